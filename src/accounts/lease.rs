@@ -19,7 +19,7 @@ use crate::io::{
     FileLock, IoError, LockError, SecretBytes, Timestamp, atomic, file_open, hash, is_interrupted,
     prefix_unless_empty, space, tree,
 };
-use crate::journal::join_holders;
+use crate::journal::format_holders;
 use std::path::{Path, PathBuf};
 use std::time::{Duration, Instant};
 
@@ -53,7 +53,7 @@ pub enum LeaseError {
     #[error("another codex-manager process is using the login of {0}")]
     InUse(Identity),
     /// The Codex of an earlier probe still runs and may be renewing the login.
-    #[error("codex, started by an earlier status query of {account}, is still running: {}", join_holders(.holders))]
+    #[error("codex, started by an earlier status query of {account}, is still running: {}", format_holders(.holders))]
     ProbeRunning {
         account: Identity,
         holders: Vec<Holder>,
@@ -75,7 +75,7 @@ pub enum LeaseError {
     #[error("the login of the profile {profile} is live in a Codex home: {}", home.display())]
     Live { profile: String, home: PathBuf },
     /// The owner copy is in the isolated home of the account, where Codex runs.
-    #[error("the login of the profile {profile} is in use in an isolated home{}", prefix_unless_empty(": ", &join_holders(.holders)))]
+    #[error("the login of the profile {profile} is in use in an isolated home{}", prefix_unless_empty(": ", &format_holders(.holders)))]
     Isolated {
         profile: String,
         home: PathBuf,

@@ -38,7 +38,7 @@ impl Machine {
 
 /// Returns the machines whose conversations were fetched before. Reads no vault.
 pub(crate) fn list_fetched_machines(context: &Context) -> Vec<Machine> {
-    let homes = machine_homes::list(context.manager_home()).into_iter();
+    let homes = machine_homes::list_machine_homes(context.manager_home()).into_iter();
     homes.map(|home| Machine::new(home, context)).collect()
 }
 

@@ -20,7 +20,7 @@ const MIN_ID_CHARS: usize = 4;
 /// # Errors
 /// restic fails, no snapshot matches, or the prefix or the account is ambiguous.
 pub(crate) fn find_snapshot(context: &Context, restic: &Restic, name: &str) -> Result<Snapshot> {
-    let snapshots = snapshot::list(restic)?;
+    let snapshots = snapshot::list_snapshots(restic)?;
     let may_be_id = name.len() >= MIN_ID_CHARS && name.chars().all(|c| c.is_ascii_hexdigit());
     // A name can look like an id, such as `dead`, so an unknown id may still be an account.
     if may_be_id {
@@ -39,7 +39,7 @@ pub(crate) fn find_snapshot(context: &Context, restic: &Restic, name: &str) -> R
         host: &host(context),
         home: &context.settings.codex_home.to_string_lossy(),
     };
-    let newest = snapshot::find_newest(&snapshots, own_place, |made| match &account {
+    let newest = snapshot::find_preferred(&snapshots, own_place, |made| match &account {
         None => true,
         Some(account) => made.identity().is_some_and(|owner| owner.is_same(account)),
     });

@@ -5,7 +5,7 @@ use crate::error::Result;
 use crate::io::machine;
 use crate::vault::password::{NamedPassword, Password};
 use crate::vault::restic::{DEFAULT_TIMEOUT, Restic, find_program};
-use crate::vault::{VaultError, folder};
+use crate::vault::{VaultError, vault_folder};
 use clap::Args;
 use std::path::{Path, PathBuf};
 use std::time::Duration;
@@ -68,7 +68,7 @@ impl ConnectionArgs {
             command: self.password_command.clone(),
         };
         let configured = &context.settings.preferences.vault.password;
-        let vault = folder(context.manager_home());
+        let vault = vault_folder(context.manager_home());
         Password::find(&flags, configured, &context.env, &vault)
     }
 
@@ -122,7 +122,7 @@ impl ConnectionArgs {
             url,
             password,
             env,
-            folder(context.manager_home()),
+            vault_folder(context.manager_home()),
             timeout,
         )?)
     }

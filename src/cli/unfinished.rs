@@ -24,7 +24,7 @@ pub(super) fn recover_interrupted(context: &Context, command: &Command) -> Resul
         );
         let concerns_home = |obstacle: &RecoveryObstacle| {
             let is_home = |changed| links::resolve_links(changed) == links::resolve_links(home);
-            is_restore || is_of_databases && obstacle.home().is_none_or(is_home)
+            is_restore || is_of_databases && obstacle.half_changed_home().is_none_or(is_home)
         };
         match recovered.result {
             Ok(Recovery::Finished(kept)) => warn_of_recovery(context, name, "finished", &kept),

@@ -39,7 +39,7 @@ const MANAGER_FILES: [&str; 23] = [
     "schedule",
     observations::FOLDER,
     index::FOLDER,
-    vault::FOLDER,
+    vault::VAULT_FOLDER,
 ];
 
 /// Returns true for the name of a file or folder that codex-manager creates at the top of the manager home, including
@@ -84,9 +84,9 @@ pub(crate) fn find_accessible_to_others(codex_home: &Path, manager_home: &Path) 
     for folder in [observations::FOLDER, index::FOLDER] {
         manager_paths.extend(list_entries_unless_link(&home.join(folder), |_| true));
     }
-    let is_password_file = |name: &str| name == vault::password::FILE_NAME;
+    let is_password_file = |name: &str| name == vault::password::PASSWORD_FILE;
     manager_paths.extend(list_entries_unless_link(
-        &home.join(vault::FOLDER),
+        &home.join(vault::VAULT_FOLDER),
         is_password_file,
     ));
     if let Some(backups) = backups.filter(|backups| !homes_overlap(codex_home, backups)) {

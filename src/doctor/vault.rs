@@ -7,9 +7,9 @@ use crate::config::file::ConfigFile;
 use crate::context::Context;
 use crate::io::clock::Timestamp;
 use crate::ui::time;
-use crate::vault::folder;
 use crate::vault::password::{NamedPassword, Password};
 use crate::vault::state::{self, VaultState};
+use crate::vault::vault_folder;
 use chrono::{DateTime, Duration, Utc};
 
 /// Age of the last good drill, in days, from which `doctor` warns.
@@ -70,7 +70,7 @@ fn check_password_file(context: &Context, settings: &VaultSettings) -> Option<Ch
         &no_flags,
         &settings.password,
         &context.env,
-        &folder(context.manager_home()),
+        &vault_folder(context.manager_home()),
     );
     let Some(Password::File(path)) = password else {
         return None;

@@ -46,7 +46,7 @@ pub(crate) use session_index::{IndexEntry, ThreadNameIndex};
 use crate::codex::{AppServerError, DatabaseError, Holder};
 use crate::io::progress::check_interrupt;
 use crate::io::{DocumentError, IoError, is_interrupted, lock, parallel};
-use crate::journal::{JournalError, join_holders};
+use crate::journal::{JournalError, format_holders};
 use std::io;
 use std::path::{Path, PathBuf};
 
@@ -74,7 +74,7 @@ pub enum HistoryError {
     /// them.
     #[error(transparent)]
     Journal(JournalError),
-    #[error("the Codex home is in use by {}", join_holders(.0))]
+    #[error("the Codex home is in use by {}", format_holders(.0))]
     Busy(Vec<Holder>),
     /// A file became shorter between planning and writing, so it was replaced.
     #[error("another process replaced the file during the rebuild: {}", .0.display())]

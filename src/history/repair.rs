@@ -27,7 +27,7 @@ use std::time::SystemTime;
 
 /// Returns the processes that have files of the home, or of its databases, open.
 pub(crate) fn find_holders(context: &RepairContext<'_>) -> Vec<Holder> {
-    IdleHome { env: context.env }.holders(context.home, &[])
+    IdleHome { env: context.env }.find_holders(context.home, &[])
 }
 
 fn require_unused_home(context: &RepairContext<'_>) -> Result<(), HistoryError> {

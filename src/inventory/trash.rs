@@ -67,7 +67,7 @@ pub(crate) fn move_to_trash(
         .flat_map(|archive| [Some(archive.clone()), names::sidecar_name(archive)])
         .flatten()
         .filter(|file| backups.join(file).symlink_metadata().is_ok())
-        .map(|file| Step::new(backups.join(&file), batch.join(&file)))
+        .map(|file| Step::record(backups.join(&file), batch.join(&file)))
         .collect::<Result<_, _>>()?;
     match transaction.commit(move_steps, &NoPolicy) {
         Ok(_) => Ok(batch),
@@ -143,7 +143,7 @@ pub(crate) fn undo_last_prune(
             if let (Some(from), Some(to)) = (from, to)
                 && batch.join(&from).symlink_metadata().is_ok()
             {
-                move_steps.push(Step::new(batch.join(from), backups.join(to))?);
+                move_steps.push(Step::record(batch.join(from), backups.join(to))?);
             }
         }
     }

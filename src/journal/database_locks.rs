@@ -2,8 +2,8 @@
 //!
 //! SQLite opens the `-wal` and `-shm` of a database by path, when it first reads it. A connection that is
 //! opened before an exchange and reads after it would combine a database with the log of another one, which
-//! damages both. So both are locked exclusively from before the exchange until its result is final. Codex
-//! waits for such a lock for 5 seconds, three times, and opens the database by its path each time (0.169).
+//! damages both. So both are locked exclusively from before the exchange until its result is final. Codex 0.169
+//! waits for such a lock for 5 seconds, three times, and opens the database by its path each time.
 
 use super::step::Step;
 use crate::codex::SQLITE_FOLDER;
@@ -25,7 +25,7 @@ const CLOSE_TIMEOUT: Duration = Duration::from_secs(20);
 pub(super) struct DatabaseLocks {
     files: Vec<File>,
     /// The staged paths of the steps with databases.
-    staged: Vec<PathBuf>,
+    staged_paths: Vec<PathBuf>,
 }
 
 impl DatabaseLocks {
@@ -40,10 +40,10 @@ impl DatabaseLocks {
         for step in steps {
             let databases = [list_databases(&step.live), list_databases(&step.staged)].concat();
             if !databases.is_empty() {
-                locks.staged.push(step.staged.clone());
+                locks.staged_paths.push(step.staged.clone());
             }
             for database in databases {
-                let Some(file) = open(&database) else {
+                let Some(file) = open_to_lock(&database) else {
                     continue;
                 };
                 // Kept before it is locked: closing any descriptor of a file drops its locks.
@@ -63,17 +63,17 @@ impl DatabaseLocks {
     /// systems that do not list open files, always waits that long.
     pub(super) fn release(self) {
         let deadline = Instant::now() + CLOSE_TIMEOUT;
-        while !self.files.is_empty() && self.may_be_in_use() && Instant::now() < deadline {
+        while !self.files.is_empty() && self.may_be_open_elsewhere() && Instant::now() < deadline {
             std::thread::sleep(RETRY_INTERVAL);
         }
     }
 
     /// Returns true if another process has a replaced database open, or if the system does not list open files.
-    fn may_be_in_use(&self) -> bool {
-        let folders: Vec<&Path> = self.staged.iter().map(PathBuf::as_path).collect();
+    fn may_be_open_elsewhere(&self) -> bool {
+        let folders: Vec<&Path> = self.staged_paths.iter().map(PathBuf::as_path).collect();
         let own_pid = std::process::id();
-        let table = ProcessTable::read();
-        let mut others = table.iter().filter(|process| process.pid() != own_pid);
+        let processes = ProcessTable::read();
+        let mut others = processes.iter().filter(|process| process.pid() != own_pid);
         !cfg!(target_os = "linux")
             || others.any(|process| {
                 let open_files = process.open_files_beneath(&folders);
@@ -98,12 +98,12 @@ fn list_databases(path: &Path) -> Vec<PathBuf> {
 }
 
 fn is_database(path: &Path) -> bool {
-    path.extension().is_some_and(|e| e == "sqlite")
+    path.extension().is_some_and(|ext| ext == "sqlite")
 }
 
 /// Opens a regular file to lock it. Does not change its times.
 #[cfg(unix)]
-fn open(path: &Path) -> Option<File> {
+fn open_to_lock(path: &Path) -> Option<File> {
     let is_file = path.metadata().is_ok_and(|meta| meta.is_file());
     let opened = is_file.then(|| File::options().read(true).write(true).open(path));
     opened?.ok()
@@ -111,7 +111,7 @@ fn open(path: &Path) -> Option<File> {
 
 /// An open file can be neither renamed nor replaced on Windows.
 #[cfg(not(unix))]
-fn open(_path: &Path) -> Option<File> {
+fn open_to_lock(_path: &Path) -> Option<File> {
     None
 }
 

@@ -6,10 +6,10 @@ use serde::{Deserialize, Serialize};
 use std::path::Path;
 
 /// The name of the journal in a staging folder.
-pub(super) const JOURNAL: &str = "journal.json";
+pub(super) const JOURNAL_NAME: &str = "journal.json";
 
 /// The name of the lock file in a staging folder.
-pub(super) const LOCK: &str = "lock";
+pub(super) const LOCK_NAME: &str = "lock";
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Serialize, Deserialize)]
 #[serde(rename_all = "lowercase")]
@@ -65,26 +65,27 @@ impl JournalFile {
 
     /// Returns the index of the innermost staging folder around the staged path of a step; if none is around it, the
     /// index of the folder with the journal.
-    fn staging_index(&self, step: &Step) -> usize {
+    fn index_of_staging_folder(&self, step: &Step) -> usize {
         let folders = self.folders.iter().enumerate();
         let enclosing = folders.filter(|(_, folder)| step.staged.starts_with(&folder.0));
         let innermost = enclosing.max_by_key(|(_, folder)| folder.0.as_os_str().len());
         innermost.map_or(0, |(index, _)| index)
     }
 
-    pub(super) fn staging_of(&self, step: &Step) -> &Path {
-        &self.folders[self.staging_index(step)].0
+    pub(super) fn staging_folder_of(&self, step: &Step) -> &Path {
+        &self.folders[self.index_of_staging_folder(step)].0
     }
 
-    /// Returns true if the staged path of a step is in a staging folder, so that the file there is removed at the end.
-    pub(super) fn removes_staged(&self, step: &Step) -> bool {
+    /// Returns true if the staged path of a step is in a staging folder of this transaction. Such a file is removed at
+    /// the end.
+    pub(super) fn is_staged_in_own_folder(&self, step: &Step) -> bool {
         let mut folders = self.folders.iter();
         folders.any(|folder| step.staged.starts_with(&folder.0))
     }
 
     /// Returns the time that applies to a step. `times` has one for each staging folder, by the clock of its file
     /// system.
-    pub(super) fn time_of(&self, step: &Step, times: &[i64]) -> Option<i64> {
-        times.get(self.staging_index(step)).copied()
+    pub(super) fn time_for(&self, step: &Step, times: &[i64]) -> Option<i64> {
+        times.get(self.index_of_staging_folder(step)).copied()
     }
 }

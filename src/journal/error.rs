@@ -39,10 +39,10 @@ pub enum JournalError {
     #[error("two steps change the same path: {}", .0.display())]
     ConflictingSteps(PathBuf),
     /// Processes use the folder whose files would be exchanged. Nothing was changed.
-    #[error("the Codex home is in use by {}", join_holders(.0))]
+    #[error("the Codex home is in use by {}", format_holders(.0))]
     Busy(Vec<Holder>),
     /// Files of the replaced state were written while the new one was prepared. The old state is live.
-    #[error("files were written during the command: {}", join_first_paths(files))]
+    #[error("files were written during the command: {}", format_first_paths(files))]
     Written {
         /// The live paths of the files.
         files: Vec<PathBuf>,
@@ -52,7 +52,7 @@ pub enum JournalError {
     /// Processes opened the folder during the exchange. The old state is live again.
     #[error(
         "the Codex home was opened during the command, so the change was undone: {}",
-        join_holders(holders)
+        format_holders(holders)
     )]
     Opened {
         holders: Vec<Holder>,
@@ -68,7 +68,7 @@ pub enum JournalError {
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 pub enum RecoveryObstacle {
     /// Processes use the folder, so no file in it may be exchanged.
-    #[error("the interrupted change of {} cannot be finished while it is in use by {}", .home.display(), join_holders(.holders))]
+    #[error("the interrupted change of {} cannot be finished while it is in use by {}", .home.display(), format_holders(.holders))]
     InUse {
         /// The folder that was being replaced.
         home: PathBuf,
@@ -101,7 +101,7 @@ pub enum RecoveryObstacle {
 
 impl RecoveryObstacle {
     /// Returns the folder that may be half changed, if it is known.
-    pub(crate) fn home(&self) -> Option<&Path> {
+    pub(crate) fn half_changed_home(&self) -> Option<&Path> {
         match self {
             Self::InUse { home, .. } | Self::Unrecognized { home, .. } => Some(home),
             Self::MissingFolder { .. } | Self::NotKept { .. } => None,
@@ -109,12 +109,12 @@ impl RecoveryObstacle {
     }
 }
 
-fn join_first_paths(paths: &[PathBuf]) -> String {
+fn format_first_paths(paths: &[PathBuf]) -> String {
     let paths = paths.iter().map(|path| path.display().to_string());
     join_first_names(&paths.collect::<Vec<_>>())
 }
 
-pub(crate) fn join_holders(holders: &[Holder]) -> String {
+pub(crate) fn format_holders(holders: &[Holder]) -> String {
     holders
         .iter()
         .map(ToString::to_string)

@@ -16,7 +16,7 @@ pub(crate) struct FileExchange {
     transaction: Transaction,
     /// The staging folders beside the files.
     folders: BTreeSet<PathBuf>,
-    last_number: usize,
+    last_staged_number: usize,
     removals: Vec<Step>,
     replacements: Vec<Step>,
 }
@@ -30,11 +30,11 @@ impl FileExchange {
         home: &Path,
         policy: &dyn RecoveryPolicy,
     ) -> Result<Self, JournalError> {
-        let folder = folder::journal_folder_of_command(manager_home, command);
+        let journal_folder = folder::journal_folder_of_command(manager_home, command);
         Ok(Self {
-            transaction: Transaction::begin(&folder, home, policy)?,
+            transaction: Transaction::begin(&journal_folder, home, policy)?,
             folders: BTreeSet::new(),
-            last_number: 0,
+            last_staged_number: 0,
             removals: Vec::new(),
             replacements: Vec::new(),
         })
@@ -62,7 +62,8 @@ impl FileExchange {
     pub(crate) fn add_removal(&mut self, live: &Path) -> Result<(), JournalError> {
         if live.symlink_metadata().is_ok() {
             let staged = self.allocate_staging_path(live)?;
-            self.removals.push(Step::new(live.to_path_buf(), staged)?);
+            self.removals
+                .push(Step::record(live.to_path_buf(), staged)?);
         }
         Ok(())
     }
@@ -76,7 +77,7 @@ impl FileExchange {
     ) -> Result<(), E> {
         let staged = self.allocate_staging_path(live)?;
         write(&staged)?;
-        let step = Step::new(live.to_path_buf(), staged).map_err(JournalError::from)?;
+        let step = Step::record(live.to_path_buf(), staged).map_err(JournalError::from)?;
         self.replacements.push(step);
         Ok(())
     }
@@ -98,11 +99,11 @@ impl FileExchange {
         atomic::create_private_folder(parent)?;
         // So that all spellings of a folder have the same staging folder.
         let parent = parent.canonical().at("inspect", parent)?;
-        let folder = folder::staging_in(&parent);
+        let folder = folder::staging_folder_in(&parent);
         if self.folders.insert(folder.clone()) {
             self.transaction.add_folder(&folder)?;
         }
-        self.last_number += 1;
-        Ok(folder.join(self.last_number.to_string()))
+        self.last_staged_number += 1;
+        Ok(folder.join(self.last_staged_number.to_string()))
     }
 }

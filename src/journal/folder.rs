@@ -24,8 +24,8 @@ pub(crate) enum KeptAs {
 }
 
 impl KeptAs {
-    /// Returns the suffix of the folder's name, before `-N`.
-    fn suffix(self) -> &'static str {
+    /// Returns the suffix that the staging folder's name gets, before `-N`.
+    fn name_suffix(self) -> &'static str {
         match self {
             Self::Leftover => ".old",
             Self::Evidence => ".kept",
@@ -34,13 +34,13 @@ impl KeptAs {
 }
 
 /// Returns the staging folder beside the file or folder `live`, on the same file system.
-pub(crate) fn staging_beside(live: &Path) -> PathBuf {
+pub(crate) fn staging_folder_beside(live: &Path) -> PathBuf {
     let name = live.file_name().unwrap_or_default().to_string_lossy();
     live.with_file_name(format!(".{name}{FOLDER_SUFFIX}"))
 }
 
 /// Returns the staging folder within `live`, for a folder beside which nothing can be created.
-pub(crate) fn staging_within(live: &Path) -> PathBuf {
+pub(crate) fn staging_folder_within(live: &Path) -> PathBuf {
     live.join(FOLDER_SUFFIX)
 }
 
@@ -54,7 +54,7 @@ pub(crate) fn journal_folder_of_command(manager_home: &Path, command: &str) -> P
 }
 
 /// Returns the staging folder in `folder`, for a transaction whose journal is in the manager home.
-pub(crate) fn staging_in(folder: &Path) -> PathBuf {
+pub(crate) fn staging_folder_in(folder: &Path) -> PathBuf {
     folder.join(OTHER_SUFFIX)
 }
 
@@ -82,7 +82,7 @@ pub(crate) fn is_real_folder(folder: &Path) -> Result<bool, IoError> {
 }
 
 /// Creates the staging folder `folder` (0700). Fails if it exists, because it belongs to another transaction.
-pub(super) fn create(folder: &Path) -> Result<(), JournalError> {
+pub(super) fn create_staging_folder(folder: &Path) -> Result<(), JournalError> {
     atomic::create_private_folder(atomic::parent_of(folder))?;
     // Another process of the user could replace the folder by a link to a live one, and the cleanup would
     // remove that.
@@ -98,17 +98,18 @@ pub(super) fn create(folder: &Path) -> Result<(), JournalError> {
 /// Returns true if this is the absolute path of a folder with the name of a staging folder.
 pub(super) fn has_staging_suffix(folder: &Path) -> bool {
     let name = folder.file_name().unwrap_or_default().as_encoded_bytes();
-    let has = |suffix: &str| name.ends_with(suffix.as_bytes());
-    folder.is_absolute() && (has(FOLDER_SUFFIX) || has(OTHER_SUFFIX))
+    let name_ends_with = |suffix: &str| name.ends_with(suffix.as_bytes());
+    folder.is_absolute() && (name_ends_with(FOLDER_SUFFIX) || name_ends_with(OTHER_SUFFIX))
 }
 
 /// Returns a free path beside the staging folder `folder`, for files that stay after the transaction.
-pub(super) fn find_free_name(folder: &Path, kept: KeptAs) -> PathBuf {
-    let suffix = kept.suffix();
-    let mut names = (1_u64..).map(|n| with_suffix(folder, &format!("{suffix}-{n}")));
+pub(super) fn find_free_path(folder: &Path, kept_as: KeptAs) -> PathBuf {
+    let suffix = kept_as.name_suffix();
+    let mut paths = (1_u64..).map(|n| with_suffix(folder, &format!("{suffix}-{n}")));
     // The caller holds the lock of the staging folder, so two commands cannot get the same name.
-    let free = names.find(|name| name.symlink_metadata().is_err());
-    free.unwrap_or_else(|| folder.to_path_buf())
+    let free_path = paths.find(|path| path.symlink_metadata().is_err());
+    // The numbers do not run out, so the default is never used.
+    free_path.unwrap_or_else(|| folder.to_path_buf())
 }
 
 /// Returns the reason why a folder was kept, from its name; `None` if it does not have the name of a kept staging
@@ -120,14 +121,14 @@ pub(crate) fn parse_kept_name(folder: &Path) -> Option<KeptAs> {
     [KeptAs::Leftover, KeptAs::Evidence]
         .into_iter()
         .find(|kept_as| {
-            let number = kept_suffix.strip_prefix(kept_as.suffix());
+            let number = kept_suffix.strip_prefix(kept_as.name_suffix());
             let number = number.and_then(|number| number.strip_prefix('-'));
             number.is_some_and(|n| !n.is_empty() && n.bytes().all(|b| b.is_ascii_digit()))
         })
 }
 
 /// Returns the folders beside the staging folder `folder` that its transactions left, sorted by path.
-pub(crate) fn list_kept(folder: &Path) -> Vec<(PathBuf, KeptAs)> {
+pub(crate) fn list_kept_folders(folder: &Path) -> Vec<(PathBuf, KeptAs)> {
     let name_prefix = folder.file_name().unwrap_or_default().as_encoded_bytes();
     let entries = tree::list(atomic::parent_of(folder)).unwrap_or_default();
     let mut kept_folders: Vec<_> = entries
@@ -146,7 +147,7 @@ pub(crate) fn list_kept(folder: &Path) -> Vec<(PathBuf, KeptAs)> {
 
 /// Tries again to remove the folders beside `folder` that earlier transactions could not remove.
 pub(super) fn remove_leftovers(folder: &Path) {
-    for (path, kept) in list_kept(folder) {
+    for (path, kept) in list_kept_folders(folder) {
         if kept == KeptAs::Leftover {
             let _ = tree::remove(&path);
         }
@@ -161,7 +162,7 @@ mod tests {
     #[test]
     fn kept_folders_are_listed_by_name() {
         let root = tempfile::tempdir().unwrap();
-        let folder = staging_beside(&root.path().join("x"));
+        let folder = staging_folder_beside(&root.path().join("x"));
         let name = |suffix: &str| with_suffix(&folder, suffix);
         for suffix in [".old-17", ".kept-2", ".old-mine", ".kept-", ""] {
             fs::create_dir(name(suffix)).unwrap();
@@ -170,8 +171,8 @@ mod tests {
             (name(".kept-2"), KeptAs::Evidence),
             (name(".old-17"), KeptAs::Leftover),
         ];
-        assert_eq!(list_kept(&folder), listed);
-        assert_eq!(find_free_name(&folder, KeptAs::Evidence), name(".kept-1"));
-        assert_eq!(find_free_name(&folder, KeptAs::Leftover), name(".old-1"));
+        assert_eq!(list_kept_folders(&folder), listed);
+        assert_eq!(find_free_path(&folder, KeptAs::Evidence), name(".kept-1"));
+        assert_eq!(find_free_path(&folder, KeptAs::Leftover), name(".old-1"));
     }
 }

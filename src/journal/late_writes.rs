@@ -30,7 +30,7 @@ pub(super) struct LateWrites<'a> {
 impl LateWrites<'_> {
     /// Adds the live paths of files on this side of `step` to `late_files` that were written or moved there after
     /// `since_ns`.
-    pub(super) fn collect(
+    pub(super) fn collect_late_files(
         &self,
         step: &Step,
         side: WriteSide,
@@ -56,8 +56,8 @@ impl LateWrites<'_> {
         };
         let is_written = is_written_since(&meta, self.since_ns) && time_ns <= self.until_ns;
         if !self.is_ignored(live, meta.len())
-            && (is_written || !step.knows(id))
-            && !is_at(kept_path, id)?
+            && (is_written || !step.has_recorded(id))
+            && !is_file_at(kept_path, id)?
         {
             late_files.push(live.to_path_buf());
         }
@@ -87,12 +87,12 @@ impl LateWrites<'_> {
                 continue;
             }
             // SQLite calls fchown for each log that root opens, which changes the ctime of a log that is only read.
-            let is_log = live.extension().is_some_and(|e| e == "sqlite-wal");
+            let is_log = live.extension().is_some_and(|ext| ext == "sqlite-wal");
             // Only the ctime counts: programs such as `cp -p` can set an mtime, but not a ctime.
             let is_changed = (self.since_ns + 1..=self.until_ns).contains(&changed_ns(&meta))
                 && (!is_log || is_written_since(&meta, self.since_ns));
             if !meta.is_dir() {
-                if is_changed && !is_at(&kept_path, id)? {
+                if is_changed && !is_file_at(&kept_path, id)? {
                     late_files.push(live);
                 }
             } else if is_changed && stat(&kept_path)?.is_none() {
@@ -105,8 +105,8 @@ impl LateWrites<'_> {
         Ok(())
     }
 
-    /// Returns true for files without content of their own: readers of a database create its `-shm` and an
-    /// empty `-wal`.
+    /// Returns true for a file whose late writes may be lost: a `-shm` or an empty `-wal`, which readers of a database
+    /// create, and any file that the policy gives up.
     fn is_ignored(&self, live: &Path, len: u64) -> bool {
         let name = live.file_name().unwrap_or_default().as_encoded_bytes();
         let is_empty_log = len == 0 && name.ends_with(b".sqlite-wal");
@@ -119,7 +119,7 @@ fn can_be_written(meta: &Metadata) -> bool {
     meta.is_dir() || meta.is_file() || meta.is_symlink()
 }
 
-/// Returns true if the file at `path` is `id`: an unchanged file has links in both states.
-fn is_at(path: &Path, id: FileId) -> Result<bool, IoError> {
-    Ok(stat(path)?.is_some_and(|(found, _)| found.is_same(id)))
+/// Returns true if the file at `path` has the id `id`. An unchanged file has links in both states.
+fn is_file_at(path: &Path, id: FileId) -> Result<bool, IoError> {
+    Ok(stat(path)?.is_some_and(|(found_id, _)| found_id.is_same(id)))
 }

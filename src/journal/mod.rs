@@ -51,13 +51,13 @@ mod tests;
 mod transaction;
 mod write_times;
 
-pub(crate) use error::{JournalError, RecoveryObstacle, join_holders};
+pub(crate) use error::{JournalError, RecoveryObstacle, format_holders};
 pub(crate) use file_exchange::FileExchange;
 pub(crate) use folder::{
-    KeptAs, is_real_folder, journal_folder_of_command, list_kept, parse_kept_name, staging_beside,
-    staging_in, staging_within,
+    KeptAs, is_real_folder, journal_folder_of_command, list_kept_folders, parse_kept_name,
+    staging_folder_beside, staging_folder_in, staging_folder_within,
 };
-pub(crate) use policy::{IdleHome, NoPolicy, RecoveryPolicy, find_holders, is_recreated};
+pub(crate) use policy::{IdleHome, NoPolicy, RecoveryPolicy, find_holders, is_recreated_by_codex};
 pub(crate) use recovery::{Recovery, is_in_progress, recover};
 pub(crate) use step::Step;
 pub(crate) use transaction::Transaction;

@@ -1,6 +1,6 @@
 //! Decides whether a staging folder belongs to this user.
 
-use super::document::LOCK;
+use super::document::LOCK_NAME;
 use super::error::JournalError;
 use super::policy::RecoveryPolicy;
 use crate::io::{IoContext, IoError, tree};
@@ -24,7 +24,9 @@ pub(super) fn check_own_folder(
         // Root may recover the homes of other users, whose folders keep their owners.
         let is_private =
             !modes::is_open_to_others(meta.mode()) && (meta.uid() == user || user == 0);
-        if is_private || (!modes::has_modes(folder).unwrap_or(true) && is_marked(folder, policy)?) {
+        // A file system that cannot be asked counts as one with modes: its folders must be private.
+        let has_modes = modes::has_modes(folder).unwrap_or(true);
+        if is_private || (!has_modes && is_empty_or_marked(folder, policy)?) {
             return Ok(());
         }
         Err(JournalError::ForeignFolder(folder.to_path_buf()))
@@ -38,18 +40,18 @@ pub(super) fn check_own_folder(
 
 /// Returns true if the folder is empty except for its lock, or if the lock has the marker of the policy.
 #[cfg(unix)]
-fn is_marked(folder: &Path, policy: &dyn RecoveryPolicy) -> Result<bool, IoError> {
+fn is_empty_or_marked(folder: &Path, policy: &dyn RecoveryPolicy) -> Result<bool, IoError> {
     if !has_content(folder)? {
         return Ok(true);
     }
-    let lock = folder.join(LOCK);
+    let lock = folder.join(LOCK_NAME);
     let lock_content = file_open::read(&lock).at("read", &lock)?;
-    let marker = policy.marker(folder);
+    let marker = policy.lock_marker(folder);
     Ok(marker.is_some_and(|marker| marker.as_bytes() == lock_content))
 }
 
 /// Returns true if the folder has more than its lock.
 pub(super) fn has_content(folder: &Path) -> Result<bool, IoError> {
     let entries = tree::list(folder).at("list", folder)?;
-    Ok(entries.iter().any(|(name, _)| name != LOCK))
+    Ok(entries.iter().any(|(name, _)| name != LOCK_NAME))
 }

@@ -1,6 +1,6 @@
 //! The policy that each user of the journal adds to its recovery.
 
-use super::document::{JOURNAL, LOCK};
+use super::document::{JOURNAL_NAME, LOCK_NAME};
 use super::folder::FOLDER_SUFFIX;
 use crate::codex::{Holder, HomeEntryKind, ProcessRole, ProgramNames, kind_of, process};
 use crate::io::{Environment, IoError};
@@ -18,12 +18,12 @@ pub(crate) struct IdleHome<'a> {
 }
 
 impl RecoveryPolicy for IdleHome<'_> {
-    fn holders(&self, home: &Path, staging: &[PathBuf]) -> Vec<Holder> {
+    fn find_holders(&self, home: &Path, staging: &[PathBuf]) -> Vec<Holder> {
         find_holders(home, staging, self.env)
     }
 
     fn is_disposable(&self, home: &Path, path: &Path) -> bool {
-        is_recreated(home, path)
+        is_recreated_by_codex(home, path)
     }
 }
 
@@ -31,14 +31,15 @@ impl RecoveryPolicy for IdleHome<'_> {
 pub(crate) fn find_holders(home: &Path, staging: &[PathBuf], env: &Environment) -> Vec<Holder> {
     // Codex keeps a descriptor of a file that was exchanged, and the path of that descriptor is in the staging
     // folder.
-    let outside = [&process::find_outside_folders(home, env), staging].concat();
-    let mut usage = process::inspect_home(home, &outside, &ProgramNames::default());
+    let outside_folders = [&process::find_outside_folders(home, env), staging].concat();
+    let mut usage = process::inspect_home(home, &outside_folders, &ProgramNames::default());
     // Other codex-manager commands open these files to look for an interrupted change. They do not use the home.
     let is_recovery_check = |role: &ProcessRole| {
-        let ProcessRole::OtherProgram { open } = role else {
+        let ProcessRole::OtherProgram { open: path } = role else {
             return false;
         };
-        open.starts_with(FOLDER_SUFFIX) || [LOCK, JOURNAL].map(Path::new).contains(&open.as_path())
+        let journal_files = [LOCK_NAME, JOURNAL_NAME].map(Path::new);
+        path.starts_with(FOLDER_SUFFIX) || journal_files.contains(&path.as_path())
     };
     usage
         .processes
@@ -47,7 +48,7 @@ pub(crate) fn find_holders(home: &Path, staging: &[PathBuf], env: &Environment) 
 }
 
 /// Returns true for files of `home` that Codex creates again if they are missing.
-pub(crate) fn is_recreated(home: &Path, path: &Path) -> bool {
+pub(crate) fn is_recreated_by_codex(home: &Path, path: &Path) -> bool {
     path.strip_prefix(home)
         .is_ok_and(|name| matches!(kind_of(name), HomeEntryKind::Transient | HomeEntryKind::Tmp))
 }
@@ -70,13 +71,13 @@ pub(crate) trait RecoveryPolicy {
 
     /// For disks without file modes: returns the text that identifies the lock of the staging folder `folder` as this
     /// user's; `None` if this user has no folder there. Empty for folders in the manager home.
-    fn marker(&self, _folder: &Path) -> Option<String> {
+    fn lock_marker(&self, _folder: &Path) -> Option<String> {
         Some(String::new())
     }
 
     /// Returns the processes that use the folder `home`, or its files in the folders `staging`. While there are
     /// any, nothing is exchanged.
-    fn holders(&self, _home: &Path, _staging: &[PathBuf]) -> Vec<Holder> {
+    fn find_holders(&self, _home: &Path, _staging: &[PathBuf]) -> Vec<Holder> {
         Vec::new()
     }
 

@@ -1,7 +1,7 @@
 //! Begins a transaction, and recovers one that was killed: finishes or undoes it.
 
 use super::database_locks::DatabaseLocks;
-use super::document::{JOURNAL, JournalFile, JournalState, LOCK};
+use super::document::{JOURNAL_NAME, JournalFile, JournalState, LOCK_NAME};
 use super::error::{Direction, JournalError, RecoveryObstacle};
 use super::folder::{has_staging_suffix, is_real_folder};
 use super::late_writes::WriteSide;
@@ -37,7 +37,7 @@ pub(crate) enum Recovery {
 
 /// Returns true if another process works with the journal in `folder`. Changes nothing.
 pub(crate) fn is_in_progress(folder: &Path) -> bool {
-    lock::is_held(&folder.join(LOCK))
+    lock::is_held(&folder.join(LOCK_NAME))
 }
 
 /// Finishes or undoes the transaction whose journal is in `folder`, and removes its staging
@@ -58,8 +58,8 @@ pub(crate) fn recover(
     }
     check_own_folder(folder, policy)?;
     beneath::protect(folder, FollowedLinks::AT_TOP);
-    let lock = match FileLock::try_acquire(&folder.join(LOCK)) {
-        Ok(lock) if lock.is_current(&folder.join(LOCK)) => lock,
+    let lock = match FileLock::try_acquire(&folder.join(LOCK_NAME)) {
+        Ok(lock) if lock.is_current(&folder.join(LOCK_NAME)) => lock,
         // Another process removed the folder first.
         Ok(_) => return Ok(Recovery::None),
         Err(LockError::Held(_)) => return Ok(Recovery::InProgress),
@@ -85,16 +85,16 @@ impl Transaction {
         home: &Path,
         policy: &dyn RecoveryPolicy,
     ) -> Result<Self, JournalError> {
-        let mut is_recovered = false;
+        let mut has_recovered = false;
         let lock = loop {
             atomic::create_private_folder(folder)?;
             check_own_folder(folder, policy)?;
-            match FileLock::acquire_within(&folder.join(LOCK), LOCK_TIMEOUT) {
+            match FileLock::acquire_within(&folder.join(LOCK_NAME), LOCK_TIMEOUT) {
                 // The process that held the lock has removed the folder, and perhaps a third one has created it
                 // again.
-                Ok(lock) if !lock.is_current(&folder.join(LOCK)) => {}
+                Ok(lock) if !lock.is_current(&folder.join(LOCK_NAME)) => {}
                 Ok(lock) if has_content(folder).inspect_err(|_| discard_empty(folder))? => {
-                    if std::mem::replace(&mut is_recovered, true) {
+                    if std::mem::replace(&mut has_recovered, true) {
                         // The files of the folder could be neither removed nor renamed.
                         return Err(JournalError::Occupied(folder.to_path_buf()));
                     }
@@ -102,9 +102,10 @@ impl Transaction {
                 }
                 Ok(lock) => {
                     // Before anything is staged: a recovery trusts a folder with content only by its marker.
-                    if let Some(marker) = policy.marker(folder).filter(|text| !text.is_empty()) {
+                    if let Some(marker) = policy.lock_marker(folder).filter(|text| !text.is_empty())
+                    {
                         lock.write_content(marker.as_bytes())
-                            .at("write", folder.join(LOCK))?;
+                            .at("write", folder.join(LOCK_NAME))?;
                     }
                     break lock;
                 }
@@ -120,7 +121,7 @@ impl Transaction {
                 }
             }
         };
-        Self::create(folder, home, lock)
+        Self::start(folder, home, lock)
     }
 }
 
@@ -133,7 +134,7 @@ fn recover_locked(
     let journal = read_journal(folder)?;
     let mut transaction = Transaction::from_journal(folder, journal, lock);
     // Dropping the transaction after an error must leave everything for the next recovery.
-    transaction.ended = true;
+    transaction.keeps_folders_on_drop = true;
     // The new state is live after `Forward`, the old one after `Back`.
     let live_state = match transaction.journal.state {
         JournalState::Prepared => Direction::Back,
@@ -142,7 +143,7 @@ fn recover_locked(
         JournalState::Committed => Direction::Forward,
     };
     let kept_folders = if transaction.journal.keeps_replaced {
-        let kept_folders = transaction.keep_staged();
+        let kept_folders = transaction.move_staged_to_kept_folders();
         kept_folders.map_err(|e| RecoveryObstacle::NotKept {
             folder: folder.to_path_buf(),
             reason: e.source.to_string(),
@@ -159,7 +160,7 @@ fn recover_locked(
 
 /// Reads the journal in `folder` and checks the folders that it names.
 fn read_journal(folder: &Path) -> Result<JournalFile, JournalError> {
-    let path = folder.join(JOURNAL);
+    let path = folder.join(JOURNAL_NAME);
     let journal = match document::read::<JournalFile>(&path)? {
         DocumentState::Good(journal) => journal,
         DocumentState::Damaged(detail) => {
@@ -172,18 +173,18 @@ fn read_journal(folder: &Path) -> Result<JournalFile, JournalError> {
         ),
     };
     // These folders are removed at the end, so a damaged journal must not name any other.
-    let own_folder = journal.folders.first().cloned().unwrap_or_default().0;
-    if own_folder.file_name() != folder.file_name()
+    let recorded_folder = journal.folders.first().cloned().unwrap_or_default().0;
+    if recorded_folder.file_name() != folder.file_name()
         || !journal.folders.iter().all(|f| has_staging_suffix(&f.0))
     {
         let detail = "it names folders that are no staging folders".to_owned();
         return Err(JournalError::DamagedJournal { path, detail });
     }
-    if own_folder.canonical().ok() != folder.canonical().ok() {
+    if recorded_folder.canonical().ok() != folder.canonical().ok() {
         // The home was moved, so the paths of the steps are wrong.
         let journal = folder.to_path_buf();
         return Err(RecoveryObstacle::MissingFolder {
-            folder: own_folder,
+            folder: recorded_folder,
             journal,
         }
         .into());
@@ -198,7 +199,7 @@ impl Transaction {
         direction: Direction,
         policy: &dyn RecoveryPolicy,
     ) -> Result<Direction, JournalError> {
-        // If the disk of a staging folder is missing, its steps look done.
+        // If the disk of a staging folder is missing, the steps of this folder look done.
         for ListedPath(folder) in &self.journal.folders {
             if !is_real_folder(folder)? {
                 let folder = folder.clone();
@@ -207,9 +208,9 @@ impl Transaction {
             }
         }
         let home = self.journal.home.0.clone();
-        let statuses = self.journal.steps.iter().map(Step::status);
+        let statuses = self.journal.steps.iter().map(Step::read_status);
         let statuses = statuses.collect::<Result<Vec<_>, IoError>>()?;
-        if self.is_unrecognized(&statuses, &home, policy) {
+        if self.has_unrecognized_step(&statuses, &home, policy) {
             let folder = self.folder().to_path_buf();
             return Err(RecoveryObstacle::Unrecognized { home, folder }.into());
         }
@@ -243,7 +244,7 @@ impl Transaction {
 
     /// Returns true if the files of a step match neither state. A file that Codex replaces, such as
     /// the login, stays as it is.
-    fn is_unrecognized(
+    fn has_unrecognized_step(
         &self,
         statuses: &[StepStatus],
         home: &Path,
@@ -262,6 +263,7 @@ impl Transaction {
         direction: Direction,
         policy: &dyn RecoveryPolicy,
     ) -> Result<bool, IoError> {
+        // Without a latest time for the staging folders, each later write counts.
         let files = self.find_late_writes(direction, policy, WriteSide::Staged, &[])?;
         Ok(!files.is_empty())
     }

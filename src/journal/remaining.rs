@@ -10,14 +10,14 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::path::{Path, PathBuf};
 
 /// The numbers of the steps that change each live path.
-type StepsOfPaths = BTreeMap<PathBuf, Vec<usize>>;
+type StepNumbersByPath = BTreeMap<PathBuf, Vec<usize>>;
 
 impl Transaction {
     /// Returns the numbers of the steps to exchange, in the order of the journal.
     pub(super) fn list_remaining_steps(&self, direction: Direction) -> Result<Vec<usize>, IoError> {
         let mut numbers = Vec::new();
         for (number, step) in self.journal.steps.iter().enumerate() {
-            let is_remaining = match (direction, step.status()?) {
+            let is_remaining = match (direction, step.read_status()?) {
                 (Direction::Forward, status) => status == StepStatus::Pending,
                 (Direction::Back, StepStatus::Done) => step.can_be_undone()?,
                 (Direction::Back, _) => false,
@@ -38,8 +38,8 @@ impl Transaction {
         home: &Path,
         policy: &dyn RecoveryPolicy,
     ) -> Result<(), JournalError> {
-        let prepared = self.prepare_steps(remaining, direction, home, policy)?;
-        let mut steps = prepared.into_iter().map(|n| &self.journal.steps[n]);
+        let numbers = self.prepare_steps(remaining, direction, home, policy)?;
+        let mut steps = numbers.into_iter().map(|n| &self.journal.steps[n]);
         match direction {
             Direction::Forward => steps.try_for_each(Step::apply)?,
             // In reverse order: the removal of a database's log came before the exchange of the database, so the log
@@ -61,13 +61,13 @@ impl Transaction {
         if remaining.is_empty() {
             return Ok(Vec::new());
         }
-        let mut paths = StepsOfPaths::new();
+        let mut numbers_by_path = StepNumbersByPath::new();
         for &number in remaining {
             let live = self.journal.steps[number].live.clone();
-            paths.entry(live).or_default().push(number);
+            numbers_by_path.entry(live).or_default().push(number);
         }
         let mut foreign_paths = BTreeSet::new();
-        for (live, numbers) in &paths {
+        for (live, numbers) in &numbers_by_path {
             let steps = numbers.iter().map(|n| &self.journal.steps[*n]);
             let incoming = steps.clone().find(|s| s.fills_live_path(direction));
             let incoming = incoming.map(|step| step.staged.as_path());
@@ -75,20 +75,20 @@ impl Transaction {
             // leave all steps as they are.
             policy.before_exchange(home, live, incoming)?;
             // Of the two moves of an exchange, only one knows the entry.
-            let known_to_steps = steps.map(|step| Ok(!step.is_foreign(&step.live)?));
-            let known_to_steps = known_to_steps.collect::<Result<Vec<_>, IoError>>()?;
-            if !known_to_steps.contains(&true) {
+            let is_known = steps.map(|step| Ok(!step.is_foreign_entry_at(&step.live)?));
+            let is_known_to_steps = is_known.collect::<Result<Vec<_>, IoError>>()?;
+            if !is_known_to_steps.contains(&true) {
                 foreign_paths.insert(live.clone());
                 self.journal.keeps_replaced |= !policy.is_disposable(home, live);
             }
         }
-        let prepared = self.adapt_steps(&paths, &foreign_paths, direction)?;
+        let adapted_numbers = self.adapt_steps(&numbers_by_path, &foreign_paths, direction)?;
         match self.write_journal() {
             // If this process is killed too, the next recovery still has the journal as it was.
             Err(JournalError::Io(e)) if e.is_no_space() && !self.journal.keeps_replaced => {}
             written => written?,
         }
-        Ok(prepared)
+        Ok(adapted_numbers)
     }
 
     /// Records the ids of replaced files in the remaining steps. `foreign_paths` are the live paths with
@@ -96,34 +96,34 @@ impl Transaction {
     /// those of the remaining steps.
     fn adapt_steps(
         &mut self,
-        remaining: &StepsOfPaths,
+        by_path: &StepNumbersByPath,
         foreign_paths: &BTreeSet<PathBuf>,
         direction: Direction,
     ) -> Result<Vec<usize>, IoError> {
         let mut interim = self.new_interim_paths();
-        let mut prepared = Vec::new();
+        let mut adapted_numbers = Vec::new();
         // The journal is written before the first of these steps, since a step whose ids are not recorded
         // cannot be recognized after another kill.
         let steps = std::mem::take(&mut self.journal.steps);
         for (number, mut step) in steps.into_iter().enumerate() {
-            let steps_of_path = remaining.get(&step.live).filter(|of| of.contains(&number));
+            let path_numbers = by_path.get(&step.live).filter(|all| all.contains(&number));
             let mut adapted = vec![step.clone()];
-            if let Some(steps_of_path) = steps_of_path {
+            if let Some(path_numbers) = path_numbers {
                 let is_foreign = foreign_paths.contains(&step.live);
-                if is_foreign && steps_of_path.len() > 1 {
+                if is_foreign && path_numbers.len() > 1 {
                     adapted[0].record_live_entry(direction)?;
                 } else {
-                    if is_foreign || step.is_foreign(&step.staged)? {
+                    if is_foreign || step.is_foreign_entry_at(&step.staged)? {
                         step.record_current_ids(direction)?;
                     }
                     let moves = interim.plan_two_moves(&self.journal, &step, direction)?;
                     adapted = moves.map_or_else(|| vec![step], Vec::from);
                 }
                 let first_number = self.journal.steps.len();
-                prepared.extend(first_number..first_number + adapted.len());
+                adapted_numbers.extend(first_number..first_number + adapted.len());
             }
             self.journal.steps.extend(adapted);
         }
-        Ok(prepared)
+        Ok(adapted_numbers)
     }
 }

@@ -49,7 +49,7 @@ impl Step {
     ///
     /// # Errors
     /// An entry cannot be examined.
-    pub(crate) fn new(live: PathBuf, staged: PathBuf) -> Result<Self, IoError> {
+    pub(crate) fn record(live: PathBuf, staged: PathBuf) -> Result<Self, IoError> {
         Ok(Self {
             live_id: FileId::read(&live)?,
             staged_id: FileId::read(&staged)?,
@@ -77,7 +77,7 @@ impl Step {
 
     /// Returns two moves instead of an exchange, for a file system without an exchange call. Between the moves, the
     /// outgoing entry is at `aside`. `None` if the step is a move.
-    pub(super) fn as_two_moves(&self, aside: PathBuf, direction: Direction) -> Option<[Self; 2]> {
+    pub(super) fn to_two_moves(&self, aside: PathBuf, direction: Direction) -> Option<[Self; 2]> {
         let (old, new) = self.live_id.zip(self.staged_id)?;
         let is_file = |path: &Path| path.symlink_metadata().is_ok_and(|meta| !meta.is_dir());
         let are_files = is_file(&self.live) && is_file(&self.staged);
@@ -98,8 +98,8 @@ impl Step {
         ])
     }
 
-    /// Returns the status, by the ids of the entries at both paths.
-    pub(super) fn status(&self) -> Result<StepStatus, IoError> {
+    /// Reads the ids of the entries at both paths and returns the status that they prove.
+    pub(super) fn read_status(&self) -> Result<StepStatus, IoError> {
         let identity = |path: &Path| {
             Ok(match stat(path)? {
                 None => EntryIdentity::Absent,
@@ -140,7 +140,7 @@ impl Step {
 
     /// Performs the step if it is pending.
     pub(super) fn apply(&self) -> Result<(), IoError> {
-        if self.status()? != StepStatus::Pending {
+        if self.read_status()? != StepStatus::Pending {
             return Ok(());
         }
         match (self.live_id, self.staged_id) {
@@ -153,14 +153,14 @@ impl Step {
 
     /// Reverts the step if it is done.
     pub(super) fn undo(&self) -> Result<(), IoError> {
-        if self.status()? != StepStatus::Done {
+        if self.read_status()? != StepStatus::Done {
             return Ok(());
         }
-        let (live, staged) = (exists(&self.live)?, exists(&self.staged)?);
+        let (has_live, has_staged) = (exists(&self.live)?, exists(&self.staged)?);
         match (self.live_id, self.staged_id) {
-            (Some(_), Some(_)) if live && staged => self.exchange(),
-            (Some(_), _) if staged => self.move_to_live(),
-            (None, Some(_)) if live => self.move_to_staged(),
+            (Some(_), Some(_)) if has_live && has_staged => self.exchange(),
+            (Some(_), _) if has_staged => self.move_to_live(),
+            (None, Some(_)) if has_live => self.move_to_staged(),
             // The old or the new file is gone, so nothing can be moved back.
             _ => Ok(()),
         }
@@ -217,14 +217,14 @@ impl Step {
     }
 
     /// Returns true if another program has put an entry at `path`, the live or the staged one.
-    pub(super) fn is_foreign(&self, path: &Path) -> Result<bool, IoError> {
-        Ok(stat(path)?.is_some_and(|(id, _)| !self.knows(id)))
+    pub(super) fn is_foreign_entry_at(&self, path: &Path) -> Result<bool, IoError> {
+        Ok(stat(path)?.is_some_and(|(id, _)| !self.has_recorded(id)))
     }
 
-    /// Returns true if this was an entry of the old or the new state when the step was recorded.
-    pub(super) fn knows(&self, id: FileId) -> bool {
-        let recorded = [self.live_id, self.staged_id, self.partner_id];
-        recorded.iter().flatten().any(|entry| entry.is_same(id))
+    /// Returns true if `id` was the id of an entry of the old or the new state when the step was recorded.
+    pub(super) fn has_recorded(&self, id: FileId) -> bool {
+        let ids = [self.live_id, self.staged_id, self.partner_id];
+        ids.iter().flatten().any(|recorded| recorded.is_same(id))
     }
 
     /// Records the current ids at both paths, for a step that still has to be exchanged in
@@ -241,8 +241,8 @@ impl Step {
     /// Records the entry that another program has put at the live path, for one of two moves that
     /// exchange it.
     pub(super) fn record_live_entry(&mut self, direction: Direction) -> Result<(), IoError> {
-        let live = stat(&self.live)?;
-        let is_file = live.is_some_and(|(_, meta)| !meta.is_dir());
+        let live_entry = stat(&self.live)?;
+        let is_file = live_entry.is_some_and(|(_, meta)| !meta.is_dir());
         let current_id = FileId::read(&self.live)?;
         let is_outgoing = match direction {
             Direction::Forward => self.live_id.is_some(),
@@ -254,7 +254,10 @@ impl Step {
             // The other half of the two moves. It only has to know which file it may replace.
             _ => self.partner_id = self.partner_id.and(current_id),
         }
-        self.partner_id = self.partner_id.filter(|_| is_file);
+        // Only a file can be linked, so only two moves of files know each other.
+        if !is_file {
+            self.partner_id = None;
+        }
         Ok(())
     }
 }

@@ -1,7 +1,7 @@
 //! A transaction that is prepared and committed: its staging folders, its journal, and the exchange of all steps.
 
 use super::database_locks::DatabaseLocks;
-use super::document::{JOURNAL, JournalFile, JournalState, LOCK};
+use super::document::{JOURNAL_NAME, JournalFile, JournalState, LOCK_NAME};
 use super::error::{Direction, JournalError};
 use super::folder::{self, KeptAs};
 use super::late_writes::{LateWrites, WriteSide};
@@ -21,9 +21,9 @@ use std::io::ErrorKind;
 use std::path::{Path, PathBuf};
 use std::time::Instant;
 
-/// Maximum number of nanoseconds by which a write can be later than the clock that was read before the search for late
-/// writes. Programs have set times beyond that.
-const FUTURE_NS: i64 = 600_000_000_000;
+/// A file whose time is later than the clock by more than this, 10 minutes, was not written now: a program or a wrong
+/// clock has set its time.
+const MAX_FUTURE_NS: i64 = 600_000_000_000;
 
 /// A transaction that is being prepared. Dropping it before [`Transaction::commit`] removes its
 /// folders.
@@ -31,8 +31,7 @@ const FUTURE_NS: i64 = 600_000_000_000;
 pub(crate) struct Transaction {
     pub(super) journal: JournalFile,
     journal_path: PathBuf,
-    /// True if a drop must not remove the folders.
-    pub(super) ended: bool,
+    pub(super) keeps_folders_on_drop: bool,
     /// A spare open descriptor. Closing it lets the folders be removed even if the process is at its limit of open
     /// files.
     reserve_descriptor: Option<File>,
@@ -43,10 +42,10 @@ pub(crate) struct Transaction {
 
 impl Transaction {
     /// Begins a transaction that changes `home`, with a new journal in `folder`. `lock` is the lock of the folder.
-    pub(super) fn create(folder: &Path, home: &Path, lock: FileLock) -> Result<Self, JournalError> {
-        let reserve_descriptor = file_open::open(folder.join(LOCK))
+    pub(super) fn start(folder: &Path, home: &Path, lock: FileLock) -> Result<Self, JournalError> {
+        let reserve_descriptor = file_open::open(folder.join(LOCK_NAME))
             .inspect_err(|_| discard_empty(folder))
-            .at("open", folder.join(LOCK))?;
+            .at("open", folder.join(LOCK_NAME))?;
         let folders = vec![ListedPath(folder.to_path_buf())];
         let journal = JournalFile::without_steps(folders, ListedPath(home.to_path_buf()));
         let mut transaction = Self::from_journal(folder, journal, lock);
@@ -63,8 +62,8 @@ impl Transaction {
     pub(super) fn from_journal(folder: &Path, journal: JournalFile, lock: FileLock) -> Self {
         Self {
             journal,
-            journal_path: folder.join(JOURNAL),
-            ended: false,
+            journal_path: folder.join(JOURNAL_NAME),
+            keeps_folders_on_drop: false,
             reserve_descriptor: None,
             begun: None,
             lock: Some(lock),
@@ -90,7 +89,7 @@ impl Transaction {
         // tolerates. The other order would leave a folder that no journal names.
         self.journal.folders.push(ListedPath(folder.to_path_buf()));
         self.write_journal()?;
-        let created = folder::create(folder);
+        let created = folder::create_staging_folder(folder);
         if created.is_err() {
             // The folder is missing or is that of another transaction: it needs no fsync and no removal.
             self.journal.folders.pop();
@@ -98,7 +97,7 @@ impl Transaction {
         folder::remove_leftovers(folder);
         created?;
         if let Some(begun) = &self.begun {
-            let begun_ns = begun.read_clock_ns_on(folder, self.folder())?;
+            let begun_ns = begun.read_begin_ns_on(folder, self.folder())?;
             self.journal.begun_ns.push(begun_ns);
         }
         Ok(())
@@ -134,8 +133,8 @@ impl Transaction {
         }
         self.refuse_late_writes(WriteSide::Live, policy)?;
         self.journal.steps = supported_steps;
-        // After the sync, which can take minutes: Codex waits for a locked database for 15 seconds and fails
-        // then (0.169).
+        // After the sync, which can take minutes: Codex 0.169 waits for a locked database for 15 seconds and then
+        // fails.
         let locks = self.lock_idle_home(self.journal.steps.iter(), policy);
         let locks = locks.map_err(JournalError::Busy)?;
         // As late as possible, because a recovery takes every later write for a write of another process.
@@ -148,13 +147,13 @@ impl Transaction {
         let applied = self.journal.steps.iter().try_for_each(Step::apply);
         let applied = applied.and_then(|()| self.sync_parents());
         let applied = applied.map_err(JournalError::from);
-        if let Err(cause) = applied.and_then(|()| self.check_replaced(policy)) {
-            return Err(self.revert(cause, locks)?);
+        if let Err(cause) = applied.and_then(|()| self.check_old_state_unused(policy)) {
+            return Err(self.undo_because_of(cause, locks)?);
         }
         // Until the journal says `committed`, the staged files are the only way back.
         if self.record_committed().is_err() {
             // A later process finds every step done and removes the old state.
-            self.ended = true;
+            self.keeps_folders_on_drop = true;
             return Ok(vec![self.folder().to_path_buf()]);
         }
         // The locks end before the removal, which takes long for a large home. No process can have a replaced database
@@ -196,17 +195,18 @@ impl Transaction {
     fn find_holders(&self, policy: &dyn RecoveryPolicy) -> Vec<Holder> {
         let folders = self.journal.folders.iter();
         let folders: Vec<PathBuf> = folders.map(|folder| folder.0.clone()).collect();
-        policy.holders(&self.journal.home.0, &folders)
+        policy.find_holders(&self.journal.home.0, &folders)
     }
 
     /// Fails if the old state, which is staged now, is in use or was written.
-    fn check_replaced(&self, policy: &dyn RecoveryPolicy) -> Result<(), JournalError> {
+    fn check_old_state_unused(&self, policy: &dyn RecoveryPolicy) -> Result<(), JournalError> {
         // The processes first: one that has ended since cannot write any more, and one that begins now finds the
         // new state.
         let holders = self.find_holders(policy);
         if !holders.is_empty() {
             return Err(JournalError::Opened {
                 holders,
+                // The undo fills it.
                 kept: Vec::new(),
             });
         }
@@ -220,13 +220,13 @@ impl Transaction {
         policy: &dyn RecoveryPolicy,
     ) -> Result<(), JournalError> {
         if let Some(begun) = &self.begun {
-            begun.check_clock(self.folder())?;
+            begun.refuse_clock_set_back(self.folder())?;
         }
         // The clock was not set back since, so a file with a time in the future had it before. It would stop every
         // command until then.
         let mut latest_ns = self.read_clocks_ns()?;
-        for clock in &mut latest_ns {
-            *clock += FUTURE_NS;
+        for clock_ns in &mut latest_ns {
+            *clock_ns += MAX_FUTURE_NS;
         }
         let files = self.find_late_writes(Direction::Forward, policy, side, &latest_ns)?;
         if files.is_empty() {
@@ -234,6 +234,7 @@ impl Transaction {
         }
         Err(JournalError::Written {
             files,
+            // The undo fills it.
             kept: Vec::new(),
         })
     }
@@ -255,20 +256,24 @@ impl Transaction {
         };
         let mut files = Vec::new();
         let steps = self.journal.steps.iter();
-        for step in steps.filter(|step| self.journal.removes_staged(step)) {
+        for step in steps.filter(|step| self.journal.is_staged_in_own_folder(step)) {
             let writes = LateWrites {
-                since_ns: self.journal.time_of(step, since_ns).unwrap_or_default(),
-                until_ns: self.journal.time_of(step, latest_ns).unwrap_or(i64::MAX),
+                // Without a recorded time, every write counts as late.
+                since_ns: self.journal.time_for(step, since_ns).unwrap_or_default(),
+                until_ns: self.journal.time_for(step, latest_ns).unwrap_or(i64::MAX),
                 is_disposable: &|live| policy.is_disposable(&home, live),
             };
-            writes.collect(step, side, &mut files)?;
+            writes.collect_late_files(step, side, &mut files)?;
         }
         Ok(files)
     }
 
-    /// Undoes the steps because of `cause`. Returns `cause`. If a program may have written to the new state, its files
-    /// are kept, and `cause` gets their folders.
-    fn revert(
+    /// Undoes the steps because of `cause` and returns `cause`. If a program may have written to the new state, moves
+    /// its files to folders that stay, and adds these to `cause`.
+    ///
+    /// # Errors
+    /// The steps cannot be undone.
+    fn undo_because_of(
         &mut self,
         mut cause: JournalError,
         locks: DatabaseLocks,
@@ -282,10 +287,10 @@ impl Transaction {
         self.exchange_remaining(&done_steps, Direction::Back, &home, &NoPolicy)?;
         locks.release();
         self.journal.keeps_replaced |= self.has_late_writes(Direction::Back, &NoPolicy)?;
-        let is_kept = self.journal.keeps_replaced;
+        let must_keep_staged = self.journal.keeps_replaced;
         self.reset_journal()?;
-        if is_kept {
-            let folders = self.keep_staged()?;
+        if must_keep_staged {
+            let folders = self.move_staged_to_kept_folders()?;
             if let JournalError::Opened { kept, .. } | JournalError::Written { kept, .. } =
                 &mut cause
             {
@@ -301,23 +306,23 @@ impl Transaction {
         steps: Vec<Step>,
     ) -> Result<Vec<Step>, IoError> {
         let mut interim = self.new_interim_paths();
-        let mut all = Vec::with_capacity(steps.len());
+        let mut supported_steps = Vec::with_capacity(steps.len());
         for step in steps {
             match interim.plan_two_moves(&self.journal, &step, Direction::Forward)? {
-                Some(moves) => all.extend(moves),
-                None => all.push(step),
+                Some(moves) => supported_steps.extend(moves),
+                None => supported_steps.push(step),
             }
         }
-        Ok(all)
+        Ok(supported_steps)
     }
 
     /// Returns a generator of paths for entries between two moves. It avoids the staged paths of the recorded steps.
     pub(super) fn new_interim_paths(&self) -> InterimPaths {
         let steps = self.journal.steps.iter();
         InterimPaths {
-            supported: HashMap::new(),
+            probed: HashMap::new(),
             used: steps.map(|step| step.staged.clone()).collect(),
-            next: 0,
+            next_number: 0,
         }
     }
 
@@ -373,20 +378,21 @@ impl Transaction {
 
     /// Removes the staging folders. The folder with the journal is last, and its lock after
     /// everything else, because another transaction can begin there once the lock is gone. Returns
-    /// the new names of folders that could only be renamed.
+    /// the paths of folders that could not be removed, some of them renamed.
     pub(super) fn remove_folders(&mut self) -> Vec<PathBuf> {
-        self.ended = true;
+        self.keeps_folders_on_drop = true;
+        // Frees a descriptor, which the removal needs.
         self.reserve_descriptor = None;
         let folders = self.journal.folders.iter().rev();
-        let renamed = folders.filter_map(|folder| remove_or_rename(&folder.0));
-        let renamed = renamed.collect();
-        self.close_lock();
-        renamed
+        let remaining_folders = folders.filter_map(|folder| remove_or_rename(&folder.0));
+        let remaining_folders = remaining_folders.collect();
+        self.close_lock_and_remove_folder();
+        remaining_folders
     }
 
     /// Closes the removed lock file, then removes the staging folder if it is empty. FAT, network disks and Windows
     /// keep the name of an open file, and so the folder. A transaction that has begun there since is not affected.
-    fn close_lock(&mut self) {
+    fn close_lock_and_remove_folder(&mut self) {
         self.lock = None;
         let _ = sharing::remove_dir(self.folder());
     }
@@ -396,24 +402,24 @@ impl Transaction {
     ///
     /// # Errors
     /// A file or folder cannot be moved. The journal stays, and the next command tries again.
-    pub(super) fn keep_staged(&mut self) -> Result<Vec<PathBuf>, IoError> {
-        self.ended = true;
+    pub(super) fn move_staged_to_kept_folders(&mut self) -> Result<Vec<PathBuf>, IoError> {
+        self.keeps_folders_on_drop = true;
         let mut kept_folders = Vec::new();
         for ListedPath(folder) in &self.journal.folders {
-            let kept_folder = folder::find_free_name(folder, KeptAs::Evidence);
-            let own_files = [LOCK, JOURNAL].map(OsStr::new);
-            // An earlier process may have kept and removed it.
+            let kept_folder = folder::find_free_path(folder, KeptAs::Evidence);
+            let own_names = [LOCK_NAME, JOURNAL_NAME].map(OsStr::new);
+            // An earlier process may have moved its files and removed the folder.
             let entries = tree::list_if_exists(folder)?.into_iter();
-            let staged: Vec<_> = entries
+            let staged_names: Vec<_> = entries
                 .map(|(name, _)| name)
-                .filter(|name| !own_files.contains(&name.as_os_str()))
+                .filter(|name| !own_names.contains(&name.as_os_str()))
                 .collect();
-            if staged.is_empty() {
+            if staged_names.is_empty() {
                 continue;
             }
             // Not the folder itself: it has an open lock, which stops a rename on Windows.
             atomic::create_private_folder(&kept_folder)?;
-            for name in staged {
+            for name in staged_names {
                 atomic::rename_to_free_unsynced(&folder.join(&name), &kept_folder.join(&name))?;
             }
             atomic::sync_folder(&kept_folder)?;
@@ -428,10 +434,10 @@ impl Transaction {
 /// Free paths for entries between two moves, on file systems without a call for an exchange.
 pub(super) struct InterimPaths {
     /// For each staging folder that was probed, true if its file system has a call for an exchange.
-    supported: HashMap<PathBuf, bool>,
+    probed: HashMap<PathBuf, bool>,
     /// The staged paths of all steps.
     used: HashSet<PathBuf>,
-    next: u64,
+    next_number: u64,
 }
 
 impl InterimPaths {
@@ -445,23 +451,23 @@ impl InterimPaths {
         if !step.is_exchange() {
             return Ok(None);
         }
-        let staging = journal.staging_of(step);
-        let is_supported = match self.supported.get(staging) {
+        let staging = journal.staging_folder_of(step);
+        let is_supported = match self.probed.get(staging) {
             Some(is_supported) => *is_supported,
             None => exchange::is_supported(staging).at("probe", staging)?,
         };
-        self.supported.insert(staging.to_path_buf(), is_supported);
+        self.probed.insert(staging.to_path_buf(), is_supported);
         if is_supported {
             return Ok(None);
         }
         let folder = staging.join("replaced");
         atomic::create_private_folder(&folder)?;
-        let mut paths = (self.next..).map(|n| (n, folder.join(n.to_string())));
-        let free =
+        let mut paths = (self.next_number..).map(|n| (n, folder.join(n.to_string())));
+        let free_path =
             paths.find(|(_, path)| !self.used.contains(path) && path.symlink_metadata().is_err());
-        Ok(free.and_then(|(n, path)| {
-            self.next = n + 1;
-            step.as_two_moves(path, direction)
+        Ok(free_path.and_then(|(n, path)| {
+            self.next_number = n + 1;
+            step.to_two_moves(path, direction)
         }))
     }
 }
@@ -472,16 +478,16 @@ fn remove_or_rename(folder: &Path) -> Option<PathBuf> {
     if remove_with_lock(folder).is_ok() {
         return None;
     }
-    let renamed = folder::find_free_name(folder, KeptAs::Leftover);
+    let renamed_path = folder::find_free_path(folder, KeptAs::Leftover);
     // Needs no fsync, because a later command finds the folder under either name.
-    let place = match sharing::rename(folder, &renamed) {
-        Ok(()) => renamed,
+    let left_path = match sharing::rename(folder, &renamed_path) {
+        Ok(()) => renamed_path,
         Err(_) => folder.to_path_buf(),
     };
     // Without its journal the folder is plain leftovers. A later recovery cannot take it for an interrupted
     // transaction.
-    let _ = tree::remove(&place.join(JOURNAL));
-    tree::remove(&place).is_err().then_some(place)
+    let _ = tree::remove(&left_path.join(JOURNAL_NAME));
+    tree::remove(&left_path).is_err().then_some(left_path)
 }
 
 /// Drops repeated steps: two links in a home may lead to one folder.
@@ -493,36 +499,36 @@ fn drop_duplicate_steps(steps: &mut Vec<Step>) {
 /// Removes a staging folder that is empty except for its lock.
 pub(super) fn discard_empty(folder: &Path) {
     let _ = (
-        sharing::remove_file(folder.join(LOCK)),
+        sharing::remove_file(folder.join(LOCK_NAME)),
         sharing::remove_dir(folder),
     );
 }
 
 /// Fails if one path equals another or is below it.
 fn check_disjoint<'a>(
-    mut names: impl Iterator<Item = &'a Path> + Clone,
+    mut paths: impl Iterator<Item = &'a Path> + Clone,
 ) -> Result<(), JournalError> {
-    let mut all_names = HashSet::new();
-    for name in names.clone() {
-        if !all_names.insert(name) {
-            return Err(JournalError::ConflictingSteps(name.to_path_buf()));
+    let mut all_paths = HashSet::new();
+    for path in paths.clone() {
+        if !all_paths.insert(path) {
+            return Err(JournalError::ConflictingSteps(path.to_path_buf()));
         }
     }
-    let is_below = |name: &&Path| {
-        name.ancestors()
+    let is_below = |path: &&Path| {
+        path.ancestors()
             .skip(1)
-            .any(|ancestor| all_names.contains(ancestor))
+            .any(|ancestor| all_paths.contains(ancestor))
     };
-    let conflict = names.find(is_below);
-    conflict.map_or(Ok(()), |name| {
-        Err(JournalError::ConflictingSteps(name.to_path_buf()))
+    let conflict = paths.find(is_below);
+    conflict.map_or(Ok(()), |path| {
+        Err(JournalError::ConflictingSteps(path.to_path_buf()))
     })
 }
 
 /// Removes a staging folder, its journal and lock last. Once the lock is gone, another transaction
 /// may begin there.
 fn remove_with_lock(folder: &Path) -> Result<(), IoError> {
-    let (lock, journal) = (folder.join(LOCK), folder.join(JOURNAL));
+    let (lock, journal) = (folder.join(LOCK_NAME), folder.join(JOURNAL_NAME));
     for (name, _) in tree::list_if_exists(folder)? {
         let path = folder.join(name);
         if path != lock && path != journal {
@@ -539,13 +545,14 @@ fn remove_with_lock(folder: &Path) -> Result<(), IoError> {
 
 impl Drop for Transaction {
     fn drop(&mut self) {
-        if !self.ended && self.journal.state == JournalState::Prepared {
-            // The next command removes what cannot be removed now.
+        if !self.keeps_folders_on_drop && self.journal.state == JournalState::Prepared {
+            // Frees a descriptor, which the removal needs.
             self.reserve_descriptor = None;
+            // The next command removes what cannot be removed now.
             for folder in self.journal.folders.iter().rev() {
                 let _ = remove_with_lock(&folder.0);
             }
-            self.close_lock();
+            self.close_lock_and_remove_folder();
         }
     }
 }

@@ -13,6 +13,7 @@ use std::time::{Duration, Instant};
 pub(crate) fn wait_for_next_tick(folder: &Path) -> Instant {
     let meta = folder.symlink_metadata();
     std::thread::sleep(match meta {
+        // The time of the last change of the folder shows the unit of the clock.
         Ok(meta) if has_whole_seconds(changed_ns(&meta)) => LONGEST_TICK,
         _ => LINUX_TICK,
     });
@@ -33,49 +34,55 @@ const LONGEST_TICK: Duration = Duration::from_millis(2_050);
 /// The results of reading a file system's clock several times. All times are in nanoseconds.
 #[derive(Debug)]
 struct ClockProbes {
-    first: i64,
-    last: i64,
+    first_clock: i64,
+    last_clock: i64,
     /// The largest measured difference between the file system's clock and the monotonic clock. A busy machine delays
     /// a probe, which makes the measured difference too small.
-    offset: i64,
+    offset_ns: i64,
     /// The shortest time between two values.
-    tick: Option<i64>,
+    tick_ns: Option<i64>,
 }
 
 impl ClockProbes {
     /// Starts with a value of the file system's clock, and the monotonic time after it was read.
-    fn new(clock_ns: i64, read_ns: i64) -> Self {
+    fn start(clock_ns: i64, monotonic_ns: i64) -> Self {
         Self {
-            first: clock_ns,
-            last: clock_ns,
-            offset: clock_ns - read_ns,
-            tick: None,
+            first_clock: clock_ns,
+            last_clock: clock_ns,
+            offset_ns: clock_ns - monotonic_ns,
+            tick_ns: None,
         }
     }
 
-    fn add(&mut self, clock_ns: i64, read_ns: i64) {
-        self.offset = self.offset.max(clock_ns - read_ns);
-        if clock_ns > self.last {
-            let between = clock_ns - self.last;
-            self.tick = Some(self.tick.map_or(between, |least| least.min(between)));
+    fn add_probe(&mut self, clock_ns: i64, monotonic_ns: i64) {
+        self.offset_ns = self.offset_ns.max(clock_ns - monotonic_ns);
+        if clock_ns > self.last_clock {
+            let step_ns = clock_ns - self.last_clock;
+            self.tick_ns = Some(
+                self.tick_ns
+                    .map_or(step_ns, |shortest| shortest.min(step_ns)),
+            );
         }
-        self.last = clock_ns;
+        self.last_clock = clock_ns;
     }
 
     /// Returns true if the tick is known. A measured tick that is too long for the file system may only show that the
     /// machine was busy; then another probe is needed.
-    fn are_enough(&self) -> bool {
-        let longest = to_nanoseconds(LINUX_TICK);
-        let is_short = |tick_ns| tick_ns <= longest || has_whole_seconds(self.first);
-        self.tick.is_some_and(is_short)
+    fn is_tick_known(&self) -> bool {
+        let longest_ns = to_nanoseconds(LINUX_TICK);
+        let is_short = |tick_ns| tick_ns <= longest_ns || has_whole_seconds(self.first_clock);
+        self.tick_ns.is_some_and(is_short)
     }
 
     /// Returns the value of the file system's clock at the monotonic time 0, or up to a tick less.
-    fn first_value(&self) -> i64 {
-        let longest = to_nanoseconds(LONGEST_TICK);
-        let tick_ns = self.tick.filter(|_| !has_whole_seconds(self.first));
-        let tick_ns = tick_ns.map_or(longest, |ns| ns.max(to_nanoseconds(LINUX_TICK)));
-        self.offset - tick_ns
+    fn clock_ns_at_start(&self) -> i64 {
+        let longest_ns = to_nanoseconds(LONGEST_TICK);
+        // A clock of whole seconds may tick every two seconds, whatever was measured.
+        let tick_ns = self
+            .tick_ns
+            .filter(|_| !has_whole_seconds(self.first_clock));
+        let tick_ns = tick_ns.map_or(longest_ns, |ns| ns.max(to_nanoseconds(LINUX_TICK)));
+        self.offset_ns - tick_ns
     }
 }
 
@@ -99,17 +106,18 @@ impl BeginTime {
             let clock_ns = read_filesystem_clock_ns(folder)?;
             Ok::<_, IoError>((clock_ns, to_nanoseconds(begun.elapsed())))
         };
-        let (first_ns, read_ns) = probe()?;
-        let mut probes = ClockProbes::new(first_ns, read_ns);
+        let (first_clock_ns, monotonic_ns) = probe()?;
+        let mut probes = ClockProbes::start(first_clock_ns, monotonic_ns);
         // A busy machine sees a tick of milliseconds late. Without a known tick, a write up to the longest tick before
         // the begin would count as a later write.
-        while !probes.are_enough() && begun.elapsed() < LONGEST_TICK {
+        while !probes.is_tick_known() && begun.elapsed() < LONGEST_TICK {
             std::thread::sleep(Duration::from_millis(1));
-            let (clock_ns, read_ns) = probe()?;
-            probes.add(clock_ns, read_ns);
+            let (clock_ns, monotonic_ns) = probe()?;
+            probes.add_probe(clock_ns, monotonic_ns);
         }
         Ok(Self {
-            clock_ns: first_ns - i64::from(probes.tick.is_none()),
+            // A write in the same tick as the begin must count as later if the end of the tick was not seen.
+            clock_ns: first_clock_ns - i64::from(probes.tick_ns.is_none()),
             begun,
             probes,
         })
@@ -117,16 +125,17 @@ impl BeginTime {
 
     /// Moves the begin back to `earlier`, or up to a tick before it.
     pub(super) fn move_back(&mut self, earlier: Instant) {
-        let before = self.begun.saturating_duration_since(earlier);
-        self.probes.offset -= to_nanoseconds(before);
+        let moved_by = self.begun.saturating_duration_since(earlier);
+        // The monotonic times of the probes count from `begun`, which moves too.
+        self.probes.offset_ns -= to_nanoseconds(moved_by);
         self.begun = earlier;
-        self.clock_ns = self.probes.first_value();
+        self.clock_ns = self.probes.clock_ns_at_start();
     }
 
-    /// Returns the begin by the clock of the file system of `folder`, or an earlier time. `own` is the folder of the
-    /// journal.
-    pub(super) fn read_clock_ns_on(&self, folder: &Path, own: &Path) -> Result<i64, IoError> {
-        if space::is_same_file_system(folder, own) {
+    /// Returns the begin in nanoseconds since 1970, by the clock of the file system of `folder`. The result may be too
+    /// early, never too late. `journal` is the folder of the journal.
+    pub(super) fn read_begin_ns_on(&self, folder: &Path, journal: &Path) -> Result<i64, IoError> {
+        if space::is_same_file_system(folder, journal) {
             return Ok(self.clock_ns);
         }
         let mut begin = Self::read_after_tick(folder)?;
@@ -136,12 +145,12 @@ impl BeginTime {
 
     /// Fails if the clock of the file system was set back since the begin, because the times of writes then prove
     /// nothing.
-    pub(super) fn check_clock(&self, folder: &Path) -> Result<(), IoError> {
-        let passed = self.begun.elapsed();
+    pub(super) fn refuse_clock_set_back(&self, folder: &Path) -> Result<(), IoError> {
+        let elapsed = self.begun.elapsed();
         // A tick may take 2 s, and the system may slow the clock down to correct it.
-        let tolerated = Duration::from_secs(3) + passed / 1000;
-        let expected = to_nanoseconds(passed.saturating_sub(tolerated));
-        if read_filesystem_clock_ns(folder)? < self.clock_ns.saturating_add(expected) {
+        let tolerance = Duration::from_secs(3) + elapsed / 1000;
+        let expected_ns = to_nanoseconds(elapsed.saturating_sub(tolerance));
+        if read_filesystem_clock_ns(folder)? < self.clock_ns.saturating_add(expected_ns) {
             let why = "the clock was set back during the command";
             return Err(std::io::Error::other(why)).at("compare times in", folder);
         }
@@ -171,14 +180,14 @@ mod tests {
         let clock = |at_ms: i64| (1_001 + at_ms / 4 * 4) * MILLISECOND;
         for delays in [[0, 0, 0, 0], [80, 0, 90, 300], [0, 200, 500, 1]] {
             let mut now_ms = delays[0];
-            let mut probes = ClockProbes::new(clock(0), now_ms * MILLISECOND);
+            let mut probes = ClockProbes::start(clock(0), now_ms * MILLISECOND);
             for delay in &delays[1..] {
                 let read = clock(now_ms + 5);
                 now_ms += 5 + delay;
-                probes.add(read, now_ms * MILLISECOND);
+                probes.add_probe(read, now_ms * MILLISECOND);
             }
             let least = clock(0) - 17 * MILLISECOND;
-            let first = probes.first_value();
+            let first = probes.clock_ns_at_start();
             assert!((least..=clock(0)).contains(&first), "{delays:?} {first}");
         }
     }

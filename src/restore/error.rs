@@ -4,7 +4,7 @@ use crate::accounts::{LeaseError, ProfileError};
 use crate::archive::{ArchiveError, PathNote};
 use crate::codex::{DatabaseError, Holder};
 use crate::io::{IoError, pluralize};
-use crate::journal::{JournalError, join_holders};
+use crate::journal::{JournalError, format_holders};
 use std::path::PathBuf;
 
 /// The reason why an archive was not restored. Unless a variant says otherwise, the restore changed nothing.
@@ -29,7 +29,7 @@ pub enum RestoreError {
     #[error(transparent)]
     Journal(#[from] JournalError),
     /// Processes use the Codex home.
-    #[error("the Codex home is in use by {}", join_holders(.0))]
+    #[error("the Codex home is in use by {}", format_holders(.0))]
     Busy(Vec<Holder>),
     /// The archive belongs to a different account than the live login.
     #[error("the archive is of {archive}, but {live} is signed in")]

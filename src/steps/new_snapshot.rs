@@ -49,7 +49,7 @@ impl NewSnapshot {
         // All snapshots are made from the same folder, because restic recognizes unchanged files by their path.
         let lock = TreeLock::acquire(manager)?;
         let tmp = manager.join("tmp");
-        let mut tree = capture_tree(&plan.scope, &lock.tree(), &tmp, plan.metadata.clone())?;
+        let mut tree = capture_tree(&plan.scope, &lock.tree_path(), &tmp, plan.metadata.clone())?;
         refuse_during_restore(context)?;
         check_account_unchanged(plan, tree.login.as_ref())?;
         let host = host(context);

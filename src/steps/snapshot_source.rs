@@ -31,7 +31,7 @@ const MAX_BEGINNING_BYTES: u64 = 4 << 20;
 /// There is no vault, or restic fails.
 pub(crate) fn add_all_snapshots(search: &mut LossSearch, context: &Context) -> Result<()> {
     let restic = ConnectionArgs::default().open(context)?;
-    let snapshots = snapshot::list(&restic)?;
+    let snapshots = snapshot::list_snapshots(&restic)?;
     add_snapshots(search, &restic, snapshots, context)
 }
 
@@ -114,7 +114,7 @@ impl SnapshotSource {
         path: &Path,
         read: impl FnMut(&mut dyn Read) -> Result<T, VaultError>,
     ) -> Result<T> {
-        let restic_path = self.contents.restic_path(path);
+        let restic_path = self.contents.to_restic_path(path);
         Ok(self.restic.dump(&self.snapshot.id, &restic_path, read)?)
     }
 }

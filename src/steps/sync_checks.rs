@@ -80,14 +80,14 @@ fn check_undelivered(context: &Context, config: &SyncConfig, checks: &mut Vec<Ch
     let Ok((plan, _)) = plan::plan(&PlanRequest::new(config, &replica)) else {
         return;
     };
-    for message in UndeliveredVersion::summarize_by_machine(&plan.notices.undelivered) {
+    for message in UndeliveredVersion::format_summary_by_machine(&plan.notices.undelivered) {
         let fix = "wait for the cloud client, and before you start Codex here run: codex-manager sync run --apply";
         checks.push(Check::warn("sync.arrival", message).advised(fix));
     }
 }
 
 pub(crate) fn format_misspelled_root_warnings(config: &SyncConfig) -> Vec<String> {
-    let found = scope::find_misspelled_roots(config).into_iter();
+    let found = scope::describe_misspelled_roots(config).into_iter();
     found.map(|why| format!("include_roots {why}")).collect()
 }
 

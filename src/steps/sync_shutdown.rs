@@ -165,5 +165,5 @@ pub(crate) fn print_shutdown_plan(context: &Context, plan: Option<&ShutdownPlan>
 /// Returns true if Codex has to end before the plan is applied: the plan has steps, and no conflict stops the run.
 /// Steps that only copy files to the cloud folder count too, because they could copy half of a turn.
 pub(crate) fn needs_shutdown(plan: &SyncPlan, config: &SyncConfig) -> bool {
-    !plan.steps.is_empty() && !plan.is_stopped(config.policy.rules.conflict)
+    !plan.steps.is_empty() && !plan.is_stopped_by_conflict(config.policy.rules.conflict)
 }

@@ -208,7 +208,7 @@ pub(crate) fn with_staged_vault<T>(
     };
     let mut join = vault.join(config, replica)?;
     if staging_rule == StagingRule::UnlessIdle
-        && let Some(plan) = join.idle_plan(&join.inspect()?)?
+        && let Some(plan) = join.idle_plan(&join.inspect_home()?)?
     {
         return work(&join.config, &join.replica, Some(plan));
     }

@@ -104,7 +104,7 @@ impl VacuumPlan {
             disk_clock::check_system_clock(manager_home, now)?;
         }
         let policy = IdleHome { env };
-        let holders = policy.holders(home, &[]);
+        let holders = policy.find_holders(home, &[]);
         if !holders.is_empty() {
             return Err(JournalError::Busy(holders).into());
         }

@@ -346,7 +346,7 @@ mod tests {
         MachineManifest {
             end: None,
             files: BTreeMap::from([("sessions/a.jsonl".to_owned(), entry)]),
-            deleted: BTreeMap::from([("x".to_owned(), Deletion::new("d".to_owned()))]),
+            deleted: BTreeMap::from([("x".to_owned(), Deletion::with_random_id("d".to_owned()))]),
             resolved: BTreeSet::from(["r".to_owned()]),
             former: vec![Sha256Digest::of(b"former")],
             lines: 3,

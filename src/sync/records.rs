@@ -49,17 +49,19 @@ impl Records {
 
     /// Returns the versions of a file that this machine attests.
     pub(crate) fn own_versions(&self, key: &str) -> &[ManifestEntry] {
-        versions_of(&self.own, key)
+        find_versions(&self.own, key)
     }
 
     /// Returns the versions of a file that a killed run may have downloaded.
     pub(crate) fn downloaded_versions(&self, key: &str) -> &[ManifestEntry] {
-        versions_of(&self.downloaded, key)
+        find_versions(&self.downloaded, key)
     }
 
     /// Returns the versions of a file that other machines or this one attest.
     pub(crate) fn attested_versions(&self, key: &str) -> impl Iterator<Item = &ManifestEntry> {
-        self.manifests.entries(key).chain(self.own_versions(key))
+        self.manifests
+            .listed_entries(key)
+            .chain(self.own_versions(key))
     }
 
     /// Returns the resolutions of this machine, and those of the other machines.
@@ -74,7 +76,7 @@ impl Records {
 
     /// Returns the deletions of a file that other machines publish and that are not cancelled.
     pub(crate) fn pending_deletions(&self, key: &str) -> impl Iterator<Item = &Deletion> {
-        let requested = self.manifests.deletions(key);
+        let requested = self.manifests.pending_deletions(key);
         requested.filter(|deletion| !self.state.resolutions.contains(&deletion.id))
     }
 
@@ -87,27 +89,27 @@ impl Records {
     pub(crate) fn deleted_versions(&self, key: &str) -> Vec<Sha256Digest> {
         // The records of resolutions also hold the ids of cancelled deletions.
         let own_deletion = self.state.deleted.get(key).filter(|deletion| {
-            let mut records = self.resolutions().into_iter();
-            !records.any(|records| records.contains(&deletion.id))
+            let mut record_sets = self.resolutions().into_iter();
+            !record_sets.any(|records| records.contains(&deletion.id))
         });
         let deletions = self.pending_deletions(key).chain(own_deletion);
         let digests = deletions.filter_map(|deletion| Sha256Digest::parse(&deletion.digest));
         digests.collect()
     }
 
-    /// Returns true if the deletion of the version with the digest `deleted` also covers `version`, so that no machine
-    /// waits for `version`. A deletion covers all versions, with one exception: if a manifest still lists the deleted
-    /// version of a conversation, longer versions of the conversation are not covered.
+    /// Returns true if the deletion of the version with the digest `deleted_digest` also covers `version`, so that no
+    /// machine waits for `version`. A deletion covers all versions, with one exception: if a manifest still lists the
+    /// deleted version of a conversation, longer versions of the conversation are not covered.
     pub(crate) fn is_deleted(
         &self,
         key: &str,
         version: &ManifestEntry,
-        deleted: Sha256Digest,
+        deleted_digest: Sha256Digest,
     ) -> bool {
-        let mut attested = self.attested_versions(key);
-        match attested.find(|attested| attested.digest == deleted) {
-            Some(listed) if rollouts::is_key(key) && version.digest != deleted => {
-                version.size <= listed.size
+        let mut attested_versions = self.attested_versions(key);
+        match attested_versions.find(|entry| entry.digest == deleted_digest) {
+            Some(deleted_entry) if rollouts::is_key(key) && version.digest != deleted_digest => {
+                version.size <= deleted_entry.size
             }
             _ => true,
         }
@@ -125,7 +127,7 @@ fn group_by_key(entries: impl IntoIterator<Item = (String, ManifestEntry)>) -> V
     versions
 }
 
-fn versions_of<'v>(versions: &'v VersionsByKey, key: &str) -> &'v [ManifestEntry] {
+fn find_versions<'v>(versions: &'v VersionsByKey, key: &str) -> &'v [ManifestEntry] {
     versions
         .get(&manifest::fold_name(key))
         .map_or(&[], Vec::as_slice)

@@ -24,9 +24,9 @@ struct Resolution {
 
 impl Resolution {
     /// Returns the highest numbers about the version `name` in all of these records.
-    fn of<'a>(name: &str, all: impl IntoIterator<Item = &'a BTreeSet<String>>) -> Self {
+    fn of<'a>(name: &str, record_sets: impl IntoIterator<Item = &'a BTreeSet<String>>) -> Self {
         let mut resolution = Self::default();
-        for records in all {
+        for records in record_sets {
             for record in records_about(records, name) {
                 resolution.apply_record(&record[name.len()..]);
             }
@@ -36,6 +36,7 @@ impl Resolution {
 
     /// Applies the suffix of a record; an unknown suffix is ignored.
     fn apply_record(&mut self, suffix: &str) {
+        // An unreadable number decides nothing.
         let parse_number = |digits: &str| digits.parse().unwrap_or(0);
         if suffix.is_empty() {
             self.dropped = self.dropped.max(1);
@@ -57,15 +58,15 @@ impl Resolution {
 
     /// Replaces all records about the version `name`: `name` or `name+N` for one or N dropped copies, and `name-N` for N
     /// kept ones.
-    fn write(self, name: &str, records: &mut BTreeSet<String>) {
-        let old: Vec<_> = records_about(records, name).map(str::to_owned).collect();
-        for record in old {
+    fn replace_records(self, name: &str, records: &mut BTreeSet<String>) {
+        let old_records: Vec<_> = records_about(records, name).map(str::to_owned).collect();
+        for record in old_records {
             records.remove(&record);
         }
         match self.dropped {
             0 => {}
             1 => drop(records.insert(name.to_owned())),
-            n => drop(records.insert(format!("{name}+{n}"))),
+            number => drop(records.insert(format!("{name}+{number}"))),
         }
         if self.kept > 0 {
             records.insert(format!("{name}-{}", self.kept));
@@ -76,63 +77,63 @@ impl Resolution {
 /// Returns true if the version may be dropped, according to the union of these records.
 pub(crate) fn is_dropped<'a>(
     name: &str,
-    all: impl IntoIterator<Item = &'a BTreeSet<String>>,
+    record_sets: impl IntoIterator<Item = &'a BTreeSet<String>>,
 ) -> bool {
-    Resolution::of(name, all).is_dropped()
+    Resolution::of(name, record_sets).is_dropped()
 }
 
 /// Returns true if there is a decision about the version in any of these records.
 pub(crate) fn is_known<'a>(
     name: &str,
-    all: impl IntoIterator<Item = &'a BTreeSet<String>>,
+    record_sets: impl IntoIterator<Item = &'a BTreeSet<String>>,
 ) -> bool {
-    Resolution::of(name, all) != Resolution::default()
+    Resolution::of(name, record_sets) != Resolution::default()
 }
 
-/// Records in `records` that a version may be dropped, with the decisions about the version in `others`, the records of
+/// Records in `records` that a version may be dropped, with the decisions about the version in `remote`, the records of
 /// other machines. Adds no new decision if the version may be dropped already.
-pub(crate) fn record_drop(name: &str, records: &mut BTreeSet<String>, others: &BTreeSet<String>) {
-    let mut resolution = Resolution::of(name, [&*records, others]);
+pub(crate) fn record_drop(name: &str, records: &mut BTreeSet<String>, remote: &BTreeSet<String>) {
+    let mut resolution = Resolution::of(name, [&*records, remote]);
     if !resolution.is_dropped() {
         resolution.dropped = resolution.next_number();
     }
-    resolution.write(name, records);
+    resolution.replace_records(name, records);
 }
 
-/// Records in `records` that a version is kept, with the decisions about the version in `others`, the records of other
+/// Records in `records` that a version is kept, with the decisions about the version in `remote`, the records of other
 /// machines. Decisions to drop the version that were made without knowledge of this one then have no effect. Returns
 /// the records that `records` lacked.
 pub(crate) fn record_keep(
     name: &str,
     records: &mut BTreeSet<String>,
-    others: &BTreeSet<String>,
+    remote: &BTreeSet<String>,
 ) -> Vec<String> {
-    let mut resolution = Resolution::of(name, [&*records, others]);
+    let mut resolution = Resolution::of(name, [&*records, remote]);
     if resolution.is_dropped() || resolution.kept == 0 {
         resolution.kept = resolution.next_number();
     }
     let mut added = BTreeSet::new();
-    resolution.write(name, &mut added);
+    resolution.replace_records(name, &mut added);
     added.retain(|record| !records.contains(record));
-    resolution.write(name, records);
+    resolution.replace_records(name, records);
     added.into_iter().collect()
 }
 
-/// Returns the records to add to `records` for each version about which `others` has a later decision. They combine the
+/// Returns the records to add to `records` for each version about which `remote` has a later decision. They combine the
 /// decisions of both sets. This machine publishes them too, in case the other machines are gone or were restored from a
 /// backup.
-pub(crate) fn newer_records(records: &BTreeSet<String>, others: &BTreeSet<String>) -> Vec<String> {
-    let names: BTreeSet<&str> = others.iter().map(|record| name_of(record)).collect();
+pub(crate) fn list_newer(records: &BTreeSet<String>, remote: &BTreeSet<String>) -> Vec<String> {
+    let names: BTreeSet<&str> = remote.iter().map(|record| version_of(record)).collect();
     let mut newer_records = Vec::new();
     for name in names
         .into_iter()
         .filter(|name| conflict_copies::is_copy_name(name))
     {
         let own_resolution = Resolution::of(name, [records]);
-        let combined = Resolution::of(name, [records, others]);
+        let combined = Resolution::of(name, [records, remote]);
         if own_resolution != combined {
             let mut added = BTreeSet::new();
-            combined.write(name, &mut added);
+            combined.replace_records(name, &mut added);
             newer_records.extend(added);
         }
     }
@@ -141,30 +142,31 @@ pub(crate) fn newer_records(records: &BTreeSet<String>, others: &BTreeSet<String
 
 /// Adds a record to `records`, which keep only the highest number of each kind for a version.
 pub(crate) fn merge_record(record: &str, records: &mut BTreeSet<String>) {
-    let name = name_of(record);
+    let name = version_of(record);
     let mut resolution = Resolution::of(name, [&*records]);
     resolution.apply_record(&record[name.len()..]);
-    resolution.write(name, records);
+    resolution.replace_records(name, records);
 }
 
 /// Returns the name of the version that a record is about, or the whole record if it is of another kind.
-fn name_of(record: &str) -> &str {
-    let parts = record.rfind(['+', '-']).map(|at| record.split_at(at));
-    parts
-        .filter(|(name, rest)| {
-            let number = &rest[1..];
-            conflict_copies::is_copy_name(name) && number.bytes().all(|b| b.is_ascii_digit())
+fn version_of(record: &str) -> &str {
+    let split_record = record.rfind(['+', '-']).map(|sign| record.split_at(sign));
+    split_record
+        .filter(|(name, suffix)| {
+            // Behind the sign.
+            let digits = &suffix[1..];
+            conflict_copies::is_copy_name(name) && digits.bytes().all(|b| b.is_ascii_digit())
         })
         .map_or(record, |(name, _)| name)
 }
 
 /// Returns the records about a version.
 fn records_about<'a>(records: &'a BTreeSet<String>, name: &str) -> impl Iterator<Item = &'a str> {
-    let from = records.range::<str, _>((Bound::Included(name), Bound::Unbounded));
-    let prefixed = from.take_while(move |record| record.starts_with(name));
-    prefixed
+    let from_name = records.range::<str, _>((Bound::Included(name), Bound::Unbounded));
+    let with_prefix = from_name.take_while(move |record| record.starts_with(name));
+    with_prefix
         .map(String::as_str)
-        .filter(move |record| name_of(record) == name)
+        .filter(move |record| version_of(record) == name)
 }
 
 #[cfg(test)]
@@ -183,7 +185,7 @@ mod tests {
         record_drop(NAME, &mut local, &remote);
         // Programs that do not know later decisions write and read this form.
         assert_eq!(local, records(&[NAME]));
-        let learnt = newer_records(&remote, &local);
+        let learnt = list_newer(&remote, &local);
         for record in &learnt {
             merge_record(record, &mut remote);
         }
@@ -194,7 +196,7 @@ mod tests {
         assert_eq!(added, [format!("{NAME}-2")]);
         assert!(!is_dropped(NAME, [&local, &remote]));
         assert_eq!(record_keep(NAME, &mut local, &remote), [""; 0]);
-        for record in newer_records(&remote, &local) {
+        for record in list_newer(&remote, &local) {
             merge_record(&record, &mut remote);
         }
         assert_eq!(remote, local);

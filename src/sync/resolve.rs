@@ -25,6 +25,12 @@ use std::fs;
 use std::io::{self, BufRead, BufReader, Read, Write};
 use std::path::{Path, PathBuf};
 
+/// The place of the date in the stem `rollout-YYYY-MM-DDThh-mm-ss-ID` of a conversation.
+const DATE_IN_STEM: std::ops::Range<usize> = 8..18;
+
+/// The place of the id in that stem.
+const ID_START: usize = 28;
+
 /// The version that the user keeps of a conflict.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
 pub(crate) enum KeepChoice {
@@ -78,7 +84,7 @@ pub(crate) struct DecidedCopy<'a> {
     copy: ConflictCopy,
     folders: ConflictCopyFolders,
     /// Path of the conversation at the last sync, relative to the home, if the file still exists.
-    current: Option<String>,
+    current_path: Option<String>,
 }
 
 impl<'a> DecidedCopy<'a> {
@@ -91,13 +97,15 @@ impl<'a> DecidedCopy<'a> {
         let last = copy.last_synced(state).map(|last| last.local.path.clone());
         Self {
             folders: ConflictCopyFolders::of(&replica.folder, &config.cloud),
-            current: last.filter(|path| config.local.join(path).is_file()),
+            current_path: last.filter(|path| config.local.join(path).is_file()),
             copy,
             config,
             replica,
         }
     }
 
+    /// Reads the conflict copy of this name.
+    ///
     /// # Errors
     /// [`ConflictCopyError::NotDownloaded`] if neither side has it.
     pub(crate) fn find(
@@ -118,34 +126,34 @@ impl<'a> DecidedCopy<'a> {
     pub(crate) fn versions(&self) -> Option<ConflictingVersions> {
         let id = self.copy.session_id()?;
         let home = &self.config.local;
-        let current = home.join(self.current.as_ref()?);
-        let copy = self.file(self.copy.source_side());
+        let current = home.join(self.current_path.as_ref()?);
+        let copy = self.path_on(self.copy.source_side());
         ConflictingVersions::compare(home, id, &current, &copy, "in the conflict copy").ok()
     }
 
-    fn file(&self, side: Side) -> PathBuf {
+    fn path_on(&self, side: Side) -> PathBuf {
         self.folders.path(side, &self.copy.name)
     }
 
-    fn not_downloaded(&self) -> ConflictCopyError {
+    fn not_downloaded_error(&self) -> ConflictCopyError {
         ConflictCopyError::NotDownloaded(self.copy.name.clone())
     }
 
     /// Fails unless the folder of the state has the conflict copy and its content matches its name.
-    fn check_complete(&self) -> Result<(), ConflictCopyError> {
-        let matches = || self.copy.matches_digest_of(&self.file(Side::Local));
+    fn refuse_incomplete_copy(&self) -> Result<(), ConflictCopyError> {
+        let matches = || self.copy.matches_digest_of(&self.path_on(Side::Local));
         if self.copy.local.is_some() && matches().unwrap_or_default() {
             Ok(())
         } else {
-            Err(self.not_downloaded())
+            Err(self.not_downloaded_error())
         }
     }
 
     /// Returns the path of the conversation, or the one at which Codex would store it.
     fn conversation_path(&self) -> String {
-        self.current.clone().unwrap_or_else(|| {
+        self.current_path.clone().unwrap_or_else(|| {
             let name = self.copy.conversation_label();
-            let date = rollouts::parse_stem(name).and_then(|stem| stem.get(8..18));
+            let date = rollouts::parse_stem(name).and_then(|stem| stem.get(DATE_IN_STEM));
             let folder = date.map(|date| format!("{}/", date.replace('-', "/")));
             format!("sessions/{}{name}.jsonl", folder.unwrap_or_default())
         })
@@ -163,19 +171,19 @@ impl<'a> DecidedCopy<'a> {
         let (file, path) = match choice {
             KeepChoice::Both => return Ok(None),
             KeepChoice::ConflictCopy => {
-                self.check_complete()?;
-                if self.current.is_none() {
+                self.refuse_incomplete_copy()?;
+                if self.current_path.is_none() {
                     return Ok(None);
                 }
                 (self.config.local.join(&path), path)
             }
             KeepChoice::Local | KeepChoice::Cloud => {
-                let file = self.file(self.copy.source_side());
+                let file = self.path_on(self.copy.source_side());
                 if !self.copy.matches_digest_of(&file).at("read", &file)? {
-                    return Err(self.not_downloaded());
+                    return Err(self.not_downloaded_error());
                 }
-                let plain = path.strip_suffix(rollout::ZST).unwrap_or(&path);
-                (file, plain.to_owned())
+                let uncompressed_path = path.strip_suffix(rollout::ZST).unwrap_or(&path);
+                (file, uncompressed_path.to_owned())
             }
         };
         let Some(stat) = Stat::read(&file)? else {
@@ -195,37 +203,37 @@ impl<'a> DecidedCopy<'a> {
     ) -> Result<Option<String>, ConflictCopyError> {
         let name = &self.copy.name;
         let manifests = identity::read_remote_manifests(self.config, state)?;
-        let others = &manifests.resolutions;
+        let remote_records = &manifests.resolutions;
         // The decision also covers the beginnings of this version, so that no machine waits for them.
-        let dropped = match (&self.current, choice) {
+        let dropped_path = match (&self.current_path, choice) {
             (Some(current), KeepChoice::ConflictCopy) => self.config.local.join(current),
-            _ => self.file(Side::Local),
+            _ => self.path_on(Side::Local),
         };
-        let beginnings = self.find_listed_beginnings(&dropped, &manifests)?;
+        let beginning_names = self.find_listed_beginnings(&dropped_path, &manifests)?;
         let mut new_id = None;
         if !choice.keeps_current() {
-            self.check_complete()?;
+            self.refuse_incomplete_copy()?;
             let no_conversation = || ConflictCopyError::NoConversation(name.clone());
-            let current = self.current.as_ref().ok_or_else(no_conversation)?;
+            let current = self.current_path.as_ref().ok_or_else(no_conversation)?;
             if choice == KeepChoice::Both {
                 new_id = Some(self.create_conversation(current)?);
             } else {
-                let replaced = self.replace_conversation(current)?;
+                let replaced_digest = self.replace_conversation(current)?;
                 // The decision is recorded only after the new version is in place. After a kill in between, the
                 // old version comes back as a conflict copy, and the user decides again.
-                let name = self.copy.sibling_name(&replaced);
-                resolutions::record_drop(&name, &mut state.resolutions, others);
+                let name = self.copy.sibling_name(&replaced_digest);
+                resolutions::record_drop(&name, &mut state.resolutions, remote_records);
             }
         }
         if choice == KeepChoice::ConflictCopy {
             // The version continues, so an earlier decision against it must not count.
-            resolutions::record_keep(name, &mut state.resolutions, others);
+            resolutions::record_keep(name, &mut state.resolutions, remote_records);
         } else {
-            resolutions::record_drop(name, &mut state.resolutions, others);
+            resolutions::record_drop(name, &mut state.resolutions, remote_records);
         }
-        for name in &beginnings {
-            if !resolutions::is_known(name, [&state.resolutions, others]) {
-                resolutions::record_keep(name, &mut state.resolutions, others);
+        for name in &beginning_names {
+            if !resolutions::is_known(name, [&state.resolutions, remote_records]) {
+                resolutions::record_keep(name, &mut state.resolutions, remote_records);
             }
         }
         self.replica.write(state)?;
@@ -236,13 +244,13 @@ impl<'a> DecidedCopy<'a> {
         Ok(new_id)
     }
 
-    /// Returns the versions of the conversation that manifests list and that are a beginning of the `dropped` text, by
-    /// the names that their conflict copies would have. No machine has these versions any more, but a manifest lists
-    /// them until its machine writes the conversation again. Unless the decision covers them, the other machines wait
-    /// for them forever.
+    /// Returns the versions of the conversation that manifests list and that are a beginning of the text at
+    /// `dropped_path`, by the names that their conflict copies would have. No machine has these versions any more, but
+    /// a manifest lists them until its machine writes the conversation again. Unless the decision covers them, the
+    /// other machines wait for them forever.
     fn find_listed_beginnings(
         &self,
-        dropped: &Path,
+        dropped_path: &Path,
         manifests: &RemoteManifests,
     ) -> Result<Vec<String>, IoError> {
         let Some(key) = rollouts::key(&self.conversation_path()) else {
@@ -251,37 +259,37 @@ impl<'a> DecidedCopy<'a> {
         let own_entries = Ledger::read(self.replica.run_folder())?.files.into_iter();
         let own_entries =
             own_entries.filter(|(path, _)| rollouts::key(path).as_ref() == Some(&key));
-        let listed = manifests.entries(&key).cloned();
-        let listed = listed.chain(own_entries.map(|(_, entry)| entry));
-        let is_beginning = |version: &ManifestEntry| {
+        let listed_entries = manifests.listed_entries(&key).cloned();
+        let listed_entries = listed_entries.chain(own_entries.map(|(_, entry)| entry));
+        let is_beginning = |entry: &ManifestEntry| {
             // An unreadable text has no known beginnings.
-            contents::text_begins_with(dropped, version.size, &version.digest).unwrap_or_default()
+            contents::text_begins_with(dropped_path, entry.size, &entry.digest).unwrap_or_default()
         };
-        let names = listed.filter(is_beginning);
-        let names = names.map(|version| conflict_copies::format_file_name(&key, &version.digest));
+        let names = listed_entries.filter(is_beginning);
+        let names = names.map(|entry| conflict_copies::format_file_name(&key, &entry.digest));
         Ok(names.collect())
     }
 
     /// Replaces the conversation by the conflict copy, uncompressed; returns the digest of the replaced text.
     fn replace_conversation(&self, current: &str) -> Result<Sha256Digest, IoError> {
-        let (home, copy) = (&self.config.local, &self.file(Side::Local));
+        let (home, copy) = (&self.config.local, &self.path_on(Side::Local));
         let old_path = home.join(current);
         let digest = contents::read_text_digest(&old_path)
             .at("read", &old_path)?
             .1;
-        let plain = current.strip_suffix(rollout::ZST).unwrap_or(current);
-        self.record_update(plain, ContentChange::Replaced)?;
-        let target = home.join(plain);
+        let uncompressed_path = current.strip_suffix(rollout::ZST).unwrap_or(current);
+        self.record_index_update(uncompressed_path, ContentChange::Replaced)?;
+        let target = home.join(uncompressed_path);
         let mut file = file_open::open(copy).at("open", copy)?;
         stage(copy, &[], &mut file, &target)?.replace(&target)?;
-        if plain != current {
+        if uncompressed_path != current {
             sharing::remove_file(&old_path).at("remove", &old_path)?;
         }
         Ok(digest)
     }
 
     /// Records the index update before the file is written, so that Codex's index is completed even after a kill.
-    fn record_update(&self, path: &str, change: ContentChange) -> Result<(), IoError> {
+    fn record_index_update(&self, path: &str, change: ContentChange) -> Result<(), IoError> {
         let update = IndexUpdate::from_path(path, change);
         PendingIndexUpdates::new(self.replica).record(update.as_slice())
     }
@@ -289,7 +297,7 @@ impl<'a> DecidedCopy<'a> {
     /// Creates a separate conversation from the conflict copy and returns the new id. The file is created in the folder
     /// of `current`, or, if `current` is archived, in the folder of its date.
     fn create_conversation(&self, current: &str) -> Result<String, ConflictCopyError> {
-        let copy = &self.file(Side::Local);
+        let copy = &self.path_on(Side::Local);
         let not_convertible = |reason| ConflictCopyError::NotConvertible {
             reason,
             path: copy.clone(),
@@ -307,13 +315,13 @@ impl<'a> DecidedCopy<'a> {
         let mut reader = BufReader::new(file_open::open(copy).at("open", copy)?);
         let mut line = Vec::new();
         reader.read_until(b'\n', &mut line).at("read", copy)?;
-        let first = rollouts::replace_id(&line, &old_id, &new_id).map_err(not_convertible)?;
-        let path = new_path(current, name, &new_id)
+        let first_line = rollouts::replace_id(&line, &old_id, &new_id).map_err(not_convertible)?;
+        let path = path_of_new_conversation(current, name, &new_id)
             .ok_or_else(|| not_convertible("the file name of its conversation has no date"))?;
         let target = self.config.local.join(&path);
-        self.record_update(&path, ContentChange::New)?;
+        self.record_index_update(&path, ContentChange::New)?;
         atomic::create_private_folder(atomic::parent_of(&target))?;
-        let temp = stage(copy, &first, &mut reader, &target)?;
+        let temp = stage(copy, &first_line, &mut reader, &target)?;
         if fs::symlink_metadata(&target).is_ok() {
             // A decision that was killed before it was recorded created this file, and it may have been continued
             // since.
@@ -331,33 +339,33 @@ impl<'a> DecidedCopy<'a> {
     }
 }
 
-/// Returns the path of a new conversation, which keeps the date of the original and is not archived. `None` if `name`
-/// has no date.
-fn new_path(current: &str, name: &str, id: &str) -> Option<String> {
-    let stem = rollouts::parse_stem(name)?;
-    let date = stem.get(8..18)?.replace('-', "/");
+/// Returns the path of a new conversation, which keeps the date of the original and is not archived. `None` if
+/// `file_name` has no date.
+fn path_of_new_conversation(current: &str, file_name: &str, id: &str) -> Option<String> {
+    let stem = rollouts::parse_stem(file_name)?;
+    let date = stem.get(DATE_IN_STEM)?.replace('-', "/");
     let folder = if rollouts::is_archived(current) {
         format!("sessions/{date}")
     } else {
         rollouts::parent_folder(current).to_owned()
     };
-    Some(format!("{folder}/{}{id}.jsonl", stem.get(..28)?))
+    Some(format!("{folder}/{}{id}.jsonl", stem.get(..ID_START)?))
 }
 
-/// Writes `first_line` and the remaining bytes of `from`, a reader of the file `source`, to a temp file beside `to`.
-/// The temp file gets the mtime of `source`.
+/// Writes `first_line` and the remaining bytes of `reader`, a reader of the file `source`, to a temp file beside
+/// `target`. The temp file gets the mtime of `source`.
 fn stage(
     source: &Path,
     first_line: &[u8],
-    from: &mut dyn Read,
-    to: &Path,
+    reader: &mut dyn Read,
+    target: &Path,
 ) -> Result<TempFile, IoError> {
-    let mut temp = TempFile::create_beside(to)?;
-    temp.file().write_all(first_line).at("write", to)?;
-    io::copy(from, temp.file()).at("copy", source)?;
+    let mut temp = TempFile::create_beside(target)?;
+    temp.file().write_all(first_line).at("write", target)?;
+    io::copy(reader, temp.file()).at("copy", source)?;
     let time = fs::metadata(source).and_then(|meta| meta.modified());
     let time = time.at("inspect", source)?;
-    temp.file().set_modified(time).at("set time", to)?;
+    temp.file().set_modified(time).at("set time", target)?;
     Ok(temp)
 }
 
@@ -381,7 +389,7 @@ mod tests {
             ),
             ("sessions/x", format!("rollout-x-{id}.jsonl"), None),
         ] {
-            let path = new_path(&format!("{folder}/{name}"), &name, "new");
+            let path = path_of_new_conversation(&format!("{folder}/{name}"), &name, "new");
             assert_eq!(path.as_deref(), found, "{name}");
         }
     }

@@ -25,19 +25,19 @@ impl RestoreMarkers {
     /// # Errors
     /// A marker cannot be written. Without it, a sync would treat files that the archive lacks as deleted.
     pub(crate) fn write(folders: &[PathBuf]) -> Result<Self, IoError> {
-        let mut marks = Self {
+        let mut markers = Self {
             new_paths: Vec::new(),
             id: random_id(),
         };
         for folder in folders {
             let path = folder.join(MARKER_FILE);
-            let is_first = read(folder)?.is_none();
-            atomic::write(&path, marks.id.as_bytes())?;
+            let is_first = read_marker(folder)?.is_none();
+            atomic::write(&path, markers.id.as_bytes())?;
             if is_first {
-                marks.new_paths.push(path);
+                markers.new_paths.push(path);
             }
         }
-        Ok(marks)
+        Ok(markers)
     }
 
     /// Removes the markers of a restore that exchanged nothing. Folders that had the marker of an earlier restore keep
@@ -45,13 +45,13 @@ impl RestoreMarkers {
     pub(crate) fn remove(self) {
         for path in self.new_paths {
             // With a marker that stays, the next sync only treats no missing file as deleted.
-            let _ = remove_marker(&path, &self.id);
+            let _ = remove_if_unchanged(&path, &self.id);
         }
     }
 }
 
 /// Reads the marker in the folder of a state; `None` if there is none.
-pub(super) fn read(folder: &Path) -> Result<Option<String>, IoError> {
+pub(super) fn read_marker(folder: &Path) -> Result<Option<String>, IoError> {
     let path = folder.join(MARKER_FILE);
     match file_open::read(&path) {
         Ok(bytes) => Ok(Some(String::from_utf8_lossy(&bytes).into_owned())),
@@ -61,11 +61,11 @@ pub(super) fn read(folder: &Path) -> Result<Option<String>, IoError> {
 }
 
 /// Removes the marker from the folder of a state, unless a later restore has replaced it.
-pub(super) fn clear(folder: &Path, marker: &str) -> Result<(), IoError> {
-    remove_marker(&folder.join(MARKER_FILE), marker)
+pub(super) fn clear_marker(folder: &Path, marker: &str) -> Result<(), IoError> {
+    remove_if_unchanged(&folder.join(MARKER_FILE), marker)
 }
 
-fn remove_marker(path: &Path, marker: &str) -> Result<(), IoError> {
+fn remove_if_unchanged(path: &Path, marker: &str) -> Result<(), IoError> {
     if !file_open::read(path).is_ok_and(|text| text == marker.as_bytes()) {
         return Ok(());
     }
@@ -91,7 +91,7 @@ mod tests {
             let folders = Replica::find_folders(manager.path(), home).unwrap();
             RestoreMarkers::write(&folders)
         };
-        let marker = |replica: &Replica| read(&replica.folder).unwrap();
+        let marker = |replica: &Replica| read_marker(&replica.folder).unwrap();
         mark_restored().unwrap().remove();
         assert_eq!(marker(&first), None);
         let _restored = mark_restored().unwrap();
@@ -100,9 +100,9 @@ mod tests {
         let planned_with = marker(&first).unwrap();
         mark_restored().unwrap().remove();
         assert!(marker(&first).is_some());
-        clear(&first.folder, &planned_with).unwrap();
+        clear_marker(&first.folder, &planned_with).unwrap();
         assert!(marker(&first).is_some_and(|marker| marker != planned_with));
-        clear(&first.folder, &marker(&first).unwrap()).unwrap();
+        clear_marker(&first.folder, &marker(&first).unwrap()).unwrap();
         assert_eq!(marker(&first), None);
     }
 }

@@ -30,6 +30,7 @@ fn end_of_id(id: &str) -> &str {
 /// Returns the record of this fact: when the rollout with this key began, the user knew the lines of the rollout
 /// `known_id` up to the number `last_ordinal`.
 pub(super) fn record_name(key: &str, known_id: &str, last_ordinal: u64) -> String {
+    // A record has eight hex digits for the number.
     let number = u32::try_from(last_ordinal).unwrap_or(u32::MAX);
     let label = conflict_copies::conversation_label(key);
     format!("{label}.{}{number:08x}.fork", end_of_id(known_id))
@@ -41,15 +42,15 @@ impl RewindKnowledge {
     pub(super) fn read(records: &[&BTreeSet<String>]) -> HashMap<String, Self> {
         let mut threads: HashMap<String, Self> = HashMap::new();
         for record in records.iter().copied().flatten() {
-            let parts = record.strip_suffix(".fork");
-            let Some((label, digits)) = parts.and_then(|name| name.rsplit_once('.')) else {
+            let stem = record.strip_suffix(".fork");
+            let Some((label, digits)) = stem.and_then(|name| name.rsplit_once('.')) else {
                 continue;
             };
             let name = format!("{label}.jsonl");
             let ids = rollouts::id(&name).zip(rollouts::rollout_id(&name));
-            if let Some(((thread, id), known)) = ids.zip(parse_digits(digits)) {
+            if let Some(((thread, id), known_rollout)) = ids.zip(parse_known_rollout(digits)) {
                 let thread = threads.entry(thread.to_lowercase()).or_default();
-                thread.0.entry(id).or_default().push(known);
+                thread.0.entry(id).or_default().push(known_rollout);
             }
         }
         threads
@@ -69,8 +70,8 @@ impl RewindKnowledge {
     /// `rollouts`, which are all rollouts of the thread.
     pub(super) fn has_diverged(&self, id: &str, rollouts: &BTreeSet<&str>) -> bool {
         let mut known_rollouts = self.0.get(id).into_iter().flatten();
-        let is_rollout = |end: &str| rollouts.iter().any(|id| end_of_id(id) == end);
-        known_rollouts.any(|(end, _)| !is_rollout(end))
+        let is_rollout = |known_end: &str| rollouts.iter().any(|id| end_of_id(id) == known_end);
+        known_rollouts.any(|(known_end, _)| !is_rollout(known_end))
     }
 
     /// Returns the ids of the rollouts with records.
@@ -87,10 +88,10 @@ impl RewindKnowledge {
         (other, last_ordinal): (&str, u64),
         rollouts: &BTreeSet<&str>,
     ) -> Option<bool> {
-        let (mut open, mut seen) = (vec![id], HashSet::new());
+        let (mut pending_ids, mut visited_ids) = (vec![id], HashSet::new());
         let mut answer = Some(false);
-        while let Some(id) = open.pop() {
-            if !seen.insert(id) {
+        while let Some(id) = pending_ids.pop() {
+            if !visited_ids.insert(id) {
                 continue;
             }
             // An earlier version of this program may have uploaded this rewind without a record. A rollout that began
@@ -98,11 +99,11 @@ impl RewindKnowledge {
             if !self.has_records(id) && id > other && Some(&id) != rollouts.first() {
                 answer = None;
             }
-            for (end, number) in self.0.get(id).into_iter().flatten() {
-                if end_of_id(other) == end && *number >= last_ordinal {
+            for (known_end, known_ordinal) in self.0.get(id).into_iter().flatten() {
+                if end_of_id(other) == known_end && *known_ordinal >= last_ordinal {
                     return Some(true);
                 }
-                open.extend(rollouts.iter().filter(|id| end_of_id(id) == end));
+                pending_ids.extend(rollouts.iter().filter(|id| end_of_id(id) == known_end));
             }
         }
         answer
@@ -110,7 +111,7 @@ impl RewindKnowledge {
 }
 
 /// Parses the digits of a record; `None` for other digits, and for the record of a branch, which has zeros.
-fn parse_digits(digits: &str) -> Option<KnownRollout> {
+fn parse_known_rollout(digits: &str) -> Option<KnownRollout> {
     let (id, number) = digits.split_at_checked(ID_DIGITS)?;
     let number = u64::from_str_radix(number, 16).ok()?;
     (number > 0).then(|| (id.to_owned(), number))

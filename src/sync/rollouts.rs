@@ -14,6 +14,8 @@ const MAX_FIRST_LINE_BYTES: u64 = 4 * 1024 * 1024;
 /// Length of `rollout-<time>-<uuid>` in bytes.
 const STEM_BYTES: usize = "rollout-2026-11-18T10-00-00-".len() + UUID_BYTES;
 const UUID_BYTES: usize = 36;
+const ID_START: usize = STEM_BYTES - UUID_BYTES;
+const TIME_BYTES: usize = "2026-11-18T10-00-00".len();
 /// Length of the `_<uuid>` that follows the stem in the name of a rewind.
 const REWIND_BYTES: usize = 1 + UUID_BYTES;
 
@@ -24,17 +26,18 @@ const KEY_PREFIX: &str = "conversation:";
 /// exactly.
 pub(crate) fn parse_stem(name: &str) -> Option<&str> {
     let stem = name.get(..STEM_BYTES)?;
-    let rewind = name
-        .get(..STEM_BYTES + REWIND_BYTES)
-        .filter(|rewind| rewind[STEM_BYTES..].starts_with('_') && ends_with_uuid(rewind));
-    let time = stem.strip_prefix("rollout-")?.get(..19)?;
-    let time_fits = time.bytes().enumerate().all(|(i, b)| match i {
+    let rewind_stem = name.get(..STEM_BYTES + REWIND_BYTES).filter(|rewind_stem| {
+        rewind_stem[STEM_BYTES..].starts_with('_') && ends_with_uuid(rewind_stem)
+    });
+    let time = stem.strip_prefix("rollout-")?.get(..TIME_BYTES)?;
+    // `YYYY-MM-DDThh-mm-ss`
+    let is_time = time.bytes().enumerate().all(|(index, b)| match index {
         4 | 7 | 13 | 16 => b == b'-',
         10 => b == b'T',
         _ => b.is_ascii_digit(),
     });
-    let fits = time_fits && ends_with_uuid(stem) && stem.as_bytes()[27] == b'-';
-    fits.then_some(rewind.unwrap_or(stem))
+    let is_stem = is_time && ends_with_uuid(stem) && stem.as_bytes()[ID_START - 1] == b'-';
+    is_stem.then_some(rewind_stem.unwrap_or(stem))
 }
 
 /// Returns the `rollout-<time>-<uuid>` at the start of `name`, which all rollouts of a thread have.
@@ -64,11 +67,12 @@ pub(crate) fn key(path: &str) -> Option<String> {
     if !is_below_sessions(path) {
         return None;
     }
-    let plain = path.strip_suffix(rollout::ZST).unwrap_or(path);
-    plain.strip_suffix(".jsonl")?;
+    let uncompressed_path = path.strip_suffix(rollout::ZST).unwrap_or(path);
+    // Other files below `sessions` have no key of a conversation.
+    uncompressed_path.strip_suffix(".jsonl")?;
     Some(match RolloutName::parse(Path::new(path)) {
         Some(file) if file.id().is_some() => format!("{KEY_PREFIX}{}", file.name),
-        _ => format!("{KEY_PREFIX}{plain}"),
+        _ => format!("{KEY_PREFIX}{uncompressed_path}"),
     })
 }
 
@@ -135,17 +139,18 @@ pub(crate) fn parse_date(path: &str) -> Option<String> {
     let digits = |text: &str, n: usize| text.len() == n && text.bytes().all(|b| b.is_ascii_digit());
     let is_day = |text: &str| {
         let mut fields = text.split('-');
-        let fits = [4, 2, 2]
+        // Year, month and day.
+        let is_date = [4, 2, 2]
             .into_iter()
-            .all(|n| fields.next().is_some_and(|f| digits(f, n)));
-        fits && fields.next().is_none()
+            .all(|n| fields.next().is_some_and(|field| digits(field, n)));
+        is_date && fields.next().is_none()
     };
     if is_day(first) && second.is_some() {
         return Some(first.to_owned());
     }
     let (month, day) = (second?, third?);
-    let fits = digits(first, 4) && digits(month, 2) && digits(day, 2) && parts.next().is_some();
-    fits.then(|| format!("{first}-{month}-{day}"))
+    let is_date = digits(first, 4) && digits(month, 2) && digits(day, 2) && parts.next().is_some();
+    is_date.then(|| format!("{first}-{month}-{day}"))
 }
 
 /// Reads the id of the rollout that the rollout at `path` continues (`history_base`), in lower case. `None` if the
@@ -165,9 +170,10 @@ pub(super) fn read_first_line(path: &Path) -> io::Result<Value> {
 
 /// Returns the id of the conversation that is created from a conflict copy. The id is derived from the content, so that
 /// two machines that decide the same create the same conversation. The id keeps the time of the original id.
-pub(crate) fn derive_id(original: &str, contents: &Sha256Digest) -> String {
-    let digest = Sha256Digest::of(format!("{original} {contents}").as_bytes()).to_string();
-    let time = original.get(..13).unwrap_or("00000000-0000");
+pub(crate) fn derive_id(original_id: &str, contents: &Sha256Digest) -> String {
+    let digest = Sha256Digest::of(format!("{original_id} {contents}").as_bytes()).to_string();
+    let time = original_id.get(..13).unwrap_or("00000000-0000");
+    // The form of a UUID of version 7 needs the digit 7 and one of these four.
     let variant = match digest.as_bytes()[3] % 4 {
         0 => '8',
         1 => '9',
@@ -182,17 +188,17 @@ pub(crate) fn derive_id(original: &str, contents: &Sha256Digest) -> String {
     )
 }
 
-/// Returns the first line of a rollout with the id `old` replaced by `new`.
+/// Returns the first line of a rollout with the id `old_id` replaced by `new_id`.
 ///
 /// # Errors
-/// The line is not the `session_meta` of `old`.
-pub(crate) fn replace_id(line: &[u8], old: &str, new: &str) -> Result<Vec<u8>, &'static str> {
+/// The line is not the `session_meta` of `old_id`.
+pub(crate) fn replace_id(line: &[u8], old_id: &str, new_id: &str) -> Result<Vec<u8>, &'static str> {
     const WRONG_ID: &str = "its first line does not have the id of this conversation";
-    let id_of = |line: &[u8]| -> Option<String> {
+    let read_id = |line: &[u8]| -> Option<String> {
         let meta: Value = serde_json::from_slice(line).ok()?;
         Some(meta.get("payload")?.get("id")?.as_str()?.to_owned())
     };
-    if id_of(line).as_deref() != Some(old) {
+    if read_id(line).as_deref() != Some(old_id) {
         return Err(WRONG_ID);
     }
     // Replaces text instead of reserializing, so that everything else stays as Codex wrote it.
@@ -200,15 +206,15 @@ pub(crate) fn replace_id(line: &[u8], old: &str, new: &str) -> Result<Vec<u8>, &
     for key in ["id", "session_id"] {
         for colon in [":", ": "] {
             let field = |id: &str| format!("\"{key}\"{colon}\"{id}\"");
-            text = text.replace(&field(old), &field(new));
+            text = text.replace(&field(old_id), &field(new_id));
         }
     }
     if !text.ends_with('\n') {
         text.push('\n');
     }
     let line = text.into_bytes();
-    match id_of(&line) {
-        Some(id) if id == new => Ok(line),
+    match read_id(&line) {
+        Some(id) if id == new_id => Ok(line),
         _ => Err(WRONG_ID),
     }
 }

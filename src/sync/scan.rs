@@ -84,7 +84,7 @@ pub(crate) fn scan(root: &Path, scope: &Scope, side: Side) -> Result<SideListing
         folders: Vec::new(),
     };
     for start in scope.walk_roots() {
-        walk.start(start)?;
+        walk.start_at(start)?;
     }
     while let Some((folder, relative)) = walk.folders.pop() {
         walk.scan_folder(&folder, &relative)?;
@@ -104,7 +104,7 @@ struct SideWalk<'a> {
 }
 
 impl SideWalk<'_> {
-    fn note(&mut self, path: &str, why: &str) {
+    fn add_notice(&mut self, path: &str, why: &str) {
         let list = match self.side {
             Side::Local => NoticeList::Excluded,
             Side::Remote => NoticeList::Note,
@@ -113,10 +113,10 @@ impl SideWalk<'_> {
     }
 
     /// Starts the walk at `start` after checking every folder on the way to it for links.
-    fn start(&mut self, start: &str) -> Result<(), IoError> {
+    fn start_at(&mut self, start: &str) -> Result<(), IoError> {
         let mut path = self.root.to_path_buf();
-        let steps = start.match_indices('/').map(|(at, _)| at);
-        for end in steps.chain([start.len()]).filter(|end| *end > 0) {
+        let slashes = start.match_indices('/').map(|(slash, _)| slash);
+        for end in slashes.chain([start.len()]).filter(|end| *end > 0) {
             let relative = &start[..end];
             path = self.root.join(relative);
             match fs::symlink_metadata(&path) {
@@ -128,11 +128,11 @@ impl SideWalk<'_> {
                 Ok(_) => {}
             }
         }
-        self.visit(path, start.to_owned())
+        self.add_or_queue(path, start.to_owned())
     }
 
     /// Adds the file at `path`, or queues the folder. Follows a link, so the caller has called [`Self::accept_link`].
-    fn visit(&mut self, path: PathBuf, relative: String) -> Result<(), IoError> {
+    fn add_or_queue(&mut self, path: PathBuf, relative: String) -> Result<(), IoError> {
         match fs::metadata(&path) {
             Ok(meta) if meta.is_dir() => self.folders.push((path, relative)),
             Ok(meta) => self.add_file(relative, || path, &meta),
@@ -148,7 +148,7 @@ impl SideWalk<'_> {
     fn accept_link(&mut self, path: &Path, relative: &str) -> Result<bool, IoError> {
         let why = if self.side == Side::Remote || !self.scope.follows_link(relative) {
             NOT_FOLLOWED
-        } else if let Some(why) = scope::link_refusal(atomic::parent_of(path), path) {
+        } else if let Some(why) = scope::reason_not_to_follow(atomic::parent_of(path), path) {
             why
         } else {
             match fs::metadata(path) {
@@ -156,8 +156,8 @@ impl SideWalk<'_> {
                 Ok(meta) if meta.is_file() => {
                     // The replacement is written beside the target of the link, so temp files have to be
                     // searched there.
-                    if let Ok(real) = path.canonical() {
-                        let temp_files = atomic::find_stale_temps(atomic::parent_of(&real), None);
+                    if let Ok(target) = path.canonical() {
+                        let temp_files = atomic::find_stale_temps(atomic::parent_of(&target), None);
                         self.listing.temp_files.extend(temp_files);
                     }
                     return Ok(true);
@@ -185,13 +185,13 @@ impl SideWalk<'_> {
             let entry = entry.at("list", folder)?;
             let name = entry.file_name();
             let Some(name) = name.to_str() else {
-                let shown = entry.path().to_string_lossy().escape_debug().to_string();
-                self.note(&shown, "its name is not valid UTF-8");
+                let shown_path = entry.path().to_string_lossy().escape_debug().to_string();
+                self.add_notice(&shown_path, "its name is not valid UTF-8");
                 continue;
             };
             if name.chars().any(char::is_control) {
-                let shown = entry.path().to_string_lossy().escape_debug().to_string();
-                self.note(&shown, "its name has control characters");
+                let shown_path = entry.path().to_string_lossy().escape_debug().to_string();
+                self.add_notice(&shown_path, "its name has control characters");
                 continue;
             }
             let path = rollouts::join(relative, name);
@@ -200,7 +200,7 @@ impl SideWalk<'_> {
                 if cloud_names::is_scratch(name) {
                     self.note_scratch_name(&path, &entry.path());
                 } else if tree::is_too_deep(Path::new(&path)) {
-                    self.note(&path, tree::TOO_DEEP);
+                    self.add_notice(&path, tree::TOO_DEEP);
                 } else if self.scope.may_enter(&path) {
                     self.folders.push((entry.path(), path));
                 }
@@ -210,7 +210,7 @@ impl SideWalk<'_> {
                 if !is_synced || cloud_names::is_scratch(name) {
                     self.listing.unsynced_links.push(path);
                 } else if self.accept_link(&entry.path(), &path)? {
-                    self.visit(entry.path(), path)?;
+                    self.add_or_queue(entry.path(), path)?;
                 }
             } else if kind.is_file() {
                 self.add_entry(&entry, path)?;
@@ -228,10 +228,10 @@ impl SideWalk<'_> {
             .map(|start| rollouts::parent_folder(start))
             .collect();
         for relative in folders {
-            let real =
+            let is_real_folder =
                 |part: &Path| fs::symlink_metadata(self.root.join(part)).is_ok_and(|m| m.is_dir());
-            let mut parts = Path::new(relative).ancestors();
-            if !parts.all(|part| part.as_os_str().is_empty() || real(part)) {
+            let mut ancestors = Path::new(relative).ancestors();
+            if !ancestors.all(|part| part.as_os_str().is_empty() || is_real_folder(part)) {
                 continue;
             }
             let folder = self.root.join(relative);
@@ -242,42 +242,42 @@ impl SideWalk<'_> {
             for entry in entries {
                 let entry = entry.at("list", &folder)?;
                 let name = entry.file_name();
-                let plain = |name: &&str| !name.chars().any(char::is_control);
-                let Some(name) = name.to_str().filter(plain) else {
+                let has_no_control = |name: &&str| !name.chars().any(char::is_control);
+                let Some(name) = name.to_str().filter(has_no_control) else {
                     continue;
                 };
                 let path = rollouts::join(relative, name);
                 // The walk has listed the roots themselves.
                 if !starts.contains(&&*path) {
-                    self.visit_beside(&entry, path, starts)?;
+                    self.scan_entry_beside(&entry, path, starts)?;
                 }
             }
         }
         Ok(())
     }
 
-    fn visit_beside(
+    fn scan_entry_beside(
         &mut self,
         entry: &fs::DirEntry,
         path: String,
         starts: &[&str],
     ) -> Result<(), IoError> {
         let kind = entry.file_type().at("inspect", entry.path())?;
-        let named = cloud_names::classify(&path);
+        let class = cloud_names::classify(&path);
         let is_temp = entry.file_name().to_string_lossy().starts_with(TEMP_PREFIX);
-        let is_client_entry = matches!(named, CloudName::ClientCopy(_) | CloudName::Placeholder(_));
+        let is_client_entry = matches!(class, CloudName::ClientCopy(_) | CloudName::Placeholder(_));
         if kind.is_file() && (is_temp || is_client_entry) {
             return self.add_entry(entry, path);
         }
-        let begins = |start: &&str| {
+        let begins_like = |start: &&str| {
             let stem = start.rsplit_once('.').map_or(*start, |(stem, _)| stem);
             !stem.is_empty() && path.starts_with(stem)
         };
-        let maybe = cloud_names::guess_original(&path);
-        let is_copy = (named == CloudName::OtherCopy && starts.iter().any(begins))
-            || maybe.is_some_and(|real| starts.contains(&&*real));
+        let guessed_original = cloud_names::guess_original(&path);
+        let is_copy = (class == CloudName::OtherCopy && starts.iter().any(begins_like))
+            || guessed_original.is_some_and(|original| starts.contains(&&*original));
         if is_copy && !kind.is_symlink() {
-            self.note(
+            self.add_notice(
                 &path,
                 "looks like a copy that a cloud client created; left alone",
             );
@@ -295,40 +295,40 @@ impl SideWalk<'_> {
         Ok(())
     }
 
-    fn add_file(&mut self, path: String, full: impl FnOnce() -> PathBuf, meta: &Metadata) {
+    fn add_file(&mut self, path: String, full_path: impl FnOnce() -> PathBuf, meta: &Metadata) {
         let name = path.rsplit('/').next().unwrap_or(&path);
         if name.starts_with(TEMP_PREFIX) {
-            self.listing.temp_files.push(full());
+            self.listing.temp_files.push(full_path());
             return;
         }
-        let named = cloud_names::classify(&path);
-        if named == CloudName::Scratch {
+        let class = cloud_names::classify(&path);
+        if class == CloudName::Scratch {
             if self.side == Side::Local {
-                self.note_scratch_name(&path, &full());
+                self.note_scratch_name(&path, &full_path());
             }
             return;
         }
-        let real = match &named {
-            CloudName::ClientCopy(real) | CloudName::Placeholder(real) => real,
+        let synced_path = match &class {
+            CloudName::ClientCopy(synced_path) | CloudName::Placeholder(synced_path) => synced_path,
             _ => &path,
         };
-        let scope_match = self.scope.classify(real);
+        let scope_match = self.scope.classify(synced_path);
         if scope_match == ScopeMatch::Excluded {
             // Only explicitly named paths are reported. Most files of a home stay local, and listing them
             // would hide the rest.
             if self.side == Side::Remote
-                && let Some(why) = self.scope.exclusion_reason(real)
+                && let Some(why) = self.scope.exclusion_reason(synced_path)
             {
-                let why = if scope::never_synced_reason(real).is_some() {
+                let why = if scope::never_synced_reason(synced_path).is_some() {
                     "it is never synced, and does not belong in this folder"
                 } else {
                     why
                 };
-                self.note(&path, why);
-            } else if kind_of(Path::new(real)) == HomeEntryKind::UserContent
-                && let Some(why) = scope::never_synced_reason(real)
+                self.add_notice(&path, why);
+            } else if kind_of(Path::new(synced_path)) == HomeEntryKind::UserContent
+                && let Some(why) = scope::never_synced_reason(synced_path)
             {
-                self.note(&path, why);
+                self.add_notice(&path, why);
             }
             return;
         }
@@ -337,7 +337,7 @@ impl SideWalk<'_> {
             companion: scope_match == ScopeMatch::Companion,
             path,
         };
-        match (named, self.side) {
+        match (class, self.side) {
             (CloudName::Plain, _) if is_dataless(meta) => {
                 self.listing.placeholders.push(listed_file.path);
             }
@@ -349,9 +349,9 @@ impl SideWalk<'_> {
             (CloudName::Scratch, _) => {}
             (CloudName::Placeholder(_), Side::Local) => {
                 let why = "its name is that of a placeholder for a file that is not downloaded";
-                self.note(&listed_file.path, why);
+                self.add_notice(&listed_file.path, why);
             }
-            _ => self.note(
+            _ => self.add_notice(
                 &listed_file.path,
                 "a conflict copy that a cloud client created",
             ),
@@ -360,13 +360,13 @@ impl SideWalk<'_> {
 
     /// Reports a user's file that has the name of a scratch file, because the sync ignores such names. Files that
     /// operating systems and cloud clients put into any folder are not reported.
-    fn note_scratch_name(&mut self, path: &str, full: &Path) {
+    fn note_scratch_name(&mut self, path: &str, full_path: &Path) {
         if self.side == Side::Local
             && self.scope.classify(path) == ScopeMatch::Synced
-            && !cloud_names::is_junk(full)
+            && !cloud_names::is_junk(full_path)
         {
-            let is_reserved = home::is_manager_name(full.file_name().unwrap_or_default());
-            self.note(
+            let is_reserved = home::is_manager_name(full_path.file_name().unwrap_or_default());
+            self.add_notice(
                 path,
                 if is_reserved {
                     "its name is reserved for codex-manager"

@@ -14,7 +14,7 @@ use std::path::{Component, Path};
 pub(crate) fn never_synced_reason(path: &str) -> Option<&'static str> {
     let lower = path.to_lowercase();
     let name = lower.rsplit('/').next().unwrap_or(&lower);
-    if let Some(why) = secrets::refuse_by_name(&lower) {
+    if let Some(why) = secrets::reason_to_refuse_name(&lower) {
         return Some(why);
     }
     if lower.split('/').any(|folder| folder == ".git") {
@@ -29,10 +29,10 @@ pub(crate) fn never_synced_reason(path: &str) -> Option<&'static str> {
             .iter()
             .any(|end| name.ends_with(end))
     };
-    let beside = home::SIDECAR_SUFFIXES
+    let is_sidecar = home::SIDECAR_SUFFIXES
         .iter()
         .any(|end| name.strip_suffix(end).is_some_and(is_database));
-    if is_database(name) || beside {
+    if is_database(name) || is_sidecar {
         return Some("a database is never synced");
     }
     if [".sock", ".socket"].iter().any(|end| name.ends_with(end)) {
@@ -81,10 +81,10 @@ pub(crate) fn normalize_root(entry: &str) -> Result<Option<String>, String> {
         return Ok(None);
     }
     // A folder of databases or locks is recognized by the files inside.
-    let inside = format!("{root}/x");
-    match never_synced_reason(&root)
-        .or_else(|| never_synced_reason(&inside).filter(|_| !root.contains('.')))
-    {
+    let path_inside = format!("{root}/x");
+    let is_folder = !root.contains('.');
+    let why_inside = || never_synced_reason(&path_inside).filter(|_| is_folder);
+    match never_synced_reason(&root).or_else(why_inside) {
         Some(why) => Err(format!("must not contain {entry:?}: {why}")),
         None => Ok(Some(root)),
     }
@@ -108,25 +108,25 @@ pub(crate) const LINKABLE_NAMES: &[&str] = &[
 
 /// Returns true if sync follows a link at this path of a home.
 pub(crate) fn follows_link(path: &str, roots: &[String]) -> bool {
-    let named = || roots.iter().any(|root| root == path) && !runs_commands(path);
-    !path.contains('/') && (LINKABLE_NAMES.contains(&path) || named())
+    let is_named_root = || roots.iter().any(|root| root == path) && !names_programs_to_run(path);
+    !path.contains('/') && (LINKABLE_NAMES.contains(&path) || is_named_root())
 }
 
 /// Returns why the target of a link in the home `root` is not synced; `None` if it may be, or if the link is broken.
 /// Refused are targets that are never synced under their own name, or that contain the home.
-pub(crate) fn link_refusal(root: &Path, link: &Path) -> Option<&'static str> {
-    let (root, real) = (root.canonical().ok()?, link.canonical().ok()?);
-    if root.starts_with(&real) {
+pub(crate) fn reason_not_to_follow(root: &Path, link: &Path) -> Option<&'static str> {
+    let (root, target) = (root.canonical().ok()?, link.canonical().ok()?);
+    if root.starts_with(&target) {
         return Some("a link to a folder that contains the Codex home is not followed");
     }
     // The name of a folder elsewhere says nothing about its content.
-    let name = match real.strip_prefix(&root) {
+    let name = match target.strip_prefix(&root) {
         Ok(inside) => inside,
-        Err(_) if real.is_dir() => return None,
-        Err(_) => Path::new(real.file_name()?),
+        Err(_) if target.is_dir() => return None,
+        Err(_) => Path::new(target.file_name()?),
     };
     let name = name.to_string_lossy().replace('\\', "/");
-    let never_synced = never_synced_reason(&name).is_some() || runs_commands(&name);
+    let never_synced = never_synced_reason(&name).is_some() || names_programs_to_run(&name);
     never_synced.then_some("a link to a file that is never synced is not followed")
 }
 
@@ -138,9 +138,9 @@ pub(crate) fn contains_root(folder: &str, roots: &[String]) -> bool {
 /// Returns a warning for each entry of `include_roots` that exists on neither side, but has the name of an existing
 /// entry or of a file of Codex in another letter case. The warning continues a sentence that begins with
 /// `include_roots`.
-pub(crate) fn find_misspelled_roots(config: &SyncConfig) -> Vec<String> {
+pub(crate) fn describe_misspelled_roots(config: &SyncConfig) -> Vec<String> {
     let sides = [&config.local, &config.cloud];
-    let other_case = |root: &String| {
+    let find_other_case = |root: &String| {
         if sides
             .iter()
             .any(|side| side.join(root).symlink_metadata().is_ok())
@@ -157,16 +157,16 @@ pub(crate) fn find_misspelled_roots(config: &SyncConfig) -> Vec<String> {
             .flatten()
             .flatten()
             .filter_map(|entry| entry.file_name().into_string().ok());
-        let of_codex = LINKABLE_NAMES.iter().filter(|_| folder.is_empty());
+        let codex_names = LINKABLE_NAMES.iter().filter(|_| folder.is_empty());
         names.find(|other| matches_case(other)).or_else(|| {
-            of_codex
+            codex_names
                 .map(|known| (*known).to_owned())
                 .find(|known| matches_case(known))
         })
     };
     let roots = config.scope.roots.iter();
-    let found = roots.filter_map(|root| Some((root, other_case(root)?)));
-    found
+    let misspelled_roots = roots.filter_map(|root| Some((root, find_other_case(root)?)));
+    misspelled_roots
         .map(|(root, other)| format!("has {root:?}, which does not exist; did you mean {other:?}?"))
         .collect()
 }
@@ -197,7 +197,7 @@ impl Scope {
     /// # Errors
     /// The message for the first invalid glob.
     pub(crate) fn build(config: &SyncConfig) -> Result<Self, String> {
-        let mut set = GlobSetBuilder::new();
+        let mut paths = GlobSetBuilder::new();
         let mut folders = GlobSetBuilder::new();
         for pattern in &config.scope.exclude {
             if let Some(glob) = translate_glob(pattern) {
@@ -210,18 +210,18 @@ impl Scope {
                 if names_folders {
                     folders.add(glob.clone());
                 }
-                set.add(glob);
+                paths.add(glob);
             }
         }
-        let of_sessions = |root: &String| {
+        let contains_conversations = |root: &String| {
             [home::SESSIONS, home::ARCHIVED_SESSIONS]
                 .iter()
                 .any(|folder| is_below(root, folder))
         };
         Ok(Self {
-            has_conversations: config.scope.roots.iter().any(of_sessions),
+            has_conversations: config.scope.roots.iter().any(contains_conversations),
             roots: config.scope.roots.clone(),
-            exclude: set.build().map_err(|e| e.to_string())?,
+            exclude: paths.build().map_err(|e| e.to_string())?,
             exclude_folders: folders.build().map_err(|e| e.to_string())?,
         })
     }
@@ -231,38 +231,38 @@ impl Scope {
         if self.roots.is_empty() {
             return vec![""];
         }
-        let mut all: Vec<&str> = self.roots.iter().map(String::as_str).collect();
+        let mut all_roots: Vec<&str> = self.roots.iter().map(String::as_str).collect();
         if self.has_conversations {
-            all.extend([home::SESSIONS, home::ARCHIVED_SESSIONS]);
+            all_roots.extend([home::SESSIONS, home::ARCHIVED_SESSIONS]);
         }
-        all.sort_unstable();
-        all.dedup();
+        all_roots.sort_unstable();
+        all_roots.dedup();
         // Nested roots would be walked twice.
-        let inside = |a: &str, b: &str| a.len() > b.len() && is_below(a, b);
-        let outermost = |root: &&str| !all.iter().any(|other| inside(root, other));
-        all.iter().copied().filter(outermost).collect()
+        let is_inside = |a: &str, b: &str| a.len() > b.len() && is_below(a, b);
+        let is_outermost = |root: &&str| !all_roots.iter().any(|other| is_inside(root, other));
+        all_roots.iter().copied().filter(is_outermost).collect()
     }
 
     /// Returns why a file below a root is not synced; `None` if it may be. Ignores `exclude_globs`.
     pub(crate) fn exclusion_reason(&self, path: &str) -> Option<&'static str> {
-        let named = |path: &str| {
+        let is_named_root = |path: &str| {
             self.roots
                 .iter()
                 .any(|root| root.eq_ignore_ascii_case(path))
         };
         never_synced_reason(path).or_else(|| {
-            (runs_commands(path) && !named(path))
+            (names_programs_to_run(path) && !is_named_root(path))
                 .then_some("it can run commands; it is synced only if include_roots names it")
         })
     }
 
     pub(crate) fn classify(&self, path: &str) -> ScopeMatch {
-        let below = self.roots.is_empty() || self.roots.iter().any(|root| is_below(path, root));
-        let companion = !below && self.has_conversations && super::rollouts::key(path).is_some();
-        if !(below || companion) || self.exclusion_reason(path).is_some() || self.is_excluded(path)
+        let inside = self.roots.is_empty() || self.roots.iter().any(|root| is_below(path, root));
+        let companion = !inside && self.has_conversations && super::rollouts::key(path).is_some();
+        if !(inside || companion) || self.exclusion_reason(path).is_some() || self.is_excluded(path)
         {
             ScopeMatch::Excluded
-        } else if below {
+        } else if inside {
             ScopeMatch::Synced
         } else {
             ScopeMatch::Companion
@@ -290,16 +290,17 @@ impl Scope {
     /// Returns true if a folder may contain synced files.
     pub(crate) fn may_enter(&self, folder: &str) -> bool {
         let name = folder.rsplit('/').next().unwrap_or(folder);
+        // `x` stands for any file in the folder.
         !self.is_excluded_folder(name) && never_synced_reason(&format!("{folder}/x")).is_none()
     }
 }
 
 /// Returns true for settings of Codex that name programs to run, and for copies of them, which could be put
 /// in their place: anyone who can write to the cloud folder could run commands on this machine.
-fn runs_commands(path: &str) -> bool {
+fn names_programs_to_run(path: &str) -> bool {
     let lower = path.to_lowercase();
-    let matches_case = |stem, end| secrets::has_stem(&lower, stem, end);
-    !lower.contains('/') && (matches_case("config", ".toml") || matches_case("hooks", ".json"))
+    let is_like = |stem, extension| secrets::has_stem_and_extension(&lower, stem, extension);
+    !lower.contains('/') && (is_like("config", ".toml") || is_like("hooks", ".json"))
 }
 
 /// Returns true if `path` is `root` or below it.

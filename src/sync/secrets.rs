@@ -11,6 +11,9 @@ use std::fmt;
 use std::io::{self, Read};
 use std::path::Path;
 
+/// The byte order mark that some editors write before a text.
+const UTF8_BOM: &[u8] = b"\xef\xbb\xbf";
+
 const LOGIN: &str = "a login is never synced";
 const KEY: &str = "a key is never synced";
 
@@ -82,17 +85,17 @@ const KEY_EXTENSIONS: &[&str] = &[
 pub(super) fn strip_copy_marks(name: &str) -> &str {
     let mut name = name;
     loop {
-        let numbered = name.trim_end_matches(|c: char| c.is_ascii_digit());
+        let without_digits = name.trim_end_matches(|c: char| c.is_ascii_digit());
         let shorter = COPY_SUFFIXES
             .iter()
-            .find_map(|end| name.strip_suffix(end))
+            .find_map(|suffix| name.strip_suffix(suffix))
             .or_else(|| {
-                let inside = name.strip_suffix(')')?;
-                Some(inside.rsplit_once(" (")?.0)
+                let before_parenthesis = name.strip_suffix(')')?;
+                Some(before_parenthesis.rsplit_once(" (")?.0)
             })
             .or_else(|| {
-                let stem = numbered.strip_suffix(['.', '-', '_', ' '])?;
-                (numbered.len() < name.len()).then_some(stem)
+                let stem = without_digits.strip_suffix(['.', '-', '_', ' '])?;
+                (without_digits.len() < name.len()).then_some(stem)
             });
         match shorter {
             Some(shorter) if !shorter.is_empty() => name = shorter,
@@ -103,7 +106,7 @@ pub(super) fn strip_copy_marks(name: &str) -> &str {
 
 /// Returns the reason why a file with the path `path`, in lower case, is never synced; `None` unless the path is one of
 /// a login or key.
-pub(super) fn refuse_by_name(path: &str) -> Option<&'static str> {
+pub(super) fn reason_to_refuse_name(path: &str) -> Option<&'static str> {
     let name = path.rsplit('/').next().unwrap_or(path);
     if path.split('/').any(|part| SECRET_FOLDERS.contains(&part)) {
         return Some(LOGIN);
@@ -113,11 +116,11 @@ pub(super) fn refuse_by_name(path: &str) -> Option<&'static str> {
         return None;
     }
     let bare = strip_copy_marks(name);
-    let tokens = ["tokens.json", "token.json"];
-    if has_stem(name, "auth", ".json")
+    let token_names = ["tokens.json", "token.json"];
+    if has_stem_and_extension(name, "auth", ".json")
         || LOGIN_NAMES.contains(&bare)
-        || tokens.contains(&bare)
-        || is_environment(bare)
+        || token_names.contains(&bare)
+        || is_environment_file(bare)
         || name.starts_with(".auth-")
         || name.contains("-codex.tar")
     {
@@ -127,19 +130,20 @@ pub(super) fn refuse_by_name(path: &str) -> Option<&'static str> {
     is_key.then_some(KEY)
 }
 
-/// Returns true if `name` has the word `stem` and `end` somewhere behind it, or `stem` directly before `end`. With `auth`
-/// and `.json`: `me_auth.json.bak`, `auth-work.json` and `auth (1).json`, but not `author.json`.
-pub(super) fn has_stem(name: &str, stem: &str, end: &str) -> bool {
-    name.match_indices(stem).any(|(at, _)| {
-        let (before, rest) = (&name[..at], &name[at + stem.len()..]);
+/// Returns true if `name` has the word `stem` and `extension` somewhere behind it, or `stem` directly before
+/// `extension`. With `auth` and `.json`: `me_auth.json.bak`, `auth-work.json` and `auth (1).json`, but not
+/// `author.json`.
+pub(super) fn has_stem_and_extension(name: &str, stem: &str, extension: &str) -> bool {
+    name.match_indices(stem).any(|(index, _)| {
+        let (before, rest) = (&name[..index], &name[index + stem.len()..]);
         let is_word = |c: char| c.is_alphanumeric();
         let is_separate = !before.ends_with(is_word) && !rest.starts_with(is_word);
-        rest.starts_with(end) || (is_separate && rest.contains(end))
+        rest.starts_with(extension) || (is_separate && rest.contains(extension))
     })
 }
 
 /// Matches `.env.local` and the like, but not examples meant to be shared.
-fn is_environment(name: &str) -> bool {
+fn is_environment_file(name: &str) -> bool {
     let examples = ["example", "sample", "template", "dist"];
     name.strip_prefix(".env.")
         .is_some_and(|kind| !examples.contains(&kind))
@@ -164,49 +168,49 @@ impl fmt::Display for FileSecret {
     }
 }
 
-/// Searches a file for secrets like [`find_in_text`]. Does not follow a link.
+/// Searches a file for secrets like [`find_secret_in_text`]. Does not follow a link.
 ///
 /// # Errors
 /// The file cannot be read.
-pub(super) fn find_in_file(path: &Path) -> io::Result<Option<FileSecret>> {
+pub(super) fn find_secret_in_file(path: &Path) -> io::Result<Option<FileSecret>> {
     let file = file_open::open_no_link(path)?;
     let size = file.metadata()?.len();
-    find_in_text(file, size)
+    find_secret_in_text(file, size)
 }
 
 /// Returns [`FileSecret::Whole`] if a content of `size` bytes is a login or a key, else the first secret in its text. A
 /// content of [`MAX_PARSED_BYTES`] or more is only searched for secrets in its text.
-pub(super) fn find_in_text(from: impl Read, size: u64) -> io::Result<Option<FileSecret>> {
+pub(super) fn find_secret_in_text(from: impl Read, size: u64) -> io::Result<Option<FileSecret>> {
     if size < MAX_PARSED_BYTES {
         let bytes = read_parsable(from, size)?;
-        let whole = whole_secret_kind(&bytes).map(FileSecret::Whole);
+        let whole = classify_whole_secret(&bytes).map(FileSecret::Whole);
         return Ok(whole.or_else(|| find_secret(bytes).map(FileSecret::InText)));
     }
-    let secret = find_in_windows(from, MAX_PARSED_BYTES)?;
+    let secret = find_secret_in_windows(from, MAX_PARSED_BYTES)?;
     Ok(secret.map(FileSecret::InText))
 }
 
 /// Searches a text of any size, `window` bytes at a time.
-fn find_in_windows(mut from: impl Read, window: u64) -> io::Result<Option<SecretInText>> {
+fn find_secret_in_windows(mut from: impl Read, window: u64) -> io::Result<Option<SecretInText>> {
     let mut bytes = Vec::new();
-    let mut lines = 0;
+    let mut lines_before = 0;
     loop {
         let overlap = bytes.len();
         let read_bytes = from.by_ref().take(window).read_to_end(&mut bytes)?;
         // A token at the end of the window may continue in the next one, which therefore starts at the
         // preceding word.
-        let tail = bytes.len().saturating_sub(MAX_TOKEN_BYTES);
-        let word_start = bytes[tail..].iter().position(u8::is_ascii_whitespace);
-        let tail = tail + word_start.unwrap_or(0);
-        let next = bytes[tail..].to_vec();
-        let is_new = read_bytes > 0 || overlap == 0;
-        let text = std::mem::replace(&mut bytes, next);
-        let passed = memchr::memchr_iter(b'\n', &text[..tail]).count();
-        if let Some(secret) = is_new.then(|| find_secret(text)).flatten() {
-            let line = lines + secret.line;
+        let next_start = bytes.len().saturating_sub(MAX_TOKEN_BYTES);
+        let word_start = bytes[next_start..].iter().position(u8::is_ascii_whitespace);
+        let next_start = next_start + word_start.unwrap_or(0);
+        let next_bytes = bytes[next_start..].to_vec();
+        let has_new_bytes = read_bytes > 0 || overlap == 0;
+        let text = std::mem::replace(&mut bytes, next_bytes);
+        let passed_lines = memchr::memchr_iter(b'\n', &text[..next_start]).count();
+        if has_new_bytes && let Some(secret) = find_secret(text) {
+            let line = lines_before + secret.line;
             return Ok(Some(SecretInText { line, ..secret }));
         }
-        lines += passed;
+        lines_before += passed_lines;
         if read_bytes == 0 {
             return Ok(None);
         }
@@ -215,10 +219,13 @@ fn find_in_windows(mut from: impl Read, window: u64) -> io::Result<Option<Secret
 
 /// Searches a text in UTF-8 or in UTF-16, which some editors write.
 fn find_secret(mut bytes: Vec<u8>) -> Option<SecretInText> {
-    redaction::find_secret(&bytes).or_else(|| {
-        bytes.contains(&0).then(|| bytes.retain(|b| *b != 0))?;
-        redaction::find_secret(&bytes)
-    })
+    let secret = redaction::find_secret(&bytes);
+    if secret.is_some() || !bytes.contains(&0) {
+        return secret;
+    }
+    // In UTF-16, each byte of an ASCII text has a zero beside it.
+    bytes.retain(|b| *b != 0);
+    redaction::find_secret(&bytes)
 }
 
 /// Returns true if a file is a Codex login and nothing else, whatever its name.
@@ -232,7 +239,7 @@ pub(super) fn is_login(path: &Path) -> io::Result<bool> {
     }
     let mut bytes = Vec::new();
     file.take(MAX_LOGIN_BYTES).read_to_end(&mut bytes)?;
-    let text = bytes.strip_prefix(b"\xef\xbb\xbf").unwrap_or(&bytes);
+    let text = bytes.strip_prefix(UTF8_BOM).unwrap_or(&bytes);
     let Ok(Value::Object(login)) = serde_json::from_slice(text) else {
         return Ok(false);
     };
@@ -246,14 +253,14 @@ pub(super) fn is_login(path: &Path) -> io::Result<bool> {
         let mut values = tokens.iter().filter_map(|name| fields.get(*name)?.as_str());
         values.any(|value| !value.is_empty())
     };
-    let inside = login.get("tokens").and_then(Value::as_object);
-    Ok(has_token(&login) || inside.is_some_and(has_token))
+    let nested_fields = login.get("tokens").and_then(Value::as_object);
+    Ok(has_token(&login) || nested_fields.is_some_and(has_token))
 }
 
 /// Returns [`FileSecret::Whole`] if a content of `size` bytes is a login or a key: a JSON file with a token, a private
 /// key, an export. `None` for other contents, and for a content of 1 MiB or more, which is not read.
 pub(super) fn find_whole_secret(from: impl Read, size: u64) -> io::Result<Option<FileSecret>> {
-    Ok(whole_secret_kind(&read_parsable(from, size)?).map(FileSecret::Whole))
+    Ok(classify_whole_secret(&read_parsable(from, size)?).map(FileSecret::Whole))
 }
 
 /// Reads a content of less than [`MAX_PARSED_BYTES`]; returns no bytes of a larger one.
@@ -266,8 +273,8 @@ fn read_parsable(from: impl Read, size: u64) -> io::Result<Vec<u8>> {
     Ok(bytes)
 }
 
-fn whole_secret_kind(bytes: &[u8]) -> Option<&'static str> {
-    let text = bytes.strip_prefix(b"\xef\xbb\xbf").unwrap_or(bytes);
+fn classify_whole_secret(bytes: &[u8]) -> Option<&'static str> {
+    let text = bytes.strip_prefix(UTF8_BOM).unwrap_or(bytes);
     let text = text.trim_ascii_start();
     let first_line = text.split(|b| *b == b'\n').next().unwrap_or_default();
     if first_line.starts_with(b"-----BEGIN ")
@@ -283,14 +290,14 @@ fn whole_secret_kind(bytes: &[u8]) -> Option<&'static str> {
         b"\"access_token\"",
         b"\"OPENAI_API_KEY\"",
     ];
-    let has_token = is_json && names.iter().any(|name| has_text_under(text, name));
+    let has_token = is_json && names.iter().any(|name| has_text_value(text, name));
     has_token.then_some("a login")
 }
 
 /// Returns true if the quoted `name` is a JSON key with a non-empty string as its value.
-fn has_text_under(text: &[u8], name: &[u8]) -> bool {
-    memmem::find_iter(text, name).any(|at| {
-        let rest = text[at + name.len()..].trim_ascii_start();
+fn has_text_value(text: &[u8], name: &[u8]) -> bool {
+    memmem::find_iter(text, name).any(|index| {
+        let rest = text[index + name.len()..].trim_ascii_start();
         let value = rest.strip_prefix(b":").map(<[u8]>::trim_ascii_start);
         value.is_some_and(|value| value.starts_with(b"\"") && !value.starts_with(b"\"\""))
     })
@@ -320,7 +327,7 @@ mod tests {
             "mcp-oauth/tokens.json",
             "backups/2026-11-01-100000-me@x.com-codex.tar.gz",
         ] {
-            assert!(refuse_by_name(path).is_some(), "{path}");
+            assert!(reason_to_refuse_name(path).is_some(), "{path}");
         }
         for path in [
             "author.json",
@@ -332,7 +339,7 @@ mod tests {
             "history.jsonl",
             "sessions/2026/11/18/rollout-2026-11-18t10-00-00-01a1f78b-4d30-7ef3-b0ee-5caab8d3b455.jsonl",
         ] {
-            assert_eq!(refuse_by_name(path), None, "{path}");
+            assert_eq!(reason_to_refuse_name(path), None, "{path}");
         }
     }
 
@@ -343,7 +350,7 @@ mod tests {
         for before in [0, 10, 90, 95, 99, 100, 101, 199, 1000] {
             let text = format!("{}{token}{}", "a ".repeat(before), " b".repeat(500));
             for bytes in [text.clone().into_bytes(), wide(&text)] {
-                let found = find_in_windows(&*bytes, 100).unwrap();
+                let found = find_secret_in_windows(&*bytes, 100).unwrap();
                 assert_eq!(
                     found.map(|found| found.kind),
                     Some("openai-key"),
@@ -353,10 +360,10 @@ mod tests {
         }
         // A token that begins within a word does not count.
         let text = format!("{}a{token}", "x".repeat(5 * MAX_TOKEN_BYTES));
-        assert_eq!(find_in_windows(text.as_bytes(), 100).unwrap(), None);
-        assert_eq!(find_in_windows(&b""[..], 100).unwrap(), None);
+        assert_eq!(find_secret_in_windows(text.as_bytes(), 100).unwrap(), None);
+        assert_eq!(find_secret_in_windows(&b""[..], 100).unwrap(), None);
         let large = "line\n".repeat(300_000) + &token;
-        let found = find_in_text(large.as_bytes(), large.len() as u64).unwrap();
+        let found = find_secret_in_text(large.as_bytes(), large.len() as u64).unwrap();
         let expected = FileSecret::InText(SecretInText {
             kind: "openai-key",
             line: 300_001,

@@ -58,12 +58,12 @@ pub(super) fn is_absent(e: &io::Error) -> bool {
 }
 
 /// Sets the modification time in nanoseconds since 1970.
-pub(crate) fn set_mtime(file: &File, ns: i64) -> io::Result<()> {
-    let span = Duration::from_nanos(ns.unsigned_abs());
-    file.set_modified(if ns >= 0 {
-        UNIX_EPOCH + span
+pub(crate) fn set_mtime(file: &File, mtime_ns: i64) -> io::Result<()> {
+    let distance = Duration::from_nanos(mtime_ns.unsigned_abs());
+    file.set_modified(if mtime_ns >= 0 {
+        UNIX_EPOCH + distance
     } else {
-        UNIX_EPOCH - span
+        UNIX_EPOCH - distance
     })
 }
 
@@ -120,15 +120,15 @@ impl SyncConfig {
     /// Returns the path of a file on a side, whether it exists or not. A followed link at the top of the home
     /// is resolved, so that replacing the file keeps the link.
     pub(crate) fn file_path(&self, side: Side, path: &str) -> PathBuf {
-        let full = self.root(side).join(path);
+        let full_path = self.root(side).join(path);
         let may_follow = side == Side::Local && scope::follows_link(path, &self.scope.roots);
         if may_follow
-            && fs::symlink_metadata(&full).is_ok_and(|meta| meta.is_symlink())
-            && scope::link_refusal(self.root(side), &full).is_none()
+            && fs::symlink_metadata(&full_path).is_ok_and(|meta| meta.is_symlink())
+            && scope::reason_not_to_follow(self.root(side), &full_path).is_none()
         {
-            full.canonical_or_self()
+            full_path.canonical_or_self()
         } else {
-            full
+            full_path
         }
     }
 }

@@ -34,6 +34,7 @@ pub(crate) fn back_up_plan(
     config: &SyncConfig,
     now: DateTime<Utc>,
 ) -> Result<SnapshotResult, BackupError> {
+    // The local files first, then the remote ones.
     let mut overwritten: BTreeMap<(bool, String), ObservedFile> = BTreeMap::new();
     for seen in plan.steps.iter().flat_map(|s| &s.ops).flat_map(Op::targets) {
         overwritten.insert((seen.side == Side::Remote, seen.path.clone()), seen);
@@ -94,9 +95,9 @@ fn write_snapshot(
         number: next_snapshot_number(config)?,
         files: Vec::new(),
     };
-    let base = format!("{}-{}", config.machine_id, now.format(TIMESTAMP_FORMAT));
+    let base_name = format!("{}-{}", config.machine_id, now.format(TIMESTAMP_FORMAT));
     // Written in the unfinished folder, so that a killed run leaves no snapshot that looks complete.
-    let (path, end) = match config.backup.compression {
+    let (path, extension) = match config.backup.compression {
         SnapshotCompression::None => (unfinished.path().join("snapshot"), ""),
         SnapshotCompression::Zip => (unfinished.path().join("snapshot.zip"), ".zip"),
     };
@@ -105,20 +106,25 @@ fn write_snapshot(
         SnapshotCompression::Zip => write_zip(&path, files, list)?,
     };
     if path.exists() && accepts(&snapshot_result.not_copied) {
-        snapshot_result.name = Some(publish(&path, folder, &base, end)?);
+        snapshot_result.name = Some(rename_to_free_name(&path, folder, &base_name, extension)?);
     }
     Ok(snapshot_result)
 }
 
 /// Renames a finished snapshot to the first free name. Another run may create one in the same second.
-fn publish(finished: &Path, folder: &Path, base: &str, end: &str) -> Result<String, IoError> {
-    let mut name = format!("{base}{end}");
-    for n in 2.. {
+fn rename_to_free_name(
+    finished: &Path,
+    folder: &Path,
+    base: &str,
+    extension: &str,
+) -> Result<String, IoError> {
+    let mut name = format!("{base}{extension}");
+    for number in 2.. {
         match atomic::rename_to_free(finished, &folder.join(&name)) {
             Err(e) if e.source.kind() == io::ErrorKind::AlreadyExists => {
-                name = format!("{base}-{n}{end}");
+                name = format!("{base}-{number}{extension}");
             }
-            done => return done.map(|()| name),
+            renamed => return renamed.map(|()| name),
         }
     }
     unreachable!("numbers have no end")
@@ -126,7 +132,7 @@ fn publish(finished: &Path, folder: &Path, base: &str, end: &str) -> Result<Stri
 
 /// Copies the files with `copy`, which returns the copied size, and adds them to the list. Returns the unreadable
 /// files, each with the reason.
-fn copy_all(
+fn copy_readable(
     list: &mut SnapshotList,
     files: Vec<(PathBuf, SnapshotFile)>,
     mut copy: impl FnMut(&Path, &SnapshotFile) -> Result<u64, IoError>,
@@ -160,7 +166,7 @@ fn write_folder(
     files: Vec<(PathBuf, SnapshotFile)>,
     mut list: SnapshotList,
 ) -> Result<Vec<(SnapshotFile, String)>, IoError> {
-    let not_copied = copy_all(&mut list, files, |source, file| {
+    let not_copied = copy_readable(&mut list, files, |source, file| {
         copy_into_folder(root, source, file)
     })?;
     if !list.files.is_empty() {
@@ -178,7 +184,7 @@ fn copy_into_folder(root: &Path, source: &Path, file: &SnapshotFile) -> Result<u
     atomic::create_private_folder(atomic::parent_of(&target))?;
     let mut to = TempFile::create_beside(&target)?;
     let copied = io::copy(&mut from, to.file());
-    let size = name_failed_side(copied, source, &target)?;
+    let size = add_failed_path(copied, source, &target)?;
     set_mtime(to.file(), file.mtime_ns).at("set time", &target)?;
     modes::ignore_refusal(to.file().set_permissions(mode)).at("set mode", &target)?;
     to.replace(&target)?;
@@ -195,10 +201,10 @@ fn write_zip(
     let mut temp = TempFile::create_beside(path)?;
     let mut zip = zip::ZipWriter::new(temp.file());
     let options = SimpleFileOptions::default().large_file(true);
-    let not_copied = copy_all(&mut list, files, |source, file| {
+    let not_copied = copy_readable(&mut list, files, |source, file| {
         copy_into_zip(&mut zip, path, options, source, file)
     })?;
-    start_file(&mut zip, path, LIST_NAME, options)?;
+    start_zip_entry(&mut zip, path, LIST_NAME, options)?;
     zip.write_all(&document::encode(path, &list)?)
         .at("write", path)?;
     zip.finish().map_err(io::Error::from).at("write", path)?;
@@ -208,7 +214,7 @@ fn write_zip(
     Ok(not_copied)
 }
 
-fn start_file(
+fn start_zip_entry(
     zip: &mut zip::ZipWriter<&mut File>,
     path: &Path,
     name: &str,
@@ -228,22 +234,22 @@ fn copy_into_zip(
     let mut from = file_open::open(source).at("open", source)?;
     let meta = from.metadata().at("inspect", source)?;
     let options = with_mode(options, &meta);
-    start_file(zip, path, &file.path_in_snapshot(), options)?;
+    start_zip_entry(zip, path, &file.path_in_snapshot(), options)?;
     let copied = io::copy(&mut from, zip);
     if copied.is_err() {
         zip.abort_file()
             .map_err(io::Error::from)
             .at("write", path)?;
     }
-    name_failed_side(copied, source, path)
+    add_failed_path(copied, source, path)
 }
 
 /// Adds the path that failed to the error of a copy: the source if it cannot be read, so that the file is left out,
 /// else the target, whose error ends the run.
-fn name_failed_side(copied: io::Result<u64>, source: &Path, target: &Path) -> Result<u64, IoError> {
-    let read = || io::copy(&mut file_open::open(source)?, &mut io::sink());
+fn add_failed_path(copied: io::Result<u64>, source: &Path, target: &Path) -> Result<u64, IoError> {
+    let read_source_again = || io::copy(&mut file_open::open(source)?, &mut io::sink());
     match copied {
-        Err(e) if read().is_ok() => Err(e).at("write", target),
+        Err(e) if read_source_again().is_ok() => Err(e).at("write", target),
         copied => copied.at("copy", source),
     }
 }
@@ -271,7 +277,7 @@ mod tests {
             .map(|n| {
                 let finished = folder.path().join("finished");
                 atomic::write(&finished, n.to_string().as_bytes()).unwrap();
-                publish(&finished, folder.path(), "a-1", ".zip").unwrap()
+                rename_to_free_name(&finished, folder.path(), "a-1", ".zip").unwrap()
             })
             .collect();
         assert_eq!(names, ["a-1.zip", "a-1-2.zip", "a-1-3.zip"]);

@@ -93,8 +93,8 @@ pub(crate) fn backup(
 ) -> Result<SnapshotReport, VaultError> {
     let mut superseded: Vec<String> = Vec::new();
     let result = backup_until_unchanged(restic, tree, origin, &mut superseded, progress);
-    let is_removed = restic.forget(superseded.iter().map(String::as_str)).is_ok();
-    if is_removed {
+    // Before the result is returned: a failed backup leaves snapshots too.
+    if restic.forget(superseded.iter().map(String::as_str)).is_ok() {
         superseded.clear();
     }
     Ok(SnapshotReport {
@@ -104,12 +104,12 @@ pub(crate) fn backup(
 }
 
 /// Makes snapshots until no file has changed while restic read it. Adds the ids of the earlier snapshots to
-/// `superseded`, also after an error.
+/// `superseded_ids`, also after an error.
 fn backup_until_unchanged(
     restic: &Restic,
     tree: &mut CapturedTree,
     origin: Origin<'_>,
-    superseded: &mut Vec<String>,
+    superseded_ids: &mut Vec<String>,
     progress: &dyn Progress,
 ) -> Result<SnapshotReport, VaultError> {
     for _ in 0..MAX_RUNS {
@@ -126,15 +126,15 @@ fn backup_until_unchanged(
         };
         let report = run_backup(restic, &tree.root, &options, progress)?;
         // Added before the check of the files, so that the snapshot is also removed if the check fails.
-        superseded.push(report.id.clone());
-        let changed = tree.copy_changed_files()?;
-        if changed == 0 {
-            superseded.pop();
+        superseded_ids.push(report.id.clone());
+        let changed_count = tree.copy_changed_files()?;
+        if changed_count == 0 {
+            superseded_ids.pop();
             return Ok(report);
         }
         events::info!(
             "{} changed while restic read them; running it again",
-            pluralize(changed, "file")
+            pluralize(changed_count, "file")
         );
     }
     let home = tree.manifest.metadata.source_codex_home.clone();
@@ -150,7 +150,7 @@ pub(super) fn run_backup(
     progress: &dyn Progress,
 ) -> Result<SnapshotReport, VaultError> {
     let time = options.time;
-    let time = time.map(|at| at.format("%Y-%m-%d %H:%M:%S").to_string());
+    let time_text = time.map(|at| at.format("%Y-%m-%d %H:%M:%S").to_string());
     // Hard links change the ctime of files that did not change.
     let mut args = vec!["backup", "--json", "--ignore-ctime", "--host", options.host];
     for tag in &options.tags {
@@ -162,8 +162,8 @@ pub(super) fn run_backup(
     if options.reads_all {
         args.push("--force");
     }
-    if let Some(time) = &time {
-        args.extend(["--time", time]);
+    if let Some(time_text) = &time_text {
+        args.extend(["--time", time_text]);
     }
     // Relative, so that the tree of the snapshot begins at the home and not at `/`.
     args.push(".");
@@ -174,9 +174,10 @@ pub(super) fn run_backup(
         shown_bytes: 0,
         last: BackupStatus::default(),
     };
+    // Returns true for a line that shows progress.
     restic.run_lines(folder, &args, |line| {
         match serde_json::from_slice::<BackupLine>(line) {
-            Ok(BackupLine::Status(status)) => progress_meter.update(status),
+            Ok(BackupLine::Status(status)) => progress_meter.report(status),
             Ok(BackupLine::Summary(summary)) => {
                 report = Some(summary);
                 true
@@ -184,7 +185,7 @@ pub(super) fn run_backup(
             Ok(BackupLine::Other) | Err(_) => false,
         }
     })?;
-    report.ok_or_else(|| restic.error(Fault::Other, "ended without a snapshot"))
+    report.ok_or_else(|| restic.fault_error(Fault::Other, "ended without a snapshot"))
 }
 
 /// Converts the cumulative figures of restic into progress.
@@ -198,7 +199,7 @@ struct ProgressMeter<'a> {
 impl ProgressMeter<'_> {
     /// Reports the progress. Returns false if no figure changed, because restic repeats its status while it waits for a
     /// server.
-    fn update(&mut self, status: BackupStatus) -> bool {
+    fn report(&mut self, status: BackupStatus) -> bool {
         if status.total_bytes > self.expected_bytes {
             self.expected_bytes = status.total_bytes;
             self.progress.expect_bytes(status.total_bytes);

@@ -22,6 +22,9 @@ use std::path::{Path, PathBuf};
 /// The assumed compressed size of a manifest, from which its maximum unpacked size follows: 1 GiB.
 const MAX_PACKED_MANIFEST_BYTES: u64 = 32 << 20;
 
+/// The path of the home relative to itself.
+const WHOLE_HOME: &str = "";
+
 /// The manifest of a snapshot, with the place of the home.
 #[derive(Debug)]
 pub(crate) struct SnapshotContents {
@@ -43,37 +46,40 @@ impl SnapshotContents {
     /// restic fails, the manifest is damaged or of a newer version, or the snapshot of another
     /// program holds no Codex home.
     pub(crate) fn read(restic: &Restic, snapshot: &Snapshot) -> Result<Self, VaultError> {
+        // Without tags, the snapshot is one of another program.
         if snapshot.tags.is_none() {
             return Self::read_plain_backup(restic, snapshot);
         }
-        let path = format!("/{MANIFEST_NAME}");
-        let manifest = restic.dump(&snapshot.id, path.as_ref(), |stream| {
-            let id = Path::new(snapshot.short_id());
-            let manifest = manifest_members::parse_manifest(id, stream, MAX_PACKED_MANIFEST_BYTES)?;
-            check_entries(&manifest).map_err(|e| e.into_archive_error(id))?;
+        let manifest_path = format!("/{MANIFEST_NAME}");
+        let manifest = restic.dump(&snapshot.id, manifest_path.as_ref(), |stream| {
+            // For the messages of errors, which name an archive by its path.
+            let shown_path = Path::new(snapshot.short_id());
+            let manifest =
+                manifest_members::parse_manifest(shown_path, stream, MAX_PACKED_MANIFEST_BYTES)?;
+            check_entries(&manifest).map_err(|e| e.into_archive_error(shown_path))?;
             Ok(manifest)
         });
-        let manifest = manifest.map_err(|e| e.about_snapshot(snapshot.short_id()))?;
+        let manifest = manifest.map_err(|e| e.into_snapshot_error(snapshot.short_id()))?;
         Ok(Self {
             manifest,
             home: PathBuf::new(),
-            roots: vec![PathBuf::new()],
+            roots: vec![WHOLE_HOME.into()],
             left_out: Vec::new(),
         })
     }
 
     /// Removes all files from the manifest that are not at or below `paths`, so that they are not downloaded. Folders
     /// and links stay.
-    pub(crate) fn keep_only(&mut self, paths: &[PathBuf]) {
-        let all = std::mem::take(&mut self.manifest.files);
-        let mut files = FileList::with_names(all.name_table());
+    pub(crate) fn keep_files_at_or_below(&mut self, paths: &[PathBuf]) {
+        let all_files = std::mem::take(&mut self.manifest.files);
+        let mut files = FileList::with_names(all_files.name_table());
         let mut roots = BTreeSet::new();
-        for file in all.iter() {
+        for file in all_files.iter() {
             // If one of `paths` is below another one, only the upper one is downloaded.
-            let above = paths
+            let paths_above = paths
                 .iter()
                 .filter(|path| file.path.as_path().starts_with(path));
-            if let Some(root) = above.min_by_key(|path| path.components().count()) {
+            if let Some(root) = paths_above.min_by_key(|path| path.components().count()) {
                 roots.insert(root);
                 files.push(&file);
             }
@@ -83,21 +89,21 @@ impl SnapshotContents {
     }
 
     /// Returns the path in the snapshot for a path of the home, as restic expects it: absolute, with slashes.
-    pub(crate) fn restic_path(&self, path: &Path) -> OsString {
-        let mut rooted = OsString::new();
+    pub(crate) fn to_restic_path(&self, path: &Path) -> OsString {
+        let mut restic_path = OsString::new();
         for name in &self.home.join(path) {
-            rooted.push("/");
-            rooted.push(name);
+            restic_path.push("/");
+            restic_path.push(name);
         }
-        if rooted.is_empty() {
-            rooted.push("/");
+        if restic_path.is_empty() {
+            restic_path.push("/");
         }
-        rooted
+        restic_path
     }
 
     fn read_plain_backup(restic: &Restic, snapshot: &Snapshot) -> Result<Self, VaultError> {
         let nodes = list_nodes(restic, &snapshot.id, |_| true)?;
-        let root = find_home(&nodes).ok_or_else(|| {
+        let root = find_home_path(&nodes).ok_or_else(|| {
             snapshot.no_path_error("a folder with sessions, history.jsonl or auth.json")
         })?;
         let mut contents = Self {
@@ -107,7 +113,7 @@ impl SnapshotContents {
                 ..ArchiveManifest::default()
             },
             home: root.strip_prefix("/").unwrap_or(&root).to_path_buf(),
-            roots: vec![PathBuf::new()],
+            roots: vec![WHOLE_HOME.into()],
             left_out: Vec::new(),
         };
         let scope = CaptureScope::new(&root, BackupMode::Full);
@@ -162,12 +168,12 @@ impl SnapshotContents {
 }
 
 /// Returns the first folder of a listing that has `sessions`, `auth.json` or `history.jsonl`.
-fn find_home(nodes: &[SnapshotNode]) -> Option<PathBuf> {
-    let marks = ["sessions", "auth.json", "history.jsonl"];
+fn find_home_path(nodes: &[SnapshotNode]) -> Option<PathBuf> {
+    let home_entries = ["sessions", "auth.json", "history.jsonl"];
     nodes
         .iter()
         .map(|node| Path::new(&node.path))
-        .find(|path| marks.iter().any(|mark| path.ends_with(mark)))
+        .find(|path| home_entries.iter().any(|entry| path.ends_with(entry)))
         .and_then(|path| path.parent().map(Path::to_path_buf))
 }
 
@@ -190,12 +196,13 @@ pub(crate) struct SnapshotNode {
 }
 
 impl SnapshotNode {
+    /// Returns the permission bits of the mode.
     pub(super) fn permissions(&self) -> u32 {
         self.mode & 0o777
     }
 }
 
-/// Passes each node of a snapshot to `on_node`, in the order of restic. Takes no lock.
+/// Returns the nodes of a snapshot that `accepts` selects, in the order of restic. Takes no lock.
 ///
 /// # Errors
 /// restic fails, or its output has another format.
@@ -211,8 +218,8 @@ pub(crate) fn list_nodes(
         let mut line = Vec::new();
         loop {
             line.clear();
-            let n = lines.read_until(b'\n', &mut line);
-            if n.at("read", Path::new("restic ls"))? == 0 {
+            let read_len = lines.read_until(b'\n', &mut line);
+            if read_len.at("read", Path::new("restic ls"))? == 0 {
                 return Ok(());
             }
             let node: SnapshotNode =

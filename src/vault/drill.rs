@@ -50,9 +50,9 @@ pub(crate) fn run_drill(
     progress: &dyn Progress,
 ) -> Result<DrillReport, VaultError> {
     let staging = create_staging(options.manager_home)?;
-    let tmp = staging_folder(options.manager_home);
+    let tmp_folder = staging_folder(options.manager_home);
     let contents = SnapshotContents::read(restic, snapshot)?;
-    let (file, packed) = materialize(
+    let (archive_file, finished_archive) = materialize(
         restic,
         snapshot,
         &contents,
@@ -60,22 +60,22 @@ pub(crate) fn run_drill(
         Compression::Fast,
         progress,
     )?;
-    let verified = verify::verify(file.path(), &tmp, &Silent)?;
+    let verified = verify::verify(archive_file.path(), &tmp_folder, &Silent)?;
     if let Some(e) = verified.unread {
         return Err(e.into());
     }
     let mut report = DrillReport {
-        files: packed.manifest.metadata.files,
-        bytes: packed.manifest.metadata.bytes,
+        files: finished_archive.manifest.metadata.files,
+        bytes: finished_archive.manifest.metadata.bytes,
         conversations: None,
         problems: verified.problems,
     };
     if !report.problems.is_empty() {
         return Ok(report);
     }
-    let archive = ArchiveReader::open(file.path())?;
+    let archive = ArchiveReader::open(archive_file.path())?;
     let home = staging.path("home");
-    restore_into(&home, &archive, options)?;
+    restore_to_temporary_home(&home, &archive, options)?;
     let Some(codex) = options.codex else {
         return Ok(report);
     };
@@ -94,7 +94,7 @@ pub(crate) fn run_drill(
     Ok(report)
 }
 
-fn restore_into(
+fn restore_to_temporary_home(
     home: &Path,
     archive: &ArchiveReader,
     options: &DrillOptions<'_>,

@@ -85,14 +85,14 @@ pub(crate) enum VaultError {
 
 impl VaultError {
     /// Returns the error that the snapshot with this id is damaged.
-    pub(crate) fn damaged(id: &str, detail: String) -> Self {
+    pub(crate) fn damaged_snapshot(id: &str, detail: String) -> Self {
         let id = short_id(id).to_owned();
         Self::DamagedSnapshot { id, detail }
     }
 
     /// Converts an error about a damaged archive, made from the snapshot `id`, into an error about
     /// the snapshot. Returns other errors unchanged.
-    pub(super) fn about_snapshot(self, id: &str) -> Self {
+    pub(super) fn into_snapshot_error(self, id: &str) -> Self {
         let detail = match self {
             Self::Archive(ArchiveError::Damaged { detail, .. }) => detail,
             Self::Archive(ArchiveError::Unsafe { entry, reason, .. }) => {
@@ -100,7 +100,7 @@ impl VaultError {
             }
             other => return other,
         };
-        Self::damaged(id, detail)
+        Self::damaged_snapshot(id, detail)
     }
 
     /// Returns true if the storage accepts new snapshots but removes none.
@@ -115,7 +115,7 @@ impl VaultError {
     }
 
     /// Returns true if the error proves that the snapshot or the repository is damaged.
-    pub(crate) fn is_damage(&self) -> bool {
+    pub(crate) fn proves_damage(&self) -> bool {
         match self {
             Self::DamagedSnapshot { .. } => true,
             Self::Restic { fault, .. } => *fault == Fault::Damaged,

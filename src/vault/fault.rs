@@ -81,31 +81,33 @@ const MESSAGES: [(Fault, &str); 10] = [
 ];
 
 /// Part of the messages about attempts that restic retries.
-const RETRY: &str = "returned error, retrying after ";
+const RETRY_TEXT: &str = "returned error, retrying after ";
 
 impl Fault {
     /// Returns the fault of a restic that ended with `code`, or by a signal, and wrote `stderr`.
     pub(crate) fn classify(code: Option<i32>, stderr: &str) -> Self {
-        let text = stderr.to_lowercase();
-        let by_text = MESSAGES
+        let lower_stderr = stderr.to_lowercase();
+        let fault_by_message = MESSAGES
             .iter()
-            .find(|(_, messages)| messages.split('|').any(|m| text.contains(m)))
+            .find(|(_, messages)| messages.split('|').any(|m| lower_stderr.contains(m)))
             .map(|(fault, _)| *fault)
-            .or_else(|| names_pack(&text).then_some(Self::Damaged));
-        match (code, by_text) {
+            .or_else(|| names_pack_file(&lower_stderr).then_some(Self::Damaged));
+        match (code, fault_by_message) {
             (None, _) => Self::Killed,
+            // Codes of restic 0.17 and newer.
             (Some(10), _) => Self::NoRepository,
             (Some(11), _) => Self::Locked,
             (Some(12), _) => Self::WrongPassword,
-            (_, found) => found.unwrap_or(Self::Other),
+            (_, fault) => fault.unwrap_or(Self::Other),
         }
     }
 }
 
 /// Returns true if a message names a pack of the repository: `data/5e/5e01…`. A home may be below `/data/` too.
-fn names_pack(text: &str) -> bool {
-    text.split("/data/").skip(1).any(|path| {
+fn names_pack_file(message: &str) -> bool {
+    message.split("/data/").skip(1).any(|path| {
         let name = path.as_bytes();
+        // A folder of two digits, then a file whose name begins with the same digits.
         name.len() > 5 && name[2] == b'/' && name[..2] == name[3..5]
     })
 }
@@ -132,28 +134,29 @@ impl fmt::Display for Fault {
 
 /// Returns the message of restic in one line, without its advice and without secrets.
 pub(crate) fn extract_reason(stderr: &str) -> String {
-    let lines: Vec<String> = stderr.lines().map(parse_message).collect();
+    let lines: Vec<String> = stderr.lines().map(extract_message).collect();
     let is_advice = |line: &str| {
         line.is_empty()
             || line.starts_with("Is there a repository")
             || line.starts_with("the `unlock` command")
             || line.starts_with("Usage:")
-            || line.contains(RETRY)
+            || line.contains(RETRY_TEXT)
     };
-    let fatal = lines.iter().position(|line| line.starts_with("Fatal:"));
-    let message = fatal.map(|i| lines[i].as_str()).or_else(|| {
+    let fatal_line = lines.iter().position(|line| line.starts_with("Fatal:"));
+    let message = fatal_line.map(|index| lines[index].as_str()).or_else(|| {
         let mut messages = lines.iter().map(String::as_str);
         messages.find(|line| !is_advice(line))
     });
-    let text = message
+    let reason = message
         .unwrap_or("no message")
         .trim_start_matches("Fatal: ");
-    redact_message(text)
+    redact_message(reason)
 }
 
 /// Returns true if the storage has refused to delete a snapshot. restic 0.14 would retry for 40 seconds.
 pub(crate) fn is_deletion_refused(stderr: &str) -> bool {
     let mut lines = stderr.lines();
+    // 1 is the code of every failure of restic 0.14, so the message decides.
     let is_refusal = |line: &str| Fault::classify(Some(1), line) == Fault::Credentials;
     lines.any(|line| line.contains("Remove(<snapshot/") && is_refusal(line))
 }
@@ -162,21 +165,21 @@ pub(crate) fn is_deletion_refused(stderr: &str) -> bool {
 /// seconds.
 pub(crate) fn is_unreachable(stderr: &str) -> bool {
     const MAX_RETRIES: usize = 3;
-    let is_retry = |line: &&str| line.contains("(<config/") && line.contains(RETRY);
+    let is_retry = |line: &&str| line.contains("(<config/") && line.contains(RETRY_TEXT);
     stderr.lines().filter(is_retry).count() > MAX_RETRIES
 }
 
 /// Returns the reason of the last attempt that restic retries, without secrets.
-pub(crate) fn last_retry_reason(stderr: &str) -> Option<String> {
-    let mut attempts = stderr.lines().rev().filter_map(|line| {
-        let (_, rest) = line.split_once(RETRY)?;
-        Some(rest.split_once(": ")?.1)
+pub(crate) fn extract_last_retry_reason(stderr: &str) -> Option<String> {
+    let mut reasons = stderr.lines().rev().filter_map(|line| {
+        let (_, attempt) = line.split_once(RETRY_TEXT)?;
+        Some(attempt.split_once(": ")?.1)
     });
-    attempts.next().map(redact_message)
+    reasons.next().map(redact_message)
 }
 
 /// Returns the message in a line of standard error, which is JSON with `--json` of restic 0.17 and newer.
-fn parse_message(line: &str) -> String {
+fn extract_message(line: &str) -> String {
     let json: Option<serde_json::Value> = serde_json::from_str(line).ok();
     let message = json.as_ref().and_then(|json| {
         let message = json
@@ -289,13 +292,13 @@ mod tests {
         // As printed by restic 0.19.1.
         let text = "Stat(<config/>) returned error, retrying after 739.8ms: Head \"http://:***@h:9/config\": dial tcp 127.0.0.1:9: connect: connection refused\n";
         assert!(!is_unreachable(&text.repeat(3)) && is_unreachable(&text.repeat(4)));
-        let retried = last_retry_reason(text).unwrap();
+        let retried = extract_last_retry_reason(text).unwrap();
         assert_eq!(
             retried,
             "Head \"http://[redacted]@h:9/config\": dial tcp 127.0.0.1:9: connect: connection refused"
         );
         assert_eq!(Fault::classify(Some(1), &retried), Fault::Network);
-        assert_eq!(last_retry_reason("Fatal: wrong password"), None);
+        assert_eq!(extract_last_retry_reason("Fatal: wrong password"), None);
         let text = "Fatal: unable to open repository at rest:https://a-token-without-a-name-9f8e7d@h/: OPENAI_API_KEY=sk-abcdefghijklmnopqrstuvwxyz012345";
         assert_eq!(
             extract_reason(text),

@@ -4,16 +4,16 @@
 use crate::io::{IoError, Staging, atomic};
 use std::path::{Path, PathBuf};
 
-pub(crate) const FOLDER: &str = "vault";
+pub(crate) const VAULT_FOLDER: &str = "vault";
 
-pub(crate) fn folder(manager_home: &Path) -> PathBuf {
-    manager_home.join(FOLDER)
+pub(crate) fn vault_folder(manager_home: &Path) -> PathBuf {
+    manager_home.join(VAULT_FOLDER)
 }
 
 /// Returns the folder in which restores and drills create their temporary folders. Downloads can contain logins, so the
 /// next command of any kind removes the folders that killed commands left.
 pub(crate) fn staging_folder(manager_home: &Path) -> PathBuf {
-    folder(manager_home).join("tmp")
+    vault_folder(manager_home).join("tmp")
 }
 
 /// Creates a temporary folder for the content of a snapshot.
@@ -22,6 +22,6 @@ pub(crate) fn staging_folder(manager_home: &Path) -> PathBuf {
 /// A folder cannot be created.
 pub(crate) fn create_staging(manager_home: &Path) -> Result<Staging, IoError> {
     atomic::create_private_folder(manager_home)?;
-    atomic::create_private_folder(&folder(manager_home))?;
+    atomic::create_private_folder(&vault_folder(manager_home))?;
     Staging::create_in(&staging_folder(manager_home))
 }

@@ -20,28 +20,28 @@ pub(crate) enum ImportOutcome {
     Present(String),
 }
 
-/// Unpacks the archive at `path`, checking every byte, and makes a snapshot of it. An archive from which
+/// Unpacks the archive at `archive_path`, checking every byte, and makes a snapshot of it. An archive from which
 /// one of the `snapshots` was made is not imported again.
 ///
 /// # Errors
 /// The archive is damaged, the disk is full, or restic fails. No snapshot is made then.
 pub(crate) fn import(
     restic: &Restic,
-    path: &Path,
+    archive_path: &Path,
     snapshots: &[Snapshot],
     lock: &TreeLock,
     host: &str,
     progress: &dyn Progress,
 ) -> Result<ImportOutcome, VaultError> {
-    let archive = ArchiveReader::open(path)?;
-    let mut file = file_open::open(path).at("read", path)?;
-    let (digest, _) = hash::sha256_of_reader(&mut file).at("read", path)?;
-    let is_same = |snapshot: &&Snapshot| {
+    let archive = ArchiveReader::open(archive_path)?;
+    let mut file = file_open::open(archive_path).at("read", archive_path)?;
+    let (digest, _) = hash::sha256_of_reader(&mut file).at("read", archive_path)?;
+    let is_of_this_archive = |snapshot: &&Snapshot| {
         let tags = snapshot.tags.as_ref();
         tags.is_some_and(|tags| tags.imported.as_deref() == Some(&digest))
     };
-    if let Some(present) = snapshots.iter().find(is_same) {
-        return Ok(ImportOutcome::Present(present.short_id().to_owned()));
+    if let Some(imported) = snapshots.iter().find(is_of_this_archive) {
+        return Ok(ImportOutcome::Present(imported.short_id().to_owned()));
     }
     let unpacked = UnpackedArchive::create(lock)?;
     progress.expect_bytes(archive.contents().files.total_bytes());
@@ -72,7 +72,7 @@ struct UnpackedArchive {
 
 impl UnpackedArchive {
     fn create(lock: &TreeLock) -> Result<Self, VaultError> {
-        let folder = lock.import_tree();
+        let folder = lock.import_tree_path();
         if folder.symlink_metadata().is_ok() {
             tree::remove(&folder)?;
         }

@@ -7,7 +7,7 @@
 
 use super::error::VaultError;
 use super::folder::create_staging;
-use super::replica_store::{ReplicaSnapshot, ReplicaStore, newest_of};
+use super::replica_store::{ReplicaSnapshot, ReplicaStore, newest_by_replica};
 use crate::codex::RolloutName;
 use crate::history::{files, session_index};
 use crate::io::document::{self, Document, DocumentState};
@@ -21,8 +21,6 @@ use serde::{Deserialize, Serialize};
 use std::cmp::Reverse;
 use std::collections::{BTreeMap, BTreeSet, HashMap};
 use std::path::{Path, PathBuf};
-
-const FOLDER: [&str; 2] = ["sync", "machines"];
 
 /// A machine with its fetched conversations.
 #[derive(Debug, Clone)]
@@ -50,13 +48,13 @@ impl Document for MachineRecord {
 
 /// Returns the folder with the conversations of all machines.
 pub(crate) fn machines_folder(manager_home: &Path) -> PathBuf {
-    manager_home.join(FOLDER[0]).join(FOLDER[1])
+    manager_home.join("sync").join("machines")
 }
 
 /// Returns the machines with fetched conversations, the latest publisher first.
-pub(crate) fn list(manager_home: &Path) -> Vec<MachineHome> {
+pub(crate) fn list_machine_homes(manager_home: &Path) -> Vec<MachineHome> {
     let folders = tree::list_folders(&machines_folder(manager_home)).unwrap_or_default();
-    let read = |folder: PathBuf| {
+    let read_machine = |folder: PathBuf| {
         let record = document::read::<MachineRecord>(&record_path(&folder))
             .ok()?
             .good()?;
@@ -66,7 +64,7 @@ pub(crate) fn list(manager_home: &Path) -> Vec<MachineHome> {
             folder: folder.join(HOME),
         })
     };
-    let mut machines: Vec<_> = folders.into_iter().filter_map(read).collect();
+    let mut machines: Vec<_> = folders.into_iter().filter_map(read_machine).collect();
     machines.sort_by_key(|machine| Reverse(machine.published_at));
     machines
 }
@@ -96,7 +94,7 @@ pub(crate) fn refresh(
     progress: &dyn Progress,
 ) -> Result<Vec<(String, VaultError)>, VaultError> {
     let snapshots = store.list()?;
-    let newest = newest_of(&snapshots);
+    let newest = newest_by_replica(&snapshots);
     let root = machines_folder(homes.manager_home);
     for folder in tree::list_folders(&root)? {
         let name = folder.file_name().unwrap_or_default().to_string_lossy();
@@ -104,20 +102,20 @@ pub(crate) fn refresh(
             tree::remove(&folder)?;
         }
     }
-    let mut local = None;
+    let mut local_times = None;
     let mut failures = Vec::new();
     for (replica, snapshot) in newest {
-        if homes.replica == Some(replica) || !is_folder_name(replica) {
+        if homes.replica == Some(replica) || !can_be_folder_name(replica) {
             continue;
         }
         let folder = root.join(replica);
-        let refreshed = MachineRefresh {
+        let refresh_of_machine = MachineRefresh {
             store,
             homes,
             folder: &folder,
             progress,
         };
-        match refreshed.run(snapshot, &mut local) {
+        match refresh_of_machine.refresh_folder(snapshot, &mut local_times) {
             Err(VaultError::Interrupted) => return Err(VaultError::Interrupted),
             Err(e) => failures.push((snapshot.published.machine.clone(), e)),
             Ok(()) => {}
@@ -127,15 +125,16 @@ pub(crate) fn refresh(
 }
 
 /// Returns true for an id that can be the name of a folder.
-fn is_folder_name(replica: &str) -> bool {
-    let fits = |c: char| c.is_ascii_alphanumeric() || c == '-';
-    replica.len() <= 64 && replica.chars().all(fits)
+fn can_be_folder_name(replica: &str) -> bool {
+    const MAX_LEN: usize = 64;
+    let is_allowed = |c: char| c.is_ascii_alphanumeric() || c == '-';
+    replica.len() <= MAX_LEN && replica.chars().all(is_allowed)
 }
 
 /// Files of a snapshot, by path in the home.
 type ManifestFiles = BTreeMap<String, ManifestEntry>;
 
-/// The modification times of the rollouts of each conversation, in nanoseconds since 1970, by [`conversation_key`].
+/// The modification times of the rollouts of each conversation, in nanoseconds since 1970, by [`to_conversation_key`].
 type RolloutTimes = HashMap<String, BTreeSet<i64>>;
 
 struct MachineRefresh<'a> {
@@ -146,13 +145,14 @@ struct MachineRefresh<'a> {
 }
 
 impl MachineRefresh<'_> {
-    /// Brings the folder of one machine up to date with its newest snapshot. Computes `local`, the times of this
+    /// Brings the folder of one machine up to date with its newest snapshot. Computes `local_times`, the times of this
     /// machine's rollouts, on first use.
-    fn run(
+    fn refresh_folder(
         &self,
         snapshot: &ReplicaSnapshot,
-        local: &mut Option<RolloutTimes>,
+        local_times: &mut Option<RolloutTimes>,
     ) -> Result<(), VaultError> {
+        // The usual case, which needs no lock. Another process may have refreshed the folder before the lock is held.
         if self.read_record().snapshot == snapshot.published.id {
             return Ok(());
         }
@@ -163,13 +163,13 @@ impl MachineRefresh<'_> {
             return Ok(());
         }
         let manifest = self.read_manifest(snapshot)?;
-        let local = match local {
-            Some(local) => local,
-            None => local.insert(read_local_times(self.homes.codex_home)?),
+        let local_times = match local_times {
+            Some(local_times) => local_times,
+            None => local_times.insert(read_local_times(self.homes.codex_home)?),
         };
-        let wanted_files = select_wanted(&manifest, local);
+        let wanted_files = select_wanted_files(&manifest, local_times);
         self.fetch(snapshot, &manifest, &wanted_files, &record)?;
-        self.remove_others(&wanted_files)?;
+        self.remove_unwanted_rollouts(&wanted_files)?;
         tree_sync::sync_file_systems([self.folder]);
         let digests = wanted_files
             .iter()
@@ -184,8 +184,8 @@ impl MachineRefresh<'_> {
     }
 
     fn read_record(&self) -> MachineRecord {
-        let read = document::read(&record_path(self.folder)).ok();
-        read.and_then(DocumentState::good).unwrap_or_default()
+        let document = document::read(&record_path(self.folder)).ok();
+        document.and_then(DocumentState::good).unwrap_or_default()
     }
 
     /// Returns the rollouts of a snapshot and the list of names.
@@ -213,39 +213,39 @@ impl MachineRefresh<'_> {
     ) -> Result<(), VaultError> {
         let is_fetched = |(path, entry): &(&String, &ManifestEntry)| {
             let meta = self.folder.join(HOME).join(path).symlink_metadata();
-            let has_size = meta.is_ok_and(|meta| meta.is_file() && meta.len() == entry.size);
-            has_size && record.files.get(*path) == Some(&entry.digest)
+            let has_listed_size = meta.is_ok_and(|meta| meta.is_file() && meta.len() == entry.size);
+            has_listed_size && record.files.get(*path) == Some(&entry.digest)
         };
         let missing: Vec<_> = wanted.iter().filter(|file| !is_fetched(file)).collect();
         if missing.is_empty() {
             return Ok(());
         }
-        let bytes = missing.iter().map(|(_, entry)| entry.size).sum();
-        self.progress.expect_bytes(bytes);
+        let missing_bytes = missing.iter().map(|(_, entry)| entry.size).sum();
+        self.progress.expect_bytes(missing_bytes);
         let staging = create_staging(self.homes.manager_home)?;
-        let fetched = staging.path("files");
-        atomic::create_private_folder(&fetched)?;
+        let fetched_folder = staging.path("files");
+        atomic::create_private_folder(&fetched_folder)?;
         let paths = missing.iter().map(|(path, _)| path.as_str()).collect();
-        let all = manifest.keys().map(String::as_str);
+        let all_paths = manifest.keys().map(String::as_str);
         self.store
-            .fetch(&snapshot.published.id, all, &paths, &fetched)?;
+            .fetch(&snapshot.published.id, all_paths, &paths, &fetched_folder)?;
         for (path, entry) in missing {
-            let to = self.folder.join(HOME).join(path);
-            atomic::create_unsynced_below(self.folder, atomic::parent_of(&to))?;
-            place_fetched(&fetched.join(HOME).join(path), &to, path, entry)?
-                .map_err(|detail| VaultError::damaged(&snapshot.published.id, detail))?;
+            let target = self.folder.join(HOME).join(path);
+            atomic::create_unsynced_below(self.folder, atomic::parent_of(&target))?;
+            place_fetched(&fetched_folder.join(HOME).join(path), &target, path, entry)?
+                .map_err(|detail| VaultError::damaged_snapshot(&snapshot.published.id, detail))?;
             self.progress.add_bytes(entry.size);
         }
         Ok(())
     }
 
     /// Removes the rollouts that are no longer wanted.
-    fn remove_others(&self, wanted: &ManifestFiles) -> Result<(), VaultError> {
+    fn remove_unwanted_rollouts(&self, wanted_files: &ManifestFiles) -> Result<(), VaultError> {
         let home = self.folder.join(HOME);
         for file in files::find_rollouts(&home)? {
             let path = file.path(&home);
             let relative = path.strip_prefix(&home).unwrap_or(&path);
-            if !wanted.contains_key(&*relative.to_string_lossy().replace('\\', "/")) {
+            if !wanted_files.contains_key(&*relative.to_string_lossy().replace('\\', "/")) {
                 tree::remove(&path)?;
             }
         }
@@ -259,30 +259,30 @@ fn read_local_times(home: &Path) -> Result<RolloutTimes, IoError> {
         let path = file.path(home);
         let meta = path.metadata().at("inspect", &path)?;
         let relative = path.strip_prefix(home).unwrap_or(&path);
-        let mtimes = times.entry(conversation_key(relative)).or_default();
+        let mtimes = times.entry(to_conversation_key(relative)).or_default();
         mtimes.insert(modified_ns(&meta));
     }
     Ok(times)
 }
 
 /// Returns the id of a rollout's conversation in lower case, or the path if the name has no id.
-fn conversation_key(path: &Path) -> String {
+fn to_conversation_key(path: &Path) -> String {
     let id = RolloutName::parse(path).and_then(|name| name.id().map(str::to_lowercase));
     id.unwrap_or_else(|| path.to_string_lossy().into_owned())
 }
 
 /// Selects the list of names, and the files of the conversations that this machine does not have or has with other
 /// mtimes. Equal mtimes show the same rollouts, because sync and compression keep mtimes.
-fn select_wanted(manifest: &ManifestFiles, local_times: &RolloutTimes) -> ManifestFiles {
+fn select_wanted_files(manifest: &ManifestFiles, local_times: &RolloutTimes) -> ManifestFiles {
     let mut remote_times = RolloutTimes::new();
     for (path, entry) in manifest {
         let mtimes = remote_times
-            .entry(conversation_key(Path::new(path)))
+            .entry(to_conversation_key(Path::new(path)))
             .or_default();
         mtimes.insert(entry.mtime_ns);
     }
     let is_wanted = |path: &str| {
-        let id = conversation_key(Path::new(path));
+        let id = to_conversation_key(Path::new(path));
         path == session_index::FILE_NAME || local_times.get(&id) != remote_times.get(&id)
     };
     let wanted_files = manifest.iter().filter(|(path, _)| is_wanted(path));
@@ -317,7 +317,7 @@ mod tests {
             (id(3), [2].into()),
         ]
         .into();
-        let wanted: Vec<_> = select_wanted(&manifest, &local).into_keys().collect();
+        let wanted: Vec<_> = select_wanted_files(&manifest, &local).into_keys().collect();
         assert_eq!(
             wanted,
             [

@@ -18,7 +18,8 @@ use std::collections::HashMap;
 use std::io::Read;
 use std::path::Path;
 
-/// Writes an archive of those files of the snapshot that `contents` lists into a new temp file in `folder`.
+/// Writes an archive of those files of the snapshot that `contents` lists into a new temp file in `folder`. Returns the
+/// file and a description of the archive.
 ///
 /// # Errors
 /// restic fails, the snapshot differs from its manifest, or the archive cannot be written.
@@ -35,13 +36,13 @@ pub(crate) fn materialize(
     let mut file = TempFile::create_in(folder)?;
     let path = file.path().to_path_buf();
     let out = file.file().try_clone().at("write", &path)?;
-    let packed = pack::pack(out, &path, compression, None, names, |writer| {
-        let listed = contents.manifest.files.iter();
+    let finished = pack::pack(out, &path, compression, None, names, |writer| {
+        let listed_files = contents.manifest.files.iter();
         let mut repacker = Repacker {
-            id: snapshot.short_id(),
+            snapshot_id: snapshot.short_id(),
             contents,
             writer,
-            missing: listed.map(|f| f.path).zip(0..).collect(),
+            missing: listed_files.map(|f| f.path).zip(0..).collect(),
             progress,
         };
         let manifest = &contents.manifest;
@@ -51,28 +52,28 @@ pub(crate) fn materialize(
         for root in &contents.roots {
             repacker.download(restic, snapshot, root, &path)?;
         }
-        Ok::<_, VaultError>(repacker.finish()?)
+        Ok::<_, VaultError>(repacker.into_manifest()?)
     });
-    let packed = packed.map_err(|e| e.about_snapshot(snapshot.short_id()))?;
-    check_digests(snapshot, contents, &packed)?;
-    Ok((file, packed))
+    let finished = finished.map_err(|e| e.into_snapshot_error(snapshot.short_id()))?;
+    check_digests(snapshot, contents, &finished)?;
+    Ok((file, finished))
 }
 
 /// Compares the digests of the archive with those in the manifest of the snapshot.
 fn check_digests(
     snapshot: &Snapshot,
     contents: &SnapshotContents,
-    packed: &FinishedArchive,
+    finished: &FinishedArchive,
 ) -> Result<(), VaultError> {
     let listed = contents.manifest.files.iter();
-    let digests: HashMap<_, _> = listed.filter_map(|f| Some((f.path, f.digest?))).collect();
+    let listed_digests: HashMap<_, _> = listed.filter_map(|f| Some((f.path, f.digest?))).collect();
     let differs = |file: &FileEntry| {
-        let digest = digests.get(&file.path);
+        let digest = listed_digests.get(&file.path);
         digest.is_some_and(|listed| file.digest.is_none_or(|digest| listed.contradicts(&digest)))
     };
-    match packed.manifest.files.iter().find(differs) {
+    match finished.manifest.files.iter().find(differs) {
         None => Ok(()),
-        Some(file) => Err(VaultError::damaged(
+        Some(file) => Err(VaultError::damaged_snapshot(
             &snapshot.id,
             format!("{} does not match its digest", file.path),
         )),
@@ -81,7 +82,7 @@ fn check_digests(
 
 /// Copies the entries of a tar stream into an archive.
 struct Repacker<'a, 'w, 'p> {
-    id: &'a str,
+    snapshot_id: &'a str,
     contents: &'a SnapshotContents,
     writer: &'a mut PackWriter<'w>,
     /// The files of the manifest that were not added yet, with their positions in the manifest.
@@ -91,32 +92,33 @@ struct Repacker<'a, 'w, 'p> {
 
 impl Repacker<'_, '_, '_> {
     fn damage_error(&self, detail: String) -> ArchiveError {
-        ArchiveError::damaged(Path::new(self.id), detail)
+        ArchiveError::damaged(Path::new(self.snapshot_id), detail)
     }
 
-    /// Downloads the file at `root`, or the folder with everything in it. `archive` is the path of
+    /// Downloads the file at `root`, or the folder with everything in it. `archive_path` is the path of
     /// the archive, for error messages.
     fn download(
         &mut self,
         restic: &Restic,
         snapshot: &Snapshot,
         root: &Path,
-        archive: &Path,
+        archive_path: &Path,
     ) -> Result<(), VaultError> {
-        let place = self.contents.restic_path(root);
-        let listed = EntryName::from_path(root)
+        let restic_path = self.contents.to_restic_path(root);
+        let listed_file = EntryName::from_path(root)
             .ok()
-            .and_then(|name| self.take_listed(&name));
-        if let Some(listed) = listed {
-            restic.dump(&snapshot.id, &place, |content| {
-                Ok(self.add_file(&listed, content)?)
+            .and_then(|name| self.take_missing_file(&name));
+        if let Some(listed_file) = listed_file {
+            restic.dump(&snapshot.id, &restic_path, |content| {
+                Ok(self.add_file(&listed_file, content)?)
             })
         } else {
-            restic.dump_folder(&snapshot.id, &place, |stream| {
-                let mut add = |entry: RawEntry, content: &mut EntryContent<'_>| {
+            restic.dump_folder(&snapshot.id, &restic_path, |stream| {
+                let mut add_entry = |entry: RawEntry, content: &mut EntryContent<'_>| {
                     Ok(self.add_entry(&entry, content)?)
                 };
-                for_each_entry(stream, &mut add).map_err(|e| e.into_archive_error(archive))?;
+                for_each_entry(stream, &mut add_entry)
+                    .map_err(|e| e.into_archive_error(archive_path))?;
                 Ok(())
             })
         }
@@ -124,7 +126,7 @@ impl Repacker<'_, '_, '_> {
 
     /// Removes a file from `missing` and returns its entry in the manifest; `None` if the manifest does not list the
     /// file, or if the file was added already.
-    fn take_listed(&mut self, name: &EntryName) -> Option<FileEntry> {
+    fn take_missing_file(&mut self, name: &EntryName) -> Option<FileEntry> {
         let position = self.missing.remove(name)?;
         self.contents.manifest.files.get(position)
     }
@@ -141,7 +143,7 @@ impl Repacker<'_, '_, '_> {
             .strip_prefix(&self.contents.home)
             .ok()
             .and_then(|path| EntryName::from_path(path).ok())
-            .and_then(|name| self.take_listed(&name));
+            .and_then(|name| self.take_missing_file(&name));
         match listed {
             None => Ok(()),
             Some(listed) if matches!(entry.kind, RawKind::File) => self.add_file(&listed, content),
@@ -164,7 +166,7 @@ impl Repacker<'_, '_, '_> {
     }
 
     /// Returns the manifest without its files and members. Fails if a file of the manifest was not added.
-    fn finish(self) -> Result<ArchiveManifest, ArchiveError> {
+    fn into_manifest(self) -> Result<ArchiveManifest, ArchiveError> {
         if let Some(name) = self.missing.keys().min() {
             return Err(self.damage_error(format!("{name} is missing")));
         }

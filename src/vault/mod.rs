@@ -38,5 +38,5 @@ pub(crate) mod tags;
 mod tree_lock;
 
 pub(crate) use error::VaultError;
-pub(crate) use folder::{FOLDER, create_staging, folder};
+pub(crate) use folder::{VAULT_FOLDER, create_staging, vault_folder};
 pub(crate) use tree_lock::{TreeLock, remove_leftovers};

@@ -6,7 +6,7 @@ use std::path::{Path, PathBuf};
 use std::process::Command;
 
 /// The file in the vault's folder in which `vault init` stores a typed password (0600).
-pub(crate) const FILE_NAME: &str = "password";
+pub(crate) const PASSWORD_FILE: &str = "password";
 
 /// The environment variables from which restic reads a password.
 const VARIABLES: [&str; 3] = [
@@ -35,7 +35,7 @@ pub(crate) struct NamedPassword {
 }
 
 impl NamedPassword {
-    fn source(&self, env: &Environment) -> Option<Password> {
+    fn to_password(&self, env: &Environment) -> Option<Password> {
         let file = self.file.as_ref().map(|file| env.absolute(file));
         let command = || self.command.clone().map(Password::Command);
         file.map(Password::File).or_else(command)
@@ -51,12 +51,12 @@ impl Password {
         vault_folder: &Path,
     ) -> Option<Self> {
         let is_in_environment = || VARIABLES.iter().any(|name| env.get(name).is_some());
-        let stored = vault_folder.join(FILE_NAME);
+        let stored_file = vault_folder.join(PASSWORD_FILE);
         flags
-            .source(env)
+            .to_password(env)
             .or_else(|| is_in_environment().then_some(Self::Environment))
-            .or_else(|| configured.source(env))
-            .or_else(|| stored.is_file().then_some(Self::File(stored)))
+            .or_else(|| configured.to_password(env))
+            .or_else(|| stored_file.is_file().then_some(Self::File(stored_file)))
     }
 
     /// Stores a typed password in the vault's folder, 0600, and returns the file.
@@ -65,7 +65,7 @@ impl Password {
     /// The file cannot be written; nothing is stored then.
     pub(crate) fn store(secret: &SecretBytes, vault_folder: &Path) -> Result<Self, IoError> {
         atomic::create_private_folder(vault_folder)?;
-        let path = vault_folder.join(FILE_NAME);
+        let path = vault_folder.join(PASSWORD_FILE);
         let mut line = secret.expose().to_vec();
         line.push(b'\n');
         atomic::write(&path, &line)?;
@@ -73,7 +73,7 @@ impl Password {
     }
 
     /// Sets the variables of a restic command.
-    pub(super) fn apply_to(&self, command: &mut Command) {
+    pub(super) fn set_variables_of(&self, command: &mut Command) {
         if *self != Self::Environment {
             for name in VARIABLES {
                 // restic refuses a password file together with a password command.
@@ -82,11 +82,11 @@ impl Password {
         }
         match self {
             Self::File(path) => command.env("RESTIC_PASSWORD_FILE", path),
-            Self::Command(text) => command.env("RESTIC_PASSWORD_COMMAND", text),
+            Self::Command(shell_command) => command.env("RESTIC_PASSWORD_COMMAND", shell_command),
             Self::Environment => command,
             Self::Typed(secret) => {
-                let text = String::from_utf8_lossy(secret.expose()).into_owned();
-                command.env("RESTIC_PASSWORD", text)
+                let password = String::from_utf8_lossy(secret.expose()).into_owned();
+                command.env("RESTIC_PASSWORD", password)
             }
         };
     }
@@ -104,7 +104,7 @@ mod tests {
         let found = Password::find(&flags, &configured, &env, folder.path());
         assert_eq!(found, None);
         Password::store(&SecretBytes::new(b"pw".to_vec()), folder.path()).unwrap();
-        let stored = folder.path().join(FILE_NAME);
+        let stored = folder.path().join(PASSWORD_FILE);
         assert_eq!(std::fs::read(&stored).unwrap(), b"pw\n");
         let found = |flags: &NamedPassword, configured: &NamedPassword, env: &Environment| {
             Password::find(flags, configured, env, folder.path()).unwrap()

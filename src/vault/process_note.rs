@@ -24,13 +24,13 @@ const MAX_NOTE_AGE: TimeDelta = TimeDelta::days(1);
 const STALE_AGE: TimeDelta = TimeDelta::minutes(30);
 
 /// Name of the folder of the notes in the vault's folder.
-const FOLDER: &str = "restic";
+const NOTES_FOLDER: &str = "restic";
 
 /// Prefix of the names of notes of `restic backup`, which reads the folders of [`super::TreeLock`].
 const BACKUP_PREFIX: &str = "backup-";
 
 /// Exit code of a restic that SIGINT ended.
-const INTERRUPTED: i32 = 130;
+const INTERRUPTED_CODE: i32 = 130;
 
 /// The note of a restic process that may lock the repository.
 ///
@@ -52,7 +52,7 @@ impl ProcessNote {
     /// Returns `None` if the note cannot be written, as on a read-only disk. A lock that restic leaves is then removed
     /// only when it is stale.
     pub(super) fn create(vault_folder: &Path, is_backup: bool) -> Option<(Self, File)> {
-        let folder = vault_folder.join(FOLDER);
+        let folder = vault_folder.join(NOTES_FOLDER);
         remove_old_notes(&folder);
         let prefix = if is_backup { BACKUP_PREFIX } else { "" };
         let path = folder.join(format!("{prefix}{}", random_id()));
@@ -73,18 +73,18 @@ impl ProcessNote {
 
     /// Adds the process id to the name of the note.
     pub(super) fn set_pid(&mut self, pid: u32) {
-        let name = atomic::with_suffix(&self.path, &format!("-{pid}"));
-        if atomic::rename_to_free_unsynced(&self.path, &name).is_ok() {
-            self.path = name;
+        let path_with_pid = atomic::with_suffix(&self.path, &format!("-{pid}"));
+        if atomic::rename_to_free_unsynced(&self.path, &path_with_pid).is_ok() {
+            self.path = path_with_pid;
         }
     }
 
     /// Removes the note of a process that ended by itself. Keeps the note of an interrupted or killed process, which
     /// may have left its lock: restic 0.14 does so if it is interrupted during the creation of the lock.
-    pub(super) fn close(note: Option<Self>, end: &ChildEnd) {
+    pub(super) fn remove_if_finished(note: Option<Self>, end: &ChildEnd) {
         let code = end.status.and_then(|status| status.code());
-        let is_over = end.stop.is_none() && code.is_some_and(|code| code != INTERRUPTED);
-        if let Some(note) = note.filter(|_| is_over) {
+        let has_finished = end.stop.is_none() && code.is_some_and(|code| code != INTERRUPTED_CODE);
+        if has_finished && let Some(note) = note {
             note.remove();
         }
     }
@@ -102,15 +102,16 @@ fn list_notes(folder: &Path) -> impl Iterator<Item = (PathBuf, DateTime<Utc>)> {
     let entries = fs::read_dir(folder).into_iter().flatten().flatten();
     entries.filter_map(|entry| {
         let started = entry.metadata().and_then(|meta| meta.modified()).ok()?;
+        // A time that cannot be converted counts as new, so that the note stays.
         let started = clock::from_file_time(started).unwrap_or(DateTime::<Utc>::MAX_UTC);
         Some((entry.path(), started))
     })
 }
 
 fn remove_old_notes(folder: &Path) {
-    let oldest = Clock::System.now() - MAX_NOTE_AGE;
+    let oldest_kept = Clock::System.now() - MAX_NOTE_AGE;
     for (path, started) in list_notes(folder) {
-        if started < oldest && is_free(&path) {
+        if started < oldest_kept && is_free(&path) {
             let _ = sharing::remove_file(path);
         }
     }
@@ -118,7 +119,7 @@ fn remove_old_notes(folder: &Path) {
 
 /// Returns true if a recorded `restic backup` runs, including one that outlived a killed codex-manager.
 pub(super) fn is_backup_running(vault_folder: &Path) -> bool {
-    list_notes(&vault_folder.join(FOLDER)).any(|(path, _)| {
+    list_notes(&vault_folder.join(NOTES_FOLDER)).any(|(path, _)| {
         let name = path.file_name().unwrap_or_default().to_string_lossy();
         name.starts_with(BACKUP_PREFIX) && !is_free(&path)
     })
@@ -127,11 +128,11 @@ pub(super) fn is_backup_running(vault_folder: &Path) -> bool {
 /// Returns true if a process recorded in `vault_folder` with the id `pid` created or refreshed a lock at `locked_at`,
 /// and has ended.
 fn is_of_dead_process(vault_folder: &Path, pid: u32, locked_at: DateTime<Utc>) -> bool {
-    list_notes(&vault_folder.join(FOLDER)).any(|(path, started)| {
+    list_notes(&vault_folder.join(NOTES_FOLDER)).any(|(path, started)| {
         let name = path.file_name().unwrap_or_default().to_string_lossy();
         let age = locked_at - started;
         let is_maker = match name.trim_start_matches(BACKUP_PREFIX).split_once('-') {
-            Some((_, recorded)) => recorded.parse() == Ok(pid) && age > -START_TOLERANCE,
+            Some((_, recorded_pid)) => recorded_pid.parse() == Ok(pid) && age > -START_TOLERANCE,
             // This program was killed before it had the process id.
             None => age.abs() < START_TOLERANCE,
         };
@@ -212,7 +213,7 @@ mod tests {
         assert!(is_backup_running(vault.path()));
         child.kill().unwrap();
         let status = child.wait().unwrap();
-        ProcessNote::close(Some(note), &end(status));
+        ProcessNote::remove_if_finished(Some(note), &end(status));
         let dead = retry_until_free(|| is_dead(pid, 0), |dead| !dead);
         assert!(dead, "the note of a killed process remains");
         assert!(!is_backup_running(vault.path()));
@@ -238,11 +239,11 @@ mod tests {
     #[test]
     fn notes_of_processes_that_ended_by_themselves_are_removed() {
         let vault = tempfile::tempdir().unwrap();
-        let count = || list_notes(&vault.path().join(FOLDER)).count();
+        let count = || list_notes(&vault.path().join(NOTES_FOLDER)).count();
         // Exit codes 0, 1 and 130 as wait statuses.
-        for (status, left) in [(0, 0), (1 << 8, 0), (INTERRUPTED << 8, 1)] {
+        for (status, left) in [(0, 0), (1 << 8, 0), (INTERRUPTED_CODE << 8, 1)] {
             let (note, _input) = ProcessNote::create(vault.path(), false).unwrap();
-            ProcessNote::close(Some(note), &end(ExitStatus::from_raw(status)));
+            ProcessNote::remove_if_finished(Some(note), &end(ExitStatus::from_raw(status)));
             assert_eq!(count(), left, "{status}");
         }
     }

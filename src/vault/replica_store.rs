@@ -30,7 +30,7 @@ pub(crate) struct ReplicaSnapshot {
 impl ReplicaSnapshot {
     /// Returns a sort key that is larger for a newer snapshot of the same replica. Because clocks may be wrong, the
     /// time only decides between equal numbers.
-    fn order(&self) -> (u64, DateTime<Utc>) {
+    fn sort_key(&self) -> (u64, DateTime<Utc>) {
         (self.published.number, self.time)
     }
 }
@@ -80,7 +80,7 @@ impl ReplicaStore {
                     layout,
                 });
             }
-            let published = replica_tags::decode(listed.id.clone(), listed.tags());
+            let published = replica_tags::parse_tags(listed.id.clone(), listed.tags());
             let time = listed.time;
             snapshots.extend(published.map(|published| ReplicaSnapshot { time, published }));
         }
@@ -102,30 +102,31 @@ impl ReplicaStore {
         self.restic.stream(&args.collect::<Vec<_>>(), |stream| {
             let mut limited = stream.take(MAX_MANIFEST_BYTES + 1);
             let result = read(&mut limited);
+            // The limit is one byte more than a manifest may have.
             if limited.limit() > 0 {
                 return result;
             }
-            Err(VaultError::damaged(
+            Err(VaultError::damaged_snapshot(
                 id,
                 format!("its manifest has more than {MAX_MANIFEST_BYTES} bytes"),
             ))
         })
     }
 
-    /// Restores the `wanted` files of a snapshot into the private `folder`, where they replace other versions; see
-    /// [`restored_files::restore`]. `all` has the paths of all files of the snapshot. Paths are relative to [`HOME`].
-    /// The digests are not checked.
+    /// Restores the files `wanted_paths` of a snapshot into the private `folder`, where they replace other versions;
+    /// see [`restored_files::restore_files`]. `all_paths` has the paths of all files of the snapshot. Paths are
+    /// relative to [`HOME`]. The digests are not checked.
     ///
     /// # Errors
-    /// As [`restored_files::restore`].
+    /// As [`restored_files::restore_files`].
     pub(crate) fn fetch<'a>(
         &self,
         id: &str,
-        all: impl IntoIterator<Item = &'a str>,
-        wanted: &BTreeSet<&'a str>,
+        all_paths: impl IntoIterator<Item = &'a str>,
+        wanted_paths: &BTreeSet<&'a str>,
         folder: &Path,
     ) -> Result<(), VaultError> {
-        restored_files::restore(&self.restic, id, HOME, all, wanted, folder)
+        restored_files::restore_files(&self.restic, id, HOME, all_paths, wanted_paths, folder)
     }
 
     /// Makes a snapshot of `tree`, which has [`MANIFEST`] and [`HOME`], and returns its id in the length that restic
@@ -144,7 +145,7 @@ impl ReplicaStore {
     ) -> Result<String, VaultError> {
         let options = SnapshotOptions {
             host: &snapshot.machine,
-            tags: replica_tags::encode(snapshot),
+            tags: replica_tags::format_tags(snapshot),
             parent,
             ..SnapshotOptions::default()
         };
@@ -170,7 +171,7 @@ impl ReplicaStore {
         replica: &str,
         keep: usize,
     ) -> Result<usize, VaultError> {
-        let ids = all_but_newest(snapshots, replica, keep);
+        let ids = ids_of_all_but_newest(snapshots, replica, keep);
         self.restic.forget(ids.iter().copied())?;
         Ok(ids.len())
     }
@@ -178,13 +179,13 @@ impl ReplicaStore {
 
 /// Returns the newest snapshot of each replica, by the id of the replica. The newest snapshot has the highest number;
 /// of several with this number it is the latest.
-pub(crate) fn newest_of(snapshots: &[ReplicaSnapshot]) -> BTreeMap<&str, &ReplicaSnapshot> {
+pub(crate) fn newest_by_replica(snapshots: &[ReplicaSnapshot]) -> BTreeMap<&str, &ReplicaSnapshot> {
     let mut newest: BTreeMap<&str, &ReplicaSnapshot> = BTreeMap::new();
     for snapshot in snapshots {
         let newest_so_far = newest
             .entry(&snapshot.published.replica)
             .or_insert(snapshot);
-        if snapshot.order() >= newest_so_far.order() {
+        if snapshot.sort_key() >= newest_so_far.sort_key() {
             *newest_so_far = snapshot;
         }
     }
@@ -192,7 +193,7 @@ pub(crate) fn newest_of(snapshots: &[ReplicaSnapshot]) -> BTreeMap<&str, &Replic
 }
 
 /// Returns the ids of all snapshots of a replica except the newest `keep`.
-fn all_but_newest<'a>(
+fn ids_of_all_but_newest<'a>(
     snapshots: &'a [ReplicaSnapshot],
     replica: &str,
     keep: usize,
@@ -201,7 +202,7 @@ fn all_but_newest<'a>(
     let mut of_replica: Vec<_> = of_replica
         .filter(|snapshot| snapshot.published.replica == replica)
         .collect();
-    of_replica.sort_by_key(|snapshot| snapshot.order());
+    of_replica.sort_by_key(|snapshot| snapshot.sort_key());
     of_replica.truncate(of_replica.len().saturating_sub(keep));
     of_replica
         .into_iter()
@@ -231,7 +232,7 @@ mod tests {
             one("c", 3, 1),
             one("d", 0, 2),
         ];
-        assert_eq!(newest_of(&all)["r"].published.id, "a");
-        assert_eq!(all_but_newest(&all, "r", 2), ["b", "c"]);
+        assert_eq!(newest_by_replica(&all)["r"].published.id, "a");
+        assert_eq!(ids_of_all_but_newest(&all, "r", 2), ["b", "c"]);
     }
 }

@@ -11,7 +11,7 @@ pub(super) const SYNC_TAG: &str = "codex-manager-sync";
 pub(super) const LAYOUT: u32 = 1;
 
 /// Returns true for the tags of a snapshot that sync made.
-pub(super) fn are_of_sync(tags: &[String]) -> bool {
+pub(super) fn are_sync_tags(tags: &[String]) -> bool {
     tags.iter().any(|tag| tag == SYNC_TAG)
 }
 
@@ -22,7 +22,7 @@ pub(super) fn parse_layout(tags: &[String]) -> u32 {
 }
 
 /// Returns the tags of a snapshot, which do not contain its id.
-pub(super) fn encode(snapshot: &RemoteSnapshot) -> Vec<String> {
+pub(super) fn format_tags(snapshot: &RemoteSnapshot) -> Vec<String> {
     let mut tags = vec![SYNC_TAG.to_owned(), format!("layout={LAYOUT}")];
     let number = snapshot.number.to_string();
     let values = [
@@ -38,8 +38,9 @@ pub(super) fn encode(snapshot: &RemoteSnapshot) -> Vec<String> {
     tags
 }
 
-/// Returns the snapshot with this id and these tags; `None` if the tags name no replica.
-pub(super) fn decode(id: String, tags: &[String]) -> Option<RemoteSnapshot> {
+/// Returns the snapshot with this id and these tags; `None` if the tags name no replica. A missing or damaged
+/// number becomes 0, which is the oldest.
+pub(super) fn parse_tags(id: String, tags: &[String]) -> Option<RemoteSnapshot> {
     Some(RemoteSnapshot {
         id,
         replica: find_value(tags, "replica").filter(|id| !id.is_empty())?,
@@ -65,14 +66,14 @@ mod tests {
                 number: 7,
                 base,
             };
-            let encoded = encode(&snapshot);
+            let encoded = format_tags(&snapshot);
             assert!(encoded.iter().all(|tag| !tag.contains(',')), "{encoded:?}");
-            assert!(are_of_sync(&encoded));
+            assert!(are_sync_tags(&encoded));
             assert_eq!(parse_layout(&encoded), LAYOUT);
-            assert_eq!(decode("64ae0aa1".into(), &encoded), Some(snapshot));
+            assert_eq!(parse_tags("64ae0aa1".into(), &encoded), Some(snapshot));
         }
         let newer = ["layout=2".to_owned(), "replica=".to_owned()];
         assert_eq!(parse_layout(&newer), 2);
-        assert_eq!(decode(String::new(), &newer), None);
+        assert_eq!(parse_tags(String::new(), &newer), None);
     }
 }

@@ -18,6 +18,9 @@ pub(crate) const OLDEST_VERSION: (u32, u32) = (0, 14);
 /// Default limit of the time without progress.
 pub(crate) const DEFAULT_TIMEOUT: Duration = Duration::from_secs(600);
 
+/// Maximum number of bytes of the answer to `restic version`, because another program may print without end.
+const MAX_ANSWER: u64 = 4096;
+
 /// Limit of the time in which restic retries to reach the repository. The default of restic 0.17 and newer is 15
 /// minutes.
 const CONNECT_TIMEOUT: Duration = Duration::from_secs(30);
@@ -52,8 +55,8 @@ pub(crate) fn find_program(
     configured: Option<&Path>,
     env: &Environment,
 ) -> Result<PathBuf, VaultError> {
-    let wanted = configured.unwrap_or(Path::new("restic"));
-    match Program::find(Some(wanted), env) {
+    let program_name = configured.unwrap_or(Path::new("restic"));
+    match Program::find(Some(program_name), env) {
         Ok(program) => Ok(program.path().to_path_buf()),
         Err(e @ (ProgramError::NotOnPath(_) | ProgramError::NotAProgram(_))) => {
             match Program::find(Some(Path::new("rustic")), env) {
@@ -99,22 +102,22 @@ impl Restic {
     fn check_version(&self) -> Result<(), VaultError> {
         let mut command = self.base_command();
         command.arg("version");
-        let mut child = self.start(&mut command)?;
-        let mut text = String::new();
-        let read = (&mut child).take(4096).read_to_string(&mut text);
+        let mut child = self.start_unlocked(&mut command)?;
+        let mut output = String::new();
+        let read = (&mut child).take(MAX_ANSWER).read_to_string(&mut output);
         let end = child.finish();
         // If a signal ended the program, its output does not show that it is another program.
         let is_killed = end.status.is_some_and(|status| status.code().is_none());
         if end.stop.is_some() || is_killed {
             return Err(self.end_error(&end));
         }
-        let Some((found, version)) = read.ok().and_then(|_| parse_version(&text)) else {
+        let Some((version_text, version)) = read.ok().and_then(|_| parse_version(&output)) else {
             return Err(VaultError::NotRestic(self.program.clone()));
         };
         if version < OLDEST_VERSION {
             return Err(VaultError::TooOld {
                 program: self.program.clone(),
-                found,
+                found: version_text,
             });
         }
         Ok(())
@@ -137,7 +140,7 @@ impl Restic {
     }
 
     /// Returns the command `restic ARGS` on the repository.
-    pub(super) fn command(&self, args: &[impl AsRef<OsStr>]) -> Command {
+    pub(super) fn repository_command(&self, args: &[impl AsRef<OsStr>]) -> Command {
         let mut command = self.base_command();
         // Made absolute, because a backup runs in the folder of the tree.
         for name in FILE_VARIABLES {
@@ -155,12 +158,12 @@ impl Restic {
             // parent was killed then ends at its next line, by SIGPIPE.
             .env("RESTIC_PROGRESS_FPS", "2")
             .args(args);
-        self.password.apply_to(&mut command);
+        self.password.set_variables_of(&mut command);
         command
     }
 
     /// Starts a command that does not lock the repository.
-    pub(super) fn start(&self, command: &mut Command) -> Result<PipedChild, VaultError> {
+    pub(super) fn start_unlocked(&self, command: &mut Command) -> Result<PipedChild, VaultError> {
         self.spawn(command, Stdio::null())
     }
 
@@ -170,16 +173,18 @@ impl Restic {
         Ok(child)
     }
 
-    /// Starts a command that [`Restic::command`] prepared. Creates a note if the command may lock the repository.
+    /// Starts a command that [`Restic::repository_command`] prepared. Creates a note if the command may lock the
+    /// repository.
     pub(super) fn start_with_note(
         &self,
         command: &mut Command,
     ) -> Result<(PipedChild, Option<ProcessNote>), VaultError> {
-        let verb = command.get_args().next().unwrap_or_default();
-        let locks = !["init", "unlock"].map(OsStr::new).contains(&verb)
+        let subcommand = command.get_args().next().unwrap_or_default();
+        let may_lock = !["init", "unlock"].map(OsStr::new).contains(&subcommand)
             && command.get_args().all(|arg| arg != "--no-lock");
-        let (mut note, input) = locks
-            .then(|| ProcessNote::create(&self.vault_folder, verb == "backup"))
+        let is_backup = subcommand == "backup";
+        let (mut note, input) = may_lock
+            .then(|| ProcessNote::create(&self.vault_folder, is_backup))
             .flatten()
             .unzip();
         let input = input.map_or_else(Stdio::null, Stdio::from);
@@ -198,9 +203,10 @@ impl Restic {
 
     /// Returns the error of a restic that failed or was ended.
     pub(super) fn end_error(&self, end: &ChildEnd) -> VaultError {
-        match (end.stop, fault::last_retry_reason(&end.stderr)) {
+        match (end.stop, fault::extract_last_retry_reason(&end.stderr)) {
             (Some(Stop::NoProgress), Some(reason)) => {
-                return self.error(Fault::classify(Some(1), &reason), reason);
+                // 1 is the code without a meaning of its own, so the reason decides.
+                return self.fault_error(Fault::classify(Some(1), &reason), reason);
             }
             (Some(Stop::NoProgress), None) => {
                 return VaultError::NoProgress(self.timeout.as_secs());
@@ -213,10 +219,10 @@ impl Restic {
             (None, "") => "ended by a signal".to_owned(),
             _ => fault::extract_reason(&end.stderr),
         };
-        self.error(Fault::classify(code, &end.stderr), reason)
+        self.fault_error(Fault::classify(code, &end.stderr), reason)
     }
 
-    pub(super) fn error(&self, fault: Fault, reason: impl Into<String>) -> VaultError {
+    pub(super) fn fault_error(&self, fault: Fault, reason: impl Into<String>) -> VaultError {
         VaultError::Restic {
             fault,
             location: self.location(),
@@ -226,15 +232,15 @@ impl Restic {
 }
 
 /// Parses `restic 0.14.0 compiled with …` into the version as text and as numbers.
-fn parse_version(text: &str) -> Option<(String, (u32, u32))> {
-    let mut words = text.split_whitespace();
+fn parse_version(version_output: &str) -> Option<(String, (u32, u32))> {
+    let mut words = version_output.split_whitespace();
     if words.next() != Some("restic") {
         return None;
     }
     let version = words.next()?;
-    let mut parts = version.split(['.', '-']);
-    let major = parts.next()?.parse().ok()?;
-    let minor = parts.next()?.parse().ok()?;
+    let mut numbers = version.split(['.', '-']);
+    let major = numbers.next()?.parse().ok()?;
+    let minor = numbers.next()?.parse().ok()?;
     Some((version.to_owned(), (major, minor)))
 }
 

@@ -10,72 +10,74 @@ use std::path::Path;
 /// for arguments and variables together.
 const MAX_PATTERN_BYTES: usize = if cfg!(windows) { 24 << 10 } else { 160 << 10 };
 
-/// Restores the `wanted` files of the snapshot `id` to the same paths below `root` in `folder`, readable only by the
-/// user. `all` has the paths of all files below the snapshot's folder `root`.
+/// Restores the files `wanted_paths` of the snapshot `id` to the same paths below `root` in `folder`, readable only by
+/// the user. `all_paths` has the paths of all files below the snapshot's folder `root`.
 ///
 /// `folder` must be private, with nothing in it but other versions of these files, which are replaced. Files of the
-/// snapshot that are not in `all` are restored too, if all listed files of their folder are wanted. A wanted file that
-/// the snapshot does not have is no error. Takes no lock.
+/// snapshot that are not in `all_paths` are restored too, if all listed files of their folder are wanted. A wanted
+/// file that the snapshot does not have is no error. Takes no lock.
 ///
 /// # Errors
 /// restic fails, the disk is full, or one of the paths is a link or special file in the snapshot.
-pub(super) fn restore<'a>(
+pub(super) fn restore_files<'a>(
     restic: &Restic,
     id: &str,
     root: &str,
-    all: impl IntoIterator<Item = &'a str>,
-    wanted: &BTreeSet<&'a str>,
+    all_paths: impl IntoIterator<Item = &'a str>,
+    wanted_paths: &BTreeSet<&'a str>,
     folder: &Path,
 ) -> Result<(), VaultError> {
-    let patterns: Vec<_> = cover(all, wanted)
+    let patterns: Vec<_> = find_cover(all_paths, wanted_paths)
         .into_iter()
-        .map(|path| escape(&format!("/{root}/{path}")))
+        .map(|path| escape_pattern(&format!("/{root}/{path}")))
         .collect();
     let mut remaining = &patterns[..];
     while !remaining.is_empty() {
+        const SEPARATORS: usize = 2;
         let mut bytes = 0;
         let fits = |pattern: &&String| {
-            bytes += pattern.len() + "--include".len() + 2;
+            bytes += pattern.len() + "--include".len() + SEPARATORS;
             bytes <= MAX_PATTERN_BYTES
         };
+        // A pattern that is too long alone is tried too.
         let count = remaining.iter().take_while(fits).count().max(1);
         let (batch, others) = remaining.split_at(count);
         let mut args = vec!["restore", "--no-lock", "--target", ".", id];
         args.extend(batch.iter().flat_map(|pattern| ["--include", pattern]));
-        restic.run_writing(folder, &args)?;
+        restic.run_writing_into(folder, &args)?;
         remaining = others;
     }
-    check_kinds(id, folder)?;
+    refuse_links_and_special_files(id, folder)?;
     Ok(tree::make_private(folder)?)
 }
 
-/// Returns the smallest set of paths with exactly the `wanted` files of `all` at or below them; `""` stands for all
-/// files.
-fn cover<'a>(
-    all: impl IntoIterator<Item = &'a str>,
-    wanted: &BTreeSet<&'a str>,
+/// Returns the smallest set of paths with exactly the files `wanted_paths` of `all_paths` at or below them; `""` stands
+/// for all files.
+fn find_cover<'a>(
+    all_paths: impl IntoIterator<Item = &'a str>,
+    wanted_paths: &BTreeSet<&'a str>,
 ) -> BTreeSet<&'a str> {
     // The number of other files in each folder.
-    let mut others: HashMap<&str, usize> = HashMap::new();
-    for path in all {
-        for folder in folders_of(path) {
-            *others.entry(folder).or_default() += usize::from(!wanted.contains(path));
+    let mut other_counts: HashMap<&str, usize> = HashMap::new();
+    for path in all_paths {
+        for folder in folders_above(path) {
+            *other_counts.entry(folder).or_default() += usize::from(!wanted_paths.contains(path));
         }
     }
-    let covers = |folder: &&str| others.get(folder) == Some(&0);
-    let tree_of = |path: &&'a str| folders_of(path).find(covers).unwrap_or(path);
-    wanted.iter().map(tree_of).collect()
+    let has_only_wanted = |folder: &&str| other_counts.get(folder) == Some(&0);
+    let top_of = |path: &&'a str| folders_above(path).find(has_only_wanted).unwrap_or(path);
+    wanted_paths.iter().map(top_of).collect()
 }
 
 /// Returns the folders above a path, from the top: `""` is the first.
-fn folders_of(path: &str) -> impl Iterator<Item = &str> {
-    let ends = path.match_indices('/').map(|(end, _)| end);
-    std::iter::once("").chain(ends.map(|end| &path[..end]))
+fn folders_above(path: &str) -> impl Iterator<Item = &str> {
+    let slash_positions = path.match_indices('/').map(|(end, _)| end);
+    std::iter::once("").chain(slash_positions.map(|end| &path[..end]))
 }
 
 /// Returns the pattern of restic that matches `path` alone. Escapes by character classes, because a backslash is a
 /// separator on Windows.
-fn escape(path: &str) -> String {
+fn escape_pattern(path: &str) -> String {
     let mut pattern = String::new();
     for c in path.trim_end_matches('/').chars() {
         match c {
@@ -88,13 +90,13 @@ fn escape(path: &str) -> String {
 }
 
 /// Fails if `folder` has an entry other than a file or folder: reading through a link could leave the folder.
-fn check_kinds(id: &str, folder: &Path) -> Result<(), VaultError> {
+fn refuse_links_and_special_files(id: &str, folder: &Path) -> Result<(), VaultError> {
     for (name, kind) in tree::list(folder).at("list", folder)? {
         let path = folder.join(name);
         if kind.is_dir() {
-            check_kinds(id, &path)?;
+            refuse_links_and_special_files(id, &path)?;
         } else if !kind.is_file() {
-            return Err(VaultError::damaged(
+            return Err(VaultError::damaged_snapshot(
                 id,
                 format!("{} is not a file", path.display()),
             ));
@@ -110,19 +112,19 @@ mod tests {
     #[test]
     fn a_folder_is_restored_as_a_whole_only_if_all_its_files_are_wanted() {
         let all = ["history.jsonl", "s/1/a", "s/1/b", "s/2/c", "s/2/d", "s/e"];
-        let cover = |wanted: &[&'static str]| {
+        let find_cover = |wanted: &[&'static str]| {
             let wanted = wanted.iter().copied().collect();
-            cover(all, &wanted).into_iter().collect::<Vec<_>>()
+            find_cover(all, &wanted).into_iter().collect::<Vec<_>>()
         };
-        assert_eq!(cover(&all), [""]);
-        assert_eq!(cover(&all[1..]), ["s"]);
-        assert_eq!(cover(&["s/1/a", "s/1/b", "s/2/c"]), ["s/1", "s/2/c"]);
-        assert_eq!(cover(&[]), [""; 0]);
+        assert_eq!(find_cover(&all), [""]);
+        assert_eq!(find_cover(&all[1..]), ["s"]);
+        assert_eq!(find_cover(&["s/1/a", "s/1/b", "s/2/c"]), ["s/1", "s/2/c"]);
+        assert_eq!(find_cover(&[]), [""; 0]);
     }
 
     #[test]
     fn special_characters_of_patterns_are_escaped() {
-        assert_eq!(escape("/home/a[b]*?\\"), "/home/a[[]b][*][?][\\\\]");
-        assert_eq!(escape("/home/"), "/home");
+        assert_eq!(escape_pattern("/home/a[b]*?\\"), "/home/a[[]b][*][?][\\\\]");
+        assert_eq!(escape_pattern("/home/"), "/home");
     }
 }

@@ -21,10 +21,10 @@ const LOCK_RETRY_INTERVAL: Duration = Duration::from_secs(1);
 const LOCK_CHECK_INTERVAL: Duration = Duration::from_secs(5);
 
 /// The number of snapshots that one `restic forget` gets. Windows permits command lines of 32,767 characters.
-const MAX_IDS: usize = 400;
+const MAX_FORGOTTEN_IDS: usize = 400;
 
 /// Exit code of `restic backup` if some files could not be read.
-const INCOMPLETE: i32 = 3;
+const INCOMPLETE_CODE: i32 = 3;
 
 impl Restic {
     /// Runs restic to its end and returns its standard output.
@@ -39,25 +39,26 @@ impl Restic {
     ///
     /// # Errors
     /// As [`Restic::run`]; [`Fault::AppendOnly`] if the storage refuses to remove snapshots. Then none of the first
-    /// [`MAX_IDS`] snapshots was removed.
+    /// [`MAX_FORGOTTEN_IDS`] snapshots was removed.
     pub(crate) fn forget<'a>(
         &self,
         ids: impl IntoIterator<Item = &'a str>,
     ) -> Result<(), VaultError> {
         let ids: Vec<_> = ids.into_iter().collect();
-        ids.chunks(MAX_IDS)
-            .try_for_each(|ids| self.forget_some(ids))
+        ids.chunks(MAX_FORGOTTEN_IDS)
+            .try_for_each(|ids| self.forget_batch(ids))
     }
 
-    fn forget_some(&self, ids: &[&str]) -> Result<(), VaultError> {
+    fn forget_batch(&self, ids: &[&str]) -> Result<(), VaultError> {
         let args = [&["forget"], ids].concat();
-        let ends_early = |child: &mut PipedChild| {
+        // restic 0.14 would retry a refused deletion.
+        let end_when_refused = |child: &mut PipedChild| {
             child.expect_marks();
             child.set_start_timeout(Duration::ZERO, fault::is_deletion_refused);
         };
-        let forgotten = self.retry_while_locked(|| self.run_once(&args, ends_early));
+        let forgotten = self.retry_while_locked(|| self.run_once(&args, end_when_refused));
         forgotten.map(drop).map_err(|e| match e {
-            // The same credentials have read the list of snapshots.
+            // The same credentials have read the list of snapshots, so the storage refuses only deletions.
             VaultError::Restic {
                 fault: Fault::Credentials,
                 location,
@@ -76,35 +77,35 @@ impl Restic {
     ///
     /// # Errors
     /// As [`Restic::run`]; [`VaultError::Io`] if the disk of the folder is full.
-    pub(super) fn run_writing(&self, folder: &Path, args: &[&str]) -> Result<(), VaultError> {
-        let mut child = self.start(self.command(args).current_dir(folder))?;
+    pub(super) fn run_writing_into(&self, folder: &Path, args: &[&str]) -> Result<(), VaultError> {
+        let mut child = self.start_unlocked(self.repository_command(args).current_dir(folder))?;
         child.expect_changes_in(folder);
         let end = child.finish();
         match end.status {
             Some(status) if status.success() && end.stop.is_none() => Ok(()),
             // The command only reads the storage, so the disk of `folder` is full.
             _ if Fault::classify(Some(1), &end.stderr) == Fault::NoSpace => {
-                let full = io::Error::from(io::ErrorKind::StorageFull);
-                Err(full).at("write to", folder)?
+                let disk_full = io::Error::from(io::ErrorKind::StorageFull);
+                Err(disk_full).at("write to", folder)?
             }
             _ => Err(self.end_error(&end)),
         }
     }
 
-    /// Like [`Restic::run`], but fails if the repository is locked. Calls `prepare` after the start.
+    /// Like [`Restic::run`], but fails if the repository is locked. Calls `on_start` with the started process.
     fn run_once(
         &self,
         args: &[&str],
-        prepare: impl Fn(&mut PipedChild),
+        on_start: impl Fn(&mut PipedChild),
     ) -> Result<Vec<u8>, VaultError> {
-        let (mut child, note) = self.start_with_note(&mut self.command(args))?;
-        prepare(&mut child);
+        let (mut child, note) = self.start_with_note(&mut self.repository_command(args))?;
+        on_start(&mut child);
         let mut stdout = Vec::new();
-        let read = (&mut child).take(MAX_OUTPUT_BYTES).read_to_end(&mut stdout);
+        let read_result = (&mut child).take(MAX_OUTPUT_BYTES).read_to_end(&mut stdout);
         let end = child.finish();
-        ProcessNote::close(note, &end);
+        ProcessNote::remove_if_finished(note, &end);
         match end.status {
-            Some(status) if status.success() && read.is_ok() => Ok(stdout),
+            Some(status) if status.success() && read_result.is_ok() => Ok(stdout),
             _ => Err(self.end_error(&end)),
         }
     }
@@ -121,7 +122,7 @@ impl Restic {
         mut on_line: impl FnMut(&[u8]) -> bool,
     ) -> Result<(), VaultError> {
         self.retry_while_locked(|| {
-            let command = &mut self.command(args);
+            let command = &mut self.repository_command(args);
             let (mut child, note) = self.start_with_note(command.current_dir(folder))?;
             child.expect_marks();
             let mut lines = BufReader::new(child);
@@ -133,11 +134,11 @@ impl Restic {
                 line.clear();
             }
             let end = lines.into_inner().finish();
-            ProcessNote::close(note, &end);
+            ProcessNote::remove_if_finished(note, &end);
             match end.status.and_then(|status| status.code()) {
                 Some(0) if end.stop.is_none() => Ok(()),
-                Some(INCOMPLETE) if end.stop.is_none() => {
-                    Err(self.error(Fault::Other, fault::extract_reason(&end.stderr)))
+                Some(INCOMPLETE_CODE) if end.stop.is_none() => {
+                    Err(self.fault_error(Fault::Other, fault::extract_reason(&end.stderr)))
                 }
                 _ => Err(self.end_error(&end)),
             }
@@ -185,17 +186,17 @@ impl Restic {
         mut read: impl FnMut(&mut dyn Read) -> Result<T, VaultError>,
     ) -> Result<T, VaultError> {
         self.retry_while_locked(|| {
-            let (mut child, note) = self.start_with_note(&mut self.command(args))?;
+            let (mut child, note) = self.start_with_note(&mut self.repository_command(args))?;
             let result = read(&mut child);
             // If `read` ended before the end of the stream, restic fails because of that.
-            let is_at_end = result.is_ok() || matches!(child.read(&mut [0; 8192]), Ok(0));
+            let was_read_to_end = result.is_ok() || matches!(child.read(&mut [0; 8192]), Ok(0));
             let end = child.finish();
-            ProcessNote::close(note, &end);
+            ProcessNote::remove_if_finished(note, &end);
             let is_success = end.status.is_some_and(|status| status.success());
             match (result, end.stop) {
                 (_, Some(_)) => Err(self.end_error(&end)),
                 (Ok(_), None) if !is_success => Err(self.end_error(&end)),
-                (Err(_), None) if is_at_end && !is_success => Err(self.end_error(&end)),
+                (Err(_), None) if was_read_to_end && !is_success => Err(self.end_error(&end)),
                 (result, None) => result,
             }
         })
@@ -204,8 +205,8 @@ impl Restic {
     /// Removes the locks of dead processes that this program started, and locks that were not refreshed
     /// for half an hour. Removes none if another process with the host name of this machine may hold a lock.
     fn remove_dead_locks(&self) -> Result<(), VaultError> {
-        let listed = self.run_once(&["list", "locks", "--no-lock", "--quiet"], |_| {})?;
-        for id in String::from_utf8_lossy(&listed).split_whitespace() {
+        let lock_ids = self.run_once(&["list", "locks", "--no-lock", "--quiet"], |_| {})?;
+        for id in String::from_utf8_lossy(&lock_ids).split_whitespace() {
             let json = match self.run_once(&["cat", "lock", "--no-lock", "--quiet", id], |_| {}) {
                 Ok(json) => json,
                 Err(e @ (VaultError::Interrupted | VaultError::NoProgress(_))) => return Err(e),
@@ -238,7 +239,7 @@ impl Restic {
             result = work();
             if is_locked(&result) {
                 progress::report_wait();
-                wait_for_retry()?;
+                sleep_until_retry()?;
             }
         }
         result
@@ -252,9 +253,9 @@ fn is_locked<T>(result: &Result<T, VaultError>) -> bool {
     *fault == Fault::Locked
 }
 
-fn wait_for_retry() -> Result<(), VaultError> {
-    let deadline = Instant::now() + LOCK_RETRY_INTERVAL;
-    while Instant::now() < deadline {
+fn sleep_until_retry() -> Result<(), VaultError> {
+    let retry_at = Instant::now() + LOCK_RETRY_INTERVAL;
+    while Instant::now() < retry_at {
         if progress::is_interrupted() {
             return Err(VaultError::Interrupted);
         }

@@ -55,7 +55,7 @@ impl Snapshot {
     }
 
     /// Returns the snapshot for the retention rules, or `None` for a snapshot of another program.
-    pub(crate) fn retention_candidate(&self) -> Option<RetentionCandidate> {
+    pub(crate) fn to_retention_candidate(&self) -> Option<RetentionCandidate> {
         let tags = self.tags.as_ref()?;
         let metadata = &tags.metadata;
         Some(RetentionCandidate {
@@ -79,9 +79,9 @@ impl Snapshot {
 ///
 /// # Errors
 /// restic fails.
-pub(crate) fn list(restic: &Restic) -> Result<Vec<Snapshot>, VaultError> {
+pub(crate) fn list_snapshots(restic: &Restic) -> Result<Vec<Snapshot>, VaultError> {
     let listed = list_tagged(restic, &[])?.into_iter();
-    let of_homes = listed.filter(|listed| !replica_tags::are_of_sync(listed.tags()));
+    let of_homes = listed.filter(|listed| !replica_tags::are_sync_tags(listed.tags()));
     Ok(of_homes
         .map(|listed| Snapshot {
             tags: SnapshotTags::from_tags(listed.tags()),
@@ -92,15 +92,15 @@ pub(crate) fn list(restic: &Restic) -> Result<Vec<Snapshot>, VaultError> {
         .collect())
 }
 
-/// Lists the snapshots that the options `filter` of `restic snapshots` choose, oldest first.
+/// Lists the snapshots that the options `filter_options` of `restic snapshots` choose, oldest first.
 pub(super) fn list_tagged(
     restic: &Restic,
-    filter: &[&str],
+    filter_options: &[&str],
 ) -> Result<Vec<ListedSnapshot>, VaultError> {
-    let args = [&["snapshots", "--json", "--no-lock"], filter].concat();
-    let listed = serde_json::from_slice::<Option<Vec<ListedSnapshot>>>(&restic.run(&args)?);
-    let listed = listed.map_err(|e| VaultError::Output("snapshots", e))?;
-    let mut snapshots = listed.unwrap_or_default();
+    let args = [&["snapshots", "--json", "--no-lock"], filter_options].concat();
+    let parsed = serde_json::from_slice::<Option<Vec<ListedSnapshot>>>(&restic.run(&args)?);
+    let parsed = parsed.map_err(|e| VaultError::Output("snapshots", e))?;
+    let mut snapshots = parsed.unwrap_or_default();
     snapshots.sort_by(|a, b| (a.time, &a.id).cmp(&(b.time, &b.id)));
     Ok(snapshots)
 }
@@ -121,7 +121,7 @@ pub(crate) fn find_by_id<'a>(
     }
 }
 
-/// The home and the machine whose snapshots [`find_newest`] prefers.
+/// The home and the machine whose snapshots [`find_preferred`] prefers.
 #[derive(Debug, Clone, Copy, Default)]
 pub(crate) struct SnapshotPlace<'a> {
     /// Id of the machine, if it has made a snapshot.
@@ -132,7 +132,7 @@ pub(crate) struct SnapshotPlace<'a> {
 
 /// Returns the best snapshot of this program that `is_wanted` accepts, except safety backups. Prefers snapshots of the
 /// machine, then of its host name, then of the home, then full ones, then those of conversations, and last the newest.
-pub(crate) fn find_newest<'a>(
+pub(crate) fn find_preferred<'a>(
     snapshots: &'a [Snapshot],
     place: SnapshotPlace<'_>,
     is_wanted: impl Fn(&Metadata) -> bool,
@@ -195,7 +195,7 @@ mod tests {
                 host: "vm",
                 home,
             };
-            find_newest(&all, place, |_| true).unwrap().id.clone()
+            find_preferred(&all, place, |_| true).unwrap().id.clone()
         };
         assert_eq!(id(Some("a"), "/home"), "1");
         assert_eq!(id(Some("a"), "/third"), "2");
@@ -219,7 +219,7 @@ mod tests {
                 host,
                 ..SnapshotPlace::default()
             };
-            find_newest(&all, place, |_| true).unwrap().id.clone()
+            find_preferred(&all, place, |_| true).unwrap().id.clone()
         };
         assert_eq!(id("laptop"), "aa1");
         assert_eq!(id("server"), "ab3");

@@ -1,6 +1,6 @@
 //! The last backup and the last drills of this machine: `vault/state.json` of the manager home.
 
-use super::folder::folder;
+use super::folder::vault_folder;
 use crate::io::{Document, DocumentError, Timestamp, document, random_id};
 use serde::{Deserialize, Serialize};
 use std::path::{Path, PathBuf};
@@ -33,7 +33,7 @@ impl Document for VaultState {
 }
 
 fn state_path(manager_home: &Path) -> PathBuf {
-    folder(manager_home).join("state.json")
+    vault_folder(manager_home).join("state.json")
 }
 
 /// Reads the state. A missing or damaged document gives the default.
@@ -54,6 +54,7 @@ pub(crate) fn ensure_machine_id(manager_home: &Path) -> Result<String, DocumentE
     if let Some(id) = read(manager_home)?.machine {
         return Ok(id);
     }
+    // Another process may have stored an id since; then that one counts.
     let mut id = random_id();
     update(manager_home, |state| {
         id.clone_from(state.machine.get_or_insert_with(|| id.clone()));
@@ -70,6 +71,6 @@ pub(crate) fn update(
     manager_home: &Path,
     change: impl FnOnce(&mut VaultState),
 ) -> Result<(), DocumentError> {
-    let lock = folder(manager_home).join(".state.lock");
+    let lock = vault_folder(manager_home).join(".state.lock");
     document::update(&state_path(manager_home), &lock, change).map(drop)
 }

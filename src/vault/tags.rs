@@ -27,30 +27,30 @@ impl SnapshotTags {
     /// Returns the values for `restic backup --tag`.
     pub(crate) fn to_tags(&self) -> Vec<String> {
         let mut tags = vec![PROGRAM_TAG.to_owned()];
-        let mut add = |key: &str, value: &str| {
+        let mut add_tag = |key: &str, value: &str| {
             if !value.is_empty() {
                 tags.push(format!("{key}={}", utf8_percent_encode(value, RESERVED)));
             }
         };
-        let text = |value: &Option<String>| value.clone().unwrap_or_default();
+        let or_empty = |value: &Option<String>| value.clone().unwrap_or_default();
         let metadata = &self.metadata;
-        add("mode", metadata.mode.name());
-        add("email", &text(&metadata.email));
-        add("account", &text(&metadata.account_id));
-        add("user", &text(&metadata.user_id));
-        add("machine", &text(&self.machine));
-        add("profile", &text(&self.profile));
-        add("label", &text(&metadata.label));
-        add("home", &metadata.source_codex_home);
-        add("files", &metadata.files.to_string());
-        add("bytes", &metadata.bytes.to_string());
+        add_tag("mode", metadata.mode.name());
+        add_tag("email", &or_empty(&metadata.email));
+        add_tag("account", &or_empty(&metadata.account_id));
+        add_tag("user", &or_empty(&metadata.user_id));
+        add_tag("machine", &or_empty(&self.machine));
+        add_tag("profile", &or_empty(&self.profile));
+        add_tag("label", &or_empty(&metadata.label));
+        add_tag("home", &metadata.source_codex_home);
+        add_tag("files", &metadata.files.to_string());
+        add_tag("bytes", &metadata.bytes.to_string());
         if metadata.excludes {
-            add("excludes", "yes");
+            add_tag("excludes", "yes");
         }
         if metadata.skipped > 0 {
-            add("skipped", &metadata.skipped.to_string());
+            add_tag("skipped", &metadata.skipped.to_string());
         }
-        add("archive", &text(&self.imported));
+        add_tag("archive", &or_empty(&self.imported));
         tags
     }
 
@@ -61,10 +61,10 @@ impl SnapshotTags {
             return None;
         }
         let value = |key: &str| find_value(tags, key);
-        let (mode, home) = (value("mode")?, value("home")?);
+        let (mode_name, home) = (value("mode")?, value("home")?);
         let number = |key: &str| value(key).and_then(|n| n.parse().ok()).unwrap_or_default();
         let modes = [BackupMode::Full, BackupMode::Auth, BackupMode::Sessions];
-        let mode = modes.into_iter().find(|known| known.name() == mode);
+        let mode = modes.into_iter().find(|mode| mode.name() == mode_name);
         Some(Self {
             metadata: Metadata {
                 mode: mode.unwrap_or_default(),

@@ -1,7 +1,7 @@
 //! The folders that restic reads: the lock on them, and the removal of secrets that killed commands left there.
 
 use super::error::VaultError;
-use super::folder::{folder, staging_folder};
+use super::folder::{staging_folder, vault_folder};
 use super::process_note::is_backup_running;
 use crate::archive::tree_capture::is_always_copied;
 use crate::codex::home::kind_of;
@@ -17,11 +17,11 @@ const POLL_INTERVAL: Duration = Duration::from_millis(20);
 const LONG_WAIT: Duration = Duration::from_secs(1);
 
 /// Name of the tree of the captured home in the vault's folder.
-const TREE: &str = "tree";
+const TREE_FOLDER: &str = "tree";
 
-const IMPORT: &str = "import";
+const IMPORT_FOLDER: &str = "import";
 
-const LOCK: &str = ".lock";
+const LOCK_FILE: &str = ".lock";
 
 /// The lock on the folders that restic reads. One command at a time uses them.
 #[derive(Debug)]
@@ -37,10 +37,10 @@ impl TreeLock {
     /// # Errors
     /// The file system refuses, or the user interrupts the wait.
     pub(crate) fn acquire(manager_home: &Path) -> Result<Self, VaultError> {
-        let folder = folder(manager_home);
+        let folder = vault_folder(manager_home);
         atomic::create_private_folder(manager_home)?;
         atomic::create_private_folder(&folder)?;
-        let lock = FileLock::acquire_unless_interrupted(&folder.join(LOCK))?;
+        let lock = FileLock::acquire_unless_interrupted(&folder.join(LOCK_FILE))?;
         let waiting_since = Instant::now();
         // The lock of a killed codex-manager is free, but its restic may still run.
         while is_backup_running(&folder) {
@@ -60,12 +60,12 @@ impl TreeLock {
 
     /// Returns the tree of the captured home. Its path stays the same, so that restic finds the
     /// previous snapshot as its parent.
-    pub(crate) fn tree(&self) -> PathBuf {
-        self.folder.join(TREE)
+    pub(crate) fn tree_path(&self) -> PathBuf {
+        self.folder.join(TREE_FOLDER)
     }
 
-    pub(super) fn import_tree(&self) -> PathBuf {
-        self.folder.join(IMPORT)
+    pub(super) fn import_tree_path(&self) -> PathBuf {
+        self.folder.join(IMPORT_FOLDER)
     }
 }
 
@@ -76,28 +76,29 @@ impl TreeLock {
 /// # Errors
 /// A file cannot be removed. The next command tries again.
 pub(crate) fn remove_leftovers(manager_home: &Path) -> Result<(), IoError> {
-    let unremoved = staging::remove_stale(&staging_folder(manager_home));
-    unremoved.into_iter().next().map_or(Ok(()), Err)?;
-    let folder = folder(manager_home);
-    if find_removable(&folder).is_empty() {
+    let errors = staging::remove_stale(&staging_folder(manager_home));
+    // The first error stands for all.
+    errors.into_iter().next().map_or(Ok(()), Err)?;
+    let folder = vault_folder(manager_home);
+    if find_removable_paths(&folder).is_empty() {
         return Ok(());
     }
-    let Ok(_lock) = FileLock::try_acquire(&folder.join(LOCK)) else {
+    let Ok(_lock) = FileLock::try_acquire(&folder.join(LOCK_FILE)) else {
         return Ok(());
     };
     if is_backup_running(&folder) {
         return Ok(());
     }
     // A backup may have ended in the meantime.
-    find_removable(&folder)
+    find_removable_paths(&folder)
         .iter()
         .try_for_each(|path| tree::remove(path))
 }
 
-fn find_removable(folder: &Path) -> Vec<PathBuf> {
-    let root = folder.join(TREE);
+fn find_removable_paths(folder: &Path) -> Vec<PathBuf> {
+    let root = folder.join(TREE_FOLDER);
     let entries = fs::read_dir(&root).into_iter().flatten().flatten();
-    let copies = entries.filter(|entry| {
+    let copied_entries = entries.filter(|entry| {
         let name = entry.file_name();
         if entry.file_type().is_ok_and(|kind| kind.is_dir()) {
             kind_of(Path::new(&name)).is_login()
@@ -105,8 +106,8 @@ fn find_removable(folder: &Path) -> Vec<PathBuf> {
             is_always_copied(Path::new(&name))
         }
     });
-    let mut removable: Vec<_> = copies.map(|entry| entry.path()).collect();
-    let import = folder.join(IMPORT);
-    removable.extend(import.symlink_metadata().is_ok().then_some(import));
-    removable
+    let mut paths: Vec<_> = copied_entries.map(|entry| entry.path()).collect();
+    let import = folder.join(IMPORT_FOLDER);
+    paths.extend(import.symlink_metadata().is_ok().then_some(import));
+    paths
 }

@@ -360,7 +360,7 @@ pub(crate) fn print_unsynced<'a>(
             "sync these files without waiting, except those with a newer published version: --accept-unlisted",
         );
     }
-    for message in UndeliveredVersion::summarize_by_machine(&plan.notices.undelivered) {
+    for message in UndeliveredVersion::format_summary_by_machine(&plan.notices.undelivered) {
         ui.warn(message);
     }
     for file in &plan.notices.undelivered {
@@ -443,7 +443,7 @@ pub(crate) fn format_summary(plan: &SyncPlan, remote: SyncRemote) -> String {
 pub(crate) fn undecided_error(plan: &SyncPlan, config: &SyncConfig) -> CommandError {
     let error = conflict_error(plan)
         .hint("list and resolve them with: codex-manager sync resolve; nothing was changed");
-    if plan.is_stopped(config.policy.rules.conflict) {
+    if plan.is_stopped_by_conflict(config.policy.rules.conflict) {
         error
             .hint("conflict.policy = \"manual\" leaves such files as they are and syncs all others")
     } else {

@@ -657,7 +657,7 @@ impl Machine {
                 plan.conflicts
             );
         }
-        if plan.is_stopped(self.config.policy.rules.conflict) {
+        if plan.is_stopped_by_conflict(self.config.policy.rules.conflict) {
             return false;
         }
         if settling == Settling::Done {

@@ -242,7 +242,7 @@ impl Machine {
         let mut join = Join::open(&view, &config, &replica, &staging, &kept, true)
             .unwrap_or_else(|e| panic!("{name}: {e}"));
         let mut changed = false;
-        let before = join.inspect().unwrap();
+        let before = join.inspect_home().unwrap();
         let is_idle = join.idle_plan(&before).unwrap().is_some();
         let mut plans = Vec::new();
         while join.stage().unwrap_or_else(|e| panic!("{name}: {e}")) {
@@ -304,7 +304,7 @@ impl Machine {
             );
         }
         assert_eq!(plan.notices.undelivered, [], "{}", self.name);
-        if plan.is_stopped(join.config.policy.rules.conflict) {
+        if plan.is_stopped_by_conflict(join.config.policy.rules.conflict) {
             return None;
         }
         let chosen = plan.steps.iter().filter(|step| step.conflict.is_some());

@@ -3,7 +3,7 @@
 use crate::accounts::{LeaseError, ProfileError};
 use crate::codex::{DaemonError, Holder, Identity, ProgramError};
 use crate::io::IoError;
-use crate::journal::join_holders;
+use crate::journal::format_holders;
 use std::path::PathBuf;
 
 /// The reason why a switch failed. The live login may have been saved to its profile, and the daemon
@@ -40,7 +40,7 @@ pub(crate) enum SwitchError {
     /// A running Codex may be spending the refresh token of the live login.
     #[error(
         "the live login is due for renewal, and Codex may be renewing it now: {}",
-        join_holders(holders)
+        format_holders(holders)
     )]
     Renewing {
         /// The Codex processes that may renew it.

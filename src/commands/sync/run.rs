@@ -95,7 +95,7 @@ impl RunArgs {
             return round.finish(context, config);
         };
         let mut join = vault.join(config, &replica)?;
-        let before = join.inspect()?;
+        let before = join.inspect_home()?;
         if self.plan_flags.allow_secrets.is_empty()
             && !context.ui.is_verbose()
             && let Some(plan) = join.idle_plan(&before)?
@@ -158,7 +158,7 @@ impl RunArgs {
         if context.ui.is_verbose() || plan.notes_digest() != state.notes_digest {
             print_notes(context, &plan);
         }
-        if plan.is_stopped(config.policy.rules.conflict) {
+        if plan.is_stopped_by_conflict(config.policy.rules.conflict) {
             let error = undecided_error(&plan, config);
             return Ok(SyncedRound::stopped(plan, error));
         }
@@ -295,8 +295,8 @@ fn end_codex_and_plan(
     let (config, replica) = (request.config, request.replica);
     let was_in_use = is_home_in_use(context, config);
     let (mut plan, mut state) = plan::plan(request)?;
-    let has_pending_updates =
-        !plan.is_stopped(config.policy.rules.conflict) && has_pending_index_updates(replica);
+    let has_pending_updates = !plan.is_stopped_by_conflict(config.policy.rules.conflict)
+        && has_pending_index_updates(replica);
     let needs_closed_codex = needs_shutdown(&plan, config) || has_pending_updates;
     if needs_closed_codex {
         shut_down_codex(context, config, shutdown_args)?;

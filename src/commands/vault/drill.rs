@@ -92,7 +92,7 @@ fn run_drill(context: &Context, connection: &ConnectionArgs, name: &str) -> Resu
         Ok(report) => report,
         Err(e) => {
             // A lost connection proves nothing about the snapshot, so the last result stays.
-            if e.is_damage() {
+            if e.proves_damage() {
                 record_result(context, &snapshot, &[e.to_string()]);
             }
             return Err(e.into());

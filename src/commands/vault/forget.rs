@@ -100,10 +100,10 @@ impl ForgetArgs {
     pub(super) fn run(self, context: &Context, connection: &ConnectionArgs) -> Result<Outcome> {
         let rules = self.rules.to_policy(context, "vault forget")?;
         let restic = connection.open(context)?;
-        let snapshots = snapshot::list(&restic)?;
+        let snapshots = snapshot::list_snapshots(&restic)?;
         let candidates: Vec<_> = snapshots
             .iter()
-            .filter_map(Snapshot::retention_candidate)
+            .filter_map(Snapshot::to_retention_candidate)
             .collect();
         let mut plan =
             retention::plan_retention(&candidates, &rules, &context.now(), context.zone());

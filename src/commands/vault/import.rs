@@ -43,7 +43,7 @@ impl VaultImportArgs {
         } else {
             let restic = connection.open(context)?;
             // Listed once, because each query of a remote repository takes seconds.
-            let existing = snapshot::list(&restic)?;
+            let existing = snapshot::list_snapshots(&restic)?;
             let lock = TreeLock::acquire(context.manager_home())?;
             let host = host(context);
             for path in &paths {

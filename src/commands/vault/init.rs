@@ -13,7 +13,7 @@ use crate::ui::object;
 use crate::vault::fault::Fault;
 use crate::vault::password::Password;
 use crate::vault::restic::Restic;
-use crate::vault::{VaultError, folder, snapshot};
+use crate::vault::{VaultError, snapshot, vault_folder};
 use clap::Args;
 use std::path::{Path, PathBuf};
 use toml_edit::Value;
@@ -98,7 +98,7 @@ impl VaultInitArgs {
         let opened = OpenedRepository {
             is_new: create_unless_exists(&restic)?,
             // Also checks the password: an existing repository may have another one.
-            snapshot_count: snapshot::list(&restic)?.len(),
+            snapshot_count: snapshot::list_snapshots(&restic)?.len(),
         };
         if let Some(typed) = typed {
             store_password(context, &typed)?;
@@ -130,7 +130,7 @@ impl VaultInitArgs {
 
 /// Stores a typed password in a file of the manager home.
 fn store_password(context: &Context, typed: &SecretBytes) -> Result<()> {
-    let vault_folder = folder(context.manager_home());
+    let vault_folder = vault_folder(context.manager_home());
     if let Password::File(path) = Password::store(typed, &vault_folder)? {
         context.note(format_args!(
             "the password is stored in {}; keep a copy elsewhere",

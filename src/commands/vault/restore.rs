@@ -76,7 +76,7 @@ impl VaultRestoreArgs {
         drop(manifest_only);
         if selection.is_partial() {
             let paths = needed_paths(&selection, source.files());
-            source.contents.keep_only(&paths);
+            source.contents.keep_files_at_or_below(&paths);
         }
         let manager = context.manager_home();
         let staging = create_staging(manager)?;

@@ -41,7 +41,7 @@ impl SnapshotsArgs {
     pub(super) fn run(self, context: &Context, connection: &ConnectionArgs) -> Result<Outcome> {
         let context = &self.table.apply(context)?;
         let restic = connection.open(context)?;
-        let mut snapshots = snapshot::list(&restic)?;
+        let mut snapshots = snapshot::list_snapshots(&restic)?;
         if let Some(host) = &self.host {
             snapshots.retain(|snapshot| snapshot.host == *host);
         }

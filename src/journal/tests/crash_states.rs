@@ -85,7 +85,7 @@ impl CrashState {
         if self.initial.1 {
             make(&staged, "new item");
         }
-        let step = Step::new(live.clone(), staged.clone()).unwrap();
+        let step = Step::record(live.clone(), staged.clone()).unwrap();
         let done = usize::from(self.other_step_done);
         let steps = vec![steps[2].clone(), step.clone()];
         fixture.kill(transaction, steps, self.state, done);

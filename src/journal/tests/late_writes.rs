@@ -52,7 +52,7 @@ fn assert_undone(fixture: &Fixture, committed: Result<Vec<PathBuf>, JournalError
     assert!(texts.contains(&"late".into()), "{name}: {texts:?}");
     assert!(!texts.contains(&"new".into()), "{name}: {texts:?}");
     assert!(!fixture.staging().exists());
-    assert_eq!(list_kept(&fixture.staging()), []);
+    assert_eq!(list_kept_folders(&fixture.staging()), []);
 }
 
 #[test]

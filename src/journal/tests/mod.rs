@@ -1,7 +1,7 @@
 //! Kills transactions at every step and recovers them.
 
-use super::document::{JOURNAL, JournalState};
-use super::folder::{self, staging_beside};
+use super::document::{JOURNAL_NAME, JournalState};
+use super::folder::{self, staging_folder_beside};
 use super::recovery::recover;
 use super::*;
 use crate::codex::process::Holder;
@@ -60,7 +60,7 @@ impl Fixture {
     }
 
     fn staging(&self) -> PathBuf {
-        staging_beside(&self.path("live"))
+        staging_folder_beside(&self.path("live"))
     }
 
     fn begin(&self) -> (Transaction, Vec<Step>) {
@@ -94,7 +94,7 @@ impl Fixture {
         }
         let number = steps.len();
         // As after a kill: no destructor removes a file, but the lock is released.
-        transaction.ended = true;
+        transaction.keeps_folders_on_drop = true;
         drop(transaction);
         number
     }
@@ -174,7 +174,7 @@ impl<F: Fn()> Meanwhile<F> {
 }
 
 impl<F: Fn()> RecoveryPolicy for Meanwhile<F> {
-    fn holders(&self, _: &Path, _: &[PathBuf]) -> Vec<Holder> {
+    fn find_holders(&self, _: &Path, _: &[PathBuf]) -> Vec<Holder> {
         let is_now = self.checks.replace(self.checks.get() + 1) == self.checks_before;
         if is_now {
             (self.call)();
@@ -203,7 +203,7 @@ fn in_journal(done: usize) -> usize {
 }
 
 fn step(live: PathBuf, staged: PathBuf) -> Step {
-    Step::new(live, staged).unwrap()
+    Step::record(live, staged).unwrap()
 }
 
 /// Runs `test` on a system with a call for exchanges, and on one without.
@@ -366,7 +366,7 @@ fn a_refused_commit_is_undone_and_keeps_the_new_state() {
     assert_eq!(text, "new");
     assert!(!fixture.staging().exists());
     assert_eq!(
-        list_kept(&fixture.staging()),
+        list_kept_folders(&fixture.staging()),
         [(kept[0].clone(), KeptAs::Evidence)]
     );
 }
@@ -375,7 +375,7 @@ fn a_refused_commit_is_undone_and_keeps_the_new_state() {
 fn a_transaction_removes_what_an_earlier_one_could_not_remove() {
     let fixture = Fixture::new();
     let [leftover, evidence] = [KeptAs::Leftover, KeptAs::Evidence].map(|kept| {
-        let folder = folder::find_free_name(&fixture.staging(), kept);
+        let folder = folder::find_free_path(&fixture.staging(), kept);
         fs::create_dir_all(folder.join("old")).unwrap();
         fs::write(folder.join("old/auth"), "old").unwrap();
         folder
@@ -414,7 +414,7 @@ fn a_refused_commit_keeps_files_that_appeared_meanwhile() {
 fn a_folder_is_added_once() {
     let fixture = Fixture::new();
     let (mut transaction, _) = fixture.begin();
-    let other = staging_beside(&fixture.path("y"));
+    let other = staging_folder_beside(&fixture.path("y"));
     transaction.add_folder(&other).unwrap();
     transaction.add_folder(&other).unwrap();
     assert_eq!(transaction.journal.folders.len(), 2);
@@ -424,7 +424,7 @@ fn a_folder_is_added_once() {
 fn a_folder_that_was_removed_before_a_kill_is_not_kept() {
     let fixture = Fixture::new();
     let (mut transaction, steps) = fixture.begin();
-    let other = staging_beside(&fixture.path("y"));
+    let other = staging_folder_beside(&fixture.path("y"));
     transaction.add_folder(&other).unwrap();
     transaction.journal.keeps_replaced = true;
     fixture.kill(transaction, steps, JournalState::Committed, 4);
@@ -462,7 +462,7 @@ fn a_dropped_transaction_removes_the_staging_folder() {
 fn if_committed_cannot_be_written_the_journal_is_removed_before_the_old_state() {
     let fixture = Fixture::new();
     let (transaction, steps) = fixture.begin();
-    let journal = fixture.staging().join(JOURNAL);
+    let journal = fixture.staging().join(JOURNAL_NAME);
     let block = Meanwhile::after_exchange(|| {
         // A folder cannot be replaced by a rename of a file.
         fs::remove_file(&journal).unwrap();

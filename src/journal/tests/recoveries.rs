@@ -79,7 +79,7 @@ impl RecoveryPolicy for Busy {
         Err(io::Error::other("nothing is to be exchanged")).at("keep", Path::new("x"))
     }
 
-    fn holders(&self, home: &Path, _: &[PathBuf]) -> Vec<Holder> {
+    fn find_holders(&self, home: &Path, _: &[PathBuf]) -> Vec<Holder> {
         assert!(home.ends_with("live"), "{}", home.display());
         vec![codex()]
     }
@@ -151,7 +151,7 @@ fn copied_or_unmounted_folders_are_not_changed() {
 
     let fixture = Fixture::new();
     let (mut transaction, steps) = fixture.begin();
-    let other = staging_beside(&fixture.path("y"));
+    let other = staging_folder_beside(&fixture.path("y"));
     transaction.add_folder(&other).unwrap();
     fixture.kill(transaction, steps, JournalState::Committing, 1);
     fs::remove_dir(&other).unwrap();
@@ -205,9 +205,9 @@ fn late_writes_that_cannot_be_moved_stay_in_the_staging_folder() {
     // So long that no name for it is possible.
     let long = fixture.path(&"h".repeat(228));
     fs::rename(fixture.path("live"), &long).unwrap();
-    let staging = staging_beside(&long);
+    let staging = staging_folder_beside(&long);
     fs::rename(fixture.staging(), &staging).unwrap();
-    let journal = staging.join(JOURNAL);
+    let journal = staging.join(JOURNAL_NAME);
     let text = fs::read_to_string(&journal).unwrap();
     let (old, new) = (fixture.path("live"), long.clone());
     // As in JSON, where a backslash is doubled.
@@ -233,7 +233,7 @@ fn late_writes_that_cannot_be_moved_stay_in_the_staging_folder() {
 fn a_folder_of_another_transaction_is_not_used() {
     let fixture = Fixture::new();
     let (mut transaction, _) = fixture.begin();
-    let other = staging_beside(&fixture.path("y"));
+    let other = staging_folder_beside(&fixture.path("y"));
     fs::create_dir(&other).unwrap();
     fs::write(other.join("staged"), "another's").unwrap();
     let refused = transaction.add_folder(&other).unwrap_err();

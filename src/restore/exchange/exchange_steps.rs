@@ -30,7 +30,7 @@ pub(crate) fn plan_steps(
     }
     let root = stage.home();
     if mode == ExchangeMode::WholeHome {
-        steps.push(Step::new(root.live.clone(), root.staged.clone())?);
+        steps.push(Step::record(root.live.clone(), root.staged.clone())?);
     } else {
         let names = list_changed_top_names(plan, stage);
         let old_folder = work.transaction.folder().join("old");
@@ -45,12 +45,12 @@ fn plan_linked_root(root: &StageRoot) -> Result<Vec<Step>, RestoreError> {
         return Ok(Vec::new());
     }
     if root.is_whole {
-        let step = Step::new(root.live.clone(), root.staged.clone())?;
+        let step = Step::record(root.live.clone(), root.staged.clone())?;
         return Ok(vec![step]);
     }
     let mut names = list_entry_names(&root.live)?;
     names.extend(list_entry_names(&root.staged)?);
-    let staging_folder = journal::staging_within(&root.live);
+    let staging_folder = journal::staging_folder_within(&root.live);
     // The staging folder is within the linked folder, and an exchange would move the journal away.
     names.remove(staging_folder.file_name().unwrap_or_default());
     let is_kept_by_earlier_run =
@@ -81,13 +81,13 @@ fn plan_outside_databases(
         {
             let moved_to = old_folder.join(sidecar.file_name().unwrap_or_default());
             atomic::create_unsynced_folder(&old_folder)?;
-            steps.push(Step::new(sidecar, moved_to)?);
+            steps.push(Step::record(sidecar, moved_to)?);
         }
         if removed.contains(&live) {
             atomic::create_unsynced_folder(&old_folder)?;
-            steps.push(Step::new(live, old_folder.join(&name))?);
+            steps.push(Step::record(live, old_folder.join(&name))?);
         } else if database::may_be_sqlite(&staging.join(&name)) {
-            steps.push(Step::new(live, staging.join(&name))?);
+            steps.push(Step::record(live, staging.join(&name))?);
         }
     }
     Ok(steps)
@@ -111,9 +111,9 @@ fn plan_entry_steps(
     for name in ordered {
         let (live, staged) = (root.live.join(name), root.staged.join(name));
         if staged.symlink_metadata().is_ok() {
-            steps.push(Step::new(live, staged)?);
+            steps.push(Step::record(live, staged)?);
         } else if live.symlink_metadata().is_ok() {
-            steps.push(Step::new(live, old_folder.join(name))?);
+            steps.push(Step::record(live, old_folder.join(name))?);
         }
     }
     Ok(steps)

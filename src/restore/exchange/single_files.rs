@@ -72,7 +72,7 @@ impl SingleFileSteps<'_> {
             }
             self.linker.check_no_loss(live, relative)?;
         }
-        let step = Step::new(live.to_path_buf(), staged.to_path_buf())?;
+        let step = Step::record(live.to_path_buf(), staged.to_path_buf())?;
         if !step.is_same_file() {
             self.steps.push(step);
         }
@@ -86,7 +86,7 @@ impl SingleFileSteps<'_> {
             atomic::create_unsynced_folder(&old_folder)?;
             // Named by number, because removed files of different folders may have the same name.
             let name = self.steps.len().to_string();
-            self.steps.push(Step::new(live, old_folder.join(name))?);
+            self.steps.push(Step::record(live, old_folder.join(name))?);
         }
         Ok(())
     }

@@ -45,18 +45,18 @@ impl RecoveryPolicy for LoginGuard<'_> {
         }
     }
 
-    fn marker(&self, folder: &Path) -> Option<String> {
+    fn lock_marker(&self, folder: &Path) -> Option<String> {
         journal_pointer::read_marker(self.manager_home, folder)
     }
 
-    fn holders(&self, home: &Path, staging: &[PathBuf]) -> Vec<Holder> {
+    fn find_holders(&self, home: &Path, staging: &[PathBuf]) -> Vec<Holder> {
         journal::find_holders(home, staging, self.env)
     }
 
     /// Returns true for files that Codex creates again, and for auth.json: a restore saves the login under Codex's
     /// lock, a recovery in [`LoginGuard::before_exchange`].
     fn is_disposable(&self, home: &Path, path: &Path) -> bool {
-        journal::is_recreated(home, path) || path == home.join(AUTH_JSON)
+        journal::is_recreated_by_codex(home, path) || path == home.join(AUTH_JSON)
     }
 }
 

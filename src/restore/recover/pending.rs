@@ -40,17 +40,17 @@ fn restore_staging_folders(codex_home: &Path) -> [PathBuf; 2] {
         .canonical()
         .unwrap_or_else(|_| codex_home.to_path_buf());
     [
-        journal::staging_beside(&home),
-        journal::staging_within(&home),
+        journal::staging_folder_beside(&home),
+        journal::staging_folder_within(&home),
     ]
 }
 
 /// Returns the staging folders that stayed after restores of `codex_home` and after repairs of its databases.
 pub(crate) fn list_kept_folders(codex_home: &Path) -> Vec<(PathBuf, KeptAs)> {
     let staging_folders = restore_staging_folders(codex_home).into_iter();
-    let staging_folders = staging_folders.chain([journal::staging_in(codex_home)]);
+    let staging_folders = staging_folders.chain([journal::staging_folder_in(codex_home)]);
     staging_folders
-        .flat_map(|folder| journal::list_kept(&folder))
+        .flat_map(|folder| journal::list_kept_folders(&folder))
         .collect()
 }
 

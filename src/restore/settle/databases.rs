@@ -247,7 +247,8 @@ impl DatabaseAdapter<'_, '_> {
         };
         let entries = fs::read_dir(folder).into_iter().flatten().flatten();
         for live in entries.map(|entry| entry.path()) {
-            let staged = journal::staging_within(folder).join(live.file_name().unwrap_or_default());
+            let staged =
+                journal::staging_folder_within(folder).join(live.file_name().unwrap_or_default());
             let matches_prefix =
                 home::is_database_named(&live, prefix) && database::may_be_sqlite(&live);
             if matches_prefix && !staged.exists() {

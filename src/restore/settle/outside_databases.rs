@@ -28,7 +28,7 @@ impl OutsideDatabases {
     /// Returns [`Self::sqlite_home`] and the staging folder in it; `None` as long as the staging folder does not exist.
     pub(crate) fn live_and_staging_folder(&self) -> Option<(&Path, PathBuf)> {
         let folder = self.sqlite_home.as_deref().filter(|_| self.is_staged)?;
-        Some((folder, journal::staging_within(folder)))
+        Some((folder, journal::staging_folder_within(folder)))
     }
 
     /// Returns the staging folder in `folder`, which is outside of the home. The first call creates both folders and
@@ -38,7 +38,7 @@ impl OutsideDatabases {
         folder: &Path,
         transaction: &mut Transaction,
     ) -> Result<PathBuf, RestoreError> {
-        let staging_folder = journal::staging_within(folder);
+        let staging_folder = journal::staging_folder_within(folder);
         if !self.is_staged {
             atomic::create_unsynced_folder(folder)?;
             transaction.add_folder(&staging_folder)?;

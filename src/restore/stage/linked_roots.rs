@@ -39,9 +39,9 @@ pub(crate) fn find_linked_roots(
             let is_whole = disk_probes::list_mounts(&target)?.is_empty()
                 && space::is_same_file_system(&target, atomic::parent_of(&target));
             let staging = if is_whole {
-                journal::staging_beside(&target)
+                journal::staging_folder_beside(&target)
             } else {
-                journal::staging_within(&target)
+                journal::staging_folder_within(&target)
             };
             roots.push(StageRoot {
                 prefix,
@@ -64,7 +64,7 @@ pub(crate) fn add_root(
         // The user may write to the target of the link, but not to the folder above it, as on a shared disk.
         Err(JournalError::Io(e)) if e.is_access_denied() && root.is_whole && root.live.is_dir() => {
             root.is_whole = false;
-            root.staged = journal::staging_within(&root.live).join("new");
+            root.staged = journal::staging_folder_within(&root.live).join("new");
             transaction.add_folder(atomic::parent_of(&root.staged))?;
         }
         added => added?,

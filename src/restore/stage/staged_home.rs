@@ -117,7 +117,7 @@ impl Stage {
     pub(crate) fn staging_folders(&self) -> BTreeSet<PathBuf> {
         let roots = self.roots.iter();
         let folders = roots.map(|root| {
-            let within = journal::staging_within(&root.live);
+            let within = journal::staging_folder_within(&root.live);
             let name = within.file_name().unwrap_or_default();
             root.prefix.join(name)
         });

@@ -49,7 +49,7 @@ impl<'a> Workspace<'a> {
         let (plan, live) = target::plan_with_live_files(request)?;
         check_no_mount_inside(&home, &plan)?;
         let linked_roots = find_linked_roots(&home, &plan)?;
-        let is_beside = transaction.folder() == journal::staging_beside(&home);
+        let is_beside = transaction.folder() == journal::staging_folder_beside(&home);
         // The manager writes to its own home during a restore, so the exchange must not include the manager home.
         let exchanges_whole = is_beside
             && !links::lies_in(request.manager_home, &home)
@@ -183,7 +183,7 @@ fn begin_transaction(
 ) -> Result<(JournalPointer, Transaction), RestoreError> {
     // The pointer is written before the journal: a journal without a pointer would stay hidden from commands for other
     // homes, and a pointer without a journal is harmless.
-    let beside = journal::staging_beside(home);
+    let beside = journal::staging_folder_beside(home);
     let is_mount = disk_probes::list_mounts(home)?.iter().any(|m| m == home);
     let pointer = JournalPointer::create(request.manager_home, &beside)?;
     let guard = LoginGuard::from_request(request);
@@ -199,7 +199,7 @@ fn begin_transaction(
         Err(e) => return Err(e.into()),
     }
     drop(pointer);
-    let within = journal::staging_within(home);
+    let within = journal::staging_folder_within(home);
     let pointer = JournalPointer::create(request.manager_home, &within)?;
     let transaction = Transaction::begin(&within, home, &guard)?;
     Ok((pointer, transaction))

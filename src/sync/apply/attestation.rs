@@ -54,7 +54,7 @@ pub(super) fn attest_unlisted(
         let Some(last) = state.files.get_mut(&key) else {
             continue;
         };
-        let mut listed = others.entries(&manifest::folded_key(&last.remote.path));
+        let mut listed = others.listed_entries(&manifest::folded_key(&last.remote.path));
         if listed.any(|entry| matches_last_sync(entry, last)) {
             continue;
         }
@@ -111,7 +111,7 @@ pub(super) fn select_published_entries(
     let known: BTreeSet<String> = recorded_keys.map(|key| manifest::fold_name(key)).collect();
     for path in std::iter::once(first_missing).chain(missing) {
         let key = manifest::folded_key(path);
-        if !known.contains(&key) && others.deletions(&key).next().is_none() {
+        if !known.contains(&key) && others.pending_deletions(&key).next().is_none() {
             entries.remove(path);
         }
     }

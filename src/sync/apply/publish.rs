@@ -35,7 +35,9 @@ pub(super) fn publish_deletions(
         let known = state.deleted.get(key);
         // A killed run may have published the same deletion. With another id, it would be a second deletion.
         if known.is_none_or(|known| known.digest != digest) {
-            state.deleted.insert(key.clone(), Deletion::new(digest));
+            state
+                .deleted
+                .insert(key.clone(), Deletion::with_random_id(digest));
         }
     }
     let LedgerContents {
@@ -80,7 +82,7 @@ pub(super) fn publish_manifest(
     }
     // With gaps, the next runs still need to know that missing files were not deleted.
     if let Some(marker) = state.restore_marker.as_ref().filter(|_| !state.has_gaps) {
-        restore_marker::clear(&request.replica.folder, marker)?;
+        restore_marker::clear_marker(&request.replica.folder, marker)?;
     }
     Ledger::compact(request.replica.run_folder(), &files, &earlier)?;
     request.check_interrupt()?;
@@ -126,7 +128,7 @@ fn record_findings(
         state.files.remove(key);
     }
     for (key, digest) in &plan.records.lost_deletions {
-        let deletion = Deletion::new(digest.clone());
+        let deletion = Deletion::with_random_id(digest.clone());
         state.deleted.insert(key.clone(), deletion);
     }
     for record in &plan.records.learned_resolutions {

@@ -20,7 +20,7 @@ pub(crate) struct FilePlan {
 pub(crate) enum FileOutcome {
     /// The file stays unchanged on both sides.
     #[default]
-    Left,
+    Unchanged,
     /// Both sides have the same version. Contains the record for the state, unless the state has an equal record.
     Equal(Option<SyncedFile>),
     Step(SyncStep),

@@ -31,7 +31,7 @@ const ALLOWED_MISSING: usize = 20;
 
 /// Returns the notice to print if a file stays as it is although `decision` would change it; `None` to carry the
 /// decision out.
-pub(super) fn reason_to_leave(file: &ComparedFile<'_>, decision: FileDecision) -> Option<Notice> {
+pub(super) fn notice_to_leave(file: &ComparedFile<'_>, decision: FileDecision) -> Option<Notice> {
     if let FileDecision::Copy(Side::Remote, _) = decision
         && let Some(why) = file.download_risk
     {
@@ -45,9 +45,9 @@ pub(super) fn reason_to_leave(file: &ComparedFile<'_>, decision: FileDecision) -
         _ => return None,
     };
     let mut secrets = sources.into_iter().flatten().filter_map(|v| v.secret);
-    let found = secrets.next()?;
-    let mut why = format!("is not synced: it contains what looks like {found}");
-    if let FileSecret::InText(_) = found {
+    let secret = secrets.next()?;
+    let mut why = format!("is not synced: it contains what looks like {secret}");
+    if let FileSecret::InText(_) = secret {
         why.push_str("; --allow-secrets syncs it once");
     }
     Some(NoticeList::Warning.notice(&file.path, why))
@@ -73,7 +73,8 @@ pub(super) fn drop_login_step(file: &ComparedFile<'_>, plan: FilePlan) -> FilePl
 /// and more than [`ALLOWED_MISSING`], or any known file together with this machine's manifest. With `--refill`, never
 /// fails.
 ///
-/// Publishes no deletions of files that neither side has any more if these are many, or with `--refill`.
+/// Drops the deletions of files that neither side has any more from `missing`, so that they are not published, if
+/// these are many, or with `--refill`.
 pub(super) fn refuse_unmounted(
     missing: &mut MissingFiles,
     request: &PlanRequest<'_>,
@@ -87,21 +88,21 @@ pub(super) fn refuse_unmounted(
             cloud: request.config.cloud.clone(),
         });
     }
-    let lost_many = missing.lost > deletion_limit(missing.known) && !request.delete_many;
-    if request.refill || lost_many {
+    let lost_too_many = missing.lost > deletion_limit(missing.known) && !request.delete_many;
+    if request.refill || lost_too_many {
         missing.lost_deletions.clear();
     }
     Ok(())
 }
 
 /// Returns the note about the number of files that the configuration no longer includes; `None` if there are none.
-pub(super) fn out_of_scope_note(out_of_scope: usize) -> Option<Notice> {
-    let files = match out_of_scope {
+pub(super) fn out_of_scope_note(file_count: usize) -> Option<Notice> {
+    let subject = match file_count {
         0 => return None,
         1 => "1 file is".to_owned(),
-        n => format!("{n} files are"),
+        count => format!("{count} files are"),
     };
-    let why = format!("{files} no longer synced; both sides stay as they are");
+    let why = format!("{subject} no longer synced; both sides stay as they are");
     Some(NoticeList::Note.notice("include_roots, exclude_globs", why))
 }
 
@@ -114,10 +115,10 @@ fn deletion_limit(known_files: usize) -> usize {
 
 /// Drops all steps that delete files if there are more than [`deletion_limit`], until the user confirms them with
 /// `--delete-many`: the user more likely lost a folder. Deletions that were published before are neither counted nor
-/// dropped. `known` is the number of files of the last sync.
+/// dropped. `known_files` is the number of files of the last sync.
 pub(super) fn hold_back_mass_deletions(
     plan: &mut SyncPlan,
-    known: usize,
+    known_files: usize,
     request: &PlanRequest<'_>,
     state: &SyncState,
 ) {
@@ -128,44 +129,44 @@ pub(super) fn hold_back_mass_deletions(
         SyncAction::DeleteCloud => !is_under_way(step),
         _ => false,
     };
-    let count = plan.steps.iter().filter(|step| is_deletion(step)).count();
-    let limit = deletion_limit(known);
-    if request.delete_many || count <= limit {
+    let deletion_count = plan.steps.iter().filter(|step| is_deletion(step)).count();
+    let limit = deletion_limit(known_files);
+    if request.delete_many || deletion_count <= limit {
         return;
     }
     let steps = std::mem::take(&mut plan.steps);
-    let (held, steps): (Vec<SyncStep>, _) = steps.into_iter().partition(is_deletion);
+    let (held_steps, steps): (Vec<SyncStep>, _) = steps.into_iter().partition(is_deletion);
     plan.steps = steps;
-    plan.notices.held_deletions = held.len();
-    plan.notices.extend(held.into_iter().map(|step| {
+    plan.notices.held_deletions = held_steps.len();
+    plan.notices.extend(held_steps.into_iter().map(|step| {
         let side = match step.action {
             SyncAction::DeleteCloud => "on this machine, but not on other machines",
             _ => "on another machine, but not on this one",
         };
         let why = format!(
             "deleted {side}: {} at once (at most {limit})",
-            pluralize(count, "deletion")
+            pluralize(deletion_count, "deletion")
         );
         NoticeList::Skipped.notice(step.path, why)
     }));
 }
 
 /// Drops the steps whose target path is blocked: it is a folder on one side and a file on the other, or a special file.
-/// A file that another step removes does not block.
-pub(super) fn drop_blocked_steps(plan: &mut SyncPlan, obstacles: &Obstacles, place: &str) {
-    let removed = plan.steps.iter().flat_map(|step| &step.ops);
-    let removed: HashSet<(Side, String)> = removed
+/// A file that another step removes does not block. `remote_name` is the name of the remote in messages.
+pub(super) fn drop_blocked_steps(plan: &mut SyncPlan, obstacles: &Obstacles, remote_name: &str) {
+    let removed_files = plan.steps.iter().flat_map(|step| &step.ops);
+    let removed_files: HashSet<(Side, String)> = removed_files
         .filter_map(|op| match op {
             Op::Remove(seen) => Some((seen.side, seen.path.clone())),
             _ => None,
         })
         .collect();
-    let reason = |(side, path): (Side, &str)| {
+    let find_reason = |(side, path): (Side, &str)| {
         let on_side = match side {
             Side::Local => "on this machine",
-            Side::Remote => place,
+            Side::Remote => remote_name,
         };
-        let is_removed = |path: &String| removed.contains(&(side, path.clone()));
+        let is_removed = |path: &String| removed_files.contains(&(side, path.clone()));
         let remedy = "rename or remove one of the two";
         match obstacles.get(&(side, path.to_owned()))? {
             Obstacle::NotAFolder(above) if is_removed(above) => None,
@@ -183,52 +184,52 @@ pub(super) fn drop_blocked_steps(plan: &mut SyncPlan, obstacles: &Obstacles, pla
     };
     let mut notices = Vec::new();
     plan.steps.retain(|step| {
-        let why = step.new_targets().find_map(reason);
-        let is_free = why.is_none();
+        let why = step.new_targets().find_map(find_reason);
+        let is_unblocked = why.is_none();
         notices.extend(why.map(|why| NoticeList::Skipped.notice(&step.path, why)));
-        is_free
+        is_unblocked
     });
     plan.notices.extend(notices);
 }
 
 /// Turns the steps of these keys, which would replace lines that other rollouts continue, into conflicts, whatever the
 /// policy and the user chose.
-pub(super) fn keep_continued_rollouts(plan: &mut SyncPlan, keys: &[String]) {
+pub(super) fn turn_continued_into_conflicts(plan: &mut SyncPlan, keys: &[String]) {
     let is_continued = |step: &mut SyncStep| keys.contains(&step.key);
     for step in plan.steps.extract_if(.., is_continued) {
         let is_upload = |op: &Op| matches!(op, Op::Copy(copy) if copy.to.0 == Side::Remote);
-        let keep = if step.ops.iter().any(is_upload) {
+        let kept_version = if step.ops.iter().any(is_upload) {
             "cloud"
         } else {
             "local"
         };
         let sources = step.ops.iter().flat_map(Op::sources);
         let targets = step.ops.iter().flat_map(Op::targets);
-        let seen: Vec<_> = sources.cloned().chain(targets).collect();
-        let on = |side| seen.iter().find(|seen| seen.side == side).cloned();
+        let files: Vec<_> = sources.cloned().chain(targets).collect();
+        let file_on = |side| files.iter().find(|file| file.side == side).cloned();
         plan.conflicts.push(Conflict {
             path: step.path,
             reason: format!(
-                "a rewind or a fork continues the {keep} version, and Codex could not open it with the other one; \
-                 keep {keep}"
+                "a rewind or a fork continues the {kept_version} version, and Codex could not open it with the other one; \
+                 keep {kept_version}"
             ),
             versions: None,
-            local: on(Side::Local),
-            remote: on(Side::Remote),
+            local: file_on(Side::Local),
+            remote: file_on(Side::Remote),
         });
     }
 }
 
 /// Drops the steps of these keys, of rollouts that continue a conversation in conflict, until that is resolved.
-pub(super) fn hold_continuations(plan: &mut SyncPlan, keys: &[String]) {
+pub(super) fn hold_back_continuations(plan: &mut SyncPlan, keys: &[String]) {
     let is_held = |step: &mut SyncStep| keys.contains(&step.key);
-    let held = plan.steps.extract_if(.., is_held).map(|step| {
+    let notices = plan.steps.extract_if(.., is_held).map(|step| {
         let why =
             "continues a conversation in conflict; it is copied after the conflict is resolved";
         NoticeList::Skipped.notice(&step.path, why)
     });
-    let held: Vec<_> = held.collect();
-    plan.notices.extend(held);
+    let notices: Vec<_> = notices.collect();
+    plan.notices.extend(notices);
 }
 
 /// Adds the undelivered versions that no other notice covers, and names the machine that has the newest version of each
@@ -281,18 +282,18 @@ fn collect_reported_keys(plan: &SyncPlan) -> HashSet<String> {
 }
 
 /// Adds the machine that has the newest version to the reason for waiting.
-fn add_newest_machine(why: &mut String, newest_on: &str) {
+fn add_newest_machine(why: &mut String, machine_names: &str) {
     if why == ZERO_FILLED {
-        let on = if newest_on.is_empty() {
+        let machine_to_run_on = if machine_names.is_empty() {
             "the machine that has it"
         } else {
-            newest_on
+            machine_names
         };
         let _ = write!(
             why,
-            "; remove it from the cloud folder, then run on {on}: codex-manager sync run --apply"
+            "; remove it from the cloud folder, then run on {machine_to_run_on}: codex-manager sync run --apply"
         );
-    } else if !newest_on.is_empty() {
-        let _ = write!(why, "; {newest_on} has the newest version");
+    } else if !machine_names.is_empty() {
+        let _ = write!(why, "; {machine_names} has the newest version");
     }
 }

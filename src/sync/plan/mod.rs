@@ -48,7 +48,7 @@ use self::facts::fact_reader::FactReader;
 use self::file_plan::FilePlan;
 use self::scan::groups::group_files;
 use self::scan::sides::scan_sides;
-use self::steps::conflict_copies::{plan_conflict_copies, record_contained};
+use self::steps::conflict_copies::{plan_conflict_copies, record_obsolete_copies};
 use self::steps::file::plan_file;
 use super::config::SyncRemote;
 use super::file_group::{FileGroup, display_path};
@@ -58,7 +58,7 @@ use super::state::SyncState;
 use crate::io::{IoContext, parallel, progress};
 
 /// Number of files that a thread plans at a time.
-const CHUNK: usize = 256;
+const CHUNK_FILES: usize = 256;
 /// Maximum number of planned chunks that wait to be added to the plan.
 const CHUNKS_AHEAD: usize = 8;
 
@@ -99,11 +99,12 @@ pub fn plan(request: &PlanRequest<'_>) -> Result<(SyncPlan, SyncState), PlanErro
     plan.records.forgotten = missing.forgotten;
     plan.records.lost_deletions = missing.lost_deletions;
     let selected = reader.select_groups(&groups.by_key);
-    let read = |files| plan_files(&reader, files);
+    let plan_chunk = |files| plan_files(&reader, files);
     // Several threads, because opening a file takes longer than planning it.
-    parallel::run_each_ordered(CHUNKS_AHEAD, selected.chunks(CHUNK), read, |files| {
-        for (key, file) in files? {
-            plan.add(key, file);
+    let chunks = selected.chunks(CHUNK_FILES);
+    parallel::run_each_ordered(CHUNKS_AHEAD, chunks, plan_chunk, |files| {
+        for (key, file_plan) in files? {
+            plan.add_file_plan(key, file_plan);
         }
         Ok::<_, PlanError>(())
     })?;
@@ -114,19 +115,19 @@ pub fn plan(request: &PlanRequest<'_>) -> Result<(SyncPlan, SyncState), PlanErro
     if let Some(path) = request.allow_secrets.iter().find(|path| !is_file(path)) {
         return Err(PlanError::NoFileToAllow(path.clone()));
     }
-    let [own, others] = records.resolutions();
-    plan.records.learned_resolutions = resolutions::newer_records(own, others);
+    let [own, remote] = records.resolutions();
+    plan.records.learned_resolutions = resolutions::list_newer(own, remote);
     let copies = reader.compare_conflict_copies(&plan.steps);
     if request.config.remote == SyncRemote::Vault {
-        let dropped = record_contained(&copies, &plan.conflicts, records.resolutions());
+        let dropped = record_obsolete_copies(&copies, &plan.conflicts, records.resolutions());
         plan.records.learned_resolutions.extend(dropped);
     }
     plan.add_conflict_copies(plan_conflict_copies(copies));
 
-    let continued = reader.find_continued(&plan.steps);
-    guards::keep_continued_rollouts(&mut plan, &continued);
-    let continuations = reader.find_continuations(&plan);
-    guards::hold_continuations(&mut plan, &continuations);
+    let continued = reader.find_steps_replacing_continued(&plan.steps);
+    guards::turn_continued_into_conflicts(&mut plan, &continued);
+    let continuations = reader.find_steps_continuing_conflicts(&plan);
+    guards::hold_back_continuations(&mut plan, &continuations);
     guards::hold_back_mass_deletions(&mut plan, missing.known, request, &records.state);
     guards::report_incomplete(&mut plan, undelivered, &groups.by_key);
     // After the steps that are held back: only paths that this run creates can be blocked.
@@ -136,7 +137,7 @@ pub fn plan(request: &PlanRequest<'_>) -> Result<(SyncPlan, SyncState), PlanErro
         &obstacles,
         request.config.remote.describe_place(),
     );
-    plan.sort();
+    plan.sort_for_output();
     Ok((plan, records.state))
 }
 
@@ -147,11 +148,11 @@ fn plan_files<'a>(
 ) -> Result<Vec<(&'a str, FilePlan)>, PlanError> {
     let files = files.iter().map(|(key, group)| {
         progress::check_interrupt().at("plan", key)?;
-        let file = match reader.read_file(key, group)? {
-            FileReading::Settled(file) => *file,
-            FileReading::Compared(file) => plan_file(*file),
+        let file_plan = match reader.read_file(key, group)? {
+            FileReading::Settled(plan) => *plan,
+            FileReading::Compared(compared) => plan_file(*compared),
         };
-        Ok((*key, file))
+        Ok((*key, file_plan))
     });
     files.collect()
 }

@@ -95,9 +95,9 @@ pub struct PlanRecords {
 }
 
 impl SyncPlan {
-    pub(super) fn add(&mut self, key: &str, file: FilePlan) {
-        match file.outcome {
-            FileOutcome::Left => {}
+    pub(super) fn add_file_plan(&mut self, key: &str, file_plan: FilePlan) {
+        match file_plan.outcome {
+            FileOutcome::Unchanged => {}
             FileOutcome::Equal(record) => {
                 self.unchanged += 1;
                 let record = record.map(|record| (key.to_owned(), record));
@@ -106,17 +106,17 @@ impl SyncPlan {
             FileOutcome::Step(step) => self.steps.push(step),
             FileOutcome::Conflict(conflict) => self.conflicts.push(conflict),
         }
-        self.notices.extend(file.notices);
-        if !file.published_records.is_empty() {
+        self.notices.extend(file_plan.notices);
+        if !file_plan.published_records.is_empty() {
             self.records
                 .published_records
-                .insert(key.to_owned(), file.published_records);
+                .insert(key.to_owned(), file_plan.published_records);
         }
     }
 
     pub(super) fn add_conflict_copies(&mut self, copies: ConflictCopyPlan) {
-        for (step, ops) in copies.added_ops {
-            self.steps[step].ops.extend(ops);
+        for (step_index, ops) in copies.added_ops {
+            self.steps[step_index].ops.extend(ops);
         }
         self.steps.extend(copies.steps);
         self.notices.extend(copies.notices);
@@ -130,15 +130,15 @@ impl SyncPlan {
         self.conflicts.extend(later.conflicts);
         self.unchanged = later.unchanged;
         let (notices, later_notices) = (&mut self.notices, later.notices);
-        for (list, more) in [
+        for (list, later_list) in [
             (&mut notices.waiting, later_notices.waiting),
             (&mut notices.skipped, later_notices.skipped),
             (&mut notices.warnings, later_notices.warnings),
             (&mut notices.notes, later_notices.notes),
             (&mut notices.excluded, later_notices.excluded),
         ] {
-            let more = more.into_iter();
-            let new_notices: Vec<_> = more.filter(|notice| !list.contains(notice)).collect();
+            let later_list = later_list.into_iter();
+            let new_notices: Vec<_> = later_list.filter(|notice| !list.contains(notice)).collect();
             list.extend(new_notices);
         }
         notices.undelivered.extend(later_notices.undelivered);
@@ -150,16 +150,17 @@ impl SyncPlan {
     /// if the digest differs from that of the last run.
     pub(crate) fn notes_digest(&self) -> Option<Sha256Digest> {
         let mut hasher = Hasher::default();
-        let mut all = self
+        let mut all_notes = self
             .notices
             .notes
             .iter()
             .chain(&self.notices.excluded)
             .peekable();
-        all.peek()?;
-        for (path, why) in all {
+        all_notes.peek()?;
+        for (path, why) in all_notes {
             for text in [path, why] {
                 hasher.update(text.as_bytes());
+                // Separates the texts, so that a moved boundary changes the digest.
                 hasher.update(b"\0");
             }
         }
@@ -168,7 +169,7 @@ impl SyncPlan {
 
     /// Sorts the steps, deletions first, and all lists for output. Deletions go first because a deletion can free the
     /// path of a new file, as where a folder became a file.
-    pub(super) fn sort(&mut self) {
+    pub(super) fn sort_for_output(&mut self) {
         let is_deletion = |step: &SyncStep| {
             matches!(
                 step.action,
@@ -199,7 +200,7 @@ impl SyncPlan {
 
     /// Returns true if a conflict stops the whole run, because of `manual_abort`, the default of codexSync. Two
     /// branches of a conversation stop no run, because they are not versions of a file.
-    pub fn is_stopped(&self, policy: ConflictPolicy) -> bool {
+    pub fn is_stopped_by_conflict(&self, policy: ConflictPolicy) -> bool {
         let is_of_file =
             |conflict: &Conflict| conflict.local.is_some() || conflict.remote.is_some();
         policy == ConflictPolicy::ManualAbort && self.conflicts.iter().any(is_of_file)

@@ -89,7 +89,7 @@ impl Op {
     /// Returns the synced files that this op overwrites or removes. With `backup.before_overwrite` they are backed up
     /// first.
     pub(crate) fn targets(&self) -> Vec<ObservedFile> {
-        let at = |to: &(Side, String), over: &Option<Stat>| {
+        let replaced_file = |to: &(Side, String), over: &Option<Stat>| {
             over.map(|stat| ObservedFile {
                 side: to.0,
                 path: to.1.clone(),
@@ -97,8 +97,11 @@ impl Op {
             })
         };
         match self {
-            Self::Copy(CopyOp { to, over, .. }) => at(to, over).into_iter().collect(),
-            Self::Merge { to, .. } => to.iter().filter_map(|to| at(&to.place, &to.over)).collect(),
+            Self::Copy(CopyOp { to, over, .. }) => replaced_file(to, over).into_iter().collect(),
+            Self::Merge { to, .. } => to
+                .iter()
+                .filter_map(|to| replaced_file(&to.place, &to.over))
+                .collect(),
             Self::Remove(seen) => vec![seen.clone()],
             Self::Rename { .. }
             | Self::KeepConflictCopy { .. }
@@ -171,7 +174,7 @@ pub enum SyncAction {
 }
 
 impl SyncAction {
-    pub(crate) fn copy_from(source: Side) -> Self {
+    pub(crate) fn for_copy(source: Side) -> Self {
         match source {
             Side::Local => Self::CopyToCloud,
             Side::Remote => Self::CopyToLocal,
@@ -239,8 +242,8 @@ impl SyncStep {
             let targets: Vec<(Side, &str)> = match op {
                 Op::Copy(CopyOp { to, over: None, .. }) => vec![(to.0, &*to.1)],
                 Op::Merge { to, .. } => {
-                    let new = to.iter().filter(|to| to.over.is_none());
-                    new.map(|to| (to.place.0, &*to.place.1)).collect()
+                    let new_files = to.iter().filter(|to| to.over.is_none());
+                    new_files.map(|to| (to.place.0, &*to.place.1)).collect()
                 }
                 Op::Rename { from, to } => vec![(from.side, &**to)],
                 _ => Vec::new(),

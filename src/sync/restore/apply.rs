@@ -33,42 +33,42 @@ pub(crate) fn apply(
     now: DateTime<Utc>,
 ) -> Result<Option<String>, SyncRestoreError> {
     let mut replaced_files = Vec::new();
-    let mut back_up = |path: PathBuf, relative: &str| -> Result<Option<Stat>, IoError> {
-        let found = Stat::read(&path)?;
-        if let Some(stat) = found {
+    let mut record_replaced = |path: PathBuf, relative: &str| -> Result<Option<Stat>, IoError> {
+        let stat = Stat::read(&path)?;
+        if let Some(stat) = stat {
             let replaced = SnapshotFile::new(plan.target, relative.to_owned(), stat);
             replaced_files.push((path, replaced));
         }
-        Ok(found)
+        Ok(stat)
     };
-    let mut replaced = Vec::with_capacity(plan.files.len());
+    let mut replaced_stats = Vec::with_capacity(plan.files.len());
     for snapshot_file in &plan.files {
         let path = target_path(plan, config, &snapshot_file.path)?;
-        replaced.push(back_up(path, &snapshot_file.path)?);
+        replaced_stats.push(record_replaced(path, &snapshot_file.path)?);
     }
-    let mut others = Vec::new();
+    let mut other_forms = Vec::new();
     for (path, relative) in find_other_forms(plan, config) {
-        let stat = back_up(path.clone(), &relative)?;
-        others.push((path, stat));
+        let stat = record_replaced(path.clone(), &relative)?;
+        other_forms.push((path, stat));
     }
-    let safety = snapshot_writer::back_up_files(config, replaced_files, now)?;
-    let mut done = 0;
-    let put_all = || -> Result<(), SyncRestoreError> {
+    let safety_snapshot = snapshot_writer::back_up_files(config, replaced_files, now)?;
+    let mut restored_count = 0;
+    let restore_all = || -> Result<(), SyncRestoreError> {
         let mut source = SnapshotReader::open(&plan.snapshot)?;
         let mut ledger = match plan.target {
             Side::Local => None,
             Side::Remote => Some(Ledger::open(replica.run_folder())?),
         };
         let mut recorder = ResolutionRecorder::open(config, replica)?;
-        for (snapshot_file, replaced) in plan.files.iter().zip(replaced) {
-            let staged = stage(plan, config, &mut source, snapshot_file, ledger.as_mut())?;
+        for (snapshot_file, replaced) in plan.files.iter().zip(replaced_stats) {
+            let staged = stage_file(plan, config, &mut source, snapshot_file, ledger.as_mut())?;
             if let Some(recorder) = &mut recorder {
                 recorder.record_keep(snapshot_file, staged.temp.path())?;
             }
             staged.move_into_place(replaced)?;
-            done += 1;
+            restored_count += 1;
         }
-        for (path, stat) in &others {
+        for (path, stat) in &other_forms {
             if Stat::read(path)? != *stat {
                 return Err(SyncRestoreError::Changed(path.clone()));
             }
@@ -77,15 +77,15 @@ pub(crate) fn apply(
         }
         match plan.target {
             Side::Local => Ok(()),
-            Side::Remote => publish(config, replica),
+            Side::Remote => publish_own_manifest(config, replica),
         }
     };
-    match put_all() {
-        Ok(()) => Ok(safety),
+    match restore_all() {
+        Ok(()) => Ok(safety_snapshot),
         Err(cause) => Err(SyncRestoreError::Stopped {
-            done,
+            done: restored_count,
             all: plan.files.len(),
-            safety,
+            safety: safety_snapshot,
             cause: Box::new(cause),
         }),
     }
@@ -93,28 +93,28 @@ pub(crate) fn apply(
 
 /// Returns the files, with their relative paths, that the home already has of the restored conversations at other
 /// paths, because a conversation was archived or compressed since. They have to go: of two files of one conversation,
-/// Codex's next move replaces one by the other (0.169).
+/// the next move by Codex 0.169 replaces one by the other.
 fn find_other_forms(plan: &SyncRestorePlan, config: &SyncConfig) -> Vec<(PathBuf, String)> {
     let home = config.root(Side::Local);
     // If a folder of the home is a link, a file has two paths.
-    let real = |path: &Path| atomic::parent_of(path).canonical().ok();
-    let mut restored: BTreeMap<String, Vec<PathBuf>> = BTreeMap::new();
+    let parent = |path: &Path| atomic::parent_of(path).canonical().ok();
+    let mut targets_by_key: BTreeMap<String, Vec<PathBuf>> = BTreeMap::new();
     for snapshot_file in &plan.files {
         if let Some(key) = rollouts::key(&snapshot_file.path) {
             let target = home.join(&snapshot_file.path);
-            restored.entry(key).or_default().push(target);
+            targets_by_key.entry(key).or_default().push(target);
         }
     }
     let mut other_forms = Vec::new();
-    if plan.target == Side::Local && !restored.is_empty() {
+    if plan.target == Side::Local && !targets_by_key.is_empty() {
         files::visit_rollouts(home, &mut |entry, path, _| {
             let parts: Vec<_> = path.iter().map(|part| part.to_string_lossy()).collect();
             let relative = parts.join("/");
             let path = entry.path();
             let is_target = |target: &PathBuf| {
-                target.file_name() == path.file_name() && real(target) == real(&path)
+                target.file_name() == path.file_name() && parent(target) == parent(&path)
             };
-            let targets = rollouts::key(&relative).and_then(|key| restored.get(&key));
+            let targets = rollouts::key(&relative).and_then(|key| targets_by_key.get(&key));
             if targets.is_some_and(|targets| !targets.iter().any(is_target)) {
                 other_forms.push((path, relative));
             }
@@ -144,8 +144,8 @@ impl StagedFile {
             Err(e) if e.source.kind() == io::ErrorKind::AlreadyExists => {
                 Err(SyncRestoreError::Changed(path))
             }
-            named => {
-                named?;
+            published => {
+                published?;
                 Ok(atomic::sync_folder(atomic::parent_of(&path))?)
             }
         }
@@ -153,7 +153,7 @@ impl StagedFile {
 }
 
 /// Writes a file beside its destination, and records it in the ledger if it goes to the cloud folder.
-fn stage(
+fn stage_file(
     plan: &SyncRestorePlan,
     config: &SyncConfig,
     source: &mut SnapshotReader,
@@ -167,24 +167,25 @@ fn stage(
         Side::Remote => atomic::create_durable_below(&config.cloud, folder)?,
     }
     let mut temp = TempFile::create_beside(&path)?;
-    let from = plan.snapshot.path.join(snapshot_file.path_in_snapshot());
+    let path_in_snapshot = plan.snapshot.path.join(snapshot_file.path_in_snapshot());
     let file = temp.file();
     let size = source
-        .read_with(snapshot_file, |from, mode| {
-            let size = io::copy(from, file)?;
+        .read_with(snapshot_file, |content, mode| {
+            let size = io::copy(content, file)?;
             set_mode(file, mode)?;
             Ok(size)
         })
-        .at("read", &from)?;
+        .at("read", &path_in_snapshot)?;
     set_mtime(temp.file(), snapshot_file.mtime_ns).at("set time", &path)?;
     temp.sync()?;
     if let Some(ledger) = ledger {
         let digest = contents::read_raw_digest(temp.path()).at("read", &path)?;
         let replaced = Stat::read(&path)?;
-        let least = replaced.map_or(i64::MIN, |stat| stat.mtime_ns.saturating_add(1));
+        // Other machines take the version with the earlier mtime for the older one.
+        let min_mtime_ns = replaced.map_or(i64::MIN, |stat| stat.mtime_ns.saturating_add(1));
         let entry = ManifestEntry {
             size,
-            mtime_ns: snapshot_file.mtime_ns.max(least),
+            mtime_ns: snapshot_file.mtime_ns.max(min_mtime_ns),
             digest,
         };
         ledger.record_upload(&snapshot_file.path, &entry)?;
@@ -198,7 +199,7 @@ fn stage(
 struct ResolutionRecorder {
     journal: StateJournal,
     state: SyncState,
-    others: BTreeSet<String>,
+    remote: BTreeSet<String>,
 }
 
 impl ResolutionRecorder {
@@ -208,14 +209,14 @@ impl ResolutionRecorder {
         if !state.file.exists {
             return Ok(None);
         }
-        let others = identity::read_remote_manifests(config, &state)?.resolutions;
+        let remote = identity::read_remote_manifests(config, &state)?.resolutions;
         if state.file.needs_rewrite {
             replica.write(&mut state)?;
         }
         Ok(Some(Self {
             journal: replica.open_journal()?,
             state,
-            others,
+            remote,
         }))
     }
 
@@ -227,7 +228,7 @@ impl ResolutionRecorder {
         };
         let (_, digest) = contents::read_text_digest(file).at("read", file)?;
         let name = conflict_copies::format_file_name(&key, &digest);
-        let added = resolutions::record_keep(&name, &mut self.state.resolutions, &self.others);
+        let added = resolutions::record_keep(&name, &mut self.state.resolutions, &self.remote);
         for record in &added {
             self.journal.record_resolution(record)?;
         }
@@ -240,7 +241,7 @@ impl ResolutionRecorder {
 }
 
 /// Publishes this machine's manifest. Does nothing before the first sync, which publishes it.
-fn publish(config: &SyncConfig, replica: &Replica) -> Result<(), SyncRestoreError> {
+fn publish_own_manifest(config: &SyncConfig, replica: &Replica) -> Result<(), SyncRestoreError> {
     let mut state = match replica.read() {
         Ok(state) if state.file.exists => state,
         _ => return Ok(()),

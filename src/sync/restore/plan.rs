@@ -32,11 +32,11 @@ pub(crate) fn plan(
 ) -> Result<SyncRestorePlan, SyncRestoreError> {
     let snapshot = find_snapshot(&config.backup.folder, from)?;
     let list = backup::read_file_list(&snapshot)?;
-    let of_cloud_alone = |list: &backup::SnapshotList| {
+    let is_of_cloud_alone = |list: &backup::SnapshotList| {
         !list.files.is_empty() && list.files.iter().all(|kept| kept.side() == Side::Remote)
     };
     let target = target.unwrap_or(match &list {
-        Some(list) if of_cloud_alone(list) => Side::Remote,
+        Some(list) if is_of_cloud_alone(list) => Side::Remote,
         _ => Side::Local,
     });
     if target == Side::Remote {
@@ -52,10 +52,10 @@ pub(crate) fn plan(
     };
     files.sort_by(|a, b| a.path.cmp(&b.path));
     for snapshot_file in &files {
-        check_path(&snapshot, &snapshot_file.path)?;
+        refuse_path_outside(&snapshot, &snapshot_file.path)?;
     }
     // All files are read now, so that no half of a damaged snapshot is restored.
-    let reasons = check_contents(&snapshot, target, &files)?;
+    let reasons = read_reasons_to_skip(&snapshot, target, &files)?;
     let (mut restorable, mut skipped) = (Vec::new(), Vec::new());
     for (snapshot_file, why) in files.into_iter().zip(reasons) {
         match why {
@@ -82,8 +82,8 @@ fn find_snapshot(folder: &Path, name: Option<&str>) -> Result<SyncSnapshot, Sync
         None => snapshots.next(),
         Some(name) => {
             let mut parts = Path::new(name).components();
-            let plain = matches!(parts.next(), Some(Component::Normal(_)));
-            if !plain || parts.next().is_some() || name.contains(['/', '\\']) {
+            let begins_with_name = matches!(parts.next(), Some(Component::Normal(_)));
+            if !begins_with_name || parts.next().is_some() || name.contains(['/', '\\']) {
                 return Err(SyncRestoreError::Outside {
                     folder: folder.to_path_buf(),
                     name: name.to_owned(),
@@ -100,7 +100,7 @@ fn find_snapshot(folder: &Path, name: Option<&str>) -> Result<SyncSnapshot, Sync
 
 /// Reads all files before anything is restored: a partial snapshot is refused, and a login is recognized
 /// under any name. Returns for each file the reason why it is not restored, or `None`.
-fn check_contents(
+fn read_reasons_to_skip(
     snapshot: &SyncSnapshot,
     target: Side,
     files: &[SnapshotFile],
@@ -108,15 +108,15 @@ fn check_contents(
     let mut source = SnapshotReader::open(snapshot)?;
     let mut reasons = Vec::with_capacity(files.len());
     for snapshot_file in files {
-        let damaged = |e: &dyn std::fmt::Display| SyncRestoreError::Damaged {
+        let damaged_error = |e: &dyn std::fmt::Display| SyncRestoreError::Damaged {
             path: snapshot.path.join(snapshot_file.path_in_snapshot()),
             why: e.to_string(),
         };
         let size = source
             .read_with(snapshot_file, |from, _| io::copy(from, &mut io::sink()))
-            .map_err(|e| damaged(&e))?;
+            .map_err(|e| damaged_error(&e))?;
         if size != snapshot_file.size && !snapshot.is_zip() {
-            return Err(damaged(&"its size differs from the recorded one"));
+            return Err(damaged_error(&"its size differs from the recorded one"));
         }
         if let Some(why) = scope::never_synced_reason(&snapshot_file.path) {
             reasons.push(Some(why.to_owned()));
@@ -131,23 +131,23 @@ fn check_contents(
         let may_quote_tokens = line_merge::is_mergeable(&snapshot_file.path);
         let secret = source
             .read_with(snapshot_file, |from, _| match target {
-                Side::Remote if !may_quote_tokens => secrets::find_in_text(from, size),
+                Side::Remote if !may_quote_tokens => secrets::find_secret_in_text(from, size),
                 _ => secrets::find_whole_secret(from, size),
             })
-            .map_err(|e| damaged(&e))?;
+            .map_err(|e| damaged_error(&e))?;
         reasons.push(secret.map(|why| format!("it contains what looks like {why}")));
     }
     Ok(reasons)
 }
 
-fn check_path(snapshot: &SyncSnapshot, path: &str) -> Result<(), SyncRestoreError> {
-    let inside = Path::new(path)
+fn refuse_path_outside(snapshot: &SyncSnapshot, path: &str) -> Result<(), SyncRestoreError> {
+    let has_only_names = Path::new(path)
         .components()
         .all(|part| matches!(part, Component::Normal(_)));
     // On other systems, `\` is an ordinary character in file names.
-    let parts = path.split(['/', '\\']).any(|part| part == "..");
-    let outside = parts || (cfg!(windows) && path.contains('\\'));
-    if inside && !path.is_empty() && !outside {
+    let has_parent_part = path.split(['/', '\\']).any(|part| part == "..");
+    let leads_outside = has_parent_part || (cfg!(windows) && path.contains('\\'));
+    if has_only_names && !path.is_empty() && !leads_outside {
         return Ok(());
     }
     Err(SyncRestoreError::Unsafe {
@@ -169,23 +169,23 @@ pub(super) fn target_path(
         path: path.to_owned(),
         why: format!("{why} blocks its destination"),
     };
-    let mut full = config.root(plan.target).to_path_buf();
-    let depths = path.matches('/').count();
-    for (depth, part) in path.split('/').enumerate() {
-        full.push(part);
-        let Ok(meta) = fs::symlink_metadata(&full) else {
+    let mut partial_path = config.root(plan.target).to_path_buf();
+    let last_depth = path.matches('/').count();
+    for (depth, name) in path.split('/').enumerate() {
+        partial_path.push(name);
+        let Ok(meta) = fs::symlink_metadata(&partial_path) else {
             continue;
         };
         if meta.is_symlink() && (plan.target == Side::Remote || depth > 0) {
             return Err(blocked("a link"));
         }
-        if depth < depths && !full.is_dir() {
+        if depth < last_depth && !partial_path.is_dir() {
             return Err(blocked("a file"));
         }
     }
-    let place = config.file_path(plan.target, path);
-    if place.is_dir() {
+    let target = config.file_path(plan.target, path);
+    if target.is_dir() {
         return Err(blocked("a folder"));
     }
-    Ok(place)
+    Ok(target)
 }

@@ -55,9 +55,9 @@ impl SnapshotReader {
 /// although codexSync copied them.
 pub(super) fn list_files(snapshot: &SyncSnapshot) -> Result<Vec<SnapshotFile>, SyncRestoreError> {
     let mut files = if snapshot.is_zip() {
-        list_zip(snapshot)?
+        list_files_in_zip(snapshot)?
     } else {
-        list_folder(snapshot)?
+        list_files_in_folder(snapshot)?
     };
     // Codex has renewed the login since; the old one would sign the user out.
     files.retain(|file| scope::never_synced_reason(&file.path).is_none());
@@ -65,7 +65,7 @@ pub(super) fn list_files(snapshot: &SyncSnapshot) -> Result<Vec<SnapshotFile>, S
 }
 
 /// Lists the files in a `.zip`, all with the mtime of the snapshot. Skips names that are not Unicode.
-fn list_zip(snapshot: &SyncSnapshot) -> Result<Vec<SnapshotFile>, SyncRestoreError> {
+fn list_files_in_zip(snapshot: &SyncSnapshot) -> Result<Vec<SnapshotFile>, SyncRestoreError> {
     let mut zip = backup::open_zip(snapshot)?;
     let mut files = Vec::new();
     for index in 0..zip.len() {
@@ -85,7 +85,7 @@ fn list_zip(snapshot: &SyncSnapshot) -> Result<Vec<SnapshotFile>, SyncRestoreErr
     Ok(files)
 }
 
-fn list_folder(snapshot: &SyncSnapshot) -> Result<Vec<SnapshotFile>, IoError> {
+fn list_files_in_folder(snapshot: &SyncSnapshot) -> Result<Vec<SnapshotFile>, IoError> {
     let root = &snapshot.path;
     let mut files = Vec::new();
     for entry in walkdir::WalkDir::new(root) {

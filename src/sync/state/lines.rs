@@ -53,7 +53,7 @@ pub(super) fn encode(local: &str, cloud: &str, state: &SyncState) -> io::Result<
     let mut keys: Vec<_> = state.files.keys().collect();
     keys.sort();
     for key in keys {
-        push_line(&mut bytes, &synced_line(key, &state.files[key]))?;
+        push_line(&mut bytes, &format_synced_line(key, &state.files[key]))?;
     }
     // The keys stay as they are, because states that earlier versions wrote have to be readable.
     if state.has_other_machines {
@@ -63,15 +63,15 @@ pub(super) fn encode(local: &str, cloud: &str, state: &SyncState) -> io::Result<
         push_line(&mut bytes, &serde_json::json!({ "gaps": true }))?;
     }
     for resolution in &state.resolutions {
-        push_line(&mut bytes, &resolved_line(resolution))?;
+        push_line(&mut bytes, &format_resolved_line(resolution))?;
     }
     for (key, Deletion { digest, id }) in &state.deleted {
         let line = serde_json::json!({ "deleted": key, "digest": digest, "id": id });
         push_line(&mut bytes, &line)?;
     }
-    let replaced: BTreeMap<_, _> = state.replaced.iter().collect();
-    for (key, replaced) in replaced {
-        push_line(&mut bytes, &replaced_line(key, replaced))?;
+    let replaced_by_key: BTreeMap<_, _> = state.replaced.iter().collect();
+    for (key, former_digests) in replaced_by_key {
+        push_line(&mut bytes, &format_replaced_line(key, former_digests))?;
     }
     let remote_digests: BTreeMap<_, _> = state.remote_digests.iter().collect();
     for (key, (stat, digest)) in remote_digests {
@@ -83,11 +83,11 @@ pub(super) fn encode(local: &str, cloud: &str, state: &SyncState) -> io::Result<
             push_line(&mut bytes, &line)?;
         }
     }
-    for end in &state.own.published {
-        push_line(&mut bytes, &serde_json::json!({ "published": end }))?;
+    for end_digest in &state.own.published {
+        push_line(&mut bytes, &serde_json::json!({ "published": end_digest }))?;
     }
-    for end in &state.own.former {
-        push_line(&mut bytes, &serde_json::json!({ "former": end }))?;
+    for end_digest in &state.own.former {
+        push_line(&mut bytes, &serde_json::json!({ "former": end_digest }))?;
     }
     for manifest in &state.torn_manifests {
         push_line(&mut bytes, &serde_json::json!({ "torn": manifest }))?;
@@ -103,7 +103,7 @@ pub(super) fn encode(local: &str, cloud: &str, state: &SyncState) -> io::Result<
 pub(super) fn parse_line(state: &mut SyncState, line: &[u8]) -> bool {
     // Nearly all lines are those of files, which are therefore arrays without keys.
     let parsed = if line.first() == Some(&b'[') {
-        parse_file(state, line)
+        parse_file_line(state, line)
     } else {
         serde_json::from_slice::<Value>(line)
             .ok()
@@ -112,7 +112,7 @@ pub(super) fn parse_line(state: &mut SyncState, line: &[u8]) -> bool {
     parsed.is_some()
 }
 
-fn parse_file(state: &mut SyncState, line: &[u8]) -> Option<()> {
+fn parse_file_line(state: &mut SyncState, line: &[u8]) -> Option<()> {
     let StateLine(key, local, size, mtime, remote, remote_size, remote_mtime, contents) =
         serde_json::from_slice(line).ok()?;
     let side_file = |path: Cow<'_, str>, size, mtime_ns| SideFile {
@@ -137,37 +137,37 @@ fn parse_file(state: &mut SyncState, line: &[u8]) -> Option<()> {
 
 /// Adds any other fact; `None` if its value is damaged. Unknown facts are skipped.
 fn parse_fact(state: &mut SyncState, fact: &Value) -> Option<()> {
-    let text = |name: &str| fact.get(name).and_then(Value::as_str).map(str::to_owned);
+    let text_of = |name: &str| fact.get(name).and_then(Value::as_str).map(str::to_owned);
     if fact.get("peers").is_some() {
         state.has_other_machines = true;
     } else if fact.get("gaps").is_some() {
         state.has_gaps = true;
-    } else if let Some(record) = text("resolved") {
+    } else if let Some(record) = text_of("resolved") {
         state.resolutions.insert(record);
-    } else if let Some(key) = text("gone") {
+    } else if let Some(key) = text_of("gone") {
         state.files.remove(&key);
-    } else if let Some(key) = text("history") {
-        let replaced = fact.get("over").map(Vec::deserialize);
-        let replaced = replaced.transpose().ok()?.unwrap_or_default();
-        state.replaced.insert(key, replaced);
-    } else if let Some(key) = text("bytes") {
+    } else if let Some(key) = text_of("history") {
+        let former_digests = fact.get("over").map(Vec::deserialize);
+        let former_digests = former_digests.transpose().ok()?.unwrap_or_default();
+        state.replaced.insert(key, former_digests);
+    } else if let Some(key) = text_of("bytes") {
         let size = fact.get("size").and_then(Value::as_u64)?;
         let mtime_ns = fact.get("mtime").and_then(Value::as_i64)?;
         let digest = parse_digest(fact.get("digest")?)?;
         state
             .remote_digests
             .insert(key, (Stat { size, mtime_ns }, digest));
-    } else if let (Some(path), Some(digest)) = (text("deleted"), text("digest")) {
-        let deletion = match text("id") {
+    } else if let (Some(path), Some(digest)) = (text_of("deleted"), text_of("digest")) {
+        let deletion = match text_of("id") {
             Some(id) => Deletion { digest, id },
-            None => Deletion::new(digest),
+            None => Deletion::with_random_id(digest),
         };
         state.deleted.insert(path, deletion);
-    } else if let Some(end) = fact.get("published") {
-        state.own.published.push(parse_digest(end)?);
-    } else if let Some(end) = fact.get("former") {
-        state.own.former.push(parse_digest(end)?);
-    } else if let Some(manifest) = text("torn") {
+    } else if let Some(end_digest) = fact.get("published") {
+        state.own.published.push(parse_digest(end_digest)?);
+    } else if let Some(end_digest) = fact.get("former") {
+        state.own.former.push(parse_digest(end_digest)?);
+    } else if let Some(manifest) = text_of("torn") {
         state.torn_manifests.push(manifest);
     } else if let Some(digest) = fact.get("notes") {
         state.notes_digest = parse_digest(digest);
@@ -179,28 +179,28 @@ fn parse_digest(value: &Value) -> Option<Sha256Digest> {
     Sha256Digest::deserialize(value).ok()
 }
 
-fn synced_line<'a>(key: &'a str, last: &'a SyncedFile) -> impl Serialize {
-    let path = |file: &'a SideFile| {
+fn format_synced_line<'a>(key: &'a str, last: &'a SyncedFile) -> impl Serialize {
+    let short_path = |file: &'a SideFile| {
         let path = file.path.as_str();
         Cow::Borrowed(if path == key { "" } else { path })
     };
     StateLine(
         Cow::Borrowed(key),
-        path(&last.local),
+        short_path(&last.local),
         last.local.stat.size,
         last.local.stat.mtime_ns,
-        path(&last.remote),
+        short_path(&last.remote),
         last.remote.stat.size,
         last.remote.stat.mtime_ns,
         last.contents,
     )
 }
 
-fn replaced_line(key: &str, replaced: &[Sha256Digest]) -> impl Serialize {
+fn format_replaced_line(key: &str, replaced: &[Sha256Digest]) -> impl Serialize {
     serde_json::json!({ "history": key, "over": replaced })
 }
 
-fn resolved_line(resolution: &str) -> impl Serialize {
+fn format_resolved_line(resolution: &str) -> impl Serialize {
     serde_json::json!({ "resolved": resolution })
 }
 
@@ -226,9 +226,9 @@ impl StateJournal {
         replaced: &[Sha256Digest],
     ) -> Result<(), IoError> {
         if !replaced.is_empty() {
-            self.lines.push(&replaced_line(key, replaced))?;
+            self.lines.push(&format_replaced_line(key, replaced))?;
         }
-        self.lines.push(&synced_line(key, last))
+        self.lines.push(&format_synced_line(key, last))
     }
 
     /// Records that neither side has the file any more.
@@ -237,7 +237,7 @@ impl StateJournal {
     }
 
     pub(crate) fn record_resolution(&mut self, resolution: &str) -> Result<(), IoError> {
-        self.lines.push(&resolved_line(resolution))
+        self.lines.push(&format_resolved_line(resolution))
     }
 
     pub(crate) fn sync(&mut self) -> Result<(), IoError> {

@@ -10,6 +10,8 @@ use std::collections::HashMap;
 use std::io::{self, BufRead, BufReader};
 use std::path::{Path, PathBuf};
 
+/// Usual length of the line of a file.
+const USUAL_LINE_BYTES: u64 = 330;
 const STATE_FILE: &str = "state.jsonl";
 /// Suffix of the copy of a damaged state.
 const DAMAGED_SUFFIX: &str = ".damaged";
@@ -43,8 +45,8 @@ impl Replica {
     /// Returns the replica for this home and this cloud folder. Creates nothing.
     pub fn of(manager_home: &Path, local: &Path, cloud: &Path) -> Self {
         // Paths are resolved as far as they exist, so that an unmounted folder keeps its replica.
-        let text = |path: &Path| links::resolve_links(path).to_string_lossy().into_owned();
-        let (local, cloud) = (text(local), text(cloud));
+        let resolve = |path: &Path| links::resolve_links(path).to_string_lossy().into_owned();
+        let (local, cloud) = (resolve(local), resolve(cloud));
         let id = Sha256Digest::of(format!("{local}\n{cloud}").as_bytes()).to_string();
         Self {
             // 64 bits distinguish the few pairs of one user, and keep paths short on Windows.
@@ -110,17 +112,17 @@ impl Replica {
     /// Reads the state, and the marker of a restore since the last run. A missing state, or one with a damaged header,
     /// is read as empty, with a new manifest name; [`SyncState::file`] names the damage.
     pub(crate) fn read(&self) -> Result<SyncState, StateError> {
-        let mut state = self.read_file()?;
-        state.restore_marker = restore_marker::read(&self.folder)?;
+        let mut state = self.read_state_file()?;
+        state.restore_marker = restore_marker::read_marker(&self.folder)?;
         state.has_gaps |= state.restore_marker.is_some();
         Ok(state)
     }
 
-    fn read_file(&self) -> Result<SyncState, StateError> {
+    fn read_state_file(&self) -> Result<SyncState, StateError> {
         let path = self.state_file();
         let file = match file_open::open(&path) {
             Ok(file) => file,
-            Err(e) if e.kind() == io::ErrorKind::NotFound => return Ok(Self::new_state()),
+            Err(e) if e.kind() == io::ErrorKind::NotFound => return Ok(Self::new_empty_state()),
             Err(e) => Err(e).at("open", &path)?,
         };
         let size = file.metadata().at("inspect", &path)?.len();
@@ -128,19 +130,19 @@ impl Replica {
         let mut line = Vec::new();
         reader.read_until(b'\n', &mut line).at("read", &path)?;
         let Ok(header) = serde_json::from_slice::<StateHeader>(&line) else {
-            let mut state = Self::new_state();
+            let mut state = Self::new_empty_state();
             state.file.damage = Some(StateDamage::All);
             state.has_gaps = true;
             return Ok(state);
         };
-        // Overwriting it would lose what the newer program recorded.
+        // Overwriting the state would lose what the newer program recorded.
         if header.schema > STATE_SCHEMA {
             return Err(StateError::Newer {
                 path,
                 found: header.schema,
             });
         }
-        let mut damaged = 0;
+        let mut damaged_lines = 0;
         let mut state = SyncState {
             own: OwnManifests {
                 writer: header.writer,
@@ -150,8 +152,8 @@ impl Replica {
                 exists: true,
                 ..StateFile::default()
             },
-            // By the usual length of a line: a map of half a million files that grows by doubling is copied many times.
-            files: HashMap::with_capacity(usize::try_from(size / 330).unwrap_or(0)),
+            // A map of half a million files that grows by doubling is copied many times.
+            files: HashMap::with_capacity(usize::try_from(size / USUAL_LINE_BYTES).unwrap_or(0)),
             ..SyncState::default()
         };
         loop {
@@ -162,17 +164,18 @@ impl Replica {
                 state.file.needs_rewrite = !line.is_empty();
                 break;
             }
-            damaged += usize::from(!lines::parse_line(&mut state, &line));
+            damaged_lines += usize::from(!lines::parse_line(&mut state, &line));
         }
-        if damaged > 0 {
-            state.file.damage = Some(StateDamage::Lines(damaged));
+        if damaged_lines > 0 {
+            state.file.damage = Some(StateDamage::Lines(damaged_lines));
             state.has_gaps = true;
             state.file.needs_rewrite = true;
         }
         Ok(state)
     }
 
-    fn new_state() -> SyncState {
+    /// Returns an empty state with a random name for the manifest.
+    fn new_empty_state() -> SyncState {
         let mut state = SyncState::default();
         state.rename_manifest();
         state
@@ -201,13 +204,13 @@ impl Replica {
         let mut state = other.read()?;
         // The published manifests are in the other store.
         state.own.published.clear();
-        let (from, to) = (other.conflict_copies(), self.conflict_copies());
-        for (name, _) in tree::list_if_exists(&from)? {
+        let (old_copies, new_copies) = (other.conflict_copies(), self.conflict_copies());
+        for (name, _) in tree::list_if_exists(&old_copies)? {
             atomic::create_private_folder(&self.folder)?;
-            atomic::create_private_folder(&to)?;
-            let to = to.join(&name);
-            if !to.exists() {
-                links::link_or_copy(&from.join(&name), &to)?;
+            atomic::create_private_folder(&new_copies)?;
+            let target = new_copies.join(&name);
+            if !target.exists() {
+                links::link_or_copy(&old_copies.join(&name), &target)?;
             }
         }
         if state.restore_marker.is_some() {
@@ -257,7 +260,7 @@ mod tests {
         let mut state = replica.read().unwrap();
         state.files.insert("a \"b\".jsonl".into(), last(1));
         state.resolutions.insert("d".into());
-        let deletion = Deletion::new("d".into());
+        let deletion = Deletion::with_random_id("d".into());
         state.deleted.insert("p".into(), deletion.clone());
         // One file that is about to be deleted, and one that was created again.
         state.files.insert("gone".into(), last(3));

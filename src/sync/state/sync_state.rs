@@ -39,7 +39,7 @@ pub struct SyncedFile {
 }
 
 impl SyncedFile {
-    pub(crate) fn on(&self, side: Side) -> &SideFile {
+    pub(crate) fn file_on(&self, side: Side) -> &SideFile {
         match side {
             Side::Local => &self.local,
             Side::Remote => &self.remote,
@@ -121,8 +121,7 @@ pub struct Deletion {
 }
 
 impl Deletion {
-    /// Creates a deletion with a random id.
-    pub(crate) fn new(digest: String) -> Self {
+    pub(crate) fn with_random_id(digest: String) -> Self {
         Self {
             digest,
             id: random_id(),
@@ -154,22 +153,22 @@ impl SyncState {
         file: SyncedFile,
         replaced: Option<Sha256Digest>,
     ) {
-        let digest = |file: &SyncedFile| file.contents.map(|(_, digest)| digest);
-        let present = digest(&file);
+        let text_digest = |file: &SyncedFile| file.contents.map(|(_, digest)| digest);
+        let present_digest = text_digest(&file);
         self.deleted.remove(key);
-        let before = self.files.insert(key.to_owned(), file);
+        let last = self.files.insert(key.to_owned(), file);
         if FileKind::from_key(key) != FileKind::Plain {
             return;
         }
-        let former = before.as_ref().and_then(digest);
-        for former in [former, replaced].into_iter().flatten() {
+        let last_digest = last.as_ref().and_then(text_digest);
+        for former in [last_digest, replaced].into_iter().flatten() {
             let former_digests = self.replaced.entry(key.to_owned()).or_default();
-            former_digests.retain(|former_digests| *former_digests != former);
+            former_digests.retain(|digest| *digest != former);
             former_digests.push(former);
             former_digests.drain(..former_digests.len().saturating_sub(MAX_REPLACED));
         }
         if let Some(former_digests) = self.replaced.get_mut(key) {
-            former_digests.retain(|former_digests| Some(*former_digests) != present);
+            former_digests.retain(|digest| Some(*digest) != present_digest);
             if former_digests.is_empty() {
                 self.replaced.remove(key);
             }
@@ -181,9 +180,9 @@ impl SyncState {
     pub(crate) fn rename_manifest(&mut self) {
         random_id()[..8].clone_into(&mut self.own.writer);
         // A cloud client may restore any of them later, so all of them count as this machine's manifests.
-        for end in std::mem::take(&mut self.own.published) {
-            if !self.own.former.contains(&end) {
-                self.own.former.push(end);
+        for end_digest in std::mem::take(&mut self.own.published) {
+            if !self.own.former.contains(&end_digest) {
+                self.own.former.push(end_digest);
             }
         }
         self.file.needs_rewrite = true;
@@ -193,12 +192,12 @@ impl SyncState {
 impl OwnManifests {
     /// Records the end digest of a manifest that is about to be published, so that it counts as this
     /// machine's own.
-    pub(crate) fn record_published(&mut self, end: Sha256Digest) {
-        if self.published.last() == Some(&end) {
+    pub(crate) fn record_published(&mut self, end_digest: Sha256Digest) {
+        if self.published.last() == Some(&end_digest) {
             return;
         }
-        self.published.retain(|earlier| *earlier != end);
-        self.published.push(end);
+        self.published.retain(|earlier| *earlier != end_digest);
+        self.published.push(end_digest);
         let excess = self.published.len().saturating_sub(MAX_PUBLISHED);
         self.published.drain(..excess);
     }

@@ -50,7 +50,7 @@ pub(crate) struct ComparedFile<'a> {
 }
 
 impl ComparedFile<'_> {
-    pub(crate) fn version(&self, side: Side) -> Option<&FileVersion> {
+    pub(crate) fn version_on(&self, side: Side) -> Option<&FileVersion> {
         match side {
             Side::Local => self.local.as_ref(),
             Side::Remote => self.remote.as_ref(),

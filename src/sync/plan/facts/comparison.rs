@@ -15,7 +15,7 @@ use crate::sync::state::SyncedFile;
 
 impl<'a> FactReader<'a> {
     /// Compares the versions of the two sides, and reads all that the decision and the step need to know about them.
-    pub(super) fn compare(
+    pub(super) fn compare_versions(
         &self,
         key: &'a str,
         path: String,
@@ -25,6 +25,7 @@ impl<'a> FactReader<'a> {
     ) -> Result<ComparedFile<'a>, IoError> {
         let last = self.records.last_synced(key);
         let deletions = self.records.pending_deletions(key);
+        // A step that creates the remote file cancels them.
         let cancelled = deletions.filter(|_| remote.is_none());
         let mut file = ComparedFile {
             facts: FileFacts {
@@ -55,10 +56,10 @@ impl<'a> FactReader<'a> {
         };
         self.compare_sides(&mut file)?;
         if kind == FileKind::Plain {
-            self.apply_known_versions(&mut file)?;
+            self.correct_facts_by_known_versions(&mut file)?;
         }
-        self.apply_deletions(&mut file)?;
-        self.read_contents(&mut file)?;
+        self.restrict_deletions_to_last_text(&mut file)?;
+        self.read_content_facts(&mut file)?;
         Ok(file)
     }
 
@@ -79,10 +80,10 @@ impl<'a> FactReader<'a> {
 
     /// Returns the side with the later mtime; `None` within the configured tolerance.
     pub(super) fn newer_side(&self, local: &FileVersion, remote: &FileVersion) -> Option<Side> {
-        let apart = i128::from(local.mtime_ns) - i128::from(remote.mtime_ns);
-        if apart.abs() <= self.config.policy.tolerance_nanos {
+        let difference_ns = i128::from(local.mtime_ns) - i128::from(remote.mtime_ns);
+        if difference_ns.abs() <= self.config.policy.tolerance_nanos {
             None
-        } else if apart > 0 {
+        } else if difference_ns > 0 {
             Some(Side::Local)
         } else {
             Some(Side::Remote)
@@ -101,10 +102,10 @@ impl<'a> FactReader<'a> {
         facts.newer = self.newer_side(local, remote);
         let is_unchanged = facts.is_unchanged();
         let is_line_file = facts.kind == FileKind::Lines;
-        if is_line_file || (!is_unchanged && self.must_read(*facts, local, remote)) {
-            let compared = local.compare_to(remote)?;
-            facts.relation = Some(compared.relation);
-            facts.is_rewritten = compared.is_rewritten;
+        if is_line_file || (!is_unchanged && self.must_compare(*facts, local, remote)) {
+            let comparison = local.compare_to(remote)?;
+            facts.relation = Some(comparison.relation);
+            facts.is_rewritten = comparison.is_rewritten;
         }
         // Merges on two machines can leave equal size and time with different lines.
         if is_line_file && is_unchanged && facts.relation != Some(Relation::Equal) {
@@ -116,8 +117,8 @@ impl<'a> FactReader<'a> {
     /// Returns true if an interrupted run downloaded the local file, and both sides look changed since the last sync.
     fn is_interrupted_download(&self, file: &ComparedFile<'_>) -> Result<bool, IoError> {
         let is_changed = |presence| matches!(presence, Presence::New | Presence::Changed);
-        let is_candidate = is_changed(file.facts.local) && is_changed(file.facts.remote);
-        let Some(local) = file.local.as_ref().filter(|_| is_candidate) else {
+        let have_both_changed = is_changed(file.facts.local) && is_changed(file.facts.remote);
+        let (Some(local), true) = (&file.local, have_both_changed) else {
             return Ok(false);
         };
         let downloads = self.records.downloaded_versions(file.key);
@@ -131,7 +132,7 @@ impl<'a> FactReader<'a> {
 
     /// Returns true if the contents have to be compared. On the first sync of a plain file, `sync.compare` can limit
     /// the comparison to size and time.
-    fn must_read(&self, facts: FileFacts, local: &FileVersion, remote: &FileVersion) -> bool {
+    fn must_compare(&self, facts: FileFacts, local: &FileVersion, remote: &FileVersion) -> bool {
         let is_first_sync_of_plain_file =
             facts.kind == FileKind::Plain && facts.local == Presence::New;
         let same_size = local.seen.stat.size == remote.seen.stat.size;
@@ -145,7 +146,7 @@ impl<'a> FactReader<'a> {
 
     /// Corrects the facts about a plain file whose remote version changed. The remote file did not change if a killed
     /// run of this machine uploaded it. Otherwise the remote version may be older than the local one.
-    fn apply_known_versions(&self, file: &mut ComparedFile<'_>) -> Result<(), IoError> {
+    fn correct_facts_by_known_versions(&self, file: &mut ComparedFile<'_>) -> Result<(), IoError> {
         use Presence::{Absent, Changed, Unchanged};
         let facts = file.facts;
         let (Some(local), Some(remote)) = (&file.local, &file.remote) else {
@@ -154,15 +155,16 @@ impl<'a> FactReader<'a> {
         if matches!(facts.remote, Absent | Unchanged) || facts.relation == Some(Relation::Equal) {
             return Ok(());
         }
-        let replaced = self.records.state.replaced_digests(file.key);
+        let replaced_digests = self.records.state.replaced_digests(file.key);
         let own_versions = self.records.own_versions(file.key);
         let mut is_replaced = false;
         // Without any known version, the file is not read here.
-        if !replaced.is_empty() || !own_versions.is_empty() {
+        if !replaced_digests.is_empty() || !own_versions.is_empty() {
             let digest = remote.read_raw_digest()?;
-            is_replaced = replaced.contains(&digest);
-            let last = file.last.and_then(|last| last.contents);
-            let is_recorded = is_replaced || last.is_some_and(|(_, last)| last == digest);
+            is_replaced = replaced_digests.contains(&digest);
+            let last_contents = file.last.and_then(|last| last.contents);
+            let is_recorded =
+                is_replaced || last_contents.is_some_and(|(_, last_digest)| last_digest == digest);
             let is_own = own_versions.iter().any(|own| own.digest == digest);
             if facts.local != Unchanged && !is_recorded && is_own {
                 // The killed run uploaded this version; then the user edited the local file.
@@ -171,14 +173,14 @@ impl<'a> FactReader<'a> {
             }
         }
         if file.last.is_some() {
-            file.facts.former = self.former_version(local, remote, is_replaced)?;
+            file.facts.former = self.find_former_version(local, remote, is_replaced)?;
         }
         Ok(())
     }
 
     /// Looks for evidence that the remote version is older than the local one. `is_replaced` is true if this machine
     /// once had the remote version and replaced it.
-    fn former_version(
+    fn find_former_version(
         &self,
         local: &FileVersion,
         remote: &FileVersion,
@@ -208,7 +210,7 @@ impl<'a> FactReader<'a> {
 
     /// With `delete_policy = "propagate"`, lets a deletion apply only to exactly the text that was deleted. A file that
     /// was edited or created again since then stays.
-    fn apply_deletions(&self, file: &mut ComparedFile<'_>) -> Result<(), IoError> {
+    fn restrict_deletions_to_last_text(&self, file: &mut ComparedFile<'_>) -> Result<(), IoError> {
         if self.rules.delete != DeletePolicy::Propagate {
             return Ok(());
         }
@@ -230,9 +232,9 @@ impl<'a> FactReader<'a> {
             (Some(local), None) if file.facts.local == Presence::Unchanged => {
                 let mut deletions = self.records.pending_deletions(file.key).peekable();
                 if deletions.peek().is_some() {
-                    let text = local.read_text_digest()?.1.to_string();
+                    let text_digest = local.read_text_digest()?.1.to_string();
                     file.facts.deletion_requested =
-                        deletions.any(|deletion| deletion.digest == text);
+                        deletions.any(|deletion| deletion.digest == text_digest);
                 }
             }
             _ => {}
@@ -241,21 +243,21 @@ impl<'a> FactReader<'a> {
     }
 
     /// Reads the facts that only the contents show: digests, the risk of a download, and secrets.
-    fn read_contents(&self, file: &mut ComparedFile<'_>) -> Result<(), IoError> {
+    fn read_content_facts(&self, file: &mut ComparedFile<'_>) -> Result<(), IoError> {
         let FileFacts { kind, relation, .. } = file.facts;
         let is_equal = file.facts.is_unchanged() || relation == Some(Relation::Equal);
         if let (Some(local), Some(remote)) = (&mut file.local, &mut file.remote) {
-            let is_known =
+            let is_digest_known =
                 file.facts.is_unchanged() && (file.contents.is_some() || kind != FileKind::Rollout);
-            if is_equal && !is_known {
+            if is_equal && !is_digest_known {
                 // The state gets the digest, so that a later run recognizes this text whatever its mtime is.
                 file.contents = Some(local.read_text_digest()?);
             }
             if kind != FileKind::Rollout && !is_equal && file.facts.remote != Presence::Unchanged {
-                let is_first = file.last.is_none();
-                file.download_risk = self
-                    .folder
-                    .find_download_risk(local, remote, kind, is_first)?;
+                let is_first_sync = file.last.is_none();
+                file.download_risk =
+                    self.folder
+                        .find_download_risk(local, remote, kind, is_first_sync)?;
             }
             if kind == FileKind::Plain && !is_equal {
                 // The state remembers the version that loses, because a cloud client may restore it.
@@ -269,10 +271,10 @@ impl<'a> FactReader<'a> {
             // Prompts and conversations are not searched: they quote what the user wrote, and skipping them would
             // lose that.
             if kind == FileKind::Plain && !is_equal {
-                let secret = secrets::find_in_file(path).at("read", path)?;
-                let is_held =
+                let secret = secrets::find_secret_in_file(path).at("read", path)?;
+                let is_withheld =
                     |secret: &FileSecret| !is_allowed || matches!(secret, FileSecret::Whole(_));
-                version.secret = secret.filter(is_held);
+                version.secret = secret.filter(is_withheld);
             }
         }
         Ok(())
@@ -291,7 +293,7 @@ fn compare_with_last_sync(
         return Ok(Presence::New);
     };
     let stat = version.seen.stat;
-    if stat == last.on(version.seen.side).stat {
+    if stat == last.file_on(version.seen.side).stat {
         return Ok(Presence::Unchanged);
     }
     if let Some((len, digest)) = last.contents {

@@ -36,18 +36,18 @@ impl<'a> FactReader<'a> {
         steps: &[SyncStep],
     ) -> Vec<(&'a ConflictCopy, ConflictCopyState)> {
         let copies = self.records.conflict_copies.all.values();
-        let states = copies.map(|copy| (copy, self.conflict_copy_state(copy, steps)));
+        let states = copies.map(|copy| (copy, self.read_copy_state(copy, steps)));
         states.collect()
     }
 
-    fn conflict_copy_state(&self, copy: &ConflictCopy, steps: &[SyncStep]) -> ConflictCopyState {
+    fn read_copy_state(&self, copy: &ConflictCopy, steps: &[SyncStep]) -> ConflictCopyState {
         if self.records.may_drop(&copy.name) {
             return ConflictCopyState::Obsolete;
         }
         if let Some(step) = self.find_containing_step(copy, steps) {
             return ConflictCopyState::ObsoleteAfter(step);
         }
-        if self.is_contained(copy, steps) {
+        if self.is_contained_locally(copy, steps) {
             return ConflictCopyState::Obsolete;
         }
         // `sync resolve` on this machine needs the content.
@@ -56,19 +56,19 @@ impl<'a> FactReader<'a> {
             (true, Some(_)) => return ConflictCopyState::Replicated,
             _ => {}
         }
-        let is_plausible = |side| {
+        let has_text = |side| {
             let path = self.records.conflict_copies.folders.path(side, &copy.name);
             contents::is_zero_filled(&path, ContentFormat::Lines, SearchedPart::Ends)
                 .is_ok_and(|is_zero_filled| !is_zero_filled)
         };
         // Two files with equal size and time are not read completely.
-        let stats_are_equal = copy.local.is_some() && copy.local == copy.remote;
-        if stats_are_equal && is_plausible(Side::Local) && is_plausible(Side::Remote) {
+        let are_stats_equal = copy.local.is_some() && copy.local == copy.remote;
+        if are_stats_equal && has_text(Side::Local) && has_text(Side::Remote) {
             return ConflictCopyState::Replicated;
         }
-        let local = copy.local.is_some() && self.is_intact(Side::Local, copy);
-        let remote = copy.remote.is_some() && self.is_intact(Side::Remote, copy);
-        match (local, remote) {
+        let is_local_intact = copy.local.is_some() && self.is_intact(Side::Local, copy);
+        let is_remote_intact = copy.remote.is_some() && self.is_intact(Side::Remote, copy);
+        match (is_local_intact, is_remote_intact) {
             (true, true) => ConflictCopyState::Replicated,
             (true, false) => ConflictCopyState::OnlyOn(Side::Local),
             (false, true) => ConflictCopyState::OnlyOn(Side::Remote),
@@ -86,10 +86,11 @@ impl<'a> FactReader<'a> {
 
     /// Returns the index of the step that downloads a version containing all lines of the copy.
     fn find_containing_step(&self, copy: &ConflictCopy, steps: &[SyncStep]) -> Option<usize> {
+        // Only a local copy can be compared.
         copy.local?;
         let contains_copy = |op: &Op| match op {
             Op::Copy(op) if op.to.0 == Side::Local => {
-                self.contains_all(&op.from.full_path(self.config), copy)
+                self.contains_copy(&op.from.full_path(self.config), copy)
             }
             _ => false,
         };
@@ -100,7 +101,7 @@ impl<'a> FactReader<'a> {
 
     /// Returns true if the local conversation contains all lines of the copy, for example because the user continued
     /// the copy.
-    fn is_contained(&self, copy: &ConflictCopy, steps: &[SyncStep]) -> bool {
+    fn is_contained_locally(&self, copy: &ConflictCopy, steps: &[SyncStep]) -> bool {
         // A local conversation that was never synced exists on this machine only; dropping the copy could leave the
         // other machines without its lines.
         let Some(last) = copy
@@ -109,23 +110,23 @@ impl<'a> FactReader<'a> {
         else {
             return false;
         };
-        let main = self.config.local.join(&last.local.path);
+        let path = self.config.local.join(&last.local.path);
         // A step that replaces the conversation removes the lines that it has now.
         let is_replaced =
             |step: &SyncStep| step.change == ContentChange::Replaced && copy.belongs_to(&step.key);
-        !steps.iter().any(is_replaced) && main.is_file() && self.contains_all(&main, copy)
+        !steps.iter().any(is_replaced) && path.is_file() && self.contains_copy(&path, copy)
     }
 
     /// Returns true if a conversation contains all lines of the local file of a copy. Through the vault, the
     /// conversation must also have further lines. Returns false if the conversation cannot be read; the plan of the
     /// conversation reports the error.
-    fn contains_all(&self, conversation: &Path, copy: &ConflictCopy) -> bool {
-        let path = self
+    fn contains_copy(&self, conversation: &Path, copy: &ConflictCopy) -> bool {
+        let copy_path = self
             .records
             .conflict_copies
             .folders
             .path(Side::Local, &copy.name);
-        let relation = rollout::compare(conversation, &path);
+        let relation = rollout::compare(conversation, &copy_path);
         // Through the vault, all machines drop a copy that one of them dropped. If the conversation equals the copy,
         // another machine may still replace the conversation, and this version would then count as dropped too.
         let is_vault = self.config.remote == SyncRemote::Vault;

@@ -16,8 +16,8 @@ use std::path::{Path, PathBuf};
 
 impl FactReader<'_> {
     /// Returns the keys of the steps that would replace lines of a rollout that another rollout continues.
-    pub(crate) fn find_continued(&self, steps: &[SyncStep]) -> Vec<String> {
-        let replaced = steps.iter().filter_map(|step| {
+    pub(crate) fn find_steps_replacing_continued(&self, steps: &[SyncStep]) -> Vec<String> {
+        let replacing_steps = steps.iter().filter_map(|step| {
             let id = rollouts::rollout_id(&step.key)?;
             let is_copy = |op: &Op| matches!(op, Op::KeepConflictCopy { .. });
             let is_diverged =
@@ -25,69 +25,71 @@ impl FactReader<'_> {
             let copy = step.ops.iter().find_map(|op| match op {
                 Op::Copy(copy) if copy.over.is_some() => Some(copy),
                 _ => None,
-            });
-            copy.filter(|_| is_diverged).map(|copy| (step, id, copy))
+            })?;
+            is_diverged.then_some((step, id, copy))
         });
-        let replaced: Vec<_> = replaced.collect();
-        if replaced.is_empty() {
+        let replacing_steps: Vec<_> = replacing_steps.collect();
+        if replacing_steps.is_empty() {
             return Vec::new();
         }
-        let bases = self.read_bases(steps);
-        let lost = replaced.into_iter().filter_map(|(step, id, copy)| {
-            let from = copy.from.full_path(self.config);
-            let over = self.config.file_path(copy.to.0, &copy.to.1);
-            let ends_of_rollout = || bases.iter().filter(|(base, _)| *base == id);
+        let offsets = self.read_continued_offsets(steps);
+        let lossy_keys = replacing_steps.into_iter().filter_map(|(step, id, copy)| {
+            let new_path = copy.from.full_path(self.config);
+            let old_path = self.config.file_path(copy.to.0, &copy.to.1);
+            let offsets_in_rollout = || offsets.iter().filter(|(base_id, _)| *base_id == id);
             let loses = |new: &Path, old: &Path| {
-                ends_of_rollout().any(|(_, end)| loses_lines(new, old, *end))
+                offsets_in_rollout().any(|(_, offset)| loses_lines(new, old, *offset))
             };
             let is_chosen = self
                 .request
                 .policy_override
                 .is_some_and(|(path, _)| path == step.path);
             // If rollouts continue both versions, the user decides which version stays.
-            let is_lost = loses(&from, &over) && !(is_chosen && loses(&over, &from));
-            is_lost.then(|| step.key.clone())
+            let is_lossy =
+                loses(&new_path, &old_path) && !(is_chosen && loses(&old_path, &new_path));
+            is_lossy.then(|| step.key.clone())
         });
-        lost.collect()
+        lossy_keys.collect()
     }
 
     /// Returns the keys of the steps that copy a rollout which continues a rollout in conflict. Codex could not open
     /// the copied rollout on the side that has the other version of the conflict.
-    pub(crate) fn find_continuations(&self, plan: &SyncPlan) -> Vec<String> {
-        let in_conflict = plan.conflicts.iter().filter_map(|conflict| {
+    pub(crate) fn find_steps_continuing_conflicts(&self, plan: &SyncPlan) -> Vec<String> {
+        let ids_in_conflict = plan.conflicts.iter().filter_map(|conflict| {
             let key = rollouts::key(&conflict.path)?;
             rollouts::rollout_id(&key)
         });
-        let in_conflict: HashSet<String> = in_conflict.collect();
+        let ids_in_conflict: HashSet<String> = ids_in_conflict.collect();
         let steps = plan
             .steps
             .iter()
-            .filter(|step| !in_conflict.is_empty() && rollouts::is_key(&step.key));
-        let held = steps.filter(|step| {
+            .filter(|step| !ids_in_conflict.is_empty() && rollouts::is_key(&step.key));
+        let continuing_steps = steps.filter(|step| {
             let mut sources = step.ops.iter().flat_map(Op::sources);
             sources.any(|seen| {
-                let base = rollouts::read_parent_id(&seen.full_path(self.config));
-                base.is_some_and(|base| in_conflict.contains(&base))
+                let parent_id = rollouts::read_parent_id(&seen.full_path(self.config));
+                parent_id.is_some_and(|parent_id| ids_in_conflict.contains(&parent_id))
             })
         });
-        held.map(|step| step.key.clone()).collect()
+        continuing_steps.map(|step| step.key.clone()).collect()
     }
 
     /// Reads the rollouts of the home and the rollouts that the steps add to it. For each rollout that continues
     /// another one, returns the id of the continued rollout and the offset in it.
-    fn read_bases(&self, steps: &[SyncStep]) -> Vec<(String, u64)> {
-        let (local, _) = files::find_readable(&self.config.local);
-        let local = local.iter().map(|file| file.path(&self.config.local));
+    fn read_continued_offsets(&self, steps: &[SyncStep]) -> Vec<(String, u64)> {
+        let (local_files, _) = files::find_readable(&self.config.local);
+        let local_paths = local_files.iter().map(|file| file.path(&self.config.local));
         let arriving = steps
             .iter()
             .filter(|step| step.change == ContentChange::New);
         let arriving = arriving.flat_map(|step| step.ops.iter().flat_map(Op::sources));
-        let arriving = arriving.map(|seen| seen.full_path(self.config));
-        let base = |path: PathBuf| {
+        let arriving_paths = arriving.map(|seen| seen.full_path(self.config));
+        let read_base = |path: PathBuf| {
             let base = read_head(&path).ok().flatten()?.base_cut()?;
             Some((base.rollout_id, base.offset))
         };
-        local.chain(arriving).filter_map(base).collect()
+        let paths = local_paths.chain(arriving_paths);
+        paths.filter_map(read_base).collect()
     }
 }
 
@@ -99,11 +101,12 @@ fn loses_lines(new: &Path, old: &Path, offset: u64) -> bool {
 }
 
 fn have_same_start(first: &Path, second: &Path, bytes: u64) -> io::Result<bool> {
+    const BUFFER_BYTES: usize = 64 << 10;
     let (mut first, mut second) = (open_plain(first)?, open_plain(second)?);
-    let mut buffers = [vec![0; 64 << 10], vec![0; 64 << 10]];
+    let mut buffers = [vec![0; BUFFER_BYTES], vec![0; BUFFER_BYTES]];
     let mut remaining = bytes;
     while remaining > 0 {
-        let size = usize::try_from(remaining).map_or(64 << 10, |remaining| remaining.min(64 << 10));
+        let size = usize::try_from(remaining).map_or(BUFFER_BYTES, |bytes| bytes.min(BUFFER_BYTES));
         let [a, b] = &mut buffers;
         let result = first.read_exact(&mut a[..size]);
         match result.and_then(|()| second.read_exact(&mut b[..size])) {

@@ -41,13 +41,13 @@ impl<'a> FactReader<'a> {
             facts: ConversationVersions::default(),
             notices: files.notices,
         };
-        let local = self.fold_side(&mut fold, files.local)?;
-        let remote = self.fold_side(&mut fold, files.remote)?;
+        let local = self.fold_files_of_side(&mut fold, files.local)?;
+        let remote = self.fold_files_of_side(&mut fold, files.remote)?;
         // Other machines read this file, not a client's copy of it.
         fold.facts.canonical = remote.as_ref().map(|version| version.seen.clone());
         let copies = files.client_copies;
         let remote = self.fold_client_copies(&mut fold, local.as_ref(), remote, copies)?;
-        let mut file = self.compare(key, path, FileKind::Rollout, local, remote)?;
+        let mut file = self.compare_versions(key, path, FileKind::Rollout, local, remote)?;
         if let (Some(local), Some(remote)) = (&file.local, &file.remote) {
             match file.facts.relation {
                 Some(Relation::Diverged) => {
@@ -74,7 +74,7 @@ impl<'a> FactReader<'a> {
 
     /// Chooses the main version among the files of one side. The others become duplicates; diverged ones also get a
     /// conflict copy.
-    fn fold_side(
+    fn fold_files_of_side(
         &self,
         fold: &mut ConversationFold<'_>,
         mut versions: Vec<FileVersion>,
@@ -84,18 +84,19 @@ impl<'a> FactReader<'a> {
         let last = self.records.last_synced(fold.key);
         versions.sort_by_key(|version| {
             let path = &version.seen.path;
-            let folder = last.map(|last| rollouts::parent_folder(&last.on(version.seen.side).path));
-            let is_old = folder == Some(rollouts::parent_folder(path));
-            (path.ends_with(ZST), is_old, path.clone())
+            let folder =
+                last.map(|last| rollouts::parent_folder(&last.file_on(version.seen.side).path));
+            let is_in_old_folder = folder == Some(rollouts::parent_folder(path));
+            (path.ends_with(ZST), is_in_old_folder, path.clone())
         });
         let mut versions = versions.into_iter();
-        let Some(mut main) = versions.next() else {
+        let Some(mut main_version) = versions.next() else {
             return Ok(None);
         };
         for version in versions {
-            let duplicate = match main.compare_to(&version)?.relation {
+            let duplicate = match main_version.compare_to(&version)?.relation {
                 Relation::Equal | Relation::FirstExtends => version,
-                Relation::SecondExtends => std::mem::replace(&mut main, version),
+                Relation::SecondExtends => std::mem::replace(&mut main_version, version),
                 Relation::Diverged => {
                     let copy = self.new_conflict_copy(fold, &version)?;
                     fold.facts.diverged.extend(copy);
@@ -104,7 +105,7 @@ impl<'a> FactReader<'a> {
             };
             fold.facts.duplicates.push(duplicate.seen);
         }
-        Ok(Some(main))
+        Ok(Some(main_version))
     }
 
     /// Treats the copies that cloud clients made of conflicts as remote versions: a copy that extends the remote main
@@ -120,18 +121,18 @@ impl<'a> FactReader<'a> {
         for copy in copies {
             let version = copy.version;
             let mut extends_remote = remote.is_none();
-            let mut is_contained = false;
-            for main in [local, remote.as_ref()].into_iter().flatten() {
-                match main.compare_to(&version)?.relation {
-                    Relation::Equal | Relation::FirstExtends => is_contained = true,
-                    Relation::SecondExtends if main.seen.side == Side::Remote => {
+            let mut has_no_new_lines = false;
+            for main_version in [local, remote.as_ref()].into_iter().flatten() {
+                match main_version.compare_to(&version)?.relation {
+                    Relation::Equal | Relation::FirstExtends => has_no_new_lines = true,
+                    Relation::SecondExtends if main_version.seen.side == Side::Remote => {
                         extends_remote = true;
                     }
                     _ => {}
                 }
             }
             let name = conflict_copies::format_file_name(fold.key, &copy.digest);
-            if is_contained || fold.creates_copy(&name) || self.is_kept_or_resolved(&name) {
+            if has_no_new_lines || fold.creates_copy(&name) || self.is_kept_or_resolved(&name) {
                 continue;
             }
             match copy.problem {
@@ -175,20 +176,23 @@ impl<'a> FactReader<'a> {
         }))
     }
 
-    /// Returns the names of the listed versions that will never arrive, because Codex rewrote the text `old` as `new`:
-    /// the beginnings of `old` that are longer than `new`.
+    /// Returns the names of the listed versions that will never arrive, because Codex rewrote `old_version` as
+    /// `new_version`: the beginnings of `old_version` that are longer than `new_version`.
     fn find_given_up_versions(
         &self,
         key: &str,
-        old: &FileVersion,
-        new: &FileVersion,
+        old_version: &FileVersion,
+        new_version: &FileVersion,
     ) -> Result<Vec<String>, IoError> {
         let mut names = Vec::new();
-        for listed in self.records.attested_versions(key) {
-            if listed.size > new.seen.stat.size
-                && old.text_begins_with(listed.size, &listed.digest)?
+        for listed_version in self.records.attested_versions(key) {
+            if listed_version.size > new_version.seen.stat.size
+                && old_version.text_begins_with(listed_version.size, &listed_version.digest)?
             {
-                names.push(conflict_copies::format_file_name(key, &listed.digest));
+                names.push(conflict_copies::format_file_name(
+                    key,
+                    &listed_version.digest,
+                ));
             }
         }
         Ok(names)

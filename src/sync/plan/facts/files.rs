@@ -28,25 +28,27 @@ impl<'a> FactReader<'a> {
         &self,
         groups: &'a HashMap<String, FileGroup>,
     ) -> Vec<(&'a str, &'a FileGroup)> {
-        let all_days = self.config.scope.session_mode == SessionMode::All;
+        let syncs_all_days = self.config.scope.session_mode == SessionMode::All;
         let groups = groups.iter().map(|(key, group)| (key.as_str(), group));
         // A companion is a conversation outside of the roots or of another day; see `ListedFile::companion`. If all
         // days are synced, one that was synced before stays synced.
         let (mut planned, outside): (Vec<_>, Vec<_>) = groups.partition(|(key, group)| {
             group.files().any(|file| !file.companion)
-                || (all_days && self.records.last_synced(key).is_some())
+                || (syncs_all_days && self.records.last_synced(key).is_some())
         });
         // A conversation cannot be resumed without those that it continues, so these are synced too, recursively, even
         // if they are companions.
         let with_id = outside.into_iter();
         let with_id =
             with_id.filter_map(|(key, group)| Some((rollouts::rollout_id(key)?, (key, group))));
-        let mut by_id: HashMap<String, _> = with_id.collect();
-        let mut next = 0;
-        while let Some((key, group)) = planned.get(next).filter(|_| !by_id.is_empty()) {
+        let mut outside_by_id: HashMap<String, _> = with_id.collect();
+        let mut next_index = 0;
+        while !outside_by_id.is_empty()
+            && let Some((key, group)) = planned.get(next_index)
+        {
             let parents = self.read_parent_ids(key, group);
-            planned.extend(parents.iter().filter_map(|id| by_id.remove(id)));
-            next += 1;
+            planned.extend(parents.iter().filter_map(|id| outside_by_id.remove(id)));
+            next_index += 1;
         }
         planned
     }
@@ -83,7 +85,7 @@ impl<'a> FactReader<'a> {
             return reading;
         };
         // Without the manifests no decision is reliable.
-        let Some(path) = self.find_unreadable_file(group, error) else {
+        let Some(path) = self.find_path_of_unreadable_file(group, error) else {
             return reading;
         };
         let notice = NoticeList::Skipped.notice(path, describe_read_failure(&error.source));
@@ -92,18 +94,18 @@ impl<'a> FactReader<'a> {
 
     /// Returns the path of the synced file that `error` names, relative to its side; `None` if `error` names a
     /// file that is not synced.
-    fn find_unreadable_file(&self, group: &FileGroup, error: &IoError) -> Option<String> {
+    fn find_path_of_unreadable_file(&self, group: &FileGroup, error: &IoError) -> Option<String> {
         let roots = [Side::Local, Side::Remote].map(|side| self.config.root(side));
-        let mut of_side = roots.iter();
-        let of_side = of_side.find_map(|root| error.path.strip_prefix(root).ok());
+        let mut relative_path = roots.iter();
+        let relative_path = relative_path.find_map(|root| error.path.strip_prefix(root).ok());
         // If an entry of the home is a link, the error names the target, which may be outside of the home.
         let is_link_target =
             |file: &&ListedFile| self.config.file_path(Side::Local, &file.path) == error.path;
         let linked = || group.local.iter().find(is_link_target);
-        let of_side = of_side.or_else(|| linked().map(|file| Path::new(&file.path)))?;
+        let relative_path = relative_path.or_else(|| linked().map(|file| Path::new(&file.path)))?;
         let manager_folder = self.config.cloud.join(manager_folder::MANAGER_FOLDER);
         let is_synced = !error.path.starts_with(manager_folder);
-        is_synced.then(|| of_side.to_string_lossy().replace('\\', "/"))
+        is_synced.then(|| relative_path.to_string_lossy().replace('\\', "/"))
     }
 
     fn read_group(&self, key: &'a str, group: &FileGroup) -> Result<FileReading<'a>, IoError> {
@@ -130,8 +132,9 @@ impl<'a> FactReader<'a> {
             let why = "has two names on one side that are one name on another system; rename one of the files";
             return settled(NoticeList::Skipped.notice(path, why).into());
         }
-        let copies = group.client_copies.iter().filter(|_| is_plain);
-        let notices = copies.map(|copy| {
+        // The copies of other kinds are merged.
+        let ignored_copies = group.client_copies.iter().filter(|_| is_plain);
+        let notices = ignored_copies.map(|copy| {
             let why = "a copy that a cloud client made of a conflict; it is not synced";
             NoticeList::Note.notice(&copy.path, why)
         });
@@ -155,17 +158,17 @@ impl<'a> FactReader<'a> {
         group: &FileGroup,
     ) -> Result<FileReading<'a>, IoError> {
         let settled = |plan: FilePlan| Ok(FileReading::Settled(Box::new(plan)));
-        let versions = |side, files: &[ListedFile]| -> Vec<_> {
-            let versions = files.iter().map(|file| self.new_version(side, file));
-            versions.collect()
+        let to_versions = |side, files: &[ListedFile]| -> Vec<_> {
+            let of_side = files.iter().map(|file| self.to_unread_version(side, file));
+            of_side.collect()
         };
         let versions = [
-            versions(Side::Local, &group.local),
-            versions(Side::Remote, &group.remote),
-            versions(Side::Remote, &group.client_copies),
+            to_versions(Side::Local, &group.local),
+            to_versions(Side::Remote, &group.remote),
+            to_versions(Side::Remote, &group.client_copies),
         ];
         for local in &versions[0] {
-            if let Some(notice) = self.check_zero_filled(key, local, kind)? {
+            if let Some(notice) = self.notice_if_zero_filled(key, local, kind)? {
                 return settled(notice.into());
             }
         }
@@ -175,7 +178,7 @@ impl<'a> FactReader<'a> {
         // A login is not copied under any name. If the file cannot be read, copying it fails with the reason.
         let is_login = |v: &&FileVersion| secrets::is_login(&v.full_path).unwrap_or_default();
         let logins = versions.iter().flatten().filter(is_login);
-        let logins = logins.map(|v| v.seen.clone()).collect();
+        let logins = logins.map(|version| version.seen.clone()).collect();
         let files = match self.folder.check_delivery(key, &path, kind, versions)? {
             Ok(files) => files,
             Err(notice) => return settled(notice.into()),
@@ -190,7 +193,7 @@ impl<'a> FactReader<'a> {
     }
 
     /// Creates the version of a listed file from the scan alone, without attestation, digest and secret.
-    fn new_version(&self, side: Side, file: &ListedFile) -> FileVersion {
+    fn to_unread_version(&self, side: Side, file: &ListedFile) -> FileVersion {
         FileVersion {
             full_path: self.config.file_path(side, &file.path),
             mtime_ns: file.stat.mtime_ns,
@@ -217,7 +220,7 @@ impl<'a> FactReader<'a> {
             return None;
         };
         let (local_seen, remote_seen) = (&local.seen, &remote.seen);
-        let same_size = local_seen.stat.size == remote_seen.stat.size;
+        let has_same_size = local_seen.stat.size == remote_seen.stat.size;
         let is_equal = match kind {
             FileKind::Lines => false,
             // Two diverged conversations can have equal size and almost equal times. Only times equal to the
@@ -227,19 +230,19 @@ impl<'a> FactReader<'a> {
                     && local_seen.path == remote_seen.path
                     && local_seen.stat == remote_seen.stat
             }
-            FileKind::Plain => same_size && self.newer_side(local, remote).is_none(),
+            FileKind::Plain => has_same_size && self.newer_side(local, remote).is_none(),
         };
-        let is_trusted =
+        let are_times_trusted =
             self.rules.compare == Compare::Mtime && self.records.last_synced(key).is_none();
         // No sync has recorded the file, and its text is not read.
         let (last, contents) = (None, None);
-        (is_equal && is_trusted)
+        (is_equal && are_times_trusted)
             .then(|| FileOutcome::record_equal(last, local, remote, contents).into())
     }
 
     /// Returns a notice if the local file consists of zeros since the last sync, as a power cut leaves a file; `None`
     /// for all other files.
-    fn check_zero_filled(
+    fn notice_if_zero_filled(
         &self,
         key: &str,
         local: &FileVersion,
@@ -276,7 +279,7 @@ impl<'a> FactReader<'a> {
             files.local.into_iter().next(),
             files.remote.into_iter().next(),
         );
-        let mut file = self.compare(key, path, kind, local, remote)?;
+        let mut file = self.compare_versions(key, path, kind, local, remote)?;
         file.notices = files.notices;
         let mut copies = Vec::new();
         for copy in files.client_copies {
@@ -308,20 +311,20 @@ impl<'a> FactReader<'a> {
         let paths: Vec<_> = versions.iter().map(|v| v.full_path.clone()).collect();
         let merge = line_merge::merge_versions(&paths)?;
         let version_on = |side| sides.iter().position(|version| version.seen.side == side);
-        let limit = (key == PROMPT_HISTORY).then(|| CodexConfig::read(&self.config.local));
-        let limit = limit.and_then(|config| config.history_max_bytes.ok().flatten());
-        let local_first_line = match (limit, version_on(Side::Local)) {
-            (Some(limit), Some(version)) => merge.first_line_within(limit, version),
+        let max_bytes = (key == PROMPT_HISTORY).then(|| CodexConfig::read(&self.config.local));
+        let max_bytes = max_bytes.and_then(|config| config.history_max_bytes.ok().flatten());
+        let local_first_line = match (max_bytes, version_on(Side::Local)) {
+            (Some(max_bytes), Some(version)) => merge.first_line_within(max_bytes, version),
             _ => 0,
         };
-        let changed = [(Side::Local, local_first_line), (Side::Remote, 0)].into_iter();
-        let changed = changed.filter(|(side, first)| {
-            version_on(*side).is_none_or(|version| !merge.matches_version(*first, version))
+        let changed_sides = [(Side::Local, local_first_line), (Side::Remote, 0)].into_iter();
+        let changed_sides = changed_sides.filter(|(side, first_line)| {
+            version_on(*side).is_none_or(|version| !merge.matches_version(*first_line, version))
         });
-        let changed = changed.map(|(side, first)| MergedSide {
+        let changed_sides = changed_sides.map(|(side, first_line)| MergedSide {
             side,
-            first,
-            bytes: merge.bytes_from(first),
+            first: first_line,
+            bytes: merge.bytes_from(first_line),
         });
         let with_digests = || versions.iter().zip(&merge.digests);
         let is_outdated = with_digests().any(|(version, digest)| {
@@ -330,7 +333,7 @@ impl<'a> FactReader<'a> {
         });
         let merged = with_digests().map(|(version, digest)| (version.seen.clone(), *digest));
         Ok(LineMergeFacts {
-            changed: changed.collect(),
+            changed: changed_sides.collect(),
             versions: merged.collect(),
             is_one_text: local_first_line == 0,
             has_client_copies: !copies.is_empty(),

@@ -44,7 +44,7 @@ impl FactReader<'_> {
             ..MissingFiles::default()
         };
         // With a state that may be out of date, another machine may have re-created the lost files.
-        let publishes =
+        let publishes_deletions =
             self.rules.delete == DeletePolicy::Propagate && !is_renamed && !records.state.has_gaps;
         for (key, last) in &records.state.files {
             match groups.get(key) {
@@ -55,7 +55,7 @@ impl FactReader<'_> {
                 Some(_) => files.count += 1,
                 // The state of an excluded file is kept, in case the file is included again. If a side lost it since,
                 // the state is forgotten, so that the loss never counts as a deletion.
-                None if self.is_out_of_scope(last) && self.both_sides_have(last)? => {
+                None if self.is_out_of_scope(last) && self.is_on_both_sides(last)? => {
                     files.out_of_scope += 1;
                 }
                 // Both sides lack the file, and its deletion is published: two users deleted it, or a killed run did.
@@ -66,11 +66,9 @@ impl FactReader<'_> {
                     files.count += 1;
                     files.lost += 1;
                     files.forgotten.push(key.clone());
-                    let text = last.contents.filter(|_| publishes);
-                    let text = text.map(|(_, digest)| digest.to_string());
-                    files
-                        .lost_deletions
-                        .extend(text.map(|text| (key.clone(), text)));
+                    if publishes_deletions && let Some((_, digest)) = last.contents {
+                        files.lost_deletions.insert(key.clone(), digest.to_string());
+                    }
                 }
             }
         }
@@ -85,7 +83,7 @@ impl FactReader<'_> {
             .all(|file| self.scope.classify(&file.path) == ScopeMatch::Excluded)
     }
 
-    fn both_sides_have(&self, last: &SyncedFile) -> Result<bool, IoError> {
+    fn is_on_both_sides(&self, last: &SyncedFile) -> Result<bool, IoError> {
         let local = Stat::read(&self.config.file_path(Side::Local, &last.local.path))?;
         let remote = Stat::read(&self.config.file_path(Side::Remote, &last.remote.path))?;
         Ok(local.is_some() && remote.is_some())

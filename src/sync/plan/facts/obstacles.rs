@@ -34,25 +34,26 @@ impl FactReader<'_> {
         found.collect()
     }
 
-    /// Finds the obstacle of one file. `folders` caches the results for its folders, because most files share them.
+    /// Finds the obstacle of one file. `usable_folders` caches the results for its folders, because most files share
+    /// them.
     fn find_obstacle(
         &self,
         side: Side,
         path: &str,
-        folders: &mut HashMap<(Side, String), bool>,
+        usable_folders: &mut HashMap<(Side, String), bool>,
     ) -> Option<Obstacle> {
-        for (end, _) in path.match_indices('/') {
-            let above = path[..end].to_owned();
-            let is_usable = folders.entry((side, above.clone()));
-            if !*is_usable.or_insert_with(|| self.is_usable_folder(side, &above)) {
-                return Some(Obstacle::NotAFolder(above));
+        for (slash, _) in path.match_indices('/') {
+            let parent = path[..slash].to_owned();
+            let is_cached_usable = usable_folders.entry((side, parent.clone()));
+            if !*is_cached_usable.or_insert_with(|| self.is_usable_folder(side, &parent)) {
+                return Some(Obstacle::NotAFolder(parent));
             }
         }
-        let full = self.config.file_path(side, path);
-        let meta = fs::symlink_metadata(&full).ok()?;
+        let full_path = self.config.file_path(side, path);
+        let meta = fs::symlink_metadata(&full_path).ok()?;
         if meta.is_dir() {
             let mut files = Vec::new();
-            list_files(&full, path, &mut files);
+            collect_files_below(&full_path, path, &mut files);
             // A file may replace an empty folder.
             return (!files.is_empty()).then_some(Obstacle::Folder(files));
         }
@@ -61,31 +62,32 @@ impl FactReader<'_> {
 
     /// Returns true if files can be created below the path `folder`: a folder is there, or nothing.
     fn is_usable_folder(&self, side: Side, folder: &str) -> bool {
-        let full = self.config.root(side).join(folder);
-        let is_followed =
+        let full_path = self.config.root(side).join(folder);
+        let follows_link =
             side == Side::Local && scope::follows_link(folder, &self.config.scope.roots);
         // A folder of the home that the user replaced by a link is on another disk.
-        let metadata = if is_followed {
-            fs::metadata(full)
+        let metadata = if follows_link {
+            fs::metadata(full_path)
         } else {
-            fs::symlink_metadata(full)
+            fs::symlink_metadata(full_path)
         };
+        // A missing folder is created.
         metadata.map_or(true, |meta| meta.is_dir())
     }
 }
 
 /// Adds the relative paths of all files, links and unreadable folders below `folder` to `files`.
-fn list_files(folder: &Path, relative: &str, files: &mut Vec<String>) {
+fn collect_files_below(folder: &Path, relative: &str, files: &mut Vec<String>) {
     let Ok(entries) = tree::list(folder) else {
         files.push(relative.to_owned());
         return;
     };
     for (name, kind) in entries {
-        let path = format!("{relative}/{}", name.to_string_lossy());
+        let relative_path = format!("{relative}/{}", name.to_string_lossy());
         if kind.is_dir() {
-            list_files(&folder.join(&name), &path, files);
+            collect_files_below(&folder.join(&name), &relative_path, files);
         } else {
-            files.push(path);
+            files.push(relative_path);
         }
     }
 }

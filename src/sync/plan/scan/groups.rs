@@ -29,22 +29,22 @@ pub(crate) fn group_files(
 ) -> Groups {
     let mut groups: HashMap<String, FileGroup> =
         HashMap::with_capacity(local.files.len().max(remote.files.len()));
-    let (mut links, mut other_links) = (Vec::new(), Vec::new());
+    let (mut links, mut unsynced_links) = (Vec::new(), Vec::new());
     let (mut notices, mut leftover_temps) = (Vec::new(), Vec::new());
     for (side, listing) in [(Side::Local, local), (Side::Remote, remote)] {
         for listed_file in listing.files {
             let group = groups.entry(state_key(&listed_file.path)).or_default();
-            let list = match side {
+            let files_of_side = match side {
                 Side::Local => &mut group.local,
                 Side::Remote => &mut group.remote,
             };
             // Nearly always the only file. The default growth to four would double the memory of a large plan.
-            list.reserve_exact(1);
-            list.push(listed_file);
+            files_of_side.reserve_exact(1);
+            files_of_side.push(listed_file);
         }
-        for (real, listed_file) in listing.client_copies {
+        for (original, listed_file) in listing.client_copies {
             groups
-                .entry(state_key(&real))
+                .entry(state_key(&original))
                 .or_default()
                 .client_copies
                 .push(listed_file);
@@ -55,15 +55,15 @@ pub(crate) fn group_files(
         leftover_temps.extend(listing.temp_files);
         notices.extend(listing.notices);
         links.extend(listing.links.into_iter().map(|link| (side, link)));
-        other_links.extend(listing.unsynced_links.into_iter().map(|path| (side, path)));
+        unsynced_links.extend(listing.unsynced_links.into_iter().map(|path| (side, path)));
     }
-    links.extend(select_blocking_links(other_links, &groups));
-    let place = config.remote.describe_place();
+    links.extend(select_blocking_links(unsynced_links, &groups));
+    let remote_name = config.remote.describe_place();
     if !links.is_empty() {
-        notices.extend(block_linked_groups(place, links, &mut groups));
+        notices.extend(block_linked_groups(remote_name, links, &mut groups));
     }
-    let latest_date = limit_to_last_date(config, &mut groups, &mut notices);
-    drop_misspelled_line_files(place, &mut groups, &mut notices);
+    let latest_date = mark_older_days_as_companions(config, &mut groups, &mut notices);
+    drop_misspelled_line_files(remote_name, &mut groups, &mut notices);
     resolve_case_clashes(state, &mut groups, &mut notices);
     Groups {
         by_key: groups,
@@ -76,7 +76,7 @@ pub(crate) fn group_files(
 /// With `session_mode = "last_date_only"`, marks the conversations below `sessions/` of all days but the latest one as
 /// companions: they are synced only if a planned conversation continues them. Returns the latest day; `None` in the
 /// other mode, or without date folders. The scan has marked the conversations outside of the roots in the same way.
-fn limit_to_last_date(
+fn mark_older_days_as_companions(
     config: &SyncConfig,
     groups: &mut HashMap<String, FileGroup>,
     notices: &mut Vec<Notice>,
@@ -113,36 +113,36 @@ fn limit_to_last_date(
 
 /// Skips files such as `History.jsonl`, whose name differs from one of Codex's line-based files by letter case
 /// alone. Codex reads such a file only on a case-insensitive file system, where it takes the place of the real one.
-/// If the remote has one, the real file is not copied there; `place` names the remote.
+/// If the remote has one, the real file is not copied there; `remote_name` is the name of the remote in messages.
 fn drop_misspelled_line_files(
-    place: &str,
+    remote_name: &str,
     groups: &mut HashMap<String, FileGroup>,
     notices: &mut Vec<Notice>,
 ) {
-    let of_codex = |key: &str| {
+    let line_file_name_for = |key: &str| {
         let lower = key.to_lowercase();
         (lower != key && line_merge::is_mergeable(&lower)).then_some(lower)
     };
     let keys = groups
         .keys()
-        .filter_map(|key| Some((key.clone(), of_codex(key)?)));
-    for (key, real) in keys.collect::<Vec<_>>() {
-        let Some(other) = groups.remove(&key) else {
+        .filter_map(|key| Some((key.clone(), line_file_name_for(key)?)));
+    for (key, codex_name) in keys.collect::<Vec<_>>() {
+        let Some(misspelled_group) = groups.remove(&key) else {
             continue;
         };
-        let why = format!("differs from {real} by letter case alone; it is not synced");
+        let why = format!("differs from {codex_name} by letter case alone; it is not synced");
         let has_no_remote_file =
             |group: &FileGroup| group.remote.is_empty() && group.client_copies.is_empty();
-        if other.remote.is_empty() {
+        if misspelled_group.remote.is_empty() {
             notices.push(NoticeList::Excluded.notice(key, why));
-        } else if let Some(real_group) = groups
-            .get_mut(&real)
+        } else if let Some(codex_group) = groups
+            .get_mut(&codex_name)
             .filter(|group| has_no_remote_file(group))
         {
             // On a case-insensitive file system, a copy of the real file would replace the other one.
-            real_group.is_blocked = true;
-            let why = format!("{key} blocks this path {place}; rename or remove that file");
-            notices.push(NoticeList::Skipped.notice(real, why));
+            codex_group.is_blocked = true;
+            let why = format!("{key} blocks this path {remote_name}; rename or remove that file");
+            notices.push(NoticeList::Skipped.notice(codex_name, why));
         } else {
             notices.push(NoticeList::Note.notice(key, why));
         }
@@ -155,12 +155,12 @@ fn resolve_case_clashes(
     groups: &mut HashMap<String, FileGroup>,
     notices: &mut Vec<Notice>,
 ) {
-    let mut folded: HashMap<String, Vec<String>> = HashMap::new();
+    let mut by_lower_case: HashMap<String, Vec<String>> = HashMap::new();
     for key in groups.keys().filter(|key| !rollouts::is_key(key)) {
-        let names = folded.entry(key.to_lowercase()).or_default();
-        names.push(key.clone());
+        let keys = by_lower_case.entry(key.to_lowercase()).or_default();
+        keys.push(key.clone());
     }
-    for keys in folded.into_values().filter(|keys| keys.len() > 1) {
+    for keys in by_lower_case.into_values().filter(|keys| keys.len() > 1) {
         resolve_case_clash(state, groups, &keys, notices);
     }
 }
@@ -174,10 +174,10 @@ fn resolve_case_clash(
     notices: &mut Vec<Notice>,
 ) {
     let count_on = |side: fn(&FileGroup) -> &Vec<ListedFile>| {
-        let has = |key: &&String| groups.get(*key).is_some_and(|g| !side(g).is_empty());
-        keys.iter().filter(has).count()
+        let has_files = |key: &&String| groups.get(*key).is_some_and(|g| !side(g).is_empty());
+        keys.iter().filter(has_files).count()
     };
-    if count_on(|g| &g.local) <= 1 && count_on(|g| &g.remote) <= 1 {
+    if count_on(|group| &group.local) <= 1 && count_on(|group| &group.remote) <= 1 {
         let mut joined = FileGroup::default();
         for key in keys {
             if let Some(group) = groups.remove(key) {
@@ -210,7 +210,7 @@ fn select_blocking_links(
     }
     let files = groups.values().flat_map(FileGroup::files);
     let folders: HashSet<&Path> = files
-        .flat_map(|found| Path::new(&found.path).ancestors().skip(1))
+        .flat_map(|listed_file| Path::new(&listed_file.path).ancestors().skip(1))
         .collect();
     let is_in_way = |(_, path): &(Side, String)| folders.contains(Path::new(path));
     let blocking = links.into_iter().filter(is_in_way);
@@ -221,40 +221,40 @@ fn select_blocking_links(
 
 /// Blocks the groups at or below each link: writing there would follow the link, and counting the files of the other
 /// side as deleted would lose them. Returns one notice for each link: as skipped if it blocks a group, otherwise as
-/// excluded (local) or in a note (remote). `place` names the remote.
+/// excluded (local) or in a note (remote). `remote_name` is the name of the remote in messages.
 fn block_linked_groups(
-    place: &str,
+    remote_name: &str,
     links: Vec<(Side, (String, &'static str))>,
     groups: &mut HashMap<String, FileGroup>,
 ) -> Vec<Notice> {
     // By key, because the paths of the two sides can differ in Unicode form.
-    let by_key: HashMap<String, usize> = links
+    let index_by_key: HashMap<String, usize> = links
         .iter()
         .enumerate()
         .map(|(index, (_, (path, _)))| (state_key(path), index))
         .collect();
     let mut blocked_files = vec![0_usize; links.len()];
     for (key, group) in groups.iter_mut() {
-        let below = group.files().find_map(|listed_file| {
-            let mut above = Path::new(&listed_file.path).ancestors();
-            above.find_map(|folder| by_key.get(&state_key(folder.to_str()?)).copied())
+        let link_above = group.files().find_map(|listed_file| {
+            let mut ancestors = Path::new(&listed_file.path).ancestors();
+            ancestors.find_map(|folder| index_by_key.get(&state_key(folder.to_str()?)).copied())
         });
-        if let Some(index) = below.or_else(|| by_key.get(key).copied()) {
+        if let Some(index) = link_above.or_else(|| index_by_key.get(key).copied()) {
             group.is_blocked = true;
             blocked_files[index] += 1;
         }
     }
-    let checked = links.into_iter().zip(blocked_files);
-    let notices = checked.map(|((side, (path, why)), files)| {
-        let list = match (files, side) {
+    let links_with_counts = links.into_iter().zip(blocked_files);
+    let notices = links_with_counts.map(|((side, (path, why)), file_count)| {
+        let list = match (file_count, side) {
             (0, Side::Local) => NoticeList::Excluded,
             (0, Side::Remote) => NoticeList::Note,
             _ => NoticeList::Skipped,
         };
-        let why = match (files, side) {
+        let why = match (file_count, side) {
             (0, _) => why.to_owned(),
             (_, Side::Local) => {
-                format!("{why}; the file at this path {place} is left unchanged")
+                format!("{why}; the file at this path {remote_name} is left unchanged")
             }
             (_, Side::Remote) => {
                 format!("{why}; the file at this path on this machine is left unchanged")

@@ -42,24 +42,24 @@ pub(crate) fn scan_sides(request: &PlanRequest<'_>) -> Result<ScannedSides, Plan
     // A first sync creates the cloud folder, except in the place of a dangling link: it probably leads to an unmounted
     // disk, and creating its target would be wrong.
     let parent_exists = config.cloud.parent().is_some_and(Path::is_dir);
-    let is_free = || config.cloud.symlink_metadata().is_err();
-    if !(parent_exists && state.files.is_empty() && is_free()) {
-        check_cloud(config)?;
+    let has_no_entry = || config.cloud.symlink_metadata().is_err();
+    if !(parent_exists && state.files.is_empty() && has_no_entry()) {
+        check_cloud_is_usable(config)?;
     }
     let cloud_contents = CloudContents::read(&config.cloud)?;
     if !state.files.is_empty() && !config.local.is_dir() {
         return Err(PlanError::NoCodexHome(config.local.clone()));
     }
-    check_own_manifest(config, &state)?;
-    let renamed = identity::rename_if_cloned(&mut state, config, request.replica)?;
+    refuse_undownloaded_manifest(config, &state)?;
+    let rename_warning = identity::rename_if_cloned(&mut state, config, request.replica)?;
     // The two sides are often on two disks, and listing them uses two processors.
     let (remote, local) = parallel::run_both(
         || scan::scan(&config.cloud, &scope, Side::Remote),
         || scan::scan(&config.local, &scope, Side::Local),
     );
     let (remote, local) = (remote?, local?);
-    let is_first = !state.file.exists && state.file.damage.is_none();
-    if let (true, Some(manifest)) = (is_first, &config.codexsync_manifest) {
+    let is_first_sync = !state.file.exists && state.file.damage.is_none();
+    if let (true, Some(manifest)) = (is_first_sync, &config.codexsync_manifest) {
         state.files = codexsync::import_synced_files(manifest, &local, &remote)?;
     }
     let manifests = identity::read_remote_manifests(config, &state)?;
@@ -70,13 +70,13 @@ pub(crate) fn scan_sides(request: &PlanRequest<'_>) -> Result<ScannedSides, Plan
         state.file.needs_rewrite = true;
     }
     stat_cache::recheck_stats(&mut state, &remote, &manifests, config);
-    let is_renamed = renamed.is_some();
-    let misspelled = scope::find_misspelled_roots(config).into_iter();
+    let is_renamed = rename_warning.is_some();
+    let misspelled = scope::describe_misspelled_roots(config).into_iter();
     let misspelled = misspelled.map(|why| ("include_roots".to_owned(), why));
-    let warnings = renamed.into_iter().chain(misspelled);
+    let warnings = rename_warning.into_iter().chain(misspelled);
     let warnings = warnings.map(|(path, why)| NoticeList::Warning.notice(path, why));
     let notices = warnings
-        .chain(manifest_notices(&manifests))
+        .chain(list_manifest_notices(&manifests))
         .chain(damage_notice(request, &state, cloud_contents)?)
         .chain(restored_home_notice(request, &state))
         .collect();
@@ -93,7 +93,7 @@ pub(crate) fn scan_sides(request: &PlanRequest<'_>) -> Result<ScannedSides, Plan
 }
 
 /// Returns the notices about manifests that are refused or not downloaded.
-fn manifest_notices(manifests: &RemoteManifests) -> Vec<Notice> {
+fn list_manifest_notices(manifests: &RemoteManifests) -> Vec<Notice> {
     let refused = manifests.refused.iter();
     let refused = refused.map(|(path, why)| NoticeList::Skipped.notice(path, why));
     let placeholders = manifests.not_downloaded.iter();
@@ -120,7 +120,7 @@ fn damage_notice(
     if damage == StateDamage::All && !request.refill && !has_manifest {
         return Err(PlanError::NoManifest(cloud.clone()));
     }
-    let file = request.replica.state_file();
+    let state_file = request.replica.state_file();
     let damage = match damage {
         StateDamage::All => "cannot be read".to_owned(),
         StateDamage::Lines(count) => format!("has {}", pluralize(count, "unreadable line")),
@@ -130,17 +130,17 @@ fn damage_notice(
          the next run keeps the damaged file as .damaged"
     );
     Ok(Some(
-        NoticeList::Warning.notice(file.to_string_lossy(), why),
+        NoticeList::Warning.notice(state_file.to_string_lossy(), why),
     ))
 }
 
 /// Returns the note that the home was restored from an archive, if that keeps deletions from being copied.
 fn restored_home_notice(request: &PlanRequest<'_>, state: &SyncState) -> Option<Notice> {
     let propagates = request.config.policy.rules.delete == DeletePolicy::Propagate;
-    let is_restored = state.restore_marker.is_some() && propagates;
+    let keeps_files = state.restore_marker.is_some() && propagates;
     let home = request.config.root(Side::Local).to_string_lossy();
     let why = "was restored from an archive: files that it lacks are copied back and not deleted";
-    is_restored.then(|| NoticeList::Note.notice(home, why))
+    keeps_files.then(|| NoticeList::Note.notice(home, why))
 }
 
 /// Content of a cloud folder, to distinguish a mounted folder from a bare mount point. A greater value is stronger
@@ -173,7 +173,7 @@ impl CloudContents {
 ///
 /// # Errors
 /// [`PlanError::NoCloud`], [`PlanError::NotAFolder`].
-fn check_cloud(config: &SyncConfig) -> Result<(), PlanError> {
+fn check_cloud_is_usable(config: &SyncConfig) -> Result<(), PlanError> {
     let cloud = &config.cloud;
     if !cloud.is_dir() {
         return Err(PlanError::NoCloud(cloud.clone()));
@@ -186,12 +186,12 @@ fn check_cloud(config: &SyncConfig) -> Result<(), PlanError> {
 /// the last sync. For callers that write to the cloud folder without a plan, such as `sync restore`.
 ///
 /// # Errors
-/// Those of [`check_cloud`], [`PlanError::NoManifest`], [`PlanError::MostFilesMissing`].
+/// Those of [`check_cloud_is_usable`], [`PlanError::NoManifest`], [`PlanError::MostFilesMissing`].
 pub(crate) fn check_cloud_identity(
     config: &SyncConfig,
     replica: &Replica,
 ) -> Result<(), PlanError> {
-    check_cloud(config)?;
+    check_cloud_is_usable(config)?;
     let cloud = &config.cloud;
     let state = replica.read()?;
     if state.file.damage == Some(StateDamage::All)
@@ -199,13 +199,13 @@ pub(crate) fn check_cloud_identity(
     {
         return Err(PlanError::NoManifest(cloud.clone()));
     }
-    check_own_manifest(config, &state)?;
+    refuse_undownloaded_manifest(config, &state)?;
     if identity::own_manifest_path(config, &state).exists() {
         return Ok(());
     }
     let last_synced = state.files.values();
-    let missing = last_synced.filter(|last| !cloud.join(&last.remote.path).exists());
-    match missing.count() {
+    let missing_files = last_synced.filter(|last| !cloud.join(&last.remote.path).exists());
+    match missing_files.count() {
         0 => Ok(()),
         missing => Err(PlanError::MostFilesMissing {
             missing,
@@ -218,10 +218,10 @@ pub(crate) fn check_cloud_identity(
 /// Fails if this machine's manifest is a placeholder. It must not be overwritten, because a clone of this machine may
 /// have written it, which only the content shows. It does not count as absent, because that would look like an
 /// unmounted folder.
-fn check_own_manifest(config: &SyncConfig, state: &SyncState) -> Result<(), PlanError> {
-    let own = identity::own_manifest_path(config, state);
-    if scan::is_placeholder(&own) {
-        return Err(PlanError::ManifestNotDownloaded(own));
+fn refuse_undownloaded_manifest(config: &SyncConfig, state: &SyncState) -> Result<(), PlanError> {
+    let own_manifest = identity::own_manifest_path(config, state);
+    if scan::is_placeholder(&own_manifest) {
+        return Err(PlanError::ManifestNotDownloaded(own_manifest));
     }
     Ok(())
 }

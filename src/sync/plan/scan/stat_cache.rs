@@ -37,7 +37,7 @@ pub(crate) fn recheck_stats(
         }
         if let Some(last) = state.files.get(&key)
             && last.remote.matches(&file.path, file.stat)
-            && let Some(result) = recheck(state, &key, last, manifests, config)
+            && let Some(result) = recheck_file(state, &key, last, manifests, config)
         {
             rechecked.push((key, result));
         }
@@ -60,51 +60,52 @@ pub(crate) fn recheck_stats(
 }
 
 /// Reads a remote file if a manifest suggests a change; `None` if there is nothing to record.
-fn recheck(
+fn recheck_file(
     state: &SyncState,
     key: &str,
     last: &SyncedFile,
     manifests: &RemoteManifests,
     config: &SyncConfig,
 ) -> Option<Recheck> {
-    let listed = manifests.entries(key);
-    let mut same_size = listed.filter(|entry| entry.size == last.remote.stat.size);
+    let listed = manifests.listed_entries(key);
+    let mut entries_of_same_size = listed.filter(|entry| entry.size == last.remote.stat.size);
     let synced_digest = last_synced_digest(state, key, last);
-    let is_new = |entry: &ManifestEntry| match &synced_digest {
+    let is_unknown_version = |entry: &ManifestEntry| match &synced_digest {
         Some(synced_digest) => {
             entry.digest != *synced_digest && !state.replaced_digests(key).contains(&entry.digest)
         }
         // With `compare = "mtime"` and no recorded digest, the user accepts equal size and time as proof.
         None => last.contents.is_some() || config.policy.rules.compare != Compare::Mtime,
     };
-    if !same_size.any(is_new) {
+    if !entries_of_same_size.any(is_unknown_version) {
         return None;
     }
     // An unreadable file counts as unchanged; the plan for it reports the error if it needs the content.
     let path = config.file_path(Side::Remote, &last.remote.path);
-    let bytes = contents::read_raw_digest(&path).ok()?;
+    let raw_digest = contents::read_raw_digest(&path).ok()?;
     match (synced_digest, last.contents) {
-        (Some(synced_digest), _) => (bytes != synced_digest).then_some(Recheck::Changed),
-        (None, Some((_, text))) => {
-            let is_same = contents::read_text_digest(&path).ok()?.1 == text;
-            Some(if is_same {
-                Recheck::Unchanged(bytes)
+        (Some(synced_digest), _) => (raw_digest != synced_digest).then_some(Recheck::Changed),
+        (None, Some((_, text_digest))) => {
+            let has_synced_text = contents::read_text_digest(&path).ok()?.1 == text_digest;
+            Some(if has_synced_text {
+                Recheck::Unchanged(raw_digest)
             } else {
                 Recheck::Changed
             })
         }
-        (None, None) => Some(Recheck::Unchanged(bytes)),
+        (None, None) => Some(Recheck::Unchanged(raw_digest)),
     }
 }
 
 /// Returns the digest of the bytes that the last sync left in the cloud folder, if known.
 fn last_synced_digest(state: &SyncState, key: &str, last: &SyncedFile) -> Option<Sha256Digest> {
     let is_uncompressed = !last.remote.path.ends_with(rollout::ZST);
-    let text = last
+    let text_digest = last
         .contents
+        // The digest of the text is that of the bytes only without compression.
         .filter(|_| is_uncompressed)
         .map(|(_, digest)| digest);
-    text.or_else(|| {
+    text_digest.or_else(|| {
         let (stat, digest) = state.remote_digests.get(key)?;
         (*stat == last.remote.stat).then_some(*digest)
     })

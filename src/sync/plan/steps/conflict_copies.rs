@@ -24,26 +24,26 @@ pub(crate) struct ConflictCopyPlan {
 /// Returns new records that obsolete conflict copies may be dropped. Without a record, a conflict copy that this
 /// machine dropped would come back from the snapshots of other machines. Conflict copies of a conversation in conflict
 /// stay, because this sync does not publish the conversation.
-pub(crate) fn record_contained(
+pub(crate) fn record_obsolete_copies(
     copies: &[(&ConflictCopy, ConflictCopyState)],
     conflicts: &[Conflict],
     [own_records, other_records]: [&BTreeSet<String>; 2],
 ) -> Vec<String> {
-    let is_open = |copy: &ConflictCopy| {
+    let is_in_conflict = |copy: &ConflictCopy| {
         let mut keys = conflicts
             .iter()
             .filter_map(|conflict| rollouts::key(&conflict.path));
         keys.any(|key| copy.belongs_to(&key))
     };
-    let contained = copies.iter().filter(|(copy, state)| {
+    let obsolete_copies = copies.iter().filter(|(copy, state)| {
         let is_obsolete = matches!(
             state,
             ConflictCopyState::Obsolete | ConflictCopyState::ObsoleteAfter(_)
         );
-        is_obsolete && !is_open(copy)
+        is_obsolete && !is_in_conflict(copy)
     });
     let mut records = own_records.clone();
-    for (copy, _) in contained {
+    for (copy, _) in obsolete_copies {
         resolutions::record_drop(&copy.name, &mut records, other_records);
     }
     records.difference(own_records).cloned().collect()
@@ -60,11 +60,11 @@ pub(crate) fn plan_conflict_copies(
             ConflictCopyState::Obsolete => {
                 let why = "no longer needed: it was resolved, or its conversation contains it";
                 plan.steps
-                    .extend(update_step(copy, why, build_drop_ops(copy)));
+                    .extend(build_update_step(copy, why, build_drop_ops(copy)));
                 is_pending = false;
             }
-            ConflictCopyState::ObsoleteAfter(step) => {
-                plan.added_ops.push((step, build_drop_ops(copy)));
+            ConflictCopyState::ObsoleteAfter(step_index) => {
+                plan.added_ops.push((step_index, build_drop_ops(copy)));
                 is_pending = false;
             }
             ConflictCopyState::Replicated => {}
@@ -75,7 +75,7 @@ pub(crate) fn plan_conflict_copies(
                     "kept on both sides until you decide"
                 };
                 let op = Op::ReplicateConflictCopy { from, name: name() };
-                plan.steps.extend(update_step(copy, why, vec![op]));
+                plan.steps.extend(build_update_step(copy, why, vec![op]));
             }
             ConflictCopyState::NotDownloaded => {
                 let why = "is not downloaded to this machine; have the cloud client download it";
@@ -97,7 +97,7 @@ pub(crate) fn plan_conflict_copies(
 }
 
 /// Returns the step that replicates or removes a conflict copy; `None` if `ops` is empty.
-fn update_step(copy: &ConflictCopy, reason: &str, ops: Vec<Op>) -> Option<SyncStep> {
+fn build_update_step(copy: &ConflictCopy, reason: &str, ops: Vec<Op>) -> Option<SyncStep> {
     // This key is never in the state, because it is not the key of a synced file.
     let key = format!("fork:{}", copy.name);
     let action = SyncAction::UpdateConflictCopy;
@@ -109,11 +109,12 @@ fn update_step(copy: &ConflictCopy, reason: &str, ops: Vec<Op>) -> Option<SyncSt
 
 /// Returns the ops that remove a conflict copy from the sides that have it.
 fn build_drop_ops(copy: &ConflictCopy) -> Vec<Op> {
-    let has = [(Side::Local, copy.local), (Side::Remote, copy.remote)];
-    let on = has.into_iter().filter(|(_, stat)| stat.is_some());
-    on.map(|(side, _)| Op::DropConflictCopy {
-        side,
-        name: copy.name.clone(),
-    })
-    .collect()
+    let sides = [(Side::Local, copy.local), (Side::Remote, copy.remote)];
+    let sides_with_copy = sides.into_iter().filter(|(_, stat)| stat.is_some());
+    sides_with_copy
+        .map(|(side, _)| Op::DropConflictCopy {
+            side,
+            name: copy.name.clone(),
+        })
+        .collect()
 }

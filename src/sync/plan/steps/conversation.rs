@@ -38,7 +38,7 @@ pub(super) fn plan_conversation(file: &ComparedFile<'_>, decision: FileDecision)
     let mut state_update = StateUpdate::None;
     let mut published_records = Vec::new();
     if let Some(chosen) = &chosen {
-        published_records = draft.keep_loser(chosen);
+        published_records = draft.keep_losing_version(chosen);
         state_update = draft.add_copies_and_moves(chosen);
     }
     draft.remove_duplicates();
@@ -54,9 +54,9 @@ pub(super) fn plan_conversation(file: &ComparedFile<'_>, decision: FileDecision)
     let (action, reason) = draft.choose_action(chosen.as_ref());
     let step = SyncStep {
         bytes: draft.copied_bytes().unwrap_or(0),
-        conflict: draft.conflict_note(decision),
+        conflict: draft.format_conflict_note(decision),
         change: chosen.map_or(ContentChange::Unchanged, |chosen| {
-            draft.local_change(&chosen)
+            draft.classify_local_change(&chosen)
         }),
         ops: draft.ops,
         state_update,
@@ -70,9 +70,10 @@ pub(super) fn plan_conversation(file: &ComparedFile<'_>, decision: FileDecision)
 }
 
 impl<'a> ChosenVersion<'a> {
+    /// Returns the version that `decision` gives to both sides; `None` for a decision without one.
     fn choose(file: &'a ComparedFile<'_>, decision: FileDecision) -> Option<Self> {
         let (from, why) = match (decision, &file.local, &file.remote) {
-            (FileDecision::Copy(side, why), ..) => (file.version(side)?, Some(why)),
+            (FileDecision::Copy(side, why), ..) => (file.version_on(side)?, Some(why)),
             (FileDecision::RecordEqual | FileDecision::Nothing, Some(local), Some(_)) => {
                 (local, None)
             }
@@ -94,7 +95,7 @@ impl<'a> ChosenVersion<'a> {
     /// Returns the file of a side that has the version under the conversation's own name; `None` if the version has to
     /// be copied to that side.
     fn file_on(&self, side: Side, file: &'a ComparedFile<'_>) -> Option<&'a ObservedFile> {
-        let seen = &file.version(side)?.seen;
+        let seen = &file.version_on(side)?.seen;
         let has_version = self.why.is_none() || side == self.from.seen.side;
         let is_own_file = side == Side::Local || Some(seen) == file.conversation.canonical.as_ref();
         (has_version && is_own_file).then_some(seen)
@@ -119,7 +120,7 @@ impl<'a> ConversationDraft<'a> {
 
     /// Adds an op that keeps the replaced version as a conflict copy, if the versions diverged. Returns the records to
     /// publish before the step: versions that no machine has to wait for any more, or deletions that an upload cancels.
-    fn keep_loser(&mut self, chosen: &ChosenVersion<'_>) -> Vec<String> {
+    fn keep_losing_version(&mut self, chosen: &ChosenVersion<'_>) -> Vec<String> {
         let conversation = &self.file.conversation;
         let winner = chosen.from.seen.side;
         if chosen.why.is_some() && self.is_diverged {
@@ -146,6 +147,7 @@ impl<'a> ConversationDraft<'a> {
         StateUpdate::Synced { local, remote }
     }
 
+    /// Adds the op that gives `side` the chosen version, if it lacks it. Returns the resulting placement.
     fn add_placement(&mut self, chosen: &ChosenVersion<'_>, side: Side) -> Placement {
         let file = self.file;
         if let Some(seen) = chosen.file_on(side, file) {
@@ -165,8 +167,8 @@ impl<'a> ConversationDraft<'a> {
         self.add_copy(chosen, side, former_file)
     }
 
-    /// Adds ops that copy the chosen version to `side`, compressed if the source is, and that remove `old`, the former
-    /// file of that side. Returns the resulting placement.
+    /// Adds ops that copy the chosen version to `side`, compressed if the source is, and that remove `former_file`
+    /// of that side. Returns the resulting placement.
     fn add_copy(
         &mut self,
         chosen: &ChosenVersion<'_>,
@@ -174,15 +176,15 @@ impl<'a> ConversationDraft<'a> {
         former_file: Option<&ObservedFile>,
     ) -> Placement {
         let from = chosen.from;
-        let mut name = rollouts::file_name(self.file.key).to_owned();
+        let mut file_name = rollouts::file_name(self.file.key).to_owned();
         if is_compressed_copy(&from.seen) {
-            name.push_str(ZST);
+            file_name.push_str(ZST);
         }
-        let to = rollouts::join(&chosen.folder, &name);
+        let to = rollouts::join(&chosen.folder, &file_name);
         self.ops.push(Op::Copy(CopyOp {
             from: from.seen.clone(),
             to: (side, to.clone()),
-            over: self.stat_of(side, &to),
+            over: self.stat_at(side, &to),
             mtime_ns: from.mtime_ns,
             expect: from.attested,
             replaced: None,
@@ -195,10 +197,10 @@ impl<'a> ConversationDraft<'a> {
     }
 
     /// Returns size and time of the file of the conversation at this path, if the scan found one.
-    fn stat_of(&self, side: Side, path: &str) -> Option<Stat> {
+    fn stat_at(&self, side: Side, path: &str) -> Option<Stat> {
         let conversation = &self.file.conversation;
-        let main = self.file.version(side).map(|version| &version.seen);
-        let mut files = main
+        let main_file = self.file.version_on(side).map(|version| &version.seen);
+        let mut files = main_file
             .into_iter()
             .chain(&conversation.canonical)
             .chain(&conversation.duplicates);
@@ -213,14 +215,15 @@ impl<'a> ConversationDraft<'a> {
             match self.ops.iter().position(|op| op.occupies(seen)) {
                 None => self.ops.push(removal),
                 // A rename never replaces a file, so the duplicate has to go first.
-                Some(at) if matches!(self.ops[at], Op::Rename { .. }) => {
-                    self.ops.insert(at, removal);
+                Some(index) if matches!(self.ops[index], Op::Rename { .. }) => {
+                    self.ops.insert(index, removal);
                 }
                 Some(_) => {}
             }
         }
     }
 
+    /// Returns the size of the copied file; `None` if the ops copy no file between the sides.
     fn copied_bytes(&self) -> Option<u64> {
         self.ops.iter().find_map(|op| match op {
             Op::Copy(copy) => Some(copy.from.stat.size),
@@ -239,18 +242,18 @@ impl<'a> ConversationDraft<'a> {
         if let Some(chosen) = chosen {
             let side = chosen.from.seen.side;
             if let Some(why) = chosen.why {
-                return (SyncAction::copy_from(side), why.describe(side, remote));
+                return (SyncAction::for_copy(side), why.describe(side, remote));
             }
             if self.copied_bytes().is_some() {
                 let why = "the cloud client had renamed it";
                 return (SyncAction::CopyToCloud, why.to_owned());
             }
         }
-        let moves = self.ops.iter().find_map(|op| match op {
+        let renamed_side = self.ops.iter().find_map(|op| match op {
             Op::Rename { from, .. } => Some(from.side),
             _ => None,
         });
-        match moves {
+        match renamed_side {
             Some(Side::Local) => (
                 SyncAction::MoveLocal,
                 format!("moved {}", remote.describe_place()),
@@ -267,7 +270,7 @@ impl<'a> ConversationDraft<'a> {
     }
 
     /// Explains why the step makes conflict copies and which version wins; `None` if it makes none.
-    fn conflict_note(&self, decision: FileDecision) -> Option<String> {
+    fn format_conflict_note(&self, decision: FileDecision) -> Option<String> {
         let remote = self.file.remote_kind;
         let (why, winner) = match decision {
             FileDecision::Copy(side, CopyReason::Policy) => (
@@ -285,15 +288,15 @@ impl<'a> ConversationDraft<'a> {
         let others = match self.count_new_copies() {
             0 => return None,
             1 => "the other one is kept until you decide".to_owned(),
-            n => format!("{n} others are kept until you decide"),
+            count => format!("{count} others are kept until you decide"),
         };
         Some(format!("{why}: {winner}, {others}"))
     }
 
     /// Returns the effect of the step on the text of the local conversation.
-    fn local_change(&self, chosen: &ChosenVersion<'_>) -> ContentChange {
+    fn classify_local_change(&self, chosen: &ChosenVersion<'_>) -> ContentChange {
         let is_download = chosen.from.seen.side == Side::Remote;
-        let Some(why) = chosen.why.filter(|_| is_download) else {
+        let (Some(why), true) = (chosen.why, is_download) else {
             return ContentChange::Unchanged;
         };
         if self.file.local.is_none() {
@@ -324,13 +327,13 @@ impl Op {
 fn choose_folder<'a>(file: &'a ComparedFile<'_>) -> Option<&'a str> {
     let local = rollouts::parent_folder(&file.local.as_ref()?.seen.path);
     let remote = rollouts::parent_folder(&file.conversation.canonical.as_ref()?.path);
-    let last = file
+    let last_folder = file
         .last
         .map(|last| rollouts::parent_folder(&last.local.path));
-    match last {
+    match last_folder {
         _ if local == remote => None,
-        Some(last) if last == remote => Some(local),
-        Some(last) if last == local => Some(remote),
+        Some(folder) if folder == remote => Some(local),
+        Some(folder) if folder == local => Some(remote),
         // `is_archived` needs a path below the archive; `local` can be the archive folder itself.
         _ if rollouts::is_archived(local) || local == ARCHIVED_SESSIONS => Some(remote),
         _ => Some(local),

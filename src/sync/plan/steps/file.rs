@@ -8,7 +8,7 @@ use crate::sync::file_version::FileVersion;
 use crate::sync::notice::NoticeList;
 use crate::sync::plan::facts::compared_file::{ComparedFile, LineMergeFacts};
 use crate::sync::plan::file_plan::{FileOutcome, FilePlan};
-use crate::sync::plan::guards::{drop_login_step, reason_to_leave};
+use crate::sync::plan::guards::{drop_login_step, notice_to_leave};
 use crate::sync::plan::sync_step::{
     Conflict, CopyOp, MergeTarget, Op, Placement, StateUpdate, SyncAction, SyncStep,
 };
@@ -30,21 +30,21 @@ fn plan_by_decision(file: &ComparedFile<'_>) -> FilePlan {
         return plan;
     }
     let decision = decide(file.facts, file.rules);
-    if let Some(notice) = reason_to_leave(file, decision) {
+    if let Some(notice) = notice_to_leave(file, decision) {
         return notice.into();
     }
     match (decision, &file.local, &file.remote) {
         (FileDecision::DeleteCloud | FileDecision::DeleteLocal, ..) => {
             plan_deletion(file, decision).into()
         }
-        (FileDecision::Conflict, ..) => FileOutcome::Conflict(new_conflict(file)).into(),
+        (FileDecision::Conflict, ..) => FileOutcome::Conflict(to_conflict(file)).into(),
         _ if file.facts.kind == FileKind::Rollout => plan_conversation(file, decision),
         (FileDecision::Nothing | FileDecision::RecordEqual, Some(local), Some(remote)) => {
             FileOutcome::record_equal(file.last, local, remote, file.contents).into()
         }
-        (FileDecision::Copy(Side::Local, why), Some(from), over)
-        | (FileDecision::Copy(Side::Remote, why), over, Some(from)) => {
-            plan_copy(file, from, over.as_ref(), why)
+        (FileDecision::Copy(Side::Local, why), Some(from), replaced_version)
+        | (FileDecision::Copy(Side::Remote, why), replaced_version, Some(from)) => {
+            plan_copy(file, from, replaced_version.as_ref(), why)
         }
         (FileDecision::Merge, Some(local), Some(remote)) => {
             // If no side lacks lines, the sides differ only by the lines that Codex dropped because of
@@ -62,24 +62,24 @@ fn plan_by_decision(file: &ComparedFile<'_>) -> FilePlan {
     }
 }
 
-fn new_conflict(file: &ComparedFile<'_>) -> Conflict {
-    let seen = |version: &Option<FileVersion>| version.as_ref().map(|v| v.seen.clone());
+fn to_conflict(file: &ComparedFile<'_>) -> Conflict {
+    let to_seen = |version: &Option<FileVersion>| version.as_ref().map(|v| v.seen.clone());
     Conflict {
         path: file.path.clone(),
         reason: describe_conflict(file.facts),
         versions: file.conversation.versions.clone(),
-        local: seen(&file.local),
-        remote: seen(&file.remote),
+        local: to_seen(&file.local),
+        remote: to_seen(&file.remote),
     }
 }
 
 /// Returns the step that copies a deletion to the other side.
 fn plan_deletion(file: &ComparedFile<'_>, decision: FileDecision) -> FileOutcome {
     // A deletion applies to exactly the text of the last sync.
-    let (action, victim, state_update, reason) = match (decision, &file.local, &file.remote) {
+    let (action, deleted, state_update, reason) = match (decision, &file.local, &file.remote) {
         (FileDecision::DeleteCloud, _, Some(remote)) => {
             let Some((_, digest)) = file.contents else {
-                return FileOutcome::Left;
+                return FileOutcome::Unchanged;
             };
             let update = StateUpdate::PublishDeletion(digest);
             let why = "deleted on this machine, and delete_policy is propagate";
@@ -89,36 +89,36 @@ fn plan_deletion(file: &ComparedFile<'_>, decision: FileDecision) -> FileOutcome
             let why = "deleted on another machine, and delete_policy is propagate";
             (SyncAction::DeleteLocal, local, StateUpdate::Forget, why)
         }
-        _ => return FileOutcome::Left,
+        _ => return FileOutcome::Unchanged,
     };
     FileOutcome::Step(SyncStep {
-        ops: vec![Op::Remove(victim.seen.clone())],
+        ops: vec![Op::Remove(deleted.seen.clone())],
         state_update,
         ..SyncStep::new(file.key, &file.path, action, reason)
     })
 }
 
-/// Returns the plan that copies the version `from` to the other side, where it replaces the version `over`, if there is
+/// Returns the plan that copies the version `from` to the other side, where it replaces `replaced_version`, if there is
 /// one.
 fn plan_copy(
     file: &ComparedFile<'_>,
     from: &FileVersion,
-    over: Option<&FileVersion>,
+    replaced_version: Option<&FileVersion>,
     why: CopyReason,
 ) -> FilePlan {
-    let over_plain = over.filter(|_| file.facts.kind == FileKind::Plain);
-    let path = &over.unwrap_or(from).seen.path;
+    let replaced_plain_version = replaced_version.filter(|_| file.facts.kind == FileKind::Plain);
+    let path = &replaced_version.unwrap_or(from).seen.path;
     let source = Placement::existing(from.seen.path.clone(), &from.seen);
     let target = Placement::written(path.clone());
     let mut mtime_ns = from.mtime_ns;
     let mut published_records = Vec::new();
-    let (action, to, local, remote) = match from.seen.side {
+    let (action, target_side, local, remote) = match from.seen.side {
         Side::Remote => (SyncAction::CopyToLocal, Side::Local, target, source),
         Side::Local => {
             published_records.clone_from(&file.cancelled_deletions);
             // The copy gets a later mtime than the version that it replaces, even if the clock of this machine is slow,
             // because other machines consider the version with the earlier mtime to be older.
-            if let Some(remote) = over_plain.filter(|_| why != CopyReason::OlderCloud) {
+            if let Some(remote) = replaced_plain_version.filter(|_| why != CopyReason::OlderCloud) {
                 mtime_ns = mtime_ns.max(remote.mtime_ns.saturating_add(1));
             }
             (SyncAction::CopyToCloud, Side::Remote, source, target)
@@ -128,11 +128,11 @@ fn plan_copy(
         bytes: from.seen.stat.size,
         ops: vec![Op::Copy(CopyOp {
             from: from.seen.clone(),
-            to: (to, path.clone()),
-            over: over.map(|version| version.seen.stat),
+            to: (target_side, path.clone()),
+            over: replaced_version.map(|version| version.seen.stat),
             mtime_ns,
             expect: from.attested,
-            replaced: over_plain.and_then(|version| version.bytes),
+            replaced: replaced_plain_version.and_then(|version| version.bytes),
         })],
         state_update: StateUpdate::Synced { local, remote },
         conflict: describe_policy_conflict(file, why, from.seen.side),
@@ -150,12 +150,12 @@ fn plan_copy(
     }
 }
 
-/// Describes a conflict that `conflict.policy` decides in favour of the version on `from`; `None` if the copy has
-/// another reason.
+/// Describes a conflict that `conflict.policy` decides in favour of the version on `winning_side`; `None` if the copy
+/// has another reason.
 fn describe_policy_conflict(
     file: &ComparedFile<'_>,
     why: CopyReason,
-    from: Side,
+    winning_side: Side,
 ) -> Option<String> {
     if why != CopyReason::Policy {
         return None;
@@ -167,7 +167,7 @@ fn describe_policy_conflict(
     };
     let (why, winner) = (
         describe_conflict(file.facts),
-        describe_winner(from, file.remote_kind),
+        describe_winner(winning_side, file.remote_kind),
     );
     Some(format!("{why}: {winner}, {loser}"))
 }
@@ -182,18 +182,18 @@ fn plan_merge(file: &ComparedFile<'_>, merge: &LineMergeFacts) -> Option<FilePla
         let why = "changed while it was read; the next run reads it again";
         return Some(NoticeList::Waiting.notice(file.key, why).into());
     }
-    let over = |side| {
-        let seen = file.version(side).map(|version| &version.seen);
+    let find_stat = |side| {
+        let seen = file.version_on(side).map(|version| &version.seen);
         let under_own_name = seen.filter(|seen| seen.path == file.key);
         under_own_name.map(|seen| seen.stat)
     };
     let placement = |side| Placement {
         path: file.key.to_owned(),
-        stat: over(side).filter(|_| merge.changed.iter().all(|changed| changed.side != side)),
+        stat: find_stat(side).filter(|_| merge.changed.iter().all(|changed| changed.side != side)),
     };
     let targets = merge.changed.iter().map(|changed| MergeTarget {
         place: (changed.side, file.key.to_owned()),
-        over: over(changed.side),
+        over: find_stat(changed.side),
         first: changed.first,
     });
     let op = Op::Merge {

@@ -31,26 +31,26 @@ pub(crate) fn classify(path: &str) -> CloudName {
     if is_scratch(path) {
         return CloudName::Scratch;
     }
-    let join = |name: &str| rollouts::join(folder, name);
-    if let Some(real) = placeholder_target(name) {
-        return CloudName::Placeholder(join(&real));
+    let join_folder = |name: &str| rollouts::join(folder, name);
+    if let Some(original) = placeholder_target(name) {
+        return CloudName::Placeholder(join_folder(&original));
     }
     if rollouts::is_below_sessions(path)
-        && let Some((real, is_exact)) = parse_conversation(name)
+        && let Some((original, is_exact)) = parse_conversation_name(name)
     {
         return if is_exact {
             CloudName::Plain
         } else {
-            CloudName::ClientCopy(join(&real))
+            CloudName::ClientCopy(join_folder(&original))
         };
     }
     if folder.is_empty()
-        && let Some(real) = match_line_file(name)
+        && let Some(original) = match_line_file(name)
     {
-        return if real == name {
+        return if original == name {
             CloudName::Plain
         } else {
-            CloudName::ClientCopy(real.to_owned())
+            CloudName::ClientCopy(original.to_owned())
         };
     }
     if path.split('/').any(is_conflict_copy) {
@@ -93,9 +93,9 @@ fn is_scratch_name(name: &str) -> bool {
     };
     match name.as_bytes().first() {
         Some(b'.') => {
-            let begins = [".codex-manager", ".~", "._", ".sync_", ".syncthing."];
+            let prefixes = [".codex-manager", ".~", "._", ".sync_", ".syncthing."];
             SYSTEM_NAMES.contains(&name)
-                || begins.iter().any(|begin| name.starts_with(begin))
+                || prefixes.iter().any(|prefix| name.starts_with(prefix))
                 || is_nextcloud_download(name)
                 || is_unison_temp(name)
         }
@@ -104,7 +104,7 @@ fn is_scratch_name(name: &str) -> bool {
             SYSTEM_NAMES.contains(&name)
                 || [".partial", ".crdownload", ".filepart", ".part"]
                     .iter()
-                    .any(|end| name.ends_with(end))
+                    .any(|suffix| name.ends_with(suffix))
         }
     }
 }
@@ -113,13 +113,13 @@ fn is_scratch_name(name: &str) -> bool {
 /// is the companion that macOS creates beside a file on disks without extended attributes.
 pub(crate) fn is_junk(path: &Path) -> bool {
     let name = path.file_name().unwrap_or_default().to_string_lossy();
-    if let Some(real) = name.strip_prefix("._") {
-        return path.with_file_name(real).exists();
+    if let Some(original) = name.strip_prefix("._") {
+        return path.with_file_name(original).exists();
     }
     let lower = name.to_ascii_lowercase();
-    let of_client = [TEMP_PREFIX, ".syncthing.", "~syncthing~"];
+    let prefixes = [TEMP_PREFIX, ".syncthing.", "~syncthing~"];
     SYSTEM_NAMES.contains(&&*lower)
-        || of_client.iter().any(|begin| lower.starts_with(begin))
+        || prefixes.iter().any(|prefix| lower.starts_with(prefix))
         || is_unison_temp(&lower)
 }
 
@@ -137,16 +137,16 @@ fn is_nextcloud_download(name: &str) -> bool {
 /// Returns the name of the file that a placeholder of this name stands for: `.NAME.icloud` of iCloud Drive before macOS
 /// 14, virtual files of Nextcloud and ownCloud. `None` for other names.
 pub(crate) fn placeholder_target(name: &str) -> Option<String> {
-    if let Some(real) = name
+    if let Some(target) = name
         .strip_prefix('.')
-        .and_then(|n| n.strip_suffix(".icloud"))
+        .and_then(|rest| rest.strip_suffix(".icloud"))
     {
-        return Some(real.to_owned());
+        return Some(target.to_owned());
     }
     [".nextcloud", ".owncloud"]
         .iter()
-        .find_map(|end| name.strip_suffix(end))
-        .filter(|real| !real.is_empty())
+        .find_map(|suffix| name.strip_suffix(suffix))
+        .filter(|target| !target.is_empty())
         .map(str::to_owned)
 }
 
@@ -163,7 +163,7 @@ pub(crate) fn possible_placeholders(path: &Path) -> impl Iterator<Item = PathBuf
 
 /// Returns the file name of the conversation that `name` belongs to, and true if `name` is exactly this file name.
 /// `None` unless `name` begins with the stem of a conversation.
-fn parse_conversation(name: &str) -> Option<(String, bool)> {
+fn parse_conversation_name(name: &str) -> Option<(String, bool)> {
     let stem = rollouts::parse_stem(name)?;
     let suffix = &name[stem.len()..];
     if suffix == ".jsonl" || suffix == ".jsonl.zst" {
@@ -178,16 +178,16 @@ fn parse_conversation(name: &str) -> Option<(String, bool)> {
 fn match_line_file(name: &str) -> Option<&'static str> {
     ["history.jsonl", "session_index.jsonl"]
         .into_iter()
-        .find(|file| {
-            let stem = file.trim_end_matches(".jsonl");
+        .find(|file_name| {
+            let stem = file_name.trim_end_matches(".jsonl");
             let Some(suffix) = name.strip_prefix(stem) else {
                 return false;
             };
-            let marked = suffix.starts_with([' ', '(', '-', '_', '.', '[']);
+            let has_mark = suffix.starts_with([' ', '(', '-', '_', '.', '[']);
             suffix == ".jsonl"
                 || suffix.starts_with(".jsonl.conflict")
                 || suffix.starts_with(".jsonl.") && is_conflict_copy(name)
-                || (marked
+                || (has_mark
                     && suffix.len() > ".jsonl".len()
                     && suffix.strip_suffix(".jsonl").is_some())
         })
@@ -197,49 +197,51 @@ fn match_line_file(name: &str) -> Option<&'static str> {
 /// `NAME-COMPUTER.EXT`, and `NAME.EXT.WORD1`, `NAME.WORD1.EXT` of `rclone --conflict-suffix WORD`. Users name
 /// files like that too, so a match alone proves nothing.
 pub(crate) fn guess_original(path: &str) -> Option<String> {
-    let name_at = path.rfind('/').map_or(0, |at| at + 1);
-    let (stem, end) = match path[name_at..].rfind('.') {
-        Some(dot) if dot > 0 => path.split_at(name_at + dot),
+    let name_start = path.rfind('/').map_or(0, |slash| slash + 1);
+    let (stem, extension) = match path[name_start..].rfind('.') {
+        Some(dot) if dot > 0 => path.split_at(name_start + dot),
         _ => (path, ""),
     };
     let is_number = |text: &str| !text.is_empty() && text.bytes().all(|b| b.is_ascii_digit());
-    let upper = |b: u8| b.is_ascii_uppercase() || b.is_ascii_digit() || b == b'-';
-    if is_numbered_word(end.trim_start_matches('.')) && stem.len() > name_at {
+    let is_computer_byte = |b: u8| b.is_ascii_uppercase() || b.is_ascii_digit() || b == b'-';
+    if is_numbered_word(extension.trim_start_matches('.')) && stem.len() > name_start {
         return Some(stem.trim_end_matches('.').to_owned());
     }
-    if let Some((real, word)) = stem[name_at..].rsplit_once('.')
+    if let Some((original, word)) = stem[name_start..].rsplit_once('.')
         && is_numbered_word(word)
-        && !real.is_empty()
+        && !original.is_empty()
     {
-        let real = &stem[..name_at + real.trim_end_matches('.').len()];
-        return Some(format!("{real}{end}"));
+        let original = &stem[..name_start + original.trim_end_matches('.').len()];
+        return Some(format!("{original}{extension}"));
     }
-    let real = if let Some((real, number)) = stem.rsplit_once(' ') {
+    let original = if let Some((original, number)) = stem.rsplit_once(' ') {
         let number = number
             .strip_prefix('(')
             .and_then(|n| n.strip_suffix(')'))
             .unwrap_or(number);
-        (is_number(number) && number.len() <= 3).then_some(real)
+        (is_number(number) && number.len() <= 3).then_some(original)
     } else {
-        let mut dashes = stem.match_indices('-').filter(|(at, _)| *at > name_at);
+        let mut dashes = stem.match_indices('-').filter(|(at, _)| *at > name_start);
         dashes
             .find(|(at, _)| {
                 let computer = &stem[at + 1..];
-                (4..=15).contains(&computer.len()) && computer.bytes().all(upper)
+                // Names of computers have at most 15 characters; shorter words are common in names of files.
+                (4..=15).contains(&computer.len()) && computer.bytes().all(is_computer_byte)
             })
             .map(|(at, _)| &stem[..at])
     };
-    real.filter(|real| real.len() > name_at)
-        .map(|real| format!("{real}{end}"))
+    original
+        .filter(|original| original.len() > name_start)
+        .map(|original| format!("{original}{extension}"))
 }
 
 /// Returns true if a suffix may come from `rclone --conflict-suffix`: a word and a small number.
 fn is_numbered_word(suffix: &str) -> bool {
     let word = suffix.trim_end_matches(|c: char| c.is_ascii_digit());
-    let plain = |b: u8| b.is_ascii_alphanumeric() || b == b'-' || b == b'_';
+    let is_word_byte = |b: u8| b.is_ascii_alphanumeric() || b == b'-' || b == b'_';
     (1..=2).contains(&(suffix.len() - word.len()))
         && word.bytes().next().is_some_and(|b| b.is_ascii_alphabetic())
-        && word.bytes().all(plain)
+        && word.bytes().all(is_word_byte)
 }
 
 /// Returns the rows of `cloud_clients.txt`: client, pattern, example.

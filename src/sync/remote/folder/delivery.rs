@@ -63,11 +63,11 @@ impl FolderReader<'_> {
                 && !self.has_only_local_content(key, &files, &copies, &version, kind)?
             {
                 let is_new = files.local.is_empty() && last.is_none();
-                let name = &version.seen.path;
+                let remote_path = &version.seen.path;
                 // A decision now could turn a partly delivered version into a conflict.
                 let notice = match kind {
-                    FileKind::Rollout => NoticeList::WaitingUnlisted.notice(name, why),
-                    _ if is_new && self.is_beside_original(name) => {
+                    FileKind::Rollout => NoticeList::WaitingUnlisted.notice(remote_path, why),
+                    _ if is_new && self.is_beside_original(remote_path) => {
                         let why = "looks like a copy that a cloud client made; it is not synced";
                         NoticeList::Note.notice(path, why)
                     }
@@ -88,7 +88,7 @@ impl FolderReader<'_> {
     /// Returns true if the name of a remote file looks like that of a client's copy and the original is beside it.
     fn is_beside_original(&self, path: &str) -> bool {
         cloud_names::guess_original(path)
-            .is_some_and(|real| self.config.root(Side::Remote).join(real).exists())
+            .is_some_and(|original| self.config.root(Side::Remote).join(original).exists())
     }
 
     fn add_client_copy(
@@ -144,11 +144,11 @@ impl FolderReader<'_> {
         if contents::is_zero_filled(path, format, SearchedPart::Whole).at("read", path)? {
             return Ok(Some(ZERO_FILLED));
         }
-        let replaced = self.records.state.replaced_digests(key);
+        let replaced_digests = self.records.state.replaced_digests(key);
         let mut attested = self.records.attested_versions(key);
         // Reads the file only if it may be a known version: one of its size is attested, or this machine had others
         // before.
-        if attested.any(|listed| listed.size == stat.size) || !replaced.is_empty() {
+        if attested.any(|listed| listed.size == stat.size) || !replaced_digests.is_empty() {
             let digest = version.read_raw_digest()?;
             let mut attested = self.records.attested_versions(key);
             if let Some(listed) = attested.find(|listed| listed.digest == digest) {
@@ -157,7 +157,7 @@ impl FolderReader<'_> {
                 return Ok(None);
             }
             // This machine had the version before, so it is complete.
-            if replaced.contains(&digest) {
+            if replaced_digests.contains(&digest) {
                 return Ok(None);
             }
         }
@@ -178,11 +178,11 @@ impl FolderReader<'_> {
         last: Option<&SyncedFile>,
     ) -> Result<Option<&'static str>, IoError> {
         let (path, size) = (&version.full_path, version.seen.stat.size);
-        let why = contents::find_tear(path, kind.content_format()).at("read", path)?;
-        if why.is_some() {
-            return Ok(why);
+        let torn_reason = contents::find_tear(path, kind.content_format()).at("read", path)?;
+        if torn_reason.is_some() {
+            return Ok(torn_reason);
         }
-        let is_listed = !self.records.manifests.versions(key).is_empty();
+        let is_listed = !self.records.manifests.listed_versions(key).is_empty();
         let had_content = last.is_some_and(|last| last.remote.stat.size > 0) || is_listed;
         if size == 0 && had_content {
             return Ok(Some("is empty, but was not before"));
@@ -236,7 +236,7 @@ impl FolderReader<'_> {
                             let versions = files.remote.iter().chain(copies);
                             let versions = versions.filter(|file| file.seen != remote.seen);
                             let versions: Vec<_> = std::iter::once(local).chain(versions).collect();
-                            self.contain_all_attested(key, &versions)?
+                            self.have_all_attested(key, &versions)?
                         }
                         Relation::SecondExtends | Relation::Diverged => false,
                     }
@@ -251,8 +251,8 @@ impl FolderReader<'_> {
     /// Returns true if each version that other machines attest equals one of these files or is a prefix of one.
     /// Manifests list a compressed file by the digest of its compressed bytes, which no text begins with. A compressed
     /// version is therefore recognized only if it is the one of the last sync: the state knows the digest of its text.
-    fn contain_all_attested(&self, key: &str, files: &[&FileVersion]) -> Result<bool, IoError> {
-        let begins_with = |len, digest| {
+    fn have_all_attested(&self, key: &str, files: &[&FileVersion]) -> Result<bool, IoError> {
+        let any_begins_with = |len, digest| {
             for file in files {
                 if file.text_begins_with(len, &digest)? {
                     return Ok::<_, IoError>(true);
@@ -261,14 +261,14 @@ impl FolderReader<'_> {
             Ok(false)
         };
         let last = self.records.last_synced(key);
-        let compressed = last.filter(|last| last.remote.path.ends_with(rollout::ZST));
-        for version in self.records.manifests.entries(key) {
-            let last_text = compressed
+        let last_if_compressed = last.filter(|last| last.remote.path.ends_with(rollout::ZST));
+        for version in self.records.manifests.listed_entries(key) {
+            let last_text = last_if_compressed
                 .filter(|last| last.remote.stat.size == version.size)
                 .and_then(|last| last.contents);
-            let is_contained = begins_with(version.size, version.digest)?
+            let is_contained = any_begins_with(version.size, version.digest)?
                 || match last_text {
-                    Some((len, digest)) => begins_with(len, digest)?,
+                    Some((len, digest)) => any_begins_with(len, digest)?,
                     None => false,
                 };
             if !is_contained {
@@ -279,21 +279,21 @@ impl FolderReader<'_> {
     }
 
     /// Returns the reason not to copy a remote version over the local one yet: no machine attests the remote version,
-    /// and it is empty or cut off within a line. `None` if neither is true. `is_first` is true if no sync has recorded
-    /// the file.
+    /// and it is empty or cut off within a line. `None` if neither is true. `is_first_sync` is true if no sync has
+    /// recorded the file.
     pub(crate) fn find_download_risk(
         &self,
         local: &FileVersion,
         remote: &FileVersion,
         kind: FileKind,
-        is_first: bool,
+        is_first_sync: bool,
     ) -> Result<Option<&'static str>, IoError> {
         if remote.attested.is_some() {
             return Ok(None);
         }
         // Clients create a file empty before they fill it.
         let is_empty = remote.seen.stat.size == 0 && local.seen.stat.size > 0;
-        if is_empty && is_first && !self.accept_unlisted {
+        if is_empty && is_first_sync && !self.accept_unlisted {
             return Ok(Some("is empty, and no machine lists an empty version"));
         }
         // Only `sync resolve` uses a truncated file. `--accept-unlisted` does not, because the rest of the file may

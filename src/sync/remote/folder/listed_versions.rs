@@ -70,7 +70,7 @@ struct ManifestSource {
     /// The machine in the file name of the manifest; `None` for a client's copy under another name.
     machine: Option<String>,
     /// The digest that identifies the content of the manifest.
-    end: Option<Sha256Digest>,
+    end_digest: Option<Sha256Digest>,
 }
 
 /// The merged manifests of all other machines.
@@ -85,7 +85,7 @@ pub(crate) struct RemoteManifests {
     pub resolutions: BTreeSet<String>,
     /// End digests of manifests that a machine has replaced by one under another name, because it was cloned or
     /// restored from a backup. The new manifests list the same versions.
-    former: Vec<Sha256Digest>,
+    former_ends: Vec<Sha256Digest>,
     /// Names of manifests that have not arrived completely.
     pub incomplete: Vec<String>,
     /// Names of manifests that are not downloaded to this machine.
@@ -107,44 +107,44 @@ struct ManifestFile {
 }
 
 impl RemoteManifests {
-    /// Reads all manifests but `own`, small files first, so that a huge one does not use up the limits for the others.
-    /// `former` are the end digests of manifests that this machine wrote under other names.
+    /// Reads all manifests but the one at `own_path`, small files first, so that a huge one does not use up the limits
+    /// for the others. `former_ends` are the end digests of manifests that this machine wrote under other names.
     pub(crate) fn read(
         cloud: &Path,
-        own: &Path,
-        former: &[Sha256Digest],
+        own_path: &Path,
+        former_ends: &[Sha256Digest],
         limits: &ManifestLimits,
     ) -> Result<Self, IoError> {
         let mut all = Self {
-            former: former.to_vec(),
+            former_ends: former_ends.to_vec(),
             ..Self::default()
         };
-        let (mut listed, is_complete) = list_manifests(cloud, limits.files)?;
-        listed.sort_by(|a, b| (a.size, &a.name).cmp(&(b.size, &b.name)));
-        let mut remaining = *limits;
-        for file in listed.into_iter().filter(|file| file.path != own) {
-            let read = if file.is_downloaded {
-                read_manifest(&file.path, &mut remaining)
+        let (mut files, is_complete) = list_manifests(cloud, limits.files)?;
+        files.sort_by(|a, b| (a.size, &a.name).cmp(&(b.size, &b.name)));
+        let mut remaining_limits = *limits;
+        for file in files.into_iter().filter(|file| file.path != own_path) {
+            let manifest_read = if file.is_downloaded {
+                read_manifest(&file.path, &mut remaining_limits)
             } else {
                 ManifestRead::NotDownloaded
             };
             let machine = manifest::parse_machine_name(&file.name).map(str::to_owned);
-            let end = match &read {
+            let end_digest = match &manifest_read {
                 ManifestRead::Complete(manifest) => manifest.end,
                 _ => None,
             };
             match &machine {
-                Some(_) if end.is_some_and(|end| former.contains(&end)) => {}
+                Some(_) if end_digest.is_some_and(|end| former_ends.contains(&end)) => {}
                 Some(_) => all.machines += 1,
                 None => all.foreign.push(manager_folder::manifest_path(&file.name)),
             }
-            match read {
+            match manifest_read {
                 ManifestRead::Complete(manifest) => {
                     if !all.add_manifest(*manifest, machine, limits.versions) {
-                        all.refuse(&file.name, "it lists too many versions of one file");
+                        all.add_refused(&file.name, "it lists too many versions of one file");
                     }
                 }
-                ManifestRead::OverLimit(why) => all.refuse(&file.name, why),
+                ManifestRead::OverLimit(why) => all.add_refused(&file.name, why),
                 // A file under another name may be anything.
                 _ if machine.is_none() => {}
                 ManifestRead::Unusable => all.incomplete.push(file.name),
@@ -159,7 +159,7 @@ impl RemoteManifests {
         Ok(all)
     }
 
-    fn refuse(&mut self, name: &str, why: &str) {
+    fn add_refused(&mut self, name: &str, why: &str) {
         let why = format!(
             "{why}; the file is ignored. If none of your machines wrote it, remove it from the cloud folder"
         );
@@ -168,69 +168,74 @@ impl RemoteManifests {
     }
 
     /// Adds a manifest. A client's copy under another name (no `machine`) still attests files, but its requests may be
-    /// outdated, so they are dropped. Returns false if a file had more versions than `limit`.
+    /// outdated, so they are dropped. Returns false if a file had more versions than `max_versions`.
     fn add_manifest(
         &mut self,
         manifest: MachineManifest,
         machine: Option<String>,
-        limit: usize,
+        max_versions: usize,
     ) -> bool {
-        let mut fits = true;
+        let mut is_within_limit = true;
         let is_current = machine.is_some();
-        let source = self.sources.len();
-        let end = manifest.end;
-        self.sources.push(ManifestSource { machine, end });
+        let source_index = self.sources.len();
+        let end_digest = manifest.end;
+        self.sources.push(ManifestSource {
+            machine,
+            end_digest,
+        });
         for (path, entry) in manifest.files {
             let versions = self.files.entry(folded_key(&path)).or_default();
             // Most machines list the same version, so entries are shared.
-            if let Some(known) = versions.iter_mut().find(|known| known.entry == entry) {
-                known.listed_by.push(source);
-            } else if versions.len() >= limit {
-                fits = false;
+            if let Some(listed) = versions.iter_mut().find(|listed| listed.entry == entry) {
+                listed.listed_by.push(source_index);
+            } else if versions.len() >= max_versions {
+                is_within_limit = false;
             } else {
                 versions.push(ListedVersion {
                     path,
                     entry,
-                    listed_by: vec![source],
+                    listed_by: vec![source_index],
                 });
             }
         }
         if is_current {
             for (path, deletion) in manifest.deleted {
                 let deletions = self.deleted.entry(fold_name(&path)).or_default();
-                if deletions.len() >= limit {
-                    fits = false;
+                if deletions.len() >= max_versions {
+                    is_within_limit = false;
                 } else {
                     deletions.push(deletion);
                 }
             }
             self.resolutions.extend(manifest.resolved);
-            self.former.extend(manifest.former);
+            self.former_ends.extend(manifest.former);
         }
-        fits
+        is_within_limit
     }
 
     /// Returns the versions of a file that other machines list. Ignores the letter case and the Unicode form of `key`.
-    pub(crate) fn versions(&self, key: &str) -> &[ListedVersion] {
+    pub(crate) fn listed_versions(&self, key: &str) -> &[ListedVersion] {
         self.files.get(&fold_name(key)).map_or(&[], Vec::as_slice)
     }
 
-    pub(crate) fn entries<'m>(
+    pub(crate) fn listed_entries<'m>(
         &'m self,
         key: &str,
     ) -> impl Iterator<Item = &'m ManifestEntry> + use<'m> {
-        self.versions(key).iter().map(|version| &version.entry)
+        self.listed_versions(key)
+            .iter()
+            .map(|version| &version.entry)
     }
 
     /// Returns the names of the machines that list `version` in manifests of this age.
-    pub(crate) fn machines_with(
+    pub(crate) fn machines_that_list(
         &self,
         version: &ListedVersion,
         age: ManifestAge,
     ) -> BTreeSet<&str> {
         let sources = version.listed_by.iter().map(|index| &self.sources[*index]);
-        let is_former =
-            |source: &ManifestSource| source.end.is_some_and(|end| self.former.contains(&end));
+        let is_former_end = |end| self.former_ends.contains(&end);
+        let is_former = |source: &ManifestSource| source.end_digest.is_some_and(is_former_end);
         sources
             .filter(|source| is_former(source) == (age == ManifestAge::Former))
             .filter_map(|source| source.machine.as_deref())
@@ -239,7 +244,7 @@ impl RemoteManifests {
 
     /// Returns the key under which other machines list a file; `None` if no machine lists it. The returned key may
     /// differ from `key` in letter case and Unicode form.
-    pub(crate) fn listed_key(&self, key: &str) -> Option<&str> {
+    pub(crate) fn find_listed_key(&self, key: &str) -> Option<&str> {
         let found = self.files.get_key_value(&fold_name(key));
         found.map(|(key, _)| key.as_str())
     }
@@ -252,7 +257,7 @@ impl RemoteManifests {
     }
 
     /// Returns the deletions of a file that other machines request and that none of them has cancelled.
-    pub(crate) fn deletions(&self, key: &str) -> impl Iterator<Item = &Deletion> {
+    pub(crate) fn pending_deletions(&self, key: &str) -> impl Iterator<Item = &Deletion> {
         let requested = self.deleted.get(&fold_name(key)).into_iter().flatten();
         requested.filter(|deletion| !self.resolutions.contains(&deletion.id))
     }
@@ -260,7 +265,7 @@ impl RemoteManifests {
 
 /// Reads a manifest and, if it is complete, subtracts its bytes and lines from the remaining limits.
 fn read_manifest(path: &Path, remaining: &mut ManifestLimits) -> ManifestRead {
-    let read = || -> io::Result<_> {
+    let read_file = || -> io::Result<_> {
         let file = file_open::open(path)?;
         let size = file.metadata()?.len();
         if size > remaining.bytes {
@@ -269,18 +274,18 @@ fn read_manifest(path: &Path, remaining: &mut ManifestLimits) -> ManifestRead {
         }
         // The file may grow while it is read.
         let reader = BufReader::new(file.take(size));
-        let read = manifest::parse(reader, remaining.lines, remaining.line_bytes)?;
-        Ok((read, size))
+        let parsed = manifest::parse(reader, remaining.lines, remaining.line_bytes)?;
+        Ok((parsed, size))
     };
     // A client may remove or lock the file at any moment; the next run reads it.
-    let Ok((read, size)) = read() else {
+    let Ok((manifest_read, size)) = read_file() else {
         return ManifestRead::Unusable;
     };
-    if let ManifestRead::Complete(manifest) = &read {
+    if let ManifestRead::Complete(manifest) = &manifest_read {
         remaining.bytes = remaining.bytes.saturating_sub(size);
         remaining.lines = remaining.lines.saturating_sub(manifest.lines);
     }
-    read
+    manifest_read
 }
 
 /// Lists the files in the folder of manifests, but reads at most `limit` entries. Returns false if there are more
@@ -292,32 +297,33 @@ fn list_manifests(cloud: &Path, limit: usize) -> Result<(Vec<ManifestFile>, bool
         Err(e) if e.kind() == io::ErrorKind::NotFound => return Ok((Vec::new(), true)),
         Err(e) => return Err(e).at("list", &folder),
     };
-    let mut listed = Vec::new();
+    let mut manifest_files = Vec::new();
     for (index, entry) in entries.flatten().enumerate() {
         if index == limit {
-            return Ok((listed, false));
+            return Ok((manifest_files, false));
         }
         let name = entry.file_name().to_string_lossy().into_owned();
         let Some(meta) = entry.metadata().ok().filter(Metadata::is_file) else {
             continue;
         };
-        let target = cloud_names::placeholder_target(&name);
+        let placeholder_target = cloud_names::placeholder_target(&name);
         // Temp files of this program and of clients begin with a dot.
-        if target.is_none() && name.starts_with('.') {
+        if placeholder_target.is_none() && name.starts_with('.') {
             continue;
         }
-        let path = folder.join(target.as_deref().unwrap_or(&name));
-        if target.is_some() && path.exists() {
+        let path = folder.join(placeholder_target.as_deref().unwrap_or(&name));
+        // The downloaded manifest has an entry of its own.
+        if placeholder_target.is_some() && path.exists() {
             continue;
         }
-        listed.push(ManifestFile {
-            is_downloaded: target.is_none() && !scan::is_dataless(&meta),
-            name: target.unwrap_or(name),
+        manifest_files.push(ManifestFile {
+            is_downloaded: placeholder_target.is_none() && !scan::is_dataless(&meta),
+            name: placeholder_target.unwrap_or(name),
             size: meta.len(),
             path,
         });
     }
-    Ok((listed, true))
+    Ok((manifest_files, true))
 }
 
 #[cfg(test)]
@@ -382,7 +388,7 @@ mod tests {
         ] {
             let cloud = cloud(&[valid.clone(), ("lap-00000001.jsonl", bytes)]);
             let all = read(&cloud);
-            assert_eq!(all.versions("skills/a").len(), 1, "{reason}");
+            assert_eq!(all.listed_versions("skills/a").len(), 1, "{reason}");
             let [(path, why)] = &*all.refused else {
                 panic!("{reason}: {:?}", all.refused);
             };

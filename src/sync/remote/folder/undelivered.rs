@@ -38,16 +38,16 @@ pub struct UndeliveredVersion {
 impl UndeliveredVersion {
     /// Returns the reason that output prints after the path.
     pub(crate) fn reason(&self) -> String {
-        let what = if self.is_new {
+        let predicate = if self.is_new {
             "has a version"
         } else {
             "has a newer version"
         };
-        format!("{} {what} that has not arrived yet", self.machine)
+        format!("{} {predicate} that has not arrived yet", self.machine)
     }
 
     /// Returns one line for each machine: "desk has 3 conversations that have not arrived yet".
-    pub(crate) fn summarize_by_machine(all: &[Self]) -> Vec<String> {
+    pub(crate) fn format_summary_by_machine(all: &[Self]) -> Vec<String> {
         let machines: BTreeSet<&str> = all.iter().map(|file| &*file.machine).collect();
         let lines = machines.into_iter().map(|machine| {
             let on_machine = all.iter().filter(|file| file.machine == machine);
@@ -107,11 +107,11 @@ impl FolderReader<'_> {
         let keys = state.files.keys().chain(state.deleted.keys());
         // The keys of groups come last, because they are those of existing files.
         let keys = keys.chain(groups.keys());
-        let by_listed = keys.filter_map(|key| Some((manifests.listed_key(key)?, &**key)));
-        let by_listed: HashMap<&str, &str> = by_listed.collect();
+        let own_keys = keys.filter_map(|key| Some((manifests.find_listed_key(key)?, &**key)));
+        let own_keys: HashMap<&str, &str> = own_keys.collect();
         let mut undelivered = UndeliveredFiles::new();
-        for (listed_as, listed) in manifests.files() {
-            let key = by_listed.get(listed_as).copied().unwrap_or(listed_as);
+        for (listed_key, listed) in manifests.files() {
+            let key = own_keys.get(listed_key).copied().unwrap_or(listed_key);
             let group = groups.get(key);
             if group.is_some_and(|group| group.files().all(|file| file.companion)) {
                 continue;
@@ -122,11 +122,11 @@ impl FolderReader<'_> {
                 group,
                 last: state.files.get(key),
             };
-            let lost = lost_deletions.get(key).filter(|_| group.is_none());
-            let versions = file.filter_newer(listed, lost.map(String::as_str));
+            let lost_digest = lost_deletions.get(key).filter(|_| group.is_none());
+            let versions = file.select_newer_undeleted(listed, lost_digest.map(String::as_str));
             if !versions.is_empty() {
-                let file = file.choose_newest(&versions, latest_date);
-                undelivered.insert(listed_as.to_owned(), file);
+                let file = file.to_undelivered_file(&versions, latest_date);
+                undelivered.insert(listed_key.to_owned(), file);
             }
         }
         undelivered
@@ -137,15 +137,15 @@ impl FolderReader<'_> {
     fn would_be_downloaded(&self, path: &str, latest_date: Option<&str>) -> bool {
         let is_synced = self.scope.classify(path) == ScopeMatch::Synced
             && cloud_names::classify(path) == CloudName::Plain;
-        let of_day = rollouts::parse_date(path);
-        let is_of_other_day = self.config.scope.session_mode == SessionMode::LastDateOnly
-            && of_day.is_some_and(|day| Some(&*day) < latest_date);
-        let exists = || self.config.cloud.join(path).symlink_metadata().is_ok();
-        is_synced && !is_of_other_day && !exists()
+        let date = rollouts::parse_date(path);
+        let is_of_earlier_day = self.config.scope.session_mode == SessionMode::LastDateOnly
+            && date.is_some_and(|day| Some(&*day) < latest_date);
+        let is_in_cloud = || self.config.cloud.join(path).symlink_metadata().is_ok();
+        is_synced && !is_of_earlier_day && !is_in_cloud()
     }
 
     /// Returns true if a version of a conversation is, or once was, a conflict copy, or is a prefix of one.
-    fn is_conflict_copy(&self, version: &ListedVersion) -> bool {
+    fn is_or_was_conflict_copy(&self, version: &ListedVersion) -> bool {
         // The key comes from the path, because keys of manifests are in lower case and names of conflict copies are
         // not.
         let Some(key) = rollouts::key(&version.path) else {
@@ -180,12 +180,12 @@ struct FileOnSides<'a> {
 impl FileOnSides<'_> {
     /// Returns the listed versions that are newer than both sides and not deleted. `lost_deletion` is the digest of the
     /// last text if this plan publishes the deletion of the file.
-    fn filter_newer<'i>(
+    fn select_newer_undeleted<'i>(
         &self,
         listed: &'i [ListedVersion],
         lost_deletion: Option<&str>,
     ) -> Vec<MissingVersion<'i>> {
-        let certain = |listed| MissingVersion {
+        let to_certain = |listed| MissingVersion {
             listed,
             is_certain: true,
         };
@@ -197,11 +197,11 @@ impl FileOnSides<'_> {
                 .unwrap_or_default(),
             FileKind::Lines => {
                 let longer = versions.filter(|version| self.is_newer_line_version(&version.entry));
-                longer.map(certain).collect()
+                longer.map(to_certain).collect()
             }
             FileKind::Plain => {
                 let newer = versions.filter(|version| self.is_newer_plain_version(&version.entry));
-                newer.map(certain).collect()
+                newer.map(to_certain).collect()
             }
         };
         if !newer.is_empty() {
@@ -217,9 +217,9 @@ impl FileOnSides<'_> {
         newer
     }
 
-    /// Chooses the newest of these versions, which is missing if it certainly has not arrived and this machine would
-    /// sync it.
-    fn choose_newest(
+    /// Returns the file with the machines that list the newest of `versions`. The newest one that certainly has not
+    /// arrived counts as missing if this machine would sync it.
+    fn to_undelivered_file(
         &self,
         versions: &[MissingVersion<'_>],
         latest_date: Option<&str>,
@@ -259,15 +259,16 @@ impl FileOnSides<'_> {
         age: ManifestAge,
     ) -> Option<(&'i ListedVersion, BTreeSet<&'i str>)> {
         let manifests = &self.reader.records.manifests;
-        let grows = FileKind::from_key(self.key) != FileKind::Plain;
-        let order = |version: &ListedVersion| {
-            let size = if grows { version.entry.size } else { 0 };
+        let only_grows = FileKind::from_key(self.key) != FileKind::Plain;
+        let sort_key = |version: &ListedVersion| {
+            // The size of a plain file says nothing about its age.
+            let size = if only_grows { version.entry.size } else { 0 };
             (size, version.entry.mtime_ns)
         };
         let listed = versions.map(|version| version.listed);
-        let listed = listed.map(|version| (version, manifests.machines_with(version, age)));
+        let listed = listed.map(|version| (version, manifests.machines_that_list(version, age)));
         let listed = listed.filter(|(_, machines)| !machines.is_empty());
-        listed.max_by_key(|(version, _)| order(version))
+        listed.max_by_key(|(version, _)| sort_key(version))
     }
 
     fn files(&self) -> impl Iterator<Item = (Side, &ListedFile)> {
@@ -304,15 +305,15 @@ impl FileOnSides<'_> {
         let sizes = uncompressed
             .map(|(_, file)| file.stat.size)
             .chain(last_size);
-        let mut longest = sizes.max().unwrap_or(0);
+        let mut longest_known = sizes.max().unwrap_or(0);
         // A manifest has only the compressed size of a compressed version, which cannot be compared with text. Such a
         // version counts only if neither side has the conversation.
-        let has_none = self.group.is_none() && self.last.is_none();
+        let is_on_no_side = self.group.is_none() && self.last.is_none();
         let comparable = listed
             .iter()
-            .filter(|version| has_none || !version.is_compressed());
+            .filter(|version| is_on_no_side || !version.is_compressed());
         let mut longer: Vec<_> = comparable
-            .filter(|version| version.entry.size > longest)
+            .filter(|version| version.entry.size > longest_known)
             .collect();
         if longer.is_empty() {
             return Ok(Vec::new());
@@ -321,22 +322,22 @@ impl FileOnSides<'_> {
         for (side, file) in known_files {
             if file.path.ends_with(ZST) {
                 let path = self.reader.config.file_path(side, &file.path);
-                longest = longest.max(contents::read_text_digest(&path)?.0);
+                longest_known = longest_known.max(contents::read_text_digest(&path)?.0);
             }
         }
         longer.retain(|version| {
-            version.entry.size > longest && !self.reader.is_conflict_copy(version)
+            version.entry.size > longest_known && !self.reader.is_or_was_conflict_copy(version)
         });
         let copies = self.group.map_or(&[][..], |group| &group.client_copies);
         let new_files = new_files.into_iter().map(|(_, file)| file).chain(copies);
         let new_files: Vec<_> = new_files.collect();
-        let may_be_in = |version: &ManifestEntry| {
+        let may_be_arriving = |version: &ManifestEntry| {
             let mut new_files = new_files.iter();
             new_files.any(|file| file.path.ends_with(ZST) || file.stat.size >= version.size)
         };
         let longer = longer.into_iter().map(|listed| MissingVersion {
             listed,
-            is_certain: !may_be_in(&listed.entry),
+            is_certain: !may_be_arriving(&listed.entry),
         });
         Ok(longer.collect())
     }
@@ -357,14 +358,14 @@ impl FileOnSides<'_> {
         let times = local.map(|file| file.stat.mtime_ns);
         let last_time = self.last.map(|last| last.local.stat.mtime_ns);
         let last_contents = self.last.and_then(|last| last.contents);
-        let replaced = self.reader.records.state.replaced_digests(self.key);
+        let replaced_digests = self.reader.records.state.replaced_digests(self.key);
         // A new remote file of this size may be the version; it is read when it is planned.
         let has_arrived = self
             .files()
             .any(|(side, file)| file.stat.size == version.size && self.is_new_remote(side, file));
         Some(version.mtime_ns) > times.chain(last_time).max()
             && last_contents.is_none_or(|(_, digest)| digest != version.digest)
-            && !replaced.contains(&version.digest)
+            && !replaced_digests.contains(&version.digest)
             && !has_arrived
     }
 }

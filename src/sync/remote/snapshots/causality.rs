@@ -24,31 +24,30 @@ pub(crate) struct Knowledge {
 impl Knowledge {
     /// Returns true if the version of a file is merged.
     pub(super) fn knows(&self, key: &str, version: &VersionId) -> bool {
-        let is_seen = self
-            .seen
-            .get(&version.0)
-            .is_some_and(|seen| *seen >= version.1);
+        let VersionId(replica, number) = version;
+        let newest_seen = self.seen.get(replica);
+        let is_seen = newest_seen.is_some_and(|newest| newest >= number);
         is_seen
             && !self
                 .unmerged
                 .get(key)
-                .is_some_and(|held| held.contains(version))
+                .is_some_and(|unmerged| unmerged.contains(version))
     }
 
     /// Adds the knowledge of another machine. The caller merges the versions in its publication, or records them as
     /// unmerged.
     pub(super) fn add_merged(&mut self, other: &Self) {
-        for (key, held) in &other.unmerged {
+        for (key, unmerged) in &other.unmerged {
             // A version that the other machine holds back was not in its publication.
-            let new = held.iter().filter(|version| !self.knows(key, version));
+            let new = unmerged.iter().filter(|version| !self.knows(key, version));
             let new: Vec<_> = new.cloned().collect();
             if !new.is_empty() {
                 self.unmerged.entry(key.clone()).or_default().extend(new);
             }
         }
         for (replica, number) in &other.seen {
-            let seen = self.seen.entry(replica.clone()).or_default();
-            *seen = (*seen).max(*number);
+            let newest_seen = self.seen.entry(replica.clone()).or_default();
+            *newest_seen = (*newest_seen).max(*number);
         }
     }
 
@@ -63,9 +62,9 @@ impl Knowledge {
     /// Records that the version of a file in a publication was merged. Its machine had the knowledge `known`, so all
     /// versions of the file in `known` count as merged.
     pub(super) fn mark_merged(&mut self, key: &str, known: &Self) {
-        if let Some(held) = self.unmerged.get_mut(key) {
-            held.retain(|version| !known.knows(key, version));
-            if held.is_empty() {
+        if let Some(unmerged) = self.unmerged.get_mut(key) {
+            unmerged.retain(|version| !known.knows(key, version));
+            if unmerged.is_empty() {
                 self.unmerged.remove(key);
             }
         }

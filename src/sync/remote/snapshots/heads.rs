@@ -13,27 +13,28 @@ impl ForkedReplicas {
     /// Finds the replicas with several of the `heads`; `all` are the listed snapshots.
     pub(super) fn find(heads: &[RemoteSnapshot], all: &[RemoteSnapshot]) -> Self {
         let forked = heads.iter().filter(|head| {
-            let mut of_replica = heads.iter().filter(|one| one.replica == head.replica);
+            let mut of_replica = heads.iter().filter(|other| other.replica == head.replica);
             of_replica.nth(1).is_some()
         });
         let forked = forked.map(|head| {
-            let of_replica = |one: &&RemoteSnapshot| one.replica == head.replica;
-            let is_common = |one: &&RemoteSnapshot| {
+            let of_replica = |snapshot: &&RemoteSnapshot| snapshot.replica == head.replica;
+            let is_common = |snapshot: &&RemoteSnapshot| {
                 let mut heads = heads.iter().filter(of_replica);
-                heads.all(|head| is_based_on(head, &one.id, all))
+                heads.all(|head| is_based_on(head, &snapshot.id, all))
             };
-            let common = all.iter().filter(of_replica).filter(is_common);
-            let last = common.map(|one| one.number).max();
-            (head.replica.clone(), last.unwrap_or_default())
+            let common_snapshots = all.iter().filter(of_replica).filter(is_common);
+            let last_common = common_snapshots.map(|snapshot| snapshot.number).max();
+            // Publications are numbered from 1.
+            (head.replica.clone(), last_common.unwrap_or(0))
         });
         Self(forked.collect())
     }
 
     /// Returns true if two machines may have published different versions under the id `version`.
     pub(super) fn is_ambiguous(&self, version: &VersionId) -> bool {
-        self.0
-            .get(&version.0)
-            .is_some_and(|common| version.1 > *common)
+        let VersionId(replica, number) = version;
+        let last_common = self.0.get(replica);
+        last_common.is_some_and(|last| number > last)
     }
 }
 
@@ -46,20 +47,23 @@ pub(super) fn is_same_id(a: &str, b: &str) -> bool {
 /// Returns the newest snapshots of each replica: one, unless two machines published under its id.
 pub(super) fn find_heads(snapshots: &[RemoteSnapshot]) -> Vec<RemoteSnapshot> {
     let mut by_replica: BTreeMap<&str, Vec<&RemoteSnapshot>> = BTreeMap::new();
-    for one in snapshots {
-        by_replica.entry(&one.replica).or_default().push(one);
+    for snapshot in snapshots {
+        let of_replica = by_replica.entry(&snapshot.replica).or_default();
+        of_replica.push(snapshot);
     }
-    let heads = by_replica.into_values().flat_map(|all| {
-        let newest = all.iter().map(|one| one.number).max().unwrap_or_default();
-        let is_base = |one: &RemoteSnapshot| all.iter().any(|other| follows(other, one));
+    let heads = by_replica.into_values().flat_map(|of_replica| {
+        let newest_number = of_replica.iter().map(|snapshot| snapshot.number).max();
+        let is_newest = |snapshot: &&&RemoteSnapshot| Some(snapshot.number) == newest_number;
+        let is_base = |base: &RemoteSnapshot| of_replica.iter().any(|next| follows(next, base));
         // A snapshot that the store does not list yet may follow this one.
-        let may_be_replaced = |one: &RemoteSnapshot| {
-            let mut tops = all.iter().filter(|other| other.number == newest);
-            tops.all(|top| has_gap_above(top, one.number, snapshots))
+        let may_be_replaced = |snapshot: &RemoteSnapshot| {
+            let mut newest_snapshots = of_replica.iter().filter(is_newest);
+            newest_snapshots.all(|newest| has_gap_above(newest, snapshot.number, snapshots))
         };
-        let is_head =
-            |one: &&&RemoteSnapshot| one.number == newest || !is_base(one) && !may_be_replaced(one);
-        let heads = all.iter().filter(is_head).map(|one| (*one).clone());
+        let is_head = |snapshot: &&&RemoteSnapshot| {
+            is_newest(snapshot) || !is_base(snapshot) && !may_be_replaced(snapshot)
+        };
+        let heads = of_replica.iter().filter(is_head).copied().cloned();
         heads.collect::<Vec<_>>()
     });
     heads.collect()
@@ -72,26 +76,26 @@ fn follows(later: &RemoteSnapshot, earlier: &RemoteSnapshot) -> bool {
 
 /// Returns the snapshot `from` and the snapshots on which it is based, the newest first, up to the first that is not
 /// listed.
-fn lineage<'s>(
+fn trace_lineage<'s>(
     from: &'s RemoteSnapshot,
     all: &'s [RemoteSnapshot],
 ) -> impl Iterator<Item = &'s RemoteSnapshot> {
-    std::iter::successors(Some(from), |at| {
-        let mut earlier = all.iter().filter(|one| one.number < at.number);
-        earlier.find(|one| one.replica == at.replica && follows(at, one))
+    std::iter::successors(Some(from), |later| {
+        let mut candidates = all.iter().filter(|earlier| earlier.number < later.number);
+        candidates.find(|earlier| earlier.replica == later.replica && follows(later, earlier))
     })
 }
 
 /// Returns true if the chain of the bases of `from` breaks off, at a base that is not listed, before it reaches
 /// `number`.
 fn has_gap_above(from: &RemoteSnapshot, number: u64, all: &[RemoteSnapshot]) -> bool {
-    let last = lineage(from, all).last().unwrap_or(from);
+    let last = trace_lineage(from, all).last().unwrap_or(from);
     last.number > number && last.base.is_some()
 }
 
 /// Returns true if `id` is one of the snapshots on which `from` is based.
 pub(super) fn is_based_on(from: &RemoteSnapshot, id: &str, all: &[RemoteSnapshot]) -> bool {
-    let mut bases = lineage(from, all).filter_map(|one| one.base.as_deref());
+    let mut bases = trace_lineage(from, all).filter_map(|snapshot| snapshot.base.as_deref());
     bases.any(|base| is_same_id(base, id))
 }
 

@@ -40,20 +40,21 @@ impl Document for IdleRecord {
 
 impl<R: Remote> Join<'_, R> {
     /// Reads the settings and the names, sizes and mtimes of the home. Called before [`Self::stage`].
-    pub fn inspect(&self) -> Result<HomeBefore, IoError> {
+    pub fn inspect_home(&self) -> Result<HomeBefore, IoError> {
         let mut hasher = Hasher::default();
-        let mut add = |part: &dyn Debug| hasher.update(format!("{part:?}\n").as_bytes());
+        let mut add_to_digest = |part: &dyn Debug| hasher.update(format!("{part:?}\n").as_bytes());
         let mut config = self.config.clone();
+        // Each run has its staged tree at another path.
         config.cloud = PathBuf::new();
         let listing = scan::scan(&config.local, &self.scope, Side::Local)?;
-        add(&(env!("CARGO_PKG_VERSION"), config));
-        listing.files.iter().for_each(|file| add(file));
-        add(&(
+        add_to_digest(&(env!("CARGO_PKG_VERSION"), config));
+        listing.files.iter().for_each(|file| add_to_digest(file));
+        add_to_digest(&(
             &listing.client_copies,
             &listing.placeholders,
             &listing.links,
         ));
-        add(&(
+        add_to_digest(&(
             &listing.unsynced_links,
             &listing.temp_files,
             &listing.notices,
@@ -69,11 +70,11 @@ impl<R: Remote> Join<'_, R> {
     /// Returns the plan of a run that has nothing to do, with the notices of `before`. `None` if the run may have
     /// something to do.
     pub fn idle_plan(&self, before: &HomeBefore) -> Result<Option<SyncPlan>, DocumentError> {
-        let read = document::read::<IdleRecord>(&self.replica.folder.join(IDLE_FILE))?;
-        let record = read.good().unwrap_or_default();
+        let document = document::read::<IdleRecord>(&self.replica.folder.join(IDLE_FILE))?;
+        let record = document.good().unwrap_or_default();
         let is_idle = self.waiting.is_empty()
             && self.own_head.is_some()
-            && record.digest == self.digest_with_state(before)?;
+            && record.digest == self.read_digest_with_state(before)?;
         Ok(is_idle.then(|| SyncPlan {
             is_complete: true,
             unchanged: record.unchanged,
@@ -93,7 +94,7 @@ impl<R: Remote> Join<'_, R> {
             return Ok(());
         }
         let record = IdleRecord {
-            digest: self.digest_with_state(before)?,
+            digest: self.read_digest_with_state(before)?,
             unchanged: plan.unchanged,
         };
         document::write(&self.replica.folder.join(IDLE_FILE), &record)
@@ -101,16 +102,16 @@ impl<R: Remote> Join<'_, R> {
 
     /// Returns a digest of the home, and of the names, sizes and mtimes of the files in the folder of the state. Each
     /// run, and each command that records a decision, changes one of these files.
-    fn digest_with_state(&self, before: &HomeBefore) -> Result<String, IoError> {
+    fn read_digest_with_state(&self, before: &HomeBefore) -> Result<String, IoError> {
         let folder = &self.replica.folder;
-        let names = tree::list_if_exists(folder)?.into_iter();
-        let names = names.map(|(name, _)| folder.join(name));
-        let mut files: Vec<_> = names
+        let paths = tree::list_if_exists(folder)?.into_iter();
+        let paths = paths.map(|(name, _)| folder.join(name));
+        let mut files: Vec<_> = paths
             .filter(|path| !path.ends_with(IDLE_FILE) && *path != self.replica.lock_file())
             .map(|path| Ok((Stat::read(&path)?, path)))
             .collect::<Result<_, IoError>>()?;
         files.sort_by(|a, b| a.1.cmp(&b.1));
-        let all = format!("{} {files:?}", before.digest);
-        Ok(Sha256Digest::of(all.as_bytes()).to_string())
+        let digested_text = format!("{} {files:?}", before.digest);
+        Ok(Sha256Digest::of(digested_text.as_bytes()).to_string())
     }
 }

@@ -3,7 +3,7 @@
 use super::causality::{Knowledge, VersionId};
 use super::join::Join;
 use super::other_machine::{IncomingFile, OtherMachine};
-use super::snapshot_manifest::{FileVersions, SnapshotManifest, copy_name};
+use super::snapshot_manifest::{FileVersions, SnapshotManifest, parse_copy_name};
 use super::store::Remote;
 use crate::sync::resolutions;
 use crate::sync::scope::ScopeMatch;
@@ -30,10 +30,10 @@ impl<R: Remote> Join<'_, R> {
         other: &OtherMachine,
     ) -> Vec<IncomingFile> {
         let manifest = &other.manifest;
-        let changed = manifest.files.iter().filter_map(|(key, file)| {
+        let changed_files = manifest.files.iter().filter_map(|(key, file)| {
             let own = self.outgoing.get(key);
             let is_same = own.is_some_and(|own| own.has_same_files(file));
-            let order = self.causal_order(state, key, file, &manifest.knowledge);
+            let order = self.determine_causal_order(state, key, file, &manifest.knowledge);
             if is_same || order == VersionOrder::Known || !self.is_wanted(state, file, manifest) {
                 return None;
             }
@@ -46,7 +46,7 @@ impl<R: Remote> Join<'_, R> {
                 placed: BTreeMap::new(),
             })
         });
-        let deleted = manifest.deleted.iter().filter_map(|(key, deletion)| {
+        let deleted_files = manifest.deleted.iter().filter_map(|(key, deletion)| {
             let own = self.outgoing.get(key)?;
             let is_gone = !manifest.files.contains_key(key)
                 && self.knows(&manifest.knowledge, key, &own.version)
@@ -61,7 +61,7 @@ impl<R: Remote> Join<'_, R> {
                 placed: BTreeMap::new(),
             })
         });
-        changed.chain(deleted).collect()
+        changed_files.chain(deleted_files).collect()
     }
 
     /// Returns true if a machine with this `knowledge` has merged the version. No machine counts as knowing a
@@ -70,15 +70,15 @@ impl<R: Remote> Join<'_, R> {
         !self.forked.is_ambiguous(version) && knowledge.knows(key, version)
     }
 
-    /// Compares this machine's version of a file with `file`, the version of a machine with the knowledge `theirs`. If
-    /// each of the two machines decided for the version of the other one at the same time, the ids of the versions
-    /// decide: all machines then choose the same version.
-    fn causal_order(
+    /// Compares this machine's version of a file with `file`, the version of a machine with the knowledge
+    /// `other_knowledge`. If each of the two machines decided for the version of the other one at the same time, the
+    /// ids of the versions decide: all machines then choose the same version.
+    fn determine_causal_order(
         &self,
         state: &SyncState,
         key: &str,
         file: &FileVersions,
-        theirs: &Knowledge,
+        other_knowledge: &Knowledge,
     ) -> VersionOrder {
         let is_known = self.knows(&self.knowledge, key, &file.version)
             || self.is_replaced_by_own(key, &file.version);
@@ -92,8 +92,8 @@ impl<R: Remote> Join<'_, R> {
                 VersionOrder::Concurrent
             };
         };
-        let rank = |version: &VersionId| (version.1, version.0.clone());
-        match (is_known, self.knows(theirs, key, &own.version)) {
+        let rank = |VersionId(replica, number): &VersionId| (*number, replica.clone());
+        match (is_known, self.knows(other_knowledge, key, &own.version)) {
             _ if own.version == file.version => VersionOrder::Concurrent,
             (true, true) if rank(&own.version) < rank(&file.version) => VersionOrder::Newer,
             (true, _) => VersionOrder::Known,
@@ -106,14 +106,14 @@ impl<R: Remote> Join<'_, R> {
     /// this machine and knew `version`. This machine may have changed the file since, and must not lose the change to
     /// an older version.
     fn is_replaced_by_own(&self, key: &str, version: &VersionId) -> bool {
-        let Some(own) = self.outgoing.get(key) else {
+        let Some(own_file) = self.outgoing.get(key) else {
             return false;
         };
-        let is_ambiguous = self.forked.is_ambiguous(&own.version);
+        let is_ambiguous = self.forked.is_ambiguous(&own_file.version);
         !is_ambiguous
             && self.waiting.iter().any(|machine| {
                 let file = machine.manifest.files.get(key);
-                file.is_some_and(|file| file.version == own.version)
+                file.is_some_and(|file| file.version == own_file.version)
                     && self.knows(&machine.manifest.knowledge, key, version)
             })
     }
@@ -126,7 +126,7 @@ impl<R: Remote> Join<'_, R> {
         manifest: &SnapshotManifest,
     ) -> bool {
         let resolved = [&state.resolutions, &manifest.resolved];
-        file.files.keys().all(|path| match copy_name(path) {
+        file.files.keys().all(|path| match parse_copy_name(path) {
             Some(name) => !resolutions::is_dropped(name, resolved),
             None => self.scope.classify(path) == ScopeMatch::Synced,
         })

@@ -5,7 +5,7 @@ use super::error::RemoteError;
 use super::heads::{self, ForkedReplicas, find_heads, is_same_id};
 use super::other_machine::{IncomingFile, OtherMachine};
 use super::position::{NEXT_FILE, PUBLISHED_FILE, Position, PositionFiles};
-use super::snapshot_manifest::{FileVersions, SnapshotManifest, copy_name};
+use super::snapshot_manifest::{FileVersions, SnapshotManifest, is_conflict_copy_path};
 use super::staged_tree::StagedTree;
 use super::store::{HOME, MANIFEST, Remote, RemoteSnapshot};
 use super::taken_versions::TakenVersions;
@@ -68,8 +68,9 @@ pub struct Join<'r, R> {
 }
 
 /// Returns the settings for a run: its staged tree in the folder `staging` stands in for the cloud folder.
-fn with_staging(config: &SyncConfig, staging: &Path) -> SyncConfig {
+fn build_run_config(config: &SyncConfig, staging: &Path) -> SyncConfig {
     let cloud = staging.join(HOME);
+    // No operation in the tree follows a link.
     beneath::protect(&cloud, FollowedLinks::NONE);
     let mut config = SyncConfig {
         cloud,
@@ -83,8 +84,8 @@ fn with_staging(config: &SyncConfig, staging: &Path) -> SyncConfig {
 
 impl<'r, R: Remote> Join<'r, R> {
     /// Lists the snapshots, and reads the manifests of those that are new. `staging` is an empty private folder for the
-    /// staged tree. The tree is kept for the next run below `kept`, a folder for all replicas of this machine. `writes`
-    /// is false for a plan, which does not change the state.
+    /// staged tree. The tree is kept for the next run below `kept_folder`, a folder for all replicas of this machine.
+    /// `writes_state` is false for a plan, which does not change the state.
     ///
     /// # Errors
     /// The store cannot be read, or a newest snapshot is damaged or of a newer version. Nothing was changed.
@@ -93,11 +94,11 @@ impl<'r, R: Remote> Join<'r, R> {
         config: &SyncConfig,
         replica: &Replica,
         staging: &Path,
-        kept: &Path,
-        writes: bool,
+        kept_folder: &Path,
+        writes_state: bool,
     ) -> Result<Self, R::Error> {
-        let config = with_staging(config, staging);
-        let files = PositionFiles::new(&replica.folder);
+        let config = build_run_config(config, staging);
+        let files = PositionFiles::in_folder(&replica.folder);
         let position = files.read(&config, || remote.new_replica_id())?;
         let published = files.read_manifest(PUBLISHED_FILE)?.unwrap_or_default();
         let scope =
@@ -118,8 +119,8 @@ impl<'r, R: Remote> Join<'r, R> {
             taken: TakenVersions::default(),
             before_round: HashMap::new(),
             deleted: BTreeMap::new(),
-            kept: kept.join(replica.folder.file_name().unwrap_or_default()),
-            writes,
+            kept: kept_folder.join(replica.folder.file_name().unwrap_or_default()),
+            writes: writes_state,
             is_staged: false,
             is_state_uncommitted: false,
             was_copied: false,
@@ -128,60 +129,60 @@ impl<'r, R: Remote> Join<'r, R> {
             published,
         };
         let snapshots = remote.snapshots()?;
-        join.identify(&snapshots)?;
+        join.find_own_head(&snapshots)?;
         join.outgoing.clone_from(&join.published.files);
         join.deleted.clone_from(&join.published.deleted);
         if join.was_copied {
-            join.rename_versions(&snapshots);
+            join.rename_ambiguous_versions(&snapshots);
         }
         let heads = find_heads(&snapshots);
         join.forked = ForkedReplicas::find(&heads, &snapshots);
-        join.read_others(heads)?;
+        join.read_other_manifests(heads)?;
         Ok(join)
     }
 
     /// Finds this machine's newest snapshot. If this machine did not publish it, another machine has a copy of this
     /// disk, or this disk was restored from a copy. Then this machine continues under a new id.
-    fn identify(&mut self, snapshots: &[RemoteSnapshot]) -> Result<(), R::Error> {
+    fn find_own_head(&mut self, snapshots: &[RemoteSnapshot]) -> Result<(), R::Error> {
         let heads = find_heads(snapshots).into_iter();
-        let own = heads.filter(|head| head.replica == self.position.replica);
-        let own: Vec<_> = own.collect();
+        let own_heads = heads.filter(|head| head.replica == self.position.replica);
+        let own_heads: Vec<_> = own_heads.collect();
         let last = self.position.snapshot.clone();
         let is_last =
-            |one: &RemoteSnapshot| last.as_deref().is_some_and(|id| is_same_id(&one.id, id));
-        if let [one] = &*own
-            && !is_last(one)
-            && let Some(manifest) = self.killed_publication(one)?
+            |head: &RemoteSnapshot| last.as_deref().is_some_and(|id| is_same_id(&head.id, id));
+        if let [head] = &*own_heads
+            && !is_last(head)
+            && let Some(manifest) = self.find_killed_publication(head)?
         {
-            self.position.snapshot = Some(one.id.clone());
-            self.position.number = one.number;
+            self.position.snapshot = Some(head.id.clone());
+            self.position.number = head.number;
             self.knowledge.clone_from(&manifest.knowledge);
             self.position.knowledge.clone_from(&manifest.knowledge);
             self.published = manifest;
-            self.own_head = Some(one.clone());
+            self.own_head = Some(head.clone());
             if self.writes {
                 self.files.record_published()?;
                 // Committed now, because this run can be killed too.
-                self.commit()?;
+                self.commit_run()?;
             } else {
                 self.is_state_uncommitted = true;
             }
             return Ok(());
         }
-        match &*own {
+        match &*own_heads {
             // The first run, or another machine removed this machine's snapshots. The list of deleted files went with
             // them, so deleted files come back from other machines.
             [] => self.position.joined.clear(),
             // The last snapshot is not listed yet.
-            [one] if one.number < self.position.number => {}
-            [one] if is_last(one) => self.own_head = Some(one.clone()),
+            [head] if head.number < self.position.number => {}
+            [head] if is_last(head) => self.own_head = Some(head.clone()),
             _ => self.was_copied = true,
         }
         Ok(())
     }
 
     /// Returns the manifest of a snapshot if a killed run of this machine made it.
-    fn killed_publication(
+    fn find_killed_publication(
         &self,
         snapshot: &RemoteSnapshot,
     ) -> Result<Option<SnapshotManifest>, R::Error> {
@@ -193,37 +194,38 @@ impl<'r, R: Remote> Join<'r, R> {
         if candidates.is_empty() {
             return Ok(None);
         }
-        let found = self.remote.manifest(snapshot)?;
-        Ok(candidates.into_iter().find(|known| *known == found))
+        let stored = self.remote.manifest(snapshot)?;
+        Ok(candidates.into_iter().find(|known| *known == stored))
     }
 
     /// Gives this machine a new replica id, and a new name to each version whose old name a copy of this machine may
     /// have used for another version.
-    fn rename_versions(&mut self, snapshots: &[RemoteSnapshot]) {
-        let old = std::mem::replace(&mut self.position.replica, self.remote.new_replica_id());
-        let last = self.position.snapshot.take().unwrap_or_default();
+    fn rename_ambiguous_versions(&mut self, snapshots: &[RemoteSnapshot]) {
+        let old_id = std::mem::replace(&mut self.position.replica, self.remote.new_replica_id());
+        let last_id = self.position.snapshot.take().unwrap_or_default();
         self.position.number = 0;
         let heads = find_heads(snapshots).into_iter();
-        let mut copies = heads.filter(|head| head.replica == old);
-        let is_ancestor = copies.all(|head| heads::is_based_on(&head, &last, snapshots));
+        let mut heads_of_old = heads.filter(|head| head.replica == old_id);
+        let is_ancestor = heads_of_old.all(|head| heads::is_based_on(&head, &last_id, snapshots));
         if is_ancestor {
             return;
         }
-        let new = self.next_version();
+        let new_version = self.next_version_id();
         for file in self.outgoing.values_mut() {
-            if file.version.0 == old {
-                file.version = new.clone();
+            let VersionId(replica, _) = &file.version;
+            if *replica == old_id {
+                file.version = new_version.clone();
             }
         }
     }
 
     /// Returns the name of versions that this run publishes.
-    pub(super) fn next_version(&self) -> VersionId {
+    pub(super) fn next_version_id(&self) -> VersionId {
         VersionId(self.position.replica.clone(), self.position.number + 1)
     }
 
     /// Reads the manifests of the other `heads`, except of snapshots that were joined completely.
-    fn read_others(&mut self, heads: Vec<RemoteSnapshot>) -> Result<(), R::Error> {
+    fn read_other_manifests(&mut self, heads: Vec<RemoteSnapshot>) -> Result<(), R::Error> {
         let others = heads.into_iter();
         let others = others.filter(|head| Some(head) != self.own_head.as_ref());
         let others: Vec<_> = others.collect();
@@ -250,28 +252,28 @@ impl<'r, R: Remote> Join<'r, R> {
     pub fn settle(&mut self) -> Result<(), R::Error> {
         let mut state = self.replica.read()?;
         let mut is_undecided = false;
-        let staged = self.list_for_round()?;
+        let staged_by_key = self.list_staged_for_round()?;
         for (other, incoming) in std::mem::take(&mut self.round) {
-            let theirs = &other.manifest.knowledge;
-            self.knowledge.add_merged(theirs);
+            let other_knowledge = &other.manifest.knowledge;
+            self.knowledge.add_merged(other_knowledge);
             let mut is_complete = true;
-            for one in incoming {
-                let now = staged.get(&one.key);
-                if is_synced(&one.key, now, &one.files, &state) {
-                    self.record_incoming_result(&one, now, &state)?;
-                    self.knowledge.mark_merged(&one.key, theirs);
+            for file in incoming {
+                let staged_files = staged_by_key.get(&file.key);
+                if is_synced(&file.key, staged_files, &file.files, &state) {
+                    self.record_incoming_result(&file, staged_files, &state)?;
+                    self.knowledge.mark_merged(&file.key, other_knowledge);
                 } else {
                     is_complete = false;
-                    if let Some(version) = one.version {
-                        self.knowledge.add_unmerged(&one.key, version);
+                    if let Some(version) = file.version {
+                        self.knowledge.add_unmerged(&file.key, version);
                     }
                     is_undecided = true;
-                    match self.before_round.remove(&one.key) {
-                        Some(last) => state.files.insert(one.key.clone(), last),
-                        None => state.files.remove(&one.key),
+                    match self.before_round.remove(&file.key) {
+                        Some(last) => state.files.insert(file.key.clone(), last),
+                        None => state.files.remove(&file.key),
                     };
-                    self.unstage(&one.key, &staged)?;
-                    self.restore_own(&one.key, &state)?;
+                    self.unstage(&file.key, &staged_by_key)?;
+                    self.place_own_version_again(&file.key, &state)?;
                 }
             }
             if is_complete {
@@ -286,52 +288,56 @@ impl<'r, R: Remote> Join<'r, R> {
         }
         if self.has_further_round() {
             // The machines of the next round are compared with the result of this round.
-            self.outgoing = self.list_staged(&state)?;
+            self.outgoing = self.list_staged_versions(&state)?;
         }
         Ok(())
     }
 
     /// Records the result of the sync for an incoming file in [`Self::outgoing`]: the version of the other machine, a
-    /// new version, or none if the file is gone. `now` has the staged files of its key after the sync; `None` if there
-    /// are none.
+    /// new version, or none if the file is gone. `staged` has the staged files of its key after the sync; `None` if
+    /// there are none.
     fn record_incoming_result(
         &mut self,
-        one: &IncomingFile,
-        now: Option<&BTreeMap<String, Stat>>,
+        incoming: &IncomingFile,
+        staged: Option<&BTreeMap<String, Stat>>,
         state: &SyncState,
     ) -> Result<(), R::Error> {
-        let is_theirs = now.map_or(one.placed.is_empty(), |now| *now == one.placed);
-        let file = match (now, &one.version) {
+        let is_unchanged = staged.map_or(incoming.placed.is_empty(), |files| {
+            *files == incoming.placed
+        });
+        let file = match (staged, &incoming.version) {
             (None, _) => None,
-            (Some(_), Some(version)) if is_theirs && one.keeps_version => Some(FileVersions {
-                files: one.files.clone(),
-                version: version.clone(),
-            }),
-            (Some(now), _) => {
-                let files = self.read_entries(state, &one.key, now)?;
-                let version = self.next_version();
+            (Some(_), Some(version)) if is_unchanged && incoming.keeps_version => {
+                Some(FileVersions {
+                    files: incoming.files.clone(),
+                    version: version.clone(),
+                })
+            }
+            (Some(staged), _) => {
+                let files = self.read_entries(state, &incoming.key, staged)?;
+                let version = self.next_version_id();
                 Some(FileVersions { files, version })
             }
         };
         match file {
-            Some(file) => self.outgoing.insert(one.key.clone(), file),
-            None => self.outgoing.remove(&one.key),
+            Some(file) => self.outgoing.insert(incoming.key.clone(), file),
+            None => self.outgoing.remove(&incoming.key),
         };
         Ok(())
     }
 
     /// Places this machine's published version of a file again.
-    fn restore_own(&self, key: &str, state: &SyncState) -> Result<(), R::Error> {
+    fn place_own_version_again(&self, key: &str, state: &SyncState) -> Result<(), R::Error> {
         let files = self.outgoing.get(key).map(|file| file.files.clone());
-        let mut missing = files.unwrap_or_default();
-        let mut placed = Vec::new();
-        for (path, entry) in &missing {
+        let mut missing_files = files.unwrap_or_default();
+        let mut placed_paths = Vec::new();
+        for (path, entry) in &missing_files {
             if self.place_local(path, entry, state)?.is_some() {
-                placed.push(path.clone());
+                placed_paths.push(path.clone());
             }
         }
-        missing.retain(|path, _| !placed.contains(path));
-        self.fetch_own(missing)?;
+        missing_files.retain(|path, _| !placed_paths.contains(path));
+        self.fetch_own_versions(missing_files)?;
         Ok(())
     }
 
@@ -342,31 +348,32 @@ impl<'r, R: Remote> Join<'r, R> {
     /// [`RemoteError::Changed`] if each of [`MAX_ATTEMPTS`] snapshots lists former content of a file.
     pub fn publish(&mut self) -> Result<Option<String>, R::Error> {
         let state = self.replica.read()?;
-        let mut id = None;
+        let mut new_id = None;
         for attempt in 1.. {
-            let manifest = self.next_manifest(&state)?;
-            let is_listed = self.own_head.is_some() || id.is_some();
+            let manifest = self.build_next_manifest(&state)?;
+            let is_listed = self.own_head.is_some() || new_id.is_some();
             if is_listed && manifest.has_same_content(&self.published) {
                 break;
             }
             let bytes = self.write_manifest(&manifest)?;
-            self.files.write_next(&bytes)?;
+            self.files.write_next_manifest(&bytes)?;
             let snapshot = RemoteSnapshot {
+                // The store chooses the id.
                 id: String::new(),
                 replica: manifest.replica.clone(),
                 machine: manifest.machine.clone(),
                 number: manifest.number,
                 base: self.position.snapshot.clone(),
             };
-            let made = self.remote.publish(&self.tree.root, &snapshot)?;
+            let snapshot_id = self.remote.publish(&self.tree.root, &snapshot)?;
             self.files.record_published()?;
-            self.position.snapshot = Some(made.clone());
+            self.position.snapshot = Some(snapshot_id.clone());
             self.position.number = manifest.number;
             self.knowledge.clone_from(&manifest.knowledge);
-            id = Some(made);
-            let changed = self.find_changed(&manifest)?;
+            new_id = Some(snapshot_id);
+            let rewritten_path = self.find_rewritten_file(&manifest)?;
             self.published = manifest;
-            match changed {
+            match rewritten_path {
                 None => break,
                 // The next snapshot replaces this one.
                 Some(_) if attempt < MAX_ATTEMPTS => {}
@@ -374,44 +381,45 @@ impl<'r, R: Remote> Join<'r, R> {
             }
         }
         self.position.knowledge.clone_from(&self.knowledge);
-        self.commit()?;
-        Ok(id)
+        self.commit_run()?;
+        Ok(new_id)
     }
 
     /// Keeps the hard links for the next run, which then need not create them again: a new link changes the ctime of a
     /// file, and restic reads and lists every file with a new ctime again. A failure is only logged.
     pub fn keep_tree(&self) {
         if self.is_staged
-            && let Err(e) = self.tree.keep(&self.kept)
+            && let Err(e) = self.tree.move_links_to(&self.kept)
         {
             events::info!("the staged folder is not kept: {e}: {}", e.source);
         }
     }
 
     /// Records the position, and replaces the state of the last publication by the state of this run.
-    fn commit(&self) -> Result<(), IoError> {
+    fn commit_run(&self) -> Result<(), IoError> {
         self.files.write(&self.position)?;
         self.files.commit_state(&self.replica)
     }
 
-    fn next_manifest(&self, state: &SyncState) -> Result<SnapshotManifest, IoError> {
-        let (new, files) = (self.next_version(), self.list_staged(state)?);
+    fn build_next_manifest(&self, state: &SyncState) -> Result<SnapshotManifest, IoError> {
+        let VersionId(replica, number) = self.next_version_id();
+        let files = self.list_staged_versions(state)?;
         let requested = state.deleted.iter().chain(&self.deleted);
-        let is_open = |(key, deletion): &(&String, &Deletion)| {
+        let is_pending = |(key, deletion): &(&String, &Deletion)| {
             !files.contains_key(*key) && !state.resolutions.contains(&deletion.id)
         };
         let mut deleted = BTreeMap::new();
-        for (key, deletion) in requested.filter(is_open) {
+        for (key, deletion) in requested.filter(is_pending) {
             deleted
                 .entry(key.clone())
                 .or_insert_with(|| deletion.clone());
         }
         let mut knowledge = self.knowledge.clone();
-        knowledge.seen.insert(new.0.clone(), new.1);
+        knowledge.seen.insert(replica.clone(), number);
         Ok(SnapshotManifest {
-            replica: new.0,
+            replica,
             machine: self.config.machine_id.clone(),
-            number: new.1,
+            number,
             knowledge,
             deleted,
             resolved: state.resolutions.clone(),
@@ -431,12 +439,12 @@ impl<'r, R: Remote> Join<'r, R> {
 
     /// Returns the path of a file that was rewritten while the store read it; `None` if there is none. A file that grew
     /// is accepted: it begins with the listed content, and readers truncate it to the listed size.
-    fn find_changed(&self, manifest: &SnapshotManifest) -> Result<Option<String>, IoError> {
+    fn find_rewritten_file(&self, manifest: &SnapshotManifest) -> Result<Option<String>, IoError> {
         for (path, entry) in manifest.files() {
-            let full = self.tree.path(path);
-            let is_same = Stat::read(&full)? == Some(entry.stat());
-            let begins = || contents::raw_begins_with(&full, entry.size, &entry.digest);
-            if !is_same && !begins().unwrap_or_default() {
+            let full_path = self.tree.path_of(path);
+            let is_unchanged = Stat::read(&full_path)? == Some(entry.stat());
+            let begins_equal = || contents::raw_begins_with(&full_path, entry.size, &entry.digest);
+            if !is_unchanged && !begins_equal().unwrap_or_default() {
                 return Ok(Some(path.to_owned()));
             }
         }
@@ -448,24 +456,24 @@ impl<'r, R: Remote> Join<'r, R> {
 /// count as synced.
 fn is_synced(
     key: &str,
-    staged: Option<&BTreeMap<String, Stat>>,
-    incoming: &BTreeMap<String, ManifestEntry>,
+    staged_files: Option<&BTreeMap<String, Stat>>,
+    incoming_files: &BTreeMap<String, ManifestEntry>,
     state: &SyncState,
 ) -> bool {
-    if copy_name(key).is_some() {
+    if is_conflict_copy_path(key) {
         return true;
     }
     let last = state.files.get(key);
-    let (Some(staged), Some(last)) = (staged, last) else {
-        return staged.is_none() && last.is_none();
+    let (Some(staged_files), Some(last)) = (staged_files, last) else {
+        return staged_files.is_none() && last.is_none();
     };
-    if staged.get(&last.remote.path) != Some(&last.remote.stat) {
+    if staged_files.get(&last.remote.path) != Some(&last.remote.stat) {
         return false;
     }
     // Versions in conflict can have equal sizes and mtimes, so the digest decides if it is known.
     let digest = last.contents.map(|(_, digest)| digest);
     let is_text = !last.remote.path.ends_with(rollout::ZST);
-    let entry = incoming.get(&last.remote.path);
+    let entry = incoming_files.get(&last.remote.path);
     let entry = entry.filter(|entry| is_text && entry.stat() == last.remote.stat);
     entry.is_none_or(|entry| digest.is_none_or(|digest| digest == entry.digest))
 }

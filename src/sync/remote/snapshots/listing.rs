@@ -26,10 +26,10 @@ impl<R: Remote> Join<'_, R> {
             {
                 return Ok((path.clone(), entry));
             }
-            let full = self.tree.path(path);
-            let digest = match self.find_digest(last, key, path, *stat) {
+            let full_path = self.tree.path_of(path);
+            let digest = match self.find_recorded_digest(last, key, path, *stat) {
                 Some(digest) => digest,
-                None => contents::read_raw_digest(&full).at("read", &full)?,
+                None => contents::read_raw_digest(&full_path).at("read", &full_path)?,
             };
             let entry = ManifestEntry {
                 size: stat.size,
@@ -54,10 +54,10 @@ impl<R: Remote> Join<'_, R> {
             && synced.path == path
             && synced.stat.size == size
             && size < stat.size;
-        let full = self.tree.path(path);
-        let begins =
-            has_grown && contents::raw_begins_with(&full, size, &digest).unwrap_or_default();
-        begins.then_some(ManifestEntry {
+        let full_path = self.tree.path_of(path);
+        let begins_with_synced =
+            has_grown && contents::raw_begins_with(&full_path, size, &digest).unwrap_or_default();
+        begins_with_synced.then_some(ManifestEntry {
             size,
             mtime_ns: synced.stat.mtime_ns,
             digest,
@@ -65,7 +65,7 @@ impl<R: Remote> Join<'_, R> {
     }
 
     /// Returns the recorded digest of a staged file that is unchanged since the last sync or the last publication.
-    fn find_digest(
+    fn find_recorded_digest(
         &self,
         last: Option<&SyncedFile>,
         key: &str,
@@ -78,28 +78,28 @@ impl<R: Remote> Join<'_, R> {
         }
         // If the state has a matching record without a digest, size and mtime prove nothing: two merges of lines can
         // have the same.
-        let own = self.outgoing.get(key)?.files.get(path)?;
-        (own.stat() == stat && last.is_none()).then_some(own.digest)
+        let own_entry = self.outgoing.get(key)?.files.get(path)?;
+        (own_entry.stat() == stat && last.is_none()).then_some(own_entry.digest)
     }
 
     /// Returns all staged files with their versions. A file that changed since the last publication gets
-    /// [`Self::next_version`].
-    pub(super) fn list_staged(
+    /// [`Self::next_version_id`].
+    pub(super) fn list_staged_versions(
         &self,
         state: &SyncState,
     ) -> Result<BTreeMap<String, FileVersions>, IoError> {
-        let (staged, new) = (self.tree.list()?, self.next_version());
-        let all = staged.iter().map(|(key, files)| {
+        let (staged, new_version) = (self.tree.list_files()?, self.next_version_id());
+        let versions = staged.iter().map(|(key, files)| {
             let mut file = FileVersions {
                 files: self.read_entries(state, key, files)?,
-                version: new.clone(),
+                version: new_version.clone(),
             };
-            let own = self.outgoing.get(key);
-            if let Some(own) = own.filter(|own| own.has_same_files(&file)) {
-                file.version = own.version.clone();
+            let own_file = self.outgoing.get(key);
+            if let Some(own_file) = own_file.filter(|own_file| own_file.has_same_files(&file)) {
+                file.version = own_file.version.clone();
             }
             Ok((key.clone(), file))
         });
-        all.collect()
+        versions.collect()
     }
 }

@@ -17,11 +17,12 @@ pub(super) struct OtherMachine {
 impl OtherMachine {
     /// Returns true if this machine knew the version of a file that `other` has, and has a different version.
     pub(super) fn replaces(&self, other: &Self, key: &str) -> bool {
-        let version = |machine: &Self| Some(machine.manifest.files.get(key)?.version.clone());
-        let (Some(mine), Some(theirs)) = (version(self), version(other)) else {
+        let find_version = |machine: &Self| Some(machine.manifest.files.get(key)?.version.clone());
+        let (Some(own_version), Some(other_version)) = (find_version(self), find_version(other))
+        else {
             return false;
         };
-        mine != theirs && self.manifest.knowledge.knows(key, &theirs)
+        own_version != other_version && self.manifest.knowledge.knows(key, &other_version)
     }
 }
 

@@ -46,7 +46,7 @@ pub(super) struct PositionFiles {
 }
 
 impl PositionFiles {
-    pub(super) fn new(folder: &Path) -> Self {
+    pub(super) fn in_folder(folder: &Path) -> Self {
         Self {
             folder: folder.to_path_buf(),
         }
@@ -59,12 +59,12 @@ impl PositionFiles {
         config: &SyncConfig,
         new_id: impl FnOnce() -> String,
     ) -> Result<Position, DocumentError> {
-        let read = document::read::<Position>(&self.folder.join(POSITION_FILE))?;
-        let mut position = read.good().unwrap_or_else(|| Position {
+        let document = document::read::<Position>(&self.folder.join(POSITION_FILE))?;
+        let mut position = document.good().unwrap_or_else(|| Position {
             replica: new_id(),
             ..Position::default()
         });
-        let scope = scope_digest(config);
+        let scope = digest_scope(config);
         if position.scope != scope {
             position.scope = scope;
             position.joined.clear();
@@ -94,16 +94,16 @@ impl PositionFiles {
     }
 
     /// Records a manifest that is about to be published.
-    pub(super) fn write_next(&self, bytes: &[u8]) -> Result<(), IoError> {
+    pub(super) fn write_next_manifest(&self, bytes: &[u8]) -> Result<(), IoError> {
         atomic::create_private_folder(&self.folder)?;
         atomic::write(&self.folder.join(NEXT_FILE), bytes)
     }
 
-    /// Records that the manifest of [`Self::write_next`] was published.
+    /// Records that the manifest of [`Self::write_next_manifest`] was published.
     pub(super) fn record_published(&self) -> Result<(), IoError> {
-        let next = self.folder.join(NEXT_FILE);
-        if next.exists() {
-            atomic::rename(&next, &self.folder.join(PUBLISHED_FILE))?;
+        let next_path = self.folder.join(NEXT_FILE);
+        if next_path.exists() {
+            atomic::rename(&next_path, &self.folder.join(PUBLISHED_FILE))?;
         }
         Ok(())
     }
@@ -116,7 +116,7 @@ pub(crate) fn replica_id(state_folder: &Path) -> Option<String> {
     Some(position.replica)
 }
 
-fn scope_digest(config: &SyncConfig) -> String {
+fn digest_scope(config: &SyncConfig) -> String {
     // The digest of the `Debug` text: after a rename of a field or variant, one run joins all snapshots again.
     let settings = (&config.scope, config.policy.rules.delete);
     Sha256Digest::of(format!("{settings:?}").as_bytes()).to_string()

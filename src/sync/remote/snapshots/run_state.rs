@@ -5,7 +5,7 @@
 use super::error::RemoteError;
 use super::join::Join;
 use super::position::PositionFiles;
-use super::snapshot_manifest::{FileVersions, copy_name};
+use super::snapshot_manifest::{FileVersions, is_conflict_copy_path};
 use super::store::Remote;
 use super::taken_versions::{TAKEN_FILE, TakenVersions};
 use crate::io::{IoError, atomic, document, tree};
@@ -17,14 +17,14 @@ use crate::sync::state::{OwnManifests, Replica, SideFile, SyncState, SyncedFile}
 
 impl PositionFiles {
     /// Returns the replica with the state of the run that is not published yet.
-    fn uncommitted(&self, replica: &Replica) -> Replica {
+    fn replica_of_run(&self, replica: &Replica) -> Replica {
         replica.with_run_folder(Some(self.run_folder()))
     }
 
     /// Replaces the state of the last publication by the state in the folder of the run, if there is one, and
     /// removes that folder.
     pub(super) fn commit_state(&self, replica: &Replica) -> Result<(), IoError> {
-        let state = self.uncommitted(replica).state_file();
+        let state = self.replica_of_run(replica).state_file();
         if state.exists() {
             atomic::rename(&state, &replica.with_run_folder(None).state_file())?;
         }
@@ -35,12 +35,12 @@ impl PositionFiles {
 impl<R: Remote> Join<'_, R> {
     /// Writes the state with which the run begins: the state of the last publication, with the versions that a killed
     /// run has placed in the home since.
-    pub(super) fn begin_state(&mut self) -> Result<(), RemoteError> {
-        let unpublished = self.files.uncommitted(&self.replica);
+    pub(super) fn write_first_state(&mut self) -> Result<(), RemoteError> {
+        let run_replica = self.files.replica_of_run(&self.replica);
         let taken = document::read(&self.files.run_folder().join(TAKEN_FILE))?;
-        let killed = unpublished.read()?;
+        let killed = run_replica.read()?;
         let mut state = if self.is_state_uncommitted {
-            unpublished.read()?
+            run_replica.read()?
         } else {
             self.replica.read()?
         };
@@ -49,7 +49,7 @@ impl<R: Remote> Join<'_, R> {
         self.adopt_taken(taken.good().unwrap_or_default(), &killed, &mut state)?;
         self.match_published(&mut state);
         self.replica = if self.writes {
-            unpublished
+            run_replica
         } else {
             let folder = self.tree.root.join("state");
             self.replica.with_run_folder(Some(folder))
@@ -73,10 +73,10 @@ impl<R: Remote> Join<'_, R> {
     /// Records the versions that arrive in this round from other machines, before the sync places them in the home. If
     /// only a plan is made, writes no file.
     pub(super) fn record_taken(&mut self) -> Result<(), IoError> {
-        for one in self.round.iter().flat_map(|(_, incoming)| incoming) {
-            if let Some(version) = one.version.clone() {
-                let files = one.files.clone();
-                let versions = self.taken.files.entry(one.key.clone()).or_default();
+        for file in self.round.iter().flat_map(|(_, incoming)| incoming) {
+            if let Some(version) = file.version.clone() {
+                let files = file.files.clone();
+                let versions = self.taken.files.entry(file.key.clone()).or_default();
                 versions.push(FileVersions { files, version });
             }
         }
@@ -107,29 +107,29 @@ impl<R: Remote> Join<'_, R> {
     fn adopt_taken(
         &mut self,
         taken: TakenVersions,
-        killed: &SyncState,
+        killed_state: &SyncState,
         state: &mut SyncState,
     ) -> Result<(), IoError> {
         for (key, versions) in taken.files {
-            for (n, file) in versions.into_iter().enumerate() {
+            for (index, file) in versions.into_iter().enumerate() {
                 let own = self.outgoing.get(&key);
                 let is_merged = self.knowledge.knows(&key, &file.version)
                     || own.is_some_and(|own| own.has_same_files(&file));
-                let recorded = killed.files.get(&key);
-                let last = recorded.filter(|last| file.is_synced_as(last));
+                let recorded_file = killed_state.files.get(&key);
+                let last = recorded_file.filter(|last| file.is_synced_as(last));
                 let placed = match last {
                     _ if is_merged => None,
                     Some(last) => Some(last.clone()),
                     None => find_placed(&self.config, &file)?,
                 };
                 // If the user changed the file after the first killed run, a second one may have recorded the change.
-                let was_placed = !is_merged && n == 0 && taken.placed.contains(&key);
+                let was_placed = !is_merged && index == 0 && taken.placed.contains(&key);
                 if placed.is_none() && !was_placed {
                     continue;
                 }
                 let waiting = self.waiting.iter();
-                let holder = waiting.map(|other| (other, other.manifest.files.get(&key)));
-                let mut holders = holder
+                let others = waiting.map(|other| (other, other.manifest.files.get(&key)));
+                let mut holders = others
                     .filter(|(_, found)| found.is_some_and(|found| found.has_same_files(&file)));
                 if let Some((other, _)) = holders.next() {
                     let id = other.head.id.clone();
@@ -152,17 +152,17 @@ impl<R: Remote> Join<'_, R> {
     fn match_published(&self, state: &mut SyncState) {
         for (key, file) in &self.outgoing {
             let last = state.files.get(key);
-            if copy_name(key).is_some() || last.is_some_and(|last| file.is_synced_as(last)) {
+            if is_conflict_copy_path(key) || last.is_some_and(|last| file.is_synced_as(last)) {
                 continue;
             }
             let Some((path, entry)) = file.files.iter().next() else {
                 continue;
             };
-            let local = last.map_or(path, |last| &last.local.path).clone();
+            let local_path = last.map_or(path, |last| &last.local.path).clone();
             let synced = SyncedFile {
                 // No file has this mtime, so the plan compares the content of the local file.
                 local: SideFile {
-                    path: local,
+                    path: local_path,
                     stat: Stat {
                         mtime_ns: Stat::NEVER,
                         ..entry.stat()
@@ -182,10 +182,11 @@ impl<R: Remote> Join<'_, R> {
 /// Returns the record of a file of the home that has the content of a version; `None` if no file has it.
 fn find_placed(config: &SyncConfig, file: &FileVersions) -> Result<Option<SyncedFile>, IoError> {
     for (path, entry) in &file.files {
-        let full = config.file_path(Side::Local, path);
-        let stat = Stat::read(&full)?.filter(|stat| stat.size == entry.size);
-        let digest = stat.and_then(|_| contents::read_raw_digest(&full).ok());
-        if let Some(stat) = stat.filter(|_| digest == Some(entry.digest)) {
+        let full_path = config.file_path(Side::Local, path);
+        let Some(stat) = Stat::read(&full_path)?.filter(|stat| stat.size == entry.size) else {
+            continue;
+        };
+        if contents::read_raw_digest(&full_path).is_ok_and(|digest| digest == entry.digest) {
             let side_file = |stat| SideFile {
                 path: path.clone(),
                 stat,

@@ -128,7 +128,7 @@ impl SnapshotManifest {
         };
         document::encode_to(&mut bytes, &header)?;
         bytes.push(b'\n');
-        let mut push = |line: &SnapshotLine| document::push_line(&mut bytes, line);
+        let mut push_line = |line: &SnapshotLine| document::push_line(&mut bytes, line);
         let files = self.files.values();
         let files = files.flat_map(|file| {
             file.files
@@ -139,27 +139,27 @@ impl SnapshotManifest {
         files.sort_by_key(|(_, entry, _)| entry.mtime_ns);
         for (path, entry, file) in files {
             let (path, entry) = (path.clone(), entry.clone());
-            push(&SnapshotLine::File(path, entry, file.version.clone()))?;
+            push_line(&SnapshotLine::File(path, entry, file.version.clone()))?;
         }
         for (key, Deletion { digest, id }) in &self.deleted {
-            push(&SnapshotLine::Deleted(
+            push_line(&SnapshotLine::Deleted(
                 key.clone(),
                 digest.clone(),
                 id.clone(),
             ))?;
         }
         for id in &self.resolved {
-            push(&SnapshotLine::Resolved(id.clone()))?;
+            push_line(&SnapshotLine::Resolved(id.clone()))?;
         }
         for (key, versions) in &self.knowledge.unmerged {
             for version in versions {
-                push(&SnapshotLine::Unmerged(key.clone(), version.clone()))?;
+                push_line(&SnapshotLine::Unmerged(key.clone(), version.clone()))?;
             }
         }
         let seen = self.knowledge.seen.clone();
-        push(&SnapshotLine::Publication(self.number, seen))?;
-        let end = Sha256Digest::of(&bytes);
-        document::push_line(&mut bytes, &SnapshotLine::End(end))?;
+        push_line(&SnapshotLine::Publication(self.number, seen))?;
+        let end_digest = Sha256Digest::of(&bytes);
+        document::push_line(&mut bytes, &SnapshotLine::End(end_digest))?;
         Ok(bytes)
     }
 
@@ -178,25 +178,27 @@ impl SnapshotManifest {
         let mut manifest: Option<Self> = None;
         loop {
             line.clear();
-            let read = (&mut reader)
+            let read_result = (&mut reader)
                 .take(MAX_LINE_BYTES)
                 .read_until(b'\n', &mut line);
-            read.map_err(|e| damaged(&format!("it cannot be read: {e}")))?;
-            let Some(text) = line.strip_suffix(b"\n") else {
+            read_result.map_err(|e| damaged(&format!("it cannot be read: {e}")))?;
+            let Some(line_text) = line.strip_suffix(b"\n") else {
                 return Err(damaged("its manifest is incomplete"));
             };
             let Some(manifest) = &mut manifest else {
-                manifest = Some(Self::parse_header(text, machine)?);
+                manifest = Some(Self::parse_header(line_text, machine)?);
                 hasher.update(&line);
                 continue;
             };
-            match serde_json::from_slice::<SnapshotLine>(text) {
+            match serde_json::from_slice::<SnapshotLine>(line_text) {
                 Ok(SnapshotLine::End(digest)) if digest == hasher.digest() => {
                     return Ok(std::mem::take(manifest));
                 }
                 Ok(SnapshotLine::End(_)) => return Err(damaged("its manifest was changed")),
-                Ok(entry) => manifest.add(entry).map_err(|e| damaged(&e))?,
-                Err(e) => return Err(damaged(&format!("its manifest has a damaged line: {e}"))),
+                Ok(entry) => manifest.add_line(entry).map_err(|e| damaged(&e))?,
+                Err(e) => {
+                    return Err(damaged(&format!("its manifest has a damaged line: {e}")));
+                }
             }
             hasher.update(&line);
         }
@@ -212,6 +214,7 @@ impl SnapshotManifest {
         Ok(Self {
             replica: header.replica,
             machine: header.machine,
+            // Schema 2 has the number in the line of the publication.
             number: header.number.unwrap_or_default(),
             knowledge: Knowledge {
                 seen: header.seen,
@@ -221,10 +224,10 @@ impl SnapshotManifest {
         })
     }
 
-    fn add(&mut self, line: SnapshotLine) -> Result<(), String> {
+    fn add_line(&mut self, line: SnapshotLine) -> Result<(), String> {
         match line {
             SnapshotLine::File(path, entry, version) => {
-                if !is_allowed(&path) {
+                if !is_allowed_path(&path) {
                     return Err(format!(
                         "it lists a path outside of the Codex home: {path:?}"
                     ));
@@ -254,16 +257,21 @@ impl SnapshotManifest {
 }
 
 /// Returns true for a relative path inside the home; a path in the manager's folder must be that of a conflict copy.
-fn is_allowed(path: &str) -> bool {
+fn is_allowed_path(path: &str) -> bool {
     let mut parts = Path::new(path).components();
-    let stays = parts.all(|part| matches!(part, Component::Normal(_)));
+    let is_inside = parts.all(|part| matches!(part, Component::Normal(_)));
     let is_plain = !path.contains(['\\', '\0']) && !path.ends_with('/') && !path.contains("//");
     let of_manager = Path::new(path).starts_with(MANAGER_FOLDER);
-    stays && is_plain && !path.is_empty() && (!of_manager || copy_name(path).is_some())
+    is_inside && is_plain && !path.is_empty() && (!of_manager || is_conflict_copy_path(path))
+}
+
+/// Returns true for the path of a conflict copy in a snapshot.
+pub(super) fn is_conflict_copy_path(path: &str) -> bool {
+    parse_copy_name(path).is_some()
 }
 
 /// Returns the name of the conflict copy at a path of a snapshot; `None` for other paths.
-pub(super) fn copy_name(path: &str) -> Option<&str> {
+pub(super) fn parse_copy_name(path: &str) -> Option<&str> {
     let name = path.strip_prefix(MANAGER_FOLDER)?.strip_prefix('/')?;
     let name = name
         .strip_prefix(CONFLICT_COPIES_FOLDER)?
@@ -292,7 +300,7 @@ mod tests {
             machine: "desk".to_owned(),
             number: 2,
             files: [("skills/a".to_owned(), file)].into(),
-            deleted: [("x".to_owned(), Deletion::new("d".to_owned()))].into(),
+            deleted: [("x".to_owned(), Deletion::with_random_id("d".to_owned()))].into(),
             resolved: ["r".to_owned()].into(),
             ..SnapshotManifest::default()
         };
@@ -386,7 +394,7 @@ mod tests {
             (".codex-manager/machines/x", false),
             (".codex-manager/forks/../../x.fork", false),
         ] {
-            assert_eq!(is_allowed(path), allowed, "{path}");
+            assert_eq!(is_allowed_path(path), allowed, "{path}");
         }
     }
 }

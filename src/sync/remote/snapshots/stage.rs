@@ -4,7 +4,7 @@ use super::causality::VersionId;
 use super::error::RemoteError;
 use super::join::Join;
 use super::other_machine::{IncomingFile, OtherMachine};
-use super::snapshot_manifest::{SnapshotManifest, copy_name};
+use super::snapshot_manifest::{SnapshotManifest, is_conflict_copy_path};
 use super::staged_tree::{Candidate, StagedFiles, place_fetched};
 use super::store::{HOME, Remote, RemoteSnapshot};
 use crate::codex::rollout;
@@ -30,16 +30,16 @@ impl<R: Remote> Join<'_, R> {
             return Ok(false);
         }
         if !self.is_staged {
-            self.begin_state()?;
+            self.write_first_state()?;
         }
         let mut state = self.replica.read()?;
         self.choose_machines(&state);
         if !self.is_staged {
-            self.stage_own(&mut state)?;
+            self.stage_published_files(&mut state)?;
             self.is_staged = true;
         }
         self.stage_incoming(&state)?;
-        self.forget_concurrent(&mut state);
+        self.forget_concurrent_files(&mut state);
         self.write_state(&mut state)?;
         self.record_taken()?;
         self.stage_manifests(&state)?;
@@ -49,14 +49,14 @@ impl<R: Remote> Join<'_, R> {
     /// Removes from the state the records of files that both machines changed: with its record, a file of this machine
     /// would look unchanged, and there would be no conflict. [`Join::settle`] restores the record of a file that is not
     /// decided.
-    fn forget_concurrent(&mut self, state: &mut SyncState) {
+    fn forget_concurrent_files(&mut self, state: &mut SyncState) {
         self.before_round.clear();
-        for one in self.round.iter().flat_map(|(_, incoming)| incoming) {
-            if let Some(last) = state.files.get(&one.key) {
-                self.before_round.insert(one.key.clone(), last.clone());
+        for file in self.round.iter().flat_map(|(_, incoming)| incoming) {
+            if let Some(last) = state.files.get(&file.key) {
+                self.before_round.insert(file.key.clone(), last.clone());
             }
-            if one.is_concurrent {
-                state.files.remove(&one.key);
+            if file.is_concurrent {
+                state.files.remove(&file.key);
             }
         }
     }
@@ -69,62 +69,63 @@ impl<R: Remote> Join<'_, R> {
     /// Moves waiting machines into the round. A machine keeps waiting if an earlier machine has another version of one
     /// of its changed files.
     fn choose_machines(&mut self, state: &SyncState) {
-        let mut chosen: BTreeMap<String, Option<VersionId>> = BTreeMap::new();
-        let mut postponed: BTreeSet<String> = BTreeSet::new();
+        let mut chosen_versions: BTreeMap<String, Option<VersionId>> = BTreeMap::new();
+        let mut postponed_keys: BTreeSet<String> = BTreeSet::new();
         let incoming = self.waiting.iter();
         let incoming: Vec<_> = incoming
             .map(|other| self.find_incoming(state, other))
             .collect();
         let waiting = std::mem::take(&mut self.waiting).into_iter();
-        let changed = waiting.zip(incoming);
-        for (other, mut incoming) in newest_first(changed.collect()) {
-            let collides = |one: &IncomingFile| {
-                let other = chosen.get(&one.key);
-                postponed.contains(&one.key) || other.is_some_and(|version| *version != one.version)
+        let waiting_with_changes = waiting.zip(incoming);
+        for (other, mut incoming) in order_newest_first(waiting_with_changes.collect()) {
+            let collides = |file: &IncomingFile| {
+                let chosen_version = chosen_versions.get(&file.key);
+                postponed_keys.contains(&file.key)
+                    || chosen_version.is_some_and(|version| *version != file.version)
             };
             if incoming.iter().any(collides) {
-                postponed.extend(incoming.into_iter().map(|one| one.key));
+                postponed_keys.extend(incoming.into_iter().map(|file| file.key));
                 self.waiting.push(other);
                 continue;
             }
-            incoming.retain(|one| !chosen.contains_key(&one.key));
-            let names = incoming
+            incoming.retain(|file| !chosen_versions.contains_key(&file.key));
+            let versions = incoming
                 .iter()
-                .map(|one| (one.key.clone(), one.version.clone()));
-            chosen.extend(names);
+                .map(|file| (file.key.clone(), file.version.clone()));
+            chosen_versions.extend(versions);
             self.round.push((other, incoming));
         }
     }
 
     /// Places the files that this machine published last, except files that the round changes. A file that is neither
     /// in the home nor in a snapshot is dropped from the state and from the next snapshot.
-    fn stage_own(&mut self, state: &mut SyncState) -> Result<(), R::Error> {
+    fn stage_published_files(&mut self, state: &mut SyncState) -> Result<(), R::Error> {
         let incoming = self.round.iter().flat_map(|(_, incoming)| incoming);
-        let incoming: BTreeSet<&str> = incoming.map(|one| &*one.key).collect();
-        let kept = self.reuse_kept_files(state, &incoming)?;
+        let incoming_keys: BTreeSet<&str> = incoming.map(|file| &*file.key).collect();
+        let kept_stats = self.reuse_kept_files(state, &incoming_keys)?;
         self.link_conflict_copies()?;
-        let mut missing = BTreeMap::new();
+        let mut missing_files = BTreeMap::new();
         for (key, versions) in &self.outgoing {
-            if incoming.contains(&**key) {
+            if incoming_keys.contains(&**key) {
                 continue;
             }
             for (path, entry) in &versions.files {
-                let placed = match kept.get(path) {
+                let placed_stat = match kept_stats.get(path) {
                     Some(stat) => Some(*stat),
                     None => self.place_local(path, entry, state)?,
                 };
-                if placed.is_none() {
-                    missing.insert(path.clone(), entry.clone());
+                if placed_stat.is_none() {
+                    missing_files.insert(path.clone(), entry.clone());
                 }
                 let last = state.files.get_mut(key);
                 if let Some(last) = last.filter(|last| last.remote.path == *path) {
-                    last.remote.stat = placed.unwrap_or(entry.stat());
+                    last.remote.stat = placed_stat.unwrap_or(entry.stat());
                 }
             }
         }
         self.stage_unpublished(state)?;
-        let lost = self.fetch_own(missing)?;
-        for key in lost.keys().map(|path| state_key(path)) {
+        let lost_files = self.fetch_own_versions(missing_files)?;
+        for key in lost_files.keys().map(|path| state_key(path)) {
             self.outgoing.remove(&key);
             state.files.remove(&key);
         }
@@ -132,17 +133,17 @@ impl<R: Remote> Join<'_, R> {
     }
 
     /// Continues with the tree of the last run. Returns the files that still equal the last publication, and removes
-    /// all other files and those of the `incoming` keys. The conversations in the tree are hard links, so a
+    /// all other files and those of the `incoming_keys`. The conversations in the tree are hard links, so a
     /// conversation to which Codex has appended since is among the removed files.
     fn reuse_kept_files(
         &self,
         state: &SyncState,
-        incoming: &BTreeSet<&str>,
+        incoming_keys: &BTreeSet<&str>,
     ) -> Result<BTreeMap<String, Stat>, IoError> {
-        let mut usable = BTreeMap::new();
+        let mut reused_stats = BTreeMap::new();
         for (key, files) in self.tree.reuse_kept(&self.kept)? {
             let published = self.outgoing.get(&key);
-            let published = published.filter(|_| !incoming.contains(&*key));
+            let published = published.filter(|_| !incoming_keys.contains(&*key));
             let contents = state.files.get(&key).and_then(|last| last.contents);
             for (path, stat) in files {
                 let entry = published.and_then(|versions| versions.files.get(&path));
@@ -152,32 +153,32 @@ impl<R: Remote> Join<'_, R> {
                         && contents == entry.text_digest(&path)
                 });
                 if is_published {
-                    usable.insert(path, stat);
+                    reused_stats.insert(path, stat);
                 } else {
                     self.tree.remove(&path)?;
                 }
             }
         }
-        Ok(usable)
+        Ok(reused_stats)
     }
 
     /// Places files that were synced through a folder before and that nothing has changed since. Changed files are
     /// removed from the state, so that they count as new.
     fn stage_unpublished(&self, state: &mut SyncState) -> Result<(), IoError> {
-        let mut lost = Vec::new();
+        let mut changed_keys = Vec::new();
         let unpublished = state.files.iter();
         let unpublished = unpublished.filter(|(key, _)| !self.outgoing.contains_key(*key));
         for (key, last) in unpublished {
             let (path, stat) = (&last.local.path, last.local.stat);
-            let from = self.config.file_path(Side::Local, path);
-            let same_form =
+            let source = self.config.file_path(Side::Local, path);
+            let has_same_compression =
                 path.ends_with(rollout::ZST) == last.remote.path.ends_with(rollout::ZST);
-            let is_synced = same_form && Stat::read(&from)? == Some(stat);
-            if !is_synced || !self.tree.place(&from, &last.remote.path, stat)? {
-                lost.push(key.clone());
+            let is_synced = has_same_compression && Stat::read(&source)? == Some(stat);
+            if !is_synced || !self.tree.place(&source, &last.remote.path, stat)? {
+                changed_keys.push(key.clone());
             }
         }
-        for key in lost {
+        for key in changed_keys {
             state.files.remove(&key);
         }
         Ok(())
@@ -199,14 +200,14 @@ impl<R: Remote> Join<'_, R> {
                     .contents
                     .is_some_and(|text| Some(text) == entry.text_digest(path))
         };
-        let synced = last.filter(is_synced).map(|last| last.local.stat);
-        let moved = last.map(|last| &*last.local.path);
-        let paths = moved
+        let synced_stat = last.filter(is_synced).map(|last| last.local.stat);
+        let last_local_path = last.map(|last| &*last.local.path);
+        let paths = last_local_path
             .into_iter()
-            .chain(Some(path).filter(|path| moved != Some(path)));
+            .chain(Some(path).filter(|path| last_local_path != Some(path)));
         let candidates = paths.map(|path| Candidate {
             path,
-            trusted: synced.filter(|_| moved == Some(path)),
+            trusted: synced_stat.filter(|_| last_local_path == Some(path)),
         });
         let candidates: Vec<_> = candidates.collect();
         let placed = self
@@ -219,9 +220,9 @@ impl<R: Remote> Join<'_, R> {
         let folder = self.replica.conflict_copies();
         for (name, _) in tree::list_if_exists(&folder)? {
             let name = name.to_string_lossy();
-            let to = manager_folder::conflict_copy_path(&name);
-            if copy_name(&to).is_some() && !self.tree.path(&to).exists() {
-                self.tree.link(&folder.join(&*name), &to)?;
+            let target = manager_folder::conflict_copy_path(&name);
+            if is_conflict_copy_path(&target) && !self.tree.path_of(&target).exists() {
+                self.tree.link(&folder.join(&*name), &target)?;
             }
         }
         Ok(())
@@ -229,7 +230,7 @@ impl<R: Remote> Join<'_, R> {
 
     /// Fetches the `missing` files of adopted versions and of this machine's last snapshot. Returns the files that no
     /// listed snapshot has.
-    pub(super) fn fetch_own(
+    pub(super) fn fetch_own_versions(
         &self,
         mut missing: BTreeMap<String, ManifestEntry>,
     ) -> Result<BTreeMap<String, ManifestEntry>, R::Error> {
@@ -239,7 +240,7 @@ impl<R: Remote> Join<'_, R> {
             let is_adopted = |path: &String| self.adopted.get(&state_key(path)) == Some(id);
             let (adopted, others) = missing.into_iter().partition(|(path, _)| is_adopted(path));
             missing = others;
-            self.fetch(&other.head, &other.manifest, &adopted)?;
+            self.fetch_files(&other.head, &other.manifest, &adopted)?;
         }
         let Some(head) = &self.own_head else {
             return Ok(missing);
@@ -259,56 +260,56 @@ impl<R: Remote> Join<'_, R> {
         Ok(lost)
     }
 
-    /// Places the `wanted` files of a snapshot.
+    /// Places the files `wanted_files` of a snapshot.
     ///
     /// # Errors
     /// A fetched file does not match the manifest, or a fetch fails.
-    fn fetch(
+    fn fetch_files(
         &self,
         snapshot: &RemoteSnapshot,
         manifest: &SnapshotManifest,
-        wanted: &BTreeMap<String, ManifestEntry>,
+        wanted_files: &BTreeMap<String, ManifestEntry>,
     ) -> Result<(), R::Error> {
-        let differing = self.fetch_matching(snapshot, manifest, wanted)?;
+        let differences = self.fetch_matching(snapshot, manifest, wanted_files)?;
         let machine = snapshot.machine.clone();
-        differing.into_values().next().map_or(Ok(()), |detail| {
+        differences.into_values().next().map_or(Ok(()), |detail| {
             Err(RemoteError::Damaged { machine, detail }.into())
         })
     }
 
-    /// Places the `wanted` files of a snapshot that match its `manifest`. Returns the difference for each of the other
-    /// files, by path.
+    /// Places the files `wanted_files` of a snapshot that match its `manifest`. Returns the difference for each of the
+    /// other files, by path.
     fn fetch_matching(
         &self,
         snapshot: &RemoteSnapshot,
         manifest: &SnapshotManifest,
-        wanted: &BTreeMap<String, ManifestEntry>,
+        wanted_files: &BTreeMap<String, ManifestEntry>,
     ) -> Result<BTreeMap<String, String>, R::Error> {
-        let mut differing = BTreeMap::new();
-        if wanted.is_empty() {
-            return Ok(differing);
+        let mut differences = BTreeMap::new();
+        if wanted_files.is_empty() {
+            return Ok(differences);
         }
         let folder = self.tree.root.join("fetched");
         atomic::create_private_folder(&folder)?;
-        for path in wanted.keys() {
-            self.place_base(path, &folder.join(HOME).join(path))?;
+        for path in wanted_files.keys() {
+            self.place_delta_base(path, &folder.join(HOME).join(path))?;
         }
-        let paths = wanted.keys().map(|path| &**path).collect();
+        let paths = wanted_files.keys().map(|path| &**path).collect();
         self.remote.fetch(snapshot, manifest, &paths, &folder)?;
-        for (path, entry) in wanted {
+        for (path, entry) in wanted_files {
             let from = folder.join(HOME).join(path);
-            let to = self.tree.prepare(path)?;
+            let to = self.tree.prepare_target(path)?;
             if let Err(detail) = place_fetched(&from, &to, path, entry)? {
-                differing.insert(path.clone(), detail);
+                differences.insert(path.clone(), detail);
             }
         }
         tree::remove(&folder)?;
-        Ok(differing)
+        Ok(differences)
     }
 
     /// Copies the local version of a conversation to the `target` of a fetch: restic 0.17 and newer then fetch only the
     /// appended text instead of the whole file.
-    fn place_base(&self, path: &str, target: &Path) -> Result<(), IoError> {
+    fn place_delta_base(&self, path: &str, target: &Path) -> Result<(), IoError> {
         let local = self.config.file_path(Side::Local, path);
         if rollouts::is_below_sessions(path) && Stat::read(&local)?.is_some() {
             atomic::create_unsynced_below(&self.tree.root, atomic::parent_of(target))?;
@@ -319,24 +320,24 @@ impl<R: Remote> Join<'_, R> {
 
     /// Replaces the staged files that the machines of the round changed or deleted by the versions of these machines.
     fn stage_incoming(&mut self, state: &SyncState) -> Result<(), R::Error> {
-        let staged = self.list_for_round()?;
+        let staged = self.list_staged_for_round()?;
         let mut round = std::mem::take(&mut self.round);
         for (other, incoming) in &round {
-            let mut missing = BTreeMap::new();
-            for one in incoming {
-                self.unstage(&one.key, &staged)?;
-                for (path, entry) in &one.files {
+            let mut missing_files = BTreeMap::new();
+            for file in incoming {
+                self.unstage(&file.key, &staged)?;
+                for (path, entry) in &file.files {
                     if self.place_local(path, entry, state)?.is_none() {
-                        missing.insert(path.clone(), entry.clone());
+                        missing_files.insert(path.clone(), entry.clone());
                     }
                 }
             }
-            self.fetch(&other.head, &other.manifest, &missing)?;
+            self.fetch_files(&other.head, &other.manifest, &missing_files)?;
         }
-        for one in round.iter_mut().flat_map(|(_, incoming)| incoming) {
-            for path in one.files.keys() {
-                let stat = Stat::read(&self.tree.path(path))?;
-                one.placed.extend(stat.map(|stat| (path.clone(), stat)));
+        for file in round.iter_mut().flat_map(|(_, incoming)| incoming) {
+            for path in file.files.keys() {
+                let stat = Stat::read(&self.tree.path_of(path))?;
+                file.placed.extend(stat.map(|stat| (path.clone(), stat)));
             }
         }
         self.round = round;
@@ -344,12 +345,12 @@ impl<R: Remote> Join<'_, R> {
     }
 
     /// Lists the staged files; none if no machine of the round changed a file, because then no caller needs them.
-    pub(super) fn list_for_round(&self) -> Result<StagedFiles, IoError> {
+    pub(super) fn list_staged_for_round(&self) -> Result<StagedFiles, IoError> {
         let is_unchanged = self.round.iter().all(|(_, incoming)| incoming.is_empty());
         if is_unchanged {
             return Ok(StagedFiles::new());
         }
-        self.tree.list()
+        self.tree.list_files()
     }
 
     /// Removes the `staged` files of a key.
@@ -365,33 +366,34 @@ impl<R: Remote> Join<'_, R> {
     fn stage_manifests(&self, state: &SyncState) -> Result<(), IoError> {
         let cloud = &self.config.cloud;
         self.tree.remove_manifests()?;
-        let write = |machine: &str, writer: &str, files: &_, state: &SyncState| {
+        let write_manifest = |machine: &str, writer: &str, files: &_, state: &SyncState| {
             let path = manifest::path_of_machine(cloud, machine, writer);
             let encoded = manifest::encode(machine, files, state);
             encoded.at("encode", &path)?.write(cloud, &path)
         };
         // This machine's files need no attestation.
-        let none = BTreeMap::new();
-        write(&self.config.machine_id, &state.own.writer, &none, state)?;
+        let no_files = BTreeMap::new();
+        write_manifest(&self.config.machine_id, &state.own.writer, &no_files, state)?;
         for (other, incoming) in &self.round {
-            let files = incoming.iter().flat_map(|one| one.files.clone());
+            let files = incoming.iter().flat_map(|file| file.files.clone());
             let mut deleted: HashMap<_, _> = other.manifest.deleted.clone().into_iter().collect();
             // The planner copies a deletion only for the version of this machine. The other machine knew this version,
             // even if it deleted a later one.
-            for one in incoming.iter().filter(|one| one.version.is_none()) {
-                let last = state.files.get(&one.key).and_then(|last| last.contents);
-                if let (Some(deletion), Some((_, digest))) = (deleted.get_mut(&one.key), last) {
+            for file in incoming.iter().filter(|file| file.version.is_none()) {
+                let last = state.files.get(&file.key).and_then(|last| last.contents);
+                if let (Some(deletion), Some((_, digest))) = (deleted.get_mut(&file.key), last) {
                     deletion.digest = digest.to_string();
                 }
             }
-            let of_other = SyncState {
+            let state_of_other = SyncState {
                 deleted,
                 resolutions: other.manifest.resolved.clone(),
                 ..SyncState::default()
             };
             let machine = sanitize_machine_name(&other.head.machine);
             let writer = Sha256Digest::of(other.head.id.as_bytes()).to_string();
-            write(&machine, &writer[..8], &files.collect(), &of_other)?;
+            // As many digits as a random writer has.
+            write_manifest(&machine, &writer[..8], &files.collect(), &state_of_other)?;
         }
         Ok(())
     }
@@ -399,7 +401,7 @@ impl<R: Remote> Join<'_, R> {
 
 /// Orders machines so that each comes before the machines whose versions it replaced. In the opposite order, the sync
 /// would have to decide about the replaced version, and the decision would win over the version that replaced it.
-fn newest_first(
+fn order_newest_first(
     mut left: Vec<(OtherMachine, Vec<IncomingFile>)>,
 ) -> Vec<(OtherMachine, Vec<IncomingFile>)> {
     let mut ordered = Vec::new();
@@ -408,13 +410,13 @@ fn newest_first(
             let mut others = left.iter().map(|(other, _)| other);
             others.any(|other| {
                 let mut incoming = incoming.iter();
-                incoming.any(|one| {
-                    other.replaces(machine, &one.key) && !machine.replaces(other, &one.key)
+                incoming.any(|file| {
+                    other.replaces(machine, &file.key) && !machine.replaces(other, &file.key)
                 })
             })
         };
         // Each of two machines can have replaced a file of the other one.
-        let next = left.iter().position(|one| !is_replaced(one)).unwrap_or(0);
+        let next = left.iter().position(|item| !is_replaced(item)).unwrap_or(0);
         ordered.push(left.remove(next));
     }
     ordered

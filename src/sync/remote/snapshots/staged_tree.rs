@@ -2,7 +2,7 @@
 //! link if the home has its content, so that it takes no space; other files are copies.
 
 use super::error::RemoteError;
-use super::snapshot_manifest::copy_name;
+use super::snapshot_manifest::is_conflict_copy_path;
 use super::store::HOME;
 use crate::codex::rollout;
 use crate::io::{IoContext, IoError, atomic, file_id, file_open, links, sharing, tree};
@@ -41,28 +41,28 @@ impl StagedTree {
     /// The Codex home is on another disk, so that every run would have to copy all conversations.
     pub(super) fn create(root: &Path, config: &SyncConfig) -> Result<Self, RemoteError> {
         let device = |path: &Path| file_id::read_device_and_inode(path).map(|(device, _)| device);
-        let (own, home) = (device(root), device(&config.local));
-        if own.is_some() && home.is_some() && own != home {
+        let (tree_device, home_device) = (device(root), device(&config.local));
+        if tree_device.is_some() && home_device.is_some() && tree_device != home_device {
             return Err(RemoteError::OtherDisk(config.local.clone()));
         }
         let tree = Self {
             root: root.to_path_buf(),
         };
-        atomic::create_unsynced_folder(&tree.home())?;
+        atomic::create_unsynced_folder(&tree.home_path())?;
         Ok(tree)
     }
 
-    pub(super) fn home(&self) -> PathBuf {
+    pub(super) fn home_path(&self) -> PathBuf {
         self.root.join(HOME)
     }
 
-    pub(super) fn path(&self, relative: &str) -> PathBuf {
-        self.home().join(relative)
+    pub(super) fn path_of(&self, relative: &str) -> PathBuf {
+        self.home_path().join(relative)
     }
 
     /// Creates the folder of a file, and returns the path of the file.
-    pub(super) fn prepare(&self, relative: &str) -> Result<PathBuf, IoError> {
-        let target = self.path(relative);
+    pub(super) fn prepare_target(&self, relative: &str) -> Result<PathBuf, IoError> {
+        let target = self.path_of(relative);
         let folder = atomic::parent_of(&target);
         if !folder.is_dir() {
             atomic::create_unsynced_below(&self.root, folder)?;
@@ -80,22 +80,23 @@ impl StagedTree {
         candidates: &[Candidate<'_>],
     ) -> Result<Option<Stat>, IoError> {
         for candidate in candidates {
-            let from = config.file_path(Side::Local, candidate.path);
-            let Some(stat) = Stat::read(&from)? else {
+            let source = config.file_path(Side::Local, candidate.path);
+            let Some(stat) = Stat::read(&source)? else {
                 continue;
             };
-            let same_form = candidate.path.ends_with(rollout::ZST) == to.ends_with(rollout::ZST);
-            if !same_form {
+            let has_same_form =
+                candidate.path.ends_with(rollout::ZST) == to.ends_with(rollout::ZST);
+            if !has_same_form {
                 continue;
             }
-            let has_digest =
-                || contents::read_raw_digest(&from).is_ok_and(|digest| digest == entry.digest);
+            let has_listed_digest =
+                || contents::read_raw_digest(&source).is_ok_and(|digest| digest == entry.digest);
             let has_content =
-                stat.size == entry.size && (candidate.trusted == Some(stat) || has_digest());
-            if has_content && self.place(&from, to, stat)? {
+                stat.size == entry.size && (candidate.trusted == Some(stat) || has_listed_digest());
+            if has_content && self.place(&source, to, stat)? {
                 return Ok(Some(stat));
             }
-            if stat.size > entry.size && self.copy_beginning(&from, to, entry)? {
+            if stat.size > entry.size && self.copy_beginning(&source, to, entry)? {
                 return Ok(Some(entry.stat()));
             }
         }
@@ -110,7 +111,7 @@ impl StagedTree {
             self.link(from, to)?;
             return Ok(true);
         }
-        let target = self.prepare(to)?;
+        let target = self.prepare_target(to)?;
         links::copy_file(from, &target)?;
         let is_unchanged = Stat::read(from)? == Some(stat);
         if !is_unchanged {
@@ -121,7 +122,7 @@ impl StagedTree {
 
     /// Places a hard link to a file, or a copy if the disk has no links.
     pub(super) fn link(&self, from: &Path, to: &str) -> Result<(), IoError> {
-        links::link_or_copy(from, &self.prepare(to)?)
+        links::link_or_copy(from, &self.prepare_target(to)?)
     }
 
     /// Copies the beginning of a file that has grown. Returns false if the beginning is not the content of `entry`.
@@ -134,7 +135,7 @@ impl StagedTree {
         if !contents::raw_begins_with(from, entry.size, &entry.digest).unwrap_or_default() {
             return Ok(false);
         }
-        let target = self.prepare(to)?;
+        let target = self.prepare_target(to)?;
         let source = file_open::open(from).at("open", from)?;
         let mut file = atomic::create_private(&target)?;
         let copied = io::copy(&mut source.take(entry.size), &mut file);
@@ -144,70 +145,70 @@ impl StagedTree {
     }
 
     pub(super) fn remove(&self, relative: &str) -> Result<(), IoError> {
-        tree::remove(&self.path(relative))
+        tree::remove(&self.path_of(relative))
     }
 
-    /// Moves the hard links to conversations to `kept`, and removes all other files, because copies would take space
-    /// until the next run.
-    pub(super) fn keep(&self, kept: &Path) -> Result<(), IoError> {
-        for (key, files) in self.list()? {
+    /// Moves the hard links to conversations to `kept_folder`, and removes all other files, because copies would take
+    /// space until the next run.
+    pub(super) fn move_links_to(&self, kept_folder: &Path) -> Result<(), IoError> {
+        for (key, files) in self.list_files()? {
             let is_rollout = FileKind::from_key(&key) == FileKind::Rollout;
             for path in files.keys() {
-                if !is_rollout || !file_id::has_second_link(&self.path(path)) {
+                if !is_rollout || !file_id::has_second_link(&self.path_of(path)) {
                     self.remove(path)?;
                 }
             }
         }
-        tree::remove(kept)?;
-        atomic::create_private_folder(atomic::parent_of(kept))?;
-        sharing::rename(&self.home(), kept).at("move", self.home())
+        tree::remove(kept_folder)?;
+        atomic::create_private_folder(atomic::parent_of(kept_folder))?;
+        sharing::rename(&self.home_path(), kept_folder).at("move", self.home_path())
     }
 
-    /// Moves the files that the last run kept in `kept` back into the tree, and lists them.
-    pub(super) fn reuse_kept(&self, kept: &Path) -> Result<StagedFiles, IoError> {
-        tree::remove(&self.home())?;
-        match sharing::rename(kept, &self.home()) {
+    /// Moves the files that the last run kept in `kept_folder` back into the tree, and lists them.
+    pub(super) fn reuse_kept(&self, kept_folder: &Path) -> Result<StagedFiles, IoError> {
+        tree::remove(&self.home_path())?;
+        match sharing::rename(kept_folder, &self.home_path()) {
             // This is the first run, or a plan, which holds no lock, has moved the folder.
             Err(e) if e.kind() == io::ErrorKind::NotFound => {
-                atomic::create_unsynced_folder(&self.home())?;
+                atomic::create_unsynced_folder(&self.home_path())?;
                 Ok(StagedFiles::new())
             }
             moved => {
-                moved.at("move", kept)?;
-                self.list()
+                moved.at("move", kept_folder)?;
+                self.list_files()
             }
         }
     }
 
     /// Empties the folder of the manifests, which a snapshot does not need.
     pub(super) fn remove_manifests(&self) -> Result<(), IoError> {
-        tree::remove(&manager_folder::manifests_folder(&self.home()))
+        tree::remove(&manager_folder::manifests_folder(&self.home_path()))
     }
 
     /// Lists all files, without the manifests.
-    pub(super) fn list(&self) -> Result<StagedFiles, IoError> {
-        let mut found = StagedFiles::new();
-        let mut folders = vec![(self.home(), String::new())];
-        while let Some((folder, relative)) = folders.pop() {
+    pub(super) fn list_files(&self) -> Result<StagedFiles, IoError> {
+        let mut staged_files = StagedFiles::new();
+        let mut folders = vec![(self.home_path(), String::new())];
+        while let Some((folder, relative_folder)) = folders.pop() {
             for (name, kind) in tree::list_if_exists(&folder)? {
                 let name = name.to_string_lossy().into_owned();
-                let below = match &*relative {
+                let relative_path = match &*relative_folder {
                     "" => name.clone(),
-                    above => format!("{above}/{name}"),
+                    parent => format!("{parent}/{name}"),
                 };
                 if kind.is_dir() {
-                    folders.push((folder.join(&name), below));
-                } else if !below.starts_with(manager_folder::MANAGER_FOLDER)
-                    || copy_name(&below).is_some()
+                    folders.push((folder.join(&name), relative_path));
+                } else if !relative_path.starts_with(manager_folder::MANAGER_FOLDER)
+                    || is_conflict_copy_path(&relative_path)
                 {
                     let path = folder.join(&name);
                     let meta = fs::symlink_metadata(&path).at("inspect", &path)?;
-                    let files = found.entry(state_key(&below)).or_default();
-                    files.insert(below, Stat::from_metadata(&meta));
+                    let files = staged_files.entry(state_key(&relative_path)).or_default();
+                    files.insert(relative_path, Stat::from_metadata(&meta));
                 }
             }
         }
-        Ok(found)
+        Ok(staged_files)
     }
 }
 
@@ -216,11 +217,11 @@ impl StagedTree {
 pub(crate) fn place_fetched(
     from: &Path,
     to: &Path,
-    name: &str,
+    shown_path: &str,
     entry: &ManifestEntry,
 ) -> Result<Result<(), String>, IoError> {
     let Some(stat) = Stat::read(from)? else {
-        return Ok(Err(format!("{name} is listed, but missing")));
+        return Ok(Err(format!("{shown_path} is listed, but missing")));
     };
     let mut options = fs::OpenOptions::new();
     let file = sharing::open_to_write(options.read(true).write(true), from).at("open", from)?;
@@ -228,7 +229,7 @@ pub(crate) fn place_fetched(
         file.set_len(entry.size).at("cut", from)?;
     }
     if contents::read_raw_digest(from).at("read", from)? != entry.digest {
-        let detail = format!("the content of {name} does not match its manifest");
+        let detail = format!("the content of {shown_path} does not match its manifest");
         return Ok(Err(detail));
     }
     set_mtime(&file, entry.mtime_ns).at("set the time of", from)?;
