@@ -48,7 +48,7 @@ pub fn main() -> ExitCode {
 }
 
 /// Resolves the settings. Some commands use the defaults if `config.toml` is invalid; for some of these, also returns
-/// the problem of the file, of which the caller warns.
+/// the problem of the file, so that the caller can warn.
 fn resolve_settings(
     command: &Command,
     flags: Flags,

@@ -11,7 +11,7 @@ use crate::vault::snapshot::{self, Snapshot, SnapshotPlace};
 use crate::vault::{VaultError, state};
 use crate::views::account;
 
-/// The least length of an id, in characters.
+/// The least length of the prefix of an id, in characters.
 const MIN_ID_CHARS: usize = 4;
 
 /// Finds the snapshot that `name` denotes: `latest`, an id or a prefix of one, or an account, which

@@ -87,7 +87,7 @@ impl CooldownArgs {
 type HoldChange<'a> = (&'a str, Option<Timestamp>);
 
 fn parse_until(text: &str, context: &Context) -> Result<Timestamp> {
-    // A day or a week ends the hold at its begin, or if it is the current one at its end.
+    // A later day or week ends the hold at its start, the current one at its end.
     let until = time_point::parse(text, TimeDirection::Ahead, &context.now(), context.zone())
         .map_err(|e| CommandError::usage(format!("--until: {e}")))?
         .next_bound(&context.now());

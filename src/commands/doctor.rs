@@ -244,6 +244,5 @@ impl FixRun<'_> {
 /// report.
 fn is_cooldown_damaged(context: &Context) -> bool {
     let loaded = cooldown::load(context.manager_home(), &context.now(), context.zone());
-    // Only damage causes warnings.
     loaded.is_ok_and(|loaded| !loaded.warnings.is_empty())
 }

@@ -25,7 +25,7 @@ const MAX_HITS: usize = 1000;
 
 const MAX_QUERY_BYTES: usize = 1000;
 
-/// The largest number of words that an answer names because they were searched instead.
+/// The largest number of similar words that an answer names as searched instead.
 const MAX_SPELLINGS: usize = 3;
 
 #[derive(Debug, Deserialize)]

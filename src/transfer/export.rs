@@ -239,7 +239,7 @@ fn add_document<T: Document>(
 /// Adds a file of the manager home verbatim, if it exists. Skips a file that is too large or not a regular file.
 fn add_file(plan: &mut ExportPlan, home: &Path, name: &Path) -> Result<(), TransferError> {
     let path = home.join(name);
-    // A file that no export may contain is too large for the limit 0.
+    // The limit of a file that no export may contain is 0.
     let max_bytes = ExportPart::from_path(&entry_name(name)?).map_or(0, |part| part.max_bytes());
     match fs::metadata(&path) {
         Err(e) if e.kind() == io::ErrorKind::NotFound => Ok(()),

@@ -122,14 +122,14 @@ impl HitRow<'_> {
         ];
         let mut lines = vec![wrap(2, first_line.join("  "))];
         if self.nearby.is_empty() && matching_title.is_none() {
-            let place = format_project(self.hit.turn, self.hit.role.name());
+            let place = format_turn_and_author(self.hit.turn, self.hit.role.name());
             let place = ui.paint(Style::Dim, place);
             let text = highlight_matches(&self.hit.snippet, context);
             lines.push(wrap(4, format!("    {place} {text}")));
         }
         let mut last_place = None;
         for line in &self.nearby {
-            let place = format_project(Some(line.turn), line.role.name());
+            let place = format_turn_and_author(Some(line.turn), line.role.name());
             if last_place.as_ref() != Some(&place) {
                 lines.push(format!("    {}", ui.paint(Style::Dim, &place)));
                 last_place = Some(place);
@@ -209,7 +209,7 @@ impl HitRow<'_> {
     }
 }
 
-fn format_project(turn: Option<u32>, author: &str) -> String {
+fn format_turn_and_author(turn: Option<u32>, author: &str) -> String {
     match turn {
         Some(turn) => format!("turn {turn}, {author}:"),
         None => format!("{author}:"),

@@ -91,7 +91,7 @@ pub(super) fn plan_and_print(
     command: &str,
 ) -> Result<Outcome, CommandError> {
     let replica = replica(context, config);
-    // An idle plan has no steps, and so no details for these flags.
+    // An idle plan has no steps: nothing to allow, and no details to print.
     let staging_rule = if plan_flags.allow_secrets.is_empty() && !context.ui.is_verbose() {
         StagingRule::UnlessIdle
     } else {

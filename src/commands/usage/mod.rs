@@ -163,8 +163,8 @@ impl UsageArgs {
     }
 
     fn print(&self, indexes: &UsageIndexes, prices: &Prices, context: &Context) -> Result<Outcome> {
-        // `--window` and `--server` without a value are empty texts.
         let store = &indexes.local;
+        // `--window` and `--server` without a value are empty texts.
         let Some(account) = &self.window else {
             return match self.server.as_deref() {
                 Some("") => server::print_days(store, context),

@@ -352,8 +352,8 @@ fn read_machine_usage(
     }
     let mut conversations = usage_query::read_conversations(store)?;
     if is_filtered {
-        let list_children = |filter: &ThreadFilter| list_threads(filter, context);
-        let filter = ConversationFilter::new(filter.clone(), list_children)?;
+        let list_filtered = |filter: &ThreadFilter| list_threads(filter, context);
+        let filter = ConversationFilter::new(filter.clone(), list_filtered)?;
         conversations.retain(|_, conversation| filter.accepts_usage(conversation));
         rows.retain(|row| conversations.contains_key(&row.conversation));
     }
@@ -400,9 +400,13 @@ fn read_largest(store: &IndexStore, slots: Range<i64>, limit: usize) -> Result<S
 
 /// Returns the account of each conversation that Codex lists, by the conversation's id in lower case.
 fn read_accounts_by_id(context: &Context) -> Result<HashMap<String, ConversationAccount>> {
-    let accounts_by_launch = ConversationAccounts::read_all(context)?;
-    let to_entry =
-        |thread: ListedThread| (thread.id.to_lowercase(), accounts_by_launch.find(&thread));
+    let conversation_accounts = ConversationAccounts::read_all(context)?;
+    let to_entry = |thread: ListedThread| {
+        (
+            thread.id.to_lowercase(),
+            conversation_accounts.find(&thread),
+        )
+    };
     let accounts = list_threads_as(&ThreadFilter::default(), context, to_entry)?;
     Ok(accounts.into_iter().collect())
 }

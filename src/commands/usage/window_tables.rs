@@ -12,6 +12,7 @@ const MAX_SHOWN: usize = 8;
 
 /// A smaller percentage of other parts is not shown, because it would be rounded to 0.0.
 const MIN_PERCENT: f64 = 0.05;
+
 /// The length of a bar of 100 %, in columns.
 const BAR_WIDTH: usize = 14;
 
