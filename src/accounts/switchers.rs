@@ -3,7 +3,8 @@
 //! The layouts are those of their sources:
 //! - `Loongphy/codex-auth` 23a75f1: `src/registry/common.zig`
 //! - `farion1231/cc-switch` 5ca9459: `src-tauri/src/database/schema.rs`, `app_config.rs`
-//! - `Dicklesworthstone/coding_agent_account_manager` 1589a72: `internal/authfile/authfile.go`, `internal/profile/profile.go`
+//! - `Dicklesworthstone/coding_agent_account_manager` 1589a72: `internal/authfile/authfile.go`,
+//!   `internal/profile/profile.go`
 //! - `xjoker/codex-switch` c6a2567: `src/auth.rs`
 
 use crate::codex::connection::{self, Access};

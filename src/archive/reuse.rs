@@ -175,7 +175,8 @@ impl<'a> PreviousArchive<'a> {
         has_equal_head && (has_equal_stamp || self.equal_files.contains(live.path.as_path()))
     }
 
-    /// Returns the index of the member with the header of the large file `name`; `None` if the archive has no such large file.
+    /// Returns the index of the member with the header of the large file `name`; `None` if the archive has no such
+    /// large file.
     pub(super) fn find_head_member(&self, name: &EntryName) -> Option<usize> {
         let member_index = self.locate_file(name)?.member;
         let holds = self.manifest.members.get(member_index)?.holds;

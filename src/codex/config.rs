@@ -138,7 +138,8 @@ impl CodexConfig {
     /// Returns the configured folder of Codex's databases: `sqlite_home` of this configuration of `home`, else
     /// `CODEX_SQLITE_HOME`. The folder may be the home itself. `None` if neither is set.
     pub(crate) fn database_folder(&self, home: &Path, env: &Environment) -> Option<PathBuf> {
-        // Codex 0.169 takes a relative path in config.toml from the home, but a relative variable from the current folder.
+        // Codex 0.169 takes a relative path in config.toml from the home, but a relative variable from the current
+        // folder.
         let from_config = self.sqlite_home.as_deref().map(|folder| {
             if folder.starts_with("~") {
                 env.absolute(folder)

@@ -10,7 +10,8 @@
 //! - read the events of a rollout, each once → [`reader`]; only its messages → [`messages`]
 //! - index something else → `index::ingest` and the tables in `index::store`, whose version must then be raised
 //! - find out why a change is not in the index → `index::candidates` (which conversations), `index::plan` (which bytes)
-//! - change the words of the index → `index::tokens`; the query language → [`search::query`]; the order → [`search::evaluate`]
+//! - change the words of the index → `index::tokens`; the query language → [`search::query`]; the order →
+//!   [`search::evaluate`]
 //! - count tokens → [`tally`] and `index::usage_ingest`
 
 pub(crate) mod html;

@@ -11,9 +11,9 @@ use std::collections::BTreeMap;
 use std::fs;
 use std::path::Path;
 
-/// Lists all archives and sidecars below `backups`, ordered by path. A record of `read_known` is reused if size and mtime of
-/// its files are the same, unless the last read failed for a reason that may have passed. `read_known` runs while the
-/// folder is listed.
+/// Lists all archives and sidecars below `backups`, ordered by path. A record of `read_known` is reused if size and
+/// mtime of its files are the same, unless the last read failed for a reason that may have passed. `read_known` runs
+/// while the folder is listed.
 ///
 /// # Errors
 /// The folder cannot be listed. A missing folder counts as empty.

@@ -74,7 +74,8 @@ impl NoticeState {
             .retain(|subject, end| holds(subject) || end.is_some_and(|at| at > *now));
     }
 
-    /// Returns true if the user has not seen at least one of the subjects of `notice`. A subject with another end counts as new.
+    /// Returns true if the user has not seen at least one of the subjects of `notice`. A subject with another end
+    /// counts as new.
     pub(crate) fn is_unseen(&self, notice: &DesktopNotice) -> bool {
         notice.subjects.iter().any(|(subject, end)| {
             let shown_end = self.shown.get(subject);

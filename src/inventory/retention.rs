@@ -138,7 +138,8 @@ pub(crate) fn plan_retention(
 }
 
 /// Returns words that tell the user which archives a rule has counted, because each group is counted separately: the
-/// home of the archives of a group, if there are several homes, and their incompleteness. `archive` is one of the group.
+/// home of the archives of a group, if there are several homes, and their incompleteness. `archive` is one of the
+/// group.
 fn format_reason_suffix(archive: &RetentionCandidate, has_several_homes: bool) -> String {
     let home_suffix = if has_several_homes && !archive.home.is_empty() {
         format!(" of {}", archive.home)

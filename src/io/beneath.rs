@@ -196,7 +196,8 @@ mod linux {
         }
 
         /// If the path goes through a link at the top of the folder and such links are followed, protects the target of
-        /// the link and returns true. [`find_protected_root`] then returns the link as the innermost folder of the path.
+        /// the link and returns true. [`find_protected_root`] then returns the link as the innermost folder of the
+        /// path.
         fn follow_top_link(&self) -> bool {
             let Some(first) = self.relative.components().next() else {
                 return false;

@@ -88,8 +88,8 @@ impl StderrTail {
         String::from_utf8_lossy(&bytes.unwrap_or_default()).into_owned()
     }
 
-    /// Waits at most `timeout` for the end of the stream, which a descendant of the child may keep open. Then returns the
-    /// same as [`Self::read_so_far`].
+    /// Waits at most `timeout` for the end of the stream, which a descendant of the child may keep open. Then returns
+    /// the same as [`Self::read_so_far`].
     pub(super) fn wait_for_end(&self, timeout: Duration) -> String {
         let deadline = Instant::now() + timeout;
         while !self.reader.is_finished() && Instant::now() < deadline {

@@ -25,8 +25,8 @@ pub(crate) fn sync_folder(folder: &File) -> io::Result<()> {
     }
 }
 
-/// Calls fsync(2) if the disk refused the call with the result `sync_result`. On macOS the standard library also asks the
-/// drive to empty its cache (`F_FULLFSYNC`), which SMB and exFAT refuse.
+/// Calls fsync(2) if the disk refused the call with the result `sync_result`. On macOS the standard library also asks
+/// the drive to empty its cache (`F_FULLFSYNC`), which SMB and exFAT refuse.
 fn fall_back_to_fsync(file: &File, sync_result: io::Result<()>) -> io::Result<()> {
     #[cfg(target_vendor = "apple")]
     if sync_result.as_ref().is_err_and(is_unsupported) {

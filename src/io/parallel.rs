@@ -46,9 +46,9 @@ impl<J> Submitter<'_, J> {
     }
 }
 
-/// Runs the jobs that `produce` submits with `work` on [`thread_count`] threads, and passes the results to
-/// `consume` in the order of the jobs. At most `max_in_flight` jobs are submitted but not consumed at a time, besides the
-/// job that `produce` is submitting and the one that `consume` gets next.
+/// Runs the jobs that `produce` submits with `work` on [`thread_count`] threads, and passes the results to `consume` in
+/// the order of the jobs. At most `max_in_flight` jobs are submitted but not consumed at a time, besides the job that
+/// `produce` is submitting and the one that `consume` gets next.
 ///
 /// If the system starts fewer threads, the jobs run on those; if it starts none, on the caller's thread.
 ///

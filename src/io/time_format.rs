@@ -140,8 +140,8 @@ fn parse_half_of_day(word: &str) -> Option<u32> {
     }
 }
 
-/// Parses a time of day, such as "15:55", "9:08:30", "3:05pm" or "3pm"; `half_start` is the "am" (0) or "pm" (12) of the next
-/// word.
+/// Parses a time of day, such as "15:55", "9:08:30", "3:05pm" or "3pm"; `half_start` is the "am" (0) or "pm" (12) of
+/// the next word.
 fn parse_clock(word: &str, half_start: Option<u32>) -> Option<NaiveTime> {
     let (clock_text, half_start) = match (word.strip_suffix("am"), word.strip_suffix("pm")) {
         (Some(clock_text), _) => (clock_text, Some(0)),

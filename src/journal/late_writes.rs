@@ -64,8 +64,8 @@ impl LateWrites<'_> {
         Ok(())
     }
 
-    /// Adds the late files below the folder `removed_path`. `kept_path` is the folder on the other side, `live` the live
-    /// path.
+    /// Adds the late files below the folder `removed_path`. `kept_path` is the folder on the other side, `live` the
+    /// live path.
     fn collect_below(
         &self,
         removed_path: &Path,

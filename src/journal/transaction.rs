@@ -249,7 +249,8 @@ impl Transaction {
         latest_ns: &[i64],
     ) -> Result<Vec<PathBuf>, IoError> {
         let home = self.journal.home.0.clone();
-        // Writes to the old state are late since the transaction began, those to the new state since the exchange began.
+        // Writes to the old state are late since the transaction began, those to the new state since the exchange
+        // began.
         let since_ns = match direction {
             Direction::Forward => &self.journal.begun_ns,
             Direction::Back => &self.journal.since_ns,

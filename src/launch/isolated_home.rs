@@ -85,7 +85,8 @@ fn is_shared_entry(name: &Path) -> bool {
     }
 }
 
-/// Refuses a relative `sqlite_home` in the real home's `config.toml` that leads to another folder from an isolated home.
+/// Refuses a relative `sqlite_home` in the real home's `config.toml` that leads to another folder from an isolated
+/// home.
 ///
 /// # Errors
 /// [`IsolationError::RelativeDatabases`].

@@ -197,8 +197,8 @@ impl AccountEntry {
         }
     }
 
-    /// Removes observations and a refusal of the login dated more than an hour after `now`, which come from a wrong clock.
-    /// Otherwise they would count as the newest ones until their time has come.
+    /// Removes observations and a refusal of the login dated more than an hour after `now`, which come from a wrong
+    /// clock. Otherwise they would count as the newest ones until their time has come.
     pub(crate) fn remove_future_observations(&mut self, now: &DateTime<Utc>) {
         let is_possible = |at: Timestamp| at <= *now + TimeDelta::hours(1);
         self.observation

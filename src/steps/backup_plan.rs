@@ -200,8 +200,8 @@ fn build_metadata_and_stem(
     (metadata, stem)
 }
 
-/// Returns the folder of the databases if it is outside of the home. Codex takes it from `sqlite_home` in its config.toml,
-/// else from `CODEX_SQLITE_HOME`.
+/// Returns the folder of the databases if it is outside of the home. Codex takes it from `sqlite_home` in its
+/// config.toml, else from `CODEX_SQLITE_HOME`.
 fn find_outside_sqlite_home(home: &Path, context: &Context) -> Option<PathBuf> {
     let configured = CodexConfig::read(home).database_folder(home, &context.env)?;
     // The variable may name the home by a link. Without this check, the databases would be captured twice.

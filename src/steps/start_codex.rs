@@ -299,8 +299,8 @@ fn note_live_account(replaced: Option<&Identity>, context: &Context) {
     ));
 }
 
-/// Prints the JSON document of a dry run. Its keys are an interface. `command` is the command of this program. `plan` is
-/// `None` for a start without a record of the launch.
+/// Prints the JSON document of a dry run. Its keys are an interface. `command` is the command of this program. `plan`
+/// is `None` for a start without a record of the launch.
 fn show_json(
     command: &str,
     plan: Option<&LaunchPlan>,

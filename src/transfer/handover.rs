@@ -128,7 +128,8 @@ fn to_moving_record(profile: &Profile, pending_move: &PendingMove, export_id: &s
 }
 
 /// Gives the export its final name, and records in the profiles that their logins moved. If the final name exists,
-/// returns the logins to their profiles, and returns false. `profiles_before` has the profiles as they were before the move.
+/// returns the logins to their profiles, and returns false. `profiles_before` has the profiles as they were before the
+/// move.
 fn rename_export(
     profiles: &Profiles,
     profiles_before: &[Profile],

@@ -1,7 +1,8 @@
 //! Output of several commands: rows of lists with their table and JSON, and the words for accounts, archives and plans.
 //! Views show data; they decide nothing.
 //!
-//! - accounts: [`account`], [`account_table`], [`account_list`], [`account_report`], [`folder_account`], [`conversation_usage`]
+//! - accounts: [`account`], [`account_table`], [`account_list`], [`account_report`], [`folder_account`],
+//!   [`conversation_usage`]
 //! - archives: [`archive_json`], [`retention_table`], [`left_out`]
 //! - a restore: [`restore_report`]; a sync: [`sync_plan`]; findings: [`check_output`]
 //! - a conversation to read: [`transcript_text`], [`export_formatter`], [`conversation_parts`]

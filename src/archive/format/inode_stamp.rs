@@ -42,8 +42,8 @@ impl InodeStamp {
         }
     }
 
-    /// Returns this stamp if every change of the file after `capture_start` (nanoseconds since 1970) would give another stamp.
-    /// Otherwise returns the default stamp, which never counts as unchanged.
+    /// Returns this stamp if every change of the file after `capture_start` (nanoseconds since 1970) would give another
+    /// stamp. Otherwise returns the default stamp, which never counts as unchanged.
     ///
     /// File systems take timestamps from a clock that advances only every few milliseconds. A file
     /// can change twice within one tick and keep its ctime.

@@ -162,8 +162,8 @@ pub(crate) fn read_manifest(path: &Path) -> Result<Option<(ArchiveManifest, u64)
     Ok(Some((manifest, offset)))
 }
 
-/// Reads the manifest from its members, which have `packed_bytes` compressed bytes. Fails if other data than zeros follows
-/// the manifest.
+/// Reads the manifest from its members, which have `packed_bytes` compressed bytes. Fails if other data than zeros
+/// follows the manifest.
 fn read_from_members(
     path: &Path,
     members: impl Read,

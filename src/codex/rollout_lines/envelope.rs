@@ -52,8 +52,8 @@ fn truncate(bytes: &[u8], max_bytes: usize) -> &[u8] {
     &bytes[..bytes.len().min(max_bytes)]
 }
 
-/// Splits `bytes` at the first quote, which is in neither part. `None` if the first `max_bytes` bytes have none, or have
-/// an escape before it.
+/// Splits `bytes` at the first quote, which is in neither part. `None` if the first `max_bytes` bytes have none, or
+/// have an escape before it.
 fn split_at_quote(bytes: &[u8], max_bytes: usize) -> Option<(&[u8], &[u8])> {
     let at = truncate(bytes, max_bytes)
         .iter()

@@ -31,8 +31,8 @@ impl Children {
         Ok(children)
     }
 
-    /// Reads the descendants of `parents`, to a depth of [`MAX_DEPTH`]. Conversations in `seen_ids` are left out, and the
-    /// others are added to `seen_ids`, because damaged rows may form a cycle.
+    /// Reads the descendants of `parents`, to a depth of [`MAX_DEPTH`]. Conversations in `seen_ids` are left out, and
+    /// the others are added to `seen_ids`, because damaged rows may form a cycle.
     pub(super) fn read_descendants(
         mut parents: Vec<String>,
         seen_ids: &mut HashSet<String>,

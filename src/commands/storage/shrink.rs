@@ -141,7 +141,8 @@ impl ScopeArgs {
             true
         } else {
             refuse_during_restore(context)?;
-            // A conversation that is open in Codex is skipped: Codex 0.169 would write the next turn to the removed file.
+            // A conversation that is open in Codex is skipped: Codex 0.169 would write the next turn to the removed
+            // file.
             let action = match filter.to {
                 Form::Compressed => "compressing",
                 Form::Plain => "expanding",

@@ -230,8 +230,8 @@ impl SyncedRound {
         }
     }
 
-    /// Returns a round that stopped between two steps. Lists no step as completed, because only the next plan knows which
-    /// ones are.
+    /// Returns a round that stopped between two steps. Lists no step as completed, because only the next plan knows
+    /// which ones are.
     fn stopped_after_change(plan: SyncPlan, error: ApplyError) -> Self {
         let mut round = Self::without_steps(plan);
         if let ApplyError::Stopped { snapshot, .. } = &error {

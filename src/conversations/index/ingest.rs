@@ -68,8 +68,8 @@ pub(super) fn ingest(
     writer.commit_or_roll_back(result)
 }
 
-/// Reads the next text of the parent. Returns true if it is the text of `event`. Returns false at the end of the parent,
-/// or if its rollout cannot be read any more.
+/// Reads the next text of the parent. Returns true if it is the text of `event`. Returns false at the end of the
+/// parent, or if its rollout cannot be read any more.
 fn consume_copied_text(parent: &mut EventReader, event: &RolloutEvent) -> bool {
     while let Ok(Some(original)) = parent.next_event() {
         if original.kind.author_and_text().is_some() {

@@ -65,8 +65,8 @@ impl RolloutStamp {
         Self::from_metadata(&id, &meta)
     }
 
-    /// Returns the stamp of the file at `path` in a listed folder. `None` if the file is gone, or its metadata cannot be
-    /// read.
+    /// Returns the stamp of the file at `path` in a listed folder. `None` if the file is gone, or its metadata cannot
+    /// be read.
     pub(super) fn read_entry(entry: &DirEntry, path: &Path) -> Option<Self> {
         let (id, meta) = file_id::stat_entry(entry, path).ok()?;
         Self::from_metadata(&id, &meta)

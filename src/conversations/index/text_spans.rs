@@ -85,7 +85,8 @@ pub(crate) struct TextPosition {
     pub line: Place,
 }
 
-/// Returns the position of a text. Meaningless for a title, which has none. `None` if the text is no longer in the index.
+/// Returns the position of a text. Meaningless for a title, which has none. `None` if the text is no longer in the
+/// index.
 pub(crate) fn read_position(
     store: &IndexStore,
     id: TextId,

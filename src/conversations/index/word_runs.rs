@@ -274,7 +274,8 @@ pub(super) fn erase_deleted_texts(store: &IndexStore) -> Result<(), IndexError> 
     })
 }
 
-/// Removes the `deleted_texts` from a block. Removes the block if no text remains, and otherwise records its first word.
+/// Removes the `deleted_texts` from a block. Removes the block if no text remains, and otherwise records its first
+/// word.
 fn erase_in_block(
     connection: &Connection,
     run: WordRun,

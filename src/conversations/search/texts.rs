@@ -38,8 +38,8 @@ impl TextReader {
         }
     }
 
-    /// Reads the texts of `role` in the line at an offset. Returns nothing if there is no such line any more, because the
-    /// rollout has changed.
+    /// Reads the texts of `role` in the line at an offset. Returns nothing if there is no such line any more, because
+    /// the rollout has changed.
     pub(super) fn read_texts(&mut self, offset: u64, role: Role) -> io::Result<LineTexts> {
         let items = match self {
             Self::Plain(file) => {

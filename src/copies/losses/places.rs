@@ -70,8 +70,8 @@ pub(crate) fn list_archived_copies(
     Ok(files.chain(trashed).collect())
 }
 
-/// Adds the newest archived copy of each rollout in `wanted_ids`, but none from the archives `excluded_names`. Opens the
-/// newest archive first, and stops when all rollouts are found or the remaining archives are older than the missing
+/// Adds the newest archived copy of each rollout in `wanted_ids`, but none from the archives `excluded_names`. Opens
+/// the newest archive first, and stops when all rollouts are found or the remaining archives are older than the missing
 /// rollouts.
 ///
 /// # Errors

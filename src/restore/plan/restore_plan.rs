@@ -126,8 +126,8 @@ impl RestorePlan {
     /// backup, also plans the removal of the files that its restore added.
     fn plan_removal_of_absent_files(&mut self, archive: &ArchiveReader, live: &LiveFiles) {
         let contents = archive.contents();
-        // The globs were valid when the archive was made. If one is not valid any more, the excluded files are unknown, so
-        // none is removed.
+        // The globs were valid when the archive was made. If one is not valid any more, the excluded files are unknown,
+        // so none is removed.
         let excludes = Excludes::compile(&contents.excluded_globs).ok();
         let restores_all = !self.partial && !self.merge;
         let removes_missing = restores_all && !contents.partial;

@@ -49,8 +49,8 @@ impl<'a> HardLinker<'a> {
         self.link_entry(&root.live.join(path), &relative, &root.staged.join(path))
     }
 
-    /// Returns true for a live entry that is never linked: the plan removes it, it is a staging folder or a leftover of a
-    /// restore, or it is auth.json, which `login` stages.
+    /// Returns true for a live entry that is never linked: the plan removes it, it is a staging folder or a leftover of
+    /// a restore, or it is auth.json, which `login` stages.
     fn is_never_linked(&self, relative: &Path) -> bool {
         self.plan.removed.contains(relative)
             || self.staging_folders.contains(relative)

@@ -86,8 +86,8 @@ pub(crate) fn check_linked_rollouts_unchanged(
 }
 
 /// Returns the live paths of the roots in which files can be hard-linked. On an overlay file system, a hard link copies
-/// the file, so roots there are excluded. If several links of the home lead to one folder, the archive has its files once
-/// for each link, so this folder is excluded too.
+/// the file, so roots there are excluded. If several links of the home lead to one folder, the archive has its files
+/// once for each link, so this folder is excluded too.
 fn find_linkable_roots(stage: &Stage) -> Vec<&Path> {
     let is_linkable = |root: &&StageRoot| {
         let roots_of_folder = stage

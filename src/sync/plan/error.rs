@@ -16,8 +16,8 @@ pub enum PlanError {
     State(#[from] StateError),
     #[error("the cloud folder does not exist: {}", .0.display())]
     NoCloud(PathBuf),
-    /// `.codex-manager`, or an entry that has to be a folder in it, is a file or a link. Writing to a link would leave the
-    /// cloud folder.
+    /// `.codex-manager`, or an entry that has to be a folder in it, is a file or a link. Writing to a link would leave
+    /// the cloud folder.
     #[error("not a folder, but a file or a link: {}", .0.display())]
     NotAFolder(PathBuf),
     /// The state is unreadable and the cloud folder has no manifest, so it may be unmounted.

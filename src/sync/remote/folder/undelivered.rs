@@ -88,8 +88,8 @@ pub(crate) type UndeliveredFiles = HashMap<String, UndeliveredFile>;
 #[derive(Clone, Copy)]
 struct MissingVersion<'i> {
     listed: &'i ListedVersion,
-    /// True if the version certainly has not arrived. False if a new remote file could be this version, because new files
-    /// are not read before their steps are planned.
+    /// True if the version certainly has not arrived. False if a new remote file could be this version, because new
+    /// files are not read before their steps are planned.
     is_certain: bool,
 }
 
