@@ -133,8 +133,8 @@ pub fn capture(
 }
 
 /// Scans the home, writes snapshots of its databases to `staging`, and scans the home again. Returns the second scan;
-/// its skipped paths include the databases without a snapshot. Stops with the error of `check_first_scan` if
-/// `check_first_scan` refuses the first scan.
+/// its skipped paths include the databases without a snapshot. Fails if `check_first_scan`
+/// refuses the first scan.
 pub(super) fn scan_with_snapshots(
     scope: &CaptureScope,
     names: &Arc<NameTable>,

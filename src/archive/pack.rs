@@ -30,7 +30,7 @@ use std::sync::{Arc, Mutex};
 ///
 /// `fill` adds the entries and returns the manifest without files and members. It runs on the calling thread while
 /// other threads compress and write. `path` is the path of `out` for error messages. Members may be copied from
-/// `previous`, the previous archive. `names` stores the names of the manifest.
+/// `previous`, an older archive of the home. `names` stores the names of the manifest.
 ///
 /// # Errors
 /// Returns the error of `fill`, or that of compressing, copying or writing.

@@ -149,7 +149,7 @@ fn is_profile_file(name: &str) -> bool {
         || name == "history"
 }
 
-/// Returns true for a folder, and for a file with one hard link.
+/// Returns true if no other name shares the mode of the entry: for a folder, and for a file with one hard link.
 fn is_private_entry(meta: &Metadata) -> bool {
     #[cfg(unix)]
     {

@@ -157,7 +157,8 @@ impl RepairSnapshots {
 }
 
 /// Restores a snapshot and records in it that it was restored, or changes nothing. Applies the saved `-wal` or
-/// rollback journal to its database, because a log beside another database would damage that.
+/// rollback journal to its database, because a log beside a database that it does not belong to would damage the
+/// database.
 pub(super) fn restore(
     snapshot: &mut RepairSnapshot,
     mut exchange: FileExchange,

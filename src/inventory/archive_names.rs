@@ -91,7 +91,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn latest_offset_parses_latest_and_latest_tilde_number() {
+    fn latest_and_latest_tilde_number_are_offsets() {
         assert_eq!(parse_latest_offset("latest"), Some(0));
         assert_eq!(parse_latest_offset("latest~2"), Some(2));
         for other in ["lates", "latest~", "latest~x", "latest2", "Latest"] {

@@ -492,7 +492,7 @@ mod tests {
     }
 
     #[test]
-    fn publish_unsynced_and_rename_new_replace_no_existing_file() {
+    fn publish_unsynced_and_rename_to_free_replace_no_existing_file() {
         let folder = tempfile::tempdir().unwrap();
         let place = folder.path().join("place");
         let make = |text: &str| {

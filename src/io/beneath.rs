@@ -234,8 +234,8 @@ mod linux {
         io::Error::new(io::ErrorKind::InvalidInput, message)
     }
 
-    /// Returns the open folder of the name `path`, and the path of the name by the descriptor of the folder. `None` if
-    /// the path is not protected.
+    /// Opens the folder that contains `path`. Returns it, and the path of the entry below `/proc/self/fd`. `None` if the
+    /// path is not protected or is a protected folder itself, or if the system cannot resolve it in this way.
     pub(super) fn resolve(path: &Path) -> io::Result<Option<(File, PathBuf)>> {
         let Some(place) = find_protected_root(path).filter(|place| !place.is_at_top()) else {
             return Ok(None);

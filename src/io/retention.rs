@@ -63,9 +63,9 @@ impl RetentionPolicy {
         for item_rules in rules.iter_mut().take(self.last as usize) {
             item_rules.push(format!("last {}", self.last));
         }
-        if let Some(max_age) = self.within {
+        if let Some(span) = self.within {
             for (item_rules, item) in rules.iter_mut().zip(items) {
-                if item.age - items[0].age <= max_age {
+                if item.age - items[0].age <= span {
                     item_rules.push("within".to_owned());
                 }
             }

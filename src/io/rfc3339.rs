@@ -33,7 +33,7 @@ impl Rfc3339Time {
     /// Returns the later of two times, the first if they are equal.
     pub(crate) fn later_of(first: Option<Self>, second: Option<Self>) -> Option<Self> {
         let times = [first, second].into_iter().flatten();
-        times.reduce(|earlier, time| if time.at > earlier.at { time } else { earlier })
+        times.reduce(|first, second| if second.at > first.at { second } else { first })
     }
 }
 

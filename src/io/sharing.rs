@@ -99,7 +99,7 @@ pub(crate) fn rename(from: &Path, to: &Path) -> io::Result<()> {
     renamed.map_err(|e| detect_file_in_use(e, to))
 }
 
-/// Like [`rename`], but does not wait.
+/// Like [`rename`], but does not wait for other programs to close the files.
 #[allow(clippy::disallowed_methods, reason = "the rename itself")]
 pub(super) fn rename_at_once(from: &Path, to: &Path) -> io::Result<()> {
     #[cfg(all(debug_assertions, target_os = "linux"))]

@@ -134,7 +134,8 @@ impl LogLocation {
     }
 }
 
-/// A file name has at most 255 bytes, and the name of a log has up to three such parts.
+/// The largest length of a text in the name of a log, in bytes. The name has up to three, and a file name at most 255
+/// bytes.
 const MAX_PART_BYTES: usize = 64;
 
 /// Makes `text` valid as part of a file name on every system: other characters become `-`.

@@ -229,7 +229,7 @@ fn name_daemon_state(was_stopped: bool, context: &Context) -> &'static str {
     }
 }
 
-/// Describes what a switch does, or has done, with the login that it replaces. `verb` is the verb for both cases.
+/// Describes what a switch does, or has done, with the login that it replaces. `verb` says which of both, such as "would save".
 fn describe_save(verb: &str, outcome: SaveOutcome, destination: &str, from: &str) -> String {
     match outcome {
         SaveOutcome::Unchanged => format!("{destination} already has the login of {from}"),

@@ -44,7 +44,7 @@ struct FileRow {
 }
 
 impl FileList {
-    /// Creates an empty list whose names are stored in `name_table`.
+    /// Creates an empty list whose names are stored in `names`.
     pub(crate) fn with_names(names: &Arc<NameTable>) -> Self {
         Self {
             names: Arc::clone(names),
@@ -164,7 +164,7 @@ impl FileList {
         }
     }
 
-    /// Removes the files whose names are in `name_table`, a set of the same table.
+    /// Removes the files whose names are in `names`, a set of the same name table.
     pub(crate) fn remove_all(&mut self, names: &NameSet) {
         if !names.is_empty() {
             self.rows.retain(|row| !names.contains_id(row.name));

@@ -197,7 +197,7 @@ impl Metadata {
         self.label.as_deref() == Some(SAFETY_LABEL)
     }
 
-    /// Returns true for an archive of the single login in a legacy file.
+    /// Returns true if the archive holds only the login of a legacy file.
     pub(crate) fn is_single_login(&self) -> bool {
         self.legacy_auth_filename.is_some()
     }

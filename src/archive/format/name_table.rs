@@ -145,7 +145,7 @@ impl NameTableInner {
         }
     }
 
-    /// Decodes the name at the offset `offset` of `text` into `name`, which has to hold the preceding name. Returns the
+    /// Decodes the name at `offset` of `text` into `name`, which has to hold the preceding name. Returns the
     /// offset of the next name.
     fn decode_next(&self, offset: usize, name: &mut Vec<u8>) -> usize {
         let (shared_len, offset) = read_leb128(&self.text, offset);
@@ -190,7 +190,7 @@ pub struct NameSet {
 }
 
 impl NameSet {
-    /// Creates an empty set whose names are stored in `name_table`.
+    /// Creates an empty set whose names are stored in `names`.
     pub(crate) fn with_names(names: &Arc<NameTable>) -> Self {
         Self {
             names: Arc::clone(names),

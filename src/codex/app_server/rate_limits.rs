@@ -98,7 +98,7 @@ impl AccountLimits {
     }
 }
 
-/// Parses one window; `None` if a figure is no number or out of range. Times in milliseconds are out of range.
+/// Parses one window; `None` if a figure is no number or out of range, such as a time in milliseconds.
 fn parse_window(limit_id: &str, object: &Value, now: DateTime<Utc>, zone: Zone) -> Option<Window> {
     let used_percent = object["usedPercent"].as_f64();
     let minutes = parse_optional_number(object, "windowDurationMins", 1.0..=MAX_WINDOW_MINUTES)?;

@@ -46,7 +46,7 @@ enum NeededContent {
 }
 
 impl NeededCopy {
-    /// Returns the reason to keep an archive with the copy, as a clause.
+    /// Returns the reason to keep the archive that has this content, as a clause.
     fn describe_reason(&self) -> String {
         let id = short_id(&self.id);
         match self.content {

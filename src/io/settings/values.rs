@@ -33,7 +33,7 @@ impl<'a> SettingValues<'a> {
         Ok(Self { file, keys })
     }
 
-    /// Returns a text of the file, without a default.
+    /// Returns the text that the file sets for `name`. The default does not count.
     pub(crate) fn text(&self, name: &str) -> Option<&'a str> {
         self.file?.get(name)?.as_str()
     }

@@ -31,7 +31,7 @@ pub(crate) fn check_account(
     })
 }
 
-/// Fails if `live` is a login of another account than `archived`, unless the request allows this.
+/// Fails if `live_login` is a login of another account than `archived`, unless the request allows this.
 pub(crate) fn check_same_account(
     request: &RestoreRequest<'_>,
     live_login: Option<&Login>,

@@ -20,7 +20,7 @@ const IDLE_FILE: &str = "idle.json";
 #[derive(Debug)]
 pub struct HomeBefore {
     digest: Sha256Digest,
-    /// The notices about the home. A plan with further notices has something to do.
+    /// The notices about the home. A plan with other notices than these is not idle.
     notices: PlanNotices,
 }
 
