@@ -116,10 +116,10 @@ impl PendingMove {
     pub(crate) fn is_export(&self, path: &Path) -> bool {
         let from_inode = |(_, ino)| FileId::from_inode(ino);
         let recorded = self.id.or_else(|| self.inode.map(from_inode));
-        let current_stat = file_id::stat(path).ok().flatten();
-        current_stat
+        let current = file_id::stat(path).ok().flatten();
+        current
             .zip(recorded)
-            .is_some_and(|((current_stat, _), recorded)| recorded.is_same(current_stat))
+            .is_some_and(|((current_id, _), recorded)| recorded.is_same(current_id))
     }
 }
 

@@ -291,7 +291,7 @@ impl ProbeSession<'_> {
             if is_interrupted() && !self.is_renewing {
                 return Err(ProbeFailure::Interrupted);
             }
-            // The end of the time is kept for Codex to exit: of a very short time limit a fifth.
+            // The end of the time is kept for Codex to exit, but at most a fifth of it.
             let reserved = EXIT_TIMEOUT.min(self.options.timeout / 5);
             let reply_deadline = self.deadline.checked_sub(reserved);
             let reply_deadline = reply_deadline.unwrap_or(self.deadline);

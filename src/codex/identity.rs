@@ -39,7 +39,7 @@ impl fmt::Display for Email {
     }
 }
 
-/// The kind of login of an account, as Codex 0.169 has them.
+/// The kind of login of an account. These are the kinds of Codex 0.169.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Serialize, Deserialize)]
 #[serde(rename_all = "kebab-case")]
 pub enum LoginKind {

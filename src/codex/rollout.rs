@@ -141,7 +141,7 @@ pub(crate) fn split_uuid(text: &str) -> Option<(&str, &str)> {
 }
 
 /// The first bytes of a compressed file.
-const ZST_MAGIC: [u8; 4] = [0x28, 0xb5, 0x2f, 0xfd];
+pub(crate) const ZST_MAGIC: [u8; 4] = [0x28, 0xb5, 0x2f, 0xfd];
 
 /// The number of bytes at the end of a rollout in which [`has_no_running_turn`] searches for the end of a turn.
 const TURN_TAIL_BYTES: u64 = 1024 * 1024;

@@ -11,6 +11,9 @@ pub const CODEX_LIMIT: &str = "codex";
 /// The length of the weekly window in minutes.
 pub const WEEKLY_MINUTES: u32 = 10_080;
 
+/// The longest accepted window: ten years.
+pub(crate) const MAX_WINDOW_MINUTES: u32 = 5_256_000;
+
 /// The time before its expiry at which a banked reset is announced.
 const EXPIRY_NOTICE: Duration = Duration::days(3);
 

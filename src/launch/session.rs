@@ -10,6 +10,7 @@ use crate::accounts::{
     SwitchPlan, SwitchReport, SwitchRequest, switch,
 };
 use crate::codex::arguments::NO_DAEMON;
+use crate::codex::program::ACCESS_TOKEN_VARIABLE;
 use crate::codex::{
     AUTH_JSON, Arguments, AuthFile, AuthSnapshot, CodexConfig, Identity, InvocationMode, Program,
     ProgramError, daemon, login_lock, redaction,
@@ -21,7 +22,7 @@ use std::process::Command;
 
 /// Environment variables that name another login than the home has; a launch removes them. `OPENAI_API_KEY` is passed
 /// on, because Codex 0.169 does not sign in with it, and projects need it.
-const DROPPED_VARIABLES: [&str; 2] = ["CODEX_ACCESS_TOKEN", "CODEX_API_KEY"];
+const DROPPED_VARIABLES: [&str; 2] = [ACCESS_TOKEN_VARIABLE, "CODEX_API_KEY"];
 
 #[derive(Debug, Clone, Copy)]
 pub(crate) struct LaunchRequest<'a> {

@@ -218,8 +218,7 @@ fn is_text(head: &[u8]) -> bool {
 }
 
 fn is_zstd(head: &[u8]) -> bool {
-    const ZSTD_MAGIC: [u8; 4] = [0x28, 0xb5, 0x2f, 0xfd];
-    head.starts_with(&ZSTD_MAGIC)
+    head.starts_with(&rollout::ZST_MAGIC)
 }
 
 /// Returns true if the file has no zstd header.

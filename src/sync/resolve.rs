@@ -25,12 +25,6 @@ use std::fs;
 use std::io::{self, BufRead, BufReader, Read, Write};
 use std::path::{Path, PathBuf};
 
-/// The place of the date in the stem `rollout-YYYY-MM-DDThh-mm-ss-ID` of a conversation.
-const DATE_IN_STEM: std::ops::Range<usize> = 8..18;
-
-/// The place of the id in that stem.
-const ID_START: usize = 28;
-
 /// The version that the user keeps of a conflict.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
 pub(crate) enum KeepChoice {
@@ -153,7 +147,7 @@ impl<'a> DecidedCopy<'a> {
     fn conversation_path(&self) -> String {
         self.current_path.clone().unwrap_or_else(|| {
             let name = self.copy.conversation_label();
-            let date = rollouts::parse_stem(name).and_then(|stem| stem.get(DATE_IN_STEM));
+            let date = rollouts::parse_stem(name).and_then(|stem| stem.get(rollouts::DATE_IN_STEM));
             let folder = date.map(|date| format!("{}/", date.replace('-', "/")));
             format!("sessions/{}{name}.jsonl", folder.unwrap_or_default())
         })
@@ -343,13 +337,16 @@ impl<'a> DecidedCopy<'a> {
 /// `file_name` has no date.
 fn path_of_new_conversation(current: &str, file_name: &str, id: &str) -> Option<String> {
     let stem = rollouts::parse_stem(file_name)?;
-    let date = stem.get(DATE_IN_STEM)?.replace('-', "/");
+    let date = stem.get(rollouts::DATE_IN_STEM)?.replace('-', "/");
     let folder = if rollouts::is_archived(current) {
         format!("sessions/{date}")
     } else {
         rollouts::parent_folder(current).to_owned()
     };
-    Some(format!("{folder}/{}{id}.jsonl", stem.get(..ID_START)?))
+    Some(format!(
+        "{folder}/{}{id}.jsonl",
+        stem.get(..rollouts::ID_START)?
+    ))
 }
 
 /// Writes `first_line` and the remaining bytes of `reader`, a reader of the file `source`, to a temp file beside

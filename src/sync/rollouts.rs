@@ -6,6 +6,7 @@ use crate::codex::rollout::{self, RolloutName};
 use crate::io::hash::Sha256Digest;
 use serde_json::Value;
 use std::io::{self, BufRead, BufReader, Read};
+use std::ops::Range;
 use std::path::Path;
 
 /// Maximum number of bytes in the first line of a rollout. A longer line is read as a damaged one.
@@ -14,8 +15,11 @@ const MAX_FIRST_LINE_BYTES: u64 = 4 * 1024 * 1024;
 /// Length of `rollout-<time>-<uuid>` in bytes.
 const STEM_BYTES: usize = "rollout-2026-11-18T10-00-00-".len() + UUID_BYTES;
 const UUID_BYTES: usize = 36;
-const ID_START: usize = STEM_BYTES - UUID_BYTES;
+/// The place of the id in the stem.
+pub(super) const ID_START: usize = STEM_BYTES - UUID_BYTES;
 const TIME_BYTES: usize = "2026-11-18T10-00-00".len();
+/// The place of the date in the stem.
+pub(super) const DATE_IN_STEM: Range<usize> = "rollout-".len().."rollout-2026-11-18".len();
 /// Length of the `_<uuid>` that follows the stem in the name of a rewind.
 const REWIND_BYTES: usize = 1 + UUID_BYTES;
 

@@ -2,7 +2,9 @@
 
 use super::ProbeFailure;
 use crate::codex::auth::text_field;
-use crate::codex::window::{CODEX_LIMIT, CapKind, ResetCredits, SpendCap, Window};
+use crate::codex::window::{
+    CODEX_LIMIT, CapKind, MAX_WINDOW_MINUTES, ResetCredits, SpendCap, Window,
+};
 use crate::io::clock::{Timestamp, Zone};
 use chrono::{DateTime, Duration, Utc};
 use serde_json::Value;
@@ -11,9 +13,6 @@ use std::ops::RangeInclusive;
 /// The latest accepted time in seconds since 1970: the end of the year 2199. Larger numbers are
 /// milliseconds.
 const LAST_SECOND: f64 = 7_258_118_399.0;
-
-/// The longest accepted window: ten years.
-const MAX_WINDOW_MINUTES: f64 = 5_256_000.0;
 
 /// The largest accepted percentage. Some servers report slightly more than 100 % used.
 const MAX_USED_PERCENT: f64 = 10_000.0;
@@ -101,7 +100,11 @@ impl AccountLimits {
 /// Parses one window; `None` if a figure is no number or out of range, such as a time in milliseconds.
 fn parse_window(limit_id: &str, object: &Value, now: DateTime<Utc>, zone: Zone) -> Option<Window> {
     let used_percent = object["usedPercent"].as_f64();
-    let minutes = parse_optional_number(object, "windowDurationMins", 1.0..=MAX_WINDOW_MINUTES)?;
+    let minutes = parse_optional_number(
+        object,
+        "windowDurationMins",
+        1.0..=f64::from(MAX_WINDOW_MINUTES),
+    )?;
     // Codex 0.4x sends no time of the reset, but the time until then.
     let seconds_until_reset = parse_optional_number(object, "resetsInSeconds", 0.0..=LAST_SECOND)?;
     #[allow(

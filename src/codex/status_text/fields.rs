@@ -4,14 +4,11 @@
 //! and with blank lines in between. So a value ends when it is complete or when the next label begins,
 //! not at the end of its line.
 
-use crate::codex::window::WEEKLY_MINUTES;
+use crate::codex::window::{MAX_WINDOW_MINUTES, WEEKLY_MINUTES};
 
 /// The largest number of lines of a value: the longest email in a column of three characters. It limits
 /// the work on a bracket that is never closed.
 const MAX_LINES: usize = 128;
-
-/// The longest accepted window: ten years.
-const MAX_WINDOW_MINUTES: u32 = 5_256_000;
 
 /// A label and its value, of one or more lines.
 #[derive(Debug)]

@@ -206,7 +206,7 @@ pub(super) fn has_exactly_indexed_files(
         store.query_rows::<_, Vec<u64>>(sql, [], hash_row)
     });
     let sum_of_rows = row_hashes?.into_iter().fold(0, u64::wrapping_add);
-    // Without a sum, a folder cannot be listed, so the files are unknown.
+    // There is no sum if a folder cannot be listed. Then the files are unknown.
     Ok(sum_on_disk == Some(sum_of_rows))
 }
 

@@ -153,9 +153,9 @@ fn update_index(
         return update_index(store, source, Some(u64::MAX), progress);
     }
     let on_disk = &candidates.on_disk;
-    let (unread_bytes, mut report) = ingest_all(store, source.home, on_disk, max_bytes, progress)?;
+    let (new_bytes, mut report) = ingest_all(store, source.home, on_disk, max_bytes, progress)?;
     report.skipped.extend(candidates.unlistable);
-    if max_bytes.is_some_and(|max| unread_bytes > max) {
+    if max_bytes.is_some_and(|max| new_bytes > max) {
         // LAST_WALK stays unset, so the next update compares all conversations again and reads the missing ones.
         return Ok(report);
     }
@@ -186,7 +186,7 @@ fn update_index(
         erase_deleted_texts(store)?;
         store.set_meta(ERASE_NEEDED, 0)?;
     }
-    if must_erase || unread_bytes >= VACUUM_BYTES {
+    if must_erase || new_bytes >= VACUUM_BYTES {
         remove_free_pages(store)?;
     }
     report.is_complete = compares_all;

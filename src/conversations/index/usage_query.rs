@@ -178,14 +178,15 @@ pub(crate) fn read_quotas(
     })
 }
 
-/// Returns all conversations, with usage or without, by their numbers.
+/// Returns all conversations that have usage, by their numbers.
 ///
 /// # Errors
 /// The index cannot be read.
 pub(crate) fn read_conversations(
     store: &IndexStore,
 ) -> Result<HashMap<i64, UsageConversation>, IndexError> {
-    let sql = "SELECT id, session, title, cwd, listed FROM conversation";
+    let sql = "SELECT id, session, title, cwd, listed FROM conversation \
+               WHERE EXISTS (SELECT 1 FROM slot WHERE slot.conversation=conversation.id)";
     store.query_rows(sql, [], parse_conversation_row)
 }
 

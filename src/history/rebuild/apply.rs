@@ -41,7 +41,7 @@ pub fn preview(home: &Path, plan: &mut RebuildPlan) -> Result<Vec<RebuiltFile>, 
 /// Returns true if the file at `path` begins with the planned text. Lines appended since the plan
 /// may follow.
 fn is_up_to_date(path: &Path, planned: &mut PlannedHistoryFile) -> Result<bool, HistoryError> {
-    // Of another length, the file that was read has other content.
+    // If the lengths differ, the content differs too.
     if planned.bytes != planned.read_bytes || !path.exists() {
         return Ok(false);
     }

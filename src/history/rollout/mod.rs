@@ -105,8 +105,8 @@ fn scan_head(reader: impl Read, is_done: impl Fn(&Scanner) -> bool) -> io::Resul
 
 /// Returns the title from the first lines of a rollout; `None` if they have no message of the user or cannot be read.
 pub(crate) fn read_title(path: &Path) -> Option<String> {
-    let reads_all_lines = |_: &Scanner| false;
-    scan_head(open(path).ok()?, reads_all_lines).ok()?.title
+    let is_done = |_: &Scanner| false;
+    scan_head(open(path).ok()?, is_done).ok()?.title
 }
 
 /// Returns the time of the last line that has a time. Reads a plain rollout from its end.

@@ -152,8 +152,8 @@ pub(super) fn hold_back_mass_deletions(
 }
 
 /// Drops the steps whose target path is blocked: it is a folder on one side and a file on the other, or a special file.
-/// A file that another step removes does not block. `remote_name` is the name of the remote in messages.
-pub(super) fn drop_blocked_steps(plan: &mut SyncPlan, obstacles: &Obstacles, remote_name: &str) {
+/// A file that another step removes does not block. `remote_place` describes the place of the remote in messages.
+pub(super) fn drop_blocked_steps(plan: &mut SyncPlan, obstacles: &Obstacles, remote_place: &str) {
     let removed_files = plan.steps.iter().flat_map(|step| &step.ops);
     let removed_files: HashSet<(Side, String)> = removed_files
         .filter_map(|op| match op {
@@ -164,7 +164,7 @@ pub(super) fn drop_blocked_steps(plan: &mut SyncPlan, obstacles: &Obstacles, rem
     let find_reason = |(side, path): (Side, &str)| {
         let on_side = match side {
             Side::Local => "on this machine",
-            Side::Remote => remote_name,
+            Side::Remote => remote_place,
         };
         let is_removed = |path: &String| removed_files.contains(&(side, path.clone()));
         let remedy = "rename or remove one of the two";

@@ -45,7 +45,7 @@ const MAX_HEIGHT: u16 = 20;
 /// The height of a picker with a preview, in percent of the terminal.
 const PREVIEW_HEIGHT_PERCENT: u16 = 60;
 
-/// The minimum height of a picker with a preview, in lines; it fills smaller terminals.
+/// The least height of a picker with a preview, in lines. In a smaller terminal the picker fills the terminal.
 const MIN_PREVIEW_HEIGHT: u16 = 30;
 
 /// The lines around the items: the filter above, the keys below.

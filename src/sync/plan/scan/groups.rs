@@ -58,12 +58,12 @@ pub(crate) fn group_files(
         unsynced_links.extend(listing.unsynced_links.into_iter().map(|path| (side, path)));
     }
     links.extend(select_blocking_links(unsynced_links, &groups));
-    let remote_name = config.remote.describe_place();
+    let remote_place = config.remote.describe_place();
     if !links.is_empty() {
-        notices.extend(block_linked_groups(remote_name, links, &mut groups));
+        notices.extend(block_linked_groups(remote_place, links, &mut groups));
     }
     let latest_date = mark_older_days_as_companions(config, &mut groups, &mut notices);
-    drop_misspelled_line_files(remote_name, &mut groups, &mut notices);
+    drop_misspelled_line_files(remote_place, &mut groups, &mut notices);
     resolve_case_clashes(state, &mut groups, &mut notices);
     Groups {
         by_key: groups,
@@ -113,9 +113,9 @@ fn mark_older_days_as_companions(
 
 /// Skips files such as `History.jsonl`, whose name differs from one of Codex's line-based files by letter case
 /// alone. Codex reads such a file only on a case-insensitive file system, where it takes the place of the real one.
-/// If the remote has one, the real file is not copied there; `remote_name` is the name of the remote in messages.
+/// If the remote has one, the real file is not copied there; `remote_place` describes the place of the remote in messages.
 fn drop_misspelled_line_files(
-    remote_name: &str,
+    remote_place: &str,
     groups: &mut HashMap<String, FileGroup>,
     notices: &mut Vec<Notice>,
 ) {
@@ -141,7 +141,7 @@ fn drop_misspelled_line_files(
         {
             // On a case-insensitive file system, a copy of the real file would replace the other one.
             codex_group.is_blocked = true;
-            let why = format!("{key} blocks this path {remote_name}; rename or remove that file");
+            let why = format!("{key} blocks this path {remote_place}; rename or remove that file");
             notices.push(NoticeList::Skipped.notice(codex_name, why));
         } else {
             notices.push(NoticeList::Note.notice(key, why));
@@ -221,9 +221,9 @@ fn select_blocking_links(
 
 /// Blocks the groups at or below each link: writing there would follow the link, and counting the files of the other
 /// side as deleted would lose them. Returns one notice for each link: as skipped if it blocks a group, otherwise as
-/// excluded (local) or in a note (remote). `remote_name` is the name of the remote in messages.
+/// excluded (local) or in a note (remote). `remote_place` describes the place of the remote in messages.
 fn block_linked_groups(
-    remote_name: &str,
+    remote_place: &str,
     links: Vec<(Side, (String, &'static str))>,
     groups: &mut HashMap<String, FileGroup>,
 ) -> Vec<Notice> {
@@ -254,7 +254,7 @@ fn block_linked_groups(
         let why = match (file_count, side) {
             (0, _) => why.to_owned(),
             (_, Side::Local) => {
-                format!("{why}; the file at this path {remote_name} is left unchanged")
+                format!("{why}; the file at this path {remote_place} is left unchanged")
             }
             (_, Side::Remote) => {
                 format!("{why}; the file at this path on this machine is left unchanged")

@@ -147,7 +147,7 @@ impl<'a> ConversationDraft<'a> {
         StateUpdate::Synced { local, remote }
     }
 
-    /// Adds the op that gives `side` the chosen version, if it lacks it. Returns the resulting placement.
+    /// Adds the ops after which `side` has the chosen version in the chosen folder. Returns the resulting placement.
     fn add_placement(&mut self, chosen: &ChosenVersion<'_>, side: Side) -> Placement {
         let file = self.file;
         if let Some(seen) = chosen.file_on(side, file) {

@@ -225,7 +225,7 @@ pub(crate) fn guess_original(path: &str) -> Option<String> {
         dashes
             .find(|(at, _)| {
                 let computer = &stem[at + 1..];
-                // Names of computers have at most 15 characters; shorter words are common in names of files.
+                // Names of computers have at most 15 characters; words of fewer than 4 are common in names of files.
                 (4..=15).contains(&computer.len()) && computer.bytes().all(is_computer_byte)
             })
             .map(|(at, _)| &stem[..at])
