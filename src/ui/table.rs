@@ -85,32 +85,6 @@ enum Line {
     Row(Range<usize>),
 }
 
-/// A cell as a part of a line, with its text shortened to `width`, the width of the column.
-struct LineCell<'c> {
-    column: Column,
-    width: usize,
-    style: Style,
-    text: Cow<'c, str>,
-    text_width: usize,
-}
-
-impl<'c> LineCell<'c> {
-    fn new(column: Column, width: usize, style: Style, text: &'c str, text_width: usize) -> Self {
-        let mut cell = Self {
-            column,
-            width,
-            style,
-            text: Cow::Borrowed(text),
-            text_width,
-        };
-        if text_width > width {
-            cell.text = column.shorten_text(text, width);
-            cell.text_width = width_of(&cell.text);
-        }
-        cell
-    }
-}
-
 /// Adds an apostrophe to a text that begins like a formula, so that no spreadsheet computes it.
 fn escape_formula(text: &str) -> Cow<'_, str> {
     // Excel and LibreOffice compute such cells when they open a file. A conversation title may be a hostile formula.
@@ -122,25 +96,13 @@ fn escape_formula(text: &str) -> Cow<'_, str> {
     }
 }
 
-/// The style and the width of a cell, and the end of its text in [`Table::texts`].
-struct StoredCell {
-    style: Style,
-    width: u32,
-    end: usize,
-}
-
-impl StoredCell {
-    fn width(&self) -> usize {
-        self.width as usize
-    }
-}
-
 /// A table with a line of heads, without a frame.
 pub(crate) struct Table {
     columns: Vec<Column>,
     lines: Vec<Line>,
-    cells: Vec<StoredCell>,
-    /// The texts of all cells. This saves an allocation for each cell, because a list may have 200,000 rows.
+    /// The style of each cell, and the end of its text in `texts`. This saves an allocation for each cell, because a
+    /// list may have 200,000 rows.
+    cells: Vec<(Style, usize)>,
     texts: String,
     /// True for tab-separated values, so that the cells contain exact values for programs.
     has_values: bool,
@@ -204,26 +166,19 @@ impl Table {
         for cell in cells {
             let Cell { style, text, value } = cell.into();
             let value = value.filter(|_| self.has_values);
-            let text = value.unwrap_or(text);
-            self.texts.push_str(&text);
-            self.cells.push(StoredCell {
-                style,
-                width: u32::try_from(width_of(&text)).unwrap_or(u32::MAX),
-                end: self.texts.len(),
-            });
+            self.texts.push_str(&value.unwrap_or(text));
+            self.cells.push((style, self.texts.len()));
         }
         self.lines.push(Line::Row(first..self.cells.len()));
     }
 
-    /// Returns the cell of a row in a column, and its text.
-    fn find_cell(&self, row: &Range<usize>, column: usize) -> Option<(&StoredCell, &str)> {
+    /// Returns the style and the text of the cell of a row in a column.
+    fn find_cell(&self, row: &Range<usize>, column: usize) -> Option<(Style, &str)> {
         let index = row.start + column;
-        let cell = self.cells.get(index).filter(|_| index < row.end)?;
+        let (style, end) = *self.cells.get(index).filter(|_| index < row.end)?;
         let previous = index.checked_sub(1).and_then(|index| self.cells.get(index));
-        let text = self
-            .texts
-            .get(previous.map_or(0, |cell| cell.end)..cell.end)?;
-        Some((cell, text))
+        let text = self.texts.get(previous.map_or(0, |(_, end)| *end)..end)?;
+        Some((style, text))
     }
 
     /// Adds a heading for the rows that follow, with a remark behind the name. Tab-separated values have no headings.
@@ -329,7 +284,7 @@ impl Table {
             .filter(|(_, column)| column.scope != ColumnScope::Tsv)
             .filter_map(|(index, column)| {
                 let cells = self.rows().filter_map(|row| self.find_cell(row, index));
-                let widest = cells.map(|(cell, _)| cell.width()).max();
+                let widest = cells.map(|(_, text)| width_of(text)).max();
                 Some(ShownColumn {
                     index,
                     column: *column,
@@ -346,10 +301,9 @@ impl Table {
         put_line: &mut dyn FnMut(&str),
     ) {
         let kept: Vec<_> = shown.iter().zip(widths).filter(|(_, w)| **w > 0).collect();
-        let heads = kept.iter().map(|(s, w)| {
-            let head = s.column.head;
-            LineCell::new(s.column, **w, Style::Dim, head, width_of(head))
-        });
+        let heads = kept
+            .iter()
+            .map(|(s, w)| (s.column, **w, Style::Dim, Cow::Borrowed(s.column.head)));
         let indent = self.row_indent();
         let heads = self.format_line(indent, heads);
         put_line(&heads);
@@ -358,8 +312,8 @@ impl Table {
                 Line::Group(group) => put_line(&self.format_group_heading(group)),
                 Line::Row(row) => {
                     let cells = kept.iter().filter_map(|(s, w)| {
-                        let (cell, text) = self.find_cell(row, s.index)?;
-                        Some(LineCell::new(s.column, **w, cell.style, text, cell.width()))
+                        let (style, text) = self.find_cell(row, s.index)?;
+                        Some((s.column, **w, style, s.column.shorten_text(text, **w)))
                     });
                     put_line(&self.format_line(indent, cells));
                 }
@@ -371,20 +325,17 @@ impl Table {
     }
 
     /// Formats a row as one line, or as several lines if its last cell is wrapped.
-    fn format_line<'c>(&self, indent: usize, cells: impl Iterator<Item = LineCell<'c>>) -> String {
+    fn format_line<'c>(
+        &self,
+        indent: usize,
+        cells: impl Iterator<Item = (Column, usize, Style, Cow<'c, str>)>,
+    ) -> String {
         let mut line = String::with_capacity(128);
         // Blanks are added only before the next text, so that a line has none at its end.
         let mut blanks = indent;
         let mut cell_start = indent;
-        for LineCell {
-            column,
-            width,
-            style,
-            text,
-            text_width,
-        } in cells
-        {
-            let free_width = width.saturating_sub(text_width);
+        for (column, width, style, text) in cells {
+            let free_width = width.saturating_sub(width_of(&text));
             let (before, after) = if column.is_number {
                 (free_width, 0)
             } else {
@@ -449,14 +400,14 @@ impl Table {
             }
             put_line(&paint(self.is_colored, Style::Strong, heading));
             for s in others() {
-                let Some((stored, text)) = cell(s) else {
+                let Some((style, text)) = cell(s) else {
                     continue;
                 };
                 let head = format!("  {:head_width$}", s.column.head);
                 let indent = width_of(&head) + GAP;
                 let free_width = width.saturating_sub(indent);
                 let text = s.column.shorten_text(text, free_width);
-                let text = paint(self.is_colored, stored.style, text);
+                let text = paint(self.is_colored, style, text);
                 let head = paint(self.is_colored, Style::Dim, head);
                 put_line(&wrap::wrap(&format!("{head}  {text}"), indent, width));
             }

@@ -209,9 +209,9 @@ impl UsageArgs {
             ui.note("no tokens were used in this period");
             return Ok(());
         }
-        let shown = report.rows.len();
-        show::print(report, by, prices, context);
+        show::print(&report, by, prices, context);
         if hidden > 0 {
+            let shown = report.rows.len();
             ui.note(if by.is_of_time() {
                 let first = DateTime::from_timestamp_millis(first_start_ms).unwrap_or_default();
                 let first_day = context.zone().at(&first).date_naive();

@@ -84,8 +84,7 @@ pub(super) fn build_report(
         report::sum_by_key(usage, prices)
     };
     if !by.is_of_time() {
-        // A stable sort would need room for half of the rows.
-        report.rows.sort_unstable_by(|a: &ReportRow<RowKey>, b| {
+        report.rows.sort_by(|a: &ReportRow<RowKey>, b| {
             let by_tokens = b.sum.tokens.total_tokens.cmp(&a.sum.tokens.total_tokens);
             by_tokens.then_with(|| a.key.cmp(&b.key))
         });

@@ -13,17 +13,16 @@ use crate::views::account::{printable, short_id, shown_title};
 const BAR_WIDTH: usize = 14;
 
 /// Prints the report as a table.
-pub(super) fn print(mut report: Report<RowKey>, by: Grouping, prices: &Prices, context: &Context) {
+pub(super) fn print(report: &Report<RowKey>, by: Grouping, prices: &Prices, context: &Context) {
     let ui = &context.ui;
     let has_titles = by == Grouping::Sessions;
     let all_tokens = report.totals.sum.tokens.total_tokens;
-    // Each row is dropped when its cells are in the table, because there may be 200,000.
-    let rows = std::mem::take(&mut report.rows).into_iter();
-    let rows = rows.map(|row| to_cells(&row, has_titles, all_tokens, ui.wants_tsv()));
+    let rows = report.rows.iter();
+    let rows = rows.map(|row| to_cells(row, has_titles, all_tokens, ui.wants_tsv()));
     let table = Table::with_rows(ui, build_columns(by), rows);
     table.repeat_heads().keep_rows().print(ui);
     if !ui.wants_tsv() {
-        print_totals(&report, prices, context);
+        print_totals(report, prices, context);
     }
 }
 
