@@ -254,7 +254,7 @@ impl PruneArgs {
     }
 }
 
-/// The largest number of plans. The plan is repeated if the archives changed while `prune` waited for its lock.
+/// The number of plans after which `prune` gives up. It plans again if the archives changed while it waited for its lock.
 const MAX_PLANS: u32 = 5;
 
 /// The kept and dropped archives of `--undo` and `--empty-trash`, which apply no rules.

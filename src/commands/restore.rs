@@ -36,7 +36,7 @@ pub(crate) struct RestoreArgs {
     /// undamaged archive that is neither a safety nor a partial one, full before other modes; `latest~1` is the one
     /// before it [default: a picker; with `--session ID`, the archive with the most messages of it]
     #[arg(value_name = "ARCHIVE|ACCOUNT|latest")]
-    what: Option<String>,
+    archive_name: Option<String>,
     #[command(flatten)]
     options: RestoreOptions,
 }
@@ -60,7 +60,7 @@ impl RestoreArgs {
     /// Returns the path of the archive that the argument names. Without an argument, returns the archive with the most
     /// messages of the conversation that `--session` names, or without that the archive that the user picks.
     fn resolve_archive_path(&self, context: &Context) -> Result<PathBuf> {
-        let Some(argument) = self.what.as_deref() else {
+        let Some(argument) = self.archive_name.as_deref() else {
             let session = self.options.session.as_deref();
             // `restore latest` was meant: --session takes the word as its value.
             if let Some(text) = session.filter(|text| parse_latest_offset(text).is_some()) {

@@ -7,8 +7,8 @@ use crate::quota::account::{Account, LoginState};
 use crate::quota::recommend::{RankedAccount, Ranking, rank_accounts};
 use crate::views::account::{label, read_known_accounts};
 
-/// Returns the index of the best account, which `find_best` chooses; `None` if there is none. Checks the saved login of
-/// that account again, and repeats the choice until the check changes nothing.
+/// Returns the index of the best account, which `find_best` chooses; `None` if there is none. Reads the saved login of
+/// the chosen account again. If its state changed, chooses again.
 pub(crate) fn choose_with_checked_login(
     accounts: &mut [Account],
     context: &Context,

@@ -39,9 +39,10 @@ use std::path::Path;
   codex-manager sync resolve skills/mine/SKILL.md --keep cloud")]
 pub(super) struct ResolveArgs {
     /// A conversation (id, title, or the beginning of either), a path, or the name of a conflict copy
-    what: Option<String>,
+    #[arg(value_name = "WHAT")]
+    conflict_name: Option<String>,
     /// The version to keep
-    #[arg(long, value_enum, requires = "what")]
+    #[arg(long, value_enum, requires = "conflict_name")]
     keep: Option<KeepChoice>,
     /// Show what would be done; write nothing
     #[arg(short = 'n', long)]
@@ -85,7 +86,7 @@ impl ResolveArgs {
     ) -> Result<Outcome, CommandError> {
         let config = read_config(context, path)?;
         let replica = replica(context, &config);
-        let changes_files = self.what.is_some() && !self.dry_run;
+        let changes_files = self.conflict_name.is_some() && !self.dry_run;
         if config.remote == SyncRemote::Folder || !changes_files {
             let rule = StagingRule::Always;
             return with_staged_vault(context, &config, &replica, rule, |config, replica, _| {
@@ -146,7 +147,7 @@ impl ResolveArgs {
             let resolved = sync.apply(decision, keep)?;
             Ok(self.print_result(context, name, keep, resolved))
         };
-        if let Some(named) = &self.what {
+        if let Some(named) = &self.conflict_name {
             let decided = branches::find_decided(&config.local, &branch_records).into_iter();
             let decided: Vec<_> = decided.map(OpenDecision::Branch).collect();
             let decision = find_decision(named, &open);
