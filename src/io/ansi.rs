@@ -60,7 +60,7 @@ fn replace_controls(text: &str, is_kept: impl Fn(char) -> bool) -> Cow<'_, str> 
         }
     };
     let needs_replacement = |c: char| is_hostile(c) && !is_kept(c);
-    if !text.contains(needs_replacement) {
+    if !text.chars().any(needs_replacement) {
         return Cow::Borrowed(text);
     }
     let mut chars = text.chars().peekable();

@@ -16,6 +16,7 @@ pub(crate) mod progress;
 mod question;
 mod secret;
 pub(crate) mod table;
+mod table_lines;
 pub(crate) mod text_width;
 pub(crate) mod time;
 pub(crate) mod windows;
@@ -61,6 +62,18 @@ pub enum Style {
     Bad,
     Dim,
     Strong,
+}
+
+impl Style {
+    /// All styles, in the order of their numbers.
+    const ALL: [Self; 6] = [
+        Self::Plain,
+        Self::Good,
+        Self::Warn,
+        Self::Bad,
+        Self::Dim,
+        Self::Strong,
+    ];
 }
 
 /// The width of a terminal from which on the lists of the help fit.
@@ -311,14 +324,15 @@ impl Ui {
     }
 
     /// Like [`Ui::list_document`], for items that are read while they are printed: `items` calls the given function
-    /// with each item, until the function returns false.
+    /// with each item, until the function returns false. The fields of `summary` follow the list.
     ///
     /// # Errors
     /// `items` fails. The document is incomplete then.
     pub(crate) fn streamed_list_document<T: Serialize>(
         &self,
         command: &str,
-        key: &str,
+        key: &'static str,
+        summary: JsonObject<impl JsonFields>,
         items: impl FnOnce(&mut dyn FnMut(&T) -> bool) -> Result<()>,
     ) -> Result<()> {
         if !self.json {
@@ -328,7 +342,7 @@ impl Ui {
         let written = write_json_document(&JsonEnvelope {
             schema: 1,
             command,
-            body: &BTreeMap::from([(key, &stream)]),
+            body: &object().with(key, &stream).and(summary),
         });
         stream.into_result()?;
         record_output_error(written);

@@ -5,14 +5,15 @@
 //! line with all columns.
 
 use super::column::{ColumnScope, Fit, GAP, NARROW_WIDTH, ShownColumn, distribute_widths};
+use super::table_lines::{LineReader, LineStore, TableLine};
 use super::text_width::{columns as width_of, elide_end};
-use super::{Style, Ui, Verbosity, paint, time, wrap};
+use super::{Style, Ui, Verbosity, paint, record_output_error, time, wrap};
 use crate::io::ansi::to_printable_line;
 use crate::io::clock::Zone;
 use chrono::{DateTime, Utc};
 use std::borrow::Cow;
 use std::fmt::Display;
-use std::ops::Range;
+use std::io;
 
 pub(crate) use super::column::Column;
 
@@ -78,13 +79,6 @@ impl<S: Into<String>> From<(Style, S)> for Cell {
     }
 }
 
-enum Line {
-    /// A heading above the rows that follow: a name, which may be shortened, and a remark.
-    Group(Box<(Cell, Option<Cell>)>),
-    /// A row, as the range of its cells in [`Table::cells`].
-    Row(Range<usize>),
-}
-
 /// Adds an apostrophe to a text that begins like a formula, so that no spreadsheet computes it.
 fn escape_formula(text: &str) -> Cow<'_, str> {
     // Excel and LibreOffice compute such cells when they open a file. A conversation title may be a hostile formula.
@@ -99,11 +93,12 @@ fn escape_formula(text: &str) -> Cow<'_, str> {
 /// A table with a line of heads, without a frame.
 pub(crate) struct Table {
     columns: Vec<Column>,
-    lines: Vec<Line>,
-    /// The style of each cell, and the end of its text in `texts`. This saves an allocation for each cell, because a
-    /// list may have 200,000 rows.
-    cells: Vec<(Style, usize)>,
-    texts: String,
+    /// The width of the widest cell of each column.
+    widths: Vec<usize>,
+    lines: LineStore,
+    /// The line that is being added. Its memory is used for all lines.
+    line: TableLine,
+    has_headings: bool,
     /// True for tab-separated values, so that the cells contain exact values for programs.
     has_values: bool,
     /// The width of the terminal; `None` in a pipe.
@@ -124,13 +119,23 @@ const LONG_TABLE_LINES: usize = 20;
 impl Table {
     pub(crate) fn new(ui: &Ui, columns: impl IntoIterator<Item = Column>) -> Self {
         Self {
-            columns: columns.into_iter().collect(),
-            lines: Vec::new(),
-            cells: Vec::new(),
-            texts: String::new(),
             has_values: ui.tsv,
-            width: ui.terminal_out.then_some(ui.width),
             is_colored: ui.color_out,
+            ..Self::plain(columns, ui.terminal_out.then_some(ui.width))
+        }
+    }
+
+    fn plain(columns: impl IntoIterator<Item = Column>, width: Option<usize>) -> Self {
+        let columns: Vec<_> = columns.into_iter().collect();
+        Self {
+            widths: vec![0; columns.len()],
+            columns,
+            lines: LineStore::new(),
+            line: TableLine::default(),
+            has_headings: false,
+            has_values: false,
+            width,
+            is_colored: false,
             repeats_heads: false,
             keeps_rows: false,
         }
@@ -162,51 +167,48 @@ impl Table {
 
     /// Adds a row with a cell for each column.
     pub(crate) fn add_row<C: Into<Cell>>(&mut self, cells: impl IntoIterator<Item = C>) {
-        let first = self.cells.len();
-        for cell in cells {
+        self.line.clear();
+        for (cell, width) in cells.into_iter().zip(&mut self.widths) {
             let Cell { style, text, value } = cell.into();
-            let value = value.filter(|_| self.has_values);
-            self.texts.push_str(&value.unwrap_or(text));
-            self.cells.push((style, self.texts.len()));
+            let text = value.filter(|_| self.has_values).unwrap_or(text);
+            if !self.has_values {
+                *width = width_of(&text).max(*width);
+            }
+            self.line.add_cell(style, &text);
         }
-        self.lines.push(Line::Row(first..self.cells.len()));
-    }
-
-    /// Returns the style and the text of the cell of a row in a column.
-    fn find_cell(&self, row: &Range<usize>, column: usize) -> Option<(Style, &str)> {
-        let index = row.start + column;
-        let (style, end) = *self.cells.get(index).filter(|_| index < row.end)?;
-        let previous = index.checked_sub(1).and_then(|index| self.cells.get(index));
-        let text = self.texts.get(previous.map_or(0, |(_, end)| *end)..end)?;
-        Some((style, text))
+        self.lines.push(&self.line);
     }
 
     /// Adds a heading for the rows that follow, with a remark behind the name. Tab-separated values have no headings.
     pub(crate) fn add_group(&mut self, name: impl Into<String>, remark: Option<Cell>) {
+        self.has_headings = true;
+        let mut heading = TableLine::heading();
         let name = Cell::new(Style::Strong, name);
-        self.lines.push(Line::Group(Box::new((name, remark))));
+        for cell in std::iter::once(name).chain(remark) {
+            heading.add_cell(cell.style, &cell.text);
+        }
+        self.lines.push(&heading);
     }
 
-    fn format_group_heading(&self, (name, remark): &(Cell, Option<Cell>)) -> String {
-        let remark_width = remark
-            .as_ref()
-            .map_or(0, |remark| width_of(&remark.text) + GAP);
+    fn format_heading(&self, heading: &TableLine) -> String {
+        let (style, name) = heading.cell(0).unwrap_or((Style::Strong, ""));
+        let remark = heading.cell(1);
+        let remark_width = remark.map_or(0, |(_, remark)| width_of(remark) + GAP);
         let width = self
             .width
             .map_or(usize::MAX, |width| width.saturating_sub(remark_width));
-        let name_text = elide_end(&name.text, width);
-        let mut heading = paint(self.is_colored, name.style, name_text);
-        if let Some(remark) = remark {
-            heading.push_str(&" ".repeat(GAP));
-            heading.push_str(&paint(self.is_colored, remark.style, &remark.text));
+        let mut line = paint(self.is_colored, style, elide_end(name, width));
+        if let Some((style, remark)) = remark {
+            line.push_str(&" ".repeat(GAP));
+            line.push_str(&paint(self.is_colored, style, remark));
         }
-        heading
+        line
     }
 
     /// Prints the table on stdout: for people, or as tab-separated values.
-    pub(crate) fn print(&self, ui: &Ui) {
+    pub(crate) fn print(self, ui: &Ui) {
         let mut part = String::new();
-        self.for_each_line(&mut |line| {
+        let printed = self.for_each_line(&mut |line| {
             part.push_str(line);
             part.push('\n');
             if part.len() >= PRINT_CHUNK_BYTES {
@@ -215,41 +217,54 @@ impl Table {
             }
         });
         ui.print_part(&part);
+        record_output_error(printed);
     }
 
     /// Prints the table like [`Table::print`]; `--quiet` omits it, unless it is tab-separated.
-    pub(crate) fn report(&self, ui: &Ui) {
+    pub(crate) fn report(self, ui: &Ui) {
         if ui.verbosity >= Verbosity::Normal || ui.tsv {
             self.print(ui);
         }
     }
 
-    fn for_each_line(&self, put_line: &mut dyn FnMut(&str)) {
+    fn for_each_line(mut self, put_line: &mut dyn FnMut(&str)) -> io::Result<()> {
+        let lines = std::mem::replace(&mut self.lines, LineStore::new());
+        let mut lines = lines.into_reader()?;
         if self.has_values {
-            self.put_tsv_lines(put_line);
+            self.put_tsv_lines(&mut lines, put_line)
         } else {
-            self.put_text_lines(put_line);
+            self.put_text_lines(&mut lines, put_line)
         }
     }
 
     /// Writes tab-separated values, one call of `put_line` for each line: the heads, then each row.
-    fn put_tsv_lines(&self, put_line: &mut dyn FnMut(&str)) {
-        let is_shown = |column: &Column| column.scope != ColumnScope::Text;
-        let heads = self.columns.iter().filter(|column| is_shown(column));
-        let heads: Vec<_> = heads.map(|column| column.head).collect();
+    fn put_tsv_lines(
+        &self,
+        lines: &mut LineReader,
+        put_line: &mut dyn FnMut(&str),
+    ) -> io::Result<()> {
+        let shown = self.columns.iter().enumerate();
+        let shown: Vec<_> = shown
+            .filter(|(_, column)| column.scope != ColumnScope::Text)
+            .collect();
+        let heads: Vec<_> = shown.iter().map(|(_, column)| column.head).collect();
         put_line(&heads.join("\t"));
-        for row in self.rows() {
-            let columns = self.columns.iter().enumerate();
-            let values: Vec<_> = columns
-                .filter(|(_, column)| is_shown(column))
-                .filter_map(|(index, _)| Some(escape_formula(self.find_cell(row, index)?.1)))
-                .collect();
-            put_line(&values.join("\t"));
+        while let Some(line) = lines.next_line()? {
+            if !line.is_heading {
+                let cells = shown.iter().filter_map(|(index, _)| line.cell(*index));
+                let values: Vec<_> = cells.map(|(_, text)| escape_formula(text)).collect();
+                put_line(&values.join("\t"));
+            }
         }
+        Ok(())
     }
 
     /// Writes aligned text that fits the terminal, one call of `put_line` for each line.
-    fn put_text_lines(&self, put_line: &mut dyn FnMut(&str)) {
+    fn put_text_lines(
+        &self,
+        lines: &mut LineReader,
+        put_line: &mut dyn FnMut(&str),
+    ) -> io::Result<()> {
         let shown = self.find_shown_columns();
         let widths = match self.width {
             None => Some(shown.iter().map(|s| s.natural).collect()),
@@ -258,48 +273,37 @@ impl Table {
                 distribute_widths(&shown, width.saturating_sub(self.row_indent()), is_narrow)
             }
         };
-        match (widths, self.width) {
-            (Some(widths), _) => self.put_aligned_lines(&shown, &widths, put_line),
-            (None, width) => self.put_blocks(&shown, width.unwrap_or(usize::MAX), put_line),
+        match widths {
+            Some(widths) => self.put_aligned_lines(lines, &shown, &widths, put_line),
+            None => self.put_blocks(lines, &shown, put_line),
         }
     }
 
-    /// Returns the indentation of the rows: none, unless they are below group headings.
+    /// Returns the indentation of the rows: none, unless they are below headings.
     fn row_indent(&self) -> usize {
-        let is_group = |line: &Line| matches!(line, Line::Group(..));
-        GAP * usize::from(self.lines.iter().any(is_group))
-    }
-
-    fn rows(&self) -> impl Iterator<Item = &Range<usize>> {
-        self.lines.iter().filter_map(|line| match line {
-            Line::Row(row) => Some(row),
-            Line::Group(..) => None,
-        })
+        GAP * usize::from(self.has_headings)
     }
 
     /// Returns the columns of the table for people, except columns with only empty cells.
     fn find_shown_columns(&self) -> Vec<ShownColumn> {
-        let columns = self.columns.iter().enumerate();
+        let columns = self.columns.iter().zip(&self.widths).enumerate();
         columns
-            .filter(|(_, column)| column.scope != ColumnScope::Tsv)
-            .filter_map(|(index, column)| {
-                let cells = self.rows().filter_map(|row| self.find_cell(row, index));
-                let widest = cells.map(|(_, text)| width_of(text)).max();
-                Some(ShownColumn {
-                    index,
-                    column: *column,
-                    natural: widest.filter(|w| *w > 0)?.max(width_of(column.head)),
-                })
+            .filter(|(_, (column, widest))| column.scope != ColumnScope::Tsv && **widest > 0)
+            .map(|(index, (column, widest))| ShownColumn {
+                index,
+                column: *column,
+                natural: width_of(column.head).max(*widest),
             })
             .collect()
     }
 
     fn put_aligned_lines(
         &self,
+        lines: &mut LineReader,
         shown: &[ShownColumn],
         widths: &[usize],
         put_line: &mut dyn FnMut(&str),
-    ) {
+    ) -> io::Result<()> {
         let kept: Vec<_> = shown.iter().zip(widths).filter(|(_, w)| **w > 0).collect();
         let heads = kept
             .iter()
@@ -307,21 +311,23 @@ impl Table {
         let indent = self.row_indent();
         let heads = self.format_line(indent, heads);
         put_line(&heads);
-        for line in &self.lines {
-            match line {
-                Line::Group(group) => put_line(&self.format_group_heading(group)),
-                Line::Row(row) => {
-                    let cells = kept.iter().filter_map(|(s, w)| {
-                        let (style, text) = self.find_cell(row, s.index)?;
-                        Some((s.column, **w, style, s.column.shorten_text(text, **w)))
-                    });
-                    put_line(&self.format_line(indent, cells));
-                }
+        let repeats_heads =
+            self.repeats_heads && self.width.is_some() && lines.left >= LONG_TABLE_LINES;
+        while let Some(line) = lines.next_line()? {
+            if line.is_heading {
+                put_line(&self.format_heading(line));
+            } else {
+                let cells = kept.iter().filter_map(|(s, w)| {
+                    let (style, text) = line.cell(s.index)?;
+                    Some((s.column, **w, style, s.column.shorten_text(text, **w)))
+                });
+                put_line(&self.format_line(indent, cells));
             }
         }
-        if self.repeats_heads && self.width.is_some() && self.lines.len() >= LONG_TABLE_LINES {
+        if repeats_heads {
             put_line(&heads);
         }
+        Ok(())
     }
 
     /// Formats a row as one line, or as several lines if its last cell is wrapped.
@@ -364,7 +370,13 @@ impl Table {
 
     /// Writes each row as a block of lines: first the most important cell, preceded by the marks, which are the cells
     /// of columns without a head; then the other cells with their heads.
-    fn put_blocks(&self, shown: &[ShownColumn], width: usize, put_line: &mut dyn FnMut(&str)) {
+    fn put_blocks(
+        &self,
+        lines: &mut LineReader,
+        shown: &[ShownColumn],
+        put_line: &mut dyn FnMut(&str),
+    ) -> io::Result<()> {
+        let width = self.width.unwrap_or(usize::MAX);
         let title_index = shown.iter().min_by_key(|s| s.column.rank).map(|s| s.index);
         let is_mark = |s: &ShownColumn| s.column.head.is_empty();
         let is_in_title = |s: &&ShownColumn| Some(s.index) == title_index || is_mark(s);
@@ -374,18 +386,12 @@ impl Table {
             put_line(&paint(self.is_colored, Style::Dim, s.column.head));
         }
         let head_width = others().map(|s| width_of(s.column.head)).max().unwrap_or(0);
-        for line in &self.lines {
-            let row = match line {
-                Line::Row(row) => row,
-                Line::Group(group) => {
-                    put_line(&self.format_group_heading(group));
-                    continue;
-                }
-            };
-            let cell = |s: &ShownColumn| {
-                let cell = self.find_cell(row, s.index);
-                cell.filter(|(_, text)| !text.is_empty())
-            };
+        while let Some(line) = lines.next_line()? {
+            if line.is_heading {
+                put_line(&self.format_heading(line));
+                continue;
+            }
+            let cell = |s: &ShownColumn| line.cell(s.index).filter(|(_, text)| !text.is_empty());
             let mut heading = String::new();
             for s in shown.iter().filter(is_in_title) {
                 let Some((_, text)) = cell(s) else {
@@ -412,6 +418,7 @@ impl Table {
                 put_line(&wrap::wrap(&format!("{head}  {text}"), indent, width));
             }
         }
+        Ok(())
     }
 }
 
@@ -432,29 +439,16 @@ mod tests {
     ];
 
     impl Table {
-        fn empty(columns: &[Column], width: Option<usize>) -> Self {
-            Self {
-                columns: columns.to_vec(),
-                lines: Vec::new(),
-                cells: Vec::new(),
-                texts: String::new(),
-                has_values: false,
-                width,
-                is_colored: false,
-                repeats_heads: false,
-                keeps_rows: false,
-            }
-        }
-
-        fn format(&self) -> String {
+        fn format(self) -> String {
             let mut lines = Vec::new();
-            self.for_each_line(&mut |line| lines.push(line.to_owned()));
+            let formatted = self.for_each_line(&mut |line| lines.push(line.to_owned()));
+            formatted.unwrap();
             lines.join("\n")
         }
     }
 
     fn table(width: Option<usize>) -> Table {
-        filled(Table::empty(&COLUMNS, width))
+        filled(Table::plain(COLUMNS, width))
     }
 
     fn filled(mut table: Table) -> Table {
@@ -527,7 +521,7 @@ mod tests {
     #[test]
     fn a_narrow_terminal_gets_a_block_for_each_row() {
         let columns = [&[Column::new("").rank(1)], COLUMNS.as_slice()].concat();
-        let mut narrow = Table::empty(&columns, Some(40));
+        let mut narrow = Table::plain(columns, Some(40));
         let why = "the newest of the day";
         narrow.add_row(["*", "another1@example.com", "plus", "1.5 MB", why].map(Cell::plain));
         narrow.add_row(["", "me@x.com", "", "12 B", "kept"].map(Cell::plain));
@@ -539,10 +533,23 @@ mod tests {
     }
 
     #[test]
+    fn a_table_that_is_too_long_for_the_memory_keeps_its_lines() {
+        let mut table = Table::plain([Column::new("NUMBER"), Column::new("TEXT")], None);
+        let text = "é".repeat(50);
+        for number in 0..30_000 {
+            table.add_row([number.to_string(), text.clone()]);
+        }
+        let lines = table.format();
+        let mut lines = lines.lines();
+        assert_eq!(lines.next(), Some("NUMBER  TEXT"));
+        assert_eq!(lines.next(), Some(&*format!("0       {text}")));
+        assert_eq!(lines.count(), 29_999);
+    }
+
+    #[test]
     fn columns_that_are_never_shortened_make_blocks_at_any_width() {
-        let mut table = table(Some(80));
-        table.columns = vec![Column::new("NAME"), Column::new("SIZE")];
-        table.lines.clear();
+        let columns = [Column::new("NAME"), Column::new("SIZE")];
+        let mut table = Table::plain(columns, Some(80));
         table.add_row(["n".repeat(90), "1 B".into()].map(Cell::plain));
         assert_eq!(
             table.format(),
@@ -552,9 +559,10 @@ mod tests {
 
     #[test]
     fn values_for_programs_are_exact_and_free_of_separators() {
-        let mut table = Table::empty(&COLUMNS, None);
+        let mut columns = COLUMNS;
+        columns[1] = Column::new("PLAN").only_text();
+        let mut table = Table::plain(columns, None);
         table.has_values = true;
-        table.columns[1] = Column::new("PLAN").only_text();
         let mut table = filled(table);
         table.add_group("others", None);
         table.add_row(["a\tb", "c", "d", "e\nf"].map(Cell::plain));

@@ -1,6 +1,6 @@
 //! Sums of usage under a key: a day, a conversation, a model.
 
-use super::prices::Prices;
+use super::prices::{Price, Prices};
 use crate::codex::rollout_lines::TokenUsage;
 use crate::conversations::index::usage_query::UsageRow;
 use serde::Serialize;
@@ -54,46 +54,21 @@ pub(crate) struct Report<K> {
     pub unknown_models: BTreeSet<String>,
 }
 
-impl<K> Report<K> {
-    /// Replaces the key of each row, and keeps the order of the rows.
-    pub(crate) fn map_keys<L>(self, mut replace: impl FnMut(K) -> L) -> Report<L> {
-        let rows = self.rows.into_iter().map(|row| ReportRow {
-            key: replace(row.key),
-            sum: row.sum,
-            models: row.models,
-        });
-        Report {
-            rows: rows.collect(),
-            totals: self.totals,
-            unknown_models: self.unknown_models,
-        }
-    }
-}
-
 /// Adds up the usage under each key. Each row of the index comes with the key to count it under.
 pub(crate) fn sum_by_key<'a, K: Ord + Clone>(
     usage: impl IntoIterator<Item = (K, &'a UsageRow)>,
     prices: &Prices,
 ) -> Report<K> {
-    let mut prices_of_models = BTreeMap::new();
+    let mut costs = Costs::new(prices);
     let mut by_key: BTreeMap<K, Models> = BTreeMap::new();
     let mut models_of_all = Models::default();
     for (key, usage) in usage {
-        // The price is searched once for each model, because a year of use has 100,000 rows.
-        let price = *prices_of_models
-            .entry(Rc::clone(&usage.model))
-            .or_insert_with(|| prices.find_price(&usage.model));
-        let cost = price.map(|price| price.cost(usage.tokens));
-        let models = by_key.entry(key).or_default();
-        for models in [models, &mut models_of_all] {
-            models
-                .sum_mut(&usage.model)
-                .add(usage.requests, usage.tokens, cost);
-        }
+        let cost = costs.find_cost(usage);
+        by_key.entry(key).or_default().add(usage, cost);
+        models_of_all.add(usage, cost);
     }
-    let unpriced = prices_of_models
-        .into_iter()
-        .filter(|(_, price)| price.is_none());
+    let prices_of_models = costs.prices_of_models.into_iter();
+    let unpriced = prices_of_models.filter(|(_, price)| price.is_none());
     Report {
         rows: by_key
             .into_iter()
@@ -104,23 +79,57 @@ pub(crate) fn sum_by_key<'a, K: Ord + Clone>(
     }
 }
 
+/// Estimates costs.
+pub(crate) struct Costs<'p> {
+    prices: &'p Prices,
+    /// The price of a model is searched once, because a year of use has 100,000 rows.
+    prices_of_models: BTreeMap<Rc<str>, Option<Price>>,
+}
+
+impl<'p> Costs<'p> {
+    pub(crate) fn new(prices: &'p Prices) -> Self {
+        Self {
+            prices,
+            prices_of_models: BTreeMap::new(),
+        }
+    }
+
+    /// Returns the sum of the usage of one key.
+    pub(crate) fn sum_rows<K>(&mut self, key: K, rows: &[UsageRow]) -> ReportRow<K> {
+        let mut models = Models::default();
+        for usage in rows {
+            models.add(usage, self.find_cost(usage));
+        }
+        models.into_row(key)
+    }
+
+    /// Returns the cost of `usage`; `None` if the price of its model is unknown.
+    fn find_cost(&mut self, usage: &UsageRow) -> Option<f64> {
+        let price = *self
+            .prices_of_models
+            .entry(Rc::clone(&usage.model))
+            .or_insert_with(|| self.prices.find_price(&usage.model));
+        price.map(|price| price.cost(usage.tokens))
+    }
+}
+
 /// The sum of each model. There are so few models that searching a list is faster than a map.
 #[derive(Default)]
 struct Models(Vec<ModelSum>);
 
 impl Models {
-    fn sum_mut(&mut self, model: &Rc<str>) -> &mut UsageSum {
-        let place = self.0.iter().position(|sum| sum.model == *model);
+    fn add(&mut self, usage: &UsageRow, cost: Option<f64>) {
+        let place = self.0.iter().position(|sum| sum.model == usage.model);
         let at = place.unwrap_or_else(|| {
             // Most conversations have one model, and the first `push` into an empty list allocates room for four.
             self.0.reserve_exact(1);
             self.0.push(ModelSum {
-                model: Rc::clone(model),
+                model: Rc::clone(&usage.model),
                 sum: UsageSum::default(),
             });
             self.0.len() - 1
         });
-        &mut self.0[at].sum
+        self.0[at].sum.add(usage.requests, usage.tokens, cost);
     }
 
     fn into_row<K>(self, key: K) -> ReportRow<K> {

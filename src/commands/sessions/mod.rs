@@ -14,7 +14,7 @@ use crate::codex::threads::ThreadFilter;
 use crate::context::Context;
 use crate::error::{Outcome, Result};
 use crate::steps::launch_list::show_launches;
-use crate::ui::Table;
+use crate::ui::{Table, object};
 use crate::views::account::suggest_login;
 use crate::views::table_format::TableArgs;
 use clap::{Args, Subcommand};
@@ -135,7 +135,7 @@ impl SessionsArgs {
             (false, false) => Subagents::Counted,
         };
         if ui.wants_json() {
-            ui.streamed_list_document("sessions", "sessions", |print| {
+            ui.streamed_list_document("sessions", "sessions", object(), |print| {
                 list.for_each(subagents, |row| print(&row.into_json(context)))
             })?;
         } else if !is_empty {

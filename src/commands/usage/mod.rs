@@ -3,6 +3,7 @@
 mod page;
 mod rows;
 mod server;
+mod sessions;
 mod show;
 mod subject;
 mod window;
@@ -31,9 +32,13 @@ use chrono::DateTime;
 use clap::Args;
 use page::{UsagePageSource, sum_hours};
 use rows::{Grouping, RowKey, UsageIndexes};
+use show::UsageTable;
 use std::ops::Range;
 use std::path::{Path, PathBuf};
 use subject::{SubjectParser, UsageSubject};
+
+/// The note instead of a table without rows.
+const NO_USAGE: &str = "no tokens were used in this period";
 
 /// The default of `--limit` on a terminal. It also limits periods, unless the user gives `--since` or `--until`.
 const TERMINAL_LIMIT: usize = 30;
@@ -188,13 +193,14 @@ impl UsageArgs {
         context: &Context,
     ) -> Result<()> {
         let slots = self.parse_slots(context)?;
-        let (by, limit) = (self.by, self.row_limit(context));
-        let usage =
-            rows::read_selected(indexes, &self.selection, slots.clone(), by, limit, context)?;
-        let left_out = usage.left_out;
-        let mut report = rows::build_report(usage, by, prices, context);
+        let by = self.by;
+        if by == Grouping::Sessions && !self.machines && self.html.is_none() {
+            return self.print_sessions(indexes, &slots, prices, context);
+        }
+        let usage = rows::read_selected(indexes, &self.selection, slots.clone(), by, context)?;
+        let mut report = rows::build_report(&usage, by, prices, context);
         let first_start_ms = report.rows.first().map_or(0, |row| row.key.start);
-        let hidden = left_out + self.drop_hidden_rows(&mut report, context);
+        let hidden = self.drop_hidden_rows(&mut report, context);
         let ui = &context.ui;
         let json = object()
             .with("rows", &report.rows)
@@ -206,20 +212,21 @@ impl UsageArgs {
             return self.write_html(&report, indexes, &slots, prices, path, context);
         }
         if report.rows.is_empty() {
-            ui.note("no tokens were used in this period");
+            ui.note(NO_USAGE);
             return Ok(());
         }
-        show::print(&report, by, prices, context);
-        if hidden > 0 {
-            let shown = report.rows.len();
-            ui.note(if by.is_of_time() {
-                let first = DateTime::from_timestamp_millis(first_start_ms).unwrap_or_default();
-                let first_day = context.zone().at(&first).date_naive();
-                let rows = pluralize(hidden, "earlier row");
-                format!("the total includes {rows}; to see them: --since {first_day}")
-            } else {
-                format!("there are more; to see them: --limit {}", shown + hidden)
-            });
+        let mut table = UsageTable::new(by, report.totals.sum.tokens.total_tokens, context);
+        report.rows.iter().for_each(|row| table.add_row(row));
+        table.print(&report, prices, context);
+        if hidden > 0 && by.is_of_time() {
+            let first = DateTime::from_timestamp_millis(first_start_ms).unwrap_or_default();
+            let first_day = context.zone().at(&first).date_naive();
+            let rows = pluralize(hidden, "earlier row");
+            ui.note(format_args!(
+                "the total includes {rows}; to see them: --since {first_day}"
+            ));
+        } else {
+            show::note_hidden_rows(report.rows.len(), hidden, context);
         }
         Ok(())
     }
@@ -235,9 +242,9 @@ impl UsageArgs {
         context: &Context,
     ) -> Result<()> {
         let read_usage =
-            |by| rows::read_selected(indexes, &self.selection, slots.clone(), by, None, context);
+            |by| rows::read_selected(indexes, &self.selection, slots.clone(), by, context);
         let report_by =
-            |by| Ok::<_, CommandError>(rows::build_report(read_usage(by)?, by, prices, context));
+            |by| Ok::<_, CommandError>(rows::build_report(&read_usage(by)?, by, prices, context));
         let daily = read_usage(Grouping::Daily)?;
         let hours = sum_hours(&daily, context);
         let covers_all_time = self.since.is_none() && self.until.is_none();
@@ -248,7 +255,7 @@ impl UsageArgs {
         let page = UsagePageSource {
             report,
             by: self.by,
-            days: &rows::build_report(daily, Grouping::Daily, prices, context),
+            days: &rows::build_report(&daily, Grouping::Daily, prices, context),
             covers_all_time,
             filters: self.selection.describe_filters(context),
             prices,

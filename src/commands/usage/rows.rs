@@ -43,7 +43,7 @@ pub(super) struct RowKey {
 }
 
 impl RowKey {
-    fn new(key: &str, title: Option<String>) -> Self {
+    pub(super) fn new(key: &str, title: Option<String>) -> Self {
         Self {
             start: 0,
             key: key.to_owned(),
@@ -66,23 +66,19 @@ impl RowKey {
 
 /// Sums the usage into rows of the kind `by`. Periods are in the order of time; other rows begin with the most tokens.
 pub(super) fn build_report(
-    selected: SelectedUsage,
+    selected: &SelectedUsage,
     by: Grouping,
     prices: &Prices,
     context: &Context,
 ) -> Report<RowKey> {
-    let mut report = if by == Grouping::Sessions {
-        sum_by_conversation(selected, prices)
-    } else {
-        let mut blocks = Blocks::default();
-        let mut rows: Vec<_> = selected.rows.iter().collect();
-        rows.sort_by_key(|row| row.slot);
-        let usage = rows.into_iter().map(|row| {
-            let key = to_row_key(row, by, &selected, &mut blocks, context);
-            (key, row)
-        });
-        report::sum_by_key(usage, prices)
-    };
+    let mut blocks = Blocks::default();
+    let mut rows: Vec<_> = selected.rows.iter().collect();
+    rows.sort_by_key(|row| row.slot);
+    let usage = rows.into_iter().map(|row| {
+        let key = to_row_key(row, by, selected, &mut blocks, context);
+        (key, row)
+    });
+    let mut report = report::sum_by_key(usage, prices);
     if !by.is_of_time() {
         report.rows.sort_by(|a: &ReportRow<RowKey>, b| {
             let by_tokens = b.sum.tokens.total_tokens.cmp(&a.sum.tokens.total_tokens);
@@ -90,32 +86,6 @@ pub(super) fn build_report(
         });
     }
     report
-}
-
-/// Sums usage by conversation. There may be 200,000 conversations, so this compares their numbers instead of their ids,
-/// and moves ids and titles instead of copying them.
-fn sum_by_conversation(selected: SelectedUsage, prices: &Prices) -> Report<RowKey> {
-    let usage = selected.rows.iter().map(|row| (row.conversation, row));
-    let mut report = report::sum_by_key(usage, prices);
-    drop(selected.rows);
-    let mut conversations = selected.conversations;
-    if selected.left_out > 0 {
-        report
-            .rows
-            .retain(|row| conversations.contains_key(&row.key));
-    }
-    report.map_keys(|number| {
-        let conversation = conversations.remove(&number);
-        let (key, title) = conversation
-            .map(|found| (found.session, found.title))
-            .unzip();
-        RowKey {
-            start: 0,
-            key: key.unwrap_or_else(|| UNKNOWN.to_owned()),
-            title,
-            block: None,
-        }
-    })
 }
 
 fn to_row_key(
@@ -163,7 +133,11 @@ fn to_row_key(
                 profile.clone(),
             )
         }
-        // The rows are models: `sum_by_conversation` handles conversations, and periods are handled above.
+        Grouping::Sessions => conversation.map_or_else(
+            || untitled(UNKNOWN),
+            |found| RowKey::new(&found.session, Some(found.title.clone())),
+        ),
+        // The rows are models: periods are handled above.
         _ => untitled(&row.model),
     }
 }
@@ -229,11 +203,9 @@ pub(super) struct SelectedUsage {
     pub rows: Vec<UsageRow>,
     /// The conversations by their numbers in `rows`; empty if the rows are not divided by conversation.
     pub conversations: HashMap<i64, UsageConversation>,
-    /// The number of conversations with usage that `conversations` lacks, because they are not among the largest.
-    pub left_out: usize,
     /// The accounts of the conversations by their ids in lower case; empty unless the rows are accounts.
     pub accounts: HashMap<String, ConversationAccount>,
-    /// The names of the machines, this one first; empty if only the largest conversations were read.
+    /// The names of the machines, this one first.
     pub machines: Vec<String>,
 }
 
@@ -296,13 +268,12 @@ impl SelectedUsage {
 }
 
 /// Reads the usage in a range of slots, in the detail that `by` needs. If several machines have a conversation, only
-/// its version with the most tokens counts. If the rows are conversations, `limit` is the number that will be shown.
+/// its version with the most tokens counts.
 pub(super) fn read_selected(
     indexes: &UsageIndexes,
     selection: &SelectionArgs,
     slots: Range<i64>,
     by: Grouping,
-    limit: Option<usize>,
     context: &Context,
 ) -> Result<SelectedUsage> {
     let filter = selection.to_thread_filter(context)?;
@@ -310,13 +281,6 @@ pub(super) fn read_selected(
     let read_machine = |store: &IndexStore, context: &Context| {
         read_machine_usage(store, &filter, slots.clone(), by, merges_machines, context)
     };
-    if let Some(limit) = limit
-        && by == Grouping::Sessions
-        && !merges_machines
-        && !filter.is_restricted()
-    {
-        return read_largest(&indexes.local, slots, limit);
-    }
     let mut usage = read_machine(&indexes.local, context)?;
     usage.machines.push(own_machine_name(context));
     for (store, machine) in &indexes.others {
@@ -338,12 +302,12 @@ fn read_machine_usage(
     let is_filtered = filter.is_restricted();
     let detail = match (by.is_of_time(), is_filtered || merges_machines) {
         (true, false) => UsageDetail::Slots,
-        (false, false) if by == Grouping::Models => UsageDetail::Slots,
+        (false, false) if by == Grouping::Models => UsageDetail::Models,
         (true, true) => UsageDetail::Both,
         (false, _) => UsageDetail::Conversations,
     };
     let mut rows = usage_query::read_sums(store, slots, detail)?;
-    if detail == UsageDetail::Slots {
+    if matches!(detail, UsageDetail::Slots | UsageDetail::Models) {
         return Ok(SelectedUsage {
             rows,
             ..SelectedUsage::default()
@@ -351,15 +315,13 @@ fn read_machine_usage(
     }
     let mut conversations = usage_query::read_conversations(store)?;
     if is_filtered {
-        let list_filtered = |filter: &ThreadFilter| list_threads(filter, context);
-        let filter = ConversationFilter::new(filter.clone(), list_filtered)?;
+        let filter = evaluate_filter(filter.clone(), context)?;
         conversations.retain(|_, conversation| filter.accepts_usage(conversation));
         rows.retain(|row| conversations.contains_key(&row.conversation));
     }
     Ok(SelectedUsage {
         rows,
         conversations,
-        left_out: 0,
         accounts: match by {
             Grouping::Accounts => read_accounts_by_id(context)?,
             _ => HashMap::new(),
@@ -368,33 +330,11 @@ fn read_machine_usage(
     })
 }
 
-/// Reads the usage by conversation, and the names of the `limit` largest conversations. The names of all conversations
-/// would take most of the memory.
-fn read_largest(store: &IndexStore, slots: Range<i64>, limit: usize) -> Result<SelectedUsage> {
-    let rows = usage_query::read_sums(store, slots, UsageDetail::Conversations)?;
-    // The rows of a conversation follow each other.
-    let of_conversation = rows.chunk_by(|a, b| a.conversation == b.conversation);
-    let sum_tokens = |rows: &[UsageRow]| {
-        let parts = rows.iter().map(|row| row.tokens.total_tokens);
-        parts.fold(0, u64::saturating_add)
-    };
-    let mut totals: Vec<_> = of_conversation
-        .map(|rows| (sum_tokens(rows), rows[0].conversation))
-        .collect();
-    let count = totals.len();
-    if let Some(last) = limit.checked_sub(1).filter(|last| *last < count) {
-        let (_, (smallest, _), _) = totals.select_nth_unstable_by(last, |a, b| b.cmp(a));
-        // Keeps all conversations that equal the smallest one: the report orders them by id and then cuts.
-        let smallest = *smallest;
-        totals.retain(|(total, _)| *total >= smallest);
-    }
-    let conversations = usage_query::find_conversations(store, totals.iter().map(|(_, id)| *id))?;
-    Ok(SelectedUsage {
-        left_out: count - totals.len(),
-        rows,
-        conversations,
-        ..SelectedUsage::default()
-    })
+pub(super) fn evaluate_filter(
+    filter: ThreadFilter,
+    context: &Context,
+) -> Result<ConversationFilter> {
+    ConversationFilter::new(filter, |filter| list_threads(filter, context))
 }
 
 /// Returns the account of each conversation that Codex lists, by the conversation's id in lower case.

@@ -12,17 +12,48 @@ use crate::views::account::{printable, short_id, shown_title};
 /// The length of a bar of 100 %, in columns.
 const BAR_WIDTH: usize = 14;
 
-/// Prints the report as a table.
-pub(super) fn print(report: &Report<RowKey>, by: Grouping, prices: &Prices, context: &Context) {
-    let ui = &context.ui;
-    let has_titles = by == Grouping::Sessions;
-    let all_tokens = report.totals.sum.tokens.total_tokens;
-    let rows = report.rows.iter();
-    let rows = rows.map(|row| to_cells(row, has_titles, all_tokens, ui.wants_tsv()));
-    let table = Table::with_rows(ui, build_columns(by), rows);
-    table.repeat_heads().keep_rows().print(ui);
-    if !ui.wants_tsv() {
-        print_totals(report, prices, context);
+/// A table of usage, which may be built while its rows are read.
+pub(super) struct UsageTable {
+    table: Table,
+    has_titles: bool,
+    is_tsv: bool,
+    all_tokens: u64,
+}
+
+impl UsageTable {
+    /// `all_tokens` is the sum of all rows.
+    pub(super) fn new(by: Grouping, all_tokens: u64, context: &Context) -> Self {
+        let ui = &context.ui;
+        let table = Table::new(ui, build_columns(by));
+        Self {
+            table: table.repeat_heads().keep_rows(),
+            has_titles: by == Grouping::Sessions,
+            is_tsv: ui.wants_tsv(),
+            all_tokens,
+        }
+    }
+
+    pub(super) fn add_row(&mut self, row: &ReportRow<RowKey>) {
+        let cells = to_cells(row, self.has_titles, self.all_tokens, self.is_tsv);
+        self.table.add_row(cells);
+    }
+
+    /// Prints the table, then the totals of `report`.
+    pub(super) fn print(self, report: &Report<RowKey>, prices: &Prices, context: &Context) {
+        self.table.print(&context.ui);
+        if !self.is_tsv {
+            print_totals(report, prices, context);
+        }
+    }
+}
+
+/// Says how to see `hidden` rows below the shown ones.
+pub(super) fn note_hidden_rows(shown: usize, hidden: usize, context: &Context) {
+    if hidden > 0 {
+        let count = shown + hidden;
+        context
+            .ui
+            .note(format_args!("there are more; to see them: --limit {count}"));
     }
 }
 

@@ -8,13 +8,16 @@ use crate::codex::rollout_lines::TokenUsage;
 use crate::codex::window::Window;
 use chrono::{DateTime, Utc};
 use hashbrown::HashMap;
-use rusqlite::Row;
+use rusqlite::functions::{Aggregate, Context, FunctionFlags};
+use rusqlite::{Connection, Row};
 use std::ops::Range;
 use std::rc::Rc;
 
 /// The grouping of sums of usage.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) enum UsageDetail {
+    /// One sum for each model.
+    Models,
     /// One sum for each slot and model.
     Slots,
     /// One sum for each conversation and model.
@@ -72,67 +75,36 @@ pub(crate) fn read_sums(
     slots: Range<i64>,
     detail: UsageDetail,
 ) -> Result<Vec<UsageRow>, IndexError> {
-    let (columns, order) = match detail {
-        UsageDetail::Slots => ("0, slot", "slot"),
-        UsageDetail::Conversations => ("conversation, 0", "conversation"),
-        UsageDetail::Both => ("conversation, slot", "conversation, slot"),
+    let (columns, group) = match detail {
+        UsageDetail::Models => ("0, 0", ""),
+        UsageDetail::Slots => ("0, slot", "GROUP BY slot"),
+        UsageDetail::Conversations => ("conversation, 0", "GROUP BY conversation"),
+        UsageDetail::Both => ("conversation, slot", "GROUP BY conversation, slot"),
     };
     // The table is in the order of conversations. If all times are selected, SQLite should neither use the index by
     // time nor sort. A plus sign before the column forbids the use of the index.
     let selects_all_times = slots == (i64::MIN..i64::MAX) && detail != UsageDetail::Slots;
     let sign = if selects_all_times { "+" } else { "" };
     let sql = format!(
-        "SELECT {columns}, model, requests, input, cached, output, reasoning \
-         FROM slot WHERE {sign}slot>=?1 AND {sign}slot<?2 ORDER BY {order}"
+        "SELECT {columns}, {SUM_BY_MODEL} FROM slot WHERE {sign}slot>=?1 AND {sign}slot<?2 {group}"
     );
     let models = read_model_names(store)?;
     store.run(|connection| {
+        define_sum_by_model(connection)?;
         let mut statement = connection.prepare_cached(&sql)?;
         let mut rows = statement.query([slots.start, slots.end])?;
-        let mut sums: Vec<UsageRow> = Vec::new();
-        // The sums of the current conversation and slot begin here, at the end of `sums`.
-        let mut start = 0;
+        let mut sums = Vec::new();
         while let Some(row) = rows.next()? {
-            let key = (row.get(0)?, row.get(1)?);
-            if sums
-                .get(start)
-                .is_some_and(|sum| (sum.conversation, sum.slot) != key)
-            {
-                start = sums.len();
-            }
-            add_row_to_sums(&mut sums, start, key, row, &models)?;
+            let (conversation, slot) = (row.get(0)?, row.get(1)?);
+            let sums_of_group = parse_sums(row.get_ref(2)?.as_blob()?, &models);
+            sums.extend(sums_of_group.map(|sum| UsageRow {
+                conversation,
+                slot,
+                ..sum
+            }));
         }
         Ok(sums)
     })
-}
-
-/// Adds a row to the sum of its model among `sums[start..]`. Appends a new sum if there is none.
-fn add_row_to_sums(
-    sums: &mut Vec<UsageRow>,
-    start: usize,
-    (conversation, slot): (i64, i64),
-    row: &Row<'_>,
-    models: &HashMap<i64, Rc<str>>,
-) -> rusqlite::Result<()> {
-    let model = models
-        .get(&row.get::<_, i64>(2)?)
-        .cloned()
-        .unwrap_or_default();
-    let (requests, tokens) = (parse_count(row, 3)?, parse_tokens(row, 4)?);
-    match sums[start..].iter_mut().find(|sum| sum.model == model) {
-        Some(sum) => {
-            sum.requests = sum.requests.saturating_add(requests);
-            sum.tokens = sum.tokens.plus(tokens);
-        }
-        None => sums.push(UsageRow {
-            conversation,
-            slot,
-            model,
-            requests,
-            tokens,
-        }),
-    }
-    Ok(())
 }
 
 /// Returns the requests of a period in the order of time.
@@ -147,7 +119,7 @@ pub(crate) fn read_requests(
     let sql = "SELECT conversation, at, model, input, cached, output, reasoning FROM request \
                WHERE at>=?1 AND at<?2 ORDER BY at";
     store.query_rows(sql, to_millis(period), |row| {
-        let model = models.get(&row.get::<_, i64>(2)?).cloned();
+        let model = models.get(&row.get::<_, u64>(2)?).cloned();
         Ok(UsageRequest {
             conversation: row.get(0)?,
             at: time_from_millis(row.get(1)?),
@@ -187,34 +159,137 @@ pub(crate) fn read_conversations(
 ) -> Result<HashMap<i64, UsageConversation>, IndexError> {
     let sql = "SELECT id, session, title, cwd, listed FROM conversation \
                WHERE EXISTS (SELECT 1 FROM slot WHERE slot.conversation=conversation.id)";
-    store.query_rows(sql, [], parse_conversation_row)
+    store.query_rows(sql, [], |row| Ok((row.get(0)?, parse_conversation(row)?)))
 }
 
-/// Returns the conversations with these numbers, by their numbers.
+/// Returns the number of conversations that have usage in a range of slots.
 ///
 /// # Errors
 /// The index cannot be read.
-pub(crate) fn find_conversations(
+pub(crate) fn count_conversations(
     store: &IndexStore,
-    numbers: impl Iterator<Item = i64>,
-) -> Result<HashMap<i64, UsageConversation>, IndexError> {
-    let sql = "SELECT id, session, title, cwd, listed FROM conversation WHERE id=?1";
-    let conversations =
-        numbers.map(|number| store.query_optional(sql, [number], parse_conversation_row));
-    conversations.filter_map(Result::transpose).collect()
+    slots: &Range<i64>,
+) -> Result<usize, IndexError> {
+    let sql = "SELECT count(DISTINCT conversation) FROM slot WHERE +slot>=?1 AND +slot<?2";
+    store.run(|connection| connection.query_row(sql, [slots.start, slots.end], |row| row.get(0)))
 }
 
-fn parse_conversation_row(row: &Row<'_>) -> rusqlite::Result<(i64, UsageConversation)> {
-    let conversation = UsageConversation {
+/// Calls `visit` with each conversation that has usage in a range of slots, and with its sums by model, until `visit`
+/// returns false. Begins with the most tokens, then with the smallest id. SQLite sorts the conversations in a temporary
+/// file, so that the memory does not grow with them.
+///
+/// # Errors
+/// The index cannot be read.
+pub(crate) fn visit_largest_conversations(
+    store: &IndexStore,
+    slots: &Range<i64>,
+    limit: Option<usize>,
+    visit: &mut dyn FnMut(UsageConversation, &[UsageRow]) -> bool,
+) -> Result<(), IndexError> {
+    let largest_first = "ORDER BY substr(sums, 1, 8) DESC";
+    let cut = limit.map_or_else(String::new, |limit| {
+        let limit = i64::try_from(limit).unwrap_or(i64::MAX);
+        format!("{largest_first} LIMIT {limit}")
+    });
+    let sql = format!(
+        "SELECT id, session, title, cwd, listed, sums FROM \
+         (SELECT conversation, {SUM_BY_MODEL} AS sums FROM slot WHERE +slot>=?1 AND +slot<?2 \
+         GROUP BY conversation {cut}) \
+         CROSS JOIN conversation ON id=conversation {largest_first}, session"
+    );
+    let models = read_model_names(store)?;
+    store.run(|connection| {
+        define_sum_by_model(connection)?;
+        let mut statement = connection.prepare_cached(&sql)?;
+        let mut rows = statement.query([slots.start, slots.end])?;
+        let mut sums = Vec::new();
+        while let Some(row) = rows.next()? {
+            sums.clear();
+            sums.extend(parse_sums(row.get_ref(5)?.as_blob()?, &models));
+            if !visit(parse_conversation(row)?, &sums) {
+                break;
+            }
+        }
+        Ok(())
+    })
+}
+
+/// The call of the aggregate function [`SumByModel`].
+const SUM_BY_MODEL: &str = "sum_by_model(model, requests, input, cached, output, reasoning)";
+
+/// An aggregate function of SQL. Its result has big-endian numbers of eight bytes: all tokens, then for each model its
+/// id and its sums. Unlike the function `sum` of SQL, it does not fail at an overflow, and a group may have several
+/// models.
+struct SumByModel;
+
+fn define_sum_by_model(connection: &Connection) -> rusqlite::Result<()> {
+    let flags = FunctionFlags::SQLITE_DETERMINISTIC;
+    connection.create_aggregate_function("sum_by_model", 6, flags, SumByModel)
+}
+
+impl Aggregate<Vec<[u64; 6]>, Vec<u8>> for SumByModel {
+    fn init(&self, _: &mut Context<'_>) -> rusqlite::Result<Vec<[u64; 6]>> {
+        Ok(Vec::with_capacity(1))
+    }
+
+    fn step(&self, row: &mut Context<'_>, sums: &mut Vec<[u64; 6]>) -> rusqlite::Result<()> {
+        let mut added = [0; 6];
+        for (i, number) in added.iter_mut().enumerate() {
+            // Only a damaged index has a negative number.
+            *number = u64::try_from(row.get::<i64>(i)?).unwrap_or_default();
+        }
+        match sums.iter_mut().find(|sum| sum[0] == added[0]) {
+            None => sums.push(added),
+            Some(sum) => {
+                for (sum, number) in sum.iter_mut().zip(added).skip(1) {
+                    *sum = sum.saturating_add(number);
+                }
+            }
+        }
+        Ok(())
+    }
+
+    fn finalize(
+        &self,
+        _: &mut Context<'_>,
+        sums: Option<Vec<[u64; 6]>>,
+    ) -> rusqlite::Result<Vec<u8>> {
+        let sums = sums.unwrap_or_default();
+        let all_tokens = sums.iter().fold(0_u64, |all, [_, _, parts @ ..]| {
+            all.saturating_add(TokenUsage::from_parts(*parts).total_tokens)
+        });
+        let numbers = std::iter::once(&all_tokens).chain(sums.iter().flatten());
+        Ok(numbers.flat_map(|number| number.to_be_bytes()).collect())
+    }
+}
+
+/// Returns the sums in a result of [`SumByModel`].
+fn parse_sums(blob: &[u8], models: &HashMap<u64, Rc<str>>) -> impl Iterator<Item = UsageRow> {
+    let (numbers, _) = blob.as_chunks::<8>();
+    let (sums, _) = numbers.get(1..).unwrap_or_default().as_chunks::<6>();
+    sums.iter().map(|sum| {
+        let [model, requests, parts @ ..] = sum.map(u64::from_be_bytes);
+        UsageRow {
+            conversation: 0,
+            slot: 0,
+            model: models.get(&model).cloned().unwrap_or_default(),
+            requests,
+            tokens: TokenUsage::from_parts(parts),
+        }
+    })
+}
+
+/// Parses the columns 1 to 4.
+fn parse_conversation(row: &Row<'_>) -> rusqlite::Result<UsageConversation> {
+    Ok(UsageConversation {
         session: row.get(1)?,
         title: row.get(2)?,
         cwd: row.get(3)?,
         listed: row.get(4)?,
-    };
-    Ok((row.get(0)?, conversation))
+    })
 }
 
-fn read_model_names(store: &IndexStore) -> Result<HashMap<i64, Rc<str>>, IndexError> {
+fn read_model_names(store: &IndexStore) -> Result<HashMap<u64, Rc<str>>, IndexError> {
     store.query_rows("SELECT id, name FROM model", [], |row| {
         let name: String = row.get(1)?;
         Ok((row.get(0)?, name.into()))

@@ -1,0 +1,81 @@
+//! The rows of conversations. They are printed while they are read, because there may be 200,000.
+
+use crate::commands::usage::rows::{self, Grouping, RowKey, UsageIndexes};
+use crate::commands::usage::show::{self, UsageTable};
+use crate::commands::usage::{NO_USAGE, UsageArgs};
+use crate::context::Context;
+use crate::conversations::index::usage_query::{self, UsageConversation, UsageRow};
+use crate::error::Result;
+use crate::ui::object;
+use crate::usage::prices::Prices;
+use crate::usage::report::{Costs, ReportRow};
+use std::ops::Range;
+
+impl UsageArgs {
+    /// Prints the usage of each conversation of this machine, the most tokens first.
+    pub(super) fn print_sessions(
+        &self,
+        indexes: &UsageIndexes,
+        slots: &Range<i64>,
+        prices: &Prices,
+        context: &Context,
+    ) -> Result<()> {
+        let store = &indexes.local;
+        let models = rows::read_selected(
+            indexes,
+            &self.selection,
+            slots.clone(),
+            Grouping::Models,
+            context,
+        )?;
+        let report = rows::build_report(&models, Grouping::Models, prices, context);
+        let filter = self.selection.to_thread_filter(context)?;
+        let is_filtered = filter.is_restricted();
+        let filter = rows::evaluate_filter(filter, context)?;
+        let limit = self.row_limit(context);
+        let (mut shown, mut hidden) = (0, 0);
+        let mut costs = Costs::new(prices);
+        let mut visit_rows = |print: &mut dyn FnMut(&ReportRow<RowKey>) -> bool| {
+            let mut visit = |conversation: UsageConversation, sums: &[UsageRow]| {
+                if !filter.accepts_usage(&conversation) {
+                    return true;
+                }
+                if limit.is_some_and(|limit| shown >= limit) {
+                    hidden += 1;
+                    return true;
+                }
+                shown += 1;
+                let key = RowKey::new(&conversation.session, Some(conversation.title));
+                print(&costs.sum_rows(key, sums))
+            };
+            let sql_limit = limit.filter(|_| !is_filtered);
+            usage_query::visit_largest_conversations(store, slots, sql_limit, &mut visit)
+        };
+        let ui = &context.ui;
+        let all_tokens = report.totals.sum.tokens.total_tokens;
+        let mut table = UsageTable::new(Grouping::Sessions, all_tokens, context);
+        if ui.wants_json() {
+            let summary = object()
+                .with("totals", &report.totals)
+                .with("unknown_models", &report.unknown_models)
+                .with("prices_date", &prices.date);
+            ui.streamed_list_document("usage", "rows", summary, |print| Ok(visit_rows(print)?))?;
+        } else {
+            visit_rows(&mut |row| {
+                table.add_row(row);
+                true
+            })?;
+        }
+        if limit == Some(shown) && !is_filtered {
+            let count = usage_query::count_conversations(store, slots)?;
+            hidden = count.saturating_sub(shown);
+        }
+        if shown == 0 {
+            ui.note(NO_USAGE);
+            return Ok(());
+        }
+        table.print(&report, prices, context);
+        show::note_hidden_rows(shown, hidden, context);
+        Ok(())
+    }
+}
