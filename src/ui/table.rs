@@ -5,7 +5,7 @@
 //! line with all columns.
 
 use super::column::{ColumnScope, Fit, GAP, NARROW_WIDTH, ShownColumn, distribute_widths};
-use super::table_lines::{LineReader, LineStore, TableLine};
+use super::table_lines::{LineStorage, StoredLines, TableLine};
 use super::text_width::{columns as width_of, elide_end};
 use super::{Style, Ui, Verbosity, paint, record_output_error, time, wrap};
 use crate::io::ansi::to_printable_line;
@@ -95,7 +95,7 @@ pub(crate) struct Table {
     columns: Vec<Column>,
     /// The width of the widest cell of each column.
     widths: Vec<usize>,
-    lines: LineStore,
+    lines: LineStorage,
     /// The line that is being added. Its memory is used for all lines.
     line: TableLine,
     has_headings: bool,
@@ -130,7 +130,7 @@ impl Table {
         Self {
             widths: vec![0; columns.len()],
             columns,
-            lines: LineStore::new(),
+            lines: LineStorage::new(),
             line: TableLine::default(),
             has_headings: false,
             has_values: false,
@@ -228,7 +228,7 @@ impl Table {
     }
 
     fn for_each_line(mut self, put_line: &mut dyn FnMut(&str)) -> io::Result<()> {
-        let lines = std::mem::replace(&mut self.lines, LineStore::new());
+        let lines = std::mem::replace(&mut self.lines, LineStorage::new());
         let mut lines = lines.into_reader()?;
         if self.has_values {
             self.put_tsv_lines(&mut lines, put_line)
@@ -240,7 +240,7 @@ impl Table {
     /// Writes tab-separated values, one call of `put_line` for each line: the heads, then each row.
     fn put_tsv_lines(
         &self,
-        lines: &mut LineReader,
+        lines: &mut StoredLines,
         put_line: &mut dyn FnMut(&str),
     ) -> io::Result<()> {
         let shown = self.columns.iter().enumerate();
@@ -262,7 +262,7 @@ impl Table {
     /// Writes aligned text that fits the terminal, one call of `put_line` for each line.
     fn put_text_lines(
         &self,
-        lines: &mut LineReader,
+        lines: &mut StoredLines,
         put_line: &mut dyn FnMut(&str),
     ) -> io::Result<()> {
         let shown = self.find_shown_columns();
@@ -299,7 +299,7 @@ impl Table {
 
     fn put_aligned_lines(
         &self,
-        lines: &mut LineReader,
+        lines: &mut StoredLines,
         shown: &[ShownColumn],
         widths: &[usize],
         put_line: &mut dyn FnMut(&str),
@@ -372,7 +372,7 @@ impl Table {
     /// of columns without a head; then the other cells with their heads.
     fn put_blocks(
         &self,
-        lines: &mut LineReader,
+        lines: &mut StoredLines,
         shown: &[ShownColumn],
         put_line: &mut dyn FnMut(&str),
     ) -> io::Result<()> {

@@ -48,14 +48,14 @@ impl TableLine {
 }
 
 /// Stores lines.
-pub(super) struct LineStore {
+pub(super) struct LineStorage {
     file: BufWriter<SpooledTempFile>,
     count: usize,
     /// The first error of a write.
     written: io::Result<()>,
 }
 
-impl LineStore {
+impl LineStorage {
     pub(super) fn new() -> Self {
         Self {
             file: BufWriter::new(SpooledTempFile::new(MAX_BYTES_IN_MEMORY)),
@@ -64,7 +64,7 @@ impl LineStore {
         }
     }
 
-    /// Adds a line. An error is reported by [`LineStore::into_reader`].
+    /// Adds a line. An error is reported by [`LineStorage::into_reader`].
     pub(super) fn push(&mut self, line: &TableLine) {
         self.count += 1;
         if self.written.is_ok() {
@@ -87,11 +87,11 @@ impl LineStore {
     ///
     /// # Errors
     /// A line was not stored.
-    pub(super) fn into_reader(self) -> io::Result<LineReader> {
+    pub(super) fn into_reader(self) -> io::Result<StoredLines> {
         self.written?;
         let mut file = self.file.into_inner()?;
         file.rewind()?;
-        Ok(LineReader {
+        Ok(StoredLines {
             file: BufReader::new(file),
             left: self.count,
             line: TableLine::default(),
@@ -99,15 +99,15 @@ impl LineStore {
     }
 }
 
-/// Reads the lines of a [`LineStore`] in the order in which they were stored.
-pub(super) struct LineReader {
+/// Reads the lines of a [`LineStorage`] in the order in which they were stored.
+pub(super) struct StoredLines {
     file: BufReader<SpooledTempFile>,
     /// The number of lines that follow.
     pub(super) left: usize,
     line: TableLine,
 }
 
-impl LineReader {
+impl StoredLines {
     /// Returns the next line; `None` after the last one.
     pub(super) fn next_line(&mut self) -> io::Result<Option<&TableLine>> {
         let Some(left) = self.left.checked_sub(1) else {

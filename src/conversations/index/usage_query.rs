@@ -186,16 +186,14 @@ pub(crate) fn visit_largest_conversations(
     limit: Option<usize>,
     visit: &mut dyn FnMut(UsageConversation, &[UsageRow]) -> bool,
 ) -> Result<(), IndexError> {
-    let largest_first = "ORDER BY substr(sums, 1, 8) DESC";
-    let cut = limit.map_or_else(String::new, |limit| {
-        let limit = i64::try_from(limit).unwrap_or(i64::MAX);
-        format!("{largest_first} LIMIT {limit}")
-    });
+    // Without a limit, even of all rows, SQLite sorts faster.
+    let limit = limit.map(|limit| i64::try_from(limit).unwrap_or(i64::MAX));
+    let limit = limit.map_or_else(String::new, |limit| format!("LIMIT {limit}"));
     let sql = format!(
         "SELECT id, session, title, cwd, listed, sums FROM \
          (SELECT conversation, {SUM_BY_MODEL} AS sums FROM slot WHERE +slot>=?1 AND +slot<?2 \
-         GROUP BY conversation {cut}) \
-         CROSS JOIN conversation ON id=conversation {largest_first}, session"
+         GROUP BY conversation) \
+         CROSS JOIN conversation ON id=conversation ORDER BY substr(sums, 1, 8) DESC, session {limit}"
     );
     let models = read_model_names(store)?;
     store.run(|connection| {
