@@ -276,6 +276,11 @@ fn the_next_archive_is_read_if_the_newest_one_with_a_copy_is_damaged() {
 fn restore_session_takes_the_most_complete_archived_copy_and_names_it() {
     let mut env = TestEnv::new();
     write(&env, &sample(1));
+    let damaged = back_up_at(&mut env, "08:00");
+    let damaged = damaged["archive"].as_str().expect("a name");
+    let damaged = env.manager_home().join("backups").join(damaged);
+    let size = fs::metadata(&damaged).expect("a file").len();
+    fs::write(&damaged, vec![0xff; usize::try_from(size).unwrap()]).unwrap();
     back_up_at(&mut env, "09:00");
     compact(&env, &sample(1), 4);
     back_up_at(&mut env, "10:00");
@@ -287,6 +292,10 @@ fn restore_session_takes_the_most_complete_archived_copy_and_names_it() {
     assert!(
         text.contains("most complete of 2 archived copies"),
         "{text}"
+    );
+    assert!(
+        restored.stderr.contains("warning: not searched: "),
+        "{restored}"
     );
     let path = env.codex_home().join(sample(1).relative());
     assert_eq!(fs::read_to_string(path).unwrap(), sample(1).text());

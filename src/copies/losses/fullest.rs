@@ -63,7 +63,8 @@ impl CopyCounts {
 /// most messages, returns the newest one. Prints the name of the archive if several archives have the conversation.
 ///
 /// # Errors
-/// No archive of the Codex home has the conversation, several conversations match, or an archive cannot be read.
+/// No archive of the Codex home has the conversation, several conversations match, or a copy cannot be read. Archives
+/// that cannot be opened are skipped with a warning.
 pub(crate) fn find_fullest_archive(
     wanted: &str,
     context: &Context,
@@ -80,7 +81,16 @@ pub(crate) fn find_fullest_archive(
         }
         check_interrupt().map_err(|_| CommandError::interrupted())?;
         let path = context.backups().join(&record.path);
-        let Some(count) = copies.count_messages_in(&ArchiveReader::open(&path)?, wanted)? else {
+        let archive = match ArchiveReader::open(&path) {
+            Ok(archive) => archive,
+            // A damaged archive must not keep the user from the copies in others.
+            Err(e) => {
+                let (name, problem) = (shortest_name(record), CommandError::from(e).to_one_line());
+                context.warn(format_args!("not searched: {name}: {problem}"));
+                continue;
+            }
+        };
+        let Some(count) = copies.count_messages_in(&archive, wanted)? else {
             continue;
         };
         if fullest
