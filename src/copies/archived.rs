@@ -22,6 +22,7 @@ pub(crate) fn group_rollouts_by_conversation(files: &FileList) -> BTreeMap<Strin
             }
         }
     }
+
     let mut conversations: BTreeMap<String, Vec<FileEntry>> = BTreeMap::new();
     for ((id, _), file) in rollouts {
         conversations.entry(id).or_default().push(file);

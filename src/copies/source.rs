@@ -119,12 +119,14 @@ pub(crate) fn find_rollout_names(
     if name_or_id.trim().is_empty() {
         return Err(CommandError::usage("--session needs an id or a name"));
     }
+
     let files = rollout_files(source.files()).map(|(name, _)| name);
     let files: Vec<_> = files.filter(|name| name.id().is_some()).collect();
     let id_of = |file: &RolloutName| file.id().unwrap_or_default().to_owned();
     let has_no_title = |_: &RolloutName, _: &dyn Fn(&str) -> bool| false;
     let mut matching_files =
         thread_choice::find_named(&files.iter(), name_or_id, id_of, has_no_title);
+
     if matching_files.is_empty() {
         // The names are read only if no id matches, because an archive has them near its end.
         let names = read_names(source)?;
@@ -133,12 +135,14 @@ pub(crate) fn find_rollout_names(
         };
         matching_files = thread_choice::find_named(&files.iter(), name_or_id, id_of, has_title);
     }
+
     let ids: BTreeSet<_> = matching_files.iter().map(|file| id_of(file)).collect();
     let rollout_names: BTreeSet<_> = matching_files
         .iter()
         .map(|file| file.name.clone())
         .collect();
     let rollout_names: Vec<_> = rollout_names.into_iter().collect();
+
     match rollout_names.as_slice() {
         [] => Ok(None),
         // A conversation that was rewound has several.

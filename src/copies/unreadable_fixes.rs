@@ -21,9 +21,11 @@ pub(crate) fn set_restore_fixes(unreadable: &mut [UnreadableConversation], conte
     if !unreadable.iter().any(needs_archive) {
         return;
     }
+
     let records = store::list_archives(context.manager_home()).unwrap_or_default();
     let home = context.codex_home().display().to_string();
     for record in list_numbered(&records) {
+        // The archives come newest first, so a conversation that has its command is done.
         let mut without_fix = unreadable
             .iter_mut()
             .filter(|conversation| needs_archive(conversation))
@@ -31,6 +33,7 @@ pub(crate) fn set_restore_fixes(unreadable: &mut [UnreadableConversation], conte
         if without_fix.peek().is_none() {
             return;
         }
+
         if record.metadata.source_codex_home != home || !record.is_usable() {
             continue;
         }
@@ -38,6 +41,7 @@ pub(crate) fn set_restore_fixes(unreadable: &mut [UnreadableConversation], conte
         let Ok(archive) = ArchiveReader::open(&path) else {
             continue;
         };
+
         for conversation in without_fix {
             if let Some(id) = find_restored_id(&archive, conversation).unwrap_or_default() {
                 let name = shortest_name(record);
@@ -66,6 +70,7 @@ pub(crate) fn find_restored_id(
 ) -> Result<Option<String>, CommandError> {
     let rollouts = group_rollouts_by_conversation(archive.files());
     let id = conversation.id.to_string();
+
     match &conversation.cause {
         UnreadableCause::MissingBase(base) => {
             let is_base = |entry: &FileEntry| has_rollout_id(entry, base);
@@ -80,6 +85,7 @@ pub(crate) fn find_restored_id(
                 }
             }))
         }
+
         UnreadableCause::Shortened { rollout_id, bytes } => {
             let entries = rollouts.values().flatten();
             for entry in entries.filter(|entry| has_rollout_id(entry, rollout_id)) {
@@ -89,11 +95,13 @@ pub(crate) fn find_restored_id(
             }
             Ok(None)
         }
+
         UnreadableCause::Boundary => {
             let entry = rollouts.get(&id).and_then(|entries| entries.last());
             let Some(entry) = entry else {
                 return Ok(None);
             };
+
             let beginning = archive.read_beginning(entry)?;
             let meta = rollout::parse_prefix(&beginning, entry.path.as_path()).unwrap_or_default();
             Ok(meta

@@ -37,11 +37,13 @@ impl DatabaseLocks {
     pub(super) fn acquire<'a>(steps: impl Iterator<Item = &'a Step>) -> Result<Self, PathBuf> {
         let mut locks = Self::default();
         let deadline = Instant::now() + LOCK_TIMEOUT;
+
         for step in steps {
             let databases = [list_databases(&step.live), list_databases(&step.staged)].concat();
             if !databases.is_empty() {
                 locks.staged_paths.push(step.staged.clone());
             }
+
             for database in databases {
                 let Some(file) = open_to_lock(&database) else {
                     continue;

@@ -131,6 +131,7 @@ pub(crate) fn parse_kept_name(folder: &Path) -> Option<KeptAs> {
 pub(crate) fn list_kept_folders(folder: &Path) -> Vec<(PathBuf, KeptAs)> {
     let name_prefix = folder.file_name().unwrap_or_default().as_encoded_bytes();
     let entries = tree::list(atomic::parent_of(folder)).unwrap_or_default();
+
     let mut kept_folders: Vec<_> = entries
         .into_iter()
         .filter(|(name, _)| name.as_encoded_bytes().starts_with(name_prefix))

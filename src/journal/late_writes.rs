@@ -43,12 +43,14 @@ impl LateWrites<'_> {
             WriteSide::Live => (live, step.staged.as_path()),
             WriteSide::Staged => (step.staged.as_path(), live),
         };
+
         let Some((id, meta)) = stat(removed_path)?.filter(|(_, meta)| can_be_written(meta)) else {
             return Ok(());
         };
         if meta.is_dir() {
             return self.collect_below(removed_path, kept_path, live, late_files);
         }
+
         // The step itself changes the ctime of this file, and so does a second link to it.
         let time_ns = match side {
             WriteSide::Live => changed_ns(&meta),
@@ -79,6 +81,7 @@ impl LateWrites<'_> {
                 kept_path.join(&name),
                 live.join(&name),
             );
+
             let Some((id, meta)) = stat(&removed_path)?.filter(|(_, meta)| can_be_written(meta))
             else {
                 continue;
@@ -86,11 +89,13 @@ impl LateWrites<'_> {
             if self.is_ignored(&live, meta.len()) {
                 continue;
             }
+
             // SQLite calls fchown for each log that root opens, which changes the ctime of a log that is only read.
             let is_log = live.extension().is_some_and(|ext| ext == "sqlite-wal");
             // Only the ctime counts: programs such as `cp -p` can set an mtime, but not a ctime.
             let is_changed = (self.since_ns + 1..=self.until_ns).contains(&changed_ns(&meta))
                 && (!is_log || is_written_since(&meta, self.since_ns));
+
             if !meta.is_dir() {
                 if is_changed && !is_file_at(&kept_path, id)? {
                     late_files.push(live);

@@ -21,9 +21,11 @@ pub(super) fn check_own_folder(
         use std::os::unix::fs::MetadataExt;
         let meta = folder.symlink_metadata().at("read", folder)?;
         let user = rustix::process::geteuid().as_raw();
+
         // Root may recover the homes of other users, whose folders keep their owners.
         let is_private =
             !modes::is_open_to_others(meta.mode()) && (meta.uid() == user || user == 0);
+
         // A file system that cannot be asked counts as one with modes: its folders must be private.
         let lacks_modes = || !modes::has_modes(folder).unwrap_or(true);
         if is_private || (lacks_modes() && is_empty_or_marked(folder, policy)?) {

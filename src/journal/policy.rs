@@ -33,6 +33,7 @@ pub(crate) fn find_holders(home: &Path, staging: &[PathBuf], env: &Environment) 
     // folder.
     let outside_folders = [&process::find_outside_folders(home, env), staging].concat();
     let mut usage = process::inspect_home(home, &outside_folders, &ProgramNames::default());
+
     // Other codex-manager commands open these files to look for an interrupted change. They do not use the home.
     let is_recovery_check = |role: &ProcessRole| {
         let ProcessRole::OtherProgram { open: path } = role else {

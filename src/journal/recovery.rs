@@ -56,8 +56,10 @@ pub(crate) fn recover(
     if !is_real_folder(folder)? {
         return Ok(Recovery::None);
     }
+
     check_own_folder(folder, policy)?;
     beneath::protect(folder, FollowedLinks::AT_TOP);
+
     let lock = match FileLock::try_acquire(&folder.join(LOCK_NAME)) {
         Ok(lock) if lock.is_current(&folder.join(LOCK_NAME)) => lock,
         // Another process removed the folder first.
@@ -67,6 +69,7 @@ pub(crate) fn recover(
         Err(LockError::Io(e)) if e.is_not_found() => return Ok(Recovery::None),
         Err(LockError::Io(e)) => return Err(e.into()),
     };
+
     match recover_locked(folder, lock, policy) {
         Err(JournalError::Deferred(obstacle)) => Ok(Recovery::Deferred(obstacle)),
         recovered => recovered,
@@ -86,6 +89,7 @@ impl Transaction {
         policy: &dyn RecoveryPolicy,
     ) -> Result<Self, JournalError> {
         let mut has_recovered = false;
+        // The loop begins again after a recovery, and whenever another process removes the folder in between.
         let lock = loop {
             atomic::create_private_folder(folder)?;
             check_own_folder(folder, policy)?;
@@ -121,6 +125,7 @@ impl Transaction {
                 }
             }
         };
+
         Self::start(folder, home, lock)
     }
 }
@@ -133,8 +138,10 @@ fn recover_locked(
 ) -> Result<Recovery, JournalError> {
     let journal = read_journal(folder)?;
     let mut transaction = Transaction::from_journal(folder, journal, lock);
+
     // Dropping the transaction after an error must leave everything for the next recovery.
     transaction.keeps_folders_on_drop = true;
+
     // The new state is live after `Forward`, the old one after `Back`.
     let live_state = match transaction.journal.state {
         JournalState::Prepared => Direction::Back,
@@ -142,6 +149,8 @@ fn recover_locked(
         JournalState::Undoing => transaction.finish_or_undo(Direction::Back, policy)?,
         JournalState::Committed => Direction::Forward,
     };
+
+    // Staged files stay in folders of their own if another program wrote to them.
     let kept_folders = if transaction.journal.keeps_replaced {
         let kept_folders = transaction.move_staged_to_kept_folders();
         kept_folders.map_err(|e| RecoveryObstacle::NotKept {
@@ -152,6 +161,7 @@ fn recover_locked(
         transaction.remove_folders();
         Vec::new()
     };
+
     Ok(match live_state {
         Direction::Forward => Recovery::Finished(kept_folders),
         Direction::Back => Recovery::Undone(kept_folders),
@@ -172,6 +182,7 @@ fn read_journal(folder: &Path) -> Result<JournalFile, JournalError> {
             ListedPath::default(),
         ),
     };
+
     // These folders are removed at the end, so a damaged journal must not name any other.
     let recorded_folder = journal.folders.first().cloned().unwrap_or_default().0;
     if recorded_folder.file_name() != folder.file_name()
@@ -180,6 +191,7 @@ fn read_journal(folder: &Path) -> Result<JournalFile, JournalError> {
         let detail = "it names folders that are no staging folders".to_owned();
         return Err(JournalError::DamagedJournal { path, detail });
     }
+
     if recorded_folder.canonical().ok() != folder.canonical().ok() {
         // The home was moved, so the paths of the steps are wrong.
         let journal = folder.to_path_buf();
@@ -207,6 +219,7 @@ impl Transaction {
                 return Err(RecoveryObstacle::MissingFolder { folder, journal }.into());
             }
         }
+
         let home = self.journal.home.0.clone();
         let statuses = self.journal.steps.iter().map(Step::read_status);
         let statuses = statuses.collect::<Result<Vec<_>, IoError>>()?;
@@ -214,6 +227,7 @@ impl Transaction {
             let folder = self.folder().to_path_buf();
             return Err(RecoveryObstacle::Unrecognized { home, folder }.into());
         }
+
         let is_done = |status: &StepStatus| *status == StepStatus::Done;
         if direction == Direction::Forward && !statuses.iter().any(is_done) {
             // The files are complete and may have been used since. Going forward could lose later
@@ -222,6 +236,7 @@ impl Transaction {
             self.reset_journal()?;
             return Ok(Direction::Back);
         }
+
         let remaining = self.list_remaining_steps(direction)?;
         let mut locks = DatabaseLocks::default();
         if !remaining.is_empty() || self.journal.keeps_replaced {
@@ -232,9 +247,12 @@ impl Transaction {
                 holders,
             })?;
         }
+
         self.exchange_remaining(&remaining, direction, &home, policy)?;
+        // The release waits for processes that still have a replaced database open, so their last writes are found.
         locks.release();
         self.journal.keeps_replaced |= self.has_late_writes(direction, policy)?;
+
         match direction {
             Direction::Forward => self.record_committed()?,
             Direction::Back => self.reset_journal()?,

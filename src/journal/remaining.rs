@@ -61,11 +61,13 @@ impl Transaction {
         if remaining.is_empty() {
             return Ok(Vec::new());
         }
+
         let mut numbers_by_path = StepNumbersByPath::new();
         for &number in remaining {
             let live = self.journal.steps[number].live.clone();
             numbers_by_path.entry(live).or_default().push(number);
         }
+
         let mut foreign_paths = BTreeSet::new();
         for (live, numbers) in &numbers_by_path {
             let steps = numbers.iter().map(|n| &self.journal.steps[*n]);
@@ -74,6 +76,7 @@ impl Transaction {
             // Called before any exchange: a login without another copy has to be saved first, and a refusal must
             // leave all steps as they are.
             policy.before_exchange(home, live, incoming)?;
+
             // Of the two moves of an exchange, only one knows the entry.
             let is_known = steps.map(|step| Ok(!step.is_foreign_entry_at(&step.live)?));
             let is_known_to_steps = is_known.collect::<Result<Vec<_>, IoError>>()?;
@@ -82,6 +85,7 @@ impl Transaction {
                 self.journal.keeps_replaced |= !policy.is_disposable(home, live);
             }
         }
+
         let adapted_numbers = self.adapt_steps(&numbers_by_path, &foreign_paths, direction)?;
         match self.write_journal() {
             // If this process is killed too, the next recovery still has the journal as it was.
@@ -102,6 +106,7 @@ impl Transaction {
     ) -> Result<Vec<usize>, IoError> {
         let mut interim = self.new_interim_paths();
         let mut adapted_numbers = Vec::new();
+
         // The journal is written before the first of these steps, since a step whose ids are not recorded
         // cannot be recognized after another kill.
         let steps = std::mem::take(&mut self.journal.steps);
@@ -119,9 +124,11 @@ impl Transaction {
                     let moves = interim.plan_two_moves(&self.journal, &step, direction)?;
                     adapted = moves.map_or_else(|| vec![step], Vec::from);
                 }
+
                 let first_number = self.journal.steps.len();
                 adapted_numbers.extend(first_number..first_number + adapted.len());
             }
+
             self.journal.steps.extend(adapted);
         }
         Ok(adapted_numbers)

@@ -81,10 +81,12 @@ impl Step {
         let (old, new) = self.live_id.zip(self.staged_id)?;
         let is_file = |path: &Path| path.symlink_metadata().is_ok_and(|meta| !meta.is_dir());
         let are_files = is_file(&self.live) && is_file(&self.staged);
+
         let (old_path, new_path) = match direction {
             Direction::Forward => (aside, self.staged.clone()),
             Direction::Back => (self.staged.clone(), aside),
         };
+
         let move_step = |staged, live_id, staged_id, partner| Self {
             live: self.live.clone(),
             staged,
@@ -191,6 +193,7 @@ impl Step {
         let live = stat(&self.live)?;
         let is_partner = |(id, _): &(FileId, _)| self.partner_id.is_some_and(|p| p.is_same(*id));
         let is_linked = |(id, _): &(FileId, _)| self.live_id.is_some_and(|old| old.is_same(*id));
+
         match &live {
             Some(live_entry) if self.partner_id.is_some() && is_linked(live_entry) => {
                 // An undo: the old file never left the live path, so only its second link goes.
@@ -244,6 +247,7 @@ impl Step {
         let live_entry = stat(&self.live)?;
         let is_file = live_entry.is_some_and(|(_, meta)| !meta.is_dir());
         let current_id = FileId::read(&self.live)?;
+
         let is_outgoing = match direction {
             Direction::Forward => self.live_id.is_some(),
             Direction::Back => self.staged_id.is_some(),
@@ -254,6 +258,7 @@ impl Step {
             // The other half of the two moves. It only has to know which file it may replace.
             _ => self.partner_id = self.partner_id.and(current_id),
         }
+
         // Only a file can be linked, so only two moves of files know each other.
         if !is_file {
             self.partner_id = None;

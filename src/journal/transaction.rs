@@ -46,13 +46,16 @@ impl Transaction {
         let reserve_descriptor = file_open::open(folder.join(LOCK_NAME))
             .inspect_err(|_| discard_empty(folder))
             .at("open", folder.join(LOCK_NAME))?;
+
         let folders = vec![ListedPath(folder.to_path_buf())];
         let journal = JournalFile::without_steps(folders, ListedPath(home.to_path_buf()));
         let mut transaction = Self::from_journal(folder, journal, lock);
         transaction.reserve_descriptor = Some(reserve_descriptor);
+
         let begun = BeginTime::read_after_tick(folder)?;
         transaction.journal.begun_ns.push(begun.clock_ns);
         transaction.begun = Some(begun);
+
         transaction.write_journal()?;
         folder::remove_leftovers(folder);
         Ok(transaction)
@@ -85,10 +88,12 @@ impl Transaction {
             // Two links in a home may lead to one folder.
             return Ok(());
         }
+
         // A kill between the two calls leaves a folder in the journal that does not exist, which a cleanup
         // tolerates. The other order would leave a folder that no journal names.
         self.journal.folders.push(ListedPath(folder.to_path_buf()));
         self.write_journal()?;
+
         let created = folder::create_staging_folder(folder);
         if created.is_err() {
             // The folder is missing or is that of another transaction: it needs no fsync and no removal.
@@ -96,6 +101,9 @@ impl Transaction {
         }
         folder::remove_leftovers(folder);
         created?;
+
+        // The clock of another file system can differ from that of the journal, so each folder has a begin of its
+        // own.
         if let Some(begun) = &self.begun {
             let begun_ns = begun.read_begin_ns_on(folder, self.folder())?;
             self.journal.begun_ns.push(begun_ns);
@@ -124,19 +132,24 @@ impl Transaction {
         check_disjoint(steps.iter().map(|step| step.live.as_path()))?;
         check_disjoint(steps.iter().map(|step| step.staged.as_path()))?;
         let supported_steps = self.replace_unsupported_exchanges(steps.clone())?;
+
         // For the check, which compares both sides of an exchange. Two moves have no such sides.
         self.journal.steps = steps;
+
         // Durable before the journal says `committing`: after a power failure, a recovery exchanges
         // whatever is staged.
         for folder in &self.journal.folders {
             tree_sync::sync_tree(&folder.0)?;
         }
+
         self.refuse_late_writes(WriteSide::Live, policy)?;
         self.journal.steps = supported_steps;
+
         // After the sync, which can take minutes: Codex 0.169 waits for a locked database for 15 seconds and then
         // fails.
         let locks = self.lock_idle_home(self.journal.steps.iter(), policy);
         let locks = locks.map_err(JournalError::Busy)?;
+
         // As late as possible, because a recovery takes every later write for a write of another process.
         self.journal.since_ns = self.read_clocks_ns()?;
         if let Err(e) = self.set_state(JournalState::Committing) {
@@ -144,18 +157,21 @@ impl Transaction {
             self.reset_journal()?;
             return Err(e);
         }
+
         let applied = self.journal.steps.iter().try_for_each(Step::apply);
         let applied = applied.and_then(|()| self.sync_parents());
         let applied = applied.map_err(JournalError::from);
         if let Err(cause) = applied.and_then(|()| self.check_old_state_unused(policy)) {
             return Err(self.undo_because_of(cause, locks)?);
         }
+
         // Until the journal says `committed`, the staged files are the only way back.
         if self.record_committed().is_err() {
             // A later process finds every step done and removes the old state.
             self.keeps_folders_on_drop = true;
             return Ok(vec![self.folder().to_path_buf()]);
         }
+
         // The locks end before the removal, which takes long for a large home. No process can have a replaced database
         // open any more.
         drop(locks);
@@ -174,6 +190,7 @@ impl Transaction {
         let locks = DatabaseLocks::acquire(steps);
         // Only after the locks: a process that starts after this list finds them.
         let holders = self.find_holders(policy);
+
         match locks {
             Ok(locks) if holders.is_empty() => Ok(locks),
             Err(database) if holders.is_empty() => Err(vec![Holder {
@@ -222,12 +239,14 @@ impl Transaction {
         if let Some(begun) = &self.begun {
             begun.refuse_clock_set_back(self.folder())?;
         }
+
         // The clock was not set back since, so a file with a time in the future had it before. It would stop every
         // command until then.
         let mut latest_ns = self.read_clocks_ns()?;
         for clock_ns in &mut latest_ns {
             *clock_ns += MAX_FUTURE_NS;
         }
+
         let files = self.find_late_writes(Direction::Forward, policy, side, &latest_ns)?;
         if files.is_empty() {
             return Ok(());
@@ -249,12 +268,14 @@ impl Transaction {
         latest_ns: &[i64],
     ) -> Result<Vec<PathBuf>, IoError> {
         let home = self.journal.home.0.clone();
+
         // Writes to the old state are late since the transaction began, those to the new state since the exchange
         // began.
         let since_ns = match direction {
             Direction::Forward => &self.journal.begun_ns,
             Direction::Back => &self.journal.since_ns,
         };
+
         let mut files = Vec::new();
         let steps = self.journal.steps.iter();
         for step in steps.filter(|step| self.journal.is_staged_in_own_folder(step)) {
@@ -279,17 +300,21 @@ impl Transaction {
         mut cause: JournalError,
         locks: DatabaseLocks,
     ) -> Result<JournalError, JournalError> {
+        // A program that has opened a file of the new state may still write to it.
         self.journal.keeps_replaced = matches!(cause, JournalError::Opened { .. });
         // If this write fails and the process is killed, a recovery goes forward. That leads to a
         // complete state too.
         let _ = self.set_state(JournalState::Undoing);
+
         let home = self.journal.home.0.clone();
         let done_steps = self.list_remaining_steps(Direction::Back)?;
         self.exchange_remaining(&done_steps, Direction::Back, &home, &NoPolicy)?;
         locks.release();
+
         self.journal.keeps_replaced |= self.has_late_writes(Direction::Back, &NoPolicy)?;
         let must_keep_staged = self.journal.keeps_replaced;
         self.reset_journal()?;
+
         if must_keep_staged {
             let folders = self.move_staged_to_kept_folders()?;
             if let JournalError::Opened { kept, .. } | JournalError::Written { kept, .. } =
@@ -406,6 +431,7 @@ impl Transaction {
     pub(super) fn move_staged_to_kept_folders(&mut self) -> Result<Vec<PathBuf>, IoError> {
         self.keeps_folders_on_drop = true;
         let mut kept_folders = Vec::new();
+
         for ListedPath(folder) in &self.journal.folders {
             let kept_folder = folder::find_free_path(folder, KeptAs::Evidence);
             let own_names = [LOCK_NAME, JOURNAL_NAME].map(OsStr::new);
@@ -418,6 +444,7 @@ impl Transaction {
             if staged_names.is_empty() {
                 continue;
             }
+
             // Not the folder itself: it has an open lock, which stops a rename on Windows.
             atomic::create_private_folder(&kept_folder)?;
             for name in staged_names {
@@ -427,6 +454,7 @@ impl Transaction {
             atomic::sync_folder(atomic::parent_of(&kept_folder))?;
             kept_folders.push(kept_folder);
         }
+
         kept_folders.extend(self.remove_folders());
         Ok(kept_folders)
     }
@@ -452,6 +480,7 @@ impl InterimPaths {
         if !step.is_exchange() {
             return Ok(None);
         }
+
         let staging = journal.staging_folder_of(step);
         let is_supported = match self.probed.get(staging) {
             Some(is_supported) => *is_supported,
@@ -461,6 +490,7 @@ impl InterimPaths {
         if is_supported {
             return Ok(None);
         }
+
         let folder = staging.join("replaced");
         atomic::create_private_folder(&folder)?;
         let mut paths = (self.next_number..).map(|n| (n, folder.join(n.to_string())));
@@ -479,12 +509,14 @@ fn remove_or_rename(folder: &Path) -> Option<PathBuf> {
     if remove_with_lock(folder).is_ok() {
         return None;
     }
+
     let renamed_path = folder::find_free_path(folder, KeptAs::Leftover);
     // Needs no fsync, because a later command finds the folder under either name.
     let left_path = match sharing::rename(folder, &renamed_path) {
         Ok(()) => renamed_path,
         Err(_) => folder.to_path_buf(),
     };
+
     // Without its journal the folder is plain leftovers. A later recovery cannot take it for an interrupted
     // transaction.
     let _ = tree::remove(&left_path.join(JOURNAL_NAME));
@@ -515,6 +547,7 @@ fn check_disjoint<'a>(
             return Err(JournalError::ConflictingSteps(path.to_path_buf()));
         }
     }
+
     let is_below = |path: &&Path| {
         path.ancestors()
             .skip(1)
@@ -536,8 +569,10 @@ fn remove_with_lock(folder: &Path) -> Result<(), IoError> {
             tree::remove(&path)?;
         }
     }
+
     tree::remove(&journal)?;
     tree::remove(&lock)?;
+    // Once the lock is gone, another transaction may begin in the folder, or remove it.
     match sharing::remove_dir(folder) {
         Err(e) if matches!(e.kind(), ErrorKind::DirectoryNotEmpty | ErrorKind::NotFound) => Ok(()),
         other => other.at("remove", folder),

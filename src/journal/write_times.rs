@@ -106,8 +106,10 @@ impl BeginTime {
             let clock_ns = read_filesystem_clock_ns(folder)?;
             Ok::<_, IoError>((clock_ns, to_nanoseconds(begun.elapsed())))
         };
+
         let (first_clock_ns, monotonic_ns) = probe()?;
         let mut probes = ClockProbes::start(first_clock_ns, monotonic_ns);
+
         // A busy machine sees a tick of milliseconds late. Without a known tick, a write up to the longest tick before
         // the begin would count as a later write.
         while !probes.is_tick_known() && begun.elapsed() < LONGEST_TICK {
@@ -115,6 +117,7 @@ impl BeginTime {
             let (clock_ns, monotonic_ns) = probe()?;
             probes.add_probe(clock_ns, monotonic_ns);
         }
+
         Ok(Self {
             // A write in the same tick as the begin must count as later if the end of the tick was not seen.
             clock_ns: first_clock_ns - i64::from(probes.tick_ns.is_none()),

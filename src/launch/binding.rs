@@ -41,10 +41,12 @@ impl OpenRollouts {
             // npm's launcher needs a moment to start Codex, which may also update and start itself again.
             self.codex = find_codex_started_by(&table, self.child);
         }
+
         let sessions = self.codex_home.join(SESSIONS);
         let process = table.get(self.codex?.pid)?;
         // If the folder is missing, no rollout is open.
         let real_sessions = sessions.canonical_or_self();
+
         // Only files open for writing: at its start Codex reads other rollouts to fill its database.
         let open_files = process.files_open_for_writing(&[&real_sessions])?;
         let rollouts = open_files
@@ -61,12 +63,14 @@ fn find_codex_started_by(table: &ProcessTable, child: ProcessId) -> Option<Proce
         let name = table.get(pid).and_then(Process::name);
         name.is_some_and(|name| name == OsStr::new(CODEX))
     };
+
     if !child.is_alive() {
         return None;
     }
     if is_codex(child.pid) {
         return Some(child);
     }
+
     // The closest descendant, because the agent may itself start a Codex, which is further below.
     let distance = |pid: u32| table.ancestors(pid).iter().position(|id| *id == child.pid);
     let codex_pids = table.iter().map(Process::pid).filter(|pid| is_codex(*pid));
@@ -107,6 +111,7 @@ pub(crate) fn find_conversations_created_until(
     let folders =
         thread_rollouts::day_folders(Path::new(&record.run.codex_home), started_at, until)
             .into_iter();
+
     let mut conversations: Vec<_> = folders
         .filter_map(|folder| fs::read_dir(folder).ok())
         .flatten()
@@ -125,6 +130,7 @@ pub(crate) fn find_conversations_created_until(
         })
         .filter_map(|path| to_bound_conversation(&path, 0))
         .collect();
+
     conversations.sort_by(|a, b| a.session_id.cmp(&b.session_id));
     // A rewind during the launch makes another rollout of the same conversation.
     conversations.dedup_by(|a, b| a.session_id == b.session_id);
@@ -222,12 +228,15 @@ pub(crate) fn read_latest_usage_into(conversation: &mut BoundConversation, since
 
 fn try_read_usage(conversation: &mut BoundConversation, since: DateTime<Utc>) -> io::Result<()> {
     let path = Path::new(&conversation.rollout_path);
+    // Codex has compressed the rollout since, and the offsets count in the plain file.
     if !path.exists() && with_suffix(path, ZST).exists() {
         return Ok(());
     }
+
     let mut file = file_open::open(path)?;
     let length = file.metadata()?.len();
     let end = conversation.end_offset.unwrap_or(length).min(length);
+
     file.seek(SeekFrom::Start(conversation.start_offset))?;
     let mut lines = LineReader::new(file.take(end.saturating_sub(conversation.start_offset)));
     while let Some(line) = lines.next_line()? {
@@ -237,18 +246,22 @@ fn try_read_usage(conversation: &mut BoundConversation, since: DateTime<Utc>) ->
         if let Some(hit_limit) = usage_limit::turn_hit_limit(line) {
             conversation.hit_limit = hit_limit;
         }
+
         let Some(count) = token_count::parse(line) else {
             continue;
         };
+        // A resumed rollout can have token counts of earlier launches.
         if count.at.to_utc() < since {
             continue;
         }
+
         conversation.first_token_count_at.get_or_insert(count.at);
         conversation.last_token_count_at = Some(count.at);
         if !count.windows.is_empty() {
             conversation.windows = count.windows;
         }
     }
+
     conversation.end_offset = Some(end);
     Ok(())
 }

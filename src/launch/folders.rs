@@ -73,6 +73,7 @@ fn find_nearest_setting<'a, T>(
         Some(([Some(path), real], name, value))
     });
     let entries: Vec<_> = entries.collect();
+
     let nearest = |folders: &Vec<PathBuf>| {
         folders.iter().enumerate().find_map(|(steps, ancestor)| {
             let mut entries = entries.iter();
@@ -81,6 +82,8 @@ fn find_nearest_setting<'a, T>(
             Some((steps, *name, *value))
         })
     };
+
+    // The folder counts under its given and its real path, and the nearer setting wins.
     let chains = ancestor_chains(folder);
     let nearest_by_chain = chains.iter().filter_map(nearest);
     let (_, name, value) = nearest_by_chain.min_by_key(|(steps, ..)| *steps)?;
@@ -92,9 +95,11 @@ fn find_nearest_setting<'a, T>(
 fn ancestor_chains(cwd: &Path) -> Vec<Vec<PathBuf>> {
     let list_ancestors = |path: &Path| path.ancestors().map(Path::to_path_buf).collect::<Vec<_>>();
     let has_parent_dir = cwd.components().any(|part| part == Component::ParentDir);
+
     if !cwd.is_absolute() {
         return Vec::new();
     }
+
     let mut chains = Vec::new();
     // `Path::ancestors` would take `a` for the parent of `a/..`.
     if !has_parent_dir {

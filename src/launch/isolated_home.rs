@@ -70,6 +70,7 @@ fn is_shared_entry(name: &Path) -> bool {
     {
         return true;
     }
+
     match kind_of(name) {
         HomeEntryKind::Config
         | HomeEntryKind::InstallationId
@@ -94,6 +95,7 @@ pub(crate) fn refuse_unshared_database_folder(real_home: &Path) -> Result<(), Is
     let Some(folder) = CodexConfig::read(real_home).sqlite_home else {
         return Ok(());
     };
+
     // A folder of databases at the top of the real home is linked like any other folder.
     let is_linked = match folder.components().next() {
         Some(Component::Normal(first)) => {
@@ -104,6 +106,7 @@ pub(crate) fn refuse_unshared_database_folder(real_home: &Path) -> Result<(), Is
         }
         _ => false,
     };
+
     if folder.is_absolute() || folder.starts_with("~") || is_linked {
         return Ok(());
     }
@@ -122,8 +125,11 @@ pub(crate) fn prepare(isolated_home: &Path, real_home: &Path) -> Result<(), Isol
     if !cfg!(unix) {
         return Err(IsolationError::Unsupported);
     }
+
     let real_home = &real_home.canonical().at("inspect", real_home)?;
     atomic::create_private_folder(isolated_home)?;
+
+    // While a login is in the isolated home, a Codex may run there, so the links must stay.
     if isolated_home.join(AUTH_JSON).exists()
         && let Ok(linked_sessions) = fs::read_link(isolated_home.join(SESSIONS))
         && linked_sessions != real_home.join(SESSIONS)
@@ -131,9 +137,11 @@ pub(crate) fn prepare(isolated_home: &Path, real_home: &Path) -> Result<(), Isol
         let other_home = atomic::parent_of(&linked_sessions).to_path_buf();
         return Err(IsolationError::OtherHome(other_home));
     }
+
     for folder in SHARED_FOLDERS {
         atomic::create_private_folder(&real_home.join(folder))?;
     }
+
     let mut names: Vec<PathBuf> = fs::read_dir(real_home)
         .at("list", real_home)?
         .filter_map(|entry| Some(PathBuf::from(entry.ok()?.file_name())))
@@ -142,6 +150,7 @@ pub(crate) fn prepare(isolated_home: &Path, real_home: &Path) -> Result<(), Isol
     names.extend(SHARED_FILES.map(PathBuf::from));
     names.sort();
     names.dedup();
+
     for name in names {
         ensure_link(&real_home.join(&name), &isolated_home.join(&name))?;
     }

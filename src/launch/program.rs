@@ -73,6 +73,7 @@ fn help_lists_no_daemon(program: &Program, env: &Environment) -> bool {
         return false;
     };
     child.close_input();
+
     let deadline = Instant::now() + HELP_TIMEOUT;
     let mut is_listed = false;
     while let ChildOutput::Line(line) = child.read_line(deadline) {
@@ -80,6 +81,7 @@ fn help_lists_no_daemon(program: &Program, env: &Environment) -> bool {
             .split_whitespace()
             .any(|word| word == NO_DAEMON);
     }
+
     child.finish(deadline);
     is_listed
 }

@@ -92,17 +92,20 @@ impl LaunchRegistry {
                 lines.push(b'\n');
             }
         }
+
         for record in records {
             document::push_line(&mut lines, record).at("encode", &self.path)?;
         }
         if is_new {
             atomic::create_private(&self.path)?;
         }
+
         // One write of whole lines: readers take no lock and skip a line that is not complete.
         let mut file = file_open::append_no_link(&self.path).at("open", &self.path)?;
         file.write_all(&lines)
             .and_then(|()| flush::sync_all(&file))
             .at("append to", &self.path)?;
+
         if is_new {
             atomic::sync_folder(atomic::parent_of(&self.path))?;
         }
@@ -118,16 +121,19 @@ impl LaunchRegistry {
         let needs_compaction = |launches: &Launches| {
             launches.superseded > launches.len().max(MIN_SUPERSEDED_TO_COMPACT)
         };
+
         // First checked without the lock, because nearly every call ends here.
         if !needs_compaction(&self.read()?) {
             return Ok(());
         }
+
         let _lock = FileLock::acquire(&self.lock)?;
         let launches = self.read()?;
         let mut kept_ranges: Vec<_> = launches.lines.iter().map(|line| &line.range).collect();
         kept_ranges.extend(&launches.damaged);
         // In the order of the file, so that a newer version finds its own lines as it wrote them.
         kept_ranges.sort_by_key(|range| range.start);
+
         let mut text = Vec::new();
         for range in kept_ranges {
             text.extend_from_slice(&launches.bytes[range.clone()]);
@@ -171,15 +177,18 @@ impl Launches {
         let mut damaged = Vec::new();
         let mut line_count = 0;
         let mut start = 0;
+
         while start < bytes.len() {
             let end = memchr(b'\n', &bytes[start..]).map_or(bytes.len(), |at| start + at);
             let line = &bytes[start..end];
             let range = start..end;
             start = end + 1;
+
             if line.trim_ascii().is_empty() {
                 continue;
             }
             line_count += 1;
+
             match parse_own_head(line).or_else(|| parse_foreign_head(line)) {
                 Some((id, is_settled)) => {
                     last_lines.insert(id, IndexedLine { range, is_settled });
@@ -187,6 +196,7 @@ impl Launches {
                 None => damaged.push(range),
             }
         }
+
         let lines: Vec<_> = last_lines.into_values().collect();
         Self {
             superseded: line_count - lines.len() - damaged.len(),

@@ -55,6 +55,7 @@ impl Launch<'_> {
         // Before the start: a kill right after it leaves a record whose id the running Codex has in its
         // environment.
         registry.append(&self.record)?;
+
         let program = PathBuf::from(self.command.get_program());
         let child = Attached::start(&mut self.command).at("start", &program);
         let child = match child {
@@ -64,26 +65,33 @@ impl Launch<'_> {
                 return Err(e);
             }
         };
+
         let mut warnings = Vec::new();
         let codex = ProcessId::read(child.id());
         self.record.run.child = Some(codex);
         warn_on_error(registry.append(&self.record), &mut warnings);
+
         // From now on the running Codex itself shows that the isolated home is in use, so other commands
         // may lock the account.
         self.account_locks = None;
+
+        // Only a running Codex shows by its open files which conversation it runs.
         let watcher = Watcher::start(&self.record, codex, registry.clone());
+
         let started = self.record.run.started_at;
         let noted =
             store::note_profiles_and(self.request.manager_home, &started.to_utc(), zone, |file| {
                 file.record_use(&self.record.identity, started);
             });
         warn_on_error(noted, &mut warnings);
+
         let exit = child.wait().at("wait for", &program)?;
         let (binding, last_check) = watcher.finish().unzip();
         if let Some(binding) = binding {
             self.record.binding.conversations = binding.conversations;
             self.record.binding.unbound_because = binding.unbound_because;
         }
+
         let last_check = last_check.flatten();
         let end = LaunchEnd {
             at: clock(),
@@ -91,6 +99,7 @@ impl Launch<'_> {
             last_check,
         };
         self.finish(end, &registry, zone, &mut warnings);
+
         Ok(LaunchReport {
             exit,
             record: self.record,
@@ -124,6 +133,7 @@ impl Launch<'_> {
     ) {
         let now = end.at;
         let profiles = Profiles::of(self.request.manager_home);
+
         // If npm's launcher was killed, Codex itself still runs.
         let has_ended = !self.record.is_codex_running();
         if has_ended {
@@ -136,12 +146,15 @@ impl Launch<'_> {
                 warnings,
             );
         }
+
         warn_on_error(registry.append(&self.record), warnings);
         warn_on_error(registry.compact(), warnings);
+
         match self.isolated.take() {
             Some(isolated) => warn_on_error(isolated.release(&profiles, now), warnings),
             None => warn_on_error(self.save_live_login(&profiles, now), warnings),
         }
+
         let record = &self.record;
         let recorded =
             store::note_profiles_and(self.request.manager_home, &now.to_utc(), zone, |file| {
@@ -187,27 +200,33 @@ impl Watcher {
     fn start(record: &LaunchRecord, codex: ProcessId, registry: LaunchRegistry) -> Self {
         let (stop, stop_receiver) = mpsc::channel();
         let mut record = record.clone();
+
         let watch = move || {
             let (mut last_check, mut last_open) = (None, Vec::new());
             let mut open_rollouts =
                 OpenRollouts::of_process(codex, Path::new(&record.run.codex_home));
             let mut polls = 0;
+
             loop {
                 let is_found = !record.binding.conversations.is_empty();
                 let now = read_file_clock();
+                // After its end Codex has no open files, so the last list stays.
                 if let Some(listed) = open_rollouts.list_open_rollouts() {
                     (last_check, last_open) = (Some(now), listed);
                 }
+
                 if add_open_conversations(&mut record, &last_open) {
                     // Codex owns the terminal now, so an error is reported after its end.
                     let _ = registry.append(&record);
                 }
+
                 polls += 1;
                 let pause = if is_found || polls > BINDING_POLL_COUNT {
                     LATER_POLL_INTERVAL
                 } else {
                     BINDING_POLL_INTERVAL
                 };
+
                 if stop_receiver.recv_timeout(pause) != Err(RecvTimeoutError::Timeout) {
                     // Codex may have written the first line since the last check.
                     add_open_conversations(&mut record, &last_open);
@@ -215,6 +234,7 @@ impl Watcher {
                 }
             }
         };
+
         Self {
             stop,
             // If no thread can be started, the conversation is bound by the other evidence.
@@ -246,8 +266,10 @@ fn add_open_conversations(record: &mut LaunchRecord, open_rollouts: &[PathBuf]) 
         if bound_conversations.any(|c| c.rollout_path == path_text) {
             continue;
         }
+
         let resumed = record.binding.resumed.as_ref();
         let start_offset = match resumed.filter(|resumed| resumed.rollout_path == path_text) {
+            // The arguments name this conversation, and its end before the start of Codex is recorded.
             Some(resumed) => resumed.start_offset,
             // A conversation that is older than the launch is resumed at its current end.
             None if is_older_than_launch(path, record) => {
@@ -263,6 +285,7 @@ fn add_open_conversations(record: &mut LaunchRecord, open_rollouts: &[PathBuf]) 
                 None => 0,
             },
         };
+
         let conversation = binding::bind_open_conversation(path, start_offset);
         record.binding.conversations.extend(conversation);
     }

@@ -137,12 +137,15 @@ fn plan_with_program(
         let subcommand = arguments.subcommand().unwrap_or("--help").to_owned();
         return Err(LaunchError::NoConversation(subcommand));
     }
+
     let args = build_codex_args(&arguments, request.args, has_no_daemon_flag);
     let live = AuthFile::read(&request.codex_home.join(AUTH_JSON))?;
     let is_live = live
         .login()
         .is_some_and(|login| login.identity.is_same(request.account));
+    // The live account stays in the real home, because a login must not have two owners.
     let is_isolated = request.isolated && !is_live;
+
     let profiles = Profiles::of(request.manager_home);
     let (profile, switch, isolated_home) = if is_isolated {
         isolated_home::refuse_unshared_database_folder(request.codex_home)?;
@@ -154,6 +157,7 @@ fn plan_with_program(
         let is_needed = !plan.is_current;
         (plan.profile.clone(), is_needed.then_some(plan), None)
     };
+
     let daemon = (!is_isolated)
         .then(|| daemon::find(request.codex_home))
         .flatten();
@@ -166,6 +170,7 @@ fn plan_with_program(
     {
         return Err(LaunchError::Daemon(daemon.pid));
     }
+
     let words = std::iter::once(program.path().as_os_str().to_owned()).chain(args);
     Ok(LaunchPlan {
         profile: if profile.is_empty() {
@@ -221,10 +226,12 @@ fn switch_request<'a>(request: &LaunchRequest<'a>, daemon: DaemonPolicy<'a>) -> 
 pub(crate) fn prepare_launch(request: LaunchRequest<'_>) -> Result<Launch<'_>, LaunchError> {
     let program = Program::find(request.codex_bin, request.env)?;
     let arguments = Arguments::parse(request.args);
+    // Only an interactive Codex uses the daemon. For any other mode, `codex --help` does not have to run.
     let has_no_daemon_flag = arguments.mode == InvocationMode::Interactive
         && program::has_no_daemon_flag(&program, request.env, request.manager_home);
     let plan = plan_with_program(&request, &program, has_no_daemon_flag)?;
     let args = build_codex_args(&arguments, request.args, has_no_daemon_flag);
+
     let (mut isolated, mut account_locks, mut switch_report) = (None, None, None);
     let fingerprint = if plan.isolated_home.is_some() {
         let profiles = Profiles::of(request.manager_home);
@@ -234,6 +241,7 @@ pub(crate) fn prepare_launch(request: LaunchRequest<'_>) -> Result<Launch<'_>, L
             &profiles.isolated_home_path(request.account)?,
             request.codex_home,
         )?;
+
         let login =
             profiles.isolate_login(request.account, &locks, request.codex_home, request.now)?;
         events::info!("moved the login to the isolated home");
@@ -250,6 +258,7 @@ pub(crate) fn prepare_launch(request: LaunchRequest<'_>) -> Result<Launch<'_>, L
         } else {
             DaemonPolicy::Leave
         };
+
         // Applied even if the account was live already, because the plan was made without locks.
         switch_report = Some(switch::apply(&switch_request(&request, policy))?);
         let live = AuthFile::read(&request.codex_home.join(AUTH_JSON))?;
@@ -257,12 +266,14 @@ pub(crate) fn prepare_launch(request: LaunchRequest<'_>) -> Result<Launch<'_>, L
             .map(AuthSnapshot::fingerprint)
             .unwrap_or_default()
     };
+
     let launch_id = new_launch_id(request.now);
     let isolated_home = isolated.as_ref().map(|login| login.home.as_path());
     let mut command = build_codex_command(&request, &program, isolated_home);
     command.env(LAUNCH_VARIABLE, &launch_id).args(&args);
     let dropped_variables = find_login_variables(request.env).collect();
     let record = new_record(&request, &plan, launch_id, fingerprint);
+
     Ok(Launch {
         request,
         command,
@@ -286,8 +297,11 @@ fn build_codex_command(
     for name in find_login_variables(request.env) {
         command.env_remove(name);
     }
+
     // Always set, because `--codex-home` may name another home than the variable does.
     command.env("CODEX_HOME", isolated_home.unwrap_or(request.codex_home));
+
+    // The isolated home has no databases of its own, so Codex uses those of the real home.
     if isolated_home.is_some() {
         let database_folder =
             CodexConfig::read(request.codex_home).database_folder(request.codex_home, request.env);
@@ -314,11 +328,13 @@ fn new_record(
     let cwd = &request.env.current_dir;
     let given_root = arguments.working_root();
     let working_root = given_root.map_or_else(|| cwd.clone(), |root| cwd.join(root));
+
     let resumed_id = request
         .session_id
         .or_else(|| arguments.resumed_conversation());
     let resumed =
         resumed_id.and_then(|id| binding::find_resumed_conversation(request.codex_home, id));
+
     LaunchRecord {
         launch_id,
         settled: false,

@@ -118,16 +118,19 @@ pub(crate) fn complete_record(
                 .and_then(|meta| meta.modified());
             end.may_be_after_check(changed.ok())
         };
+
         match resumed.filter(has_grown).filter(has_late_write) {
             Some(resumed) => record.binding.conversations.push(resumed),
             None => bind_created(record, end, other_launches),
         }
     }
+
     let since = record.run.started_at.to_utc();
     for conversation in &mut record.binding.conversations {
         update_archived_path(conversation, &record.run.codex_home);
         binding::read_usage_into(conversation, since);
     }
+
     record.run.ended_at = Some(end.at);
     record.run.exit_code = end.exit_code;
     record.settled = true;
@@ -144,9 +147,11 @@ fn bind_created(record: &mut LaunchRecord, end: LaunchEnd, other_launches: &Othe
     if record.binding.resumed.is_some() || record.binding.unbound_because.is_some() {
         return;
     }
+
     let mut created = binding::find_conversations_created_until(record, end.at.to_utc());
     created.retain(|conversation| !other_launches.have_started(&conversation.session_id));
     created.retain(|conversation| end.may_be_after_check(read_creation_time(conversation)));
+
     let may_be_of_other_launch =
         |c: &BoundConversation| other_launches.may_have_started(&c.session_id);
     let reason = match created.as_slice() {
@@ -203,6 +208,7 @@ pub(crate) fn rebase_isolated_rollouts(
     let Some(database) = threads::find_state_database(real, env) else {
         return Ok(());
     };
+
     for folder in [SESSIONS, ARCHIVED_SESSIONS] {
         // The links may go with the isolated home, and a row without a rollout hides its conversation.
         live::rebase_rollout_paths(&database, &isolated.join(folder), &real.join(folder))?;
@@ -251,11 +257,14 @@ pub(crate) fn settle_ended(
     let launches = registry.read()?;
     let mut settled = Vec::new();
     let mut warnings = Vec::new();
+
     for mut record in launches.iter_unsettled() {
         // Only codex-manager was killed: Codex goes on, and its record is not complete.
         if record.is_running() {
             continue;
         }
+
+        // Only the killed codex-manager knew the exit code and the time of the last check.
         let end = LaunchEnd {
             at: now,
             exit_code: None,
@@ -271,9 +280,11 @@ pub(crate) fn settle_ended(
         }
         settled.push(record);
     }
+
     if settled.is_empty() {
         return Ok((launches, warnings));
     }
+
     // Another process may have settled a launch since the registry was read.
     let settled = registry.append_settled(settled)?;
     let ((), notes) = cooldown::update(manager_home, &now.to_utc(), zone, |file| {
@@ -281,6 +292,7 @@ pub(crate) fn settle_ended(
             record_usage(file, record);
         }
     })?;
+
     warnings.extend(notes);
     Ok((registry.read()?, warnings))
 }

@@ -52,12 +52,14 @@ pub(super) fn to_thread_filter(
         (None, CallScope::Here) => Some(vec![context.env.current_dir.clone()]),
         (None, CallScope::All) => None,
     };
+
     let folder_texts = folders.map(|folders| {
         let folders = folders.into_iter();
         folders
             .map(|folder| folder.to_string_lossy().into_owned())
             .collect()
     });
+
     let since = since.map(|since| parse_millis_range(since, context));
     Ok(ThreadFilter {
         folders: folder_texts,

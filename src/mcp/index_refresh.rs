@@ -56,8 +56,11 @@ impl IndexRefresh {
                     .unwrap_or_else(PoisonError::into_inner);
                 continue;
             };
+
+            // The lock is released during the work, so that calls can ask for more work or stop waiting.
             state.is_working = true;
             drop(state);
+
             let access = IndexAccess::new(context);
             let outcome = match work {
                 IndexWork::Update => access.open_updated(Thoroughness::Changes),
@@ -67,6 +70,7 @@ impl IndexRefresh {
             let problem = outcome
                 .err()
                 .or_else(|| access.problem.take().map(CommandError::from));
+
             state = self.lock_state();
             state.is_working = false;
             state.problem = problem.map(|problem| problem.to_one_line());
@@ -100,22 +104,27 @@ impl IndexRefresh {
             IndexWork::Walk => (state.last_walk, WALK_INTERVAL),
             _ => (state.last_update, UPDATE_INTERVAL),
         };
+
         if state.is_working || last_time.is_none_or(|last_time| last_time.elapsed() >= interval) {
             self.request_and_wait(state, work);
         } else {
             drop(state);
         }
+
         let access = IndexAccess::new(context);
         let open_and_read = || {
             let store = IndexStore::open_read_only(&access.path)?;
             store.map(|store| read(&store)).transpose()
         };
+
+        // An update creates a missing index. A damaged one has to be created again from nothing.
         let needed_work = match open_and_read() {
             Ok(Some(result)) => return Ok(result),
             Err(e) if e.is_cured_by_rebuild() => IndexWork::Rebuild,
             _ => IndexWork::Update,
         };
         self.request_and_wait(self.lock_state(), needed_work);
+
         let result = open_and_read();
         let problem = self.lock_state().problem.clone();
         match (result, problem) {

@@ -32,17 +32,20 @@ impl ListArguments {
         let shown_count = parse_cursor(self.cursor.as_deref())?;
         let limit = self.limit.unwrap_or(DEFAULT_LIMIT).clamp(1, MAX_LIMIT);
         let scope = self.scope.unwrap_or_default();
+
         let filter = ThreadFilter {
             without_subagents: true,
             // Two more: one may be the caller, which is left out, and one shows that there are more.
             limit: Some(shown_count.saturating_add(limit + 2)),
             ..to_thread_filter(scope, None, self.since.as_deref(), context)?
         };
+
         let mut threads = list_threads(&filter, context)?;
         threads.extend(list_unlisted(&filter, context)?);
         threads.retain(|thread| caller.is_none_or(|id| !thread.id.eq_ignore_ascii_case(id)));
         // A stable sort: conversations of one time stay in the order of the database.
         threads.sort_by_key(|thread| Reverse(thread.updated_ms));
+
         let mut text = AnswerText::new(MAX_CHARS);
         let mut end = shown_count;
         for thread in threads.iter().skip(shown_count).take(limit) {
@@ -54,6 +57,7 @@ impl ListArguments {
             }
             end += 1;
         }
+
         let note = match threads.len() {
             len if end < len => Some(format_cursor_note(end)),
             _ if end == 0 => Some("No conversation found. Try \"scope\": \"all\".".to_owned()),

@@ -82,6 +82,7 @@ pub(super) fn to_invalid_message(id: Value, text: impl Into<String>) -> ClientMe
 pub(super) fn parse(line: &[u8]) -> ClientMessage {
     let mut message = match serde_json::from_slice(line) {
         Ok(Value::Object(message)) => message,
+        // Another JSON value is refused below, like an object without `jsonrpc`.
         Ok(_) => Map::new(),
         Err(e) => {
             let text = format!("the line is not JSON: {e}");
@@ -89,6 +90,7 @@ pub(super) fn parse(line: &[u8]) -> ClientMessage {
             return ClientMessage::Invalid(Value::Null, error);
         }
     };
+
     let id = message.remove("id");
     let has_id = id.is_some();
     let id = id.unwrap_or_default();
@@ -96,10 +98,12 @@ pub(super) fn parse(line: &[u8]) -> ClientMessage {
     if !is_valid_id && has_id && message.contains_key("method") {
         return to_invalid_message(Value::Null, "the id is neither a string nor an integer");
     }
+
     if message.get("jsonrpc").and_then(Value::as_str) != Some("2.0") {
         let text = "the message is not an object with \"jsonrpc\": \"2.0\"";
         return to_invalid_message(id, text);
     }
+
     let is_answer = message.contains_key("result") || message.contains_key("error");
     let params = message.remove("params").unwrap_or_default();
     match message.get("method").and_then(Value::as_str) {
@@ -116,6 +120,7 @@ pub(super) fn parse(line: &[u8]) -> ClientMessage {
             Err(error) => ClientMessage::Invalid(id, error),
         },
         Some("notifications/cancelled") => ClientMessage::Cancelled(params["requestId"].clone()),
+        // A notification gets no answer.
         Some(_) => ClientMessage::Other,
     }
 }
@@ -128,14 +133,17 @@ pub(super) fn parse(line: &[u8]) -> ClientMessage {
 fn names_version(method: &str, params: &Value) -> Result<bool, RequestError> {
     let meta = &params["_meta"];
     let version = &meta[VERSION_KEY];
+    // Clients of older versions name theirs in `initialize` only, but they do not know `server/discover`.
     if version.is_null() && method != "server/discover" {
         return Ok(false);
     }
+
     let has_capabilities = meta[CAPABILITIES_KEY].is_object();
     let Some(requested) = version.as_str().filter(|_| has_capabilities) else {
         let text = format!("_meta has no \"{VERSION_KEY}\" with \"{CAPABILITIES_KEY}\"");
         return Err(RequestError::new(RequestErrorCode::InvalidParams, text));
     };
+
     if VERSIONS.contains(&requested) {
         return Ok(true);
     }
@@ -158,6 +166,7 @@ pub(super) fn build_answer(id: &Value, result: Result<Value, RequestError>) -> V
             json!({"jsonrpc": "2.0", "error": error_object})
         }
     };
+
     if !id.is_null() {
         answer["id"] = id.clone();
     }

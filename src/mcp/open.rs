@@ -59,12 +59,14 @@ impl OpenArguments {
             line_count: 0,
             is_full: false,
         };
+
         let session = find_conversation(&self.id, context)?;
         let mut parts = ConversationParts::read_chain(&session);
         let first_meta = parts.read_own_head();
         let cwd = first_meta.as_ref().and_then(|meta| meta.text("cwd"));
         page.text
             .add_if_fits(&quote_title(cwd.unwrap_or_default(), &session.title));
+
         let mut turns = 0..=u32::MAX;
         if let Some(turn) = self.turn {
             // Like a search, counts the turns of the conversation itself, without those of a conversation that it
@@ -73,12 +75,14 @@ impl OpenArguments {
             let around = self.around.unwrap_or(0);
             turns = turn.saturating_sub(around)..=turn.saturating_add(around);
         }
+
         let options = TranscriptOptions {
             outputs: self.turn.is_some(),
             images: false,
             reasoning: true,
             turn: None,
         };
+
         let mut last_turn = 0;
         // Redacts only the lines that are shown.
         let outcome = parts.read(options, &mut |text| text.to_owned(), |piece| {
@@ -93,14 +97,17 @@ impl OpenArguments {
                     }
                 }
             }
+            // False ends the reading.
             !page.is_full && last_turn <= *turns.end() && !call.is_cancelled.load(Ordering::Relaxed)
         });
         outcome.map_err(|e| to_command_error(&session, e))?;
+
         if page.line_count <= page.skipped_lines {
             let count = pluralize(last_turn, "turn");
             let message = format!("no more turns: the conversation has {count}");
             return Err(CommandError::failed(message));
         }
+
         let note = page.is_full.then(|| format_cursor_note(page.line_count));
         Ok(page.text.finish(note.as_slice()))
     }
@@ -121,10 +128,12 @@ impl ConversationPage {
         if entry.kind == EntryKind::ToolOutput && is_mcp_answer(&entry.text) {
             return;
         }
+
         let mut text = redact(truncate_entry(&entry.text));
         if entry.text.len() > MAX_ENTRY_BYTES {
             text.push('…');
         }
+
         let role = match entry.kind {
             EntryKind::ToolCall => {
                 let tool = entry.tool.as_deref().unwrap_or("tool");
@@ -136,6 +145,7 @@ impl ConversationPage {
             EntryKind::Compaction => "Codex's summary of the messages above",
             kind => kind.role(),
         };
+
         let quoted = quote(&text);
         if !quoted.is_empty() {
             let at = format_time(entry.at.map(|at| at.timestamp_millis()), context);
@@ -148,6 +158,7 @@ impl ConversationPage {
     fn add_section(&mut self, heading: &str, body: &str) {
         let heading = format!("\n{heading}\n");
         let mut heading_to_add = &*heading;
+        // The empty first piece stands for the heading, which counts as a line too.
         for line in std::iter::once("").chain(body.split_inclusive('\n')) {
             if self.line_count >= self.skipped_lines {
                 self.is_full = !self.text.add_if_fits(&format!("{heading_to_add}{line}"));

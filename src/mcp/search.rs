@@ -51,13 +51,16 @@ impl SearchArguments {
         if shown_count >= MAX_HITS {
             return Err(CommandError::usage("no results beyond the first 1000"));
         }
+
         let scope = self.scope.unwrap_or_default();
         let (project, since) = (self.project.as_deref(), self.since.as_deref());
         let filter = to_thread_filter(scope, project, since, context)?;
         let is_restricted = filter.is_restricted();
+
         // One more shows that there is a next page.
         let limit = shown_count + PAGE_HITS + 1;
         let result = self.search(&query, filter, limit, caller, call)?;
+
         if result.hits.len() <= shown_count {
             let mut advice = "No conversation matches. Use other or fewer words.".to_owned();
             if is_restricted {
@@ -94,10 +97,12 @@ impl SearchArguments {
             accepts: &|result| caller != Some(&*result.session) && filter.accepts(result),
             redact: &|text| redact(&text),
         };
+
         let search_after = |work| {
             let read = |store: &_| search_forgiving(store, query, &options);
             call.index.update_and_read(work, context, read)
         };
+
         let result = search_after(IndexWork::Update)?;
         if result.hits.is_empty() || result.relaxation.is_some() {
             // The text may be in a conversation that Codex's database does not list.
@@ -118,6 +123,7 @@ fn format_result(result: &SearchResult, shown_count: usize, context: &Context) -
         }
         end += 1;
     }
+
     let mut notes = Vec::new();
     notes.extend(result.relaxation.as_ref().map(ToString::to_string));
     if !result.spellings.is_empty() {

@@ -61,9 +61,11 @@ pub(crate) fn serve(context: &Context) {
         calls: Mutex::default(),
         calls_changed: Condvar::new(),
     };
+
     thread::scope(|scope| {
         scope.spawn(|| index.run_updates(context));
         session.read_messages(scope);
+        // Stdin is closed, but the calls that were read before still get their answers.
         drop(session.wait_while(|calls| calls.workers > 0));
         // A first index of a large home takes minutes. The part that is indexed so far stays.
         progress::interrupt();
@@ -84,6 +86,7 @@ impl ServerSession<'_> {
                     message::to_invalid_message(Value::Null, text)
                 }
             };
+
             let is_stdout_open = match message {
                 ClientMessage::Request {
                     id,
@@ -91,6 +94,7 @@ impl ServerSession<'_> {
                     params,
                     is_versioned,
                 } => {
+                    // A call of a tool can take long, so a worker answers it.
                     if method == "tools/call" {
                         self.enqueue(self.register_call(id, params, is_versioned), scope)
                     } else {
@@ -109,6 +113,7 @@ impl ServerSession<'_> {
                     ui::send_line(&message::build_answer(&id, Err(error)))
                 }
             };
+
             if !is_stdout_open {
                 return;
             }
@@ -164,6 +169,7 @@ impl ServerSession<'_> {
             self.calls_changed.notify_all();
             let was_closed = calls.is_closed;
             drop(calls);
+
             let Some(call) = call else { return };
             is_open = was_closed || self.answer_call(&call);
         }
@@ -176,10 +182,12 @@ impl ServerSession<'_> {
             index: self.index,
             is_cancelled: &call.is_cancelled,
         };
+
         let mut result = tools::call_tool(&call.params, &call_context);
         if call.is_versioned {
             result = result.map(message::add_result_fields);
         }
+
         self.lock_cancel_flags().remove(&call.id.to_string());
         call.is_cancelled.load(Ordering::Relaxed)
             || ui::send_line(&message::build_answer(&call.id, result))
@@ -209,6 +217,7 @@ fn answer_request(method: &str, params: &Value, is_versioned: bool) -> Result<Va
             ));
         }
     };
+
     if is_versioned {
         return Ok(message::add_cacheable_result_fields(result));
     }

@@ -32,6 +32,7 @@ pub(super) fn call_tool(
     // Codex sends the id of the conversation in which it calls. A search leaves that conversation out, because it
     // contains the words of the query.
     let caller = params["_meta"]["threadId"].as_str();
+
     let outcome = match name {
         "search_conversations" => parse_arguments::<SearchArguments>(arguments)
             .and_then(|arguments| arguments.answer(caller, call)),
@@ -45,6 +46,7 @@ pub(super) fn call_tool(
             return Err(RequestError::new(RequestErrorCode::InvalidParams, message));
         }
     };
+
     let is_error = outcome.is_err();
     let text = outcome.unwrap_or_else(|e| {
         let text = redact(&e.to_one_line());

@@ -24,6 +24,7 @@ impl LossAcceptance {
         let home = context.codex_home().display().to_string();
         let mut accepted = losses::read(context.manager_home())?.accepted_in(&home);
         let mut returned = AcceptedLosses::default();
+
         for id in accepted.ids() {
             // In a rollout that cannot be read, no message is live again.
             let rollouts = live.0.get(id).into_iter().flatten();
@@ -37,6 +38,7 @@ impl LossAcceptance {
                 returned.add(id, live_digests);
             }
         }
+
         accepted.remove_all(&returned);
         Ok(Self { accepted, returned })
     }

@@ -107,7 +107,9 @@ impl NeededArchives {
         let acceptance = LossAcceptance::read(search.live(), context)?;
         let found = search.find_losses(&acceptance.accepted)?;
         warn_of_failures(&found, context);
+
         let mut needed = Vec::new();
+        // Each version of such a conversation may have messages that no other version has.
         for (id, _) in found.failures {
             for places in search.list_places_of_versions(&id) {
                 needed.push(NeededCopy {
@@ -118,6 +120,7 @@ impl NeededArchives {
                 });
             }
         }
+
         for loss in found.losses {
             for places in loss.find_needed_places(&search.places, &is_wanted) {
                 needed.push(NeededCopy {
@@ -128,6 +131,7 @@ impl NeededArchives {
                 });
             }
         }
+
         for hidden in find_hidden_turns(records, context)? {
             needed.push(NeededCopy {
                 id: hidden.id.clone(),
@@ -136,6 +140,8 @@ impl NeededArchives {
                 content: NeededContent::HiddenTurns,
             });
         }
+
+        // A caller that wants archives only, such as `prune`, must not count on a copy in the trash.
         for copy in &mut needed {
             copy.places.retain(|place| is_wanted(&place.kind));
         }
@@ -159,13 +165,16 @@ impl NeededArchives {
 /// The trash has such a copy, the home or the archives cannot be listed, or the user interrupts.
 pub(crate) fn refuse_last_copy_in_trash(context: &Context) -> Result<(), CommandError> {
     let is_trashed = |kind: &CopyPlaceKind| *kind == CopyPlaceKind::TrashedArchive;
+    // The trash serves all Codex homes of the manager home, so the conversations of each of them are compared.
     let trashed_archives = trash::list_archives(context.manager_home())?.into_iter();
     let trashed_archives = trashed_archives.filter_map(|path| ArchiveReader::open(&path).ok());
     let homes =
         trashed_archives.map(|archive| PathBuf::from(&archive.metadata().source_codex_home));
+
     let is_anywhere = |_: &CopyPlaceKind| true;
     let needed =
         NeededArchives::find_among(homes.collect(), &context.archives()?, is_anywhere, context)?;
+
     let only_in_trash = needed.0.iter().find(|copy| {
         // An archive that cannot be read must not keep the trash full for ever.
         let is_compared = copy.content != NeededContent::NotCompared;
@@ -177,18 +186,21 @@ pub(crate) fn refuse_last_copy_in_trash(context: &Context) -> Result<(), Command
     else {
         return Ok(());
     };
+
     let is_lost = copy.content == NeededContent::LostMessages;
     let lost_content = if is_lost {
         "messages that a conversation lost"
     } else {
         "turns of a conversation that Codex hides"
     };
+
     let mut error = CommandError::refused(format!(
         "the trash has the last copy of {lost_content}; nothing was deleted"
     ));
     if let Some(command) = place.format_restore_command(&copy.restored_id) {
         error = error.hint(format!("bring them back: {command}"));
     }
+
     Err(error.hint(if is_lost {
         let command = format!("codex-manager history losses --accept {}", copy.id);
         format!("or accept their loss: {command}")
@@ -214,6 +226,7 @@ pub(crate) fn find_and_record_losses(
 ) -> Result<Vec<LossJson>, CommandError> {
     let live = LiveThreads::from_archive(context.codex_home(), &new.files);
     let mut search = LossSearch::new(live);
+
     let mut uncompared_ids = list_rollout_ids(&new.files);
     let mut compared_names = vec![name.to_owned()];
     if let Some(previous) = previous {
@@ -228,11 +241,15 @@ pub(crate) fn find_and_record_losses(
         };
         search.add_source(place, Box::new(previous));
     }
+
+    // The new archive has the live rollouts themselves, so it cannot show a loss.
     places::add_newest_copies(&mut search, uncompared_ids, &compared_names, context)?;
+
     let acceptance = LossAcceptance::read(search.live(), context)?;
     acceptance.withdraw_returned(context);
     let found = search.find_losses(&acceptance.accepted)?;
     warn_of_failures(&found, context);
+
     let listed = to_json_rows(&found.losses, &search.places, context);
     let extent = CheckExtent::LastArchive;
     record_losses(&found, &listed, &search.places, &extent, context);
@@ -259,14 +276,17 @@ pub(crate) fn recheck_after_restore(
     if recorded_ids.is_empty() && record.accepted_in(&home).is_empty() && !has_new_losses {
         return Ok(());
     }
+
     let mut search = LossSearch::new(LiveThreads::read(context.codex_home())?);
     places::add_archives(&mut search, &context.archives()?, context)?;
     let acceptance = LossAcceptance::read(search.live(), context)?;
     acceptance.withdraw_returned(context);
+
     let mut checked_ids = changed;
     checked_ids.extend(recorded_ids);
     let found = search.find_losses_of(&acceptance.accepted, |id| checked_ids.contains(id))?;
     warn_of_failures(&found, context);
+
     let listed = to_json_rows(&found.losses, &search.places, context);
     let extent = CheckExtent::Conversations(checked_ids);
     record_losses(&found, &listed, &search.places, &extent, context);

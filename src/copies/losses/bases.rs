@@ -28,10 +28,12 @@ pub(super) fn find_missing_bases(
         .flat_map(|(_, copies)| copies)
         .map(|copy| (copy.rollout_id(), copy))
         .collect();
+
     let mut bases = MissingBases::new();
     if deleted_copies.is_empty() {
         return Ok(bases);
     }
+
     let rollouts = live.0.iter();
     let rollouts =
         rollouts.flat_map(|(id, rollouts)| rollouts.iter().map(move |rollout| (id, rollout)));
@@ -40,6 +42,8 @@ pub(super) fn find_missing_bases(
         let meta = rollout::read_head(&rollout.path).unwrap_or_default();
         (id.clone(), meta.and_then(|meta| meta.base_cut()))
     };
+
+    // A base can have a base itself. The chain ends at a rollout that is live or of which there is no copy.
     let add_bases = |(id, base): (String, Option<RolloutCut>)| {
         if is_interrupted() {
             return Err(CommandError::interrupted());
@@ -59,6 +63,7 @@ pub(super) fn find_missing_bases(
         }
         Ok(())
     };
+
     parallel::run_each_ordered(parallel::thread_count() * 2, rollouts, read_base, add_bases)?;
     Ok(bases)
 }

@@ -86,6 +86,8 @@ impl Loss {
         for messages in lost.values_mut() {
             messages.retain(|lost| !accepted.contains(&id, lost.message.dated_digest()));
         }
+
+        // Of places with equally many lost messages, the newest one counts.
         let (place, messages) = lost
             .iter()
             .max_by_key(|(place, messages)| (messages.len(), Reverse(**place)))?;
@@ -128,8 +130,10 @@ impl Loss {
         let places: Vec<_> = wanted
             .map(|(place, lost)| (place, to_numbered_occurrences(lost)))
             .collect();
+
         let occurrences = places.iter().flat_map(|(_, occurrences)| occurrences);
         let mut uncovered: BTreeSet<LostOccurrence<'_>> = occurrences.copied().collect();
+
         let mut needed = Vec::new();
         // The place with the most messages that no set covers yet comes next: a greedy set cover.
         while !uncovered.is_empty() {
@@ -140,6 +144,8 @@ impl Loss {
             let Some(covered) = covered.filter(|covered| !covered.is_empty()) else {
                 break;
             };
+
+            // Any place that has all of these messages can stay instead of the chosen one.
             let alternatives = places
                 .iter()
                 .filter(|(_, occurrences)| occurrences.is_superset(&covered));
@@ -182,6 +188,7 @@ pub(crate) fn find_lost_messages(
     for rollout in thread.live {
         let _ = remove_prefixes(&mut uncompared, &rollout.file, &rollout.path)?;
     }
+
     let mut lost = LostMessages::new();
     let mut counts: HashMap<String, MessageCounts> = HashMap::new();
     while !uncompared.is_empty() {
@@ -190,14 +197,17 @@ pub(crate) fn find_lost_messages(
         if !counts.contains_key(&rollout_id) {
             counts.insert(rollout_id.clone(), thread.count_live_messages(&rollout_id)?);
         }
+
         let folder = tempfile::tempdir().at("create a folder in", std::env::temp_dir())?;
         let extracted = extract_copy(copy, sources, folder.path())?;
         let path = &extracted.path;
         let copied_messages = messages::read_messages(path).at("read", path)?;
+
         // A copy that is a prefix of this one has the same messages up to its end, so it is not extracted.
         let prefixes = remove_prefixes(&mut uncompared, &copy.file, path)?;
         let prefixes = prefixes.into_iter().map(|copy| (copy, &copy.places[..]));
         for (version, places) in prefixes.chain([(copy, extracted.places)]) {
+            // The messages of a base after the cut are not part of this thread.
             let len = thread.compared_len(version);
             let count = copied_messages.partition_point(|message| message.offset < len);
             let missing = counts[&rollout_id].find_missing(&copied_messages[..count]);
@@ -234,8 +244,10 @@ fn extract_copy<'a>(
         }
         CopyContent::Entry(entry) => entry,
     };
+
     let name = entry.path.as_path().file_name().unwrap_or_default();
     let path = folder.join(name);
+
     let mut last_error = None;
     for (i, place) in copy.places.iter().enumerate() {
         let Some(source) = &sources[*place] else {
@@ -244,6 +256,7 @@ fn extract_copy<'a>(
         let file = File::create(&path).at("create", &path)?;
         match source.extract(entry, &file) {
             Ok(()) => {
+                // Nothing can be restored from the places before this one, which are damaged.
                 let places = &copy.places[i..];
                 return Ok(ExtractedCopy { path, places });
             }
@@ -268,8 +281,11 @@ fn remove_prefixes<'a>(
             .filter_map(|copy| size_and_digest(copy))
             .collect()
     };
+
+    // A digest is of the stored bytes, so that of a compressed copy matches only a compressed file.
     let plain_digests = digests_where(&|copy| !copy.compressed);
     let compressed_digests = digests_where(&|copy| copy.compressed);
+
     // If a rollout cannot be decompressed to the end, its messages are compared instead.
     let open_text = || rollout::open_plain(path);
     let plain_prefixes = prefix::find_prefixes(open_text, plain_digests).unwrap_or_default();
@@ -278,6 +294,7 @@ fn remove_prefixes<'a>(
     } else {
         Vec::new()
     };
+
     let is_prefix = |copy: &mut &RolloutCopy| {
         let prefixes = if copy.file.compressed {
             &compressed_prefixes

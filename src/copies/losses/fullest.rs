@@ -38,6 +38,7 @@ impl CopyCounts {
         let Some(names) = source::find_rollout_names(archive, name_or_id)? else {
             return Ok(None);
         };
+
         let own_id = names
             .first()
             .and_then(|name| RolloutName::parse(Path::new(name)));
@@ -45,6 +46,7 @@ impl CopyCounts {
         let rollouts = list_own_rollouts(archive, own_id.unwrap_or_default());
         self.id = own_id.map(str::to_owned);
         self.archive_count += 1;
+
         let digests = rollouts
             .iter()
             .map(|entry| (entry.size, entry.digest.ok_or(entry.mtime)));
@@ -53,6 +55,7 @@ impl CopyCounts {
         if let Some(count) = self.counts_by_version.get(&digests) {
             return Ok(Some(*count));
         }
+
         let count = count_messages(archive, &rollouts)?;
         self.counts_by_version.insert(digests, count);
         Ok(Some(count))
@@ -73,13 +76,16 @@ pub(crate) fn find_fullest_archive(
     let records = store::list_archives(context.manager_home())?;
     let mut copies = CopyCounts::default();
     let mut fullest: Option<(usize, PathBuf, String)> = None;
+
     for record in list_numbered(&records) {
+        // A backup of the login has no conversations.
         let metadata = &record.metadata;
         let may_have = metadata.mode != BackupMode::Auth && metadata.source_codex_home == home;
         if !may_have || !record.is_usable() {
             continue;
         }
         check_interrupt().map_err(|_| CommandError::interrupted())?;
+
         let path = context.backups().join(&record.path);
         let archive = match ArchiveReader::open(&path) {
             Ok(archive) => archive,
@@ -90,6 +96,7 @@ pub(crate) fn find_fullest_archive(
                 continue;
             }
         };
+
         let Some(count) = copies.count_messages_in(&archive, wanted)? else {
             continue;
         };
@@ -100,11 +107,13 @@ pub(crate) fn find_fullest_archive(
             fullest = Some((count, path, shortest_name(record)));
         }
     }
+
     let Some((count, path, name)) = fullest else {
         let message = format!("no archive has a conversation with this id or name: {wanted}");
         let hint = "list the archives with: codex-manager list-backups";
         return Err(CommandError::failed(message).hint(hint));
     };
+
     if copies.archive_count > 1 {
         context.ui.note(format_args!(
             "{name} has the most complete of {}, with {}",

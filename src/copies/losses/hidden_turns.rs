@@ -30,6 +30,7 @@ pub(crate) fn find_hidden_turns(
     let unreadable = compare(context.codex_home(), database.as_deref(), None)?
         .report
         .unreadable;
+
     let mut hidden: Vec<_> = unreadable
         .into_iter()
         .filter(|conversation| conversation.cause == UnreadableCause::Boundary)
@@ -38,11 +39,13 @@ pub(crate) fn find_hidden_turns(
     if hidden.is_empty() {
         return Ok(Vec::new());
     }
+
     for file in places::list_archived_copies(records, context)? {
         check_interrupt().map_err(|_| CommandError::interrupted())?;
         let Ok(archive) = ArchiveReader::open(&file.path) else {
             continue;
         };
+
         for (conversation, places) in &mut hidden {
             let restored_id = find_restored_id(&archive, conversation).unwrap_or_default();
             if restored_id.is_some() {
@@ -50,6 +53,7 @@ pub(crate) fn find_hidden_turns(
             }
         }
     }
+
     let hidden = hidden
         .into_iter()
         .map(|(conversation, places)| HiddenTurns {

@@ -58,6 +58,7 @@ impl LiveThreads {
         let Some(id) = file.id().map(str::to_lowercase) else {
             return;
         };
+
         // Most conversations have one rollout. The first push to an empty list would allocate room for four.
         let rollouts = self.0.entry(id).or_insert_with(|| Vec::with_capacity(1));
         rollouts.push(LiveRollout {

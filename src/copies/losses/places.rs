@@ -41,6 +41,7 @@ fn list_usable_archives(
     let usable = list_numbered(records).into_iter();
     let usable =
         usable.filter(|record| record.is_usable() && may_have_copies(&record.metadata, &home));
+
     let copies = usable.map(|record| {
         let copies = ArchivedCopies {
             place: CopyPlace::for_archive(record),
@@ -82,12 +83,15 @@ pub(crate) fn add_newest_copies(
     excluded_names: &[String],
     context: &Context,
 ) -> Result<(), CommandError> {
+    // The id of a rollout has its creation time, so an archive from before that time cannot have the rollout.
     let may_be_in_archive_of = |time: &DateTime<Utc>, id: &String| {
         rollout::uuid_time_ms(id).is_none_or(|created| created < time.timestamp_millis())
     };
+
     if wanted_ids.is_empty() {
         return Ok(());
     }
+
     for (file, time) in list_usable_archives(&context.archives()?, context) {
         check_interrupt().map_err(|_| CommandError::interrupted())?;
         if excluded_names.contains(&file.place.name) {
@@ -96,10 +100,12 @@ pub(crate) fn add_newest_copies(
         if !wanted_ids.iter().any(|id| may_be_in_archive_of(&time, id)) {
             return Ok(());
         }
+
         // No warning, because `history losses` names archives that cannot be read.
         let Ok(archive) = ArchiveReader::open(&file.path) else {
             continue;
         };
+
         let found: BTreeSet<_> = rollout_files(archive.files())
             .filter_map(|(name, _)| name.rollout_id().map(str::to_lowercase))
             .filter(|id| wanted_ids.remove(id))
@@ -128,12 +134,14 @@ pub(crate) fn add_archives(
     let home = context.codex_home().display().to_string();
     let archives = list_archived_copies(records, context)?;
     let mut are_all_readable = true;
+
     let add_opened = |(file, result): (ArchivedCopies, Result<ArchiveReader, _>)| {
         match result {
             _ if is_interrupted() => return Err(CommandError::interrupted()),
             Ok(archive) if may_have_copies(archive.metadata(), &home) => {
                 search.add_source(file.place, Box::new(archive));
             }
+            // An archive in the trash may be of another home.
             Ok(_) => {}
             Err(e) => {
                 are_all_readable = false;
@@ -145,6 +153,8 @@ pub(crate) fn add_archives(
         }
         Ok(())
     };
+
+    // Archives are opened in parallel but added in order, because a copy names the newest place first.
     let open_archive = |file: ArchivedCopies| {
         let result = ArchiveReader::open(&file.path);
         (file, result)
@@ -177,6 +187,7 @@ pub(crate) fn add_single_files(
             }
         }
     }
+
     let trashed = storage::trash::list_rollouts(context.manager_home(), context.codex_home())?;
     for path in search.list_compressed_copies().into_iter().chain(trashed) {
         let name = path.file_name().unwrap_or_default().to_string_lossy();

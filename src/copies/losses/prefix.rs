@@ -16,8 +16,11 @@ pub(crate) fn find_prefixes<R: Read>(
     if candidates.is_empty() {
         return Ok(candidates);
     }
+
     let mut reader = open()?;
     candidates.sort_by_key(|(size, _)| *size);
+
+    // Archives of older versions have SHA-256 digests, newer ones BLAKE3, so both can be among the candidates.
     let mut hashers: Vec<ContentHasher> = Vec::new();
     for hasher in candidates.iter().map(|(_, digest)| digest.hasher()) {
         let has_same_algorithm =
@@ -26,6 +29,7 @@ pub(crate) fn find_prefixes<R: Read>(
             hashers.push(hasher);
         }
     }
+
     let mut buffer = vec![0; 256 * 1024];
     let mut len = 0;
     let mut prefixes = Vec::new();
@@ -34,6 +38,7 @@ pub(crate) fn find_prefixes<R: Read>(
             let missing_len = usize::try_from(size - len).unwrap_or(usize::MAX);
             let missing_len = missing_len.min(buffer.len());
             let read_len = reader.read(&mut buffer[..missing_len])?;
+            // The file ends before this candidate, and all further ones are longer.
             if read_len == 0 {
                 return Ok(prefixes);
             }
@@ -42,6 +47,7 @@ pub(crate) fn find_prefixes<R: Read>(
             }
             len += read_len as u64;
         }
+
         // The hashers continue after this candidate, so that one pass over the file serves all candidates.
         if hashers.iter().any(|hasher| hasher.digest() == digest) {
             prefixes.push((size, digest));

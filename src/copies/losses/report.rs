@@ -50,6 +50,7 @@ pub(crate) fn to_json_rows(
 ) -> Vec<LossJson> {
     let ids = losses.iter().map(|loss| loss.id.clone()).collect();
     let titles = read_titles(context.codex_home(), &context.env, ids);
+
     let to_json_row = |loss: &Loss| {
         let place = &places[loss.place];
         let first_lost_at = loss.first_lost_at();
@@ -90,20 +91,25 @@ pub(crate) fn record_losses(
     let manager_home = context.manager_home();
     let home = context.codex_home().display().to_string();
     let former_record = losses::read(manager_home).unwrap_or_default();
+
+    // A check with the last archive removes no recorded loss, so it changes nothing if it finds none.
     if found.losses.is_empty()
         && (former_record.losses.is_empty() || *extent == CheckExtent::LastArchive)
     {
         return;
     }
+
     let result = losses::update(manager_home, |record| {
         let (former_losses, losses_of_other_homes): (Vec<_>, Vec<_>) =
             std::mem::take(&mut record.losses)
                 .into_iter()
                 .partition(|recorded| recorded.home == home);
+
         for (loss, listed) in found.losses.iter().zip(listed) {
             let former_loss = former_losses
                 .iter()
                 .find(|former| former.session_id == loss.id);
+            // Only a check of all places reads the snapshots, so any other check keeps those on record.
             let snapshots = if *extent == CheckExtent::All {
                 let needed =
                     loss.find_needed_places(places, |kind| *kind == CopyPlaceKind::Snapshot);
@@ -113,6 +119,7 @@ pub(crate) fn record_losses(
             } else {
                 former_loss.map_or_else(Vec::new, |former| former.snapshots.clone())
             };
+
             record.losses.push(KnownLoss {
                 home: home.clone(),
                 session_id: loss.id.clone(),
@@ -121,6 +128,7 @@ pub(crate) fn record_losses(
                 snapshots,
             });
         }
+
         let is_found = |id: &str| found.losses.iter().any(|loss| loss.id == id);
         let has_failed = |id: &String| found.failures.iter().any(|(failed, _)| failed == id);
         let kept_losses = former_losses.into_iter().filter(|recorded| {
@@ -134,6 +142,7 @@ pub(crate) fn record_losses(
             let is_compared = is_checked && !has_failed(&recorded.session_id);
             !is_compared && !is_found(&recorded.session_id)
         });
+
         record.losses.extend(kept_losses);
         record.losses.extend(losses_of_other_homes);
         record.checked_at = Some(Timestamp::from(context.local_now()));

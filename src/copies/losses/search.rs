@@ -70,6 +70,7 @@ impl LossSearch {
         let Some(id) = file.id().map(str::to_lowercase) else {
             return;
         };
+
         let live = self.live.0.get(&id).map_or(&[][..], Vec::as_slice);
         let is_unchanged = live
             .iter()
@@ -77,6 +78,8 @@ impl LossSearch {
         if is_unchanged {
             return;
         }
+
+        // Successive archives often have an equal copy, which is compared once for all of them.
         let copies = self.copies.entry(id).or_default();
         let mut known_copies = copies.iter_mut();
         match known_copies.find(|copy| copy.is_equal_to_entry(&file, &entry)) {
@@ -148,6 +151,7 @@ impl LossSearch {
     ) -> Result<FoundLosses, CommandError> {
         let mut found = FoundLosses::default();
         let bases = bases::find_missing_bases(&self.live, &self.copies, &self.sources)?;
+
         let compare = |id: &String| {
             let thread = self.collect_copies(id, &bases);
             (
@@ -155,6 +159,7 @@ impl LossSearch {
                 compare::find_lost_messages(&thread, &self.sources),
             )
         };
+
         let add_result = |(id, result): (String, Result<_, CommandError>)| {
             if is_interrupted() {
                 return Err(CommandError::interrupted());
@@ -167,10 +172,12 @@ impl LossSearch {
             }
             Ok(())
         };
+
         // A conversation without a live rollout was deleted by the user, so its messages are not lost.
         let copied = self.copies.keys();
         let live_ids = copied.filter(|id| self.live.0.contains_key(*id));
         let compared_ids = live_ids.chain(bases.keys()).filter(|id| is_wanted(id));
+        // A thread with copies of its own and a missing base is listed twice, but compared once.
         let compared_ids: BTreeSet<&String> = compared_ids.collect();
         parallel::run_each_ordered(
             parallel::thread_count() * 2,
@@ -178,6 +185,7 @@ impl LossSearch {
             compare,
             add_result,
         )?;
+
         for loss in &mut found.losses {
             let live = self.live.0.get(&loss.id).map_or(&[][..], Vec::as_slice);
             let newest = live.iter().max_by_key(|rollout| &rollout.file.name);
@@ -198,6 +206,7 @@ impl LossSearch {
             let all_copies = self.copies.values().flatten();
             copies.extend(all_copies.filter(|copy| bases.contains_key(&copy.rollout_id())));
         }
+
         ComparedThread {
             live,
             copies,
@@ -215,9 +224,12 @@ impl LossSearch {
                     .is_some_and(|id| id.eq_ignore_ascii_case(&loss.id))
             })
         };
+
         if self.sources[loss.place].as_ref().is_some_and(has_thread) {
             return loss.id.clone();
         }
+
+        // The place has only rollouts of the base, so the deleted conversation that owns them is restored.
         let base_id = loss.messages.first().map(|lost| lost.rollout_id.as_str());
         let mut copies = self.copies.iter();
         let owner = copies.find(|(_, copies)| {

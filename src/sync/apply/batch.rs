@@ -66,13 +66,16 @@ impl ApplyRun<'_> {
         let copies: Vec<&CopyOp> = steps.iter().filter_map(as_copy_to_new_path).collect();
         let mut outcome = Ok(());
         let is_small = copies.len() <= MAX_SMALL_BATCH_FILES;
+
         let mut results = self.stage_copies(&copies, is_small)?;
         let temp_paths = results.iter().flatten().map(|staged| staged.temp.path());
         if !is_small && !tree_sync::sync_file_systems(temp_paths) {
             results = sync_each_copy(results);
         }
+
         // A full disk ends the run, but copies that are complete by then keep their names.
         let results = take_until_abort(results, &mut outcome);
+
         // All ledger lines are durable before the first name: a file that no machine attests would stop other machines.
         for ((step, copy), staged) in steps.iter().zip(&copies).zip(&results) {
             if let Ok(staged) = staged {
@@ -82,9 +85,11 @@ impl ApplyRun<'_> {
             }
         }
         self.ledger.sync()?;
+
         let named_files = results.into_iter().map(|staged| self.place_copy(staged?));
         let mut named_files = take_until_abort(named_files, &mut outcome);
         self.sync_folders(&mut named_files, is_small, &mut outcome);
+
         // The files have their names now, so an interruption is reported only after they are recorded.
         outcome = outcome.and_then(|()| self.request.check_interrupt());
         for ((index, step), named_file) in (first_index..).zip(steps).zip(named_files) {
@@ -109,6 +114,7 @@ impl ApplyRun<'_> {
         } else {
             NewFolders::Unsynced
         };
+
         let config = self.request.config;
         let mut jobs = Vec::with_capacity(copies.len());
         // Folders are prepared once per batch.
@@ -126,8 +132,10 @@ impl ApplyRun<'_> {
                     prepared.insert(folder);
                 }
             }
+
             jobs.push((*copy, result.map(|()| clear_target_path(config, &copy.to))));
         }
+
         let shared_copier = self.copier;
         Ok(run_in_threads(
             jobs,
@@ -168,11 +176,13 @@ impl ApplyRun<'_> {
         if !is_small && tree_sync::sync_file_systems(targets) {
             return;
         }
+
         let mut folders: BTreeMap<PathBuf, Vec<usize>> = BTreeMap::new();
         for (index, file) in files.iter().enumerate() {
             let Ok(NamedFile { target, placed }) = file else {
                 continue;
             };
+
             let root = self.request.config.root(placed.to.0);
             let ancestors = atomic::parent_of(target).ancestors().enumerate();
             // The new folders above the files of a small batch are durable already.
@@ -183,11 +193,13 @@ impl ApplyRun<'_> {
                 folders.entry(folder.to_path_buf()).or_default().push(index);
             }
         }
+
         // A folder that cannot be synced may lose these names in a power cut, so the files are not recorded as synced.
         for (folder, indexes) in folders {
             let Err(error) = atomic::sync_folder(&folder) else {
                 continue;
             };
+
             let why = match error.into() {
                 StepFailure::Skip(why) => why,
                 StepFailure::Abort(error) => {
