@@ -269,7 +269,7 @@ fn add_open_conversations(record: &mut LaunchRecord, open_rollouts: &[PathBuf]) 
 
         let resumed = record.binding.resumed.as_ref();
         let start_offset = match resumed.filter(|resumed| resumed.rollout_path == path_text) {
-            // The arguments name this conversation, and its end before the start of Codex is recorded.
+            // The arguments name this conversation, so its offset was read before Codex started.
             Some(resumed) => resumed.start_offset,
             // A conversation that is older than the launch is resumed at its current end.
             None if is_older_than_launch(path, record) => {

@@ -130,6 +130,7 @@ fn list_own_snapshots(config: &SyncConfig) -> Result<Vec<OwnSnapshot>, IoError> 
             });
         }
     }
+
     let sort_key = |own: &OwnSnapshot| (own.number, own.made_at, own.snapshot.name.clone());
     own_snapshots.sort_by_key(|own| Reverse(sort_key(own)));
     Ok(own_snapshots)
@@ -159,17 +160,21 @@ pub(crate) fn list_snapshots(folder: &Path) -> Result<Vec<SyncSnapshot>, IoError
         Err(e) if e.kind() == io::ErrorKind::NotFound => return Ok(Vec::new()),
         Err(e) => return Err(e).at("list", folder),
     };
+
     let mut snapshots = Vec::new();
     for entry in entries {
         let entry = entry.at("list", folder)?;
         let Ok(name) = entry.file_name().into_string() else {
             continue;
         };
+
         let kind = entry.file_type().at("inspect", entry.path())?;
         let is_zip = name.to_lowercase().ends_with(".zip");
+        // A snapshot is a folder, or a file whose name ends with `.zip`.
         if name.starts_with('.') || kind.is_symlink() || kind.is_dir() == is_zip {
             continue;
         }
+
         let meta = match entry.metadata() {
             Ok(meta) => meta,
             // Another run removed it in the meantime.
@@ -182,6 +187,7 @@ pub(crate) fn list_snapshots(folder: &Path) -> Result<Vec<SyncSnapshot>, IoError
             modified_ns: Stat::from_metadata(&meta).mtime_ns,
         });
     }
+
     snapshots.sort_by(|a, b| (b.modified_ns, &b.name).cmp(&(a.modified_ns, &a.name)));
     Ok(snapshots)
 }
@@ -195,6 +201,7 @@ pub(crate) fn read_file_list(snapshot: &SyncSnapshot) -> Result<Option<SnapshotL
         reason,
         path: snapshot.path.clone(),
     };
+
     let path = &snapshot.path;
     let state = if snapshot.is_zip() {
         let mut zip = match open_zip(snapshot) {
@@ -210,6 +217,7 @@ pub(crate) fn read_file_list(snapshot: &SyncSnapshot) -> Result<Option<SnapshotL
     } else {
         document::read(&path.join(LIST_NAME))
     };
+
     match state {
         Ok(DocumentState::Good(list)) => Ok(Some(list)),
         Ok(DocumentState::Absent) => Ok(None),
@@ -237,6 +245,7 @@ pub(crate) fn list_unfinished(folder: &Path, now: SystemTime) -> Result<Vec<Path
         Err(e) if e.kind() == io::ErrorKind::NotFound => return Ok(Vec::new()),
         entries => entries.at("list", folder)?,
     };
+
     let is_abandoned = |path: &PathBuf| {
         let lock = path.join(UNFINISHED_LOCK);
         let Ok(meta) = path.symlink_metadata() else {
@@ -249,6 +258,7 @@ pub(crate) fn list_unfinished(folder: &Path, now: SystemTime) -> Result<Vec<Path
         let may_get_lock = !lock.exists() && age.is_none_or(|age| age < MIN_UNLOCKED_AGE);
         meta.is_dir() && !may_get_lock && !lock::is_held(&lock)
     };
+
     let entries = entries.flatten();
     let unfinished = entries
         .filter(|entry| {
@@ -283,6 +293,7 @@ pub(crate) fn prune_snapshots(
 ) -> Result<(Vec<String>, Option<ClockDoubt>), BackupError> {
     let options = &config.backup;
     remove_unfinished(&config.backup.folder, SystemTime::from(now))?;
+
     let mut policy = RetentionPolicy {
         max_count: usize::try_from(options.max_backups).unwrap_or(usize::MAX),
         max_age: i64::try_from(options.retention_days)
@@ -291,16 +302,19 @@ pub(crate) fn prune_snapshots(
             .and_then(TimeDelta::try_days),
         ..RetentionPolicy::default()
     };
+
     // `max_backups` and `retention_days` of 0 keep all snapshots.
     if policy.is_empty() {
         return Ok((Vec::new(), None));
     }
+
     let own_snapshots = list_own_snapshots(config)?;
     let dated = own_snapshots.iter().map(|own| Dated {
         path: own.snapshot.path.clone(),
         at: own.made_at.and_utc(),
     });
     let dated: Vec<_> = dated.collect();
+
     let age_limit = policy.max_age.unwrap_or(TimeDelta::MAX);
     let ages = disk_clock::confirm_ages(&options.folder, now, age_limit, &dated);
     let (ages, doubt) = match ages {
@@ -311,6 +325,7 @@ pub(crate) fn prune_snapshots(
             (vec![TimeDelta::zero(); own_snapshots.len()], Some(doubt))
         }
     };
+
     let items = own_snapshots
         .iter()
         .zip(ages)
@@ -319,6 +334,7 @@ pub(crate) fn prune_snapshots(
             date: own.made_at.date(),
         });
     let keep_reasons = policy.apply(&items.collect::<Vec<_>>());
+
     let mut removed = Vec::new();
     for (index, (own, keep_reasons)) in own_snapshots.into_iter().zip(keep_reasons).enumerate() {
         // The newest snapshot is needed to undo the last run.
@@ -337,6 +353,7 @@ fn parse_snapshot_time(machine: &str, name: &str) -> Option<NaiveDateTime> {
         .strip_prefix(machine)?
         .strip_prefix('-')?
         .split_at_checked(TIMESTAMP_CHARS)?;
+
     let has_number = suffix
         .strip_prefix('-')
         .is_some_and(|n| !n.is_empty() && n.bytes().all(|b| b.is_ascii_digit()));

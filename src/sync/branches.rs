@@ -114,12 +114,14 @@ impl Branch {
         let file =
             find_rollout(home, &rollout).and_then(|path| resolve_rollout_in_home(home, &path))?;
         let shown = find_newest_rollout(home, &thread)?;
+
         let read_slices = |newest: &Path| -> Vec<_> {
             let parts = ThreadChain::read(home, &thread, newest).parts.into_iter();
             parts.flat_map(|part| part.slices).collect()
         };
         let (first, second) = (read_slices(&shown), read_slices(&file));
         let versions = ConflictingVersions::of_branches(home, &thread, &first, &second).ok()?;
+
         let path = file.strip_prefix(home).ok()?.to_str()?.replace('\\', "/");
         versions.has_hidden_messages().then(|| Self {
             record,
@@ -165,6 +167,7 @@ impl Branch {
         let shown_key = self.shown.strip_prefix(home).ok().and_then(Path::to_str);
         let shown_key = shown_key.and_then(|path| rollouts::key(&path.replace('\\', "/")));
         let mut continued_key = shown_key.clone();
+
         if choice == KeepChoice::ConflictCopy {
             continued_key = self.write_continuation(home, replica)?;
             // With this record, the user can return to the branch that Codex showed.
@@ -173,6 +176,7 @@ impl Branch {
             }
         }
         resolutions::record_drop(&self.record, &mut state.resolutions, remote_records);
+
         // Lines that another machine adds before it knows the decision are a new conflict.
         for file in [&self.file, &self.shown] {
             let last = parse_rollout_id(file).zip(read_last_ordinal(file));
@@ -183,6 +187,7 @@ impl Branch {
                 state.resolutions.insert(record);
             }
         }
+
         replica.write(state)
     }
 
@@ -198,11 +203,13 @@ impl Branch {
         let target = self.shown.with_file_name(name);
         let path = target.strip_prefix(home).ok().and_then(Path::to_str);
         let path = path.map(|path| path.replace('\\', "/"));
+
         let update = path
             .as_deref()
             .and_then(|path| IndexUpdate::from_path(path, ContentChange::New));
         // Before the file is written, so that Codex's index is completed even after a kill.
         PendingIndexUpdates::new(replica).record(update.as_slice())?;
+
         let mut temp = TempFile::create_beside(&target)?;
         temp.file().write_all(&line).at("write", &target)?;
         // The file exists if an earlier run was killed before it recorded the decision.
@@ -219,11 +226,13 @@ impl Branch {
         let no_number = || io::Error::other("the last line has no number (ordinal)");
         let ordinal = read_last_ordinal(&self.file).ok_or_else(no_number)? + 1;
         let end_offset = find_end_of_lines(&self.file)?;
+
         // Codex continues the rollout with the greatest id, which begins with the time in milliseconds.
         let created = parse_creation_time(&shown).ok_or_else(no_id)? + TimeDelta::milliseconds(1);
         let millis = format!("{:012x}", created.timestamp_millis());
         let seed = Sha256Digest::of(format!("{id} {end_offset} {shown}").as_bytes());
         let new_id = rollouts::derive_id(&format!("{}-{}", &millis[..8], &millis[8..]), &seed);
+
         let name = self.shown.file_name().and_then(|name| name.to_str());
         let stem = name.and_then(rollouts::thread_stem).ok_or_else(no_id)?;
 

@@ -55,6 +55,7 @@ pub(super) fn import_synced_files(
         Err(e) if e.kind() == io::ErrorKind::NotFound => return Ok(HashMap::new()),
         Err(e) => return Err(e).at("read", path).map_err(Into::into),
     };
+
     let invalid = |reason: String| CodexSyncStateError::Invalid {
         path: path.to_path_buf(),
         reason,
@@ -65,6 +66,7 @@ pub(super) fn import_synced_files(
         let found = manifest.data_version;
         return Err(invalid(format!("has version {found}, not {DATA_VERSION}")));
     }
+
     let mut synced_files = HashMap::new();
     let cloud_paths: HashSet<&str> = remote.files.iter().map(|listed| &*listed.path).collect();
     for listed in &local.files {
@@ -75,10 +77,12 @@ pub(super) fn import_synced_files(
         else {
             continue;
         };
+
         // A file that one side has lost since then counts as new on the other side, so that sync copies it back.
         if !cloud_paths.contains(&*listed.path) {
             continue;
         }
+
         let to_side_file = |stat: Stat| SideFile {
             path: listed.path.clone(),
             stat,

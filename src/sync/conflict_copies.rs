@@ -186,6 +186,7 @@ impl ConflictCopies {
             folders: ConflictCopyFolders::of(state_folder, cloud),
             all: BTreeMap::new(),
         };
+
         for side in [Side::Local, Side::Remote] {
             let folder = copies.folders.folder(side);
             let entries = match std::fs::read_dir(folder) {
@@ -193,13 +194,17 @@ impl ConflictCopies {
                 Err(e) if e.kind() == io::ErrorKind::NotFound => continue,
                 Err(e) => return Err(e).at("list", folder),
             };
+
             for entry in entries {
                 let entry = entry.at("list", folder)?;
                 let name = entry.file_name().to_string_lossy().into_owned();
+                // Some cloud clients, such as iCloud Drive, put a file of another name in the place of one that is
+                // not downloaded.
                 let placeholder_name =
                     cloud_names::placeholder_target(&name).filter(|_| side == Side::Remote);
                 let is_client_placeholder = placeholder_name.is_some();
                 let name = placeholder_name.unwrap_or(name);
+
                 // Anyone can write into the cloud folder, and another name could lead out of the folder.
                 if parse_file_name(&name).is_none() {
                     continue;
@@ -207,12 +212,14 @@ impl ConflictCopies {
                 let Some(stat) = Stat::read(&entry.path())? else {
                     continue;
                 };
+
                 let copy = copies.all.entry(name.clone()).or_insert(ConflictCopy {
                     name,
                     local: None,
                     remote: None,
                     is_placeholder: false,
                 });
+
                 if is_client_placeholder
                     || side == Side::Remote && scan::is_placeholder(&entry.path())
                 {

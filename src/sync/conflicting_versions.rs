@@ -82,6 +82,7 @@ impl ConflictingVersions {
             (prompts, 0) => pluralize(prompts, "prompt"),
             (_, answers) => pluralize(answers, "answer"),
         };
+
         let local = describe_count(self.local_prompts, self.local_answers);
         let remote = describe_count(self.remote_prompts, self.remote_answers);
         let [local_place, other_place] = self.places;

@@ -87,10 +87,12 @@ pub(crate) fn find_tear(path: &Path, format: ContentFormat) -> io::Result<Option
     if size == 0 {
         return Ok(None);
     }
+
     let zeros = count_trailing_zeros(&tail);
     if zeros >= MANY_ZEROS || zeros == tail.len() || (is_lines && zeros > 0 && !is_zstd(&head)) {
         return Ok(Some("ends in zero bytes"));
     }
+
     if is_lines {
         if is_zstd(&head) {
             let is_damaged = read_text_digest(path).is_err();
@@ -123,10 +125,12 @@ pub(crate) fn is_zero_filled(
     if size == 0 {
         return Ok(false);
     }
+
     let zeros = count_trailing_zeros(&tail);
     if zeros == tail.len() && head.iter().all(|b| *b == 0) {
         return Ok(true);
     }
+
     if format == ContentFormat::Lines {
         if is_zstd(&head) {
             return Ok(false);
@@ -134,6 +138,7 @@ pub(crate) fn is_zero_filled(
         let is_whole = part == SearchedPart::Whole;
         return Ok(zeros > 0 || head.contains(&0) || (is_whole && has_zero_run(&mut file, 1)?));
     }
+
     let text_len = head
         .iter()
         .rposition(|b| *b != 0)
@@ -169,24 +174,30 @@ pub(crate) fn find_truncation(path: &Path) -> io::Result<Option<&'static str>> {
     const BLOCK: u64 = 4096;
     /// A missing sector reads as zeros.
     const SECTOR: usize = 512;
+
     let mut file = file_open::open(path)?;
     let Ends { head, tail, size } = Ends::read(&file)?;
     if size == 0 || !is_text(&head) {
         return Ok(None);
     }
+
     if has_zero_run(&mut file, SECTOR)? {
         return Ok(Some("has zeros where its text was"));
     }
+
     // The tail may begin within a character, with at most three bytes of its end (0b10xxxxxx).
     let partial_char = tail.iter().take(3).take_while(|b| **b & 0xc0 == 0x80);
     let tail_text = std::str::from_utf8(&tail[partial_char.count()..]);
+    // An error without a length is at the end of the text, so the file ends within a character.
     if tail_text.is_err_and(|e| e.error_len().is_none()) {
         return Ok(Some("ends in the middle of a character"));
     }
+
     let has_final_newline = tail.last() == Some(&b'\n');
     if !has_final_newline && size.is_multiple_of(BLOCK) {
         return Ok(Some("ends in the middle of a line"));
     }
+
     let has_extension = |extension: &str| {
         path.extension()
             .is_some_and(|e| e.eq_ignore_ascii_case(extension))

@@ -104,6 +104,7 @@ impl CopyReason {
         const LOCAL: &str = "on this machine";
         let (remote_name, remote_place) = (remote.label(), remote.describe_place());
         let is_local = source == Side::Local;
+
         let (source_place, other_place) = if is_local {
             (LOCAL, remote_place)
         } else {
@@ -115,6 +116,7 @@ impl CopyReason {
             format!("the {remote_name}")
         };
         let writer = if is_local { "this" } else { "another" };
+
         match self {
             Self::OnlyOneSide => format!("only {source_place}"),
             Self::AbsentIsNotDeleted => {
@@ -156,12 +158,14 @@ pub(crate) fn decide(facts: FileFacts, rules: DecisionRules) -> FileDecision {
 fn decide_both_present(facts: FileFacts, rules: DecisionRules) -> FileDecision {
     use Presence::{Changed, Unchanged};
     let is_first_sync = facts.local == Presence::New || facts.remote == Presence::New;
+
     if facts.relation == Some(Relation::Equal) {
         return FileDecision::RecordEqual;
     }
     if facts.kind == FileKind::Plain && is_first_sync && rules.compare != Compare::ThreeWay {
         return decide_by_mtime(facts, rules);
     }
+
     // Copying the longer version loses nothing. But if a plain file was synced before, the shorter version may be the
     // newer one, because the user may have removed text.
     let longer_wins = facts.kind != FileKind::Plain || is_first_sync;
@@ -178,9 +182,11 @@ fn decide_both_present(facts: FileFacts, rules: DecisionRules) -> FileDecision {
         };
         return FileDecision::Copy(side, reason);
     }
+
     if facts.kind == FileKind::Lines {
         return FileDecision::Merge;
     }
+
     match (facts.local, facts.remote) {
         (Changed, Unchanged) => FileDecision::Copy(Side::Local, CopyReason::ChangedOneSide),
         (Unchanged | Changed, Changed) if facts.former == FormerVersion::Older => {

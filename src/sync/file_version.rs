@@ -101,6 +101,7 @@ fn compare_texts(first: &Path, second: &Path) -> io::Result<VersionRelation> {
         Relation::Diverged => message_comparison::find_rewritten_version(first, second)?,
         _ => None,
     };
+
     let relation = match rewritten_version {
         None => relation,
         Some(RewrittenVersion::First) => Relation::FirstExtends,
@@ -114,6 +115,7 @@ fn compare_texts(first: &Path, second: &Path) -> io::Result<VersionRelation> {
             }
         }
     };
+
     Ok(VersionRelation {
         relation,
         is_rewritten: rewritten_version.is_some(),

@@ -52,22 +52,27 @@ pub(crate) fn rename_if_cloned(
         let end_digests = paths.filter_map(|path| manifest::read_end_digest(&path).ok().flatten());
         state.own.former.extend(end_digests);
     }
+
     let path = own_manifest_path(config, state);
     let digest = match manifest::read_end_digest(&path) {
         Ok(digest) => digest,
         Err(e) if e.kind() == io::ErrorKind::NotFound => return Ok(None),
         Err(e) => return Err(e).at("read", &path),
     };
+
     // A state that has published no manifest cannot recognize one of another machine, so this one counts as its own.
     if state.own.published.is_empty() || digest.is_some_and(|d| state.own.published.contains(&d)) {
         return Ok(None);
     }
+    // A manifest without a digest at its end is incomplete.
     if digest.is_none() && is_own_remainder(&path, state, config, replica)? {
         return Ok(None);
     }
+
     // Sync never waits for the machine of this manifest, which may be this machine before its disk was restored.
     state.own.former.extend(digest);
     state.rename_manifest();
+
     let relative = path.strip_prefix(&config.cloud).unwrap_or(&path);
     let why = "was written by a clone of this machine, or by this machine before it was restored from a \
                backup; it counts as another machine's, and this machine continues under a new name";
@@ -104,9 +109,11 @@ fn is_own_remainder(
     file.take(MANIFEST_LIMITS.bytes)
         .read_to_end(&mut remainder)
         .at("read", path)?;
+
     let LedgerContents {
         mut files, earlier, ..
     } = Ledger::read(replica.run_folder())?;
+
     let encode = |files: &_| manifest::encode(&config.machine_id, files, state).at("encode", path);
     let latest = encode(&files)?;
     // Includes versions that a killed run recorded without publishing them.

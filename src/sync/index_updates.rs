@@ -104,12 +104,14 @@ impl CodexIndex<'_> {
             .into_iter()
             .map(|(_, file)| file.path(self.home))
             .collect();
+
         // Rows first: names, modes and paths are columns of the rows.
         let row_count = self.add_rows(rollouts)?;
         if row_count > 0 {
             let conversations = pluralize(row_count, "conversation");
             notes.push(format!("added to Codex's index: {conversations}"));
         }
+
         let mut renamed_ids = renamed_ids.clone();
         renamed_ids.extend(self.update_modes(updates)?);
         if !renamed_ids.is_empty() {
@@ -119,6 +121,7 @@ impl CodexIndex<'_> {
                 notes.push(format!("renamed in Codex's lists: {conversations}"));
             }
         }
+
         notes.extend(self.update_paths_and_folders(updates, &newest)?);
         self.delete_projections(updates)?;
         Ok(notes)
@@ -135,6 +138,7 @@ impl CodexIndex<'_> {
                 names.push((id.clone(), name_line.thread_name));
             }
         }
+
         let is_name_given = |id: &str, name: &str, row_texts: [&str; 2]| {
             check::is_given_name(name, &ConversationId::of(id), row_texts)
         };
@@ -170,6 +174,7 @@ impl CodexIndex<'_> {
             let mode = meta.map(|meta| meta.history_mode().to_owned());
             modes.extend(mode.map(|mode| (update.id.clone(), mode)));
         }
+
         let mut changed_ids = Vec::new();
         if !modes.is_empty() {
             for database in self.find_state_databases() {
@@ -191,17 +196,20 @@ impl CodexIndex<'_> {
         if moved.is_empty() && self.rules.is_empty() {
             return Ok(notes);
         }
+
         let databases = self.find_state_databases();
         if databases.is_empty() && !(self.rules.is_empty() || updates.is_empty()) {
             let note = "paths.map has no effect yet, because Codex has no index on this machine; start Codex once, then sync again";
             notes.push(note.into());
         }
+
         for database in databases {
             let changed = live::update_locations(&database, &moved)?;
             if changed > 0 {
                 let rows = pluralize(changed, "row");
                 notes.push(format!("updated in Codex's index: {rows} of moved files"));
             }
+
             for rule in self.rules {
                 let changed = live::map_project_folders(&database, &rule.from, &rule.to)?;
                 if changed > 0 {
@@ -248,10 +256,12 @@ fn find_rollouts_of(home: &Path, updates: &[IndexUpdate]) -> Vec<RolloutFile> {
     if updates.is_empty() {
         return Vec::new();
     }
+
     let threads: HashSet<_> = updates
         .iter()
         .map(|update| update.id.to_lowercase())
         .collect();
+
     let (mut files, _) = files::find_readable(home);
     files.retain(|file| {
         let name = RolloutName::parse(&file.relative);

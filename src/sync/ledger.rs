@@ -95,6 +95,7 @@ impl Ledger {
             let line = LedgerLine::File(name.clone(), entry.clone());
             document::push_line(&mut bytes, &line).at("encode", &path)?;
         }
+
         if file_open::read(&path).is_ok_and(|old| old == bytes) {
             return Ok(());
         }

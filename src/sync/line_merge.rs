@@ -54,12 +54,14 @@ pub(crate) fn merge_versions(versions: &[PathBuf]) -> Result<Merge, IoError> {
     let mut copies_by_digest: HashMap<[u8; 16], Vec<MergeLine>> = HashMap::new();
     let mut version_orders = Vec::new();
     let (mut oldest, mut digests) = (Vec::new(), Vec::new());
+
     for (version, path) in versions.iter().enumerate() {
         let (lines, size, digest) = read_lines(path, version).at("read", path)?;
         digests.push(digest);
         let times = lines.iter().map(|line| line.time);
         oldest.push(times.filter(|time| *time > i128::MIN).min());
         version_orders.push((lines.iter().map(|line| line.digest).collect(), size));
+
         let mut copies_in_version: HashMap<[u8; 16], Vec<MergeLine>> = HashMap::new();
         for line in lines {
             copies_in_version.entry(line.digest).or_default().push(line);
@@ -72,6 +74,7 @@ pub(crate) fn merge_versions(versions: &[PathBuf]) -> Result<Merge, IoError> {
             }
         }
     }
+
     let mut lines: Vec<MergeLine> = copies_by_digest.into_values().flatten().collect();
     // The digest orders lines of equal times in the same way on all machines.
     lines.sort_by_key(|line| (line.time, line.digest));
@@ -123,16 +126,19 @@ impl Merge {
             .collect::<io::Result<Vec<_>>>()?;
         let mut to = BufWriter::new(to);
         let mut line_text = Vec::new();
+
         for line in &self.lines[first..] {
             let file = &mut files[line.version];
             file.seek(SeekFrom::Start(line.offset))?;
             line_text.clear();
             file.take(line.len).read_to_end(&mut line_text)?;
+
             // The lines were read before; Codex may have truncated the file since.
             if Sha256Digest::of(&line_text).first_half() != line.digest {
                 let why = "one of its lines changed while it was read";
                 return Err(io::Error::new(io::ErrorKind::InvalidData, why));
             }
+
             line_text.push(b'\n');
             to.write_all(&line_text)?;
         }
@@ -146,12 +152,14 @@ fn read_lines(path: &Path, version: usize) -> io::Result<(Vec<MergeLine>, u64, S
     let mut lines = Vec::new();
     let mut hasher = Hasher::default();
     let (mut text, mut offset) = (Vec::new(), 0);
+
     loop {
         text.clear();
         let read_bytes = reader.read_until(b'\n', &mut text)? as u64;
         if read_bytes == 0 {
             return Ok((lines, offset, hasher.digest()));
         }
+
         hasher.update(&text);
         let line = text.strip_suffix(b"\n").unwrap_or(&text);
         if !line.is_empty() {
@@ -175,11 +183,13 @@ fn parse_time_ns(line: &[u8]) -> Option<i128> {
         #[serde(borrow)]
         updated_at: Option<std::borrow::Cow<'a, str>>,
     }
+
     let times: Times<'_> = serde_json::from_slice(line).ok()?;
     if let Some(updated_at) = times.updated_at {
         let updated_at = chrono::DateTime::parse_from_rfc3339(&updated_at).ok()?;
         return updated_at.timestamp_nanos_opt().map(i128::from);
     }
+
     let seconds = times.ts.filter(|ts| ts.abs() < 1e12)?;
     #[allow(
         clippy::cast_possible_truncation,

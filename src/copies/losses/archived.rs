@@ -109,7 +109,7 @@ impl NeededArchives {
         warn_of_failures(&found, context);
 
         let mut needed = Vec::new();
-        // Each version of such a conversation may have messages that no other version has.
+        // A conversation that could not be compared may have messages in any version, so all versions are needed.
         for (id, _) in found.failures {
             for places in search.list_places_of_versions(&id) {
                 needed.push(NeededCopy {
@@ -242,7 +242,7 @@ pub(crate) fn find_and_record_losses(
         search.add_source(place, Box::new(previous));
     }
 
-    // The new archive has the live rollouts themselves, so it cannot show a loss.
+    // The new archive is left out, because it has the live rollouts themselves.
     places::add_newest_copies(&mut search, uncompared_ids, &compared_names, context)?;
 
     let acceptance = LossAcceptance::read(search.live(), context)?;

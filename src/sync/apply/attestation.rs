@@ -36,6 +36,7 @@ pub(super) fn attest_unlisted(
     if unattested.is_empty() {
         return Ok(());
     }
+
     let config = request.config;
     let others = identity::read_remote_manifests(config, state)?;
     let incomplete = describe_incomplete_manifests(&others, config)?;
@@ -48,6 +49,7 @@ pub(super) fn attest_unlisted(
         // sync stops waiting for the rest of it, because its machine may be gone.
         return Ok(());
     }
+
     // In a fixed order, so that the run after an interrupted one continues where that stopped.
     unattested.sort();
     for key in unattested {
@@ -58,6 +60,7 @@ pub(super) fn attest_unlisted(
         if listed.any(|entry| matches_last_sync(entry, last)) {
             continue;
         }
+
         request.check_interrupt()?;
         let entry = match build_verified_entry(last, config) {
             // The file was removed in the meantime; the next run checks again.
@@ -98,6 +101,7 @@ pub(super) fn select_published_entries(
 ) -> Result<BTreeMap<String, ManifestEntry>, IoError> {
     let mut entries = files.clone();
     entries.retain(|path, entry| !exceeds_synced_text(path, entry, state));
+
     let mut missing = files.keys().filter(|path| {
         let key = rollouts::key(path);
         !state.files.contains_key(key.as_deref().unwrap_or(path))
@@ -106,6 +110,7 @@ pub(super) fn select_published_entries(
     let Some(first_missing) = missing.next() else {
         return Ok(entries);
     };
+
     let others = identity::read_remote_manifests(config, state)?;
     let recorded_keys = state.files.keys().chain(state.deleted.keys());
     let known: BTreeSet<String> = recorded_keys.map(|key| manifest::fold_name(key)).collect();
@@ -155,18 +160,22 @@ pub(super) fn correct_unwritten_entries(
     for (path, entry) in earlier {
         by_path.entry(path).or_default().push(entry);
     }
+
     let mut undelivered = Vec::new();
     for (path, versions) in by_path {
         let Some(recorded) = files.get_mut(&path) else {
             continue;
         };
+
         let full_path = cloud.join(&path);
         // A file that cannot be read matches no version.
         let size = Stat::read(&full_path).ok().flatten().map(|stat| stat.size);
         let has_size = |entry: &ManifestEntry| size == Some(entry.size);
+        // No earlier version has this size, so the recorded version was written.
         if has_size(recorded) && !versions.iter().any(has_size) {
             continue;
         }
+
         let may_match = has_size(recorded) || versions.iter().any(has_size);
         // Sizes tell most versions apart, so the content is read only if a size is equal.
         let digest = may_match
@@ -201,12 +210,14 @@ fn build_verified_entry(
     if !last.is_unchanged(config)? {
         return Ok(None);
     }
+
     let read_text = |path: &Path| contents::read_text_digest(path).at("read", path);
     let is_compressed = last.remote.path.ends_with(rollout::ZST);
     let raw_digest = match last.contents {
         Some((len, digest)) if !is_compressed && len == last.remote.stat.size => digest,
         _ => contents::read_raw_digest(&remote).at("read", &remote)?,
     };
+
     if last.contents.is_none() {
         let remote_text = read_text(&remote)?;
         if remote_text == read_text(&local)? {
@@ -219,6 +230,8 @@ fn build_verified_entry(
             return Ok(None);
         }
     }
+
+    // A side may have changed while it was read.
     Ok(last.is_unchanged(config)?.then_some(ManifestEntry {
         size: last.remote.stat.size,
         mtime_ns: last.local.stat.mtime_ns,

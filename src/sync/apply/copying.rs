@@ -94,12 +94,15 @@ impl Copier<'_> {
             Some(hard_link) => hard_link,
             None => self.create_temp(copy.to.0, &target)?,
         };
+
+        // A linked file is read too, because the manifest needs its digest.
         let (digest, size) = if is_linked {
             self.copy_bytes(&mut reader, &mut io::sink())
         } else {
             self.copy_bytes(&mut reader, temp.file())
         }
         .at("copy", &source)?;
+
         // If a writer changed the file while it was read, the copy may be a mix of two versions.
         self.require_unchanged(&copy.from)?;
         if size != copy.from.stat.size || copy.expect.is_some_and(|expected| expected != digest) {
@@ -109,11 +112,13 @@ impl Copier<'_> {
             );
             return Err(StepFailure::Skip(why));
         }
+
         if !is_linked {
             // A replaced file keeps the mode that its user gave it.
             let mode_source = copy.over.map_or(&source, |_| &target);
             copy_mode(temp.file(), mode_source).at("set mode", &target)?;
         }
+
         let text_digest = if contents::is_uncompressed(temp.file()).at("read", &target)? {
             // The text of an uncompressed file is its bytes, so it is not read again.
             Some((size, digest))
@@ -127,6 +132,7 @@ impl Copier<'_> {
                 Err(_) => None,
             }
         };
+
         let entry = ManifestEntry {
             size,
             mtime_ns: copy.mtime_ns,

@@ -43,6 +43,7 @@ impl ApplyRun<'_> {
                 .map(|(planned, _)| run.copier.require_unchanged(planned));
             each.collect::<Result<Vec<_>, _>>()
         };
+
         let paths = require_all_unchanged(self)?;
         let merge = line_merge::merge_versions(&paths)?;
         for ((_, planned), (path, found)) in versions.iter().zip(paths.iter().zip(&merge.digests)) {
@@ -50,9 +51,11 @@ impl ApplyRun<'_> {
                 return Err(changed_file_failure(path));
             }
         }
+
         // Not the time of this run: two machines that merge the same versions have to write the same file.
         let times = versions.iter().map(|(planned, _)| planned.stat.mtime_ns);
         let newest_ns = times.max().unwrap_or(0);
+
         // A merged file with the size and mtime of the file that it replaces would look unchanged.
         let replaces_equal = targets.iter().any(|MergeTarget { over, first, .. }| {
             let merged = Stat {
@@ -61,7 +64,9 @@ impl ApplyRun<'_> {
             };
             *over == Some(merged)
         });
+        // FAT would round a smaller step away.
         let mtime_ns = newest_ns.saturating_add(if replaces_equal { FAT_MTIME_STEP_NS } else { 0 });
+
         let mut staged = Vec::new();
         for MergeTarget { place, first, .. } in targets {
             let target = prepare_target(self.request.config, self.plan, place)?;
@@ -74,11 +79,13 @@ impl ApplyRun<'_> {
                 mtime_ns,
                 digest: contents::read_raw_digest(temp.path()).at("read", &target)?,
             };
+
             // A replaced file keeps its mode. A new merged file has no single source, so it gets 0600.
             copy_mode(temp.file(), &target).at("set mode", &target)?;
             let text = is_one_text.then_some((entry.size, entry.digest));
             staged.push(StagedCopy::new(temp, target, place.clone(), entry, text)?);
         }
+
         require_all_unchanged(self)?;
         // Both sides are staged before the first one is replaced, so a merge that fails changes neither.
         for (staged, MergeTarget { place, over, .. }) in staged.into_iter().zip(targets) {
@@ -102,6 +109,7 @@ impl ApplyRun<'_> {
         self.ledger.sync()?;
         self.request.check_interrupt()?;
         staged.temp.sync()?;
+
         if planned_stat.is_some() {
             // Checked again because fsync can take long.
             check_target_unchanged(&staged.target, planned_stat)?;
@@ -110,6 +118,7 @@ impl ApplyRun<'_> {
             rename_new(staged.temp, &staged.target)?;
             atomic::sync_folder(atomic::parent_of(&staged.target))?;
         }
+
         self.placed.push(staged.placed);
         Ok(())
     }
@@ -123,6 +132,7 @@ impl ApplyRun<'_> {
         let to = (from.side, to.to_owned());
         let target = prepare_target(self.request.config, self.plan, &to)?;
         check_target_unchanged(&target, None)?;
+
         if from.side == Side::Remote {
             // Manifests list the file under its former path. The entry attests the new path.
             let digest = contents::read_raw_digest(&source).at("read", &source)?;
@@ -135,6 +145,7 @@ impl ApplyRun<'_> {
             self.ledger.record_upload(&to.1, &entry)?;
             self.ledger.sync()?;
         }
+
         match atomic::rename_to_free(&source, &target) {
             Err(e) if e.source.kind() == io::ErrorKind::CrossesDevices => {
                 self.move_across_disks(from, to, target)
@@ -166,6 +177,7 @@ impl ApplyRun<'_> {
             expect: None,
             replaced: None,
         };
+
         let staged = self.copier.stage(&copy, target)?;
         let planned_stat = None;
         self.publish_copy(staged, planned_stat)?;
@@ -187,6 +199,7 @@ impl ApplyRun<'_> {
             }
             Err(failure) => return Err(failure),
         };
+
         // Another file or the snapshot has the content, so the file may be removed even if a program has it open.
         sharing::remove_file(&path).at("remove", &path)?;
         atomic::sync_folder(atomic::parent_of(&path))?;
@@ -226,12 +239,14 @@ impl ApplyRun<'_> {
             Side::Local => Side::Remote,
             Side::Remote => Side::Local,
         };
+
         let Some(stat) = Stat::read(&source)? else {
             return Err(StepFailure::Skip(format!(
                 "removed in the meantime: {}",
                 source.display()
             )));
         };
+
         let digest = contents::read_raw_digest(&source).at("read", &source)?;
         if !name.contains(&conflict_copies::digest_prefix(&digest)) {
             let why = format!(
@@ -256,6 +271,7 @@ impl ApplyRun<'_> {
         if contents::read_raw_digest(target).is_ok_and(|existing| existing == *digest) {
             return Ok(());
         }
+
         let root = match side {
             Side::Local => &self.request.replica.folder,
             Side::Remote => {
@@ -265,6 +281,7 @@ impl ApplyRun<'_> {
             }
         };
         atomic::create_durable_below(root, atomic::parent_of(target))?;
+
         let mut temp = TempFile::create_beside(target)?;
         let mut reader = rollout::open_plain(source).at("open", source)?;
         let (copied_digest, _) = self
@@ -274,6 +291,7 @@ impl ApplyRun<'_> {
         if copied_digest != *digest {
             return Err(changed_file_failure(source));
         }
+
         set_mtime(temp.file(), mtime_ns).at("set time", target)?;
         temp.replace(target)?;
         Ok(())

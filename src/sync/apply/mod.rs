@@ -67,23 +67,30 @@ fn apply_and_fill_report(
 ) -> Result<(), ApplyError> {
     // Compared at the end: a run that changes nothing in the state does not write the state file.
     let state_before = state.clone();
+
     // Only the first run creates the cloud folder. Later, a missing folder means that the disk is not mounted.
     if !state.file.exists && plan.cloud_contents == CloudContents::Empty {
         atomic::create_private_folder(&request.config.cloud)?;
     }
     check_mounted(plan, &request.config.cloud)?;
+
     if state.file.needs_rewrite {
         request.replica.write(&mut state)?;
     }
+
     let mut not_backed_up = Vec::new();
     if request.config.backup.before_overwrite {
         let snapshot = snapshot_writer::back_up_plan(plan, request.config, request.now)?;
         (report.snapshot, not_backed_up) = (snapshot.name, snapshot.not_copied);
     }
+
     publish::publish_deletions(plan, &mut state, request)?;
+
     // Before the first file: after a kill, the next run finds both sides equal and no reason to update Codex's index.
     let updates: Vec<_> = plan.steps.iter().filter_map(index_update_of).collect();
     PendingIndexUpdates::new(request.replica).record(&updates)?;
+
+    // The journal and the ledger are closed with the block, because not every system replaces an open file.
     {
         let mut run = ApplyRun {
             request,
@@ -104,7 +111,9 @@ fn apply_and_fill_report(
         outcome?;
         synced?;
     }
+
     publish::publish_manifest(plan, report, &state_before, state, request)?;
+
     if request.config.backup.before_overwrite {
         match backup::prune_snapshots(request.config, request.now, report.snapshot.as_deref()) {
             Ok((pruned, clock_doubt)) => {

@@ -30,6 +30,7 @@ pub(super) fn publish_deletions(
     if deleted.is_empty() {
         return Ok(());
     }
+
     let published_before = state.own.published.clone();
     for (key, digest) in deleted {
         let known = state.deleted.get(key);
@@ -40,16 +41,19 @@ pub(super) fn publish_deletions(
                 .insert(key.clone(), Deletion::with_random_id(digest));
         }
     }
+
     let LedgerContents {
         mut files, earlier, ..
     } = Ledger::read(request.replica.run_folder())?;
     attestation::correct_unwritten_entries(&mut files, earlier, &request.config.cloud);
     let files = attestation::select_published_entries(&files, state, request.config)?;
     let encoded = identity::encode_next_manifest(&files, state, request.config)?;
+
     // The state is durable before the manifest; see `publish_manifest`.
     if state.own.published != published_before {
         request.replica.write(state)?;
     }
+
     check_mounted(plan, &request.config.cloud)?;
     let path = identity::own_manifest_path(request.config, state);
     Ok(encoded.write(&request.config.cloud, &path)?)
@@ -67,6 +71,7 @@ pub(super) fn publish_manifest(
 ) -> Result<(), ApplyError> {
     request.check_interrupt()?;
     record_findings(plan, report, &mut state, request)?;
+
     let LedgerContents {
         mut files, earlier, ..
     } = Ledger::read(request.replica.run_folder())?;
@@ -74,17 +79,20 @@ pub(super) fn publish_manifest(
         attestation::correct_unwritten_entries(&mut files, earlier, &request.config.cloud);
     attestation::remove_replaced(&mut files, &state);
     attestation::attest_unlisted(&mut state, &mut files, request)?;
+
     let has_changes = !plan.steps.is_empty() || has_changed(state_before, &state);
     let published = attestation::select_published_entries(&files, &state, request.config)?;
     let encoded = identity::encode_next_manifest(&published, &mut state, request.config)?;
     if has_changes || state.own.published != state_before.own.published {
         request.replica.write(&mut state)?;
     }
+
     // With gaps, the next runs still need to know that missing files were not deleted.
     if let Some(marker) = state.restore_marker.as_ref().filter(|_| !state.has_gaps) {
         restore_marker::clear_marker(&request.replica.folder, marker)?;
     }
     Ledger::compact(request.replica.run_folder(), &files, &earlier)?;
+
     request.check_interrupt()?;
     // Copying many files takes long enough for a disk to be unmounted; the manifest must not go into its mount point.
     check_mounted(plan, &request.config.cloud)?;
@@ -92,6 +100,7 @@ pub(super) fn publish_manifest(
         &request.config.cloud,
         &identity::own_manifest_path(request.config, &state),
     )?;
+
     // Last, because nothing depends on it.
     remove_leftover_temps(plan, request);
     Ok(())
@@ -113,6 +122,7 @@ fn record_findings(
         }
         state.record_synced(key, last.clone(), None);
     }
+
     if plan.is_complete {
         state.notes_digest = plan.notes_digest();
         // The state has no gaps any more after a complete run that leaves nothing to do.
@@ -124,6 +134,7 @@ fn record_findings(
         state.has_gaps &=
             !plan.conflicts.is_empty() || unfinished.iter().any(|list| !list.is_empty());
     }
+
     for key in &plan.records.forgotten {
         state.files.remove(key);
     }
@@ -154,6 +165,7 @@ fn remove_leftover_temps(plan: &SyncPlan, request: &ApplyRequest<'_>) {
     for temp in &plan.leftover_temps {
         atomic::remove_stale_temps(atomic::parent_of(temp));
     }
+
     let own = [
         request.replica.folder.clone(),
         request.replica.conflict_copies(),

@@ -50,6 +50,7 @@ impl ApplyRun<'_> {
             .get(&step.key)
             .into_iter()
             .flatten();
+
         for record in records.clone() {
             self.journal.record_resolution(record)?;
         }
@@ -97,26 +98,31 @@ impl ApplyRun<'_> {
                 stat,
             })
         };
+
         let (Some(local), Some(remote)) =
             (to_file(Side::Local, local), to_file(Side::Remote, remote))
         else {
             return Ok(());
         };
+
         let recorded_contents = || {
             let last = self.state.files.get(&step.key)?;
             // The recorded digest is valid only while one side still has the file of the last sync.
             let is_valid = last.local.stat == local.stat || last.remote.stat == remote.stat;
             last.contents.filter(|_| is_valid)
         };
+        // All files that a step writes have one text, or the text is unknown.
         let contents = self
             .placed
             .first()
             .map_or_else(recorded_contents, |placed| placed.text);
+
         let last = SyncedFile {
             local,
             remote,
             contents,
         };
+
         let replaced = step.ops.iter().find_map(|op| match op {
             Op::Copy(copy) => copy.replaced,
             _ => None,
@@ -154,6 +160,7 @@ impl ApplyRun<'_> {
                 self.ledger.record_download(&copy.from.path, entry)?;
             }
         }
+
         if copy.to.0 == Side::Remote {
             self.ledger.record_upload(&copy.to.1, entry)?;
         }
@@ -169,6 +176,7 @@ pub(super) fn index_update_of(step: &SyncStep) -> Option<IndexUpdate> {
     if !rollouts::is_key(&step.key) {
         return None;
     }
+
     // Codex's row may name a duplicate that is removed.
     let moved = step.ops.iter().any(|op| match op {
         Op::Rename { from, .. } | Op::Remove(from) => from.side == Side::Local,
@@ -176,6 +184,7 @@ pub(super) fn index_update_of(step: &SyncStep) -> Option<IndexUpdate> {
     });
     let is_affected = moved || step.change != ContentChange::Unchanged;
     let id = rollouts::id(&step.key).filter(|_| is_affected)?;
+
     Some(IndexUpdate {
         id,
         path: local.path.clone(),

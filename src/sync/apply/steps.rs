@@ -43,6 +43,7 @@ impl ApplyRun<'_> {
                 return Err(StepFailure::Skip(format!("{why}: {}", path.display())));
             }
         }
+
         self.record_resolutions(step)?;
         for op in &step.ops {
             self.request.check_interrupt()?;

@@ -45,6 +45,7 @@ pub(super) fn create_folders_above(
     } else {
         check_mounted_quickly(plan, root).map_err(ApplyError::from)?;
     }
+
     for (slash, _) in to.1.match_indices('/') {
         let relative = &to.1[..slash];
         let folder = root.join(relative);
@@ -53,6 +54,7 @@ pub(super) fn create_folders_above(
                 to.0 == Side::Local && scope::follows_link(relative, &config.scope.roots);
             is_user_link && folder.is_dir()
         };
+
         match fs::symlink_metadata(&folder) {
             Ok(meta) if meta.is_dir() || is_followed_link() => {}
             Ok(_) => {

@@ -37,6 +37,7 @@ pub(super) fn notice_to_leave(file: &ComparedFile<'_>, decision: FileDecision) -
     {
         return Some(NoticeList::Waiting.notice(&file.path, why));
     }
+
     // In a conflict the user can choose either version.
     let sources = match decision {
         FileDecision::Copy(Side::Local, _) => [&file.local, &None],
@@ -44,6 +45,7 @@ pub(super) fn notice_to_leave(file: &ComparedFile<'_>, decision: FileDecision) -
         FileDecision::Conflict => [&file.local, &file.remote],
         _ => return None,
     };
+
     let mut secrets = sources.into_iter().flatten().filter_map(|v| v.secret);
     let secret = secrets.next()?;
     let mut why = format!("is not synced: it contains what looks like {secret}");
@@ -88,6 +90,7 @@ pub(super) fn refuse_unmounted(
             cloud: request.config.cloud.clone(),
         });
     }
+
     let lost_too_many = missing.lost > deletion_limit(missing.known) && !request.delete_many;
     if request.refill || lost_too_many {
         missing.lost_deletions.clear();
@@ -129,11 +132,13 @@ pub(super) fn hold_back_mass_deletions(
         SyncAction::DeleteCloud => !is_under_way(step),
         _ => false,
     };
+
     let deletion_count = plan.steps.iter().filter(|step| is_deletion(step)).count();
     let limit = deletion_limit(known_files);
     if request.delete_many || deletion_count <= limit {
         return;
     }
+
     let steps = std::mem::take(&mut plan.steps);
     let (held_steps, steps): (Vec<SyncStep>, _) = steps.into_iter().partition(is_deletion);
     plan.steps = steps;
@@ -161,6 +166,7 @@ pub(super) fn drop_blocked_steps(plan: &mut SyncPlan, obstacles: &Obstacles, rem
             _ => None,
         })
         .collect();
+
     let find_reason = |(side, path): (Side, &str)| {
         let on_side = match side {
             Side::Local => "on this machine",
@@ -168,6 +174,7 @@ pub(super) fn drop_blocked_steps(plan: &mut SyncPlan, obstacles: &Obstacles, rem
         };
         let is_removed = |path: &String| removed_files.contains(&(side, path.clone()));
         let remedy = "rename or remove one of the two";
+
         match obstacles.get(&(side, path.to_owned()))? {
             Obstacle::NotAFolder(above) if is_removed(above) => None,
             Obstacle::NotAFolder(above) => Some(format!(
@@ -182,6 +189,7 @@ pub(super) fn drop_blocked_steps(plan: &mut SyncPlan, obstacles: &Obstacles, rem
             )),
         }
     };
+
     let mut notices = Vec::new();
     plan.steps.retain(|step| {
         let why = step.new_targets().find_map(find_reason);
@@ -197,16 +205,19 @@ pub(super) fn drop_blocked_steps(plan: &mut SyncPlan, obstacles: &Obstacles, rem
 pub(super) fn turn_continued_into_conflicts(plan: &mut SyncPlan, keys: &[String]) {
     let is_continued = |step: &mut SyncStep| keys.contains(&step.key);
     for step in plan.steps.extract_if(.., is_continued) {
+        // The step would replace the version that other rollouts continue, so the user should keep that one.
         let is_upload = |op: &Op| matches!(op, Op::Copy(copy) if copy.to.0 == Side::Remote);
         let kept_version = if step.ops.iter().any(is_upload) {
             "cloud"
         } else {
             "local"
         };
+
         let sources = step.ops.iter().flat_map(Op::sources);
         let targets = step.ops.iter().flat_map(Op::targets);
         let files: Vec<_> = sources.cloned().chain(targets).collect();
         let file_on = |side| files.iter().find(|file| file.side == side).cloned();
+
         plan.conflicts.push(Conflict {
             path: step.path,
             reason: format!(
@@ -244,17 +255,22 @@ pub(super) fn report_incomplete(
 ) {
     let reported = collect_reported_keys(plan);
     let notices = &mut plan.notices;
+
     for (path, why) in &mut notices.waiting {
         let file = undelivered.get(&manifest::folded_key(path));
         let mut machines = file.map_or_else(BTreeSet::new, |file| file.machines.clone());
         notices.may_accept_unlisted |= machines.is_empty() && notices.unlisted.contains(path);
+
+        // No other machine lists a newer version, so the one of this machine is the newest.
         let group = groups.get(&state_key(path));
         if machines.is_empty() && group.is_some_and(|group| !group.local.is_empty()) {
             machines.insert("this machine".to_owned());
         }
+
         let machines: Vec<_> = machines.into_iter().collect();
         add_newest_machine(why, &machines.join(" or "));
     }
+
     undelivered.retain(|key, _| !reported.contains(key));
     for file in undelivered.into_values() {
         match file.missing {

@@ -76,9 +76,11 @@ pub fn plan(request: &PlanRequest<'_>) -> Result<(SyncPlan, SyncState), PlanErro
         sides.state,
         sides.manifests,
     )?;
+
     let reader = FactReader::new(request, &sides.scope, &records);
     let mut missing = reader.find_missing_files(&groups.by_key, sides.is_renamed)?;
     guards::refuse_unmounted(&mut missing, request)?;
+
     let undelivered = reader.folder.find_undelivered(
         &groups.by_key,
         groups.latest_date.as_deref(),
@@ -92,12 +94,14 @@ pub fn plan(request: &PlanRequest<'_>) -> Result<(SyncPlan, SyncState), PlanErro
         leftover_temps: groups.leftover_temps,
         ..SyncPlan::default()
     };
+
     plan.notices.extend(sides.notices);
     plan.notices.extend(groups.notices);
     let out_of_scope = guards::out_of_scope_note(missing.out_of_scope);
     plan.notices.extend(out_of_scope);
     plan.records.forgotten = missing.forgotten;
     plan.records.lost_deletions = missing.lost_deletions;
+
     let selected = reader.select_groups(&groups.by_key);
     let plan_chunk = |files| plan_files(&reader, files);
     // Several threads, because opening a file takes longer than planning it.
@@ -108,6 +112,8 @@ pub fn plan(request: &PlanRequest<'_>) -> Result<(SyncPlan, SyncState), PlanErro
         }
         Ok::<_, PlanError>(())
     })?;
+
+    // A path of `--allow-secrets` without a file is probably mistyped.
     let is_file = |path: &str| {
         let mut files = groups.by_key.iter();
         files.any(|(key, group)| display_path(key, group) == path)
@@ -115,8 +121,10 @@ pub fn plan(request: &PlanRequest<'_>) -> Result<(SyncPlan, SyncState), PlanErro
     if let Some(path) = request.allow_secrets.iter().find(|path| !is_file(path)) {
         return Err(PlanError::NoFileToAllow(path.clone()));
     }
+
     let [own, remote] = records.resolutions();
     plan.records.learned_resolutions = resolutions::list_newer(own, remote);
+
     let copies = reader.compare_conflict_copies(&plan.steps);
     if request.config.remote == SyncRemote::Vault {
         let dropped = record_obsolete_copies(&copies, &plan.conflicts, records.resolutions());
@@ -128,8 +136,10 @@ pub fn plan(request: &PlanRequest<'_>) -> Result<(SyncPlan, SyncState), PlanErro
     guards::turn_continued_into_conflicts(&mut plan, &continued);
     let continuations = reader.find_steps_continuing_conflicts(&plan);
     guards::hold_back_continuations(&mut plan, &continuations);
+
     guards::hold_back_mass_deletions(&mut plan, missing.known, request, &records.state);
     guards::report_incomplete(&mut plan, undelivered, &groups.by_key);
+
     // After the steps that are held back: only paths that this run creates can be blocked.
     let obstacles = reader.find_obstacles(&plan.steps);
     guards::drop_blocked_steps(
@@ -137,6 +147,7 @@ pub fn plan(request: &PlanRequest<'_>) -> Result<(SyncPlan, SyncState), PlanErro
         &obstacles,
         request.config.remote.describe_place(),
     );
+
     plan.sort_for_output();
     Ok((plan, records.state))
 }

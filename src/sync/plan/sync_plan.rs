@@ -106,6 +106,7 @@ impl SyncPlan {
             FileOutcome::Step(step) => self.steps.push(step),
             FileOutcome::Conflict(conflict) => self.conflicts.push(conflict),
         }
+
         self.notices.extend(file_plan.notices);
         if !file_plan.published_records.is_empty() {
             self.records
@@ -129,6 +130,7 @@ impl SyncPlan {
         self.steps.extend(later.steps);
         self.conflicts.extend(later.conflicts);
         self.unchanged = later.unchanged;
+
         let (notices, later_notices) = (&mut self.notices, later.notices);
         for (list, later_list) in [
             (&mut notices.waiting, later_notices.waiting),
@@ -141,6 +143,7 @@ impl SyncPlan {
             let new_notices: Vec<_> = later_list.filter(|notice| !list.contains(notice)).collect();
             list.extend(new_notices);
         }
+
         notices.undelivered.extend(later_notices.undelivered);
         notices.conflict_copies = later_notices.conflict_copies;
         notices.held_deletions += later_notices.held_deletions;
@@ -157,6 +160,7 @@ impl SyncPlan {
             .chain(&self.notices.excluded)
             .peekable();
         all_notes.peek()?;
+
         for (path, why) in all_notes {
             for text in [path, why] {
                 hasher.update(text.as_bytes());
@@ -179,6 +183,7 @@ impl SyncPlan {
         // `false` sorts before `true`.
         self.steps
             .sort_by(|a, b| (!is_deletion(a), &a.path).cmp(&(!is_deletion(b), &b.path)));
+
         self.conflicts.sort_by(|a, b| a.path.cmp(&b.path));
         for list in [
             &mut self.notices.waiting,

@@ -96,6 +96,7 @@ impl Op {
                 stat,
             })
         };
+
         match self {
             Self::Copy(CopyOp { to, over, .. }) => replaced_file(to, over).into_iter().collect(),
             Self::Merge { to, .. } => to

@@ -27,6 +27,7 @@ impl<'a> FactReader<'a> {
         let deletions = self.records.pending_deletions(key);
         // A step that creates the remote file cancels them.
         let cancelled = deletions.filter(|_| remote.is_none());
+
         let mut file = ComparedFile {
             facts: FileFacts {
                 kind,
@@ -54,6 +55,7 @@ impl<'a> FactReader<'a> {
             local,
             remote,
         };
+
         self.compare_sides(&mut file)?;
         if kind == FileKind::Plain {
             self.correct_facts_by_known_versions(&mut file)?;
@@ -95,9 +97,11 @@ impl<'a> FactReader<'a> {
         if self.is_interrupted_download(file)? {
             (file.facts.local, file.facts.remote) = (Presence::Unchanged, Presence::Changed);
         }
+
         let (Some(local), Some(remote)) = (&file.local, &file.remote) else {
             return Ok(());
         };
+
         let facts = &mut file.facts;
         facts.newer = self.newer_side(local, remote);
         let is_unchanged = facts.is_unchanged();
@@ -107,6 +111,7 @@ impl<'a> FactReader<'a> {
             facts.relation = Some(comparison.relation);
             facts.is_rewritten = comparison.is_rewritten;
         }
+
         // Merges on two machines can leave equal size and time with different lines.
         if is_line_file && is_unchanged && facts.relation != Some(Relation::Equal) {
             (facts.local, facts.remote) = (Presence::Changed, Presence::Changed);
@@ -121,6 +126,7 @@ impl<'a> FactReader<'a> {
         let (Some(local), true) = (&file.local, have_both_changed) else {
             return Ok(false);
         };
+
         let downloads = self.records.downloaded_versions(file.key);
         let size = local.seen.stat.size;
         if downloads.iter().all(|entry| entry.size != size) {
@@ -155,6 +161,7 @@ impl<'a> FactReader<'a> {
         if matches!(facts.remote, Absent | Unchanged) || facts.relation == Some(Relation::Equal) {
             return Ok(());
         }
+
         let replaced_digests = self.records.state.replaced_digests(file.key);
         let own_versions = self.records.own_versions(file.key);
         let mut is_replaced = false;
@@ -172,6 +179,7 @@ impl<'a> FactReader<'a> {
                 return Ok(());
             }
         }
+
         if file.last.is_some() {
             file.facts.former = self.find_former_version(local, remote, is_replaced)?;
         }
@@ -190,14 +198,18 @@ impl<'a> FactReader<'a> {
         let has_other_machines = self.records.state.has_other_machines;
         // A user who returns to an old text writes it later than the one that it replaces.
         let is_earlier = remote.mtime_ns < local.mtime_ns;
+
+        // Without other machines, only the user or the cloud client can have brought the replaced version back.
         if is_replaced && is_unlisted && !has_other_machines {
             return Ok(FormerVersion::Unlisted);
         }
+
         // A machine may list a partial file that it found before any manifest had arrived.
         let is_cut = || remote.is_truncated_copy_of(local);
         if is_replaced && is_unlisted || is_earlier && (is_replaced || !is_unlisted && is_cut()?) {
             return Ok(FormerVersion::Older);
         }
+
         // `--accept-unlisted` uses versions that no machine lists.
         let looks_older = || self.newer_side(local, remote) == Some(Side::Local);
         let is_accepted = is_unlisted && self.request.accept_unlisted;
@@ -214,6 +226,7 @@ impl<'a> FactReader<'a> {
         if self.rules.delete != DeletePolicy::Propagate {
             return Ok(());
         }
+
         let last_contents = file.last.and_then(|last| last.contents);
         match (&file.local, &file.remote) {
             (None, Some(remote)) if file.facts.remote == Presence::Unchanged => {
@@ -229,6 +242,7 @@ impl<'a> FactReader<'a> {
                     file.facts.remote = Presence::Changed;
                 }
             }
+
             (Some(local), None) if file.facts.local == Presence::Unchanged => {
                 let mut deletions = self.records.pending_deletions(file.key).peekable();
                 if deletions.peek().is_some() {
@@ -246,6 +260,7 @@ impl<'a> FactReader<'a> {
     fn read_content_facts(&self, file: &mut ComparedFile<'_>) -> Result<(), IoError> {
         let FileFacts { kind, relation, .. } = file.facts;
         let is_equal = file.facts.is_unchanged() || relation == Some(Relation::Equal);
+
         if let (Some(local), Some(remote)) = (&mut file.local, &mut file.remote) {
             let is_digest_known =
                 file.facts.is_unchanged() && (file.contents.is_some() || kind != FileKind::Rollout);
@@ -253,18 +268,21 @@ impl<'a> FactReader<'a> {
                 // The state gets the digest, so that a later run recognizes this text whatever its mtime is.
                 file.contents = Some(local.read_text_digest()?);
             }
+
             if kind != FileKind::Rollout && !is_equal && file.facts.remote != Presence::Unchanged {
                 let is_first_sync = file.last.is_none();
                 file.download_risk =
                     self.folder
                         .find_download_risk(local, remote, kind, is_first_sync)?;
             }
+
             if kind == FileKind::Plain && !is_equal {
                 // The state remembers the version that loses, because a cloud client may restore it.
                 local.bytes = Some(local.read_raw_digest()?);
                 remote.bytes = Some(remote.read_raw_digest()?);
             }
         }
+
         let is_allowed = self.request.allow_secrets.contains(&file.path);
         for version in [&mut file.local, &mut file.remote].into_iter().flatten() {
             let path = &version.full_path;
@@ -292,10 +310,12 @@ fn compare_with_last_sync(
     let Some(last) = last else {
         return Ok(Presence::New);
     };
+
     let stat = version.seen.stat;
     if stat == last.file_on(version.seen.side).stat {
         return Ok(Presence::Unchanged);
     }
+
     if let Some((len, digest)) = last.contents {
         // A file with another length has other contents, and is not read. The length of a compressed file says nothing
         // about its text.

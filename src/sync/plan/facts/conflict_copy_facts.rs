@@ -50,12 +50,14 @@ impl<'a> FactReader<'a> {
         if self.is_contained_locally(copy, steps) {
             return ConflictCopyState::Obsolete;
         }
+
         // `sync resolve` on this machine needs the content.
         match (copy.is_placeholder, copy.local) {
             (true, None) => return ConflictCopyState::NotDownloaded,
             (true, Some(_)) => return ConflictCopyState::Replicated,
             _ => {}
         }
+
         let has_text = |side| {
             let path = self.records.conflict_copies.folders.path(side, &copy.name);
             contents::is_zero_filled(&path, ContentFormat::Lines, SearchedPart::Ends)
@@ -66,6 +68,7 @@ impl<'a> FactReader<'a> {
         if are_stats_equal && has_text(Side::Local) && has_text(Side::Remote) {
             return ConflictCopyState::Replicated;
         }
+
         let is_local_intact = copy.local.is_some() && self.is_intact(Side::Local, copy);
         let is_remote_intact = copy.remote.is_some() && self.is_intact(Side::Remote, copy);
         match (is_local_intact, is_remote_intact) {
@@ -110,6 +113,7 @@ impl<'a> FactReader<'a> {
         else {
             return false;
         };
+
         let path = self.config.local.join(&last.local.path);
         // A step that replaces the conversation removes the lines that it has now.
         let is_replaced =
@@ -127,6 +131,7 @@ impl<'a> FactReader<'a> {
             .folders
             .path(Side::Local, &copy.name);
         let relation = rollout::compare(conversation, &copy_path);
+
         // Through the vault, all machines drop a copy that one of them dropped. If the conversation equals the copy,
         // another machine may still replace the conversation, and this version would then count as dropped too.
         let is_vault = self.config.remote == SyncRemote::Vault;

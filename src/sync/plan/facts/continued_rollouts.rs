@@ -32,6 +32,7 @@ impl FactReader<'_> {
         if replacing_steps.is_empty() {
             return Vec::new();
         }
+
         let offsets = self.read_continued_offsets(steps);
         let lossy_keys = replacing_steps.into_iter().filter_map(|(step, id, copy)| {
             let new_path = copy.from.full_path(self.config);
@@ -40,6 +41,7 @@ impl FactReader<'_> {
             let loses = |new: &Path, old: &Path| {
                 offsets_in_rollout().any(|(_, offset)| loses_lines(new, old, *offset))
             };
+
             let is_chosen = self
                 .request
                 .policy_override
@@ -60,6 +62,8 @@ impl FactReader<'_> {
             rollouts::rollout_id(&key)
         });
         let ids_in_conflict: HashSet<String> = ids_in_conflict.collect();
+
+        // Without a conflict, no rollout has to be read.
         let steps = plan
             .steps
             .iter()
@@ -79,11 +83,13 @@ impl FactReader<'_> {
     fn read_continued_offsets(&self, steps: &[SyncStep]) -> Vec<(String, u64)> {
         let (local_files, _) = files::find_readable(&self.config.local);
         let local_paths = local_files.iter().map(|file| file.path(&self.config.local));
+
         let arriving = steps
             .iter()
             .filter(|step| step.change == ContentChange::New);
         let arriving = arriving.flat_map(|step| step.ops.iter().flat_map(Op::sources));
         let arriving_paths = arriving.map(|seen| seen.full_path(self.config));
+
         let read_base = |path: PathBuf| {
             let base = read_head(&path).ok().flatten()?.base_cut()?;
             Some((base.rollout_id, base.offset))
@@ -104,6 +110,7 @@ fn have_same_start(first: &Path, second: &Path, bytes: u64) -> io::Result<bool> 
     const BUFFER_BYTES: usize = 64 << 10;
     let (mut first, mut second) = (open_plain(first)?, open_plain(second)?);
     let mut buffers = [vec![0; BUFFER_BYTES], vec![0; BUFFER_BYTES]];
+
     let mut remaining = bytes;
     while remaining > 0 {
         let size = usize::try_from(remaining).map_or(BUFFER_BYTES, |bytes| bytes.min(BUFFER_BYTES));

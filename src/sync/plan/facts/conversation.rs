@@ -41,16 +41,20 @@ impl<'a> FactReader<'a> {
             facts: ConversationVersions::default(),
             notices: files.notices,
         };
+
         let local = self.fold_files_of_side(&mut fold, files.local)?;
         let remote = self.fold_files_of_side(&mut fold, files.remote)?;
         // Other machines read this file, not a client's copy of it.
         fold.facts.canonical = remote.as_ref().map(|version| version.seen.clone());
         let copies = files.client_copies;
         let remote = self.fold_client_copies(&mut fold, local.as_ref(), remote, copies)?;
+
         let mut file = self.compare_versions(key, path, FileKind::Rollout, local, remote)?;
         if let (Some(local), Some(remote)) = (&file.local, &file.remote) {
             match file.facts.relation {
                 Some(Relation::Diverged) => {
+                    // The decision comes later, so a conflict copy of each version is prepared. The step keeps that of
+                    // the losing one.
                     for version in [local, remote] {
                         fold.facts
                             .losers
@@ -67,6 +71,7 @@ impl<'a> FactReader<'a> {
                 _ => {}
             }
         }
+
         file.conversation = fold.facts;
         file.notices = fold.notices;
         Ok(file)
@@ -89,10 +94,12 @@ impl<'a> FactReader<'a> {
             let is_in_old_folder = folder == Some(rollouts::parent_folder(path));
             (path.ends_with(ZST), is_in_old_folder, path.clone())
         });
+
         let mut versions = versions.into_iter();
         let Some(mut main_version) = versions.next() else {
             return Ok(None);
         };
+
         for version in versions {
             let duplicate = match main_version.compare_to(&version)?.relation {
                 Relation::Equal | Relation::FirstExtends => version,
@@ -122,6 +129,7 @@ impl<'a> FactReader<'a> {
             let version = copy.version;
             let mut extends_remote = remote.is_none();
             let mut has_no_new_lines = false;
+
             for main_version in [local, remote.as_ref()].into_iter().flatten() {
                 match main_version.compare_to(&version)?.relation {
                     Relation::Equal | Relation::FirstExtends => has_no_new_lines = true,
@@ -131,10 +139,12 @@ impl<'a> FactReader<'a> {
                     _ => {}
                 }
             }
+
             let name = conflict_copies::format_file_name(fold.key, &copy.digest);
             if has_no_new_lines || fold.creates_copy(&name) || self.is_kept_or_resolved(&name) {
                 continue;
             }
+
             match copy.problem {
                 Some(why) if extends_remote || !copy.is_whole => {
                     let notice = NoticeList::WaitingUnlisted.notice(&version.seen.path, why);

@@ -23,11 +23,13 @@ impl<'a> FactReader<'a> {
     ) -> Self {
         let config = request.config;
         let mut rules = config.policy.rules;
+
         if records.state.has_gaps {
             // The damaged state may have known which side changed. Times would guess, and a wrong guess overwrites
             // the newer version; the three-way comparison reports a conflict instead.
             rules.compare = Compare::ThreeWay;
         }
+
         Self {
             request,
             config,

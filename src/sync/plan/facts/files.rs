@@ -30,18 +30,22 @@ impl<'a> FactReader<'a> {
     ) -> Vec<(&'a str, &'a FileGroup)> {
         let syncs_all_days = self.config.scope.session_mode == SessionMode::All;
         let groups = groups.iter().map(|(key, group)| (key.as_str(), group));
+
         // A companion is a conversation outside of the roots or of another day; see `ListedFile::companion`. If all
         // days are synced, one that was synced before stays synced.
         let (mut planned, outside): (Vec<_>, Vec<_>) = groups.partition(|(key, group)| {
             group.files().any(|file| !file.companion)
                 || (syncs_all_days && self.records.last_synced(key).is_some())
         });
+
         // A conversation cannot be resumed without those that it continues, so these are synced too, recursively, even
         // if they are companions.
         let with_id = outside.into_iter();
         let with_id =
             with_id.filter_map(|(key, group)| Some((rollouts::rollout_id(key)?, (key, group))));
         let mut outside_by_id: HashMap<String, _> = with_id.collect();
+
+        // The list grows in the loop by the parents of its entries.
         let mut next_index = 0;
         while !outside_by_id.is_empty()
             && let Some((key, group)) = planned.get(next_index)
@@ -61,6 +65,7 @@ impl<'a> FactReader<'a> {
         if is_unchanged || group.is_blocked || group.has_placeholder || !rollouts::is_key(key) {
             return Vec::new();
         }
+
         let sides = [(Side::Local, &group.local), (Side::Remote, &group.remote)];
         let paths = sides.into_iter().flat_map(|(side, files)| {
             let root = self.config.root(side);
@@ -112,6 +117,7 @@ impl<'a> FactReader<'a> {
         let last = self.records.last_synced(key);
         let kind = FileKind::from_key(key);
         let settled = |plan: FilePlan| Ok(FileReading::Settled(Box::new(plan)));
+
         // Merges on two machines can have equal size and time but different lines, so line-based files are always read.
         if last.is_some_and(|last| group.matches_last_sync(last)) && kind != FileKind::Lines {
             return settled(FileOutcome::Equal(None).into());
@@ -119,6 +125,7 @@ impl<'a> FactReader<'a> {
         if group.is_blocked {
             return settled(FilePlan::default());
         }
+
         let path = match kind {
             FileKind::Lines => key.to_owned(),
             _ => display_path(key, group),
@@ -127,17 +134,20 @@ impl<'a> FactReader<'a> {
             let why = "is not downloaded to this machine; have the cloud client download it";
             return settled(NoticeList::Waiting.notice(path, why).into());
         }
+
         let is_plain = kind == FileKind::Plain;
         if is_plain && (group.local.len() > 1 || group.remote.len() > 1) {
             let why = "has two names on one side that are one name on another system; rename one of the files";
             return settled(NoticeList::Skipped.notice(path, why).into());
         }
+
         // The copies of other kinds are merged.
         let ignored_copies = group.client_copies.iter().filter(|_| is_plain);
         let notices = ignored_copies.map(|copy| {
             let why = "a copy that a cloud client made of a conflict; it is not synced";
             NoticeList::Note.notice(&copy.path, why)
         });
+
         let mut file = match self.read_delivered(key, path, kind, group)? {
             FileReading::Settled(mut plan) => {
                 plan.notices.extend(notices);
@@ -167,6 +177,7 @@ impl<'a> FactReader<'a> {
             to_versions(Side::Remote, &group.remote),
             to_versions(Side::Remote, &group.client_copies),
         ];
+
         for local in &versions[0] {
             if let Some(notice) = self.notice_if_zero_filled(key, local, kind)? {
                 return settled(notice.into());
@@ -175,14 +186,17 @@ impl<'a> FactReader<'a> {
         if let Some(plan) = self.plan_if_equal_by_stat(key, &versions, kind) {
             return settled(plan);
         }
+
         // A login is not copied under any name. If the file cannot be read, copying it fails with the reason.
         let is_login = |v: &&FileVersion| secrets::is_login(&v.full_path).unwrap_or_default();
         let logins = versions.iter().flatten().filter(is_login);
         let logins = logins.map(|version| version.seen.clone()).collect();
+
         let files = match self.folder.check_delivery(key, &path, kind, versions)? {
             Ok(files) => files,
             Err(notice) => return settled(notice.into()),
         };
+
         let mut file = if kind == FileKind::Rollout {
             self.read_conversation(key, path, files)?
         } else {
@@ -219,6 +233,7 @@ impl<'a> FactReader<'a> {
         let ([local], [remote]) = (&**local, &**remote) else {
             return None;
         };
+
         let (local_seen, remote_seen) = (&local.seen, &remote.seen);
         let has_same_size = local_seen.stat.size == remote_seen.stat.size;
         let is_equal = match kind {
@@ -232,6 +247,7 @@ impl<'a> FactReader<'a> {
             }
             FileKind::Plain => has_same_size && self.newer_side(local, remote).is_none(),
         };
+
         let are_times_trusted =
             self.rules.compare == Compare::Mtime && self.records.last_synced(key).is_none();
         // No sync has recorded the file, and its text is not read.
@@ -253,11 +269,13 @@ impl<'a> FactReader<'a> {
         if last.is_some_and(|last| last.local.matches(&seen.path, seen.stat)) {
             return Ok(None);
         }
+
         // A first sync would read the whole home twice: the copy reads every byte anyway.
         let part = match last {
             Some(_) => SearchedPart::Whole,
             None => SearchedPart::Ends,
         };
+
         let is_zero_filled =
             contents::is_zero_filled(path, kind.content_format(), part).at("read", path)?;
         let why = "has zeros where its text was, as after a power cut; remove or repair it on this machine \
@@ -281,6 +299,7 @@ impl<'a> FactReader<'a> {
         );
         let mut file = self.compare_versions(key, path, kind, local, remote)?;
         file.notices = files.notices;
+
         let mut copies = Vec::new();
         for copy in files.client_copies {
             match copy.problem {
@@ -289,9 +308,11 @@ impl<'a> FactReader<'a> {
                     file.notices
                         .push(NoticeList::WaitingUnlisted.notice(path, why));
                 }
+                // The lines of a whole copy can be merged even if no machine will ever attest it.
                 _ => copies.push(copy.version),
             }
         }
+
         let is_diverged = file.facts.relation == Some(Relation::Diverged);
         if kind == FileKind::Lines && (is_diverged || !copies.is_empty()) {
             let sides: Vec<_> = file.local.iter().chain(&file.remote).collect();
@@ -310,6 +331,7 @@ impl<'a> FactReader<'a> {
         let versions: Vec<_> = sides.iter().copied().chain(copies).collect();
         let paths: Vec<_> = versions.iter().map(|v| v.full_path.clone()).collect();
         let merge = line_merge::merge_versions(&paths)?;
+
         let version_on = |side| sides.iter().position(|version| version.seen.side == side);
         let max_bytes = (key == PROMPT_HISTORY).then(|| CodexConfig::read(&self.config.local));
         let max_bytes = max_bytes.and_then(|config| config.history_max_bytes.ok().flatten());
@@ -317,6 +339,7 @@ impl<'a> FactReader<'a> {
             (Some(max_bytes), Some(version)) => merge.first_line_within(max_bytes, version),
             _ => 0,
         };
+
         let changed_sides = [(Side::Local, local_first_line), (Side::Remote, 0)].into_iter();
         let changed_sides = changed_sides.filter(|(side, first_line)| {
             version_on(*side).is_none_or(|version| !merge.matches_version(*first_line, version))
@@ -326,12 +349,15 @@ impl<'a> FactReader<'a> {
             first: first_line,
             bytes: merge.bytes_from(first_line),
         });
+
+        // An attested version may have changed since its check and before this merge.
         let with_digests = || versions.iter().zip(&merge.digests);
         let is_outdated = with_digests().any(|(version, digest)| {
             let attested = version.attested;
             attested.is_some_and(|attested| attested != *digest)
         });
         let merged = with_digests().map(|(version, digest)| (version.seen.clone(), *digest));
+
         Ok(LineMergeFacts {
             changed: changed_sides.collect(),
             versions: merged.collect(),

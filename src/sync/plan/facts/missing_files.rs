@@ -43,9 +43,11 @@ impl FactReader<'_> {
             has_own_manifest: is_renamed || own_manifest.exists(),
             ..MissingFiles::default()
         };
+
         // With a state that may be out of date, another machine may have re-created the lost files.
         let publishes_deletions =
             self.rules.delete == DeletePolicy::Propagate && !is_renamed && !records.state.has_gaps;
+
         for (key, last) in &records.state.files {
             match groups.get(key) {
                 Some(group)
@@ -72,6 +74,7 @@ impl FactReader<'_> {
                 }
             }
         }
+
         files.known = records.state.files.len() - files.out_of_scope;
         Ok(files)
     }

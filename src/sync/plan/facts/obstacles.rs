@@ -49,6 +49,7 @@ impl FactReader<'_> {
                 return Some(Obstacle::NotAFolder(parent));
             }
         }
+
         let full_path = self.config.file_path(side, path);
         let meta = fs::symlink_metadata(&full_path).ok()?;
         if meta.is_dir() {
@@ -82,6 +83,7 @@ fn collect_files_below(folder: &Path, relative: &str, files: &mut Vec<String>) {
         files.push(relative.to_owned());
         return;
     };
+
     for (name, kind) in entries {
         let relative_path = format!("{relative}/{}", name.to_string_lossy());
         if kind.is_dir() {

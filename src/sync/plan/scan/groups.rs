@@ -31,6 +31,7 @@ pub(crate) fn group_files(
         HashMap::with_capacity(local.files.len().max(remote.files.len()));
     let (mut links, mut unsynced_links) = (Vec::new(), Vec::new());
     let (mut notices, mut leftover_temps) = (Vec::new(), Vec::new());
+
     for (side, listing) in [(Side::Local, local), (Side::Remote, remote)] {
         for listed_file in listing.files {
             let group = groups.entry(state_key(&listed_file.path)).or_default();
@@ -42,6 +43,7 @@ pub(crate) fn group_files(
             files_of_side.reserve_exact(1);
             files_of_side.push(listed_file);
         }
+
         for (original, listed_file) in listing.client_copies {
             groups
                 .entry(state_key(&original))
@@ -52,16 +54,19 @@ pub(crate) fn group_files(
         for path in listing.placeholders {
             groups.entry(state_key(&path)).or_default().has_placeholder = true;
         }
+
         leftover_temps.extend(listing.temp_files);
         notices.extend(listing.notices);
         links.extend(listing.links.into_iter().map(|link| (side, link)));
         unsynced_links.extend(listing.unsynced_links.into_iter().map(|path| (side, path)));
     }
+
     links.extend(select_blocking_links(unsynced_links, &groups));
     let remote_place = config.remote.describe_place();
     if !links.is_empty() {
         notices.extend(block_linked_groups(remote_place, links, &mut groups));
     }
+
     let latest_date = mark_older_days_as_companions(config, &mut groups, &mut notices);
     drop_misspelled_line_files(remote_place, &mut groups, &mut notices);
     resolve_case_clashes(state, &mut groups, &mut notices);
@@ -84,6 +89,7 @@ fn mark_older_days_as_companions(
     if config.scope.session_mode == SessionMode::All {
         return None;
     }
+
     let dates = groups
         .values()
         .flat_map(FileGroup::files)
@@ -96,6 +102,7 @@ fn mark_older_days_as_companions(
         }
         return None;
     };
+
     let is_of_latest = |listed_file: &ListedFile| {
         rollouts::parse_date(&listed_file.path).as_deref() == Some(&*latest)
     };
@@ -123,6 +130,7 @@ fn drop_misspelled_line_files(
         let lower = key.to_lowercase();
         (lower != key && line_merge::is_mergeable(&lower)).then_some(lower)
     };
+
     let keys = groups
         .keys()
         .filter_map(|key| Some((key.clone(), line_file_name_for(key)?)));
@@ -130,9 +138,11 @@ fn drop_misspelled_line_files(
         let Some(misspelled_group) = groups.remove(&key) else {
             continue;
         };
+
         let why = format!("differs from {codex_name} by letter case alone; it is not synced");
         let has_no_remote_file =
             |group: &FileGroup| group.remote.is_empty() && group.client_copies.is_empty();
+
         if misspelled_group.remote.is_empty() {
             notices.push(NoticeList::Excluded.notice(key, why));
         } else if let Some(codex_group) = groups
@@ -177,6 +187,7 @@ fn resolve_case_clash(
         let has_files = |key: &&String| groups.get(*key).is_some_and(|g| !side(g).is_empty());
         keys.iter().filter(has_files).count()
     };
+
     if count_on(|group| &group.local) <= 1 && count_on(|group| &group.remote) <= 1 {
         let mut joined = FileGroup::default();
         for key in keys {
@@ -188,11 +199,14 @@ fn resolve_case_clash(
                 joined.is_blocked |= group.is_blocked;
             }
         }
+
+        // The spelling of the last sync stays. Without one, all machines choose the same spelling.
         let key = keys.iter().find(|key| state.files.contains_key(*key));
         let key = key.or(keys.iter().min()).cloned().unwrap_or_default();
         groups.insert(key, joined);
         return;
     }
+
     for key in keys {
         groups.remove(key);
         let why = "differs from another name by letter case alone; rename one of them";
@@ -208,6 +222,7 @@ fn select_blocking_links(
     if links.is_empty() {
         return Vec::new();
     }
+
     let files = groups.values().flat_map(FileGroup::files);
     let folders: HashSet<&Path> = files
         .flat_map(|listed_file| Path::new(&listed_file.path).ancestors().skip(1))
@@ -233,17 +248,20 @@ fn block_linked_groups(
         .enumerate()
         .map(|(index, (_, (path, _)))| (state_key(path), index))
         .collect();
+
     let mut blocked_files = vec![0_usize; links.len()];
     for (key, group) in groups.iter_mut() {
         let link_above = group.files().find_map(|listed_file| {
             let mut ancestors = Path::new(&listed_file.path).ancestors();
             ancestors.find_map(|folder| index_by_key.get(&state_key(folder.to_str()?)).copied())
         });
+        // A group of placeholders has no files, so its key is compared with the links.
         if let Some(index) = link_above.or_else(|| index_by_key.get(key).copied()) {
             group.is_blocked = true;
             blocked_files[index] += 1;
         }
     }
+
     let links_with_counts = links.into_iter().zip(blocked_files);
     let notices = links_with_counts.map(|((side, (path, why)), file_count)| {
         let list = match (file_count, side) {

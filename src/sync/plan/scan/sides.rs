@@ -39,6 +39,7 @@ pub(crate) fn scan_sides(request: &PlanRequest<'_>) -> Result<ScannedSides, Plan
     let config = request.config;
     let scope = Scope::build(config).map_err(PlanError::InvalidGlob)?;
     let mut state = request.replica.read()?;
+
     // A first sync creates the cloud folder, except in the place of a dangling link: it probably leads to an unmounted
     // disk, and creating its target would be wrong.
     let parent_exists = config.cloud.parent().is_some_and(Path::is_dir);
@@ -46,22 +47,27 @@ pub(crate) fn scan_sides(request: &PlanRequest<'_>) -> Result<ScannedSides, Plan
     if !(parent_exists && state.files.is_empty() && has_no_entry()) {
         check_cloud_is_usable(config)?;
     }
+
     let cloud_contents = CloudContents::read(&config.cloud)?;
     if !state.files.is_empty() && !config.local.is_dir() {
         return Err(PlanError::NoCodexHome(config.local.clone()));
     }
+
     refuse_undownloaded_manifest(config, &state)?;
     let rename_warning = identity::rename_if_cloned(&mut state, config, request.replica)?;
+
     // The two sides are often on two disks, and listing them uses two processors.
     let (remote, local) = parallel::run_both(
         || scan::scan(&config.cloud, &scope, Side::Remote),
         || scan::scan(&config.local, &scope, Side::Local),
     );
     let (remote, local) = (remote?, local?);
+
     let is_first_sync = !state.file.exists && state.file.damage.is_none();
     if let (true, Some(manifest)) = (is_first_sync, &config.codexsync_manifest) {
         state.files = codexsync::import_synced_files(manifest, &local, &remote)?;
     }
+
     let manifests = identity::read_remote_manifests(config, &state)?;
     if manifests.machines > 0 && !state.has_other_machines {
         state.has_other_machines = true;
@@ -69,8 +75,10 @@ pub(crate) fn scan_sides(request: &PlanRequest<'_>) -> Result<ScannedSides, Plan
         // trusted.
         state.file.needs_rewrite = true;
     }
+
     stat_cache::recheck_stats(&mut state, &remote, &manifests, config);
     let is_renamed = rename_warning.is_some();
+
     let misspelled = scope::describe_misspelled_roots(config).into_iter();
     let misspelled = misspelled.map(|why| ("include_roots".to_owned(), why));
     let warnings = rename_warning.into_iter().chain(misspelled);
@@ -80,6 +88,7 @@ pub(crate) fn scan_sides(request: &PlanRequest<'_>) -> Result<ScannedSides, Plan
         .chain(damage_notice(request, &state, cloud_contents)?)
         .chain(restored_home_notice(request, &state))
         .collect();
+
     Ok(ScannedSides {
         scope,
         state,
@@ -115,11 +124,13 @@ fn damage_notice(
     let Some(damage) = state.file.damage else {
         return Ok(None);
     };
+
     let cloud = &request.config.cloud;
     let has_manifest = cloud_contents == CloudContents::Manifests;
     if damage == StateDamage::All && !request.refill && !has_manifest {
         return Err(PlanError::NoManifest(cloud.clone()));
     }
+
     let state_file = request.replica.state_file();
     let damage = match damage {
         StateDamage::All => "cannot be read".to_owned(),
@@ -194,6 +205,7 @@ pub(crate) fn check_cloud_identity(
     check_cloud_is_usable(config)?;
     let cloud = &config.cloud;
     let state = replica.read()?;
+
     if state.file.damage == Some(StateDamage::All)
         && CloudContents::read(cloud)? != CloudContents::Manifests
     {
@@ -203,6 +215,7 @@ pub(crate) fn check_cloud_identity(
     if identity::own_manifest_path(config, &state).exists() {
         return Ok(());
     }
+
     let last_synced = state.files.values();
     let missing_files = last_synced.filter(|last| !cloud.join(&last.remote.path).exists());
     match missing_files.count() {

@@ -35,6 +35,7 @@ pub(crate) fn recheck_stats(
         if line_merge::is_mergeable(&key) {
             continue;
         }
+
         if let Some(last) = state.files.get(&key)
             && last.remote.matches(&file.path, file.stat)
             && let Some(result) = recheck_file(state, &key, last, manifests, config)
@@ -42,6 +43,7 @@ pub(crate) fn recheck_stats(
             rechecked.push((key, result));
         }
     }
+
     state.file.needs_rewrite |= !rechecked.is_empty();
     for (key, result) in rechecked {
         let Some(last) = state.files.get_mut(&key) else {
@@ -70,6 +72,7 @@ fn recheck_file(
     let listed = manifests.listed_entries(key);
     let mut entries_of_same_size = listed.filter(|entry| entry.size == last.remote.stat.size);
     let synced_digest = last_synced_digest(state, key, last);
+
     let is_unknown_version = |entry: &ManifestEntry| match &synced_digest {
         Some(synced_digest) => {
             entry.digest != *synced_digest && !state.replaced_digests(key).contains(&entry.digest)
@@ -80,6 +83,7 @@ fn recheck_file(
     if !entries_of_same_size.any(is_unknown_version) {
         return None;
     }
+
     // An unreadable file counts as unchanged; the plan for it reports the error if it needs the content.
     let path = config.file_path(Side::Remote, &last.remote.path);
     let raw_digest = contents::read_raw_digest(&path).ok()?;
@@ -93,6 +97,7 @@ fn recheck_file(
                 Recheck::Changed
             })
         }
+        // No digest of the last sync is known, so later runs compare with the present one.
         (None, None) => Some(Recheck::Unchanged(raw_digest)),
     }
 }

@@ -35,6 +35,7 @@ pub(crate) fn record_obsolete_copies(
             .filter_map(|conflict| rollouts::key(&conflict.path));
         keys.any(|key| copy.belongs_to(&key))
     };
+
     let obsolete_copies = copies.iter().filter(|(copy, state)| {
         let is_obsolete = matches!(
             state,
@@ -42,6 +43,7 @@ pub(crate) fn record_obsolete_copies(
         );
         is_obsolete && !is_in_conflict(copy)
     });
+
     let mut records = own_records.clone();
     for (copy, _) in obsolete_copies {
         resolutions::record_drop(&copy.name, &mut records, other_records);
@@ -56,6 +58,7 @@ pub(crate) fn plan_conflict_copies(
     for (copy, state) in copies {
         let name = || copy.name.clone();
         let mut is_pending = true;
+
         match state {
             ConflictCopyState::Obsolete => {
                 let why = "no longer needed: it was resolved, or its conversation contains it";
@@ -88,6 +91,7 @@ pub(crate) fn plan_conflict_copies(
                 is_pending = false;
             }
         }
+
         if is_pending {
             let size = copy.local.or(copy.remote).map_or(0, |stat| stat.size);
             plan.pending.push((name(), size));

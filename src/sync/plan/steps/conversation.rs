@@ -34,6 +34,7 @@ pub(super) fn plan_conversation(file: &ComparedFile<'_>, decision: FileDecision)
         ops: Vec::new(),
     };
     draft.keep_copies(file.conversation.diverged.iter());
+
     let chosen = ChosenVersion::choose(file, decision);
     let mut state_update = StateUpdate::None;
     let mut published_records = Vec::new();
@@ -41,6 +42,7 @@ pub(super) fn plan_conversation(file: &ComparedFile<'_>, decision: FileDecision)
         published_records = draft.keep_losing_version(chosen);
         state_update = draft.add_copies_and_moves(chosen);
     }
+
     draft.remove_duplicates();
     if draft.ops.is_empty() {
         // Both sides are equal.
@@ -51,6 +53,7 @@ pub(super) fn plan_conversation(file: &ComparedFile<'_>, decision: FileDecision)
             _ => FilePlan::default(),
         };
     }
+
     let (action, reason) = draft.choose_action(chosen.as_ref());
     let step = SyncStep {
         bytes: draft.copied_bytes().unwrap_or(0),
@@ -79,6 +82,7 @@ impl<'a> ChosenVersion<'a> {
             }
             _ => return None,
         };
+
         let canonical = file.conversation.canonical.as_ref();
         let own_file = match from.seen.side {
             Side::Local => &from.seen,
@@ -160,6 +164,7 @@ impl<'a> ConversationDraft<'a> {
             }
             return Placement::existing(to, seen);
         }
+
         let former_file = match side {
             Side::Local => file.local.as_ref().map(|local| &local.seen),
             Side::Remote => file.conversation.canonical.as_ref(),
@@ -189,6 +194,7 @@ impl<'a> ConversationDraft<'a> {
             expect: from.attested,
             replaced: None,
         }));
+
         // A file at the same path is replaced by the copy.
         let former_file = former_file.filter(|former_file| former_file.path != to);
         self.ops
@@ -249,6 +255,7 @@ impl<'a> ConversationDraft<'a> {
                 return (SyncAction::CopyToCloud, why.to_owned());
             }
         }
+
         let renamed_side = self.ops.iter().find_map(|op| match op {
             Op::Rename { from, .. } => Some(from.side),
             _ => None,
@@ -285,6 +292,7 @@ impl<'a> ConversationDraft<'a> {
                 "the version in the file with the original name wins".to_owned(),
             ),
         };
+
         let others = match self.count_new_copies() {
             0 => return None,
             1 => "the other one is kept until you decide".to_owned(),
@@ -330,6 +338,7 @@ fn choose_folder<'a>(file: &'a ComparedFile<'_>) -> Option<&'a str> {
     let last_folder = file
         .last
         .map(|last| rollouts::parent_folder(&last.local.path));
+
     match last_folder {
         _ if local == remote => None,
         Some(folder) if folder == remote => Some(local),

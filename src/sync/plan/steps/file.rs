@@ -29,10 +29,12 @@ fn plan_by_decision(file: &ComparedFile<'_>) -> FilePlan {
     {
         return plan;
     }
+
     let decision = decide(file.facts, file.rules);
     if let Some(notice) = notice_to_leave(file, decision) {
         return notice.into();
     }
+
     match (decision, &file.local, &file.remote) {
         (FileDecision::DeleteCloud | FileDecision::DeleteLocal, ..) => {
             plan_deletion(file, decision).into()
@@ -91,6 +93,7 @@ fn plan_deletion(file: &ComparedFile<'_>, decision: FileDecision) -> FileOutcome
         }
         _ => return FileOutcome::Unchanged,
     };
+
     FileOutcome::Step(SyncStep {
         ops: vec![Op::Remove(deleted.seen.clone())],
         state_update,
@@ -107,9 +110,11 @@ fn plan_copy(
     why: CopyReason,
 ) -> FilePlan {
     let replaced_plain_version = replaced_version.filter(|_| file.facts.kind == FileKind::Plain);
+    // A replaced file keeps its own spelling of the name.
     let path = &replaced_version.unwrap_or(from).seen.path;
     let source = Placement::existing(from.seen.path.clone(), &from.seen);
     let target = Placement::written(path.clone());
+
     let mut mtime_ns = from.mtime_ns;
     let mut published_records = Vec::new();
     let (action, target_side, local, remote) = match from.seen.side {
@@ -124,6 +129,7 @@ fn plan_copy(
             (SyncAction::CopyToCloud, Side::Remote, source, target)
         }
     };
+
     let outcome = FileOutcome::Step(SyncStep {
         bytes: from.seen.stat.size,
         ops: vec![Op::Copy(CopyOp {
@@ -143,6 +149,7 @@ fn plan_copy(
             &why.describe(from.seen.side, file.remote_kind),
         )
     });
+
     FilePlan {
         outcome,
         published_records,
@@ -160,6 +167,7 @@ fn describe_policy_conflict(
     if why != CopyReason::Policy {
         return None;
     }
+
     let loser = if file.is_backed_up {
         "the other one is in the snapshot"
     } else {
@@ -182,15 +190,19 @@ fn plan_merge(file: &ComparedFile<'_>, merge: &LineMergeFacts) -> Option<FilePla
         let why = "changed while it was read; the next run reads it again";
         return Some(NoticeList::Waiting.notice(file.key, why).into());
     }
+
     let find_stat = |side| {
         let seen = file.version_on(side).map(|version| &version.seen);
         let under_own_name = seen.filter(|seen| seen.path == file.key);
         under_own_name.map(|seen| seen.stat)
     };
+
+    // A side that the step writes has no stat yet.
     let placement = |side| Placement {
         path: file.key.to_owned(),
         stat: find_stat(side).filter(|_| merge.changed.iter().all(|changed| changed.side != side)),
     };
+
     let targets = merge.changed.iter().map(|changed| MergeTarget {
         place: (changed.side, file.key.to_owned()),
         over: find_stat(changed.side),
@@ -201,6 +213,7 @@ fn plan_merge(file: &ComparedFile<'_>, merge: &LineMergeFacts) -> Option<FilePla
         to: targets.collect(),
         is_one_text: merge.is_one_text,
     };
+
     let reason = "lines of all versions, in order of time";
     let step = SyncStep {
         bytes: merge.changed.iter().map(|changed| changed.bytes).sum(),
