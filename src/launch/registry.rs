@@ -191,6 +191,7 @@ impl Launches {
 
             match parse_own_head(line).or_else(|| parse_foreign_head(line)) {
                 Some((id, is_settled)) => {
+                    // Only the last line of a launch counts, so a later line replaces an earlier one.
                     last_lines.insert(id, IndexedLine { range, is_settled });
                 }
                 None => damaged.push(range),

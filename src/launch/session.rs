@@ -346,6 +346,7 @@ fn new_record(
             ended_at: None,
             exit_code: None,
             cwd: to_text(cwd),
+            // With `--worktree` Codex creates the folder that it works in, so its path is unknown.
             working_root: (!arguments.has_option("--worktree")).then(|| to_text(&working_root)),
             args: request
                 .args

@@ -65,7 +65,7 @@ pub(crate) fn serve(context: &Context) {
     thread::scope(|scope| {
         scope.spawn(|| index.run_updates(context));
         session.read_messages(scope);
-        // Stdin is closed, but the calls that were read before still get their answers.
+        // The calls that were read before stdin was closed still get their answers.
         drop(session.wait_while(|calls| calls.workers > 0));
         // A first index of a large home takes minutes. The part that is indexed so far stays.
         progress::interrupt();

@@ -205,6 +205,7 @@ pub(crate) fn read_file_list(snapshot: &SyncSnapshot) -> Result<Option<SnapshotL
     let path = &snapshot.path;
     let state = if snapshot.is_zip() {
         let mut zip = match open_zip(snapshot) {
+            // A snapshot of this program is complete when it has its name, so this file is of another one.
             Err(BackupError::NotAZip(_)) => return Ok(None),
             opened => opened?,
         };
@@ -255,6 +256,7 @@ pub(crate) fn list_unfinished(folder: &Path, now: SystemTime) -> Result<Vec<Path
             .modified()
             .ok()
             .and_then(|at| now.duration_since(at).ok());
+        // The lock file follows the folder, so a young folder without one may belong to a running process.
         let may_get_lock = !lock.exists() && age.is_none_or(|age| age < MIN_UNLOCKED_AGE);
         meta.is_dir() && !may_get_lock && !lock::is_held(&lock)
     };

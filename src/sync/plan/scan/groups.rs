@@ -108,6 +108,7 @@ fn mark_older_days_as_companions(
     };
     for group in groups.values_mut() {
         let is_in_sessions = |listed_file: &ListedFile| listed_file.path.starts_with("sessions/");
+        // One file of the latest day, on either side, is enough.
         if group.files().any(is_in_sessions) && !group.files().any(is_of_latest) {
             let sides = group.local.iter_mut().chain(&mut group.remote);
             for listed_file in sides.chain(&mut group.client_copies) {

@@ -66,10 +66,12 @@ pub(crate) fn plan_conflict_copies(
                     .extend(build_update_step(copy, why, build_drop_ops(copy)));
                 is_pending = false;
             }
+
             ConflictCopyState::ObsoleteAfter(step_index) => {
                 plan.added_ops.push((step_index, build_drop_ops(copy)));
                 is_pending = false;
             }
+
             ConflictCopyState::Replicated => {}
             ConflictCopyState::OnlyOn(from) => {
                 let why = if copy.local.is_some() && copy.remote.is_some() {
@@ -80,14 +82,17 @@ pub(crate) fn plan_conflict_copies(
                 let op = Op::ReplicateConflictCopy { from, name: name() };
                 plan.steps.extend(build_update_step(copy, why, vec![op]));
             }
+
             ConflictCopyState::NotDownloaded => {
                 let why = "is not downloaded to this machine; have the cloud client download it";
                 plan.notices.push(NoticeList::Waiting.notice(name(), why));
             }
+
             ConflictCopyState::Damaged => {
                 let why =
                     "has not arrived completely: its content does not match the digest in its name";
                 plan.notices.push(NoticeList::Waiting.notice(name(), why));
+                // Neither side has the content, so the user cannot decide yet.
                 is_pending = false;
             }
         }

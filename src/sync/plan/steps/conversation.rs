@@ -256,6 +256,7 @@ impl<'a> ConversationDraft<'a> {
             }
         }
 
+        // Without a copy, the other ops give the reason: a rename, else conflict copies, else duplicates.
         let renamed_side = self.ops.iter().find_map(|op| match op {
             Op::Rename { from, .. } => Some(from.side),
             _ => None,
