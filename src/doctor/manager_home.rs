@@ -388,6 +388,7 @@ fn check_leftovers(context: &Context) -> Vec<Check> {
     let folders = pending::find_candidate_folders(context.codex_home(), context.manager_home());
     let mut folders = folders.iter().map(|(folder, _)| folder);
     let pending = folders.find(|folder| folder.exists());
+    // The folder exists while a restore runs, too, not only after a kill.
     let interrupted = pending.filter(|folder| !journal::is_in_progress(folder));
 
     let restore_check = if let Some(folder) = interrupted {

@@ -169,6 +169,7 @@ pub(super) fn add_shares(
         let month = day.map_or("unknown".into(), |day| day.format("%Y-%m").to_string());
         add_to_share(&mut months, &month, rollout.bytes);
 
+        // The rollouts are in the order of their sizes, the largest first.
         if i < MAX_LARGEST {
             let title = rollout.id.as_ref().and_then(|id| titles.remove(id));
             report.largest.push(LargeConversation {

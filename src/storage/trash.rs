@@ -486,6 +486,8 @@ impl TrashEntry {
                 found_paths.push(entry.path());
             }
         });
+
+        // Anything else in the place of a rollout occupies it too.
         found_paths.extend(files.iter().map(|(path, _)| path.0.clone()));
 
         for path in found_paths {

@@ -208,7 +208,7 @@ fn examine_database(
     })?;
 
     let before_bytes = size_with_sidecars(path);
-    // All rows count as equally large, so the part of the rows that goes is the part of the pages that is freed.
+    // Rows count as equally large, so old rows take the same part of the pages as of the rows.
     let used_pages = (pages - free).max(1);
     let kept_pages = used_pages
         - if rows > 0 {

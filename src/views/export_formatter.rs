@@ -129,6 +129,7 @@ fn build_page_head(
     }
 
     facts.push(("Session", Some(session.id.clone())));
+    // Facts without a value are left out.
     let known_fact = |(name, value): (&'static str, Option<String>)| Some((name, value?));
     PageHead {
         title: title.map_or_else(|| "Conversation".to_owned(), Clone::clone),

@@ -46,6 +46,7 @@ pub(crate) fn show_decisions(context: &Context, plan: &RetentionPlan, subject: R
     let accounts = account::read_known_accounts(context).unwrap_or_default();
     let decisions = plan.keep.iter().chain(&plan.drop);
     let identities = decisions.filter_map(|decision| decision.candidate.identity.clone());
+    // Archives can be of accounts that are not known any more.
     let entries = resolve::merge_entries(&accounts, identities);
     let names = AccountNames::from_entries(&entries);
 

@@ -264,6 +264,7 @@ pub(crate) fn format_totals(steps: &[&SyncStep], conflicts: usize, remote: SyncR
     let (deleted_count, _) = count_steps(&[SyncAction::DeleteCloud, SyncAction::DeleteLocal]);
     let copied_counts =
         [SyncAction::CopyToCloud, SyncAction::CopyToLocal].map(|action| count_steps(&[action]).0);
+    // The others are the steps that no other part of the sentence counts.
     let other_count =
         steps.len() - copied_counts[0] - copied_counts[1] - merged_count - deleted_count;
 

@@ -188,6 +188,7 @@ pub(super) fn target_path(
     let last_depth = path.matches('/').count();
     for (depth, name) in path.split('/').enumerate() {
         partial_path.push(name);
+        // What does not exist yet blocks nothing.
         let Ok(meta) = fs::symlink_metadata(&partial_path) else {
             continue;
         };

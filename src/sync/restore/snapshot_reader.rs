@@ -39,6 +39,7 @@ impl SnapshotReader {
             Self::Folder(root) => root,
         };
 
+        // `open_no_link` refuses a link only in the place of the file, so the folders above it are checked first.
         let mut path = root.clone();
         for part in Path::new(&snapshot_file.path_in_snapshot()).components() {
             path.push(part);
@@ -107,6 +108,7 @@ fn list_files_in_folder(snapshot: &SyncSnapshot) -> Result<Vec<SnapshotFile>, Io
             Stat::from_metadata(&fs::symlink_metadata(entry.path()).at("inspect", entry.path())?);
         let relative = entry.path().strip_prefix(root).unwrap_or(entry.path());
         if let Some(path) = relative.to_str() {
+            // Paths in a snapshot have `/` on all systems.
             let path = if cfg!(windows) {
                 path.replace('\\', "/")
             } else {

@@ -156,6 +156,7 @@ fn parse_fact(state: &mut SyncState, fact: &Value) -> Option<()> {
     } else if let Some(record) = text_of("resolved") {
         state.resolutions.insert(record);
     } else if let Some(key) = text_of("gone") {
+        // Only a run that appends writes this line; a rewritten state has no line of the file.
         state.files.remove(&key);
     } else if let Some(key) = text_of("history") {
         let former_digests = fact.get("over").map(Vec::deserialize);

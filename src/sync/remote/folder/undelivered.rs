@@ -115,7 +115,7 @@ impl FolderReader<'_> {
         for (listed_key, listed) in manifests.files() {
             let key = own_keys.get(listed_key).copied().unwrap_or(listed_key);
             let group = groups.get(key);
-            // A conversation that is only outside of the roots is not awaited.
+            // A conversation that is only outside of the roots is not awaited. A placeholder has a notice of its own.
             if group.is_some_and(|group| group.files().all(|file| file.companion)) {
                 continue;
             }

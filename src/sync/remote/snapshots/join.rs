@@ -132,6 +132,7 @@ impl<'r, R: Remote> Join<'r, R> {
 
         let snapshots = remote.snapshots()?;
         join.find_own_head(&snapshots)?;
+        // Copied only now, because the publication of a killed run replaces `published`.
         join.outgoing.clone_from(&join.published.files);
         join.deleted.clone_from(&join.published.deleted);
 

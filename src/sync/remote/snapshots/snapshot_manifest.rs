@@ -245,6 +245,7 @@ impl SnapshotManifest {
                     ));
                 }
 
+                // All files of a key have one version.
                 let file = self.files.entry(state_key(&path));
                 let file = file.or_insert_with(|| FileVersions {
                     files: BTreeMap::new(),
