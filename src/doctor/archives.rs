@@ -46,6 +46,7 @@ fn check_archives(context: &Context) -> Vec<Check> {
         let check = not_a_folder_check("archives", &folder);
         return vec![check.because("no archive can be created or restored")];
     }
+
     let records = match context.archives() {
         Ok(records) => records,
         Err(e) => {
@@ -55,6 +56,7 @@ fn check_archives(context: &Context) -> Vec<Check> {
             return vec![check];
         }
     };
+
     let mut checks: Vec<_> = records.iter().filter_map(check_record).collect();
     checks.extend(check_archive_ages(&records, context));
     checks
@@ -64,10 +66,12 @@ fn check_record(record: &ArchiveRecord) -> Option<Check> {
     let problem = record.problem()?;
     let message = format!("{}: {}", record.path, words::describe_problem(problem));
     let damaged = || Check::fail("archives.damaged", message.clone());
+
     Some(match problem {
         ArchiveProblem::Sidecar(sidecar) => {
             let check = Check::fail("archives.sidecar", message)
                 .because("each command that lists archives has to read this one completely");
+
             match sidecar {
                 SidecarProblem::Missing | SidecarProblem::Damaged(_) => {
                     check.fixed_by("codex-manager doctor --fix")
@@ -102,11 +106,13 @@ fn check_archive_ages(records: &[ArchiveRecord], context: &Context) -> Vec<Check
             .fixed_by_backup(context.codex_home());
         return vec![no_archive];
     }
+
     let now = context.now();
     let verifications = records.iter().filter_map(|r| r.verified.as_ref());
     let last_verified = verifications.map(|v| v.at.to_utc()).max();
     let archives = records.iter().filter(|r| r.archive.is_some());
     let creation_times = archives.map(|r| r.metadata.created_at.to_utc());
+
     let mut checks = vec![
         check_backup_age(
             creation_times.clone().count(),
@@ -115,6 +121,7 @@ fn check_archive_ages(records: &[ArchiveRecord], context: &Context) -> Vec<Check
         ),
         check_verify_age(last_verified, creation_times.min(), now),
     ];
+
     checks.extend(check_future_archives(records, now));
     checks.extend(check_new_codex(records, context));
     checks
@@ -174,6 +181,7 @@ fn check_backup_age(
         ),
         None => format!("{archives}, none of them of the whole home"),
     };
+
     if newest_full_at.is_none_or(|created_at| now - created_at > Duration::days(OLD_BACKUP_DAYS)) {
         Check::warn("archives", message)
             .because("newer conversations are not backed up")
@@ -196,6 +204,7 @@ fn check_verify_age(
         },
         None => "no archive has been verified yet".to_owned(),
     };
+
     // `backup` reads each new archive back, so its creation counts as a verification.
     let counted_from = last_verified.or(first_created_at).unwrap_or(now);
     if now - counted_from > Duration::days(OLD_VERIFY_DAYS) {
@@ -227,6 +236,7 @@ fn check_foreign_entries(manager_home: &Path) -> Option<Check> {
             // The trash, and the folders of the Python codex-manager.
             || [".trash", "auth", "sessions"].contains(&name)
     };
+
     let foreign_entries =
         list_entries(&store::backups_folder(manager_home), |name| !is_known(name));
     (!foreign_entries.is_empty()).then(|| {

@@ -28,11 +28,13 @@ const VERSION_TIMEOUT: Duration = Duration::from_secs(5);
 pub(super) fn run_checks(context: &Context) -> Vec<Check> {
     let (program, version) = check_program(context);
     let mut checks = vec![program];
+
     let home = context.codex_home();
     if let Some(problem) = find_home_problem(context) {
         checks.push(problem);
         return checks;
     }
+
     checks.push(check_home_permissions(home));
     let config = CodexConfig::read(home);
     checks.push(check_config_file(context, &config));
@@ -43,6 +45,7 @@ pub(super) fn run_checks(context: &Context) -> Vec<Check> {
         let message = "Codex does not read auth.json: the live account is unknown";
         checks.push(Check::warn("home.login", message));
     }
+
     checks.extend(check_other_files(home));
     checks.extend(databases::run_checks(context, &config));
     checks.push(check_conversations(context));
@@ -63,16 +66,19 @@ fn check_losses(context: &Context) -> Option<Check> {
             return Some(check.because("cannot check for conversations that lost messages"));
         }
     };
+
     record.checked_at.as_ref()?;
     record.losses.retain(|loss| loss.home == home);
     if record.losses.is_empty() {
         return Some(Check::ok(ID, "no conversation lacks messages"));
     }
+
     let messages: usize = record.losses.iter().map(|loss| loss.lost_messages).sum();
     let count = pluralize(record.losses.len(), "conversation");
     let message = format!("{count} lost {}", pluralize(messages, "message"));
     let in_vault = record.losses.iter().any(|loss| !loss.snapshots.is_empty());
     let vault_option = if in_vault { " --vault" } else { "" };
+
     let check = Check::warn(ID, message).because("the messages exist only in copies");
     Some(check.advised(format!(
         "list them, with the commands that bring them back: codex-manager history losses{vault_option}"
@@ -84,10 +90,12 @@ fn find_home_problem(context: &Context) -> Option<Check> {
     let home = context.codex_home();
     let path_text = home.display();
     let consequence = "Codex and backups cannot use it";
+
     if !home.is_dir() && home.symlink_metadata().is_ok() {
         let check = not_a_folder_check("home", home).because(consequence);
         return Some(check.advised("mount its disk, or move it away and start codex once"));
     }
+
     if !home.is_dir() {
         let check = Check::warn("home", format!("no Codex home: {path_text}"))
             .because("there is nothing to back up");
@@ -101,6 +109,7 @@ fn find_home_problem(context: &Context) -> Option<Check> {
             }
         });
     }
+
     let e = fs::read_dir(home).err()?;
     let check =
         Check::fail("home", format!("cannot be read ({e}): {path_text}")).because(consequence);
@@ -124,10 +133,12 @@ fn check_config_file(context: &Context, config: &CodexConfig) -> Check {
     let Some(problem) = &config.problem else {
         return Check::ok("home.config", "config.toml is valid");
     };
+
     let message = format!("cannot parse config.toml: {problem}");
     let path = context.codex_home().join("config.toml");
     let path_text = path.display();
     let check = Check::fail("home.config", message).because("Codex does not start");
+
     if file_open::require_file_if_exists(&path).is_err() {
         check.fixed_by(remedies::format_rename_aside_command(&path))
     } else if has_archive(context) {
@@ -143,6 +154,7 @@ fn check_store_setting(config: &CodexConfig) -> Check {
     if config.store.reads_auth_json() {
         return Check::ok("home.store", "Codex stores the login in auth.json");
     }
+
     let store = config.store.name();
     let message = format!(
         "Codex does not store the login in auth.json (cli_auth_credentials_store = \"{store}\")"
@@ -161,6 +173,7 @@ fn check_daemon(context: &Context) -> Option<Check> {
     let home = context.codex_home();
     let pid = daemon::find(home)?.pid;
     let live_auth = AuthFile::read(&home.join(AUTH_JSON)).ok()?;
+
     // No other process can ask Codex for its account, so the start time of the daemon decides.
     let account_history =
         AccountHistory::read(context.manager_home(), home, &live_auth).unwrap_or_default();
@@ -169,6 +182,7 @@ fn check_daemon(context: &Context) -> Option<Check> {
         .as_ref()
         .and_then(|at| account_history.account_at(at));
     let live_identity = live_auth.login().map(|login| &login.identity);
+
     let check = match (daemon_identity, live_identity) {
         (Some(daemon_identity), Some(live_identity)) if !daemon_identity.is_same(live_identity) => {
             let message = format!(
@@ -183,6 +197,7 @@ fn check_daemon(context: &Context) -> Option<Check> {
         )
         .because("it keeps the account it was started with; restore needs --stop-daemon"),
     };
+
     Some(check.fixed_by("codex app-server daemon stop"))
 }
 
@@ -201,6 +216,7 @@ fn check_program(context: &Context) -> (Check, Option<String>) {
             return (check, None);
         }
     };
+
     let path = program.path().display();
     let version = program.version(&context.env, VERSION_TIMEOUT);
     let check = match &version {
@@ -212,6 +228,7 @@ fn check_program(context: &Context) -> (Check, Option<String>) {
                 shell::quote_if_needed(&path.to_string())
             )),
     };
+
     (check, version)
 }
 
@@ -222,12 +239,14 @@ fn check_login(context: &Context, store: CredentialStore) -> Check {
     if let Some(problem) = status::find_obstacle(&path, store, auth.as_ref()) {
         return describe_login_problem(&problem, context);
     }
+
     if let Some(mode) = mode_to_restrict(&path) {
         let message = format!("auth.json is accessible to other users (mode {mode:o})");
         return Check::warn(ID, message)
             .because("a user who reads it can act as you")
             .fixed_by_chmod("600", &path);
     }
+
     let login = auth.as_ref().ok().and_then(AuthFile::login);
     let message = login.map_or("auth.json contains no login".to_owned(), |login| {
         let account = context.profiles().describe_account(&login.identity);
@@ -243,6 +262,7 @@ fn describe_login_problem(problem: &StatusProblem, context: &Context) -> Check {
     };
     let check = Check::new("home.login", severity, problem.to_string())
         .because("Codex cannot use or renew the login");
+
     match problem {
         StatusProblem::HardLinked(path) => check.fixed_by(remedies::format_unlink_command(path)),
         StatusProblem::NotAFile { path, .. } => {
@@ -266,6 +286,7 @@ fn check_other_files(home: &Path) -> Vec<Check> {
         "version.json",
         "models_cache.json",
     ];
+
     let paths = names.iter().map(|name| home.join(name));
     paths
         .filter(|path| file_open::require_file_if_exists(path).is_err())
@@ -283,6 +304,7 @@ fn check_other_files(home: &Path) -> Vec<Check> {
 fn check_conversations(context: &Context) -> Check {
     const ID: &str = "home.conversations";
     let home = context.codex_home();
+
     let folders = [SESSIONS, ARCHIVED_SESSIONS].map(|name| home.join(name));
     let unreadable_folder = folders
         .iter()
@@ -294,19 +316,23 @@ fn check_conversations(context: &Context) -> Check {
             .because("its conversations are not listed and not backed up")
             .advised("mount its disk, or make it readable");
     }
+
     if iter_rollouts(home).next().is_none() {
         return Check::ok(ID, "there are no conversations");
     }
+
     let Some(database) = context.state_database() else {
         return Check::warn(ID, "there are conversations, but no database lists them")
             .because("Codex reads all of them at its next start")
             .advised("start codex, which creates the database again");
     };
+
     let unlisted_warning = |message: String| {
         Check::warn(ID, message)
             .because("Codex cannot show or resume conversations that are not listed")
             .advised("find the fix with: codex-manager history check")
     };
+
     match threads::fold_rows(&database, || 0_usize, |rows, _| *rows += 1) {
         Ok(Some(1..)) => Check::ok(ID, "Codex's database lists at least one conversation"),
         Ok(_) => unlisted_warning(format!(
@@ -329,6 +355,7 @@ fn iter_rollouts(home: &Path) -> impl Iterator<Item = (PathBuf, RolloutName)> {
     let files = entries
         .flatten()
         .filter(|entry| entry.file_type().is_file());
+
     files.filter_map(|entry| {
         let rollout = RolloutName::parse(entry.path())?;
         Some((entry.into_path(), rollout))

@@ -48,6 +48,7 @@ pub(super) fn run_checks(context: &Context, config: &CodexConfig) -> Vec<Check> 
         .iter()
         .filter_map(|path| Some((path, find_fault(path)?)));
     let faults: Vec<_> = faults.collect();
+
     if faults.is_empty() {
         let message = match files.len() {
             0 => "there are no databases yet".to_owned(),
@@ -55,6 +56,7 @@ pub(super) fn run_checks(context: &Context, config: &CodexConfig) -> Vec<Check> 
         };
         return vec![Check::ok(ID, message)];
     }
+
     let to_check = |(path, fault): (&PathBuf, DatabaseFault)| {
         let name = path.file_name().unwrap_or_default().to_string_lossy();
         let check = Check::fail(ID, format!("{fault}: {}", path.display()))
@@ -73,6 +75,7 @@ pub(super) fn run_checks(context: &Context, config: &CodexConfig) -> Vec<Check> 
             _ => check.advised("start codex, which moves it aside and creates a new one"),
         }
     };
+
     faults.into_iter().map(to_check).collect()
 }
 
@@ -83,6 +86,7 @@ fn find_database_files(context: &Context, config: &CodexConfig) -> Vec<PathBuf> 
     folders.extend(config.database_folder(home, &context.env));
     folders.sort();
     folders.dedup();
+
     let mut database_files: Vec<_> = folders
         .iter()
         .filter_map(|folder| fs::read_dir(folder).ok())
@@ -104,6 +108,7 @@ fn find_fault(path: &Path) -> Option<DatabaseFault> {
         }
         Ok(bytes)
     });
+
     let truncated_fault = || Some(DatabaseFault::Damaged("truncated".to_owned()));
     match file_len {
         Ok(0) => None,

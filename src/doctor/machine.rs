@@ -38,6 +38,7 @@ pub(crate) fn run_checks(context: &Context) -> Vec<Check> {
         ("home.cloud", "home.disk", context.codex_home()),
         ("manager.cloud", "manager.disk", context.manager_home()),
     ];
+
     let mut checks = Vec::new();
     for (cloud_id, disk_id, home) in homes {
         let real_home = home.canonical_or_self();
@@ -52,26 +53,31 @@ pub(crate) fn run_checks(context: &Context) -> Vec<Check> {
             );
         }
     }
+
     let read_mtime = |name: &str| context.codex_home().join(name).metadata()?.modified();
     let mtimes = ["auth.json", "history.jsonl"].map(|name| read_mtime(name).ok());
     let mtimes = mtimes.into_iter().flatten();
     let newest_file_time = mtimes.filter_map(clock::from_file_time).max();
+
     #[allow(
         clippy::disallowed_methods,
         reason = "files are stamped by the system's clock, whatever the time of the run is"
     )]
     let system_now = DateTime::<Utc>::from(SystemTime::now());
+
     let live_auth = AuthFile::read(&context.codex_home().join(AUTH_JSON)).ok();
     let live_login = live_auth.as_ref().and_then(AuthFile::login);
     // Codex stamps a login by the clock of this machine, the server stamps the tokens by its own clock.
     let login_ahead = live_login.is_some_and(|login| login.freshness.was_clock_ahead());
     checks.push(check_clock(system_now, newest_file_time, login_ahead));
+
     // A zone set by flag or configuration takes precedence over TZ.
     let tz = context
         .env
         .text("TZ")
         .filter(|_| !context.settings.zone_is_set);
     checks.push(check_zone(tz, context.zone()));
+
     checks.extend(check_free_space(context));
     checks
 }
@@ -118,6 +124,7 @@ fn check_clock(now: DateTime<Utc>, newest_file: Option<DateTime<Utc>>, login_ahe
     let earliest_time = Utc.with_ymd_and_hms(2026, 1, 1, 0, 0, 0).single();
     let is_too_far = |skew: &Duration| *skew > Duration::minutes(MAX_CLOCK_SKEW_MINUTES);
     let file_ahead_by = newest_file.map(|at| at - now).filter(is_too_far);
+
     let check = if earliest_time.is_some_and(|earliest| now < earliest) {
         Check::fail(ID, format!("the clock is wrong: {}", now.to_rfc3339()))
     } else if let Some(file_ahead_by) = file_ahead_by {
@@ -131,6 +138,7 @@ fn check_clock(now: DateTime<Utc>, newest_file: Option<DateTime<Utc>>, login_ahe
     } else {
         return Check::ok(ID, "the clock matches the times of the files");
     };
+
     check
         .because("quota windows, retention and the order of logins depend on it")
         .advised("set the clock: timedatectl set-ntp true, or in the system's settings")
@@ -142,6 +150,7 @@ fn check_zone(tz: Option<&str>, zone: Zone) -> Check {
     let is_known = |tz: &&str| {
         tz.trim_start_matches(':') == "/etc/localtime" || context::parse_tz_zone(tz).is_some()
     };
+
     match tz.filter(|tz| !is_known(tz)) {
         Some(name) => Check::warn(ID, format!("TZ is not a known time zone: {name}"))
             .because("times are shown and days are counted in another zone")
@@ -159,9 +168,11 @@ fn check_free_space(context: &Context) -> Option<Check> {
     let records = context.archives().ok()?;
     let is_full = |m: &Metadata| m.mode == BackupMode::Full && !m.is_safety();
     let newest = store::find_newest_usable(&records, is_full);
+
     let backups = context.backups();
     let existing = backups.ancestors().find(|folder| folder.is_dir())?;
     let free = space::free_bytes(existing)?;
+
     let archive = newest.and_then(|record| record.archive.as_ref());
     Some(if let Some(archive) = archive {
         check_space("the newest full archive takes", archive.bytes, free)
@@ -185,6 +196,7 @@ fn check_space(subject: &str, needed: u64, free: u64) -> Check {
     } else {
         return Check::ok(ID, "there is enough free space for the next archive");
     };
+
     check
         .because("the next backup may run out of disk space")
         .advised(

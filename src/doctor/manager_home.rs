@@ -32,6 +32,7 @@ pub(crate) fn run_checks(context: &Context) -> Vec<Check> {
     let mut checks = Vec::new();
     let home = context.manager_home();
     checks.push(check_config_file(home));
+
     if home.is_dir() {
         checks.push(check_permissions(context));
         checks.extend(check_writable(home));
@@ -54,6 +55,7 @@ pub(crate) fn run_checks(context: &Context) -> Vec<Check> {
                 .fixed_by_backup(context.codex_home()),
         );
     }
+
     checks.extend(check_python_home(context));
     checks.extend(archives::run_checks(context));
     checks.extend(check_leftovers(context));
@@ -95,10 +97,12 @@ fn check_permissions(context: &Context) -> Check {
                 "use a separate folder: move codex-manager's files there and set CODEX_MANAGER_HOME",
             );
     }
+
     let exposed = permissions::find_accessible_to_others(context.codex_home(), home);
     if exposed.is_empty() {
         return Check::ok("manager.home", home.display().to_string());
     }
+
     let message = format!("accessible to other users: {}", summarize_paths(&exposed));
     let check =
         Check::fail("manager.home", message).because("archives and profiles contain logins");
@@ -117,6 +121,7 @@ fn check_writable(home: &Path) -> Option<Check> {
     let folder = folders
         .iter()
         .find(|folder| folder.is_dir() && !permissions::is_writable(folder))?;
+
     let quoted_folder = shell::quote_if_needed(&folder.to_string_lossy());
     let message = format!("not writable: {}", folder.display());
     let check =
@@ -160,6 +165,7 @@ fn check_cooldown_file(context: &Context) -> Check {
 fn check_resets(context: &Context) -> Option<Check> {
     let (now, zone) = (context.now(), context.zone());
     let loaded = cooldown::load(context.manager_home(), &now, zone).ok()?;
+
     let expiring = loaded.file.accounts.iter().filter_map(|entry| {
         let observation = entry.observation.as_ref()?;
         let resets = observation.reset_credits.as_ref()?;
@@ -172,6 +178,7 @@ fn check_resets(context: &Context) -> Option<Check> {
         ))
     });
     let expiring: Vec<_> = expiring.collect();
+
     (!expiring.is_empty()).then(|| {
         Check::warn("manager.resets", expiring.join("; "))
             .because("a banked reset that is not spent is lost")
@@ -191,12 +198,15 @@ fn check_profiles(context: &Context) -> Vec<Check> {
             return vec![check.advised(advice_to_make_readable(&home.join("profiles")))];
         }
     };
+
     let newer = profiles.list_newer(&all_profiles);
     let mut checks: Vec<_> = newer
         .iter()
         .map(|(_, e)| with_document_fix(Check::fail(ID, e.to_string()), e).because(WHY))
         .collect();
+
     for profile in &all_profiles {
+        // A profile of a newer version has a check already.
         if newer.iter().any(|(name, _)| *name == profile.name) {
             continue;
         }
@@ -207,6 +217,7 @@ fn check_profiles(context: &Context) -> Vec<Check> {
             });
         }
     }
+
     for profile in profiles.list_unidentified().unwrap_or_default() {
         let folder = profiles.folder_of(&profile.name);
         let message = format!(
@@ -220,6 +231,7 @@ fn check_profiles(context: &Context) -> Vec<Check> {
              or sign in again: codex-manager profile login {name}"
         )));
     }
+
     if checks.is_empty() {
         let profiles = pluralize(all_profiles.len(), "profile");
         checks.push(Check::ok(ID, format!("{profiles} checked")));
@@ -236,6 +248,7 @@ fn find_profile_fault(
     let name = &profile.name;
     let quoted_name = shell::quote_if_needed(name);
     let sign_in = || Remedy::Command(format!("codex-manager profile login {quoted_name}"));
+
     if let Some(reason) = &profile.damaged {
         let fault = format!("the profile.json of {name} is damaged: {reason}");
         let login_path = profiles.folder_of(name).join(AUTH_JSON);
@@ -249,9 +262,11 @@ fn find_profile_fault(
         };
         return Some((fault, fix));
     }
+
     let AuthFile::Unreadable { reason, .. } = &profile.auth else {
         return None;
     };
+
     let fault = format!("the auth.json of {name} is {reason}");
     let dry_run = true;
     // If the account is live, the newest login is the one in the Codex home.
@@ -291,26 +306,32 @@ fn check_launches(context: &Context) -> Option<Check> {
             return Some(Check::fail(ID, e.to_string()).because(why));
         }
     };
+
     if launches.count_damaged_lines() > 0 {
         let lines = pluralize(launches.count_damaged_lines(), "line");
         let check = Check::warn(ID, format!("{lines} of launches.jsonl cannot be read"));
         let check = check.because("those launches are not listed");
         return Some(check.advised("no action is needed: the other lines are used"));
     }
+
     if launches.is_empty() {
         return None;
     }
+
     let live_auth = read_login(context.codex_home()).ok();
     let live_login = live_auth.as_ref().and_then(|auth| auth.login());
+    // A Codex in an isolated home has a login of its own.
     let has_other_account = |record: &LaunchRecord| {
         let is_live = live_login.is_some_and(|login| login.identity.is_same(&record.identity));
         record.run.isolated_home.is_none() && !is_live && record.is_running()
     };
+
     let emails: Vec<_> = launches
         .iter_unsettled()
         .filter(has_other_account)
         .map(|record| record.identity.email.to_string())
         .collect();
+
     Some(if emails.is_empty() {
         let message = format!("{} recorded", pluralize(launches.len(), "launch"));
         Check::ok(ID, message)
@@ -367,7 +388,9 @@ fn check_leftovers(context: &Context) -> Vec<Check> {
     let folders = pending::find_candidate_folders(context.codex_home(), context.manager_home());
     let mut folders = folders.iter().map(|(folder, _)| folder);
     let pending = folders.find(|folder| folder.exists());
+    // The folder exists while a restore runs, too, not only after a kill.
     let interrupted = pending.filter(|folder| !journal::is_in_progress(folder));
+
     let restore_check = if let Some(folder) = interrupted {
         let message = format!("unfinished interrupted restore: {}", folder.display());
         Check::warn("restore", message)
@@ -382,6 +405,7 @@ fn check_leftovers(context: &Context) -> Vec<Check> {
     } else {
         Check::ok("restore", "no interrupted restore")
     };
+
     let stale = find_stale_temp_files(context);
     let temp_check = if stale.is_empty() {
         Check::ok("temp", "no stale temp files")
@@ -391,6 +415,7 @@ fn check_leftovers(context: &Context) -> Vec<Check> {
             .because("a killed command left them; they only take disk space")
             .fixed_by("codex-manager doctor --fix")
     };
+
     vec![restore_check, temp_check]
 }
 

@@ -67,10 +67,12 @@ pub(crate) fn find_accessible_to_others(codex_home: &Path, manager_home: &Path) 
     if homes_overlap(codex_home, manager_home) || modes::exposes_files(manager_home) {
         return Vec::new();
     }
+
     // The home and backups/ may be links to another disk; no other link is followed.
     let Ok(home) = manager_home.canonical() else {
         return Vec::new();
     };
+
     let backups = store::backups_folder(&home).canonical().ok();
     // On Windows, all other files inherit the access of these two folders.
     #[cfg(windows)]
@@ -79,16 +81,19 @@ pub(crate) fn find_accessible_to_others(codex_home: &Path, manager_home: &Path) 
         .flatten()
         .cloned()
         .collect();
+
     let mut manager_paths = vec![home.clone()];
     manager_paths.extend(list_entries_unless_link(&home, is_manager_file));
     for folder in [observations::FOLDER, index::FOLDER] {
         manager_paths.extend(list_entries_unless_link(&home.join(folder), |_| true));
     }
+
     let is_password_file = |name: &str| name == vault::password::PASSWORD_FILE;
     manager_paths.extend(list_entries_unless_link(
         &home.join(vault::VAULT_FOLDER),
         is_password_file,
     ));
+
     if let Some(backups) = backups.filter(|backups| !homes_overlap(codex_home, backups)) {
         manager_paths.push(backups.clone());
         let trash = backups.join(trash::FOLDER);
@@ -98,6 +103,7 @@ pub(crate) fn find_accessible_to_others(codex_home: &Path, manager_home: &Path) 
             manager_paths.push(discarded);
         }
     }
+
     for profile in list_entries_unless_link(&home.join("profiles"), |_| true) {
         manager_paths.extend(list_entries_unless_link(&profile, is_profile_file));
         let is_login_file = |name: &str| Path::new(name).extension().is_some_and(|e| e == "json");
@@ -107,6 +113,7 @@ pub(crate) fn find_accessible_to_others(codex_home: &Path, manager_home: &Path) 
         ));
         manager_paths.push(profile);
     }
+
     manager_paths.retain(|path| {
         path.symlink_metadata()
             .is_ok_and(|meta| is_private_entry(&meta))
@@ -115,6 +122,7 @@ pub(crate) fn find_accessible_to_others(codex_home: &Path, manager_home: &Path) 
     manager_paths.retain(|path| roots.contains(path) && access::is_open_to_others(path));
     #[cfg(not(windows))]
     manager_paths.retain(|path| mode_open_to_others(path).is_some());
+
     manager_paths.sort();
     manager_paths.dedup();
     manager_paths
@@ -207,6 +215,7 @@ pub(crate) fn restrict_to_owner(path: &Path) -> Result<(), IoError> {
         use crate::io::IoContext;
         use rustix::fs::{Mode, OFlags};
         use std::os::unix::fs::PermissionsExt;
+
         // Opened first, so that a link put there meanwhile is not followed. A pipe would block without NONBLOCK.
         let flags = OFlags::RDONLY | OFlags::NOFOLLOW | OFlags::NONBLOCK | OFlags::CLOEXEC;
         let file = rustix::fs::open(path, flags, Mode::empty())
@@ -214,9 +223,12 @@ pub(crate) fn restrict_to_owner(path: &Path) -> Result<(), IoError> {
             .at("open", path)?;
         let file = fs::File::from(file);
         let meta = file.metadata().at("get the metadata of", path)?;
+
         if !is_private_entry(&meta) {
             return Ok(());
         }
+
+        // The special bits and the permissions of the owner stay.
         let mode = meta.permissions().mode() & 0o7700;
         file.set_permissions(fs::Permissions::from_mode(mode))
             .at("set the mode of", path)
@@ -268,11 +280,13 @@ pub(crate) fn tighten_manager_home(folder: &Path) -> Result<bool> {
         ))
         .hint("choose another folder: --manager-home DIR; nothing was changed"));
     }
+
     let entries = fs::read_dir(folder).into_iter().flatten().flatten();
     let mut names = entries.map(|entry| entry.file_name());
     if !names.all(|name| is_manager_file(&name.to_string_lossy())) {
         return Ok(false);
     }
+
     restrict_to_owner(folder)?;
     Ok(true)
 }

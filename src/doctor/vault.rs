@@ -25,6 +25,7 @@ pub(super) fn run_checks(context: &Context) -> Vec<Check> {
     if settings.repository.is_none() {
         return Vec::new();
     }
+
     let password_check = check_password_file(context, &settings);
     let vault_state = match state::read(context.manager_home()) {
         Ok(vault_state) => vault_state,
@@ -34,6 +35,7 @@ pub(super) fn run_checks(context: &Context) -> Vec<Check> {
             return [check].into_iter().chain(password_check).collect();
         }
     };
+
     let checks = [
         check_last_backup(&vault_state, context.now()),
         check_last_drill(&vault_state, context.now()),
@@ -50,9 +52,11 @@ fn check_last_backup(state: &VaultState, now: DateTime<Utc>) -> Check {
         ),
         None => "this machine has made no snapshot".to_owned(),
     };
+
     if is_recent(state.backed_up_at, OLD_BACKUP_DAYS, now) {
         return Check::ok(ID, message);
     }
+
     Check::warn(ID, message)
         .because("newer conversations are not in the vault")
         .fixed_by("codex-manager vault backup")
@@ -75,6 +79,7 @@ fn check_password_file(context: &Context, settings: &VaultSettings) -> Option<Ch
     let Some(Password::File(path)) = password else {
         return None;
     };
+
     Some(match mode_open_to_others(&path) {
         None => Check::ok(ID, "only you can read the password file"),
         Some(mode) => {
@@ -97,6 +102,7 @@ fn check_last_drill(state: &VaultState, now: DateTime<Utc>) -> Check {
             .because("snapshots may not be restorable")
             .fixed_by("codex-manager vault check --read-data");
     }
+
     let message = match state.drill_passed_at {
         Some(at) => format!(
             "the last good drill was {} ago",
@@ -104,9 +110,11 @@ fn check_last_drill(state: &VaultState, now: DateTime<Utc>) -> Check {
         ),
         None => "no drill has restored a snapshot".to_owned(),
     };
+
     if is_recent(state.drill_passed_at, OLD_DRILL_DAYS, now) {
         return Check::ok(ID, message);
     }
+
     Check::warn(ID, message)
         .because("a backup is proven only by a restore")
         .fixed_by("codex-manager vault drill")

@@ -56,6 +56,7 @@ fn read_database_facts(
         .take(MAX_LARGEST)
         .filter_map(|rollout| rollout.id.as_ref());
     let largest: HashSet<_> = largest.cloned().collect();
+
     let facts_from_rows = state_database.map(|path| {
         threads::fold_rows(path, ConversationFacts::default, |known, row| {
             let id = ConversationId::of(&row.id);
@@ -69,6 +70,7 @@ fn read_database_facts(
             known.rows.insert(id, project_and_account);
         })
     });
+
     // Without a readable database, the facts come from the rollouts.
     facts_from_rows
         .and_then(|table| table.ok().flatten())
@@ -82,9 +84,11 @@ pub(super) fn read_facts(
     state_database: Option<&Path>,
 ) -> (Vec<ProjectAndAccount>, Titles) {
     let mut known = read_database_facts(rollouts, state_database);
-    let unknown_names = (known.names.intern(""), known.names.intern(""));
+
     // An empty name is interned as "unknown".
+    let unknown_names = (known.names.intern(""), known.names.intern(""));
     let mut facts = vec![unknown_names; rollouts.len()];
+
     let mut without_row = Vec::new();
     for (i, rollout) in rollouts.iter().enumerate() {
         match rollout.id.as_ref().and_then(|id| known.rows.get(id)) {
@@ -92,11 +96,13 @@ pub(super) fn read_facts(
             None => without_row.push(i),
         }
     }
+
     let read_head = |i: usize| {
         let meta = rollout::read_head(&rollouts[i].path).ok().flatten()?;
         let text = |key| meta.text(key).unwrap_or_default().to_owned();
         Some((i, text("cwd"), text("creator_account_id")))
     };
+
     // Incomplete if the user interrupts; the caller discards it.
     let _ = parallel::run_each_ordered(MAX_OPEN_ROLLOUTS, without_row, read_head, |result| {
         if let Some((i, project, account)) = result {
@@ -104,5 +110,6 @@ pub(super) fn read_facts(
         }
         progress::check_interrupt()
     });
+
     (facts, known.titles)
 }

@@ -80,6 +80,7 @@ pub(crate) fn convert(
 ) -> Result<u64, ConversionError> {
     // Codex takes the same lock before it opens a rollout to append.
     let _lock = WriterLock::acquire_if_free(home, conversation_id)?.ok_or(ConversionError::Busy)?;
+
     let former_state = FileState::read(source)?.ok_or(ConversionError::Changed)?;
     let new_path = target_form.path_from_other_form(source);
     if new_path.symlink_metadata().is_ok()
@@ -87,31 +88,37 @@ pub(crate) fn convert(
     {
         return Ok(new_size);
     }
+
     let mut temp = TempFile::create_beside(&new_path)?;
     if target_form == Form::Plain && former_state.meta.len() == 0 {
         // An empty file has no frame, and the decoder would accept it.
         return Err(io::Error::new(ErrorKind::InvalidData, "the file is empty"))
             .at("expand", source)?;
     }
+
     let reader: io::Result<Box<dyn Read + Send>> = match target_form {
         Form::Compressed => file_open::open(source).map(|file| Box::new(file) as _),
         Form::Plain => rollout::open_plain(source),
     };
     let reader = reader.at("open", source)?;
     let mut reader = ReportingReader { reader, progress };
+
     let result = match target_form {
         Form::Compressed => compress(&mut reader, former_state.meta.len(), temp.file(), workers),
         Form::Plain => io::copy(&mut reader, temp.file()).map(drop),
     };
     result.map_err(|e| to_conversion_error(e, source, &former_state))?;
+
     let new_file = temp.file();
     let new_size = new_file.metadata().at("read", &new_path)?.len();
     if target_form == Form::Compressed && new_size >= former_state.meta.len() {
         return Err(ConversionError::Incompressible);
     }
+
     copy_attributes(&former_state.meta, new_file).at("set the attributes of", &new_path)?;
     // The new form has to survive a power failure before the old one is removed.
     temp.sync()?;
+
     let (plain, compressed) = match target_form {
         Form::Plain => (temp.path(), source),
         Form::Compressed => (source, temp.path()),
@@ -120,15 +127,18 @@ pub(crate) fn convert(
     if rollout::compare(plain, compressed).at("compare", source)? != Relation::Equal {
         return Err(ConversionError::Changed);
     }
+
     match temp.publish(&new_path)? {
         Ok(()) => {}
         Err(_taken) => return Err(ConversionError::Changed),
     }
+
     if let Err(e) = remove_old_form(source, &former_state) {
         // Codex may have moved or deleted the conversation, or written to it.
         tree::remove(&new_path)?;
         return Err(e);
     }
+
     atomic::sync_folder(atomic::parent_of(source))?;
     Ok(new_size)
 }
@@ -220,10 +230,12 @@ fn compress(
     encoder.include_checksum(true)?;
     encoder.long_distance_matching(true)?;
     encoder.window_log(WINDOW_LOG)?;
+
     if workers > 1 {
         encoder.multithread(workers)?;
         encoder.set_parameter(zstd::zstd_safe::CParameter::JobSize(JOB_BYTES))?;
     }
+
     io::copy(reader, &mut encoder)?;
     encoder.finish()?;
     Ok(())
@@ -250,6 +262,7 @@ pub(super) fn measure_sample(source: &Path, target: Form, max_bytes: u64) -> io:
         Form::Plain => {
             let mut text = rollout::decompress(&mut file)?.take(max_bytes);
             let plain = io::copy(&mut text, &mut io::sink())?;
+
             // Releases the file, whose position is the end of the compressed bytes that were read.
             drop(text);
             let compressed = file.stream_position()?;

@@ -64,6 +64,7 @@ impl KindSums {
         };
         let storage_command =
             |arguments: String| Some(format!("codex-manager storage {arguments}"));
+
         let mut kinds: Vec<_> = self
             .kinds
             .into_iter()
@@ -79,6 +80,7 @@ impl KindSums {
                         format!("rm -rf {}", paths.join(" "))
                     })
                 };
+
                 let (reclaimable_bytes, command) = match kind {
                     "packages" => (bytes, removal_command(&["packages"])),
                     "rollouts" => (shrink_gain, storage_command("shrink".to_owned())),
@@ -94,6 +96,7 @@ impl KindSums {
                     ),
                     _ => (0, None),
                 };
+
                 KindUsage {
                     kind,
                     bytes,
@@ -103,6 +106,7 @@ impl KindSums {
                 }
             })
             .collect();
+
         kinds.sort_by(|a, b| b.bytes.cmp(&a.bytes).then_with(|| a.kind.cmp(b.kind)));
         kinds
     }

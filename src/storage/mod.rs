@@ -41,6 +41,7 @@ pub(crate) fn measure_home(
     let mut walk = UsageWalk::default();
     let counts_all = |_| true;
     walk.add_folder(home, counts_all);
+
     if let Some(folder) = database_folder.filter(|folder| !folder.starts_with(home)) {
         walk.add_folder(folder, |kind| {
             matches!(
@@ -49,10 +50,12 @@ pub(crate) fn measure_home(
             )
         });
     }
+
     let shrink_gain = shrink::estimate_gain(&walk.rollouts, now);
     let growth = report::measure_growth(&walk.rollouts, now);
     let free_bytes = space::free_bytes(home);
     let bytes_per_day = growth.map_or(0, |growth| growth.bytes_per_day);
+
     let mut report = StorageReport {
         total_bytes: walk.total_bytes,
         files: walk.files,
@@ -67,6 +70,7 @@ pub(crate) fn measure_home(
         manager: report::measure_manager_home(manager_home),
         full_in_days: free_bytes.and_then(|free| free.checked_div(bytes_per_day)),
     };
+
     report::add_shares(walk.rollouts, state_database, &mut report);
     report
 }

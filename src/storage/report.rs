@@ -88,6 +88,7 @@ pub(crate) struct Growth {
 pub(super) fn measure_growth(rollouts: &[RolloutUsage], now: DateTime<Utc>) -> Option<Growth> {
     let today = now.date_naive();
     let day_before_period = today - TimeDelta::days(GROWTH_DAYS);
+
     let recent_rollouts: Vec<_> = rollouts
         .iter()
         .filter_map(|rollout| {
@@ -97,11 +98,14 @@ pub(super) fn measure_growth(rollouts: &[RolloutUsage], now: DateTime<Utc>) -> O
             (day > day_before_period && day <= today).then_some((day, rollout.bytes))
         })
         .collect();
+
+    // A home that is younger than the period is measured from its first conversation.
     let first_day = rollouts
         .iter()
         .filter_map(|rollout| rollout.began)
         .min()
         .or_else(|| recent_rollouts.iter().map(|(day, _)| *day).min())?;
+
     let days = (today - first_day.max(day_before_period)).num_days();
     let bytes: u64 = recent_rollouts.iter().map(|(_, bytes)| bytes).sum();
     let positive_days = u64::try_from(days).ok().filter(|days| *days > 0)?;
@@ -130,12 +134,14 @@ pub(super) fn measure_manager_home(manager_home: &Path) -> Vec<ManagerUsage> {
         } else {
             relative.iter().next().map(Path::new)
         };
+
         if let (Some(top_entry), Ok(meta)) = (top_entry, entry.metadata())
             && meta.is_file()
         {
             *sums.entry(top_entry.display().to_string()).or_default() += meta.len();
         }
     }
+
     let usage = sums
         .into_iter()
         .map(|(name, bytes)| ManagerUsage { name, bytes });
@@ -154,6 +160,7 @@ pub(super) fn add_shares(
     let (facts, mut titles) = facts::read_facts(&rollouts, state_database);
     let (mut projects, mut months, mut accounts) =
         (BTreeMap::new(), BTreeMap::new(), BTreeMap::new());
+
     for (i, (rollout, (project, account))) in rollouts.into_iter().zip(facts).enumerate() {
         add_to_share(&mut projects, &project, rollout.bytes);
         add_to_share(&mut accounts, &account, rollout.bytes);
@@ -161,6 +168,8 @@ pub(super) fn add_shares(
         let day = rollout.began.or(changed_day);
         let month = day.map_or("unknown".into(), |day| day.format("%Y-%m").to_string());
         add_to_share(&mut months, &month, rollout.bytes);
+
+        // The rollouts are in the order of their sizes, the largest first.
         if i < MAX_LARGEST {
             let title = rollout.id.as_ref().and_then(|id| titles.remove(id));
             report.largest.push(LargeConversation {
@@ -173,6 +182,7 @@ pub(super) fn add_shares(
             });
         }
     }
+
     report.projects = sort_largest_first(projects);
     report.accounts = sort_largest_first(accounts);
     report.months = months.into_values().collect();

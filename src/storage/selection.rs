@@ -97,6 +97,7 @@ impl TrashSelection {
         rollouts.retain(|rollout| rollout.id.is_some());
         let rows = read_rows_by_id(state_database)?;
         let names = ResolvedNames::resolve(&filter.sessions, &rollouts, &rows);
+
         let subagents: Option<HashSet<ConversationId>> =
             match (&filter.subagents_of, state_database) {
                 (None, _) => None,
@@ -104,8 +105,10 @@ impl TrashSelection {
                     let ids = threads::find_subagent_ids(state_database, parent)?;
                     Some(ids.iter().map(|id| ConversationId::of(id)).collect())
                 }
+                // Without a database, no subagents are known.
                 (Some(_), None) => Some(HashSet::new()),
             };
+
         let (facts, _) = facts::read_facts(&rollouts, state_database);
         let mut chosen: BTreeMap<String, SelectedConversation> = BTreeMap::new();
         for (rollout, (project, _)) in rollouts.iter().zip(facts) {
@@ -122,12 +125,14 @@ impl TrashSelection {
             if !is_selected {
                 continue;
             }
+
             let selected = chosen.entry(id.to_string()).or_default();
             selected.id = id.to_string();
             selected.title = row.map(title_of).unwrap_or_default();
             selected.bytes += rollout.bytes;
             selected.rollouts.push(rollout.path.to_path_buf());
         }
+
         let conversations: Vec<_> = chosen.into_values().collect();
         Ok(Self {
             dependent_forks: find_dependent_forks(&rollouts, &conversations),
@@ -169,6 +174,7 @@ fn find_dependent_forks(
     if chosen.is_empty() {
         return Vec::new();
     }
+
     // A fork names the rollout that it continues; a conversation that was rewound has several.
     let mut chosen_rollouts: HashMap<ConversationId, &str> = HashMap::new();
     for selected in chosen {
@@ -177,10 +183,12 @@ fn find_dependent_forks(
             chosen_rollouts.extend(id.map(|id| (id, &*selected.id)));
         }
     }
+
     let chosen_ids = chosen
         .iter()
         .map(|selected| ConversationId::of(&selected.id));
     let chosen_ids: HashSet<_> = chosen_ids.collect();
+
     let forks = rollouts.iter().filter_map(|rollout| {
         let id = rollout.id.as_ref().filter(|id| !chosen_ids.contains(id))?;
         let base_id = rollout::read_head(&rollout.path)

@@ -93,29 +93,36 @@ impl ShrinkPlan {
         now: DateTime<Utc>,
     ) -> Self {
         let mut rollouts = find_rollouts(home);
+
         // Without a readable database, ids still name conversations.
         let has_names = !filter.sessions.is_empty();
         let rows = read_rows_by_id(state_database.filter(|_| has_names)).unwrap_or_default();
         let names = ResolvedNames::resolve(&filter.sessions, &rollouts, &rows);
         rollouts.retain(|rollout| filter.matches(rollout, &names, now));
         rollouts.sort_by(|a, b| b.bytes.cmp(&a.bytes).then_with(|| a.path.cmp(&b.path)));
+
         let (facts, _) = facts::read_facts(&rollouts, state_database);
         let open_files = list_open_files(home);
+
         let mut items = Vec::new();
         for (rollout, (project, _)) in rollouts.into_iter().zip(facts) {
             let is_in_folder = |folder: &PathBuf| Path::new(&*project).starts_with(folder);
             if !filter.projects.is_empty() && !filter.projects.iter().any(is_in_folder) {
                 continue;
             }
+
             let Some(session_id) = rollout.id else {
                 continue;
             };
+
+            // Processes name their files without links.
             let path = rollout.path.into_path_buf();
             let is_open = !open_files.is_empty()
                 && (open_files.contains(&path)
                     || path
                         .canonical()
                         .is_ok_and(|real| open_files.contains(&real)));
+
             items.push(ShrinkItem {
                 session_id,
                 before_bytes: rollout.bytes,
@@ -130,6 +137,7 @@ impl ShrinkPlan {
                 project: project.to_string(),
             });
         }
+
         Self {
             to: filter.to,
             items,
@@ -152,6 +160,7 @@ impl ShrinkPlan {
         let Some(sizes) = measure_samples(&paths, to, SAMPLE_BYTES) else {
             return;
         };
+
         for item in &mut items {
             let before = item.before_bytes;
             item.after_bytes = match to {
@@ -172,9 +181,12 @@ impl ShrinkPlan {
         let target_form = self.to;
         walk::remove_temps_of_killed_conversions(home);
         let workers = parallel::thread_count();
+
+        // The plan has the largest rollouts first.
         let large_count = self
             .items
             .partition_point(|item| item.before_bytes >= LARGE_BYTES);
+
         let convert_item =
             |item: &ShrinkItem, workers: usize| -> Option<Result<u64, ConversionError>> {
                 let is_past_deadline = deadline.is_some_and(|deadline| Instant::now() >= deadline);
@@ -192,11 +204,14 @@ impl ShrinkPlan {
                     progress,
                 ))
             };
+
         let (large_items, small_items) = self.items.split_at_mut(large_count);
         for item in large_items {
             let result = convert_item(item, workers);
             item.record_result(result);
         }
+
+        // A small rollout gets one thread, and several are converted at a time.
         let mut results = Vec::with_capacity(small_items.len());
         let Ok(()) = parallel::run_each_ordered::<_, _, std::convert::Infallible>(
             2 * workers,
@@ -207,6 +222,7 @@ impl ShrinkPlan {
                 Ok(())
             },
         );
+
         for (item, result) in small_items.iter_mut().zip(results) {
             // The rollouts of a rewound conversation share a lock, so two threads met there.
             let is_busy = matches!(result, Some(Err(ConversionError::Busy)));
@@ -217,6 +233,7 @@ impl ShrinkPlan {
             };
             item.record_result(result);
         }
+
         !progress::is_interrupted()
     }
 }
@@ -239,6 +256,7 @@ impl ShrinkItem {
             }
             Some(Err(error)) => error,
         };
+
         self.after_bytes = self.before_bytes;
         self.action = match error {
             ConversionError::Io(_) | ConversionError::Diverged => ShrinkAction::Fail,
@@ -282,12 +300,14 @@ pub(super) fn estimate_gain(rollouts: &[RolloutUsage], now: DateTime<Utc>) -> u6
         projects: Vec::new(),
         sessions: Vec::new(),
     };
+
     let selected = rollouts
         .iter()
         .filter(|rollout| filter.matches(rollout, &ResolvedNames::default(), now));
     let selected: Vec<_> = selected.collect();
     let paths: Vec<&Path> = selected.iter().map(|rollout| &*rollout.path).collect();
     let before_bytes: u64 = selected.iter().map(|rollout| rollout.bytes).sum();
+
     measure_samples(&paths, Form::Compressed, REPORT_SAMPLE_BYTES).map_or(0, |sizes| {
         before_bytes.saturating_sub(scale(before_bytes, sizes.compressed, sizes.plain))
     })
@@ -343,6 +363,7 @@ pub(crate) fn sum_by_project(items: &[ShrinkItem]) -> Vec<(String, ProjectSum)> 
         sum.before_bytes += item.before_bytes;
         sum.after_bytes += item.after_bytes;
     }
+
     let mut sums: Vec<_> = sums
         .into_iter()
         .map(|(name, sum)| (name.to_owned(), sum))

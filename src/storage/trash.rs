@@ -65,6 +65,7 @@ impl TrashedConversation {
                 .flat_map(Path::components);
             let is_below = path.starts_with(&self.home.0)
                 && below.all(|part| matches!(part, Component::Normal(_)));
+
             let mut name = Path::new(name).components();
             is_below
                 && matches!(
@@ -169,6 +170,7 @@ impl ConversationTrash {
         let id = &*selected.id;
         let busy = || TrashError::Busy(id.to_owned());
         let _writer = WriterLock::acquire_if_free(home, id)?.ok_or_else(busy)?;
+
         let rollouts = selected.rollouts.iter();
         let metas: Vec<_> = rollouts.flat_map(|path| path.metadata()).collect();
         let bytes: u64 = metas.iter().map(Metadata::len).sum();
@@ -176,11 +178,13 @@ impl ConversationTrash {
         if bytes != selected.bytes {
             return Err(TrashError::Changed(id.to_owned()));
         }
+
         let row = match database {
             Some(database) => saved_row::read(database, id)?,
             None => None,
         };
         let names = session_index::read_lines_of(home, &ConversationId::of(id))?;
+
         let conversation = TrashedConversation {
             id: id.to_owned(),
             title: selected.title.clone(),
@@ -194,6 +198,7 @@ impl ConversationTrash {
             files: assign_entry_names(&selected.rollouts),
             modes: metas.iter().map(modes::mode_of).collect(),
         };
+
         // Two homes may have the conversation, and trash it in one second.
         let name = format!("{}-{id}", now.format(NAME_FORMAT));
         let target = atomic::find_free_path(&self.folder.join(name));
@@ -203,12 +208,14 @@ impl ConversationTrash {
             folder: pending,
             conversation,
         };
+
         let result = entry.write_entry().and_then(|()| entry.remove_from_home());
         if let Err(e) = result {
             // The writer lock is still held, so Codex has not touched the home since.
             entry.finish_or_undo(&self.folder)?;
             return Err(e);
         }
+
         atomic::rename_to_free(&entry.folder, &target)?;
         Ok(TrashEntry {
             folder: target,
@@ -244,6 +251,7 @@ impl ConversationTrash {
     ) -> Result<Vec<TrashEntry>, TrashError> {
         let mut entries = list_entries_in(&self.folder, is_complete_entry)?;
         entries.reverse();
+
         let dated_entries = entries.iter().map(|entry| Dated {
             path: entry.folder.join(DOCUMENT),
             at: entry.conversation.trashed_at,
@@ -251,6 +259,7 @@ impl ConversationTrash {
         let dated_entries: Vec<_> = dated_entries.collect();
         // A wrong clock would let fresh entries expire, and their removal cannot be undone.
         let ages = disk_clock::confirm_ages(&self.folder, now, age, &dated_entries)?;
+
         let entries = entries.into_iter().zip(ages);
         let expired = entries.filter(|(_, confirmed_age)| *confirmed_age > age);
         Ok(expired.map(|(entry, _)| entry).collect())
@@ -314,6 +323,7 @@ fn list_entries_in(
             });
         }
     }
+
     entries.sort_by(|a, b| a.folder.cmp(&b.folder));
     Ok(entries)
 }
@@ -333,11 +343,14 @@ pub(crate) fn recover(manager_home: &Path) -> Result<usize, TrashError> {
     {
         return Ok(0);
     }
+
+    // The first look takes no lock, so the entries are read again under it.
     let trash = ConversationTrash::lock(manager_home)?;
     let pending = list_entries_in(&folder, is_pending)?;
     for entry in &pending {
         entry.finish_or_undo(&trash.folder)?;
     }
+
     // As long as an entry has no document, nothing was taken out of the home.
     for (name, _) in tree::list(&folder).at("list", &folder)? {
         let entry = folder.join(&name);
@@ -346,6 +359,7 @@ pub(crate) fn recover(manager_home: &Path) -> Result<usize, TrashError> {
             tree::remove(&entry)?;
         }
     }
+
     Ok(pending.len())
 }
 
@@ -383,11 +397,13 @@ impl TrashEntry {
             saved_row::delete(&database.0, &conversation.id)?;
         }
         session_index::remove_lines(&conversation.home.0, &ConversationId::of(&conversation.id))?;
+
         for (path, name) in &conversation.files {
             tree::remove(&path.0)?;
             // Only now, because the rollout in the home may have been the same file, by a hard link.
             set_mode(&self.folder.join(name), 0o600)?;
         }
+
         for (path, _) in &conversation.files {
             atomic::sync_folder(atomic::parent_of(&path.0))?;
         }
@@ -406,9 +422,11 @@ impl TrashEntry {
             mode.map_or(Ok(()), |mode| set_mode(path, *mode))?;
             atomic::sync_folder(atomic::parent_of(path))?;
         }
+
         if let (Some(database), Some(row)) = (&conversation.database, &conversation.row) {
             saved_row::insert(&database.0, row)?;
         }
+
         let id = ConversationId::of(&conversation.id);
         Ok(session_index::put_lines_if_absent(
             &conversation.home.0,
@@ -419,15 +437,18 @@ impl TrashEntry {
 
     /// Undoes an interrupted move if all rollouts are in the home, else finishes it.
     fn finish_or_undo(&self, trash: &Path) -> Result<(), TrashError> {
+        // The move may have failed before the entry had a folder.
         if self.folder.symlink_metadata().is_err() {
             return Ok(());
         }
+
         let files = &self.conversation.files;
         let has_document = self.folder.join(DOCUMENT).symlink_metadata().is_ok();
         // The rollouts decide because they are removed last. Row and names can be written again in any state.
         let all_in_home = files
             .iter()
             .all(|(path, _)| path.0.symlink_metadata().is_ok());
+
         if has_document && !all_in_home {
             self.remove_from_home_unchecked()?;
             let name = self
@@ -438,6 +459,7 @@ impl TrashEntry {
             let target = trash.join(name.trim_start_matches(PENDING));
             return Ok(atomic::rename_to_free(&self.folder, &target)?);
         }
+
         if has_document {
             self.restore_into_home()?;
         }
@@ -457,13 +479,17 @@ impl TrashEntry {
             .iter()
             .filter_map(|(path, _)| rollout_name(&path.0))
             .collect();
+
         let mut found_paths = Vec::new();
         files::visit_rollouts(&self.conversation.home.0, &mut |entry, path, _| {
             if rollout_name(&path).is_some_and(|name| own_names.contains(&name)) {
                 found_paths.push(entry.path());
             }
         });
+
+        // Anything else in the place of a rollout occupies it too.
         found_paths.extend(files.iter().map(|(path, _)| path.0.clone()));
+
         for path in found_paths {
             let listed_file = files.iter().find(|(listed, _)| listed.0 == path);
             let is_trashed_copy = match listed_file {
@@ -492,9 +518,11 @@ fn is_same_or_copy(first: &Path, second: &Path) -> Result<bool, IoError> {
     else {
         return Ok(false);
     };
+
     if first_id.is_same(second_id) || first_meta.len() != second_meta.len() {
         return Ok(first_id.is_same(second_id));
     }
+
     // Disks keep times with different precision.
     let is_copy = first_meta.modified().ok() == second_meta.modified().ok()
         || rollout::compare(first, second).at("compare", first)? == Relation::Equal;

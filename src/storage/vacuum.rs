@@ -75,6 +75,7 @@ impl VacuumPlan {
             logs_since: keep_logs.map(|age| now - age),
             ..Self::default()
         };
+
         for path in find_databases(home, env) {
             match examine_database(&path, plan.logs_since) {
                 Ok(item) if item.after_bytes < item.before_bytes => plan.items.push(item),
@@ -82,6 +83,7 @@ impl VacuumPlan {
                 Err(e) => plan.unreadable.push(e),
             }
         }
+
         plan.items
             .sort_by_key(|item| std::cmp::Reverse(item.before_bytes - item.after_bytes));
         plan
@@ -103,32 +105,40 @@ impl VacuumPlan {
             atomic::create_private_folder(manager_home)?;
             disk_clock::check_system_clock(manager_home, now)?;
         }
+
         let policy = IdleHome { env };
         let holders = policy.find_holders(home, &[]);
         if !holders.is_empty() {
             return Err(JournalError::Busy(holders).into());
         }
+
         let mut exchange = FileExchange::begin(manager_home, JOURNAL, home, &policy)?;
         for mut item in std::mem::take(&mut self.items) {
             let logs_since = self
                 .logs_since
                 .filter(|_| is_database_named(&item.path, LOGS));
+
             let mut compact = CompactCopy::default();
             let written =
                 exchange.add_replacement(&item.path, |staged| -> Result<(), VacuumError> {
                     compact = write_compact_copy(&item.path, staged, logs_since)?;
                     Ok(())
                 });
+
             match written {
+                // A damaged database does not keep the others from being rewritten.
                 Err(VacuumError::Database(e)) if e.is_source_defect(&item.path) => {
                     self.unreadable.push(e);
                     continue;
                 }
                 written => written?,
             }
+
+            // A write-ahead log of the former file would not fit the compact copy.
             for sidecar in database_sidecars(&item.path) {
                 exchange.add_removal(&sidecar)?;
             }
+
             item.after_bytes = compact.bytes;
             item.deleted_rows = compact.deleted_rows;
             self.items.push(item);
@@ -153,6 +163,7 @@ fn find_databases(home: &Path, env: &Environment) -> Vec<PathBuf> {
         home.join(SQLITE_FOLDER),
     ];
     folders.dedup();
+
     let mut databases: Vec<_> = folders
         .iter()
         .flat_map(|folder| fs::read_dir(folder).into_iter().flatten().flatten())
@@ -160,6 +171,7 @@ fn find_databases(home: &Path, env: &Environment) -> Vec<PathBuf> {
         .map(|entry| entry.path())
         .filter(|path| is_versioned_database(path) && database::may_be_sqlite(path))
         .collect();
+
     databases.sort();
     databases.dedup();
     databases
@@ -183,6 +195,7 @@ fn examine_database(
                 )
             }
         };
+
         let pages = query_number("PRAGMA page_count")?;
         let free = query_number("PRAGMA freelist_count")?;
         Ok((
@@ -193,7 +206,9 @@ fn examine_database(
             old_rows,
         ))
     })?;
+
     let before_bytes = size_with_sidecars(path);
+    // Rows count as equally large, so old rows take the same part of the pages as of the rows.
     let used_pages = (pages - free).max(1);
     let kept_pages = used_pages
         - if rows > 0 {
@@ -202,6 +217,7 @@ fn examine_database(
             0
         };
     let after = kept_pages.max(1).saturating_mul(page_size);
+
     Ok(VacuumItem {
         path: path.to_path_buf(),
         before_bytes,
@@ -234,6 +250,7 @@ fn write_compact_copy(
     database::write_snapshot(source, staged)?;
     let rows_before = database::count_rows(staged)?;
     let deleted_rows = database::compact(staged, logs_since.map(|since| since.timestamp()))?;
+
     // The copy is checked although SQLite wrote it, because the disk may be full or faulty.
     database::check_integrity(staged)?;
     let rows_after = database::count_rows(staged)?;
@@ -248,6 +265,7 @@ fn write_compact_copy(
     if !keeps_other_rows {
         return Err(VacuumError::Different(source.to_path_buf()));
     }
+
     copy_permissions(source, staged)?;
     let bytes = staged.metadata().at("read", staged)?.len();
     Ok(CompactCopy {

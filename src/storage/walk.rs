@@ -52,6 +52,7 @@ impl UsageWalk {
                 self.unreadable += 1;
                 continue;
             };
+
             if entry.file_type().is_dir() {
                 continue;
             }
@@ -59,12 +60,14 @@ impl UsageWalk {
                 self.unreadable += 1;
                 continue;
             };
+
             let path = entry.path();
             let relative = path.strip_prefix(folder).unwrap_or(path);
             let kind = kind_of(relative);
             if !counts(kind) {
                 continue;
             }
+
             self.files += 1;
             self.total_bytes += meta.len();
             self.kinds.add(kind, relative, path, meta.len());

@@ -175,14 +175,17 @@ pub(crate) fn read_end_digest(path: &Path) -> io::Result<Option<Sha256Digest>> {
     const END_LINE_BYTES: u64 = 128;
     let mut file = file_open::open(path)?;
     let size = file.metadata()?.len();
+
     // Reads only the end, because a manifest can have many megabytes, and this runs for each manifest.
     file.seek(SeekFrom::Start(size.saturating_sub(END_LINE_BYTES)))?;
     let mut tail = Vec::new();
     file.take(END_LINE_BYTES).read_to_end(&mut tail)?;
+
     let line = tail.strip_suffix(b"\n").and_then(|tail| {
         let start = tail.iter().rposition(|byte| *byte == b'\n')? + 1;
         serde_json::from_slice(&tail[start..]).ok()
     });
+
     Ok(match line {
         Some(ManifestLine::End(digest)) => Some(digest),
         _ => None,
@@ -202,10 +205,12 @@ pub(crate) fn encode(
     };
     document::encode_to(&mut bytes, &header)?;
     bytes.push(b'\n');
+
     let mut push = |line: &ManifestLine| document::push_line(&mut bytes, line);
     for (path, entry) in files {
         push(&ManifestLine::File(path.clone(), entry.clone()))?;
     }
+
     let sorted_deletions: BTreeMap<_, _> = state.deleted.iter().collect();
     for (path, Deletion { digest, id }) in sorted_deletions {
         push(&ManifestLine::Deleted(
@@ -214,9 +219,11 @@ pub(crate) fn encode(
             id.clone(),
         ))?;
     }
+
     for record in &state.resolutions {
         push(&ManifestLine::Resolved(record.clone()))?;
     }
+
     // Without the end line itself, which has the digest.
     let end = Sha256Digest::of(&bytes);
     document::push_line(&mut bytes, &ManifestLine::End(end))?;
@@ -246,6 +253,7 @@ pub(crate) fn parse(
     let mut hasher = Hasher::default();
     let mut manifest = MachineManifest::default();
     let mut line = Vec::new();
+
     for line_index in 0.. {
         line.clear();
         let limit = max_line_bytes.saturating_add(1);
@@ -258,11 +266,13 @@ pub(crate) fn parse(
             }
             break;
         };
+
         // The header and the end line do not count.
         if line_index > max_lines.saturating_add(1) {
             let why = "it has more lines than the limit";
             return Ok(ManifestRead::OverLimit(why));
         }
+
         if line_index == 0 {
             let Some(header) = parse_header(line_text) else {
                 break;
@@ -271,6 +281,7 @@ pub(crate) fn parse(
         } else if !line_text.is_empty() {
             match serde_json::from_slice(line_text) {
                 Ok(ManifestLine::End(digest)) => {
+                    // Nothing may follow the end line.
                     if digest != hasher.digest() || !from.fill_buf()?.is_empty() {
                         break;
                     }
@@ -282,8 +293,10 @@ pub(crate) fn parse(
                 Err(_) => break,
             }
         }
+
         hasher.update(&line);
     }
+
     Ok(ManifestRead::Unusable)
 }
 

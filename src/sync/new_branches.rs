@@ -40,15 +40,18 @@ pub(crate) fn record_new_branches(plan: &mut SyncPlan, state: &SyncState, config
     if changed.is_empty() {
         return;
     }
+
     let local_rollouts = find_rollouts(&config.local, &changed);
     let mut own_records = state.resolutions.clone();
     let learned: BTreeSet<_> = plan.records.learned_resolutions.iter().cloned().collect();
     let mut knowledge_by_thread = RewindKnowledge::read(&[&own_records, &learned]);
+
     for (thread, changed) in &changed {
         let no_rollouts = Rollouts::new();
         let local_rollouts = local_rollouts.get(thread).unwrap_or(&no_rollouts);
         let mut added = Vec::new();
         let mut knowledge = knowledge_by_thread.remove(thread).unwrap_or_default();
+
         for (id, (key, _)) in local_rollouts {
             let previous = local_rollouts.range(..id.clone()).next_back();
             // A rollout without a sync and without a record began on this machine, where the user knew the one before.
@@ -62,11 +65,13 @@ pub(crate) fn record_new_branches(plan: &mut SyncPlan, state: &SyncState, config
                 added.push(rewind_knowledge::record_name(key, previous, last_ordinal));
             }
         }
+
         own_records.extend(added.iter().cloned());
         for key in find_new_branches(local_rollouts, changed, &knowledge) {
             let name = branches::record_name(&key);
             added.extend(resolutions::record_keep(&name, &mut own_records, &learned));
         }
+
         for key in &changed.keys {
             let published = plan.records.published_records.entry(key.clone());
             published.or_default().extend(added.iter().cloned());
@@ -88,6 +93,7 @@ fn find_new_branches(
     let Some(newest) = ids.last().copied().filter(|_| ids.len() > 1) else {
         return Vec::new();
     };
+
     // Other branches were hidden before this sync, so an earlier sync has recorded them.
     let shown_rollout = local.last_key_value();
     let diverged = local
@@ -95,6 +101,8 @@ fn find_new_branches(
         .filter(|(id, _)| changed.diverged.contains(*id));
     let local_ends = shown_rollout.into_iter().chain(diverged);
     let local_ends = local_ends.filter(|(id, _)| !arrived.contains_key(*id));
+
+    // Of a rollout that diverged, the number of a line does not tell which lines the user knew.
     let hidden = local_ends.chain(arrived).filter(|(id, (_, path))| {
         **id != newest
             && (changed.diverged.contains(*id)
@@ -103,6 +111,7 @@ fn find_new_branches(
                     knowledge.knows(newest, (id, last_ordinal), &ids) == Some(false)
                 }))
     });
+
     hidden.map(|(_, (key, _))| key.clone()).collect()
 }
 
@@ -119,26 +128,32 @@ fn find_changed_threads(
         let Some((thread, id)) = ids.filter(|_| is_synced) else {
             continue;
         };
+
         let download_source = find_copy_source(step, Side::Remote);
         let download_source = download_source.filter(|_| step.change != ContentChange::Unchanged);
         let is_uploaded = find_copy_source(step, Side::Local).is_some();
         if download_source.is_none() && !is_uploaded {
             continue;
         }
+
         let changed = threads.entry(thread.to_lowercase()).or_default();
         if let Some(path) = download_source {
             let path = config.file_path(Side::Remote, path);
             changed.arrived.insert(id.clone(), (step.key.clone(), path));
         }
+
         let keeps_conflict_copy = |op: &Op| matches!(op, Op::KeepConflictCopy { .. });
         if step.change == ContentChange::Replaced || step.ops.iter().any(keeps_conflict_copy) {
             changed.diverged.insert(id.clone());
         }
+
         if is_uploaded && !state.files.contains_key(&step.key) {
             changed.first_uploads.insert(id);
         }
         changed.keys.insert(step.key.clone());
     }
+
+    // The versions of a conflict diverged, whether or not the plan copies them.
     for conflict in &plan.conflicts {
         let key = rollouts::key(&conflict.path);
         let ids = key.and_then(|key| rollouts::id(&key).zip(rollouts::rollout_id(&key)));
@@ -148,6 +163,7 @@ fn find_changed_threads(
             changed.diverged.insert(id);
         }
     }
+
     threads
 }
 
@@ -170,6 +186,7 @@ fn find_rollouts(
         let Some(name) = RolloutName::parse(&file.relative) else {
             continue;
         };
+
         let ids = name.id().zip(name.rollout_id());
         let ids = ids.map(|(thread, id)| (thread.to_lowercase(), id.to_lowercase()));
         let path = file.relative.to_str().map(|path| path.replace('\\', "/"));

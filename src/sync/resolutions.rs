@@ -63,6 +63,7 @@ impl Resolution {
         for record in old_records {
             records.remove(&record);
         }
+
         match self.dropped {
             0 => {}
             1 => drop(records.insert(name.to_owned())),
@@ -137,6 +138,7 @@ pub(crate) fn list_newer(records: &BTreeSet<String>, remote: &BTreeSet<String>) 
             newer_records.extend(added);
         }
     }
+
     newer_records
 }
 

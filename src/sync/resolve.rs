@@ -176,10 +176,13 @@ impl<'a> DecidedCopy<'a> {
                 if !self.copy.matches_digest_of(&file).at("read", &file)? {
                     return Err(self.not_downloaded_error());
                 }
+
+                // A conflict copy is never compressed.
                 let uncompressed_path = path.strip_suffix(rollout::ZST).unwrap_or(&path);
                 (file, uncompressed_path.to_owned())
             }
         };
+
         let Some(stat) = Stat::read(&file)? else {
             return Ok(None);
         };
@@ -198,12 +201,14 @@ impl<'a> DecidedCopy<'a> {
         let name = &self.copy.name;
         let manifests = identity::read_remote_manifests(self.config, state)?;
         let remote_records = &manifests.resolutions;
+
         // The decision also covers the beginnings of this version, so that no machine waits for them.
         let dropped_path = match (&self.current_path, choice) {
             (Some(current), KeepChoice::ConflictCopy) => self.config.local.join(current),
             _ => self.path_on(Side::Local),
         };
         let beginning_names = self.find_listed_beginnings(&dropped_path, &manifests)?;
+
         let mut new_id = None;
         if !choice.keeps_current() {
             self.refuse_incomplete_copy()?;
@@ -219,17 +224,21 @@ impl<'a> DecidedCopy<'a> {
                 resolutions::record_drop(&name, &mut state.resolutions, remote_records);
             }
         }
+
         if choice == KeepChoice::ConflictCopy {
             // The version continues, so an earlier decision against it must not count.
             resolutions::record_keep(name, &mut state.resolutions, remote_records);
         } else {
             resolutions::record_drop(name, &mut state.resolutions, remote_records);
         }
+
+        // Machines stop waiting for a version with any record, and a record to keep drops nothing.
         for name in &beginning_names {
             if !resolutions::is_known(name, [&state.resolutions, remote_records]) {
                 resolutions::record_keep(name, &mut state.resolutions, remote_records);
             }
         }
+
         self.replica.write(state)?;
         // After the decision is recorded: a kill in between leaves a copy that the next sync drops.
         for side in [Side::Local, Side::Remote] {
@@ -250,11 +259,13 @@ impl<'a> DecidedCopy<'a> {
         let Some(key) = rollouts::key(&self.conversation_path()) else {
             return Ok(Vec::new());
         };
+
         let own_entries = Ledger::read(self.replica.run_folder())?.files.into_iter();
         let own_entries =
             own_entries.filter(|(path, _)| rollouts::key(path).as_ref() == Some(&key));
         let listed_entries = manifests.listed_entries(&key).cloned();
         let listed_entries = listed_entries.chain(own_entries.map(|(_, entry)| entry));
+
         let is_beginning = |entry: &ManifestEntry| {
             // An unreadable text has no known beginnings.
             contents::text_begins_with(dropped_path, entry.size, &entry.digest).unwrap_or_default()
@@ -271,11 +282,14 @@ impl<'a> DecidedCopy<'a> {
         let digest = contents::read_text_digest(&old_path)
             .at("read", &old_path)?
             .1;
+
         let uncompressed_path = current.strip_suffix(rollout::ZST).unwrap_or(current);
         self.record_index_update(uncompressed_path, ContentChange::Replaced)?;
+
         let target = home.join(uncompressed_path);
         let mut file = file_open::open(copy).at("open", copy)?;
         stage(copy, &[], &mut file, &target)?.replace(&target)?;
+
         if uncompressed_path != current {
             sharing::remove_file(&old_path).at("remove", &old_path)?;
         }
@@ -296,12 +310,14 @@ impl<'a> DecidedCopy<'a> {
             reason,
             path: copy.clone(),
         };
+
         let name = current.rsplit('/').next().unwrap_or(current);
         if rollouts::is_rewind(name) {
             return Err(not_convertible(
                 "it is a part of a rewound conversation, which cannot become a separate conversation",
             ));
         }
+
         let old_id = rollouts::id(name)
             .ok_or_else(|| not_convertible("the file name of its conversation has no id"))?;
         let digest = contents::read_text_digest(copy).at("read", copy)?.1;
@@ -310,12 +326,15 @@ impl<'a> DecidedCopy<'a> {
         let mut line = Vec::new();
         reader.read_until(b'\n', &mut line).at("read", copy)?;
         let first_line = rollouts::replace_id(&line, &old_id, &new_id).map_err(not_convertible)?;
+
         let path = path_of_new_conversation(current, name, &new_id)
             .ok_or_else(|| not_convertible("the file name of its conversation has no date"))?;
         let target = self.config.local.join(&path);
+
         self.record_index_update(&path, ContentChange::New)?;
         atomic::create_private_folder(atomic::parent_of(&target))?;
         let temp = stage(copy, &first_line, &mut reader, &target)?;
+
         if fs::symlink_metadata(&target).is_ok() {
             // A decision that was killed before it was recorded created this file, and it may have been continued
             // since.
@@ -328,6 +347,7 @@ impl<'a> DecidedCopy<'a> {
                 ))
             };
         }
+
         temp.replace(&target)?;
         Ok(new_id)
     }

@@ -29,6 +29,7 @@ impl RestoreMarkers {
             new_paths: Vec::new(),
             id: random_id(),
         };
+
         for folder in folders {
             let path = folder.join(MARKER_FILE);
             let is_first = read_marker(folder)?.is_none();

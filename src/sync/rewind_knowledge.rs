@@ -46,6 +46,7 @@ impl RewindKnowledge {
             let Some((label, digits)) = stem.and_then(|name| name.rsplit_once('.')) else {
                 continue;
             };
+
             let name = format!("{label}.jsonl");
             let ids = rollouts::id(&name).zip(rollouts::rollout_id(&name));
             if let Some(((thread, id), known_rollout)) = ids.zip(parse_known_rollout(digits)) {
@@ -94,11 +95,13 @@ impl RewindKnowledge {
             if !visited_ids.insert(id) {
                 continue;
             }
+
             // An earlier version of this program may have uploaded this rewind without a record. A rollout that began
             // later cannot have been known.
             if !self.has_records(id) && id > other && Some(&id) != rollouts.first() {
                 answer = None;
             }
+
             for (known_end, known_ordinal) in self.0.get(id).into_iter().flatten() {
                 if end_of_id(other) == known_end && *known_ordinal >= last_ordinal {
                     return Some(true);
@@ -106,6 +109,7 @@ impl RewindKnowledge {
                 pending_ids.extend(rollouts.iter().filter(|id| end_of_id(id) == known_end));
             }
         }
+
         answer
     }
 }

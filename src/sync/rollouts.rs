@@ -33,6 +33,7 @@ pub(crate) fn parse_stem(name: &str) -> Option<&str> {
     let rewind_stem = name.get(..STEM_BYTES + REWIND_BYTES).filter(|rewind_stem| {
         rewind_stem[STEM_BYTES..].starts_with('_') && ends_with_uuid(rewind_stem)
     });
+
     let time = stem.strip_prefix("rollout-")?.get(..TIME_BYTES)?;
     // `YYYY-MM-DDThh-mm-ss`
     let is_time = time.bytes().enumerate().all(|(index, b)| match index {
@@ -40,6 +41,7 @@ pub(crate) fn parse_stem(name: &str) -> Option<&str> {
         10 => b == b'T',
         _ => b.is_ascii_digit(),
     });
+
     let is_stem = is_time && ends_with_uuid(stem) && stem.as_bytes()[ID_START - 1] == b'-';
     is_stem.then_some(rewind_stem.unwrap_or(stem))
 }
@@ -141,6 +143,7 @@ pub(crate) fn parse_date(path: &str) -> Option<String> {
     let mut parts = rest.split('/');
     let (first, second, third) = (parts.next()?, parts.next(), parts.next());
     let digits = |text: &str, n: usize| text.len() == n && text.bytes().all(|b| b.is_ascii_digit());
+
     let is_day = |text: &str| {
         let mut fields = text.split('-');
         // Year, month and day.
@@ -149,9 +152,11 @@ pub(crate) fn parse_date(path: &str) -> Option<String> {
             .all(|n| fields.next().is_some_and(|field| digits(field, n)));
         is_date && fields.next().is_none()
     };
+
     if is_day(first) && second.is_some() {
         return Some(first.to_owned());
     }
+
     let (month, day) = (second?, third?);
     let is_date = digits(first, 4) && digits(month, 2) && digits(day, 2) && parts.next().is_some();
     is_date.then(|| format!("{first}-{month}-{day}"))
@@ -177,6 +182,7 @@ pub(super) fn read_first_line(path: &Path) -> io::Result<Value> {
 pub(crate) fn derive_id(original_id: &str, contents: &Sha256Digest) -> String {
     let digest = Sha256Digest::of(format!("{original_id} {contents}").as_bytes()).to_string();
     let time = original_id.get(..13).unwrap_or("00000000-0000");
+
     // The form of a UUID of version 7 needs the digit 7 and one of these four.
     let variant = match digest.as_bytes()[3] % 4 {
         0 => '8',
@@ -184,6 +190,7 @@ pub(crate) fn derive_id(original_id: &str, contents: &Sha256Digest) -> String {
         2 => 'a',
         _ => 'b',
     };
+
     format!(
         "{time}-7{}-{variant}{}-{}",
         &digest[..3],
@@ -205,6 +212,7 @@ pub(crate) fn replace_id(line: &[u8], old_id: &str, new_id: &str) -> Result<Vec<
     if read_id(line).as_deref() != Some(old_id) {
         return Err(WRONG_ID);
     }
+
     // Replaces text instead of reserializing, so that everything else stays as Codex wrote it.
     let mut text = std::str::from_utf8(line).map_err(|_| WRONG_ID)?.to_owned();
     for key in ["id", "session_id"] {
@@ -213,9 +221,12 @@ pub(crate) fn replace_id(line: &[u8], old_id: &str, new_id: &str) -> Result<Vec<
             text = text.replace(&field(old_id), &field(new_id));
         }
     }
+
     if !text.ends_with('\n') {
         text.push('\n');
     }
+
+    // JSON can write a field in other ways, so the result is read again.
     let line = text.into_bytes();
     match read_id(&line) {
         Some(id) if id == new_id => Ok(line),

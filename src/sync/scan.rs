@@ -31,6 +31,7 @@ pub(super) fn is_dataless(meta: &Metadata) -> bool {
     #[cfg(windows)]
     {
         use std::os::windows::fs::MetadataExt;
+        // Set for files that are offline, or that are downloaded when they are opened or read.
         const OFFLINE_OR_RECALL: u32 = 0x1000 | 0x4_0000 | 0x40_0000;
         meta.file_attributes() & OFFLINE_OR_RECALL != 0
     }
@@ -83,12 +84,15 @@ pub(crate) fn scan(root: &Path, scope: &Scope, side: Side) -> Result<SideListing
         listing: SideListing::default(),
         folders: Vec::new(),
     };
+
     for start in scope.walk_roots() {
         walk.start_at(start)?;
     }
     while let Some((folder, relative)) = walk.folders.pop() {
         walk.scan_folder(&folder, &relative)?;
     }
+
+    // Cloud clients create copies and placeholders of a root beside it, where the walk does not look.
     if side == Side::Remote {
         walk.scan_beside_roots(&scope.walk_roots())?;
     }
@@ -128,6 +132,7 @@ impl SideWalk<'_> {
                 Ok(_) => {}
             }
         }
+
         self.add_or_queue(path, start.to_owned())
     }
 
@@ -169,6 +174,7 @@ impl SideWalk<'_> {
                 Err(_) => "a broken link",
             }
         };
+
         self.listing.links.push((relative.to_owned(), why));
         Ok(false)
     }
@@ -181,6 +187,7 @@ impl SideWalk<'_> {
             Err(e) if is_absent(&e) && self.root.is_dir() => return Ok(()),
             entries => entries.at("list", folder)?,
         };
+
         for entry in entries {
             let entry = entry.at("list", folder)?;
             let name = entry.file_name();
@@ -189,11 +196,13 @@ impl SideWalk<'_> {
                 self.add_notice(&shown_path, "its name is not valid UTF-8");
                 continue;
             };
+
             if name.chars().any(char::is_control) {
                 let shown_path = entry.path().to_string_lossy().escape_debug().to_string();
                 self.add_notice(&shown_path, "its name has control characters");
                 continue;
             }
+
             let path = rollouts::join(relative, name);
             let kind = entry.file_type().at("inspect", folder)?;
             if kind.is_dir() {
@@ -227,13 +236,16 @@ impl SideWalk<'_> {
         let folders: BTreeSet<&str> = folders
             .map(|start| rollouts::parent_folder(start))
             .collect();
+
         for relative in folders {
+            // A link on the way is not followed, so nothing beside that root is listed.
             let is_real_folder =
                 |part: &Path| fs::symlink_metadata(self.root.join(part)).is_ok_and(|m| m.is_dir());
             let mut ancestors = Path::new(relative).ancestors();
             if !ancestors.all(|part| part.as_os_str().is_empty() || is_real_folder(part)) {
                 continue;
             }
+
             let folder = self.root.join(relative);
             let entries = match fs::read_dir(&folder) {
                 Err(e) if is_absent(&e) => continue,
@@ -241,11 +253,13 @@ impl SideWalk<'_> {
             };
             for entry in entries {
                 let entry = entry.at("list", &folder)?;
+
                 let name = entry.file_name();
                 let has_no_control = |name: &&str| !name.chars().any(char::is_control);
                 let Some(name) = name.to_str().filter(has_no_control) else {
                     continue;
                 };
+
                 let path = rollouts::join(relative, name);
                 // The walk has listed the roots themselves.
                 if !starts.contains(&&*path) {
@@ -269,13 +283,17 @@ impl SideWalk<'_> {
         if kind.is_file() && (is_temp || is_client_entry) {
             return self.add_entry(entry, path);
         }
+
+        // A client's copy is one of a root if its name begins with the stem of that root.
         let begins_like = |start: &&str| {
             let stem = start.rsplit_once('.').map_or(*start, |(stem, _)| stem);
             !stem.is_empty() && path.starts_with(stem)
         };
+
         let guessed_original = cloud_names::guess_original(&path);
         let is_copy = (class == CloudName::OtherCopy && starts.iter().any(begins_like))
             || guessed_original.is_some_and(|original| starts.contains(&&*original));
+
         if is_copy && !kind.is_symlink() {
             self.add_notice(
                 &path,
@@ -301,6 +319,7 @@ impl SideWalk<'_> {
             self.listing.temp_files.push(full_path());
             return;
         }
+
         let class = cloud_names::classify(&path);
         if class == CloudName::Scratch {
             if self.side == Side::Local {
@@ -308,6 +327,8 @@ impl SideWalk<'_> {
             }
             return;
         }
+
+        // A client's copy and a placeholder are in the scope if their original is.
         let synced_path = match &class {
             CloudName::ClientCopy(synced_path) | CloudName::Placeholder(synced_path) => synced_path,
             _ => &path,
@@ -332,11 +353,13 @@ impl SideWalk<'_> {
             }
             return;
         }
+
         let listed_file = ListedFile {
             stat: Stat::from_metadata(meta),
             companion: scope_match == ScopeMatch::Companion,
             path,
         };
+
         match (class, self.side) {
             (CloudName::Plain, _) if is_dataless(meta) => {
                 self.listing.placeholders.push(listed_file.path);

@@ -14,16 +14,20 @@ use std::path::{Component, Path};
 pub(crate) fn never_synced_reason(path: &str) -> Option<&'static str> {
     let lower = path.to_lowercase();
     let name = lower.rsplit('/').next().unwrap_or(&lower);
+
     if let Some(why) = secrets::reason_to_refuse_name(&lower) {
         return Some(why);
     }
     if lower.split('/').any(|folder| folder == ".git") {
         return Some("a Git repository is never synced: its hooks and settings run commands");
     }
+
+    // A copy such as `state_5.sqlite.bak` counts as the file itself.
     let name = secrets::strip_copy_marks(name);
     if name == "installation_id" {
         return Some("the id of an installation is never synced");
     }
+
     let is_database = |name: &str| {
         [".sqlite", ".sqlite3", ".db"]
             .iter()
@@ -35,9 +39,11 @@ pub(crate) fn never_synced_reason(path: &str) -> Option<&'static str> {
     if is_database(name) || is_sidecar {
         return Some("a database is never synced");
     }
+
     if [".sock", ".socket"].iter().any(|end| name.ends_with(end)) {
         return Some("a socket is never synced");
     }
+
     let is_lock = name.strip_suffix(".lock").is_some();
     match kind_of(Path::new(&lower)) {
         kind if kind.is_login() => Some("a login is never synced"),
@@ -76,10 +82,12 @@ pub(crate) fn normalize_root(entry: &str) -> Result<Option<String>, String> {
             }
         }
     }
+
     let root = parts.join("/");
     if root.is_empty() {
         return Ok(None);
     }
+
     // A folder of databases or locks is recognized by the files inside.
     let path_inside = format!("{root}/x");
     let is_folder = !root.contains('.');
@@ -119,12 +127,14 @@ pub(crate) fn reason_not_to_follow(root: &Path, link: &Path) -> Option<&'static 
     if root.starts_with(&target) {
         return Some("a link to a folder that contains the Codex home is not followed");
     }
+
     // The name of a folder elsewhere says nothing about its content.
     let name = match target.strip_prefix(&root) {
         Ok(inside) => inside,
         Err(_) if target.is_dir() => return None,
         Err(_) => Path::new(target.file_name()?),
     };
+
     let name = name.to_string_lossy().replace('\\', "/");
     let never_synced = never_synced_reason(&name).is_some() || names_programs_to_run(&name);
     never_synced.then_some("a link to a file that is never synced is not followed")
@@ -147,9 +157,11 @@ pub(crate) fn describe_misspelled_roots(config: &SyncConfig) -> Vec<String> {
         {
             return None;
         }
+
         let (folder, name) = root.rsplit_once('/').unwrap_or(("", root));
         let matches_case =
             |other: &str| other != name && other.to_lowercase() == name.to_lowercase();
+
         let entries = sides
             .iter()
             .filter_map(|side| side.join(folder).read_dir().ok());
@@ -157,6 +169,7 @@ pub(crate) fn describe_misspelled_roots(config: &SyncConfig) -> Vec<String> {
             .flatten()
             .flatten()
             .filter_map(|entry| entry.file_name().into_string().ok());
+
         let codex_names = LINKABLE_NAMES.iter().filter(|_| folder.is_empty());
         names.find(|other| matches_case(other)).or_else(|| {
             codex_names
@@ -164,6 +177,7 @@ pub(crate) fn describe_misspelled_roots(config: &SyncConfig) -> Vec<String> {
                 .find(|known| matches_case(known))
         })
     };
+
     let roots = config.scope.roots.iter();
     let misspelled_roots = roots.filter_map(|root| Some((root, find_other_case(root)?)));
     misspelled_roots
@@ -213,11 +227,13 @@ impl Scope {
                 paths.add(glob);
             }
         }
+
         let contains_conversations = |root: &String| {
             [home::SESSIONS, home::ARCHIVED_SESSIONS]
                 .iter()
                 .any(|folder| is_below(root, folder))
         };
+
         Ok(Self {
             has_conversations: config.scope.roots.iter().any(contains_conversations),
             roots: config.scope.roots.clone(),
@@ -231,12 +247,14 @@ impl Scope {
         if self.roots.is_empty() {
             return vec![""];
         }
+
         let mut all_roots: Vec<&str> = self.roots.iter().map(String::as_str).collect();
         if self.has_conversations {
             all_roots.extend([home::SESSIONS, home::ARCHIVED_SESSIONS]);
         }
         all_roots.sort_unstable();
         all_roots.dedup();
+
         // Nested roots would be walked twice.
         let is_inside = |a: &str, b: &str| a.len() > b.len() && is_below(a, b);
         let is_outermost = |root: &&str| !all_roots.iter().any(|other| is_inside(root, other));

@@ -97,6 +97,7 @@ pub(super) fn strip_copy_marks(name: &str) -> &str {
                 let stem = without_digits.strip_suffix(['.', '-', '_', ' '])?;
                 (without_digits.len() < name.len()).then_some(stem)
             });
+
         match shorter {
             Some(shorter) if !shorter.is_empty() => name = shorter,
             _ => return name,
@@ -111,10 +112,12 @@ pub(super) fn reason_to_refuse_name(path: &str) -> Option<&'static str> {
     if path.split('/').any(|part| SECRET_FOLDERS.contains(&part)) {
         return Some(LOGIN);
     }
+
     if name.starts_with("rollout-") && name.strip_suffix(".jsonl").is_some() {
         // Fast path: most files of a home are rollouts.
         return None;
     }
+
     let bare = strip_copy_marks(name);
     let token_names = ["tokens.json", "token.json"];
     if has_stem_and_extension(name, "auth", ".json")
@@ -126,6 +129,7 @@ pub(super) fn reason_to_refuse_name(path: &str) -> Option<&'static str> {
     {
         return Some(LOGIN);
     }
+
     let is_key = KEY_EXTENSIONS.iter().any(|end| bare.ends_with(end)) || KEY_NAMES.contains(&bare);
     is_key.then_some(KEY)
 }
@@ -197,19 +201,24 @@ fn find_secret_in_windows(mut from: impl Read, window: u64) -> io::Result<Option
     loop {
         let overlap = bytes.len();
         let read_bytes = from.by_ref().take(window).read_to_end(&mut bytes)?;
+
         // A token at the end of the window may continue in the next one, which therefore starts at the
         // preceding word.
         let next_start = bytes.len().saturating_sub(MAX_TOKEN_BYTES);
         let word_start = bytes[next_start..].iter().position(u8::is_ascii_whitespace);
         let next_start = next_start + word_start.unwrap_or(0);
         let next_bytes = bytes[next_start..].to_vec();
+
+        // A window without new bytes was searched before, unless it is the first one.
         let has_new_bytes = read_bytes > 0 || overlap == 0;
         let text = std::mem::replace(&mut bytes, next_bytes);
         let passed_lines = memchr::memchr_iter(b'\n', &text[..next_start]).count();
+
         if has_new_bytes && let Some(secret) = find_secret(text) {
             let line = lines_before + secret.line;
             return Ok(Some(SecretInText { line, ..secret }));
         }
+
         lines_before += passed_lines;
         if read_bytes == 0 {
             return Ok(None);
@@ -237,12 +246,14 @@ pub(super) fn is_login(path: &Path) -> io::Result<bool> {
     if file.metadata()?.len() > MAX_LOGIN_BYTES {
         return Ok(false);
     }
+
     let mut bytes = Vec::new();
     file.take(MAX_LOGIN_BYTES).read_to_end(&mut bytes)?;
     let text = bytes.strip_prefix(UTF8_BOM).unwrap_or(&bytes);
     let Ok(Value::Object(login)) = serde_json::from_slice(text) else {
         return Ok(false);
     };
+
     let tokens = [
         "access_token",
         "refresh_token",
@@ -253,6 +264,7 @@ pub(super) fn is_login(path: &Path) -> io::Result<bool> {
         let mut values = tokens.iter().filter_map(|name| fields.get(*name)?.as_str());
         values.any(|value| !value.is_empty())
     };
+
     let nested_fields = login.get("tokens").and_then(Value::as_object);
     Ok(has_token(&login) || nested_fields.is_some_and(has_token))
 }
@@ -284,6 +296,7 @@ fn classify_whole_secret(bytes: &[u8]) -> Option<&'static str> {
     {
         return Some("a key");
     }
+
     let is_json = text.starts_with(b"{") || text.starts_with(b"[");
     let names: [&[u8]; 3] = [
         b"\"refresh_token\"",

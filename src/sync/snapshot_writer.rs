@@ -59,9 +59,11 @@ pub(crate) fn back_up_files(
 ) -> Result<Option<String>, BackupError> {
     // Files that are gone in the meantime need no copy.
     files.retain(|(path, _)| path.exists());
+
     // An incomplete snapshot would be the latest one, which a restore without `--from` uses.
     let accepts_none = <[_]>::is_empty;
     let snapshot = write_snapshot(config, files, now, accepts_none)?;
+
     match snapshot.not_copied.into_iter().next() {
         None => Ok(snapshot.name),
         Some((file, why)) => {
@@ -82,6 +84,7 @@ fn write_snapshot(
     if files.is_empty() {
         return Ok(snapshot_result);
     }
+
     let folder = &config.backup.folder;
     atomic::create_private_folder(folder)?;
     let unfinished = tempfile::Builder::new()
@@ -89,22 +92,27 @@ fn write_snapshot(
         .tempdir_in(folder)
         .at("create a folder in", folder)?;
     owner::inherit_folder_owner(unfinished.path());
+
     // The lock shows other processes that the snapshot is being written. It ends with this process.
     let _lock = FileLock::acquire(&unfinished.path().join(UNFINISHED_LOCK))?;
+
     let list = SnapshotList {
         number: next_snapshot_number(config)?,
         files: Vec::new(),
     };
     let base_name = format!("{}-{}", config.machine_id, now.format(TIMESTAMP_FORMAT));
+
     // Written in the unfinished folder, so that a killed run leaves no snapshot that looks complete.
     let (path, extension) = match config.backup.compression {
         SnapshotCompression::None => (unfinished.path().join("snapshot"), ""),
         SnapshotCompression::Zip => (unfinished.path().join("snapshot.zip"), ".zip"),
     };
+
     snapshot_result.not_copied = match config.backup.compression {
         SnapshotCompression::None => write_folder(&path, files, list)?,
         SnapshotCompression::Zip => write_zip(&path, files, list)?,
     };
+
     if path.exists() && accepts(&snapshot_result.not_copied) {
         snapshot_result.name = Some(rename_to_free_name(&path, folder, &base_name, extension)?);
     }
@@ -201,13 +209,16 @@ fn write_zip(
     let mut temp = TempFile::create_beside(path)?;
     let mut zip = zip::ZipWriter::new(temp.file());
     let options = SimpleFileOptions::default().large_file(true);
+
     let not_copied = copy_readable(&mut list, files, |source, file| {
         copy_into_zip(&mut zip, path, options, source, file)
     })?;
+
     start_zip_entry(&mut zip, path, LIST_NAME, options)?;
     zip.write_all(&document::encode(path, &list)?)
         .at("write", path)?;
     zip.finish().map_err(io::Error::from).at("write", path)?;
+
     if !list.files.is_empty() {
         temp.replace(path)?;
     }

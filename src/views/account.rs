@@ -27,6 +27,7 @@ pub(crate) fn account_json<'a>(
     let entry = &account.entry;
     let (source, observed_at) = find_figures_source(entry, verdict);
     let time = |at: Option<Timestamp>| at.map(|at| local_rfc3339(&at, context));
+
     object()
         .with("email", entry.identity.email.as_str())
         .with("account_id", &entry.identity.account_id)
@@ -121,6 +122,7 @@ pub(crate) fn labels_by_workspace(context: &Context) -> HashMap<String, String> 
                 .or_insert_with(|| Some(label(account)));
         }
     }
+
     let names = names.into_iter();
     names.filter_map(|(id, name)| Some((id, name?))).collect()
 }

@@ -36,6 +36,7 @@ impl AccountList {
         } else {
             LaunchedUsages::read(context)
         };
+
         let (accounts, profiles) = read_accounts_and_profiles(context)?;
         Ok(Self {
             profiles,
@@ -48,11 +49,13 @@ impl AccountList {
     pub(crate) fn of_accounts(accounts: Vec<Account>, context: &Context) -> Self {
         let accounts = accounts.into_iter();
         let mut rows: Vec<_> = accounts.map(|a| with_verdict(a, context)).collect();
+
         // Ready accounts first, then by the time at which they are ready again.
         rows.sort_by_cached_key(|(account, verdict)| {
             let who = &account.entry.identity;
             (verdict.sort_key(), who.email.key(), who.account_id.clone())
         });
+
         Self {
             rows,
             profiles: Vec::new(),
@@ -80,6 +83,7 @@ impl AccountList {
                 .with("session", usage.map(|usage| usage_json(&usage, context)));
             Some(json)
         });
+
         let profiles: Vec<_> = rows.collect();
         context.ui.list_document(command, "profiles", &profiles);
         if self.profiles.is_empty() && !self.rows.is_empty() {
@@ -131,6 +135,7 @@ impl AccountList {
             account_table::print_accounts(&self.rows, context);
             self.show_live_forecast(context);
         }
+
         for (account, _) in &self.rows {
             let usage = self.usages.find_newest_usage(&account.entry);
             if let Some(sentence) = usage.and_then(|usage| format_usage(&usage, context)) {
@@ -138,6 +143,7 @@ impl AccountList {
                 ui.prose(ui.paint(Style::Dim, line));
             }
         }
+
         for profile in &self.profiles {
             if let Some(problem) = describe_login_problem(profile) {
                 let name = printable(&profile.name);
@@ -171,6 +177,7 @@ fn print_accounts_json<T: Serialize>(
 /// Describes the damage of a profile's login; `None` if the login is usable or was moved to another machine.
 pub(crate) fn describe_login_problem(profile: &Profile) -> Option<String> {
     use crate::codex::auth::AuthFile;
+
     if let Some(other_account) = profile.other_account() {
         return Some(format!(
             "its auth.json contains the login of {other_account}"
@@ -179,6 +186,7 @@ pub(crate) fn describe_login_problem(profile: &Profile) -> Option<String> {
     if let Some(reason) = &profile.damaged {
         return Some(format!("its profile.json is damaged: {reason}"));
     }
+
     match &profile.auth {
         AuthFile::Present(snapshot) if snapshot.login.is_some() => None,
         AuthFile::Present(_) => Some("its auth.json contains no login".into()),

@@ -21,6 +21,7 @@ impl AccountReport<'_> {
     pub(crate) fn show(&self, context: &Context) {
         let (ui, zone, now) = (&context.ui, context.zone(), context.now());
         ui.prose(self.format_title(context));
+
         let is_api_key = |identity: &Identity| identity.kind.is_billed_by_use();
         let Some(observation) = self.observation else {
             ui.line(if self.identity.is_some_and(is_api_key) {
@@ -30,6 +31,7 @@ impl AccountReport<'_> {
             });
             return;
         };
+
         for line in windows::format_window_lines(ui, observation, zone, &now) {
             ui.prose(line);
         }
@@ -47,11 +49,13 @@ impl AccountReport<'_> {
         let Some(who) = self.identity else {
             return "the live account is unknown".into();
         };
+
         let email = Some(who.email.as_str());
         let facts = [self.profile, email, self.plan, who.account_id.as_deref()];
         let mut facts = facts.into_iter().flatten().map(printable);
         let name = facts.next().unwrap_or_default();
         let name = context.ui.paint(Style::Strong, name);
+
         let facts: Vec<_> = facts.collect();
         if facts.is_empty() {
             name

@@ -71,6 +71,7 @@ fn build_row(
     };
     let [next, at] = next_change_cells(entry, verdict, context);
     let observed_at = entry.observation.as_ref().map(|quota| &quota.observed_at);
+
     [
         mark_cell(account),
         Cell::new(name_style, entry.profile.clone().unwrap_or_default()),
@@ -179,15 +180,19 @@ fn format_note(entry: &AccountEntry, verdict: &Verdict, context: &Context) -> St
     {
         notes.push(format!("set {}", relative_time(&since, context)));
     }
+
     let Some(quota) = &entry.observation else {
         notes.push("no figures yet".into());
         return notes.join(", ");
     };
+
     let now = context.now();
     if quota.weekly().is_some_and(|window| window.is_over(&now)) {
         notes.push("window has reset".into());
     }
     notes.extend(windows::format_resets(quota, context.zone(), &now));
+
+    // The weekly and the short window have columns of their own.
     let other_windows = quota.windows.iter().filter(|w| {
         let is_shown = w.is_weekly() || w.minutes == Some(SHORT_WINDOW_MINUTES);
         w.limit_id != CODEX_LIMIT || !is_shown
@@ -196,6 +201,7 @@ fn format_note(entry: &AccountEntry, verdict: &Verdict, context: &Context) -> St
         let left = state::percent_left(window, &now);
         format!("{} {left:.0} %", windows::label(window))
     }));
+
     notes.join(", ")
 }
 
@@ -249,12 +255,14 @@ impl AccountNames {
         if let Some(profile) = entry.and_then(|entry| entry.profile.as_deref()) {
             return format!("{} ({email})", printable(profile));
         }
+
         let shares_email = |entry: &&AccountEntry| {
             entry.identity.email.key() == identity.email.key() && !entry.identity.is_same(identity)
         };
         if self.0.iter().find(shares_email).is_none() {
             return email;
         }
+
         let id = identity.account_id.as_deref().unwrap_or("no workspace");
         let short_id: String = id.chars().take(ID_CHARS).collect();
         format!("{email} ({})", printable(&short_id))

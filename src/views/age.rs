@@ -12,6 +12,7 @@ pub(crate) fn format_age(updated_ms: Option<i64>, context: &Context) -> Option<S
     let at = DateTime::<Utc>::from_timestamp_millis(updated_ms?)?;
     let now = context.now();
     let minutes = (now - at).num_minutes();
+
     Some(match minutes {
         ..1 => "now".to_owned(),
         1..60 => format!("{minutes} min"),

@@ -21,6 +21,7 @@ pub(crate) fn print_check(ui: &Ui, check: &Check) {
         Status::Fail => (Style::Bad, "fail"),
     };
     let status_word = ui.paint(style, status_word);
+
     let message = printable(&check.message);
     let column = if ui.width() < MIN_WIDTH {
         ui.line(format_args!("{status_word}  {}", check.id));
@@ -31,10 +32,12 @@ pub(crate) fn print_check(ui: &Ui, check: &Check) {
         ui.line(ui.wrapped(MESSAGE_COLUMN, line));
         MESSAGE_COLUMN
     };
+
     let indent = " ".repeat(column);
     if let Some(why) = check.why {
         ui.line(ui.wrapped(column, format_args!("{indent}{why}")));
     }
+
     let fix = match &check.fix {
         None => return,
         Some(Remedy::Advice(words)) => printable(words),
@@ -44,6 +47,7 @@ pub(crate) fn print_check(ui: &Ui, check: &Check) {
             return;
         }
     };
+
     let fix = ui.wrap_commands_apart(column + 2, format_args!("{indent}→ {fix}"));
     ui.line(ui.paint(Style::Dim, fix));
 }

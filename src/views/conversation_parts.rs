@@ -67,12 +67,14 @@ impl ConversationParts {
     ) -> io::Result<()> {
         let missing = self.missing_parent.clone().map(PartMark::Missing);
         let mut goes_on = missing.is_none_or(|mark| each(TranscriptPiece::Mark(mark)));
+
         for part in &self.list {
             let mark = self.heading_of_part(part);
             goes_on = goes_on && mark.is_none_or(|mark| each(TranscriptPiece::Mark(mark)));
             if !goes_on {
                 break;
             }
+
             transcript::read_entries(&part.slices, options, |mut entry| {
                 entry.map_texts(&mut *redact);
                 goes_on = each(TranscriptPiece::Entry(&part.id, entry));

@@ -90,6 +90,7 @@ pub(crate) fn format_usage(usage: &SessionUsage, context: &Context) -> Option<St
             )
         })
         .collect();
+
     let conversation = short_id(&usage.session_id);
     let age = relative_time(&usage.captured_at, context);
     (!window_texts.is_empty()).then(|| {

@@ -108,6 +108,7 @@ fn build_page_head(
     context: &Context,
 ) -> PageHead {
     let title = Some(&session.title).filter(|title| !title.is_empty());
+
     let mut facts = Vec::new();
     if let Some(meta) = parts.read_own_head() {
         let zone = context.zone();
@@ -117,6 +118,7 @@ fn build_page_head(
             .and_then(|at| DateTime::from_timestamp_millis(at.millis()));
         let started = started.map(|at| zone.at(&at).format("%Y-%m-%d %H:%M").to_string());
         let branch = meta.payload.pointer("/git/branch").and_then(Value::as_str);
+
         facts = vec![
             ("Started", started),
             ("Folder", text_of_key("cwd")),
@@ -125,7 +127,9 @@ fn build_page_head(
             ("Continues", parts.continued_id()),
         ];
     }
+
     facts.push(("Session", Some(session.id.clone())));
+    // Facts without a value are left out.
     let known_fact = |(name, value): (&'static str, Option<String>)| Some((name, value?));
     PageHead {
         title: title.map_or_else(|| "Conversation".to_owned(), Clone::clone),

@@ -30,11 +30,13 @@ pub(crate) fn read_folder_profile(context: &Context) -> Option<String> {
 /// it is live. Prints nothing if `profile` is `None`.
 pub(crate) fn note_folder_account(profile: Option<&str>, accounts: &[Account], context: &Context) {
     let Some(profile) = profile else { return };
+
     let has_profile = |a: &&Account| a.entry.profile.as_deref() == Some(profile);
     let account = accounts.iter().find(has_profile);
     let percent_left = account.and_then(|a| state::weekly_left(&a.entry, &context.now()));
     let name = printable(profile);
     let left = percent_left.map_or(String::new(), |left| format!(" ({left:.0} % left)"));
+
     context.note(if account.is_some_and(|a| a.current) {
         format!("{name}{left} is the account of this folder")
     } else {

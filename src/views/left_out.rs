@@ -25,6 +25,7 @@ pub(crate) fn show_left_out(
     if !names.is_empty() {
         ui.report(ui.paint(Style::Dim, format_args!("excluded: {}", names.join(", "))));
     }
+
     for (item, size) in excluded.iter().filter_map(|e| Some((e, e.content?))) {
         ui.report(format_args!(
             "left out: {}/, {}, {}: {}",
@@ -34,6 +35,7 @@ pub(crate) fn show_left_out(
             item.reason
         ));
     }
+
     // Both change the exit code, so they are warnings under --quiet too.
     let warnings = [
         ("not archived", skipped),

@@ -55,6 +55,7 @@ impl AreaChart {
         let to_x = |at: f64| LEFT + at * (WIDTH - LEFT - MARGIN);
         let plot_height = HEIGHT - BOTTOM - MARGIN;
         let to_y = |percent: f64| MARGIN + (100.0 - percent.min(100.0)) * plot_height / 100.0;
+
         let mut svg = format_svg_start(WIDTH, HEIGHT, "Use of the window");
         for percent in [0.0, 50.0, 100.0] {
             let (x0, x1, y) = (to_x(0.0), to_x(1.0), to_y(percent));
@@ -64,6 +65,7 @@ impl AreaChart {
                 y + 4.0
             );
         }
+
         let most_heights = self.layers.iter().map(|layer| layer.heights.len()).max();
         let mut below = vec![0.0; most_heights.unwrap_or(0)];
         let last_step = as_length(self.steps.max(1) as u64);
@@ -73,6 +75,7 @@ impl AreaChart {
                 let x = to_x(as_length(step as u64) / last_step);
                 format!("{x:.1} {:.1} ", to_y(height))
             };
+
             // The outline goes back along the top of the layers below, then forward along the top of this one.
             for (step, height) in below.iter().enumerate().rev() {
                 path.push_str(&format_point(step, *height));
@@ -81,13 +84,16 @@ impl AreaChart {
                 below[step] += height;
                 path.push_str(&format_point(step, below[step]));
             }
+
             let name = escape_html(&layer.name);
+            // The layers beyond the last colour share it.
             let color = i.min(MAX_COLORS - 1);
             let _ = writeln!(
                 svg,
                 "<path class=\"a{color}\" d=\"M{path}Z\"><title>{name}</title></path>"
             );
         }
+
         if let Some([(x0, y0), (x1, y1)]) = self.forecast {
             let (x0, y0, x1, y1) = (to_x(x0), to_y(y0), to_x(x1), to_y(y1));
             let _ = writeln!(
@@ -95,6 +101,7 @@ impl AreaChart {
                 "<path class=\"pace\" d=\"M{x0:.1} {y0:.1}L{x1:.1} {y1:.1}\"/>"
             );
         }
+
         for (at, text) in &self.marks {
             let text = escape_html(text);
             let _ = writeln!(
@@ -103,6 +110,7 @@ impl AreaChart {
                 to_x(*at)
             );
         }
+
         svg.push_str("</svg></div>\n<ul class=\"legend\">\n");
         for (i, layer) in self.layers.iter().enumerate() {
             let (color, name) = (i.min(MAX_COLORS - 1), escape_html(&layer.name));
@@ -126,6 +134,7 @@ pub(crate) fn draw_hours(tokens: &[[u64; 24]; 7]) -> String {
     for (row, (weekday, hours)) in WEEKDAYS.into_iter().zip(tokens).enumerate() {
         let y = row * 22;
         let _ = writeln!(svg, "<text x=\"0\" y=\"{}\">{weekday}</text>", y + 15);
+
         for (hour, tokens) in hours.iter().enumerate() {
             let x = NAMES + hour * CELL;
             let level = (as_length(*tokens) / as_length(most_tokens.max(1)) * 4.0).ceil();
@@ -137,6 +146,7 @@ pub(crate) fn draw_hours(tokens: &[[u64; 24]; 7]) -> String {
             );
         }
     }
+
     for hour in (0..24).step_by(6) {
         let x = NAMES + hour * CELL;
         let _ = writeln!(svg, "<text x=\"{x}\" y=\"172\">{hour:02}:00</text>");
@@ -175,6 +185,7 @@ fn push_rectangles(svg: &mut String, items: &[&TreemapItem], [x, y, width, heigh
             several.split_at(split_index.unwrap_or(several.len() - 1))
         }
     };
+
     let share = total_size(first) / total_size(items);
     if width >= height {
         push_rectangles(svg, first, [x, y, width * share, height]);
@@ -198,11 +209,13 @@ fn push_rectangle(svg: &mut String, item: &TreemapItem, [x, y, width, height]: [
     const CHARACTER: f64 = 7.5;
     let (name, shown) = (escape_html(&item.name), escape_html(&item.shown));
     let color = item.color.min(MAX_COLORS - 1);
+
     let _ = writeln!(
         svg,
         "<svg x=\"{x:.1}\" y=\"{y:.1}\" width=\"{width:.1}\" height=\"{height:.1}\"><rect class=\"a{color}\" width=\"100%\" \
          height=\"100%\"><title>{name}: {shown}</title></rect>"
     );
+
     let fits = |text: &str| as_length(text.chars().count() as u64) * CHARACTER + 12.0 < width;
     let last = item.name.rsplit('/').next().unwrap_or_default();
     // The letters are larger on small screens; the inner `svg` cuts what does not fit.
@@ -236,6 +249,7 @@ pub(crate) fn format_shares(
         "<table class=\"share\">\n<thead><tr><th>{name}</th><th class=\"bar\"></th><th>Share</th><th>{figure}</th></tr>\
          </thead>\n<tbody>\n"
     );
+
     let mut push_row = |name: &str, part: f64, shown: &str| {
         let (name, shown) = (escape_html(name), escape_html(shown));
         let share = escape_html(&format_share(part, whole));
@@ -245,6 +259,7 @@ pub(crate) fn format_shares(
             draw_bar(part, whole)
         );
     };
+
     for row in rows.iter().take(max_rows) {
         push_row(&row.name, row.part, &row.shown);
     }

@@ -68,6 +68,7 @@ pub(crate) fn show_plan(
 ) {
     let removed_names = list_removed_names(&plan.removed);
     let file_count = plan.writes.len() + usize::from(plan.wants_login);
+
     let json = start_json(request.archive, request)
         .with("files", file_count)
         .with("bytes", plan.bytes)
@@ -78,6 +79,7 @@ pub(crate) fn show_plan(
         .with("notes", notes)
         .with("dry_run", true);
     context.ui.document(command, &json);
+
     let ui = &context.ui;
     ui.report(format_args!(
         "would restore {} ({}) into {}",
@@ -85,6 +87,7 @@ pub(crate) fn show_plan(
         bytes(plan.bytes),
         request.folder.display(),
     ));
+
     if request.target == RestoreTarget::Home {
         ui.report(format_args!(
             "  besides the login: {} replaced, {} added, {} removed",
@@ -93,6 +96,7 @@ pub(crate) fn show_plan(
             removed_names.len(),
         ));
     }
+
     for path in &removed_names {
         ui.report(ui.paint(Style::Warn, format_args!("  remove {path}")));
     }
@@ -114,6 +118,7 @@ pub(crate) fn show_report(
         .safety
         .as_ref()
         .map(|s| catalog::relative_name(&context.backups(), &s.archive));
+
     let json = start_json(archive, request)
         .with("files", report.files)
         .with("bytes", report.bytes)
@@ -124,6 +129,7 @@ pub(crate) fn show_report(
         .with("notes", &report.notes)
         .with("dry_run", false);
     context.ui.document(command, &json);
+
     let ui = &context.ui;
     ui.report(format_args!(
         "{} {}, {}, into {}",
@@ -132,6 +138,7 @@ pub(crate) fn show_report(
         bytes(report.bytes),
         request.folder.display(),
     ));
+
     if report.unchanged > 0 {
         let verb = if report.unchanged == 1 { "was" } else { "were" };
         ui.report(format_args!(
@@ -139,11 +146,13 @@ pub(crate) fn show_report(
             report.unchanged
         ));
     }
+
     ui.report(match report.auth {
         AuthOutcome::Restored => "login: restored from the archive",
         AuthOutcome::KeptNewer => "login: kept a newer one instead of the archive's",
         AuthOutcome::Skipped => "login: unchanged",
     });
+
     if !removed.is_empty() {
         let verb = if removed.len() == 1 { "is" } else { "are" };
         let removed = pluralize(removed.len(), "file");
@@ -151,6 +160,7 @@ pub(crate) fn show_report(
             "removed {removed} that {verb} not in the archive"
         ));
     }
+
     for note in &report.notes {
         ui.note(format_args!("note: {note}"));
     }

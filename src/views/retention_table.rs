@@ -24,6 +24,7 @@ fn build_columns(subject: RetentionSubject) -> [Column; 7] {
         RetentionSubject::Archives => Column::new("ARCHIVE").shorten_middle(20),
         RetentionSubject::Snapshots => Column::new("SNAPSHOT"),
     };
+
     [
         Column::new("ACCOUNT").only_tsv(),
         Column::new("DO").rank(1),
@@ -41,11 +42,14 @@ pub(crate) fn show_decisions(context: &Context, plan: &RetentionPlan, subject: R
     if ui.wants_json() || (plan.keep.is_empty() && plan.drop.is_empty()) {
         return;
     }
+
     let accounts = account::read_known_accounts(context).unwrap_or_default();
     let decisions = plan.keep.iter().chain(&plan.drop);
     let identities = decisions.filter_map(|decision| decision.candidate.identity.clone());
+    // Archives can be of accounts that are not known any more.
     let entries = resolve::merge_entries(&accounts, identities);
     let names = AccountNames::from_entries(&entries);
+
     let kept = plan.keep.iter().map(|decision| (decision, true));
     let decisions = kept.chain(plan.drop.iter().map(|decision| (decision, false)));
     let rows = decisions.map(|(decision, is_kept)| {
@@ -58,6 +62,7 @@ pub(crate) fn show_decisions(context: &Context, plan: &RetentionPlan, subject: R
         let newest_first = std::cmp::Reverse(d.candidate.made_at);
         (who.to_lowercase(), d.candidate.class, newest_first)
     });
+
     let mut table = Table::new(ui, build_columns(subject));
     for group in rows.chunk_by(|a, b| a.0 == b.0) {
         table.add_group(group[0].0.clone(), None);
@@ -66,6 +71,7 @@ pub(crate) fn show_decisions(context: &Context, plan: &RetentionPlan, subject: R
         }
     }
     table.report(ui);
+
     let verb = match subject {
         RetentionSubject::Archives => "to the trash",
         RetentionSubject::Snapshots => "drop",
@@ -93,6 +99,7 @@ fn build_row(
     } else {
         (Style::Warn, "drop")
     };
+
     let email = candidate.identity.as_ref().map(|i| i.email.to_string());
     let name = &candidate.archive;
     let name = match subject {
@@ -101,6 +108,7 @@ fn build_row(
         }
         RetentionSubject::Snapshots => Cell::plain(short_id(name)).value(name),
     };
+
     [
         Cell::plain(email.unwrap_or_default()),
         Cell::new(style, verdict),

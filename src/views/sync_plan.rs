@@ -190,16 +190,19 @@ pub(crate) fn build_plan_json<'a>(
             .filter(|(i, _)| is_selected(*i))
             .map(|(_, step)| step)
     };
+
     let mut actions = BTreeMap::new();
     for step in steps() {
         *actions.entry(step.action.name()).or_default() += 1;
     }
+
     let conflicts = collect_conflicts(context, plan, steps());
     let conflict_copies = collect_conflict_copies(plan, steps());
     let undelivered = plan.notices.undelivered.iter();
     let undelivered = undelivered.map(|file| PathJson::of(&file.path, file.reason()));
     let mut waiting = to_paths_json(&plan.notices.waiting);
     waiting.extend(undelivered);
+
     PlanJson {
         summary: Summary {
             unchanged: plan.unchanged,
@@ -250,17 +253,21 @@ pub(crate) fn format_totals(steps: &[&SyncStep], conflicts: usize, remote: SyncR
         (0, _) => format!("0 {mark} {remote}"),
         (n, size) => format!("{n} {mark} {remote} ({})", bytes(size)),
     };
+
     let mut parts = vec![
         format_copies('→', SyncAction::CopyToCloud),
         format_copies('←', SyncAction::CopyToLocal),
         pluralize(conflicts, "conflict"),
     ];
+
     let (merged_count, _) = count_steps(&[SyncAction::Merge]);
     let (deleted_count, _) = count_steps(&[SyncAction::DeleteCloud, SyncAction::DeleteLocal]);
     let copied_counts =
         [SyncAction::CopyToCloud, SyncAction::CopyToLocal].map(|action| count_steps(&[action]).0);
+    // The others are the steps that no other part of the sentence counts.
     let other_count =
         steps.len() - copied_counts[0] - copied_counts[1] - merged_count - deleted_count;
+
     for (n, part) in [
         (merged_count, format!("{merged_count} merged")),
         (deleted_count, format!("{deleted_count} deleted")),
@@ -277,18 +284,22 @@ pub(crate) fn show_steps(context: &Context, config: &SyncConfig, plan: &SyncPlan
     if plan.steps.is_empty() {
         return;
     }
+
     let mut table = Table::new(ui, STEP_COLUMNS);
+    // A program that reads the output as TSV gets all steps.
     let max_rows = if ui.wants_tsv() {
         plan.steps.len()
     } else {
         MAX_STEP_ROWS
     };
     let shown = &plan.steps[..max_rows.min(plan.steps.len())];
+
     let titles = if ui.writes_to_terminal() && !ui.wants_tsv() {
         read_step_titles(context, config, shown)
     } else {
         Vec::new()
     };
+
     for (i, step) in shown.iter().enumerate() {
         let size = step.bytes.max(step.removed_bytes());
         let (id, name) = match titles.get(i) {
@@ -303,6 +314,7 @@ pub(crate) fn show_steps(context: &Context, config: &SyncConfig, plan: &SyncPlan
             Cell::new(Style::Dim, &*step.reason),
         ]);
     }
+
     table.print(ui);
     if plan.steps.len() > shown.len() {
         ui.line(format_args!(
@@ -325,8 +337,10 @@ fn read_step_titles(
     };
     let ids = steps.iter().filter_map(conversation_id).collect();
     let listed_titles = read_titles(&config.local, &context.env, ids);
+
     let title = |step: &SyncStep| {
         let conversation_id = conversation_id(step)?;
+        // A conversation that Codex does not list has its title in one of its files.
         let sides = [Side::Local, Side::Remote].map(|side| config.file_path(side, &step.path));
         let read_title = || sides.iter().find_map(|path| rollout::read_title(path));
         let title = listed_titles
@@ -350,6 +364,7 @@ pub(crate) fn print_unsynced<'a>(
     for (path, why) in &plan.notices.warnings {
         ui.warn(format_args!("{path} {why}"));
     }
+
     for (path, why) in limit_messages(&plan.notices.waiting) {
         ui.warn(format_args!(
             "not synced until it is complete: {path}: {why}"
@@ -360,6 +375,7 @@ pub(crate) fn print_unsynced<'a>(
             "sync these files without waiting, except those with a newer published version: --accept-unlisted",
         );
     }
+
     for message in UndeliveredVersion::format_summary_by_machine(&plan.notices.undelivered) {
         ui.warn(message);
     }
@@ -376,17 +392,20 @@ pub(crate) fn print_unsynced<'a>(
              conflict; before you start Codex on this machine run: codex-manager sync run --apply",
         );
     }
+
     for (path, why) in limit_messages(&plan.notices.skipped) {
         ui.warn(format_args!("not synced: {path}: {why}"));
     }
     if plan.notices.held_deletions > 0 {
         ui.note("apply these deletions with: --delete-many; copy the files back with: sync.delete_policy = \"never\"");
     }
+
     if config.policy.report_conflicts {
         for conflict in collect_conflicts(context, plan, steps.clone()) {
             ui.warn(format_args!("conflict: {}", conflict.describe(context)));
         }
     }
+
     let conflict_copies = collect_conflict_copies(plan, steps);
     for name in &conflict_copies {
         ui.warn(format_args!(

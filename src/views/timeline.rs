@@ -25,8 +25,11 @@ pub(super) fn draw_timeline(rows: &[(Account, Verdict)], context: &Context) {
         .map(|(account, _)| elide_middle(&label(account), max_name_width).into_owned())
         .collect();
     let name_width = names.iter().map(|n| n.chars().count()).max().unwrap_or(0);
+
+    // A cell stands for an hour or more, and three cells a day have room for the name of the day.
     let per_day = (ui.width().saturating_sub(name_width + 2) / DAYS).clamp(3, 24);
     let cell_duration = Duration::days(1) / i32::try_from(per_day).unwrap_or(24);
+
     let starts: Vec<Timestamp> = (0..=DAYS * per_day)
         .scan(context.local_now(), |at, _| {
             // Each cell is converted on its own: a day with a change of the clocks has 23 or 25 hours.
@@ -35,6 +38,7 @@ pub(super) fn draw_timeline(rows: &[(Account, Verdict)], context: &Context) {
             Some(start)
         })
         .collect();
+
     ui.line(ui.paint(
         Style::Dim,
         format!("{:name_width$}  {}", "", format_day_names(&starts, per_day)),
@@ -45,6 +49,7 @@ pub(super) fn draw_timeline(rows: &[(Account, Verdict)], context: &Context) {
             .concat();
         ui.line(format_args!("{name:<name_width$}  {line}"));
     }
+
     let legend = "█ cooldown  ─ window running  ┤ reset  · ready  ? unknown";
     let indent = (name_width + 2).min(ui.width().saturating_sub(legend.chars().count()));
     let legend = format!("{:indent$}{legend}", "");
@@ -59,8 +64,10 @@ fn format_day_names(starts: &[Timestamp], cells_per_day: usize) -> String {
         let last = cells.last();
         last.is_some_and(|last| last.date_naive() != cells[0].date_naive())
     };
+
     // The name of a first day with few cells would overlap the next name.
     let names_first_day = starts[0].hour() < 12 && !has_midnight(&starts[..name_chars + 2]);
+
     let mut names = String::new();
     for (i, cell) in starts.windows(2).enumerate() {
         let day = if i == 0 && names_first_day {
@@ -76,6 +83,7 @@ fn format_day_names(starts: &[Timestamp], cells_per_day: usize) -> String {
             names = format!("{names:i$}{}", &name[..name_chars]);
         }
     }
+
     names
 }
 
@@ -87,6 +95,7 @@ fn build_line(account: &Account, verdict: &Verdict, starts: &[Timestamp]) -> [(S
         let empty = (Style::Plain, String::new());
         return [(Style::Plain, "?".repeat(cells)), empty.clone(), empty];
     }
+
     let until = verdict.next_available_at;
     let is_blocked = |start: &Timestamp| match until {
         Some(until) => until - *start > Duration::minutes(1),
@@ -94,15 +103,18 @@ fn build_line(account: &Account, verdict: &Verdict, starts: &[Timestamp]) -> [(S
     };
     let blocked = starts.iter().filter(|s| is_blocked(s)).count();
     let cells_before = |at: Timestamp| starts.iter().filter(|s| **s < at).count();
+
     let weekly = account
         .entry
         .observation
         .as_ref()
         .and_then(Observation::weekly);
     let reset_cell = weekly.and_then(|w| w.resets_at).map_or(0, cells_before);
+    // The cell of the reset has the mark instead.
     let running = reset_cell.saturating_sub(blocked + 1);
     let resets = usize::from(reset_cell > blocked && reset_cell < cells);
     let ready = cells - blocked - running - resets;
+
     let window = format!("{}{}", "─".repeat(running), "┤".repeat(resets));
     [
         (Style::Warn, "█".repeat(blocked)),

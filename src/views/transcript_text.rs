@@ -23,6 +23,7 @@ pub(crate) fn format_head(session: &NamedConversation, parts: &ConversationParts
         title.unwrap_or("Conversation"),
         session.id
     );
+
     let meta = parts.read_own_head();
     if let Some(cwd) = meta.as_ref().and_then(|meta| meta.text("cwd")) {
         let _ = write!(text, " in `{cwd}`");
@@ -30,6 +31,7 @@ pub(crate) fn format_head(session: &NamedConversation, parts: &ConversationParts
     if let Some(parent) = parts.continued_id() {
         let _ = write!(text, ", continues `{parent}`");
     }
+
     text.push('\n');
     strip_escapes(&text).into_owned()
 }

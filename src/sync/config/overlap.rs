@@ -61,6 +61,7 @@ pub(super) fn check(config: &SyncConfig, manager_home: &Path) -> Result<(), Sync
     let backups = NamedFolder::resolve("the backup folder", &config.backup.folder);
     let manager = NamedFolder::resolve("the manager home", manager_home);
     let roots = list_synced_entries(config);
+
     let pairs = [
         (&home, &cloud),
         (&cloud, &home),
@@ -71,18 +72,23 @@ pub(super) fn check(config: &SyncConfig, manager_home: &Path) -> Result<(), Sync
         (&cloud, &backups),
         (&home, &backups),
     ];
+
     // If `sessions` is a link into the cloud folder, or to a parent of it, both sides would be the same
     // files.
     let pairs_of_roots = roots
         .iter()
         .flat_map(|root| [(root, &cloud), (&cloud, root)]);
+
     let mut pairs = pairs.into_iter().chain(pairs_of_roots);
     let mut overlap = pairs.find(|(inner, outer)| inner.is_in(outer));
+
+    // The backup folder and the manager home may be in the home, if sync copies nothing in them.
     for inner in [&backups, &manager] {
         let find_outer_root = || roots.iter().find(|root| inner.is_in(root));
         let home_if_synced = || is_synced_folder(config, inner, &home).then_some(&home);
         overlap = overlap.or_else(|| Some((inner, find_outer_root().or_else(home_if_synced)?)));
     }
+
     match overlap {
         None => Ok(()),
         Some((inner, outer)) => Err(SyncConfigError::Overlap {
@@ -113,10 +119,12 @@ fn is_synced_folder(config: &SyncConfig, inner: &NamedFolder, home: &NamedFolder
     let Some(relative) = relative.and_then(Path::to_str) else {
         return false;
     };
+
     let relative = relative.replace('\\', "/");
     if relative.is_empty() || scope::contains_root(&relative, &config.scope.roots) {
         return true;
     }
+
     // An invalid glob is reported elsewhere.
     Scope::build(config).is_ok_and(|scope| {
         scope.may_enter(&relative)

@@ -42,6 +42,7 @@ impl SyncConfig {
     ) -> Result<Self, SyncConfigError> {
         let mut file = SettingsFile::parse(path.to_path_buf(), text)?;
         let warnings = collect_warnings(&file);
+
         for name in file.value_names() {
             // All settings are in tables. A value outside of a table already has a warning, and its name could be that
             // of a table.
@@ -50,6 +51,7 @@ impl SyncConfig {
                 file.unset(&name);
             }
         }
+
         let config = Self::from_file(&file, context, warnings)?;
         overlap::check(&config, context.manager_home)?;
         Ok(config)
@@ -64,6 +66,7 @@ impl SyncConfig {
         let paths = PathBase::new(file.path(), values, context);
         let codex_home = paths.resolve_setting("paths.local_state_dir");
         let codex_home = codex_home.unwrap_or_else(|| context.codex_home.to_path_buf());
+
         let remote: SyncRemote = values.choice("sync.remote");
         let cloud_folder = match (remote, paths.resolve_setting("paths.cloud_root_dir")) {
             (SyncRemote::Folder, Some(cloud_folder)) => cloud_folder,
@@ -77,14 +80,18 @@ impl SyncConfig {
                 return Err(file.value_error("paths.cloud_root_dir", why));
             }
         };
+
+        // A snapshot has everything that sync includes of a machine, so it cannot be limited to one day.
         if remote == SyncRemote::Vault
             && values.choice::<SessionMode>("sync.session_mode") != SessionMode::All
         {
             let why = "has to be \"all\" with sync.remote = \"vault\"";
             return Err(file.value_error("sync.session_mode", why));
         }
+
         beneath::protect(&codex_home, FollowedLinks::AT_TOP);
         beneath::protect(&cloud_folder, FollowedLinks::NONE);
+
         let backup_folder = paths.resolve_setting("paths.backup_dir");
         Ok(Self {
             path: file.path().to_path_buf(),
@@ -143,6 +150,7 @@ fn collect_warnings(file: &SettingsFile) -> Vec<String> {
         let reason = "temporary files are written next to the files that they replace";
         warnings.push(format!("paths.temp_dir has no effect: {reason}"));
     }
+
     for name in file.value_names() {
         let table = name.split('.').next().unwrap_or_default();
         let is_inside = |outer: &str| {
@@ -154,6 +162,8 @@ fn collect_warnings(file: &SettingsFile) -> Vec<String> {
         if table == "assumptions" || KEYS.iter().any(|key| is_known(key.name)) {
             continue;
         }
+
+        // Of a table that is unknown as a whole, one warning names the table and none its keys.
         let is_table = |key: &str| key.split_once('.').is_some_and(|(known, _)| known == table);
         let is_known_table = KEYS.iter().any(|key| is_table(key.name));
         let unknown_name = if is_known_table { &*name } else { table };
@@ -192,6 +202,7 @@ pub fn sanitize_machine_name(text: &str) -> String {
             name.push('-');
         }
     }
+
     // A name of dots only would be a folder.
     let name = name.trim_matches(['-', '.']);
     if name.is_empty() {
@@ -216,15 +227,19 @@ fn parse_include_roots(
             Some(_) => {}
         }
     }
+
     Ok(roots)
 }
 
 fn parse_shutdown(values: SettingValues<'_>) -> ShutdownSettings {
     let seconds = |name: &str| Duration::from_secs(values.count(name).into());
+
+    // The setting has a list of names for each system; a system without a list has no such names.
     let background_names: Option<BTreeMap<String, Vec<String>>> =
         values.structure("process_detection.background_process_names");
     let background_names = background_names
         .map(|mut systems| systems.remove(std::env::consts::OS).unwrap_or_default());
+
     ShutdownSettings {
         names: ProgramNames {
             codex: normalize_program_names(&values.texts("process_detection.process_names")),

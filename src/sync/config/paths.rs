@@ -33,10 +33,13 @@ impl<'a> PathBase<'a> {
             folder: context.env.current_dir.join(folder),
             workspace: None,
         };
+
+        // The workspace itself is relative to the folder of the configuration.
         if let Some(workspace) = base.resolve_setting("paths.workspace_root_dir") {
             base.folder.clone_from(&workspace);
             base.workspace = Some(workspace);
         }
+
         base
     }
 
@@ -51,12 +54,14 @@ impl<'a> PathBase<'a> {
             Some(root) => value.replace("${workspace_root}", &root.to_string_lossy()),
             None => value.to_owned(),
         };
+
         let path = Path::new(&expanded);
         let full = if path.starts_with("~") {
             self.env.absolute(path)
         } else {
             self.folder.join(path)
         };
+
         // `a/../b` and `./` would give one folder several names.
         let mut normalized = PathBuf::new();
         for part in full.components() {

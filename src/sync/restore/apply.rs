@@ -41,17 +41,22 @@ pub(crate) fn apply(
         }
         Ok(stat)
     };
+
     let mut replaced_stats = Vec::with_capacity(plan.files.len());
     for snapshot_file in &plan.files {
         let path = target_path(plan, config, &snapshot_file.path)?;
         replaced_stats.push(record_replaced(path, &snapshot_file.path)?);
     }
+
     let mut other_forms = Vec::new();
     for (path, relative) in find_other_forms(plan, config) {
         let stat = record_replaced(path.clone(), &relative)?;
         other_forms.push((path, stat));
     }
+
     let safety_snapshot = snapshot_writer::back_up_files(config, replaced_files, now)?;
+
+    // An error in the closure leaves some files restored, so it is reported with their number and the safety snapshot.
     let mut restored_count = 0;
     let restore_all = || -> Result<(), SyncRestoreError> {
         let mut source = SnapshotReader::open(&plan.snapshot)?;
@@ -59,7 +64,10 @@ pub(crate) fn apply(
             Side::Local => None,
             Side::Remote => Some(Ledger::open(replica.run_folder())?),
         };
+
         let mut recorder = ResolutionRecorder::open(config, replica)?;
+
+        // The records of a file are durable before the file is in its place.
         for (snapshot_file, replaced) in plan.files.iter().zip(replaced_stats) {
             let staged = stage_file(plan, config, &mut source, snapshot_file, ledger.as_mut())?;
             if let Some(recorder) = &mut recorder {
@@ -68,6 +76,8 @@ pub(crate) fn apply(
             staged.move_into_place(replaced)?;
             restored_count += 1;
         }
+
+        // A form that changed since has no copy in the safety snapshot, so it is not removed.
         for (path, stat) in &other_forms {
             if Stat::read(path)? != *stat {
                 return Err(SyncRestoreError::Changed(path.clone()));
@@ -75,11 +85,13 @@ pub(crate) fn apply(
             tree::remove(path)?;
             atomic::sync_folder(atomic::parent_of(path))?;
         }
+
         match plan.target {
             Side::Local => Ok(()),
             Side::Remote => publish_own_manifest(config, replica),
         }
     };
+
     match restore_all() {
         Ok(()) => Ok(safety_snapshot),
         Err(cause) => Err(SyncRestoreError::Stopped {
@@ -98,6 +110,7 @@ fn find_other_forms(plan: &SyncRestorePlan, config: &SyncConfig) -> Vec<(PathBuf
     let home = config.root(Side::Local);
     // If a folder of the home is a link, a file has two paths.
     let parent = |path: &Path| atomic::parent_of(path).canonical().ok();
+
     let mut targets_by_key: BTreeMap<String, Vec<PathBuf>> = BTreeMap::new();
     for snapshot_file in &plan.files {
         if let Some(key) = rollouts::key(&snapshot_file.path) {
@@ -105,6 +118,7 @@ fn find_other_forms(plan: &SyncRestorePlan, config: &SyncConfig) -> Vec<(PathBuf
             targets_by_key.entry(key).or_default().push(target);
         }
     }
+
     let mut other_forms = Vec::new();
     if plan.target == Side::Local && !targets_by_key.is_empty() {
         files::visit_rollouts(home, &mut |entry, path, _| {
@@ -114,6 +128,7 @@ fn find_other_forms(plan: &SyncRestorePlan, config: &SyncConfig) -> Vec<(PathBuf
             let is_target = |target: &PathBuf| {
                 target.file_name() == path.file_name() && parent(target) == parent(&path)
             };
+
             let targets = rollouts::key(&relative).and_then(|key| targets_by_key.get(&key));
             if targets.is_some_and(|targets| !targets.iter().any(is_target)) {
                 other_forms.push((path, relative));
@@ -137,9 +152,11 @@ impl StagedFile {
         if Stat::read(&path)? != replaced {
             return Err(SyncRestoreError::Changed(path));
         }
+
         if replaced.is_some() {
             return Ok(temp.replace_synced(&path)?);
         }
+
         match temp.publish_unsynced(&path) {
             Err(e) if e.source.kind() == io::ErrorKind::AlreadyExists => {
                 Err(SyncRestoreError::Changed(path))
@@ -166,6 +183,7 @@ fn stage_file(
         Side::Local => atomic::create_private_folder(folder)?,
         Side::Remote => atomic::create_durable_below(&config.cloud, folder)?,
     }
+
     let mut temp = TempFile::create_beside(&path)?;
     let path_in_snapshot = plan.snapshot.path.join(snapshot_file.path_in_snapshot());
     let file = temp.file();
@@ -178,6 +196,7 @@ fn stage_file(
         .at("read", &path_in_snapshot)?;
     set_mtime(temp.file(), snapshot_file.mtime_ns).at("set time", &path)?;
     temp.sync()?;
+
     if let Some(ledger) = ledger {
         let digest = contents::read_raw_digest(temp.path()).at("read", &path)?;
         let replaced = Stat::read(&path)?;
@@ -191,6 +210,7 @@ fn stage_file(
         ledger.record_upload(&snapshot_file.path, &entry)?;
         ledger.sync()?;
     }
+
     Ok(StagedFile { temp, path })
 }
 
@@ -209,10 +229,13 @@ impl ResolutionRecorder {
         if !state.file.exists {
             return Ok(None);
         }
+
         let remote = identity::read_remote_manifests(config, &state)?.resolutions;
+        // Torn and damaged lines have to go before the journal appends lines.
         if state.file.needs_rewrite {
             replica.write(&mut state)?;
         }
+
         Ok(Some(Self {
             journal: replica.open_journal()?,
             state,
@@ -226,9 +249,11 @@ impl ResolutionRecorder {
         let Some(key) = rollouts::key(&snapshot_file.path) else {
             return Ok(());
         };
+
         let (_, digest) = contents::read_text_digest(file).at("read", file)?;
         let name = conflict_copies::format_file_name(&key, &digest);
         let added = resolutions::record_keep(&name, &mut self.state.resolutions, &self.remote);
+
         for record in &added {
             self.journal.record_resolution(record)?;
         }

@@ -32,6 +32,7 @@ pub(crate) fn plan(
 ) -> Result<SyncRestorePlan, SyncRestoreError> {
     let snapshot = find_snapshot(&config.backup.folder, from)?;
     let list = backup::read_file_list(&snapshot)?;
+
     let is_of_cloud_alone = |list: &backup::SnapshotList| {
         !list.files.is_empty() && list.files.iter().all(|kept| kept.side() == Side::Remote)
     };
@@ -39,9 +40,11 @@ pub(crate) fn plan(
         Some(list) if is_of_cloud_alone(list) => Side::Remote,
         _ => Side::Local,
     });
+
     if target == Side::Remote {
         check_cloud_identity(config, replica)?;
     }
+
     let mut files = match list {
         Some(list) => {
             let of_side = |kept: &&SnapshotFile| kept.side() == target;
@@ -50,10 +53,12 @@ pub(crate) fn plan(
         }
         None => list_files(&snapshot)?,
     };
+
     files.sort_by(|a, b| a.path.cmp(&b.path));
     for snapshot_file in &files {
         refuse_path_outside(&snapshot, &snapshot_file.path)?;
     }
+
     // All files are read now, so that no half of a damaged snapshot is restored.
     let reasons = read_reasons_to_skip(&snapshot, target, &files)?;
     let (mut restorable, mut skipped) = (Vec::new(), Vec::new());
@@ -63,12 +68,15 @@ pub(crate) fn plan(
             None => restorable.push(snapshot_file),
         }
     }
+
     let plan = SyncRestorePlan {
         snapshot,
         target,
         files: restorable,
         skipped,
     };
+
+    // A blocked destination is refused before anything is written.
     for snapshot_file in &plan.files {
         target_path(&plan, config, &snapshot_file.path)?;
     }
@@ -92,6 +100,7 @@ fn find_snapshot(folder: &Path, name: Option<&str>) -> Result<SyncSnapshot, Sync
             snapshots.find(|snapshot| snapshot.name == name)
         }
     };
+
     snapshot.ok_or_else(|| match name {
         Some(name) => SyncRestoreError::NoSuchSnapshot(folder.join(name)),
         None => SyncRestoreError::NoSnapshots(folder.to_path_buf()),
@@ -112,21 +121,25 @@ fn read_reasons_to_skip(
             path: snapshot.path.join(snapshot_file.path_in_snapshot()),
             why: e.to_string(),
         };
+
         let size = source
             .read_with(snapshot_file, |from, _| io::copy(from, &mut io::sink()))
             .map_err(|e| damaged_error(&e))?;
         if size != snapshot_file.size && !snapshot.is_zip() {
             return Err(damaged_error(&"its size differs from the recorded one"));
         }
+
         if let Some(why) = scope::never_synced_reason(&snapshot_file.path) {
             reasons.push(Some(why.to_owned()));
             continue;
         }
+
         if rollouts::key(&snapshot_file.path).is_some() {
             // Conversations contain the output of commands, so they may contain tokens.
             reasons.push(None);
             continue;
         }
+
         // A text with a token may return to the user's home. Prompts may quote tokens anywhere.
         let may_quote_tokens = line_merge::is_mergeable(&snapshot_file.path);
         let secret = source
@@ -147,6 +160,7 @@ fn refuse_path_outside(snapshot: &SyncSnapshot, path: &str) -> Result<(), SyncRe
     // On other systems, `\` is an ordinary character in file names.
     let has_parent_part = path.split(['/', '\\']).any(|part| part == "..");
     let leads_outside = has_parent_part || (cfg!(windows) && path.contains('\\'));
+
     if has_only_names && !path.is_empty() && !leads_outside {
         return Ok(());
     }
@@ -169,10 +183,12 @@ pub(super) fn target_path(
         path: path.to_owned(),
         why: format!("{why} blocks its destination"),
     };
+
     let mut partial_path = config.root(plan.target).to_path_buf();
     let last_depth = path.matches('/').count();
     for (depth, name) in path.split('/').enumerate() {
         partial_path.push(name);
+        // What does not exist yet blocks nothing.
         let Ok(meta) = fs::symlink_metadata(&partial_path) else {
             continue;
         };
@@ -183,6 +199,7 @@ pub(super) fn target_path(
             return Err(blocked("a file"));
         }
     }
+
     let target = config.file_path(plan.target, path);
     if target.is_dir() {
         return Err(blocked("a folder"));

@@ -38,6 +38,8 @@ impl SnapshotReader {
             }
             Self::Folder(root) => root,
         };
+
+        // `open_no_link` refuses a link only in the place of the file, so the folders above it are checked first.
         let mut path = root.clone();
         for part in Path::new(&snapshot_file.path_in_snapshot()).components() {
             path.push(part);
@@ -45,6 +47,7 @@ impl SnapshotReader {
                 return Err(io::Error::other("a link in a snapshot is not followed"));
             }
         }
+
         let mut file = file_open::open_no_link(&path)?;
         let mode = mode_of(&file.metadata()?);
         read(&mut file, mode)
@@ -72,6 +75,7 @@ fn list_files_in_zip(snapshot: &SyncSnapshot) -> Result<Vec<SnapshotFile>, SyncR
         let file = zip.by_index(index).map_err(io::Error::from);
         let file = file.at("read", &snapshot.path)?;
         let name = file.name().map(std::borrow::Cow::into_owned);
+
         if file.is_file()
             && let Ok(path) = name
         {
@@ -95,13 +99,16 @@ fn list_files_in_folder(snapshot: &SyncSnapshot) -> Result<Vec<SnapshotFile>, Io
                     .unwrap_or_else(|| io::ErrorKind::Other.into())
             })
             .at("walk", root)?;
+
         if !entry.file_type().is_file() {
             continue;
         }
+
         let stat =
             Stat::from_metadata(&fs::symlink_metadata(entry.path()).at("inspect", entry.path())?);
         let relative = entry.path().strip_prefix(root).unwrap_or(entry.path());
         if let Some(path) = relative.to_str() {
+            // Paths in a snapshot have `/` on all systems.
             let path = if cfg!(windows) {
                 path.replace('\\', "/")
             } else {

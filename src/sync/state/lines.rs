@@ -50,11 +50,13 @@ pub(super) fn encode(local: &str, cloud: &str, state: &SyncState) -> io::Result<
         cloud: cloud.to_owned(),
     };
     push_line(&mut bytes, &header)?;
+
     let mut keys: Vec<_> = state.files.keys().collect();
     keys.sort();
     for key in keys {
         push_line(&mut bytes, &format_synced_line(key, &state.files[key]))?;
     }
+
     // The keys stay as they are, because states that earlier versions wrote have to be readable.
     if state.has_other_machines {
         push_line(&mut bytes, &serde_json::json!({ "peers": true }))?;
@@ -62,6 +64,7 @@ pub(super) fn encode(local: &str, cloud: &str, state: &SyncState) -> io::Result<
     if state.has_gaps {
         push_line(&mut bytes, &serde_json::json!({ "gaps": true }))?;
     }
+
     for resolution in &state.resolutions {
         push_line(&mut bytes, &format_resolved_line(resolution))?;
     }
@@ -69,10 +72,13 @@ pub(super) fn encode(local: &str, cloud: &str, state: &SyncState) -> io::Result<
         let line = serde_json::json!({ "deleted": key, "digest": digest, "id": id });
         push_line(&mut bytes, &line)?;
     }
+
     let replaced_by_key: BTreeMap<_, _> = state.replaced.iter().collect();
     for (key, former_digests) in replaced_by_key {
         push_line(&mut bytes, &format_replaced_line(key, former_digests))?;
     }
+
+    // Digests are kept only of remote files that are as at the last sync.
     let remote_digests: BTreeMap<_, _> = state.remote_digests.iter().collect();
     for (key, (stat, digest)) in remote_digests {
         let is_current = |last: &SyncedFile| last.remote.stat == *stat;
@@ -83,6 +89,7 @@ pub(super) fn encode(local: &str, cloud: &str, state: &SyncState) -> io::Result<
             push_line(&mut bytes, &line)?;
         }
     }
+
     for end_digest in &state.own.published {
         push_line(&mut bytes, &serde_json::json!({ "published": end_digest }))?;
     }
@@ -95,6 +102,7 @@ pub(super) fn encode(local: &str, cloud: &str, state: &SyncState) -> io::Result<
     if let Some(notes_digest) = &state.notes_digest {
         push_line(&mut bytes, &serde_json::json!({ "notes": notes_digest }))?;
     }
+
     Ok(bytes)
 }
 
@@ -123,11 +131,13 @@ fn parse_file_line(state: &mut SyncState, line: &[u8]) -> Option<()> {
         },
         stat: Stat { size, mtime_ns },
     };
+
     let last = SyncedFile {
         local: side_file(local, size, mtime),
         remote: side_file(remote, remote_size, remote_mtime),
         contents,
     };
+
     let key = key.into_owned();
     // A file that is recorded after its deletion exists again.
     state.deleted.remove(&key);
@@ -138,6 +148,7 @@ fn parse_file_line(state: &mut SyncState, line: &[u8]) -> Option<()> {
 /// Adds any other fact; `None` if its value is damaged. Unknown facts are skipped.
 fn parse_fact(state: &mut SyncState, fact: &Value) -> Option<()> {
     let text_of = |name: &str| fact.get(name).and_then(Value::as_str).map(str::to_owned);
+
     if fact.get("peers").is_some() {
         state.has_other_machines = true;
     } else if fact.get("gaps").is_some() {
@@ -145,6 +156,7 @@ fn parse_fact(state: &mut SyncState, fact: &Value) -> Option<()> {
     } else if let Some(record) = text_of("resolved") {
         state.resolutions.insert(record);
     } else if let Some(key) = text_of("gone") {
+        // Only a run that appends writes this line; a rewritten state has no line of the file.
         state.files.remove(&key);
     } else if let Some(key) = text_of("history") {
         let former_digests = fact.get("over").map(Vec::deserialize);
@@ -184,6 +196,7 @@ fn format_synced_line<'a>(key: &'a str, last: &'a SyncedFile) -> impl Serialize 
         let path = file.path.as_str();
         Cow::Borrowed(if path == key { "" } else { path })
     };
+
     StateLine(
         Cow::Borrowed(key),
         short_path(&last.local),

@@ -65,12 +65,14 @@ impl Replica {
             Err(e) if e.kind() == io::ErrorKind::NotFound => return Ok(Vec::new()),
             entries => entries.at("list", &states_folder)?,
         };
+
         let mut folders = Vec::new();
         for entry in entries {
             let folder = entry.at("list", &states_folder)?.path();
             let Ok(file) = file_open::open(folder.join(STATE_FILE)) else {
                 continue;
             };
+
             let mut line = Vec::new();
             let read = BufReader::new(file).read_until(b'\n', &mut line);
             let header = serde_json::from_slice::<StateHeader>(&line);
@@ -78,6 +80,7 @@ impl Replica {
                 folders.push(folder);
             }
         }
+
         Ok(folders)
     }
 
@@ -125,16 +128,19 @@ impl Replica {
             Err(e) if e.kind() == io::ErrorKind::NotFound => return Ok(Self::new_empty_state()),
             Err(e) => Err(e).at("open", &path)?,
         };
+
         let size = file.metadata().at("inspect", &path)?.len();
         let mut reader = BufReader::with_capacity(128 * 1024, file);
         let mut line = Vec::new();
         reader.read_until(b'\n', &mut line).at("read", &path)?;
+
         let Ok(header) = serde_json::from_slice::<StateHeader>(&line) else {
             let mut state = Self::new_empty_state();
             state.file.damage = Some(StateDamage::All);
             state.has_gaps = true;
             return Ok(state);
         };
+
         // Overwriting the state would lose what the newer program recorded.
         if header.schema > STATE_SCHEMA {
             return Err(StateError::Newer {
@@ -142,6 +148,7 @@ impl Replica {
                 found: header.schema,
             });
         }
+
         let mut damaged_lines = 0;
         let mut state = SyncState {
             own: OwnManifests {
@@ -156,6 +163,7 @@ impl Replica {
             files: HashMap::with_capacity(usize::try_from(size / USUAL_LINE_BYTES).unwrap_or(0)),
             ..SyncState::default()
         };
+
         loop {
             line.clear();
             reader.read_until(b'\n', &mut line).at("read", &path)?;
@@ -166,6 +174,7 @@ impl Replica {
             }
             damaged_lines += usize::from(!lines::parse_line(&mut state, &line));
         }
+
         if damaged_lines > 0 {
             state.file.damage = Some(StateDamage::Lines(damaged_lines));
             state.has_gaps = true;
@@ -201,9 +210,11 @@ impl Replica {
         if self.state_file().exists() || !other.state_file().exists() {
             return Ok(false);
         }
+
         let mut state = other.read()?;
         // The published manifests are in the other store.
         state.own.published.clear();
+
         let (old_copies, new_copies) = (other.conflict_copies(), self.conflict_copies());
         for (name, _) in tree::list_if_exists(&old_copies)? {
             atomic::create_private_folder(&self.folder)?;
@@ -213,9 +224,12 @@ impl Replica {
                 links::link_or_copy(&old_copies.join(&name), &target)?;
             }
         }
+
         if state.restore_marker.is_some() {
             restore_marker::RestoreMarkers::write(std::slice::from_ref(&self.folder))?;
         }
+
+        // The state comes last: once this replica has one, nothing is copied any more.
         self.write(&mut state)?;
         Ok(true)
     }

@@ -157,9 +157,11 @@ impl SyncState {
         let present_digest = text_digest(&file);
         self.deleted.remove(key);
         let last = self.files.insert(key.to_owned(), file);
+
         if FileKind::from_key(key) != FileKind::Plain {
             return;
         }
+
         let last_digest = last.as_ref().and_then(text_digest);
         for former in [last_digest, replaced].into_iter().flatten() {
             let former_digests = self.replaced.entry(key.to_owned()).or_default();
@@ -167,6 +169,8 @@ impl SyncState {
             former_digests.push(former);
             former_digests.drain(..former_digests.len().saturating_sub(MAX_REPLACED));
         }
+
+        // The present content is no former one.
         if let Some(former_digests) = self.replaced.get_mut(key) {
             former_digests.retain(|digest| Some(*digest) != present_digest);
             if former_digests.is_empty() {

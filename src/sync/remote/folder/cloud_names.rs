@@ -31,10 +31,12 @@ pub(crate) fn classify(path: &str) -> CloudName {
     if is_scratch(path) {
         return CloudName::Scratch;
     }
+
     let join_folder = |name: &str| rollouts::join(folder, name);
     if let Some(original) = placeholder_target(name) {
         return CloudName::Placeholder(join_folder(&original));
     }
+
     if rollouts::is_below_sessions(path)
         && let Some((original, is_exact)) = parse_conversation_name(name)
     {
@@ -44,6 +46,7 @@ pub(crate) fn classify(path: &str) -> CloudName {
             CloudName::ClientCopy(join_folder(&original))
         };
     }
+
     if folder.is_empty()
         && let Some(original) = match_line_file(name)
     {
@@ -53,6 +56,7 @@ pub(crate) fn classify(path: &str) -> CloudName {
             CloudName::ClientCopy(original.to_owned())
         };
     }
+
     if path.split('/').any(is_conflict_copy) {
         CloudName::OtherCopy
     } else {
@@ -83,7 +87,6 @@ pub(crate) fn is_scratch(path: &str) -> bool {
 }
 
 fn is_scratch_name(name: &str) -> bool {
-    // Skips the checks for most names by their first character.
     let lower;
     let name = if name.bytes().any(|b| b.is_ascii_uppercase()) {
         lower = name.to_ascii_lowercase();
@@ -91,6 +94,8 @@ fn is_scratch_name(name: &str) -> bool {
     } else {
         name
     };
+
+    // Skips the checks for most names by their first character.
     match name.as_bytes().first() {
         Some(b'.') => {
             let prefixes = [".codex-manager", ".~", "._", ".sync_", ".syncthing."];
@@ -183,6 +188,7 @@ fn match_line_file(name: &str) -> Option<&'static str> {
             let Some(suffix) = name.strip_prefix(stem) else {
                 return false;
             };
+
             let has_mark = suffix.starts_with([' ', '(', '-', '_', '.', '[']);
             suffix == ".jsonl"
                 || suffix.starts_with(".jsonl.conflict")
@@ -202,11 +208,14 @@ pub(crate) fn guess_original(path: &str) -> Option<String> {
         Some(dot) if dot > 0 => path.split_at(name_start + dot),
         _ => (path, ""),
     };
+
     let is_number = |text: &str| !text.is_empty() && text.bytes().all(|b| b.is_ascii_digit());
     let is_computer_byte = |b: u8| b.is_ascii_uppercase() || b.is_ascii_digit() || b == b'-';
+
     if is_numbered_word(extension.trim_start_matches('.')) && stem.len() > name_start {
         return Some(stem.trim_end_matches('.').to_owned());
     }
+
     if let Some((original, word)) = stem[name_start..].rsplit_once('.')
         && is_numbered_word(word)
         && !original.is_empty()
@@ -214,6 +223,7 @@ pub(crate) fn guess_original(path: &str) -> Option<String> {
         let original = &stem[..name_start + original.trim_end_matches('.').len()];
         return Some(format!("{original}{extension}"));
     }
+
     let original = if let Some((original, number)) = stem.rsplit_once(' ') {
         let number = number
             .strip_prefix('(')
@@ -230,6 +240,7 @@ pub(crate) fn guess_original(path: &str) -> Option<String> {
             })
             .map(|(at, _)| &stem[..at])
     };
+
     original
         .filter(|original| original.len() > name_start)
         .map(|original| format!("{original}{extension}"))

@@ -56,6 +56,7 @@ impl FolderReader<'_> {
             client_copies: Vec::new(),
             notices: Vec::new(),
         };
+
         let last = self.records.last_synced(key);
         for index in 0..files.remote.len() {
             let mut version = files.remote[index].clone();
@@ -67,6 +68,7 @@ impl FolderReader<'_> {
                 // A decision now could turn a partly delivered version into a conflict.
                 let notice = match kind {
                     FileKind::Rollout => NoticeList::WaitingUnlisted.notice(remote_path, why),
+                    // No machine will attest a client's copy, so sync does not wait for it.
                     _ if is_new && self.is_beside_original(remote_path) => {
                         let why = "looks like a copy that a cloud client made; it is not synced";
                         NoticeList::Note.notice(path, why)
@@ -77,11 +79,13 @@ impl FolderReader<'_> {
             }
             files.remote[index] = version;
         }
+
         if kind != FileKind::Plain {
             for copy in copies {
                 self.add_client_copy(&mut files, key, copy, kind)?;
             }
         }
+
         Ok(Ok(files))
     }
 
@@ -107,8 +111,10 @@ impl FolderReader<'_> {
                 return Ok(());
             }
         };
+
         let problem = self.find_delivery_problem(key, &mut version, kind, None)?;
         let has_text = kind == FileKind::Rollout || problem != Some(ZERO_FILLED);
+
         files.client_copies.push(ClientCopy {
             is_whole: problem.is_none() || has_text && version.has_complete_lines()?,
             version,
@@ -138,12 +144,14 @@ impl FolderReader<'_> {
             version.mtime_ns = last.local.stat.mtime_ns;
             return Ok(None);
         }
+
         let path = &version.full_path;
         // Checked before the manifests, because a machine that read the zeros after a power cut may even attest them.
         let format = kind.content_format();
         if contents::is_zero_filled(path, format, SearchedPart::Whole).at("read", path)? {
             return Ok(Some(ZERO_FILLED));
         }
+
         let replaced_digests = self.records.state.replaced_digests(key);
         let mut attested = self.records.attested_versions(key);
         // Reads the file only if it may be a known version: one of its size is attested, or this machine had others
@@ -161,6 +169,7 @@ impl FolderReader<'_> {
                 return Ok(None);
             }
         }
+
         if self.accept_unlisted {
             return Ok(None);
         }
@@ -182,11 +191,13 @@ impl FolderReader<'_> {
         if torn_reason.is_some() {
             return Ok(torn_reason);
         }
+
         let is_listed = !self.records.manifests.listed_versions(key).is_empty();
         let had_content = last.is_some_and(|last| last.remote.stat.size > 0) || is_listed;
         if size == 0 && had_content {
             return Ok(Some("is empty, but was not before"));
         }
+
         if !self.records.state.has_other_machines {
             // No other machine uses codex-manager: the file comes from codexSync, another mirror tool or the user, and
             // no manifest will ever attest it.
@@ -195,6 +206,7 @@ impl FolderReader<'_> {
                 FileKind::Rollout | FileKind::Lines => Ok(None),
             };
         }
+
         if kind != FileKind::Plain {
             // A program without manifests appended lines to an attested version.
             let attested = self.records.attested_versions(key);
@@ -204,6 +216,7 @@ impl FolderReader<'_> {
                 }
             }
         }
+
         Ok(Some(if is_listed {
             "the cloud copy is not the version that another machine published"
         } else {
@@ -241,6 +254,7 @@ impl FolderReader<'_> {
                         Relation::SecondExtends | Relation::Diverged => false,
                     }
             };
+
             if is_contained {
                 return Ok(true);
             }
@@ -260,6 +274,7 @@ impl FolderReader<'_> {
             }
             Ok(false)
         };
+
         let last = self.records.last_synced(key);
         let last_if_compressed = last.filter(|last| last.remote.path.ends_with(rollout::ZST));
         for version in self.records.manifests.listed_entries(key) {
@@ -271,6 +286,7 @@ impl FolderReader<'_> {
                     Some((len, digest)) => any_begins_with(len, digest)?,
                     None => false,
                 };
+
             if !is_contained {
                 return Ok(false);
             }
@@ -291,11 +307,13 @@ impl FolderReader<'_> {
         if remote.attested.is_some() {
             return Ok(None);
         }
+
         // Clients create a file empty before they fill it.
         let is_empty = remote.seen.stat.size == 0 && local.seen.stat.size > 0;
         if is_empty && is_first_sync && !self.accept_unlisted {
             return Ok(Some("is empty, and no machine lists an empty version"));
         }
+
         // Only `sync resolve` uses a truncated file. `--accept-unlisted` does not, because the rest of the file may
         // still be on its way.
         let may_be_truncated = kind == FileKind::Plain && !self.is_resolving;

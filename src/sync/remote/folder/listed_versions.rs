@@ -119,8 +119,10 @@ impl RemoteManifests {
             former_ends: former_ends.to_vec(),
             ..Self::default()
         };
+
         let (mut files, is_complete) = list_manifests(cloud, limits.files)?;
         files.sort_by(|a, b| (a.size, &a.name).cmp(&(b.size, &b.name)));
+
         let mut remaining_limits = *limits;
         for file in files.into_iter().filter(|file| file.path != own_path) {
             let manifest_read = if file.is_downloaded {
@@ -128,16 +130,19 @@ impl RemoteManifests {
             } else {
                 ManifestRead::NotDownloaded
             };
+
             let machine = manifest::parse_machine_name(&file.name).map(str::to_owned);
             let end_digest = match &manifest_read {
                 ManifestRead::Complete(manifest) => manifest.end,
                 _ => None,
             };
+
             match &machine {
                 Some(_) if end_digest.is_some_and(|end| former_ends.contains(&end)) => {}
                 Some(_) => all.machines += 1,
                 None => all.foreign.push(manager_folder::manifest_path(&file.name)),
             }
+
             match manifest_read {
                 ManifestRead::Complete(manifest) => {
                     if !all.add_manifest(*manifest, machine, limits.versions) {
@@ -151,6 +156,7 @@ impl RemoteManifests {
                 ManifestRead::NotDownloaded => all.not_downloaded.push(file.name),
             }
         }
+
         if !is_complete {
             let why = "it has more files than the limit; the rest is ignored. Remove those that none of your machines wrote";
             all.refused
@@ -183,6 +189,7 @@ impl RemoteManifests {
             machine,
             end_digest,
         });
+
         for (path, entry) in manifest.files {
             let versions = self.files.entry(folded_key(&path)).or_default();
             // Most machines list the same version, so entries are shared.
@@ -198,6 +205,7 @@ impl RemoteManifests {
                 });
             }
         }
+
         if is_current {
             for (path, deletion) in manifest.deleted {
                 let deletions = self.deleted.entry(fold_name(&path)).or_default();
@@ -210,6 +218,7 @@ impl RemoteManifests {
             self.resolutions.extend(manifest.resolved);
             self.former_ends.extend(manifest.former);
         }
+
         is_within_limit
     }
 
@@ -272,15 +281,18 @@ fn read_manifest(path: &Path, remaining: &mut ManifestLimits) -> ManifestRead {
             let why = "it is larger than the limit for all manifests";
             return Ok((ManifestRead::OverLimit(why), size));
         }
+
         // The file may grow while it is read.
         let reader = BufReader::new(file.take(size));
         let parsed = manifest::parse(reader, remaining.lines, remaining.line_bytes)?;
         Ok((parsed, size))
     };
+
     // A client may remove or lock the file at any moment; the next run reads it.
     let Ok((manifest_read, size)) = read_file() else {
         return ManifestRead::Unusable;
     };
+
     if let ManifestRead::Complete(manifest) = &manifest_read {
         remaining.bytes = remaining.bytes.saturating_sub(size);
         remaining.lines = remaining.lines.saturating_sub(manifest.lines);
@@ -297,25 +309,30 @@ fn list_manifests(cloud: &Path, limit: usize) -> Result<(Vec<ManifestFile>, bool
         Err(e) if e.kind() == io::ErrorKind::NotFound => return Ok((Vec::new(), true)),
         Err(e) => return Err(e).at("list", &folder),
     };
+
     let mut manifest_files = Vec::new();
     for (index, entry) in entries.flatten().enumerate() {
         if index == limit {
             return Ok((manifest_files, false));
         }
+
         let name = entry.file_name().to_string_lossy().into_owned();
         let Some(meta) = entry.metadata().ok().filter(Metadata::is_file) else {
             continue;
         };
+
         let placeholder_target = cloud_names::placeholder_target(&name);
         // Temp files of this program and of clients begin with a dot.
         if placeholder_target.is_none() && name.starts_with('.') {
             continue;
         }
+
         let path = folder.join(placeholder_target.as_deref().unwrap_or(&name));
         // The downloaded manifest has an entry of its own.
         if placeholder_target.is_some() && path.exists() {
             continue;
         }
+
         manifest_files.push(ManifestFile {
             is_downloaded: placeholder_target.is_none() && !scan::is_dataless(&meta),
             name: placeholder_target.unwrap_or(name),

@@ -56,6 +56,7 @@ impl UndeliveredVersion {
             let counts = [(conversations.len(), "conversation"), (files.len(), "file")];
             let counts = counts.into_iter().filter(|(count, _)| *count > 0);
             let counts: Vec<_> = counts.map(|(count, noun)| pluralize(count, noun)).collect();
+
             let verb = if conversations.len() + files.len() == 1 {
                 "has"
             } else {
@@ -109,19 +110,23 @@ impl FolderReader<'_> {
         let keys = keys.chain(groups.keys());
         let own_keys = keys.filter_map(|key| Some((manifests.find_listed_key(key)?, &**key)));
         let own_keys: HashMap<&str, &str> = own_keys.collect();
+
         let mut undelivered = UndeliveredFiles::new();
         for (listed_key, listed) in manifests.files() {
             let key = own_keys.get(listed_key).copied().unwrap_or(listed_key);
             let group = groups.get(key);
+            // A conversation that is only outside of the roots is not awaited. A placeholder has a notice of its own.
             if group.is_some_and(|group| group.files().all(|file| file.companion)) {
                 continue;
             }
+
             let file = FileOnSides {
                 reader: self,
                 key,
                 group,
                 last: state.files.get(key),
             };
+
             let lost_digest = lost_deletions.get(key).filter(|_| group.is_none());
             let versions = file.select_newer_undeleted(listed, lost_digest.map(String::as_str));
             if !versions.is_empty() {
@@ -129,6 +134,7 @@ impl FolderReader<'_> {
                 undelivered.insert(listed_key.to_owned(), file);
             }
         }
+
         undelivered
     }
 
@@ -151,12 +157,14 @@ impl FolderReader<'_> {
         let Some(key) = rollouts::key(&version.path) else {
             return false;
         };
+
         let ManifestEntry { size, digest, .. } = &version.entry;
         let name = conflict_copies::format_file_name(&key, digest);
         let copies = &self.records.conflict_copies.all;
         if copies.contains_key(&name) || resolutions::is_known(&name, self.records.resolutions()) {
             return true;
         }
+
         let mut copies = copies.values().filter(|copy| copy.belongs_to(&key));
         copies.any(|copy| {
             let path = self
@@ -189,6 +197,7 @@ impl FileOnSides<'_> {
             listed,
             is_certain: true,
         };
+
         let versions = listed.iter();
         let mut newer: Vec<_> = match FileKind::from_key(self.key) {
             // An unreadable file is reported when its group is planned.
@@ -204,6 +213,7 @@ impl FileOnSides<'_> {
                 newer.map(to_certain).collect()
             }
         };
+
         if !newer.is_empty() {
             let records = self.reader.records;
             let mut deleted = records.deleted_versions(self.key);
@@ -214,6 +224,7 @@ impl FileOnSides<'_> {
                 !deleted.any(|digest| records.is_deleted(self.key, entry, *digest))
             });
         }
+
         newer
     }
 
@@ -225,9 +236,11 @@ impl FileOnSides<'_> {
         latest_date: Option<&str>,
     ) -> UndeliveredFile {
         let certain = || versions.iter().filter(|version| version.is_certain);
+        // A version of a former manifest counts only if no current manifest lists one.
         let current = self.select_newest(certain(), ManifestAge::Current);
         let is_former = current.is_none();
         let newest = current.or_else(|| self.select_newest(certain(), ManifestAge::Former));
+
         let missing = newest.filter(|(version, _)| {
             let path = &*version.path;
             let is_wanted =
@@ -243,6 +256,7 @@ impl FileOnSides<'_> {
                 is_new: self.group.is_none_or(|group| group.local.is_empty()),
             })
         });
+
         let newest = self.select_newest(versions.iter(), ManifestAge::Current);
         let machines = newest.into_iter().flat_map(|(_, machines)| machines);
         UndeliveredFile {
@@ -265,6 +279,7 @@ impl FileOnSides<'_> {
             let size = if only_grows { version.entry.size } else { 0 };
             (size, version.entry.mtime_ns)
         };
+
         let listed = versions.map(|version| version.listed);
         let listed = listed.map(|version| (version, manifests.machines_that_list(version, age)));
         let listed = listed.filter(|(_, machines)| !machines.is_empty());
@@ -295,6 +310,7 @@ impl FileOnSides<'_> {
         let (new_files, known_files): (Vec<_>, Vec<_>) = self
             .files()
             .partition(|(side, file)| self.is_new_remote(*side, file));
+
         let uncompressed = known_files
             .iter()
             .filter(|(_, file)| !file.path.ends_with(ZST));
@@ -306,6 +322,7 @@ impl FileOnSides<'_> {
             .map(|(_, file)| file.stat.size)
             .chain(last_size);
         let mut longest_known = sizes.max().unwrap_or(0);
+
         // A manifest has only the compressed size of a compressed version, which cannot be compared with text. Such a
         // version counts only if neither side has the conversation.
         let is_on_no_side = self.group.is_none() && self.last.is_none();
@@ -315,9 +332,11 @@ impl FileOnSides<'_> {
         let mut longer: Vec<_> = comparable
             .filter(|version| version.entry.size > longest_known)
             .collect();
+
         if longer.is_empty() {
             return Ok(Vec::new());
         }
+
         // Reading compressed files to get the length of their text is expensive, so only after the check above.
         for (side, file) in known_files {
             if file.path.ends_with(ZST) {
@@ -328,6 +347,8 @@ impl FileOnSides<'_> {
         longer.retain(|version| {
             version.entry.size > longest_known && !self.reader.is_or_was_conflict_copy(version)
         });
+
+        // A new file of at least the listed size may be the version, and the length of a compressed one is not known.
         let copies = self.group.map_or(&[][..], |group| &group.client_copies);
         let new_files = new_files.into_iter().map(|(_, file)| file).chain(copies);
         let new_files: Vec<_> = new_files.collect();
@@ -335,6 +356,7 @@ impl FileOnSides<'_> {
             let mut new_files = new_files.iter();
             new_files.any(|file| file.path.ends_with(ZST) || file.stat.size >= version.size)
         };
+
         let longer = longer.into_iter().map(|listed| MissingVersion {
             listed,
             is_certain: !may_be_arriving(&listed.entry),
@@ -359,10 +381,12 @@ impl FileOnSides<'_> {
         let last_time = self.last.map(|last| last.local.stat.mtime_ns);
         let last_contents = self.last.and_then(|last| last.contents);
         let replaced_digests = self.reader.records.state.replaced_digests(self.key);
+
         // A new remote file of this size may be the version; it is read when it is planned.
         let has_arrived = self
             .files()
             .any(|(side, file)| file.stat.size == version.size && self.is_new_remote(side, file));
+
         Some(version.mtime_ns) > times.chain(last_time).max()
             && last_contents.is_none_or(|(_, digest)| digest != version.digest)
             && !replaced_digests.contains(&version.digest)

@@ -45,6 +45,7 @@ impl Knowledge {
                 self.unmerged.entry(key.clone()).or_default().extend(new);
             }
         }
+
         for (replica, number) in &other.seen {
             let newest_seen = self.seen.entry(replica.clone()).or_default();
             *newest_seen = (*newest_seen).max(*number);

@@ -16,6 +16,7 @@ impl ForkedReplicas {
             let mut of_replica = heads.iter().filter(|other| other.replica == head.replica);
             of_replica.nth(1).is_some()
         });
+
         let forked = forked.map(|head| {
             let of_replica = |snapshot: &&RemoteSnapshot| snapshot.replica == head.replica;
             let is_common = |snapshot: &&RemoteSnapshot| {
@@ -51,18 +52,22 @@ pub(super) fn find_heads(snapshots: &[RemoteSnapshot]) -> Vec<RemoteSnapshot> {
         let of_replica = by_replica.entry(&snapshot.replica).or_default();
         of_replica.push(snapshot);
     }
+
     let heads = by_replica.into_values().flat_map(|of_replica| {
         let newest_number = of_replica.iter().map(|snapshot| snapshot.number).max();
         let is_newest = |snapshot: &&&RemoteSnapshot| Some(snapshot.number) == newest_number;
         let is_base = |base: &RemoteSnapshot| of_replica.iter().any(|next| follows(next, base));
+
         // A snapshot that the store does not list yet may follow this one.
         let may_be_replaced = |snapshot: &RemoteSnapshot| {
             let mut newest_snapshots = of_replica.iter().filter(is_newest);
             newest_snapshots.all(|newest| has_gap_above(newest, snapshot.number, snapshots))
         };
+
         let is_head = |snapshot: &&&RemoteSnapshot| {
             is_newest(snapshot) || !is_base(snapshot) && !may_be_replaced(snapshot)
         };
+
         let heads = of_replica.iter().filter(is_head).copied().cloned();
         heads.collect::<Vec<_>>()
     });

@@ -43,10 +43,13 @@ impl<R: Remote> Join<'_, R> {
     pub fn inspect_home(&self) -> Result<HomeBefore, IoError> {
         let mut hasher = Hasher::default();
         let mut add_to_digest = |part: &dyn Debug| hasher.update(format!("{part:?}\n").as_bytes());
+
         let mut config = self.config.clone();
         // Each run has its staged tree at another path.
         config.cloud = PathBuf::new();
+
         let listing = scan::scan(&config.local, &self.scope, Side::Local)?;
+        // Another version of this program may find something to do.
         add_to_digest(&(env!("CARGO_PKG_VERSION"), config));
         listing.files.iter().for_each(|file| add_to_digest(file));
         add_to_digest(&(
@@ -59,6 +62,7 @@ impl<R: Remote> Join<'_, R> {
             &listing.temp_files,
             &listing.notices,
         ));
+
         let mut notices = PlanNotices::default();
         notices.extend(listing.notices);
         Ok(HomeBefore {
@@ -93,6 +97,7 @@ impl<R: Remote> Join<'_, R> {
         if !is_idle {
             return Ok(());
         }
+
         let record = IdleRecord {
             digest: self.read_digest_with_state(before)?,
             unchanged: plan.unchanged,

@@ -37,6 +37,7 @@ impl<R: Remote> Join<'_, R> {
             if is_same || order == VersionOrder::Known || !self.is_wanted(state, file, manifest) {
                 return None;
             }
+
             Some(IncomingFile {
                 key: key.clone(),
                 files: file.files.clone(),
@@ -46,8 +47,10 @@ impl<R: Remote> Join<'_, R> {
                 placed: BTreeMap::new(),
             })
         });
+
         let deleted_files = manifest.deleted.iter().filter_map(|(key, deletion)| {
             let own = self.outgoing.get(key)?;
+            // The other machine knew the version that it deleted, and no machine has cancelled the deletion.
             let is_gone = !manifest.files.contains_key(key)
                 && self.knows(&manifest.knowledge, key, &own.version)
                 && !state.resolutions.contains(&deletion.id)
@@ -61,6 +64,7 @@ impl<R: Remote> Join<'_, R> {
                 placed: BTreeMap::new(),
             })
         });
+
         changed_files.chain(deleted_files).collect()
     }
 
@@ -82,6 +86,7 @@ impl<R: Remote> Join<'_, R> {
     ) -> VersionOrder {
         let is_known = self.knows(&self.knowledge, key, &file.version)
             || self.is_replaced_by_own(key, &file.version);
+
         let Some(own) = self.outgoing.get(key) else {
             // A file that this machine lacks and did not delete is new: the settings may not have included it before.
             let is_deleted =
@@ -92,6 +97,7 @@ impl<R: Remote> Join<'_, R> {
                 VersionOrder::Concurrent
             };
         };
+
         let rank = |VersionId(replica, number): &VersionId| (*number, replica.clone());
         match (is_known, self.knows(other_knowledge, key, &own.version)) {
             _ if own.version == file.version => VersionOrder::Concurrent,

@@ -103,6 +103,7 @@ impl<'r, R: Remote> Join<'r, R> {
         let published = files.read_manifest(PUBLISHED_FILE)?.unwrap_or_default();
         let scope =
             Scope::build(&config).map_err(|e| RemoteError::from(PlanError::InvalidGlob(e)))?;
+
         let mut join = Self {
             remote,
             tree: StagedTree::create(staging, &config)?,
@@ -128,13 +129,17 @@ impl<'r, R: Remote> Join<'r, R> {
             position,
             published,
         };
+
         let snapshots = remote.snapshots()?;
         join.find_own_head(&snapshots)?;
+        // Copied only now, because the publication of a killed run replaces `published`.
         join.outgoing.clone_from(&join.published.files);
         join.deleted.clone_from(&join.published.deleted);
+
         if join.was_copied {
             join.rename_ambiguous_versions(&snapshots);
         }
+
         let heads = find_heads(&snapshots);
         join.forked = ForkedReplicas::find(&heads, &snapshots);
         join.read_other_manifests(heads)?;
@@ -150,6 +155,8 @@ impl<'r, R: Remote> Join<'r, R> {
         let last = self.position.snapshot.clone();
         let is_last =
             |head: &RemoteSnapshot| last.as_deref().is_some_and(|id| is_same_id(&head.id, id));
+
+        // A killed run of this machine published the newest snapshot and could not record it.
         if let [head] = &*own_heads
             && !is_last(head)
             && let Some(manifest) = self.find_killed_publication(head)?
@@ -160,6 +167,7 @@ impl<'r, R: Remote> Join<'r, R> {
             self.position.knowledge.clone_from(&manifest.knowledge);
             self.published = manifest;
             self.own_head = Some(head.clone());
+
             if self.writes {
                 self.files.record_published()?;
                 // Committed now, because this run can be killed too.
@@ -167,8 +175,10 @@ impl<'r, R: Remote> Join<'r, R> {
             } else {
                 self.is_state_uncommitted = true;
             }
+
             return Ok(());
         }
+
         match &*own_heads {
             // The first run, or another machine removed this machine's snapshots. The list of deleted files went with
             // them, so deleted files come back from other machines.
@@ -204,12 +214,15 @@ impl<'r, R: Remote> Join<'r, R> {
         let old_id = std::mem::replace(&mut self.position.replica, self.remote.new_replica_id());
         let last_id = self.position.snapshot.take().unwrap_or_default();
         self.position.number = 0;
+
+        // If all snapshots under the old id continue this machine's last one, each old name still means one version.
         let heads = find_heads(snapshots).into_iter();
         let mut heads_of_old = heads.filter(|head| head.replica == old_id);
         let is_ancestor = heads_of_old.all(|head| heads::is_based_on(&head, &last_id, snapshots));
         if is_ancestor {
             return;
         }
+
         let new_version = self.next_version_id();
         for file in self.outgoing.values_mut() {
             let VersionId(replica, _) = &file.version;
@@ -231,6 +244,7 @@ impl<'r, R: Remote> Join<'r, R> {
         let others: Vec<_> = others.collect();
         let is_listed = |id: &String| others.iter().any(|head| is_same_id(&head.id, id));
         self.position.joined.retain(is_listed);
+
         for head in others {
             let mut joined = self.position.joined.iter();
             if joined.any(|id| is_same_id(&head.id, id)) {
@@ -253,9 +267,11 @@ impl<'r, R: Remote> Join<'r, R> {
         let mut state = self.replica.read()?;
         let mut is_undecided = false;
         let staged_by_key = self.list_staged_for_round()?;
+
         for (other, incoming) in std::mem::take(&mut self.round) {
             let other_knowledge = &other.manifest.knowledge;
             self.knowledge.add_merged(other_knowledge);
+
             let mut is_complete = true;
             for file in incoming {
                 let staged_files = staged_by_key.get(&file.key);
@@ -268,6 +284,8 @@ impl<'r, R: Remote> Join<'r, R> {
                         self.knowledge.add_unmerged(&file.key, version);
                     }
                     is_undecided = true;
+
+                    // The state and the staged tree go back to this machine's version.
                     match self.before_round.remove(&file.key) {
                         Some(last) => state.files.insert(file.key.clone(), last),
                         None => state.files.remove(&file.key),
@@ -276,16 +294,20 @@ impl<'r, R: Remote> Join<'r, R> {
                     self.place_own_version_again(&file.key, &state)?;
                 }
             }
+
             if is_complete {
                 self.position.joined.insert(other.head.id.clone());
             }
+
             for (key, deletion) in other.manifest.deleted {
                 self.deleted.entry(key).or_insert(deletion);
             }
         }
+
         if is_undecided {
             self.replica.write(&mut state)?;
         }
+
         if self.has_further_round() {
             // The machines of the next round are compared with the result of this round.
             self.outgoing = self.list_staged_versions(&state)?;
@@ -305,6 +327,7 @@ impl<'r, R: Remote> Join<'r, R> {
         let is_unchanged = staged.map_or(incoming.placed.is_empty(), |files| {
             *files == incoming.placed
         });
+
         let file = match (staged, &incoming.version) {
             (None, _) => None,
             (Some(_), Some(version)) if is_unchanged && incoming.keeps_version => {
@@ -319,6 +342,7 @@ impl<'r, R: Remote> Join<'r, R> {
                 Some(FileVersions { files, version })
             }
         };
+
         match file {
             Some(file) => self.outgoing.insert(incoming.key.clone(), file),
             None => self.outgoing.remove(&incoming.key),
@@ -349,12 +373,15 @@ impl<'r, R: Remote> Join<'r, R> {
     pub fn publish(&mut self) -> Result<Option<String>, R::Error> {
         let state = self.replica.read()?;
         let mut new_id = None;
+
         for attempt in 1.. {
             let manifest = self.build_next_manifest(&state)?;
             let is_listed = self.own_head.is_some() || new_id.is_some();
             if is_listed && manifest.has_same_content(&self.published) {
                 break;
             }
+
+            // A killed run's snapshot is recognized by this manifest, so it is stored first.
             let bytes = self.write_manifest(&manifest)?;
             self.files.write_next_manifest(&bytes)?;
             let snapshot = RemoteSnapshot {
@@ -365,12 +392,14 @@ impl<'r, R: Remote> Join<'r, R> {
                 number: manifest.number,
                 base: self.position.snapshot.clone(),
             };
+
             let snapshot_id = self.remote.publish(&self.tree.root, &snapshot)?;
             self.files.record_published()?;
             self.position.snapshot = Some(snapshot_id.clone());
             self.position.number = manifest.number;
             self.knowledge.clone_from(&manifest.knowledge);
             new_id = Some(snapshot_id);
+
             let rewritten_path = self.find_rewritten_file(&manifest)?;
             self.published = manifest;
             match rewritten_path {
@@ -380,6 +409,7 @@ impl<'r, R: Remote> Join<'r, R> {
                 Some(path) => return Err(RemoteError::Changed(path).into()),
             }
         }
+
         self.position.knowledge.clone_from(&self.knowledge);
         self.commit_run()?;
         Ok(new_id)
@@ -404,16 +434,20 @@ impl<'r, R: Remote> Join<'r, R> {
     fn build_next_manifest(&self, state: &SyncState) -> Result<SnapshotManifest, IoError> {
         let VersionId(replica, number) = self.next_version_id();
         let files = self.list_staged_versions(state)?;
+
+        // A deletion ends when the file is back or a machine cancels it.
         let requested = state.deleted.iter().chain(&self.deleted);
         let is_pending = |(key, deletion): &(&String, &Deletion)| {
             !files.contains_key(*key) && !state.resolutions.contains(&deletion.id)
         };
+
         let mut deleted = BTreeMap::new();
         for (key, deletion) in requested.filter(is_pending) {
             deleted
                 .entry(key.clone())
                 .or_insert_with(|| deletion.clone());
         }
+
         let mut knowledge = self.knowledge.clone();
         knowledge.seen.insert(replica.clone(), number);
         Ok(SnapshotManifest {
@@ -463,13 +497,16 @@ fn is_synced(
     if is_conflict_copy_path(key) {
         return true;
     }
+
     let last = state.files.get(key);
     let (Some(staged_files), Some(last)) = (staged_files, last) else {
         return staged_files.is_none() && last.is_none();
     };
+
     if staged_files.get(&last.remote.path) != Some(&last.remote.stat) {
         return false;
     }
+
     // Versions in conflict can have equal sizes and mtimes, so the digest decides if it is known.
     let digest = last.contents.map(|(_, digest)| digest);
     let is_text = !last.remote.path.ends_with(rollout::ZST);

@@ -26,11 +26,13 @@ impl<R: Remote> Join<'_, R> {
             {
                 return Ok((path.clone(), entry));
             }
+
             let full_path = self.tree.path_of(path);
             let digest = match self.find_recorded_digest(last, key, path, *stat) {
                 Some(digest) => digest,
                 None => contents::read_raw_digest(&full_path).at("read", &full_path)?,
             };
+
             let entry = ManifestEntry {
                 size: stat.size,
                 mtime_ns: stat.mtime_ns,
@@ -54,6 +56,7 @@ impl<R: Remote> Join<'_, R> {
             && synced.path == path
             && synced.stat.size == size
             && size < stat.size;
+
         let full_path = self.tree.path_of(path);
         let begins_with_synced =
             has_grown && contents::raw_begins_with(&full_path, size, &digest).unwrap_or_default();
@@ -94,6 +97,7 @@ impl<R: Remote> Join<'_, R> {
                 files: self.read_entries(state, key, files)?,
                 version: new_version.clone(),
             };
+
             let own_file = self.outgoing.get(key);
             if let Some(own_file) = own_file.filter(|own_file| own_file.has_same_files(&file)) {
                 file.version = own_file.version.clone();

@@ -39,15 +39,20 @@ impl<R: Remote> Join<'_, R> {
         let run_replica = self.files.replica_of_run(&self.replica);
         let taken = document::read(&self.files.run_folder().join(TAKEN_FILE))?;
         let killed = run_replica.read()?;
+
         let mut state = if self.is_state_uncommitted {
             run_replica.read()?
         } else {
             self.replica.read()?
         };
+
+        // Decisions that a killed run recorded stay.
         state.resolutions.extend(killed.resolutions.iter().cloned());
         self.adopt_synced(&state);
         self.adopt_taken(taken.good().unwrap_or_default(), &killed, &mut state)?;
         self.match_published(&mut state);
+
+        // A plan leaves the folder of the run alone.
         self.replica = if self.writes {
             run_replica
         } else {
@@ -80,6 +85,7 @@ impl<R: Remote> Join<'_, R> {
                 versions.push(FileVersions { files, version });
             }
         }
+
         if self.writes && !self.taken.files.is_empty() {
             let path = self.replica.run_folder().join(TAKEN_FILE);
             document::write(&path, &self.taken)?;
@@ -115,6 +121,8 @@ impl<R: Remote> Join<'_, R> {
                 let own = self.outgoing.get(&key);
                 let is_merged = self.knowledge.knows(&key, &file.version)
                     || own.is_some_and(|own| own.has_same_files(&file));
+
+                // The record of the killed run has the file of both sides; without one, the home is searched.
                 let recorded_file = killed_state.files.get(&key);
                 let last = recorded_file.filter(|last| file.is_synced_as(last));
                 let placed = match last {
@@ -122,11 +130,13 @@ impl<R: Remote> Join<'_, R> {
                     Some(last) => Some(last.clone()),
                     None => find_placed(&self.config, &file)?,
                 };
+
                 // If the user changed the file after the first killed run, a second one may have recorded the change.
                 let was_placed = !is_merged && index == 0 && taken.placed.contains(&key);
                 if placed.is_none() && !was_placed {
                     continue;
                 }
+
                 let waiting = self.waiting.iter();
                 let others = waiting.map(|other| (other, other.manifest.files.get(&key)));
                 let mut holders = others
@@ -135,10 +145,12 @@ impl<R: Remote> Join<'_, R> {
                     let id = other.head.id.clone();
                     self.adopted.insert(key.clone(), id);
                 }
+
                 // If the home has another content now, [`Self::match_published`] records the version.
                 if let Some(placed) = placed {
                     state.files.insert(key.clone(), placed);
                 }
+
                 self.outgoing.insert(key.clone(), file.clone());
                 self.taken.files.insert(key.clone(), vec![file]);
                 self.taken.placed.insert(key.clone());
@@ -158,6 +170,7 @@ impl<R: Remote> Join<'_, R> {
             let Some((path, entry)) = file.files.iter().next() else {
                 continue;
             };
+
             let local_path = last.map_or(path, |last| &last.local.path).clone();
             let synced = SyncedFile {
                 // No file has this mtime, so the plan compares the content of the local file.
@@ -174,6 +187,7 @@ impl<R: Remote> Join<'_, R> {
                 },
                 contents: entry.text_digest(path),
             };
+
             state.files.insert(key.clone(), synced);
         }
     }
@@ -186,6 +200,7 @@ fn find_placed(config: &SyncConfig, file: &FileVersions) -> Result<Option<Synced
         let Some(stat) = Stat::read(&full_path)?.filter(|stat| stat.size == entry.size) else {
             continue;
         };
+
         if contents::read_raw_digest(&full_path).is_ok_and(|digest| digest == entry.digest) {
             let side_file = |stat| SideFile {
                 path: path.clone(),

@@ -128,6 +128,7 @@ impl SnapshotManifest {
         };
         document::encode_to(&mut bytes, &header)?;
         bytes.push(b'\n');
+
         let mut push_line = |line: &SnapshotLine| document::push_line(&mut bytes, line);
         let files = self.files.values();
         let files = files.flat_map(|file| {
@@ -141,6 +142,7 @@ impl SnapshotManifest {
             let (path, entry) = (path.clone(), entry.clone());
             push_line(&SnapshotLine::File(path, entry, file.version.clone()))?;
         }
+
         for (key, Deletion { digest, id }) in &self.deleted {
             push_line(&SnapshotLine::Deleted(
                 key.clone(),
@@ -148,6 +150,7 @@ impl SnapshotManifest {
                 id.clone(),
             ))?;
         }
+
         for id in &self.resolved {
             push_line(&SnapshotLine::Resolved(id.clone()))?;
         }
@@ -156,6 +159,7 @@ impl SnapshotManifest {
                 push_line(&SnapshotLine::Unmerged(key.clone(), version.clone()))?;
             }
         }
+
         let seen = self.knowledge.seen.clone();
         push_line(&SnapshotLine::Publication(self.number, seen))?;
         let end_digest = Sha256Digest::of(&bytes);
@@ -172,24 +176,30 @@ impl SnapshotManifest {
             machine: machine.to_owned(),
             detail: detail.to_owned(),
         };
+
         let mut reader = BufReader::new(from);
         let mut hasher = Hasher::default();
         let mut line = Vec::new();
         let mut manifest: Option<Self> = None;
+
         loop {
             line.clear();
             let read_result = (&mut reader)
                 .take(MAX_LINE_BYTES)
                 .read_until(b'\n', &mut line);
             read_result.map_err(|e| damaged(&format!("it cannot be read: {e}")))?;
+
             let Some(line_text) = line.strip_suffix(b"\n") else {
                 return Err(damaged("its manifest is incomplete"));
             };
+
+            // The first line is the header.
             let Some(manifest) = &mut manifest else {
                 manifest = Some(Self::parse_header(line_text, machine)?);
                 hasher.update(&line);
                 continue;
             };
+
             match serde_json::from_slice::<SnapshotLine>(line_text) {
                 Ok(SnapshotLine::End(digest)) if digest == hasher.digest() => {
                     return Ok(std::mem::take(manifest));
@@ -200,6 +210,7 @@ impl SnapshotManifest {
                     return Err(damaged(&format!("its manifest has a damaged line: {e}")));
                 }
             }
+
             hasher.update(&line);
         }
     }
@@ -211,6 +222,7 @@ impl SnapshotManifest {
             machine: machine.to_owned(),
             detail: "its manifest has no header".to_owned(),
         })?;
+
         Ok(Self {
             replica: header.replica,
             machine: header.machine,
@@ -232,6 +244,8 @@ impl SnapshotManifest {
                         "it lists a path outside of the Codex home: {path:?}"
                     ));
                 }
+
+                // All files of a key have one version.
                 let file = self.files.entry(state_key(&path));
                 let file = file.or_insert_with(|| FileVersions {
                     files: BTreeMap::new(),

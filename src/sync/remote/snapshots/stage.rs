@@ -29,15 +29,19 @@ impl<R: Remote> Join<'_, R> {
         if self.is_staged && self.waiting.is_empty() {
             return Ok(false);
         }
+
         if !self.is_staged {
             self.write_first_state()?;
         }
+
         let mut state = self.replica.read()?;
         self.choose_machines(&state);
+
         if !self.is_staged {
             self.stage_published_files(&mut state)?;
             self.is_staged = true;
         }
+
         self.stage_incoming(&state)?;
         self.forget_concurrent_files(&mut state);
         self.write_state(&mut state)?;
@@ -75,6 +79,7 @@ impl<R: Remote> Join<'_, R> {
         let incoming: Vec<_> = incoming
             .map(|other| self.find_incoming(state, other))
             .collect();
+
         let waiting = std::mem::take(&mut self.waiting).into_iter();
         let waiting_with_changes = waiting.zip(incoming);
         for (other, mut incoming) in order_newest_first(waiting_with_changes.collect()) {
@@ -83,11 +88,14 @@ impl<R: Remote> Join<'_, R> {
                 postponed_keys.contains(&file.key)
                     || chosen_version.is_some_and(|version| *version != file.version)
             };
+
             if incoming.iter().any(collides) {
                 postponed_keys.extend(incoming.into_iter().map(|file| file.key));
                 self.waiting.push(other);
                 continue;
             }
+
+            // These files are in the round already, in the same version of another machine.
             incoming.retain(|file| !chosen_versions.contains_key(&file.key));
             let versions = incoming
                 .iter()
@@ -104,6 +112,7 @@ impl<R: Remote> Join<'_, R> {
         let incoming_keys: BTreeSet<&str> = incoming.map(|file| &*file.key).collect();
         let kept_stats = self.reuse_kept_files(state, &incoming_keys)?;
         self.link_conflict_copies()?;
+
         let mut missing_files = BTreeMap::new();
         for (key, versions) in &self.outgoing {
             if incoming_keys.contains(&**key) {
@@ -117,12 +126,15 @@ impl<R: Remote> Join<'_, R> {
                 if placed_stat.is_none() {
                     missing_files.insert(path.clone(), entry.clone());
                 }
+
+                // The state has the file as it is in the tree, so that the plan takes it for unchanged.
                 let last = state.files.get_mut(key);
                 if let Some(last) = last.filter(|last| last.remote.path == *path) {
                     last.remote.stat = placed_stat.unwrap_or(entry.stat());
                 }
             }
         }
+
         self.stage_unpublished(state)?;
         let lost_files = self.fetch_own_versions(missing_files)?;
         for key in lost_files.keys().map(|path| state_key(path)) {
@@ -145,6 +157,7 @@ impl<R: Remote> Join<'_, R> {
             let published = self.outgoing.get(&key);
             let published = published.filter(|_| !incoming_keys.contains(&*key));
             let contents = state.files.get(&key).and_then(|last| last.contents);
+
             for (path, stat) in files {
                 let entry = published.and_then(|versions| versions.files.get(&path));
                 let is_published = entry.is_some_and(|entry| {
@@ -152,6 +165,7 @@ impl<R: Remote> Join<'_, R> {
                         && contents.is_some()
                         && contents == entry.text_digest(&path)
                 });
+
                 if is_published {
                     reused_stats.insert(path, stat);
                 } else {
@@ -159,6 +173,7 @@ impl<R: Remote> Join<'_, R> {
                 }
             }
         }
+
         Ok(reused_stats)
     }
 
@@ -178,6 +193,7 @@ impl<R: Remote> Join<'_, R> {
                 changed_keys.push(key.clone());
             }
         }
+
         for key in changed_keys {
             state.files.remove(&key);
         }
@@ -200,16 +216,19 @@ impl<R: Remote> Join<'_, R> {
                     .contents
                     .is_some_and(|text| Some(text) == entry.text_digest(path))
         };
+
         let synced_stat = last.filter(is_synced).map(|last| last.local.stat);
         let last_local_path = last.map(|last| &*last.local.path);
         let paths = last_local_path
             .into_iter()
             .chain(Some(path).filter(|path| last_local_path != Some(path)));
+
         let candidates = paths.map(|path| Candidate {
             path,
             trusted: synced_stat.filter(|_| last_local_path == Some(path)),
         });
         let candidates: Vec<_> = candidates.collect();
+
         let placed = self
             .tree
             .place_from_home(&self.config, path, entry, &candidates);
@@ -242,9 +261,11 @@ impl<R: Remote> Join<'_, R> {
             missing = others;
             self.fetch_files(&other.head, &other.manifest, &adopted)?;
         }
+
         let Some(head) = &self.own_head else {
             return Ok(missing);
         };
+
         let is_published = |(path, entry): &(String, ManifestEntry)| {
             let published = self.published.files.get(&state_key(path));
             let published = published.and_then(|versions| versions.files.get(path));
@@ -252,6 +273,7 @@ impl<R: Remote> Join<'_, R> {
         };
         let (mut published, mut lost): (BTreeMap<_, _>, BTreeMap<_, _>) =
             missing.into_iter().partition(is_published);
+
         // The user may have rewritten a file while a killed run published it.
         let differing = self.fetch_matching(head, &self.published, &published)?;
         for path in differing.keys() {
@@ -289,13 +311,16 @@ impl<R: Remote> Join<'_, R> {
         if wanted_files.is_empty() {
             return Ok(differences);
         }
+
         let folder = self.tree.root.join("fetched");
         atomic::create_private_folder(&folder)?;
         for path in wanted_files.keys() {
             self.place_delta_base(path, &folder.join(HOME).join(path))?;
         }
+
         let paths = wanted_files.keys().map(|path| &**path).collect();
         self.remote.fetch(snapshot, manifest, &paths, &folder)?;
+
         for (path, entry) in wanted_files {
             let from = folder.join(HOME).join(path);
             let to = self.tree.prepare_target(path)?;
@@ -303,6 +328,7 @@ impl<R: Remote> Join<'_, R> {
                 differences.insert(path.clone(), detail);
             }
         }
+
         tree::remove(&folder)?;
         Ok(differences)
     }
@@ -322,6 +348,7 @@ impl<R: Remote> Join<'_, R> {
     fn stage_incoming(&mut self, state: &SyncState) -> Result<(), R::Error> {
         let staged = self.list_staged_for_round()?;
         let mut round = std::mem::take(&mut self.round);
+
         for (other, incoming) in &round {
             let mut missing_files = BTreeMap::new();
             for file in incoming {
@@ -334,12 +361,15 @@ impl<R: Remote> Join<'_, R> {
             }
             self.fetch_files(&other.head, &other.manifest, &missing_files)?;
         }
+
+        // The result of the sync is compared with these sizes and times.
         for file in round.iter_mut().flat_map(|(_, incoming)| incoming) {
             for path in file.files.keys() {
                 let stat = Stat::read(&self.tree.path_of(path))?;
                 file.placed.extend(stat.map(|stat| (path.clone(), stat)));
             }
         }
+
         self.round = round;
         Ok(())
     }
@@ -366,17 +396,21 @@ impl<R: Remote> Join<'_, R> {
     fn stage_manifests(&self, state: &SyncState) -> Result<(), IoError> {
         let cloud = &self.config.cloud;
         self.tree.remove_manifests()?;
+
         let write_manifest = |machine: &str, writer: &str, files: &_, state: &SyncState| {
             let path = manifest::path_of_machine(cloud, machine, writer);
             let encoded = manifest::encode(machine, files, state);
             encoded.at("encode", &path)?.write(cloud, &path)
         };
+
         // This machine's files need no attestation.
         let no_files = BTreeMap::new();
         write_manifest(&self.config.machine_id, &state.own.writer, &no_files, state)?;
+
         for (other, incoming) in &self.round {
             let files = incoming.iter().flat_map(|file| file.files.clone());
             let mut deleted: HashMap<_, _> = other.manifest.deleted.clone().into_iter().collect();
+
             // The planner copies a deletion only for the version of this machine. The other machine knew this version,
             // even if it deleted a later one.
             for file in incoming.iter().filter(|file| file.version.is_none()) {
@@ -385,11 +419,13 @@ impl<R: Remote> Join<'_, R> {
                     deletion.digest = digest.to_string();
                 }
             }
+
             let state_of_other = SyncState {
                 deleted,
                 resolutions: other.manifest.resolved.clone(),
                 ..SyncState::default()
             };
+
             let machine = sanitize_machine_name(&other.head.machine);
             let writer = Sha256Digest::of(other.head.id.as_bytes()).to_string();
             // As many digits as a random writer has.
@@ -415,6 +451,7 @@ fn order_newest_first(
                 })
             })
         };
+
         // Each of two machines can have replaced a file of the other one.
         let next = left.iter().position(|item| !is_replaced(item)).unwrap_or(0);
         ordered.push(left.remove(next));

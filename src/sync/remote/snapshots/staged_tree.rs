@@ -45,6 +45,7 @@ impl StagedTree {
         if tree_device.is_some() && home_device.is_some() && tree_device != home_device {
             return Err(RemoteError::OtherDisk(config.local.clone()));
         }
+
         let tree = Self {
             root: root.to_path_buf(),
         };
@@ -84,11 +85,13 @@ impl StagedTree {
             let Some(stat) = Stat::read(&source)? else {
                 continue;
             };
+
             let has_same_form =
                 candidate.path.ends_with(rollout::ZST) == to.ends_with(rollout::ZST);
             if !has_same_form {
                 continue;
             }
+
             let has_listed_digest =
                 || contents::read_raw_digest(&source).is_ok_and(|digest| digest == entry.digest);
             let has_content =
@@ -96,6 +99,8 @@ impl StagedTree {
             if has_content && self.place(&source, to, stat)? {
                 return Ok(Some(stat));
             }
+
+            // The file may have grown since.
             if stat.size > entry.size && self.copy_beginning(&source, to, entry)? {
                 return Ok(Some(entry.stat()));
             }
@@ -196,6 +201,7 @@ impl StagedTree {
                     "" => name.clone(),
                     parent => format!("{parent}/{name}"),
                 };
+
                 if kind.is_dir() {
                     folders.push((folder.join(&name), relative_path));
                 } else if !relative_path.starts_with(manager_folder::MANAGER_FOLDER)
@@ -223,15 +229,18 @@ pub(crate) fn place_fetched(
     let Some(stat) = Stat::read(from)? else {
         return Ok(Err(format!("{shown_path} is listed, but missing")));
     };
+
     let mut options = fs::OpenOptions::new();
     let file = sharing::open_to_write(options.read(true).write(true), from).at("open", from)?;
     if stat.size > entry.size {
         file.set_len(entry.size).at("cut", from)?;
     }
+
     if contents::read_raw_digest(from).at("read", from)? != entry.digest {
         let detail = format!("the content of {shown_path} does not match its manifest");
         return Ok(Err(detail));
     }
+
     set_mtime(&file, entry.mtime_ns).at("set the time of", from)?;
     drop(file);
     sharing::rename(from, to).at("move", from)?;
