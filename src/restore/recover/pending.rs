@@ -103,7 +103,7 @@ pub(crate) fn recover_all(
             result = Err(e);
         }
 
-        // A second visit fails like the first one, and the failure is reported once.
+        // A second visit meets the same obstacle as the first one, which is reported once.
         let is_first_visit = handled_folders.insert(folder.clone());
         let is_repeated = !is_first_visit && matches!(result, Ok(Recovery::Deferred(_)) | Err(_));
         if !is_repeated && !matches!(result, Ok(Recovery::None)) {

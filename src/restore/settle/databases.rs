@@ -344,15 +344,18 @@ impl DatabaseAdapter<'_, '_> {
             }
             _ => self.work.stage.home().live.join(name.as_path()),
         };
+
         if ids.is_empty() || !database::may_be_sqlite(&live) {
             return Ok(());
         }
+
         // Codex may write to the live database meanwhile. A snapshot by SQLite includes its `-wal`.
         let copy = self.work.transaction.folder().join("live.sqlite");
         // The rows of a damaged live database are lost. Codex creates them again from the rollouts.
         if copy_unless_damaged(&live, &copy)? {
             staged::copy_rows(staged, &copy, ids, rows)?;
         }
+
         tree::remove(&copy)?;
         Ok(())
     }
@@ -364,15 +367,18 @@ impl DatabaseAdapter<'_, '_> {
         if self.work.plan.target == RestoreTarget::Elsewhere {
             return Ok(());
         }
+
         let databases = self.list_live_databases(home::HISTORY_DATABASE_PREFIX);
         if databases.is_empty() {
             // Without projections the rollouts need no comparison.
             return Ok(());
         }
+
         let stale_ids = self.find_stale_projection_ids()?;
         if stale_ids.is_empty() {
             return Ok(());
         }
+
         for database in databases {
             // A database that cannot be changed is removed, because Codex creates it again.
             if self.copy_live_database(&database)?
@@ -382,6 +388,7 @@ impl DatabaseAdapter<'_, '_> {
             }
             self.plan_live_change(database);
         }
+
         Ok(())
     }
 
@@ -395,6 +402,7 @@ impl DatabaseAdapter<'_, '_> {
             else {
                 continue;
             };
+
             let live = self.work.stage.home().live.join(file.as_path());
             let replacement = self
                 .work
@@ -403,6 +411,7 @@ impl DatabaseAdapter<'_, '_> {
                 .find_same_rollout(rollout)
                 .map(|name| self.work.stage.staged_path(name.as_path()))
                 .filter(|path| path.exists());
+
             let keeps_projection = match replacement {
                 Some(staged) => matches!(
                     rollout::compare(&live, &staged).at("compare", &live)?,
@@ -410,12 +419,15 @@ impl DatabaseAdapter<'_, '_> {
                     // the same beginning keeps it (Codex 0.169).
                     Relation::Equal | Relation::SecondExtends
                 ),
+                // Without a staged file, the live one stays unless the plan removes it.
                 None => !self.work.plan.removed.contains(file.as_path()),
             };
+
             if !keeps_projection {
                 stale.insert(id.to_owned());
             }
         }
+
         Ok(stale)
     }
 }
