@@ -244,6 +244,7 @@ impl Unpacker<'_> {
             MemberContents::Head(file) => {
                 member_content::check_large_file_header(&bytes, &self.file_at(file)?)?;
             }
+            // A digest spans several chunks, so `OrderedChecks` compares it in the order of the chunks.
             MemberContents::Chunk(file, digest_so_far) => {
                 return self.unpack_chunk(bytes, file, digest_so_far, offset);
             }

@@ -80,10 +80,12 @@ pub(crate) fn merge_conversations(
                 // The staged file is gone, so a second live file of the conversation is not compared.
                 archived_files.remove(&rollout.name);
             }
+
             Relation::SecondExtends if *archived_name != live_name => {
                 // A rollout must not exist twice, so the shorter live file at the other path is removed.
                 plan.removed.insert(&live_name);
             }
+
             Relation::SecondExtends => {}
             Relation::Diverged => diverged.push(id),
         }

@@ -154,6 +154,7 @@ impl Stage {
             links::make_link(&link.target, &path)?;
         }
 
+        // A partial restore creates only the folders above the restored entries.
         for folder in &contents.folders {
             let name = folder.path.as_path();
             let path = self.staged_path(name);
