@@ -35,6 +35,7 @@ fn set_modified(path: &Path, mtime_ns: i64) -> Result<(), IoError> {
     #[cfg(unix)]
     {
         use rustix::fs::{AtFlags, CWD, Timespec, Timestamps, UTIME_OMIT, utimensat};
+
         // By name, not by descriptor: the mode may forbid opening the file.
         let times = Timestamps {
             // The access time stays: nothing has read the file.
@@ -48,24 +49,29 @@ fn set_modified(path: &Path, mtime_ns: i64) -> Result<(), IoError> {
                 tv_nsec: mtime_ns.rem_euclid(1_000_000_000),
             },
         };
+
         beneath::resolve(path)
             .and_then(|path| Ok(utimensat(CWD, &*path, &times, AtFlags::empty())?))
             .at("set the time of", path)
     }
+
     #[cfg(windows)]
     {
         use std::os::windows::fs::OpenOptionsExt;
         use std::time::{Duration, UNIX_EPOCH};
+
         /// Granted for read-only files too.
         const FILE_WRITE_ATTRIBUTES: u32 = 0x100;
         /// Needed to open a folder.
         const FILE_FLAG_BACKUP_SEMANTICS: u32 = 0x0200_0000;
+
         let offset_from_epoch = Duration::from_nanos(mtime_ns.unsigned_abs());
         let modified = if mtime_ns >= 0 {
             UNIX_EPOCH + offset_from_epoch
         } else {
             UNIX_EPOCH - offset_from_epoch
         };
+
         fs::OpenOptions::new()
             .access_mode(FILE_WRITE_ATTRIBUTES)
             .custom_flags(FILE_FLAG_BACKUP_SEMANTICS)

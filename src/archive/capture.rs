@@ -71,22 +71,29 @@ pub fn capture(
     progress: &dyn Progress,
 ) -> Result<CapturedHome, ArchiveError> {
     let staging = Staging::create_in(options.tmp)?;
+
     // Compared again at the end: a restore exchanges whole folders, and files from before and after
     // it are of different states.
     let folder_ids = read_folder_ids(&scope.home);
+
     // The table of the previous archive has most names of the home already.
     let names = options.source.map(PreviousArchive::name_table);
     let names = names.map(Arc::clone).unwrap_or_default();
     let (mut scan, databases) =
         scan_with_snapshots(scope, &names, &staging, |scan| require_space(scan, options))?;
+
     metadata.captured_files = scan.top_entries();
     progress.expect_bytes(scan.total_bytes());
+    // Databases come from their snapshots, so only the other files are read from the home.
     let files = take_plain_files(&mut scan, &databases);
+
     let mut file = TempFile::create_in(options.backups)?;
     let path = file.path().to_path_buf();
     let out_file = file.file().try_clone().at("write", &path)?;
     // The clock of the file system, which on a network disk is not that of this machine.
     let started_at = InodeStamp::of(&file.file().metadata().at("read", &path)?).ctime;
+
+    // The closure can only return the manifest, so it sets these.
     let (compression, previous) = (options.compression, options.source);
     let (mut skipped, mut login) = (Vec::new(), None);
     let packed = pack::pack(out_file, &path, compression, previous, &names, |writer| {
@@ -101,15 +108,18 @@ pub fn capture(
             started_at,
             progress,
         };
+
         packer
             .writer
             .add_folders_and_links(&scan.folders, &scan.links)?;
         packer.add_databases(&databases.snapshots)?;
         packer.add_files(files)?;
         let login_file = packer.add_login(scope, scan.login.as_ref())?;
+
         if read_folder_ids(&scope.home) != folder_ids {
             return Err(ArchiveError::Replaced(scope.home.clone()));
         }
+
         skipped = PathNote::sort_and_dedup(packer.skipped);
         let account_auth = login_file.as_ref().map(|file| file.account_auth.clone());
         login = login_file.and_then(|file| file.login);
@@ -121,6 +131,7 @@ pub fn capture(
             &mut scan,
         ))
     })?;
+
     Ok(CapturedHome {
         file,
         packed,
@@ -148,12 +159,16 @@ pub(super) fn scan_with_snapshots(
         check_first_scan(&first_scan)?;
         databases.snapshot_all(&first_scan, staging)?;
     }
+
     // Scans again: files that Codex created while the snapshots were made belong to this capture,
     // and new databases may be among them.
     let mut scan = scan::scan_home(scope, names)?;
     databases.snapshot_all(&scan, staging)?;
+
+    // For a database, the outcome of its snapshot counts, not a note of the second scan.
     scan.skipped.retain(|s| !databases.was_attempted(&s.path));
     scan.skipped.append(&mut databases.skipped);
+
     Ok((scan, databases))
 }
 
@@ -179,6 +194,8 @@ pub(super) fn new_manifest(
 ) -> ArchiveManifest {
     metadata.skipped = skipped.len() as u64;
     metadata.limit_size();
+
+    // A path that no archive can hold cannot be listed in the manifest either.
     let skipped_names = skipped.iter().map(|s| EntryName::from_path(&s.path).ok());
     ArchiveManifest {
         metadata,
@@ -208,6 +225,7 @@ fn require_space(scan: &HomeScan, options: &CaptureOptions<'_>) -> Result<(), Ar
         (options.tmp, databases),
         (options.backups, scan.stored_bytes / 8),
     ];
+
     for (folder, bytes) in written_bytes {
         // A small backup needs no larger margin than its own size.
         let needed_bytes = bytes.saturating_add(SPACE_MARGIN_BYTES.min(bytes));

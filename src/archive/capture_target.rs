@@ -52,6 +52,7 @@ pub(super) trait CaptureTarget {
         if self.record_if_captured(planned)? {
             return Ok(true);
         }
+
         let mut opened = match self.locator().open(&planned.path) {
             Ok(Some(opened)) => opened,
             // Deleted since the scan, which is no gap in the archive.
@@ -61,6 +62,7 @@ pub(super) trait CaptureTarget {
                 return Ok(true);
             }
         };
+
         // All attempts read the same open file, because a rollout that Codex moves meanwhile stays readable.
         let mut attempts = 0;
         loop {
@@ -77,6 +79,7 @@ pub(super) trait CaptureTarget {
                 Err(e) if e.kind() == io::ErrorKind::UnexpectedEof => SkipReason::Shorter,
                 Err(e) => SkipReason::Permanent(e.to_string()),
             };
+
             // Only a file that became shorter is read again: another process rewrites it, and may have completed it.
             if attempts == MAX_READ_ATTEMPTS || !matches!(reason, SkipReason::Shorter) {
                 self.skip(&opened.name, reason.to_string());

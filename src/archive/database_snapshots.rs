@@ -50,10 +50,12 @@ impl DatabaseSnapshots {
             if is_interrupted() {
                 return Err(ArchiveError::Interrupted);
             }
+
             let path = planned.path.as_path();
             if self.was_attempted(path) {
                 continue;
             }
+
             let snapshot_path = staging.path(&format!("{}.sqlite", self.snapshots.len()));
             let source = scan.places.source_path(&planned.path);
             match database::write_snapshot(&source, &snapshot_path) {
@@ -65,6 +67,7 @@ impl DatabaseSnapshots {
                 Err(_) if !source.exists() => {
                     let _ = sharing::remove_file(&snapshot_path);
                 }
+                // The database itself is at fault, so the backup goes on without it.
                 Err(error) if error.is_source_defect(&source) => {
                     let _ = sharing::remove_file(&snapshot_path);
                     if !matches!(error, database::DatabaseError::Damaged { .. }) {
@@ -76,6 +79,7 @@ impl DatabaseSnapshots {
                 Err(error) => return Err(error.into()),
             }
         }
+
         Ok(())
     }
 }

@@ -18,6 +18,7 @@ pub(super) fn drop_duplicates(
 ) -> (DuplicateConversations, Vec<PathNote>) {
     let conversations = DuplicateConversations::find(files);
     let mut dropped = NameSet::with_names(files.name_table());
+
     for copies in group_by_conversation(files, &conversations).into_values() {
         // Each file is compared with the most complete file so far. A file that diverged from it stays.
         let mut most_complete = copies[0].clone();
@@ -31,7 +32,9 @@ pub(super) fn drop_duplicates(
             }
         }
     }
+
     files.remove_all(&dropped);
+
     let reason = "another file has the same conversation";
     let sorted_names = dropped.to_sorted_names().into_iter();
     let notes = sorted_names.map(|name| PathNote::new(name.as_path(), reason));
@@ -47,15 +50,18 @@ fn group_by_conversation(
     if conversations.name_hashes.is_empty() {
         return files_by_name;
     }
+
     for name in (0..files.len()).filter_map(|index| files.name_at(index)) {
         let Some(rollout) = parse_rollout_name(name.as_path()) else {
             continue;
         };
+
         let name_hash = conversations.hasher.hash_one(&rollout.name);
         if conversations.name_hashes.contains(&name_hash) {
             files_by_name.entry(rollout.name).or_default().push(name);
         }
     }
+
     // A hash collision leaves conversations with one file.
     files_by_name.retain(|_, copies| copies.len() > 1);
     files_by_name
@@ -70,6 +76,7 @@ fn find_superseded<'a>(
 ) -> Option<&'a EntryName> {
     let is_compressed =
         |name: &EntryName| parse_rollout_name(name.as_path()).is_some_and(|r| r.compressed);
+
     match rollout::compare(&places.source_path(first), &places.source_path(second)) {
         // For equal texts Codex uses the plain file.
         Ok(Relation::Equal) if is_compressed(first) && !is_compressed(second) => Some(first),
@@ -104,9 +111,12 @@ impl DuplicateConversations {
             let name = files.name_at(index)?;
             Some(hasher.hash_one(parse_rollout_name(name.as_path())?.name))
         };
+
         let mut name_hashes: Vec<u64> = Vec::with_capacity(files.len());
         name_hashes.extend((0..files.len()).filter_map(hash_rollout_name));
         name_hashes.sort_unstable();
+
+        // Equal hashes are adjacent, so a pair of them is a conversation with several files.
         let repeated = name_hashes.windows(2).filter(|w| w[0] == w[1]);
         let name_hashes = repeated.map(|w| w[0]).collect();
         Self {
@@ -121,6 +131,7 @@ impl DuplicateConversations {
         if stamp.ino == 0 || self.name_hashes.is_empty() {
             return None;
         }
+
         let rollout = parse_rollout_name(file.path.as_path())?;
         let name_hash = self.hasher.hash_one(rollout.name);
         let is_duplicate = self.name_hashes.contains(&name_hash);

@@ -93,6 +93,8 @@ impl<F: Fn(&FileEntry) -> Option<PathBuf> + Sync> Sink for PathSink<F> {
         let Some(path) = (self.path_of)(entry) else {
             return Ok(());
         };
+
+        // Other chunks may be in the file already, because chunks come in any order. So it is not truncated.
         let mut options = OpenOptions::new();
         let options = options.truncate(false).write(true);
         let file = sharing::open_or_create(options, &path);

@@ -55,6 +55,7 @@ impl HomePacker<'_, '_> {
     pub(super) fn add_files(&mut self, mut files: FileList) -> Result<(), ArchiveError> {
         let mut deferred = Vec::new();
         self.pending = files.name_set();
+
         while !files.is_empty() {
             let reused = self.reuse_members(&files)?;
             if reused > 0 {
@@ -69,6 +70,7 @@ impl HomePacker<'_, '_> {
                 }
             }
         }
+
         self.capture_deferred(deferred)
     }
 
@@ -78,10 +80,13 @@ impl HomePacker<'_, '_> {
         if is_interrupted() {
             return Err(ArchiveError::Interrupted);
         }
+
         let Some(reusable) = self.writer.find_reusable(files) else {
             return Ok(0);
         };
         let file_count = reusable.digests.len();
+
+        // Codex may have moved one of these files after its content was archived under the other name.
         let is_archived = |file: FileEntry| {
             self.moved.contains(&file.path)
                 || self
@@ -92,12 +97,14 @@ impl HomePacker<'_, '_> {
         if files.range(0..file_count).any(is_archived) {
             return Ok(0);
         }
+
         for file in files.range(0..file_count) {
             let rollout = self.duplicates.rollout_key(&file, file.stamp);
             self.archived_rollouts.extend(rollout);
             // The progress counts the file as done, although it is not read.
             self.progress.add_bytes(file.size);
         }
+
         self.writer.add_reused_files(files, reusable)?;
         Ok(file_count)
     }
@@ -119,6 +126,7 @@ impl HomePacker<'_, '_> {
             error: None,
             progress: self.progress,
         };
+
         // After Ctrl-C the reader returns no more bytes, which looks like a file that became
         // shorter. So the interruption is checked before the result.
         let is_complete = self.writer.add_file(entry, &mut reader)?;
@@ -126,6 +134,7 @@ impl HomePacker<'_, '_> {
         if is_interrupted() {
             return Err(ArchiveError::Interrupted);
         }
+
         Ok((!is_complete).then(|| match read_error {
             Some(read_error) => SkipReason::Permanent(read_error.to_string()),
             None if size < LARGE_BYTES => SkipReason::Shorter,
@@ -174,6 +183,7 @@ impl CaptureTarget for HomePacker<'_, '_> {
         prefix: StablePrefix,
     ) -> Result<Option<SkipReason>, ArchiveError> {
         let StablePrefix { meta, size } = prefix;
+
         // Codex moves rollouts between folders: this inode may have been archived under another
         // name. Copies with different content have other inodes and are archived as files of their
         // own.
@@ -181,6 +191,8 @@ impl CaptureTarget for HomePacker<'_, '_> {
         if rollout_key.is_some_and(|key| self.archived_rollouts.contains(&key)) {
             return Ok(None);
         }
+
+        // Codex has moved the file. Its new name was archived already, or is listed and will be.
         let name = &opened.name;
         if *name != planned.path {
             let is_pending = self.pending.contains(name.as_path());
@@ -188,6 +200,7 @@ impl CaptureTarget for HomePacker<'_, '_> {
                 return Ok(None);
             }
         }
+
         let entry = FileEntry {
             // A file that was cut keeps changing, so it must not count as unchanged in the next
             // backup.
@@ -198,6 +211,7 @@ impl CaptureTarget for HomePacker<'_, '_> {
             },
             ..scan::entry_from_metadata(name.clone(), &meta)
         };
+
         let skip_reason = self.write_entry(&entry, size, &mut opened.file)?;
         if skip_reason.is_none() {
             if *name != planned.path {
@@ -205,6 +219,7 @@ impl CaptureTarget for HomePacker<'_, '_> {
             }
             self.archived_rollouts.extend(rollout_key);
         }
+
         Ok(skip_reason)
     }
 }
@@ -222,11 +237,13 @@ impl Read for ProgressReader<'_> {
         if self.error.is_some() || is_interrupted() {
             return Ok(0);
         }
+
         match self.content.read(buffer) {
             Ok(n) => {
                 self.progress.add_bytes(n as u64);
                 Ok(n)
             }
+            // A signal ended the call early. The caller reads again.
             Err(e) if e.kind() == io::ErrorKind::Interrupted => Err(e),
             Err(e) => {
                 self.error = Some(e);

@@ -36,12 +36,14 @@ pub(super) fn read_login(
     let Some(planned) = planned else {
         return Ok(None);
     };
+
     let path = home.join(home::AUTH_JSON);
     let lock = acquire_login_lock(home)?;
     let read_result = AuthFile::read(&path);
     let meta = path.metadata();
     // Released before the file is parsed: Codex waits for this lock to renew the login.
     drop(lock);
+
     let snapshot = match read_result.unwrap_or_else(|e| AuthFile::from_read_error(&e)) {
         AuthFile::Missing => return Ok(None),
         AuthFile::Unreadable { reason, .. } => {
@@ -50,11 +52,13 @@ pub(super) fn read_login(
         }
         AuthFile::Present(snapshot) => snapshot,
     };
+
     // Codex may have renewed the login since the scan listed it.
     let current_entry = meta.map_or_else(
         |_| planned.clone(),
         |meta| scan::entry_from_metadata(planned.path.clone(), &meta),
     );
+
     Ok(Some(LoginFile {
         entry: FileEntry {
             size: snapshot.bytes.expose().len() as u64,

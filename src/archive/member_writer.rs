@@ -85,10 +85,13 @@ impl MemberJob {
                     (index, digest)
                 });
                 let digests = digests.collect();
+
                 let packed =
                     gzip_member::compress(&bytes, compression, buffers).at("write", path)?;
+
                 Ok(CompressedMember {
                     member: Member {
+                        // Set when the member is written.
                         offset: 0,
                         len: packed.len() as u64,
                         size: bytes.len() as u64,
@@ -100,10 +103,12 @@ impl MemberJob {
                     is_reused: false,
                 })
             }
+
             Self::Reused(previous_member) => {
                 let bytes = previous
                     .map(|previous| previous.read_member(&previous_member, buffers))
                     .transpose()?;
+
                 Ok(CompressedMember {
                     // Not reached: jobs of this kind are only made from a previous archive.
                     bytes: bytes.unwrap_or_else(|| buffers.take_aligned(0)),
@@ -144,15 +149,19 @@ impl<'a> MemberSink<'a> {
         if packed.is_reused {
             self.reused_bytes += packed.member.len;
         }
+
         self.members.push(Member {
             offset: self.written_bytes,
             ..packed.member
         });
+
         let mut files = lock_files(self.files);
         for (index, digest) in packed.digests {
             files.set_digest(index, digest);
         }
+        // Unlocked before the slow write, because the thread that adds files needs the lock.
         drop(files);
+
         Ok(self.append(&packed.bytes).at("write", self.path)?)
     }
 
@@ -180,18 +189,22 @@ impl<'a> MemberSink<'a> {
         for member in void_members.into_iter().flatten() {
             self.members[member].holds = MemberContents::Void;
         }
+
         manifest.effort = compression.effort();
         manifest.files = std::mem::take(&mut *lock_files(self.files));
         manifest.members = std::mem::take(&mut self.members);
         manifest.metadata.files = manifest.files.len() as u64;
         manifest.metadata.bytes = manifest.files.total_bytes();
         manifest.metadata.excludes = !manifest.excluded_globs.is_empty();
+
         let path = self.path;
         // Checks the manifest as a reader does: an archive that cannot be restored must not be published as a good one.
         check_manifest(&manifest).map_err(|e| e.into_archive_error(path))?;
+
         let offset = self.written_bytes;
         let append = &mut |bytes: &[u8]| self.append(bytes);
         write_manifest(path, &manifest, compression, offset, append)?;
+
         Ok(FinishedArchive {
             archive_bytes: self.written_bytes,
             archive_digest: self.hasher.digest(),

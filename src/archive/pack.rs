@@ -46,7 +46,9 @@ pub(crate) fn pack<E: From<ArchiveError> + Send>(
     let mut sink = MemberSink::new(&mut out, path, &files);
     let buffers = BufferPool::default();
     let compress = |job: MemberJob| job.run(path, compression, previous, &buffers);
+
     let (manifest, void_members) = {
+        // Borrowed for this block only, because `finish` consumes the sink.
         let sink = &mut sink;
         let write = |r: Result<CompressedMember, ArchiveError>| Ok(sink.write_member(r?)?);
         parallel::run_ordered(MAX_MEMBERS_IN_FLIGHT, compress, write, |jobs| {
@@ -67,12 +69,15 @@ pub(crate) fn pack<E: From<ArchiveError> + Send>(
                 },
                 submitted: 0,
             };
+
             let mut manifest = fill(&mut writer)?;
+            // The last group is seldom full, so nothing has submitted it.
             writer.submit_group()?;
             manifest.void = writer.void;
             Ok::<_, E>((manifest, writer.void_members))
         })?
     };
+
     Ok(sink.finish(manifest, void_members, compression)?)
 }
 
@@ -158,9 +163,11 @@ impl PackWriter<'_> {
         content: &mut dyn Read,
     ) -> Result<bool, ArchiveError> {
         self.switch_group_to_folder_of(&entry.path)?;
+
         let len_before = self.group.bytes.len();
         let head = self.encode_file_header(entry)?;
         self.group.bytes.extend_from_slice(&head);
+
         let start = self.group.bytes.len();
         content
             .take(entry.size)
@@ -172,13 +179,16 @@ impl PackWriter<'_> {
             self.group.bytes.truncate(len_before);
             return Ok(false);
         }
+
         let padding = usize::try_from(padding_bytes(entry.size)).unwrap_or(0);
         self.group.bytes.resize(end + padding, 0);
+
         let mut files = lock_files(self.files);
         self.group.files.push((files.len(), start..end));
         self.group.count += 1;
         files.push(entry);
         drop(files);
+
         if self.group.bytes.len() >= GROUP_BYTES {
             self.submit_group()?;
         }
@@ -194,6 +204,8 @@ impl PackWriter<'_> {
             self.submit_group()?;
             self.group.folder = Some(folder.to_path_buf());
         }
+
+        // Large or copied files may have been added since the last group.
         if self.group.count == 0 {
             self.group.first = self.file_count();
         }
@@ -208,11 +220,14 @@ impl PackWriter<'_> {
         self.submit_group()?;
         let file_index = self.file_count();
         let first_member = self.submitted;
+
         let previous = self.source;
         let previous_head = previous.and_then(|p| Some((p, p.find_head_member(&entry.path)?)));
+
         let mut head = self.buffers.take_empty();
         head.extend_from_slice(&self.encode_file_header(&entry)?);
         self.submit_fresh(head, MemberContents::Head(file_index))?;
+
         let mut hasher = ContentHasher::default();
         let mut is_short = false;
         for (chunk_index, len) in chunk_sizes(entry.size).enumerate() {
@@ -220,6 +235,7 @@ impl PackWriter<'_> {
             // With room for the padding: a vector that grows by doubling would take twice the
             // memory.
             bytes.reserve_exact(usize::try_from(len + BLOCK_BYTES).unwrap_or(0));
+
             if !is_short {
                 content
                     .take(len)
@@ -227,9 +243,11 @@ impl PackWriter<'_> {
                     .at("read", entry.path.as_path())?;
                 is_short = (bytes.len() as u64) < len;
             }
+
             hasher.update(&bytes);
             let digest_so_far = hasher.digest().bytes();
             let holds = MemberContents::Chunk(file_index, digest_so_far);
+
             // Only complete chunks are compared: the last one has padding and may grow.
             let old_head = previous_head.filter(|_| len == CHUNK_BYTES && !is_short);
             let old_chunk = old_head.and_then(|(p, head)| p.find_chunk(head, chunk_index));
@@ -239,17 +257,20 @@ impl PackWriter<'_> {
                 self.submit_reused_member(member, holds)?;
                 continue;
             }
+
             // If the file is short, its tar header already has the old size. Zeros fill the rest and
             // the entry becomes void.
             let padded = len + padding_bytes(len);
             bytes.resize(usize::try_from(padded).unwrap_or(0), 0);
             self.submit_fresh(bytes, holds)?;
         }
+
         if is_short {
             self.void.push(entry.path);
             self.void_members.push(first_member..self.submitted);
             return Ok(false);
         }
+
         lock_files(self.files).push(&FileEntry {
             digest: Some(hasher.digest()),
             ..entry
@@ -293,6 +314,8 @@ impl PackWriter<'_> {
                 ..file
             });
         }
+
+        // The copied members hold the same files, but at other positions in the new manifest.
         for old in reusable.members {
             let holds = match old.member.holds {
                 MemberContents::Files(_, count) => MemberContents::Files(first_index, count),
@@ -341,12 +364,15 @@ impl PackWriter<'_> {
         if count == 0 {
             return Ok(());
         }
+
         let holds = match self.group.folder {
             None => MemberContents::Structure(first_index, count),
             Some(_) => MemberContents::Files(first_index, count),
         };
+
         // For files, `switch_group_to_folder_of` sets the first number of the next group.
         (self.group.first, self.group.count) = (first_index + count, 0);
+
         let bytes = std::mem::replace(&mut self.group.bytes, self.buffers.take_empty());
         let files = std::mem::take(&mut self.group.files);
         self.submit(MemberJob::Fresh {

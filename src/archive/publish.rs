@@ -30,8 +30,10 @@ pub(crate) fn publish(
     lock_path: &Path,
 ) -> Result<PublishedArchive, IoError> {
     let metadata = packed.to_sidecar();
+
     // fsync of the content before the lock is taken: this is the step that takes long.
     flush::sync_all(file.file()).at("fsync", file.path())?;
+
     // The sidecar is written to a temporary file first, so that a full disk fails before the
     // archive has its name.
     let mut sidecar_file = TempFile::create_in(backups)?;
@@ -40,6 +42,7 @@ pub(crate) fn publish(
         .file()
         .write_all(&bytes)
         .at("write", sidecar_file.path())?;
+
     let _lock = FileLock::acquire(lock_path)?;
     for (archive, sidecar) in free_paths(stem, backups) {
         match file.publish(&archive)? {
@@ -55,6 +58,7 @@ pub(crate) fn publish(
             Err(unpublished) => file = unpublished,
         }
     }
+
     unreachable!("the loop above has no end")
 }
 

@@ -50,6 +50,7 @@ impl ArchiveReader {
             // read shows the content.
             None => scan_for_manifest(path)?,
         };
+
         Ok(Self {
             path: path.to_path_buf(),
             manifest,
@@ -125,10 +126,13 @@ fn scan_for_manifest(path: &Path) -> Result<(ArchiveManifest, ArchiveOrigin), Ar
     let packed_len = std::fs::metadata(path).at("read", path)?.len();
     let mut manifest = None;
     let mut python_scan = PythonScan::new(packed_len);
+
+    // The manifest comes last. Until then, the entries count as those of an archive of the Python tool.
     tar_stream::read_archive(path, &mut |entry, content| {
         if entry.name.as_path() != Path::new(MANIFEST_NAME) {
             return python_scan.add_entry(&entry, content);
         }
+
         if manifest.is_some() {
             let what = "twice in the archive";
             return Err(ContentError::unsafe_entry(&entry.name, what));
@@ -136,6 +140,7 @@ fn scan_for_manifest(path: &Path) -> Result<(ArchiveManifest, ArchiveOrigin), Ar
         manifest = Some(manifest_members::parse_manifest(path, content, packed_len)?);
         Ok(())
     })?;
+
     let checked = match manifest {
         Some(manifest) => {
             check_manifest(&manifest).map(|()| (manifest, ArchiveOrigin::Recompressed))

@@ -62,9 +62,12 @@ impl<'a> FileLocator<'a> {
             Err(e) if e.kind() == io::ErrorKind::NotFound => e,
             Err(e) => return Err(e).at("read", &source),
         };
+
+        // Codex moves only rollouts, so any other missing file was deleted.
         let Some(conversation) = parse_rollout_name(planned.as_path()) else {
             return Ok(None);
         };
+
         let candidates = candidate_paths(planned.as_path(), &conversation.name);
         // Three rounds, because the rollout may move again during the search.
         let attempts = std::iter::repeat_n(&candidates, 3).flatten();
@@ -73,6 +76,7 @@ impl<'a> FileLocator<'a> {
                 return Ok(Some(moved));
             }
         }
+
         Err(not_found).at("read", &source)
     }
 
@@ -94,6 +98,7 @@ impl<'a> FileLocator<'a> {
         } else {
             relative.to_path_buf()
         };
+
         let is_captured = self.scope.captures(kind_of(&archive_name))
             && self.scope.selects(&archive_name)
             && !self.scope.excludes.matches(&archive_name)

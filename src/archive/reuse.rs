@@ -88,12 +88,14 @@ impl<'a> PreviousArchive<'a> {
         if manifest.members.is_empty() || manifest.effort < options.compression.effort() {
             return None;
         }
+
         let mut starts = Vec::new();
         for (member_index, member) in manifest.members.iter().enumerate() {
             if let MemberContents::Files(first, _) | MemberContents::Head(first) = member.holds {
                 starts.push((first, u32::try_from(member_index).ok()?));
             }
         }
+
         let mut file_numbers = Vec::with_capacity(manifest.files.len());
         for (id, file_number) in manifest.files.name_ids().zip(1..) {
             if file_numbers.len() <= id.index() {
@@ -101,10 +103,12 @@ impl<'a> PreviousArchive<'a> {
             }
             file_numbers[id.index()] = file_number;
         }
+
         // The day of the previous archive, so that repeated backups of one day check the same
         // sample, and a week of them checks almost all.
         let created_at = manifest.metadata.created_at.timestamp();
         let file = file_open::open(archive.path()).ok()?;
+
         Some(Self {
             path: archive.path(),
             manifest,
@@ -132,10 +136,13 @@ impl<'a> PreviousArchive<'a> {
         if self.options.rehash {
             return None;
         }
+
         let first_live = files.get(0)?;
         let manifest = self.manifest;
         let FileLocation { file, member } = self.locate_file(&first_live.path)?;
+
         match manifest.members.get(member)?.holds {
+            // Members are copied as a whole, so a member whose first file comes earlier is of no use.
             MemberContents::Files(first_index, count) if first_index == file as u64 => {
                 let count = usize::try_from(count).ok()?;
                 let mut digests = Vec::with_capacity(count);
@@ -145,16 +152,20 @@ impl<'a> PreviousArchive<'a> {
                         .get(offset)
                         .filter(|live| self.is_unchanged(&archived, live))?;
                 }
+
                 Some(ReusableFiles {
                     digests,
                     members: vec![self.previous_member(member)?],
                 })
             }
+
             MemberContents::Head(_) => {
                 let archived = manifest.files.get(file)?;
                 if !self.is_unchanged(&archived, &first_live) {
                     return None;
                 }
+
+                // The chunks of a large file directly follow its head.
                 let mut members = vec![self.previous_member(member)?];
                 members.extend((0..).map_while(|chunk| Some(self.find_chunk(member, chunk)?.0)));
                 Some(ReusableFiles {
@@ -233,16 +244,19 @@ impl<'a> PreviousArchive<'a> {
         let len = usize::try_from(previous.member.len)
             .map_err(|_| ArchiveError::damaged(self.path(), "an oversized member"))?;
         let mut bytes = buffers.take_aligned(len);
+
         // An unreadable previous archive counts as damaged: the home is still complete, so the
         // backup goes on without copying.
         position::read_exact_at(&self.file, &mut bytes, previous.member.offset)
             .map_err(|e| ArchiveError::damaged(self.path(), e.to_string()))?;
+
         if previous.is_checked && !previous.member.digest.is_of(&bytes) {
             return Err(ArchiveError::damaged(
                 self.path(),
                 "a member does not match its digest",
             ));
         }
+
         Ok(bytes)
     }
 }

@@ -66,6 +66,8 @@ impl HomeScan {
         let databases_and_login = self.databases.iter().chain(&self.login);
         let others = databases_and_login.map(|f| &f.path);
         let others = others.chain(self.links.iter().map(|l| &l.path));
+
+        // A top-level entry with a path below it is a folder. An empty folder is not listed.
         for name in self.files.iter().map(|f| f.path).chain(others.cloned()) {
             let is_nested = name.as_path().components().count() > 1;
             match tops.get_mut(name.top()) {
@@ -73,6 +75,7 @@ impl HomeScan {
                 None => drop(tops.insert(name.top().to_owned(), is_nested)),
             }
         }
+
         tops.into_iter()
             .map(|(top, is_dir)| top.to_string_lossy().into_owned() + if is_dir { "/" } else { "" })
             .collect()
@@ -90,23 +93,28 @@ pub(crate) fn scan_home(scope: &CaptureScope, names: &Arc<NameTable>) -> Result<
         files: FileList::with_names(names),
         ..HomeScan::default()
     };
+
     let real_home = match scope.home.canonical() {
         // Databases outside the home survive the loss of the home and are still worth an archive.
         Err(e) if e.kind() == std::io::ErrorKind::NotFound && scope.sqlite_home.is_some() => None,
         other => Some(other.at("open the Codex home", &scope.home)?),
     };
+
     let mut top_entries: Vec<_> = match &real_home {
         None => Vec::new(),
         Some(home) => fs::read_dir(home)
             .and_then(Iterator::collect::<Result<Vec<_>, _>>)
             .at("list", &scope.home)?,
     };
+
     let real_home = real_home.unwrap_or_else(|| scope.home.clone());
     scan.places = SourcePaths::new(&real_home, scope.sqlite_home.as_deref());
+
     // Always in the same order, so that members hold the same files in every backup and can be
     // copied.
     top_entries.sort_by_key(fs::DirEntry::file_name);
     let case_variants = find_case_variants(&top_entries);
+
     let mut walk = HomeWalk {
         scope,
         home: &real_home,
@@ -123,13 +131,16 @@ pub(crate) fn scan_home(scope: &CaptureScope, names: &Arc<NameTable>) -> Result<
             walk.scan_top_level(&entry.path(), Path::new(&name));
         }
     }
+
     if let Some(folder) = &scope.sqlite_home {
         walk.add_external_databases(folder);
     }
+
     rescan_archived_sessions(scope, &real_home, &mut scan);
     let (conversations, dropped_notes) = duplicates::drop_duplicates(&mut scan.files, &scan.places);
     scan.excluded.extend(dropped_notes);
     scan.duplicates = conversations;
+
     scan.databases.sort_by(|a, b| a.path.cmp(&b.path));
     Ok(scan)
 }
@@ -143,12 +154,14 @@ fn rescan_archived_sessions(scope: &CaptureScope, real_home: &Path, scan: &mut H
         files: FileList::with_names(scan.files.name_table()),
         ..HomeScan::default()
     };
+
     let mut walk = HomeWalk {
         scope,
         home: real_home,
         scan: &mut second_scan,
     };
     walk.scan_top_level(&real_home.join(relative), relative);
+
     second_scan.files.remove_all(&scan.files.name_set());
     if !second_scan.files.is_empty() {
         for file in second_scan.files.iter() {
@@ -164,16 +177,19 @@ fn rescan_archived_sessions(scope: &CaptureScope, real_home: &Path, scan: &mut H
 fn find_case_variants(top_entries: &[fs::DirEntry]) -> HashSet<OsString> {
     let mut archived_spellings: HashMap<String, OsString> = HashMap::new();
     let mut variants = HashSet::new();
+
     for name in top_entries.iter().map(fs::DirEntry::file_name) {
         let codex_name = match name.to_str() {
             Some(text) if home::is_codex_name(&name) => text.to_lowercase(),
             _ => continue,
         };
+
         let is_codex_spelling = name == codex_name.as_str();
         match archived_spellings.entry(codex_name) {
             Entry::Vacant(vacant) => {
                 vacant.insert(name);
             }
+            // Codex's own spelling replaces the one that came first.
             Entry::Occupied(mut first) if is_codex_spelling => {
                 variants.insert(first.insert(name));
             }
@@ -182,6 +198,7 @@ fn find_case_variants(top_entries: &[fs::DirEntry]) -> HashSet<OsString> {
             }
         }
     }
+
     variants
 }
 
@@ -201,30 +218,38 @@ impl HomeWalk<'_> {
             Err(e) if self.scope.selects(relative) && self.scope.captures(kind_of(relative)) => {
                 return self.note_skip(relative, e.to_string());
             }
+            // The scope leaves the entry out, so it is no gap.
             Err(_) => return,
         };
+
         if !meta.is_symlink() {
             return self.add_tree(path, relative);
         }
+
         // `add_tree` applies the scope again, so an excluded link must end here or it would be listed
         // twice.
         if !self.apply_scope(relative, &meta) {
             return;
         }
+
         let Ok(target) = path.canonical() else {
             return self.note_skip(relative, "a broken link");
         };
+
         // A folder of the home is archived at its own path already.
         let can_be_link = kind_of(relative).can_be_link() || target.is_dir();
         if target.starts_with(self.home) && can_be_link {
             return self.add_link(path, relative);
         }
+
         if let Ok(name) = EntryName::from_path(relative) {
             self.scan.linked.push(name);
         }
+
         let places = &mut self.scan.places;
         places.map_top_level_link(relative.as_os_str(), target.clone());
         beneath::protect(&target, FollowedLinks::NONE);
+
         // The target is archived as if it were a part of the home, under the name of the link.
         self.add_tree(&target, relative);
     }
@@ -236,10 +261,12 @@ impl HomeWalk<'_> {
         if !self.scope.selects(relative) {
             return false;
         }
+
         if self.scope.manager_home.as_deref() == Some(relative) {
             self.note_exclude(relative, "the manager's own folder");
             return false;
         }
+
         let kind = kind_of(relative);
         if let Some(reason) = self.scope.exclusion_reason(kind) {
             self.note_exclude(relative, reason);
@@ -249,6 +276,7 @@ impl HomeWalk<'_> {
             }
             return false;
         }
+
         if self.scope.without_logins && kind.is_login() && self.scope.captures(kind) {
             self.note_skip(relative, "a login, and other users can read this disk");
             return false;
@@ -259,10 +287,12 @@ impl HomeWalk<'_> {
         if !self.scope.captures(kind) && !holds_databases {
             return false;
         }
+
         if self.scope.excludes.matches(relative) {
             self.note_exclude(relative, "--exclude");
             return false;
         }
+
         true
     }
 
@@ -273,23 +303,28 @@ impl HomeWalk<'_> {
             Err(e) if e.kind() == std::io::ErrorKind::NotFound => return,
             Err(e) => return self.note_skip(relative, e.to_string()),
         };
+
         if !self.apply_scope(relative, &meta) {
             return;
         }
+
         let name = match EntryName::from_path(relative) {
             Ok(name) => name,
             Err(reason) => return self.note_skip(relative, reason),
         };
+
         if meta.is_dir() {
             let too_deep = || tree::is_too_deep(relative).then_some(tree::TOO_DEEP);
             if let Some(reason) = folder_problem(relative).or_else(too_deep) {
                 return self.note_skip(relative, reason);
             }
+
             self.scan.folders.push(FolderEntry {
                 path: name,
                 mode: permission_bits(&meta),
                 mtime: modified_ns(&meta),
             });
+
             match tree::list(path) {
                 Ok(entries) => {
                     for (name, _) in entries {
@@ -314,6 +349,7 @@ impl HomeWalk<'_> {
         let kind = kind_of(name.as_path());
         let file = entry_from_metadata(name, meta);
         self.scan.stored_bytes += space::stored_bytes(meta);
+
         match kind {
             // A database is recognized by its header, not by its name: an empty or foreign file is
             // archived as a plain file. A file with a name of Codex's databases is reported,
@@ -340,6 +376,7 @@ impl HomeWalk<'_> {
         let (Ok(name), Ok(target)) = (EntryName::from_path(relative), target) else {
             return self.note_skip(relative, "an unreadable link");
         };
+
         let stored_target = relativize_target(self.home, relative, &target);
         match link_problem(relative, &stored_target) {
             None => self.scan.links.push(LinkEntry {
@@ -354,6 +391,7 @@ impl HomeWalk<'_> {
         if !self.scope.captures(HomeEntryKind::Database) {
             return;
         }
+
         let entries = match tree::list(folder) {
             Ok(entries) => entries,
             Err(e) if e.kind() == std::io::ErrorKind::NotFound => return,
@@ -361,15 +399,19 @@ impl HomeWalk<'_> {
                 return self.note_skip(Path::new(EXTERNAL_DATABASES_FOLDER), e.to_string());
             }
         };
+
         for path in entries.iter().map(|(name, _)| folder.join(name)) {
             let Some(file_name) = path.file_name() else {
                 continue;
             };
+
             let relative = Path::new(EXTERNAL_DATABASES_FOLDER).join(file_name);
             let has_database_name = kind_of(Path::new(file_name)) == HomeEntryKind::Database;
             if !has_database_name || !self.scope.selects(&relative) {
                 continue;
             }
+
+            // A destroyed database of Codex is reported. An empty, deleted or foreign file is not.
             if !database::may_be_sqlite(&path) {
                 let is_empty = path.metadata().is_ok_and(|meta| meta.len() == 0);
                 if !is_empty && path.exists() && home::is_versioned_database(&path) {
@@ -377,6 +419,7 @@ impl HomeWalk<'_> {
                 }
                 continue;
             }
+
             if let (Ok(name), Ok(meta)) = (EntryName::from_path(&relative), path.metadata()) {
                 self.scan.stored_bytes += space::stored_bytes(&meta);
                 self.scan.databases.push(FileEntry {

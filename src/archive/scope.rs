@@ -102,15 +102,18 @@ impl HomeSubset {
     pub(crate) fn new(named: NameSet) -> Self {
         let mut parents = NameSet::with_names(named.name_table());
         let mut last_folder = PathBuf::new();
+
         for name in named.iter() {
             let folders = || name.as_path().ancestors().skip(1);
             // Names of one folder are usually adjacent, so its parents are added once.
             if folders().next() == Some(&last_folder) {
                 continue;
             }
+
             parents.extend(folders().filter_map(|folder| EntryName::from_path(folder).ok()));
             last_folder = folders().next().unwrap_or(Path::new("")).to_path_buf();
         }
+
         Self { named, parents }
     }
 
@@ -144,6 +147,7 @@ impl Excludes {
                 builder.add(build_glob(&format!("**/{anchored}"))?);
             }
         }
+
         Ok(Self {
             globs: globs.to_vec(),
             glob_set: builder.build()?,

@@ -38,6 +38,7 @@ impl SourcePaths {
         ) {
             return folder.join(rest);
         }
+
         match self.links.get(name.top()) {
             // A join with an empty path would append a slash.
             Some(target) if path.components().count() == 1 => target.clone(),

@@ -74,6 +74,7 @@ pub(super) fn decide_read(
 ) -> io::Result<ReadDecision> {
     let meta = file.metadata()?;
     let mut size = meta.len();
+
     if is_append_only(planned) && !ends_in_newline(file, size)? {
         // Codex writes whole lines. A line without an end is being written now, or was cut off by a
         // crash long ago.
@@ -85,9 +86,11 @@ pub(super) fn decide_read(
             size = rollout::complete_lines_len(file, size)?;
         }
     }
+
     if kind_of(planned.path.as_path()) == HomeEntryKind::Config && is_nul_filled(file)? {
         return Ok(ReadDecision::Skip("filled with NUL bytes"));
     }
+
     file.seek(SeekFrom::Start(0))?;
     Ok(ReadDecision::Read(StablePrefix { meta, size }))
 }

@@ -63,6 +63,7 @@ pub(crate) fn capture_tree(
     let staging = Staging::create_in(tmp)?;
     let folder_ids = read_folder_ids(&scope.home);
     let names = Arc::default();
+
     // No check of the disk space, because most files become hard links.
     let (mut scan, databases) = scan_with_snapshots(scope, &names, &staging, |_| Ok(()))?;
     metadata.captured_files = scan.top_entries();
@@ -70,8 +71,10 @@ pub(crate) fn capture_tree(
 
     atomic::create_unsynced_folder(root)?;
     let mut writer = TreeWriter::open(root, scope, &scan, &names)?;
+    // Until the `CapturedTree` exists, nothing else removes the copies after an error.
     let login = write_entries(&mut writer, scope, &scan, &databases, &files)
         .inspect_err(|_| remove_copies(root, &writer.files, &writer.linked))?;
+
     let TreeWriter {
         files,
         linked,
@@ -80,10 +83,12 @@ pub(crate) fn capture_tree(
     } = writer;
     skipped.append(&mut scan.skipped);
     let skipped = PathNote::sort_and_dedup(skipped);
+
     metadata.excludes = !scope.excludes.globs.is_empty();
     metadata.files = files.len() as u64;
     metadata.bytes = files.total_bytes();
     let account_auth = login.as_ref().map(|file| file.account_auth.clone());
+
     let tree = CapturedTree {
         root: root.to_path_buf(),
         manifest: ArchiveManifest {
@@ -96,10 +101,12 @@ pub(crate) fn capture_tree(
         damaged: scan.damaged,
         linked,
     };
+
     // From here on an error removes the copy of the login, by dropping `tree`.
     if read_folder_ids(&scope.home) != folder_ids {
         return Err(ArchiveError::Replaced(scope.home.clone()));
     }
+
     write_manifest(&root.join(MANIFEST_NAME), &tree.manifest)?;
     Ok(tree)
 }
@@ -118,9 +125,11 @@ fn write_entries(
         writer.add_database(&snapshot.planned, &snapshot.path)?;
     }
     writer.add_files(files)?;
+
     // So that the next call keeps the folder of the manifest, which is written later.
     writer.add_folder(atomic::parent_of(Path::new(MANIFEST_NAME)))?;
     writer.remove_unplaced(Path::new(""))?;
+
     let login = login_read::read_login(&scope.home, scan.login.as_ref(), &mut writer.skipped)?;
     if let Some(login_file) = &login {
         writer.add_login(&login_file.entry, login_file.bytes.expose())?;
@@ -144,16 +153,20 @@ impl CapturedTree {
                 files.push(&entry);
                 continue;
             }
+
             replaced_count += 1;
             let path = self.root.join(name);
             let mut file = file_open::open_no_link(&path).at("read", &path)?;
             let meta = file.metadata().at("read", &path)?;
+
             let has_lines = name.extension().is_some_and(|e| e == "jsonl");
             let size = if has_lines {
                 rollout::complete_lines_len(&mut file, meta.len()).at("read", &path)?
             } else {
                 meta.len()
             };
+
+            // The copy replaces the link, so later writes of Codex do not reach the tree.
             let copied = FileEntry {
                 size,
                 mtime: modified_ns(&meta),
@@ -163,11 +176,13 @@ impl CapturedTree {
             self.linked.remove(name);
             files.push(&copied);
         }
+
         if replaced_count > 0 {
             self.manifest.metadata.bytes = files.total_bytes();
             self.manifest.files = files;
             write_manifest(&self.root.join(MANIFEST_NAME), &self.manifest)?;
         }
+
         Ok(replaced_count)
     }
 

@@ -52,6 +52,7 @@ impl<'a> TreeWriter<'a> {
     ) -> Result<Self, IoError> {
         // The clock of the file system decides on the age of files, not the clock of this machine.
         let started_at = read_filesystem_clock_ns(root)?;
+
         Ok(Self {
             root,
             locator: FileLocator::new(scope, &scan.places, &scan.links, names),
@@ -71,14 +72,17 @@ impl<'a> TreeWriter<'a> {
         if folder.as_os_str().is_empty() || self.folders.contains(folder) {
             return Ok(());
         }
+
         if let Some(parent) = folder.parent() {
             self.add_folder(parent)?;
         }
+
         let path = self.root.join(folder);
         if !path.symlink_metadata().is_ok_and(|meta| meta.is_dir()) {
             tree::remove(&path)?;
             atomic::create_unsynced_folder(&path)?;
         }
+
         self.folders.insert(folder.to_path_buf());
         Ok(())
     }
@@ -98,6 +102,7 @@ impl<'a> TreeWriter<'a> {
         for folder in folders {
             self.add_folder(folder.path.as_path())?;
         }
+
         for link in links {
             let path = self.prepare_path(&link.path)?;
             if fs::read_link(&path).ok().as_ref() != Some(&link.target) {
@@ -106,6 +111,7 @@ impl<'a> TreeWriter<'a> {
             }
             self.placed.insert(&link.path);
         }
+
         Ok(())
     }
 
@@ -117,9 +123,11 @@ impl<'a> TreeWriter<'a> {
     ) -> Result<(), IoError> {
         let path = self.prepare_path(&planned.path)?;
         tree::remove(&path)?;
+
         // The file keeps the time of the snapshot. With the time of the database, of which only the
         // write-ahead log may have changed, a backup program could take it for its predecessor.
         links::link_or_copy(snapshot, &path)?;
+
         let size = path.symlink_metadata().at("read", &path)?.len();
         self.record_placed(&FileEntry {
             size,
@@ -161,6 +169,7 @@ impl<'a> TreeWriter<'a> {
         is_whole: bool,
     ) -> Result<bool, IoError> {
         let path = self.prepare_path(&entry.path)?;
+
         if is_whole && self.can_link(entry) && self.try_hard_link(opened, &path)? {
             self.linked.insert(&entry.path);
         } else {
@@ -169,6 +178,7 @@ impl<'a> TreeWriter<'a> {
                 copied => copied?,
             }
         }
+
         self.record_placed(entry);
         Ok(true)
     }
@@ -177,27 +187,33 @@ impl<'a> TreeWriter<'a> {
     /// systems.
     fn try_hard_link(&self, opened: &OpenedFile, path: &Path) -> Result<bool, IoError> {
         let opened_stamp = InodeStamp::of(&opened.file.metadata().at("read", path)?);
+
         // Without inode numbers a link cannot be verified.
         if opened_stamp.ino == 0 {
             return Ok(false);
         }
+
         let is_link_to_opened = || {
             path.symlink_metadata().is_ok_and(|meta| {
                 let named_stamp = InodeStamp::of(&meta);
                 (named_stamp.dev, named_stamp.ino) == (opened_stamp.dev, opened_stamp.ino)
             })
         };
+        // An earlier capture may have made the link.
         if is_link_to_opened() {
             return Ok(true);
         }
+
         tree::remove(path)?;
         if sharing::hard_link(&self.locator.places.source_path(&opened.name), path).is_err() {
             return Ok(false);
         }
+
         // Another file may have been renamed to this name after the file was opened.
         if is_link_to_opened() {
             return Ok(true);
         }
+
         tree::remove(path)?;
         Ok(false)
     }
@@ -263,6 +279,7 @@ impl CaptureTarget for TreeWriter<'_> {
         if !self.is_linked_rollout(planned) {
             return Ok(false);
         }
+
         let rollout_key = self.duplicates.rollout_key(planned, planned.stamp);
         if !self.is_rollout_placed(rollout_key) && !self.placed.contains(planned.path.as_path()) {
             self.add_folder(atomic::parent_of(planned.path.as_path()))?;
@@ -270,6 +287,7 @@ impl CaptureTarget for TreeWriter<'_> {
             self.record_placed(planned);
             self.placed_rollouts.extend(rollout_key);
         }
+
         Ok(true)
     }
 
@@ -284,6 +302,7 @@ impl CaptureTarget for TreeWriter<'_> {
         if self.is_rollout_placed(rollout_key) || self.placed.contains(opened.name.as_path()) {
             return Ok(None);
         }
+
         let entry = FileEntry {
             size,
             ..scan::entry_from_metadata(opened.name.clone(), &meta)
@@ -292,6 +311,7 @@ impl CaptureTarget for TreeWriter<'_> {
         if !self.place_file(opened, &entry, is_whole)? {
             return Ok(Some(SkipReason::Shorter));
         }
+
         self.placed_rollouts.extend(rollout_key);
         Ok(None)
     }

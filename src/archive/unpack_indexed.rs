@@ -42,6 +42,7 @@ pub(super) fn unpack_by_index(
 ) -> Result<(), ArchiveError> {
     let file = file_open::open(path).at("open", path)?;
     progress.expect_bytes(manifest.files.total_bytes());
+
     let buffers = BufferPool::default();
     let unpacker = Unpacker {
         path,
@@ -51,6 +52,7 @@ pub(super) fn unpack_by_index(
         sink,
         progress,
     };
+
     let mut checks = OrderedChecks {
         manifest,
         sink,
@@ -59,6 +61,7 @@ pub(super) fn unpack_by_index(
         begun_voids: 0,
         void_bytes_left: 0,
     };
+
     let read_result = parallel::run_ordered_on(
         // One thread more than processors, because a thread may wait for the disk.
         parallel::thread_count() + 1,
@@ -74,6 +77,8 @@ pub(super) fn unpack_by_index(
                 .map_err(|ConsumerFailed| ArchiveError::Interrupted.into())
         },
     );
+
+    // A read of wanted files leaves out the void members.
     let check_result = read_result.and_then(|()| match extent {
         Extent::All => checks.check_all_voids_read(),
         Extent::Wanted => Ok(()),
@@ -102,6 +107,7 @@ impl OrderedChecks<'_> {
         if self.void_bytes_left > 0 && !matches!(member, UnpackedMember::Void(_)) {
             return Err(void_mismatch_error());
         }
+
         match member {
             UnpackedMember::Checked => Ok(()),
             UnpackedMember::Chunk {
@@ -125,21 +131,25 @@ impl OrderedChecks<'_> {
                 .digest
                 .map_or_else(ContentHasher::default, |d| d.hasher());
         }
+
         // A digest runs from the start of a file, so chunks are hashed in order, although threads unpack them in any
         // order.
         self.file_hasher.update(content);
         self.hashed_bytes += content.len() as u64;
+
         let digest = self.file_hasher.digest();
         let is_last = self.hashed_bytes == entry.size;
         if digest.bytes() != digest_so_far || (is_last && entry.digest != Some(digest)) {
             return Err(wrong_digest_error(entry));
         }
+
         if is_last {
             self.hashed_bytes = 0;
             if self.sink.wants(entry) {
                 self.sink.finish_file(entry)?;
             }
         }
+
         Ok(())
     }
 
@@ -151,10 +161,12 @@ impl OrderedChecks<'_> {
             self.void_bytes_left = remaining.ok_or_else(void_mismatch_error)?;
             return Ok(());
         }
+
         let entry = read_single_header(bytes)?;
         if self.manifest.void.get(self.begun_voids) != Some(&entry.name) {
             return Err(unexpected_entry_error(&entry.name));
         }
+
         self.begun_voids += 1;
         let bytes_with_padding = entry.size.checked_next_multiple_of(BLOCK_BYTES);
         self.void_bytes_left = bytes_with_padding.ok_or_else(void_mismatch_error)?;
@@ -212,6 +224,7 @@ impl Unpacker<'_> {
         if is_interrupted() {
             return Err(ArchiveError::Interrupted.into());
         }
+
         let bytes = self.read_and_decompress(member)?;
         match member.holds {
             MemberContents::Structure(first, count) => {
@@ -231,11 +244,13 @@ impl Unpacker<'_> {
             MemberContents::Head(file) => {
                 member_content::check_large_file_header(&bytes, &self.file_at(file)?)?;
             }
+            // A digest spans several chunks, so `OrderedChecks` compares it in the order of the chunks.
             MemberContents::Chunk(file, digest_so_far) => {
                 return self.unpack_chunk(bytes, file, digest_so_far, offset);
             }
             MemberContents::Void => return Ok(UnpackedMember::Void(bytes)),
         }
+
         Ok(UnpackedMember::Checked)
     }
 
@@ -246,6 +261,7 @@ impl Unpacker<'_> {
         else {
             return Err(bad("is too large"));
         };
+
         let mut packed = self.buffers.take_aligned(len);
         match position::read_exact_at(self.file, &mut packed, member.offset) {
             Err(e) if e.kind() == io::ErrorKind::UnexpectedEof => {
@@ -253,10 +269,12 @@ impl Unpacker<'_> {
             }
             other => other.at("read", self.path).map_err(ArchiveError::from)?,
         }
+
         // Before decompression, so that the decoder never gets bytes with another digest than in the manifest.
         if !member.digest.is_of(&packed) {
             return Err(bad("does not match its digest"));
         }
+
         gzip_member::decompress(&packed, size, self.buffers).map_err(bad)
     }
 
@@ -270,10 +288,12 @@ impl Unpacker<'_> {
         let entry = self.file_at(file)?;
         let content = member_content::read_chunk_content(&bytes, &entry, offset)?;
         self.progress.add_bytes(content.len() as u64);
+
         // The digest of the whole file is not known yet. The sink publishes nothing before `finish_file`.
         if self.sink.wants(&entry) {
             self.sink.write_chunk(&entry, offset, content)?;
         }
+
         Ok(UnpackedMember::Chunk {
             content_len: content.len(),
             entry,

@@ -22,10 +22,12 @@ pub(super) fn unpack_as_stream(
 ) -> Result<(), ArchiveError> {
     let mut list = Checklist::new(manifest, is_python);
     progress.expect_bytes(manifest.files.total_bytes());
+
     read_archive(path, &mut |entry, content| match list.check_off(&entry)? {
         Some(file) => unpack_file(&file, content, sink, progress),
         None => Ok(()),
     })?;
+
     match list.find_missing() {
         Some(name) => Err(ArchiveError::damaged(path, format!("{name} is missing"))),
         None => Ok(()),
@@ -41,10 +43,12 @@ fn unpack_file(
     let is_wanted = sink.wants(file);
     let mut hasher = file.digest.map(|digest| digest.hasher());
     let mut offset = 0;
+
     // The loop below passes no chunk of an empty file, but a sink expects one.
     if is_wanted && file.size == 0 {
         sink.write_chunk(file, 0, &[])?;
     }
+
     while let Some(bytes) = content.next_chunk()? {
         if let Some(hasher) = &mut hasher {
             hasher.update(bytes);
@@ -55,9 +59,11 @@ fn unpack_file(
         offset += bytes.len() as u64;
         progress.add_bytes(bytes.len() as u64);
     }
+
     if file.digest != hasher.map(|hasher| hasher.digest()) {
         return Err(wrong_digest_error(file));
     }
+
     if is_wanted {
         sink.finish_file(file)?;
     }
@@ -84,6 +90,7 @@ impl<'a> Checklist<'a> {
         for name in &manifest.void {
             *voids.entry(name).or_default() += 1;
         }
+
         Self {
             is_python,
             files: &manifest.files,
@@ -106,6 +113,7 @@ impl<'a> Checklist<'a> {
     /// The entry is not in the list, or differs from the list.
     fn check_off(&mut self, entry: &RawEntry) -> Result<Option<FileEntry>, ContentError> {
         let refuse = |reason| Err(ContentError::unsafe_entry(&entry.name, reason));
+
         match &entry.kind {
             RawKind::File if self.take_void(&entry.name) => Ok(None),
             RawKind::File if self.is_manifest_name(&entry.name) && !self.was_manifest_read => {
@@ -157,6 +165,7 @@ impl<'a> Checklist<'a> {
             .into_iter()
             .filter(|(_, remaining)| *remaining > 0);
         let others = folders.chain(self.links.into_keys());
+
         files
             .filter_map(|index| self.files.name_at(index))
             .chain(others.chain(voids.map(|(name, _)| name)).cloned())

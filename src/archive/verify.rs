@@ -54,6 +54,7 @@ pub fn verify(
         archive: path.to_path_buf(),
         ..VerifyReport::default()
     };
+
     match verify_into(path, tmp, progress, &mut report) {
         Ok(()) => Ok(report),
         Err(ArchiveError::Io(e)) if e.path == path => {
@@ -76,8 +77,10 @@ fn verify_into(
 ) -> Result<(), ArchiveError> {
     let archive = ArchiveReader::open(path)?;
     let unpacked = UnpackedDatabases::plan(&archive, Staging::create_in(tmp)?);
+
     // A full disk would look like a damaged database.
     space::require_free_space(tmp, total_database_bytes(&archive))?;
+
     for journal in &unpacked.journals {
         // SQLite would roll the copy back to a state that never was, because the parts are of
         // different moments.
@@ -85,6 +88,7 @@ fn verify_into(
         let error = ArchiveError::damaged(path, detail);
         report.problems.push(error.to_string());
     }
+
     // The archive is hashed and read at the same time, so that both use the same cached disk blocks.
     let path_of = |entry: &FileEntry| unpacked.places.get(&entry.path).cloned();
     let sink = PathSink { path_of };
@@ -92,16 +96,20 @@ fn verify_into(
         || (!archive.is_python()).then(|| find_sidecar_problem(path)),
         || archive.read(Extent::All, &sink, progress),
     );
+
     match read_result {
         Err(e) if e.is_environmental() => return Err(e),
         Err(e) => report.problems.push(e.to_string()),
         Ok(()) => {}
     }
+
     for (name, copy) in unpacked.find_databases() {
         if let Err(e) = check_database(copy)? {
             report.problems.push(format!("{name}: {e}"));
         }
     }
+
+    // The outer `None` is an archive of the Python tool, the inner one a good sidecar.
     match sidecar_problem.transpose()? {
         None => report
             .notes
@@ -111,6 +119,7 @@ fn verify_into(
         Some(Some(SidecarProblem::Mismatch)) if !report.problems.is_empty() => {}
         Some(problem) => report.sidecar = problem,
     }
+
     Ok(())
 }
 
@@ -144,13 +153,16 @@ fn find_sidecar_problem(path: &Path) -> Result<Option<SidecarProblem>, ArchiveEr
     let Some(sidecar) = super::format::names::sidecar_path(path) else {
         return Ok(None);
     };
+
     let metadata = match sidecar::read(&sidecar) {
         Ok(metadata) => metadata,
         Err(problem) => return Ok(Some(problem)),
     };
+
     let Some(listed_digest) = metadata.archive_digest() else {
         return Ok(Some(SidecarProblem::Mismatch));
     };
+
     let mut file = file_open::open(path).at("read", path)?;
     let actual = listed_digest.hasher().hash(&mut file).at("read", path)?;
     Ok((actual != (listed_digest, metadata.archive_bytes)).then_some(SidecarProblem::Mismatch))
@@ -182,6 +194,7 @@ impl UnpackedDatabases {
             .enumerate()
             .map(|(number, file)| (file.path, staging.path(&format!("{number}.sqlite"))))
             .collect();
+
         // Rollback journals are never unpacked: SQLite removes files that one names.
         let wals: Vec<_> = contents
             .files
@@ -194,11 +207,13 @@ impl UnpackedDatabases {
             })
             .collect();
         places.extend(wals);
+
         let journals = contents.files.iter().filter(|file| {
             let is_sidecar = kind_of(file.path.as_path()) == HomeEntryKind::DatabaseSidecar;
             is_sidecar && file.size > 0 && file.path.to_string().ends_with("-journal")
         });
         let journals = journals.map(|file| file.path).collect();
+
         Self {
             _staging: staging,
             places,

@@ -59,24 +59,30 @@ pub fn apply(
     let progress = &Phases::new(progress);
     check_idle(request)?;
     let mut work = Workspace::open(request, progress)?;
+
     unpack_planned_files(&mut work, progress)?;
     databases::check_python_copies(&mut work)?;
     let merged = merge::merge_conversations(&mut work.stage, &mut work.plan, &work.live.names)?;
     let outside = databases::adapt_databases(&mut work, &merged)?;
+
     // Freed because the safety backup needs memory of its own.
     work.stage.rollouts = RolloutIndex::default();
     let safety_backup = safety::make_backup(&mut work, &outside, progress)?;
     let exchange_mode = unchanged::stage_unchanged(&work, &outside)?;
+
     // The login is staged last, because Codex cannot renew its login from here on.
     let staged_login = login::stage_login(&mut work, exchange_mode)?;
+
     let steps = exchange_steps::plan_steps(&work, &outside, exchange_mode)?;
     let (plan, stage) = (&work.plan, &work.stage);
     equal_rollouts::check_linked_rollouts_unchanged(request.archive.contents(), plan, stage)?;
     let leftover_notes = exchange_states(request, work.transaction, steps)?;
     work.notes.extend(leftover_notes);
+
     // The exchange is done, so later errors are reported but do not fail the restore.
     let owner_error = staged_login.record_owners(request).err();
     let (files, bytes) = count_restored(request.archive, plan, &outside, &staged_login);
+
     // A merge takes a rollout out of the plan again if the home has more of it.
     let is_restored = |name: &EntryName| plan.writes.contains(name.as_path());
     Ok(RestoreReport {
@@ -108,24 +114,29 @@ fn unpack_planned_files(
     progress: &dyn Progress,
 ) -> Result<(), RestoreError> {
     let (archive, plan) = (work.request.archive, &work.plan);
+
     // A partial restore checks only the digests of the restored files, so other parts of the archive may be damaged.
     let extent = if plan.partial {
         Extent::Wanted
     } else {
         Extent::All
     };
+
     let extract_sink = ExtractSink::new(&work.stage, plan);
     archive.read(extent, &extract_sink, progress)?;
     work.stage.login = extract_sink.into_login();
+
     work.stage.rollouts = RolloutIndex::from_files(&plan.writes);
     work.stage
         .create_links_and_folders(archive.contents(), plan)?;
+
     if archive.is_python() {
         work.notes.push(
             "the archive was made by the Python codex-manager and has no digests; names, CRC and databases were checked"
                 .into(),
         );
     }
+
     Ok(())
 }
 
@@ -141,6 +152,7 @@ fn exchange_states(
         Err(JournalError::Busy(holders)) => return Err(RestoreError::Busy(holders)),
         other => other?,
     };
+
     let format_note = |path: &PathBuf| {
         let path = path.display();
         format!("the replaced files are no longer needed, but could not be removed: {path}")
@@ -160,8 +172,10 @@ fn count_restored(
         restored.any(|(name, _)| name.as_path() == path)
     };
     let is_restored = |path: &Path| plan.writes.contains(path) || is_outside(path);
+
     let files = archive.contents().files.iter();
     let restored = files.filter(|file| is_restored(file.path.as_path()));
+
     // The plan does not list the login among its files.
     let login_count = u64::from(staged_login.outcome == AuthOutcome::Restored);
     (

@@ -93,10 +93,12 @@ pub(crate) fn backup(
 ) -> Result<SnapshotReport, VaultError> {
     let mut superseded: Vec<String> = Vec::new();
     let result = backup_until_unchanged(restic, tree, origin, &mut superseded, progress);
+
     // Before the result is returned: a failed backup leaves snapshots too.
     if restic.forget(superseded.iter().map(String::as_str)).is_ok() {
         superseded.clear();
     }
+
     Ok(SnapshotReport {
         superseded,
         ..result?
@@ -124,19 +126,23 @@ fn backup_until_unchanged(
             .to_tags(),
             ..SnapshotOptions::default()
         };
+
         let report = run_backup(restic, &tree.root, &options, progress)?;
         // Added before the check of the files, so that the snapshot is also removed if the check fails.
         superseded_ids.push(report.id.clone());
+
         let changed_count = tree.copy_changed_files()?;
         if changed_count == 0 {
             superseded_ids.pop();
             return Ok(report);
         }
+
         events::info!(
             "{} changed while restic read them; running it again",
             pluralize(changed_count, "file")
         );
     }
+
     let home = tree.manifest.metadata.source_codex_home.clone();
     Err(VaultError::Changing(home))
 }
@@ -151,6 +157,7 @@ pub(super) fn run_backup(
 ) -> Result<SnapshotReport, VaultError> {
     let time = options.time;
     let time_text = time.map(|at| at.format("%Y-%m-%d %H:%M:%S").to_string());
+
     // Hard links change the ctime of files that did not change.
     let mut args = vec!["backup", "--json", "--ignore-ctime", "--host", options.host];
     for tag in &options.tags {
@@ -165,8 +172,10 @@ pub(super) fn run_backup(
     if let Some(time_text) = &time_text {
         args.extend(["--time", time_text]);
     }
+
     // Relative, so that the tree of the snapshot begins at the home and not at `/`.
     args.push(".");
+
     let mut report = None;
     let mut progress_meter = ProgressMeter {
         progress,
@@ -174,6 +183,7 @@ pub(super) fn run_backup(
         shown_bytes: 0,
         last: BackupStatus::default(),
     };
+
     // Returns true for a line that shows progress.
     restic.run_lines(folder, &args, |line| {
         match serde_json::from_slice::<BackupLine>(line) {
@@ -185,6 +195,7 @@ pub(super) fn run_backup(
             Ok(BackupLine::Other) | Err(_) => false,
         }
     })?;
+
     report.ok_or_else(|| restic.fault_error(Fault::Other, "ended without a snapshot"))
 }
 

@@ -50,6 +50,7 @@ impl SnapshotContents {
         if snapshot.tags.is_none() {
             return Self::read_plain_backup(restic, snapshot);
         }
+
         let manifest_path = format!("/{MANIFEST_NAME}");
         let manifest = restic.dump(&snapshot.id, manifest_path.as_ref(), |stream| {
             // For the messages of errors, which name an archive by its path.
@@ -60,6 +61,7 @@ impl SnapshotContents {
             Ok(manifest)
         });
         let manifest = manifest.map_err(|e| e.into_snapshot_error(snapshot.short_id()))?;
+
         Ok(Self {
             manifest,
             home: PathBuf::new(),
@@ -74,6 +76,7 @@ impl SnapshotContents {
         let all_files = std::mem::take(&mut self.manifest.files);
         let mut files = FileList::with_names(all_files.name_table());
         let mut roots = BTreeSet::new();
+
         for file in all_files.iter() {
             // If one of `paths` is below another one, only the upper one is downloaded.
             let paths_above = paths
@@ -84,6 +87,7 @@ impl SnapshotContents {
                 files.push(&file);
             }
         }
+
         self.roots = roots.into_iter().cloned().collect();
         self.manifest.files = files;
     }
@@ -106,6 +110,7 @@ impl SnapshotContents {
         let root = find_home_path(&nodes).ok_or_else(|| {
             snapshot.no_path_error("a folder with sessions, history.jsonl or auth.json")
         })?;
+
         let mut contents = Self {
             manifest: ArchiveManifest {
                 // Such a snapshot may lack files, so a restore must not remove a file that it lacks.
@@ -116,6 +121,7 @@ impl SnapshotContents {
             roots: vec![WHOLE_HOME.into()],
             left_out: Vec::new(),
         };
+
         let scope = CaptureScope::new(&root, BackupMode::Full);
         for node in &nodes {
             let name = Path::new(&node.path).strip_prefix(&root);
@@ -123,6 +129,7 @@ impl SnapshotContents {
                 contents.add_node(node, name, &scope);
             }
         }
+
         let files = &contents.manifest.files;
         contents.manifest.metadata = Metadata {
             source_codex_home: root.display().to_string(),
@@ -132,6 +139,7 @@ impl SnapshotContents {
             bytes: files.total_bytes(),
             ..Metadata::default()
         };
+
         Ok(contents)
     }
 
@@ -139,13 +147,16 @@ impl SnapshotContents {
     /// excludes.
     fn add_node(&mut self, node: &SnapshotNode, name: EntryName, scope: &CaptureScope) {
         let path = name.as_path();
+        // restic may have read a database while Codex wrote it.
         if kind_of(path) == HomeEntryKind::Database {
             self.left_out.push(name.to_string());
             return;
         }
+
         if name.is_reserved() || !path.ancestors().all(|p| scope.captures(kind_of(p))) {
             return;
         }
+
         let mtime = node.mtime.and_then(|at| at.timestamp_nanos_opt());
         let (mode, mtime) = (node.permissions(), mtime.unwrap_or_default());
         match node.kind.as_str() {
@@ -213,22 +224,27 @@ pub(crate) fn list_nodes(
 ) -> Result<Vec<SnapshotNode>, VaultError> {
     let args = ["ls", "--json", "--no-lock", id];
     let mut nodes = Vec::new();
+
     restic.stream(&args, |stream| {
         let mut lines = BufReader::new(stream);
         let mut line = Vec::new();
+
         loop {
             line.clear();
             let read_len = lines.read_until(b'\n', &mut line);
             if read_len.at("read", Path::new("restic ls"))? == 0 {
                 return Ok(());
             }
+
             let node: SnapshotNode =
                 serde_json::from_slice(&line).map_err(|e| VaultError::Output("ls", e))?;
+
             // The first line is the snapshot, which has neither kind nor path.
             if !node.kind.is_empty() && !node.path.is_empty() && accepts(&node) {
                 nodes.push(node);
             }
         }
     })?;
+
     Ok(nodes)
 }

@@ -51,6 +51,7 @@ pub(crate) fn run_drill(
 ) -> Result<DrillReport, VaultError> {
     let staging = create_staging(options.manager_home)?;
     let tmp_folder = staging_folder(options.manager_home);
+
     let contents = SnapshotContents::read(restic, snapshot)?;
     let (archive_file, finished_archive) = materialize(
         restic,
@@ -60,10 +61,13 @@ pub(crate) fn run_drill(
         Compression::Fast,
         progress,
     )?;
+
     let verified = verify::verify(archive_file.path(), &tmp_folder, &Silent)?;
+    // A read error of the new archive is one of the local disk, and proves nothing about the snapshot.
     if let Some(e) = verified.unread {
         return Err(e.into());
     }
+
     let mut report = DrillReport {
         files: finished_archive.manifest.metadata.files,
         bytes: finished_archive.manifest.metadata.bytes,
@@ -73,9 +77,11 @@ pub(crate) fn run_drill(
     if !report.problems.is_empty() {
         return Ok(report);
     }
+
     let archive = ArchiveReader::open(archive_file.path())?;
     let home = staging.path("home");
     restore_to_temporary_home(&home, &archive, options)?;
+
     let Some(codex) = options.codex else {
         return Ok(report);
     };
@@ -91,6 +97,7 @@ pub(crate) fn run_drill(
             report.problems.push(problem);
         }
     }
+
     Ok(report)
 }
 
@@ -117,6 +124,7 @@ fn restore_to_temporary_home(
         now: options.now,
         planned_after: Instant::now(),
     };
+
     apply::apply(&request, &Silent)?;
     Ok(())
 }

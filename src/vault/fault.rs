@@ -92,6 +92,7 @@ impl Fault {
             .find(|(_, messages)| messages.split('|').any(|m| lower_stderr.contains(m)))
             .map(|(fault, _)| *fault)
             .or_else(|| names_pack_file(&lower_stderr).then_some(Self::Damaged));
+
         match (code, fault_by_message) {
             (None, _) => Self::Killed,
             // Codes of restic 0.17 and newer.
@@ -135,6 +136,7 @@ impl fmt::Display for Fault {
 /// Returns the message of restic in one line, without its advice and without secrets.
 pub(crate) fn extract_reason(stderr: &str) -> String {
     let lines: Vec<String> = stderr.lines().map(extract_message).collect();
+
     let is_advice = |line: &str| {
         line.is_empty()
             || line.starts_with("Is there a repository")
@@ -142,11 +144,13 @@ pub(crate) fn extract_reason(stderr: &str) -> String {
             || line.starts_with("Usage:")
             || line.contains(RETRY_TEXT)
     };
+
     let fatal_line = lines.iter().position(|line| line.starts_with("Fatal:"));
     let message = fatal_line.map(|index| lines[index].as_str()).or_else(|| {
         let mut messages = lines.iter().map(String::as_str);
         messages.find(|line| !is_advice(line))
     });
+
     let reason = message
         .unwrap_or("no message")
         .trim_start_matches("Fatal: ");

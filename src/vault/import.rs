@@ -36,6 +36,7 @@ pub(crate) fn import(
     let archive = ArchiveReader::open(archive_path)?;
     let mut file = file_open::open(archive_path).at("read", archive_path)?;
     let (digest, _) = hash::sha256_of_reader(&mut file).at("read", archive_path)?;
+
     let is_of_this_archive = |snapshot: &&Snapshot| {
         let tags = snapshot.tags.as_ref();
         tags.is_some_and(|tags| tags.imported.as_deref() == Some(&digest))
@@ -43,9 +44,11 @@ pub(crate) fn import(
     if let Some(imported) = snapshots.iter().find(is_of_this_archive) {
         return Ok(ImportOutcome::Present(imported.short_id().to_owned()));
     }
+
     let unpacked = UnpackedArchive::create(lock)?;
     progress.expect_bytes(archive.contents().files.total_bytes());
     unpacked.unpack_archive(&archive, progress)?;
+
     let options = SnapshotOptions {
         host,
         tags: SnapshotTags {
@@ -60,6 +63,7 @@ pub(crate) fn import(
         reads_all: true,
         ..SnapshotOptions::default()
     };
+
     let report = run_backup(restic, &unpacked.folder, &options, progress)?;
     Ok(ImportOutcome::Added(report))
 }
@@ -86,25 +90,33 @@ impl UnpackedArchive {
         progress: &dyn Progress,
     ) -> Result<(), VaultError> {
         let listing = archive.contents();
+
         for folder in &listing.folders {
             atomic::create_unsynced_folder(&self.folder.join(folder.path.as_path()))?;
         }
+
         for link in &listing.links {
             let path = self.folder.join(link.path.as_path());
             atomic::create_unsynced_folder(atomic::parent_of(&path))?;
             links::make_link(&link.target, &path)?;
         }
+
+        // `PathSink` creates no folders, and the archive need not list all of them.
         let unpacked_path = |file: &FileEntry| self.folder.join(file.path.as_path());
         for file in listing.files.iter() {
             atomic::create_unsynced_folder(atomic::parent_of(&unpacked_path(&file)))?;
         }
+
         let sink = PathSink {
             path_of: |file: &FileEntry| Some(unpacked_path(file)),
         };
         archive.read(Extent::All, &sink, progress)?;
+
+        // `PathSink` writes only the content.
         for file in listing.files.iter() {
             set_attributes(&unpacked_path(&file), file.mode, file.mtime)?;
         }
+
         let manifest = manifest_without_members(archive);
         Ok(write_manifest(&self.folder.join(MANIFEST_NAME), &manifest)?)
     }

@@ -54,6 +54,7 @@ pub(crate) fn machines_folder(manager_home: &Path) -> PathBuf {
 /// Returns the machines with fetched conversations, the latest publisher first.
 pub(crate) fn list_machine_homes(manager_home: &Path) -> Vec<MachineHome> {
     let folders = tree::list_folders(&machines_folder(manager_home)).unwrap_or_default();
+
     let read_machine = |folder: PathBuf| {
         let record = document::read::<MachineRecord>(&record_path(&folder))
             .ok()?
@@ -64,6 +65,7 @@ pub(crate) fn list_machine_homes(manager_home: &Path) -> Vec<MachineHome> {
             folder: folder.join(HOME),
         })
     };
+
     let mut machines: Vec<_> = folders.into_iter().filter_map(read_machine).collect();
     machines.sort_by_key(|machine| Reverse(machine.published_at));
     machines
@@ -95,6 +97,8 @@ pub(crate) fn refresh(
 ) -> Result<Vec<(String, VaultError)>, VaultError> {
     let snapshots = store.list()?;
     let newest = newest_by_replica(&snapshots);
+
+    // A machine without a snapshot needs no folder, nor does this replica.
     let root = machines_folder(homes.manager_home);
     for folder in tree::list_folders(&root)? {
         let name = folder.file_name().unwrap_or_default().to_string_lossy();
@@ -102,12 +106,15 @@ pub(crate) fn refresh(
             tree::remove(&folder)?;
         }
     }
+
     let mut local_times = None;
     let mut failures = Vec::new();
     for (replica, snapshot) in newest {
+        // The id comes from a tag, so it may be no valid name of a folder.
         if homes.replica == Some(replica) || !can_be_folder_name(replica) {
             continue;
         }
+
         let folder = root.join(replica);
         let refresh_of_machine = MachineRefresh {
             store,
@@ -115,12 +122,14 @@ pub(crate) fn refresh(
             folder: &folder,
             progress,
         };
+
         match refresh_of_machine.refresh_folder(snapshot, &mut local_times) {
             Err(VaultError::Interrupted) => return Err(VaultError::Interrupted),
             Err(e) => failures.push((snapshot.published.machine.clone(), e)),
             Ok(()) => {}
         }
     }
+
     Ok(failures)
 }
 
@@ -156,21 +165,26 @@ impl MachineRefresh<'_> {
         if self.read_record().snapshot == snapshot.published.id {
             return Ok(());
         }
+
         atomic::create_unsynced_below(self.homes.manager_home, self.folder)?;
         let _lock = FileLock::acquire_unless_interrupted(&self.folder.join(".lock"))?;
         let record = self.read_record();
         if record.snapshot == snapshot.published.id {
             return Ok(());
         }
+
         let manifest = self.read_manifest(snapshot)?;
         let local_times = match local_times {
             Some(local_times) => local_times,
             None => local_times.insert(read_local_times(self.homes.codex_home)?),
         };
+
         let wanted_files = select_wanted_files(&manifest, local_times);
         self.fetch(snapshot, &manifest, &wanted_files, &record)?;
         self.remove_unwanted_rollouts(&wanted_files)?;
+        // The files must be on disk before the record lists them.
         tree_sync::sync_file_systems([self.folder]);
+
         let digests = wanted_files
             .iter()
             .map(|(path, entry)| (path.clone(), entry.digest));
@@ -216,26 +230,34 @@ impl MachineRefresh<'_> {
             let has_listed_size = meta.is_ok_and(|meta| meta.is_file() && meta.len() == entry.size);
             has_listed_size && record.files.get(*path) == Some(&entry.digest)
         };
+
         let missing: Vec<_> = wanted.iter().filter(|file| !is_fetched(file)).collect();
         if missing.is_empty() {
             return Ok(());
         }
+
         let missing_bytes = missing.iter().map(|(_, entry)| entry.size).sum();
         self.progress.expect_bytes(missing_bytes);
+
+        // Each file goes to its place only after its digest was checked, so restic writes into a staging folder.
         let staging = create_staging(self.homes.manager_home)?;
         let fetched_folder = staging.path("files");
         atomic::create_private_folder(&fetched_folder)?;
+
         let paths = missing.iter().map(|(path, _)| path.as_str()).collect();
         let all_paths = manifest.keys().map(String::as_str);
         self.store
             .fetch(&snapshot.published.id, all_paths, &paths, &fetched_folder)?;
+
         for (path, entry) in missing {
             let target = self.folder.join(HOME).join(path);
             atomic::create_unsynced_below(self.folder, atomic::parent_of(&target))?;
+            // The outer error is one of this disk, the inner one a difference from the manifest.
             place_fetched(&fetched_folder.join(HOME).join(path), &target, path, entry)?
                 .map_err(|detail| VaultError::damaged_snapshot(&snapshot.published.id, detail))?;
             self.progress.add_bytes(entry.size);
         }
+
         Ok(())
     }
 
@@ -281,6 +303,7 @@ fn select_wanted_files(manifest: &ManifestFiles, local_times: &RolloutTimes) -> 
             .or_default();
         mtimes.insert(entry.mtime_ns);
     }
+
     let is_wanted = |path: &str| {
         let id = to_conversation_key(Path::new(path));
         path == session_index::FILE_NAME || local_times.get(&id) != remote_times.get(&id)

@@ -32,10 +32,12 @@ pub(crate) fn materialize(
     progress: &dyn Progress,
 ) -> Result<(TempFile, FinishedArchive), VaultError> {
     progress.expect_bytes(contents.manifest.files.total_bytes());
+
     let names = contents.manifest.files.name_table();
     let mut file = TempFile::create_in(folder)?;
     let path = file.path().to_path_buf();
     let out = file.file().try_clone().at("write", &path)?;
+
     let finished = pack::pack(out, &path, compression, None, names, |writer| {
         let listed_files = contents.manifest.files.iter();
         let mut repacker = Repacker {
@@ -45,15 +47,20 @@ pub(crate) fn materialize(
             missing: listed_files.map(|f| f.path).zip(0..).collect(),
             progress,
         };
+
         let manifest = &contents.manifest;
         repacker
             .writer
             .add_folders_and_links(&manifest.folders, &manifest.links)?;
+
         for root in &contents.roots {
             repacker.download(restic, snapshot, root, &path)?;
         }
+
         Ok::<_, VaultError>(repacker.into_manifest()?)
     });
+
+    // The archive is only temporary, so an error names the snapshot.
     let finished = finished.map_err(|e| e.into_snapshot_error(snapshot.short_id()))?;
     check_digests(snapshot, contents, &finished)?;
     Ok((file, finished))
@@ -67,10 +74,12 @@ fn check_digests(
 ) -> Result<(), VaultError> {
     let listed = contents.manifest.files.iter();
     let listed_digests: HashMap<_, _> = listed.filter_map(|f| Some((f.path, f.digest?))).collect();
+
     let differs = |file: &FileEntry| {
         let digest = listed_digests.get(&file.path);
         digest.is_some_and(|listed| file.digest.is_none_or(|digest| listed.contradicts(&digest)))
     };
+
     match finished.manifest.files.iter().find(differs) {
         None => Ok(()),
         Some(file) => Err(VaultError::damaged_snapshot(
@@ -108,6 +117,8 @@ impl Repacker<'_, '_, '_> {
         let listed_file = EntryName::from_path(root)
             .ok()
             .and_then(|name| self.take_missing_file(&name));
+
+        // restic streams a single file as it is, and a folder as a tar.
         if let Some(listed_file) = listed_file {
             restic.dump(&snapshot.id, &restic_path, |content| {
                 Ok(self.add_file(&listed_file, content)?)
@@ -144,6 +155,7 @@ impl Repacker<'_, '_, '_> {
             .ok()
             .and_then(|path| EntryName::from_path(path).ok())
             .and_then(|name| self.take_missing_file(&name));
+
         match listed {
             None => Ok(()),
             Some(listed) if matches!(entry.kind, RawKind::File) => self.add_file(&listed, content),
@@ -170,6 +182,7 @@ impl Repacker<'_, '_, '_> {
         if let Some(name) = self.missing.keys().min() {
             return Err(self.damage_error(format!("{name} is missing")));
         }
+
         let manifest = &self.contents.manifest;
         Ok(ArchiveManifest {
             metadata: manifest.metadata.clone(),

@@ -52,6 +52,7 @@ impl Password {
     ) -> Option<Self> {
         let is_in_environment = || VARIABLES.iter().any(|name| env.get(name).is_some());
         let stored_file = vault_folder.join(PASSWORD_FILE);
+
         flags
             .to_password(env)
             .or_else(|| is_in_environment().then_some(Self::Environment))
@@ -80,6 +81,7 @@ impl Password {
                 command.env_remove(name);
             }
         }
+
         match self {
             Self::File(path) => command.env("RESTIC_PASSWORD_FILE", path),
             Self::Command(shell_command) => command.env("RESTIC_PASSWORD_COMMAND", shell_command),

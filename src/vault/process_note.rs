@@ -54,20 +54,24 @@ impl ProcessNote {
     pub(super) fn create(vault_folder: &Path, is_backup: bool) -> Option<(Self, File)> {
         let folder = vault_folder.join(NOTES_FOLDER);
         remove_old_notes(&folder);
+
         let prefix = if is_backup { BACKUP_PREFIX } else { "" };
         let path = folder.join(format!("{prefix}{}", random_id()));
         atomic::create_unsynced_folder(&folder).ok()?;
         let file = atomic::create_private(&path).ok()?;
+
         let note = Self {
             #[cfg(windows)]
             locked: file.try_clone().ok()?,
             path,
         };
+
         // Waits, because another process may just be checking the lock of the note.
         if lock::lock(&file).is_err() {
             note.remove();
             return None;
         }
+
         Some((note, file))
     }
 

@@ -80,10 +80,12 @@ impl ReplicaStore {
                     layout,
                 });
             }
+
             let published = replica_tags::parse_tags(listed.id.clone(), listed.tags());
             let time = listed.time;
             snapshots.extend(published.map(|published| ReplicaSnapshot { time, published }));
         }
+
         Ok(snapshots)
     }
 
@@ -99,9 +101,11 @@ impl ReplicaStore {
         let path = format!("/{MANIFEST}");
         let no_lock = (!self.locks_next_read.take()).then_some("--no-lock");
         let args = ["dump"].into_iter().chain(no_lock).chain([id, &path]);
+
         self.restic.stream(&args.collect::<Vec<_>>(), |stream| {
             let mut limited = stream.take(MAX_MANIFEST_BYTES + 1);
             let result = read(&mut limited);
+
             // The limit is one byte more than a manifest may have.
             if limited.limit() > 0 {
                 return result;
@@ -149,6 +153,7 @@ impl ReplicaStore {
             parent,
             ..SnapshotOptions::default()
         };
+
         Ok(run_backup(&self.restic, tree, &options, progress)?.id)
     }
 
@@ -202,8 +207,10 @@ fn ids_of_all_but_newest<'a>(
     let mut of_replica: Vec<_> = of_replica
         .filter(|snapshot| snapshot.published.replica == replica)
         .collect();
+
     of_replica.sort_by_key(|snapshot| snapshot.sort_key());
     of_replica.truncate(of_replica.len().saturating_sub(keep));
+
     of_replica
         .into_iter()
         .map(|snapshot| &*snapshot.published.id)

@@ -90,6 +90,7 @@ impl Restic {
             vault_folder,
             timeout,
         };
+
         restic.check_version()?;
         Ok(restic)
     }
@@ -102,15 +103,18 @@ impl Restic {
     fn check_version(&self) -> Result<(), VaultError> {
         let mut command = self.base_command();
         command.arg("version");
+
         let mut child = self.start_unlocked(&mut command)?;
         let mut output = String::new();
         let read = (&mut child).take(MAX_ANSWER).read_to_string(&mut output);
         let end = child.finish();
+
         // If a signal ended the program, its output does not show that it is another program.
         let is_killed = end.status.is_some_and(|status| status.code().is_none());
         if end.stop.is_some() || is_killed {
             return Err(self.end_error(&end));
         }
+
         let Some((version_text, version)) = read.ok().and_then(|_| parse_version(&output)) else {
             return Err(VaultError::NotRestic(self.program.clone()));
         };
@@ -120,6 +124,7 @@ impl Restic {
                 found: version_text,
             });
         }
+
         Ok(())
     }
 
@@ -142,12 +147,14 @@ impl Restic {
     /// Returns the command `restic ARGS` on the repository.
     pub(super) fn repository_command(&self, args: &[impl AsRef<OsStr>]) -> Command {
         let mut command = self.base_command();
+
         // Made absolute, because a backup runs in the folder of the tree.
         for name in FILE_VARIABLES {
             if let Some(path) = self.env.get(name) {
                 command.env(name, self.env.current_dir.join(path));
             }
         }
+
         // The URL may contain credentials, and arguments are visible to every user of the machine.
         command
             .env_remove("RESTIC_REPOSITORY_FILE")
@@ -158,6 +165,7 @@ impl Restic {
             // parent was killed then ends at its next line, by SIGPIPE.
             .env("RESTIC_PROGRESS_FPS", "2")
             .args(args);
+
         self.password.set_variables_of(&mut command);
         command
     }
@@ -183,18 +191,22 @@ impl Restic {
         let may_lock = !["init", "unlock"].map(OsStr::new).contains(&subcommand)
             && command.get_args().all(|arg| arg != "--no-lock");
         let is_backup = subcommand == "backup";
+
         let (mut note, input) = may_lock
             .then(|| ProcessNote::create(&self.vault_folder, is_backup))
             .flatten()
             .unzip();
+
         let input = input.map_or_else(Stdio::null, Stdio::from);
         let child = match self.spawn(command, input) {
             Ok(child) => child,
             Err(e) => {
+                // A process that did not start leaves no lock.
                 note.into_iter().for_each(ProcessNote::remove);
                 return Err(e);
             }
         };
+
         if let Some(note) = &mut note {
             note.set_pid(child.id());
         }
@@ -214,6 +226,7 @@ impl Restic {
             (Some(Stop::Interrupted), _) => return VaultError::Interrupted,
             (None, _) => {}
         }
+
         let code = end.status.and_then(|status| status.code());
         let reason = match (code, end.stderr.trim()) {
             (None, "") => "ended by a signal".to_owned(),

@@ -31,6 +31,7 @@ pub(super) fn restore_files<'a>(
         .into_iter()
         .map(|path| escape_pattern(&format!("/{root}/{path}")))
         .collect();
+
     let mut remaining = &patterns[..];
     while !remaining.is_empty() {
         const SEPARATORS: usize = 2;
@@ -39,14 +40,17 @@ pub(super) fn restore_files<'a>(
             bytes += pattern.len() + "--include".len() + SEPARATORS;
             bytes <= MAX_PATTERN_BYTES
         };
+
         // A pattern that is too long alone is tried too.
         let count = remaining.iter().take_while(fits).count().max(1);
         let (batch, others) = remaining.split_at(count);
+
         let mut args = vec!["restore", "--no-lock", "--target", ".", id];
         args.extend(batch.iter().flat_map(|pattern| ["--include", pattern]));
         restic.run_writing_into(folder, &args)?;
         remaining = others;
     }
+
     refuse_links_and_special_files(id, folder)?;
     Ok(tree::make_private(folder)?)
 }
@@ -64,6 +68,7 @@ fn find_cover<'a>(
             *other_counts.entry(folder).or_default() += usize::from(!wanted_paths.contains(path));
         }
     }
+
     let has_only_wanted = |folder: &&str| other_counts.get(folder) == Some(&0);
     let top_of = |path: &&'a str| folders_above(path).find(has_only_wanted).unwrap_or(path);
     wanted_paths.iter().map(top_of).collect()

@@ -51,11 +51,13 @@ impl Restic {
 
     fn forget_batch(&self, ids: &[&str]) -> Result<(), VaultError> {
         let args = [&["forget"], ids].concat();
+
         // restic 0.14 would retry a refused deletion.
         let end_when_refused = |child: &mut PipedChild| {
             child.expect_marks();
             child.set_start_timeout(Duration::ZERO, fault::is_deletion_refused);
         };
+
         let forgotten = self.retry_while_locked(|| self.run_once(&args, end_when_refused));
         forgotten.map(drop).map_err(|e| match e {
             // The same credentials have read the list of snapshots, so the storage refuses only deletions.
@@ -81,6 +83,7 @@ impl Restic {
         let mut child = self.start_unlocked(self.repository_command(args).current_dir(folder))?;
         child.expect_changes_in(folder);
         let end = child.finish();
+
         match end.status {
             Some(status) if status.success() && end.stop.is_none() => Ok(()),
             // The command only reads the storage, so the disk of `folder` is full.
@@ -100,10 +103,12 @@ impl Restic {
     ) -> Result<Vec<u8>, VaultError> {
         let (mut child, note) = self.start_with_note(&mut self.repository_command(args))?;
         on_start(&mut child);
+
         let mut stdout = Vec::new();
         let read_result = (&mut child).take(MAX_OUTPUT_BYTES).read_to_end(&mut stdout);
         let end = child.finish();
         ProcessNote::remove_if_finished(note, &end);
+
         match end.status {
             Some(status) if status.success() && read_result.is_ok() => Ok(stdout),
             _ => Err(self.end_error(&end)),
@@ -125,6 +130,8 @@ impl Restic {
             let command = &mut self.repository_command(args);
             let (mut child, note) = self.start_with_note(command.current_dir(folder))?;
             child.expect_marks();
+
+            // A read error ends the loop like the end of the output, because the exit code decides.
             let mut lines = BufReader::new(child);
             let mut line = Vec::new();
             while let Ok(1..) = lines.read_until(b'\n', &mut line) {
@@ -133,6 +140,7 @@ impl Restic {
                 }
                 line.clear();
             }
+
             let end = lines.into_inner().finish();
             ProcessNote::remove_if_finished(note, &end);
             match end.status.and_then(|status| status.code()) {
@@ -188,10 +196,13 @@ impl Restic {
         self.retry_while_locked(|| {
             let (mut child, note) = self.start_with_note(&mut self.repository_command(args))?;
             let result = read(&mut child);
+
             // If `read` ended before the end of the stream, restic fails because of that.
             let was_read_to_end = result.is_ok() || matches!(child.read(&mut [0; 8192]), Ok(0));
+
             let end = child.finish();
             ProcessNote::remove_if_finished(note, &end);
+
             let is_success = end.status.is_some_and(|status| status.success());
             match (result, end.stop) {
                 (_, Some(_)) => Err(self.end_error(&end)),
@@ -213,11 +224,13 @@ impl Restic {
                 // Another process removed the lock in the meantime.
                 Err(_) => return Ok(()),
             };
+
             let lock = serde_json::from_slice::<RepositoryLock>(&json);
             if !lock.is_ok_and(|lock| lock.allows_unlock(&self.vault_folder)) {
                 return Ok(());
             }
         }
+
         // restic removes stale locks, and locks of this host whose process is dead. All of these were checked above.
         self.run_once(&["unlock"], |_| {}).map(drop)
     }
@@ -231,17 +244,20 @@ impl Restic {
         let deadline = Instant::now() + self.timeout;
         let mut result = work();
         let mut next_check = Instant::now();
+
         while is_locked(&result) && Instant::now() < deadline {
             if Instant::now() >= next_check {
                 self.remove_dead_locks()?;
                 next_check = Instant::now() + LOCK_CHECK_INTERVAL;
             }
+
             result = work();
             if is_locked(&result) {
                 progress::report_wait();
                 sleep_until_retry()?;
             }
         }
+
         result
     }
 }

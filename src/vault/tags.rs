@@ -33,6 +33,7 @@ impl SnapshotTags {
             }
         };
         let or_empty = |value: &Option<String>| value.clone().unwrap_or_default();
+
         let metadata = &self.metadata;
         add_tag("mode", metadata.mode.name());
         add_tag("email", &or_empty(&metadata.email));
@@ -44,12 +45,14 @@ impl SnapshotTags {
         add_tag("home", &metadata.source_codex_home);
         add_tag("files", &metadata.files.to_string());
         add_tag("bytes", &metadata.bytes.to_string());
+
         if metadata.excludes {
             add_tag("excludes", "yes");
         }
         if metadata.skipped > 0 {
             add_tag("skipped", &metadata.skipped.to_string());
         }
+
         add_tag("archive", &or_empty(&self.imported));
         tags
     }
@@ -60,11 +63,15 @@ impl SnapshotTags {
         if !tags.iter().any(|tag| tag == PROGRAM_TAG) {
             return None;
         }
+
         let value = |key: &str| find_value(tags, key);
+        // A snapshot that only the user tagged has neither of these.
         let (mode_name, home) = (value("mode")?, value("home")?);
         let number = |key: &str| value(key).and_then(|n| n.parse().ok()).unwrap_or_default();
+
         let modes = [BackupMode::Full, BackupMode::Auth, BackupMode::Sessions];
         let mode = modes.into_iter().find(|mode| mode.name() == mode_name);
+
         Some(Self {
             metadata: Metadata {
                 mode: mode.unwrap_or_default(),

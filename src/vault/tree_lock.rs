@@ -41,6 +41,7 @@ impl TreeLock {
         atomic::create_private_folder(manager_home)?;
         atomic::create_private_folder(&folder)?;
         let lock = FileLock::acquire_unless_interrupted(&folder.join(LOCK_FILE))?;
+
         let waiting_since = Instant::now();
         // The lock of a killed codex-manager is free, but its restic may still run.
         while is_backup_running(&folder) {
@@ -52,6 +53,7 @@ impl TreeLock {
             }
             thread::sleep(POLL_INTERVAL);
         }
+
         Ok(Self {
             folder,
             _lock: lock,
@@ -79,16 +81,19 @@ pub(crate) fn remove_leftovers(manager_home: &Path) -> Result<(), IoError> {
     let errors = staging::remove_stale(&staging_folder(manager_home));
     // The first error stands for all.
     errors.into_iter().next().map_or(Ok(()), Err)?;
+
     let folder = vault_folder(manager_home);
     if find_removable_paths(&folder).is_empty() {
         return Ok(());
     }
+
     let Ok(_lock) = FileLock::try_acquire(&folder.join(LOCK_FILE)) else {
         return Ok(());
     };
     if is_backup_running(&folder) {
         return Ok(());
     }
+
     // A backup may have ended in the meantime.
     find_removable_paths(&folder)
         .iter()
@@ -98,6 +103,7 @@ pub(crate) fn remove_leftovers(manager_home: &Path) -> Result<(), IoError> {
 fn find_removable_paths(folder: &Path) -> Vec<PathBuf> {
     let root = folder.join(TREE_FOLDER);
     let entries = fs::read_dir(&root).into_iter().flatten().flatten();
+
     let copied_entries = entries.filter(|entry| {
         let name = entry.file_name();
         if entry.file_type().is_ok_and(|kind| kind.is_dir()) {
@@ -106,6 +112,7 @@ fn find_removable_paths(folder: &Path) -> Vec<PathBuf> {
             is_always_copied(Path::new(&name))
         }
     });
+
     let mut paths: Vec<_> = copied_entries.map(|entry| entry.path()).collect();
     let import = folder.join(IMPORT_FOLDER);
     paths.extend(import.symlink_metadata().is_ok().then_some(import));

@@ -44,6 +44,7 @@ pub(crate) fn run_with_disk_errors<T>(
         file,
         read_error: RefCell::default(),
     };
+
     let result = work(&archive);
     match archive.read_error.into_inner() {
         Some(error) => Err(error).at("read", path)?,

@@ -46,12 +46,14 @@ impl EntryName {
                 Component::RootDir | Component::Prefix(_) => return Err("an absolute path"),
             }
         }
+
         if clean.as_os_str().is_empty() {
             return Err("an empty name");
         }
         if clean.as_os_str().len() > MAX_BYTES {
             return Err("a name of more than 4095 bytes");
         }
+
         Ok(Self(clean.into()))
     }
 
@@ -111,14 +113,17 @@ fn check_windows_name(name: &str) -> Result<(), &'static str> {
     if name.contains(is_forbidden) || name.ends_with(['.', ' ']) {
         return Err("a name that Windows cannot hold");
     }
+
     // Windows ignores what follows the first dot, and blanks before it.
     let stem = name.split('.').next().unwrap_or_default();
     let stem = stem.trim_end_matches(' ').to_ascii_uppercase();
+
     // Windows reads the superscripts 1 to 3 as digits here.
     let is_port = |port: &str| {
         let number = stem.strip_prefix(port);
         number.is_some_and(|n| n.chars().count() == 1 && "0123456789¹²³".contains(n))
     };
+
     let devices = ["CON", "PRN", "AUX", "NUL", "CONIN$", "CONOUT$"];
     if devices.contains(&stem.as_str()) || is_port("COM") || is_port("LPT") {
         return Err("the name of a device");

@@ -64,6 +64,7 @@ impl FileList {
             // Without its device a stamp proves nothing. The next backup reads the file again.
             None => (0, InodeStamp::default()),
         };
+
         let mode = u16::try_from(file.mode & u32::from(MODE_MASK)).unwrap_or(0);
         self.rows.push_back(FileRow {
             size: file.size,
@@ -185,6 +186,7 @@ impl FileList {
             HAS_DIGEST => Some(ContentDigest::Blake3(bytes)),
             _ => Some(ContentDigest::Sha256(bytes)),
         };
+
         let dev = self.devices.get(usize::from(row.device));
         FileEntry {
             path: self.names.name(row.name),

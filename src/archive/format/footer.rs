@@ -41,10 +41,12 @@ impl Footer {
                 .first_chunk()
                 .map(|raw| u64::from_le_bytes(*raw))
         };
+
         // Every fixed byte has to match: the end of another gzip file can have a few of them by
         // chance.
         let is_footer = bytes[..10] == HEAD && bytes[10..17] == EXTRA && bytes[33..] == TAIL;
         is_footer.then_some(())?;
+
         let (offset, len) = (read_u64(17)?, read_u64(25)?);
         Some(Self { offset, len })
     }

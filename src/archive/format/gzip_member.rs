@@ -67,9 +67,11 @@ fn compress_at_level(level: i32, bytes: &[u8], buffers: &BufferPool) -> io::Resu
         static COMPRESSORS: RefCell<BTreeMap<i32, Compressor>> =
             const { RefCell::new(BTreeMap::new()) };
     }
+
     COMPRESSORS.with_borrow_mut(|compressors| {
         let new_compressor = || Compressor::new(CompressionLvl::new(level).unwrap_or_default());
         let compressor = compressors.entry(level).or_insert_with(new_compressor);
+
         let mut packed = buffers.take_aligned(compressor.gzip_compress_bound(bytes.len()));
         let len = compressor
             .gzip_compress(bytes, &mut packed)
@@ -91,6 +93,7 @@ fn choose_level(sample_sizes: &[usize], requested_level: i32) -> i32 {
     let is_dense = |size: &&usize| **size >= SAMPLE_BYTES * 7 / 10;
     let is_compressed = |size: &usize| *size >= SAMPLE_BYTES - SAMPLE_BYTES / 30;
     let dense_samples = sample_sizes.iter().filter(is_dense).count();
+
     // Text and images mixed: less than three quarters of the samples are dense.
     if sample_sizes.is_empty() || dense_samples * 4 < sample_sizes.len() * 3 {
         requested_level
@@ -126,6 +129,7 @@ pub(crate) fn decompress(
     thread_local! {
         static DECOMPRESSOR: RefCell<Decompressor> = RefCell::new(Decompressor::new());
     }
+
     // libdeflate needs the exact size in advance. The index has it, and `index_check` has limited
     // it.
     let mut bytes = buffers.take_aligned(size);
@@ -149,6 +153,7 @@ fn is_exactly_one_stream(packed: &[u8], bytes: &[u8]) -> bool {
     // Members are much smaller than 4 GiB.
     let len = u32::try_from(bytes.len()).unwrap_or(u32::MAX);
     trailer[4..].copy_from_slice(&len.to_le_bytes());
+
     match memchr::memmem::find(packed, &trailer) {
         // The stream ends with the checksum of other bytes.
         None => false,

@@ -31,14 +31,17 @@ fn check_members(manifest: &ArchiveManifest, members_end: u64) -> Result<(), &'s
             return Err("members are not contiguous");
         }
         offset = offset.checked_add(member.len).ok_or("a length overflows")?;
+
         if member.len == 0 || member.size == 0 {
             return Err("an empty member");
         }
         if member.size > MAX_MEMBER_BYTES || member.len > member.size + MAX_OVERHEAD_BYTES {
             return Err("an oversized member");
         }
+
         covered.check_member(manifest, member)?;
     }
+
     let structure_count = (manifest.folders.len() + manifest.links.len()) as u64;
     let is_complete = covered.missing_bytes == 0
         && offset == members_end
@@ -73,10 +76,12 @@ impl CoveredEntries {
         if !matches!(member.holds, MemberContents::Chunk(..)) && self.missing_bytes > 0 {
             return Err("a large file ends early");
         }
+
         match member.holds {
             MemberContents::Structure(first, count) if first == self.structures && count > 0 => {
                 self.structures = self.structures.saturating_add(count);
             }
+
             MemberContents::Files(first, count) if first == self.files && count > 0 => {
                 self.files = self.files.saturating_add(count);
                 let min_bytes = min_tar_bytes(manifest, first, self.files);
@@ -85,6 +90,7 @@ impl CoveredEntries {
                     return Err("files that are larger than their member");
                 }
             }
+
             MemberContents::Head(file) if file == self.files => {
                 let index = usize::try_from(file).ok();
                 let size = index.and_then(|index| manifest.files.size_at(index));
@@ -96,6 +102,7 @@ impl CoveredEntries {
                 (self.large_file, self.missing_bytes) = (Some(file), size);
                 self.files += 1;
             }
+
             MemberContents::Chunk(file, _)
                 if self.large_file == Some(file) && self.missing_bytes > 0 =>
             {
@@ -107,9 +114,11 @@ impl CoveredEntries {
                     return Err("a chunk has the wrong size");
                 }
             }
+
             MemberContents::Void if member.size.is_multiple_of(BLOCK_BYTES) => {}
             _ => return Err("members are out of order"),
         }
+
         Ok(())
     }
 }

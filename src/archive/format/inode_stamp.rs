@@ -50,6 +50,7 @@ impl InodeStamp {
     #[must_use]
     pub(crate) fn discard_if_ambiguous(self, capture_start: i64) -> Self {
         const SECOND: i64 = 1_000_000_000;
+
         // A ctime of whole seconds can come from a file system with a resolution of one or two
         // seconds.
         let clock_resolution = if self.ctime % SECOND == 0 {
@@ -57,6 +58,7 @@ impl InodeStamp {
         } else {
             0
         };
+
         if self.ctime.saturating_add(clock_resolution) < capture_start {
             self
         } else {

@@ -36,10 +36,12 @@ pub(crate) fn write_manifest(
     // A manifest of half a million files has more than 100 MB of text.
     let mut text = ByteCounter(0);
     document::encode_to(&mut text, manifest).at("write", path)?;
+
     let len = write_manifest_members(manifest, text.0, compression, append).at("write", path)?;
     if text.0 > max_manifest_bytes(len) {
         return Err(ArchiveError::damaged(path, "manifest: too large"));
     }
+
     Ok(append(&Footer { offset, len }.encode()).at("write", path)?)
 }
 
@@ -60,10 +62,12 @@ fn write_manifest_members(
         buffers: BufferPool::default(),
         written_bytes: 0,
     };
+
     document::encode_to(&mut stream, manifest)?;
     // The padding of the entry, and the two zero blocks that end a tar.
     let padding = padding_bytes(text_bytes) + 2 * BLOCK_BYTES;
     io::copy(&mut io::repeat(0).take(padding), &mut stream)?;
+
     stream.finish_member()?;
     Ok(stream.written_bytes)
 }
@@ -108,6 +112,7 @@ impl ManifestMemberWriter<'_> {
             (self.append)(&stored)?;
             self.written_bytes += stored.len() as u64;
         }
+
         self.member.clear();
         self.written_bytes += packed.len() as u64;
         (self.append)(&packed)
@@ -135,11 +140,13 @@ impl Write for ManifestMemberWriter<'_> {
 pub(crate) fn read_manifest(path: &Path) -> Result<Option<(ArchiveManifest, u64)>, ArchiveError> {
     let mut file = archive_file::open(path)?;
     let file_bytes = file.metadata().at("read", path)?.len();
+
     // The footer has a fixed length, so the manifest is found without reading anything before it.
     let footer_len = footer::LEN as u64;
     if file_bytes < footer_len {
         return Ok(None);
     }
+
     let mut bytes = [0; footer::LEN];
     file.seek(SeekFrom::Start(file_bytes - footer_len))
         .at("read", path)?;
@@ -147,6 +154,7 @@ pub(crate) fn read_manifest(path: &Path) -> Result<Option<(ArchiveManifest, u64)
     let Some(footer) = Footer::decode(&bytes) else {
         return Ok(None);
     };
+
     let (offset, packed_bytes) = (footer.offset, footer.len);
     let end = offset.checked_add(packed_bytes);
     if end.and_then(|end| end.checked_add(footer_len)) != Some(file_bytes) {
@@ -155,6 +163,7 @@ pub(crate) fn read_manifest(path: &Path) -> Result<Option<(ArchiveManifest, u64)
             "the footer does not fit the size of the file",
         ));
     }
+
     file.seek(SeekFrom::Start(offset)).at("read", path)?;
     let manifest = archive_file::run_with_disk_errors(path, file, |archive| {
         read_from_members(path, archive.take(packed_bytes), packed_bytes)
@@ -183,6 +192,7 @@ fn read_from_members(
             ));
         }
     };
+
     // Reads to the end, where the gzip CRC is, and where no other data may be.
     let mut rest = tar.into_inner().take(max_manifest_bytes(packed_bytes));
     let mut buffer = [0; 4096];

@@ -22,6 +22,7 @@ pub(crate) fn check_folders_and_links(
     let mut index = usize::try_from(first).unwrap_or(usize::MAX);
     let end_index = index.saturating_add(usize::try_from(count).unwrap_or(usize::MAX));
     let mut read_end = 0;
+
     for_each_entry(bytes, &mut |entry, _| {
         let is_listed = match &entry.kind {
             RawKind::Folder => folders.get(index).is_some_and(|f| f.path == entry.name),
@@ -32,7 +33,9 @@ pub(crate) fn check_folders_and_links(
                 .is_some_and(|l| l.path == entry.name && l.target == *target),
             RawKind::File => false,
         };
+
         index += 1;
+        // A folder or link has no content, so it ends with its header.
         read_end = entry.content_at;
         if is_listed && entry.size == 0 {
             Ok(())
@@ -40,6 +43,7 @@ pub(crate) fn check_folders_and_links(
             Err(unexpected_entry_error(&entry.name))
         }
     })?;
+
     if index == end_index {
         check_end_of_member(bytes, read_end)
     } else {
@@ -59,18 +63,22 @@ pub(crate) fn read_small_files(
         let Some(file) = file else {
             return Err(unexpected_entry_error(&entry.name));
         };
+
         // The size was compared with the entry, and is at most that of a member.
         let file_bytes = content.read_all(file.size)?.unwrap_or_default();
         if !file.digest.is_some_and(|digest| digest.is_of(&file_bytes)) {
             return Err(wrong_digest_error(&file));
         }
+
         let content_end = entry.content_at + file.size;
         read_end = content_end + padding_bytes(file.size);
         if !is_zero_filled(bytes, content_end, read_end) {
             return Err(hidden_data_error(&file));
         }
+
         on_file(&file, &file_bytes)
     })?;
+
     match listed.next() {
         None => check_end_of_member(bytes, read_end),
         Some(file) => Err(ContentError::damaged(format!("{} is missing", file.path))),

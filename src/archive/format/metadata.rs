@@ -207,20 +207,24 @@ impl Metadata {
     /// nothing.
     pub(crate) fn limit_size(&mut self) {
         let names = &mut self.captured_files;
+
         // One line per name in the document: indented, quoted and escaped.
         let line_bytes =
             |name: &String| 8 + serde_json::to_string(name).map_or(name.len(), |text| text.len());
         if names.iter().map(line_bytes).sum::<usize>() <= MAX_CAPTURED_BYTES {
             return;
         }
+
         // Names of Codex first, so that a home full of other files is still recognized as a Codex home.
         names.sort_by_key(|name| !home::is_codex_name(name.trim_end_matches('/').as_ref()));
+
         let mut document_bytes = 0;
         let fitting_names = names.iter().take_while(|name| {
             document_bytes += line_bytes(name);
             document_bytes <= MAX_CAPTURED_BYTES
         });
         let kept_count = fitting_names.count();
+
         self.captured_files_more += (names.len() - kept_count) as u64;
         names.truncate(kept_count);
         names.sort();

@@ -98,6 +98,7 @@ impl NameTableInner {
         if self.slots.len() / 4 * 3 <= self.len as usize {
             self.grow_slots();
         }
+
         let id = self.len;
         let shared_len = if (id as usize).is_multiple_of(NAMES_PER_BLOCK) {
             self.blocks.push(self.text.len());
@@ -107,11 +108,13 @@ impl NameTableInner {
             let shared_bytes = self.last.iter().zip(bytes).take_while(|(a, b)| a == b);
             shared_bytes.count()
         };
+
         push_leb128(&mut self.text, shared_len);
         push_leb128(&mut self.text, bytes.len() - shared_len);
         self.text.extend_from_slice(&bytes[shared_len..]);
         self.last.clear();
         self.last.extend_from_slice(bytes);
+
         self.len += 1;
         self.insert_slot(bytes, id);
         NameId(id)

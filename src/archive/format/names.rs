@@ -108,9 +108,11 @@ pub(crate) fn encode_label(label: &str) -> String {
         }
     };
     let mut encoded: String = label.chars().map(encode_char).collect();
+
     if let Some(first) = encoded.bytes().next().filter(|b| *b == b'.' || *b == b'-') {
         encoded = format!("%{first:02X}{}", &encoded[1..]);
     }
+
     if encoded.len() > MAX_LABEL_BYTES {
         let mut cut = MAX_LABEL_BYTES;
         // Neither within a character nor within an escape such as `%2F`.
@@ -121,6 +123,7 @@ pub(crate) fn encode_label(label: &str) -> String {
         }
         encoded.truncate(cut);
     }
+
     if encoded.is_empty() {
         SIGNED_OUT.into()
     } else {

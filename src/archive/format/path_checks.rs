@@ -31,6 +31,7 @@ pub(crate) fn check_manifest(manifest: &ArchiveManifest) -> Result<(), ContentEr
 pub(crate) fn check_entries(manifest: &ArchiveManifest) -> Result<(), ContentError> {
     check_names(manifest)?;
     let refuse = |name: &EntryName, reason| Err(ContentError::unsafe_entry(name, reason));
+
     // A name that is both void and a file would make the result depend on the reader.
     let void_names: HashSet<_> = manifest.void.iter().collect();
     for file in manifest.files.iter() {
@@ -38,6 +39,7 @@ pub(crate) fn check_entries(manifest: &ArchiveManifest) -> Result<(), ContentErr
             return refuse(&file.path, "twice in the archive");
         }
     }
+
     for name in manifest.entry_names() {
         let path = name.as_path();
         let is_external_database = path.parent() == Some(Path::new(EXTERNAL_DATABASES_FOLDER))
@@ -47,6 +49,7 @@ pub(crate) fn check_entries(manifest: &ArchiveManifest) -> Result<(), ContentErr
         if name.is_reserved() && !is_external_database {
             return refuse(&name, "a name reserved for codex-manager");
         }
+
         // Archives of this program have no SQLite journals: their content is in the database's
         // snapshot. SQLite trusts a journal beside a database, and even removes files that it
         // names.
@@ -54,6 +57,7 @@ pub(crate) fn check_entries(manifest: &ArchiveManifest) -> Result<(), ContentErr
             return refuse(&name, "a SQLite journal beside a database");
         }
     }
+
     Ok(())
 }
 
@@ -70,6 +74,7 @@ pub(crate) fn check_names(manifest: &ArchiveManifest) -> Result<(), ContentError
     let mut all_names = NameSet::with_names(files.name_table());
     // Only the few names that Codex uses can collide, so only these are stored.
     let mut names_by_folded: HashMap<String, EntryName> = HashMap::new();
+
     for name in manifest.entry_names() {
         let is_top = name.as_path().components().count() == 1;
         if is_top && home::is_codex_name(name.top()) {
@@ -78,26 +83,32 @@ pub(crate) fn check_names(manifest: &ArchiveManifest) -> Result<(), ContentError
                 return refuse(&name, "differs from another name only in letter case");
             }
         }
+
         if !all_names.insert(&name) {
             return refuse(&name, "twice in the archive");
         }
+
         // `entry_names` returns the files and links before the folders.
         if all_names.len() <= files.len() + links.len() {
             files_and_links.insert(&name);
         }
     }
+
     // Freed before the next pass. A restore of half a million files is limited by its memory.
     drop((names_by_folded, all_names));
+
     let mut ancestors = AncestorLookup::new(&files_and_links);
     for (index, name) in manifest.entry_names().enumerate() {
         let (path, top) = (name.as_path(), Path::new(name.top()));
         let is_file = index < files.len();
         let link = index.checked_sub(files.len()).and_then(|i| links.get(i));
+
         let reason = match link {
             Some(link) => link_problem(path, &link.target),
             // The first component of a longer name is a folder.
             None => folder_problem(top).filter(|_| !is_file || path != top),
         };
+
         if let Some(reason) = reason {
             return refuse(&name, reason);
         }
@@ -105,6 +116,7 @@ pub(crate) fn check_names(manifest: &ArchiveManifest) -> Result<(), ContentError
             return refuse(&name, "is below a file or link");
         }
     }
+
     Ok(())
 }
 
@@ -121,12 +133,15 @@ pub(crate) fn check_case_collisions(
     let hashes = RandomState::new();
     let mut exact_by_folded: HashMap<u64, u64> = HashMap::new();
     let mut last_folder = PathBuf::new();
+
     for name in names {
         let path = name.as_path();
         let folder = path.parent().unwrap_or(Path::new(""));
+
         // The parents that this name shares with the previous one were checked with the previous one.
         let folders = folder.ancestors().filter(|f| !f.as_os_str().is_empty());
         let new_folders = folders.take_while(|folder| !last_folder.starts_with(folder));
+
         for path in std::iter::once(path).chain(new_folders) {
             let exact_hash = hashes.hash_one(path);
             let first_hash = exact_by_folded.entry(hashes.hash_one(fold_case(path)));
@@ -139,8 +154,10 @@ pub(crate) fn check_case_collisions(
                 });
             }
         }
+
         last_folder = folder.to_path_buf();
     }
+
     Ok(())
 }
 
@@ -175,6 +192,7 @@ impl<'a> AncestorLookup<'a> {
                 .or_else(|| self.find_shortest_ancestor(folder, shared_len));
             self.last_folder = folder.to_path_buf();
         }
+
         self.ancestor_len.is_some()
     }
 
@@ -232,6 +250,7 @@ fn stays_inside(path: &Path, target: &Path) -> bool {
     if target.as_os_str().is_empty() {
         return false;
     }
+
     let mut has_name = false;
     for component in target.components() {
         match component {
@@ -241,6 +260,7 @@ fn stays_inside(path: &Path, target: &Path) -> bool {
             _ => return false,
         }
     }
+
     true
 }
 

@@ -69,20 +69,24 @@ impl PythonScan {
         self.entries += 1;
         let count = self.entries;
         let has_too_many = count > ENTRIES_COUNT_FROM && count > packed / MIN_ENTRY_BYTES;
+
         // Uses the size in the header, before any content is unpacked.
         let bytes = entry.content_at.saturating_add(entry.size);
         let is_too_large = bytes > RATIO_COUNTS_FROM_BYTES && bytes / packed.max(1) > MAX_RATIO;
+
         if has_too_many || is_too_large {
             let message =
                 format!("{packed} compressed bytes claim to hold {count} entries of {bytes} bytes");
             return Err(ContentError::damaged(message));
         }
+
         if name.is_reserved() {
             // An archive of this program that another tool compressed again: its manifest comes
             // last.
             self.reserved.get_or_insert(name);
             return Ok(());
         }
+
         let (mode, mtime) = (entry.mode & 0o777, entry.mtime_ns);
         match &entry.kind {
             RawKind::File if is_sidecar_copy(&name) => {
@@ -108,6 +112,7 @@ impl PythonScan {
                 target: target.clone(),
             }),
         }
+
         Ok(())
     }
 
@@ -120,11 +125,13 @@ impl PythonScan {
             let message = "a name reserved for codex-manager";
             return Err(ContentError::unsafe_entry(&name, message));
         }
+
         // Early versions wrote the metadata only beside the archive, later ones also inside.
         let metadata = self
             .metadata
             .or_else(|| read_sidecar(&super::names::sidecar_path(path)?))
             .ok_or_else(|| ArchiveError::Foreign(path.to_path_buf()))?;
+
         check_names(&self.manifest)?;
         Ok(ArchiveManifest {
             metadata,
@@ -144,6 +151,7 @@ pub(crate) fn list_nested_archives(backups: &Path) -> Vec<(PathBuf, PathBuf)> {
     let mut archives = Vec::new();
     // Early versions kept one folder per account in each of these.
     let accounts = ["auth", "sessions"].map(|folder| list_paths(&backups.join(folder)));
+
     for path in accounts.iter().flatten().flat_map(|path| list_paths(path)) {
         let name = path.file_name().and_then(OsStr::to_str).unwrap_or_default();
         let base = name
@@ -157,6 +165,8 @@ pub(crate) fn list_nested_archives(backups: &Path) -> Vec<(PathBuf, PathBuf)> {
             ));
         }
     }
+
+    // An archive and its sidecar give the same pair.
     archives.sort();
     archives.dedup();
     archives

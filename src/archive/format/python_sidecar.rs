@@ -28,16 +28,19 @@ struct PythonSidecar {
 /// Converts a sidecar of the Python tool. Returns `None` for other documents.
 pub(crate) fn parse_sidecar(bytes: &[u8]) -> Option<Metadata> {
     let sidecar: PythonSidecar = serde_json::from_slice(bytes).ok()?;
+
     // Sidecars of the Python tool name their archive; those of this program have "schema" and
     // "manager_version".
     if sidecar.product != "codex" || sidecar.archive_name.is_none() {
         return None;
     }
+
     let parse = |text: &Option<String>| {
         text.as_deref()
             .and_then(|value| Timestamp::parse_from_rfc3339(value).ok())
     };
     let reset_at = parse(&sidecar.reset_at);
+
     // Without a quota value the Python tool wrote "now + 7 days" as the reset, which is no
     // observation.
     let percent_left = sidecar
@@ -52,10 +55,12 @@ pub(crate) fn parse_sidecar(bytes: &[u8]) -> Option<Metadata> {
         }],
         _ => Vec::new(),
     };
+
     let week = chrono::Duration::days(7);
     let session_start_at = parse(&sidecar.session_start_at).or_else(|| reset_at.map(|t| t - week));
     let without_placeholder =
         |text: Option<String>| text.filter(|value| !value.is_empty() && value != "unknown");
+
     Some(Metadata {
         email: without_placeholder(sidecar.email),
         account_id: without_placeholder(sidecar.chatgpt_account_id),

@@ -34,6 +34,7 @@ fn new_header(kind: EntryType, size: u64, mode: u32, mtime_ns: i64) -> Header {
     header.set_entry_type(kind);
     header.set_size(size);
     header.set_mode(mode & 0o7777);
+
     // The header has whole seconds. The manifest has the nanoseconds, and a restore uses those.
     let seconds = mtime_ns.div_euclid(1_000_000_000);
     match u64::try_from(seconds) {
@@ -41,6 +42,7 @@ fn new_header(kind: EntryType, size: u64, mode: u32, mtime_ns: i64) -> Header {
         // GNU stores times before 1970 as a signed 96-bit number, marked by the first bit.
         Err(_) => header.as_old_mut().mtime = encode_negative_seconds(seconds),
     }
+
     // Owners mean nothing on another machine, and a restore does not use them.
     header.set_uid(0);
     header.set_gid(0);
@@ -65,8 +67,10 @@ fn encode_header(mut header: Header, path: &Path) -> io::Result<Vec<u8>> {
 #[cfg(unix)]
 fn encode_link_header(mut header: Header, path: &Path, target: &Path) -> io::Result<Vec<u8>> {
     use std::io::Read;
+
     // The name that GNU tar gives to an entry whose content is the target of the next one.
     const LONG_NAME: &[u8] = b"././@LongLink";
+
     let mut builder = tar::Builder::new(Vec::new());
     let bytes = target.as_os_str().as_encoded_bytes();
     if header.set_link_name_literal(bytes).is_err() {
@@ -76,9 +80,11 @@ fn encode_link_header(mut header: Header, path: &Path, target: &Path) -> io::Res
         long_header.as_old_mut().name[..LONG_NAME.len()].copy_from_slice(LONG_NAME);
         long_header.set_cksum();
         builder.append(&long_header, bytes.chain(&[0][..]))?;
+
         // The header itself has as much of the target as fits.
         header.set_link_name_literal(&bytes[..header.as_old().linkname.len().min(bytes.len())])?;
     }
+
     builder.append_data(&mut header, path, io::empty())?;
     Ok(strip_end_blocks(builder))
 }

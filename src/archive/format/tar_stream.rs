@@ -102,8 +102,10 @@ pub(crate) fn for_each_entry<R: Read>(
 ) -> Result<R, ContentError> {
     let mut tar = tar::Archive::new(stream);
     let mut pending = PendingExtensions::default();
+
     // One buffer for all entries: a home has hundreds of thousands of files, most of them small.
     let mut buffer = vec![0; 128 * 1024];
+
     // Raw entries, because the tar crate reads long names and extended headers without a size limit.
     // `PendingExtensions` reads them with a limit.
     for entry in tar.entries()?.raw(true) {
@@ -111,16 +113,19 @@ pub(crate) fn for_each_entry<R: Read>(
         if pending.read_extension(&mut entry)? {
             continue;
         }
+
         let raw = std::mem::take(&mut pending).into_entry(&entry)?;
         let mut content = EntryContent {
             reader: &mut entry,
             buffer: std::mem::take(&mut buffer),
         };
         visit(raw, &mut content)?;
+
         // The next entry begins after the rest of the content.
         while content.next_chunk()?.is_some() {}
         buffer = content.buffer;
     }
+
     Ok(tar.into_inner())
 }
 
@@ -134,12 +139,15 @@ pub(crate) fn read_single_header(bytes: &[u8]) -> Result<RawEntry, ContentError>
         if pending.read_extension(&mut entry)? {
             continue;
         }
+
         let head = pending.into_entry(&entry)?;
+        // The member has to end with the header.
         if entry.raw_file_position() == bytes.len() as u64 {
             return Ok(head);
         }
         break;
     }
+
     let what = "a member does not hold exactly one header";
     Err(ContentError::damaged(what))
 }
@@ -169,10 +177,12 @@ impl PendingExtensions {
         if !is_extension {
             return Ok(false);
         }
+
         if entry.size() > MAX_EXTENSION_BYTES {
             let what = "an extended header of more than 64 KiB";
             return Err(ContentError::damaged(what));
         }
+
         let mut value = Vec::new();
         entry.read_to_end(&mut value)?;
         match kind {
@@ -201,6 +211,7 @@ impl PendingExtensions {
             }
             _ => {}
         }
+
         Ok(true)
     }
 
@@ -210,11 +221,13 @@ impl PendingExtensions {
         let raw_name = self
             .path
             .unwrap_or_else(|| header.path_bytes().into_owned());
+
         let refusal = |reason| ContentError::Unsafe {
             entry: String::from_utf8_lossy(&raw_name).into_owned(),
             reason,
         };
         let name = EntryName::parse(&raw_name).map_err(refusal)?;
+
         let kind = match header.entry_type() {
             // Readers treat contiguous files, which old systems laid out specially, as regular
             // ones.
@@ -234,6 +247,7 @@ impl PendingExtensions {
             EntryType::Fifo => return Err(refusal("a pipe")),
             _ => return Err(refusal("an unknown kind of entry")),
         };
+
         // GNU stores a time before 1970 as a 96-bit number; the tar crate returns its lower 64
         // bits.
         let seconds = header.mtime().unwrap_or(0).cast_signed();
@@ -261,6 +275,7 @@ fn parse_pax_records(mut rest: &[u8]) -> Option<Vec<(&[u8], &[u8])>> {
         // Not the parser of the tar crate: it fails if a name or an extended attribute has a line break.
         let record = rest.get(space + 1..length)?.strip_suffix(b"\n")?;
         let equals = record.iter().position(|byte| *byte == b'=')?;
+
         records.push((&record[..equals], &record[equals + 1..]));
         rest = &rest[length..];
     }
@@ -275,8 +290,10 @@ fn parse_mtime(text: &str) -> Option<i64> {
         .chain("000000000".chars())
         .take(9)
         .collect();
+
     let seconds: i64 = whole.parse().ok()?;
     let nanos: i64 = digits.parse().ok()?;
+
     // A fraction has the sign of the whole: `-1.5` is one and a half seconds before 1970.
     let nanos = if whole.starts_with('-') {
         -nanos

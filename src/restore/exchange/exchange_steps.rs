@@ -20,14 +20,18 @@ pub(crate) fn plan_steps(
     if mode == ExchangeMode::SingleFiles {
         return single_files::plan_steps(plan, stage);
     }
+
     let mut steps = Vec::new();
     for root in stage.linked_roots() {
         steps.extend(plan_linked_root(root)?);
     }
+
     if let Some((live_folder, staging)) = outside.live_and_staging_folder() {
         let removed = &outside.removed;
         steps.extend(plan_outside_databases(live_folder, &staging, removed)?);
     }
+
+    // The home is exchanged last, because it has the login.
     let root = stage.home();
     if mode == ExchangeMode::WholeHome {
         steps.push(Step::record(root.live.clone(), root.staged.clone())?);
@@ -36,6 +40,7 @@ pub(crate) fn plan_steps(
         let old_folder = work.transaction.folder().join("old");
         steps.extend(plan_entry_steps(root, &names, &old_folder)?);
     }
+
     Ok(steps)
 }
 
@@ -44,18 +49,23 @@ fn plan_linked_root(root: &StageRoot) -> Result<Vec<Step>, RestoreError> {
     if root.staged.symlink_metadata().is_err() {
         return Ok(Vec::new());
     }
+
     if root.is_whole {
         let step = Step::record(root.live.clone(), root.staged.clone())?;
         return Ok(vec![step]);
     }
+
     let mut names = list_entry_names(&root.live)?;
     names.extend(list_entry_names(&root.staged)?);
+
     let staging_folder = journal::staging_folder_within(&root.live);
     // The staging folder is within the linked folder, and an exchange would move the journal away.
     names.remove(staging_folder.file_name().unwrap_or_default());
+
     let is_kept_by_earlier_run =
         |name: &OsString| journal::parse_kept_name(name.as_ref()).is_some();
     names.retain(|name| !is_kept_by_earlier_run(name));
+
     Ok(plan_entry_steps(root, &names, &staging_folder.join("old"))?)
 }
 
@@ -72,6 +82,7 @@ fn plan_outside_databases(
     let mut names = list_entry_names(staging)?;
     names.extend(removed_names.map(OsString::from));
     let old_folder = staging.join("old");
+
     for name in names {
         let live = folder.join(&name);
         // SQLite would apply an old `-wal` to the new database.
@@ -83,6 +94,7 @@ fn plan_outside_databases(
             atomic::create_unsynced_folder(&old_folder)?;
             steps.push(Step::record(sidecar, moved_to)?);
         }
+
         if removed.contains(&live) {
             atomic::create_unsynced_folder(&old_folder)?;
             steps.push(Step::record(live, old_folder.join(&name))?);
@@ -90,6 +102,7 @@ fn plan_outside_databases(
             steps.push(Step::record(live, staging.join(&name))?);
         }
     }
+
     Ok(steps)
 }
 
@@ -102,12 +115,14 @@ fn plan_entry_steps(
 ) -> Result<Vec<Step>, IoError> {
     atomic::create_unsynced_folder(old_folder)?;
     let mut steps = Vec::new();
+
     // Until the login is exchanged, the home is complete for the old account.
     let login = OsString::from(home::AUTH_JSON);
     let ordered = top_names
         .iter()
         .filter(|name| **name != login)
         .chain(top_names.get(&login));
+
     for name in ordered {
         let (live, staged) = (root.live.join(name), root.staged.join(name));
         if staged.symlink_metadata().is_ok() {
@@ -116,6 +131,7 @@ fn plan_entry_steps(
             steps.push(Step::record(live, old_folder.join(name))?);
         }
     }
+
     Ok(steps)
 }
 

@@ -19,10 +19,12 @@ pub(crate) fn plan_steps(plan: &RestorePlan, stage: &Stage) -> Result<Vec<Step>,
         linker: HardLinker::new(plan, stage),
         steps: Vec::new(),
     };
+
     // The home is the first root, and is exchanged after the folders that it links to.
     for root in stage.roots.iter().rev() {
         steps.add_steps(&root.prefix, &root.live, &root.staged)?;
     }
+
     // A removal at or below a path that is exchanged would remove a part of the new state.
     let exchanged = steps.steps.iter().map(|step| step.live.clone());
     let exchanged: HashSet<PathBuf> = exchanged.collect();
@@ -33,6 +35,7 @@ pub(crate) fn plan_steps(plan: &RestorePlan, stage: &Stage) -> Result<Vec<Step>,
             steps.add_removal(root, live)?;
         }
     }
+
     let mut steps = steps.steps;
     let live_login = stage.home().live.join(home::AUTH_JSON);
     // The sort is stable, so that logs are still removed before their databases.
@@ -55,6 +58,7 @@ impl SingleFileSteps<'_> {
         let Ok(staged_meta) = staged.symlink_metadata() else {
             return Ok(());
         };
+
         if staged_meta.is_dir() && is_folder(live) {
             for (name, _) in tree::list(staged).at("list", staged)? {
                 self.add_steps(
@@ -65,6 +69,7 @@ impl SingleFileSteps<'_> {
             }
             return Ok(());
         }
+
         if live.symlink_metadata().is_ok() {
             // An unchanged file, whose link was staged before linking the whole home failed. The live file stays.
             if !staged_meta.is_dir() && !is_folder(live) && !self.linker.stays_unlinked(relative) {
@@ -72,10 +77,12 @@ impl SingleFileSteps<'_> {
             }
             self.linker.check_no_loss(live, relative)?;
         }
+
         let step = Step::record(live.to_path_buf(), staged.to_path_buf())?;
         if !step.is_same_file() {
             self.steps.push(step);
         }
+
         Ok(())
     }
 

@@ -19,12 +19,14 @@ pub(crate) fn check_account(
     if request.target != RestoreTarget::Home || !plan.wants_login {
         return Ok(());
     }
+
     // With a keyring, Codex 0.169 ignores auth.json. An archive of the mode `auth` is restored for its login, which
     // would then have no effect.
     let credential_store = CodexConfig::read(&request.folder).store;
     if !credential_store.reads_auth_json() && request.archive.metadata().mode == BackupMode::Auth {
         return Err(RestoreError::OtherCredentialStore(credential_store.name()));
     }
+
     let live = AuthJsonState::read(&request.folder.join(home::AUTH_JSON))?;
     archived_identity(request.archive).map_or(Ok(()), |archived| {
         check_same_account(request, live.login(), &archived)

@@ -28,16 +28,20 @@ pub(crate) fn plan_removal_of_later_rollouts(
     let Some(thread_id) = selected_rollout.as_ref().and_then(RolloutName::id) else {
         return Ok(());
     };
+
     if plan.merge || request.target == RestoreTarget::Elsewhere {
         return Ok(());
     }
+
     let is_of_thread = |name: &EntryName| {
         parse_rollout_name(name.as_path()).is_some_and(|file| file.id() == Some(thread_id))
     };
+
     let archived = plan.writes.iter().filter(is_of_thread);
     let archived_ids = archived.filter_map(|name| parse_rollout_id(name.as_path()));
     // The ids of rollouts are UUIDs that begin with a time, so their order is the order of creation.
     let newest_archived_id = archived_ids.max();
+
     let is_later = |name: &EntryName| parse_rollout_id(name.as_path()) > newest_archived_id;
     let unrestored = live.names.without(&plan.writes);
     let later_rollouts: Vec<_> = unrestored
@@ -48,10 +52,12 @@ pub(crate) fn plan_removal_of_later_rollouts(
     if later_rollouts.is_empty() {
         return Ok(());
     }
+
     let later_ids = later_rollouts
         .iter()
         .filter_map(|name| parse_rollout_id(name.as_path()));
     let later_ids: HashSet<_> = later_ids.collect();
+
     let is_other_rollout =
         |name: &EntryName| !is_of_thread(name) && parse_rollout_name(name.as_path()).is_some();
     for fork in live.names.iter().filter(is_other_rollout) {
@@ -62,6 +68,7 @@ pub(crate) fn plan_removal_of_later_rollouts(
             return Err(RestoreError::Continued(fork.as_path().to_path_buf()));
         }
     }
+
     plan.removed.extend(later_rollouts);
     Ok(())
 }

@@ -38,14 +38,17 @@ pub(crate) fn list_files(home: &Path, name_table: &Arc<NameTable>) -> Result<Liv
     let mut files = LiveFiles::empty(name_table);
     for (name, kind) in tree::list_if_exists(home)? {
         let path = home.join(&name);
+
         // Users keep `sessions` on another disk and link it at the top level. A backup archives the target of the link.
         let is_followed = kind.is_symlink() && !is_kept_as_link(&path, home);
         let kind = match path.metadata() {
             Ok(meta) if is_followed => meta.file_type(),
             _ => kind,
         };
+
         add_entries(&path, Path::new(&name), kind, &mut files)?;
     }
+
     Ok(files)
 }
 
@@ -67,6 +70,7 @@ fn add_entries(
     if kind_of(relative) == HomeEntryKind::Transient {
         return Ok(());
     }
+
     if kind.is_dir() {
         for (name, kind) in tree::list_if_exists(path)? {
             add_entries(&path.join(&name), &relative.join(&name), kind, files)?;
@@ -77,6 +81,7 @@ fn add_entries(
             files.not_archivable.insert(&name);
         }
     }
+
     Ok(())
 }
 

@@ -17,16 +17,19 @@ pub(crate) fn needed_paths(selection: &Selection, files: &FileList) -> Vec<PathB
         if !selection.wants(path) {
             continue;
         }
+
         has_conversation |= kind_of(path).is_rollout_folder();
         if !paths.iter().any(|above| path.starts_with(above)) {
             paths.push(path.to_path_buf());
         }
     }
+
     if has_conversation {
         let database = find_newest_state_database(files);
         paths.extend(database.map(|file| file.path.as_path().to_path_buf()));
         paths.push(session_index::FILE_NAME.into());
     }
+
     paths
 }
 

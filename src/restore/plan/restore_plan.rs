@@ -50,6 +50,7 @@ pub fn plan_restore(
     if let Some(missing) = selection.only.iter().find(|p| !contents.has_path(p)) {
         return Err(RestoreError::NotFound(missing.display().to_string()));
     }
+
     let empty_set = || NameSet::with_names(contents.files.name_table());
     let mut plan = RestorePlan {
         target: request.target,
@@ -61,6 +62,7 @@ pub fn plan_restore(
         merge,
         bytes: 0,
     };
+
     plan.add_archived_entries(request, &live.names);
     if request.target == RestoreTarget::Home {
         plan.plan_removal_of_absent_files(archive, live);
@@ -71,6 +73,7 @@ pub fn plan_restore(
         plan.plan_removal_of_path_conflicts(&live.names);
         plan.plan_removal_of_sidecars(&live.names);
     }
+
     let is_empty = plan.writes.is_empty() && plan.removed.is_empty() && !plan.wants_login;
     match (selection.conversations.first(), selection.only.first()) {
         (Some(name), _) if is_empty => Err(RestoreError::NotFound(name.clone())),
@@ -85,6 +88,7 @@ impl RestorePlan {
         let contents = request.archive.contents();
         let links = contents.links.iter().map(|l| (l.path.clone(), 0));
         let files = contents.files.iter().map(|f| (f.path, f.size));
+
         for (name, size) in files.chain(links) {
             let path = name.as_path();
             let kind = kind_of(path);
@@ -92,6 +96,7 @@ impl RestorePlan {
             if is_left_out || !request.selection.wants(path) {
                 continue;
             }
+
             match kind {
                 HomeEntryKind::Auth => {
                     self.wants_login = true;
@@ -111,7 +116,9 @@ impl RestorePlan {
                 HomeEntryKind::Transient if !name.is_reserved() => continue,
                 _ => {}
             }
+
             self.bytes = self.bytes.saturating_add(size);
+
             // An archived `-wal` belongs to the archived database. It is applied before the exchange and never
             // goes live itself.
             let is_sidecar = kind == HomeEntryKind::DatabaseSidecar;
@@ -126,19 +133,25 @@ impl RestorePlan {
     /// backup, also plans the removal of the files that its restore added.
     fn plan_removal_of_absent_files(&mut self, archive: &ArchiveReader, live: &LiveFiles) {
         let contents = archive.contents();
+
         // The globs were valid when the archive was made. If one is not valid any more, the excluded files are unknown,
         // so none is removed.
         let excludes = Excludes::compile(&contents.excluded_globs).ok();
+
         let restores_all = !self.partial && !self.merge;
+        // A partial archive lacks files on purpose, so its gaps prove nothing.
         let removes_missing = restores_all && !contents.partial;
+
         let undo_removes: HashSet<&Path> = contents
             .undo_removes
             .iter()
             .map(EntryName::as_path)
             .collect();
         let skipped: HashSet<&Path> = contents.skipped.iter().map(EntryName::as_path).collect();
+
         let mut archived = contents.files.name_set();
         archived.extend(contents.links.iter().map(|l| l.path.clone()));
+
         for name in live.names.without(&archived).iter() {
             let (path, kind) = (name.as_path(), kind_of(name.as_path()));
             let is_absent = removes_missing
@@ -146,8 +159,10 @@ impl RestorePlan {
                 && !live.not_archivable.contains(path)
                 && !path.ancestors().any(|above| skipped.contains(above))
                 && excludes.as_ref().is_some_and(|globs| !globs.matches(path));
+
             let was_added_by_restore =
                 restores_all && undo_removes.contains(path) && !kind.is_login();
+
             if is_absent || was_added_by_restore {
                 self.removed.insert(&name);
             }
@@ -158,6 +173,7 @@ impl RestorePlan {
     /// archived, unarchived or compressed it since the backup, and must not exist twice.
     fn plan_removal_of_other_rollout_files(&mut self, live_names: &NameSet) {
         let rollout_name = |name: &EntryName| Some(parse_rollout_name(name.as_path())?.name);
+
         // Compares hashes first: a set of all names would need more memory than the rest of the
         // plan.
         let hashes = RandomState::new();
@@ -166,6 +182,7 @@ impl RestorePlan {
             .iter()
             .filter_map(|name| Some(hashes.hash_one(rollout_name(&name)?)))
             .collect();
+
         let mut other_names: HashMap<String, Vec<EntryName>> = HashMap::new();
         for name in live_names.without(&self.writes).iter() {
             if let Some(rollout) = rollout_name(&name)
@@ -174,9 +191,11 @@ impl RestorePlan {
                 other_names.entry(rollout).or_default().push(name);
             }
         }
+
         if other_names.is_empty() {
             return;
         }
+
         for name in self.writes.iter() {
             let names_of_rollout =
                 rollout_name(&name).and_then(|rollout| other_names.remove(&rollout));
@@ -206,15 +225,18 @@ impl RestorePlan {
             AncestorLookup::new(&self.writes),
             AncestorLookup::new(live_names),
         );
+
         let mut conflicting: Vec<EntryName> = live_names
             .iter()
             .filter(|name| written.is_below(name.as_path()))
             .collect();
+
         for name in self.writes.iter().filter(|n| live.is_below(n.as_path())) {
             let above = name.as_path().ancestors().skip(1);
             let live_files_above = above.filter(|path| live_names.contains(path));
             conflicting.extend(live_files_above.filter_map(|path| EntryName::from_path(path).ok()));
         }
+
         self.removed.extend(conflicting);
     }
 

@@ -30,6 +30,7 @@ impl RolloutIndex {
             files: NameSet::with_names(files.name_table()),
             ..Self::default()
         };
+
         for name in files.iter() {
             let Some(file) = parse_rollout_name(name.as_path()) else {
                 continue;
@@ -37,12 +38,14 @@ impl RolloutIndex {
             let Some(id) = file.id() else { continue };
             rollouts.insert(id, &name);
         }
+
         rollouts
     }
 
     /// Adds the rollout file `name` of the conversation `id`. Of two files of one rollout, the one added last is found.
     pub(crate) fn insert(&mut self, id: &str, name: &EntryName) {
         self.files.insert(name);
+
         let known = self.find_newest(id);
         // Codex's database has one row for a conversation, with the path of the newest rollout.
         let (newest, earlier) = match &known {
@@ -50,8 +53,10 @@ impl RolloutIndex {
             Some(known) if is_later_rollout(name.as_path(), known.as_path()) => (name, Some(known)),
             _ => (name, None),
         };
+
         let name_id = self.names.intern(newest);
         self.by_id.insert(self.hashes.hash_one(id), name_id);
+
         if let Some(earlier) = earlier
             && let Some(earlier_id) = parse_rollout_id(earlier.as_path())
         {

@@ -17,12 +17,14 @@ pub(crate) fn find_unchanged(
 ) -> NameSet {
     let mut unchanged = NameSet::with_names(plan.writes.name_table());
     let is_replaced = |path: &Path| plan.writes.contains(path) && !plan.added.contains(path);
+
     for link in &contents.links {
         let path = link.path.as_path();
         if is_replaced(path) && read_stored_target(home, path).as_ref() == Some(&link.target) {
             unchanged.insert(&link.path);
         }
     }
+
     let files = contents.files.iter();
     let replaced = files.filter(|file| is_replaced(file.path.as_path()));
     let unchanged_files =
@@ -36,6 +38,7 @@ fn looks_unchanged(path: &Path, archived: &FileEntry) -> bool {
     let is_not_empty = |path: &Path| path.metadata().is_ok_and(|meta| meta.len() > 0);
     let is_database = kind_of(archived.path.as_path()) == HomeEntryKind::Database;
     let has_log = is_database && database_sidecars(path).iter().any(|log| is_not_empty(log));
+
     let meta = path.symlink_metadata();
     meta.is_ok_and(|meta| {
         meta.is_file()

@@ -38,6 +38,7 @@ impl JournalPointer {
         let pointers = restores_folder(manager_home);
         atomic::create_private_folder(&pointers)?;
         let path = pointer_path(manager_home, folder);
+
         loop {
             let lock = match FileLock::acquire_within(&path, LOCK_TIMEOUT) {
                 Ok(lock) => lock,
@@ -46,19 +47,23 @@ impl JournalPointer {
                 }
                 Err(LockError::Io(e)) => return Err(e.into()),
             };
+
             // Another command may have removed the file as stale before it was locked.
             if lock.is_current(&path) {
                 // The folder of a killed restore keeps its marker.
                 let marker = read_marker(manager_home, folder).unwrap_or_else(random_id);
+
                 // Made before the content is written: if that fails, dropping the pointer removes the file.
                 let folder = folder.to_path_buf();
                 let pointer = Self { path, folder, lock };
+
                 let folder_bytes = pointer.folder.as_os_str().as_encoded_bytes();
                 let content = [folder_bytes, &[SEPARATOR], marker.as_bytes()].concat();
                 pointer
                     .lock
                     .write_content(&content)
                     .at("write", &pointer.path)?;
+
                 atomic::sync_folder(&pointers)?;
                 return Ok(pointer);
             }
@@ -78,6 +83,7 @@ impl JournalPointer {
             Err(LockError::Held(_)) => {}
             Err(LockError::Io(e)) => return Err(e.into()),
         }
+
         Ok(())
     }
 }

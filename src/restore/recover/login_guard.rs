@@ -69,9 +69,11 @@ impl LoginGuard<'_> {
             Some(incoming) => AuthJsonState::read(incoming)?,
             None => AuthJsonState::File(AuthFile::Missing),
         };
+
         let Some((old_auth, old_login)) = self.read_or_quarantine(outgoing, &new_state)? else {
             return Ok(());
         };
+
         match (new_state.login(), incoming) {
             (Some(new_login), Some(incoming))
                 if new_login.identity.is_same(&old_login.identity) =>
@@ -97,10 +99,12 @@ impl LoginGuard<'_> {
         if let (Some(snapshot), Some(login)) = (state.snapshot(), state.login()) {
             return Ok(Some((snapshot.clone(), login.clone())));
         }
+
         // Equal bytes stay in the home, so a copy in quarantine would only alarm the user.
         if state.bytes().is_none() || state.bytes() != incoming_state.bytes() {
             state.quarantine(path, &Profiles::of(self.manager_home), self.now)?;
         }
+
         Ok(None)
     }
 

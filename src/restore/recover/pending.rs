@@ -22,6 +22,7 @@ pub(crate) fn find_candidate_folders(
         .filter(|folder| !matches!(journal::is_real_folder(folder), Ok(false)))
         .map(|folder| (folder, None))
         .collect();
+
     let pointed = list_pointed_folders(manager_home).into_iter();
     candidates.extend(pointed.map(|(folder, pointer)| (folder, Some(pointer))));
     candidates
@@ -76,16 +77,19 @@ pub(crate) fn recover_all(
         env,
         now,
     };
+
     let mut recovered = Vec::new();
     // A restore with a pointer is found twice.
     let mut handled_folders = BTreeSet::new();
     for (folder, pointer) in find_candidate_folders(codex_home, manager_home) {
         let mut result = journal::recover(&folder, &guard);
+
         // A restore that is starting locks its pointer before its staging folder.
         let is_running = pointer.as_deref().is_some_and(lock::is_held);
         if is_running && matches!(result, Ok(Recovery::None)) {
             result = Ok(Recovery::InProgress);
         }
+
         // A disk that is not mounted may still have the folder.
         let has_ended = atomic::parent_of(&folder).is_dir()
             && matches!(
@@ -98,6 +102,8 @@ pub(crate) fn recover_all(
         {
             result = Err(e);
         }
+
+        // A second visit meets the same obstacle as the first one, which is reported once.
         let is_first_visit = handled_folders.insert(folder.clone());
         let is_repeated = !is_first_visit && matches!(result, Ok(Recovery::Deferred(_)) | Err(_));
         if !is_repeated && !matches!(result, Ok(Recovery::None)) {
@@ -107,5 +113,6 @@ pub(crate) fn recover_all(
             });
         }
     }
+
     recovered
 }

@@ -30,26 +30,31 @@ pub(crate) fn check_python_copies(work: &mut Workspace<'_>) -> Result<(), Restor
     if !archive.is_python() {
         return Ok(());
     }
+
     for (name, path) in stage.database_files(plan) {
         if path.metadata().is_ok_and(|meta| meta.len() == 0) {
             continue;
         }
+
         // Only the `-wal` is used: SQLite deletes files that a rollback journal names.
         let [_, shm, journal] = home::database_sidecars(&path);
         // The `-shm` is of the process that had the database open when it was copied. SQLite creates a new one.
         tree::remove(&shm)?;
+
         if journal.metadata().is_ok_and(|m| m.len() > 0) {
             let damage =
                 format!("{name}: copied in the middle of a write (it has a rollback journal)");
             return Err(ArchiveError::damaged(archive.path(), damage).into());
         }
         tree::remove(&journal)?;
+
         let checked =
             database::checkpoint_wal(&path).and_then(|()| database::check_integrity(&path));
         if let Err(e) = checked {
             return Err(ArchiveError::damaged(archive.path(), format!("{name}: {e}")).into());
         }
     }
+
     let sidecars: Vec<_> = plan
         .writes
         .iter()
@@ -59,6 +64,7 @@ pub(crate) fn check_python_copies(work: &mut Workspace<'_>) -> Result<(), Restor
         tree::remove(&stage.staged_path(name.as_path()))?;
         plan.writes.remove(name.as_path());
     }
+
     Ok(())
 }
 
@@ -74,12 +80,15 @@ pub(crate) fn adapt_databases(
         merged,
         outside,
     };
+
     for (name, path) in adapter.list_staged_databases() {
         adapter.adapt_staged_database(&name, &path)?;
     }
+
     adapter.update_live_rows()?;
     reinstated_rows::reinstate_names(adapter.work)?;
     adapter.delete_projections()?;
+
     Ok(adapter.outside)
 }
 
@@ -111,13 +120,17 @@ impl DatabaseAdapter<'_, '_> {
                 RowGroup::Projections,
             )?;
         }
+
         if !home::is_database_named(name.as_path(), home::STATE_DATABASE_PREFIX) {
             return Ok(());
         }
+
         if self.work.plan.merge {
             let ids = self.merged.local_only.ids();
             self.import_live_rows(name, path, &ids, RowGroup::Threads)?;
         }
+
+        // After a partial restore, rows may also belong to rollouts that stay in the home.
         let live_rollouts = if self.work.plan.partial {
             RolloutIndex::from_files(&self.work.live.names.without(&self.work.plan.removed))
         } else {
@@ -128,6 +141,7 @@ impl DatabaseAdapter<'_, '_> {
             &self.work.stage.rollouts,
             &live_rollouts,
         ]);
+
         // In the home of the archive, a path in a row is wrong only if Codex moved the rollout between the capture of
         // the database and the capture of the rollout.
         let unmatched_rows = if self.is_same_home() && !self.work.plan.merge {
@@ -135,6 +149,7 @@ impl DatabaseAdapter<'_, '_> {
         } else {
             UnmatchedRows::Rebase
         };
+
         // As the user wrote it, possibly through a link, because Codex writes this path into rows.
         let home = &self.work.request.folder;
         let changed_count = staged::rewrite_rollout_paths(path, home, &rollouts, unmatched_rows)?;
@@ -144,6 +159,7 @@ impl DatabaseAdapter<'_, '_> {
                 .notes
                 .push(format!("updated {paths} in {name} to this home"));
         }
+
         Ok(())
     }
 
@@ -160,6 +176,7 @@ impl DatabaseAdapter<'_, '_> {
         if self.work.plan.target == RestoreTarget::Elsewhere {
             return Ok(());
         }
+
         let moved_rollouts = self.find_moved_rollouts();
         let databases = self.list_live_databases(home::STATE_DATABASE_PREFIX);
         let archived_rows = match databases.as_slice() {
@@ -169,6 +186,7 @@ impl DatabaseAdapter<'_, '_> {
         if moved_rollouts.is_empty() && archived_rows.is_none() {
             return Ok(());
         }
+
         let home = self.work.request.folder.clone();
         if let Some(rows) = &archived_rows {
             // The archive may be of another home.
@@ -180,11 +198,13 @@ impl DatabaseAdapter<'_, '_> {
                 UnmatchedRows::Rebase,
             )?;
         }
+
         for database in databases {
             // A damaged database is left to Codex, which moves it aside and creates a new one.
             if !self.copy_live_database(&database)? {
                 continue;
             }
+
             let imported_count = match &archived_rows {
                 None => 0,
                 Some(rows) => {
@@ -192,10 +212,13 @@ impl DatabaseAdapter<'_, '_> {
                     staged::copy_rows(&database.staged, from, ids, RowGroup::Threads)?
                 }
             };
+
+            // Without a change, the live database is not replaced.
             if imported_count == 0 && moved_rollouts.is_empty() {
                 tree::remove(&database.staged)?;
                 continue;
             }
+
             staged::rewrite_rollout_paths(
                 &database.staged,
                 &home,
@@ -204,6 +227,7 @@ impl DatabaseAdapter<'_, '_> {
             )?;
             self.plan_live_change(database);
         }
+
         Ok(())
     }
 
@@ -215,12 +239,14 @@ impl DatabaseAdapter<'_, '_> {
             let Some(id) = rollout.as_ref().and_then(|c| c.id()) else {
                 continue;
             };
+
             if let Some(restored) = self.work.stage.rollouts.find_newest(id)
                 && without_zst(restored.as_path()) != without_zst(removed.as_path())
             {
                 moved.insert(id, &restored);
             }
         }
+
         moved
     }
 
@@ -242,15 +268,18 @@ impl DatabaseAdapter<'_, '_> {
                 });
             }
         }
+
         let Some(folder) = &self.outside.sqlite_home else {
             return databases;
         };
+
         let entries = fs::read_dir(folder).into_iter().flatten().flatten();
         for live in entries.map(|entry| entry.path()) {
             let staged =
                 journal::staging_folder_within(folder).join(live.file_name().unwrap_or_default());
             let matches_prefix =
                 home::is_database_named(&live, prefix) && database::may_be_sqlite(&live);
+            // The restore replaces a database for which a file is staged.
             if matches_prefix && !staged.exists() {
                 databases.push(LiveDatabase {
                     live,
@@ -259,6 +288,7 @@ impl DatabaseAdapter<'_, '_> {
                 });
             }
         }
+
         databases
     }
 
@@ -284,10 +314,12 @@ impl DatabaseAdapter<'_, '_> {
             }
             return;
         };
+
         let plan = &mut self.work.plan;
         let sidecars = home::database_sidecars(name.as_path()).into_iter();
         plan.removed
             .extend(sidecars.filter_map(|path| EntryName::from_path(&path).ok()));
+
         if database.staged.exists() {
             plan.writes.insert(&name);
         } else {
@@ -312,15 +344,18 @@ impl DatabaseAdapter<'_, '_> {
             }
             _ => self.work.stage.home().live.join(name.as_path()),
         };
+
         if ids.is_empty() || !database::may_be_sqlite(&live) {
             return Ok(());
         }
+
         // Codex may write to the live database meanwhile. A snapshot by SQLite includes its `-wal`.
         let copy = self.work.transaction.folder().join("live.sqlite");
         // The rows of a damaged live database are lost. Codex creates them again from the rollouts.
         if copy_unless_damaged(&live, &copy)? {
             staged::copy_rows(staged, &copy, ids, rows)?;
         }
+
         tree::remove(&copy)?;
         Ok(())
     }
@@ -332,15 +367,18 @@ impl DatabaseAdapter<'_, '_> {
         if self.work.plan.target == RestoreTarget::Elsewhere {
             return Ok(());
         }
+
         let databases = self.list_live_databases(home::HISTORY_DATABASE_PREFIX);
         if databases.is_empty() {
             // Without projections the rollouts need no comparison.
             return Ok(());
         }
+
         let stale_ids = self.find_stale_projection_ids()?;
         if stale_ids.is_empty() {
             return Ok(());
         }
+
         for database in databases {
             // A database that cannot be changed is removed, because Codex creates it again.
             if self.copy_live_database(&database)?
@@ -350,6 +388,7 @@ impl DatabaseAdapter<'_, '_> {
             }
             self.plan_live_change(database);
         }
+
         Ok(())
     }
 
@@ -363,6 +402,7 @@ impl DatabaseAdapter<'_, '_> {
             else {
                 continue;
             };
+
             let live = self.work.stage.home().live.join(file.as_path());
             let replacement = self
                 .work
@@ -371,6 +411,7 @@ impl DatabaseAdapter<'_, '_> {
                 .find_same_rollout(rollout)
                 .map(|name| self.work.stage.staged_path(name.as_path()))
                 .filter(|path| path.exists());
+
             let keeps_projection = match replacement {
                 Some(staged) => matches!(
                     rollout::compare(&live, &staged).at("compare", &live)?,
@@ -378,12 +419,15 @@ impl DatabaseAdapter<'_, '_> {
                     // the same beginning keeps it (Codex 0.169).
                     Relation::Equal | Relation::SecondExtends
                 ),
+                // Without a staged file, the live one stays unless the plan removes it.
                 None => !self.work.plan.removed.contains(file.as_path()),
             };
+
             if !keeps_projection {
                 stale.insert(id.to_owned());
             }
         }
+
         Ok(stale)
     }
 }

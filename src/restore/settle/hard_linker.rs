@@ -35,6 +35,7 @@ impl<'a> HardLinker<'a> {
             Ok(_) => {}
             Err(e) => return Err(e).at("read", &root.live),
         }
+
         atomic::create_unsynced_folder(&root.staged)?;
         self.link_folder_contents(&root.live, &root.prefix, &root.staged)?;
         if root.staged.is_dir() {
@@ -74,9 +75,11 @@ impl<'a> HardLinker<'a> {
             Err(e) if e.kind() == io::ErrorKind::NotFound => return Ok(()),
             other => other.at("read", live)?,
         };
+
         if self.is_never_linked(relative) || (!meta.is_dir() && self.stays_unlinked(relative)) {
             return Ok(());
         }
+
         if meta.is_dir() {
             return tree::list(live)
                 .at("list", live)?
@@ -85,6 +88,7 @@ impl<'a> HardLinker<'a> {
                     self.check_no_loss(&live.join(&name), &relative.join(&name))
                 });
         }
+
         let why = "the archive has another entry at this path, and the safety backup does not have the live one";
         Err(io::Error::new(io::ErrorKind::AlreadyExists, why)).at("keep", live)
     }
@@ -111,21 +115,25 @@ impl<'a> HardLinker<'a> {
         if self.is_never_linked(relative) {
             return Ok(());
         }
+
         let live_meta = match live.symlink_metadata() {
             Err(e) if e.kind() == io::ErrorKind::NotFound => return Ok(()),
             // An unreadable entry cannot be linked, and would be removed with the old home.
             other => other.at("read", live)?,
         };
+
         let staged_meta = staged.symlink_metadata();
         // An archived entry is staged here already. Only two folders can be merged.
         if staged_meta.is_ok_and(|staged| !(staged.is_dir() && live_meta.is_dir())) {
             return self.check_no_loss(live, relative);
         }
+
         if !live_meta.is_dir() {
             atomic::create_unsynced_folder(atomic::parent_of(staged))?;
             // A link takes no space. A process that has the file open goes on with the same file after the exchange.
             return links::link_or_copy_entry(live, &live_meta, staged);
         }
+
         let may_drop_if_empty = self.drop_empty_folders
             && !matches!(
                 kind_of(relative),
@@ -137,11 +145,13 @@ impl<'a> HardLinker<'a> {
         if !may_drop_if_empty {
             atomic::create_unsynced_folder(staged)?;
         }
+
         self.link_folder_contents(live, relative, staged)?;
         // The staged folder is missing if it was left out because it is empty.
         if staged.symlink_metadata().is_ok_and(|m| m.is_dir()) {
             copy_attributes(live, staged)?;
         }
+
         Ok(())
     }
 }

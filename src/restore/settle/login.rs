@@ -26,12 +26,15 @@ pub(crate) fn stage_login(
     let (request, plan, stage) = (work.request, &work.plan, &work.stage);
     let notes = &mut work.notes;
     let staged_path = stage.home().staged.join(home::AUTH_JSON);
+
     if plan.target == RestoreTarget::Elsewhere {
         return stage_login_elsewhere(stage.login.as_ref(), &staged_path, notes);
     }
+
     let home = &stage.home().live;
     let live_path = home.join(home::AUTH_JSON);
     let mut staged_login = lock_accounts_and_login(request, plan, home, &live_path)?;
+
     let live_state = AuthJsonState::read(&live_path)?;
     let chosen = if plan.wants_login {
         choose_login(request, stage, &live_state, notes)?
@@ -41,6 +44,7 @@ pub(crate) fn stage_login(
     if let Some((decision, _)) = &chosen {
         staged_login.outcome = decision.outcome;
     }
+
     let Some((decision, Some(snapshot))) = chosen else {
         // The live login stays. It is copied, not hard-linked: Codex loses a login that it renews
         // through a hard link.
@@ -49,11 +53,15 @@ pub(crate) fn stage_login(
         }
         return Ok(staged_login);
     };
+
     staged_login.was_live = save_live_login(request, home, &live_state, notes)?;
+
+    // The login of the archive keeps its time. One of the profile gets the current time.
     let is_archived = decision.choice == LoginChoice::Archive;
     let archived_login = stage.login.as_ref().filter(|_| is_archived);
     let mtime_ns = archived_login.map(|login| login.mtime_ns);
     write_auth_json(&staged_path, snapshot.bytes.expose(), mtime_ns)?;
+
     if decision.is_stale {
         notes.push(
             "a newer login of this account was seen, so the refresh token of this one is probably \
@@ -66,6 +74,7 @@ pub(crate) fn stage_login(
             "restored the login of the profile, because it is newer than the archive's".into(),
         );
     }
+
     staged_login.went_live = Some(snapshot);
     Ok(staged_login)
 }
@@ -82,19 +91,23 @@ fn lock_accounts_and_login(
     let before = AuthJsonState::read(live_path)?;
     let archived = archived_identity(request.archive);
     let live = before.login().map(|login| &login.identity);
+
     let mut accounts = Vec::new();
     if plan.wants_login {
         accounts.extend(live.into_iter().chain(&archived));
     }
+
     let profiles = Profiles::of(request.manager_home);
     let account_locks =
         profiles.lock_accounts(&accounts, request.now, login_lock::REFRESH_TIMEOUT)?;
+
     // The accounts are locked first, as in a switch: the same order everywhere prevents deadlocks, and Codex waits for
     // the shortest time.
     let lock = home.exists().then(|| {
         let lock = LoginLock::acquire(home, login_lock::REFRESH_TIMEOUT);
         lock.map_err(|e| e.into_io_error("Codex did not release it in time"))
     });
+
     Ok(StagedLogin {
         _account_locks: Some(account_locks),
         _lock: lock.transpose()?,
@@ -110,11 +123,13 @@ fn stage_login_elsewhere(
     let Some(login) = archived else {
         return Ok(StagedLogin::default());
     };
+
     write_auth_json(staged, login.bytes.expose(), Some(login.mtime_ns))?;
     notes.push(
         "the login in this folder is a copy: if two homes use a login, it stops working in both"
             .into(),
     );
+
     Ok(StagedLogin {
         outcome: AuthOutcome::Restored,
         ..StagedLogin::default()
@@ -134,6 +149,7 @@ fn choose_login(
         return Ok(None);
     };
     check_same_account(request, live.login(), &login.identity)?;
+
     let profiles = Profiles::of(request.manager_home);
     let profile = match profiles.find(&login.identity)? {
         Some(profile) => Some(profile),
@@ -141,10 +157,12 @@ fn choose_login(
         None => profiles.recall_removed_profile(login.identity.email.as_str(), &login),
     };
     let profile = profile.as_ref();
+
     let is_of_account = |auth: &&AuthSnapshot| {
         let other = auth.login.as_ref();
         other.is_some_and(|other| other.identity.is_same(&login.identity))
     };
+
     let profile_auth = profile.and_then(Profile::snapshot);
     let decision = login_selection::select_login(
         request.auth,
@@ -156,6 +174,7 @@ fn choose_login(
             is_spent: profile.is_some_and(|p| p.file.superseded.contains(&archived.fingerprint())),
         },
     );
+
     // Two homes with one login renew it in turn, and each renewal signs the other home out.
     let needs_owner =
         request.auth != AuthPolicy::Archive && decision.choice != LoginChoice::KeepLive;
@@ -165,11 +184,13 @@ fn choose_login(
         notes.push(format!("the login was not restored: {obstacle}"));
         return Ok(None);
     }
+
     let chosen_auth = match decision.choice {
         LoginChoice::KeepLive => None,
         LoginChoice::Profile => profile_auth.cloned(),
         LoginChoice::Archive => Some(archived),
     };
+
     Ok(Some((decision, chosen_auth)))
 }
 
@@ -184,16 +205,19 @@ fn parse_archived_login(stage: &Stage, notes: &mut Vec<String>) -> Option<(AuthS
         ));
         return None;
     }
+
     let Ok(archived) = AuthSnapshot::parse(stage.login.as_ref()?.bytes.expose().to_vec()) else {
         notes.push("the archive's auth.json cannot be read; the live login was kept".into());
         return None;
     };
+
     if archived.login.is_none() && !archived.is_signed_out() {
         notes.push(
             "the archive's auth.json has no login that codex-manager recognizes; it was not restored"
                 .into(),
         );
     }
+
     let login = archived.login.clone()?;
     Some((archived, login))
 }
@@ -222,6 +246,7 @@ fn save_live_login(
     notes: &mut Vec<String>,
 ) -> Result<Option<AuthSnapshot>, RestoreError> {
     let profiles = Profiles::of(request.manager_home);
+
     if let (Some(snapshot), Some(login)) = (live.snapshot(), live.login()) {
         // The live home stays the owner until the exchange is done.
         let saved = profiles.save_back(snapshot, login, OwnerLocation::Live(home), request.now)?;
@@ -229,9 +254,11 @@ fn save_live_login(
         notes.push(format!("the live login was saved to the profile {name}"));
         return Ok(Some(snapshot.clone()));
     }
+
     if matches!(live, AuthJsonState::File(AuthFile::Missing)) {
         return Ok(None);
     }
+
     // The bytes may be a login of a kind that this version does not know.
     let path = home.join(home::AUTH_JSON);
     let copy = live.quarantine(&path, &profiles, request.now)?;
@@ -265,6 +292,7 @@ impl StagedLogin {
             AuthPolicy::Archive => OwnerLocation::AssertedLive(&request.folder),
             AuthPolicy::Newest | AuthPolicy::Skip => OwnerLocation::Live(&request.folder),
         };
+
         let owners = [
             (&self.was_live, OwnerLocation::Profile),
             (&self.went_live, live_location),
@@ -278,6 +306,7 @@ impl StagedLogin {
                 profiles.save_back(snapshot, login, location, request.now)?;
             }
         }
+
         Ok(())
     }
 }

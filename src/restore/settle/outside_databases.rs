@@ -60,18 +60,21 @@ pub(crate) fn move_databases(work: &mut Workspace<'_>) -> Result<OutsideDatabase
     let transaction = &mut work.transaction;
     let mut outside = OutsideDatabases::default();
     let were_outside = plan.has_outside_databases();
+
     let config = CodexConfig::read(stage.settings_folder());
     if plan.target == RestoreTarget::Elsewhere {
         keep_databases_inside(request, stage, &config, &mut work.notes)?;
     } else {
         outside.sqlite_home = find_outside_folder(&config, &stage.home().live, request.env);
     }
+
     let Some(folder) = outside.sqlite_home.clone() else {
         if were_outside {
             move_outside_into_home(plan, stage)?;
         }
         return Ok(outside);
     };
+
     let databases = stage.database_files(plan).into_iter();
     let databases: Vec<_> = databases
         .filter(|(_, path)| database::may_be_sqlite(path))
@@ -81,12 +84,14 @@ pub(crate) fn move_databases(work: &mut Workspace<'_>) -> Result<OutsideDatabase
     if databases.is_empty() {
         return Ok(outside);
     }
+
     check_home_uses_folder(&folder, &stage.home().live, request)?;
     // The restore would replace the rows of the other home too.
     if is_shared_folder(&folder, &stage.home().live, transaction.folder())? {
         return Err(RestoreError::SharedDatabases(folder));
     }
     check_space(&folder, transaction.folder(), &databases)?;
+
     let staging = outside.prepare_staging_in(&folder, transaction)?;
     for (name, path) in databases {
         let staged = staging.join(name.as_path().file_name().unwrap_or_default());
@@ -95,6 +100,7 @@ pub(crate) fn move_databases(work: &mut Workspace<'_>) -> Result<OutsideDatabase
         plan.added.remove(name.as_path());
         outside.restored.push((name, staged));
     }
+
     Ok(outside)
 }
 
@@ -113,6 +119,7 @@ fn keep_databases_inside(
                 .into(),
         );
     }
+
     let staged_config = stage.home().staged.join(home::CONFIG_TOML);
     let is_outside = find_outside_folder(config, &stage.home().live, request.env).is_some();
     if config.sqlite_home.is_some() && is_outside && staged_config.exists() {
@@ -121,6 +128,7 @@ fn keep_databases_inside(
             "removed sqlite_home from config.toml: the databases are in the folder itself".into(),
         );
     }
+
     Ok(())
 }
 
@@ -131,11 +139,13 @@ fn check_home_uses_folder(
     home: &Path,
     request: &RestoreRequest<'_>,
 ) -> Result<(), RestoreError> {
+    // The default configuration shows the folder that the environment names.
     let configs = [CodexConfig::read(home), CodexConfig::default()];
     let mut folders_in_use = configs
         .iter()
         .filter_map(|config| config.database_folder(home, request.env));
     let is_in_use = folders_in_use.any(|path| links::resolve_links(&path) == folder);
+
     if is_in_use || request.may_write_outside {
         Ok(())
     } else {
@@ -155,6 +165,7 @@ fn check_space(
     if space::is_same_file_system(nearest_folder, staging) {
         return Ok(());
     }
+
     let sizes = databases
         .iter()
         .filter_map(|(_, path)| path.metadata().ok());
@@ -175,6 +186,7 @@ fn is_shared_folder(folder: &Path, home: &Path, scratch: &Path) -> Result<bool, 
     if home_markers.iter().any(|name| folder.join(name).exists()) {
         return Ok(true);
     }
+
     let copy = scratch.join("shared.sqlite");
     for (name, _) in tree::list_if_exists(folder)? {
         let path = folder.join(name);
@@ -182,6 +194,7 @@ fn is_shared_folder(folder: &Path, home: &Path, scratch: &Path) -> Result<bool, 
         if !is_state || !database::may_be_sqlite(&path) {
             continue;
         }
+
         let snapshot = database::write_snapshot(&path, &copy);
         let is_foreign = match snapshot {
             Ok(()) => has_foreign_rows(&staged::read_rollout_paths(&copy)?, home),
@@ -191,11 +204,13 @@ fn is_shared_folder(folder: &Path, home: &Path, scratch: &Path) -> Result<bool, 
             }
             Err(e) => return Err(e.into()),
         };
+
         tree::remove(&copy)?;
         if is_foreign {
             return Ok(true);
         }
     }
+
     Ok(false)
 }
 
@@ -206,10 +221,12 @@ fn move_outside_into_home(plan: &mut RestorePlan, stage: &Stage) -> Result<(), R
         let file_name = name.as_path().file_name().unwrap_or_default();
         let staged = stage.staged_path(name.as_path());
         let staged_inside = stage.staged_path(Path::new(file_name));
+
         // The archived home may also have an older database of the same name, which Codex did not use.
         if staged_inside.symlink_metadata().is_ok() {
             tree::remove(&staged_inside)?;
         }
+
         move_file(&staged, &staged_inside)?;
         plan.writes.remove(name.as_path());
         if let Ok(inside_name) = EntryName::from_path(Path::new(file_name)) {
@@ -219,6 +236,7 @@ fn move_outside_into_home(plan: &mut RestorePlan, stage: &Stage) -> Result<(), R
             plan.writes.insert(&inside_name);
         }
     }
+
     Ok(())
 }
 

@@ -44,8 +44,10 @@ pub(crate) fn unpack_rows(work: &Workspace<'_>) -> Result<Option<ReinstatedRows>
     let Some(archived_database) = find_newest_state_database(&archive.contents().files) else {
         return Ok(None);
     };
+
     let database = scratch.join("archived.sqlite");
     unpack_entry(archive, &archived_database, &database)?;
+
     // A copy made by the Python tool may be torn. Codex creates the rows again from the rollouts.
     let is_sound =
         database::may_be_sqlite(&database) && database::check_integrity(&database).is_ok();
@@ -57,7 +59,9 @@ pub(crate) fn unpack_rows(work: &Workspace<'_>) -> Result<Option<ReinstatedRows>
 pub(crate) fn reinstate_names(work: &mut Workspace<'_>) -> Result<(), RestoreError> {
     let (archive, scratch) = (work.request.archive, work.transaction.folder());
     let (plan, stage) = (&mut work.plan, &work.stage);
+
     let name = Path::new(session_index::FILE_NAME);
+    // Sorted, because a set has another order in each run.
     let mut ids: Vec<_> = conversations_to_reinstate(plan, stage)
         .into_iter()
         .collect();
@@ -65,17 +69,21 @@ pub(crate) fn reinstate_names(work: &mut Workspace<'_>) -> Result<(), RestoreErr
     if ids.is_empty() || plan.writes.contains(name) {
         return Ok(());
     }
+
     let mut files = archive.contents().files.iter();
     let is_index = |f: &FileEntry| f.path.as_path() == name && f.size <= MAX_INDEX_BYTES;
     let Some(archived) = files.find(is_index) else {
         return Ok(());
     };
+
     let unpacked = scratch.join("archived.jsonl");
     unpack_entry(archive, &archived, &unpacked)?;
     let archived_index = ThreadNameIndex::open(&unpacked)?;
+
     let live_path = stage.home().live.join(name);
     let live_bytes = file_open::read_if_exists(&live_path)?;
     let live_index = ThreadNameIndex::open(&live_path)?;
+
     let mut new_entries = Vec::new();
     for id in ids.iter().map(|id| ConversationId::of(id)) {
         if !live_index.has_line(&id) {
@@ -85,6 +93,7 @@ pub(crate) fn reinstate_names(work: &mut Workspace<'_>) -> Result<(), RestoreErr
     if new_entries.is_empty() {
         return Ok(());
     }
+
     let staged = stage.staged_path(name);
     atomic::create_unsynced_folder(atomic::parent_of(&staged))?;
     let is_new = live_bytes.is_none();
@@ -92,11 +101,14 @@ pub(crate) fn reinstate_names(work: &mut Workspace<'_>) -> Result<(), RestoreErr
         &staged,
         &session_index::append_entries(live_bytes.unwrap_or_default(), &new_entries),
     )?;
+
+    // The staged index replaces the live one and keeps its mode.
     if is_new {
         plan.added.insert(&archived.path);
     } else {
         copy_mode(&live_path, &staged)?;
     }
+
     plan.writes.insert(&archived.path);
     Ok(())
 }

@@ -38,16 +38,21 @@ pub(crate) fn make_backup(
         stage,
         replaces_login: plan.wants_login && home.join(home::AUTH_JSON).exists(),
     };
+
     let is_wanted = request.safety_backup && plan.target == RestoreTarget::Home;
     if !is_wanted || !safety.is_needed() {
         return Ok(None);
     }
+
     let manager_home = request.manager_home;
     let backups = manager_home.join("backups");
     atomic::create_private_folder(&backups)?;
+
     let scope = safety.build_scope();
     let (metadata, label) = safety.build_metadata(&scope)?;
     let mut captured = safety.capture(&scope, metadata, &backups, progress)?;
+
+    // A copy in the home replaces the backup of a damaged database. Any other gap ends the restore.
     let unsaved = std::mem::take(&mut captured.skipped);
     let damaged = safety.check_unsaved(unsaved, &captured.unreadable)?;
     for relative in &damaged {
@@ -59,6 +64,7 @@ pub(crate) fn make_backup(
             home.join(copy_folder).display(),
         ));
     }
+
     let published = publish::publish(
         captured.file,
         &captured.packed,
@@ -95,6 +101,7 @@ impl SafetyBackup<'_> {
     fn build_scope(&self) -> CaptureScope {
         let archive = self.request.archive;
         let mut scope = CaptureScope::new(self.home, archive.metadata().mode);
+
         let writes_any = |kind| {
             let mut writes = self.plan.writes.iter();
             writes.any(|name| kind_of(name.as_path()) == kind)
@@ -102,10 +109,13 @@ impl SafetyBackup<'_> {
         scope.without_logins = self.request.safety_without_logins;
         scope.include_tmp = writes_any(HomeEntryKind::Tmp);
         scope.include_worktrees = writes_any(HomeEntryKind::Worktrees);
+
         let staging = self.outside.live_and_staging_folder();
         scope.sqlite_home = staging.map(|(folder, _)| folder.to_path_buf());
         scope.exclude_manager_home(self.request.manager_home);
         scope.undo_removes = self.plan.added.to_sorted_names();
+
+        // Such a restore does not replace the whole home, so the backup holds only what it changes, of any kind.
         if self.plan.partial || self.plan.merge || archive.contents().partial {
             scope.mode = BackupMode::Full;
             let mut only = self.plan.replaced_and_removed();
@@ -114,6 +124,7 @@ impl SafetyBackup<'_> {
             only.extend(unplanned.filter_map(|path| EntryName::from_path(&path).ok()));
             scope.only = Some(HomeSubset::new(only));
         }
+
         scope
     }
 
@@ -129,9 +140,11 @@ impl SafetyBackup<'_> {
             inference_basis: "time of creation: made before a restore".into(),
             ..Metadata::default()
         };
+
         let Some(login) = live.login() else {
             return Ok((metadata, names::SIGNED_OUT.to_owned()));
         };
+
         metadata.set_identity(&login.identity);
         metadata.plan.clone_from(&login.plan);
         Ok((metadata, login.identity.email.to_string()))
@@ -149,16 +162,19 @@ impl SafetyBackup<'_> {
             rehash: false,
             compression: Compression::Fast,
         };
+
         // The archive that is restored often holds most of the files that it replaces. For a partial restore, the other
         // part of the archive was not read and may be damaged.
         let equal_rollouts = self.stage.equal_rollouts.clone();
         let source = PreviousArchive::open(self.request.archive, reuse, equal_rollouts);
+
         let options = CaptureOptions {
             backups,
             tmp: &self.request.manager_home.join("tmp"),
             compression: Compression::Fast,
             source: source.as_ref().filter(|_| !self.plan.partial),
         };
+
         capture::capture(scope, &options, metadata, progress)
     }
 
@@ -180,6 +196,7 @@ impl SafetyBackup<'_> {
                 && (outside_paths.any(|path| path.starts_with(&note.path))
                     || self.would_be_lost(&note.path))
         });
+
         if unsaved.is_empty() {
             return Ok(damaged);
         }
@@ -202,6 +219,7 @@ impl SafetyBackup<'_> {
             })
             .map(|note| note.path)
             .collect();
+
         let is_not_sqlite = |name: &&PathBuf| {
             let path = self.live_path(name);
             path.metadata().is_ok_and(|m| m.len() > 0)
@@ -239,12 +257,14 @@ fn list_replaced_outside(outside: &OutsideDatabases) -> Result<Vec<PathBuf>, Res
     let Some((live, staged)) = outside.live_and_staging_folder() else {
         return Ok(Vec::new());
     };
+
     let mut names = Vec::new();
     for (name, _) in tree::list(&staged).at("list", &staged)? {
         if live.join(&name).exists() {
             names.push(Path::new(EXTERNAL_DATABASES_FOLDER).join(name));
         }
     }
+
     let removed = outside.removed.iter().filter_map(|p| p.file_name());
     names.extend(removed.map(|name| Path::new(EXTERNAL_DATABASES_FOLDER).join(name)));
     Ok(names)
@@ -261,12 +281,14 @@ fn keep_damaged_database(
     // The number avoids the folders of another restore in the same second and of a database with the same name.
     let mut numbered_folders =
         (1..).map(|number| Path::new(home::DB_BACKUPS).join(format!("sqlite-{second}-{number}")));
+
     let is_free = |name: &PathBuf| {
         let live_copy = stage.home().live.join(name);
         live_copy.symlink_metadata().is_err() && !stage.staged_path(name).exists()
     };
     // The numbers do not end, so one is free.
     let folder = numbered_folders.find(is_free).unwrap_or_default();
+
     for path in std::iter::once(live.to_path_buf()).chain(home::database_sidecars(live)) {
         if path.symlink_metadata().is_err() {
             continue;
@@ -275,6 +297,7 @@ fn keep_damaged_database(
         atomic::create_unsynced_folder(atomic::parent_of(&staged))?;
         copy_entry(&path, &staged)?;
     }
+
     Ok(folder)
 }
 
@@ -282,11 +305,13 @@ fn keep_damaged_database(
 /// live file.
 fn copy_entry(from: &Path, to: &Path) -> Result<(), IoError> {
     let meta = from.symlink_metadata().at("inspect", from)?;
+
     if meta.is_dir() {
         atomic::create_unsynced_folder(to)?;
         let mut entries = tree::list(from).at("list", from)?.into_iter();
         return entries.try_for_each(|(name, _)| copy_entry(&from.join(&name), &to.join(&name)));
     }
+
     if meta.is_file() {
         links::copy_file(from, to)
     } else {

@@ -25,6 +25,7 @@ pub(crate) fn stage_unchanged(
     let changes_home_only =
         plan.target == RestoreTarget::Home && outside.live_and_staging_folder().is_none();
     let changed_count = plan.writes.len() + plan.removed.len();
+
     // Linking all unchanged files would cost more than the restore itself.
     let is_small = plan.partial && changed_count <= MAX_SINGLE_FILE_EXCHANGES;
     let mode = if changes_home_only && (is_small || cannot_rename_home(stage.home())?) {
@@ -36,6 +37,8 @@ pub(crate) fn stage_unchanged(
             linked => linked.map(|()| work.mode)?,
         }
     };
+
+    // A partial restore leaves the modes and times of existing folders.
     let live_home = plan.partial.then_some(stage.home().live.as_path());
     stage.set_folder_attributes(work.request.archive.contents(), live_home)?;
     Ok(mode)
@@ -45,13 +48,16 @@ pub(crate) fn stage_unchanged(
 fn link_into_stage(work: &Workspace<'_>) -> Result<(), IoError> {
     let (plan, stage) = (&work.plan, &work.stage);
     let linker = HardLinker::new(plan, stage);
+
     // The targets of linked folders come first. Such a target is not exchanged if nothing is staged for it.
     for root in stage.linked_roots() {
         linker.link_root(root)?;
     }
+
     if work.mode == ExchangeMode::WholeHome {
         return linker.link_root(stage.home());
     }
+
     let names = list_changed_top_names(plan, stage);
     let mut names = names.iter().map(Path::new);
     names.try_for_each(|name| linker.link_path_in_root(stage.home(), name))
@@ -61,12 +67,14 @@ fn link_into_stage(work: &Workspace<'_>) -> Result<(), IoError> {
 pub(crate) fn list_changed_top_names(plan: &RestorePlan, stage: &Stage) -> BTreeSet<OsString> {
     let linked_roots = stage.linked_roots();
     let mut top_names: BTreeSet<OsString> = BTreeSet::new();
+
     for name in plan.writes.iter().chain(plan.removed.iter()) {
         let is_linked = |root: &StageRoot| name.as_path().starts_with(&root.prefix);
         if !top_names.contains(name.top()) && !linked_roots.iter().any(is_linked) {
             top_names.insert(name.top().to_owned());
         }
     }
+
     let staged = tree::list(&stage.home().staged).unwrap_or_default();
     top_names.extend(staged.into_iter().map(|(name, _)| name));
     top_names
@@ -80,8 +88,10 @@ fn cannot_rename_home(root: &StageRoot) -> Result<bool, IoError> {
     if !file_id::is_overlay(&root.live) {
         return Ok(false);
     }
+
     let occupied = atomic::parent_of(&root.staged).join("full");
     atomic::create_unsynced_folder(&occupied.join("folder"))?;
+
     #[allow(clippy::disallowed_methods, reason = "nothing is renamed")]
     let renamed = fs::rename(&root.live, &occupied);
     let can_rename = renamed.is_err_and(|e| {

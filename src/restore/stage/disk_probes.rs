@@ -39,6 +39,7 @@ const MOUNT_POINT_FIELD: usize = 4;
 pub(crate) fn list_mounts(folder: &Path) -> Result<Vec<PathBuf>, IoError> {
     use std::ffi::OsString;
     use std::os::unix::ffi::OsStringExt;
+
     // A bind mount has the device number of its parent, so only the list of mounts shows it.
     let list_path = Path::new("/proc/self/mountinfo");
     let mounts = file_open::read(list_path).at("read the list of mounts", list_path)?;
@@ -84,10 +85,12 @@ fn find_mounts_by_device(
         if !is_same_device(&folder, atomic::parent_of(&folder)) {
             mounts.push(folder.clone());
         }
+
         let entries = tree::list(&folder).at("list", &folder)?;
         let below = entries.into_iter().filter(|(_, kind)| kind.is_dir());
         folders.extend(below.map(|(name, _)| folder.join(name)));
     }
+
     Ok(mounts)
 }
 

@@ -33,6 +33,7 @@ pub(crate) fn link_equal_rollouts(
     if plan.target != RestoreTarget::Home {
         return Ok(equal);
     }
+
     let linkable_roots = find_linkable_roots(stage);
     let is_candidate = |file: &FileEntry| {
         let path = file.path.as_path();
@@ -42,6 +43,8 @@ pub(crate) fn link_equal_rollouts(
             && !plan.removed.contains(path)
             && linkable_roots.contains(&stage.root_of(path).live.as_path())
     };
+
+    // Several threads compare the candidates. The results come in the order of the archive.
     parallel::run_each_ordered(
         MAX_WAITING,
         contents.files.iter().filter(is_candidate),
@@ -59,6 +62,7 @@ pub(crate) fn link_equal_rollouts(
             Ok::<_, ArchiveError>(())
         },
     )?;
+
     Ok(equal)
 }
 
@@ -72,10 +76,12 @@ pub(crate) fn check_linked_rollouts_unchanged(
         let path = file.path.as_path();
         stage.equal_rollouts.contains(path) && plan.writes.contains(path)
     };
+
     // If Codex appends to a rollout that it has open, the hard link in the stage grows too.
     let mut linked_files = contents.files.iter().filter(is_restored);
     let changed_file = linked_files
         .find(|file| !has_archived_attributes(&stage.staged_path(file.path.as_path()), file));
+
     changed_file.map_or(Ok(()), |file| {
         let path = file.path.as_path();
         Err(RestoreError::Journal(JournalError::Written {
@@ -111,21 +117,25 @@ fn link_if_equal(
     let Some((compared_id, _)) = file_id::stat(&live)? else {
         return Ok(false);
     };
+
     // Compared before it is linked: adding and removing a link would change the ctime, which looks like a write.
     if !has_archived_attributes(&live, file) || !has_archived_content(&live, file, progress) {
         return Ok(false);
     }
+
     let staged = stage.staged_path(relative);
     atomic::create_unsynced_folder(atomic::parent_of(&staged))?;
     if sharing::hard_link(&live, &staged).is_err() {
         return Ok(false);
     }
+
     let staged_stat = file_id::stat(&staged)?;
     if staged_stat.is_some_and(|(id, _)| id.is_same(compared_id))
         && has_archived_attributes(&staged, file)
     {
         return Ok(true);
     }
+
     // The live file was replaced meanwhile.
     sharing::remove_file(&staged).at("remove", &staged)?;
     Ok(false)

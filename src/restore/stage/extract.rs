@@ -73,14 +73,17 @@ impl Sink for ExtractSink<'_> {
             }
             return Ok(());
         }
+
         let path = self.stage.staged_path(entry.path.as_path());
         let file = match open_private(&path) {
+            // The first file in a folder creates the folder.
             Err(e) if e.is_not_found() => {
                 atomic::create_unsynced_folder(atomic::parent_of(&path))?;
                 open_private(&path)?
             }
             other => other?,
         };
+
         Ok(write_at(&file, bytes, offset).at("write", &path)?)
     }
 

@@ -17,10 +17,12 @@ pub(crate) fn find_linked_roots(
 ) -> Result<Vec<StageRoot>, RestoreError> {
     let mut roots = Vec::new();
     let mounts = disk_probes::list_mounts(folder)?;
+
     // A new home has no folder yet.
     let Ok(entries) = fs::read_dir(folder) else {
         return Ok(roots);
     };
+
     for entry in entries {
         let entry = entry.at("list", folder)?;
         let prefix = PathBuf::from(entry.file_name());
@@ -30,6 +32,7 @@ pub(crate) fn find_linked_roots(
         if !(is_link || is_mount) || becomes_a_file || !plan.changes_below(&prefix) {
             continue;
         }
+
         // A dangling link has no content that could be replaced. It stays as it is.
         let Ok(target) = entry.path().canonical() else {
             continue;
@@ -43,6 +46,7 @@ pub(crate) fn find_linked_roots(
             } else {
                 journal::staging_folder_within(&target)
             };
+
             roots.push(StageRoot {
                 prefix,
                 live: target,
@@ -51,6 +55,7 @@ pub(crate) fn find_linked_roots(
             });
         }
     }
+
     Ok(roots)
 }
 
@@ -69,5 +74,6 @@ pub(crate) fn add_root(
         }
         added => added?,
     }
+
     Ok(root)
 }

@@ -37,22 +37,26 @@ pub(crate) fn merge_conversations(
     if !plan.merge || plan.target != RestoreTarget::Home {
         return Ok(MergeResult::default());
     }
+
     let mut archived_files: HashMap<String, EntryName> = HashMap::new();
     for archived_name in plan.writes.iter() {
         if let Some(rollout) = parse_rollout_name(archived_name.as_path()) {
             archived_files.insert(rollout.name, archived_name);
         }
     }
+
     let mut merged = MergeResult {
         local_only: RolloutIndex::from_files(&NameSet::with_names(live.name_table())),
         ..MergeResult::default()
     };
     let mut diverged = Vec::new();
+
     for live_name in live.iter() {
         let path = live_name.as_path();
         let Some(rollout) = parse_rollout_name(path) else {
             continue;
         };
+
         let id = rollout.id().unwrap_or(&rollout.name).to_owned();
         let rollout_id = rollout.rollout_id().unwrap_or(&id).to_owned();
         let Some(archived_name) = archived_files.get(&rollout.name) else {
@@ -60,6 +64,7 @@ pub(crate) fn merge_conversations(
             merged.local_only.insert(&id, &live_name);
             continue;
         };
+
         let (live_path, staged_path) = (
             stage.home().live.join(path),
             stage.staged_path(archived_name.as_path()),
@@ -75,18 +80,22 @@ pub(crate) fn merge_conversations(
                 // The staged file is gone, so a second live file of the conversation is not compared.
                 archived_files.remove(&rollout.name);
             }
+
             Relation::SecondExtends if *archived_name != live_name => {
                 // A rollout must not exist twice, so the shorter live file at the other path is removed.
                 plan.removed.insert(&live_name);
             }
+
             Relation::SecondExtends => {}
             Relation::Diverged => diverged.push(id),
         }
     }
+
     if !diverged.is_empty() {
         diverged.sort();
         return Err(RestoreError::Diverged(diverged));
     }
+
     merge_line_files(stage, live)?;
     Ok(merged)
 }
@@ -110,6 +119,7 @@ fn merge_line_files(stage: &Stage, live: &NameSet) -> Result<(), IoError> {
 /// mode of `staged` to 0600 and its modification time to that of `live`.
 fn append_missing_lines(live: &Path, staged: &Path) -> Result<(), IoError> {
     let live_mtime_ns = modified_ns(&live.metadata().at("read", live)?);
+
     // Stores digests instead of lines, because the file and each line may be large.
     let mut known_lines: HashSet<Sha256Digest> = HashSet::new();
     let mut is_terminated = true;
@@ -118,17 +128,21 @@ fn append_missing_lines(live: &Path, staged: &Path) -> Result<(), IoError> {
         known_lines.insert(line.digest);
         Ok(())
     })?;
+
     let mut staged_file = file_open::append_no_link(staged).at("write", staged)?;
     let mut live_file = file_open::open(live).at("read", live)?;
     let mut has_added = false;
+
     visit_lines(live, &mut |line| {
         if !known_lines.insert(line.digest) {
             return Ok(());
         }
+
         // Codex may have been killed while it wrote the last line. Another line must not be appended to that line.
         if !std::mem::replace(&mut is_terminated, line.is_terminated) {
             staged_file.write_all(b"\n").at("write", staged)?;
         }
+
         has_added = true;
         live_file
             .seek(SeekFrom::Start(line.start))
@@ -136,6 +150,8 @@ fn append_missing_lines(live: &Path, staged: &Path) -> Result<(), IoError> {
         io::copy(&mut (&mut live_file).take(line.len), &mut staged_file).at("write", staged)?;
         Ok(())
     })?;
+
+    // Closed first: Windows sets the time again when a written file is closed.
     drop(staged_file);
     if has_added {
         set_attributes(staged, 0o600, live_mtime_ns)
@@ -161,13 +177,16 @@ fn visit_lines(
 ) -> Result<(), IoError> {
     let mut reader = BufReader::new(file_open::open(path).at("read", path)?);
     let mut start = 0;
+
     loop {
         let (mut hasher, mut len, mut is_terminated) = (Hasher::default(), 0, false);
+        // A line is hashed in parts, because it may be large.
         while !is_terminated {
             let bytes = reader.fill_buf().at("read", path)?;
             if bytes.is_empty() {
                 break;
             }
+
             let newline = memchr::memchr(b'\n', bytes);
             hasher.update(&bytes[..newline.unwrap_or(bytes.len())]);
             is_terminated = newline.is_some();
@@ -175,6 +194,7 @@ fn visit_lines(
             len += consumed_len as u64;
             reader.consume(consumed_len);
         }
+
         if len == 0 {
             return Ok(());
         }
@@ -184,6 +204,7 @@ fn visit_lines(
             digest: hasher.digest(),
             is_terminated,
         })?;
+
         start += len;
     }
 }

@@ -153,6 +153,8 @@ impl Stage {
             atomic::create_unsynced_folder(atomic::parent_of(&path))?;
             links::make_link(&link.target, &path)?;
         }
+
+        // A partial restore creates only the folders above the restored entries.
         for folder in &contents.folders {
             let name = folder.path.as_path();
             let path = self.staged_path(name);
@@ -160,6 +162,7 @@ impl Stage {
                 atomic::create_unsynced_folder(&path)?;
             }
         }
+
         Ok(())
     }
 
@@ -177,11 +180,13 @@ impl Stage {
             if live_home.is_some_and(|home| home.join(name).exists()) {
                 continue;
             }
+
             let path = self.staged_path(name);
             if is_restorable(name) && path.symlink_metadata().is_ok_and(|m| m.is_dir()) {
                 set_attributes(&path, folder.mode | OWNER_ACCESS_MODE, folder.mtime)?;
             }
         }
+
         Ok(())
     }
 }

@@ -42,25 +42,32 @@ impl<'a> Workspace<'a> {
         let home = request.folder.canonical();
         let home = home.unwrap_or_else(|_| request.folder.clone());
         atomic::create_private_folder(atomic::parent_of(&home))?;
+
         // The pointer is dropped last: it stays as long as the staging folder is there.
         let (pointer, mut transaction) = begin_transaction(request, &home)?;
         transaction.include_writes_since(request.planned_after);
+
         // Plans again, because another restore may have ended between the first plan and the lock.
         let (plan, live) = target::plan_with_live_files(request)?;
         check_no_mount_inside(&home, &plan)?;
         let linked_roots = find_linked_roots(&home, &plan)?;
+
         let is_beside = transaction.folder() == journal::staging_folder_beside(&home);
         // The manager writes to its own home during a restore, so the exchange must not include the manager home.
         let exchanges_whole = is_beside
             && !links::lies_in(request.manager_home, &home)
             && disk_probes::can_exchange_whole_home(&home, transaction.folder())?;
+
         let mut stage = create_stage(&mut transaction, home, exchanges_whole, linked_roots)?;
         check_case(request, &plan, &live, &stage.roots)?;
+
         let contents = request.archive.contents();
         stage.equal_rollouts =
             equal_rollouts::link_equal_rollouts(contents, &plan, &stage, progress)?;
+        // The linked rollouts need no space.
         let written = plan.writes.without(&stage.equal_rollouts);
         check_space(request.archive, &written, &stage).map_err(ArchiveError::from)?;
+
         Ok(Self {
             request,
             plan,
@@ -91,10 +98,12 @@ fn create_stage(
         staged: transaction.folder().join("new"),
         is_whole,
     }];
+
     for root in linked_roots {
         roots.push(add_root(transaction, root)?);
     }
     atomic::create_unsynced_folder(&roots[0].staged)?;
+
     Ok(Stage {
         roots,
         outside_databases: transaction.folder().join("outside"),
@@ -120,10 +129,12 @@ fn check_space(archive: &ArchiveReader, written: &NameSet, stage: &Stage) -> Res
             *bytes = bytes.saturating_add(file.size);
         }
     }
+
     for (root, needed_bytes) in stage.roots.iter().zip(needed_bytes) {
         let staging = atomic::parent_of(&root.staged);
         space::require_free_space(staging, needed_bytes)?;
     }
+
     Ok(())
 }
 
@@ -142,11 +153,14 @@ fn check_case(
     if !ignores_case {
         return Ok(());
     }
+
     let kept_names = live.names.without(&plan.writes).without(&plan.removed);
+
     // A partial restore creates no folders.
     let folders = &request.archive.contents().folders;
     let folders = folders.iter().filter(|_| !plan.partial);
     let folders = folders.map(|folder| folder.path.clone());
+
     let checked = check_case_collisions(plan.writes.iter().chain(folders).chain(kept_names.iter()));
     Ok(checked.map_err(|e| e.into_archive_error(request.archive.path()))?)
 }
@@ -186,6 +200,7 @@ fn begin_transaction(
     let beside = journal::staging_folder_beside(home);
     let is_mount = disk_probes::list_mounts(home)?.iter().any(|m| m == home);
     let pointer = JournalPointer::create(request.manager_home, &beside)?;
+
     let guard = LoginGuard::from_request(request);
     match Transaction::begin(&beside, home, &guard) {
         Ok(transaction)
@@ -193,11 +208,13 @@ fn begin_transaction(
         {
             return Ok((pointer, transaction));
         }
+        // The user cannot create a folder beside the home.
         Err(JournalError::Io(e)) if home.exists() && e.is_access_denied() => {}
         // The folder beside is on another disk: dropping the transaction removes it.
         Ok(_) => {}
         Err(e) => return Err(e.into()),
     }
+
     drop(pointer);
     let within = journal::staging_folder_within(home);
     let pointer = JournalPointer::create(request.manager_home, &within)?;
