@@ -27,6 +27,9 @@ const MAX_STEP_ROWS: usize = 20;
 /// The maximum number of printed messages of each kind.
 const MAX_MESSAGES: usize = 40;
 
+/// The maximum number of printed entries of the home that are excluded from sync.
+const MAX_EXCLUDED: usize = 10;
+
 /// The JSON document of `plan` and `run`. Its keys are an interface.
 #[derive(Serialize)]
 pub(crate) struct PlanJson<'a> {
@@ -365,11 +368,10 @@ pub(crate) fn print_unsynced<'a>(
         ui.warn(format_args!("{path} {why}"));
     }
 
-    for (path, why) in limit_messages(&plan.notices.waiting) {
-        ui.warn(format_args!(
-            "not synced until it is complete: {path}: {why}"
-        ));
-    }
+    let waiting = "not synced until it is complete";
+    print_messages(waiting, &plan.notices.waiting, MAX_MESSAGES, |text| {
+        ui.warn(text)
+    });
     if plan.notices.may_accept_unlisted {
         ui.note(
             "sync these files without waiting, except those with a newer published version: --accept-unlisted",
@@ -393,9 +395,9 @@ pub(crate) fn print_unsynced<'a>(
         );
     }
 
-    for (path, why) in limit_messages(&plan.notices.skipped) {
-        ui.warn(format_args!("not synced: {path}: {why}"));
-    }
+    print_messages("not synced", &plan.notices.skipped, MAX_MESSAGES, |text| {
+        ui.warn(text)
+    });
     if plan.notices.held_deletions > 0 {
         ui.note("apply these deletions with: --delete-many; copy the files back with: sync.delete_policy = \"never\"");
     }
@@ -419,29 +421,24 @@ pub(crate) fn print_unsynced<'a>(
 
 /// Prints the files that sync leaves alone and that need no action of the user.
 pub(crate) fn print_notes(context: &Context, plan: &SyncPlan) {
-    for (path, why) in limit_messages(&plan.notices.notes) {
-        context.ui.note(format_args!("note: {path}: {why}"));
-    }
-    print_left_out(context, &plan.notices.excluded);
-}
-
-/// Prints the names of the first entries of the home that are excluded from sync, and the number of the others.
-fn print_left_out(context: &Context, excluded: &[(String, String)]) {
-    const MAX_NAMED: usize = 10;
     let ui = &context.ui;
-    for (path, why) in excluded.iter().take(MAX_NAMED) {
-        ui.note(format_args!("excluded: {path}: {why}"));
-    }
-    if excluded.len() > MAX_NAMED {
-        let unnamed_count = excluded.len() - MAX_NAMED;
-        ui.note(format_args!(
-            "excluded: {unnamed_count} more; --json names them"
-        ));
-    }
+    print_messages("note", &plan.notices.notes, MAX_MESSAGES, |text| {
+        ui.note(text)
+    });
+    print_messages("excluded", &plan.notices.excluded, MAX_EXCLUDED, |text| {
+        ui.note(text)
+    });
 }
 
-fn limit_messages(messages: &[(String, String)]) -> impl Iterator<Item = &(String, String)> {
-    messages.iter().take(MAX_MESSAGES)
+/// Prints the first messages, each after `kind`, and the number of the others.
+fn print_messages(kind: &str, messages: &[(String, String)], max: usize, print: impl Fn(String)) {
+    for (path, why) in messages.iter().take(max) {
+        print(format!("{kind}: {path}: {why}"));
+    }
+    let unnamed_count = messages.len().saturating_sub(max);
+    if unnamed_count > 0 {
+        print(format!("{kind}: {unnamed_count} more; --json names them"));
+    }
 }
 
 /// Summarizes a plan: the steps and conflicts, or "nothing to do", and the number of files that are the same on both
