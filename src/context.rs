@@ -193,8 +193,11 @@ impl Settings {
             ".codex",
             env,
         )?;
+
+        // Archives may be links to files on another disk; in the Codex home only top-level folders may be links.
         beneath::protect(&manager_home, FollowedLinks::TO_FILES);
         beneath::protect(&codex_home, FollowedLinks::AT_TOP);
+
         let given_zone = flags.timezone.as_ref().or(file.timezone.as_ref());
         let zone_is_set = given_zone.is_some();
         let zone = match given_zone {
@@ -204,6 +207,7 @@ impl Settings {
             })?,
             None => find_system_zone(env),
         };
+
         let codex_bin = flags
             .codex_bin
             .clone()
@@ -216,11 +220,13 @@ impl Settings {
                     bin
                 }
             });
+
         let color = match flags.color {
             Some(color) => color,
             None if env.get("NO_COLOR").is_some() => ColorChoice::Never,
             None => file.preferences.color,
         };
+
         Ok(Self {
             codex_home,
             manager_home,
