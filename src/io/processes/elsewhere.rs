@@ -27,9 +27,11 @@ pub(super) fn read_all() -> Vec<Process> {
         .with_cwd(UpdateKind::Always)
         .with_user(UpdateKind::Always);
     system.refresh_processes_specifics(ProcessesToUpdate::All, true, properties);
+
     let own_user = system
         .process(Pid::from_u32(std::process::id()))
         .and_then(|process| process.user_id().cloned());
+
     system
         .processes()
         .values()
