@@ -163,6 +163,7 @@ impl SettingsFile {
                 (item.as_table_like_mut().ok_or(not_a_table_error)?, key)
             }
         };
+
         match table.get_mut(key).and_then(Item::as_value_mut) {
             Some(old_value) => {
                 let decor = old_value.decor().clone();
@@ -173,6 +174,7 @@ impl SettingsFile {
                 table.insert(key, Item::Value(value));
             }
         }
+
         Ok(())
     }
 
