@@ -82,6 +82,7 @@ impl Program {
         // The script for Windows is beside `node_modules`.
         let windows_package = file.parent()?.join("node_modules").join(NPM_PACKAGE);
         let mut package_candidates = parents.chain([windows_package]);
+
         package_candidates
             .find_map(|folder| read_npm_version(&folder))
             .or_else(|| {
@@ -100,10 +101,12 @@ impl Program {
         command.arg("--version");
         let mut child = ChildGroup::spawn(&mut command).ok()?;
         child.close_input();
+
         let ChildOutput::Line(line) = child.read_line(deadline) else {
             return None;
         };
         child.finish(deadline);
+
         let line = String::from_utf8(line).ok()?;
         let version = line.split_whitespace().last()?;
         version
