@@ -194,7 +194,8 @@ impl Settings {
             env,
         )?;
 
-        // Archives may be links to files on another disk; in the Codex home only top-level folders may be links.
+        // In the Codex home links at its top are followed, in the manager home also links to files: both may lead to
+        // another disk.
         beneath::protect(&manager_home, FollowedLinks::TO_FILES);
         beneath::protect(&codex_home, FollowedLinks::AT_TOP);
 

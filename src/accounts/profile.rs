@@ -501,6 +501,7 @@ pub(crate) fn is_unfinished_profile(folder: &Path) -> bool {
 /// Returns a profile that a newer version wrote: with its account, as far as that can be read, and without
 /// a login.
 fn build_newer_profile(name: String, folder: &Path, version_error: &DocumentError) -> Profile {
+    // Only the identity is read, because the other fields may have another form in the newer version.
     let recorded_identity = || {
         let bytes = file_open::read(folder.join(PROFILE_JSON)).ok()?;
         let mut document: serde_json::Value = serde_json::from_slice(&bytes).ok()?;

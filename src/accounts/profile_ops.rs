@@ -225,7 +225,7 @@ impl Profiles {
         if let Some(existing) = &mut existing {
             name.clone_into(&mut existing.name);
         }
-        // An account whose profile was removed continues its record, such as the spent logins.
+        // A removed profile leaves its record to the new one, such as the spent logins of the account.
         let old_profile = existing.or_else(|| self.recall_removed_profile(name, login));
 
         // If the account is live in a Codex home, that home owns the login, also if the saved login is from a file.

@@ -130,7 +130,7 @@ fn read_codex_auth(folder: &Path) -> Result<Vec<SwitcherLogin>, SwitcherError> {
             let key = account["account_key"].as_str()?;
             let is_safe = |c: char| c.is_ascii_alphanumeric() || "-_.".contains(c);
 
-            // codex-auth encodes a key that has other characters than a file name.
+            // codex-auth encodes a key with characters that it does not use in file names.
             let file_stem = if key.chars().all(is_safe) {
                 key.to_owned()
             } else {

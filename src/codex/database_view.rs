@@ -34,7 +34,7 @@ pub(crate) fn run_query<T>(
             .then(|| stat_without_wal(path))
             .flatten();
 
-        // Without a WAL the file alone has all rows, and the same size and time afterwards prove that no process wrote.
+        // Without a WAL the file alone has all rows, and the same size and time afterwards show that no process wrote.
         if stat_before.is_some() {
             let result = connection::open(path, Access::ReadImmutable)
                 .and_then(|connection| query(&connection));

@@ -77,6 +77,7 @@ impl Program {
     /// mtime of its file. A start takes long, and 0.98 writes into the home. `None` if the file cannot be read.
     pub(crate) fn build_id(&self) -> Option<String> {
         let file = self.path.canonical().ok()?;
+
         // The script or program is in a subfolder of its npm package.
         let parents = file.ancestors().skip(1).take(3).map(Path::to_path_buf);
         // The script for Windows is beside `node_modules`.

@@ -177,6 +177,7 @@ impl TempFile {
 
         match persist_without_replacing(self.0, path) {
             Ok(()) => {
+                // The file has its final name now, so the caller cannot try another one.
                 sync_folder(parent_of(path)).map_err(|error| PublishError { error, file: None })
             }
             Err(e) => {

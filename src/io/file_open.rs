@@ -179,7 +179,7 @@ fn open_regular_file(path: &Path, link: FinalLink) -> io::Result<(File, Metadata
         refuse_link(path)?;
     }
 
-    // Below a protected folder `beneath` opens the file; elsewhere it returns none.
+    // Below a protected folder `beneath` opens the file; elsewhere the path is opened as usual.
     #[cfg(target_os = "linux")]
     let opened = beneath::open(path, wait_free_flags(link)).transpose();
     #[cfg(not(target_os = "linux"))]

@@ -102,6 +102,7 @@ pub(crate) fn make_link(target: &Path, path: &Path) -> Result<(), IoError> {
     {
         use std::os::windows::fs::{symlink_dir, symlink_file};
 
+        // Windows has one kind of link for folders and another one for files.
         let real = atomic::parent_of(path).join(target);
         let (link_result, is_folder) = match real.metadata() {
             Ok(meta) if meta.is_dir() => (symlink_dir(target, path), true),

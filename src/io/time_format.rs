@@ -67,6 +67,7 @@ pub(crate) fn parse_wall_time(text: &str) -> Option<WallTime> {
         }
     }
 
+    // A weekday beside a date is not checked.
     let day = match (iso_date, month_number, day_number, weekday) {
         (Some(date), None, None, _) if year.is_none() => Some(date),
         (None, Some(month), Some(day), _) => Some(Day::Date { year, month, day }),

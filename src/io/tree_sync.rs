@@ -55,6 +55,7 @@ pub(crate) fn sync_file_systems<'a>(paths: impl IntoIterator<Item = &'a Path>) -
 
         let mut synced = std::collections::BTreeSet::new();
         paths.into_iter().all(|path| {
+            // One call is enough for all paths on a file system.
             let device = path.metadata().map(|meta| meta.dev());
             device.is_ok_and(|device| !synced.insert(device) || sync(path).unwrap_or(false))
         })

@@ -80,6 +80,7 @@ pub(crate) fn build_window_histories<'a>(
             };
 
             let change = classify_change(last, &sample);
+            // An equal observation only extends the last sample.
             let is_same = change == WindowChange::None
                 && (last.window.used_percent - window.used_percent).abs() < f64::EPSILON;
             if is_same {

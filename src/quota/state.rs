@@ -195,7 +195,7 @@ fn find_blockers(observation: &Observation, now: &DateTime<Utc>) -> Vec<Blocker>
     let mut blockers: Vec<_> = windows.chain(observation.spend_cap.map(of_cap)).collect();
     blockers.retain(|blocker| blocker.latest_end.is_none_or(|at| at > *now));
 
-    // A refusal with a reset ends at that reset, so it counts no longer once the reset has passed.
+    // A refusal with a reset ends at that reset, so it no longer counts once the reset has passed.
     let has_reset = codex_windows(observation).any(|window| window.resets_at.is_some());
     if blockers.is_empty() && observation.usage_allowed == Some(false) && !has_reset {
         blockers.push(Blocker {

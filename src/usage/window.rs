@@ -61,6 +61,7 @@ pub(crate) fn divide(
     for rise in &rises {
         let here = match usual {
             Some(usual) => rise.percent.min(USUAL_TOLERANCE * usual * rise.weight),
+            // Without a usual rate the whole rise counts as used elsewhere.
             None => 0.0,
         };
 

@@ -64,6 +64,7 @@ pub(super) fn parse_completed(payload: &PayloadText<'_>) -> ParsedItems {
     }
 
     let event: CompletedEvent<'_> = serde_json::from_str(payload.json)?;
+    // The item stays JSON text, because an execution has another form than a message.
     let item_json = event.item.get();
     let completed: Completed<'_> = serde_json::from_str(item_json)?;
     let origin = ItemOrigin::Completed;
@@ -143,6 +144,7 @@ pub(super) fn parse_tokens(payload: &PayloadText<'_>) -> ParsedItems {
         last_token_usage: Option<TokenUsage>,
     }
 
+    // `token_count` gets the whole line, because the time is outside of the payload.
     let Some(count) = token_count::parse(payload.line) else {
         return Ok(Vec::new());
     };

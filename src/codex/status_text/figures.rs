@@ -90,6 +90,7 @@ impl ResetContext {
 
             (Some(Day::Date { year, month, day }), time) => {
                 let time = time.unwrap_or(NaiveTime::MIN);
+                // A window of unknown length counts as a month.
                 let length = length.unwrap_or(Duration::days(31)).max(Duration::days(1));
                 resolve_date(year, (month, day), time, length, &now, zone)
             }

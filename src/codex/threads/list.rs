@@ -69,6 +69,7 @@ pub(crate) fn list_as<T>(
             return Ok(Vec::new());
         }
 
+        // The index by folder is used for a single folder only.
         let ids_in_folder = match filter.folders.as_deref() {
             Some([folder]) => find_few_ids_in_folder(connection, folder)?,
             _ => None,

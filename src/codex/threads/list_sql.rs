@@ -79,6 +79,7 @@ impl Schema {
             self.add_account_condition(&mut clauses, account);
         }
 
+        // The unit of a column in seconds is 1000.
         let (updated, unit) = self.updated_column_and_unit();
         for (time, sign) in [(filter.since_ms, ">="), (filter.until_ms, "<")] {
             if let Some(time) = time {
@@ -163,6 +164,7 @@ impl Schema {
             values.push(id.clone());
         }
 
+        // A recorded launch counts more than the account that the row names.
         let is_creator = if creator_conditions.is_empty() {
             "0".to_owned()
         } else {

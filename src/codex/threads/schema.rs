@@ -29,6 +29,7 @@ impl Schema {
             rows.collect::<rusqlite::Result<HashMap<String, bool>>>()
         };
 
+        // A missing table has no columns.
         let threads = read_columns("threads")?;
         let edges = read_columns("thread_spawn_edges")?;
         Ok(Self {

@@ -40,6 +40,7 @@ pub(super) fn read_all() -> Vec<Process> {
             pid: process.pid().as_u32(),
             parent: process.parent().map(Pid::as_u32),
             started: process.start_time(),
+            // Two unknown users are not the same user.
             is_own: own_user.is_some() && process.user_id() == own_user.as_ref(),
             program: process.exe().map(Path::to_path_buf),
             arguments: process.cmd().to_vec(),

@@ -166,6 +166,7 @@ impl SettingsFile {
 
         match table.get_mut(key).and_then(Item::as_value_mut) {
             Some(old_value) => {
+                // The decor is the comments and the whitespace around the value.
                 let decor = old_value.decor().clone();
                 *old_value = value;
                 *old_value.decor_mut() = decor;
