@@ -270,6 +270,7 @@ fn record_after_save(
         record.moved_with = None;
     }
 
+    // The older of the two logins is spent from now on.
     let old_fingerprint = old_login.map(|(snapshot, _)| snapshot.fingerprint());
     match outcome {
         SaveOutcome::Updated => {

@@ -87,10 +87,12 @@ static TABLE: LazyLock<Option<FormTable>> = LazyLock::new(|| {
         else {
             return None;
         };
+
         for word in words.split(',') {
             keywords.push(word.replace(r"\x20", " "));
             form_of_keyword.push(forms.len());
         }
+
         forms.push(SecretForm {
             kind,
             place: parse_variant(place)?,
@@ -99,11 +101,13 @@ static TABLE: LazyLock<Option<FormTable>> = LazyLock::new(|| {
             pattern: OnceLock::new(),
         });
     }
+
     let keywords = AhoCorasick::builder()
         .ascii_case_insensitive(true)
         .kind(Some(AhoCorasickKind::DFA))
         .build(keywords)
         .ok()?;
+
     Some(FormTable {
         forms,
         keywords,
