@@ -193,8 +193,12 @@ impl Settings {
             ".codex",
             env,
         )?;
+
+        // In the Codex home links at its top are followed, in the manager home also links to files: both may lead to
+        // another disk.
         beneath::protect(&manager_home, FollowedLinks::TO_FILES);
         beneath::protect(&codex_home, FollowedLinks::AT_TOP);
+
         let given_zone = flags.timezone.as_ref().or(file.timezone.as_ref());
         let zone_is_set = given_zone.is_some();
         let zone = match given_zone {
@@ -204,6 +208,7 @@ impl Settings {
             })?,
             None => find_system_zone(env),
         };
+
         let codex_bin = flags
             .codex_bin
             .clone()
@@ -216,11 +221,13 @@ impl Settings {
                     bin
                 }
             });
+
         let color = match flags.color {
             Some(color) => color,
             None if env.get("NO_COLOR").is_some() => ColorChoice::Never,
             None => file.preferences.color,
         };
+
         Ok(Self {
             codex_home,
             manager_home,

@@ -72,6 +72,7 @@ pub(crate) fn recover_all(
             result: restore.result.map_err(Into::into),
         })
         .collect();
+
     let prune = trash::recover(manager_home).map_err(Into::into);
     let history = repair::recover(manager_home, env);
     let vacuum = vacuum::recover(manager_home, env);
@@ -80,8 +81,10 @@ pub(crate) fn recover_all(
             0 => Recovery::None,
             _ => Recovery::Finished(Vec::new()),
         });
+
     // The leftovers of a snapshot are only removed, so there is nothing to report.
     let snapshot = vault::remove_leftovers(manager_home).map(|()| Recovery::None);
+
     for (interrupted, result) in [
         (Interrupted::Prune, prune),
         (Interrupted::Vacuum, vacuum.map_err(Into::into)),
@@ -96,5 +99,6 @@ pub(crate) fn recover_all(
             });
         }
     }
+
     recovered
 }

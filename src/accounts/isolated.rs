@@ -171,15 +171,18 @@ impl Profiles {
         let account = &self.recorded_identity(account)?;
         let home = self.protect_isolated_home(account);
         atomic::create_private_folder(&home)?;
+
         // Shared: several launches of one account use one login, which Codex allows within one home.
         let launch_lock =
             FileLock::acquire_shared(&self.isolated_folder(account).join(LAUNCH_LOCK))?;
+
         // A login in the isolated home belongs to a running launch: otherwise `lock_accounts` would have returned it.
         let snapshot = match AuthFile::read(&home.join(AUTH_JSON))? {
             AuthFile::Missing => self.move_login_into(account, &home, codex_home, now)?,
             AuthFile::Present(snapshot) if is_login_of(&snapshot, account) => snapshot,
             _ => return Err(LeaseError::OtherAccountSignedIn(home)),
         };
+
         Ok(IsolatedLogin {
             fingerprint: snapshot.fingerprint(),
             account: account.clone(),
@@ -219,14 +222,17 @@ impl Profiles {
         if !home.is_dir() {
             return Ok(());
         }
+
         // Looking for processes is not enough, because a launch takes the lock before its Codex starts.
         let launch_lock = self.isolated_folder(account).join(LAUNCH_LOCK);
         let Some(_exclusive_lock) = FileLock::acquire_if_free(&launch_lock, Duration::ZERO)? else {
             return Ok(());
         };
+
         if !find_codex_using(&home).is_empty() {
             return Ok(());
         }
+
         let path = home.join(AUTH_JSON);
         match self.extract_login_or_quarantine(&AuthFile::read(&path)?)? {
             LoginToKeep::Missing => {}
@@ -239,6 +245,7 @@ impl Profiles {
                 self.save_back(snapshot, login, OwnerLocation::Profile, now)?;
             }
         }
+
         // The user may have signed in to another account there.
         let home = home.canonical_or_self();
         self.mark_profile_as_owner(account, |file| {

@@ -156,10 +156,12 @@ impl Profiles {
     ) -> Result<AccountLocks, LeaseError> {
         let deadline = Instant::now() + patience;
         let time_left = || deadline.saturating_duration_since(Instant::now());
+
         let accounts: Vec<_> = accounts
             .iter()
             .map(|account| self.recorded_identity(account))
             .collect::<Result<_, _>>()?;
+
         // Lock in one order, so that two processes that need the same accounts do not deadlock.
         let mut accounts_by_key: Vec<_> = accounts.iter().map(|a| (account_key(a), a)).collect();
         accounts_by_key.sort_by(|a, b| a.0.cmp(&b.0));
@@ -167,6 +169,7 @@ impl Profiles {
         if !accounts_by_key.is_empty() {
             atomic::create_private_folder(&self.folder.join(PROBE_HOMES))?;
         }
+
         let mut locks = Vec::new();
         for (key, account) in accounts_by_key {
             let path = self.folder.join(PROBE_HOMES).join(format!("{key}.lock"));
@@ -178,6 +181,7 @@ impl Profiles {
             self.recover_lease(account, now, time_left())?;
             self.return_isolated_login(account, now)?;
         }
+
         Ok(AccountLocks { _locks: locks })
     }
 
@@ -225,6 +229,7 @@ impl Profiles {
         let account_locks = self.lock_accounts(&[account], now, patience)?;
         let account = &self.recorded_identity(account)?;
         self.check_disk_space()?;
+
         // Unlike the lock on the account, the lock on all profiles is released at once, so that logins of other
         // accounts can be saved during the lease.
         let auth_bytes = {
@@ -235,8 +240,10 @@ impl Profiles {
             let Some(auth_bytes) = self.read_owner_login(&profile, codex_home)? else {
                 return Err(LeaseError::NoLogin(profile.name));
             };
+
             // Created before the lease is recorded: recovery looks for this folder.
             atomic::create_private_folder(&self.scratch_home_path(account))?;
+
             // Recorded before Codex can renew the login.
             let mut file = profile.file.clone();
             // So that an older copy is recognized as old, even if a killed probe leaves no login in the scratch home.
@@ -246,14 +253,18 @@ impl Profiles {
             write_profile_json(&self.folder.join(&profile.name), &file)?;
             auth_bytes
         };
+
         let home = self.scratch_home_path(account);
         let config = config::format_scratch_config(codex_home, config::SERVER_KEYS);
         atomic::write(&home.join(CONFIG_TOML), config.as_bytes())?;
+
         // Reuse the installation id, so that the servers do not see a new installation per probe.
         if let Ok(id) = file_open::read(codex_home.join(INSTALLATION_ID)) {
             atomic::write(&home.join(INSTALLATION_ID), &id)?;
         }
+
         atomic::write(&home.join(AUTH_JSON), auth_bytes.expose())?;
+
         Ok(Lease {
             profiles: self,
             identity: account.clone(),
@@ -288,6 +299,7 @@ impl Profiles {
         if !home.is_dir() {
             return Ok(());
         }
+
         wait_until_codex_ends(&home, account, now, patience)?;
         match self.extract_login_or_quarantine(&AuthFile::read(&home.join(AUTH_JSON))?)? {
             LoginToKeep::Login(snapshot, login) => {
@@ -298,6 +310,7 @@ impl Profiles {
                 self.mark_profile_as_owner(account, |file| file.owner == LoginOwner::Probe)?;
             }
         }
+
         // Last: while the scratch home exists, the next lock on the account repeats this.
         Ok(tree::remove(&home)?)
     }
@@ -328,6 +341,7 @@ impl Profiles {
         codex_home: &Path,
     ) -> Result<Option<SecretBytes>, LeaseError> {
         let profile_name = || profile.name.clone();
+
         if let Some(reason) = profile.damaged.clone() {
             let profile = profile_name();
             return Err(LeaseError::Damaged { profile, reason });
@@ -335,6 +349,7 @@ impl Profiles {
         if profile.file.owner == LoginOwner::Moved {
             return Err(LeaseError::Moved(profile_name()));
         }
+
         // The auth.json of Codex homes comes before the record, which may be outdated after a kill.
         if let Some(home) = profile.find_live_home(codex_home) {
             let profile = profile_name();
@@ -347,10 +362,13 @@ impl Profiles {
                 LeaseError::InKeyring { profile, home }
             });
         }
+
         if let Some(home) = profile.unreadable_home().map(Path::to_path_buf) {
             let profile = profile_name();
             return Err(LeaseError::HomeUnreadable { profile, home });
         }
+
+        // A home whose Codex keeps logins in the keyring has none in auth.json, but may still own the login.
         if let Some(home) = &profile.file.live_home
             && profile.file.owner == LoginOwner::Live
             && !CodexConfig::read(home).store.reads_auth_json()
@@ -358,6 +376,7 @@ impl Profiles {
             let (profile, home) = (profile_name(), home.clone());
             return Err(LeaseError::InKeyring { profile, home });
         }
+
         let (Some(snapshot), Some(login)) = (profile.snapshot(), profile.login()) else {
             return Ok(None);
         };
@@ -382,6 +401,7 @@ fn wait_until_codex_ends(
         if holders.is_empty() {
             return Ok(());
         }
+
         let is_renewed = AuthFile::read(&home.join(AUTH_JSON))?
             .login()
             .is_some_and(|login| !login.is_renewal_due(&now.to_utc()));
@@ -390,6 +410,7 @@ fn wait_until_codex_ends(
         if is_renewed && began.elapsed() >= CODEX_EXIT_GRACE {
             holders.iter().for_each(process::kill);
         }
+
         if is_interrupted() {
             return Err(LeaseError::Interrupted);
         }
@@ -397,6 +418,7 @@ fn wait_until_codex_ends(
             let account = account.clone();
             return Err(LeaseError::ProbeRunning { account, holders });
         }
+
         std::thread::sleep(EXIT_POLL_INTERVAL);
     }
 }

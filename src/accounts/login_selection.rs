@@ -70,6 +70,8 @@ pub(crate) fn select_login(policy: AuthPolicy, candidates: &LoginCandidates<'_>)
     } else {
         freshness_or_default(candidates.archive.login.as_ref())
     };
+
+    // A copy of the archived login is as spent as the archived one.
     let freshness_of = |snapshot: &AuthSnapshot| {
         if snapshot.bytes == candidates.archive.bytes {
             archived_freshness
@@ -77,12 +79,14 @@ pub(crate) fn select_login(policy: AuthPolicy, candidates: &LoginCandidates<'_>)
             freshness_or_default(snapshot.login.as_ref())
         }
     };
+
     let choice = match policy {
         AuthPolicy::Skip => LoginChoice::KeepLive,
         AuthPolicy::Archive => LoginChoice::Archive,
         AuthPolicy::Newest => {
             let (mut best_choice, mut best_freshness) =
                 (LoginChoice::Archive, freshness_of(candidates.archive));
+            // At equal age the later candidate wins.
             for (choice, candidate) in [
                 (LoginChoice::Profile, candidates.profile),
                 (LoginChoice::KeepLive, candidates.live),
@@ -96,17 +100,20 @@ pub(crate) fn select_login(policy: AuthPolicy, candidates: &LoginCandidates<'_>)
             best_choice
         }
     };
+
     let activated_login = match choice {
         LoginChoice::KeepLive if policy == AuthPolicy::Skip => None,
         LoginChoice::KeepLive => candidates.live,
         LoginChoice::Profile => candidates.profile,
         LoginChoice::Archive => Some(candidates.archive),
     };
+
     let outcome = match activated_login {
         None => AuthOutcome::Skipped,
         Some(login) if login.bytes == candidates.archive.bytes => AuthOutcome::Restored,
         Some(_) => AuthOutcome::KeptNewer,
     };
+
     let newest_known = [candidates.live, candidates.profile]
         .into_iter()
         .flatten()
@@ -116,6 +123,7 @@ pub(crate) fn select_login(policy: AuthPolicy, candidates: &LoginCandidates<'_>)
         });
     let is_stale =
         activated_login.is_some_and(|login| newest_known.is_newer_than(&freshness_of(login)));
+
     LoginDecision {
         choice,
         outcome,

@@ -96,12 +96,14 @@ impl LoginHome {
     ) -> Result<Self, ProfileError> {
         check_profile_name(profile_name)?;
         let (folder, lock) = staging::create_locked(&manager_home.join("tmp"), LOGIN_HOME_PREFIX)?;
+
         let note = LoginNote {
             profile: profile_name.to_owned(),
             codex_home: codex_home.to_path_buf(),
             started_at: Some(now),
         };
         document::write(&folder.join(NOTE_FILE), &note)?;
+
         let home = Self {
             folder,
             note,
@@ -145,6 +147,7 @@ impl LoginHome {
                 Some(LoginHomeContent::Login(Box::new(adopted)))
             }
         };
+
         // Only after the save: until then this is the only copy of the login.
         tree::remove(&self.folder)?;
         Ok(content)
@@ -173,12 +176,14 @@ pub(crate) fn recover_login_homes(
 ) -> Result<Vec<LoginHomeContent>, LeaseError> {
     let parent = manager_home.join("tmp");
     let mut recovered = Vec::new();
+
     for folder in staging::find_stale(&parent, LOGIN_HOME_PREFIX) {
         // `staging::create_locked` creates the folder and its lock in two calls, under this lock.
         let _no_creation = FileLock::acquire(&parent.join(".lock"))?;
         let Ok(lock) = FileLock::try_acquire(&folder.join(".lock")) else {
             continue;
         };
+
         let note = document::read::<LoginNote>(&folder.join(NOTE_FILE))
             .map_err(ProfileError::from)?
             .good();
@@ -187,12 +192,14 @@ pub(crate) fn recover_login_homes(
             folder,
             _lock: lock,
         };
+
         // The user may still be in the browser.
         if matches!(home.read_auth()?, AuthFile::Missing) && home.may_be_in_use(now) {
             continue;
         }
         recovered.extend(home.adopt_and_remove(manager_home, now, patience)?);
     }
+
     Ok(recovered)
 }
 
@@ -229,6 +236,7 @@ pub(crate) fn save_new_login(
 ) -> Result<(SaveReport, Option<String>), ProfileError> {
     let profile = profiles.find(&login.identity)?;
     let mut taken_by = None;
+
     if profile.is_none() {
         match profiles.save_as(
             profile_name,
@@ -248,6 +256,7 @@ pub(crate) fn save_new_login(
             Err(e) => return Err(e),
         }
     }
+
     let live_home = profile.and_then(|profile| profile.find_live_home(codex_home));
     let owner = live_home
         .as_deref()
@@ -272,25 +281,30 @@ pub(crate) fn renew_live_login(
             is_own(&live.identity) && login.freshness.is_newer_than(&live.freshness)
         })
     };
+
     if !CodexConfig::read(home).store.reads_auth_json()
         || !AuthFile::read(&path).is_ok_and(|live| is_older(&live))
     {
         return Ok(LiveHomeUpdate::No);
     }
+
     let _lock = match LoginLock::acquire(home, patience) {
         Ok(lock) => lock,
         Err(LockError::Held(_)) => return Ok(LiveHomeUpdate::Busy),
         Err(LockError::Io(e)) => return Err(e.into()),
     };
+
     // Codex may have renewed the login before it released the lock.
     let live = AuthFile::read(&path)?;
     if !is_older(&live) {
         return Ok(LiveHomeUpdate::No);
     }
+
     if let (Some(old), Some(old_login)) = (live.snapshot(), live.login()) {
         // Codex may have renewed the old login since the last save, so that there is no other copy.
         profiles.save_back(old, old_login, OwnerLocation::Live(home), now)?;
     }
+
     atomic::write(&path, snapshot.bytes.expose())?;
     profiles.save_back(snapshot, login, OwnerLocation::Live(home), now)?;
     Ok(LiveHomeUpdate::Renewed)

@@ -409,14 +409,17 @@ impl Profiles {
             }
             read_result => read_result?,
         };
+
         // An unreadable auth.json must not keep the user from seeing the other profiles.
         let auth = AuthFile::read(&folder.join(AUTH_JSON))
             .unwrap_or_else(|e| AuthFile::from_read_error(&e));
+
         let (file, damaged) = match file {
             DocumentState::Good(file) => (file, None),
             DocumentState::Absent => (ProfileFile::default(), None),
             DocumentState::Damaged(reason) => (ProfileFile::default(), Some(reason)),
         };
+
         Ok(Profile {
             name,
             file,
@@ -458,11 +461,14 @@ pub(crate) fn find_own_profile<'a>(
 ) -> Result<Option<&'a Profile>, ProfileError> {
     let matches_account = |p: &&Profile| p.identity().is_some_and(|id| id.is_same(account));
     let matching: Vec<_> = profiles.iter().filter(matches_account).collect();
+
+    // The profile with exactly these ids wins over those that only may be of the same account.
     let ids = |identity: &Identity| (identity.account_id.clone(), identity.user_id.clone());
     let has_same_ids = |p: &&&Profile| p.identity().is_some_and(|id| ids(id) == ids(account));
     if let Some(profile) = matching.iter().find(has_same_ids) {
         return Ok(Some(profile));
     }
+
     let has_other_account = |p: &Profile| {
         // An email with few ids can match several workspaces. Two profiles of the same account are no contradiction.
         let is_other_account = |q: &&Profile| match (p.identity(), q.identity()) {
@@ -471,12 +477,14 @@ pub(crate) fn find_own_profile<'a>(
         };
         matching.iter().any(is_other_account)
     };
+
     if matching.iter().any(|p| has_other_account(p)) {
         return Err(ProfileError::Ambiguous {
             account: account.to_string(),
             names: matching.iter().map(|p| p.name.clone()).collect(),
         });
     }
+
     Ok(matching.first().copied())
 }
 
@@ -493,13 +501,16 @@ pub(crate) fn is_unfinished_profile(folder: &Path) -> bool {
 /// Returns a profile that a newer version wrote: with its account, as far as that can be read, and without
 /// a login.
 fn build_newer_profile(name: String, folder: &Path, version_error: &DocumentError) -> Profile {
+    // Only the identity is read, because the other fields may have another form in the newer version.
     let recorded_identity = || {
         let bytes = file_open::read(folder.join(PROFILE_JSON)).ok()?;
         let mut document: serde_json::Value = serde_json::from_slice(&bytes).ok()?;
         serde_json::from_value(document.get_mut("identity")?.take()).ok()
     };
+
     let auth = AuthFile::read(&folder.join(AUTH_JSON)).ok();
     let login = auth.as_ref().and_then(AuthFile::login);
+
     Profile {
         name,
         damaged: None,

@@ -88,18 +88,22 @@ pub(crate) fn derive_default_name(
     if let Some(profile) = find_own_profile(profiles, identity)? {
         return Ok(profile.name.clone());
     }
+
     let is_allowed = |c: &char| encode_label(&format!("x{c}")).ends_with(*c);
     let email = identity.email.as_str().chars().filter(is_allowed);
     let email = email.skip_while(|c| matches!(c, '.' | '-'));
     let email: String = email.collect();
+
     let local_part = email.split('@').next().unwrap_or_default().to_owned();
     let numbered = (2..).map(|number| format!("{email}-{number}"));
     let names = [local_part, email.clone()].into_iter().chain(numbered);
+
     let is_free = |name: &String| {
         find_name_problem(name).is_none()
             && check_name_free(profiles, name, None).is_ok()
             && check_not_anothers_email(profiles, name, identity).is_ok()
     };
+
     // Each profile makes at most two names unavailable. If the email is too long, no name is valid.
     let free_name = names.take(2 * profiles.len() + 3).find(is_free);
     Ok(free_name.unwrap_or(email))
@@ -122,6 +126,8 @@ pub(crate) fn plan_save(
     let old_profile = find_own_profile(profiles, &login.identity)?;
     check_name_free(profiles, name, old_profile)?;
     check_not_anothers_email(profiles, name, &login.identity)?;
+
+    // An ordinary copy does not bring back a login that was moved to another machine.
     let was_moved_away = |p: &&Profile| {
         let is_same = |moved: &AuthSnapshot| moved.fingerprint() == snapshot.fingerprint();
         p.file.owner == LoginOwner::Moved && p.snapshot().is_some_and(is_same)
@@ -133,6 +139,7 @@ pub(crate) fn plan_save(
     {
         return Err(ProfileError::Moved(moved.name.clone()));
     }
+
     Ok(SavePlan {
         profile: name.to_owned(),
         renamed_from: old_profile
@@ -201,6 +208,7 @@ impl Profiles {
         check_profile_name(name)?;
         atomic::create_private_folder(&self.folder)?;
         let _lock = FileLock::acquire(&self.lock)?;
+
         let profiles = self.list()?;
         let plan = plan_save(&profiles, name, (snapshot, login), copy)?;
         let old_name = plan.renamed_from.as_deref().unwrap_or(name);
@@ -208,6 +216,7 @@ impl Profiles {
         if let Some(existing) = &existing {
             self.require_readable_version(&existing.name)?;
         }
+
         if let Some(old_name) = &plan.renamed_from {
             self.rename_folder(old_name, name)?;
         } else if existing.is_none() {
@@ -216,7 +225,9 @@ impl Profiles {
         if let Some(existing) = &mut existing {
             name.clone_into(&mut existing.name);
         }
+        // A removed profile leaves its record to the new one, such as the spent logins of the account.
         let old_profile = existing.or_else(|| self.recall_removed_profile(name, login));
+
         // If the account is live in a Codex home, that home owns the login, also if the saved login is from a file.
         let profile = old_profile
             .clone()
@@ -228,6 +239,7 @@ impl Profiles {
             (LoginCopy::Owner, Some(home)) => OwnerLocation::AssertedLive(home),
             (LoginCopy::Owner, None) => OwnerLocation::AssertedProfile,
         };
+
         let saved = self.save_into(name, old_profile.as_ref(), (snapshot, login), owner, now)?;
         Ok((plan, saved))
     }
@@ -255,10 +267,12 @@ impl Profiles {
         let _lock = self.lock_unless_dry_run(dry_run)?;
         let profiles = self.list()?;
         let profile = find_named(&profiles, old)?;
+
         check_name_free(&profiles, new, Some(profile))?;
         if let Some(identity) = profile.identity() {
             check_not_anothers_email(&profiles, new, identity)?;
         }
+
         if profile.name == new || dry_run {
             return Ok(());
         }
@@ -321,6 +335,7 @@ impl Profiles {
         if let Some(home) = profile.find_live_home(codex_home) {
             return Err(ProfileError::IsLive { name, home });
         }
+
         let mut usable = self.read_history(&name)?;
         usable.retain(|old_login| {
             let is_of_account = |login: &Login| {
@@ -331,6 +346,7 @@ impl Profiles {
             old_login.auth.login().is_some_and(is_of_account)
                 && old_login.auth.snapshot() != profile.snapshot()
         });
+
         let freshness_of =
             |old: &&HistoryLogin| old.auth.login().map(|l| l.freshness).unwrap_or_default();
         let chosen = match name_start {
@@ -341,12 +357,14 @@ impl Profiles {
                 .max_by(|a, b| freshness_of(a).compare(&freshness_of(b))),
             Some(name_start) => usable.iter().find(|old| old.name.starts_with(name_start)),
         };
+
         let Some((old_login, snapshot, login)) =
             chosen.and_then(|old| Some((old, old.auth.snapshot()?, old.auth.login()?)))
         else {
             let choices = usable.into_iter().map(|old_login| old_login.name).collect();
             return Err(ProfileError::NoSuchLogin { name, choices });
         };
+
         let is_stale = profile.newest().is_newer_than(&login.freshness);
         if !dry_run {
             let folder = self.folder.join(&name);
@@ -359,6 +377,7 @@ impl Profiles {
             }
             atomic::write(&folder.join(AUTH_JSON), snapshot.bytes.expose())?;
         }
+
         Ok(RestoredLogin {
             login: old_login.name.clone(),
             freshness: login.freshness,

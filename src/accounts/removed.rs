@@ -73,20 +73,26 @@ impl Profiles {
                 is_of_account.then_some((stamp, record))
             })
             .collect();
+
         let deleted = document::read::<DeletedFile>(&self.folder.join(DELETED)).ok();
         let deleted = deleted.and_then(DocumentState::good).unwrap_or_default();
         let deleted = deleted.accounts.get(&account_key(identity)).cloned();
         // An empty stamp sorts before the stamps of folders.
         records.extend(deleted.map(|record| (String::new(), record)));
+
+        // The last record wins: the one with the newest login, else the one that was removed last, else a moved one.
         let is_moved = |record: &ProfileFile| record.owner == LoginOwner::Moved;
         records.sort_by(|(a_at, a), (b_at, b)| {
             let by_age = a.newest.compare(&b.newest).then_with(|| a_at.cmp(b_at));
             by_age.then_with(|| is_moved(a).cmp(&is_moved(b)))
         });
+
+        // A login is spent if any of the records has it as spent.
         let superseded: Vec<_> = records
             .iter()
             .flat_map(|(_, record)| record.superseded.clone())
             .collect();
+
         let (_, mut record) = records.pop()?;
         record.merge_superseded(&superseded);
         record.identity = Some(identity.clone());
@@ -139,6 +145,7 @@ impl Profiles {
     ) -> Result<Option<(String, PathBuf)>, ProfileError> {
         let _lock = self.lock_unless_dry_run(dry_run)?;
         let trashed = self.list_trash()?.into_iter();
+
         let is_wanted =
             |name: &str| wanted_name.is_none_or(|w| w.to_lowercase() == name.to_lowercase());
         // The last by its stamp, because a copy of the manager home does not keep the times of folders.
@@ -146,6 +153,7 @@ impl Profiles {
         let Some(TrashedProfile { name, folder, .. }) = last_removed else {
             return Ok(None);
         };
+
         let profiles = self.list()?;
         check_name_free(&profiles, &name, None)?;
         let removed = self.read(format!("{TRASH}/{folder}"))?;
@@ -158,6 +166,7 @@ impl Profiles {
                 });
             }
         }
+
         let trash = self.folder.join(TRASH);
         let trashed_folder = trash.join(folder);
         if !dry_run {
@@ -167,10 +176,12 @@ impl Profiles {
             if let Some(record) = record.filter(|record| *record != removed.file) {
                 write_profile_json(&trashed_folder, &record)?;
             }
+
             atomic::rename(&trashed_folder, &self.folder.join(&name))?;
             // `atomic::rename` syncs only the target folder. After a power failure the profile must not be in both.
             atomic::sync_folder(&trash)?;
         }
+
         Ok(Some((name, trashed_folder)))
     }
 
@@ -198,6 +209,7 @@ impl Profiles {
         if matches!(recorded, DocumentState::Damaged(_)) {
             document::move_aside(&path)?;
         }
+
         let mut deleted = recorded.good().unwrap_or_default();
         for folder in folders {
             let Ok(name) = folder.strip_prefix(&self.folder) else {
@@ -207,6 +219,7 @@ impl Profiles {
             let Some(identity) = profile.identity() else {
                 continue;
             };
+
             let deleted_record = ProfileFile {
                 newest: profile.newest(),
                 identity: None,
@@ -214,6 +227,8 @@ impl Profiles {
                 saved_at: None,
                 ..profile.file.clone()
             };
+
+            // An earlier deletion may have recorded a newer login of the account.
             let record = deleted.accounts.entry(account_key(identity)).or_default();
             let superseded = std::mem::take(&mut record.superseded);
             if !record.newest.is_newer_than(&deleted_record.newest) {
@@ -221,6 +236,7 @@ impl Profiles {
             }
             record.merge_superseded(&superseded);
         }
+
         document::write(&path, &deleted)?;
         Ok(())
     }
@@ -235,9 +251,11 @@ impl Profiles {
             .map(|p| self.folder.join(&p.name))
             .into_iter()
             .collect();
+
         let trashed = self.list_trash()?.into_iter();
         let of_name = trashed.filter(|profile| profile.name.to_lowercase() == name.to_lowercase());
         folders.extend(of_name.map(|profile| self.folder.join(TRASH).join(profile.folder)));
+
         if folders.is_empty() {
             return Err(unknown_profile_error(&profiles, name));
         }
@@ -258,6 +276,7 @@ impl Profiles {
             let history = folder.join(HISTORY);
             let files = tree::list_if_exists(&history)?.into_iter();
             let files = files.map(|(name, _)| history.join(name));
+
             for path in std::iter::once(folder.join(AUTH_JSON)).chain(files) {
                 let (account, freshness) = match AuthFile::read(&path) {
                     Ok(AuthFile::Missing) => continue,
@@ -272,6 +291,7 @@ impl Profiles {
                 logins.push(PurgedLogin { account, freshness });
             }
         }
+
         Ok(logins)
     }
 }

@@ -50,20 +50,25 @@ impl AccountHistory {
         let live = self.live.as_ref()?;
         let started_after = |time: DateTime<Utc>| *start > time + START_TIME_TOLERANCE;
         let started_before = |time: DateTime<Utc>| *start < time - START_TIME_TOLERANCE;
+
         // auth.json has not changed since.
         if self.replaced_at.is_some_and(started_after) {
             return Some(live);
         }
+
         let switch = self.switch.as_ref()?;
         // The user has signed in with `codex login` since the switch, so its record is outdated.
         if !switch.current.as_ref()?.is_same(live) {
             return None;
         }
+
         let switched_at = switch.at?.to_utc();
         if started_after(switched_at) {
             // Codex has only renewed the login since.
             return Some(live);
         }
+
+        // Before the last switch only the previous account is known, back to the switch before it.
         let was_previous = started_before(switched_at)
             && switch
                 .before

@@ -89,6 +89,7 @@ impl Profiles {
         atomic::create_private_folder(&folder)?;
         // A temp file of a killed save may contain a login.
         atomic::remove_stale_temps(&folder);
+
         let outcome = predict_save_outcome(old_profile, snapshot, login);
         let old_snapshot = old_profile.and_then(Profile::snapshot);
         match (outcome, old_snapshot) {
@@ -100,6 +101,7 @@ impl Profiles {
             }
             _ => {}
         }
+
         let new_record = record_after_save(outcome, old_profile, (snapshot, login), owner, now);
         // If `profile.json` is damaged, the owner of the newer login is unknown, so nothing is recorded.
         let is_owner_known =
@@ -107,6 +109,7 @@ impl Profiles {
         // The record of a removed profile must be written to the new folder, even if it did not change.
         let is_recorded =
             outcome != SaveOutcome::Created && old_profile.is_some_and(|p| p.file == new_record);
+
         let write_record = || {
             if is_owner_known && !is_recorded {
                 write_profile_json(&folder, &new_record)
@@ -114,6 +117,7 @@ impl Profiles {
                 Ok(())
             }
         };
+
         // Write order: an owner elsewhere is recorded before the copy is written, an owner in the
         // profile after it. A kill in between never makes a copy count as the owner.
         let is_elsewhere = new_record.owner != LoginOwner::Profile;
@@ -126,6 +130,7 @@ impl Profiles {
         if !is_elsewhere {
             write_record()?;
         }
+
         Ok(SaveReport {
             profile: name.to_owned(),
             outcome,
@@ -152,10 +157,12 @@ impl Profiles {
         if !(kind.is_dir() || kind.is_file()) {
             return Ok(None);
         }
+
         let folder = self.folder.join(UNREADABLE);
         atomic::create_private_folder(&folder)?;
         let copy = atomic::find_free_path(&folder.join(format!("auth-{}", format_stamp(now))));
         links::link_or_copy_tree(path, &copy)?;
+
         // The copy may contain a login.
         tree::make_private(&copy)?;
         tree_sync::sync_tree(&copy)?;
@@ -221,17 +228,20 @@ fn record_after_save(
     let old_record = old_profile.map(|p| p.file.clone()).unwrap_or_default();
     let newest = old_profile.map(Profile::newest).unwrap_or_default();
     let old_login = old_profile.and_then(|p| Some((p.snapshot()?, p.login()?)));
+
     // The successor of a login is newer, even if its timestamp is older.
     let is_successor_of_spent = outcome == SaveOutcome::Updated
         && old_profile.is_some_and(Profile::is_superseded)
         && old_login.is_some_and(|(_, login)| login.freshness == newest);
     let is_newer = is_successor_of_spent || login.freshness.is_newer_than(&newest);
+
     let fingerprint = snapshot.fingerprint();
     let has_same_login =
         old_login.is_some_and(|(snapshot, _)| snapshot.fingerprint() == fingerprint);
     let keeps_owner = old_profile.is_some_and(|profile| {
         keeps_recorded_owner(profile, outcome, login, has_same_login, is_newer, owner)
     });
+
     let mut record = ProfileFile {
         identity: Some(login.identity.clone()),
         plan: login.plan.clone(),
@@ -242,6 +252,7 @@ fn record_after_save(
         },
         ..old_record
     };
+
     match owner {
         _ if keeps_owner => {}
         OwnerLocation::Live(home) | OwnerLocation::AssertedLive(home) => {
@@ -253,10 +264,13 @@ fn record_after_save(
             record.live_home = None;
         }
     }
+    // A new owner ends a move that an export recorded.
     if !keeps_owner {
         record.moving = None;
         record.moved_with = None;
     }
+
+    // The older of the two logins is spent from now on.
     let old_fingerprint = old_login.map(|(snapshot, _)| snapshot.fingerprint());
     match outcome {
         SaveOutcome::Updated => {
@@ -269,6 +283,7 @@ fn record_after_save(
         }
         _ => {}
     }
+
     record
 }
 
@@ -284,6 +299,7 @@ fn keeps_recorded_owner(
     owner: OwnerLocation<'_>,
 ) -> bool {
     let is_moved = profile.file.owner == LoginOwner::Moved;
+
     match outcome {
         SaveOutcome::KeptNewer => is_moved || profile.may_be_live_elsewhere(owner),
         // `profile` has the record of a removed profile.
@@ -308,6 +324,7 @@ pub(crate) fn predict_save_outcome(
         Some(old) if old.bytes == snapshot.bytes => SaveOutcome::Unchanged,
         Some(old) => {
             let old_freshness = old.login.as_ref().map(|l| l.freshness).unwrap_or_default();
+            // The login in the profile may be spent in spite of its newer time.
             let is_known_spent = || {
                 let superseded = old_profile
                     .map(|p| p.file.superseded.as_slice())
@@ -315,6 +332,7 @@ pub(crate) fn predict_save_outcome(
                 old_profile.is_some_and(Profile::is_superseded)
                     && !superseded.contains(&snapshot.fingerprint())
             };
+
             // API keys have no age, so the saved key always replaces the one in the profile.
             if old_freshness.is_newer_than(&login.freshness)
                 && login.identity.kind.is_renewable()
@@ -346,18 +364,22 @@ pub(super) fn add_to_history_folder(
 ) -> Result<(), IoError> {
     let history = folder.join(HISTORY);
     atomic::create_private_folder(&history)?;
+
     let digest = &hash::sha256(bytes.expose())[..FILE_DIGEST_CHARS];
     let names = list_history_names(&history)?;
     // The name has the digest, so that no file of the history is read.
     if names.iter().any(|name| name.contains(digest)) {
         return Ok(());
     }
+
     let name = format!("{}-{digest}.json", format_stamp(now));
     atomic::write(&history.join(&name), bytes.expose())?;
+
     let surplus = (names.len() + 1).saturating_sub(MAX_HISTORY_LOGINS);
     if surplus == 0 {
         return Ok(());
     }
+
     let read_freshness = |name: &str| {
         let auth = AuthFile::read(&history.join(name)).ok();
         let login = auth.as_ref().and_then(AuthFile::login);
@@ -368,6 +390,7 @@ pub(super) fn add_to_history_folder(
         .map(|name| (read_freshness(&name), name))
         .collect();
     by_age.sort_by(|(a, a_name), (b, b_name)| a.compare(b).then_with(|| a_name.cmp(b_name)));
+
     for (_, name) in by_age.iter().take(surplus) {
         let path = history.join(name);
         sharing::remove_file(&path).at("remove", &path)?;

@@ -88,6 +88,7 @@ impl Switcher {
             }
             Self::CodexSwitch => read_folders(&folder.join("profiles"), None)?,
         };
+
         logins.sort_by(|a, b| a.name.cmp(&b.name));
         Ok(logins)
     }
@@ -108,6 +109,7 @@ fn read_folders(folder: &Path, home: Option<&str>) -> Result<Vec<SwitcherLogin>,
             home,
         });
     }
+
     logins.retain(|login| !matches!(login.auth, AuthFile::Missing));
     Ok(logins)
 }
@@ -121,11 +123,14 @@ fn read_codex_auth(folder: &Path) -> Result<Vec<SwitcherLogin>, SwitcherError> {
     let registry = file_open::read(folder.join("registry.json")).unwrap_or_default();
     // Without a registry the logins have no names.
     let registry: Value = serde_json::from_slice(&registry).unwrap_or_default();
+
     let accounts = registry["accounts"].as_array().into_iter().flatten();
     let names: HashMap<String, &str> = accounts
         .filter_map(|account| {
             let key = account["account_key"].as_str()?;
             let is_safe = |c: char| c.is_ascii_alphanumeric() || "-_.".contains(c);
+
+            // codex-auth encodes a key with characters that it does not use in file names.
             let file_stem = if key.chars().all(is_safe) {
                 key.to_owned()
             } else {
@@ -134,6 +139,7 @@ fn read_codex_auth(folder: &Path) -> Result<Vec<SwitcherLogin>, SwitcherError> {
             Some((file_stem, account["alias"].as_str()?))
         })
         .collect();
+
     let mut logins = Vec::new();
     for (name, _) in tree::list_if_exists(folder)? {
         let file_name = name.to_string_lossy();
@@ -146,6 +152,7 @@ fn read_codex_auth(folder: &Path) -> Result<Vec<SwitcherLogin>, SwitcherError> {
             });
         }
     }
+
     Ok(logins)
 }
 
@@ -163,10 +170,12 @@ fn read_cc_switch(folder: &Path) -> Result<Vec<SwitcherLogin>, SwitcherError> {
             Err(e) if e.is_not_found() => return Ok(Vec::new()),
             read => read?,
         };
+
         let config: Value = serde_json::from_slice(&bytes).map_err(|e| SwitcherError::Damaged {
             path: path.clone(),
             reason: e.to_string(),
         })?;
+
         let providers = config["codex"]["providers"]
             .as_object()
             .into_iter()
@@ -176,6 +185,7 @@ fn read_cc_switch(folder: &Path) -> Result<Vec<SwitcherLogin>, SwitcherError> {
             .map(|(_, p)| (read_name(p), p["settingsConfig"].clone()))
             .collect()
     };
+
     let mut logins = Vec::new();
     for (name, mut settings) in providers {
         let auth = settings
@@ -193,12 +203,14 @@ fn read_cc_switch(folder: &Path) -> Result<Vec<SwitcherLogin>, SwitcherError> {
             });
         }
     }
+
     Ok(logins)
 }
 
 fn query_names_and_settings(path: &Path) -> rusqlite::Result<Vec<(String, Value)>> {
     // No index of a WAL is created beside the database.
     let database = connection::open(path, Access::ReadInPlace)?;
+
     let sql = "SELECT name, settings_config FROM providers WHERE app_type = 'codex'";
     let mut query = database.prepare(sql)?;
     let rows = query.query_map([], |row| {

@@ -176,6 +176,7 @@ pub fn probe(options: &ProbeOptions) -> ProbeReport {
             Question::new("account/rateLimits/read", Value::Null),
         ],
     );
+
     ProbeReport {
         account: account.map(|result| parse_account(&result)),
         limits: limits.and_then(|result| AccountLimits::parse(&result, options.now, options.zone)),
@@ -195,6 +196,7 @@ pub(crate) fn ask<const N: usize>(
             return questions.map(|_| Err(failure.clone()));
         }
     };
+
     let mut session = ProbeSession {
         server,
         replies: questions.iter().map(|_| None).collect(),
@@ -202,12 +204,14 @@ pub(crate) fn ask<const N: usize>(
         options,
         deadline: started + options.timeout,
     };
+
     let failure = session.collect_replies(&questions).err();
     // With its input closed Codex 0.169 ends within some 15 ms, unless a request is still pending.
     let exit_timeout = match failure {
         Some(_) => EXIT_TIMEOUT,
         None => ANSWERED_EXIT_TIMEOUT,
     };
+
     if session.is_renewing && matches!(failure, Some(ProbeFailure::TimedOut(_))) {
         // Codex may have spent the refresh token and not stored the new one yet. It ends by itself.
         session.server.child.detach();
@@ -215,7 +219,9 @@ pub(crate) fn ask<const N: usize>(
         let exit_deadline = session.deadline.min(Instant::now() + exit_timeout);
         session.server.child.finish(exit_deadline);
     }
+
     std::array::from_fn(|i| match (session.replies[i].take(), &failure) {
+        // A reply that came before the failure is still an answer.
         (Some(reply), _) => reply.map_err(|error| to_probe_failure(&error)),
         (None, Some(failure)) => Err(failure.clone()),
         (None, None) => Err(ProbeFailure::Protocol("no answer".into())),
@@ -246,12 +252,14 @@ impl ProbeSession<'_> {
         let api = apis.max().unwrap_or(Api::Stable);
         let sent = self.server.send_initialize(api);
         let initialize_id = self.or_finish_crashed(sent)?;
+
         if self.is_renewing {
             // Codex renews the login between the request `initialize` and its answer.
             self.deadline = self
                 .deadline
                 .max(Instant::now() + self.options.renewal_timeout);
         }
+
         loop {
             match self.next_reply()? {
                 (id, Ok(_)) if id == initialize_id => break,
@@ -259,18 +267,23 @@ impl ProbeSession<'_> {
                 _ => {}
             }
         }
+
         if self.is_renewing {
             // The answer to `initialize` comes after the new login is stored.
             self.is_renewing = false;
             self.deadline = Instant::now() + self.options.timeout;
         }
+
         let sent = self.server.send_initialized();
         self.or_finish_crashed(sent)?;
+
         let mut request_ids = Vec::new();
         for question in questions {
             let sent = self.server.request(question.method, &question.params);
             request_ids.push(self.or_finish_crashed(sent)?);
         }
+
+        // Other replies, and those in another order than the questions, do no harm.
         while self.replies.iter().any(Option::is_none) {
             let (id, reply) = self.next_reply()?;
             if let Some(i) = request_ids.iter().position(|asked| *asked == id) {
@@ -291,6 +304,7 @@ impl ProbeSession<'_> {
             if is_interrupted() && !self.is_renewing {
                 return Err(ProbeFailure::Interrupted);
             }
+
             // The end of the time is kept for Codex to exit, but at most a fifth of it.
             let reserved = EXIT_TIMEOUT.min(self.options.timeout / 5);
             let reply_deadline = self.deadline.checked_sub(reserved);
@@ -298,6 +312,7 @@ impl ProbeSession<'_> {
             if Instant::now() >= reply_deadline {
                 return Err(ProbeFailure::TimedOut(self.options.timeout));
             }
+
             match self.server.receive(reply_deadline) {
                 Received::Nothing => {}
                 Received::Closed => return Err(self.finish_crashed()),
@@ -323,6 +338,7 @@ fn find_crash_reason(stderr: &str) -> String {
         .take_while(|line| line.trim() != "Stack backtrace:")
         .filter(|line| !line.trim().is_empty())
         .collect();
+
     let error = lines.iter().find_map(|line| {
         line.strip_prefix("Error: ")
             .or_else(|| line.strip_prefix("error: "))
@@ -338,6 +354,7 @@ fn find_crash_reason(stderr: &str) -> String {
 fn to_probe_failure(error: &RpcError) -> ProbeFailure {
     let message = error.message.to_lowercase();
     let detail = printable(&error.message);
+
     if error.code == -32600 && message.contains("authentication required") {
         return if message.starts_with("chatgpt") {
             ProbeFailure::ApiKey
@@ -345,10 +362,13 @@ fn to_probe_failure(error: &RpcError) -> ProbeFailure {
             ProbeFailure::NotSignedIn
         };
     }
+
     // Codex names all requests that it knows.
     if error.code == -32600 && message.contains("unknown variant") {
         return ProbeFailure::Unsupported;
     }
+
+    // Codex writes the HTTP status after `failed: `.
     let status = message
         .split("failed: ")
         .filter_map(|rest| rest.get(..3)?.parse::<u16>().ok())
@@ -359,6 +379,7 @@ fn to_probe_failure(error: &RpcError) -> ProbeFailure {
         Some(400..) => return ProbeFailure::Server(detail),
         _ => {}
     }
+
     // Digits in a URL or within a longer number are no HTTP status.
     let words: Vec<_> = message
         .split_whitespace()
@@ -371,6 +392,7 @@ fn to_probe_failure(error: &RpcError) -> ProbeFailure {
             .any(|word| word == code)
     };
     let mentions_any = |words: &[&str]| words.iter().any(|word| text_without_urls.contains(word));
+
     if is_status("401") || mentions_any(&["unauthorized", "token_expired", "refresh token"]) {
         ProbeFailure::Unauthorized(detail)
     } else if is_status("429") || mentions_any(&["too many requests"]) {

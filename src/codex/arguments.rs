@@ -57,6 +57,7 @@ impl<'a> Arguments<'a> {
     pub(crate) fn parse(all: &'a [OsString]) -> Self {
         let positional = find_positional_indices(all);
         let positional_text = |at: usize| positional.get(at).and_then(|i| all[*i].to_str());
+
         let (mode, subcommand_count) = match positional_text(0) {
             _ if asks_for_help_or_version(all) => (InvocationMode::Administrative, 0),
             Some(first) if is_among(INTERACTIVE_SUBCOMMANDS, first) => {
@@ -72,6 +73,7 @@ impl<'a> Arguments<'a> {
             }
             _ => (InvocationMode::Interactive, 0),
         };
+
         Self {
             all,
             positional,
@@ -135,6 +137,7 @@ impl<'a> Arguments<'a> {
         while let Some(argument) = arguments.next() {
             let text = argument.to_string_lossy();
             let prefixes = ["--cd=", "-C=", "-C"];
+
             if is_among("-C --cd", &text) {
                 folder = arguments.next().map(PathBuf::from);
             } else if let Some(value) = prefixes.iter().find_map(|prefix| text.strip_prefix(prefix))
@@ -142,6 +145,7 @@ impl<'a> Arguments<'a> {
                 folder = Some(PathBuf::from(value));
             }
         }
+
         folder
     }
 
@@ -185,13 +189,17 @@ fn find_positional_indices(arguments: &[OsString]) -> Vec<usize> {
             indices.extend(index + 1..arguments.len());
             break;
         }
+
         if is_among(VALUE_OPTIONS, &argument) {
+            // The value of the option is no positional argument.
             index += 1;
         } else if argument == "-" || !argument.starts_with('-') {
             indices.push(index);
         }
+
         index += 1;
     }
+
     indices
 }
 

@@ -247,6 +247,7 @@ fn choose_login(auth: &Value) -> Option<Login> {
         plan: None,
         freshness: Freshness::default(),
     };
+
     let mode = auth.get("auth_mode").and_then(Value::as_str);
     let secrets = list_secrets(auth);
     let precedes_tokens = |(kind, secret_mode, _): &&(LoginKind, &str, String)| match mode {
@@ -256,9 +257,12 @@ fn choose_login(auth: &Value) -> Option<Login> {
     if let Some(first) = secrets.iter().find(precedes_tokens) {
         return Some(to_login(first));
     }
+
     let tokens = auth.get("tokens").filter(|tokens| tokens.is_object());
     let named_login = tokens.and_then(|tokens| parse_named_login(auth, tokens));
+    // In the mode `chatgpt` Codex uses the tokens alone.
     let fallback_secret = || secrets.first().filter(|_| mode != Some("chatgpt"));
+
     named_login
         .or_else(|| fallback_secret().map(to_login))
         .or_else(|| parse_undecoded_login(auth, tokens?))
@@ -270,12 +274,14 @@ fn list_secrets(auth: &Value) -> Vec<(LoginKind, &'static str, String)> {
     use LoginKind::{AccessToken, Agent, ApiKey, BedrockKey};
     let top_level = |name: &str| text_field(auth, name);
     let nested = |key: &str, name: &str| text_field(&auth[key], name);
+
     let access_token = top_level("personal_access_token");
     let api_key = nested("bedrock_api_key", "api_key");
     let access_key_id = nested("bedrock_access_keys", "access_key_id");
     // Not the whole record of an agent: the id of its task changes.
     let agent =
         top_level("agent_identity").or_else(|| nested("agent_identity", "agent_runtime_id"));
+
     let secrets = [
         (AccessToken, "personalAccessToken", access_token),
         (BedrockKey, "bedrockApiKey", api_key),
@@ -283,6 +289,7 @@ fn list_secrets(auth: &Value) -> Vec<(LoginKind, &'static str, String)> {
         (ApiKey, "apikey", top_level("OPENAI_API_KEY")),
         (Agent, "agentIdentity", agent),
     ];
+
     let present = secrets.into_iter();
     present
         .filter_map(|(kind, mode, secret)| Some((kind, mode, secret?)))
@@ -309,6 +316,7 @@ fn parse_undecoded_login(auth: &Value, tokens: &Value) -> Option<Login> {
     let account_claims = openai_claims(&access_claims);
     let user_id =
         text_field(account_claims, "chatgpt_user_id").or_else(|| text_field(&access_claims, "sub"));
+
     // The ids stay the same when Codex renews the tokens. One of them alone does not identify an account.
     let ids = text_field(tokens, "account_id").zip(user_id);
     let joined_ids = ids.map(|(account_id, user_id)| format!("{account_id}\n{user_id}"));
@@ -317,6 +325,7 @@ fn parse_undecoded_login(auth: &Value, tokens: &Value) -> Option<Login> {
         names.into_iter().find_map(|name| text_field(tokens, name))
     };
     let secret = joined_ids.or_else(any_token)?;
+
     Some(Login {
         identity: Identity::from_secret(LoginKind::UndecodedToken, secret.as_bytes()),
         plan: None,
@@ -351,6 +360,7 @@ fn parse_identity(
         .or_else(|| profile_email(access_claims))
         .or_else(|| text_field(access_claims, "email"))
         .or_else(|| text_field(auth, "email"))?;
+
     let account_claims = openai_claims(id_claims);
     Some(Identity {
         email: Email::new(email),

@@ -108,15 +108,18 @@ pub(crate) const SIGN_IN_KEYS: &str = "chatgpt_base_url forced_chatgpt_workspace
 pub(crate) fn format_scratch_config(home: &Path, keys: &str) -> String {
     let text = read_config_text(&home.join(CONFIG_TOML)).unwrap_or_default();
     let home_config = text.parse::<toml_edit::DocumentMut>().unwrap_or_default();
+
     let mut config = toml_edit::DocumentMut::new();
     // Also if the home uses the keyring: a login in a scratch home has to be a file that this
     // program can read.
     config[STORE_KEY] = toml_edit::value(CredentialStore::File.name());
+
     for key in keys.split(' ') {
         if let Some(item) = home_config.get(key) {
             config.insert(key, item.clone());
         }
     }
+
     config.to_string()
 }
 
@@ -159,10 +162,12 @@ impl CodexConfig {
             Err(e) if e.kind() == std::io::ErrorKind::NotFound => return Self::default(),
             Err(e) => return Self::with_problem(e.to_string()),
         };
+
         let document: toml_edit::DocumentMut = match text.parse() {
             Ok(document) => document,
             Err(e) => return Self::with_problem(format_toml_error(&e, &text)),
         };
+
         let string_value = |key: &str| document.get(key).and_then(|item| item.as_str());
         Self {
             store: match string_value(STORE_KEY) {
@@ -194,6 +199,7 @@ fn parse_history_max_bytes(document: &toml_edit::DocumentMut) -> Result<Option<u
     let Some(value) = value else {
         return Ok(None);
     };
+
     let limit = value.as_integer().and_then(|n| u64::try_from(n).ok());
     match limit.filter(|n| *n > 0) {
         Some(limit) => Ok(Some(limit)),

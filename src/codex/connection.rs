@@ -69,6 +69,7 @@ pub(crate) fn open(path: &Path, access: Access) -> rusqlite::Result<Connection> 
         let checked = file_open::require_file_if_exists(path);
         checked.map_err(|e| sqlite_error(ffi::SQLITE_CANTOPEN, e.to_string()))?;
     }
+
     let mut connection = match access.uri_parameters() {
         Some(parameters) => {
             // In a URI `?` and `#` end the path, and `%` begins an escape.
@@ -77,6 +78,7 @@ pub(crate) fn open(path: &Path, access: Access) -> rusqlite::Result<Connection> 
         }
         None => Connection::open_with_flags(path, access.open_flags()),
     }?;
+
     for (setting, is_on) in [
         (DbConfig::SQLITE_DBCONFIG_DEFENSIVE, true),
         (DbConfig::SQLITE_DBCONFIG_TRUSTED_SCHEMA, false),
@@ -85,9 +87,11 @@ pub(crate) fn open(path: &Path, access: Access) -> rusqlite::Result<Connection> 
     ] {
         connection.set_db_config(setting, is_on)?;
     }
+
     if access.is_read_only() {
         limit_queries(MAX_PROGRESS_CALLS, &mut connection)?;
     }
+
     events::trace!("opened {}", path.display());
     Ok(connection)
 }
@@ -108,8 +112,10 @@ pub(super) fn require_ordinary_threads_table(connection: &Connection) -> rusqlit
                       THEN 'a table that computes columns' END \
                FROM main.sqlite_master \
                WHERE type IN ('table', 'view') AND name = 'threads' COLLATE NOCASE";
+
     let mut statement = connection.prepare(sql)?;
     let mut rows = statement.query([])?;
+    // The form of an ordinary table is NULL.
     while let Some(row) = rows.next()? {
         if let Some(form) = row.get::<_, Option<String>>(0)? {
             return Err(sqlite_error(ffi::SQLITE_AUTH, format!("threads is {form}")));

@@ -54,12 +54,14 @@ pub fn find(home: &Path) -> Option<Daemon> {
     let bytes = file_open::read(&path).ok()?;
     let pid_file: Value = serde_json::from_slice(&bytes).ok()?;
     let pid = pid_file.get("pid")?.as_u64()?;
+
     let daemon = Daemon {
         pid: u32::try_from(pid).ok().filter(|pid| *pid > 0)?,
         start_ticks: pid_file["processIdentity"]["startTicks"].as_u64(),
         pid_file_written_at: clock::from_file_time(path.metadata().ok()?.modified().ok()?)
             .unwrap_or(DateTime::<Utc>::MAX_UTC),
     };
+
     let recorded_boot_id = pid_file["processIdentity"]["bootId"].as_str();
     // After a restart of the machine the same id and start time can belong to another process.
     (may_be_this_boot(recorded_boot_id) && daemon.is_alive()).then_some(daemon)
@@ -82,20 +84,24 @@ pub fn stop(
     let Some(daemon) = find(home) else {
         return Ok(false);
     };
+
     let mut command = program.command(home, env);
     command.args(["app-server", "daemon", "stop"]);
     let mut child = ChildGroup::spawn(&mut command)
         .map_err(|e| DaemonError::NotStarted(program.path().to_path_buf(), e))?;
     child.close_input();
+
     // The answer is the last line; Codex may print an installation notice before it.
     let mut last_line = Vec::new();
     while let ChildOutput::Line(line) = child.read_line(deadline) {
         last_line = line;
     }
+
     child.finish(deadline);
     while daemon.is_alive() && Instant::now() < deadline {
         std::thread::sleep(EXIT_POLL_INTERVAL);
     }
+
     // Another Codex may have started a new daemon already.
     match find(home).or_else(|| daemon.is_alive().then_some(daemon)) {
         None => Ok(true),

@@ -58,6 +58,7 @@ impl DatabaseError {
     /// Returns true if the database at `source` itself is the cause: it is damaged, or cannot be read.
     pub(crate) fn is_source_defect(&self, source: &Path) -> bool {
         use rusqlite::ffi;
+
         // Errors of writing a copy have other codes.
         const READ_ERRORS: [i32; 6] = [
             ffi::SQLITE_IOERR_READ,
@@ -67,6 +68,7 @@ impl DatabaseError {
             ffi::SQLITE_IOERR_CORRUPTFS,
             ffi::SQLITE_CANTOPEN,
         ];
+
         match self {
             Self::Damaged { .. } | Self::NotOfCodex { .. } => true,
             Self::Sqlite {
@@ -93,6 +95,7 @@ impl DatabaseError {
 
 pub(crate) fn is_caused_by_machine(error: &rusqlite::Error) -> bool {
     use rusqlite::ErrorCode as Code;
+
     matches!(
         error.sqlite_error_code(),
         Some(
@@ -117,6 +120,7 @@ pub(super) trait SqliteContext<T> {
 impl<T> SqliteContext<T> for rusqlite::Result<T> {
     fn sqlite_context(self, action: &'static str, path: &Path) -> Result<T, DatabaseError> {
         use rusqlite::ErrorCode as Code;
+
         self.map_err(|source| match source.sqlite_error_code() {
             Some(Code::DatabaseCorrupt | Code::NotADatabase) => DatabaseError::Damaged {
                 path: path.to_path_buf(),
@@ -127,6 +131,7 @@ impl<T> SqliteContext<T> for rusqlite::Result<T> {
                 path: path.to_path_buf(),
                 reason: source.to_string(),
             },
+            // A query that the user did not interrupt has reached the limit on its length.
             Some(Code::OperationInterrupted) if !progress::is_interrupted() => {
                 DatabaseError::NotOfCodex {
                     path: path.to_path_buf(),
@@ -166,19 +171,23 @@ pub(crate) fn has_sqlite_header(path: &Path) -> std::io::Result<bool> {
 /// writer appeared during it. With a `-wal`, and at the last attempt, SQLite creates a missing `-shm`.
 pub(crate) fn write_snapshot(source: &Path, target: &Path) -> Result<(), DatabaseError> {
     const MAX_ATTEMPTS: u32 = 5;
+
     for attempt in 1.. {
         // An immutable database is read without locks and without a `-shm`, which matters in a
         // read-only folder. The last attempt takes the locks, so it ends also beside a busy writer.
         let stat_before = (attempt < MAX_ATTEMPTS)
             .then(|| stat_without_wal(source))
             .flatten();
+
         let connection = open_source(source, stat_before.is_some())?;
         let result = copy_pages(&connection, source, target);
         drop(connection);
+
         // A writer may have started during the copy, which then mixes two states.
         if stat_before.is_some() && stat_before != stat_without_wal(source) {
             continue;
         }
+
         return match result.and_then(|()| check_integrity(target)) {
             // A read or write error below SQLite can also damage the copy: check the source itself.
             Err(DatabaseError::Damaged { detail, .. }) => {
@@ -233,10 +242,12 @@ fn copy_pages(connection: &Connection, source: &Path, target: &Path) -> Result<(
     connection
         .busy_timeout(WRITER_TIMEOUT)
         .sqlite_context("open", source)?;
+
     let mut copy = connection::open(target, Access::Create).sqlite_context("create", target)?;
     // No other process sees the copy before it is renamed into place, so it needs no journal on the disk.
     copy.execute_batch("PRAGMA journal_mode=MEMORY; PRAGMA synchronous=OFF;")
         .sqlite_context("create", target)?;
+
     let backup = Backup::new(connection, &mut copy).sqlite_context("copy", source)?;
     let deadline = std::time::Instant::now() + WRITER_TIMEOUT;
     loop {
@@ -253,6 +264,7 @@ fn copy_pages(connection: &Connection, source: &Path, target: &Path) -> Result<(
             }
         }
     }
+
     drop(backup);
     close(copy, target)
 }
@@ -278,6 +290,7 @@ fn run_integrity_check(connection: &Connection, path: &Path) -> Result<(), Datab
         // The first error is enough to refuse a database.
         .query_row("PRAGMA integrity_check(1)", [], |row| row.get(0))
         .sqlite_context("check", path)?;
+
     if detail == "ok" {
         Ok(())
     } else {
@@ -310,6 +323,7 @@ pub(crate) fn count_rows(path: &Path) -> Result<Vec<(String, u64)>, DatabaseErro
                    ORDER BY name";
         let mut tables = connection.prepare(sql)?;
         let names = tables.query_map([], |row| row.get::<_, String>(0))?;
+
         let count = |name: String| {
             let sql = format!("SELECT count(*) FROM \"{}\"", name.replace('"', "\"\""));
             let count = connection.query_row(&sql, [], |row| row.get(0))?;
@@ -317,6 +331,7 @@ pub(crate) fn count_rows(path: &Path) -> Result<Vec<(String, u64)>, DatabaseErro
         };
         names.map(|name| count(name?)).collect()
     };
+
     counts().sqlite_context("read", path)
 }
 
@@ -330,10 +345,12 @@ pub(crate) fn compact(path: &Path, logs_since: Option<i64>) -> Result<u64, Datab
             .execute("DELETE FROM logs WHERE ts < ?1", [since])
             .sqlite_context("delete rows of", path)?,
     };
+
     // Outside of a transaction, as SQLite requires.
     connection
         .execute_batch("VACUUM")
         .sqlite_context("compact", path)?;
+
     close(connection, path)?;
     Ok(deleted as u64)
 }

@@ -28,10 +28,13 @@ pub(crate) fn run_query<T>(
         require_ordinary_threads_table(connection)?;
         query(connection)
     };
+
     for attempt in 1.. {
         let stat_before = (attempt < MAX_ATTEMPTS)
             .then(|| stat_without_wal(path))
             .flatten();
+
+        // Without a WAL the file alone has all rows, and the same size and time afterwards show that no process wrote.
         if stat_before.is_some() {
             let result = connection::open(path, Access::ReadImmutable)
                 .and_then(|connection| query(&connection));
@@ -40,25 +43,30 @@ pub(crate) fn run_query<T>(
             }
             return result.sqlite_context("read", path);
         }
+
         let result = connection::open(path, Access::ReadInPlace).and_then(|connection| {
             connection.busy_timeout(LOCK_TIMEOUT)?;
             // One transaction, so that several statements of a query see the same rows.
             let transaction = connection.unchecked_transaction()?;
             query(&transaction)
         });
+
         let [wal, shm, _] = home::database_sidecars(path);
         let lacks_wal_index = result
             .as_ref()
             .is_err_and(|e| e.sqlite_error_code() == Some(rusqlite::ErrorCode::CannotOpen));
+
         // The last process that closes a database removes the `-shm` before the WAL.
         if lacks_wal_index && !wal.exists() && attempt < MAX_ATTEMPTS {
             continue;
         }
+
         // Without `-shm` SQLite has to build the index of the WAL, and a connection that reads in
         // place must not.
         if !lacks_wal_index || shm.exists() || !wal.exists() {
             return result.sqlite_context("read", path);
         }
+
         // A process with the WAL open would have created its index or locked the whole database, which
         // is another error. So no process uses this WAL, and copying both files is safe.
         let folder = match copy_to_temp_folder(path, &wal) {
@@ -69,6 +77,7 @@ pub(crate) fn run_query<T>(
                 source: rusqlite::Error::ToSqlConversionFailure(Box::new(e)),
             })?,
         };
+
         return connection::open(&folder.path().join("database"), Access::Read)
             .and_then(|connection| query(&connection))
             .sqlite_context("read", path);

@@ -139,6 +139,7 @@ pub(crate) fn kind_of(relative: &Path) -> HomeEntryKind {
     let Some(top) = parts.next() else {
         return HomeEntryKind::Unknown;
     };
+
     let second = parts.next();
     // If a top-level folder is a mount point, a restore has its working folder inside it.
     let is_restore_folder = |name: &OsStr| {
@@ -151,12 +152,15 @@ pub(crate) fn kind_of(relative: &Path) -> HomeEntryKind {
         let name = name.as_encoded_bytes();
         prefixes.iter().any(|prefix| name.starts_with(prefix))
     };
+
     if is_manager_name(top) || second.is_some_and(is_restore_folder) {
         return HomeEntryKind::Transient;
     }
+
     let Some(top) = top.to_str() else {
         return HomeEntryKind::Unknown;
     };
+
     match (top, second) {
         (AUTH_JSON, None) => HomeEntryKind::Auth,
         ("account-sessions.json", None) | ("account-sessions", _) => HomeEntryKind::AccountSessions,
@@ -218,12 +222,14 @@ fn classify_top_level(name: &str) -> HomeEntryKind {
     if database != HomeEntryKind::Unknown {
         return database;
     }
+
     // Codex locks a file by another one beside it. A lock is of no use in a backup.
     let is_lock = name.strip_suffix(".lock").is_some_and(|locked| {
         let kind = kind_of(Path::new(locked));
         let is_of_user = matches!(kind, HomeEntryKind::Unknown | HomeEntryKind::UserContent);
         locked == "auth" || !is_of_user
     });
+
     // A new login on its way to auth.json, left by a Codex that was killed.
     if is_lock || name.starts_with(".auth-") {
         HomeEntryKind::Transient

@@ -143,12 +143,14 @@ impl Identity {
         fn equal_if_known(a: Option<&String>, b: Option<&String>) -> Option<bool> {
             Some(a? == b?)
         }
+
         if self.kind != other.kind {
             return false;
         }
         if self.kind != LoginKind::Chatgpt {
             return self.email == other.email;
         }
+
         let equalities = [
             equal_if_known(self.account_id.as_ref(), other.account_id.as_ref()),
             equal_if_known(self.user_id.as_ref(), other.user_id.as_ref()),

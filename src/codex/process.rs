@@ -160,11 +160,13 @@ impl HomeUsage {
                 name: process.name.clone(),
                 why: process.role.to_string(),
             });
+
         let unknown_writers = self.unexplained.iter().map(|conversation| Holder {
             pid: None,
             name: "a process".into(),
             why: format!("is writing the conversation {conversation}"),
         });
+
         processes.chain(unknown_writers).collect()
     }
 }
@@ -195,6 +197,7 @@ pub fn find_holders(home: &Path, outside: &[PathBuf]) -> Vec<Holder> {
 pub fn find_codex(home: &Path) -> Vec<Holder> {
     let home = home.canonical_or_self();
     let daemon_pid = daemon::find(&home).map(|daemon| daemon.pid);
+
     let mut codex_processes: Vec<_> = ProcessTable::read()
         .iter()
         .filter(|process| daemon_pid != Some(process.pid()))
@@ -209,6 +212,7 @@ pub fn find_codex(home: &Path) -> Vec<Holder> {
             })
         })
         .collect();
+
     codex_processes.sort_by_key(|holder| holder.pid);
     codex_processes
 }
@@ -223,6 +227,7 @@ pub fn find_busy_conversations(home: &Path) -> Vec<String> {
     let daemon = daemon::find(&home).and_then(|daemon| table.get(daemon.pid));
     let open_files = daemon.map(|daemon| daemon.open_files_beneath(&[&home]));
     let open_files = open_files.unwrap_or_default();
+
     find_held_thread_locks(&home)
         .iter()
         .map(|lock| locked_conversation_id(lock))
@@ -260,21 +265,26 @@ pub(crate) fn inspect_home(home: &Path, outside: &[PathBuf], names: &ProgramName
     let table = ProcessTable::read();
     let own_pid = std::process::id();
     let daemon_pid = daemon::find(&home).map(|daemon| daemon.pid);
+
     let folders: Vec<&Path> = std::iter::once(home.as_path())
         .chain(outside.iter().map(PathBuf::as_path))
         .collect();
     let lock_folder = home.join(THREAD_LOCKS);
+
     let mut open_locks = BTreeSet::new();
     let mut processes = Vec::new();
+
     for process in table.iter().filter(|process| process.pid() != own_pid) {
         // Zombies, kernel threads and processes of other users show no program name.
         let Some(name) = process.name() else { continue };
+
         let open_files = process.open_files_beneath(&folders);
         let role = if daemon_pid == Some(process.pid()) {
             ProcessRole::Daemon
         } else if is_named(&name, &names.background)
             && read_codex_home(process).is_none_or(|process_home| process_home == home)
         {
+            // A helper with an unreadable environment counts, because it may use this home.
             ProcessRole::Background
         } else if is_named(&name, &names.codex)
             && read_codex_home(process).is_some_and(|process_home| process_home == home)
@@ -288,9 +298,11 @@ pub(crate) fn inspect_home(home: &Path, outside: &[PathBuf], names: &ProgramName
         } else {
             continue;
         };
+
         if is_update_loop(process) {
             continue;
         }
+
         open_locks.extend(
             open_files
                 .into_iter()
@@ -298,11 +310,15 @@ pub(crate) fn inspect_home(home: &Path, outside: &[PathBuf], names: &ProgramName
         );
         processes.push(to_home_process(process, &name, role));
     }
+
+    // Where the system does not show the daemon's program or files, its pid file alone proves it.
     if let Some(pid) = daemon_pid.filter(|pid| processes.iter().all(|process| process.pid != *pid))
     {
         processes.push(home_process_of_daemon(pid));
     }
+
     assign_relations(&table, &mut processes);
+
     let held_locks = find_held_thread_locks(&home);
     HomeUsage {
         codex_ancestor: table.ancestors(own_pid).into_iter().find(|pid| {
@@ -331,6 +347,7 @@ fn assign_relations(table: &ProcessTable, processes: &mut Vec<HomeProcess>) {
         .filter(|process| matches!(process.role, ProcessRole::Codex | ProcessRole::Daemon))
         .map(|process| process.pid)
         .collect();
+
     for process in processes.iter_mut() {
         if let ProcessRole::OtherProgram { open } = &process.role
             && table
@@ -341,16 +358,19 @@ fn assign_relations(table: &ProcessTable, processes: &mut Vec<HomeProcess>) {
             process.role = ProcessRole::CodexChild { open: open.clone() };
         }
     }
+
     for pid in codex_pids {
         let parent = table.get(pid).and_then(Process::parent);
         if let Some(parent) = parent.and_then(|pid| table.get(pid))
             && is_launcher(parent)
             && let Some(name) = parent.name()
         {
+            // The launcher is in the list already if it has a file of the home open.
             processes.retain(|process| process.pid != parent.pid());
             processes.push(to_home_process(parent, &name, ProcessRole::Launcher));
         }
     }
+
     processes.sort_by_key(|process| process.pid);
 }
 

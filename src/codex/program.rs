@@ -77,11 +77,13 @@ impl Program {
     /// mtime of its file. A start takes long, and 0.98 writes into the home. `None` if the file cannot be read.
     pub(crate) fn build_id(&self) -> Option<String> {
         let file = self.path.canonical().ok()?;
+
         // The script or program is in a subfolder of its npm package.
         let parents = file.ancestors().skip(1).take(3).map(Path::to_path_buf);
         // The script for Windows is beside `node_modules`.
         let windows_package = file.parent()?.join("node_modules").join(NPM_PACKAGE);
         let mut package_candidates = parents.chain([windows_package]);
+
         package_candidates
             .find_map(|folder| read_npm_version(&folder))
             .or_else(|| {
@@ -100,10 +102,12 @@ impl Program {
         command.arg("--version");
         let mut child = ChildGroup::spawn(&mut command).ok()?;
         child.close_input();
+
         let ChildOutput::Line(line) = child.read_line(deadline) else {
             return None;
         };
         child.finish(deadline);
+
         let line = String::from_utf8(line).ok()?;
         let version = line.split_whitespace().last()?;
         version

@@ -91,6 +91,7 @@ pub(crate) fn cut_projections(database: &Path, cuts: &[RolloutCut]) -> Result<()
                 transaction.execute(&delete, params![cut.rollout_id, cut.ordinal])?;
             }
         }
+
         Ok(())
     })
 }

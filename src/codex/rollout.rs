@@ -158,6 +158,7 @@ pub(crate) fn has_no_running_turn(path: &Path) -> bool {
         file.take(TURN_TAIL_BYTES).read_to_end(&mut bytes)?;
         Ok(bytes)
     };
+
     // Without a tail the conversation counts as running, and callers leave it alone.
     let tail = read_tail().unwrap_or_default();
     let is_turn_over = tail.rsplit(|byte| *byte == b'\n').find_map(|line| {
@@ -168,6 +169,7 @@ pub(crate) fn has_no_running_turn(path: &Path) -> bool {
             _ => None,
         }
     });
+
     is_turn_over.unwrap_or(false)
 }
 
@@ -180,9 +182,11 @@ pub fn open_plain(path: &Path) -> io::Result<Box<dyn Read + Send>> {
         let text = file_open::read_small_to_string(path, MIN_UNPACKED_LIMIT)?;
         return Ok(Box::new(io::Cursor::new(document_to_lines(&text)?)));
     }
+
     let file = file_open::open(path)?;
     let size = file.metadata()?.len();
     let mut file = BufReader::with_capacity(128 * 1024, file);
+
     if file.fill_buf()?.starts_with(&ZST_MAGIC) {
         let limit = (size.saturating_mul(MAX_UNPACKED_RATIO)).max(MIN_UNPACKED_LIMIT);
         Ok(Box::new(SizeLimitedReader {
@@ -204,12 +208,14 @@ fn document_to_lines(text: &str) -> io::Result<Vec<u8>> {
         #[serde(default)]
         items: Vec<serde_json::Value>,
     }
+
     let document: Document = serde_json::from_str(text)?;
     let mut lines = Vec::new();
     for line in [&document.session].into_iter().chain(&document.items) {
         serde_json::to_writer(&mut lines, line)?;
         lines.push(b'\n');
     }
+
     Ok(lines)
 }
 
@@ -264,6 +270,7 @@ pub(crate) enum Relation {
 pub(crate) fn compare(first: &Path, second: &Path) -> io::Result<Relation> {
     let (mut first, mut second) = (open_plain(first)?, open_plain(second)?);
     let (mut first_chunk, mut second_chunk) = (vec![0; 64 * 1024], vec![0; 64 * 1024]);
+
     loop {
         let first_len = read_full(&mut *first, &mut first_chunk)?;
         let second_len = read_full(&mut *second, &mut second_chunk)?;
@@ -271,6 +278,7 @@ pub(crate) fn compare(first: &Path, second: &Path) -> io::Result<Relation> {
         if first_chunk[..common_len] != second_chunk[..common_len] {
             return Ok(Relation::Diverged);
         }
+
         match first_len.cmp(&second_len) {
             std::cmp::Ordering::Less => return Ok(Relation::SecondExtends),
             std::cmp::Ordering::Greater => return Ok(Relation::FirstExtends),
@@ -296,6 +304,7 @@ fn read_full(reader: &mut dyn Read, buffer: &mut [u8]) -> io::Result<usize> {
 /// newline.
 pub(crate) fn complete_lines_len(file: &mut File, len: u64) -> io::Result<u64> {
     let mut buffer = vec![0; 64 * 1024];
+
     // Backwards from the end: a partial line is short compared to the rollout.
     let mut end = len;
     while end > 0 {
@@ -304,11 +313,14 @@ pub(crate) fn complete_lines_len(file: &mut File, len: u64) -> io::Result<u64> {
         file.seek(SeekFrom::Start(start))?;
         let chunk = &mut buffer[..usize::try_from(chunk_len).unwrap_or(0)];
         file.read_exact(chunk)?;
+
         if let Some(at) = chunk.iter().rposition(|b| *b == b'\n') {
             return Ok(start + at as u64 + 1);
         }
+
         end = start;
     }
+
     Ok(0)
 }
 

@@ -156,6 +156,7 @@ impl AppServer {
             if let Some(problem) = find_problem() {
                 return Err(to_failure(problem));
             }
+
             match self.receive(Instant::now() + INTERRUPT_POLL_INTERVAL) {
                 Received::Reply(request, reply) if request == id => {
                     return reply.map_err(|error| to_failure(error.message));
@@ -179,10 +180,12 @@ impl AppServer {
 fn parse_reply(line: &[u8]) -> Option<(u64, Reply)> {
     let mut message: Value = serde_json::from_slice(line).ok()?;
     let id = message.get("id")?.as_u64()?;
+
     // A request of Codex itself, whose ids can be the same numbers.
     if message.get("method").is_some() {
         return None;
     }
+
     if let Some(error) = message.get("error").filter(|error| !error.is_null()) {
         let text = text_field(error, "message");
         let reply = RpcError {
@@ -191,5 +194,6 @@ fn parse_reply(line: &[u8]) -> Option<(u64, Reply)> {
         };
         return Some((id, Err(reply)));
     }
+
     Some((id, Ok(message.get_mut("result")?.take())))
 }

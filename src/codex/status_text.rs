@@ -57,6 +57,7 @@ pub fn parse(text: &str, now: DateTime<Utc>, zone: Zone) -> Result<StatusText, S
     if text.len() > MAX_BYTES {
         return Err(StatusTextError::TooLong(text.len()));
     }
+
     let mut reader = StatusReader {
         status: StatusText::default(),
         slots: Vec::new(),
@@ -64,9 +65,11 @@ pub fn parse(text: &str, now: DateTime<Utc>, zone: Zone) -> Result<StatusText, S
         heading_limit_id: CODEX_LIMIT.to_owned(),
         context: ResetContext { now, zone },
     };
+
     for field in fields::split_fields(&ansi::to_plain_text(text)) {
         reader.read_field(&field)?;
     }
+
     let status = reader.status;
     if status.email.is_none() && status.windows.is_empty() && status.spend_cap.is_none() {
         return Err(StatusTextError::Nothing);
@@ -120,15 +123,18 @@ impl StatusReader {
         self.heading_limit_id = CODEX_LIMIT.into();
         self.earlier_windows = self.status.windows.len();
         self.status.spend_cap = None;
+
         let Some((email, plan)) = parse_account_value(&field.lines) else {
             self.status.unreadable_account = Some(excerpt(&field.value()));
             return Ok(());
         };
+
         if let Some(known_email) = &self.status.email
             && known_email.to_lowercase() != email.to_lowercase()
         {
             return Err(StatusTextError::TwoAccounts(known_email.clone(), email));
         }
+
         self.status.email = Some(email);
         self.status.plan = plan.or(self.status.plan.take());
         Ok(())
@@ -148,6 +154,7 @@ impl StatusReader {
             self.heading_limit_id = build_limit_id(&limit.name);
             return Ok(());
         }
+
         let is_remark = if limit.is_window() {
             // "data not available yet", "refreshing…".
             !field.has_part_of_figure()
@@ -158,6 +165,7 @@ impl StatusReader {
         if is_remark {
             return Ok(());
         }
+
         if limit.is_monthly_credit() {
             let figure = self.context.parse_figure(&field.lines, None)?;
             self.status.spend_cap = (figure.used_percent >= 100.0).then_some(SpendCap {
@@ -166,6 +174,7 @@ impl StatusReader {
             });
             return Ok(());
         }
+
         let limit_id = if limit.name.is_empty() {
             self.heading_limit_id.clone()
         } else {
@@ -185,12 +194,14 @@ impl StatusReader {
             used_percent,
             resets_at,
         } = self.context.parse_figure(&field.lines, slot.minutes)?;
+
         let window = Window {
             limit_id: slot.limit_id.clone(),
             minutes: slot.minutes,
             used_percent,
             resets_at,
         };
+
         match self.slots.iter().position(|known_slot| *known_slot == slot) {
             None => {
                 self.status.windows.push(window);
@@ -202,6 +213,7 @@ impl StatusReader {
             }
             Some(_) => return Err(StatusTextError::TwoFigures(window.label())),
         }
+
         Ok(())
     }
 }
@@ -216,9 +228,11 @@ fn parse_account_value(lines: &[&str]) -> Option<(String, Option<String>)> {
         let (email, plan) = value.split_once('(')?;
         return (is_email(email) && plan.ends_with(')')).then(|| (email.to_owned(), None));
     };
+
     let mut words = line.split_whitespace();
     let email = words.find(|word| is_email(word))?.to_owned();
     let rest = words.collect::<Vec<_>>().join(" ");
+
     let plan = rest
         .strip_prefix('(')
         .and_then(|plan| plan.strip_suffix(')'))

@@ -35,12 +35,14 @@ pub(crate) fn count_conversations(
         stall_timeout,
         deadline: Instant::now() + stall_timeout,
     };
+
     let mut server =
         AppServer::start_initialized(program, home, env, &mut || progress.describe_stall())?;
     let mut count = 0;
     for archived in [false, true] {
         count += count_listed(&mut server, archived, &mut progress)?;
     }
+
     server.finish();
     Ok(count)
 }
@@ -66,10 +68,12 @@ impl DatabaseProgress {
             .map(|meta| (meta.len(), meta.modified().ok()))
             .collect();
         sizes.sort_unstable();
+
         if sizes != self.sizes {
             self.sizes = sizes;
             self.restart_timeout();
         }
+
         let is_over = Instant::now() >= self.deadline;
         is_over.then(|| format!("no progress within {} s", self.stall_timeout.as_secs()))
     }
@@ -87,6 +91,7 @@ fn count_listed(
         // Without the list, Codex omits conversations of other providers than the configured one.
         "modelProviders": [],
     });
+
     let mut count = 0;
     loop {
         progress.restart_timeout();

@@ -59,6 +59,7 @@ pub(crate) fn parse(line: &[u8]) -> Option<TokenCount> {
     if line.payload.kind != "token_count" {
         return None;
     }
+
     let at = DateTime::parse_from_rfc3339(&line.timestamp).ok()?;
     let limits = line.payload.rate_limits;
     let windows = limits
@@ -71,6 +72,7 @@ fn convert_windows(limits: RateLimits, at: Timestamp) -> Vec<Window> {
     let limit_id = limits
         .limit_id
         .unwrap_or_else(|| super::window::CODEX_LIMIT.to_owned());
+
     [limits.primary, limits.secondary]
         .into_iter()
         .flatten()

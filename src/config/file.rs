@@ -98,15 +98,18 @@ impl ConfigFile {
 
     /// Validates and returns the tables of [`FOLDER_KEYS`].
     fn read_folder_values(&self) -> Result<FolderSettings, SettingsError> {
+        // `folder_settings` skips a value in the place of a table, so it is refused first.
         for key in &FOLDER_KEYS {
             self.0.table(key.name)?;
         }
+
         let mut folders = FolderSettings::default();
         for setting in self.folder_settings() {
             self.0.check(&setting.name(), setting.key.kind)?;
             let Some(value) = self.get(&setting) else {
                 continue;
             };
+
             let folder = setting.folder.unwrap_or_default();
             match (value.as_str(), value.as_bool()) {
                 (Some(profile), _) => {
@@ -118,6 +121,7 @@ impl ConfigFile {
                 _ => {}
             }
         }
+
         Ok(folders)
     }
 
@@ -150,6 +154,7 @@ impl ConfigValues {
     fn from_settings(values: &SettingValues<'_>, folders: FolderSettings) -> Self {
         let path_of = |name: &str| values.text(name).map(PathBuf::from);
         let text_of = |name: &str| values.text(name).map(str::to_owned);
+
         Self {
             timezone: text_of("timezone"),
             codex_home: path_of("codex.home"),

@@ -69,6 +69,7 @@ pub(crate) fn find_setting(name: &str) -> Result<Setting, KeyError> {
     if let Some(key) = KEYS.iter().find(|key| key.name == name) {
         return Ok(key.into());
     }
+
     let (table, folder) = name.split_once('.').unwrap_or((name, ""));
     match FOLDER_KEYS.iter().find(|key| key.name == table) {
         Some(key) if folders::is_absolute(folder) => Ok(Setting {
@@ -89,6 +90,7 @@ pub(crate) fn find_setting(name: &str) -> Result<Setting, KeyError> {
 fn find_nearest_name(name: &str) -> Option<&'static str> {
     let normalize = |text: &str| text.to_lowercase().replace(['.', '-'], "_");
     let normalized = normalize(name);
+
     let similarity = |key: &SettingKey| {
         let whole_name = normalize(key.name);
         // The user may have omitted the table.
@@ -96,6 +98,7 @@ fn find_nearest_name(name: &str) -> Option<&'static str> {
         strsim::jaro_winkler(&normalized, &whole_name)
             .max(strsim::jaro_winkler(&normalized, last_part))
     };
+
     KEYS.iter()
         .map(|key| (similarity(key), key.name))
         .filter(|(similarity, _)| *similarity >= MIN_SIMILARITY)

@@ -32,6 +32,7 @@ pub(crate) fn is_open_to_others(folder: &Path) -> bool {
     else {
         return false;
     };
+
     let save_result = run_icacls(folder, |command| command.arg("/save").arg(&list_file));
     let bytes = save_result.and_then(|()| super::file_open::read(&list_file));
     bytes.is_ok_and(|bytes| {

@@ -51,6 +51,7 @@ fn replace_controls(text: &str, is_kept: impl Fn(char) -> bool) -> Cow<'_, str> 
     if is_plain_ascii(text) {
         return Cow::Borrowed(text);
     }
+
     // Nearly all characters are ASCII, of which only control characters steer a terminal.
     let is_hostile = |c: char| {
         if c.is_ascii() {
@@ -63,6 +64,7 @@ fn replace_controls(text: &str, is_kept: impl Fn(char) -> bool) -> Cow<'_, str> 
     if !text.chars().any(needs_replacement) {
         return Cow::Borrowed(text);
     }
+
     let mut chars = text.chars().peekable();
     let mut previous = ' ';
     let mut printable_text = String::with_capacity(text.len());
@@ -72,10 +74,12 @@ fn replace_controls(text: &str, is_kept: impl Fn(char) -> bool) -> Cow<'_, str> 
         let is_joiner = matches!(c, '\u{200c}' | '\u{200d}')
             && may_be_joined(previous)
             && chars.peek().is_some_and(|after| may_be_joined(*after));
+
         let is_replaced = needs_replacement(c) && !is_joiner;
         printable_text.push(if is_replaced { '\u{fffd}' } else { c });
         previous = c;
     }
+
     Cow::Owned(printable_text)
 }
 

@@ -65,6 +65,7 @@ impl TempFile {
                 create_private_with(options.read(true).write(true), path)
             });
             let file = file.at("create a file in", folder)?;
+
             // The lock shows a cleanup that the file is in use; it ends with this process. A cleanup
             // between create and lock may have removed the file.
             let lock_result = lock::try_lock(file.as_file());
@@ -121,6 +122,7 @@ impl TempFile {
         lock: &mut Option<FileLock>,
     ) -> Result<(), IoError> {
         self.sync()?;
+
         match sharing::rename_at_once(self.path(), path) {
             Err(e) if sharing::is_busy(&e) => {
                 *lock = None;
@@ -168,11 +170,14 @@ impl TempFile {
             error,
             file: Some(Self(file)),
         };
+
         if let Err(e) = flush::sync_all(self.0.as_file()).at("fsync", self.0.path()) {
             return Err(unpublished(e, self.0));
         }
+
         match persist_without_replacing(self.0, path) {
             Ok(()) => {
+                // The file has its final name now, so the caller cannot try another one.
                 sync_folder(parent_of(path)).map_err(|error| PublishError { error, file: None })
             }
             Err(e) => {
@@ -209,13 +214,16 @@ fn persist_without_replacing(file: NamedTempFile, path: &Path) -> Result<(), Per
             e.error = std::io::ErrorKind::AlreadyExists.into();
             return Err(e);
         }
+
         if let Err(error) = sharing::rename(e.file.path(), path) {
             e.error = error;
             return Err(e);
         }
+
         e.file.disable_cleanup(true);
         Ok(())
     });
+
     renamed.inspect(|()| events::debug!("wrote {}", path.display()))
 }
 
@@ -230,6 +238,7 @@ fn persist_at_resolved_paths(mut file: NamedTempFile, path: &Path) -> Result<(),
             e.error
         })
     };
+
     match persist() {
         Ok(()) => {
             file.disable_cleanup(true);
@@ -335,6 +344,7 @@ pub(crate) fn rename_to_free_unsynced(from: &Path, to: &Path) -> Result<(), IoEr
     {
         use rustix::fs::{CWD, RenameFlags, renameat_with};
         use rustix::io::Errno;
+
         let resolve = |path| beneath::resolve(path).at("rename", from);
         match renameat_with(
             CWD,
@@ -349,6 +359,7 @@ pub(crate) fn rename_to_free_unsynced(from: &Path, to: &Path) -> Result<(), IoEr
             Err(e) => return Err(std::io::Error::from(e)).at("rename", from),
         }
     }
+
     if to.symlink_metadata().is_ok() {
         return Err(std::io::ErrorKind::AlreadyExists.into()).at("rename", from);
     }
@@ -379,6 +390,7 @@ fn create_missing_folders(
     let missing: Vec<_> = ancestors
         .take_while(|path| !path.as_os_str().is_empty() && !is_present(path))
         .collect();
+
     for missing_folder in missing.iter().rev() {
         match make_folder(missing_folder) {
             // Another process created it first.
@@ -386,6 +398,7 @@ fn create_missing_folders(
             created => created.at("create folder", missing_folder)?,
         }
     }
+
     Ok(missing.into_iter().rev().map(Path::to_path_buf).collect())
 }
 
@@ -408,6 +421,7 @@ pub(crate) fn find_free_path(path: &Path) -> PathBuf {
 /// on return.
 pub(crate) fn keep_copy(path: &Path, suffix: &str) -> Result<PathBuf, IoError> {
     let mut source = file_open::open(path).at("read", path)?;
+
     for number in 1.. {
         let number_suffix = if number > 1 {
             format!("-{number}")
@@ -415,9 +429,11 @@ pub(crate) fn keep_copy(path: &Path, suffix: &str) -> Result<PathBuf, IoError> {
             String::new()
         };
         let candidate = with_suffix(path, &format!("{suffix}{number_suffix}"));
+
         let mut temp = TempFile::create_beside(&candidate)?;
         source.rewind().at("read", path)?;
         std::io::copy(&mut source, temp.file()).at("write", &candidate)?;
+
         match temp.try_publish(&candidate) {
             Ok(()) => return Ok(candidate),
             Err(PublishError { error, file }) => {

@@ -61,11 +61,14 @@ mod system {
             let mut signals = Signals::new([SIGHUP, SIGINT, SIGQUIT, SIGTERM])?;
             progress::hand_over_signals();
             let handle = signals.handle();
+
             let child = command.spawn()?;
             events::debug!("started {}", command.get_program().to_string_lossy());
             RUNNING.store(true, Ordering::SeqCst);
+
             let pid = processes::to_pid(child.id());
             let pid = pid.ok_or_else(|| io::Error::other("no process id"))?;
+
             let forwarder = std::thread::Builder::new().spawn(move || {
                 for signal in signals.forever() {
                     let signal = match signal {
@@ -77,6 +80,7 @@ mod system {
                     let _ = kill_process(pid, signal);
                 }
             })?;
+
             Ok(Self {
                 pid,
                 signals: handle,
@@ -101,6 +105,7 @@ mod system {
                     Err(e) => return Err(e.into()),
                 }
             };
+
             RUNNING.store(false, Ordering::SeqCst);
             // Signals from now on must not be passed on: another process may get the id.
             self.signals.close();

@@ -155,6 +155,7 @@ mod linux {
         if !root.is_absolute() {
             return;
         }
+
         let mut roots = ROOTS.write().unwrap_or_else(PoisonError::into_inner);
         if roots.iter().all(|protected| protected.spelled != root) {
             // Never removed: a path that was protected once stays so while this process runs.
@@ -176,13 +177,17 @@ mod linux {
             });
             containing_roots.min_by_key(|(_, relative)| relative.components().count())
         };
+
+        // The caller may spell the folder as it was protected, or by its real path.
         let (root, relative) = find_innermost(|root| &root.spelled)
             .or_else(|| find_innermost(ProtectedRoot::real_path))?;
+
         // A path with `..` is not protected. Another process cannot cause one, because no entry has that name.
         let is_plain = relative
             .components()
             .all(|component| matches!(component, Component::Normal(_)));
         let base = path.ancestors().nth(relative.components().count())?;
+
         (is_plain && relative.file_name().is_some()).then(|| PlaceBelow {
             root: Arc::clone(root),
             base,
@@ -202,10 +207,12 @@ mod linux {
             let Some(first) = self.relative.components().next() else {
                 return false;
             };
+
             let link = self.base.join(first);
             let is_followed = self.root.links.at_top
                 && !self.is_at_top()
                 && link.symlink_metadata().is_ok_and(|meta| meta.is_symlink());
+
             if is_followed {
                 let links = FollowedLinks {
                     at_top: false,
@@ -240,10 +247,12 @@ mod linux {
         let Some(place) = find_protected_root(path).filter(|place| !place.is_at_top()) else {
             return Ok(None);
         };
+
         let real = place.root.real_path().join(place.relative);
         let (Some(parent), Some(name)) = (real.parent(), real.file_name()) else {
             return Ok(None);
         };
+
         // `O_PATH` needs no permission to read the folder, only to go through it.
         match open_without_links(parent, OFlags::PATH | OFlags::DIRECTORY)? {
             Opened::File(folder) => {
@@ -268,10 +277,12 @@ mod linux {
         else {
             return Ok(None);
         };
+
         match open_without_links(&place.root.real_path().join(place.relative), flags)? {
             Opened::File(file) => Ok(Some(file)),
             Opened::Unsupported => Ok(None),
             Opened::Link if place.follow_top_link() => open(path, flags),
+            // Only the last name may be a link: its folder is opened without links.
             Opened::Link if place.root.links.to_files => {
                 let resolved = super::resolve(path)?;
                 let file = rustix::fs::open(&*resolved, flags | OFlags::CLOEXEC, Mode::empty())?;

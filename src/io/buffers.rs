@@ -19,12 +19,14 @@ impl BufferPool {
     /// Returns a buffer of `len` bytes, aligned to [`ALIGNMENT`], with arbitrary content.
     pub(crate) fn take_aligned(&self, len: usize) -> AlignedBuffer {
         let mut buffer = self.take_unused();
+
         // Never shortened: to grow again would fill it with zeros first.
         if buffer.len() < len + ALIGNMENT {
             // The allocator aligns to 16 bytes only, so the aligned part begins somewhere in the
             // first page.
             buffer.resize(len + ALIGNMENT, 0);
         }
+
         let begin = buffer.as_ptr().align_offset(ALIGNMENT);
         AlignedBuffer {
             buffer,

@@ -71,6 +71,7 @@ impl ChildGroup {
             // child ends.
             command.process_group(0);
         }
+
         let mut started = child_streams::spawn(command, Stdio::piped(), LINES_AHEAD, send_lines)?;
         Ok(Self {
             #[cfg(windows)]
@@ -146,6 +147,7 @@ impl ChildGroup {
         if self.status.is_some() {
             return true;
         }
+
         #[cfg(unix)]
         {
             use rustix::process::{WaitId, WaitIdOptions, waitid};
@@ -165,14 +167,17 @@ impl ChildGroup {
         #[cfg(windows)]
         // Closing the last handle of a job kills all its processes.
         drop(self.job.take());
+
         if self.status.is_some() {
             return;
         }
+
         #[cfg(unix)]
         if let Some(group) = to_pid(self.child.id()) {
             let _ = rustix::process::kill_process_group(group, rustix::process::Signal::KILL);
         }
         let _ = self.child.kill();
+
         let deadline = Instant::now() + REAP_TIMEOUT;
         while self.status.is_none() && Instant::now() < deadline {
             match self.child.try_wait() {
@@ -202,9 +207,11 @@ fn read_line(reader: &mut impl BufRead) -> io::Result<Option<Vec<u8>>> {
         if limited.read_until(b'\n', &mut line)? == 0 {
             return Ok(None);
         }
+
         if line.pop_if(|byte| *byte == b'\n').is_some() || line.len() <= MAX_LINE_BYTES {
             return Ok(Some(line));
         }
+
         reader.skip_until(b'\n')?;
     }
 }

@@ -36,11 +36,13 @@ pub(super) fn spawn(
         .stdin(stdin)
         .stdout(Stdio::piped())
         .stderr(Stdio::piped());
+
     #[cfg(windows)]
     let (mut child, job) = super::job::ChildJob::spawn(command)?;
     #[cfg(not(windows))]
     let mut child = command.spawn()?;
     events::debug!("started {}", command.get_program().to_string_lossy());
+
     let (sender, output) = sync_channel(max_unread);
     let (stdout, stderr) = (child.stdout.take(), child.stderr.take());
     let readers = thread::Builder::new()

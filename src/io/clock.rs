@@ -88,6 +88,7 @@ impl Zone {
             Some(AmbiguousOffset::Gap { before, .. }) => (before, None),
             Some(AmbiguousOffset::Fold { before, after }) => (before, Some(after)),
         };
+
         let to_instant = |offset: Offset| {
             let offset_span = Duration::seconds(i64::from(offset.seconds()));
             let utc = local.checked_sub_signed(offset_span).unwrap_or(local);
@@ -108,8 +109,10 @@ impl Zone {
             .with_second(0)
             .and_then(|t| t.with_nanosecond(0))
             .unwrap_or(*from);
+
         // From the local day, which may be another one than in UTC.
         let today = self.at(&from).date_naive();
+
         // Every day of the week comes twice: the time of today may have passed.
         (0..16)
             .filter_map(|days| today.checked_add_days(Days::new(days)))

@@ -69,6 +69,7 @@ pub(crate) fn confirm_ages(
     if recorded_ages.iter().all(|age| *age < limit) {
         return Ok(recorded_ages);
     }
+
     check_system_clock(folder, now)?;
     let (mut plausible_age, mut newer_time) = (TimeDelta::zero(), now);
     let mut ages = Vec::with_capacity(items.len());
@@ -76,16 +77,20 @@ pub(crate) fn confirm_ages(
         let meta = path.symlink_metadata().at("inspect", path)?;
         // The later of the two times: one of the clocks may have been behind.
         let at = DateTime::from_timestamp_nanos(modified_ns(&meta)).max(*at);
+
         if ages.is_empty() && at - now > TOLERANCE {
             return Err(ClockDoubt::Future(path.clone()));
         }
+
         let interval = newer_time - at;
         if interval > TimeDelta::zero() && interval <= MAX_PLAUSIBLE_INTERVAL {
             plausible_age += interval;
         }
+
         newer_time = at;
         ages.push(plausible_age.min(now - at));
     }
+
     Ok(ages)
 }
 

@@ -79,20 +79,24 @@ pub fn parse<T: Document>(path: &Path, bytes: &[u8]) -> Result<DocumentState<T>,
     struct Versioned {
         schema: u64,
     }
+
     if bytes.len() as u64 > T::MAX_BYTES {
         return Ok(damaged_state(&TOO_LARGE));
     }
+
     // UTF-8 is checked for the whole text, which is faster than for each string.
     let text = match std::str::from_utf8(bytes) {
         Ok(text) => text,
         Err(e) => return Ok(damaged_state(&e)),
     };
+
     // Documents begin with the schema number, so most are parsed only once.
     if parse_leading_schema(bytes).is_some_and(|schema| schema <= T::SCHEMA)
         && let Ok(document) = serde_json::from_str(text)
     {
         return Ok(DocumentState::Good(document));
     }
+
     let schema = match serde_json::from_str::<Versioned>(text) {
         Ok(document) => document.schema,
         Err(e) => return Ok(damaged_state(&e)),
@@ -112,6 +116,7 @@ pub(crate) fn parse_stream<T: Document>(
 ) -> Result<DocumentState<T>, DocumentError> {
     let mut content = content.take(max_bytes);
     let mut bytes = Vec::new();
+
     // Enough for the schema number, which this program writes first.
     let read_result = content.by_ref().take(64).read_to_end(&mut bytes);
     let state = match read_result.map(|_| parse_leading_schema(&bytes)) {
@@ -126,7 +131,9 @@ pub(crate) fn parse_stream<T: Document>(
         },
         Err(e) => damaged_state(&e),
     };
+
     match state {
+        // The size limit cuts the text, so that it looks damaged.
         DocumentState::Damaged(_) if content.limit() == 0 => Ok(damaged_state(&TOO_LARGE)),
         state => Ok(state),
     }
@@ -181,10 +188,12 @@ pub(crate) fn encode_to<T: Document>(out: impl Write, document: &T) -> io::Resul
         #[serde(flatten)]
         document: &'a T,
     }
+
     let versioned = Versioned {
         schema: T::SCHEMA,
         document,
     };
+
     if T::INDENTED {
         Ok(serde_json::to_writer_pretty(out, &versioned)?)
     } else {
@@ -227,17 +236,21 @@ pub(crate) fn update<T: Document + Default + PartialEq + Clone, R>(
     // Before the read: two processes that read the same state would each drop the change of the
     // other.
     let _lock = FileLock::acquire_unless_interrupted(lock_path)?;
+
     let (old_document, moved_aside) = match read::<T>(path)? {
         DocumentState::Good(document) => (Some(document), None),
         DocumentState::Absent => (None, None),
         DocumentState::Damaged(_) => (None, Some(move_aside(path)?)),
     };
+
     let mut document = old_document.clone().unwrap_or_default();
     let value = change(&mut document);
+
     // A command that changes nothing must also work on a full or read-only disk.
     if old_document.as_ref() != Some(&document) {
         write(path, &document)?;
     }
+
     Ok(DocumentUpdate { value, moved_aside })
 }
 

@@ -92,6 +92,7 @@ impl Environment {
             let folders = self.program_folders();
             folders.iter().map(|folder| folder.join(program)).collect()
         };
+
         let mut files = candidates
             .into_iter()
             .flat_map(|candidate| self.candidate_files(candidate));
@@ -120,9 +121,11 @@ impl Environment {
             let mut startable = STARTABLE.iter();
             startable.any(|known_extension| extension.eq_ignore_ascii_case(known_extension))
         };
+
         if path.extension().is_some_and(is_startable) {
             return vec![path];
         }
+
         let listed = self.text("PATHEXT").unwrap_or(".COM;.EXE;.BAT;.CMD");
         let extensions = listed.split(';').map(|text| text.trim_start_matches('.'));
         extensions

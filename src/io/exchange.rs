@@ -22,6 +22,7 @@ pub(crate) fn exchange(a: &Path, b: &Path) -> io::Result<()> {
     if tests::is_off() {
         return Err(io::ErrorKind::Unsupported.into());
     }
+
     #[cfg(any(target_os = "linux", target_os = "android", target_vendor = "apple"))]
     {
         use rustix::fs::{CWD, RenameFlags, renameat_with};
@@ -52,6 +53,7 @@ pub(crate) fn is_supported(folder: &Path) -> io::Result<bool> {
     let (a, b) = (folder.join("try-a"), folder.join("try-b"));
     // A killed process may have left them.
     let _ = (fs::remove_dir(&a), fs::remove_dir(&b));
+
     let probe = || {
         fs::create_dir(&a)?;
         fs::create_dir(&b)?;
@@ -63,6 +65,7 @@ pub(crate) fn is_supported(folder: &Path) -> io::Result<bool> {
         Err(e) if matches!(e.kind(), Unsupported | PermissionDenied) => Ok(false),
         Err(e) => Err(e),
     };
+
     let _ = (fs::remove_dir(&a), fs::remove_dir(&b));
     result
 }

@@ -121,6 +121,7 @@ pub(crate) fn is_overlay(folder: &Path) -> bool {
     {
         /// From the kernel's `magic.h`.
         const OVERLAYFS_SUPER_MAGIC: u64 = 0x794c_7630;
+
         rustix::fs::statfs(folder)
             .is_ok_and(|s| u64::try_from(s.f_type).is_ok_and(|kind| kind == OVERLAYFS_SUPER_MAGIC))
     }

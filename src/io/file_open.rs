@@ -146,6 +146,7 @@ pub(crate) fn read_small_to_string(path: impl AsRef<Path>, limit: u64) -> io::Re
             return Ok(text);
         }
     }
+
     let message = format!("larger than {limit} bytes");
     // `FileTooLarge` is the error of writing beyond a limit of the system.
     Err(io::Error::new(ErrorKind::InvalidData, message))
@@ -177,11 +178,14 @@ fn open_regular_file(path: &Path, link: FinalLink) -> io::Result<(File, Metadata
     if link == FinalLink::Refuse {
         refuse_link(path)?;
     }
+
+    // Below a protected folder `beneath` opens the file; elsewhere the path is opened as usual.
     #[cfg(target_os = "linux")]
     let opened = beneath::open(path, wait_free_flags(link)).transpose();
     #[cfg(not(target_os = "linux"))]
     let opened = None;
     let file = opened.unwrap_or_else(|| sharing::open(set_flags(options.read(true), link), path));
+
     #[cfg(unix)]
     let file = file.map_err(|e| {
         // The error of opening a socket.
@@ -191,6 +195,7 @@ fn open_regular_file(path: &Path, link: FinalLink) -> io::Result<(File, Metadata
             e
         }
     });
+
     // Windows refuses to open a folder.
     #[cfg(windows)]
     let file = file.map_err(|e| {
@@ -200,6 +205,7 @@ fn open_regular_file(path: &Path, link: FinalLink) -> io::Result<(File, Metadata
             e
         }
     });
+
     let file = file?;
     let meta = file.metadata()?;
     check_is_file(&meta)?;

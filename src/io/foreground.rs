@@ -32,6 +32,7 @@ pub(crate) fn run(command: &mut Command, end_descendants: impl Fn()) -> io::Resu
     let mut child = command.stdout(Stdio::from(io::stderr())).spawn()?;
     events::debug!("started {}", command.get_program().to_string_lossy());
     let mut interrupted_at: Option<Instant> = None;
+
     loop {
         if let Some(status) = child.try_wait()? {
             return Ok(ForegroundExit {
@@ -39,6 +40,7 @@ pub(crate) fn run(command: &mut Command, end_descendants: impl Fn()) -> io::Resu
                 interrupted: interrupted_at.is_some() || is_interrupted(),
             });
         }
+
         match interrupted_at {
             None if is_interrupted() => interrupted_at = Some(Instant::now()),
             Some(at) if at.elapsed() >= SIGNAL_GRACE => {
@@ -49,6 +51,7 @@ pub(crate) fn run(command: &mut Command, end_descendants: impl Fn()) -> io::Resu
             }
             _ => {}
         }
+
         std::thread::sleep(POLL_INTERVAL);
     }
 }

@@ -81,6 +81,7 @@ pub(crate) fn copy_file(from: &Path, to: &Path) -> Result<(), IoError> {
         let times = FileTimes::new().set_modified(modified.at("read", from)?);
         return target.set_times(times).at("set the time of", to);
     }
+
     let target = atomic::create_private(to)?;
     copy_content(from, &target).at("copy", from)
 }
@@ -100,11 +101,14 @@ pub(crate) fn make_link(target: &Path, path: &Path) -> Result<(), IoError> {
     #[cfg(windows)]
     {
         use std::os::windows::fs::{symlink_dir, symlink_file};
+
+        // Windows has one kind of link for folders and another one for files.
         let real = atomic::parent_of(path).join(target);
         let (link_result, is_folder) = match real.metadata() {
             Ok(meta) if meta.is_dir() => (symlink_dir(target, path), true),
             _ => (symlink_file(target, path), false),
         };
+
         match link_result {
             Err(e) if e.raw_os_error() == Some(ERROR_PRIVILEGE_NOT_HELD) => {
                 link_without_privilege(&real, path, is_folder)

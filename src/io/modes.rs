@@ -15,6 +15,7 @@ pub(crate) fn has_modes(folder: &Path) -> Result<bool, IoError> {
     {
         use super::IoContext;
         use std::os::unix::fs::MetadataExt;
+
         let file = create_probe_file(folder).at("create a file in", folder)?;
         let meta = file.metadata().at("inspect", folder)?;
         Ok(!is_open_to_others(meta.mode()))
@@ -33,12 +34,14 @@ fn create_probe_file(folder: &Path) -> io::Result<File> {
     #[cfg(target_os = "linux")]
     {
         use rustix::fs::{Mode, OFlags, open};
+
         let flags = OFlags::TMPFILE | OFlags::WRONLY | OFlags::CLOEXEC;
         // Refused by FUSE, FAT and most disks of a network.
         if let Ok(file) = open(folder, flags, Mode::RUSR | Mode::WUSR) {
             return Ok(file.into());
         }
     }
+
     let mut builder = tempfile::Builder::new();
     let file = builder.prefix(super::temp_name::TEMP_PREFIX);
     let file = file.tempfile_in(folder)?;
@@ -101,14 +104,17 @@ pub(crate) fn copy_mode(from: &Path, to: &File) -> io::Result<()> {
     #[cfg(unix)]
     {
         use std::os::unix::fs::MetadataExt;
+
         let target_keeps_modes = !is_open_to_others(to.metadata()?.mode());
         // Files of a person are rarely executable. Where all of them seem to be, the disk has made
         // up the modes.
         let may_be_invented = meta.mode() & 0o011 != 0;
+
         if !target_keeps_modes || (may_be_invented && from.parent().is_some_and(exposes_files)) {
             return Ok(());
         }
     }
+
     ignore_refusal(to.set_permissions(meta.permissions()))
 }
 

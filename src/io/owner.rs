@@ -75,6 +75,7 @@ fn set_folder_owner(path: &Path) {
     #[cfg(unix)]
     {
         use rustix::fs::{Mode, OFlags, open};
+
         let flags = OFlags::RDONLY | OFlags::DIRECTORY | OFlags::NOFOLLOW | OFlags::CLOEXEC;
         let folder =
             super::beneath::resolve(path).and_then(|path| Ok(open(&*path, flags, Mode::empty())?));
@@ -96,8 +97,10 @@ pub(crate) fn create_file_if_missing(path: &Path) -> io::Result<()> {
     #[cfg(unix)]
     if is_root() && path.symlink_metadata().is_err() {
         use std::os::unix::fs::OpenOptionsExt;
+
         let mut options = File::options();
         let options = options.write(true).create_new(true).mode(0o600);
+
         // The open that follows reports what is wrong.
         if let Ok(file) = options.open(super::beneath::resolve(path)?) {
             inherit_owner(&file, path);

@@ -103,13 +103,16 @@ pub(crate) fn run_ordered_on<J: Send, R: Send, P, E: Send>(
         }
         error.is_none()
     };
+
     let (work, consume) = (&work, &consume);
     let produced = thread::scope(|scope| {
         let queue = Queue::start(scope, threads, max_in_flight);
         let submit = |job: J| {
             let Some(queue) = &queue else {
+                // Without threads the job runs at once, on the thread of `produce`.
                 return consume(work(job)).then_some(()).ok_or(ConsumerFailed);
             };
+
             let result = Arc::new(Mutex::new(None));
             let result_slot = Arc::clone(&result);
             queue.submit(
@@ -117,10 +120,13 @@ pub(crate) fn run_ordered_on<J: Send, R: Send, P, E: Send>(
                 Box::new(move || lock(&result).take().is_some_and(consume)),
             )
         };
+
         let produced = produce(&Submitter(&submit));
+        // The threads end with the queue, and the scope waits for them.
         drop(queue);
         produced
     });
+
     let (_, consumer_error) = consumer
         .into_inner()
         .unwrap_or_else(PoisonError::into_inner);
@@ -145,6 +151,7 @@ impl<'a> Queue<'a> {
         let (jobs, queue) = sync_channel::<(Work<'a>, SyncSender<()>)>(max_in_flight);
         let (order, results) = sync_channel::<(Receiver<()>, Consume<'a>)>(max_in_flight);
         let spawn = |run: Work<'a>| thread::Builder::new().spawn_scoped(scope, run).is_ok();
+
         let has_consumer = spawn(Box::new(move || {
             for (done, consume) in results {
                 // A worker that panicked drops its sender; the scope passes the panic on.
@@ -153,6 +160,7 @@ impl<'a> Queue<'a> {
                 }
             }
         }));
+
         let queue = Arc::new(Mutex::new(queue));
         let worker = || {
             let queue = Arc::clone(&queue);
@@ -166,6 +174,7 @@ impl<'a> Queue<'a> {
                 }
             }
         };
+
         let workers = (0..threads).take_while(|_| spawn(Box::new(worker())));
         (has_consumer && workers.count() > 0).then_some(Self { jobs, order })
     }

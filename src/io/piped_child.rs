@@ -93,6 +93,7 @@ impl PipedChild {
     /// Starts `command` with `input` as its standard input. `limit` is the longest time without progress.
     pub(crate) fn spawn(command: &mut Command, input: Stdio, limit: Duration) -> io::Result<Self> {
         let started = child_streams::spawn(command, input, CHUNKS_AHEAD, send_chunks)?;
+
         Ok(Self {
             #[cfg(windows)]
             _job: started.job,
@@ -143,10 +144,12 @@ impl PipedChild {
         let mut discarded = [0; 8192];
         // A child that writes into a full pipe would never end.
         while matches!(self.read(&mut discarded), Ok(1..)) {}
+
         while self.stop.is_none() && self.poll_status().is_none() {
             thread::sleep(POLL_INTERVAL / 10);
             self.decide_stop();
         }
+
         self.interrupt_and_wait();
         ChildEnd {
             status: self.status,
@@ -198,15 +201,18 @@ impl PipedChild {
         if self.poll_status().is_some() {
             return;
         }
+
         #[cfg(unix)]
         if let Some(pid) = to_pid(self.child.id()) {
             // restic 0.14 cleans up on SIGINT only. The id still belongs to the child, which is not reaped yet.
             let _ = rustix::process::kill_process(pid, rustix::process::Signal::INT);
+
             let deadline = Instant::now() + END_TIMEOUT;
             while self.poll_status().is_none() && Instant::now() < deadline {
                 let _ = self.chunks.recv_timeout(POLL_INTERVAL / 5);
             }
         }
+
         if self.poll_status().is_none() {
             let _ = self.child.kill();
             self.status = self.child.wait().ok();
@@ -229,6 +235,7 @@ impl Read for PipedChild {
                     Stop::NoProgress => "no progress within the time limit",
                 }));
             }
+
             match self.chunks.recv_timeout(POLL_INTERVAL) {
                 Ok(chunk) => {
                     if self.output_is_progress {
@@ -240,6 +247,7 @@ impl Read for PipedChild {
                 Err(RecvTimeoutError::Disconnected) => return Ok(0),
             }
         }
+
         let available = &self.chunk[self.position..];
         let count = available.len().min(buffer.len());
         buffer[..count].copy_from_slice(&available[..count]);

@@ -79,18 +79,22 @@ pub(crate) fn write_past_cache(file: &File, bytes: &[u8], offset: u64) -> io::Re
     #[cfg(target_os = "linux")]
     {
         use rustix::fs::{OFlags, fcntl_getfl, fcntl_setfl};
+
         let (pages, partial_page) = bytes.split_at(bytes.len() - bytes.len() % ALIGNMENT);
         let is_aligned = !pages.is_empty()
             && bytes.as_ptr().addr().is_multiple_of(ALIGNMENT)
             && offset.is_multiple_of(ALIGNMENT as u64);
+
         let flags = match fcntl_getfl(file) {
             Ok(flags) if is_aligned && fcntl_setfl(file, flags | OFlags::DIRECT).is_ok() => flags,
             _ => return write_all_at(file, bytes, offset),
         };
+
         // The flag is set for this write alone: the rest is shorter than a page, which direct I/O
         // refuses.
         let result = write_all_at(file, pages, offset);
         fcntl_setfl(file, flags)?;
+
         match result {
             Ok(()) => write_all_at(file, partial_page, offset + pages.len() as u64),
             // A device with larger blocks, or a file system that only claims to support direct I/O.

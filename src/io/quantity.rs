@@ -10,6 +10,7 @@ pub(crate) fn pluralize<N: Copy + Display + PartialEq + From<u8>>(count: N, noun
     if noun.ends_with("ch") {
         return format!("{count} {noun}es");
     }
+
     // "entries", but "days" and "keys".
     match noun
         .strip_suffix('y')

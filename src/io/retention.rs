@@ -45,6 +45,7 @@ impl RetentionPolicy {
             ..*self
         };
         let keeps_all = without_limits.is_empty();
+
         let rules = self.match_keep_rules(items).into_iter();
         let numbered_items = rules.zip(items).enumerate();
         numbered_items
@@ -63,6 +64,7 @@ impl RetentionPolicy {
         for item_rules in rules.iter_mut().take(self.last as usize) {
             item_rules.push(format!("last {}", self.last));
         }
+
         if let Some(span) = self.within {
             for (item_rules, item) in rules.iter_mut().zip(items) {
                 if item.age - items[0].age <= span {
@@ -70,6 +72,7 @@ impl RetentionPolicy {
                 }
             }
         }
+
         // A period is identified by its first day.
         let first_day_of_week: fn(NaiveDate) -> NaiveDate = |date| {
             let monday = date.week(Weekday::Mon).checked_first_day();
@@ -82,6 +85,7 @@ impl RetentionPolicy {
                 date.with_day(1).unwrap_or_default()
             }),
         ];
+
         for (rule, mut remaining_periods, first_day) in periods {
             let mut last_period = None;
             for (item_rules, item) in rules.iter_mut().zip(items) {
@@ -93,11 +97,13 @@ impl RetentionPolicy {
                 if remaining_periods == 0 {
                     break;
                 }
+
                 remaining_periods -= 1;
                 item_rules.push(rule.to_owned());
                 last_period = period;
             }
         }
+
         rules
     }
 }

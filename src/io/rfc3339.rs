@@ -53,11 +53,13 @@ fn parse_codex_form(text: &[u8]) -> Option<DateTime<Utc>> {
     if &separators != b"--T::" {
         return None;
     }
+
     let digits = |bytes: &[u8]| {
         bytes.iter().try_fold(0u32, |n, b| {
             b.is_ascii_digit().then(|| n * 10 + u32::from(b - b'0'))
         })
     };
+
     let fraction = tail.strip_suffix(b"Z")?;
     let nanos = match fraction.split_first() {
         None => 0,
@@ -67,6 +69,7 @@ fn parse_codex_form(text: &[u8]) -> Option<DateTime<Utc>> {
         }
         Some(_) => return None,
     };
+
     let year = i32::try_from(digits(&head[..4])?).ok()?;
     NaiveDate::from_ymd_opt(year, digits(&head[5..7])?, digits(&head[8..10])?)?
         .and_hms_nano_opt(

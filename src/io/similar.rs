@@ -24,9 +24,11 @@ pub(crate) fn find_nearest<'a>(
         .collect();
     // Stable: equally similar names keep their order.
     rated_names.sort_by(|a, b| b.0.partial_cmp(&a.0).unwrap_or(Ordering::Equal));
+
     let best_rating = rated_names.first().map_or(0.0, |(rating, _)| *rating);
     // A good match hides the mediocre ones.
     let min_rating = (best_rating - MAX_DIFFERENCE).max(MIN_SIMILARITY);
+
     let nearest = rated_names
         .into_iter()
         .take_while(|(rating, _)| *rating >= min_rating);

@@ -87,9 +87,11 @@ pub(crate) fn file_system_type(path: &Path) -> Option<String> {
     #[cfg(target_os = "linux")]
     {
         use std::os::unix::fs::MetadataExt;
+
         let dev = path.metadata().ok()?.dev();
         let device = format!("{}:{}", rustix::fs::major(dev), rustix::fs::minor(dev));
         let mounts = super::file_open::read_to_string("/proc/self/mountinfo").ok()?;
+
         mounts.lines().find_map(|line| {
             let (mount, disk) = line.split_once(" - ")?;
             // The third field is the device.

@@ -59,6 +59,7 @@ impl Drop for Staging {
 /// Creates a folder in `parent`, with `prefix` and random characters as its name. Returns its path and its lock.
 pub(crate) fn create_locked(parent: &Path, prefix: &str) -> Result<(PathBuf, FileLock), IoError> {
     atomic::create_private_folder(parent)?;
+
     // Under the parent's lock, so that a cleanup never sees a folder whose own lock is not yet
     // taken.
     let _parent_lock = FileLock::acquire(&parent.join(LOCK))?;
@@ -67,8 +68,10 @@ pub(crate) fn create_locked(parent: &Path, prefix: &str) -> Result<(PathBuf, Fil
         .tempdir_in(parent)
         .at("create a folder in", parent)?
         .keep();
+
     owner::inherit_folder_owner(&folder);
     let lock = FileLock::acquire(&folder.join(LOCK)).inspect_err(|_| discard_folder(&folder))?;
+
     Ok((folder, lock))
 }
 
@@ -94,6 +97,7 @@ pub(crate) fn remove_stale(parent: &Path) -> Vec<IoError> {
     if find_stale(parent, STAGING_PREFIX).is_empty() {
         return Vec::new();
     }
+
     match FileLock::acquire(&parent.join(LOCK)) {
         Err(e) => vec![e],
         Ok(_parent_lock) => {

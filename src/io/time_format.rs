@@ -32,9 +32,12 @@ pub(crate) fn parse_wall_time(text: &str) -> Option<WallTime> {
         .split(|c: char| c.is_whitespace() || c == ',')
         .filter(|word| !word.is_empty() && !matches!(*word, "on" | "at" | "the" | "of"))
         .peekable();
+
     let (mut time, mut month_number, mut day_number) = (None, None, None);
     let (mut year, mut weekday, mut iso_date) = (None, None, None);
+
     while let Some(word) = words.next() {
+        // A time and its half of the day may be two words: `3:05 PM`.
         let half_of_day = words.peek().and_then(|next| parse_half_of_day(next));
         if let Some(clock_time) = parse_clock(word, half_of_day) {
             if half_of_day.is_some() {
@@ -51,6 +54,7 @@ pub(crate) fn parse_wall_time(text: &str) -> Option<WallTime> {
                 set_once(&mut time, parse_clock(time_text, None)?)?;
             }
         } else {
+            // A day of the month or a year: `24th`, `24.`, `2026`.
             let digits = ["st", "nd", "rd", "th", "."]
                 .iter()
                 .find_map(|ending| word.strip_suffix(ending))
@@ -62,6 +66,8 @@ pub(crate) fn parse_wall_time(text: &str) -> Option<WallTime> {
             }
         }
     }
+
+    // A weekday beside a date is not checked.
     let day = match (iso_date, month_number, day_number, weekday) {
         (Some(date), None, None, _) if year.is_none() => Some(date),
         (None, Some(month), Some(day), _) => Some(Day::Date { year, month, day }),
@@ -69,6 +75,7 @@ pub(crate) fn parse_wall_time(text: &str) -> Option<WallTime> {
         (None, None, None, None) if year.is_none() => None,
         _ => return None,
     };
+
     (day.is_some() || time.is_some()).then_some(WallTime { day, time })
 }
 
@@ -83,9 +90,11 @@ pub(crate) fn parse_span(text: &str) -> Option<Duration> {
     let lower = text.trim().to_lowercase();
     let mut unread = lower.as_str();
     let mut seconds = 0.0_f64;
+
     if unread.is_empty() {
         return None;
     }
+
     while !unread.is_empty() {
         let amount_len = unread
             .find(|c: char| !c.is_ascii_digit() && c != '.')
@@ -93,6 +102,7 @@ pub(crate) fn parse_span(text: &str) -> Option<Duration> {
             .filter(|end| (1..=12).contains(end))?;
         let amount: f64 = unread[..amount_len].parse().ok()?;
         unread = unread[amount_len..].trim_start();
+
         let unit_len = unread
             .find(|c: char| !c.is_ascii_alphabetic())
             .unwrap_or(unread.len());
@@ -104,9 +114,11 @@ pub(crate) fn parse_span(text: &str) -> Option<Duration> {
             "w" | "week" | "weeks" => 604_800.0,
             _ => return None,
         };
+
         seconds += amount * unit;
         unread = unread[unit_len..].trim_start_matches([' ', '\t', ',']);
     }
+
     #[allow(clippy::cast_possible_truncation, reason = "bounded by the line below")]
     (seconds.is_finite() && seconds <= MAX_SECONDS)
         .then(|| Duration::seconds(seconds.round() as i64))
@@ -148,10 +160,12 @@ fn parse_clock(word: &str, half_start: Option<u32>) -> Option<NaiveTime> {
         (_, Some(clock_text)) => (clock_text, Some(12)),
         _ => (word, half_start),
     };
+
     let mut parts = clock_text.split(':');
     // An hour of more than two digits is no hour.
     let hour = parse_number(parts.next()?)
         .filter(|_| clock_text.find(':').unwrap_or(clock_text.len()) <= 2)?;
+
     // `Some(None)` if the text ends, `None` if the next part is malformed.
     let mut next_two_digits = || match parts.next() {
         None => Some(None),
@@ -159,14 +173,18 @@ fn parse_clock(word: &str, half_start: Option<u32>) -> Option<NaiveTime> {
         Some(_) => None,
     };
     let (minute, second) = (next_two_digits()?, next_two_digits()?);
+
+    // A bare hour is a time only with "am" or "pm".
     if parts.next().is_some() || (minute.is_none() && half_start.is_none()) {
         return None;
     }
+
     let hour = match half_start {
         None => hour,
         Some(_) if !(1..=12).contains(&hour) => return None,
         Some(half_start) => half_start + hour % 12,
     };
+
     NaiveTime::from_hms_opt(hour, minute.unwrap_or(0), second.unwrap_or(0))
 }
 

@@ -73,6 +73,7 @@ pub(crate) fn parse(
         now,
         zone,
     };
+
     let lower = text.trim().to_lowercase();
     let exact = DateTime::parse_from_rfc3339(text.trim()).ok();
     exact
@@ -109,11 +110,13 @@ impl TimeReader<'_> {
             (None, Some(span)) => (span, TimeDirection::Back),
             (None, None) => (text, self.direction),
         };
+
         let span = time_format::parse_span(span)?;
         let span = match direction {
             TimeDirection::Ahead => span,
             TimeDirection::Back => -span,
         };
+
         let at = self.now.checked_add_signed(span)?;
         Some(to_instant_period(self.zone.at(&at)))
     }
@@ -124,15 +127,18 @@ impl TimeReader<'_> {
         if text == "now" {
             return Some(to_instant_period(self.zone.at(self.now)));
         }
+
         if text == "last week" {
             let this_week = today.week(Weekday::Mon).checked_first_day()?;
             return Some(self.day_period(this_week.checked_sub_days(Days::new(7))?, this_week));
         }
+
         if text.len() == "2026-11".len()
             && let Ok(first) = format!("{text}-01").parse::<NaiveDate>()
         {
             return Some(self.day_period(first, first.checked_add_months(Months::new(1))?));
         }
+
         let (word, time_text) = text.split_once(' ').unwrap_or((text, ""));
         let day_offset = match word {
             "yesterday" => -1,
@@ -140,10 +146,12 @@ impl TimeReader<'_> {
             "tomorrow" => 1,
             _ => return None,
         };
+
         let date = today.checked_add_signed(TimeDelta::days(day_offset))?;
         if time_text.is_empty() {
             return self.period_on(date, None);
         }
+
         let WallTime { day, time } = time_format::parse_wall_time(time_text)?;
         // The first word has named the day already.
         self.period_on(date, Some(time?)).filter(|_| day.is_none())
@@ -159,6 +167,7 @@ impl TimeReader<'_> {
                     TimeDirection::Ahead => 1,
                     TimeDirection::Back => -1,
                 };
+
                 let this_year = self.today().year();
                 // The next 29 February is up to eight years away.
                 let mut years = (0..=8).map(|years| year.unwrap_or(this_year + year_step * years));

@@ -31,6 +31,7 @@ pub(crate) fn list(folder: &Path) -> std::io::Result<Vec<(OsString, FileType)>> 
             Err(e) => return Err(e),
         }
     }
+
     // In a fixed order, so that archives and messages do not depend on the file system.
     names.sort_unstable_by(|a, b| a.0.cmp(&b.0));
     Ok(names)
@@ -80,6 +81,7 @@ pub(crate) fn remove(path: &Path) -> Result<(), IoError> {
         Ok(_) => sharing::remove_file(path),
         Err(e) => Err(e),
     };
+
     match result {
         Err(e) if e.kind() == std::io::ErrorKind::NotFound => Ok(()),
         Err(e) => Err(e).at("remove", path),
@@ -102,6 +104,7 @@ fn remove_whole_folder(folder: &Path) -> std::io::Result<()> {
 fn remove_level_by_level(folder: &Path) -> std::io::Result<()> {
     let mut folders = vec![folder.to_path_buf()];
     let mut next_folder = 0;
+    // The list grows during the loop: each folder appends its subfolders.
     while let Some(folder) = folders.get(next_folder).cloned() {
         #[cfg(unix)]
         {
@@ -109,6 +112,7 @@ fn remove_level_by_level(folder: &Path) -> std::io::Result<()> {
             let private = fs::Permissions::from_mode(0o700);
             let _ = fs::set_permissions(beneath::resolve(&folder)?, private);
         }
+
         for (name, kind) in list(&folder)? {
             let path = folder.join(name);
             if kind.is_dir() {
@@ -117,8 +121,10 @@ fn remove_level_by_level(folder: &Path) -> std::io::Result<()> {
                 sharing::remove_file(&path)?;
             }
         }
+
         next_folder += 1;
     }
+
     let mut innermost_first = folders.iter().rev();
     innermost_first.try_for_each(sharing::remove_dir)
 }
@@ -133,9 +139,11 @@ pub(crate) fn make_private(path: &Path) -> Result<(), IoError> {
         if meta.is_symlink() {
             return Ok(());
         }
+
         let mode = fs::Permissions::from_mode(if meta.is_dir() { 0o700 } else { 0o600 });
         let result = beneath::resolve(path).and_then(|path| fs::set_permissions(path, mode));
         super::modes::ignore_refusal(result).at("set the mode of", path)?;
+
         if meta.is_dir() {
             for (name, _) in list(path).at("list", path)? {
                 make_private(&path.join(name))?;

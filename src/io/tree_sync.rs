@@ -21,6 +21,7 @@ pub(crate) fn sync_tree(folder: &Path) -> Result<(), IoError> {
                 synced => return synced,
             }
         }
+
         #[allow(clippy::disallowed_methods, reason = "a folder, and no file")]
         let folder_file = std::fs::File::open(folder);
         folder_file
@@ -38,6 +39,7 @@ pub(crate) fn sync_file_systems<'a>(paths: impl IntoIterator<Item = &'a Path>) -
     {
         use std::os::unix::fs::MetadataExt;
         const FUSE_MAGIC: u32 = 0x6573_5546;
+
         #[allow(
             clippy::disallowed_methods,
             reason = "a folder, or a file of this program"
@@ -50,8 +52,10 @@ pub(crate) fn sync_file_systems<'a>(paths: impl IntoIterator<Item = &'a Path>) -
             rustix::fs::syncfs(&file)?;
             std::io::Result::Ok(true)
         };
+
         let mut synced = std::collections::BTreeSet::new();
         paths.into_iter().all(|path| {
+            // One call is enough for all paths on a file system.
             let device = path.metadata().map(|meta| meta.dev());
             device.is_ok_and(|device| !synced.insert(device) || sync(path).unwrap_or(false))
         })

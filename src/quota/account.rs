@@ -219,6 +219,7 @@ impl AccountEntry {
         {
             self.weekly = Some(evidence);
         }
+
         if let Some(resets_at) = evidence.exhausted_until {
             let is_new_end = self.quota_end.as_ref().is_none_or(|end| {
                 let is_same_window = (end.resets_at - resets_at).abs() <= SAME_WINDOW;

@@ -95,6 +95,7 @@ pub(crate) fn infer_quota(
     let start = quota_ended - options.session_duration;
     let next_available_at = zone.at(&(start + Duration::days(7)));
     let available_on = next_available_at.date_naive();
+
     let current_year = options.year.unwrap_or_else(|| zone.at(now).year());
     let agrees = |year| name.date_in_year(year) == Some(available_on);
     let year = if agrees(current_year) || options.year.is_some() || !agrees(available_on.year()) {
@@ -102,6 +103,7 @@ pub(crate) fn infer_quota(
     } else {
         available_on.year()
     };
+
     LegacyInference {
         quota_end_detected_at: zone.at(&quota_ended),
         session_start_at: zone.at(&start),

@@ -62,6 +62,7 @@ pub(crate) fn rank_accounts<'a>(
         || !accounts
             .iter()
             .any(|a| is_usable(a) && is_billed_by_quota(a));
+
     let (mut candidates, mut excluded): (Vec<_>, Vec<_>) = accounts
         .iter()
         .map(|account| RankedAccount {
@@ -70,8 +71,10 @@ pub(crate) fn rank_accounts<'a>(
             weekly_left: state::weekly_left(&account.entry, now),
         })
         .partition(|c| is_usable(c.account) && (allows_keys || is_billed_by_quota(c.account)));
+
     candidates.sort_by(|a, b| a.compare(b, strategy, now));
     excluded.sort_by_key(|c| c.account.entry.identity.email.key());
+
     Ranking {
         candidates,
         excluded,
@@ -87,11 +90,13 @@ impl RankedAccount<'_> {
     fn compare(&self, other: &Self, strategy: Strategy, now: &DateTime<Utc>) -> Ordering {
         let by_state = self.verdict.state.cmp(&other.verdict.state);
         let by_login = || self.login_rank().cmp(&other.login_rank());
+
         // In cooldown no login can be used now, so only the end of the cooldown counts.
         let by_login_first = || match self.verdict.state {
             AccountState::Cooldown => Ordering::Equal,
             AccountState::Ready | AccountState::Unknown => by_login(),
         };
+
         let by_strategy = || match (self.verdict.state, strategy) {
             (AccountState::Cooldown, _) => self.verdict.sort_key().cmp(&other.verdict.sort_key()),
             (_, Strategy::Lru) => self.compare_last_use(other),
@@ -106,6 +111,7 @@ impl RankedAccount<'_> {
                 .compare_weekly_left(other)
                 .then_with(|| self.compare_last_use(other)),
         };
+
         let tie_break_key = |c: &Self| {
             let identity = &c.account.entry.identity;
             (
@@ -115,6 +121,7 @@ impl RankedAccount<'_> {
                 identity.user_id.clone(),
             )
         };
+
         by_state
             .then_with(by_login_first)
             .then_with(by_strategy)
@@ -184,6 +191,7 @@ impl RankedAccount<'_> {
         let source = self.evidence().map_or_else(String::new, |(source, at)| {
             format!(" ({}, {})", source.name(), format_ago(&at))
         });
+
         match &self.verdict.cause {
             Some(Cause::Held) => format!("held back{until}"),
             Some(Cause::Exhausted(label)) => format!("{label} quota exhausted{until}{source}"),
@@ -214,6 +222,7 @@ impl<'a> Ranking<'a> {
                 .is_some_and(|candidate_left| candidate_left >= left + MIN_QUOTA_ADVANTAGE),
             _ => false,
         };
+
         self.candidates.iter().find(|c| {
             let is_saved_elsewhere = !c.account.current && c.account.login == LoginState::Ok;
             is_saved_elsewhere && c.is_ready() && has_more(c)
@@ -231,11 +240,13 @@ impl<'a> Ranking<'a> {
         if let Some(exclusion) = self.explain_exclusion(candidate) {
             return exclusion.into();
         }
+
         let entry = &candidate.account.entry;
         let last_use = entry.last_used_at.map_or_else(
             || "never used".into(),
             |at| format!("last used {}", format_ago(&at)),
         );
+
         match candidate.verdict.state {
             AccountState::Ready => self.explain_ready(candidate, &last_use, format_ago),
             AccountState::Cooldown => candidate.explain_cooldown(format_ago, format_time),
@@ -275,6 +286,7 @@ impl<'a> Ranking<'a> {
             ),
             _ => String::new(),
         };
+
         let observation = candidate.account.entry.observation.as_ref();
         let reset = observation.and_then(|observation| observation.weekly()?.resets_at);
         match (self.strategy, reset) {

@@ -56,25 +56,31 @@ pub(crate) fn build_window_histories<'a>(
                 let last_window = history.samples.last().map(|sample| &sample.window);
                 last_window.is_some_and(|last_window| is_same_kind(last_window, window))
             };
+
             // A status screen may show several windows of unknown length, always in the same order.
             let earlier = observation.windows[..i].iter();
             let position = earlier.filter(|other| is_same_kind(other, window)).count();
+
             let sample = WindowSample {
                 observed_at: observation.observed_at,
                 until,
                 window: window.clone(),
                 change: WindowChange::None,
             };
+
             let Some(history) = histories.iter_mut().filter(is_of_window).nth(position) else {
                 histories.push(WindowHistory {
                     samples: vec![sample],
                 });
                 continue;
             };
+
             let Some(last) = history.samples.last_mut() else {
                 continue;
             };
+
             let change = classify_change(last, &sample);
+            // An equal observation only extends the last sample.
             let is_same = change == WindowChange::None
                 && (last.window.used_percent - window.used_percent).abs() < f64::EPSILON;
             if is_same {
@@ -84,12 +90,14 @@ pub(crate) fn build_window_histories<'a>(
             }
         }
     }
+
     histories.sort_by_key(|history| {
         history
             .samples
             .last()
             .map(|sample| (sample.window.limit_id.clone(), sample.window.minutes))
     });
+
     histories
 }
 
@@ -102,15 +110,18 @@ fn classify_change(before: &WindowSample, after: &WindowSample) -> WindowChange 
     else {
         return WindowChange::None;
     };
+
     // The server computes the reset anew for each answer, so it differs by seconds.
     if (new_reset - old_reset).abs() <= SAME_WINDOW {
         return WindowChange::None;
     }
+
     let has_ended = after.observed_at >= old_reset - SAME_WINDOW;
     let began = after
         .window
         .minutes
         .map(|minutes| new_reset - Duration::minutes(i64::from(minutes)));
+
     // The next window begins at the reset, or with the first use after it.
     if has_ended && began.is_none_or(|began| began >= old_reset - SAME_WINDOW) {
         WindowChange::NewWindow

@@ -104,12 +104,14 @@ pub(crate) fn compute_verdict(entry: &AccountEntry, now: &DateTime<Utc>) -> Verd
     let weekly_reset = observation
         .and_then(Observation::weekly)
         .and_then(|window| window.resets_at);
+
     // If the last observation lacks the weekly window (pasted text with missing lines), the evidence of an earlier
     // observation is still valid.
     let earlier_evidence = entry
         .weekly
         .filter(|_| observation.is_none_or(|observation| observation.weekly().is_none()));
     let earlier_reset = earlier_evidence.and_then(|evidence| evidence.exhausted_until);
+
     let mut blockers =
         observation.map_or_else(Vec::new, |observation| find_blockers(observation, now));
     if let Some(resets_at) = earlier_reset.filter(is_future) {
@@ -119,20 +121,24 @@ pub(crate) fn compute_verdict(entry: &AccountEntry, now: &DateTime<Utc>) -> Verd
     if let Some(until) = entry.held_until.filter(is_future) {
         blockers.push(Blocker::until(until, Cause::Held));
     }
+
     // Of blockers with the same end the first one is the cause: an exhausted window before a hold.
     let last_blocker = blockers
         .into_iter()
         .reduce(|a, b| if b.outlasts(&a) { b } else { a });
+
     // Without windows, an explicit permission of the server is evidence enough.
     let shows_state = |observation: &Observation| {
         codex_windows(observation).next().is_some() || observation.usage_allowed == Some(true)
     };
     let is_known = observation.is_some_and(shows_state) || earlier_evidence.is_some();
+
     let (state, next_available_at, cause) = match last_blocker {
         Some(blocker) => (AccountState::Cooldown, blocker.ends_at, Some(blocker.cause)),
         None if is_known => (AccountState::Ready, None, None),
         None => (AccountState::Unknown, None, Some(Cause::NeverSeen)),
     };
+
     let last_reset = weekly_reset.or(earlier_reset);
     Verdict {
         state,
@@ -184,9 +190,12 @@ fn find_blockers(observation: &Observation, now: &DateTime<Utc>) -> Vec<Blocker>
         ends_at: cap.resets_at,
         latest_end: cap.resets_at,
     };
+
     let windows = find_exhausted_windows(observation, now).map(of_window);
     let mut blockers: Vec<_> = windows.chain(observation.spend_cap.map(of_cap)).collect();
     blockers.retain(|blocker| blocker.latest_end.is_none_or(|at| at > *now));
+
+    // A refusal with a reset ends at that reset, so it no longer counts once the reset has passed.
     let has_reset = codex_windows(observation).any(|window| window.resets_at.is_some());
     if blockers.is_empty() && observation.usage_allowed == Some(false) && !has_reset {
         blockers.push(Blocker {
@@ -195,6 +204,7 @@ fn find_blockers(observation: &Observation, now: &DateTime<Utc>) -> Vec<Blocker>
             latest_end: None,
         });
     }
+
     blockers
 }
 

@@ -62,11 +62,13 @@ pub(crate) fn sum_by_key<'a, K: Ord + Clone>(
     let mut costs = Costs::new(prices);
     let mut by_key: BTreeMap<K, Models> = BTreeMap::new();
     let mut models_of_all = Models::default();
+
     for (key, usage) in usage {
         let cost = costs.find_cost(usage);
         by_key.entry(key).or_default().add(usage, cost);
         models_of_all.add(usage, cost);
     }
+
     let prices_of_models = costs.prices_of_models.into_iter();
     let unpriced = prices_of_models.filter(|(_, price)| price.is_none());
     Report {
@@ -138,10 +140,12 @@ impl Models {
         for ModelSum { sum, .. } in &models {
             total.add(sum.requests, sum.tokens, sum.cost_usd);
         }
+
         models.sort_by(|a, b| {
             let by_tokens = b.sum.tokens.total_tokens.cmp(&a.sum.tokens.total_tokens);
             by_tokens.then_with(|| a.model.cmp(&b.model))
         });
+
         ReportRow {
             key,
             sum: total,

@@ -50,23 +50,28 @@ pub(crate) fn divide(
     let rises = find_rises(start, requests, observations);
     // The median ignores single large rises, such as a day of work on another machine.
     let usual = median_rate(&rises);
+
     let mut parts = WindowParts {
         of_requests: vec![0.0; requests.len()],
         unattributed: 0.0,
         elsewhere: Vec::new(),
         used: observations.iter().map(|o| o.percent).fold(0.0, f64::max),
     };
+
     for rise in &rises {
         let here = match usual {
             Some(usual) => rise.percent.min(USUAL_TOLERANCE * usual * rise.weight),
+            // Without a usual rate the whole rise counts as used elsewhere.
             None => 0.0,
         };
+
         parts.unattributed += rise.percent - here;
         parts.elsewhere.push((rise.at, rise.percent - here));
         for i in rise.requests.clone() {
             parts.of_requests[i] = here * requests[i].weight / rise.weight;
         }
     }
+
     parts
 }
 
@@ -91,10 +96,13 @@ fn find_rises(
     let mut next = requests.partition_point(|request| request.at < start);
     let mut used = 0.0;
     let mut rises = Vec::new();
+
     for (i, observation) in observations.iter().enumerate() {
+        // A figure that stays or falls shows no use.
         if observation.percent <= used {
             continue;
         }
+
         let end = requests
             .partition_point(|request| request.at <= observation.at)
             .max(next);
@@ -102,6 +110,7 @@ fn find_rises(
             .iter()
             .map(|request| request.weight)
             .sum();
+
         rises.push(Rise {
             at: observation.at,
             percent: observation.percent - used,
@@ -112,6 +121,7 @@ fn find_rises(
         });
         (next, used) = (end, observation.percent);
     }
+
     rises
 }
 
@@ -138,12 +148,14 @@ pub(crate) fn forecast_exhaustion(
     if elapsed <= 0 || used.percent <= 0.0 {
         return None;
     }
+
     #[allow(
         clippy::cast_precision_loss,
         clippy::cast_possible_truncation,
         reason = "a forecast in seconds of a window"
     )]
     let seconds_left = (elapsed as f64 * (100.0 - used.percent).max(0.0) / used.percent) as i64;
+
     let at = used
         .at
         .checked_add_signed(TimeDelta::try_seconds(seconds_left)?)?;
@@ -176,6 +188,7 @@ pub(crate) fn forecast_pace(
     if window.used_percent >= 100.0 {
         return Some(Pace::Exhausted);
     }
+
     let used = UsedPercent {
         at: observed_at,
         percent: window.used_percent,

@@ -42,11 +42,13 @@ pub(crate) fn check_daemon(request: &SwitchRequest<'_>) -> Result<(), SwitchErro
     let Some(Daemon { pid, .. }) = daemon::find(request.codex_home) else {
         return Ok(());
     };
+
     let force = match request.daemon {
         DaemonPolicy::Leave => return Ok(()),
         DaemonPolicy::Refuse => return Err(SwitchError::Daemon(pid)),
         DaemonPolicy::Stop { force, .. } => force,
     };
+
     let turns = find_busy_conversations(request.codex_home);
     if turns.is_empty() || force {
         Ok(())
@@ -65,22 +67,27 @@ pub(crate) fn apply(request: &SwitchRequest<'_>) -> Result<SwitchReport, SwitchE
     if !first.is_current {
         check_daemon(request)?;
     }
+
     atomic::create_private_folder(request.codex_home)?;
     let deadline = Instant::now() + request.lock_timeout;
     let profiles = Profiles::of(request.manager_home);
+
     let accounts: Vec<_> = std::iter::once(request.to).chain(&first.from).collect();
     // The locks on accounts come before Codex's own: a probe holds its account while it asks Codex.
     let _account_locks = profiles.lock_accounts(&accounts, request.now, request.lock_timeout)?;
     events::info!("locked the accounts");
+
     let mut daemon_stopped = false;
     loop {
         // Locked and planned again in each round, because Codex may have renewed the login meanwhile.
         let idle = IdleLogin::acquire(request, deadline)?;
         events::info!("took Codex's locks and read the live login again");
+
         if stop_daemon(request, &idle.plan)? {
             events::info!("stopped Codex's background daemon");
             daemon_stopped = true;
         }
+
         let mut report = SwitchReport {
             plan: idle.plan.clone(),
             saved_back: None,
@@ -89,6 +96,7 @@ pub(crate) fn apply(request: &SwitchRequest<'_>) -> Result<SwitchReport, SwitchE
             still_running: Vec::new(),
             unrecorded: None,
         };
+
         if report.plan.is_current || replace_live_login(request, &profiles, &idle, &mut report)? {
             return Ok(report);
         }
@@ -114,10 +122,12 @@ fn replace_live_login(
     report.still_running = find_codex(request.codex_home);
     // `find_codex` also lists the npm launcher, whose Codex process is in the list too.
     report.still_running.retain(|holder| holder.name == "codex");
+
     // Stopping a daemon and saving take time.
     if idle.may_be_renewed() {
         return Ok(false);
     }
+
     // The record is written before the file: a reader looks only at the homes that records name,
     // and the auth.json there decides which login is live.
     let record_owner = |owner| profiles.save_back(snapshot, login, owner, request.now);
@@ -126,19 +136,24 @@ fn replace_live_login(
     } else {
         OwnerLocation::Live(request.codex_home)
     })?;
+
     if !idle.replace_with(snapshot)? {
+        // The target's login did not go live, so its profile owns it again.
         record_owner(OwnerLocation::Profile)?;
         return Ok(false);
     }
     events::info!("activated the login of {}", report.plan.profile);
+
     // After a crash or an error from here on, the record of the old login may still name this home.
     report.unrecorded = record_switch(request, profiles, idle)
         .err()
         .map(|e| e.to_string());
+
     match &report.unrecorded {
         None => events::info!("recorded the owner of each login"),
         Some(problem) => events::info!("cannot record the switch: {problem}"),
     }
+
     Ok(true)
 }
 
@@ -171,6 +186,7 @@ fn record_switch(
     {
         profiles.save_back(old, old_login, OwnerLocation::Profile, request.now)?;
     }
+
     let from = idle.plan.from.as_ref();
     // A newer login of the same account is no switch.
     if !from.is_some_and(|from| from.is_same(request.to)) {
@@ -209,17 +225,22 @@ fn stop_daemon(request: &SwitchRequest<'_>, plan: &SwitchPlan) -> Result<bool, S
         }
         return Ok(false);
     };
+
     check_daemon(request)?;
     if daemon::find(request.codex_home).is_none() {
         return Ok(false);
     }
+
     let timeout = if find_busy_conversations(request.codex_home).is_empty() {
         DAEMON_STOP_TIMEOUT
     } else {
         BUSY_DAEMON_STOP_TIMEOUT
     };
+
     let program = Program::find(codex_bin, env)?;
     daemon::stop(&program, request.codex_home, env, timeout)?;
+
+    // Another process may have started the daemon again.
     match daemon::find(request.codex_home) {
         Some(restarted) => Err(SwitchError::Daemon(restarted.pid)),
         None => Ok(true),

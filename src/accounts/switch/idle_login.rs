@@ -45,10 +45,12 @@ impl<'a> IdleLogin<'a> {
             if idle.plan.is_current || !idle.is_renewal_due {
                 return Ok(idle);
             }
+
             let holders = find_possible_renewers(request.codex_home);
             if holders.is_empty() {
                 return Ok(idle);
             }
+
             // Codex needs the locks to finish the renewal.
             drop(idle);
             if Instant::now() >= deadline {
@@ -57,6 +59,7 @@ impl<'a> IdleLogin<'a> {
             if is_interrupted() {
                 return Err(SwitchError::Interrupted);
             }
+
             std::thread::sleep(RENEWAL_POLL_INTERVAL);
         }
     }
@@ -67,9 +70,11 @@ impl<'a> IdleLogin<'a> {
             LockError::Io(e) => e.into(),
             LockError::Held(path) => SwitchError::Locked(path),
         })?;
+
         let live = AuthFile::read(&request.codex_home.join(AUTH_JSON))?;
         let profiles = Profiles::of(request.manager_home).list()?;
         let now = request.now.to_utc();
+
         Ok(Self {
             codex_home: request.codex_home,
             is_renewal_due: live.login().is_some_and(|login| login.is_renewal_due(&now)),

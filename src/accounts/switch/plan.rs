@@ -60,6 +60,8 @@ pub(crate) fn plan_switch(
         is_stale: false,
         from,
     };
+
+    // A live login that is older than the one in the profile is replaced, although the account stays the same.
     let is_outdated = is_current
         && live.login().is_some_and(|live| {
             let profile_login = target.and_then(Profile::login);
@@ -69,16 +71,20 @@ pub(crate) fn plan_switch(
     if plan.is_current {
         return Ok(plan);
     }
+
     let Some(target) = target else {
         return Err(SwitchError::NoProfile(request.to.clone()));
     };
     check_usable_login(target)?;
     check_other_homes(target, is_outdated, request)?;
+
     plan.is_stale = target.is_stale();
     if plan.is_stale && !request.force_stale {
         let profile = target.name.clone();
         return Err(SwitchError::Stale { profile });
     }
+
+    // The live login leaves the home: it goes to its own profile, or to quarantine if it is no login.
     match live {
         AuthFile::Present(snapshot) => match &snapshot.login {
             Some(login) => {
@@ -92,12 +98,14 @@ pub(crate) fn plan_switch(
         AuthFile::Unreadable { reason, .. } => plan.unreadable = Some(reason.clone()),
         AuthFile::Missing => {}
     }
+
     Ok(plan)
 }
 
 /// Checks that the target's profile has a login that this machine may use.
 fn check_usable_login(target: &Profile) -> Result<(), SwitchError> {
     let profile = target.name.clone();
+
     if let Some(account) = target.other_account().cloned() {
         return Err(SwitchError::OtherAccount { profile, account });
     }
@@ -110,6 +118,7 @@ fn check_usable_login(target: &Profile) -> Result<(), SwitchError> {
     if target.login().is_some() {
         return Ok(());
     }
+
     let reason = match &target.auth {
         AuthFile::Missing => "missing".into(),
         AuthFile::Unreadable { reason, .. } => reason.clone(),
@@ -133,6 +142,7 @@ fn check_other_homes(
     } else {
         request.codex_home
     };
+
     let profile = target.name.clone();
     if let Some(home) = target.find_live_home(first_home)
         // The outdated login in this home is replaced by this switch.
@@ -144,6 +154,7 @@ fn check_other_homes(
             None => SwitchError::LiveElsewhere { profile, home },
         });
     }
+
     // The login of this home was read already; only another home that cannot be read is an
     // obstacle.
     match target.unreadable_home() {

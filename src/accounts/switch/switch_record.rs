@@ -84,16 +84,19 @@ pub(super) fn record_last_switch(
                 .entry(recorded_home.clone())
                 .or_insert_with(|| account.clone());
         }
+
         // If no account was live before this switch, the earlier previous account stays.
         file.previous = from.or(file.previous_account_in(&home)).cloned();
         if let Some(previous) = &file.previous {
             file.homes.insert(home.clone(), previous.clone());
         }
+
         file.before = file.at.filter(|_| file.home.as_ref() == Some(&home));
         file.home = Some(home);
         file.current = Some(request.to.clone());
         file.at = Some(request.now);
     };
+
     let lock = request.manager_home.canonical_or_self().join(".lock");
     document::update(&switch_file_path(request.manager_home), &lock, change)?;
     Ok(())

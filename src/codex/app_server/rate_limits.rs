@@ -49,6 +49,7 @@ impl AccountLimits {
                 "the rate limits are not a JSON object".into(),
             ));
         };
+
         let main = answer.get("rateLimits").filter(|limit| limit.is_object());
         let mut limits = Self {
             usage_allowed: result["ordinaryUsageAllowed"].as_bool(),
@@ -57,6 +58,7 @@ impl AccountLimits {
             account_id: text_field(result, "accountId"),
             ..Self::default()
         };
+
         let mut seen_ids = Vec::new();
         let limits_by_id = answer.get("rateLimitsByLimitId").and_then(Value::as_object);
         let named_limits = limits_by_id.into_iter().flatten();
@@ -64,12 +66,14 @@ impl AccountLimits {
             .map(|limit| (CODEX_LIMIT, limit))
             .into_iter()
             .chain(named_limits.map(|(id, limit)| (id.as_str(), limit)));
+
         for (key, limit) in all_limits {
             let id = text_field(limit, "limitId").unwrap_or_else(|| key.to_owned());
             // `rateLimitsByLimitId` repeats the limit in `rateLimits`.
             if seen_ids.contains(&id) {
                 continue;
             }
+
             limits.add_windows(&id, limit, now, zone);
             if id == CODEX_LIMIT {
                 limits.spend_cap = parse_spend_cap(limit, zone);
@@ -79,6 +83,7 @@ impl AccountLimits {
             }
             seen_ids.push(id);
         }
+
         Ok(limits)
     }
 
@@ -105,8 +110,10 @@ fn parse_window(limit_id: &str, object: &Value, now: DateTime<Utc>, zone: Zone) 
         "windowDurationMins",
         1.0..=f64::from(MAX_WINDOW_MINUTES),
     )?;
+
     // Codex 0.4x sends no time of the reset, but the time until then.
     let seconds_until_reset = parse_optional_number(object, "resetsInSeconds", 0.0..=LAST_SECOND)?;
+
     #[allow(
         clippy::cast_possible_truncation,
         clippy::cast_sign_loss,
@@ -132,12 +139,14 @@ fn parse_spend_cap(limit: &Value, zone: Zone) -> Option<SpendCap> {
     let is_capped = remaining_percent.is_some_and(|percent| percent <= 0.0)
         || limit.get("spendControlReached").and_then(Value::as_bool) == Some(true)
         || (reached.ends_with("_limit_reached") && reached != WINDOWS_REACHED);
+
     if is_capped {
         return Some(SpendCap {
             kind: CapKind::SpendLimit,
             resets_at: individual_limit.and_then(|cap| parse_time(cap, "resetsAt", zone)?),
         });
     }
+
     reached.ends_with("_credits_depleted").then_some(SpendCap {
         kind: CapKind::Credits,
         resets_at: None,
@@ -148,6 +157,7 @@ fn parse_spend_cap(limit: &Value, zone: Zone) -> Option<SpendCap> {
 /// the resets. The list also has spent resets, and resets that expired after the server counted.
 fn parse_reset_credits(credits: &Value, now: DateTime<Utc>, zone: Zone) -> Option<ResetCredits> {
     let available_count = u32::try_from(credits.get("availableCount")?.as_u64()?).ok()?;
+
     let listed = credits.get("credits").and_then(Value::as_array);
     let is_available =
         |credit: &&Value| text_field(credit, "status").as_deref() == Some("available");
@@ -155,6 +165,7 @@ fn parse_reset_credits(credits: &Value, now: DateTime<Utc>, zone: Zone) -> Optio
     let expiry_times: Vec<_> = available
         .map(|credit| parse_time(credit, "expiresAt", zone).flatten())
         .collect();
+
     let mut spendable_count = available_count;
     // Only a complete list shows how many of the counted resets have expired since.
     if expiry_times.len() >= available_count as usize {
@@ -162,12 +173,14 @@ fn parse_reset_credits(credits: &Value, now: DateTime<Utc>, zone: Zone) -> Optio
         let unexpired_count = expiry_times.iter().filter(is_unexpired).count();
         spendable_count = spendable_count.min(u32::try_from(unexpired_count).unwrap_or(u32::MAX));
     }
+
     let mut expires_at: Vec<_> = expiry_times
         .into_iter()
         .flatten()
         .filter(|at| *at > now)
         .collect();
     expires_at.sort_unstable();
+
     Some(ResetCredits {
         available: spendable_count,
         expires_at,

@@ -45,6 +45,7 @@ impl ThreadEstimate {
             usd: parse_millionths(usage, "estimatedUsageUsdMicros"),
             ..Self::default()
         };
+
         // A group for each model, reasoning effort and speed.
         let groups = usage.get("groups").and_then(Value::as_array);
         for group in groups.into_iter().flatten() {
@@ -52,12 +53,14 @@ impl ThreadEstimate {
             let tokens = count("totalTokens")
                 .or_else(|| count("inputTokens")?.checked_add(count("outputTokens")?));
             let model = text_field(group, "model").unwrap_or_default();
+
             let totals = estimate.models.entry(model).or_insert((Some(0), 0.0));
             let (token_sum, credit_sum) = totals;
             // One group without tokens makes the sum of its model unknown.
             *token_sum = token_sum.zip(tokens).and_then(|(a, b)| a.checked_add(b));
             *credit_sum += parse_millionths(group, "estimatedUsageCreditsMicros").unwrap_or(0.0);
         }
+
         Some(estimate)
     }
 }

@@ -21,6 +21,7 @@ pub(crate) fn parse_workspaces(result: &Value) -> Vec<LoginWorkspace> {
     let Some(session) = sessions.find(|session| session["isActive"] == true) else {
         return Vec::new();
     };
+
     let selected_id = text_field(session, "selectedWorkspaceAccountId");
     let rows = session["workspaces"].as_array().into_iter().flatten();
     let rows = rows.filter_map(|row| {

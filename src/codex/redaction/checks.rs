@@ -104,10 +104,12 @@ fn looks_random(value: &[u8]) -> bool {
         b'0'..=b'9' => 3,
         _ => 0,
     };
+
     let (mut kind_changes, mut adjacent_capitals) = (0, 0);
     let (mut vowelless_run, mut letters_in_run, mut longest_run) = (0, 0, 0);
     let (mut digits, mut numbers, mut has_lower, mut has_upper) = (0, 0, false, false);
     let mut previous = b' ';
+
     for b in value {
         let kinds = [previous, *b].map(kind);
         kind_changes += usize::from(!kinds.contains(&0) && kinds[0] != kinds[1]);
@@ -116,19 +118,24 @@ fn looks_random(value: &[u8]) -> bool {
         has_lower |= b.is_ascii_lowercase();
         has_upper |= b.is_ascii_uppercase();
         adjacent_capitals += usize::from(b.is_ascii_uppercase() && previous.is_ascii_uppercase());
+
         if b.is_ascii_alphanumeric() && !b"aeiouyAEIOUY".contains(b) {
             vowelless_run += 1;
             letters_in_run += usize::from(b.is_ascii_alphabetic());
         } else {
             (vowelless_run, letters_in_run) = (0, 0);
         }
+        // A run needs three letters, so that numbers alone do not count.
         if letters_in_run >= 3 {
             longest_run = longest_run.max(vowelless_run);
         }
+
         previous = *b;
     }
+
     let mut words = value.split(|b| !b.is_ascii_alphanumeric());
     let has_long_word = words.any(|word| word.len() >= 14);
+
     if digits == 0 {
         // Names such as `getUserName` have as many changes, but no capital beside another.
         return has_long_word
@@ -140,6 +147,7 @@ fn looks_random(value: &[u8]) -> bool {
                 has_lower && longest_run >= 5
             };
     }
+
     let is_hex = |b: &u8| b.is_ascii_hexdigit() || matches!(b, b'-' | b':');
     digits < value.len()
         && (kind_changes * 3 >= value.len()
@@ -256,6 +264,7 @@ impl<'a> NamedValue<'a> {
         let operator_at = operator_at.unwrap_or(0);
         let is_name = |b: &u8| b.is_ascii_alphanumeric() || matches!(b, b'_' | b'-');
         let name_end = before.iter().rposition(is_name).map_or(0, |at| at + 1);
+
         Self {
             name: &before[..name_end],
             value,
@@ -274,10 +283,12 @@ impl<'a> NamedValue<'a> {
         {
             return false;
         }
+
         let has_upper_case_name = self
             .name
             .last()
             .is_some_and(|b| b.is_ascii_uppercase() || b.is_ascii_digit());
+
         let value = self.value;
         // The token ends before a full stop, a control code or a letter of another script.
         let token_len = value.iter().position(|b| !b.is_ascii_graphic());
@@ -285,14 +296,17 @@ impl<'a> NamedValue<'a> {
         let next_byte = value.get(token.len()).or(self.after.first()).copied();
         let token = token.strip_suffix(b".").unwrap_or(token);
         let has_digit = token.iter().any(u8::is_ascii_digit);
+
         let is_variable_assignment = self.is_tight && self.operator == b'=' && has_upper_case_name;
         let is_argument = matches!(self.operator, b',' | b'(');
+
         let is_literal = if self.is_quoted {
             // Not the code between two strings: `"…"+name+"…"`.
             !(self.value.starts_with(b"+") && self.value.ends_with(b"+"))
         } else {
             !is_argument && !self.is_name_in_code(token, next_byte)
         };
+
         let is_random_literal = has_only_token_chars(token)
             && looks_random(token)
             && is_literal
@@ -300,6 +314,7 @@ impl<'a> NamedValue<'a> {
             && !(is_argument && is_type_name(token))
             && (self.is_quoted || has_digit || token.len() >= 28);
         let is_human_literal = is_literal && is_human_password(value);
+
         match check {
             FormCheck::Provider => {
                 // With the name of a provider, letters alone are rarely code.
@@ -309,6 +324,7 @@ impl<'a> NamedValue<'a> {
                 let is_random_literal = has_only_token_chars(token) && looks_random(token);
                 token.len() >= 14 && is_literal && (is_random_literal || is_lower_word)
             }
+            // As an argument, a value is a password only after the name of a variable: `("DB_PASSWORD", "…")`.
             FormCheck::Password if is_argument => is_human_literal && has_upper_case_name,
             FormCheck::Password => {
                 is_human_literal || is_variable_assignment && value.len() >= 6 && !is_code(value)
@@ -327,6 +343,7 @@ impl<'a> NamedValue<'a> {
     fn is_name_in_code(&self, token: &[u8], next_byte: Option<u8>) -> bool {
         let is_end = |b: u8| b"<>\\\"'`),*&".contains(&b) || !b.is_ascii_graphic();
         let is_path = token.iter().any(|b| b".?".contains(b));
+
         // A type, as in `const PASSWORD: WIN32_ERROR = …` or `(password: Uint8Array | string)`.
         let is_type_annotation = match self.after {
             [b' ', b'|' | b'=' | b'{', ..] | [b',' | b')', ..] => {
@@ -335,12 +352,15 @@ impl<'a> NamedValue<'a> {
             [b' ', ..] => is_constant_name(token),
             _ => false,
         };
+
         let is_plain_literal = next_byte.is_none_or(is_end) && !is_path && !is_type_annotation;
+
         // A field, as in `token=c.tokenOf` or `c.token=c.key2=void` of minified code.
         let value = self.value;
         let is_assignment = value.windows(2).any(|two| two[0] == b'=' && two[1] != b'=');
         let has_digit = token.iter().any(u8::is_ascii_digit);
         let is_field = value.contains(&b'.') && (!has_digit || is_assignment);
+
         let is_call = next_byte == Some(b'(');
         is_call || (is_field || !self.is_tight) && !is_plain_literal
     }

@@ -52,6 +52,7 @@ impl<'a> UnescapedText<'a> {
         let mut text = String::new();
         let mut escape_ends = Vec::new();
         let (mut copied_to, mut at) = (0, 0);
+
         while let Some(offset) = original.as_bytes()[at..]
             .iter()
             .position(|b| begins_escape(*b))
@@ -61,18 +62,21 @@ impl<'a> UnescapedText<'a> {
                 at += 1;
                 continue;
             };
+
             text.push_str(&original[copied_to..at]);
             text.extend(decoded_char);
             at += len;
             copied_to = at;
             escape_ends.push((text.len(), at));
         }
+
         if escape_ends.is_empty() {
             return Self {
                 text: Cow::Borrowed(original),
                 escape_ends,
             };
         }
+
         text.push_str(&original[copied_to..]);
         Self {
             text: Cow::Owned(text),
@@ -116,9 +120,11 @@ fn parse_escape(text: &[u8]) -> Option<(usize, Option<char>)> {
                 .and_then(|digits| parse_ascii(digits, 16));
             match encoded_char {
                 Some(c) => Some((len + 2, Some(c))),
+                // Without two digits behind it, a chain of escaped percent signs is one percent sign.
                 None => (len > 1).then_some((len, Some('%'))),
             }
         }
+
         b'\\' => {
             let slashes = text
                 .iter()
@@ -126,6 +132,8 @@ fn parse_escape(text: &[u8]) -> Option<(usize, Option<char>)> {
                 .take_while(|b| **b == b'\\')
                 .count();
             let tail = &text[slashes..];
+
+            // A colour decodes to nothing, so that the text before and after it is joined.
             let colour = ESCAPE_CODES.iter().find_map(|code| {
                 let parameters = tail.strip_prefix(code.as_bytes())?;
                 Some(slashes + code.len() + colour_len(parameters)?)
@@ -133,6 +141,7 @@ fn parse_escape(text: &[u8]) -> Option<(usize, Option<char>)> {
             if let Some(len) = colour {
                 return Some((len, None));
             }
+
             let (len, c) = match tail.first()? {
                 b'u' => (5, parse_ascii(tail.strip_prefix(b"u00")?.get(..2)?, 16)?),
                 b'x' => (3, parse_ascii(tail.get(1..3)?, 16)?),
@@ -142,6 +151,7 @@ fn parse_escape(text: &[u8]) -> Option<(usize, Option<char>)> {
             };
             Some((slashes + len, Some(c)))
         }
+
         b'&' => {
             let end = text
                 .iter()
@@ -161,10 +171,12 @@ fn parse_escape(text: &[u8]) -> Option<(usize, Option<char>)> {
             };
             Some((end + 1, Some(c)))
         }
+
         b'\x1b' => {
             let len = colour_len(text.strip_prefix(b"\x1b[")?)?;
             Some((len + 2, None))
         }
+
         _ => {
             let mut zero_width_chars = ZERO_WIDTH_CHARS.iter();
             let invisible = zero_width_chars.find(|c| text.starts_with(c.as_bytes()))?;
@@ -195,6 +207,7 @@ pub(super) fn decode_base64_parts(text: &str) -> impl Iterator<Item = (Range<usi
             }
         }
     });
+
     places.flat_map(move |place| {
         let decoded = decode_at_four_offsets(&text.as_bytes()[place.clone()]);
         decoded.map(move |decoded| (place.clone(), decoded))
@@ -211,6 +224,7 @@ fn find_base64_end(text: &[u8], start: usize) -> usize {
         let len = text[from..].iter().position(|b| !is_base64(*b));
         len.map_or(text.len(), |len| from + len)
     };
+
     let (mut line_start, mut line_end) = (start, find_line_end(start));
     while line_end - line_start >= MIN_BASE64_LINE_BYTES {
         let gap = text[line_end..]
@@ -218,6 +232,7 @@ fn find_base64_end(text: &[u8], start: usize) -> usize {
             .take_while(|b| b.is_ascii_whitespace())
             .count();
         let next_line_end = find_line_end(line_end + gap);
+        // A base64 text goes on only after a line break, and only if the next line begins with base64.
         if !text[line_end..line_end + gap].contains(&b'\n') || next_line_end == line_end + gap {
             break;
         }
@@ -235,8 +250,10 @@ fn decode_at_four_offsets(encoded: &[u8]) -> impl Iterator<Item = Vec<u8>> + use
         b'=' => b'A',
         b => b,
     };
+
     let standard_chars = encoded.iter().copied().filter(|b| is_base64(*b));
     let standard_chars: Vec<u8> = standard_chars.map(to_standard_char).collect();
+
     (0..4).filter_map(move |skipped| {
         let encoded_part = standard_chars.get(skipped..)?;
         // A single last character encodes no byte.

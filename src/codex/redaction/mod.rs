@@ -57,6 +57,8 @@ pub(crate) fn redact_and_count(text: &str) -> (String, usize) {
         secret_places.map(|secret| secret.place).collect::<Vec<_>>()
     };
     let mut secret_places = find_places(text);
+
+    // Base64 is searched in the unescaped text, because escapes may interrupt it.
     let unescaped = UnescapedText::decode(text);
     let mut decoded_places: Vec<Range<usize>> = decode_base64_parts(&unescaped.text)
         .filter(|(_, hidden)| find_secret(hidden).is_some())
@@ -65,6 +67,7 @@ pub(crate) fn redact_and_count(text: &str) -> (String, usize) {
     if unescaped.has_escapes() {
         decoded_places.extend(find_places(&unescaped.text));
     }
+
     for place in decoded_places {
         secret_places.push(unescaped.original_range(&place));
     }
@@ -77,6 +80,7 @@ fn replace_places(text: &str, mut places: Vec<Range<usize>>) -> (String, usize) 
     let mut redacted = String::with_capacity(text.len());
     let (mut at, mut count) = (0, 0);
     for place in places {
+        // Overlapping places become one replacement.
         if place.start >= at {
             redacted.push_str(&text[at..place.start]);
             redacted.push_str(REPLACEMENT);
@@ -84,6 +88,7 @@ fn replace_places(text: &str, mut places: Vec<Range<usize>>) -> (String, usize) 
         }
         at = at.max(place.end);
     }
+
     redacted.push_str(&text[at..]);
     (redacted, count)
 }
@@ -119,6 +124,7 @@ fn redact_opaque_words(line: &str) -> String {
             REPLACEMENT.to_owned()
         }
     };
+
     // The patterns are constant and tested, so this does not happen. An empty text is the safe result.
     let pattern = OPAQUE_WORD.as_ref();
     pattern.map_or(String::new(), |word| {
@@ -147,11 +153,13 @@ pub(crate) fn format_command_line(arguments: &[OsString]) -> String {
         } else {
             text.clone().into_owned()
         });
+
         // Without the pattern every value counts as secret.
         value_is_secret = SECRET_WORD
             .as_ref()
             .is_none_or(|pattern| pattern.is_match(&text));
     }
+
     printable(&words.join(" "))
 }
 

@@ -87,10 +87,12 @@ static TABLE: LazyLock<Option<FormTable>> = LazyLock::new(|| {
         else {
             return None;
         };
+
         for word in words.split(',') {
             keywords.push(word.replace(r"\x20", " "));
             form_of_keyword.push(forms.len());
         }
+
         forms.push(SecretForm {
             kind,
             place: parse_variant(place)?,
@@ -99,11 +101,13 @@ static TABLE: LazyLock<Option<FormTable>> = LazyLock::new(|| {
             pattern: OnceLock::new(),
         });
     }
+
     let keywords = AhoCorasick::builder()
         .ascii_case_insensitive(true)
         .kind(Some(AhoCorasickKind::DFA))
         .build(keywords)
         .ok()?;
+
     Some(FormTable {
         forms,
         keywords,
@@ -120,15 +124,18 @@ fn parse_variant<T: DeserializeOwned>(name: &str) -> Option<T> {
 /// may overlap.
 pub(crate) fn find_secrets(text: &[u8], kind: TextKind) -> impl Iterator<Item = FoundSecret> {
     let table = TABLE.as_ref();
+
     // If the table is malformed, the whole text counts as secret.
     let whole_text = (table.is_none() && !text.is_empty()).then_some(FoundSecret {
         kind: "text",
         place: 0..text.len(),
     });
+
     let mut last_end = 0;
     let matches = table.into_iter().flat_map(move |table| {
         let hits = table.keywords.find_overlapping_iter(text);
         hits.filter_map(move |hit| {
+            // A keyword inside the last secret begins no other one.
             if hit.start() < last_end {
                 return None;
             }
@@ -141,6 +148,7 @@ pub(crate) fn find_secrets(text: &[u8], kind: TextKind) -> impl Iterator<Item = 
             })
         })
     });
+
     whole_text.into_iter().chain(matches)
 }
 
@@ -159,34 +167,43 @@ impl SecretForm {
             FormPlace::Within => find_word_start(text, at)?,
             _ => at,
         };
+
         if self.check == FormCheck::Message && kind != TextKind::Message {
             return None;
         }
+
         let max_bytes = if self.check.is_name_with_value() {
             MAX_NAMED_BYTES
         } else {
             MAX_FORM_BYTES
         };
         let searched = &text[start..text.len().min(start + max_bytes)];
+
         let pattern = self.pattern.get_or_init(|| self.compile());
         let captures = pattern.as_ref()?.captures(searched)?;
         // A pattern without groups matches the secret alone.
         let secret = captures.iter().skip(1).flatten().next();
         let secret = secret.or(captures.get(0))?.range();
+
+        // A secret that was redacted before stays as it is.
         if searched[secret.start..].starts_with(b"[redacted") {
             return None;
         }
+
         if self.place == FormPlace::Block {
             if is_key_footer(&text[..start]) {
                 return None;
             }
+
             let end = find_key_block_end(text, start + secret.end)?;
             return Some(start..end);
         }
+
         let before = &text[start.saturating_sub(MAX_BEFORE_KEYWORD_BYTES)..start + secret.start];
         let value = &searched[secret.start..secret.end.min(secret.start + MAX_CHECKED_BYTES)];
         // In Markdown, `**` ends bold text.
         let value = value.strip_suffix(b"**").unwrap_or(value);
+
         let is_secret =
             kind == TextKind::Message || self.check.accepts(before, value, &searched[secret.end..]);
         is_secret.then(|| start + secret.start..find_secret_end(text, start + secret.end))
@@ -244,15 +261,19 @@ fn find_key_block_end(text: &[u8], start: usize) -> Option<usize> {
     const MIN_LINE_BYTES: usize = 40;
     const MAX_HEADER_BYTES: usize = 200;
     const MAX_MARK_BYTES: usize = 32;
+
     let text = &text[..text.len().min(start + MAX_KEY_BYTES)];
     let body = &text[start..];
     let footer_at = memchr::memmem::find(body, b"----");
     let body = &body[..footer_at.unwrap_or(body.len())];
+
     let is_base64 = |b: &u8| b.is_ascii_alphanumeric() || b"+/=".contains(b);
     let mut key_end = None;
     let (mut at, mut longest_run) = (0, 0);
     for base64_run in body.split(|b| !is_base64(b)) {
         longest_run = longest_run.max(base64_run.len());
+
+        // A line of the key is long; before the first one there may be headers, before the others only short marks.
         let gap = key_end.map_or(at, |key_end: usize| at - key_end);
         let is_near = gap
             <= if key_end.is_none() {
@@ -260,11 +281,13 @@ fn find_key_block_end(text: &[u8], start: usize) -> Option<usize> {
             } else {
                 MAX_MARK_BYTES
             };
+
         if base64_run.len() >= MIN_LINE_BYTES && is_near {
             key_end = Some(at + base64_run.len());
         }
         at += base64_run.len() + 1;
     }
+
     let is_complete = footer_at.is_some_and(|at| {
         let line = text[start + at..].trim_ascii_start();
         line.iter()
@@ -272,6 +295,8 @@ fn find_key_block_end(text: &[u8], start: usize) -> Option<usize> {
             .take(3)
             .eq(b"END")
     });
+
+    // With a footer, the lines may be short, but one run must be as long as a random value.
     if is_complete {
         return (longest_run >= checks::MIN_RANDOM_BYTES).then_some(start + body.len());
     }

@@ -68,6 +68,7 @@ pub(super) fn extract_output(output: &RawValue) -> String {
     struct Wrapped {
         output: String,
     }
+
     match serde_json::from_str(output.get()) {
         Ok(Output::Text(text)) => {
             // Older versions put the output and its exit code into JSON within the string.

@@ -22,11 +22,13 @@ impl<'a> Envelope<'a> {
     pub(super) fn parse(line: &'a [u8]) -> Option<Self> {
         let rest = line.strip_prefix(b"{\"timestamp\":\"")?;
         let (timestamp, mut rest) = split_at_quote(rest, MAX_FIELD_BYTES)?;
+
         // Codex 0.169 numbers the lines of paginated conversations.
         if let Some(numbered) = rest.strip_prefix(b",\"ordinal\":") {
             let digits = numbered.iter().take_while(|b| b.is_ascii_digit()).count();
             rest = &numbered[digits..];
         }
+
         let (kind, rest) = split_at_quote(rest.strip_prefix(b",\"type\":\"")?, MAX_FIELD_BYTES)?;
         Some(Self {
             timestamp: std::str::from_utf8(timestamp).ok()?,

@@ -64,14 +64,17 @@ pub(super) fn parse_completed(payload: &PayloadText<'_>) -> ParsedItems {
     }
 
     let event: CompletedEvent<'_> = serde_json::from_str(payload.json)?;
+    // The item stays JSON text, because an execution has another form than a message.
     let item_json = event.item.get();
     let completed: Completed<'_> = serde_json::from_str(item_json)?;
     let origin = ItemOrigin::Completed;
+
     let parse_content = |to_kind: fn(String) -> EventKind| -> ParsedItems {
         let content = completed.content.map_or("[]", RawValue::get);
         let parts: Vec<ContentPart<'_>> = serde_json::from_str(content)?;
         Ok(one_item(origin, to_kind(join_texts(&parts))))
     };
+
     match &*completed.kind {
         "UserMessage" => parse_content(EventKind::User),
         "AgentMessage" => parse_content(EventKind::Assistant),
@@ -102,9 +105,11 @@ fn parse_execution_json(payload: &str, origin: ItemOrigin) -> ParsedItems {
         /// The changed files, without their changes.
         changes: Option<BTreeMap<String, IgnoredAny>>,
     }
+
     let execution: Execution<'_> = serde_json::from_str(payload)?;
     let id = execution.call_id.or(execution.id);
     let mut items = Vec::new();
+
     if let Some(command) = execution.command {
         let kind = EventKind::ToolCall {
             name: "exec_command".to_owned(),
@@ -116,12 +121,14 @@ fn parse_execution_json(payload: &str, origin: ItemOrigin) -> ParsedItems {
             items.push(call_item(origin, id, kind));
         }
     }
+
     if let Some(changes) = execution.changes {
         let paths: Vec<_> = changes.into_keys().collect();
         // Without an id: the patch itself may name the files in another form.
         let kind = EventKind::FilesTouched(paths.join("\n"));
         items.push(item_without_call_id(origin, kind));
     }
+
     Ok(items)
 }
 
@@ -137,9 +144,11 @@ pub(super) fn parse_tokens(payload: &PayloadText<'_>) -> ParsedItems {
         last_token_usage: Option<TokenUsage>,
     }
 
+    // `token_count` gets the whole line, because the time is outside of the payload.
     let Some(count) = token_count::parse(payload.line) else {
         return Ok(Vec::new());
     };
+
     let Tokens { info } = serde_json::from_str(payload.json)?;
     let info = info.unwrap_or_default();
     let tokens = TokenEvent {
@@ -147,6 +156,7 @@ pub(super) fn parse_tokens(payload: &PayloadText<'_>) -> ParsedItems {
         total: info.total_token_usage,
         last: info.last_token_usage,
     };
+
     Ok(one_item(
         ItemOrigin::Event,
         EventKind::Tokens(Box::new(tokens)),

@@ -75,6 +75,7 @@ pub(crate) fn parse_wanted(line: &[u8], wanted: LineParts) -> LineContent<'_> {
         // Outputs of tools can have megabytes. They are not parsed only to be thrown away.
         return LineContent::Skipped { timestamp };
     }
+
     // A torn line may have invalid UTF-8 in the middle of a message; it is not JSON then either.
     let text = std::str::from_utf8(line).unwrap_or_default();
     let parsed = text
@@ -83,6 +84,7 @@ pub(crate) fn parse_wanted(line: &[u8], wanted: LineParts) -> LineContent<'_> {
     let Some(Ok(parsed)) = parsed else {
         return LineContent::Damaged;
     };
+
     let timestamp = parsed.timestamp;
     let (kind, json) = match (parsed.kind, parsed.payload) {
         (Some(kind), Some(payload)) => (Some(kind), payload.get()),
@@ -93,12 +95,14 @@ pub(crate) fn parse_wanted(line: &[u8], wanted: LineParts) -> LineContent<'_> {
         }
         (None, _) => (None, text),
     };
+
     let payload = PayloadText {
         json,
         line,
         wanted,
         has_envelope: parsed.payload.is_some(),
     };
+
     let items = kind
         .map(|kind| parse_items(&kind, &payload))
         .unwrap_or_default();

@@ -86,6 +86,7 @@ pub(super) fn parse_tool_call(payload: &PayloadText<'_>) -> ParsedItems {
         }
         (None, None, None) => String::new(),
     };
+
     // The type of the payload names a tool that has no name of its own.
     let name = call.name.or_else(|| payload.payload_type());
     let name = name.unwrap_or_default().into_owned();

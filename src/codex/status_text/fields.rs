@@ -47,16 +47,19 @@ pub(super) fn split_fields(text: &str) -> Vec<StatusField<'_>> {
     let mut fields: Vec<StatusField> = Vec::new();
     let mut may_continue = false;
     let mut after_blank = false;
+
     for line in text.lines() {
         let (column, content) = strip_borders(line);
         if content.is_empty() {
             after_blank = true;
             continue;
         }
+
         // A notice ("⚠ weekly limit: 9% left") does not belong to the table.
         if content.starts_with('⚠') {
             continue;
         }
+
         if let Some((label, text, value)) = parse_label(content) {
             let has_value = !value.is_empty();
             fields.push(StatusField {
@@ -72,8 +75,10 @@ pub(super) fn split_fields(text: &str) -> Vec<StatusField<'_>> {
                 field.lines.push(content);
             }
         }
+
         after_blank = false;
     }
+
     fields
 }
 
@@ -95,15 +100,18 @@ impl StatusField<'_> {
         if is_too_long || (column <= self.column && begins_with_other_label(line)) {
             return false;
         }
+
         let value = self.value();
         let bracket_count = |bracket: char| value.matches(bracket).count();
         if bracket_count('(') > bracket_count(')') || bracket_count('[') > bracket_count(']') {
             return true;
         }
+
         // A reset or a plan in brackets is the end of a value.
         if value.ends_with(')') {
             return false;
         }
+
         let is_limit = matches!(self.label, Label::Quota | Label::Limit(_));
         let lacks_figure = is_limit && !value.contains('%');
         let is_figure = line.starts_with(|c: char| c.is_ascii_digit() || c == '[');
@@ -111,6 +119,7 @@ impl StatusField<'_> {
             line.starts_with('(') || strip_prefix_ignoring_case(line, "resets").is_some();
         // Codex may break an email at any character, so its rest may begin in any column.
         let is_indented = column > self.column || self.label == Label::Account;
+
         (is_indented && !after_blank)
             || is_reset
             || (lacks_figure && is_figure)
@@ -155,6 +164,7 @@ fn parse_label(content: &str) -> Option<(Label<'_>, &str, &str)> {
         let is_on_usage_page = label.is_usage && label.minutes.is_some() && label.name.is_empty();
         return is_on_usage_page.then_some((Label::Limit(label), content, ""));
     };
+
     let text = text.trim();
     let label = match text.to_lowercase().as_str() {
         "account" | "email" | "login" => Label::Account,
@@ -183,23 +193,29 @@ fn parse_limit_label(text: &str) -> Option<LimitLabel<'_>> {
     if !text.starts_with(char::is_alphanumeric) || !text.chars().all(is_label_char) {
         return None;
     }
+
     let mut name: Vec<_> = text.split_whitespace().collect();
     let take_last_word = |name: &mut Vec<&str>, word: &str| {
         let is_last = name.last().is_some_and(|w| w.eq_ignore_ascii_case(word));
         name.truncate(name.len() - usize::from(is_last));
         is_last
     };
+
     if !take_last_word(&mut name, "limit") {
         return None;
     }
+
     let is_usage = take_last_word(&mut name, "usage");
+    // The length may have two words: `5 hour`.
     let minutes_and_word_count = (1..=name.len().min(2)).find_map(|word_count| {
         let minutes = parse_window_minutes(&name[name.len() - word_count..].concat())?;
         Some((minutes, word_count))
     });
     name.truncate(name.len() - minutes_and_word_count.map_or(0, |(_, word_count)| word_count));
+
     let is_secondary =
         is_usage && minutes_and_word_count.is_none() && take_last_word(&mut name, "secondary");
+
     Some(LimitLabel {
         name,
         minutes: minutes_and_word_count.map(|(minutes, _)| minutes),

@@ -53,6 +53,7 @@ impl ResetContext {
             self.resolve_reset(time, minutes)
                 .ok_or_else(|| bad_time_error(time))
         };
+
         Ok(WindowFigure {
             used_percent,
             resets_at: time.map(to_instant).transpose()?,
@@ -65,6 +66,7 @@ impl ResetContext {
         if let Some(span) = text.strip_prefix("in ").and_then(time_format::parse_span) {
             return now.checked_add_signed(span).map(|at| zone.at(&at));
         }
+
         let WallTime { day, time } = time_format::parse_wall_time(text)?;
         let length = minutes.map(|m| Duration::minutes(i64::from(m)));
         match (day, time) {
@@ -74,17 +76,21 @@ impl ResetContext {
                     .filter(|length| *length < Duration::hours(24))
                     // A window cannot reset later than its length from now; clocks may differ by ten minutes.
                     .map(|length| now + length + Duration::minutes(10));
+
                 if latest.is_some_and(|latest| next > latest) {
                     let day_before = now.checked_sub_signed(Duration::hours(24))?;
                     return Some(zone.next_occurrence(time, None, &day_before));
                 }
                 Some(next)
             }
+
             (Some(Day::Weekday(day)), time) => {
                 Some(zone.next_occurrence(time.unwrap_or(NaiveTime::MIN), Some(day), &now))
             }
+
             (Some(Day::Date { year, month, day }), time) => {
                 let time = time.unwrap_or(NaiveTime::MIN);
+                // A window of unknown length counts as a month.
                 let length = length.unwrap_or(Duration::days(31)).max(Duration::days(1));
                 resolve_date(year, (month, day), time, length, &now, zone)
             }
@@ -96,14 +102,17 @@ impl ResetContext {
 /// Parses `[bar] 88% left` or `12 % used`. Returns the used percentage and the rest of the value.
 fn parse_used_percent(value: &str) -> Option<(f64, &str)> {
     let is_bar_char = |c: char| c.is_whitespace() || ('\u{2580}'..='\u{259f}').contains(&c);
+    // The bar is in brackets, consists of blocks, or is missing.
     let figure = match value.strip_prefix('[') {
         Some(bar) => bar.split_once(']')?.1.trim_start(),
         None => value.trim_start_matches(is_bar_char),
     };
+
     let number_end = figure.find(|c: char| !c.is_ascii_digit() && !".,".contains(c))?;
     let percent: f64 = figure[..number_end].replace(',', ".").parse().ok()?;
     let after_number = figure[number_end..].trim_start();
     let words = after_number.strip_prefix('%')?.trim_start();
+
     let word_end = words.find(|c: char| !c.is_alphabetic());
     let (word, rest) = words.split_at(word_end.unwrap_or(words.len()));
     let used = match word.to_lowercase().as_str() {
@@ -111,6 +120,7 @@ fn parse_used_percent(value: &str) -> Option<(f64, &str)> {
         "used" => percent,
         _ => return None,
     };
+
     (0.0..=100.0).contains(&percent).then_some((used, rest))
 }
 
@@ -126,6 +136,7 @@ fn parse_reset_time(rest: &str) -> Option<Option<&str>> {
     if rest.is_empty() {
         return Some(None);
     }
+
     let inner = match rest.strip_prefix('(') {
         Some(inner) => {
             let (inner, after) = inner.split_once(')')?;
@@ -134,6 +145,7 @@ fn parse_reset_time(rest: &str) -> Option<Option<&str>> {
         }
         None => rest,
     };
+
     let time = strip_prefix_ignoring_case(inner.trim(), "resets")?;
     Some(Some(time.trim_start_matches([':', ' ']).trim_end()))
 }
@@ -161,14 +173,17 @@ fn resolve_date(
             }
         })
         .collect();
+
     if year.is_some() {
         return candidates.first().copied();
     }
+
     // Two days of tolerance: clocks differ, and the zone may have changed since the user copied the text.
     let latest = *now + window_length + Duration::days(2);
     let mut reachable = candidates
         .iter()
         .filter(|at| **at >= *now && **at <= latest);
+
     let last_passed = candidates.iter().rev().find(|at| **at < *now);
     reachable.next().or(last_passed).copied()
 }
@@ -177,6 +192,7 @@ fn resolve_date(
 fn separate_letters_and_digits(text: &str) -> String {
     let mut separated = String::with_capacity(text.len() * 2);
     let mut previous = ' ';
+
     for c in text.chars() {
         let is_boundary = (previous.is_alphabetic() && c.is_ascii_digit())
             || (previous.is_ascii_digit() && c.is_alphabetic());
@@ -186,6 +202,7 @@ fn separate_letters_and_digits(text: &str) -> String {
         separated.push(c);
         previous = c;
     }
+
     separated
 }
 

@@ -116,11 +116,13 @@ fn set_name(
     } else {
         None
     };
+
     let column = match mode.as_deref() {
         Some(PAGINATED) if schema.has_column("name") => "name",
         _ if schema.has_column("title") => "title",
         _ => return Ok(()),
     };
+
     connection
         .prepare_cached(&format!("UPDATE threads SET {column}=?2 WHERE id=?1"))?
         .execute(params![id, name])?;

@@ -62,15 +62,19 @@ pub(crate) fn list_as<T>(
     mut convert: impl FnMut(ListedThread) -> T,
 ) -> Result<Vec<T>, DatabaseError> {
     let names: Vec<_> = VALUES.split(' ').collect();
+
     database_view::run_query(path, |connection| {
         let schema = Schema::read(connection)?;
         if !schema.has_threads() {
             return Ok(Vec::new());
         }
+
+        // The index by folder is used for a single folder only.
         let ids_in_folder = match filter.folders.as_deref() {
             Some([folder]) => find_few_ids_in_folder(connection, folder)?,
             _ => None,
         };
+
         let (sql, values) = schema.build_list_query(&names, filter, ids_in_folder.as_deref());
         let mut statement = connection.prepare(&sql)?;
         let rows = statement.query_map(params_from_iter(values), |row| {
@@ -96,6 +100,7 @@ pub(crate) fn count(path: &Path) -> Result<ThreadCounts, DatabaseError> {
         if !schema.has_threads() {
             return Ok(ThreadCounts::default());
         }
+
         let query_number = |sql: &str| connection.query_row(sql, [], |row| row.get(0));
         let archived = if schema.has_column("archived") {
             // By an index of Codex.
@@ -103,6 +108,7 @@ pub(crate) fn count(path: &Path) -> Result<ThreadCounts, DatabaseError> {
         } else {
             0
         };
+
         Ok(ThreadCounts {
             all: query_number("SELECT count(*) FROM threads")?,
             archived,
@@ -120,6 +126,7 @@ fn build_listed_thread(values: &Values<'_>) -> ListedThread {
     let name = text("name");
     let is_paginated = text("history_mode") == PAGINATED;
     let source = text("source");
+
     ListedThread {
         id: text("id"),
         rollout_path: text("rollout_path"),

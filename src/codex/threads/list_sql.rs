@@ -34,6 +34,7 @@ impl Schema {
             sql.push_str(" WHERE ");
             sql.push_str(&clauses.sql.join(" AND "));
         }
+
         sql.push_str(" ORDER BY ");
         sql.push_str(&self.order_sql(filter.order));
         if let Some(limit) = filter.limit {
@@ -41,6 +42,7 @@ impl Schema {
             let limit = i64::try_from(limit).unwrap_or(i64::MAX);
             clauses.values.push(Value::Integer(limit));
         }
+
         (sql, clauses.values)
     }
 
@@ -66,6 +68,7 @@ impl Schema {
         if let Some(parents) = &filter.parents {
             self.add_parent_condition(&mut clauses, parents);
         }
+
         match (ids_in_folder, &filter.folders) {
             // SQLite would choose the index of the order and check the folder of each row.
             (Some(ids), _) => clauses.add_ids(ids),
@@ -75,6 +78,8 @@ impl Schema {
         if let Some(account) = &filter.account {
             self.add_account_condition(&mut clauses, account);
         }
+
+        // The unit of a column in seconds is 1000.
         let (updated, unit) = self.updated_column_and_unit();
         for (time, sign) in [(filter.since_ms, ">="), (filter.until_ms, "<")] {
             if let Some(time) = time {
@@ -82,6 +87,7 @@ impl Schema {
                 clauses.values.push(Value::Integer(time.div_euclid(unit)));
             }
         }
+
         if filter.without_archived {
             let archived = self.column("archived");
             clauses.sql.push(format!("coalesce({archived}, 0) = 0"));
@@ -89,6 +95,7 @@ impl Schema {
         if filter.only_archived {
             clauses.sql.push(format!("{} = 1", self.column("archived")));
         }
+
         if filter.only_subagents {
             clauses.sql.push(self.subagent_condition_sql());
         }
@@ -101,6 +108,7 @@ impl Schema {
                 .sql
                 .push(format!("NOT {}", self.subagent_condition_sql()));
         }
+
         clauses
     }
 
@@ -124,6 +132,8 @@ impl Schema {
             .iter()
             .map(|folder| with_separator(folder))
             .collect();
+
+        // A separator is appended to each folder, so that `/a` contains `/a` and `/a/b`, but not `/ab`.
         clauses.add(
             &format!(
                 "EXISTS (SELECT 1 FROM json_each(?) AS prefix \
@@ -138,10 +148,12 @@ impl Schema {
         let mut creator_conditions = Vec::new();
         let mut values = Vec::new();
         let (account_id, user_id) = (&account.account_id, &account.user_id);
+
         if let Some(id) = account_id {
             creator_conditions.push(format!("{} = ?", self.column("creator_account_id")));
             values.push(id.clone());
         }
+
         if let Some(id) = user_id {
             let user_column = self.column("creator_user_id");
             // Older versions recorded no user. Such a conversation matches by its account, if that is known.
@@ -151,6 +163,8 @@ impl Schema {
             values.extend(may_be_unknown.then(|| id.clone()));
             values.push(id.clone());
         }
+
+        // A recorded launch counts more than the account that the row names.
         let is_creator = if creator_conditions.is_empty() {
             "0".to_owned()
         } else {
@@ -163,6 +177,7 @@ impl Schema {
             values.push(to_json_array(&account.launched_by_others));
         }
         values.push(to_json_array(&account.launched));
+
         clauses.add(
             &format!("({is_creator} OR t.id IN (SELECT value FROM json_each(?)))"),
             values,
@@ -189,15 +204,19 @@ pub(super) fn find_few_ids_in_folder(
     if index_count == 0 {
         return Ok(None);
     }
+
     let prefix = with_separator(folder);
     let (parent, separator) = prefix.split_at(prefix.len() - 1);
     // `0` follows `/`, and `]` follows `\`, so this is the range of the paths that begin with the folder.
     let range_end = format!("{parent}{}", if separator == "/" { '0' } else { ']' });
+
+    // The index begins with `archived`, so the query names both of its values.
     let sql = format!(
         "SELECT id FROM threads INDEXED BY {FOLDER_INDEX} WHERE archived IN (0, 1) AND cwd = ?1 AND cwd <> '' \
          UNION ALL SELECT id FROM threads INDEXED BY {FOLDER_INDEX} \
          WHERE archived IN (0, 1) AND cwd >= ?2 AND cwd < ?3 LIMIT {MAX_LOOKUPS}"
     );
+
     let mut statement = connection.prepare(&sql)?;
     let rows = statement.query_map([parent, &prefix, &range_end], |row| row.get(0))?;
     let ids: Vec<String> = rows.collect::<rusqlite::Result<_>>()?;

@@ -83,6 +83,7 @@ pub(crate) fn set_names(
         let Ok(mut select) = transaction.prepare(sql) else {
             return Ok(0);
         };
+
         let mut changed = 0;
         for (id, name) in names {
             let row = select.query_row([id, name], |row| Ok([row.get(0)?, row.get(1)?]));
@@ -92,6 +93,7 @@ pub(crate) fn set_names(
                 changed += transaction.execute(update, [id, name])?;
             }
         }
+
         Ok(changed)
     })
 }
@@ -108,12 +110,14 @@ pub(crate) fn set_history_modes(
         let Ok(mut update) = transaction.prepare(sql) else {
             return Ok(Vec::new());
         };
+
         let mut changed = Vec::new();
         for (id, mode) in modes {
             if update.execute([id, mode])? > 0 {
                 changed.push(id.clone());
             }
         }
+
         Ok(changed)
     })
 }
@@ -137,12 +141,14 @@ pub(crate) fn map_project_folders(
 ) -> Result<usize, DatabaseError> {
     let from = from.trim_end_matches(['/', '\\']);
     let to = to.trim_end_matches(['/', '\\']);
+
     // Without its separator, the root of a file system has no name, and `C:` is the current folder of the drive.
     let target_folder = match to {
         "" => "/".to_owned(),
         drive if drive.ends_with(':') => format!("{drive}\\"),
         _ => to.to_owned(),
     };
+
     change_in_transaction(database, |transaction| {
         // The path may come from Windows: the rest gets the separators of this system.
         transaction.execute(

@@ -47,12 +47,14 @@ impl RowValues {
         let (names, values): (Vec<_>, Vec<_>) = existing_columns
             .map(|(name, RowValue(value))| (format!("\"{name}\""), value))
             .unzip();
+
         let placeholders = vec!["?"; names.len()].join(",");
         let sql = format!(
             // Codex may have added the row in the meantime. Its row is newer.
             "INSERT OR IGNORE INTO threads({}) VALUES({placeholders})",
             names.join(",")
         );
+
         connection
             .prepare_cached(&sql)?
             .execute(params_from_iter(values))

@@ -45,6 +45,7 @@ impl ThreadRow {
         if !name.is_empty() {
             return Some(&self.name);
         }
+
         // Old conversations have no name column: a title that differs from the first message is a name.
         let is_name = !self.is_paginated()
             && !self.title.trim().is_empty()
@@ -77,9 +78,11 @@ pub(crate) fn fold_rows<T>(
         if !schema.has_threads() {
             return Ok(None);
         }
+
         let sql = format!("{} ORDER BY t.id DESC", schema.select_sql(&names));
         let mut statement = connection.prepare(&sql)?;
         let mut rows = statement.query([])?;
+
         let mut accumulator = new_accumulator();
         while let Some(row) = rows.next()? {
             let row = build_thread_row(&Values::new(&names, row));
@@ -87,6 +90,7 @@ pub(crate) fn fold_rows<T>(
                 add_row(&mut accumulator, row);
             }
         }
+
         Ok(Some(accumulator))
     })
 }
@@ -100,12 +104,14 @@ pub(crate) fn find_subagent_ids(path: &Path, id: &str) -> Result<Vec<String>, Da
         if !Schema::read(connection)?.has_edges {
             return Ok(Vec::new());
         }
+
         let sql = "WITH RECURSIVE children(id) AS (
                        SELECT child_thread_id FROM thread_spawn_edges WHERE parent_thread_id = ?1
                        UNION
                        SELECT child_thread_id FROM thread_spawn_edges, children
                        WHERE parent_thread_id = children.id)
                    SELECT id FROM children ORDER BY id";
+
         let mut select = connection.prepare(sql)?;
         select.query_map([id], |row| row.get(0))?.collect()
     })

@@ -23,10 +23,12 @@ pub(crate) fn read(path: &Path, id: &str) -> Result<Option<RowValues>, DatabaseE
         let Some(row) = rows.next()? else {
             return Ok(None);
         };
+
         let mut values = RowValues::default();
         for (i, name) in names.iter().enumerate() {
             values.set(name, row.get::<_, Value>(i)?);
         }
+
         Ok(Some(values))
     })
 }

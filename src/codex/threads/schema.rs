@@ -19,6 +19,7 @@ impl Schema {
     pub(super) fn read(connection: &Connection) -> rusqlite::Result<Self> {
         let sql = "SELECT name, \"notnull\", dflt_value IS NULL, pk > 0 FROM pragma_table_info(?1)";
         let mut statement = connection.prepare(sql)?;
+
         let mut read_columns = |table: &str| {
             let rows = statement.query_map([table], |row| {
                 let (not_null, no_default, is_key): (bool, bool, bool) =
@@ -27,6 +28,8 @@ impl Schema {
             })?;
             rows.collect::<rusqlite::Result<HashMap<String, bool>>>()
         };
+
+        // A missing table has no columns.
         let threads = read_columns("threads")?;
         let edges = read_columns("thread_spawn_edges")?;
         Ok(Self {

@@ -77,11 +77,14 @@ pub(crate) fn rewrite_rollout_paths(
         let new_archived = is_found_by_id.then(|| relative.starts_with(home::ARCHIVED_SESSIONS));
         (Path::new(old) != new).then_some((new, new_archived))
     };
+
+    // The first walk only reads, so that a database without changes is not written.
     let mut is_needed = false;
     let connection = open_immutable(database)?;
     if !has_threads_table(&connection).sqlite_context("read", database)? {
         return Ok(0);
     }
+
     for_each_thread(&connection, |id, old| {
         is_needed |= plan_update(id, old).is_some();
         Ok(())
@@ -91,24 +94,29 @@ pub(crate) fn rewrite_rollout_paths(
     if !is_needed {
         return Ok(0);
     }
+
     run_in_transaction(open_private(database)?, database, |transaction| {
         let schema = Schema::read(transaction)?;
         let mut changed = 0;
+
         // Updating rows during the walk is safe: neither their key nor the order of the walk changes.
         for_each_thread(transaction, |id, old| {
             let Some((new, new_archived)) = plan_update(id, old) else {
                 return Ok(());
             };
+
             changed += 1;
             // Codex stores paths as text, so a home path that is not UTF-8 cannot be stored exactly.
             transaction
                 .prepare_cached("UPDATE threads SET rollout_path=?2 WHERE id=?1")?
                 .execute(params![id, new.to_string_lossy()])?;
+
             match new_archived {
                 Some(archived) => set_archived(transaction, &schema, id, archived),
                 None => Ok(()),
             }
         })?;
+
         Ok(changed)
     })
 }
@@ -140,18 +148,22 @@ fn choose_target_path(
         let text = path.to_str().and_then(|p| p.strip_suffix(rollout::ZST));
         text.map(PathBuf::from).unwrap_or(path)
     };
+
     let is_known = |path: &Path| {
         let mut compressed = path.as_os_str().to_owned();
         compressed.push(rollout::ZST);
         let is_plain = path.extension().is_none_or(|e| e != "zst");
         is_plain && (rollouts.has(path) || rollouts.has(Path::new(&compressed)))
     };
+
     let is_rewound = |relative: &Path, by_id: &Option<PathBuf>| {
         let path_by_id = by_id.as_ref();
         path_by_id.is_some_and(|path| rollout::is_later_rollout(path, relative))
     };
+
     match (path_within_home(old), rollouts.path_of(id)) {
         (Some(relative), by_id) if is_known(&relative) && !is_rewound(&relative, &by_id) => {
+            // A row that leads to a known rollout may still name another home.
             match unmatched {
                 UnmatchedRows::Keep => None,
                 UnmatchedRows::Rebase => Some((relative, false)),
@@ -234,17 +246,21 @@ fn copy_rows_into(
     connection
         .execute("ATTACH DATABASE ?1 AS live", [&*live.to_string_lossy()])
         .sqlite_context("open", live)?;
+
     run_in_transaction(connection, staged, |transaction| {
         let (tables, key) = match group {
             RowGroup::Threads => (vec!["threads".to_owned()], "id"),
             RowGroup::Projections => (list_tables_with_thread_id(transaction)?, "thread_id"),
         };
+
         let mut copied_count = 0;
         for table in tables {
             let columns = quoted_common_columns(transaction, &table)?;
+            // A live database of another version of Codex may lack the table.
             if !columns.contains(&quote_identifier(key)) {
                 continue;
             }
+
             let (table, columns) = (quote_identifier(&table), columns.join(","));
             let delete = format!("DELETE FROM main.{table} WHERE \"{key}\"=?1");
             let mut delete = transaction.prepare(&delete)?;
@@ -252,6 +268,7 @@ fn copy_rows_into(
                 "INSERT OR IGNORE INTO main.{table}({columns}) \
                  SELECT {columns} FROM live.{table} WHERE \"{key}\"=?1"
             ))?;
+
             for id in ids {
                 if group == RowGroup::Projections {
                     delete.execute([id])?;
@@ -267,6 +284,7 @@ fn copy_rows_into(
                 copied_count += copied_rows;
             }
         }
+
         Ok(copied_count)
     })
 }

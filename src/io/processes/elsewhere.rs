@@ -27,9 +27,11 @@ pub(super) fn read_all() -> Vec<Process> {
         .with_cwd(UpdateKind::Always)
         .with_user(UpdateKind::Always);
     system.refresh_processes_specifics(ProcessesToUpdate::All, true, properties);
+
     let own_user = system
         .process(Pid::from_u32(std::process::id()))
         .and_then(|process| process.user_id().cloned());
+
     system
         .processes()
         .values()
@@ -38,6 +40,7 @@ pub(super) fn read_all() -> Vec<Process> {
             pid: process.pid().as_u32(),
             parent: process.parent().map(Pid::as_u32),
             started: process.start_time(),
+            // Two unknown users are not the same user.
             is_own: own_user.is_some() && process.user_id() == own_user.as_ref(),
             program: process.exe().map(Path::to_path_buf),
             arguments: process.cmd().to_vec(),

@@ -32,6 +32,7 @@ pub(crate) fn terminate_all(targets: &[EndTarget], deadline: Instant) -> Vec<u32
         }
         runs
     });
+
     while !running.is_empty() && Instant::now() < deadline && !is_interrupted() {
         running.retain(is_alive);
         let wait = deadline.saturating_duration_since(Instant::now());
@@ -39,6 +40,7 @@ pub(crate) fn terminate_all(targets: &[EndTarget], deadline: Instant) -> Vec<u32
             std::thread::sleep(POLL_INTERVAL.min(wait));
         }
     }
+
     running.iter().map(|target| target.pid).collect()
 }
 

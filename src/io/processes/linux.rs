@@ -74,6 +74,7 @@ impl ProcStat {
         let (_, fields) = stat.rsplit_once(')')?;
         let mut fields = fields.split_whitespace();
         let state = fields.next()?;
+
         Some(Self {
             // `Z` is a zombie, `t` a process that a debugger stopped.
             has_ended: matches!(state, "Z" | "X"),
@@ -171,6 +172,7 @@ impl Process {
                 is_file.then(|| strip_deleted_suffix(target))
             })
             .collect();
+
         files.sort();
         files.dedup();
         Some(files)

@@ -163,8 +163,10 @@ impl SettingsFile {
                 (item.as_table_like_mut().ok_or(not_a_table_error)?, key)
             }
         };
+
         match table.get_mut(key).and_then(Item::as_value_mut) {
             Some(old_value) => {
+                // The decor is the comments and the whitespace around the value.
                 let decor = old_value.decor().clone();
                 *old_value = value;
                 *old_value.decor_mut() = decor;
@@ -173,6 +175,7 @@ impl SettingsFile {
                 table.insert(key, Item::Value(value));
             }
         }
+
         Ok(())
     }
 

@@ -133,6 +133,7 @@ impl ValueKind {
             },
             Self::Text { .. } | Self::Choice { .. } | Self::Structure { .. } => Value::from(text),
         };
+
         self.accepts(&value).then_some(value)
     }
 }
