@@ -143,6 +143,7 @@ fn read_conversations(
                     path: files[i].path(home),
                     reason: "its first lines do not name a conversation".into(),
                 }),
+                // Newer versions of Codex do not list these rollouts.
                 Some(meta) if !meta.has_envelope => conversations.old_format += 1,
                 Some(meta) => conversations.files.push(ConversationRollout {
                     file: files[i].clone(),

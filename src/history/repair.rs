@@ -227,6 +227,7 @@ fn change_rows(database: &Path, plan: &mut RepairPlan) -> Result<(), HistoryErro
                         failed_ids.insert(change.id.clone());
                     }
                     None => {
+                        // A change of turns or of the whole database concerns no row.
                         if let Some(change) = change.to_row_change() {
                             apply_change(&change)?;
                         }

@@ -222,6 +222,7 @@ impl RepairPlan {
                     self.shortened.push(rollout_id);
                     (RepairAction::Turns, turns_shown, turns_on_disk())
                 }
+                // The filter above has left these out.
                 UnreadableCause::Boundary | UnreadableCause::MissingBase(_) => continue,
             };
 

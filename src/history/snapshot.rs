@@ -312,7 +312,7 @@ fn stage_file(
             detail: format!("its log cannot be applied: {e}"),
         })?;
 
-        // Applying the log has changed the file, so it gets its mode and mtime again.
+        // Applying the log has changed the mtime of the file.
         let file = sharing::open_to_write(fs::OpenOptions::new().write(true), staged);
         let file = file.at("open", staged)?;
         set_attributes(&file, content).at("write", staged)?;

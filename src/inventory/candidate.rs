@@ -96,7 +96,7 @@ impl RetentionCandidate {
         };
 
         let made_at = metadata.created_at.to_utc();
-        // A legacy file was found in a folder of such files, which is no Codex home.
+        // The folder of a legacy file is not the home that its login came from.
         let home = match metadata.legacy_auth_filename {
             None => metadata.source_codex_home.clone(),
             Some(_) => String::new(),

@@ -100,6 +100,7 @@ fn list_pairs(backups: &Path) -> Result<BTreeMap<String, FilePair>, IoError> {
 
     for entry in entries {
         let entry = entry.at("list", backups)?;
+        // The names of all archives and sidecars are UTF-8.
         let Ok(name) = entry.file_name().into_string() else {
             continue;
         };

@@ -72,7 +72,7 @@ pub(crate) fn scan_places(places: &[PathBuf], recursive: bool) -> Result<LegacyS
         fs::read_dir(&folder).at("list", &folder)?;
         for entry in WalkDir::new(&folder).min_depth(1).max_depth(max_depth) {
             match entry {
-                // A folder with the name of a login file is reported as skipped.
+                // A folder is left out silently, unless it has the name of a login file.
                 Ok(entry) if entry.file_type().is_dir() && !is_legacy_name(entry.path()) => {}
                 Ok(entry) => scan.add_file(entry.into_path()),
                 Err(e) => {

@@ -118,6 +118,7 @@ fn plan_undo_of_batch(manager_home: &Path, batch: &Path) -> Result<Vec<RestoredA
             .unwrap_or_default();
 
         taken_names.insert(free_name.clone());
+        // Without readable metadata, the time is that of 1970.
         let created_at = Some(record.metadata.created_at);
         restored.push(RestoredArchive {
             archive,

@@ -57,6 +57,7 @@ impl<F: Fn(&DateTime<Utc>) -> String> HtmlWriter<F> {
         if self.turn != Some(entry.turn) {
             self.close_open_calls(&mut html);
             self.turn = Some(entry.turn);
+
             let time = entry.at.as_ref().map(&self.format_time);
             let time_element = time.map_or(String::new(), |time| {
                 format!("<time>{}</time>", escape_html(&time))

@@ -311,6 +311,8 @@ impl<'a> Writer<'a> {
 
         let old_title = task.indexed.as_ref().map(|old| searched_title(&old.shown));
         let title = searched_title(shown);
+
+        // Reading a conversation anew deletes all its texts, so even the same title is indexed again.
         let is_read_anew = task.start_offset == Some(0);
         if is_read_anew || old_title.is_none_or(|old_title| old_title != title) {
             self.index_title(id, &title)?;

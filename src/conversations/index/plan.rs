@@ -374,7 +374,7 @@ fn build_shown_fields(
         return shown;
     }
 
-    // Codex does not list the conversation, so its rollout and the index are the only sources.
+    // Codex does not list the conversation, so its rollout is the source of the fields.
     let cwd = head.and_then(|head| head.text("cwd"));
     let branch = head.and_then(|head| head.payload.pointer("/git/branch")?.as_str());
     let created = head.and_then(SessionMeta::created).map(|at| at.millis());

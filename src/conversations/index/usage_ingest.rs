@@ -81,6 +81,7 @@ impl ConversationUsage {
                     // All copies are at the beginning, so the first other count ends them.
                     self.copied = None;
                 }
+
                 self.writer.add_windows(store, at, &tokens.count.windows)?;
                 (at, self.tally.count_event(tokens))
             }

@@ -136,6 +136,7 @@ impl<'a> WordSearcher<'a> {
                 let mut parts = parts.iter();
                 return parts.try_for_each(|part| self.insert_matches(connection, runs, part, set));
             }
+            // Only texts with all parts belong to the result, so they cannot be inserted part by part.
             WordQuery::All(_) => {
                 let texts = self.evaluate(connection, runs, query)?;
                 set.insert_all(&texts);

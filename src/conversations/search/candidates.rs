@@ -133,8 +133,8 @@ impl CandidateFinder<'_> {
                 let matched_before = matched.get_mut(&posting.conversation);
                 if let Some((bits, _)) = matched_before {
                     *bits |= bit;
-                // If all terms are needed, a conversation without the first one is out already.
                 } else if term_index == 0 || !needs_all {
+                    // A later term adds conversations only if not all terms are needed.
                     matched.insert(posting.conversation, (bit, posting.best));
                 }
             }

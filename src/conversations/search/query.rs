@@ -198,7 +198,7 @@ fn compile_term(written: &WrittenTerm) -> Result<Term, QueryError> {
         return Err(QueryError::NoWords(written.text.clone()));
     };
 
-    // While `words_decide` is true, the words of the index alone tell whether a text matches.
+    // `words_decide` is true if the index alone shows a match: one run, not cut short, and not of several grams.
     let mut words = Vec::new();
     let mut words_decide = runs.len() == 1;
     for (i, run) in runs.iter().enumerate() {
@@ -214,6 +214,7 @@ fn compile_term(written: &WrittenTerm) -> Result<Term, QueryError> {
             TextRun::Unspaced(run) => {
                 let chars = run.chars().count();
                 words_decide &= chars <= GRAM_CHARS;
+
                 // The shorter grams at the end of a run add nothing, unless the whole run is that short.
                 let gram_count = chars.max(GRAM_CHARS) - GRAM_CHARS + 1;
                 let grams = tokens::split_grams(run).take(gram_count);

@@ -124,6 +124,7 @@ fn find_first_match(
     };
 
     let mut first_hit: Option<Hit> = None;
+    // A rewound conversation has several rollouts, which are read from the oldest on.
     let chain = ThreadChain::read(home, &conversation.session, &conversation.path);
     let mut reader = EventReader::open_all(chain.rollouts(), LineParts::TEXTS)?;
     while let Some(event) = reader.next_event()? {

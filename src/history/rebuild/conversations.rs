@@ -170,7 +170,7 @@ pub(super) fn gather_conversations(
         set.excluded.extend(id);
     }
 
-    // Without unarchived rows, the rollouts are the only source, so all of them are taken.
+    // Without unarchived rows, the rollouts are the only source.
     let takes_orphans = include_orphans || set.source == RebuildSource::Rollouts;
     let mut orphans = BTreeMap::new();
     let paths = files.iter().map(|file| file.path(home));

@@ -41,6 +41,7 @@ pub fn plan(
     options: RebuildOptions,
     progress: &dyn Progress,
 ) -> Result<RebuildPlan, HistoryError> {
+    // The length is read before the history, so that lines that Codex appends meanwhile are kept.
     let history_bytes = home
         .join(super::prompts::FILE_NAME)
         .metadata()

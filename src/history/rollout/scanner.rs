@@ -139,6 +139,7 @@ impl Scanner {
             EventKind::Tokens(tokens) => {
                 let total = tokens.total.map(|total| total.total_tokens);
                 let total = total.and_then(|total| i64::try_from(total).ok());
+                // An event without a sum keeps the sum of an earlier one.
                 self.scan.turn.tokens = total.or(self.scan.turn.tokens);
             }
             _ => {}

@@ -64,6 +64,7 @@ pub fn load(
         DocumentState::Absent => String::new(),
     };
 
+    // The document of the Python tool has another form, so it counts as damaged until this check recognizes it.
     if let Some(converted) = python::parse_python_cooldown(&bytes, manager_home, now, zone) {
         return Ok(with_origin(converted, CooldownOrigin::Python));
     }

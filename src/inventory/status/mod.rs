@@ -217,6 +217,7 @@ pub(crate) fn record_report(
 
     let ((), warnings) = cooldown::update(manager_home, now, zone, |known| {
         if let Some(observation) = fresh {
+            // Observations from a wrong clock would count as newer than this one.
             known.entry(identity).remove_future_observations(now);
             known.entry(identity).add_observation(observation.clone());
         }
@@ -273,7 +274,7 @@ pub(crate) fn find_obstacle(
         return Some(StatusProblem::HardLinked(path.to_path_buf()));
     }
 
-    // Codex does not use the file, so its content is no obstacle.
+    // Codex may have its login elsewhere, so the content of the file is no obstacle.
     if !store.reads_auth_json() {
         return None;
     }

@@ -38,7 +38,7 @@ pub(super) fn merge_answer(
         }
     }
 
-    // The answer names the account if auth.json does not, or if Codex does not use auth.json.
+    // The answer names the account if auth.json does not, or if Codex may have its login elsewhere.
     if live.is_some() && (report.identity.is_none() || !report.store.reads_auth_json()) {
         report.identity = live;
         report.login = LoginState::Ok;
