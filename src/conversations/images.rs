@@ -12,6 +12,7 @@ pub(super) fn parse_image_urls(line: &[u8]) -> Vec<String> {
     if memmem::find(line, IMAGE_PART.as_bytes()).is_none() {
         return Vec::new();
     }
+
     // Damaged JSON becomes null, which has no parts.
     let record: Value = serde_json::from_slice(line).unwrap_or_default();
     let payload = match &record["payload"] {
@@ -20,6 +21,7 @@ pub(super) fn parse_image_urls(line: &[u8]) -> Vec<String> {
         payload if record["type"] == "response_item" => payload,
         _ => return Vec::new(),
     };
+
     let part_lists = ["content", "output"].iter();
     let part_lists = part_lists.filter_map(|key| payload[key].as_array());
     let parts = part_lists.flatten();

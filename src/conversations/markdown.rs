@@ -45,12 +45,15 @@ impl<F: Fn(&DateTime<Utc>) -> String> MarkdownWriter<F> {
             let time_suffix = time.map_or(String::new(), |time| format!(" · {time}"));
             let _ = write!(markdown, "\n## Turn {}{time_suffix}\n", entry.turn);
         }
+
         let heading = match entry.kind {
             EntryKind::User => "### User\n",
             EntryKind::Assistant => "### Assistant\n",
             EntryKind::Reasoning => "### Reasoning\n",
             _ => "",
         };
+
+        // Entries of one role share a heading, but each message of the user gets its own.
         let role = entry.kind.role();
         if self.role != Some(role) || role == "user" {
             self.role = Some(role);
@@ -59,6 +62,7 @@ impl<F: Fn(&DateTime<Utc>) -> String> MarkdownWriter<F> {
         } else if role != "tool" {
             markdown.push('\n');
         }
+
         match entry.kind {
             EntryKind::User | EntryKind::Assistant | EntryKind::Reasoning => {
                 let _ = writeln!(markdown, "{}", entry.text.trim());
@@ -94,6 +98,7 @@ impl<F: Fn(&DateTime<Utc>) -> String> MarkdownWriter<F> {
                 }
             }
         }
+
         strip_escapes(&markdown).into_owned()
     }
 }

@@ -115,23 +115,28 @@ pub(crate) fn find_rewritten_version(
     second: &Path,
 ) -> io::Result<Option<RewrittenVersion>> {
     use RewrittenVersion::{Both, First, Second};
+
     let (Some(first_is_paginated), Some(second_is_paginated)) =
         (read_is_paginated(first)?, read_is_paginated(second)?)
     else {
         return Ok(None);
     };
+
     if !first_is_paginated && !second_is_paginated {
         return Ok(None);
     }
+
     let messages = compare_messages(first, second)?;
     if messages.common == 0 {
         return Ok(None);
     }
+
     let contains_other = |is_paginated, messages_only_in_other: OwnMessages| {
         is_paginated && messages_only_in_other.is_empty()
     };
     let first_contains_second = contains_other(first_is_paginated, messages.second);
     let second_contains_first = contains_other(second_is_paginated, messages.first);
+
     Ok(match (first_contains_second, second_contains_first) {
         (true, true) => Some(Both),
         (true, false) => Some(First),

@@ -45,6 +45,7 @@ impl MessageReader {
                 EventKind::Assistant(text) => (Role::Assistant, text),
                 _ => continue,
             };
+
             return Ok(Some(RecordedMessage {
                 role,
                 text,
@@ -97,11 +98,13 @@ pub(crate) fn read_messages(path: &Path) -> io::Result<Vec<Message>> {
             }
             Err(e) => return Err(e),
         };
+
         let role_letter = if message.role == Role::User {
             b'u'
         } else {
             b'a'
         };
+
         messages.push(Message {
             digest: digest(role_letter, message.text.trim()),
             at: message.at,

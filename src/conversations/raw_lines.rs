@@ -40,6 +40,7 @@ impl RawLines {
             file.seek(SeekFrom::Start(start))?;
             Box::new(file)
         };
+
         Ok(Self {
             lines: LineReader::new(reader),
             start,
@@ -65,6 +66,7 @@ impl RawLines {
         if self.line_count.is_multiple_of(256) {
             check_interrupt()?;
         }
+
         let placed_line = match self.lines.next_placed() {
             Ok(Some(placed_line)) => placed_line,
             Ok(None) => return Ok(None),
@@ -78,13 +80,16 @@ impl RawLines {
             }
             Err(e) => return Err(e),
         };
+
         let bytes = match placed_line.line {
             JsonlLine::Whole(bytes) => bytes,
             JsonlLine::TooLong { .. } => &[],
         };
+
         if !placed_line.is_terminated && serde_json::from_slice::<IgnoredAny>(bytes).is_err() {
             return Ok(None);
         }
+
         self.end_offset = self.start + placed_line.end;
         Ok(Some(RawLine {
             offset: self.start + placed_line.offset,

@@ -73,27 +73,33 @@ impl EventReader {
             if let Some(event) = self.queue.pop_front() {
                 return Ok(Some(event));
             }
+
             let line = self.lines.next_line()?;
+            // Codex shows a base only up to the place at which the next rollout continues it.
             let line = line.filter(|line| self.slice_end.is_none_or(|end| line.offset < end));
             let Some(RawLine { offset, bytes }) = line else {
                 let Some(next_slice) = self.next_slices.pop_front() else {
                     return Ok(None);
                 };
+
                 self.lines = RawLines::open(&next_slice.path, 0)?;
                 self.slice_end = next_slice.end;
                 self.rolled_back_ranges = rolled_back::find_rolled_back_ranges(&next_slice)?;
                 continue;
             };
+
             let is_rolled_back = self
                 .rolled_back_ranges
                 .iter()
                 .any(|range| range.contains(&offset));
+
             let items = rollout_lines::parse(bytes, self.selection).unwrap_or_default();
             let at = items.at;
             let events = self.state.convert_line(items, offset);
             let events = events.into_iter().flatten();
             self.queue
                 .extend(events.filter(|event| !is_rolled_back || event.kind.is_usage_event()));
+
             if self.selection == LineParts::TEXTS_AND_IMAGES && !is_rolled_back {
                 let turn = self.state.turn;
                 let image_event = |url| RolloutEvent {

@@ -35,6 +35,7 @@ impl ReaderState {
     /// apart.
     pub(crate) fn to_bytes(&self) -> Vec<u8> {
         let mut bytes = self.turn.to_le_bytes().to_vec();
+
         let first_stored_text = self.texts.len().saturating_sub(MAX_STORED_TEXTS);
         let texts = self.texts.range(first_stored_text..);
         bytes.push(u8::try_from(texts.len()).unwrap_or(0));
@@ -47,12 +48,14 @@ impl ReaderState {
                 counts.map(|count| u8::try_from(count - smallest_count).unwrap_or(u8::MAX)),
             );
         }
+
         let first_stored_call = self.calls.len().saturating_sub(MAX_STORED_CALLS);
         bytes.extend(
             self.calls
                 .range(first_stored_call..)
                 .flat_map(|call| call.to_le_bytes()),
         );
+
         bytes
     }
 
@@ -64,6 +67,7 @@ impl ReaderState {
     fn decode(bytes: &[u8]) -> Option<Self> {
         let (turn, remaining) = bytes.split_first_chunk()?;
         let (count, mut remaining) = remaining.split_first()?;
+
         let mut texts = VecDeque::new();
         for _ in 0..*count {
             let (digest, after_digest) = remaining.split_first_chunk()?;
@@ -76,6 +80,7 @@ impl ReaderState {
                 seen,
             });
         }
+
         let (calls, _) = remaining.as_chunks();
         Some(Self {
             turn: u32::from_le_bytes(*turn),
@@ -92,15 +97,18 @@ impl ReaderState {
         offset: u64,
     ) -> Vec<Option<RolloutEvent>> {
         let LineItems { at, items } = line;
+
         let to_event = |item: LineItem| {
             if !self.record_item(&item) {
                 return None;
             }
+
             match item.kind {
                 EventKind::User(_) => self.turn += 1,
                 EventKind::RolledBack(turns) => self.turn = self.turn.saturating_sub(turns),
                 _ => {}
             }
+
             Some(RolloutEvent {
                 turn: self.turn,
                 at,
@@ -108,6 +116,7 @@ impl ReaderState {
                 kind: item.kind,
             })
         };
+
         items.into_iter().map(to_event).collect()
     }
 
@@ -130,10 +139,12 @@ impl ReaderState {
             | EventKind::Request(_)
             | EventKind::RolledBack(_) => return true,
         };
+
         let text = text.trim();
         if text.is_empty() {
             return false;
         }
+
         let digest = digest(kind_letter, text);
         let position = self.texts.iter().position(|recent| recent.digest == digest);
         let mut recent = position
@@ -143,16 +154,19 @@ impl ReaderState {
                 returned: 0,
                 seen: [0; 3],
             });
+
         // Each origin records every text once. So a text is new if its origin has now recorded it more often than the
         // reader has returned it.
         let times_recorded = &mut recent.seen[item.origin as usize];
         *times_recorded += 1;
         let is_new = *times_recorded > recent.returned;
         recent.returned = recent.returned.max(*times_recorded);
+
         self.texts.push_back(recent);
         if self.texts.len() > MAX_RECENT_TEXTS {
             self.texts.pop_front();
         }
+
         is_new
     }
 
@@ -162,16 +176,19 @@ impl ReaderState {
         let Some(id) = &item.call_id else {
             return true;
         };
+
         let digest = digest(b'c', id);
         if item.origin != ItemOrigin::Item {
             return !self.calls.contains(&digest);
         }
+
         if matches!(item.kind, EventKind::ToolCall { .. }) {
             self.calls.push_back(digest);
             if self.calls.len() > MAX_RECENT_CALLS {
                 self.calls.pop_front();
             }
         }
+
         true
     }
 }

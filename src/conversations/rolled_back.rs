@@ -21,6 +21,7 @@ pub(super) fn find_rolled_back_ranges(slice: &RolloutSlice) -> io::Result<Vec<Ra
     if !has_rollback(slice)? {
         return Ok(ranges);
     }
+
     let mut state = ReaderState::default();
     let mut turn_starts: Vec<u64> = Vec::new();
     visit_lines(slice, |offset, line| {
@@ -29,6 +30,7 @@ pub(super) fn find_rolled_back_ranges(slice: &RolloutSlice) -> io::Result<Vec<Ra
             match event.kind {
                 EventKind::User(_) => turn_starts.push(offset),
                 EventKind::RolledBack(_) => {
+                    // After a rollback, `event.turn` is the number of turns that are left.
                     let kept_turns = event.turn as usize;
                     ranges.extend(turn_starts.get(kept_turns).map(|start| *start..offset));
                     turn_starts.truncate(kept_turns);

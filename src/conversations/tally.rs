@@ -30,11 +30,13 @@ impl Tally {
         let Some(total) = event.total else {
             return event.last.unwrap_or_default();
         };
+
         let previous = self.total.replace(total);
         if self.is_already_counted && previous != Some(total) {
             self.is_already_counted = false;
             return TokenUsage::default();
         }
+
         let last = event.last.unwrap_or(total);
         match previous {
             // Codex up to 0.150 begins at zero again when a conversation is resumed. So a sum that equals its last
@@ -79,6 +81,7 @@ impl Tally {
         if bytes.len() != Self::STORED_BYTES {
             return tally;
         }
+
         tally.is_already_counted = bytes[0] & IS_ALREADY_COUNTED != 0;
         if bytes[0] & HAS_TOTAL != 0 {
             let (chunks, _) = bytes[1..].as_chunks::<8>();

@@ -85,6 +85,7 @@ pub(crate) fn read_entries(
     } else {
         LineParts::TEXTS
     };
+
     let mut reader = EventReader::open_all(slices, selection)?;
     while let Some(event) = reader.next_event()? {
         if options.turn.is_some_and(|turn| event.turn > turn) {
@@ -93,14 +94,17 @@ pub(crate) fn read_entries(
         if options.turn.is_some_and(|turn| event.turn != turn) {
             continue;
         }
+
         let Some(entry) = to_entry(event) else {
             continue;
         };
+
         let is_shown = match entry.kind {
             EntryKind::ToolOutput => options.outputs,
             EntryKind::Reasoning => options.reasoning,
             _ => true,
         };
+
         if is_shown && !visit(entry) {
             break;
         }
@@ -121,18 +125,21 @@ pub(crate) fn read_last_turn(path: &Path) -> io::Result<Vec<TranscriptEntry>> {
     } else {
         0
     };
+
     let mut reader = EventReader::open_at(path, start_offset, LineParts::TEXTS)?;
     let mut entries = Vec::new();
     while let Some(event) = reader.next_event()? {
         if event.offset > start_offset + MAX_TAIL_BYTES {
             break;
         }
+
         let begins_turn = matches!(event.kind, EventKind::User(_));
         if begins_turn {
             entries.clear();
         }
         entries.extend(to_entry(event));
     }
+
     Ok(entries)
 }
 
@@ -153,6 +160,7 @@ fn to_entry(event: RolloutEvent) -> Option<TranscriptEntry> {
         | EventKind::Request(_)
         | EventKind::RolledBack(_) => return None,
     };
+
     Some(TranscriptEntry {
         turn: event.turn,
         at: event.at,

@@ -69,6 +69,7 @@ fn compare_files(
     let mut conversations = read_conversations(home, &files, live_account)?;
     // A home may have half a million rollouts, and the comparison needs memory of its own.
     drop(files);
+
     let damaged = std::mem::take(&mut conversations.damaged);
     let index = ThreadNameIndex::read(home)?;
     let input = CheckInput {
@@ -80,6 +81,7 @@ fn compare_files(
             .as_ref()
             .map(|projections| ReadabilityCheck::new(home, &conversations, projections)),
     };
+
     let fold_result = database.map(|path| {
         let start = || Differences::new(conversations.files.len());
         threads::fold_rows(path, start, |differences, row| {
@@ -94,6 +96,8 @@ fn compare_files(
         // Not a difference: the database may be sound but locked, or unreadable for this user.
         Some(Err(e)) => return Err(e.into()),
     };
+
+    // Without a table, every conversation counts as missing.
     let has_table = differences.is_some();
     let differences = differences.unwrap_or_else(|| Differences::new(conversations.files.len()));
     let mut report = differences.into_report(&input)?;
@@ -101,6 +105,7 @@ fn compare_files(
     report.old_format = conversations.old_format;
     report.database = database.map(Path::to_path_buf);
     report.problem = database_problem;
+
     let home = input.real_home.to_path_buf();
     drop(input);
     Ok(Findings {
@@ -123,6 +128,7 @@ fn read_conversations(
     let mut conversations = Conversations::default();
     conversations.files.reserve_exact(files.len());
     let mut without_meta = Vec::new();
+
     let is_other_account = |account: &&str| live_account.is_some_and(|live| live != *account);
     let paths = files.iter().map(|file| file.path(home));
     let damaged = &mut conversations.damaged;
@@ -137,6 +143,7 @@ fn read_conversations(
                     path: files[i].path(home),
                     reason: "its first lines do not name a conversation".into(),
                 }),
+                // Newer versions of Codex do not list these rollouts.
                 Some(meta) if !meta.has_envelope => conversations.old_format += 1,
                 Some(meta) => conversations.files.push(ConversationRollout {
                     file: files[i].clone(),
@@ -153,6 +160,7 @@ fn read_conversations(
             Ok(())
         },
     )?;
+
     conversations.damaged.append(&mut without_meta);
     conversations.damaged.sort_by(|a, b| a.path.cmp(&b.path));
     conversations.sort();
@@ -306,24 +314,28 @@ impl Differences {
             });
             return;
         }
+
         let rollout_of_row = &mut self.rollout_of_row[range.start];
         // Two rows may name one conversation in different case. Rows come in descending order of
         // their ids, so Codex's spelling, in lower case, comes first.
         if rollout_of_row.is_some() {
             return;
         }
+
         let files = &input.conversations.files[range];
         let recorded = Path::new(&row.rollout_path);
         let is_recorded = |c: &ConversationRollout| {
             recorded == c.file.plain_path(input.home)
                 || recorded == c.file.plain_path(input.real_home)
         };
+
         // Codex continues the rollout that the last rewind began, so a row that names another rollout is out of date.
         let last_rewind = files.first().and_then(ConversationRollout::rewind_id);
         let is_current = |i: &usize| last_rewind.is_none() || files[*i].rewind_id() == last_rewind;
         let recorded_position = files.iter().position(is_recorded).filter(is_current);
         let position = recorded_position.unwrap_or(0);
         *rollout_of_row = Some(position);
+
         let rollout = &files[position];
         let used_file = &rollout.file;
         let row_id = || (id.to_string() != row.id).then(|| row.id.as_str().into());
@@ -339,10 +351,12 @@ impl Differences {
                 id: id.clone(),
             });
         }
+
         let check = input.readability.as_ref();
         self.report
             .unreadable
             .extend(check.and_then(|check| check.find_problem(row, rollout)));
+
         match find_lost_name(row, input.index, &id) {
             Ok(None) => {}
             Ok(Some(name)) => self.report.names_missing.push(LostName {
@@ -360,6 +374,7 @@ impl Differences {
         if let Some(problem) = self.problem {
             return Err(problem.into());
         }
+
         let mut report = self.report;
         report.stale_path.sort_unstable_by(|a, b| a.id.cmp(&b.id));
         report.orphan_rows.sort_unstable_by(|a, b| a.id.cmp(&b.id));
@@ -367,6 +382,7 @@ impl Differences {
             .names_missing
             .sort_unstable_by(|a, b| a.id.cmp(&b.id));
         report.unreadable.sort_unstable_by(|a, b| a.id.cmp(&b.id));
+
         let mut start = 0;
         for files in input.conversations.files.chunk_by(|a, b| a.id == b.id) {
             let rollout_of_row = self.rollout_of_row[start];
@@ -374,6 +390,7 @@ impl Differences {
             report.on_disk += 1;
             let used = rollout_of_row.unwrap_or(0);
             let used_rollout = &files[used];
+
             if rollout_of_row.is_none() {
                 report.missing.push(MissingRow {
                     id: used_rollout.id.clone(),
@@ -381,11 +398,14 @@ impl Differences {
                     archived: used_rollout.file.is_archived,
                 });
             }
+
             let others = files.iter().enumerate().filter(|(i, _)| *i != used);
             let ordered: Vec<_> = [used_rollout]
                 .into_iter()
                 .chain(others.map(|(_, c)| c))
                 .collect();
+
+            // Each rewind begins a rollout with an id of its own, so equal ids mean copies of one rollout.
             let mut rollout_ids: Vec<_> = ordered.iter().map(|c| c.rollout_id()).collect();
             rollout_ids.sort_unstable();
             let are_distinct = rollout_ids.windows(2).all(|pair| pair[0] != pair[1])
@@ -400,6 +420,7 @@ impl Differences {
                     paths: paths.chain(compressed_copies).collect(),
                 });
             }
+
             if let Some(account_id) = &used_rollout.other_account {
                 report.hidden.push(HiddenConversation {
                     id: used_rollout.id.clone(),
@@ -407,6 +428,7 @@ impl Differences {
                 });
             }
         }
+
         Ok(report)
     }
 }

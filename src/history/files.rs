@@ -88,6 +88,7 @@ pub(crate) fn visit_rollouts(
         if !home.join(top_folder).exists() {
             continue;
         }
+
         let mut folders = vec![PathBuf::from(top_folder)];
         while let Some(folder) = folders.pop() {
             let visited = visit_folder(home, &folder, &mut |entry, path, is_folder| {
@@ -100,6 +101,7 @@ pub(crate) fn visit_rollouts(
             errors.extend(visited.at("list", home.join(&folder)).err());
         }
     }
+
     errors.sort_by(|a, b| a.path.cmp(&b.path));
     errors
 }
@@ -131,17 +133,21 @@ fn list_rollouts(home: &Path) -> (Vec<RolloutFile>, Vec<IoError>) {
             has_compressed_copy: false,
         });
     });
+
     // By bytes: a comparison of paths splits both into their components each time.
     files.sort_unstable_by(|a, b| {
         let [a, b] = [a, b].map(|file| file.relative.as_os_str().as_encoded_bytes());
         let plain_len = |path: &'_ [u8]| path.strip_suffix(ZST.as_bytes()).unwrap_or(path).len();
         a[..plain_len(a)].cmp(&b[..plain_len(b)]).then(a.cmp(b))
     });
+
+    // The compressed form follows the plain one, and `dedup_by` passes the later element first.
     files.dedup_by(|compressed, plain| {
         let is_same_rollout = without_zst(&compressed.relative) == &*plain.relative;
         plain.has_compressed_copy |= is_same_rollout;
         is_same_rollout
     });
+
     files.shrink_to_fit();
     (files, errors)
 }

@@ -19,12 +19,14 @@ pub(crate) fn is_complete_object(line: &[u8]) -> bool {
             lowest = lowest.min(*byte);
             all_bits |= *byte;
         }
+
         // JSON forbids control characters in strings, and they are rare outside of them.
         let has_control = lowest < b' ';
         if !has_control {
             return all_bits.is_ascii() || std::str::from_utf8(line).is_ok();
         }
     }
+
     std::str::from_utf8(line).is_ok() && serde_json::from_slice::<IgnoredAny>(line).is_ok()
 }
 

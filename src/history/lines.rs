@@ -99,6 +99,7 @@ impl<R: Read> LineReader<R> {
             return Ok(None);
         };
         let (end, is_terminated) = (self.position(), self.is_terminated);
+
         let line = match buffered {
             BufferedLine::Whole(range) => JsonlLine::Whole(&self.buffer[range]),
             BufferedLine::TooLong { last } => JsonlLine::TooLong {
@@ -106,6 +107,7 @@ impl<R: Read> LineReader<R> {
                 last,
             },
         };
+
         Ok(Some(PlacedLine {
             line,
             offset,
@@ -123,6 +125,8 @@ impl<R: Read> LineReader<R> {
                 self.start = line.end + 1;
                 return Ok(Some(BufferedLine::Whole(line)));
             }
+
+            // The part that was searched has no newline, so the next search begins after it.
             searched_to = self.end;
             if self.reader_is_at_end {
                 let line = self.start..self.end;
@@ -130,9 +134,11 @@ impl<R: Read> LineReader<R> {
                 self.is_terminated = false;
                 return Ok((!line.is_empty()).then_some(BufferedLine::Whole(line)));
             }
+
             if self.end - self.start > MAX_LINE_BYTES {
                 return self.skip_rest_of_long_line().map(Some);
             }
+
             if self.start > 0 {
                 // Makes room at the end of the buffer.
                 self.buffer.copy_within(self.start..self.end, 0);
@@ -140,6 +146,7 @@ impl<R: Read> LineReader<R> {
                 self.end -= self.start;
                 self.start = 0;
             }
+
             if self.end == self.buffer.len() {
                 let longer = (self.buffer.len() * 2).min(MAX_LINE_BYTES + READ_BYTES);
                 self.buffer.resize(longer, 0);
@@ -168,14 +175,18 @@ impl<R: Read> LineReader<R> {
         self.buffer
             .copy_within(self.start..self.start + PREFIX_BYTES, 0);
         let mut last_byte = last_non_space(&self.buffer[self.start + PREFIX_BYTES..self.end]);
+
         loop {
+            // Each read replaces the previous one behind the prefix.
             self.start = PREFIX_BYTES;
             self.end = PREFIX_BYTES;
             self.fill_buffer()?;
+
             let read_bytes = &self.buffer[PREFIX_BYTES..self.end];
             let newline = memchr(b'\n', read_bytes);
             let rest_of_line = &read_bytes[..newline.unwrap_or(read_bytes.len())];
             last_byte = last_non_space(rest_of_line).or(last_byte);
+
             if let Some(at) = newline {
                 self.start = PREFIX_BYTES + at + 1;
             } else if self.reader_is_at_end {
@@ -184,6 +195,7 @@ impl<R: Read> LineReader<R> {
             } else {
                 continue;
             }
+
             return Ok(BufferedLine::TooLong {
                 last: last_byte.unwrap_or(b' '),
             });

@@ -149,13 +149,17 @@ fn for_each_file<T: Send>(
     mut handle: impl FnMut(usize, T) -> Result<(), HistoryError> + Send,
 ) -> Result<(), HistoryError> {
     let mut next_index = 0;
+
+    // No path is read after an interrupt, and the check at the end reports it.
     let mut paths = paths.take_while(|_| !is_interrupted());
     let batches = std::iter::from_fn(|| {
         let batch: Vec<_> = paths.by_ref().take(batch_size).collect();
         Some(batch).filter(|batch| !batch.is_empty())
     });
+
     let read_one = |path: PathBuf| (read(&path), path);
     let read_batch = |batch: Vec<_>| batch.into_iter().map(&read_one).collect::<Vec<_>>();
+
     let mut handle_one = |(result, path): (io::Result<T>, PathBuf)| {
         let index = next_index;
         next_index += 1;
@@ -170,6 +174,7 @@ fn for_each_file<T: Send>(
             }
         }
     };
+
     parallel::run_each_ordered(MAX_OPEN_FILES, batches, read_batch, |results: Vec<_>| {
         results.into_iter().try_for_each(&mut handle_one)
     })?;

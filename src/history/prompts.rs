@@ -30,6 +30,7 @@ pub(crate) fn visit_entries(
     let Some(file) = file_open::open_if_exists(&path)? else {
         return Ok(0);
     };
+
     let mut lines = LineReader::new(file);
     let mut bad_lines = 0;
     while let Some(line) = lines.next_line().at("read", &path)? {
@@ -38,6 +39,7 @@ pub(crate) fn visit_entries(
             JsonlLine::Whole(line) => serde_json::from_slice::<HistoryEntry>(line).ok(),
             JsonlLine::TooLong { .. } => None,
         };
+
         match parsed {
             Some(mut entry) => {
                 entry.session_id = ConversationId::of(&entry.session_id).to_string();

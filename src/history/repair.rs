@@ -53,23 +53,29 @@ pub(crate) fn apply(
     require_unused_home(context)?;
     // Remove temp files of killed commands.
     atomic::remove_stale_temps(&threads::find_state_folder(context.home, context.env));
+
     if plan.recreates_database {
         return recreate_database(context, plan, program, now);
     }
+
     let database = plan
         .database
         .clone()
         .ok_or_else(|| HistoryError::NotRebuilt("the home has no database".into()))?;
+
     // Before the snapshot: Codex may take minutes for a large home, and if it fails there is nothing to undo.
     let projected = project_rollouts(context, plan, program)?;
+
     let mut files = database_and_sidecar_paths(&database);
     if projected.is_some() || !plan.shortened.is_empty() {
         let projections_database = plan.projections.clone();
         let projections = projections_database.unwrap_or_else(|| new_projections_path(context));
         files.extend(database_and_sidecar_paths(&projections));
     }
+
     let snapshots = RepairSnapshots::lock(context.manager_home)?;
     let snapshot = snapshots.create(context.home, SnapshotReason::Repair, files, now)?;
+
     // Again, because Codex may have been started meanwhile.
     let result = require_unused_home(context).and_then(|()| change_rows(&database, plan));
     result.inspect_err(|error| {
@@ -82,6 +88,7 @@ pub(crate) fn apply(
             snapshot.discard();
         }
     })?;
+
     // Two databases have no common transaction. A failure or a kill here leaves old projections, and the next
     // repair finds them.
     match change_projections(context, plan, projected.as_ref()) {
@@ -106,9 +113,11 @@ fn project_rollouts(
         path: rollout.path,
         reason: "it no longer exists".into(),
     }));
+
     if plan.unprojected.is_empty() {
         return Ok(None);
     }
+
     let program = program.ok_or_else(|| HistoryError::NotRebuilt("Codex was not found".into()))?;
     scratch_projection::create_scratch_projections(context, program, &plan.unprojected).map(Some)
 }
@@ -142,12 +151,15 @@ fn add_projections(
         let target = new_projections_path(context);
         return snapshot::copy_file(source, &target);
     };
+
     let live_projections = Projections::read_beside(database);
+    // Codex's own projection stays if it reaches at least as far.
     let is_new = |cut: &&RolloutCut| {
         live_projections
             .projected_offset(&cut.rollout_id)
             .is_none_or(|offset| offset < cut.offset)
     };
+
     let longer_cuts: Vec<_> = projected.cuts.iter().filter(is_new).cloned().collect();
     Ok(projections::replace_projections(
         database,
@@ -165,9 +177,11 @@ pub(crate) fn find_unprojected_rollouts(
     if threads.is_empty() {
         return Vec::new();
     }
+
     let folder = threads::find_state_folder(context.home, context.env);
     let projections = Projections::read_folder(&folder);
     let (files, _) = files::find_readable(context.home);
+
     let newest_rollouts = select_newest_of_each_thread(files).into_iter();
     let paths = newest_rollouts
         .filter(|(id, _)| threads.contains(id))
@@ -202,6 +216,7 @@ const ROWS_PER_BATCH: usize = 256;
 fn change_rows(database: &Path, plan: &mut RepairPlan) -> Result<(), HistoryError> {
     let mut failed_ids = HashSet::new();
     let mut skipped = Vec::new();
+
     threads::apply_changes(database, |apply_change| {
         for changes in plan.changes.chunks(ROWS_PER_BATCH) {
             let mut rows = build_rows(&plan.home, changes, &plan.provider, &mut skipped)?;
@@ -212,6 +227,7 @@ fn change_rows(database: &Path, plan: &mut RepairPlan) -> Result<(), HistoryErro
                         failed_ids.insert(change.id.clone());
                     }
                     None => {
+                        // A change of turns or of the whole database concerns no row.
                         if let Some(change) = change.to_row_change() {
                             apply_change(&change)?;
                         }
@@ -221,10 +237,12 @@ fn change_rows(database: &Path, plan: &mut RepairPlan) -> Result<(), HistoryErro
         }
         Ok::<_, HistoryError>(())
     })?;
+
     plan.changes
         .retain(|change| !failed_ids.contains(&change.id));
     skipped.retain(|skipped| !plan.skipped.contains(skipped));
     plan.skipped.append(&mut skipped);
+
     Ok(())
 }
 
@@ -237,25 +255,30 @@ fn build_rows(
 ) -> Result<HashMap<usize, RowValues>, HistoryError> {
     let adds_row = |i: &usize| changes[*i].action == RepairAction::Row;
     let added_indices: Vec<_> = (0..changes.len()).filter(adds_row).collect();
+
     // Codex 0.169 records the path of the plain form, also of a compressed rollout.
     let recorded_path = |i: usize| Path::new(&changes[i].to);
     let find_existing_path = |i: &usize| rollout::find_existing_below(home, &changes[*i].to);
     let paths = added_indices
         .iter()
         .map(|i| find_existing_path(i).unwrap_or_else(|| recorded_path(*i).into()));
+
     let read = |path: &Path| {
         // A rollout that vanished after the plan is skipped with a warning, like an unreadable one.
         let modified = path.metadata().map_err(io::Error::other)?.modified()?;
         let since = modified.duration_since(SystemTime::UNIX_EPOCH);
         let millis = since.map_or(0, |d| i64::try_from(d.as_millis()).unwrap_or(0));
+
         let mut scan = rollout::scan(path, Depth::Turns, |_| ())?;
         // The title is the first message of the conversation, which a rewound one has in its first rollout.
         if let Some(first) = find_first_rollout(home, path) {
             let first = rollout::scan(&first, Depth::Turns, |_| ())?;
             scan.turn.first_message = first.turn.first_message;
         }
+
         Ok((scan, millis))
     };
+
     let mut rows = HashMap::new();
     for_each_file(paths, 1, skipped, read, |n, (scan, modified_ms)| {
         let i = added_indices[n];
@@ -265,6 +288,7 @@ fn build_rows(
             modified_ms,
             provider,
         };
+
         if let Some(meta) = &scan.meta {
             rows.insert(i, row::build_row(meta, &scan, &facts));
         }
@@ -298,10 +322,12 @@ pub(crate) fn register_rollouts(
     let Some(database) = threads::find_state_database(home, env) else {
         return Ok(Vec::new());
     };
+
     let findings = super::check::compare_rollouts(home, Some(&database), rollouts)?;
     if !findings.has_table {
         return Ok(Vec::new());
     }
+
     let provider = CodexConfig::read(home).model_provider;
     // `openai` is the provider of a Codex without settings.
     let mut plan = plan(findings, provider.as_deref().unwrap_or("openai"))?;
@@ -324,6 +350,7 @@ fn recreate_database(
     now: DateTime<Utc>,
 ) -> Result<RepairSnapshot, HistoryError> {
     let program = program.ok_or_else(|| HistoryError::NotRebuilt("Codex was not found".into()))?;
+
     // Codex itself creates the tables: their schema changes with its version.
     let scratch = scratch_database::create_scratch_database(
         context,
@@ -331,12 +358,15 @@ fn recreate_database(
         program,
         &plan.conversations,
     )?;
+
     threads::apply_changes(&scratch.database, |apply_change| {
         let mut changes = plan.changes.iter().filter_map(RepairChange::to_row_change);
         changes.try_for_each(|change| apply_change(&change))
     })?;
+
     let folder = threads::find_state_folder(context.home, context.env);
     let target = folder.join(scratch.database.file_name().unwrap_or_default());
+
     // The snapshot gets the logs too, because the old database may be complete only with them.
     let mut copied_files = database_and_sidecar_paths(&target);
     if let Some(old_database) = &plan.database
@@ -344,15 +374,18 @@ fn recreate_database(
     {
         copied_files.extend(database_and_sidecar_paths(old_database));
     }
+
     let snapshots = RepairSnapshots::lock(context.manager_home)?;
     let policy = &IdleHome { env: context.env };
     let exchange = FileExchange::begin(context.manager_home, JOURNAL, context.home, policy)?;
     let snapshot = snapshots.create(context.home, SnapshotReason::Repair, copied_files, now)?;
     install_database(exchange, &scratch.database, &target, policy).inspect_err(|_| {
+        // The next command may finish a pending exchange, and then `history undo` needs the snapshot.
         if !FileExchange::is_pending(context.manager_home, JOURNAL) {
             snapshot.discard();
         }
     })?;
+
     Ok(snapshot)
 }
 
@@ -382,18 +415,22 @@ pub(crate) fn undo(
     now: DateTime<Utc>,
 ) -> Result<RepairSnapshot, HistoryError> {
     require_unused_home(context)?;
+
     let snapshots = RepairSnapshots::lock(context.manager_home)?;
     let files = snapshot.document.files.iter();
     let paths = files.map(|f| f.path.clone()).collect();
     let policy = &IdleHome { env: context.env };
     let exchange = FileExchange::begin(context.manager_home, JOURNAL, context.home, policy)?;
     let current_snapshot = snapshots.create(context.home, SnapshotReason::Undo, paths, now)?;
+
     let result = snapshot::restore(snapshot, exchange, policy, now);
     result.inspect_err(|_| {
+        // The next command may finish a pending exchange, and then a second `history undo` needs this snapshot.
         if !FileExchange::is_pending(context.manager_home, JOURNAL) {
             current_snapshot.discard();
         }
     })?;
+
     Ok(current_snapshot)
 }
 

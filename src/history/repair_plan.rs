@@ -63,6 +63,7 @@ impl RepairChange {
             Some(id) => id.clone().into_string(),
             None => self.id.to_string(),
         };
+
         let to = self.to.clone();
         match self.action {
             RepairAction::Path => Some(RowChange::Path {
@@ -129,6 +130,7 @@ pub(crate) fn plan(findings: Findings, provider: &str) -> Result<RepairPlan, His
         index,
         report,
     } = findings;
+
     let unrepairable = report.count_unrepairable();
     let mut plan = RepairPlan {
         changes: Vec::new(),
@@ -143,6 +145,7 @@ pub(crate) fn plan(findings: Findings, provider: &str) -> Result<RepairPlan, His
         projections: projections.database,
         conversations: Conversations::default(),
     };
+
     for stale in report.stale_path {
         let path = plan.recorded_path(&conversations, &stale.id, &stale.path);
         plan.changes.push(RepairChange {
@@ -151,22 +154,28 @@ pub(crate) fn plan(findings: Findings, provider: &str) -> Result<RepairPlan, His
             ..RepairChange::new(stale.id, RepairAction::Path, Some(stale.recorded), path)
         });
     }
+
     for lost in report.names_missing {
         plan.changes.push(RepairChange {
             row_id: lost.row_id,
             ..RepairChange::new(lost.id, RepairAction::Name, None, lost.name)
         });
     }
+
     plan.add_unreadable(report.unreadable);
     if plan.recreates_database {
         let to = pluralize(report.missing.len(), "conversation");
+        // The change concerns the whole database, so it names no conversation.
         let id = ConversationId::of("");
         let change = RepairChange::new(id, RepairAction::Database, report.problem, to);
         plan.changes.push(change);
     }
+
+    // The names are in the order of the missing rows, so each is found in one pass.
     let names = find_given_names(&report.missing, &index, &mut plan.skipped)?;
     let mut names = names.into_iter().peekable();
     for (i, missing) in report.missing.into_iter().enumerate() {
+        // Codex adds the rows itself when it recreates the database.
         if !plan.recreates_database {
             let path = plan.recorded_path(&conversations, &missing.id, &missing.path);
             plan.changes.push(RepairChange {
@@ -179,6 +188,7 @@ pub(crate) fn plan(findings: Findings, provider: &str) -> Result<RepairPlan, His
             plan.changes.push(change);
         }
     }
+
     if plan.recreates_database {
         plan.conversations = conversations;
     }
@@ -212,8 +222,10 @@ impl RepairPlan {
                     self.shortened.push(rollout_id);
                     (RepairAction::Turns, turns_shown, turns_on_disk())
                 }
+                // The filter above has left these out.
                 UnreadableCause::Boundary | UnreadableCause::MissingBase(_) => continue,
             };
+
             self.changes.push(RepairChange {
                 row_id: Some(conversation.row_id.into()),
                 ..RepairChange::new(conversation.id, action, Some(from), to)
@@ -247,6 +259,7 @@ fn find_given_names(
     let indexed: Vec<_> = (0..missing.len())
         .filter(|i| index.has_line(&missing[*i].id))
         .collect();
+
     let paths = indexed.iter().map(|i| missing[*i].path.clone());
     let scan = |path: &Path| rollout::scan(path, Depth::Turns, |_| ());
     let mut names = Vec::new();
@@ -255,11 +268,13 @@ fn find_given_names(
         // row.
         let meta = scan.meta.as_ref();
         let is_paginated = meta.is_some_and(SessionMeta::is_paginated);
+
         let id = &missing[indexed[nth]].id;
         let line = index.get(id)?;
         if !is_paginated {
             return Ok(());
         }
+
         let derived_names = [scan.title.as_deref(), scan.turn.first_message.as_deref()];
         let name = line.map(|line| line.thread_name);
         let given_name =
@@ -267,5 +282,6 @@ fn find_given_names(
         names.extend(given_name.map(|name| (indexed[nth], name)));
         Ok(())
     })?;
+
     Ok(names)
 }

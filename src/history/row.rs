@@ -34,6 +34,8 @@ fn add_texts(row: &mut RowValues, meta: &SessionMeta, scan: &RolloutScan, facts:
     let from_meta = |key: &str| meta.text(key).map(str::to_owned);
     let source = to_text_or_json(meta.payload.get("source"));
     let sandbox = context.permission_profile.or(context.sandbox_policy);
+
+    // Codex sets these in every row, with a default if the rollout does not have them.
     for (column, value, default) in [
         ("source", source, "vscode"),
         (
@@ -53,8 +55,10 @@ fn add_texts(row: &mut RowValues, meta: &SessionMeta, scan: &RolloutScan, facts:
     ] {
         row.set(column, value.unwrap_or_else(|| default.to_owned()));
     }
+
     row.set("id", meta.id.to_string());
     row.set("rollout_path", facts.path.to_string_lossy().into_owned());
+
     let from_git = |key: &str| to_text_or_json(meta.payload.get("git")?.get(key));
     // Codex leaves these null if the rollout does not have them.
     for (column, value) in [
@@ -81,6 +85,7 @@ fn add_numbers(row: &mut RowValues, meta: &SessionMeta, scan: &RolloutScan, fact
     let modified_ms = facts.modified_ms;
     let created_ms = meta.created().as_ref().map(Rfc3339Time::millis);
     let created_ms = created_ms.unwrap_or(modified_ms);
+
     for (column, number) in [
         ("created_at", created_ms.div_euclid(1000)),
         ("created_at_ms", created_ms),
@@ -94,6 +99,7 @@ fn add_numbers(row: &mut RowValues, meta: &SessionMeta, scan: &RolloutScan, fact
     ] {
         row.set(column, number);
     }
+
     if facts.is_archived {
         row.set("archived_at", modified_ms.div_euclid(1000));
     }

@@ -75,6 +75,7 @@ pub(crate) fn create_scratch_database(
     let staging = Staging::create_in(&context.manager_home.join("tmp"))?;
     let scratch_home = staging.path("home");
     atomic::create_private_folder(&scratch_home)?;
+
     // Codex 0.98 writes into its home even for `codex --version`.
     let scratch_env = env.clone().with("CODEX_HOME", &scratch_home);
     let version = program.version(&scratch_env, VERSION_TIMEOUT);
@@ -83,22 +84,27 @@ pub(crate) fn create_scratch_database(
     {
         return Err(HistoryError::NoList(version));
     }
+
     for name in [SESSIONS, ARCHIVED_SESSIONS] {
         let real_folder = home.join(name);
         if real_folder.exists() {
             links::make_link(&real_folder, &scratch_home.join(name))?;
         }
     }
+
     run_backfill(&scratch_home, program, env)?;
+
     let database = threads::find_state_database(&scratch_home, &Environment::default())
         .ok_or_else(|| HistoryError::NotRebuilt("it created no database".into()))?;
     database::checkpoint_wal(&database)?;
+
     let disk_rollouts = DiskRollouts {
         conversations,
         relative_paths: conversations.iter().map(|c| &*c.file.relative).collect(),
     };
     staged::rewrite_rollout_paths(&database, rows_home, &disk_rollouts, UnmatchedRows::Rebase)?;
     database::check_integrity(&database)?;
+
     Ok(ScratchDatabase {
         database,
         _staging: staging,
@@ -109,10 +115,12 @@ pub(crate) fn create_scratch_database(
 fn run_backfill(scratch: &Path, program: &Program, env: &Environment) -> Result<(), HistoryError> {
     let to_error = |text: &str| HistoryError::NotRebuilt(text.to_owned());
     let deadline = Instant::now() + BACKFILL_TIMEOUT;
+
     run_app_server(scratch, program, env, |send_request| {
         let (mut last_progress, mut changed_at) = (None, Instant::now());
         loop {
             send_request("thread/list", &json!({"limit": 1}))?;
+
             let progress = read_backfill_progress(scratch);
             if progress
                 .as_ref()
@@ -120,10 +128,12 @@ fn run_backfill(scratch: &Path, program: &Program, env: &Environment) -> Result<
             {
                 return Ok(());
             }
+
             let now = Instant::now();
             if progress != last_progress {
                 (last_progress, changed_at) = (progress, now);
             }
+
             if now > deadline {
                 return Err(to_error(
                     "it did not index the conversations within 10 minutes",
@@ -132,6 +142,7 @@ fn run_backfill(scratch: &Path, program: &Program, env: &Environment) -> Result<
             if now - changed_at > STALL_TIMEOUT {
                 return Err(to_error("it indexed nothing for 30 s"));
             }
+
             // Codex 0.110 answers at once, and indexes in the background.
             std::thread::sleep(BACKFILL_POLL_INTERVAL);
         }
@@ -156,11 +167,13 @@ pub(super) fn run_app_server(
         let is_over = Instant::now() > deadline;
         is_over.then(|| "it did not answer within 10 minutes".to_owned())
     };
+
     let mut server = AppServer::start_initialized(program, scratch, env, &mut find_problem)?;
     use_server(&mut |method, params| {
         server.call(method, params, &mut find_problem)?;
         Ok(())
     })?;
+
     server.finish();
     Ok(())
 }

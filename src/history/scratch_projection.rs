@@ -44,9 +44,11 @@ pub(crate) fn create_scratch_projections(
     for folder in [&scratch, &folder] {
         atomic::create_private_folder(folder)?;
     }
+
     let config = scratch.join("config.toml");
     let settings = config::format_scratch_config(context.home, PROVIDER_KEYS);
     atomic::write(&config, settings.as_bytes())?;
+
     // Several conversations may continue one rollout, at different places.
     let mut longest_rollouts: HashMap<&str, &ContinuedRollout> = HashMap::new();
     for rollout in rollouts {
@@ -57,11 +59,13 @@ pub(crate) fn create_scratch_projections(
             *longest_so_far = rollout;
         }
     }
+
     let mut cuts = Vec::new();
     for rollout in longest_rollouts.values() {
         copy_as_own_conversation(rollout, &folder)?;
         cuts.push(rollout.cut.clone());
     }
+
     run_app_server(&scratch, program, context.env, |ask| {
         for cut in &cuts {
             let answer = ask("thread/resume", &json!({"threadId": cut.rollout_id}));
@@ -72,14 +76,17 @@ pub(crate) fn create_scratch_projections(
         }
         Ok(())
     })?;
+
     let state = threads::find_state_database(&scratch, &Environment::default());
     let database = state.and_then(|state| Projections::read_beside(&state).database);
     let database =
         database.ok_or_else(|| HistoryError::NotRebuilt("it recorded no turns".into()))?;
+
     // Codex 0.169 leaves its log behind when it ends, and the database file alone is copied.
     database::checkpoint_wal(&database)?;
     projections::cut_projections(&database, &cuts)?;
     database::check_integrity(&database)?;
+
     Ok(ScratchProjections {
         scratch: ScratchDatabase {
             database,
@@ -95,11 +102,13 @@ fn copy_as_own_conversation(rollout: &ContinuedRollout, folder: &Path) -> Result
     let source = &rollout.path;
     let unusable_error =
         || HistoryError::NotRebuilt(format!("cannot use the rollout {}", source.display()));
+
     let name = RolloutName::parse(source).ok_or_else(unusable_error)?;
     let rollout_id = &rollout.cut.rollout_id;
     let thread_id = name.id().ok_or_else(unusable_error)?;
     let id_position = name.name.find(thread_id).ok_or_else(unusable_error)?;
     let target = folder.join(format!("{}{rollout_id}.jsonl", &name.name[..id_position]));
+
     let mut reader = BufReader::new(open_plain(source).at("read", source)?);
     let mut first_line = Vec::new();
     reader
@@ -108,19 +117,24 @@ fn copy_as_own_conversation(rollout: &ContinuedRollout, folder: &Path) -> Result
         .read_until(b'\n', &mut first_line)
         .at("read", source)?;
     let first_text = std::str::from_utf8(&first_line).map_err(|_| unusable_error())?;
+
     // A name without `.zst`, because the line is unpacked already.
     let base = rollout::parse_prefix(&first_line, Path::new("head.jsonl")).at("read", source)?;
     let base = base.and_then(|meta| meta.base_cut());
+
     let mut copied_line = first_text.to_owned();
     for key in ["id", "session_id"] {
         let field = |id: &str| format!("\"{key}\":\"{id}\"");
         // In the text and not as JSON: the projection stores byte offsets, so the line must keep its length.
         copied_line = copied_line.replacen(&field(thread_id), &field(rollout_id), 1);
     }
+
+    // The replacement must not have changed the id of the base instead.
     let keeps_base = base.is_none_or(|base| copied_line.contains(&base.rollout_id));
     if copied_line.len() != first_line.len() || !keeps_base {
         return Err(unusable_error());
     }
+
     let rest_bytes = rollout.cut.offset.saturating_sub(first_line.len() as u64);
     let mut file = atomic::TempFile::create_beside(&target)?;
     let written = file

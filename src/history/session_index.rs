@@ -71,15 +71,18 @@ impl ThreadNameIndex {
             path: path.to_path_buf(),
             ..Self::default()
         };
+
         let Some(file) = file_open::open_if_exists(path)? else {
             return Ok(index);
         };
+
         let mut lines = LineReader::new(&file);
         loop {
             let at = lines.position();
             let Some(line) = lines.next_line().at("read", path)? else {
                 break;
             };
+
             let parsed = match line {
                 JsonlLine::Whole(line) if line.trim_ascii().is_empty() || !is_wanted(line) => {
                     continue;
@@ -87,10 +90,12 @@ impl ThreadNameIndex {
                 JsonlLine::Whole(line) => parse_entry(line).map(|entry| (entry, line.len())),
                 JsonlLine::TooLong { .. } => None,
             };
+
             let Some((entry, len)) = parsed else {
                 index.bad_lines += 1;
                 continue;
             };
+
             // Codex ignores a line without a name.
             let id = entry.id.trim();
             if !entry.thread_name.trim().is_empty() && !id.is_empty() {
@@ -98,6 +103,7 @@ impl ThreadNameIndex {
                 index.lines.insert(ConversationId::of(id), place);
             }
         }
+
         index.bytes = lines.bytes_read();
         // The file stays open: if Codex replaces the index, the offsets are still valid in this file.
         index.file = Some(file);
@@ -141,6 +147,7 @@ pub(crate) fn read_ids_since(
     let Some(mut file) = file_open::open_if_exists(&path)? else {
         return Ok((HashSet::new(), 0));
     };
+
     file.seek(SeekFrom::Start(offset)).at("read", &path)?;
     let mut lines = LineReader::new(&file);
     let (mut ids, mut end) = (HashSet::new(), offset);
@@ -149,12 +156,14 @@ pub(crate) fn read_ids_since(
         if placed.is_terminated {
             end = offset + placed.end;
         }
+
         if let JsonlLine::Whole(line) = placed.line
             && let Some(entry) = parse_entry(line)
         {
             ids.insert(ConversationId::of(entry.id.trim()));
         }
     }
+
     Ok((ids, end))
 }
 
@@ -216,17 +225,21 @@ fn is_line_of(line: &str, id: &ConversationId) -> bool {
 fn change_lines(home: &Path, change: impl FnOnce(&mut Vec<String>)) -> Result<(), HistoryError> {
     // The whole file is written again, so a line that Codex appends meanwhile would be lost without its lock.
     let _lock = FileLock::acquire_within(&home.join(LOCK_NAME), LOCK_TIMEOUT)?;
+
     let path = home.join(FILE_NAME);
     let old_lines: Vec<String> = read_index_text(&path)?.lines().map(Into::into).collect();
     let mut new_lines = old_lines.clone();
     change(&mut new_lines);
+
     if new_lines == old_lines {
         return Ok(());
     }
+
     let mut text = new_lines.join("\n");
     if !new_lines.is_empty() {
         text.push('\n');
     }
+
     if old_lines.is_empty() {
         atomic::write(&path, text.as_bytes())?;
     } else {

@@ -113,12 +113,14 @@ impl RepairSnapshots {
         if FileExchange::is_pending(atomic::parent_of(&self.folder), JOURNAL) {
             return Ok(());
         }
+
         atomic::remove_stale_temps(&self.folder);
         for (name, kind) in tree::list(&self.folder).at("list", &self.folder)? {
             let folder = self.folder.join(name);
             if !kind.is_dir() {
                 continue;
             }
+
             if folder.join(DOCUMENT).exists() {
                 atomic::remove_stale_temps(&folder);
             } else {
@@ -139,6 +141,7 @@ impl RepairSnapshots {
         let name = now.format("%Y%m%dT%H%M%SZ").to_string();
         let folder = atomic::find_free_path(&self.folder.join(name));
         atomic::make_folder(&folder).at("create folder", &folder)?;
+
         let mut snapshot = RepairSnapshot {
             folder,
             document: RepairSnapshotFile {
@@ -148,10 +151,12 @@ impl RepairSnapshots {
                 ..RepairSnapshotFile::default()
             },
         };
+
         let result = snapshot
             .copy_files(files)
             .and_then(|()| Ok(atomic::sync_folder(&self.folder)?));
         result.inspect_err(|_| snapshot.discard())?;
+
         Ok(snapshot)
     }
 }
@@ -167,9 +172,11 @@ pub(super) fn restore(
 ) -> Result<(), HistoryError> {
     // All copies are checked first, so that none is staged in vain if another one is damaged.
     check_digests(snapshot)?;
+
     // Part of the exchange, so that a kill cannot leave an undo that is not recorded.
     snapshot.document.undone_at = Some(now);
     let (folder, document) = (&snapshot.folder, &snapshot.document);
+
     for file in &document.files {
         match &file.content {
             Some(content) if !is_sidecar(&file.path) => {
@@ -180,6 +187,7 @@ pub(super) fn restore(
             _ => exchange.add_removal(&file.path)?,
         }
     }
+
     exchange.add_replacement(
         &folder.join(DOCUMENT),
         |staged| -> Result<(), HistoryError> { Ok(document::write(staged, document)?) },
@@ -224,6 +232,7 @@ pub(crate) fn find_snapshot(
             candidates.push(RepairSnapshot { folder, document });
         }
     }
+
     let can_be_undone = |document: &RepairSnapshotFile| {
         document.reason == SnapshotReason::Repair
             && document.undone_at.is_none()
@@ -233,9 +242,11 @@ pub(crate) fn find_snapshot(
         Some(name) => snapshot.name() == name,
         None => can_be_undone(&snapshot.document),
     });
+
     // `find_free_path` numbers the folders of one second, and `-10` comes after `-9`.
     let creation_order = |s: &RepairSnapshot| (s.document.created_at, s.name().len(), s.name());
     let describe_missing = || name.unwrap_or("no repair of this home to undo").to_owned();
+
     candidates
         .into_iter()
         .max_by_key(creation_order)
@@ -249,6 +260,7 @@ fn check_digests(snapshot: &RepairSnapshot) -> Result<(), HistoryError> {
             let source_path = snapshot.folder.join(&content.name);
             let mut opened = file_open::open(&source_path).at("read", &source_path)?;
             let (digest, _) = hash::sha256_of_reader(&mut opened).at("read", &source_path)?;
+
             if digest != content.sha256 {
                 return Err(HistoryError::DamagedSnapshot {
                     path: source_path,
@@ -281,6 +293,7 @@ fn stage_file(
 ) -> Result<(), HistoryError> {
     let copy_of = |content: &SnapshotContent| snapshot.folder.join(&content.name);
     copy_out(&copy_of(content), content, staged)?;
+
     let mut has_logs = false;
     // The `-shm` is an index of the `-wal`, which SQLite creates again.
     for suffix in ["-wal", "-journal"] {
@@ -292,11 +305,14 @@ fn stage_file(
             has_logs = true;
         }
     }
+
     if has_logs {
         database::checkpoint_wal(staged).map_err(|e| HistoryError::DamagedSnapshot {
             path: copy_of(content),
             detail: format!("its log cannot be applied: {e}"),
         })?;
+
+        // Applying the log has changed the mtime of the file.
         let file = sharing::open_to_write(fs::OpenOptions::new().write(true), staged);
         let file = file.at("open", staged)?;
         set_attributes(&file, content).at("write", staged)?;
@@ -358,14 +374,17 @@ fn copy_into_snapshot(
     let Some(mut source) = file_open::open_if_exists(path)? else {
         return Ok(None);
     };
+
     let meta = source.metadata().at("read", path)?;
     let target = folder.join(name);
     let mut temp = atomic::TempFile::create_in(folder)?;
     io::copy(&mut source, temp.file()).at("write", &target)?;
     temp.file().rewind().at("read", &target)?;
+
     // The digest of the copy, because another program may write the original meanwhile.
     let (sha256, _) = hash::sha256_of_reader(temp.file()).at("read", &target)?;
     temp.replace(&target)?;
+
     let modified = meta.modified().ok();
     let since = modified.and_then(|at| at.duration_since(SystemTime::UNIX_EPOCH).ok());
     Ok(Some(SnapshotContent {

@@ -19,9 +19,11 @@ pub(crate) fn find_named<T: Copy>(
     if wanted.trim().is_empty() {
         return Vec::new();
     }
+
     let path_id = parse_thread_id_in_path(wanted);
     let key = path_id.unwrap_or_else(|| wanted.to_owned()).to_lowercase();
     let is_long_enough = key.chars().count() >= MIN_TITLE_CHARS;
+
     let begins = |title: &str| title.to_lowercase().starts_with(&key);
     let conditions: [&dyn Fn(T) -> bool; 4] = [
         &|thread| id_of(thread).to_lowercase() == key,
@@ -29,6 +31,7 @@ pub(crate) fn find_named<T: Copy>(
         &|thread| has_title(thread, &|title| title == wanted),
         &|thread| is_long_enough && has_title(thread, &begins),
     ];
+
     let mut matches_by_condition = conditions.iter().map(|condition| {
         threads
             .clone()

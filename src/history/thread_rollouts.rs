@@ -68,24 +68,30 @@ impl ThreadChain {
         let mut missing = None;
         let mut head = rollout::read_head(newest).ok().flatten();
         let mut followed_paths = vec![newest.to_path_buf()];
+
         while let Some((base, end)) = head.as_ref().and_then(parse_base_id_and_end) {
             let base_rollout = find_rollout(home, &base)
                 .and_then(|path| rollout::resolve_rollout_in_home(home, &path));
             // A rollout that cannot be read is as good as missing, and the newer ones can still be shown.
             let base_rollout =
                 base_rollout.and_then(|path| Some((rollout::read_head(&path).ok()?, path)));
+
             let Some((base_head, path)) = base_rollout else {
                 missing = Some(base);
                 break;
             };
+
+            // Damaged rollouts may continue each other in a circle.
             if followed_paths.len() >= MAX_ROLLOUTS || followed_paths.contains(&path) {
                 break;
             }
+
             let file = RolloutName::parse(&path);
             let thread_id = file.as_ref().and_then(RolloutName::id).unwrap_or(&base);
             head = base_head;
             followed_paths.push(path.clone());
             let slice = RolloutSlice { path, end };
+
             match parts.last_mut() {
                 Some(part) if part.id.eq_ignore_ascii_case(thread_id) => part.slices.push(slice),
                 _ => parts.push(ThreadPart {
@@ -94,10 +100,13 @@ impl ThreadChain {
                 }),
             }
         }
+
+        // The rollouts were followed back from the newest one.
         for part in &mut parts {
             part.slices.reverse();
         }
         parts.reverse();
+
         Self { parts, missing }
     }
 
@@ -128,18 +137,22 @@ impl RewoundThreads {
             let Some(id) = name.id().map(ConversationId::of) else {
                 continue;
             };
+
             if name.is_rewind() {
                 threads.entry(id).or_default().push(file.path(home));
             } else {
                 first_rollouts.entry(id).or_insert(file);
             }
         }
+
+        // A thread that was not rewound has no entry, so its first rollout is left out.
         for (id, rollouts) in &mut threads {
             rollouts.extend(first_rollouts.remove(id).map(|file| file.path(home)));
             // The ids are UUIDs of version 7, so they sort by the time of creation.
             rollouts.sort_by_key(|path| parse_rollout_id(path));
             rollouts.dedup_by_key(|path| parse_rollout_id(path));
         }
+
         Self(threads)
     }
 
@@ -154,6 +167,7 @@ impl RewoundThreads {
                 end: Some(0),
             })
             .collect();
+
         let mut newer = newest.to_path_buf();
         // Each rollout is continued at most once.
         for _ in 0..earlier.len() {
@@ -161,13 +175,16 @@ impl RewoundThreads {
             let Some((base, end)) = head.as_ref().and_then(parse_base_id_and_end) else {
                 break;
             };
+
             let base_slice = earlier
                 .iter_mut()
                 .find(|slice| parse_rollout_id(&slice.path).as_ref() == Some(&base));
             let Some(slice) = base_slice else { break };
+
             slice.end = end;
             newer.clone_from(&slice.path);
         }
+
         earlier
     }
 }
@@ -178,6 +195,7 @@ impl RewoundThreads {
 pub(crate) fn select_newest_of_each_thread(files: Vec<RolloutFile>) -> Vec<(String, RolloutFile)> {
     // A killed Codex or a sync leaves one rollout of a thread archived and another one not.
     let rank = |file: &RolloutFile| (parse_rollout_id(&file.relative), !file.is_archived);
+
     let mut positions: HashMap<ConversationId, usize> = HashMap::new();
     let mut newest: Vec<(String, RolloutFile)> = Vec::new();
     for file in files {
@@ -185,6 +203,7 @@ pub(crate) fn select_newest_of_each_thread(files: Vec<RolloutFile>) -> Vec<(Stri
         let Some(id) = name.as_ref().and_then(RolloutName::id) else {
             continue;
         };
+
         match positions.entry(ConversationId::of(id)) {
             Entry::Vacant(entry) => {
                 entry.insert(newest.len());
@@ -198,6 +217,7 @@ pub(crate) fn select_newest_of_each_thread(files: Vec<RolloutFile>) -> Vec<(Stri
             }
         }
     }
+
     newest
 }
 
@@ -222,11 +242,13 @@ pub(crate) fn find_rollout(home: &Path, rollout_id: &str) -> Option<PathBuf> {
     let folders = day_folders(home, created, created);
     // `archived_sessions/` has no day folders.
     let folders = folders.into_iter().chain([home.join(ARCHIVED_SESSIONS)]);
+
     let mut files = folders
         .filter_map(|folder| fs::read_dir(folder).ok())
         .flatten()
         .flatten()
         .map(|entry| entry.path());
+
     files.find(|path| {
         let id = parse_rollout_id(path);
         id.is_some_and(|id| id.eq_ignore_ascii_case(rollout_id))

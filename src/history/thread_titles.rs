@@ -57,14 +57,17 @@ pub(crate) fn read_titles(
     if ids.is_empty() {
         return HashMap::new();
     }
+
     let filter = ThreadFilter {
         ids: Some(ids),
         ..ThreadFilter::default()
     };
+
     let database = threads::find_state_database(home, env);
     let listed = database.and_then(|database| threads::list(&database, &filter).ok());
     let mut listed = listed.unwrap_or_default();
     replace_titles(home, &mut listed);
+
     let titles = listed.into_iter().filter_map(|thread| {
         let title = thread.title.lines().next()?;
         Some((thread.id.to_lowercase(), title.to_owned()))

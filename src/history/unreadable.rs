@@ -138,6 +138,7 @@ impl<'a> ReadabilityCheck<'a> {
     ) -> Option<UnreadableConversation> {
         let cause = self.find_cause(row, leaf)?;
         let bases = self.follow_chain(leaf).rollouts;
+
         // A rollout that cannot be read counts as one without turns: the cause is reported anyway.
         let count_turns_in = |path: &Path, end| rollout::count_turns(path, end).unwrap_or(0);
         let leaf_turns = count_turns_in(&leaf.file.path(self.home), None);
@@ -146,10 +147,12 @@ impl<'a> ReadabilityCheck<'a> {
             let counts = rollouts.map(|r| count_turns_in(&r.path, Some(r.cut.offset)));
             counts.sum()
         };
+
         let turns_shown = match &cause {
             UnreadableCause::Unprojected(_) => {
                 leaf_turns + count_turns_of(&|rollout| rollout.is_projected)
             }
+            // Codex still shows the projection of the part that the rollout has lost.
             UnreadableCause::Shortened { rollout_id, .. } => {
                 let database = self.projections.database.as_deref();
                 let leaf_shown =
@@ -158,6 +161,7 @@ impl<'a> ReadabilityCheck<'a> {
             }
             _ => 0,
         };
+
         Some(UnreadableConversation {
             id: leaf.id.clone(),
             title: title_of(row),
@@ -174,28 +178,36 @@ impl<'a> ReadabilityCheck<'a> {
         if !leaf.is_paginated {
             return None;
         }
+
+        // Codex shows a subagent only from its start on, and this rollout ends before.
         let path = leaf.file.path(self.home);
         let ends_before =
             |start: u64| rollout::read_last_ordinal(&path).is_some_and(|last| last < start);
         if leaf.subagent_start.is_some_and(ends_before) {
             return Some(UnreadableCause::Boundary);
         }
+
         let chain = self.follow_chain(leaf);
         if let Some(missing) = chain.missing {
             return Some(UnreadableCause::MissingBase(missing));
         }
+
         if !row.mode.is_empty() && !row.is_paginated() {
             return Some(UnreadableCause::Mode);
         }
+
         if chain.rollouts.iter().any(|rollout| !rollout.is_projected) {
             return Some(UnreadableCause::Unprojected(chain.rollouts));
         }
+
         let rollout_id = leaf.rollout_id()?;
         let projected_offset = self.projections.projected_offset(&rollout_id)?;
+
         // The size of a compressed file says nothing about the length of its text.
         if !is_plain(&path) {
             return None;
         }
+
         let bytes = path.metadata().ok()?.len();
         (bytes < projected_offset).then_some(UnreadableCause::Shortened { rollout_id, bytes })
     }
@@ -238,12 +250,14 @@ fn follow_bases(
             let missing = Some(cut.rollout_id);
             return BaseChain { rollouts, missing };
         };
+
         let projected_offset = projections.projected_offset(&cut.rollout_id);
         rollouts.push(ContinuedRollout {
             is_projected: projected_offset.is_some_and(|offset| offset >= cut.offset),
             path,
             cut,
         });
+
         next_base = base;
     }
     let missing = None;
@@ -263,11 +277,13 @@ pub(super) fn find_unprojected_bases(
             .flatten()
             .and_then(|m| m.base_cut())
     };
+
     let chain = follow_bases(read_base(leaf), projections, |cut| {
         let path = rollout::resolve_rollout_in_home(home, &find_rollout(home, &cut.rollout_id)?)?;
         let base = read_base(&path);
         Some((path, base))
     });
+
     let is_projected = |rollout: &ContinuedRollout| rollout.is_projected;
     if chain.missing.is_some() || chain.rollouts.iter().all(is_projected) {
         return Vec::new();

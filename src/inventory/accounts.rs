@@ -19,6 +19,7 @@ pub(crate) fn list_accounts(
         let identity = file.entry(&login.identity).identity.clone();
         (login, identity)
     });
+
     let profiles = manager_home.join("profiles");
     file.accounts
         .into_iter()
@@ -27,13 +28,17 @@ pub(crate) fn list_accounts(
                 .as_ref()
                 .filter(|(_, identity)| *identity == entry.identity)
                 .map(|(login, _)| *login);
+
             let has_profile_login = entry
                 .profile
                 .as_ref()
                 .is_some_and(|name| profiles.join(name).join("auth.json").is_file());
+
+            // A later sign-in on this machine replaces the login that was moved away.
             let is_newer_sign_in = live.is_some_and(|live| {
                 entry.login == LoginState::Moved && is_newer_than_profile(manager_home, live)
             });
+
             Account {
                 login: match judge_login(&entry, live, has_profile_login) {
                     LoginState::Moved if is_newer_sign_in => LoginState::Ok,
@@ -58,6 +63,7 @@ pub(crate) fn recheck_profile_logins<'a>(
         if account.login != LoginState::Ok || account.current {
             continue;
         }
+
         if let Some(name) = &account.entry.profile
             && !profiles.has_usable_login(name)
         {

@@ -74,15 +74,18 @@ pub(crate) fn find_archive_file(backups: &Path, env: &Environment, name: &Path) 
     } else {
         [given_path, in_backups]
     };
+
     let with_suffix = |path: &PathBuf| atomic::with_suffix(path, names::ARCHIVE_SUFFIX);
     let candidates = order.iter().cloned().chain(order.iter().map(with_suffix));
     let file = candidates.clone().find(|p| p.is_file());
+
     // A folder or pipe with an archive's name is returned too, so that opening it gives the precise
     // error.
     let find_other_entry = || {
         let is_archive = name.to_string_lossy().ends_with(".tar.gz") || !is_name;
         candidates.clone().find(|p| is_archive && p.exists())
     };
+
     file.or_else(find_other_entry)
 }
 

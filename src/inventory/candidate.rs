@@ -82,6 +82,7 @@ impl RetentionCandidate {
     pub(crate) fn from_record(record: &ArchiveRecord) -> Option<Self> {
         let metadata = &record.metadata;
         let bytes = record.archive.as_ref()?.bytes;
+
         let soundness = match (record.problem(), &record.verified) {
             (Some(ArchiveProblem::Damaged(detail)), _) => Soundness::Damaged(detail.clone()),
             (Some(ArchiveProblem::FoundDamaged), _) => Soundness::Damaged("found by verify".into()),
@@ -93,11 +94,14 @@ impl RetentionCandidate {
             }
             (None, None) => Soundness::Unchecked,
         };
+
         let made_at = metadata.created_at.to_utc();
+        // The folder of a legacy file is not the home that its login came from.
         let home = match metadata.legacy_auth_filename {
             None => metadata.source_codex_home.clone(),
             Some(_) => String::new(),
         };
+
         Some(Self {
             archive: record.path.clone(),
             identity: metadata.identity(),

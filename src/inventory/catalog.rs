@@ -25,10 +25,12 @@ pub(crate) fn list_all(
     // it.
     let (pairs, mut known_records) = parallel::run_both(|| list_pairs(backups), read_known);
     let pairs = pairs?;
+
     let mut records = Vec::with_capacity(pairs.len());
     // The order of `pairs`. `inventory.json` is written in this order, so sorting moves nothing.
     known_records.sort_by(|a, b| a.path.cmp(&b.path));
     let mut known_records = known_records.into_iter();
+
     for (relative, pair) in pairs {
         let mut known_record = None;
         while let Some(next) = known_records.as_slice().first()
@@ -37,16 +39,19 @@ pub(crate) fn list_all(
             known_record = known_records.next();
         }
         let known_record = known_record.filter(|record| record.path == relative);
+
         // Neither name belongs to a regular file.
         if pair == FilePair::default() {
             continue;
         }
+
         let is_reusable = |record: &ArchiveRecord| {
             !record
                 .listed_problem
                 .as_ref()
                 .is_some_and(ArchiveProblem::is_transient)
         };
+
         records.push(match known_record {
             Some(record)
                 if record.archive == pair.archive
@@ -65,6 +70,7 @@ pub(crate) fn list_all(
             }
         });
     }
+
     Ok(records)
 }
 
@@ -91,11 +97,14 @@ fn list_pairs(backups: &Path) -> Result<BTreeMap<String, FilePair>, IoError> {
         Err(e) if e.kind() == std::io::ErrorKind::NotFound => return Ok(pairs),
         Err(e) => return Err(e).at("list", backups),
     };
+
     for entry in entries {
         let entry = entry.at("list", backups)?;
+        // The names of all archives and sidecars are UTF-8.
         let Ok(name) = entry.file_name().into_string() else {
             continue;
         };
+
         if names::is_archive_name(&name) {
             pairs.entry(name).or_default().archive = read_entry_stamp(&entry);
         } else if names::is_sidecar_name(&name) {
@@ -104,6 +113,7 @@ fn list_pairs(backups: &Path) -> Result<BTreeMap<String, FilePair>, IoError> {
             pair.sidecar = read_entry_stamp(&entry);
         }
     }
+
     for (archive, sidecar) in python::list_nested_archives(backups) {
         let pair = FilePair {
             archive: read_file_stamp(&archive),
@@ -111,6 +121,7 @@ fn list_pairs(backups: &Path) -> Result<BTreeMap<String, FilePair>, IoError> {
         };
         pairs.insert(relative_name(backups, &archive), pair);
     }
+
     Ok(pairs)
 }
 
@@ -141,10 +152,12 @@ fn read_pair(backups: &Path, path: String, pair: FilePair) -> ArchiveRecord {
     let read_sidecar = names::sidecar_path(&archive_path)
         .filter(|_| pair.sidecar.is_some())
         .map_or(Err(SidecarProblem::Missing), |path| sidecar::read(&path));
+
     let (metadata, listed_problem) = match &pair.archive {
         None => evaluate_lone_sidecar(read_sidecar),
         Some(stamp) => evaluate_archive(&archive_path, stamp, read_sidecar),
     };
+
     ArchiveRecord {
         path,
         archive: pair.archive,
@@ -187,6 +200,8 @@ fn evaluate_archive(
         }
         Err(problem) => (None, problem),
     };
+
+    // Without a usable sidecar, the archive itself is read.
     match ArchiveReader::open(path) {
         Ok(opened) => (
             opened.metadata().clone(),

@@ -17,8 +17,10 @@ pub(crate) fn describe_codex_change(
     let last_archive = store::find_last_of_home(records, home, BackupMode::Full)?;
     let archived_build = last_archive.metadata.codex_build.clone()?;
     let current_build = program.build_id()?;
+
     // Without a version, a build is identified by the size and the time of its file, with spaces in between.
     let is_version = |build: &str| !build.contains(' ');
+
     (archived_build != current_build).then(|| {
         if is_version(&archived_build) && is_version(&current_build) {
             format!("Codex is {current_build}; the last archive was made with {archived_build}")

@@ -63,13 +63,16 @@ pub(crate) fn scan_places(places: &[PathBuf], recursive: bool) -> Result<LegacyS
             scan.add_file(canonicalize_parent(place));
             continue;
         }
+
         let folder = place.canonical().at("read", place)?;
         let max_depth = if recursive { usize::MAX } else { 1 };
+
         // WalkDir would report this as a skipped entry, but a given folder that cannot be listed is
         // an error.
         fs::read_dir(&folder).at("list", &folder)?;
         for entry in WalkDir::new(&folder).min_depth(1).max_depth(max_depth) {
             match entry {
+                // A folder is left out silently, unless it has the name of a login file.
                 Ok(entry) if entry.file_type().is_dir() && !is_legacy_name(entry.path()) => {}
                 Ok(entry) => scan.add_file(entry.into_path()),
                 Err(e) => {
@@ -84,6 +87,7 @@ pub(crate) fn scan_places(places: &[PathBuf], recursive: bool) -> Result<LegacyS
             }
         }
     }
+
     Ok(scan)
 }
 
@@ -122,6 +126,7 @@ impl LegacyScan {
         } else {
             explain_unrecognized_name(file_name_str(&path)).into()
         };
+
         self.skipped.insert(SkippedLegacyFile {
             path,
             reason,
@@ -156,6 +161,8 @@ fn read_content(path: &Path) -> Result<LegacyContent, IoError> {
     let mut file = file_open::open(path).at("open", path)?;
     let meta = file.metadata().at("read", path)?;
     let stamp = FileStamp::of(&meta);
+
+    // A file of this size holds no login, but its digest still tells whether it changes.
     if stamp.bytes > MAX_PARSED_BYTES {
         let (sha256, _) = hash::sha256_of_reader(&mut file).at("read", path)?;
         let bytes = None;
@@ -165,9 +172,11 @@ fn read_content(path: &Path) -> Result<LegacyContent, IoError> {
             bytes,
         });
     }
+
     let mut bytes = Vec::new();
     let read_result = file.take(MAX_PARSED_BYTES).read_to_end(&mut bytes);
     read_result.at("read", path)?;
+
     Ok(LegacyContent {
         stamp,
         sha256: hash::sha256(&bytes),
@@ -189,12 +198,14 @@ pub(crate) fn write_login_archive(
     let Some((snapshot, identity)) = read_unchanged_login(record)? else {
         return Ok(None);
     };
+
     let (Some(sidecar_path), Ok(name)) = (
         names::sidecar_path(path),
         EntryName::from_path(Path::new(AUTH_JSON)),
     ) else {
         return Ok(None);
     };
+
     let backups = atomic::parent_of(path);
     atomic::create_private_folder(backups)?;
     let mut file = TempFile::create_in(backups)?;
@@ -207,6 +218,7 @@ pub(crate) fn write_login_archive(
         digest: None,
         stamp: InodeStamp::default(),
     };
+
     let packed = pack::pack(
         archive_file,
         path,
@@ -223,12 +235,15 @@ pub(crate) fn write_login_archive(
             Ok::<_, ArchiveError>(build_login_manifest(record, login, created_at))
         },
     )?;
+
+    // The lock is not held while the archive is packed, only while its files appear.
     let metadata = packed.to_sidecar();
     let _lock = FileLock::acquire(lock)?;
     if file.publish(path)?.is_err() {
         return Ok(None);
     }
     document::write(&sidecar_path, &metadata)?;
+
     Ok(Some(PublishedArchive {
         archive: path.to_path_buf(),
         sidecar: sidecar_path,
@@ -296,12 +311,14 @@ pub(crate) fn read_record(
     else {
         return Ok(None);
     };
+
     let LegacyContent {
         stamp,
         sha256,
         bytes,
     } = read_content(path)?;
     let inference = legacy::infer_quota(&legacy_name, &stamp.modified_at(), options, now, zone);
+
     // A file may be misnamed: a login of another account is never recorded under this one.
     let login = parse_login_account(bytes);
     let (identity, problem) = match &login {
@@ -309,6 +326,7 @@ pub(crate) fn read_record(
         Ok(identity) => (None, Some(format!("holds a login of {identity}"))),
         Err(reason) => (None, Some(reason.clone())),
     };
+
     let observation =
         legacy::exhausted_observation(inference.quota_end_detected_at, inference.next_available_at);
     let folder = path.parent().unwrap_or(Path::new(""));
@@ -371,15 +389,18 @@ pub(crate) fn merge_records(
         .enumerate()
         .map(|(index, record)| (record.source_path.clone(), index))
         .collect();
+
     // Compared in lower case, because some file systems ignore case.
     let mut used_names: HashSet<String> = inventory
         .legacy
         .iter()
         .map(|record| record.archive_name.to_lowercase())
         .collect();
+
     for mut record in records {
         let known_position = positions.get(&record.source_path).copied();
         let stem = build_archive_stem(&record);
+
         match known_position.map(|index| &inventory.legacy[index]) {
             Some(known_record) if is_archive_name_of(&stem, &known_record.archive_name) => {
                 record.archive_name.clone_from(&known_record.archive_name);
@@ -394,6 +415,7 @@ pub(crate) fn merge_records(
                 used_names.insert(record.archive_name.to_lowercase());
             }
         }
+
         match known_position {
             Some(index) if is_same_except_creation(&inventory.legacy[index], &record) => {
                 record.clone_from(&inventory.legacy[index]);
@@ -408,8 +430,10 @@ pub(crate) fn merge_records(
                 merged.added += 1;
             }
         }
+
         merged.records.push(record);
     }
+
     inventory
         .legacy
         .sort_by(|a, b| a.source_path.cmp(&b.source_path));

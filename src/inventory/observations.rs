@@ -56,6 +56,7 @@ impl ObservationsFile {
         let position = self
             .spans
             .partition_point(|known| known.observation.observed_at <= span.observation.observed_at);
+
         if let Some(predecessor) = position.checked_sub(1).map(|i| &mut self.spans[i])
             && (span.observation.observed_at <= predecessor.until
                 || has_same_figures(&predecessor.observation, &span.observation))
@@ -65,6 +66,7 @@ impl ObservationsFile {
             }
             return;
         }
+
         self.spans.insert(position, span);
         let surplus = self.spans.len().saturating_sub(MAX_SPANS);
         self.spans.drain(..surplus);
@@ -79,12 +81,14 @@ fn has_same_figures(a: &Observation, b: &Observation) -> bool {
         (None, None) => true,
         _ => false,
     };
+
     let is_equal = |a: &Window, b: &Window| {
         is_same_reset(a.resets_at, b.resets_at)
             && a.limit_id == b.limit_id
             && a.minutes == b.minutes
             && (a.used_percent - b.used_percent).abs() < f64::EPSILON
     };
+
     a.source == b.source
         && a.usage_allowed == b.usage_allowed
         && a.spend_cap.map(|cap| cap.kind) == b.spend_cap.map(|cap| cap.kind)

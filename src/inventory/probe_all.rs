@@ -87,6 +87,7 @@ pub(crate) fn load_targets(
     let live_auth = read_login(codex_home).unwrap_or(AuthFile::Missing);
     let profiles = Profiles::of(manager_home).list()?;
     let live = live_auth.login().map(|login| &login.identity);
+
     let mut targets: Vec<_> = profiles
         .iter()
         .filter_map(|profile| {
@@ -96,6 +97,7 @@ pub(crate) fn load_targets(
                 Some(home) => ProbeLocation::Elsewhere(home),
                 None => ProbeLocation::Scratch,
             };
+
             Some(ProbeTarget {
                 profile: Some(profile.name.clone()),
                 identity,
@@ -104,6 +106,8 @@ pub(crate) fn load_targets(
             })
         })
         .collect();
+
+    // The live login may belong to no profile.
     if let Some(live) = live
         && targets
             .iter()
@@ -116,6 +120,8 @@ pub(crate) fn load_targets(
             used_at: None,
         });
     }
+
+    // The sort is stable, so the profiles stay in the order of their names.
     targets.sort_by_key(|target| target.place != ProbeLocation::Live);
     Ok(targets)
 }
@@ -144,6 +150,7 @@ pub(crate) fn probe_all(
             Ok::<_, StatusError>(())
         },
     )?;
+
     Ok(probes)
 }
 
@@ -156,7 +163,9 @@ fn probe_account(
         ProbeLocation::Live => (read_status(options, options.codex_home)?, None),
         _ => probe_profile(options, target)?,
     };
+
     let mut warnings = Vec::new();
+    // Without a question to Codex, the report has nothing new to record.
     if options.inquiry.ask_codex {
         warnings = status::record_report(
             options.manager_home,
@@ -166,6 +175,7 @@ fn probe_account(
             options.inquiry.zone,
         )?;
     }
+
     Ok(AccountProbe {
         target: target.clone(),
         report,
@@ -187,10 +197,12 @@ fn probe_profile(
         },
         ..*options
     };
+
     let is_api_key = target.identity.kind.is_billed_by_use();
     if is_api_key || !options.inquiry.ask_codex {
         return Ok((read_status(&without_codex, &folder)?, None));
     }
+
     let now = options.inquiry.zone.at(&options.inquiry.now);
     let lease =
         match profiles.acquire_lease(&target.identity, options.codex_home, now, LEASE_TIMEOUT) {
@@ -200,6 +212,7 @@ fn probe_profile(
                 return Ok((read_status(&without_codex, &folder)?, Some(obstacle)));
             }
         };
+
     let report = read_status(options, lease.home());
     // Also after an error or an interrupt: Codex may have renewed the login.
     let obstacle = lease.release().err();
@@ -211,6 +224,7 @@ fn read_status(options: &ProbeAllOptions<'_>, home: &Path) -> Result<StatusRepor
     // Otherwise a `CODEX_SQLITE_HOME` of the user would make a scratch home use the real databases.
     let scratch_env =
         (!is_live).then(|| options.inquiry.env.clone().with("CODEX_SQLITE_HOME", home));
+
     status::read_status(&StatusOptions {
         home,
         inquiry: Inquiry {

@@ -28,11 +28,14 @@ pub(crate) fn parse_python_cooldown(
     let Ok(Value::Object(entries)) = serde_json::from_slice(bytes) else {
         return None;
     };
+
+    // The document of the Python tool has no `schema`, and its keys are emails.
     let is_python_key = |key: &String| key == ACTIVE_ACCOUNT_KEY || key.contains('@');
     if entries.contains_key("schema") || !(entries.is_empty() || entries.keys().any(is_python_key))
     {
         return None;
     }
+
     let mut file = CooldownFile::default();
     let mut warnings = Vec::new();
     for (email, entry_value) in entries.iter().filter(|(key, _)| *key != ACTIVE_ACCOUNT_KEY) {
@@ -49,6 +52,7 @@ pub(crate) fn parse_python_cooldown(
             )),
         }
     }
+
     if let Some(active) = entries.get(ACTIVE_ACCOUNT_KEY).and_then(Value::as_object) {
         let email = active.get("email").and_then(Value::as_str).unwrap_or("");
         if !email.is_empty()
@@ -58,6 +62,7 @@ pub(crate) fn parse_python_cooldown(
             file.record_use(&Identity::from_email(email), at.min(zone.at(now)));
         }
     }
+
     Some((file, warnings))
 }
 
@@ -76,9 +81,11 @@ fn add_account_entry(
         .and_then(Value::as_str)
         .filter(|plan| !plan.is_empty() && *plan != "unknown")
         .map(Into::into);
+
     if fields.get("is_expired").and_then(Value::as_bool) == Some(true) {
         entry.login = LoginState::Expired;
     }
+
     let Some(percent_left) = fields
         .get("quota_percent_left")
         .filter(|percent_left| !percent_left.is_null())
@@ -86,6 +93,7 @@ fn add_account_entry(
         // The reset is invented; see the module documentation.
         return;
     };
+
     let percent_left = percent_left
         .as_f64()
         .filter(|percent_left| (0.0..=100.0).contains(percent_left));

@@ -15,6 +15,7 @@ pub(crate) fn suggest_login_command(codex_home: &Path, manager_home: &Path) -> O
         let name = shell::quote_if_needed(&profile.name);
         return Some(format!("codex-manager use {name}"));
     }
+
     let records = store::list_archives(manager_home).ok()?;
     let archive = store::find_newest_usable(&records, |metadata| {
         metadata.captures_login() && metadata.identity().is_some()

@@ -29,6 +29,8 @@ pub(crate) fn find_account_position<'a>(
     let accounts: Vec<_> = accounts.into_iter().collect();
     let lower_text = text.trim().to_lowercase();
     let lower_profile = |e: &AccountEntry| e.profile.as_ref().map(|name| name.to_lowercase());
+
+    // A later condition counts only if no account fulfils an earlier one.
     let matchers: [&dyn Fn(&AccountEntry) -> bool; 3] = [
         &|e| lower_profile(e).is_some_and(|name| name == lower_text),
         &|e| e.identity.email.key() == lower_text,
@@ -37,6 +39,7 @@ pub(crate) fn find_account_position<'a>(
                 || lower_profile(e).is_some_and(|name| name.starts_with(&lower_text))
         },
     ];
+
     let format_choices = |entries: &[&AccountEntry]| {
         let mut names: Vec<_> = entries
             .iter()
@@ -45,11 +48,13 @@ pub(crate) fn find_account_position<'a>(
         names.sort();
         names
     };
+
     for matches in matchers {
         // Every name begins with an empty text.
         if lower_text.is_empty() {
             break;
         }
+
         let matching: Vec<_> = (0..accounts.len())
             .filter(|i| matches(accounts[*i]))
             .collect();
@@ -65,6 +70,7 @@ pub(crate) fn find_account_position<'a>(
             }
         }
     }
+
     Err(AccountResolveError::Unknown {
         text: text.to_owned(),
         choices: format_choices(&accounts),

@@ -42,6 +42,7 @@ impl RetentionPlan {
         if self.keep.iter().any(is_named) {
             return;
         }
+
         let position = names.iter().find_map(|name| {
             let mut dropped = self.drop.iter();
             dropped.position(|decision| decision.candidate.archive == *name)
@@ -68,14 +69,18 @@ impl RetentionPlan {
             .filter(|c| c.is_eligible_for_rules(now))
             .collect();
         let mut reasons = find_keeping_rules(&eligible, policy, now, zone);
+
+        // The archives are ordered from the newest, so the first verified one is the newest.
         let is_verified = |c: &&RetentionCandidate| c.soundness == Soundness::Verified;
         if let Some(position) = eligible.iter().position(is_verified)
             && eligible[position].class == ArchiveClass::Full
         {
             reasons[position].get_or_insert_with(|| "last verified full archive".into());
         }
+
         let names = eligible.iter().map(|c| c.archive.as_str());
         let mut reasons: HashMap<&str, Option<String>> = names.zip(reasons).collect();
+
         for candidate in group.iter().copied() {
             match &candidate.soundness {
                 _ if candidate.is_in_python_folder() => {
@@ -124,6 +129,7 @@ pub(crate) fn plan_retention(
     let mut plan = RetentionPlan::default();
     let homes = candidates.iter().map(|candidate| candidate.home.as_str());
     let homes: HashSet<_> = homes.filter(|home| !home.is_empty()).collect();
+
     for group in &group_candidates(candidates) {
         if policy.is_empty() {
             for candidate in group.iter().copied() {
@@ -146,12 +152,14 @@ fn format_reason_suffix(archive: &RetentionCandidate, has_several_homes: bool) -
     } else {
         String::new()
     };
+
     let incompleteness_suffix = match (archive.excludes, archive.incomplete) {
         (false, false) => "",
         (true, false) => " with --exclude",
         (false, true) => " that lack files",
         (true, true) => " with --exclude that lack files",
     };
+
     home_suffix + incompleteness_suffix
 }
 
@@ -171,6 +179,7 @@ pub(crate) fn list_archives_to_verify(plan: &RetentionPlan, now: &DateTime<Utc>)
     let kept_names: HashSet<&str> = kept_names.collect();
     let decisions = plan.keep.iter().chain(&plan.drop);
     let candidates: Vec<_> = decisions.map(|d| d.candidate.clone()).collect();
+
     let newest = group_candidates(&candidates)
         .into_iter()
         .filter_map(|group| {
@@ -181,6 +190,7 @@ pub(crate) fn list_archives_to_verify(plan: &RetentionPlan, now: &DateTime<Utc>)
             if dropped.is_empty() || has_verified {
                 return None;
             }
+
             kept.into_iter().find(|c| c.is_eligible_for_rules(now))
         });
     newest.map(|candidate| candidate.archive.clone()).collect()
@@ -189,6 +199,7 @@ pub(crate) fn list_archives_to_verify(plan: &RetentionPlan, now: &DateTime<Utc>)
 /// Groups archives by account, class, home, machine and completeness. Each group is ordered from the newest.
 fn group_candidates(candidates: &[RetentionCandidate]) -> Vec<Vec<&RetentionCandidate>> {
     let mut accounts: Vec<(Option<&Identity>, Vec<&RetentionCandidate>)> = Vec::new();
+
     let mut ordered: Vec<_> = candidates.iter().collect();
     // Archives with ids first, so that an archive with only an email joins the account of an archive with ids.
     ordered.sort_by_key(|c| {
@@ -196,6 +207,7 @@ fn group_candidates(candidates: &[RetentionCandidate]) -> Vec<Vec<&RetentionCand
         let lacks_ids = c.identity.as_ref().is_some_and(|i| !i.is_known());
         (email, lacks_ids, c.archive.clone())
     });
+
     for candidate in ordered {
         let identity = candidate.identity.as_ref();
         let mut accounts_so_far = accounts.iter_mut();
@@ -204,12 +216,14 @@ fn group_candidates(candidates: &[RetentionCandidate]) -> Vec<Vec<&RetentionCand
             None => accounts.push((identity, vec![candidate])),
         }
     }
+
     let mut groups = Vec::new();
     for (_, mut archives) in accounts {
         archives.sort_by_key(|c| (group_key(c), Reverse((c.made_at, &c.archive))));
         let of_group = archives.chunk_by(|a, b| group_key(a) == group_key(b));
         groups.extend(of_group.map(<[&RetentionCandidate]>::to_vec));
     }
+
     groups
 }
 

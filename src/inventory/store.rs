@@ -55,12 +55,16 @@ pub(crate) fn refresh_with_trash(
                 ..record.clone()
             }));
         }
+
         for record in &inventory.trashed {
             if !known.iter().any(|r| r.path == record.path) {
                 known.push(record.clone());
             }
         }
+
         inventory.archives = catalog::list_all(&backups_folder(manager_home), || known.clone())?;
+
+        // An archive in the trash keeps its result of `verify` for an undo.
         let listed: BTreeSet<_> = inventory.archives.iter().map(|r| &r.path).collect();
         known.retain(|r| {
             r.verified.is_some() && in_trash.contains(&r.path) && !listed.contains(&r.path)
@@ -102,6 +106,7 @@ pub(crate) fn note_archive(
     zone: Zone,
 ) -> NoteResult {
     let mut result = NoteResult::default();
+
     match note_in_inventory(manager_home, published) {
         Ok(None) => {}
         Ok(Some(moved_to)) => result.warnings.push(format!(
@@ -110,6 +115,7 @@ pub(crate) fn note_archive(
         )),
         Err(e) => result.failures.push(e),
     }
+
     let cooldown_result = cooldown::update(manager_home, now, zone, |file| {
         if let Some(identity) = published.metadata.identity() {
             file.record_use(&identity, published.metadata.created_at);
@@ -120,6 +126,7 @@ pub(crate) fn note_archive(
         Ok(((), warnings)) => result.warnings.extend(warnings),
         Err(e) => result.failures.push(e),
     }
+
     result
 }
 
@@ -137,12 +144,14 @@ fn note_in_inventory(
         listed_problem: None,
         verified: None,
     };
+
     update_inventory(manager_home, |inventory| {
         let records = &mut inventory.archives;
         match records.binary_search_by(|r| r.path.cmp(&record.path)) {
             Ok(i) => records[i] = record.clone(),
             Err(i) => records.insert(i, record.clone()),
         }
+
         // An error here must not lose the record of the new archive.
         if let Ok(listed) = catalog::list_all(&backups_folder(manager_home), || records.clone()) {
             inventory.archives = listed;
@@ -196,12 +205,14 @@ pub(crate) fn note_verified_locked(
     if !results.iter().any(|f| f.archive.starts_with(&backups)) {
         return Ok(true);
     }
+
     let path = manager_home.join(FILE_NAME);
     let mut inventory = match document::read::<InventoryFile>(&path)? {
         DocumentState::Good(inventory) => inventory,
         DocumentState::Absent => InventoryFile::default(),
         DocumentState::Damaged(_) => return Ok(false),
     };
+
     let known_records = std::mem::take(&mut inventory.archives);
     inventory.archives = catalog::list_all(&backups, || known_records)?;
     for finding in results.iter().filter(|f| f.archive.starts_with(&backups)) {
@@ -211,7 +222,9 @@ pub(crate) fn note_verified_locked(
         let Some(record) = inventory.archives.iter_mut().find(is_verified_file) else {
             continue;
         };
+
         record.verified = Some(finding.verified.clone());
+        // The listing took the metadata from the sidecar, which describes another archive.
         if finding.is_misdescribed
             && let Ok(opened) = ArchiveReader::open(&finding.archive)
         {
@@ -219,6 +232,7 @@ pub(crate) fn note_verified_locked(
             record.listed_problem = Some(ArchiveProblem::Sidecar(SidecarProblem::Mismatch));
         }
     }
+
     document::write(&path, &inventory)?;
     Ok(true)
 }

@@ -47,6 +47,7 @@ pub(crate) fn move_to_trash(
     let transaction = begin_transaction(manager_home)?;
     let backups = store::backups_folder(manager_home);
     let trash = trash_folder(manager_home);
+
     // The new batch must sort last, even if the clock was ahead before: undo takes the last one.
     let newest_time = list_batches(manager_home)?
         .last()
@@ -58,10 +59,12 @@ pub(crate) fn move_to_trash(
         .format(BATCH_NAME_FORMAT)
         .to_string();
     let batch = trash.join(name);
+
     // Durable before the moves: a power failure must not lose the folder that the journal names.
     atomic::create_private_folder(&batch)?;
     atomic::sync_folder(&trash)?;
     atomic::sync_folder(&backups)?;
+
     let move_steps = archives
         .iter()
         .flat_map(|archive| [Some(archive.clone()), names::sidecar_name(archive)])
@@ -69,6 +72,7 @@ pub(crate) fn move_to_trash(
         .filter(|file| backups.join(file).symlink_metadata().is_ok())
         .map(|file| Step::record(backups.join(&file), batch.join(&file)))
         .collect::<Result<_, _>>()?;
+
     match transaction.commit(move_steps, &NoPolicy) {
         Ok(_) => Ok(batch),
         Err(e) => {
@@ -96,10 +100,12 @@ fn plan_undo_of_batch(manager_home: &Path, batch: &Path) -> Result<Vec<RestoredA
     let backups = store::backups_folder(manager_home);
     let mut taken_names = BTreeSet::new();
     let mut restored = Vec::new();
+
     let records = catalog::list_all(batch, Vec::new)?.into_iter();
     for record in records.filter(|record| record.archive.is_some()) {
         let archive = record.path;
         let stem = names::strip_archive_suffix(&archive);
+
         let is_free = |name: &String| {
             let sidecar = names::sidecar_name(name).unwrap_or_default();
             !taken_names.contains(name)
@@ -110,7 +116,9 @@ fn plan_undo_of_batch(manager_home: &Path, batch: &Path) -> Result<Vec<RestoredA
             .map(|n| names::archive_name(stem, n))
             .find(is_free)
             .unwrap_or_default();
+
         taken_names.insert(free_name.clone());
+        // Without readable metadata, the time is that of 1970.
         let created_at = Some(record.metadata.created_at);
         restored.push(RestoredArchive {
             archive,
@@ -118,6 +126,7 @@ fn plan_undo_of_batch(manager_home: &Path, batch: &Path) -> Result<Vec<RestoredA
             created_at: created_at.filter(|at| *at != DateTime::UNIX_EPOCH),
         });
     }
+
     Ok(restored)
 }
 
@@ -133,8 +142,10 @@ pub(crate) fn undo_last_prune(
     let Some(batch) = find_newest_batch(manager_home)? else {
         return Ok(Vec::new());
     };
+
     // Planned again under the lock: another command may have taken a name since it was shown.
     let restored = plan_undo_of_batch(manager_home, &batch)?;
+
     let backups = store::backups_folder(manager_home);
     let mut move_steps = Vec::new();
     for RestoredArchive { archive, name, .. } in &restored {
@@ -147,9 +158,11 @@ pub(crate) fn undo_last_prune(
             }
         }
     }
+
     transaction.commit(move_steps, &NoPolicy)?;
     // Fails if the user put other files there, which stay.
     let _ = sharing::remove_dir(&batch);
+
     Ok(restored)
 }
 

@@ -217,6 +217,7 @@ impl CodeScanner<'_> {
                 .map_or(code.len(), |at| begin.len() + at + end.len());
             return (len, "comment");
         }
+
         let is_comment = |mark: &str| {
             // In scripts, `#` within a word is no comment, as in `$#` and `a#b`.
             code.starts_with(mark) && (mark.len() > 1 || before.is_whitespace())
@@ -224,6 +225,7 @@ impl CodeScanner<'_> {
         if language.line_comments.iter().any(|mark| is_comment(mark)) {
             return (code.find('\n').unwrap_or(code.len()), "comment");
         }
+
         if let Some(quote) = language
             .long_quotes
             .iter()
@@ -231,22 +233,28 @@ impl CodeScanner<'_> {
         {
             return self.scan_string(quote, code.len());
         }
+
         if language.quotes.contains(first) {
             let line_end = code.find('\n').unwrap_or(code.len());
             return self.scan_string(&code[..first.len_utf8()], line_end);
         }
+
+        // In Rust, a single quote begins a character or a lifetime.
         if first == '\'' && language.names.starts_with("rust") {
             let len = rust_char_len(code);
             let is_lifetime = len == 1;
             return (len, if is_lifetime { "" } else { "string" });
         }
+
         if first.is_ascii_digit() {
             let is_number = |c: char| c.is_ascii_alphanumeric() || c == '_' || c == '.';
             return (code.find(|c| !is_number(c)).unwrap_or(code.len()), "number");
         }
+
         if is_word(first) || first == '$' {
             return self.scan_word(first);
         }
+
         (first.len_utf8(), "")
     }
 
@@ -256,6 +264,7 @@ impl CodeScanner<'_> {
         let code = &self.code[..limit];
         let mut is_escaped = false;
         let mut end = limit;
+
         for (at, c) in code.char_indices().skip(quote.chars().count()) {
             if !is_escaped && code[at..].starts_with(quote) {
                 end = at + quote.len();
@@ -263,6 +272,7 @@ impl CodeScanner<'_> {
             }
             is_escaped = c == '\\' && !is_escaped;
         }
+
         let is_key = self.is_before_key_mark(end);
         (end, if is_key { "key" } else { "string" })
     }
@@ -274,9 +284,11 @@ impl CodeScanner<'_> {
         let after = &code[first.len_utf8()..];
         let len = first.len_utf8() + after.find(|c| !is_part(c)).unwrap_or(after.len());
         let word = &code[..len];
+
         let lower_word = word.to_ascii_lowercase();
         let is_sql = self.language.names.starts_with("sql");
         let keyword_form = if is_sql { &*lower_word } else { word };
+
         let class = if self.is_before_key_mark(len) {
             "key"
         } else if self
@@ -295,6 +307,7 @@ impl CodeScanner<'_> {
         } else {
             ""
         };
+
         (len, class)
     }
 

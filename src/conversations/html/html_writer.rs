@@ -57,6 +57,7 @@ impl<F: Fn(&DateTime<Utc>) -> String> HtmlWriter<F> {
         if self.turn != Some(entry.turn) {
             self.close_open_calls(&mut html);
             self.turn = Some(entry.turn);
+
             let time = entry.at.as_ref().map(&self.format_time);
             let time_element = time.map_or(String::new(), |time| {
                 format!("<time>{}</time>", escape_html(&time))
@@ -71,7 +72,9 @@ impl<F: Fn(&DateTime<Utc>) -> String> HtmlWriter<F> {
                 )
             };
         }
+
         let text = entry.text.trim();
+        // A call, an output and an image are complete after this match. Every other entry ends the wait for outputs.
         match entry.kind {
             EntryKind::ToolCall => {
                 self.flush_pending_call(&mut html);
@@ -99,6 +102,7 @@ impl<F: Fn(&DateTime<Utc>) -> String> HtmlWriter<F> {
             }
             _ => self.close_open_calls(&mut html),
         }
+
         let _ = match entry.kind {
             EntryKind::User => writeln!(
                 html,
@@ -123,6 +127,7 @@ impl<F: Fn(&DateTime<Utc>) -> String> HtmlWriter<F> {
                 render_markdown(text)
             ),
         };
+
         html
     }
 
@@ -184,11 +189,13 @@ fn summarize_call(text: &str) -> String {
             .iter()
             .find_map(|mark| line.strip_prefix(mark).map(str::to_owned))
     };
+
     let files: Vec<_> = if text.starts_with("*** Begin Patch") {
         text.lines().filter_map(changed_file).collect()
     } else {
         Vec::new()
     };
+
     if files.is_empty() {
         shorten_to_line(text)
     } else {
@@ -201,18 +208,23 @@ fn push_collapsed_call(html: &mut String, call: &TranscriptEntry, output: Option
     let tool = call.tool.as_deref().unwrap_or("tool");
     let language = detect_language(tool, call_text);
     let summary = summarize_call(call_text);
+
     html.push_str("<details class=\"tool\"><summary><b>");
     push_escaped(html, tool);
     html.push_str("</b> <code>");
     let summary_language = if language == "sh" { "sh" } else { "" };
     html.push_str(&highlight_code(&summary, summary_language));
     html.push_str("</code></summary>\n");
+
+    // A call that fits into its summary is not repeated.
     if summary != call_text {
         push_code_block(html, call_text, language);
     }
+
     if let Some(output) = output.filter(|output| !output.trim().is_empty()) {
         push_output_block(html, output);
     }
+
     html.push_str("</details>\n");
 }
 
@@ -232,6 +244,7 @@ fn push_output_block(html: &mut String, output: &str) {
     let shown_output = truncate_bytes(output, MAX_OUTPUT_BYTES);
     let is_diff = shown_output.starts_with("diff --git ") || shown_output.starts_with("--- a/");
     push_code_block(html, shown_output, if is_diff { "diff" } else { "" });
+
     let left_out_bytes = output.len() - shown_output.len();
     if left_out_bytes > 0 {
         let kilobytes = left_out_bytes.div_ceil(1000);

@@ -14,6 +14,7 @@ pub(super) fn render_markdown(text: &str) -> String {
     let text = replace_control_chars(text);
     let options =
         Options::ENABLE_TABLES | Options::ENABLE_STRIKETHROUGH | Options::ENABLE_TASKLISTS;
+
     let mut html = String::with_capacity(text.len() * 2);
     html::push_html(
         &mut html,
@@ -36,10 +37,12 @@ pub(super) fn render_typed_text(text: &str) -> String {
             html.push_str("</p>\n");
         }
     };
+
     let mut depth = 0_usize;
     let mut events = Parser::new(text).into_offset_iter();
     while let Some((event, range)) = events.next() {
         match event {
+            // Fenced code within another element, such as a list, is shown as it was typed.
             Event::Start(Tag::CodeBlock(CodeBlockKind::Fenced(language))) if depth == 0 => {
                 let code = collect_code(events.by_ref().map(|(event, _)| event));
                 push_paragraph(&mut html, &text[shown_end..range.start]);
@@ -51,6 +54,7 @@ pub(super) fn render_typed_text(text: &str) -> String {
             _ => {}
         }
     }
+
     push_paragraph(&mut html, &text[shown_end..]);
     html
 }
@@ -126,11 +130,13 @@ impl<'a> SafeEvents<'a> {
             let begin_tag = format!("<a href=\"{target}\" rel=\"noopener noreferrer nofollow\">");
             (begin_tag, "</a>")
         } else {
+            // A target with another scheme is shown, but cannot be followed.
             (
                 format!("<span class=\"target\" title=\"{target}\">"),
                 "</span>",
             )
         };
+
         self.link_ends.push(end_tag);
         Event::InlineHtml(begin_tag.into())
     }

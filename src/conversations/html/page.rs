@@ -27,10 +27,12 @@ pub(crate) fn format_page_start(head: &PageHead, more_style: &str) -> String {
          <title>{title}</title>\n<style>\n{STYLE}{more_style}</style>\n</head>\n<body>\n\
          <header>\n<h1>{title}</h1>\n<dl>\n"
     );
+
     for (name, value) in &head.facts {
         let value = escape_html(value);
         let _ = writeln!(page, "<div><dt>{name}</dt><dd>{value}</dd></div>");
     }
+
     page.push_str("</dl>\n</header>\n<main>\n");
     page
 }

@@ -96,6 +96,7 @@ pub(crate) fn list_candidates(
 ) -> Result<(Vec<IndexCandidate>, Vec<SkippedFile>), IndexError> {
     let titles = ThreadTitles::read(home);
     let (files, unlistable) = files::find_with_documents(home);
+
     let newest_files = thread_rollouts::select_newest_of_each_thread(files).into_iter();
     let candidates = newest_files.map(|(session, file)| IndexCandidate {
         path: file.path(home),
@@ -105,6 +106,7 @@ pub(crate) fn list_candidates(
         name: None,
     });
     let mut candidates: Vec<_> = candidates.collect();
+
     if let Some(database) = database {
         let mut by_session: Vec<_> = (0..candidates.len()).collect();
         by_session.sort_unstable_by(|a, b| candidates[*a].session.cmp(&candidates[*b].session));
@@ -118,9 +120,12 @@ pub(crate) fn list_candidates(
             }
         })?;
     }
+
+    // A conversation without a row may still have a name in `session_index.jsonl`.
     for unlisted in candidates.iter_mut().filter(|c| c.thread.is_none()) {
         unlisted.name = titles.find_name(&unlisted.session);
     }
+
     Ok((candidates, unlistable))
 }
 
@@ -132,8 +137,10 @@ pub(super) fn find_all_candidates(
     // The end is read before the names, so that the next update reads the names that Codex appends meanwhile.
     let (_, names_offset) = read_named_ids_since(source.home, 0);
     let (mut on_disk, unlistable) = list_candidates(source.home, source.database)?;
+
     // The newest conversations come first, so that an interrupted first update has indexed these.
     on_disk.sort_by(|a, b| b.recency_key().cmp(&a.recency_key()));
+
     let ids_on_disk: HashSet<&String> = on_disk.iter().map(|c| &c.session).collect();
     // A conversation in an unreadable folder may still exist.
     let is_unlistable = |path: &str| {
@@ -141,12 +148,14 @@ pub(super) fn find_all_candidates(
             .iter()
             .any(|folder| Path::new(path).starts_with(&folder.path))
     };
+
     let sql = "SELECT session, path FROM conversation";
     let indexed_paths: Vec<(String, String)> =
         store.query_rows(sql, [], |row| Ok((row.get(0)?, row.get(1)?)))?;
     let gone_ids = indexed_paths
         .into_iter()
         .filter(|(id, path)| !ids_on_disk.contains(id) && !is_unlistable(path));
+
     Ok(Candidates {
         gone: gone_ids.map(|(id, _)| id).collect(),
         newest: on_disk.first().and_then(|newest| newest.recency_key().0),
@@ -169,6 +178,7 @@ pub(super) fn has_exactly_indexed_files(
         let path = path.as_os_str().as_encoded_bytes();
         stamp.map_or(0, |stamp| hasher.hash_one((path, stamp)))
     };
+
     let sum_files_on_disk = || {
         let mut sum = 0_u64;
         let mut add_file = |entry: &DirEntry| {
@@ -179,10 +189,12 @@ pub(super) fn has_exactly_indexed_files(
                 sum = sum.wrapping_add(hash_file(&path, RolloutStamp::read_entry(entry, &path)));
             }
         };
+
         let errors = files::visit_rollouts(home, &mut |entry, _, _| add_file(entry));
         files::list_documents(home).for_each(|entry| add_file(&entry));
         errors.is_empty().then_some(sum)
     };
+
     let hash_row = |row: &Row<'_>| {
         let path = Path::new(row.get_ref(0)?.as_str()?);
         let stamp = RolloutStamp {
@@ -190,9 +202,11 @@ pub(super) fn has_exactly_indexed_files(
             size: row.get(2)?,
             mtime: row.get(3)?,
         };
+
         let rollout_paths = row.get_ref(4)?.as_str_or_null()?;
         let rollout_paths: Option<Vec<PathBuf>> =
             rollout_paths.and_then(|list| serde_json::from_str(list).ok());
+
         // The earlier rollouts of a rewound conversation never change, so their stamps are not in the index.
         let earlier_paths = rollout_paths
             .into_iter()
@@ -201,11 +215,13 @@ pub(super) fn has_exactly_indexed_files(
         let earlier_hashes = earlier_paths.map(|path| hash_file(&path, RolloutStamp::read(&path)));
         Ok(earlier_hashes.fold(hash_file(path, Some(stamp)), u64::wrapping_add))
     };
+
     let sql = "SELECT path, file, size, mtime, rollouts FROM conversation";
     let (sum_on_disk, row_hashes) = parallel::run_both(sum_files_on_disk, || {
         store.query_rows::<_, Vec<u64>>(sql, [], hash_row)
     });
     let sum_of_rows = row_hashes?.into_iter().fold(0, u64::wrapping_add);
+
     // There is no sum if a folder cannot be listed. Then the files are unknown.
     Ok(sum_on_disk == Some(sum_of_rows))
 }
@@ -222,6 +238,7 @@ pub(super) fn find_changed_candidates(
         ..ThreadFilter::default()
     };
     let mut changed = list_named_threads(source, &filter)?;
+
     // A new name in `session_index.jsonl` does not change the time in Codex's database.
     let (named_ids, names_offset) =
         read_named_ids_since(source.home, store.read_meta(NAMES_OFFSET)?.unwrap_or(0));
@@ -234,6 +251,7 @@ pub(super) fn find_changed_candidates(
         let named_threads = list_named_threads(source, &filter_by_ids)?.into_iter();
         changed.extend(named_threads.filter(|thread| !changed_ids.contains(&thread.id)));
     }
+
     let mut gone = Vec::new();
     // The whole list is read only if necessary, because in a large home this takes most of the time of an update.
     if has_other_changes(store, source, &changed)? {
@@ -242,11 +260,14 @@ pub(super) fn find_changed_candidates(
             .iter()
             .map(|thread| thread.id.to_lowercase())
             .collect();
+
         let indexed = plan::read_indexed_conversations(store, None)?;
         let is_gone = |(id, indexed_row): &(&String, &plan::IndexedConversation)| {
             !ids.contains(*id) && matches!(Path::new(&indexed_row.path).try_exists(), Ok(false))
         };
         gone.extend(indexed.iter().filter(is_gone).map(|(id, _)| id.clone()));
+
+        // Codex may archive a conversation, or add an old one, without a later time of change.
         let changed_ids: HashSet<_> = changed.iter().map(|thread| thread.id.clone()).collect();
         let is_also_changed = |thread: &ListedThread| {
             let indexed = indexed.get(&thread.id.to_lowercase());
@@ -255,6 +276,7 @@ pub(super) fn find_changed_candidates(
         };
         changed.extend(all_threads.into_iter().filter(is_also_changed));
     }
+
     let newest_now = changed.iter().filter_map(|thread| thread.updated_ms).max();
     let candidates = changed.into_iter().filter_map(|thread| {
         Some(IndexCandidate {
@@ -265,6 +287,7 @@ pub(super) fn find_changed_candidates(
             thread: Some(ShownFields::from_thread(thread)),
         })
     });
+
     Ok(Candidates {
         on_disk: candidates.collect(),
         gone,
@@ -284,15 +307,19 @@ fn has_other_changes(
     let Some(database) = source.database else {
         return Ok(false);
     };
+
     let ids: Vec<_> = changed
         .iter()
         .map(|thread| thread.id.to_lowercase())
         .collect();
     let ids: Vec<_> = ids.iter().map(String::as_str).collect();
     let indexed = plan::read_indexed_conversations(store, Some(&ids))?;
+
+    // The index has no conversations without a rollout, so the last update counted their rows.
     let mut expected = count_listed_conversations(store)?;
     expected.all += store.read_meta(MISSING_ROLLOUTS)?.unwrap_or(0);
     expected.archived += store.read_meta(MISSING_ARCHIVED_ROLLOUTS)?.unwrap_or(0);
+
     for thread in changed {
         let indexed_row = indexed.get(&thread.id.to_lowercase());
         let indexed_row = indexed_row.filter(|row| row.shown.listed);
@@ -300,6 +327,7 @@ fn has_other_changes(
         let was_archived = indexed_row.is_some_and(|row| row.shown.archived);
         expected.archived += i64::from(thread.archived) - i64::from(was_archived);
     }
+
     Ok(expected != threads::count(database)?)
 }
 

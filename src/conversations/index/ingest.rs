@@ -52,6 +52,7 @@ pub(super) fn ingest(
 ) -> Result<RefreshReport, IndexError> {
     let mut writer = Writer::new(store);
     writer.begin_transaction()?;
+
     let result = parallel::run_ordered(
         MAX_BLOCKS,
         parse_step,
@@ -65,6 +66,7 @@ pub(super) fn ingest(
             Ok(())
         },
     );
+
     writer.commit_or_roll_back(result)
 }
 
@@ -169,12 +171,14 @@ impl<'a> Writer<'a> {
             IngestStep::End(end) => self.finish_conversation(end),
         };
         result.map_err(IndexError::in_index_at(&self.store.path))?;
+
         // A commit between conversations lets an interrupted first update keep the conversations that it has read.
         if self.open.is_none() && self.uncommitted_bytes >= COMMIT_BYTES {
             self.uncommitted_bytes = 0;
             self.commit()?;
             self.begin_transaction()?;
         }
+
         Ok(())
     }
 
@@ -184,15 +188,20 @@ impl<'a> Writer<'a> {
             words,
             bytes_read,
         } = block;
+
         self.uncommitted_bytes += bytes_read;
+
+        // The words refer to texts by their index in the block, and the numbers are known once the lines are written.
         let mut text_numbers = vec![None; words.text_count];
         for line in lines {
             self.write_line(line, &mut text_numbers)?;
         }
+
         self.words.add_words(&words, &text_numbers);
         if self.words.memory_bytes >= BUFFER_BYTES {
             self.words.write_run(&self.store.connection)?;
         }
+
         Ok(())
     }
 
@@ -219,6 +228,7 @@ impl<'a> Writer<'a> {
         let Some(start_offset) = task.start_offset else {
             return self.set_shown_fields(id, &task);
         };
+
         let state = match &task.indexed {
             Some(indexed) if start_offset > 0 => indexed.state.clone(),
             Some(_) => {
@@ -228,12 +238,16 @@ impl<'a> Writer<'a> {
             }
             None => ReaderState::default(),
         };
+
         let parent_rollout = task.parent.as_ref();
         let parent = parent_rollout
             .and_then(|rollout| EventReader::open(&rollout.path, LineParts::TEXTS).ok());
+
+        // A new conversation with one rollout has no list of paths to store.
         if start_offset == 0 && (task.indexed.is_some() || !task.earlier_rollouts.is_empty()) {
             self.set_rollout_paths(id, &task)?;
         }
+
         self.open = Some(OpenConversation {
             id,
             usage: ConversationUsage::begin(self.store, &task, id)?,
@@ -289,16 +303,21 @@ impl<'a> Writer<'a> {
                 shown.branch,
             ],
         )?;
+
         let searched_title = |shown: &ShownFields| {
             let project = format_project(&shown.cwd, &shown.branch);
             format!("{}\n{project}", shown.title)
         };
+
         let old_title = task.indexed.as_ref().map(|old| searched_title(&old.shown));
         let title = searched_title(shown);
+
+        // Reading a conversation anew deletes all its texts, so even the same title is indexed again.
         let is_read_anew = task.start_offset == Some(0);
         if is_read_anew || old_title.is_none_or(|old_title| old_title != title) {
             self.index_title(id, &title)?;
         }
+
         self.write_span(id)
     }
 
@@ -345,20 +364,24 @@ impl<'a> Writer<'a> {
         let Some(mut open) = self.open.take() else {
             return Ok(());
         };
+
         let events = open.state.convert_line(line.items, line.place.offset);
         for (event, text) in events.into_iter().zip(line.texts) {
             let Some(event) = event else {
                 continue;
             };
+
             if let EventKind::RolledBack(_) = event.kind {
                 self.write_span(open.id)?;
                 delete_turns_after(self.store, open.id, event.turn)?;
                 continue;
             }
+
             let Some(ParsedText { role, number }) = text else {
                 open.usage.add_event(self.store, &event)?;
                 continue;
             };
+
             if let Some(parent) = &mut open.parent {
                 // A fork begins with copies of all texts of its parent. A search should not find these texts twice.
                 if consume_copied_text(parent, &event) {
@@ -367,11 +390,13 @@ impl<'a> Writer<'a> {
                 }
                 open.parent = None;
             }
+
             if let EventKind::User(text) = &event.kind
                 && open.title.is_none()
             {
                 open.title = first_line(text);
             }
+
             if let Some(number) = number {
                 let position = TextPosition {
                     turn: event.turn,
@@ -381,6 +406,7 @@ impl<'a> Writer<'a> {
                     Some(self.assign_text_number(open.id, role, Some(position))?);
             }
         }
+
         // An error returns earlier and leaves no open conversation, because the transaction is rolled back.
         self.open = Some(open);
         Ok(())
@@ -390,7 +416,9 @@ impl<'a> Writer<'a> {
         let Some(mut open) = self.open.take() else {
             return Ok(());
         };
+
         self.report.conversations_read += 1;
+
         let RolloutEnd { place, tail } = match result {
             Ok(end) => end,
             Err(reason) => {
@@ -404,13 +432,17 @@ impl<'a> Writer<'a> {
                 }
             }
         };
+
         let parent = open.task.parent.as_ref().filter(|_| open.has_copies);
         let parent_id = parent.map(|parent| parent.id.clone());
+
         if open.task.shown.title.is_empty() {
             open.task.shown.title = open.title.take().unwrap_or_default();
         }
+
         let usage = open.usage.finish(self.store)?;
         self.set_shown_fields(open.id, &open.task)?;
+
         let stamp = &open.task.stamp;
         // `parent` is kept if reading continued after the indexed part, because the copies are at the beginning.
         self.store.execute(

@@ -177,12 +177,14 @@ pub(super) fn read_indexed_conversations(
         // A statement must have each parameter that it gets.
         None => "WHERE ?1 IS NULL",
     };
+
     let session_list = sessions.map(|ids| serde_json::to_string(ids).unwrap_or_default());
     let sql = format!("SELECT {COLUMNS} FROM conversation {filter}");
     store.query_rows(&sql, [session_list], |row| {
         // The columns are numbered as in `COLUMNS`.
         let state: Option<Vec<u8>> = row.get(8)?;
         let state = state.map(|state| ReaderState::from_bytes(&state));
+
         let conversation = IndexedConversation {
             id: row.get(0)?,
             path: row.get(2)?,
@@ -205,6 +207,7 @@ pub(super) fn read_indexed_conversations(
                 listed: row.get(14)?,
             },
         };
+
         Ok((row.get(1)?, conversation))
     })
 }
@@ -245,15 +248,19 @@ pub(super) fn plan_task(
     let stamp = RolloutStamp::read(&candidate.path)?;
     let is_rewind = RolloutName::parse(&candidate.path).is_some_and(|file| file.is_rewind());
     let start_offset = find_start_offset(&candidate, &stamp, indexed.as_ref(), is_rewind);
+
     let earlier_rollouts = if start_offset == Some(0) && is_rewind {
         rollouts.find_earlier_rollouts(&candidate)
     } else {
         Vec::new()
     };
+
+    // The newest rollout keeps its number if only its new lines are read.
     let newest_number = match &indexed {
         Some(old_row) if start_offset.is_some_and(|offset| offset > 0) => old_row.end.rollout,
         _ => earlier_rollouts.len(),
     };
+
     // The first line of a rollout never changes, so it is read only if the whole rollout is read.
     let oldest_path = earlier_rollouts
         .first()
@@ -261,12 +268,14 @@ pub(super) fn plan_task(
     let oldest_head = (start_offset == Some(0))
         .then(|| rollout::read_head(oldest_path).ok().flatten())
         .flatten();
+
     let shown = build_shown_fields(&candidate, &stamp, oldest_head.as_ref(), indexed.as_ref());
     let has_same_fields =
         |row: &IndexedConversation| row.shown == shown && Path::new(&row.path) == candidate.path;
     if start_offset.is_none() && indexed.as_ref().is_some_and(has_same_fields) {
         return None;
     }
+
     let parent_id = oldest_head.as_ref().and_then(parse_parent_id);
     let created = oldest_head.as_ref().and_then(SessionMeta::created);
     // A conversation that only refers to its base has no copies.
@@ -277,10 +286,12 @@ pub(super) fn plan_task(
     let copied_at = created
         .filter(|_| has_copies)
         .and_then(|at| DateTime::from_timestamp_millis(at.millis()));
+
     let parent = parent_id.and_then(|id| {
         let path = rollouts.find_rollout(&id)?;
         Some(ParentRollout { id, path })
     });
+
     // `shown` has the same fields. The first update of a large home has a task for each conversation, so memory
     // matters.
     candidate.thread = None;
@@ -307,13 +318,16 @@ fn find_start_offset(
     let Some(old_row) = indexed else {
         return Some(0);
     };
+
     // Codex moves all rollouts of a rewound conversation together, so the index needs all their paths again.
     if is_rewind && Path::new(&old_row.path) != candidate.path {
         return Some(0);
     }
+
     if old_row.stamp == *stamp {
         return None;
     }
+
     // In the usual case Codex has appended turns, and only these are read.
     let has_grown = has_only_grown(old_row, stamp, &candidate.path);
     Some(if has_grown { old_row.end.offset } else { 0 })
@@ -351,6 +365,7 @@ fn build_shown_fields(
     indexed: Option<&IndexedConversation>,
 ) -> ShownFields {
     let old_fields = indexed.map(|row| row.shown.clone()).unwrap_or_default();
+
     if let Some(thread) = &candidate.thread {
         let mut shown = thread.clone();
         if shown.title.is_empty() {
@@ -358,6 +373,8 @@ fn build_shown_fields(
         }
         return shown;
     }
+
+    // Codex does not list the conversation, so its rollout is the source of the fields.
     let cwd = head.and_then(|head| head.text("cwd"));
     let branch = head.and_then(|head| head.payload.pointer("/git/branch")?.as_str());
     let created = head.and_then(SessionMeta::created).map(|at| at.millis());

@@ -52,11 +52,13 @@ impl PostingList {
             self.last = number;
             return;
         }
+
         let distance = number.wrapping_sub(self.last).cast_unsigned();
         // Other distances come only from a damaged index.
         if distance == 0 || distance >> MAX_DISTANCE_BITS != 0 {
             return;
         }
+
         self.last = number;
         let distance_bits = u64::BITS - distance.leading_zeros();
         let length_bits = u32::BITS - distance_bits.leading_zeros();
@@ -65,6 +67,7 @@ impl PostingList {
         let code = u64::from(distance_bits) << (distance_bits - 1)
             | distance & !(1 << (distance_bits - 1));
         let code_bits = 2 * length_bits - 1 + distance_bits - 1;
+
         if code_bits > u64::BITS - self.pending_bits {
             self.move_whole_bytes();
         }
@@ -137,21 +140,25 @@ impl DistanceReader<'_> {
             self.bit_count += 8;
             self.bytes = after_byte;
         }
+
         let zeros = self.bits.leading_zeros();
         // A valid code has at most the zeros of a distance of `MAX_DISTANCE_BITS`.
         if zeros > MAX_DISTANCE_BITS.ilog2() {
             return None;
         }
+
         let length_end = 2 * zeros + 1;
         let distance_bits = u32::try_from(self.bits >> (u64::BITS - length_end)).ok()?;
         let code_end = length_end + distance_bits - 1;
         if code_end > self.bit_count {
             return None;
         }
+
         let suffix = self.bits << length_end;
         let suffix = suffix
             .checked_shr(u64::BITS + 1 - distance_bits)
             .unwrap_or(0);
+
         self.bits <<= code_end;
         self.bit_count -= code_end;
         Some((1 << (distance_bits - 1) | suffix).cast_signed())
@@ -195,13 +202,16 @@ impl<'a> BlockReader<'a> {
         if *head == 0 {
             return None;
         }
+
         self.remaining = after_head;
         // `head` has 3 bits for the shared length, 4 for the length of the suffix, and 1 if the list has a single text.
         let shared_len = take_length(&mut self.remaining, usize::from(head >> 5), MAX_SHARED)?;
         let suffix_len = take_length(&mut self.remaining, usize::from(head >> 1 & 15), MAX_SUFFIX)?;
+
         self.word.truncate(shared_len);
         self.word
             .extend_from_slice(take_bytes(&mut self.remaining, suffix_len)?);
+
         let is_single = head & 1 == 1;
         let list_len = if is_single {
             varint_len(self.remaining)
@@ -261,11 +271,14 @@ impl BlockWriter {
             self.first_word = word.to_vec();
         }
         self.last_word = word.to_vec();
+
         let suffix = &word[shared..];
+        // A list with one text is a single variable number, which needs no length before it.
         let is_single = varint_len(list) == list.len();
         let (shared_in_head, suffix_in_head) =
             (shared.min(MAX_SHARED), suffix.len().min(MAX_SUFFIX));
         let head = shared_in_head << 5 | suffix_in_head << 1 | usize::from(is_single);
+
         self.bytes.push(head.to_le_bytes()[0]);
         if shared_in_head == MAX_SHARED {
             push_length(&mut self.bytes, shared - MAX_SHARED);
@@ -273,6 +286,7 @@ impl BlockWriter {
         if suffix_in_head == MAX_SUFFIX {
             push_length(&mut self.bytes, suffix.len() - MAX_SUFFIX);
         }
+
         self.bytes.extend_from_slice(suffix);
         if !is_single {
             push_length(&mut self.bytes, list.len());

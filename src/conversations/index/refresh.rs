@@ -101,12 +101,14 @@ pub(crate) fn refresh(
             .and_then(DateTime::from_timestamp_millis);
         Ok(at.is_some_and(|at| source.now - at < interval && at <= source.now))
     };
+
     let has_recent_walk = is_recent(LAST_WALK, WALK_INTERVAL)?;
     let has_recent_comparison = is_recent(LAST_COMPARISON, COMPARISON_INTERVAL)?;
     let names_offset = store.read_meta(NAMES_OFFSET)?.unwrap_or(0);
     let can_find_changes = source.database.is_some()
         // Codex only appends names. If the file has become shorter, another program has rewritten it.
         && session_index_len(source.home) >= names_offset;
+
     if !can_find_changes || !has_recent_comparison {
         let max_bytes = match thoroughness {
             Thoroughness::Newest => NEWEST_BYTES,
@@ -114,7 +116,10 @@ pub(crate) fn refresh(
         };
         return update_index(store, source, Some(max_bytes), progress);
     }
+
     let mut report = update_index(store, source, None, progress)?;
+
+    // Codex's database does not show what other programs change in the rollouts, so sometimes all files are compared.
     if thoroughness == Thoroughness::All || !has_recent_walk {
         if has_exactly_indexed_files(store, source.home)? {
             store.set_meta(LAST_WALK, source.now.timestamp_millis())?;
@@ -125,6 +130,7 @@ pub(crate) fn refresh(
             report.conversations_read += read_before;
         }
     }
+
     Ok(report)
 }
 
@@ -141,17 +147,20 @@ fn update_index(
     // nothing.
     let has_texts = !lacks_complete_update(store)?;
     store.run(|connection| connection.pragma_update(None, "secure_delete", has_texts))?;
+
     let compares_all = max_bytes.is_some();
     let candidates = if compares_all {
         find_all_candidates(store, source)?
     } else {
         find_changed_candidates(store, source)?
     };
+
     let must_read_copies = remove_conversations(store, &candidates.gone)?;
     if must_read_copies && !compares_all {
         // Codex's database does not show that the conversations with copies have to be read again.
         return update_index(store, source, Some(u64::MAX), progress);
     }
+
     let on_disk = &candidates.on_disk;
     let (new_bytes, mut report) = ingest_all(store, source.home, on_disk, max_bytes, progress)?;
     report.skipped.extend(candidates.unlistable);
@@ -159,11 +168,15 @@ fn update_index(
         // LAST_WALK stays unset, so the next update compares all conversations again and reads the missing ones.
         return Ok(report);
     }
+
     if let Some(newest) = candidates.newest {
         store.set_meta(NEWEST_CHANGE, newest)?;
     }
+
     // The end is stored after the ingestion, so that the next update repeats one that was interrupted.
     store.set_meta(NAMES_OFFSET, candidates.names_offset)?;
+
+    // Rows without a rollout are not in the index, so the next comparison of the numbers has to expect them.
     if let Some(database) = source.database {
         let (threads, listed_conversations) = (
             threads::count(database)?,
@@ -175,20 +188,24 @@ fn update_index(
             threads.archived - listed_conversations.archived,
         )?;
     }
+
     if compares_all {
         for key in [LAST_WALK, LAST_COMPARISON] {
             store.set_meta(key, source.now.timestamp_millis())?;
         }
     }
+
     store.run(|connection| connection.pragma_update(None, "secure_delete", true))?;
     let must_erase = store.read_meta(ERASE_NEEDED)?.unwrap_or(0) != 0;
     if must_erase {
         erase_deleted_texts(store)?;
         store.set_meta(ERASE_NEEDED, 0)?;
     }
+
     if must_erase || new_bytes >= VACUUM_BYTES {
         remove_free_pages(store)?;
     }
+
     report.is_complete = compares_all;
     Ok(report)
 }
@@ -208,6 +225,7 @@ fn ingest_all(
         // A fork may be read before its parent, which then is not in the index yet.
         paths.extend(candidates.iter().map(|c| (&*c.session, &*c.path)));
     }
+
     let rewound = OnceCell::new();
     let mut total_bytes = 0;
     let mut report = RefreshReport::default();
@@ -218,9 +236,11 @@ fn ingest_all(
             paths: &paths,
             rewound: &rewound,
         };
+
         if total_bytes > max_bytes.unwrap_or(u64::MAX) {
             break;
         }
+
         let mut tasks = plan_tasks(store, batch.to_vec(), &rollouts)?;
         if !tasks.is_empty() {
             // The task that exceeds the limit is not done, unless it is the first one.
@@ -231,12 +251,14 @@ fn ingest_all(
             };
             let fitting_count = tasks.iter().take_while(|task| fits_limit(task)).count();
             tasks.truncate(fitting_count);
+
             progress.expect_bytes(total_bytes);
             let batch_report = ingest::ingest(store, tasks, progress)?;
             report.conversations_read += batch_report.conversations_read;
             report.skipped.extend(batch_report.skipped);
         }
     }
+
     Ok((total_bytes, report))
 }
 
@@ -263,6 +285,7 @@ fn remove_conversations(store: &IndexStore, sessions: &[String]) -> Result<bool,
     if sessions.is_empty() {
         return Ok(false);
     }
+
     let mut has_copies = false;
     store.run(|connection| {
         let transaction = connection.unchecked_transaction()?;
@@ -271,13 +294,16 @@ fn remove_conversations(store: &IndexStore, sessions: &[String]) -> Result<bool,
             let id: i64 = connection
                 .prepare_cached(find_sql)?
                 .query_row([session], |row| row.get(0))?;
+
             delete_conversation_texts(store, id)?;
             store.execute("DELETE FROM conversation WHERE id=?1", [id])?;
+
             let mark_sql = "UPDATE conversation SET size=?2 WHERE parent=?1";
             has_copies |= connection.execute(mark_sql, params![session, NOT_INDEXED])? > 0;
         }
         transaction.commit()
     })?;
+
     Ok(has_copies)
 }
 

@@ -84,21 +84,27 @@ pub(super) fn read_rollouts(task: IngestTask, submit: &SubmitStep<'_>) -> Result
             e.to_string(),
         )));
     }
+
     let first_rollout = task.newest_number - task.earlier_rollouts.len();
     let mut slices = task.earlier_rollouts.clone();
     slices.push(RolloutSlice::whole(&task.candidate.path));
+
     if !submit(IngestStep::Begin(Box::new(task))) {
         return Ok(false);
     }
+
+    // Without an offset, only the shown fields of the conversation have changed.
     let Some(start_offset) = start_offset else {
         return Ok(true);
     };
+
     let end = match submit_slices(&slices, first_rollout, start_offset, submit) {
         Ok(Some(end)) => Ok(end),
         Ok(None) => return Ok(false),
         Err(e) if e.kind() == io::ErrorKind::Interrupted => return Err(IndexError::Interrupted),
         Err(e) => Err(e.to_string()),
     };
+
     Ok(submit(IngestStep::End(end)))
 }
 
@@ -117,9 +123,11 @@ fn submit_slices(
             shown_end: slice.end,
             ..LineBlock::default()
         };
+
         let Some(offset) = submit_lines(&slice.path, start_offset, &block, submit)? else {
             return Ok(None);
         };
+
         let tail = plan::read_tail(&slice.path, offset)?;
         let place = Place { rollout, offset };
         end = Some(RolloutEnd { place, tail });
@@ -138,12 +146,14 @@ fn submit_lines(
     let mut lines = RawLines::open(path, start_offset)?;
     let mut block = template.clone();
     let mut block_start = start_offset;
+
     while let Some(line) = lines.next_line()? {
         // The check looks only at the beginning of a line, so most bytes are neither copied nor parsed.
         if rollout_lines::may_have_parts(line.bytes, LineParts::INDEXED) {
             block.bytes.extend_from_slice(line.bytes);
             block.lines.push((line.offset, block.bytes.len()));
         }
+
         if block.bytes.len() >= BLOCK_BYTES {
             block.bytes_read = lines.end_offset() - block_start;
             block_start = lines.end_offset();
@@ -155,6 +165,7 @@ fn submit_lines(
             }
         }
     }
+
     block.bytes_read = lines.end_offset() - block_start;
     Ok(submit(IngestStep::Lines(block)).then(|| lines.end_offset()))
 }
@@ -172,16 +183,20 @@ fn parse_block(block: &LineBlock) -> ParsedBlock {
     let mut line_start = 0;
     let mut lines = Vec::new();
     let mut words = TextWords::with_block_capacity();
+
     for (offset, line_end) in &block.lines {
         let line = &block.bytes[line_start..*line_end];
         line_start = *line_end;
         let Some(mut items) = rollout_lines::parse(line, LineParts::INDEXED) else {
             continue;
         };
+
+        // Codex does not show what follows the place of a rewind, but the requests there count.
         let is_hidden = block.shown_end.is_some_and(|end| *offset >= end);
         if is_hidden {
             items.items.retain(|item| item.kind.is_usage_event());
         }
+
         let texts = items.items.iter().map(|item| {
             let (role, text) = item.kind.author_and_text()?;
             let number = words.add_text(searchable_part(&item.kind, text));
@@ -197,6 +212,7 @@ fn parse_block(block: &LineBlock) -> ParsedBlock {
             texts,
         });
     }
+
     ParsedBlock {
         lines,
         words: words.into_lists(),

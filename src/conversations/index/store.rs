@@ -238,6 +238,7 @@ impl IndexStore {
             connection.set_prepared_statement_cache_capacity(32);
             // Without QPSG, SQLite prepares a statement again for each value of a range.
             connection.set_db_config(DbConfig::SQLITE_DBCONFIG_ENABLE_QPSG, true)?;
+
             if access == Access::Write {
                 // By default SQLite leaves the content of freed pages in the file, including the words of deleted
                 // conversations.
@@ -245,6 +246,7 @@ impl IndexStore {
             }
             Ok(connection)
         };
+
         Ok(Self {
             connection: open_connection().map_err(IndexError::in_index_at(path))?,
             path: path.to_path_buf(),
@@ -255,9 +257,11 @@ impl IndexStore {
     fn create(path: &Path) -> Result<Self, IndexError> {
         remove_index(path)?;
         atomic::create_private_folder(atomic::parent_of(path))?;
+
         // The database must have mode 0600 from the start, because SQLite gives its other files the same mode.
         drop(atomic::create_private(path)?);
         let store = Self::connect(path, Access::Write, LOCK_TIMEOUT)?;
+
         // The index has a rollback journal instead of a WAL, so it can be read on a full or read-only disk.
         let result = store.connection.execute_batch(&format!(
             "PRAGMA auto_vacuum=INCREMENTAL; BEGIN IMMEDIATE; {CREATE_CONVERSATIONS} {CREATE_CONVERSATION_INDEXES} {CREATE_TABLES} {CREATE_USAGE_TABLES} \

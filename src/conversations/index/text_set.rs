@@ -70,17 +70,21 @@ impl TextSet {
             .map_or(0, |group_number| group_number + 1)
             .min(self.bits.len());
         let groups = (first >> 6..).zip(self.bits.get(start..end).unwrap_or_default());
+
         groups
             .filter(|(_, bits)| **bits != 0)
             .map(move |(group_number, bits)| {
                 let base = group_number << 6;
                 let mut bits = *bits;
+
+                // The first and the last group may have bits outside of the range.
                 if base < first {
                     bits &= u64::MAX << (first - base);
                 }
                 if last - base < 63 {
                     bits &= u64::MAX >> (63 - (last - base));
                 }
+
                 (base, bits)
             })
     }

@@ -45,6 +45,7 @@ impl TextSpans {
     pub(crate) fn read(store: &IndexStore) -> Result<Self, IndexError> {
         let next_text = store.read_meta(NEXT_TEXT)?.unwrap_or(0);
         let mut texts = TextSet::new(TextId::smallest_of(next_text).0);
+
         let sql = "SELECT first, roles, conversation FROM span ORDER BY first";
         let ranges = store.query_rows(sql, [], |row| {
             let range = parse_range_row(row)?;
@@ -54,6 +55,7 @@ impl TextSpans {
             }
             Ok(range)
         })?;
+
         Ok(Self { ranges, texts })
     }
 }
@@ -140,6 +142,7 @@ impl NewSpan {
             *byte |= bit;
         }
         self.count += 1;
+
         let line = position.map_or(self.last_line, |position| position.line.to_number());
         let turn = position.map_or(self.last_turn, |position| i64::from(position.turn));
         push_varint(&mut self.places, line.wrapping_sub(self.last_line));
@@ -161,6 +164,7 @@ impl NewSpan {
             places,
             ..
         } = std::mem::take(self);
+
         let sql = "INSERT INTO span VALUES(?1, ?2, ?3, ?4)";
         if count > 0 {
             let first = next_text - i64::try_from(count).unwrap_or(0);
@@ -183,6 +187,7 @@ pub(super) fn delete_matching_texts(
         Ok((row.get(0)?, row.get(1)?, row.get(2)?))
     })?;
     let spans: Vec<(i64, Vec<u8>, Vec<u8>)> = spans.collect::<Result<_, _>>()?;
+
     let mut has_deleted_any = false;
     for (first, mut roles, place_bytes) in spans {
         let mut deleted = Vec::new();
@@ -191,6 +196,8 @@ pub(super) fn delete_matching_texts(
             let Some(byte) = roles.get_mut(i / 2) else {
                 break;
             };
+
+            // A text that was deleted before has no bit.
             let bits = *byte >> shift & 0xf;
             let number = first + i64::try_from(i).unwrap_or(0);
             let id = TextId(TextId::smallest_of(number).0 + i64::from(bits.trailing_zeros()));
@@ -199,6 +206,7 @@ pub(super) fn delete_matching_texts(
                 deleted.push(number);
             }
         }
+
         if deleted.is_empty() {
             continue;
         }
@@ -211,5 +219,6 @@ pub(super) fn delete_matching_texts(
             store.execute("INSERT INTO dead VALUES(?1)", [number])?;
         }
     }
+
     Ok(has_deleted_any)
 }

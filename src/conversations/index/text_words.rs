@@ -68,26 +68,31 @@ impl TextWords {
     fn add_words(&mut self, text: &str) {
         let text = without_base64(text);
         let folded = fold_text(&text);
+
         for run in split_runs(&folded) {
             match run {
                 TextRun::Word(word) => self.add_word(truncate_word(word)),
                 TextRun::Unspaced(run) => split_grams(run).for_each(|gram| self.add_word(gram)),
             }
         }
+
         let parts = find_word_parts(&text);
         if parts.is_empty() {
             return;
         }
+
         // Both forms have the same offsets as `text`.
         let lower = if text.is_ascii() {
             Cow::Borrowed(&*folded)
         } else {
             Cow::Owned(text.to_ascii_lowercase())
         };
+
         for part in parts {
             let part = truncate_word(&lower[part]);
             let is_indexed = part.len() >= MIN_PART_LETTERS && !part.as_bytes()[0].is_ascii_digit();
             if is_indexed && !self.has_word(part) {
+                // One buffer serves all parts, so that a part needs no allocation.
                 let mut marked = std::mem::take(&mut self.marked_part);
                 marked.clear();
                 marked.push(PART_MARK);
@@ -120,12 +125,14 @@ impl TextWords {
         for at in 1..ends.len() {
             ends[at] += ends[at - 1];
         }
+
         let mut texts = vec![0; self.pairs.len()];
         for (word, text) in &self.pairs {
             let end: &mut u32 = &mut ends[*word as usize];
             texts[*end as usize] = *text;
             *end += 1;
         }
+
         WordLists {
             vocabulary: self.vocabulary,
             ends,

@@ -50,21 +50,25 @@ pub(crate) fn without_base64(text: &str) -> Cow<'_, str> {
     let bytes = text.as_bytes();
     let mut cleaned = String::new();
     let (mut copied_to, mut at) = (0, 0);
+
     while let Some(window) = bytes.get(at..at + MIN_BASE64_BYTES) {
         // The search begins at the end, because a run cannot contain the last byte of another kind or begin before it.
         if let Some(separator_at) = window.iter().rposition(|b| !is_base64(*b)) {
             at += separator_at + 1;
             continue;
         }
+
         cleaned.push_str(&text[copied_to..at]);
         cleaned.push(' ');
         let len = bytes[at..].iter().position(|b| !is_base64(*b));
         at = len.map_or(bytes.len(), |len| at + len);
         copied_to = at;
     }
+
     if copied_to == 0 {
         return Cow::Borrowed(text);
     }
+
     cleaned.push_str(&text[copied_to..]);
     Cow::Owned(cleaned)
 }
@@ -75,6 +79,7 @@ pub(crate) fn fold_text(text: &str) -> String {
     if text.is_ascii() {
         return text.to_ascii_lowercase();
     }
+
     // These are the accents of Latin, Greek and Cyrillic. In other scripts, a mark makes a different letter.
     let is_accent = |c: &char| ('\u{300}'..='\u{36f}').contains(c);
     let folded = text
@@ -142,6 +147,7 @@ pub(crate) enum TextRun<'a> {
 pub(crate) fn split_runs(folded: &str) -> impl Iterator<Item = TextRun<'_>> {
     let mut remaining = folded;
     let is_ascii = folded.is_ascii();
+
     std::iter::from_fn(move || {
         if is_ascii {
             // ASCII is the usual case, and this loop is several times faster.
@@ -152,6 +158,7 @@ pub(crate) fn split_runs(folded: &str) -> impl Iterator<Item = TextRun<'_>> {
             remaining = after;
             return Some(TextRun::Word(word));
         }
+
         let start = remaining.find(|c| classify_char(c) != CharClass::Separator)?;
         remaining = &remaining[start..];
         let first_class = classify_char(remaining.chars().next()?);
@@ -162,8 +169,10 @@ pub(crate) fn split_runs(folded: &str) -> impl Iterator<Item = TextRun<'_>> {
                 .find(|c| classify_char(c) != first_class)
                 .unwrap_or(remaining.len()),
         };
+
         let (run, after) = remaining.split_at(end);
         remaining = after;
+
         Some(match first_class {
             CharClass::Unspaced => TextRun::Unspaced(run),
             _ => TextRun::Word(run),
@@ -199,12 +208,15 @@ pub(crate) fn find_word_parts(text: &str) -> Vec<Range<usize>> {
                 || [at - 1, at]
                     .iter()
                     .all(|at| bytes[*at].is_ascii_lowercase());
+
             if !is_inside && begins_part(bytes, at) {
                 parts.push(part..at);
                 part = at;
             }
             at += 1;
         }
+
+        // A word that is not divided has no parts.
         if part > start {
             parts.push(part..at);
         }

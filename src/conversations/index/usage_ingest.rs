@@ -37,14 +37,17 @@ impl ConversationUsage {
         let is_continued = task.start_offset.is_some_and(|from| from > 0);
         let indexed = task.indexed.as_ref().filter(|_| is_continued);
         let stored_state = indexed.map_or(&[][..], |indexed| &indexed.usage);
+
         // Without a stored state, both parts are empty: a new tally, and no model.
         let (tally, model) = stored_state
             .split_at_checked(Tally::STORED_BYTES)
             .unwrap_or_default();
+
         let model = match &*String::from_utf8_lossy(model) {
             "" => UNKNOWN_MODEL.to_owned(),
             name => name.to_owned(),
         };
+
         Ok(Self {
             session: task.candidate.session.clone(),
             tally: Tally::from_bytes(tally),
@@ -75,17 +78,21 @@ impl ConversationUsage {
                         self.tally.skip_copied(tokens);
                         return Ok(());
                     }
+                    // All copies are at the beginning, so the first other count ends them.
                     self.copied = None;
                 }
+
                 self.writer.add_windows(store, at, &tokens.count.windows)?;
                 (at, self.tally.count_event(tokens))
             }
             _ => return Ok(()),
         };
+
         let uses_no_tokens = used.parts() == [0; 4];
         if uses_no_tokens {
             return Ok(());
         }
+
         let model = usage_store::find_or_insert_model(store, &self.model)?;
         self.writer.add_request(store, at, model, used)
     }

@@ -81,6 +81,7 @@ pub(crate) fn read_sums(
         UsageDetail::Conversations => ("conversation, 0", "GROUP BY conversation"),
         UsageDetail::Both => ("conversation, slot", "GROUP BY conversation, slot"),
     };
+
     // The table is in the order of conversations. If all times are selected, SQLite should neither use the index by
     // time nor sort. A plus sign before the column forbids the use of the index.
     let selects_all_times = slots == (i64::MIN..i64::MAX) && detail != UsageDetail::Slots;
@@ -88,12 +89,14 @@ pub(crate) fn read_sums(
     let sql = format!(
         "SELECT {columns}, {SUM_BY_MODEL} FROM slot WHERE {sign}slot>=?1 AND {sign}slot<?2 {group}"
     );
+
     let models = read_model_names(store)?;
     store.run(|connection| {
         define_sum_by_model(connection)?;
         let mut statement = connection.prepare_cached(&sql)?;
         let mut rows = statement.query([slots.start, slots.end])?;
         let mut sums = Vec::new();
+
         while let Some(row) = rows.next()? {
             let (conversation, slot) = (row.get(0)?, row.get(1)?);
             let sums_of_group = parse_sums(row.get_ref(2)?.as_blob()?, &models);
@@ -103,6 +106,7 @@ pub(crate) fn read_sums(
                 ..sum
             }));
         }
+
         Ok(sums)
     })
 }
@@ -118,6 +122,7 @@ pub(crate) fn read_requests(
     let models = read_model_names(store)?;
     let sql = "SELECT conversation, at, model, input, cached, output, reasoning FROM request \
                WHERE at>=?1 AND at<?2 ORDER BY at";
+
     store.query_rows(sql, to_millis(period), |row| {
         let model = models.get(&row.get::<_, u64>(2)?).cloned();
         Ok(UsageRequest {
@@ -189,12 +194,15 @@ pub(crate) fn visit_largest_conversations(
     // Without a limit, even of all rows, SQLite sorts faster.
     let limit = limit.map(|limit| i64::try_from(limit).unwrap_or(i64::MAX));
     let limit = limit.map_or_else(String::new, |limit| format!("LIMIT {limit}"));
+
+    // The first eight bytes of `sums` are the number of all tokens in big-endian order, so they sort as numbers.
     let sql = format!(
         "SELECT id, session, title, cwd, listed, sums FROM \
          (SELECT conversation, {SUM_BY_MODEL} AS sums FROM slot WHERE +slot>=?1 AND +slot<?2 \
          GROUP BY conversation) \
          CROSS JOIN conversation ON id=conversation ORDER BY substr(sums, 1, 8) DESC, session {limit}"
     );
+
     let models = read_model_names(store)?;
     store.run(|connection| {
         define_sum_by_model(connection)?;
@@ -208,6 +216,7 @@ pub(crate) fn visit_largest_conversations(
                 break;
             }
         }
+
         Ok(())
     })
 }
@@ -236,6 +245,7 @@ impl Aggregate<Vec<[u64; 6]>, Vec<u8>> for SumByModel {
             // Only a damaged index has a negative number.
             *number = u64::try_from(row.get::<i64>(i)?).unwrap_or_default();
         }
+
         match sums.iter_mut().find(|sum| sum[0] == added[0]) {
             None => sums.push(added),
             Some(sum) => {
@@ -265,6 +275,7 @@ impl Aggregate<Vec<[u64; 6]>, Vec<u8>> for SumByModel {
 fn parse_sums(blob: &[u8], models: &HashMap<u64, Rc<str>>) -> impl Iterator<Item = UsageRow> {
     let (numbers, _) = blob.as_chunks::<8>();
     let (sums, _) = numbers.get(1..).unwrap_or_default().as_chunks::<6>();
+
     sums.iter().map(|sum| {
         let [model, requests, parts @ ..] = sum.map(u64::from_be_bytes);
         UsageRow {

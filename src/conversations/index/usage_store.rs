@@ -54,6 +54,7 @@ impl UsageWriter {
         let (requests, sum) = self.slots.entry(slot_and_model).or_default();
         *requests += 1;
         *sum = sum.plus(used);
+
         let [input, cached, output, reasoning] = used.parts().map(saturating_i64);
         let (id, number) = (self.conversation, self.next_request);
         let row = [id, number, at, model, input, cached, output, reasoning];
@@ -76,16 +77,19 @@ impl UsageWriter {
             let Some(minutes) = window.minutes else {
                 continue;
             };
+
             let last_window = self.windows.get(&minutes);
             if last_window.is_some_and(|last| is_same_observation(last, window)) {
                 continue;
             }
+
             let resets = window.resets_at.map(|at| at.timestamp());
             let (id, at) = (self.conversation, at.timestamp_millis());
             store.execute(
                 "INSERT INTO quota VALUES(?1, ?2, ?3, ?4, ?5)",
                 params![id, at, minutes, window.used_percent, resets],
             )?;
+
             self.windows.insert(minutes, window.clone());
         }
         Ok(())

@@ -44,20 +44,25 @@ impl Vocabulary {
             bytes,
             ends,
         } = self;
+
         let has_word = |place: &WordPlace| place.word(bytes) == word;
         let hash_place = |place: &WordPlace| hasher.hash_one(place.word(bytes));
         let place_entry = places.entry(hasher.hash_one(word), has_word, hash_place);
+
         let to_u32 = |len| u32::try_from(len).unwrap_or(u32::MAX);
         let new_place = WordPlace {
             number: to_u32(ends.len()),
             start: to_u32(bytes.len()),
             len: to_u32(word.len()),
         };
+
         let number = place_entry.or_insert(new_place).get().number;
+        // Only a new place has this number, so the word is new.
         if number == new_place.number {
             bytes.extend_from_slice(word);
             ends.push(new_place.start + new_place.len);
         }
+
         number
     }
 
@@ -80,15 +85,18 @@ impl Vocabulary {
     /// Returns the words in ascending order, with their numbers.
     pub(super) fn iter_sorted(&self) -> impl Iterator<Item = (usize, &[u8])> {
         let words: Vec<_> = self.words().collect();
+
         // The first bytes of most words differ, and comparing these as numbers is faster.
         let numbered = words.iter().zip(0u32..);
         let mut order: Vec<_> = numbered
             .map(|(word, number)| (prefix_key(word), number))
             .collect();
+
         order.sort_unstable_by(|(a, a_number), (b, b_number)| {
             let compare_whole = || words[*a_number as usize].cmp(words[*b_number as usize]);
             a.cmp(b).then_with(compare_whole)
         });
+
         let numbers = order.into_iter().map(|(_, number)| number as usize);
         numbers.map(move |number| (number, words[number]))
     }

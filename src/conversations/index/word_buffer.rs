@@ -42,6 +42,7 @@ impl WordBuffer {
             mut lists,
             ..
         } = std::mem::take(self);
+
         let mut writer = RunWriter::new(connection)?;
         for (number, word) in vocabulary.iter_sorted() {
             let list = std::mem::take(&mut lists[number]);
@@ -49,6 +50,7 @@ impl WordBuffer {
                 writer.push(word, &list.into_bytes())?;
             }
         }
+
         writer.finish()
     }
 }

@@ -52,6 +52,7 @@ impl<'a> WordSearcher<'a> {
     pub(crate) fn find_known(&self, mut words: Vec<String>) -> Result<Vec<String>, IndexError> {
         // In sorted order, words are often in the same block as the previous word.
         words.sort_unstable();
+
         self.run_in_transaction(|connection, runs| {
             let mut is_indexed = vec![false; words.len()];
             for run in runs {
@@ -64,6 +65,7 @@ impl<'a> WordSearcher<'a> {
                     *is_found = has_word(connection, *run, word.as_bytes(), &mut cached)?;
                 }
             }
+
             let words = words.into_iter().zip(is_indexed);
             Ok(words
                 .filter_map(|(word, is_found)| is_found.then_some(word))
@@ -99,6 +101,7 @@ impl<'a> WordSearcher<'a> {
         query: &WordQuery,
     ) -> rusqlite::Result<TextSet> {
         let mut set = self.all_texts.empty_copy();
+
         match query {
             WordQuery::All(parts) => {
                 for (i, part) in parts.iter().enumerate() {
@@ -114,6 +117,7 @@ impl<'a> WordSearcher<'a> {
                 self.insert_matches(connection, runs, query, &mut set)?;
             }
         }
+
         Ok(set)
     }
 
@@ -132,12 +136,14 @@ impl<'a> WordSearcher<'a> {
                 let mut parts = parts.iter();
                 return parts.try_for_each(|part| self.insert_matches(connection, runs, part, set));
             }
+            // Only texts with all parts belong to the result, so they cannot be inserted part by part.
             WordQuery::All(_) => {
                 let texts = self.evaluate(connection, runs, query)?;
                 set.insert_all(&texts);
                 return Ok(());
             }
         };
+
         for run in runs {
             visit_posting_lists(connection, *run, word.as_bytes(), is_prefix, &mut |list| {
                 decode_text_numbers(list).for_each(|number| set.insert_number(number));
@@ -169,6 +175,7 @@ fn has_word(
     let Some(block) = block.optional()? else {
         return Ok(false);
     };
+
     if last_block.block != block {
         let block_bytes = word_runs::read_block(connection, block)?;
         let mut reader = BlockReader::new(&block_bytes);
@@ -178,6 +185,7 @@ fn has_word(
         }
         *last_block = BlockWords { block, words };
     }
+
     let position = last_block
         .words
         .binary_search_by(|other| (**other).cmp(word));
@@ -197,6 +205,7 @@ fn visit_posting_lists(
     let sql = "SELECT block FROM block_word WHERE run=?1 AND word<?2 ORDER BY word DESC, block DESC LIMIT 1";
     let mut find = connection.prepare_cached(sql)?;
     let first_block = find.query_row(params![run.id, word], |row| row.get(0));
+
     for block in first_block.optional()?.unwrap_or(run.first_block)..=run.last_block {
         let block_bytes = word_runs::read_block(connection, block)?;
         let mut reader = BlockReader::new(&block_bytes);

@@ -67,6 +67,7 @@ impl<'a> RunWriter<'a> {
         let sql = "SELECT coalesce(max(id), 0) + 1, coalesce(max(last), 0) + 1 FROM run";
         let next = connection.query_row(sql, [], |row| Ok((row.get(0)?, row.get(1)?)));
         let (id, first_block) = next?;
+
         Ok(Self {
             connection,
             run: WordRun {
@@ -83,6 +84,8 @@ impl<'a> RunWriter<'a> {
             self.block.append(word, list);
             return Ok(());
         }
+
+        // A list that does not fit continues in the next blocks.
         let mut texts = decode_text_numbers(list).peekable();
         loop {
             self.block.push_fitting(word, &mut texts);
@@ -114,6 +117,7 @@ impl<'a> RunWriter<'a> {
             first_block,
             last_block,
         } = self.run;
+
         if last_block >= first_block {
             let mut insert =
                 (self.connection).prepare_cached("INSERT INTO run VALUES(?1, ?2, ?3)")?;
@@ -192,11 +196,13 @@ pub(super) fn merge_runs(store: &IndexStore) -> Result<(), IndexError> {
         let Some(first_merged) = runs.len().checked_sub(MERGED_RUNS) else {
             return Ok(());
         };
+
         let block_count = |run: &WordRun| run.last_block - run.first_block + 1;
         let newer_blocks: i64 = runs[first_merged + 1..].iter().map(block_count).sum();
         if block_count(&runs[first_merged]) > newer_blocks {
             return Ok(());
         }
+
         merge_into_one_run(store, &runs[first_merged..])?;
         store.run(|_| transaction.commit())?;
     }
@@ -206,22 +212,26 @@ pub(super) fn merge_runs(store: &IndexStore) -> Result<(), IndexError> {
 fn merge_into_one_run(store: &IndexStore, runs: &[WordRun]) -> Result<(), IndexError> {
     let connection = &store.connection;
     let deleted_texts = store.run(list_deleted_texts)?;
+
     let mut cursors: Vec<_> = store.run(|_| {
         let cursors = runs.iter().map(|run| RunCursor::open(connection, *run));
         cursors.collect()
     })?;
     let mut writer = store.run(RunWriter::new)?;
+
     // The next word of each run. Of equal words, the word of the oldest run comes first, because texts must ascend.
     let next_words = cursors.iter_mut().enumerate();
     let mut next_words: BinaryHeap<_> = next_words
         .filter_map(|(run, cursor)| cursor.take_word(run))
         .collect();
+
     let mut word_count = 0u32;
     while let Some(Reverse((word, mut run))) = next_words.pop() {
         word_count = word_count.wrapping_add(1);
         if word_count.is_multiple_of(1024) && is_interrupted() {
             return Err(IndexError::Interrupted);
         }
+
         let mut kept_list = PostingList::default();
         store.run(|_| {
             loop {
@@ -236,12 +246,14 @@ fn merge_into_one_run(store: &IndexStore, runs: &[WordRun]) -> Result<(), IndexE
                     _ => break,
                 }
             }
+
             if kept_list.is_empty() {
                 return Ok(());
             }
             writer.push(&word, &kept_list.into_bytes())
         })?;
     }
+
     store.run(|connection| {
         writer.finish()?;
         for run in runs {
@@ -260,13 +272,17 @@ fn merge_into_one_run(store: &IndexStore, runs: &[WordRun]) -> Result<(), IndexE
 pub(super) fn erase_deleted_texts(store: &IndexStore) -> Result<(), IndexError> {
     let transaction = store.begin_write()?;
     let deleted_texts = store.run(list_deleted_texts)?;
+
+    // The first word of each block is recorded again, because it may have belonged to deleted texts only.
     store.run(|connection| connection.execute("DELETE FROM block_word", []))?;
+
     for run in store.run(list_runs)? {
         for block in run.first_block..=run.last_block {
             check_interrupt().map_err(|_| IndexError::Interrupted)?;
             store.run(|connection| erase_in_block(connection, run, block, &deleted_texts))?;
         }
     }
+
     store.run(|connection| {
         connection.execute("DELETE FROM dead", [])?;
         connection.execute_batch(&rewrite_conversations_sql())?;
@@ -286,11 +302,13 @@ fn erase_in_block(
     let mut reader = BlockReader::new(&data);
     let mut kept_words = BlockWriter::default();
     let mut has_deleted = false;
+
     while let Some(posting_list) = reader.next_list() {
         if !decode_text_numbers(posting_list).any(|number| deleted_texts.contains(&number)) {
             kept_words.append(&reader.word, posting_list);
             continue;
         }
+
         has_deleted = true;
         let kept_texts: PostingList = decode_text_numbers(posting_list)
             .filter(|n| !deleted_texts.contains(n))
@@ -299,10 +317,12 @@ fn erase_in_block(
             kept_words.append(&reader.word, &kept_texts.into_bytes());
         }
     }
+
     if kept_words.bytes.is_empty() {
         connection.execute("DELETE FROM block WHERE id=?1", [block])?;
         return Ok(());
     }
+
     insert_block_word(connection, run, block, &kept_words.first_word)?;
     if has_deleted {
         // A list may become longer when a text is removed, but too rarely for blocks of another size to matter.
@@ -312,6 +332,7 @@ fn erase_in_block(
         let sql = "UPDATE block SET data=?2 WHERE id=?1";
         connection.execute(sql, params![block, kept_words.bytes])?;
     }
+
     Ok(())
 }
 

@@ -96,16 +96,20 @@ impl CandidateFinder<'_> {
         let widest_queries = self.wanted.iter().map(WantedTerm::widest_query);
         let lists = widest_queries.map(|query| self.reader.read_postings(query));
         let lists: Vec<_> = lists.collect::<Result<_, _>>()?;
+
         let mut candidates = self.join_lists(&lists);
         self.remove_excluded(&mut candidates)?;
+
         if let MatchNeed::MostBelow(limit) = self.need {
             candidates.retain(|candidate| candidate.count_matched_terms() < limit);
             candidates = self.keep_accepted_with_most_terms(candidates)?;
         }
+
         self.add_scores(&lists, &mut candidates)?;
         self.mark_single_texts(&mut candidates)?;
         self.read_times(&mut candidates)?;
         raise_scores_of_newer(&mut candidates);
+
         Ok(FoundCandidates {
             candidates,
             conversations_per_term: lists.iter().map(Vec::len).collect(),
@@ -117,20 +121,25 @@ impl CandidateFinder<'_> {
         let needs_all = self.need == MatchNeed::All;
         let mut matched: HashMap<i64, (u64, TextId)> = HashMap::new();
         let mut required_bits = 0;
+
         for (term_index, (list, wanted)) in lists.iter().zip(self.wanted).enumerate() {
             let bit = RankedCandidate::term_bit(term_index);
+            // If not all terms are needed, only plain words may be missing.
             if needs_all || !wanted.term.is_plain {
                 required_bits |= bit;
             }
+
             for posting in list {
                 let matched_before = matched.get_mut(&posting.conversation);
                 if let Some((bits, _)) = matched_before {
                     *bits |= bit;
                 } else if term_index == 0 || !needs_all {
+                    // A later term adds conversations only if not all terms are needed.
                     matched.insert(posting.conversation, (bit, posting.best));
                 }
             }
         }
+
         matched.retain(|_, (bits, _)| *bits & required_bits == required_bits);
         let candidates = matched.into_iter();
         let candidates = candidates.map(|(number, (matched, best))| RankedCandidate {
@@ -142,6 +151,7 @@ impl CandidateFinder<'_> {
             score: 0.0,
             conversation: None,
         });
+
         let mut candidates: Vec<_> = candidates.collect();
         candidates.sort_by_key(|candidate| candidate.number);
         candidates
@@ -154,6 +164,7 @@ impl CandidateFinder<'_> {
     ) -> Result<Vec<RankedCandidate>, IndexError> {
         candidates.sort_by_key(|candidate| Reverse(candidate.count_matched_terms()));
         let mut accepted: Vec<RankedCandidate> = Vec::new();
+
         for candidate in candidates {
             let most_terms = accepted.first().map(RankedCandidate::count_matched_terms);
             if most_terms.is_some_and(|most_terms| candidate.count_matched_terms() < most_terms) {
@@ -163,6 +174,7 @@ impl CandidateFinder<'_> {
                 accepted.push(candidate);
             }
         }
+
         accepted.sort_by_key(|candidate| candidate.number);
         Ok(accepted)
     }
@@ -188,22 +200,27 @@ impl CandidateFinder<'_> {
         let numbers: Vec<_> = candidates.iter().map(|c| c.number).collect();
         // The score of the term whose text is currently the best text of each candidate.
         let mut best_scores = vec![0.0; candidates.len()];
+
         for (list, wanted) in lists.iter().zip(self.wanted) {
             let narrower_queries = wanted.narrower_queries().iter();
             let narrower_lists: Vec<_> = narrower_queries
                 .map(|query| self.reader.read_postings(query))
                 .collect::<Result<_, _>>()?;
             let rarity = rarity_weight(total, list.len());
+
             for posting in list {
                 let number = posting.conversation;
                 let Ok(i) = numbers.binary_search(&number) else {
                     continue;
                 };
+
                 let is_missing_in = |narrower_list: &&Vec<Posting>| {
                     let found = narrower_list.binary_search_by_key(&number, |p| p.conversation);
                     found.is_err()
                 };
+                // The lists begin with the narrowest, so each one without the conversation is a step to a wider form.
                 let wider_steps = narrower_lists.iter().take_while(is_missing_in).count();
+
                 let texts = f64::from(posting.texts);
                 // Many texts count almost as much as a title, but never more.
                 let frequency = if posting.has_title {
@@ -211,9 +228,11 @@ impl CandidateFinder<'_> {
                 } else {
                     2.0 * texts / (texts + 1.0)
                 };
+
                 let form_factor = FORM_FACTOR.powi(i32::try_from(wider_steps).unwrap_or(i32::MAX));
                 let score = rarity * form_factor * frequency;
                 candidates[i].score += score;
+
                 // A text with a rarer word is better to show.
                 if score > best_scores[i] {
                     best_scores[i] = score;
@@ -221,6 +240,7 @@ impl CandidateFinder<'_> {
                 }
             }
         }
+
         Ok(())
     }
 
@@ -229,16 +249,19 @@ impl CandidateFinder<'_> {
         let sets_of_terms: BTreeSet<u64> = candidates.iter().map(|c| c.matched).collect();
         for matched in sets_of_terms {
             let has_these_terms = |candidate: &RankedCandidate| candidate.matched == matched;
+
             // A single term is always in one text.
             if matched.is_power_of_two() {
                 let with_these_terms = candidates.iter_mut().filter(|c| has_these_terms(c));
                 with_these_terms.for_each(|candidate| candidate.closeness = Closeness::Text);
                 continue;
             }
+
             let terms = self.wanted.iter().enumerate();
             let terms =
                 terms.filter(|(number, _)| matched & RankedCandidate::term_bit(*number) != 0);
             let expression = join_queries(terms.map(|(_, wanted)| wanted));
+
             for posting in self.reader.read_postings(&expression)? {
                 let position = candidates.binary_search_by_key(&posting.conversation, |c| c.number);
                 if let Ok(at) = position
@@ -263,11 +286,14 @@ impl CandidateFinder<'_> {
             }
             return Ok(());
         }
+
+        // A lookup for each of many candidates takes longer than one pass over the index by time.
         store.run(|connection| {
             let sql =
                 "SELECT id, updated FROM conversation INDEXED BY conversation_updated ORDER BY id";
             let mut times = connection.prepare_cached(sql)?;
             let mut rows = times.query([])?;
+
             let mut candidates = candidates.iter_mut().peekable();
             while let Some(row) = rows.next()? {
                 let number: i64 = row.get(0)?;

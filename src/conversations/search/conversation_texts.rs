@@ -49,6 +49,7 @@ impl<'a> ConversationTexts<'a> {
         let ids = self.find_ids(expression)?;
         // A reader of a compressed rollout cannot go back, so the texts need a new one.
         self.reader = None;
+
         for id in ids {
             let (_, texts) = self.read_texts(id)?;
             let satisfies = |text: &String| {
@@ -56,6 +57,7 @@ impl<'a> ConversationTexts<'a> {
                 let mut checks = terms.iter().filter_map(|term| term.check.as_ref());
                 checks.all(|check| checked.satisfies(check))
             };
+
             if texts.iter().any(satisfies) {
                 return Ok(Some(id));
             }
@@ -93,19 +95,23 @@ impl<'a> ConversationTexts<'a> {
             let texts = vec![self.conversation.title.clone(), project];
             return Ok((TextPlace::default(), texts));
         }
+
         let Some(TextPosition { turn, line }) = read_position(self.index.store, id)? else {
             return Ok((TextPlace::default(), Vec::new()));
         };
+
         let reader = match self.reader.take() {
             Some((rollout, reader)) if rollout == line.rollout => Some(reader),
             _ => TextReader::open(&self.read_rollout_path(line.rollout)?).ok(),
         };
+
         let mut line_texts = LineTexts::default();
         if let Some(mut reader) = reader {
             let result = reader.read_texts(line.offset, id.role());
             line_texts = result.unwrap_or_default();
             self.reader = Some((line.rollout, reader));
         }
+
         let place = TextPlace {
             turn: Some(turn),
             at_ms: line_texts.at_ms,
@@ -118,12 +124,15 @@ impl<'a> ConversationTexts<'a> {
         let store = self.index.store;
         let paths: Option<Option<String>> =
             store.query_optional(sql, [self.number], |row| row.get(0))?;
+
         let paths = paths
             .flatten()
             .and_then(|paths| serde_json::from_str::<Vec<PathBuf>>(&paths).ok());
+
         let path = paths.and_then(|mut paths| {
             (rollout_number < paths.len()).then(|| paths.swap_remove(rollout_number))
         });
+
         // A conversation with one rollout has no list.
         Ok(path.unwrap_or_else(|| self.conversation.path.clone()))
     }

@@ -109,12 +109,15 @@ pub(super) fn search_terms(
     options: &SearchOptions<'_>,
 ) -> Result<SearchResult, IndexError> {
     let words = WordSearcher::new(store, &spans.texts);
+
     let mut search = Search::new(store, spans, &words, terms, MatchNeed::All, options)?;
     let found = search.find_candidates()?;
     let result = search.rank_and_collect(found.candidates)?;
     if result.total.is_none_or(|total| total >= FEW_CONVERSATIONS) {
+        // An unknown total counts as many conversations.
         return Ok(result);
     }
+
     let terms = search.wanted.iter_mut().zip(found.conversations_per_term);
     let rare_terms =
         terms.filter(|(wanted, count)| wanted.term.is_plain && *count < FEW_CONVERSATIONS);
@@ -122,6 +125,7 @@ pub(super) fn search_terms(
     if rare_terms.is_empty() {
         return Ok(result);
     }
+
     for wanted in rare_terms {
         wanted.add_prefix_query();
     }
@@ -139,6 +143,7 @@ pub(super) fn search_most_terms(
     let words = WordSearcher::new(store, &spans.texts);
     let need = MatchNeed::MostBelow(usize::MAX);
     let mut search = Search::new(store, spans, &words, terms, need, options)?;
+
     for wanted in &mut search.wanted {
         wanted.add_prefix_query();
     }
@@ -148,6 +153,7 @@ pub(super) fn search_most_terms(
             .first()
             .map_or(0, RankedCandidate::count_matched_terms);
         let result = search.rank_and_collect(candidates)?;
+        // No candidate with this many terms passed its checks, so candidates with fewer terms come next.
         if matched_count == 0 || !result.hits.is_empty() {
             return Ok((result, matched_count));
         }
@@ -174,6 +180,7 @@ impl<'a> Search<'a> {
     ) -> Result<Self, IndexError> {
         let positive_terms = terms.iter().filter(|term| !term.is_negated);
         let wanted = positive_terms.map(|term| WantedTerm::read(words, term));
+
         Ok(Self {
             reader: PostingReader {
                 store,
@@ -267,6 +274,7 @@ impl<'a> Search<'a> {
             }
             accepted.push(candidate);
         }
+
         Ok(accepted)
     }
 
@@ -277,6 +285,7 @@ impl<'a> Search<'a> {
     ) -> Result<(), IndexError> {
         let (terms, expression) = self.matched_terms_and_query(candidate);
         let mut texts = ConversationTexts::new(self.reader, candidate.number, conversation);
+
         for id in texts
             .find_ids(&expression)?
             .into_iter()
@@ -316,10 +325,12 @@ impl<'a> Search<'a> {
             if certain_count >= self.options.limit {
                 break;
             }
+
             check_interrupt().map_err(|_| IndexError::Interrupted)?;
             let Some(mut candidate) = unchecked.next() else {
                 break;
             };
+
             let conversation = match candidate.conversation.take() {
                 None => self.read_if_accepted(candidate.number)?,
                 read_conversation => read_conversation,
@@ -327,23 +338,30 @@ impl<'a> Search<'a> {
             let Some(conversation) = conversation else {
                 continue;
             };
+
             if needs_check && !self.check_and_correct_by_texts(&mut candidate, &conversation)? {
                 continue;
             }
+
             in_one_text_count += usize::from(candidate.closeness > Closeness::Scattered);
             matches.push((candidate, conversation));
         }
+
+        // The rest is counted only if it is short and no texts have to be read for it.
         let more_count = match unchecked.len() {
             0 => Some(0),
             1..=MAX_COUNTED if !needs_check => Some(self.count_accepted(unchecked)?),
             _ => None,
         };
+
         let total = more_count.map(|more_count| matches.len() + more_count);
         matches.sort_by(|(a, _), (b, _)| self.compare_rank(a, b));
         matches.truncate(self.options.limit);
+
         let hits = matches
             .into_iter()
             .map(|(candidate, conversation)| self.read_hit(&candidate, conversation));
+
         Ok(SearchResult {
             hits: hits.collect::<Result<_, _>>()?,
             total,
@@ -378,18 +396,21 @@ impl<'a> Search<'a> {
                 return Ok(false);
             }
         }
+
         if candidate.closeness > Closeness::Scattered {
             let (terms, expression) = self.matched_terms_and_query(candidate);
             if let Some(best) = texts.find_first_match(&terms, &expression)? {
                 candidate.best = best;
                 return Ok(true);
             }
+            // A single term cannot be spread over several texts.
             if terms.len() == 1 {
                 return Ok(false);
             }
             // One text has all words, but not as the phrase or the code of the query.
             candidate.closeness = Closeness::Scattered;
         }
+
         let mut best = None;
         for term in checked_terms.filter(|term| !term.is_negated) {
             match texts.find_exact_match(term)? {
@@ -397,6 +418,7 @@ impl<'a> Search<'a> {
                 None => return Ok(false),
             }
         }
+
         candidate.best = best.unwrap_or(candidate.best);
         Ok(true)
     }
@@ -408,10 +430,13 @@ impl<'a> Search<'a> {
     ) -> Result<Hit, IndexError> {
         let mut texts = ConversationTexts::new(self.reader, candidate.number, &conversation);
         let (place, line_texts) = texts.read_texts(candidate.best)?;
+
+        // `max_by_key` returns the last of equal elements, so the reversed order gives the first one.
         let snippets = line_texts.into_iter().rev();
         let best_snippet = snippets
             .map(|text| snippet::make_snippet(&(self.options.redact)(text), self.terms))
             .max_by_key(|snippet| snippet.matches.len());
+
         Ok(Hit {
             turn: place.turn,
             role: candidate.best.role(),

@@ -23,6 +23,7 @@ pub(crate) fn search_forgiving(
     if !found.hits.is_empty() {
         return Ok(found);
     }
+
     if let Some(terms) = &query.as_words {
         let found = search_terms(store, &spans, terms, options)?;
         if !found.hits.is_empty() {
@@ -32,6 +33,7 @@ pub(crate) fn search_forgiving(
             });
         }
     }
+
     let mut terms = query.as_words.as_ref().unwrap_or(&query.terms).clone();
     let spellings = correct_spellings(store, &spans, &mut terms)?;
     let positive_terms = terms.iter().filter(|term| !term.is_negated);
@@ -43,6 +45,7 @@ pub(crate) fn search_forgiving(
             ..SearchResult::default()
         });
     }
+
     let (found, matched_count) = search_most_terms(store, &spans, &terms, options)?;
     let is_relaxed = matched_count < term_count && !found.hits.is_empty();
     Ok(SearchResult {

@@ -58,11 +58,13 @@ impl PostingReader<'_> {
 /// Returns the posting of one span, given the bits of its found texts. `None` if no text was found.
 fn summarize_span(conversation: i64, groups: impl Iterator<Item = (i64, u64)>) -> Option<Posting> {
     const TITLE_KIND: usize = 1;
+
     let message_mask = role_mask(Role::User) | role_mask(Role::Assistant);
     // The kinds of texts, the best one to show first.
     let kind_masks = [message_mask, role_mask(Role::Title), role_mask(Role::Tool)];
     let mut first_of_kinds = [None; 3];
     let mut text_count = 0;
+
     for (base, bits) in groups {
         text_count += bits.count_ones();
         for (first, kind_mask) in first_of_kinds.iter_mut().zip(kind_masks) {
@@ -72,6 +74,7 @@ fn summarize_span(conversation: i64, groups: impl Iterator<Item = (i64, u64)>) -
             }
         }
     }
+
     Some(Posting {
         conversation,
         texts: text_count,

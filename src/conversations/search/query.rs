@@ -122,10 +122,12 @@ fn parse_terms(
             split_argument(argument, &mut written);
         }
     }
+
     let mut terms: Vec<_> = written.iter().map(compile_term).collect::<Result<_, _>>()?;
     if terms.iter().all(|term| term.is_negated) {
         return Err(QueryError::Empty);
     }
+
     // Stop words are ignored, unless the query has no other words.
     let is_ignored = |term: &Term| term.is_plain && is_stop_word(&term.words[0].word);
     if terms
@@ -134,9 +136,11 @@ fn parse_terms(
     {
         terms.retain(|term| !is_ignored(term));
     }
+
     if terms.len() > MAX_TERMS {
         return Err(QueryError::TooMany);
     }
+
     Ok(terms)
 }
 
@@ -156,6 +160,7 @@ fn split_argument(argument: &str, written: &mut Vec<WrittenTerm>) {
             let (text, after_term) = unnegated.split_at(end);
             (text, false, after_term)
         };
+
         if !text.trim().is_empty() {
             written.push(WrittenTerm {
                 text: text.to_owned(),
@@ -187,10 +192,13 @@ fn compile_term(written: &WrittenTerm) -> Result<Term, QueryError> {
         .filter(|_| !written.is_phrase);
     let is_prefix = prefix.is_some();
     let folded = fold_text(prefix.unwrap_or(&written.text));
+
     let runs: Vec<_> = tokens::split_runs(&folded).collect();
     let Some(last_run) = runs.len().checked_sub(1) else {
         return Err(QueryError::NoWords(written.text.clone()));
     };
+
+    // `words_decide` is true if the index alone shows a match: one run, not cut short, and not of several grams.
     let mut words = Vec::new();
     let mut words_decide = runs.len() == 1;
     for (i, run) in runs.iter().enumerate() {
@@ -206,6 +214,7 @@ fn compile_term(written: &WrittenTerm) -> Result<Term, QueryError> {
             TextRun::Unspaced(run) => {
                 let chars = run.chars().count();
                 words_decide &= chars <= GRAM_CHARS;
+
                 // The shorter grams at the end of a run add nothing, unless the whole run is that short.
                 let gram_count = chars.max(GRAM_CHARS) - GRAM_CHARS + 1;
                 let grams = tokens::split_grams(run).take(gram_count);
@@ -216,9 +225,12 @@ fn compile_term(written: &WrittenTerm) -> Result<Term, QueryError> {
             }
         }
     }
+
     let run_is_whole_text = match runs[0] {
         TextRun::Word(run) | TextRun::Unspaced(run) => run.len() == folded.len(),
     };
+
+    // A quoted term ignores the symbols around its words; any other term is searched as it is written.
     let check = if written.is_phrase {
         (!words_decide).then(|| TextCheck::Phrase(format_phrase(&runs)))
     } else {
@@ -227,6 +239,7 @@ fn compile_term(written: &WrittenTerm) -> Result<Term, QueryError> {
             is_prefix,
         })
     };
+
     let is_word = matches!(runs[0], TextRun::Word(word) if word.starts_with(char::is_alphanumeric));
     let is_plain =
         is_word && check.is_none() && !written.is_phrase && !written.is_negated && !is_prefix;
@@ -235,8 +248,10 @@ fn compile_term(written: &WrittenTerm) -> Result<Term, QueryError> {
     } else {
         Vec::new()
     };
+
     let parts = part_ranges.into_iter();
     let parts = parts.map(|range| fold_text(&written.text[range]));
+
     Ok(Term {
         is_negated: written.is_negated,
         words,
@@ -292,6 +307,7 @@ impl CheckedText {
             }
             TextCheck::Phrase(phrase) => {
                 let folded = &self.folded;
+                // Only phrases need the joined words, so the first phrase joins them.
                 let joined = self.joined.get_or_insert_with(|| {
                     let mut joined = " ".to_owned();
                     for run in tokens::split_runs(folded) {

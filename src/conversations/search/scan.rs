@@ -51,6 +51,7 @@ pub(crate) fn list_conversations(
             path: candidate.path,
         }
     };
+
     Ok((
         candidates.into_iter().map(to_conversation).collect(),
         skipped,
@@ -80,6 +81,7 @@ pub(crate) fn scan(
         |(conversation, found): (FoundConversation, io::Result<Option<Hit>>)| {
             let size = conversation.path.metadata().map_or(0, |meta| meta.len());
             progress.add_bytes(size);
+
             match found {
                 Ok(hit) => report.hits.extend(hit),
                 Err(e) if e.kind() == io::ErrorKind::Interrupted => return Err(e),
@@ -92,6 +94,7 @@ pub(crate) fn scan(
             Ok(())
         },
     )?;
+
     Ok(report)
 }
 
@@ -104,6 +107,7 @@ fn find_first_match(
     role: Option<Role>,
 ) -> io::Result<Option<Hit>> {
     let is_searched = |author: Role| role.is_none_or(|role| role == author);
+
     let find_in = |text: &str, author, turn, at_ms| {
         let matches: Vec<_> = pattern
             .find_iter(text)
@@ -118,7 +122,9 @@ fn find_first_match(
             score: 1.0,
         })
     };
+
     let mut first_hit: Option<Hit> = None;
+    // A rewound conversation has several rollouts, which are read from the oldest on.
     let chain = ThreadChain::read(home, &conversation.session, &conversation.path);
     let mut reader = EventReader::open_all(chain.rollouts(), LineParts::TEXTS)?;
     while let Some(event) = reader.next_event()? {
@@ -128,6 +134,7 @@ fn find_first_match(
         if !is_searched(author) {
             continue;
         }
+
         match &mut first_hit {
             Some(first_hit) if pattern.is_match(text) => first_hit.score += 1.0,
             Some(_) => {}
@@ -137,8 +144,10 @@ fn find_first_match(
             }
         }
     }
+
     if first_hit.is_none() && is_searched(Role::Title) {
         first_hit = find_in(&conversation.title, Role::Title, None, None);
     }
+
     Ok(first_hit)
 }

@@ -28,6 +28,7 @@ pub(crate) struct Snippet {
 /// Returns the part of `text` with the most different matches of `terms`. Of several such parts, returns the first one.
 pub(crate) fn make_snippet(text: &str, terms: &[Term]) -> Snippet {
     let matches = find_matches(text, terms);
+
     // Counts the different words that a snippet around the match at this index would have.
     let count_words_near = |first_match: usize| {
         let end = matches[first_match].start + SNIPPET_CHARS - CHARS_BEFORE;
@@ -39,9 +40,12 @@ pub(crate) fn make_snippet(text: &str, terms: &[Term]) -> Snippet {
             .collect();
         words.len()
     };
+
+    // `max_by_key` returns the last of equal elements, so the reversed order gives the first one.
     let best_start = (0..matches.len())
         .rev()
         .max_by_key(|first_match| count_words_near(*first_match));
+
     cut_around(text, &matches[best_start.unwrap_or(0)..])
 }
 
@@ -65,10 +69,12 @@ pub(crate) fn cut_around(text: &str, matches: &[Range<usize>]) -> Snippet {
     let first = matches.first().map_or(0, |first| first.start);
     let first_char_before = text[..first].char_indices().rev().take(CHARS_BEFORE).last();
     let start = first_char_before.map_or(first, |(offset, _)| offset);
+
     let mut snippet = Snippet::default();
     if start > 0 {
         snippet.text.push('…');
     }
+
     let mut char_count = 0;
     let mut after_blank = true;
     let mut end = text.len();
@@ -85,13 +91,18 @@ pub(crate) fn cut_around(text: &str, matches: &[Range<usize>]) -> Snippet {
         {
             snippet.matches.push(match_start..snippet.text.len());
         }
+
+        // A match is not cut in two at the limit.
         if char_count >= SNIPPET_CHARS && open_start.is_none() {
             end = offset;
             break;
         }
+
         if remaining.peek().is_some_and(|range| range.start == offset) {
             open_start = Some(snippet.text.len());
         }
+
+        // Blanks and control characters in a row become one blank.
         if c.is_whitespace() || c.is_control() {
             if !after_blank {
                 snippet.text.push(' ');
@@ -104,17 +115,21 @@ pub(crate) fn cut_around(text: &str, matches: &[Range<usize>]) -> Snippet {
             after_blank = false;
         }
     }
+
     if let Some(match_start) = open_start {
         snippet.matches.push(match_start..snippet.text.len());
     }
+
     let len = snippet.text.trim_end().len();
     snippet.text.truncate(len);
     for range in &mut snippet.matches {
         range.end = range.end.min(len);
     }
+
     if end < text.len() {
         snippet.text.push('…');
     }
+
     snippet
 }
 
@@ -123,6 +138,7 @@ fn find_matches(text: &str, terms: &[Term]) -> Vec<Range<usize>> {
     let terms = || terms.iter().filter(|term| !term.is_negated);
     let exact_terms = terms().filter(|term| !term.is_plain);
     let exact_words: Vec<_> = exact_terms.flat_map(|term| &term.words).collect();
+
     let is_form_of_any = |part: &str| {
         let mut plain_terms = terms().filter(|term| term.is_plain);
         plain_terms.any(|term| {
@@ -131,6 +147,7 @@ fn find_matches(text: &str, terms: &[Term]) -> Vec<Range<usize>> {
             matches_form(part, &term.words[0].word) || parts.any(|word| fold_text(part) == *word)
         })
     };
+
     let mut matches = Vec::new();
     let mut at = 0;
     while let Some(first) = text[at..].chars().next() {
@@ -140,6 +157,7 @@ fn find_matches(text: &str, terms: &[Term]) -> Vec<Range<usize>> {
         let end = remaining.find(|c| is_word_char(c) != is_word);
         let end = end.unwrap_or(remaining.len());
         let part = &remaining[..end];
+
         let is_match = |run: TextRun<'_>| match run {
             TextRun::Word(run) => exact_words
                 .iter()
@@ -147,6 +165,7 @@ fn find_matches(text: &str, terms: &[Term]) -> Vec<Range<usize>> {
             TextRun::Unspaced(run) => exact_words.iter().any(|word| run.contains(&word.word)),
         };
         let is_text = |c: char| !c.is_ascii_punctuation() && !c.is_whitespace();
+
         if is_word && is_form_of_any(part) {
             matches.push(at..at + end);
         } else if !exact_words.is_empty()
@@ -155,6 +174,7 @@ fn find_matches(text: &str, terms: &[Term]) -> Vec<Range<usize>> {
         {
             matches.extend(narrow_match(part, at, &exact_words));
         }
+
         at += end;
     }
     matches
@@ -169,14 +189,17 @@ fn narrow_match(part: &str, at: usize, words: &[&IndexWord]) -> Option<Range<usi
     if part.chars().all(is_word_char) {
         return Some(whole);
     }
+
     let folded = fold_text(part);
     if folded.len() != part.len() {
         return Some(whole);
     }
+
     let starts = words
         .iter()
         .filter_map(|word| Some((folded.find(&word.word)?, word.word.len())));
     let ranges: Vec<_> = starts.map(|(start, len)| start..start + len).collect();
+
     let start = ranges.iter().map(|range| range.start).min()?;
     let end = ranges
         .iter()

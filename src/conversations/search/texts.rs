@@ -50,6 +50,7 @@ impl TextReader {
                     _ => None,
                 }
             }
+            // A decompressor cannot seek, so the lines before the offset are read and skipped.
             Self::Compressed(lines) => loop {
                 match lines.next_line()? {
                     Some(line) if line.offset < offset => {}
@@ -60,9 +61,11 @@ impl TextReader {
                 }
             },
         };
+
         let Some(LineItems { at, items }) = items else {
             return Ok(LineTexts::default());
         };
+
         let texts = items.iter().filter_map(|item| {
             let (author, text) = item.kind.author_and_text()?;
             (author == role).then(|| searchable_part(&item.kind, text).to_owned())

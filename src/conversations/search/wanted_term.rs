@@ -21,6 +21,7 @@ impl<'q> WantedTerm<'q> {
     pub(super) fn read(words: &WordSearcher<'_>, term: &'q Term) -> Result<Self, IndexError> {
         let exact_query = build_exact_query(term);
         let mut forms = Vec::new();
+
         if term.is_plain {
             let word = &term.words[0].word;
             let inflected_words = list_inflections(word);
@@ -29,12 +30,15 @@ impl<'q> WantedTerm<'q> {
                 .chain([word])
                 .flat_map(index_forms_of);
             let candidates: Vec<_> = candidates.filter(|form| form != word).collect();
+
             forms.extend(
                 words
                     .find_known(candidates)?
                     .into_iter()
                     .map(WordQuery::Word),
             );
+
+            // A name such as `chargeWithRetry` is also found in texts that have all its parts.
             if !term.parts.is_empty() {
                 let parts = term.parts.iter();
                 let parts = parts.map(|part| {
@@ -44,11 +48,14 @@ impl<'q> WantedTerm<'q> {
                 forms.push(WordQuery::All(parts.collect()));
             }
         }
+
+        // Each level includes the narrower one before it.
         let mut levels = vec![exact_query];
         if !forms.is_empty() {
             forms.insert(0, levels[0].clone());
             levels.push(WordQuery::Any(forms));
         }
+
         Ok(Self { term, levels })
     }
 
@@ -98,15 +105,18 @@ pub(super) fn find_similar_word(
     if !term.is_plain || word.len() < MIN_CORRECTED_BYTES {
         return Ok(None);
     }
+
     let mut wanted = WantedTerm::read(words, term)?;
     wanted.add_prefix_query();
     if words.find(wanted.widest_query())?.len() > 0 {
         return Ok(None);
     }
+
     let mut spellings = Vec::new();
     for spelling in words.find_known(list_similar_words(word).into_iter().collect())? {
         let text_count = words.find(&WordQuery::Word(spelling.clone()))?.len();
         spellings.extend((text_count > 0).then_some((Reverse(text_count), spelling)));
     }
+
     Ok(spellings.into_iter().min().map(|(_, spelling)| spelling))
 }

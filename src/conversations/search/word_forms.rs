@@ -43,6 +43,7 @@ pub(super) fn list_inflections(word: &str) -> BTreeSet<String> {
     let Some(word_stem) = find_stem(word) else {
         return BTreeSet::new();
     };
+
     let mut stems = vec![word_stem.to_string()];
     if let Some(last) = word_stem.chars().next_back() {
         let shorter = &word_stem[..word_stem.len() - 1];
@@ -50,6 +51,7 @@ pub(super) fn list_inflections(word: &str) -> BTreeSet<String> {
         stems.extend([shorter.to_owned(), format!("{word_stem}{last}")]);
         stems.extend((last == 'i').then(|| format!("{shorter}y")));
     }
+
     let endings = || ENDINGS.split_whitespace().chain([""]);
     let words = stems
         .iter()
@@ -72,11 +74,13 @@ pub(super) fn matches_form(run: &str, word: &str) -> bool {
         } else {
             return false;
         };
+
         let is_extension = word.chars().count() >= MIN_PREFIX_CHARS && folded.starts_with(word);
         folded == word
             || is_extension
             || find_stem(&folded).is_some_and(|s| Some(s) == find_stem(word))
     };
+
     let is_part = |part| matches(&run[part]);
     matches(run) || find_word_parts(run).into_iter().any(is_part)
 }
@@ -94,6 +98,7 @@ pub(super) fn list_similar_words(word: &str) -> BTreeSet<String> {
     if !word.bytes().all(|b| b.is_ascii_lowercase()) {
         return words;
     }
+
     for at in 0..=word.len() {
         let (before, after) = word.split_at(at);
         for letter in 'a'..='z' {
@@ -102,6 +107,7 @@ pub(super) fn list_similar_words(word: &str) -> BTreeSet<String> {
                 words.insert(format!("{before}{letter}{tail}"));
             }
         }
+
         if let Some(tail) = after.get(1..) {
             words.insert(format!("{before}{tail}"));
         }
@@ -109,6 +115,7 @@ pub(super) fn list_similar_words(word: &str) -> BTreeSet<String> {
             words.insert(format!("{before}{}{}{tail}", &after[1..2], &after[..1]));
         }
     }
+
     words.remove(word);
     words
 }

@@ -45,6 +45,7 @@ fn is_up_to_date(path: &Path, planned: &mut PlannedHistoryFile) -> Result<bool, 
     if planned.bytes != planned.read_bytes || !path.exists() {
         return Ok(false);
     }
+
     let mut current_file =
         BufReader::with_capacity(64 << 10, file_open::open(path).at("read", path)?);
     planned.text.rewind().at("read a temp file for", path)?;
@@ -55,16 +56,21 @@ fn is_up_to_date(path: &Path, planned: &mut PlannedHistoryFile) -> Result<bool, 
         let len = current_chunk
             .len()
             .min(usize::try_from(remaining).unwrap_or(usize::MAX));
+
         planned
             .text
             .read_exact(&mut planned_chunk[..len])
             .at("read a temp file for", path)?;
+
+        // Without more bytes, the file is shorter than the planned text.
         if len == 0 || current_chunk[..len] != planned_chunk[..len] {
             return Ok(false);
         }
+
         current_file.consume(len);
         remaining -= len as u64;
     }
+
     Ok(true)
 }
 
@@ -87,29 +93,36 @@ pub fn apply(
 ) -> Result<Vec<RebuiltFile>, HistoryError> {
     // Remove temp files of killed commands.
     atomic::remove_stale_temps(home);
+
     let mut rebuilt_files = Vec::new();
     for file in &mut plan.files {
         let path = home.join(file.name);
+
         // Codex locks the index by a file beside it, and the history by the file itself.
         let lock_path = match file.name {
             session_index::FILE_NAME => Some(home.join(session_index::LOCK_NAME)),
             _ => path.exists().then(|| path.clone()),
         };
+
         let mut held_lock = lock_path
             .map(|lock_path| FileLock::acquire_within(&lock_path, session_index::LOCK_TIMEOUT))
             .transpose()?;
+
         // Codex only appends to both files. A shorter one was replaced, and the offset means nothing in it.
         if file_len(&path) < file.read_bytes {
             return Err(HistoryError::Changed(path));
         }
+
         // Again under the lock: Codex may have appended since the preview.
         let written = !is_up_to_date(&path, file)?;
+
         let mut backup = None;
         if written {
             if keeps_copies && path.exists() {
                 let suffix = now.format(".bak.%Y%m%dT%H%M%SZ").to_string();
                 backup = Some(atomic::keep_copy(&path, &suffix)?);
             }
+
             if let Err(e) = replace_file(&path, file, &mut held_lock) {
                 if let Some(copy) = &backup {
                     // The original is unchanged, so the copy is superfluous.
@@ -118,6 +131,7 @@ pub fn apply(
                 return Err(e);
             }
         }
+
         rebuilt_files.push(RebuiltFile {
             path,
             lines: file.lines,
@@ -125,6 +139,7 @@ pub fn apply(
             backup,
         });
     }
+
     Ok(rebuilt_files)
 }
 

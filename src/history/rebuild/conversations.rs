@@ -35,6 +35,7 @@ pub(crate) fn read_table(path: &Path) -> Result<Option<Vec<TableRow>>, DatabaseE
             // Only the id of an archived row is used, and a title may be a whole first message.
             (row.title, row.first_user_message) = Default::default();
         }
+
         rows.push(TableRow {
             id: ConversationId::of(&row.id),
             created_ms: row.created_ms.unwrap_or(0),
@@ -160,6 +161,7 @@ pub(super) fn gather_conversations(
         orphans: 0,
         without_id: 0,
     };
+
     let mut files = files::find_rollouts(home)?;
     // A file name has the id of its conversation, so archived rollouts are not read.
     for file in files.extract_if(.., |file| file.is_archived) {
@@ -167,19 +169,24 @@ pub(super) fn gather_conversations(
         let id = name.and_then(|name| name.id().map(ConversationId::of));
         set.excluded.extend(id);
     }
+
+    // Without unarchived rows, the rollouts are the only source.
     let takes_orphans = include_orphans || set.source == RebuildSource::Rollouts;
     let mut orphans = BTreeMap::new();
     let paths = files.iter().map(|file| file.path(home));
+
     let read = rollout::read_head;
     for_each_file(paths, HEADS_AT_A_TIME, skipped, read, |i, meta| {
         let Some(meta) = meta else {
             set.without_id += 1;
             return Ok(());
         };
+
         // Codex does not open rollouts of versions before 0.32.
         if archived.contains(&meta.id) || !meta.has_envelope {
             return Ok(());
         }
+
         let new_orphan = || RebuildConversation::new(meta.id.clone(), None);
         match set.position(&meta.id) {
             Some(place) => set.conversations[place].add_rollout(files[i].clone(), &meta),
@@ -194,6 +201,7 @@ pub(super) fn gather_conversations(
         }
         Ok(())
     })?;
+
     set.conversations.extend(orphans.into_values());
     set.conversations.sort_by(|a, b| a.id.cmp(&b.id));
     set.excluded.extend(archived);
@@ -212,9 +220,11 @@ fn split_archived(
             conversations.push(RebuildConversation::new(row.id.clone(), Some(row)));
         }
     }
+
     // Two rows may name one conversation in different case; the stable sort keeps Codex's spelling,
     // which is read first.
     conversations.sort_by(|a, b| a.id.cmp(&b.id));
     conversations.dedup_by(|a, b| a.id == b.id);
+
     (conversations, archived)
 }

@@ -50,12 +50,14 @@ impl IndexLines {
                 lines.keep_name(&conversation.id, time, name);
             }
         }
+
         for id in index.ids() {
             let conversation = set.find(id);
             // These conversations have a line already.
             if conversation.is_some_and(|c| c.is_restored || find_name_to_keep(c).is_some()) {
                 continue;
             }
+
             let updated = conversation.and_then(|c| c.updated.clone());
             if let Some(line) = index.get(id)?
                 && let Some(time) = updated.or_else(|| line.time())
@@ -109,9 +111,11 @@ impl IndexLines {
     pub(super) fn write(mut self, file: &mut PlannedHistoryFile) -> Result<usize, HistoryError> {
         self.lines.sort_unstable();
         let mut titles_taken = 0;
+
         for record in self.lines {
             let is_taken = !record.is_given && self.given_names.has(&record.name);
             titles_taken += usize::from(is_taken);
+
             let Reverse(id) = record.id;
             file.push(&IndexEntry {
                 thread_name: if is_taken { id.clone() } else { record.name },
@@ -119,6 +123,7 @@ impl IndexLines {
                 id,
             })?;
         }
+
         Ok(titles_taken)
     }
 }
@@ -139,14 +144,17 @@ fn find_given_name(
     if let Some(name) = row.and_then(|row| row.given_name.clone()) {
         return Ok(Some(name));
     }
+
     let Some(line) = index.get(&conversation.id)? else {
         return Ok(None);
     };
+
     let name = line.thread_name;
     let derived_names = row.into_iter().flat_map(|row| {
         let first_message = row.first_message.as_deref();
         [Some(&*row.title), first_message].into_iter().flatten()
     });
+
     let is_given =
         !conversation.is_index_derived && is_given_name(&name, &conversation.id, derived_names);
     Ok(is_given.then_some(name))

@@ -41,23 +41,28 @@ pub fn plan(
     options: RebuildOptions,
     progress: &dyn Progress,
 ) -> Result<RebuildPlan, HistoryError> {
+    // The length is read before the history, so that lines that Codex appends meanwhile are kept.
     let history_bytes = home
         .join(super::prompts::FILE_NAME)
         .metadata()
         .map_or(0, |m| m.len());
+
     let index = ThreadNameIndex::read(home)?;
     let mut skipped = Vec::new();
     let mut set = gather_conversations(home, table, options.include_orphans, &mut skipped)?;
     let beyond_limit = apply_limit(home, &mut set, options.max_threads, &mut skipped)?;
+
     let mut prompts = options.only.wants_history().then(Prompts::default);
     let mut contents = Contents {
         index: &index,
         prompts: prompts.as_mut(),
     };
     let bad_lines = read_rollouts(home, &mut set, &mut contents, &mut skipped, progress)?;
+
     let restored = set.conversations.iter().filter(|c| c.is_restored);
     let without_time = restored.clone().filter(|c| c.updated.is_none()).count();
     let refreshed = restored.filter(|c| c.updated.is_some());
+
     let mut plan = RebuildPlan {
         source: set.source,
         conversations: ConversationCounts {
@@ -78,12 +83,14 @@ pub fn plan(
         skipped,
         files: Vec::new(),
     };
+
     if options.only.wants_index() {
         plan.add_index(&set, &index)?;
     }
     if let Some(prompts) = prompts {
         plan.add_history(home, &set, prompts, history_bytes)?;
     }
+
     Ok(plan)
 }
 

@@ -93,13 +93,16 @@ impl PlannedHistoryFile {
         if self.bytes <= max_bytes {
             return Ok(removed_lines);
         }
+
         name_temp_folder(self.text.rewind())?;
         let text = std::mem::replace(&mut self.text, SpooledTempFile::new(SPOOL_BYTES));
         let mut reader = BufReader::new(text);
+
         while self.bytes > max_bytes {
             self.bytes -= name_temp_folder(reader.skip_until(b'\n'))? as u64;
             removed_lines += 1;
         }
+
         name_temp_folder(io::copy(&mut reader, &mut self.text))?;
         self.lines -= removed_lines;
         Ok(removed_lines)

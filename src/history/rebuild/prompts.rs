@@ -44,11 +44,13 @@ impl Prompts {
     ) -> Result<u64, HistoryError> {
         let lines = self.lines.iter();
         let texts: HashSet<_> = lines.map(|line| (&*line.session_id, &*line.text)).collect();
+
         let bad_lines = prompts::visit_entries(home, |line| {
             let text = line.text.trim_end_matches(['\n', '\r']);
             if texts.contains(&(&*line.session_id, text)) {
                 return;
             }
+
             let id = ConversationId::of(&line.session_id);
             match set.find(&id) {
                 Some(conversation) if !conversation.is_restored => counts.beyond_limit += 1,
@@ -73,10 +75,12 @@ impl Prompts {
             (a.ts, &a.session_id, &a.text).cmp(&(b.ts, &b.session_id, &b.text))
         });
         self.lines.dedup();
+
         let mut newest_line_len = 0;
         for entry in self.lines {
             newest_line_len = file.push(&entry)?;
         }
+
         match max_bytes.filter(|max| file.bytes > *max) {
             Some(max) => {
                 // In two parts, because `max * 4` could overflow.

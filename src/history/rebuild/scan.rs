@@ -20,8 +20,10 @@ pub(super) fn apply_limit(
     let Some(max) = max.filter(|max| set.conversations.len() > *max) else {
         return Ok(0);
     };
+
     let all: Vec<usize> = (0..set.conversations.len()).collect();
     read_last_times(home, set, &all, skipped)?;
+
     let conversations = &mut set.conversations;
     let updated_at = |c: &RebuildConversation| c.updated.as_ref().map(|time| time.at);
     let mut newest_first = all;
@@ -29,9 +31,11 @@ pub(super) fn apply_limit(
         let (a, b) = (&conversations[*a], &conversations[*b]);
         (updated_at(b), &b.id).cmp(&(updated_at(a), &a.id))
     });
+
     for left_out in &newest_first[max..] {
         conversations[*left_out].is_restored = false;
     }
+
     Ok(conversations.len() - max)
 }
 
@@ -45,11 +49,13 @@ fn read_last_times(
     let owner_of_rollout: Vec<usize> = set.rollouts(places).map(|(place, _)| place).collect();
     let mut last_times: Vec<Option<Rfc3339Time>> = vec![None; set.conversations.len()];
     let paths = set.rollouts(places).map(|(_, file)| file.path(home));
+
     for_each_file(paths, 1, skipped, rollout::read_last_time, |i, time| {
         let last_time = &mut last_times[owner_of_rollout[i]];
         *last_time = Rfc3339Time::later_of(last_time.take(), time);
         Ok(())
     })?;
+
     for place in places {
         set.conversations[*place].set_updated(last_times[*place].take());
     }
@@ -77,7 +83,9 @@ impl Contents<'_> {
                 prompts.add(&conversation.id, message)?;
             }
         }
+
         found.last = Rfc3339Time::later_of(found.last.take(), scan.last);
+
         if !found.has_title
             && let Some(title) = scan.title
         {
@@ -88,6 +96,7 @@ impl Contents<'_> {
                 found.title = Some(title);
             }
         }
+
         Ok(())
     }
 }
@@ -110,10 +119,13 @@ pub(super) fn read_rollouts(
             read_ends_only.push(place);
         }
     }
+
+    // The rollouts of all these conversations are read in one go, so each has to lead back to its conversation.
     let owner_of_rollout: Vec<usize> = set.rollouts(&read_whole).map(|(place, _)| place).collect();
     let paths = || set.rollouts(&read_whole).map(|(_, file)| file.path(home));
     let lengths = paths().map(|path| path.metadata().map_or(0, |m| m.len()));
     progress.expect_bytes(lengths.sum());
+
     let mut bad_lines = 0;
     let mut found: HashMap<usize, ScanResult> = HashMap::new();
     let read =
@@ -124,6 +136,7 @@ pub(super) fn read_rollouts(
         let found = found.entry(place).or_default();
         contents.add(&set.conversations[place], scan, found)
     })?;
+
     for place in read_whole {
         let found = found.remove(&place).unwrap_or_default();
         let conversation = &mut set.conversations[place];
@@ -131,6 +144,7 @@ pub(super) fn read_rollouts(
         conversation.title = found.title;
         conversation.is_index_derived = found.is_index_derived;
     }
+
     read_last_times(home, set, &read_ends_only, skipped)?;
     Ok(bad_lines)
 }

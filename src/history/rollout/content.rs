@@ -142,6 +142,7 @@ pub(super) fn retain_used_fields(payload: Value) -> Value {
         "creator_user_id",
         "creator_account_id",
     ];
+
     match payload {
         Value::Object(mut fields) => {
             let used_fields = USED.iter().filter_map(|key| fields.remove_entry(*key));

@@ -50,16 +50,19 @@ fn may_be_conversation(path: &Path) -> bool {
     let mut bytes = Vec::new();
     let read_result =
         super::open(path).and_then(|file| file.take(FORM_BYTES).read_to_end(&mut bytes));
+
     let mut lines = bytes.split(|byte| *byte == b'\n');
     let line = lines.next().unwrap_or_default();
     let line = String::from_utf8_lossy(line);
     // Some editors write a byte order mark. Only the first line cannot be read then.
     let line = line.trim_start_matches('\u{feff}');
+
     let has_key = |key: &str| line.contains(&format!("\"{key}\":"));
     // Codex wrote the metadata without an envelope before 0.32, and other lines with `record_type`.
     let is_known_form = has_key("payload")
         || has_key("record_type")
         || (has_key("timestamp") && (has_key("type") || has_key("id")));
+
     // The reader of a damaged file reports the damage.
     read_result.is_err() || (line.starts_with('{') && is_known_form)
 }

@@ -28,6 +28,7 @@ pub(crate) fn scan(path: &Path, depth: Depth, progress: impl Fn(u64)) -> io::Res
     let mut scanner = Scanner::new(depth);
     let mut lines = LineReader::new(open(path)?);
     let mut reported_bytes = 0;
+
     loop {
         let bytes_read = lines.bytes_read();
         if bytes_read - reported_bytes >= PROGRESS_STEP_BYTES {
@@ -35,6 +36,7 @@ pub(crate) fn scan(path: &Path, depth: Depth, progress: impl Fn(u64)) -> io::Res
             reported_bytes = bytes_read;
             check_interrupt()?;
         }
+
         match lines.next_line() {
             Ok(Some(line)) => scanner.scan_line(line),
             Ok(None) => break,
@@ -46,6 +48,7 @@ pub(crate) fn scan(path: &Path, depth: Depth, progress: impl Fn(u64)) -> io::Res
             Err(e) => return Err(e),
         }
     }
+
     progress(lines.bytes_read() - reported_bytes);
     Ok(scanner.finish())
 }
@@ -89,6 +92,7 @@ fn scan_head(reader: impl Read, is_done: impl Fn(&Scanner) -> bool) -> io::Resul
     const MAX_HEAD_LINES: usize = 64;
     /// Bytes per read. The first line holds the instructions, 10–25 kB.
     const HEAD_READ_BYTES: usize = 32 << 10;
+
     let mut scanner = Scanner::new(Depth::Messages);
     let mut lines = LineReader::with_chunk_size(reader, HEAD_READ_BYTES);
     for _ in 0..MAX_HEAD_LINES {
@@ -96,6 +100,7 @@ fn scan_head(reader: impl Read, is_done: impl Fn(&Scanner) -> bool) -> io::Resul
             Some(line) => scanner.scan_line(line),
             None => break,
         }
+
         if is_done(&scanner) {
             break;
         }
@@ -128,6 +133,7 @@ pub(crate) fn ends_line_at(path: &Path, offset: u64) -> io::Result<bool> {
     let Some(last_byte_offset) = offset.checked_sub(1) else {
         return Ok(true);
     };
+
     let mut byte = [0];
     let read_count = if needs_conversion(path) {
         let mut text = open(path)?;
@@ -138,6 +144,7 @@ pub(crate) fn ends_line_at(path: &Path, offset: u64) -> io::Result<bool> {
         file.seek(SeekFrom::Start(last_byte_offset))?;
         file.read(&mut byte)?
     };
+
     Ok(read_count == 1 && byte == *b"\n")
 }
 
@@ -155,6 +162,7 @@ fn find_last_ordinal<R: Read>(lines: &mut LineReader<R>) -> io::Result<Option<u6
     struct Numbered {
         ordinal: u64,
     }
+
     let mut last_ordinal = None;
     while let Some(line) = lines.next_line()? {
         if let JsonlLine::Whole(line) = line {
@@ -174,6 +182,7 @@ fn search_from_end<T>(
     let mut file = file_open::open(path)?;
     let len = file.metadata()?.len();
     let mut tail_len = 64 << 10;
+
     loop {
         let tail_start = len.saturating_sub(tail_len);
         file.seek(SeekFrom::Start(tail_start))?;
@@ -183,10 +192,12 @@ fn search_from_end<T>(
             // The beginning of the first line is most likely missing.
             let _ = lines.next_line()?;
         }
+
         let value = find_in(&mut lines)?;
         if value.is_some() || tail_start == 0 {
             return Ok(value);
         }
+
         tail_len *= 16;
     }
 }
@@ -197,13 +208,16 @@ pub(crate) fn count_turns(path: &Path, end: Option<u64>) -> io::Result<usize> {
     let mut lines = LineReader::new(open(path)?);
     let (mut items, mut events) = (0, 0);
     let parts = LineParts::USER_ITEMS.union(LineParts::USER_EVENTS);
+
     while let Some(placed) = lines.next_placed()? {
         if end.is_some_and(|end| placed.offset >= end) {
             break;
         }
+
         let JsonlLine::Whole(line) = placed.line else {
             continue;
         };
+
         let line_items = rollout_lines::parse(line, parts).unwrap_or_default().items;
         for item in line_items {
             match (item.kind, item.origin) {
@@ -213,5 +227,6 @@ pub(crate) fn count_turns(path: &Path, end: Option<u64>) -> io::Result<usize> {
             }
         }
     }
+
     Ok(if events > 0 { events } else { items })
 }

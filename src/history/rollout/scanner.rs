@@ -59,17 +59,22 @@ impl Scanner {
 
     fn wanted_parts(&self) -> LineParts {
         let mut parts = LineParts::USER_EVENTS;
+
         if self.scan.meta.is_none() {
             parts = parts.union(LineParts::META);
         }
+
+        // Items count until the first message. Before Codex 0.32, they are the only record of messages.
         if (self.first_item_text.is_none() && !self.has_message_event) || self.has_items_only() {
             parts = parts
                 .union(LineParts::USER_ITEMS)
                 .union(LineParts::INJECTED);
         }
+
         if self.depth == Depth::Turns {
             parts = parts.union(LineParts::SETTINGS).union(LineParts::TOKENS);
         }
+
         parts
     }
 
@@ -79,9 +84,11 @@ impl Scanner {
             // A message of the user is never that long.
             JsonlLine::TooLong { prefix, last } => (prefix, Some(last == b'}')),
         };
+
         if bytes.is_empty() {
             return;
         }
+
         match rollout_lines::parse_wanted(bytes, self.wanted_parts()) {
             LineContent::Skipped { timestamp }
                 if known_to_be_complete.unwrap_or_else(|| json::is_complete_object(bytes)) =>
@@ -132,6 +139,7 @@ impl Scanner {
             EventKind::Tokens(tokens) => {
                 let total = tokens.total.map(|total| total.total_tokens);
                 let total = total.and_then(|total| i64::try_from(total).ok());
+                // An event without a sum keeps the sum of an earlier one.
                 self.scan.turn.tokens = total.or(self.scan.turn.tokens);
             }
             _ => {}
@@ -156,27 +164,34 @@ impl Scanner {
         } else {
             self.injected_text.as_ref()
         };
+
         let texts = [
             self.first_item_text.as_ref(),
             self.first_event_text.as_ref(),
             injected_title,
         ];
+
         self.scan.title = texts
             .into_iter()
             .flatten()
             .find_map(|text| first_line(text));
+
+        // Codex may record one message in several forms, so only the best form in the rollout is used.
         for messages in [self.completed_messages, self.item_messages] {
             if self.scan.messages.is_empty() {
                 self.scan.messages = messages;
             }
         }
+
         self.scan.last = self.last_time.map(|at| Rfc3339Time {
             text: self.last_time_text,
             at,
         });
+
         if self.depth == Depth::Turns {
             self.scan.turn.first_message = self.first_event_text;
         }
+
         self.scan
     }
 }

@@ -28,10 +28,12 @@ impl CooldownFile {
             self.accounts.push(AccountEntry::new(identity.clone()));
             self.accounts.len() - 1
         });
+
         let entry = &mut self.accounts[position];
         if identity.is_known() && !entry.identity.is_known() {
             entry.identity = identity.clone();
         }
+
         let entry_identity = &mut entry.identity;
         for (stored_id, given_id) in [
             (&mut entry_identity.account_id, &identity.account_id),
@@ -57,11 +59,13 @@ impl CooldownFile {
         if let Some(i) = self.accounts.iter().position(has_same_precision) {
             return Some(i);
         }
+
         let mut same_account = self
             .accounts
             .iter()
             .enumerate()
             .filter(|(_, e)| e.identity.is_same(identity));
+
         match (same_account.next(), same_account.next()) {
             (Some((i, _)), None) => Some(i),
             _ => None,
@@ -92,11 +96,13 @@ impl CooldownFile {
         let Some(identity) = profile.identity() else {
             return;
         };
+
         let entry = self.entry(identity);
         entry.profile = Some(profile.name.clone());
         if profile.file.plan.is_some() {
             entry.plan.clone_from(&profile.file.plan);
         }
+
         let expired_since = entry.refused_or_observed_at();
         let renewed_at = profile.newest().renewed_at();
         entry.login = match (profile.file.owner, entry.login) {
@@ -159,17 +165,20 @@ impl CooldownFile {
         let Some(identity) = metadata.identity() else {
             return;
         };
+
         let has_archive = record.archive.is_some();
         self.record_archived_account(&identity, has_archive && metadata.captures_login());
         if metadata.legacy_auth_filename.is_some() {
             return self.record_legacy_quota_end(&identity, metadata);
         }
+
         if !metadata.windows.is_empty() {
             let observed_at = metadata.windows_observed_at.unwrap_or(metadata.created_at);
             let windows = metadata.windows.clone();
             let observation = Observation::new(QuotaSource::Archive, observed_at, windows);
             self.entry(&identity).add_observation(observation);
         }
+
         if has_archive {
             // The home was signed in to the account when it was backed up.
             self.record_use(&identity, metadata.created_at);

@@ -48,12 +48,14 @@ pub fn load(
         warnings,
         origin,
     };
+
     let Some(bytes) = file_open::read_if_exists(&path)? else {
         return Ok(with_origin(
             rebuild_from_records(manager_home)?,
             CooldownOrigin::Absent,
         ));
     };
+
     let problem = match document::parse::<CooldownFile>(&path, &bytes)? {
         DocumentState::Good(file) => {
             return Ok(with_origin((file, Vec::new()), CooldownOrigin::Native));
@@ -61,9 +63,12 @@ pub fn load(
         DocumentState::Damaged(problem) => problem,
         DocumentState::Absent => String::new(),
     };
+
+    // The document of the Python tool has another form, so it counts as damaged until this check recognizes it.
     if let Some(converted) = python::parse_python_cooldown(&bytes, manager_home, now, zone) {
         return Ok(with_origin(converted, CooldownOrigin::Python));
     }
+
     let (file, mut warnings) = rebuild_from_records(manager_home)?;
     let warning = format!(
         "damaged ({problem}), rebuilt from profiles and archives: {}",
@@ -90,16 +95,19 @@ pub fn update<R>(
 ) -> Result<(R, Vec<String>), DocumentError> {
     atomic::create_private_folder(manager_home)?;
     let _lock = FileLock::acquire_unless_interrupted(&manager_home.join(LOCK_NAME))?;
+
     let LoadedCooldown {
         mut file,
         mut warnings,
         origin,
     } = load(manager_home, now, zone)?;
+
     let former_file = file.clone();
     let result = change(&mut file);
     if origin != CooldownOrigin::Native || file != former_file {
         warnings.extend(write_keeping_original(manager_home, origin, &file)?);
     }
+
     Ok((result, warnings))
 }
 
@@ -111,6 +119,7 @@ fn write_keeping_original(
     file: &CooldownFile,
 ) -> Result<Option<String>, DocumentError> {
     let path = manager_home.join(FILE_NAME);
+
     let notice = match origin {
         CooldownOrigin::Absent if file.accounts.is_empty() => return Ok(None),
         CooldownOrigin::Absent | CooldownOrigin::Native => None,
@@ -127,6 +136,7 @@ fn write_keeping_original(
             Some(format!("the damaged file is kept as {}", copy.display()))
         }
     };
+
     document::write(&path, file)?;
     Ok(notice)
 }
@@ -135,12 +145,14 @@ fn write_keeping_original(
 fn rebuild_from_records(manager_home: &Path) -> Result<(CooldownFile, Vec<String>), DocumentError> {
     let mut file = CooldownFile::default();
     let mut warnings = Vec::new();
+
     match Profiles::of(manager_home).list() {
         Ok(profiles) => profiles
             .iter()
             .for_each(|profile| file.record_profile(profile)),
         Err(e) => warnings.push(format!("the profiles cannot be read and were ignored: {e}")),
     }
+
     let path = manager_home.join("inventory.json");
     let inventory = match document::read::<InventoryFile>(&path)? {
         DocumentState::Good(inventory) => inventory,
@@ -155,6 +167,7 @@ fn rebuild_from_records(manager_home: &Path) -> Result<(CooldownFile, Vec<String
             }
         }
     };
+
     file.record_inventory(&inventory);
     Ok((file, warnings))
 }

@@ -84,11 +84,13 @@ pub(crate) fn read_status(options: &StatusOptions) -> Result<StatusReport, Statu
     let Inquiry { now, zone, .. } = inquiry;
     let parse = |text| status_text::parse(text, now, zone).map_err(StatusError::Text);
     let text = options.status_text.map(parse).transpose()?;
+
     let config = CodexConfig::read(home);
     let auth_path = home.join(AUTH_JSON);
     let read_auth = || AuthFile::read(&auth_path);
     let or_unreadable =
         |auth: Result<AuthFile, IoError>| auth.unwrap_or_else(|e| AuthFile::from_read_error(&e));
+
     let auth_before = read_auth();
     let obstacle = find_obstacle(&auth_path, config.store, auth_before.as_ref());
     let auth_before = or_unreadable(auth_before);
@@ -99,12 +101,14 @@ pub(crate) fn read_status(options: &StatusOptions) -> Result<StatusReport, Statu
     let mut answer = None;
     match obstacle {
         Some(problem) => report.problem = Some(problem),
+        // Codex has no quota of an API key, and a text that the user pasted is used in place of its answer.
         None if is_api_key(&auth_before, config.store) || !inquiry.ask_codex || text.is_some() => {}
         None => match probe_when_renewed(home, &inquiry, app_server::probe) {
             Ok(probe_report) => answer = Some(probe_report),
             Err(problem) => report.problem = Some(problem),
         },
     }
+
     if is_interrupted() {
         return Err(StatusError::Interrupted);
     }
@@ -117,18 +121,21 @@ pub(crate) fn read_status(options: &StatusOptions) -> Result<StatusReport, Statu
         report.plan = auth.login().and_then(|login| login.plan.clone());
         report.login = judge_login_state(&auth);
     }
+
     if let Some(answer) = answer {
         merge_answer(&mut report, answer, now, zone);
     }
     if let Some(text) = text {
         merge_status_text(&mut report, text, zone.at(&now));
     }
+
     add_stored_figures(&mut report, inquiry.known, &now);
     if !report.is_api_key()
         && let Some(reset_at) = options.reset_at
     {
         override_reset(&mut report, zone.at(&reset_at), zone.at(&now));
     }
+
     Ok(report)
 }
 
@@ -153,6 +160,7 @@ pub(crate) fn report_from_text(
             named: account.email.clone(),
         });
     }
+
     let mut report = StatusReport::new(Some(account.clone()), CredentialStore::read(home));
     merge_status_text(&mut report, text, zone.at(&now));
     add_stored_figures(&mut report, inquiry.known, &now);
@@ -164,6 +172,7 @@ fn add_stored_figures(report: &mut StatusReport, cooldown: &CooldownFile, now: &
     if report.observation.is_none() && !report.is_api_key() {
         report.observation = find_valid_observation(cooldown, report.identity.as_ref(), now);
     }
+
     let stored_entry = report
         .identity
         .as_ref()
@@ -172,6 +181,7 @@ fn add_stored_figures(report: &mut StatusReport, cooldown: &CooldownFile, now: &
         observation
             .inherit_reset_credits(stored_entry.and_then(|entry| entry.observation.as_ref()));
     }
+
     if report.plan.is_none() {
         report.plan = stored_entry.and_then(|entry| entry.plan.clone());
     }
@@ -194,6 +204,7 @@ pub(crate) fn record_report(
     let Some(identity) = report.identity.as_ref() else {
         return Ok(Vec::new());
     };
+
     let fresh = report.observation.as_ref().filter(|_| report.is_fresh);
     if let Some(observation) = fresh.filter(|observation| !observation.windows.is_empty()) {
         atomic::create_private_folder(manager_home)?;
@@ -203,14 +214,17 @@ pub(crate) fn record_report(
         };
         observations::add_spans(manager_home, identity, [span])?;
     }
+
     let ((), warnings) = cooldown::update(manager_home, now, zone, |known| {
         if let Some(observation) = fresh {
+            // Observations from a wrong clock would count as newer than this one.
             known.entry(identity).remove_future_observations(now);
             known.entry(identity).add_observation(observation.clone());
         }
         if let Some(at) = used_at {
             known.record_use(identity, at);
         }
+
         let entry = known.entry(identity);
         if report.plan.is_some() {
             entry.plan.clone_from(&report.plan);
@@ -222,6 +236,7 @@ pub(crate) fn record_report(
             entry.expired_at = Some(zone.at(now));
         }
     })?;
+
     Ok(warnings)
 }
 
@@ -232,17 +247,20 @@ fn collect_notes(config: &CodexConfig, env: &Environment) -> Vec<String> {
             "cannot parse config.toml of the Codex home: {problem}"
         ));
     }
+
     if !config.store.reads_auth_json() {
         notes.push(format!(
             "Codex stores its login with cli_auth_credentials_store = \"{}\", so auth.json may be outdated",
             config.store.name()
         ));
     }
+
     if env.get(ACCESS_TOKEN_VARIABLE).is_some() {
         notes.push(format!(
             "{ACCESS_TOKEN_VARIABLE} is set: a Codex started in this shell uses it instead of the login of the home"
         ));
     }
+
     notes
 }
 
@@ -255,9 +273,12 @@ pub(crate) fn find_obstacle(
     if file_id::has_second_link(path) {
         return Some(StatusProblem::HardLinked(path.to_path_buf()));
     }
+
+    // Codex may have its login elsewhere, so the content of the file is no obstacle.
     if !store.reads_auth_json() {
         return None;
     }
+
     let path = path.to_path_buf();
     match auth {
         Ok(AuthFile::Unreadable { reason, .. }) => Some(StatusProblem::Unreadable {
@@ -311,11 +332,13 @@ pub(crate) fn ask_questions<const N: usize>(
     let path = home.join(AUTH_JSON);
     let store = CredentialStore::read(home);
     let auth = AuthFile::read(&path);
+
     let answers = match find_obstacle(&path, store, auth.as_ref()) {
         Some(problem) => Err(problem),
         None if auth.is_ok_and(|auth| is_api_key(&auth, store)) => Err(ProbeFailure::ApiKey.into()),
         None => probe_when_renewed(home, inquiry, |options| app_server::ask(options, questions)),
     };
+
     match answers {
         Ok(answers) => answers.map(|answer| answer.map_err(StatusProblem::from)),
         Err(problem) => std::array::from_fn(|_| Err(problem.clone())),
@@ -329,17 +352,20 @@ fn probe_when_renewed<R>(
     probe: impl FnOnce(&ProbeOptions) -> R,
 ) -> Result<R, StatusProblem> {
     let program = Program::find(inquiry.codex_bin, inquiry.env).map_err(ProbeFailure::NoProgram)?;
+
     let deadline = Instant::now() + MAX_RENEWAL_WAIT;
     let is_renewal_due = || {
         let auth = AuthFile::read(&home.join(AUTH_JSON));
         auth.is_ok_and(|a| a.login().is_some_and(|l| l.is_renewal_due(&inquiry.now)))
     };
+
     while is_renewal_due() && !find_codex(home).is_empty() && Instant::now() < deadline {
         if is_interrupted() {
             return Err(ProbeFailure::Interrupted.into());
         }
         std::thread::sleep(RENEWAL_POLL_INTERVAL);
     }
+
     Ok(probe(&ProbeOptions {
         program: &program,
         home,
@@ -360,8 +386,10 @@ fn check_account_of_text(
     if let Some(account_line) = text.and_then(|text| text.unreadable_account.clone()) {
         return Err(StatusError::UnreadableAccount(account_line));
     }
+
     let text_email = text.and_then(|text| text.email.as_ref());
     let login = auth.login().filter(|_| store.reads_auth_json());
+
     match (text_email, login) {
         (Some(text_email), Some(login))
             if !login.identity.kind.hides_account()

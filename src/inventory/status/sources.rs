@@ -22,6 +22,7 @@ pub(super) fn merge_answer(
     let is_spent = answer.is_login_revoked();
     let account = answer.account.ok().flatten();
     let live = account.as_ref().and_then(ProbedAccount::identity);
+
     if report.store.reads_auth_json() {
         let limits = answer.limits.as_ref().ok();
         let limits_account_id = limits.and_then(|limits| limits.account_id.as_ref());
@@ -36,13 +37,17 @@ pub(super) fn merge_answer(
             return;
         }
     }
+
+    // The answer names the account if auth.json does not, or if Codex may have its login elsewhere.
     if live.is_some() && (report.identity.is_none() || !report.store.reads_auth_json()) {
         report.identity = live;
         report.login = LoginState::Ok;
     }
+
     if let Some(plan) = account.and_then(|account| account.plan) {
         report.plan = Some(plan);
     }
+
     match answer.limits {
         Ok(limits) if limits.windows.is_empty() && limits.unreadable_windows > 0 => {
             report.problem = Some(StatusProblem::NotUnderstood(limits.unreadable_windows));
@@ -67,9 +72,11 @@ fn merge_limits(report: &mut StatusReport, limits: AccountLimits, now: Timestamp
             pluralize(limits.unreadable_windows, "window")
         ));
     }
+
     if limits.plan.is_some() {
         report.plan = limits.plan;
     }
+
     report.is_fresh = true;
     report.observation = Some(Observation {
         source: QuotaSource::Live,
@@ -92,6 +99,7 @@ fn describe_contradicting_account(
     fn agree(a: Option<&String>, b: Option<&String>) -> Option<bool> {
         Some(a? == b?)
     }
+
     if !home.kind.hides_account()
         && let Some(live) = live
     {
@@ -104,6 +112,7 @@ fn describe_contradicting_account(
             return Some(describe_account(live));
         }
     }
+
     limits_account_id
         .filter(|id| agree(home.account_id.as_ref(), Some(id)) == Some(false))
         .map(|id| format!("account {id}"))
@@ -125,13 +134,16 @@ pub(super) fn merge_status_text(report: &mut StatusReport, text: StatusText, now
             .notes
             .push("the status text names no account, and the home has none".into());
     }
+
     // Codex capitalizes the plan; the server's names are in lower case.
     let plan = text.plan.map(|plan| plan.to_lowercase());
     report.plan = report.plan.take().or(plan);
+
     if text.windows.is_empty() && text.spend_cap.is_none() {
         report.notes.push("the status text shows no quota".into());
         return;
     }
+
     report.is_fresh = true;
     report.observation = Some(Observation {
         spend_cap: text.spend_cap,
@@ -166,13 +178,16 @@ pub(super) fn override_reset(report: &mut StatusReport, reset_at: Timestamp, now
     let same_window =
         weekly.filter(|window| report.is_fresh || window.resets_at.is_some_and(is_given_reset));
     let used_percent = same_window.map_or(0.0, |window| window.used_percent);
+
     let fresh_observation = report.observation.take().filter(|_| report.is_fresh);
     let new_observation = || Observation::new(QuotaSource::Manual, now, Vec::new());
     let mut observation = fresh_observation.unwrap_or_else(new_observation);
+
     (observation.source, observation.observed_at) = (QuotaSource::Manual, now);
     observation.windows.retain(|window| !window.is_weekly());
     let weekly = Window::new_weekly(used_percent, Some(reset_at));
     observation.windows.push(weekly);
+
     report.is_fresh = true;
     report.observation = Some(observation);
 }
