@@ -473,6 +473,7 @@ fn remove_expired(trash: &ConversationTrash, context: &Context) -> Result<Vec<Tr
         return Ok(Vec::new());
     }
 
+    // The sizes are read before the files are deleted.
     let items: Vec<_> = expired
         .iter()
         .map(|entry| TrashItem::of_entry(entry, "remove"))

@@ -118,6 +118,7 @@ impl SyncForgetArgs {
                 let message = format!("{name} is this machine");
                 Err(CommandError::usage(message).hint("name another machine; nothing was changed"))
             }
+            // Without a name, the old snapshots of this machine are selected too.
             _ => Ok(counts_by_id),
         }
     }

@@ -275,6 +275,7 @@ impl ResolveArgs {
             ));
 
             let argument = shell::quote_if_needed(to_argument(decision, open));
+            // The command is an example, with the first choice.
             let keep = decision.choices().first().map(|keep| keep.name());
             let command = format!(
                 "codex-manager sync resolve {argument} --keep {}",

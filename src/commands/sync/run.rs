@@ -382,6 +382,7 @@ fn log_conflicts(conflicts: &[Conflict]) {
 /// Logs the applied steps and the files that were left alone. Logs and prints which old snapshots were removed, or why
 /// none could be.
 fn log_report(context: &Context, config: &SyncConfig, plan: &SyncPlan, report: &ApplyReport) {
+    // Written together, because each event alone would lock and open the log again.
     logging::gather_events(|| {
         for step in report.done.iter().map(|index| &plan.steps[*index]) {
             let (action, path, why) = (step.action.name(), &*step.path, &*step.reason);

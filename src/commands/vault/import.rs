@@ -105,6 +105,7 @@ fn report_import(
             ui.report(format_args!("already in the vault: {archive}"));
             ("present", id)
         }
+        // The remaining archives would fail too.
         Err(e) if !matches!(e, VaultError::Archive(_)) => return Err(e.into()),
         Err(e) => {
             let problem = CommandError::from(e).to_one_line();

@@ -91,6 +91,7 @@ fn print_table(context: &Context, snapshots: &[Snapshot]) {
     let (zone, now) = (context.zone(), context.now());
     let account_labels = labels_by_workspace(context);
     let rows = snapshots.iter().map(|snapshot| {
+        // A snapshot that another program made has no tags.
         let metadata = snapshot.tags.as_ref().map(|tags| &tags.metadata);
         let mode = metadata.map(|made| made.mode.name());
         let label = metadata.and_then(|made| made.label.as_deref());
