@@ -47,7 +47,6 @@ fn keep_last_copies(
     snapshots: &[Snapshot],
     context: &Context,
 ) -> Result<()> {
-    // Only the losses that `history losses --vault` recorded are known of other homes.
     let home = context.codex_home().display().to_string();
     let recorded = losses::read(context.manager_home())?;
     for loss in recorded.losses.iter().filter(|loss| loss.home != home) {
