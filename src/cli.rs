@@ -116,7 +116,7 @@ fn run(cli: Cli, is_dry_run: bool, env: Environment) -> ExitCode {
             };
             recover_and_run(command, &context, global.log)
         })
-        // Prints ignore write errors, such as those of a full disk, so the first one is reported at the end.
+        // A print returns no error. If the disk is full, the command fails at the end.
         .and_then(|outcome| match ui::take_output_error() {
             None => Ok(outcome),
             Some(e) => Err(
@@ -241,7 +241,6 @@ fn print_completions(env: &Environment) -> ExitCode {
             .shells(Shells(&shells))
             .var(commands::completions::VARIABLE)
             .try_complete(std::env::args_os(), Some(&env.current_dir));
-
     // No message on failure: the shell would insert it into the user's command line.
     match result {
         Ok(_) => ExitCode::SUCCESS,

@@ -155,6 +155,7 @@ fn list_window_notices(accounts: &[(Account, Verdict)], context: &Context) -> Ve
             let reset_text = reset_text.map_or(String::new(), |at| format!("; it resets {at}"));
             let key = observations::file_name(&account.entry.identity);
 
+            // A window with another reset is a new subject, so the user gets a notice in each window.
             notices.push(DesktopNotice {
                 kind: NoticeKind::QuotaUsed,
                 message: format!(

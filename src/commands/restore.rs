@@ -193,10 +193,11 @@ fn to_picker_item(
         let mut accounts = known_accounts.iter();
         accounts.find(|account| account.entry.identity.is_same(&identity))
     });
-
     let account_label = known_account.map_or_else(|| account::printable(email), account::label);
+
     // The kind already shows the label of a safety backup.
     let archive_label = metadata.label.as_deref().filter(|_| !metadata.is_safety());
+
     PickerItem::new(
         record.path.clone(),
         vec![

@@ -49,6 +49,7 @@ impl ImportPythonArgs {
                     .hint("name the source folder: codex-manager config import-python DIR")
             })?;
 
+        // The archives contain logins, which other users must not be able to read.
         check_logins_allowed(context, &[context.manager_home()])?;
         let target = CopyTarget {
             manager_home: context.manager_home(),

@@ -79,7 +79,6 @@ pub(super) fn write_legacy_dumps(folder: &Path, now: DateTime<Utc>) -> Result<()
         let exhausted_at = now - exhausted_ago;
         // As `normalize` infers it: the window began two hours before and lasts a week.
         let available_at = exhausted_at - Duration::hours(2) + Duration::days(7);
-
         let day = available_at.format("%-d%b").to_string().to_lowercase();
         let path = folder.join(format!("{day}_{email}_auth.json"));
         let auth_json = format_auth_json(email, user, exhausted_at);
@@ -115,6 +114,7 @@ fn format_auth_json(email: &str, user: &str, refreshed_at: DateTime<Utc>) -> Str
         },
     });
 
+    // The token is a JWT with a made-up signature, which codex-manager does not check.
     let encode_part = |value: &Value| URL_SAFE_NO_PAD.encode(value.to_string());
     let token = format!(
         "{}.{}.{}",

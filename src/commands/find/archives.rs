@@ -68,6 +68,7 @@ pub(super) fn search_archives(
                     created_at: record.metadata.created_at,
                 };
                 found.archives.extend(ids.map(|id| (id, to_found())));
+
                 let result = &mut found.result;
                 result.hits.extend(hits);
                 // A sum with an unknown total is unknown.

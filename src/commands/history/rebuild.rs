@@ -95,7 +95,7 @@ impl RebuildArgs {
         drop(bar);
         self.show_counts(context, &plan, options.max_threads);
 
-        // The preview shows what would be written, so that the user is asked only if prompts disappear.
+        // The preview tells which files would change, so that the user is asked only if prompts would be removed.
         let mut files = rebuild::preview(target.home, &mut plan)?;
         if !self.dry_run {
             require_consent(context, &plan, &files)?;

@@ -53,7 +53,7 @@ impl RepairArgs {
             return Ok(self.show_plan(context, &plan));
         }
 
-        // Without Codex, everything that does not need it is still repaired.
+        // If Codex is not found, the changes that do not need it are still made.
         let mut program = None;
         let mut is_partial = false;
         if plan.needs_codex() {

@@ -131,6 +131,7 @@ impl NormalizeArgs {
         let mut records = Vec::new();
         for path in scan.files {
             match legacy::read_record(&path, &options, &now, zone) {
+                // A file whose name is not that of an old login gives no record.
                 Ok(record) => records.extend(record),
                 Err(e) => skipped.push(to_skipped_fault(path, e.source.to_string())),
             }
@@ -333,7 +334,6 @@ fn write_archives(
     for record in records {
         let path = backups.join(&record.archive_name);
         let now = context.local_now();
-
         if let Some(published) = legacy::write_login_archive(record, &path, &lock, now)? {
             written.push(file_name(&published.archive));
         } else {

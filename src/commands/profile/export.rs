@@ -255,12 +255,14 @@ pub(super) fn recover_exports(context: &Context) -> Result<()> {
                     file.display()
                 ));
             }
+
             MoveOutcome::Returned => {
                 any_changed = true;
                 context.warn(format_args!(
                     "an interrupted export was undone: {profile_name} has its login again"
                 ));
             }
+
             MoveOutcome::Unknown(file) => context.warn(format_args!(
                 "an export of {profile_name} was interrupted, and {} does not exist: connect its disk; if the file is \
                  nowhere else either, restore the login: codex-manager profile save {profile_name} --from {}",

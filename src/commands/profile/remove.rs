@@ -46,7 +46,6 @@ impl ProfileRemoveArgs {
 
         let ui = &context.ui;
         let shown = printable(&profile);
-
         if self.purge {
             let folders = profiles.list_folders_of(&profile)?;
             let logins = profiles.read_logins_to_purge(&profile)?;

@@ -167,7 +167,7 @@ impl SaveArgs {
             ),
         });
 
-        // Only logins that Codex renews have an age, and work in one place only.
+        // A login that Codex does not renew has no age, and works in any number of copies.
         if !login.identity.kind.is_renewable() {
             return;
         }
