@@ -22,6 +22,7 @@ pub(super) fn render_task(definition: &JobDefinition) -> String {
     let arguments: Vec<_> = arguments.iter().map(|word| quote_argument(word)).collect();
     let trigger = render_trigger(definition.options.when);
 
+    // With `StartWhenAvailable`, Windows makes up for a run that was missed while the machine was off.
     format!(
         "<?xml version=\"1.0\" encoding=\"UTF-16\"?>\n\
          <!-- {marker} -->\n\

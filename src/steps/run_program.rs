@@ -36,6 +36,7 @@ pub(crate) fn run_program(name: &str, command: &mut Command) -> Result<ProgramEn
     let problem = if status.is_some_and(|status| status.success()) {
         None
     } else {
+        // The last line of the error output is the most likely cause.
         let stderr = child.stderr();
         let last_line = stderr.lines().rfind(|line| !line.trim().is_empty());
         Some(last_line.map_or_else(

@@ -227,6 +227,7 @@ fn show_plan(plan: &SwitchPlan, to: &Identity, context: &Context) {
             "would keep a copy of auth.json, which is {reason}"
         ));
     }
+    // Without --stop-daemon, the command has already failed because of a running daemon.
     if daemon == "running" {
         ui.report("would stop Codex's background daemon");
     }

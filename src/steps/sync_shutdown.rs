@@ -87,6 +87,7 @@ pub(crate) fn check_codex_ended(
             Check::fail(ID, message).because(WHY).advised(remedy)
         }
 
+        // The run would be refused, because nobody can answer its question.
         Some(ShutdownPlan::Ask(targets)) if !can_ask(context, &config.safety.shutdown) => {
             let message = format!(
                 "Codex is running, and the user cannot be asked whether to end it: {}",
@@ -97,6 +98,7 @@ pub(crate) fn check_codex_ended(
             ))
         }
 
+        // The run can ask the user, or may end Codex as configured, so this is only a warning.
         Some(ShutdownPlan::Ask(targets) | ShutdownPlan::Terminate(targets)) => {
             let processes = shutdown::join_processes(&targets.processes);
             let message = format!("the Codex home is in use: {processes}");

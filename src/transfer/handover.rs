@@ -170,6 +170,7 @@ fn rename_export(
             }
         }
         MoveOutcome::Unknown(_) => {
+            // The next command decides by the name of the file, so the file must stay.
             file.keep();
             Err(error.into())
         }

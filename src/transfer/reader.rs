@@ -293,6 +293,7 @@ fn assign_logins(
         profile_accounts.push(identity);
     }
 
+    // The export may list a login before its profile, so the logins are assigned once all profiles are read.
     for (name, bytes) in logins {
         let profile_error =
             |problem: &str| PackageError::Damaged(format!("the profile {name} {problem}"));

@@ -185,6 +185,7 @@ impl ExportInput {
             return Err(foreign_error("it is armored; decrypt it with age -d first"));
         }
 
+        // The bytes that were already read come before the rest of the file.
         let source = Cursor::new(first_bytes).chain(file);
         if !is_age {
             return Ok(Self::Plain(source));
