@@ -103,11 +103,13 @@ fn choose_account(
     if accounts.is_empty() {
         return Err(CommandError::failed("there are no profiles yet").hint(suggest_login(context)));
     }
+
     let preferences = &context.settings.preferences;
     let (strategy, include_api_key) = (preferences.strategy, preferences.include_api_key);
     let ranking = rank_accounts(&accounts, strategy, include_api_key, &context.now());
     let ranked: Vec<_> = ranking.candidates.iter().chain(&ranking.excluded).collect();
     let default_position = ranked.iter().position(|ranked| is_default(ranked.account));
+
     let picker = Picker {
         question,
         items: (0..)
@@ -117,6 +119,7 @@ fn choose_account(
         default: default_position.unwrap_or(0),
         options: PickerOptions::default(),
     };
+
     let choice = picker.run(&context.ui)?;
     // The id of an item is its position in `ranked`.
     let position = choice.and_then(|choice| choice.id.parse::<usize>().ok());
@@ -135,12 +138,14 @@ fn build_picker_item(id: usize, account: &Account, context: &Context) -> PickerI
     let quota_cell = quota_left.map_or((Style::Plain, String::new()), |percent| {
         (windows::style_of(percent), format!("{percent:>3.0} %"))
     });
+
     let mark = if account.current { "*" } else { "" };
     let email = printable(account.entry.identity.email.as_str());
     let name = label(&account);
     let is_narrow = context.ui.width() < NARROW_TERMINAL;
     let name_width = if is_narrow { 16 } else { usize::MAX };
     let short_name = elide_middle(&name, name_width);
+
     let columns = vec![
         (Style::Strong, mark.to_owned()),
         (Style::Strong, short_name.into_owned()),
@@ -148,6 +153,7 @@ fn build_picker_item(id: usize, account: &Account, context: &Context) -> PickerI
         quota_cell,
         (Style::Plain, email.clone()),
     ];
+
     PickerItem {
         search: format!("{name} {} {email}", verdict.state.name()),
         ..PickerItem::new(id.to_string(), columns)

@@ -27,6 +27,7 @@ pub(crate) fn find_latest<'r>(
     if let Some(record) = archives.get(offset) {
         return Ok(record);
     }
+
     Err(if !archives.is_empty() {
         let count = match archives.len() {
             1 => "there is only 1".to_owned(),
@@ -58,6 +59,7 @@ pub(crate) fn find_by_prefix<'r>(
 ) -> Result<Option<&'r ArchiveRecord>> {
     let mut matching = list_numbered(records);
     matching.retain(|r| !name_start.is_empty() && r.path.starts_with(name_start));
+
     match matching.as_slice() {
         [] => Ok(None),
         [one] => Ok(Some(one)),
@@ -93,6 +95,7 @@ pub(crate) fn unknown_archive_error(
         .chain(numbered_archives.into_iter().map(shortest_name))
         .chain(other_names.iter().cloned())
         .collect();
+
     let mut error = CommandError::failed(message);
     let suggestion = similar::format_suggestion(text, known_names.iter().map(String::as_str));
     error.hints.extend(suggestion);
@@ -128,6 +131,7 @@ pub(crate) fn find_archive(
     {
         return Ok(file);
     }
+
     let records = context.archives()?;
     let record = match offset {
         Some(offset) => Some(find_latest(&records, offset, context, accepts)?),
@@ -136,6 +140,7 @@ pub(crate) fn find_archive(
             None => find_by_prefix(&records, &name_text, context)?,
         },
     };
+
     record.map(|r| backups.join(&r.path)).ok_or_else(|| {
         let message = format!("no such archive: {}", name.display());
         unknown_archive_error(message, &name_text, &records, &[], context)

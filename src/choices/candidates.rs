@@ -37,6 +37,7 @@ const MAX_TITLE_CHARS: usize = 60;
 fn attach_to_tree(command: Command, is_of_profile: bool) -> Command {
     // `undelete` takes conversations in the trash, which are no candidates.
     let takes_trashed = command.get_name() == "undelete";
+
     command
         .mut_args(|arg| {
             let value_name = first_value_name(&arg);
@@ -97,10 +98,12 @@ fn complete_accounts(typed: &OsStr) -> Vec<CompletionCandidate> {
     let Some(settings) = resolve_settings() else {
         return Vec::new();
     };
+
     let now = Clock::System.now();
     let Ok(loaded) = cooldown::load(&settings.manager_home, &now, settings.zone) else {
         return Vec::new();
     };
+
     let mut candidates = Vec::new();
     for entry in loaded.file.accounts {
         let email = entry.identity.email.to_string();
@@ -109,6 +112,7 @@ fn complete_accounts(typed: &OsStr) -> Vec<CompletionCandidate> {
         let choices = profile.into_iter().chain([(email, None)]);
         candidates.extend(choices.filter(|(name, _)| begins_with(name, typed)).take(1));
     }
+
     candidates.sort();
     candidates.dedup_by(|a, b| a.0 == b.0);
     select_matching(typed, candidates)
@@ -123,6 +127,7 @@ fn complete_conversations(typed: &OsStr) -> Vec<CompletionCandidate> {
         without_subagents: true,
         ..ThreadFilter::default()
     };
+
     let threads = database.and_then(|database| threads::list(&database, &filter).ok());
     let threads = threads.unwrap_or_default().into_iter();
     let matching_threads = threads
@@ -135,6 +140,7 @@ fn complete_conversations(typed: &OsStr) -> Vec<CompletionCandidate> {
             Some(title.chars().take(MAX_TITLE_CHARS).collect()),
         )
     });
+
     let candidates = select_matching(typed, titled_ids).into_iter();
     candidates
         .map(|candidate| candidate.tag(Some(CONVERSATION_TAG.into())))
@@ -196,6 +202,7 @@ fn complete_values(typed: &OsStr) -> Vec<CompletionCandidate> {
     let setting = words
         .filter_map(|word| config::find_setting(&word).ok())
         .next_back();
+
     let values = match setting.map(|setting| (setting.key.kind, setting.key.name)) {
         Some((ValueKind::Choice { names, .. }, _)) => names(),
         Some((ValueKind::Flag, _)) => vec!["true".to_owned(), "false".to_owned()],
@@ -203,6 +210,7 @@ fn complete_values(typed: &OsStr) -> Vec<CompletionCandidate> {
         Some((_, "folders")) => return complete_profiles(typed),
         _ => Vec::new(),
     };
+
     select_matching(typed, values.into_iter().map(|name| (name, None)))
 }
 

@@ -34,17 +34,20 @@ impl ConversationAccounts {
     pub(crate) fn read(context: &Context) -> Result<Self> {
         let launches = LaunchRegistry::of(context.manager_home()).read()?;
         let profiles = context.profiles().list()?;
+
         let to_known_account = |profile: &Profile| {
             let identity = profile.identity()?.clone();
             Some((identity, Some(profile.name.clone())))
         };
         let mut known: Vec<_> = profiles.iter().filter_map(to_known_account).collect();
+
         // An unreadable login only hides the email of its account.
         if let Ok(live) = read_login(context.codex_home())
             && let Some(login) = live.login()
         {
             known.push((login.identity.clone(), None));
         }
+
         Ok(Self {
             launches,
             launched: None,
@@ -67,6 +70,7 @@ impl ConversationAccounts {
                 launched.entry(conversation.session_id).or_insert(account);
             }
         }
+
         accounts.launched = Some(launched);
         Ok(accounts)
     }
@@ -85,10 +89,12 @@ impl ConversationAccounts {
         if let Some(account) = launched_account {
             return account;
         }
+
         // Codex up to 0.150 does not record the account of a conversation.
         if thread.account_id.is_empty() {
             return ConversationAccount::default();
         }
+
         let is_creator = |identity: &Identity| {
             let user_id = identity.user_id.as_deref();
             identity.account_id.as_deref() == Some(&*thread.account_id)
@@ -98,6 +104,7 @@ impl ConversationAccounts {
         let Some((identity, profile)) = creator else {
             return ConversationAccount::default();
         };
+
         ConversationAccount {
             profile: profile.clone(),
             email: Some(identity.email.to_string()),

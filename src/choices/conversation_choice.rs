@@ -48,14 +48,18 @@ impl<'r> ChosenConversation<'r> {
                 ));
             }
         }
+
+        // Codex may not list a conversation whose rollout is in the home.
         let id = thread_choice::parse_thread_id_in_path(text).unwrap_or_else(|| text.to_owned());
         if let Some(rollout) = locate_rollout(home, &id, "") {
             let (row, rollout) = (None, Some(rollout));
             return Ok(Self { id, row, rollout });
         }
+
         if let Some(error) = trashed_conversation_error(text, context) {
             return Err(error);
         }
+
         let message = format!("no conversation has this id or title: {}", printable(text));
         let mut error = CommandError::failed(message);
         let names = rows.iter().filter_map(ThreadRow::given_name);
@@ -92,11 +96,13 @@ pub(crate) fn find_conversation(name: &str, context: &Context) -> Result<NamedCo
     if let Some(machine) = find_machine_of_path(&path, context) {
         return find_in_home(name, &machine.context);
     }
+
     let local_result = find_in_home(name, context);
     // A name that is ambiguous on this machine is not searched on other machines.
     if local_result.is_ok() || find_rows(&list_rows(context)?, name).len() > 1 {
         return local_result;
     }
+
     for machine in list_fetched_machines(context) {
         if let Ok(conversation) = find_in_home(name, &machine.context) {
             let published_at = absolute_time(&machine.published_at, context);
@@ -115,6 +121,7 @@ fn find_in_home(text: &str, context: &Context) -> Result<NamedConversation> {
     let ChosenConversation { id, row, rollout } = ChosenConversation::find(&rows, text, context)?;
     let title = row.map(|row| row.given_name().unwrap_or(&row.title));
     let title = title.and_then(|title| title.lines().next());
+
     // A path may name an older rollout of a rewound conversation, which Codex does not show.
     let named_path = context.env.absolute(Path::new(text));
     let named_rollout = RolloutName::parse(&named_path)
@@ -124,6 +131,7 @@ fn find_in_home(text: &str, context: &Context) -> Result<NamedConversation> {
         let message = format!("the home has no rollout of the conversation: {recorded_path}");
         add_list_hints(CommandError::failed(message))
     })?;
+
     Ok(NamedConversation {
         title: title.unwrap_or_default().to_owned(),
         home: context.codex_home().to_path_buf(),
@@ -148,6 +156,7 @@ pub(crate) fn list_rows(context: &Context) -> Result<Vec<ThreadRow>> {
             .unwrap_or_default(),
         None => list_rows_without_database(context)?,
     };
+
     // Codex resumes by these names too. Without them, ids still name conversations.
     let names = ThreadNameIndex::read(home).unwrap_or_else(|e| {
         context.warn(format_args!(
@@ -156,12 +165,15 @@ pub(crate) fn list_rows(context: &Context) -> Result<Vec<ThreadRow>> {
         ));
         ThreadNameIndex::default()
     });
+
+    // A paginated conversation has its name in the database, which counts before `session_index.jsonl`.
     let may_rename = |row: &&mut ThreadRow| !row.is_paginated() || row.name.trim().is_empty();
     for row in rows.iter_mut().filter(may_rename) {
         if let Some(entry) = names.get(&ConversationId::of(&row.id))? {
             row.name = entry.thread_name;
         }
     }
+
     rows.sort_by_key(|row| (row.archived, std::cmp::Reverse(row.updated_ms)));
     Ok(rows)
 }
@@ -210,6 +222,7 @@ fn choose_row<'a>(
 ) -> Result<&'a ThreadRow> {
     rows.sort_by_key(|row| std::cmp::Reverse(row.updated_ms));
     let question = format!("{} matches {} conversations", printable(text), rows.len());
+
     let describe_row = |row: &ThreadRow| {
         let title = row.given_name().unwrap_or(&row.title);
         let title = printable(title.lines().next().unwrap_or_default());
@@ -217,6 +230,7 @@ fn choose_row<'a>(
         let id = unique_short_id(&row.id, rows.iter().map(|row| row.id.as_str()));
         (printable(id), age, title)
     };
+
     let items = rows.iter().enumerate().map(|(position, row)| {
         let (id, age, title) = describe_row(row);
         let cells = vec![(Style::Good, id), (Style::Dim, age), (Style::Plain, title)];
@@ -228,6 +242,7 @@ fn choose_row<'a>(
         default: 0,
         options: PickerOptions::default(),
     };
+
     let choice = picker.run(&context.ui)?;
     // The id of an item is its position in `rows`.
     let chosen_row = choice.and_then(|choice| rows.get(choice.id.parse::<usize>().ok()?));
@@ -250,6 +265,7 @@ fn trashed_conversation_error(text: &str, context: &Context) -> Option<CommandEr
         |entry| entry.conversation.id.clone(),
         |entry, fits| fits(&entry.conversation.title),
     );
+
     let conversation = &matching_entries.first()?.conversation;
     let title = printable(&conversation.title);
     let id = printable(&conversation.id);

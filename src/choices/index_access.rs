@@ -95,6 +95,7 @@ impl<'a> IndexAccess<'a> {
                 outcome => outcome,
             }
         };
+
         match update_and_open() {
             Ok(updated) => Ok(updated),
             // SQLite has an error of its own for a query that was interrupted.

@@ -55,6 +55,7 @@ pub(crate) fn list_unlisted(filter: &ThreadFilter, context: &Context) -> Result<
     if filter.account.is_some() {
         return Ok(Vec::new());
     }
+
     let access = IndexAccess::new(context);
     let store = if access.is_only_list() {
         match access.open_updated(Thoroughness::All) {
@@ -70,6 +71,7 @@ pub(crate) fn list_unlisted(filter: &ThreadFilter, context: &Context) -> Result<
     } else {
         access.open_existing().ok().flatten()
     };
+
     let conversations = store.and_then(|store| evaluate::list_unlisted(&store).ok());
     let mut conversations = conversations.unwrap_or_default();
     conversations.retain(|conversation| {
@@ -80,6 +82,7 @@ pub(crate) fn list_unlisted(filter: &ThreadFilter, context: &Context) -> Result<
     if conversations.is_empty() {
         return Ok(Vec::new());
     }
+
     // Codex may list conversations that it did not list at the last update of the index.
     let ids = conversations
         .iter()

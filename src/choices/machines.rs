@@ -62,9 +62,11 @@ pub(crate) fn refresh_machines(context: &Context) -> Result<(Vec<Machine>, bool)
             true
         }
     };
+
     if machines.is_empty() {
         context.note("no other machine has synced with the vault; set up another one with: codex-manager sync init --vault");
     }
+
     Ok((machines, is_stale))
 }
 
@@ -73,7 +75,9 @@ pub(crate) fn refresh_machines(context: &Context) -> Result<(Vec<Machine>, bool)
 fn fetch_newest_conversations(context: &Context) -> Result<bool> {
     let restic = ConnectionArgs::default().open(context)?;
     let manager_home = context.manager_home();
+    // The machines are listed before the refresh, which removes the homes of those that are gone.
     let machines_before = list_fetched_machines(context);
+
     let vault = manager_home.join("sync").join("vault");
     let replica = Replica::of(manager_home, context.codex_home(), &vault);
     let own_replica_id = replica_id(&replica.folder);
@@ -82,14 +86,17 @@ fn fetch_newest_conversations(context: &Context) -> Result<bool> {
         manager_home,
         replica: own_replica_id.as_deref(),
     };
+
     let bar = LateBar::new("fetching", context);
     let failures = machine_homes::refresh(&ReplicaStore::new(restic), homes, &bar)?;
+
     for machine in machines_before {
         let home = machine.context.codex_home();
         if !home.exists() {
             index::remove_index(&index::index_path(manager_home, home))?;
         }
     }
+
     let is_complete = failures.is_empty();
     for (machine, e) in failures {
         let error = CommandError::from(e).to_one_line();

@@ -25,12 +25,14 @@ pub(crate) fn find_project_folders(name_or_path: &Path, context: &Context) -> Re
     if !is_name || path.is_dir() {
         return Ok(vec![path]);
     }
+
     let all = ThreadFilter::default();
     let mut folders: BTreeSet<PathBuf> = list_threads_as(&all, context, |row| row.cwd.into())?
         .into_iter()
         .collect();
     let unlisted = list_unlisted(&all, context)?;
     folders.extend(unlisted.into_iter().map(|row| row.cwd.into()));
+
     let named_folders: Vec<_> = folders
         .iter()
         .filter(|folder| folder.file_name() == Some(name_or_path.as_os_str()))
@@ -39,6 +41,7 @@ pub(crate) fn find_project_folders(name_or_path: &Path, context: &Context) -> Re
     if !named_folders.is_empty() {
         return Ok(named_folders);
     }
+
     let name = name_or_path.to_string_lossy();
     let all_names = folders
         .iter()

@@ -44,6 +44,7 @@ impl RetentionArgs {
             monthly: self.keep_monthly.unwrap_or(configured.monthly),
             ..configured
         };
+
         if rules.is_empty() {
             return Err(CommandError::usage("no retention rule is given").hint(format!(
                 "give one, for example: codex-manager {command} --keep-last 3 --keep-weekly 4 --dry-run"

@@ -88,15 +88,18 @@ impl SelectionArgs {
         let project = self.project.as_deref();
         let project = project.map(|name| find_project_folders(name, context));
         let folders = project.transpose()?.or(current_folder);
+
         let folder_texts = folders.map(|folders| {
             let folders = folders.into_iter();
             folders
                 .map(|folder| folder.to_string_lossy().into_owned())
                 .collect()
         });
+
         let account = self.account.as_deref();
         let account =
             account.map(|name| read_account_filter(&find_identity(name, context)?, context));
+
         Ok(ThreadFilter {
             folders: folder_texts,
             account: account.transpose()?,
@@ -187,6 +190,7 @@ pub(crate) fn read_account_filter(identity: &Identity, context: &Context) -> Res
         user_id: identity.user_id.clone(),
         ..AccountFilter::default()
     };
+
     let mut decided_ids = std::collections::HashSet::new();
     for record in launches.newest_first() {
         let is_this_account = record.identity.is_same(identity);

@@ -50,9 +50,11 @@ impl EnvCompleter for ShellCompleter<'_> {
         let variable = |name| env.get(name).and_then(|value| value.to_str());
         let index = variable("_CLAP_COMPLETE_INDEX").and_then(|index| index.parse().ok());
         let index = index.unwrap_or_else(|| args.len().saturating_sub(1));
+
         let word = args.get(index).map(|word| word.to_string_lossy());
         let wants_options = word.is_some_and(|word| word.starts_with('-'));
         let separator = variable("_CLAP_IFS").unwrap_or("\n");
+
         let mut candidates = if self.is("bash") {
             let is_listing = variable("_CLAP_COMPLETE_COMP_TYPE") == Some(COMP_TYPE_LISTING);
             list_for_bash(cmd, args, index, current_dir, is_listing)?
@@ -63,11 +65,14 @@ impl EnvCompleter for ShellCompleter<'_> {
             let printed = String::from_utf8_lossy(&printed);
             printed.split(separator).map(str::to_owned).collect()
         };
+
         candidates.retain(|line| wants_options || !line.starts_with('-'));
+        // PowerShell inserts candidates without quotes, so those with characters that it would expand are left out.
         if self.is("powershell") {
             let is_safe_in_path = |c| c == '\\' || is_never_expanded(c);
             candidates.retain(|line| line.chars().take_while(|c| *c != '\t').all(is_safe_in_path));
         }
+
         buf.write_all(candidates.join(separator).as_bytes())
     }
 }
@@ -93,11 +98,13 @@ fn list_for_bash(
             .chars()
             .filter(|c| *c == ' ' || is_never_expanded(*c))
             .collect();
+
         value
             .chars()
             .all(is_never_expanded)
             .then(|| format!("{value}{safe_title}"))
     });
+
     Ok(lines.collect())
 }
 

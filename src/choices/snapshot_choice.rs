@@ -21,6 +21,7 @@ const MIN_ID_CHARS: usize = 4;
 /// restic fails, no snapshot matches, or the prefix or the account is ambiguous.
 pub(crate) fn find_snapshot(context: &Context, restic: &Restic, name: &str) -> Result<Snapshot> {
     let snapshots = snapshot::list_snapshots(restic)?;
+
     let may_be_id = name.len() >= MIN_ID_CHARS && name.chars().all(|c| c.is_ascii_hexdigit());
     // A name can look like an id, such as `dead`, so an unknown id may still be an account.
     if may_be_id {
@@ -29,10 +30,12 @@ pub(crate) fn find_snapshot(context: &Context, restic: &Restic, name: &str) -> R
             found => return Ok(found?.clone()),
         }
     }
+
     let account = match name {
         LATEST => None,
         _ => Some(find_identity(context, &snapshots, name)?),
     };
+
     let state = state::read(context.manager_home()).unwrap_or_default();
     let own_place = SnapshotPlace {
         machine: state.machine.as_deref(),

@@ -148,6 +148,7 @@ impl ConnectionArgs {
         let url = self.repository_url(context);
         let url = url.ok_or(VaultError::NotConfigured)?;
         self.check_program(context)?;
+
         let password = match self.find_password(context) {
             Some(password) => Some(password),
             None => context
@@ -177,6 +178,7 @@ pub(crate) fn warn_if_jobs_cannot_open_vault(context: &Context) {
         ui.note("set one up: codex-manager vault init URL");
         return;
     }
+
     if matches!(
         connection.find_password(context),
         None | Some(Password::Environment)

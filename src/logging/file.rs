@@ -40,11 +40,13 @@ impl LogLocation {
             context.manager_home.join(FOLDER).join(name)
         };
         let file = settings.file.clone().unwrap_or_else(default);
+
         let text_or = |part: Option<&std::ffi::OsStr>, default: &str| {
             part.map_or(default.to_owned(), |p| p.to_string_lossy().into_owned())
         };
         let stem = text_or(file.file_stem(), DEFAULT_STEM);
         let machine = sanitize_name_part(&context.machine);
+
         Self {
             folder: atomic::parent_of(&file).to_path_buf(),
             prefix: format!("{}-{machine}-", sanitize_name_part(&stem)),
@@ -86,11 +88,13 @@ impl LogLocation {
             None => (remaining, 0),
             Some((date, number)) => (date, number.parse().ok()?),
         };
+
         let parsed = LogName {
             date: NaiveDate::parse_from_str(date, "%Y-%m-%d").ok()?,
             number,
             is_zip,
         };
+
         // The name has to be exactly as written by `path`: not `2026-1-2`, not `.007`.
         let written = self.path(parsed);
         (written.file_name()?.to_str()? == name).then_some(parsed)
@@ -150,10 +154,12 @@ fn sanitize_name_part(text: &str) -> String {
             }
         })
         .collect();
+
     // Character by character, because a letter can have four bytes.
     while name.len() > MAX_PART_BYTES {
         name.pop();
     }
+
     if name.is_empty() {
         "unknown".into()
     } else {

@@ -24,6 +24,7 @@ impl<S: Subscriber> Layer<S> for LogLayer {
     fn on_event(&self, event: &Event<'_>, _context: Context<'_, S>) {
         let mut fields = EventFields::default();
         event.record(&mut fields);
+
         let at = self.context.zone.at(&self.context.clock.now());
         let record = line::LogRecord {
             at,
@@ -33,6 +34,7 @@ impl<S: Subscriber> Layer<S> for LogLayer {
             message: &fields.message,
             fields: &fields.others,
         };
+
         let line = line::format_line(&record, self.format);
         write_or_gather(&self.writer, line, at.date_naive());
     }

@@ -76,6 +76,7 @@ impl LogHandle {
 pub fn start(settings: &LogSettings, context: LogContext) -> Log {
     let location = LogLocation::new(settings, &context);
     let today = context.zone.at(&context.clock.now()).date_naive();
+
     let mut warnings = Vec::new();
     match location.create_folder() {
         Err(e) => warnings.push(format!("this run is not logged: {e}")),
@@ -90,6 +91,7 @@ pub fn start(settings: &LogSettings, context: LogContext) -> Log {
             }
         }
     }
+
     Log {
         layer: LogLayer {
             writer: Arc::new(LogWriter::new(location, settings.max_file_bytes)),

@@ -31,6 +31,7 @@ pub(crate) fn plan_actions(
     // The log of a day was written until the end of that day.
     let is_old = |log: &LogName| (today - log.date).num_days() > i64::from(retention_days);
     let is_full = |log: &LogName| log.date < today || (log.date == today && log.number > 0);
+
     logs.iter()
         .filter_map(|log| {
             if retention_days > 0 && is_old(log) {
@@ -64,11 +65,13 @@ fn compress_log(log: LogName, location: &LogLocation) -> Result<(), IoError> {
         // The next run compresses it.
         return Ok(());
     };
+
     let path = location.path(log);
     let zip_path = location.path(LogName {
         is_zip: true,
         ..log
     });
+
     let mut temp = atomic::TempFile::create_beside(&zip_path)?;
     write_zip(&path, temp.file()).at("pack", &path)?;
     // The zip file keeps the time of the log.
@@ -76,9 +79,11 @@ fn compress_log(log: LogName, location: &LogLocation) -> Result<(), IoError> {
     modified
         .and_then(|at| temp.file().set_modified(at))
         .at("set the time of", &zip_path)?;
+
     if temp.publish(&zip_path)?.is_ok() {
         return tree::remove(&path);
     }
+
     // The log got new lines after its compression, or the removal above was interrupted. The next run compresses it
     // under a new number.
     let number = location.next_free_number(log.date);

@@ -66,10 +66,12 @@ impl LogWriter {
             is_zip: false,
         };
         let path = self.location.path(name);
+
         // The file is opened under the lock, because another process that holds the lock may rename it.
         let _lock = FileLock::acquire_within(&self.location.write_lock_path(), WRITE_LOCK_TIMEOUT)?;
         let mut file = LogLocation::open_for_append(&path)?;
         let size = file.metadata().at("inspect", &path)?.len();
+
         let lines = lines.as_bytes();
         // A line that is longer than the limit gets a file of its own.
         let is_full = size > 0 && size.saturating_add(lines.len() as u64) > self.max_bytes;
@@ -78,10 +80,12 @@ impl LogWriter {
             atomic::rename(&path, &self.location.path(LogName { number, ..name }))?;
             file = LogLocation::open_for_append(&path)?;
         }
+
         // If a killed process or a full disk has left a partial line, the next line must not be appended to it.
         if file_open::ends_in_partial_line(&mut file).at("write the log", &path)? {
             file.write_all(b"\n").at("write the log", &path)?;
         }
+
         // Without an fsync: a log must not make a command slower, and after a power loss its last
         // lines are of little use.
         file.write_all(lines).at("write the log", &path)?;

@@ -121,9 +121,11 @@ pub fn find(job: JobKind, context: &JobContext<'_>) -> Result<Option<InstalledJo
             options.get_or_insert(options_in_file);
         }
     }
+
     let Some(options) = options else {
         return Ok(None);
     };
+
     let planned_files = JobDefinition::new(options.clone(), context)
         .and_then(|definition| plan_install(&definition, context));
     Ok(Some(InstalledJob {

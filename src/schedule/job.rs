@@ -109,6 +109,7 @@ impl JobDefinition {
     pub fn new(options: JobOptions, context: &JobContext<'_>) -> Result<Self, ScheduleError> {
         let text = |path: &Path| to_representable_text(path.as_os_str(), context.scheduler);
         let mut command = vec![text(&context.program)?];
+
         // A Windows task cannot set variables, so its command names the homes.
         let environment = if context.scheduler == Scheduler::Windows {
             let homes = [text(&context.codex_home)?, text(&context.manager_home)?];
@@ -119,10 +120,12 @@ impl JobDefinition {
         } else {
             list_variables(&options, context)?
         };
+
         if let Some(bin) = &context.codex_bin {
             command.extend(["--codex-bin".into(), text(bin)?]);
         }
         command.extend(command_words(&options, context.scheduler)?);
+
         Ok(Self {
             options,
             command,
@@ -146,18 +149,21 @@ fn list_variables(
         ("CODEX_HOME".into(), text(&context.codex_home)?),
         ("CODEX_MANAGER_HOME".into(), text(&context.manager_home)?),
     ];
+
     // Codex reads this variable if its config.toml names no folder for databases. Without the variable, a job would
     // back up other databases than those in use.
     if let Some(folder) = context.env.get("CODEX_SQLITE_HOME") {
         let folder = context.env.absolute(Path::new(folder));
         variables.push(("CODEX_SQLITE_HOME".into(), text(&folder)?));
     }
+
     if let Some(folders) = &options.search_path {
         variables.push((
             "PATH".into(),
             to_representable_text(folders.as_ref(), context.scheduler)?,
         ));
     }
+
     if let Some(zone) = context.env.get("TZ") {
         // Schedulers start jobs without TZ, and names of archives contain local times.
         variables.push(("TZ".into(), to_representable_text(zone, context.scheduler)?));
@@ -184,6 +190,7 @@ fn command_words(options: &JobOptions, scheduler: Scheduler) -> Result<Vec<Strin
             };
             words.push(mode.into());
         }
+
         JobKind::Backup => {
             // Half the time between two archives, so that a run that starts a little early still makes one. An
             // archive that the user made recently is enough.
@@ -198,6 +205,7 @@ fn command_words(options: &JobOptions, scheduler: Scheduler) -> Result<Vec<Strin
             }
             words.push("--quiet".into());
         }
+
         JobKind::Status => words.extend(["status".into(), "--quiet".into()]),
         JobKind::Notify => words.extend(["notify".into(), "--quiet".into()]),
         JobKind::Vault => {
@@ -205,6 +213,7 @@ fn command_words(options: &JobOptions, scheduler: Scheduler) -> Result<Vec<Strin
             words.extend(vault.map(String::from));
         }
     }
+
     // The configuration file of sync decides whether a sync writes a log.
     if options.job != JobKind::Sync {
         words.push("--log".into());
@@ -241,6 +250,7 @@ fn to_representable_text(
         why,
         text: text.to_string_lossy().into_owned(),
     };
+
     let plain = text.to_str().ok_or_else(|| unwritable("it is not UTF-8"))?;
     if plain
         .chars()
@@ -248,6 +258,7 @@ fn to_representable_text(
     {
         return Err(unwritable("it has a control character"));
     }
+
     // The Task Scheduler expands `%NAME%` and `$(NAME)`, and there is no way to escape them.
     let would_be_expanded = plain.matches('%').count() > 1 || plain.contains("$(");
     if scheduler == Scheduler::Windows && would_be_expanded {

@@ -37,17 +37,20 @@ pub(super) fn render_plist(definition: &JobDefinition, context: &JobContext<'_>)
          <dict>\n",
         definition.format_marker_line()
     );
+
     let job = definition.options.job;
     push_entry(&mut text, 1, "Label", &job_label(job));
     text.push_str("\t<key>ProgramArguments</key>\n\t<array>\n");
     for word in &definition.command {
         let _ = writeln!(text, "\t\t<string>{}</string>", escape_xml(word));
     }
+
     text.push_str("\t</array>\n\t<key>EnvironmentVariables</key>\n\t<dict>\n");
     for (variable, value) in &definition.environment {
         push_entry(&mut text, 2, variable, value);
     }
     text.push_str("\t</dict>\n");
+
     match definition.options.when {
         Trigger::Every(secs) => {
             let _ = write!(
@@ -64,6 +67,7 @@ pub(super) fn render_plist(definition: &JobDefinition, context: &JobContext<'_>)
             );
         }
     }
+
     // Without this key launchd discards standard error. `JobDefinition::new` has checked that the path of the manager
     // home is UTF-8.
     let errors = context
@@ -71,6 +75,7 @@ pub(super) fn render_plist(definition: &JobDefinition, context: &JobContext<'_>)
         .join(logging::FOLDER)
         .join(format!("schedule-{}.err", job.name()));
     push_entry(&mut text, 1, "StandardErrorPath", &errors.to_string_lossy());
+
     // A property list has decimal integers only: 63 is the mask 077.
     text.push_str(
         "\t<key>ProcessType</key>\n\t<string>Background</string>\n\

@@ -57,6 +57,7 @@ pub(super) fn render_units(definition: &JobDefinition) -> Vec<String> {
          Type=oneshot\n\
          Nice=10\n"
     );
+
     for (variable, value) in &definition.environment {
         let _ = writeln!(
             service,
@@ -69,14 +70,17 @@ pub(super) fn render_units(definition: &JobDefinition) -> Vec<String> {
         "ExecStart={}",
         format_exec_start(&definition.command)
     );
+
     let when = match definition.options.when {
         Trigger::Every(secs) => {
             format!("OnStartupSec=120\nOnUnitActiveSec={secs}\nAccuracySec=60\n")
         }
+        // With `Persistent`, systemd makes up for a time that was missed while the machine was off.
         Trigger::Daily(hour, minute) => {
             format!("OnCalendar=*-*-* {hour:02}:{minute:02}:00\nPersistent=true\n")
         }
     };
+
     let timer = format!(
         "# {marker}\n\
          # Changes are lost when the job is installed again.\n\
@@ -90,6 +94,7 @@ pub(super) fn render_units(definition: &JobDefinition) -> Vec<String> {
          [Install]\n\
          WantedBy=timers.target\n"
     );
+
     vec![service, timer]
 }
 
@@ -108,6 +113,7 @@ fn format_exec_start(command: &[String]) -> String {
         // systemd does not expand `$` in the program path.
         words.push(quote_word(program));
     }
+
     words.extend(arguments.iter().map(|word| quote_argument(word)));
     words.join(" ")
 }

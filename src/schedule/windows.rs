@@ -21,6 +21,8 @@ pub(super) fn render_task(definition: &JobDefinition) -> String {
         .map_or(("", &[][..]), |(p, a)| (p.as_str(), a));
     let arguments: Vec<_> = arguments.iter().map(|word| quote_argument(word)).collect();
     let trigger = render_trigger(definition.options.when);
+
+    // With `StartWhenAvailable`, Windows makes up for a run that was missed while the machine was off.
     format!(
         "<?xml version=\"1.0\" encoding=\"UTF-16\"?>\n\
          <!-- {marker} -->\n\
@@ -88,6 +90,7 @@ fn quote_argument(word: &str) -> String {
     if !word.is_empty() && !word.contains([' ', '\t', '"']) {
         return word.to_owned();
     }
+
     let mut quoted = String::from("\"");
     let mut backslashes = 0;
     for c in word.chars() {
@@ -106,6 +109,8 @@ fn quote_argument(word: &str) -> String {
             }
         }
     }
+
+    // The closing quote follows, so backslashes at the end are doubled as well.
     quoted.push_str(&"\\".repeat(backslashes * 2));
     quoted.push('"');
     quoted

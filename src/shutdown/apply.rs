@@ -79,6 +79,7 @@ pub fn shut_down(
             "uses the home"
         );
     }
+
     let needs_consent = must_ask(request.settings, requested, cfg!(windows));
     let targets = match plan_shutdown(&usage, request.settings, needs_consent) {
         ShutdownPlan::Nothing => return Ok(Vec::new()),
@@ -90,6 +91,7 @@ pub fn shut_down(
             None => return Err(ShutdownError::NoPrompter(targets.processes)),
         },
     };
+
     end_processes(request, &targets)
 }
 
@@ -104,6 +106,7 @@ pub(super) fn end_processes(
 ) -> Result<Vec<HomeProcess>, ShutdownError> {
     let time_limit = request.settings.terminate_timeout;
     let deadline = Instant::now() + time_limit;
+
     let (daemons, others): (Vec<_>, Vec<_>) = targets
         .processes
         .iter()
@@ -113,6 +116,8 @@ pub(super) fn end_processes(
     let (clients, offspring): (Vec<_>, Vec<_>) = others
         .into_iter()
         .partition(|process| matches!(process.role, ProcessRole::Codex | ProcessRole::Launcher));
+
+    // Codex gets SIGTERM before its daemon is stopped, because a running Codex would start the daemon again.
     let mut remaining = terminate_and_wait(
         &clients,
         |process| process.role == ProcessRole::Codex,
@@ -125,6 +130,8 @@ pub(super) fn end_processes(
         // The processes that Codex started end with it, and get no signal.
         remaining = terminate_and_wait(&offspring, |_| false, deadline)?;
     }
+
+    // Another Codex may have been started in the meantime.
     if remaining.is_empty() {
         remaining = request
             .find_home_usage()
@@ -133,6 +140,7 @@ pub(super) fn end_processes(
             .map(ToString::to_string)
             .collect();
     }
+
     if remaining.is_empty() {
         events::info!(processes = targets.processes.len(), "codex was ended");
         Ok(targets.processes.clone())
@@ -159,6 +167,7 @@ fn stop_daemon(
             pid: process.pid,
             source,
         })?;
+
     let remaining_time = deadline.saturating_duration_since(Instant::now());
     daemon::stop(&program, request.home, request.env, remaining_time)
         .map(|_| ())
@@ -183,6 +192,7 @@ fn terminate_and_wait(
     if !running_pids.is_empty() && is_interrupted() {
         return Err(ShutdownError::Interrupted);
     }
+
     Ok(processes
         .iter()
         .filter(|process| running_pids.contains(&process.pid))

@@ -162,6 +162,7 @@ pub(crate) fn plan_shutdown(
         let holders = usage.holders().iter().map(ToString::to_string).collect();
         return ShutdownPlan::Refuse(Refusal { reason, holders });
     }
+
     let targets = ShutdownTargets {
         processes: usage.processes.clone(),
         conversations: usage.conversations.clone(),
@@ -182,6 +183,7 @@ fn find_refusal_reason(usage: &HomeUsage, settings: &ShutdownSettings) -> Option
         );
         is_codex && !p.is_own
     };
+
     if any_process(|p| p.role == ProcessRole::Background) {
         Some(RefusalReason::Background)
     } else if usage.codex_ancestor.is_some() {

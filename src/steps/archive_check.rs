@@ -24,12 +24,14 @@ pub(crate) fn verify_archive(
     dry_run: bool,
 ) -> Result<VerifyReport> {
     let bar = context.ui.bar("verifying", 0);
+
     // The databases of the archive are unpacked to be checked. Creates a staging folder to find out whether the folder
     // in the manager home is writable.
     let manager_tmp = context.manager_path("tmp");
     if !dry_run && Staging::create_in(&manager_tmp).is_ok() {
         return Ok(verify::verify(path, &manager_tmp, &bar)?);
     }
+
     let temp_parent = context.env.temp_dir();
     let mut folder = tempfile::Builder::new();
     let folder = folder.prefix("codex-manager-").tempdir_in(&temp_parent);
@@ -61,6 +63,7 @@ pub(crate) fn repair_sidecar(path: &Path, dry_run: bool) -> Result<bool> {
     let Some(sidecar_path) = names::sidecar_path(path) else {
         return Ok(false);
     };
+
     let problem = sidecar::read(&sidecar_path).err();
     if !matches!(
         problem,
@@ -68,6 +71,7 @@ pub(crate) fn repair_sidecar(path: &Path, dry_run: bool) -> Result<bool> {
     ) {
         return Ok(false);
     }
+
     let archive = match ArchiveReader::open(path) {
         Ok(archive) => archive,
         Err(ArchiveError::Interrupted) => return Err(CommandError::interrupted()),
@@ -77,11 +81,14 @@ pub(crate) fn repair_sidecar(path: &Path, dry_run: bool) -> Result<bool> {
     if archive.is_python() {
         return Ok(false);
     }
+
+    // The metadata in the archive cannot have the size and the digest of the archive itself.
     let mut file = file_open::open(path).at("read", path)?;
     let hasher = ContentHasher::default();
     let (digest, bytes) = hasher.hash(&mut file).at("read", path)?;
     let mut metadata = archive.metadata().clone().into_sidecar(bytes, &digest);
     metadata.limit_size();
+
     if !dry_run {
         if sidecar_path.exists() {
             crate::io::atomic::keep_copy(&sidecar_path, ".damaged")?;

@@ -49,9 +49,11 @@ impl BackupPlan {
     ) -> Result<Self> {
         require_codex_home(context)?;
         let scope = build_scope(context, capture)?;
+
         let may_query = may_query && !quota.no_status;
         let report = quota.read_status(context, may_query)?;
         warn_of_missing_quota(context, &report, may_query);
+
         let (metadata, stem) = build_metadata_and_stem(context, capture, &report);
         Ok(Self {
             scope,
@@ -99,6 +101,7 @@ impl QuotaArgs {
             .as_deref()
             .map(read_status_text)
             .transpose()?;
+
         let reset_at = match &self.reset_at {
             None => None,
             Some(text) => Some(
@@ -108,6 +111,7 @@ impl QuotaArgs {
                     .to_utc(),
             ),
         };
+
         let known_figures = load_cooldown(context)?;
         Ok(status::read_status(&StatusOptions {
             home: context.codex_home(),
@@ -124,15 +128,19 @@ fn build_scope(context: &Context, capture: &CaptureArgs) -> Result<CaptureScope>
     let mut scope = CaptureScope::new(home, capture.mode);
     scope.include_tmp = capture.include_tmp || settings.preferences.include_tmp;
     scope.include_worktrees = capture.include_worktrees || settings.preferences.include_worktrees;
+
     scope.without_logins = forbids_logins(context, &settings.manager_home);
+    // An archive of conversations has no logins, so it needs no warning.
     if scope.without_logins && capture.mode != BackupMode::Sessions {
         context.warn(format_args!(
             "the logins are left out: {}",
             describe_login_ban(&settings.manager_home)
         ));
     }
+
     scope.sqlite_home = find_outside_sqlite_home(home, context);
     scope.exclude_manager_home(&settings.manager_home);
+
     let configured = &settings.preferences.exclude;
     let globs = [&configured[..], &capture.exclude].concat();
     if let Some(glob) = globs.iter().find(|glob| glob.trim_matches('/').is_empty()) {
@@ -143,6 +151,7 @@ fn build_scope(context: &Context, capture: &CaptureArgs) -> Result<CaptureScope>
                 "or reset the setting to its default: codex-manager config unset backup.exclude",
             ));
     }
+
     scope.excludes = Excludes::compile(&globs)
         .map_err(|e| CommandError::usage("--exclude is not a valid glob").because(e))?;
     Ok(scope)
@@ -157,11 +166,13 @@ fn build_metadata_and_stem(
     let now = context.local_now();
     // 168 hours, also across a change of the clocks: the server counts them that way.
     let week = Duration::days(7);
+
     let observation = report.observation.as_ref();
     let weekly = observation.and_then(Observation::weekly);
     let session_start_at = observation
         .and_then(Observation::session_start_at)
         .map(|at| context.zone().at(&at));
+
     let mut metadata = Metadata {
         session_start_at,
         next_available_at: session_start_at.map(|at| at + week),
@@ -187,6 +198,7 @@ fn build_metadata_and_stem(
         label: capture.label.clone(),
         ..Metadata::default()
     };
+
     let label = match &report.identity {
         Some(identity) => {
             metadata.set_identity(identity);
@@ -194,6 +206,7 @@ fn build_metadata_and_stem(
         }
         None => names::SIGNED_OUT.into(),
     };
+
     metadata.quota_end_detected_at =
         find_quota_end(context, report, weekly.and_then(|w| w.resets_at));
     let stem = names::stem(&session_start_at.unwrap_or(now), &label);
@@ -219,6 +232,7 @@ fn find_quota_end(
     reset_at: Option<Timestamp>,
 ) -> Option<Timestamp> {
     let (identity, reset_at) = (report.identity.as_ref()?, reset_at?);
+
     // Without a readable file, the end can only be found in the current observation.
     let mut figures = cooldown::load(context.manager_home(), &context.now(), context.zone())
         .map(|loaded| loaded.file)
@@ -226,6 +240,7 @@ fn find_quota_end(
     figures
         .entry(identity)
         .add_observation(report.observation.clone()?);
+
     let quota_end = figures.find(identity)?.quota_end.as_ref()?;
     let is_same_window =
         (quota_end.resets_at - reset_at).abs() <= crate::quota::window::SAME_WINDOW;
@@ -236,6 +251,7 @@ fn warn_of_missing_quota(context: &Context, report: &StatusReport, was_queried: 
     for note in &report.notes {
         context.warn(note);
     }
+
     if was_queried && let Some(problem) = &report.problem {
         let substitute = match &report.observation {
             Some(observation) => {

@@ -19,20 +19,24 @@ pub(crate) fn archive_if_codex_changed(context: &Context) -> Result<()> {
     if !asks && choice != BeforeNewCodex::Auto {
         return Ok(());
     }
+
     let Ok(program) = context.find_codex() else {
         return Ok(());
     };
+
     let records = context.archives()?;
     let home = context.codex_home();
     let Some(change) = describe_codex_change(&records, home, &program) else {
         return Ok(());
     };
+
     // A new Codex may migrate conversations at its start, and keeps no copy of them (openai/codex#46713).
     let question = format!("{change}. Make an archive before it starts?");
     if asks && context.ui.confirm(question) != Some(true) {
         context.note(format_args!("do not ask again: {COMMAND} off"));
         return Ok(());
     }
+
     let silent_context = Context {
         ui: context.ui.silenced(),
         ..context.clone()
@@ -40,6 +44,7 @@ pub(crate) fn archive_if_codex_changed(context: &Context) -> Result<()> {
     let backup_outcome = silent_context
         .run(&["backup".into(), "--no-status".into()])
         .map_err(|e| e.hint(format!("start Codex without an archive: {COMMAND} off")))?;
+
     let message = match backup_outcome {
         Outcome::Done => "archived the Codex home before the new Codex starts",
         _ => "archived the Codex home before the new Codex starts; some files were skipped",

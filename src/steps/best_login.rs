@@ -32,6 +32,7 @@ pub(crate) fn find_best_login(context: &Context) -> Result<Account> {
     let mut accounts = read_known_accounts(context)?;
     let preferences = &context.settings.preferences;
     let (strategy, include_api_key) = (preferences.strategy, preferences.include_api_key);
+
     let best = choose_with_checked_login(&mut accounts, context, |accounts| {
         let ranking = rank_accounts(accounts, strategy, include_api_key, &context.now());
         let mut candidates = ranking.candidates.iter();
@@ -42,6 +43,8 @@ pub(crate) fn find_best_login(context: &Context) -> Result<Account> {
         return Err(CommandError::refused("no account has a saved login")
             .hint("sign in to an account: codex-manager profile login NAME"));
     };
+
+    // The check may have changed the login state of an account, so the accounts are ranked again.
     let ranking = rank_accounts(&accounts, strategy, include_api_key, &context.now());
     let is_best = |c: &&RankedAccount<'_>| *c.account == accounts[best];
     if let Some(chosen) = ranking.candidates.iter().find(is_best) {

@@ -25,6 +25,7 @@ pub(crate) fn project_continued_rollouts(
     if rollouts.is_empty() {
         return;
     }
+
     let program = Program::find(context.settings.codex_bin.as_deref(), &context.env)
         .map_err(|e| CommandError::failed("Codex was not found").because(e));
     let projected = program.and_then(|program| {
@@ -36,6 +37,7 @@ pub(crate) fn project_continued_rollouts(
             &rollouts,
         )?)
     });
+
     if let Err(error) = projected {
         context.ui.warn(format_args!(
             "Codex does not show the earlier turns of rewound conversations yet ({}); with Codex closed: codex-manager history \

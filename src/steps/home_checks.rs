@@ -52,10 +52,12 @@ pub(crate) fn check_credential_store(context: &Context) -> Result<()> {
         ))
         .hint("fix the file, because Codex does not start with it either; nothing was changed"));
     }
+
     // Codex with a keyring deletes auth.json when it stores a login, so a switch by this file would have no effect.
     if config.store.reads_auth_json() {
         return Ok(());
     }
+
     Err(CommandError::refused(format!(
         "Codex does not store its login in auth.json (cli_auth_credentials_store = \"{}\")",
         config.store.name()
@@ -118,6 +120,7 @@ pub(crate) fn warn_if_live_elsewhere(profile: &str, context: &Context) {
     let Some(home) = profile.other_live_home(Some(context.codex_home())) else {
         return;
     };
+
     let (name, shown_home) = (printable(&profile.name), home.display());
     if profile.unreadable_home().is_some() {
         context.warn(format_args!(

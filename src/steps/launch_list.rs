@@ -28,6 +28,7 @@ pub(crate) fn show_launches(
     context: &Context,
 ) -> Result<Outcome> {
     let launches = settle_launches(context)?;
+
     let account = profile
         .map(|text| find_identity(text, context))
         .transpose()?;
@@ -36,6 +37,7 @@ pub(crate) fn show_launches(
             .as_ref()
             .is_none_or(|account| record.identity.is_same(account))
     };
+
     let limit = if shows_all {
         usize::MAX
     } else {
@@ -43,11 +45,13 @@ pub(crate) fn show_launches(
     };
     let mut newest_launches = launches.newest_first().filter(matches_account);
     let mut shown: Vec<_> = newest_launches.by_ref().take(limit).collect();
+
     // Without a chosen account, older launches are counted without parsing them.
     let total = match account {
         None => launches.len(),
         Some(_) => shown.len() + newest_launches.count(),
     };
+
     // Running launches are shown even if they are older than the limit.
     let is_shown = |id: &str| shown.iter().any(|record| record.launch_id == id);
     let older_running: Vec<_> = launches
@@ -55,21 +59,25 @@ pub(crate) fn show_launches(
         .filter(|record| matches_account(record) && !is_shown(&record.launch_id))
         .collect();
     shown.extend(older_running);
+
     let live_auth = read_login(context.codex_home()).ok();
     let live_login = live_auth.as_ref().and_then(|auth| auth.login());
     let live_account = live_login.map(|login| &login.identity);
+
     let ids = shown
         .iter()
         .filter_map(|record| Some(record.last_conversation()?.session_id.to_lowercase()));
     let titles = read_titles(context.codex_home(), &context.env, ids.collect());
     let to_listed = |record| ListedLaunch::new(record, live_account, &titles);
     let listed: Vec<_> = shown.into_iter().map(to_listed).collect();
+
     let json: Vec<_> = listed
         .iter()
         .map(|launch| launch.to_json(context))
         .collect();
     context.ui.list_document(command, "sessions", &json);
     print_table(&listed, total, profile, context);
+
     if launches.count_damaged_lines() > 0 {
         context.warn(format_args!(
             "{} of launches.jsonl cannot be read and were skipped",
@@ -107,6 +115,7 @@ impl ListedLaunch {
         let state = record.state(record.is_running());
         let was_account_replaced = record.run.isolated_home.is_none()
             && live.is_none_or(|live| !live.is_same(&record.identity));
+
         // A Codex keeps the login that it started with, and may still renew it (Codex 0.169).
         let live_note = match live {
             Some(live) => format!("the live account is now {live}"),
@@ -120,6 +129,7 @@ impl ListedLaunch {
         } else {
             record.binding.unbound_because.clone()
         };
+
         let conversation = record.last_conversation();
         let title = conversation.and_then(|c| titles.get(&c.session_id.to_lowercase()));
         Self {
@@ -137,6 +147,7 @@ impl ListedLaunch {
         let format_time = |at: Option<Timestamp>| at.map(|at| local_rfc3339(&at, context));
         let earlier_ids = self.record.binding.conversations.iter().rev().skip(1);
         let earlier_ids: Vec<_> = earlier_ids.map(|c| &c.session_id).collect();
+
         object()
             .with("launch_id", &self.record.launch_id)
             .with("profile", &self.record.profile)
@@ -176,6 +187,7 @@ impl ListedLaunch {
             LaunchState::Unbound => Style::Warn,
             LaunchState::Bound | LaunchState::Ended => Style::Plain,
         };
+
         let isolated_suffix = run.isolated_home.as_ref().map_or("", |_| ", isolated");
         let folder = Path::new(&run.cwd).file_name();
         let folder = folder.map_or(run.cwd.as_str().into(), |name| name.to_string_lossy());
@@ -183,6 +195,7 @@ impl ListedLaunch {
             .record
             .last_conversation()
             .map_or("", |c| &c.session_id);
+
         [
             Cell::new(style, format!("{}{isolated_suffix}", self.state.name())),
             Cell::plain(&self.record.profile),
@@ -212,8 +225,10 @@ fn print_table(launches: &[ListedLaunch], total: usize, profile: Option<&str>, c
         ));
         return;
     }
+
     let rows = launches.iter().map(|launch| launch.to_cells(context));
     Table::with_rows(ui, COLUMNS, rows).print(ui);
+
     for launch in launches {
         if let Some(warning) = &launch.warning {
             let pid = launch
@@ -222,6 +237,7 @@ fn print_table(launches: &[ListedLaunch], total: usize, profile: Option<&str>, c
             ui.warn(format_args!("{pid}{}", printable(warning)));
         }
     }
+
     if total > launches.len() {
         let of_profile =
             profile.map(|profile| format!(" {}", quote_if_needed(&printable(profile))));

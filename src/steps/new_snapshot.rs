@@ -46,12 +46,16 @@ impl NewSnapshot {
         atomic::create_private_folder(manager)?;
         refuse_during_restore(context)?;
         remove_leftovers(context);
+
         // All snapshots are made from the same folder, because restic recognizes unchanged files by their path.
         let lock = TreeLock::acquire(manager)?;
         let tmp = manager.join("tmp");
         let mut tree = capture_tree(&plan.scope, &lock.tree_path(), &tmp, plan.metadata.clone())?;
+
+        // A restore may have begun while the files were captured.
         refuse_during_restore(context)?;
         check_account_unchanged(plan, tree.login.as_ref())?;
+
         let host = host(context);
         let machine = state::ensure_machine_id(manager);
         let profile = find_profile_name(context, tree.manifest.metadata.identity().as_ref());
@@ -63,17 +67,20 @@ impl NewSnapshot {
         };
         let report = backup(&restic, &mut tree, origin, &bar)?;
         drop(bar);
+
         let recorded = state::update(manager, |state| {
             state.backed_up_at = Some(context.local_now());
         });
         // A snapshot without the id of this machine also counts as not recorded.
         let failure = machine.err().or(recorded.err());
         let is_recorded = warn_not_recorded(&context.ui, failure);
+
         for id in &report.superseded {
             context.warn(format_args!(
                 "snapshot {id} has content that changed while restic read it; remove it: restic forget {id}"
             ));
         }
+
         Ok(Self {
             tree,
             report,

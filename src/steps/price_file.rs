@@ -17,12 +17,14 @@ const MAX_PRICES_BYTES: u64 = 1 << 20;
 pub(crate) fn read_prices(given_path: Option<&Path>, context: &Context) -> Result<Prices> {
     let prices = Prices::built_in()
         .map_err(|e| CommandError::failed("the prices in the program are damaged").because(e))?;
+
     let named_path = given_path.or(context.settings.preferences.prices.as_deref());
     let default_path = context.manager_home().join("prices.toml");
     let path = named_path.map(|path| context.env.absolute(path));
     let Some(path) = path.or_else(|| default_path.exists().then_some(default_path)) else {
         return Ok(prices);
     };
+
     let text = file_open::read_small_to_string(&path, MAX_PRICES_BYTES)
         .map_err(|e| CommandError::usage(format!("cannot read {}", path.display())).because(e))?;
     prices.with_user_prices(&text).map_err(|e| {

@@ -84,16 +84,19 @@ impl Template {
             pending_text.push_str(&remaining_text[..brace_index]);
             let brace = &remaining_text[brace_index..=brace_index];
             remaining_text = &remaining_text[brace_index + 1..];
+
             if let Some(after_second_brace) = remaining_text.strip_prefix(brace) {
                 pending_text.push_str(brace);
                 remaining_text = after_second_brace;
                 continue;
             }
+
             let name = match remaining_text.split_once('}') {
                 Some((name, after)) if brace == "{" => {
                     remaining_text = after;
                     name
                 }
+                // A `}` without a `{` before it, or a `{` that is never closed.
                 _ => {
                     return Err(
                         CommandError::usage(format!("--format has a single {brace:?}"))
@@ -101,6 +104,7 @@ impl Template {
                     );
                 }
             };
+
             let ignores_case = false;
             let field = TemplateField::from_str(name, ignores_case).map_err(|_| {
                 let fields = TemplateField::value_variants().iter();
@@ -109,11 +113,13 @@ impl Template {
                 CommandError::usage(format!("unknown field {{{name}}} in --format"))
                     .hint(format!("the fields are: {}", fields.join(", ")))
             })?;
+
             if !pending_text.is_empty() {
                 parts.push(TemplatePart::Text(std::mem::take(&mut pending_text)));
             }
             parts.push(TemplatePart::Field(field));
         }
+
         pending_text.push_str(remaining_text);
         if !pending_text.is_empty() {
             parts.push(TemplatePart::Text(pending_text));
@@ -159,6 +165,7 @@ impl TemplateField {
         let reset_at = best.verdict.next_available_at;
         let format_percent =
             |figure: Option<f64>| figure.map_or(String::new(), |f| format!("{f:.0}"));
+
         match self {
             Self::Email => entry.identity.email.to_string(),
             Self::Profile => entry.profile.clone().unwrap_or_default(),
@@ -218,12 +225,14 @@ fn format_live_and_better(ranking: &Ranking<'_>, context: &Context) -> String {
         Some(left) => format!("{} {left:.0} %", label(ranked.account)),
         None => label(ranked.account),
     };
+
     let live_text = ranking.live().map(|live| {
         let resets = find_left_resets(&live.account.entry, context);
         let expiry = resets.and_then(|resets| resets.next_expiry_if_soon(&context.now()));
         let reset_note = expiry.map(|at| format!(", reset until {}", format_day(&at, context)));
         format!("{}{}", format_account(live), reset_note.unwrap_or_default())
     });
+
     let better = ranking
         .find_better()
         .map(|c| format!("→ {}", format_account(c)));
@@ -275,6 +284,7 @@ impl UsageToday {
         let Ok(prices) = price_file::read_prices(None, context) else {
             return String::new();
         };
+
         let usage = rows.iter().map(|row| ((), row));
         let totals = report::sum_by_key(usage, &prices).totals.sum;
         totals

@@ -67,6 +67,7 @@ pub(crate) fn record_report(context: &Context, report: &StatusReport) -> bool {
         &context.now(),
         context.zone(),
     );
+
     match recorded {
         Ok(warnings) => {
             warn_all(&context.ui, &warnings);
@@ -143,6 +144,7 @@ pub(crate) fn probe_targets(
         manager_home: context.manager_home(),
         inquiry: build_inquiry(context, &known_figures, !dry_run),
     };
+
     let shows_progress = !dry_run && !targets.is_empty();
     let ui = &context.ui;
     let counter =
@@ -152,12 +154,14 @@ pub(crate) fn probe_targets(
             counter.inc(1);
         }
     };
+
     let mut targets = targets.to_vec();
     if !dry_run {
         for target in &mut targets {
             target.used_at = find_last_use(&target.identity, context);
         }
     }
+
     Ok(probe_all::probe_all(&options, &targets, &on_answer)?)
 }
 
@@ -182,8 +186,10 @@ pub(crate) fn refresh_account(account: &Identity, context: &Context) -> Result<b
 fn refresh_targets(targets: &[ProbeTarget], context: &Context) -> Result<bool> {
     let dry_run = false;
     let probes = probe_targets(targets, dry_run, context)?;
+
     for probe in &probes {
         warn_all(&context.ui, &probe.warnings);
+        // This machine cannot ask about a login that was moved to another machine, so missing figures are no fault.
         if !probe.is_moved()
             && let Some(problem) = probe.problem()
         {
@@ -191,6 +197,7 @@ fn refresh_targets(targets: &[ProbeTarget], context: &Context) -> Result<bool> {
             context.warn(format_args!("no live figures for {account}: {problem}"));
         }
     }
+
     let is_complete = |probe: &AccountProbe| probe.is_complete() || probe.is_moved();
     Ok(probes.iter().all(is_complete))
 }

@@ -24,6 +24,7 @@ pub(crate) fn count_replaced_messages(request: &RestoreRequest<'_>, plan: &Resto
     if request.selection.conversations.is_empty() || !is_downloaded {
         return 0;
     }
+
     let replaced = plan.replaced_and_removed();
     let rollouts = replaced.iter().filter(|name| {
         kind_of(name.as_path()).is_rollout_folder() && RolloutName::parse(name.as_path()).is_some()

@@ -86,6 +86,7 @@ impl RestoreOptions {
         let mut request = self.build_request(context, archive, selection)?;
         let target = request.target;
         let leaves_logins_out = self.warn_if_logins_left_out(context, &request);
+
         let plan = match apply::plan(&request) {
             Err(RestoreError::AnotherAccount { archive, live })
                 if !self.dry_run && Self::confirm_account_switch(context, &archive, &live) =>
@@ -104,6 +105,7 @@ impl RestoreOptions {
             }
             other => other?,
         };
+
         let replaced_messages = count_replaced_messages(&request, &plan);
         let planned_backup = if request.safety_backup {
             "the safety backup"
@@ -111,6 +113,7 @@ impl RestoreOptions {
             "no backup"
         };
         let replaced_note = describe_replaced_messages(replaced_messages, planned_backup);
+
         if self.dry_run {
             let holders = restore::find_holders(&request);
             let unchanged = find_unchanged(archive.contents(), &plan, &request.folder);
@@ -122,30 +125,37 @@ impl RestoreOptions {
             }
             return Ok(Outcome::Done);
         }
+
         if !confirm_replacement(context, &request, &plan) {
             return Err(CommandError::refused("the restore was not confirmed")
                 .hint("nothing was changed; see what would change with --dry-run"));
         }
+
         if self.stop_daemon && target == RestoreTarget::Home {
             stop_daemon(context)?;
             // The daemon wrote to its databases when it ended. These writes must not stop the restore.
             request.planned_after = journal::wait_for_next_tick(&request.folder);
         }
+
         let mut report = apply_with_restore_mark(&request, &plan, context)?;
         // A restore of the whole home also restores the projections, so Codex shows the earlier turns.
         if target == RestoreTarget::Home && plan.partial {
             project_continued_rollouts(context, &request.folder, &changed_thread_ids(&plan));
         }
         let is_recorded = record_result(context, target, &mut report);
+
+        // The name of the safety backup is known only now, so the note is written again with it.
         let safety = report.safety.as_ref();
         let safety = safety.map(|safety| format_archive_argument(&safety.archive, context));
         let message_note = safety.map_or(replaced_note, |safety| {
             describe_replaced_messages(replaced_messages, &safety)
         });
         report.notes.extend(message_note);
+
         if target == RestoreTarget::Home {
             update_losses(&request.selection, replaced_messages, context);
         }
+
         show_report(context, command, archive, &request, &report);
         Ok(Outcome::partial_if(!is_recorded || leaves_logins_out))
     }
@@ -157,6 +167,7 @@ impl RestoreOptions {
         let mut files = request.archive.contents().files.iter();
         let leaves_logins_out =
             is_skip_forced && files.any(|file| kind_of(file.path.as_path()).is_login());
+
         if leaves_logins_out {
             let home = if request.safety_without_logins {
                 request.manager_home
@@ -187,6 +198,7 @@ impl RestoreOptions {
             Ok(_) | Err(RestoreError::AnotherAccount { .. }) => {}
             Err(e) => return Err(e.into()),
         }
+
         let holders = restore::find_holders(&request);
         let stops_daemon = self.stop_daemon && daemon::find(context.codex_home()).is_some();
         // The children of the daemon end with it, but another Codex does not.
@@ -209,6 +221,7 @@ impl RestoreOptions {
         let is_manager_shared =
             target == RestoreTarget::Home && forbids_logins(context, context.manager_home());
         let is_shared = is_manager_shared || forbids_logins(context, &folder);
+
         Ok(RestoreRequest {
             archive,
             folder,
@@ -238,6 +251,7 @@ impl RestoreOptions {
         let Some(folder) = &self.to else {
             return Ok((context.codex_home().to_path_buf(), RestoreTarget::Home));
         };
+
         let folder = context.env.absolute(folder);
         let overlaps_with = |home: &Path| {
             // A folder that contains an existing home is not empty, which is another error.
@@ -249,6 +263,7 @@ impl RestoreOptions {
         {
             return Err(RestoreError::OverlapsHome(folder).into());
         }
+
         Ok((folder, RestoreTarget::Elsewhere))
     }
 
@@ -278,6 +293,7 @@ impl RestoreOptions {
             })?;
             selection.only.push(name.as_path().to_path_buf());
         }
+
         if let Some(wanted_conversation) = &self.session {
             let conversation = match wanted_conversation.as_str() {
                 CHOOSE_SESSION => pick_archived(source, context)?,
@@ -285,6 +301,7 @@ impl RestoreOptions {
             };
             selection.conversations = source::require_rollout_names(source, &conversation)?;
         }
+
         Ok(selection)
     }
 }
@@ -309,6 +326,7 @@ fn confirm_replacement(
     if !is_asked || context.settings.assume_yes || !context.ui.is_interactive() {
         return true;
     }
+
     let unchanged = find_unchanged(request.archive.contents(), plan, &request.folder);
     let replaced = describe_replaced(plan, &unchanged);
     let removed = list_removed_names(&plan.removed).len();
@@ -317,11 +335,13 @@ fn confirm_replacement(
         count => format!(", {verb} {count}"),
     };
     let (added, removed) = (clause("add", plan.added.len()), clause("remove", removed));
+
     let login = if request.auth == AuthPolicy::Archive && plan.wants_login {
         ", use the login of the archive"
     } else {
         ""
     };
+
     let home = request.folder.display();
     let question = format!("replace {replaced} in {home}{added}{removed}{login}?");
     // `None` means that the question could not be asked, which is no refusal.
@@ -348,6 +368,7 @@ pub(crate) fn apply_with_restore_mark(
     context: &Context,
 ) -> Result<RestoreReport> {
     let bar = context.ui.bar("restoring", plan.bytes);
+
     let marks = match request.target {
         RestoreTarget::Home if !plan.partial || !plan.removed.is_empty() => {
             Some(RestoreMarkers::write(&Replica::find_folders(
@@ -357,6 +378,7 @@ pub(crate) fn apply_with_restore_mark(
         }
         _ => None,
     };
+
     let applied = apply::apply(request, &bar);
     drop(bar);
     let is_unchanged = match &applied {
@@ -369,6 +391,7 @@ pub(crate) fn apply_with_restore_mark(
         }
         applied => applied.is_err(),
     };
+
     if is_unchanged && let Some(marks) = marks {
         marks.remove();
     }
@@ -384,13 +407,16 @@ pub(crate) fn record_result(
 ) -> bool {
     let (ui, settings) = (&context.ui, &context.settings);
     let (manager, now, zone) = (&settings.manager_home, context.now(), settings.zone);
+
     let mut failures: Vec<CommandError> = Vec::new();
     failures.extend(report.owner_error.take().map(Into::into));
+
     if let Some(safety) = &report.safety {
         let recorded = store::note_archive(manager, safety, &now, zone);
         warn_all(ui, &recorded.warnings);
         failures.extend(recorded.failures.into_iter().map(Into::into));
     }
+
     if target == RestoreTarget::Home {
         match store::note_profiles_and(manager, &now, zone, |_| {}) {
             Ok(warnings) => warn_all(ui, &warnings),
@@ -408,6 +434,7 @@ pub(crate) fn stop_daemon(context: &Context) -> Result<()> {
     if daemon::find(context.codex_home()).is_none() {
         return Ok(());
     }
+
     let program = context
         .find_codex()
         .map_err(|e| CommandError::failed("cannot stop Codex's background daemon").because(e))?;
@@ -418,6 +445,7 @@ pub(crate) fn stop_daemon(context: &Context) -> Result<()> {
         DAEMON_STOP_TIMEOUT,
     )
     .map_err(|e| CommandError::codex_running(e.to_string()))?;
+
     context.note("stopped Codex's background daemon");
     Ok(())
 }

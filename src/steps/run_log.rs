@@ -30,10 +30,12 @@ fn begin_log(context: &Context, settings: &LogSettings, given_name: Option<&str>
         clock: context.clock,
         zone: context.zone(),
     };
+
     let log = logging::start(settings, log_context);
     for warning in &log.warnings {
         context.warn(warning);
     }
+
     let (handle, is_first) = log.install();
     // A command that was started by another command writes into the log of that command.
     if is_first {
@@ -58,6 +60,7 @@ fn log_result(log: &LogHandle, context: &Context, result: &Result<Outcome>) {
             );
         }
     }
+
     if let Some(problem) = log.problem() {
         context.warn(format_args!("the log is incomplete: {problem}"));
     }

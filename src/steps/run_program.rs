@@ -25,15 +25,18 @@ pub(crate) fn run_program(name: &str, command: &mut Command) -> Result<ProgramEn
     let deadline = Instant::now() + PROGRAM_TIMEOUT;
     let mut child = ChildGroup::spawn(command).map_err(|e| format!("cannot run {name}: {e}"))?;
     child.close_input();
+
     let mut output = Vec::new();
     while let ChildOutput::Line(line) = child.read_line(deadline) {
         output.extend_from_slice(&line);
         output.push(b'\n');
     }
+
     let status = child.finish(deadline);
     let problem = if status.is_some_and(|status| status.success()) {
         None
     } else {
+        // The last line of the error output is the most likely cause.
         let stderr = child.stderr();
         let last_line = stderr.lines().rfind(|line| !line.trim().is_empty());
         Some(last_line.map_or_else(
@@ -41,6 +44,7 @@ pub(crate) fn run_program(name: &str, command: &mut Command) -> Result<ProgramEn
             |line| format!("{name}: {}", crate::codex::redaction::printable(line)),
         ))
     };
+
     Ok(ProgramEnd {
         output,
         problem,

@@ -75,6 +75,7 @@ pub fn print_home_usage(context: &Context, usage: &HomeUsage) {
     if usage.holders().is_empty() {
         context.ui.detail("no Codex program uses this home");
     }
+
     for process in &usage.processes {
         let line = format!(
             "{:>7}  {}  {}  {}",
@@ -82,6 +83,7 @@ pub fn print_home_usage(context: &Context, usage: &HomeUsage) {
         );
         context.ui.detail(line);
     }
+
     for conversation in &usage.conversations {
         let line = format_args!("open conversation: {conversation}");
         context.ui.detail(line);
@@ -120,6 +122,7 @@ fn format_question(targets: &ShutdownTargets, request: &ShutdownRequest<'_>) -> 
     for process in &targets.processes {
         let _ = writeln!(text, "  {process}");
     }
+
     match targets.conversations.len() {
         0 => {}
         1 => text.push_str("A conversation is open; its current turn would be lost.\n"),
@@ -130,6 +133,7 @@ fn format_question(targets: &ShutdownTargets, request: &ShutdownRequest<'_>) -> 
             );
         }
     }
+
     text.push_str("End Codex and continue?");
     text
 }

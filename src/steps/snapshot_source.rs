@@ -53,6 +53,7 @@ pub(crate) fn add_snapshots(
             .is_some_and(|tags| tags.metadata.source_codex_home == home);
         is_of_home && is_from_this_machine(context, snapshot)
     });
+
     // A search names the first snapshot with the lost messages. The newest one lacks the fewest other messages.
     snapshots.sort_by_key(|snapshot| Reverse(snapshot.time));
     for snapshot in snapshots {

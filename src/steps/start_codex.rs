@@ -76,6 +76,7 @@ impl StartArgs {
     ) -> Result<Outcome> {
         check_credential_store(context)?;
         check_not_isolated(context)?;
+
         if self.then.is_some() && !Arguments::parse(args).is_continuable_exec() {
             return Err(
                 CommandError::usage("--then needs a conversation of codex exec")
@@ -83,6 +84,7 @@ impl StartArgs {
                     .hint("or start one: codex-manager launch --wait --then PROMPT -- exec PROMPT"),
             );
         }
+
         // Plans before a long wait, so that a start that cannot work fails at once.
         let plan = session::plan_launch(&self.build_request(account, args, session_id, context))?;
         if self.dry_run {
@@ -95,19 +97,23 @@ impl StartArgs {
             show_plan(command, &plan, wait_until, context);
             return Ok(Outcome::Done);
         }
+
         if context.ui.wants_json() {
             return Err(
                 CommandError::usage("--json needs --dry-run: Codex itself uses stdout")
                     .hint("show launches as JSON: codex-manager launches --json"),
             );
         }
+
         if self.wait {
             wait::wait_for_account(account, context)?;
         }
+
         let (mut run_args, mut run_session_id) = (args.to_vec(), session_id.map(str::to_owned));
         loop {
             let report = self.run_once(account, &run_args, run_session_id.as_deref(), context)?;
             let code = report.exit.to_exit_code();
+
             // Only a batch run ends at the limit; the terminal interface continues after such a turn.
             let is_batch = Arguments::parse(args).mode == InvocationMode::Batch;
             let conversation = report.record.last_conversation();
@@ -115,14 +121,19 @@ impl StartArgs {
             else {
                 return Ok(Outcome::Codex(code));
             };
+
+            // The last exhausted window decides. A reset further back than the lag of the server's clock cannot explain
+            // the limit.
             let exhausted = limited.windows.iter().filter(|w| w.used_percent >= 100.0);
             let reset_at = exhausted.filter_map(|window| window.resets_at).max();
             let reset_at = reset_at.filter(|at| *at > context.now() - MAX_CLOCK_LAG);
             let id = &limited.session_id;
+
             let (Some(prompt), Some(wait_until)) = (&self.then, reset_at) else {
                 note_usage_limit(&report.record.profile, id, reset_at, context);
                 return Ok(Outcome::UsageLimit(code));
             };
+
             wait::wait_until(wait_until.max(context.local_now() + RETRY_PAUSE), context);
             run_args = Arguments::parse(args).to_exec_resume(id, prompt);
             run_session_id = Some(id.clone());
@@ -160,14 +171,17 @@ impl StartArgs {
     ) -> Result<LaunchReport> {
         let request = self.build_request(account, args, session_id, context);
         let plan = session::plan_launch(&request)?;
+        // A start under the live account writes no login, so the folders need no check.
         if plan.switch.is_some() || plan.isolated_home.is_some() {
             let isolated_home = plan.isolated_home.as_deref();
             let home = isolated_home.unwrap_or(request.codex_home);
             check_logins_allowed(context, &[home, request.manager_home])?;
         }
+
         before_new_codex::archive_if_codex_changed(context)?;
         let launch = session::prepare_launch(request)?;
         print_launch_notes(&plan, &launch, context);
+
         let switched = launch.switch.as_ref().filter(|s| !s.plan.is_current);
         let replaced_account = switched.and_then(|switch| switch.plan.from.clone());
         let report = launch.run(context.zone(), &|| context.local_now())?;
@@ -177,13 +191,16 @@ impl StartArgs {
                 "no conversation was recorded for this launch: {reason}"
             ));
         }
+
         if plan.isolated_home.is_some() || replaced_account.is_some() {
             note_live_account(replaced_account.as_ref(), context);
         }
+
         if let AttachedExit::Signal(signal) = report.exit {
             // The shell has to see the signal, so that Ctrl-C also ends a shell loop around Codex.
             attached::end_by_signal(signal);
         }
+
         Ok(report)
     }
 
@@ -197,10 +214,12 @@ impl StartArgs {
                 .because(e)
                 .hint("pass the path of codex: --codex-bin FILE")
         })?;
+
         if self.dry_run {
             show_untracked_plan(program.path(), args, context);
             return Ok(Outcome::Done);
         }
+
         let mut command = Command::new(program.path());
         command.args(args).env("CODEX_HOME", context.codex_home());
         // No process stays between the shell and Codex, so job control works as without this program.
@@ -237,30 +256,37 @@ fn print_launch_notes(plan: &LaunchPlan, launch: &Launch<'_>, context: &Context)
         "starting Codex with {name} ({}){home_note}",
         printable(&plan.email)
     ));
+
     if plan.is_live_account {
         ui.note(format_args!(
             "{name} is the live account, so --isolated has no effect: Codex runs in the Codex home"
         ));
     }
+
     for variable in &launch.dropped_variables {
         ui.warn(format_args!(
             "not passed to Codex: {variable}, which would select another login"
         ));
     }
+
     if launch.codex_chooses() {
         ui.note(format_args!(
             "Codex's picker shows only conversations of {name}; for all: codex-manager resume"
         ));
     }
+
+    // The remaining notes are about the switch of the live account.
     let Some(switch) = launch.switch.as_ref().filter(|s| !s.plan.is_current) else {
         return;
     };
+
     if let Some(quarantined_copy) = &switch.quarantined {
         ui.warn(format_args!(
             "auth.json contained no login; a copy is kept: {}",
             quarantined_copy.display()
         ));
     }
+
     if !switch.daemon_stopped
         && let Some(pid) = plan.daemon
     {
@@ -269,6 +295,7 @@ fn print_launch_notes(plan: &LaunchPlan, launch: &Launch<'_>, context: &Context)
             started directly uses that account"
         ));
     }
+
     for running in &switch.still_running {
         ui.warn(format_args!(
             "still running under the previous account: {running}; use --isolated to keep that account live"
@@ -286,6 +313,7 @@ fn note_live_account(replaced: Option<&Identity>, context: &Context) {
     let Some(live) = accounts.iter().find(|account| account.current) else {
         return;
     };
+
     let previous = replaced.filter(|previous| !live.entry.identity.is_same(previous));
     let previous = previous.and_then(|p| accounts.iter().find(|a| a.entry.identity.is_same(p)));
     let switch_back_hint = previous.map_or(String::new(), |previous| {
@@ -293,6 +321,7 @@ fn note_live_account(replaced: Option<&Identity>, context: &Context) {
         let command = shell::quote_if_needed(&name);
         format!("; to return to {name}: codex-manager use {command}")
     });
+
     context.note(format_args!(
         "{} stays the live account{switch_back_hint}",
         label(live)
@@ -310,6 +339,7 @@ fn show_json(
 ) {
     let from = plan.and_then(|plan| plan.switch.as_ref()?.from.as_ref());
     let isolated_home = plan.and_then(|plan| plan.isolated_home.as_ref());
+
     let json = object()
         .with("profile", plan.map(|plan| &plan.profile))
         .with("email", plan.map(|plan| &plan.email))
@@ -330,12 +360,14 @@ fn show_json(
 fn show_plan(command: &str, plan: &LaunchPlan, reset_at: Option<Timestamp>, context: &Context) {
     show_json(command, Some(plan), reset_at, &plan.command, context);
     let ui = &context.ui;
+
     if let Some(reset_at) = reset_at {
         ui.report(format_args!(
             "would wait for the reset: {}",
             full_time(&reset_at, context)
         ));
     }
+
     let name = printable(&plan.profile);
     if let Some(home) = &plan.isolated_home {
         ui.report(format_args!(
@@ -350,6 +382,7 @@ fn show_plan(command: &str, plan: &LaunchPlan, reset_at: Option<Timestamp>, cont
     } else {
         ui.report(format_args!("{name} is already the live account"));
     }
+
     ui.report(format_args!(
         "would run: {}",
         printable(&plan.command.join(" "))

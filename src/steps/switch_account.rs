@@ -69,6 +69,7 @@ impl SwitchArgs {
         if !plan.is_current {
             check_logins_allowed(context, &[request.codex_home, request.manager_home])?;
         }
+
         if self.dry_run {
             if !plan.is_current {
                 switch::check_daemon(&request)?;
@@ -76,30 +77,38 @@ impl SwitchArgs {
             show_plan(&plan, to, context);
             return Ok(Outcome::Done);
         }
+
+        // The link is read before the switch replaces it.
         let link_warning = describe_replaced_link(&context.codex_home().join(AUTH_JSON));
+
         let was_stopped = false;
         let daemon = name_daemon_state(was_stopped, context);
         if plan.is_current && !(self.stop_daemon && daemon == "running") {
             show_already_current(&plan, to, daemon, context);
             return Ok(Outcome::Done);
         }
+
         let report = switch::apply(&request)?;
+        // Only the daemon was stopped, or another process made the same switch since the plan.
         if report.plan.is_current {
             let daemon = name_daemon_state(report.daemon_stopped, context);
             show_already_current(&report.plan, to, daemon, context);
             return Ok(Outcome::Done);
         }
+
         let (is_refused, record_problem) = match record_use(to, report.plan.from.as_ref(), context)
         {
             Ok(is_refused) => (is_refused, None),
             Err(e) => (false, Some(e.to_one_line())),
         };
         let problem = report.unrecorded.clone().or(record_problem);
+
         let daemon = name_daemon_state(report.daemon_stopped, context);
         if let Some(link_warning) = link_warning {
             context.warn(link_warning);
         }
         show_switched(&report, to, daemon, context);
+
         if is_refused {
             context.warn(format_args!(
                 "the server rejected this login at the last query; if Codex fails, sign in \
@@ -107,6 +116,7 @@ impl SwitchArgs {
                 printable(&report.plan.profile)
             ));
         }
+
         if let Some(problem) = &problem {
             context.warn(format_args!(
                 "the account was switched, but the manager home does not record the switch: {problem}"
@@ -149,6 +159,7 @@ fn describe_replaced_link(auth_json: &Path) -> Option<String> {
     } else {
         String::new()
     };
+
     Some(format!(
         "auth.json was a symbolic link and is now a regular file{copy_warning}"
     ))
@@ -192,6 +203,7 @@ fn show_plan(plan: &SwitchPlan, to: &Identity, context: &Context) {
         ..SwitchResult::default()
     };
     show_json(plan, to, daemon, &result, context);
+
     let ui = &context.ui;
     if plan.is_current {
         ui.report(format_args!(
@@ -200,6 +212,7 @@ fn show_plan(plan: &SwitchPlan, to: &Identity, context: &Context) {
         ));
         return;
     }
+
     if let Some(PlannedSave { profile, outcome }) = &plan.save_back {
         let from = plan.from.as_ref().map_or("", |from| from.email.as_str());
         let destination = match profile {
@@ -208,14 +221,17 @@ fn show_plan(plan: &SwitchPlan, to: &Identity, context: &Context) {
         };
         ui.report(describe_save("would save", *outcome, &destination, from));
     }
+
     if let Some(reason) = &plan.unreadable {
         ui.report(format_args!(
             "would keep a copy of auth.json, which is {reason}"
         ));
     }
+    // Without --stop-daemon, the command has already failed because of a running daemon.
     if daemon == "running" {
         ui.report("would stop Codex's background daemon");
     }
+
     ui.report(format_args!("would switch to {}", target_name(plan, to)));
 }
 
@@ -276,6 +292,7 @@ fn show_json(
     } else {
         saved_to.or(email)
     };
+
     let json = object()
         .with("from", from)
         .with("to", name)
@@ -295,6 +312,7 @@ fn show_already_current(plan: &SwitchPlan, to: &Identity, daemon: &'static str, 
         "{} is already the live account; no login was changed",
         printable(target_name(plan, to))
     ));
+
     if daemon == "stopped" {
         context.ui.report("  stopped Codex's background daemon");
     }
@@ -318,12 +336,14 @@ fn show_switched(report: &SwitchReport, to: &Identity, daemon: &'static str, con
         dry_run: false,
     };
     show_json(&report.plan, to, daemon, &result, context);
+
     let ui = &context.ui;
     let email = printable(to.email.as_str());
     ui.report(format_args!(
         "switched to {} ({email})",
         ui.paint(Style::Strong, printable(target_name(&report.plan, to)))
     ));
+
     if let (Some(saved), Some(from)) = (&report.saved_back, &report.plan.from) {
         let from = printable(from.email.as_str());
         let profile = printable(&saved.profile);
@@ -332,11 +352,14 @@ fn show_switched(report: &SwitchReport, to: &Identity, daemon: &'static str, con
         ui.report(format_args!("  {saved_login}"));
         warn_if_live_elsewhere(&saved.profile, context);
     }
+
     if daemon == "stopped" {
         ui.report("  stopped Codex's background daemon");
     }
     show_quota(to, context);
     warn_after_switch(report, daemon, context);
+
+    // A newer login of the same account hides no conversations.
     if let Some(from) = &report.plan.from
         && from.kind == LoginKind::Chatgpt
         && !from.is_same(to)
@@ -353,10 +376,12 @@ fn show_quota(to: &Identity, context: &Context) {
     if ui.wants_json() {
         return;
     }
+
     // The switch has succeeded, so unreadable figures are left out without an error.
     let accounts = read_known_accounts(context).unwrap_or_default();
     let account = accounts.iter().find(|a| a.entry.identity.is_same(to));
     let quota = account.and_then(|account| account.entry.observation.as_ref());
+
     match quota {
         Some(quota) => {
             let (zone, now) = (context.zone(), context.now());
@@ -382,6 +407,7 @@ fn warn_after_switch(report: &SwitchReport, daemon: &str, context: &Context) {
             quarantined_copy.display()
         ));
     }
+
     if report.plan.is_missing {
         ui.warn("there was no auth.json, so the previous account is unknown");
     }
@@ -392,6 +418,7 @@ fn warn_after_switch(report: &SwitchReport, daemon: &str, context: &Context) {
             printable(&report.plan.profile)
         ));
     }
+
     if daemon == "running" {
         ui.warn(
             "Codex's background daemon was started during the switch and may use the old account",
@@ -410,9 +437,11 @@ fn warn_after_switch(report: &SwitchReport, daemon: &str, context: &Context) {
 fn note_hidden_conversations(from: &Identity, name: &str, context: &Context) {
     const MAX_TITLES: usize = 3;
     const TITLE_CHARS: usize = 40;
+
     let Some(account_id) = &from.account_id else {
         return;
     };
+
     let filter = ThreadFilter {
         account: Some(AccountFilter {
             account_id: Some(account_id.clone()),
@@ -422,16 +451,19 @@ fn note_hidden_conversations(from: &Identity, name: &str, context: &Context) {
         without_subagents: true,
         ..ThreadFilter::default()
     };
+
     // The switch has succeeded, so an unreadable list is no error.
     let hidden_threads = list_threads(&filter, context).unwrap_or_default();
     if hidden_threads.is_empty() {
         return;
     }
+
     let title_of = |thread: &ListedThread| {
         let title = Some(thread.title.trim()).filter(|title| !title.is_empty());
         let title = elide_end(title.unwrap_or(&thread.id), TITLE_CHARS);
         format!("\"{}\"", printable(&title))
     };
+
     let newest = hidden_threads.iter().take(MAX_TITLES);
     let titles: Vec<_> = newest.map(title_of).collect();
     let ellipsis = if hidden_threads.len() > MAX_TITLES {
@@ -439,6 +471,7 @@ fn note_hidden_conversations(from: &Identity, name: &str, context: &Context) {
     } else {
         ""
     };
+
     context.note(format_args!(
         "codex resume no longer shows {} of {}: {}{ellipsis}; continue them under their account with: codex-manager resume",
         pluralize(hidden_threads.len(), "conversation"),

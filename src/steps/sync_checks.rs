@@ -38,11 +38,13 @@ pub(crate) fn run_checks(
     {
         checks.push(Check::warn("sync.config", warning.clone()));
     }
+
     check_folders(&config, &mut checks);
     checks.push(sync_shutdown::check_codex_ended(
         context, &config, path, args,
     ));
     check_state(context, &config, &mut checks);
+
     match config.remote {
         SyncRemote::Folder => check_undelivered(context, &config, &mut checks),
         SyncRemote::Vault => checks.push(check_vault(context, &config)),
@@ -61,6 +63,7 @@ fn check_vault(context: &Context, config: &SyncConfig) -> Check {
         vault.join(config, &replica)?;
         Ok(vault.location())
     };
+
     match read() {
         Ok(location) => Check::ok("sync.cloud", format!("vault: {location}")),
         Err(e) => {
@@ -102,6 +105,7 @@ fn check_folders(config: &SyncConfig, checks: &mut Vec<Check>) {
             Check::warn(id, message).advised("start Codex once, or run a sync, which creates it"),
         );
     }
+
     let (id, cloud) = ("sync.cloud", &config.cloud);
     if config.remote == SyncRemote::Vault {
         // Checked by `check_vault`.
@@ -116,6 +120,7 @@ fn check_folders(config: &SyncConfig, checks: &mut Vec<Check>) {
         let message = format!("cloud folder: {}", cloud.display());
         checks.push(Check::ok(id, message));
     }
+
     let (id, backups) = ("sync.backups", &config.backup.folder);
     // The first path that exists decides, also if it is a file or a broken link.
     let mut ancestors = backups.ancestors();
@@ -128,6 +133,7 @@ fn check_folders(config: &SyncConfig, checks: &mut Vec<Check>) {
         let fix = "make it writable, or set paths.backup_dir in sync.toml to another folder";
         checks.push(Check::fail(id, message).advised(fix));
     }
+
     if let Some((_, service)) = machine::find_sync_service(local) {
         let message = format!("the Codex home is inside a folder of {service}");
         let fix = "move it out: replicated databases and logins break";
@@ -150,12 +156,15 @@ fn check_state(context: &Context, config: &SyncConfig, checks: &mut Vec<Check>) 
             return;
         }
     };
+
     checks.push(check_last_sync(&state, &replica));
     check_own_manifest(config, &replica, &mut state, checks);
     let remote_manifests = identity::read_remote_manifests(config, &state);
     if let Ok(manifests) = &remote_manifests {
         check_remote_manifests(config, manifests, checks);
     }
+
+    // The decisions of other machines count, too.
     let copies = ConflictCopies::read(&replica.folder, &config.cloud).unwrap_or_default();
     let remote_resolutions = remote_manifests
         .map(|all| all.resolutions)
@@ -173,6 +182,7 @@ fn check_state(context: &Context, config: &SyncConfig, checks: &mut Vec<Check>) 
         let fix = "decide with: codex-manager sync resolve";
         checks.push(Check::warn("sync.forks", message).advised(fix));
     }
+
     let stale_files = atomic::find_stale_temps(&config.local, None);
     if !stale_files.is_empty() {
         let count = pluralize(stale_files.len(), "temp file");
@@ -198,6 +208,7 @@ fn check_last_sync(state: &SyncState, replica: &Replica) -> Check {
         }
         None => return Check::ok(STATE_ID, "no sync yet"),
     };
+
     Check::warn(STATE_ID, damage)
         .advised("the next sync run keeps a copy of the file and compares the content of all files")
 }
@@ -214,11 +225,13 @@ fn check_own_manifest(
         let fix = "the next sync run writes it again";
         checks.push(Check::warn("sync.arrival", message).advised(fix));
     }
+
     if scan::is_placeholder(&identity::own_manifest_path(config, state)) {
         let message = "this machine's manifest is not downloaded".to_owned();
         let fix = "have the cloud client download it";
         checks.push(Check::fail("sync.arrival", message).advised(fix));
     }
+
     // Changes only `state`, which is not written.
     if let Ok(Some((path, why))) = identity::rename_if_cloned(state, config, replica) {
         checks.push(Check::warn(STATE_ID, format!("{path} {why}")));
@@ -239,6 +252,7 @@ fn check_remote_manifests(
             let modified_at = DateTime::from_timestamp_nanos(ns);
             format!(" since {}", modified_at.format("%Y-%m-%d %H:%M UTC"))
         });
+
         let message = format!(
             "the manifest of {machine} has not arrived completely{since_clause}: {}",
             path.display()
@@ -247,15 +261,18 @@ fn check_remote_manifests(
                    file: a machine with the same files then lists them at its next sync";
         checks.push(Check::warn("sync.arrival", message).advised(fix));
     }
+
     for name in &manifests.not_downloaded {
         let message = format!("the manifest of another machine is not downloaded: {name}");
         let fix = "have the cloud client download it";
         checks.push(Check::warn("sync.arrival", message).advised(fix));
     }
+
     for (name, why) in &manifests.refused {
         let message = format!("{name}: {why}");
         checks.push(Check::warn("sync.arrival", message));
     }
+
     for name in &manifests.foreign {
         let message = format!("a file among the manifests has an unknown name: {name}");
         checks.push(Check::warn("sync.arrival", message));

@@ -39,9 +39,11 @@ pub(crate) fn update_codex_index(
         rules: &config.path_rules,
     };
     let (updates, renamed_ids) = (pending.read()?, pending.read_renamed_ids()?);
+
     for note in codex_index.update_index(&updates, &renamed_ids)? {
         context.ui.note(note);
     }
+
     let changed_updates = updates
         .iter()
         .filter(|update| update.change != ContentChange::Unchanged);

@@ -62,10 +62,12 @@ pub(crate) fn check_codex_ended(
 ) -> Check {
     const ID: &str = "sync.codex";
     const WHY: &str = "a sync changes no files while Codex uses them";
+
     if !config.safety.require_codex_stopped {
         let message = "Codex may run during a sync: safety.require_codex_stopped = false";
         return Check::ok(ID, message);
     }
+
     if !process::can_list_processes() {
         return if config.safety.fail_on_unknown {
             Check::fail(ID, PROCESSES_UNKNOWN)
@@ -75,6 +77,7 @@ pub(crate) fn check_codex_ended(
             Check::warn(ID, PROCESSES_UNKNOWN)
         };
     }
+
     let command = format_sync_command(context, config_path, "run --apply");
     match plan_shutdown(context, config, args) {
         None | Some(ShutdownPlan::Nothing) => Check::ok(ID, "the Codex home is not in use"),
@@ -83,6 +86,8 @@ pub(crate) fn check_codex_ended(
             let message = ShutdownError::Refused(refusal).to_string();
             Check::fail(ID, message).because(WHY).advised(remedy)
         }
+
+        // The run would be refused, because nobody can answer its question.
         Some(ShutdownPlan::Ask(targets)) if !can_ask(context, &config.safety.shutdown) => {
             let message = format!(
                 "Codex is running, and the user cannot be asked whether to end it: {}",
@@ -92,6 +97,8 @@ pub(crate) fn check_codex_ended(
                 "end Codex, or let the sync end it: {command} --auto-terminate-without-confirmation"
             ))
         }
+
+        // The run can ask the user, or may end Codex as configured, so this is only a warning.
         Some(ShutdownPlan::Ask(targets) | ShutdownPlan::Terminate(targets)) => {
             let processes = shutdown::join_processes(&targets.processes);
             let message = format!("the Codex home is in use: {processes}");

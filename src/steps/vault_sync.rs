@@ -100,24 +100,28 @@ impl<'c> VaultSync<'c> {
         let manager = context.manager_home();
         let staging_folder = manager.join("sync").join("staging");
         let kept_tree = staging_folder.join("kept");
+
         if config.remote != SyncRemote::Vault {
             if publishes {
                 tree::remove(&kept_tree)?;
             }
             return Ok(None);
         }
+
         let restic = ConnectionArgs::default().open(context)?;
         let store = if publishes {
             ReplicaStore::for_publishing(restic)
         } else {
             ReplicaStore::new(restic)
         };
+
         let lock = publishes.then(|| TreeLock::acquire(manager)).transpose()?;
         if lock.is_some() {
             // Only under the lock, because the restic of a killed run may still read its staging folder.
             let failures = staging::remove_stale(&staging_folder);
             failures.into_iter().next().map_or(Ok(()), Err)?;
         }
+
         Ok(Some(Self {
             context,
             store,
@@ -132,6 +136,7 @@ impl<'c> VaultSync<'c> {
     pub(crate) fn join(&self, config: &SyncConfig, replica: &Replica) -> Result<Join<'_, Self>> {
         let tree = self.staging.path("tree");
         atomic::create_private_folder(&tree)?;
+
         let publishes = self.lock.is_some();
         let join = Join::open(self, config, replica, &tree, &self.kept, publishes)?;
         if join.was_copied {
@@ -143,6 +148,7 @@ impl<'c> VaultSync<'c> {
             );
             return Err(CommandError::refused(message).hint(hint));
         }
+
         Ok(join)
     }
 
@@ -161,6 +167,7 @@ impl<'c> VaultSync<'c> {
             return Ok(());
         };
         events::info!("published as snapshot {id}");
+
         let keep = config.keep_snapshots;
         let own = join.replica_id();
         let listed = self.listed.borrow();
@@ -173,6 +180,7 @@ impl<'c> VaultSync<'c> {
         {
             return Ok(());
         }
+
         match self.store.forget(&listed, own, keep) {
             Ok(count) => events::info!("removed {}", pluralize(count, "old snapshot")),
             Err(e) if e.is_append_only() => ui.note(
@@ -206,18 +214,21 @@ pub(crate) fn with_staged_vault<T>(
     let Some(vault) = VaultSync::open(context, config, VaultPurpose::Plan)? else {
         return work(config, replica, None);
     };
+
     let mut join = vault.join(config, replica)?;
     if staging_rule == StagingRule::UnlessIdle
         && let Some(plan) = join.idle_plan(&join.inspect_home()?)?
     {
         return work(&join.config, &join.replica, Some(plan));
     }
+
     join.stage()?;
     if join.has_further_round() {
         context.ui.note(
             "several machines changed the same files: a run merges them one after the other; this plan shows the first",
         );
     }
+
     let result = work(&join.config, &join.replica, None);
     join.keep_tree();
     result

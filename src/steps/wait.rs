@@ -44,6 +44,7 @@ pub(crate) fn find_reset_time(account: &Identity, context: &Context) -> Result<O
     let Some(known) = accounts.find(|known| known.entry.identity.is_same(account)) else {
         return Ok(None);
     };
+
     let verdict = state::compute_verdict(&known.entry, &context.now());
     match (verdict.state, verdict.next_available_at) {
         (AccountState::Cooldown, None) => {
@@ -59,11 +60,13 @@ pub(crate) fn find_reset_time(account: &Identity, context: &Context) -> Result<O
 pub(crate) fn wait_until(until: Timestamp, context: &Context) {
     // A Codex that ran before handled the signals of the terminal.
     progress::take_back_signals();
+
     let countdown = context.ui.countdown();
     if countdown.is_hidden() {
         let at = full_time(&until, context);
         context.note(format_args!("waiting for the reset: {at}"));
     }
+
     let pause = |duration| {
         let at = full_time(&until, context);
         countdown.set_message(format!("waiting for the reset: {at}"));

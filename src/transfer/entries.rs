@@ -21,12 +21,15 @@ pub(super) fn read_entry<'b, R: Read>(
     if is_interrupted() {
         return Err(TransferError::Interrupted.into());
     }
+
     let damaged = |detail: String| Err(PackageError::Damaged(detail));
     let mut long_name = None;
     loop {
         let Some(mut entry) = entries.next().transpose()? else {
             return damaged(format!("it ends before {name}"));
         };
+
+        // tar stores a name that does not fit into a header as an entry of its own, before the entry of the file.
         let entry_type = entry.header().entry_type();
         if entry_type == EntryType::GNULongName && long_name.is_none() {
             if entry.size() > MAX_NAME_BYTES {
@@ -38,11 +41,13 @@ pub(super) fn read_entry<'b, R: Read>(
             long_name = Some(bytes);
             continue;
         }
+
         let entry_name = long_name.unwrap_or_else(|| entry.header().path_bytes().into_owned());
         if entry_type != EntryType::Regular || entry_name != name.as_bytes() {
             let entry_name = String::from_utf8_lossy(&entry_name).into_owned();
             return damaged(format!("found {entry_name} instead of the file {name}"));
         }
+
         if expected_size.is_some_and(|size| size != entry.size()) {
             return damaged(format!("the size of {name} does not match the manifest"));
         }
@@ -55,18 +60,21 @@ pub(super) fn read_manifest<R: Read>(
     entries: &mut tar::Entries<'_, R>,
 ) -> Result<(ExportManifest, String), PackageError> {
     let foreign = |reason: String| Err(PackageError::Foreign(reason));
+
     let mut entry = match read_entry(entries, MANIFEST_ENTRY, None) {
         Err(PackageError::Damaged(_)) => {
             return foreign(format!("it does not begin with {MANIFEST_ENTRY}"));
         }
         entry => entry?,
     };
+
     if entry.size() > ExportManifest::MAX_BYTES {
         return Err(PackageError::Damaged("an oversized manifest".into()));
     }
     let mut bytes = Vec::new();
     entry.read_to_end(&mut bytes)?;
     let manifest: ExportManifest = parse_document(&"the manifest", &bytes)?;
+
     if manifest.product != PRODUCT {
         return foreign(format!("its manifest is not of a {PRODUCT}"));
     }

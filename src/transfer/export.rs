@@ -119,11 +119,13 @@ pub(crate) fn plan(
         },
         ..ExportPlan::default()
     };
+
     let profiles = Profiles::of(home);
     let mut all_profiles = profiles.list()?;
     // Of two profiles of one account, the first is exported. So profiles whose login can move come first.
     all_profiles
         .sort_by_key(|profile| handover::find_obstacle(profile, options.codex_home).is_some());
+
     // An export of these profiles would lose the fields that a newer version added to profile.json.
     let newer_errors: BTreeMap<_, _> = profiles.list_newer(&all_profiles).into_iter().collect();
     let mut exported: Vec<&Profile> = Vec::new();
@@ -136,8 +138,10 @@ pub(crate) fn plan(
         add_profile(&mut plan, profile, options)?;
         exported.push(profile);
     }
+
     let cooldown_file = cooldown::load(home, &options.now.to_utc(), options.zone)?.file;
     add_document(&mut plan, cooldown::FILE_NAME, &cooldown_file)?;
+
     let inventory = document::read::<InventoryFile>(&home.join(store::FILE_NAME))?;
     if let Some(inventory) = inventory.good() {
         // The importing machine rebuilds the list of archives from its backups/.
@@ -148,6 +152,7 @@ pub(crate) fn plan(
         };
         add_document(&mut plan, store::FILE_NAME, &records)?;
     }
+
     for name in [CONFIG, LAUNCHES] {
         add_file(&mut plan, home, Path::new(name))?;
     }
@@ -156,6 +161,7 @@ pub(crate) fn plan(
             add_file(&mut plan, home, &Path::new(observations::FOLDER).join(name))?;
         }
     }
+
     add_backups(&mut plan, options, progress)?;
     Ok(plan)
 }
@@ -171,9 +177,11 @@ fn find_import_obstacle(profile: &Profile, exported: &[&Profile]) -> Option<Stri
     else {
         return Some("its folder has a name that no profile may have".into());
     };
+
     let Some(identity) = profile.identity() else {
         return Some("its profile.json names no account".into());
     };
+
     exported.iter().find_map(|other| {
         let name = &other.name;
         if other
@@ -182,6 +190,7 @@ fn find_import_obstacle(profile: &Profile, exported: &[&Profile]) -> Option<Stri
         {
             return Some(format!("it has the same account as the profile {name}"));
         }
+
         let is_same_name =
             entry_of(name).is_ok_and(|entry| entry.fold_case() == own_entry.fold_case());
         is_same_name.then(|| format!("its name differs from {name} only in letter case"))
@@ -194,6 +203,7 @@ fn add_profile(
     options: &ExportOptions<'_>,
 ) -> Result<(), TransferError> {
     let folder = Path::new(PROFILES).join(&profile.name);
+
     // The location of the login only makes sense on this machine.
     let exported_record = ProfileFile {
         identity: profile.identity().cloned(),
@@ -207,9 +217,11 @@ fn add_profile(
     let path = folder.join(PROFILE_JSON);
     let bytes = document::encode(&path, &exported_record)?;
     plan.add(&path, bytes)?;
+
     if !options.with_logins {
         return Ok(());
     }
+    // A profile whose login cannot move is exported without it.
     if let Some(reason) = handover::find_obstacle(profile, options.codex_home) {
         plan.skip(&profile.name, reason);
         return Ok(());
@@ -217,6 +229,7 @@ fn add_profile(
     let (Some(snapshot), Some(login)) = (profile.snapshot(), profile.login()) else {
         return Ok(());
     };
+
     plan.add(&folder.join(AUTH_JSON), snapshot.bytes.expose().to_vec())?;
     plan.logins.push(MovedLogin {
         profile: profile.name.clone(),
@@ -241,6 +254,7 @@ fn add_file(plan: &mut ExportPlan, home: &Path, name: &Path) -> Result<(), Trans
     let path = home.join(name);
     // The limit of a file that no export may contain is 0.
     let max_bytes = ExportPart::from_path(&entry_name(name)?).map_or(0, |part| part.max_bytes());
+
     match fs::metadata(&path) {
         Err(e) if e.kind() == io::ErrorKind::NotFound => Ok(()),
         Ok(meta) if !meta.is_file() || meta.len() > max_bytes => {
@@ -265,15 +279,18 @@ fn add_backups(
 ) -> Result<(), TransferError> {
     let backups = store::backups_folder(options.manager_home);
     let records = store::list_archives(options.manager_home)?;
+
     if options.with_archives {
         let sizes = records.iter().filter_map(|r| r.archive.as_ref());
         progress.expect_bytes(sizes.map(|stamp| stamp.bytes).sum());
     }
+
     for record in records {
         let Some(sidecar) = names::sidecar_name(&record.path) else {
             continue;
         };
         let folder = Path::new(BACKUPS);
+
         if let Some(stamp) = &record.archive {
             if !options.with_archives {
                 continue;
@@ -285,16 +302,19 @@ fn add_backups(
                 );
                 continue;
             }
+
             let path = backups.join(&record.path);
             let measured = measure_archive(&path, &record, progress)?;
             let Some(file) = measured.filter(|file| file.size == stamp.bytes) else {
                 plan.skip(&record.path, "it is damaged: it does not match its sidecar");
                 continue;
             };
+
             plan.manifest.files.push(file);
             plan.contents.push(ExportContent::File(path));
             plan.archives += 1;
         }
+
         if record.sidecar.is_some() && names::is_sidecar_name(&sidecar) {
             // An import would refuse the whole export because of this sidecar. The archive itself contains the same
             // metadata.
@@ -302,6 +322,7 @@ fn add_backups(
                 plan.skip(sidecar, "it is damaged, or does not describe its archive");
                 continue;
             }
+
             let path = backups.join(&sidecar);
             let bytes = file_open::read(&path).at("read", &path)?;
             let name = folder.join(&sidecar);
@@ -332,6 +353,7 @@ fn measure_archive(
         }
         Ok(())
     })?;
+
     let has_recorded_digest = recorded_digest == record_hasher.map(|hasher| hasher.digest());
     let file = ExportFile {
         path: entry_name(&Path::new(BACKUPS).join(&record.path))?,
@@ -354,6 +376,7 @@ pub(super) fn read_chunks(
         if is_interrupted() {
             return Err(TransferError::Interrupted);
         }
+
         let n = file.read(&mut buffer).at("read", path)?;
         if n == 0 {
             return Ok(total);
@@ -383,13 +406,18 @@ pub(crate) fn write(
     write_sealed(plan, encryption, file.file(), target, progress)?;
     flush::sync_all(file.file()).at("fsync", target)?;
     let length = file.file().metadata().at("read", target)?.len();
+
+    // The next step moves the logins and is not interrupted.
     if is_interrupted() {
         return Err(TransferError::Interrupted);
     }
+
     let profiles = Profiles::of(options.manager_home);
     let export_id = manifest::export_id(&document::encode(target, &plan.manifest)?);
+    // The profiles record this path, so it must not depend on the current folder.
     let name = target.file_name().unwrap_or_default();
     let target = folder.canonical().at("find", folder)?.join(name);
+
     if handover::publish_export(
         &profiles,
         &plan.logins,
@@ -437,6 +465,7 @@ fn write_tar(
     let mut header = new_tar_header(manifest.len() as u64);
     tar.append_data(&mut header, MANIFEST_ENTRY, manifest.as_slice())
         .at("write", target)?;
+
     for (file, content) in plan.manifest.files.iter().zip(&plan.contents) {
         let mut header = new_tar_header(file.size);
         match content {
@@ -448,15 +477,18 @@ fn write_tar(
                 // a check for interruption.
                 tar.append_data(&mut header, file.path.as_path(), io::empty())
                     .at("write", target)?;
+
                 let mut hasher = Hasher::default();
                 let written = read_chunks(path, progress, |bytes| {
                     hasher.update(bytes);
                     tar.get_mut().write_all(bytes).at("write", target)
                 })?;
+
                 // The manifest is already written, so the export cannot include the changed archive.
                 if written != file.size || hasher.digest() != file.sha256 {
                     return Err(TransferError::Changed(path.display().to_string()));
                 }
+
                 // A tar file consists of blocks of 512 bytes.
                 let padding = usize::try_from(written.next_multiple_of(512) - written).unwrap_or(0);
                 tar.get_mut()
@@ -465,6 +497,7 @@ fn write_tar(
             }
         }
     }
+
     tar.into_inner().at("write", target)?;
     Ok(())
 }

@@ -46,12 +46,14 @@ pub(crate) fn find_obstacle(profile: &Profile, codex_home: &Path) -> Option<Stri
     if profile.damaged.is_some() {
         return Some("its profile.json is damaged".into());
     }
+
     // An API key stays valid when it is used, so an old one can still move.
     let is_renewable = |login: &Login| login.identity.kind.is_renewable();
     if profile.login().is_some_and(is_renewable) && (profile.is_stale() || profile.is_superseded())
     {
         return Some("its login is older than the newest one seen of its account".into());
     }
+
     if let Some(home) = profile.find_live_home(codex_home) {
         return Some(format!(
             "its account is the live account of {}",
@@ -64,6 +66,7 @@ pub(crate) fn find_obstacle(profile: &Profile, codex_home: &Path) -> Option<Stri
             home.display()
         ));
     }
+
     match profile.file.owner {
         LoginOwner::Moved => Some("its login was moved to another machine".into()),
         LoginOwner::Probe => Some("another command is querying its quota".into()),
@@ -90,10 +93,12 @@ pub(crate) fn publish_export(
     if logins.is_empty() {
         return Ok(file.publish(target)?.is_ok());
     }
+
     // Lock order: the login lock before the lock on profiles, as in every command that makes a login live.
     let _live = lock_live_login(codex_home)?;
     let _lock = FileLock::acquire(&profiles.lock_path())?;
     let profiles_before = load_unchanged_profiles(profiles, logins, codex_home)?;
+
     let id = FileId::read(file.path())?;
     let not_found = || io::Error::from(ErrorKind::NotFound);
     let id = id.ok_or_else(not_found).at("find", file.path())?;
@@ -104,6 +109,8 @@ pub(crate) fn publish_export(
         inode: None,
         since: now,
     };
+
+    // Each profile records the pending move before the rename, so that a kill at any point can be finished or undone.
     let result = profiles_before.iter().try_for_each(|profile| {
         let moving = to_moving_record(profile, &pending_move, export_id);
         profiles.write_record(&profile.name, &moving)
@@ -112,6 +119,7 @@ pub(crate) fn publish_export(
         return_logins(profiles, &profiles_before, file)?;
         return Err(e.into());
     }
+
     rename_export(profiles, &profiles_before, &pending_move, export_id, file)
 }
 
@@ -143,10 +151,12 @@ fn rename_export(
         }
         Err(PublishError { error, file }) => (error, file),
     };
+
     // Without a file in the error, the rename happened, but may not be durable.
     let Some(file) = file else {
         return Err(error.into());
     };
+
     match determine_outcome(pending_move) {
         // A network file system renamed the file, but reported a failure because its reply was lost.
         MoveOutcome::Moved(_) => {
@@ -160,6 +170,7 @@ fn rename_export(
             }
         }
         MoveOutcome::Unknown(_) => {
+            // The next command decides by the name of the file, so the file must stay.
             file.keep();
             Err(error.into())
         }
@@ -255,14 +266,17 @@ pub(crate) fn finish_interrupted(
     if !profiles.list()?.iter().any(is_pending) {
         return Ok(Vec::new());
     }
+
     // A running export holds this lock. So once the lock is acquired, all pending moves are of killed exports.
     let _lock = FileLock::acquire(&profiles.lock_path())?;
     let pending_profiles: Vec<_> = profiles.list()?.into_iter().filter(is_pending).collect();
+
     let mut outcomes = Vec::new();
     for profile in &pending_profiles {
         let Some(pending_move) = &profile.file.moving else {
             continue;
         };
+
         let outcome = determine_outcome(pending_move);
         let owner = match &outcome {
             MoveOutcome::Moved(_) => LoginOwner::Moved,
@@ -272,6 +286,7 @@ pub(crate) fn finish_interrupted(
                 continue;
             }
         };
+
         let is_back = owner == LoginOwner::Profile;
         let record = ProfileFile {
             owner,
@@ -282,6 +297,7 @@ pub(crate) fn finish_interrupted(
         profiles.write_record(&profile.name, &record)?;
         outcomes.push((profile.name.clone(), outcome));
     }
+
     // The file is removed last: until all profiles have their logins back, only the file proves that they may have
     // them.
     for (profile, (_, outcome)) in pending_profiles.iter().zip(&outcomes) {
@@ -289,6 +305,7 @@ pub(crate) fn finish_interrupted(
             tree::remove(&pending_move.unfinished)?;
         }
     }
+
     Ok(outcomes)
 }
 

@@ -85,6 +85,7 @@ impl ExportPart {
     pub(crate) fn from_path(path: &EntryName) -> Option<Self> {
         let parts = path.as_path().iter().map(OsStr::to_str);
         let parts: Vec<&str> = parts.collect::<Option<_>>()?;
+
         Some(match parts.as_slice() {
             [cooldown::FILE_NAME] => Self::Cooldown,
             [store::FILE_NAME] => Self::Inventory,

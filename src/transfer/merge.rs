@@ -80,6 +80,8 @@ pub(crate) fn plan(
     let inventory = document::read::<InventoryFile>(&home.join(store::FILE_NAME))?;
     let launches = file_open::read_if_exists(&home.join(LAUNCHES))?.unwrap_or_default();
     let config = file_open::read_if_exists(&home.join(CONFIG))?;
+
+    // An exported span may only extend a local one, so the new spans are counted by adding them to a copy.
     let mut new_spans = 0;
     for file in &package.observations {
         if let Some(identity) = &file.identity {
@@ -91,6 +93,7 @@ pub(crate) fn plan(
             new_spans += local_file.spans.len().saturating_sub(count_before);
         }
     }
+
     let (profiles, left) = profiles::plan(package, options)?;
     Ok(ImportPlan {
         profiles,
@@ -124,6 +127,7 @@ fn plan_archives(package: &Package, backups: &Path) -> Result<Vec<ArchiveImport>
             if planned_names.contains(&name.to_lowercase()) {
                 continue;
             }
+
             if path.symlink_metadata().is_err() {
                 // A sidecar without its archive describes another archive.
                 let sidecar = names::sidecar_path(&path);
@@ -132,10 +136,12 @@ fn plan_archives(package: &Package, backups: &Path) -> Result<Vec<ArchiveImport>
                 }
                 break (name, ArchiveOutcome::Added);
             }
+
             if has_same_content(&path, &archive.file)? {
                 break (name, ArchiveOutcome::Present);
             }
         };
+
         planned_names.insert(saved_as.to_lowercase());
         plans.push(ArchiveImport {
             archive: archive.name.clone(),
@@ -179,10 +185,12 @@ fn select_new_launches<'a>(package: &'a Package, local: &[u8]) -> Vec<&'a [u8]> 
         let value: serde_json::Value = serde_json::from_slice(line).ok()?;
         Some(value.get("launch_id")?.as_str()?.to_owned())
     };
+
     let local_ids: HashSet<String> = local
         .split(|byte| *byte == b'\n')
         .filter_map(launch_id)
         .collect();
+
     let exported = package.launches.as_deref().unwrap_or_default();
     exported
         .split(|byte| *byte == b'\n')
@@ -213,15 +221,18 @@ pub(super) fn merge_entry(file: &mut CooldownFile, exported: &AccountEntry) {
     if let Some(at) = exported.last_used_at {
         file.record_use(identity, at);
     }
+
     let local = file.entry(identity);
     if local.plan.is_none() {
         local.plan.clone_from(&exported.plan);
     }
+
     // The user's last decision counts, even if it ended a hold.
     if exported.held_since > local.held_since {
         local.held_since = exported.held_since;
         local.held_until = exported.held_until;
     }
+
     if let Some(end) = &exported.quota_end {
         local.add_evidence(WeeklyEvidence {
             observed_at: end.detected_at,
@@ -257,6 +268,7 @@ pub(crate) fn apply(
 ) -> Result<ImportReport, TransferError> {
     let home = options.manager_home;
     atomic::create_private_folder(home)?;
+
     // Remove temp files of killed imports.
     for folder in [
         home,
@@ -265,6 +277,7 @@ pub(crate) fn apply(
     ] {
         atomic::remove_stale_temps(folder);
     }
+
     // The first plan is made without locks, to know which accounts to lock. The plan that counts is made under the
     // locks.
     let (planned, _) = profiles::plan(package, options)?;
@@ -273,12 +286,14 @@ pub(crate) fn apply(
     let accounts: Vec<_> = logins.map(|(_, login)| &login.identity).collect();
     let _account_locks =
         Profiles::of(home).lock_accounts(&accounts, options.now, options.lock_timeout)?;
+
     let mut report = ImportReport {
         plan: plan(package, options)?,
         renewed: Vec::new(),
         busy: Vec::new(),
         warnings: Vec::new(),
     };
+
     for planned in report.plan.profiles.clone() {
         let Some(exported) = package.profiles.get(&planned.name) else {
             continue;
@@ -289,9 +304,11 @@ pub(crate) fn apply(
             LiveHomeUpdate::No => {}
         }
     }
+
     // Archives come after the logins, because they may fill the disk. They can be imported again; a lost login cannot
     // be made again.
     import_archives(&report.plan.archives, package, home)?;
+
     for file in &package.observations {
         if let Some(identity) = &file.identity {
             observations::add_spans(home, identity, file.spans.iter().cloned())?;
@@ -302,6 +319,8 @@ pub(crate) fn apply(
     if let (ConfigOutcome::Added, Some(config)) = (report.plan.config, &package.config) {
         atomic::write(&home.join(CONFIG), config)?;
     }
+
+    // This step also reads the profiles and archives that were just imported, so it is the last one.
     report.warnings = merge_cooldown(package, options)?;
     Ok(report)
 }
@@ -314,6 +333,7 @@ fn merge_cooldown(
     let home = options.manager_home;
     let profiles = Profiles::of(home).list()?;
     let archives = store::list_archives(home)?;
+
     let ((), warnings) = cooldown::update(home, &options.now.to_utc(), options.zone, |file| {
         for entry in &package.cooldown.accounts {
             merge_entry(file, entry);
@@ -340,17 +360,20 @@ fn import_archives(
     let backups = store::backups_folder(home);
     let staged_archives: BTreeMap<_, _> = package.archives.iter().map(|a| (&a.name, a)).collect();
     atomic::create_private_folder(&backups)?;
+
     for plan in planned {
         let target = backups.join(&plan.saved_as);
         let staged_file = staged_archives
             .get(&plan.archive)
             .and_then(|a| a.staged.as_deref());
+
         if plan.outcome == ArchiveOutcome::Added
             && let Some(staged_file) = staged_file
             && !links::publish_copy(staged_file, &target)?
         {
             return Err(TransferError::Exists(target));
         }
+
         let sidecar = names::sidecar_name(&plan.archive);
         let sidecar = sidecar.and_then(|name| package.sidecars.get(&name));
         if let (Some(bytes), Some(path)) = (sidecar, names::sidecar_path(&target))
@@ -359,6 +382,7 @@ fn import_archives(
             atomic::write(&path, bytes)?;
         }
     }
+
     // The remaining sidecars have no archive in the export.
     for (name, bytes) in &package.sidecars {
         let has_no_archive = package
@@ -370,6 +394,7 @@ fn import_archives(
             atomic::write(&path, bytes)?;
         }
     }
+
     if !planned.is_empty() || !package.sidecars.is_empty() {
         store::refresh(home)?;
     }
@@ -380,6 +405,7 @@ fn add_legacy_records(package: &Package, home: &Path) -> Result<(), TransferErro
     if package.inventory.legacy.is_empty() {
         return Ok(());
     }
+
     let backups = store::backups_folder(home);
     document::update(
         &home.join(store::FILE_NAME),
@@ -403,6 +429,7 @@ fn append_launches(package: &Package, home: &Path) -> Result<(), TransferError> 
     if new_lines.is_empty() {
         return Ok(());
     }
+
     if registry.last().is_some_and(|last| *last != b'\n') {
         registry.push(b'\n');
     }
@@ -410,5 +437,6 @@ fn append_launches(package: &Package, home: &Path) -> Result<(), TransferError> 
         registry.extend_from_slice(line);
         registry.push(b'\n');
     }
+
     Ok(atomic::write(&path, &registry)?)
 }

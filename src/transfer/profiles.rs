@@ -81,6 +81,7 @@ impl LocalAccount {
     fn find(identity: &Identity, profiles: &[Profile], options: &ImportOptions<'_>) -> Self {
         let is_of_account = |p: &&Profile| p.identity().is_some_and(|own| own.is_same(identity));
         let profile = profiles.iter().find(is_of_account).cloned();
+
         let home = match &profile {
             Some(profile) => profile.find_live_home(options.codex_home),
             None => Some(options.codex_home.to_path_buf()),
@@ -91,10 +92,12 @@ impl LocalAccount {
             let login = snapshot.login.as_ref();
             login.is_some_and(|login| login.identity.is_same(identity))
         });
+
         let removed = match &profile {
             Some(_) => None,
             None => Profiles::of(options.manager_home).read_removed_record(identity),
         };
+
         Self {
             profile,
             removed,
@@ -126,10 +129,12 @@ impl LocalAccount {
         let Some((snapshot, login)) = &exported.login else {
             return LoginOutcome::None;
         };
+
         let saved = self.profile.as_ref().and_then(Profile::snapshot);
         let exported_fingerprint = snapshot.fingerprint();
         let saved_fingerprint = saved.map(AuthSnapshot::fingerprint);
         let is_same = saved_fingerprint.as_ref() == Some(&exported_fingerprint);
+
         // Unlike a refresh token, an API key can be used on several machines.
         if !login.identity.kind.is_renewable() {
             return match saved {
@@ -138,12 +143,14 @@ impl LocalAccount {
                 None => LoginOutcome::New,
             };
         }
+
         let is_damaged = self
             .profile
             .as_ref()
             .is_some_and(|profile| profile.damaged.is_some());
         let newest = self.newest_freshness();
         let is_newer = login.freshness.is_newer_than(&newest);
+
         let left_with_other_export = self.current_or_removed_record().is_some_and(|record| {
             // A profile that an import without logins created also has the owner `Moved`, but this machine never had
             // its login.
@@ -151,6 +158,7 @@ impl LocalAccount {
             let is_this_export = record.moved_with.as_deref() == Some(export_id);
             record.owner == LoginOwner::Moved && had_login && !is_this_export
         });
+
         if is_same {
             return if is_damaged || left_with_other_export {
                 LoginOutcome::Unclear
@@ -158,6 +166,7 @@ impl LocalAccount {
                 LoginOutcome::Same
             };
         }
+
         let is_superseded_locally = self
             .current_or_removed_record()
             .is_some_and(|record| record.superseded.contains(&exported_fingerprint));
@@ -170,17 +179,21 @@ impl LocalAccount {
         {
             return LoginOutcome::Older;
         }
+
         // The exporting machine has replaced the local login.
         if saved_fingerprint.is_some_and(|saved| superseded_remotely.contains(&saved)) {
             return LoginOutcome::Newer;
         }
+
         if newest.is_newer_than(&login.freshness) {
             return LoginOutcome::Older;
         }
+
         let live = self.live.as_ref().map(AuthSnapshot::fingerprint);
         let has_other_live_login = live.is_some_and(|live| live != exported_fingerprint);
         let is_saved_stale = self.profile.as_ref().is_some_and(Profile::is_stale);
         let may_work_elsewhere = left_with_other_export || has_other_live_login;
+
         match saved {
             _ if is_newer && saved.is_some() => LoginOutcome::Newer,
             _ if is_saved_stale && !may_work_elsewhere => LoginOutcome::Newer,
@@ -204,6 +217,7 @@ pub(super) fn plan(
     let profiles = Profiles::of(options.manager_home);
     let local_profiles = profiles.list()?;
     let newer_versions = profiles.list_newer(&local_profiles);
+
     // The folder may be missing. If it cannot be read, `list` has already failed.
     let entries = fs::read_dir(profiles.folder_of(""));
     let entries = entries.into_iter().flatten().flatten();
@@ -212,11 +226,13 @@ pub(super) fn plan(
         .filter(|entry| !is_unfinished_profile(&entry.path()))
         .map(|entry| entry.file_name().to_string_lossy().to_lowercase())
         .collect();
+
     let (mut plans, mut left) = (Vec::new(), Vec::new());
     for (name, exported) in &package.profiles {
         let Some(identity) = &exported.file.identity else {
             continue;
         };
+
         let local = LocalAccount::find(identity, &local_profiles, options);
         let local_profile = local.profile.as_ref();
         let newer_version = local_profile.and_then(|local_profile| {
@@ -231,6 +247,7 @@ pub(super) fn plan(
             });
             continue;
         }
+
         let profile = if let Some(local_profile) = local_profile {
             local_profile.name.clone()
         } else {
@@ -244,6 +261,7 @@ pub(super) fn plan(
             }
             free_name
         };
+
         plans.push(ProfileImport {
             name: name.clone(),
             profile,
@@ -253,6 +271,7 @@ pub(super) fn plan(
             login: local.decide_outcome(exported, &package.id),
         });
     }
+
     Ok((plans, left))
 }
 
@@ -269,12 +288,14 @@ pub(super) fn import_profile(
     let profiles = Profiles::of(options.manager_home);
     let (name, home, now) = (&planned.profile, options.codex_home, options.now);
     atomic::remove_stale_temps(&profiles.folder_of(name));
+
     let Some((snapshot, login)) = &exported.login else {
         if planned.created {
             create_without_login(name, &exported.file, &profiles)?;
         }
         return Ok(LiveHomeUpdate::No);
     };
+
     let identity = &login.identity;
     let local = LocalAccount::find(identity, &profiles.list()?, options);
     if matches!(planned.login, LoginOutcome::Older | LoginOutcome::Unclear) {
@@ -287,15 +308,19 @@ pub(super) fn import_profile(
         }
         return Ok(LiveHomeUpdate::No);
     }
+
     // The fingerprints come before the login, so that after a kill a replaced login does not count as the newest one.
     profiles.merge_superseded(identity, &exported.file.superseded)?;
+
     if planned.created {
         profiles.save_as(name, (snapshot, login), home, LoginCopy::Ordinary, now)?;
+
         let is_this_export = |record: &ProfileFile| record.moved_with.as_deref() == Some(export_id);
         if local.removed.as_ref().is_some_and(is_this_export) {
             // The login had left with this same export, so it comes back.
             profiles.save_back(snapshot, login, OwnerLocation::AssertedProfile, now)?;
         }
+
         // The first call had no profile to write to.
         profiles.merge_superseded(identity, &exported.file.superseded)?;
     } else {
@@ -307,6 +332,7 @@ pub(super) fn import_profile(
         };
         profiles.save_back(snapshot, login, owner, now)?;
     }
+
     Ok(new_login::renew_live_login(
         &profiles,
         home,
@@ -325,12 +351,14 @@ fn create_without_login(
     let _lock = FileLock::acquire(&profiles.lock_path())?;
     let identity = exported.identity.as_ref();
     let removed = identity.and_then(|identity| profiles.read_removed_record(identity));
+
     // The owner, the freshness and the superseded logins are those of this machine, because the exporting machine keeps
     // its own login.
     let local_record = removed.unwrap_or(ProfileFile {
         owner: LoginOwner::Moved,
         ..ProfileFile::default()
     });
+
     let record = ProfileFile {
         owner: local_record.owner,
         live_home: None,
@@ -340,6 +368,7 @@ fn create_without_login(
         superseded: local_record.superseded,
         ..exported.clone()
     };
+
     Ok(profiles.write_record(name, &record)?)
 }
 

@@ -111,9 +111,11 @@ pub(crate) fn read(folder: &Path, target: &CopyTarget<'_>) -> Result<PythonHome,
     check_source(folder, target.manager_home)?;
     let records = catalog::list_all(&store::backups_folder(folder), Vec::new)?;
     let (cooldown, warnings) = read_cooldown(folder, target)?;
+
     if records.is_empty() && cooldown.accounts.is_empty() {
         return Err(PythonHomeError::Empty(folder.to_path_buf()).into());
     }
+
     Ok(PythonHome {
         folder: folder.to_path_buf(),
         records,
@@ -141,6 +143,7 @@ fn check_source(folder: &Path, manager_home: &Path) -> Result<(), PythonHomeErro
         Ok(canonical) if canonical.is_dir() => canonical,
         _ => return Err(PythonHomeError::Missing(folder.to_path_buf())),
     };
+
     if manager_home.canonical().is_ok_and(|home| home == canonical) {
         return Err(PythonHomeError::IsManagerHome(canonical));
     }
@@ -150,6 +153,7 @@ fn check_source(folder: &Path, manager_home: &Path) -> Result<(), PythonHomeErro
     if has_own_document(folder) {
         return Err(PythonHomeError::NotPython(canonical));
     }
+
     Ok(())
 }
 
@@ -189,8 +193,10 @@ fn read_cooldown(
 /// The manager home cannot be read, or has a document of a newer version.
 pub(crate) fn plan(home: &PythonHome, target: &CopyTarget<'_>) -> Result<CopyPlan, TransferError> {
     let manager_home = target.manager_home;
+    // A document of a newer version must stop the import before anything is copied.
     document::read::<InventoryFile>(&manager_home.join(store::FILE_NAME))?;
     let local = cooldown::load(manager_home, &target.now, target.zone)?.file;
+
     let source = store::backups_folder(&home.folder);
     let backups = store::backups_folder(manager_home);
     let mut plan = CopyPlan::default();
@@ -211,6 +217,7 @@ pub(crate) fn plan(home: &PythonHome, target: &CopyTarget<'_>) -> Result<CopyPla
             }),
         }
     }
+
     let mut merged = local.clone();
     merge_accounts(&mut merged, home, &plan);
     let changed = merged.accounts.iter().filter(|entry| {
@@ -231,6 +238,7 @@ fn find_copy_name(
     let source_pair = archive_and_sidecar_paths(source, &record.path);
     // Without an archive, the record consists of the sidecar alone.
     let compared_index = usize::from(record.archive.is_none());
+
     // The files are opened before the import, because a file that cannot be opened would abort it half-way. An archive
     // without a sidecar is no error.
     for (i, path) in source_pair.iter().enumerate() {
@@ -241,6 +249,7 @@ fn find_copy_name(
             _ => {}
         }
     }
+
     let mut name = record.path.clone();
     let mut number = 1;
     loop {
@@ -251,14 +260,17 @@ fn find_copy_name(
         {
             return Ok((name, ArchiveOutcome::Added));
         }
+
         let (from, to) = (&source_pair[compared_index], &target_pair[compared_index]);
         if to.is_file() && has_same_content(from, to).map_err(|e| e.to_string())? {
             return Ok((name, ArchiveOutcome::Present));
         }
+
         if record.path.contains('/') {
             // A record in a subfolder keeps its name, because only names directly in backups/ may have a number.
             return Err("another archive has this name in the manager home".into());
         }
+
         number += 1;
         name = names::archive_name(names::strip_archive_suffix(&record.path), number);
     }
@@ -283,10 +295,12 @@ fn merge_accounts(file: &mut CooldownFile, home: &PythonHome, plan: &CopyPlan) {
         archives: plan.archives.iter().map(|c| c.record.clone()).collect(),
         ..InventoryFile::default()
     });
+
     for imported in &home.cooldown.accounts {
         merge_entry(file, imported);
         let has_login = false;
         file.record_archived_account(&imported.identity, has_login);
+
         let entry = file.entry(&imported.identity);
         // A profile or the live home may have a newer login than the one that has expired for the Python codex-manager.
         let has_newer_login = matches!(entry.login, LoginState::Ok | LoginState::Moved);
@@ -320,15 +334,18 @@ pub(crate) fn apply(
     let source = store::backups_folder(&home.folder);
     let backups = store::backups_folder(manager_home);
     atomic::create_private_folder(&backups)?;
+
     // Remove temp files of killed imports.
     for folder in [manager_home, &backups] {
         atomic::remove_stale_temps(folder);
     }
+
     let sizes = plan.added().filter_map(|copy| copy.archive_bytes);
     progress.expect_bytes(sizes.sum());
     for copy in &plan.archives {
         let from = archive_and_sidecar_paths(&source, &copy.archive);
         let to = archive_and_sidecar_paths(&backups, &copy.saved_as);
+
         // The archive is copied first, because it is usable without its sidecar if the import is interrupted between
         // the two.
         for (from, to) in from.iter().zip(&to) {
@@ -337,6 +354,7 @@ pub(crate) fn apply(
             }
         }
     }
+
     let mut warnings = Vec::new();
     if let Some(damaged_copy) = store::refresh(manager_home)? {
         warnings.push(format!(
@@ -344,6 +362,7 @@ pub(crate) fn apply(
             damaged_copy.display()
         ));
     }
+
     let ((), cooldown_warnings) =
         cooldown::update(manager_home, &target.now, target.zone, |file| {
             merge_accounts(file, home, &plan);

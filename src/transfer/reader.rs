@@ -78,14 +78,17 @@ fn read_package(
     // Raw entries, because `tar` would apply GNU and PAX extensions, which could give an entry another name or size
     // than the one that was checked.
     let mut entries = tar.entries()?.raw(true);
+
     let (manifest, id) = read_manifest(&mut entries)?;
     let parts = classify_files(&manifest)?;
     let archive_bytes = sum_archive_bytes(&parts);
     progress.expect_bytes(archive_bytes);
+
     if let Some(staging) = staging {
         let folder = staging.path("");
         space::require_free_space(&folder, archive_bytes)?;
     }
+
     let mut package = Package {
         id,
         ..Package::default()
@@ -94,6 +97,7 @@ fn read_package(
     for (number, (part, file)) in parts.into_iter().enumerate() {
         let path = file.path.as_path().to_string_lossy();
         let mut entry = read_entry(&mut entries, &path, Some(file.size))?;
+
         if let ExportPart::Archive(name) = part {
             let staged = staging.map(|staging| staging.path(&number.to_string()));
             copy_checked(&mut entry, &file, staged.as_deref(), progress)?;
@@ -102,6 +106,7 @@ fn read_package(
                 .push(ExportedArchive { name, file, staged });
             continue;
         }
+
         let bytes = read_content(&mut entry, &file)?;
         if let ExportPart::Login(name) = part {
             logins.insert(name, SecretBytes::new(bytes));
@@ -109,13 +114,16 @@ fn read_package(
             package.add_part(part, &file.path, bytes)?;
         }
     }
+
     if let Some(extra) = entries.next().transpose()? {
         let name = String::from_utf8_lossy(&extra.path_bytes()).into_owned();
         let detail = format!("an entry that is not in the manifest: {name}");
         return Err(PackageError::Damaged(detail));
     }
+
     // `tar` stops at the first empty block, and does not check the bytes after it.
     check_only_zeros_follow(tar.into_inner())?;
+
     assign_logins(&mut package, logins)?;
     check_sidecars(&package)?;
     Ok(package)
@@ -189,9 +197,11 @@ fn classify_files(
             let detail = format!("{detail}: {}", file.path);
             Err(PackageError::Damaged(detail))
         };
+
         let Some(part) = ExportPart::from_path(&file.path) else {
             return damaged("a file that no export contains");
         };
+
         // Two names that differ only in case are the same file on macOS and Windows.
         if !folded_names.insert(file.path.fold_case()) {
             return damaged("a duplicate name");
@@ -199,6 +209,7 @@ fn classify_files(
         if file.size > part.max_bytes() {
             return damaged("a file that is too large");
         }
+
         match &part {
             ExportPart::Login(_) if !manifest.with_logins => {
                 return damaged("a login in an export without logins");
@@ -209,6 +220,7 @@ fn classify_files(
             ExportPart::Archive(_) => {}
             _ => memory_bytes = memory_bytes.saturating_add(file.size),
         }
+
         // The limit for each file alone would still let thousands of files fill the memory.
         if memory_bytes > MAX_MEMORY_BYTES {
             return damaged("files of more than 512 MiB without the archives");
@@ -229,6 +241,7 @@ fn copy_checked(
         None => None,
         Some(target) => Some((atomic::create_private(target)?, target)),
     };
+
     let mut hasher = Hasher::default();
     let mut buffer = vec![0; 256 * 1024];
     let mut size = 0;
@@ -240,6 +253,7 @@ fn copy_checked(
         if n == 0 {
             break;
         }
+
         hasher.update(&buffer[..n]);
         size += n as u64;
         if let Some((output, target)) = &mut output {
@@ -247,6 +261,7 @@ fn copy_checked(
         }
         progress.add_bytes(n as u64);
     }
+
     if size != file.size || hasher.digest() != file.sha256 {
         return Err(mismatch_error(file));
     }
@@ -277,6 +292,8 @@ fn assign_logins(
         }
         profile_accounts.push(identity);
     }
+
+    // The export may list a login before its profile, so the logins are assigned once all profiles are read.
     for (name, bytes) in logins {
         let profile_error =
             |problem: &str| PackageError::Damaged(format!("the profile {name} {problem}"));
@@ -284,12 +301,14 @@ fn assign_logins(
             .profiles
             .get_mut(&name)
             .ok_or_else(|| profile_error("is missing"))?;
+
         let snapshot = AuthSnapshot::parse(bytes.expose().to_vec())
             .map_err(|_| profile_error("has an auth.json that cannot be parsed"))?;
         let login = snapshot
             .login
             .clone()
             .ok_or_else(|| profile_error("has no login"))?;
+
         let is_of_account = |identity: &Identity| identity.is_same(&login.identity);
         if !profile.file.identity.as_ref().is_some_and(is_of_account) {
             return Err(profile_error("has the login of another account"));
@@ -321,6 +340,7 @@ fn check_sidecars(package: &Package) -> Result<(), PackageError> {
                 return Err(PackageError::Damaged(detail));
             }
         };
+
         let is_described = |archive: &&ExportedArchive| {
             names::sidecar_name(&archive.name).as_deref() == Some(name.as_str())
         };

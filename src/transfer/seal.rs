@@ -95,6 +95,7 @@ impl Encryption {
                 Encryptor::with_recipients(keys.iter().map(|key| key as &dyn Recipient))
             }
         };
+
         encryptor.map(Some).map_err(io::Error::other)
     }
 }
@@ -169,17 +170,22 @@ impl ExportInput {
             .take(MAX_HEAD_BYTES as u64)
             .read_to_end(&mut first_bytes)
             .at("read", path)?;
+
         let foreign_error = |reason: &str| TransferError::Foreign {
             path: path.to_path_buf(),
             reason: reason.to_owned(),
         };
+
         let is_age = first_bytes.starts_with(MAGIC);
         let has_header_end = first_bytes
             .windows(HEAD_END.len())
             .any(|part| part == HEAD_END);
+
         if first_bytes.starts_with(b"-----BEGIN AGE") {
             return Err(foreign_error("it is armored; decrypt it with age -d first"));
         }
+
+        // The bytes that were already read come before the rest of the file.
         let source = Cursor::new(first_bytes).chain(file);
         if !is_age {
             return Ok(Self::Plain(source));
@@ -214,6 +220,7 @@ impl ExportInput {
             Self::Plain(source) => return Ok(Box::new(source)),
             Self::Age(decryptor) => decryptor,
         };
+
         let wants_passphrase = decryptor.is_scrypt();
         let stream = match key {
             Some(DecryptionKey::Passphrase(Passphrase(passphrase))) if wants_passphrase => {
@@ -224,15 +231,18 @@ impl ExportInput {
             Some(DecryptionKey::Identities(keys)) if !wants_passphrase => {
                 decryptor.decrypt(keys.iter().map(|key| &**key))
             }
+            // The key is missing, or of the other kind.
             _ if wants_passphrase => {
                 return Err(TransferError::NeedsPassphrase(path.to_path_buf()));
             }
             _ => return Err(TransferError::NeedsIdentity(path.to_path_buf())),
         };
+
         let error = match stream {
             Ok(stream) => return Ok(Box::new(stream)),
             Err(error) => error,
         };
+
         let reason = match error {
             DecryptError::ExcessiveWork { .. } => "the work factor of its passphrase is too high",
             DecryptError::InvalidMac | DecryptError::InvalidHeader => "its age header is damaged",

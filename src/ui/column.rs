@@ -153,9 +153,11 @@ pub(super) fn distribute_widths(
 ) -> Option<Vec<usize>> {
     let mut by_rank: Vec<_> = (0..columns.len()).collect();
     by_rank.sort_by_key(|i| columns[*i].column.rank);
+
     let mut widths = vec![0; columns.len()];
     // The first column has no gap before it.
     let mut free = width + GAP;
+
     for (position, &i) in by_rank.iter().enumerate() {
         let rank = columns[i].column.rank;
         for &earlier in &by_rank[..position] {
@@ -166,6 +168,7 @@ pub(super) fn distribute_widths(
                 free -= growth;
             }
         }
+
         let min_width = columns[i].column.min_width(columns[i].natural);
         match free.checked_sub(min_width + GAP) {
             Some(free_after) => (widths[i], free) = (min_width, free_after),
@@ -173,6 +176,7 @@ pub(super) fn distribute_widths(
             None => {}
         }
     }
+
     for i in by_rank {
         if widths[i] == 0 {
             continue;
@@ -181,6 +185,7 @@ pub(super) fn distribute_widths(
         widths[i] += growth;
         free -= growth;
     }
+
     let is_unshortened = widths.iter().zip(columns).all(|(w, c)| *w == c.natural);
     (is_unshortened || !is_narrow).then_some(widths)
 }

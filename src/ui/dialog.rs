@@ -98,6 +98,7 @@ fn list_dialog_programs(env: &Environment) -> &'static [DialogProgram] {
     if env.get("DISPLAY").is_none() && env.get("WAYLAND_DISPLAY").is_none() {
         return &[];
     }
+
     let is_kde = env
         .text("XDG_CURRENT_DESKTOP")
         .is_some_and(|name| name.to_uppercase().contains("KDE"));
@@ -127,6 +128,7 @@ pub(crate) fn ask_in_window(question: &str, env: &Environment) -> Option<bool> {
     let (kind, program) = find_dialog_program(env)?;
     let mut command = env.command(program.path());
     kind.add_arguments(&mut command, question);
+
     let deadline = Instant::now() + ANSWER_TIMEOUT;
     block_on_input(|| {
         let mut child = ChildGroup::spawn(&mut command).ok()?;

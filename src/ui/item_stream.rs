@@ -43,6 +43,7 @@ where
             write_error = list.serialize_element(item).err();
             write_error.is_none()
         };
+
         let read_result = self.items.take().map(|read| read(&mut write_item));
         if let Some(Err(e)) = read_result {
             self.error.set(Some(e));

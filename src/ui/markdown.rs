@@ -13,6 +13,7 @@ impl Ui {
                 .chars()
                 .take_while(|c| *c == '`')
                 .collect();
+
             // CommonMark ends a block with as many backquotes as it began with, so a block can show another one.
             match &fence {
                 Some(opening_ticks) if ticks == *opening_ticks && line.trim() == ticks => {
@@ -46,6 +47,7 @@ impl Ui {
             };
             return self.paint(style, self.wrapped(0, heading));
         }
+
         // A line in single asterisks is a remark of this program, such as the one about a summary.
         let remark = line
             .strip_prefix('*')
@@ -53,6 +55,8 @@ impl Ui {
         if let Some(remark) = remark.filter(|text| !text.is_empty() && !text.contains('*')) {
             return self.paint(Style::Dim, self.wrapped(0, remark.replace('`', "")));
         }
+
+        // A wrapped list item continues below its text, not below its mark.
         let text = line.trim_start();
         let blanks = line.len() - text.len();
         let indent = match text.strip_prefix("- ").or_else(|| text.strip_prefix("* ")) {
@@ -69,6 +73,8 @@ impl Ui {
         while let Some(mark_position) = rest.find(['`', '*']) {
             rendered.push_str(&rest[..mark_position]);
             rest = &rest[mark_position..];
+
+            // A code span begins with any number of backquotes, and ends with as many.
             let ticks = rest.len() - rest.trim_start_matches('`').len();
             let (mark, style) = match ticks {
                 0 if rest.starts_with("**") => ("**", Style::Strong),
@@ -79,6 +85,7 @@ impl Ui {
                 }
                 _ => (&rest[..ticks], Style::Warn),
             };
+
             let inner = &rest[mark.len()..];
             if let Some(inner_end) = inner.find(mark).filter(|inner_end| *inner_end > 0) {
                 rendered.push_str(&self.paint(style, inner[..inner_end].trim()));
@@ -88,6 +95,7 @@ impl Ui {
                 rest = inner;
             }
         }
+
         rendered.push_str(rest);
         rendered
     }

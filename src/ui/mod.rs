@@ -135,6 +135,7 @@ impl Ui {
         let tty_err = io::stderr().is_terminal();
         // Questions are on stderr, because stdout may be a pipe: `codex-manager export ID | less`.
         let interactive = tty_err && io::stdin().is_terminal();
+
         let shows_colors = (tty_out || tty_err) && enable_colors();
         let uses_colors = |terminal: bool| match color {
             ColorChoice::Always => true,
@@ -144,12 +145,15 @@ impl Ui {
                 terminal && is_wanted && shows_colors
             }
         };
+
         // COLUMNS is for logs and pictures, which have no terminal to ask. Shells set it without exporting it.
         let columns = env.text("COLUMNS").and_then(|c| c.parse().ok());
         // Text of fewer than 40 columns breaks after each word; lines of more than 200 are hard to follow.
         let bound = |detected: Option<usize>| columns.or(detected).unwrap_or(80).clamp(40, 200);
+
         let (color_out, color_err) = (uses_colors(tty_out) && !json, uses_colors(tty_err));
         HAS_COLORS.fetch_or(color_out || color_err, Ordering::Relaxed);
+
         Self {
             json,
             tsv: false,
@@ -307,11 +311,13 @@ impl Ui {
         if !self.json {
             return;
         }
+
         let document = JsonEnvelope {
             schema: 1,
             command,
             body,
         };
+
         // The first serialization finds errors, so that half a document is never printed. Its text is not kept, because
         // a document may be long.
         let serialized = write_json(&mut io::sink(), &document).map_err(io::Error::from);
@@ -338,6 +344,7 @@ impl Ui {
         if !self.json {
             return Ok(());
         }
+
         let stream = ItemStream::new(items);
         let written = write_json_document(&JsonEnvelope {
             schema: 1,
@@ -399,6 +406,7 @@ impl Ui {
         if self.json {
             return print_json_error(error);
         }
+
         let tag = |style, word| paint(self.color_err, style, word);
         let mut lines = vec![self.wrap_for_stderr(
             2,
@@ -408,10 +416,12 @@ impl Ui {
                 ansi::printable(&error.to_string())
             ),
         )];
+
         for cause in error.causes() {
             lines
                 .push(self.wrap_for_stderr(4, &format!("  caused by: {}", ansi::printable(cause))));
         }
+
         if !error.hints.is_empty() {
             lines.push(String::new());
         }
@@ -419,6 +429,7 @@ impl Ui {
             let hint = format!("{} {}", tag(Style::Strong, "hint:"), ansi::printable(hint));
             lines.push(self.wrap_for_stderr(2, &hint));
         }
+
         // In one write, so that other output does not split the message.
         write_stderr(format_args!("{}\n", lines.join("\n")));
     }
@@ -474,6 +485,7 @@ fn paint(is_colored: bool, style: Style, text: impl Display) -> String {
         Style::Strong => "1",
         Style::Dim => "2",
     };
+
     if is_colored && !code.is_empty() {
         format!("\x1b[{code}m{text}\x1b[0m")
     } else {
@@ -526,6 +538,8 @@ fn sanitize(text: &str) -> Cow<'_, str> {
         sanitized.push_str(code.map_or("\u{fffd}", |code| code));
         rest = &rest[esc + code.map_or(1, |code| code.len())..];
     }
+
+    // No escape was found, so the text may need no copy.
     if sanitized.is_empty() {
         return ansi::printable(rest);
     }

@@ -32,6 +32,7 @@ impl Ui {
         if !self.interactive {
             return None;
         }
+
         let width = self.width_err.saturating_sub(ANSWER_COLUMNS);
         let mut answer = String::new();
         // Printed inside, so that Ctrl-C ends the process as soon as the user sees the question.

@@ -19,6 +19,7 @@ pub(super) fn read_line(print_question: impl FnOnce()) -> Result<Option<SecretBy
     if turn_echo_off().is_err() {
         return Ok(None);
     }
+
     print_question();
     let mut line = Vec::new();
     let mut is_entered = false;
@@ -45,6 +46,7 @@ pub(super) fn read_line(print_question: impl FnOnce()) -> Result<Option<SecretBy
             Ok(byte) => line.push(byte),
         }
     }
+
     restore_echo();
     Ok((is_entered && !line.is_empty()).then(|| SecretBytes::new(line)))
 }

@@ -197,6 +197,7 @@ impl Table {
         let width = self
             .width
             .map_or(usize::MAX, |width| width.saturating_sub(remark_width));
+
         let mut line = paint(self.is_colored, style, elide_end(name, width));
         if let Some((style, remark)) = remark {
             line.push_str(&" ".repeat(GAP));
@@ -249,6 +250,7 @@ impl Table {
             .collect();
         let heads: Vec<_> = shown.iter().map(|(_, column)| column.head).collect();
         put_line(&heads.join("\t"));
+
         while let Some(line) = lines.next_line()? {
             if !line.is_heading {
                 let cells = shown.iter().filter_map(|(index, _)| line.cell(*index));
@@ -273,6 +275,7 @@ impl Table {
                 distribute_widths(&shown, width.saturating_sub(self.row_indent()), is_narrow)
             }
         };
+
         match widths {
             Some(widths) => self.put_aligned_lines(lines, &shown, &widths, put_line),
             None => self.put_blocks(lines, &shown, put_line),
@@ -311,6 +314,8 @@ impl Table {
         let indent = self.row_indent();
         let heads = self.format_line(indent, heads);
         put_line(&heads);
+
+        // Reading a line counts `left` down, so the length of the table is read before the loop.
         let repeats_heads =
             self.repeats_heads && self.width.is_some() && lines.left >= LONG_TABLE_LINES;
         while let Some(line) = lines.next_line()? {
@@ -324,6 +329,7 @@ impl Table {
                 put_line(&self.format_line(indent, cells));
             }
         }
+
         if repeats_heads {
             put_line(&heads);
         }
@@ -340,6 +346,7 @@ impl Table {
         // Blanks are added only before the next text, so that a line has none at its end.
         let mut blanks = indent;
         let mut cell_start = indent;
+
         for (column, width, style, text) in cells {
             let free_width = width.saturating_sub(width_of(&text));
             let (before, after) = if column.is_number {
@@ -347,6 +354,7 @@ impl Table {
             } else {
                 (0, free_width)
             };
+
             if text.is_empty() {
                 blanks += width + GAP;
             } else {
@@ -363,6 +371,7 @@ impl Table {
                 }
                 blanks = after + GAP;
             }
+
             cell_start += width + GAP;
         }
         line
@@ -381,16 +390,20 @@ impl Table {
         let is_mark = |s: &ShownColumn| s.column.head.is_empty();
         let is_in_title = |s: &&ShownColumn| Some(s.index) == title_index || is_mark(s);
         let others = || shown.iter().filter(|s| !is_in_title(s));
+
         let heads = shown.iter().filter(|s| Some(s.index) == title_index);
         for s in heads {
             put_line(&paint(self.is_colored, Style::Dim, s.column.head));
         }
+
         let head_width = others().map(|s| width_of(s.column.head)).max().unwrap_or(0);
         while let Some(line) = lines.next_line()? {
             if line.is_heading {
                 put_line(&self.format_heading(line));
                 continue;
             }
+
+            // The mark and the title share the first line of the block.
             let cell = |s: &ShownColumn| line.cell(s.index).filter(|(_, text)| !text.is_empty());
             let mut heading = String::new();
             for s in shown.iter().filter(is_in_title) {
@@ -405,6 +418,7 @@ impl Table {
                 }
             }
             put_line(&paint(self.is_colored, Style::Strong, heading));
+
             for s in others() {
                 let Some((style, text)) = cell(s) else {
                     continue;

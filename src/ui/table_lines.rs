@@ -115,10 +115,14 @@ impl StoredLines {
         };
         self.left = left;
         self.line.clear();
+
+        // A stored line has two bytes, then five bytes for each cell (its style and the end of its text), then the
+        // texts.
         let mut head = [0; 2];
         self.file.read_exact(&mut head)?;
         let [is_heading, cell_count] = head;
         self.line.is_heading = is_heading == 1;
+
         for _ in 0..cell_count {
             let mut cell = [0; 5];
             self.file.read_exact(&mut cell)?;
@@ -127,6 +131,7 @@ impl StoredLines {
             let style = style.unwrap_or(Style::Plain);
             self.line.cells.push((style, u32::from_le_bytes(end)));
         }
+
         let text_length = self.line.cells.last().map_or(0, |(_, end)| *end);
         let mut text = self.file.by_ref().take(text_length.into());
         text.read_to_string(&mut self.line.texts)?;

@@ -11,10 +11,12 @@ pub(crate) fn columns(text: &str) -> usize {
     if is_plain_ascii(text) {
         return text.len();
     }
+
     // Chinese and Japanese characters take two columns, and marks above letters none.
     if !text.contains('\x1b') {
         return text.width();
     }
+
     let mut count = 0;
     let mut chars = text.chars();
     while let Some(c) = chars.next() {

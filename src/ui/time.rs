@@ -33,6 +33,7 @@ pub(crate) fn format_relative(at: &DateTime<Utc>, now: &DateTime<Utc>) -> String
         };
         return text.into();
     }
+
     let text = format_duration(delta.abs());
     if delta > Duration::zero() {
         format!("in {text}")
@@ -77,6 +78,7 @@ pub(crate) fn rfc3339_of(at: &Timestamp) -> String {
 /// Formats a number of bytes as "12 B" or "3.4 MB", with decimal units like the sizes of disks.
 pub(crate) fn bytes(count: u64) -> String {
     const UNITS: [&str; 6] = ["B", "kB", "MB", "GB", "TB", "PB"];
+
     #[allow(clippy::cast_precision_loss, reason = "three digits are shown")]
     let mut value = count as f64;
     let mut unit = 0;
@@ -85,6 +87,7 @@ pub(crate) fn bytes(count: u64) -> String {
         value /= 1000.0;
         unit += 1;
     }
+
     if unit == 0 {
         format!("{count} B")
     } else {

@@ -40,11 +40,13 @@ pub(crate) fn quota_json(
     let time = |at: &Timestamp| time::rfc3339(&at.to_utc(), zone);
     let windows = quota.iter().flat_map(|quota| &quota.windows);
     let windows = windows.map(|window| window_json(window, zone));
+
     let cap = quota.and_then(|quota| quota.spend_cap);
     let cap = cap.map(|cap| {
         let resets_at = cap.resets_at.as_ref().map(time);
         object().with("kind", cap.kind).with("resets_at", resets_at)
     });
+
     let resets = quota.and_then(|quota| quota.reset_credits.as_ref());
     let resets = resets.map(|resets| {
         let unexpired = resets.unexpired_at(now);
@@ -53,6 +55,7 @@ pub(crate) fn quota_json(
             .with("available", unexpired.available)
             .with("expires_at", expires_at)
     });
+
     object()
         .with("windows", windows.collect::<Vec<_>>())
         .with("spend_cap", cap)
@@ -70,6 +73,7 @@ pub(crate) fn format_window_lines(
     let labels: Vec<_> = windows.iter().map(label).collect();
     let width = labels.iter().map(|l| l.chars().count()).max();
     let width = width.unwrap_or(0).max("weekly".len());
+
     labels
         .iter()
         .zip(windows)
@@ -94,11 +98,13 @@ pub(crate) fn format_resets(
 ) -> Option<String> {
     let unexpired = observation.reset_credits.as_ref()?.unexpired_at(now);
     let (available, expires_at) = (unexpired.available, unexpired.expires_at);
+
     let count = pluralize(available, "reset");
     let day = |at: &Timestamp| time::format_day(&at.to_utc(), zone, now);
     let Some(first_day) = expires_at.first().map(day) else {
         return (available > 0).then_some(count);
     };
+
     let expiring = expires_at.iter().filter(|at| day(at) == first_day).count();
     Some(match expiring {
         _ if expiring >= available as usize => format!("{count} until {first_day}"),
@@ -140,6 +146,7 @@ fn format_line(ui: &Ui, window: &Window, zone: Zone, now: &DateTime<Utc>) -> Str
         .resets_at
         .map(|at| time::format_full(&at.to_utc(), zone, now));
     let left = (100.0 - window.used_percent).clamp(0.0, 100.0);
+
     // Codex reports a new window only with the next request, so an ended one is shown as free, with its last figure.
     if window.is_over(now) {
         let bar = ui.paint(Style::Dim, draw_bar(100.0));
@@ -149,6 +156,7 @@ fn format_line(ui: &Ui, window: &Window, zone: Zone, now: &DateTime<Utc>) -> Str
             format_percent(left)
         );
     }
+
     let state = if left <= 0.0 { ", exhausted" } else { "" };
     let bar = ui.paint(style_of(left), draw_bar(left));
     let reset = reset.map_or(String::new(), |reset| format!(", resets {reset}"));
@@ -173,6 +181,7 @@ pub(crate) fn draw_bar(percent: f64) -> String {
         reason = "between 0 and the number of cells"
     )]
     let mut full = (percent.clamp(0.0, 100.0) / 100.0 * BAR_CELLS as f64).round() as usize;
+
     // A window that is not exhausted never looks empty, and a used one never looks full.
     if full == 0 && percent >= 0.5 {
         full = 1;
@@ -180,6 +189,7 @@ pub(crate) fn draw_bar(percent: f64) -> String {
     if full == BAR_CELLS && percent < 99.5 {
         full = BAR_CELLS - 1;
     }
+
     format!("{}{}", "█".repeat(full), "░".repeat(BAR_CELLS - full))
 }
 

@@ -30,22 +30,26 @@ pub(super) fn wrap_commands_apart(text: &str, indent: usize, width: usize) -> St
                 prose.push(word);
                 continue;
             }
+
             let mut command = vec![word];
             while !command[command.len() - 1].ends_with([',', ';'])
                 && let Some(next) = words.next()
             {
                 command.push(next);
             }
+
             lines.push(wrap_line(&prose.join(" "), indent, width));
             let command = command.join(" ");
             let command = command.trim_end_matches([',', ';']);
             lines.push(indent_command(command, indent + 2, width));
+
             prose.clear();
             if words.peek().is_some() {
                 // The words after the command continue the sentence.
                 prose.extend(std::iter::repeat_n("", indent));
             }
         }
+
         if !prose.is_empty() {
             lines.push(wrap_line(&prose.join(" "), indent, width));
         }
@@ -82,6 +86,7 @@ fn wrap_line(line: &str, indent: usize, width: usize) -> String {
     if columns(line) <= width {
         return line.to_owned();
     }
+
     let mut wrapped = String::with_capacity(line.len() + 16);
     let mut line_width = 0;
     let mut has_words = false;
@@ -91,6 +96,7 @@ fn wrap_line(line: &str, indent: usize, width: usize) -> String {
     {
         let unit_width = columns(unit);
         if has_words && line_width + 1 + unit_width > width {
+            // Blanks at the end of a line are dropped.
             if unit_width == 0 {
                 continue;
             }
@@ -103,6 +109,7 @@ fn wrap_line(line: &str, indent: usize, width: usize) -> String {
             line_width += 1;
         }
         has_words |= unit_width > 0;
+
         let mut rest = unit.as_str();
         // A text without blanks, such as Japanese, may be broken between any two of its wide characters.
         while columns(rest) > rest.chars().count() && line_width + columns(rest) > width {
@@ -142,6 +149,7 @@ fn split_unbreakable_units(line: &str, max_command: usize) -> Vec<String> {
         let end = words[first..].iter().position(is_last);
         let end = end.map_or(words.len(), |last| first + last + 1);
         let command = words[first..end].join(" ");
+
         if is_command && columns(&command) <= max_command {
             units.push(command);
             first = end;

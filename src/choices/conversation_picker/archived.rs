@@ -25,10 +25,12 @@ pub(crate) fn pick_archived(source: &dyn ConversationSource, context: &Context) 
             "the archive or snapshot has no conversations",
         ));
     }
+
     if !context.ui.can_pick() {
         let hints = ["name it: --session ID", "nothing was changed"];
         return Err(list_and_refuse(&rows, &hints, context));
     }
+
     let on_disk = list_ids_on_disk(context.codex_home())?;
     let scope = |name, accepts: &dyn Fn(&OfferedConversation) -> bool| PickerScope {
         name,
@@ -37,6 +39,7 @@ pub(crate) fn pick_archived(source: &dyn ConversationSource, context: &Context) 
     let is_missing = |row: &OfferedConversation| !on_disk.contains(&row.thread.id.to_lowercase());
     let mut scopes = vec![scope("missing", &is_missing), scope("all", &|_| true)];
     scopes.retain(|scope| !scope.items.is_empty());
+
     let picker = Picker {
         question: QUESTION,
         items: rows.iter().map(|row| row.to_picker_item(context)).collect(),
@@ -47,6 +50,7 @@ pub(crate) fn pick_archived(source: &dyn ConversationSource, context: &Context) 
             ..PickerOptions::default()
         },
     };
+
     let choice = picker.run(&context.ui)?;
     // `run` returns `None` only without a terminal or conversations. Both were checked above.
     let choice = choice.ok_or_else(|| CommandError::usage(QUESTION))?;
@@ -61,11 +65,13 @@ fn list_copied_conversations(source: &dyn ConversationSource) -> Vec<OfferedConv
         is_unlisted,
         is_running: false,
     };
+
     let mut rollouts = group_rollouts_by_conversation(source.files());
     let listed = read_threads(source).into_iter();
     // Takes the listed conversations out of `rollouts`, so that the unlisted ones remain.
     let listed = listed.filter(|thread| rollouts.remove(&thread.id.to_lowercase()).is_some());
     let mut rows: Vec<_> = listed.map(|thread| to_offered(thread, false)).collect();
+
     rows.extend(rollouts.into_iter().filter_map(|(id, files)| {
         let newest = files.last()?;
         let thread = ListedThread {
@@ -76,6 +82,7 @@ fn list_copied_conversations(source: &dyn ConversationSource) -> Vec<OfferedConv
         };
         Some(to_offered(thread, true))
     }));
+
     rows.retain(|row| row.thread.source != "subagent");
     rows.sort_by_key(|row| Reverse(row.thread.updated_ms));
     rows

@@ -36,16 +36,19 @@ pub(crate) fn content_search_task(
     let (context, rows) = (context.clone(), rows.clone());
     let mut store: Option<IndexStore> = None;
     let mut full_ids: HashMap<String, String> = HashMap::new();
+
     Box::new(move |query| {
         if query.text.trim().chars().count() < MIN_QUERY_CHARS {
             return ContentAnswer::default();
         }
+
         // The picker may have read more conversations since the last search.
         if full_ids.len() != query.total {
             let rows = rows.get();
             let all_ids = rows.iter().map(|row| row.thread.id.clone());
             full_ids = all_ids.map(|id| (id.to_lowercase(), id)).collect();
         }
+
         let access = IndexAccess::new(&context);
         // The second attempt creates a damaged index again.
         for _ in 0..2 {
@@ -60,6 +63,7 @@ pub(crate) fn content_search_task(
                 Err(_) => break,
             }
         }
+
         ContentAnswer::default()
     })
 }
@@ -79,11 +83,13 @@ fn search_typed(
             && (conversation.archived == (query.scope == ARCHIVED))
             && (query.scope != HERE || Path::new(&conversation.cwd).starts_with(folder))
     };
+
     let text = without_unfinished_word(&query.text);
     let mut hits = Vec::new();
     if let Ok(typed) = query::parse_text(&add_prefix_wildcard(text)) {
         hits = evaluate::search(store, &typed, &hit_options(MAX_MATCHES, &is_in_scope))?.hits;
         let hit_ids: HashSet<_> = hits.iter().map(|hit| &hit.conversation.session).collect();
+
         // The picker shows the number of hits in each other scope.
         let is_elsewhere = |conversation: &FoundConversation| {
             is_offered(conversation) && !hit_ids.contains(&conversation.session)
@@ -91,6 +97,7 @@ fn search_typed(
         let options = hit_options(MAX_MATCHES_OF_ALL, &is_elsewhere);
         hits.extend(evaluate::search(store, &typed, &options)?.hits);
     }
+
     let mut notice = None;
     if hits.is_empty()
         && let Ok(typed) = query::parse_text(text)
@@ -101,6 +108,7 @@ fn search_typed(
         notice = describe_relaxation(&forgiving_result);
         hits = forgiving_result.hits;
     }
+
     let to_match = |hit| to_content_match(hit, full_ids);
     Ok(ContentAnswer {
         matches: hits.iter().filter_map(to_match).collect(),

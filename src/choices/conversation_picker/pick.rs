@@ -48,9 +48,11 @@ impl ConversationPicker {
             if rows.is_empty() && !is_restricted {
                 return Err(empty_home_error(context));
             }
+
             let error = list_and_refuse(&rows, self.usage, context);
             return Err(error.hint("list conversations: codex-manager sessions"));
         }
+
         let (rows, rest_task) = self.read_rows(context)?;
         let needs_rows = self.keys.iter().all(|key| key.effect != KeyEffect::Leave);
         if rows.get().is_empty() && needs_rows {
@@ -60,6 +62,7 @@ impl ConversationPicker {
                 empty_home_error(context)
             });
         }
+
         let (items, scopes) = to_picker_entries(&rows.get(), context);
         let first_scope = scopes.iter().position(|scope| scope.name == self.scope);
         let picker = Picker {
@@ -79,6 +82,7 @@ impl ConversationPicker {
                 preview: Some(preview_task(&rows, context)),
             },
         };
+
         let choice = picker.run(&context.ui)?;
         // `run` returns `None` only without a terminal or conversations. Both were checked above.
         choice.ok_or_else(|| CommandError::usage(QUESTION))
@@ -91,6 +95,7 @@ impl ConversationPicker {
             let rows = list_offered_conversations(self.filter.clone(), context)?;
             return Ok((SharedConversations::new(rows), None));
         };
+
         let rows = SharedConversations::new(first_rows);
         let (shared, filter, context) = (rows.clone(), self.filter.clone(), context.clone());
         let rest_task: RestTask = Box::new(move |()| {
@@ -118,6 +123,7 @@ fn describe_profile_accounts(context: &Context) -> Vec<(Style, String)> {
     let Ok((mut accounts, _)) = read_accounts_and_profiles(context) else {
         return Vec::new();
     };
+
     accounts.retain(|account| account.entry.profile.is_some());
     accounts.sort_by_key(|account| !account.current);
     let facts = accounts.iter().map(|account| {

@@ -37,6 +37,7 @@ pub(crate) fn preview_task(
         let Some(row) = rows.iter().find(|row| row.thread.id == query.id) else {
             return Vec::new();
         };
+
         let matching_turn = query.found.as_ref();
         let matching_turn = matching_turn.and_then(|found| describe_match(row, found, &context));
         matching_turn.unwrap_or_else(|| {
@@ -57,28 +58,33 @@ fn describe_match(
     let (home, thread) = (context.codex_home(), &row.thread);
     let rollout = find_recorded_rollout(home, &thread.rollout_path)?;
     let chain = ThreadChain::read(home, &thread.id, &rollout);
+
     let options = TranscriptOptions {
         outputs: true,
         reasoning: true,
         images: false,
         turn: Some(turn),
     };
+
     let mut entries = Vec::new();
     let outcome = transcript::read_entries(&chain.parts.last()?.slices, options, |entry| {
         entries.push(entry);
         true
     });
     outcome.ok()?;
+
     // The entry with the most different marks, of equal ones the first.
     let place = |(number, entry): (usize, &TranscriptEntry)| {
         let (count, at) = find_densest_place(&entry.text, &found.marks)?;
         Some((count, Reverse(number), at))
     };
     let (_, Reverse(first), at) = entries.iter().enumerate().filter_map(place).max()?;
+
     let mut paragraphs = vec![(Style::Strong, row.title())];
     for (number, entry) in entries.iter().enumerate().skip(first) {
         let author = entry.kind.role();
         paragraphs.push((Style::Dim, format!("turn {turn}, {author}:")));
+
         let text_start = if number == first { at } else { 0 };
         let text = truncate_message(&entry.text[text_start..]);
         let ellipsis = if text_start > 0 { "…" } else { "" };
@@ -93,6 +99,7 @@ fn find_densest_place(text: &str, marks: &[String]) -> Option<(usize, usize)> {
     let places = marks
         .iter()
         .flat_map(|mark| text.match_indices(mark.as_str()));
+
     let count_marks_from = |at: usize| {
         let mut end = text.len().min(at + PLACE_BYTES);
         while !text.is_char_boundary(end) {
@@ -104,10 +111,13 @@ fn find_densest_place(text: &str, marks: &[String]) -> Option<(usize, usize)> {
             .filter(|mark| nearby.contains(mark.as_str()))
             .count()
     };
+
     let places = places
         .take(MAX_PLACES)
         .map(|(at, _)| (count_marks_from(at), Reverse(at)));
     let (count, Reverse(at)) = places.max()?;
+
+    // The preview begins a little before the match, but on its line.
     let line = text[..at].rfind('\n').map_or(0, |end| end + 1);
     let before = text[line..at]
         .char_indices()
@@ -128,6 +138,7 @@ fn describe_conversation(
     let rollout = find_recorded_rollout(home, &thread.rollout_path);
     let size = rollout.as_deref().and_then(|path| path.metadata().ok());
     let size = size.map(|meta| time::bytes(meta.len()));
+
     let folder_and_branch = join_facts([Some(thread.cwd.clone()), Some(thread.git_branch.clone())]);
     let facts = join_facts([
         row.account.clone(),
@@ -135,6 +146,7 @@ fn describe_conversation(
         size,
         Some(row.format_badges()),
     ]);
+
     let format_time = |millis: Option<i64>, word: &str| {
         let at = DateTime::from_timestamp_millis(millis?)?;
         Some(format!("{word} {}", time::format_absolute(&at, zone, now)))
@@ -143,11 +155,14 @@ fn describe_conversation(
         format_time(thread.created_ms, "created"),
         format_time(thread.updated_ms, "changed"),
     ]);
+
     let mut paragraphs = vec![(Style::Strong, row.title())];
     let details = [folder_and_branch, facts, times, printable(&thread.id)];
     let details = details.into_iter().filter(|text| !text.is_empty());
     paragraphs.extend(details.map(|text| (Style::Dim, text)));
+    // An empty text would have no line in the preview, so the blank line has a space.
     paragraphs.push((Style::Plain, String::from(" ")));
+
     let Some(rollout) = rollout else {
         let missing = format!(
             "the rollout is missing: {}",
@@ -156,6 +171,7 @@ fn describe_conversation(
         paragraphs.push((Style::Bad, missing));
         return paragraphs;
     };
+
     paragraphs.extend(format_last_turn(&rollout));
     paragraphs
 }
@@ -171,6 +187,7 @@ fn format_last_turn(rollout: &Path) -> Vec<(Style, String)> {
         Ok(entries) => entries,
         Err(e) => return vec![(Style::Bad, format!("cannot read the rollout: {e}"))],
     };
+
     let mut paragraphs = Vec::new();
     for entry in entries {
         let author = match entry.kind {
@@ -182,6 +199,7 @@ fn format_last_turn(rollout: &Path) -> Vec<(Style, String)> {
         paragraphs.push((Style::Dim, format!("{author}:")));
         paragraphs.push((Style::Plain, truncate_message(&entry.text)));
     }
+
     if paragraphs.is_empty() {
         paragraphs.push((Style::Dim, "no messages".to_owned()));
     }

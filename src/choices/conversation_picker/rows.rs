@@ -86,6 +86,7 @@ pub(crate) fn list_first_conversations(
     if threads.len() < FIRST_ROWS {
         return Ok(None);
     }
+
     if filter.folders.is_none() {
         let newest_ids: HashSet<_> = threads.iter().map(|thread| thread.id.clone()).collect();
         let in_current_folder = ThreadFilter {
@@ -95,6 +96,7 @@ pub(crate) fn list_first_conversations(
         let threads_here = list_threads(&in_current_folder, context)?.into_iter();
         threads.extend(threads_here.filter(|thread| !newest_ids.contains(&thread.id)));
     }
+
     let mut rows = to_offered(threads, context)?;
     rows.sort_by_key(|row| Reverse(row.thread.updated_ms));
     Ok(Some(rows))
@@ -111,12 +113,14 @@ pub(crate) fn list_offered_conversations(
         ..filter
     };
     let mut rows = to_offered(list_threads(&filter, context)?, context)?;
+
     let unlisted = list_unlisted(&filter, context)?;
     let unlisted = to_offered(unlisted, context)?.into_iter();
     rows.extend(unlisted.map(|row| OfferedConversation {
         is_unlisted: true,
         ..row
     }));
+
     rows.sort_by_key(|row| Reverse(row.thread.updated_ms));
     Ok(rows)
 }
@@ -126,6 +130,7 @@ fn to_offered(threads: Vec<ListedThread>, context: &Context) -> Result<Vec<Offer
     if threads.is_empty() {
         return Ok(Vec::new());
     }
+
     let accounts = ConversationAccounts::read_all(context)?;
     let open_ids = find_open_ids(context.codex_home());
     let rows = threads.into_iter().map(|thread| {
@@ -185,6 +190,7 @@ impl OfferedConversation {
             Style::Plain
         };
         let age = format_age(self.thread.updated_ms, context).unwrap_or_default();
+
         PickerItem {
             id: self.thread.id.clone(),
             columns: vec![
@@ -249,6 +255,7 @@ pub(crate) fn build_scopes(rows: &[OfferedConversation], here: &Path) -> Vec<Pic
             .filter(|row| accepts(&rows[*row].thread))
             .collect(),
     };
+
     let mut scopes = vec![
         scope(HERE, &|t| {
             !t.archived && Path::new(&t.cwd).starts_with(here)

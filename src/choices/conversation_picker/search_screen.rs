@@ -64,9 +64,11 @@ impl ConversationPicker {
             }
             self.keys.extend((!trashed.is_empty()).then_some(UNDO));
             self.keys.push(COPY_ID);
+
             let choice = self.clone().pick(context)?;
             (self.query, self.scope) = (choice.query.clone(), choice.scope);
             self.position = choice.position;
+
             // Enter is not in `keys`, and so has no letter.
             self.notice = match choice.key.unwrap_or_default() {
                 key if key == TRASH.letter => {

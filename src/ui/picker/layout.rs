@@ -46,10 +46,12 @@ impl PickerLayout {
         } else {
             2
         };
+
         let keys = format_keys(options, has_scopes, area.width.into(), max_key_lines);
         let key_lines = if keys.len() > 1 { 2 } else { 1 };
         let height = area.height.saturating_sub(FILTER_LINES + key_lines);
         let whole = Rect::new(0, FILTER_LINES, area.width, height);
+
         let (mut list, mut preview) = (whole, None);
         let is_below = area.width + 1 < MIN_BESIDE_COLUMNS;
         if has_preview && !is_below {
@@ -62,6 +64,7 @@ impl PickerLayout {
             list.height = height - 1 - preview_lines;
             preview = Some(Rect::new(0, list.bottom() + 1, area.width, preview_lines));
         }
+
         Self {
             area,
             list,
@@ -89,18 +92,23 @@ fn format_keys(
         "" => "choose",
         effect => effect,
     };
+
     let mut keys = vec![format!("enter {enter}")];
     if has_scopes {
         keys.push("tab scope".into());
     }
+
     let command_keys = options.keys.iter();
     keys.extend(command_keys.map(|key| format!("^{} {}", key.letter, key.label)));
+
+    // Only a required key may begin a further line; the optional keys fill the last line.
     let (required_count, optional_keys) = if options.keys.is_empty() {
         (keys.len(), &["↑↓ move", "esc cancel", "type to filter"][..])
     } else {
         (keys.len() + 1, &["esc", "↑↓ move", "type to search"][..])
     };
     keys.extend(optional_keys.iter().map(ToString::to_string));
+
     let mut key_lines = vec![String::new()];
     for (position, key) in keys.into_iter().enumerate() {
         let last_line = key_lines.len() - 1;

@@ -26,17 +26,21 @@ impl PickerListing {
             let items = (0..items.len()).collect();
             scopes.push(PickerScope { name: "", items });
         }
+
+        // Each bit stands for a scope.
         let mut memberships = vec![0; items.len()];
         for (bit, scope) in scopes.iter().enumerate() {
             for item in &scope.items {
                 memberships[*item] |= 1 << bit;
             }
         }
+
         let columns = items.iter().map(|item| item.columns.len()).max();
         let width_of = |column: usize| {
             let cells = items.iter().filter_map(|item| item.columns.get(column));
             cells.map(|(_, text)| Span::raw(text).width()).max()
         };
+
         Self {
             widths: (0..columns.unwrap_or(0)).filter_map(width_of).collect(),
             searched: items.iter().map(|i| i.search.as_str().into()).collect(),

@@ -100,15 +100,18 @@ impl Picker<'_> {
         let mut state = PickerState::new(self.items, self.default, scopes, self.options.scope);
         state.set_initial_query(std::mem::take(&mut self.options.query));
         state.set_notice(self.options.notice.take());
+
         let total = state.entry_count();
         let mut area = compute_picker_area(total, has_preview)?;
         let mut screen = InlineScreen::open(area.height)?;
         // From here on, a change of the size is an event. Before the first call it would be lost.
         event::poll(Duration::ZERO)?;
+
         loop {
             let layout = PickerLayout::new(area, &self.options, state.has_scopes(), has_preview);
             workers.request_missing(&mut state, layout.preview.is_some());
             state.set_visible_rows(layout.list.height.into());
+
             let view = PickerView {
                 state: &state,
                 question: self.question,
@@ -118,11 +121,13 @@ impl Picker<'_> {
             };
             let (frame, cursor) = view.render();
             screen.draw(frame, cursor)?;
+
             let event = match workers.wait_for_event(&mut state)? {
                 Wake::Interrupted => return Ok(None),
                 Wake::Terminal(event) => event,
                 Wake::Answered => continue,
             };
+
             match event {
                 // Windows, and terminals with the kitty protocol, report the release of a key too.
                 Event::Key(key) if key.kind != KeyEventKind::Release => {
@@ -163,6 +168,7 @@ impl Workers {
         if let Some(all_entries) = &mut self.all_entries {
             all_entries.request(&());
         }
+
         if let Some(contents) = &mut self.contents {
             let query = state.content_query();
             if query.text.trim().is_empty() {
@@ -171,6 +177,7 @@ impl Workers {
                 contents.request(&query);
             }
         }
+
         state.set_awaiting_entries(self.are_waiting_for_entries());
         if let Some(preview) = self.preview.as_mut().filter(|_| shows_preview)
             && let Some(query) = state.preview_query()
@@ -190,6 +197,7 @@ impl Workers {
         let preview = self.preview.as_mut().and_then(Worker::poll_answer);
         let contents = self.contents.as_mut().and_then(Worker::poll_answer);
         let has_answer = all_entries.is_some() || preview.is_some() || contents.is_some();
+
         // The preview first: the others may select another entry.
         if let Some((query, paragraphs)) = preview {
             state.set_preview(query, paragraphs);
@@ -200,11 +208,13 @@ impl Workers {
                 state.set_notice(answer.notice);
             }
         }
+
         match all_entries.map(|((), listing)| listing) {
             Some(Ok(listing)) => state.replace_entries(listing),
             Some(Err(problem)) => state.set_notice(Some(problem)),
             None => {}
         }
+
         has_answer
     }
 
@@ -214,6 +224,8 @@ impl Workers {
             if is_interrupted() {
                 return Ok(Wake::Interrupted);
             }
+
+            // Fails if the terminal is gone, which crossterm 0.29 would try to read without end.
             screen::wait_for_input(Duration::ZERO)?;
             if self.take_answers(state) {
                 return Ok(Wake::Answered);
@@ -221,10 +233,12 @@ impl Workers {
             if event::poll(Duration::ZERO)? {
                 return Ok(Wake::Terminal(event::read()?));
             }
+
             if state.is_filtering() {
                 state.filter_more();
                 return Ok(Wake::Answered);
             }
+
             let is_waiting = self.are_waiting_for_entries()
                 || self.preview.as_ref().is_some_and(Worker::is_waiting);
             // Waits in intervals: a signal does not end the wait on all systems.

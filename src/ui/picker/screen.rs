@@ -64,9 +64,11 @@ impl InlineScreen {
         if self.shown.area != frame.area {
             self.shown = Buffer::empty(frame.area);
         }
+
         // One write, so that the cursor is in the first line whenever a signal comes.
         let mut sequences = String::from("\x1b[?25l");
         let (mut column, mut line) = (u16::MAX, 0);
+
         for (x, y, cell) in self.shown.diff(&frame) {
             if (x, y) != (column, line) {
                 sequences.push_str(&encode_vertical_move(line, y));
@@ -76,10 +78,12 @@ impl InlineScreen {
             sequences.push_str(&to_printable_line(cell.symbol()));
             (column, line) = (x + 1, y);
         }
+
         sequences.push_str("\x1b[0m");
         sequences.push_str(&encode_vertical_move(line, 0));
         sequences.push_str(&encode_column_move(cursor));
         sequences.push_str("\x1b[?25h");
+
         self.shown = frame;
         write_to_stderr(&sequences)
     }
@@ -104,6 +108,7 @@ impl Drop for InlineScreen {
 #[cfg(unix)]
 pub(super) fn wait_for_input(limit: Duration) -> io::Result<()> {
     use rustix::event::{PollFd, PollFlags, Timespec, poll};
+
     let stdin = io::stdin();
     let mut fds = [PollFd::new(&stdin, PollFlags::IN)];
     let timeout = Timespec::try_from(limit).ok();
@@ -112,12 +117,14 @@ pub(super) fn wait_for_input(limit: Duration) -> io::Result<()> {
         Err(rustix::io::Errno::INTR) => return Ok(()),
         result => result?,
     };
+
     let events = fds[0].revents();
     // poll(2) of macOS does not support devices and answers POLLNVAL.
     let is_unpollable = events.contains(PollFlags::NVAL) && io::IsTerminal::is_terminal(&stdin);
     if is_unpollable {
         return crossterm::event::poll(limit).map(drop);
     }
+
     if events.intersects(PollFlags::HUP | PollFlags::ERR | PollFlags::NVAL) {
         let why = "the terminal was closed";
         return Err(io::Error::new(io::ErrorKind::BrokenPipe, why));
@@ -169,6 +176,7 @@ fn encode_style(cell: &Cell) -> String {
             let _ = write!(codes, ";{code}");
         }
     }
+
     codes.push_str(match cell.fg {
         Color::Red => ";31m",
         Color::Green => ";32m",

@@ -77,6 +77,7 @@ impl PickerState {
             notice: None,
             matcher: Matcher::new(Config::DEFAULT),
         };
+
         state.update_matching();
         state.select_default();
         state
@@ -236,12 +237,16 @@ impl PickerState {
     /// Changes the filter or the selection by a key. `command_keys` has the keys of the command.
     pub(super) fn handle_key(&mut self, key: KeyEvent, command_keys: &[PickerKey]) -> PickerAction {
         self.notice = None;
+
         if let Some(query) = self.edit_query(key) {
             // The frame that shows the new filter does not wait for the entries: see `filter_more`.
             self.query = query;
             return PickerAction::Stay;
         }
+
+        // All other keys act on the entries that match the filter.
         self.apply_query();
+
         if key.modifiers.contains(KeyModifiers::CONTROL) {
             let command_key = command_keys
                 .iter()
@@ -249,6 +254,7 @@ impl PickerState {
             if let Some(command_key) = command_key {
                 return self.handle_command_key(command_key);
             }
+
             match key.code {
                 KeyCode::Char('c' | 'g' | 'd') => return PickerAction::Cancel,
                 KeyCode::Char('n' | 'j') => self.move_to(self.selected + 1),
@@ -257,6 +263,7 @@ impl PickerState {
             }
             return PickerAction::Stay;
         }
+
         match key.code {
             KeyCode::Esc => return PickerAction::Cancel,
             KeyCode::Enter if self.selected().is_some() => {
@@ -411,6 +418,8 @@ impl PickerState {
             self.matching.clone_from(&scopes[self.scope].items);
             return;
         }
+
+        // Matches of all words come first, then matches in contents, then entries that only have the letters in order.
         let contents = self.content_matches.iter().map(|(item, _)| *item);
         let by_content: HashSet<_> = contents.clone().collect();
         let words = &self.filter.with_words;
@@ -419,9 +428,11 @@ impl PickerState {
         let letters = self.filter.with_letters();
         let letters = letters.filter(|item| !by_content.contains(item));
         let all: Vec<_> = with_words.chain(contents).chain(letters).collect();
+
         let is_in = |scope: usize, item: usize| self.listing.scope_contains(scope, item);
         let count = |scope| all.iter().filter(|item| is_in(scope, **item)).count();
         self.scope_counts = (0..scopes.len()).map(count).collect();
+
         let next_scopes = (0..scopes.len()).map(|offset| (self.scope + offset) % scopes.len());
         let mut next_scopes =
             next_scopes.filter(|scope| self.scope_counts[*scope] > 0 && !self.may_lack_entries());
@@ -431,6 +442,7 @@ impl PickerState {
             next_scopes.next()
         };
         let shown = shown.unwrap_or(self.scope);
+
         self.matching = all.into_iter().filter(|item| is_in(shown, *item)).collect();
     }
 }

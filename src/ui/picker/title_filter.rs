@@ -35,6 +35,7 @@ impl TitleFilter {
     pub(super) fn examine(&mut self, listing: &PickerListing, matcher: &mut Matcher, count: usize) {
         let id_prefix = self.query.trim().to_lowercase();
         let end = listing.items.len().min(self.examined + count);
+
         for item in self.examined..end {
             let searched_text = listing.searched[item].slice(..);
             let has_words = self.words.score(searched_text, matcher).is_some();
@@ -44,6 +45,7 @@ impl TitleFilter {
                 self.with_letters.push((Reverse(score), item));
             }
         }
+
         // The sort merges the new matches quickly, because the earlier ones are in order.
         self.with_letters.sort();
         self.examined = end;

@@ -38,6 +38,7 @@ impl PickerView<'_> {
     pub(super) fn render(&self) -> (Buffer, u16) {
         let mut frame = Buffer::empty(self.layout.area);
         let cursor = self.draw_filter(&mut frame);
+
         let list = self.layout.list;
         let mut rows = (list.y..list.bottom()).zip(self.state.visible_items());
         if let Some(first) = rows.next() {
@@ -52,9 +53,11 @@ impl PickerView<'_> {
             };
             frame.set_stringn(0, list.y, text, list.width.into(), dim_style());
         }
+
         if let Some(preview) = self.layout.preview {
             self.draw_preview(&mut frame, preview);
         }
+
         self.draw_keys(&mut frame);
         (frame, cursor.min(self.layout.area.width.saturating_sub(1)))
     }
@@ -64,10 +67,12 @@ impl PickerView<'_> {
         let (state, width) = (self.state, usize::from(self.layout.area.width));
         let ellipsis = if state.may_lack_entries() { "…" } else { "" };
         let query = state.query();
+
         let (count, next_scope) = state.format_counts();
         let is_narrow = columns(query) + columns(&count) + columns(&next_scope) + 2 * GAP > width;
         let next_scope = if is_narrow { "" } else { &next_scope };
         let count = format!("{count}{next_scope}{ellipsis}");
+
         let needed = columns(self.question) + 1 + columns(query) + GAP + columns(&count);
         // What the user types is more important than the question.
         let question = if needed <= width || query.is_empty() && !state.has_scopes() {
@@ -75,17 +80,21 @@ impl PickerView<'_> {
         } else {
             ""
         };
+
         let (end, _) = frame.set_stringn(0, 0, question, width, strong_style());
         let mut cursor = end;
         if !query.is_empty() || width > usize::from(cursor) + 1 {
             let start = if question.is_empty() { 0 } else { end + 1 };
             (cursor, _) = frame.set_stringn(start, 0, query, width, CellStyle::new());
         }
+
         let count_start = width.saturating_sub(Span::raw(&*count).width());
         if count_start <= usize::from(cursor) + 1 {
             return cursor;
         }
         frame.set_stringn(to_column(count_start), 0, count, width, dim_style());
+
+        // The facts end beside the count; those that do not fit are left out.
         let facts_start = usize::from(cursor + 1).max(usize::from(end) + FILTER_WIDTH);
         let mut free_width = count_start.saturating_sub(facts_start);
         let mut shown_facts = Vec::new();
@@ -97,6 +106,7 @@ impl PickerView<'_> {
             free_width -= fact_width;
             shown_facts.push((*style, text));
         }
+
         let mut x = facts_start + free_width;
         for (style, text) in shown_facts {
             let style = self.cell_style(style);
@@ -120,12 +130,14 @@ impl PickerView<'_> {
         } else {
             CellStyle::new()
         };
+
         let mark = MARKS[usize::from(!is_selected)];
         let (mut x, _) = frame.set_stringn(0, y, mark, width, row_style);
         let widths = fit_columns(
             self.state.column_widths(),
             width.saturating_sub(usize::from(x)),
         );
+
         for ((style, text), needed_width) in item.columns.iter().zip(&widths) {
             let free_width = width.saturating_sub(usize::from(x));
             if free_width < MIN_CELL_WIDTH.min(*needed_width) {
@@ -138,6 +150,7 @@ impl PickerView<'_> {
             let gap = if *needed_width > 0 { GAP } else { 0 };
             x = to_column(usize::from(x) + needed_width + gap);
         }
+
         if is_selected {
             frame.set_style(Rect::new(0, y, list_width, 1), row_style);
         }
@@ -153,6 +166,7 @@ impl PickerView<'_> {
                 frame.set_stringn(area.x - 2, y, "│", 1, dim_style());
             }
         }
+
         let content_match = self.state.content_match();
         let preview = self.state.preview();
         // The match itself is known before its surroundings are read.
@@ -161,6 +175,7 @@ impl PickerView<'_> {
         let marks = content_match.map_or(&[][..], |content| &content.marks);
         let paragraphs = preview.iter();
         let paragraphs = paragraphs.map(|(style, text)| (*style, text.as_str()));
+
         let lines = match_note
             .into_iter()
             .chain(paragraphs)
@@ -168,6 +183,7 @@ impl PickerView<'_> {
                 let lines = wrap_within(text, area.width.into());
                 lines.into_iter().map(move |line| (style, line))
             });
+
         for (y, (style, line)) in (area.y..area.bottom()).zip(lines) {
             frame.set_stringn(area.x, y, &line, area.width.into(), self.cell_style(style));
             if style == Style::Plain {
@@ -196,6 +212,7 @@ impl PickerView<'_> {
         for (y, line) in (first..area.height).zip(keys) {
             frame.set_stringn(0, y, line, width, dim_style());
         }
+
         if let Some(notice) = self.state.notice() {
             let last = area.height - 1;
             frame.set_stringn(0, last, " ".repeat(width), width, CellStyle::new());
@@ -228,9 +245,11 @@ fn dim_style() -> CellStyle {
 /// so that as many as possible of the others fit.
 fn fit_columns(natural: &[usize], width: usize) -> Vec<usize> {
     let mut widths = natural.to_vec();
+    // Of equally wide columns, the first one shrinks.
     let Some(widest) = (0..natural.len()).max_by_key(|i| (natural[*i], usize::MAX - i)) else {
         return widths;
     };
+
     widths[widest] = natural[widest].min(MIN_WIDEST_COLUMN);
     let sum = |count: usize| widths[..count].iter().sum::<usize>() + GAP * (count - 1);
     let shown = (1..=natural.len()).rev().find(|count| sum(*count) <= width);

@@ -25,8 +25,10 @@ where
     pub(super) fn start(mut task: Task<Q, A>) -> Option<Self> {
         let (requests, received_requests) = channel::<Q>();
         let (answer_sender, answers) = channel();
+
         let answer_requests = move || {
             while let Ok(mut request) = received_requests.recv() {
+                // Only the newest request is answered.
                 while let Ok(newer) = received_requests.try_recv() {
                     request = newer;
                 }
@@ -36,6 +38,7 @@ where
                 }
             }
         };
+
         thread::Builder::new().spawn(answer_requests).ok()?;
         Some(Self {
             requests,
