@@ -23,7 +23,7 @@ pub(crate) fn find_latest<'r>(
     context: &Context,
     accepts: impl Fn(&ArchiveRecord) -> bool,
 ) -> Result<&'r ArchiveRecord> {
-    let archives = store::list_latest_first(records, &accepts);
+    let archives = store::list_latest_first(records, context.codex_home(), &accepts);
     if let Some(record) = archives.get(offset) {
         return Ok(record);
     }
