@@ -258,6 +258,28 @@ fn a_merge_keeps_the_row_of_each_rollout_that_stays() {
 }
 
 #[test]
+fn a_restore_and_its_dry_run_count_the_same_files_and_bytes() {
+    let (env, archive) = sample_with_archive();
+    for (lost, selection) in [
+        (Path::new("auth.json"), ["--only", "auth.json"]),
+        (&rollout(SECOND), ["--session", SECOND]),
+    ] {
+        fs::remove_file(env.codex_home().join(lost)).expect("remove");
+        let database = env.codex_home().join("state_5.sqlite");
+        let connection = rusqlite::Connection::open(&database).unwrap();
+        let _ = connection.execute("DELETE FROM threads", []).unwrap();
+        connection.close().unwrap();
+
+        let args = [&["restore", &archive, "--json"], &selection[..]].concat();
+        let plan = env.run([&args[..], &["--dry-run"]].concat()).code(0).json();
+        let done = env.run(args).code(0).json();
+        assert_eq!(done["files"], 1, "{done}");
+        assert_eq!(done["files"], plan["files"], "{done} {plan}");
+        assert_eq!(done["bytes"], plan["bytes"], "{done} {plan}");
+    }
+}
+
+#[test]
 fn restore_only_and_session_change_no_other_file() {
     let (env, archive) = sample_with_archive();
     put(&env, "config.toml", "model = \"other\"\n");
