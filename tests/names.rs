@@ -161,6 +161,12 @@ fn an_archive_is_chosen_by_list_number_name_prefix_or_offset_from_latest() {
         let run = env.run(["restore", beyond]).code(1);
         assert!(run.stderr.contains("list-backups"), "{run}");
     }
+    // A number is not the beginning of a name.
+    for command in ["restore", "verify", "diff"] {
+        let run = env.run([command, "20"]).code(1);
+        let few = "error: no archive has the number 20: there are only 3\n";
+        assert!(run.stderr.starts_with(few), "{run}");
+    }
     let run = env.run(["restore", "latest~3"]).code(1);
     let few = "error: no latest~3: there are only 3, without safety and partial archives\n";
     assert!(run.stderr.starts_with(few), "{run}");

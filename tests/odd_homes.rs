@@ -662,6 +662,18 @@ fn a_home_that_is_a_dangling_link_is_not_replaced() {
 }
 
 #[test]
+fn restore_to_a_dangling_link_is_refused() {
+    let env = TestEnv::new();
+    sample_home(&env);
+    let archive = text(&backup(&env, &[]));
+    let link = env.path("usb");
+    symlink(env.path("unmounted"), &link).expect("link");
+    let run = env.run(["restore", &archive, "--to", &text(&link)]).code(5);
+    assert!(run.stderr.contains("mount its disk"), "{run}");
+    assert!(link.is_symlink() && !env.path("unmounted").exists());
+}
+
+#[test]
 fn restore_to_a_folder_inside_or_above_a_home_is_refused() {
     let env = TestEnv::new();
     let home = sample_home(&env);

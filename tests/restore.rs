@@ -183,6 +183,103 @@ fn merge_keeps_local_files_and_the_longer_version() {
 }
 
 #[test]
+fn a_merge_keeps_the_row_of_each_rollout_that_stays() {
+    let env = TestEnv::new();
+    let home = sample_home(&env);
+    let database = home.join("state_5.sqlite");
+    let (in_use, archived) = (
+        home.join(rollout(FIRST)),
+        home.join("archived_sessions")
+            .join(rollout(FIRST).file_name().unwrap()),
+    );
+    fs::create_dir(home.join("archived_sessions")).unwrap();
+    let change = |sql: &str| {
+        let connection = rusqlite::Connection::open(&database).unwrap();
+        connection.execute_batch(sql).unwrap();
+        connection.close().unwrap();
+    };
+    let move_first = |from: &Path, to: &Path| {
+        fs::rename(from, to).unwrap();
+        let to = to.display();
+        change(&format!(
+            "UPDATE threads SET rollout_path='{to}' WHERE id='{FIRST}'"
+        ));
+    };
+    let read_rows = || {
+        let connection = rusqlite::Connection::open(&database).unwrap();
+        let sql =
+            "SELECT id, rollout_path, title, name, (SELECT count(*) FROM tools WHERE thread_id=id)
+                   FROM threads ORDER BY id";
+        let mut statement = connection.prepare(sql).unwrap();
+        let rows = statement.query_map([], |row| {
+            let text = |i| row.get::<_, String>(i);
+            Ok(([text(0)?, text(1)?, text(2)?, text(3)?], row.get(4)?))
+        });
+        rows.unwrap()
+            .collect::<Result<Vec<([String; 4], u32)>, _>>()
+            .unwrap()
+    };
+    change(&format!(
+        "ALTER TABLE threads ADD COLUMN name TEXT;
+         UPDATE threads SET name='a name';
+         CREATE TABLE tools(thread_id TEXT REFERENCES threads(id) ON DELETE CASCADE);
+         INSERT INTO tools VALUES('{FIRST}'), ('{SECOND}');"
+    ));
+
+    // Codex archives one conversation, and continues and renames the other.
+    let archive = text(&backup(&env, &[]));
+    move_first(&in_use, &archived);
+    put(
+        &env,
+        rollout(SECOND),
+        read(&env, rollout(SECOND)) + &line(99),
+    );
+    change(&format!(
+        "UPDATE threads SET title='continued', name='renamed' WHERE id='{SECOND}'"
+    ));
+    let live = read_rows();
+    let _ = restore_json(&env, &[&archive, "--merge"]);
+    assert_eq!(read_rows(), live);
+    assert!(archived.exists() && !in_use.exists());
+
+    // Codex unarchives the conversation. It lost a name, which the archive has.
+    let archive = text(&backup(&env, &[]));
+    move_first(&archived, &in_use);
+    let live = read_rows();
+    change(&format!("UPDATE threads SET name=NULL WHERE id='{FIRST}'"));
+    let _ = restore_json(&env, &[&archive, "--merge"]);
+    assert_eq!(read_rows(), live);
+
+    // Without a live row, the row of the archive gets the path of the file that stays.
+    move_first(&in_use, &archived);
+    change(&format!("DELETE FROM threads WHERE id='{FIRST}'"));
+    let _ = restore_json(&env, &[&archive, "--merge"]);
+    assert_eq!(Path::new(&read_rows()[0].0[1]), archived);
+}
+
+#[test]
+fn a_restore_and_its_dry_run_count_the_same_files_and_bytes() {
+    let (env, archive) = sample_with_archive();
+    for (lost, selection) in [
+        (Path::new("auth.json"), ["--only", "auth.json"]),
+        (&rollout(SECOND), ["--session", SECOND]),
+    ] {
+        fs::remove_file(env.codex_home().join(lost)).expect("remove");
+        let database = env.codex_home().join("state_5.sqlite");
+        let connection = rusqlite::Connection::open(&database).unwrap();
+        let _ = connection.execute("DELETE FROM threads", []).unwrap();
+        connection.close().unwrap();
+
+        let args = [&["restore", &archive, "--json"], &selection[..]].concat();
+        let plan = env.run([&args[..], &["--dry-run"]].concat()).code(0).json();
+        let done = env.run(args).code(0).json();
+        assert_eq!(done["files"], 1, "{done}");
+        assert_eq!(done["files"], plan["files"], "{done} {plan}");
+        assert_eq!(done["bytes"], plan["bytes"], "{done} {plan}");
+    }
+}
+
+#[test]
 fn restore_only_and_session_change_no_other_file() {
     let (env, archive) = sample_with_archive();
     put(&env, "config.toml", "model = \"other\"\n");

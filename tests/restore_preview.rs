@@ -2,11 +2,14 @@
 
 use crate::prune::archives;
 use crate::support::env::{TestEnv, assert_same_tree};
-use crate::support::sample::{SECOND, alice, backup, put, rollout, sample_home, set_time, text};
+use crate::support::sample::{
+    SECOND, alice, backup, put, rollout, sample_home, sample_home_at, set_time, text,
+};
 use crate::support::sign_in::{SignIn, write_auth};
 use crate::support::terminal::Terminal;
 use serde_json::{Value, json};
 use std::fs;
+use std::path::Path;
 use std::time::Duration;
 
 const LIMIT: Duration = Duration::from_secs(60);
@@ -25,6 +28,47 @@ fn the_chosen_archive_is_named_with_account_and_age_before_the_start() {
         let run = env.run(args).code(0);
         assert!(run.stderr.starts_with(named), "{run}");
     }
+}
+
+#[test]
+fn archives_of_another_home_are_latest_only_if_this_home_has_none() {
+    let mut env = TestEnv::new();
+    let home_archives = archives(&mut env, &["2026-11-19T10:00:00Z"]);
+    let chosen = |args: &[&str]| {
+        let args = [args, &["--dry-run", "--json"]].concat();
+        let run = env.run(args).code(0);
+        (
+            run.json()["archive"].as_str().unwrap().to_owned(),
+            run.stderr,
+        )
+    };
+    let other = env.path("other home");
+    let name = |path: &Path| path.file_name().unwrap().to_str().unwrap().to_owned();
+    sample_home_at(&other);
+    let other_archive = backup(&env, &["--codex-home", &text(&other)]);
+    for argument in ["latest", "alice@example.com"] {
+        let (archive, _) = chosen(&["restore", argument]);
+        assert_eq!(archive, name(&home_archives[0]));
+    }
+    let _ = env.run(["restore", "latest~1"]).code(1);
+    let since = env.run(["diff", "--json"]).code(0).json();
+    let since = since["archive"].as_str().unwrap();
+    assert!(name(&home_archives[0]).starts_with(since), "{since}");
+
+    // The home was moved, so it has no archive.
+    fs::remove_file(&home_archives[0]).unwrap();
+    let (archive, stderr) = chosen(&["restore", "latest"]);
+    assert_eq!(archive, name(&other_archive));
+    assert!(stderr.contains(", from another home: "), "{stderr}");
+    let mut terminal = Terminal::start(&mut env.command(["restore", "latest"]));
+    terminal.wait_for("[y/N]", LIMIT);
+    terminal.type_keys("n\n");
+    assert_eq!(terminal.end().code(), Some(5), "{}", terminal.text());
+    let shown = terminal.text();
+    let (_, question) = shown.split_once("replace 12 files").expect("a question");
+    let words: Vec<_> = question.split_whitespace().collect();
+    let question = words.join(" ");
+    assert!(question.contains("from another home: "), "{shown}");
 }
 
 #[test]

@@ -23,16 +23,13 @@ pub(crate) fn find_latest<'r>(
     context: &Context,
     accepts: impl Fn(&ArchiveRecord) -> bool,
 ) -> Result<&'r ArchiveRecord> {
-    let archives = store::list_latest_first(records, &accepts);
+    let archives = store::list_latest_first(records, context.codex_home(), &accepts);
     if let Some(record) = archives.get(offset) {
         return Ok(record);
     }
 
     Err(if !archives.is_empty() {
-        let count = match archives.len() {
-            1 => "there is only 1".to_owned(),
-            n => format!("there are only {n}"),
-        };
+        let count = describe_count(archives.len());
         let message = format!("no {LATEST}~{offset}: {count}, without safety and partial archives");
         CommandError::failed(message).hint("list archives with: codex-manager list-backups")
     } else if records.iter().any(accepts) {
@@ -47,17 +44,30 @@ pub(crate) fn find_latest<'r>(
     })
 }
 
+fn describe_count(count: usize) -> String {
+    let verb = if count == 1 { "is" } else { "are" };
+    format!("there {verb} only {count}")
+}
+
 /// Returns the only archive in `backups/` whose name begins with `name_start`. `None` if there is none, or `name_start`
 /// is empty.
 ///
 /// # Errors
-/// Several names begin with `name_start`.
+/// Several names begin with `name_start`, or it is a number, which would be the beginning of a year.
 pub(crate) fn find_by_prefix<'r>(
     records: &'r [ArchiveRecord],
     name_start: &str,
     context: &Context,
 ) -> Result<Option<&'r ArchiveRecord>> {
     let mut matching = list_numbered(records);
+    if !matching.is_empty() && name_start.parse::<usize>().is_ok() {
+        let count = describe_count(matching.len());
+        let message = format!("no archive has the number {name_start}: {count}");
+        return Err(
+            CommandError::failed(message).hint("list archives with: codex-manager list-backups")
+        );
+    }
+
     matching.retain(|r| !name_start.is_empty() && r.path.starts_with(name_start));
 
     match matching.as_slice() {

@@ -33,8 +33,8 @@ use std::path::{Path, PathBuf};
   codex-manager restore latest --to ~/elsewhere        # a home of its own")]
 pub(crate) struct RestoreArgs {
     /// A name under backups/ or its beginning, a number of `list-backups`, a path, an account, or `latest`: the newest
-    /// undamaged archive that is neither a safety nor a partial one, full before other modes; `latest~1` is the one
-    /// before it [default: a picker; with `--session ID`, the archive with the most messages of it]
+    /// undamaged archive of this home that is neither a safety nor a partial one, full before other modes; `latest~1` is
+    /// the one before it. Archives of other homes count only if this home has none [default: a picker; with `--session ID`, the archive with the most messages of it]
     #[arg(value_name = "ARCHIVE|ACCOUNT|latest")]
     archive_name: Option<String>,
     #[command(flatten)]
@@ -121,7 +121,9 @@ fn find_by_account_or_prefix<'r>(
             let identity = &known_accounts[i].identity;
             let is_of_account =
                 |r: &ArchiveRecord| r.metadata.identity().is_some_and(|i| i.is_same(identity));
-            let preferred = store::find_preferred(records, |r| r.is_usable() && is_of_account(r));
+            let preferred = store::find_preferred(records, context.codex_home(), |r| {
+                r.is_usable() && is_of_account(r)
+            });
             return preferred.ok_or_else(|| {
                 CommandError::failed(format!("no archive of {argument}")).hint(
                     if records.is_empty() {
@@ -147,7 +149,8 @@ fn find_by_account_or_prefix<'r>(
 /// an argument.
 fn pick_archive_path(context: &Context) -> Result<PathBuf> {
     let records = context.archives()?;
-    let latest_first = store::list_latest_first(&records, ArchiveRecord::is_usable);
+    let latest_first =
+        store::list_latest_first(&records, context.codex_home(), ArchiveRecord::is_usable);
     let latest = latest_first.first().map(|r| &r.path);
 
     let offered: Vec<_> = archive_names::list_numbered(&records)
@@ -222,7 +225,8 @@ fn to_picker_item(
 
 /// Warns if a newer archive than `latest` was passed over because of its damage.
 fn warn_if_damaged_is_newer(context: &Context, records: &[ArchiveRecord], latest: &ArchiveRecord) {
-    let latest_first = store::list_latest_first(records, |r| r.archive.is_some());
+    let latest_first =
+        store::list_latest_first(records, context.codex_home(), |r| r.archive.is_some());
     let newest = latest_first.first();
     if let Some(newest) = newest.filter(|newest| newest.path != latest.path)
         && let Some(problem) = newest.problem()

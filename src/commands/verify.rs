@@ -28,7 +28,7 @@ use std::path::{Path, PathBuf};
   codex-manager verify --repair 2026-11-17-155500-me@example.com-codex.tar.gz")]
 pub(crate) struct VerifyArgs {
     /// Names under backups/ or their beginnings, numbers of `list-backups`, paths, or `latest`: the newest
-    /// archive that is neither a safety nor a partial one, full before other modes [default: latest]
+    /// archive of this home that is neither a safety nor a partial one, full before other modes [default: latest]
     #[arg(value_name = "ARCHIVE")]
     archives: Vec<PathBuf>,
     /// All archives under backups/

@@ -30,7 +30,7 @@ const REPLACE_ADVICE: &str = "create a new one: codex-manager backup; then remov
 /// Returns true if there is an archive that `restore latest` would restore.
 pub(super) fn has_archive(context: &Context) -> bool {
     let records = context.archives().unwrap_or_default();
-    !store::list_latest_first(&records, ArchiveRecord::is_usable).is_empty()
+    !store::list_latest_first(&records, context.codex_home(), ArchiveRecord::is_usable).is_empty()
 }
 
 pub(super) fn run_checks(context: &Context) -> Vec<Check> {

@@ -114,7 +114,7 @@ impl Advised for crate::restore::RestoreError {
             Self::OutsideDatabases(_) => self.nothing_changed(Refused, "--yes restores them there; --to DIR restores everything into one folder"),
             Self::MountInside(_) => self.nothing_changed(Refused, "unmount it, or restore into another folder with --to DIR"),
             Self::OverlapsHome(_) => self.nothing_changed(Usage, "choose a folder outside of both homes"),
-            Self::DanglingHome(_) => self.nothing_changed(Refused, "mount its disk, or remove the link"),
+            Self::DanglingTarget(_) => self.nothing_changed(Refused, "mount its disk, or remove the link"),
             Self::NotEmpty(_) => self.nothing_changed(Refused, "choose a new or empty folder"),
             Self::NotFound(_) => self.nothing_changed(Failed, "list the files of the archive: tar tzf FILE")
                 .hint("choose one of its conversations: codex-manager restore ARCHIVE --session"),

@@ -264,38 +264,49 @@ pub(crate) fn find_newest_usable(
         .max_by_key(|r| (r.metadata.created_at, r.path.clone()))
 }
 
-/// Returns the archives that `latest`, `latest~1`, … denote, in this order: of the accepted archives the full ones from
-/// the newest, then those of other modes. Leaves out safety backups and single logins, which may hold few files.
-pub(crate) fn list_latest_first(
-    records: &[ArchiveRecord],
+/// Returns the archives that `latest`, `latest~1`, … denote, in this order: of the accepted archives of `home` the full
+/// ones from the newest, then those of other modes. Leaves out safety backups and single logins, which may hold few
+/// files. Without an archive of `home`, returns those of other homes, because the home may have been moved.
+pub(crate) fn list_latest_first<'r>(
+    records: &'r [ArchiveRecord],
+    home: &Path,
     accepts: impl Fn(&ArchiveRecord) -> bool,
-) -> Vec<&ArchiveRecord> {
+) -> Vec<&'r ArchiveRecord> {
     let is_listed =
         |r: &&ArchiveRecord| !r.metadata.is_safety() && !r.metadata.is_single_login() && accepts(r);
     let mut archives: Vec<_> = records.iter().filter(is_listed).collect();
     // Of archives with the same time, the last one in the list is the latest.
     archives.reverse();
-    archives.sort_by_key(|r| std::cmp::Reverse(restore_preference(r)));
+    archives.sort_by_key(|r| std::cmp::Reverse(restore_preference(r, home)));
+    if archives
+        .first()
+        .is_some_and(|r| r.metadata.is_of_home(home))
+    {
+        archives.retain(|r| r.metadata.is_of_home(home));
+    }
     archives
 }
 
-/// Returns the accepted archive that a restore prefers: the newest full one, else the newest of another mode, else the
-/// newest single login. Leaves out safety backups, which are restored only by name.
-pub(crate) fn find_preferred(
-    records: &[ArchiveRecord],
+/// Returns the accepted archive that a restore prefers: one of `home`, else of another home, else a single login. Of
+/// these it is the newest full one, else the newest of another mode. Leaves out safety backups, which are restored only
+/// by name.
+pub(crate) fn find_preferred<'r>(
+    records: &'r [ArchiveRecord],
+    home: &Path,
     accepts: impl Fn(&ArchiveRecord) -> bool,
-) -> Option<&ArchiveRecord> {
+) -> Option<&'r ArchiveRecord> {
     records
         .iter()
         .filter(|r| !r.metadata.is_safety() && accepts(r))
-        .max_by_key(|r| restore_preference(r))
+        .max_by_key(|r| restore_preference(r, home))
 }
 
-fn restore_preference(record: &ArchiveRecord) -> (bool, bool, Timestamp, bool) {
+fn restore_preference(record: &ArchiveRecord, home: &Path) -> (bool, bool, bool, Timestamp, bool) {
     let metadata = &record.metadata;
     (
-        metadata.mode == BackupMode::Full,
         !metadata.is_single_login(),
+        metadata.is_of_home(home),
+        metadata.mode == BackupMode::Full,
         metadata.created_at,
         metadata.mode == BackupMode::Sessions,
     )

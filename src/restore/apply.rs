@@ -2,16 +2,13 @@
 
 use super::exchange::exchange_steps;
 use super::plan::target;
-use super::settle::login::{self, StagedLogin};
-use super::settle::{databases, safety, unchanged};
+use super::settle::{databases, login, safety, unchanged};
 use super::stage::extract::ExtractSink;
 use super::stage::{equal_rollouts, merge};
-use super::{
-    LoginGuard, OutsideDatabases, RestoreError, RestorePlan, RestoreRequest, RolloutIndex,
-    Workspace,
-};
+use super::{LoginGuard, RestoreError, RestorePlan, RestoreRequest, RolloutIndex, Workspace};
 use crate::accounts::AuthOutcome;
 use crate::archive::{ArchiveReader, EntryName, Extent, NameSet, PublishedArchive};
+use crate::codex::{HomeEntryKind, kind_of};
 use crate::io::{Phases, Progress};
 use crate::journal::{JournalError, Step, Transaction};
 use std::path::{Path, PathBuf};
@@ -21,7 +18,7 @@ use std::path::{Path, PathBuf};
 pub struct RestoreReport {
     /// The number of restored files, including the login.
     pub files: u64,
-    /// The size of the restored files in bytes, without the login.
+    /// The size of the restored files in bytes, including the login.
     pub bytes: u64,
     /// The number of restored rollouts that were not written, because the home had them with the same content.
     pub unchanged: u64,
@@ -63,6 +60,8 @@ pub fn apply(
     unpack_planned_files(&mut work, progress)?;
     databases::check_python_copies(&mut work)?;
     let merged = merge::merge_conversations(&mut work.stage, &mut work.plan, &work.live.names)?;
+    // Taken before the live databases join the plan, because their rows change but they are not restored.
+    let restored = work.plan.writes.clone();
     let outside = databases::adapt_databases(&mut work, &merged)?;
 
     // Freed because the safety backup needs memory of its own.
@@ -81,7 +80,7 @@ pub fn apply(
 
     // The exchange is done, so later errors are reported but do not fail the restore.
     let owner_error = staged_login.record_owners(request).err();
-    let (files, bytes) = count_restored(request.archive, plan, &outside, &staged_login);
+    let (files, bytes) = count_restored(request.archive, &restored, staged_login.outcome);
 
     // A merge takes a rollout out of the plan again if the home has more of it.
     let is_restored = |name: &EntryName| plan.writes.contains(name.as_path());
@@ -160,26 +159,18 @@ fn exchange_states(
     Ok(leftover_paths.iter().map(format_note).collect())
 }
 
-/// Returns the number of restored files, including the login, and their size in bytes, without the login.
-fn count_restored(
-    archive: &ArchiveReader,
-    plan: &RestorePlan,
-    outside: &OutsideDatabases,
-    staged_login: &StagedLogin,
-) -> (u64, u64) {
-    let is_outside = |path: &Path| {
-        let mut restored = outside.restored.iter();
-        restored.any(|(name, _)| name.as_path() == path)
+/// Returns the number of restored files and their size in bytes, both including the login, which is not in `restored`.
+fn count_restored(archive: &ArchiveReader, restored: &NameSet, login: AuthOutcome) -> (u64, u64) {
+    let restores_login = login == AuthOutcome::Restored;
+    let is_restored = |path: &Path| {
+        restored.contains(path) || restores_login && kind_of(path) == HomeEntryKind::Auth
     };
-    let is_restored = |path: &Path| plan.writes.contains(path) || is_outside(path);
 
     let files = archive.contents().files.iter();
-    let restored = files.filter(|file| is_restored(file.path.as_path()));
+    let restored_files = files.filter(|file| is_restored(file.path.as_path()));
 
-    // The plan does not list the login among its files.
-    let login_count = u64::from(staged_login.outcome == AuthOutcome::Restored);
     (
-        (plan.writes.len() + outside.restored.len()) as u64 + login_count,
-        restored.fold(0, |sum, file| sum.saturating_add(file.size)),
+        restored.len() as u64 + u64::from(restores_login),
+        restored_files.fold(0, |sum, file| sum.saturating_add(file.size)),
     )
 }

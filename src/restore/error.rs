@@ -59,9 +59,9 @@ pub enum RestoreError {
     /// The folder of `--to` is inside the Codex home or the manager home, or contains one of them.
     #[error("the folder is inside the Codex home or the manager home, or contains one of them: {}", .0.display())]
     OverlapsHome(PathBuf),
-    /// The Codex home is a symbolic link without a target. Its disk may not be mounted.
-    #[error("the Codex home is a symbolic link to a missing folder: {}", .0.display())]
-    DanglingHome(PathBuf),
+    /// The Codex home, or the folder of `--to`, is a symbolic link without a target. Its disk may not be mounted.
+    #[error("the target is a symbolic link to a missing folder: {}", .0.display())]
+    DanglingTarget(PathBuf),
     /// Nothing in the archive matches `--only` or `--session`.
     #[error("the archive has no file or conversation {0:?}")]
     NotFound(String),

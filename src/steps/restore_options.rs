@@ -29,7 +29,9 @@ use crate::steps::replaced_messages::{
 use crate::sync::restore_marker::RestoreMarkers;
 use crate::sync::state::Replica;
 use crate::views::account::{warn_all, warn_not_recorded};
-use crate::views::restore_report::{describe_replaced, list_removed_names, show_plan, show_report};
+use crate::views::restore_report::{
+    describe_other_home, describe_replaced, list_removed_names, show_plan, show_report,
+};
 use clap::Args;
 use std::collections::BTreeSet;
 use std::path::{Path, PathBuf};
@@ -343,7 +345,8 @@ fn confirm_replacement(
     };
 
     let home = request.folder.display();
-    let question = format!("replace {replaced} in {home}{added}{removed}{login}?");
+    let other_home = describe_other_home(request.archive.metadata(), context);
+    let question = format!("replace {replaced} in {home}{added}{removed}{login}{other_home}?");
     // `None` means that the question could not be asked, which is no refusal.
     context.ui.confirm(question) != Some(false)
 }

@@ -1,6 +1,7 @@
 //! The output of `restore` and `vault restore`: the archive, the plan, the result.
 
 use crate::accounts::login_selection::AuthOutcome;
+use crate::archive::metadata::Metadata;
 use crate::archive::name_table::NameSet;
 use crate::archive::reader::ArchiveReader;
 use crate::codex::home::{HomeEntryKind, kind_of};
@@ -15,17 +16,27 @@ use crate::restore::request::RestoreRequest;
 use crate::ui::{JsonFields, JsonObject, Style, bytes, object};
 use crate::views::account;
 
-/// Describes an archive or a snapshot (`noun`): its name, kind, account and age.
+/// Describes an archive or a snapshot (`noun`): its name, kind, account and age, and its home if that is another one.
 pub(crate) fn describe_archive(context: &Context, archive: &ArchiveReader, noun: &str) -> String {
     let metadata = archive.metadata();
     let owner = account::owner_name(metadata, context);
     format!(
-        "{}: {} {noun} of {}, made {}",
+        "{}: {} {noun} of {}, made {}{}",
         account::printable(&file_name(archive.path())),
         archive_names::format_kind(metadata),
         owner.as_deref().unwrap_or("a signed-out home"),
-        account::full_time(&metadata.created_at, context)
+        account::full_time(&metadata.created_at, context),
+        describe_other_home(metadata, context)
     )
+}
+
+/// Returns ", from another home: PATH" for an archive of another home; empty for one of this home.
+pub(crate) fn describe_other_home(metadata: &Metadata, context: &Context) -> String {
+    if metadata.is_of_home(context.codex_home()) {
+        return String::new();
+    }
+    let home = account::printable(&metadata.source_codex_home);
+    format!(", from another home: {home}")
 }
 
 /// Returns the beginning of the JSON document. Its keys are an interface.

@@ -9,6 +9,7 @@ use crate::io::hash::{ContentDigest, DigestBytes};
 use crate::quota::legacy::ValidationStatus;
 use serde::{Deserialize, Serialize};
 use smart_default::SmartDefault;
+use std::path::Path;
 
 /// Maximum size of `captured_files` in a sidecar.
 const MAX_CAPTURED_BYTES: usize = 8 * 1024;
@@ -195,6 +196,11 @@ impl Metadata {
     /// Returns true for a safety backup, which `restore` makes of the files that it changes.
     pub(crate) fn is_safety(&self) -> bool {
         self.label.as_deref() == Some(SAFETY_LABEL)
+    }
+
+    /// Returns true if the archive was made of the home at `home`, or does not record its home.
+    pub(crate) fn is_of_home(&self, home: &Path) -> bool {
+        self.source_codex_home.is_empty() || self.source_codex_home == home.to_string_lossy()
     }
 
     /// Returns true if the archive holds only the login of a legacy file.

@@ -205,6 +205,8 @@ fn path_within_home(path: &Path) -> Option<PathBuf> {
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) enum RowGroup {
     /// The rows of the table `threads`, for threads without a row in the staged database.
+    MissingThreads,
+    /// The rows of the table `threads`; they replace those of the staged database.
     Threads,
     /// All rows of the projection of a rollout; they replace those of the staged database.
     Projections,
@@ -249,7 +251,7 @@ fn copy_rows_into(
 
     run_in_transaction(connection, staged, |transaction| {
         let (tables, key) = match group {
-            RowGroup::Threads => (vec!["threads".to_owned()], "id"),
+            RowGroup::MissingThreads | RowGroup::Threads => (vec!["threads".to_owned()], "id"),
             RowGroup::Projections => (list_tables_with_thread_id(transaction)?, "thread_id"),
         };
 
@@ -261,12 +263,17 @@ fn copy_rows_into(
                 continue;
             }
 
+            // The row is updated in place, because rows that refer to it would be deleted with it.
+            let on_conflict = match group {
+                RowGroup::Threads => format!("DO UPDATE SET {}", assign_columns(&columns)),
+                RowGroup::MissingThreads | RowGroup::Projections => "DO NOTHING".to_owned(),
+            };
             let (table, columns) = (quote_identifier(&table), columns.join(","));
             let delete = format!("DELETE FROM main.{table} WHERE \"{key}\"=?1");
             let mut delete = transaction.prepare(&delete)?;
             let mut insert = transaction.prepare(&format!(
                 "INSERT OR IGNORE INTO main.{table}({columns}) \
-                 SELECT {columns} FROM live.{table} WHERE \"{key}\"=?1"
+                 SELECT {columns} FROM live.{table} WHERE \"{key}\"=?1 ON CONFLICT {on_conflict}"
             ))?;
 
             for id in ids {
@@ -278,7 +285,7 @@ fn copy_rows_into(
                     Err(e) if is_row_error(&e) => 0,
                     inserted => inserted?,
                 };
-                if group == RowGroup::Threads && copied_rows > 0 {
+                if group != RowGroup::Projections && copied_rows > 0 {
                     fill_missing_times(transaction);
                 }
                 copied_count += copied_rows;
@@ -331,6 +338,16 @@ fn list_tables_with_thread_id(connection: &Connection) -> rusqlite::Result<Vec<S
     )?;
     let rows = statement.query_map([], |row| row.get(0))?;
     rows.collect()
+}
+
+/// Returns the assignments that replace the values of a row by those of the inserted one. `columns` are quoted.
+fn assign_columns(columns: &[String]) -> String {
+    let assignments = columns.iter().map(|column| match column.as_str() {
+        // A row that Codex created again has no name.
+        "\"name\"" => format!("{column}=coalesce(excluded.{column}, {column})"),
+        _ => format!("{column}=excluded.{column}"),
+    });
+    assignments.collect::<Vec<_>>().join(",")
 }
 
 fn quote_identifier(name: &str) -> String {

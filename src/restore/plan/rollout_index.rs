@@ -66,6 +66,17 @@ impl RolloutIndex {
         }
     }
 
+    /// Replaces the file `old` of the conversation `id` by another file of the same rollout.
+    pub(crate) fn replace(&mut self, id: &str, old: &EntryName, new: &EntryName) {
+        self.files.remove(old.as_path());
+        self.insert(id, new);
+    }
+
+    /// Returns true if the file `path` is in the index.
+    pub(crate) fn has(&self, path: &Path) -> bool {
+        self.files.contains(path)
+    }
+
     pub(crate) fn is_empty(&self) -> bool {
         self.by_id.is_empty()
     }
@@ -116,6 +127,6 @@ impl staged::RolloutLocations for RolloutOverlay<'_> {
     }
 
     fn has(&self, path: &Path) -> bool {
-        self.0.iter().any(|rollouts| rollouts.files.contains(path))
+        self.0.iter().any(|rollouts| rollouts.has(path))
     }
 }

@@ -33,11 +33,12 @@ pub(crate) fn find_holders(request: &RestoreRequest<'_>) -> Vec<Holder> {
 
 fn list_files(request: &RestoreRequest<'_>) -> Result<LiveFiles, RestoreError> {
     let name_table = request.archive.contents().files.name_table();
+    // Replacing the link itself would create a home on the wrong disk.
+    if request.folder.is_symlink() && !request.folder.exists() {
+        return Err(RestoreError::DanglingTarget(request.folder.clone()));
+    }
+
     match request.target {
-        // Replacing the link itself would create a home on the wrong disk.
-        RestoreTarget::Home if request.folder.is_symlink() && !request.folder.exists() => {
-            Err(RestoreError::DanglingHome(request.folder.clone()))
-        }
         RestoreTarget::Home => Ok(live_files::list_files(&request.folder, name_table)?),
         RestoreTarget::Elsewhere => {
             if tree::list_if_exists(&request.folder)?.is_empty() {

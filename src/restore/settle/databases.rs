@@ -7,7 +7,7 @@ use crate::archive::{ArchiveError, EntryName, parse_rollout_name};
 use crate::codex::database;
 use crate::codex::home::{self, HomeEntryKind, kind_of};
 use crate::codex::rollout::{self, Relation};
-use crate::codex::threads::staged::{self, RowGroup, UnmatchedRows};
+use crate::codex::threads::staged::{self, RolloutLocations as _, RowGroup, UnmatchedRows};
 use crate::history::files::without_zst;
 use crate::io::quantity::pluralize;
 use crate::io::{IoContext, atomic, tree};
@@ -108,7 +108,7 @@ impl DatabaseAdapter<'_, '_> {
     }
 
     /// Updates the paths of rollouts in a staged state database. For a merge, first copies live rows into the
-    /// staged database: the rows of conversations that only the home has into a state database, the projections of
+    /// staged database: the rows of conversations whose newest rollout stays into a state database, the projections of
     /// rollouts that stay into a projection database.
     fn adapt_staged_database(&mut self, name: &EntryName, path: &Path) -> Result<(), RestoreError> {
         let is_history = home::is_database_named(name.as_path(), home::HISTORY_DATABASE_PREFIX);
@@ -125,11 +125,6 @@ impl DatabaseAdapter<'_, '_> {
             return Ok(());
         }
 
-        if self.work.plan.merge {
-            let ids = self.merged.local_only.ids();
-            self.import_live_rows(name, path, &ids, RowGroup::Threads)?;
-        }
-
         // After a partial restore, rows may also belong to rollouts that stay in the home.
         let live_rollouts = if self.work.plan.partial {
             RolloutIndex::from_files(&self.work.live.names.without(&self.work.plan.removed))
@@ -137,10 +132,20 @@ impl DatabaseAdapter<'_, '_> {
             RolloutIndex::default()
         };
         let rollouts = RolloutOverlay(vec![
-            &self.merged.local_only,
+            &self.merged.kept_files,
             &self.work.stage.rollouts,
             &live_rollouts,
         ]);
+
+        if self.work.plan.merge {
+            // A row describes the newest rollout of its conversation, which may be one of the archive.
+            let mut ids = self.merged.kept_files.ids();
+            ids.retain(|id| {
+                let newest = rollouts.path_of(id);
+                newest.is_some_and(|path| self.merged.kept_files.has(&path))
+            });
+            self.import_live_rows(name, path, &ids, RowGroup::Threads)?;
+        }
 
         // In the home of the archive, a path in a row is wrong only if Codex moved the rollout between the capture of
         // the database and the capture of the rollout.
@@ -209,7 +214,7 @@ impl DatabaseAdapter<'_, '_> {
                 None => 0,
                 Some(rows) => {
                     let (from, ids) = (&rows.database, &rows.ids);
-                    staged::copy_rows(&database.staged, from, ids, RowGroup::Threads)?
+                    staged::copy_rows(&database.staged, from, ids, RowGroup::MissingThreads)?
                 }
             };
 

@@ -18,9 +18,9 @@ use std::path::Path;
 /// The conversations that a merge keeps.
 #[derive(Debug, Default)]
 pub(crate) struct MergeResult {
-    /// The rollouts that only the home has.
-    pub(crate) local_only: RolloutIndex,
-    /// The ids of all rollouts whose live file stays, including the rollouts in `local_only`.
+    /// The rollouts whose live file stays.
+    pub(crate) kept_files: RolloutIndex,
+    /// The ids of the rollouts in `kept_files`.
     pub(crate) kept_rollouts: HashSet<String>,
 }
 
@@ -46,7 +46,7 @@ pub(crate) fn merge_conversations(
     }
 
     let mut merged = MergeResult {
-        local_only: RolloutIndex::from_files(&NameSet::with_names(live.name_table())),
+        kept_files: RolloutIndex::from_files(&NameSet::with_names(live.name_table())),
         ..MergeResult::default()
     };
     let mut diverged = Vec::new();
@@ -61,7 +61,7 @@ pub(crate) fn merge_conversations(
         let rollout_id = rollout.rollout_id().unwrap_or(&id).to_owned();
         let Some(archived_name) = archived_files.get(&rollout.name) else {
             merged.kept_rollouts.insert(rollout_id);
-            merged.local_only.insert(&id, &live_name);
+            merged.kept_files.insert(&id, &live_name);
             continue;
         };
 
@@ -75,8 +75,9 @@ pub(crate) fn merge_conversations(
                 sharing::remove_file(&staged_path).at("remove", &staged_path)?;
                 plan.writes.remove(archived_name.as_path());
                 plan.added.remove(archived_name.as_path());
-                stage.rollouts.insert(&id, &live_name);
+                stage.rollouts.replace(&id, archived_name, &live_name);
                 merged.kept_rollouts.insert(rollout_id);
+                merged.kept_files.insert(&id, &live_name);
                 // The staged file is gone, so a second live file of the conversation is not compared.
                 archived_files.remove(&rollout.name);
             }
