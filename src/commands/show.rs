@@ -78,6 +78,8 @@ impl Serialize for TurnsView<'_> {
         let mut entries = serializer.serialize_seq(None)?;
         let zone = self.context.zone();
         let mut failure = None;
+
+        // The callback cannot return an error, so it stores the error and ends the reading.
         let result = self
             .parts
             .read(self.options, &mut |text| self.args.redact(text), |piece| {
@@ -88,6 +90,7 @@ impl Serialize for TurnsView<'_> {
                 }
                 failure.is_none()
             });
+
         if let Some(e) = failure {
             return Err(e);
         }
@@ -109,26 +112,31 @@ impl ShowArgs {
                 usage: &["name it: codex-manager show SESSION"],
                 ..ConversationPicker::default()
             };
+
             if !shows_text {
                 return picker.run_and_resume(context);
             }
+
             match picker.run(context)? {
                 ScreenEnd::Chosen(id) => find_conversation(&id, context)?,
                 ScreenEnd::Done(outcome) => return Ok(outcome),
             }
         };
+
         let options = TranscriptOptions {
             outputs: self.tools,
             images: false,
             reasoning: self.reasoning,
             turn: self.turn,
         };
+
         // Like `find`, counts the turns of the conversation itself, without those of a conversation that it continues.
         let mut parts = ConversationParts::read_chain(&session);
         if let Some(turn) = self.turn {
             parts = parts.without_other_conversations();
             require_turn(&session, &parts, turn)?;
         }
+
         let result = if context.ui.wants_json() {
             let turns = TurnsView {
                 parts: &parts,
@@ -148,6 +156,7 @@ impl ShowArgs {
         } else {
             self.print_markdown(&session, &parts, options, context)
         };
+
         result.map_err(|e| to_command_error(&session, e))?;
         Ok(Outcome::Done)
     }
@@ -182,10 +191,13 @@ impl ShowArgs {
         let is_rendered = self.format.is_none() && self.max_bytes.is_none() && ui.is_terminal();
         let mut pager = is_rendered.then(|| ui.start_pager(&context.env));
         let mut bytes_left = self.max_bytes.unwrap_or(usize::MAX);
+
         let mut write = |text: &str| {
             if let Some(pager) = &mut pager {
                 return pager.write(&ui.render_markdown(text));
             }
+
+            // The limit may be inside of a character, which is left out.
             let mut cut_at = text.len().min(bytes_left);
             while !text.is_char_boundary(cut_at) {
                 cut_at -= 1;
@@ -194,9 +206,11 @@ impl ShowArgs {
             bytes_left -= cut_at;
             cut_at == text.len()
         };
+
         let mut was_cut = !write(&self.redact(&format_head(session, parts)));
         // If the head alone was cut, messages may follow.
         let mut has_entries = was_cut;
+
         let mut writer = MarkdownWriter::new(self.tools, minute_format(context));
         if !was_cut {
             parts.read(options, &mut |text| self.redact(text), |piece| {
@@ -207,15 +221,18 @@ impl ShowArgs {
                         writer.format_entry(&entry)
                     }
                 };
+
                 was_cut = !write(&text);
                 !was_cut
             })?;
         }
+
         drop(pager);
         if was_cut && !is_rendered {
             ui.print_part("\n");
             ui.note("the output was cut at --max-bytes; show later turns with: --turn N");
         }
+
         if !has_entries {
             ui.note(match self.turn {
                 Some(_) => "the conversation has no such turn",
@@ -235,6 +252,7 @@ fn require_turn(session: &NamedConversation, parts: &ConversationParts, turn: u3
         reasoning: true,
         turn: None,
     };
+
     let mut last_turn = 0;
     let result = parts.read(options, &mut |text| text.to_owned(), |piece| {
         if let TranscriptPiece::Entry(_, entry) = piece {
@@ -243,6 +261,7 @@ fn require_turn(session: &NamedConversation, parts: &ConversationParts, turn: u3
         last_turn < turn
     });
     result.map_err(|e| to_command_error(session, e))?;
+
     if last_turn >= turn {
         return Ok(());
     }

@@ -57,8 +57,10 @@ impl UseArgs {
         if verdict.state != AccountState::Cooldown || account.current {
             return Ok(());
         }
+
         // A switch that would be refused anyway needs no question.
         self.switch.check_allowed(target, context)?;
+
         let available_at = verdict.next_available_at;
         let until_note = available_at.map_or("; no reset known".into(), |at| {
             format!(" until {}", full_time(&at, context))
@@ -67,6 +69,8 @@ impl UseArgs {
             "{} is in cooldown{until_note}",
             label(&account)
         ));
+
+        // Without a terminal, the warning is enough.
         let asks_user = !self.switch.dry_run && !context.settings.assume_yes;
         if asks_user && context.ui.confirm("switch anyway?") == Some(false) {
             return Err(CommandError::refused("the switch was not confirmed")
@@ -91,6 +95,7 @@ impl UseArgs {
         if typed_name.chars().count() > 1 || needs_no_question {
             return Ok(account.entry.identity);
         }
+
         // `None` if the user cannot be asked.
         match context.ui.confirm(format_args!("switch to {name}?")) {
             Some(true) => Ok(account.entry.identity),
@@ -113,6 +118,7 @@ impl UseArgs {
                     .hint("name an account; list them: codex-manager accounts")
             });
         }
+
         match &self.account {
             Some(text) => self.confirm_one_letter(text, find_account(text, context)?, context),
             None => pick_account("which account?", context),

@@ -63,6 +63,7 @@ impl VerifyArgs {
         let mut results = Vec::new();
         let mut findings = Vec::new();
         let verification = self.verify_each(context, &mut results, &mut findings);
+
         // Results of completely verified archives are recorded even after an error or Ctrl-C.
         if !self.dry_run {
             match store::note_verified(manager_home, &findings) {
@@ -71,6 +72,7 @@ impl VerifyArgs {
                 Err(e) => context.warn(format_args!("the result is not recorded: {e}")),
             }
         }
+
         verification?;
         let are_all_ok = results.iter().all(|r| r.ok);
         context.ui.list_document("verify", "archives", &results);
@@ -94,9 +96,11 @@ impl VerifyArgs {
         for path in self.resolve_paths(context)? {
             let has_path = |r: &&ArchiveRecord| context.backups().join(&r.path) == path;
             let backed_up_at = records.iter().find(has_path).map(|r| r.metadata.created_at);
+
             // Taken before the read, so that a file that changes during the read is not recorded as good.
             let stamp = catalog::read_file_stamp(&path);
             let mut report = verify_archive(context, &path, self.dry_run)?;
+
             let mut repaired = false;
             if self.repair && report.is_archive_good() {
                 match repair_sidecar(&path, self.dry_run) {
@@ -105,10 +109,14 @@ impl VerifyArgs {
                     Err(e) => context.warn(format_args!("the sidecar could not be written: {e}")),
                 }
             }
+
+            // The new sidecar is good, so the problem of the old one is not reported.
             if repaired && !self.dry_run {
                 report.sidecar = None;
             }
+
             findings.extend(to_verify_finding(&report, stamp, context.local_now()));
+
             if repaired {
                 let wrote_verb = if self.dry_run { "would write" } else { "wrote" };
                 let name = file_name(&path);
@@ -128,6 +136,7 @@ impl VerifyArgs {
         if !self.all {
             return Ok(vec![find_path(Path::new(LATEST))?]);
         }
+
         let backups = context.backups();
         let records = context.archives()?;
         let paths: Vec<_> = records
@@ -135,6 +144,7 @@ impl VerifyArgs {
             .filter(|r| r.archive.is_some())
             .map(|r| backups.join(&r.path))
             .collect();
+
         if paths.is_empty() {
             return Err(no_archives_error(context));
         }
@@ -152,6 +162,7 @@ fn print_result(
     let ui = &context.ui;
     let name = file_name(&report.archive);
     let ok = report.is_ok();
+
     // The words are padded to the same width.
     let (style, status_word) = if ok {
         (Style::Good, "ok     ")
@@ -162,9 +173,11 @@ fn print_result(
     } else {
         (Style::Bad, "damaged")
     };
+
     let mut problems = report.problems;
     problems.extend(report.unread.map(|e| format!("{e}: {}", e.source)));
     problems.extend(report.sidecar.as_ref().map(problem::describe_sidecar));
+
     // The date in the name is the start of the quota window, not the time of the backup.
     let backup_note =
         backed_up_at.map(|at| format!(" (backed up {})", absolute_time(&at, context)));
@@ -175,9 +188,11 @@ fn print_result(
         backup_note.unwrap_or_default(),
         first_note.filter(|_| ok).unwrap_or_default()
     ));
+
     for problem in &problems {
         ui.prose(format_args!("        {}", printable(problem)));
     }
+
     VerifiedArchiveJson {
         archive: name,
         ok,

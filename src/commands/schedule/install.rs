@@ -68,6 +68,7 @@ impl InstallArgs {
         let definition = JobDefinition::new(options, &job_context)?;
         let files = schedule::plan_install(&definition, &job_context)?;
         let steps = schedule::enable_commands(job, &job_context)?;
+
         let dry_run = self.common.dry_run;
         if !dry_run {
             if job_context.scheduler == Scheduler::Launchd {
@@ -79,6 +80,7 @@ impl InstallArgs {
                 run_steps(&steps, context, "the files were written")?;
             }
         }
+
         let enabled = self.enable && !dry_run;
         context.ui.document(
             "schedule install",
@@ -93,6 +95,7 @@ impl InstallArgs {
                 dry_run,
             },
         );
+
         let ui = &context.ui;
         show_files(context, &files, dry_run);
         let (name, when) = (job.name(), describe_trigger(trigger));
@@ -101,12 +104,15 @@ impl InstallArgs {
             (false, true) => format!("{name} runs {when}"),
             (false, false) => format!("{name} will run {when} once it is activated"),
         });
+
+        // The user learns now what would make every run fail, because a scheduled run has no terminal.
         if job == JobKind::Sync
             && let Err(e) = check_config(context, definition.options.config.as_deref())
         {
             ui.warn(format_args!("every run will fail with exit code 4: {e}"));
             ui.note("create a configuration: codex-manager sync init --cloud FOLDER");
         }
+
         if job == JobKind::Vault {
             warn_if_jobs_cannot_open_vault(context);
         }
@@ -115,6 +121,7 @@ impl InstallArgs {
                 "sync is installed as a dry run; after checking its output, install it with --apply",
             );
         }
+
         if !enabled {
             let heading = if dry_run && self.enable {
                 "would run:"
@@ -138,6 +145,7 @@ impl InstallArgs {
                 "--if-codex-changed is only for schedule install backup",
             ));
         }
+
         let config = self
             .config
             .as_ref()
@@ -148,6 +156,7 @@ impl InstallArgs {
             })
             .transpose()
             .map_err(|e| CommandError::usage(e.to_string()).because(e))?;
+
         Ok(JobOptions {
             job: self.job,
             when: self.parse_trigger()?,
@@ -166,17 +175,20 @@ impl InstallArgs {
                 .ok_or_else(|| {
                     CommandError::usage(format!("--daily is not a time such as 03:30: {text:?}"))
                 })?;
+
             // Hours and minutes always fit.
             let to_u8 = |number: u32| u8::try_from(number).unwrap_or_default();
             let (hour, minute) = (to_u8(time_of_day.hour()), to_u8(time_of_day.minute()));
             return Ok(Trigger::Daily(hour, minute));
         }
+
         let default_interval = match self.job {
             JobKind::Backup if self.if_codex_changed => Duration::hours(1),
             JobKind::Notify => Duration::minutes(10),
             JobKind::Sync | JobKind::Status => Duration::hours(1),
             JobKind::Backup | JobKind::Vault => Duration::hours(24),
         };
+
         let interval = self.every.unwrap_or(default_interval);
         u32::try_from(interval.num_seconds())
             .ok()

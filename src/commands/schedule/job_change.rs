@@ -47,10 +47,12 @@ pub(super) fn show_files(context: &Context, files: &[PlannedJobFile], dry_run: b
             FileAction::Remove => ("removed", "would remove"),
             FileAction::Absent => continue,
         };
+
         let action_text = verb(dry_run, planned_text, done_text);
         context
             .ui
             .prose(format_args!("{action_text}: {}", path.display()));
+
         for line in text.trim_end().lines() {
             context
                 .ui

@@ -25,6 +25,7 @@ impl ScheduleRemoveArgs {
         // A job can be removed after Codex was uninstalled.
         let codex_bin = find_configured_codex(context).unwrap_or_default();
         let job_context = build_job_context(context, self.common.scheduler(), codex_bin)?;
+
         let files = schedule::plan_remove(self.job, &job_context)?;
         let is_installed = files.iter().any(|file| file.action == FileAction::Remove);
         let steps = if is_installed {
@@ -32,6 +33,7 @@ impl ScheduleRemoveArgs {
         } else {
             Vec::new()
         };
+
         let dry_run = self.common.dry_run;
         if !dry_run {
             // If the scheduler does not know the job, there is nothing to deactivate.
@@ -40,8 +42,10 @@ impl ScheduleRemoveArgs {
             if was_enabled != Some(false) {
                 run_steps(&steps, context, "nothing was removed")?;
             }
+
             schedule::apply(&files, job_context.scheduler)?;
         }
+
         context.ui.document(
             "schedule remove",
             &JobChangeJson {
@@ -55,6 +59,7 @@ impl ScheduleRemoveArgs {
                 dry_run,
             },
         );
+
         show_files(context, &files, dry_run);
         if !is_installed {
             context.note(format_args!("{} is not installed", self.job.name()));

@@ -29,12 +29,14 @@ pub(super) fn run_steps(
             Err(start_problem) => Some(start_problem),
         };
         let Some(problem) = problem else { continue };
+
         if step.may_fail {
             context
                 .ui
                 .detail(format_args!("{}: {problem}", step.words.join(" ")));
             continue;
         }
+
         return Err(
             CommandError::failed(format!("the scheduler command failed: {problem}")).hint(format!(
                 "{state_after_failure}; run this in your desktop or login session: {}",

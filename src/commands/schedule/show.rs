@@ -41,6 +41,7 @@ impl ScheduleShowArgs {
         let jobs = self
             .job
             .map_or(JobKind::value_variants().to_vec(), |job| vec![job]);
+
         let ui = &context.ui;
         let mut table = Table::new(ui, COLUMNS);
         let mut documents = Vec::new();
@@ -52,6 +53,7 @@ impl ScheduleShowArgs {
                 .and_then(|job| find_next_run(job, context));
             let (style, state) = describe_state(installed_job.as_ref());
             hints.extend(installed_job.as_ref().and_then(suggest_update));
+
             let runs_text = installed_job.as_ref().map_or("-".into(), |job| {
                 let is_dry_run = job.options.job == JobKind::Sync && !job.options.apply;
                 let dry_note = if is_dry_run { ", dry run" } else { "" };
@@ -64,6 +66,7 @@ impl ScheduleShowArgs {
                 Cell::plain(next_run.map_or("-".into(), |at| full_time(&at, context)))
                     .value(next_run.map_or(String::new(), |at| local_rfc3339(&at, context))),
             ]);
+
             let options = installed_job.as_ref().map(|job| &job.options);
             documents.push(
                 object()
@@ -83,6 +86,7 @@ impl ScheduleShowArgs {
                     .with("files", schedule::file_paths(job, &job_context)?),
             );
         }
+
         let json = object()
             .with("scheduler", job_context.scheduler)
             .with("jobs", documents);
@@ -103,6 +107,7 @@ fn describe_state(installed_job: Option<&InstalledJob>) -> (Style, &'static str)
             is_enabled: Some(false),
             ..
         }) => (Style::Warn, "not active"),
+        // launchd and Windows record in no file whether a job is active.
         Some(InstalledJob {
             is_enabled: None, ..
         }) => (Style::Good, "installed"),
@@ -116,6 +121,7 @@ fn suggest_update(job: &InstalledJob) -> Option<String> {
     if job.is_current && job.is_enabled != Some(false) {
         return None;
     }
+
     let trigger_flag = match options.when {
         Trigger::Every(secs) => format!("--every {secs}s"),
         Trigger::Daily(hour, minute) => format!("--daily {hour:02}:{minute:02}"),
@@ -130,6 +136,7 @@ fn suggest_update(job: &InstalledJob) -> Option<String> {
         let word = shell::quote_if_needed(&path.to_string_lossy());
         format!(" --config {word}")
     });
+
     Some(format!(
         "update and activate it: codex-manager schedule install {} {trigger_flag}{changed_flag}{apply_flag}{config_flag} --enable",
         options.job.name()

@@ -43,6 +43,7 @@ impl Children {
             if parents.is_empty() {
                 break;
             }
+            // The children that are found are the parents of the next level.
             for child in read_children(std::mem::take(&mut parents), &read_threads)? {
                 let Some(parent) = child.parent_id.clone() else {
                     continue;

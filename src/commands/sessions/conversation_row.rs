@@ -54,6 +54,7 @@ impl ConversationRow {
         let (newest_bytes, compressed) = read_rollout_size(&thread.rollout_path);
         let earlier_bytes = sum_earlier_rollouts(&thread, context.codex_home());
         let bytes = newest_bytes.map(|bytes| bytes + earlier_bytes);
+
         Self {
             account: accounts.map_or_else(ConversationAccount::default, |all| all.find(&thread)),
             bytes,
@@ -71,6 +72,7 @@ impl ConversationRow {
     pub(super) fn into_json(self, context: &Context) -> impl Serialize + use<> {
         let thread = self.thread;
         let unless_empty = |text: String| Some(text).filter(|text| !text.is_empty());
+
         object()
             .with("id", thread.id)
             .with("title", thread.title)
@@ -97,11 +99,13 @@ impl ConversationRow {
         let lock_file = format!("{}.lock", self.thread.id);
         let writer_lock = context.codex_home().join(THREAD_LOCKS);
         let is_running = lock::is_held(&writer_lock.join(lock_file));
+
         let account = self
             .account
             .profile
             .as_deref()
             .or(self.account.email.as_deref());
+
         [
             Cell::plain(short_id(&self.thread.id)).value(&self.thread.id),
             to_age_cell(self.thread.updated_ms, context),
@@ -140,12 +144,14 @@ impl ConversationRow {
         ];
         let states = states.into_iter().filter(|(is_set, _)| *is_set);
         let mut badges: Vec<_> = states.map(|(_, name)| name.to_owned()).collect();
+
         badges.extend(self.machine.as_ref().map(|name| format!("on {name}")));
         badges.extend(
             self.newer_on
                 .as_ref()
                 .map(|name| format!("newer on {name}")),
         );
+
         if self.thread.source == "subagent" {
             let badge = format!("subagent {}", self.thread.nickname);
             badges.push(badge.trim_end().to_owned());
@@ -153,6 +159,7 @@ impl ConversationRow {
         if self.hidden_children > 0 {
             badges.push(pluralize(self.hidden_children, "subagent"));
         }
+
         badges.join(", ")
     }
 }
@@ -180,9 +187,11 @@ fn sum_earlier_rollouts(thread: &ListedThread, home: &Path) -> u64 {
     if !RolloutName::parse(recorded_path).is_some_and(|file| file.is_rewind()) {
         return 0;
     }
+
     let Some(newest) = find_recorded_rollout(home, &thread.rollout_path) else {
         return 0;
     };
+
     let chain = ThreadChain::read(home, &thread.id, &newest);
     let earlier = chain.rollouts().iter().filter(|slice| slice.path != newest);
     earlier

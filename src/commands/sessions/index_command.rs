@@ -39,14 +39,18 @@ impl IndexArgs {
     pub(crate) fn run(&self, context: &Context) -> Result<Outcome> {
         let access = IndexAccess::new(context);
         let ui = &context.ui;
+
         if self.remove {
             let mut freed_bytes = access.remove()?;
+            // Before the copies are removed: afterwards, nothing names the machines that have an index.
             for machine in list_fetched_machines(context) {
                 freed_bytes += IndexAccess::new(&machine.context).remove()?;
             }
+
             let machines = machine_homes::machines_folder(context.manager_home());
             freed_bytes += tree::measure(&machines).bytes;
             tree::remove(&machines)?;
+
             print_json(&access, "removed", IndexStatus::default(), &[], context);
             ui.report(format_args!(
                 "removed the index: {} freed",
@@ -54,6 +58,7 @@ impl IndexArgs {
             ));
             return Ok(Outcome::Done);
         }
+
         let mut skipped = Vec::new();
         let (store, action): (Option<IndexStore>, _) = if self.rebuild {
             let (store, report) = access.rebuild()?;
@@ -62,6 +67,7 @@ impl IndexArgs {
         } else {
             (access.open_existing()?, "none")
         };
+
         let machines = list_fetched_machines(context);
         let status = store.as_ref().map(index::read_status).transpose()?;
         print_json(
@@ -71,6 +77,7 @@ impl IndexArgs {
             &machines,
             context,
         );
+
         match status {
             None => ui.line("there is no index yet; find creates it"),
             Some(status) => {
@@ -83,6 +90,7 @@ impl IndexArgs {
                 ));
             }
         }
+
         for machine in &machines {
             ui.prose(format_args!(
                 "{}, as published {}: {} of rollouts, {} of index",
@@ -92,6 +100,7 @@ impl IndexArgs {
                 time::bytes(measure_index(machine))
             ));
         }
+
         warn_of_skipped_files(&skipped, context);
         Ok(Outcome::partial_if(!skipped.is_empty()))
     }
@@ -121,6 +130,7 @@ fn print_json(
             .with("bytes", measure_index(machine))
             .with("rollout_bytes", measure_rollouts(machine))
     });
+
     let view = object()
         .with("path", access.path.display().to_string())
         .with("action", action)

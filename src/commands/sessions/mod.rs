@@ -92,13 +92,16 @@ impl SessionsArgs {
         if let Some(SessionsCommand::Index(args)) = &self.command {
             return args.run(context);
         }
+
         if self.launched {
             let context = &self.table.apply(context)?;
             let profile = self.profile.or(self.named);
             return show_launches("sessions", profile.as_deref(), self.all, context);
         }
+
         self.filter.selection.select_account(self.named.take());
         let filter = self.filter.to_thread_filter(context)?;
+
         if self.pick {
             let picker = ConversationPicker {
                 usage: &["name it: codex-manager resume SESSION"],
@@ -108,6 +111,7 @@ impl SessionsArgs {
             };
             return picker.run_and_resume(context);
         }
+
         self.print_list(filter, &self.table.apply(context)?)
     }
 
@@ -122,11 +126,13 @@ impl SessionsArgs {
             without_archived: !self.archived,
             ..filter
         };
+
         let (machines, are_machines_stale) = if self.machines {
             refresh_machines(context)?
         } else {
             (Vec::new(), false)
         };
+
         let list = ConversationList::read(&filter, self.sort, limit, &machines, context)?;
         let (is_empty, has_more) = (list.is_empty(), list.has_more);
         let subagents = match (self.subagents, ui.wants_json()) {
@@ -134,6 +140,7 @@ impl SessionsArgs {
             (false, true) => Subagents::Omitted,
             (false, false) => Subagents::Counted,
         };
+
         if ui.wants_json() {
             ui.streamed_list_document("sessions", "sessions", object(), |print| {
                 list.for_each(subagents, |row| print(&row.into_json(context)))
@@ -146,6 +153,7 @@ impl SessionsArgs {
             })?;
             table.print(ui);
         }
+
         if is_empty {
             ui.note(explain_empty_list(&filter, context));
         } else if has_more {
@@ -155,6 +163,7 @@ impl SessionsArgs {
                 limit.saturating_mul(4)
             ));
         }
+
         Ok(Outcome::partial_if(are_machines_stale))
     }
 }
@@ -163,6 +172,7 @@ fn explain_empty_list(filter: &ThreadFilter, context: &Context) -> String {
     let home = context.codex_home();
     let has_database = context.state_database().is_some();
     let is_signed_out = || read_login(home).is_ok_and(|auth| auth.login().is_none());
+
     match (has_database, filter.is_restricted()) {
         (true, true) => "no conversation matches".into(),
         (true, false) => "there are no conversations".into(),

@@ -132,6 +132,7 @@ impl<'a> ConversationList<'a> {
                 .then(|| limit + 1),
             ..filter.clone()
         };
+
         let home = context.codex_home();
         let mut titles = (sort == SortOrder::Title).then(|| ThreadTitles::read(home));
         let mut entries = list_threads_as(&filter, context, |mut thread| {
@@ -140,13 +141,16 @@ impl<'a> ConversationList<'a> {
             }
             ListEntry::new(&thread, sort)
         })?;
+
         let unlisted_threads = list_unlisted(&filter, context)?.into_iter();
         entries.extend(unlisted_threads.map(|thread| ListEntry::unlisted(thread, sort)));
         add_remote_conversations(&mut entries, machines, &filter, sort, home)?;
+
         // A stable sort: rows with one key stay as SQLite ordered them.
         entries.sort_by(|a, b| a.key.cmp(&b.key));
         let has_more = entries.len() > limit;
         entries.truncate(limit);
+
         // For many conversations, reading all records once is faster than a search for each conversation.
         let accounts = if entries.len() > BATCH_ROWS {
             titles = titles.or_else(|| Some(ThreadTitles::read(home)));
@@ -154,6 +158,7 @@ impl<'a> ConversationList<'a> {
         } else {
             ConversationAccounts::read(context)?
         };
+
         Ok(Self {
             entries,
             accounts,
@@ -186,16 +191,20 @@ impl<'a> ConversationList<'a> {
         };
         let listed_row = |thread| ConversationRow::read(thread, Some(&self.accounts), self.context);
         let unlisted_row = |thread| ConversationRow::read(thread, None, self.context);
+
+        // A conversation of the list is not shown again below its parent.
         let mut shown_ids = HashSet::new();
         if subagents == Subagents::Listed {
             shown_ids.extend(self.entries.iter().map(|entry| entry.id.clone()));
         }
+
         let mut entries = self.entries.into_iter();
         loop {
             let batch: Vec<_> = entries.by_ref().take(BATCH_ROWS).collect();
             if batch.is_empty() {
                 return Ok(());
             }
+
             let ids: Vec<_> = batch.iter().map(|entry| entry.id.clone()).collect();
             let threads = read_threads(&ThreadFilter {
                 ids: Some(ids.clone()),
@@ -203,27 +212,32 @@ impl<'a> ConversationList<'a> {
             })?;
             let threads = threads.into_iter().map(|one| (one.id.clone(), one));
             let mut threads_by_id: HashMap<_, _> = threads.collect();
+
             let children = match subagents {
                 Subagents::Listed => Children::read_descendants(ids, &mut shown_ids, read_threads)?,
                 Subagents::Counted => Children::counted(ids, read_threads)?,
                 Subagents::Omitted => Children::default(),
             };
+
             for entry in batch {
                 let take_listed_row = || threads_by_id.remove(&entry.id).map(listed_row);
                 let parent_row = entry.unlisted.map(|thread| unlisted_row(*thread));
                 let Some(mut parent_row) = parent_row.or_else(take_listed_row) else {
                     continue;
                 };
+
                 parent_row.machine = entry.machine;
                 parent_row.newer_on = entry.newer_on;
                 parent_row.hidden_children =
                     children.hidden.get(&entry.id).copied().unwrap_or_default();
+
                 let descendants = children.descendants_of(&entry.id).into_iter();
                 let descendants = descendants.map(|(depth, child)| {
                     let mut child = listed_row(child.clone());
                     child.depth = depth;
                     child
                 });
+
                 if !std::iter::once(parent_row)
                     .chain(descendants)
                     .all(&mut visit)
@@ -247,12 +261,15 @@ fn add_remote_conversations(
     if machines.is_empty() {
         return Ok(());
     }
+
     let local_ids = list_ids_on_disk(home)?;
     let positions = entries.iter().enumerate();
     let positions = positions.map(|(position, entry)| (entry.id.to_lowercase(), position));
     let mut positions: HashMap<String, usize> = positions.collect();
+
     // The last change, on other machines, of conversations that this machine has too.
     let mut newest_remote_ms: HashMap<String, Option<i64>> = HashMap::new();
+
     for machine in machines {
         for thread in list_unlisted(filter, &machine.context)? {
             let id = thread.id.to_lowercase();
@@ -262,9 +279,11 @@ fn add_remote_conversations(
                 machine: Some(machine.name.clone()),
                 ..ListEntry::unlisted(thread, sort)
             };
+
             match position.map(|position| &mut entries[position]) {
                 Some(listed_entry) if listed_entry.updated_ms >= remote_entry.updated_ms => {}
                 Some(listed_entry) if listed_entry.machine.is_none() => {
+                    // Several machines may have continued it: the row names the one with the newest version.
                     let newest_ms = newest_remote_ms.entry(id).or_default();
                     if remote_entry.updated_ms > *newest_ms {
                         (*newest_ms, listed_entry.newer_on) =

@@ -19,6 +19,7 @@ pub(super) fn print_one(account_name: &str, dry_run: bool, context: &Context) ->
     let mut targets = load_probe_targets(context)?;
     targets.retain(|target| target.identity.is_same(&identity));
     let probes = probe_targets(&targets, dry_run, context)?;
+
     let Some(probe) = probes.first() else {
         return Err(
             CommandError::refused(format!("there is no saved login of {identity}"))
@@ -26,11 +27,13 @@ pub(super) fn print_one(account_name: &str, dry_run: bool, context: &Context) ->
                 .hint("save a login from a file or an archive: codex-manager profile save NAME --from FILE"),
         );
     };
+
     print_report(context, &probe.report, probe.target.profile.as_deref());
     warn_all(&context.ui, &probe.warnings);
     if let Some(obstacle) = &probe.obstacle {
         context.warn(format_args!("no live figures: {obstacle}"));
     }
+
     Ok(to_outcome(&probes, dry_run))
 }
 
@@ -40,6 +43,7 @@ pub(super) fn print_one(account_name: &str, dry_run: bool, context: &Context) ->
 /// The figures cannot be recorded, or a document was written by a newer version.
 pub(super) fn print_all(dry_run: bool, context: &Context) -> Result<Outcome> {
     let probes = probe_targets(&load_probe_targets(context)?, dry_run, context)?;
+
     let to_json = |probe: &AccountProbe| {
         object()
             .with("profile", probe.target.profile.clone())
@@ -48,12 +52,14 @@ pub(super) fn print_all(dry_run: bool, context: &Context) -> Result<Outcome> {
     };
     let rows: Vec<_> = probes.iter().map(to_json).collect();
     context.ui.list_document("status", "accounts", &rows);
+
     let ui = &context.ui;
     if probes.is_empty() {
         let first_step = suggest_login(context);
         ui.note(format_args!("there are no saved logins; {first_step}"));
         return Ok(Outcome::Done);
     }
+
     let list_outcome = AccountList::read(dry_run, context)?.show_table(context);
     for probe in &probes {
         warn_all(ui, &probe.warnings);
@@ -69,6 +75,7 @@ pub(super) fn print_all(dry_run: bool, context: &Context) -> Result<Outcome> {
             ));
         }
     }
+
     let queried = probes.iter().filter(|probe| !probe.is_moved());
     Ok(to_outcome(queried, dry_run).or(list_outcome))
 }

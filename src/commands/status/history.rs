@@ -33,6 +33,7 @@ pub(super) fn print_history(name: Option<&str>, context: &Context) -> Result<Out
     let example = "codex-manager status ACCOUNT --history";
     let account_entry = find_account_or_live(name, example, context)?.entry;
     let file = observations::load_observations(context.manager_home(), &account_entry.identity)?;
+
     let histories = file.build_window_histories();
     let shifts: Vec<_> = histories
         .iter()
@@ -42,6 +43,7 @@ pub(super) fn print_history(name: Option<&str>, context: &Context) -> Result<Out
         .iter()
         .filter_map(|history| history_json(history, context));
     let shifts_json = shifts.iter().map(|shift| shift_json(shift, context));
+
     let email = account_entry.identity.email.as_str();
     let json = object()
         .with("email", email)
@@ -51,18 +53,21 @@ pub(super) fn print_history(name: Option<&str>, context: &Context) -> Result<Out
         .with("windows", windows.collect::<Vec<_>>())
         .with("moved", shifts_json.collect::<Vec<_>>());
     context.ui.document("status --history", &json);
+
     let ui = &context.ui;
     let title = ui.paint(Style::Strong, entry_label(&account_entry));
     ui.prose(match &account_entry.profile {
         Some(_) => format!("{title} ({})", printable(email)),
         None => title,
     });
+
     if histories.is_empty() {
         let account = name.map_or(String::new(), |name| format!(" {}", quote_if_needed(name)));
         ui.note(format_args!(
             "there are no recorded figures yet; add one with: codex-manager status{account}"
         ));
     }
+
     let mut table = Table::new(ui, COLUMNS);
     for history in &histories {
         add_history_rows(&mut table, history, context);
@@ -70,6 +75,7 @@ pub(super) fn print_history(name: Option<&str>, context: &Context) -> Result<Out
     if !histories.is_empty() {
         table.print(ui);
     }
+
     if !shifts.is_empty() {
         ui.line("");
     }
@@ -107,6 +113,7 @@ fn add_history_rows(table: &mut Table, history: &WindowHistory, context: &Contex
     let Some(newest_sample) = history.samples.last() else {
         return;
     };
+
     let ui = &context.ui;
     let (zone, now) = (context.zone(), context.now());
     let label = windows::label(&newest_sample.window);
@@ -116,6 +123,7 @@ fn add_history_rows(table: &mut Table, history: &WindowHistory, context: &Contex
         ui.width().saturating_sub(columns(&label) + 2),
     );
     table.add_group(&label, Some(Cell::new(Style::Good, sparkline)));
+
     for sample in history.samples.iter().rev().take(MAX_POINTS_SHOWN) {
         let left_percent = (100.0 - sample.window.used_percent).max(0.0);
         let resets_at = sample.window.resets_at.as_ref();
@@ -124,6 +132,7 @@ fn add_history_rows(table: &mut Table, history: &WindowHistory, context: &Contex
             WindowChange::NewWindow => (Style::Dim, "new window"),
             WindowChange::ResetMoved => (Style::Warn, "moved"),
         };
+
         table.add_row([
             Cell::plain(&label),
             Cell::time(Some(sample.observed_at.to_utc()), zone, &now),
@@ -136,6 +145,7 @@ fn add_history_rows(table: &mut Table, history: &WindowHistory, context: &Contex
             Cell::new(change_style, change_text),
         ]);
     }
+
     let older_count = history.samples.len().saturating_sub(MAX_POINTS_SHOWN);
     if older_count > 0 {
         ui.note(format_args!(
@@ -150,6 +160,7 @@ fn draw_remaining(samples: &[WindowSample], width: usize) -> String {
     let [Some(first), Some(last)] = [samples.first(), samples.last()] else {
         return String::new();
     };
+
     let steps = u8::try_from(width).map_or(MAX_STEPS, |width| width.clamp(2, MAX_STEPS));
     let duration = last.until - first.observed_at;
     let left_percent = |step: u8| {
@@ -160,6 +171,7 @@ fn draw_remaining(samples: &[WindowSample], width: usize) -> String {
             .find(|sample| sample.observed_at <= at)?;
         Some((100.0 - sample.window.used_percent).max(0.0))
     };
+
     draw_sparkline((0..steps).map(left_percent), 100.0)
 }
 
@@ -170,11 +182,13 @@ fn describe_moved_reset(shift: &ResetShift<'_>, context: &Context) -> String {
     let time = |at: Option<&Timestamp>| at.map_or("-".into(), |at| absolute_time(at, context));
     let local_day = |at: &Timestamp| zone.at(at).date_naive();
     let today = zone.at(&context.now()).date_naive();
+
     let since = match (today - local_day(&shift.before.until)).num_days() {
         0 => format!("since {}", zone.at(&shift.before.until).format("%H:%M")),
         1 => "since yesterday".into(),
         _ => format!("since {}", absolute_time(&shift.before.until, context)),
     };
+
     let seen_note = if local_day(&shift.after.observed_at) == today {
         String::new()
     } else {
@@ -183,6 +197,7 @@ fn describe_moved_reset(shift: &ResetShift<'_>, context: &Context) -> String {
             absolute_time(&shift.after.observed_at, context)
         )
     };
+
     format!(
         "{} reset moved from {} to {} {since}{seen_note}",
         printable(&windows::label(&shift.after.window)),
@@ -203,6 +218,7 @@ pub(super) fn note_moved_resets(report: &StatusReport, context: &Context) -> Res
     if !report.is_fresh {
         return Ok(());
     }
+
     let file = observations::load_observations(context.manager_home(), identity)?;
     for history in file.build_window_histories() {
         for shift in history

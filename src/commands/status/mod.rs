@@ -69,20 +69,24 @@ impl StatusArgs {
     pub(crate) fn run(self, context: &Context) -> Result<Outcome> {
         let context = &self.table.apply(context)?;
         let account = self.account.as_deref().or(self.named.as_deref());
+
         if self.history {
             return history::print_history(account, context);
         }
         if self.all {
             return accounts::print_all(self.dry_run, context);
         }
+
         if context.ui.wants_tsv() {
             return Err(CommandError::usage("--format needs --all or --history"));
         }
+
         let text = self
             .status_file
             .as_deref()
             .map(read_status_text)
             .transpose()?;
+
         match (account, &text) {
             (Some(account), Some(text)) => self.report_pasted_text(account, text, context),
             (Some(account), None) => accounts::print_one(account, self.dry_run, context),
@@ -98,6 +102,7 @@ impl StatusArgs {
         let report =
             refresh::read_live_status(context, &cooldown_file, pasted_text, queries_codex)?;
         let is_recorded = !queries_codex || refresh::record_report(context, &report);
+
         let account_entry = report
             .identity
             .as_ref()
@@ -107,6 +112,7 @@ impl StatusArgs {
             account_entry.and_then(|account_entry| account_entry.profile.as_deref()),
             context,
         )?;
+
         // Without a query, the last observation is a complete result.
         let has_last_figures = !queries_codex && report.observation.is_some();
         Ok(Outcome::partial_if(
@@ -134,6 +140,7 @@ impl StatusArgs {
             context.codex_home(),
             &refresh::build_inquiry(context, &cooldown_file, ask_codex),
         )?;
+
         let is_recorded = self.dry_run || refresh::record_report(context, &report);
         self.print(&report, account_entry.profile.as_deref(), context)?;
         Ok(Outcome::partial_if(!is_recorded || !report.is_complete()))
@@ -144,12 +151,14 @@ impl StatusArgs {
         let Some(limit) = self.if_older else {
             return false;
         };
+
         let live_auth =
             read_login(context.codex_home()).unwrap_or_else(|e| AuthFile::from_read_error(&e));
         let observation = live_auth
             .login()
             .and_then(|login| cooldown_file.find(&login.identity))
             .and_then(|entry| entry.observation.as_ref());
+
         let age = observation
             .map(|observation| context.now().signed_duration_since(observation.observed_at));
         // A negative age means that a clock was wrong.

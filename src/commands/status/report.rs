@@ -21,6 +21,7 @@ pub(super) fn report_json(
     let identity = report.identity.as_ref();
     let session_start = seen.and_then(Observation::session_start_at);
     let next_available = report.next_available_at(&context.now());
+
     object()
         .with("email", identity.map(|identity| identity.email.to_string()))
         .with(
@@ -46,6 +47,7 @@ pub(super) fn print_report(context: &Context, report: &StatusReport, profile: Op
         .with("profile", profile)
         .and(report_json(report, problem, context));
     context.ui.document("status", &json);
+
     let account = AccountReport {
         identity: report.identity.as_ref(),
         profile,
@@ -54,6 +56,7 @@ pub(super) fn print_report(context: &Context, report: &StatusReport, profile: Op
         next_available_at: report.next_available_at(&context.now()),
     };
     account.show(context);
+
     let ui = &context.ui;
     for note in &report.notes {
         ui.warn(note);
@@ -79,6 +82,7 @@ fn suggest_fix(
         }
         remedies::suggest_login_command(context.codex_home(), context.manager_home())
     };
+
     Some(match problem {
         StatusProblem::SignedOut | StatusProblem::Probe(ProbeFailure::NotSignedIn) => {
             if report.store.reads_auth_json() {

@@ -24,6 +24,7 @@ pub(super) fn render_page(report: &StorageReport, context: &Context) -> String {
         title: "Disk usage".to_owned(),
         facts: vec![("Home", context.codex_home().display().to_string())],
     };
+
     let reclaimable = report.kinds.iter().map(|kind| kind.reclaimable_bytes).sum();
     let unknown_text = || "unknown".to_owned();
     let figures = [
@@ -40,6 +41,7 @@ pub(super) fn render_page(report: &StorageReport, context: &Context) -> String {
                 .map_or_else(unknown_text, |growth| bytes(growth.bytes_per_day)),
         ),
     ];
+
     let kinds = report.kinds.iter();
     let kinds: Vec<_> = kinds
         .map(|kind| (kind.kind.to_owned(), kind.bytes))
@@ -49,6 +51,7 @@ pub(super) fn render_page(report: &StorageReport, context: &Context) -> String {
         .map(|project| (project.name.clone(), project.bytes))
         .collect();
     let conversation_bytes = projects.iter().map(|(_, bytes)| *bytes).sum();
+
     let sections = [
         (
             "Conversations by project, and other files",
@@ -64,6 +67,7 @@ pub(super) fn render_page(report: &StorageReport, context: &Context) -> String {
             format_table("Conversation", &largest_rows(report), conversation_bytes),
         ),
     ];
+
     let mut page = format_page_start(&head, CHART_STYLE);
     page.push_str(&format_figures(&figures));
     for (title, html) in sections {
@@ -81,6 +85,8 @@ fn to_treemap_items(report: &StorageReport) -> Vec<TreemapItem> {
         shown: bytes(size),
         color,
     };
+
+    // The areas of the projects are the conversations, so the kind of these would count them twice.
     let has_projects = !report.projects.is_empty();
     let kinds = report
         .kinds
@@ -92,8 +98,10 @@ fn to_treemap_items(report: &StorageReport) -> Vec<TreemapItem> {
             let color = (i + 1).min(MAX_COLORS - 1);
             (color, kind.kind.to_owned(), kind.bytes)
         });
+
     let projects = report.projects.iter();
     let projects = projects.map(|project| (0, project.name.clone(), project.bytes));
+
     let mut items: Vec<_> = kinds.chain(projects).map(to_item).collect();
     items.sort_by_key(|item| std::cmp::Reverse(item.size));
     items

@@ -56,6 +56,7 @@ pub(super) fn run(table: TableArgs, html: Option<&Path>, context: &Context) -> R
     let context = &table.apply(context)?;
     require_codex_home(context)?;
     let home = context.codex_home();
+
     // `sqlite_home` or CODEX_SQLITE_HOME may have the databases on another disk.
     let databases = CodexConfig::read(home).database_folder(home, &context.env);
     let state_database = context.state_database();
@@ -66,11 +67,14 @@ pub(super) fn run(table: TableArgs, html: Option<&Path>, context: &Context) -> R
         state_database.as_deref(),
         context.now(),
     );
+
     if progress::is_interrupted() {
         return Err(CommandError::interrupted().hint("nothing was changed"));
     }
+
     context.ui.document("storage", &report);
     let outcome = Outcome::partial_if(report.unreadable > 0);
+
     if let Some(path) = html {
         write_page(
             &page::render_page(&report, context),
@@ -79,6 +83,7 @@ pub(super) fn run(table: TableArgs, html: Option<&Path>, context: &Context) -> R
         )?;
         return Ok(outcome);
     }
+
     print_report(context, &report);
     show_forecast(context, &report);
     Ok(outcome)
@@ -116,16 +121,22 @@ fn print_report(context: &Context, report: &StorageReport) {
             pluralize(report.unreadable, "path")
         ));
     }
+
     show_kinds(context, report);
+    // Tab-separated values are a single table: the kinds of files.
     if ui.wants_tsv() {
         return;
     }
+
     let project_count = ui.limit_items(report.projects.len(), MAX_SHOWN);
     show_shares(context, "PROJECT", &report.projects, 0..project_count);
+
     // The months are in the order of time, and the last ones are shown.
     let month_count = ui.limit_items(report.months.len(), MAX_SHOWN);
     let months = report.months.len() - month_count..report.months.len();
     show_shares(context, "MONTH", &report.months, months);
+
+    // The report names accounts by the ids of workspaces. The user knows the accounts by labels.
     if report.accounts.len() > 1 {
         let names = labels_by_workspace(context);
         let mut accounts = report.accounts.clone();
@@ -137,6 +148,7 @@ fn print_report(context: &Context, report: &StorageReport) {
         let account_count = ui.limit_items(accounts.len(), MAX_SHOWN);
         show_shares(context, "ACCOUNT", &accounts, 0..account_count);
     }
+
     show_largest(context, report);
     show_manager_home(context, report);
     show_commands(context, report);
@@ -157,6 +169,7 @@ fn show_kinds(context: &Context, report: &StorageReport) {
             share_cell(kind.bytes, report.total_bytes),
         ]
     });
+
     ui.line("");
     Table::with_rows(ui, KIND_COLUMNS, rows)
         .keep_rows()
@@ -168,6 +181,7 @@ fn show_largest(context: &Context, report: &StorageReport) {
     if report.largest.is_empty() {
         return;
     }
+
     let full_name = |large: &LargeConversation| match &large.id {
         Some(id) => id.to_string(),
         None => large
@@ -178,6 +192,7 @@ fn show_largest(context: &Context, report: &StorageReport) {
             .into_owned(),
     };
     let names: Vec<_> = report.largest.iter().map(full_name).collect();
+
     let rows = report.largest.iter().zip(&names).map(|(large, name)| {
         let shown_name = match &large.id {
             Some(_) => unique_short_id(name, names.iter().map(String::as_str)),
@@ -189,6 +204,7 @@ fn show_largest(context: &Context, report: &StorageReport) {
             Cell::new(Style::Dim, &large.title),
         ]
     });
+
     ui.line("");
     Table::with_rows(ui, LARGEST_COLUMNS, rows)
         .keep_rows()
@@ -204,6 +220,7 @@ fn show_commands(context: &Context, report: &StorageReport) {
     if commands.is_empty() {
         return;
     }
+
     ui.note("\nfree disk space, with Codex closed:");
     for (command, kind) in commands {
         let gain = bytes(kind.reclaimable_bytes);
@@ -215,6 +232,7 @@ fn show_commands(context: &Context, report: &StorageReport) {
 fn show_manager_home(context: &Context, report: &StorageReport) {
     /// Smaller entries are not printed.
     const MIN_BYTES: u64 = 1_000_000;
+
     let ui = &context.ui;
     let large = report
         .manager
@@ -226,6 +244,7 @@ fn show_manager_home(context: &Context, report: &StorageReport) {
     if large.is_empty() {
         return;
     }
+
     let total = report.manager.iter().map(|entry| entry.bytes).sum();
     ui.prose(format_args!(
         "\n{} in {}: {}",
@@ -241,6 +260,7 @@ fn show_shares(context: &Context, head: &'static str, shares: &[UsageShare], sho
     if shares.is_empty() {
         return;
     }
+
     let columns = [
         Column::new(head).shorten_middle(16),
         Column::new("SIZE").number(),
@@ -256,6 +276,7 @@ fn show_shares(context: &Context, head: &'static str, shares: &[UsageShare], sho
             share_cell(share.bytes, total),
         ]
     };
+
     ui.line("");
     let hidden = shares.len() - shown.len();
     Table::with_rows(ui, columns, shares[shown].iter().map(to_cells))
@@ -269,7 +290,9 @@ fn show_forecast(context: &Context, report: &StorageReport) {
     const MAX_DAYS: u64 = 3650;
     /// The disk is nearly full.
     const WARN_DAYS: u64 = 30;
+
     let Some(growth) = report.growth else { return };
+
     let free_note = report
         .free_bytes
         .map_or(String::new(), |free| format!(", {} free", bytes(free)));
@@ -279,12 +302,14 @@ fn show_forecast(context: &Context, report: &StorageReport) {
         }
         _ => String::new(),
     };
+
     context.ui.prose(format_args!(
         "\nconversations grew by {} in {}, {} a day{free_note}{full_note}",
         bytes(growth.bytes),
         pluralize(growth.days, "day"),
         bytes(growth.bytes_per_day)
     ));
+
     if let Some(days) = report.full_in_days.filter(|days| *days < WARN_DAYS) {
         context.warn(format_args!(
             "the disk will be full in about {}",

@@ -133,14 +133,17 @@ impl ScopeArgs {
         let deadline = self
             .max_time
             .map(|limit| Instant::now() + limit.to_std().unwrap_or_default());
+
         let state_database = context.state_database();
         let mut plan = ShrinkPlan::read(home, state_database.as_deref(), filter, context.now());
         check_names_resolved(&plan.names)?;
+
         let is_complete = if self.dry_run {
             plan.estimate_sizes();
             true
         } else {
             refuse_during_restore(context)?;
+
             // A conversation that is open in Codex is skipped: Codex 0.169 would write the next turn to the removed
             // file.
             let action = match filter.to {
@@ -150,6 +153,7 @@ impl ScopeArgs {
             let bar = context.ui.bar(action, plan.bytes_to_convert());
             plan.apply(home, deadline, &bar)
         };
+
         self.print_summary(context, filter.to, &plan.items);
         show_json(
             command,
@@ -158,6 +162,7 @@ impl ScopeArgs {
             self.dry_run,
             context,
         );
+
         if !is_complete {
             return Err(CommandError::interrupted());
         }
@@ -169,11 +174,13 @@ impl ScopeArgs {
         let ui = &context.ui;
         show_projects(context, items);
         show_skipped(context, items);
+
         let converted_count = items.iter().filter(|item| item.action.converts()).count();
         if converted_count == 0 {
             ui.line(format_args!("no conversations to {}", to.infinitive()));
             return;
         }
+
         let (before, after) = sum_sizes(items);
         let would_be = would_be(self.dry_run);
         let about = verb(self.dry_run, "about ", "");
@@ -184,6 +191,7 @@ impl ScopeArgs {
             bytes(before),
             bytes(after),
         ));
+
         if !self.dry_run && to == Form::Compressed {
             ui.note("undo with: codex-manager storage expand");
         }
@@ -214,6 +222,7 @@ fn show_projects(context: &Context, items: &[ShrinkItem]) {
     if projects.is_empty() {
         return;
     }
+
     let shown_count = ui.limit_items(projects.len(), MAX_SHOWN);
     let rows = projects.iter().take(shown_count).map(|(name, sum)| {
         [
@@ -223,6 +232,7 @@ fn show_projects(context: &Context, items: &[ShrinkItem]) {
             Cell::bytes(sum.after_bytes),
         ]
     });
+
     Table::with_rows(ui, COLUMNS, rows).print(ui);
     ui.print_hidden_count(projects.len() - shown_count);
 }
@@ -250,6 +260,7 @@ fn check_codex_reads_compressed(context: &Context) -> Result<()> {
             .because(e)
             .hint(&advice)
     })?;
+
     let version = program.version(&context.env, VERSION_TIMEOUT);
     match version.as_deref() {
         Some(version) if rollout::supports_zst(version) => Ok(()),
@@ -266,6 +277,7 @@ fn parse_size(text: &str) -> Result<u64, &'static str> {
     let trimmed = text.trim();
     let unit_start = trimmed.find(|c: char| !c.is_ascii_digit() && c != '.');
     let (number, unit) = trimmed.split_at(unit_start.unwrap_or(trimmed.len()));
+
     let factor = match unit.trim().to_lowercase().as_str() {
         "" | "b" => Some(1.0),
         "k" | "kb" => Some(1e3),
@@ -276,6 +288,7 @@ fn parse_size(text: &str) -> Result<u64, &'static str> {
         "gib" => Some(1024.0 * 1024.0 * 1024.0),
         _ => None,
     };
+
     let product = number.parse::<f64>().ok().zip(factor);
     #[allow(
         clippy::cast_possible_truncation,

@@ -137,13 +137,16 @@ impl TrashArgs {
         if self.empty_trash {
             return self.delete_trash(context);
         }
+
         let filter = self.build_filter(context)?;
         require_codex_home(context)?;
+
         let home = context.codex_home();
         let state = context.state_database();
         let mut selection = select_conversations(home, &filter, context)?;
         let mut items = take_trashed_names(&mut selection, home, context)?;
         check_selection(&selection)?;
+
         let mut expired = Ok(Vec::new());
         if self.dry_run {
             let chosen = selection.conversations.iter();
@@ -159,18 +162,23 @@ impl TrashArgs {
                 let result = trash.discard(home, state.as_deref(), selected, context.now());
                 items.push(TrashItem::of_selected(selected, &result.map(drop)));
             }
+
             if !progress::is_interrupted() {
                 expired = remove_expired(&trash, context);
             }
         }
+
         self.print_moved(&items, context);
         let is_partial = items.iter().any(|item| item.action == "skip");
+
+        // The conversations are moved, so an error of the expired ones waits until the document is printed.
         let (expired, expiry_error) = match expired {
             Ok(expired) => (expired, None),
             Err(e) => (Vec::new(), Some(e)),
         };
         items.extend(expired);
         print_json(context, "storage trash", &items, self.dry_run);
+
         if let Some(e) = expiry_error {
             return Err(e);
         }
@@ -188,6 +196,7 @@ impl TrashArgs {
             ui.line("no conversation was moved");
             return;
         }
+
         let would_be = would_be(self.dry_run);
         let freed_bytes = items
             .iter()
@@ -197,6 +206,7 @@ impl TrashArgs {
             "{conversations} {would_be}moved to the trash, {}",
             bytes(freed_bytes.sum())
         ));
+
         if !self.dry_run {
             ui.note(format_args!(
                 "undo with: codex-manager storage undelete {}",
@@ -213,6 +223,7 @@ impl TrashArgs {
             subagents_of: self.subagents_of.clone(),
             no_turns: self.no_turns,
         };
+
         if filter == TrashFilter::default() {
             return Err(CommandError::usage("no conversation is chosen").hint(
                 "name some, or use a filter: codex-manager storage trash --no-turns --dry-run",
@@ -230,11 +241,13 @@ impl TrashArgs {
             pluralize(entries.len(), "conversation"),
             bytes(size)
         );
+
         // The sizes are read before the files are deleted.
         let items = entries
             .iter()
             .map(|entry| TrashItem::of_entry(entry, "remove"));
         let items: Vec<_> = items.collect();
+
         let ui = &context.ui;
         if entries.is_empty() {
             ui.line("the trash is empty");
@@ -245,6 +258,7 @@ impl TrashArgs {
             ConversationTrash::lock(manager_home)?.remove(&entries)?;
             ui.prose(format_args!("deleted permanently: {contents}"));
         }
+
         print_json(context, "storage trash", &items, self.dry_run);
         Ok(Outcome::Done)
     }
@@ -259,6 +273,7 @@ impl UndeleteArgs {
     pub(super) fn run(self, context: &Context) -> Result<Outcome> {
         let manager_home = context.manager_home();
         let entries = trash::list_entries(manager_home)?;
+
         if self.sessions.is_empty() {
             let items: Vec<_> = entries
                 .iter()
@@ -271,9 +286,11 @@ impl UndeleteArgs {
             print_json(context, "storage undelete", &items, self.dry_run);
             return Ok(Outcome::Done);
         }
+
         require_codex_home(context)?;
         let home = context.codex_home();
         let chosen = self.choose_entries(&entries, home, context)?;
+
         let mut items = Vec::new();
         let mut first_error = None;
         let trash = if self.dry_run {
@@ -282,6 +299,7 @@ impl UndeleteArgs {
             refuse_during_restore(context)?;
             Some(ConversationTrash::lock(manager_home)?)
         };
+
         for entry in chosen {
             let mut item = TrashItem::of_entry(entry, "undelete");
             let result = match &trash {
@@ -295,12 +313,15 @@ impl UndeleteArgs {
             }
             items.push(item);
         }
+
+        // An error ends the run only if no conversation came back. Otherwise the result is partial.
         let is_restored = |item: &&TrashItem| item.action == "undelete";
         let count = items.iter().filter(is_restored).count();
         let is_partial = first_error.is_some();
         if let Some(e) = first_error.filter(|_| count == 0) {
             return Err(e.into());
         }
+
         let would_be = would_be(self.dry_run);
         print_items(context, &items);
         let conversations = pluralize(count, "conversation");
@@ -344,28 +365,34 @@ fn find_entry<'a>(entries: &'a [TrashEntry], name: &str, home: &Path) -> Result<
         |entry: &TrashEntry, fits: &dyn Fn(&str) -> bool| fits(&entry.conversation.title);
     let id = |entry: &TrashEntry| entry.conversation.id.clone();
     let mut matching_entries = thread_choice::find_named(&entries.iter(), name, id, has_title);
+
     // The trash has conversations of all homes. One of this home is preferred.
     let is_of_home =
         |entry: &&TrashEntry| file_id::is_same_folder(&entry.conversation.home.0, home);
     if matching_entries.iter().any(is_of_home) {
         matching_entries.retain(is_of_home);
     }
+
+    // The entries are in the order of time, so the last one is the newest.
     let Some(newest_entry) = matching_entries.pop() else {
         return Err(CommandError::failed(format!("not in the trash: {name}"))
             .hint("list the trash with: codex-manager storage undelete"));
     };
+
     if matching_entries
         .iter()
         .any(|entry| entry.conversation.id != newest_entry.conversation.id)
     {
         return Err(ambiguous_name_error(name));
     }
+
     if !is_of_home(&newest_entry) {
         let origin = newest_entry.conversation.home.0.display();
         let message = format!("this conversation belongs to another Codex home: {origin}");
         return Err(CommandError::refused(message)
             .hint("choose that home with --codex-home; nothing was changed"));
     }
+
     Ok(newest_entry)
 }
 
@@ -379,6 +406,7 @@ fn take_trashed_names(
     if selection.names.unknown.is_empty() {
         return Ok(Vec::new());
     }
+
     let entries = trash::list_entries(context.manager_home())?;
     let mut items = Vec::new();
     selection.names.unknown.retain(|name| {
@@ -407,6 +435,7 @@ fn is_already_restored(
     {
         return Ok(false);
     }
+
     let filter = TrashFilter {
         sessions: vec![name.to_owned()],
         ..TrashFilter::default()
@@ -439,14 +468,18 @@ fn remove_expired(trash: &ConversationTrash, context: &Context) -> Result<Vec<Tr
         }
         expired => expired?,
     };
+
     if expired.is_empty() {
         return Ok(Vec::new());
     }
+
+    // The sizes are read before the files are deleted.
     let items: Vec<_> = expired
         .iter()
         .map(|entry| TrashItem::of_entry(entry, "remove"))
         .collect();
     trash.remove(&expired)?;
+
     context.note(format_args!(
         "deleted permanently after {} in the trash: {}, {}",
         time::format_duration(keep_time),
@@ -462,6 +495,7 @@ fn check_selection(selection: &TrashSelection) -> Result<()> {
     if selection.dependent_forks.is_empty() {
         return Ok(());
     }
+
     let mut error =
         CommandError::refused("forks that are not chosen need the history of these conversations");
     for DependentFork {
@@ -481,6 +515,7 @@ fn print_items(context: &Context, items: &[TrashItem]) {
     if items.is_empty() {
         return;
     }
+
     let ids = || items.iter().map(|item| &*item.session_id);
     let shown_count = ui.limit_items(items.len(), MAX_SHOWN);
     let rows = items.iter().take(shown_count).map(|item| {
@@ -492,6 +527,7 @@ fn print_items(context: &Context, items: &[TrashItem]) {
     });
     Table::with_rows(ui, COLUMNS, rows).print(ui);
     ui.print_hidden_count(items.len() - shown_count);
+
     for reason in items.iter().filter_map(|item| item.reason.as_ref()) {
         ui.warn(format_args!("skipped: {reason}"));
     }

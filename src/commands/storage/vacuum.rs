@@ -46,11 +46,13 @@ impl VacuumArgs {
         let home = context.codex_home();
         // Codex 0.169 deletes old entries of its log at each start, and never gives the space back.
         let mut plan = VacuumPlan::read(home, &context.env, self.keep_logs, context.now());
+
         if !self.dry_run && !plan.items.is_empty() {
             refuse_during_restore(context)?;
             let manager_home = context.manager_home();
             plan.apply(home, manager_home, &context.env, context.now())?;
         }
+
         for error in &plan.unreadable {
             context.warn(format_args!("skipped: {error}"));
         }
@@ -66,6 +68,7 @@ impl VacuumArgs {
             ui.line("the databases have no unused space");
             return;
         }
+
         let rows = items.iter().map(|item| {
             let name = item.path.file_name().unwrap_or_default();
             [
@@ -75,6 +78,7 @@ impl VacuumArgs {
             ]
         });
         Table::with_rows(ui, COLUMNS, rows).print(ui);
+
         let (before, after) = sum_sizes(items);
         let (would_be, about) = verb(self.dry_run, ("would be ", "about "), ("", ""));
         ui.prose(format_args!(
@@ -83,6 +87,7 @@ impl VacuumArgs {
             bytes(before),
             bytes(after)
         ));
+
         let deleted_rows: u64 = items.iter().map(|item| item.deleted_rows).sum();
         if deleted_rows > 0 {
             ui.prose(format_args!(

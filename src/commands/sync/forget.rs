@@ -40,20 +40,24 @@ impl SyncForgetArgs {
                     .hint("set it up with: codex-manager sync init --vault"),
             );
         }
+
         let own_id = remote::replica_id(&replica(context, &config).folder);
         let store = ReplicaStore::new(ConnectionArgs::default().open(context)?);
         let snapshots = store.list()?;
+
         // A named machine loses all its snapshots.
         let keep = if self.machine.is_some() {
             0
         } else {
             config.keep_snapshots
         };
+
         let counts_by_id = self.count_selected(&snapshots, own_id.as_deref())?;
         let removed_count: usize = counts_by_id
             .values()
             .map(|count| count.saturating_sub(keep))
             .sum();
+
         let removed = pluralize(removed_count, "snapshot");
         if removed_count == 0 {
             context.ui.line("nothing to forget");
@@ -63,6 +67,7 @@ impl SyncForgetArgs {
             permanent_deletion::confirm_deletion(context, &removed)?;
             remove_snapshots(context, &store, &snapshots, &counts_by_id, keep)?;
         }
+
         let json = object()
             .with("machine", self.machine)
             .with("removed", removed_count)
@@ -89,10 +94,12 @@ impl SyncForgetArgs {
                 published.machine == name || is_id_prefix
             })
         };
+
         let mut counts_by_id: BTreeMap<&str, usize> = BTreeMap::new();
         for snapshot in snapshots.iter().filter(is_selected) {
             *counts_by_id.entry(&snapshot.published.replica).or_default() += 1;
         }
+
         match &self.machine {
             Some(name) if counts_by_id.is_empty() => {
                 let message =
@@ -111,6 +118,7 @@ impl SyncForgetArgs {
                 let message = format!("{name} is this machine");
                 Err(CommandError::usage(message).hint("name another machine; nothing was changed"))
             }
+            // Without a name, the old snapshots of this machine are selected too.
             _ => Ok(counts_by_id),
         }
     }
@@ -139,14 +147,17 @@ fn remove_snapshots(
             error.after_change(format!("{} removed", pluralize(removed, "snapshot")))
         }
     };
+
     for replica in counts_by_id.keys() {
         let count = store.forget(snapshots, replica, keep);
         removed += count.map_err(|error| add_progress(error, removed))?;
     }
+
     // A separate step, because a killed prune leaves only unused data, which the next prune removes.
     store
         .prune()
         .map_err(|error| add_progress(error, removed))?;
+
     context
         .ui
         .prose(format_args!("{} removed", pluralize(removed, "snapshot")));

@@ -47,12 +47,14 @@ impl SyncInitArgs {
             None => default.to_path_buf(),
         };
         let folder_config = self.read_folder_config(context, &path);
+
         if path.exists() && !self.force && folder_config.is_none() {
             let message = format!("the configuration exists already: {}", path.display());
             return Err(
                 CommandError::usage(message).hint("replace it with --force; nothing was changed")
             );
         }
+
         let text = match &folder_config {
             Some((_, text)) => text.clone(),
             None => self.build_text(context)?,
@@ -62,8 +64,10 @@ impl SyncInitArgs {
         } else {
             text
         };
+
         // Validates before writing, so that no invalid file is created.
         let config = SyncConfig::parse(&path, &text, &config_context(context))?;
+
         if self.dry_run {
             context.ui.line(text.trim_end());
         } else {
@@ -72,11 +76,13 @@ impl SyncInitArgs {
                 // machine.
                 replica(context, &config).continue_from(&replica(context, old_config))?;
             }
+
             atomic::create_private_folder(atomic::parent_of(&path))?;
             file_access::write(&path, &text)?;
             context.ui.prose(format_args!("wrote {}", path.display()));
             let preflight = format_sync_command(context, &path, "preflight");
             context.ui.note(format_args!("check it with: {preflight}"));
+
             if !self.vault {
                 context.ui.note(
                     "conversations are copied as they are, with the secrets that were typed or printed in them; \
@@ -84,6 +90,7 @@ impl SyncInitArgs {
                 );
             }
         }
+
         let json = object().with("path", &path).with("dry_run", self.dry_run);
         context.ui.document("sync init", &json);
         Ok(Outcome::Done)

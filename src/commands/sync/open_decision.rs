@@ -101,6 +101,7 @@ pub(super) fn find_decision<'a>(
         .iter()
         .filter(|decision| is_named(decision))
         .collect();
+
     if matching.is_empty() {
         let id = |decision: &OpenDecision| decision.session_id().unwrap_or_default().to_owned();
         let has_title = |decision: &OpenDecision, fits: &dyn Fn(&str) -> bool| {
@@ -111,6 +112,7 @@ pub(super) fn find_decision<'a>(
         };
         matching = thread_choice::find_named(&decisions.iter(), name, id, has_title);
     }
+
     match &*matching {
         [decision] => Ok(decision),
         [] => Err(

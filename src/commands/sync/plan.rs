@@ -97,6 +97,7 @@ pub(super) fn plan_and_print(
     } else {
         StagingRule::Always
     };
+
     with_staged_vault(
         context,
         config,
@@ -106,6 +107,7 @@ pub(super) fn plan_and_print(
             if let Some(plan) = idle_plan {
                 return print_plan(context, config, &plan, shutdown_args, command);
             }
+
             let (mut plan, state) = plan::plan(&plan_flags.to_request(config, replica))?;
             let records = branches::collect_records(&plan, &state);
             let branch_conflicts = branches::find_undecided_conflicts(&config.local, &records);
@@ -129,10 +131,12 @@ fn print_plan(
         sync_shutdown::is_home_in_use(context, config);
         None
     };
+
     let includes_step = |_| true;
     let mut json = build_plan_json(context, plan, includes_step);
     json.closing = shutdown_plan.as_ref();
     context.ui.document(command, &json);
+
     if plan.steps.is_empty() || !context.ui.wants_tsv() {
         context.ui.prose(format_summary(plan, config.remote));
     }
@@ -142,9 +146,11 @@ fn print_plan(
             .ui
             .note("nothing was changed; apply it with: codex-manager sync run --apply");
     }
+
     sync_shutdown::print_shutdown_plan(context, shutdown_plan.as_ref());
     print_notes(context, plan);
     print_unsynced(context, plan, config, plan.steps.iter());
+
     if !plan.conflicts.is_empty() {
         return Err(undecided_error(plan, config));
     }

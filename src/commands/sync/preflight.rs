@@ -16,10 +16,12 @@ pub(super) fn validate(context: &Context, path: &Path) -> Result<Outcome, Comman
     let config = read_config(context, path)?;
     Scope::build(&config)
         .map_err(|e| CommandError::usage(format!("filters.exclude_globs: {e}")))?;
+
     let root_warnings = format_misspelled_root_warnings(&config);
     for warning in &root_warnings {
         context.ui.warn(warning);
     }
+
     let json = object()
         .with("path", path)
         .with("ok", true)

@@ -87,18 +87,21 @@ impl ResolveArgs {
         let config = read_config(context, path)?;
         let replica = replica(context, &config);
         let changes_files = self.conflict_name.is_some() && !self.dry_run;
+
         if config.remote == SyncRemote::Folder || !changes_files {
             let rule = StagingRule::Always;
             return with_staged_vault(context, &config, &replica, rule, |config, replica, _| {
                 self.decide_or_list(context, config, replica, shutdown_args)
             });
         }
+
         let _lock = lock_replica(&replica)?;
         let Some(vault) = VaultSync::open(context, &config, VaultPurpose::Run)? else {
             return Ok(Outcome::Done);
         };
         let mut join = vault.join(&config, &replica)?;
         join.stage()?;
+
         let outcome = self.decide_or_list(context, &join.config, &join.replica, shutdown_args)?;
         join.settle()?;
         vault.publish(&mut join, &config)?;
@@ -120,6 +123,8 @@ impl ResolveArgs {
         let remote_resolutions = identity::read_remote_manifests(config, &state)?.resolutions;
         let all_resolutions = [&state.resolutions, &remote_resolutions];
         let branch_records = branches::collect_records(&plan, &state);
+
+        // Three kinds of decisions are open: the conflicts of the plan, conflict copies, and branches that Codex hides.
         let conflicts = plan.conflicts.into_iter().map(OpenDecision::Conflict);
         let copies = copies.all.into_values();
         let copies = copies.filter(|copy| !resolutions::is_dropped(&copy.name, all_resolutions));
@@ -128,17 +133,21 @@ impl ResolveArgs {
             let versions = decided.versions();
             OpenDecision::ConflictCopy(copy, versions)
         });
+
         let branches = branches::find_undecided(&config.local, &branch_records).into_iter();
         let branches = branches.map(OpenDecision::Branch);
         let open: Vec<OpenDecision> = conflicts.chain(copies).chain(branches).collect();
+
         let apply = |name: &str, decision: &OpenDecision, keep| {
             check_choice(decision, keep)?;
             if self.dry_run {
                 return Ok(self.print_result(context, name, keep, DecisionOutcome::default()));
             }
+
             // Through the vault, the caller holds the lock.
             let _lock = (!is_vault).then(|| lock_replica(replica)).transpose()?;
             shut_down_codex(context, config, shutdown_args)?;
+
             let sync = ReplicaContext {
                 context,
                 config,
@@ -147,6 +156,7 @@ impl ResolveArgs {
             let resolved = sync.apply(decision, keep)?;
             Ok(self.print_result(context, name, keep, resolved))
         };
+
         if let Some(named) = &self.conflict_name {
             let decided = branches::find_decided(&config.local, &branch_records).into_iter();
             let decided: Vec<_> = decided.map(OpenDecision::Branch).collect();
@@ -154,6 +164,7 @@ impl ResolveArgs {
             // The user may choose again between branches that are decided.
             let decision =
                 decision.or_else(|error| find_decision(named, &decided).map_err(|_| error))?;
+
             let keep = self.keep.or_else(|| ask_version(context, decision));
             let missing_error = || {
                 CommandError::usage("no version is chosen: --keep is missing")
@@ -161,12 +172,14 @@ impl ResolveArgs {
             };
             return apply(named, decision, keep.ok_or_else(missing_error)?);
         }
+
         self.print_open(context, &open);
         // Through the vault, each decision is a run of its own, which publishes it. With --json, the list is the one
         // document of the command.
         if is_vault || context.ui.wants_json() {
             return Ok(Outcome::Done);
         }
+
         for decision in &open {
             if let Some(keep) = ask_version(context, decision) {
                 apply(&decision.display_name(), decision, keep)?;
@@ -190,6 +203,7 @@ impl ResolveArgs {
         context
             .ui
             .prose(format_args!("{verb} {kept_version} of {name}"));
+
         if let Some(id) = &outcome.new_id {
             context
                 .ui
@@ -204,9 +218,11 @@ impl ResolveArgs {
                 "restore it with: codex-manager sync restore --from {snapshot} --target local --apply"
             ));
         }
+
         if !self.dry_run {
             context.ui.note("next: codex-manager sync run --apply");
         }
+
         context.ui.document(
             "sync resolve",
             &ResolveJson {
@@ -236,6 +252,7 @@ impl ResolveArgs {
                 }),
             }
         }
+
         let json = ResolveJson {
             conflicts,
             forks,
@@ -243,10 +260,12 @@ impl ResolveArgs {
             ..ResolveJson::default()
         };
         ui.document("sync resolve", &json);
+
         if open.is_empty() {
             ui.line("nothing needs a decision");
             return;
         }
+
         for decision in open {
             let choices = join_names(decision.choices());
             ui.prose(format_args!(
@@ -254,7 +273,9 @@ impl ResolveArgs {
                 decision.display_name(),
                 decision.describe_reason(context)
             ));
+
             let argument = shell::quote_if_needed(to_argument(decision, open));
+            // The command is an example, with the first choice.
             let keep = decision.choices().first().map(|keep| keep.name());
             let command = format!(
                 "codex-manager sync resolve {argument} --keep {}",
@@ -262,6 +283,7 @@ impl ResolveArgs {
             );
             ui.line(ui.indent_command(2, &command));
         }
+
         for decision in open {
             if let OpenDecision::Branch(branch) = decision {
                 let path = shell::quote_if_needed(&branch.file.to_string_lossy());
@@ -295,8 +317,10 @@ fn ask_version(context: &Context, decision: &OpenDecision) -> Option<KeepChoice>
         decision.display_name(),
         join_names(choices)
     );
+
     loop {
         let answer = context.ui.ask(&question)?;
+        // The beginning of a name is enough. An answer that fits no name repeats the question.
         let chosen = choices
             .iter()
             .find(|keep| keep.name().starts_with(&*answer));
@@ -341,29 +365,37 @@ impl ReplicaContext<'_> {
         } else {
             (ConflictPolicy::PreferLocal, &conflict.remote)
         };
+
         let (full_plan, mut state) = plan::plan(&PlanRequest {
             policy_override: Some((path, policy)),
             ..PlanRequest::new(self.config, self.replica)
         })?;
+
         let Some(plan) = extract_file_plan(path, &full_plan) else {
             return Err(no_step_error(conflict, &full_plan));
         };
+
+        // The step may keep further versions too, so the text tells which copy is the other version of this conflict.
         let new_copies = list_new_copies(&plan);
         let other_copy = match other_version {
             Some(file) if !new_copies.is_empty() => find_copy_of(file, &new_copies, self.config)?,
             _ => None,
         };
+
         if keep == KeepChoice::Both && other_copy.is_none() {
             let message = format!("there is no second version to keep: {path}");
             return Err(CommandError::failed(message)
                 .hint("list the conflicts with: codex-manager sync resolve; nothing was changed"));
         }
+
         self.keep_new_copies(&new_copies, &mut state)?;
         let report = self.apply_one_file(&plan, state)?;
         let outcome = DecisionOutcome {
             new_id: None,
             snapshot: report.snapshot,
         };
+
+        // The step has stored the other version as a conflict copy, which the decision drops or makes a conversation.
         if let Some(name) = other_copy {
             return self.apply_to_conflict_copy(&name, keep, outcome);
         }
@@ -402,8 +434,10 @@ impl ReplicaContext<'_> {
             progress: &bar,
             now: self.context.now(),
         };
+
         let report = apply::apply(plan, state, &request)?;
         drop(bar);
+
         match report.skipped.first() {
             Some((path, reason)) => Err(CommandError::failed(format!("{reason}: {path}"))
                 .hint("run the same command again")),
@@ -480,6 +514,7 @@ fn find_copy_of(
 
 /// Returns the error for a decision for which the new plan has no step, with the reason.
 fn no_step_error(conflict: &Conflict, new_plan: &SyncPlan) -> CommandError {
+    // A notice may name the file in another spelling, form or folder.
     let folded_path = manifest::folded_key(&conflict.path);
     let notices = &new_plan.notices;
     let reasons = [
@@ -490,12 +525,14 @@ fn no_step_error(conflict: &Conflict, new_plan: &SyncPlan) -> CommandError {
     ];
     let mut reasons = reasons.into_iter().flatten();
     let reason = reasons.find(|(path, _)| manifest::folded_key(path) == folded_path);
+
     let mut conflicts = new_plan.conflicts.iter();
     let still_open = conflicts.find(|other| other.path == conflict.path);
     let reason = reason
         .map(|(_, why)| why)
         .or(still_open.map(|same_file| &same_file.reason))
         .map_or("the file has changed in the meantime", |why| why);
+
     let message = format!("{} could not be decided: {reason}", conflict.path);
     CommandError::failed(message).hint("see the plan: codex-manager sync plan; nothing was changed")
 }

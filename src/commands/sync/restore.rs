@@ -63,6 +63,7 @@ impl SyncRestoreArgs {
                 "restore to this machine with --target local, then sync it; nothing was changed",
             ));
         }
+
         if !self.applies(&config) {
             let plan = self.make_plan(context, &config)?;
             let is_applied = false;
@@ -73,6 +74,7 @@ impl SyncRestoreArgs {
             }
             return Ok(Outcome::partial_if(!plan.skipped.is_empty()));
         }
+
         let machine = Some(&*config.machine_id);
         run_with_log(context, &config.logging, machine, || {
             self.restore_files(context, &config, shutdown_args)
@@ -99,21 +101,26 @@ impl SyncRestoreArgs {
         let _lock = lock_replica(&replica)?;
         let plan = self.make_plan(context, config)?;
         let targets_home = plan.target == Side::Local;
+
         if targets_home {
             shut_down_codex(context, config, shutdown_args)?;
+            // Recorded before the files are replaced: after a kill, the next run still updates Codex's index.
             let updates = plan.files.iter();
             let updates = updates.filter_map(|file| index_update_for(&file.path));
             PendingIndexUpdates::new(&replica).record(&updates.collect::<Vec<_>>())?;
         }
+
         let safety_snapshot = restore::apply(&plan, config, &replica, context.now())?;
         if targets_home {
             update_codex_index(context, config, &replica)?;
             warn_of_new_holders(context, config);
         }
+
         for (path, why) in &plan.skipped {
             let (path, why) = (&**path, &**why);
             events::warn!(path, why, "left alone");
         }
+
         let is_applied = true;
         print_result(context, &plan, is_applied, safety_snapshot);
         Ok(Outcome::partial_if(!plan.skipped.is_empty()))
@@ -138,12 +145,14 @@ fn print_result(
         Side::Local => "local",
         Side::Remote => "cloud",
     };
+
     let ui = &context.ui;
     let shown_count = ui.limit_items(plan.files.len(), MAX_SHOWN);
     for file in &plan.files[..shown_count] {
         ui.line(&file.path);
     }
     ui.print_hidden_count(plan.files.len() - shown_count);
+
     ui.prose(format_args!(
         "{verb} {} ({}) from the snapshot {} to the {target} side",
         pluralize(plan.files.len(), "file"),
@@ -158,6 +167,7 @@ fn print_result(
             "the replaced files are in the snapshot {safety_snapshot}"
         ));
     }
+
     let files: Vec<_> = plan.files.iter().map(|file| &file.path).collect();
     let json = object()
         .with("snapshot", &plan.snapshot.name)

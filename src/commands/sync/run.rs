@@ -74,6 +74,7 @@ impl RunArgs {
                 "sync run",
             );
         }
+
         let machine = Some(&*config.machine_id);
         run_with_log(context, &config.logging, machine, || {
             self.sync_and_publish(context, &config, shutdown_args)
@@ -90,18 +91,23 @@ impl RunArgs {
     ) -> Result<Outcome, CommandError> {
         let replica = replica(context, config);
         let _lock = lock_replica(&replica)?;
+
         let Some(vault) = VaultSync::open(context, config, VaultPurpose::Run)? else {
             let round = self.sync_round(context, config, &replica, shutdown_args)?;
             return round.finish(context, config);
         };
         let mut join = vault.join(config, &replica)?;
         let before = join.inspect_home()?;
+
+        // An idle plan has no steps, so it has nothing to allow and no details to print.
         if self.plan_flags.allow_secrets.is_empty()
             && !context.ui.is_verbose()
             && let Some(plan) = join.idle_plan(&before)?
         {
             return SyncedRound::without_steps(plan).finish(context, &join.config);
         }
+
+        // An error waits until the completed rounds are printed, because these may have changed files.
         let mut all_rounds: Option<SyncedRound> = None;
         let mut stage_and_sync = || {
             while join.stage()? {
@@ -117,12 +123,15 @@ impl RunArgs {
                 }
                 join.settle()?;
             }
+
             vault.publish(&mut join, config)
         };
+
         let published = stage_and_sync();
         let Some(mut all_rounds) = all_rounds else {
             return published.map(|()| Outcome::Done);
         };
+
         match published {
             Err(e) if all_rounds.report.done.is_empty() => all_rounds.error = Some(e),
             Err(e) => {
@@ -130,9 +139,11 @@ impl RunArgs {
                     "the changes of this machine are not published yet: run the same command again",
                 ));
             }
+            // After a record of an idle run, the next run would not complete these updates of Codex's index.
             Ok(()) if has_pending_index_updates(&replica) => {}
             Ok(()) => join.record_idle(&before, &all_rounds.plan)?,
         }
+
         all_rounds.finish(context, &join.config)
     }
 
@@ -154,16 +165,22 @@ impl RunArgs {
             state,
             needs_closed_codex,
         } = end_codex_and_plan(context, &request, shutdown_args)?;
+
         log_conflicts(&plan.conflicts);
+        // The notes are printed again once they differ from those of the last run.
         if context.ui.is_verbose() || plan.notes_digest() != state.notes_digest {
             print_notes(context, &plan);
         }
+
         if plan.is_stopped_by_conflict(config.policy.rules.conflict) {
             let error = undecided_error(&plan, config);
             return Ok(SyncedRound::stopped(plan, error));
         }
+
+        // Before any file is copied: with all files on both sides, no plan can tell that a branch is new.
         record_new_branches(&mut plan, &state, config);
         let records = branches::collect_records(&plan, &state);
+
         let total_bytes = plan.steps.iter().map(|step| step.bytes).sum();
         let bar = context.ui.bar("syncing", total_bytes);
         let report = apply::apply(
@@ -178,25 +195,30 @@ impl RunArgs {
             },
         );
         drop(bar);
+
         let report = match report {
             Err(error @ ApplyError::Stopped { .. }) => {
                 return Ok(SyncedRound::stopped_after_change(plan, error));
             }
             report => report?,
         };
+
         log_report(context, config, &plan, &report);
         if !plan.steps.is_empty() {
             warn_of_new_holders(context, config);
         }
+
         let mut error = None;
         // A running Codex owns its rows, so rules for project folders wait until it has ended.
         if needs_closed_codex || list_home_holders(context, config).is_empty() {
             error = update_codex_index(context, config, replica).err();
         }
+
         // Now both branches are on this machine.
         let branch_conflicts = branches::find_undecided_conflicts(&config.local, &records);
         log_conflicts(&branch_conflicts);
         plan.conflicts.extend(branch_conflicts);
+
         Ok(SyncedRound {
             plan,
             report,
@@ -295,18 +317,22 @@ fn end_codex_and_plan(
     let (config, replica) = (request.config, request.replica);
     let was_in_use = is_home_in_use(context, config);
     let (mut plan, mut state) = plan::plan(request)?;
+
     let has_pending_updates = !plan.is_stopped_by_conflict(config.policy.rules.conflict)
         && has_pending_index_updates(replica);
     let needs_closed_codex = needs_shutdown(&plan, config) || has_pending_updates;
+
     if needs_closed_codex {
         shut_down_codex(context, config, shutdown_args)?;
         flush_pending_index_updates(context, config, replica);
         if was_in_use {
             // Plans again, to include what Codex wrote when it ended.
             (plan, state) = plan::plan(request)?;
+            // The user may have started Codex again while the plan was made.
             shut_down_codex(context, config, shutdown_args)?;
         }
     }
+
     Ok(PlannedRound {
         plan,
         state,
@@ -323,15 +349,18 @@ fn show_report(context: &Context, config: &SyncConfig, plan: &SyncPlan, report: 
     json.snapshot = report.snapshot.as_deref();
     json.skipped.extend(to_paths_json(&report.skipped));
     context.ui.document("sync run", &json);
+
     let ui = &context.ui;
     let done_steps = list_done_steps(plan, report);
     if !done_steps.is_empty() {
         let conflicts = plan.conflicts.len();
         ui.prose(format_totals(&done_steps, conflicts, config.remote));
     }
+
     for (path, why) in &report.skipped {
         ui.warn(format_args!("left for the next run: {path}: {why}"));
     }
+
     print_unsynced(context, plan, config, done_steps.iter().copied());
     if let Some(snapshot) = &report.snapshot {
         print_snapshot(ui, &done_steps, snapshot, config.remote);
@@ -353,6 +382,7 @@ fn log_conflicts(conflicts: &[Conflict]) {
 /// Logs the applied steps and the files that were left alone. Logs and prints which old snapshots were removed, or why
 /// none could be.
 fn log_report(context: &Context, config: &SyncConfig, plan: &SyncPlan, report: &ApplyReport) {
+    // Written together, because each event alone would lock and open the log again.
     logging::gather_events(|| {
         for step in report.done.iter().map(|index| &plan.steps[*index]) {
             let (action, path, why) = (step.action.name(), &*step.path, &*step.reason);
@@ -362,6 +392,7 @@ fn log_report(context: &Context, config: &SyncConfig, plan: &SyncPlan, report: &
             }
         }
     });
+
     for (path, why) in &plan.notices.warnings {
         let (path, why) = (&**path, &**why);
         events::warn!(path, why, "not as configured");
@@ -379,6 +410,7 @@ fn log_report(context: &Context, config: &SyncConfig, plan: &SyncPlan, report: &
     for file in &plan.notices.undelivered {
         events::warn!(path = &*file.path, why = file.reason(), "not arrived");
     }
+
     if let Some(error) = &report.prune_error {
         let path = config.backup.folder.display().to_string();
         events::warn!(path, why = error.to_string(), "old snapshots are left");
@@ -386,6 +418,7 @@ fn log_report(context: &Context, config: &SyncConfig, plan: &SyncPlan, report: &
             .ui
             .warn(format_args!("old snapshots were not removed: {error}"));
     }
+
     for name in &report.pruned {
         events::info!(name = &**name, "old snapshot removed");
     }
@@ -404,6 +437,7 @@ fn print_next_steps(context: &Context, config: &SyncConfig, plan: &SyncPlan, rep
         ui.prose(format_summary(plan, config.remote));
         return;
     }
+
     if report.done.is_empty() {
         let remaining_steps = pluralize(plan.steps.len(), "step");
         ui.prose(format_args!(
@@ -411,6 +445,7 @@ fn print_next_steps(context: &Context, config: &SyncConfig, plan: &SyncPlan, rep
         ));
         return;
     }
+
     let remote_actions = [
         SyncAction::CopyToCloud,
         SyncAction::Merge,
@@ -430,6 +465,7 @@ fn print_next_steps(context: &Context, config: &SyncConfig, plan: &SyncPlan, rep
         );
         ui.note("sign in on the other machine as well, because sync never copies logins");
     }
+
     match (&*report.index_updates, &*config.path_rules) {
         ([], _) => {}
         // Files that have not arrived come first.
@@ -451,6 +487,7 @@ fn print_snapshot(ui: &Ui, done_steps: &[&SyncStep], snapshot: &str, remote: Syn
     ui.note(format_args!(
         "the overwritten and deleted files are in the snapshot {snapshot}"
     ));
+
     for (side, name) in [(Side::Local, "local"), (Side::Remote, "cloud")] {
         let mut targets = done_steps
             .iter()

@@ -112,18 +112,22 @@ impl UsageArgs {
         self.check_options()?;
         require_codex_home(context)?;
         let prices = price_file::read_prices(self.prices.as_deref(), context)?;
+
         let access = IndexAccess::new(context);
         let (store, report) = access.open_updated(Thoroughness::Changes)?;
         warn_of_skipped_files(&report.skipped, context);
+        // An index that cannot be updated is used as it is.
         if let Some(problem) = access.problem.take() {
             let problem = CommandError::from(problem).to_one_line();
             context.warn(format_args!("the figures may be out of date: {problem}"));
         }
+
         let (others, is_stale) = self.read_machines(context)?;
         let indexes = UsageIndexes {
             local: store,
             others,
         };
+
         let shown = self.print(&indexes, &prices, context)?;
         let is_partial = is_stale || !report.skipped.is_empty();
         Ok(shown.or(Outcome::partial_if(is_partial)))
@@ -138,10 +142,12 @@ impl UsageArgs {
             let message = "name at most one kind of rows and one account";
             return Err(CommandError::usage(message).hint("see: codex-manager help usage"));
         }
+
         for subject in subjects {
             match subject {
                 UsageSubject::Rows(by) => self.by = by,
                 UsageSubject::Account(name) => {
+                    // A word that is no account may be a misspelled kind of rows.
                     let kinds = "the kinds of rows: codex-manager help usage";
                     find_identity(&name, context).map_err(|e| e.hint(kinds))?;
                     self.selection.select_account(Some(name));
@@ -179,6 +185,7 @@ impl UsageArgs {
                     .map(|()| Outcome::Done),
             };
         };
+
         let account = Some(&**account).filter(|name| !name.is_empty());
         let at = self.at.as_deref();
         let at = at.map(|text| window::parse_at(text, context)).transpose()?;
@@ -194,13 +201,17 @@ impl UsageArgs {
     ) -> Result<()> {
         let slots = self.parse_slots(context)?;
         let by = self.by;
+
+        // The list of all conversations may be long, so it is printed while it is read.
         if by == Grouping::Sessions && !self.machines && self.html.is_none() {
             return self.print_sessions(indexes, &slots, prices, context);
         }
+
         let usage = rows::read_selected(indexes, &self.selection, slots.clone(), by, context)?;
         let mut report = rows::build_report(&usage, by, prices, context);
         let first_start_ms = report.rows.first().map_or(0, |row| row.key.start);
         let hidden = self.drop_hidden_rows(&mut report, context);
+
         let ui = &context.ui;
         let json = object()
             .with("rows", &report.rows)
@@ -208,16 +219,20 @@ impl UsageArgs {
             .with("unknown_models", &report.unknown_models)
             .with("prices_date", &prices.date);
         ui.document("usage", &json);
+
         if let Some(path) = &self.html {
             return self.write_html(&report, indexes, &slots, prices, path, context);
         }
+
         if report.rows.is_empty() {
             ui.note(NO_USAGE);
             return Ok(());
         }
+
         let mut table = UsageTable::new(by, report.totals.sum.tokens.total_tokens, context);
         report.rows.iter().for_each(|row| table.add_row(row));
         table.print(&report, prices, context);
+
         if hidden > 0 && by.is_of_time() {
             let first = DateTime::from_timestamp_millis(first_start_ms).unwrap_or_default();
             let first_day = context.zone().at(&first).date_naive();
@@ -245,13 +260,17 @@ impl UsageArgs {
             |by| rows::read_selected(indexes, &self.selection, slots.clone(), by, context);
         let report_by =
             |by| Ok::<_, CommandError>(rows::build_report(&read_usage(by)?, by, prices, context));
+
         let daily = read_usage(Grouping::Daily)?;
         let hours = sum_hours(&daily, context);
+
+        // The drawing shows all use of the window, so a report on a part of the time or of the folders has none.
         let covers_all_time = self.since.is_none() && self.until.is_none();
         let account = self.selection.account.as_deref();
         let has_window = covers_all_time && !self.selection.has_folder();
         let draw = || window::draw_newest(&indexes.local, account, prices, context);
         let window = has_window.then(draw).flatten();
+
         let page = UsagePageSource {
             report,
             by: self.by,
@@ -268,6 +287,7 @@ impl UsageArgs {
             ],
             conversation_count: report_by(Grouping::Sessions)?.rows.len(),
         };
+
         write_page(&page.render(), &context.env.absolute(path), context)
     }
 
@@ -277,10 +297,12 @@ impl UsageArgs {
             return Err(CommandError::usage("--html with --server needs --window")
                 .hint("write the page of a window with: codex-manager usage --window --server --html FILE"));
         }
+
         if self.window.is_some() && self.server.as_ref().is_some_and(|text| !text.is_empty()) {
             return Err(CommandError::usage("--window does not take a conversation")
                 .hint("show the days of the window: codex-manager usage --window --server"));
         }
+
         if self.by.is_of_time() && self.limit.is_some() {
             let by = choice_name(&self.by);
             return Err(CommandError::usage(format!("--limit is not for {by} rows"))

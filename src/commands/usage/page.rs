@@ -73,16 +73,19 @@ impl UsagePageSource<'_> {
             };
             facts.push(("Days", days));
         }
+
         let head = PageHead {
             title: "Token usage".to_owned(),
             facts,
         };
+
         let mut page = format_page_start(&head, &[STYLE, CHART_STYLE].concat());
         page.push_str(&self.format_figures());
         self.push_table(&mut page);
         for (title, html) in self.format_sections() {
             let _ = writeln!(page, "<h2>{}</h2>\n{html}", escape_html(&title));
         }
+
         let _ = writeln!(
             page,
             "<p class=\"note\">{}</p>",
@@ -98,6 +101,7 @@ impl UsagePageSource<'_> {
         let mut rows: Vec<_> = self.report.rows.iter().collect();
         let mut heading_end = String::new();
         let mut totals_name = String::from("Total");
+
         if self.by.is_of_time() {
             rows.reverse();
             if self.covers_all_time && rows.len() > MAX_PERIODS {
@@ -106,6 +110,7 @@ impl UsagePageSource<'_> {
                 heading_end = format!(", the last {MAX_PERIODS}");
             }
         }
+
         let _ = writeln!(
             page,
             "<h2>By {}{heading_end}</h2>\n<table class=\"rows\">\n<thead><tr><th>{kind}</th><th class=\"bar\"></th>\
@@ -113,6 +118,7 @@ impl UsagePageSource<'_> {
              <th>Total</th><th>Cost</th></tr></thead>\n<tbody>",
             kind.to_lowercase()
         );
+
         let max_tokens = rows.iter().map(|row| row.sum.tokens.total_tokens).max();
         for row in rows {
             let bar = draw_bar(
@@ -121,6 +127,7 @@ impl UsagePageSource<'_> {
             );
             push_table_row(page, &self.format_name(&row.key), &bar, &row.sum);
         }
+
         page.push_str("</tbody>\n<tfoot>\n");
         push_table_row(page, &totals_name, "", &self.report.totals.sum);
         page.push_str("</tfoot>\n</table>\n");
@@ -143,14 +150,17 @@ impl UsagePageSource<'_> {
     fn format_sections(&self) -> Vec<(String, String)> {
         let mut sections: Vec<_> = self.window.clone().into_iter().collect();
         sections.push(("Hours of the week".to_owned(), draw_hours(&self.hours)));
+
         for (kind, title, report) in [
             (Grouping::Projects, "Projects", &self.breakdowns[0]),
             (Grouping::Accounts, "Accounts", &self.breakdowns[1]),
             (Grouping::Models, "Models", &self.breakdowns[2]),
         ] {
+            // The table of the report shows this kind already.
             if kind == self.by {
                 continue;
             }
+
             let to_row = |row: &ReportRow<RowKey>| ShareRow {
                 name: redact_and_count(&row.key.label()).0,
                 part: as_length(row.sum.tokens.total_tokens),
@@ -198,6 +208,7 @@ fn push_table_row(page: &mut String, name: &str, bar: &str, sum: &UsageSum) {
     ]
     .map(format_count);
     let cost = escape_html(&format_cost(sum));
+
     let _ = writeln!(
         page,
         "<tr><td>{name}</td><td class=\"bar\">{bar}</td><td class=\"more\">{input}</td>\

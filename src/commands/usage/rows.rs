@@ -73,18 +73,21 @@ pub(super) fn build_report(
 ) -> Report<RowKey> {
     let mut blocks = Blocks::default();
     let mut rows: Vec<_> = selected.rows.iter().collect();
+    // A block of five hours depends on the one before it, so the rows are in the order of time.
     rows.sort_by_key(|row| row.slot);
     let usage = rows.into_iter().map(|row| {
         let key = to_row_key(row, by, selected, &mut blocks, context);
         (key, row)
     });
     let mut report = report::sum_by_key(usage, prices);
+
     if !by.is_of_time() {
         report.rows.sort_by(|a: &ReportRow<RowKey>, b| {
             let by_tokens = b.sum.tokens.total_tokens.cmp(&a.sum.tokens.total_tokens);
             by_tokens.then_with(|| a.key.cmp(&b.key))
         });
     }
+
     report
 }
 
@@ -100,6 +103,7 @@ fn to_row_key(
     let slot_start = slot_start.unwrap_or_default();
     let conversation = selected.conversations.get(&row.conversation);
     let untitled = |name: &str| RowKey::new(name, None);
+
     if let Some(period) = by.period() {
         let first_day = period.first_day(&slot_start, zone);
         return RowKey {
@@ -107,6 +111,7 @@ fn to_row_key(
             ..untitled(&period.name(first_day))
         };
     }
+
     match by {
         Grouping::Blocks => {
             let start = blocks.find_start(slot_start);
@@ -117,6 +122,7 @@ fn to_row_key(
             }
         }
         Grouping::Machines => {
+            // The high bits of the number are the position of the machine.
             let machine = usize::try_from(row.conversation >> MACHINE_BITS).unwrap_or_default();
             untitled(selected.machines.get(machine).map_or(UNKNOWN, |name| name))
         }
@@ -223,8 +229,10 @@ impl SelectedUsage {
     /// Adds the conversations of another machine. If both machines have a conversation, the version with fewer tokens
     /// is dropped, because the other version continues it.
     fn merge(&mut self, mut other: Self, machine_name: String) {
+        // Each index has its own numbers, so the position of the machine goes into their high bits.
         let first_number = i64::try_from(self.machines.len()).unwrap_or_default() << MACHINE_BITS;
         self.machines.push(machine_name);
+
         let (own_totals, other_totals) = (self.sum_tokens_by_id(), other.sum_tokens_by_id());
         let (mut replaced, mut dropped) = (HashSet::new(), HashSet::new());
         for (id, (number, tokens)) in other_totals {
@@ -234,8 +242,10 @@ impl SelectedUsage {
                 None => false,
             };
         }
+
         self.remove_conversations(&replaced);
         other.remove_conversations(&dropped);
+
         self.rows.extend(other.rows.into_iter().map(|row| UsageRow {
             conversation: first_number + row.conversation,
             ..row
@@ -306,19 +316,23 @@ fn read_machine_usage(
         (true, true) => UsageDetail::Both,
         (false, _) => UsageDetail::Conversations,
     };
+
     let mut rows = usage_query::read_sums(store, slots, detail)?;
+    // Such rows are sums over all conversations, so the facts about these are not needed.
     if matches!(detail, UsageDetail::Slots | UsageDetail::Models) {
         return Ok(SelectedUsage {
             rows,
             ..SelectedUsage::default()
         });
     }
+
     let mut conversations = usage_query::read_conversations(store)?;
     if is_filtered {
         let filter = evaluate_filter(filter.clone(), context)?;
         conversations.retain(|_, conversation| filter.accepts_usage(conversation));
         rows.retain(|row| conversations.contains_key(&row.conversation));
     }
+
     Ok(SelectedUsage {
         rows,
         conversations,

@@ -55,23 +55,28 @@ impl ServerRow {
 /// No account is signed in, or the index cannot be read.
 pub(super) fn print_days(store: &IndexStore, context: &Context) -> Result<Outcome> {
     let account = find_account_or_live(None, "codex-manager usage --account ACCOUNT", context)?;
+
+    // The report is printed without an answer too: the document names the problem.
     let answer = ask_server(Value::Null, context);
     let usage = answer.as_ref().map(ServerUsage::parse);
     let usage = usage.unwrap_or_default();
     let conversations = read_conversations_of(store, &account.entry.identity, context)?;
     let rows = compare_days(&usage, &conversations, store)?;
+
     let json = object()
         .with("account", account.entry.identity.email.as_str())
         .with("lifetime_tokens", usage.lifetime_tokens)
         .with("rows", &rows)
         .with("problem", answer.as_ref().err());
     context.ui.document("usage", &json);
+
     if rows.is_empty() {
         if answer.is_ok() {
             context.note("the server reports no daily figures");
         }
         return Ok(Outcome::Partial);
     }
+
     print_rows("DAY", &rows, context);
     let sum = |count: fn(&ServerRow) -> Option<u64>| {
         format_count(rows.iter().filter_map(count).fold(0, u64::saturating_add))
@@ -102,6 +107,7 @@ pub(super) fn print_conversation(
         Some(estimate) => compare_models(estimate, &session.id, store)?,
         None => Vec::new(),
     };
+
     let json = object()
         .with("session_id", &session.id)
         .with("title", &session.title)
@@ -110,12 +116,14 @@ pub(super) fn print_conversation(
         .with("rows", &rows)
         .with("problem", answer.as_ref().err());
     context.ui.document("usage", &json);
+
     let Some(estimate) = estimate else {
         if answer.is_ok() {
             context.note("the server has no estimate of this conversation");
         }
         return Ok(Outcome::Partial);
     };
+
     print_rows("MODEL", &rows, context);
     let usd = estimate.usd.map(|usd| format!(", ${usd:.2}"));
     context.ui.report(format_args!(
@@ -141,15 +149,19 @@ pub(super) fn divide_elsewhere_by_day(
     let Ok(answer) = ask_server(Value::Null, context) else {
         return Ok(None);
     };
+
     let mut usage = ServerUsage::parse(&answer);
+    // The server counts days in UTC. The first and the last one are only partly in the window.
     let (first, last) = (window.span.start.date_naive(), window.span.end.date_naive());
     usage.days.retain(|day, _| (first..=last).contains(day));
+
     let rows = compare_days(&usage, conversations, store)?;
     let days = rows.into_iter().filter_map(|row| {
         let tokens = row.elsewhere_tokens.filter(|tokens| *tokens > 0)?;
         Some((row.key, tokens))
     });
     let days: Vec<_> = days.collect();
+
     #[allow(clippy::cast_precision_loss, reason = "a share")]
     let share = |tokens: u64| tokens as f64 / days.iter().map(|(_, n)| *n as f64).sum::<f64>();
     let parts = days.iter().map(|(day, tokens)| PartView {
@@ -185,10 +197,12 @@ fn compare_days(
     else {
         return Ok(Vec::new());
     };
+
     let mut days: BTreeMap<NaiveDate, (Option<u64>, u64)> = BTreeMap::new();
     for (day, tokens) in &usage.days {
         days.insert(*day, (Some(*tokens), 0));
     }
+
     for row in read_local_usage(store, |number| conversations.contains_key(&number))? {
         let slot_start = DateTime::from_timestamp_millis(row.slot.saturating_mul(SLOT_MS));
         let day = Period::Day.first_day(&slot_start.unwrap_or_default(), Zone::UTC);
@@ -197,6 +211,7 @@ fn compare_days(
             *sum = sum.saturating_add(row.tokens.total_tokens);
         }
     }
+
     let to_row = |(day, (server_tokens, local_tokens)): (NaiveDate, _)| {
         ServerRow::new(Period::Day.name(day), server_tokens, local_tokens)
     };
@@ -214,11 +229,13 @@ fn compare_models(
         let conversation = conversations.get(&number);
         conversation.is_some_and(|conversation| conversation.session.eq_ignore_ascii_case(session))
     };
+
     let mut local: BTreeMap<String, u64> = BTreeMap::new();
     for row in read_local_usage(store, is_session)? {
         let sum = local.entry(row.model.to_string()).or_default();
         *sum = sum.saturating_add(row.tokens.total_tokens);
     }
+
     let server_rows = estimate
         .models
         .iter()
@@ -227,6 +244,8 @@ fn compare_models(
             ..ServerRow::new(model.clone(), *tokens, local.remove(model).unwrap_or(0))
         });
     let mut rows: Vec<_> = server_rows.collect();
+
+    // The models that are left are those that the server does not report.
     rows.extend(
         local
             .into_iter()
@@ -252,15 +271,18 @@ fn print_rows(heading: &'static str, rows: &[ServerRow], context: &Context) {
         Column::new("CREDITS").number(),
     ];
     let mut table = Table::new(ui, columns);
+
     let to_cell = |tokens: Option<u64>| match tokens {
         Some(tokens) => Cell::plain(format_count(tokens)).value(tokens),
         None => Cell::plain(""),
     };
+
     let shown_count = if ui.wants_tsv() {
         rows.len()
     } else {
         ui.limit_items(rows.len(), MAX_SHOWN)
     };
+
     for row in &rows[rows.len() - shown_count..] {
         let credits = row.credits.map(|credits| format!("{credits:.2}"));
         table.add_row([

@@ -21,6 +21,8 @@ impl UsageArgs {
         context: &Context,
     ) -> Result<()> {
         let store = &indexes.local;
+
+        // The totals include the conversations that the limit hides.
         let models = rows::read_selected(
             indexes,
             &self.selection,
@@ -29,12 +31,14 @@ impl UsageArgs {
             context,
         )?;
         let report = rows::build_report(&models, Grouping::Models, prices, context);
+
         let filter = self.selection.to_thread_filter(context)?;
         let is_filtered = filter.is_restricted();
         let filter = rows::evaluate_filter(filter, context)?;
         let limit = self.row_limit(context);
         let (mut shown, mut hidden) = (0, 0);
         let mut costs = Costs::new(prices);
+
         let mut visit_rows = |print: &mut dyn FnMut(&ReportRow<RowKey>) -> bool| {
             let mut visit = |conversation: UsageConversation, sums: &[UsageRow]| {
                 if !filter.accepts_usage(&conversation) {
@@ -48,9 +52,12 @@ impl UsageArgs {
                 let key = RowKey::new(&conversation.session, Some(conversation.title));
                 print(&costs.sum_rows(key, sums))
             };
+
+            // SQLite does not apply the filter, so it limits the rows only without one.
             let sql_limit = limit.filter(|_| !is_filtered);
             usage_query::visit_largest_conversations(store, slots, sql_limit, &mut visit)
         };
+
         let ui = &context.ui;
         let all_tokens = report.totals.sum.tokens.total_tokens;
         let mut table = UsageTable::new(Grouping::Sessions, all_tokens, context);
@@ -66,14 +73,18 @@ impl UsageArgs {
                 true
             })?;
         }
+
+        // SQLite left out the rows beyond the limit, so these are counted by a query of their own.
         if limit == Some(shown) && !is_filtered {
             let count = usage_query::count_conversations(store, slots)?;
             hidden = count.saturating_sub(shown);
         }
+
         if shown == 0 {
             ui.note(NO_USAGE);
             return Ok(());
         }
+
         table.print(&report, prices, context);
         show::note_hidden_rows(shown, hidden, context);
         Ok(())

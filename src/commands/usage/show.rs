@@ -69,10 +69,12 @@ fn build_columns(by: Grouping) -> Vec<Column> {
         Grouping::Accounts => Column::new("ACCOUNT").shorten(12),
         Grouping::Machines => Column::new("MACHINE").shorten(12),
     };
+
     let mut columns = vec![name];
     if by == Grouping::Sessions {
         columns.push(Column::new("TITLE").rank(1).shorten(12));
     }
+
     columns.extend([
         Column::new("INPUT").number().rank(3),
         Column::new("CACHED").number().rank(4),
@@ -96,6 +98,7 @@ fn print_totals(report: &Report<RowKey>, prices: &Prices, context: &Context) {
         ),
         None => String::new(),
     };
+
     ui.report(format_args!(
         "total: {} tokens, {} input ({} cached), {} output{estimate}",
         format_count(totals.tokens.total_tokens),
@@ -103,6 +106,7 @@ fn print_totals(report: &Report<RowKey>, prices: &Prices, context: &Context) {
         format_count(totals.tokens.cached_input_tokens),
         format_count(totals.tokens.output_tokens),
     ));
+
     let names = report.unknown_models.iter().map(|name| printable(name));
     let names: Vec<_> = names.collect();
     if !names.is_empty() {
@@ -121,12 +125,14 @@ fn to_cells(row: &ReportRow<RowKey>, has_titles: bool, all_tokens: u64, is_tsv: 
         let cell = Cell::plain(format_count(number));
         if is_tsv { cell.value(number) } else { cell }
     };
+
     let name = match (key.shown_name(), has_titles) {
         (_, true) => short_id(&key.key),
         (Some(shown), false) => shown,
         (None, false) => &key.key,
     };
     let name = Cell::plain(name);
+
     let mut cells = Vec::with_capacity(8);
     cells.push(if is_tsv { name.value(&key.key) } else { name });
     if has_titles {
@@ -134,6 +140,7 @@ fn to_cells(row: &ReportRow<RowKey>, has_titles: bool, all_tokens: u64, is_tsv: 
         let cell = Cell::plain(shown_title(title));
         cells.push(if is_tsv { cell.value(title) } else { cell });
     }
+
     let exact_cost = || sum.cost_usd.map_or_else(String::new, |c| format!("{c:.6}"));
     let cost = Cell::plain(format_cost(sum));
     cells.extend([

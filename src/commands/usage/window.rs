@@ -59,12 +59,14 @@ pub(super) fn print_window(
             shell::quote_if_needed(&label(&account))
         )));
     }
+
     let conversations = read_conversations_of(store, &account.entry.identity, context)?;
     let usage = WindowUse::read(store, &account, &conversations, at, prices, context)?;
     let Some(usage) = usage else {
         print_unknown(&account, context);
         return Ok(Outcome::Done);
     };
+
     let mut rows = sum_parts(&usage, &conversations);
     let mut outcome = Outcome::Done;
     if asks_server {
@@ -73,9 +75,12 @@ pub(super) fn print_window(
             None => outcome = Outcome::Partial,
         }
     }
+
+    // A window that has ended has no forecast.
     let is_open = context.now() < usage.span.end;
     let exhausted_at = window::forecast_exhaustion(&usage.span, usage.last).filter(|_| is_open);
     print_json(&account, Some(&usage), &rows, exhausted_at, context);
+
     if let Some(path) = html {
         let page = WindowPage {
             account: &account,
@@ -87,6 +92,7 @@ pub(super) fn print_window(
         write_page(&page.render(context), &context.env.absolute(path), context)?;
         return Ok(outcome);
     }
+
     print_report(&account, &usage, &rows, exhausted_at, context);
     Ok(outcome)
 }
@@ -105,12 +111,14 @@ pub(super) fn draw_newest(
     let usage = WindowUse::read(store, &account, &conversations, None, prices, context)
         .ok()
         .flatten()?;
+
     let rows = sum_parts(&usage, &conversations);
     let title = format!(
         "Weekly window of {}: {:.0} % used",
         label(&account),
         usage.parts.used
     );
+
     let page = WindowPage {
         account: &account,
         usage: &usage,
@@ -136,6 +144,7 @@ fn print_json(
             .with("resets_at", format_time(usage.span.end))
     });
     let parts = usage.map(|usage| &usage.parts);
+
     let json = object()
         .with("account", account.entry.identity.email.as_str())
         .with("window", window)
@@ -171,6 +180,7 @@ fn print_report(
 ) {
     let ui = &context.ui;
     let format_time = |at: &DateTime<Utc>| full_time(at, context);
+
     ui.report(format_args!(
         "{}: {:.0} % of the weekly window used, which began {}",
         label(account),
@@ -178,6 +188,7 @@ fn print_report(
         format_time(&usage.span.start)
     ));
     window_tables::print_tables(usage, rows, context);
+
     let is_open = context.now() < usage.span.end;
     ui.report(match exhausted_at {
         Some(exhausted_at) => format!("at this pace it is used up {}", format_time(&exhausted_at)),

@@ -45,6 +45,7 @@ impl WindowPage<'_> {
                 ("Resets", time(&usage.span.end)),
             ],
         };
+
         let tokens = usage
             .requests
             .iter()
@@ -62,10 +63,12 @@ impl WindowPage<'_> {
             ("Tokens", format_count(tokens.sum())),
             ("Used up at this pace", used_up),
         ];
+
         let mut page = format_page_start(&head, CHART_STYLE);
         page.push_str(&format_figures(&figures));
         page.push_str("<h2>Use over time, by conversation</h2>\n");
         page.push_str(&self.draw(context));
+
         for kind in PartKind::ALL {
             let rows: Vec<_> = self.rows.iter().filter(|row| row.kind == kind).collect();
             if !rows.is_empty() {
@@ -85,6 +88,8 @@ impl WindowPage<'_> {
             shown: format_count(row.tokens),
         };
         let mut rows: Vec<_> = rows.iter().map(to_row).collect();
+
+        // The row of the other machines is always one of the shown rows.
         let covers_window = !matches!(kind, PartKind::Subagent | PartKind::Elsewhere);
         if self.usage.parts.unattributed > 0.0 && covers_window {
             rows.insert(
@@ -96,6 +101,7 @@ impl WindowPage<'_> {
                 },
             );
         }
+
         format_shares(["Name", "Tokens"], &rows, self.usage.parts.used, MAX_ROWS)
     }
 
@@ -125,9 +131,12 @@ impl WindowPage<'_> {
         let other_count = conversations.count() - shown.len();
         let indexes: HashMap<&str, usize> =
             (0..).zip(&shown).map(|(i, row)| (&*row.key, i)).collect();
+
+        // Two layers follow those of the shown conversations: the other conversations, then the other machines.
         let mut names: Vec<_> = shown.iter().map(|row| redacted_name(row)).collect();
         names.push(pluralize(other_count, "other conversation"));
         names.push(ELSEWHERE.to_owned());
+
         let mut heights = vec![vec![0.0; drawn_hours]; names.len()];
         let usage = self.usage;
         let hour_of = |at: DateTime<Utc>| count_hours(&(usage.span.start..at)).min(drawn_hours - 1);
@@ -139,12 +148,15 @@ impl WindowPage<'_> {
         for (at, percent) in &self.usage.parts.elsewhere {
             heights[shown.len() + 1][hour_of(*at)] += percent;
         }
+
+        // Each height is the use of a single hour. A layer has the sum of all hours until then.
         let layers = names.into_iter().zip(heights).map(|(name, mut heights)| {
             for n in 1..heights.len() {
                 heights[n] += heights[n - 1];
             }
             AreaLayer { name, heights }
         });
+
         let is_used = |layer: &AreaLayer| layer.heights.last().is_some_and(|last| *last > 0.0);
         layers.filter(is_used).collect()
     }
@@ -157,6 +169,7 @@ impl WindowPage<'_> {
         if last_at <= 0.0 || last_at >= 1.0 || last.percent <= 0.0 || last.percent >= 100.0 {
             return None;
         }
+
         let percent_at_end = last.percent / last_at;
         let end = if percent_at_end > 100.0 {
             (last_at * 100.0 / last.percent, 100.0)
@@ -186,6 +199,7 @@ fn relative_position(span: &Range<DateTime<Utc>>, at: DateTime<Utc>) -> f64 {
 fn build_day_marks(span: &Range<DateTime<Utc>>, context: &Context) -> Vec<(f64, String)> {
     /// A label further right would leave the chart.
     const MAX_POSITION: f64 = 0.95;
+
     let zone = context.zone();
     let first_day = zone.at(&span.start).date_naive();
     // A window of a week has at most seven midnights.

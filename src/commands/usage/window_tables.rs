@@ -34,6 +34,7 @@ fn print_breakdown(usage: &WindowUse, rows: &[PartView], kind: PartKind, context
     if rows.is_empty() {
         return;
     }
+
     let columns = [
         Column::new("SHARE").rank(1),
         Column::new("WINDOW").number().rank(2),
@@ -44,6 +45,7 @@ fn print_breakdown(usage: &WindowUse, rows: &[PartView], kind: PartKind, context
         Column::new("TOKENS").number().rank(3),
     ];
     let mut table = Table::new(ui, columns);
+
     // Only the table of days includes the usage of other machines.
     let (mut remaining, unattributed) = match kind {
         PartKind::Elsewhere => (usage.parts.unattributed, 0.0),
@@ -52,6 +54,7 @@ fn print_breakdown(usage: &WindowUse, rows: &[PartView], kind: PartKind, context
             usage.parts.unattributed,
         ),
     };
+
     let cells = |percent: f64, name: Cell, tokens: String| {
         let share = format_share_bar(percent, usage.parts.used, BAR_WIDTH);
         [
@@ -61,14 +64,17 @@ fn print_breakdown(usage: &WindowUse, rows: &[PartView], kind: PartKind, context
             Cell::plain(tokens),
         ]
     };
+
     let shown_count = ui.limit_items(rows.len(), MAX_SHOWN);
     for row in &rows[..shown_count] {
         remaining -= row.percent_of_window;
         let name = Cell::plain(printable(&row.display_name()));
         table.add_row(cells(row.percent_of_window, name, format_count(row.tokens)));
     }
+
     let hidden_count = rows.len() - shown_count;
     let others = match kind {
+        // The rest includes conversations that are no subagents, so --verbose does not show all of it.
         PartKind::Subagent => "all others".to_owned(),
         _ => format!("{hidden_count} more: --verbose"),
     };
@@ -78,6 +84,7 @@ fn print_breakdown(usage: &WindowUse, rows: &[PartView], kind: PartKind, context
             table.add_row(cells(percent, Cell::new(Style::Dim, name), String::new()));
         }
     }
+
     ui.line("");
     table.print(ui);
 }
@@ -93,6 +100,7 @@ fn build_tsv_table(usage: &WindowUse, rows: &[PartView], context: &Context) -> T
     ];
     let mut table = Table::new(ui, columns);
     let percent_cell = |percent: f64| Cell::plain(format!("{percent:.1} %")).value(percent);
+
     for row in rows {
         table.add_row([
             percent_cell(row.percent_of_window),
@@ -101,6 +109,7 @@ fn build_tsv_table(usage: &WindowUse, rows: &[PartView], context: &Context) -> T
             Cell::plain(row.tokens.to_string()),
         ]);
     }
+
     table.add_row([
         percent_cell(usage.parts.unattributed),
         Cell::new(Style::Dim, "elsewhere"),

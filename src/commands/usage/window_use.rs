@@ -95,6 +95,7 @@ pub(super) fn sum_parts(usage: &WindowUse, conversations: &AccountConversations)
         let Some((conversation, is_subagent)) = conversations.get(&request.conversation) else {
             continue;
         };
+
         let session = &conversation.session;
         let title = || Some(conversation.title.clone());
         let mut add = |kind, key: &str, title: Option<String>| {
@@ -108,6 +109,8 @@ pub(super) fn sum_parts(usage: &WindowUse, conversations: &AccountConversations)
             sum.tokens = sum.tokens.saturating_add(request.tokens.total_tokens);
             sum.percent_of_window += percent;
         };
+
+        // Each request counts once in each kind of part.
         add(PartKind::Conversation, session, title());
         add(PartKind::Project, &conversation.cwd, None);
         add(PartKind::Model, &request.model, None);
@@ -115,6 +118,7 @@ pub(super) fn sum_parts(usage: &WindowUse, conversations: &AccountConversations)
             add(PartKind::Subagent, session, title());
         }
     }
+
     let mut rows: Vec<_> = sums.into_values().collect();
     rows.sort_by(|a, b| {
         let by_part = b.percent_of_window.total_cmp(&a.percent_of_window);
@@ -160,6 +164,7 @@ impl WindowUse {
         quotas.retain(|quota| conversations.contains_key(&quota.conversation));
         quotas.extend(read_probes(account, &period, context)?);
         quotas.sort_by_key(|quota| quota.at);
+
         let end = match at {
             Some(at) => Some(
                 window_end_at(&quotas, at)
@@ -168,13 +173,16 @@ impl WindowUse {
             None => quotas.iter().rev().find_map(reset_time),
         };
         let Some(end) = end else { return Ok(None) };
+
         // The server moves a reset by seconds from answer to answer.
         quotas.retain(|quota| {
             reset_time(quota).is_some_and(|reset| (reset - end).abs() <= SAME_WINDOW)
         });
+
         let span = end - WEEK..end;
         let mut requests = usage_query::read_requests(store, &span)?;
         requests.retain(|request| conversations.contains_key(&request.conversation));
+
         let observations = quotas.iter().map(|quota| UsedPercent {
             at: quota.at,
             percent: quota.window.used_percent,
@@ -185,10 +193,12 @@ impl WindowUse {
             &weigh_requests(&requests, prices),
             &observations,
         );
+
         let last = observations.last().copied().unwrap_or(UsedPercent {
             at: context.now(),
             percent: 0.0,
         });
+
         Ok(Some(Self {
             span,
             requests,
@@ -207,6 +217,7 @@ fn read_probes(
 ) -> Result<Vec<UsageQuota>> {
     let home = context.manager_home();
     let recorded_spans = observations::load_observations(home, &account.entry.identity)?.spans;
+
     let to_quota = |observation: &Observation, at: DateTime<Utc>| {
         Some(UsageQuota {
             conversation: 0,
@@ -214,6 +225,7 @@ fn read_probes(
             window: observation.weekly()?.clone(),
         })
     };
+
     let spans = recorded_spans.iter().flat_map(|span| {
         let observed = [span.observation.observed_at, span.until];
         observed.map(|at| to_quota(&span.observation, at.to_utc()))
@@ -221,6 +233,7 @@ fn read_probes(
     let last = account.entry.observation.iter();
     let last = last.map(|observed| to_quota(observed, observed.observed_at.to_utc()));
     let quotas = spans.chain(last).flatten();
+
     Ok(quotas
         .filter(|quota| quota.at >= period.start && quota.at <= period.end)
         .collect())
@@ -264,6 +277,7 @@ pub(super) fn read_conversations_of(
         (thread.id.to_lowercase(), thread.parent_id.is_some())
     })?;
     let of_account: HashMap<_, _> = listed.into_iter().collect();
+
     let indexed = usage_query::read_conversations(store)?.into_iter();
     let indexed = indexed.filter_map(|(number, conversation)| {
         let is_subagent = *of_account.get(&conversation.session)?;
@@ -284,6 +298,7 @@ fn weigh_requests(requests: &[UsageRequest], prices: &Prices) -> Vec<WeighedRequ
             .map(|request| request.tokens.total_tokens as f64);
         tokens.collect()
     });
+
     let weighed = requests.iter().zip(weights);
     weighed
         .map(|(request, weight)| WeighedRequest {

@@ -45,11 +45,13 @@ impl VaultBackupArgs {
         if self.dry_run {
             return print_plan(context, &plan);
         }
+
         let snapshot = NewSnapshot::make(context, connection, &plan)?;
         print_snapshot(context, &snapshot);
         let outcome = snapshot.outcome();
         // Releases the lock on the tree.
         drop(snapshot);
+
         match self.drill_if_older {
             Some(age) if drill::is_due(context, age)? => {
                 Ok(drill::drill_newest(context, connection)?.or(outcome))
@@ -90,6 +92,7 @@ fn print_plan(context: &Context, plan: &BackupPlan) -> Result<Outcome> {
     let (scan, metadata) = plan.scan_home()?;
     let left_out = [&*scan.excluded, &scan.skipped, &scan.damaged];
     print_json(context, (&metadata, &host(context)), None, left_out);
+
     let ui = &context.ui;
     ui.report(format_args!(
         "would capture {}, {}",
@@ -106,6 +109,7 @@ fn print_snapshot(context: &Context, snapshot: &NewSnapshot) {
     let metadata = &tree.manifest.metadata;
     let left_out = [&*tree.excluded, &tree.skipped, &tree.damaged];
     print_json(context, (metadata, &snapshot.host), Some(report), left_out);
+
     let ui = &context.ui;
     let owner = format_owner_suffix(metadata, context);
     ui.report(format_args!(
@@ -119,6 +123,7 @@ fn print_snapshot(context: &Context, snapshot: &NewSnapshot) {
         bytes(metadata.bytes),
         bytes(report.added_bytes),
     ));
+
     show_left_out(context, &tree.excluded, &tree.skipped, &tree.damaged);
     ui.note(format_args!(
         "restore it: codex-manager vault restore {}",

@@ -29,6 +29,7 @@ impl VaultCheckArgs {
         if self.read_data {
             args.push("--read-data");
         }
+
         // restic reports damage as a failure; an unreachable repository is no damage.
         let problems = match restic.run(&args) {
             Ok(_) => Vec::new(),
@@ -39,6 +40,7 @@ impl VaultCheckArgs {
             }) => vec![reason.0],
             Err(e) => return Err(e.into()),
         };
+
         let ui = &context.ui;
         let is_intact = problems.is_empty();
         if is_intact {
@@ -49,6 +51,7 @@ impl VaultCheckArgs {
             };
             ui.report(format_args!("{}: {extent}", ui.paint(Style::Good, "ok")));
         }
+
         for problem in &problems {
             ui.prose(format_args!(
                 "{}: {problem}",
@@ -58,6 +61,7 @@ impl VaultCheckArgs {
         if !is_intact {
             ui.note("how to repair it with restic: https://restic.readthedocs.io/en/stable/077_troubleshooting.html");
         }
+
         let json = object()
             .with("repository", restic.location())
             .with("ok", is_intact)

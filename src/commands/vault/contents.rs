@@ -52,15 +52,18 @@ impl LsArgs {
         let snapshot = find_snapshot(context, &restic, &self.snapshot)?;
         let listed_part = to_restic_path(self.path.as_deref().unwrap_or(Path::new("")));
         let manifest = to_restic_path(Path::new(MANIFEST_NAME));
+
         let files = list_nodes(&restic, &snapshot.id, |node| {
             let path = Path::new(&node.path);
             node.kind == "file" && path.starts_with(&listed_part) && path != manifest
         })?;
+
         if let Some(path) = &self.path
             && files.is_empty()
         {
             return Err(snapshot.no_path_error(path.display()).into());
         }
+
         print_files(context, &snapshot, &files);
         Ok(Outcome::Done)
     }
@@ -69,6 +72,7 @@ impl LsArgs {
 fn print_files(context: &Context, snapshot: &Snapshot, files: &[SnapshotNode]) {
     let ui = &context.ui;
     let (zone, now) = (context.zone(), context.now());
+
     if !ui.wants_json() {
         let rows = files.iter().map(|file| {
             [
@@ -79,6 +83,7 @@ fn print_files(context: &Context, snapshot: &Snapshot, files: &[SnapshotNode]) {
         });
         Table::with_rows(ui, COLUMNS, rows).print(ui);
     }
+
     let to_json = |file: &SnapshotNode| {
         object()
             .with("path", file.path.trim_start_matches('/').to_owned())
@@ -113,6 +118,7 @@ pub(super) struct CatArgs {
 impl CatArgs {
     pub(super) fn run(self, context: &Context, connection: &ConnectionArgs) -> Result<Outcome> {
         let shown_path = self.path.display().to_string();
+
         // Tokens never reach stdout, where a log or a screen share would keep them.
         let kind = kind_of(&self.path);
         let is_auth_json = self.path.file_name().is_some_and(|name| name == AUTH_JSON);
@@ -122,6 +128,7 @@ impl CatArgs {
                     .hint("restore it: codex-manager vault restore SNAPSHOT --only auth.json"),
             );
         }
+
         let restic = connection.open(context)?;
         let snapshot = find_snapshot(context, &restic, &self.snapshot)?;
         let path = to_restic_path(&self.path);
@@ -129,6 +136,7 @@ impl CatArgs {
         let Some(node) = list_nodes(&restic, &snapshot.id, is_named)?.pop() else {
             return Err(snapshot.no_path_error(shown_path).into());
         };
+
         let ui = &context.ui;
         if ui.wants_json() && node.size > MAX_JSON_BYTES {
             return Err(
@@ -136,6 +144,7 @@ impl CatArgs {
                     .hint("print it without --json"),
             );
         }
+
         let mut json_bytes = Vec::new();
         restic.dump(&snapshot.id, node.path.as_ref(), |stream| {
             let mut buffer = vec![0; 64 * 1024];
@@ -148,6 +157,7 @@ impl CatArgs {
                 }
             }
         })?;
+
         let json = object()
             .with("snapshot", &snapshot.id)
             .with("path", shown_path)

@@ -38,6 +38,7 @@ impl DrillArgs {
             report,
             outcome,
         } = run_drill(context, connection, name)?;
+
         let json = object()
             .with("snapshot", snapshot.id)
             .with("ok", report.problems.is_empty())
@@ -76,6 +77,7 @@ fn run_drill(context: &Context, connection: &ConnectionArgs, name: &str) -> Resu
     let (connection, timeout) = connection.with_drill_timeout();
     let restic = connection.open(context)?;
     let snapshot = find_snapshot(context, &restic, name)?;
+
     let manager_home = context.manager_home();
     let codex = context.find_codex().ok();
     let options = DrillOptions {
@@ -85,9 +87,11 @@ fn run_drill(context: &Context, connection: &ConnectionArgs, name: &str) -> Resu
         now: context.local_now(),
         timeout,
     };
+
     let bar = context.ui.bar("restoring", 0);
     let result = vault_drill::run_drill(&restic, &snapshot, &options, &bar);
     drop(bar);
+
     let report = match result {
         Ok(report) => report,
         Err(e) => {
@@ -98,6 +102,7 @@ fn run_drill(context: &Context, connection: &ConnectionArgs, name: &str) -> Resu
             return Err(e.into());
         }
     };
+
     let is_recorded = record_result(context, &snapshot, &report.problems);
     print_result(context, &snapshot, &report, codex.is_some());
     let outcome = if report.problems.is_empty() {
@@ -105,6 +110,7 @@ fn run_drill(context: &Context, connection: &ConnectionArgs, name: &str) -> Resu
     } else {
         Outcome::CheckFailed
     };
+
     Ok(CompletedDrill {
         snapshot,
         report,
@@ -138,13 +144,16 @@ fn print_result(context: &Context, snapshot: &Snapshot, report: &DrillReport, ha
             pluralize(report.files, "file")
         ));
     }
+
     if let Some(count) = report.conversations {
         let conversations = pluralize(count, "conversation");
         ui.report(format_args!("Codex lists {conversations} in it"));
     }
+
     if !has_codex {
         ui.note("Codex is not installed, so its list of conversations was not checked");
     }
+
     for problem in &report.problems {
         ui.prose(format_args!(
             "{}: {problem}",

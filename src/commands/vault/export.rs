@@ -37,6 +37,7 @@ impl VaultExportArgs {
         let restic = connection.open(context)?;
         let snapshot = find_snapshot(context, &restic, &self.snapshot)?;
         let contents = SnapshotContents::read(&restic, &snapshot)?;
+
         let manager_home = context.manager_home();
         let folder = match &self.to {
             Some(folder) => context.env.absolute(folder),
@@ -44,23 +45,27 @@ impl VaultExportArgs {
         };
         atomic::create_private_folder(manager_home)?;
         atomic::create_private_folder(&folder)?;
+
         let bar = context.ui.bar("exporting", 0);
         let compression = context.settings.preferences.compression;
         let result = materialize(&restic, &snapshot, &contents, &folder, compression, &bar);
         drop(bar);
         let (file, packed) = result?;
+
         let metadata = &packed.manifest.metadata;
         let name_time = metadata.session_start_at.unwrap_or(metadata.created_at);
         let name_label = metadata.email.as_deref().unwrap_or(names::SIGNED_OUT);
         let stem = names::stem(&name_time, name_label);
         let published =
             publish::publish(file, &packed, &stem, &folder, &manager_home.join(LOCK_NAME))?;
+
         let mut is_recorded = true;
         if self.to.is_none() {
             // Not `note_archive`: an export does not count as a use of the account.
             let refreshed = store::refresh(manager_home);
             is_recorded = warn_not_recorded(&context.ui, refreshed.err());
         }
+
         let name = file_name(&published.archive);
         let (ui, metadata) = (&context.ui, &published.metadata);
         ui.report(ui.paint(Style::Strong, &name));
@@ -69,6 +74,7 @@ impl VaultExportArgs {
             snapshot.short_id(),
             bytes(metadata.archive_bytes)
         ));
+
         let json = object()
             .with("snapshot", &snapshot.id)
             .with("archive", &name)

@@ -55,6 +55,8 @@ fn keep_last_copies(
             plan.keep_one_of(ids, &reason);
         }
     }
+
+    // If the dropped snapshots have no lost message, the others need not be searched.
     let is_dropped = |snapshot: &&Snapshot| {
         let mut dropped = plan.drop.iter();
         dropped.any(|decision| decision.candidate.archive == snapshot.id)
@@ -64,6 +66,7 @@ fn keep_last_copies(
     if losses.is_empty() {
         return Ok(());
     }
+
     // A snapshot that is kept anyway may have the messages too.
     let (search, losses) = find_losses(restic, snapshots.to_vec(), context)?;
     for loss in losses {
@@ -101,6 +104,7 @@ impl ForgetArgs {
         let rules = self.rules.to_policy(context, "vault forget")?;
         let restic = connection.open(context)?;
         let snapshots = snapshot::list_snapshots(&restic)?;
+
         let candidates: Vec<_> = snapshots
             .iter()
             .filter_map(Snapshot::to_retention_candidate)
@@ -108,6 +112,7 @@ impl ForgetArgs {
         let mut plan =
             retention::plan_retention(&candidates, &rules, &context.now(), context.zone());
         keep_last_copies(&mut plan, &restic, &snapshots, context)?;
+
         let ui = &context.ui;
         retention_table::show_decisions(context, &plan, RetentionSubject::Snapshots);
         let removed_count = pluralize(plan.drop.len(), "snapshot");
@@ -117,6 +122,7 @@ impl ForgetArgs {
             ui.prose(format_args!("{removed_count} would be removed"));
         } else {
             permanent_deletion::confirm_deletion(context, &removed_count)?;
+            // With a wrong clock, this rule could keep too few snapshots.
             if rules.within.is_some() {
                 disk_clock::check_system_clock(context.manager_home(), context.now())?;
             }
@@ -125,6 +131,7 @@ impl ForgetArgs {
             restic.run(&["prune"])?;
             ui.prose(format_args!("{removed_count} removed"));
         }
+
         let json = object()
             .with("keep", decisions_json(plan.keep, context))
             .with("drop", decisions_json(plan.drop, context))

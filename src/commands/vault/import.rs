@@ -34,6 +34,7 @@ impl VaultImportArgs {
         let names = self.archives.iter();
         let archives = names.map(|name| find_archive(context, name, |r| r.archive.is_some()));
         let paths: Vec<_> = archives.collect::<Result<_>>()?;
+
         let mut results = Vec::new();
         if self.dry_run {
             for path in &paths {
@@ -46,6 +47,7 @@ impl VaultImportArgs {
             let existing = snapshot::list_snapshots(&restic)?;
             let lock = TreeLock::acquire(context.manager_home())?;
             let host = host(context);
+
             for path in &paths {
                 let bar = ui.bar("importing", 0);
                 let imported = import::import(&restic, path, &existing, &lock, &host, &bar);
@@ -53,6 +55,7 @@ impl VaultImportArgs {
                 results.push(report_import(path, imported, ui)?);
             }
         }
+
         let has_failed = results.iter().any(|result| result.problem.is_some());
         let json = object()
             .with("archives", results)
@@ -102,6 +105,7 @@ fn report_import(
             ui.report(format_args!("already in the vault: {archive}"));
             ("present", id)
         }
+        // The remaining archives would fail too.
         Err(e) if !matches!(e, VaultError::Archive(_)) => return Err(e.into()),
         Err(e) => {
             let problem = CommandError::from(e).to_one_line();
@@ -112,6 +116,7 @@ fn report_import(
             });
         }
     };
+
     Ok(ImportedArchive {
         snapshot: Some(id),
         ..ImportedArchive::new(path, outcome)

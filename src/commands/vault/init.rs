@@ -80,11 +80,13 @@ impl VaultInitArgs {
         let shown_url = redact_message(&url);
         self.check_url(&url)?;
         refuse_inside_homes(context, &url)?;
+
         if self.dry_run {
             ui.report(format_args!("would create or open the vault {shown_url}"));
             print_json(context, &shown_url, source_name(configured.as_ref()), None);
             return Ok(Outcome::Done);
         }
+
         connection.check_program(context)?;
         let (password, typed) = if let Some(password) = configured {
             (password, None)
@@ -95,15 +97,19 @@ impl VaultInitArgs {
         let source = source_name(Some(&password));
         warn_if_file_is_readable(context, &password);
         let restic = connection.open_restic(context, url.clone(), password)?;
+
+        // Nothing is stored on this machine before the vault has opened with the password.
         let opened = OpenedRepository {
             is_new: create_unless_exists(&restic)?,
             // Also checks the password: an existing repository may have another one.
             snapshot_count: snapshot::list_snapshots(&restic)?.len(),
         };
+
         if let Some(typed) = typed {
             store_password(context, &typed)?;
         }
         save_settings(context, connection, url)?;
+
         let verb = if opened.is_new { "created" } else { "opened" };
         ui.report(format_args!("{verb} the vault {shown_url}"));
         ui.note("make a snapshot: codex-manager vault backup");
@@ -119,6 +125,8 @@ impl VaultInitArgs {
                 "leave it out of the URL and set RESTIC_REST_USERNAME and RESTIC_REST_PASSWORD",
             ));
         }
+
+        // An unknown scheme was taken for the name of a folder, so the URL has become a path.
         if self.url.contains("://") && url != self.url {
             let error = format!("not a URL of restic: {}", redact_message(&self.url));
             return Err(CommandError::usage(error)
@@ -161,16 +169,20 @@ fn refuse_inside_homes(context: &Context, url: &str) -> Result<()> {
     if !folder.is_absolute() {
         return Ok(());
     }
+
     let homes = [
         ("Codex home", context.codex_home()),
         ("manager home", context.manager_home()),
     ];
+
     for (name, home) in homes {
         let canonical_home = home.canonical().ok();
+        // The home or the folder of the vault may be named through a link.
         let is_home = |ancestor: &Path| {
             ancestor == home
                 || (canonical_home.is_some() && ancestor.canonical().ok() == canonical_home)
         };
+
         if folder.ancestors().any(is_home) {
             let error = format!("the vault would be in the {name}: {}", folder.display());
             return Err(
@@ -207,6 +219,7 @@ fn save_settings(context: &Context, connection: &ConnectionArgs, url: String) ->
             connection.named_program(context).map(to_text),
         ),
     ];
+
     file_access::update(context.manager_home(), |file: &mut ConfigFile| {
         for (name, value) in values {
             if let Some(value) = value {

@@ -44,6 +44,7 @@ impl VaultRestoreArgs {
     pub(super) fn run(mut self, context: &Context, connection: &ConnectionArgs) -> Result<Outcome> {
         // Refuses an invalid --to before the repository is contacted.
         self.options.destination(context)?;
+
         let restic = connection.open(context)?;
         let name = self.snapshot.as_deref().unwrap_or(LATEST);
         let snapshot = find_snapshot(context, &restic, name)?;
@@ -55,16 +56,20 @@ impl VaultRestoreArgs {
         };
         let selection = self.options.resolve_selection(&source, context)?;
         source.check_paths(&selection)?;
+
         if self.options.auth.is_none() && !is_from_this_machine(context, &source.snapshot) {
             self.options.auth = Some(AuthPolicy::Skip);
             explain_skipped_login(context, &source, &selection);
         }
         warn_of_other_program(context, &source);
+
+        // The question and the checks need only the manifest, so they come before the download.
         let id = source.snapshot.short_id().to_owned();
         let manifest = source.contents.manifest.clone();
         let manifest_only = ArchiveReader::without_file(Path::new(&id), manifest);
         context.note(describe_archive(context, &manifest_only, "snapshot"));
         self.confirm_default_snapshot(context, &id)?;
+
         if self.options.dry_run {
             // A plan needs no content, so nothing is downloaded and nothing written.
             return self
@@ -74,10 +79,12 @@ impl VaultRestoreArgs {
         self.options
             .check_before_download(context, &manifest_only, &selection)?;
         drop(manifest_only);
+
         if selection.is_partial() {
             let paths = needed_paths(&selection, source.files());
             source.contents.keep_files_at_or_below(&paths);
         }
+
         let manager = context.manager_home();
         let staging = create_staging(manager)?;
         // `restore` prints the file name as the name of the archive.
@@ -111,6 +118,7 @@ fn explain_skipped_login(context: &Context, source: &SnapshotSource, selection: 
     if !selection.wants(login_path) || !source.contents.manifest.has_path(login_path) {
         return;
     }
+
     let snapshot = &source.snapshot;
     let tags = snapshot.tags.as_ref();
     let login = match tags.and_then(|tags| owner_name(&tags.metadata, context)) {
@@ -122,6 +130,7 @@ fn explain_skipped_login(context: &Context, source: &SnapshotSource, selection: 
     } else {
         snapshot.host.clone()
     };
+
     context.note(format_args!(
         "{login} is not restored: {machine_text} may have renewed it since, and a login works on one machine only; sign in here: codex-manager profile login NAME; if that machine is gone, add --auth archive"
     ));
@@ -133,11 +142,13 @@ fn warn_of_other_program(context: &Context, source: &SnapshotSource) {
     if snapshot.tags.is_some() {
         return;
     }
+
     let ui = &context.ui;
     ui.warn(format_args!(
         "another program made snapshot {}: only its files are restored, and nothing is removed",
         snapshot.short_id()
     ));
+
     if !contents.left_out.is_empty() {
         ui.warn(format_args!(
             "{} not restored (databases that may have been in use, links): {}; afterwards, repair Codex's list of conversations: codex-manager history repair",

@@ -45,6 +45,7 @@ impl SnapshotsArgs {
         if let Some(host) = &self.host {
             snapshots.retain(|snapshot| snapshot.host == *host);
         }
+
         print_table(context, &snapshots);
         let rows: Vec<_> = snapshots
             .iter()
@@ -62,6 +63,7 @@ impl SnapshotsArgs {
 fn snapshot_json<'a>(context: &Context, snapshot: &'a Snapshot) -> impl Serialize + use<'a> {
     let tags = snapshot.tags.as_ref();
     let metadata = tags.map(|tags| &tags.metadata);
+
     object()
         .with("id", &snapshot.id)
         .with("time", local_rfc3339(&snapshot.time, context))
@@ -85,9 +87,11 @@ fn print_table(context: &Context, snapshots: &[Snapshot]) {
         ui.note("no snapshots; make one: codex-manager vault backup");
         return;
     }
+
     let (zone, now) = (context.zone(), context.now());
     let account_labels = labels_by_workspace(context);
     let rows = snapshots.iter().map(|snapshot| {
+        // A snapshot that another program made has no tags.
         let metadata = snapshot.tags.as_ref().map(|tags| &tags.metadata);
         let mode = metadata.map(|made| made.mode.name());
         let label = metadata.and_then(|made| made.label.as_deref());
@@ -96,9 +100,11 @@ fn print_table(context: &Context, snapshots: &[Snapshot]) {
             (Some(mode), None) => mode.to_owned(),
             (None, _) => "other program".to_owned(),
         };
+
         let email = metadata.map(|made| made.email.as_deref().unwrap_or("signed out"));
         let account_label = metadata.and_then(|made| account_labels.get(made.account_id.as_ref()?));
         let account = account_label.map_or(email, |label| Some(label));
+
         [
             Cell::plain(snapshot.short_id()).value(&snapshot.id),
             Cell::time(Some(snapshot.time), zone, &now),
@@ -109,6 +115,7 @@ fn print_table(context: &Context, snapshots: &[Snapshot]) {
             metadata.map_or(Cell::plain(""), |made| Cell::bytes(made.bytes)),
         ]
     });
+
     Table::with_rows(ui, COLUMNS, rows).print(ui);
     if snapshots.iter().any(|snapshot| snapshot.tags.is_some()) {
         ui.note("restore the newest one of this machine: codex-manager vault restore latest");
