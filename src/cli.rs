@@ -32,15 +32,18 @@ pub fn main() -> ExitCode {
         return print_completions(&env);
     }
     signals::ignore_sigxfsz();
+
     // The `help` of clap takes the names of commands only.
     if std::env::args_os().skip(1).eq(["help", "global"]) {
         ui::print_help(&render_global_options());
         return ExitCode::SUCCESS;
     }
+
     let (cli, is_dry_run) = match parsing::parse_arguments() {
         Ok(parsed) => parsed,
         Err(e) => return parsing::print_parse_error(&e),
     };
+
     if !cli.command.runs_in_prompt() {
         interrupt::install_handler(&cli, &env);
     }
@@ -75,6 +78,7 @@ fn run(cli: Cli, is_dry_run: bool, env: Environment) -> ExitCode {
         (_, true) => Verbosity::Verbose,
         _ => Verbosity::Normal,
     };
+
     let flags = Flags {
         codex_home: global.codex_home,
         manager_home: global.manager_home,
@@ -83,6 +87,7 @@ fn run(cli: Cli, is_dry_run: bool, env: Environment) -> ExitCode {
         color: global.color,
         assume_yes: global.yes,
     };
+
     let (settings, config_problem) = resolve_settings(&command, flags, &env);
     let color = match &settings {
         Ok(settings) => settings.color,
@@ -92,10 +97,12 @@ fn run(cli: Cli, is_dry_run: bool, env: Environment) -> ExitCode {
     if let Some(problem) = config_problem {
         ui.warn(format_args!("{problem}; the defaults are used"));
     }
+
     let waiting_ui = ui.clone();
     progress::set_wait_callback(move || {
         waiting_ui.note("waiting for another process to finish");
     });
+
     let interrupt_hint = command.interrupt_hint();
     let result = settings
         .and_then(|settings| Ok((settings, context::read_clock(&env)?)))
@@ -109,6 +116,7 @@ fn run(cli: Cli, is_dry_run: bool, env: Environment) -> ExitCode {
             };
             recover_and_run(command, &context, global.log)
         })
+        // A print returns no error. If the disk is full, the command fails at the end.
         .and_then(|outcome| match ui::take_output_error() {
             None => Ok(outcome),
             Some(e) => Err(
@@ -116,6 +124,7 @@ fn run(cli: Cli, is_dry_run: bool, env: Environment) -> ExitCode {
                     .hint("the command itself succeeded"),
             ),
         });
+
     match result {
         Ok(outcome) => {
             if is_dry_run {
@@ -135,6 +144,7 @@ fn print_error(mut error: CommandError, ui: &Ui, interrupt_hint: &str) -> ExitCo
     if error.kind == ErrorKind::Interrupted && error.hints.is_empty() {
         error.hints.push(interrupt_hint.into());
     }
+
     // A program that reads JSON gets an error also when the user leaves a picker.
     let needs_json_error = error.kind == ErrorKind::Interrupted && ui.wants_json();
     if !error.is_silent || ui.is_verbose() || needs_json_error {
@@ -161,6 +171,7 @@ fn recover_and_run(command: Command, context: &Context, wants_log: bool) -> Resu
     if context.ui.is_verbose() {
         print_homes_and_steps(context, wants_log || opens_own_log);
     }
+
     let work = || {
         tighten_manager_home(context, &command)?;
         unfinished::recover_interrupted(context, &command)?;
@@ -180,11 +191,13 @@ fn tighten_manager_home(context: &Context, command: &Command) -> Result<()> {
     if command.tolerates_invalid_config() {
         return Ok(());
     }
+
     let was_open = permissions::tighten_manager_home(home)?;
     // Another user may have replaced a folder by a link while the home was open. A link could lead root anywhere.
     if was_open || owner::is_root() {
         permissions::refuse_links_of_others(home)?;
     }
+
     if was_open {
         let home = home.display();
         let message =
@@ -200,10 +213,12 @@ fn print_homes_and_steps(context: &Context, has_log: bool) {
     let ui = context.ui.clone();
     ui.detail(format_args!("the Codex home: {}", codex_home.display()));
     ui.detail(format_args!("the manager home: {}", manager_home.display()));
+
     if has_log {
         let logs = manager_home.join(logging::FOLDER);
         return ui.detail(format_args!("the log of this run is in {}", logs.display()));
     }
+
     logging::print_events(move |step| {
         // A picker, or a program that was started, may draw on the terminal meanwhile.
         if !picker::is_open() && !attached::is_running() {
@@ -220,6 +235,7 @@ fn print_completions(env: &Environment) -> ExitCode {
         .iter()
         .map(|completer| completer as &dyn EnvCompleter)
         .collect();
+
     let result =
         CompleteEnv::with_factory(|| crate::choices::candidates::attach_completers(tree()))
             .shells(Shells(&shells))

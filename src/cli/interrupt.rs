@@ -17,6 +17,7 @@ pub(super) fn install_handler(cli: &Cli, env: &Environment) {
     let only_reads = cli.command.only_reads();
     let error = CommandError::interrupted().hint(cli.command.interrupt_hint());
     let ui = Ui::new(cli.global.json, Verbosity::Normal, ColorChoice::Never, env);
+
     let exit_after_timeout = Arc::new(move || {
         std::thread::sleep(READING_END_TIMEOUT);
         picker::restore_terminal();
@@ -24,12 +25,14 @@ pub(super) fn install_handler(cli: &Cli, env: &Environment) {
         #[allow(clippy::exit, reason = "a call of the system may not return")]
         std::process::exit(ErrorKind::Interrupted as i32);
     });
+
     // If the handler cannot be installed, a signal ends the process at once. All files survive that.
     let _ = signals::handle_end_requests(move || {
         // `launch::run` handles the signals while Codex has the terminal.
         if progress::are_signals_handed_over() {
             return;
         }
+
         #[allow(
             clippy::exit,
             reason = "no operation is running, or this is the second signal"
@@ -39,6 +42,7 @@ pub(super) fn install_handler(cli: &Cli, env: &Environment) {
             ui::report_cancelled();
             std::process::exit(ErrorKind::Interrupted as i32);
         }
+
         progress::interrupt();
         if only_reads {
             let exit_after_timeout = Arc::clone(&exit_after_timeout);

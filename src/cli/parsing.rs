@@ -61,6 +61,7 @@ pub(super) fn parse_arguments() -> Result<(Cli, bool), clap::Error> {
     if let Some(parsed) = parse_fast_command() {
         return Ok(parsed);
     }
+
     let parsed = tree().try_get_matches();
     let matches = match parsed {
         // clap takes `-Cargo`, which excludes a word, for `-C` with the value `argo`.
@@ -77,6 +78,7 @@ pub(super) fn parse_arguments() -> Result<(Cli, bool), clap::Error> {
         }
         parsed => parsed,
     }?;
+
     let cli = Cli::from_arg_matches(&matches).map_err(|e| e.format(&mut tree()))?;
     Ok((cli, is_dry_run(&matches)))
 }
@@ -87,6 +89,7 @@ fn mark_negations(words: Vec<OsString>) -> Option<Vec<OsString>> {
     let find = words.iter().position(|word| word == "find")?;
     let end = words.iter().position(|word| word == "--");
     let is_option = |position| position > find && end.is_none_or(|end| position < end);
+
     let mark_word = |(position, word): (usize, OsString)| {
         let negated = word.to_str().and_then(|word| word.strip_prefix('-'));
         let is_excluded = |bare: &&str| {
@@ -94,11 +97,13 @@ fn mark_negations(words: Vec<OsString>) -> Option<Vec<OsString>> {
             let is_context = context_lines.is_some_and(|n| n.bytes().all(|b| b.is_ascii_digit()));
             bare.len() > 1 && !bare.starts_with('-') && !is_context
         };
+
         match negated.filter(is_excluded) {
             Some(bare) if is_option(position) => format!("!{bare}").into(),
             _ => word,
         }
     };
+
     Some(words.into_iter().enumerate().map(mark_word).collect())
 }
 
@@ -119,6 +124,7 @@ pub(super) fn print_parse_error(error: &clap::Error) -> ExitCode {
         }
         return ExitCode::SUCCESS;
     }
+
     let mut words = std::env::args_os().take_while(|word| word != "--");
     if words.any(|word| word == "--json") {
         let text = error.to_string();

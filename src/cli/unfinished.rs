@@ -23,9 +23,11 @@ pub(super) fn recover_interrupted(context: &Context, command: &Command) -> Resul
             Interrupted::History | Interrupted::Vacuum
         );
         let concerns_home = |obstacle: &RecoveryObstacle| {
+            // A repair or vacuum may have changed another home; if the home is not known, it counts as this one.
             let is_home = |changed| links::resolve_links(changed) == links::resolve_links(home);
             is_restore || is_of_databases && obstacle.half_changed_home().is_none_or(is_home)
         };
+
         match recovered.result {
             Ok(Recovery::Finished(kept)) => warn_of_recovery(context, name, "finished", &kept),
             Ok(Recovery::Undone(kept)) => warn_of_recovery(context, name, "undone", &kept),

@@ -48,10 +48,12 @@ impl CompletionsArgs {
 fn generate_script(shell: Shell) -> std::io::Result<String> {
     const NAME: &str = "codex-manager";
     let mut script_bytes = Vec::new();
+
     // The script calls the program for each completion, so the script stays correct after an update of the program.
     if let Some(completer) = Shells::builtins().completer(&shell.to_string()) {
         completer.write_registration(VARIABLE, NAME, NAME, NAME, &mut script_bytes)?;
     }
+
     let mut script = String::from_utf8_lossy(&script_bytes).into_owned();
     if shell == Shell::Bash {
         // bash splits words at @ (for host names), which would split email addresses.

@@ -66,12 +66,14 @@ impl CooldownArgs {
                 if let Some(text) = &self.account {
                     list.retain_account(&find_identity(text, context)?);
                 }
+
                 list.print_cooldown_json(context);
                 // Profiles that a newer version wrote only cause warnings: `cooldown` is about the accounts.
                 let _ = list.show(self.timeline, context);
                 return Ok(Outcome::Done);
             }
         };
+
         let (file, changed_identity) = apply_hold_change(change, self.dry_run, context)?;
         let accounts = list_with_live_account(context, file);
         let mut list = AccountList::of_accounts(accounts, context);
@@ -108,6 +110,7 @@ fn apply_hold_change(
 ) -> Result<(CooldownFile, Identity)> {
     let manager_home = context.manager_home();
     let (now, zone) = (context.now(), context.zone());
+
     // Planned once without the lock: an impossible change must not create the manager home.
     let mut loaded = cooldown::load(manager_home, &now, zone)?;
     let (planned_note, identity) = change_entry(&mut loaded.file, change, context)?;
@@ -116,6 +119,7 @@ fn apply_hold_change(
         context.note(planned_note);
         return Ok((loaded.file, identity));
     }
+
     let (changed, warnings) = cooldown::update(manager_home, &now, zone, |file| {
         let changed = change_entry(file, change, context);
         changed.map(|(note, identity)| (file.clone(), note, identity))
@@ -137,12 +141,14 @@ fn change_entry(
     let account = &accounts[find_account_index(&accounts, account_name, context)?];
     let name = label(account);
     let identity = account.entry.identity.clone();
+
     let cooldown_entry = file.entry(&identity);
     let was_held = cooldown_entry
         .held_until
         .is_some_and(|until| until > context.now());
     cooldown_entry.held_until = until;
     cooldown_entry.held_since = until.map(|_| context.local_now());
+
     let note = match until {
         Some(until) => format!("{name} is held back until {}", full_time(&until, context)),
         None if was_held => format!("{name} is no longer held back"),

@@ -66,11 +66,14 @@ impl CurrentArgs {
         let home = context.codex_home();
         let is_fresh = !self.refresh || refresh::refresh_live(context)?;
         let workspaces = self.refresh.then(|| query_workspaces(context)).flatten();
+
         let store = CodexConfig::read(home).store;
         let auth =
             AuthFile::read(&home.join(AUTH_JSON)).unwrap_or_else(|e| AuthFile::from_read_error(&e));
         let usages = LaunchedUsages::read(context);
         let (accounts, _) = read_accounts_and_profiles(context)?;
+
+        // With another credential store, Codex ignores auth.json, so no account is known to be live.
         let uses_auth_json = store.reads_auth_json();
         let live = accounts.iter().find(|a| a.current && uses_auth_json);
         let account_history = if uses_auth_json {
@@ -79,6 +82,7 @@ impl CurrentArgs {
             AccountHistory::default()
         };
         let (daemon, processes) = find_programs(&account_history, &accounts, live, context);
+
         let live_entry = live.map(|live| &live.entry);
         let identity = live_entry.map(|entry| &entry.identity);
         let usage = live_entry.and_then(|entry| usages.find_newest_usage(entry));
@@ -89,6 +93,7 @@ impl CurrentArgs {
         let observation = live_entry.and_then(|entry| entry.observation.as_ref());
         let problem = describe_account_problem(store, &auth);
         let folder_profile = read_folder_profile(context);
+
         let json = object()
             .with("email", identity.map(|identity| identity.email.as_str()))
             .with(
@@ -113,6 +118,7 @@ impl CurrentArgs {
             .with("problem", &problem)
             .with("folder_profile", &folder_profile);
         context.ui.document("current", &json);
+
         show_account(live_entry, problem.as_deref(), context);
         show_workspaces(workspaces.as_deref().unwrap_or_default(), context);
         show_processes(live_entry, daemon.as_ref(), &processes, context);
@@ -123,6 +129,7 @@ impl CurrentArgs {
         if let Some(sentence) = usage.and_then(|usage| format_usage(&usage, context)) {
             context.ui.prose(context.ui.paint(Style::Dim, sentence));
         }
+
         Ok(if live.is_none() {
             Outcome::CheckFailed
         } else {
@@ -159,6 +166,7 @@ fn show_workspaces(workspaces: &[LoginWorkspace], context: &Context) {
         let suffix = if facts.is_empty() { "" } else { &suffix };
         printable(&format!("{name}{suffix}"))
     });
+
     if !workspaces.is_empty() {
         let names: Vec<_> = names.collect();
         context
@@ -176,6 +184,7 @@ fn describe_account_problem(store: CredentialStore, auth: &AuthFile) -> Option<S
             store.name()
         ));
     }
+
     match auth {
         AuthFile::Present(snapshot) if snapshot.login.is_some() => None,
         AuthFile::Present(_) => Some("auth.json contains no login".to_owned()),
@@ -198,6 +207,7 @@ fn find_programs(
     let (daemon, holders): (Vec<_>, Vec<_>) = find_holders(home, &[])
         .into_iter()
         .partition(|holder| holder.pid.is_some() && holder.pid == daemon_pid);
+
     let to_view = |holder: Holder| {
         let started_at = holder.pid.and_then(processes::started_at);
         // Other programs can have files of the home open, but they have no account.
@@ -210,6 +220,7 @@ fn find_programs(
             let mut accounts = accounts.iter();
             accounts.find(|account| account.entry.identity.is_same(identity))
         });
+
         ProcessView {
             pid: holder.pid,
             name: holder.name,
@@ -223,6 +234,7 @@ fn find_programs(
                 .map(|(identity, live)| identity.is_same(&live.entry.identity)),
         }
     };
+
     let daemon = daemon.into_iter().next().map(to_view);
     (daemon, holders.into_iter().map(to_view).collect())
 }
@@ -232,6 +244,7 @@ fn show_account(live_entry: Option<&AccountEntry>, problem: Option<&str>, contex
         context.ui.line(problem);
         return;
     }
+
     let report = live_entry.map_or_else(AccountReport::default, |entry| AccountReport {
         identity: Some(&entry.identity),
         profile: entry.profile.as_deref(),
@@ -250,6 +263,7 @@ fn show_processes(
 ) {
     let ui = &context.ui;
     let all_programs = || daemon.into_iter().chain(processes);
+
     for process in all_programs() {
         let pid = process
             .pid
@@ -265,9 +279,12 @@ fn show_processes(
         };
         ui.line(format_args!("  {name} ({pid}{why}){account}"));
     }
+
+    // The account of such a Codex is not known, so the user gets the rule.
     if all_programs().any(|process| process.email.is_none() && process.name == "codex") {
         ui.note("running Codex programs keep the account that was live when they started");
     }
+
     if let Some(daemon) = daemon.filter(|daemon| daemon.current == Some(false)) {
         ui.warn(format_args!(
             "Codex's background daemon still uses {}; stop it with: codex-manager use {} --stop-daemon",

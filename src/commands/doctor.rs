@@ -51,11 +51,13 @@ impl DoctorArgs {
                 context.ui.line("nothing to fix automatically");
             }
         }
+
         checks.extend(doctor::run_checks(context));
         checks.extend(run_sync_checks(context));
         for check in &checks {
             print_check(&context.ui, check);
         }
+
         context.ui.line(format_summary(&checks));
         let worst = checks.iter().map(|c| c.status).max();
         context.ui.list_document("doctor", "checks", &checks);
@@ -83,6 +85,7 @@ fn run_sync_checks(context: &Context) -> Vec<Check> {
     if !path.exists() {
         return Vec::new();
     }
+
     let mut checks = match sync_checks::run_checks(context, &path, &ShutdownArgs::default()) {
         Ok(checks) => checks,
         Err(e) => vec![
@@ -91,6 +94,7 @@ fn run_sync_checks(context: &Context) -> Vec<Check> {
                 .advised("fix sync.toml, and check it with: codex-manager sync validate"),
         ],
     };
+
     // A running Codex only delays a sync. For doctor that is not a failure.
     for check in checks.iter_mut().filter(|check| check.id == "sync.codex") {
         check.status = check.status.min(Status::Warn);
@@ -106,9 +110,11 @@ fn apply_fixes(context: &Context, dry_run: bool) -> Vec<Check> {
         dry_run,
         findings: Vec::new(),
     };
+
     if permissions::homes_overlap(context.codex_home(), context.manager_home()) {
         return fix_run.findings;
     }
+
     fix_run.restrict_permissions();
     fix_run.remove_temp_files();
     fix_run.repair_sidecars();
@@ -175,6 +181,7 @@ impl FixRun<'_> {
             if record.archive.is_none() || !is_damaged {
                 continue;
             }
+
             let path = store::backups_folder(manager_home).join(&record.path);
             let would_be_text = would_be(self.dry_run);
             let message = format!("sidecar {would_be_text}written again: {}", record.path);
@@ -191,10 +198,12 @@ impl FixRun<'_> {
     fn recover_restores(&mut self) {
         let (context, now) = (self.context, self.context.local_now());
         let (codex_home, manager_home) = (context.codex_home(), context.manager_home());
+
         for recovered in recovery::recover_all(codex_home, manager_home, &context.env, now) {
             if recovered.interrupted != Interrupted::Restore {
                 continue;
             }
+
             match recovered.result {
                 Ok(Recovery::Deferred(obstacle)) => {
                     self.add_finding("restore", Err(JournalError::from(obstacle).into()));
@@ -210,6 +219,7 @@ impl FixRun<'_> {
     fn recreate_documents(&mut self) {
         let home = self.context.manager_home();
         let created = verb(self.dry_run, "would be created", "created");
+
         let inventory = document::read::<InventoryFile>(&home.join(store::FILE_NAME));
         if matches!(inventory, Ok(DocumentState::Damaged(_))) {
             let result = if self.dry_run {
@@ -223,9 +233,11 @@ impl FixRun<'_> {
                 result.map(|()| message).map_err(Into::into),
             );
         }
+
         // The damaged file is kept beside the new one.
         if is_cooldown_damaged(self.context) {
             let (now, zone) = (self.context.now(), self.context.zone());
+            // Every update of cooldown.json replaces a damaged file, even one that changes nothing.
             let result = if self.dry_run {
                 Ok(())
             } else {

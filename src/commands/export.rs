@@ -81,10 +81,13 @@ impl ExportArgs {
     /// No conversation or several match, a rollout cannot be read, or the file exists or cannot be written.
     pub(crate) fn run(self, context: &Context) -> Result<Outcome> {
         let ui = &context.ui;
+
+        // Stdout takes one conversation, and with `--json` only the document.
         if self.out.is_none() && (self.sessions.len() > 1 || ui.wants_json()) {
             return Err(CommandError::usage("no destination for the export")
                 .hint("name a file, or for several conversations a folder: --out FILE"));
         }
+
         let picked = if self.sessions.is_empty() {
             Some(pick_conversation(context)?)
         } else {
@@ -96,9 +99,11 @@ impl ExportArgs {
             find_conversation(text, context)
         });
         let mut sessions: Vec<_> = sessions.collect::<Result<_, _>>()?;
+
         let mut rollouts = HashSet::new();
         // An id and a title may name the same conversation.
         sessions.retain(|session| rollouts.insert(session.rollout.clone()));
+
         let mut files = Vec::new();
         let mut redacted = 0;
         let mut used_ids = HashSet::new();
@@ -108,17 +113,20 @@ impl ExportArgs {
                 redacted += self.print_conversation(session, context)?;
                 continue;
             };
+
             let mut path = context.env.absolute(out);
             if self.sessions.len() > 1 {
                 std::fs::create_dir_all(&path).at("create folder", &path)?;
                 let is_id_free = used_ids.insert(&session.id);
                 path = path.join(self.export_file_name(session, is_id_free));
             }
+
             let file = self.save_conversation(session, &path, context)?;
             redacted += file.redacted;
             ui.report(format_args!("{} {}", time::bytes(file.bytes), file.path));
             files.push(file);
         }
+
         if redacted > 0 {
             ui.note(format_args!(
                 "{} redacted",
@@ -153,6 +161,7 @@ impl ExportArgs {
     ) -> Result<ExportedFile> {
         // An interrupted export leaves no half of a conversation behind.
         let mut temp = TempFile::create_beside(path)?;
+
         let mut bytes = 0;
         let mut file = BufWriter::new(temp.file());
         let redacted = self.write_conversation(session, context, &mut |text| {
@@ -161,6 +170,7 @@ impl ExportArgs {
         })?;
         file.flush().at("write", path)?;
         drop(file);
+
         publish_new(temp, path)?;
         Ok(ExportedFile {
             session_id: session.id.clone(),
@@ -183,15 +193,18 @@ impl ExportArgs {
             reasoning: self.reasoning,
             turn: None,
         };
+
         let mut redacted = 0;
         let mut redact = |text: &str| {
             if self.no_redact {
                 return text.to_owned();
             }
+
             let (text, count) = redact_and_count(text);
             redacted += count;
             text
         };
+
         let parts = ConversationParts::read_chain(session);
         let format_time = minute_format(context);
         let mut formatter = match self.format {
@@ -206,7 +219,10 @@ impl ExportArgs {
                 is_first: true,
             },
         };
+
         emit(&formatter.format_head(session, &parts, context, &mut redact))?;
+
+        // The callback can only end the reading, so the error of `emit` leaves through `write_result`.
         let mut write_result = Ok(());
         let read_result = parts.read(options, &mut redact, |piece| {
             write_result = emit(&formatter.format_piece(piece));

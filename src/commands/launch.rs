@@ -52,10 +52,12 @@ impl LaunchArgs {
         if self.if_folder {
             return self.run_for_folder(context);
         }
+
         // `codex --version` and `--help` need no account, and must work before one exists.
         if asks_for_help_or_version(&self.args) {
             return self.start.run_directly(&self.args, context);
         }
+
         let account = match &self.profile {
             Some(text) => find_identity(text, context)?,
             None if self.recommended => find_best_login(context)?.entry.identity,
@@ -64,6 +66,7 @@ impl LaunchArgs {
                 None => pick_account("which account?", context)?,
             },
         };
+
         let session_id = None;
         self.start.start(&account, &self.args, session_id, context)
     }
@@ -76,15 +79,18 @@ impl LaunchArgs {
             let start = self.start.clone().isolated_if_supported();
             let session_id = None;
             let outcome = start.start(&account, &self.args, session_id, context)?;
+
             // The shell function replaces Codex, and scripts rely on Codex's exit code.
             return Ok(match outcome {
                 Outcome::UsageLimit(code) => Outcome::Codex(code),
                 other => other,
             });
         }
+
         if runs_conversation && !self.start.dry_run {
             before_new_codex::archive_if_codex_changed(context)?;
         }
+
         self.start.run_directly(&self.args, context)
     }
 

@@ -85,13 +85,16 @@ impl ListBackupsArgs {
         let context = &self.table.apply(context)?;
         let all_records = context.archives()?;
         let has_no_archives = all_records.is_empty();
+
         let accounts: Vec<_> = account::read_known_accounts(context)?
             .into_iter()
             .map(|a| account::with_verdict(a, context))
             .collect();
+
         // The numbers by which `restore` and `verify` accept archives do not depend on filters.
         let archives = archive_names::list_numbered(&all_records).into_iter();
         let numbers: HashMap<_, _> = archives.map(|r| &*r.path).zip(1..).collect();
+
         // A record is large, so references are sorted.
         let mut records: Vec<&ArchiveRecord> = all_records.iter().collect();
         if let Some(text) = self.account.as_ref().or(self.named.as_ref()) {
@@ -102,10 +105,12 @@ impl ListBackupsArgs {
         if self.ready {
             records.retain(|r| find_account_state(&r.metadata, &accounts) == AccountState::Ready);
         }
+
         self.sort_records(&mut records);
         if self.latest {
             retain_latest(&mut records);
         }
+
         if context.ui.wants_json() {
             let rows: Vec<_> = records
                 .iter()
@@ -118,6 +123,7 @@ impl ListBackupsArgs {
         } else {
             show_table(context, &records, &numbers, &accounts, has_no_archives);
         }
+
         if has_no_archives {
             suggest_import(context);
         }
@@ -165,6 +171,7 @@ fn retain_latest(records: &mut Vec<&ArchiveRecord>) {
         let made_at = r.metadata.created_at;
         (is_of_home, r.is_usable(), made_at, r.path.clone())
     };
+
     let mut best: HashMap<_, &ArchiveRecord> = HashMap::new();
     for record in records.iter().copied() {
         let best_record = best.entry(group_key(&record.metadata)).or_insert(record);
@@ -172,6 +179,7 @@ fn retain_latest(records: &mut Vec<&ArchiveRecord>) {
             *best_record = record;
         }
     }
+
     let best_paths: HashSet<_> = best.into_values().map(|r| &r.path).collect();
     records.retain(|r| best_paths.contains(&r.path));
 }
@@ -185,6 +193,7 @@ fn record_json<'r>(
 ) -> impl Serialize + use<'r> {
     let metadata = &record.metadata;
     let archive = record.archive.as_ref();
+
     object()
         .with("number", number)
         // A record without an archive has a name in the inventory, but no file.
@@ -224,6 +233,7 @@ fn show_table(
         });
         return;
     }
+
     // One table for all accounts, so that columns align across accounts.
     let mut table = Table::new(ui, COLUMNS);
     let known_accounts = accounts.iter().map(|(account, _)| account);
@@ -231,6 +241,7 @@ fn show_table(
         known_accounts,
         records.iter().copied(),
     ));
+
     for group in group_by_account(records) {
         let identity = group[0].metadata.identity();
         let who = identity.map_or("signed out".into(), |identity| names.format_name(&identity));
@@ -245,6 +256,7 @@ fn show_table(
         }
     }
     table.print(ui);
+
     let mut problems = records
         .iter()
         .filter_map(|r| r.problem().map(|p| (&r.path, problem::describe_problem(p))))
@@ -260,10 +272,13 @@ fn show_table(
             printable(&problem)
         ));
     }
+
     ui.note(
         "CREATED is the time of the backup; names begin with the start of the quota window, or with the time of the \
          backup if that is unknown",
     );
+
+    // The newest archive has the lowest number.
     let intact = records.iter().filter(|r| r.problem().is_none());
     let newest = intact.filter_map(|r| numbers.get(&*r.path)).min();
     if let Some(newest) = newest {
@@ -289,10 +304,12 @@ fn suggest_import(context: &Context) {
 fn group_by_account<'r>(records: &[&'r ArchiveRecord]) -> Vec<Vec<&'r ArchiveRecord>> {
     let mut groups: Vec<(Option<Identity>, Vec<&ArchiveRecord>)> = Vec::new();
     let mut group_by_fields = HashMap::new();
+
     for record in records {
         let fields = identity_fields(&record.metadata);
         let group = *group_by_fields.entry(fields).or_insert_with(|| {
             let identity = record.metadata.identity();
+            // Archives of one account may lack different fields.
             let is_same_account = |known: &Option<Identity>| match (known, &identity) {
                 (Some(known), Some(identity)) => known.is_same(identity),
                 (known, identity) => known.is_none() && identity.is_none(),
@@ -303,6 +320,7 @@ fn group_by_account<'r>(records: &[&'r ArchiveRecord]) -> Vec<Vec<&'r ArchiveRec
                 groups.len() - 1
             })
         });
+
         groups[group].1.push(record);
     }
     groups.into_iter().map(|(_, group)| group).collect()
@@ -317,15 +335,18 @@ fn build_row(context: &Context, record: &ArchiveRecord, number: Option<usize>) -
         Some(_) => archive_names::format_kind(metadata),
         None => metadata.mode.name().to_owned(),
     };
+
     // KIND already shows the label of a safety backup.
     let label = metadata.label.as_deref().filter(|_| !metadata.is_safety());
     let name = archive_names::shortest_name(record);
+
     let problem = record.problem().map(problem::describe_problem);
     let style = if problem.is_some() {
         Style::Bad
     } else {
         Style::Plain
     };
+
     // Only tab-separated values need the exact form.
     let with_value = |cell: Cell, value: &dyn Fn() -> String| {
         if context.ui.wants_tsv() {
@@ -334,6 +355,7 @@ fn build_row(context: &Context, record: &ArchiveRecord, number: Option<usize>) -
             cell
         }
     };
+
     [
         Cell::plain(number.map_or_else(String::new, |n| n.to_string())),
         Cell::plain(metadata.email.clone().unwrap_or_default()),

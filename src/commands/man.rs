@@ -42,21 +42,26 @@ impl ManArgs {
             if context.ui.writes_to_terminal() && show_with_man(&page, context).is_some() {
                 return Ok(Outcome::Done);
             }
+
+            // A pipe, or a system without `man`, gets the source of the page.
             context.ui.line(page.trim_end());
             context.ui.document("man", &json!({ "page": page }));
             return Ok(Outcome::Done);
         };
+
         let dir = context.env.absolute(&dir);
         // The pages of subcommands need the names of their parents.
         tree.build();
         let mut pages = Vec::new();
         collect_pages(&tree, &mut pages)?;
+
         if !self.dry_run {
             std::fs::create_dir_all(&dir).at("create folder", &dir)?;
             for (name, page) in &pages {
                 atomic::write_shared(&dir.join(name), page)?;
             }
         }
+
         let files: Vec<_> = pages.into_iter().map(|(name, _)| name).collect();
         let would_be_text = would_be(self.dry_run);
         context.ui.prose(format_args!(
@@ -82,6 +87,7 @@ fn show_with_man(page: &str, context: &Context) -> Option<()> {
         .tempfile_in(context.env.temp_dir());
     let mut page_file = page_file.ok()?;
     page_file.write_all(page.as_bytes()).ok()?;
+
     // A path, not a name, is shown by every man.
     let mut command = context.env.command(program.path());
     command.arg(page_file.path());

@@ -59,10 +59,12 @@ impl NotifyArgs {
         let path = context.manager_path(FILE_NAME);
         let accounts = read_accounts_and_profiles(context)?.0.into_iter();
         let accounts: Vec<_> = accounts.map(|a| with_verdict(a, context)).collect();
+
         let mut conditions = list_window_notices(&accounts, context);
         conditions.extend(list_reset_notices(&accounts, context));
         conditions.extend(make_backup_notice(context)?);
         conditions.extend(make_loss_notice(context)?);
+
         let mut failure = None;
         let notices = if self.dry_run {
             let mut state = document::read::<NoticeState>(&path)?
@@ -70,6 +72,7 @@ impl NotifyArgs {
                 .unwrap_or_default();
             select_unseen(&mut state, &accounts, conditions, context)
         } else {
+            // The lock is held while the notices are shown, so that no other run shows them too.
             let lock = context.manager_path(LOCK_NAME);
             let updated = document::update(&path, &lock, |state: &mut NoticeState| {
                 let mut unseen = select_unseen(state, &accounts, conditions, context);
@@ -87,6 +90,7 @@ impl NotifyArgs {
             })?;
             updated.value
         };
+
         let json = object()
             .with("notices", &notices)
             .with("dry_run", self.dry_run);
@@ -94,6 +98,7 @@ impl NotifyArgs {
         for notice in &notices {
             context.ui.prose(&notice.message);
         }
+
         match failure {
             None => Ok(Outcome::Done),
             Some(problem) => Err(CommandError::failed(format!(
@@ -113,6 +118,7 @@ fn select_unseen(
     context: &Context,
 ) -> Vec<DesktopNotice> {
     state.forget_ended(&conditions, &context.now());
+
     let mut unseen = Vec::new();
     for (account, verdict) in accounts {
         let identity = &account.entry.identity;
@@ -128,6 +134,7 @@ fn select_unseen(
             });
         }
     }
+
     unseen.extend(conditions.into_iter().filter(|n| state.is_unseen(n)));
     unseen
 }
@@ -141,11 +148,14 @@ fn list_window_notices(accounts: &[(Account, Verdict)], context: &Context) -> Ve
             .observation
             .iter()
             .flat_map(|observation| &observation.windows);
+
         for window in windows.filter(|w| w.used_percent >= HIGH_USE_PERCENT && !w.is_over(&now)) {
             let (name, quota) = (label(account), window.label());
             let reset_text = window.resets_at.map(|at| full_time(&at, context));
             let reset_text = reset_text.map_or(String::new(), |at| format!("; it resets {at}"));
             let key = observations::file_name(&account.entry.identity);
+
+            // A window with another reset is a new subject, so the user gets a notice in each window.
             notices.push(DesktopNotice {
                 kind: NoticeKind::QuotaUsed,
                 message: format!(
@@ -170,6 +180,7 @@ fn list_reset_notices(accounts: &[(Account, Verdict)], context: &Context) -> Vec
         let expiry = resets.next_expiry_if_soon(&context.now())?;
         let (name, at) = (label(account), full_time(&expiry, context));
         let key = observations::file_name(&account.entry.identity);
+
         Some(DesktopNotice {
             kind: NoticeKind::ResetExpires,
             message: format!("a banked reset of {name} expires {at}"),
@@ -187,6 +198,7 @@ fn make_backup_notice(context: &Context) -> Result<Option<DesktopNotice>> {
     let archive = find_newest_full_time(&context.archives()?, now);
     let snapshot = state::read(context.manager_home())?.backed_up_at;
     let newest = archive.max(snapshot.map(|at| at.to_utc()));
+
     let days = context.settings.preferences.notify.backup_days;
     let message = match newest {
         _ if days == 0 || !context.codex_home().is_dir() => return Ok(None),
@@ -197,6 +209,7 @@ fn make_backup_notice(context: &Context) -> Result<Option<DesktopNotice>> {
         }
         None => "there is no backup of the Codex home".into(),
     };
+
     Ok(Some(DesktopNotice {
         kind: NoticeKind::OldBackup,
         account: None,
@@ -213,6 +226,7 @@ fn make_loss_notice(context: &Context) -> Result<Option<DesktopNotice>> {
     let subjects: std::collections::BTreeMap<_, _> = lost
         .map(|loss| (format!("losses {}", loss.session_id), None))
         .collect();
+
     let count = pluralize(subjects.len(), "conversation");
     Ok((!subjects.is_empty()).then(|| DesktopNotice {
         kind: NoticeKind::LostMessages,
@@ -232,6 +246,7 @@ fn show_notification(text: &str, context: &Context) -> Result<(), String> {
     const TITLE: &str = "codex-manager";
     let env = &context.env;
     let user_command = context.settings.preferences.notify.command.as_deref();
+
     let (name, arguments) = match user_command {
         Some(user_command) => (user_command, vec![TITLE, text]),
         None if cfg!(windows) => {
@@ -244,13 +259,16 @@ fn show_notification(text: &str, context: &Context) -> Result<(), String> {
         }
         None => ("notify-send", vec!["--app-name", TITLE, "--", TITLE, text]),
     };
+
     let command = match user_command {
+        // The setting may contain arguments, so it is more than the name of a program.
         Some(user_command) => env.parse_command(user_command),
         None => env
             .find_program(Path::new(name))
             .map(|program| env.command(&program)),
     };
     let mut command = command.ok_or_else(|| format!("not found: {name}"))?;
+
     command.args(arguments).env(NOTICE_VARIABLE, text);
     run_program(name, &mut command)?.problem.map_or(Ok(()), Err)
 }

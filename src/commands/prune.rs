@@ -90,12 +90,14 @@ impl PruneArgs {
         let manager_home = context.manager_home();
         let mut checks = ArchiveChecks::default();
         let mut attempts = 0..MAX_PLANS;
+
         let (plan, lock) = loop {
             if attempts.next().is_none() {
                 let message = "other commands kept changing the archives while prune made its plan";
                 return Err(CommandError::failed(message)
                     .hint("run the same command again later; nothing was changed"));
             }
+
             // The slow checks run without the lock, so that no other command has to wait for them.
             let records = context.archives()?;
             let mut plan = make_checked_plan(context, &records, &rules, &mut checks, self.dry_run)?;
@@ -105,22 +107,27 @@ impl PruneArgs {
                 let needed_archives = NeededArchives::find(homes.collect(), &records, context)?;
                 needed_archives.keep_last_copies(&mut plan);
             }
+
             if self.dry_run || !context.backups().is_dir() {
                 // Nothing is moved, so no lock is needed.
                 break (plan, None);
             }
+
             // The lock is held until the last move, so that no other process adds or removes an archive in between.
             let lock = FileLock::acquire_unless_interrupted(&manager_home.join(LOCK_NAME))?;
             trash::recover(manager_home)?;
+            // If another process has changed the archives since, the plan is made again.
             if context.archives()? == records {
                 let findings = checks.values().filter_map(|check| check.finding.clone());
                 store::note_verified_locked(manager_home, &findings.collect::<Vec<_>>(), &lock)?;
                 break (plan, Some(lock));
             }
         };
+
         let moved_bytes = plan.drop.iter().map(|d| d.candidate.bytes).sum();
         let mut is_inventory_updated = true;
         retention_table::show_decisions(context, &plan, RetentionSubject::Archives);
+
         if let Some(lock) = lock
             && !plan.drop.is_empty()
         {
@@ -133,6 +140,7 @@ impl PruneArgs {
             drop(lock);
             is_inventory_updated = refresh_inventory(context, &[]);
         }
+
         self.show_outcome(plan.drop.len(), moved_bytes, context)?;
         let keep = decisions_json(plan.keep, context);
         let drop = decisions_json(plan.drop, context);
@@ -159,6 +167,7 @@ impl PruneArgs {
                     restored.created_at.map(|at| local_rfc3339(&at, context)),
                 )
         });
+
         let json = object()
             .with("keep", keep)
             .with("drop", drop)
@@ -176,12 +185,14 @@ impl PruneArgs {
             ui.line("nothing to prune");
             return Ok(());
         }
+
         let would_be = would_be(self.dry_run);
         let archives = pluralize(count, "archive");
         ui.prose(format_args!(
             "{archives} {would_be}moved to the trash, {}",
             bytes(moved_bytes)
         ));
+
         if !self.dry_run {
             ui.note(format_args!(
                 "the trash has {}; empty it with: codex-manager prune --empty-trash\nundo with: codex-manager prune --undo",
@@ -194,6 +205,7 @@ impl PruneArgs {
     fn undo_last(&self, context: &Context) -> Result<Outcome> {
         let manager_home = context.manager_home();
         let mut is_inventory_updated = true;
+        // Without a trash nothing is moved, so no lock is needed.
         let restored = if self.dry_run || !trash::trash_folder(manager_home).is_dir() {
             trash::plan_undo(manager_home)?
         } else {
@@ -203,10 +215,12 @@ impl PruneArgs {
             is_inventory_updated = refresh_inventory(context, &restored);
             restored
         };
+
         if restored.is_empty() {
             return Err(CommandError::failed("the trash is empty")
                 .hint("list the archives with: codex-manager list-backups"));
         }
+
         let would_be = would_be(self.dry_run);
         for restored_archive in &restored {
             let (archive, name) = (&restored_archive.archive, &restored_archive.name);
@@ -215,6 +229,7 @@ impl PruneArgs {
             } else {
                 format!(" as {}", printable(name))
             };
+
             let created_note = restored_archive
                 .created_at
                 .map(|at| format!(", made {}", absolute_time(&at, context)));
@@ -224,6 +239,7 @@ impl PruneArgs {
                 created_note.unwrap_or_default()
             ));
         }
+
         self.show_json(NO_ROWS, NO_ROWS, &restored, 0, context)?;
         Ok(Outcome::partial_if(!is_inventory_updated))
     }
@@ -238,17 +254,20 @@ impl PruneArgs {
             pluralize(trashed.archives, "archive"),
             bytes(size)
         );
+
         if self.dry_run {
             ui.prose(format_args!("would be deleted permanently: {description}"));
         } else if size > 0 {
             refuse_last_copy_in_trash(context)?;
             permanent_deletion::confirm_deletion(context, &description)?;
             let lock = FileLock::acquire_unless_interrupted(&manager_home.join(LOCK_NAME))?;
+            // Archives that another process has moved to the trash since the question stay.
             trash::delete_batches(manager_home, &trashed, &lock)?;
             ui.prose(format_args!("deleted permanently: {description}"));
         } else {
             ui.line("the trash is empty");
         }
+
         self.show_json(NO_ROWS, NO_ROWS, &[], size, context)?;
         Ok(Outcome::Done)
     }
@@ -304,15 +323,18 @@ fn make_checked_plan(
     let backups = context.backups();
     let stamps = archives.iter().map(|r| (r.path.as_str(), &r.archive));
     let stamps: HashMap<&str, &Option<FileStamp>> = stamps.collect();
+
     // A file that changed since its check is checked again.
     let is_still_valid =
         |name: &str, check: &ArchiveCheck| stamps.get(name).is_some_and(|s| **s == check.stamp);
     checks.retain(|name, check| is_still_valid(name, check));
     let stamp = |name: &str| stamps.get(name).and_then(|s| (*s).clone());
+
     let mut candidates: Vec<_> = archives
         .iter()
         .filter_map(RetentionCandidate::from_record)
         .collect();
+
     loop {
         for candidate in &mut candidates {
             // `verify` may have found damage since the check.
@@ -321,10 +343,12 @@ fn make_checked_plan(
                 candidate.soundness = check.soundness.clone();
             }
         }
+
         let plan = retention::plan_retention(&candidates, rules, &context.now(), context.zone());
         let mut unchecked = list_unopened(&plan.keep, usize::MAX);
         let all_opened = unchecked.is_empty();
         if all_opened {
+            // Complete reads are slow, so they wait until every kept archive could be opened.
             unchecked = retention::list_archives_to_verify(&plan, &context.now());
         } else {
             // The rules may select these next: with many damaged archives, one round each would take too long.
@@ -333,9 +357,11 @@ fn make_checked_plan(
             let damaged_count = checks.values().filter(is_damaged).count();
             unchecked.extend(list_unopened(&plan.drop, damaged_count));
         }
+
         if unchecked.is_empty() {
             return Ok(plan);
         }
+
         let add_check = |(name, check): (String, Result<ArchiveCheck>)| {
             if progress::is_interrupted() {
                 return Err(CommandError::interrupted());
@@ -343,6 +369,7 @@ fn make_checked_plan(
             checks.insert(name, check?);
             Ok(())
         };
+
         if all_opened {
             let read = |name: String| {
                 let check = read_fully(context, &backups.join(&name), stamp(&name), dry_run);
@@ -406,6 +433,7 @@ fn open_only(path: &Path, stamp: Option<FileStamp>) -> Result<ArchiveCheck> {
             _ => Soundness::Unreadable(e.to_string()),
         },
     };
+
     Ok(ArchiveCheck {
         stamp,
         soundness,

@@ -103,6 +103,7 @@ impl RecommendArgs {
         let strategy = self.strategy.unwrap_or(preferences.strategy);
         let include_api_key = self.include_api_key || preferences.include_api_key;
         let now = context.now();
+
         // Checking a login reads its file, so only accounts that will be shown are checked.
         if self.explain || context.ui.wants_json() {
             recheck_profile_logins(context.manager_home(), &mut accounts);
@@ -111,6 +112,7 @@ impl RecommendArgs {
             let order = (strategy, include_api_key);
             self.recheck_shown_candidates(&mut accounts, shows_better, order, context);
         }
+
         let ranking = rank_accounts(&accounts, strategy, include_api_key, &now);
         let Some(best) = self
             .best_candidate(&ranking)
@@ -118,6 +120,7 @@ impl RecommendArgs {
         else {
             return Err(no_account_error(&self, &ranking, context));
         };
+
         if self.switch {
             note_first_without_login(&ranking, best, context);
             context.note(format_args!(
@@ -129,9 +132,11 @@ impl RecommendArgs {
             let switch_args = SwitchArgs::for_recommend(self.stop_daemon, self.dry_run);
             return switch_args.run(&best.account.entry.identity, context);
         }
+
         // A prompt does not show the profile of the folder, so it is not read.
         let uses_folder = template.is_none() || context.ui.wants_json();
         let folder_profile = uses_folder.then(|| read_folder_profile(context)).flatten();
+
         // Built only for --json, because building the document takes longer than everything else after the reading.
         if context.ui.wants_json() {
             let candidates = ranking.candidates.iter();
@@ -145,6 +150,7 @@ impl RecommendArgs {
                 .with("folder_profile", &folder_profile);
             context.ui.document("recommend", &document);
         }
+
         if let Some(template) = template {
             context.ui.line(template.fill_in(best, &ranking, context));
         } else if self.explain {
@@ -166,11 +172,13 @@ impl RecommendArgs {
         context: &Context,
     ) {
         let now = context.now();
+        // The choice itself is not needed: the search updates the logins in `accounts`.
         let _ = choose_with_checked_login(accounts, context, |accounts| {
             let ranking = rank_accounts(accounts, strategy, include_api_key, &now);
             let best = self.best_candidate(&ranking)?;
             accounts.iter().position(|a| a == best.account)
         });
+
         if shows_better {
             let _ = choose_with_checked_login(accounts, context, |accounts| {
                 let ranking = rank_accounts(accounts, strategy, include_api_key, &now);
@@ -204,8 +212,10 @@ fn no_account_error(
     context: &Context,
 ) -> CommandError {
     context.ui.print_bare_json(&Value::Null);
+
     match ranking.candidates.first() {
         Some(best) if args.switch && (best.is_ready() || !args.ready_only) => {
+            // Accounts can be recommended, but `--use` needs one with a saved login.
             let message = "cannot switch: no account with a saved login can be recommended";
             CommandError::refused(message).hint(format!(
                 "the best account is {}; save its login: codex-manager profile save NAME --from FILE",
@@ -254,6 +264,7 @@ fn print_best(best: &RankedAccount<'_>, ranking: &Ranking<'_>, context: &Context
     };
     ui.prose(ui.paint(state_style(best.verdict.state), name));
     ui.prose(format_args!("  {}", format_reason(best, ranking, context)));
+
     let live = ranking.live().filter(|live| live.is_ready());
     if let Some(live) = live.filter(|live| !std::ptr::eq(live.account, best.account)) {
         let left_note = live.weekly_left.map_or(String::new(), |left| {
@@ -264,6 +275,7 @@ fn print_best(best: &RankedAccount<'_>, ranking: &Ranking<'_>, context: &Context
             "  {name}, the live account, is ready too{left_note}"
         ));
     }
+
     let credential_store = CredentialStore::read(context.codex_home());
     match best.account.login {
         LoginState::Ok if best.account.current => ui.note("it is already the live account"),
@@ -285,16 +297,19 @@ fn print_ranking(ranking: &Ranking<'_>, context: &Context) {
     const MARGIN: usize = 6;
     // A longer name would leave too little width for the reasons.
     const MAX_NAME_WIDTH: usize = 40;
+
     let ui = &context.ui;
     let all_accounts = || ranking.candidates.iter().chain(&ranking.excluded);
     let width = all_accounts()
         .map(|c| label(c.account).chars().count())
         .max()
         .unwrap_or(0);
+
     let max_width = MAX_NAME_WIDTH.min((ui.width() / 2).saturating_sub(MARGIN));
     // Below a longer name, the reasons get the whole width.
     let indent = if width > max_width { 0 } else { width };
     let width = width.min(max_width);
+
     for (i, candidate) in all_accounts().enumerate() {
         let name = format!("{:<width$}", label(candidate.account));
         let (rank, style) = if i < ranking.candidates.len() {
@@ -302,6 +317,7 @@ fn print_ranking(ranking: &Ranking<'_>, context: &Context) {
         } else {
             ("-".into(), Style::Dim)
         };
+
         let mut notes = vec![format_reason(candidate, ranking, context)];
         notes.extend(login_rank_note(candidate.account).map(str::to_owned));
         notes.extend(format_exhaustion_hint(
@@ -313,6 +329,7 @@ fn print_ranking(ranking: &Ranking<'_>, context: &Context) {
         notes.extend(observation.and_then(|observation| {
             windows::format_resets(observation, context.zone(), &context.now())
         }));
+
         let line = format!("{rank:>3} {}  {}", ui.paint(style, name), notes.join("; "));
         ui.print_hanging(MARGIN + indent, line);
     }

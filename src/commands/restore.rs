@@ -69,6 +69,7 @@ impl RestoreArgs {
                     "name the archive first: codex-manager restore {text} --session"
                 )));
             }
+
             return match session {
                 Some(session_name) if session_name != CHOOSE_SESSION => {
                     fullest::find_fullest_archive(session_name, context)
@@ -76,10 +77,12 @@ impl RestoreArgs {
                 _ => pick_archive_path(context),
             };
         };
+
         let is_path = argument.ends_with(".tar.gz") || argument.contains(['/', '\\']);
         if is_path {
             return find_archive(context, Path::new(argument), ArchiveRecord::is_usable);
         }
+
         let backups = context.backups();
         let records = context.archives()?;
         if let Some(offset) = parse_latest_offset(argument) {
@@ -90,11 +93,13 @@ impl RestoreArgs {
             }
             return Ok(backups.join(&latest.path));
         }
+
         if let Some(path) =
             archive_names::find_archive_file(&backups, &context.env, Path::new(argument))
         {
             return Ok(path);
         }
+
         let record = match archive_names::find_by_number(&records, argument) {
             Some(record) => record,
             None => find_by_account_or_prefix(&records, argument, context)?,
@@ -128,8 +133,10 @@ fn find_by_account_or_prefix<'r>(
             });
         }
         Err(e @ AccountResolveError::Ambiguous { .. }) => return Err(e.into()),
+        // The argument may begin the name of an archive; the accounts are for the error.
         Err(AccountResolveError::Unknown { choices, .. }) => choices,
     };
+
     archive_choice::find_by_prefix(records, argument, context)?.ok_or_else(|| {
         let message = format!("no archive or account named {argument:?}");
         archive_choice::unknown_archive_error(message, argument, records, &account_choices, context)
@@ -142,15 +149,18 @@ fn pick_archive_path(context: &Context) -> Result<PathBuf> {
     let records = context.archives()?;
     let latest_first = store::list_latest_first(&records, ArchiveRecord::is_usable);
     let latest = latest_first.first().map(|r| &r.path);
+
     let offered: Vec<_> = archive_names::list_numbered(&records)
         .into_iter()
         .zip(1..)
         .filter(|(r, _)| r.is_usable())
         .collect();
+
     if offered.is_empty() {
         // There is no archive to offer, so this fails, and its error names the reason.
         let _ = archive_choice::find_latest(&records, 0, context, ArchiveRecord::is_usable)?;
     }
+
     let is_latest = |(r, _): &(&ArchiveRecord, usize)| Some(&r.path) == latest;
     let known_accounts = account::read_known_accounts(context)?;
     let picker = Picker {
@@ -162,6 +172,7 @@ fn pick_archive_path(context: &Context) -> Result<PathBuf> {
             .collect(),
         options: PickerOptions::default(),
     };
+
     match picker.run(&context.ui)? {
         Some(choice) => Ok(context.backups().join(choice.id)),
         None => Err(CommandError::usage("which archive?")
@@ -183,7 +194,10 @@ fn to_picker_item(
         accounts.find(|account| account.entry.identity.is_same(&identity))
     });
     let account_label = known_account.map_or_else(|| account::printable(email), account::label);
+
+    // The kind already shows the label of a safety backup.
     let archive_label = metadata.label.as_deref().filter(|_| !metadata.is_safety());
+
     PickerItem::new(
         record.path.clone(),
         vec![

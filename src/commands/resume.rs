@@ -69,11 +69,13 @@ impl ResumeArgs {
         if self.session.is_none() && !self.last {
             return self.pick_and_resume(context);
         }
+
         let rows = list_rows(context)?;
         let conversation = match &self.session {
             Some(session) => ChosenConversation::find(&rows, session, context)?,
             None => find_last_in_current_folder(&rows, context)?,
         };
+
         let codex_args = build_resume_args(&conversation.id, &self.args);
         let codex_args = match &self.start.then {
             // `codex exec` sends the prompt of --then without the screen of Codex.
@@ -83,9 +85,11 @@ impl ResumeArgs {
             }
             _ => codex_args,
         };
+
         if self.untracked {
             return self.start.run_directly(&codex_args, context);
         }
+
         let owner = find_owner(&conversation, context)?;
         let account = match (&self.profile, owner) {
             (Some(profile), owner) => {
@@ -110,6 +114,7 @@ impl ResumeArgs {
                 })?
             }
         };
+
         self.start
             .start(&account, &codex_args, Some(&conversation.id), context)
     }
@@ -122,10 +127,12 @@ impl ResumeArgs {
             ],
             ..ConversationPicker::default()
         };
+
         let id = match picker.run(context)? {
             ScreenEnd::Chosen(id) => id,
             ScreenEnd::Done(outcome) => return Ok(outcome),
         };
+
         self.session = Some(id);
         self.run(context)
     }
@@ -139,6 +146,7 @@ fn find_last_in_current_folder<'r>(
     if rows.is_empty() {
         return Err(empty_home_error(context));
     }
+
     // `codex resume --last` of Codex 0.169 skips conversations of other accounts, and silently begins a new one.
     let folder = &context.env.current_dir;
     let mut unarchived = rows.iter().filter(|row| !row.archived);
@@ -161,6 +169,7 @@ fn find_owner(
     if let Some(record) = launches.find_by_session(&conversation.id) {
         return Ok(ConversationOwner::Known(record.identity));
     }
+
     let Some((user_id, workspace_id)) = conversation
         .rollout
         .as_deref()
@@ -168,10 +177,12 @@ fn find_owner(
     else {
         return Ok(ConversationOwner::Unnamed);
     };
+
     // Codex may record the user or the workspace alone.
     let is_compatible = |known: &Option<String>, recorded: &Option<String>| {
         known.is_none() || recorded.is_none() || known == recorded
     };
+
     let profiles = context.profiles().list()?;
     let live = read_login(context.codex_home())?;
     let known = profiles
@@ -183,6 +194,7 @@ fn find_owner(
                 && is_compatible(&identity.account_id, &workspace_id)
                 && is_compatible(&identity.user_id, &user_id)
         });
+
     Ok(match known {
         Some(identity) => ConversationOwner::Known(identity.clone()),
         // A rollout that names its creator has at least one of the ids.
@@ -197,6 +209,7 @@ fn check_same_account(named_account: &Identity, owner: &ConversationOwner) -> Re
         ConversationOwner::Known(owner) => owner.to_string(),
         ConversationOwner::Unknown(workspace) => workspace.clone(),
     };
+
     Err(CommandError::refused(format!(
         "the conversation belongs to {owner_text}, not to {named_account}"
     ))

@@ -99,6 +99,7 @@ fn hint_for_isolated(profile: &str, home: &Path, holders: &[Holder]) -> String {
             shell::quote_if_needed(&home.to_string_lossy())
         );
     }
+
     format!(
         "the login returns to the profile when the last Codex in the isolated home ends; use it there with: \
          codex-manager launch {profile} --isolated; nothing was changed"

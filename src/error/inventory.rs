@@ -23,6 +23,7 @@ impl Advised for crate::inventory::resolve::AccountResolveError {
                 )]
             }
         };
+
         let wrapped = CommandError::wrap(Failed, self);
         hints.into_iter().fold(wrapped, CommandError::hint)
     }

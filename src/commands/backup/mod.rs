@@ -84,22 +84,28 @@ impl BackupArgs {
     /// and the existing archives are unchanged then.
     pub(crate) fn run(self, context: &Context) -> Result<Outcome> {
         self.capture.check_label()?;
+
         if let Some(recent) = self.find_recent_archive(context)? {
             return Ok(show_up_to_date(context, &recent));
         }
+
         let may_query = !self.dry_run;
         let plan = BackupPlan::create(context, &self.capture, &self.quota, may_query)?;
         if self.dry_run {
             return show_plan(context, &plan);
         }
+
         let manager_home = context.manager_home();
         let backups = context.backups();
         let temp_folder = manager_home.join("tmp");
         for folder in [manager_home, &backups, &temp_folder] {
             atomic::create_private_folder(folder)?;
         }
+
         refuse_during_restore(context)?;
         remove_leftovers(context);
+
+        // The figures are recorded first, so that a failed capture does not lose them.
         let (now, zone) = (context.now(), context.zone());
         let warnings = status::record_report(manager_home, &plan.report, None, &now, zone)?;
         warn_all(&context.ui, &warnings);
@@ -108,6 +114,7 @@ impl BackupArgs {
         // Checked again, because a restore that began during the capture would mix the files of two states.
         refuse_during_restore(context)?;
         check_account_unchanged(&plan, captured.login.as_ref())?;
+
         let mut result = BackupResult {
             reused_bytes: captured.packed.reused_bytes,
             excluded: captured.excluded,
@@ -115,6 +122,7 @@ impl BackupArgs {
             damaged: captured.damaged,
             ..BackupResult::default()
         };
+
         let published = publish::publish(
             captured.file,
             &captured.packed,
@@ -122,24 +130,29 @@ impl BackupArgs {
             &backups,
             &manager_home.join(LOCK_NAME),
         )?;
+
         let recorded_archive =
             store::note_archive(manager_home, &published, &context.now(), context.zone());
         warn_all(&context.ui, &recorded_archive.warnings);
         let is_recorded = warn_not_recorded(&context.ui, recorded_archive.failures);
+
         result.losses = find_losses_since(
             previous,
             &published.archive,
             &captured.packed.manifest,
             context,
         );
+
+        // Without `--vault`, a missing snapshot is no failure.
         let is_in_vault = !self.vault || {
             result.snapshot = add_snapshot_or_warn(context, &plan);
             result.snapshot.is_some()
         };
+
         show_result(context, &published, &plan.report, &result);
         warn_of_unused_globs(context, &plan.globs, &result.excluded);
-        let lacks_figures = !self.quota.no_status && lacks_quota_figures(&plan.report);
 
+        let lacks_figures = !self.quota.no_status && lacks_quota_figures(&plan.report);
         Ok(Outcome::partial_if(
             lacks_figures || !result.is_complete() || !is_recorded || !is_in_vault,
         ))
@@ -155,6 +168,7 @@ impl BackupArgs {
         let manager = context.manager_home();
         let (backups, tmp) = (context.backups(), manager.join("tmp"));
         let records = context.archives()?;
+
         let preferences = &context.settings.preferences;
         let compression = self.compression.unwrap_or(preferences.compression);
         let options = ReuseOptions {
@@ -162,12 +176,15 @@ impl BackupArgs {
             rehash: self.rehash,
             compression,
         };
+
+        // Without a previous archive that can be read, every file of the home is read.
         let previous = store::find_last_of_home(&records, context.codex_home(), self.capture.mode);
         let previous = previous.map(|record| backups.join(&record.path));
         let previous = previous.and_then(|path| ArchiveReader::open(&path).ok());
         let reusable = previous
             .as_ref()
             .and_then(|archive| PreviousArchive::open(archive, options, NameSet::default()));
+
         let capture_with = |reusable: Option<&PreviousArchive<'_>>| {
             let bar = context.ui.bar("backing up", 0);
             let options = CaptureOptions {
@@ -178,6 +195,7 @@ impl BackupArgs {
             };
             capture::capture(&plan.scope, &options, plan.metadata.clone(), &bar)
         };
+
         match capture_with(reusable.as_ref()) {
             Err(ArchiveError::Damaged { archive, detail })
                 if reusable
@@ -206,14 +224,17 @@ impl BackupArgs {
         if self.if_older.is_none() && !self.if_codex_changed {
             return Ok(None);
         }
+
         let codex_build = match self.if_codex_changed.then(|| read_codex_build(context)) {
             None => None,
             // Without Codex, only the age decides: scheduled backups continue after Codex was removed.
             Some(Err(_)) if self.if_older.is_some() => None,
             Some(build) => Some(build?),
         };
+
         let records = context.archives()?;
         let home = context.codex_home().display().to_string();
+
         let store = CredentialStore::read(context.codex_home());
         let auth = AuthFile::read(&context.codex_home().join(AUTH_JSON)).ok();
         let login = auth.as_ref().and_then(AuthFile::login);
@@ -221,6 +242,7 @@ impl BackupArgs {
         let identity = login.map(|login| &login.identity);
         // A login in the keyring is not read, so that archives of the home count, whichever account they have.
         let is_account_known = identity.is_some() || store.reads_auth_json();
+
         let newest = store::find_newest_usable(&records, |metadata| {
             metadata.mode == self.capture.mode
                 && metadata.source_codex_home == home
@@ -232,6 +254,7 @@ impl BackupArgs {
         let Some(newest) = newest else {
             return Ok(None);
         };
+
         let age = context
             .now()
             .signed_duration_since(newest.metadata.created_at);
@@ -243,6 +266,7 @@ impl BackupArgs {
         if is_too_old || is_of_other_codex {
             return Ok(None);
         }
+
         let archive = context.backups().join(&newest.path);
         let sidecar = names::sidecar_path(&archive).unwrap_or_default();
         Ok(Some(PublishedArchive {

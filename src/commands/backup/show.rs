@@ -56,6 +56,7 @@ fn show_json(
             .with("lost_messages", loss.lost_messages)
             .with("archive", &loss.place)
     });
+
     let json = object()
         .with("archive", name)
         .with("path", published.map(|made| &made.archive))
@@ -85,6 +86,7 @@ pub(super) fn show_result(
     let metadata = &published.metadata;
     let name = file_name(&published.archive);
     show_json(metadata, &name, Some(published), result, context);
+
     let ui = &context.ui;
     ui.report(ui.paint(Style::Strong, &name));
     let owner = format_owner_suffix(metadata, context);
@@ -95,6 +97,7 @@ pub(super) fn show_result(
         bytes(metadata.bytes),
         bytes(metadata.archive_bytes),
     ));
+
     if let Some(reset_at) = metadata.reset_at {
         let source = report.observation.as_ref().map_or("", |o| o.source.name());
         ui.report(format_args!(
@@ -102,6 +105,7 @@ pub(super) fn show_result(
             full_time(&reset_at, context)
         ));
     }
+
     if result.reused_bytes > 0 {
         ui.report(ui.paint(
             Style::Dim,
@@ -114,6 +118,7 @@ pub(super) fn show_result(
     if let Some(id) = &result.snapshot {
         ui.report(format_args!("snapshot {id} in the vault"));
     }
+
     show_left_out(context, &result.excluded, &result.skipped, &result.damaged);
     warn_of_losses(context, &result.losses);
     ui.note(format_args!(
@@ -137,8 +142,10 @@ fn warn_of_losses(context: &Context, losses: &[LossJson]) {
 
 pub(super) fn show_plan(context: &Context, plan: &BackupPlan) -> Result<Outcome> {
     let (scan, metadata) = plan.scan_home()?;
+    // The name of the plan gets a number if an archive already has it.
     let first_free = free_paths(&plan.stem, &context.backups()).next();
     let archive_name = first_free.map_or_else(String::new, |(archive, _)| file_name(&archive));
+
     let result = BackupResult {
         excluded: scan.excluded,
         skipped: scan.skipped,
@@ -146,6 +153,7 @@ pub(super) fn show_plan(context: &Context, plan: &BackupPlan) -> Result<Outcome>
         ..BackupResult::default()
     };
     show_json(&metadata, &archive_name, None, &result, context);
+
     let ui = &context.ui;
     ui.report(format_args!(
         "would archive {}, {}, as {}",
@@ -156,6 +164,7 @@ pub(super) fn show_plan(context: &Context, plan: &BackupPlan) -> Result<Outcome>
     if metadata.session_start_at.is_none() {
         ui.report("the name changes if Codex reports a quota window: it begins with the start of the window");
     }
+
     show_left_out(context, &result.excluded, &result.skipped, &result.damaged);
     warn_of_unused_globs(context, &plan.globs, &result.excluded);
     Ok(Outcome::partial_if(!result.is_complete()))
@@ -179,6 +188,7 @@ pub(super) fn show_up_to_date(context: &Context, recent: &PublishedArchive) -> O
         ..BackupResult::default()
     };
     show_json(&recent.metadata, &name, Some(recent), &result, context);
+
     let age = context
         .now()
         .signed_duration_since(recent.metadata.created_at);

@@ -33,6 +33,7 @@ pub(super) fn edit_config(context: &Context, args: &ConfigEditArgs) -> Result<Ou
     let dry_run = args.dry_run;
     let home = context.manager_home();
     let path = ConfigFile::path_in(home);
+
     let editor = ["VISUAL", "EDITOR"]
         .iter()
         .find_map(|name| context.env.text(name))
@@ -42,14 +43,19 @@ pub(super) fn edit_config(context: &Context, args: &ConfigEditArgs) -> Result<Ou
                 path.display()
             ))
         })?;
+
+    // A link without a target is refused before the user edits in vain.
     file_access::resolve_link_target(&path)?;
     let original = file_access::read_text_or_empty(&path)?;
+
+    // The editor gets a copy, so that an invalid text never replaces the settings.
     let parent = context.env.temp_dir();
     let folder = tempfile::tempdir_in(&parent).at("create a folder in", &parent)?;
     let copy_path = folder.path().join(FILE_NAME);
     atomic::write(&copy_path, original.as_bytes())?;
     run_editor(editor, &copy_path, &context.env)?;
     let edited = file_open::read_to_string(&copy_path).at("read", &copy_path)?;
+
     if edited == original {
         context.ui.line("nothing was changed");
     } else {
@@ -71,6 +77,7 @@ pub(super) fn edit_config(context: &Context, args: &ConfigEditArgs) -> Result<Ou
             Err(e) => return Err(keep_rejected_copy(&path, &copy_path, e.into())?),
         }
     }
+
     let changed = edited != original && !dry_run;
     context.ui.document(
         "config edit",
@@ -93,20 +100,24 @@ fn keep_rejected_copy(path: &Path, copy_path: &Path, error: CommandError) -> Res
 /// Runs the editor on `file`. On Unix the shell runs it, because `EDITOR` is a command of the shell.
 fn run_editor(editor: &str, file: &Path, env: &Environment) -> Result<()> {
     let cannot_run = || CommandError::failed(format!("cannot run the editor: {editor}"));
+
     // EDITOR may have flags and quotes, such as `code --wait`, which only a shell splits as the user means it.
     let mut command = if cfg!(windows) {
         env.parse_command(editor).ok_or_else(cannot_run)?
     } else {
         let shell = env.find_program(Path::new("sh"));
         let mut command = env.command(&shell.unwrap_or_else(|| "/bin/sh".into()));
+        // The shell gets the file as `$1`, so it does not split its name.
         command.args(["-c", &format!("{editor} \"$1\""), "sh"]);
         command
     };
+
     let status = command.arg(file).status();
     let status = status.map_err(|e| cannot_run().because(e))?;
     if status.success() {
         return Ok(());
     }
+
     let error = CommandError::failed(format!("the editor failed ({status}): {editor}"));
     Err(error.hint("the settings were not changed"))
 }

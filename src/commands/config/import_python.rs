@@ -48,14 +48,18 @@ impl ImportPythonArgs {
                 CommandError::usage("cannot find your home folder")
                     .hint("name the source folder: codex-manager config import-python DIR")
             })?;
+
+        // The archives contain logins, which other users must not be able to read.
         check_logins_allowed(context, &[context.manager_home()])?;
         let target = CopyTarget {
             manager_home: context.manager_home(),
             now: context.now(),
             zone: context.zone(),
         };
+
         let home = python_home::read(&folder, &target)?;
         warn_all(&context.ui, &home.warnings);
+
         let plan = if self.dry_run {
             python_home::plan(&home, &target)?
         } else {
@@ -65,6 +69,7 @@ impl ImportPythonArgs {
             warn_all(&context.ui, &report.warnings);
             report.plan
         };
+
         self.show_copies(context, &folder, &plan);
         if home.legacy_files > 0 {
             context.note(format_args!(
@@ -83,16 +88,19 @@ impl ImportPythonArgs {
             dry_run: self.dry_run,
         };
         ui.document("config import-python", &json);
+
         for uncopied in &plan.left {
             let name = printable(&uncopied.name);
             ui.warn(format_args!("not copied: {name}: {}", uncopied.reason));
         }
+
         let would_be_text = would_be(self.dry_run);
         let added_count = plan.added().count();
         let archive_count = plan
             .added()
             .filter(|copy| copy.archive_bytes.is_some())
             .count();
+        // A copy without an archive is only a record of one.
         let copied = match added_count - archive_count {
             0 => pluralize(archive_count, "archive"),
             record_count => format!(

@@ -96,6 +96,7 @@ pub(super) fn print_settings(context: &Context, args: &ConfigListArgs) -> Result
     let file = ConfigFile::read(context.manager_home())?;
     let ui = &context.ui;
     warn_of_unknown_keys(context, &file);
+
     let key_settings: Vec<Setting> = KEYS.iter().map(Into::into).collect();
     let folder_settings = file.folder_settings();
     let settings: Vec<_> = key_settings
@@ -103,8 +104,10 @@ pub(super) fn print_settings(context: &Context, args: &ConfigListArgs) -> Result
         .chain(&folder_settings)
         .map(|key| read_effective_setting(key, &file, context))
         .collect();
+
     let mut table = Table::new(ui, COLUMNS);
     let mut long = Vec::new();
+    // The list begins with the values of `KEYS`; the folder settings after them are printed below the table.
     for (key, setting) in KEYS.iter().zip(&settings) {
         let style = match setting.origin {
             ValueOrigin::Default => Style::Dim,
@@ -123,17 +126,20 @@ pub(super) fn print_settings(context: &Context, args: &ConfigListArgs) -> Result
         ]);
     }
     table.print(ui);
+
     // Folder keys are paths, too long for a table of 80 columns.
     let folder_values = settings.iter().skip(KEYS.len());
     long.extend(folder_values.map(|s| (printable(&s.key), printable(&format_value(&s.value)))));
     for (name, value) in long {
         ui.line(format_args!("{name} = {value}"));
     }
+
     ui.note("change a setting: codex-manager config set KEY VALUE");
     let path = ConfigFile::path_in(context.manager_home());
     let path = path.to_string_lossy().into_owned();
     let json = object().with("settings", settings).with("path", path);
     ui.document("config list", &json);
+
     // Invalid values are listed too, but the command fails, as all others do until they are fixed.
     file.validate()?;
     Ok(Outcome::Done)
@@ -156,10 +162,12 @@ pub(super) fn set_setting(context: &Context, args: &ConfigSetArgs) -> Result<Out
         CommandError::usage(format!("invalid value for {}: {:?}", args.key, args.value))
             .hint(format!("expected {}; nothing was changed", kind.describe()))
     })?;
+
     let is_folder_setting = setting.key.name == "folders";
     let outcome = change_setting(context, "config set", setting, args.dry_run, |file, key| {
         file.set(key, value)
     })?;
+
     let profile_folder = context.manager_path("profiles").join(&args.value);
     if is_folder_setting && !profile_folder.join("profile.json").is_file() {
         let name = shell::quote_if_needed(&args.value);
@@ -195,12 +203,15 @@ fn change_setting(
         let after = file.get(&setting).map_or(Json::Null, to_json);
         Ok::<_, SettingsError>((setting, before, after))
     };
+
+    // A dry run changes a copy in memory, and refuses a link without a target as the real run does.
     let (setting, before, after) = if dry_run {
         file_access::resolve_link_target(&ConfigFile::path_in(home))?;
         edit_and_compare(&mut ConfigFile::read(home)?)?
     } else {
         file_access::update(home, edit_and_compare)?
     };
+
     let key = setting.name();
     let unset_text = setting.folder.as_ref().map_or("the default", |_| "not set");
     let describe = |value: &Json| match value {
@@ -214,6 +225,7 @@ fn change_setting(
     } else {
         format!("{name}: {} → {new_text}", describe(&before))
     });
+
     let path = ConfigFile::path_in(home).to_string_lossy().into_owned();
     let json = object()
         .with("key", key)
@@ -230,6 +242,7 @@ fn read_effective_setting(setting: &Setting, file: &ConfigFile, context: &Contex
     let settings = &context.settings;
     let flags = &settings.flags;
     let key = setting.key;
+
     let value_in_file = file.get(setting);
     let is_in_environment = key
         .variable
@@ -241,6 +254,7 @@ fn read_effective_setting(setting: &Setting, file: &ConfigFile, context: &Contex
         "codex.bin" => flags.codex_bin.is_some(),
         _ => false,
     };
+
     // Every variable but TZ takes precedence over the file; TZ describes the machine.
     let origin = match (is_set_by_flag, is_in_environment, value_in_file) {
         (true, ..) => ValueOrigin::Flag,
@@ -251,6 +265,7 @@ fn read_effective_setting(setting: &Setting, file: &ConfigFile, context: &Contex
         (_, _, Some(_)) => ValueOrigin::File,
         _ => ValueOrigin::Default,
     };
+
     let default = key.default_value().as_ref().map_or(Json::Null, to_json);
     let value = match (key.name, origin) {
         (_, ValueOrigin::File) => value_in_file.map_or(Json::Null, to_json),
@@ -264,6 +279,7 @@ fn read_effective_setting(setting: &Setting, file: &ConfigFile, context: &Contex
         }
         _ => default.clone(),
     };
+
     SettingJson {
         key: setting.name(),
         value,

@@ -53,6 +53,7 @@ impl DemoArgs {
             .prefix("codex-manager-demo-")
             .tempdir_in(&parent)
             .at("create a folder in", &parent)?;
+
         let result = Demo::new(context, temp_folder.path()).run_steps();
         if self.keep {
             let kept_folder = temp_folder.keep();
@@ -79,9 +80,11 @@ impl<'a> Demo<'a> {
         let mut settings = context.settings.clone();
         settings.codex_home = temp_folder.join("codex-home");
         settings.manager_home = temp_folder.join("manager-home");
+        // The demo does not depend on the preferences of the user, and asks no question.
         settings.codex_bin = None;
         settings.assume_yes = true;
         settings.preferences = ConfigValues::default().preferences;
+
         let step_context = Context {
             settings,
             clock: context.clock,
@@ -97,6 +100,7 @@ impl<'a> Demo<'a> {
             },
             runner: context.runner,
         };
+
         Self {
             context,
             step_context,
@@ -109,6 +113,7 @@ impl<'a> Demo<'a> {
         let home = self.step_context.settings.codex_home.clone();
         let dumps_folder = self.folder.join("old-dumps");
         let now = self.context.now();
+
         self.print_heading(
             "A sample Codex home with three conversations, and files of three old logins.",
         );
@@ -140,16 +145,21 @@ impl<'a> Demo<'a> {
 
         self.save_and_switch(&home)?;
         self.sync_to_second_home()?;
+
+        // `sync_to_second_home` has made the second home the current one.
         let second_home = &self.step_context.settings.codex_home;
         let is_synced = read_rollouts(second_home)? == original;
         self.print_verdict(is_synced, "The second machine has all conversations.");
+
         self.print_heading("Search in all conversations:");
         self.run_step("find", &["flaky".into(), "test".into()])?;
+
         self.print_heading("Next, with your own home:");
         for command in NEXT_COMMANDS {
             let ui = &self.context.ui;
             ui.line(ui.indent_command(2, command));
         }
+
         let json = object()
             .with("steps", &self.steps)
             .with("home_is_as_before", is_restored)
@@ -174,9 +184,11 @@ impl<'a> Demo<'a> {
         let shared = self.folder.join("shared-folder");
         let init = ["init".into(), "--cloud".into(), shared.into_os_string()];
         let run = ["run".into(), "--apply".into()];
+
         self.print_heading("Another machine: sync through a shared folder.");
         self.run_step("sync", &init)?;
         self.run_step("sync", &run)?;
+
         self.print_heading("On the second machine:");
         let settings = &mut self.step_context.settings;
         settings.codex_home = self.folder.join("second-codex-home");

@@ -29,6 +29,7 @@ pub(super) fn write_codex_home(home: &Path, now: DateTime<Utc>) -> Result<(), Io
         "skills/review/SKILL.md",
         "# Review\nRead the whole change first.\n",
     )?;
+
     let mut history = String::new();
     let mut rows = Vec::new();
     for (days_ago, last_digit, topic) in [
@@ -43,12 +44,15 @@ pub(super) fn write_codex_home(home: &Path, now: DateTime<Utc>) -> Result<(), Io
             at.format("%Y/%m/%d"),
             at.format("%Y-%m-%dT%H-%M-%S")
         );
+
         write_file(&relative, &format_rollout(&id, topic, at))?;
+        // Otherwise all conversations would seem to be of today.
         set_mtime(&home.join(&relative), at)?;
         let entry = json!({"session_id": id, "ts": at.timestamp(), "text": topic});
         let _ = writeln!(history, "{entry}");
         rows.push((id, home.join(relative), topic, at));
     }
+
     write_file("history.jsonl", &history)?;
     write_thread_database(&home.join("state_5.sqlite"), &rows)
 }
@@ -70,6 +74,7 @@ pub(super) fn write_legacy_dumps(folder: &Path, now: DateTime<Utc>) -> Result<()
         ("client@example.com", Duration::hours(20), "client"),
         ("old@example.com", Duration::days(30), "old"),
     ];
+
     for (email, exhausted_ago, user) in dumps {
         let exhausted_at = now - exhausted_ago;
         // As `normalize` infers it: the window began two hours before and lasts a week.
@@ -108,6 +113,8 @@ fn format_auth_json(email: &str, user: &str, refreshed_at: DateTime<Utc>) -> Str
             "chatgpt_plan_type": "plus",
         },
     });
+
+    // The token is a JWT with a made-up signature, which codex-manager does not check.
     let encode_part = |value: &Value| URL_SAFE_NO_PAD.encode(value.to_string());
     let token = format!(
         "{}.{}.{}",
@@ -115,6 +122,7 @@ fn format_auth_json(email: &str, user: &str, refreshed_at: DateTime<Utc>) -> Str
         encode_part(&claims),
         encode_part(&json!("made up"))
     );
+
     let auth = json!({
         "auth_mode": "chatgpt",
         "OPENAI_API_KEY": null,
@@ -137,6 +145,7 @@ fn format_rollout(id: &str, topic: &str, at: DateTime<Utc>) -> String {
             json!({"timestamp": timestamp, "ordinal": ordinal, "type": kind, "payload": payload});
         let _ = writeln!(text, "{event}");
     };
+
     line(
         0,
         "session_meta",
@@ -147,6 +156,7 @@ fn format_rollout(id: &str, topic: &str, at: DateTime<Utc>) -> String {
         "event_msg",
         json!({"type": "user_message", "message": topic}),
     );
+
     for n in 2..200 {
         let thought = format!("Step {n} of \"{topic}\": read, change, run the tests, look again.");
         line(
@@ -172,6 +182,7 @@ fn write_thread_database(
              CREATE TABLE threads (id TEXT PRIMARY KEY, rollout_path TEXT NOT NULL,
                  title TEXT NOT NULL, updated_at INTEGER NOT NULL);",
         )?;
+
         for (id, rollout, title, at) in rows {
             connection.execute(
                 "INSERT INTO threads VALUES (?1, ?2, ?3, ?4)",
@@ -180,6 +191,7 @@ fn write_thread_database(
         }
         connection.close().map_err(|(_, e)| e)
     };
+
     create_and_fill()
         .map_err(std::io::Error::other)
         .at("create the database", path)

@@ -90,6 +90,7 @@ pub(super) fn compare_settings(archive: &ArchiveReader, home: &Path) -> Result<V
         .read_to_string(&mut archived_text)
         .at("read the archived", CONFIG_TOML)?;
     let archived = parse_settings(&archived_text, "the archived config.toml")?;
+
     let path = home.join(CONFIG_TOML);
     let current_text = match config::read_config_text(&path) {
         Err(e) if e.kind() != ErrorKind::NotFound => return Err(e).at("read", &path)?,
@@ -110,6 +111,7 @@ pub(super) fn compare_files(
 ) -> Result<Vec<DiffedContent>> {
     let archived = select_content_files(archive.contents().files.iter());
     let current = select_content_files(home_scan.files.iter());
+
     let read_archived_version = |file: &FileEntry| Ok((file.size, file.digest));
     let read_home_version = |file: &FileEntry| {
         let archived = archived
@@ -117,6 +119,7 @@ pub(super) fn compare_files(
             .find(|archived_file| archived_file.path == file.path);
         read_version(file, archived, &home.join(file.path.as_path()))
     };
+
     Ok(compare_versions(
         &group_by_name(&archived, read_archived_version)?,
         &group_by_name(&current, read_home_version)?,
@@ -185,6 +188,7 @@ fn add_settings(settings: &mut Versions<String>, name: &str, item: &Item) {
         settings.insert(key, item.to_string());
         return;
     }
+
     if let Some(table) = item.as_table_like() {
         for (key, item) in table.iter() {
             add_settings(settings, &format!("{name}.{key}"), item);

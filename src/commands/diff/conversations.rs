@@ -44,18 +44,22 @@ pub(super) fn compare_conversations(
     );
     let ids: BTreeSet<_> = archived.keys().chain(live.keys()).collect();
     let mut changed = Vec::new();
+
     for id in ids {
         if is_interrupted() {
             return Err(CommandError::interrupted());
         }
+
         let (old, new) = (archived.get(id), live.get(id));
         // `None` if both the archive and the home have the conversation.
         let presence = Change::between(old.map(|_| ()), new.map(|_| ()));
         let old = old.map(Vec::as_slice).unwrap_or_default();
         let new = new.map(Vec::as_slice).unwrap_or_default();
+        // Rollouts with equal stamps need not be read.
         if list_rollout_stamps(old) == list_rollout_stamps(new) {
             continue;
         }
+
         let (messages_gained, messages_lost) = count_messages(old, new, archive, home)?;
         let has_other_messages = messages_gained + messages_lost > 0;
         if let Some(change) = presence.or(has_other_messages.then_some(Change::Changed)) {
@@ -68,6 +72,8 @@ pub(super) fn compare_conversations(
             });
         }
     }
+
+    // `false` sorts first, so the conversations that lost messages do.
     changed.sort_by_key(|row| row.messages_lost == 0);
     Ok(changed)
 }
@@ -97,6 +103,7 @@ fn count_messages(
         let path = home.join(file.path.as_path());
         live.extend(messages::read_messages(&path).at("read", &path)?);
     }
+
     for file in old {
         // `read_messages` takes a path, because the file name shows whether a rollout is compressed.
         let folder = tempfile::tempdir().at("create a folder in", std::env::temp_dir())?;
@@ -107,6 +114,7 @@ fn count_messages(
         file_extract::extract_entry(archive, file, &copy)?;
         archived.extend(messages::read_messages(&path).at("read", &path)?);
     }
+
     let count_new = |known: &[_], all: &[_]| {
         let mut counts = MessageCounts::default();
         counts.add(known);

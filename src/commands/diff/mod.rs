@@ -57,6 +57,7 @@ impl DiffArgs {
         let scope = CaptureScope::new(home, BackupMode::Full);
         let home_scan = scan::scan_home(&scope, &Arc::default())?;
         let mut conversations = conversations::compare_conversations(&archive, &home_scan, home)?;
+
         let ids: Vec<_> = conversations
             .iter()
             .map(|row| row.session_id.to_lowercase())
@@ -66,6 +67,8 @@ impl DiffArgs {
             let title = titles.get(&row.session_id.to_lowercase());
             row.title = title.cloned().unwrap_or_default();
         }
+
+        // If a config.toml cannot be read, everything else is compared.
         let settings = content::compare_settings(&archive, home);
         if let Err(e) = &settings {
             let problem = e.to_one_line();
@@ -76,6 +79,7 @@ impl DiffArgs {
         let is_partial = settings.is_err();
         let mut changes = settings.unwrap_or_default();
         changes.extend(content::compare_files(&archive, &home_scan, home)?);
+
         let document = DiffJson {
             archive: strip_archive_suffix(&file_name(archive.path())).to_owned(),
             conversations,
@@ -98,10 +102,12 @@ const CONVERSATION_COLUMNS: [Column; 5] = [
 fn show_differences(document: &DiffJson, context: &Context) {
     let ui = &context.ui;
     let archive = printable(&document.archive);
+
     if document.conversations.is_empty() && document.content.is_empty() {
         ui.prose(format_args!("nothing changed since {archive}"));
         return;
     }
+
     if !document.conversations.is_empty() {
         let rows = document.conversations.iter().map(|row| {
             let is_lossy = row.messages_lost > 0;
@@ -116,6 +122,7 @@ fn show_differences(document: &DiffJson, context: &Context) {
         });
         Table::with_rows(ui, CONVERSATION_COLUMNS, rows).print(ui);
     }
+
     if !document.content.is_empty() {
         if !document.conversations.is_empty() {
             ui.line("");
@@ -126,6 +133,7 @@ fn show_differences(document: &DiffJson, context: &Context) {
         });
         Table::with_rows(ui, ["CHANGE", "KIND", "NAME"].map(Column::new), rows).print(ui);
     }
+
     let sum =
         |get: fn(&ConversationDiff) -> usize| document.conversations.iter().map(get).sum::<usize>();
     let (gained, lost) = (sum(|row| row.messages_gained), sum(|row| row.messages_lost));
@@ -134,6 +142,8 @@ fn show_differences(document: &DiffJson, context: &Context) {
         pluralize(gained, "message"),
         pluralize(lost, "message")
     ));
+
+    // `history losses` does not list conversations that the user deleted as a whole.
     let is_lossy = |row: &ConversationDiff| row.change == Change::Changed && row.messages_lost > 0;
     if document.conversations.iter().any(is_lossy) {
         ui.note("bring messages back: codex-manager history losses");

@@ -52,9 +52,11 @@ pub(super) fn search_archives(
         if record.metadata.source_codex_home != home || !record.is_usable() {
             continue;
         }
+
         if is_interrupted() {
             return Err(CommandError::interrupted());
         }
+
         let path = context.backups().join(&record.path);
         let name = shortest_name(record);
         match search_archive(&path, &known_ids, filter, context, &search) {
@@ -66,9 +68,12 @@ pub(super) fn search_archives(
                     created_at: record.metadata.created_at,
                 };
                 found.archives.extend(ids.map(|id| (id, to_found())));
+
                 let result = &mut found.result;
                 result.hits.extend(hits);
+                // A sum with an unknown total is unknown.
                 result.total = result.total.zip(total).map(|(sum, more)| sum + more);
+                // Older archives are searched only for other conversations.
                 known_ids.extend(searched_ids);
             }
             Err(_) if is_interrupted() => return Err(CommandError::interrupted()),
@@ -102,11 +107,14 @@ fn search_archive(
         };
         return Ok((Vec::new(), no_hits));
     }
+
     let staging = Staging::create_in(&context.manager_path("tmp"))?;
     let folder = staging.path("home");
     for top_folder in [SESSIONS, ARCHIVED_SESSIONS] {
         atomic::create_private_folder(&folder.join(top_folder))?;
     }
+
+    // Only the top folder matters: it tells whether a conversation is archived.
     let mut extracted_paths: HashMap<PathBuf, PathBuf> = HashMap::new();
     for entry in searched_rollouts.values().flatten() {
         let relative = entry.path.as_path();
@@ -118,15 +126,18 @@ fn search_archive(
         let file_name = relative.file_name().unwrap_or_default();
         extracted_paths.insert(relative.to_owned(), folder.join(top_folder).join(file_name));
     }
+
     let database = folder.join("state.sqlite");
     if let Some(entry) = find_newest_state_database(archive.files()) {
         extracted_paths.insert(entry.path.as_path().to_owned(), database.clone());
     }
+
     // Older conversations have their names in this file.
     extracted_paths.insert(
         session_index::FILE_NAME.into(),
         folder.join(session_index::FILE_NAME),
     );
+
     let extracted_path = |entry: &FileEntry| extracted_paths.get(entry.path.as_path()).cloned();
     let entries = searched_rollouts.values().flatten();
     let bytes = entries.map(|entry| entry.size).sum();
@@ -134,6 +145,7 @@ fn search_archive(
     bar.expect_bytes(bytes);
     file_extract::extract_files(&archive, extracted_path, &bar)?;
     drop(bar);
+
     // An archive of the Python tool may have a torn copy. Titles are missing then.
     let threads_of_archive = threads::list(&database, filter).ok();
     let home = SearchedHome {

@@ -45,6 +45,8 @@ impl Found {
             .iter()
             .map(|hit| hit.conversation.session.clone());
         let ids_with_hits: HashSet<_> = ids_with_hits.collect();
+
+        // A conversation with a hit on both machines counts once.
         let remote_hit_count = remote.hits.len();
         remote
             .hits
@@ -52,9 +54,11 @@ impl Found {
         let duplicate_count = remote_hit_count - remote.hits.len();
         let totals = local.total.zip(remote.total);
         local.total = totals.map(|(local, remote)| local + remote - duplicate_count);
+
         self.refreshed += other.refreshed;
         self.conversations += other.conversations;
         self.is_partial |= other.is_partial;
+
         let ids = remote.hits.iter().map(|hit| &hit.conversation.session);
         self.machines
             .extend(ids.map(|id| (id.clone(), machine(id))));

@@ -58,6 +58,7 @@ impl HitRow<'_> {
                 .with("role", line.role)
                 .with("text", &line.text.text)
         });
+
         object()
             .with("session_id", &conversation.session)
             .with("title", &conversation.title)
@@ -108,12 +109,14 @@ impl HitRow<'_> {
                 text
             }
         };
+
         let conversation = &self.hit.conversation;
         let matching_title = self.locate_in_title();
         let title = match (&matching_title, &*conversation.title) {
             (Some(title), _) => highlight_matches(title, context),
             (None, title) => ui.paint(Style::Strong, printable(shown_title(title))),
         };
+
         let id = short_id(&conversation.session);
         let first_line = [
             ui.paint(Style::Good, id),
@@ -121,12 +124,16 @@ impl HitRow<'_> {
             ui.paint(Style::Dim, self.list_facts(context).join(", ")),
         ];
         let mut lines = vec![wrap(2, first_line.join("  "))];
+
+        // The snippet is printed only if neither the title nor the lines around the match contain it.
         if self.nearby.is_empty() && matching_title.is_none() {
             let place = format_turn_and_author(self.hit.turn, self.hit.role.name());
             let place = ui.paint(Style::Dim, place);
             let text = highlight_matches(&self.hit.snippet, context);
             lines.push(wrap(4, format!("    {place} {text}")));
         }
+
+        // Adjacent lines of one message have the turn and author above them only once.
         let mut last_place = None;
         for line in &self.nearby {
             let place = format_turn_and_author(Some(line.turn), line.role.name());
@@ -137,6 +144,7 @@ impl HitRow<'_> {
             let text = highlight_matches(&line.text, context);
             lines.push(wrap(6, format!("      {text}")));
         }
+
         // A separate line that is never wrapped, so that the user can copy the command.
         lines.push(ui.indent_command(4, &self.format_command()));
         lines.join("\n") + "\n"
@@ -148,15 +156,19 @@ impl HitRow<'_> {
         if !matches!(self.hit.role, Role::User | Role::Title) {
             return None;
         }
+
         let (title, snippet) = (&self.hit.conversation.title, &self.hit.snippet);
         let text = snippet.text.trim_matches('…');
         if text.is_empty() {
             return None;
         }
+
+        // Moves the matches from their places in the snippet to those in the title.
         let (start, start_in_title) = (snippet.text.find(text)?, title.find(text)?);
         let to_title = |place: usize| (place + start_in_title).checked_sub(start);
         let matches = snippet.matches.iter();
         let matches = matches.map(|range| Some(to_title(range.start)?..to_title(range.end)?));
+
         Some(Snippet {
             text: title.clone(),
             matches: matches.collect::<Option<_>>()?,
@@ -173,8 +185,10 @@ impl HitRow<'_> {
         {
             facts.push(time::format_relative(&at, &context.now()));
         }
+
         let folder = Path::new(&conversation.cwd).file_name();
         facts.extend(folder.map(|folder| printable(&folder.to_string_lossy())));
+
         if conversation.archived {
             facts.push("archived".to_owned());
         }
@@ -196,6 +210,7 @@ impl HitRow<'_> {
             Some(machine) if machine.is_here_too => shell::quote_if_needed(&printable(&path)),
             _ => short_id(&session).into(),
         };
+
         match (self.archive, self.hit.turn) {
             (Some(archive), _) => format!(
                 "codex-manager restore {} --session {session}",

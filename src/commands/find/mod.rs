@@ -113,6 +113,7 @@ impl FindArgs {
         let context = &self.table.apply(context)?;
         let thread_filter = self.filter.to_thread_filter(context)?;
         let thread_filter = self.kinds.restrict(thread_filter, context)?;
+
         if self.words.is_empty() {
             let screen = ConversationPicker {
                 usage: &["name words: codex-manager find WORDS"],
@@ -121,10 +122,12 @@ impl FindArgs {
             };
             return screen.run_and_resume(context);
         }
+
         require_codex_home(context)?;
         let matcher = self.parse_matcher()?;
         let list_filtered = |filter: &ThreadFilter| list_threads(filter, context);
         let filter = ConversationFilter::new(thread_filter.clone(), list_filtered)?;
+
         let mut found = match &matcher {
             Matcher::Pattern(pattern) => self.scan(pattern, &filter, context)?,
             Matcher::Query(query) => {
@@ -132,18 +135,22 @@ impl FindArgs {
                 self.search_index(query, &filter, context)?
             }
         };
+
         if self.archives {
             self.add_hits_in_archives(&mut found, &matcher, &thread_filter, context)?;
         }
         if self.machines {
             self.add_hits_on_machines(&mut found, &matcher, &thread_filter, context)?;
         }
+
         self.show_hits(&found, &matcher, context)?;
         if found.result.hits.is_empty() {
+            // A search of a part does not prove that nothing matches.
             if found.is_partial {
                 context.note("no conversation matches in the part that could be searched");
                 return Ok(Outcome::Partial);
             }
+
             let elsewhere = self.describe_unfiltered(&matcher, context);
             let elsewhere = elsewhere.map_or(String::new(), |count| format!("; {count}"));
             context.note(format_args!("no conversation matches{elsewhere}"));
@@ -164,6 +171,7 @@ impl FindArgs {
         if options.is_empty() {
             return None;
         }
+
         let search_options = SearchOptions {
             role: self.role,
             order: HitOrder::Newest,
@@ -171,6 +179,7 @@ impl FindArgs {
             accepts: &|_| true,
             redact: &|text| text,
         };
+
         let store = IndexAccess::new(context).open_existing().ok().flatten();
         let found = store.and_then(|store| evaluate::search(&store, query, &search_options).ok());
         let found = found.unwrap_or_default();
@@ -196,6 +205,7 @@ impl FindArgs {
     fn show_hits(&self, found: &Found, matcher: &Matcher, context: &Context) -> Result<()> {
         let ui = &context.ui;
         let rows = self.build_rows(found, matcher, context)?;
+
         for spelling in describe_spellings(&found.result.spellings) {
             ui.note(printable(&spelling));
         }
@@ -204,6 +214,7 @@ impl FindArgs {
             let elsewhere = elsewhere.map_or(String::new(), |n| format!("; full matches: {n}"));
             ui.note(format_args!("{relaxation}{elsewhere}"));
         }
+
         if ui.wants_json() {
             let hits = rows.iter().map(|row| row.to_json(context));
             let document = object()
@@ -221,10 +232,12 @@ impl FindArgs {
             Table::with_rows(ui, COLUMNS, rows.iter().map(|row| row.to_cells(context))).print(ui);
         } else if !rows.is_empty() {
             let mut pager = ui.start_pager(&context.env);
+            // The output ends when the user closes the pager.
             let _ = rows
                 .iter()
                 .all(|row| pager.write(&row.format_text(context)));
         }
+
         let (shown, more) = (found.result.hits.len(), self.max_hits().saturating_mul(4));
         match found.result.total {
             Some(total) if total > shown => ui.note(format_args!(
@@ -252,10 +265,12 @@ impl FindArgs {
         } else {
             HashMap::new()
         };
+
         let to_row = |hit: &'f Hit| {
             let id = &hit.conversation.session;
             let archive = found.archives.get(id);
             let machine = found.machines.get(id);
+
             // The extracted rollouts of an archive no longer exist.
             let line_count = self.nearby.filter(|_| archive.is_none());
             let home = machine.map_or(context.codex_home(), |machine| &*machine.home);
@@ -265,6 +280,7 @@ impl FindArgs {
                 // Without the lines, the hit is shown as without `-C`.
                 lines => lines.and_then(Result::ok).unwrap_or_default(),
             };
+
             Ok(HitRow {
                 hit,
                 account: accounts.remove(id),
@@ -273,6 +289,7 @@ impl FindArgs {
                 nearby,
             })
         };
+
         found.result.hits.iter().map(to_row).collect()
     }
 
@@ -298,10 +315,13 @@ impl FindArgs {
         {
             return Ok(());
         }
+
         let (store, report) = access.open_updated(Thoroughness::Newest)?;
+        // The caller searches a complete index at once, and warns of a problem.
         if report.is_complete || access.problem.borrow().is_some() {
             return Ok(());
         }
+
         let found = Found {
             result: self.search_store(&store, query, filter)?,
             ..Found::default()
@@ -309,6 +329,7 @@ impl FindArgs {
         if found.result.hits.is_empty() {
             return Ok(());
         }
+
         self.show_hits(&found, matcher, context)?;
         let newest = pluralize(store.count_conversations()?, "conversation");
         ui.note(format_args!(
@@ -338,6 +359,7 @@ impl FindArgs {
                 ..Found::default()
             });
         }
+
         let (mut store, mut report) = access.open_updated(Thoroughness::Changes)?;
         let mut result = match self.search_store(&store, query, filter) {
             Ok(result) => result,
@@ -347,6 +369,7 @@ impl FindArgs {
             }
             Err(e) => return Err(e.into()),
         };
+
         let is_miss = result.hits.is_empty() || result.relaxation.is_some();
         if is_miss && !report.is_complete && access.problem.borrow().is_none() {
             // The text may be in a conversation that Codex's database does not list.
@@ -356,6 +379,7 @@ impl FindArgs {
             report.conversations_read += read;
             result = self.search_store(&store, query, filter)?;
         }
+
         let problem = access.problem.borrow_mut().take();
         let is_stale = problem.is_some();
         if let Some(problem) = problem {
@@ -364,10 +388,12 @@ impl FindArgs {
                 "the search index is not up to date: {problem}"
             ));
         }
+
         warn_of_skipped_files(&report.skipped, context);
         Ok(Found {
             refreshed: report.conversations_read,
             conversations: store.count_conversations()?,
+            // An outdated index proves hits, but not that there are none.
             is_partial: !report.skipped.is_empty() || is_stale && result.hits.is_empty(),
             result,
             ..Found::default()
@@ -387,6 +413,7 @@ impl FindArgs {
             accepts: &|conversation| filter.accepts(conversation),
             redact: &|text| text,
         };
+
         if self.archives || self.machines {
             // An archive or another machine may have a conversation with all words.
             return evaluate::search(store, query, &options);
@@ -408,10 +435,12 @@ impl FindArgs {
             filter,
         };
         let (report, conversations) = self.scan_home(&home, pattern, context)?;
+
         let mut hits = report.hits;
         let total = Some(hits.len());
         self.sort_and_truncate(&mut hits);
         warn_of_skipped_files(&report.skipped, context);
+
         let result = SearchResult {
             hits,
             total,
@@ -434,11 +463,13 @@ impl FindArgs {
     ) -> Result<(ScanReport, usize)> {
         let (mut conversations, skipped) = scan::list_conversations(home.folder, home.database)?;
         conversations.retain(|conversation| home.filter.accepts(conversation));
+
         let file_size = |path: &Path| path.metadata().map_or(0, |meta| meta.len());
         let sizes = conversations.iter().map(|found| file_size(&found.path));
         let total = sizes.sum();
         let bar = context.ui.bar("searching", total);
         bar.expect_bytes(total);
+
         let searched_count = conversations.len();
         let mut report = scan::scan(home.folder, conversations, pattern, self.role, &bar)
             .map_err(|_| CommandError::interrupted())?;
@@ -478,6 +509,8 @@ impl FindArgs {
                     });
                 }
             };
+
+            // The archive gets an index of its own in the folder of its extracted files, which the caller removes.
             let source = IndexSource {
                 home: home.folder,
                 database: home.database,
@@ -487,6 +520,7 @@ impl FindArgs {
             index::refresh(&mut store, source, Thoroughness::All, &Silent)?;
             Ok(self.search_store(&store, query, home.filter)?)
         };
+
         search_archives(found, filter, context, search)?;
         if !found.archives.is_empty() {
             self.sort_and_truncate(&mut found.result.hits);
@@ -509,21 +543,25 @@ impl FindArgs {
             found.is_partial |= is_stale;
             machines
         };
+
         let ids_of_this_machine = list_ids_on_disk(context.codex_home())?;
         for machine in machines {
             let machine_context = &machine.context;
             let list_filtered = |filter: &ThreadFilter| list_threads(filter, machine_context);
             let filter = ConversationFilter::new(thread_filter.clone(), list_filtered)?;
+
             let found_there = match matcher {
                 Matcher::Pattern(pattern) => self.scan(pattern, &filter, machine_context)?,
                 Matcher::Query(query) => self.search_index(query, &filter, machine_context)?,
             };
+
             found.add_machine(found_there, |id| FoundMachine {
                 name: machine.name.clone(),
                 home: machine_context.codex_home().to_path_buf(),
                 is_here_too: ids_of_this_machine.contains(id),
             });
         }
+
         self.sort_and_truncate(&mut found.result.hits);
         Ok(())
     }

@@ -32,35 +32,44 @@ pub(super) fn read_nearby_lines(
     if hit.turn.is_none() {
         return Ok(Vec::new());
     }
+
     let chain = ThreadChain::read(home, &hit.conversation.session, &hit.conversation.path);
     let mut reader = EventReader::open_all(chain.rollouts(), LineParts::TEXTS)?;
+
     let mut lines = VecDeque::new();
     // The number of lines to read after that of the match; `None` before the match.
     let mut lines_to_read: Option<usize> = None;
+
     while let Some(event) = reader.next_event()? {
         let Some((role, text)) = event.kind.author_and_text() else {
             continue;
         };
+
         let at_ms = event.at.map(|at| at.timestamp_millis());
+        // An event has no id: turn, author and time identify the message of the hit.
         let is_hit_event = (Some(event.turn), role, at_ms) == (hit.turn, hit.role, hit.at_ms);
         let mut best_line = (is_hit_event && lines_to_read.is_none())
             .then(|| find_best_line(text, matcher))
             .flatten();
+
         for (number, line) in text.lines().enumerate() {
             let snippet_of_line = best_line.take_if(|(best, _)| *best == number);
             let is_match = snippet_of_line.is_some();
             if line.trim().is_empty() {
                 continue;
             }
+
             let text = match snippet_of_line {
                 Some((_, snippet)) => snippet,
                 None => snippet::cut_around(line, &[]),
             };
             let turn = event.turn;
             lines.push_back(NearbyLine { turn, role, text });
+
             lines_to_read = match lines_to_read {
                 Some(left) => Some(left - 1),
                 None if is_match => Some(line_count),
+                // Before the match, only the last lines are kept.
                 None => {
                     if lines.len() > line_count {
                         lines.pop_front();
@@ -68,11 +77,13 @@ pub(super) fn read_nearby_lines(
                     None
                 }
             };
+
             if lines_to_read == Some(0) {
                 return Ok(lines.into());
             }
         }
     }
+
     // Without the match, the lines are only the last ones of the rollout.
     Ok(lines_to_read.map(|_| lines.into()).unwrap_or_default())
 }

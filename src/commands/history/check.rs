@@ -61,8 +61,10 @@ pub(super) fn show_report(context: &Context, report: &CheckReport, max_shown: us
         report.listed
     ));
     show_database_problem(context, report);
+
     // With `--verbose` all are shown, however many there are.
     let max_shown = ui.limit_items(usize::MAX, max_shown);
+
     let ids = list_finding_ids(report);
     let list = FindingList {
         context,
@@ -75,6 +77,7 @@ pub(super) fn show_report(context: &Context, report: &CheckReport, max_shown: us
         ids,
     };
     list.show_groups(report);
+
     if report.old_format > 0 {
         ui.note(format_args!(
             "\n{} of Codex before 0.32, which newer versions do not list; read them with: \
@@ -82,6 +85,7 @@ pub(super) fn show_report(context: &Context, report: &CheckReport, max_shown: us
             pluralize(report.old_format, "conversation")
         ));
     }
+
     if let Some(first) = report.hidden.first() {
         let id = first.id.to_string();
         let id = list.short_id(&id);
@@ -89,9 +93,11 @@ pub(super) fn show_report(context: &Context, report: &CheckReport, max_shown: us
             "\nresume one under its account: codex-manager resume {id}"
         ));
     }
+
     if !report.needs_no_repair() {
         ui.note("\nrepair the list, with Codex closed: codex-manager history repair");
     }
+
     if let Some(first) = report.orphan_rows.first() {
         let id = shell::quote_if_needed(&first.id.to_string());
         ui.note(format_args!(
@@ -171,21 +177,26 @@ impl FindingList<'_> {
         const INDENT: usize = 2;
         const GAP: usize = 2;
         const MIN_TITLE: usize = 12;
+
         let id = printable(&id.to_string());
         let title = title.or_else(|| self.titles.get(&id.to_lowercase()).map(String::as_str));
         let title = printable(title.unwrap_or_default());
+
         let mut line = self.short_id(&id).to_owned();
         let room_after = |line: &str| {
             let used = INDENT + columns(line) + GAP;
             self.context.ui.width().saturating_sub(used)
         };
+
         if !detail.is_empty() {
+            // The title keeps a minimal width, so a long detail is shortened.
             let max_width = room_after(&line).saturating_sub(GAP + MIN_TITLE);
             let width = detail_width.max(columns(detail)).min(max_width);
             let detail = elide_end(detail, width);
             let blanks = " ".repeat(width.saturating_sub(columns(&detail)));
             line.extend(["  ", &detail, &blanks]);
         }
+
         let title = elide_end(&title, room_after(&line).max(MIN_TITLE));
         format!("{line}  {title}").trim_end().to_owned()
     }
@@ -197,19 +208,23 @@ impl FindingList<'_> {
             let folder = self.format_folder(&missing.path);
             self.format_with_detail(&missing.id, title.as_deref(), &folder, 0)
         });
+
         let heading = "listed with a wrong path";
         self.print_group(Style::Warn, heading, &report.stale_path, |stale| {
             let folder = self.format_recorded_folder(&stale.recorded);
             self.format_with_detail(&stale.id, None, &format!("in {folder}"), 0)
         });
+
         let heading = "named only in session_index.jsonl";
         self.print_group(Style::Warn, heading, &report.names_missing, |unnamed| {
             self.format_conversation(&unnamed.id, Some(&unnamed.name))
         });
+
         let heading = "listed, but without a file";
         self.print_group(Style::Bad, heading, &report.orphan_rows, |orphan| {
             self.format_conversation(&orphan.id, Some(&orphan.title))
         });
+
         // Codex never joins such files. A rewind makes a second file too, but its name has the id of the rollout.
         let heading = "in more than one file; Codex uses the first";
         self.print_group(Style::Warn, heading, &report.duplicates, |duplicate| {
@@ -221,6 +236,7 @@ impl FindingList<'_> {
             let name = self.format_conversation(&duplicate.id, None);
             format!("{name}{}", paths.collect::<String>())
         });
+
         self.print_group(Style::Bad, "damaged", &report.damaged, |damaged| {
             let path = &damaged.path;
             let name = path.file_name().unwrap_or_default().to_string_lossy();
@@ -228,6 +244,7 @@ impl FindingList<'_> {
             let name = printable(&name);
             format!("in {folder}: {}\n    {name}", printable(&damaged.reason))
         });
+
         let heading = "listed, but Codex cannot open it or shows only a part of it";
         self.print_group(Style::Bad, heading, &report.unreadable, |unreadable| {
             let reason = printable(&unreadable.reason);
@@ -242,6 +259,7 @@ impl FindingList<'_> {
                 pluralize(all, "turn")
             )
         });
+
         // Codex 0.169 compares the account in the first line of the rollout; the row does not count.
         let heading = "of another account, hidden by Codex's picker";
         let labels = if report.hidden.is_empty() {
@@ -249,14 +267,17 @@ impl FindingList<'_> {
         } else {
             labels_by_workspace(self.context)
         };
+
         let account_label = |account_id: &str| {
             let name = labels.get(account_id).cloned();
             name.unwrap_or_else(|| printable(account_id))
         };
+        // All account names get the width of the longest, so that the titles are aligned.
         let shown = report.hidden.iter().take(self.max_shown);
         let names_width = shown
             .map(|hidden| columns(&account_label(&hidden.account_id)))
             .max();
+
         self.print_group(Style::Dim, heading, &report.hidden, |hidden| {
             let name = account_label(&hidden.account_id);
             self.format_with_detail(&hidden.id, None, &name, names_width.unwrap_or(0))
@@ -274,11 +295,13 @@ impl FindingList<'_> {
         if findings.is_empty() {
             return;
         }
+
         ui.line("");
         ui.prose(format_args!(
             "{} {heading}",
             ui.paint(style, findings.len())
         ));
+
         for finding in findings.iter().take(self.max_shown) {
             for line in format!("  {}", describe(finding)).lines() {
                 ui.line(elide_end(line, ui.width()));

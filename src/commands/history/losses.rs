@@ -49,19 +49,24 @@ impl LossesArgs {
         require_codex_home(context)?;
         let live_threads = LiveThreads::read(context.codex_home())?;
         let mut search = LossSearch::new(live_threads);
+
         let mut is_complete = places::add_archives(&mut search, &context.archives()?, context)?;
         if self.vault {
             add_all_snapshots(&mut search, context)?;
         }
         places::add_single_files(&mut search, context)?;
+
         let acceptance = LossAcceptance::read(search.live(), context)?;
         acceptance.withdraw_returned(context);
         let report = search.find_losses(&acceptance.accepted)?;
         warn_of_failures(&report, context);
         is_complete &= report.failures.is_empty();
+
         let mut reported = to_json_rows(&report.losses, &search.places, context);
         let accepted = self.accept_losses(&report, &reported, context)?;
         reported.retain(|loss| !accepted.contains(&loss.session_id));
+
+        // With `--accept`, `accept_losses` has already changed the record.
         if self.accept.is_empty() {
             let extent = if self.vault {
                 CheckExtent::All
@@ -70,6 +75,7 @@ impl LossesArgs {
             };
             record_losses(&report, &reported, &search.places, &extent, context);
         }
+
         show_losses(&reported, context);
         let json = object()
             .with("losses", &reported)
@@ -112,18 +118,22 @@ impl LossesArgs {
                 }
             }
         }
+
         if accepted.is_empty() {
             return Ok(accepted);
         }
+
         let home = context.codex_home().display().to_string();
         losses::update(context.manager_home(), |record| {
             let is_accepted = |id: &String| accepted.contains(id);
             for loss in found.losses.iter().filter(|loss| is_accepted(&loss.id)) {
                 record.accept(&home, &loss.id, loss.dated_digests());
             }
+            // The losses of the last check, which `notify` reads, no longer include the accepted ones.
             let is_settled = |loss: &KnownLoss| loss.home == home && is_accepted(&loss.session_id);
             record.losses.retain(|loss| !is_settled(loss));
         })?;
+
         for id in &accepted {
             context.ui.report(format_args!("accepted: {id}"));
         }
@@ -137,6 +147,7 @@ fn show_losses(losses: &[LossJson], context: &Context) {
         ui.prose("found no lost messages");
         return;
     }
+
     let count = losses.iter().map(|loss| loss.lost_messages).sum::<usize>();
     let verb = if count == 1 { "exists" } else { "exist" };
     ui.prose(format_args!(
@@ -144,6 +155,7 @@ fn show_losses(losses: &[LossJson], context: &Context) {
         pluralize(count, "message"),
         pluralize(losses.len(), "conversation")
     ));
+
     for loss in losses {
         let title = ui.paint(Style::Strong, printable(&loss.title));
         ui.line(format_args!("\n{title}  {}", loss.session_id));
@@ -157,5 +169,6 @@ fn show_losses(losses: &[LossJson], context: &Context) {
             ui.line(format_args!("  {command}"));
         }
     }
+
     ui.note("\nif a loss was intended, accept it: codex-manager history losses --accept ID");
 }

@@ -80,6 +80,7 @@ impl RebuildArgs {
                 .hint("0 means all conversations; nothing was changed")
         })?;
         require_codex_home(context)?;
+
         let target = repair_context(context);
         let options = RebuildOptions {
             only: self.only,
@@ -87,16 +88,20 @@ impl RebuildArgs {
             include_orphans: self.include_orphans,
             max_bytes: self.resolve_max_bytes(context),
         };
+
         let listed_rows = read_table_or_warn(context);
         let bar = context.ui.bar("reading conversations", 0);
         let mut plan = rebuild::plan(target.home, listed_rows, options, &bar)?;
         drop(bar);
         self.show_counts(context, &plan, options.max_threads);
+
+        // The preview tells which files would change, so that the user is asked only if prompts would be removed.
         let mut files = rebuild::preview(target.home, &mut plan)?;
         if !self.dry_run {
             require_consent(context, &plan, &files)?;
             files = rebuild::apply(target.home, &mut plan, !self.no_backup, context.now())?;
         }
+
         self.show_files(context, &files);
         context.ui.document(
             "history rebuild",
@@ -121,12 +126,14 @@ impl RebuildArgs {
         if self.ignore_history_max_bytes || self.only == RebuildTarget::SessionIndex {
             return None;
         }
+
         let config = CodexConfig::read(context.codex_home());
         let problem = match (&config.problem, config.history_max_bytes) {
             (None, Ok(limit)) => return limit,
             (Some(problem), _) => format!("cannot parse Codex's config.toml ({})", problem.trim()),
             (None, Err(problem)) => problem,
         };
+
         context.warn(format_args!(
             "{}; rebuilding the history without a size limit",
             printable(&problem)
@@ -144,9 +151,11 @@ impl RebuildArgs {
             "{}, from {source}",
             pluralize(plan.conversations.refreshed, "conversation")
         ));
+
         if self.only != RebuildTarget::SessionIndex {
             ui.line(pluralize(plan.prompts.entries, "prompt"));
         }
+
         // Without a limit nothing is left out by it, so the 0 is not printed.
         show_left_out(context, plan, max_threads.unwrap_or_default());
         warn_of_skipped(&plan.skipped, context);
@@ -166,6 +175,7 @@ impl RebuildArgs {
                 )),
             }
         }
+
         if !self.dry_run && files.iter().any(|file| file.written) {
             ui.note("restart Codex to see the new list");
         }
@@ -179,6 +189,7 @@ fn show_left_out(context: &Context, plan: &RebuildPlan, max_threads: usize) {
             context.ui.prose(format_args!("{text}: {count}"));
         }
     };
+
     print_count(
         plan.conversations.without_file,
         "of them only in Codex's database, without a file in sessions/",
@@ -187,6 +198,7 @@ fn show_left_out(context: &Context, plan: &RebuildPlan, max_threads: usize) {
         plan.conversations.beyond_limit,
         &format!("older conversations left out by --max-threads {max_threads} (0 for all)"),
     );
+
     print_count(
         plan.unused.orphans_skipped,
         "conversations skipped because Codex's database does not list them (--include-orphans includes them)",
@@ -199,11 +211,13 @@ fn show_left_out(context: &Context, plan: &RebuildPlan, max_threads: usize) {
         usize::try_from(plan.unused.bad_lines).unwrap_or(usize::MAX),
         "damaged lines skipped",
     );
+
     let bytes = plan.max_bytes.unwrap_or_default();
     print_count(
         plan.prompts.trimmed,
         &format!("oldest prompts left out by history.max_bytes = {bytes}"),
     );
+    // `dropped` includes the unrecorded ones, which have a line of their own.
     print_count(
         plan.prompts.dropped - plan.prompts.unrecorded,
         "prompts to remove from history.jsonl, because their conversation is not on disk",
@@ -230,11 +244,13 @@ fn require_consent(context: &Context, plan: &RebuildPlan, files: &[RebuiltFile])
     if removed_prompts == 0 || context.settings.assume_yes || !files.iter().any(replaces_prompts) {
         return Ok(());
     }
+
     let prompts_text = pluralize(removed_prompts, "prompt");
     let question = format!("remove {prompts_text} from history.jsonl?");
     if context.ui.confirm(question) == Some(true) {
         return Ok(());
     }
+
     Err(CommandError::refused(format!(
         "removing {prompts_text} from history.jsonl needs confirmation"
     ))

@@ -46,11 +46,14 @@ impl RepairArgs {
         let provider = CodexConfig::read(target.home).model_provider;
         // A row of the list needs a provider. This is Codex's default.
         let provider = provider.as_deref().unwrap_or("openai");
+
         let mut plan = repair_plan::plan(find_differences(context)?, provider)?;
         if plan.changes.is_empty() || self.dry_run {
             warn_of_skipped(&plan.skipped, context);
             return Ok(self.show_plan(context, &plan));
         }
+
+        // If Codex is not found, the changes that do not need it are still made.
         let mut program = None;
         let mut is_partial = false;
         if plan.needs_codex() {
@@ -62,6 +65,7 @@ impl RepairArgs {
                 }
             }
         }
+
         if program.is_some() {
             context.note(if plan.recreates_database {
                 "Codex creates its list of conversations again; this may take minutes"
@@ -69,11 +73,14 @@ impl RepairArgs {
                 "Codex re-reads the conversations that it shows only in part"
             });
         }
+
         let snapshot = repair::apply(&target, &mut plan, program.as_ref(), context.now())?;
         warn_of_skipped(&plan.skipped, context);
         let report_after = find_differences(context)?.report;
+        // Everything that a repair could still fix counts as one finding.
         let remaining =
             report_after.count_unrepairable() + usize::from(!report_after.needs_no_repair());
+
         show_changes(context, &plan.changes);
         if !report_after.is_consistent() {
             check::show_report(context, &report_after, check::MAX_SHOWN);
@@ -85,6 +92,8 @@ impl RepairArgs {
         ));
         context.note("undo it with: codex-manager history undo");
         self.show_json(&plan.changes, Some(&snapshot.folder), remaining, context);
+
+        // After a skipped file or without Codex, differences are expected.
         if !report_after.needs_no_repair() && plan.skipped.is_empty() && !is_partial {
             return Err(
                 CommandError::failed("the check after the repair still finds differences")
@@ -107,12 +116,14 @@ impl RepairArgs {
                 context.warn(format_args!("the home is in use by {holder}"));
             }
         }
+
         if plan.unrepairable > 0 {
             context.note(format_args!(
                 "{} that repair cannot fix; list them with: codex-manager history check",
                 pluralize(plan.unrepairable, "finding")
             ));
         }
+
         self.show_json(&plan.changes, None, plan.unrepairable, context);
         Outcome::partial_if(!self.dry_run && plan.unrepairable > 0)
     }
@@ -152,10 +163,12 @@ fn plan_without_codex(
         .report
         .unreadable
         .retain(|conversation| !is_unprojected(conversation));
+
     let plan = repair_plan::plan(findings, provider)?;
     if plan.changes.is_empty() || plan.needs_codex() {
         return Err(error);
     }
+
     context.ui.warn(format_args!(
         "{}; everything else is repaired",
         error.to_one_line()
@@ -185,6 +198,7 @@ fn show_changes(context: &Context, changes: &[RepairChange]) {
     let ids: Vec<_> = changes.iter().map(|change| change.id.to_string()).collect();
     let shown_ids = ids.iter().take(shown).map(|id| id.to_lowercase()).collect();
     let titles = read_titles(context.codex_home(), &context.env, shown_ids);
+
     for (change, id) in changes.iter().zip(&ids).take(shown) {
         let new_text = printable(&change.to);
         let action = match change.action {
@@ -193,11 +207,13 @@ fn show_changes(context: &Context, changes: &[RepairChange]) {
             RepairAction::Name => "set name",
             RepairAction::Mode => "set mode",
             RepairAction::Turns => "show all",
+            // The change of the whole database has no title.
             RepairAction::Database => {
                 ui.prose(format_args!("database, recreated by Codex: {new_text}"));
                 continue;
             }
         };
+
         let title = match change.action {
             RepairAction::Name => None,
             // Codex may not list the conversation yet.
@@ -207,8 +223,10 @@ fn show_changes(context: &Context, changes: &[RepairChange]) {
                 .or_else(|| rollout::read_title(Path::new(&change.to))),
         };
         let title = title.map_or(new_text, |title| printable(&title));
+
         let id = unique_short_id(id, ids.iter().map(String::as_str));
         ui.prose(format_args!("{action}  {}  {title}", printable(id)));
     }
+
     ui.print_hidden_count(changes.len() - shown);
 }

@@ -37,6 +37,8 @@ impl UndoArgs {
         let target = repair_context(context);
         let name = self.snapshot.as_deref();
         let mut snapshot = snapshot::find_snapshot(target.manager_home, target.home, name)?;
+
+        // Only a snapshot that the user names can be of another home.
         if snapshot.document.codex_home != target.home {
             let home = snapshot.document.codex_home.display();
             return Err(CommandError::refused(format!(
@@ -48,14 +50,18 @@ impl UndoArgs {
                 shell::quote_if_needed(&snapshot.document.codex_home.to_string_lossy())
             )));
         }
+
         let files = snapshot.document.files.iter();
         // A file that did not exist before the repair and does not exist now is not changed.
         let is_affected =
             |file: &&snapshot::SnapshotEntry| file.content.is_some() || file.path.exists();
+        // Listed before the undo, which creates and deletes these files.
         let changed: Vec<_> = files.filter(is_affected).map(|f| f.path.clone()).collect();
+
         let apply_undo = || repair::undo(&target, &mut snapshot, context.now());
         let state_before_undo = (!self.dry_run).then(apply_undo).transpose()?;
         let repair_time = full_time(&snapshot.document.created_at, context);
+
         for path in &changed {
             context.ui.line(path.display());
         }
@@ -69,6 +75,7 @@ impl UndoArgs {
                 state_before_undo.name()
             ));
         }
+
         let json = object()
             .with("changed", changed)
             .with("snapshot", snapshot.folder)

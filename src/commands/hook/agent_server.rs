@@ -27,6 +27,7 @@ fn list_server_arguments(context: &Context) -> Vec<String> {
             arguments.extend([flag.to_owned(), home.to_string_lossy().into_owned()]);
         }
     }
+
     arguments.push("mcp".to_owned());
     arguments
 }
@@ -38,6 +39,7 @@ pub(super) fn format_config_block(context: &Context) -> String {
         .iter()
         .map(|word| shell::quote_if_needed(word))
         .collect();
+
     // A list of strings in JSON is also valid TOML.
     let list = Value::from(arguments).to_string();
     format!(
@@ -55,6 +57,8 @@ pub(super) fn format_config_block(context: &Context) -> String {
 pub(super) fn write_plugin(folder: &Path, dry_run: bool, context: &Context) -> Result<String> {
     let plugin_folder = folder.join("plugins").join(NAME);
     let manifest = plugin_folder.join(".codex-plugin/plugin.json");
+
+    // The manifest of an earlier plugin shows that its files may be overwritten.
     let has_files = folder
         .read_dir()
         .is_ok_and(|mut entries| entries.next().is_some());
@@ -63,6 +67,7 @@ pub(super) fn write_plugin(folder: &Path, dry_run: bool, context: &Context) -> R
         let message = format!("the folder has other files; nothing was written: {folder}");
         return Err(CommandError::refused(message).hint("name a new folder"));
     }
+
     let server = json!({"command": "codex-manager", "args": list_server_arguments(context)});
     let servers = json!({"mcpServers": {NAME: server}});
     let manifest_text = MANIFEST.replace("VERSION", env!("CARGO_PKG_VERSION"));
@@ -76,12 +81,14 @@ pub(super) fn write_plugin(folder: &Path, dry_run: bool, context: &Context) -> R
         (skill, SKILL.to_owned()),
         (manifest, manifest_text),
     ];
+
     let written_files = files.into_iter().filter(|_| !dry_run);
     for (path, text) in written_files {
         let parent = atomic::parent_of(&path);
         std::fs::create_dir_all(parent).at("create folder", parent)?;
         atomic::write_shared(&path, text.as_bytes())?;
     }
+
     let folder = shell::quote_if_needed(&folder.to_string_lossy());
     Ok(format!(
         "codex plugin marketplace add {folder}\ncodex plugin add {NAME}@{NAME}\n"

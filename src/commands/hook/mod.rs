@@ -207,6 +207,7 @@ impl HookArgs {
             (HookShell::Mcp, None) => agent_server::format_config_block(context),
             (_, None) => self.format_prompt_code()?,
         };
+
         let shell = choice_name(&self.shell);
         context.ui.line(snippet.trim_end());
         let document = json!({ "shell": shell, "snippet": snippet, "dry_run": self.dry_run });
@@ -236,6 +237,7 @@ impl HookArgs {
         if self.format.chars().any(char::is_control) {
             return Err(CommandError::usage("--format contains a control character"));
         }
+
         let text = &self.format;
         let (code, format) = match self.shell {
             // `run` prints the text for `mcp` and `plugin`.
@@ -254,6 +256,7 @@ impl HookArgs {
                 (TMUX, text.replace('$', "\\$").replace('#', "##"))
             }
         };
+
         // The live account is shown also if no account is ready.
         let code = if template.shows_better_account() {
             code.replace(" --ready-only", "")

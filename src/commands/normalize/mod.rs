@@ -77,15 +77,18 @@ impl NormalizeArgs {
         } else {
             merge_into_documents(records, context)?
         };
+
         let files = self.write_files(&merged, &backups, &mut skipped, context)?;
         skipped.sort();
         let is_partial = skipped.iter().any(|s| s.is_fault);
+
         show::show_report(&merged, &skipped, context);
         if !self.dry_run {
             for path in files.sidecars.iter().chain(&files.archives) {
                 context.ui.detail(format_args!("written: {path}"));
             }
         }
+
         show::show_json(&merged, &skipped, &files, self.dry_run, context);
         if !self.dry_run && !merged.records.is_empty() {
             context.note("see which accounts are ready with: codex-manager accounts");
@@ -105,11 +108,13 @@ impl NormalizeArgs {
             )?,
             year: self.year,
         };
+
         let places = self.places.iter();
         let mut places: Vec<_> = places.map(|place| context.env.absolute(place)).collect();
         if places.is_empty() {
             places.push(context.codex_home().to_path_buf());
         }
+
         let scan = legacy::scan_places(&places, self.recursive).map_err(|e| {
             let is_missing = e.source.kind() == std::io::ErrorKind::NotFound;
             let error = CommandError::from(e);
@@ -120,11 +125,13 @@ impl NormalizeArgs {
             }
             error
         })?;
+
         let (now, zone) = (context.now(), context.zone());
         let mut skipped: Vec<_> = scan.skipped.into_iter().collect();
         let mut records = Vec::new();
         for path in scan.files {
             match legacy::read_record(&path, &options, &now, zone) {
+                // A file whose name is not that of an old login gives no record.
                 Ok(record) => records.extend(record),
                 Err(e) => skipped.push(to_skipped_fault(path, e.source.to_string())),
             }
@@ -150,6 +157,7 @@ impl NormalizeArgs {
         } else {
             Vec::new()
         };
+
         if self.dry_run {
             let archives = archive_jobs.iter().map(|r| r.archive_name.clone());
             let sidecars = sidecar_jobs.into_iter().map(|(name, _)| name);
@@ -158,6 +166,7 @@ impl NormalizeArgs {
                 archives: archives.collect(),
             });
         }
+
         let archives = write_archives(&archive_jobs, backups, skipped, context)?;
         let sidecars = write_sidecars(&sidecar_jobs, backups)?;
         if !archives.is_empty() || !sidecars.is_empty() {
@@ -188,9 +197,11 @@ fn merge_into_documents(records: Vec<LegacyRecord>, context: &Context) -> Result
     if records.is_empty() {
         return Ok(LegacyMerge::default());
     }
+
     // A newer or unreadable cooldown.json is refused before the first document is written.
     cooldown::load(home, &context.now(), context.zone())?;
     atomic::create_private_folder(home)?;
+
     let backups = home.join("backups");
     let updated = document::update::<InventoryFile, _>(
         &context.manager_path("inventory.json"),
@@ -205,6 +216,7 @@ fn merge_into_documents(records: Vec<LegacyRecord>, context: &Context) -> Result
             kept.display()
         ));
     }
+
     let merged = updated.value;
     let merged_records = InventoryFile {
         legacy: merged.records.clone(),
@@ -279,6 +291,7 @@ fn write_sidecars(jobs: &[(String, &LegacyRecord)], backups: &Path) -> Result<Ve
         let mut temp = atomic::TempFile::create_beside(&path)?;
         let bytes = document::encode(&path, &record.metadata)?;
         temp.file().write_all(&bytes).at("write", &path)?;
+
         // If another process has taken the name, the next run chooses another one.
         if temp.publish(&path)?.is_ok() {
             written.push(name.clone());
@@ -300,6 +313,7 @@ fn select_archive_jobs<'a>(
             skipped.push(to_skipped_fault(PathBuf::from(&record.source_path), reason));
             continue;
         }
+
         let path = backups.join(&record.archive_name);
         if path.symlink_metadata().is_err() {
             jobs.push(record);

@@ -37,6 +37,7 @@ pub(super) fn show_json(
         .records
         .iter()
         .map(|record| record_json(record, context));
+
     let json = object()
         .with("records", records.collect::<Vec<_>>())
         .with("skipped", skipped)
@@ -55,6 +56,7 @@ fn record_json<'r>(record: &'r LegacyRecord, context: &Context) -> impl Serializ
     let text = |text: &'r Option<String>| text.as_deref().unwrap_or_default();
     let time = |at: Option<Timestamp>| at.map(|at| local_rfc3339(&at, context));
     let duration = metadata.inferred_session_duration_seconds;
+
     object()
         .with("legacy_auth_filename", text(&metadata.legacy_auth_filename))
         .with(
@@ -81,6 +83,8 @@ fn record_json<'r>(record: &'r LegacyRecord, context: &Context) -> impl Serializ
 pub(super) fn show_report(merged: &LegacyMerge, skipped: &[SkippedLegacyFile], context: &Context) {
     let ui = &context.ui;
     show_records(&merged.records, context);
+
+    // A file with the name of an old login should have been read, so it gets a warning of its own.
     let (reported, unrelated): (Vec<_>, Vec<_>) = skipped.iter().partition(|s| {
         let name = s
             .path
@@ -88,11 +92,13 @@ pub(super) fn show_report(merged: &LegacyMerge, skipped: &[SkippedLegacyFile], c
             .map(|n| n.to_string_lossy().to_lowercase());
         s.is_fault || name.is_some_and(|n| n.ends_with("_auth.json"))
     });
+
     for skipped in reported {
         let path = printable(&skipped.path.to_string_lossy());
         ui.warn(format_args!("skipped, {}: {path}", skipped.reason));
     }
     show_unrelated_files(&unrelated, ui);
+
     ui.report(format_args!(
         "{}: {} new, {} changed, {} unchanged; {} skipped",
         pluralize(merged.records.len(), "record"),
@@ -108,14 +114,17 @@ fn show_records(records: &[LegacyRecord], context: &Context) {
     if records.is_empty() {
         return;
     }
+
     let rows = records.iter().map(|record| {
         let metadata = &record.metadata;
         let time = |at: Option<Timestamp>| at.map_or("-".into(), |at| absolute_time(&at, context));
         let token = metadata.legacy_quota_day_token.as_deref().unwrap_or("-");
+
         let (style, token) = match metadata.validation_status {
             Some(ValidationStatus::Mismatch) => (Style::Warn, format!("{token} mismatch")),
             _ => (Style::Good, format!("{token} match")),
         };
+
         let email = printable(metadata.email.as_deref().unwrap_or("-"));
         let login = match &record.problem {
             None => (Style::Good, "found".to_owned()),
@@ -129,6 +138,7 @@ fn show_records(records: &[LegacyRecord], context: &Context) {
                 (Style::Warn, "none".to_owned())
             }
         };
+
         [
             (Style::Plain, email),
             (style, token),
@@ -137,6 +147,7 @@ fn show_records(records: &[LegacyRecord], context: &Context) {
             login,
         ]
     });
+
     Table::with_rows(ui, COLUMNS, rows).report(ui);
 }
 
@@ -147,17 +158,20 @@ fn show_unrelated_files(unrelated: &[&SkippedLegacyFile], ui: &Ui) {
     if ui.wants_json() {
         return;
     }
+
     let mut paths_by_reason: BTreeMap<&str, Vec<&Path>> = BTreeMap::new();
     for skipped in unrelated {
         let paths = paths_by_reason.entry(&skipped.reason).or_default();
         paths.push(&skipped.path);
     }
+
     for (reason, paths) in paths_by_reason {
         let shown = ui.limit_items(paths.len(), MAX_SHOWN);
         ui.note(format_args!("skipped, {reason}:"));
         for path in paths.iter().take(shown) {
             ui.note(format_args!("  {}", printable(&path.to_string_lossy())));
         }
+
         let hidden = paths.len() - shown;
         if hidden > 0 {
             ui.note(format_args!("  … {hidden} more: --verbose"));

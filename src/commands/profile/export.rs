@@ -60,8 +60,10 @@ impl ProfileExportArgs {
             // With a keyring, the live login cannot be determined.
             check_credential_store(context)?;
         }
+
         let file = self.resolve_destination(context)?;
         let encryption = self.choose_encryption(context)?;
+
         let options = ExportOptions {
             manager_home: context.manager_home(),
             codex_home: context.codex_home(),
@@ -70,6 +72,7 @@ impl ProfileExportArgs {
             now: context.local_now(),
             zone: context.zone(),
         };
+
         let profiles = context.profiles();
         // Only a move of logins needs locks.
         let all_profiles = if self.with_logins && !self.dry_run {
@@ -77,17 +80,21 @@ impl ProfileExportArgs {
         } else {
             Vec::new()
         };
+
         // The plan leaves out profiles that a newer version wrote.
         let newer = profiles.list_newer(&all_profiles);
         let is_newer = |p: &&Profile| newer.iter().any(|(name, _)| *name == p.name);
         let readable = all_profiles.iter().filter(|p| !is_newer(p));
         let accounts: Vec<_> = readable.filter_map(Profile::identity).collect();
+        // The locks are held to the end, so that no process changes a login between the plan and its move.
         let _account_locks =
             profiles.lock_accounts(&accounts, options.now, login_lock::REFRESH_TIMEOUT)?;
+
         let plan = {
             let bar = context.ui.bar("reading", 0);
             export::plan(&options, &bar)?
         };
+
         let encryption_name = encryption.name();
         let file_bytes = if self.dry_run {
             plan.total_bytes()
@@ -95,6 +102,7 @@ impl ProfileExportArgs {
             let bar = context.ui.bar("writing", plan.total_bytes());
             export::write(&plan, &options, encryption, &file, &bar)?
         };
+
         let has_moved_logins = !self.dry_run && !plan.logins.is_empty();
         let recorded = record_profiles_if(has_moved_logins, context);
         let json = object()
@@ -135,6 +143,7 @@ impl ProfileExportArgs {
             let keys = self.recipient.iter().map(|key| parse_recipient(key));
             return Ok(Encryption::Recipients(keys.collect::<Result<_, _>>()?));
         }
+
         let holds_secrets = self.with_logins || self.with_archives;
         if let Some(file) = &self.passphrase_file {
             return Ok(Encryption::Passphrase(read_passphrase(file, context)?));
@@ -142,6 +151,7 @@ impl ProfileExportArgs {
         if !holds_secrets || self.dry_run {
             return Ok(Encryption::Plain);
         }
+
         let questions = ["passphrase:", "again:"];
         let typed = context.ui.ask_new_secret("passphrase", questions)?;
         let typed = typed.ok_or_else(|| {
@@ -162,6 +172,7 @@ impl ProfileExportArgs {
         let ui = &context.ui;
         let wrote_verb = verb(self.dry_run, "would write", "wrote");
         let moved_verb = verb(self.dry_run, "would move", "moved");
+
         let encryption_text = match encryption_name {
             Some(key) => format!("encrypted with a {key}"),
             // A dry run does not ask for the passphrase with which the logins will be encrypted.
@@ -173,6 +184,7 @@ impl ProfileExportArgs {
             ui.paint(Style::Strong, file.display()),
             time::bytes(file_bytes)
         ));
+
         ui.prose(format_args!(
             "  {}, of which {}; {}",
             pluralize(plan.manifest.files.len(), "file"),
@@ -182,6 +194,7 @@ impl ProfileExportArgs {
                 n => pluralize(n, "login"),
             }
         ));
+
         for login in &plan.logins {
             ui.prose(format_args!(
                 "  {moved_verb} the login of {} ({})",
@@ -189,6 +202,7 @@ impl ProfileExportArgs {
                 printable(&login.email)
             ));
         }
+
         for skipped in &plan.left {
             ui.warn(format_args!(
                 "not exported: {}: {}",
@@ -196,6 +210,7 @@ impl ProfileExportArgs {
                 printable(&skipped.reason)
             ));
         }
+
         if !self.dry_run && !plan.logins.is_empty() {
             ui.note(format_args!(
                 "only the file has the logins now; import it on one other machine: codex-manager profile import {}",
@@ -212,6 +227,7 @@ pub(super) fn read_passphrase(file: &Path, context: &Context) -> Result<Passphra
     if file != Path::new("-") {
         return Ok(Passphrase::read(&context.env.absolute(file))?);
     }
+
     let mut line = String::new();
     block_on_input(|| {
         std::io::stdin()
@@ -220,6 +236,7 @@ pub(super) fn read_passphrase(file: &Path, context: &Context) -> Result<Passphra
             .read_line(&mut line)
     })
     .at("read", file)?;
+
     let line = SecretBytes::new(line.into_bytes());
     Ok(Passphrase::from_bytes(&line)?)
 }
@@ -238,12 +255,14 @@ pub(super) fn recover_exports(context: &Context) -> Result<()> {
                     file.display()
                 ));
             }
+
             MoveOutcome::Returned => {
                 any_changed = true;
                 context.warn(format_args!(
                     "an interrupted export was undone: {profile_name} has its login again"
                 ));
             }
+
             MoveOutcome::Unknown(file) => context.warn(format_args!(
                 "an export of {profile_name} was interrupted, and {} does not exist: connect its disk; if the file is \
                  nowhere else either, restore the login: codex-manager profile save {profile_name} --from {}",
@@ -252,6 +271,7 @@ pub(super) fn recover_exports(context: &Context) -> Result<()> {
             )),
         }
     }
+
     let _ = record_profiles_if(any_changed, context);
     Ok(())
 }

@@ -63,15 +63,18 @@ struct ImportView<'a> {
 impl ProfileImportArgs {
     pub(super) fn run(self, context: &Context) -> Result<Outcome> {
         check_logins_allowed(context, &[context.manager_home()])?;
+
         if let Some(switcher) = self.from {
             let folder = self.file.as_deref();
             return import_logins(switcher, folder, self.dry_run, context);
         }
+
         // The parser requires FILE without --from.
         let path = context.env.absolute(&self.file.clone().unwrap_or_default());
         let input = ExportInput::open(&path)?;
         let key = self.read_decryption_key(&input, &path, context)?;
         let decrypted = input.unlock(&path, key.as_ref())?;
+
         let home = context.manager_home();
         let tmp_folder = home.join("tmp");
         let staging = if self.dry_run {
@@ -81,11 +84,13 @@ impl ProfileImportArgs {
             let _ = staging::remove_stale(&tmp_folder);
             Some(Staging::create_in(&tmp_folder)?)
         };
+
         // The whole file is read before the first change, since its end may be missing.
         let package = {
             let bar = context.ui.bar("checking", 0);
             reader::read(decrypted, &path, staging.as_ref(), &bar)?
         };
+
         let options = ImportOptions {
             manager_home: home,
             codex_home: context.codex_home(),
@@ -93,11 +98,13 @@ impl ProfileImportArgs {
             zone: context.zone(),
             lock_timeout: login_lock::REFRESH_TIMEOUT,
         };
+
         if self.dry_run {
             let plan = merge::plan(&package, &options)?;
             self.print_plan(&plan, &[], &path, context);
             return Ok(Outcome::partial_if(!plan.left.is_empty()));
         }
+
         let report = merge::apply(&package, &options)?;
         self.print_plan(&report.plan, &report.renewed, &path, context);
         warn_all(&context.ui, &report.warnings);
@@ -127,10 +134,12 @@ impl ProfileImportArgs {
             let key = DecryptionKey::read_identities(&context.env.absolute(file))?;
             return Ok(Some(key));
         }
+
         if let Some(file) = &self.passphrase_file {
             let passphrase = read_passphrase(file, context)?;
             return Ok(Some(DecryptionKey::Passphrase(passphrase)));
         }
+
         match input.needed_key() {
             None => Ok(None),
             Some(NeededKey::Identity) => {
@@ -158,6 +167,7 @@ impl ProfileImportArgs {
             },
         );
         print_profiles(plan, renewed, ui);
+
         let archives = plan.archives.iter();
         let added_archives = archives.filter(|a| a.outcome == ArchiveOutcome::Added);
         let counts = [
@@ -170,6 +180,7 @@ impl ProfileImportArgs {
         for (count, noun, detail) in counts.into_iter().filter(|(count, ..)| *count > 0) {
             ui.prose(format_args!("  {}{detail}", pluralize(count, noun)));
         }
+
         match plan.config {
             ConfigOutcome::Added => ui.line("  settings (config.toml)"),
             ConfigOutcome::Kept => {
@@ -177,6 +188,7 @@ impl ProfileImportArgs {
             }
             ConfigOutcome::None | ConfigOutcome::Same => {}
         }
+
         for skipped in &plan.left {
             ui.warn(format_args!(
                 "not imported: {}: {}",
@@ -184,6 +196,8 @@ impl ProfileImportArgs {
                 skipped.reason
             ));
         }
+
+        // A login that loses against the local one still goes to the history, so it is something new.
         let has_nothing_new = plan.left.is_empty()
             && plan
                 .profiles
@@ -216,6 +230,7 @@ fn print_profiles(plan: &ImportPlan, renewed: &[String], ui: &Ui) {
             }
             LoginOutcome::None => format!("{name}  {email}: already known"),
         });
+
         if profile.created && profile.name != profile.profile {
             ui.note(format_args!(
                 "another account already has the profile {}, so this one is named {}",

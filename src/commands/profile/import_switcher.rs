@@ -51,6 +51,7 @@ pub(super) fn import_logins(
     let switcher_name = choice_name(&switcher);
     let hint =
         format!("name its folder: codex-manager profile import --from {switcher_name} FOLDER");
+
     let folder = match folder {
         Some(folder) => context.env.absolute(folder),
         None => switcher
@@ -59,11 +60,14 @@ pub(super) fn import_logins(
                 CommandError::usage(format!("the folder of {switcher_name} is unknown")).hint(&hint)
             })?,
     };
+
     let logins = switcher.read_logins(&folder)?;
     if logins.is_empty() {
         let message = format!("no logins of {switcher_name} found: {}", folder.display());
         return Err(CommandError::failed(message).hint(hint));
     }
+
+    // A login that cannot be saved does not stop the others.
     let (mut imported, mut skipped) = (Vec::new(), Vec::new());
     for login in logins {
         match import_login(&login, dry_run, context) {
@@ -75,6 +79,7 @@ pub(super) fn import_logins(
             }),
         }
     }
+
     let recording = record_profiles_if(!dry_run, context);
     let json = object()
         .with("from", &switcher_name)
@@ -106,24 +111,29 @@ fn import_login(
         }
     };
     let login = login.ok_or_else(|| CommandError::failed("contains no login"))?;
+
     let live_auth = read_login(context.codex_home())?;
     let is_live = live_auth
         .login()
         .is_some_and(|live_auth| live_auth.identity.is_same(&login.identity));
+
     let (profiles, now) = (context.profiles(), context.local_now());
     // The switcher's home of this account owns the login, unless the account is live in the Codex home.
     let home = switcher_login.home.as_deref().filter(|_| !is_live);
     let home = home.unwrap_or(context.codex_home());
+
     let _locks = if dry_run {
         None
     } else {
         Some(profiles.lock_accounts(&[&login.identity], now, login_lock::REFRESH_TIMEOUT)?)
     };
+
     let existing = profiles.list()?;
     let (name, outcome) = plan_name_and_effect(&existing, &switcher_login.name, (snapshot, login))?;
     if !dry_run {
         profiles.save_as(&name, (snapshot, login), home, LoginCopy::Ordinary, now)?;
     }
+
     let own_profile = profiles.find(&login.identity)?;
     let recorded_home = own_profile.and_then(|profile| profile.find_live_home(home));
     let live_home = (is_live || switcher_login.home.is_some()).then(|| home.to_path_buf());
@@ -147,11 +157,13 @@ fn plan_name_and_effect(
     let own_profile = existing
         .iter()
         .find(|p| p.identity().is_some_and(|id| id.is_same(&login.identity)));
+
     if own_profile.is_none()
         && let Ok(plan) = plan_save(existing, preferred, (snapshot, login), LoginCopy::Ordinary)
     {
         return Ok((preferred.to_owned(), plan.outcome));
     }
+
     let name = derive_default_name(existing, &login.identity)?;
     let plan = plan_save(existing, &name, (snapshot, login), LoginCopy::Ordinary)?;
     Ok((name, plan.outcome))
@@ -165,17 +177,20 @@ fn print_logins(
     context: &Context,
 ) {
     let ui = &context.ui;
+
     for login in imported {
         let (name, email) = (
             ui.paint(Style::Strong, &login.profile),
             printable(&login.email),
         );
+
         let effect = match login.outcome {
             SaveOutcome::Created => verb(dry_run, "would save", "saved"),
             SaveOutcome::Updated => verb(dry_run, "would update", "updated"),
             SaveOutcome::Unchanged => "unchanged",
             SaveOutcome::KeptNewer => "has a newer login",
         };
+
         let copy_note = login.live_home.as_ref().map_or(String::new(), |home| {
             format!(
                 "; this is a copy, because the login is live in {}",
@@ -184,6 +199,7 @@ fn print_logins(
         });
         ui.prose(format_args!("{name} ({email}): {effect}{copy_note}"));
     }
+
     for login in skipped {
         ui.warn(format_args!(
             "not imported ({}): {}",
@@ -191,6 +207,7 @@ fn print_logins(
             login.path.display()
         ));
     }
+
     ui.note(format_args!(
         "{switcher_name} still has these logins; do not switch with it any more: a login that is used in two places stops \
         working in both"

@@ -41,18 +41,22 @@ impl LoginArgs {
     pub(super) fn run(self, context: &Context) -> Result<Outcome> {
         check_profile_name(&self.name)?;
         check_logins_allowed(context, &[context.manager_home()])?;
+
         let program = context.find_codex().map_err(|e| {
             CommandError::failed("cannot sign in without Codex")
                 .because(e)
                 .hint("install Codex, or name it with --codex-bin FILE; nothing was changed")
         })?;
+
         let profiles = context.profiles().list()?;
         let existing_profile = profiles
             .iter()
             .find(|p| p.name.to_lowercase() == self.name.to_lowercase());
+
         if self.dry_run {
             return Ok(self.print_plan(context));
         }
+
         if let Some(account) = existing_profile.and_then(|p| p.identity()) {
             context.note(format_args!(
                 "{} is the profile of {}; sign in to that account",
@@ -60,6 +64,7 @@ impl LoginArgs {
                 printable(account.email.as_str())
             ));
         }
+
         // In the Codex home, `codex login` would replace the live login, and `codex logout` of Codex 0.169 revokes a
         // login on the server.
         let login_home = LoginHome::create(
@@ -73,6 +78,7 @@ impl LoginArgs {
             .map_err(|e| {
                 CommandError::failed(format!("cannot run: {}", program.path().display())).because(e)
             });
+
         let new_login = login_home.adopt_and_remove(
             context.manager_home(),
             context.local_now(),
@@ -80,6 +86,7 @@ impl LoginArgs {
         )?;
         // The login is saved even if `codex login` failed after it wrote the login, whose refresh token is valid.
         let exit = exit?;
+
         match new_login {
             Some(LoginHomeContent::Login(adopted)) => Ok(self.report(&adopted, exit, context)),
             Some(LoginHomeContent::Quarantined(copy)) => Err(CommandError::failed(
@@ -96,6 +103,7 @@ impl LoginArgs {
         let arguments =
             arguments.map(|argument| format!(" {}", printable(&argument.to_string_lossy())));
         let arguments: String = arguments.collect();
+
         self.print_json(None, context);
         context.ui.prose(format_args!(
             "would run codex login{arguments} in an empty home and save the login as {}",
@@ -108,6 +116,7 @@ impl LoginArgs {
     fn print_json(&self, adopted: Option<&AdoptedLogin>, context: &Context) {
         let login = adopted.map(|adopted| &adopted.login);
         let at = login.and_then(|login| signed_in_at(&login.freshness));
+
         let json = object()
             .with("profile", adopted.map_or(&self.name, |a| &a.saved.profile))
             .with("wanted", &self.name)
@@ -132,9 +141,11 @@ impl LoginArgs {
             context.warn(format_args!("codex login {}", describe_exit(exit)));
         }
         warn_if_renamed(adopted, context);
+
         if adopted.taken_by.is_some() {
             return Outcome::CheckFailed;
         }
+
         let is_wanted_name = adopted.saved.profile.to_lowercase() == self.name.to_lowercase();
         Outcome::partial_if(
             recorded != Outcome::Done || !is_wanted_name || adopted.live == LiveHomeUpdate::Busy,
@@ -150,6 +161,7 @@ fn print_saved(adopted: &AdoptedLogin, context: &Context) {
         "signed in as {}; saved as the profile {name}",
         printable(adopted.login.identity.email.as_str())
     ));
+
     let store_error = check_credential_store(context).err();
     match adopted.live {
         // No hint to `use`, which refuses while Codex does not read auth.json.
@@ -181,6 +193,7 @@ fn warn_if_renamed(adopted: &AdoptedLogin, context: &Context) {
         printable(&adopted.saved.profile),
         printable(&adopted.wanted),
     );
+
     if let Some(other_account) = &adopted.taken_by {
         context.warn(format_args!(
             "{requested_name} is the profile of {}, so the new login was saved as {saved_name}",
@@ -222,6 +235,7 @@ pub(super) fn recover_sign_ins(context: &Context) -> Result<()> {
         context.local_now(),
         login_lock::REFRESH_TIMEOUT,
     )?;
+
     for recovered_login in recovered {
         match recovered_login {
             LoginHomeContent::Login(adopted) => {

@@ -88,6 +88,7 @@ struct ProfileListArgs {
 impl ProfileArgs {
     pub(crate) fn run(self, context: &Context) -> Result<Outcome> {
         use ProfileCommand as Verb;
+
         let is_dry_run = match &self.command {
             Verb::List(_) | Verb::Show(_) => false,
             Verb::Save(SaveArgs { dry_run, .. })
@@ -99,10 +100,13 @@ impl ProfileArgs {
             | Verb::Export(ProfileExportArgs { dry_run, .. })
             | Verb::Import(ProfileImportArgs { dry_run, .. }) => *dry_run,
         };
+
+        // A killed command may have left a login outside of its profile.
         if !is_dry_run {
             login::recover_sign_ins(context)?;
             export::recover_exports(context)?;
         }
+
         match self.command {
             Verb::Save(args) => args.run(context),
             Verb::List(args) => {

@@ -43,11 +43,13 @@ impl ProfileRemoveArgs {
         let (mut trash, mut purged) = (None, 0);
         let _account_locks = lock_account(&profile, self.dry_run, &profiles, context)?;
         profiles.check_not_isolated(&profile)?;
+
         let ui = &context.ui;
         let shown = printable(&profile);
         if self.purge {
             let folders = profiles.list_folders_of(&profile)?;
             let logins = profiles.read_logins_to_purge(&profile)?;
+
             if self.dry_run {
                 purged = folders.len();
                 ui.prose(format_args!(
@@ -64,6 +66,7 @@ impl ProfileRemoveArgs {
                 ));
             }
         } else if self.dry_run {
+            // A dry run too fails for an unknown profile.
             profiles.find_by_name(&profile)?;
             ui.prose(format_args!("would move the profile {shown} to the trash"));
         } else {
@@ -73,6 +76,7 @@ impl ProfileRemoveArgs {
                 return Err(CommandError::refused("the profile was not removed")
                     .hint("nothing was changed; to remove it without a question, add --yes"));
             }
+
             let trash_folder = profiles.move_to_trash(&profile, context.local_now())?;
             ui.prose(format_args!("moved {shown} to the trash"));
             ui.note(format_args!(
@@ -81,6 +85,7 @@ impl ProfileRemoveArgs {
             ));
             trash = Some(trash_folder);
         }
+
         let outcome = record_profiles_if(!self.dry_run, context);
         let json = object()
             .with("profile", &profile)
@@ -108,6 +113,7 @@ fn confirm_purge(
         .ok()
         .and_then(|p| p.find_live_home(context.codex_home()));
     let live = home.and_then(|home| AuthFile::read(&home.join(AUTH_JSON)).ok());
+
     let are_all_live = live.as_ref().and_then(AuthFile::login).is_some_and(|live| {
         logins.iter().all(|login| {
             let is_same = login
@@ -117,6 +123,7 @@ fn confirm_purge(
             is_same && !login.freshness.is_newer_than(&live.freshness)
         })
     });
+
     let shown = printable(profile);
     let accounts = describe_accounts(logins);
     let question = format!("delete {shown} ({accounts}) permanently? This may be the only copy");
@@ -124,6 +131,7 @@ fn confirm_purge(
     if is_safe || context.settings.assume_yes || context.ui.confirm(question) == Some(true) {
         return Ok(());
     }
+
     Err(CommandError::refused(format!(
         "the profile {shown} and its copies in the trash may be the only copies of {accounts}"
     ))
@@ -169,12 +177,14 @@ impl ProfileUndoArgs {
             let error = CommandError::failed(format!("there is no removed profile{name_note}"));
             return Err(error.hint("list the profiles: codex-manager list; nothing was changed"));
         };
+
         let outcome = record_profiles_if(!self.dry_run, context);
         let did_put = verb(self.dry_run, "would put", "put");
         context.ui.prose(format_args!(
             "{did_put} the profile {} back",
             printable(&profile)
         ));
+
         let json = object()
             .with("profile", profile)
             .with("trash", trash)

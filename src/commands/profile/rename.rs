@@ -30,12 +30,14 @@ impl RenameArgs {
         let _account_locks = lock_account(&self.old, self.dry_run, &profiles, context)?;
         let old_name = profiles.find_by_name(&self.old)?.name;
         profiles.rename(&old_name, &self.new, self.dry_run)?;
+
         let outcome = record_profiles_if(!self.dry_run, context);
         let json = object()
             .with("profile", &self.new)
             .with("renamed_from", &old_name)
             .with("dry_run", self.dry_run);
         context.ui.document("profile rename", &json);
+
         let verb_text = verb(self.dry_run, "would rename", "renamed");
         context.ui.prose(format_args!(
             "{verb_text} {} to {}",

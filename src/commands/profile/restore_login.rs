@@ -44,6 +44,7 @@ impl RestoreLoginArgs {
             context.local_now(),
             self.dry_run,
         )?;
+
         let ui = &context.ui;
         let verb_text = verb(self.dry_run, "would restore", "restored");
         ui.prose(format_args!(
@@ -53,11 +54,13 @@ impl RestoreLoginArgs {
         ));
         let renewed_at = signed_in_at(&restored.freshness);
         ui.prose(format_age_line(renewed_at, context));
+
         if restored.is_stale {
             ui.warn(
                 "a newer login of this account exists, so this one is probably invalid; `use` needs --force-stale to use it",
             );
         }
+
         let json = object()
             .with("profile", profile_name)
             .with("login", restored.login)

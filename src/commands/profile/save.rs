@@ -60,6 +60,7 @@ impl SaveArgs {
             }
             _ => LoginCopy::Ordinary,
         };
+
         // The first plan is made without locks, because a refused save must not create lock files.
         let existing = profiles.list()?;
         let name = match &self.name {
@@ -67,10 +68,12 @@ impl SaveArgs {
             None => derive_default_name(&existing, &login.identity)?,
         };
         let mut plan = plan_save(&existing, &name, (&snapshot, &login), copy)?;
+
         let mut outcome = Outcome::Done;
         if !self.dry_run {
             let (now, lock_timeout) = (context.local_now(), login_lock::REFRESH_TIMEOUT);
             let _locks = profiles.lock_accounts(&[&login.identity], now, lock_timeout)?;
+
             let expected = login.identity;
             // Codex or another codex-manager may have changed the login before the locks were held.
             (snapshot, login) = self.read_source_login(context)?;
@@ -80,10 +83,12 @@ impl SaveArgs {
                 return Err(CommandError::failed(message)
                     .hint("run the same command again; nothing was changed"));
             }
+
             let home = context.codex_home();
             (plan, _) = profiles.save_as(&name, (&snapshot, &login), home, copy, now)?;
             outcome = record_saved_login(&login, context);
         }
+
         let at = signed_in_at(&login.freshness);
         let json = object()
             .with("profile", &plan.profile)
@@ -114,13 +119,16 @@ impl SaveArgs {
             }
             Some(from) => context.env.absolute(from),
         };
+
         let snapshot = source::read_auth_or_archive(&path).map_err(|e| {
             let mut error = CommandError::from(e);
             if self.from.is_some() {
+                // The usual hints advise `--from` or a sign-in, but the user has named a file.
                 error.hints = vec![OTHER_FILE_HINT.into()];
             }
             error
         })?;
+
         let Some(login) = snapshot.login.clone() else {
             let error = CommandError::refused(format!("contains no login: {}", path.display()));
             return Err(error.hint(match self.from {
@@ -139,12 +147,14 @@ impl SaveArgs {
         let (save_verb, update_verb) =
             (word("would save", "saved"), word("would update", "updated"));
         let rename_verb = word("would rename", "renamed");
+
         if let Some(old_name) = &plan.renamed_from {
             ui.prose(format_args!(
                 "{rename_verb} {} to {name}",
                 printable(old_name)
             ));
         }
+
         ui.prose(match plan.outcome {
             SaveOutcome::Created => {
                 format!("{save_verb} the login of {email} to the profile {name}")
@@ -156,6 +166,8 @@ impl SaveArgs {
                 word("would be added", "was added")
             ),
         });
+
+        // A login that Codex does not renew has no age, and works in any number of copies.
         if !login.identity.kind.is_renewable() {
             return;
         }
@@ -167,6 +179,7 @@ impl SaveArgs {
                 local_rfc3339(&last_refresh, context)
             ));
         }
+
         match &self.from {
             None => warn_if_live_elsewhere(&plan.profile, context),
             Some(_) if plan.outcome == SaveOutcome::KeptNewer => {}

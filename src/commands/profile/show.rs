@@ -34,6 +34,7 @@ impl ProfileShowArgs {
         let profiles = context.profiles();
         let name = choose_profile_name(self.name, context)?;
         let name = profiles.find_by_name(&name)?.name;
+
         let (accounts, saved) = read_accounts_and_profiles(context)?;
         let has_profile = |account: &Account| account.entry.profile.as_ref() == Some(&name);
         let profile = saved.into_iter().find(|profile| profile.name == name);
@@ -43,12 +44,14 @@ impl ProfileShowArgs {
             let choices = Vec::new();
             return Err(ProfileError::Unknown { name, choices }.into());
         };
+
         let (account, verdict) = with_verdict(account, context);
         let live_home = profile.find_live_home(context.codex_home());
         let history = profiles.read_history(&name)?;
         let live_home = live_home.as_deref();
         print_json(&profile, &account, &verdict, &history, live_home, context);
         print_details(&profile, &account, &verdict, live_home, context);
+
         for old_login in &history {
             print_fact("history", &printable(&old_login.name), context);
         }
@@ -78,6 +81,7 @@ fn print_json(
             .with("last_refresh", renewal(login))
             .with("problem", login.is_none().then_some("no login"))
     };
+
     let saved_at = profile.file.saved_at.map(|at| local_rfc3339(&at, context));
     let json = object()
         .with("name", &profile.name)
@@ -115,6 +119,7 @@ fn print_details(
     let (ui, state) = (&context.ui, verdict.state);
     let title = ui.paint(state_style(state), printable(&profile.name));
     ui.prose(format_args!("{title}  {}", state.name()));
+
     let print = |name: &str, text: &str| print_fact(name, text, context);
     let identity = &account.entry.identity;
     print("account", &printable(identity.email.as_str()));
@@ -125,11 +130,13 @@ fn print_details(
         print("plan", &printable(plan));
     }
     print("login", account.login.name());
+
     if let Some(at) = profile.login().and_then(|l| l.freshness.renewed_at()) {
         let at = context.zone().at(&at);
         let (at, ago) = (absolute_time(&at, context), relative_time(&at, context));
         print("renewed", &format!("{at}, {ago}"));
     }
+
     print(
         "location",
         &match (live_home, owner_name(profile, live_home)) {
