@@ -5,6 +5,8 @@ use crate::support::env::TestEnv;
 use crate::support::usage_lines::{at, context, conversation, count, store};
 use serde_json::Value;
 use std::fs;
+use std::io::Read as _;
+use std::process::Stdio;
 
 const A: [u64; 4] = [100, 20, 10, 5];
 
@@ -178,6 +180,28 @@ fn limited_sessions_are_the_first_rows_of_the_unlimited_report() {
         let first = &rows[..limit.min(9)];
         assert_eq!(limited["rows"].as_array().unwrap(), first, "{limit}");
     }
+}
+
+#[test]
+fn a_slow_reader_of_json_does_not_keep_others_from_the_index() {
+    let env = TestEnv::new();
+    for number in 1..=300 {
+        add(&env, &conversation(number), 0, number.into());
+    }
+    let _ = env.run(["usage"]).code(0);
+    let mut command = env.command(["usage", "sessions", "--json"]);
+    let mut printing = command.stdout(Stdio::piped()).spawn().unwrap();
+    let mut stdout = printing.stdout.take().unwrap();
+    // The rest is more than a pipe holds, so the program waits until the end of the test.
+    stdout.read_exact(&mut [0; 100]).unwrap();
+    add(&env, &conversation(301), 0, 301);
+    let run = env.run(["usage", "models", "--json"]).code(0);
+    assert_eq!(run.json()["totals"]["requests"], 301, "{run}");
+    assert_eq!(run.stderr, "", "{run}");
+    let mut rest = Vec::new();
+    stdout.read_to_end(&mut rest).unwrap();
+    assert!(rest.len() > 64 * 1024);
+    assert!(printing.wait().unwrap().success());
 }
 
 #[test]

@@ -228,13 +228,17 @@ impl Profiles {
                 ..profile.file.clone()
             };
 
-            // An earlier deletion may have recorded a newer login of the account.
+            // An earlier deletion may have recorded a newer login of the account. What one of both records as spent stays
+            // spent.
             let record = deleted.accounts.entry(account_key(identity)).or_default();
-            let superseded = std::mem::take(&mut record.superseded);
-            if !record.newest.is_newer_than(&deleted_record.newest) {
-                *record = deleted_record;
-            }
-            record.merge_superseded(&superseded);
+            let recorded = std::mem::take(record);
+            let [newer, older] = if recorded.newest.is_newer_than(&deleted_record.newest) {
+                [recorded, deleted_record]
+            } else {
+                [deleted_record, recorded]
+            };
+            *record = newer;
+            record.merge_superseded(&older.superseded);
         }
 
         document::write(&path, &deleted)?;
@@ -309,6 +313,29 @@ fn parse_trashed_name(folder: &str) -> Option<&str> {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn a_spent_login_stays_spent_after_a_newer_record_of_the_account() {
+        let home = tempfile::tempdir().unwrap();
+        let profiles = Profiles::of(home.path());
+        let account = Identity::from_email("alice@example.com");
+        for (name, second) in [("newer", 2), ("older", 1)] {
+            let record = ProfileFile {
+                identity: Some(account.clone()),
+                newest: Freshness {
+                    last_refresh: chrono::DateTime::from_timestamp(second, 0),
+                    ..Freshness::default()
+                },
+                superseded: vec![name.to_owned()],
+                ..ProfileFile::default()
+            };
+            profiles.write_record(name, &record).unwrap();
+            let deleted = profiles.record_deleted(&[profiles.folder.join(name)]);
+            deleted.unwrap();
+        }
+        let record = profiles.read_removed_record(&account).unwrap();
+        assert_eq!(record.superseded, ["older", "newer"]);
+    }
 
     #[test]
     fn similar_profile_names_in_the_trash_are_distinguished() {

@@ -38,8 +38,8 @@ pub(crate) fn find_nearest<'a>(
         .collect()
 }
 
-/// Returns the highest similarity of `text` to the whole name or one of its words, from 0 to 1. Only the part of an
-/// email before the `@` counts, because many accounts share a domain.
+/// Returns the highest similarity of `text` to the whole name or one of its words, from 0 to 1. Of an email in it, the
+/// part before the `@` counts too, because many accounts share a domain.
 fn similarity(text: &str, name: &str) -> f64 {
     let name = name.to_lowercase();
     let text = before_at(text);

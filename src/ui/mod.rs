@@ -15,6 +15,7 @@ pub(crate) mod problem;
 pub(crate) mod progress;
 mod question;
 mod secret;
+mod stored_items;
 pub(crate) mod table;
 mod table_lines;
 pub(crate) mod text_width;
@@ -24,6 +25,7 @@ mod wrap;
 
 pub(crate) use self::json_object::{JsonFields, JsonObject, object, variant_name};
 pub(crate) use self::question::report_cancelled;
+pub(crate) use self::stored_items::StoredItems;
 pub(crate) use self::table::{Cell, Column, Table};
 pub(crate) use self::time::bytes;
 
@@ -34,6 +36,7 @@ use crate::io::ansi;
 use crate::io::environment::Environment;
 
 use serde::Serialize;
+use serde_json::value::RawValue;
 use std::borrow::Cow;
 use std::collections::BTreeMap;
 use std::fmt::Display;
@@ -330,15 +333,14 @@ impl Ui {
     }
 
     /// Like [`Ui::list_document`], for items that are read while they are printed: `items` calls the given function
-    /// with each item, until the function returns false. The fields of `summary` follow the list.
+    /// with each item, until the function returns false.
     ///
     /// # Errors
     /// `items` fails. The document is incomplete then.
     pub(crate) fn streamed_list_document<T: Serialize>(
         &self,
         command: &str,
-        key: &'static str,
-        summary: JsonObject<impl JsonFields>,
+        key: &str,
         items: impl FnOnce(&mut dyn FnMut(&T) -> bool) -> Result<()>,
     ) -> Result<()> {
         if !self.json {
@@ -346,6 +348,32 @@ impl Ui {
         }
 
         let stream = ItemStream::new(items);
+        let written = write_json_document(&JsonEnvelope {
+            schema: 1,
+            command,
+            body: &BTreeMap::from([(key, &stream)]),
+        });
+        stream.into_result()?;
+        record_output_error(written);
+        Ok(())
+    }
+
+    /// Prints the JSON document of a long list in JSON mode. The fields of `summary` follow the list.
+    ///
+    /// # Errors
+    /// The stored items cannot be read. The document is incomplete then.
+    pub(crate) fn stored_list_document(
+        &self,
+        command: &str,
+        key: &'static str,
+        items: StoredItems,
+        summary: JsonObject<impl JsonFields>,
+    ) -> Result<()> {
+        if !self.json {
+            return Ok(());
+        }
+        let stream =
+            ItemStream::new(|print: &mut dyn FnMut(&Box<RawValue>) -> bool| items.for_each(print));
         let written = write_json_document(&JsonEnvelope {
             schema: 1,
             command,

@@ -130,7 +130,7 @@ impl Table {
         Self {
             widths: vec![0; columns.len()],
             columns,
-            lines: LineStorage::new(),
+            lines: LineStorage::default(),
             line: TableLine::default(),
             has_headings: false,
             has_values: false,
@@ -229,7 +229,7 @@ impl Table {
     }
 
     fn for_each_line(mut self, put_line: &mut dyn FnMut(&str)) -> io::Result<()> {
-        let lines = std::mem::replace(&mut self.lines, LineStorage::new());
+        let lines = std::mem::take(&mut self.lines);
         let mut lines = lines.into_reader()?;
         if self.has_values {
             self.put_tsv_lines(&mut lines, put_line)

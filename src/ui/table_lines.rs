@@ -1,8 +1,9 @@
-//! The lines of a table until they are printed: in memory, or in a temporary file if they are long.
+//! The lines of a table or the items of a JSON list until they are printed: in memory, or in a temporary file if they
+//! are long.
 
 use super::Style;
-use std::io::{self, BufReader, BufWriter, Read as _, Seek as _, Write as _};
-use tempfile::SpooledTempFile;
+use std::fs::File;
+use std::io::{self, BufReader, Chain, Cursor, Read, Seek as _, Write as _};
 
 /// Above this size the lines are in a file, so that a list of 200,000 conversations takes no more memory than a short
 /// one.
@@ -48,51 +49,58 @@ impl TableLine {
 }
 
 /// Stores lines.
+#[derive(Default)]
 pub(super) struct LineStorage {
-    file: BufWriter<SpooledTempFile>,
+    /// The lines that are not in the file.
+    buffer: Vec<u8>,
+    file: Option<File>,
+    /// The number of complete bytes in the file.
+    file_size: u64,
+    is_file_full: bool,
     count: usize,
-    /// The first error of a write.
-    written: io::Result<()>,
 }
 
 impl LineStorage {
-    pub(super) fn new() -> Self {
-        Self {
-            file: BufWriter::new(SpooledTempFile::new(MAX_BYTES_IN_MEMORY)),
-            count: 0,
-            written: Ok(()),
-        }
-    }
-
-    /// Adds a line. An error is reported by [`LineStorage::into_reader`].
     pub(super) fn push(&mut self, line: &TableLine) {
         self.count += 1;
-        if self.written.is_ok() {
-            self.written = self.write(line);
+        self.buffer.push(u8::from(line.is_heading));
+        self.buffer
+            .push(u8::try_from(line.cells.len()).unwrap_or(u8::MAX));
+        for (style, end) in line.cells.iter().take(u8::MAX.into()) {
+            self.buffer.push(*style as u8);
+            self.buffer.extend(end.to_le_bytes());
+        }
+        self.buffer.extend(line.texts.as_bytes());
+
+        if self.buffer.len() >= MAX_BYTES_IN_MEMORY && !self.is_file_full {
+            // A list can be printed with a full or a read-only disk too. It takes more memory then.
+            self.is_file_full = self.move_to_file().is_err();
         }
     }
 
-    fn write(&mut self, line: &TableLine) -> io::Result<()> {
-        let cell_count = u8::try_from(line.cells.len()).map_err(io::Error::other)?;
-        self.file
-            .write_all(&[u8::from(line.is_heading), cell_count])?;
-        for (style, end) in &line.cells {
-            self.file.write_all(&[*style as u8])?;
-            self.file.write_all(&end.to_le_bytes())?;
-        }
-        self.file.write_all(line.texts.as_bytes())
+    fn move_to_file(&mut self) -> io::Result<()> {
+        let file = match &mut self.file {
+            Some(file) => file,
+            None => self.file.insert(tempfile::tempfile()?),
+        };
+        file.write_all(&self.buffer)?;
+        self.file_size += self.buffer.len() as u64;
+        self.buffer.clear();
+        Ok(())
     }
 
     /// Returns a reader of the lines, from the first one.
     ///
     /// # Errors
-    /// A line was not stored.
+    /// The temporary file cannot be read.
     pub(super) fn into_reader(self) -> io::Result<StoredLines> {
-        self.written?;
-        let mut file = self.file.into_inner()?;
-        file.rewind()?;
+        let mut stored: Box<dyn Read> = Box::new(io::empty());
+        if let Some(mut file) = self.file {
+            file.rewind()?;
+            stored = Box::new(file.take(self.file_size));
+        }
         Ok(StoredLines {
-            file: BufReader::new(file),
+            bytes: BufReader::new(stored.chain(Cursor::new(self.buffer))),
             left: self.count,
             line: TableLine::default(),
         })
@@ -101,7 +109,7 @@ impl LineStorage {
 
 /// Reads the lines of a [`LineStorage`] in the order in which they were stored.
 pub(super) struct StoredLines {
-    file: BufReader<SpooledTempFile>,
+    bytes: BufReader<Chain<Box<dyn Read>, Cursor<Vec<u8>>>>,
     /// The number of lines that follow.
     pub(super) left: usize,
     line: TableLine,
@@ -119,13 +127,13 @@ impl StoredLines {
         // A stored line has two bytes, then five bytes for each cell (its style and the end of its text), then the
         // texts.
         let mut head = [0; 2];
-        self.file.read_exact(&mut head)?;
+        self.bytes.read_exact(&mut head)?;
         let [is_heading, cell_count] = head;
         self.line.is_heading = is_heading == 1;
 
         for _ in 0..cell_count {
             let mut cell = [0; 5];
-            self.file.read_exact(&mut cell)?;
+            self.bytes.read_exact(&mut cell)?;
             let [style, end @ ..] = cell;
             let style = Style::ALL.get(usize::from(style)).copied();
             let style = style.unwrap_or(Style::Plain);
@@ -133,8 +141,39 @@ impl StoredLines {
         }
 
         let text_length = self.line.cells.last().map_or(0, |(_, end)| *end);
-        let mut text = self.file.by_ref().take(text_length.into());
+        let mut text = self.bytes.by_ref().take(text_length.into());
         text.read_to_string(&mut self.line.texts)?;
         Ok(Some(&self.line))
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// Stores 1,000 lines of 10 kB, and returns true if they are read unchanged.
+    fn are_lines_kept(mut storage: LineStorage) -> bool {
+        let mut line = TableLine::default();
+        let text_of = |number: usize| format!("{number} {}", "é".repeat(5_000));
+        for number in 0..1_000 {
+            line.clear();
+            line.add_cell(Style::Plain, &text_of(number));
+            storage.push(&line);
+        }
+        let mut lines = storage.into_reader().unwrap();
+        (0..1_000).all(|number| {
+            let line = lines.next_line().unwrap().unwrap();
+            line.cell(0) == Some((Style::Plain, &*text_of(number)))
+        }) && lines.next_line().unwrap().is_none()
+    }
+
+    #[test]
+    fn long_lists_are_in_a_file_unless_it_cannot_be_written() {
+        assert!(are_lines_kept(LineStorage::default()));
+        let read_only = tempfile::NamedTempFile::new().unwrap();
+        assert!(are_lines_kept(LineStorage {
+            file: Some(File::open(read_only.path()).unwrap()),
+            ..LineStorage::default()
+        }));
     }
 }

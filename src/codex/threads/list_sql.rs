@@ -79,9 +79,10 @@ impl Schema {
             self.add_account_condition(&mut clauses, account);
         }
 
-        // The unit of a column in seconds is 1000.
+        // The unit of a column in seconds is 1000. A second that has begun counts as a whole one.
         let (updated, unit) = self.updated_column_and_unit();
-        for (time, sign) in [(filter.since_ms, ">="), (filter.until_ms, "<")] {
+        let until = filter.until_ms.map(|time| time.saturating_add(unit - 1));
+        for (time, sign) in [(filter.since_ms, ">="), (until, "<")] {
             if let Some(time) = time {
                 clauses.sql.push(format!("{updated} {sign} ?"));
                 clauses.values.push(Value::Integer(time.div_euclid(unit)));

@@ -14,7 +14,7 @@ use crate::codex::threads::ThreadFilter;
 use crate::context::Context;
 use crate::error::{Outcome, Result};
 use crate::steps::launch_list::show_launches;
-use crate::ui::{Table, object};
+use crate::ui::Table;
 use crate::views::account::suggest_login;
 use crate::views::table_format::TableArgs;
 use clap::{Args, Subcommand};
@@ -142,7 +142,7 @@ impl SessionsArgs {
         };
 
         if ui.wants_json() {
-            ui.streamed_list_document("sessions", "sessions", object(), |print| {
+            ui.streamed_list_document("sessions", "sessions", |print| {
                 list.for_each(subagents, |row| print(&row.into_json(context)))
             })?;
         } else if !is_empty {

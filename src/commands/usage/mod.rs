@@ -224,7 +224,7 @@ impl UsageArgs {
             return self.write_html(&report, indexes, &slots, prices, path, context);
         }
 
-        if report.rows.is_empty() {
+        if report.rows.is_empty() && hidden == 0 {
             ui.note(NO_USAGE);
             return Ok(());
         }

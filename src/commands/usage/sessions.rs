@@ -1,4 +1,4 @@
-//! The rows of conversations. They are printed while they are read, because there may be 200,000.
+//! The rows of conversations. Memory does not hold them, because there may be 200,000.
 
 use crate::commands::usage::rows::{self, Grouping, RowKey, UsageIndexes};
 use crate::commands::usage::show::{self, UsageTable};
@@ -6,9 +6,9 @@ use crate::commands::usage::{NO_USAGE, UsageArgs};
 use crate::context::Context;
 use crate::conversations::index::usage_query::{self, UsageConversation, UsageRow};
 use crate::error::Result;
-use crate::ui::object;
+use crate::ui::{StoredItems, object};
 use crate::usage::prices::Prices;
-use crate::usage::report::{Costs, ReportRow};
+use crate::usage::report::Costs;
 use std::ops::Range;
 
 impl UsageArgs {
@@ -39,40 +39,38 @@ impl UsageArgs {
         let (mut shown, mut hidden) = (0, 0);
         let mut costs = Costs::new(prices);
 
-        let mut visit_rows = |print: &mut dyn FnMut(&ReportRow<RowKey>) -> bool| {
-            let mut visit = |conversation: UsageConversation, sums: &[UsageRow]| {
-                if !filter.accepts_usage(&conversation) {
-                    return true;
-                }
-                if limit.is_some_and(|limit| shown >= limit) {
-                    hidden += 1;
-                    return true;
-                }
-                shown += 1;
-                let key = RowKey::new(&conversation.session, Some(conversation.title));
-                print(&costs.sum_rows(key, sums))
-            };
-
-            // SQLite does not apply the filter, so it limits the rows only without one.
-            let sql_limit = limit.filter(|_| !is_filtered);
-            usage_query::visit_largest_conversations(store, slots, sql_limit, &mut visit)
-        };
-
         let ui = &context.ui;
         let all_tokens = report.totals.sum.tokens.total_tokens;
         let mut table = UsageTable::new(Grouping::Sessions, all_tokens, context);
-        if ui.wants_json() {
-            let summary = object()
-                .with("totals", &report.totals)
-                .with("unknown_models", &report.unknown_models)
-                .with("prices_date", &prices.date);
-            ui.streamed_list_document("usage", "rows", summary, |print| Ok(visit_rows(print)?))?;
-        } else {
-            visit_rows(&mut |row| {
-                table.add_row(row);
-                true
-            })?;
-        }
+        let mut items = StoredItems::default();
+        let mut visit = |conversation: UsageConversation, sums: &[UsageRow]| {
+            if !filter.accepts_usage(&conversation) {
+                return;
+            }
+            if limit.is_some_and(|limit| shown >= limit) {
+                hidden += 1;
+                return;
+            }
+
+            shown += 1;
+            let key = RowKey::new(&conversation.session, Some(conversation.title));
+            let row = costs.sum_rows(key, sums);
+            if ui.wants_json() {
+                items.add(&row);
+            } else {
+                table.add_row(&row);
+            }
+        };
+
+        // SQLite does not apply the filter, so it limits the rows only without one.
+        let sql_limit = limit.filter(|_| !is_filtered);
+        usage_query::visit_largest_conversations(store, slots, sql_limit, &mut visit)?;
+
+        let summary = object()
+            .with("totals", &report.totals)
+            .with("unknown_models", &report.unknown_models)
+            .with("prices_date", &prices.date);
+        ui.stored_list_document("usage", "rows", items, summary)?;
 
         // SQLite left out the rows beyond the limit, so these are counted by a query of their own.
         if limit == Some(shown) && !is_filtered {
@@ -80,7 +78,7 @@ impl UsageArgs {
             hidden = count.saturating_sub(shown);
         }
 
-        if shown == 0 {
+        if shown + hidden == 0 {
             ui.note(NO_USAGE);
             return Ok(());
         }

@@ -10,6 +10,7 @@ use chrono::{DateTime, Utc};
 use hashbrown::HashMap;
 use rusqlite::functions::{Aggregate, Context, FunctionFlags};
 use rusqlite::{Connection, Row};
+use std::cell::Cell;
 use std::ops::Range;
 use std::rc::Rc;
 
@@ -179,9 +180,9 @@ pub(crate) fn count_conversations(
     store.run(|connection| connection.query_row(sql, [slots.start, slots.end], |row| row.get(0)))
 }
 
-/// Calls `visit` with each conversation that has usage in a range of slots, and with its sums by model, until `visit`
-/// returns false. Begins with the most tokens, then with the smallest id. SQLite sorts the conversations in a temporary
-/// file, so that the memory does not grow with them.
+/// Calls `visit` with each conversation that has usage in a range of slots, and with its sums by model. Begins with the
+/// most tokens, then with the smallest id. SQLite sorts the conversations in a temporary file, so that the memory does
+/// not grow with them. Until the end no other process can update the index, so `visit` must not wait.
 ///
 /// # Errors
 /// The index cannot be read.
@@ -189,7 +190,7 @@ pub(crate) fn visit_largest_conversations(
     store: &IndexStore,
     slots: &Range<i64>,
     limit: Option<usize>,
-    visit: &mut dyn FnMut(UsageConversation, &[UsageRow]) -> bool,
+    visit: &mut dyn FnMut(UsageConversation, &[UsageRow]),
 ) -> Result<(), IndexError> {
     // Without a limit, even of all rows, SQLite sorts faster.
     let limit = limit.map(|limit| i64::try_from(limit).unwrap_or(i64::MAX));
@@ -206,18 +207,27 @@ pub(crate) fn visit_largest_conversations(
     let models = read_model_names(store)?;
     store.run(|connection| {
         define_sum_by_model(connection)?;
-        let mut statement = connection.prepare_cached(&sql)?;
-        let mut rows = statement.query([slots.start, slots.end])?;
-        let mut sums = Vec::new();
-        while let Some(row) = rows.next()? {
-            sums.clear();
-            sums.extend(parse_sums(row.get_ref(5)?.as_blob()?, &models));
-            if !visit(parse_conversation(row)?, &sums) {
-                break;
+        let is_sorted = Cell::new(false);
+        let mut visit_rows = || {
+            let mut statement = connection.prepare_cached(&sql)?;
+            let mut rows = statement.query([slots.start, slots.end])?;
+            let mut sums = Vec::new();
+            while let Some(row) = rows.next()? {
+                is_sorted.set(true);
+                sums.clear();
+                sums.extend(parse_sums(row.get_ref(5)?.as_blob()?, &models));
+                visit(parse_conversation(row)?, &sums);
             }
-        }
+            Ok(())
+        };
 
-        Ok(())
+        let result = visit_rows();
+        if result.is_ok() || is_sorted.get() {
+            return result;
+        }
+        // The disk of the temporary files may be full. The memory can sort too.
+        connection.pragma_update(None, "temp_store", "MEMORY")?;
+        visit_rows()
     })
 }
 
