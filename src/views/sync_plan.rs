@@ -370,7 +370,7 @@ pub(crate) fn print_unsynced<'a>(
 
     let waiting = "not synced until it is complete";
     print_messages(waiting, &plan.notices.waiting, MAX_MESSAGES, |text| {
-        ui.warn(text)
+        ui.warn(text);
     });
     if plan.notices.may_accept_unlisted {
         ui.note(
@@ -396,7 +396,7 @@ pub(crate) fn print_unsynced<'a>(
     }
 
     print_messages("not synced", &plan.notices.skipped, MAX_MESSAGES, |text| {
-        ui.warn(text)
+        ui.warn(text);
     });
     if plan.notices.held_deletions > 0 {
         ui.note("apply these deletions with: --delete-many; copy the files back with: sync.delete_policy = \"never\"");
@@ -423,10 +423,10 @@ pub(crate) fn print_unsynced<'a>(
 pub(crate) fn print_notes(context: &Context, plan: &SyncPlan) {
     let ui = &context.ui;
     print_messages("note", &plan.notices.notes, MAX_MESSAGES, |text| {
-        ui.note(text)
+        ui.note(text);
     });
     print_messages("excluded", &plan.notices.excluded, MAX_EXCLUDED, |text| {
-        ui.note(text)
+        ui.note(text);
     });
 }
 
