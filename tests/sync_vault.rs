@@ -309,6 +309,42 @@ fn a_conflict_copy_that_became_the_conversation_waits_for_no_decision() {
 }
 
 #[test]
+fn a_restore_chooses_the_newest_snapshot_with_files_of_this_machine() {
+    let Some(machines) = Machines::new() else {
+        return;
+    };
+    let write = |name: &str, text: &str| {
+        machines.put(name, ROLLOUT, &format!("{META}{text}"));
+        machines.apply(name)["snapshot"].as_str().map(str::to_owned)
+    };
+    assert_eq!(write("a", ""), None);
+    // A snapshot of a version in the vault.
+    let of_vault = write("a", "{\"n\":1}\n").unwrap();
+    machines
+        .sync("a", &["restore"])
+        .code(1)
+        .has_error("no snapshot has files of this machine");
+    let explicit = machines
+        .sync("a", &["restore", "--from", &of_vault, "--json"])
+        .code(0)
+        .json();
+    assert_eq!(explicit["target"], "local", "{explicit}");
+    machines
+        .sync("a", &["restore", "--target", "cloud"])
+        .code(4)
+        .has_error("snapshots in the vault are never replaced");
+    machines.apply("b");
+    write("b", "{\"n\":1}\n{\"n\":2}\n");
+    let of_home = machines.apply("a")["snapshot"].clone();
+    write("a", "{\"n\":1}\n{\"n\":2}\n{\"n\":3}\n").unwrap();
+    let shown = machines.sync("a", &["restore", "--json"]).code(0).json();
+    assert_eq!(shown["snapshot"], of_home, "{shown}");
+    assert_eq!(shown["target"], "local", "{shown}");
+    machines.sync("a", &["restore", "--apply"]).code(0);
+    assert_eq!(machines.text("a", ROLLOUT), format!("{META}{{\"n\":1}}\n"));
+}
+
+#[test]
 fn sync_forget_refuses_the_name_of_several_machines() {
     let Some(machines) = Machines::new() else {
         return;
