@@ -455,13 +455,10 @@ fn a_turn_beyond_the_end_and_an_ambiguous_or_trashed_id_are_explained() {
     };
     write(&env, &second);
     write(&env, &Conversation::new(3, 180, "Third", "x"));
-    for format in [&[][..], &["--json"]] {
-        let run = env.run([&["show", "First", "--turn", "99"], format].concat());
-        assert!(
-            run.code(1)
-                .stderr
-                .contains("the conversation has 1 turn; there is no turn 99")
-        );
+    for (format, turn) in [(&[][..], "99"), (&["--json"], "99"), (&[], "0")] {
+        let run = env.run([&["show", "First", "--turn", turn], format].concat());
+        let message = format!("the conversation has 1 turn; there is no turn {turn}");
+        assert!(run.code(1).stderr.contains(&message));
     }
     for command in ["show", "resume", "export"] {
         let run = env.run([command, "01a1f78b"]).code(1);
@@ -494,4 +491,14 @@ fn a_turn_beyond_the_end_and_an_ambiguous_or_trashed_id_are_explained() {
         "{run}"
     );
     assert!(run.stderr.contains(&undelete), "{run}");
+}
+
+#[test]
+fn turn_0_has_what_comes_before_the_first_prompt() {
+    let env = TestEnv::new();
+    let mut conversation = Conversation::new(1, 60, "First", "x");
+    conversation.lines.insert(0, assistant("An early answer."));
+    write(&env, &conversation);
+    let run = env.run(["show", "First", "--turn", "0"]).code(0);
+    assert!(run.stdout.contains("An early answer."), "{run}");
 }

@@ -226,7 +226,7 @@ impl ShowArgs {
     }
 }
 
-/// Refuses a turn beyond the end of the conversation.
+/// Refuses a turn that the conversation does not have. Turn 0 has the entries before the first message of the user.
 fn require_turn(session: &NamedConversation, parts: &ConversationParts, turn: u32) -> Result<()> {
     let options = TranscriptOptions {
         outputs: false,
@@ -235,15 +235,16 @@ fn require_turn(session: &NamedConversation, parts: &ConversationParts, turn: u3
         reasoning: true,
         turn: None,
     };
-    let mut last_turn = 0;
+    let (mut last_turn, mut is_found) = (0, false);
     let result = parts.read(options, &mut |text| text.to_owned(), |piece| {
         if let TranscriptPiece::Entry(_, entry) = piece {
             last_turn = last_turn.max(entry.turn);
+            is_found = entry.turn == turn;
         }
-        last_turn < turn
+        !is_found
     });
     result.map_err(|e| to_command_error(session, e))?;
-    if last_turn >= turn {
+    if is_found {
         return Ok(());
     }
     let count = pluralize(last_turn, "turn");
