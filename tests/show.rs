@@ -502,3 +502,18 @@ fn turn_0_has_what_comes_before_the_first_prompt() {
     let run = env.run(["show", "First", "--turn", "0"]).code(0);
     assert!(run.stdout.contains("An early answer."), "{run}");
 }
+
+#[test]
+fn an_empty_or_damaged_rollout_is_named_as_such() {
+    let env = TestEnv::new();
+    let path = write(&env, &Conversation::new(1, 60, "First", "x"));
+    for text in ["", "not a rollout\n"] {
+        fs::write(&path, text).expect("write");
+        let run = env.run(["show", "First"]).code(1);
+        let message = "the rollout of the conversation is empty or damaged: ";
+        assert!(run.stderr.contains(message), "{run}");
+    }
+    fs::remove_file(&path).expect("remove");
+    let run = env.run(["show", "First"]).code(1);
+    assert!(run.stderr.contains("the home has no rollout"), "{run}");
+}
