@@ -359,3 +359,16 @@ fn the_json_of_50_000_conversations_is_streamed() {
         assert!(peak < LIST_MEMORY_BYTES, "{sort} used {peak} bytes");
     }
 }
+
+#[test]
+fn a_filter_that_selects_nothing_is_explained_as_such_in_a_home_without_a_database() {
+    let env = TestEnv::new();
+    write(&env, &Conversation::new(1, 60, "First", "x"));
+    fs::remove_file(env.codex_home().join("state_5.sqlite")).expect("remove");
+    let listed = env.run(["sessions"]).code(0);
+    assert!(listed.stdout.contains("First"), "{listed}");
+    for filter in [&["--since", "2099-01-01"][..], &["--here"]] {
+        let none = env.run([&["sessions"], filter].concat()).code(0);
+        assert!(none.stderr.contains("no conversation matches"), "{none}");
+    }
+}

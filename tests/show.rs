@@ -2,7 +2,8 @@
 
 use crate::support::conversations::{Conversation, assistant, id, tool_output, user, write};
 use crate::support::env::TestEnv;
-use crate::support::lab::Lab;
+use crate::support::faults::Dice;
+use crate::support::lab::{Lab, rollout};
 use crate::support::terminal::Terminal;
 use serde_json::{Value, json};
 use std::fs;
@@ -455,13 +456,10 @@ fn a_turn_beyond_the_end_and_an_ambiguous_or_trashed_id_are_explained() {
     };
     write(&env, &second);
     write(&env, &Conversation::new(3, 180, "Third", "x"));
-    for format in [&[][..], &["--json"]] {
-        let run = env.run([&["show", "First", "--turn", "99"], format].concat());
-        assert!(
-            run.code(1)
-                .stderr
-                .contains("the conversation has 1 turn; there is no turn 99")
-        );
+    for (format, turn) in [(&[][..], "99"), (&["--json"], "99"), (&[], "0")] {
+        let run = env.run([&["show", "First", "--turn", turn], format].concat());
+        let message = format!("the conversation has 1 turn; there is no turn {turn}");
+        assert!(run.code(1).stderr.contains(&message));
     }
     for command in ["show", "resume", "export"] {
         let run = env.run([command, "01a1f78b"]).code(1);
@@ -494,4 +492,149 @@ fn a_turn_beyond_the_end_and_an_ambiguous_or_trashed_id_are_explained() {
         "{run}"
     );
     assert!(run.stderr.contains(&undelete), "{run}");
+}
+
+#[test]
+fn turn_0_has_what_comes_before_the_first_prompt() {
+    let env = TestEnv::new();
+    let mut conversation = Conversation::new(1, 60, "First", "x");
+    conversation.lines.insert(0, assistant("An early answer."));
+    write(&env, &conversation);
+    let run = env.run(["show", "First", "--turn", "0"]).code(0);
+    assert!(run.stdout.contains("An early answer."), "{run}");
+}
+
+#[test]
+fn an_empty_or_damaged_rollout_is_named_as_such() {
+    let env = TestEnv::new();
+    let path = write(&env, &Conversation::new(1, 60, "First", "x"));
+    for text in ["", "not a rollout\n"] {
+        fs::write(&path, text).expect("write");
+        let run = env.run(["show", "First"]).code(1);
+        let message = "the rollout of the conversation is empty or damaged: ";
+        assert!(run.stderr.contains(message), "{run}");
+    }
+    fs::remove_file(&path).expect("remove");
+    let run = env.run(["show", "First"]).code(1);
+    assert!(run.stderr.contains("the home has no rollout"), "{run}");
+}
+
+/// Returns the line of a prompt with an image of this many bytes.
+fn prompt_with_image(bytes: usize) -> Value {
+    let url = format!("data:image/png;base64,{}", "A".repeat(bytes));
+    json!({"timestamp": "2026-11-20T06:00:06.000Z", "type": "response_item", "payload":
+        {"type": "message", "role": "user", "content": [
+            {"type": "input_text", "text": "What is this?"},
+            {"type": "input_image", "image_url": url}]}})
+}
+
+#[test]
+fn long_lines_are_shown_and_those_above_64_mib_are_counted() {
+    let env = TestEnv::new();
+    let mut conversation = Conversation::new(1, 60, "First", "x");
+    conversation.lines.push(prompt_with_image(12 << 20));
+    write(&env, &conversation);
+    let shown = env.run(["show", "First"]).code(0);
+    assert!(shown.stdout.contains("What is this?"), "{shown}");
+    assert_eq!(shown.stderr, "");
+    let raw = env.run(["show", "First", "--raw"]).code(0);
+    assert_eq!(raw.stdout, conversation.text());
+    let page = export(&env, 1, "html");
+    assert!(page.len() > 12 << 20 && page.contains("<img alt=\"image\""));
+
+    conversation.lines.push(prompt_with_image(65 << 20));
+    conversation.lines.push(assistant("The end."));
+    write(&env, &conversation);
+    for args in [
+        &["show", "First"][..],
+        &["show", "First", "--raw"],
+        &["export", "First"],
+    ] {
+        let run = env.run(args).code(0);
+        assert!(run.stdout.contains("The end."), "{}", run.stderr);
+        assert!(
+            run.stderr.contains("1 line longer than 64 MiB left out: "),
+            "{}",
+            run.stderr
+        );
+    }
+}
+
+/// Returns a picture of noise, of about 2.1 MB.
+fn noise_png(seed: u64) -> Vec<u8> {
+    const SIDE: u16 = 840;
+    let crc = |bytes: &[u8]| {
+        !bytes.iter().fold(u32::MAX, |crc, byte| {
+            (0..8).fold(crc ^ u32::from(*byte), |crc, _| {
+                (crc >> 1) ^ (0xedb8_8320 * (crc & 1))
+            })
+        })
+    };
+    let mut dice = Dice::seeded(seed);
+    let row = || [vec![0], dice.bytes(usize::from(SIDE) * 3)].concat();
+    let rows: Vec<_> = std::iter::repeat_with(row).take(SIDE.into()).collect();
+    // Deflate without compression.
+    let mut data = vec![0x78, 1];
+    let (mut a, mut b) = (1_u32, 0_u32);
+    for (number, row) in rows.iter().enumerate() {
+        let len = u16::try_from(row.len()).expect("in range");
+        data.push(u8::from(number + 1 == rows.len()));
+        data.extend(len.to_le_bytes());
+        data.extend((!len).to_le_bytes());
+        data.extend(row);
+        for byte in row {
+            a = (a + u32::from(*byte)) % 65521;
+            b = (b + a) % 65521;
+        }
+    }
+    data.extend((b << 16 | a).to_be_bytes());
+    let side = u32::from(SIDE).to_be_bytes();
+    let head = [&side[..], &side, &[8, 2, 0, 0, 0]].concat();
+    let mut png = b"\x89PNG\r\n\x1a\n".to_vec();
+    for (kind, content) in [(b"IHDR", head), (b"IDAT", data), (b"IEND", Vec::new())] {
+        let chunk = [&kind[..], &content].concat();
+        png.extend(
+            u32::try_from(content.len())
+                .expect("in range")
+                .to_be_bytes(),
+        );
+        png.extend(&chunk);
+        png.extend(crc(&chunk).to_be_bytes());
+    }
+    png
+}
+
+/// Codex 0.169 writes the images of a prompt in one line.
+#[test]
+fn a_prompt_of_the_real_codex_with_four_large_images_is_exported() {
+    let Some(lab) = Lab::new() else {
+        return;
+    };
+    let mut args = vec!["Compare the pictures".to_owned()];
+    for seed in 0..4 {
+        let path = lab.world.write(&format!("{seed}.png"), noise_png(seed));
+        args.extend(["-i".to_owned(), path.display().to_string()]);
+    }
+    let args: Vec<_> = args.iter().map(String::as_str).collect();
+    let output = lab
+        .codex
+        .exec(&lab.home(), &lab.backend, &args)
+        .expect_success();
+    let id = output.session_id().expect("an id").to_owned();
+    lab.resume(&lab.home(), &id, "And the second question");
+    let text = fs::read_to_string(rollout(&lab.home(), &id)).expect("read");
+    assert!(text.lines().any(|line| line.len() > 8 << 20));
+    let page = lab
+        .manager(["export", &id, "--format", "html"])
+        .code(0)
+        .stdout;
+    assert_eq!(page.matches("<img alt=\"image\"").count(), 4);
+    // The search index does not read the line, and counts the same turns.
+    let found = lab
+        .manager(["find", "second question", "--json"])
+        .code(0)
+        .json();
+    assert_eq!(found["hits"][0]["turn"], 2, "{found}");
+    let shown = lab.manager(["show", &id, "--turn", "2"]).code(0).stdout;
+    assert!(shown.contains("And the second question"), "{shown}");
 }

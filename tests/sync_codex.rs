@@ -123,6 +123,8 @@ fn keep_both_makes_two_conversations() {
         lab.resume(home, &new, "further");
         assert_eq!(messages(&rollout(home, &new)), ["one", "on b", "further"]);
         assert!(lab.listed_ids(home).contains(&new));
+        // Lists and the commands of `find` show the beginnings of ids.
+        assert_ne!(new[..13], id[..13]);
     }
 }
 

@@ -269,6 +269,82 @@ fn a_conflict_stays_in_both_snapshots_until_it_is_resolved_on_one_machine() {
 }
 
 #[test]
+fn a_conflict_copy_that_became_the_conversation_waits_for_no_decision() {
+    let Some(machines) = Machines::new() else {
+        return;
+    };
+    for name in ["a", "b", "c"] {
+        let file = machines.0.path(&format!("{name}.toml"));
+        let text = fs::read_to_string(&file).unwrap();
+        fs::write(&file, text.replace("manual", "prefer_cloud")).unwrap();
+    }
+    machines.put("a", ROLLOUT, META);
+    machines.apply("a");
+    machines.apply("b");
+    let texts = ["a", "over there"].map(|n| format!("{META}{{\"n\":\"{n}\"}}\n"));
+    machines.put("a", ROLLOUT, &texts[0]);
+    machines.put("b", ROLLOUT, &texts[1]);
+    for name in ["a", "b", "a"] {
+        machines.apply(name);
+    }
+    assert_eq!(machines.text("b", ROLLOUT), texts[0]);
+    for name in ["a", "b"] {
+        let listed = machines.sync(name, &["resolve", "--json"]).code(0).json();
+        assert_eq!(listed["forks"].as_array().unwrap().len(), 1, "{listed}");
+    }
+    let id = crate::support::pair::ID;
+    machines
+        .sync("b", &["resolve", id, "--keep", "fork"])
+        .code(0);
+    // The last machine joins after the decision.
+    for name in ["b", "a", "b", "a", "c", "c"] {
+        let run = machines.apply(name);
+        assert_eq!(run["summary"]["forks"], 0, "{name}: {run}");
+        assert_eq!(machines.text(name, ROLLOUT), texts[1], "{name}");
+        let listed = machines.sync(name, &["resolve", "--json"]).code(0).json();
+        assert_eq!(listed["forks"], serde_json::json!([]), "{name}");
+        let checked = machines.sync(name, &["preflight"]).to_string();
+        assert!(!checked.contains("without a decision"), "{checked}");
+    }
+}
+
+#[test]
+fn a_restore_chooses_the_newest_snapshot_with_files_of_this_machine() {
+    let Some(machines) = Machines::new() else {
+        return;
+    };
+    let write = |name: &str, text: &str| {
+        machines.put(name, ROLLOUT, &format!("{META}{text}"));
+        machines.apply(name)["snapshot"].as_str().map(str::to_owned)
+    };
+    assert_eq!(write("a", ""), None);
+    // A snapshot of a version in the vault.
+    let of_vault = write("a", "{\"n\":1}\n").unwrap();
+    machines
+        .sync("a", &["restore"])
+        .code(1)
+        .has_error("no snapshot has files of this machine");
+    let explicit = machines
+        .sync("a", &["restore", "--from", &of_vault, "--json"])
+        .code(0)
+        .json();
+    assert_eq!(explicit["target"], "local", "{explicit}");
+    machines
+        .sync("a", &["restore", "--target", "cloud"])
+        .code(4)
+        .has_error("snapshots in the vault are never replaced");
+    machines.apply("b");
+    write("b", "{\"n\":1}\n{\"n\":2}\n");
+    let of_home = machines.apply("a")["snapshot"].clone();
+    write("a", "{\"n\":1}\n{\"n\":2}\n{\"n\":3}\n").unwrap();
+    let shown = machines.sync("a", &["restore", "--json"]).code(0).json();
+    assert_eq!(shown["snapshot"], of_home, "{shown}");
+    assert_eq!(shown["target"], "local", "{shown}");
+    machines.sync("a", &["restore", "--apply"]).code(0);
+    assert_eq!(machines.text("a", ROLLOUT), format!("{META}{{\"n\":1}}\n"));
+}
+
+#[test]
 fn sync_forget_refuses_the_name_of_several_machines() {
     let Some(machines) = Machines::new() else {
         return;

@@ -8,7 +8,9 @@ use crate::context::Context;
 use crate::conversations::named_conversation::NamedConversation;
 use crate::error::{CommandError, Result};
 use crate::history::id::ConversationId;
-use crate::history::rollout::{find_recorded_rollout, resolve_rollout_in_home};
+use crate::history::rollout::{
+    find_existing_below, find_recorded_rollout, resolve_rollout_in_home,
+};
 use crate::history::session_index::ThreadNameIndex;
 use crate::history::{thread_choice, thread_rollouts};
 use crate::io::{shell, similar};
@@ -128,7 +130,13 @@ fn find_in_home(text: &str, context: &Context) -> Result<NamedConversation> {
         .and_then(|_| resolve_rollout_in_home(&context.settings.codex_home, &named_path));
     let rollout = named_rollout.or(rollout).ok_or_else(|| {
         let recorded_path = row.map_or("", |row| &row.rollout_path);
-        let message = format!("the home has no rollout of the conversation: {recorded_path}");
+        let message = match find_existing_below(context.codex_home(), recorded_path) {
+            Some(path) => format!(
+                "the rollout of the conversation is empty or damaged: {}",
+                path.display()
+            ),
+            None => format!("the home has no rollout of the conversation: {recorded_path}"),
+        };
         add_list_hints(CommandError::failed(message))
     })?;
 

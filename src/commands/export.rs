@@ -17,7 +17,7 @@ use crate::steps::new_file::publish_new;
 use crate::ui::time;
 use crate::views::conversation_parts::ConversationParts;
 use crate::views::export_formatter::ExportFormatter;
-use crate::views::transcript_text::{minute_format, to_command_error};
+use crate::views::transcript_text::{minute_format, to_command_error, warn_of_left_out_lines};
 use clap::{Args, ValueEnum};
 use serde::Serialize;
 use std::collections::HashSet;
@@ -230,6 +230,7 @@ impl ExportArgs {
         });
         read_result.map_err(|e| to_command_error(session, e))?;
         write_result?;
+        warn_of_left_out_lines(parts.left_out_lines.get(), session, context);
         emit(&formatter.format_end(redacted))?;
         Ok(redacted)
     }

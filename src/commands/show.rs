@@ -13,7 +13,9 @@ use crate::io::quantity::pluralize;
 use crate::ui::object;
 use crate::views::conversation_parts::{ConversationParts, TranscriptPiece};
 use crate::views::export_formatter::entry_json;
-use crate::views::transcript_text::{format_head, minute_format, to_command_error};
+use crate::views::transcript_text::{
+    format_head, minute_format, to_command_error, warn_of_left_out_lines,
+};
 use clap::{Args, ValueEnum};
 use serde::ser::{Error as _, SerializeSeq as _};
 use serde::{Serialize, Serializer};
@@ -152,12 +154,13 @@ impl ShowArgs {
             context.ui.document("show", &view);
             Ok(())
         } else if self.raw {
-            print_raw(&session, context)
+            print_raw(&session, context).map(|count| parts.left_out_lines.set(count))
         } else {
             self.print_markdown(&session, &parts, options, context)
         };
 
         result.map_err(|e| to_command_error(&session, e))?;
+        warn_of_left_out_lines(parts.left_out_lines.get(), &session, context);
         Ok(Outcome::Done)
     }
 
@@ -243,7 +246,7 @@ impl ShowArgs {
     }
 }
 
-/// Refuses a turn beyond the end of the conversation.
+/// Refuses a turn that the conversation does not have. Turn 0 has the entries before the first message of the user.
 fn require_turn(session: &NamedConversation, parts: &ConversationParts, turn: u32) -> Result<()> {
     let options = TranscriptOptions {
         outputs: false,
@@ -253,16 +256,17 @@ fn require_turn(session: &NamedConversation, parts: &ConversationParts, turn: u3
         turn: None,
     };
 
-    let mut last_turn = 0;
+    let (mut last_turn, mut is_found) = (0, false);
     let result = parts.read(options, &mut |text| text.to_owned(), |piece| {
         if let TranscriptPiece::Entry(_, entry) = piece {
             last_turn = last_turn.max(entry.turn);
+            is_found = entry.turn == turn;
         }
-        last_turn < turn
+        !is_found
     });
     result.map_err(|e| to_command_error(session, e))?;
 
-    if last_turn >= turn {
+    if is_found {
         return Ok(());
     }
     let count = pluralize(last_turn, "turn");
@@ -271,11 +275,14 @@ fn require_turn(session: &NamedConversation, parts: &ConversationParts, turn: u3
     )))
 }
 
-fn print_raw(session: &NamedConversation, context: &Context) -> io::Result<()> {
+/// Returns the number of lines that were too long to read.
+fn print_raw(session: &NamedConversation, context: &Context) -> io::Result<usize> {
     let start_offset = 0;
-    let mut lines = RawLines::open(&session.rollout, start_offset)?;
+    let mut lines = RawLines::open(&session.rollout, start_offset)?.with_long_lines();
+    let mut left_out_lines = 0;
     while let Some(line) = lines.next_line()? {
         context.ui.print_raw(&[line.bytes, b"\n"].concat());
+        left_out_lines += usize::from(line.is_too_long);
     }
-    Ok(())
+    Ok(left_out_lines)
 }

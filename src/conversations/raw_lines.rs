@@ -14,6 +14,7 @@ pub(crate) struct RawLine<'a> {
     pub offset: u64,
     /// The line without its newline; empty if the line is too long.
     pub bytes: &'a [u8],
+    pub is_too_long: bool,
 }
 
 pub(crate) struct RawLines {
@@ -50,6 +51,13 @@ impl RawLines {
         })
     }
 
+    /// Returns lines up to [`MAX_LONG_LINE_BYTES`](crate::history::lines::MAX_LONG_LINE_BYTES). For readers of one
+    /// conversation; the search index is not for large images.
+    pub(crate) fn with_long_lines(mut self) -> Self {
+        self.lines = self.lines.with_long_lines();
+        self
+    }
+
     /// Returns the offset after the last line that was returned.
     pub(crate) fn end_offset(&self) -> u64 {
         self.end_offset
@@ -81,9 +89,9 @@ impl RawLines {
             Err(e) => return Err(e),
         };
 
-        let bytes = match placed_line.line {
-            JsonlLine::Whole(bytes) => bytes,
-            JsonlLine::TooLong { .. } => &[],
+        let (bytes, is_too_long): (&[u8], _) = match placed_line.line {
+            JsonlLine::Whole(bytes) => (bytes, false),
+            JsonlLine::TooLong { .. } => (&[], true),
         };
 
         if !placed_line.is_terminated && serde_json::from_slice::<IgnoredAny>(bytes).is_err() {
@@ -94,6 +102,7 @@ impl RawLines {
         Ok(Some(RawLine {
             offset: self.start + placed_line.offset,
             bytes,
+            is_too_long,
         }))
     }
 }

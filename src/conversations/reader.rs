@@ -1,6 +1,7 @@
 //! Reads the events of a rollout one after another, in bounded memory.
 //!
-//! Damaged lines are skipped, and so are lines longer than [`MAX_LINE_BYTES`](crate::history::lines::MAX_LINE_BYTES).
+//! Damaged lines are skipped, and so are lines longer than
+//! [`MAX_LONG_LINE_BYTES`](crate::history::lines::MAX_LONG_LINE_BYTES), which are counted.
 //! An incomplete last line is not consumed, because Codex may still be writing it.
 
 use super::images::parse_image_urls;
@@ -23,6 +24,8 @@ pub(crate) struct EventReader {
     /// The byte ranges of rolled-back turns in the current rollout. Of these turns, only token counts are returned.
     rolled_back_ranges: Vec<Range<u64>>,
     selection: LineParts,
+    /// The number of lines that were too long to read.
+    pub left_out_lines: usize,
     state: ReaderState,
     queue: VecDeque<RolloutEvent>,
 }
@@ -54,11 +57,12 @@ impl EventReader {
         selection: LineParts,
     ) -> io::Result<Self> {
         Ok(Self {
-            lines: RawLines::open(path, start_offset)?,
+            lines: RawLines::open(path, start_offset)?.with_long_lines(),
             slice_end: None,
             next_slices: VecDeque::new(),
             rolled_back_ranges: Vec::new(),
             selection,
+            left_out_lines: 0,
             state: ReaderState::default(),
             queue: VecDeque::new(),
         })
@@ -77,17 +81,23 @@ impl EventReader {
             let line = self.lines.next_line()?;
             // Codex shows a base only up to the place at which the next rollout continues it.
             let line = line.filter(|line| self.slice_end.is_none_or(|end| line.offset < end));
-            let Some(RawLine { offset, bytes }) = line else {
+            let Some(RawLine {
+                offset,
+                bytes,
+                is_too_long,
+            }) = line
+            else {
                 let Some(next_slice) = self.next_slices.pop_front() else {
                     return Ok(None);
                 };
 
-                self.lines = RawLines::open(&next_slice.path, 0)?;
+                self.lines = RawLines::open(&next_slice.path, 0)?.with_long_lines();
                 self.slice_end = next_slice.end;
                 self.rolled_back_ranges = rolled_back::find_rolled_back_ranges(&next_slice)?;
                 continue;
             };
 
+            self.left_out_lines += usize::from(is_too_long);
             let is_rolled_back = self
                 .rolled_back_ranges
                 .iter()

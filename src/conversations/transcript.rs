@@ -71,7 +71,7 @@ pub(crate) struct TranscriptOptions {
 }
 
 /// Calls `visit` with each entry of a conversation in order, until `visit` returns false. The conversation consists of
-/// rollouts that continue each other.
+/// rollouts that continue each other. Returns the number of lines that were too long to read.
 ///
 /// # Errors
 /// A rollout cannot be read, or the user interrupts ([`io::ErrorKind::Interrupted`]).
@@ -79,7 +79,7 @@ pub(crate) fn read_entries(
     slices: &[RolloutSlice],
     options: TranscriptOptions,
     mut visit: impl FnMut(TranscriptEntry) -> bool,
-) -> io::Result<()> {
+) -> io::Result<usize> {
     let selection = if options.images {
         LineParts::TEXTS_AND_IMAGES
     } else {
@@ -109,7 +109,7 @@ pub(crate) fn read_entries(
             break;
         }
     }
-    Ok(())
+    Ok(reader.left_out_lines)
 }
 
 /// Returns the last message of the user, and all entries after it. Reads only the last [`MAX_TAIL_BYTES`] of a plain

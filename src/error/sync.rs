@@ -140,6 +140,10 @@ impl Advised for SyncRestoreError {
                 Failed,
                 "a sync creates one before it overwrites or deletes a file",
             ),
+            Self::NoLocalFiles(_) => self.nothing_changed(
+                Failed,
+                "restore a version that a sync replaced in the vault to this machine: codex-manager sync restore --target local",
+            ),
             Self::Changed(_) | Self::Stopped { .. } => CommandError::wrap(Failed, self),
             Self::Outside { .. } => {
                 self.nothing_changed(Usage, "give the name of a folder or .zip file in it")

@@ -10,7 +10,7 @@ use crate::steps::shutdown::ShutdownArgs;
 use crate::steps::sync_shutdown;
 use crate::steps::vault_sync::{VaultPurpose, VaultSync};
 use crate::sync::config::{SyncConfig, SyncRemote};
-use crate::sync::conflict_copies::ConflictCopies;
+use crate::sync::conflict_copies::{ConflictCopies, ConflictCopy};
 use crate::sync::plan::{self, PlanRequest, UndeliveredVersion};
 use crate::sync::remote::folder::listed_versions::RemoteManifests;
 use crate::sync::sides::Stat;
@@ -170,10 +170,14 @@ fn check_state(context: &Context, config: &SyncConfig, checks: &mut Vec<Check>) 
         .map(|all| all.resolutions)
         .unwrap_or_default();
     let resolution_sets = [&state.resolutions, &remote_resolutions];
-    let copy_names = copies.all.keys();
-    let undecided = copy_names
-        .filter(|name| !resolutions::is_dropped(name, resolution_sets))
-        .count();
+    let equals_conversation = |copy: &ConflictCopy| {
+        copy.last_synced(&state)
+            .is_some_and(|last| copies.has_text_of(copy, &config.local.join(&last.local.path)))
+    };
+    let needs_decision = |copy: &&ConflictCopy| {
+        !resolutions::is_dropped(&copy.name, resolution_sets) && !equals_conversation(copy)
+    };
+    let undecided = copies.all.values().filter(needs_decision).count();
     if undecided > 0 {
         let message = format!(
             "{} without a decision",

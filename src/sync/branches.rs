@@ -229,9 +229,8 @@ impl Branch {
 
         // Codex continues the rollout with the greatest id, which begins with the time in milliseconds.
         let created = parse_creation_time(&shown).ok_or_else(no_id)? + TimeDelta::milliseconds(1);
-        let millis = format!("{:012x}", created.timestamp_millis());
         let seed = Sha256Digest::of(format!("{id} {end_offset} {shown}").as_bytes());
-        let new_id = rollouts::derive_id(&format!("{}-{}", &millis[..8], &millis[8..]), &seed);
+        let new_id = rollouts::derive_id(created.timestamp_millis().unsigned_abs(), &seed);
 
         let name = self.shown.file_name().and_then(|name| name.to_str());
         let stem = name.and_then(rollouts::thread_stem).ok_or_else(no_id)?;

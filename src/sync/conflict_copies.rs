@@ -180,6 +180,15 @@ fn parse_file_name(name: &str) -> Option<(&str, &str)> {
 }
 
 impl ConflictCopies {
+    /// Returns true if the conversation at this path has the text of the copy. Reads no copy that is not downloaded.
+    pub(crate) fn has_text_of(&self, copy: &ConflictCopy, conversation: &Path) -> bool {
+        let path = self.folders.path(copy.source_side(), &copy.name);
+        let is_downloaded = copy.local.or(copy.remote).is_some();
+        is_downloaded
+            && rollout::compare(conversation, &path)
+                .is_ok_and(|relation| relation == rollout::Relation::Equal)
+    }
+
     /// Lists the conflict copies of both sides. Skips files that do not have the name of a conflict copy.
     pub(crate) fn read(state_folder: &Path, cloud: &Path) -> Result<Self, IoError> {
         let mut copies = Self {

@@ -321,7 +321,7 @@ impl<'a> DecidedCopy<'a> {
         let old_id = rollouts::id(name)
             .ok_or_else(|| not_convertible("the file name of its conversation has no id"))?;
         let digest = contents::read_text_digest(copy).at("read", copy)?.1;
-        let new_id = rollouts::derive_id(&old_id, &digest);
+        let new_id = rollouts::derive_conversation_id(&old_id, &digest);
         let mut reader = BufReader::new(file_open::open(copy).at("open", copy)?);
         let mut line = Vec::new();
         reader.read_until(b'\n', &mut line).at("read", copy)?;

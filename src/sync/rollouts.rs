@@ -178,10 +178,20 @@ pub(super) fn read_first_line(path: &Path) -> io::Result<Value> {
 }
 
 /// Returns the id of the conversation that is created from a conflict copy. The id is derived from the content, so that
-/// two machines that decide the same create the same conversation. The id keeps the time of the original id.
-pub(crate) fn derive_id(original_id: &str, contents: &Sha256Digest) -> String {
-    let digest = Sha256Digest::of(format!("{original_id} {contents}").as_bytes()).to_string();
-    let time = original_id.get(..13).unwrap_or("00000000-0000");
+/// two machines that decide the same create the same conversation. Its time is up to 4 seconds later than that of the
+/// original id, because lists and commands show only the times of ids.
+pub(crate) fn derive_conversation_id(original_id: &str, contents: &Sha256Digest) -> String {
+    let parse_hex = |digits: &str| u64::from_str_radix(digits, 16).unwrap_or(0);
+    let time = original_id.get(..13).unwrap_or_default().replace('-', "");
+    let delay = 1 + parse_hex(&contents.to_string()[..3]);
+    derive_id(parse_hex(&time) + delay, contents)
+}
+
+/// Returns an id that is derived from `contents`, with a time in milliseconds since 1970.
+pub(crate) fn derive_id(millis: u64, contents: &Sha256Digest) -> String {
+    let millis = format!("{:012x}", millis & 0xffff_ffff_ffff);
+    let time = format!("{}-{}", &millis[..8], &millis[8..]);
+    let digest = Sha256Digest::of(format!("{time} {contents}").as_bytes()).to_string();
 
     // The form of a UUID of version 7 needs the digit 7 and one of these four.
     let variant = match digest.as_bytes()[3] % 4 {
@@ -296,11 +306,15 @@ mod tests {
     }
 
     #[test]
-    fn a_new_id_is_a_version_7_uuid_of_the_same_time() {
-        let a = derive_id(ID, &Sha256Digest::of(b"a"));
-        assert_eq!(a, derive_id(ID, &Sha256Digest::of(b"a")));
-        assert_ne!(a, derive_id(ID, &Sha256Digest::of(b"b")));
-        assert!(a.starts_with("01a1f78b-4d30-7") && a.len() == 36, "{a}");
+    fn a_new_id_is_a_version_7_uuid_of_almost_the_same_time() {
+        let [a, b] = [b"a", b"b"].map(|text| derive_conversation_id(ID, &Sha256Digest::of(text)));
+        assert_eq!(a, derive_conversation_id(ID, &Sha256Digest::of(b"a")));
+        // Commands name conversations by the time.
+        for (one, other) in [(&a, &b), (&a, &ID.to_owned()), (&b, &ID.to_owned())] {
+            assert_ne!(one[..13], other[..13]);
+        }
+        assert!(a.starts_with("01a1f78b-") && a.len() == 36, "{a}");
+        assert_eq!(&a[13..15], "-7", "{a}");
         let name = format!("rollout-2026-11-18T10-00-00-{a}.jsonl");
         assert_eq!(id(&name), Some(a));
     }

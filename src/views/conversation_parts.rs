@@ -6,6 +6,7 @@ use crate::conversations::transcript::{self, TranscriptEntry, TranscriptOptions}
 use crate::history::rollout::{self, SessionMeta};
 use crate::history::thread_rollouts::{ThreadChain, ThreadPart};
 use crate::views::account::printable;
+use std::cell::Cell;
 use std::io;
 
 /// A conversation, preceded by the parts of other conversations that it continues.
@@ -14,6 +15,8 @@ pub(crate) struct ConversationParts {
     pub list: Vec<ThreadPart>,
     /// The id of the rollout with the turns before the first part, if that rollout cannot be read.
     pub missing_parent: Option<String>,
+    /// The number of lines that the last [`Self::read`] left out because they are too long.
+    pub left_out_lines: Cell<usize>,
 }
 
 pub(crate) enum TranscriptPiece<'a> {
@@ -29,6 +32,7 @@ impl ConversationParts {
         Self {
             list: chain.parts,
             missing_parent: chain.missing.map(|id| printable(&id)),
+            left_out_lines: Cell::new(0),
         }
     }
 
@@ -66,6 +70,7 @@ impl ConversationParts {
         mut each: impl FnMut(TranscriptPiece<'_>) -> bool,
     ) -> io::Result<()> {
         let missing = self.missing_parent.clone().map(PartMark::Missing);
+        self.left_out_lines.set(0);
         let mut goes_on = missing.is_none_or(|mark| each(TranscriptPiece::Mark(mark)));
 
         for part in &self.list {
@@ -75,11 +80,13 @@ impl ConversationParts {
                 break;
             }
 
-            transcript::read_entries(&part.slices, options, |mut entry| {
+            let left_out = transcript::read_entries(&part.slices, options, |mut entry| {
                 entry.map_texts(&mut *redact);
                 goes_on = each(TranscriptPiece::Entry(&part.id, entry));
                 goes_on
             })?;
+            self.left_out_lines
+                .set(self.left_out_lines.get() + left_out);
         }
         Ok(())
     }

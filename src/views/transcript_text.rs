@@ -3,7 +3,9 @@
 use crate::context::Context;
 use crate::conversations::named_conversation::NamedConversation;
 use crate::error::CommandError;
+use crate::history::lines::MAX_LONG_LINE_BYTES;
 use crate::io::ansi::strip_escapes;
+use crate::io::quantity::pluralize;
 use crate::views::conversation_parts::ConversationParts;
 use chrono::{DateTime, Utc};
 use std::fmt::Write as _;
@@ -34,6 +36,18 @@ pub(crate) fn format_head(session: &NamedConversation, parts: &ConversationParts
 
     text.push('\n');
     strip_escapes(&text).into_owned()
+}
+
+/// Warns of lines of a conversation that were too long to read.
+pub(crate) fn warn_of_left_out_lines(count: usize, session: &NamedConversation, context: &Context) {
+    if count > 0 {
+        context.warn(format_args!(
+            "{} longer than {} MiB left out: {}",
+            pluralize(count, "line"),
+            MAX_LONG_LINE_BYTES >> 20,
+            session.rollout.display()
+        ));
+    }
 }
 
 /// Converts the error of reading a conversation. An interruption becomes [`CommandError::interrupted`].

@@ -171,12 +171,14 @@ impl SessionsArgs {
 fn explain_empty_list(filter: &ThreadFilter, context: &Context) -> String {
     let home = context.codex_home();
     let has_database = context.state_database().is_some();
+    let has_sessions = home.join(SESSIONS).is_dir();
     let is_signed_out = || read_login(home).is_ok_and(|auth| auth.login().is_none());
 
     match (has_database, filter.is_restricted()) {
-        (true, true) => "no conversation matches".into(),
-        (true, false) => "there are no conversations".into(),
-        (false, _) if home.join(SESSIONS).is_dir() => {
+        // Without a database, the list is from the rollouts.
+        (_, true) if has_database || has_sessions => "no conversation matches".into(),
+        (true, _) => "there are no conversations".into(),
+        (false, _) if has_sessions => {
             "Codex has no list of conversations yet; find conversations without one: codex-manager history check".into()
         }
         (false, _) if is_signed_out() => {

@@ -120,14 +120,13 @@ impl ResolveArgs {
         let is_vault = config.remote == SyncRemote::Vault;
         let (plan, state) = plan::plan(&PlanRequest::new(config, replica))?;
         let copies = ConflictCopies::read(&replica.folder, &config.cloud)?;
-        let remote_resolutions = identity::read_remote_manifests(config, &state)?.resolutions;
-        let all_resolutions = [&state.resolutions, &remote_resolutions];
         let branch_records = branches::collect_records(&plan, &state);
 
         // Three kinds of decisions are open: the conflicts of the plan, conflict copies, and branches that Codex hides.
         let conflicts = plan.conflicts.into_iter().map(OpenDecision::Conflict);
+        let pending = plan.notices.conflict_copies;
         let copies = copies.all.into_values();
-        let copies = copies.filter(|copy| !resolutions::is_dropped(&copy.name, all_resolutions));
+        let copies = copies.filter(|copy| pending.iter().any(|(name, _)| *name == copy.name));
         let copies = copies.map(|copy| {
             let decided = DecidedCopy::read(copy.clone(), config, replica, &state);
             let versions = decided.versions();

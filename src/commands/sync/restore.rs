@@ -30,10 +30,11 @@ use std::path::Path;
   codex-manager sync restore --from desk-20261120T120000Z --apply
   codex-manager sync restore --target cloud --apply")]
 pub(super) struct SyncRestoreArgs {
-    /// The name of a snapshot in the backup folder [default: the latest]
+    /// The name of a snapshot in the backup folder [default: the latest; with a vault, the latest with files of this
+    /// machine]
     #[arg(long, value_name = "NAME")]
     from: Option<String>,
-    /// The side to restore to [default: local, or cloud if the snapshot has no files of this machine]
+    /// The side to restore to [default: local; with a cloud folder, cloud if the snapshot has no files of this machine]
     #[arg(long, value_enum)]
     target: Option<Side>,
     /// Show what would be done; write nothing

@@ -130,7 +130,9 @@ pub fn plan(request: &PlanRequest<'_>) -> Result<(SyncPlan, SyncState), PlanErro
         let dropped = record_obsolete_copies(&copies, &plan.conflicts, records.resolutions());
         plan.records.learned_resolutions.extend(dropped);
     }
-    plan.add_conflict_copies(plan_conflict_copies(copies));
+    let equals_conversation = |copy: &_| reader.equals_conversation(copy, &plan.steps);
+    let copies = plan_conflict_copies(copies, equals_conversation);
+    plan.add_conflict_copies(copies);
 
     let continued = reader.find_steps_replacing_continued(&plan.steps);
     guards::turn_continued_into_conflicts(&mut plan, &continued);

@@ -14,6 +14,9 @@ pub(crate) enum SyncRestoreError {
     NoSuchSnapshot(PathBuf),
     #[error("no snapshots in the backup folder: {}", .0.display())]
     NoSnapshots(PathBuf),
+    /// All snapshots have only versions that were replaced in the vault.
+    #[error("no snapshot has files of this machine: {}", .0.display())]
+    NoLocalFiles(PathBuf),
     /// The given name cannot be the name of an entry in the backup folder.
     #[error("{name:?} is not the name of a snapshot in {}", folder.display())]
     Outside {

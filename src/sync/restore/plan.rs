@@ -2,8 +2,8 @@
 
 use super::error::SyncRestoreError;
 use super::snapshot_reader::{SnapshotReader, list_files};
-use crate::sync::backup::{self, SnapshotFile, SyncSnapshot};
-use crate::sync::config::SyncConfig;
+use crate::sync::backup::{self, SnapshotFile, SnapshotList, SyncSnapshot};
+use crate::sync::config::{SyncConfig, SyncRemote};
 use crate::sync::plan::check_cloud_identity;
 use crate::sync::sides::Side;
 use crate::sync::state::Replica;
@@ -22,23 +22,37 @@ pub(crate) struct SyncRestorePlan {
 }
 
 /// Plans to restore the files of the side `target` from the snapshot `from`, or from the newest one. Without `target`,
-/// the side is the cloud folder if all files of the snapshot are from there, else the home. A snapshot that has no
-/// files of the side, or that codexSync made, is restored as a whole.
+/// the side is the cloud folder if all files of the snapshot are from there, else the home. Through the vault, the side
+/// is always the home; without `from` and `target`, the newest snapshot with files of the home is restored. A snapshot
+/// that has no files of the side, or that codexSync made, is restored as a whole.
 pub(crate) fn plan(
     config: &SyncConfig,
     replica: &Replica,
     from: Option<&str>,
     target: Option<Side>,
 ) -> Result<SyncRestorePlan, SyncRestoreError> {
-    let snapshot = find_snapshot(&config.backup.folder, from)?;
-    let list = backup::read_file_list(&snapshot)?;
-
-    let is_of_cloud_alone = |list: &backup::SnapshotList| {
-        !list.files.is_empty() && list.files.iter().all(|kept| kept.side() == Side::Remote)
+    let is_of_cloud_alone = |list: &Option<SnapshotList>| {
+        let files = list.as_ref().map_or(&[][..], |list| &list.files);
+        !files.is_empty() && files.iter().all(|kept| kept.side() == Side::Remote)
     };
-    let target = target.unwrap_or(match &list {
-        Some(list) if is_of_cloud_alone(list) => Side::Remote,
-        _ => Side::Local,
+
+    let folder = &config.backup.folder;
+    let is_vault = config.remote == SyncRemote::Vault;
+    let needs_local_files = is_vault && from.is_none() && target.is_none();
+    let mut found = None;
+    for snapshot in find_snapshots(folder, from)? {
+        let list = backup::read_file_list(&snapshot)?;
+        if !(needs_local_files && is_of_cloud_alone(&list)) {
+            found = Some((snapshot, list));
+            break;
+        }
+    }
+    let (snapshot, list) = found.ok_or_else(|| SyncRestoreError::NoLocalFiles(folder.clone()))?;
+
+    let target = target.unwrap_or(if is_of_cloud_alone(&list) && !is_vault {
+        Side::Remote
+    } else {
+        Side::Local
     });
 
     if target == Side::Remote {
@@ -83,25 +97,28 @@ pub(crate) fn plan(
     Ok(plan)
 }
 
-/// Returns the snapshot `name`; if it is `None`, the newest one.
-fn find_snapshot(folder: &Path, name: Option<&str>) -> Result<SyncSnapshot, SyncRestoreError> {
-    let mut snapshots = backup::list_snapshots(folder)?.into_iter();
-    let snapshot = match name {
-        None => snapshots.next(),
-        Some(name) => {
-            let mut parts = Path::new(name).components();
-            let begins_with_name = matches!(parts.next(), Some(Component::Normal(_)));
-            if !begins_with_name || parts.next().is_some() || name.contains(['/', '\\']) {
-                return Err(SyncRestoreError::Outside {
-                    folder: folder.to_path_buf(),
-                    name: name.to_owned(),
-                });
-            }
-            snapshots.find(|snapshot| snapshot.name == name)
+/// Returns the snapshot `name`; if it is `None`, all snapshots, the newest first.
+fn find_snapshots(
+    folder: &Path,
+    name: Option<&str>,
+) -> Result<Vec<SyncSnapshot>, SyncRestoreError> {
+    let mut snapshots = backup::list_snapshots(folder)?;
+    if let Some(name) = name {
+        let mut parts = Path::new(name).components();
+        let begins_with_name = matches!(parts.next(), Some(Component::Normal(_)));
+        if !begins_with_name || parts.next().is_some() || name.contains(['/', '\\']) {
+            return Err(SyncRestoreError::Outside {
+                folder: folder.to_path_buf(),
+                name: name.to_owned(),
+            });
         }
-    };
+        snapshots.retain(|snapshot| snapshot.name == name);
+    }
 
-    snapshot.ok_or_else(|| match name {
+    if !snapshots.is_empty() {
+        return Ok(snapshots);
+    }
+    Err(match name {
         Some(name) => SyncRestoreError::NoSuchSnapshot(folder.join(name)),
         None => SyncRestoreError::NoSnapshots(folder.to_path_buf()),
     })

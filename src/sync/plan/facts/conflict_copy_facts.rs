@@ -9,7 +9,7 @@ use crate::sync::contents::{self, ContentFormat, SearchedPart};
 use crate::sync::index_updates::ContentChange;
 use crate::sync::plan::sync_step::{Op, SyncStep};
 use crate::sync::sides::Side;
-use std::path::Path;
+use std::path::{Path, PathBuf};
 
 /// The state of a conflict copy in relation to its conversation and to the copy on the other side.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -44,11 +44,14 @@ impl<'a> FactReader<'a> {
         if self.records.may_drop(&copy.name) {
             return ConflictCopyState::Obsolete;
         }
-        if let Some(step) = self.find_containing_step(copy, steps) {
-            return ConflictCopyState::ObsoleteAfter(step);
-        }
-        if self.is_contained_locally(copy, steps) {
-            return ConflictCopyState::Obsolete;
+        match self.find_conversation(copy, steps) {
+            Some((path, step)) if self.contains_copy(&path, copy) => {
+                return step.map_or(
+                    ConflictCopyState::Obsolete,
+                    ConflictCopyState::ObsoleteAfter,
+                );
+            }
+            _ => {}
         }
 
         // `sync resolve` on this machine needs the content.
@@ -87,38 +90,43 @@ impl<'a> FactReader<'a> {
         is_uncompressed.unwrap_or_default() && copy.matches_digest_of(&path).unwrap_or_default()
     }
 
-    /// Returns the index of the step that downloads a version containing all lines of the copy.
-    fn find_containing_step(&self, copy: &ConflictCopy, steps: &[SyncStep]) -> Option<usize> {
-        // Only a local copy can be compared.
-        copy.local?;
-        let contains_copy = |op: &Op| match op {
-            Op::Copy(op) if op.to.0 == Side::Local => {
-                self.contains_copy(&op.from.full_path(self.config), copy)
-            }
-            _ => false,
-        };
-        steps
-            .iter()
-            .position(|step| copy.belongs_to(&step.key) && step.ops.iter().any(contains_copy))
+    /// Returns true if the conversation has the text of the copy after the steps, so that there is nothing to decide.
+    pub(crate) fn equals_conversation(&self, copy: &ConflictCopy, steps: &[SyncStep]) -> bool {
+        let copies = &self.records.conflict_copies;
+        let conversation = self.find_conversation(copy, steps);
+        conversation.is_some_and(|(path, _)| copies.has_text_of(copy, &path))
     }
 
-    /// Returns true if the local conversation contains all lines of the copy, for example because the user continued
-    /// the copy.
-    fn is_contained_locally(&self, copy: &ConflictCopy, steps: &[SyncStep]) -> bool {
+    /// Returns the file with the text that the conversation has after the steps, and the index of the step that
+    /// downloads it. `None` if the conversation was never synced and is not downloaded now, or if it is replaced in
+    /// another way.
+    fn find_conversation(
+        &self,
+        copy: &ConflictCopy,
+        steps: &[SyncStep],
+    ) -> Option<(PathBuf, Option<usize>)> {
+        let is_of_copy = |(_, step): &(usize, &SyncStep)| copy.belongs_to(&step.key);
+        let own_steps = || steps.iter().enumerate().filter(is_of_copy);
+
+        for (index, step) in own_steps() {
+            for op in &step.ops {
+                if let Op::Copy(op) = op
+                    && op.to.0 == Side::Local
+                {
+                    return Some((op.from.full_path(self.config), Some(index)));
+                }
+            }
+        }
+
+        // A step that replaces the conversation removes the lines that it has now.
+        if own_steps().any(|(_, step)| step.change == ContentChange::Replaced) {
+            return None;
+        }
+
         // A local conversation that was never synced exists on this machine only; dropping the copy could leave the
         // other machines without its lines.
-        let Some(last) = copy
-            .local
-            .and_then(|_| copy.last_synced(&self.records.state))
-        else {
-            return false;
-        };
-
-        let path = self.config.local.join(&last.local.path);
-        // A step that replaces the conversation removes the lines that it has now.
-        let is_replaced =
-            |step: &SyncStep| step.change == ContentChange::Replaced && copy.belongs_to(&step.key);
-        !steps.iter().any(is_replaced) && path.is_file() && self.contains_copy(&path, copy)
+        let last = copy.last_synced(&self.records.state)?;
+        Some((self.config.local.join(&last.local.path), None))
     }
 
     /// Returns true if a conversation contains all lines of the local file of a copy. Through the vault, the

@@ -51,8 +51,11 @@ pub(crate) fn record_obsolete_copies(
     records.difference(own_records).cloned().collect()
 }
 
+/// Plans the conflict copies. `equals_conversation` returns true for a copy that needs no decision because its
+/// conversation has the same text. Through the vault, such a copy stays.
 pub(crate) fn plan_conflict_copies(
     copies: Vec<(&ConflictCopy, ConflictCopyState)>,
+    equals_conversation: impl Fn(&ConflictCopy) -> bool,
 ) -> ConflictCopyPlan {
     let mut plan = ConflictCopyPlan::default();
     for (copy, state) in copies {
@@ -97,7 +100,7 @@ pub(crate) fn plan_conflict_copies(
             }
         }
 
-        if is_pending {
+        if is_pending && !equals_conversation(copy) {
             let size = copy.local.or(copy.remote).map_or(0, |stat| stat.size);
             plan.pending.push((name(), size));
         }
