@@ -204,7 +204,7 @@ fn record_json<'r>(
             metadata.is_single_login() || metadata.is_safety(),
         )
         .with("state", state)
-        .with("problem", record.problem().map(problem::describe_problem))
+        .with("problem", problem::describe_problem(record))
 }
 
 /// Prints the selected records. `has_no_archives` is true if there are no archives even without the filters.
@@ -247,7 +247,7 @@ fn show_table(
     table.print(ui);
     let mut problems = records
         .iter()
-        .filter_map(|r| r.problem().map(|p| (&r.path, problem::describe_problem(p))))
+        .filter_map(|r| Some((&r.path, problem::describe_problem(r)?)))
         .peekable();
     if problems.peek().is_some() {
         ui.line("");
@@ -320,7 +320,7 @@ fn build_row(context: &Context, record: &ArchiveRecord, number: Option<usize>) -
     // KIND already shows the label of a safety backup.
     let label = metadata.label.as_deref().filter(|_| !metadata.is_safety());
     let name = archive_names::shortest_name(record);
-    let problem = record.problem().map(problem::describe_problem);
+    let problem = problem::describe_problem(record);
     let style = if problem.is_some() {
         Style::Bad
     } else {

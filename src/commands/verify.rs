@@ -164,7 +164,10 @@ fn print_result(
     };
     let mut problems = report.problems;
     problems.extend(report.unread.map(|e| format!("{e}: {}", e.source)));
-    problems.extend(report.sidecar.as_ref().map(problem::describe_sidecar));
+    let path = report.archive.strip_prefix(context.backups());
+    let path = path.unwrap_or(&report.archive).to_string_lossy();
+    let sidecar = report.sidecar.as_ref();
+    problems.extend(sidecar.map(|problem| problem::describe_sidecar(problem, &path)));
     // The date in the name is the start of the quota window, not the time of the backup.
     let backup_note =
         backed_up_at.map(|at| format!(" (backed up {})", absolute_time(&at, context)));

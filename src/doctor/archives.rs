@@ -64,7 +64,8 @@ fn check_archives(context: &Context) -> Vec<Check> {
 
 fn check_record(record: &ArchiveRecord) -> Option<Check> {
     let problem = record.problem()?;
-    let message = format!("{}: {}", record.path, words::describe_problem(problem));
+    let description = words::describe_problem(record)?;
+    let message = format!("{}: {description}", record.path);
     let damaged = || Check::fail("archives.damaged", message.clone());
 
     Some(match problem {
