@@ -164,6 +164,31 @@ fn the_command_for_a_missing_sidecar_names_its_archive() {
 }
 
 #[test]
+fn an_archive_of_unknown_date_is_not_of_1970() {
+    let mut env = TestEnv::new();
+    let made = archives(&mut env, &["2026-11-18T10:00:00Z", "2026-11-19T10:00:00Z"]);
+    fs::remove_file(sidecar(&made[0])).unwrap();
+    let archive = fs::read(&made[0]).unwrap();
+    fs::write(&made[0], &archive[..archive.len() / 2]).unwrap();
+    for (args, code) in [
+        (&["list-backups"][..], 0),
+        (&["list-backups", "--format", "tsv"], 0),
+        (&["list-backups", "--json"], 0),
+        (&["verify", "--all"], 5),
+        (&["prune", "--keep-last", "1", "--dry-run"], 0),
+    ] {
+        let run = env.run(args).code(code).to_string();
+        assert!(
+            !run.contains("1970") && !run.contains("signed out"),
+            "{run}"
+        );
+    }
+    assert!(env.run(["list-backups"]).stdout.contains("unknown"));
+    let listed = env.run(["list-backups", "--json"]).json();
+    assert_eq!(listed["backups"][1]["created_at"], Value::Null, "{listed}");
+}
+
+#[test]
 fn latest_is_the_newest_archive_of_a_home_in_every_command() {
     let mut env = TestEnv::new();
     let made = archives(&mut env, &["2026-11-19T10:00:00Z"]);

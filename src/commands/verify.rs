@@ -93,7 +93,8 @@ impl VerifyArgs {
         let records = context.archives().unwrap_or_default();
         for path in self.resolve_paths(context)? {
             let has_path = |r: &&ArchiveRecord| context.backups().join(&r.path) == path;
-            let backed_up_at = records.iter().find(has_path).map(|r| r.metadata.created_at);
+            let record = records.iter().find(has_path);
+            let backed_up_at = record.and_then(|r| r.metadata.made_at());
             // Taken before the read, so that a file that changes during the read is not recorded as good.
             let stamp = catalog::read_file_stamp(&path);
             let mut report = verify_archive(context, &path, self.dry_run)?;
