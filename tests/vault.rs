@@ -498,10 +498,31 @@ fn relative_paths_in_variables_and_urls_work_for_every_command() {
 #[test]
 fn logins_are_not_printed() {
     let Some(env) = vault_env() else { return };
+    let secrets = [
+        ".credentials.json",
+        ".env",
+        "auth.json.bak",
+        "account-sessions/1/auth.json",
+    ];
+    for path in secrets {
+        put(&env, path, r#"{"access_token":"secret"}"#);
+    }
     backup(&env);
-    for path in ["auth.json", "./auth.json"] {
+    for path in [
+        &["auth.json", "./auth.json", ".Credentials.json/."],
+        &secrets[..],
+    ]
+    .concat()
+    {
         let run = env.run(["vault", "cat", "latest", path]).code(5);
-        assert!(run.stderr.contains("logins are not printed"), "{run}");
+        assert!(
+            run.stderr.contains("logins and keys are not printed"),
+            "{run}"
+        );
+        let name = path.trim_end_matches("/.");
+        let command = format!("codex-manager vault restore latest --only {name}\n");
+        assert!(run.stderr.contains(&command), "{run}");
+        assert!(!run.stdout.contains("secret"), "{run}");
     }
     let listed = env.run(["vault", "ls", "latest", "--json"]).code(0).json();
     let files = listed["files"].as_array().unwrap();
