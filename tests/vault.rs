@@ -457,6 +457,14 @@ fn a_vault_in_a_home_and_a_url_without_a_kind_are_refused() {
         .run(["vault", "init", "https://me:hunter2@nas/x"])
         .code(4);
     assert!(!run.to_string().contains("hunter2"), "{run}");
+    for url in ["", "local:"] {
+        let run = env.run(["vault", "init", url]).code(4);
+        assert!(
+            run.stderr.contains("the URL of the vault is empty"),
+            "{run}"
+        );
+        assert!(!env.path("keys").exists(), "{run}");
+    }
     let run = env.run(["vault", "init", "https://nas/x"]).code(4);
     assert!(
         run.stderr
