@@ -504,6 +504,14 @@ fn relative_paths_in_variables_and_urls_work_for_every_command() {
 }
 
 #[test]
+fn a_machine_without_snapshots_is_named() {
+    let Some(env) = vault_env() else { return };
+    backup(&env);
+    let run = env.run(["vault", "snapshots", "--host", "nope"]).code(0);
+    assert!(run.stderr.contains("no snapshots of nope"), "{run}");
+}
+
+#[test]
 fn logins_are_not_printed() {
     let Some(env) = vault_env() else { return };
     let secrets = [
