@@ -13,6 +13,7 @@ use crate::support::sample::{put, set_time};
 use rusqlite::Connection;
 use serde_json::{Value, json};
 use std::fs;
+use std::os::unix::fs::PermissionsExt;
 use std::path::{Path, PathBuf};
 
 fn id(n: u32) -> String {
@@ -336,6 +337,28 @@ fn the_trash_keeps_the_base_of_a_conversation_in_the_home() {
     assert!(run.stderr.contains(&command), "{run}");
     let _ = env.run(["storage", "undelete", &id(1)]).code(0);
     assert_eq!(rollouts(&env.codex_home()).len(), 5);
+}
+
+#[test]
+fn folders_that_cannot_be_listed_are_named() {
+    let env = home();
+    let folder = env.codex_home().join("sessions/2026/10/01");
+    let mode = |mode| fs::set_permissions(&folder, fs::Permissions::from_mode(mode)).unwrap();
+    mode(0o000);
+    let runs = [
+        &["storage", "trash", "--no-turns"][..],
+        &["storage", "expand"],
+    ]
+    .map(|args| env.run_unprivileged(args));
+    mode(0o700);
+    for run in runs {
+        let run = run.code(6);
+        assert!(
+            run.stderr
+                .contains("sessions/2026/10/01: Permission denied"),
+            "{run}"
+        );
+    }
 }
 
 /// The number of points that the test tries per command and kind of fault.

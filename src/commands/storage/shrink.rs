@@ -2,7 +2,7 @@
 
 use crate::choices::project_choice::find_all_project_folders;
 use crate::codex::rollout;
-use crate::commands::storage::report::{check_names_resolved, show_json};
+use crate::commands::storage::report::{check_names_resolved, show_json, warn_of_unreadable};
 use crate::context::Context;
 use crate::error::{CommandError, Outcome, Result};
 use crate::io::quantity::pluralize;
@@ -135,6 +135,7 @@ impl ScopeArgs {
             .map(|limit| Instant::now() + limit.to_std().unwrap_or_default());
         let state_database = context.state_database();
         let mut plan = ShrinkPlan::read(home, state_database.as_deref(), filter, context.now());
+        warn_of_unreadable(context, &plan.unreadable);
         check_names_resolved(&plan.names)?;
         let is_complete = if self.dry_run {
             plan.estimate_sizes();
@@ -162,7 +163,8 @@ impl ScopeArgs {
             return Err(CommandError::interrupted());
         }
         let has_failed = |item: &ShrinkItem| item.action == ShrinkAction::Fail;
-        Ok(Outcome::partial_if(plan.items.iter().any(has_failed)))
+        let is_partial = !plan.unreadable.is_empty() || plan.items.iter().any(has_failed);
+        Ok(Outcome::partial_if(is_partial))
     }
 
     fn print_summary(&self, context: &Context, to: Form, items: &[ShrinkItem]) {

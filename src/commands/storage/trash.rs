@@ -1,7 +1,9 @@
 //! `storage trash` and `storage undelete`: conversations in the trash of the manager home.
 
 use crate::choices::project_choice::find_all_project_folders;
-use crate::commands::storage::report::{ambiguous_name_error, check_names_resolved, show_json};
+use crate::commands::storage::report::{
+    ambiguous_name_error, check_names_resolved, show_json, warn_of_unreadable,
+};
 use crate::context::Context;
 use crate::error::{CommandError, Outcome, Result};
 use crate::history::thread_choice;
@@ -142,6 +144,7 @@ impl TrashArgs {
         let home = context.codex_home();
         let state = context.state_database();
         let mut selection = select_conversations(home, &filter, context)?;
+        warn_of_unreadable(context, &selection.unreadable);
         let mut items = take_trashed_names(&mut selection, home, context)?;
         check_selection(&selection)?;
         let mut expired = Ok(Vec::new());
@@ -164,7 +167,8 @@ impl TrashArgs {
             }
         }
         self.print_moved(&items, context);
-        let is_partial = items.iter().any(|item| item.action == "skip");
+        let is_partial =
+            !selection.unreadable.is_empty() || items.iter().any(|item| item.action == "skip");
         let (expired, expiry_error) = match expired {
             Ok(expired) => (expired, None),
             Err(e) => (Vec::new(), Some(e)),
