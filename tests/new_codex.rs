@@ -68,7 +68,10 @@ fn a_scheduled_backup_archives_once_a_day_and_after_an_update_of_codex() {
     install(&env, "0.170.0");
     run(&mut env, "2026-11-20T11:00:00Z", 2);
     run(&mut env, "2026-11-20T12:00:00Z", 2);
-    run(&mut env, "2026-11-21T11:00:00Z", 3);
+    run(&mut env, "2026-11-20T23:00:00Z", 2);
+    run(&mut env, "2026-11-21T10:00:00Z", 2);
+    // A little early.
+    run(&mut env, "2026-11-21T10:50:00Z", 3);
     fs::remove_file(env.path("bin/codex")).unwrap();
     run(&mut env, "2026-11-21T12:00:00Z", 3);
     run(&mut env, "2026-11-22T12:00:00Z", 4);

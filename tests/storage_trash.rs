@@ -13,6 +13,7 @@ use crate::support::sample::{put, set_time};
 use rusqlite::Connection;
 use serde_json::{Value, json};
 use std::fs;
+use std::os::unix::fs::PermissionsExt;
 use std::path::{Path, PathBuf};
 
 fn id(n: u32) -> String {
@@ -302,6 +303,62 @@ fn the_trash_is_emptied_on_request() {
         .run(["storage", "trash", "--empty-trash", "--yes"])
         .code(0);
     assert_eq!(listed(&env), Vec::<String>::new());
+}
+
+#[test]
+fn a_fork_comes_back_with_its_base() {
+    let env = home();
+    let before = (rows(&env.codex_home()), names(&env.codex_home()));
+    let _ = env.run(["storage", "trash", &id(1), &id(4)]).code(0);
+    let undelete = ["storage", "undelete", &id(4), "title 4", "--json"];
+    let planned = env.run([&undelete[..], &["--dry-run"]].concat()).code(0);
+    assert_eq!(ids(&planned.json()), [id(1), id(4)]);
+    let run = env.run(undelete).code(0);
+    assert_eq!(ids(&run.json()), [id(1), id(4)]);
+    assert!(run.stderr.contains(&id(1)), "{run}");
+    assert_eq!((rows(&env.codex_home()), names(&env.codex_home())), before);
+}
+
+#[test]
+fn the_trash_keeps_the_base_of_a_conversation_in_the_home() {
+    let env = home();
+    let is_fork = |path: &PathBuf| path.to_string_lossy().contains(&id(4));
+    let fork = rollouts(&env.codex_home()).into_iter().find(is_fork);
+    let fork = fork.expect("the fork");
+    let text = fs::read(&fork).unwrap();
+    let _ = env.run(["storage", "trash", &id(1), &id(4)]).code(0);
+    // The fork returns in another way, as from an archive.
+    fs::write(&fork, text).unwrap();
+    let run = env
+        .run(["storage", "trash", "--empty-trash", "--yes", "--json"])
+        .code(0);
+    assert_eq!(ids(&run.json()), [id(4)]);
+    let command = format!("codex-manager storage undelete {}", id(1));
+    assert!(run.stderr.contains(&command), "{run}");
+    let _ = env.run(["storage", "undelete", &id(1)]).code(0);
+    assert_eq!(rollouts(&env.codex_home()).len(), 5);
+}
+
+#[test]
+fn folders_that_cannot_be_listed_are_named() {
+    let env = home();
+    let folder = env.codex_home().join("sessions/2026/10/01");
+    let mode = |mode| fs::set_permissions(&folder, fs::Permissions::from_mode(mode)).unwrap();
+    mode(0o000);
+    let runs = [
+        &["storage", "trash", "--no-turns"][..],
+        &["storage", "expand"],
+    ]
+    .map(|args| env.run_unprivileged(args));
+    mode(0o700);
+    for run in runs {
+        let run = run.code(6);
+        assert!(
+            run.stderr
+                .contains("sessions/2026/10/01: Permission denied"),
+            "{run}"
+        );
+    }
 }
 
 /// The number of points that the test tries per command and kind of fault.

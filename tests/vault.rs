@@ -457,6 +457,14 @@ fn a_vault_in_a_home_and_a_url_without_a_kind_are_refused() {
         .run(["vault", "init", "https://me:hunter2@nas/x"])
         .code(4);
     assert!(!run.to_string().contains("hunter2"), "{run}");
+    for url in ["", "local:"] {
+        let run = env.run(["vault", "init", url]).code(4);
+        assert!(
+            run.stderr.contains("the URL of the vault is empty"),
+            "{run}"
+        );
+        assert!(!env.path("keys").exists(), "{run}");
+    }
     let run = env.run(["vault", "init", "https://nas/x"]).code(4);
     assert!(
         run.stderr
@@ -496,12 +504,41 @@ fn relative_paths_in_variables_and_urls_work_for_every_command() {
 }
 
 #[test]
-fn logins_are_not_printed() {
+fn a_machine_without_snapshots_is_named() {
     let Some(env) = vault_env() else { return };
     backup(&env);
-    for path in ["auth.json", "./auth.json"] {
+    let run = env.run(["vault", "snapshots", "--host", "nope"]).code(0);
+    assert!(run.stderr.contains("no snapshots of nope"), "{run}");
+}
+
+#[test]
+fn logins_are_not_printed() {
+    let Some(env) = vault_env() else { return };
+    let secrets = [
+        ".credentials.json",
+        ".env",
+        "auth.json.bak",
+        "account-sessions/1/auth.json",
+    ];
+    for path in secrets {
+        put(&env, path, r#"{"access_token":"secret"}"#);
+    }
+    backup(&env);
+    for path in [
+        &["auth.json", "./auth.json", ".Credentials.json/."],
+        &secrets[..],
+    ]
+    .concat()
+    {
         let run = env.run(["vault", "cat", "latest", path]).code(5);
-        assert!(run.stderr.contains("logins are not printed"), "{run}");
+        assert!(
+            run.stderr.contains("logins and keys are not printed"),
+            "{run}"
+        );
+        let name = path.trim_end_matches("/.");
+        let command = format!("codex-manager vault restore latest --only {name}\n");
+        assert!(run.stderr.contains(&command), "{run}");
+        assert!(!run.stdout.contains("secret"), "{run}");
     }
     let listed = env.run(["vault", "ls", "latest", "--json"]).code(0).json();
     let files = listed["files"].as_array().unwrap();

@@ -130,7 +130,7 @@ fn the_text_output_distinguishes_a_bad_sidecar_from_a_bad_archive() {
     fs::remove_file(sidecar(&made)).unwrap();
     insta::assert_snapshot!(env.run(["verify"]).code(5).stdout, @r"
     sidecar 2026-11-20-120000-alice@example.com-codex.tar.gz (backed up Fri 20 Nov 12:00)
-            no sidecar; create it with: codex-manager verify --repair
+            no sidecar; create it with: codex-manager verify --repair 2026-11-20-120000-alice@example.com-codex.tar.gz
     ");
     let before = env.tree("");
     let run = env.run(["verify", "--repair", "--dry-run"]).code(5);
@@ -139,6 +139,53 @@ fn the_text_output_distinguishes_a_bad_sidecar_from_a_bad_archive() {
     let run = env.run(["verify", "--repair"]).code(0);
     assert!(run.stderr.contains("wrote the sidecar"), "{run}");
     let _ = env.run(["verify"]).code(0);
+}
+
+#[test]
+fn the_command_for_a_missing_sidecar_names_its_archive() {
+    let mut env = TestEnv::new();
+    let made = archives(&mut env, &["2026-11-18T10:00:00Z", "2026-11-19T10:00:00Z"]);
+    fs::remove_file(sidecar(&made[0])).unwrap();
+    let listed = env.run(["list-backups", "--json"]).code(0).json();
+    let rows = listed["backups"].as_array().unwrap();
+    let mut problems = rows.iter().filter_map(|row| row["problem"].as_str());
+    let problem = problems.next().expect("a problem");
+    let (_, command) = problem.split_once(": codex-manager ").expect("a command");
+    let _ = env.run(command.split(' ')).code(0);
+    assert!(sidecar(&made[0]).exists(), "{command}");
+
+    // An archive outside of `backups/`.
+    let moved = env.path("moved-codex.tar.gz");
+    fs::rename(&made[0], &moved).unwrap();
+    let run = env.run(["verify", &text(&moved)]).code(5);
+    let repair = "codex-manager verify --repair [ROOT]/moved-codex.tar.gz\n";
+    assert!(run.stdout.ends_with(repair), "{run}");
+    let _ = env.run(["verify", "--repair", &text(&moved)]).code(0);
+}
+
+#[test]
+fn an_archive_of_unknown_date_is_not_of_1970() {
+    let mut env = TestEnv::new();
+    let made = archives(&mut env, &["2026-11-18T10:00:00Z", "2026-11-19T10:00:00Z"]);
+    fs::remove_file(sidecar(&made[0])).unwrap();
+    let archive = fs::read(&made[0]).unwrap();
+    fs::write(&made[0], &archive[..archive.len() / 2]).unwrap();
+    for (args, code) in [
+        (&["list-backups"][..], 0),
+        (&["list-backups", "--format", "tsv"], 0),
+        (&["list-backups", "--json"], 0),
+        (&["verify", "--all"], 5),
+        (&["prune", "--keep-last", "1", "--dry-run"], 0),
+    ] {
+        let run = env.run(args).code(code).to_string();
+        assert!(
+            !run.contains("1970") && !run.contains("signed out"),
+            "{run}"
+        );
+    }
+    assert!(env.run(["list-backups"]).stdout.contains("unknown"));
+    let listed = env.run(["list-backups", "--json"]).json();
+    assert_eq!(listed["backups"][1]["created_at"], Value::Null, "{listed}");
 }
 
 #[test]

@@ -9,7 +9,7 @@ use crate::inventory::records::ArchiveRecord;
 use crate::inventory::store;
 use crate::io::quantity::pluralize;
 use crate::io::similar;
-use crate::views::account::{self, absolute_time};
+use crate::views::account::{self, backup_time};
 use std::path::{Path, PathBuf};
 
 /// Returns the archive that `latest~offset` denotes among the accepted ones; see
@@ -76,7 +76,7 @@ pub(crate) fn find_by_prefix<'r>(
         matches => {
             // The date in a name is the start of the quota window.
             let describe_archive = |r: &&ArchiveRecord| {
-                let made_at = absolute_time(&r.metadata.created_at, context);
+                let made_at = backup_time(&r.metadata, context);
                 format!("{} (backed up {made_at})", shortest_name(r))
             };
             let names: Vec<_> = matches.iter().map(describe_archive).collect();

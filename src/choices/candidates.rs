@@ -167,8 +167,9 @@ fn complete_archives(typed: &OsStr) -> Vec<CompletionCandidate> {
     let now = clock.now();
     let records = store::list_archives(&settings.manager_home).unwrap_or_default();
     let archives = list_numbered(&records).into_iter().map(|record| {
-        let made_at = format_absolute(&record.metadata.created_at.to_utc(), settings.zone, &now);
-        (shortest_name(record), Some(made_at))
+        let made_at = record.metadata.made_at();
+        let made_at = made_at.map(|at| format_absolute(&at.to_utc(), settings.zone, &now));
+        (shortest_name(record), made_at)
     });
     select_matching(typed, archives)
 }

@@ -12,7 +12,9 @@ use crate::quota::account::Account;
 use crate::quota::state::{AccountState, Verdict};
 use crate::transfer::python_home;
 use crate::ui::{Cell, Column, Style, Table, bytes, object, problem};
-use crate::views::account::{self, absolute_time, local_rfc3339, printable, state_style};
+use crate::views::account::{
+    self, absolute_time, backup_time, local_rfc3339, printable, state_style,
+};
 use crate::views::account_table::AccountNames;
 use crate::views::archive_json::archive_json;
 use crate::views::table_format::TableArgs;
@@ -203,7 +205,10 @@ fn record_json<'r>(
             archive.map(|_| context.backups().join(&record.path)),
         )
         .and(archive_json(metadata, context))
-        .with("created_at", local_rfc3339(&metadata.created_at, context))
+        .with(
+            "created_at",
+            metadata.made_at().map(|at| local_rfc3339(&at, context)),
+        )
         .with("archive_bytes", archive.map(|archive| archive.bytes))
         .with("files", metadata.files)
         .with("label", &metadata.label)
@@ -213,7 +218,7 @@ fn record_json<'r>(
             metadata.is_single_login() || metadata.is_safety(),
         )
         .with("state", state)
-        .with("problem", record.problem().map(problem::describe_problem))
+        .with("problem", problem::describe_problem(record))
 }
 
 /// Prints the selected records. `has_no_archives` is true if there are no archives even without the filters.
@@ -243,9 +248,9 @@ fn show_table(
     ));
 
     for group in group_by_account(records) {
-        let identity = group[0].metadata.identity();
-        let who = identity.map_or("signed out".into(), |identity| names.format_name(&identity));
-        let state = find_account_state(&group[0].metadata, accounts);
+        let metadata = &group[0].metadata;
+        let who = names.format_owner(metadata.identity().as_ref(), metadata.made_at().is_some());
+        let state = find_account_state(metadata, accounts);
         table.add_group(who, Some(Cell::new(state_style(state), state.name())));
         for record in group {
             table.add_row(build_row(
@@ -259,7 +264,7 @@ fn show_table(
 
     let mut problems = records
         .iter()
-        .filter_map(|r| r.problem().map(|p| (&r.path, problem::describe_problem(p))))
+        .filter_map(|r| Some((&r.path, problem::describe_problem(r)?)))
         .peekable();
     if problems.peek().is_some() {
         ui.line("");
@@ -300,21 +305,26 @@ fn suggest_import(context: &Context) {
     }
 }
 
-/// Groups records by account. The groups are in the order of their first records.
+/// Groups records by account: also those of signed-out homes, and those without readable metadata. The groups are in the
+/// order of their first records.
 fn group_by_account<'r>(records: &[&'r ArchiveRecord]) -> Vec<Vec<&'r ArchiveRecord>> {
     let mut groups: Vec<(Option<Identity>, Vec<&ArchiveRecord>)> = Vec::new();
-    let mut group_by_fields = HashMap::new();
+    let mut group_by_key = HashMap::new();
 
     for record in records {
-        let fields = identity_fields(&record.metadata);
-        let group = *group_by_fields.entry(fields).or_insert_with(|| {
-            let identity = record.metadata.identity();
+        let metadata = &record.metadata;
+        let has_time = metadata.made_at().is_some();
+        let key = (identity_fields(metadata), has_time);
+        let group = *group_by_key.entry(key).or_insert_with(|| {
+            let identity = metadata.identity();
             // Archives of one account may lack different fields.
-            let is_same_account = |known: &Option<Identity>| match (known, &identity) {
-                (Some(known), Some(identity)) => known.is_same(identity),
-                (known, identity) => known.is_none() && identity.is_none(),
-            };
-            let known = groups.iter().position(|(known, _)| is_same_account(known));
+            let is_same_account =
+                |(known, members): &(_, Vec<&ArchiveRecord>)| match (known, &identity) {
+                    (Some(known), Some(identity)) => Identity::is_same(known, identity),
+                    (None, None) => members[0].metadata.made_at().is_some() == has_time,
+                    _ => false,
+                };
+            let known = groups.iter().position(is_same_account);
             known.unwrap_or_else(|| {
                 groups.push((identity, Vec::new()));
                 groups.len() - 1
@@ -328,7 +338,6 @@ fn group_by_account<'r>(records: &[&'r ArchiveRecord]) -> Vec<Vec<&'r ArchiveRec
 
 fn build_row(context: &Context, record: &ArchiveRecord, number: Option<usize>) -> [Cell; 9] {
     let metadata = &record.metadata;
-    let made_at = absolute_time(&metadata.created_at, context);
     let window_start = metadata.session_start_at;
     let size = record.archive.as_ref().map(|a| a.bytes);
     let kind = match &record.archive {
@@ -340,7 +349,7 @@ fn build_row(context: &Context, record: &ArchiveRecord, number: Option<usize>) -
     let label = metadata.label.as_deref().filter(|_| !metadata.is_safety());
     let name = archive_names::shortest_name(record);
 
-    let problem = record.problem().map(problem::describe_problem);
+    let problem = problem::describe_problem(record);
     let style = if problem.is_some() {
         Style::Bad
     } else {
@@ -359,8 +368,9 @@ fn build_row(context: &Context, record: &ArchiveRecord, number: Option<usize>) -
     [
         Cell::plain(number.map_or_else(String::new, |n| n.to_string())),
         Cell::plain(metadata.email.clone().unwrap_or_default()),
-        with_value(Cell::plain(made_at), &|| {
-            local_rfc3339(&metadata.created_at, context)
+        with_value(Cell::plain(backup_time(metadata, context)), &|| {
+            let made_at = metadata.made_at();
+            made_at.map_or(String::new(), |at| local_rfc3339(&at, context))
         }),
         Cell::plain(window_start.map_or(String::new(), |at| absolute_time(&at, context))),
         Cell::plain(kind),

@@ -229,12 +229,12 @@ fn warn_if_damaged_is_newer(context: &Context, records: &[ArchiveRecord], latest
         store::list_latest_first(records, context.codex_home(), |r| r.archive.is_some());
     let newest = latest_first.first();
     if let Some(newest) = newest.filter(|newest| newest.path != latest.path)
-        && let Some(problem) = newest.problem()
+        && let Some(problem) = problem::describe_problem(newest)
     {
         context.warn(format_args!(
             "{} is newer, but {}; the latest undamaged archive is {}",
             account::printable(&newest.path),
-            account::printable(&problem::describe_problem(problem)),
+            account::printable(&problem),
             account::printable(&latest.path)
         ));
     }

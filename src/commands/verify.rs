@@ -95,7 +95,8 @@ impl VerifyArgs {
         let records = context.archives().unwrap_or_default();
         for path in self.resolve_paths(context)? {
             let has_path = |r: &&ArchiveRecord| context.backups().join(&r.path) == path;
-            let backed_up_at = records.iter().find(has_path).map(|r| r.metadata.created_at);
+            let record = records.iter().find(has_path);
+            let backed_up_at = record.and_then(|r| r.metadata.made_at());
 
             // Taken before the read, so that a file that changes during the read is not recorded as good.
             let stamp = catalog::read_file_stamp(&path);
@@ -176,7 +177,10 @@ fn print_result(
 
     let mut problems = report.problems;
     problems.extend(report.unread.map(|e| format!("{e}: {}", e.source)));
-    problems.extend(report.sidecar.as_ref().map(problem::describe_sidecar));
+    let path = report.archive.strip_prefix(context.backups());
+    let path = path.unwrap_or(&report.archive).to_string_lossy();
+    let sidecar = report.sidecar.as_ref();
+    problems.extend(sidecar.map(|problem| problem::describe_sidecar(problem, &path)));
 
     // The date in the name is the start of the quota window, not the time of the backup.
     let backup_note =

@@ -64,7 +64,8 @@ fn check_archives(context: &Context) -> Vec<Check> {
 
 fn check_record(record: &ArchiveRecord) -> Option<Check> {
     let problem = record.problem()?;
-    let message = format!("{}: {}", record.path, words::describe_problem(problem));
+    let description = words::describe_problem(record)?;
+    let message = format!("{}: {description}", record.path);
     let damaged = || Check::fail("archives.damaged", message.clone());
 
     Some(match problem {
@@ -111,15 +112,15 @@ fn check_archive_ages(records: &[ArchiveRecord], context: &Context) -> Vec<Check
     let verifications = records.iter().filter_map(|r| r.verified.as_ref());
     let last_verified = verifications.map(|v| v.at.to_utc()).max();
     let archives = records.iter().filter(|r| r.archive.is_some());
-    let creation_times = archives.map(|r| r.metadata.created_at.to_utc());
+    let creation_times = archives.clone().filter_map(|r| r.metadata.made_at());
 
     let mut checks = vec![
-        check_backup_age(
-            creation_times.clone().count(),
-            find_newest_full_time(records, now),
+        check_backup_age(archives.count(), find_newest_full_time(records, now), now),
+        check_verify_age(
+            last_verified,
+            creation_times.map(|at| at.to_utc()).min(),
             now,
         ),
-        check_verify_age(last_verified, creation_times.min(), now),
     ];
 
     checks.extend(check_future_archives(records, now));

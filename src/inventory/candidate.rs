@@ -95,7 +95,6 @@ impl RetentionCandidate {
             (None, None) => Soundness::Unchecked,
         };
 
-        let made_at = metadata.created_at.to_utc();
         // The folder of a legacy file is not the home that its login came from.
         let home = match metadata.legacy_auth_filename {
             None => metadata.source_codex_home.clone(),
@@ -111,7 +110,7 @@ impl RetentionCandidate {
             excludes: metadata.excludes,
             incomplete: metadata.skipped > 0,
             is_partial: metadata.is_single_login() || metadata.holds_changes_only,
-            made_at: (made_at != DateTime::UNIX_EPOCH).then_some(made_at),
+            made_at: metadata.made_at().map(|at| at.to_utc()),
             bytes,
             soundness,
         })

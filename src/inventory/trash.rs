@@ -118,12 +118,10 @@ fn plan_undo_of_batch(manager_home: &Path, batch: &Path) -> Result<Vec<RestoredA
             .unwrap_or_default();
 
         taken_names.insert(free_name.clone());
-        // Without readable metadata, the time is that of 1970.
-        let created_at = Some(record.metadata.created_at);
         restored.push(RestoredArchive {
             archive,
             name: free_name,
-            created_at: created_at.filter(|at| *at != DateTime::UNIX_EPOCH),
+            created_at: record.metadata.made_at(),
         });
     }
 

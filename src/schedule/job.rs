@@ -65,14 +65,20 @@ pub struct JobOptions {
 }
 
 impl JobOptions {
-    /// Returns the seconds between two archives while the version of Codex stays the same. A job with
-    /// `if_codex_changed` runs more often, but makes archives of an unchanged Codex only about once a day.
-    fn archive_period_seconds(&self) -> u32 {
-        match self.when {
-            Trigger::Every(secs) if self.if_codex_changed => secs.max(DAY_SECONDS),
+    /// Returns the age in seconds from which a run of the job replaces the last archive of an unchanged Codex. A job with
+    /// `if_codex_changed` runs more often than it makes archives, which is about once a day.
+    fn archive_age_seconds(&self) -> u32 {
+        let interval = match self.when {
             Trigger::Every(secs) => secs,
             Trigger::Daily(..) => DAY_SECONDS,
-        }
+        };
+        let period = if self.if_codex_changed {
+            interval.max(DAY_SECONDS)
+        } else {
+            interval
+        };
+        // Half an interval less, so that a run that starts a little early still makes an archive.
+        period - interval / 2
     }
 }
 
@@ -192,9 +198,8 @@ fn command_words(options: &JobOptions, scheduler: Scheduler) -> Result<Vec<Strin
         }
 
         JobKind::Backup => {
-            // Half the time between two archives, so that a run that starts a little early still makes one. An
-            // archive that the user made recently is enough.
-            let minutes = (options.archive_period_seconds() / 120).max(1);
+            // An archive that the user made recently is enough.
+            let minutes = (options.archive_age_seconds() / 60).max(1);
             words.extend([
                 "backup".into(),
                 "--if-older".into(),

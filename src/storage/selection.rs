@@ -5,6 +5,7 @@ use super::walk::{RolloutUsage, find_rollouts};
 use crate::codex::{DatabaseError, ThreadRow, parse_rollout_id, threads};
 use crate::history::thread_titles::title_of;
 use crate::history::{ConversationId, Depth, rollout, thread_choice};
+use crate::io::IoError;
 use chrono::{DateTime, TimeDelta, Utc};
 use std::collections::{BTreeMap, HashMap, HashSet};
 use std::path::{Path, PathBuf};
@@ -38,6 +39,8 @@ pub(crate) struct SelectedConversation {
 pub(crate) struct TrashSelection {
     pub(crate) conversations: Vec<SelectedConversation>,
     pub(crate) names: ResolvedNames,
+    /// The folders that cannot be listed.
+    pub(crate) unreadable: Vec<IoError>,
     /// The forks that are not chosen and begin with the history of a chosen conversation.
     pub(crate) dependent_forks: Vec<DependentFork>,
 }
@@ -93,7 +96,7 @@ impl TrashSelection {
         filter: &TrashFilter,
         now: DateTime<Utc>,
     ) -> Result<Self, DatabaseError> {
-        let mut rollouts = find_rollouts(home);
+        let (mut rollouts, unreadable) = find_rollouts(home);
         rollouts.retain(|rollout| rollout.id.is_some());
         let rows = read_rows_by_id(state_database)?;
         let names = ResolvedNames::resolve(&filter.sessions, &rollouts, &rows);
@@ -138,6 +141,7 @@ impl TrashSelection {
             dependent_forks: find_dependent_forks(&rollouts, &conversations),
             conversations,
             names,
+            unreadable,
         })
     }
 }

@@ -6,7 +6,9 @@ use super::selection::{ResolvedNames, read_rows_by_id};
 use super::walk::{self, RolloutUsage, find_rollouts};
 use crate::codex::{ARCHIVED_SESSIONS, SESSIONS};
 use crate::history::ConversationId;
-use crate::io::{OrdinaryPath, ProcessTable, Progress, parallel, progress, serialize_displayed};
+use crate::io::{
+    IoError, OrdinaryPath, ProcessTable, Progress, parallel, progress, serialize_displayed,
+};
 use chrono::{DateTime, TimeDelta, Utc};
 use serde::Serialize;
 use std::collections::{BTreeMap, HashSet};
@@ -81,6 +83,8 @@ pub(crate) struct ShrinkPlan {
     to: Form,
     pub(crate) items: Vec<ShrinkItem>,
     pub(crate) names: ResolvedNames,
+    /// The folders that cannot be listed.
+    pub(crate) unreadable: Vec<IoError>,
 }
 
 impl ShrinkPlan {
@@ -92,7 +96,7 @@ impl ShrinkPlan {
         filter: &ShrinkFilter,
         now: DateTime<Utc>,
     ) -> Self {
-        let mut rollouts = find_rollouts(home);
+        let (mut rollouts, unreadable) = find_rollouts(home);
 
         // Without a readable database, ids still name conversations.
         let has_names = !filter.sessions.is_empty();
@@ -142,6 +146,7 @@ impl ShrinkPlan {
             to: filter.to,
             items,
             names,
+            unreadable,
         }
     }
 
@@ -246,7 +251,7 @@ impl ShrinkItem {
                 self.action = ShrinkAction::Skip;
                 // The command reports the interruption once, not for each conversation.
                 self.reason = (!progress::is_interrupted())
-                    .then(|| "skipped: the time limit of --max-time was reached".to_owned());
+                    .then(|| "the time limit of --max-time was reached".to_owned());
                 return;
             }
             None => return,

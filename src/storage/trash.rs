@@ -7,7 +7,10 @@
 
 use super::selection::SelectedConversation;
 use crate::codex::threads::saved_row;
-use crate::codex::{DatabaseError, Relation, RolloutName, RowValues, WriterLock, rollout};
+use crate::codex::{
+    DatabaseError, Relation, RolloutName, RowValues, WriterLock, parse_rollout_id, rollout,
+};
+use crate::history::rollout::read_head;
 use crate::history::{ConversationId, HistoryError, files, session_index};
 use crate::io::{
     ClockDoubt, Dated, Document, DocumentError, DocumentState, FileLock, IoContext, IoError,
@@ -15,6 +18,7 @@ use crate::io::{
 };
 use chrono::{DateTime, TimeDelta, Utc};
 use serde::{Deserialize, Serialize};
+use std::collections::{BTreeSet, HashSet};
 use std::fs::Metadata;
 use std::path::{Component, Path, PathBuf};
 
@@ -120,7 +124,7 @@ pub(crate) struct ConversationTrash {
     _lock: FileLock,
 }
 
-#[derive(Debug, Clone)]
+#[derive(Debug, Clone, PartialEq)]
 pub(crate) struct TrashEntry {
     pub(crate) folder: PathBuf,
     pub(crate) conversation: TrashedConversation,
@@ -129,14 +133,27 @@ pub(crate) struct TrashEntry {
 impl TrashEntry {
     /// Returns the size of the rollouts in bytes. A missing file counts as empty.
     pub(crate) fn rollout_bytes(&self) -> u64 {
-        let files = self.conversation.files.iter();
-        let sizes = files.map(|(_, name)| {
-            self.folder
-                .join(name)
-                .metadata()
-                .map_or(0, |meta| meta.len())
-        });
+        let sizes = self
+            .rollouts()
+            .map(|path| path.metadata().map_or(0, |meta| meta.len()));
         sizes.sum()
+    }
+
+    /// Returns the paths of the rollouts in the entry.
+    pub(crate) fn rollouts(&self) -> impl Iterator<Item = PathBuf> {
+        let files = self.conversation.files.iter();
+        files.map(|(_, name)| self.folder.join(name))
+    }
+
+    /// Returns true if the conversation belongs to `home`.
+    pub(crate) fn is_of_home(&self, home: &Path) -> bool {
+        file_id::is_same_folder(&self.conversation.home.0, home)
+    }
+
+    fn has_rollout(&self, id: &ConversationId) -> bool {
+        let files = self.conversation.files.iter();
+        let mut ids = files.filter_map(|(path, _)| parse_rollout_id(&path.0));
+        ids.any(|own_id| ConversationId::of(&own_id) == *id)
     }
 }
 
@@ -291,13 +308,60 @@ pub(crate) fn list_entries(manager_home: &Path) -> Result<Vec<TrashEntry>, Trash
 /// # Errors
 /// See [`list_entries`].
 pub(crate) fn list_rollouts(manager_home: &Path, home: &Path) -> Result<Vec<PathBuf>, TrashError> {
-    let entries = list_entries(manager_home)?.into_iter().rev();
-    let entries = entries.filter(|entry| file_id::is_same_folder(&entry.conversation.home.0, home));
-    let rollouts = entries.flat_map(|entry| {
-        let names = entry.conversation.files.into_iter().map(|(_, name)| name);
-        names.map(move |name| entry.folder.join(name))
-    });
-    Ok(rollouts.collect())
+    let entries = list_entries(manager_home)?;
+    let entries = entries.iter().rev().filter(|entry| entry.is_of_home(home));
+    Ok(entries.flat_map(TrashEntry::rollouts).collect())
+}
+
+/// Returns the entries of `home` that `rollouts` continue and the home lacks, and those that these continue.
+pub(crate) fn find_bases<'a>(
+    entries: &'a [TrashEntry],
+    home: &Path,
+    mut rollouts: Vec<PathBuf>,
+) -> Vec<&'a TrashEntry> {
+    let mut bases = Vec::new();
+    let mut seen_ids = HashSet::new();
+    while let Some(path) = rollouts.pop() {
+        let base_id = read_head(&path).ok().flatten();
+        let base_id = base_id.and_then(|head| Some(ConversationId::of(&head.base_id()?)));
+        let Some(base_id) = base_id.filter(|id| seen_ids.insert(id.clone())) else {
+            continue;
+        };
+
+        let mut newest_first = entries.iter().rev();
+        let base = newest_first.find(|entry| entry.is_of_home(home) && entry.has_rollout(&base_id));
+        if let Some(base) = base
+            && !matches!(base.refuse_other_copies(), Err(TrashError::Occupied(_)))
+        {
+            rollouts.extend(base.rollouts());
+            bases.push(base);
+        }
+    }
+    bases
+}
+
+/// Takes the entries that a conversation in their home continues out of `entries`, and returns them. Without them, Codex
+/// cannot show the earlier turns of that conversation.
+///
+/// # Errors
+/// The trash or the home cannot be listed.
+pub(crate) fn take_needed(
+    manager_home: &Path,
+    entries: &mut Vec<TrashEntry>,
+) -> Result<Vec<TrashEntry>, TrashError> {
+    let homes = entries.iter().map(|entry| &entry.conversation.home.0);
+    let homes: BTreeSet<_> = homes.cloned().collect();
+    let all_entries = list_entries(manager_home)?;
+
+    let mut needed = Vec::new();
+    for home in homes {
+        // Fails if a folder cannot be listed, because it may have a fork.
+        let rollouts = files::find_rollouts(&home)?;
+        let rollouts = rollouts.iter().map(|file| file.path(&home)).collect();
+        needed.extend(find_bases(&all_entries, &home, rollouts));
+    }
+    let is_needed = |entry: &mut TrashEntry| needed.contains(&&*entry);
+    Ok(entries.extract_if(.., is_needed).collect())
 }
 
 /// Returns true for the name of an entry, but not of the lock or of an incomplete entry.

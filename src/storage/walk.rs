@@ -3,23 +3,23 @@
 use super::kinds::KindSums;
 use crate::codex::{ARCHIVED_SESSIONS, HomeEntryKind, RolloutName, SESSIONS, kind_of};
 use crate::history::{ConversationId, files};
-use crate::io::{atomic, clock, progress};
+use crate::io::{IoError, atomic, clock, progress};
 use chrono::{DateTime, NaiveDate, Utc};
 use std::fs::Metadata;
 use std::path::Path;
 use walkdir::WalkDir;
 
-/// Returns all rollouts of `home`. Leaves out folders that cannot be listed.
-pub(super) fn find_rollouts(home: &Path) -> Vec<RolloutUsage> {
+/// Returns all rollouts of `home`, and the errors of folders that cannot be listed.
+pub(super) fn find_rollouts(home: &Path) -> (Vec<RolloutUsage>, Vec<IoError>) {
     let mut rollouts = Vec::new();
-    files::visit_rollouts(home, &mut |entry, _, archived| {
+    let errors = files::visit_rollouts(home, &mut |entry, _, archived| {
         if !progress::is_interrupted()
             && let Ok(meta) = entry.metadata()
         {
             rollouts.extend(RolloutUsage::from_file(&entry.path(), archived, &meta));
         }
     });
-    rollouts
+    (rollouts, errors)
 }
 
 /// Removes the temp files that killed conversions left beside rollouts of `home`. They are as large as conversations.

@@ -45,7 +45,7 @@ mod rewind_knowledge;
 pub(crate) mod rollouts;
 pub(crate) mod scan;
 pub(crate) mod scope;
-mod secrets;
+pub(crate) mod secrets;
 pub(crate) mod sides;
 mod snapshot_writer;
 pub mod state;

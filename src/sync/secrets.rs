@@ -107,7 +107,7 @@ pub(super) fn strip_copy_marks(name: &str) -> &str {
 
 /// Returns the reason why a file with the path `path`, in lower case, is never synced; `None` unless the path is one of
 /// a login or key.
-pub(super) fn reason_to_refuse_name(path: &str) -> Option<&'static str> {
+pub(crate) fn reason_to_refuse_name(path: &str) -> Option<&'static str> {
     let name = path.rsplit('/').next().unwrap_or(path);
     if path.split('/').any(|part| SECRET_FOLDERS.contains(&part)) {
         return Some(LOGIN);

@@ -78,6 +78,12 @@ pub(crate) fn absolute_time<Z: TimeZone>(at: &DateTime<Z>, context: &Context) ->
     time::format_absolute(&at.to_utc(), context.zone(), &context.now())
 }
 
+/// Formats the time of a backup like [`absolute_time`]; "unknown" if the metadata of its archive cannot be read.
+pub(crate) fn backup_time(metadata: &Metadata, context: &Context) -> String {
+    let made_at = metadata.made_at();
+    made_at.map_or("unknown".into(), |at| absolute_time(&at, context))
+}
+
 /// Formats a time as "in 3 d 4 h", "5 min ago" or "now".
 pub(crate) fn relative_time<Z: TimeZone>(at: &DateTime<Z>, context: &Context) -> String {
     time::format_relative(&at.to_utc(), &context.now())

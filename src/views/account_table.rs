@@ -248,6 +248,15 @@ impl AccountNames {
         }
     }
 
+    /// Returns the name of the account of an archive. `has_time` is false if the metadata of the archive cannot be read.
+    pub(crate) fn format_owner(&self, identity: Option<&Identity>, has_time: bool) -> String {
+        match identity {
+            Some(identity) => self.format_name(identity),
+            None if has_time => "signed out".into(),
+            None => "unknown".into(),
+        }
+    }
+
     /// Returns the name of an account in a list without a column of profiles: its profile with the email, or the email.
     pub(crate) fn format_name(&self, identity: &Identity) -> String {
         let email = printable(identity.email.as_str());

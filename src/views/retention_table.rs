@@ -53,8 +53,8 @@ pub(crate) fn show_decisions(context: &Context, plan: &RetentionPlan, subject: R
     let kept = plan.keep.iter().map(|decision| (decision, true));
     let decisions = kept.chain(plan.drop.iter().map(|decision| (decision, false)));
     let rows = decisions.map(|(decision, is_kept)| {
-        let identity = decision.candidate.identity.as_ref();
-        let who = identity.map_or("signed out".to_owned(), |i| names.format_name(i));
+        let candidate = &decision.candidate;
+        let who = names.format_owner(candidate.identity.as_ref(), candidate.made_at.is_some());
         (who, decision, is_kept)
     });
     let mut rows: Vec<_> = rows.collect();

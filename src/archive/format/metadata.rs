@@ -7,6 +7,7 @@ use crate::io::clock::Timestamp;
 use crate::io::document::Document;
 use crate::io::hash::{ContentDigest, DigestBytes};
 use crate::quota::legacy::ValidationStatus;
+use chrono::DateTime;
 use serde::{Deserialize, Serialize};
 use smart_default::SmartDefault;
 use std::path::Path;
@@ -93,6 +94,7 @@ pub struct Metadata {
     /// Number of top-level entries that did not fit into `captured_files`.
     #[serde(default, skip_serializing_if = "is_zero")]
     pub captured_files_more: u64,
+    /// 1970 if unknown; see [`Metadata::made_at`].
     pub created_at: Timestamp,
     /// Version of the program that created the archive.
     #[serde(default)]
@@ -165,6 +167,11 @@ impl Metadata {
             kind,
             ..Identity::from_email(email)
         })
+    }
+
+    /// Returns the time of the backup; `None` if it is unknown, as for an archive whose metadata cannot be read.
+    pub(crate) fn made_at(&self) -> Option<Timestamp> {
+        Some(self.created_at).filter(|at| *at != DateTime::UNIX_EPOCH)
     }
 
     /// Returns the digest of the archive that a sidecar describes.

@@ -4,8 +4,8 @@ use crate::codex::config::CodexConfig;
 use crate::commands::storage::page;
 use crate::context::Context;
 use crate::error::{CommandError, Outcome, Result};
-use crate::io::progress;
 use crate::io::quantity::pluralize;
+use crate::io::{IoError, progress};
 use crate::steps::home_checks::require_codex_home;
 use crate::steps::new_file::write_page;
 use crate::storage::selection::ResolvedNames;
@@ -99,6 +99,12 @@ pub(super) fn check_names_resolved(names: &ResolvedNames) -> Result<()> {
     match names.ambiguous.first() {
         Some(name) => Err(ambiguous_name_error(name)),
         None => Ok(()),
+    }
+}
+
+pub(super) fn warn_of_unreadable(context: &Context, folders: &[IoError]) {
+    for e in folders {
+        context.warn(format_args!("{e}: {}", e.source));
     }
 }
 

@@ -2,7 +2,7 @@
 
 use crate::choices::project_choice::find_all_project_folders;
 use crate::codex::rollout;
-use crate::commands::storage::report::{check_names_resolved, show_json};
+use crate::commands::storage::report::{check_names_resolved, show_json, warn_of_unreadable};
 use crate::context::Context;
 use crate::error::{CommandError, Outcome, Result};
 use crate::io::quantity::pluralize;
@@ -136,6 +136,7 @@ impl ScopeArgs {
 
         let state_database = context.state_database();
         let mut plan = ShrinkPlan::read(home, state_database.as_deref(), filter, context.now());
+        warn_of_unreadable(context, &plan.unreadable);
         check_names_resolved(&plan.names)?;
 
         let is_complete = if self.dry_run {
@@ -167,7 +168,8 @@ impl ScopeArgs {
             return Err(CommandError::interrupted());
         }
         let has_failed = |item: &ShrinkItem| item.action == ShrinkAction::Fail;
-        Ok(Outcome::partial_if(plan.items.iter().any(has_failed)))
+        let is_partial = !plan.unreadable.is_empty() || plan.items.iter().any(has_failed);
+        Ok(Outcome::partial_if(is_partial))
     }
 
     fn print_summary(&self, context: &Context, to: Form, items: &[ShrinkItem]) {

@@ -1,13 +1,15 @@
 //! `storage trash` and `storage undelete`: conversations in the trash of the manager home.
 
 use crate::choices::project_choice::find_all_project_folders;
-use crate::commands::storage::report::{ambiguous_name_error, check_names_resolved, show_json};
+use crate::commands::storage::report::{
+    ambiguous_name_error, check_names_resolved, show_json, warn_of_unreadable,
+};
 use crate::context::Context;
 use crate::error::{CommandError, Outcome, Result};
 use crate::history::thread_choice;
 use crate::io::quantity::pluralize;
 use crate::io::time_format::parse_duration;
-use crate::io::{file_id, progress, shell};
+use crate::io::{progress, shell};
 use crate::steps::home_checks::{refuse_during_restore, require_codex_home};
 use crate::steps::permanent_deletion;
 use crate::storage::selection::{DependentFork, SelectedConversation, TrashFilter, TrashSelection};
@@ -127,7 +129,7 @@ impl TrashItem {
 
 impl TrashArgs {
     /// Moves the conversations to the trash, and deletes the conversations that have been in the trash for too long.
-    /// With `--empty-trash`, only deletes all conversations in the trash.
+    /// With `--empty-trash`, only deletes the conversations in the trash.
     ///
     /// # Errors
     /// No conversation is chosen, a name is unknown or ambiguous, a fork needs a chosen conversation, or the deletion
@@ -144,6 +146,7 @@ impl TrashArgs {
         let home = context.codex_home();
         let state = context.state_database();
         let mut selection = select_conversations(home, &filter, context)?;
+        warn_of_unreadable(context, &selection.unreadable);
         let mut items = take_trashed_names(&mut selection, home, context)?;
         check_selection(&selection)?;
 
@@ -169,7 +172,8 @@ impl TrashArgs {
         }
 
         self.print_moved(&items, context);
-        let is_partial = items.iter().any(|item| item.action == "skip");
+        let is_partial =
+            !selection.unreadable.is_empty() || items.iter().any(|item| item.action == "skip");
 
         // The conversations are moved, so an error of the expired ones waits until the document is printed.
         let (expired, expiry_error) = match expired {
@@ -234,7 +238,8 @@ impl TrashArgs {
 
     fn delete_trash(&self, context: &Context) -> Result<Outcome> {
         let manager_home = context.manager_home();
-        let entries = trash::list_entries(manager_home)?;
+        let mut entries = trash::list_entries(manager_home)?;
+        keep_needed(&mut entries, context)?;
         let size = entries.iter().map(TrashEntry::rollout_bytes).sum();
         let contents = format!(
             "{}, {}",
@@ -250,7 +255,7 @@ impl TrashArgs {
 
         let ui = &context.ui;
         if entries.is_empty() {
-            ui.line("the trash is empty");
+            ui.line("nothing to delete in the trash");
         } else if self.dry_run {
             ui.prose(format_args!("would be deleted permanently: {contents}"));
         } else {
@@ -332,8 +337,8 @@ impl UndeleteArgs {
         Ok(Outcome::partial_if(is_partial))
     }
 
-    /// Returns the named entries. Skips conversations that an earlier run restored, so that a command can be repeated
-    /// after a partial failure.
+    /// Returns the named entries, and the bases that their forks need. Skips conversations that an earlier run restored,
+    /// so that a command can be repeated after a partial failure.
     fn choose_entries<'a>(
         &self,
         entries: &'a [TrashEntry],
@@ -343,12 +348,23 @@ impl UndeleteArgs {
         let mut chosen = Vec::new();
         for name in &self.sessions {
             match find_entry(entries, name, home) {
+                Ok(entry) if chosen.contains(&entry) => {}
                 Ok(entry) => chosen.push(entry),
                 Err(_) if is_already_restored(entries, name, home, context)? => {
                     let note = format!("the home already has this conversation: {name}");
                     context.note(printable(&note));
                 }
                 Err(e) => return Err(e),
+            }
+        }
+
+        let rollouts = chosen.iter().flat_map(|entry| entry.rollouts());
+        for base in trash::find_bases(entries, home, rollouts.collect()) {
+            if !chosen.contains(&base) {
+                let id = &base.conversation.id;
+                context.note(format_args!("the base of a fork comes back with it: {id}"));
+                // Before its fork: without the base, Codex cannot show the earlier turns of the fork.
+                chosen.insert(0, base);
             }
         }
         Ok(chosen)
@@ -367,8 +383,7 @@ fn find_entry<'a>(entries: &'a [TrashEntry], name: &str, home: &Path) -> Result<
     let mut matching_entries = thread_choice::find_named(&entries.iter(), name, id, has_title);
 
     // The trash has conversations of all homes. One of this home is preferred.
-    let is_of_home =
-        |entry: &&TrashEntry| file_id::is_same_folder(&entry.conversation.home.0, home);
+    let is_of_home = |entry: &&TrashEntry| entry.is_of_home(home);
     if matching_entries.iter().any(is_of_home) {
         matching_entries.retain(is_of_home);
     }
@@ -456,11 +471,22 @@ fn select_conversations(
     Ok(selection.map_err(TrashError::from)?)
 }
 
+/// Takes the entries that a conversation in their home continues out of a deletion, and names them.
+fn keep_needed(entries: &mut Vec<TrashEntry>, context: &Context) -> Result<()> {
+    for entry in trash::take_needed(context.manager_home(), entries)? {
+        let id = shell::quote_if_needed(&entry.conversation.id);
+        context.warn(format_args!(
+            "kept, because a conversation continues it; bring it back: codex-manager storage undelete {id}"
+        ));
+    }
+    Ok(())
+}
+
 /// Deletes conversations that have been in the trash for longer than `storage.keep_trash`, and returns their items.
 /// Deletes nothing, after a warning, if the clock cannot be trusted.
 fn remove_expired(trash: &ConversationTrash, context: &Context) -> Result<Vec<TrashItem>> {
     let keep_time = context.settings.preferences.keep_trash;
-    let expired = match trash.list_expired(keep_time, context.now()) {
+    let mut expired = match trash.list_expired(keep_time, context.now()) {
         Err(TrashError::Clock(doubt)) => {
             let message = format!("nothing in the trash was deleted because of its age: {doubt}");
             context.warn(printable(&message));
@@ -469,6 +495,7 @@ fn remove_expired(trash: &ConversationTrash, context: &Context) -> Result<Vec<Tr
         expired => expired?,
     };
 
+    keep_needed(&mut expired, context)?;
     if expired.is_empty() {
         return Ok(Vec::new());
     }

@@ -3,9 +3,11 @@
 use crate::archive::manifest::MANIFEST_NAME;
 use crate::choices::snapshot_choice::find_snapshot;
 use crate::choices::vault_connection::ConnectionArgs;
-use crate::codex::home::{AUTH_JSON, kind_of};
+use crate::codex::home::kind_of;
 use crate::context::Context;
 use crate::error::{CommandError, Outcome, Result};
+use crate::io::shell;
+use crate::sync::secrets::reason_to_refuse_name;
 use crate::ui::{Cell, Column, Table, object};
 use crate::vault::contents::{SnapshotNode, list_nodes};
 use crate::vault::snapshot::Snapshot;
@@ -101,7 +103,8 @@ fn print_files(context: &Context, snapshot: &Snapshot, files: &[SnapshotNode]) {
 
 /// Print a file of a snapshot
 ///
-/// Logins are not printed; `vault restore --only auth.json` restores them.
+/// Logins and keys, such as auth.json, .credentials.json, .env and copies of them, are not printed;
+/// `vault restore --only PATH` restores them.
 #[derive(Debug, Args)]
 #[command(after_help = "Examples:
   codex-manager vault cat latest config.toml
@@ -120,13 +123,16 @@ impl CatArgs {
         let shown_path = self.path.display().to_string();
 
         // Tokens never reach stdout, where a log or a screen share would keep them.
-        let kind = kind_of(&self.path);
-        let is_auth_json = self.path.file_name().is_some_and(|name| name == AUTH_JSON);
-        if is_auth_json || kind.is_login() {
-            return Err(
-                CommandError::refused(format!("logins are not printed: {shown_path}"))
-                    .hint("restore it: codex-manager vault restore SNAPSHOT --only auth.json"),
-            );
+        // The components of a path leave out a slash at its end.
+        let path = self.path.components().as_path().to_string_lossy();
+        let is_secret = reason_to_refuse_name(&path.to_lowercase()).is_some();
+        if is_secret || kind_of(&self.path).is_login() {
+            let [snapshot, path] = [&*self.snapshot, &*path].map(shell::quote_if_needed);
+            let error =
+                CommandError::refused(format!("logins and keys are not printed: {shown_path}"));
+            return Err(error.hint(format!(
+                "restore it: codex-manager vault restore {snapshot} --only {path}"
+            )));
         }
 
         let restic = connection.open(context)?;

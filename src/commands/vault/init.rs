@@ -118,6 +118,10 @@ impl VaultInitArgs {
     }
 
     fn check_url(&self, url: &str) -> Result<()> {
+        if matches!(&*self.url, "" | "local:") {
+            let error = CommandError::usage("the URL of the vault is empty");
+            return Err(error.hint("name a folder or a URL: codex-manager vault init URL"));
+        }
         if has_password(url) {
             let shown = redact_message(url);
             let error = format!("the URL contains a password: {shown}");

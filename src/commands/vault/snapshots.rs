@@ -5,7 +5,7 @@ use crate::context::Context;
 use crate::error::{Outcome, Result};
 use crate::ui::{Cell, Column, Table, object};
 use crate::vault::snapshot::{self, Snapshot};
-use crate::views::account::{labels_by_workspace, local_rfc3339};
+use crate::views::account::{labels_by_workspace, local_rfc3339, printable};
 use crate::views::table_format::TableArgs;
 use clap::Args;
 use serde::Serialize;
@@ -46,7 +46,13 @@ impl SnapshotsArgs {
             snapshots.retain(|snapshot| snapshot.host == *host);
         }
 
-        print_table(context, &snapshots);
+        match &self.host {
+            Some(host) if snapshots.is_empty() => context.note(format_args!(
+                "no snapshots of {}; list all: codex-manager vault snapshots",
+                printable(host)
+            )),
+            _ => print_table(context, &snapshots),
+        }
         let rows: Vec<_> = snapshots
             .iter()
             .map(|s| snapshot_json(context, s))
