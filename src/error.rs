@@ -214,7 +214,7 @@ impl fmt::Display for CommandError {
     }
 }
 
-const FREE_SPACE: &str = "free some disk space, then run the same command again";
+pub(crate) const FREE_SPACE: &str = "free some disk space, then run the same command again";
 const UPGRADE: &str = "upgrade codex-manager; the file was not changed";
 
 /// An error of another room that has an exit code and hints for the user.

@@ -272,6 +272,41 @@ fn i5_a_copy_of_a_moved_login_does_not_become_its_owner() {
 }
 
 #[test]
+fn i5_a_live_copy_of_the_moved_login_of_a_removed_profile_does_not_become_its_owner() {
+    for removal in [&["--yes"][..], &["--purge", "--yes"]] {
+        let env = world();
+        move_away(&env);
+        let remove = [&["profile", "remove", "work"], removal].concat();
+        let _ = env.run(&remove).code(0);
+        write_auth(&env.codex_home(), &alice(0));
+        let _ = env.run(["use", "home"]).code(0);
+        let refused = env.run(["use", "alice@example.com"]).code(5);
+        assert!(refused.stderr.contains("another machine"), "{refused}");
+
+        // A new sign-in works here.
+        write_auth(&env.codex_home(), &alice(1));
+        let _ = env.run(["use", "home"]).code(0);
+        let _ = env.run(["use", "alice@example.com"]).code(0);
+    }
+}
+
+#[test]
+fn i5_no_login_of_the_history_takes_the_place_of_a_moved_one() {
+    let env = world();
+    write_auth(&env.codex_home(), &alice(1));
+    let _ = env.run(["profile", "save", "work"]).code(0);
+    move_away(&env);
+    env.write("copy.json", auth_json(&alice(1)));
+    let save = ["profile", "save", "work", "--from", "copy.json"];
+    let before = env.tree("home/.codex-manager/profiles/work");
+    for args in [&["profile", "restore-login", "work"][..], &save] {
+        let refused = env.run(args).code(5);
+        assert!(refused.stderr.contains("another machine"), "{refused}");
+    }
+    assert_same_tree(&before, &env.tree("home/.codex-manager/profiles/work"));
+}
+
+#[test]
 fn i6_an_ambiguous_login_is_assigned_to_no_account() {
     let env = TestEnv::new();
     let team = SignIn::new("acct-team", "alice@example.com").issued_at(RENEWED);

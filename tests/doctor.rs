@@ -2,6 +2,7 @@
 
 use crate::current::note_switch;
 use crate::support::env::{TestEnv, assert_same_tree};
+use crate::support::real_codex::RealCodex;
 use crate::support::sample::sample_home;
 use crate::support::sign_in::{SignIn, auth_json, unix_now, write_auth};
 use codex_manager::testing::io::processes;
@@ -180,6 +181,20 @@ fn doctor_never_changes_the_codex_home() {
     let before = env.tree("home/.codex");
     let _ = env.run(["doctor", "--fix"]);
     assert_same_tree(&before, &env.tree("home/.codex"));
+}
+
+#[test]
+fn doctor_creates_no_codex_home() {
+    for version in ["0.98.0", "0.169.0"] {
+        let Some(codex) = RealCodex::of_version(version) else {
+            return;
+        };
+        let mut env = TestEnv::new();
+        env.set("PATH", codex.search_path());
+        let run = env.run(["doctor"]);
+        assert!(run.stdout.contains(version), "{run}");
+        assert!(!env.codex_home().exists(), "{run}");
+    }
 }
 
 #[test]

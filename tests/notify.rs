@@ -99,6 +99,15 @@ fn each_notice_is_shown_once_in_100_runs() {
 }
 
 #[test]
+fn without_a_manager_home_there_is_no_news_of_accounts() {
+    let env = TestEnv::new();
+    notifier(&env, "notify-send");
+    assert_eq!(notify(&env), [""; 0]);
+    fs::create_dir(env.codex_home()).expect("folder");
+    assert_eq!(notify(&env), [OLD]);
+}
+
+#[test]
 fn a_condition_that_recurs_is_shown_again() {
     let mut env = world();
     write_losses(&env, &["a"]);

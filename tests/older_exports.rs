@@ -177,6 +177,18 @@ fn i5_a_moved_login_comes_back_only_with_the_export_that_took_it() {
         for_people.stderr.contains("profile login work"),
         "{for_people}"
     );
+    let dry_run = [
+        "profile",
+        "import",
+        &text(&next),
+        "--identity",
+        "key.txt",
+        "-n",
+    ];
+    let shown = other.run(dry_run).code(0);
+    assert!(shown.stdout.contains("takes its login back"), "{shown}");
+    assert!(!shown.stdout.contains("nothing to import"), "{shown}");
+    assert_eq!(outcome(&import(&other, &next).code(0)), "returned");
     assert_eq!(outcome(&import(&other, &next).code(0)), "same");
     let _ = other.run(["use", "work"]).code(0);
 }

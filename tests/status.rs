@@ -2,6 +2,7 @@
 
 use crate::support::env::{Run, TestEnv, assert_same_tree};
 use crate::support::fake_codex::{FakeCodex, account_read, rate_limits_read};
+use crate::support::faults::Mount;
 use crate::support::mock_backend::{Account, ExtraLimit, MockBackend, Request, USAGE, Window};
 use crate::support::pauses::EVENT_LIMIT;
 use crate::support::processes;
@@ -13,7 +14,7 @@ use crate::support::sign_in::{
 use codex_manager::testing::codex::process::find_holders;
 use serde_json::{Value, json};
 use std::ffi::OsStr;
-use std::process::Stdio;
+use std::process::{Command, Stdio};
 use std::time::{Duration, Instant};
 
 /// A test environment with the real Codex on `PATH`, the real clock, and a mock backend.
@@ -445,6 +446,57 @@ fn a_hard_linked_login_is_not_probed() {
         run.stderr
             .contains("hint: make it a separate file:\n    cp -p "),
         "{run}"
+    );
+}
+
+#[test]
+fn i3_a_login_that_codex_could_not_store_is_not_probed() {
+    let Some(world) = World::signed_in(&SignIn::alice().ttl_seconds(-60)) else {
+        return;
+    };
+    let disk = world.env.path("disk");
+    let Some(_mount) = Mount::tmpfs(&disk, 48 << 10) else {
+        return;
+    };
+    // Codex 0.169 stores a renewed login beside the target of the link.
+    let (auth, store) = (
+        world.env.codex_home().join("auth.json"),
+        disk.join("auth.json"),
+    );
+    std::fs::copy(&auth, &store).expect("copy");
+    std::fs::remove_file(&auth).expect("remove");
+    std::os::unix::fs::symlink(&store, &auth).expect("link");
+
+    let filler = disk.join("filler");
+    std::fs::write(&filler, vec![1; 24 << 20]).expect("fill the disk");
+    let run = world.status().code(6);
+    assert!(
+        problem(&run).contains("not enough free disk space"),
+        "{run}"
+    );
+    for args in [&["current", "--refresh"][..], &["backup"]] {
+        let run = world.env.run(args);
+        assert!(run.stderr.contains("not enough free disk space"), "{run}");
+    }
+
+    std::fs::remove_file(&filler).expect("remove");
+    let remount = |mode| {
+        let mut mount = Command::new("mount");
+        mount.args(["-o", mode]).arg(&disk);
+        assert!(mount.status().expect("mount").success());
+    };
+    remount("remount,ro");
+    let run = world.env.run(["status"]).code(6);
+    assert!(run.stderr.contains("is not writable"), "{run}");
+    assert!(run.stderr.contains("hint: make it writable"), "{run}");
+    assert_eq!(world.backend.requests(), []);
+
+    remount("remount,rw");
+    let _ = world.status().code(0);
+    assert!(
+        std::fs::read_to_string(&store)
+            .expect("read")
+            .contains("rt.acct-alice.f1.2")
     );
 }
 

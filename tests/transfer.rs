@@ -134,6 +134,27 @@ fn exported_logins_work_on_the_other_machine_and_are_refused_locally() {
 }
 
 #[test]
+fn an_encrypted_export_with_a_wrong_byte_is_called_damaged() {
+    let env = env_with_profiles();
+    let key = write_age_key(&env);
+    let _ = export(&env, &["out.age", "--with-logins", "--recipient", &key]).code(0);
+    let whole = fs::read(env.path("out.age")).expect("read");
+    let cut = whole[..whole.len() - 1].to_vec();
+    let mut flipped = whole.clone();
+    *flipped.last_mut().expect("a byte") ^= 1;
+    let other = other_machine(&env);
+    for bytes in [cut, flipped] {
+        let file = other.write("broken.age", bytes);
+        let refused = import(&other, &file, &["--identity", "key.txt"]).code(5);
+        assert!(
+            refused.stderr.contains("the export is damaged"),
+            "{refused}"
+        );
+    }
+    let _ = import(&other, &env.path("out.age"), &["--identity", "key.txt"]).code(0);
+}
+
+#[test]
 fn profiles_that_an_import_would_refuse_are_left_out_with_their_logins() {
     let env = env_with_profiles();
     let profiles = env.manager_home().join("profiles");

@@ -266,6 +266,22 @@ fn a_long_account_name_leaves_width_for_the_reason() {
 }
 
 #[test]
+fn wide_characters_keep_the_columns_aligned() {
+    let env = TestEnv::new();
+    let later = "2026-11-24T15:55:00Z";
+    let names = ["漢字@x.com", "abcd@x.com"];
+    write_cooldown(&env, &names.map(|name| entry(name, 40.0, later)));
+    for args in [&["cooldown", "--timeline"][..], &["recommend", "--explain"]] {
+        let run = env.run(args).code(0);
+        let rest = names.map(|name| {
+            let (_, rest) = run.stdout.split_once(name).expect("the account");
+            rest.len() - rest.trim_start_matches(' ').len()
+        });
+        assert_eq!(rest, [2, 2], "{run}");
+    }
+}
+
+#[test]
 fn piped_output_is_not_wrapped() {
     let env = world_of_two();
     let run = env.run(["recommend", "--explain"]).code(0);

@@ -12,7 +12,9 @@ use super::owner::OwnerLocation;
 use super::profile::{LoginOwner, Profile, ProfileError, Profiles};
 use super::save::LoginToKeep;
 use crate::codex::login_lock::REFRESH_TIMEOUT;
-use crate::codex::{AUTH_JSON, AuthFile, AuthSnapshot, Holder, Identity, daemon, find_codex};
+use crate::codex::{
+    AUTH_JSON, AuthFile, AuthSnapshot, Holder, Identity, check_login_storage, daemon, find_codex,
+};
 use crate::io::{
     FileLock, FollowedLinks, IoContext, OrdinaryPath, Timestamp, atomic, beneath, sharing,
 };
@@ -199,7 +201,7 @@ impl Profiles {
         codex_home: &Path,
         now: Timestamp,
     ) -> Result<AuthSnapshot, LeaseError> {
-        self.check_disk_space()?;
+        check_login_storage(&self.folder)?;
         let no_login = || LeaseError::NoLogin(account.to_string());
         let profile = self.find(account)?.ok_or_else(no_login)?;
         self.read_owner_login(&profile, codex_home)?;

@@ -12,12 +12,12 @@ use super::profile::{
 };
 use super::save::LoginToKeep;
 use crate::codex::{
-    AUTH_JSON, AuthFile, CONFIG_TOML, CodexConfig, CredentialStore, Holder, Identity, config,
-    find_codex, process,
+    AUTH_JSON, AuthFile, CONFIG_TOML, CodexConfig, CredentialStore, Holder, Identity,
+    LoginStorageError, check_login_storage, config, find_codex, process,
 };
 use crate::io::{
     FileLock, IoError, LockError, SecretBytes, Timestamp, atomic, file_open, hash, is_interrupted,
-    prefix_unless_empty, space, tree,
+    prefix_unless_empty, tree,
 };
 use crate::journal::format_holders;
 use std::path::{Path, PathBuf};
@@ -31,10 +31,6 @@ const INSTALLATION_ID: &str = "installation_id";
 
 /// The number of hex digits of a hash in the file names of an account.
 const ACCOUNT_KEY_CHARS: usize = 16;
-
-/// The free disk space that a scratch home needs. Codex loses a login that it renews but cannot
-/// store.
-const MIN_FREE_BYTES: u64 = 32 << 20;
 
 /// The time that Codex gets to exit after its input was closed.
 const CODEX_EXIT_GRACE: Duration = Duration::from_secs(2);
@@ -88,9 +84,9 @@ pub enum LeaseError {
     /// The valid login of the profile may be in the system keyring, because the Codex home does not use auth.json.
     #[error("the login of the profile {profile} may be live in the Codex home {}, which does not keep its login in auth.json (cli_auth_credentials_store)", home.display())]
     InKeyring { profile: String, home: PathBuf },
-    /// Codex might be unable to store a renewed login in this folder.
-    #[error("not enough free disk space for a login that Codex may renew: {}", .0.display())]
-    DiskFull(PathBuf),
+    /// Codex might be unable to store a renewed login in the manager home.
+    #[error(transparent)]
+    Storage(#[from] LoginStorageError),
     /// `profile.json` names a probe as the owner of the login.
     #[error("the login of the profile {0} is in use by a status query")]
     AlreadyLeased(String),
@@ -228,7 +224,7 @@ impl Profiles {
     ) -> Result<Lease<'_>, LeaseError> {
         let account_locks = self.lock_accounts(&[account], now, patience)?;
         let account = &self.recorded_identity(account)?;
-        self.check_disk_space()?;
+        check_login_storage(&self.folder)?;
 
         // Unlike the lock on the account, the lock on all profiles is released at once, so that logins of other
         // accounts can be saved during the lease.
@@ -272,14 +268,6 @@ impl Profiles {
             now,
             _lock: account_locks,
         })
-    }
-
-    /// Refuses a lease if Codex might be unable to store a renewed login.
-    pub(super) fn check_disk_space(&self) -> Result<(), LeaseError> {
-        if space::free_bytes(&self.folder).is_some_and(|free| free < MIN_FREE_BYTES) {
-            return Err(LeaseError::DiskFull(self.folder.clone()));
-        }
-        Ok(())
     }
 
     /// Returns the scratch home of an account. It exists only during a lease.

@@ -319,7 +319,8 @@ impl Profiles {
     /// stays recorded.
     ///
     /// # Errors
-    /// No profile or login has the name, the account is signed in, or an I/O error.
+    /// No profile or login has the name, the account is signed in, its login was moved to another machine, or an I/O
+    /// error.
     pub(crate) fn restore_login(
         &self,
         name: &str,
@@ -334,6 +335,10 @@ impl Profiles {
         let name = profile.name.clone();
         if let Some(home) = profile.find_live_home(codex_home) {
             return Err(ProfileError::IsLive { name, home });
+        }
+        // Another login in its place would hide the moved one: copies are recognized by the login that the profile has.
+        if profile.file.owner == LoginOwner::Moved {
+            return Err(ProfileError::Moved(name));
         }
 
         let mut usable = self.read_history(&name)?;

@@ -302,8 +302,11 @@ fn keeps_recorded_owner(
 
     match outcome {
         SaveOutcome::KeptNewer => is_moved || profile.may_be_live_elsewhere(owner),
-        // `profile` has the record of a removed profile.
-        SaveOutcome::Created => is_moved && !is_newer && owner == OwnerLocation::Profile,
+        // `profile` has the record of a removed profile. Unlike a refresh token, an API key can be used on several
+        // machines.
+        SaveOutcome::Created => {
+            is_moved && !is_newer && !owner.is_asserted() && login.identity.kind.is_renewable()
+        }
         SaveOutcome::Updated | SaveOutcome::Unchanged => {
             let is_copy_of_moved = is_moved && has_same_login && !owner.is_asserted();
             is_copy_of_moved

@@ -239,8 +239,8 @@ impl AuthSnapshot {
 }
 
 /// Chooses the login as Codex 0.169 does: the one that `auth_mode` names. Without a mode, an access token or a Bedrock
-/// key precedes the tokens of a browser login. An API key always follows these tokens, because a browser login of
-/// older versions stores one beside its tokens.
+/// key precedes the tokens of a browser login. An API key follows these tokens, because a browser login of early versions
+/// stored one beside its tokens. Codex 0.42 and newer use that key, but the file is still the login of the account.
 fn choose_login(auth: &Value) -> Option<Login> {
     let to_login = |(kind, _, secret): &(LoginKind, &str, String)| Login {
         identity: Identity::from_secret(*kind, secret.as_bytes()),
@@ -251,7 +251,7 @@ fn choose_login(auth: &Value) -> Option<Login> {
     let mode = auth.get("auth_mode").and_then(Value::as_str);
     let secrets = list_secrets(auth);
     let precedes_tokens = |(kind, secret_mode, _): &&(LoginKind, &str, String)| match mode {
-        Some(mode) => mode == *secret_mode && *kind != LoginKind::ApiKey,
+        Some(mode) => mode == *secret_mode,
         None => matches!(kind, LoginKind::AccessToken | LoginKind::BedrockKey),
     };
     if let Some(first) = secrets.iter().find(precedes_tokens) {
@@ -455,6 +455,16 @@ mod tests {
         let auth =
             json!({"auth_mode": "apikey", "OPENAI_API_KEY": "sk-1", "agent_identity": "x.y.z"});
         assert!(label(&auth).starts_with("api-key-"));
+    }
+
+    #[test]
+    fn an_api_key_beside_tokens_is_the_login_only_if_the_mode_names_it() {
+        let claims = URL_SAFE_NO_PAD.encode(json!({"email": "a@x.com"}).to_string());
+        let tokens = json!({"id_token": format!("h.{claims}.s"), "refresh_token": "rt-1"});
+        let auth = |mode: Option<&str>| json!({"auth_mode": mode, "OPENAI_API_KEY": "sk-1", "tokens": tokens});
+        assert!(label(&auth(Some("apikey"))).starts_with("api-key-"));
+        assert_eq!(label(&auth(Some("chatgpt"))), "a@x.com");
+        assert_eq!(label(&auth(None)), "a@x.com");
     }
 
     #[test]

@@ -99,7 +99,10 @@ impl Program {
     pub fn version(&self, env: &Environment, timeout: Duration) -> Option<String> {
         let deadline = Instant::now() + timeout;
         let mut command = env.command(&self.path);
-        command.arg("--version");
+        // Codex 0.98 and newer create their home and write into it even for this. No home can exist below a file.
+        command
+            .arg("--version")
+            .env("CODEX_HOME", self.path.join("none"));
         let mut child = ChildGroup::spawn(&mut command).ok()?;
         child.close_input();
 

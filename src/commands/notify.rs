@@ -5,8 +5,8 @@ use crate::doctor::find_newest_full_time;
 use crate::error::{CommandError, Outcome, Result};
 use crate::inventory::notices::{DesktopNotice, FILE_NAME, LOCK_NAME, NoticeKind, NoticeState};
 use crate::inventory::{losses, observations};
-use crate::io::document;
 use crate::io::quantity::pluralize;
+use crate::io::{atomic, document};
 use crate::quota::account::Account;
 use crate::quota::state::{AccountState, Verdict};
 use crate::steps::run_program::run_program;
@@ -73,6 +73,7 @@ impl NotifyArgs {
             select_unseen(&mut state, &accounts, conditions, context)
         } else {
             // The lock is held while the notices are shown, so that no other run shows them too.
+            atomic::create_private_folder(context.manager_home())?;
             let lock = context.manager_path(LOCK_NAME);
             let updated = document::update(&path, &lock, |state: &mut NoticeState| {
                 let mut unseen = select_unseen(state, &accounts, conditions, context);

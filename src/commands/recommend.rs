@@ -14,6 +14,7 @@ use crate::steps::best_login::{
 use crate::steps::home_checks::check_credential_store;
 use crate::steps::recommend_template::{Template, format_reason};
 use crate::steps::switch_account::SwitchArgs;
+use crate::ui::text_width::{columns, pad_end};
 use crate::ui::{Style, object, windows};
 use crate::views::account::{
     account_json, full_time, label, printable, read_known_accounts, state_style, suggest_login,
@@ -301,7 +302,7 @@ fn print_ranking(ranking: &Ranking<'_>, context: &Context) {
     let ui = &context.ui;
     let all_accounts = || ranking.candidates.iter().chain(&ranking.excluded);
     let width = all_accounts()
-        .map(|c| label(c.account).chars().count())
+        .map(|c| columns(&label(c.account)))
         .max()
         .unwrap_or(0);
 
@@ -311,7 +312,7 @@ fn print_ranking(ranking: &Ranking<'_>, context: &Context) {
     let width = width.min(max_width);
 
     for (i, candidate) in all_accounts().enumerate() {
-        let name = format!("{:<width$}", label(candidate.account));
+        let name = pad_end(&label(candidate.account), width);
         let (rank, style) = if i < ranking.candidates.len() {
             (format!("{}.", i + 1), state_style(candidate.verdict.state))
         } else {

@@ -12,12 +12,12 @@ use crate::codex::threads;
 use crate::config::file::ConfigFile;
 use crate::context::Context;
 use crate::inventory::records::InventoryFile;
-use crate::inventory::{cleanup, cooldown, store};
+use crate::inventory::{cleanup, cooldown, remedies, store};
 use crate::io::clock::Timestamp;
 use crate::io::document::{self, DocumentError, DocumentState};
 use crate::io::quantity::pluralize;
 use crate::io::settings::SettingsError;
-use crate::io::shell;
+use crate::io::{shell, space};
 use crate::journal::{self, KeptAs};
 use crate::launch::record::LaunchRecord;
 use crate::launch::registry::LaunchRegistry;
@@ -120,18 +120,15 @@ fn check_writable(home: &Path) -> Option<Check> {
     let folders = [home.to_path_buf(), store::backups_folder(home)];
     let folder = folders
         .iter()
-        .find(|folder| folder.is_dir() && !permissions::is_writable(folder))?;
+        .find(|folder| folder.is_dir() && !space::is_writable(folder))?;
 
-    let quoted_folder = shell::quote_if_needed(&folder.to_string_lossy());
     let message = format!("not writable: {}", folder.display());
     let check =
         Check::warn("manager.home", message).because("no backup can be created and no login saved");
     Some(if permissions::belongs_to_other_user(folder) {
         check.fixed_by_chmod("u+rwx", folder)
     } else {
-        check.advised(format!(
-            "make it writable (chmod u+rwx {quoted_folder}), or mount its disk read-write"
-        ))
+        check.advised(remedies::describe_making_writable(folder))
     })
 }
 

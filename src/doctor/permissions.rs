@@ -321,20 +321,6 @@ pub(crate) fn refuse_links_of_others(home: &Path) -> Result<()> {
     Ok(())
 }
 
-/// Returns true if the permissions of a folder allow this process to create files in it. Writes nothing.
-pub(crate) fn is_writable(folder: &Path) -> bool {
-    #[cfg(unix)]
-    {
-        use rustix::fs::Access;
-        rustix::fs::access(folder, Access::WRITE_OK | Access::EXEC_OK).is_ok()
-    }
-    #[cfg(not(unix))]
-    {
-        let _ = folder;
-        true
-    }
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;

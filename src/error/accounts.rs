@@ -2,7 +2,9 @@
 
 use super::ErrorKind::{CodexRunning, Failed, Refused, Usage};
 use super::{Advised, CommandError, FREE_SPACE};
+use crate::codex::LoginStorageError;
 use crate::codex::process::{Holder, ProcessRole};
+use crate::inventory::remedies;
 use crate::io::{shell, similar};
 use std::path::Path;
 
@@ -70,7 +72,8 @@ impl Advised for crate::accounts::lease::LeaseError {
             Self::InUse(_) => self.nothing_changed(Failed, "wait for it to end, then run the same command again"),
             Self::ProbeRunning { .. } => self.nothing_changed(CodexRunning, "wait for it to end, then run the same command again"),
             Self::OtherAccountSignedIn(_) => self.nothing_changed(CodexRunning, "end that Codex first; find it with: codex-manager launches"),
-            Self::DiskFull(_) => self.nothing_changed(Failed, FREE_SPACE),
+            Self::Storage(LoginStorageError::DiskFull(_)) => self.nothing_changed(Failed, FREE_SPACE),
+            Self::Storage(LoginStorageError::NotWritable(folder)) => self.nothing_changed(Failed, remedies::describe_making_writable(folder)),
             Self::AlreadyLeased(_) => self.nothing_changed(Refused, "return it to the profile: codex-manager status --all"),
             Self::Isolated {
                 profile,

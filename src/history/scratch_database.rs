@@ -76,9 +76,7 @@ pub(crate) fn create_scratch_database(
     let scratch_home = staging.path("home");
     atomic::create_private_folder(&scratch_home)?;
 
-    // Codex 0.98 writes into its home even for `codex --version`.
-    let scratch_env = env.clone().with("CODEX_HOME", &scratch_home);
-    let version = program.version(&scratch_env, VERSION_TIMEOUT);
+    let version = program.version(env, VERSION_TIMEOUT);
     if let Some(version) =
         version.filter(|version| is_version_before(version, FIRST_VERSION_WITH_LIST))
     {

@@ -53,6 +53,12 @@ fn may_go_live(profile: &Profile, codex_home: &Path) -> bool {
         && profile.other_live_home(Some(codex_home)).is_none()
 }
 
+/// Returns the advice for a folder that is not writable.
+pub(crate) fn describe_making_writable(folder: &Path) -> String {
+    let quoted_folder = shell::quote_if_needed(&folder.to_string_lossy());
+    format!("make it writable (chmod u+rwx {quoted_folder}), or mount its disk read-write")
+}
+
 /// Returns the command that replaces a file that has a second hard link by a copy.
 pub(crate) fn format_unlink_command(path: &Path) -> String {
     let quoted_path = shell::quote_if_needed(&path.to_string_lossy());

@@ -1,4 +1,4 @@
-//! Free space of disks, and their file systems.
+//! Free space of disks, their file systems, and whether they can be written to.
 
 use super::file_id;
 use std::fs::Metadata;
@@ -42,6 +42,20 @@ pub(crate) fn free_bytes(path: &Path) -> Option<u64> {
     #[cfg(windows)]
     {
         fs4::available_space(path).ok()
+    }
+}
+
+/// Returns true if the permissions of a folder and its disk allow this process to create files in it. Writes nothing.
+pub(crate) fn is_writable(folder: &Path) -> bool {
+    #[cfg(unix)]
+    {
+        use rustix::fs::Access;
+        rustix::fs::access(folder, Access::WRITE_OK | Access::EXEC_OK).is_ok()
+    }
+    #[cfg(not(unix))]
+    {
+        let _ = folder;
+        true
     }
 }
 

@@ -44,6 +44,8 @@ pub(crate) enum LoginOutcome {
     /// The login of the export replaces the local login, which goes to the history.
     Newer,
     Same,
+    /// The local login is the same, and had left with this export. This machine owns it again.
+    Returned,
     /// The login of the export is older than a local login, so its refresh token is used up. The login of the export
     /// goes to the history.
     Older,
@@ -135,10 +137,18 @@ impl LocalAccount {
         let saved_fingerprint = saved.map(AuthSnapshot::fingerprint);
         let is_same = saved_fingerprint.as_ref() == Some(&exported_fingerprint);
 
+        let record = self.current_or_removed_record();
+        let is_moved = record.is_some_and(|record| record.owner == LoginOwner::Moved);
+        let same_outcome = if is_moved {
+            LoginOutcome::Returned
+        } else {
+            LoginOutcome::Same
+        };
+
         // Unlike a refresh token, an API key can be used on several machines.
         if !login.identity.kind.is_renewable() {
             return match saved {
-                _ if is_same => LoginOutcome::Same,
+                _ if is_same => same_outcome,
                 Some(_) => LoginOutcome::Newer,
                 None => LoginOutcome::New,
             };
@@ -151,25 +161,24 @@ impl LocalAccount {
         let newest = self.newest_freshness();
         let is_newer = login.freshness.is_newer_than(&newest);
 
-        let left_with_other_export = self.current_or_removed_record().is_some_and(|record| {
+        let left_with_other_export = record.is_some_and(|record| {
             // A profile that an import without logins created also has the owner `Moved`, but this machine never had
             // its login.
             let had_login = record.moved_with.is_some() || record.newest != Freshness::default();
             let is_this_export = record.moved_with.as_deref() == Some(export_id);
-            record.owner == LoginOwner::Moved && had_login && !is_this_export
+            is_moved && had_login && !is_this_export
         });
 
         if is_same {
             return if is_damaged || left_with_other_export {
                 LoginOutcome::Unclear
             } else {
-                LoginOutcome::Same
+                same_outcome
             };
         }
 
-        let is_superseded_locally = self
-            .current_or_removed_record()
-            .is_some_and(|record| record.superseded.contains(&exported_fingerprint));
+        let is_superseded_locally =
+            record.is_some_and(|record| record.superseded.contains(&exported_fingerprint));
         // The exporting machine may have moved a login that it knew to be old.
         let superseded_remotely = &exported.file.superseded;
         let was_old_remotely = exported.file.newest.is_newer_than(&login.freshness);

@@ -5,7 +5,7 @@ use crate::io::{IoContext, IoError, SecretBytes, file_open};
 use age::secrecy::SecretString;
 use age::{DecryptError, Decryptor, Encryptor, Identity, Recipient, scrypt, x25519};
 use std::fs::File;
-use std::io::{self, BufReader, Cursor, Read};
+use std::io::{self, BufRead, BufReader, Cursor, Read};
 use std::iter;
 use std::path::Path;
 
@@ -210,7 +210,8 @@ impl ExportInput {
     /// Returns a reader of the decrypted content, which fails at a modified block. Error messages name `path`.
     ///
     /// # Errors
-    /// The export is encrypted, and `key` is missing, is of the wrong kind, or does not decrypt the export.
+    /// The export is encrypted, and `key` is missing, is of the wrong kind, or does not decrypt the export, or its first
+    /// block is damaged.
     pub(crate) fn unlock(
         self,
         path: &Path,
@@ -239,7 +240,15 @@ impl ExportInput {
         };
 
         let error = match stream {
-            Ok(stream) => return Ok(Box::new(stream)),
+            Ok(stream) => {
+                let mut content = BufReader::new(stream);
+                // A damaged first block would otherwise look like a file without a manifest.
+                content.fill_buf().map_err(|e| TransferError::Damaged {
+                    path: path.to_path_buf(),
+                    detail: e.to_string(),
+                })?;
+                return Ok(Box::new(content));
+            }
             Err(error) => error,
         };
 

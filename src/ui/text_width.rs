@@ -49,6 +49,12 @@ fn fitting_suffix(text: &str, width: usize) -> &str {
     first_excess.map_or(text, |(at, c)| &text[at + c.len_utf8()..])
 }
 
+/// Adds blanks to the end of `text` until it is `width` columns wide.
+pub(crate) fn pad_end(text: &str, width: usize) -> String {
+    let missing_width = width.saturating_sub(columns(text));
+    format!("{text}{:missing_width$}", "")
+}
+
 /// Replaces the end of a text that is wider than `width` columns by "…".
 pub(crate) fn elide_end(text: &str, width: usize) -> Cow<'_, str> {
     if columns(text) <= width {
@@ -86,6 +92,7 @@ mod tests {
     fn wide_characters_take_two_columns_and_colours_none() {
         assert_eq!(columns("漢字"), 4);
         assert_eq!(columns("\x1b[1mone\x1b[0m"), 3);
+        assert_eq!(pad_end("漢字", 5), "漢字 ");
         assert_eq!(elide_end("漢字漢字", 5), "漢字…");
         assert_eq!(elide_middle("漢字漢字", 5), "漢…字");
     }

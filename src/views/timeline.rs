@@ -6,13 +6,13 @@ use crate::quota::account::Account;
 use crate::quota::state::{AccountState, Verdict};
 use crate::quota::window::Observation;
 use crate::ui::Style;
-use crate::ui::text_width::elide_middle;
+use crate::ui::text_width::{columns, elide_middle, pad_end};
 use crate::views::account::label;
 use chrono::{Duration, Timelike};
 
 const DAYS: usize = 8;
 
-/// The largest width of the name before the line of an account, in characters.
+/// The largest width of the name before the line of an account, in columns.
 const MAX_NAME_WIDTH: usize = 25;
 
 /// Draws the accounts: in cooldown, in an open weekly window, ready, or unknown. The reset of the weekly
@@ -24,7 +24,7 @@ pub(super) fn draw_timeline(rows: &[(Account, Verdict)], context: &Context) {
         .iter()
         .map(|(account, _)| elide_middle(&label(account), max_name_width).into_owned())
         .collect();
-    let name_width = names.iter().map(|n| n.chars().count()).max().unwrap_or(0);
+    let name_width = names.iter().map(|n| columns(n)).max().unwrap_or(0);
 
     // A cell stands for an hour or more, and three cells a day have room for the name of the day.
     let per_day = (ui.width().saturating_sub(name_width + 2) / DAYS).clamp(3, 24);
@@ -47,7 +47,7 @@ pub(super) fn draw_timeline(rows: &[(Account, Verdict)], context: &Context) {
         let line = build_line(account, verdict, &starts)
             .map(|(style, part)| ui.paint(style, part))
             .concat();
-        ui.line(format_args!("{name:<name_width$}  {line}"));
+        ui.line(format_args!("{}  {line}", pad_end(&name, name_width)));
     }
 
     let legend = "█ cooldown  ─ window running  ┤ reset  · ready  ? unknown";

@@ -219,6 +219,9 @@ fn print_profiles(plan: &ImportPlan, renewed: &[String], ui: &Ui) {
             LoginOutcome::New => format!("{name}  {email}: with its login"),
             LoginOutcome::Newer => format!("{name}  {email}: with a newer login"),
             LoginOutcome::Same => format!("{name}  {email}: already has this login"),
+            LoginOutcome::Returned => format!(
+                "{name}  {email}: takes its login back; do not import this file on another machine"
+            ),
             LoginOutcome::Older => format!(
                 "{name}  {email}: the local login is newer; the exported one goes to the history"
             ),

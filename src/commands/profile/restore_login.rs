@@ -14,7 +14,7 @@ use clap::Args;
 ///
 /// An older login has probably been invalidated, because its refresh token works once. The current login
 /// moves to the history; running the command again restores it. `use` refuses an older login without
-/// --force-stale.
+/// --force-stale. A profile whose login was moved to another machine is refused.
 #[derive(Debug, Args)]
 #[command(after_help = "Examples:
   codex-manager profile show work                # lists the history

@@ -1,7 +1,9 @@
 //! The report on one account, in JSON and in text.
 
+use crate::codex::LoginStorageError;
 use crate::codex::app_server::ProbeFailure;
 use crate::context::Context;
+use crate::error::FREE_SPACE;
 use crate::inventory::remedies;
 use crate::inventory::status::{StatusProblem, StatusReport};
 use crate::io::shell;
@@ -109,6 +111,10 @@ fn suggest_fix(
                 "make it a separate file: {}",
                 remedies::format_unlink_command(path)
             )
+        }
+        StatusProblem::Storage(LoginStorageError::DiskFull(_)) => FREE_SPACE.into(),
+        StatusProblem::Storage(LoginStorageError::NotWritable(folder)) => {
+            remedies::describe_making_writable(folder)
         }
         StatusProblem::Spent(_) => {
             let profiles = context.profiles();

@@ -15,10 +15,13 @@ use super::observations::{self, ObservationSpan};
 use crate::codex::program::ACCESS_TOKEN_VARIABLE;
 use crate::codex::{
     AUTH_JSON, AuthFile, CodexConfig, CredentialStore, Email, Identity, ProbeFailure, ProbeOptions,
-    Program, Question, StatusText, StatusTextError, app_server, find_codex, status_text,
+    Program, Question, StatusText, StatusTextError, app_server, check_login_storage, find_codex,
+    status_text,
 };
 use crate::io::clock::Timestamp;
-use crate::io::{DocumentError, Environment, IoError, Zone, atomic, file_id, is_interrupted};
+use crate::io::{
+    DocumentError, Environment, IoError, OrdinaryPath, Zone, atomic, file_id, is_interrupted,
+};
 use crate::quota::LoginState;
 use chrono::{DateTime, Utc};
 use serde_json::Value;
@@ -345,13 +348,18 @@ pub(crate) fn ask_questions<const N: usize>(
     }
 }
 
-/// Finds Codex, waits while a running Codex may be renewing the login, and calls `probe`.
+/// Finds Codex, checks that it can store a renewed login, waits while a running Codex may be renewing the login, and
+/// calls `probe`.
 fn probe_when_renewed<R>(
     home: &Path,
     inquiry: &Inquiry,
     probe: impl FnOnce(&ProbeOptions) -> R,
 ) -> Result<R, StatusProblem> {
     let program = Program::find(inquiry.codex_bin, inquiry.env).map_err(ProbeFailure::NoProgram)?;
+
+    // If auth.json is a link, Codex writes beside its target.
+    let auth_path = home.join(AUTH_JSON).canonical_or_self();
+    check_login_storage(atomic::parent_of(&auth_path))?;
 
     let deadline = Instant::now() + MAX_RENEWAL_WAIT;
     let is_renewal_due = || {

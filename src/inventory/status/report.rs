@@ -1,6 +1,6 @@
 //! The report of an account: its quota, the source, and the reason why a live figure is missing.
 
-use crate::codex::{CredentialStore, Identity, ProbeFailure};
+use crate::codex::{CredentialStore, Identity, LoginStorageError, ProbeFailure};
 use crate::io::Timestamp;
 use crate::quota::state::compute_verdict;
 use crate::quota::{AccountEntry, LoginState, Observation};
@@ -79,6 +79,9 @@ pub(crate) enum StatusProblem {
     /// the new one.
     #[error("auth.json has a second hard link, so Codex cannot store a renewed login: {}", .0.display())]
     HardLinked(PathBuf),
+    /// Codex could not store a renewed login, so it was not started.
+    #[error(transparent)]
+    Storage(#[from] LoginStorageError),
     /// Codex gave no answer.
     #[error(transparent)]
     Probe(#[from] ProbeFailure),
