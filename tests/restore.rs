@@ -208,7 +208,7 @@ fn a_merge_keeps_the_row_of_each_rollout_that_stays() {
     let read_rows = || {
         let connection = rusqlite::Connection::open(&database).unwrap();
         let sql =
-            "SELECT id, rollout_path, title, name, (SELECT count(*) FROM tools WHERE thread_id=id)
+            "SELECT id, rollout_path, title, name || is_pinned, (SELECT count(*) FROM tools WHERE thread_id=id)
                    FROM threads ORDER BY id";
         let mut statement = connection.prepare(sql).unwrap();
         let rows = statement.query_map([], |row| {
@@ -221,7 +221,8 @@ fn a_merge_keeps_the_row_of_each_rollout_that_stays() {
     };
     change(&format!(
         "ALTER TABLE threads ADD COLUMN name TEXT;
-         UPDATE threads SET name='a name';
+         ALTER TABLE threads ADD COLUMN is_pinned INTEGER NOT NULL DEFAULT 0;
+         UPDATE threads SET name='a name', is_pinned=1;
          CREATE TABLE tools(thread_id TEXT REFERENCES threads(id) ON DELETE CASCADE);
          INSERT INTO tools VALUES('{FIRST}'), ('{SECOND}');"
     ));
@@ -242,11 +243,13 @@ fn a_merge_keeps_the_row_of_each_rollout_that_stays() {
     assert_eq!(read_rows(), live);
     assert!(archived.exists() && !in_use.exists());
 
-    // Codex unarchives the conversation. It lost a name, which the archive has.
+    // Codex unarchives the conversation. It lost name and pin, which the archive has.
     let archive = text(&backup(&env, &[]));
     move_first(&archived, &in_use);
     let live = read_rows();
-    change(&format!("UPDATE threads SET name=NULL WHERE id='{FIRST}'"));
+    change(&format!(
+        "UPDATE threads SET name=NULL, is_pinned=0 WHERE id='{FIRST}'"
+    ));
     let _ = restore_json(&env, &[&archive, "--merge"]);
     assert_eq!(read_rows(), live);
 

@@ -278,7 +278,7 @@ fn require_turn(session: &NamedConversation, parts: &ConversationParts, turn: u3
 /// Returns the number of lines that were too long to read.
 fn print_raw(session: &NamedConversation, context: &Context) -> io::Result<usize> {
     let start_offset = 0;
-    let mut lines = RawLines::open(&session.rollout, start_offset)?.with_long_lines();
+    let mut lines = RawLines::open(&session.rollout, start_offset)?;
     let mut left_out_lines = 0;
     while let Some(line) = lines.next_line()? {
         context.ui.print_raw(&[line.bytes, b"\n"].concat());

@@ -51,13 +51,6 @@ impl RawLines {
         })
     }
 
-    /// Returns lines up to [`MAX_LONG_LINE_BYTES`](crate::history::lines::MAX_LONG_LINE_BYTES). For readers of one
-    /// conversation; the search index is not for large images.
-    pub(crate) fn with_long_lines(mut self) -> Self {
-        self.lines = self.lines.with_long_lines();
-        self
-    }
-
     /// Returns the offset after the last line that was returned.
     pub(crate) fn end_offset(&self) -> u64 {
         self.end_offset

@@ -1,7 +1,7 @@
 //! Reads the events of a rollout one after another, in bounded memory.
 //!
 //! Damaged lines are skipped, and so are lines longer than
-//! [`MAX_LONG_LINE_BYTES`](crate::history::lines::MAX_LONG_LINE_BYTES), which are counted.
+//! [`MAX_LINE_BYTES`](crate::history::lines::MAX_LINE_BYTES), which are counted.
 //! An incomplete last line is not consumed, because Codex may still be writing it.
 
 use super::images::parse_image_urls;
@@ -57,7 +57,7 @@ impl EventReader {
         selection: LineParts,
     ) -> io::Result<Self> {
         Ok(Self {
-            lines: RawLines::open(path, start_offset)?.with_long_lines(),
+            lines: RawLines::open(path, start_offset)?,
             slice_end: None,
             next_slices: VecDeque::new(),
             rolled_back_ranges: Vec::new(),
@@ -91,7 +91,7 @@ impl EventReader {
                     return Ok(None);
                 };
 
-                self.lines = RawLines::open(&next_slice.path, 0)?.with_long_lines();
+                self.lines = RawLines::open(&next_slice.path, 0)?;
                 self.slice_end = next_slice.end;
                 self.rolled_back_ranges = rolled_back::find_rolled_back_ranges(&next_slice)?;
                 continue;

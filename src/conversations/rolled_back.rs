@@ -54,7 +54,7 @@ fn has_rollback(slice: &RolloutSlice) -> io::Result<bool> {
 
 /// Calls `visit` with the offset and the bytes of each line, until `visit` returns false.
 fn visit_lines(slice: &RolloutSlice, mut visit: impl FnMut(u64, &[u8]) -> bool) -> io::Result<()> {
-    let mut lines = RawLines::open(&slice.path, 0)?.with_long_lines();
+    let mut lines = RawLines::open(&slice.path, 0)?;
     while let Some(line) = lines.next_line()? {
         let is_beyond_slice = slice.end.is_some_and(|end| line.offset >= end);
         if is_beyond_slice || !visit(line.offset, line.bytes) {

@@ -4,24 +4,21 @@ use memchr::memchr;
 use std::io::{self, Read};
 use std::ops::Range;
 
-/// The longest line that is returned whole, in bytes. Rollouts have lines of 20–100 kB, and of
-/// megabytes where an image was pasted.
-const MAX_LINE_BYTES: usize = 8 << 20;
-
-/// The same for readers of one conversation ([`LineReader::with_long_lines`]): a prompt may have several images.
-pub(crate) const MAX_LONG_LINE_BYTES: usize = 64 << 20;
+/// The longest line that is returned whole, in bytes. Rollouts have lines of 20–100 kB, and a prompt with several
+/// pasted images is a line of many megabytes. One limit for all readers, because they count the same turns.
+pub(crate) const MAX_LINE_BYTES: usize = 32 << 20;
 
 /// The number of bytes per read, unless the caller gives another one.
 const READ_BYTES: usize = 256 << 10;
 
-/// The number of bytes that are returned of a line that is too long.
+/// The number of bytes that are returned of a line longer than [`MAX_LINE_BYTES`].
 const PREFIX_BYTES: usize = 4 << 10;
 
 /// One line, without its newline.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) enum JsonlLine<'a> {
     Whole(&'a [u8]),
-    /// A line longer than the maximum, of which only two parts are known.
+    /// A line longer than [`MAX_LINE_BYTES`], of which only two parts are known.
     TooLong {
         /// The first 4 KiB.
         prefix: &'a [u8],
@@ -47,11 +44,10 @@ enum BufferedLine {
     TooLong { last: u8 },
 }
 
-/// Reads one line after another into a buffer that grows up to the maximum length of a line.
+/// Reads one line after another into a buffer that grows up to [`MAX_LINE_BYTES`].
 #[derive(Debug)]
 pub(crate) struct LineReader<R> {
     reader: R,
-    max_line_bytes: usize,
     buffer: Vec<u8>,
     /// Bytes `start..end` of the buffer are read but not yet returned.
     start: usize,
@@ -72,7 +68,6 @@ impl<R: Read> LineReader<R> {
     pub(crate) fn with_chunk_size(reader: R, chunk_size: usize) -> Self {
         Self {
             reader,
-            max_line_bytes: MAX_LINE_BYTES,
             buffer: vec![0; chunk_size],
             start: 0,
             end: 0,
@@ -80,12 +75,6 @@ impl<R: Read> LineReader<R> {
             bytes_read: 0,
             is_terminated: true,
         }
-    }
-
-    /// Returns lines of up to [`MAX_LONG_LINE_BYTES`] whole.
-    pub(crate) fn with_long_lines(mut self) -> Self {
-        self.max_line_bytes = MAX_LONG_LINE_BYTES;
-        self
     }
 
     /// Returns the number of bytes read so far, including those not yet returned.
@@ -146,7 +135,7 @@ impl<R: Read> LineReader<R> {
                 return Ok((!line.is_empty()).then_some(BufferedLine::Whole(line)));
             }
 
-            if self.end - self.start > self.max_line_bytes {
+            if self.end - self.start > MAX_LINE_BYTES {
                 return self.skip_rest_of_long_line().map(Some);
             }
 
@@ -159,7 +148,7 @@ impl<R: Read> LineReader<R> {
             }
 
             if self.end == self.buffer.len() {
-                let longer = (self.buffer.len() * 2).min(self.max_line_bytes + READ_BYTES);
+                let longer = (self.buffer.len() * 2).min(MAX_LINE_BYTES + READ_BYTES);
                 self.buffer.resize(longer, 0);
             }
             self.fill_buffer()?;

@@ -277,7 +277,7 @@ pub(crate) fn list_latest_first<'r>(
     let mut archives: Vec<_> = records.iter().filter(is_listed).collect();
     // Of archives with the same time, the last one in the list is the latest.
     archives.reverse();
-    archives.sort_by_key(|r| std::cmp::Reverse(restore_preference(r, home)));
+    archives.sort_by_cached_key(|r| std::cmp::Reverse(restore_preference(r, home)));
     if archives
         .first()
         .is_some_and(|r| r.metadata.is_of_home(home))

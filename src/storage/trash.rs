@@ -340,8 +340,8 @@ pub(crate) fn find_bases<'a>(
     bases
 }
 
-/// Takes the entries that a conversation in their home continues out of `entries`, and returns them. Without them, Codex
-/// cannot show the earlier turns of that conversation.
+/// Takes the entries that a conversation of their home, or one that stays in the trash, continues out of `entries`, and
+/// returns them. Without them, Codex cannot show the earlier turns of that conversation.
 ///
 /// # Errors
 /// The trash or the home cannot be listed.
@@ -357,7 +357,11 @@ pub(crate) fn take_needed(
     for home in homes {
         // Fails if a folder cannot be listed, because it may have a fork.
         let rollouts = files::find_rollouts(&home)?;
-        let rollouts = rollouts.iter().map(|file| file.path(&home)).collect();
+        let mut rollouts: Vec<_> = rollouts.iter().map(|file| file.path(&home)).collect();
+        // A fork that stays in the trash comes back only with its base.
+        let kept_entries = all_entries.iter().filter(|entry| !entries.contains(entry));
+        let kept_entries = kept_entries.filter(|entry| entry.is_of_home(&home));
+        rollouts.extend(kept_entries.flat_map(TrashEntry::rollouts));
         needed.extend(find_bases(&all_entries, &home, rollouts));
     }
     let is_needed = |entry: &mut TrashEntry| needed.contains(&&*entry);

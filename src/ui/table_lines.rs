@@ -3,7 +3,7 @@
 
 use super::Style;
 use std::fs::File;
-use std::io::{self, BufReader, Chain, Cursor, Read, Seek as _, Write as _};
+use std::io::{self, BufReader, Cursor, Read, Seek as _, Write as _};
 
 /// Above this size the lines are in a file, so that a list of 200,000 conversations takes no more memory than a short
 /// one.
@@ -100,7 +100,7 @@ impl LineStorage {
             stored = Box::new(file.take(self.file_size));
         }
         Ok(StoredLines {
-            bytes: BufReader::new(stored.chain(Cursor::new(self.buffer))),
+            bytes: BufReader::new(Box::new(stored.chain(Cursor::new(self.buffer)))),
             left: self.count,
             line: TableLine::default(),
         })
@@ -109,7 +109,7 @@ impl LineStorage {
 
 /// Reads the lines of a [`LineStorage`] in the order in which they were stored.
 pub(super) struct StoredLines {
-    bytes: BufReader<Chain<Box<dyn Read>, Cursor<Vec<u8>>>>,
+    bytes: BufReader<Box<dyn Read>>,
     /// The number of lines that follow.
     pub(super) left: usize,
     line: TableLine,
@@ -160,6 +160,7 @@ mod tests {
             line.add_cell(Style::Plain, &text_of(number));
             storage.push(&line);
         }
+        assert!(storage.file.is_some());
         let mut lines = storage.into_reader().unwrap();
         (0..1_000).all(|number| {
             let line = lines.next_line().unwrap().unwrap();

@@ -3,7 +3,7 @@
 use crate::context::Context;
 use crate::conversations::named_conversation::NamedConversation;
 use crate::error::CommandError;
-use crate::history::lines::MAX_LONG_LINE_BYTES;
+use crate::history::lines::MAX_LINE_BYTES;
 use crate::io::ansi::strip_escapes;
 use crate::io::quantity::pluralize;
 use crate::views::conversation_parts::ConversationParts;
@@ -44,7 +44,7 @@ pub(crate) fn warn_of_left_out_lines(count: usize, session: &NamedConversation, 
         context.warn(format_args!(
             "{} longer than {} MiB left out: {}",
             pluralize(count, "line"),
-            MAX_LONG_LINE_BYTES >> 20,
+            MAX_LINE_BYTES >> 20,
             session.rollout.display()
         ));
     }

@@ -5,6 +5,7 @@ use crate::codex::identity::{Identity, LoginKind};
 use crate::codex::window::Window;
 use crate::io::clock::Timestamp;
 use crate::io::document::Document;
+use crate::io::file_id::is_same_folder;
 use crate::io::hash::{ContentDigest, DigestBytes};
 use crate::quota::legacy::ValidationStatus;
 use chrono::DateTime;
@@ -207,7 +208,9 @@ impl Metadata {
 
     /// Returns true if the archive was made of the home at `home`, or does not record its home.
     pub(crate) fn is_of_home(&self, home: &Path) -> bool {
-        self.source_codex_home.is_empty() || self.source_codex_home == home.to_string_lossy()
+        let source = &*self.source_codex_home;
+        // The home may have been named by a link, or in another spelling.
+        source.is_empty() || is_same_folder(Path::new(source), home)
     }
 
     /// Returns true if the archive holds only the login of a legacy file.

@@ -342,9 +342,12 @@ fn list_tables_with_thread_id(connection: &Connection) -> rusqlite::Result<Vec<S
 
 /// Returns the assignments that replace the values of a row by those of the inserted one. `columns` are quoted.
 fn assign_columns(columns: &[String]) -> String {
+    // A row that Codex created again from the rollout has no name, no pin, no project and no section.
     let assignments = columns.iter().map(|column| match column.as_str() {
-        // A row that Codex created again has no name.
-        "\"name\"" => format!("{column}=coalesce(excluded.{column}, {column})"),
+        "\"is_pinned\"" => format!("{column}=max(excluded.{column}, {column})"),
+        "\"name\"" | "\"project_id\"" | "\"thread_section_id\"" | "\"section_position\"" => {
+            format!("{column}=coalesce(excluded.{column}, {column})")
+        }
         _ => format!("{column}=excluded.{column}"),
     });
     assignments.collect::<Vec<_>>().join(",")

@@ -14,7 +14,7 @@ use crate::vault::snapshot::Snapshot;
 use crate::views::account::local_rfc3339;
 use crate::views::table_format::TableArgs;
 use clap::Args;
-use std::path::{Path, PathBuf};
+use std::path::{Component, Path, PathBuf};
 
 const COLUMNS: [Column; 3] = [
     Column::new("MODIFIED").rank(2),
@@ -123,8 +123,12 @@ impl CatArgs {
         let shown_path = self.path.display().to_string();
 
         // Tokens never reach stdout, where a log or a screen share would keep them.
-        // The components of a path leave out a slash at its end.
-        let path = self.path.components().as_path().to_string_lossy();
+        // The names are those of snapshots, with slashes on Windows too.
+        let names = self.path.components().filter_map(|part| match part {
+            Component::Normal(name) => Some(name.to_string_lossy()),
+            _ => None,
+        });
+        let path = names.collect::<Vec<_>>().join("/");
         let is_secret = reason_to_refuse_name(&path.to_lowercase()).is_some();
         if is_secret || kind_of(&self.path).is_login() {
             let [snapshot, path] = [&*self.snapshot, &*path].map(shell::quote_if_needed);
