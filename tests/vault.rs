@@ -535,7 +535,7 @@ fn logins_are_not_printed() {
             run.stderr.contains("logins and keys are not printed"),
             "{run}"
         );
-        let name = path.trim_end_matches("/.");
+        let name = path.trim_start_matches("./").trim_end_matches("/.");
         let command = format!("codex-manager vault restore latest --only {name}\n");
         assert!(run.stderr.contains(&command), "{run}");
         assert!(!run.stdout.contains("secret"), "{run}");
