@@ -6,9 +6,11 @@
 pub(crate) mod chart;
 mod column;
 pub(crate) mod dialog;
+mod documents;
 mod item_stream;
 pub(crate) mod json_object;
 mod markdown;
+mod output;
 pub(crate) mod pager;
 pub mod picker;
 pub(crate) mod problem;
@@ -23,25 +25,24 @@ pub(crate) mod time;
 pub(crate) mod windows;
 mod wrap;
 
+pub(crate) use self::documents::print_json_error;
 pub(crate) use self::json_object::{JsonFields, JsonObject, object, variant_name};
+pub(crate) use self::output::Style;
+pub(crate) use self::output::{send_line, take_output_error};
 pub(crate) use self::question::report_cancelled;
 pub(crate) use self::stored_items::StoredItems;
 pub(crate) use self::table::{Cell, Column, Table};
 pub(crate) use self::time::bytes;
 
-use self::item_stream::ItemStream;
+use self::output::{HAS_COLORS, paint, record_output_error, write_stderr, write_stdout};
 use crate::config::ColorChoice;
-use crate::error::{CommandError, Result};
+use crate::error::CommandError;
 use crate::io::ansi;
 use crate::io::environment::Environment;
 
-use serde::Serialize;
-use serde_json::value::RawValue;
-use std::borrow::Cow;
-use std::collections::BTreeMap;
 use std::fmt::Display;
 use std::io::{self, IsTerminal, Write};
-use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::atomic::Ordering;
 use std::sync::{Mutex, PoisonError};
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Default)]
@@ -52,31 +53,6 @@ pub enum Verbosity {
     Normal,
     /// Everything, including each step.
     Verbose,
-}
-
-/// The meaning of a text, which decides its colour.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Style {
-    Plain,
-    Good,
-    /// A warning, shown in yellow.
-    Warn,
-    /// A failure, shown in red.
-    Bad,
-    Dim,
-    Strong,
-}
-
-impl Style {
-    /// All styles, in the order of their numbers.
-    const ALL: [Self; 6] = [
-        Self::Plain,
-        Self::Good,
-        Self::Warn,
-        Self::Bad,
-        Self::Dim,
-        Self::Strong,
-    ];
 }
 
 /// The width of a terminal from which on the lists of the help fit.
@@ -108,27 +84,6 @@ static LAST_WARNING: Mutex<String> = Mutex::new(String::new());
 pub(crate) fn last_warning() -> String {
     let warning = LAST_WARNING.lock();
     warning.unwrap_or_else(PoisonError::into_inner).clone()
-}
-
-/// The document around the result of a command.
-#[derive(Serialize)]
-struct JsonEnvelope<'a, T> {
-    schema: u32,
-    command: &'a str,
-    #[serde(flatten)]
-    body: &'a T,
-}
-
-fn write_json_document(document: &impl Serialize) -> io::Result<()> {
-    let mut to = io::BufWriter::new(io::stdout().lock());
-    write_json(&mut to, document)?;
-    to.write_all(b"\n")?;
-    to.flush()
-}
-
-/// Writes a document. The writer is a trait object, so that the code for a document is compiled only once.
-fn write_json(to: &mut dyn Write, document: &impl Serialize) -> serde_json::Result<()> {
-    serde_json::to_writer_pretty(to, document)
 }
 
 impl Ui {
@@ -309,88 +264,6 @@ impl Ui {
         wrap::wrap_commands_apart(&text.to_string(), indent, self.width)
     }
 
-    /// Prints the JSON document of a command, `{"schema":1,"command":…,…}`, in JSON mode.
-    pub fn document(&self, command: &str, body: &impl Serialize) {
-        if !self.json {
-            return;
-        }
-
-        let document = JsonEnvelope {
-            schema: 1,
-            command,
-            body,
-        };
-
-        // The first serialization finds errors, so that half a document is never printed. Its text is not kept, because
-        // a document may be long.
-        let serialized = write_json(&mut io::sink(), &document).map_err(io::Error::from);
-        record_output_error(serialized.and_then(|()| write_json_document(&document)));
-    }
-
-    /// Prints the JSON document of a list, `{"schema":1,"command":…,"<key>":[…]}`, in JSON mode.
-    pub fn list_document(&self, command: &str, key: &str, items: &[impl Serialize]) {
-        self.document(command, &BTreeMap::from([(key, items)]));
-    }
-
-    /// Like [`Ui::list_document`], for items that are read while they are printed: `items` calls the given function
-    /// with each item, until the function returns false.
-    ///
-    /// # Errors
-    /// `items` fails. The document is incomplete then.
-    pub(crate) fn streamed_list_document<T: Serialize>(
-        &self,
-        command: &str,
-        key: &str,
-        items: impl FnOnce(&mut dyn FnMut(&T) -> bool) -> Result<()>,
-    ) -> Result<()> {
-        if !self.json {
-            return Ok(());
-        }
-
-        let stream = ItemStream::new(items);
-        let written = write_json_document(&JsonEnvelope {
-            schema: 1,
-            command,
-            body: &BTreeMap::from([(key, &stream)]),
-        });
-        stream.into_result()?;
-        record_output_error(written);
-        Ok(())
-    }
-
-    /// Prints the JSON document of a long list in JSON mode. The fields of `summary` follow the list.
-    ///
-    /// # Errors
-    /// The stored items cannot be read. The document is incomplete then.
-    pub(crate) fn stored_list_document(
-        &self,
-        command: &str,
-        key: &'static str,
-        items: StoredItems,
-        summary: JsonObject<impl JsonFields>,
-    ) -> Result<()> {
-        if !self.json {
-            return Ok(());
-        }
-        let stream =
-            ItemStream::new(|print: &mut dyn FnMut(&Box<RawValue>) -> bool| items.for_each(print));
-        let written = write_json_document(&JsonEnvelope {
-            schema: 1,
-            command,
-            body: &object().with(key, &stream).and(summary),
-        });
-        stream.into_result()?;
-        record_output_error(written);
-        Ok(())
-    }
-
-    /// Prints a JSON value without the envelope in JSON mode, such as `null` for an empty result.
-    pub fn print_bare_json(&self, value: &serde_json::Value) {
-        if self.json {
-            record_output_error(writeln!(io::stdout().lock(), "{value}"));
-        }
-    }
-
     /// Prints a note on stderr, such as a completed action or the next step.
     pub fn note(&self, text: impl Display) {
         if self.verbosity >= Verbosity::Normal && !self.silent {
@@ -463,30 +336,6 @@ impl Ui {
     }
 }
 
-/// Prints an error as one line of JSON on stderr: stdout has only the documents of commands that succeed.
-pub(crate) fn print_json_error(error: &CommandError) {
-    let document = serde_json::json!({
-        "schema": 1,
-        "error": {
-            "message": error.to_string(),
-            "causes": error.causes(),
-            "hints": error.hints,
-            "exit_code": error.kind as u8,
-        },
-    });
-    // In one write, so that other output does not split the message.
-    let _ = io::stderr().write_all(format!("{document}\n").as_bytes());
-}
-
-/// Writes a line of a protocol to stdout. Returns false if the reader has closed it.
-pub(crate) fn send_line(line: &impl Display) -> bool {
-    let mut to = io::stdout().lock();
-    let written = writeln!(to, "{line}").and_then(|()| to.flush());
-    let is_written = written.is_ok();
-    record_output_error(written);
-    is_written
-}
-
 pub(crate) fn print_help(text: &str) {
     write_stdout(&format!("{text}\n"));
 }
@@ -502,86 +351,6 @@ pub(crate) fn print_narrow_help(text: &str) -> bool {
     }
     narrow_width.is_some()
 }
-
-fn paint(is_colored: bool, style: Style, text: impl Display) -> String {
-    // Only the basic colours: each terminal maps them to colours that are readable on its background.
-    let code = match style {
-        Style::Plain => "",
-        Style::Good => "32",
-        Style::Warn => "33",
-        Style::Bad => "31",
-        Style::Strong => "1",
-        Style::Dim => "2",
-    };
-
-    if is_colored && !code.is_empty() {
-        format!("\x1b[{code}m{text}\x1b[0m")
-    } else {
-        text.to_string()
-    }
-}
-
-/// The latest write error on stdout.
-static OUT_ERROR: Mutex<Option<io::Error>> = Mutex::new(None);
-
-/// Flushes stdout and returns its write error, if any output is missing.
-pub(crate) fn take_output_error() -> Option<io::Error> {
-    let flushed = io::stdout().lock().flush();
-    record_output_error(flushed);
-    OUT_ERROR
-        .lock()
-        .unwrap_or_else(PoisonError::into_inner)
-        .take()
-}
-
-/// Keeps a write error on stdout for [`take_output_error`]. A closed pipe is the reader's choice and no error:
-/// `codex-manager list-backups | head -1`.
-fn record_output_error(result: io::Result<()>) {
-    if let Err(e) = result
-        && e.kind() != io::ErrorKind::BrokenPipe
-    {
-        *OUT_ERROR.lock().unwrap_or_else(PoisonError::into_inner) = Some(e);
-    }
-}
-
-fn write_stdout(text: &str) {
-    record_output_error(io::stdout().lock().write_all(sanitize(text).as_bytes()));
-}
-
-fn write_stderr(text: std::fmt::Arguments<'_>) {
-    let _ = io::stderr()
-        .lock()
-        .write_all(sanitize(&text.to_string()).as_bytes());
-}
-
-/// Replaces all characters that steer a terminal, except the colour codes of this program. All output passes through
-/// this function, because the names of files, accounts and machines come from outside.
-fn sanitize(text: &str) -> Cow<'_, str> {
-    let mut rest = text;
-    let mut sanitized = String::new();
-    while let Some(esc) = rest.find('\x1b') {
-        sanitized.push_str(&ansi::printable(&rest[..esc]));
-        let code = COLORS.iter().find(|code| rest[esc..].starts_with(**code));
-        let code = code.filter(|_| HAS_COLORS.load(Ordering::Relaxed));
-        sanitized.push_str(code.map_or("\u{fffd}", |code| code));
-        rest = &rest[esc + code.map_or(1, |code| code.len())..];
-    }
-
-    // No escape was found, so the text may need no copy.
-    if sanitized.is_empty() {
-        return ansi::printable(rest);
-    }
-    sanitized.push_str(&ansi::printable(rest));
-    Cow::Owned(sanitized)
-}
-
-/// True if this program colours one of the streams. Otherwise colour codes in foreign text are replaced too.
-static HAS_COLORS: AtomicBool = AtomicBool::new(false);
-
-/// The escape sequences of [`paint`].
-const COLORS: [&str; 6] = [
-    "\x1b[0m", "\x1b[1m", "\x1b[2m", "\x1b[31m", "\x1b[32m", "\x1b[33m",
-];
 
 #[cfg(unix)]
 fn terminal_width(stream: &impl std::os::fd::AsFd) -> Option<usize> {
@@ -605,21 +374,4 @@ fn enable_colors() -> bool {
     return crossterm::ansi_support::supports_ansi();
     #[cfg(not(windows))]
     true
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn only_own_colour_codes_reach_the_terminal() {
-        HAS_COLORS.store(true, Ordering::Relaxed);
-        let ours = paint(true, Style::Good, "ready\n");
-        assert_eq!(sanitize(&ours), ours);
-        assert_eq!(sanitize("a\tb\n"), "a\tb\n");
-        let theirs = "\x1b]0;title\x07 \x1b[8mhidden \x1b[2J\r\u{9b}K";
-        let tamed = sanitize(theirs);
-        assert!(!tamed.contains(|c: char| c.is_control()), "{tamed:?}");
-        assert!(tamed.contains("title") && tamed.contains("hidden"));
-    }
 }

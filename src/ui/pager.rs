@@ -1,6 +1,7 @@
 //! Long text in a pager on a terminal, and on stdout anywhere else.
 
-use super::{Ui, sanitize};
+use super::Ui;
+use super::output::sanitize;
 use crate::io::environment::Environment;
 use std::io::Write;
 use std::process::{Child, Stdio};

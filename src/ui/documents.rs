@@ -1,0 +1,131 @@
+//! The JSON documents of commands.
+
+use super::item_stream::ItemStream;
+use super::output::record_output_error;
+use super::stored_items::StoredItems;
+use super::{JsonFields, JsonObject, Ui, object};
+use crate::error::{CommandError, Result};
+use serde::Serialize;
+use serde_json::value::RawValue;
+use std::collections::BTreeMap;
+use std::io::{self, Write};
+
+/// The document around the result of a command.
+#[derive(Serialize)]
+struct JsonEnvelope<'a, T> {
+    schema: u32,
+    command: &'a str,
+    #[serde(flatten)]
+    body: &'a T,
+}
+
+fn write_json_document(document: &impl Serialize) -> io::Result<()> {
+    let mut to = io::BufWriter::new(io::stdout().lock());
+    write_json(&mut to, document)?;
+    to.write_all(b"\n")?;
+    to.flush()
+}
+
+/// Writes a document. The writer is a trait object, so that the code for a document is compiled only once.
+fn write_json(to: &mut dyn Write, document: &impl Serialize) -> serde_json::Result<()> {
+    serde_json::to_writer_pretty(to, document)
+}
+
+impl Ui {
+    /// Prints the JSON document of a command, `{"schema":1,"command":…,…}`, in JSON mode.
+    pub fn document(&self, command: &str, body: &impl Serialize) {
+        if !self.json {
+            return;
+        }
+
+        let document = JsonEnvelope {
+            schema: 1,
+            command,
+            body,
+        };
+
+        // The first serialization finds errors, so that half a document is never printed. Its text is not kept, because
+        // a document may be long.
+        let serialized = write_json(&mut io::sink(), &document).map_err(io::Error::from);
+        record_output_error(serialized.and_then(|()| write_json_document(&document)));
+    }
+
+    /// Prints the JSON document of a list, `{"schema":1,"command":…,"<key>":[…]}`, in JSON mode.
+    pub fn list_document(&self, command: &str, key: &str, items: &[impl Serialize]) {
+        self.document(command, &BTreeMap::from([(key, items)]));
+    }
+
+    /// Like [`Ui::list_document`], for items that are read while they are printed: `items` calls the given function
+    /// with each item, until the function returns false.
+    ///
+    /// # Errors
+    /// `items` fails. The document is incomplete then.
+    pub(crate) fn streamed_list_document<T: Serialize>(
+        &self,
+        command: &str,
+        key: &str,
+        items: impl FnOnce(&mut dyn FnMut(&T) -> bool) -> Result<()>,
+    ) -> Result<()> {
+        if !self.json {
+            return Ok(());
+        }
+
+        let stream = ItemStream::new(items);
+        let written = write_json_document(&JsonEnvelope {
+            schema: 1,
+            command,
+            body: &BTreeMap::from([(key, &stream)]),
+        });
+        stream.into_result()?;
+        record_output_error(written);
+        Ok(())
+    }
+
+    /// Prints the JSON document of a long list in JSON mode. The fields of `summary` follow the list.
+    ///
+    /// # Errors
+    /// The stored items cannot be read. The document is incomplete then.
+    pub(crate) fn stored_list_document(
+        &self,
+        command: &str,
+        key: &'static str,
+        items: StoredItems,
+        summary: JsonObject<impl JsonFields>,
+    ) -> Result<()> {
+        if !self.json {
+            return Ok(());
+        }
+        let stream =
+            ItemStream::new(|print: &mut dyn FnMut(&Box<RawValue>) -> bool| items.for_each(print));
+        let written = write_json_document(&JsonEnvelope {
+            schema: 1,
+            command,
+            body: &object().with(key, &stream).and(summary),
+        });
+        stream.into_result()?;
+        record_output_error(written);
+        Ok(())
+    }
+
+    /// Prints a JSON value without the envelope in JSON mode, such as `null` for an empty result.
+    pub fn print_bare_json(&self, value: &serde_json::Value) {
+        if self.json {
+            record_output_error(writeln!(io::stdout().lock(), "{value}"));
+        }
+    }
+}
+
+/// Prints an error as one line of JSON on stderr: stdout has only the documents of commands that succeed.
+pub(crate) fn print_json_error(error: &CommandError) {
+    let document = serde_json::json!({
+        "schema": 1,
+        "error": {
+            "message": error.to_string(),
+            "causes": error.causes(),
+            "hints": error.hints,
+            "exit_code": error.kind as u8,
+        },
+    });
+    // In one write, so that other output does not split the message.
+    let _ = io::stderr().write_all(format!("{document}\n").as_bytes());
+}
