@@ -129,6 +129,33 @@ fn conversations_in_the_trash_for_over_30_days_are_deleted_and_listed() {
 }
 
 #[test]
+fn an_expired_base_stays_in_the_trash_as_long_as_its_fork() {
+    let mut env = home();
+    let name = format!("rollout-2026-10-01T00-00-00-{}.jsonl", id(2));
+    let fork = format!("sessions/2026/10/01/{name}");
+    let line = format!(
+        r#"{{"type":"session_meta","payload":{{"id":"{}","history_base":{{"thread_id":"{}"}}}}}}"#,
+        id(2),
+        id(1)
+    );
+    let _ = put(&env, &fork, format!("{line}\n"));
+    set_clock(&mut env, in_days(-50));
+    let _ = env.run(["storage", "trash", &id(1), &id(2)]).code(0);
+    for n in [1, 2] {
+        let entry = entry(&env, n).expect("in the trash");
+        written_at(&entry.join("conversation.json"), in_days(-50));
+    }
+    // The fork returns in another way, as from an archive.
+    let _ = put(&env, &fork, format!("{line}\n"));
+    let run = trash_at(&mut env, 2, in_days(0));
+    let command = format!("codex-manager storage undelete {}", id(1));
+    assert!(run.stderr.contains(&command), "{run}");
+    assert!(entry(&env, 1).is_some() && entry(&env, 2).is_some());
+    let _ = env.run(["storage", "undelete", &id(2)]).code(0);
+    assert!(entry(&env, 1).is_none() && entry(&env, 2).is_none());
+}
+
+#[test]
 fn a_clock_that_is_ahead_removes_no_sync_snapshot() {
     let mut pair = Pair::new();
     pair.configure("b", "[backup]\nretention_days = 30\nmax_backups = 3\n");

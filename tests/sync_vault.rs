@@ -232,17 +232,23 @@ fn conversations_skills_and_prompts_are_synced_through_the_vault() {
     );
 }
 
-#[test]
-fn a_conflict_stays_in_both_snapshots_until_it_is_resolved_on_one_machine() {
-    let Some(machines) = Machines::new() else {
-        return;
-    };
+/// Syncs a conversation to two machines, and continues it on both. Returns their versions.
+fn continue_on_both(machines: &Machines) -> [String; 2] {
     machines.put("a", ROLLOUT, META);
     machines.apply("a");
     machines.apply("b");
     let texts = ["a", "over there"].map(|n| format!("{META}{{\"n\":\"{n}\"}}\n"));
     machines.put("a", ROLLOUT, &texts[0]);
     machines.put("b", ROLLOUT, &texts[1]);
+    texts
+}
+
+#[test]
+fn a_conflict_stays_in_both_snapshots_until_it_is_resolved_on_one_machine() {
+    let Some(machines) = Machines::new() else {
+        return;
+    };
+    let texts = continue_on_both(&machines);
     machines.put("b", SKILL, "travels anyway");
     machines.apply("a");
     machines.sync("b", &["run", "--apply"]).code(2);
@@ -278,12 +284,7 @@ fn a_conflict_copy_that_became_the_conversation_waits_for_no_decision() {
         let text = fs::read_to_string(&file).unwrap();
         fs::write(&file, text.replace("manual", "prefer_cloud")).unwrap();
     }
-    machines.put("a", ROLLOUT, META);
-    machines.apply("a");
-    machines.apply("b");
-    let texts = ["a", "over there"].map(|n| format!("{META}{{\"n\":\"{n}\"}}\n"));
-    machines.put("a", ROLLOUT, &texts[0]);
-    machines.put("b", ROLLOUT, &texts[1]);
+    let texts = continue_on_both(&machines);
     for name in ["a", "b", "a"] {
         machines.apply(name);
     }

@@ -311,7 +311,7 @@ pub(crate) fn inspect_home(home: &Path, outside: &[PathBuf], names: &ProgramName
         processes.push(to_home_process(process, &name, role));
     }
 
-    // Where the system does not show the daemon's program or files, its pid file alone proves it.
+    // Some systems do not show the program and the files of the daemon. Its pid file proves then that it runs.
     if let Some(pid) = daemon_pid.filter(|pid| processes.iter().all(|process| process.pid != *pid))
     {
         processes.push(home_process_of_daemon(pid));

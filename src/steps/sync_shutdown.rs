@@ -87,7 +87,7 @@ pub(crate) fn check_codex_ended(
             Check::fail(ID, message).because(WHY).advised(remedy)
         }
 
-        // The run would be refused, because nobody can answer its question.
+        // Without a terminal, the run cannot ask its question and is refused.
         Some(ShutdownPlan::Ask(targets)) if !can_ask(context, &config.safety.shutdown) => {
             let message = format!(
                 "Codex is running, and the user cannot be asked whether to end it: {}",

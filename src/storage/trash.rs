@@ -331,6 +331,7 @@ pub(crate) fn find_bases<'a>(
         let mut newest_first = entries.iter().rev();
         let base = newest_first.find(|entry| entry.is_of_home(home) && entry.has_rollout(&base_id));
         if let Some(base) = base
+            && !base.is_complete_in_home()
             && !matches!(base.refuse_other_copies(), Err(TrashError::Occupied(_)))
         {
             rollouts.extend(base.rollouts());
@@ -503,6 +504,12 @@ impl TrashEntry {
         )?)
     }
 
+    /// Returns true if the home has a file at the path of each rollout.
+    fn is_complete_in_home(&self) -> bool {
+        let mut files = self.conversation.files.iter();
+        files.all(|(path, _)| path.0.symlink_metadata().is_ok())
+    }
+
     /// Undoes an interrupted move if all rollouts are in the home, else finishes it.
     fn finish_or_undo(&self, trash: &Path) -> Result<(), TrashError> {
         // The move may have failed before the entry had a folder.
@@ -510,12 +517,9 @@ impl TrashEntry {
             return Ok(());
         }
 
-        let files = &self.conversation.files;
         let has_document = self.folder.join(DOCUMENT).symlink_metadata().is_ok();
         // The rollouts decide because they are removed last. Row and names can be written again in any state.
-        let all_in_home = files
-            .iter()
-            .all(|(path, _)| path.0.symlink_metadata().is_ok());
+        let all_in_home = self.is_complete_in_home();
 
         if has_document && !all_in_home {
             self.remove_from_home_unchecked()?;

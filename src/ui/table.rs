@@ -268,6 +268,9 @@ impl Table {
         put_line: &mut dyn FnMut(&str),
     ) -> io::Result<()> {
         let shown = self.find_shown_columns();
+        if shown.is_empty() {
+            return Ok(());
+        }
         let widths = match self.width {
             None => Some(shown.iter().map(|s| s.natural).collect()),
             Some(width) => {

@@ -53,7 +53,7 @@ pub(super) struct TrashArgs {
     /// Only conversations without any turn
     #[arg(long)]
     no_turns: bool,
-    /// Delete everything in the trash permanently
+    /// Delete everything in the trash permanently, except conversations that a fork in its home needs
     #[arg(long, conflicts_with_all = ["sessions", "older_than", "project", "subagents_of", "no_turns"])]
     empty_trash: bool,
     /// Show what would be done
@@ -475,8 +475,17 @@ fn select_conversations(
 fn keep_needed(entries: &mut Vec<TrashEntry>, context: &Context) -> Result<()> {
     for entry in trash::take_needed(context.manager_home(), entries)? {
         let id = shell::quote_if_needed(&entry.conversation.id);
+        let home = &entry.conversation.home.0;
+        let option = if entry.is_of_home(context.codex_home()) {
+            String::new()
+        } else {
+            format!(
+                " --codex-home {}",
+                shell::quote_if_needed(&home.to_string_lossy())
+            )
+        };
         context.warn(format_args!(
-            "kept, because a conversation continues it; bring it back: codex-manager storage undelete {id}"
+            "kept, because a conversation continues it; bring it back: codex-manager{option} storage undelete {id}"
         ));
     }
     Ok(())

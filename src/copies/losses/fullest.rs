@@ -66,8 +66,8 @@ impl CopyCounts {
 /// most messages, returns the newest one. Prints the name of the archive if several archives have the conversation.
 ///
 /// # Errors
-/// No archive of the Codex home has the conversation, several conversations match, or a copy cannot be read. Archives
-/// that cannot be opened are skipped with a warning.
+/// No archive of the Codex home has the conversation, several conversations match, or a copy cannot be read. An archive
+/// that does not open is only a warning.
 pub(crate) fn find_fullest_archive(
     wanted: &str,
     context: &Context,

@@ -23,8 +23,8 @@ pub(crate) struct SyncRestorePlan {
 
 /// Plans to restore the files of the side `target` from the snapshot `from`, or from the newest one. Without `target`,
 /// the side is the cloud folder if all files of the snapshot are from there, else the home. Through the vault, the side
-/// is always the home; without `from` and `target`, the newest snapshot with files of the home is restored. A snapshot
-/// that has no files of the side, or that codexSync made, is restored as a whole.
+/// is always the home; without `from` and `target`, the newest snapshot with files of the home is restored. Of a snapshot
+/// by codexSync, or of one without files of the side, all files are restored.
 pub(crate) fn plan(
     config: &SyncConfig,
     replica: &Replica,
@@ -205,7 +205,7 @@ pub(super) fn target_path(
     let last_depth = path.matches('/').count();
     for (depth, name) in path.split('/').enumerate() {
         partial_path.push(name);
-        // What does not exist yet blocks nothing.
+        // A path that does not exist yet is created, so it blocks nothing.
         let Ok(meta) = fs::symlink_metadata(&partial_path) else {
             continue;
         };
