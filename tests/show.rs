@@ -529,7 +529,7 @@ fn prompt_with_image(bytes: usize) -> Value {
 }
 
 #[test]
-fn long_lines_are_shown_and_those_above_32_mib_are_counted() {
+fn long_lines_are_shown_and_those_above_16_mib_are_counted() {
     let env = TestEnv::new();
     let mut conversation = Conversation::new(1, 60, "First", "x");
     conversation.lines.push(prompt_with_image(12 << 20));
@@ -542,7 +542,7 @@ fn long_lines_are_shown_and_those_above_32_mib_are_counted() {
     let page = export(&env, 1, "html");
     assert!(page.len() > 12 << 20 && page.contains("<img alt=\"image\""));
 
-    conversation.lines.push(prompt_with_image(33 << 20));
+    conversation.lines.push(prompt_with_image(17 << 20));
     conversation.lines.push(assistant("The end."));
     write(&env, &conversation);
     for args in [
@@ -553,7 +553,7 @@ fn long_lines_are_shown_and_those_above_32_mib_are_counted() {
         let run = env.run(args).code(0);
         assert!(run.stdout.contains("The end."), "{}", run.stderr);
         assert!(
-            run.stderr.contains("1 line longer than 32 MiB left out: "),
+            run.stderr.contains("1 line longer than 16 MiB left out: "),
             "{}",
             run.stderr
         );

@@ -6,7 +6,7 @@ use std::ops::Range;
 
 /// The longest line that is returned whole, in bytes. Rollouts have lines of 20–100 kB, and a prompt with several
 /// pasted images is a line of many megabytes. One limit for all readers, because they count the same turns.
-pub(crate) const MAX_LINE_BYTES: usize = 32 << 20;
+pub(crate) const MAX_LINE_BYTES: usize = 16 << 20;
 
 /// The number of bytes per read, unless the caller gives another one.
 const READ_BYTES: usize = 256 << 10;

@@ -32,12 +32,14 @@ pub(crate) fn free_bytes(path: &Path) -> Option<u64> {
     {
         // statvfs counts blocks with 32 bits there: a disk of more than 16 TB would look full.
         let stat = rustix::fs::statfs(path).ok()?;
-        Some(stat.f_bavail.saturating_mul(stat.f_bsize.into()))
+        // Some file systems, such as ramfs, report no size at all.
+        (stat.f_blocks > 0).then(|| stat.f_bavail.saturating_mul(stat.f_bsize.into()))
     }
     #[cfg(all(unix, not(target_vendor = "apple")))]
     {
         let stat = rustix::fs::statvfs(path).ok()?;
-        Some(stat.f_bavail.saturating_mul(stat.f_frsize))
+        // Some file systems, such as ramfs, report no size at all.
+        (stat.f_blocks > 0).then(|| stat.f_bavail.saturating_mul(stat.f_frsize))
     }
     #[cfg(windows)]
     {

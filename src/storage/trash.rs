@@ -353,6 +353,7 @@ pub(crate) fn take_needed(
     let homes = entries.iter().map(|entry| &entry.conversation.home.0);
     let homes: BTreeSet<_> = homes.cloned().collect();
     let all_entries = list_entries(manager_home)?;
+    let deleted_folders: HashSet<_> = entries.iter().map(|entry| entry.folder.clone()).collect();
 
     let mut needed = Vec::new();
     for home in homes {
@@ -360,8 +361,9 @@ pub(crate) fn take_needed(
         let rollouts = files::find_rollouts(&home)?;
         let mut rollouts: Vec<_> = rollouts.iter().map(|file| file.path(&home)).collect();
         // A fork that stays in the trash comes back only with its base.
-        let kept_entries = all_entries.iter().filter(|entry| !entries.contains(entry));
-        let kept_entries = kept_entries.filter(|entry| entry.is_of_home(&home));
+        let kept_entries = all_entries
+            .iter()
+            .filter(|entry| !deleted_folders.contains(&entry.folder) && entry.is_of_home(&home));
         rollouts.extend(kept_entries.flat_map(TrashEntry::rollouts));
         needed.extend(find_bases(&all_entries, &home, rollouts));
     }

@@ -148,7 +148,7 @@ impl LocalAccount {
         // Unlike a refresh token, an API key can be used on several machines.
         if !login.identity.kind.is_renewable() {
             return match saved {
-                _ if is_same => same_outcome,
+                _ if is_same => LoginOutcome::Same,
                 Some(_) => LoginOutcome::Newer,
                 None => LoginOutcome::New,
             };

@@ -345,8 +345,11 @@ fn assign_columns(columns: &[String]) -> String {
     // A row that Codex created again from the rollout has no name, no pin, no project and no section.
     let assignments = columns.iter().map(|column| match column.as_str() {
         "\"is_pinned\"" => format!("{column}=max(excluded.{column}, {column})"),
-        "\"name\"" | "\"project_id\"" | "\"thread_section_id\"" | "\"section_position\"" => {
+        "\"name\"" | "\"project_id\"" => {
             format!("{column}=coalesce(excluded.{column}, {column})")
+        }
+        "\"thread_section_id\"" | "\"section_position\"" | "\"section_entered_at_ms\"" => {
+            format!("{column}=iif(excluded.thread_section_id IS NULL, {column}, excluded.{column})")
         }
         _ => format!("{column}=excluded.{column}"),
     });

@@ -24,7 +24,7 @@ use crate::io::parallel;
 use crate::io::progress::Progress;
 use rusqlite::params;
 
-/// The number of blocks that are in memory at the same time. It is small, because a single line may have 32 MiB.
+/// The number of blocks that are in memory at the same time. It is small, because a single line may have 16 MiB.
 const MAX_BLOCKS: usize = 8;
 
 /// The changes are committed after this many bytes of rollouts, which is every few seconds.

@@ -357,15 +357,21 @@ fn probe_when_renewed<R>(
 ) -> Result<R, StatusProblem> {
     let program = Program::find(inquiry.codex_bin, inquiry.env).map_err(ProbeFailure::NoProgram)?;
 
-    // If auth.json is a link, Codex writes beside its target.
-    let auth_path = home.join(AUTH_JSON).canonical_or_self();
-    check_login_storage(atomic::parent_of(&auth_path))?;
+    let read_auth = || AuthFile::read(&home.join(AUTH_JSON));
+    let may_renew = |auth: AuthFile| {
+        // A newer Codex may have another kind of login.
+        let login = auth.login();
+        login.is_none_or(|login| login.identity.kind.is_renewable())
+    };
+    if CredentialStore::read(home).may_read_auth_json() && read_auth().is_ok_and(may_renew) {
+        // If auth.json is a link, Codex writes beside its target.
+        let auth_path = home.join(AUTH_JSON).canonical_or_self();
+        check_login_storage(atomic::parent_of(&auth_path))?;
+    }
 
     let deadline = Instant::now() + MAX_RENEWAL_WAIT;
-    let is_renewal_due = || {
-        let auth = AuthFile::read(&home.join(AUTH_JSON));
-        auth.is_ok_and(|a| a.login().is_some_and(|l| l.is_renewal_due(&inquiry.now)))
-    };
+    let is_renewal_due =
+        || read_auth().is_ok_and(|a| a.login().is_some_and(|l| l.is_renewal_due(&inquiry.now)));
 
     while is_renewal_due() && !find_codex(home).is_empty() && Instant::now() < deadline {
         if is_interrupted() {
