@@ -54,6 +54,31 @@ fn hits(document: &Value) -> Vec<(String, Option<String>)> {
     hits
 }
 
+#[cfg(unix)]
+#[test]
+fn archives_of_a_home_that_is_named_by_a_link_are_searched() {
+    let env = home();
+    let link = env.path("linked home");
+    std::os::unix::fs::symlink(env.codex_home(), &link).expect("link");
+    let link = link.to_str().expect("a path");
+
+    let args = ["find", "--archives", "--json", "--codex-home", link];
+    let document = env.run([&args[..], &["borrow checker"]].concat()).code(0);
+    assert_eq!(document.json()["conversations"], 3);
+
+    let _ = env.run(["backup", "--no-status"]).code(0);
+    let archives = || {
+        fs::read_dir(env.manager_home().join("backups"))
+            .expect("archives")
+            .count()
+    };
+    let before = archives();
+    let _ = env
+        .run(["backup", "--if-older", "1h", "--codex-home", link])
+        .code(0);
+    assert_eq!(archives(), before);
+}
+
 #[test]
 fn a_deleted_conversation_is_found_in_the_newest_archive_that_has_it() {
     let env = home();

@@ -23,7 +23,7 @@ pub(crate) fn set_restore_fixes(unreadable: &mut [UnreadableConversation], conte
     }
 
     let records = store::list_archives(context.manager_home()).unwrap_or_default();
-    let home = context.codex_home().display().to_string();
+    let home = context.codex_home();
     for record in list_numbered(&records) {
         // The archives come newest first, so a conversation that has its command is done.
         let mut without_fix = unreadable
@@ -34,7 +34,7 @@ pub(crate) fn set_restore_fixes(unreadable: &mut [UnreadableConversation], conte
             return;
         }
 
-        if record.metadata.source_codex_home != home || !record.is_usable() {
+        if !record.is_usable() || !record.metadata.records_home(home) {
             continue;
         }
         let path = context.backups().join(&record.path);

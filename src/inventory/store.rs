@@ -319,9 +319,8 @@ pub(crate) fn find_last_of_home<'a>(
     home: &Path,
     mode: BackupMode,
 ) -> Option<&'a ArchiveRecord> {
-    let home = home.display().to_string();
     let is_of_home_and_mode = |m: &Metadata| {
-        m.mode == mode && m.source_codex_home == home && !m.is_single_login() && !m.is_safety()
+        m.mode == mode && !m.is_single_login() && !m.is_safety() && m.records_home(home)
     };
     find_newest_usable(records, is_of_home_and_mode)
 }

@@ -208,9 +208,12 @@ impl Metadata {
 
     /// Returns true if the archive was made of the home at `home`, or does not record its home.
     pub(crate) fn is_of_home(&self, home: &Path) -> bool {
-        let source = &*self.source_codex_home;
-        // The home may have been named by a link, or in another spelling.
-        source.is_empty() || is_same_folder(Path::new(source), home)
+        self.source_codex_home.is_empty() || self.records_home(home)
+    }
+
+    /// Returns true if the archive records `home` as its home, which may have been named by a link or in another spelling.
+    pub(crate) fn records_home(&self, home: &Path) -> bool {
+        is_same_folder(Path::new(&self.source_codex_home), home)
     }
 
     /// Returns true if the archive holds only the login of a legacy file.

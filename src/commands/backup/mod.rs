@@ -233,8 +233,6 @@ impl BackupArgs {
         };
 
         let records = context.archives()?;
-        let home = context.codex_home().display().to_string();
-
         let store = CredentialStore::read(context.codex_home());
         let auth = AuthFile::read(&context.codex_home().join(AUTH_JSON)).ok();
         let login = auth.as_ref().and_then(AuthFile::login);
@@ -245,9 +243,9 @@ impl BackupArgs {
 
         let newest = store::find_newest_usable(&records, |metadata| {
             metadata.mode == self.capture.mode
-                && metadata.source_codex_home == home
                 && !metadata.is_single_login()
                 && !metadata.is_safety()
+                && metadata.records_home(context.codex_home())
                 && (!is_account_known
                     || is_same_account_or_none(metadata.identity().as_ref(), identity))
         });

@@ -47,9 +47,9 @@ pub(super) fn search_archives(
 ) -> Result<()> {
     let mut known_ids = list_ids_on_disk(context.codex_home())?;
     let records = context.archives()?;
-    let home = context.codex_home().display().to_string();
+    let home = context.codex_home();
     for record in list_numbered(&records) {
-        if record.metadata.source_codex_home != home || !record.is_usable() {
+        if !record.is_usable() || !record.metadata.records_home(home) {
             continue;
         }
 

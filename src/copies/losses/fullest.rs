@@ -72,7 +72,7 @@ pub(crate) fn find_fullest_archive(
     wanted: &str,
     context: &Context,
 ) -> Result<PathBuf, CommandError> {
-    let home = context.codex_home().display().to_string();
+    let home = context.codex_home();
     let records = store::list_archives(context.manager_home())?;
     let mut copies = CopyCounts::default();
     let mut fullest: Option<(usize, PathBuf, String)> = None;
@@ -80,7 +80,7 @@ pub(crate) fn find_fullest_archive(
     for record in list_numbered(&records) {
         // A backup of the login has no conversations.
         let metadata = &record.metadata;
-        let may_have = metadata.mode != BackupMode::Auth && metadata.source_codex_home == home;
+        let may_have = metadata.mode != BackupMode::Auth && metadata.records_home(home);
         if !may_have || !record.is_usable() {
             continue;
         }

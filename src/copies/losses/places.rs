@@ -27,8 +27,8 @@ pub(crate) struct ArchivedCopies {
     pub path: PathBuf,
 }
 
-fn may_have_copies(metadata: &Metadata, home: &str) -> bool {
-    metadata.source_codex_home == home && metadata.mode != BackupMode::Auth
+fn may_have_copies(metadata: &Metadata, home: &Path) -> bool {
+    metadata.mode != BackupMode::Auth && metadata.records_home(home)
 }
 
 /// Returns the usable archives of the Codex home with their times, the newest first.
@@ -36,11 +36,11 @@ fn list_usable_archives(
     records: &[ArchiveRecord],
     context: &Context,
 ) -> Vec<(ArchivedCopies, DateTime<Utc>)> {
-    let home = context.codex_home().display().to_string();
+    let home = context.codex_home();
     let backups = context.backups();
     let usable = list_numbered(records).into_iter();
     let usable =
-        usable.filter(|record| record.is_usable() && may_have_copies(&record.metadata, &home));
+        usable.filter(|record| record.is_usable() && may_have_copies(&record.metadata, home));
 
     let copies = usable.map(|record| {
         let copies = ArchivedCopies {
@@ -131,14 +131,14 @@ pub(crate) fn add_archives(
     records: &[ArchiveRecord],
     context: &Context,
 ) -> Result<bool, CommandError> {
-    let home = context.codex_home().display().to_string();
+    let home = context.codex_home();
     let archives = list_archived_copies(records, context)?;
     let mut are_all_readable = true;
 
     let add_opened = |(file, result): (ArchivedCopies, Result<ArchiveReader, _>)| {
         match result {
             _ if is_interrupted() => return Err(CommandError::interrupted()),
-            Ok(archive) if may_have_copies(archive.metadata(), &home) => {
+            Ok(archive) if may_have_copies(archive.metadata(), home) => {
                 search.add_source(file.place, Box::new(archive));
             }
             // An archive in the trash may be of another home.
