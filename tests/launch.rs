@@ -97,6 +97,24 @@ fn the_no_daemon_flag_follows_the_subcommand_and_is_not_passed_to_exec() {
     }
 }
 
+/// `codex exec --remote` is new in Codex 0.171.
+#[test]
+fn launch_warns_that_a_server_has_an_account_of_its_own() {
+    let env = world();
+    codex(&env, RECORD);
+    for args in [
+        vec!["--remote", "ws://x"],
+        vec!["resume", "--remote=ws://x", "--last"],
+        vec!["exec", "--remote", "unix://", "hi"],
+    ] {
+        let run = env.run([vec!["launch", "work", "--"], args].concat());
+        let text = "--remote: the conversation runs on the server, under the server's account";
+        assert!(run.code(0).stderr.contains(text));
+    }
+    let run = env.run(["launch", "work", "--", "exec", "--", "--remote"]);
+    assert!(!run.code(0).stderr.contains("the server's account"));
+}
+
 #[test]
 fn subcommands_without_a_conversation_are_refused() {
     let env = world();

@@ -110,6 +110,11 @@ impl Launch<'_> {
     pub(crate) fn codex_chooses(&self) -> bool {
         self.record.binding.codex_chose
     }
+
+    /// Returns true if Codex connects to a server, which uses its own login.
+    pub(crate) fn uses_server(&self) -> bool {
+        Arguments::parse(self.request.args).has_option("--remote")
+    }
 }
 
 /// Plans a launch. Writes nothing and starts nothing.
