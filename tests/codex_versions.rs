@@ -1,4 +1,4 @@
-//! Homes of six versions of the real Codex through the commands that read or change one. Each test compares what
+//! Homes of seven versions of the real Codex through the commands that read or change one. Each test compares what
 //! happens with its column in `docs/codex-versions.md`; `UPDATE_DOCS=1 cargo test codex_versions` writes the columns.
 
 #![allow(
@@ -347,4 +347,9 @@ fn a_home_of_codex_0_150_works_as_documented() {
 #[test]
 fn a_home_of_codex_0_169_works_as_documented() {
     check("0.169.0");
+}
+
+#[test]
+fn a_home_of_codex_0_171_works_as_documented() {
+    check("0.171.0");
 }

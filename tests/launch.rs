@@ -24,7 +24,7 @@ pub(crate) fn codex(env: &TestEnv, script: &str) {
 
 /// A script that records its arguments, and the variables and the login that select the account.
 const RECORD: &str = r#"for a in "$@"; do printf '<%s>' "$a"; done > "$HOME/args"
-printf '%s\n' "$CODEX_HOME" "${CODEX_SQLITE_HOME-none}" "${CODEX_API_KEY-none}" > "$HOME/env"
+printf '%s\n' "$CODEX_HOME" "${CODEX_SQLITE_HOME-none}" "${CODEX_API_KEY-none}${OPENAI_SPIFFE_ID-}" > "$HOME/env"
 cat "$CODEX_HOME/auth.json" > "$HOME/login""#;
 
 /// Creates a test environment with the real clock, because rollouts are bound by their creation time.
@@ -47,13 +47,15 @@ fn text(env: &TestEnv, name: &str) -> String {
 fn launch_switches_to_the_profile_and_passes_arguments_and_exit_code() {
     let mut env = world();
     codex(&env, &format!("{RECORD}\nexit 42"));
-    env.set("CODEX_API_KEY", "sk-other");
+    env.set("CODEX_API_KEY", "sk-other")
+        .set("OPENAI_SPIFFE_ID", "other");
     let given = ["-m", "a b", "it's \"q\"\n", ""];
     let mut args = vec!["launch", "home", "--"];
     args.extend(given);
     let run = env.run(args).code(42);
     assert!(run.stdout.is_empty(), "{run}");
     assert!(run.stderr.contains("CODEX_API_KEY"), "{run}");
+    assert!(run.stderr.contains("OPENAI_SPIFFE_ID"), "{run}");
     let expected = given.map(|a| format!("<{a}>")).concat();
     assert_eq!(text(&env, "args"), format!("<--no-daemon>{expected}"));
     let home = env.codex_home().display().to_string();
@@ -93,6 +95,24 @@ fn the_no_daemon_flag_follows_the_subcommand_and_is_not_passed_to_exec() {
             .code(0);
         assert_eq!(text(&env, "args"), expected);
     }
+}
+
+/// `codex exec --remote` is new in Codex 0.171.
+#[test]
+fn launch_warns_that_a_server_has_an_account_of_its_own() {
+    let env = world();
+    codex(&env, RECORD);
+    for args in [
+        vec!["--remote", "ws://x"],
+        vec!["resume", "--remote=ws://x", "--last"],
+        vec!["exec", "--remote", "unix://", "hi"],
+    ] {
+        let run = env.run([vec!["launch", "work", "--"], args].concat());
+        let text = "--remote: the conversation runs on the server, under the server's account";
+        assert!(run.code(0).stderr.contains(text));
+    }
+    let run = env.run(["launch", "work", "--", "exec", "--", "--remote"]);
+    assert!(!run.code(0).stderr.contains("the server's account"));
 }
 
 #[test]

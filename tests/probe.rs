@@ -333,6 +333,11 @@ fn the_child_gets_no_other_login_from_the_environment() {
         .with("OPENAI_API_KEY", "sk-other")
         .with("CODEX_API_KEY", "sk-other")
         .with("CODEX_ACCESS_TOKEN", "other")
+        .with("OPENAI_FEDERATION_RULE_ID", "other")
+        .with("OPENAI_IDENTITY_TOKEN_FILE", "/other")
+        .with("OPENAI_IDENTITY_TOKEN_SOURCE", "spiffe")
+        .with("OPENAI_SPIFFE_AUDIENCE", "other")
+        .with("OPENAI_SPIFFE_ID", "other")
         .with("CODEX_HOME", "/elsewhere")
         .with("KEPT", "yes");
     let fake = fake(&folder);

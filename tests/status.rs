@@ -511,6 +511,30 @@ fn a_token_in_the_environment_is_not_mistaken_for_the_homes_login() {
     assert!(run.stderr.contains("CODEX_ACCESS_TOKEN is set"), "{run}");
 }
 
+/// Codex 0.169 knows the first two, 0.171 all of them. It does not start if others are missing.
+#[test]
+fn a_workload_identity_in_the_environment_is_not_mistaken_for_the_homes_login() {
+    let Some(mut world) = World::signed_in(&SignIn::alice()) else {
+        return;
+    };
+    for name in [
+        "OPENAI_FEDERATION_RULE_ID",
+        "OPENAI_IDENTITY_TOKEN_FILE",
+        "OPENAI_IDENTITY_TOKEN_SOURCE",
+        "OPENAI_SPIFFE_AUDIENCE",
+        "OPENAI_SPIFFE_ID",
+    ] {
+        world.env.set(name, "of-a-workload");
+        let run = world.status().code(0);
+        assert_eq!(run.json()["source"], "live", "{run}");
+        assert!(run.stderr.contains(&format!("{name} is set")), "{run}");
+        world.env.set(name, "");
+        let run = world.status().code(0);
+        assert_eq!(run.json()["source"], "live", "{run}");
+        world.env.unset(name);
+    }
+}
+
 #[test]
 fn in_keyring_mode_auth_json_is_not_taken_for_the_login() {
     let Some(world) = World::signed_in(&SignIn::alice()) else {

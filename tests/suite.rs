@@ -189,6 +189,7 @@ mod together;
 mod transfer;
 mod trees;
 mod unreadable;
+mod upgrades;
 mod usage;
 mod usage_ccusage;
 mod usage_charts;

@@ -235,6 +235,9 @@ fn the_usage_of_real_codex_equals_the_answers_of_its_server() {
     let (requests, total) = count();
     assert_eq!(requests, [1, 1, 2]);
     assert_eq!(one.map(|part| part * 4), total);
+    // Codex chose the model.
+    let shown = lab.manager(["usage"]).code(0);
+    assert!(!shown.stderr.contains("no price is known"), "{shown}");
     let window = lab.manager(["usage", "--window", "--json"]).code(0).json();
     assert!(window["used_percent"].as_f64().unwrap() > 0.0, "{window}");
     assert_eq!(window["account"], "alice@example.com");

@@ -236,10 +236,12 @@ fn a_window_shows_by_day_what_was_used_elsewhere() {
 fn the_real_codex_asks_for_days_conversations_and_workspaces() {
     let Some(lab) = Lab::new() else { return };
     let id = lab.say("hello");
+    let used = lab.manager(["usage", "models", "--json"]).code(0).json();
+    let model = &used["rows"][0]["key"];
     let today = chrono::Utc::now().date_naive().to_string();
     let bucket = json!({"start_date": today, "tokens": 5_000});
     let group = |effort: &str, credits: u64| {
-        json!({"model": "gpt-6.1-sol", "reasoning_effort": effort, "speed": "standard",
+        json!({"model": model, "reasoning_effort": effort, "speed": "standard",
                "estimated_usage_credits_micros": credits, "input_tokens": 1_200,
                "cached_input_tokens": 200, "net_new_input_tokens": 1_000,
                "output_tokens": 34, "total_tokens": 1_234})
@@ -271,7 +273,7 @@ fn the_real_codex_asks_for_days_conversations_and_workspaces() {
         json!({
             "schema": 1, "command": "usage", "session_id": id, "title": title,
             "credits": 2.5, "usd": 0.1,
-            "rows": [{"key": "gpt-6.1-sol", "server_tokens": 2_468, "local_tokens": 1_234,
+            "rows": [{"key": model, "server_tokens": 2_468, "local_tokens": 1_234,
                       "elsewhere_tokens": 1_234, "credits": 2.5}],
             "problem": null,
         })

@@ -9,16 +9,19 @@ use std::path::{Path, PathBuf};
 use std::process::Command;
 use std::time::{Duration, Instant};
 
-/// The variable whose token a Codex uses instead of the login of its home.
-pub(crate) const ACCESS_TOKEN_VARIABLE: &str = "CODEX_ACCESS_TOKEN";
+/// Environment variables that Codex prefers to the login of its home in every command: those of a workload identity,
+/// also without a value, and an access token. Codex 0.171 knows all of them, 0.169 the first two and the last.
+pub(crate) const OVERRIDING_VARIABLES: [&str; 6] = [
+    "OPENAI_FEDERATION_RULE_ID",
+    "OPENAI_IDENTITY_TOKEN_FILE",
+    "OPENAI_IDENTITY_TOKEN_SOURCE",
+    "OPENAI_SPIFFE_AUDIENCE",
+    "OPENAI_SPIFFE_ID",
+    "CODEX_ACCESS_TOKEN",
+];
 
-/// Environment variables that name a login other than that of the home.
-///
-/// Codex 0.169 prefers `CODEX_ACCESS_TOKEN` to auth.json in every command, including `app-server`, where it ignores
-/// `OPENAI_API_KEY` and `CODEX_API_KEY` (`codex exec` uses the latter). A probe is about the login in the home, so
-/// these variables are not passed to Codex.
-pub(crate) const LOGIN_VARIABLES: [&str; 3] =
-    [ACCESS_TOKEN_VARIABLE, "CODEX_API_KEY", "OPENAI_API_KEY"];
+/// The API key that `codex exec` prefers to the login of its home.
+pub(crate) const API_KEY_VARIABLE: &str = "CODEX_API_KEY";
 
 /// The reason why no Codex program was found.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
@@ -60,15 +63,18 @@ impl Program {
         &self.path
     }
 
-    /// Returns a command that runs Codex on `home`, with the environment `env` without
-    /// [`LOGIN_VARIABLES`].
+    /// Returns a command that runs Codex on `home`, with the environment `env` without the variables that name another
+    /// login.
     ///
     /// The current folder is `home`, so that no `.codex/config.toml` of a project applies.
     pub fn command(&self, home: &Path, env: &Environment) -> Command {
         let mut command = env.command(&self.path);
-        for name in LOGIN_VARIABLES {
+        for name in OVERRIDING_VARIABLES {
             command.env_remove(name);
         }
+        command
+            .env_remove(API_KEY_VARIABLE)
+            .env_remove("OPENAI_API_KEY");
         command.env("CODEX_HOME", home).current_dir(home);
         command
     }

@@ -10,7 +10,7 @@ use crate::accounts::{
     SwitchPlan, SwitchReport, SwitchRequest, switch,
 };
 use crate::codex::arguments::NO_DAEMON;
-use crate::codex::program::ACCESS_TOKEN_VARIABLE;
+use crate::codex::program::{API_KEY_VARIABLE, OVERRIDING_VARIABLES};
 use crate::codex::{
     AUTH_JSON, Arguments, AuthFile, AuthSnapshot, CodexConfig, Identity, InvocationMode, Program,
     ProgramError, daemon, login_lock, redaction,
@@ -19,10 +19,6 @@ use crate::io::{Environment, IoError, Timestamp, events, random_id};
 use std::ffi::OsString;
 use std::path::{Path, PathBuf};
 use std::process::Command;
-
-/// Environment variables that name another login than the home has; a launch removes them. `OPENAI_API_KEY` is passed
-/// on, because Codex 0.169 does not sign in with it, and projects need it.
-const DROPPED_VARIABLES: [&str; 2] = [ACCESS_TOKEN_VARIABLE, "CODEX_API_KEY"];
 
 #[derive(Debug, Clone, Copy)]
 pub(crate) struct LaunchRequest<'a> {
@@ -113,6 +109,11 @@ impl Launch<'_> {
     /// conversations of other accounts.
     pub(crate) fn codex_chooses(&self) -> bool {
         self.record.binding.codex_chose
+    }
+
+    /// Returns true if Codex connects to a server, which uses its own login.
+    pub(crate) fn uses_server(&self) -> bool {
+        Arguments::parse(self.request.args).has_option("--remote")
     }
 }
 
@@ -271,7 +272,9 @@ pub(crate) fn prepare_launch(request: LaunchRequest<'_>) -> Result<Launch<'_>, L
     let isolated_home = isolated.as_ref().map(|login| login.home.as_path());
     let mut command = build_codex_command(&request, &program, isolated_home);
     command.env(LAUNCH_VARIABLE, &launch_id).args(&args);
-    let dropped_variables = find_login_variables(request.env).collect();
+    let dropped_variables = login_variables()
+        .filter(|name| request.env.get(name).is_some())
+        .collect();
     let record = new_record(&request, &plan, launch_id, fingerprint);
 
     Ok(Launch {
@@ -294,7 +297,7 @@ fn build_codex_command(
 ) -> Command {
     let mut command = Command::new(program.path());
     command.env_clear().envs(request.env.variables());
-    for name in find_login_variables(request.env) {
+    for name in login_variables() {
         command.env_remove(name);
     }
 
@@ -311,10 +314,10 @@ fn build_codex_command(
     command
 }
 
-/// Returns the variables of [`DROPPED_VARIABLES`] that `env` has.
-fn find_login_variables(env: &Environment) -> impl Iterator<Item = &'static str> {
-    let names = DROPPED_VARIABLES.into_iter();
-    names.filter(|name| env.get(name).is_some())
+/// Returns the environment variables that name another login than the home has; a launch removes them.
+/// `OPENAI_API_KEY` is passed on, because Codex 0.169 does not sign in with it, and projects need it.
+fn login_variables() -> impl Iterator<Item = &'static str> {
+    OVERRIDING_VARIABLES.into_iter().chain([API_KEY_VARIABLE])
 }
 
 fn new_record(

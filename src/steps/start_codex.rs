@@ -269,6 +269,10 @@ fn print_launch_notes(plan: &LaunchPlan, launch: &Launch<'_>, context: &Context)
         ));
     }
 
+    if launch.uses_server() {
+        ui.warn("--remote: the conversation runs on the server, under the server's account");
+    }
+
     if launch.codex_chooses() {
         ui.note(format_args!(
             "Codex's picker shows only conversations of {name}; for all: codex-manager resume"

@@ -37,7 +37,7 @@ use super::sign_in::codex_env;
 use super::tool_install::{installed_once, npm_install, tool_or_skip};
 
 /// The version under test.
-pub(crate) const VERSION: &str = "0.169.0";
+pub(crate) const VERSION: &str = "0.171.0";
 const EXEC_LIMIT: Duration = Duration::from_secs(60);
 /// The time limit of an answer. `account/read` itself times out after 15 s on a silent network.
 const REPLY_LIMIT: Duration = Duration::from_secs(30);

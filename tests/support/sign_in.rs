@@ -25,11 +25,16 @@ pub(crate) const AUTH_CLAIM: &str = "https://api.openai.com/auth";
 const PROFILE_CLAIM: &str = "https://api.openai.com/profile";
 
 /// Variables that override the sign-in of a home. A Codex that inherits the environment must not get them.
-pub(crate) const SIGN_IN_VARIABLES: [&str; 4] = [
+pub(crate) const SIGN_IN_VARIABLES: [&str; 9] = [
     "OPENAI_API_KEY",
     "CODEX_API_KEY",
     "CODEX_ACCESS_TOKEN",
     "OPENAI_BASE_URL",
+    "OPENAI_FEDERATION_RULE_ID",
+    "OPENAI_IDENTITY_TOKEN_FILE",
+    "OPENAI_IDENTITY_TOKEN_SOURCE",
+    "OPENAI_SPIFFE_AUDIENCE",
+    "OPENAI_SPIFFE_ID",
 ];
 
 /// A `ChatGPT` sign-in, as `auth.json` records it.

@@ -47,6 +47,9 @@ pub(super) fn split_fields(text: &str) -> Vec<StatusField<'_>> {
     let mut fields: Vec<StatusField> = Vec::new();
     let mut may_continue = false;
     let mut after_blank = false;
+    // The column of the label of a name that may go on. Codex 0.171 names a conversation after its first prompt, so
+    // its further lines can look like labels.
+    let mut name_column = None;
 
     for line in text.lines() {
         let (column, content) = strip_borders(line);
@@ -54,6 +57,12 @@ pub(super) fn split_fields(text: &str) -> Vec<StatusField<'_>> {
             after_blank = true;
             continue;
         }
+
+        if name_column.is_some_and(|label_column| column > label_column) && !after_blank {
+            continue;
+        }
+        let is_name = strip_prefix_ignoring_case(content, "Thread name:").is_some();
+        name_column = is_name.then_some(column);
 
         // A notice ("⚠ weekly limit: 9% left") does not belong to the table.
         if content.starts_with('⚠') {
@@ -299,6 +308,25 @@ on 24 Nov)
             [
                 "Account=alice@example.com",
                 "5h limit=88% left|(resets|10:06)"
+            ]
+        );
+    }
+
+    #[test]
+    fn a_wrapped_name_of_a_conversation_has_no_labels() {
+        let text = "
+  Account:      alice@example.com (Plus)
+  Thread name:  raise the rate
+                limit: 77% of
+                Account: bob@example.com
+  5h limit:     88% left
+                (resets 09:01)
+";
+        assert_eq!(
+            shown(text),
+            [
+                "Account=alice@example.com (Plus)",
+                "5h limit=88% left|(resets 09:01)"
             ]
         );
     }

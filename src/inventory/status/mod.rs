@@ -12,7 +12,7 @@ pub(crate) use self::report::{StatusProblem, StatusReport};
 use self::sources::{find_valid_observation, merge_answer, merge_status_text, override_reset};
 use super::cooldown::{self, CooldownFile};
 use super::observations::{self, ObservationSpan};
-use crate::codex::program::ACCESS_TOKEN_VARIABLE;
+use crate::codex::program::OVERRIDING_VARIABLES;
 use crate::codex::{
     AUTH_JSON, AuthFile, CodexConfig, CredentialStore, Email, Identity, ProbeFailure, ProbeOptions,
     Program, Question, StatusText, StatusTextError, app_server, check_login_storage, find_codex,
@@ -258,9 +258,10 @@ fn collect_notes(config: &CodexConfig, env: &Environment) -> Vec<String> {
         ));
     }
 
-    if env.get(ACCESS_TOKEN_VARIABLE).is_some() {
+    let mut variables = OVERRIDING_VARIABLES.into_iter();
+    if let Some(name) = variables.find(|name| env.get(name).is_some()) {
         notes.push(format!(
-            "{ACCESS_TOKEN_VARIABLE} is set: a Codex started in this shell uses it instead of the login of the home"
+            "{name} is set: a Codex started in this shell uses it instead of the login of the home"
         ));
     }
 
