@@ -34,8 +34,8 @@ pub(crate) struct LaunchArgs {
     /// Use the best account with a saved login, as `recommend --use` does
     #[arg(long, conflicts_with = "profile")]
     recommended: bool,
-    /// For the shell function `codex`: use the account of the folder, isolated; if the folder has none,
-    /// run Codex directly, without a record
+    /// Use the account of the folder, in an isolated home. If the folder has none, run Codex directly, without
+    /// a record. The shell function `codex` of `hook --wrap` uses this
     #[arg(long, conflicts_with_all = ["profile", "recommended", "wait"])]
     if_folder: bool,
     #[command(flatten)]

@@ -70,8 +70,8 @@ pub(crate) struct ListBackupsArgs {
     /// The order of archives, newest or largest first
     #[arg(long, value_enum, default_value = "created-at")]
     sort: Sort,
-    /// Only the newest undamaged archive of each account and mode; a safety or partial one only if there is
-    /// no other
+    /// Only the newest good archive of each account and mode. A safety or partial archive only if there is no
+    /// other
     #[arg(long)]
     latest: bool,
     #[command(flatten)]

@@ -40,12 +40,12 @@ use std::path::{Path, PathBuf};
 /// full archive that `verify` found good is always kept for each account, and so is the newest good one of
 /// every kind. The last archive with messages that a conversation lacks now is kept until `history losses --accept`,
 /// and so is the last one with turns that a migration hid; --empty-trash refuses to delete them.
-/// Rules do not count damaged archives. Rules that are not given are taken from
+/// A damaged archive does not use up a rule. Rules that are not given are taken from
 /// `prune.keep_*` of config.toml.
 ///
-/// Before `prune` moves anything, it opens every archive that it keeps. If `verify` has not found an
-/// archive of an account and kind good, it reads the newest one completely. If that one is damaged,
-/// it applies the rules again without it.
+/// Before `prune` moves anything, it opens every archive that it keeps. If `verify` has found no
+/// archive of an account and kind good, `prune` reads the newest one completely. If that one is
+/// damaged, `prune` plans again without it.
 #[derive(Debug, Args)]
 #[command(after_help = "Examples:
   codex-manager prune --keep-last 3 --keep-weekly 4 --dry-run

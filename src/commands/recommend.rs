@@ -67,7 +67,7 @@ pub(crate) struct RecommendArgs {
     /// List all accounts with their rank and the reason for it
     #[arg(long)]
     explain: bool,
-    /// Recommend an account only if it is ready; otherwise exit with 5
+    /// Exit with 5 if no account is ready, instead of naming the one that is ready next
     #[arg(long)]
     ready_only: bool,
     /// Recommend API keys too, which are billed by use

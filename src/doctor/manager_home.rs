@@ -67,13 +67,13 @@ fn check_config_file(home: &Path) -> Check {
     let result = ConfigFile::read(home).and_then(|file| file.validate().map(|_| file));
     match result {
         Err(e @ SettingsError::Newer { .. }) => Check::fail(ID, e.to_string())
-            .because("other commands fail on it")
+            .because("accounts, list and recommend use the defaults; other commands fail")
             .advised(UPGRADE),
         Err(SettingsError::Io(e)) => Check::fail(ID, format!("{e}: {}", e.source))
-            .because("other commands fail on it")
+            .because("accounts, list and recommend use the defaults; other commands fail")
             .fixed_by_making_readable(&e),
         Err(e) => Check::fail(ID, e.to_string())
-            .because("other commands fail on it")
+            .because("accounts, list and recommend use the defaults; other commands fail")
             .advised("fix it: codex-manager config edit"),
         Ok(file) => match file.unknown_keys().first() {
             Some(unknown) => Check::warn(ID, unknown.to_string())

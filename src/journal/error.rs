@@ -91,7 +91,7 @@ pub enum RecoveryObstacle {
         journal: PathBuf,
     },
     /// Files that were written during the command cannot be moved out of the staging folder.
-    #[error("files that were written during an interrupted command cannot be kept: {reason}: {}", .folder.display())]
+    #[error("cannot save the files that were written during an interrupted command: {reason}: {}", .folder.display())]
     NotKept {
         /// The staging folder that still has the files.
         folder: PathBuf,

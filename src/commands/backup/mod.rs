@@ -54,7 +54,7 @@ pub(crate) struct BackupArgs {
     /// Do nothing if an archive younger than this exists: 12h, 1d
     #[arg(long, value_name = "DURATION", value_parser = parse_duration)]
     if_older: Option<Duration>,
-    /// Do nothing if Codex has the version of the last archive; with --if-older, if both conditions hold
+    /// Do nothing if Codex was not updated since the last archive; with --if-older, only if that one is recent too
     #[arg(long)]
     if_codex_changed: bool,
     /// The compression level [default: `backup.compression` of config.toml, else default]

@@ -40,7 +40,7 @@ pub(crate) struct NormalizeArgs {
     /// Folders to search, or single files [default: the Codex home]
     #[arg(value_name = "DIR")]
     places: Vec<PathBuf>,
-    /// Assumed duration of the weekly quota; may be fractional [default:
+    /// Hours between the first use and the end of the weekly quota; may be fractional [default:
     /// `normalize.session_duration_hours` of config.toml, else 2]
     #[arg(long, value_name = "HOURS", allow_negative_numbers = true)]
     session_duration_hours: Option<f64>,

@@ -30,7 +30,7 @@ const MAX_SHOWN: usize = 20;
 /// A conversation goes with its row and its names, and `codex-manager storage undelete` brings it
 /// back as it was. Codex does not list it any more. After 30 days (setting `storage.keep_trash`), the
 /// next run deletes it permanently and says so, unless the clock and that of the disk differ. A
-/// conversation whose history a fork needs is moved only together with that fork.
+/// conversation that has forks is moved only together with them.
 #[derive(Debug, Args)]
 #[command(after_help = "Examples:
   codex-manager storage trash 01a1f78b

@@ -17,8 +17,8 @@ use std::path::Path;
 
 /// Remove old snapshots of sync from the vault, or all of a machine that is gone
 ///
-/// The newest snapshots of each machine stay, as many as `sync.keep_snapshots` says. What the other machines have of a
-/// machine that is gone stays on them. Backups of `vault` are not affected.
+/// The newest snapshots of each machine stay, as many as `sync.keep_snapshots` says. If you name a machine, all its
+/// snapshots are removed; the other machines keep the conversations that they received from it. Backups of `vault` are not affected.
 #[derive(Debug, Args)]
 #[command(after_help = "Examples:
   codex-manager sync forget --dry-run

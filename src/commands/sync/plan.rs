@@ -54,7 +54,7 @@ pub(super) struct PlanFlags {
     /// Copy missing files to the cloud folder again, even if most of them are missing
     #[arg(long)]
     refill: bool,
-    /// Sync files of the cloud folder that no machine has published as complete
+    /// Also use files of the cloud folder that no machine lists
     #[arg(long)]
     accept_unlisted: bool,
     /// Delete files on the other side even if there are many
