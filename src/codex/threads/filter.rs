@@ -38,6 +38,8 @@ pub(crate) struct ThreadFilter {
     pub branch: Option<String>,
     pub order: ThreadOrder,
     pub limit: Option<usize>,
+    /// Reads only the ids and the times of changes.
+    pub only_ids: bool,
 }
 
 impl ThreadFilter {

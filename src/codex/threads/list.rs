@@ -51,22 +51,27 @@ pub(crate) fn list(path: &Path, filter: &ThreadFilter) -> Result<Vec<ListedThrea
     list_as(path, filter, |thread| thread)
 }
 
-/// Like [`list`], but keeps only the result of `convert` for each row, because a list may have
-/// 100,000 rows.
+/// Like [`list`], but collects only the result of `convert` for each row, because a list may have
+/// 100,000 rows. `convert` gets all rows again if another process changes the database meanwhile.
 ///
 /// # Errors
 /// The database cannot be read.
-pub(crate) fn list_as<T>(
+pub(crate) fn list_as<T, B: FromIterator<T>>(
     path: &Path,
     filter: &ThreadFilter,
     mut convert: impl FnMut(ListedThread) -> T,
-) -> Result<Vec<T>, DatabaseError> {
-    let names: Vec<_> = VALUES.split(' ').collect();
+) -> Result<B, DatabaseError> {
+    let names = if filter.only_ids {
+        "id updated_ms"
+    } else {
+        VALUES
+    };
+    let names: Vec<_> = names.split(' ').collect();
 
     database_view::run_query(path, |connection| {
         let schema = Schema::read(connection)?;
         if !schema.has_threads() {
-            return Ok(Vec::new());
+            return Ok(B::from_iter([]));
         }
 
         // The index by folder is used for a single folder only.

@@ -576,7 +576,7 @@ fn read_account_names(hits: &[Hit], context: &Context) -> Result<HashMap<String,
         ids: Some(ids.collect()),
         ..ThreadFilter::default()
     };
-    let accounts = list_threads_as(&filter, context, |thread| {
+    let accounts: Vec<_> = list_threads_as(&filter, context, |thread| {
         let account = accounts_of_conversations.find(&thread);
         Some((thread.id.to_lowercase(), account.profile.or(account.email)?))
     })?;

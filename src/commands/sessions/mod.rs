@@ -133,21 +133,22 @@ impl SessionsArgs {
             (Vec::new(), false)
         };
 
-        let list = ConversationList::read(&filter, self.sort, limit, &machines, context)?;
-        let (is_empty, has_more) = (list.is_empty(), list.has_more);
         let subagents = match (self.subagents, ui.wants_json()) {
             (true, _) => Subagents::Listed,
             (false, true) => Subagents::Omitted,
             (false, false) => Subagents::Counted,
         };
+        let list =
+            ConversationList::read(&filter, self.sort, limit, subagents, &machines, context)?;
+        let (is_empty, has_more) = (list.is_empty(), list.has_more);
 
         if ui.wants_json() {
             ui.streamed_list_document("sessions", "sessions", |print| {
-                list.for_each(subagents, |row| print(&row.into_json(context)))
+                list.for_each(|row| print(&row.into_json(context)))
             })?;
         } else if !is_empty {
             let mut table = Table::new(ui, COLUMNS);
-            list.for_each(subagents, |row| {
+            list.for_each(|row| {
                 table.add_row(row.to_cells(context));
                 true
             })?;

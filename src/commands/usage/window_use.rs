@@ -273,10 +273,9 @@ pub(super) fn read_conversations_of(
         account: Some(read_account_filter(identity, context)?),
         ..ThreadFilter::default()
     };
-    let listed = list_threads_as(&filter, context, |thread| {
+    let of_account: HashMap<_, _> = list_threads_as(&filter, context, |thread| {
         (thread.id.to_lowercase(), thread.parent_id.is_some())
     })?;
-    let of_account: HashMap<_, _> = listed.into_iter().collect();
 
     let indexed = usage_query::read_conversations(store)?.into_iter();
     let indexed = indexed.filter_map(|(number, conversation)| {
