@@ -444,13 +444,14 @@ impl<'a> Writer<'a> {
         self.set_shown_fields(open.id, &open.task)?;
 
         let stamp = &open.task.stamp;
+        let file = serde_json::to_string(&stamp.file).unwrap_or_default();
         // `parent` is kept if reading continued after the indexed part, because the copies are at the beginning.
         self.store.execute(
             "UPDATE conversation SET file=?2, size=?3, mtime=?4, end=?5, tail=?6, \
              state=?7, parent=coalesce(?8, CASE WHEN ?9 THEN parent END), usage=?10 WHERE id=?1",
             params![
                 open.id,
-                stamp.file,
+                file,
                 stamp.size,
                 stamp.mtime,
                 place.to_number(),
