@@ -161,6 +161,7 @@ mod sync_codex;
 mod sync_codex_index;
 mod sync_conflicts;
 mod sync_deletions;
+mod sync_earlier_turns;
 mod sync_faults;
 mod sync_folders;
 mod sync_identity;

@@ -12,9 +12,10 @@ use super::snapshot::{self, RepairSnapshot, RepairSnapshots, SnapshotReason};
 use super::thread_rollouts::{ThreadChain, select_newest_of_each_thread};
 use super::unreadable::{ContinuedRollout, find_unprojected_bases};
 use super::{HistoryError, JOURNAL, SkippedFile, for_each_file};
+use crate::codex::rollout::{parse_rollout_id, uuid_time_ms};
 use crate::codex::threads::live;
 use crate::codex::{
-    CodexConfig, Holder, Program, Projections, RolloutCut, RolloutName, RowChange, RowValues,
+    CodexConfig, Holder, Program, Projections, RolloutName, RowChange, RowValues,
     database_sidecars, projections, threads,
 };
 use crate::io::{Environment, atomic};
@@ -152,24 +153,12 @@ fn add_projections(
         return snapshot::copy_file(source, &target);
     };
 
-    let live_projections = Projections::read_beside(database);
-    // Codex's own projection stays if it reaches at least as far.
-    let is_new = |cut: &&RolloutCut| {
-        live_projections
-            .projected_offset(&cut.rollout_id)
-            .is_none_or(|offset| offset < cut.offset)
-    };
-
-    let longer_cuts: Vec<_> = projected.cuts.iter().filter(is_new).cloned().collect();
-    Ok(projections::replace_projections(
-        database,
-        source,
-        &longer_cuts,
-    )?)
+    let cuts = &projected.cuts;
+    Ok(projections::replace_projections(database, source, cuts)?)
 }
 
-/// Returns the rollouts that the conversations `threads` continue. Leaves out conversations of which Codex has
-/// projected all rollouts, and unreadable rollouts.
+/// Returns the rollouts that the conversations `threads`, and those that continue one of them, continue. Leaves out
+/// conversations of which Codex has projected all rollouts, and unreadable rollouts. `threads` has ids in lower case.
 pub(crate) fn find_unprojected_rollouts(
     context: &RepairContext<'_>,
     threads: &BTreeSet<String>,
@@ -182,14 +171,30 @@ pub(crate) fn find_unprojected_rollouts(
     let projections = Projections::read_folder(&folder);
     let (files, _) = files::find_readable(context.home);
 
+    // A rollout is newer than those that it continues, so most rollouts of a home are not read.
+    let first_ms = threads.iter().map(|id| uuid_time_ms(id)).min().flatten();
+    let is_new_enough = |path: &Path| {
+        let ms = parse_rollout_id(path).and_then(|id| uuid_time_ms(&id));
+        let is_older = |(ms, first_ms)| ms < first_ms - MAX_CLOCK_ERROR_MS;
+        !ms.zip(first_ms).is_some_and(is_older)
+    };
+    let continues_thread = |id: &str, path: &Path| {
+        let chain = ThreadChain::read(context.home, id, path);
+        let mut ids = chain.parts.iter().map(|part| part.id.to_lowercase());
+        ids.any(|id| threads.contains(&id))
+    };
+
     let newest_rollouts = select_newest_of_each_thread(files).into_iter();
-    let paths = newest_rollouts
-        .filter(|(id, _)| threads.contains(id))
-        .map(|(_, file)| file.path(context.home));
-    paths
-        .flat_map(|path| find_unprojected_bases(context.home, &path, &projections))
+    newest_rollouts
+        .map(|(id, file)| (id, file.path(context.home)))
+        .filter(|(_, path)| is_new_enough(path))
+        .filter(|(id, path)| threads.contains(id) || continues_thread(id, path))
+        .flat_map(|(_, path)| find_unprojected_bases(context.home, &path, &projections))
         .collect()
 }
+
+/// The assumed largest difference between the clocks of two machines, in milliseconds.
+const MAX_CLOCK_ERROR_MS: i64 = 24 * 60 * 60 * 1000;
 
 /// Lets `program` project these rollouts, and adds the projections to the database of the home. No other row is
 /// changed, so no snapshot is made.
