@@ -368,11 +368,11 @@ pub(crate) fn delete_projections(
 ) -> Result<(), DatabaseError> {
     let ids: Vec<_> = ids.iter().map(String::as_str).collect();
     run_in_transaction(open_private(database)?, database, |transaction| {
-        delete_projection_rows(transaction, &ids)
+        delete_rows_with_thread_id(transaction, &ids)
     })
 }
 
-pub(super) fn delete_projection_rows(
+pub(super) fn delete_rows_with_thread_id(
     transaction: &Connection,
     ids: &[&str],
 ) -> rusqlite::Result<()> {
