@@ -565,3 +565,36 @@ fn a_projection_is_kept_while_an_archive_has_the_lost_turns_of_its_rollout() {
     let _ = lab.manager(["history", "check"]).code(0);
     assert_eq!(resumed(&lab, &home, &id), ["one", "two", "three"]);
 }
+
+#[test]
+fn storage_counts_a_rewound_conversation_once() {
+    let Some(lab) = Lab::new() else { return };
+    let id = rewound(&lab);
+    let bytes: u64 = rollouts(&lab.home())
+        .iter()
+        .map(|path| path.metadata().unwrap().len())
+        .sum();
+    let report = lab.manager(["storage", "--json"]).code(0).json();
+    for shares in ["projects", "months", "accounts"] {
+        assert_eq!(report[shares][0]["conversations"], 1, "{shares}: {report}");
+    }
+    let largest = report["largest"].as_array().unwrap();
+    assert_eq!(largest.len(), 1, "{report}");
+    assert_eq!(
+        (&largest[0]["id"], &largest[0]["bytes"]),
+        (&json!(id), &json!(bytes))
+    );
+
+    let mut server = lab.codex.app_server(&lab.home(), &lab.backend);
+    server
+        .request("thread/resume", json!({"threadId": id}))
+        .expect("a thread");
+    let skipped = lab.manager(["storage", "shrink", "--session", &id]).code(6);
+    assert_eq!(skipped.stderr.matches("skipped").count(), 1, "{skipped}");
+    server.close(END).expect("the server ends");
+    let shrunk = lab.manager(["storage", "shrink", "--session", &id]).code(0);
+    assert!(
+        shrunk.stdout.contains("1 conversation compressed: "),
+        "{shrunk}"
+    );
+}
