@@ -391,3 +391,36 @@ fn a_lost_conversation_is_restored_from_an_archive_with_row_and_name() {
     expected[1].1 = Some("renamed".into());
     assert_eq!(listed(lab, &home), expected);
 }
+
+#[test]
+fn an_undo_keeps_conversations_that_began_after_the_repair_in_the_list() {
+    let Some(NamedHome { lab, ids, .. }) = context() else {
+        return;
+    };
+    let home = lab.home();
+    rusqlite::Connection::open(home.join("state_5.sqlite"))
+        .unwrap()
+        .execute("DELETE FROM threads WHERE id=?1", [&ids[0]])
+        .unwrap();
+    let damaged = listed(&lab, &home);
+    let _ = lab.manager(["history", "repair"]).code(0);
+
+    let later = lab.say("made after the repair");
+    name(&lab, &home, &later, "a later one");
+    let mut expected = damaged;
+    expected.push((later.clone(), Some("a later one".to_owned())));
+    expected.sort();
+
+    let before = lab.world.tree("home/.codex");
+    let planned = lab.manager(["history", "undo", "--dry-run"]).code(0);
+    let kept = "would be kept in Codex's list: 1 conversation that began later";
+    assert!(planned.stdout.contains(kept), "{planned}");
+    assert_same_tree(&before, &lab.world.tree("home/.codex"));
+
+    let undone = lab.manager(["history", "undo", "--json"]).code(0).json();
+    assert_eq!(undone["still_listed"], json!([later]));
+    assert_eq!(listed(&lab, &home), expected);
+    lab.resume(&home, &later, "and more");
+    let messages = lab.user_messages(&home, &later);
+    assert_eq!(messages, ["made after the repair", "and more"]);
+}

@@ -12,7 +12,7 @@ use super::snapshot::{self, RepairSnapshot, RepairSnapshots, SnapshotReason};
 use super::thread_rollouts::{ThreadChain, select_newest_of_each_thread};
 use super::unreadable::{ContinuedRollout, find_unprojected_bases};
 use super::{HistoryError, JOURNAL, SkippedFile, for_each_file};
-use crate::codex::threads::live;
+use crate::codex::threads::{live, saved_row};
 use crate::codex::{
     CodexConfig, Holder, Program, Projections, RolloutCut, RolloutName, RowChange, RowValues,
     database_sidecars, projections, threads,
@@ -404,7 +404,55 @@ fn install_database(
     Ok(exchange.commit(policy)?)
 }
 
-/// Restores the state before a repair. Takes a snapshot of the current state first and returns it.
+/// The rows of conversations that began after a snapshot. An undo keeps them in the list.
+#[derive(Debug, Default)]
+pub(crate) struct LaterRows {
+    pub(crate) ids: Vec<String>,
+    database: PathBuf,
+    changes: Vec<RowChange>,
+}
+
+impl LaterRows {
+    /// Reads the rows of the home. Empty if its database, or that in the snapshot, cannot be read.
+    pub(crate) fn read(context: &RepairContext<'_>, snapshot: &RepairSnapshot) -> Self {
+        let read_rows = || {
+            let database = threads::find_state_database(context.home, context.env)?;
+            let mut files = snapshot.document.files.iter();
+            let copy = files.find(|file| file.path == database)?.content.as_ref()?;
+            let copy = snapshot.folder.join(&copy.name);
+            threads::fold_rows(&copy, || (), |(), _| ()).ok()??;
+
+            let snapshot_ms = snapshot.document.created_at.timestamp_millis();
+            let is_later = |ms: i64| ms >= snapshot_ms;
+            let ids = threads::fold_rows(&database, Vec::new, |ids, row| {
+                ids.extend(row.created_ms.is_some_and(is_later).then_some(row.id));
+            });
+            let ids = ids.ok()??;
+
+            let rows = ids.iter().map(|id| saved_row::read(&database, id));
+            let rows: Vec<_> = rows.collect::<Result<_, _>>().ok()?;
+            Some(Self {
+                changes: rows.into_iter().flatten().map(RowChange::Insert).collect(),
+                database,
+                ids,
+            })
+        };
+        read_rows().unwrap_or_default()
+    }
+
+    /// Adds the rows to `staged`, if it is going to be the database of the home.
+    fn add_to(&self, target: &Path, staged: &Path) -> Result<(), HistoryError> {
+        if self.changes.is_empty() || target != self.database {
+            return Ok(());
+        }
+        threads::apply_changes(staged, |apply_change| {
+            Ok(self.changes.iter().try_for_each(apply_change)?)
+        })
+    }
+}
+
+/// Restores the state before a repair, and keeps the rows of conversations that began later. Takes a snapshot of the
+/// current state first and returns it with these rows.
 ///
 /// # Errors
 /// A process uses the home, a copy in `snapshot` is damaged, or a file cannot be written. Then no file is changed, or
@@ -413,7 +461,7 @@ pub(crate) fn undo(
     context: &RepairContext<'_>,
     snapshot: &mut RepairSnapshot,
     now: DateTime<Utc>,
-) -> Result<RepairSnapshot, HistoryError> {
+) -> Result<(RepairSnapshot, LaterRows), HistoryError> {
     require_unused_home(context)?;
 
     let snapshots = RepairSnapshots::lock(context.manager_home)?;
@@ -421,9 +469,11 @@ pub(crate) fn undo(
     let paths = files.map(|f| f.path.clone()).collect();
     let policy = &IdleHome { env: context.env };
     let exchange = FileExchange::begin(context.manager_home, JOURNAL, context.home, policy)?;
+    let later_rows = LaterRows::read(context, snapshot);
     let current_snapshot = snapshots.create(context.home, SnapshotReason::Undo, paths, now)?;
 
-    let result = snapshot::restore(snapshot, exchange, policy, now);
+    let add_later_rows = |target: &Path, staged: &Path| later_rows.add_to(target, staged);
+    let result = snapshot::restore(snapshot, &add_later_rows, exchange, policy, now);
     result.inspect_err(|_| {
         // The next command may finish a pending exchange, and then a second `history undo` needs this snapshot.
         if !FileExchange::is_pending(context.manager_home, JOURNAL) {
@@ -431,7 +481,7 @@ pub(crate) fn undo(
         }
     })?;
 
-    Ok(current_snapshot)
+    Ok((current_snapshot, later_rows))
 }
 
 /// Finishes or undoes an exchange of files that was killed, by an undo or by a repair that recreates
