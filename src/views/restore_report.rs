@@ -9,24 +9,30 @@ use crate::context::Context;
 use crate::inventory::archive_names::{self, file_name, strip_archive_suffix};
 use crate::inventory::catalog;
 use crate::io::quantity::pluralize;
-use crate::io::shell;
+use crate::io::{shell, similar};
 use crate::restore::apply::RestoreReport;
 use crate::restore::plan::{RestorePlan, RestoreTarget};
 use crate::restore::request::RestoreRequest;
 use crate::ui::{JsonFields, JsonObject, Style, bytes, object};
 use crate::views::account;
 
-/// Describes an archive or a snapshot (`noun`): its name, kind, account and age, and its home if that is another one.
+/// Describes an archive or a snapshot (`noun`): its name, kind, account and age, its home if that is another one, and
+/// what `--exclude` left out.
 pub(crate) fn describe_archive(context: &Context, archive: &ArchiveReader, noun: &str) -> String {
     let metadata = archive.metadata();
     let owner = account::owner_name(metadata, context);
+    let excluded = match &*archive.contents().excluded_globs {
+        [] => String::new(),
+        globs => format!(", without {}", similar::join_first_names(globs)),
+    };
     format!(
-        "{}: {} {noun} of {}, made {}{}",
+        "{}: {} {noun} of {}, made {}{}{}",
         account::printable(&file_name(archive.path())),
         archive_names::format_kind(metadata),
         owner.as_deref().unwrap_or("a signed-out home"),
         account::full_time(&metadata.created_at, context),
-        describe_other_home(metadata, context)
+        describe_other_home(metadata, context),
+        account::printable(&excluded)
     )
 }
 
@@ -60,14 +66,19 @@ pub(crate) fn list_removed_names(removed: &NameSet) -> Vec<String> {
         .collect()
 }
 
-/// Describes the live files that `plan` replaces, as "308 files (10 differ in size or time)". `unchanged` has the files
-/// whose size and mtime are the same in the archive.
+/// Describes the live files that `plan` replaces, as "308 files (10 differ in size or time)" or "308 files (all have the
+/// same size and time)". `unchanged` has the files whose size and mtime are the same in the archive.
 pub(crate) fn describe_replaced(plan: &RestorePlan, unchanged: &NameSet) -> String {
     let replaced = plan.writes.len() - plan.added.len();
     let differing = replaced - unchanged.len();
-    let verb = if differing == 1 { "differs" } else { "differ" };
     let files = pluralize(replaced, "file");
-    format!("{files} ({differing} {verb} in size or time)")
+    match (replaced, differing) {
+        (0, _) => files,
+        (1, 0) => format!("{files} (with the same size and time)"),
+        (_, 0) => format!("{files} (all have the same size and time)"),
+        (_, 1) => format!("{files} (1 differs in size or time)"),
+        _ => format!("{files} ({differing} differ in size or time)"),
+    }
 }
 
 pub(crate) fn show_plan(
@@ -142,21 +153,18 @@ pub(crate) fn show_report(
     context.ui.document(command, &json);
 
     let ui = &context.ui;
+    let unchanged = match report.unchanged {
+        0 => String::new(),
+        1 => "; 1 was unchanged".to_owned(),
+        count => format!("; {count} were unchanged"),
+    };
     ui.report(format_args!(
-        "{} {}, {}, into {}",
+        "{} {}, {}, into {}{unchanged}",
         ui.paint(Style::Good, "restored"),
         pluralize(report.files, "file"),
         bytes(report.bytes),
         request.folder.display(),
     ));
-
-    if report.unchanged > 0 {
-        let verb = if report.unchanged == 1 { "was" } else { "were" };
-        ui.report(format_args!(
-            "{} of them {verb} already equal",
-            report.unchanged
-        ));
-    }
 
     ui.report(match report.auth {
         AuthOutcome::Restored => "login: restored from the archive",
