@@ -14,9 +14,6 @@ use toml_edit::Value;
 /// The name of the document in the manager home.
 pub(crate) const FILE_NAME: &str = "config.toml";
 
-/// The default of `storage.keep_trash`.
-const DEFAULT_KEEP_TRASH: TimeDelta = TimeDelta::days(30);
-
 /// A parsed `config.toml`, whose values may be invalid.
 #[derive(Debug, Clone)]
 pub(crate) struct ConfigFile(SettingsFile);
@@ -178,10 +175,8 @@ impl ConfigValues {
                     monthly: values.count("prune.keep_monthly"),
                     ..RetentionPolicy::default()
                 },
-                keep_trash: values
-                    .text("storage.keep_trash")
-                    .and_then(parse_span_value)
-                    .unwrap_or(DEFAULT_KEEP_TRASH),
+                keep_trash: parse_span_value(&values.text_or_default("storage.keep_trash"))
+                    .unwrap_or(TimeDelta::MAX),
                 notify: NotifySettings {
                     command: text_of("notify.command"),
                     backup_days: values.count("notify.backup_days"),
