@@ -37,7 +37,7 @@ use serde_json::json;
 #[command(after_help = "Examples:
   codex-manager current
   codex-manager current --json
-  codex-manager current --refresh      # queries the quota first, and the workspaces")]
+  codex-manager current --refresh      # queries the quota and workspaces first")]
 pub(crate) struct CurrentArgs {
     /// Query the account's quota first, like `status`, and the workspaces of the login (from Codex 0.169)
     #[arg(long)]

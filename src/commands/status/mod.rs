@@ -30,8 +30,8 @@ use std::path::PathBuf;
   codex-manager status
   codex-manager status --json
   codex-manager status work
-  codex-manager status --all                     # all profiles, several at a time
-  codex-manager status work --history            # figures over time, moved resets
+  codex-manager status --all                     # all profiles
+  codex-manager status work --history            # figures over time
   codex-manager status --status-file pasted.txt  # if Codex cannot answer
   codex-manager status work --status-file pasted.txt")]
 pub(crate) struct StatusArgs {
