@@ -217,10 +217,10 @@ impl ScopeArgs {
             .iter()
             .map(|p| ("project", p.to_string_lossy()));
         let sessions = self.session.iter().map(|s| ("session", Cow::from(s)));
-        let options = projects.chain(sessions);
-        options
-            .map(|(name, value)| format!(" --{name} {}", shell::quote_if_needed(&value)))
-            .collect()
+        let options = projects
+            .chain(sessions)
+            .map(|(name, value)| format!(" --{name} {}", shell::quote_if_needed(&value)));
+        options.collect::<Vec<_>>().concat()
     }
 }
 
