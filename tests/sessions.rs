@@ -187,6 +187,7 @@ fn the_json_of_a_session_has_the_documented_keys() {
             "parent_id",
             "profile",
             "rollout_path",
+            "side",
             "source",
             "title",
             "tokens",

@@ -21,6 +21,7 @@ mod banked_resets;
 mod busy_home;
 mod changing_homes;
 mod child;
+mod child_threads;
 mod cli_reference;
 mod clocks;
 mod codex_versions;

@@ -148,9 +148,6 @@ pub(crate) fn find_rewritten_version(
 /// Returns true for a paginated rollout, and false for a legacy one. Returns `None` for a rollout without metadata, and
 /// for one of a subagent, because Codex 0.169 shows no turn of a migrated subagent.
 fn read_is_paginated(path: &Path) -> io::Result<Option<bool>> {
-    let meta = rollout::read_head(path)?.filter(|meta| {
-        let source = meta.payload.get("source");
-        source.is_none_or(|source| source.get("subagent").is_none())
-    });
+    let meta = rollout::read_head(path)?.filter(|meta| !meta.is_subagent());
     Ok(meta.map(|meta| meta.is_paginated()))
 }

@@ -4,18 +4,18 @@ use super::files::{self, RolloutFile};
 use super::repair_plan::{
     RepairAction, RepairChange, RepairContext, RepairPlan, new_projections_path, plan,
 };
-use super::rollout::{self, Depth};
+use super::rollout;
 use super::row::{self, RowFacts};
 use super::scratch_database;
 use super::scratch_projection::{self, ScratchProjections};
 use super::snapshot::{self, RepairSnapshot, RepairSnapshots, SnapshotReason};
-use super::thread_rollouts::{ThreadChain, select_newest_of_each_thread};
+use super::thread_rollouts::select_newest_of_each_thread;
 use super::unreadable::{ContinuedRollout, find_unprojected_bases};
 use super::{HistoryError, JOURNAL, SkippedFile, for_each_file};
 use crate::codex::threads::live;
 use crate::codex::{
-    CodexConfig, Holder, Program, Projections, RolloutCut, RolloutName, RowChange, RowValues,
-    database_sidecars, projections, threads,
+    CodexConfig, Holder, Program, Projections, RolloutCut, RowChange, RowValues, database_sidecars,
+    projections, threads,
 };
 use crate::io::{Environment, atomic};
 use crate::journal::{FileExchange, IdleHome, Recovery, RecoveryPolicy};
@@ -269,14 +269,7 @@ fn build_rows(
         let since = modified.duration_since(SystemTime::UNIX_EPOCH);
         let millis = since.map_or(0, |d| i64::try_from(d.as_millis()).unwrap_or(0));
 
-        let mut scan = rollout::scan(path, Depth::Turns, |_| ())?;
-        // The title is the first message of the conversation, which a rewound one has in its first rollout.
-        if let Some(first) = find_first_rollout(home, path) {
-            let first = rollout::scan(&first, Depth::Turns, |_| ())?;
-            scan.turn.first_message = first.turn.first_message;
-        }
-
-        Ok((scan, millis))
+        Ok((row::scan_for_row(home, path)?, millis))
     };
 
     let mut rows = HashMap::new();
@@ -295,17 +288,6 @@ fn build_rows(
         Ok(())
     })?;
     Ok(rows)
-}
-
-/// Returns the first rollout of a thread, given its newest one. `None` if the thread was not rewound.
-fn find_first_rollout(home: &Path, newest: &Path) -> Option<PathBuf> {
-    let name = RolloutName::parse(newest)?;
-    if !name.is_rewind() {
-        return None;
-    }
-    let chain = ThreadChain::read(home, name.id()?, newest);
-    let first = chain.rollouts().first()?;
-    (first.path != newest).then(|| first.path.clone())
 }
 
 /// Adds rows, paths and names of these rollouts to the database, all or none, and returns the

@@ -8,7 +8,7 @@ use crate::choices::listed::list_threads;
 use crate::codex::home::AUTH_JSON;
 use crate::codex::identity::{Identity, LoginKind};
 use crate::codex::process::Holder;
-use crate::codex::threads::{AccountFilter, ListedThread, ThreadFilter};
+use crate::codex::threads::{AccountFilter, ChildThreads, ListedThread, ThreadFilter};
 use crate::codex::{daemon, login_lock};
 use crate::context::Context;
 use crate::error::{Outcome, Result};
@@ -448,7 +448,7 @@ fn note_hidden_conversations(from: &Identity, name: &str, context: &Context) {
             ..AccountFilter::default()
         }),
         without_archived: true,
-        without_subagents: true,
+        children: ChildThreads::Omitted,
         ..ThreadFilter::default()
     };
 

@@ -31,8 +31,10 @@ pub(crate) struct ListedThread {
     /// The workspace account that created the conversation.
     pub account_id: String,
     pub user_id: String,
-    /// The id of the conversation that started this one; only for subagents.
+    /// The id of the conversation that started this one; only for subagents and side conversations.
     pub parent_id: Option<String>,
+    /// True for a side conversation (`/side`), which Codex shows only at its parent.
+    pub is_side: bool,
     pub nickname: String,
     /// The time of creation in milliseconds since 1970.
     pub created_ms: Option<i64>,
@@ -40,6 +42,13 @@ pub(crate) struct ListedThread {
     pub updated_ms: Option<i64>,
     pub tokens: Option<i64>,
     pub archived: bool,
+}
+
+impl ListedThread {
+    /// Returns true for a conversation of a subagent and for a side conversation.
+    pub(crate) fn is_child(&self) -> bool {
+        self.is_side || self.source == SUBAGENT
+    }
 }
 
 /// Returns the rows that `filter` selects. Empty if the database has no table of conversations. Creates no
@@ -116,10 +125,13 @@ pub(crate) fn count(path: &Path) -> Result<ThreadCounts, DatabaseError> {
     })
 }
 
+/// The source of conversations of subagents.
+pub(crate) const SUBAGENT: &str = "subagent";
+
 /// The values from which a [`ListedThread`] is made; see [`Schema::select_sql`].
 const VALUES: &str = "id rollout_path name title_line message_line history_mode cwd git_branch \
     model source thread_source creator_account_id creator_user_id parent agent_nickname created_ms updated_ms \
-    tokens_used archived";
+    tokens_used archived is_side";
 
 fn build_listed_thread(values: &Values<'_>) -> ListedThread {
     let text = |name| values.text(name);
@@ -141,9 +153,8 @@ fn build_listed_thread(values: &Values<'_>) -> ListedThread {
         cwd: text("cwd"),
         git_branch: text("git_branch"),
         model: text("model"),
-        parent_id: Some(text("parent"))
-            .filter(|id| !id.is_empty())
-            .or_else(|| parse_parent_id(&source)),
+        parent_id: Some(text("parent")).filter(|id| !id.is_empty()),
+        is_side: values.flag("is_side"),
         source: normalize_source(&source, &text("thread_source")),
         account_id: text("creator_account_id"),
         user_id: text("creator_user_id"),
@@ -170,22 +181,16 @@ fn choose_title(name: &str, title: &str, first_message: &str, is_paginated: bool
 
 /// Returns the source as one word. Codex 0.169 records that of a subagent as JSON, that of others as a word.
 fn normalize_source(source: &str, thread_source: &str) -> String {
-    if thread_source == "subagent" || source.contains("\"subagent\"") {
-        "subagent".to_owned()
+    if thread_source == SUBAGENT || source.contains("\"subagent\"") {
+        SUBAGENT.to_owned()
     } else {
         source.trim_matches('"').to_owned()
     }
 }
 
-fn parse_parent_id(source: &str) -> Option<String> {
-    let value: serde_json::Value = serde_json::from_str(source).ok()?;
-    let parent = value.pointer("/subagent/thread_spawn/parent_thread_id")?;
-    parent.as_str().map(str::to_owned)
-}
-
 #[cfg(test)]
 mod tests {
-    use super::super::filter::AccountFilter;
+    use super::super::filter::{AccountFilter, ChildThreads};
     use super::super::list_sql::FOLDER_INDEX;
     use super::*;
     use rusqlite::Connection;
@@ -219,7 +224,7 @@ mod tests {
             since_ms: Some(11_000),
             until_ms: Some(20_000),
             without_archived: true,
-            without_subagents: true,
+            children: ChildThreads::Omitted,
             ..ThreadFilter::default()
         };
         assert_eq!(ids(&old, &times), ["c"]);
@@ -236,15 +241,15 @@ mod tests {
                 r#"CREATE TABLE threads(id TEXT, updated_at INTEGER, updated_at_ms INTEGER,
                    source TEXT, thread_source TEXT, archived INTEGER, creator_account_id TEXT,
                    creator_user_id TEXT);
-                 CREATE TABLE thread_spawn_edges(parent_thread_id TEXT, child_thread_id TEXT);
+                 CREATE TABLE thread_spawn_edges(parent_thread_id TEXT, child_thread_id TEXT, status TEXT);
                  INSERT INTO threads VALUES('a', 1, 1500, 'cli', 'user', 0, 'x', 'u'),
                  ('b', 1, 1400, '{"subagent":{"thread_spawn":{"parent_thread_id":"a"}}}',
                   'subagent', 0, 'x', 'u'), ('c', 2, 2000, 'exec', NULL, 1, 'y', 'u');
-                 INSERT INTO thread_spawn_edges VALUES('a', 'b')"#,
+                 INSERT INTO thread_spawn_edges VALUES('a', 'b', 'open')"#,
             )
             .unwrap();
         let main = ThreadFilter {
-            without_subagents: true,
+            children: ChildThreads::Omitted,
             ..ThreadFilter::default()
         };
         assert_eq!(ids(&new, &main), ["c", "a"]);

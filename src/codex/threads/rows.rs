@@ -31,6 +31,11 @@ pub(crate) struct ThreadRow {
     pub cwd: String,
     /// The id of the workspace account that created the conversation; empty if Codex recorded none.
     pub account_id: String,
+    /// True for a conversation of a subagent and for a side conversation.
+    pub is_child: bool,
+    /// True if the preview is empty, without which Codex does not list the conversation. False if this version of Codex
+    /// has no previews.
+    pub lacks_preview: bool,
 }
 
 impl ThreadRow {
@@ -95,31 +100,34 @@ pub(crate) fn fold_rows<T>(
     })
 }
 
-/// Returns the ids of the direct and indirect subagents of a conversation. Empty if the database does not record them.
+/// Returns the ids of the direct and indirect subagents of a conversation.
 ///
 /// # Errors
 /// The database cannot be read.
 pub(crate) fn find_subagent_ids(path: &Path, id: &str) -> Result<Vec<String>, DatabaseError> {
     database_view::run_query(path, |connection| {
-        if !Schema::read(connection)?.has_edges {
+        let schema = Schema::read(connection)?;
+        if !schema.has_threads() {
             return Ok(Vec::new());
         }
 
-        let sql = "WITH RECURSIVE children(id) AS (
-                       SELECT child_thread_id FROM thread_spawn_edges WHERE parent_thread_id = ?1
-                       UNION
-                       SELECT child_thread_id FROM thread_spawn_edges, children
-                       WHERE parent_thread_id = children.id)
-                   SELECT id FROM children ORDER BY id";
+        let sql = format!(
+            "WITH RECURSIVE spawns AS MATERIALIZED ({}), children(id) AS (
+                 SELECT child FROM spawns WHERE parent = ?1
+                 UNION
+                 SELECT child FROM spawns, children WHERE parent = children.id)
+             SELECT id FROM children ORDER BY id",
+            schema.spawns_sql()
+        );
 
-        let mut select = connection.prepare(sql)?;
+        let mut select = connection.prepare(&sql)?;
         select.query_map([id], |row| row.get(0))?.collect()
     })
 }
 
 /// The values from which a [`ThreadRow`] is made; see [`Schema::select_sql`].
 const VALUES: &str = "id rollout_path created_ms updated_ms title name first_user_message archived \
-    history_mode cwd creator_account_id";
+    history_mode cwd creator_account_id is_child lacks_preview";
 
 fn build_thread_row(values: &Values<'_>) -> ThreadRow {
     ThreadRow {
@@ -134,5 +142,7 @@ fn build_thread_row(values: &Values<'_>) -> ThreadRow {
         mode: values.text("history_mode"),
         cwd: values.text("cwd"),
         account_id: values.text("creator_account_id"),
+        is_child: values.flag("is_child"),
+        lacks_preview: values.flag("lacks_preview"),
     }
 }

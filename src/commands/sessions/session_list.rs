@@ -6,7 +6,7 @@
 use crate::choices::conversation_accounts::ConversationAccounts;
 use crate::choices::listed::{list_threads, list_threads_as, list_unlisted};
 use crate::choices::machines::Machine;
-use crate::codex::threads::{ListedThread, ThreadFilter, ThreadOrder};
+use crate::codex::threads::{ChildThreads, ListedThread, ThreadFilter, ThreadOrder};
 use crate::commands::sessions::children::Children;
 use crate::commands::sessions::conversation_row::{ConversationRow, read_rollout_size};
 use crate::context::Context;
@@ -37,12 +37,12 @@ pub(super) enum SortOrder {
 }
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(super) enum Subagents {
-    /// Each subagent follows the conversation that started it.
+pub(super) enum ChildRows {
+    /// Each subagent and side conversation follows the conversation that started it.
     Listed,
-    /// Subagents are counted at the conversation that started them.
+    /// They are counted at the conversation that started them.
     Counted,
-    /// Subagents are left out.
+    /// They are left out.
     Omitted,
 }
 
@@ -107,13 +107,15 @@ pub(super) struct ConversationList<'a> {
     accounts: ConversationAccounts,
     /// The names of all conversations of the home. Set for a list of many conversations, and for one sorted by title.
     titles: Option<ThreadTitles>,
+    child_rows: ChildRows,
     context: &'a Context,
     /// True if the limit left out conversations.
     pub has_more: bool,
 }
 
 impl<'a> ConversationList<'a> {
-    /// Reads and sorts the ids of at most `limit` conversations. Conversations of subagents are left out.
+    /// Reads and sorts the ids of at most `limit` conversations, without those that [`Self::for_each`] shows at their
+    /// parents.
     ///
     /// # Errors
     /// Codex's list, the launch registry or the profiles cannot be read.
@@ -122,10 +124,14 @@ impl<'a> ConversationList<'a> {
         sort: SortOrder,
         limit: usize,
         machines: &[Machine],
+        child_rows: ChildRows,
         context: &'a Context,
     ) -> Result<Self> {
         let filter = ThreadFilter {
-            without_subagents: true,
+            children: match child_rows {
+                ChildRows::Listed => ChildThreads::OrphansOnly,
+                ChildRows::Counted | ChildRows::Omitted => ChildThreads::Omitted,
+            },
             order: to_thread_order(sort),
             // One row beyond the limit sets `has_more`. Sizes and names are known only after reading all rows.
             limit: (!matches!(sort, SortOrder::Size | SortOrder::Title) && limit < usize::MAX)
@@ -163,6 +169,7 @@ impl<'a> ConversationList<'a> {
             entries,
             accounts,
             titles,
+            child_rows,
             context,
             has_more,
         })
@@ -177,11 +184,7 @@ impl<'a> ConversationList<'a> {
     ///
     /// # Errors
     /// Codex's list cannot be read.
-    pub(super) fn for_each(
-        self,
-        subagents: Subagents,
-        mut visit: impl FnMut(ConversationRow) -> bool,
-    ) -> Result<()> {
+    pub(super) fn for_each(self, mut visit: impl FnMut(ConversationRow) -> bool) -> Result<()> {
         let read_threads = |filter: &ThreadFilter| match &self.titles {
             None => list_threads(filter, self.context),
             Some(titles) => list_threads_as(filter, self.context, |mut thread| {
@@ -194,7 +197,7 @@ impl<'a> ConversationList<'a> {
 
         // A conversation of the list is not shown again below its parent.
         let mut shown_ids = HashSet::new();
-        if subagents == Subagents::Listed {
+        if self.child_rows == ChildRows::Listed {
             shown_ids.extend(self.entries.iter().map(|entry| entry.id.clone()));
         }
 
@@ -213,10 +216,10 @@ impl<'a> ConversationList<'a> {
             let threads = threads.into_iter().map(|one| (one.id.clone(), one));
             let mut threads_by_id: HashMap<_, _> = threads.collect();
 
-            let children = match subagents {
-                Subagents::Listed => Children::read_descendants(ids, &mut shown_ids, read_threads)?,
-                Subagents::Counted => Children::counted(ids, read_threads)?,
-                Subagents::Omitted => Children::default(),
+            let children = match self.child_rows {
+                ChildRows::Listed => Children::read_descendants(ids, &mut shown_ids, read_threads)?,
+                ChildRows::Counted => Children::counted(ids, read_threads)?,
+                ChildRows::Omitted => Children::default(),
             };
 
             for entry in batch {

@@ -394,9 +394,5 @@ fn build_shown_fields(
 /// original of a fork, or the conversation that started a subagent.
 fn parse_parent_id(head: &SessionMeta) -> Option<String> {
     let original_id = head.text("forked_from_id").map(str::to_lowercase);
-    original_id.or_else(|| {
-        let spawn = head.payload.pointer("/source/subagent/thread_spawn")?;
-        let parent = spawn.get("parent_thread_id")?.as_str()?;
-        Some(parent.to_lowercase())
-    })
+    original_id.or_else(|| head.spawn_parent_id().map(str::to_lowercase))
 }

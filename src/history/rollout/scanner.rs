@@ -89,6 +89,10 @@ impl Scanner {
             return;
         }
 
+        if self.depth == Depth::Turns {
+            self.scan.turn.texts.add_line(bytes);
+        }
+
         match rollout_lines::parse_wanted(bytes, self.wanted_parts()) {
             LineContent::Skipped { timestamp }
                 if known_to_be_complete.unwrap_or_else(|| json::is_complete_object(bytes)) =>
@@ -187,10 +191,6 @@ impl Scanner {
             text: self.last_time_text,
             at,
         });
-
-        if self.depth == Depth::Turns {
-            self.scan.turn.first_message = self.first_event_text;
-        }
 
         self.scan
     }
