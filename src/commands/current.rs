@@ -122,7 +122,7 @@ impl CurrentArgs {
         show_account(live_entry, problem.as_deref(), context);
         show_workspaces(workspaces.as_deref().unwrap_or_default(), context);
         show_processes(live_entry, daemon.as_ref(), &processes, context);
-        note_folder_account(folder_profile.as_deref(), &accounts, context);
+        note_folder_account(&accounts, context);
         if uses_auth_json && matches!(auth, AuthFile::Missing) {
             context.note(suggest_sign_in(context));
         }

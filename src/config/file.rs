@@ -133,6 +133,26 @@ impl ConfigFile {
         self.0.set(&setting.name(), value)
     }
 
+    /// Gives the folders of the profile `old` the profile `new`. Returns the changed settings.
+    ///
+    /// # Errors
+    /// See [`ConfigFile::set`].
+    pub(crate) fn rename_profile(
+        &mut self,
+        old: &str,
+        new: &str,
+    ) -> Result<Vec<Setting>, SettingsError> {
+        let mut settings = self.folder_settings();
+        settings.retain(|setting| {
+            let profile = self.get(setting).and_then(Value::as_str);
+            profile.is_some_and(|name| name != new && name.to_lowercase() == old.to_lowercase())
+        });
+        for setting in &settings {
+            self.set(setting, new.into())?;
+        }
+        Ok(settings)
+    }
+
     /// Removes `setting`; see [`SettingsFile::unset`]. Returns true if the file contained the setting.
     pub(crate) fn unset(&mut self, setting: &Setting) -> bool {
         self.0.unset(&setting.name())
