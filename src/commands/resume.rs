@@ -109,6 +109,12 @@ impl ResumeArgs {
             }
             (None, ConversationOwner::Unnamed) => {
                 let notice = "the account of this conversation is unknown";
+                // Codex records no account with an API key, which may be the only login.
+                if context.profiles().list()?.is_empty() {
+                    return Err(CommandError::failed(notice).hint(
+                        "continue it under the live account, without a record: --untracked",
+                    ));
+                }
                 pick_account(notice, context).map_err(|e| {
                     e.hint("name the account with --profile NAME, or continue without a record: --untracked")
                 })?
