@@ -438,6 +438,24 @@ fn the_option_to_restores_into_a_separate_home() {
     let (document, _) = restore_json(&env, &[&archive, "--to", "other", "--auth", "skip"]);
     assert_eq!(document["auth"], "skipped");
     assert!(!env.path("other/auth.json").exists());
+
+    // A copy of the login is no login to use: the printed command removes it.
+    let use_hint = |args: &[&str]| {
+        let run = env.run([&["restore", &archive][..], args].concat()).code(0);
+        let lines = run
+            .stderr
+            .lines()
+            .skip_while(|line| !line.starts_with("use it with"));
+        lines.collect::<Vec<_>>().join("\n")
+    };
+    insta::assert_snapshot!(use_hint(&["--to", "copy"]), @r"
+    use it with a login of its own:
+        rm [ROOT]/copy/auth.json && CODEX_HOME=[ROOT]/copy codex
+    ");
+    insta::assert_snapshot!(use_hint(&["--to", "bare", "--auth", "skip"]), @r"
+    use it with:
+        CODEX_HOME=[ROOT]/bare codex
+    ");
 }
 
 #[test]

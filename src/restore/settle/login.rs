@@ -65,7 +65,7 @@ pub(crate) fn stage_login(
     if decision.is_stale {
         notes.push(
             "a newer login of this account was seen, so the refresh token of this one is probably \
-             spent: run codex login if Codex refuses it"
+             spent; if Codex refuses it: codex-manager profile login NAME"
                 .into(),
         );
     }
@@ -126,7 +126,7 @@ fn stage_login_elsewhere(
 
     write_auth_json(staged, login.bytes.expose(), Some(login.mtime_ns))?;
     notes.push(
-        "the login in this folder is a copy: if two homes use a login, it stops working in both"
+        "the login in this folder is a copy: if two homes use it, or codex login replaces it, it stops working in both"
             .into(),
     );
 
