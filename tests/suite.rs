@@ -23,6 +23,7 @@ mod changing_homes;
 mod child;
 mod cli_reference;
 mod clocks;
+mod codex_turns;
 mod codex_versions;
 mod config;
 mod conversation_names;

@@ -246,7 +246,7 @@ impl ShowArgs {
     }
 }
 
-/// Refuses a turn that the conversation does not have. Turn 0 has the entries before the first message of the user.
+/// Refuses a turn that the conversation does not have. Turn 0 has the entries before the first turn.
 fn require_turn(session: &NamedConversation, parts: &ConversationParts, turn: u32) -> Result<()> {
     let options = TranscriptOptions {
         outputs: false,

@@ -6,7 +6,7 @@
 //! user wrote them on two machines.
 
 use super::messages::{MessageReader, RecordedMessage};
-use crate::codex::rollout_lines::{Role, is_injected};
+use crate::codex::rollout_lines::Role;
 use crate::history::rollout::{self, first_line};
 use crate::history::thread_rollouts::RolloutSlice;
 use chrono::{DateTime, Utc};
@@ -82,7 +82,7 @@ fn compare_readers(
             (Some(a), Some(b)) if (a.role, &a.text, a.at) == (b.role, &b.text, b.at) => {
                 comparison.common += 1;
                 comparison.since = a.at;
-                if comparison.title.is_none() && a.role == Role::User && !is_injected(&a.text) {
+                if comparison.title.is_none() && a.role == Role::User {
                     comparison.title = first_line(&a.text);
                 }
             }

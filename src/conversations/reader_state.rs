@@ -1,6 +1,8 @@
 //! The state after reading a part of a rollout, by which the reader recognizes copies of texts and tool calls.
 
-use crate::codex::rollout_lines::{EventKind, ItemOrigin, LineItem, LineItems, RolloutEvent};
+use crate::codex::rollout_lines::{
+    EventKind, ItemOrigin, LineItem, LineItems, RolloutEvent, TurnCounter,
+};
 use std::collections::VecDeque;
 
 /// The number of recent texts that are compared with a new text. Codex writes the copies of a text within a few lines.
@@ -13,9 +15,16 @@ const MAX_RECENT_CALLS: usize = 256;
 const MAX_STORED_TEXTS: usize = 4;
 const MAX_STORED_CALLS: usize = 8;
 
+/// The flags in the encoded state.
+const IS_TURN_OPEN: u8 = 1;
+const HAS_USER_EVENTS: u8 = 2;
+
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub(crate) struct ReaderState {
-    pub turn: u32,
+    pub turns: TurnCounter,
+    /// True after an event with a message of the user. From then on, the user wrote only the messages with such an
+    /// event, and the model may get other texts in the user's name.
+    has_user_events: bool,
     texts: VecDeque<RecentText>,
     /// The digests of the ids of recent tool calls.
     calls: VecDeque<u64>,
@@ -31,10 +40,12 @@ struct RecentText {
 }
 
 impl ReaderState {
-    /// Encodes the state in at most 117 bytes. It has only the last texts and calls, because copies are a few lines
+    /// Encodes the state in at most 118 bytes. It has only the last texts and calls, because copies are a few lines
     /// apart.
     pub(crate) fn to_bytes(&self) -> Vec<u8> {
-        let mut bytes = self.turn.to_le_bytes().to_vec();
+        let mut bytes = self.turns.turns.to_le_bytes().to_vec();
+        let flags = u8::from(self.turns.is_open) * IS_TURN_OPEN;
+        bytes.push(flags | (u8::from(self.has_user_events) * HAS_USER_EVENTS));
 
         let first_stored_text = self.texts.len().saturating_sub(MAX_STORED_TEXTS);
         let texts = self.texts.range(first_stored_text..);
@@ -65,7 +76,8 @@ impl ReaderState {
     }
 
     fn decode(bytes: &[u8]) -> Option<Self> {
-        let (turn, remaining) = bytes.split_first_chunk()?;
+        let (turns, remaining) = bytes.split_first_chunk()?;
+        let (flags, remaining) = remaining.split_first()?;
         let (count, mut remaining) = remaining.split_first()?;
 
         let mut texts = VecDeque::new();
@@ -83,14 +95,18 @@ impl ReaderState {
 
         let (calls, _) = remaining.as_chunks();
         Some(Self {
-            turn: u32::from_le_bytes(*turn),
+            turns: TurnCounter {
+                turns: u32::from_le_bytes(*turns),
+                is_open: flags & IS_TURN_OPEN != 0,
+            },
+            has_user_events: flags & HAS_USER_EVENTS != 0,
             texts,
             calls: calls.iter().map(|call| u64::from_le_bytes(*call)).collect(),
         })
     }
 
     /// Converts the items of the line at `offset` to events. The result has one element per item: `None` for a copy of
-    /// a recent item, and for an empty text.
+    /// a recent item, for an empty text, and for a text that the user did not write.
     pub(super) fn convert_line(
         &mut self,
         line: LineItems,
@@ -103,14 +119,9 @@ impl ReaderState {
                 return None;
             }
 
-            match item.kind {
-                EventKind::User(_) => self.turn += 1,
-                EventKind::RolledBack(turns) => self.turn = self.turn.saturating_sub(turns),
-                _ => {}
-            }
-
+            self.turns.count(&item.kind);
             Some(RolloutEvent {
-                turn: self.turn,
+                turn: self.turns.turns,
                 at,
                 offset,
                 kind: item.kind,
@@ -120,8 +131,17 @@ impl ReaderState {
         items.into_iter().map(to_event).collect()
     }
 
-    /// Records an item. Returns false if the item is a copy or has an empty text.
+    /// Records an item. Returns false if the item is a copy, has an empty text, or is not the user's message that it
+    /// seems to be.
     fn record_item(&mut self, item: &LineItem) -> bool {
+        if let EventKind::User(_) = item.kind {
+            if item.origin != ItemOrigin::Item {
+                self.has_user_events = true;
+            } else if self.has_user_events {
+                return false;
+            }
+        }
+
         let (kind_letter, text) = match &item.kind {
             EventKind::User(text) => (b'u', text),
             EventKind::Assistant(text) => (b'a', text),
@@ -130,13 +150,15 @@ impl ReaderState {
                 return self.record_call(item);
             }
             EventKind::FilesTouched(_)
-            | EventKind::Injected(_)
+            | EventKind::Injected
             | EventKind::Meta(_)
             | EventKind::Image(_)
             | EventKind::Compaction(_)
             | EventKind::TurnContext(_)
             | EventKind::Tokens(_)
             | EventKind::Request(_)
+            | EventKind::TurnStarted
+            | EventKind::TurnEnded
             | EventKind::RolledBack(_) => return true,
         };
 

@@ -11,7 +11,7 @@ use super::session_index::ThreadNameIndex;
 use super::thread_titles::title_of;
 use super::unreadable::{ReadabilityCheck, UnreadableConversation};
 use super::{HEADS_AT_A_TIME, HistoryError, SkippedFile, for_each_file};
-use crate::codex::{DatabaseError, Projections, ThreadRow, threads};
+use crate::codex::{DatabaseError, Projections, ThreadRow, is_injected, threads};
 use crate::io::{IoError, OrdinaryPath};
 use serde::Serialize;
 use std::path::{Path, PathBuf};
@@ -444,19 +444,19 @@ fn find_lost_name(
         return Ok(None);
     }
     let line = index.get(id)?;
-    let derived = [row.title.as_str(), &row.first_user_message];
+    let derived = [row.title.as_str(), row.message()];
     Ok(line
         .map(|line| line.thread_name)
         .filter(|name| is_given_name(name, id, derived)))
 }
 
 /// Returns true if the user gave this name. A rebuild writes derived names into the index too: the
-/// conversation's id, or the first line of one of `derived`.
+/// conversation's id, the first line of one of `derived`, or of a text that Codex inserted.
 pub(crate) fn is_given_name<'a>(
     name: &str,
     id: &ConversationId,
     derived: impl IntoIterator<Item = &'a str>,
 ) -> bool {
     let is_derived = |text: &str| text == name || first_line(text).as_deref() == Some(name);
-    name != id.to_string() && !derived.into_iter().any(is_derived)
+    name != id.to_string() && !is_injected(name) && !derived.into_iter().any(is_derived)
 }

@@ -17,7 +17,8 @@ pub(crate) struct ListedThread {
     pub id: String,
     /// The absolute path of the rollout, usually in plain form.
     pub rollout_path: String,
-    /// The name that the user chose, else the first line of the first message; empty if there is neither.
+    /// The name that the user chose, else the first line of the first message, of the preview, or of the path of the
+    /// agent; empty if there is none.
     pub title: String,
     /// True if the title is the name that the row itself records.
     pub has_name: bool,
@@ -269,6 +270,24 @@ mod tests {
         };
         assert_eq!(ids(&new, &account(&[], &[])), ["a", "b"]);
         assert_eq!(ids(&new, &account(&["c"], &["a"])), ["c", "b"]);
+    }
+
+    #[test]
+    fn a_conversation_without_a_message_is_titled_by_its_preview_or_its_agent() {
+        let folder = tempfile::tempdir().unwrap();
+        let path = folder.path().join("state_5.sqlite");
+        let connection = Connection::open(&path).unwrap();
+        connection
+            .execute_batch(
+                "CREATE TABLE threads(id TEXT, title TEXT, first_user_message TEXT, preview TEXT, agent_path TEXT,
+                 updated_at INTEGER);
+                 INSERT INTO threads VALUES('a', '', '', 'a goal', NULL, 1), ('b', '', '', '', '/root/apples', 2),
+                 ('c', '', 'x', 'a goal', '/root', 3), ('d', '', '', '', NULL, 4)",
+            )
+            .unwrap();
+        let rows = list(&path, &ThreadFilter::default()).unwrap();
+        let titles: Vec<_> = rows.iter().map(|row| &*row.title).collect();
+        assert_eq!(titles, ["", "x", "/root/apples", "a goal"]);
     }
 
     #[test]

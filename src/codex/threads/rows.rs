@@ -24,6 +24,8 @@ pub(crate) struct ThreadRow {
     /// The name that the user chose, for paginated conversations.
     pub name: String,
     pub first_user_message: String,
+    /// The beginning of the first message; without one of the preview, such as a goal, or of the path of the agent.
+    pub message_line: String,
     pub archived: bool,
     /// The form of the conversation: `legacy`, [`PAGINATED`], or empty in older versions.
     pub mode: String,
@@ -57,9 +59,28 @@ impl ThreadRow {
         is_name.then_some(&*self.title)
     }
 
-    /// Returns the name that the user chose, if there is one, then `title`.
+    /// Returns the first message; without one the preview or the path of the agent.
+    pub(crate) fn message(&self) -> &str {
+        if self.first_user_message.is_empty() {
+            &self.message_line
+        } else {
+            &self.first_user_message
+        }
+    }
+
+    /// Returns `title`, or the message if it is blank.
+    pub(crate) fn title_or_message(&self) -> &str {
+        if self.title.trim().is_empty() {
+            self.message()
+        } else {
+            &self.title
+        }
+    }
+
+    /// Returns the name that the user chose, if there is one, then the title.
     pub(crate) fn titles(&self) -> impl Iterator<Item = &str> {
-        self.given_name().into_iter().chain([&*self.title])
+        let name = self.given_name().into_iter();
+        name.chain([self.title_or_message()])
     }
 }
 
@@ -118,7 +139,7 @@ pub(crate) fn find_subagent_ids(path: &Path, id: &str) -> Result<Vec<String>, Da
 }
 
 /// The values from which a [`ThreadRow`] is made; see [`Schema::select_sql`].
-const VALUES: &str = "id rollout_path created_ms updated_ms title name first_user_message archived \
+const VALUES: &str = "id rollout_path created_ms updated_ms title name first_user_message message_line archived \
     history_mode cwd creator_account_id";
 
 fn build_thread_row(values: &Values<'_>) -> ThreadRow {
@@ -130,6 +151,7 @@ fn build_thread_row(values: &Values<'_>) -> ThreadRow {
         title: values.text("title"),
         name: values.text("name"),
         first_user_message: values.text("first_user_message"),
+        message_line: values.text("message_line"),
         archived: values.flag("archived"),
         mode: values.text("history_mode"),
         cwd: values.text("cwd"),

@@ -90,10 +90,11 @@ pub(crate) struct UserMessage {
 pub(crate) struct RolloutScan {
     /// The metadata; `None` if the file names no conversation.
     pub meta: Option<SessionMeta>,
-    /// The first line of the user's first message. If there is none, the first line of a text that Codex inserted.
+    /// The first line of the user's first message.
     pub title: Option<String>,
     /// The time of the last line that has a time.
     pub last: Option<Rfc3339Time>,
+    /// The messages without those that are only images.
     pub messages: Vec<UserMessage>,
     /// The number of lines that are incomplete or not JSON.
     pub bad_lines: u64,

@@ -7,7 +7,8 @@ use super::content::{
     Depth, RolloutScan, SessionMeta, UserMessage, first_line, retain_used_fields,
 };
 use crate::codex::{
-    EventKind, ItemOrigin, LineContent, LineItem, LineParts, SessionMetaLine, rollout_lines,
+    EventKind, ItemOrigin, LineContent, LineItem, LineParts, SessionMetaLine, is_placeholder,
+    rollout_lines,
 };
 use crate::history::{ConversationId, JsonlLine, json};
 use crate::io::{Rfc3339Time, rfc3339};
@@ -23,8 +24,6 @@ pub(super) struct Scanner {
     last_time: Option<DateTime<Utc>>,
     /// The user's first message that is a response item, if no message event precedes it. Used for the title only.
     first_item_text: Option<String>,
-    /// The first text that Codex inserted as a user message. Used as the title if there is no other text.
-    injected_text: Option<String>,
     has_message_event: bool,
     /// The messages that a paginated rollout has as completed items. Used if there are no message events.
     completed_messages: Vec<UserMessage>,
@@ -66,9 +65,7 @@ impl Scanner {
 
         // Items count until the first message. Before Codex 0.32, they are the only record of messages.
         if (self.first_item_text.is_none() && !self.has_message_event) || self.has_items_only() {
-            parts = parts
-                .union(LineParts::USER_ITEMS)
-                .union(LineParts::INJECTED);
+            parts = parts.union(LineParts::USER_ITEMS);
         }
 
         if self.depth == Depth::Turns {
@@ -123,9 +120,6 @@ impl Scanner {
                 self.scan.meta = parse_session_meta(*meta);
             }
             EventKind::User(text) if item.origin == ItemOrigin::Item => self.note_user_item(text),
-            EventKind::Injected(text) => {
-                self.injected_text.get_or_insert(text);
-            }
             EventKind::User(text) => {
                 self.has_message_event = true;
                 let messages = match item.origin {
@@ -159,22 +153,9 @@ impl Scanner {
     }
 
     pub(super) fn finish(mut self) -> RolloutScan {
-        let injected_title = if self.has_message_event {
-            None
-        } else {
-            self.injected_text.as_ref()
-        };
-
-        let texts = [
-            self.first_item_text.as_ref(),
-            self.first_event_text.as_ref(),
-            injected_title,
-        ];
-
-        self.scan.title = texts
-            .into_iter()
-            .flatten()
-            .find_map(|text| first_line(text));
+        let texts = [&self.first_item_text, &self.first_event_text];
+        let mut titles = texts.into_iter().flatten();
+        self.scan.title = titles.find_map(|text| first_line(text));
 
         // Codex may record one message in several forms, so only the best form in the rollout is used.
         for messages in [self.completed_messages, self.item_messages] {
@@ -207,6 +188,10 @@ fn parse_session_meta(meta: SessionMetaLine) -> Option<SessionMeta> {
 }
 
 fn push_message(messages: &mut Vec<UserMessage>, newest_time: Option<DateTime<Utc>>, text: &str) {
+    // Nothing that the arrow keys could recall.
+    if is_placeholder(text) {
+        return;
+    }
     let text = text.trim_end_matches(['\n', '\r']);
     // The history is ordered by time, so a message without one has no position in it.
     if let Some(newest_time) = newest_time {
@@ -258,7 +243,7 @@ mod tests {
     }
 
     #[test]
-    fn the_title_is_the_first_user_item_and_injected_text_is_the_last_resort() {
+    fn the_title_is_the_first_user_item_and_never_an_inserted_text() {
         let item = |parts: &[&str]| {
             let parts: Vec<_> = parts
                 .iter()
@@ -289,7 +274,7 @@ mod tests {
             Some("fix it")
         );
         assert_eq!(title(&[context.clone(), event("x")]).as_deref(), Some("x"));
-        assert_eq!(title(&[context]).as_deref(), Some("<environment_context>"));
+        assert_eq!(title(&[context]), None);
         assert_eq!(title(&[event("x"), message.clone()]).as_deref(), Some("x"));
         assert_eq!(title(&[item(&[" "]), event("x")]).as_deref(), Some("x"));
         // A blank first event is the first message, whatever follows.
