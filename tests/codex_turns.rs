@@ -39,8 +39,16 @@ impl Talk {
     }
 
     fn turns(&mut self) -> Vec<Value> {
-        let read = self.ask("thread/read", json!({"includeTurns": true}));
-        read["thread"]["turns"].as_array().expect("turns").clone()
+        let params = json!({"threadId": self.id, "includeTurns": true});
+        // Before the first turn, Codex answers with an error.
+        let read = self
+            .server
+            .request("thread/read", params)
+            .unwrap_or_default();
+        read["thread"]["turns"]
+            .as_array()
+            .cloned()
+            .unwrap_or_default()
     }
 
     /// Waits until there are at least `count` turns, and the last one has ended.

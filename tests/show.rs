@@ -533,6 +533,7 @@ fn long_lines_are_shown_and_those_above_16_mib_are_counted() {
     let env = TestEnv::new();
     let mut conversation = Conversation::new(1, 60, "First", "x");
     conversation.lines.push(prompt_with_image(12 << 20));
+    conversation.lines.push(user("What is this?"));
     write(&env, &conversation);
     let shown = env.run(["show", "First"]).code(0);
     assert!(shown.stdout.contains("What is this?"), "{shown}");

@@ -110,13 +110,15 @@ impl EventReader {
             let at = items.at;
             let mut is_before_message = items.items.iter().any(LineItem::is_user_input);
             for event in self.state.convert_line(items, offset).into_iter().flatten() {
-                let is_message = matches!(event.kind, EventKind::User(_));
+                let (turn, is_message) = (event.turn, matches!(event.kind, EventKind::User(_)));
                 if !is_rolled_back || event.kind.is_usage_event() {
                     self.queue.push_back(event);
                 }
                 if is_message {
                     is_before_message = false;
-                    self.queue.extend(self.waiting_images.drain(..));
+                    let images = self.waiting_images.drain(..);
+                    self.queue
+                        .extend(images.map(|image| RolloutEvent { turn, ..image }));
                 }
             }
 

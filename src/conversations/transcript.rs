@@ -127,14 +127,17 @@ pub(crate) fn read_last_turn(path: &Path) -> io::Result<Vec<TranscriptEntry>> {
     };
 
     let mut reader = EventReader::open_at(path, start_offset, LineParts::TEXTS)?;
-    let mut entries = Vec::new();
+    let mut entries: Vec<TranscriptEntry> = Vec::new();
     while let Some(event) = reader.next_event()? {
         if event.offset > start_offset + MAX_TAIL_BYTES {
             break;
         }
 
         if let Some(entry) = to_entry(event) {
-            entries.retain(|earlier: &TranscriptEntry| earlier.turn == entry.turn);
+            let earlier_turn = entries.last().map(|last| last.turn);
+            if earlier_turn.is_some_and(|turn| turn != entry.turn) {
+                entries.clear();
+            }
             entries.push(entry);
         }
     }

@@ -154,8 +154,10 @@ impl Scanner {
 
     pub(super) fn finish(mut self) -> RolloutScan {
         let texts = [&self.first_item_text, &self.first_event_text];
-        let mut titles = texts.into_iter().flatten();
-        self.scan.title = titles.find_map(|text| first_line(text));
+        self.scan.title = texts
+            .into_iter()
+            .flatten()
+            .find_map(|text| first_line(text));
 
         // Codex may record one message in several forms, so only the best form in the rollout is used.
         for messages in [self.completed_messages, self.item_messages] {
