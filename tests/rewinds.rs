@@ -553,9 +553,10 @@ fn a_projection_is_kept_while_an_archive_has_the_lost_turns_of_its_rollout() {
     fs::write(&path, &text[..=text[..turn].rfind('\n').unwrap()]).unwrap();
     let checked = lab.manager(["history", "check", "--json"]).code(5).json();
     let found = &checked["unreadable"][0];
+    // The rollout has the beginning of the second turn.
     assert_eq!(
         (&found["turns_on_disk"], &found["turns_shown"]),
-        (&json!(1), &json!(3))
+        (&json!(2), &json!(3))
     );
     let fix = found["fix"].as_str().expect("a command").to_owned();
     assert!(fix.starts_with("codex-manager restore "), "{fix}");

@@ -8,7 +8,7 @@ use super::images::parse_image_urls;
 use super::raw_lines::{RawLine, RawLines};
 use super::reader_state::ReaderState;
 use super::rolled_back;
-use crate::codex::rollout_lines::{self, EventKind, LineItem, LineParts, RolloutEvent};
+use crate::codex::rollout_lines::{self, EventKind, LineParts, RolloutEvent};
 use crate::history::thread_rollouts::RolloutSlice;
 use std::collections::VecDeque;
 use std::io;
@@ -108,7 +108,10 @@ impl EventReader {
 
             let items = rollout_lines::parse(bytes, self.selection).unwrap_or_default();
             let at = items.at;
-            let mut is_before_message = items.items.iter().any(LineItem::is_user_input);
+            let mut is_before_message = items
+                .items
+                .iter()
+                .any(|item| item.kind == EventKind::ModelInput);
             for event in self.state.convert_line(items, offset).into_iter().flatten() {
                 let (turn, is_message) = (event.turn, matches!(event.kind, EventKind::User(_)));
                 if !is_rolled_back || event.kind.is_usage_event() {
@@ -235,15 +238,15 @@ mod tests {
         let path = folder.path().join("rollout.jsonl");
         std::fs::write(&path, joined(&lines)).unwrap();
         let mut reader = EventReader::open(&path, LineParts::TEXTS_AND_IMAGES).unwrap();
-        let events: Vec<_> = std::iter::from_fn(|| reader.next_event().unwrap()).collect();
+        let mut events: Vec<_> = std::iter::from_fn(|| reader.next_event().unwrap()).collect();
+        events.retain(|event| event.kind != EventKind::ModelInput);
         assert_eq!(events.len(), 3);
         assert_eq!(events[1].kind, EventKind::Image("data:x".into()));
         assert_eq!(events[1].turn, 1);
     }
 
-    fn numbered(mut line: Value) -> Value {
-        line["ordinal"] = json!(1);
-        line
+    fn user_event(text: &str) -> Value {
+        event(&json!({"type": "user_message", "message": text}))
     }
 
     fn event_of_kind(kind: &str) -> Value {
@@ -258,15 +261,15 @@ mod tests {
         let old = event(&json!({"type": "user_message", "message": "", "images": ["data:x"]}));
         let local =
             event(&json!({"type": "user_message", "message": "", "local_images": ["/a.png"]}));
-        let new = numbered(event(&json!({"type": "item_completed", "item":
-            {"type": "UserMessage", "content": [{"type": "local_image", "path": "/a.png"}]}})));
+        let new = event(&json!({"type": "item_completed", "item":
+            {"type": "UserMessage", "content": [{"type": "local_image", "path": "/a.png"}]}}));
         for forms in [
             vec![image.clone(), old],
             vec![image.clone(), local],
-            vec![image.clone()],
-            vec![numbered(image), new],
+            vec![image["payload"].clone()],
+            vec![image, new],
         ] {
-            let mut lines = vec![message("user", "Hello"), message("assistant", "Hi.")];
+            let mut lines = vec![user_event("Hello"), message("assistant", "Hi.")];
             lines.extend(forms.clone());
             lines.push(message("assistant", "A dot."));
             let expected = of(&[(1, "Hello"), (1, "Hi."), (2, "[Image]"), (2, "A dot.")]);
@@ -277,7 +280,7 @@ mod tests {
             let mut reader = EventReader::open(&path, LineParts::TEXTS_AND_IMAGES).unwrap();
             let events = std::iter::from_fn(|| reader.next_event().unwrap());
             let mut shown = events
-                .filter(|event| event.kind != EventKind::Injected)
+                .filter(|event| event.kind != EventKind::ModelInput)
                 .skip(2);
             let [text, image] = [shown.next().unwrap(), shown.next().unwrap()];
             assert_eq!(
@@ -294,16 +297,16 @@ mod tests {
     #[test]
     fn a_turn_begins_where_codex_began_it_and_before_0_130_with_each_message() {
         let lines = [
-            message("user", "old"),
+            user_event("old"),
             event_of_kind("task_started"),
             message("assistant", "of a goal"),
             event_of_kind("task_complete"),
             event_of_kind("task_started"),
-            numbered(message("user", "inserted")),
-            numbered(completed("UserMessage", "new")),
-            numbered(completed("UserMessage", "steered")),
+            message("user", "inserted"),
+            completed("UserMessage", "new"),
+            completed("UserMessage", "steered"),
             event_of_kind("turn_aborted"),
-            event(&json!({"type": "user_message", "message": "old again"})),
+            user_event("old again"),
         ];
         let expected = of(&[
             (1, "old"),
@@ -316,22 +319,22 @@ mod tests {
     }
 
     #[test]
-    fn once_a_rollout_has_events_of_messages_only_these_are_the_users_words() {
+    fn texts_without_an_event_are_not_the_users_words() {
         let lines = [
             message("user", "<environment_context>x"),
             message("user", "apples"),
-            event(&json!({"type": "user_message", "message": "apples"})),
+            user_event("apples"),
             message("user", "a text of an unknown feature"),
             message("assistant", "Seven."),
             message("user", "plums"),
-            event(&json!({"type": "user_message", "message": "plums"})),
+            user_event("plums"),
         ];
         assert_eq!(
             texts(&lines),
             of(&[(1, "apples"), (1, "Seven."), (2, "plums")])
         );
-        let only_items = [message("user", "apples"), message("user", "plums")];
-        assert_eq!(texts(&only_items), of(&[(1, "apples"), (2, "plums")]));
+        let of_0_20 = ["apples", "plums"].map(|text| message("user", text)["payload"].clone());
+        assert_eq!(texts(&of_0_20), of(&[(1, "apples"), (2, "plums")]));
     }
 
     #[test]
@@ -340,7 +343,7 @@ mod tests {
             [
                 event_of_kind("task_started"),
                 message("user", text),
-                event(&json!({"type": "user_message", "message": text})),
+                user_event(text),
                 event_of_kind("task_complete"),
             ]
         };

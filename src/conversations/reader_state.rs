@@ -15,16 +15,9 @@ const MAX_RECENT_CALLS: usize = 256;
 const MAX_STORED_TEXTS: usize = 4;
 const MAX_STORED_CALLS: usize = 8;
 
-/// The flags in the encoded state.
-const IS_TURN_OPEN: u8 = 1;
-const HAS_USER_EVENTS: u8 = 2;
-
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub(crate) struct ReaderState {
     pub turns: TurnCounter,
-    /// True after an event with a message of the user. From then on, the user wrote only the messages with such an
-    /// event, and the model may get other texts in the user's name.
-    has_user_events: bool,
     texts: VecDeque<RecentText>,
     /// The digests of the ids of recent tool calls.
     calls: VecDeque<u64>,
@@ -44,8 +37,7 @@ impl ReaderState {
     /// apart.
     pub(crate) fn to_bytes(&self) -> Vec<u8> {
         let mut bytes = self.turns.turns.to_le_bytes().to_vec();
-        let flags = u8::from(self.turns.is_open) * IS_TURN_OPEN;
-        bytes.push(flags | (u8::from(self.has_user_events) * HAS_USER_EVENTS));
+        bytes.push(u8::from(self.turns.is_open));
 
         let first_stored_text = self.texts.len().saturating_sub(MAX_STORED_TEXTS);
         let texts = self.texts.range(first_stored_text..);
@@ -77,7 +69,7 @@ impl ReaderState {
 
     fn decode(bytes: &[u8]) -> Option<Self> {
         let (turns, remaining) = bytes.split_first_chunk()?;
-        let (flags, remaining) = remaining.split_first()?;
+        let (is_open, remaining) = remaining.split_first()?;
         let (count, mut remaining) = remaining.split_first()?;
 
         let mut texts = VecDeque::new();
@@ -97,16 +89,15 @@ impl ReaderState {
         Some(Self {
             turns: TurnCounter {
                 turns: u32::from_le_bytes(*turns),
-                is_open: flags & IS_TURN_OPEN != 0,
+                is_open: *is_open != 0,
             },
-            has_user_events: flags & HAS_USER_EVENTS != 0,
             texts,
             calls: calls.iter().map(|call| u64::from_le_bytes(*call)).collect(),
         })
     }
 
     /// Converts the items of the line at `offset` to events. The result has one element per item: `None` for a copy of
-    /// a recent item, for an empty text, and for a text that the user did not write.
+    /// a recent item, and for an empty text.
     pub(super) fn convert_line(
         &mut self,
         line: LineItems,
@@ -131,17 +122,8 @@ impl ReaderState {
         items.into_iter().map(to_event).collect()
     }
 
-    /// Records an item. Returns false if the item is a copy, has an empty text, or is not the user's message that it
-    /// seems to be.
+    /// Records an item. Returns false if the item is a copy or has an empty text.
     fn record_item(&mut self, item: &LineItem) -> bool {
-        if let EventKind::User(_) = item.kind {
-            if item.origin != ItemOrigin::Item {
-                self.has_user_events = true;
-            } else if self.has_user_events {
-                return false;
-            }
-        }
-
         let (kind_letter, text) = match &item.kind {
             EventKind::User(text) => (b'u', text),
             EventKind::Assistant(text) => (b'a', text),
@@ -150,7 +132,7 @@ impl ReaderState {
                 return self.record_call(item);
             }
             EventKind::FilesTouched(_)
-            | EventKind::Injected
+            | EventKind::ModelInput
             | EventKind::Meta(_)
             | EventKind::Image(_)
             | EventKind::Compaction(_)

@@ -155,7 +155,7 @@ fn to_entry(event: RolloutEvent) -> Option<TranscriptEntry> {
         EventKind::ToolOutput(text) => (EntryKind::ToolOutput, None, text),
         EventKind::Image(url) => (EntryKind::Image, None, url),
         EventKind::Compaction(text) => (EntryKind::Compaction, None, text),
-        EventKind::Injected
+        EventKind::ModelInput
         | EventKind::Meta(_)
         | EventKind::TurnContext(_)
         | EventKind::Tokens(_)

@@ -13,8 +13,6 @@ pub(super) struct PayloadText<'a> {
     pub(super) wanted: LineParts,
     /// False for lines of Codex before 0.32, which are payloads themselves.
     pub(super) has_envelope: bool,
-    /// True for lines of paginated rollouts, which Codex numbers since 0.150.
-    pub(super) is_numbered: bool,
 }
 
 impl PayloadText<'_> {

@@ -20,9 +20,8 @@ pub(crate) struct RolloutEvent {
 #[derive(Debug, Clone, PartialEq)]
 pub(crate) enum EventKind {
     User(String),
-    /// A message that the model got in the user's name. Codex inserted it, or the rollout is paginated and has it as
-    /// [`EventKind::User`], too.
-    Injected,
+    /// A message that the model got in the user's name. If the user wrote it, its event follows.
+    ModelInput,
     Assistant(String),
     Reasoning(String),
     /// A call of a tool: a command, a patch, a search.
@@ -186,7 +185,7 @@ impl EventKind {
                 Some((Role::Tool, text))
             }
             Self::Image(_)
-            | Self::Injected
+            | Self::ModelInput
             | Self::Compaction(_)
             | Self::Meta(_)
             | Self::TurnContext(_)

@@ -24,14 +24,6 @@ pub(crate) struct LineItem {
     pub kind: EventKind,
 }
 
-impl LineItem {
-    /// Returns true for what the model got in the user's name, whoever wrote it.
-    pub(crate) fn is_user_input(&self) -> bool {
-        let is_message = matches!(self.kind, EventKind::User(_) | EventKind::Injected);
-        is_message && self.origin == ItemOrigin::Item
-    }
-}
-
 /// The items of a line, and its time.
 #[derive(Debug, Clone, Default, PartialEq)]
 pub(crate) struct LineItems {

@@ -20,7 +20,6 @@ struct AnyLine<'a> {
     #[serde(borrow, default)]
     payload: Option<&'a RawValue>,
     id: Option<IgnoredAny>,
-    ordinal: Option<IgnoredAny>,
 }
 
 pub(crate) enum LineContent<'a> {
@@ -102,7 +101,6 @@ pub(crate) fn parse_wanted(line: &[u8], wanted: LineParts) -> LineContent<'_> {
         line,
         wanted,
         has_envelope: parsed.payload.is_some(),
-        is_numbered: parsed.ordinal.is_some(),
     };
 
     let items = kind

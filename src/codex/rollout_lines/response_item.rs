@@ -56,10 +56,10 @@ struct ToolResult<'a> {
 pub(super) fn parse_message(payload: &PayloadText<'_>) -> ParsedItems {
     let message: MessageItem<'_> = serde_json::from_str(payload.json)?;
     let kind = match &*message.role {
-        // After a numbered line, a completed item follows if the user wrote the message.
-        "user" if payload.is_numbered => EventKind::Injected,
+        // An event follows if the user wrote the message. Codex before 0.32 had no events.
+        "user" if payload.has_envelope => EventKind::ModelInput,
         "user" => match join_user_texts(&message.content) {
-            text if is_injected(&text) => EventKind::Injected,
+            text if is_injected(&text) => EventKind::ModelInput,
             text => EventKind::User(text),
         },
         "assistant" => EventKind::Assistant(join_texts(&message.content)),

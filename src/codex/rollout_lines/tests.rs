@@ -105,15 +105,15 @@ fn instructions_and_damaged_lines_have_no_items() {
 }
 
 #[test]
-fn a_user_item_is_a_message_of_the_user_only_without_a_number_and_a_known_beginning() {
+fn an_item_is_a_message_of_the_user_only_before_0_32_and_without_a_known_beginning() {
     let item = |text: &str| {
         format!(
-            r#"{{"timestamp":"2025-11-20T06:00:00Z","type":"response_item","payload":{{"type":"message","role":"user","content":[{{"type":"input_text","text":"{text}"}}]}}}}"#
+            r#"{{"type":"message","role":"user","content":[{{"type":"input_text","text":"{text}"}}]}}"#
         )
     };
     assert_eq!(kinds(&item("go")), [EventKind::User("go".into())]);
-    let numbered = item("go").replace("\"type\":\"response", "\"ordinal\":3,\"type\":\"response");
-    assert_eq!(kinds(&numbered), [EventKind::Injected]);
+    let newer = line("response_item", &item("go"));
+    assert_eq!(kinds(&newer), [EventKind::ModelInput]);
     for inserted in [
         "<environment_context>x",
         "# AGENTS.md instructions for /p",
@@ -123,7 +123,11 @@ fn a_user_item_is_a_message_of_the_user_only_without_a_number_and_a_known_beginn
         "<subagent_notification>x",
         "Side conversation boundary.",
     ] {
-        assert_eq!(kinds(&item(inserted)), [EventKind::Injected], "{inserted}");
+        assert_eq!(
+            kinds(&item(inserted)),
+            [EventKind::ModelInput],
+            "{inserted}"
+        );
     }
 }
 

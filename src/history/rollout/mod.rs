@@ -8,7 +8,7 @@ pub(crate) use content::{Depth, RolloutScan, SessionMeta, UserMessage, first_lin
 pub(crate) use location::{find_existing_below, find_recorded_rollout, resolve_rollout_in_home};
 
 use super::lines::{JsonlLine, LineReader};
-use crate::codex::{ItemOrigin, LineParts, TurnCounter, rollout, rollout_lines};
+use crate::codex::{LineParts, TurnCounter, rollout, rollout_lines};
 use crate::io::progress::check_interrupt;
 use crate::io::{Rfc3339Time, file_open};
 use scanner::Scanner;
@@ -202,11 +202,10 @@ fn search_from_end<T>(
     }
 }
 
-/// Returns the number of turns in a rollout: of all, or of those before the offset `end` in the plain text. Codex records
-/// a message as an item, an event, or both, so items count only if there are no events.
+/// Returns the number of turns in a rollout: of all, or of those before the offset `end` in the plain text.
 pub(crate) fn count_turns(path: &Path, end: Option<u64>) -> io::Result<usize> {
     let mut lines = LineReader::new(open(path)?);
-    let [mut by_items, mut by_events] = [TurnCounter::default(); 2];
+    let mut counter = TurnCounter::default();
     let messages = LineParts::USER_ITEMS.union(LineParts::USER_EVENTS);
     let parts = messages.union(LineParts::TURNS);
 
@@ -221,18 +220,9 @@ pub(crate) fn count_turns(path: &Path, end: Option<u64>) -> io::Result<usize> {
 
         let line_items = rollout_lines::parse(line, parts).unwrap_or_default().items;
         for item in line_items {
-            if item.origin == ItemOrigin::Item {
-                by_items.count(&item.kind);
-            } else {
-                by_events.count(&item.kind);
-            }
+            counter.count(&item.kind);
         }
     }
 
-    let counted = if by_events.turns > 0 {
-        by_events
-    } else {
-        by_items
-    };
-    Ok(counted.turns as usize)
+    Ok(counter.turns as usize)
 }
