@@ -164,6 +164,67 @@ fn a_restore_recreates_all_rollouts_of_a_rewound_conversation() {
 }
 
 #[test]
+fn a_fork_restored_alone_leaves_the_later_turns_of_its_conversation() {
+    for is_rewound in [false, true] {
+        let Some(lab) = Lab::new() else { return };
+        let home = lab.home();
+        let id = lab.say("one");
+        lab.resume(&home, &id, "two");
+        let forked = lab
+            .codex
+            .app_server_request(&home, &lab.backend, "thread/fork", json!({"threadId": id}))
+            .expect("a fork");
+        let fork = forked["thread"]["id"].as_str().expect("an id").to_owned();
+        lab.resume(&home, &fork, "of the fork");
+        let archive = lab.back_up();
+        let deleted = lab
+            .codex
+            .run(&home, &lab.backend, &["delete", "--force", &fork]);
+        let _ = deleted.expect_success();
+
+        let mut shown = vec!["one", "two"];
+        if is_rewound {
+            rewind(&lab, &home, &id, 1);
+            shown.pop();
+        }
+        for prompt in ["edited", "later"] {
+            lab.resume(&home, &id, prompt);
+            shown.push(prompt);
+        }
+        assert_eq!(lab.user_messages(&home, &id), shown);
+        let before = rows(&home);
+
+        let archive = archive.to_str().expect("a path");
+        for selection in [["--session", &*fork], ["--only", "sessions"]] {
+            if selection[0] == "--only" && !is_rewound {
+                // `--only` restores the archived state of each file.
+                continue;
+            }
+            let args = [&["restore", archive, "--yes"], &selection[..]].concat();
+            let _ = lab.manager(args).code(0);
+            assert_eq!(
+                lab.user_messages(&home, &id),
+                shown,
+                "{selection:?}, rewound: {is_rewound}"
+            );
+            let after = rows(&home);
+            assert!(
+                before.iter().all(|row| after.contains(row)),
+                "{before:?} {after:?}"
+            );
+            let _ = lab.manager(["history", "check"]).code(0);
+        }
+        assert_eq!(
+            lab.user_messages(&home, &fork),
+            ["one", "two", "of the fork"]
+        );
+        lab.resume(&home, &id, "last");
+        shown.push("last");
+        assert_eq!(lab.user_messages(&home, &id), shown);
+    }
+}
+
+#[test]
 fn trash_and_undelete_move_all_rollouts_of_a_rewound_conversation() {
     let Some(lab) = Lab::new() else { return };
     let id = rewound(&lab);

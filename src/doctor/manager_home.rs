@@ -362,23 +362,36 @@ fn check_python_home(context: &Context) -> Option<Check> {
     Some(check.fixed_by("codex-manager config import-python"))
 }
 
-/// Returns the finding about a staging folder that stayed after a restore.
-fn kept_folder_warning(folder: &Path, kept: KeptAs) -> Check {
-    let folder = folder.display();
-    match kept {
+/// Returns a warning about the kept folders: those with evidence if there are any, else the leftovers.
+fn kept_folders_warning(folders: &[(PathBuf, KeptAs)]) -> Option<Check> {
+    let has_evidence = folders.iter().any(|(_, kept)| *kept == KeptAs::Evidence);
+    let kept = if has_evidence {
+        KeptAs::Evidence
+    } else {
+        KeptAs::Leftover
+    };
+    let named = folders.iter().filter(|(_, other)| *other == kept);
+    let named: Vec<_> = named.map(|(folder, _)| folder.display().to_string()).collect();
+    if named.is_empty() {
+        return None;
+    }
+
+    let folders = named.join(", ");
+    let check = match kept {
         KeptAs::Leftover => {
-            let message = format!("files replaced by a restore were not removed: {folder}");
+            let message = format!("files replaced by a restore were not removed: {folders}");
             Check::warn("restore", message)
                 .because("they only take disk space")
                 .advised("remove them, as the user who owns them")
         }
         KeptAs::Evidence => {
-            let message = format!("files written during an interrupted command are kept: {folder}");
+            let message = format!("files written during an interrupted command are kept: {folders}");
             Check::warn("restore", message)
                 .because("the Codex home does not have them")
-                .advised("copy what you need into the Codex home, then remove the folder")
+                .advised("copy what you need into the Codex home, then remove the folders")
         }
-    }
+    };
+    Some(check)
 }
 
 fn check_leftovers(context: &Context) -> Vec<Check> {
@@ -397,10 +410,9 @@ fn check_leftovers(context: &Context) -> Vec<Check> {
         Check::warn("restore", "another process is running a restore")
             .because("it is about to replace the home")
             .advised("wait until it has finished")
-    } else if let Some((folder, kept)) = pending::list_kept_folders(context.codex_home()).first() {
-        kept_folder_warning(folder, *kept)
     } else {
-        Check::ok("restore", "no interrupted restore")
+        kept_folders_warning(&pending::list_kept_folders(context.codex_home()))
+            .unwrap_or_else(|| Check::ok("restore", "no interrupted restore"))
     };
 
     let stale = find_stale_temp_files(context);

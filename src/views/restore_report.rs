@@ -10,7 +10,8 @@ use crate::inventory::archive_names::{self, file_name, strip_archive_suffix};
 use crate::inventory::catalog;
 use crate::io::quantity::pluralize;
 use crate::io::shell;
-use crate::restore::apply::RestoreReport;
+use crate::restore::LoginPreview;
+use crate::restore::apply::{self, RestoreReport};
 use crate::restore::plan::{RestorePlan, RestoreTarget};
 use crate::restore::request::RestoreRequest;
 use crate::ui::{JsonFields, JsonObject, Style, bytes, object};
@@ -75,18 +76,24 @@ pub(crate) fn show_plan(
     command: &str,
     request: &RestoreRequest<'_>,
     (plan, unchanged): (&RestorePlan, &NameSet),
+    login: Option<&LoginPreview>,
     notes: &[String],
 ) {
     let removed_names = list_removed_names(&plan.removed);
-    let file_count = plan.writes.len() + usize::from(plan.wants_login);
+    let login_outcome = login.map(|login| login.outcome);
+    let (file_count, byte_count) = apply::count_restored(
+        request.archive,
+        &plan.writes,
+        login_outcome.unwrap_or(AuthOutcome::Restored),
+    );
 
     let json = start_json(request.archive, request)
         .with("files", file_count)
-        .with("bytes", plan.bytes)
+        .with("bytes", byte_count)
         .with("unchanged", unchanged.len())
         .with("removed", &removed_names)
         .with("safety_backup", None::<()>)
-        .with("auth", (!plan.wants_login).then_some(AuthOutcome::Skipped))
+        .with("auth", login_outcome)
         .with("notes", notes)
         .with("dry_run", true);
     context.ui.document(command, &json);
@@ -95,7 +102,7 @@ pub(crate) fn show_plan(
     ui.report(format_args!(
         "would restore {} ({}) into {}",
         pluralize(file_count, "file"),
-        bytes(plan.bytes),
+        bytes(byte_count),
         request.folder.display(),
     ));
 
@@ -106,6 +113,11 @@ pub(crate) fn show_plan(
             plan.added.len(),
             removed_names.len(),
         ));
+    }
+
+    if let Some(login) = login {
+        let login_line = describe_login(login.outcome, login.is_replaced, request.target);
+        ui.report(format_args!("  {login_line}"));
     }
 
     for path in &removed_names {
@@ -158,11 +170,8 @@ pub(crate) fn show_report(
         ));
     }
 
-    ui.report(match report.auth {
-        AuthOutcome::Restored => "login: restored from the archive",
-        AuthOutcome::KeptNewer => "login: kept a newer one instead of the archive's",
-        AuthOutcome::Skipped => "login: unchanged",
-    });
+    let (auth, is_replaced) = (report.auth, report.is_login_replaced);
+    ui.report(describe_login(auth, is_replaced, request.target));
 
     if !removed.is_empty() {
         let verb = if removed.len() == 1 { "is" } else { "are" };
@@ -176,6 +185,23 @@ pub(crate) fn show_report(
         ui.note(format_args!("note: {note}"));
     }
     show_next(context, request, safety.as_deref());
+}
+
+/// Describes the login of the target after the restore. `is_replaced` is true if another one was live before, or none.
+fn describe_login(
+    outcome: AuthOutcome,
+    is_replaced: bool,
+    target: RestoreTarget,
+) -> &'static str {
+    match (outcome, target) {
+        (AuthOutcome::Restored, RestoreTarget::Home) if !is_replaced => {
+            "login: unchanged, the same as in the archive"
+        }
+        (AuthOutcome::Restored, _) => "login: from the archive",
+        (AuthOutcome::KeptNewer, _) => "login: a newer one instead of the archive's",
+        (AuthOutcome::Skipped, RestoreTarget::Home) => "login: unchanged",
+        (AuthOutcome::Skipped, RestoreTarget::Elsewhere) => "login: none",
+    }
 }
 
 /// Prints the command that undoes the restore of a home, or that uses a restored folder.
