@@ -214,9 +214,11 @@ fn a_fork_restored_alone_leaves_the_later_turns_of_its_conversation() {
             );
             let _ = lab.manager(["history", "check"]).code(0);
         }
+        // Codex shows the fork as a whole when it is resumed.
+        lab.resume(&home, &fork, "again");
         assert_eq!(
             lab.user_messages(&home, &fork),
-            ["one", "two", "of the fork"]
+            ["one", "two", "of the fork", "again"]
         );
         lab.resume(&home, &id, "last");
         shown.push("last");
