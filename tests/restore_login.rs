@@ -156,6 +156,9 @@ fn a_restore_on_another_machine_leaves_the_login_to_the_machine_that_has_it() {
     let import = ["profile", "import", "moved.age"];
     let _ = on_new_machine(&[&import[..], &passphrase].concat()).code(0);
 
+    // The new machine does not see the home of the other one.
+    let away = lab.world.path("away");
+    fs::rename(lab.home(), &away).expect("rename");
     let planned = on_new_machine(&["restore", "latest", "--dry-run", "--json"]);
     let done = on_new_machine(&["restore", "latest", "--yes", "--json"]);
     for document in [planned.code(0).json(), done.code(0).json()] {
@@ -171,6 +174,7 @@ fn a_restore_on_another_machine_leaves_the_login_to_the_machine_that_has_it() {
         );
     }
     assert!(!new_home.join("auth.json").exists());
+    fs::rename(&away, lab.home()).expect("rename");
     let _ = lab.say("still signed in");
     assert_eq!(read_refresh_token(&lab.home()), SECOND);
 
