@@ -41,6 +41,7 @@ pub(crate) fn keep_continued_rollouts(
             .any(|name| begins_with(&request.folder.join(name.as_path()), &file));
         if is_in_home {
             plan.writes.remove(file.path.as_path());
+            plan.added.remove(file.path.as_path());
             plan.bytes = plan.bytes.saturating_sub(file.size);
             for name in live_files {
                 plan.removed.remove(name.as_path());
