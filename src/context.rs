@@ -100,6 +100,21 @@ impl Context {
         &self.settings.codex_home
     }
 
+    /// Returns the flag, variable or setting that names the Codex home, if that folder does not exist; `None` for the
+    /// default home. Codex creates only the default home.
+    pub(crate) fn name_of_missing_home(&self) -> Option<&'static str> {
+        let settings = &self.settings;
+        let name = if settings.flags.codex_home.is_some() {
+            "--codex-home"
+        } else if self.env.get("CODEX_HOME").is_some() {
+            "CODEX_HOME"
+        } else {
+            let default_home = self.env.home_dir.as_ref()?.join(".codex");
+            (settings.codex_home != default_home).then_some("the setting codex.home")?
+        };
+        (!settings.codex_home.exists()).then_some(name)
+    }
+
     pub(crate) fn manager_home(&self) -> &Path {
         &self.settings.manager_home
     }

@@ -106,7 +106,7 @@ exit 0
    client   carol@example.com                                   held back                  12 h      Sat 21 Nov 00:00           set 3 h ago, no figures yet
 !           bob@example.com                                     cooldown   ░░░░░░░░   0 %  4 d 3 h   Tue 24 Nov 15:55                                        expired  live, 1 h ago
 --- stderr
-! marks an account without a working saved login; sign in to it:
+! no usable saved login; sign in:
     codex-manager profile login NAME
 "#);
 }

@@ -429,3 +429,60 @@ fn a_closed_output_causes_no_panic() {
         }
     }
 }
+
+#[test]
+fn the_readme_names_the_commands_that_change_something_without_a_dry_run() {
+    // These read only, or write a report where the user wants it.
+    const READING: [&str; 24] = [
+        "accounts",
+        "completions",
+        "config get",
+        "config list",
+        "config path",
+        "current",
+        "demo",
+        "diff",
+        "find",
+        "history check",
+        "launches",
+        "list",
+        "list-backups",
+        "mcp",
+        "profile list",
+        "profile show",
+        "schedule show",
+        "show",
+        "sync plan",
+        "sync preflight",
+        "sync validate",
+        "usage",
+        "vault cat",
+        "vault check",
+    ];
+    const READING_VAULTS: [&str; 3] = ["vault drill", "vault ls", "vault snapshots"];
+    let readme = include_str!("../README.md");
+    let (_, claim) = readme
+        .split_once("or a setting has `--dry-run`.")
+        .expect("the claim");
+    let (claim, _) = claim
+        .split_once("All options")
+        .expect("the end of the claim");
+    for leaf in leaves().iter().filter(|leaf| !leaf.takes("dry-run")) {
+        let name = leaf.words.join(" ");
+        let is_reading = [&READING[..], &READING_VAULTS].concat().contains(&&*name);
+        let is_named = claim.contains(&format!("`{name}"));
+        assert_ne!(is_reading, is_named, "{name}");
+    }
+}
+
+#[test]
+fn examples_fit_80_columns() {
+    for leaf in leaves() {
+        let help = leaf.command.get_after_help().map(ToString::to_string);
+        let help = help.unwrap_or_default();
+        let examples = help.split("Examples:").nth(1).unwrap_or_default();
+        for line in examples.lines() {
+            assert!(line.chars().count() <= 80, "{:?}: {line}", leaf.words);
+        }
+    }
+}

@@ -97,12 +97,14 @@ fn a_page_of_hostile_texts_loads_and_runs_nothing() {
             json!({"timestamp": "2026-11-20T06:00:05.000Z", "type": "compacted", "payload":
                 {"message": text, "replacement_history": []}}),
         );
-        conversation
-            .lines
-            .push(image(&format!("http://{}/x.png?{text}", browser.address())));
-        conversation
-            .lines
-            .push(image(&format!("data:image/svg+xml;base64,{text}")));
+        for url in [
+            format!("http://{}/x.png?{text}", browser.address()),
+            format!("data:image/svg+xml;base64,{text}"),
+        ] {
+            conversation
+                .lines
+                .extend([image(&url), user("What is this?")]);
+        }
     }
     write(&env, &conversation);
     let page = export(&env, &browser, &[]);
@@ -133,6 +135,7 @@ fn a_page_shows_turns_folded_tools_code_and_images() {
         call("ls"),
         tool_output("a.rs"),
         image(PNG),
+        user("What is this?"),
         assistant("A dot."),
     ]);
     write(&env, &conversation);

@@ -1,6 +1,7 @@
 //! Tests of the settings `folders.PATH` and `shared_logins.PATH`, which have one value per folder.
 
-use crate::support::env::{TestEnv, assert_same_tree};
+use crate::support::env::{Run, TestEnv, assert_same_tree};
+use crate::support::profiles::alice_and_bob;
 use serde_json::{Value, json};
 use std::fs;
 
@@ -203,4 +204,94 @@ fn shell_completion_offers_the_tables_of_folders_and_their_values() {
     ] {
         assert_eq!(complete(words), expected, "{words:?}");
     }
+}
+
+#[test]
+fn a_renamed_profile_keeps_its_folders() {
+    let env = alice_and_bob();
+    let acme = env.path("home/clients/acme");
+    fs::create_dir_all(&acme).unwrap();
+    for (folder, profile) in [
+        ("~/clients/acme", "home"),
+        ("~/own", "work"),
+        ("~/old", "Home"),
+    ] {
+        let _ = env
+            .run(["config", "set", &format!("folders.{folder}"), profile])
+            .code(0);
+    }
+    let before = file(&env);
+    let run = env
+        .run(["profile", "rename", "home", "client", "--dry-run"])
+        .code(0);
+    insta::assert_snapshot!(run, @r"
+    exit 0
+    --- stdout
+    would rename home to client
+    would change the setting folders.~/clients/acme: home → client
+    would change the setting folders.~/old: home → client
+    --- stderr
+    nothing was written (--dry-run)
+    ");
+    assert_eq!(file(&env), before);
+
+    let run = env
+        .run(["profile", "rename", "home", "client", "--json"])
+        .code(0)
+        .json();
+    let settings = ["folders.~/clients/acme", "folders.~/old"];
+    assert_eq!(run["settings"], json!(settings));
+    let of = |profile: &str| {
+        let listed = listed(&env).into_iter();
+        let of_profile = listed.filter(|setting| setting["value"] == *profile);
+        of_profile
+            .map(|setting| setting["key"].clone())
+            .collect::<Vec<_>>()
+    };
+    assert_eq!(of("client"), settings);
+    assert_eq!(of("work"), ["folders.~/own"]);
+
+    // `profile save` renames the profile of the live account.
+    let _ = env.run(["profile", "save", "own"]).code(0);
+    assert_eq!(of("own"), ["folders.~/own"]);
+    let _ = env.run(["profile", "rename", "own", "own"]).code(0);
+}
+
+#[test]
+fn a_folder_whose_account_does_not_exist_is_reported() {
+    let env = alice_and_bob();
+    let acme = env.path("home/clients/acme");
+    fs::create_dir_all(&acme).unwrap();
+    let folders = |env: &TestEnv| {
+        let checks = env.run(["doctor", "--json"]).json()["checks"].clone();
+        let checks = checks.as_array().expect("a list").clone();
+        checks
+            .into_iter()
+            .find(|check| check["id"] == "manager.folders")
+    };
+    assert_eq!(folders(&env), None);
+
+    let key = "folders.~/clients/acme";
+    let _ = env.run(["config", "set", key, "bob@example.com"]).code(0);
+    assert_eq!(folders(&env).expect("a check")["status"], "ok");
+
+    let _ = env.run(["config", "set", key, "nobody"]).code(0);
+    let check = folders(&env).expect("a check");
+    assert_eq!(check["status"], "warn");
+    let advice = "set another: codex-manager config set 'folders.~/clients/acme' PROFILE; \
+                  or remove it: codex-manager config unset 'folders.~/clients/acme'";
+    assert_eq!(check["fix"], advice);
+    for verb in ["recommend", "current", "launch"] {
+        let mut command = env.command([verb]);
+        let output = command.current_dir(&acme).output().unwrap();
+        let run = Run::of_output(output);
+        let text = run.stderr.split_whitespace().collect::<Vec<_>>().join(" ");
+        assert!(
+            text.contains("config unset 'folders.~/clients/acme'"),
+            "{run}"
+        );
+        assert!(!text.contains("codex-manager launch"), "{run}");
+    }
+    let _ = env.run(["config", "unset", key]).code(0);
+    assert_eq!(folders(&env), None);
 }

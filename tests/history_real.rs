@@ -1,6 +1,7 @@
 //! Repairs of a home of the real Codex, with each kind of damage that users report.
 
 use crate::support::env::assert_same_tree;
+use crate::support::kinds::ConversationKinds;
 use crate::support::lab::{Lab, conversation_rows, open, rollout, rows};
 use serde_json::{Value, json};
 use std::fs;
@@ -181,6 +182,96 @@ fn missing_rows_equal_those_that_codex_creates() {
     fs::remove_file(home.join("session_index.jsonl")).unwrap();
     let _ = context.lab.manager(["history", "repair"]).code(0);
     assert_eq!(all(&home), by_codex);
+}
+
+/// Returns the texts, kinds and parents of all conversations.
+fn texts_and_parents(home: &Path) -> Vec<(Vec<String>, Value)> {
+    let database = open(&home.join("state_5.sqlite"));
+    let sql = "SELECT t.id, title, first_user_message, preview, coalesce(thread_source, ''), \
+               coalesce(agent_path, ''), coalesce(attached_thread_parent_id, ''), \
+               coalesce(e.parent_thread_id || ' ' || e.status, ''), source \
+               FROM threads t LEFT JOIN thread_spawn_edges e ON e.child_thread_id = t.id ORDER BY t.id";
+    let mut query = database.prepare(sql).unwrap();
+    let rows = query.query_map([], |row| {
+        let texts: rusqlite::Result<Vec<String>> = (0..8).map(|i| row.get(i)).collect();
+        let source: String = row.get(8)?;
+        // The order of the keys in a JSON object has no meaning.
+        let source = serde_json::from_str(&source).unwrap_or(Value::String(source));
+        Ok((texts?, source))
+    });
+    rows.unwrap().map(Result::unwrap).collect()
+}
+
+#[test]
+fn added_rows_of_subagents_images_and_goals_equal_those_of_codex() {
+    let Some(lab) = Lab::new() else { return };
+    let home = lab.home();
+    let kinds = ConversationKinds::create(&lab, &home);
+    remove_database(&home);
+    let _ = listed(&lab, &home);
+    let by_codex = texts_and_parents(&home);
+
+    let database = rusqlite::Connection::open(home.join("state_5.sqlite")).unwrap();
+    database
+        .execute_batch("DELETE FROM threads; DELETE FROM thread_spawn_edges")
+        .unwrap();
+    database.close().unwrap();
+    let _ = lab.manager(["history", "repair"]).code(0);
+    // Codex itself lists such a fork only until it creates its database again.
+    let database = rusqlite::Connection::open(home.join("state_5.sqlite")).unwrap();
+    let preview: String = database
+        .query_row(
+            "SELECT preview FROM threads WHERE id=?1",
+            [&kinds.fork],
+            |row| row.get(0),
+        )
+        .unwrap();
+    assert_eq!(preview, "plain");
+    database
+        .execute("UPDATE threads SET preview='' WHERE id=?1", [&kinds.fork])
+        .unwrap();
+    database.close().unwrap();
+    assert_eq!(texts_and_parents(&home), by_codex);
+    let _ = lab.manager(["history", "check"]).code(0);
+}
+
+#[test]
+fn rows_without_a_first_message_are_found_and_repaired() {
+    let Some(lab) = Lab::new() else { return };
+    let home = lab.home();
+    let kinds = ConversationKinds::create(&lab, &home);
+    let expected = listed(&lab, &home);
+    let before = texts_and_parents(&home);
+    let _ = lab.manager(["history", "check"]).code(0);
+
+    let database = rusqlite::Connection::open(home.join("state_5.sqlite")).unwrap();
+    let sql = "UPDATE threads SET preview='', first_user_message='', title='' WHERE id IN (?1, ?2)";
+    database.execute(sql, [&kinds.image, &kinds.goal]).unwrap();
+    database.close().unwrap();
+    assert_eq!(listed(&lab, &home).len(), expected.len() - 2);
+
+    let found = lab.manager(["history", "check", "--json"]).code(5).json();
+    assert_eq!(
+        found["on_disk"].as_u64(),
+        found["listed"].as_u64().map(|n| n + 2)
+    );
+    let rows = found["preview_missing"].as_array().unwrap();
+    let mut previews: Vec<_> = rows
+        .iter()
+        .map(|row| (&row["id"], &row["preview"]))
+        .collect();
+    previews.sort_by_key(|(id, _)| id.as_str());
+    let expected_previews = [
+        (&json!(kinds.image), &json!("[Image]")),
+        (&json!(kinds.goal), &json!("Make it fast\nand small")),
+    ];
+    assert_eq!(previews, expected_previews);
+
+    let repaired = lab.manager(["history", "repair", "--json"]).code(0).json();
+    assert_eq!(repaired["changed"][0]["action"], "preview");
+    assert_eq!(listed(&lab, &home), expected);
+    assert_eq!(texts_and_parents(&home), before);
+    let _ = lab.manager(["history", "check"]).code(0);
 }
 
 #[test]
@@ -390,4 +481,37 @@ fn a_lost_conversation_is_restored_from_an_archive_with_row_and_name() {
         .code(0);
     expected[1].1 = Some("renamed".into());
     assert_eq!(listed(lab, &home), expected);
+}
+
+#[test]
+fn an_undo_keeps_conversations_that_began_after_the_repair_in_the_list() {
+    let Some(NamedHome { lab, ids, .. }) = context() else {
+        return;
+    };
+    let home = lab.home();
+    rusqlite::Connection::open(home.join("state_5.sqlite"))
+        .unwrap()
+        .execute("DELETE FROM threads WHERE id=?1", [&ids[0]])
+        .unwrap();
+    let damaged = listed(&lab, &home);
+    let _ = lab.manager(["history", "repair"]).code(0);
+
+    let later = lab.say("made after the repair");
+    name(&lab, &home, &later, "a later one");
+    let mut expected = damaged;
+    expected.push((later.clone(), Some("a later one".to_owned())));
+    expected.sort();
+
+    let before = lab.world.tree("home/.codex");
+    let planned = lab.manager(["history", "undo", "--dry-run"]).code(0);
+    let kept = "would be kept in Codex's list: 1 conversation that began later";
+    assert!(planned.stdout.contains(kept), "{planned}");
+    assert_same_tree(&before, &lab.world.tree("home/.codex"));
+
+    let undone = lab.manager(["history", "undo", "--json"]).code(0).json();
+    assert_eq!(undone["still_listed"], json!([later]));
+    assert_eq!(listed(&lab, &home), expected);
+    lab.resume(&home, &later, "and more");
+    let messages = lab.user_messages(&home, &later);
+    assert_eq!(messages, ["made after the repair", "and more"]);
 }

@@ -897,5 +897,5 @@ fn launch_if_folder_uses_the_account_of_the_folder_and_keeps_the_live_login() {
     assert_eq!(live_login(&env), profile_login(&env, "home"));
     let _ = env.run(["config", "set", &key, "nobody"]).code(0);
     let run = run_in(&folder, &["launch"]).code(1);
-    assert!(run.stderr.contains("this account comes from"), "{run}");
+    assert!(run.stderr.contains("names this account"), "{run}");
 }

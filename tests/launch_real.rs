@@ -3,7 +3,7 @@
 
 use crate::support::lab::{self, Lab};
 use crate::support::mock_backend::MockBackend;
-use crate::support::sign_in::{SignIn, write_auth};
+use crate::support::sign_in::{SignIn, api_key_home, write_auth};
 use crate::support::terminal::Terminal;
 use serde_json::Value;
 use std::path::Path;
@@ -314,4 +314,63 @@ fn a_login_due_for_renewal_is_renewed_once_and_saved() {
         "the second launch uses the login that the first one renewed"
     );
     write_auth(&lab.home(), &SignIn::alice());
+}
+
+#[test]
+fn conversations_of_a_renamed_profile_have_its_new_name() {
+    let Some(lab) = Lab::of_two(&SignIn::alice(), &SignIn::bob()) else {
+        return;
+    };
+    let _ = lab.manager(exec("bob", &["fix it"])).code(0);
+    let rename = |old: &str, new: &str| {
+        let _ = lab.manager(["profile", "rename", old, new]).code(0);
+    };
+    rename("bob", "old");
+    rename("alice", "bob");
+
+    assert_eq!(launches(&lab)[0]["profile"], "old");
+    let list = |args: &[&str]| -> Vec<_> {
+        let run = lab.manager([&["sessions", "--json"], args].concat());
+        let json = run.code(0).json();
+        let sessions = json["sessions"].as_array().expect("a list").iter();
+        let shown = sessions.map(|session| (session["profile"].clone(), session["email"].clone()));
+        shown.collect()
+    };
+    let of_bob = [("old".into(), "bob@example.com".into())];
+    assert_eq!(list(&[]), of_bob);
+    assert_eq!(list(&["old"]), of_bob);
+    assert_eq!(list(&["bob"]), []);
+
+    let usage = lab.manager(["usage", "accounts", "--json"]).code(0).json();
+    let rows = usage["rows"].as_array().expect("rows");
+    assert_eq!(rows.len(), 1, "{usage}");
+    assert!(usage.to_string().contains("\"old\""), "{usage}");
+
+    // Without a profile the recorded name stays, unless another account has it.
+    let _ = lab.manager(["use", "bob"]).code(0);
+    let _ = lab.manager(["profile", "remove", "old", "--yes"]).code(0);
+    assert_eq!(list(&[]), [(Value::Null, "bob@example.com".into())]);
+    rename("bob", "alice");
+    assert_eq!(list(&[]), [("bob".into(), "bob@example.com".into())]);
+}
+
+#[test]
+fn a_conversation_of_an_api_key_names_no_account() {
+    let Some(lab) = Lab::empty() else { return };
+    api_key_home(&lab.home(), &lab.backend);
+    let id = lab.say("hello");
+    let run = lab.manager(["resume", &id]).code(1);
+    assert!(
+        run.stderr
+            .starts_with("error: the account of this conversation is unknown\n"),
+        "{run}"
+    );
+    assert!(
+        run.stderr.contains("without a record: --untracked"),
+        "{run}"
+    );
+    let resume = ["resume", &id, "--untracked", "--", "exec"];
+    let _ = lab
+        .manager([&resume[..], &["--skip-git-repo-check", "again"]].concat())
+        .code(0);
 }

@@ -108,7 +108,7 @@ ACCOUNT                 DAY IN NAME  STARTED           NEXT AVAILABLE    LOGIN
 drdpsbose023@gmail.com  21apr match  Tue 14 Apr 15:55  Tue 21 Apr 15:55  none
 1 record: 1 new, 0 changed, 0 unchanged; 0 files skipped
 --- stderr
-no usable login (no login in it): 21apr_drdpsbose023@gmail.com_auth.json
+no usable login of drdpsbose023@gmail.com (no login in it): 21apr_drdpsbose023@gmail.com_auth.json
 see which accounts are ready with:
     codex-manager accounts
 "#);
@@ -425,7 +425,12 @@ fn i6_a_login_of_another_account_than_the_name_is_not_archived() {
     assert_eq!(record["problem"], "holds a login of b@x.com");
     assert_eq!(document["archives"], serde_json::json!([]));
     let shown = env.run(["normalize", "dumps"]).code(0);
-    assert!(shown.stderr.contains("of b@x.com"), "{shown}");
+    assert!(
+        shown
+            .stderr
+            .contains("no usable login of a@x.com (holds a login of b@x.com): 21apr"),
+        "{shown}"
+    );
     let all = env.run(["cooldown", "--json"]).code(0);
     assert!(!all.stdout.contains("acct-b"), "{all}");
 }

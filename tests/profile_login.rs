@@ -12,7 +12,9 @@ use crate::support::lab::Lab;
 use crate::support::mock_backend::MockBackend;
 use crate::support::profiles::{folder, profile_login};
 use crate::support::sample::{alice, bob};
-use crate::support::sign_in::{SignIn, auth_json, read_auth, write_auth};
+use crate::support::sign_in::{
+    SignIn, auth_json, read_auth, read_refresh_token, signed_in_home, write_auth,
+};
 use crate::support::{create_pipe, processes, write_program};
 use serde_json::json;
 use std::fs;
@@ -413,4 +415,36 @@ fn i2_a_login_under_the_email_of_another_account_is_saved_and_blocks_no_later_co
     assert_eq!(profile_login(&env, &name).trim_end(), auth_json(&bob()));
     assert_eq!(login_homes(&env), Vec::<PathBuf>::new());
     let _ = env.run(["profile", "save", "work"]).code(0);
+}
+
+#[test]
+fn codex_login_ends_the_login_of_the_home_and_profile_login_keeps_it() {
+    let Some(lab) = Lab::new() else { return };
+    let issuer = lab.backend.base_url();
+    lab.backend.sign_in_as(Some("acct-bob"));
+    let _ = login_with_device_code(&lab, "bob").code(0);
+    assert_eq!(lab.backend.revocations(), Vec::<String>::new());
+
+    let args = ["login", "--device-auth", "--experimental_issuer", &issuer];
+    let output = lab.codex.run(&lab.home(), &lab.backend, &args);
+    let _ = output.expect_success();
+    assert_eq!(lab.backend.revocations(), [SignIn::alice().refresh_token()]);
+}
+
+#[test]
+fn profile_login_ends_the_use_of_one_login_in_two_homes() {
+    let Some(mut lab) = Lab::new() else { return };
+    let _ = lab.manager(["profile", "save", "alice"]).code(0);
+    let copy = lab.world.path("copy");
+    signed_in_home(&copy, &lab.backend, &SignIn::alice());
+    lab.world.set("CODEX_HOME", &copy);
+    let run = lab.manager(["profile", "save", "alice"]).code(0);
+    assert!(
+        run.stderr.contains("codex-manager profile login alice"),
+        "{run}"
+    );
+    lab.backend.sign_in_as(Some("acct-alice"));
+    let _ = login_with_device_code(&lab, "alice").code(0);
+    assert_eq!(lab.backend.revocations(), Vec::<String>::new());
+    assert_ne!(read_refresh_token(&copy), read_refresh_token(&lab.home()));
 }

@@ -200,6 +200,17 @@ fn undo_moves_archives_back_unchanged() {
     let left = env.run(["list-backups", "--json"]).code(0).json();
     assert_eq!(left["backups"].as_array().unwrap().len(), 1);
 
+    let name = "2026-11-19-100000-alice@example.com";
+    for (command, argument) in [
+        ("restore", name),
+        ("verify", name),
+        ("restore", "2026-11-19"),
+    ] {
+        let run = env.run([command, argument]).code(1);
+        assert!(run.stderr.contains("it is in the trash: [ROOT]/"), "{run}");
+        assert!(run.stderr.contains("codex-manager prune --undo"), "{run}");
+    }
+
     let pruned = backups();
     let shown = |prefix| {
         ["18", "19"].map(|day| {

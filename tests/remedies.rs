@@ -4,9 +4,9 @@ use crate::json_output::world_of_two;
 use crate::python_import::python_home;
 use crate::support::create_pipe;
 use crate::support::env::{Run, TestEnv};
-use crate::support::profiles::folder;
-use crate::support::sample::{alice, backup, put, sample_home};
-use crate::support::sign_in::write_auth;
+use crate::support::profiles::{alice_and_bob, folder, live_login, profile_login};
+use crate::support::sample::{alice, backup, bob, put, sample_home};
+use crate::support::sign_in::{auth_json, write_auth};
 use serde_json::{Value, json};
 use std::fs::{self, Permissions};
 use std::os::unix::fs::{PermissionsExt, symlink};
@@ -648,4 +648,64 @@ fn status_suggests_no_login_that_use_refuses() {
     fs::write(auth(&env), "").unwrap();
     let run = env.run(["status"]).code(6);
     assert!(run.stderr.contains("codex-manager use home"), "{run}");
+}
+
+#[test]
+fn a_damaged_login_is_restored_from_the_profile_of_this_home() {
+    for text in ["", "\0\0"] {
+        let env = on_path(alice_and_bob());
+        // Bob's login is newer than Alice's, which is live.
+        let later = bob()
+            .issued_at(1_795_000_000)
+            .last_refresh(Some(1_795_000_000));
+        let file = env.path("later.json");
+        fs::write(&file, auth_json(&later)).unwrap();
+        let _ = env
+            .run(["profile", "save", "home", "--from", "later.json"])
+            .code(0);
+        put(&env, "auth.json", text);
+
+        let run = env.run(["status"]);
+        assert!(run.stderr.contains("codex-manager use work"), "{run}");
+        let check = findings(&env)
+            .into_iter()
+            .find(|check| check["id"] == "home.login")
+            .expect("a finding");
+        assert_eq!(check["fix"], "codex-manager use work");
+        let _ = run_in_shell(&env, "codex-manager use work").code(0);
+        assert_eq!(live_login(&env), profile_login(&env, "work"));
+    }
+}
+
+#[test]
+fn a_named_home_that_does_not_exist_gets_no_login() {
+    let mut env = on_path(alice_and_bob());
+    env.set("CODEX_HOME", env.path("home/.codexx"));
+    for args in [
+        &["backup"][..],
+        &["status"],
+        &["current"],
+        &["doctor"],
+        &["--codex-home", "elsewhere", "backup"],
+    ] {
+        let run = env.run(args);
+        let text = format!("{run}");
+        let name = if args.len() == 1 {
+            "check CODEX_HOME"
+        } else {
+            "check --codex-home"
+        };
+        assert!(text.contains(name), "{run}");
+        for command in ["codex-manager use", "codex login", "restore latest"] {
+            assert!(!text.contains(command), "{command}: {run}");
+        }
+    }
+    assert!(!env.path("home/.codexx").exists());
+
+    // The user moved the home: the setting still names the old folder.
+    env.unset("CODEX_HOME");
+    let missing = env.path("old").display().to_string();
+    let _ = env.run(["config", "set", "codex.home", &missing]).code(0);
+    let run = env.run(["backup"]).code(1);
+    assert!(run.stderr.contains("check the setting codex.home"), "{run}");
 }

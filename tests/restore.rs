@@ -320,7 +320,7 @@ fn restore_only_and_session_change_no_other_file() {
     let kept = env
         .run(["restore", &archive, "--only", "installation_id"])
         .code(1);
-    let reason = "the Codex home keeps its own, or --auth skip leaves it out: installation_id";
+    let reason = "because the Codex home keeps its own: installation_id";
     assert!(kept.stderr.contains(reason), "{kept}");
     let _ = env
         .run([
@@ -438,6 +438,24 @@ fn the_option_to_restores_into_a_separate_home() {
     let (document, _) = restore_json(&env, &[&archive, "--to", "other", "--auth", "skip"]);
     assert_eq!(document["auth"], "skipped");
     assert!(!env.path("other/auth.json").exists());
+
+    // A copy of the login is no login to use: the printed command removes it.
+    let use_hint = |args: &[&str]| {
+        let run = env.run([&["restore", &archive][..], args].concat()).code(0);
+        let lines = run
+            .stderr
+            .lines()
+            .skip_while(|line| !line.starts_with("use it with"));
+        lines.collect::<Vec<_>>().join("\n")
+    };
+    insta::assert_snapshot!(use_hint(&["--to", "copy"]), @r"
+    use it with a login of its own:
+        rm [ROOT]/copy/auth.json && CODEX_HOME=[ROOT]/copy codex
+    ");
+    insta::assert_snapshot!(use_hint(&["--to", "bare", "--auth", "skip"]), @r"
+    use it with:
+        CODEX_HOME=[ROOT]/bare codex
+    ");
 }
 
 #[test]
@@ -562,4 +580,70 @@ fn restoring_an_archive_of_mode_auth_changes_no_conversation() {
     );
     let _ = env.run(["restore", &safety]).code(0);
     assert_same_home(&before, &home(&env));
+}
+
+#[test]
+fn latest_is_a_backup_with_conversations_even_if_a_newer_one_excludes_them() {
+    let mut env = TestEnv::new();
+    sample_home(&env);
+    let complete = backup(&env, &[]);
+    env.set("CODEX_MANAGER_NOW", "2026-11-20T13:00:00Z");
+    let without = backup(
+        &env,
+        &["--exclude", "sessions", "--exclude", "archived_sessions"],
+    );
+    let listed = env.run(["list-backups"]).code(0).stdout;
+    assert_eq!(listed.matches("full (--exclude)").count(), 1, "{listed}");
+    let json = env.run(["list-backups", "--json"]).code(0).json();
+    let excludes = [0, 1].map(|i| json["backups"][i]["excludes"].clone());
+    assert_eq!(excludes, [json!(true), json!(false)]);
+
+    fs::remove_dir_all(env.codex_home()).expect("remove");
+    let file_name = |path: &Path| path.file_name().unwrap().to_string_lossy().into_owned();
+    let restored = env.run(["restore", "latest", "--yes"]).code(0);
+    let name = file_name(&complete);
+    assert!(
+        restored.stderr.contains(&format!("{name}: full archive")),
+        "{restored}"
+    );
+    let passed_over = format!(
+        "{} is newer, but was made with --exclude and has no conversations",
+        file_name(&without)
+    );
+    assert!(restored.stderr.contains(&passed_over), "{restored}");
+    assert!(env.codex_home().join(rollout(FIRST)).exists());
+
+    // By its name it is restored, and the excluded paths are named.
+    let named = env.run(["restore", &text(&without), "--dry-run"]).code(0);
+    assert!(named.stderr.contains("full (--exclude) archive"), "{named}");
+    let excluded = ", without archived_sessions, sessions";
+    let excluded_as_given = ", without sessions, archived_sessions";
+    let shown = named.stderr.replace('\n', " ");
+    assert!(
+        shown.contains(excluded) || shown.contains(excluded_as_given),
+        "{named}"
+    );
+
+    // Without another archive, it is the latest one.
+    fs::remove_file(&complete).expect("remove");
+    let _ = env.run(["restore", "latest", "--yes"]).code(0);
+}
+
+#[test]
+fn errors_about_what_an_archive_lacks_name_the_archive() {
+    let (env, archive) = sample_with_archive();
+    let run = env
+        .run(["restore", "latest", "--session", "nosuch"])
+        .code(1);
+    let name = Path::new(&archive).file_name().unwrap().to_str().unwrap();
+    assert!(run.stderr.contains("codex-manager restore "), "{run}");
+    assert!(run.stderr.contains(&format!("{name} --session")), "{run}");
+    assert!(!run.stderr.contains("tar tzf"), "{run}");
+    let run = env.run(["restore", "latest", "--only", "nosuch"]).code(1);
+    assert!(run.stderr.contains("tar tzf "), "{run}");
+    assert!(run.stderr.contains(&format!("/{name}")), "{run}");
+    let args = ["restore", "latest", "--only", "auth.json", "--auth", "skip"];
+    let run = env.run(args).code(1);
+    let reason = "because the login of the archive is left out: auth.json";
+    assert!(run.stderr.contains(reason), "{run}");
 }

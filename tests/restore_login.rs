@@ -7,7 +7,8 @@ use crate::support::lab::{Lab, messages, rollout};
 use crate::support::processes;
 use crate::support::profiles::folder;
 use crate::support::sign_in::{
-    SignIn, auth_json, expired_auth, read_refresh_token, unix_now, write_auth, write_auth_text,
+    SignIn, auth_json, expired_auth, read_refresh_token, signed_in_home, unix_now, write_auth,
+    write_auth_text,
 };
 use serde_json::Value;
 use std::fs;
@@ -128,6 +129,154 @@ fn another_accounts_archive_needs_yes_and_saves_the_live_login_first() {
         messages(&rollout(&home, &alices)),
         ["by alice", "by alice again"]
     );
+}
+
+#[test]
+fn a_restore_on_another_machine_leaves_the_login_to_the_machine_that_has_it() {
+    let Some(lab) = Lab::signed_in(&SignIn::alice().with_expired_token()) else {
+        return;
+    };
+    let _ = lab.manager(["profile", "save", "alice"]).code(0);
+    let _ = lab.back_up();
+    lab.world.write("passphrase", "a long passphrase");
+    let passphrase = ["--passphrase-file", "passphrase"];
+    let export = ["profile", "export", "moved.age", "--with-archives"];
+    let _ = lab.manager([&export[..], &passphrase].concat()).code(0);
+
+    let new_home = lab.world.path("new/.codex");
+    signed_in_home(&new_home, &lab.backend, &SignIn::alice());
+    fs::remove_file(new_home.join("auth.json")).expect("a new machine is signed out");
+    let homes = [
+        "--codex-home",
+        "new/.codex",
+        "--manager-home",
+        "new/manager",
+    ];
+    let on_new_machine = |args: &[&str]| lab.manager([&homes[..], args].concat());
+    let import = ["profile", "import", "moved.age"];
+    let _ = on_new_machine(&[&import[..], &passphrase].concat()).code(0);
+
+    // The new machine does not see the home of the other one.
+    let away = lab.world.path("away");
+    fs::rename(lab.home(), &away).expect("rename");
+    let planned = on_new_machine(&["restore", "latest", "--dry-run", "--json"]);
+    let done = on_new_machine(&["restore", "latest", "--yes", "--json"]);
+    for document in [planned.code(0).json(), done.code(0).json()] {
+        assert_eq!(document["auth"], "skipped", "{document}");
+        let notes = notes(&document);
+        assert!(
+            notes.contains("the login of alice is on another machine"),
+            "{notes}"
+        );
+        assert!(
+            notes.contains("codex-manager profile login alice"),
+            "{notes}"
+        );
+    }
+    assert!(!new_home.join("auth.json").exists());
+    fs::rename(&away, lab.home()).expect("rename");
+    let _ = lab.say("still signed in");
+    assert_eq!(read_refresh_token(&lab.home()), SECOND);
+
+    let args = ["restore", "latest", "--yes", "--auth", "archive", "--json"];
+    assert_eq!(on_new_machine(&args).code(0).json()["auth"], "restored");
+    assert_eq!(read_refresh_token(&new_home), FIRST);
+}
+
+#[test]
+fn an_archive_of_another_home_does_not_take_the_login_of_that_home() {
+    let Some(lab) = Lab::signed_in(&SignIn::alice().issued_at(unix_now() - 2 * 86_400)) else {
+        return;
+    };
+    let work_home = lab.world.path("work");
+    let expired = SignIn::alice().family("f2").with_expired_token();
+    signed_in_home(&work_home, &lab.backend, &expired);
+    let backup = ["--codex-home", "work", "backup", "--no-status", "--json"];
+    let archive = lab.manager(backup).code(0).json()["archive"].clone();
+    let restore = [
+        "restore",
+        archive.as_str().expect("a name"),
+        "--yes",
+        "--json",
+    ];
+
+    for with_login in [true, false] {
+        if !with_login {
+            fs::remove_file(lab.home().join("auth.json")).expect("sign out");
+        }
+        let planned = lab.manager([&restore[..], &["--dry-run"]].concat());
+        let done = lab.manager(restore);
+        for document in [planned.code(0).json(), done.code(0).json()] {
+            assert_eq!(document["auth"], "skipped", "{document}");
+            let notes = notes(&document);
+            assert!(
+                notes.contains("is signed in to another Codex home: [ROOT]/work"),
+                "{notes}"
+            );
+        }
+        assert_eq!(lab.home().join("auth.json").exists(), with_login);
+    }
+    let _ = lab.say_in(&work_home, "still signed in");
+    assert_eq!(read_refresh_token(&work_home), "rt.acct-alice.f2.2");
+
+    let args = [&restore[..], &["--auth", "archive"]].concat();
+    assert_eq!(lab.manager(args).code(0).json()["auth"], "restored");
+    assert_eq!(read_refresh_token(&lab.home()), "rt.acct-alice.f2.1");
+}
+
+#[test]
+fn a_dry_run_of_a_restore_shows_the_login_that_the_restore_makes_live() {
+    let Some(lab) = Lab::new() else { return };
+    let _ = lab.say("one");
+    let _ = lab.back_up();
+    // The login is the same, a newer one, missing.
+    let cases = [
+        (
+            Some(1),
+            "restored",
+            "login: unchanged, the same as in the archive",
+        ),
+        (
+            Some(2),
+            "kept-newer",
+            "login: a newer one instead of the archive's",
+        ),
+        (None, "restored", "login: from the archive"),
+    ];
+    for (generation, auth, line) in cases {
+        let live = lab.home().join("auth.json");
+        match generation {
+            Some(2) => write_auth(
+                &lab.home(),
+                &SignIn::alice().generation(2).issued_at(unix_now() + 60),
+            ),
+            Some(_) => {}
+            None => fs::remove_file(&live).expect("sign out"),
+        }
+        let restore = ["restore", "latest", "--yes"];
+        let planned = lab.manager([&restore[..], &["--dry-run", "--json"]].concat());
+        let planned = planned.code(0).json();
+        let shown = lab.manager([&restore[..], &["--dry-run"]].concat()).code(0);
+        let backup = live.exists().then(|| fs::read(&live).expect("the login"));
+        let run = lab.manager(restore).code(0);
+        match backup {
+            Some(bytes) => fs::write(&live, bytes).expect("write"),
+            None => fs::remove_file(&live).expect("sign out"),
+        }
+        let done = lab
+            .manager([&restore[..], &["--json"]].concat())
+            .code(0)
+            .json();
+        assert_eq!(planned["auth"], auth, "{planned}");
+        for key in ["auth", "files", "bytes"] {
+            assert_eq!(planned[key], done[key], "{key} of {generation:?}");
+        }
+        assert!(run.stdout.contains(line), "{run}");
+        assert!(shown.stdout.contains(line), "{shown}");
+    }
+    let copy = ["restore", "latest", "--to", "copy", "--auth", "skip"];
+    let copied = lab.manager(copy).code(0);
+    assert!(copied.stdout.contains("login: none"), "{copied}");
 }
 
 /// Starts a command and waits until it is blocked on the lock of Codex's login.

@@ -118,12 +118,12 @@ fn the_plan_counts_files_that_differ_in_size_or_time() {
         let args = ["restore", &archive, "--dry-run"];
         let run = env.run(args).code(0);
         let differing = match 12 - unchanged {
-            1 => "1 differs".to_owned(),
-            count => format!("{count} differ"),
+            0 => "all have the same size and time".to_owned(),
+            1 => "1 differs in size or time".to_owned(),
+            count => format!("{count} differ in size or time"),
         };
-        let line = format!(
-            "  besides the login: 12 files ({differing} in size or time) replaced, 0 added, 0 removed\n"
-        );
+        let line =
+            format!("  besides the login: 12 files ({differing}) replaced, 0 added, 0 removed\n");
         assert!(run.stdout.contains(&line), "{run}");
         let json = env.run([&args[..], &["--json"]].concat()).code(0).json();
         assert_eq!(json["unchanged"], unchanged, "{json}");
@@ -152,7 +152,7 @@ fn restore_asks_on_a_terminal_even_if_only_contents_or_the_login_differ() {
     put(&env, "notes.txt", "two");
     set_time(&notes, 1_790_000_000, 5);
     let before = env.tree("home/.codex");
-    let asked = "replace 12 files (0 differ in size or time) in ";
+    let asked = "replace 12 files (all have the same size and time) in ";
     let login = ", use the login of the archive? [y/N]";
     for (more, end) in [(&[][..], "? [y/N]"), (&["--auth", "archive"], login)] {
         let args = [&["restore", &*archive], more].concat();
@@ -251,7 +251,7 @@ fn list_backups_explains_the_dates_in_names_once_and_marks_partial_archives() {
     let run = env.run(["list-backups"]).code(0);
     assert!(run.stdout.contains("  safety  "), "{run}");
     assert_eq!(
-        run.stderr.matches("start of the quota window").count(),
+        run.stderr.matches("start of the weekly window").count(),
         1,
         "{run}"
     );

@@ -68,9 +68,13 @@ fn files_written_after_a_killed_restore_are_kept_and_reported() {
     assert!(run.stderr.contains("restore.kept-1"), "{run}");
     let kept_text = fs::read_to_string(kept.join("new").join(PROMPTS)).expect("read");
     assert!(kept_text.contains("since"), "{kept_text}");
-    // `doctor` names the folder until it is removed.
+    // `doctor` names each such folder until it is removed.
+    fs::create_dir(kept.with_file_name("..codex.codex-manager-restore.kept-2")).expect("create");
+    let checks = env.run(["doctor", "--json"]).json();
+    let message = checks.to_string();
+    assert!(message.contains("restore.kept-1, "), "{message}");
+    assert!(message.contains("restore.kept-2"), "{message}");
     let run = env.run(["doctor"]);
-    assert!(run.stdout.contains("restore.kept-1"), "{run}");
     assert!(run.stdout.contains("copy what you need"), "{run}");
 }
 

@@ -277,3 +277,44 @@ fn a_name_given_by_codex_survives_and_finds_the_conversation() {
     assert_eq!(again, id);
     assert_eq!(messages(&rollout(&home, &id)), ["one", "two"]);
 }
+
+#[test]
+fn a_merge_keeps_the_goals_of_conversations_that_stay() {
+    let Some(lab) = Lab::new() else { return };
+    let home = lab.home();
+    let set_goal = |id: &str, objective: &str| {
+        let goal = serde_json::json!({"threadId": id, "objective": objective, "status": "paused"});
+        let set = lab
+            .codex
+            .app_server_request(&home, &lab.backend, "thread/goal/set", goal);
+        set.expect("set the goal");
+    };
+    let read_goal = |id: &str| {
+        let params = serde_json::json!({"threadId": id});
+        let answer = lab
+            .codex
+            .app_server_request(&home, &lab.backend, "thread/goal/get", params);
+        answer.expect("an answer")["goal"]["objective"].clone()
+    };
+    let (same, changed, lost) = (lab.say("one"), lab.say("two"), lab.say("three"));
+    set_goal(&changed, "the archived goal");
+    set_goal(&lost, "the goal of the lost one");
+    let _ = lab.back_up();
+    lab.resume(&home, &changed, "later");
+    set_goal(&changed, "the live goal");
+    set_goal(&same, "a goal since the backup");
+    let new = lab.say("four");
+    set_goal(&new, "a new goal");
+    let deleted = lab
+        .codex
+        .run(&home, &lab.backend, &["delete", "--force", &lost]);
+    let _ = deleted.expect_success();
+
+    let _ = lab
+        .manager(["restore", "latest", "--merge", "--yes"])
+        .code(0);
+    assert_eq!(read_goal(&same), "a goal since the backup");
+    assert_eq!(read_goal(&changed), "the live goal");
+    assert_eq!(read_goal(&new), "a new goal");
+    assert_eq!(read_goal(&lost), "the goal of the lost one");
+}

@@ -164,6 +164,69 @@ fn a_restore_recreates_all_rollouts_of_a_rewound_conversation() {
 }
 
 #[test]
+fn a_fork_restored_alone_leaves_the_later_turns_of_its_conversation() {
+    for is_rewound in [false, true] {
+        let Some(lab) = Lab::new() else { return };
+        let home = lab.home();
+        let id = lab.say("one");
+        lab.resume(&home, &id, "two");
+        let forked = lab
+            .codex
+            .app_server_request(&home, &lab.backend, "thread/fork", json!({"threadId": id}))
+            .expect("a fork");
+        let fork = forked["thread"]["id"].as_str().expect("an id").to_owned();
+        lab.resume(&home, &fork, "of the fork");
+        let archive = lab.back_up();
+        let deleted = lab
+            .codex
+            .run(&home, &lab.backend, &["delete", "--force", &fork]);
+        let _ = deleted.expect_success();
+
+        let mut shown = vec!["one", "two"];
+        if is_rewound {
+            rewind(&lab, &home, &id, 1);
+            shown.pop();
+        }
+        for prompt in ["edited", "later"] {
+            lab.resume(&home, &id, prompt);
+            shown.push(prompt);
+        }
+        assert_eq!(lab.user_messages(&home, &id), shown);
+        let before = rows(&home);
+
+        let archive = archive.to_str().expect("a path");
+        for selection in [["--session", &*fork], ["--only", "sessions"]] {
+            if selection[0] == "--only" && !is_rewound {
+                // `--only` restores the archived state of each file.
+                continue;
+            }
+            let args = [&["restore", archive, "--yes"], &selection[..]].concat();
+            let _ = lab.manager(args).code(0);
+            assert_eq!(
+                lab.user_messages(&home, &id),
+                shown,
+                "{selection:?}, rewound: {is_rewound}"
+            );
+            let after = rows(&home);
+            assert!(
+                before.iter().all(|row| after.contains(row)),
+                "{before:?} {after:?}"
+            );
+            let _ = lab.manager(["history", "check"]).code(0);
+        }
+        // Codex shows the fork as a whole when it is resumed.
+        lab.resume(&home, &fork, "again");
+        assert_eq!(
+            lab.user_messages(&home, &fork),
+            ["one", "two", "of the fork", "again"]
+        );
+        lab.resume(&home, &id, "last");
+        shown.push("last");
+        assert_eq!(lab.user_messages(&home, &id), shown);
+    }
+}
+
+#[test]
 fn trash_and_undelete_move_all_rollouts_of_a_rewound_conversation() {
     let Some(lab) = Lab::new() else { return };
     let id = rewound(&lab);
@@ -553,9 +616,10 @@ fn a_projection_is_kept_while_an_archive_has_the_lost_turns_of_its_rollout() {
     fs::write(&path, &text[..=text[..turn].rfind('\n').unwrap()]).unwrap();
     let checked = lab.manager(["history", "check", "--json"]).code(5).json();
     let found = &checked["unreadable"][0];
+    // The rollout has the beginning of the second turn.
     assert_eq!(
         (&found["turns_on_disk"], &found["turns_shown"]),
-        (&json!(1), &json!(3))
+        (&json!(2), &json!(3))
     );
     let fix = found["fix"].as_str().expect("a command").to_owned();
     assert!(fix.starts_with("codex-manager restore "), "{fix}");
@@ -564,4 +628,37 @@ fn a_projection_is_kept_while_an_archive_has_the_lost_turns_of_its_rollout() {
     let _ = lab.manager(fix.split(' ').skip(1)).code(0);
     let _ = lab.manager(["history", "check"]).code(0);
     assert_eq!(resumed(&lab, &home, &id), ["one", "two", "three"]);
+}
+
+#[test]
+fn storage_counts_a_rewound_conversation_once() {
+    let Some(lab) = Lab::new() else { return };
+    let id = rewound(&lab);
+    let bytes: u64 = rollouts(&lab.home())
+        .iter()
+        .map(|path| path.metadata().unwrap().len())
+        .sum();
+    let report = lab.manager(["storage", "--json"]).code(0).json();
+    for shares in ["projects", "months", "accounts"] {
+        assert_eq!(report[shares][0]["conversations"], 1, "{shares}: {report}");
+    }
+    let largest = report["largest"].as_array().unwrap();
+    assert_eq!(largest.len(), 1, "{report}");
+    assert_eq!(
+        (&largest[0]["id"], &largest[0]["bytes"]),
+        (&json!(id), &json!(bytes))
+    );
+
+    let mut server = lab.codex.app_server(&lab.home(), &lab.backend);
+    server
+        .request("thread/resume", json!({"threadId": id}))
+        .expect("a thread");
+    let skipped = lab.manager(["storage", "shrink", "--session", &id]).code(6);
+    assert_eq!(skipped.stderr.matches("skipped").count(), 1, "{skipped}");
+    server.close(END).expect("the server ends");
+    let shrunk = lab.manager(["storage", "shrink", "--session", &id]).code(0);
+    assert!(
+        shrunk.stdout.contains("1 conversation compressed: "),
+        "{shrunk}"
+    );
 }

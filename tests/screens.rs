@@ -212,7 +212,7 @@ fn screens_of_the_vault_fit_and_show_their_facts_at_40_80_and_120_columns() {
             ),
             (
                 "vault restore --dry-run",
-                &["full snapshot of work", "0 differ in size or time"],
+                &["full snapshot of work", "have the same size and time"],
             ),
             (
                 "vault restore",

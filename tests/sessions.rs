@@ -8,6 +8,7 @@ use rustix::fs::{FlockOperation, flock};
 use serde_json::Value;
 use std::fs;
 use std::path::Path;
+use std::time::{Duration, UNIX_EPOCH};
 
 fn ids(env: &TestEnv, args: &[&str]) -> Vec<String> {
     let mut all = vec!["sessions", "--json"];
@@ -187,6 +188,7 @@ fn the_json_of_a_session_has_the_documented_keys() {
             "parent_id",
             "profile",
             "rollout_path",
+            "side",
             "source",
             "title",
             "tokens",
@@ -334,29 +336,78 @@ fn a_name_only_in_session_index_is_the_title_and_selects_the_conversation() {
     );
 }
 
-/// The memory of a list of 50,000 conversations.
-const LIST_MEMORY_BYTES: u64 = 50 << 20;
-
 #[test]
-fn the_json_of_50_000_conversations_is_streamed() {
+fn four_times_as_many_conversations_are_listed_in_the_same_memory() {
+    const MAX_GROWTH_BYTES: u64 = 3 << 20;
     let env = TestEnv::new();
     let connection = state(&env);
-    connection
-        .execute_batch(
-            "WITH RECURSIVE n(n) AS (SELECT 1 UNION ALL SELECT n + 1 FROM n WHERE n < 50000)
-             INSERT INTO threads SELECT printf('01a1f78b-0000-7ef3-b0ee-%012d', n), '/none/rollout-' || n, n, n,
-             'cli', '/home/alice/project' || n, 'title ' || n || printf('%.490c', 'x'), n, 0, 'main', 'first', 'gpt-6',
-             n, n, 'user', 'legacy', NULL, NULL, 'acct-alice' FROM n",
-        )
-        .expect("rows");
-    for sort in ["updated", "size"] {
-        let (run, peak) = run_measuring_memory(&env, &["sessions", "--json", "--sort", sort]);
-        let document = run.code(0).json();
-        assert_eq!(document["command"], "sessions");
-        let sessions = document["sessions"].as_array().expect("a list");
-        assert_eq!(sessions.len(), 50_000);
-        assert_eq!(sessions[0]["cwd"], "/home/alice/project50000");
-        assert!(peak < LIST_MEMORY_BYTES, "{sort} used {peak} bytes");
+    let mut peaks = Vec::new();
+    for count in [20_000, 80_000] {
+        connection
+            .execute_batch(&format!(
+                "WITH RECURSIVE n(n) AS (SELECT 1 UNION ALL SELECT n + 1 FROM n WHERE n < {count})
+                 INSERT OR IGNORE INTO threads
+                 SELECT printf('01a1f78b-0000-7ef3-b0ee-%012d', n), '/none/rollout-' || n, n, n,
+                 'cli', '/home/alice/project' || n, 'title ' || n || printf('%.490c', 'x'), n, 0, 'main', 'first', 'gpt-6',
+                 n, n, 'user', 'legacy', NULL, NULL, 'acct-alice' FROM n"
+            ))
+            .expect("rows");
+        for sort in ["updated", "size"] {
+            let args = ["sessions", "--json", "--sort", sort];
+            let (run, peak) = run_measuring_memory(&env, &args);
+            peaks.push(peak);
+            let document = run.code(0).json();
+            assert_eq!(document["command"], "sessions");
+            let sessions = document["sessions"].as_array().expect("a list");
+            assert_eq!(sessions.len(), count);
+            let newest = format!("/home/alice/project{count}");
+            assert_eq!(sessions[0]["cwd"], newest.as_str());
+        }
+        let (run, peak) = run_measuring_memory(&env, &["sessions"]);
+        peaks.push(peak);
+        assert_eq!(run.code(0).stdout.lines().count(), count + 1);
+    }
+    for (few, many) in peaks[..3].iter().zip(&peaks[3..]) {
+        assert!(*many < few + MAX_GROWTH_BYTES, "{peaks:?}");
+    }
+}
+
+/// Asserts that a list and its longer and shorter parts have this order.
+#[track_caller]
+fn assert_order(env: &TestEnv, numbers: [u32; 4]) {
+    let all = numbers.map(id);
+    assert_eq!(ids(env, &[]), all);
+    for limit in 1..=4 {
+        let limit_text = limit.to_string();
+        assert_eq!(ids(env, &["--limit", &limit_text]), all[..limit]);
+    }
+}
+
+#[test]
+fn conversations_with_another_column_of_times_or_without_a_row_have_their_place_in_the_order() {
+    let env = TestEnv::new();
+    for number in 1..=4 {
+        let minutes = i64::from(number) * 10;
+        write(&env, &Conversation::new(number, minutes, "A question", "x"));
+    }
+    assert_order(&env, [1, 2, 3, 4]);
+    // Codex lists the second one no longer. Its time is that of its rollout.
+    let path = env
+        .codex_home()
+        .join(Conversation::new(2, 20, "", "").relative());
+    let time = UNIX_EPOCH + Duration::from_millis(1_795_176_000_000 - 25 * 60_000);
+    let file = fs::File::options().write(true).open(path).expect("open");
+    file.set_modified(time).expect("time");
+    let deleted = state(&env).execute("DELETE FROM threads WHERE id=?1", [id(2)]);
+    deleted.expect("delete");
+    let _ = env.run(["find", "question"]).code(0);
+    assert_order(&env, [1, 2, 3, 4]);
+    // A row of an older version has its time in seconds only: 19 minutes ago, then 28, then 37.
+    let update = "UPDATE threads SET updated_at=updated_at-9*60, updated_at_ms=NULL WHERE id=?1";
+    for order in [[1, 2, 3, 4], [2, 1, 3, 4], [2, 3, 1, 4]] {
+        let updated = state(&env).execute(update, [id(1)]);
+        updated.expect("update");
+        assert_eq!(ids(&env, &[]), order.map(id));
     }
 }
 

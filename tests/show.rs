@@ -114,12 +114,15 @@ fn show_limits_bytes_and_prints_raw_lines_unchanged() {
         .run(["show", "01a1", "--format", "md", "--max-bytes", "100"])
         .code(0);
     assert_eq!(run.stdout.trim_end().len(), 100, "{run}");
+    let cut = "cut after 100 bytes, in turn 1; ";
+    assert!(run.stderr.contains(cut), "{run}");
     assert!(run.stderr.contains("--turn N"), "{run}");
     let within_head = env
         .run(["show", "01a1", "--format", "md", "--max-bytes", "5"])
         .code(0);
     assert_eq!(within_head.stdout.trim_end().len(), 5, "{within_head}");
-    assert!(within_head.stderr.contains("--turn N"), "{within_head}");
+    let cut = "cut after 5 bytes, before turn 1; ";
+    assert!(within_head.stderr.contains(cut), "{within_head}");
     let raw = env.run(["show", "01a1", "--raw"]).code(0).stdout;
     let rollout = Conversation::new(1, 60, "Fix the parser", "I look.").relative();
     let rollout = fs::read_to_string(env.codex_home().join(rollout)).expect("a rollout");
@@ -533,6 +536,7 @@ fn long_lines_are_shown_and_those_above_16_mib_are_counted() {
     let env = TestEnv::new();
     let mut conversation = Conversation::new(1, 60, "First", "x");
     conversation.lines.push(prompt_with_image(12 << 20));
+    conversation.lines.push(user("What is this?"));
     write(&env, &conversation);
     let shown = env.run(["show", "First"]).code(0);
     assert!(shown.stdout.contains("What is this?"), "{shown}");

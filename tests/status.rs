@@ -643,8 +643,29 @@ fn a_recorded_window_whose_reset_has_passed_counts_as_unused() {
     hint: try again later, or use pasted /status text: --status-file FILE
     ");
     env.set("CODEX_MANAGER_NOW", "2026-11-24T15:55:00Z");
-    let run = env.run(["status"]).code(6);
-    assert!(run.stdout.ends_with("\nquota unknown\n"), "{run}");
+    let current = env.run(["current"]).code(0).stdout;
+    assert!(
+        current.contains("100 % left, reset Tue 24 Nov 15:55"),
+        "{current}"
+    );
+    assert_eq!(env.run(["status"]).code(6).stdout, current);
+    assert_eq!(env.run(["status", "--dry-run"]).code(0).stdout, current);
+}
+
+#[test]
+fn figures_without_a_reset_stay_known() {
+    let env = without_codex();
+    let _ = env
+        .run_with_input(["status", "--status-file", "-"], "5h limit: 50% left\n")
+        .code(0);
+    for args in [
+        &["status", "--if-older", "1h"][..],
+        &["status", "--dry-run"],
+        &["current"],
+    ] {
+        let run = env.run(args).code(0);
+        assert!(run.stdout.contains("50 % left"), "{args:?}: {run}");
+    }
 }
 
 #[test]

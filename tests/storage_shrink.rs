@@ -482,3 +482,30 @@ fn i2_i3_a_conversion_that_fails_anywhere_leaves_a_whole_file() {
         assert_eq!(left, Vec::<PathBuf>::new());
     }
 }
+
+#[test]
+fn the_undo_of_a_selection_leaves_other_conversations_compressed() {
+    let (env, _codex) = with_codex("0.169.0");
+    let other = rollout(&env, 1, "/one", 100_000, OLD);
+    let chosen = rollout(&env, 2, "/two", 100_000, OLD);
+    let all = env.run(["storage", "shrink", "--project", "/one"]).code(0);
+    assert!(
+        all.stderr.contains("storage expand --project /one\n"),
+        "{all}"
+    );
+    let run = env.run(["storage", "shrink", "--session", &id(2)]).code(0);
+    let undo = format!("codex-manager storage expand --session {}", id(2));
+    assert!(run.stderr.contains(&undo), "{run}");
+    let _ = env.run(undo.split(' ').skip(1)).code(0);
+    assert!(chosen.exists() && zst(&other).exists());
+}
+
+#[test]
+fn a_named_conversation_in_use_makes_the_result_partial() {
+    let (env, _codex) = with_codex("0.169.0");
+    let _ = rollout(&env, 1, "/one", 100_000, OLD);
+    let lock = format!("thread-writer-locks/{}.lock", id(1));
+    let _lock = HeldLock::exclusive(&put(&env, lock, ""));
+    let _ = env.run(["storage", "shrink", "--session", &id(1)]).code(6);
+    let _ = env.run(["storage", "shrink"]).code(0);
+}

@@ -9,6 +9,7 @@ use crate::support::injection::{
     Fault, can_inject, points, run_stopped_at, run_with_fault, sample_evenly,
 };
 use crate::support::lab::{Lab, conversation_rows, rollouts};
+use crate::support::pauses::{EVENT_LIMIT, wait_until};
 use crate::support::sample::{put, set_time};
 use rusqlite::Connection;
 use serde_json::{Value, json};
@@ -687,4 +688,38 @@ fn a_conversation_of_two_homes_can_be_trashed_in_one_second() {
     let folder = env.manager_home().join("trash/conversations");
     let entries = fs::read_dir(folder).expect("the trash").flatten();
     assert_eq!(entries.filter(|entry| entry.path().is_dir()).count(), 2);
+}
+
+#[test]
+fn conversations_with_a_name_or_a_command_of_the_user_are_kept_by_no_turns() {
+    let Some(lab) = Lab::new() else { return };
+    let mut server = lab.codex.app_server(&lab.home(), &lab.backend);
+    let mut ask = |method: &str, params: Value| {
+        let answer = server.request(method, params);
+        answer.unwrap_or_else(|e| panic!("{method}: {e}"))
+    };
+    let [empty, named, with_command] = [(); 3].map(|()| {
+        let answer = ask("thread/start", json!({"cwd": lab.home()}));
+        answer["thread"]["id"].as_str().expect("an id").to_owned()
+    });
+    // Codex writes the rollout of an empty conversation when it gets a name.
+    for (id, name) in [(&named, "kept on purpose"), (&empty, "x")] {
+        ask("thread/name/set", json!({"threadId": id, "name": name}));
+    }
+    let command = json!({"threadId": with_command, "command": "echo hello"});
+    ask("thread/shellCommand", command);
+    wait_until("the command ended", || {
+        let mut rollouts = rollouts(&lab.home()).into_iter();
+        let own = rollouts.find(|path| path.to_string_lossy().contains(&with_command));
+        let text = own.and_then(|path| fs::read_to_string(path).ok());
+        text.is_some_and(|text| text.contains("task_complete"))
+    });
+    server.close(EVENT_LIMIT).expect("the server ends");
+    let database = Connection::open(lab.home().join("state_5.sqlite")).unwrap();
+    database
+        .execute("UPDATE threads SET name=NULL WHERE id=?1", [&empty])
+        .unwrap();
+    database.close().unwrap();
+    let args = ["storage", "trash", "--no-turns", "--dry-run", "--json"];
+    assert_eq!(ids(&lab.manager(args).code(0).json()), [empty]);
 }

@@ -459,16 +459,19 @@ fn init_writes_a_valid_configuration() {
     let run = env.run(inside).code(4);
     assert!(run.stderr.contains("is inside the Codex home"), "{run}");
     assert!(!env.path("x.toml").exists());
-    let run = env.run(["sync", "preflight", "--json"]).code(5);
-    assert!(
-        run.json()["checks"]
-            .as_array()
-            .unwrap()
-            .iter()
-            .any(|c| c["status"] == "fail")
-    );
-    fs::create_dir_all(env.path("home/cloud")).unwrap();
-    let _ = env.run(["sync", "preflight"]).code(0);
+    let has_check = |code: i32, status: &str| {
+        let checks = env.run(["sync", "preflight", "--json"]).code(code).json();
+        let mut checks = checks["checks"].as_array().unwrap().iter();
+        checks.any(|check| check["id"] == "sync.cloud" && check["status"] == status)
+    };
+    // The first run creates the cloud folder, but not the folder that contains it.
+    assert!(has_check(0, "warn"));
+    let _ = env
+        .run(["sync", "init", "--force", "--cloud", "home/new/cloud"])
+        .code(0);
+    assert!(has_check(5, "fail"));
+    fs::create_dir_all(env.path("home/new/cloud")).unwrap();
+    assert!(has_check(0, "ok"));
     env.write(
         "bad.toml",
         "[sync]\nmode = \"hot\"\nx = 1\n[paths]\ncloud_root_dir = \"c\"\n",

@@ -772,6 +772,45 @@ fn a_root_in_another_letter_case_is_reported() {
 }
 
 #[test]
+fn the_first_run_says_that_it_creates_the_cloud_folder_and_preflight_announces_it() {
+    let pair = Pair::new();
+    pair.put("a", SKILL, "one");
+    fs::remove_dir(pair.cloud()).unwrap();
+    let announced = "the first sync run creates it";
+    let preflight = pair.run("a", &["preflight"]).code(0);
+    assert!(preflight.stdout.contains(announced), "{preflight}");
+    let run = pair.run("a", &["run", "--apply"]).code(0);
+    let created = "created the cloud folder: [ROOT]/cloud\n";
+    assert!(run.stderr.contains(created), "{run}");
+    let run = pair.run("a", &["run", "--apply"]).code(0);
+    assert!(!run.stderr.contains("created"), "{run}");
+    // Now a missing folder is an unmounted disk.
+    fs::remove_dir_all(pair.cloud()).unwrap();
+    let preflight = pair.run("a", &["preflight"]).code(5);
+    assert!(!preflight.stdout.contains(announced), "{preflight}");
+    let _ = pair.run("a", &["run", "--apply"]).code(5);
+    assert!(!pair.cloud().exists());
+}
+
+#[test]
+fn a_run_names_steps_that_copy_nothing() {
+    let pair = Pair::synced(&[(ROLLOUT, META)]);
+    let name = ROLLOUT.rsplit('/').next().unwrap();
+    let places = [ROLLOUT.to_owned(), format!("archived_sessions/{name}")];
+    for (from, to, summary) in [(0, 1, "1 archived"), (1, 0, "1 unarchived")] {
+        let [from, to] = [from, to].map(|place: usize| pair.home("a").join(&places[place]));
+        fs::create_dir_all(to.parent().unwrap()).unwrap();
+        fs::rename(from, to).unwrap();
+        for machine in ["a", "b"] {
+            let run = pair.run(machine, &["run", "--apply"]).code(0);
+            let output = run.to_string();
+            assert!(output.contains(&format!("0 conflicts, {summary}")), "{run}");
+            assert!(!output.contains("cloud folder,"), "{run}");
+        }
+    }
+}
+
+#[test]
 fn preflight_fails_if_the_backup_folder_is_blocked() {
     let pair = Pair::new();
     pair.apply("a");

@@ -136,6 +136,11 @@ fn a_cooldown_caused_by_the_short_window_names_that_window() {
     let states = |table: &str| table.matches("cooldown").count();
     assert!(table.contains("cooldown 5h"), "{table}");
     assert_eq!(states(&table), 2, "{table}");
+    let launches = env.run(["launches", "--format", "tsv"]).code(0).stdout;
+    assert_eq!(
+        launches,
+        "STATE\tPROFILE\tSTARTED\tFOLDER\tCONVERSATION\tTITLE\n"
+    );
     let values = env.run(["cooldown", "--format", "tsv"]).code(0).stdout;
     assert!(
         !values.contains("cooldown 5h") && states(&values) == 2,

@@ -188,6 +188,8 @@ fn costs_are_estimates_and_unknown_models_are_named() {
     let (known, unknown) = cost(&[]);
     assert!((known - 1.8).abs() < 1e-9, "{known}");
     assert_eq!(unknown, json!(["secret-9"]));
+    let shown = env.run(["usage"]).code(0).stdout;
+    assert!(shown.contains("; ≥$1.80 at API prices of "), "{shown}");
     let prices = env.path("prices.toml");
     fs::write(&prices, "[models.\"secret\"]\ninput = 1\noutput = 10\n").unwrap();
     let (all, unknown) = cost(&["--prices", prices.to_str().unwrap()]);

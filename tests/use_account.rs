@@ -186,7 +186,7 @@ fn use_notes_hidden_conversations_and_how_to_resume_them() {
     --- stderr
     its quota is not known yet; query it:
         codex-manager status
-    codex resume no longer shows 1 conversation of work: "of alice"; continue them under their account with:
+    codex resume now hides 1 conversation of work: "of alice"; continue it with:
         codex-manager resume
     "#);
     let again = env.run(["use", "bob"]).code(0);
@@ -455,11 +455,23 @@ fn an_api_key_is_switched_to_and_from() {
     let _ = env.run(["profile", "save", "key"]).code(0);
     let printed = env.run(["use", "home"]).code(0);
     assert!(!printed.stderr.contains("picker"), "{printed}");
-    let _ = switch(&env, &["key"]).code(0);
+    let printed = env.run(["use", "key"]).code(0);
     assert_eq!(
         (live_login(&env), profile_login(&env, "home")),
         (key, auth_json(&bob()))
     );
+
+    // All commands say that the key has no quota, instead of advising a query.
+    let sentence = "an API key is billed by use and has no quota windows";
+    assert_eq!(printed.stderr, format!("{sentence}\n"));
+    let window = env.run(["usage", "--window"]);
+    assert_eq!(window.stderr, format!("{sentence}\n"));
+    let table = env.run(["accounts"]).code(0).stdout;
+    let row = table
+        .lines()
+        .find(|line| line.contains("key"))
+        .expect("a row");
+    assert!(row.contains("billed by use"), "{table}");
 }
 
 #[test]

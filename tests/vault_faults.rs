@@ -277,6 +277,8 @@ fn missing_and_damaged_repositories_have_different_errors() {
     ] {
         let run = env.run(args).code(1);
         assert_error(&run, "no repository at this URL: [ROOT]/vault");
+        let (first, _) = run.stderr.split_once("vault init URL").expect("a hint");
+        assert!(first.contains("if its disk is not mounted"), "{run}");
     }
     fs::rename(&away, &vault).unwrap();
     assert_intact(&env, 1);

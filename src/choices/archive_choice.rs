@@ -3,10 +3,11 @@
 use crate::context::Context;
 use crate::error::{CommandError, Result};
 use crate::inventory::archive_names::{
-    LATEST, find_archive_file, find_by_number, list_numbered, parse_latest_offset, shortest_name,
+    LATEST, file_name, find_archive_file, find_by_number, list_numbered, parse_latest_offset,
+    shortest_name,
 };
 use crate::inventory::records::ArchiveRecord;
-use crate::inventory::store;
+use crate::inventory::{store, trash};
 use crate::io::quantity::pluralize;
 use crate::io::similar;
 use crate::views::account::{self, backup_time};
@@ -107,6 +108,13 @@ pub(crate) fn unknown_archive_error(
         .collect();
 
     let mut error = CommandError::failed(message);
+    if let Some(trashed) = find_in_trash(text, context) {
+        let trashed = trashed.display();
+        return error
+            .hint(format!("it is in the trash: {trashed}"))
+            .hint("move the archives of the last prune back: codex-manager prune --undo");
+    }
+
     let suggestion = similar::format_suggestion(text, known_names.iter().map(String::as_str));
     error.hints.extend(suggestion);
     error.hint(if has_archives {
@@ -114,6 +122,17 @@ pub(crate) fn unknown_archive_error(
     } else {
         account::suggest_first_archive(context)
     })
+}
+
+/// Returns the archive in the trash whose name begins with `name_start`; the one that was pruned last if there are several.
+fn find_in_trash(name_start: &str, context: &Context) -> Option<PathBuf> {
+    if name_start.is_empty() || name_start.parse::<usize>().is_ok() {
+        return None;
+    }
+    // If the trash cannot be listed, the error only lacks this hint.
+    let trashed = trash::list_archives(context.manager_home()).unwrap_or_default();
+    let mut trashed = trashed.into_iter();
+    trashed.find(|path| file_name(path).starts_with(name_start))
 }
 
 pub(crate) fn no_archives_error(context: &Context) -> CommandError {

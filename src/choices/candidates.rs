@@ -1,7 +1,7 @@
 //! Completion candidates: accounts, profiles, archives, conversations, settings, zones. Reads files only, so that the
 //! shell gets them within milliseconds; neither runs Codex nor writes anything.
 
-use crate::codex::threads::{self, ThreadFilter};
+use crate::codex::threads::{self, ChildThreads, ThreadFilter};
 use crate::config::file::ConfigFile;
 use crate::config::{self, FOLDER_KEYS, KEYS};
 use crate::context::{Flags, Settings, read_clock};
@@ -124,7 +124,7 @@ fn complete_conversations(typed: &OsStr) -> Vec<CompletionCandidate> {
     let database = resolve_settings()
         .and_then(|settings| threads::find_state_database(&settings.codex_home, &env));
     let filter = ThreadFilter {
-        without_subagents: true,
+        children: ChildThreads::Omitted,
         ..ThreadFilter::default()
     };
 

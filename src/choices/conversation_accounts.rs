@@ -1,6 +1,7 @@
 //! The accounts of conversations, for display.
 
 use crate::accounts::profile::Profile;
+use crate::codex::auth::AuthFile;
 use crate::codex::config::read_login;
 use crate::codex::identity::Identity;
 use crate::codex::threads::ListedThread;
@@ -22,8 +23,9 @@ pub(crate) struct ConversationAccounts {
     launches: Launches,
     /// The accounts of all launched conversations by id. `None` if each conversation is looked up in `launches`.
     launched: Option<HashMap<String, ConversationAccount>>,
-    /// The known accounts with the names of their profiles.
-    known: Vec<(Identity, Option<String>)>,
+    profiles: Vec<Profile>,
+    /// The live account.
+    live: Option<Identity>,
 }
 
 impl ConversationAccounts {
@@ -35,23 +37,15 @@ impl ConversationAccounts {
         let launches = LaunchRegistry::of(context.manager_home()).read()?;
         let profiles = context.profiles().list()?;
 
-        let to_known_account = |profile: &Profile| {
-            let identity = profile.identity()?.clone();
-            Some((identity, Some(profile.name.clone())))
-        };
-        let mut known: Vec<_> = profiles.iter().filter_map(to_known_account).collect();
-
         // An unreadable login only hides the email of its account.
-        if let Ok(live) = read_login(context.codex_home())
-            && let Some(login) = live.login()
-        {
-            known.push((login.identity.clone(), None));
-        }
+        let live = read_login(context.codex_home()).ok();
+        let live = live.as_ref().and_then(AuthFile::login);
 
         Ok(Self {
             launches,
             launched: None,
-            known,
+            profiles,
+            live: live.map(|login| login.identity.clone()),
         })
     }
 
@@ -63,7 +57,7 @@ impl ConversationAccounts {
         let mut accounts = Self::read(context)?;
         let mut launched = HashMap::new();
         for record in accounts.launches.newest_first() {
-            let account = account_of_launch(&record);
+            let account = accounts.account_of_launch(&record);
             for conversation in record.binding.conversations {
                 // The newest launch of a conversation decides.
                 let account = account.clone();
@@ -84,7 +78,7 @@ impl ConversationAccounts {
                 .launches
                 .find_by_session(&thread.id)
                 .as_ref()
-                .map(account_of_launch),
+                .map(|record| self.account_of_launch(record)),
         };
         if let Some(account) = launched_account {
             return account;
@@ -100,21 +94,22 @@ impl ConversationAccounts {
             identity.account_id.as_deref() == Some(&*thread.account_id)
                 && (thread.user_id.is_empty() || user_id.is_none_or(|id| id == thread.user_id))
         };
-        let creator = self.known.iter().find(|(identity, _)| is_creator(identity));
-        let Some((identity, profile)) = creator else {
-            return ConversationAccount::default();
-        };
+        let of_creator = |profile: &&Profile| profile.identity().is_some_and(is_creator);
+        let profile = self.profiles.iter().find(of_creator);
+        let identity = profile.and_then(Profile::identity);
+        let identity = identity.or_else(|| self.live.as_ref().filter(|live| is_creator(live)));
 
         ConversationAccount {
-            profile: profile.clone(),
-            email: Some(identity.email.to_string()),
+            profile: profile.map(|profile| profile.name.clone()),
+            email: identity.map(|identity| identity.email.to_string()),
         }
     }
-}
 
-fn account_of_launch(record: &LaunchRecord) -> ConversationAccount {
-    ConversationAccount {
-        profile: Some(record.profile.clone()),
-        email: Some(record.identity.email.to_string()),
+    fn account_of_launch(&self, record: &LaunchRecord) -> ConversationAccount {
+        let profile = record.current_profile(&self.profiles);
+        ConversationAccount {
+            profile: profile.map(str::to_owned),
+            email: Some(record.identity.email.to_string()),
+        }
     }
 }

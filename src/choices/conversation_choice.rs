@@ -12,6 +12,7 @@ use crate::history::rollout::{
     find_existing_below, find_recorded_rollout, resolve_rollout_in_home,
 };
 use crate::history::session_index::ThreadNameIndex;
+use crate::history::thread_titles::title_of;
 use crate::history::{thread_choice, thread_rollouts};
 use crate::io::{shell, similar};
 use crate::storage::trash;
@@ -121,8 +122,6 @@ pub(crate) fn find_conversation(name: &str, context: &Context) -> Result<NamedCo
 fn find_in_home(text: &str, context: &Context) -> Result<NamedConversation> {
     let rows = list_rows(context)?;
     let ChosenConversation { id, row, rollout } = ChosenConversation::find(&rows, text, context)?;
-    let title = row.map(|row| row.given_name().unwrap_or(&row.title));
-    let title = title.and_then(|title| title.lines().next());
 
     // A path may name an older rollout of a rewound conversation, which Codex does not show.
     let named_path = context.env.absolute(Path::new(text));
@@ -141,7 +140,7 @@ fn find_in_home(text: &str, context: &Context) -> Result<NamedConversation> {
     })?;
 
     Ok(NamedConversation {
-        title: title.unwrap_or_default().to_owned(),
+        title: row.map(title_of).unwrap_or_default(),
         home: context.codex_home().to_path_buf(),
         id,
         rollout,
@@ -232,8 +231,7 @@ fn choose_row<'a>(
     let question = format!("{} matches {} conversations", printable(text), rows.len());
 
     let describe_row = |row: &ThreadRow| {
-        let title = row.given_name().unwrap_or(&row.title);
-        let title = printable(title.lines().next().unwrap_or_default());
+        let title = printable(&title_of(row));
         let age = format_age(row.updated_ms, context).unwrap_or_default();
         let id = unique_short_id(&row.id, rows.iter().map(|row| row.id.as_str()));
         (printable(id), age, title)

@@ -20,23 +20,23 @@ use std::path::Path;
 /// # Errors
 /// The database cannot be read.
 pub(crate) fn list_threads(filter: &ThreadFilter, context: &Context) -> Result<Vec<ListedThread>> {
-    let mut threads = list_threads_as(filter, context, |thread| thread)?;
+    let mut threads: Vec<_> = list_threads_as(filter, context, |thread| thread)?;
     replace_titles(context.codex_home(), &mut threads);
     Ok(threads)
 }
 
-/// Like [`list_threads`], but without the names of `session_index.jsonl`. Keeps only the result of `convert` for each
+/// Like [`list_threads`], but without the names of `session_index.jsonl`. Collects only the result of `convert` for each
 /// conversation.
 ///
 /// # Errors
 /// The database cannot be read.
-pub(crate) fn list_threads_as<T>(
+pub(crate) fn list_threads_as<T, B: FromIterator<T>>(
     filter: &ThreadFilter,
     context: &Context,
-    convert: impl Fn(ListedThread) -> T,
-) -> Result<Vec<T>> {
+    convert: impl FnMut(ListedThread) -> T,
+) -> Result<B> {
     let Some(database) = context.state_database() else {
-        return Ok(Vec::new());
+        return Ok(B::from_iter([]));
     };
     threads::list_as(&database, filter, convert)
         .map_err(|e| CommandError::failed("cannot read Codex's list of conversations").because(e))
@@ -91,8 +91,7 @@ pub(crate) fn list_unlisted(filter: &ThreadFilter, context: &Context) -> Result<
         ids: Some(ids.collect()),
         ..ThreadFilter::default()
     };
-    let listed_ids = list_threads_as(&same_ids, context, |row| row.id.to_lowercase())?;
-    let listed_ids: HashSet<_> = listed_ids.into_iter().collect();
+    let listed_ids: HashSet<_> = list_threads_as(&same_ids, context, |row| row.id.to_lowercase())?;
     conversations.retain(|conversation| !listed_ids.contains(&conversation.session));
     Ok(conversations.into_iter().map(to_listed_thread).collect())
 }

@@ -27,9 +27,7 @@ pub(crate) fn find_project_folders(name_or_path: &Path, context: &Context) -> Re
     }
 
     let all = ThreadFilter::default();
-    let mut folders: BTreeSet<PathBuf> = list_threads_as(&all, context, |row| row.cwd.into())?
-        .into_iter()
-        .collect();
+    let mut folders: BTreeSet<PathBuf> = list_threads_as(&all, context, |row| row.cwd.into())?;
     let unlisted = list_unlisted(&all, context)?;
     folders.extend(unlisted.into_iter().map(|row| row.cwd.into()));
 

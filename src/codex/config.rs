@@ -157,15 +157,18 @@ impl CodexConfig {
     /// Reads `config.toml` of `home`. A missing file means the defaults. So does an unreadable or invalid one, with
     /// `problem` set; Codex itself would not start with it.
     pub(crate) fn read(home: &Path) -> Self {
-        let text = match read_config_text(&home.join(CONFIG_TOML)) {
-            Ok(text) => text,
-            Err(e) if e.kind() == std::io::ErrorKind::NotFound => return Self::default(),
-            Err(e) => return Self::with_problem(e.to_string()),
-        };
+        match read_config_text(&home.join(CONFIG_TOML)) {
+            Ok(text) => Self::parse(&text),
+            Err(e) if e.kind() == std::io::ErrorKind::NotFound => Self::default(),
+            Err(e) => Self::with_problem(e.to_string()),
+        }
+    }
 
+    /// Parses the text of a `config.toml`. An invalid one means the defaults, with `problem` set.
+    pub(crate) fn parse(text: &str) -> Self {
         let document: toml_edit::DocumentMut = match text.parse() {
             Ok(document) => document,
-            Err(e) => return Self::with_problem(format_toml_error(&e, &text)),
+            Err(e) => return Self::with_problem(format_toml_error(&e, text)),
         };
 
         let string_value = |key: &str| document.get(key).and_then(|item| item.as_str());

@@ -19,6 +19,9 @@ pub(crate) const SQLITE_FOLDER: &str = "sqlite";
 pub(crate) const STATE_DATABASE_PREFIX: &str = "state_";
 /// The name prefix of the database with the projections (parsed contents) of rollouts.
 pub(crate) const HISTORY_DATABASE_PREFIX: &str = "thread_history_";
+/// The name prefixes of the databases of goals, queued messages and memories. The rows of a thread have its id in the
+/// column `thread_id`.
+pub(crate) const THREAD_DATA_PREFIXES: [&str; 3] = ["goals_", "queue_", "memories_"];
 /// The folder to which Codex moves databases that it cannot read.
 pub(crate) const DB_BACKUPS: &str = "db-backups";
 /// The folder of locks that Codex holds while it writes a conversation.

@@ -68,6 +68,7 @@ pub(crate) use projections::{Projections, RolloutCut};
 pub(crate) use rollout::{Relation, RolloutName};
 pub(crate) use rollout_lines::{
     EventKind, ItemOrigin, LineContent, LineItem, LineParts, SessionMetaLine, TurnContext,
+    TurnCounter, is_injected, is_placeholder,
 };
 pub(crate) use rpc::{AppServer, AppServerError};
 pub(crate) use status_text::{StatusText, StatusTextError};

@@ -6,8 +6,9 @@
 use super::database::{self, DatabaseError};
 use super::threads::{self, staged};
 use super::{database_view, home};
-use rusqlite::params;
+use rusqlite::{Connection, Params, params};
 use std::collections::{HashMap, HashSet};
+use std::ops::Range;
 use std::path::{Path, PathBuf};
 
 /// The position in a rollout at which its continuation branches off (`history_base`).
@@ -50,16 +51,30 @@ impl Projections {
     pub(crate) fn projected_offset(&self, rollout_id: &str) -> Option<u64> {
         self.offsets.get(&rollout_id.to_lowercase()).copied()
     }
-}
 
-/// Returns the number of turns in the projection of a rollout; zero if the database cannot be read. `rollout_id` is in
-/// lower case.
-pub(crate) fn count_turns(database: &Path, rollout_id: &str) -> usize {
-    let sql = "SELECT count(*) FROM thread_turns WHERE lower(thread_id)=?1";
-    let count = database_view::run_query(database, |connection| {
-        connection.query_row(sql, [rollout_id], |row| row.get::<_, i64>(0))
-    });
-    count.map_or(0, |count| usize::try_from(count).unwrap_or(0))
+    /// Returns the number of turns in the projection of a rollout; zero if the database cannot be read. `rollout_id` is
+    /// in lower case.
+    pub(crate) fn count_turns(&self, rollout_id: &str) -> usize {
+        let sql = "SELECT count(*) FROM thread_turns WHERE lower(thread_id)=?1";
+        let count = self.query(sql, [rollout_id]);
+        count.map_or(0, |count| usize::try_from(count).unwrap_or(0))
+    }
+
+    /// Returns true if the projection of a rollout has an item with a number in `ordinals`, or if the database cannot
+    /// be read. `rollout_id` is in lower case.
+    pub(crate) fn has_item_in(&self, rollout_id: &str, ordinals: Range<i64>) -> bool {
+        let sql = "SELECT EXISTS(SELECT 1 FROM thread_items \
+                   WHERE thread_id=?1 AND rollout_ordinal>=?2 AND rollout_ordinal<?3)";
+        let exists = self.query(sql, params![rollout_id, ordinals.start, ordinals.end]);
+        exists.is_none_or(|exists| exists != 0)
+    }
+
+    /// Returns the number that a query yields; `None` if the database cannot be read.
+    fn query(&self, sql: &str, params: impl Params + Clone) -> Option<i64> {
+        let query =
+            |connection: &Connection| connection.query_row(sql, params.clone(), |row| row.get(0));
+        database_view::run_query(self.database.as_deref()?, query).ok()
+    }
 }
 
 fn read_offsets(path: &Path) -> Result<HashMap<String, u64>, DatabaseError> {
@@ -81,8 +96,9 @@ pub(crate) fn cut_projections(database: &Path, cuts: &[RolloutCut]) -> Result<()
     database::run_in_transaction(connection, database, |transaction| {
         for cut in cuts {
             let offset = i64::try_from(cut.offset).unwrap_or(i64::MAX);
+            // Never raised, because Codex would not read the lines up to the new offset any more.
             let update = "UPDATE thread_history_projection_state SET next_rollout_byte_offset=?2, \
-                       next_rollout_ordinal=?3 WHERE thread_id=?1";
+                       next_rollout_ordinal=?3 WHERE thread_id=?1 AND next_rollout_byte_offset>?2";
             transaction.execute(update, params![cut.rollout_id, offset, cut.ordinal])?;
             // Rows after the cut show turns that the rollout does not have.
             for table in ["thread_turns", "thread_items", "thread_realtime_items"] {

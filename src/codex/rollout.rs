@@ -44,20 +44,27 @@ pub(crate) struct RolloutName {
     pub compressed: bool,
 }
 
+/// Returns the name of a rollout without `.zst`, and true if it has that suffix; `None` for other names.
+fn parse_name(name: &OsStr) -> Option<(&str, bool)> {
+    let name = name.to_str()?;
+    let plain = name.strip_suffix(ZST).unwrap_or(name);
+    let is_rollout = plain.starts_with("rollout-") && plain.ends_with(".jsonl");
+    is_rollout.then_some((plain, plain.len() < name.len()))
+}
+
+pub(crate) fn is_rollout_name(name: &OsStr) -> bool {
+    parse_name(name).is_some()
+}
+
 /// The length of a UUID as text.
 const UUID_BYTES: usize = 36;
 
 impl RolloutName {
     /// Parses the file name of `path`; `None` if it is not that of a rollout.
     pub(crate) fn parse(path: &Path) -> Option<Self> {
-        let name = path.file_name().and_then(OsStr::to_str)?;
-        let (plain, compressed) = match name.strip_suffix(ZST) {
-            Some(plain) => (plain, true),
-            None => (name, false),
-        };
-        let is_rollout = plain.starts_with("rollout-") && plain.strip_suffix(".jsonl").is_some();
-        is_rollout.then(|| Self {
-            name: plain.to_owned(),
+        let (name, compressed) = parse_name(path.file_name()?)?;
+        Some(Self {
+            name: name.to_owned(),
             compressed,
         })
     }

@@ -10,7 +10,7 @@ use clap::Args;
 ///
 /// Uses the last known figures; makes no query and reads no conversations. Bars show what is left. NEXT is
 /// the time until the account is ready again; for a ready one until its weekly reset. * marks the live
-/// account, ! one without a working saved login. `list`, `cooldown` and `status --all` show the same table.
+/// account, ! one without a usable saved login. `list`, `cooldown` and `status --all` show the same table.
 #[derive(Debug, Args)]
 #[command(after_help = "Examples:
   codex-manager accounts

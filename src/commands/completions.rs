@@ -17,9 +17,9 @@ pub(crate) const VARIABLE: &str = "CODEX_MANAGER_COMPLETE";
 /// connections. Load it in your shell's startup file, so that it always matches the installed version.
 #[derive(Debug, Args)]
 #[command(after_help = "Examples:
-  source <(codex-manager completions bash)                       # in ~/.bashrc
-  source <(codex-manager completions zsh)                        # in ~/.zshrc, after compinit
-  codex-manager completions fish | source                        # in config.fish
+  source <(codex-manager completions bash)        # in ~/.bashrc
+  source <(codex-manager completions zsh)         # in ~/.zshrc, after compinit
+  codex-manager completions fish | source         # in config.fish
   codex-manager completions powershell | Out-String | Invoke-Expression")]
 pub(crate) struct CompletionsArgs {
     /// The shell to complete in

@@ -26,7 +26,7 @@ Examples:
 /// The table is that of `accounts`; it uses the last known figures and makes no query. An account is in cooldown while
 /// one of Codex's own quota windows or a spending limit is exhausted, or while you hold it back. Bars show what is
 /// left. NEXT is the time until the account is ready again; for a ready one until its weekly reset, or until its next
-/// reset if no weekly one is known. * marks the live account, ! one without a working saved login.
+/// reset if no weekly one is known. * marks the live account, ! one without a usable saved login.
 #[derive(Debug, Args)]
 #[command(after_help = EXAMPLES)]
 pub(crate) struct CooldownArgs {

@@ -37,7 +37,7 @@ use serde_json::json;
 #[command(after_help = "Examples:
   codex-manager current
   codex-manager current --json
-  codex-manager current --refresh      # queries the quota first, and the workspaces")]
+  codex-manager current --refresh      # queries the quota and workspaces first")]
 pub(crate) struct CurrentArgs {
     /// Query the account's quota first, like `status`, and the workspaces of the login (from Codex 0.169)
     #[arg(long)]
@@ -122,7 +122,7 @@ impl CurrentArgs {
         show_account(live_entry, problem.as_deref(), context);
         show_workspaces(workspaces.as_deref().unwrap_or_default(), context);
         show_processes(live_entry, daemon.as_ref(), &processes, context);
-        note_folder_account(folder_profile.as_deref(), &accounts, context);
+        note_folder_account(&accounts, context);
         if uses_auth_json && matches!(auth, AuthFile::Missing) {
             context.note(suggest_sign_in(context));
         }

@@ -5,6 +5,7 @@ use crate::codex::arguments::{Arguments, InvocationMode, asks_for_help_or_versio
 use crate::codex::identity::Identity;
 use crate::context::Context;
 use crate::error::{Outcome, Result};
+use crate::inventory::remedies;
 use crate::steps::before_new_codex;
 use crate::steps::best_login::find_best_login;
 use crate::steps::start_codex::StartArgs;
@@ -101,9 +102,10 @@ impl LaunchArgs {
             return Ok(None);
         };
         let identity = find_identity(profile, context).map_err(|e| {
-            let setting = printable(folder);
             e.hint(format!(
-                "this account comes from the setting folders.{setting}"
+                "the setting folders.{} names this account; {}",
+                printable(folder),
+                remedies::suggest_folder_setting(folder)
             ))
         })?;
         Ok(Some(identity))

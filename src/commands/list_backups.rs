@@ -55,7 +55,7 @@ enum Sort {
 #[command(after_help = "Examples:
   codex-manager list-backups
   codex-manager list-backups me@example.com --latest
-  codex-manager list-backups --format tsv | cut -f5
+  codex-manager list-backups --format tsv | cut -f6    # names
   codex-manager list-backups --json | jq -r '.backups[].path'")]
 pub(crate) struct ListBackupsArgs {
     /// Only archives of one account: a profile, an email, or a unique prefix of one
@@ -217,6 +217,7 @@ fn record_json<'r>(
             "partial",
             metadata.is_single_login() || metadata.is_safety(),
         )
+        .with("excludes", metadata.excludes)
         .with("state", state)
         .with("problem", problem::describe_problem(record))
 }
@@ -279,8 +280,8 @@ fn show_table(
     }
 
     ui.note(
-        "CREATED is the time of the backup; names begin with the start of the quota window, or with the time of the \
-         backup if that is unknown",
+        "CREATED is the time of the backup. The date in a name is the start of the weekly window, or if that is unknown \
+         the time of the backup.",
     );
 
     // The newest archive has the lowest number.

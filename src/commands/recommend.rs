@@ -159,7 +159,9 @@ impl RecommendArgs {
         } else {
             print_best(best, &ranking, context);
         }
-        note_folder_account(folder_profile.as_deref(), &accounts, context);
+        if template.is_none() {
+            note_folder_account(&accounts, context);
+        }
         Ok(Outcome::Done)
     }
 

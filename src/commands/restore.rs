@@ -33,8 +33,8 @@ use std::path::{Path, PathBuf};
   codex-manager restore latest --to ~/elsewhere        # a home of its own")]
 pub(crate) struct RestoreArgs {
     /// A name under backups/ or its beginning, a number of `list-backups`, a path, an account, or `latest`: the newest
-    /// undamaged archive of this home that is neither a safety nor a partial one, full before other modes; `latest~1` is
-    /// the one before it. Archives of other homes count only if this home has none [default: a picker; with `--session ID`, the archive with the most messages of it]
+    /// undamaged archive of this home that is neither a safety nor a partial one, full before other modes and before one
+    /// made with --exclude that has no conversations; `latest~1` is the one before it. Archives of other homes count only if this home has none [default: a picker; with `--session ID`, the archive with the most messages of it]
     #[arg(value_name = "ARCHIVE|ACCOUNT|latest")]
     archive_name: Option<String>,
     #[command(flatten)]
@@ -89,7 +89,7 @@ impl RestoreArgs {
             let latest =
                 archive_choice::find_latest(&records, offset, context, ArchiveRecord::is_usable)?;
             if offset == 0 {
-                warn_if_damaged_is_newer(context, &records, latest);
+                warn_of_newer(context, &records, latest);
             }
             return Ok(backups.join(&latest.path));
         }
@@ -223,8 +223,8 @@ fn to_picker_item(
     )
 }
 
-/// Warns if a newer archive than `latest` was passed over because of its damage.
-fn warn_if_damaged_is_newer(context: &Context, records: &[ArchiveRecord], latest: &ArchiveRecord) {
+/// Warns if a newer archive than `latest` was passed over because of its damage, or because it has no conversations.
+fn warn_of_newer(context: &Context, records: &[ArchiveRecord], latest: &ArchiveRecord) {
     let latest_first =
         store::list_latest_first(records, context.codex_home(), |r| r.archive.is_some());
     let newest = latest_first.first();
@@ -236,6 +236,17 @@ fn warn_if_damaged_is_newer(context: &Context, records: &[ArchiveRecord], latest
             account::printable(&newest.path),
             account::printable(&problem),
             account::printable(&latest.path)
+        ));
+    }
+
+    let is_passed_over = |r: &&&ArchiveRecord| {
+        let is_newer = r.metadata.created_at > latest.metadata.created_at;
+        is_newer && r.metadata.lacks_conversations() && r.is_usable()
+    };
+    if let Some(newer) = latest_first.iter().find(is_passed_over) {
+        context.warn(format_args!(
+            "{} is newer, but was made with --exclude and has no conversations",
+            account::printable(&newer.path)
         ));
     }
 }

@@ -10,9 +10,12 @@ use crate::codex::identity::Identity;
 use crate::codex::threads::ThreadRow;
 use crate::context::Context;
 use crate::error::{CommandError, Outcome, Result};
+use crate::history::rollout;
+use crate::io::shell;
 use crate::launch::binding;
 use crate::launch::registry::LaunchRegistry;
 use crate::steps::start_codex::StartArgs;
+use crate::views::account::printable;
 use clap::Args;
 use std::ffi::OsString;
 use std::path::Path;
@@ -76,6 +79,10 @@ impl ResumeArgs {
             None => find_last_in_current_folder(&rows, context)?,
         };
 
+        if !self.untracked {
+            check_resumable(&conversation)?;
+        }
+
         let codex_args = build_resume_args(&conversation.id, &self.args);
         let codex_args = match &self.start.then {
             // `codex exec` sends the prompt of --then without the screen of Codex.
@@ -109,6 +116,12 @@ impl ResumeArgs {
             }
             (None, ConversationOwner::Unnamed) => {
                 let notice = "the account of this conversation is unknown";
+                // Codex records no account with an API key, which may be the only login.
+                if context.profiles().list()?.is_empty() {
+                    return Err(CommandError::failed(notice).hint(
+                        "continue it under the live account, without a record: --untracked",
+                    ));
+                }
                 pick_account(notice, context).map_err(|e| {
                     e.hint("name the account with --profile NAME, or continue without a record: --untracked")
                 })?
@@ -138,7 +151,8 @@ impl ResumeArgs {
     }
 }
 
-/// Returns the most recently changed conversation of the current folder that is not archived. `rows` are newest first.
+/// Returns the most recently changed conversation of the current folder that is not archived, and neither a subagent nor
+/// a side conversation. `rows` are newest first.
 fn find_last_in_current_folder<'r>(
     rows: &'r [ThreadRow],
     context: &Context,
@@ -149,14 +163,35 @@ fn find_last_in_current_folder<'r>(
 
     // `codex resume --last` of Codex 0.169 skips conversations of other accounts, and silently begins a new one.
     let folder = &context.env.current_dir;
-    let mut unarchived = rows.iter().filter(|row| !row.archived);
-    let Some(last_row) = unarchived.find(|row| Path::new(&row.cwd) == folder) else {
+    let mut offered = rows.iter().filter(|row| !row.archived && !row.is_child);
+    let Some(last_row) = offered.find(|row| Path::new(&row.cwd) == folder) else {
         let message = format!("no conversation in this folder: {}", folder.display());
         return Err(
             CommandError::failed(message).hint("choose one on a terminal: codex-manager resume")
         );
     };
     Ok(ChosenConversation::from_row(last_row, context.codex_home()))
+}
+
+/// Refuses a subagent that Codex 0.171 continues only through the conversation that started it.
+fn check_resumable(conversation: &ChosenConversation<'_>) -> Result<()> {
+    let head = conversation.rollout.as_deref().map(rollout::read_head);
+    let Some(Ok(Some(head))) = head else {
+        return Ok(());
+    };
+    match head.spawn_parent_id() {
+        Some(parent) if head.text("multi_agent_version") == Some("v2") => {
+            let id = printable(&conversation.id);
+            let message = format!("Codex does not resume the conversation of a subagent: {id}");
+            let parent = shell::quote_if_needed(parent);
+            Err(CommandError::refused(message)
+                .hint(format!(
+                    "resume the conversation that started it: codex-manager resume {parent}"
+                ))
+                .hint(format!("read it: codex-manager show {id}")))
+        }
+        _ => Ok(()),
+    }
 }
 
 /// Returns the account of a conversation: the account of its newest launch, else the creator named in its rollout.

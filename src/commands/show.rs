@@ -213,6 +213,7 @@ impl ShowArgs {
         let mut was_cut = !write(&self.redact(&format_head(session, parts)));
         // If the head alone was cut, messages may follow.
         let mut has_entries = was_cut;
+        let mut last_turn = 0;
 
         let mut writer = MarkdownWriter::new(self.tools, minute_format(context));
         if !was_cut {
@@ -221,6 +222,7 @@ impl ShowArgs {
                     TranscriptPiece::Mark(mark) => writer.begin_part(&mark),
                     TranscriptPiece::Entry(_, entry) => {
                         has_entries = true;
+                        last_turn = entry.turn;
                         writer.format_entry(&entry)
                     }
                 };
@@ -233,7 +235,14 @@ impl ShowArgs {
         drop(pager);
         if was_cut && !is_rendered {
             ui.print_part("\n");
-            ui.note("the output was cut at --max-bytes; show later turns with: --turn N");
+            let place = match last_turn {
+                0 => "before turn 1".to_owned(),
+                turn => format!("in turn {turn}"),
+            };
+            ui.note(format_args!(
+                "cut after {} bytes, {place}; show more with --max-bytes, or another turn with: --turn N",
+                self.max_bytes.unwrap_or_default()
+            ));
         }
 
         if !has_entries {
@@ -246,7 +255,7 @@ impl ShowArgs {
     }
 }
 
-/// Refuses a turn that the conversation does not have. Turn 0 has the entries before the first message of the user.
+/// Refuses a turn that the conversation does not have. Turn 0 has the entries before the first turn.
 fn require_turn(session: &NamedConversation, parts: &ConversationParts, turn: u32) -> Result<()> {
     let options = TranscriptOptions {
         outputs: false,

@@ -14,9 +14,6 @@ use toml_edit::Value;
 /// The name of the document in the manager home.
 pub(crate) const FILE_NAME: &str = "config.toml";
 
-/// The default of `storage.keep_trash`.
-const DEFAULT_KEEP_TRASH: TimeDelta = TimeDelta::days(30);
-
 /// A parsed `config.toml`, whose values may be invalid.
 #[derive(Debug, Clone)]
 pub(crate) struct ConfigFile(SettingsFile);
@@ -133,6 +130,26 @@ impl ConfigFile {
         self.0.set(&setting.name(), value)
     }
 
+    /// Gives the folders of the profile `old` the profile `new`. Returns the changed settings.
+    ///
+    /// # Errors
+    /// See [`ConfigFile::set`].
+    pub(crate) fn rename_profile(
+        &mut self,
+        old: &str,
+        new: &str,
+    ) -> Result<Vec<Setting>, SettingsError> {
+        let mut settings = self.folder_settings();
+        settings.retain(|setting| {
+            let profile = self.get(setting).and_then(Value::as_str);
+            profile.is_some_and(|name| name != new && name.to_lowercase() == old.to_lowercase())
+        });
+        for setting in &settings {
+            self.set(setting, new.into())?;
+        }
+        Ok(settings)
+    }
+
     /// Removes `setting`; see [`SettingsFile::unset`]. Returns true if the file contained the setting.
     pub(crate) fn unset(&mut self, setting: &Setting) -> bool {
         self.0.unset(&setting.name())
@@ -178,10 +195,8 @@ impl ConfigValues {
                     monthly: values.count("prune.keep_monthly"),
                     ..RetentionPolicy::default()
                 },
-                keep_trash: values
-                    .text("storage.keep_trash")
-                    .and_then(parse_span_value)
-                    .unwrap_or(DEFAULT_KEEP_TRASH),
+                keep_trash: parse_span_value(&values.text_or_default("storage.keep_trash"))
+                    .unwrap_or(TimeDelta::MAX),
                 notify: NotifySettings {
                     command: text_of("notify.command"),
                     backup_days: values.count("notify.backup_days"),

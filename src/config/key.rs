@@ -106,7 +106,8 @@ pub(crate) const KEYS: [SettingKey; 26] = [
     key("prune.keep_daily", COUNT, "").about("keep the newest archive per day, for N days"),
     key("prune.keep_weekly", COUNT, "").about("keep the newest archive per week, for N weeks"),
     key("prune.keep_monthly", COUNT, "").about("keep the newest archive per month, for N months"),
-    key("storage.keep_trash", SPAN, "").about("delete conversations in the trash after this time"),
+    key("storage.keep_trash", SPAN, "30d")
+        .about("delete conversations in the trash after this time"),
     key("usage.prices", PATH, "").about("the file with prices of models"),
     key("vault.repository", TEXT, "").about("the restic repository of the vault"),
     key("vault.program", PROGRAM, "restic").about("the restic program"),
@@ -141,7 +142,6 @@ mod tests {
                 "prune.keep_daily",
                 "prune.keep_weekly",
                 "prune.keep_monthly",
-                "storage.keep_trash",
                 "usage.prices",
                 "vault.repository",
                 "vault.password_file",

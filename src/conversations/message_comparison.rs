@@ -6,7 +6,7 @@
 //! user wrote them on two machines.
 
 use super::messages::{MessageReader, RecordedMessage};
-use crate::codex::rollout_lines::{Role, is_injected};
+use crate::codex::rollout_lines::Role;
 use crate::history::rollout::{self, first_line};
 use crate::history::thread_rollouts::RolloutSlice;
 use chrono::{DateTime, Utc};
@@ -82,7 +82,7 @@ fn compare_readers(
             (Some(a), Some(b)) if (a.role, &a.text, a.at) == (b.role, &b.text, b.at) => {
                 comparison.common += 1;
                 comparison.since = a.at;
-                if comparison.title.is_none() && a.role == Role::User && !is_injected(&a.text) {
+                if comparison.title.is_none() && a.role == Role::User {
                     comparison.title = first_line(&a.text);
                 }
             }
@@ -148,9 +148,6 @@ pub(crate) fn find_rewritten_version(
 /// Returns true for a paginated rollout, and false for a legacy one. Returns `None` for a rollout without metadata, and
 /// for one of a subagent, because Codex 0.169 shows no turn of a migrated subagent.
 fn read_is_paginated(path: &Path) -> io::Result<Option<bool>> {
-    let meta = rollout::read_head(path)?.filter(|meta| {
-        let source = meta.payload.get("source");
-        source.is_none_or(|source| source.get("subagent").is_none())
-    });
+    let meta = rollout::read_head(path)?.filter(|meta| !meta.is_subagent());
     Ok(meta.map(|meta| meta.is_paginated()))
 }

@@ -28,6 +28,8 @@ pub(crate) struct EventReader {
     pub left_out_lines: usize,
     state: ReaderState,
     queue: VecDeque<RolloutEvent>,
+    /// The images of the user's next message, which are in a line before its event.
+    waiting_images: Vec<RolloutEvent>,
 }
 
 impl EventReader {
@@ -65,6 +67,7 @@ impl EventReader {
             left_out_lines: 0,
             state: ReaderState::default(),
             queue: VecDeque::new(),
+            waiting_images: Vec::new(),
         })
     }
 
@@ -105,21 +108,37 @@ impl EventReader {
 
             let items = rollout_lines::parse(bytes, self.selection).unwrap_or_default();
             let at = items.at;
-            let events = self.state.convert_line(items, offset);
-            let events = events.into_iter().flatten();
-            self.queue
-                .extend(events.filter(|event| !is_rolled_back || event.kind.is_usage_event()));
+            let mut is_before_message = items
+                .items
+                .iter()
+                .any(|item| item.kind == EventKind::ModelInput);
+            for event in self.state.convert_line(items, offset).into_iter().flatten() {
+                let (turn, is_message) = (event.turn, matches!(event.kind, EventKind::User(_)));
+                if !is_rolled_back || event.kind.is_usage_event() {
+                    self.queue.push_back(event);
+                }
+                if is_message {
+                    is_before_message = false;
+                    let images = self.waiting_images.drain(..);
+                    self.queue
+                        .extend(images.map(|image| RolloutEvent { turn, ..image }));
+                }
+            }
 
             if self.selection == LineParts::TEXTS_AND_IMAGES && !is_rolled_back {
-                let turn = self.state.turn;
+                let turn = self.state.turns.turns;
                 let image_event = |url| RolloutEvent {
                     turn,
                     at,
                     offset,
                     kind: EventKind::Image(url),
                 };
-                self.queue
-                    .extend(parse_image_urls(bytes).into_iter().map(image_event));
+                let images = parse_image_urls(bytes).into_iter().map(image_event);
+                if is_before_message {
+                    self.waiting_images = images.collect();
+                } else {
+                    self.queue.extend(images);
+                }
             }
         }
     }
@@ -219,10 +238,118 @@ mod tests {
         let path = folder.path().join("rollout.jsonl");
         std::fs::write(&path, joined(&lines)).unwrap();
         let mut reader = EventReader::open(&path, LineParts::TEXTS_AND_IMAGES).unwrap();
-        let events: Vec<_> = std::iter::from_fn(|| reader.next_event().unwrap()).collect();
+        let mut events: Vec<_> = std::iter::from_fn(|| reader.next_event().unwrap()).collect();
+        events.retain(|event| event.kind != EventKind::ModelInput);
         assert_eq!(events.len(), 3);
         assert_eq!(events[1].kind, EventKind::Image("data:x".into()));
         assert_eq!(events[1].turn, 1);
+    }
+
+    fn user_event(text: &str) -> Value {
+        event(&json!({"type": "user_message", "message": text}))
+    }
+
+    fn event_of_kind(kind: &str) -> Value {
+        event(&json!({"type": kind}))
+    }
+
+    #[test]
+    fn a_message_of_only_an_image_begins_a_turn_in_all_forms() {
+        let image = item(&json!({"type": "message", "role": "user", "content": [
+            {"type": "input_text", "text": "<image name=[Image #1]>"},
+            {"type": "input_image", "image_url": "data:x"}, {"type": "input_text", "text": "</image>"}]}));
+        let old = event(&json!({"type": "user_message", "message": "", "images": ["data:x"]}));
+        let local =
+            event(&json!({"type": "user_message", "message": "", "local_images": ["/a.png"]}));
+        let new = event(&json!({"type": "item_completed", "item":
+            {"type": "UserMessage", "content": [{"type": "local_image", "path": "/a.png"}]}}));
+        for forms in [
+            vec![image.clone(), old],
+            vec![image.clone(), local],
+            vec![image["payload"].clone()],
+            vec![image, new],
+        ] {
+            let mut lines = vec![user_event("Hello"), message("assistant", "Hi.")];
+            lines.extend(forms.clone());
+            lines.push(message("assistant", "A dot."));
+            let expected = of(&[(1, "Hello"), (1, "Hi."), (2, "[Image]"), (2, "A dot.")]);
+            assert_eq!(texts(&lines), expected, "{forms:?}");
+            let folder = tempfile::tempdir().unwrap();
+            let path = folder.path().join("rollout.jsonl");
+            std::fs::write(&path, joined(&lines)).unwrap();
+            let mut reader = EventReader::open(&path, LineParts::TEXTS_AND_IMAGES).unwrap();
+            let events = std::iter::from_fn(|| reader.next_event().unwrap());
+            let mut shown = events
+                .filter(|event| event.kind != EventKind::ModelInput)
+                .skip(2);
+            let [text, image] = [shown.next().unwrap(), shown.next().unwrap()];
+            assert_eq!(
+                (text.turn, text.kind),
+                (2, EventKind::User("[Image]".into()))
+            );
+            assert_eq!(
+                (image.turn, image.kind),
+                (2, EventKind::Image("data:x".into()))
+            );
+        }
+    }
+
+    #[test]
+    fn a_turn_begins_where_codex_began_it_and_before_0_130_with_each_message() {
+        let lines = [
+            user_event("old"),
+            event_of_kind("task_started"),
+            message("assistant", "of a goal"),
+            event_of_kind("task_complete"),
+            event_of_kind("task_started"),
+            message("user", "inserted"),
+            completed("UserMessage", "new"),
+            completed("UserMessage", "steered"),
+            event_of_kind("turn_aborted"),
+            user_event("old again"),
+        ];
+        let expected = of(&[
+            (1, "old"),
+            (2, "of a goal"),
+            (3, "new"),
+            (3, "steered"),
+            (4, "old again"),
+        ]);
+        assert_eq!(texts(&lines), expected);
+    }
+
+    #[test]
+    fn texts_without_an_event_are_not_the_users_words() {
+        let lines = [
+            message("user", "<environment_context>x"),
+            message("user", "apples"),
+            user_event("apples"),
+            message("user", "a text of an unknown feature"),
+            message("assistant", "Seven."),
+            message("user", "plums"),
+            user_event("plums"),
+        ];
+        assert_eq!(
+            texts(&lines),
+            of(&[(1, "apples"), (1, "Seven."), (2, "plums")])
+        );
+        let of_0_20 = ["apples", "plums"].map(|text| message("user", text)["payload"].clone());
+        assert_eq!(texts(&of_0_20), of(&[(1, "apples"), (2, "plums")]));
+    }
+
+    #[test]
+    fn a_rolled_back_turn_is_left_out_from_where_codex_began_it() {
+        let turn = |text: &str| {
+            [
+                event_of_kind("task_started"),
+                message("user", text),
+                user_event(text),
+                event_of_kind("task_complete"),
+            ]
+        };
+        let back = event(&json!({"type": "thread_rolled_back", "num_turns": 1}));
+        let lines = [&turn("apples")[..], &turn("plums"), &[back], &turn("pears")].concat();
+        assert_eq!(texts(&lines), of(&[(1, "apples"), (2, "pears")]));
     }
 
     #[test]

@@ -1,6 +1,8 @@
 //! The state after reading a part of a rollout, by which the reader recognizes copies of texts and tool calls.
 
-use crate::codex::rollout_lines::{EventKind, ItemOrigin, LineItem, LineItems, RolloutEvent};
+use crate::codex::rollout_lines::{
+    EventKind, ItemOrigin, LineItem, LineItems, RolloutEvent, TurnCounter,
+};
 use std::collections::VecDeque;
 
 /// The number of recent texts that are compared with a new text. Codex writes the copies of a text within a few lines.
@@ -15,7 +17,7 @@ const MAX_STORED_CALLS: usize = 8;
 
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub(crate) struct ReaderState {
-    pub turn: u32,
+    pub turns: TurnCounter,
     texts: VecDeque<RecentText>,
     /// The digests of the ids of recent tool calls.
     calls: VecDeque<u64>,
@@ -31,10 +33,11 @@ struct RecentText {
 }
 
 impl ReaderState {
-    /// Encodes the state in at most 117 bytes. It has only the last texts and calls, because copies are a few lines
+    /// Encodes the state in at most 118 bytes. It has only the last texts and calls, because copies are a few lines
     /// apart.
     pub(crate) fn to_bytes(&self) -> Vec<u8> {
-        let mut bytes = self.turn.to_le_bytes().to_vec();
+        let mut bytes = self.turns.turns.to_le_bytes().to_vec();
+        bytes.push(u8::from(self.turns.is_open));
 
         let first_stored_text = self.texts.len().saturating_sub(MAX_STORED_TEXTS);
         let texts = self.texts.range(first_stored_text..);
@@ -65,7 +68,8 @@ impl ReaderState {
     }
 
     fn decode(bytes: &[u8]) -> Option<Self> {
-        let (turn, remaining) = bytes.split_first_chunk()?;
+        let (turns, remaining) = bytes.split_first_chunk()?;
+        let (is_open, remaining) = remaining.split_first()?;
         let (count, mut remaining) = remaining.split_first()?;
 
         let mut texts = VecDeque::new();
@@ -83,7 +87,10 @@ impl ReaderState {
 
         let (calls, _) = remaining.as_chunks();
         Some(Self {
-            turn: u32::from_le_bytes(*turn),
+            turns: TurnCounter {
+                turns: u32::from_le_bytes(*turns),
+                is_open: *is_open != 0,
+            },
             texts,
             calls: calls.iter().map(|call| u64::from_le_bytes(*call)).collect(),
         })
@@ -103,14 +110,9 @@ impl ReaderState {
                 return None;
             }
 
-            match item.kind {
-                EventKind::User(_) => self.turn += 1,
-                EventKind::RolledBack(turns) => self.turn = self.turn.saturating_sub(turns),
-                _ => {}
-            }
-
+            self.turns.count(&item.kind);
             Some(RolloutEvent {
-                turn: self.turn,
+                turn: self.turns.turns,
                 at,
                 offset,
                 kind: item.kind,
@@ -130,13 +132,15 @@ impl ReaderState {
                 return self.record_call(item);
             }
             EventKind::FilesTouched(_)
-            | EventKind::Injected(_)
+            | EventKind::ModelInput
             | EventKind::Meta(_)
             | EventKind::Image(_)
             | EventKind::Compaction(_)
             | EventKind::TurnContext(_)
             | EventKind::Tokens(_)
             | EventKind::Request(_)
+            | EventKind::TurnStarted
+            | EventKind::TurnEnded
             | EventKind::RolledBack(_) => return true,
         };
 

@@ -27,15 +27,13 @@ pub(super) fn find_rolled_back_ranges(slice: &RolloutSlice) -> io::Result<Vec<Ra
     visit_lines(slice, |offset, line| {
         let items = rollout_lines::parse(line, LineParts::TEXTS).unwrap_or_default();
         for event in state.convert_line(items, offset).into_iter().flatten() {
-            match event.kind {
-                EventKind::User(_) => turn_starts.push(offset),
-                EventKind::RolledBack(_) => {
-                    // After a rollback, `event.turn` is the number of turns that are left.
-                    let kept_turns = event.turn as usize;
-                    ranges.extend(turn_starts.get(kept_turns).map(|start| *start..offset));
-                    turn_starts.truncate(kept_turns);
-                }
-                _ => {}
+            // After a rollback, `event.turn` is the number of turns that are left.
+            let turns = event.turn as usize;
+            if let EventKind::RolledBack(_) = event.kind {
+                ranges.extend(turn_starts.get(turns).map(|start| *start..offset));
+                turn_starts.truncate(turns);
+            } else if turns > turn_starts.len() {
+                turn_starts.push(offset);
             }
         }
         true

@@ -112,7 +112,7 @@ pub(crate) fn read_entries(
     Ok(reader.left_out_lines)
 }
 
-/// Returns the last message of the user, and all entries after it. Reads only the last [`MAX_TAIL_BYTES`] of a plain
+/// Returns the entries of the last turn that has any. Reads only the last [`MAX_TAIL_BYTES`] of a plain
 /// rollout, so the numbers of turns are not those of [`read_entries`]. A compressed rollout would have to be read
 /// completely, so only its first [`MAX_TAIL_BYTES`] are read instead, and the turn is the last one in that part.
 ///
@@ -127,17 +127,19 @@ pub(crate) fn read_last_turn(path: &Path) -> io::Result<Vec<TranscriptEntry>> {
     };
 
     let mut reader = EventReader::open_at(path, start_offset, LineParts::TEXTS)?;
-    let mut entries = Vec::new();
+    let mut entries: Vec<TranscriptEntry> = Vec::new();
     while let Some(event) = reader.next_event()? {
         if event.offset > start_offset + MAX_TAIL_BYTES {
             break;
         }
 
-        let begins_turn = matches!(event.kind, EventKind::User(_));
-        if begins_turn {
-            entries.clear();
+        if let Some(entry) = to_entry(event) {
+            let earlier_turn = entries.last().map(|last| last.turn);
+            if earlier_turn.is_some_and(|turn| turn != entry.turn) {
+                entries.clear();
+            }
+            entries.push(entry);
         }
-        entries.extend(to_entry(event));
     }
 
     Ok(entries)
@@ -153,11 +155,13 @@ fn to_entry(event: RolloutEvent) -> Option<TranscriptEntry> {
         EventKind::ToolOutput(text) => (EntryKind::ToolOutput, None, text),
         EventKind::Image(url) => (EntryKind::Image, None, url),
         EventKind::Compaction(text) => (EntryKind::Compaction, None, text),
-        EventKind::Injected(_)
+        EventKind::ModelInput
         | EventKind::Meta(_)
         | EventKind::TurnContext(_)
         | EventKind::Tokens(_)
         | EventKind::Request(_)
+        | EventKind::TurnStarted
+        | EventKind::TurnEnded
         | EventKind::RolledBack(_) => return None,
     };
 

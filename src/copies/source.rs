@@ -67,7 +67,11 @@ impl ConversationSource for ArchiveReader {
     }
 
     fn to_not_found_error(&self, wanted: &str) -> CommandError {
-        RestoreError::NotFound(wanted.to_owned()).into()
+        let error = RestoreError::NoConversation {
+            name: wanted.to_owned(),
+            archive: self.path().to_path_buf(),
+        };
+        error.into()
     }
 }
 

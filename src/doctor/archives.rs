@@ -4,7 +4,7 @@ use super::check::Check;
 use super::folders::{advice_to_make_readable, not_a_folder_check, summarize_paths};
 use super::machine::MAX_CLOCK_SKEW_MINUTES;
 use super::permissions::list_entries;
-use crate::archive::metadata::{BackupMode, Metadata};
+use crate::archive::metadata::Metadata;
 use crate::archive::names;
 use crate::archive::sidecar::SidecarProblem;
 use crate::context::Context;
@@ -145,8 +145,7 @@ pub(crate) fn find_newest_full_time(
     records: &[ArchiveRecord],
     now: DateTime<Utc>,
 ) -> Option<DateTime<Utc>> {
-    let counts_as_full =
-        |m: &Metadata| m.mode == BackupMode::Full && !m.is_safety() && !is_in_future(m, now);
+    let counts_as_full = |m: &Metadata| m.is_full() && !m.is_safety() && !is_in_future(m, now);
     store::find_newest_usable(records, counts_as_full)
         .map(|record| record.metadata.created_at.to_utc())
 }

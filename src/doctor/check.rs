@@ -85,12 +85,12 @@ impl Check {
         self
     }
 
-    /// Adds a backup as the fix, or a sign-in if there is no Codex home to back up.
+    /// Adds a backup as the fix, or refers to the check of the Codex home if there is none to back up.
     pub(super) fn fixed_by_backup(self, codex_home: &Path) -> Self {
         if codex_home.is_dir() {
             self.fixed_by("codex-manager backup")
         } else {
-            self.advised("sign in to Codex first: codex login")
+            self.advised("fix the Codex home first; see the finding home")
         }
     }
 

@@ -99,7 +99,9 @@ fn find_home_problem(context: &Context) -> Option<Check> {
     if !home.is_dir() {
         let check = Check::warn("home", format!("no Codex home: {path_text}"))
             .because("there is nothing to back up");
-        return Some(if has_archive(context) {
+        return Some(if let Some(name) = context.name_of_missing_home() {
+            check.advised(remedies::suggest_check_of_home(name, home))
+        } else if has_archive(context) {
             check.fixed_by("codex-manager restore latest")
         } else {
             let sign_in = "sign in, which creates it: codex login";

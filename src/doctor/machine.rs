@@ -1,7 +1,7 @@
 //! Checks of the machine: clock, time zone, free space, network file systems and sync services.
 
 use super::check::Check;
-use crate::archive::metadata::{BackupMode, Metadata};
+use crate::archive::metadata::Metadata;
 use crate::codex::auth::AuthFile;
 use crate::codex::home::AUTH_JSON;
 use crate::context;
@@ -166,7 +166,7 @@ fn check_zone(tz: Option<&str>, zone: Zone) -> Check {
 /// read.
 fn check_free_space(context: &Context) -> Option<Check> {
     let records = context.archives().ok()?;
-    let is_full = |m: &Metadata| m.mode == BackupMode::Full && !m.is_safety();
+    let is_full = |m: &Metadata| m.is_full() && !m.is_safety();
     let newest = store::find_newest_usable(&records, is_full);
 
     let backups = context.backups();

@@ -11,7 +11,9 @@ use crate::codex::home::AUTH_JSON;
 use crate::codex::threads;
 use crate::config::file::ConfigFile;
 use crate::context::Context;
+use crate::inventory::accounts::list_accounts;
 use crate::inventory::records::InventoryFile;
+use crate::inventory::resolve::find_account_position;
 use crate::inventory::{cleanup, cooldown, remedies, store};
 use crate::io::clock::Timestamp;
 use crate::io::document::{self, DocumentError, DocumentState};
@@ -40,6 +42,7 @@ pub(crate) fn run_checks(context: &Context) -> Vec<Check> {
         checks.push(check_cooldown_file(context));
         checks.extend(check_resets(context));
         checks.extend(check_profiles(context));
+        checks.extend(check_folder_settings(context));
         checks.extend(check_launches(context));
         checks.extend(check_foreign_files(home));
     } else if home.symlink_metadata().is_ok() {
@@ -74,11 +77,17 @@ fn check_config_file(home: &Path) -> Check {
             .fixed_by_making_readable(&e),
         Err(e) => Check::fail(ID, e.to_string())
             .because("accounts, list and recommend use the defaults; other commands fail")
-            .advised("fix it: codex-manager config edit"),
+            .advised(format!(
+                "fix it in an editor: {}; or with EDITOR set: codex-manager config edit",
+                ConfigFile::path_in(home).display()
+            )),
         Ok(file) => match file.unknown_keys().first() {
             Some(unknown) => Check::warn(ID, unknown.to_string())
                 .because("the key has no effect")
-                .advised("correct the key: codex-manager config edit"),
+                .advised(format!(
+                    "correct the key in an editor: {}; or with EDITOR set: codex-manager config edit",
+                    ConfigFile::path_in(home).display()
+                )),
             None => Check::ok(ID, "config.toml is valid"),
         },
     }
@@ -280,6 +289,40 @@ fn find_profile_fault(
     Some((fault, fix))
 }
 
+/// Reports settings `folders.` with an account that does not exist. Returns `None` if no folder has an account, or if
+/// the accounts cannot be read, which other checks report.
+fn check_folder_settings(context: &Context) -> Option<Check> {
+    const ID: &str = "manager.folders";
+    let folders = &context.settings.preferences.folders.folders;
+    if folders.is_empty() {
+        return None;
+    }
+
+    let (now, zone) = (context.now(), context.zone());
+    let mut known = cooldown::load(context.manager_home(), &now, zone)
+        .ok()?
+        .file;
+    known.set_profiles(&context.profiles().list().ok()?);
+    let live_auth = read_login(context.codex_home()).ok();
+    let live_login = live_auth.as_ref().and_then(AuthFile::login);
+    let accounts = list_accounts(context.manager_home(), live_login, known);
+
+    let is_unknown = |profile: &str| {
+        let entries = accounts.iter().map(|account| &account.entry);
+        find_account_position(entries, profile).is_err()
+    };
+    let unknown = folders.iter().find(|(_, profile)| is_unknown(profile));
+    Some(match unknown {
+        Some((folder, profile)) => Check::warn(
+            ID,
+            format!("folders.{folder} names an account that does not exist: {profile}"),
+        )
+        .because("codex-manager launch fails in this folder")
+        .advised(remedies::suggest_folder_setting(folder)),
+        None => Check::ok(ID, "the accounts of folders exist"),
+    })
+}
+
 /// Adds the fix for a document that cannot be read.
 fn with_document_fix(check: Check, error: &DocumentError) -> Check {
     match error {
@@ -362,23 +405,39 @@ fn check_python_home(context: &Context) -> Option<Check> {
     Some(check.fixed_by("codex-manager config import-python"))
 }
 
-/// Returns the finding about a staging folder that stayed after a restore.
-fn kept_folder_warning(folder: &Path, kept: KeptAs) -> Check {
-    let folder = folder.display();
-    match kept {
+/// Returns a warning about the kept folders: those with evidence if there are any, else the leftovers.
+fn kept_folders_warning(folders: &[(PathBuf, KeptAs)]) -> Option<Check> {
+    let has_evidence = folders.iter().any(|(_, kept)| *kept == KeptAs::Evidence);
+    let kept = if has_evidence {
+        KeptAs::Evidence
+    } else {
+        KeptAs::Leftover
+    };
+    let named = folders.iter().filter(|(_, other)| *other == kept);
+    let named: Vec<_> = named
+        .map(|(folder, _)| folder.display().to_string())
+        .collect();
+    if named.is_empty() {
+        return None;
+    }
+
+    let folders = named.join(", ");
+    let check = match kept {
         KeptAs::Leftover => {
-            let message = format!("files replaced by a restore were not removed: {folder}");
+            let message = format!("files replaced by a restore were not removed: {folders}");
             Check::warn("restore", message)
                 .because("they only take disk space")
                 .advised("remove them, as the user who owns them")
         }
         KeptAs::Evidence => {
-            let message = format!("files written during an interrupted command are kept: {folder}");
+            let message =
+                format!("files written during an interrupted command are kept: {folders}");
             Check::warn("restore", message)
                 .because("the Codex home does not have them")
-                .advised("copy what you need into the Codex home, then remove the folder")
+                .advised("copy what you need into the Codex home, then remove the folders")
         }
-    }
+    };
+    Some(check)
 }
 
 fn check_leftovers(context: &Context) -> Vec<Check> {
@@ -397,10 +456,9 @@ fn check_leftovers(context: &Context) -> Vec<Check> {
         Check::warn("restore", "another process is running a restore")
             .because("it is about to replace the home")
             .advised("wait until it has finished")
-    } else if let Some((folder, kept)) = pending::list_kept_folders(context.codex_home()).first() {
-        kept_folder_warning(folder, *kept)
     } else {
-        Check::ok("restore", "no interrupted restore")
+        kept_folders_warning(&pending::list_kept_folders(context.codex_home()))
+            .unwrap_or_else(|| Check::ok("restore", "no interrupted restore"))
     };
 
     let stale = find_stale_temp_files(context);

@@ -2,6 +2,7 @@
 
 use super::ErrorKind::{CodexRunning, Conflict, Failed, Refused, Usage};
 use super::{Advised, CommandError, FREE_SPACE};
+use crate::io::shell;
 
 impl Advised for crate::archive::ArchiveError {
     fn to_command_error(&self) -> CommandError {
@@ -116,9 +117,17 @@ impl Advised for crate::restore::RestoreError {
             Self::OverlapsHome(_) => self.nothing_changed(Usage, "choose a folder outside of both homes"),
             Self::DanglingTarget(_) => self.nothing_changed(Refused, "mount its disk, or remove the link"),
             Self::NotEmpty(_) => self.nothing_changed(Refused, "choose a new or empty folder"),
-            Self::NotFound(_) => self.nothing_changed(Failed, "list the files of the archive: tar tzf FILE")
-                .hint("choose one of its conversations: codex-manager restore ARCHIVE --session"),
-            Self::NothingToRestore(_) => self.hint(Failed, "nothing was changed"),
+            Self::NotFound { archive, .. } => {
+                let name = shell::quote_if_needed(&archive.to_string_lossy());
+                // A snapshot in the vault has its id in place of a path.
+                let command = if archive.is_absolute() { "tar tzf" } else { "codex-manager vault ls" };
+                self.nothing_changed(Failed, format!("list the files: {command} {name}"))
+            }
+            Self::NoConversation { archive, .. } => {
+                let archive = shell::quote_if_needed(&archive.to_string_lossy());
+                self.nothing_changed(Failed, format!("choose one of its conversations: codex-manager restore {archive} --session"))
+            }
+            Self::NothingToRestore { .. } => self.hint(Failed, "nothing was changed"),
             Self::BackupIncomplete { .. } => self.nothing_changed(Refused, "make these files readable; files, but not folders, can also be restored without a safety backup: --no-safety-backup"),
             Self::OtherCredentialStore(_) => self.nothing_changed(Refused, "set cli_auth_credentials_store = \"file\" in config.toml of the Codex home"),
         }

@@ -47,7 +47,8 @@ impl Advised for VaultError {
 fn to_fault_error(fault: Fault, error: &VaultError) -> CommandError {
     let wrapped = CommandError::wrap(Failed, error);
     match fault {
-        Fault::NoRepository => wrapped.hint("create it: codex-manager vault init URL"),
+        Fault::NoRepository => wrapped
+            .hint("if its disk is not mounted, mount it first; if it was moved, name its new place; else create it: codex-manager vault init URL"),
         Fault::Exists => wrapped.hint("use it with its password: codex-manager vault init URL"),
         Fault::WrongPassword => {
             wrapped.nothing_changed("give the right password with --password-file FILE")

@@ -7,11 +7,13 @@ use super::conversations::{ConversationRollout, Conversations};
 use super::files::{self, RolloutFile};
 use super::id::ConversationId;
 use super::rollout::{self, first_line};
+use super::row;
 use super::session_index::ThreadNameIndex;
 use super::thread_titles::title_of;
 use super::unreadable::{ReadabilityCheck, UnreadableConversation};
 use super::{HEADS_AT_A_TIME, HistoryError, SkippedFile, for_each_file};
-use crate::codex::{DatabaseError, Projections, ThreadRow, threads};
+use crate::codex::threads::RowTexts;
+use crate::codex::{DatabaseError, Projections, ThreadRow, is_injected, threads};
 use crate::io::{IoError, OrdinaryPath};
 use serde::Serialize;
 use std::path::{Path, PathBuf};
@@ -102,6 +104,7 @@ fn compare_files(
     let differences = differences.unwrap_or_else(|| Differences::new(conversations.files.len()));
     let mut report = differences.into_report(&input)?;
     report.damaged = damaged;
+    report.read_previews(home)?;
     report.old_format = conversations.old_format;
     report.database = database.map(Path::to_path_buf);
     report.problem = database_problem;
@@ -219,6 +222,24 @@ pub(crate) struct LostName {
     pub row_id: Option<Box<str>>,
 }
 
+/// A row without the preview that its rollout has.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize)]
+pub(crate) struct MissingPreview {
+    pub id: ConversationId,
+    /// The absolute path of the rollout.
+    pub path: PathBuf,
+    /// The first message or goal.
+    pub preview: String,
+    #[serde(skip)]
+    pub texts: RowTexts,
+    /// The id exactly as the row has it, if its spelling differs from `id`.
+    #[serde(skip)]
+    pub row_id: Option<Box<str>>,
+    /// True if the row has the path and the archived flag of the rollout.
+    #[serde(skip)]
+    is_current: bool,
+}
+
 /// A conversation of another account, which the picker of `codex resume` hides.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize)]
 pub(crate) struct HiddenConversation {
@@ -232,13 +253,16 @@ pub(crate) struct HiddenConversation {
 pub(crate) struct CheckReport {
     /// The number of conversations on disk, archived ones included.
     pub on_disk: usize,
-    /// The number of conversations with a row that has the path and the archived flag of their rollout.
+    /// The number of conversations with a row that has the path and the archived flag of their rollout, and no missing
+    /// preview.
     pub listed: usize,
     pub missing: Vec<MissingRow>,
     pub stale_path: Vec<StalePath>,
     pub orphan_rows: Vec<OrphanRow>,
     pub duplicates: Vec<DuplicateRollouts>,
     pub names_missing: Vec<LostName>,
+    /// Conversations with a message or a goal that Codex does not list, because their rows lack it.
+    pub preview_missing: Vec<MissingPreview>,
     /// Conversations of other accounts. Not a difference: Codex hides them by design.
     pub hidden: Vec<HiddenConversation>,
     pub unreadable: Vec<UnreadableConversation>,
@@ -253,6 +277,26 @@ pub(crate) struct CheckReport {
 }
 
 impl CheckReport {
+    /// Reads the previews of the rows that have none, and drops the rows of conversations without a message, such as
+    /// those in which only commands of the user ran.
+    fn read_previews(&mut self, home: &Path) -> Result<(), HistoryError> {
+        let rows = &mut self.preview_missing;
+        let paths: Vec<_> = rows.iter().map(|row| row.path.clone()).collect();
+        let read = |path: &Path| row::read_texts(home, path);
+        // A damaged rollout is in the report already.
+        let mut unread = Vec::new();
+        for_each_file(paths.into_iter(), 1, &mut unread, read, |i, texts| {
+            rows[i].preview = texts.preview.clone().unwrap_or_default();
+            rows[i].texts = texts;
+            Ok(())
+        })?;
+
+        rows.retain(|row| !row.preview.is_empty());
+        rows.sort_unstable_by(|a, b| a.id.cmp(&b.id));
+        self.listed -= rows.iter().filter(|row| row.is_current).count();
+        Ok(())
+    }
+
     /// Returns true if disk, database and index agree. Hidden conversations do not count as a difference.
     pub(crate) fn is_consistent(&self) -> bool {
         self.needs_no_repair() && self.count_unrepairable() == 0
@@ -264,6 +308,7 @@ impl CheckReport {
         self.missing.is_empty()
             && self.stale_path.is_empty()
             && self.names_missing.is_empty()
+            && self.preview_missing.is_empty()
             && !unreadable.any(UnreadableConversation::is_repairable)
     }
 
@@ -339,7 +384,20 @@ impl Differences {
         let rollout = &files[position];
         let used_file = &rollout.file;
         let row_id = || (id.to_string() != row.id).then(|| row.id.as_str().into());
-        if recorded_position.is_some() && row.archived == used_file.is_archived {
+        let is_current = recorded_position.is_some() && row.archived == used_file.is_archived;
+        // Codex lists children without a preview at their parents.
+        if row.lacks_preview && !row.is_child {
+            self.report.preview_missing.push(MissingPreview {
+                path: used_file.path(input.home),
+                preview: String::new(),
+                texts: RowTexts::default(),
+                row_id: row_id(),
+                id: id.clone(),
+                is_current,
+            });
+        }
+
+        if is_current {
             self.report.listed += 1;
         } else {
             self.report.stale_path.push(StalePath {
@@ -444,19 +502,19 @@ fn find_lost_name(
         return Ok(None);
     }
     let line = index.get(id)?;
-    let derived = [row.title.as_str(), &row.first_user_message];
+    let derived = [row.title.as_str(), row.message()];
     Ok(line
         .map(|line| line.thread_name)
         .filter(|name| is_given_name(name, id, derived)))
 }
 
 /// Returns true if the user gave this name. A rebuild writes derived names into the index too: the
-/// conversation's id, or the first line of one of `derived`.
+/// conversation's id, the first line of one of `derived`, or of a text that Codex inserted.
 pub(crate) fn is_given_name<'a>(
     name: &str,
     id: &ConversationId,
     derived: impl IntoIterator<Item = &'a str>,
 ) -> bool {
     let is_derived = |text: &str| text == name || first_line(text).as_deref() == Some(name);
-    name != id.to_string() && !derived.into_iter().any(is_derived)
+    name != id.to_string() && !is_injected(name) && !derived.into_iter().any(is_derived)
 }

@@ -1,6 +1,7 @@
 //! Lists the rollouts of a home. A rollout that is there both plain and compressed is listed once.
 
 use super::SkippedFile;
+use crate::codex::rollout::is_rollout_name;
 use crate::codex::{ARCHIVED_SESSIONS, RolloutName, SESSIONS, ZST};
 use crate::io::{IoContext as _, IoError, atomic, tree};
 use std::fs::{self, DirEntry};
@@ -114,11 +115,12 @@ fn visit_folder(
     for entry in fs::read_dir(home.join(folder))? {
         let entry = entry?;
         let kind = entry.file_type()?;
-        let name = PathBuf::from(entry.file_name());
-        let path = folder.join(&name);
-        let is_wanted = kind.is_dir() || (kind.is_file() && RolloutName::parse(&name).is_some());
-        if is_wanted && !tree::is_too_deep(&path) {
-            visit(&entry, path, kind.is_dir());
+        let name = entry.file_name();
+        if kind.is_dir() || (kind.is_file() && is_rollout_name(&name)) {
+            let path = folder.join(&name);
+            if !tree::is_too_deep(&path) {
+                visit(&entry, path, kind.is_dir());
+            }
         }
     }
     Ok(())

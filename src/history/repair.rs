@@ -4,7 +4,7 @@ use super::files::{self, RolloutFile};
 use super::repair_plan::{
     RepairAction, RepairChange, RepairContext, RepairPlan, new_projections_path, plan,
 };
-use super::rollout::{self, Depth};
+use super::rollout;
 use super::row::{self, RowFacts};
 use super::scratch_database;
 use super::scratch_projection::{self, ScratchProjections};
@@ -12,10 +12,11 @@ use super::snapshot::{self, RepairSnapshot, RepairSnapshots, SnapshotReason};
 use super::thread_rollouts::{ThreadChain, select_newest_of_each_thread};
 use super::unreadable::{ContinuedRollout, find_unprojected_bases};
 use super::{HistoryError, JOURNAL, SkippedFile, for_each_file};
-use crate::codex::threads::live;
+use crate::codex::rollout::{parse_rollout_id, uuid_time_ms};
+use crate::codex::threads::{live, saved_row};
 use crate::codex::{
-    CodexConfig, Holder, Program, Projections, RolloutCut, RolloutName, RowChange, RowValues,
-    database_sidecars, projections, threads,
+    CodexConfig, Holder, Program, Projections, RowChange, RowValues, database_sidecars,
+    projections, threads,
 };
 use crate::io::{Environment, atomic};
 use crate::journal::{FileExchange, IdleHome, Recovery, RecoveryPolicy};
@@ -152,24 +153,12 @@ fn add_projections(
         return snapshot::copy_file(source, &target);
     };
 
-    let live_projections = Projections::read_beside(database);
-    // Codex's own projection stays if it reaches at least as far.
-    let is_new = |cut: &&RolloutCut| {
-        live_projections
-            .projected_offset(&cut.rollout_id)
-            .is_none_or(|offset| offset < cut.offset)
-    };
-
-    let longer_cuts: Vec<_> = projected.cuts.iter().filter(is_new).cloned().collect();
-    Ok(projections::replace_projections(
-        database,
-        source,
-        &longer_cuts,
-    )?)
+    let cuts = &projected.cuts;
+    Ok(projections::replace_projections(database, source, cuts)?)
 }
 
-/// Returns the rollouts that the conversations `threads` continue. Leaves out conversations of which Codex has
-/// projected all rollouts, and unreadable rollouts.
+/// Returns the rollouts that the conversations `threads`, and those that continue one of them, continue. Leaves out
+/// conversations of which Codex has projected all rollouts, and unreadable rollouts. `threads` has ids in lower case.
 pub(crate) fn find_unprojected_rollouts(
     context: &RepairContext<'_>,
     threads: &BTreeSet<String>,
@@ -182,14 +171,30 @@ pub(crate) fn find_unprojected_rollouts(
     let projections = Projections::read_folder(&folder);
     let (files, _) = files::find_readable(context.home);
 
+    // A rollout is newer than those that it continues, so most rollouts of a home are not read.
+    let first_ms = threads.iter().map(|id| uuid_time_ms(id)).min().flatten();
+    let is_new_enough = |path: &Path| {
+        let ms = parse_rollout_id(path).and_then(|id| uuid_time_ms(&id));
+        let is_older = |(ms, first_ms)| ms < first_ms - MAX_CLOCK_ERROR_MS;
+        !ms.zip(first_ms).is_some_and(is_older)
+    };
+    let continues_thread = |id: &str, path: &Path| {
+        let chain = ThreadChain::read(context.home, id, path);
+        let mut ids = chain.parts.iter().map(|part| part.id.to_lowercase());
+        ids.any(|id| threads.contains(&id))
+    };
+
     let newest_rollouts = select_newest_of_each_thread(files).into_iter();
-    let paths = newest_rollouts
-        .filter(|(id, _)| threads.contains(id))
-        .map(|(_, file)| file.path(context.home));
-    paths
-        .flat_map(|path| find_unprojected_bases(context.home, &path, &projections))
+    newest_rollouts
+        .map(|(id, file)| (id, file.path(context.home)))
+        .filter(|(_, path)| is_new_enough(path))
+        .filter(|(id, path)| threads.contains(id) || continues_thread(id, path))
+        .flat_map(|(_, path)| find_unprojected_bases(context.home, &path, &projections))
         .collect()
 }
+
+/// The assumed largest difference between the clocks of two machines, in milliseconds.
+const MAX_CLOCK_ERROR_MS: i64 = 24 * 60 * 60 * 1000;
 
 /// Lets `program` project these rollouts, and adds the projections to the database of the home. No other row is
 /// changed, so no snapshot is made.
@@ -269,14 +274,7 @@ fn build_rows(
         let since = modified.duration_since(SystemTime::UNIX_EPOCH);
         let millis = since.map_or(0, |d| i64::try_from(d.as_millis()).unwrap_or(0));
 
-        let mut scan = rollout::scan(path, Depth::Turns, |_| ())?;
-        // The title is the first message of the conversation, which a rewound one has in its first rollout.
-        if let Some(first) = find_first_rollout(home, path) {
-            let first = rollout::scan(&first, Depth::Turns, |_| ())?;
-            scan.turn.first_message = first.turn.first_message;
-        }
-
-        Ok((scan, millis))
+        Ok((row::scan_for_row(home, path)?, millis))
     };
 
     let mut rows = HashMap::new();
@@ -295,17 +293,6 @@ fn build_rows(
         Ok(())
     })?;
     Ok(rows)
-}
-
-/// Returns the first rollout of a thread, given its newest one. `None` if the thread was not rewound.
-fn find_first_rollout(home: &Path, newest: &Path) -> Option<PathBuf> {
-    let name = RolloutName::parse(newest)?;
-    if !name.is_rewind() {
-        return None;
-    }
-    let chain = ThreadChain::read(home, name.id()?, newest);
-    let first = chain.rollouts().first()?;
-    (first.path != newest).then(|| first.path.clone())
 }
 
 /// Adds rows, paths and names of these rollouts to the database, all or none, and returns the
@@ -404,7 +391,55 @@ fn install_database(
     Ok(exchange.commit(policy)?)
 }
 
-/// Restores the state before a repair. Takes a snapshot of the current state first and returns it.
+/// The rows of conversations that began after a snapshot. An undo keeps them in the list.
+#[derive(Debug, Default)]
+pub(crate) struct LaterRows {
+    pub(crate) ids: Vec<String>,
+    database: PathBuf,
+    changes: Vec<RowChange>,
+}
+
+impl LaterRows {
+    /// Reads the rows of the home. Empty if its database, or that in the snapshot, cannot be read.
+    pub(crate) fn read(context: &RepairContext<'_>, snapshot: &RepairSnapshot) -> Self {
+        let read_rows = || {
+            let database = threads::find_state_database(context.home, context.env)?;
+            let mut files = snapshot.document.files.iter();
+            let copy = files.find(|file| file.path == database)?.content.as_ref()?;
+            let copy = snapshot.folder.join(&copy.name);
+            threads::fold_rows(&copy, || (), |(), _| ()).ok()??;
+
+            let snapshot_ms = snapshot.document.created_at.timestamp_millis();
+            let is_later = |ms: i64| ms >= snapshot_ms;
+            let ids = threads::fold_rows(&database, Vec::new, |ids, row| {
+                ids.extend(row.created_ms.is_some_and(is_later).then_some(row.id));
+            });
+            let ids = ids.ok()??;
+
+            let rows = ids.iter().map(|id| saved_row::read(&database, id));
+            let rows: Vec<_> = rows.collect::<Result<_, _>>().ok()?;
+            Some(Self {
+                changes: rows.into_iter().flatten().map(RowChange::Insert).collect(),
+                database,
+                ids,
+            })
+        };
+        read_rows().unwrap_or_default()
+    }
+
+    /// Adds the rows to `staged`, if it is going to be the database of the home.
+    fn add_to(&self, target: &Path, staged: &Path) -> Result<(), HistoryError> {
+        if self.changes.is_empty() || target != self.database {
+            return Ok(());
+        }
+        threads::apply_changes(staged, |apply_change| {
+            Ok(self.changes.iter().try_for_each(apply_change)?)
+        })
+    }
+}
+
+/// Restores the state before a repair, and keeps the rows of conversations that began later. Takes a snapshot of the
+/// current state first and returns it with these rows.
 ///
 /// # Errors
 /// A process uses the home, a copy in `snapshot` is damaged, or a file cannot be written. Then no file is changed, or
@@ -413,7 +448,7 @@ pub(crate) fn undo(
     context: &RepairContext<'_>,
     snapshot: &mut RepairSnapshot,
     now: DateTime<Utc>,
-) -> Result<RepairSnapshot, HistoryError> {
+) -> Result<(RepairSnapshot, LaterRows), HistoryError> {
     require_unused_home(context)?;
 
     let snapshots = RepairSnapshots::lock(context.manager_home)?;
@@ -421,9 +456,11 @@ pub(crate) fn undo(
     let paths = files.map(|f| f.path.clone()).collect();
     let policy = &IdleHome { env: context.env };
     let exchange = FileExchange::begin(context.manager_home, JOURNAL, context.home, policy)?;
+    let later_rows = LaterRows::read(context, snapshot);
     let current_snapshot = snapshots.create(context.home, SnapshotReason::Undo, paths, now)?;
 
-    let result = snapshot::restore(snapshot, exchange, policy, now);
+    let add_later_rows = |target: &Path, staged: &Path| later_rows.add_to(target, staged);
+    let result = snapshot::restore(snapshot, &add_later_rows, exchange, policy, now);
     result.inspect_err(|_| {
         // The next command may finish a pending exchange, and then a second `history undo` needs this snapshot.
         if !FileExchange::is_pending(context.manager_home, JOURNAL) {
@@ -431,7 +468,7 @@ pub(crate) fn undo(
         }
     })?;
 
-    Ok(current_snapshot)
+    Ok((current_snapshot, later_rows))
 }
 
 /// Finishes or undoes an exchange of files that was killed, by an undo or by a repair that recreates

@@ -7,7 +7,7 @@ use super::rollout::{self, Depth, SessionMeta};
 use super::session_index::ThreadNameIndex;
 use super::unreadable::{ContinuedRollout, UnreadableCause, UnreadableConversation};
 use super::{HistoryError, SkippedFile, for_each_file};
-use crate::codex::threads::PAGINATED;
+use crate::codex::threads::{PAGINATED, RowTexts};
 use crate::codex::{HISTORY_DATABASE_PREFIX, RowChange, threads};
 use crate::io::{Environment, pluralize};
 use serde::Serialize;
@@ -20,6 +20,8 @@ pub(crate) enum RepairAction {
     Path,
     Row,
     Name,
+    /// Sets the first message, without which Codex does not list the conversation.
+    Preview,
     /// Sets the mode of a row to that of its rollout.
     Mode,
     /// Has Codex read the rollouts of a conversation again, because it shows the conversation without some turns.
@@ -36,10 +38,13 @@ pub(crate) struct RepairChange {
     pub action: RepairAction,
     /// The value before: a path, or the problem of the database. Null if there was none.
     pub from: Option<String>,
-    /// The value after: a path, a name, or the number of conversations.
+    /// The value after: a path, a name, a first message, or the number of conversations.
     pub to: String,
     #[serde(skip)]
     pub(super) archived: bool,
+    /// The texts of a row that lacks them.
+    #[serde(skip)]
+    pub(super) texts: RowTexts,
     /// The id exactly as the row has it, if its spelling differs from `id`.
     #[serde(skip)]
     pub(super) row_id: Option<Box<str>>,
@@ -53,6 +58,7 @@ impl RepairChange {
             from,
             to,
             archived: false,
+            texts: RowTexts::default(),
             row_id: None,
         }
     }
@@ -72,6 +78,10 @@ impl RepairChange {
                 archived: self.archived,
             }),
             RepairAction::Name => Some(RowChange::Name { id, name: to }),
+            RepairAction::Preview => Some(RowChange::Texts {
+                id,
+                texts: self.texts.clone(),
+            }),
             RepairAction::Mode => Some(RowChange::Mode {
                 id,
                 mode: PAGINATED,
@@ -159,6 +169,14 @@ pub(crate) fn plan(findings: Findings, provider: &str) -> Result<RepairPlan, His
         plan.changes.push(RepairChange {
             row_id: lost.row_id,
             ..RepairChange::new(lost.id, RepairAction::Name, None, lost.name)
+        });
+    }
+
+    for row in report.preview_missing {
+        plan.changes.push(RepairChange {
+            texts: row.texts,
+            row_id: row.row_id,
+            ..RepairChange::new(row.id, RepairAction::Preview, None, row.preview)
         });
     }
 
@@ -275,7 +293,10 @@ fn find_given_names(
             return Ok(());
         }
 
-        let derived_names = [scan.title.as_deref(), scan.turn.first_message.as_deref()];
+        let derived_names = [
+            scan.title.as_deref(),
+            scan.turn.texts.first_message.as_deref(),
+        ];
         let name = line.map(|line| line.thread_name);
         let given_name =
             name.filter(|name| is_given_name(name, id, derived_names.into_iter().flatten()));

@@ -1,9 +1,12 @@
-//! Builds a row of the table `threads` from a rollout, as Codex 0.169 does.
+//! Builds a row of the table `threads` from a rollout, as Codex 0.171 does.
 
-use super::rollout::{RolloutScan, SessionMeta};
-use crate::codex::RowValues;
+use super::rollout::{self, Depth, RolloutScan, SessionMeta};
+use super::thread_rollouts::ThreadChain;
+use crate::codex::threads::RowTexts;
+use crate::codex::{RolloutName, RowValues};
 use crate::io::Rfc3339Time;
 use serde_json::Value;
+use std::io;
 use std::path::Path;
 
 /// The sandbox policy that Codex records if the rollout has none.
@@ -21,6 +24,56 @@ pub(crate) struct RowFacts<'a> {
     pub provider: &'a str,
 }
 
+/// Reads a rollout for a new row.
+pub(crate) fn scan_for_row(home: &Path, path: &Path) -> io::Result<RolloutScan> {
+    let mut scan = scan_with_first_texts(home, path)?;
+    let texts = &mut scan.turn.texts;
+
+    // Codex gives a fork the preview of its original. A subagent has a preview only if it has messages of its own.
+    let may_inherit = |meta: &SessionMeta| meta.base_id().is_some() && !meta.is_subagent();
+    if texts.preview.is_none() && scan.meta.as_ref().is_some_and(may_inherit) {
+        let chain = read_chain(home, path).unwrap_or_default();
+        let originals = chain.parts.iter().rev().skip(1);
+        for rollout in originals.flat_map(|part| &part.slices) {
+            texts.preview = scan_rollout(&rollout.path)?.turn.texts.preview;
+            if texts.preview.is_some() {
+                break;
+            }
+        }
+    }
+
+    Ok(scan)
+}
+
+/// Returns the texts that Codex finds if it adds the row of this rollout again.
+pub(crate) fn read_texts(home: &Path, path: &Path) -> io::Result<RowTexts> {
+    Ok(scan_with_first_texts(home, path)?.turn.texts)
+}
+
+/// Reads a rollout, with the texts of the first rollout of its conversation, which has the first message of a rewound one.
+fn scan_with_first_texts(home: &Path, path: &Path) -> io::Result<RolloutScan> {
+    let mut scan = scan_rollout(path)?;
+    if RolloutName::parse(path).is_some_and(|name| name.is_rewind()) {
+        let chain = read_chain(home, path).unwrap_or_default();
+        if let Some(first) = chain.rollouts().first().filter(|first| first.path != path) {
+            scan.turn.texts = scan_rollout(&first.path)?.turn.texts;
+        }
+    }
+    Ok(scan)
+}
+
+fn scan_rollout(path: &Path) -> io::Result<RolloutScan> {
+    rollout::scan(path, Depth::Turns, |_| ())
+}
+
+fn read_chain(home: &Path, path: &Path) -> Option<ThreadChain> {
+    Some(ThreadChain::read(
+        home,
+        RolloutName::parse(path)?.id()?,
+        path,
+    ))
+}
+
 pub(crate) fn build_row(meta: &SessionMeta, scan: &RolloutScan, facts: &RowFacts<'_>) -> RowValues {
     let mut row = RowValues::default();
     add_texts(&mut row, meta, scan, facts);
@@ -30,7 +83,7 @@ pub(crate) fn build_row(meta: &SessionMeta, scan: &RolloutScan, facts: &RowFacts
 
 fn add_texts(row: &mut RowValues, meta: &SessionMeta, scan: &RolloutScan, facts: &RowFacts<'_>) {
     let context = scan.turn.context.clone().unwrap_or_default();
-    let first_message = scan.turn.first_message.as_deref().unwrap_or_default();
+    let texts = &scan.turn.texts;
     let from_meta = |key: &str| meta.text(key).map(str::to_owned);
     let source = to_text_or_json(meta.payload.get("source"));
     let sandbox = context.permission_profile.or(context.sandbox_policy);
@@ -44,9 +97,9 @@ fn add_texts(row: &mut RowValues, meta: &SessionMeta, scan: &RolloutScan, facts:
             facts.provider,
         ),
         ("cwd", from_meta("cwd").or(context.cwd), ""),
-        ("title", None, first_message.trim()),
-        ("first_user_message", None, first_message.trim()),
-        ("preview", None, first_message.trim()),
+        ("title", texts.title.clone(), ""),
+        ("first_user_message", texts.first_message.clone(), ""),
+        ("preview", texts.preview.clone(), ""),
         ("sandbox_policy", sandbox, READ_ONLY),
         ("approval_mode", context.approval_policy, "on-request"),
         ("cli_version", from_meta("cli_version"), ""),
@@ -74,6 +127,10 @@ fn add_texts(row: &mut RowValues, meta: &SessionMeta, scan: &RolloutScan, facts:
         ("originator", from_meta("originator")),
         ("creator_user_id", from_meta("creator_user_id")),
         ("creator_account_id", from_meta("creator_account_id")),
+        (
+            "attached_thread_parent_id",
+            meta.side_parent_id().map(str::to_owned),
+        ),
     ] {
         if let Some(value) = value {
             row.set(column, value);

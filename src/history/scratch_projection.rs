@@ -23,16 +23,17 @@ use std::path::Path;
 /// The longest first line of a rollout, in bytes. The first line has the instructions.
 const MAX_FIRST_LINE_BYTES: u64 = 4 << 20;
 
-/// A database with projections, and the rollouts that it has up to their cuts.
+/// A database with projections, and the cuts of the rollouts of which it has all turns that Codex shows.
 pub(crate) struct ScratchProjections {
     pub(super) scratch: ScratchDatabase,
     pub(super) cuts: Vec<RolloutCut>,
 }
 
-/// Lets `program` project these rollouts up to their cuts.
+/// Lets `program` project those of these rollouts that are not projected, up to their cuts.
 ///
 /// # Errors
-/// A rollout cannot be copied, Codex cannot be started or opens no rollout, or the user interrupts.
+/// A rollout ends before its cut or cannot be copied, Codex cannot be started or opens no rollout, or the user
+/// interrupts.
 pub(crate) fn create_scratch_projections(
     context: &RepairContext<'_>,
     program: &Program,
@@ -50,20 +51,24 @@ pub(crate) fn create_scratch_projections(
     atomic::write(&config, settings.as_bytes())?;
 
     // Several conversations may continue one rollout, at different places.
-    let mut longest_rollouts: HashMap<&str, &ContinuedRollout> = HashMap::new();
+    let mut longest_rollouts: HashMap<&str, ContinuedRollout> = HashMap::new();
     for rollout in rollouts {
         let longest_so_far = longest_rollouts
             .entry(&rollout.cut.rollout_id)
-            .or_insert(rollout);
+            .or_insert_with(|| rollout.clone());
+        longest_so_far.is_projected &= rollout.is_projected;
         if longest_so_far.cut.offset < rollout.cut.offset {
-            *longest_so_far = rollout;
+            longest_so_far.cut = rollout.cut.clone();
         }
     }
 
     let mut cuts = Vec::new();
-    for rollout in longest_rollouts.values() {
-        copy_as_own_conversation(rollout, &folder)?;
-        cuts.push(rollout.cut.clone());
+    for rollout in longest_rollouts.into_values() {
+        // Codex opens no rollout without those that it continues.
+        copy_as_own_conversation(&rollout, &folder)?;
+        if !rollout.is_projected {
+            cuts.push(rollout.cut);
+        }
     }
 
     run_app_server(&scratch, program, context.env, |ask| {
@@ -86,6 +91,13 @@ pub(crate) fn create_scratch_projections(
     database::checkpoint_wal(&database)?;
     projections::cut_projections(&database, &cuts)?;
     database::check_integrity(&database)?;
+
+    let created = Projections::read_beside(&database);
+    let is_complete = |cut: &RolloutCut| {
+        let offset = created.projected_offset(&cut.rollout_id);
+        offset.is_some_and(|offset| offset >= cut.offset)
+    };
+    cuts.retain(is_complete);
 
     Ok(ScratchProjections {
         scratch: ScratchDatabase {
@@ -141,6 +153,8 @@ fn copy_as_own_conversation(rollout: &ContinuedRollout, folder: &Path) -> Result
         .file()
         .write_all(copied_line.as_bytes())
         .and_then(|()| io::copy(&mut reader.take(rest_bytes), file.file()));
-    written.at("write", &target)?;
+    if written.at("write", &target)? < rest_bytes {
+        return Err(unusable_error());
+    }
     Ok(file.replace(&target)?)
 }

@@ -50,7 +50,7 @@ pub(crate) struct ThreadPart {
 }
 
 /// A thread, preceded by the parts of other threads that it continues.
-#[derive(Debug, Clone, PartialEq, Eq)]
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub(crate) struct ThreadChain {
     /// The threads, the oldest first. The last one is the thread itself.
     pub parts: Vec<ThreadPart>,

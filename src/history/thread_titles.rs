@@ -77,6 +77,6 @@ pub(crate) fn read_titles(
 
 /// Returns the first line of the name that the user gave, else of the title; empty if there is none.
 pub(crate) fn title_of(row: &ThreadRow) -> String {
-    let title = row.given_name().unwrap_or(&row.title);
+    let title = row.given_name().unwrap_or(row.title_or_message());
     first_line(title).unwrap_or_default()
 }

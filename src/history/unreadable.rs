@@ -9,7 +9,7 @@ use super::id::ConversationId;
 use super::rollout;
 use super::thread_rollouts::{MAX_ROLLOUTS, find_rollout};
 use super::thread_titles::title_of;
-use crate::codex::projections::{self, Projections, RolloutCut};
+use crate::codex::projections::{Projections, RolloutCut};
 use crate::codex::rollout::is_plain;
 use crate::codex::threads::ThreadRow;
 use serde::Serialize;
@@ -148,16 +148,21 @@ impl<'a> ReadabilityCheck<'a> {
             counts.sum()
         };
 
+        let turns_on_disk = leaf_turns + count_turns_of(&|_| true);
         let turns_shown = match &cause {
             UnreadableCause::Unprojected(_) => {
-                leaf_turns + count_turns_of(&|rollout| rollout.is_projected)
+                let unprojected = bases.iter().filter(|rollout| !rollout.is_projected);
+                let partly_shown = unprojected
+                    .map(|rollout| self.projections.count_turns(&rollout.cut.rollout_id));
+                let shown = leaf_turns
+                    + count_turns_of(&|rollout| rollout.is_projected)
+                    + partly_shown.sum::<usize>();
+                // A projection may have turns after the cut.
+                shown.min(turns_on_disk)
             }
             // Codex still shows the projection of the part that the rollout has lost.
             UnreadableCause::Shortened { rollout_id, .. } => {
-                let database = self.projections.database.as_deref();
-                let leaf_shown =
-                    database.map_or(0, |path| projections::count_turns(path, rollout_id));
-                leaf_shown + count_turns_of(&|_| true)
+                self.projections.count_turns(rollout_id) + count_turns_of(&|_| true)
             }
             _ => 0,
         };
@@ -166,7 +171,7 @@ impl<'a> ReadabilityCheck<'a> {
             id: leaf.id.clone(),
             title: title_of(row),
             reason: cause.describe(),
-            turns_on_disk: leaf_turns + count_turns_of(&|_| true),
+            turns_on_disk,
             turns_shown,
             fix: cause.is_repairable().then(|| REPAIR.to_owned()),
             cause,
@@ -212,16 +217,13 @@ impl<'a> ReadabilityCheck<'a> {
         (bytes < projected_offset).then_some(UnreadableCause::Shortened { rollout_id, bytes })
     }
 
-    /// Follows the bases of a rollout; see [`follow_bases`]. A base that was replaced counts as not found.
+    /// Follows the bases of a rollout; see [`follow_bases`].
     fn follow_chain(&self, leaf: &ConversationRollout) -> BaseChain {
         let base = leaf.base.as_deref().cloned();
         follow_bases(base, self.projections, |cut| {
             let rollout = self.rollouts.get(&cut.rollout_id)?;
             let path = rollout.file.path(self.home);
-            // A compressed rollout is not checked, because reading it up to the cut would take long.
-            let was_replaced =
-                is_plain(&path) && rollout::ends_line_at(&path, cut.offset).is_ok_and(|ends| !ends);
-            (!was_replaced).then(|| (path, rollout.base.as_deref().cloned()))
+            Some((path, rollout.base.as_deref().cloned()))
         })
     }
 }
@@ -235,7 +237,7 @@ struct BaseChain {
 }
 
 /// Follows a chain of rollouts, from `base` back to the first one. `find_base` returns the path and the
-/// base of a rollout.
+/// base of a rollout. A base that was replaced, or whose lines up to the cut have not arrived, counts as not found.
 fn follow_bases(
     base: Option<RolloutCut>,
     projections: &Projections,
@@ -246,16 +248,23 @@ fn follow_bases(
     while rollouts.len() < MAX_ROLLOUTS
         && let Some(cut) = next_base
     {
-        let Some((path, base)) = find_base(&cut) else {
+        let found = find_base(&cut).and_then(|(path, base)| {
+            let is_projected = is_projected(&path, &cut, projections);
+            // Reading a compressed rollout up to the cut takes long, so only one that Codex has to read is checked.
+            let is_checked = is_plain(&path) || !is_projected;
+            let lacks_lines =
+                is_checked && rollout::ends_line_at(&path, cut.offset).is_ok_and(|ends| !ends);
+            (!lacks_lines).then_some((path, base, is_projected))
+        });
+        let Some((path, base, is_projected)) = found else {
             let missing = Some(cut.rollout_id);
             return BaseChain { rollouts, missing };
         };
 
-        let projected_offset = projections.projected_offset(&cut.rollout_id);
         rollouts.push(ContinuedRollout {
-            is_projected: projected_offset.is_some_and(|offset| offset >= cut.offset),
             path,
             cut,
+            is_projected,
         });
 
         next_base = base;
@@ -264,8 +273,21 @@ fn follow_bases(
     BaseChain { rollouts, missing }
 }
 
+/// Returns true if Codex has projected the rollout at `path` up to the cut. Earlier versions of this program recorded
+/// that offset also for a rollout whose last lines had not arrived yet, so the user's last message has to be in the
+/// projection.
+fn is_projected(path: &Path, cut: &RolloutCut, projections: &Projections) -> bool {
+    let offset = projections.projected_offset(&cut.rollout_id);
+    let has_item_since = |ordinal: u64| {
+        let start = i64::try_from(ordinal).unwrap_or(i64::MAX);
+        projections.has_item_in(&cut.rollout_id, start..cut.ordinal)
+    };
+    offset.is_some_and(|offset| offset >= cut.offset)
+        && rollout::read_last_message_ordinal(path, cut.offset).is_none_or(has_item_since)
+}
+
 /// Returns the rollouts that `leaf` continues, newest first. Returns none if Codex has projected all of them, or if one
-/// of them is missing, because Codex cannot open such a conversation.
+/// of them is missing, because Codex cannot open such a conversation or shows it without some turns.
 pub(super) fn find_unprojected_bases(
     home: &Path,
     leaf: &Path,

@@ -14,12 +14,14 @@ pub(crate) fn file_name(path: &Path) -> String {
 }
 
 /// Returns the kind of an archive for lists: its mode, or "safety" for an archive that `restore` made. Adds "(partial)"
-/// to an archive of a single login, or of only the files that a restore changed.
+/// to an archive of a single login, or of only the files that a restore changed, and "(--exclude)" to a backup that left
+/// files out.
 pub(crate) fn format_kind(metadata: &Metadata) -> String {
     match metadata.mode.name() {
         _ if metadata.is_safety() && metadata.holds_changes_only => format_partial_kind("safety"),
         _ if metadata.is_safety() => "safety".into(),
         mode if metadata.is_single_login() => format_partial_kind(mode),
+        mode if metadata.excludes => format!("{mode} (--exclude)"),
         mode => mode.into(),
     }
 }

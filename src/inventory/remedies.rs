@@ -3,15 +3,24 @@
 use super::store;
 use crate::accounts::{LoginOwner, Profile, Profiles};
 use crate::codex::{Login, Program, read_login};
-use crate::io::{Environment, atomic, shell};
+use crate::io::{Environment, OrdinaryPath, atomic, shell};
 use std::path::Path;
 
-/// Returns the command that makes a saved login live in `codex_home`: `use` for the newest usable login in a profile,
-/// else `restore` for the newest usable archive with a login. Returns `None` if there is neither.
+/// Returns the command that makes a saved login live in `codex_home`: `use` for the profile of the account that was live
+/// there last, else for the newest usable login in a profile, else `restore` for the newest usable archive with a login.
+/// Returns `None` if there is none.
 pub(crate) fn suggest_login_command(codex_home: &Path, manager_home: &Path) -> Option<String> {
     let profiles = Profiles::of(manager_home).list().unwrap_or_default();
     let usable_profiles = profiles.iter().filter(|p| may_go_live(p, codex_home));
-    if let Some(profile) = usable_profiles.max_by(|a, b| a.newest().compare(&b.newest())) {
+    let was_live = |profile: &Profile| {
+        profile.file.owner == LoginOwner::Live
+            && profile.file.live_home.as_deref() == Some(&*codex_home.canonical_or_self())
+    };
+    let best_profile = usable_profiles.max_by(|a, b| {
+        let by_home = was_live(a).cmp(&was_live(b));
+        by_home.then_with(|| a.newest().compare(&b.newest()))
+    });
+    if let Some(profile) = best_profile {
         let name = shell::quote_if_needed(&profile.name);
         return Some(format!("codex-manager use {name}"));
     }
@@ -38,6 +47,20 @@ pub(crate) fn suggest_first_login(
         Ok(_) => sign_in.into(),
         Err(_) => format!("{INSTALL_CODEX}, then {sign_in}"),
     }
+}
+
+/// Advises what to do about a Codex home that does not exist. `name` is the flag, variable or setting that names it.
+pub(crate) fn suggest_check_of_home(name: &str, codex_home: &Path) -> String {
+    let quoted_home = shell::quote_if_needed(&codex_home.to_string_lossy());
+    format!("check {name}; or create the folder: mkdir -p {quoted_home}")
+}
+
+/// Advises how to correct the setting `folders.` of `folder`, if it names an account that does not exist.
+pub(crate) fn suggest_folder_setting(folder: &str) -> String {
+    let setting = shell::quote_if_needed(&format!("folders.{folder}"));
+    format!(
+        "set another: codex-manager config set {setting} PROFILE; or remove it: codex-manager config unset {setting}"
+    )
 }
 
 /// The step before a sign-in on a machine without Codex.

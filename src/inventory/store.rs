@@ -265,7 +265,7 @@ pub(crate) fn find_newest_usable(
 }
 
 /// Returns the archives that `latest`, `latest~1`, … denote, in this order: of the accepted archives of `home` the full
-/// ones from the newest, then those of other modes. Leaves out safety backups and single logins, which may hold few
+/// ones from the newest, then those of other modes or without conversations. Leaves out safety backups and single logins, which may hold few
 /// files. Without an archive of `home`, returns those of other homes, because the home may have been moved.
 pub(crate) fn list_latest_first<'r>(
     records: &'r [ArchiveRecord],
@@ -306,14 +306,14 @@ fn restore_preference(record: &ArchiveRecord, home: &Path) -> (bool, bool, bool,
     (
         !metadata.is_single_login(),
         metadata.is_of_home(home),
-        metadata.mode == BackupMode::Full,
+        metadata.is_full(),
         metadata.created_at,
         metadata.mode == BackupMode::Sessions,
     )
 }
 
-/// Returns the newest archive of this home and mode without known damage. Skips safety backups and single logins,
-/// which may hold few files.
+/// Returns the newest archive of this home and mode without known damage, one with conversations if there is one. Skips
+/// safety backups and single logins, which may hold few files.
 pub(crate) fn find_last_of_home<'a>(
     records: &'a [ArchiveRecord],
     home: &Path,
@@ -322,7 +322,10 @@ pub(crate) fn find_last_of_home<'a>(
     let is_of_home_and_mode = |m: &Metadata| {
         m.mode == mode && !m.is_single_login() && !m.is_safety() && m.records_home(home)
     };
-    find_newest_usable(records, is_of_home_and_mode)
+    find_newest_usable(records, |m| {
+        is_of_home_and_mode(m) && !m.lacks_conversations()
+    })
+    .or_else(|| find_newest_usable(records, is_of_home_and_mode))
 }
 
 #[cfg(test)]

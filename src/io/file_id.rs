@@ -4,10 +4,10 @@ use super::{IoContext, IoError, OrdinaryPath, atomic};
 use serde::{Deserialize, Serialize};
 use std::fs::{DirEntry, Metadata};
 use std::io::ErrorKind;
-use std::path::Path;
+use std::path::{Path, PathBuf};
 
 /// Identifies a file, folder or link among those that exist on one file system at one time.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Serialize, Deserialize)]
 pub(crate) struct FileId {
     /// The serial number of the volume on Windows. `None` on other systems, where the number of a
     /// file system may change with a reboot.
@@ -68,10 +68,16 @@ pub(crate) fn stat(path: &Path) -> Result<Option<(FileId, Metadata)>, IoError> {
     }
 }
 
-/// Like [`stat`], for the directory entry of `path`. On Linux the system need not resolve the path.
-pub(crate) fn stat_entry(entry: &DirEntry, path: &Path) -> std::io::Result<(FileId, Metadata)> {
+/// Like [`stat`], for a directory entry. On Linux the system need not resolve the path.
+pub(crate) fn stat_entry(entry: &DirEntry) -> std::io::Result<(FileId, Metadata)> {
     let meta = entry.metadata()?;
-    Ok((read_id(path, &meta)?, meta))
+    // Only Windows needs the path.
+    let path = if cfg!(windows) {
+        entry.path()
+    } else {
+        PathBuf::new()
+    };
+    Ok((read_id(&path, &meta)?, meta))
 }
 
 #[cfg(unix)]

@@ -76,12 +76,14 @@ pub enum RecoveryObstacle {
     },
     /// The files at the paths are neither the old nor the new ones; the folders may have been
     /// copied.
-    #[error("the interrupted change of {} cannot be finished: the files there and in {} are not those in its journal", .home.display(), .folder.display())]
+    #[error("the interrupted change of {} cannot be finished: files or their staged copies changed after the interruption: {}; the staging folder: {}", .home.display(), format_first_paths(.changed), .folder.display())]
     Unrecognized {
         /// The folder that was being replaced.
         home: PathBuf,
         /// The staging folder with the journal.
         folder: PathBuf,
+        /// The live paths.
+        changed: Vec<PathBuf>,
     },
     /// A staging folder is missing, because its disk is not mounted, for example.
     #[error("an interrupted command cannot be finished: its staging folder is missing: {}", .folder.display())]

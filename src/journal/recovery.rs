@@ -223,9 +223,15 @@ impl Transaction {
         let home = self.journal.home.0.clone();
         let statuses = self.journal.steps.iter().map(Step::read_status);
         let statuses = statuses.collect::<Result<Vec<_>, IoError>>()?;
-        if self.has_unrecognized_step(&statuses, &home, policy) {
+        let changed = self.find_unrecognized(&statuses, &home, policy);
+        if !changed.is_empty() {
             let folder = self.folder().to_path_buf();
-            return Err(RecoveryObstacle::Unrecognized { home, folder }.into());
+            return Err(RecoveryObstacle::Unrecognized {
+                home,
+                folder,
+                changed,
+            }
+            .into());
         }
 
         let is_done = |status: &StepStatus| *status == StepStatus::Done;
@@ -260,18 +266,19 @@ impl Transaction {
         Ok(direction)
     }
 
-    /// Returns true if the files of a step match neither state. A file that Codex replaces, such as
+    /// Returns the live paths of the steps whose files match neither state. A file that Codex replaces, such as
     /// the login, stays as it is.
-    fn has_unrecognized_step(
+    fn find_unrecognized(
         &self,
         statuses: &[StepStatus],
         home: &Path,
         policy: &dyn RecoveryPolicy,
-    ) -> bool {
-        let mut steps = statuses.iter().zip(&self.journal.steps);
-        steps.any(|(status, step)| {
-            *status == StepStatus::Unknown && !policy.is_disposable(home, &step.live)
-        })
+    ) -> Vec<PathBuf> {
+        let steps = statuses.iter().zip(&self.journal.steps);
+        let unrecognized = steps.filter(|(status, step)| {
+            **status == StepStatus::Unknown && !policy.is_disposable(home, &step.live)
+        });
+        unrecognized.map(|(_, step)| step.live.clone()).collect()
     }
 
     /// Returns true if another process wrote to the state that is staged, and will be removed, after the steps have

@@ -78,18 +78,14 @@ fn find_codex_started_by(table: &ProcessTable, child: ProcessId) -> Option<Proce
     descendants.min().map(|(_, pid)| ProcessId::read(pid))
 }
 
-/// Returns true if a rollout is a conversation of the user, and not one of a subagent.
-fn is_main_thread(meta: &SessionMeta) -> bool {
-    let source = meta.payload.get("source");
-    source.is_none_or(|source| source.get("subagent").is_none())
-        && meta.text("thread_source") != Some("subagent")
-}
-
 /// Returns the conversation of the open rollout at `path`, of which the launch writes the bytes from `start_offset` on.
-/// `None` for a subagent, and while the first line is incomplete.
+/// `None` for a subagent or a side conversation, and while the first line is incomplete.
 pub(crate) fn bind_open_conversation(path: &Path, start_offset: u64) -> Option<BoundConversation> {
     let meta = rollout::read_head(path).ok().flatten()?;
-    is_main_thread(&meta).then(|| to_bound_conversation(path, start_offset))?
+    if meta.is_child() {
+        return None;
+    }
+    to_bound_conversation(path, start_offset)
 }
 
 fn to_bound_conversation(path: &Path, start_offset: u64) -> Option<BoundConversation> {
@@ -126,7 +122,7 @@ pub(crate) fn find_conversations_created_until(
         })
         .filter(|path| {
             let meta = rollout::read_head(path).ok().flatten();
-            meta.is_some_and(|meta| is_main_thread(&meta) && may_be_of_launch(&meta, record))
+            meta.is_some_and(|meta| !meta.is_child() && may_be_of_launch(&meta, record))
         })
         .filter_map(|path| to_bound_conversation(&path, 0))
         .collect();
@@ -279,6 +275,40 @@ pub(crate) fn read_creator(path: &Path) -> Option<(Option<String>, Option<String
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn a_launch_is_not_bound_to_side_conversations_and_subagents() {
+        let folder = tempfile::tempdir().unwrap();
+        let id = "01a1fd26-1481-7d60-a846-d943381f26dc";
+        let path = folder.path().join(format!("rollout-x-{id}.jsonl"));
+        for (fields, is_bound) in [
+            (r#""source":"cli""#, true),
+            (
+                r#""source":"cli","thread_source":"user","forked_from_id":"x""#,
+                true,
+            ),
+            (
+                r#""source":"cli","forked_from_id":"x","attached_thread":true"#,
+                false,
+            ),
+            (
+                r#""source":{"subagent":"review"},"thread_source":"subagent""#,
+                false,
+            ),
+            (
+                r#""source":{"subagent":{"thread_spawn":{"parent_thread_id":"x"}}}"#,
+                false,
+            ),
+        ] {
+            let line = format!(r#"{{"type":"session_meta","payload":{{"id":"{id}",{fields}}}}}"#);
+            fs::write(&path, line + "\n").unwrap();
+            assert_eq!(
+                bind_open_conversation(&path, 0).is_some(),
+                is_bound,
+                "{fields}"
+            );
+        }
+    }
 
     #[test]
     fn usage_is_read_only_from_the_bytes_of_the_launch() {

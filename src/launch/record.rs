@@ -1,5 +1,7 @@
 //! The record of one launch: a line of `launches.jsonl`.
 
+use crate::accounts::Profile;
+use crate::accounts::profile::find_own_profile;
 use crate::codex::process::is_codex;
 use crate::codex::{Identity, Window};
 use crate::io::{Process, ProcessTable, Timestamp, processes};
@@ -69,7 +71,7 @@ pub(crate) struct LaunchRecord {
     pub settled: bool,
     /// The schema of the line; see [`SCHEMA`].
     pub schema: u64,
-    /// The name that the profile had at the launch.
+    /// The name that the profile had at the launch; see [`LaunchRecord::current_profile`].
     pub profile: String,
     pub identity: Identity,
     #[serde(flatten)]
@@ -147,6 +149,17 @@ impl LaunchState {
 }
 
 impl LaunchRecord {
+    /// Returns the present name of the account's profile. Without a profile, returns the recorded name, unless the
+    /// profile of another account has it now.
+    pub(crate) fn current_profile<'a>(&'a self, profiles: &'a [Profile]) -> Option<&'a str> {
+        if let Ok(Some(profile)) = find_own_profile(profiles, &self.identity) {
+            return Some(&profile.name);
+        }
+        let is_recorded_name = |p: &Profile| p.name.to_lowercase() == self.profile.to_lowercase();
+        let is_taken = profiles.iter().any(is_recorded_name);
+        (!is_taken).then_some(&*self.profile)
+    }
+
     /// Returns true if Codex or the wrapper still runs.
     pub(crate) fn is_running(&self) -> bool {
         !self.settled

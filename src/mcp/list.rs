@@ -5,7 +5,7 @@ use super::answer::{
 };
 use super::call::{CallContext, CallScope, parse_cursor, to_thread_filter};
 use crate::choices::listed::{list_threads, list_unlisted};
-use crate::codex::threads::ThreadFilter;
+use crate::codex::threads::{ChildThreads, ThreadFilter};
 use crate::error::Result;
 use serde::Deserialize;
 use std::cmp::Reverse;
@@ -34,7 +34,7 @@ impl ListArguments {
         let scope = self.scope.unwrap_or_default();
 
         let filter = ThreadFilter {
-            without_subagents: true,
+            children: ChildThreads::Omitted,
             // Two more: one may be the caller, which is left out, and one shows that there are more.
             limit: Some(shown_count.saturating_add(limit + 2)),
             ..to_thread_filter(scope, None, self.since.as_deref(), context)?

@@ -28,6 +28,8 @@ pub struct RestoreReport {
     pub safety: Option<PublishedArchive>,
     /// The login that is live now.
     pub auth: AuthOutcome,
+    /// True if the restore made another login live than before.
+    pub is_login_replaced: bool,
     /// Sentences for the user about exceptions, without a final period.
     pub notes: Vec<String>,
     /// The reason why the new owner of the login could not be recorded. The restore is complete all the same.
@@ -91,6 +93,7 @@ pub fn apply(
         removed: work.plan.removed,
         safety: safety_backup,
         auth: staged_login.outcome,
+        is_login_replaced: staged_login.is_replaced(),
         notes: work.notes,
         owner_error,
     })
@@ -160,7 +163,11 @@ fn exchange_states(
 }
 
 /// Returns the number of restored files and their size in bytes, both including the login, which is not in `restored`.
-fn count_restored(archive: &ArchiveReader, restored: &NameSet, login: AuthOutcome) -> (u64, u64) {
+pub(crate) fn count_restored(
+    archive: &ArchiveReader,
+    restored: &NameSet,
+    login: AuthOutcome,
+) -> (u64, u64) {
     let restores_login = login == AuthOutcome::Restored;
     let is_restored = |path: &Path| {
         restored.contains(path) || restores_login && kind_of(path) == HomeEntryKind::Auth

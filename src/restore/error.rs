@@ -62,12 +62,19 @@ pub enum RestoreError {
     /// The Codex home, or the folder of `--to`, is a symbolic link without a target. Its disk may not be mounted.
     #[error("the target is a symbolic link to a missing folder: {}", .0.display())]
     DanglingTarget(PathBuf),
-    /// Nothing in the archive matches `--only` or `--session`.
-    #[error("the archive has no file or conversation {0:?}")]
-    NotFound(String),
+    /// Nothing in the archive matches `--only`.
+    #[error("the archive has no file or folder {name:?}")]
+    NotFound {
+        name: String,
+        /// The path of the archive, or the id of the snapshot.
+        archive: PathBuf,
+    },
+    /// Nothing in the archive matches `--session`.
+    #[error("the archive has no conversation {name:?}")]
+    NoConversation { name: String, archive: PathBuf },
     /// The archive has the path of `--only`, but would restore nothing there.
-    #[error("the archive has only empty folders or temporary files there, the Codex home keeps its own, or --auth skip leaves it out: {}", .0.display())]
-    NothingToRestore(PathBuf),
+    #[error("nothing would be restored there, because {reason}: {}", .path.display())]
+    NothingToRestore { path: PathBuf, reason: &'static str },
     /// The safety backup cannot include files that would be replaced or removed.
     #[error("the safety backup cannot read {} that the restore would replace or remove; the first is {}: {}", pluralize(items.len(), "path"), items[0].path.display(), items[0].reason)]
     BackupIncomplete {

@@ -62,6 +62,7 @@ pub(crate) use plan::target::find_holders;
 pub(crate) use recover::journal_pointer::JournalPointer;
 pub(crate) use recover::login_guard::LoginGuard;
 pub(crate) use settle::hard_linker::HardLinker;
+pub(crate) use settle::login::{LoginPreview, preview_login};
 pub(crate) use settle::outside_databases::OutsideDatabases;
 pub(crate) use stage::merge::MergeResult;
 pub(crate) use stage::staged_home::{ArchivedLogin, ExchangeMode, Stage, StageRoot};

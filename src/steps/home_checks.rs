@@ -19,9 +19,11 @@ pub(crate) fn require_codex_home(context: &Context) -> Result<()> {
         return Ok(());
     }
     let message = format!("no Codex home: {}", home.display());
-    Err(CommandError::failed(message)
-        .hint(suggest_sign_in(context))
-        .hint("or name the folder with --codex-home DIR"))
+    let error = CommandError::failed(message).hint(suggest_sign_in(context));
+    Err(match context.name_of_missing_home() {
+        Some(_) => error,
+        None => error.hint("or name the folder with --codex-home DIR"),
+    })
 }
 
 /// Fails during a restore of the home, because the files of the home may then be a mixture of two states.
@@ -130,7 +132,8 @@ pub(crate) fn warn_if_live_elsewhere(profile: &str, context: &Context) {
     } else {
         context.warn(format_args!(
             "{name} is the live account of another Codex home: {shown_home}; a login that is \
-             used in two homes stops working in both, so sign in here: codex login"
+             used in two homes stops working in both, and codex login would end it in both; sign in \
+             again: codex-manager profile login {name}"
         ));
     }
 }

@@ -1,5 +1,6 @@
 //! Prints the list of launches, for `launches` and `sessions --launched`.
 
+use crate::accounts::profile::Profile;
 use crate::choices::account_choice::find_identity;
 use crate::codex::config::read_login;
 use crate::codex::identity::Identity;
@@ -68,7 +69,9 @@ pub(crate) fn show_launches(
         .iter()
         .filter_map(|record| Some(record.last_conversation()?.session_id.to_lowercase()));
     let titles = read_titles(context.codex_home(), &context.env, ids.collect());
-    let to_listed = |record| ListedLaunch::new(record, live_account, &titles);
+    // Without readable profiles, the list shows the recorded names.
+    let profiles = context.profiles().list().unwrap_or_default();
+    let to_listed = |record| ListedLaunch::new(record, &profiles, live_account, &titles);
     let listed: Vec<_> = shown.into_iter().map(to_listed).collect();
 
     let json: Vec<_> = listed
@@ -101,6 +104,8 @@ const DEFAULT_LAUNCHES: usize = 20;
 
 struct ListedLaunch {
     record: LaunchRecord,
+    /// See [`LaunchRecord::current_profile`].
+    profile: Option<String>,
     state: LaunchState,
     warning: Option<String>,
     title: Option<String>,
@@ -109,6 +114,7 @@ struct ListedLaunch {
 impl ListedLaunch {
     fn new(
         record: LaunchRecord,
+        profiles: &[Profile],
         live: Option<&Identity>,
         titles: &HashMap<String, String>,
     ) -> Self {
@@ -136,6 +142,7 @@ impl ListedLaunch {
             state,
             warning,
             title: title.cloned(),
+            profile: record.current_profile(profiles).map(str::to_owned),
             record,
         }
     }
@@ -150,7 +157,7 @@ impl ListedLaunch {
 
         object()
             .with("launch_id", &self.record.launch_id)
-            .with("profile", &self.record.profile)
+            .with("profile", &self.profile)
             .with("email", identity.email.as_str())
             .with("account_id", &identity.account_id)
             .with("started_at", local_rfc3339(&run.started_at, context))
@@ -181,7 +188,8 @@ impl ListedLaunch {
     }
 
     fn to_cells(&self, context: &Context) -> [Cell; 6] {
-        let run = &self.record.run;
+        let LaunchRecord { run, identity, .. } = &self.record;
+        let email = identity.email.as_str();
         let style = match self.state {
             LaunchState::Running => Style::Good,
             LaunchState::Unbound => Style::Warn,
@@ -198,7 +206,7 @@ impl ListedLaunch {
 
         [
             Cell::new(style, format!("{}{isolated_suffix}", self.state.name())),
-            Cell::plain(&self.record.profile),
+            Cell::plain(self.profile.as_deref().unwrap_or(email)),
             Cell::new(Style::Dim, relative_time(&run.started_at, context))
                 .value(local_rfc3339(&run.started_at, context)),
             Cell::plain(folder).value(printable(&run.cwd)),
@@ -210,6 +218,9 @@ impl ListedLaunch {
 
 fn print_table(launches: &[ListedLaunch], total: usize, profile: Option<&str>, context: &Context) {
     let ui = &context.ui;
+    let rows = launches.iter().map(|launch| launch.to_cells(context));
+    Table::with_rows(ui, COLUMNS, rows).print(ui);
+
     if launches.is_empty() {
         let profiles = context.profiles().list();
         let next_step = if profiles.is_ok_and(|profiles| profiles.is_empty()) {
@@ -225,9 +236,6 @@ fn print_table(launches: &[ListedLaunch], total: usize, profile: Option<&str>, c
         ));
         return;
     }
-
-    let rows = launches.iter().map(|launch| launch.to_cells(context));
-    Table::with_rows(ui, COLUMNS, rows).print(ui);
 
     for launch in launches {
         if let Some(warning) = &launch.warning {

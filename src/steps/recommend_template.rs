@@ -11,7 +11,7 @@ use crate::quota::recommend::{RankedAccount, Ranking};
 use crate::quota::state::{self, AccountState};
 use crate::steps::price_file;
 use crate::ui::time;
-use crate::usage::figures::{format_cost, format_count};
+use crate::usage::figures::{NO_COST, format_cost, format_count};
 use crate::usage::period::{Period, start_of_day};
 use crate::usage::report;
 use crate::views::account::{full_time, label, local_rfc3339, printable, relative_time};
@@ -287,9 +287,9 @@ impl UsageToday {
 
         let usage = rows.iter().map(|row| ((), row));
         let totals = report::sum_by_key(usage, &prices).totals.sum;
-        totals
-            .cost_usd
-            .map_or(String::new(), |_| format_cost(&totals))
+        Some(format_cost(&totals))
+            .filter(|cost| cost != NO_COST)
+            .unwrap_or_default()
     }
 }
 

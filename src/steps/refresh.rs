@@ -90,7 +90,8 @@ pub(crate) fn find_last_use(identity: &Identity, context: &Context) -> Option<Ti
         limit: Some(1),
         ..ThreadFilter::default()
     };
-    let change_times = list_threads_as(&filter, context, |thread| thread.updated_ms).ok()?;
+    let change_times: Vec<_> =
+        list_threads_as(&filter, context, |thread| thread.updated_ms).ok()?;
     let changed_at = DateTime::from_timestamp_millis(change_times.into_iter().flatten().next()?)?;
     // A conversation from another machine may have a time in the future, because the clock of that machine was ahead.
     Some(context.zone().at(&changed_at.min(context.now())))

@@ -119,9 +119,18 @@ impl RestoreOptions {
         if self.dry_run {
             let holders = restore::find_holders(&request);
             let unchanged = find_unchanged(archive.contents(), &plan, &request.folder);
-            let notes = replaced_note.as_slice();
+            let login = restore::preview_login(&request, &plan)?;
+            let login_notes = login.iter().flat_map(|login| login.notes.clone());
+            let notes: Vec<_> = login_notes.chain(replaced_note).collect();
             let plan_and_unchanged = (&plan, &unchanged);
-            show_plan(context, command, &request, plan_and_unchanged, notes);
+            show_plan(
+                context,
+                command,
+                &request,
+                plan_and_unchanged,
+                login.as_ref(),
+                &notes,
+            );
             for holder in holders {
                 context.warn(format_args!("the Codex home is in use: {holder}"));
             }

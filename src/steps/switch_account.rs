@@ -8,7 +8,7 @@ use crate::choices::listed::list_threads;
 use crate::codex::home::AUTH_JSON;
 use crate::codex::identity::{Identity, LoginKind};
 use crate::codex::process::Holder;
-use crate::codex::threads::{AccountFilter, ListedThread, ThreadFilter};
+use crate::codex::threads::{AccountFilter, ChildThreads, ListedThread, ThreadFilter};
 use crate::codex::{daemon, login_lock};
 use crate::context::Context;
 use crate::error::{Outcome, Result};
@@ -21,6 +21,7 @@ use crate::steps::refresh::find_last_use;
 use crate::ui::text_width::elide_end;
 use crate::ui::{Style, object, windows};
 use crate::views::account::{printable, read_known_accounts, warn_all};
+use crate::views::account_report::API_KEY_HAS_NO_QUOTA;
 use clap::Args;
 use std::path::Path;
 
@@ -393,6 +394,7 @@ fn show_quota(to: &Identity, context: &Context) {
                 windows::format_origin(quota, zone, &now)
             ));
         }
+        None if to.kind.is_billed_by_use() => ui.note(API_KEY_HAS_NO_QUOTA),
         None => ui.note("its quota is not known yet; query it: codex-manager status"),
     }
 }
@@ -448,7 +450,7 @@ fn note_hidden_conversations(from: &Identity, name: &str, context: &Context) {
             ..AccountFilter::default()
         }),
         without_archived: true,
-        without_subagents: true,
+        children: ChildThreads::Omitted,
         ..ThreadFilter::default()
     };
 
@@ -472,8 +474,13 @@ fn note_hidden_conversations(from: &Identity, name: &str, context: &Context) {
         ""
     };
 
+    let pronoun = if hidden_threads.len() == 1 {
+        "it"
+    } else {
+        "them"
+    };
     context.note(format_args!(
-        "codex resume no longer shows {} of {}: {}{ellipsis}; continue them under their account with: codex-manager resume",
+        "codex resume now hides {} of {}: {}{ellipsis}; continue {pronoun} with: codex-manager resume",
         pluralize(hidden_threads.len(), "conversation"),
         printable(name),
         titles.join(", ")

@@ -39,7 +39,7 @@ pub(crate) fn run_checks(
         checks.push(Check::warn("sync.config", warning.clone()));
     }
 
-    check_folders(&config, &mut checks);
+    check_folders(context, &config, &mut checks);
     checks.push(sync_shutdown::check_codex_ended(
         context, &config, path, args,
     ));
@@ -94,7 +94,7 @@ pub(crate) fn format_misspelled_root_warnings(config: &SyncConfig) -> Vec<String
     found.map(|why| format!("include_roots {why}")).collect()
 }
 
-fn check_folders(config: &SyncConfig, checks: &mut Vec<Check>) {
+fn check_folders(context: &Context, config: &SyncConfig, checks: &mut Vec<Check>) {
     let (id, local) = ("sync.local", &config.local);
     if local.is_dir() {
         let message = format!("Codex home: {}", local.display());
@@ -107,8 +107,15 @@ fn check_folders(config: &SyncConfig, checks: &mut Vec<Check>) {
     }
 
     let (id, cloud) = ("sync.cloud", &config.cloud);
+    // The check of the state reports a state that cannot be read.
+    let state = replica(context, config).read();
+    let is_created = state.is_ok_and(|state| plan::creates_cloud_folder(config, &state));
     if config.remote == SyncRemote::Vault {
         // Checked by `check_vault`.
+    } else if is_created {
+        let message = format!("the cloud folder does not exist yet: {}", cloud.display());
+        let fix = "the first sync run creates it; if that is not its path, correct paths.cloud_root_dir in sync.toml";
+        checks.push(Check::warn(id, message).advised(fix));
     } else if !cloud.is_dir() {
         let message = format!("the cloud folder does not exist: {}", cloud.display());
         let fix = "mount it, start its cloud client, or create it with mkdir";

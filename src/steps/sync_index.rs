@@ -25,19 +25,24 @@ pub(crate) fn lock_replica(replica: &Replica) -> Result<FileLock, CommandError> 
     })
 }
 
+fn codex_index<'a>(context: &'a Context, config: &'a SyncConfig) -> CodexIndex<'a> {
+    CodexIndex {
+        home: &config.local,
+        env: &context.env,
+        rules: &config.path_rules,
+    }
+}
+
 /// Updates Codex's index with the pending updates of this run and of earlier runs, then removes the record of these
-/// updates. The caller holds the lock of the replica and has made sure that Codex does not use the home.
+/// updates. Names stay recorded until Codex has an index. The caller holds the lock of the replica and has made sure that
+/// Codex does not use the home.
 pub(crate) fn update_codex_index(
     context: &Context,
     config: &SyncConfig,
     replica: &Replica,
 ) -> Result<(), CommandError> {
     let pending = PendingIndexUpdates::new(replica);
-    let codex_index = CodexIndex {
-        home: &config.local,
-        env: &context.env,
-        rules: &config.path_rules,
-    };
+    let codex_index = codex_index(context, config);
     let (updates, renamed_ids) = (pending.read()?, pending.read_renamed_ids()?);
 
     for note in codex_index.update_index(&updates, &renamed_ids)? {
@@ -51,19 +56,30 @@ pub(crate) fn update_codex_index(
         .map(|update| update.id.to_lowercase())
         .collect();
     project_continued_rollouts(context, &config.local, &threads);
-    Ok(pending.clear()?)
+
+    let cleared = if codex_index.exists() {
+        pending.clear()
+    } else {
+        pending.keep_names_only()
+    };
+    Ok(cleared?)
 }
 
-/// Returns true if an earlier run ended before it updated Codex's index, or if its record of pending updates cannot be
-/// read: then the update reports the error.
-pub(crate) fn has_pending_index_updates(replica: &Replica) -> bool {
+/// Returns true if an earlier run ended before it updated Codex's index, if Codex has had no index until now, or if the
+/// record of pending updates cannot be read: then the update reports the error.
+pub(crate) fn has_pending_index_updates(
+    context: &Context,
+    config: &SyncConfig,
+    replica: &Replica,
+) -> bool {
     let pending = PendingIndexUpdates::new(replica);
     let has_renamed_ids = || {
         pending
             .read_renamed_ids()
             .map_or(true, |ids| !ids.is_empty())
     };
-    pending.read().map_or(true, |updates| !updates.is_empty()) || has_renamed_ids()
+    pending.read().map_or(true, |updates| !updates.is_empty())
+        || (has_renamed_ids() && codex_index(context, config).exists())
 }
 
 /// Updates Codex's index with the pending updates of earlier runs, before an error can end this run. If this fails,
@@ -73,7 +89,7 @@ pub(crate) fn flush_pending_index_updates(
     config: &SyncConfig,
     replica: &Replica,
 ) {
-    if has_pending_index_updates(replica)
+    if has_pending_index_updates(context, config, replica)
         && let Err(error) = update_codex_index(context, config, replica)
     {
         context.ui.warn(error);

@@ -6,7 +6,7 @@ use super::walk::RolloutUsage;
 use crate::history::ConversationId;
 use chrono::{DateTime, TimeDelta, Utc};
 use serde::Serialize;
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, HashMap};
 use std::path::{Path, PathBuf};
 use walkdir::WalkDir;
 
@@ -19,7 +19,6 @@ pub(crate) struct UsageShare {
     /// The folder, the month (`2026-11`) or the account id; `unknown` if not recorded.
     pub name: String,
     pub bytes: u64,
-    /// The number of rollouts, of which a rewound conversation has several.
     pub conversations: usize,
 }
 
@@ -27,8 +26,9 @@ pub(crate) struct UsageShare {
 pub(crate) struct LargeConversation {
     /// The id in the name of the rollout, if any.
     pub id: Option<ConversationId>,
-    /// The absolute path of the rollout.
+    /// The absolute path of the rollout; of the largest one if the conversation was rewound.
     pub path: PathBuf,
+    /// The size of all rollouts.
     pub bytes: u64,
     /// The folder that the conversation works in.
     pub project: String,
@@ -59,7 +59,7 @@ pub(crate) struct StorageReport {
     pub months: Vec<UsageShare>,
     /// The usage by account that created the conversations, largest first.
     pub accounts: Vec<UsageShare>,
-    /// The largest rollouts, at most [`MAX_LARGEST`].
+    /// The largest conversations, at most [`MAX_LARGEST`].
     pub largest: Vec<LargeConversation>,
     /// The growth of conversations; null if it cannot be estimated.
     pub growth: Option<Growth>,
@@ -152,11 +152,11 @@ pub(super) fn measure_manager_home(manager_home: &Path) -> Vec<ManagerUsage> {
 
 /// Adds the usage by project, month and account, and the largest conversations.
 pub(super) fn add_shares(
-    mut rollouts: Vec<RolloutUsage>,
+    rollouts: Vec<RolloutUsage>,
     state_database: Option<&Path>,
     report: &mut StorageReport,
 ) {
-    rollouts.sort_by(|a, b| b.bytes.cmp(&a.bytes).then_with(|| a.path.cmp(&b.path)));
+    let rollouts = merge_by_conversation(rollouts);
     let (facts, mut titles) = facts::read_facts(&rollouts, state_database);
     let (mut projects, mut months, mut accounts) =
         (BTreeMap::new(), BTreeMap::new(), BTreeMap::new());
@@ -186,6 +186,33 @@ pub(super) fn add_shares(
     report.projects = sort_largest_first(projects);
     report.accounts = sort_largest_first(accounts);
     report.months = months.into_values().collect();
+}
+
+/// Combines the rollouts of each conversation, of which a rewound one has several, and returns the conversations, largest
+/// first.
+fn merge_by_conversation(mut rollouts: Vec<RolloutUsage>) -> Vec<RolloutUsage> {
+    let sort_by_size = |rollouts: &mut Vec<RolloutUsage>| {
+        rollouts.sort_by(|a, b| b.bytes.cmp(&a.bytes).then_with(|| a.path.cmp(&b.path)));
+    };
+    sort_by_size(&mut rollouts);
+
+    let mut merged: Vec<RolloutUsage> = Vec::with_capacity(rollouts.len());
+    let mut positions: HashMap<ConversationId, usize> = HashMap::new();
+    for rollout in rollouts {
+        let position = rollout.id.as_ref().and_then(|id| positions.get(id));
+        if let Some(position) = position {
+            let conversation = &mut merged[*position];
+            conversation.bytes += rollout.bytes;
+            conversation.began = conversation.began.into_iter().chain(rollout.began).min();
+            conversation.changed = conversation.changed.max(rollout.changed);
+            continue;
+        }
+        positions.extend(rollout.id.clone().map(|id| (id, merged.len())));
+        merged.push(rollout);
+    }
+
+    sort_by_size(&mut merged);
+    merged
 }
 
 fn add_to_share(shares: &mut BTreeMap<String, UsageShare>, name: &str, bytes: u64) {

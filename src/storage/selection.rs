@@ -2,6 +2,7 @@
 
 use super::facts;
 use super::walk::{RolloutUsage, find_rollouts};
+use crate::codex::rollout_lines::is_injected;
 use crate::codex::{DatabaseError, ThreadRow, parse_rollout_id, threads};
 use crate::history::thread_titles::title_of;
 use crate::history::{ConversationId, Depth, rollout, thread_choice};
@@ -21,7 +22,7 @@ pub(crate) struct TrashFilter {
     pub projects: Vec<PathBuf>,
     /// Only subagents of this conversation.
     pub subagents_of: Option<String>,
-    /// Only conversations without a turn.
+    /// Only conversations without a turn and without a name.
     pub no_turns: bool,
 }
 
@@ -158,15 +159,18 @@ pub(super) fn read_rows_by_id(
     Ok(rows.unwrap_or_default())
 }
 
-/// Returns true if a conversation has metadata but no turns, neither its own nor those of a parent. False for a damaged
-/// or unreadable rollout.
+/// Returns true if a conversation has metadata but no turns, neither its own nor those of a parent, and the user gave it
+/// no name. False for a damaged or unreadable rollout.
 fn has_no_turn(row: &ThreadRow, path: &Path) -> bool {
     // The row of a subagent has no message either, although it has turns.
     row.first_user_message.is_empty()
+        && row.given_name().is_none()
         && rollout::scan(path, Depth::Turns, |_| ()).is_ok_and(|scan| {
             let has_no_base = scan.meta.is_some_and(|meta| meta.base_id().is_none());
+            // A command that the user ran with `!` is no message, but its output is an item.
+            let has_no_items = scan.title.is_none_or(|title| is_injected(&title));
             let has_no_entries = scan.messages.is_empty() && scan.turn.context.is_none();
-            has_no_base && has_no_entries && scan.bad_lines == 0
+            has_no_base && has_no_items && has_no_entries && scan.bad_lines == 0
         })
 }
 

@@ -353,7 +353,6 @@ fn list_open_files(home: &Path) -> HashSet<PathBuf> {
 
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub(crate) struct ProjectSum {
-    /// The number of rollouts, of which a rewound conversation has several.
     pub conversations: usize,
     pub before_bytes: u64,
     pub after_bytes: u64,
@@ -362,9 +361,10 @@ pub(crate) struct ProjectSum {
 /// Returns the sums of the converted rollouts by project, the largest gain first.
 pub(crate) fn sum_by_project(items: &[ShrinkItem]) -> Vec<(String, ProjectSum)> {
     let mut sums: BTreeMap<&str, ProjectSum> = BTreeMap::new();
+    let mut counted = HashSet::new();
     for item in items.iter().filter(|item| item.action.converts()) {
         let sum = sums.entry(&item.project).or_default();
-        sum.conversations += 1;
+        sum.conversations += usize::from(counted.insert(&item.session_id));
         sum.before_bytes += item.before_bytes;
         sum.after_bytes += item.after_bytes;
     }

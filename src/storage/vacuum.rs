@@ -34,7 +34,7 @@ pub(crate) enum VacuumError {
     #[error(transparent)]
     Clock(#[from] ClockDoubt),
     /// The rows of the compact copy differ from those of the original, which stays.
-    #[error("the rows of the compact copy differ from those of the database: {}", .0.display())]
+    #[error("the compacted database failed its check, because its rows differ; the original is unchanged: {}", .0.display())]
     Different(PathBuf),
 }
 

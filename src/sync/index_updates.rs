@@ -44,6 +44,8 @@ pub enum ContentChange {
     New,
     /// The text was replaced, so Codex's offsets into it are invalid.
     Replaced,
+    /// The rollout was deleted, as on another machine.
+    Deleted,
 }
 
 /// A conversation that a sync changed on this machine.
@@ -100,6 +102,12 @@ impl CodexIndex<'_> {
     ) -> Result<Vec<String>, IndexUpdateError> {
         let mut notes = Vec::new();
         let rollouts = find_rollouts_of(self.home, updates);
+        let deleted_count = self.delete_rows_of_deleted(updates, &rollouts)?;
+        if deleted_count > 0 {
+            let conversations = pluralize(deleted_count, "conversation");
+            notes.push(format!("removed from Codex's index: {conversations}"));
+        }
+
         let newest: HashSet<PathBuf> = select_newest_of_each_thread(rollouts.clone())
             .into_iter()
             .map(|(_, file)| file.path(self.home))
@@ -123,7 +131,10 @@ impl CodexIndex<'_> {
         }
 
         notes.extend(self.update_paths_and_folders(updates, &newest)?);
-        self.delete_projections(updates)?;
+        // The other rollouts of a conversation keep their projections, because Codex does not read the base of a rewind
+        // again.
+        let replaced: Vec<_> = filter_replaced(updates).collect();
+        self.delete_projections(&replaced)?;
         Ok(notes)
     }
 
@@ -147,6 +158,35 @@ impl CodexIndex<'_> {
             changed_rows += live::set_names(&database, &names, is_name_given)?;
         }
         Ok(changed_rows)
+    }
+
+    /// Deletes the rows and the projections of the conversations of which another machine deleted the last rollout, as
+    /// Codex does when it deletes a conversation. `rollouts` are those that the updated conversations still have.
+    /// Returns the number of deleted rows.
+    fn delete_rows_of_deleted(
+        &self,
+        updates: &[IndexUpdate],
+        rollouts: &[RolloutFile],
+    ) -> Result<usize, IndexUpdateError> {
+        let ids = rollouts.iter().filter_map(|file| {
+            let name = RolloutName::parse(&file.relative)?;
+            name.id().map(str::to_lowercase)
+        });
+        let ids_on_disk: HashSet<String> = ids.collect();
+
+        let deleted = updates.iter().filter(|update| {
+            update.change == ContentChange::Deleted
+                && !ids_on_disk.contains(&update.id.to_lowercase())
+        });
+        let deleted: Vec<_> = deleted.collect();
+        let ids: Vec<_> = deleted.iter().map(|update| &*update.id).collect();
+        self.delete_projections(&deleted)?;
+
+        let mut count = 0;
+        for database in self.find_state_databases() {
+            count += live::delete_rows(&database, &ids)?;
+        }
+        Ok(count)
     }
 
     /// Adds the conversations of these rollouts to Codex's table, and changes the rows of rewound conversations to name
@@ -224,20 +264,26 @@ impl CodexIndex<'_> {
         Ok(notes)
     }
 
-    /// Deletes the projections of replaced rollouts, which show the former text. The other rollouts of a conversation
-    /// keep their projections, because Codex does not read the base of a rewind again.
-    fn delete_projections(&self, updates: &[IndexUpdate]) -> Result<(), IndexUpdateError> {
-        let replaced_ids: Vec<_> = filter_replaced(updates)
-            .map(|update| update.rollout_id().unwrap_or_else(|| update.id.clone()))
-            .collect();
-        let replaced_ids: Vec<_> = replaced_ids.iter().map(String::as_str).collect();
-        if replaced_ids.is_empty() {
+    /// Deletes the projections of replaced or deleted rollouts, which show the former text.
+    fn delete_projections(&self, updates: &[&IndexUpdate]) -> Result<(), IndexUpdateError> {
+        let rollout_ids = updates.iter().map(|update| {
+            let rollout_id = update.rollout_id();
+            rollout_id.unwrap_or_else(|| update.id.clone())
+        });
+        let rollout_ids: Vec<_> = rollout_ids.collect();
+        let rollout_ids: Vec<_> = rollout_ids.iter().map(String::as_str).collect();
+        if rollout_ids.is_empty() {
             return Ok(());
         }
         for database in find_databases(self.home, self.env, home::HISTORY_DATABASE_PREFIX) {
-            live::delete_projections(&database, &replaced_ids)?;
+            live::delete_projections(&database, &rollout_ids)?;
         }
         Ok(())
+    }
+
+    /// Returns true if Codex has an index of this home. Without one, names cannot be stored yet.
+    pub(crate) fn exists(&self) -> bool {
+        !self.find_state_databases().is_empty()
     }
 
     fn find_state_databases(&self) -> Vec<PathBuf> {

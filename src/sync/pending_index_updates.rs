@@ -9,7 +9,7 @@ use super::index_updates::IndexUpdate;
 use super::json_lines::{self, JsonLines};
 use super::state::Replica;
 use crate::history::session_index::ThreadNameIndex;
-use crate::io::{IoContext, IoError, atomic, sharing};
+use crate::io::{IoContext, IoError, atomic, document, sharing};
 use serde::{Deserialize, Serialize};
 use std::collections::{BTreeSet, HashMap};
 use std::io;
@@ -99,6 +99,27 @@ impl PendingIndexUpdates {
         Ok(lines.into_iter().map(|line| line.named).collect())
     }
 
+    /// Removes all but the renamed conversations, because Codex has no index yet that could get their names.
+    ///
+    /// # Errors
+    /// The file cannot be read or replaced.
+    pub(crate) fn keep_names_only(&self) -> Result<(), IoError> {
+        let renamed_ids = self.read_renamed_ids()?;
+        if renamed_ids.is_empty() {
+            return self.clear();
+        }
+        if self.read()?.is_empty() {
+            return Ok(());
+        }
+
+        let mut bytes = Vec::new();
+        for named in renamed_ids {
+            let line = RenamedConversation { named };
+            document::push_line(&mut bytes, &line).at("encode", &self.path)?;
+        }
+        atomic::write(&self.path, &bytes)
+    }
+
     /// Removes the file after Codex's index was updated.
     ///
     /// # Errors
@@ -172,6 +193,8 @@ mod tests {
         };
         let y = one("y", "sessions/y", ContentChange::New);
         assert_eq!(updates.read().unwrap(), [moved, y]);
+        updates.keep_names_only().unwrap();
+        assert_eq!(updates.read().unwrap(), []);
         let named = updates.read_renamed_ids().unwrap();
         assert!(named.iter().eq(["x", "z"]), "{named:?}");
         updates.clear().unwrap();

@@ -1,10 +1,11 @@
-//! The items of a JSON list until the list is printed. A program that reads the list slowly must not hold a lock of the
+//! The items of a long list until the list is printed. A program that reads the list slowly must not hold a lock of the
 //! database from which the items come.
 
 use super::Style;
 use super::table_lines::{LineStorage, TableLine};
 use crate::error::{CommandError, Result};
 use serde::Serialize;
+use serde::de::DeserializeOwned;
 use serde_json::value::RawValue;
 
 #[derive(Default)]
@@ -21,22 +22,44 @@ impl StoredItems {
         self.0.push(&line);
     }
 
-    /// Calls `visit` with each item, until `visit` returns false.
+    pub(crate) fn count(&self) -> usize {
+        self.0.count
+    }
+
+    /// Returns the items in the order in which they were added.
+    ///
+    /// # Errors
+    /// A temporary file cannot be read. The iterator returns the same error.
+    pub(crate) fn read<T: DeserializeOwned>(self) -> Result<impl Iterator<Item = Result<T>>> {
+        let mut lines = self.0.into_reader().map_err(to_error)?;
+        Ok(std::iter::from_fn(move || {
+            let line = lines.next_line().map_err(to_error).transpose()?;
+            Some(line.and_then(|line| {
+                let json = line.cell(0).map_or("", |(_, json)| json);
+                serde_json::from_str(json).map_err(to_error)
+            }))
+        }))
+    }
+
+    /// Calls `visit` with the JSON of each item, until `visit` returns false.
     ///
     /// # Errors
     /// A temporary file cannot be read.
     pub(super) fn for_each(self, visit: &mut dyn FnMut(&Box<RawValue>) -> bool) -> Result<()> {
-        let mut lines = self.0.into_reader().map_err(to_error)?;
-        while let Some(line) = lines.next_line().map_err(to_error)? {
-            let json = line
-                .cell(0)
-                .map_or_else(String::new, |(_, json)| json.to_owned());
-            let json = RawValue::from_string(json).map_err(to_error)?;
-            if !visit(&json) {
+        for json in self.read()? {
+            if !visit(&json?) {
                 break;
             }
         }
         Ok(())
+    }
+}
+
+impl<T: Serialize> FromIterator<T> for StoredItems {
+    fn from_iter<I: IntoIterator<Item = T>>(items: I) -> Self {
+        let mut stored = Self::default();
+        items.into_iter().for_each(|item| stored.add(&item));
+        stored
     }
 }
 

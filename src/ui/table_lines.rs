@@ -57,7 +57,7 @@ pub(super) struct LineStorage {
     /// The number of complete bytes in the file.
     file_size: u64,
     is_file_full: bool,
-    count: usize,
+    pub(super) count: usize,
 }
 
 impl LineStorage {

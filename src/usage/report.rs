@@ -14,14 +14,18 @@ pub(crate) struct UsageSum {
     pub tokens: TokenUsage,
     /// The estimated cost of the requests to models with a known price; `None` if there are no such requests.
     pub cost_usd: Option<f64>,
+    /// True if the sum has requests to models without a known price.
+    #[serde(skip)]
+    pub lacks_prices: bool,
 }
 
 impl UsageSum {
     fn add(&mut self, requests: u64, tokens: TokenUsage, cost: Option<f64>) {
         self.requests = self.requests.saturating_add(requests);
         self.tokens = self.tokens.plus(tokens);
-        if let Some(cost) = cost {
-            *self.cost_usd.get_or_insert(0.0) += cost;
+        match cost {
+            Some(cost) => *self.cost_usd.get_or_insert(0.0) += cost,
+            None => self.lacks_prices = true,
         }
     }
 }

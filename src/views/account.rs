@@ -232,8 +232,12 @@ pub(crate) fn suggest_login(context: &Context) -> String {
     remedies::suggest_first_login(context.codex_home(), program, &context.env)
 }
 
-/// Returns the advice to sign in to the Codex home: through Codex, or with the last saved login.
+/// Returns the advice to sign in to the Codex home: through Codex, or with the last saved login. If the user named a
+/// home that does not exist, returns the advice to check that name, so that no login moves to a mistyped folder.
 pub(crate) fn suggest_sign_in(context: &Context) -> String {
+    if let Some(name) = context.name_of_missing_home() {
+        return remedies::suggest_check_of_home(name, context.codex_home());
+    }
     let saved = remedies::suggest_login_command(context.codex_home(), context.manager_home());
     match saved {
         Some(command) => format!("sign in: codex login; or restore the last login: {command}"),

@@ -7,6 +7,10 @@ use crate::quota::window::Observation;
 use crate::ui::{Style, windows};
 use crate::views::account::{full_time, printable};
 
+/// The sentence in place of the figures of an API key.
+pub(crate) const API_KEY_HAS_NO_QUOTA: &str =
+    "an API key is billed by use and has no quota windows";
+
 #[derive(Debug, Default)]
 pub(crate) struct AccountReport<'a> {
     pub identity: Option<&'a Identity>,
@@ -25,7 +29,7 @@ impl AccountReport<'_> {
         let is_api_key = |identity: &Identity| identity.kind.is_billed_by_use();
         let Some(observation) = self.observation else {
             ui.line(if self.identity.is_some_and(is_api_key) {
-                "an API key is billed by use and has no quota windows"
+                API_KEY_HAS_NO_QUOTA
             } else {
                 "quota unknown"
             });

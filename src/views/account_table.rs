@@ -13,7 +13,7 @@ use crate::views::account::{absolute_time, local_rfc3339, printable, relative_ti
 const SHORT_WINDOW_MINUTES: u32 = 300;
 
 const COLUMNS: [Column; 15] = [
-    // "*" marks the live account, "!" one without a working saved login.
+    // "*" marks the live account, "!" one without a usable saved login.
     Column::new("").rank(1).only_text(),
     // Profiles of one client often have the same beginning, so names are shortened in the middle. Whole names are more
     // useful than the columns from NOTE on.
@@ -43,9 +43,7 @@ pub(super) fn print_accounts(rows: &[(Account, Verdict)], context: &Context) {
     let cells = cells.map(|(account, verdict)| build_row(account, verdict, &names, context));
     Table::with_rows(&context.ui, COLUMNS, cells).print(&context.ui);
     if rows.iter().any(|(account, _)| lacks_login(account)) {
-        context.note(
-            "! marks an account without a working saved login; sign in to it: codex-manager profile login NAME",
-        );
+        context.note("! no usable saved login; sign in: codex-manager profile login NAME");
     }
 }
 
@@ -182,7 +180,11 @@ fn format_note(entry: &AccountEntry, verdict: &Verdict, context: &Context) -> St
     }
 
     let Some(quota) = &entry.observation else {
-        notes.push("no figures yet".into());
+        notes.push(if entry.identity.kind.is_billed_by_use() {
+            "billed by use".into()
+        } else {
+            "no figures yet".into()
+        });
         return notes.join(", ");
     };
 

@@ -1,6 +1,8 @@
 //! The account of the current folder, for `recommend` and `current`.
 
 use crate::context::Context;
+use crate::inventory::remedies;
+use crate::inventory::resolve::find_account_position;
 use crate::launch::folders;
 use crate::quota::account::Account;
 use crate::quota::state;
@@ -27,17 +29,26 @@ pub(crate) fn read_folder_profile(context: &Context) -> Option<String> {
 }
 
 /// Prints the account of the current folder with its remaining quota, and the command that starts Codex under it unless
-/// it is live. Prints nothing if `profile` is `None`.
-pub(crate) fn note_folder_account(profile: Option<&str>, accounts: &[Account], context: &Context) {
-    let Some(profile) = profile else { return };
+/// it is live. If no account has the name in the setting, prints the setting. Prints nothing for a folder without one.
+pub(crate) fn note_folder_account(accounts: &[Account], context: &Context) {
+    let Some((folder, profile)) = find_folder_profile(None, context) else {
+        return;
+    };
 
-    let has_profile = |a: &&Account| a.entry.profile.as_deref() == Some(profile);
-    let account = accounts.iter().find(has_profile);
-    let percent_left = account.and_then(|a| state::weekly_left(&a.entry, &context.now()));
     let name = printable(profile);
+    let Ok(position) = find_account_position(accounts.iter().map(|a| &a.entry), profile) else {
+        context.note(format_args!(
+            "the account of this folder is {name}, which does not exist; {}",
+            remedies::suggest_folder_setting(folder)
+        ));
+        return;
+    };
+
+    let account = &accounts[position];
+    let percent_left = state::weekly_left(&account.entry, &context.now());
     let left = percent_left.map_or(String::new(), |left| format!(" ({left:.0} % left)"));
 
-    context.note(if account.is_some_and(|a| a.current) {
+    context.note(if account.current {
         format!("{name}{left} is the account of this folder")
     } else {
         format!(

@@ -4,29 +4,36 @@ use crate::accounts::login_selection::AuthOutcome;
 use crate::archive::metadata::Metadata;
 use crate::archive::name_table::NameSet;
 use crate::archive::reader::ArchiveReader;
-use crate::codex::home::{HomeEntryKind, kind_of};
+use crate::codex::home::{AUTH_JSON, HomeEntryKind, kind_of};
 use crate::context::Context;
 use crate::inventory::archive_names::{self, file_name, strip_archive_suffix};
 use crate::inventory::catalog;
 use crate::io::quantity::pluralize;
-use crate::io::shell;
-use crate::restore::apply::RestoreReport;
+use crate::io::{shell, similar};
+use crate::restore::LoginPreview;
+use crate::restore::apply::{self, RestoreReport};
 use crate::restore::plan::{RestorePlan, RestoreTarget};
 use crate::restore::request::RestoreRequest;
 use crate::ui::{JsonFields, JsonObject, Style, bytes, object};
 use crate::views::account;
 
-/// Describes an archive or a snapshot (`noun`): its name, kind, account and age, and its home if that is another one.
+/// Describes an archive or a snapshot (`noun`): its name, kind, account and age, its home if that is another one, and
+/// what `--exclude` left out.
 pub(crate) fn describe_archive(context: &Context, archive: &ArchiveReader, noun: &str) -> String {
     let metadata = archive.metadata();
     let owner = account::owner_name(metadata, context);
+    let excluded = match &*archive.contents().excluded_globs {
+        [] => String::new(),
+        globs => format!(", without {}", similar::join_first_names(globs)),
+    };
     format!(
-        "{}: {} {noun} of {}, made {}{}",
+        "{}: {} {noun} of {}, made {}{}{}",
         account::printable(&file_name(archive.path())),
         archive_names::format_kind(metadata),
         owner.as_deref().unwrap_or("a signed-out home"),
         account::full_time(&metadata.created_at, context),
-        describe_other_home(metadata, context)
+        describe_other_home(metadata, context),
+        account::printable(&excluded)
     )
 }
 
@@ -60,14 +67,19 @@ pub(crate) fn list_removed_names(removed: &NameSet) -> Vec<String> {
         .collect()
 }
 
-/// Describes the live files that `plan` replaces, as "308 files (10 differ in size or time)". `unchanged` has the files
-/// whose size and mtime are the same in the archive.
+/// Describes the live files that `plan` replaces, as "308 files (10 differ in size or time)" or "308 files (all have the
+/// same size and time)". `unchanged` has the files whose size and mtime are the same in the archive.
 pub(crate) fn describe_replaced(plan: &RestorePlan, unchanged: &NameSet) -> String {
     let replaced = plan.writes.len() - plan.added.len();
     let differing = replaced - unchanged.len();
-    let verb = if differing == 1 { "differs" } else { "differ" };
     let files = pluralize(replaced, "file");
-    format!("{files} ({differing} {verb} in size or time)")
+    match (replaced, differing) {
+        (0, _) => files,
+        (1, 0) => format!("{files} (with the same size and time)"),
+        (_, 0) => format!("{files} (all have the same size and time)"),
+        (_, 1) => format!("{files} (1 differs in size or time)"),
+        _ => format!("{files} ({differing} differ in size or time)"),
+    }
 }
 
 pub(crate) fn show_plan(
@@ -75,18 +87,24 @@ pub(crate) fn show_plan(
     command: &str,
     request: &RestoreRequest<'_>,
     (plan, unchanged): (&RestorePlan, &NameSet),
+    login: Option<&LoginPreview>,
     notes: &[String],
 ) {
     let removed_names = list_removed_names(&plan.removed);
-    let file_count = plan.writes.len() + usize::from(plan.wants_login);
+    let login_outcome = login.map(|login| login.outcome);
+    let (file_count, byte_count) = apply::count_restored(
+        request.archive,
+        &plan.writes,
+        login_outcome.unwrap_or(AuthOutcome::Restored),
+    );
 
     let json = start_json(request.archive, request)
         .with("files", file_count)
-        .with("bytes", plan.bytes)
+        .with("bytes", byte_count)
         .with("unchanged", unchanged.len())
         .with("removed", &removed_names)
         .with("safety_backup", None::<()>)
-        .with("auth", (!plan.wants_login).then_some(AuthOutcome::Skipped))
+        .with("auth", login_outcome)
         .with("notes", notes)
         .with("dry_run", true);
     context.ui.document(command, &json);
@@ -95,7 +113,7 @@ pub(crate) fn show_plan(
     ui.report(format_args!(
         "would restore {} ({}) into {}",
         pluralize(file_count, "file"),
-        bytes(plan.bytes),
+        bytes(byte_count),
         request.folder.display(),
     ));
 
@@ -106,6 +124,11 @@ pub(crate) fn show_plan(
             plan.added.len(),
             removed_names.len(),
         ));
+    }
+
+    if let Some(login) = login {
+        let login_line = describe_login(login.outcome, login.is_replaced, request.target);
+        ui.report(format_args!("  {login_line}"));
     }
 
     for path in &removed_names {
@@ -142,27 +165,21 @@ pub(crate) fn show_report(
     context.ui.document(command, &json);
 
     let ui = &context.ui;
+    let unchanged = match report.unchanged {
+        0 => String::new(),
+        1 => "; 1 was unchanged".to_owned(),
+        count => format!("; {count} were unchanged"),
+    };
     ui.report(format_args!(
-        "{} {}, {}, into {}",
+        "{} {}, {}, into {}{unchanged}",
         ui.paint(Style::Good, "restored"),
         pluralize(report.files, "file"),
         bytes(report.bytes),
         request.folder.display(),
     ));
 
-    if report.unchanged > 0 {
-        let verb = if report.unchanged == 1 { "was" } else { "were" };
-        ui.report(format_args!(
-            "{} of them {verb} already equal",
-            report.unchanged
-        ));
-    }
-
-    ui.report(match report.auth {
-        AuthOutcome::Restored => "login: restored from the archive",
-        AuthOutcome::KeptNewer => "login: kept a newer one instead of the archive's",
-        AuthOutcome::Skipped => "login: unchanged",
-    });
+    let (auth, is_replaced) = (report.auth, report.is_login_replaced);
+    ui.report(describe_login(auth, is_replaced, request.target));
 
     if !removed.is_empty() {
         let verb = if removed.len() == 1 { "is" } else { "are" };
@@ -175,20 +192,46 @@ pub(crate) fn show_report(
     for note in &report.notes {
         ui.note(format_args!("note: {note}"));
     }
-    show_next(context, request, safety.as_deref());
+    show_next(context, request, safety.as_deref(), report.auth);
+}
+
+/// Describes the login of the target after the restore. `is_replaced` is true if another one was live before, or none.
+fn describe_login(outcome: AuthOutcome, is_replaced: bool, target: RestoreTarget) -> &'static str {
+    match (outcome, target) {
+        (AuthOutcome::Restored, RestoreTarget::Home) if !is_replaced => {
+            "login: unchanged, the same as in the archive"
+        }
+        (AuthOutcome::Restored, _) => "login: from the archive",
+        (AuthOutcome::KeptNewer, _) => "login: a newer one instead of the archive's",
+        (AuthOutcome::Skipped, RestoreTarget::Home) => "login: unchanged",
+        (AuthOutcome::Skipped, RestoreTarget::Elsewhere) => "login: none",
+    }
 }
 
 /// Prints the command that undoes the restore of a home, or that uses a restored folder.
-fn show_next(context: &Context, request: &RestoreRequest<'_>, safety: Option<&str>) {
+fn show_next(
+    context: &Context,
+    request: &RestoreRequest<'_>,
+    safety: Option<&str>,
+    auth: AuthOutcome,
+) {
     let ui = &context.ui;
+    let quoted_folder = shell::quote_if_needed(&request.folder.to_string_lossy());
     match safety {
         Some(safety) => ui.note(format_args!(
             "undo with: codex-manager restore {}",
             shell::quote_if_needed(strip_archive_suffix(safety))
         )),
+        // Codex 0.169 revokes the login in a home before `codex login` signs in there, and with it the original.
+        None if request.target == RestoreTarget::Elsewhere && auth == AuthOutcome::Restored => {
+            let auth_path = request.folder.join(AUTH_JSON);
+            let quoted_path = shell::quote_if_needed(&auth_path.to_string_lossy());
+            ui.note(format_args!(
+                "use it with a login of its own: rm {quoted_path} && CODEX_HOME={quoted_folder} codex"
+            ));
+        }
         None if request.target == RestoreTarget::Elsewhere => ui.note(format_args!(
-            "use it with: CODEX_HOME={} codex",
-            shell::quote_if_needed(&request.folder.to_string_lossy())
+            "use it with: CODEX_HOME={quoted_folder} codex"
         )),
         None => {}
     }

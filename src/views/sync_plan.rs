@@ -9,7 +9,8 @@ use crate::io::quantity::pluralize;
 use crate::shutdown::ShutdownPlan;
 use crate::sync::config::{SyncConfig, SyncRemote};
 use crate::sync::conflicting_versions::ConflictingVersions;
-use crate::sync::plan::{Conflict, SyncAction, SyncPlan, SyncStep, UndeliveredVersion};
+use crate::sync::plan::{Conflict, Op, SyncAction, SyncPlan, SyncStep, UndeliveredVersion};
+use crate::sync::rollouts::is_archived;
 use crate::sync::sides::Side;
 use crate::ui::table::{Cell, Column, Table};
 use crate::ui::time::bytes;
@@ -245,7 +246,8 @@ const STEP_COLUMNS: [Column; 5] = [
     Column::new("WHY").rank(1).wrap(20),
 ];
 
-/// Summarizes steps and conflicts, as "308 → cloud folder (4.2 MB), 10 ← cloud folder (31 kB), 0 conflicts".
+/// Summarizes steps and conflicts, as "308 → cloud folder (4.2 MB), 10 ← cloud folder (31 kB), 0 conflicts". Without
+/// copies, as "0 conflicts, 1 archived".
 pub(crate) fn format_totals(steps: &[&SyncStep], conflicts: usize, remote: SyncRemote) -> String {
     let remote = remote.label();
     let count_steps = |actions: &[SyncAction]| {
@@ -257,28 +259,52 @@ pub(crate) fn format_totals(steps: &[&SyncStep], conflicts: usize, remote: SyncR
         (n, size) => format!("{n} {mark} {remote} ({})", bytes(size)),
     };
 
-    let mut parts = vec![
-        format_copies('→', SyncAction::CopyToCloud),
-        format_copies('←', SyncAction::CopyToLocal),
-        pluralize(conflicts, "conflict"),
-    ];
-
-    let (merged_count, _) = count_steps(&[SyncAction::Merge]);
-    let (deleted_count, _) = count_steps(&[SyncAction::DeleteCloud, SyncAction::DeleteLocal]);
-    let copied_counts =
-        [SyncAction::CopyToCloud, SyncAction::CopyToLocal].map(|action| count_steps(&[action]).0);
-    // The others are the steps that no other part of the sentence counts.
-    let other_count =
-        steps.len() - copied_counts[0] - copied_counts[1] - merged_count - deleted_count;
-
-    for (n, part) in [
-        (merged_count, format!("{merged_count} merged")),
-        (deleted_count, format!("{deleted_count} deleted")),
-        (other_count, pluralize(other_count, "other step")),
-    ] {
-        parts.extend((n > 0).then_some(part));
+    let mut other_counts: BTreeMap<&str, usize> = BTreeMap::new();
+    for change in steps.iter().filter_map(|step| describe_change(step)) {
+        *other_counts.entry(change).or_default() += 1;
     }
-    parts.join(", ")
+    let other_parts = other_counts.into_iter().map(|(change, n)| match change {
+        CONFLICT_COPY => pluralize(n, CONFLICT_COPY),
+        change => format!("{n} {change}"),
+    });
+    let other_parts: Vec<_> = other_parts.collect();
+
+    let conflicts = pluralize(conflicts, "conflict");
+    let (copied_count, _) = count_steps(&[SyncAction::CopyToCloud, SyncAction::CopyToLocal]);
+    let first_parts = if copied_count == 0 && !other_parts.is_empty() {
+        vec![conflicts]
+    } else {
+        vec![
+            format_copies('→', SyncAction::CopyToCloud),
+            format_copies('←', SyncAction::CopyToLocal),
+            conflicts,
+        ]
+    };
+    [first_parts, other_parts].concat().join(", ")
+}
+
+const CONFLICT_COPY: &str = "conflict copy";
+
+/// Names the change that a step makes, for a summary; `None` for a copy to the other side.
+fn describe_change(step: &SyncStep) -> Option<&'static str> {
+    match step.action {
+        SyncAction::CopyToCloud | SyncAction::CopyToLocal => None,
+        SyncAction::Merge => Some("merged"),
+        SyncAction::MoveLocal | SyncAction::MoveCloud => {
+            let mut renames = step.ops.iter().filter_map(|op| match op {
+                Op::Rename { from, to } => Some([&from.path, to].map(|path| is_archived(path))),
+                _ => None,
+            });
+            Some(match renames.next() {
+                Some([false, true]) => "archived",
+                Some([true, false]) => "unarchived",
+                _ => "moved",
+            })
+        }
+        SyncAction::DeleteCloud | SyncAction::DeleteLocal => Some("deleted"),
+        SyncAction::RemoveDuplicate => Some("deduplicated"),
+        SyncAction::KeepConflictCopy | SyncAction::UpdateConflictCopy => Some(CONFLICT_COPY),
+    }
 }
 
 /// Prints the steps of the plan as a table: conversations by title on a terminal, by path elsewhere.

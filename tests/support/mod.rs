@@ -14,6 +14,7 @@ pub(crate) mod held_lock;
 pub(crate) mod hostile;
 pub(crate) mod imports;
 pub(crate) mod injection;
+pub(crate) mod kinds;
 pub(crate) mod lab;
 pub(crate) mod launched;
 pub(crate) mod mcp_client;

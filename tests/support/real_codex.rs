@@ -245,7 +245,12 @@ impl RealCodex {
 
     /// Starts `codex app-server` on stdio and sends `initialize`.
     pub(crate) fn app_server(&self, home: &Path, backend: &MockBackend) -> AppServer {
-        AppServer::start(self, home, backend)
+        AppServer::start(self, home, backend, &Value::Null)
+    }
+
+    /// Like [`RealCodex::app_server`], for a client that uses experimental parameters.
+    pub(crate) fn experimental_app_server(&self, home: &Path, backend: &MockBackend) -> AppServer {
+        AppServer::start(self, home, backend, &json!({"experimentalApi": true}))
     }
 
     /// Sends one request to a new app-server, and returns its result.
@@ -355,7 +360,7 @@ pub(crate) struct AppServer {
 }
 
 impl AppServer {
-    fn start(codex: &RealCodex, home: &Path, backend: &MockBackend) -> Self {
+    fn start(codex: &RealCodex, home: &Path, backend: &MockBackend, capabilities: &Value) -> Self {
         let user_home = new_user_home();
         let mut command = codex.command(home, backend, user_home.path());
         command.arg("app-server");
@@ -382,7 +387,10 @@ impl AppServer {
             next_id: 0,
             _user_home: user_home,
         };
-        let me = json!({"clientInfo": {"name": "codex-test", "title": "test", "version": "0"}});
+        let me = json!({
+            "clientInfo": {"name": "codex-test", "title": "test", "version": "0"},
+            "capabilities": capabilities,
+        });
         server
             .request("initialize", me)
             .expect("initialize the app-server");
@@ -432,6 +440,27 @@ impl AppServer {
             } else {
                 return Some(Ok(message["result"].take()));
             }
+        }
+    }
+
+    /// Waits for the end of a turn of this conversation, at most 30 s.
+    ///
+    /// # Panics
+    /// The turn does not end in time.
+    pub(crate) fn wait_for_turn(&mut self, id: &str) {
+        let end = Instant::now() + REPLY_LIMIT;
+        let is_end = |message: &Value| {
+            message["method"] == "turn/completed" && message["params"]["threadId"] == id
+        };
+        loop {
+            if let Some(position) = self.notifications.iter().position(is_end) {
+                self.notifications.remove(position);
+                return;
+            }
+            let left = end.saturating_duration_since(Instant::now());
+            let line = self.lines.recv_timeout(left).expect("the end of the turn");
+            let message = serde_json::from_str(&line).expect("a line of JSON");
+            self.notifications.push(message);
         }
     }
 

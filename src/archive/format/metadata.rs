@@ -1,6 +1,6 @@
 //! Metadata of an archive: the content of its sidecar and the first part of its manifest.
 
-use crate::codex::home::{self, AUTH_JSON};
+use crate::codex::home::{self, ARCHIVED_SESSIONS, AUTH_JSON, SESSIONS};
 use crate::codex::identity::{Identity, LoginKind};
 use crate::codex::window::Window;
 use crate::io::clock::Timestamp;
@@ -201,6 +201,21 @@ impl Metadata {
         self.mode != BackupMode::Sessions && lists_login
     }
 
+    /// Returns true for a backup of the whole home, unless `--exclude` left out all conversations.
+    pub(crate) fn is_full(&self) -> bool {
+        self.mode == BackupMode::Full && !self.lacks_conversations()
+    }
+
+    /// Returns true if `--exclude` or `backup.exclude` left something out, and the archive lists no conversations.
+    pub(crate) fn lacks_conversations(&self) -> bool {
+        let is_conversation_folder =
+            |name: &String| [SESSIONS, ARCHIVED_SESSIONS].contains(&name.trim_end_matches('/'));
+        let files = &self.captured_files;
+        // Snapshots in the vault have no list of files.
+        let lists_none = !files.is_empty() && !files.iter().any(is_conversation_folder);
+        self.mode != BackupMode::Auth && self.excludes && lists_none
+    }
+
     /// Returns true for a safety backup, which `restore` makes of the files that it changes.
     pub(crate) fn is_safety(&self) -> bool {
         self.label.as_deref() == Some(SAFETY_LABEL)
@@ -276,6 +291,20 @@ mod tests {
         assert!(!with(BackupMode::Full, &files[1..]).captures_login());
         // The metadata of an older program has no list.
         assert!(with(BackupMode::Full, &[]).captures_login());
+    }
+
+    #[test]
+    fn a_backup_that_excludes_all_conversations_is_not_full() {
+        let with = |excludes, files: &[&str]| Metadata {
+            excludes,
+            captured_files: files.iter().map(ToString::to_string).collect(),
+            ..Metadata::default()
+        };
+        assert!(!with(true, &["auth.json"]).is_full());
+        assert!(with(true, &["auth.json", "sessions/"]).is_full());
+        assert!(with(true, &["archived_sessions/"]).is_full());
+        assert!(with(false, &["auth.json"]).is_full());
+        assert!(with(true, &[]).is_full());
     }
 
     #[test]

@@ -57,7 +57,7 @@ pub(crate) fn pick_archived(source: &dyn ConversationSource, context: &Context) 
     Ok(choice.id)
 }
 
-/// Returns the conversations with a rollout in `source`, without those of subagents, the newest first.
+/// Returns the conversations with a rollout in `source`, without those of subagents and side conversations, the newest first.
 fn list_copied_conversations(source: &dyn ConversationSource) -> Vec<OfferedConversation> {
     let to_offered = |thread, is_unlisted| OfferedConversation {
         thread,
@@ -83,7 +83,7 @@ fn list_copied_conversations(source: &dyn ConversationSource) -> Vec<OfferedConv
         Some(to_offered(thread, true))
     }));
 
-    rows.retain(|row| row.thread.source != "subagent");
+    rows.retain(|row| !row.thread.is_child());
     rows.sort_by_key(|row| Reverse(row.thread.updated_ms));
     rows
 }

@@ -4,7 +4,7 @@ use crate::choices::conversation_accounts::ConversationAccounts;
 use crate::choices::listed::{list_threads, list_unlisted};
 use crate::codex::config::read_login;
 use crate::codex::home::{SESSIONS, THREAD_LOCKS};
-use crate::codex::threads::{ListedThread, ThreadFilter};
+use crate::codex::threads::{ChildThreads, ListedThread, ThreadFilter};
 use crate::context::Context;
 use crate::error::{CommandError, Result};
 use crate::io::lock;
@@ -78,7 +78,7 @@ pub(crate) fn list_first_conversations(
     context: &Context,
 ) -> Result<Option<Vec<OfferedConversation>>> {
     let newest = ThreadFilter {
-        without_subagents: true,
+        children: ChildThreads::Omitted,
         limit: Some(FIRST_ROWS),
         ..filter.clone()
     };
@@ -102,14 +102,14 @@ pub(crate) fn list_first_conversations(
     Ok(Some(rows))
 }
 
-/// Returns the conversations that `filter` selects, archived ones too, but none of subagents. The most
-/// recently changed comes first.
+/// Returns the conversations that `filter` selects, archived ones too, but no subagents and no
+/// side conversations. The most recently changed comes first.
 pub(crate) fn list_offered_conversations(
     filter: ThreadFilter,
     context: &Context,
 ) -> Result<Vec<OfferedConversation>> {
     let filter = ThreadFilter {
-        without_subagents: true,
+        children: ChildThreads::Omitted,
         ..filter
     };
     let mut rows = to_offered(list_threads(&filter, context)?, context)?;

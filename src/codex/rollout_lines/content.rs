@@ -28,10 +28,43 @@ impl PayloadText<'_> {
     }
 }
 
+/// The texts by which Codex lists messages of only images or recordings.
+const IMAGE: &str = "[Image]";
+const AUDIO: &str = "[Audio]";
+
 #[derive(Deserialize)]
 pub(super) struct ContentPart<'a> {
+    #[serde(borrow, default, rename = "type")]
+    kind: Cow<'a, str>,
     #[serde(borrow, default)]
     pub(super) text: Option<Cow<'a, str>>,
+}
+
+/// Returns the text of a user's message.
+pub(super) fn join_user_texts(parts: &[ContentPart<'_>]) -> String {
+    let has = |kinds: [&str; 3]| parts.iter().any(|part| kinds.contains(&&*part.kind));
+    let has_image = has(["input_image", "image", "local_image"]);
+    let has_audio = has(["input_audio", "audio", "local_audio"]);
+    text_or_placeholder(join_texts(parts), has_image, has_audio)
+}
+
+/// Returns the text; for a message without a text that of its images or recordings, if it has any.
+pub(super) fn text_or_placeholder(text: String, has_image: bool, has_audio: bool) -> String {
+    let placeholder = match (has_image, has_audio) {
+        (true, _) => IMAGE,
+        (false, true) => AUDIO,
+        (false, false) => return text,
+    };
+    if text.trim().is_empty() {
+        placeholder.to_owned()
+    } else {
+        text
+    }
+}
+
+/// Returns true for the text of a message of only images or recordings.
+pub(crate) fn is_placeholder(text: &str) -> bool {
+    matches!(text, IMAGE | AUDIO)
 }
 
 pub(super) fn join_texts(parts: &[ContentPart<'_>]) -> String {
@@ -87,7 +120,8 @@ pub(super) fn extract_output(output: &RawValue) -> String {
     }
 }
 
-/// Returns true for texts that Codex inserts in the user's name at the start of every conversation.
+/// Returns true for texts that Codex inserts in the user's name: at the start of a conversation, for a goal, for a
+/// command or a review of the user, and as a message of a subagent (0.42 to 0.171).
 pub(crate) fn is_injected(text: &str) -> bool {
     let text = text.trim_start();
     [
@@ -96,6 +130,12 @@ pub(crate) fn is_injected(text: &str) -> bool {
         "<permissions instructions>",
         "<skills_instructions>",
         "# AGENTS.md instructions",
+        "<codex_internal_context",
+        "<user_shell_command>",
+        "<user_action>",
+        "<subagent_notification>",
+        "<turn_aborted>",
+        "Side conversation boundary.",
     ]
     .iter()
     .any(|prefix| text.starts_with(prefix))

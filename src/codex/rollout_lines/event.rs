@@ -8,7 +8,7 @@ use serde_json::value::RawValue;
 
 #[derive(Debug, Clone, PartialEq)]
 pub(crate) struct RolloutEvent {
-    /// The number of the turn, which begins with a message of the user. Events before the first have turn 0.
+    /// The number of the turn; see [`super::TurnCounter`]. Events before the first have turn 0.
     pub turn: u32,
     /// The time at which Codex wrote the line.
     pub at: Option<DateTime<Utc>>,
@@ -20,8 +20,8 @@ pub(crate) struct RolloutEvent {
 #[derive(Debug, Clone, PartialEq)]
 pub(crate) enum EventKind {
     User(String),
-    /// A text that Codex inserted in the user's name. Parsed only if `LineParts::INJECTED` is wanted.
-    Injected(String),
+    /// A message that the model got in the user's name. If the user wrote it, its event follows.
+    ModelInput,
     Assistant(String),
     Reasoning(String),
     /// A call of a tool: a command, a patch, a search.
@@ -43,6 +43,9 @@ pub(crate) enum EventKind {
     /// The number of tokens used so far, and the quota windows.
     Tokens(Box<TokenEvent>),
     Request(Box<RequestRecord>),
+    /// Codex began a turn: for a message of the user, a command, or a goal.
+    TurnStarted,
+    TurnEnded,
     /// The user took this number of turns back. Codex up to 0.150 leaves these turns in the rollout, and newer versions
     /// do so for legacy conversations.
     RolledBack(u32),
@@ -182,12 +185,14 @@ impl EventKind {
                 Some((Role::Tool, text))
             }
             Self::Image(_)
-            | Self::Injected(_)
+            | Self::ModelInput
             | Self::Compaction(_)
             | Self::Meta(_)
             | Self::TurnContext(_)
             | Self::Tokens(_)
             | Self::Request(_)
+            | Self::TurnStarted
+            | Self::TurnEnded
             | Self::RolledBack(_) => None,
         }
     }

@@ -1,7 +1,7 @@
 //! Parses `event_msg`: messages and executions, of older and newer versions, and counts of tokens.
 
 use super::command_line::CommandLine;
-use super::content::{ContentPart, PayloadText, join_texts};
+use super::content::{ContentPart, PayloadText, join_texts, join_user_texts, text_or_placeholder};
 use super::event::{EventKind, TokenEvent, TokenUsage};
 use super::line_item::{ItemOrigin, ParsedItems, call_item, item_without_call_id, one_item};
 use crate::codex::token_count;
@@ -10,6 +10,27 @@ use serde::de::IgnoredAny;
 use serde_json::value::RawValue;
 use std::borrow::Cow;
 use std::collections::BTreeMap;
+
+pub(super) fn parse_user_event(payload: &PayloadText<'_>) -> ParsedItems {
+    #[derive(Deserialize)]
+    struct UserEvent {
+        message: Option<String>,
+        images: Option<Vec<IgnoredAny>>,
+        local_images: Option<Vec<IgnoredAny>>,
+        audio: Option<Vec<IgnoredAny>>,
+        local_audio: Option<Vec<IgnoredAny>>,
+    }
+
+    let event: UserEvent = serde_json::from_str(payload.json)?;
+    let has_any = |lists: [Option<Vec<IgnoredAny>>; 2]| {
+        let mut lists = lists.into_iter().flatten();
+        lists.any(|list| !list.is_empty())
+    };
+    let has_image = has_any([event.images, event.local_images]);
+    let has_audio = has_any([event.audio, event.local_audio]);
+    let text = text_or_placeholder(event.message.unwrap_or_default(), has_image, has_audio);
+    Ok(one_item(ItemOrigin::Event, EventKind::User(text)))
+}
 
 pub(super) fn parse_text_event(
     payload: &PayloadText<'_>,
@@ -27,6 +48,14 @@ pub(super) fn parse_text_event(
     let event: TextEvent<'_> = serde_json::from_str(payload.json)?;
     let text = event.message.or(event.text).unwrap_or_default();
     Ok(one_item(ItemOrigin::Event, to_kind(text.into_owned())))
+}
+
+pub(super) fn parse_turn_start(_payload: &PayloadText<'_>) -> ParsedItems {
+    Ok(one_item(ItemOrigin::Event, EventKind::TurnStarted))
+}
+
+pub(super) fn parse_turn_end(_payload: &PayloadText<'_>) -> ParsedItems {
+    Ok(one_item(ItemOrigin::Event, EventKind::TurnEnded))
 }
 
 pub(super) fn parse_rollback(payload: &PayloadText<'_>) -> ParsedItems {
@@ -69,15 +98,19 @@ pub(super) fn parse_completed(payload: &PayloadText<'_>) -> ParsedItems {
     let completed: Completed<'_> = serde_json::from_str(item_json)?;
     let origin = ItemOrigin::Completed;
 
-    let parse_content = |to_kind: fn(String) -> EventKind| -> ParsedItems {
-        let content = completed.content.map_or("[]", RawValue::get);
-        let parts: Vec<ContentPart<'_>> = serde_json::from_str(content)?;
-        Ok(one_item(origin, to_kind(join_texts(&parts))))
+    let parse_parts = || -> serde_json::Result<Vec<ContentPart<'_>>> {
+        serde_json::from_str(completed.content.map_or("[]", RawValue::get))
     };
 
     match &*completed.kind {
-        "UserMessage" => parse_content(EventKind::User),
-        "AgentMessage" => parse_content(EventKind::Assistant),
+        "UserMessage" => {
+            let text = join_user_texts(&parse_parts()?);
+            Ok(one_item(origin, EventKind::User(text)))
+        }
+        "AgentMessage" => {
+            let text = join_texts(&parse_parts()?);
+            Ok(one_item(origin, EventKind::Assistant(text)))
+        }
         "Reasoning" => {
             let texts = completed.summary_text.into_iter().map(EventKind::Reasoning);
             Ok(texts

@@ -3,6 +3,7 @@
 use super::event::EventKind;
 use super::event_message::{
     parse_completed, parse_execution, parse_rollback, parse_text_event, parse_tokens,
+    parse_turn_end, parse_turn_start, parse_user_event,
 };
 use super::line_item::ParseItems;
 use super::line_parts::LineParts;
@@ -25,9 +26,7 @@ pub(super) struct LineForm {
     pub(super) parse: ParseItems,
 }
 
-const USER: LineParts = LineParts::USER_ITEMS
-    .union(LineParts::USER_EVENTS)
-    .union(LineParts::INJECTED);
+const USER: LineParts = LineParts::USER_ITEMS.union(LineParts::USER_EVENTS);
 
 impl LineForm {
     /// Returns true if a line of this form may have a part that is wanted. `after_type` is the text after the type of
@@ -67,17 +66,17 @@ const TOOL_CALLS: &[&str] = &[
     "web_search_call",
 ];
 const TOOL_OUTPUTS: &[&str] = &["function_call_output", "custom_tool_call_output"];
+const TURN_STARTS: &[&str] = &["task_started", "turn_started"];
+const TURN_ENDS: &[&str] = &["task_complete", "turn_complete", "turn_aborted"];
 const EXECUTIONS: &[&str] = &["exec_command_end", "patch_apply_end"];
 
-const MESSAGE: LineParts = LineParts::USER_ITEMS
-    .union(LineParts::INJECTED)
-    .union(LineParts::ASSISTANT);
+const MESSAGE: LineParts = LineParts::USER_ITEMS.union(LineParts::ASSISTANT);
 const COMPLETED: LineParts = LineParts::USER_EVENTS
     .union(LineParts::ASSISTANT)
     .union(LineParts::TOOLS);
 
 /// All forms that this program uses. Lines of other forms are skipped.
-const FORMS: [LineForm; 15] = [
+const FORMS: [LineForm; 17] = [
     untyped_form("session_meta", LineParts::META, parse_session_meta),
     untyped_form("turn_context", LineParts::SETTINGS, parse_turn_context),
     untyped_form("token_usage_record", LineParts::REQUESTS, parse_request),
@@ -93,7 +92,7 @@ const FORMS: [LineForm; 15] = [
         EVENT,
         &["user_message"],
         LineParts::USER_EVENTS,
-        |payload| parse_text_event(payload, EventKind::User),
+        parse_user_event,
     ),
     typed_form(EVENT, &["agent_message"], LineParts::ASSISTANT, |payload| {
         parse_text_event(payload, EventKind::Assistant)
@@ -110,6 +109,8 @@ const FORMS: [LineForm; 15] = [
     },
     typed_form(EVENT, EXECUTIONS, LineParts::TOOLS, parse_execution),
     typed_form(EVENT, &["token_count"], LineParts::TOKENS, parse_tokens),
+    typed_form(EVENT, TURN_STARTS, LineParts::TURNS, parse_turn_start),
+    typed_form(EVENT, TURN_ENDS, LineParts::TURNS, parse_turn_end),
     typed_form(
         EVENT,
         &["thread_rolled_back"],

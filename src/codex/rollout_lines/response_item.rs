@@ -1,10 +1,11 @@
 //! Parses `response_item`: what the model got or wrote.
 
 use super::command_line::{CommandLine, extract_command};
-use super::content::{ContentPart, PayloadText, extract_output, is_injected, join_texts};
+use super::content::{
+    ContentPart, PayloadText, extract_output, is_injected, join_texts, join_user_texts,
+};
 use super::event::EventKind;
 use super::line_item::{ItemOrigin, ParsedItems, call_item, item_without_call_id, one_item};
-use super::line_parts::LineParts;
 use serde::Deserialize;
 use serde_json::value::RawValue;
 use std::borrow::Cow;
@@ -54,11 +55,14 @@ struct ToolResult<'a> {
 
 pub(super) fn parse_message(payload: &PayloadText<'_>) -> ParsedItems {
     let message: MessageItem<'_> = serde_json::from_str(payload.json)?;
-    let text = join_texts(&message.content);
     let kind = match &*message.role {
-        "user" if !is_injected(&text) => EventKind::User(text),
-        "user" if payload.wanted.intersects(LineParts::INJECTED) => EventKind::Injected(text),
-        "assistant" => EventKind::Assistant(text),
+        // An event follows if the user wrote the message. Codex before 0.32 had no events.
+        "user" if payload.has_envelope => EventKind::ModelInput,
+        "user" => match join_user_texts(&message.content) {
+            text if is_injected(&text) => EventKind::ModelInput,
+            text => EventKind::User(text),
+        },
+        "assistant" => EventKind::Assistant(join_texts(&message.content)),
         _ => return Ok(Vec::new()),
     };
     Ok(one_item(ItemOrigin::Item, kind))

@@ -95,7 +95,6 @@ fn commands_of_code_mode_and_files_are_read() {
 fn instructions_and_damaged_lines_have_no_items() {
     for payload in [
         r#"{"type":"message","role":"developer","content":[{"type":"input_text","text":"x"}]}"#,
-        r#"{"type":"message","role":"user","content":[{"type":"input_text","text":"<environment_context>x"}]}"#,
         r#"{"type":"reasoning","summary":[],"encrypted_content":"gAAAA"}"#,
         r#"{"type":"message","role":7}"#,
         r#"{"type":"message","#,
@@ -103,6 +102,33 @@ fn instructions_and_damaged_lines_have_no_items() {
         assert_eq!(kinds(&line("response_item", payload)), [], "{payload}");
     }
     assert_eq!(parse(b"\xff\xfe", LineParts::INDEXED), None);
+}
+
+#[test]
+fn an_item_is_a_message_of_the_user_only_before_0_32_and_without_a_known_beginning() {
+    let item = |text: &str| {
+        format!(
+            r#"{{"type":"message","role":"user","content":[{{"type":"input_text","text":"{text}"}}]}}"#
+        )
+    };
+    assert_eq!(kinds(&item("go")), [EventKind::User("go".into())]);
+    let newer = line("response_item", &item("go"));
+    assert_eq!(kinds(&newer), [EventKind::ModelInput]);
+    for inserted in [
+        "<environment_context>x",
+        "# AGENTS.md instructions for /p",
+        "<codex_internal_context source='goal'>",
+        "<user_shell_command>ls",
+        "<user_action>x",
+        "<subagent_notification>x",
+        "Side conversation boundary.",
+    ] {
+        assert_eq!(
+            kinds(&item(inserted)),
+            [EventKind::ModelInput],
+            "{inserted}"
+        );
+    }
 }
 
 #[test]

@@ -1,5 +1,6 @@
 //! Changes rows of a home that no process uses.
 
+use super::row_texts::RowTexts;
 use super::row_values::RowValues;
 use super::rows::PAGINATED;
 use super::schema::Schema;
@@ -17,7 +18,7 @@ pub(crate) enum RowChange {
         /// True if the rollout is in `archived_sessions/`.
         archived: bool,
     },
-    /// Adds a row, unless the conversation has one.
+    /// Adds a row, unless the conversation has one. Also records which conversation started a subagent.
     Insert(RowValues),
     /// Sets the name of a conversation, in the column from which Codex reads it.
     Name {
@@ -27,6 +28,11 @@ pub(crate) enum RowChange {
     Mode {
         id: String,
         mode: &'static str,
+    },
+    /// Sets the empty ones of the three texts.
+    Texts {
+        id: String,
+        texts: RowTexts,
     },
 }
 
@@ -67,6 +73,23 @@ fn apply_change(
             let sql = "UPDATE threads SET history_mode=?2 WHERE id=?1";
             connection.execute(sql, params![id, mode]).map(|_| ())
         }
+        RowChange::Texts { id, texts } => {
+            let columns = [
+                ("title", &texts.title),
+                ("first_user_message", &texts.first_message),
+                ("preview", &texts.preview),
+            ];
+            for (column, text) in columns {
+                if schema.has_column(column) {
+                    let sql = format!(
+                        "UPDATE threads SET {column}=?2 WHERE id=?1 AND coalesce({column}, '')=''"
+                    );
+                    let text = text.as_deref().unwrap_or_default();
+                    connection.prepare_cached(&sql)?.execute([id, text])?;
+                }
+            }
+            Ok(())
+        }
     }
 }
 
@@ -96,8 +119,29 @@ pub(super) fn set_archived(
 fn insert_row(connection: &Connection, schema: &Schema, row: &RowValues) -> rusqlite::Result<()> {
     match schema.required_columns().find(|name| !row.has_column(name)) {
         Some(missing) => Err(rusqlite::Error::InvalidColumnName(missing.to_owned())),
-        None => row.insert_into(connection, schema).map(|_| ()),
+        None => {
+            row.insert_into(connection, schema)?;
+            add_spawn_edge(connection, schema, row)
+        }
     }
+}
+
+/// Records the parent that the source of a row names, as Codex does when it adds the row itself.
+fn add_spawn_edge(
+    connection: &Connection,
+    schema: &Schema,
+    row: &RowValues,
+) -> rusqlite::Result<()> {
+    if let (true, Some(id)) = (schema.has_edges, row.text("id")) {
+        let parent = schema.spawn_parent_sql();
+        connection
+            .prepare_cached(&format!(
+                "INSERT OR IGNORE INTO thread_spawn_edges(parent_thread_id, child_thread_id, status) \
+                 SELECT {parent}, t.id, 'open' FROM threads t WHERE t.id=?1 AND {parent} IS NOT NULL"
+            ))?
+            .execute([id])?;
+    }
+    Ok(())
 }
 
 fn set_name(

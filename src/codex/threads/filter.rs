@@ -17,6 +17,16 @@ pub(crate) enum ThreadOrder {
     Project,
 }
 
+/// The conversations of subagents and the side conversations (`/side`) in a list.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub(crate) enum ChildThreads {
+    #[default]
+    Included,
+    Omitted,
+    /// Only those without a known parent, such as reviews.
+    OrphansOnly,
+}
+
 /// The conversations to list. The default lists all of them.
 #[derive(Debug, Clone, Default)]
 pub(crate) struct ThreadFilter {
@@ -31,18 +41,20 @@ pub(crate) struct ThreadFilter {
     /// Only conversations changed before this time, in milliseconds since 1970.
     pub until_ms: Option<i64>,
     pub without_archived: bool,
-    pub without_subagents: bool,
+    pub children: ChildThreads,
     pub only_archived: bool,
     pub only_subagents: bool,
     /// Only conversations that began on this git branch.
     pub branch: Option<String>,
     pub order: ThreadOrder,
     pub limit: Option<usize>,
+    /// Reads only the ids and the times of changes.
+    pub only_ids: bool,
 }
 
 impl ThreadFilter {
     /// Returns true if a criterion selects conversations. Parents, the limit, and leaving out archived conversations or
-    /// subagents are no such criteria.
+    /// children are no such criteria.
     pub(crate) fn is_restricted(&self) -> bool {
         self.ids.is_some()
             || self.branch.is_some()

@@ -17,7 +17,8 @@ pub(crate) struct ListedThread {
     pub id: String,
     /// The absolute path of the rollout, usually in plain form.
     pub rollout_path: String,
-    /// The name that the user chose, else the first line of the first message; empty if there is neither.
+    /// The name that the user chose, else the first line of the first message, of the preview, or of the path of the
+    /// agent; empty if there is none.
     pub title: String,
     /// True if the title is the name that the row itself records.
     pub has_name: bool,
@@ -31,8 +32,10 @@ pub(crate) struct ListedThread {
     /// The workspace account that created the conversation.
     pub account_id: String,
     pub user_id: String,
-    /// The id of the conversation that started this one; only for subagents.
+    /// The id of the conversation that started this one; only for subagents and side conversations.
     pub parent_id: Option<String>,
+    /// True for a side conversation (`/side`), which Codex shows only at its parent.
+    pub is_side: bool,
     pub nickname: String,
     /// The time of creation in milliseconds since 1970.
     pub created_ms: Option<i64>,
@@ -40,6 +43,13 @@ pub(crate) struct ListedThread {
     pub updated_ms: Option<i64>,
     pub tokens: Option<i64>,
     pub archived: bool,
+}
+
+impl ListedThread {
+    /// Returns true for a conversation of a subagent and for a side conversation.
+    pub(crate) fn is_child(&self) -> bool {
+        self.is_side || self.source == SUBAGENT
+    }
 }
 
 /// Returns the rows that `filter` selects. Empty if the database has no table of conversations. Creates no
@@ -51,22 +61,27 @@ pub(crate) fn list(path: &Path, filter: &ThreadFilter) -> Result<Vec<ListedThrea
     list_as(path, filter, |thread| thread)
 }
 
-/// Like [`list`], but keeps only the result of `convert` for each row, because a list may have
-/// 100,000 rows.
+/// Like [`list`], but collects only the result of `convert` for each row, because a list may have
+/// 100,000 rows. `convert` gets all rows again if another process changes the database meanwhile.
 ///
 /// # Errors
 /// The database cannot be read.
-pub(crate) fn list_as<T>(
+pub(crate) fn list_as<T, B: FromIterator<T>>(
     path: &Path,
     filter: &ThreadFilter,
     mut convert: impl FnMut(ListedThread) -> T,
-) -> Result<Vec<T>, DatabaseError> {
-    let names: Vec<_> = VALUES.split(' ').collect();
+) -> Result<B, DatabaseError> {
+    let names = if filter.only_ids {
+        "id updated_ms"
+    } else {
+        VALUES
+    };
+    let names: Vec<_> = names.split(' ').collect();
 
     database_view::run_query(path, |connection| {
         let schema = Schema::read(connection)?;
         if !schema.has_threads() {
-            return Ok(Vec::new());
+            return Ok(B::from_iter([]));
         }
 
         // The index by folder is used for a single folder only.
@@ -116,10 +131,13 @@ pub(crate) fn count(path: &Path) -> Result<ThreadCounts, DatabaseError> {
     })
 }
 
+/// The source of conversations of subagents.
+pub(crate) const SUBAGENT: &str = "subagent";
+
 /// The values from which a [`ListedThread`] is made; see [`Schema::select_sql`].
 const VALUES: &str = "id rollout_path name title_line message_line history_mode cwd git_branch \
     model source thread_source creator_account_id creator_user_id parent agent_nickname created_ms updated_ms \
-    tokens_used archived";
+    tokens_used archived is_side";
 
 fn build_listed_thread(values: &Values<'_>) -> ListedThread {
     let text = |name| values.text(name);
@@ -141,9 +159,8 @@ fn build_listed_thread(values: &Values<'_>) -> ListedThread {
         cwd: text("cwd"),
         git_branch: text("git_branch"),
         model: text("model"),
-        parent_id: Some(text("parent"))
-            .filter(|id| !id.is_empty())
-            .or_else(|| parse_parent_id(&source)),
+        parent_id: Some(text("parent")).filter(|id| !id.is_empty()),
+        is_side: values.flag("is_side"),
         source: normalize_source(&source, &text("thread_source")),
         account_id: text("creator_account_id"),
         user_id: text("creator_user_id"),
@@ -170,22 +187,16 @@ fn choose_title(name: &str, title: &str, first_message: &str, is_paginated: bool
 
 /// Returns the source as one word. Codex 0.169 records that of a subagent as JSON, that of others as a word.
 fn normalize_source(source: &str, thread_source: &str) -> String {
-    if thread_source == "subagent" || source.contains("\"subagent\"") {
-        "subagent".to_owned()
+    if thread_source == SUBAGENT || source.contains("\"subagent\"") {
+        SUBAGENT.to_owned()
     } else {
         source.trim_matches('"').to_owned()
     }
 }
 
-fn parse_parent_id(source: &str) -> Option<String> {
-    let value: serde_json::Value = serde_json::from_str(source).ok()?;
-    let parent = value.pointer("/subagent/thread_spawn/parent_thread_id")?;
-    parent.as_str().map(str::to_owned)
-}
-
 #[cfg(test)]
 mod tests {
-    use super::super::filter::AccountFilter;
+    use super::super::filter::{AccountFilter, ChildThreads};
     use super::super::list_sql::FOLDER_INDEX;
     use super::*;
     use rusqlite::Connection;
@@ -219,7 +230,7 @@ mod tests {
             since_ms: Some(11_000),
             until_ms: Some(20_000),
             without_archived: true,
-            without_subagents: true,
+            children: ChildThreads::Omitted,
             ..ThreadFilter::default()
         };
         assert_eq!(ids(&old, &times), ["c"]);
@@ -236,15 +247,15 @@ mod tests {
                 r#"CREATE TABLE threads(id TEXT, updated_at INTEGER, updated_at_ms INTEGER,
                    source TEXT, thread_source TEXT, archived INTEGER, creator_account_id TEXT,
                    creator_user_id TEXT);
-                 CREATE TABLE thread_spawn_edges(parent_thread_id TEXT, child_thread_id TEXT);
+                 CREATE TABLE thread_spawn_edges(parent_thread_id TEXT, child_thread_id TEXT, status TEXT);
                  INSERT INTO threads VALUES('a', 1, 1500, 'cli', 'user', 0, 'x', 'u'),
                  ('b', 1, 1400, '{"subagent":{"thread_spawn":{"parent_thread_id":"a"}}}',
                   'subagent', 0, 'x', 'u'), ('c', 2, 2000, 'exec', NULL, 1, 'y', 'u');
-                 INSERT INTO thread_spawn_edges VALUES('a', 'b')"#,
+                 INSERT INTO thread_spawn_edges VALUES('a', 'b', 'open')"#,
             )
             .unwrap();
         let main = ThreadFilter {
-            without_subagents: true,
+            children: ChildThreads::Omitted,
             ..ThreadFilter::default()
         };
         assert_eq!(ids(&new, &main), ["c", "a"]);
@@ -269,6 +280,24 @@ mod tests {
         };
         assert_eq!(ids(&new, &account(&[], &[])), ["a", "b"]);
         assert_eq!(ids(&new, &account(&["c"], &["a"])), ["c", "b"]);
+    }
+
+    #[test]
+    fn a_conversation_without_a_message_is_titled_by_its_preview_or_its_agent() {
+        let folder = tempfile::tempdir().unwrap();
+        let path = folder.path().join("state_5.sqlite");
+        let connection = Connection::open(&path).unwrap();
+        connection
+            .execute_batch(
+                "CREATE TABLE threads(id TEXT, title TEXT, first_user_message TEXT, preview TEXT, agent_path TEXT,
+                 updated_at INTEGER);
+                 INSERT INTO threads VALUES('a', '', '', 'a goal', NULL, 1), ('b', '', '', '', '/root/apples', 2),
+                 ('c', '', 'x', 'a goal', '/root', 3), ('d', '', '', '', NULL, 4)",
+            )
+            .unwrap();
+        let rows = list(&path, &ThreadFilter::default()).unwrap();
+        let titles: Vec<_> = rows.iter().map(|row| &*row.title).collect();
+        assert_eq!(titles, ["", "x", "/root/apples", "a goal"]);
     }
 
     #[test]

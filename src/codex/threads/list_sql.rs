@@ -1,6 +1,6 @@
 //! Writes the SQL that lists conversations from the table `threads` of any version of Codex.
 
-use super::filter::{AccountFilter, ThreadFilter, ThreadOrder};
+use super::filter::{AccountFilter, ChildThreads, ThreadFilter, ThreadOrder};
 use super::schema::Schema;
 use rusqlite::Connection;
 use rusqlite::types::Value;
@@ -17,6 +17,59 @@ impl Schema {
         format!(
             "(coalesce({kind}, '') = 'subagent' OR coalesce({source}, '') LIKE '%\"subagent\"%')"
         )
+    }
+
+    /// Returns the condition of side conversations (`/side`), which Codex shows only at their parents.
+    pub(super) fn side_condition_sql(&self) -> String {
+        format!(
+            "(coalesce({}, '') <> '')",
+            self.column("attached_thread_parent_id")
+        )
+    }
+
+    /// Returns the condition of conversations of subagents, and of side conversations.
+    pub(super) fn child_condition_sql(&self) -> String {
+        let (subagent, side) = (self.subagent_condition_sql(), self.side_condition_sql());
+        format!("({subagent} OR {side})")
+    }
+
+    /// Returns the SQL of the conversation that started a subagent, as the source of its row names it.
+    pub(super) fn spawn_parent_sql(&self) -> String {
+        let source = self.column("source");
+        format!(
+            "CASE WHEN {source} GLOB '{{*' AND json_valid({source}) \
+             THEN json_extract({source}, '$.subagent.thread_spawn.parent_thread_id') END"
+        )
+    }
+
+    /// Returns the SQL of the parent of a subagent or a side conversation; NULL for other conversations.
+    pub(super) fn parent_sql(&self) -> String {
+        let edge = if self.has_edges {
+            "(SELECT e.parent_thread_id FROM thread_spawn_edges e WHERE e.child_thread_id = t.id)"
+        } else {
+            "NULL"
+        };
+        let side_parent = self.column("attached_thread_parent_id");
+        format!(
+            "coalesce({edge}, {side_parent}, {})",
+            self.spawn_parent_sql()
+        )
+    }
+
+    /// Returns the query for all subagents, with the columns `parent` and `child`. Rows that another machine wrote may
+    /// name a parent without an entry in the table of edges.
+    pub(super) fn spawns_sql(&self) -> String {
+        let source = self.column("source");
+        let mut sql = format!(
+            "SELECT {} AS parent, t.id AS child FROM threads t WHERE {source} GLOB '{{*'",
+            self.spawn_parent_sql()
+        );
+        if self.has_edges {
+            sql.push_str(
+                " UNION ALL SELECT parent_thread_id, child_thread_id FROM thread_spawn_edges",
+            );
+        }
+        sql
     }
 
     /// Returns the statement that lists the conversations selected by `filter`, and the values of its parameters. It
@@ -104,10 +157,14 @@ impl Schema {
             let condition = format!("{} = ?", self.column("git_branch"));
             clauses.add(&condition, [branch.clone()]);
         }
-        if filter.without_subagents {
-            clauses
-                .sql
-                .push(format!("NOT {}", self.subagent_condition_sql()));
+        let is_child = self.child_condition_sql();
+        match filter.children {
+            ChildThreads::Included => {}
+            ChildThreads::Omitted => clauses.sql.push(format!("NOT {is_child}")),
+            ChildThreads::OrphansOnly => clauses.sql.push(format!(
+                "(NOT {is_child} OR NOT EXISTS (SELECT 1 FROM threads p WHERE p.id = {}))",
+                self.parent_sql()
+            )),
         }
 
         clauses
@@ -115,16 +172,13 @@ impl Schema {
 
     fn add_parent_condition(&self, clauses: &mut Clauses, parents: &[String]) {
         let ids = "(SELECT value FROM json_each(?))";
-        let condition = if self.has_edges {
-            format!(
-                "t.id IN (SELECT child_thread_id FROM thread_spawn_edges \
-                 WHERE parent_thread_id IN {ids})"
-            )
-        } else {
-            // Matches no conversation: this version of Codex records no parents.
-            format!("NULL IN {ids}")
-        };
-        clauses.add(&condition, [to_json_array(parents)]);
+        let side_parent = self.column("attached_thread_parent_id");
+        let condition = format!(
+            "t.id IN (SELECT child FROM ({}) WHERE parent IN {ids} \
+             UNION ALL SELECT t.id FROM threads t WHERE {side_parent} IN {ids})",
+            self.spawns_sql()
+        );
+        clauses.add(&condition, [to_json_array(parents), to_json_array(parents)]);
     }
 
     fn add_folder_condition(&self, clauses: &mut Clauses, folders: &[String]) {
@@ -247,4 +301,65 @@ impl Clauses {
 
 fn to_json_array(texts: &[String]) -> String {
     serde_json::to_string(texts).unwrap_or_else(|_| "[]".to_owned())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::super::{find_subagent_ids, list};
+    use super::*;
+
+    #[test]
+    fn children_are_found_by_their_edges_their_sources_and_their_side_parents() {
+        let folder = tempfile::tempdir().unwrap();
+        let path = folder.path().join("state_5.sqlite");
+        let connection = Connection::open(&path).unwrap();
+        connection
+            .execute_batch(
+                r#"CREATE TABLE threads(id TEXT PRIMARY KEY, updated_at INTEGER, source TEXT, thread_source TEXT,
+                   attached_thread_parent_id TEXT);
+                 CREATE TABLE thread_spawn_edges(parent_thread_id TEXT, child_thread_id TEXT, status TEXT);
+                 INSERT INTO threads VALUES('main', 9, 'cli', 'user', NULL),
+                 ('edge', 8, '{"subagent":{"thread_spawn":{"parent_thread_id":"main"}}}', 'subagent', NULL),
+                 ('source', 7, '{"subagent":{"thread_spawn":{"parent_thread_id":"edge"}}}', 'subagent', NULL),
+                 ('side', 6, 'cli', 'tui_side_chat', 'main'),
+                 ('review', 5, '{"subagent":"review"}', 'subagent', NULL),
+                 ('lost', 4, '{"subagent":{"thread_spawn":{"parent_thread_id":"gone"}}}', NULL, NULL),
+                 ('odd', 3, '{no json', 'user', NULL);
+                 INSERT INTO thread_spawn_edges VALUES('main', 'edge', 'open')"#,
+            )
+            .unwrap();
+
+        let ids = |filter: ThreadFilter| -> Vec<String> {
+            let rows = list(&path, &filter).unwrap().into_iter();
+            rows.map(|row| row.id).collect()
+        };
+        let with = |children| ThreadFilter {
+            children,
+            ..ThreadFilter::default()
+        };
+        assert_eq!(ids(with(ChildThreads::Omitted)), ["main", "odd"]);
+        let top = ids(with(ChildThreads::OrphansOnly));
+        assert_eq!(top, ["main", "review", "lost", "odd"]);
+        assert_eq!(ids(with(ChildThreads::Included)).len(), 7);
+
+        for (parent, children) in [
+            ("main", &["edge", "side"][..]),
+            ("edge", &["source"]),
+            ("side", &[]),
+        ] {
+            let filter = ThreadFilter {
+                parents: Some(vec![parent.into()]),
+                ..ThreadFilter::default()
+            };
+            for row in list(&path, &filter).unwrap() {
+                assert_eq!(row.parent_id.as_deref(), Some(parent));
+            }
+            assert_eq!(ids(filter), children, "{parent}");
+        }
+        // A side conversation has the user's own words, so it is not trashed with the subagents.
+        assert_eq!(
+            find_subagent_ids(&path, "main").unwrap(),
+            ["edge", "source"]
+        );
+    }
 }

@@ -122,13 +122,26 @@ pub(crate) fn set_history_modes(
     })
 }
 
-/// Deletes the projections of rollouts that were replaced.
+/// Deletes the rows of conversations, with the rows of other tables that belong to them. Returns the number of deleted
+/// conversations.
+pub(crate) fn delete_rows(database: &Path, ids: &[&str]) -> Result<usize, DatabaseError> {
+    if ids.is_empty() {
+        return Ok(0);
+    }
+    change_in_transaction(database, |transaction| {
+        staged::delete_rows_with_thread_id(transaction, ids)?;
+        let mut delete = transaction.prepare("DELETE FROM threads WHERE id=?1")?;
+        ids.iter().map(|id| delete.execute([id])).sum()
+    })
+}
+
+/// Deletes the projections of rollouts that were replaced or deleted.
 pub(crate) fn delete_projections(
     database: &Path,
     rollout_ids: &[&str],
 ) -> Result<(), DatabaseError> {
     change_in_transaction(database, |transaction| {
-        staged::delete_projection_rows(transaction, rollout_ids)
+        staged::delete_rows_with_thread_id(transaction, rollout_ids)
     })
 }
 

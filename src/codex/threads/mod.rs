@@ -2,6 +2,7 @@
 //!
 //! Codex's versions add columns (0.169 has 47), so only existing columns are read and written.
 //!
+//! - the texts that Codex derives from a rollout: [`RowTexts`]
 //! - rows as Codex has them: [`fold_rows`]; filtered and ordered for a list: [`list()`]
 //! - single columns of a home that Codex may have open: [`live`]
 //! - rows of a home that no process uses, all or none: [`apply_changes`]
@@ -13,6 +14,7 @@ mod filter;
 mod list;
 mod list_sql;
 pub(crate) mod live;
+mod row_texts;
 mod row_values;
 mod rows;
 pub(crate) mod saved_row;
@@ -21,8 +23,9 @@ pub(crate) mod staged;
 mod state_database;
 
 pub(crate) use self::changes::{RowChange, apply_changes};
-pub(crate) use self::filter::{AccountFilter, ThreadFilter, ThreadOrder};
-pub(crate) use self::list::{ListedThread, ThreadCounts, count, list, list_as};
+pub(crate) use self::filter::{AccountFilter, ChildThreads, ThreadFilter, ThreadOrder};
+pub(crate) use self::list::{ListedThread, SUBAGENT, ThreadCounts, count, list, list_as};
+pub(crate) use self::row_texts::RowTexts;
 pub(crate) use self::row_values::RowValues;
 pub(crate) use self::rows::{PAGINATED, ThreadRow, find_subagent_ids, fold_rows};
 pub(crate) use self::state_database::{

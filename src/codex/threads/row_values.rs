@@ -27,6 +27,14 @@ impl RowValues {
         self.0.insert(column.to_owned(), RowValue(value.into()));
     }
 
+    /// Returns a text; `None` if the column is missing or has another type.
+    pub(super) fn text(&self, column: &str) -> Option<&str> {
+        match &self.0.get(column)?.0 {
+            Value::Text(text) => Some(text),
+            _ => None,
+        }
+    }
+
     pub(super) fn has_column(&self, column: &str) -> bool {
         self.0.contains_key(column)
     }

@@ -24,6 +24,8 @@ pub(crate) struct ThreadRow {
     /// The name that the user chose, for paginated conversations.
     pub name: String,
     pub first_user_message: String,
+    /// The beginning of the first message; without one of the preview, such as a goal, or of the path of the agent.
+    pub message_line: String,
     pub archived: bool,
     /// The form of the conversation: `legacy`, [`PAGINATED`], or empty in older versions.
     pub mode: String,
@@ -31,6 +33,11 @@ pub(crate) struct ThreadRow {
     pub cwd: String,
     /// The id of the workspace account that created the conversation; empty if Codex recorded none.
     pub account_id: String,
+    /// True for a conversation of a subagent and for a side conversation.
+    pub is_child: bool,
+    /// True if the preview is empty, without which Codex does not list the conversation. False if this version of Codex
+    /// has no previews.
+    pub lacks_preview: bool,
 }
 
 impl ThreadRow {
@@ -57,9 +64,28 @@ impl ThreadRow {
         is_name.then_some(&*self.title)
     }
 
-    /// Returns the name that the user chose, if there is one, then `title`.
+    /// Returns the first message; without one the preview or the path of the agent.
+    pub(crate) fn message(&self) -> &str {
+        if self.first_user_message.is_empty() {
+            &self.message_line
+        } else {
+            &self.first_user_message
+        }
+    }
+
+    /// Returns `title`, or the message if it is blank.
+    pub(crate) fn title_or_message(&self) -> &str {
+        if self.title.trim().is_empty() {
+            self.message()
+        } else {
+            &self.title
+        }
+    }
+
+    /// Returns the name that the user chose, if there is one, then the title.
     pub(crate) fn titles(&self) -> impl Iterator<Item = &str> {
-        self.given_name().into_iter().chain([&*self.title])
+        let name = self.given_name().into_iter();
+        name.chain([self.title_or_message()])
     }
 }
 
@@ -95,31 +121,34 @@ pub(crate) fn fold_rows<T>(
     })
 }
 
-/// Returns the ids of the direct and indirect subagents of a conversation. Empty if the database does not record them.
+/// Returns the ids of the direct and indirect subagents of a conversation.
 ///
 /// # Errors
 /// The database cannot be read.
 pub(crate) fn find_subagent_ids(path: &Path, id: &str) -> Result<Vec<String>, DatabaseError> {
     database_view::run_query(path, |connection| {
-        if !Schema::read(connection)?.has_edges {
+        let schema = Schema::read(connection)?;
+        if !schema.has_threads() {
             return Ok(Vec::new());
         }
 
-        let sql = "WITH RECURSIVE children(id) AS (
-                       SELECT child_thread_id FROM thread_spawn_edges WHERE parent_thread_id = ?1
-                       UNION
-                       SELECT child_thread_id FROM thread_spawn_edges, children
-                       WHERE parent_thread_id = children.id)
-                   SELECT id FROM children ORDER BY id";
+        let sql = format!(
+            "WITH RECURSIVE spawns AS MATERIALIZED ({}), children(id) AS (
+                 SELECT child FROM spawns WHERE parent = ?1
+                 UNION
+                 SELECT child FROM spawns, children WHERE parent = children.id)
+             SELECT id FROM children ORDER BY id",
+            schema.spawns_sql()
+        );
 
-        let mut select = connection.prepare(sql)?;
+        let mut select = connection.prepare(&sql)?;
         select.query_map([id], |row| row.get(0))?.collect()
     })
 }
 
 /// The values from which a [`ThreadRow`] is made; see [`Schema::select_sql`].
-const VALUES: &str = "id rollout_path created_ms updated_ms title name first_user_message archived \
-    history_mode cwd creator_account_id";
+const VALUES: &str = "id rollout_path created_ms updated_ms title name first_user_message message_line archived \
+    history_mode cwd creator_account_id is_child lacks_preview";
 
 fn build_thread_row(values: &Values<'_>) -> ThreadRow {
     ThreadRow {
@@ -130,9 +159,12 @@ fn build_thread_row(values: &Values<'_>) -> ThreadRow {
         title: values.text("title"),
         name: values.text("name"),
         first_user_message: values.text("first_user_message"),
+        message_line: values.text("message_line"),
         archived: values.flag("archived"),
         mode: values.text("history_mode"),
         cwd: values.text("cwd"),
         account_id: values.text("creator_account_id"),
+        is_child: values.flag("is_child"),
+        lacks_preview: values.flag("lacks_preview"),
     }
 }

@@ -34,8 +34,9 @@ impl Schema {
         let edges = read_columns("thread_spawn_edges")?;
         Ok(Self {
             columns: threads,
-            has_edges: edges.contains_key("child_thread_id")
-                && edges.contains_key("parent_thread_id"),
+            has_edges: ["child_thread_id", "parent_thread_id", "status"]
+                .iter()
+                .all(|column| edges.contains_key(*column)),
         })
     }
 
@@ -100,10 +101,20 @@ impl Schema {
             "updated_ms" => self.millis_sql("updated_at_ms", "updated_at"),
             // Only first lines are shown, and a title may be a whole first message.
             "title_line" => format!("substr({}, 1, {MAX_LINE_CHARS})", self.column("title")),
-            "message_line" => format!("substr({}, 1, {MAX_LINE_CHARS})", self.column("first_user_message")),
-            "parent" if self.has_edges => {
-                "(SELECT e.parent_thread_id FROM thread_spawn_edges e WHERE e.child_thread_id = t.id)"
-                    .to_owned()
+            // Codex lists a conversation without a message by its preview, such as a goal, and names a subagent by its
+            // path.
+            "message_line" => {
+                let columns = ["first_user_message", "preview", "agent_path"];
+                let [message, preview, agent] = columns.map(|column| self.column(column));
+                format!(
+                    "substr(coalesce(nullif({message}, ''), nullif({preview}, ''), {agent}), 1, {MAX_LINE_CHARS})"
+                )
+            }
+            "parent" => self.parent_sql(),
+            "is_child" => self.child_condition_sql(),
+            "is_side" => self.side_condition_sql(),
+            "lacks_preview" if self.has_column("preview") => {
+                "coalesce(t.preview, '') = ''".to_owned()
             }
             column => self.column(column),
         }

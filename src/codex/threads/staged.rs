@@ -208,12 +208,12 @@ pub(crate) enum RowGroup {
     MissingThreads,
     /// The rows of the table `threads`; they replace those of the staged database.
     Threads,
-    /// All rows of the projection of a rollout; they replace those of the staged database.
-    Projections,
+    /// All rows with the column `thread_id`; they replace those of the staged database. In a projection database the ids
+    /// are those of rollouts.
+    ThreadData,
 }
 
-/// Copies rows from `live` to a staged database: those of the threads in `ids`, or the projections of the rollouts in
-/// `ids`. No process may use `live`. Columns that both databases have are copied, and rows that the staged database
+/// Copies the rows of the threads in `ids`, or of the rollouts in `ids`, from `live` to a staged database. No process may use `live`. Columns that both databases have are copied, and rows that the staged database
 /// rejects are skipped. Returns the number of copied rows.
 pub(crate) fn copy_rows(
     staged: &Path,
@@ -235,7 +235,7 @@ pub(in crate::codex) fn add_projections(
     connection
         .execute_batch("PRAGMA synchronous=FULL")
         .sqlite_context("open", database)?;
-    copy_rows_into(connection, database, from, ids, RowGroup::Projections).map(|_| ())
+    copy_rows_into(connection, database, from, ids, RowGroup::ThreadData).map(|_| ())
 }
 
 fn copy_rows_into(
@@ -252,7 +252,7 @@ fn copy_rows_into(
     run_in_transaction(connection, staged, |transaction| {
         let (tables, key) = match group {
             RowGroup::MissingThreads | RowGroup::Threads => (vec!["threads".to_owned()], "id"),
-            RowGroup::Projections => (list_tables_with_thread_id(transaction)?, "thread_id"),
+            RowGroup::ThreadData => (list_tables_with_thread_id(transaction)?, "thread_id"),
         };
 
         let mut copied_count = 0;
@@ -266,7 +266,7 @@ fn copy_rows_into(
             // The row is updated in place, because rows that refer to it would be deleted with it.
             let on_conflict = match group {
                 RowGroup::Threads => format!("DO UPDATE SET {}", assign_columns(&columns)),
-                RowGroup::MissingThreads | RowGroup::Projections => "DO NOTHING".to_owned(),
+                RowGroup::MissingThreads | RowGroup::ThreadData => "DO NOTHING".to_owned(),
             };
             let (table, columns) = (quote_identifier(&table), columns.join(","));
             let delete = format!("DELETE FROM main.{table} WHERE \"{key}\"=?1");
@@ -277,7 +277,7 @@ fn copy_rows_into(
             ))?;
 
             for id in ids {
-                if group == RowGroup::Projections {
+                if group == RowGroup::ThreadData {
                     delete.execute([id])?;
                 }
                 let copied_rows = match insert.execute([id]) {
@@ -285,7 +285,7 @@ fn copy_rows_into(
                     Err(e) if is_row_error(&e) => 0,
                     inserted => inserted?,
                 };
-                if group != RowGroup::Projections && copied_rows > 0 {
+                if group != RowGroup::ThreadData && copied_rows > 0 {
                     fill_missing_times(transaction);
                 }
                 copied_count += copied_rows;
@@ -368,11 +368,11 @@ pub(crate) fn delete_projections(
 ) -> Result<(), DatabaseError> {
     let ids: Vec<_> = ids.iter().map(String::as_str).collect();
     run_in_transaction(open_private(database)?, database, |transaction| {
-        delete_projection_rows(transaction, &ids)
+        delete_rows_with_thread_id(transaction, &ids)
     })
 }
 
-pub(super) fn delete_projection_rows(
+pub(super) fn delete_rows_with_thread_id(
     transaction: &Connection,
     ids: &[&str],
 ) -> rusqlite::Result<()> {

@@ -32,7 +32,7 @@ use std::sync::Arc;
 #[command(after_help = "Examples:
   codex-manager diff                    # since the latest archive
   codex-manager diff latest~3
-  codex-manager diff --json | jq '.conversations[] | select(.messages_lost > 0)'")]
+  codex-manager diff --json | jq '.conversations[] | select(.messages_lost>0)'")]
 pub(crate) struct DiffArgs {
     /// A name under backups/ or its beginning, a number of `list-backups`, a path, `latest` or `latest~N`
     #[arg(value_name = "ARCHIVE", default_value = LATEST)]

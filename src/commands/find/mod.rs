@@ -361,6 +361,8 @@ impl FindArgs {
         }
 
         let (mut store, mut report) = access.open_updated(Thoroughness::Changes)?;
+        // Read before the search: another process may update the index during it.
+        let extent = index::read_extent(&store).ok();
         let mut result = match self.search_store(&store, query, filter) {
             Ok(result) => result,
             Err(e) if e.is_cured_by_rebuild() => {
@@ -375,9 +377,11 @@ impl FindArgs {
             // The text may be in a conversation that Codex's database does not list.
             let read = report.conversations_read;
             drop(store);
-            (store, report) = access.open_updated(Thoroughness::All)?;
+            (store, report) = access.open_updated(Thoroughness::Files)?;
+            if report.conversations_read > 0 || Some(index::read_extent(&store)?) != extent {
+                result = self.search_store(&store, query, filter)?;
+            }
             report.conversations_read += read;
-            result = self.search_store(&store, query, filter)?;
         }
 
         let problem = access.problem.borrow_mut().take();
@@ -576,7 +580,7 @@ fn read_account_names(hits: &[Hit], context: &Context) -> Result<HashMap<String,
         ids: Some(ids.collect()),
         ..ThreadFilter::default()
     };
-    let accounts = list_threads_as(&filter, context, |thread| {
+    let accounts: Vec<_> = list_threads_as(&filter, context, |thread| {
         let account = accounts_of_conversations.find(&thread);
         Some((thread.id.to_lowercase(), account.profile.or(account.email)?))
     })?;

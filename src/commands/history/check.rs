@@ -139,6 +139,7 @@ fn list_finding_ids(report: &CheckReport) -> Vec<String> {
     let ids = ids
         .chain(report.stale_path.iter().map(|s| &s.id))
         .chain(report.names_missing.iter().map(|n| &n.id))
+        .chain(report.preview_missing.iter().map(|p| &p.id))
         .chain(report.orphan_rows.iter().map(|o| &o.id))
         .chain(report.duplicates.iter().map(|d| &d.id))
         .chain(report.unreadable.iter().map(|u| &u.id))
@@ -218,6 +219,11 @@ impl FindingList<'_> {
         let heading = "named only in session_index.jsonl";
         self.print_group(Style::Warn, heading, &report.names_missing, |unnamed| {
             self.format_conversation(&unnamed.id, Some(&unnamed.name))
+        });
+
+        let heading = "not listed, because the row lacks the first message";
+        self.print_group(Style::Warn, heading, &report.preview_missing, |row| {
+            self.format_conversation(&row.id, rollout::first_line(&row.preview).as_deref())
         });
 
         let heading = "listed, but without a file";

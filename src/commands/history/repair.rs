@@ -205,6 +205,7 @@ fn show_changes(context: &Context, changes: &[RepairChange]) {
             RepairAction::Path => "fix path",
             RepairAction::Row => "add row ",
             RepairAction::Name => "set name",
+            RepairAction::Preview => "set text",
             RepairAction::Mode => "set mode",
             RepairAction::Turns => "show all",
             // The change of the whole database has no title.
@@ -216,6 +217,7 @@ fn show_changes(context: &Context, changes: &[RepairChange]) {
 
         let title = match change.action {
             RepairAction::Name => None,
+            RepairAction::Preview => rollout::first_line(&change.to),
             // Codex may not list the conversation yet.
             _ => titles
                 .get(&id.to_lowercase())

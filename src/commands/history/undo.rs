@@ -3,7 +3,9 @@
 use crate::commands::history::home::repair_context;
 use crate::context::Context;
 use crate::error::{CommandError, Outcome, Result};
-use crate::history::{repair, snapshot};
+use crate::history::repair::{self, LaterRows};
+use crate::history::snapshot;
+use crate::io::quantity::pluralize;
 use crate::io::shell;
 use crate::steps::home_checks::require_codex_home;
 use crate::ui::object;
@@ -13,7 +15,7 @@ use clap::Args;
 
 /// Restore the state before the last repair
 ///
-/// Requires that Codex is closed.
+/// Requires that Codex is closed. Conversations that began after the repair stay in Codex's list.
 #[derive(Debug, Args)]
 #[command(after_help = "Examples:
   codex-manager history undo
@@ -58,8 +60,12 @@ impl UndoArgs {
         // Listed before the undo, which creates and deletes these files.
         let changed: Vec<_> = files.filter(is_affected).map(|f| f.path.clone()).collect();
 
-        let apply_undo = || repair::undo(&target, &mut snapshot, context.now());
-        let state_before_undo = (!self.dry_run).then(apply_undo).transpose()?;
+        let (state_before_undo, later_rows) = if self.dry_run {
+            (None, LaterRows::read(&target, &snapshot))
+        } else {
+            let (state, rows) = repair::undo(&target, &mut snapshot, context.now())?;
+            (Some(state), rows)
+        };
         let repair_time = full_time(&snapshot.document.created_at, context);
 
         for path in &changed {
@@ -69,6 +75,12 @@ impl UndoArgs {
         context.ui.prose(format_args!(
             "{would_be_text}restored to the state of {repair_time}"
         ));
+        if !later_rows.ids.is_empty() {
+            let conversations = pluralize(later_rows.ids.len(), "conversation");
+            context.ui.prose(format_args!(
+                "{would_be_text}kept in Codex's list: {conversations} that began later"
+            ));
+        }
         if let Some(state_before_undo) = &state_before_undo {
             context.note(format_args!(
                 "restore the state before this undo: codex-manager history undo --snapshot {}",
@@ -80,6 +92,7 @@ impl UndoArgs {
             .with("changed", changed)
             .with("snapshot", snapshot.folder)
             .with("kept", state_before_undo.map(|kept| kept.folder))
+            .with("still_listed", later_rows.ids)
             .with("dry_run", self.dry_run);
         context.ui.document("history undo", &json);
         Ok(Outcome::Done)

@@ -131,7 +131,7 @@ fn show_records(records: &[LegacyRecord], context: &Context) {
             Some(problem) => {
                 let name = metadata.legacy_auth_filename.as_deref();
                 ui.note(format_args!(
-                    "no usable login ({}): {}",
+                    "no usable login of {email} ({}): {}",
                     printable(problem),
                     printable(name.unwrap_or("-"))
                 ));

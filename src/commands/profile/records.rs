@@ -4,12 +4,15 @@ use crate::accounts::lease::AccountLocks;
 use crate::accounts::profile::Profiles;
 use crate::codex::auth::Login;
 use crate::codex::login_lock;
+use crate::config::file::ConfigFile;
+use crate::config::{Setting, file_access};
 use crate::context::Context;
 use crate::error::{Outcome, Result};
 use crate::inventory::cooldown::CooldownFile;
 use crate::quota::account::LoginState;
 use crate::steps::switch_account::update_cooldown_file;
-use crate::views::account::warn_not_recorded;
+use crate::views::account::{printable, warn_not_recorded};
+use crate::views::dry_run::verb;
 
 /// Records the profiles in `cooldown.json` if a command has changed them. A failure is only a warning, because the
 /// change is done.
@@ -36,6 +39,39 @@ pub(super) fn record_saved_login(login: &Login, context: &Context) -> Outcome {
 fn update_cooldown(context: &Context, change: impl FnOnce(&mut CooldownFile)) -> Outcome {
     let update = update_cooldown_file(context, change);
     Outcome::partial_if(!warn_not_recorded(&context.ui, update.err()))
+}
+
+/// Gives the folders of a renamed profile its new name, in `config.toml`, and prints each changed setting. A failure is
+/// only a warning, because the profile has its new name. In a dry run, writes nothing.
+pub(super) fn rename_in_settings(
+    old: &str,
+    new: &str,
+    dry_run: bool,
+    context: &Context,
+) -> (Vec<String>, Outcome) {
+    let home = context.manager_home();
+    let changed = if dry_run {
+        ConfigFile::read(home).and_then(|mut file| file.rename_profile(old, new))
+    } else {
+        file_access::update(home, |file| file.rename_profile(old, new))
+    };
+    let (changed, problem) = match changed {
+        Ok(changed) => (changed, None),
+        Err(e) => (Vec::new(), Some(e)),
+    };
+
+    let names: Vec<_> = changed.iter().map(Setting::name).collect();
+    let change_verb = verb(dry_run, "would change", "changed");
+    for name in &names {
+        context.ui.prose(format_args!(
+            "{change_verb} the setting {}: {} → {}",
+            printable(name),
+            printable(old),
+            printable(new)
+        ));
+    }
+    let is_recorded = warn_not_recorded(&context.ui, problem);
+    (names, Outcome::partial_if(!is_recorded))
 }
 
 /// Locks the account of a profile against other codex-manager processes before its login changes. First

@@ -23,7 +23,7 @@ use std::collections::BTreeSet;
 #[derive(Debug, Args)]
 #[command(after_help = "Examples:
   codex-manager profile remove work
-  codex-manager profile remove work --purge   # deletes its copies in the trash too")]
+  codex-manager profile remove work --purge   # deletes its trashed copies too")]
 pub(super) struct ProfileRemoveArgs {
     /// The name of the profile [default: a picker]
     #[arg(value_name = "NAME")]

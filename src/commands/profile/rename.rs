@@ -1,6 +1,6 @@
 //! `profile rename`: changes the name of a profile.
 
-use crate::commands::profile::records::{lock_account, record_profiles_if};
+use crate::commands::profile::records::{lock_account, record_profiles_if, rename_in_settings};
 use crate::context::Context;
 use crate::error::{Outcome, Result};
 use crate::ui::{Style, object};
@@ -31,19 +31,24 @@ impl RenameArgs {
         let old_name = profiles.find_by_name(&self.old)?.name;
         profiles.rename(&old_name, &self.new, self.dry_run)?;
 
-        let outcome = record_profiles_if(!self.dry_run, context);
-        let json = object()
-            .with("profile", &self.new)
-            .with("renamed_from", &old_name)
-            .with("dry_run", self.dry_run);
-        context.ui.document("profile rename", &json);
-
+        let recorded = record_profiles_if(!self.dry_run, context);
         let verb_text = verb(self.dry_run, "would rename", "renamed");
         context.ui.prose(format_args!(
             "{verb_text} {} to {}",
             printable(&old_name),
             context.ui.paint(Style::Strong, &self.new)
         ));
-        Ok(outcome)
+        let (settings, in_settings) =
+            rename_in_settings(&old_name, &self.new, self.dry_run, context);
+
+        let json = object()
+            .with("profile", &self.new)
+            .with("renamed_from", &old_name)
+            .with("settings", settings)
+            .with("dry_run", self.dry_run);
+        context.ui.document("profile rename", &json);
+        Ok(Outcome::partial_if(
+            recorded != Outcome::Done || in_settings != Outcome::Done,
+        ))
     }
 }

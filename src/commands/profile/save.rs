@@ -9,7 +9,7 @@ use crate::codex::auth::{AuthSnapshot, Login};
 use crate::codex::home::AUTH_JSON;
 use crate::codex::login_lock;
 use crate::commands::profile::login_age::{format_age_line, future_last_refresh, signed_in_at};
-use crate::commands::profile::records::record_saved_login;
+use crate::commands::profile::records::{record_saved_login, rename_in_settings};
 use crate::context::Context;
 use crate::error::{CommandError, Outcome, Result};
 use crate::steps::home_checks::{
@@ -100,6 +100,10 @@ impl SaveArgs {
             .with("dry_run", self.dry_run);
         context.ui.document("profile save", &json);
         self.print_result(&plan, &login, context);
+        if let Some(old_name) = &plan.renamed_from {
+            let (_, in_settings) = rename_in_settings(old_name, &name, self.dry_run, context);
+            outcome = Outcome::partial_if(outcome != Outcome::Done || in_settings != Outcome::Done);
+        }
         Ok(outcome)
     }
 
@@ -184,8 +188,8 @@ impl SaveArgs {
             None => warn_if_live_elsewhere(&plan.profile, context),
             Some(_) if plan.outcome == SaveOutcome::KeptNewer => {}
             Some(from) => ui.note(format_args!(
-                "the login may have expired; do not use the copy in {}: a login that is used in two \
-                places stops working in both",
+                "from now on use this login only through codex-manager: a program that also uses {} \
+                logs the account out",
                 from.display()
             )),
         }

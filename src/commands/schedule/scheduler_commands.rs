@@ -15,6 +15,7 @@ const BUSY_TIMEOUT: Duration = Duration::from_secs(20);
 const BUSY_POLL_INTERVAL: Duration = Duration::from_millis(250);
 
 /// Runs the steps in order. `state_after_failure` is text for the hint of the error, such as "the files were written".
+/// The hint has the step that failed and all later ones.
 ///
 /// # Errors
 /// A step fails that has to succeed. The later steps are not run.
@@ -23,7 +24,7 @@ pub(super) fn run_steps(
     context: &Context,
     state_after_failure: &str,
 ) -> Result<()> {
-    for step in steps {
+    for (i, step) in steps.iter().enumerate() {
         let problem = match run_when_free(step, &context.env, BUSY_TIMEOUT) {
             Ok(end) => end.problem,
             Err(start_problem) => Some(start_problem),
@@ -37,10 +38,11 @@ pub(super) fn run_steps(
             continue;
         }
 
+        let left: Vec<_> = steps[i..].iter().map(|step| step.words.join(" ")).collect();
         return Err(
             CommandError::failed(format!("the scheduler command failed: {problem}")).hint(format!(
                 "{state_after_failure}; run this in your desktop or login session: {}",
-                step.words.join(" ")
+                left.join("; ")
             )),
         );
     }

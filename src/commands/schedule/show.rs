@@ -115,7 +115,7 @@ fn describe_state(installed_job: Option<&InstalledJob>) -> (Style, &'static str)
     }
 }
 
-/// Returns the hint for a job that is out of date or not active: the command that updates and activates it.
+/// Returns the hint for a job that is out of date or not active: the command that updates or activates it.
 fn suggest_update(job: &InstalledJob) -> Option<String> {
     let options = &job.options;
     if job.is_current && job.is_enabled != Some(false) {
@@ -137,8 +137,13 @@ fn suggest_update(job: &InstalledJob) -> Option<String> {
         format!(" --config {word}")
     });
 
+    let verbs = match (job.is_current, job.is_enabled) {
+        (false, Some(true)) => "update",
+        (false, _) => "update and activate",
+        (true, _) => "activate",
+    };
     Some(format!(
-        "update and activate it: codex-manager schedule install {} {trigger_flag}{changed_flag}{apply_flag}{config_flag} --enable",
+        "{verbs} it: codex-manager schedule install {} {trigger_flag}{changed_flag}{apply_flag}{config_flag} --enable",
         options.job.name()
     ))
 }

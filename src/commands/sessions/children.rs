@@ -1,32 +1,41 @@
-//! The conversations of subagents, below the conversations that started them.
+//! The subagents and side conversations, below the conversations that started them.
 
 use crate::codex::threads::{ListedThread, ThreadFilter};
 use crate::error::Result;
 use std::collections::{HashMap, HashSet};
 
-/// The largest depth of subagents below a conversation that is shown.
+/// The largest depth of children below a conversation that is shown.
 const MAX_DEPTH: usize = 8;
 
 #[derive(Default)]
 pub(super) struct Children {
     /// The children by parent, newest first.
     by_parent: HashMap<String, Vec<ListedThread>>,
-    /// The number of children that are not shown, by parent.
-    pub hidden: HashMap<String, usize>,
+    /// The children that are not shown, by parent.
+    pub hidden: HashMap<String, ChildCounts>,
+}
+
+#[derive(Debug, Clone, Copy, Default)]
+pub(super) struct ChildCounts {
+    pub subagents: usize,
+    pub sides: usize,
 }
 
 impl Children {
-    /// Returns only the numbers of children of `parents`, for a list that does not show subagents.
+    /// Returns only the numbers of children of `parents`, for a list that does not show them.
     pub(super) fn counted(
         parents: Vec<String>,
         read_threads: impl Fn(&ThreadFilter) -> Result<Vec<ListedThread>>,
     ) -> Result<Self> {
         let mut children = Self::default();
-        for parent in read_children(parents, read_threads)?
-            .into_iter()
-            .filter_map(|c| c.parent_id)
-        {
-            *children.hidden.entry(parent).or_default() += 1;
+        for child in read_children(parents, read_threads)? {
+            let counts = children.hidden.entry(child.parent_id.unwrap_or_default());
+            let counts = counts.or_default();
+            if child.is_side {
+                counts.sides += 1;
+            } else {
+                counts.subagents += 1;
+            }
         }
         Ok(children)
     }

@@ -3,7 +3,8 @@
 use crate::choices::conversation_accounts::{ConversationAccount, ConversationAccounts};
 use crate::codex::home::THREAD_LOCKS;
 use crate::codex::rollout::{RolloutName, ZST};
-use crate::codex::threads::ListedThread;
+use crate::codex::threads::{ListedThread, SUBAGENT};
+use crate::commands::sessions::children::ChildCounts;
 use crate::context::Context;
 use crate::history::rollout::find_recorded_rollout;
 use crate::history::thread_rollouts::ThreadChain;
@@ -38,10 +39,10 @@ pub(super) struct ConversationRow {
     pub machine: Option<String>,
     /// Another machine that has continued the conversation.
     pub newer_on: Option<String>,
-    /// The nesting depth of a subagent; 0 for other conversations.
+    /// The nesting depth below a parent in the list; 0 for other conversations.
     pub depth: usize,
-    /// The number of subagents that are not shown.
-    pub hidden_children: usize,
+    /// The subagents and side conversations that are not shown.
+    pub hidden_children: ChildCounts,
 }
 
 impl ConversationRow {
@@ -64,7 +65,7 @@ impl ConversationRow {
             machine: None,
             newer_on: None,
             depth: 0,
-            hidden_children: 0,
+            hidden_children: ChildCounts::default(),
         }
     }
 
@@ -89,6 +90,7 @@ impl ConversationRow {
             .with("archived", thread.archived)
             .with("compressed", self.compressed)
             .with("parent_id", thread.parent_id)
+            .with("side", thread.is_side)
             .with("source", unless_empty(thread.source))
             .with("machine", self.machine)
             .with("newer_on", self.newer_on)
@@ -119,7 +121,7 @@ impl ConversationRow {
         ]
     }
 
-    /// Returns the title, which is indented for a subagent.
+    /// Returns the title, which is indented below a parent.
     fn to_title_cell(&self, is_running: bool) -> Cell {
         let indent = match self.depth {
             0 => String::new(),
@@ -152,12 +154,15 @@ impl ConversationRow {
                 .map(|name| format!("newer on {name}")),
         );
 
-        if self.thread.source == "subagent" {
+        if self.thread.is_side {
+            badges.push("side conversation".to_owned());
+        } else if self.thread.source == SUBAGENT {
             let badge = format!("subagent {}", self.thread.nickname);
             badges.push(badge.trim_end().to_owned());
         }
-        if self.hidden_children > 0 {
-            badges.push(pluralize(self.hidden_children, "subagent"));
+        let ChildCounts { subagents, sides } = self.hidden_children;
+        for (count, noun) in [(subagents, "subagent"), (sides, "side conversation")] {
+            badges.extend((count > 0).then(|| pluralize(count, noun)));
         }
 
         badges.join(", ")

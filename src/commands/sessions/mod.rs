@@ -20,7 +20,7 @@ use crate::views::table_format::TableArgs;
 use clap::{Args, Subcommand};
 use conversation_row::COLUMNS;
 use index_command::IndexArgs;
-use session_list::{ConversationList, SortOrder, Subagents};
+use session_list::{ChildRows, ConversationList, SortOrder};
 
 /// The number of conversations shown on a terminal without `--limit`.
 const TERMINAL_LIMIT: usize = 30;
@@ -28,7 +28,7 @@ const TERMINAL_LIMIT: usize = 30;
 /// List conversations
 ///
 /// Reads Codex's list of conversations and opens none of them. The most recently changed comes first.
-/// Conversations of subagents are counted at the conversation that started them.
+/// Subagents and side conversations are counted at the conversation that started them.
 #[derive(Debug, Args)]
 #[command(
     args_conflicts_with_subcommands = true,
@@ -55,7 +55,7 @@ pub(crate) struct SessionsArgs {
     /// Also show conversations that only other machines have, as they published them in the vault
     #[arg(long)]
     machines: bool,
-    /// Show conversations of subagents, each below the conversation that started it
+    /// Show subagents and side conversations, each below its parent
     #[arg(long)]
     subagents: bool,
     /// The order of the list
@@ -133,21 +133,22 @@ impl SessionsArgs {
             (Vec::new(), false)
         };
 
-        let list = ConversationList::read(&filter, self.sort, limit, &machines, context)?;
-        let (is_empty, has_more) = (list.is_empty(), list.has_more);
-        let subagents = match (self.subagents, ui.wants_json()) {
-            (true, _) => Subagents::Listed,
-            (false, true) => Subagents::Omitted,
-            (false, false) => Subagents::Counted,
+        let child_rows = match (self.subagents, ui.wants_json()) {
+            (true, _) => ChildRows::Listed,
+            (false, true) => ChildRows::Omitted,
+            (false, false) => ChildRows::Counted,
         };
+        let list =
+            ConversationList::read(&filter, self.sort, limit, &machines, child_rows, context)?;
+        let (is_empty, has_more) = (list.is_empty(), list.has_more);
 
         if ui.wants_json() {
             ui.streamed_list_document("sessions", "sessions", |print| {
-                list.for_each(subagents, |row| print(&row.into_json(context)))
+                list.for_each(|row| print(&row.into_json(context)))
             })?;
         } else if !is_empty {
             let mut table = Table::new(ui, COLUMNS);
-            list.for_each(subagents, |row| {
+            list.for_each(|row| {
                 table.add_row(row.to_cells(context));
                 true
             })?;

@@ -1,19 +1,21 @@
 //! The sorted list of conversations.
 //!
-//! The ids are put in order first, and the rows are read in batches afterwards. So memory does not hold the texts of
-//! all rows: Codex's list may have 50,000 of them.
+//! The ids are put in order first, and the rows are read in batches afterwards. Memory holds neither, because Codex's
+//! list may have 200,000 of them, unless the order is another one than that of the database.
 
 use crate::choices::conversation_accounts::ConversationAccounts;
 use crate::choices::listed::{list_threads, list_threads_as, list_unlisted};
 use crate::choices::machines::Machine;
-use crate::codex::threads::{ListedThread, ThreadFilter, ThreadOrder};
+use crate::codex::threads::{ChildThreads, ListedThread, ThreadFilter, ThreadOrder};
 use crate::commands::sessions::children::Children;
 use crate::commands::sessions::conversation_row::{ConversationRow, read_rollout_size};
 use crate::context::Context;
 use crate::copies::archived::list_ids_on_disk;
 use crate::error::Result;
 use crate::history::thread_titles::ThreadTitles;
+use crate::ui::StoredItems;
 use clap::ValueEnum;
+use serde::{Deserialize, Serialize};
 use std::cmp::Reverse;
 use std::collections::{HashMap, HashSet};
 use std::path::Path;
@@ -37,25 +39,29 @@ pub(super) enum SortOrder {
 }
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(super) enum Subagents {
-    /// Each subagent follows the conversation that started it.
+pub(super) enum ChildRows {
+    /// Each subagent and side conversation follows the conversation that started it.
     Listed,
-    /// Subagents are counted at the conversation that started them.
+    /// They are counted at the conversation that started them.
     Counted,
-    /// Subagents are left out.
+    /// They are left out.
     Omitted,
 }
 
 /// A conversation with its sort key, before its other fields are read.
+#[derive(Serialize, Deserialize)]
 struct ListEntry {
     id: String,
     key: SortKey,
     /// The whole conversation if Codex does not list it.
+    #[serde(skip)]
     unlisted: Option<Box<ListedThread>>,
     updated_ms: Option<i64>,
     /// Another machine that has the conversation, if this machine does not have it.
+    #[serde(skip)]
     machine: Option<String>,
     /// Another machine that has continued the conversation.
+    #[serde(skip)]
     newer_on: Option<String>,
 }
 
@@ -81,7 +87,7 @@ impl ListEntry {
 }
 
 /// The value by which a list is sorted. All entries of a list have the same variant.
-#[derive(PartialEq, Eq, PartialOrd, Ord)]
+#[derive(Clone, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
 enum SortKey {
     Updated(Reverse<Option<i64>>),
     Size(Reverse<Option<u64>>),
@@ -103,17 +109,24 @@ impl SortKey {
 
 /// The conversations that a filter selects, in order.
 pub(super) struct ConversationList<'a> {
+    /// The entries of Codex's list in order. Empty if `entries` has them.
+    listed: StoredItems,
+    /// The other entries in order, to be merged with `listed`.
     entries: Vec<ListEntry>,
+    /// The number of conversations in both, at most the limit.
+    count: usize,
     accounts: ConversationAccounts,
     /// The names of all conversations of the home. Set for a list of many conversations, and for one sorted by title.
     titles: Option<ThreadTitles>,
+    child_rows: ChildRows,
     context: &'a Context,
     /// True if the limit left out conversations.
     pub has_more: bool,
 }
 
 impl<'a> ConversationList<'a> {
-    /// Reads and sorts the ids of at most `limit` conversations. Conversations of subagents are left out.
+    /// Reads and sorts the ids of at most `limit` conversations, without those that [`Self::for_each`] shows at their
+    /// parents.
     ///
     /// # Errors
     /// Codex's list, the launch registry or the profiles cannot be read.
@@ -122,25 +135,40 @@ impl<'a> ConversationList<'a> {
         sort: SortOrder,
         limit: usize,
         machines: &[Machine],
+        child_rows: ChildRows,
         context: &'a Context,
     ) -> Result<Self> {
+        let sorts_in_database = !matches!(sort, SortOrder::Size | SortOrder::Title);
         let filter = ThreadFilter {
-            without_subagents: true,
+            children: match child_rows {
+                ChildRows::Listed => ChildThreads::OrphansOnly,
+                ChildRows::Counted | ChildRows::Omitted => ChildThreads::Omitted,
+            },
             order: to_thread_order(sort),
             // One row beyond the limit sets `has_more`. Sizes and names are known only after reading all rows.
-            limit: (!matches!(sort, SortOrder::Size | SortOrder::Title) && limit < usize::MAX)
-                .then(|| limit + 1),
+            limit: (sorts_in_database && limit < usize::MAX).then(|| limit + 1),
+            only_ids: sorts_in_database,
             ..filter.clone()
         };
 
         let home = context.codex_home();
         let mut titles = (sort == SortOrder::Title).then(|| ThreadTitles::read(home));
-        let mut entries = list_threads_as(&filter, context, |mut thread| {
+        let (mut last_key, mut is_sorted) = (None, true);
+        let mut listed: StoredItems = list_threads_as(&filter, context, |mut thread| {
             if let Some(titles) = &titles {
                 titles.replace_title(&mut thread);
             }
-            ListEntry::new(&thread, sort)
+            let entry = ListEntry::new(&thread, sort);
+            is_sorted &= last_key.replace(entry.key.clone()).as_ref() <= Some(&entry.key);
+            entry
         })?;
+
+        // SQLite knows neither sizes nor all names, and rows of older versions have another column of times.
+        let mut entries = Vec::new();
+        if !is_sorted || child_rows == ChildRows::Listed || !machines.is_empty() {
+            let stored = std::mem::take(&mut listed).read()?;
+            entries = stored.collect::<Result<_>>()?;
+        }
 
         let unlisted_threads = list_unlisted(&filter, context)?.into_iter();
         entries.extend(unlisted_threads.map(|thread| ListEntry::unlisted(thread, sort)));
@@ -148,11 +176,12 @@ impl<'a> ConversationList<'a> {
 
         // A stable sort: rows with one key stay as SQLite ordered them.
         entries.sort_by(|a, b| a.key.cmp(&b.key));
-        let has_more = entries.len() > limit;
-        entries.truncate(limit);
+        let count = listed.count() + entries.len();
+        let has_more = count > limit;
+        let count = count.min(limit);
 
         // For many conversations, reading all records once is faster than a search for each conversation.
-        let accounts = if entries.len() > BATCH_ROWS {
+        let accounts = if count > BATCH_ROWS {
             titles = titles.or_else(|| Some(ThreadTitles::read(home)));
             ConversationAccounts::read_all(context)?
         } else {
@@ -160,16 +189,19 @@ impl<'a> ConversationList<'a> {
         };
 
         Ok(Self {
+            listed,
             entries,
+            count,
             accounts,
             titles,
+            child_rows,
             context,
             has_more,
         })
     }
 
     pub(super) fn is_empty(&self) -> bool {
-        self.entries.is_empty()
+        self.count == 0
     }
 
     /// Calls `visit` with the conversations in order, until it returns false. Skips conversations whose rows were
@@ -177,11 +209,7 @@ impl<'a> ConversationList<'a> {
     ///
     /// # Errors
     /// Codex's list cannot be read.
-    pub(super) fn for_each(
-        self,
-        subagents: Subagents,
-        mut visit: impl FnMut(ConversationRow) -> bool,
-    ) -> Result<()> {
+    pub(super) fn for_each(self, mut visit: impl FnMut(ConversationRow) -> bool) -> Result<()> {
         let read_threads = |filter: &ThreadFilter| match &self.titles {
             None => list_threads(filter, self.context),
             Some(titles) => list_threads_as(filter, self.context, |mut thread| {
@@ -194,13 +222,27 @@ impl<'a> ConversationList<'a> {
 
         // A conversation of the list is not shown again below its parent.
         let mut shown_ids = HashSet::new();
-        if subagents == Subagents::Listed {
-            shown_ids.extend(self.entries.iter().map(|entry| entry.id.clone()));
+        if self.child_rows == ChildRows::Listed {
+            let shown = self.entries.iter().take(self.count);
+            shown_ids.extend(shown.map(|entry| entry.id.clone()));
         }
 
-        let mut entries = self.entries.into_iter();
+        let mut listed = self.listed.read::<ListEntry>()?.peekable();
+        let mut others = self.entries.into_iter().peekable();
+        let mut entries = std::iter::from_fn(|| {
+            let is_next = |other: &ListEntry| match listed.peek() {
+                Some(Ok(listed)) => other.key < listed.key,
+                Some(Err(_)) => false,
+                None => true,
+            };
+            let other = others.next_if(is_next).map(Ok);
+            other.or_else(|| listed.next())
+        })
+        .take(self.count);
+
         loop {
-            let batch: Vec<_> = entries.by_ref().take(BATCH_ROWS).collect();
+            let batch = entries.by_ref().take(BATCH_ROWS);
+            let batch = batch.collect::<Result<Vec<_>>>()?;
             if batch.is_empty() {
                 return Ok(());
             }
@@ -213,10 +255,10 @@ impl<'a> ConversationList<'a> {
             let threads = threads.into_iter().map(|one| (one.id.clone(), one));
             let mut threads_by_id: HashMap<_, _> = threads.collect();
 
-            let children = match subagents {
-                Subagents::Listed => Children::read_descendants(ids, &mut shown_ids, read_threads)?,
-                Subagents::Counted => Children::counted(ids, read_threads)?,
-                Subagents::Omitted => Children::default(),
+            let children = match self.child_rows {
+                ChildRows::Listed => Children::read_descendants(ids, &mut shown_ids, read_threads)?,
+                ChildRows::Counted => Children::counted(ids, read_threads)?,
+                ChildRows::Omitted => Children::default(),
             };
 
             for entry in batch {

@@ -30,8 +30,8 @@ use std::path::PathBuf;
   codex-manager status
   codex-manager status --json
   codex-manager status work
-  codex-manager status --all                     # all profiles, several at a time
-  codex-manager status work --history            # figures over time, moved resets
+  codex-manager status --all                     # all profiles
+  codex-manager status work --history            # figures over time
   codex-manager status --status-file pasted.txt  # if Codex cannot answer
   codex-manager status work --status-file pasted.txt")]
 pub(crate) struct StatusArgs {
@@ -99,7 +99,7 @@ impl StatusArgs {
     fn report_live(&self, pasted_text: Option<&str>, context: &Context) -> Result<Outcome> {
         let cooldown_file = load_cooldown(context)?;
         let queries_codex = !self.dry_run && !self.is_recent_enough(context, &cooldown_file);
-        let report =
+        let mut report =
             refresh::read_live_status(context, &cooldown_file, pasted_text, queries_codex)?;
         let is_recorded = !queries_codex || refresh::record_report(context, &report);
 
@@ -107,11 +107,12 @@ impl StatusArgs {
             .identity
             .as_ref()
             .and_then(|identity| cooldown_file.find(identity));
-        self.print(
-            &report,
-            account_entry.and_then(|account_entry| account_entry.profile.as_deref()),
-            context,
-        )?;
+        if report.observation.is_none() {
+            // Also an observation whose windows have reset since, like in `current` and `accounts`.
+            report.observation = account_entry.and_then(|entry| entry.observation.clone());
+        }
+        let profile = account_entry.and_then(|entry| entry.profile.as_deref());
+        self.print(&report, profile, context)?;
 
         // Without a query, the last observation is a complete result.
         let has_last_figures = !queries_codex && report.observation.is_some();

@@ -6,6 +6,7 @@ use crate::commands::storage::report::{check_names_resolved, show_json, warn_of_
 use crate::context::Context;
 use crate::error::{CommandError, Outcome, Result};
 use crate::io::quantity::pluralize;
+use crate::io::shell;
 use crate::io::time_format::parse_duration;
 use crate::steps::home_checks::{refuse_during_restore, require_codex_home};
 use crate::storage::Form;
@@ -14,6 +15,8 @@ use crate::ui::{Cell, Column, Table, bytes};
 use crate::views::dry_run::{verb, would_be};
 use chrono::TimeDelta;
 use clap::Args;
+use std::borrow::Cow;
+use std::collections::HashSet;
 use std::path::PathBuf;
 use std::time::{Duration, Instant};
 
@@ -167,7 +170,11 @@ impl ScopeArgs {
         if !is_complete {
             return Err(CommandError::interrupted());
         }
-        let has_failed = |item: &ShrinkItem| item.action == ShrinkAction::Fail;
+        // A conversation in use is skipped without a failure, unless the user named it.
+        let is_named = !filter.sessions.is_empty();
+        let has_failed = |item: &ShrinkItem| {
+            item.action == ShrinkAction::Fail || is_named && item.action == ShrinkAction::Skip
+        };
         let is_partial = !plan.unreadable.is_empty() || plan.items.iter().any(has_failed);
         Ok(Outcome::partial_if(is_partial))
     }
@@ -177,8 +184,9 @@ impl ScopeArgs {
         show_projects(context, items);
         show_skipped(context, items);
 
-        let converted_count = items.iter().filter(|item| item.action.converts()).count();
-        if converted_count == 0 {
+        let converted_items = items.iter().filter(|item| item.action.converts());
+        let converted: HashSet<_> = converted_items.map(|item| &item.session_id).collect();
+        if converted.is_empty() {
             ui.line(format_args!("no conversations to {}", to.infinitive()));
             return;
         }
@@ -188,15 +196,31 @@ impl ScopeArgs {
         let about = verb(self.dry_run, "about ", "");
         ui.prose(format_args!(
             "{} {would_be}{}ed: {} → {about}{}",
-            pluralize(converted_count, "conversation"),
+            pluralize(converted.len(), "conversation"),
             to.infinitive(),
             bytes(before),
             bytes(after),
         ));
 
         if !self.dry_run && to == Form::Compressed {
-            ui.note("undo with: codex-manager storage expand");
+            ui.note(format_args!(
+                "undo with: codex-manager storage expand{}",
+                self.format_selection()
+            ));
         }
+    }
+
+    /// Returns the options that select the same conversations, each with a space before it.
+    fn format_selection(&self) -> String {
+        let projects = self
+            .project
+            .iter()
+            .map(|p| ("project", p.to_string_lossy()));
+        let sessions = self.session.iter().map(|s| ("session", Cow::from(s)));
+        let options = projects
+            .chain(sessions)
+            .map(|(name, value)| format!(" --{name} {}", shell::quote_if_needed(&value)));
+        options.collect::<Vec<_>>().concat()
     }
 }
 
@@ -241,11 +265,17 @@ fn show_projects(context: &Context, items: &[ShrinkItem]) {
 
 fn show_skipped(context: &Context, items: &[ShrinkItem]) {
     let ui = &context.ui;
-    let skipped: Vec<_> = items.iter().filter(|item| item.reason.is_some()).collect();
+    let reasons = items
+        .iter()
+        .filter_map(|item| Some((&item.session_id, item.reason.as_deref()?)));
+    let mut skipped: Vec<_> = reasons.collect();
+    // A rewound conversation has several rollouts.
+    let mut seen = HashSet::new();
+    skipped.retain(|(session_id, _)| seen.insert(*session_id));
+
     let count = ui.limit_items(skipped.len(), MAX_SHOWN);
-    for item in skipped.iter().take(count) {
-        let reason = item.reason.as_deref().unwrap_or_default();
-        ui.warn(format_args!("skipped {}: {reason}", item.session_id));
+    for (session_id, reason) in skipped.iter().take(count) {
+        ui.warn(format_args!("skipped {session_id}: {reason}"));
     }
     if skipped.len() > count {
         ui.warn(format_args!("… {} more: --verbose", skipped.len() - count));

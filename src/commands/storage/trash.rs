@@ -50,7 +50,7 @@ pub(super) struct TrashArgs {
     /// Only the subagents of this conversation, given by its id
     #[arg(long, value_name = "ID")]
     subagents_of: Option<String>,
-    /// Only conversations without any turn
+    /// Only conversations without any turn, command or name
     #[arg(long)]
     no_turns: bool,
     /// Delete everything in the trash permanently, except conversations that a fork in its home needs

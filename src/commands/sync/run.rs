@@ -20,6 +20,7 @@ use crate::steps::vault_sync::{VaultPurpose, VaultSync};
 use crate::sync::apply::{self, ApplyError, ApplyReport, ApplyRequest};
 use crate::sync::branches;
 use crate::sync::config::{SyncConfig, SyncRemote};
+use crate::sync::index_updates::ContentChange;
 use crate::sync::new_branches::record_new_branches;
 use crate::sync::plan::{self, Conflict, Op, PlanRequest, SyncAction, SyncPlan, SyncStep};
 use crate::sync::sides::Side;
@@ -102,6 +103,7 @@ impl RunArgs {
         // An idle plan has no steps, so it has nothing to allow and no details to print.
         if self.plan_flags.allow_secrets.is_empty()
             && !context.ui.is_verbose()
+            && !has_pending_index_updates(context, config, &replica)
             && let Some(plan) = join.idle_plan(&before)?
         {
             return SyncedRound::without_steps(plan).finish(context, &join.config);
@@ -139,8 +141,6 @@ impl RunArgs {
                     "the changes of this machine are not published yet: run the same command again",
                 ));
             }
-            // After a record of an idle run, the next run would not complete these updates of Codex's index.
-            Ok(()) if has_pending_index_updates(&replica) => {}
             Ok(()) => join.record_idle(&before, &all_rounds.plan)?,
         }
 
@@ -181,6 +181,7 @@ impl RunArgs {
         record_new_branches(&mut plan, &state, config);
         let records = branches::collect_records(&plan, &state);
 
+        let is_cloud_missing = !config.cloud.exists();
         let total_bytes = plan.steps.iter().map(|step| step.bytes).sum();
         let bar = context.ui.bar("syncing", total_bytes);
         let report = apply::apply(
@@ -204,6 +205,12 @@ impl RunArgs {
         };
 
         log_report(context, config, &plan, &report);
+        if is_cloud_missing {
+            let cloud = config.cloud.display();
+            context
+                .ui
+                .note(format_args!("created the cloud folder: {cloud}"));
+        }
         if !plan.steps.is_empty() {
             warn_of_new_holders(context, config);
         }
@@ -319,7 +326,7 @@ fn end_codex_and_plan(
     let (mut plan, mut state) = plan::plan(request)?;
 
     let has_pending_updates = !plan.is_stopped_by_conflict(config.policy.rules.conflict)
-        && has_pending_index_updates(replica);
+        && has_pending_index_updates(context, config, replica);
     let needs_closed_codex = needs_shutdown(&plan, config) || has_pending_updates;
 
     if needs_closed_codex {
@@ -466,7 +473,9 @@ fn print_next_steps(context: &Context, config: &SyncConfig, plan: &SyncPlan, rep
         ui.note("sign in on the other machine as well, because sync never copies logins");
     }
 
-    match (&*report.index_updates, &*config.path_rules) {
+    let updates = report.index_updates.iter();
+    let updates = updates.filter(|update| update.change != ContentChange::Deleted);
+    match (&*updates.collect::<Vec<_>>(), &*config.path_rules) {
         ([], _) => {}
         // Files that have not arrived come first.
         _ if !plan.notices.undelivered.is_empty() => {}

@@ -59,7 +59,7 @@ const TERMINAL_LIMIT: usize = 30;
   codex-manager usage --window work
   codex-manager usage --window work --at 7d
   codex-manager usage --server
-  codex-manager usage --server 01a20b69          # the estimate of a conversation
+  codex-manager usage --server 01a20b69   # the estimate of a conversation
   codex-manager usage --window --server
   codex-manager usage models --format tsv > models.tsv")]
 pub(crate) struct UsageArgs {

@@ -360,6 +360,5 @@ fn read_accounts_by_id(context: &Context) -> Result<HashMap<String, Conversation
             conversation_accounts.find(&thread),
         )
     };
-    let accounts = list_threads_as(&ThreadFilter::default(), context, to_entry)?;
-    Ok(accounts.into_iter().collect())
+    list_threads_as(&ThreadFilter::default(), context, to_entry)
 }

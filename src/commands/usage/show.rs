@@ -4,7 +4,7 @@ use crate::commands::usage::rows::{Grouping, RowKey};
 use crate::context::Context;
 use crate::ui::chart::{as_length, format_share_bar};
 use crate::ui::{Cell, Column, Style, Table};
-use crate::usage::figures::{format_cost, format_count};
+use crate::usage::figures::{NO_COST, format_cost, format_count};
 use crate::usage::prices::Prices;
 use crate::usage::report::{Report, ReportRow};
 use crate::views::account::{printable, short_id, shown_title};
@@ -90,13 +90,10 @@ fn build_columns(by: Grouping) -> Vec<Column> {
 fn print_totals(report: &Report<RowKey>, prices: &Prices, context: &Context) {
     let ui = &context.ui;
     let totals = &report.totals.sum;
-    let estimate = match totals.cost_usd {
-        Some(_) => format!(
-            "; about {} at API prices of {}",
-            format_cost(totals),
-            prices.date
-        ),
-        None => String::new(),
+    let about = if totals.lacks_prices { "" } else { "about " };
+    let estimate = match &*format_cost(totals) {
+        NO_COST => String::new(),
+        cost => format!("; {about}{cost} at API prices of {}", prices.date),
     };
 
     ui.report(format_args!(

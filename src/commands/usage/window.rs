@@ -15,6 +15,7 @@ use crate::ui::object;
 use crate::usage::prices::Prices;
 use crate::usage::window;
 use crate::views::account::{full_time, label, local_rfc3339};
+use crate::views::account_report::API_KEY_HAS_NO_QUOTA;
 use chrono::{DateTime, Utc};
 use std::path::Path;
 
@@ -164,6 +165,9 @@ fn print_json(
 /// Prints the report on an account whose window was never observed.
 fn print_unknown(account: &Account, context: &Context) {
     print_json(account, None, &[], None, context);
+    if account.entry.identity.kind.is_billed_by_use() {
+        return context.note(API_KEY_HAS_NO_QUOTA);
+    }
     let name = label(account);
     let argument = shell::quote_if_needed(&name);
     context.note(format_args!(

@@ -3,7 +3,7 @@
 use crate::choices::listed::list_threads_as;
 use crate::choices::selection_args::read_account_filter;
 use crate::codex::identity::Identity;
-use crate::codex::threads::ThreadFilter;
+use crate::codex::threads::{SUBAGENT, ThreadFilter};
 use crate::codex::window::WEEKLY_MINUTES;
 use crate::context::Context;
 use crate::conversations::index::IndexStore;
@@ -273,10 +273,9 @@ pub(super) fn read_conversations_of(
         account: Some(read_account_filter(identity, context)?),
         ..ThreadFilter::default()
     };
-    let listed = list_threads_as(&filter, context, |thread| {
-        (thread.id.to_lowercase(), thread.parent_id.is_some())
+    let of_account: HashMap<_, _> = list_threads_as(&filter, context, |thread| {
+        (thread.id.to_lowercase(), thread.source == SUBAGENT)
     })?;
-    let of_account: HashMap<_, _> = listed.into_iter().collect();
 
     let indexed = usage_query::read_conversations(store)?.into_iter();
     let indexed = indexed.filter_map(|(number, conversation)| {

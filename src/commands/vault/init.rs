@@ -26,8 +26,8 @@ use toml_edit::Value;
 #[derive(Debug, Args)]
 #[command(after_help = "Examples:
   codex-manager vault init /mnt/nas/codex
-  codex-manager vault init sftp:me@nas:/backups/codex --password-command 'pass show codex-vault'
-  codex-manager vault init s3:https://s3.example.com/bucket/codex --password-file ~/.codex-vault")]
+  codex-manager vault init sftp:me@nas:/codex --password-command 'pass codex'
+  codex-manager vault init s3:s3.example.com/codex --password-file ~/.vault")]
 pub(super) struct VaultInitArgs {
     /// The repository, a URL or a folder as for restic
     #[arg(value_name = "URL")]

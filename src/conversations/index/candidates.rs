@@ -3,6 +3,7 @@
 use super::error::IndexError;
 use super::plan::{self, IndexCandidate, RolloutStamp, ShownFields};
 use super::store::IndexStore;
+use crate::codex::home::SESSIONS;
 use crate::codex::threads::{self, ListedThread, ThreadCounts, ThreadFilter};
 use crate::history::files::{self, without_zst};
 use crate::history::thread_titles::{ThreadTitles, replace_titles};
@@ -13,7 +14,7 @@ use rusqlite::Row;
 use std::collections::HashSet;
 use std::fs::DirEntry;
 use std::hash::{BuildHasher as _, RandomState};
-use std::path::{Path, PathBuf};
+use std::path::Path;
 
 /// An update also checks conversations that changed up to this many milliseconds before the newest change that the
 /// previous update saw. Codex may write its database before the rollout, so that update may have read a rollout too
@@ -111,7 +112,7 @@ pub(crate) fn list_candidates(
         let mut by_session: Vec<_> = (0..candidates.len()).collect();
         by_session.sort_unstable_by(|a, b| candidates[*a].session.cmp(&candidates[*b].session));
         // Each row is moved into its candidate while the rows are read. A list of 200,000 rows would take 40 MB.
-        threads::list_as(database, &ThreadFilter::default(), |mut thread| {
+        let () = threads::list_as(database, &ThreadFilter::default(), |mut thread| {
             let id = thread.id.to_lowercase();
             let position = by_session.binary_search_by(|i| candidates[*i].session.cmp(&id));
             if let Ok(position) = position {
@@ -174,53 +175,58 @@ pub(super) fn has_exactly_indexed_files(
     // The sums of the hashes are equal if the files are, in any order. The hashes have a random key, so different files
     // cannot be made to have equal sums.
     let hasher = RandomState::new();
-    let hash_file = |path: &Path, stamp: Option<RolloutStamp>| {
-        let path = path.as_os_str().as_encoded_bytes();
+    let home_prefix = home.join("");
+    let home_prefix = home_prefix.as_os_str().as_encoded_bytes();
+    let hash_file = |path: &[u8], stamp: Option<RolloutStamp>| {
+        // The walk returns relative paths, and the index has absolute ones.
+        let path = path.strip_prefix(home_prefix).unwrap_or(path);
         stamp.map_or(0, |stamp| hasher.hash_one((path, stamp)))
     };
 
     let sum_files_on_disk = || {
         let mut sum = 0_u64;
-        let mut add_file = |entry: &DirEntry| {
-            let path = entry.path();
-            let plain_path = without_zst(&path);
+        let mut add_file = |entry: &DirEntry, path: &Path| {
+            let plain_path = without_zst(path);
             // A compressed rollout beside its plain form is not indexed.
-            if plain_path.as_os_str() == path.as_os_str() || !plain_path.exists() {
-                sum = sum.wrapping_add(hash_file(&path, RolloutStamp::read_entry(entry, &path)));
+            if plain_path.as_os_str() == path.as_os_str() || !home.join(plain_path).exists() {
+                let path = path.as_os_str().as_encoded_bytes();
+                sum = sum.wrapping_add(hash_file(path, RolloutStamp::read_entry(entry)));
             }
         };
 
-        let errors = files::visit_rollouts(home, &mut |entry, _, _| add_file(entry));
-        files::list_documents(home).for_each(|entry| add_file(&entry));
+        let errors = files::visit_rollouts(home, &mut |entry, path, _| add_file(entry, &path));
+        files::list_documents(home)
+            .for_each(|entry| add_file(&entry, &Path::new(SESSIONS).join(entry.file_name())));
         errors.is_empty().then_some(sum)
     };
 
     let hash_row = |row: &Row<'_>| {
-        let path = Path::new(row.get_ref(0)?.as_str()?);
-        let stamp = RolloutStamp {
-            file: row.get(1)?,
-            size: row.get(2)?,
-            mtime: row.get(3)?,
-        };
+        let path = row.get_ref(0)?.as_bytes()?;
+        let hash = hash_file(path, Some(RolloutStamp::parse_row(row, 1)?));
 
         let rollout_paths = row.get_ref(4)?.as_str_or_null()?;
-        let rollout_paths: Option<Vec<PathBuf>> =
+        let rollout_paths: Option<Vec<String>> =
             rollout_paths.and_then(|list| serde_json::from_str(list).ok());
 
         // The earlier rollouts of a rewound conversation never change, so their stamps are not in the index.
         let earlier_paths = rollout_paths
             .into_iter()
             .flatten()
-            .filter(|rollout| rollout != path);
-        let earlier_hashes = earlier_paths.map(|path| hash_file(&path, RolloutStamp::read(&path)));
-        Ok(earlier_hashes.fold(hash_file(path, Some(stamp)), u64::wrapping_add))
+            .filter(|rollout| rollout.as_bytes() != path);
+        let earlier_hashes = earlier_paths
+            .map(|path| hash_file(path.as_bytes(), RolloutStamp::read(Path::new(&path))));
+        Ok::<_, rusqlite::Error>(earlier_hashes.fold(hash, u64::wrapping_add))
     };
 
     let sql = "SELECT path, file, size, mtime, rollouts FROM conversation";
-    let (sum_on_disk, row_hashes) = parallel::run_both(sum_files_on_disk, || {
-        store.query_rows::<_, Vec<u64>>(sql, [], hash_row)
+    let mut sum_of_rows = 0_u64;
+    let (sum_on_disk, read) = parallel::run_both(sum_files_on_disk, || {
+        store.query_rows::<(), ()>(sql, [], |row| {
+            sum_of_rows = sum_of_rows.wrapping_add(hash_row(row)?);
+            Ok(())
+        })
     });
-    let sum_of_rows = row_hashes?.into_iter().fold(0, u64::wrapping_add);
+    read?;
 
     // There is no sum if a folder cannot be listed. Then the files are unknown.
     Ok(sum_on_disk == Some(sum_of_rows))
@@ -333,7 +339,9 @@ fn has_other_changes(
 
 /// Counts the conversations in the index that have a row in Codex's database.
 pub(super) fn count_listed_conversations(store: &IndexStore) -> Result<ThreadCounts, IndexError> {
-    let sql = "SELECT count(*), coalesce(sum(archived), 0) FROM conversation WHERE listed=1";
+    // SQLite counts all rows without reading them, and few rows are not listed or archived.
+    let sql = "SELECT (SELECT count(*) FROM conversation) - (SELECT count(*) FROM conversation WHERE listed=0), \
+               (SELECT count(*) FROM conversation WHERE listed=1 AND archived=1)";
     store.run(|connection| {
         connection.query_row(sql, [], |row| {
             Ok(ThreadCounts {

@@ -71,11 +71,15 @@ pub(super) fn ingest(
 }
 
 /// Reads the next text of the parent. Returns true if it is the text of `event`. Returns false at the end of the
-/// parent, or if its rollout cannot be read any more.
+/// parent, or if its rollout cannot be read any more. A subagent has the user's messages of its parent only as the model
+/// got them (Codex 0.171), so these may be missing.
 fn consume_copied_text(parent: &mut EventReader, event: &RolloutEvent) -> bool {
     while let Ok(Some(original)) = parent.next_event() {
-        if original.kind.author_and_text().is_some() {
-            return original.kind == event.kind;
+        match &original.kind {
+            kind if kind.author_and_text().is_none() => {}
+            kind if *kind == event.kind => return true,
+            EventKind::User(_) => {}
+            _ => return false,
         }
     }
     false
@@ -444,13 +448,14 @@ impl<'a> Writer<'a> {
         self.set_shown_fields(open.id, &open.task)?;
 
         let stamp = &open.task.stamp;
+        let file = serde_json::to_string(&stamp.file).unwrap_or_default();
         // `parent` is kept if reading continued after the indexed part, because the copies are at the beginning.
         self.store.execute(
             "UPDATE conversation SET file=?2, size=?3, mtime=?4, end=?5, tail=?6, \
              state=?7, parent=coalesce(?8, CASE WHEN ?9 THEN parent END), usage=?10 WHERE id=?1",
             params![
                 open.id,
-                stamp.file,
+                file,
                 stamp.size,
                 stamp.mtime,
                 place.to_number(),

@@ -37,5 +37,7 @@ pub(crate) use refresh::{
 pub(crate) use rollout_blocks::searchable_part;
 pub(crate) use store::{FOLDER, IndexStore, TextId, disk_size, index_path, remove_index};
 pub(crate) use text_set::role_mask;
-pub(crate) use text_spans::{TextPosition, TextSpans, list_span_ranges, read_position};
+pub(crate) use text_spans::{
+    TextPosition, TextSpans, list_span_ranges, read_extent, read_position,
+};
 pub(crate) use word_query::{WordQuery, WordSearcher};

@@ -9,6 +9,7 @@ use crate::history::rollout::{self, SessionMeta};
 use crate::history::thread_rollouts::{RewoundThreads, RolloutSlice};
 use crate::io::{FileId, file_id, file_open, position};
 use chrono::{DateTime, Utc};
+use rusqlite::Row;
 use std::cell::OnceCell;
 use std::collections::HashMap;
 use std::ffi::OsStr;
@@ -51,8 +52,8 @@ impl IndexCandidate {
 /// The identity, size and mtime of a file. A file with an equal stamp has not changed.
 #[derive(Debug, Clone, PartialEq, Eq, Hash)]
 pub(super) struct RolloutStamp {
-    /// The [`FileId`] as JSON.
-    pub file: String,
+    /// `None` if the index has no valid one.
+    pub file: Option<FileId>,
     pub size: i64,
     /// The time of the last modification in nanoseconds since 1970.
     pub mtime: i64,
@@ -62,20 +63,28 @@ impl RolloutStamp {
     /// Returns the stamp of a file. `None` if there is no such file, or its metadata cannot be read.
     pub(super) fn read(path: &Path) -> Option<Self> {
         let (id, meta) = file_id::stat(path).ok().flatten()?;
-        Self::from_metadata(&id, &meta)
+        Self::from_metadata(id, &meta)
     }
 
-    /// Returns the stamp of the file at `path` in a listed folder. `None` if the file is gone, or its metadata cannot
-    /// be read.
-    pub(super) fn read_entry(entry: &DirEntry, path: &Path) -> Option<Self> {
-        let (id, meta) = file_id::stat_entry(entry, path).ok()?;
-        Self::from_metadata(&id, &meta)
+    /// Returns the stamp of a file in a listed folder. `None` if the file is gone, or its metadata cannot be read.
+    pub(super) fn read_entry(entry: &DirEntry) -> Option<Self> {
+        let (id, meta) = file_id::stat_entry(entry).ok()?;
+        Self::from_metadata(id, &meta)
     }
 
-    fn from_metadata(id: &FileId, meta: &Metadata) -> Option<Self> {
+    /// Parses the columns `file`, `size` and `mtime`, of which the first has this number.
+    pub(super) fn parse_row(row: &Row<'_>, first: usize) -> rusqlite::Result<Self> {
+        Ok(Self {
+            file: serde_json::from_slice(row.get_ref(first)?.as_bytes()?).ok(),
+            size: row.get(first + 1)?,
+            mtime: row.get(first + 2)?,
+        })
+    }
+
+    fn from_metadata(id: FileId, meta: &Metadata) -> Option<Self> {
         let mtime = meta.modified().ok()?.duration_since(UNIX_EPOCH).ok()?;
         meta.is_file().then(|| Self {
-            file: serde_json::to_string(id).unwrap_or_default(),
+            file: Some(id),
             size: i64::try_from(meta.len()).unwrap_or(i64::MAX),
             mtime: i64::try_from(mtime.as_nanos()).unwrap_or(i64::MAX),
         })
@@ -188,11 +197,7 @@ pub(super) fn read_indexed_conversations(
         let conversation = IndexedConversation {
             id: row.get(0)?,
             path: row.get(2)?,
-            stamp: RolloutStamp {
-                file: row.get(3)?,
-                size: row.get(4)?,
-                mtime: row.get(5)?,
-            },
+            stamp: RolloutStamp::parse_row(row, 3)?,
             end: Place::from_number(row.get(6)?),
             tail: row.get::<_, Option<Vec<u8>>>(7)?.unwrap_or_default(),
             state: state.unwrap_or_default(),
@@ -394,9 +399,5 @@ fn build_shown_fields(
 /// original of a fork, or the conversation that started a subagent.
 fn parse_parent_id(head: &SessionMeta) -> Option<String> {
     let original_id = head.text("forked_from_id").map(str::to_lowercase);
-    original_id.or_else(|| {
-        let spawn = head.payload.pointer("/source/subagent/thread_spawn")?;
-        let parent = spawn.get("parent_thread_id")?.as_str()?;
-        Some(parent.to_lowercase())
-    })
+    original_id.or_else(|| head.spawn_parent_id().map(str::to_lowercase))
 }

@@ -53,6 +53,8 @@ pub(crate) enum Thoroughness {
     Changes,
     /// All rollouts of the home.
     All,
+    /// The same as [`Self::All`], right after an update with [`Self::Changes`].
+    Files,
     /// The same as [`Self::Changes`], but a comparison of all conversations reads at most [`NEWEST_BYTES`] of the
     /// newest rollouts.
     Newest,
@@ -117,10 +119,13 @@ pub(crate) fn refresh(
         return update_index(store, source, Some(max_bytes), progress);
     }
 
-    let mut report = update_index(store, source, None, progress)?;
+    let mut report = match thoroughness {
+        Thoroughness::Files => RefreshReport::default(),
+        _ => update_index(store, source, None, progress)?,
+    };
 
     // Codex's database does not show what other programs change in the rollouts, so sometimes all files are compared.
-    if thoroughness == Thoroughness::All || !has_recent_walk {
+    if matches!(thoroughness, Thoroughness::All | Thoroughness::Files) || !has_recent_walk {
         if has_exactly_indexed_files(store, source.home)? {
             store.set_meta(LAST_WALK, source.now.timestamp_millis())?;
             report.is_complete = true;

@@ -60,6 +60,11 @@ impl TextSpans {
     }
 }
 
+/// Returns two numbers, at least one of which changes with each update that adds texts or removes conversations.
+pub(crate) fn read_extent(store: &IndexStore) -> Result<(Option<i64>, i64), IndexError> {
+    Ok((store.read_meta(NEXT_TEXT)?, store.count_conversations()?))
+}
+
 /// Reads a row with the columns `first`, `roles` and `conversation`.
 fn parse_range_row(row: &Row<'_>) -> rusqlite::Result<SpanRange> {
     let TextId(first) = TextId::smallest_of(row.get(0)?);

@@ -21,7 +21,7 @@ pub struct TableRow {
     pub(super) given_name: Option<String>,
     /// The title; empty if Codex has none, and for archived rows.
     pub(super) title: String,
-    /// The first line of the user's first message.
+    /// The first line of the user's first message; without one that of the preview.
     pub(super) first_message: Option<String>,
 }
 
@@ -33,7 +33,7 @@ pub(crate) fn read_table(path: &Path) -> Result<Option<Vec<TableRow>>, DatabaseE
     threads::fold_rows(path, Vec::new, |rows, mut row: ThreadRow| {
         if row.archived {
             // Only the id of an archived row is used, and a title may be a whole first message.
-            (row.title, row.first_user_message) = Default::default();
+            (row.title, row.first_user_message, row.message_line) = Default::default();
         }
 
         rows.push(TableRow {
@@ -42,7 +42,7 @@ pub(crate) fn read_table(path: &Path) -> Result<Option<Vec<TableRow>>, DatabaseE
             updated_ms: row.updated_ms.unwrap_or(0),
             archived: row.archived,
             given_name: row.given_name().map(str::to_owned),
-            first_message: first_line(&row.first_user_message),
+            first_message: first_line(row.message()),
             title: row.title,
         });
     })

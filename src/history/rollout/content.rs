@@ -1,6 +1,6 @@
 //! The parts of a rollout that this program uses.
 
-use crate::codex::threads::PAGINATED;
+use crate::codex::threads::{PAGINATED, RowTexts};
 use crate::codex::{RolloutCut, TurnContext};
 use crate::history::ConversationId;
 use crate::io::Rfc3339Time;
@@ -64,6 +64,34 @@ impl SessionMeta {
         self.text("history_mode") == Some(PAGINATED)
     }
 
+    /// Returns true for a conversation of a subagent, including reviews.
+    pub(crate) fn is_subagent(&self) -> bool {
+        let source = self.payload.get("source");
+        source.is_some_and(|source| source.get("subagent").is_some())
+            || self.text("thread_source") == Some("subagent")
+    }
+
+    /// Returns true for a side conversation (`/side`), which Codex shows only at its parent.
+    fn is_side(&self) -> bool {
+        self.payload.get("attached_thread") == Some(&Value::Bool(true))
+    }
+
+    /// Returns true for a conversation of a subagent and for a side conversation.
+    pub(crate) fn is_child(&self) -> bool {
+        self.is_subagent() || self.is_side()
+    }
+
+    /// Returns the parent of a side conversation.
+    pub(crate) fn side_parent_id(&self) -> Option<&str> {
+        self.text("forked_from_id").filter(|_| self.is_side())
+    }
+
+    /// Returns the conversation that started this subagent. `None` for any other conversation, and for a review.
+    pub(crate) fn spawn_parent_id(&self) -> Option<&str> {
+        let spawn = self.payload.pointer("/source/subagent/thread_spawn")?;
+        spawn.get("parent_thread_id")?.as_str()
+    }
+
     /// Returns the number of the first line that Codex shows; only for subagents.
     pub(crate) fn subagent_start(&self) -> Option<u64> {
         let start = self.payload.get("subagent_history_start_ordinal")?;
@@ -90,10 +118,11 @@ pub(crate) struct UserMessage {
 pub(crate) struct RolloutScan {
     /// The metadata; `None` if the file names no conversation.
     pub meta: Option<SessionMeta>,
-    /// The first line of the user's first message. If there is none, the first line of a text that Codex inserted.
+    /// The first line of the user's first message.
     pub title: Option<String>,
     /// The time of the last line that has a time.
     pub last: Option<Rfc3339Time>,
+    /// The messages without those that are only images.
     pub messages: Vec<UserMessage>,
     /// The number of lines that are incomplete or not JSON.
     pub bad_lines: u64,
@@ -103,7 +132,7 @@ pub(crate) struct RolloutScan {
 
 #[derive(Debug, Clone, Default, PartialEq)]
 pub(crate) struct TurnValues {
-    pub first_message: Option<String>,
+    pub texts: RowTexts,
     /// The settings of the last turn that records them.
     pub context: Option<TurnContext>,
     /// The last reported total of tokens.
@@ -122,7 +151,7 @@ pub(crate) enum Depth {
 
 /// Drops all fields of a `session_meta` that this program does not use.
 pub(super) fn retain_used_fields(payload: Value) -> Value {
-    const USED: [&str; 18] = [
+    const USED: [&str; 20] = [
         "timestamp",
         "cwd",
         "originator",
@@ -135,6 +164,8 @@ pub(super) fn retain_used_fields(payload: Value) -> Value {
         "history_base",
         "subagent_history_start_ordinal",
         "forked_from_id",
+        "attached_thread",
+        "multi_agent_version",
         "git",
         "agent_nickname",
         "agent_role",

@@ -8,7 +8,7 @@ pub(crate) use content::{Depth, RolloutScan, SessionMeta, UserMessage, first_lin
 pub(crate) use location::{find_existing_below, find_recorded_rollout, resolve_rollout_in_home};
 
 use super::lines::{JsonlLine, LineReader};
-use crate::codex::{EventKind, ItemOrigin, LineParts, rollout, rollout_lines};
+use crate::codex::{EventKind, ItemOrigin, LineParts, TurnCounter, rollout, rollout_lines};
 use crate::io::progress::check_interrupt;
 use crate::io::{Rfc3339Time, file_open};
 use scanner::Scanner;
@@ -119,7 +119,7 @@ pub(crate) fn read_last_time(path: &Path) -> io::Result<Option<Rfc3339Time>> {
     if needs_conversion(path) {
         return Ok(scan(path, Depth::Messages, |_| ())?.last);
     }
-    search_from_end(path, |lines| {
+    search_from_end(path, None, |lines| {
         let mut scanner = Scanner::new(Depth::Messages);
         while let Some(line) = lines.next_line()? {
             scanner.scan_line(line);
@@ -154,15 +154,15 @@ pub(crate) fn read_last_ordinal(path: &Path) -> Option<u64> {
     if needs_conversion(path) {
         return find_last_ordinal(&mut LineReader::new(open(path).ok()?)).ok()?;
     }
-    search_from_end(path, find_last_ordinal).ok()?
+    search_from_end(path, None, find_last_ordinal).ok()?
+}
+
+#[derive(serde::Deserialize)]
+struct Numbered {
+    ordinal: u64,
 }
 
 fn find_last_ordinal<R: Read>(lines: &mut LineReader<R>) -> io::Result<Option<u64>> {
-    #[derive(serde::Deserialize)]
-    struct Numbered {
-        ordinal: u64,
-    }
-
     let mut last_ordinal = None;
     while let Some(line) = lines.next_line()? {
         if let JsonlLine::Whole(line) = line {
@@ -173,14 +173,48 @@ fn find_last_ordinal<R: Read>(lines: &mut LineReader<R>) -> io::Result<Option<u6
     Ok(last_ordinal)
 }
 
-/// Calls `find_in` with the last lines of a plain rollout, and again with more of them until `find_in` returns a value
-/// or has seen all lines.
+/// Returns the number of the line with the user's last message before the offset `end`, as Codex shows it. `None` if
+/// there is none, if the user took turns back after it, and for a rollout that is compressed or cannot be read.
+pub(crate) fn read_last_message_ordinal(path: &Path, end: u64) -> Option<u64> {
+    if needs_conversion(path) {
+        return None;
+    }
+
+    let parts = LineParts::USER_EVENTS.union(LineParts::ROLLBACKS);
+    let last_number = search_from_end(path, Some(end), |lines| {
+        let mut last_number = None;
+        while let Some(line) = lines.next_line()? {
+            let JsonlLine::Whole(line) = line else {
+                continue;
+            };
+            let items = rollout_lines::parse(line, parts).unwrap_or_default().items;
+            for item in items {
+                last_number = match item.kind {
+                    EventKind::User(_) if item.origin != ItemOrigin::Item => Some(
+                        serde_json::from_slice::<Numbered>(line)
+                            .ok()
+                            .map(|line| line.ordinal),
+                    ),
+                    EventKind::RolledBack(_) => Some(None),
+                    _ => last_number,
+                };
+            }
+        }
+        Ok(last_number)
+    });
+    last_number.ok()??
+}
+
+/// Calls `find_in` with the last lines of a plain rollout before the offset `end`, or before its end, and again with
+/// more of them until `find_in` returns a value or has seen all lines.
 fn search_from_end<T>(
     path: &Path,
+    end: Option<u64>,
     find_in: impl Fn(&mut LineReader<io::Take<File>>) -> io::Result<Option<T>>,
 ) -> io::Result<Option<T>> {
     let mut file = file_open::open(path)?;
     let len = file.metadata()?.len();
+    let len = end.map_or(len, |end| end.min(len));
     let mut tail_len = 64 << 10;
 
     loop {
@@ -202,12 +236,12 @@ fn search_from_end<T>(
     }
 }
 
-/// Returns the number of messages of the user in a rollout: of all, or of those before the offset `end` in the plain
-/// text. Codex records a message as an item, an event, or both, so items count only if there are no events.
+/// Returns the number of turns in a rollout: of all, or of those before the offset `end` in the plain text.
 pub(crate) fn count_turns(path: &Path, end: Option<u64>) -> io::Result<usize> {
     let mut lines = LineReader::new(open(path)?);
-    let (mut items, mut events) = (0, 0);
-    let parts = LineParts::USER_ITEMS.union(LineParts::USER_EVENTS);
+    let mut counter = TurnCounter::default();
+    let messages = LineParts::USER_ITEMS.union(LineParts::USER_EVENTS);
+    let parts = messages.union(LineParts::TURNS);
 
     while let Some(placed) = lines.next_placed()? {
         if end.is_some_and(|end| placed.offset >= end) {
@@ -220,13 +254,9 @@ pub(crate) fn count_turns(path: &Path, end: Option<u64>) -> io::Result<usize> {
 
         let line_items = rollout_lines::parse(line, parts).unwrap_or_default().items;
         for item in line_items {
-            match (item.kind, item.origin) {
-                (EventKind::User(_), ItemOrigin::Item) => items += 1,
-                (EventKind::User(_), _) => events += 1,
-                _ => {}
-            }
+            counter.count(&item.kind);
         }
     }
 
-    Ok(if events > 0 { events } else { items })
+    Ok(counter.turns as usize)
 }

@@ -7,7 +7,8 @@ use super::content::{
     Depth, RolloutScan, SessionMeta, UserMessage, first_line, retain_used_fields,
 };
 use crate::codex::{
-    EventKind, ItemOrigin, LineContent, LineItem, LineParts, SessionMetaLine, rollout_lines,
+    EventKind, ItemOrigin, LineContent, LineItem, LineParts, SessionMetaLine, is_placeholder,
+    rollout_lines,
 };
 use crate::history::{ConversationId, JsonlLine, json};
 use crate::io::{Rfc3339Time, rfc3339};
@@ -21,16 +22,12 @@ pub(super) struct Scanner {
     newest_time: Option<DateTime<Utc>>,
     last_time_text: String,
     last_time: Option<DateTime<Utc>>,
-    /// The user's first message that is a response item, if no message event precedes it. Used for the title only.
-    first_item_text: Option<String>,
-    /// The first text that Codex inserted as a user message. Used as the title if there is no other text.
-    injected_text: Option<String>,
-    has_message_event: bool,
     /// The messages that a paginated rollout has as completed items. Used if there are no message events.
     completed_messages: Vec<UserMessage>,
     /// The messages that a rollout of Codex before 0.32 has as items. Used if there are no other messages.
     item_messages: Vec<UserMessage>,
-    first_event_text: Option<String>,
+    /// The text of the first message.
+    first_text: Option<String>,
 }
 
 impl Scanner {
@@ -64,11 +61,8 @@ impl Scanner {
             parts = parts.union(LineParts::META);
         }
 
-        // Items count until the first message. Before Codex 0.32, they are the only record of messages.
-        if (self.first_item_text.is_none() && !self.has_message_event) || self.has_items_only() {
-            parts = parts
-                .union(LineParts::USER_ITEMS)
-                .union(LineParts::INJECTED);
+        if self.has_items_only() {
+            parts = parts.union(LineParts::USER_ITEMS);
         }
 
         if self.depth == Depth::Turns {
@@ -87,6 +81,10 @@ impl Scanner {
 
         if bytes.is_empty() {
             return;
+        }
+
+        if self.depth == Depth::Turns {
+            self.scan.turn.texts.add_line(bytes);
         }
 
         match rollout_lines::parse_wanted(bytes, self.wanted_parts()) {
@@ -123,17 +121,13 @@ impl Scanner {
                 self.scan.meta = parse_session_meta(*meta);
             }
             EventKind::User(text) if item.origin == ItemOrigin::Item => self.note_user_item(text),
-            EventKind::Injected(text) => {
-                self.injected_text.get_or_insert(text);
-            }
             EventKind::User(text) => {
-                self.has_message_event = true;
                 let messages = match item.origin {
                     ItemOrigin::Completed => &mut self.completed_messages,
                     _ => &mut self.scan.messages,
                 };
                 push_message(messages, self.newest_time, &text);
-                self.first_event_text.get_or_insert(text);
+                self.first_text.get_or_insert(text);
             }
             EventKind::TurnContext(context) => self.scan.turn.context = Some(*context),
             EventKind::Tokens(tokens) => {
@@ -147,34 +141,14 @@ impl Scanner {
     }
 
     fn note_user_item(&mut self, text: String) {
-        if text.trim().is_empty() {
-            return;
-        }
-        if self.has_items_only() {
+        if !text.trim().is_empty() {
             push_message(&mut self.item_messages, self.newest_time, &text);
-        }
-        if !self.has_message_event {
-            self.first_item_text.get_or_insert(text);
+            self.first_text.get_or_insert(text);
         }
     }
 
     pub(super) fn finish(mut self) -> RolloutScan {
-        let injected_title = if self.has_message_event {
-            None
-        } else {
-            self.injected_text.as_ref()
-        };
-
-        let texts = [
-            self.first_item_text.as_ref(),
-            self.first_event_text.as_ref(),
-            injected_title,
-        ];
-
-        self.scan.title = texts
-            .into_iter()
-            .flatten()
-            .find_map(|text| first_line(text));
+        self.scan.title = self.first_text.as_deref().and_then(first_line);
 
         // Codex may record one message in several forms, so only the best form in the rollout is used.
         for messages in [self.completed_messages, self.item_messages] {
@@ -187,10 +161,6 @@ impl Scanner {
             text: self.last_time_text,
             at,
         });
-
-        if self.depth == Depth::Turns {
-            self.scan.turn.first_message = self.first_event_text;
-        }
 
         self.scan
     }
@@ -207,6 +177,10 @@ fn parse_session_meta(meta: SessionMetaLine) -> Option<SessionMeta> {
 }
 
 fn push_message(messages: &mut Vec<UserMessage>, newest_time: Option<DateTime<Utc>>, text: &str) {
+    // Nothing that the arrow keys could recall.
+    if is_placeholder(text) {
+        return;
+    }
     let text = text.trim_end_matches(['\n', '\r']);
     // The history is ordered by time, so a message without one has no position in it.
     if let Some(newest_time) = newest_time {
@@ -258,15 +232,20 @@ mod tests {
     }
 
     #[test]
-    fn the_title_is_the_first_user_item_and_injected_text_is_the_last_resort() {
+    fn the_title_is_the_users_first_message_and_never_an_inserted_text() {
         let item = |parts: &[&str]| {
             let parts: Vec<_> = parts
                 .iter()
                 .map(|text| format!(r#"{{"type":"input_text","text":"{text}"}}"#))
                 .collect();
             format!(
-                r#"{{"timestamp":"2026-01-01T00:00:01Z","type":"response_item","payload":{{"type":"message","role":"user","content":[{}]}}}}"#,
+                r#"{{"type":"message","role":"user","content":[{}]}}"#,
                 parts.join(",")
+            )
+        };
+        let newer = |item: &str| {
+            format!(
+                r#"{{"timestamp":"2026-01-01T00:00:01Z","type":"response_item","payload":{item}}}"#
             )
         };
         let event = |text: &str| {
@@ -280,20 +259,15 @@ mod tests {
         };
         let message = item(&["\\n  ", " fix it "]);
         let context = item(&["<environment_context>\\n</environment_context>"]);
-        assert_eq!(
-            title(&[message.clone(), event("x")]).as_deref(),
-            Some("fix it")
-        );
-        assert_eq!(
-            title(&[context.clone(), message.clone()]).as_deref(),
-            Some("fix it")
-        );
-        assert_eq!(title(&[context.clone(), event("x")]).as_deref(), Some("x"));
-        assert_eq!(title(&[context]).as_deref(), Some("<environment_context>"));
-        assert_eq!(title(&[event("x"), message.clone()]).as_deref(), Some("x"));
-        assert_eq!(title(&[item(&[" "]), event("x")]).as_deref(), Some("x"));
+        let lines = [newer(&context), newer(&message), event("x"), event("y")];
+        assert_eq!(title(&lines).as_deref(), Some("x"));
+        assert_eq!(title(&lines[..2]), None);
         // A blank first event is the first message, whatever follows.
-        assert_eq!(title(&[event(" "), event("x"), message]), None);
+        assert_eq!(title(&[event(" "), event("x")]), None);
+        let meta = r#"{"id":"01","timestamp":"2025-07-10T12:00:00Z","instructions":null}"#;
+        let of_0_20 = [meta.to_owned(), context, item(&[" "]), message];
+        assert_eq!(title(&of_0_20).as_deref(), Some("fix it"));
+        assert_eq!(title(&of_0_20[..2]), None);
     }
 
     #[test]

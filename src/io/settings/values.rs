@@ -38,6 +38,13 @@ impl<'a> SettingValues<'a> {
         self.file?.get(name)?.as_str()
     }
 
+    /// Returns the text that the file sets for `name`, else the default; empty without both.
+    pub(crate) fn text_or_default(&self, name: &str) -> String {
+        let value = self.find_value(name);
+        let text = value.as_ref().and_then(|value| value.as_str());
+        text.unwrap_or_default().to_owned()
+    }
+
     pub(crate) fn flag(&self, name: &str) -> bool {
         let flag = self.find_value(name).and_then(|value| value.as_bool());
         flag.unwrap_or_default()

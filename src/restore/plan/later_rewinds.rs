@@ -6,11 +6,10 @@ use super::request::RestoreRequest;
 use super::request::RestoreTarget;
 use super::restore_plan::RestorePlan;
 use crate::archive::{EntryName, parse_rollout_name};
-use crate::codex::rollout::{RolloutName, parse_rollout_id};
+use crate::codex::rollout::parse_rollout_id;
 use crate::history::rollout;
 use crate::restore::error::RestoreError;
 use std::collections::HashSet;
-use std::path::Path;
 
 /// Adds the rollouts of the conversation of `--session` that are newer than the archived ones to the removals of the
 /// plan. Does nothing for `--merge` and `--to`.
@@ -22,10 +21,7 @@ pub(crate) fn plan_removal_of_later_rollouts(
     plan: &mut RestorePlan,
     live: &LiveFiles,
 ) -> Result<(), RestoreError> {
-    // The first selected rollout is one of the conversation itself; rollouts that it continues follow.
-    let selected_name = request.selection.conversations.first();
-    let selected_rollout = selected_name.and_then(|name| RolloutName::parse(Path::new(name)));
-    let Some(thread_id) = selected_rollout.as_ref().and_then(RolloutName::id) else {
+    let Some(thread_id) = request.selection.thread_id() else {
         return Ok(());
     };
 
@@ -34,7 +30,7 @@ pub(crate) fn plan_removal_of_later_rollouts(
     }
 
     let is_of_thread = |name: &EntryName| {
-        parse_rollout_name(name.as_path()).is_some_and(|file| file.id() == Some(thread_id))
+        parse_rollout_name(name.as_path()).is_some_and(|file| file.id() == Some(&thread_id))
     };
 
     let archived = plan.writes.iter().filter(is_of_thread);

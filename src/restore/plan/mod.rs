@@ -2,6 +2,7 @@
 
 pub(crate) mod account;
 pub(crate) mod auth_json;
+pub(crate) mod continued_rollouts;
 pub(crate) mod later_rewinds;
 pub(crate) mod live_files;
 pub(crate) mod needed_paths;

@@ -22,6 +22,13 @@ impl Selection {
         !self.only.is_empty() || !self.conversations.is_empty()
     }
 
+    /// Returns the id of the conversation of `--session`.
+    pub(crate) fn thread_id(&self) -> Option<String> {
+        // The first selected rollout is one of the conversation itself; rollouts that it continues follow.
+        let rollout = RolloutName::parse(Path::new(self.conversations.first()?))?;
+        rollout.id().map(str::to_owned)
+    }
+
     /// Returns true if the file at `path` is selected.
     pub(crate) fn wants(&self, path: &Path) -> bool {
         !self.is_partial()

@@ -47,8 +47,12 @@ pub fn plan_restore(
 ) -> Result<RestorePlan, RestoreError> {
     let (archive, selection, merge) = (request.archive, &request.selection, request.merge);
     let contents = archive.contents();
+    let archive_path = || archive.path().to_path_buf();
     if let Some(missing) = selection.only.iter().find(|p| !contents.has_path(p)) {
-        return Err(RestoreError::NotFound(missing.display().to_string()));
+        return Err(RestoreError::NotFound {
+            name: missing.display().to_string(),
+            archive: archive_path(),
+        });
     }
 
     let empty_set = || NameSet::with_names(contents.files.name_table());
@@ -76,9 +80,29 @@ pub fn plan_restore(
 
     let is_empty = plan.writes.is_empty() && plan.removed.is_empty() && !plan.wants_login;
     match (selection.conversations.first(), selection.only.first()) {
-        (Some(name), _) if is_empty => Err(RestoreError::NotFound(name.clone())),
-        (None, Some(path)) if is_empty => Err(RestoreError::NothingToRestore(path.clone())),
+        (Some(name), _) if is_empty => Err(RestoreError::NoConversation {
+            name: name.clone(),
+            archive: archive_path(),
+        }),
+        (None, Some(path)) if is_empty => Err(RestoreError::NothingToRestore {
+            path: path.clone(),
+            reason: explain_empty_plan(request, &live.names, path),
+        }),
         _ => Ok(plan),
+    }
+}
+
+/// Returns the reason why no file of the archive at or below `folder` is restored.
+fn explain_empty_plan(request: &RestoreRequest<'_>, live: &NameSet, folder: &Path) -> &'static str {
+    let names = request.archive.contents().files.iter().map(|f| f.path);
+    let selected: Vec<_> = names.filter(|n| n.as_path().starts_with(folder)).collect();
+    let is_login = |name: &EntryName| kind_of(name.as_path()).is_login();
+    if request.auth == AuthPolicy::Skip && selected.iter().any(is_login) {
+        "the login of the archive is left out"
+    } else if selected.iter().any(|name| live.contains(name.as_path())) {
+        "the Codex home keeps its own"
+    } else {
+        "the archive has only empty folders or temporary files there"
     }
 }
 

@@ -77,10 +77,6 @@ impl RolloutIndex {
         self.files.contains(path)
     }
 
-    pub(crate) fn is_empty(&self) -> bool {
-        self.by_id.is_empty()
-    }
-
     /// Returns the ids of all conversations, as the names of their rollouts spell them.
     pub(crate) fn ids(&self) -> HashSet<String> {
         let files = self.files.iter();

@@ -108,26 +108,24 @@ impl DatabaseAdapter<'_, '_> {
     }
 
     /// Updates the paths of rollouts in a staged state database. For a merge, first copies live rows into the
-    /// staged database: the rows of conversations whose newest rollout stays into a state database, the projections of
-    /// rollouts that stay into a projection database.
+    /// staged database: the projections of rollouts that stay into a projection database; into a state database, and
+    /// into those of goals, queued messages and memories, the rows of conversations whose newest rollout stays.
     fn adapt_staged_database(&mut self, name: &EntryName, path: &Path) -> Result<(), RestoreError> {
-        let is_history = home::is_database_named(name.as_path(), home::HISTORY_DATABASE_PREFIX);
-        if self.work.plan.merge && is_history {
-            self.import_live_rows(
-                name,
-                path,
-                &self.merged.kept_rollouts,
-                RowGroup::Projections,
-            )?;
+        let is_named = |prefix: &str| home::is_database_named(name.as_path(), prefix);
+        let is_state = is_named(home::STATE_DATABASE_PREFIX);
+        let merges_thread_data =
+            self.work.plan.merge && home::THREAD_DATA_PREFIXES.into_iter().any(is_named);
+        if self.work.plan.merge && is_named(home::HISTORY_DATABASE_PREFIX) {
+            self.import_live_rows(name, path, &self.merged.kept_rollouts, RowGroup::ThreadData)?;
         }
 
-        if !home::is_database_named(name.as_path(), home::STATE_DATABASE_PREFIX) {
+        if !is_state && !merges_thread_data {
             return Ok(());
         }
 
         // After a partial restore, rows may also belong to rollouts that stay in the home.
         let live_rollouts = if self.work.plan.partial {
-            RolloutIndex::from_files(&self.work.live.names.without(&self.work.plan.removed))
+            self.index_remaining_rollouts()
         } else {
             RolloutIndex::default()
         };
@@ -144,7 +142,16 @@ impl DatabaseAdapter<'_, '_> {
                 let newest = rollouts.path_of(id);
                 newest.is_some_and(|path| self.merged.kept_files.has(&path))
             });
-            self.import_live_rows(name, path, &ids, RowGroup::Threads)?;
+            let group = if is_state {
+                RowGroup::Threads
+            } else {
+                RowGroup::ThreadData
+            };
+            self.import_live_rows(name, path, &ids, group)?;
+        }
+
+        if !is_state {
+            return Ok(());
         }
 
         // In the home of the archive, a path in a row is wrong only if Codex moved the rollout between the capture of
@@ -182,17 +189,20 @@ impl DatabaseAdapter<'_, '_> {
             return Ok(());
         }
 
-        let moved_rollouts = self.find_moved_rollouts();
         let databases = self.list_live_databases(home::STATE_DATABASE_PREFIX);
-        let archived_rows = match databases.as_slice() {
-            [] => None,
-            _ => reinstated_rows::unpack_rows(self.work)?,
-        };
-        if moved_rollouts.is_empty() && archived_rows.is_none() {
+        if databases.is_empty() {
+            return Ok(());
+        }
+
+        let moves_rollouts = self.moves_rollouts();
+        let archived_rows = reinstated_rows::unpack_rows(self.work)?;
+        if !moves_rollouts && archived_rows.is_none() {
             return Ok(());
         }
 
         let home = self.work.request.folder.clone();
+        // The newest rollout of a conversation may be one that stays, because a rewind began it after the backup.
+        let remaining_rollouts = self.index_remaining_rollouts();
         if let Some(rows) = &archived_rows {
             // The archive may be of another home.
             let restored_rollouts = RolloutOverlay(vec![&self.work.stage.rollouts]);
@@ -219,7 +229,7 @@ impl DatabaseAdapter<'_, '_> {
             };
 
             // Without a change, the live database is not replaced.
-            if imported_count == 0 && moved_rollouts.is_empty() {
+            if imported_count == 0 && !moves_rollouts {
                 tree::remove(&database.staged)?;
                 continue;
             }
@@ -227,7 +237,7 @@ impl DatabaseAdapter<'_, '_> {
             staged::rewrite_rollout_paths(
                 &database.staged,
                 &home,
-                &RolloutOverlay(vec![&moved_rollouts, &self.work.stage.rollouts]),
+                &RolloutOverlay(vec![&self.work.stage.rollouts, &remaining_rollouts]),
                 UnmatchedRows::Keep,
             )?;
             self.plan_live_change(database);
@@ -236,23 +246,21 @@ impl DatabaseAdapter<'_, '_> {
         Ok(())
     }
 
-    /// Returns the restored rollouts of conversations that had a file at another path. The plan removes that file.
-    fn find_moved_rollouts(&self) -> RolloutIndex {
-        let mut moved = RolloutIndex::default();
-        for removed in self.work.plan.removed.iter() {
+    /// Returns true if the plan removes a rollout, and restores a rollout of the same conversation at another path.
+    fn moves_rollouts(&self) -> bool {
+        self.work.plan.removed.iter().any(|removed| {
             let rollout = parse_rollout_name(removed.as_path());
-            let Some(id) = rollout.as_ref().and_then(|c| c.id()) else {
-                continue;
-            };
+            let id = rollout.as_ref().and_then(|c| c.id());
+            let restored = id.and_then(|id| self.work.stage.rollouts.find_newest(id));
+            restored.is_some_and(|restored| {
+                without_zst(restored.as_path()) != without_zst(removed.as_path())
+            })
+        })
+    }
 
-            if let Some(restored) = self.work.stage.rollouts.find_newest(id)
-                && without_zst(restored.as_path()) != without_zst(removed.as_path())
-            {
-                moved.insert(id, &restored);
-            }
-        }
-
-        moved
+    /// Returns the live rollouts that the plan does not remove, with those that it replaces.
+    fn index_remaining_rollouts(&self) -> RolloutIndex {
+        RolloutIndex::from_files(&self.work.live.names.without(&self.work.plan.removed))
     }
 
     /// Returns the live databases with this name prefix that the restore neither replaces nor removes.

@@ -4,15 +4,21 @@ use crate::accounts::{
     AccountLocks, AuthOutcome, AuthPolicy, LoginCandidates, LoginChoice, LoginDecision, LoginOwner,
     OwnerLocation, Profile, Profiles, login_selection,
 };
-use crate::archive::set_attributes;
-use crate::codex::{AuthFile, AuthSnapshot, CodexConfig, Login, LoginLock, home, login_lock};
-use crate::io::{IoContext, IoError, atomic, file_id, file_open, flush, links, modified_ns};
+use crate::archive::{file_extract, set_attributes};
+use crate::codex::{
+    AuthFile, AuthSnapshot, CONFIG_TOML, CodexConfig, CredentialStore, Freshness, HomeEntryKind,
+    Login, LoginLock, home, login_lock,
+};
+use crate::io::{
+    IoContext, IoError, SecretBytes, atomic, file_id, file_open, flush, links, modified_ns,
+};
 use crate::restore::plan::account::{archived_identity, check_same_account};
+use crate::restore::stage::extract::MAX_LOGIN_BYTES;
 use crate::restore::{
     ArchivedLogin, AuthJsonState, ExchangeMode, RestoreError, RestorePlan, RestoreRequest,
-    RestoreTarget, Stage, Workspace,
+    RestoreTarget, Workspace,
 };
-use std::io;
+use std::io::{self, Read as _};
 use std::path::Path;
 
 /// Chooses the login that goes live and stages it. Before that, saves the live login that it replaces to its profile.
@@ -36,11 +42,9 @@ pub(crate) fn stage_login(
     let mut staged_login = lock_accounts_and_login(request, plan, home, &live_path)?;
 
     let live_state = AuthJsonState::read(&live_path)?;
-    let chosen = if plan.wants_login {
-        choose_login(request, stage, &live_state, notes)?
-    } else {
-        None
-    };
+    let archived = stage.login.as_ref().map(|login| &login.bytes);
+    let store = CodexConfig::read(stage.settings_folder()).store;
+    let chosen = choose_login(request, archived, store, &live_state, notes)?;
     if let Some((decision, _)) = &chosen {
         staged_login.outcome = decision.outcome;
     }
@@ -62,13 +66,6 @@ pub(crate) fn stage_login(
     let mtime_ns = archived_login.map(|login| login.mtime_ns);
     write_auth_json(&staged_path, snapshot.bytes.expose(), mtime_ns)?;
 
-    if decision.is_stale {
-        notes.push(
-            "a newer login of this account was seen, so the refresh token of this one is probably \
-             spent: run codex login if Codex refuses it"
-                .into(),
-        );
-    }
     if decision.outcome == AuthOutcome::KeptNewer {
         notes.push(
             "restored the login of the profile, because it is newer than the archive's".into(),
@@ -77,6 +74,66 @@ pub(crate) fn stage_login(
 
     staged_login.went_live = Some(snapshot);
     Ok(staged_login)
+}
+
+/// The login that a restore would make live.
+#[derive(Debug, Default)]
+pub(crate) struct LoginPreview {
+    pub(crate) outcome: AuthOutcome,
+    /// True if the live login would be replaced, or there is none.
+    pub(crate) is_replaced: bool,
+    /// Sentences for the user, as in the report of the restore.
+    pub(crate) notes: Vec<String>,
+}
+
+/// Chooses the login like the restore, but takes no locks and writes nothing. Returns `None` if the plan wants the login of
+/// a snapshot that is not downloaded.
+///
+/// # Errors
+/// The archive or a login cannot be read, or the archive belongs to another account than the request allows.
+pub(crate) fn preview_login(
+    request: &RestoreRequest<'_>,
+    plan: &RestorePlan,
+) -> Result<Option<LoginPreview>, RestoreError> {
+    let mut preview = LoginPreview::default();
+    if !plan.wants_login {
+        return Ok(Some(preview));
+    }
+
+    if plan.target == RestoreTarget::Elsewhere {
+        preview.outcome = AuthOutcome::Restored;
+        return Ok(Some(preview));
+    }
+
+    if !request.archive.path().is_file() {
+        return Ok(None);
+    }
+
+    let read_archived = |kind| -> Result<Vec<u8>, RestoreError> {
+        let mut bytes = Vec::new();
+        let file = file_extract::extract_to_temp_file(request.archive, kind)?;
+        file.take(MAX_LOGIN_BYTES as u64)
+            .read_to_end(&mut bytes)
+            .at("read", request.archive.path())?;
+        Ok(bytes)
+    };
+    let config = if plan.writes.contains(Path::new(CONFIG_TOML)) {
+        let text = read_archived(HomeEntryKind::Config)?;
+        CodexConfig::parse(&String::from_utf8_lossy(&text))
+    } else {
+        CodexConfig::read(&request.folder)
+    };
+
+    let archived = SecretBytes::new(read_archived(HomeEntryKind::Auth)?);
+    let live = AuthJsonState::read(&request.folder.join(home::AUTH_JSON))?;
+    let notes = &mut preview.notes;
+    if let Some((decision, replacement)) =
+        choose_login(request, Some(&archived), config.store, &live, notes)?
+    {
+        preview.outcome = decision.outcome;
+        preview.is_replaced = replacement.is_some();
+    }
+    Ok(Some(preview))
 }
 
 /// Locks the accounts of the live login and of the archived login if a login is restored, then takes Codex's lock if
@@ -126,7 +183,7 @@ fn stage_login_elsewhere(
 
     write_auth_json(staged, login.bytes.expose(), Some(login.mtime_ns))?;
     notes.push(
-        "the login in this folder is a copy: if two homes use a login, it stops working in both"
+        "the login in this folder is a copy: if two homes use it, or codex login replaces it, it stops working in both"
             .into(),
     );
 
@@ -138,14 +195,18 @@ fn stage_login_elsewhere(
 
 /// Chooses between the logins of the archive, of the profile and of the home. Returns the decision, with the chosen
 /// login if it is not the live one. Returns `None` if no login can be restored, and adds the reason to `notes`.
+/// `archived` is the archive's auth.json, if the restore wants it. Writes nothing.
 fn choose_login(
     request: &RestoreRequest<'_>,
-    stage: &Stage,
+    archived: Option<&SecretBytes>,
+    store: CredentialStore,
     live: &AuthJsonState,
     notes: &mut Vec<String>,
 ) -> Result<Option<(LoginDecision, Option<AuthSnapshot>)>, RestoreError> {
-    let home = &stage.home().live;
-    let Some((archived, login)) = parse_archived_login(stage, notes) else {
+    let Some(archived) = archived else {
+        return Ok(None);
+    };
+    let Some((archived, login)) = parse_archived_login(archived, store, notes) else {
         return Ok(None);
     };
     check_same_account(request, live.login(), &login.identity)?;
@@ -178,11 +239,17 @@ fn choose_login(
     // Two homes with one login renew it in turn, and each renewal signs the other home out.
     let needs_owner =
         request.auth != AuthPolicy::Archive && decision.choice != LoginChoice::KeepLive;
-    if needs_owner
-        && let Some(obstacle) = profile.and_then(|p| describe_other_owner(p, &login, home))
-    {
+    if needs_owner && let Some(obstacle) = describe_other_owner(request, profile, &login) {
         notes.push(format!("the login was not restored: {obstacle}"));
         return Ok(None);
+    }
+
+    if decision.is_stale && decision.choice != LoginChoice::KeepLive {
+        notes.push(
+            "a newer login of this account was seen, so the refresh token of this one is probably \
+             spent; if Codex refuses it: codex-manager profile login NAME"
+                .into(),
+        );
     }
 
     let chosen_auth = match decision.choice {
@@ -196,17 +263,20 @@ fn choose_login(
 
 /// Returns the login in the archive, if Codex would read it. Otherwise returns `None` and adds the reason to `notes`,
 /// except for an archive without auth.json or with a signed-out one.
-fn parse_archived_login(stage: &Stage, notes: &mut Vec<String>) -> Option<(AuthSnapshot, Login)> {
-    let credential_store = CodexConfig::read(stage.settings_folder()).store;
-    if !credential_store.reads_auth_json() {
+fn parse_archived_login(
+    archived: &SecretBytes,
+    store: CredentialStore,
+    notes: &mut Vec<String>,
+) -> Option<(AuthSnapshot, Login)> {
+    if !store.reads_auth_json() {
         notes.push(format!(
             "the login was not restored: Codex stores it with cli_auth_credentials_store = \"{}\"",
-            credential_store.name()
+            store.name()
         ));
         return None;
     }
 
-    let Ok(archived) = AuthSnapshot::parse(stage.login.as_ref()?.bytes.expose().to_vec()) else {
+    let Ok(archived) = AuthSnapshot::parse(archived.expose().to_vec()) else {
         notes.push("the archive's auth.json cannot be read; the live login was kept".into());
         return None;
     };
@@ -223,18 +293,47 @@ fn parse_archived_login(stage: &Stage, notes: &mut Vec<String>) -> Option<(AuthS
 }
 
 /// Returns a clause about the home or the machine that owns the account's login now; `None` if this home may use the
-/// login.
-fn describe_other_owner(profile: &Profile, login: &Login, home: &Path) -> Option<String> {
-    if let Some(other_home) = profile.other_live_home(Some(home)) {
+/// login. `profile` is that of the account.
+fn describe_other_owner(
+    request: &RestoreRequest<'_>,
+    profile: Option<&Profile>,
+    login: &Login,
+) -> Option<String> {
+    let recorded_home = profile.and_then(|p| p.other_live_home(Some(&request.folder)));
+    if let Some(other_home) = recorded_home.or_else(|| signed_in_source_home(request, login)) {
+        let account = match profile {
+            Some(profile) => profile.name.clone(),
+            None => login.identity.email.to_string(),
+        };
         return Some(format!(
-            "{} is signed in to another Codex home: {}",
-            profile.name,
+            "{account} is signed in to another Codex home: {}",
             other_home.display()
         ));
     }
-    let is_moved = profile.file.owner == LoginOwner::Moved;
-    let is_obsolete = is_moved && !login.freshness.is_newer_than(&profile.newest());
-    is_obsolete.then(|| format!("the login of {} was moved to another machine", profile.name))
+
+    let profile = profile.filter(|profile| profile.file.owner == LoginOwner::Moved)?;
+    let newest = profile.newest();
+    // An import without logins creates a profile whose newest login is unknown, because it is on the other machine.
+    let is_obsolete = newest == Freshness::default() || !login.freshness.is_newer_than(&newest);
+    is_obsolete.then(|| {
+        let name = &profile.name;
+        format!(
+            "the login of {name} is on another machine, where it would stop working; sign in with: codex-manager profile login {name}; if that machine no longer needs it: --auth archive"
+        )
+    })
+}
+
+/// Returns the home of which the archive was made, if it is another home of this machine that is signed in to the
+/// account of `login`. No profile records this if the user saved none.
+fn signed_in_source_home<'a>(request: &RestoreRequest<'a>, login: &Login) -> Option<&'a Path> {
+    let metadata = request.archive.metadata();
+    if metadata.is_of_home(&request.folder) || !login.identity.kind.is_renewable() {
+        return None;
+    }
+    let source_home = Path::new(&metadata.source_codex_home);
+    let auth = AuthFile::read(&source_home.join(home::AUTH_JSON)).ok()?;
+    let is_signed_in = auth.login()?.identity.is_same(&login.identity);
+    is_signed_in.then_some(source_home)
 }
 
 /// Saves the live login to its profile before it is replaced, and returns it. If auth.json is no recognized login,
@@ -284,6 +383,11 @@ pub(crate) struct StagedLogin {
 }
 
 impl StagedLogin {
+    /// Returns true if another login goes live.
+    pub(crate) fn is_replaced(&self) -> bool {
+        self.went_live.is_some()
+    }
+
     /// Records the owners of both logins after the exchange. The logins themselves were saved before, so a kill in
     /// between leaves a wrong record, but loses no login.
     pub(crate) fn record_owners(&self, request: &RestoreRequest<'_>) -> Result<(), RestoreError> {

@@ -11,7 +11,7 @@ use std::path::Path;
 use std::sync::{Mutex, PoisonError};
 
 /// The largest login that is read from an archive, in bytes.
-const MAX_LOGIN_BYTES: usize = 16 * 1024 * 1024;
+pub(crate) const MAX_LOGIN_BYTES: usize = 16 * 1024 * 1024;
 
 /// The size from which a chunk of a file bypasses the page cache, so that the disk writes it while other chunks are
 /// unpacked.

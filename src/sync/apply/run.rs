@@ -12,7 +12,7 @@ use crate::sync::index_updates::{ContentChange, IndexUpdate};
 use crate::sync::ledger::Ledger;
 use crate::sync::manifest::ManifestEntry;
 use crate::sync::pending_index_updates::{self, PendingIndexUpdates};
-use crate::sync::plan::{CopyOp, Op, Placement, StateUpdate, SyncPlan, SyncStep};
+use crate::sync::plan::{CopyOp, Op, Placement, StateUpdate, SyncAction, SyncPlan, SyncStep};
 use crate::sync::rollouts;
 use crate::sync::sides::Side;
 use crate::sync::state::{SideFile, StateJournal, SyncState, SyncedFile};
@@ -170,25 +170,30 @@ impl ApplyRun<'_> {
 
 /// Returns the update of Codex's index that a step requires; `None` unless the step changes a local conversation.
 pub(super) fn index_update_of(step: &SyncStep) -> Option<IndexUpdate> {
-    let StateUpdate::Synced { local, .. } = &step.state_update else {
-        return None;
-    };
     if !rollouts::is_key(&step.key) {
         return None;
     }
+
+    let (path, change) = match &step.state_update {
+        StateUpdate::Synced { local, .. } => (&local.path, step.change),
+        StateUpdate::Forget if step.action == SyncAction::DeleteLocal => {
+            (&step.path, ContentChange::Deleted)
+        }
+        _ => return None,
+    };
 
     // Codex's row may name a duplicate that is removed.
     let moved = step.ops.iter().any(|op| match op {
         Op::Rename { from, .. } | Op::Remove(from) => from.side == Side::Local,
         _ => false,
     });
-    let is_affected = moved || step.change != ContentChange::Unchanged;
+    let is_affected = moved || change != ContentChange::Unchanged;
     let id = rollouts::id(&step.key).filter(|_| is_affected)?;
 
     Some(IndexUpdate {
         id,
-        path: local.path.clone(),
-        change: step.change,
+        path: path.clone(),
+        change,
         moved,
     })
 }

@@ -36,7 +36,7 @@ pub use super::remote::folder::undelivered::UndeliveredVersion;
 pub use super::sides::ObservedFile;
 pub use error::PlanError;
 pub use request::PlanRequest;
-pub(crate) use scan::sides::{CloudContents, check_cloud_identity};
+pub(crate) use scan::sides::{CloudContents, check_cloud_identity, creates_cloud_folder};
 pub(crate) use sync_plan::PlanNotices;
 pub use sync_plan::SyncPlan;
 pub(crate) use sync_step::{

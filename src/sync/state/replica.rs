@@ -215,9 +215,9 @@ impl Replica {
         // The published manifests are in the other store.
         state.own.published.clear();
 
+        atomic::create_private_folder(&self.folder)?;
         let (old_copies, new_copies) = (other.conflict_copies(), self.conflict_copies());
         for (name, _) in tree::list_if_exists(&old_copies)? {
-            atomic::create_private_folder(&self.folder)?;
             atomic::create_private_folder(&new_copies)?;
             let target = new_copies.join(&name);
             if !target.exists() {
@@ -306,6 +306,17 @@ mod tests {
         assert_eq!(read.own.published, [Sha256Digest::of(b"m")]);
         // A torn line is no damage. The file is rewritten, so that the next line is not lost with it.
         assert_eq!((read.file.damage, read.file.needs_rewrite), (None, true));
+    }
+
+    #[test]
+    fn a_replica_of_another_store_gets_the_marker_of_a_restore() {
+        let home = tempfile::tempdir().unwrap();
+        let [old, new] =
+            ["/b", "/c"].map(|cloud| Replica::of(home.path(), Path::new("/a"), Path::new(cloud)));
+        old.write(&mut SyncState::default()).unwrap();
+        restore_marker::RestoreMarkers::write(std::slice::from_ref(&old.folder)).unwrap();
+        assert!(new.continue_from(&old).unwrap());
+        assert!(new.read().unwrap().restore_marker.is_some());
     }
 
     #[test]

@@ -41,11 +41,11 @@ pub(super) fn message(random: &mut Random, role: Role, text: &str, lines: &mut V
         ),
     ];
     let [first, second, third] = forms;
-    match random.below(4) {
+    match random.below(3) {
         0 => lines.extend([first, second]),
         1 => lines.extend([third, first]),
-        2 => lines.push(second),
-        _ => lines.push(first),
+        _ if role == Role::Assistant => lines.push(first),
+        _ => lines.push(second),
     }
 }
 
@@ -76,6 +76,12 @@ pub(super) fn tool(random: &mut Random, text: &str, lines: &mut Vec<String>) {
 pub(super) fn turn(random: &mut Random, conversation: &mut Modeled) {
     let lines = &mut conversation.lines;
     let question = text(random);
+    if random.below(2) == 0 {
+        lines.push(line(
+            "event_msg",
+            r#"{"type":"task_started","turn_id":"1"}"#,
+        ));
+    }
     message(random, Role::User, &question, lines);
     conversation.texts.push((Role::User, question));
     for _ in 0..random.below(5) {

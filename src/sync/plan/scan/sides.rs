@@ -40,11 +40,7 @@ pub(crate) fn scan_sides(request: &PlanRequest<'_>) -> Result<ScannedSides, Plan
     let scope = Scope::build(config).map_err(PlanError::InvalidGlob)?;
     let mut state = request.replica.read()?;
 
-    // A first sync creates the cloud folder, except in the place of a dangling link: it probably leads to an unmounted
-    // disk, and creating its target would be wrong.
-    let parent_exists = config.cloud.parent().is_some_and(Path::is_dir);
-    let has_no_entry = || config.cloud.symlink_metadata().is_err();
-    if !(parent_exists && state.files.is_empty() && has_no_entry()) {
+    if !creates_cloud_folder(config, &state) {
         check_cloud_is_usable(config)?;
     }
 
@@ -178,6 +174,14 @@ impl CloudContents {
             Err(e) => Err(e).at("list", cloud),
         }
     }
+}
+
+/// Returns true if the next run creates the cloud folder: a first sync does, except in the place of a dangling link. That
+/// probably leads to an unmounted disk, and creating its target would be wrong.
+pub(crate) fn creates_cloud_folder(config: &SyncConfig, state: &SyncState) -> bool {
+    let parent_exists = config.cloud.parent().is_some_and(Path::is_dir);
+    let has_no_entry = || config.cloud.symlink_metadata().is_err();
+    parent_exists && !state.file.exists && has_no_entry()
 }
 
 /// Checks that the cloud folder exists and that the folders of codex-manager in it are real folders.
