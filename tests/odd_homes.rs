@@ -773,7 +773,7 @@ fn an_exclude_that_matches_nothing_is_reported() {
     let run = env.run(["restore", "latest", "--only", "skill"]).code(1);
     assert!(
         run.stderr
-            .contains("the archive has no file or conversation \"skill\""),
+            .contains("the archive has no file or folder \"skill\""),
         "{run}"
     );
 }

@@ -395,7 +395,7 @@ fn conversations_with_another_column_of_times_or_without_a_row_have_their_place_
     let path = env
         .codex_home()
         .join(Conversation::new(2, 20, "", "").relative());
-    let time = UNIX_EPOCH + Duration::from_millis(1_795_176_000_000 - 25 * 60_000);
+    let time = UNIX_EPOCH + Duration::from_secs(1_795_176_000 - 25 * 60);
     let file = fs::File::options().write(true).open(path).expect("open");
     file.set_modified(time).expect("time");
     let deleted = state(&env).execute("DELETE FROM threads WHERE id=?1", [id(2)]);

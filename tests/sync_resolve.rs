@@ -200,9 +200,14 @@ const ASKED: &str = "plan the trip";
 /// Returns a conversation with one answer, and with this many more of which each quotes `who`.
 fn conversation_text(who: &str, more: usize) -> String {
     let message = |second: usize, role: &str, text: &str| {
+        let kind = if role == "user" {
+            "user_message"
+        } else {
+            "agent_message"
+        };
         format!(
-            "{{\"timestamp\":\"2026-11-18T10:00:{second:02}.000Z\",\"type\":\"response_item\",\"payload\":\
-             {{\"type\":\"message\",\"role\":\"{role}\",\"content\":[{{\"type\":\"text\",\"text\":\"{text}\"}}]}}}}\n"
+            "{{\"timestamp\":\"2026-11-18T10:00:{second:02}.000Z\",\"type\":\"event_msg\",\"payload\":\
+             {{\"type\":\"{kind}\",\"message\":\"{text}\"}}}}\n"
         )
     };
     let mut text = [

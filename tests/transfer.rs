@@ -776,7 +776,7 @@ fn a_restore_does_not_restore_a_moved_login_by_default() {
     assert_eq!(owner(&env, "work"), "moved");
     let printed = env.run(["restore", &archive, "--yes"]).code(0);
     assert!(
-        printed.stderr.contains("moved to another machine"),
+        printed.stderr.contains("is on another machine"),
         "{printed}"
     );
     let live = || fs::read_to_string(env.codex_home().join("auth.json")).expect("read");

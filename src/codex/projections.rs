@@ -71,8 +71,9 @@ impl Projections {
 
     /// Returns the number that a query yields; `None` if the database cannot be read.
     fn query(&self, sql: &str, params: impl Params + Clone) -> Option<i64> {
-        let query =
-            |connection: &Connection| connection.query_row(sql, params.clone(), |row| row.get(0));
+        let query = move |connection: &Connection| {
+            connection.query_row(sql, params.clone(), |row| row.get(0))
+        };
         database_view::run_query(self.database.as_deref()?, query).ok()
     }
 }

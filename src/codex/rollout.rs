@@ -48,8 +48,8 @@ pub(crate) struct RolloutName {
 fn parse_name(name: &OsStr) -> Option<(&str, bool)> {
     let name = name.to_str()?;
     let plain = name.strip_suffix(ZST).unwrap_or(name);
-    let is_rollout = plain.starts_with("rollout-") && plain.ends_with(".jsonl");
-    is_rollout.then_some((plain, plain.len() < name.len()))
+    plain.strip_prefix("rollout-")?.strip_suffix(".jsonl")?;
+    Some((plain, plain.len() < name.len()))
 }
 
 pub(crate) fn is_rollout_name(name: &OsStr) -> bool {

@@ -206,8 +206,13 @@ mod tests {
             message("assistant", "Done."),
             event(&json!({"type": "agent_message", "message": "Done."})),
         ];
-        let expected = of(&[(1, "continue"), (1, "Done."), (2, "continue"), (2, "Done.")]);
-        assert_eq!(texts(&old), expected);
+        let of_events = of(&[
+            (1, "continue\n"),
+            (1, "Done."),
+            (2, "continue"),
+            (2, "Done."),
+        ]);
+        assert_eq!(texts(&old), of_events);
         let new = [
             message("user", "continue"),
             completed("UserMessage", "continue"),
@@ -218,6 +223,7 @@ mod tests {
             completed("AgentMessage", "Done."),
             message("assistant", "Done."),
         ];
+        let expected = of(&[(1, "continue"), (1, "Done."), (2, "continue"), (2, "Done.")]);
         assert_eq!(texts(&new), expected);
     }
 

@@ -2,7 +2,6 @@
 
 use super::facts;
 use super::walk::{RolloutUsage, find_rollouts};
-use crate::codex::rollout_lines::is_injected;
 use crate::codex::{DatabaseError, ThreadRow, parse_rollout_id, threads};
 use crate::history::thread_titles::title_of;
 use crate::history::{ConversationId, Depth, rollout, thread_choice};
@@ -167,11 +166,11 @@ fn has_no_turn(row: &ThreadRow, path: &Path) -> bool {
         && row.given_name().is_none()
         && rollout::scan(path, Depth::Turns, |_| ()).is_ok_and(|scan| {
             let has_no_base = scan.meta.is_some_and(|meta| meta.base_id().is_none());
-            // A command that the user ran with `!` is no message, but its output is an item.
-            let has_no_items = scan.title.is_none_or(|title| is_injected(&title));
             let has_no_entries = scan.messages.is_empty() && scan.turn.context.is_none();
-            has_no_base && has_no_items && has_no_entries && scan.bad_lines == 0
+            has_no_base && has_no_entries && scan.bad_lines == 0
         })
+        // A command that the user ran with `!` is a turn without a message and without a context.
+        && rollout::count_turns(path, None).is_ok_and(|turns| turns == 0)
 }
 
 /// Returns the forks that are not chosen but begin with the history of a chosen conversation.

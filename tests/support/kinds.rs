@@ -110,7 +110,7 @@ fn start(server: &mut AppServer) -> String {
 }
 
 fn say(server: &mut AppServer, id: &str, part: Value) {
-    let params = json!({"threadId": id, "input": [part]});
+    let params = json!({"threadId": id, "input": vec![part]});
     ask(server, "turn/start", params);
     server.wait_for_turn(id);
 }

@@ -50,14 +50,6 @@ pub(super) fn parse_text_event(
     Ok(one_item(ItemOrigin::Event, to_kind(text.into_owned())))
 }
 
-pub(super) fn parse_turn_start(_payload: &PayloadText<'_>) -> ParsedItems {
-    Ok(one_item(ItemOrigin::Event, EventKind::TurnStarted))
-}
-
-pub(super) fn parse_turn_end(_payload: &PayloadText<'_>) -> ParsedItems {
-    Ok(one_item(ItemOrigin::Event, EventKind::TurnEnded))
-}
-
 pub(super) fn parse_rollback(payload: &PayloadText<'_>) -> ParsedItems {
     #[derive(Deserialize)]
     struct RollbackEvent {

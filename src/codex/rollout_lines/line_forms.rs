@@ -3,9 +3,9 @@
 use super::event::EventKind;
 use super::event_message::{
     parse_completed, parse_execution, parse_rollback, parse_text_event, parse_tokens,
-    parse_turn_end, parse_turn_start, parse_user_event,
+    parse_user_event,
 };
-use super::line_item::ParseItems;
+use super::line_item::{ItemOrigin, ParseItems, one_item};
 use super::line_parts::LineParts;
 use super::response_item::{parse_message, parse_reasoning, parse_tool_call, parse_tool_result};
 use super::session_line::{
@@ -109,8 +109,12 @@ const FORMS: [LineForm; 17] = [
     },
     typed_form(EVENT, EXECUTIONS, LineParts::TOOLS, parse_execution),
     typed_form(EVENT, &["token_count"], LineParts::TOKENS, parse_tokens),
-    typed_form(EVENT, TURN_STARTS, LineParts::TURNS, parse_turn_start),
-    typed_form(EVENT, TURN_ENDS, LineParts::TURNS, parse_turn_end),
+    typed_form(EVENT, TURN_STARTS, LineParts::TURNS, |_| {
+        Ok(one_item(ItemOrigin::Event, EventKind::TurnStarted))
+    }),
+    typed_form(EVENT, TURN_ENDS, LineParts::TURNS, |_| {
+        Ok(one_item(ItemOrigin::Event, EventKind::TurnEnded))
+    }),
     typed_form(
         EVENT,
         &["thread_rolled_back"],

@@ -19,7 +19,7 @@ impl TurnCounter {
             EventKind::User(_) if !self.is_open => self.turns += 1,
             EventKind::TurnEnded => self.is_open = false,
             EventKind::RolledBack(turns) => {
-                *self = Self::new(self.turns.saturating_sub(*turns), false)
+                *self = Self::new(self.turns.saturating_sub(*turns), false);
             }
             _ => {}
         }

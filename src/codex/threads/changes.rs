@@ -117,13 +117,11 @@ pub(super) fn set_archived(
 }
 
 fn insert_row(connection: &Connection, schema: &Schema, row: &RowValues) -> rusqlite::Result<()> {
-    match schema.required_columns().find(|name| !row.has_column(name)) {
-        Some(missing) => Err(rusqlite::Error::InvalidColumnName(missing.to_owned())),
-        None => {
-            row.insert_into(connection, schema)?;
-            add_spawn_edge(connection, schema, row)
-        }
+    if let Some(missing) = schema.required_columns().find(|name| !row.has_column(name)) {
+        return Err(rusqlite::Error::InvalidColumnName(missing.to_owned()));
     }
+    row.insert_into(connection, schema)?;
+    add_spawn_edge(connection, schema, row)
 }
 
 /// Records the parent that the source of a row names, as Codex does when it adds the row itself.
