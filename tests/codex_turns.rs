@@ -161,9 +161,7 @@ fn messages_of_images_are_turns_in_0_171() {
     let page = lab.world.path("page.html");
     let page_text = page.to_str().expect("text");
     let _ = lab
-        .manager([
-            "export", &id, "--format", "html", "--images", "--out", page_text,
-        ])
+        .manager(["export", &id, "--format", "html", "--out", page_text])
         .code(0);
     let html = std::fs::read_to_string(&page).expect("a page");
     let place = |words: &str| {
