@@ -8,7 +8,7 @@ use crate::io::clock::Timestamp;
 use crate::io::environment::Environment;
 use crate::journal::{JournalError, Recovery};
 use crate::restore::pending;
-use crate::storage::trash::TrashError;
+use crate::storage::trash_entry::TrashError;
 use crate::storage::{trash as conversation_trash, vacuum};
 use crate::vault;
 use std::path::Path;

@@ -6,7 +6,6 @@ use crate::support::real_codex::AppServer;
 use serde_json::{Value, json};
 use std::collections::BTreeSet;
 
-const VERSION: &str = "0.171.0";
 const PIXEL: &str = "data:image/png;base64,iVBORw0KGgoAAAANSUhEUgAAAAEAAAABCAYAAAAfFcSJAAAADUlEQVR42mNk+M9QDwADhgGAWjR9awAAAABJRU5ErkJggg==";
 
 fn text(words: &str) -> Value {
@@ -62,6 +61,14 @@ impl Talk {
                     .is_some_and(|turn| turn["status"] == "completed")
         });
         turns
+    }
+
+    /// Gives Codex a goal for at least this number of turns.
+    fn pursue_goal(&mut self, turns: usize) {
+        let goal = json!({"objective": "Harvest the orchard"});
+        let _ = self.ask("thread/goal/set", goal);
+        let _ = self.wait_for_turns(turns);
+        let _ = self.ask("thread/goal/clear", json!({}));
     }
 
     /// Inserts a text in the user's name.
@@ -142,10 +149,8 @@ fn assert_same_turns(lab: &Lab, id: &str, turns: &[Value]) {
 }
 
 #[test]
-fn messages_of_images_are_turns_in_0_171() {
-    let Some(lab) = Lab::of_version(VERSION) else {
-        return;
-    };
+fn messages_of_images_are_turns() {
+    let Some(lab) = Lab::new() else { return };
     let mut talk = Talk::start(&lab);
     talk.say(&[image()]);
     talk.say(&[text("what is the orchard")]);
@@ -174,17 +179,10 @@ fn messages_of_images_are_turns_in_0_171() {
 }
 
 #[test]
-fn texts_that_codex_inserts_are_not_the_users_words_in_0_171() {
-    let Some(lab) = Lab::of_version(VERSION) else {
-        return;
-    };
+fn texts_that_codex_inserts_are_not_the_users_words() {
+    let Some(lab) = Lab::new() else { return };
     let mut talk = Talk::start(&lab);
-    let _ = talk.ask(
-        "thread/goal/set",
-        json!({"objective": "Harvest the orchard"}),
-    );
-    let _ = talk.wait_for_turns(2);
-    let _ = talk.ask("thread/goal/clear", json!({}));
+    talk.pursue_goal(2);
     let count = talk.wait_for_turns(2).len();
     let _ = talk.ask("thread/shellCommand", json!({"command": "echo pears"}));
     let _ = talk.wait_for_turns(count + 1);
@@ -222,16 +220,9 @@ fn texts_that_codex_inserts_are_not_the_users_words_in_0_171() {
 
 #[test]
 fn a_goal_without_a_message_is_listed_by_its_objective() {
-    let Some(lab) = Lab::of_version(VERSION) else {
-        return;
-    };
+    let Some(lab) = Lab::new() else { return };
     let mut talk = Talk::start(&lab);
-    let _ = talk.ask(
-        "thread/goal/set",
-        json!({"objective": "Harvest the orchard"}),
-    );
-    let _ = talk.wait_for_turns(1);
-    let _ = talk.ask("thread/goal/clear", json!({}));
+    talk.pursue_goal(1);
     let id = talk.id.clone();
     drop(talk);
     let listed = lab.manager(["sessions", "--json"]).code(0).json();
@@ -253,9 +244,7 @@ fn a_goal_without_a_message_is_listed_by_its_objective() {
 
 #[test]
 fn a_legacy_conversation_that_0_171_continues_has_its_turns() {
-    let Some(lab) = Lab::of_version(VERSION) else {
-        return;
-    };
+    let Some(lab) = Lab::new() else { return };
     let id = "01a1f78b-0001-7ef3-b0ee-5caab8d3b455";
     let _ = crate::support::lab::write_legacy(&lab.home(), id, "count the apples", "x");
     let mut server = lab.codex.app_server(&lab.home(), &lab.backend);

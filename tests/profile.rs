@@ -43,7 +43,7 @@ fn save_copies_the_live_login_byte_for_byte() {
         output,
         json!({
             "schema": 1, "command": "profile save", "profile": "work", "renamed_from": null,
-            "outcome": "created", "email": "alice@example.com", "account_id": "acct-alice",
+            "settings": [], "outcome": "created", "email": "alice@example.com", "account_id": "acct-alice",
             "last_refresh": "2026-11-17T07:20:00+00:00", "dry_run": false,
         })
     );

@@ -449,8 +449,8 @@ fn the_option_to_restores_into_a_separate_home() {
         lines.collect::<Vec<_>>().join("\n")
     };
     insta::assert_snapshot!(use_hint(&["--to", "copy"]), @r"
-    use it with a login of its own:
-        rm [ROOT]/copy/auth.json && CODEX_HOME=[ROOT]/copy codex
+    use it with:
+        CODEX_HOME=[ROOT]/copy codex
     ");
     insta::assert_snapshot!(use_hint(&["--to", "bare", "--auth", "skip"]), @r"
     use it with:
@@ -607,7 +607,7 @@ fn latest_is_a_backup_with_conversations_even_if_a_newer_one_excludes_them() {
         "{restored}"
     );
     let passed_over = format!(
-        "{} is newer, but was made with --exclude and has no conversations",
+        "{} is newer, but was made with --exclude or backup.exclude and has no conversations",
         file_name(&without)
     );
     assert!(restored.stderr.contains(&passed_over), "{restored}");

@@ -165,7 +165,7 @@ fn a_restore_on_another_machine_leaves_the_login_to_the_machine_that_has_it() {
         assert_eq!(document["auth"], "skipped", "{document}");
         let notes = notes(&document);
         assert!(
-            notes.contains("the login of alice is on another machine"),
+            notes.contains("would end the login of alice on another machine"),
             "{notes}"
         );
         assert!(

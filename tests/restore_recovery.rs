@@ -70,8 +70,10 @@ fn files_written_after_a_killed_restore_are_kept_and_reported() {
     assert!(kept_text.contains("since"), "{kept_text}");
     // `doctor` names each such folder until it is removed.
     fs::create_dir(kept.with_file_name("..codex.codex-manager-restore.kept-2")).expect("create");
+    fs::create_dir(kept.with_file_name("..codex.codex-manager-restore.old-1")).expect("create");
     let checks = env.run(["doctor", "--json"]).json();
     let message = checks.to_string();
+    assert!(message.contains("restore.old-1"), "{message}");
     assert!(message.contains("restore.kept-1, "), "{message}");
     assert!(message.contains("restore.kept-2"), "{message}");
     let run = env.run(["doctor"]);

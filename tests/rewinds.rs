@@ -223,6 +223,12 @@ fn a_fork_restored_alone_leaves_the_later_turns_of_its_conversation() {
         lab.resume(&home, &id, "last");
         shown.push("last");
         assert_eq!(lab.user_messages(&home, &id), shown);
+
+        if !is_rewound {
+            let both = ["--session", &*fork, "--only", "sessions"];
+            let _ = lab.manager([&["restore", archive, "--yes"], &both[..]].concat());
+            assert_eq!(lab.user_messages(&home, &id), ["one", "two"]);
+        }
     }
 }
 

@@ -33,8 +33,8 @@ use std::path::{Path, PathBuf};
   codex-manager restore latest --to ~/elsewhere        # a home of its own")]
 pub(crate) struct RestoreArgs {
     /// A name under backups/ or its beginning, a number of `list-backups`, a path, an account, or `latest`: the newest
-    /// undamaged archive of this home that is neither a safety nor a partial one, full before other modes and before one
-    /// made with --exclude that has no conversations; `latest~1` is the one before it. Archives of other homes count only if this home has none [default: a picker; with `--session ID`, the archive with the most messages of it]
+    /// undamaged archive of this home that is neither a safety nor a partial one, full ones first; one that --exclude left
+    /// without conversations does not count as full; `latest~1` is the one before it. Archives of other homes count only if this home has none [default: a picker; with `--session ID`, the archive with the most messages of it]
     #[arg(value_name = "ARCHIVE|ACCOUNT|latest")]
     archive_name: Option<String>,
     #[command(flatten)]
@@ -245,7 +245,7 @@ fn warn_of_newer(context: &Context, records: &[ArchiveRecord], latest: &ArchiveR
     };
     if let Some(newer) = latest_first.iter().find(is_passed_over) {
         context.warn(format_args!(
-            "{} is newer, but was made with --exclude and has no conversations",
+            "{} is newer, but was made with --exclude or backup.exclude and has no conversations",
             account::printable(&newer.path)
         ));
     }

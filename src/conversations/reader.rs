@@ -12,6 +12,7 @@ use crate::codex::rollout_lines::{self, EventKind, LineParts, RolloutEvent};
 use crate::history::thread_rollouts::RolloutSlice;
 use std::collections::VecDeque;
 use std::io;
+use std::mem;
 use std::ops::Range;
 use std::path::Path;
 
@@ -90,6 +91,10 @@ impl EventReader {
                 is_too_long,
             }) = line
             else {
+                if !self.waiting_images.is_empty() {
+                    self.queue.extend(self.waiting_images.drain(..));
+                    continue;
+                }
                 let Some(next_slice) = self.next_slices.pop_front() else {
                     return Ok(None);
                 };
@@ -114,12 +119,24 @@ impl EventReader {
                 .any(|item| item.kind == EventKind::ModelInput);
             for event in self.state.convert_line(items, offset).into_iter().flatten() {
                 let (turn, is_message) = (event.turn, matches!(event.kind, EventKind::User(_)));
+                let is_text = event.kind.author_and_text().is_some();
+                let mut images = Vec::new();
+                if is_message {
+                    is_before_message = false;
+                    images = mem::take(&mut self.waiting_images);
+                } else if is_text {
+                    // The images belong to no message of the user.
+                    self.queue.extend(self.waiting_images.drain(..));
+                }
+
+                if event.kind == EventKind::ModelInput {
+                    continue;
+                }
                 if !is_rolled_back || event.kind.is_usage_event() {
                     self.queue.push_back(event);
                 }
-                if is_message {
-                    is_before_message = false;
-                    let images = self.waiting_images.drain(..);
+                if !is_rolled_back {
+                    let images = images.into_iter();
                     self.queue
                         .extend(images.map(|image| RolloutEvent { turn, ..image }));
                 }
@@ -135,6 +152,7 @@ impl EventReader {
                 };
                 let images = parse_image_urls(bytes).into_iter().map(image_event);
                 if is_before_message {
+                    self.queue.extend(self.waiting_images.drain(..));
                     self.waiting_images = images.collect();
                 } else {
                     self.queue.extend(images);
@@ -228,6 +246,40 @@ mod tests {
     }
 
     #[test]
+    fn an_image_of_a_message_that_was_taken_back_is_left_out() {
+        let with_image = |url: &str| {
+            let part = json!({"type": "input_image", "image_url": url});
+            item(&json!({"type": "message", "role": "user", "content": [part]}))
+        };
+        let lines = [
+            with_image("data:back"),
+            user_event("look"),
+            message("assistant", "A dot."),
+            event(&json!({"type": "thread_rolled_back", "num_turns": 1})),
+            // Of a tool: no message of the user follows.
+            with_image("data:tool"),
+            message("assistant", "A line."),
+        ];
+        let folder = tempfile::tempdir().unwrap();
+        let path = folder.path().join("rollout.jsonl");
+        std::fs::write(&path, joined(&lines)).unwrap();
+        let slice = RolloutSlice::whole(&path);
+        let mut reader = EventReader::open_all(&[slice], LineParts::TEXTS_AND_IMAGES).unwrap();
+        let events = std::iter::from_fn(|| reader.next_event().unwrap());
+        let shown: Vec<_> = events
+            .map(|event| event.kind)
+            .filter(|kind| !matches!(kind, EventKind::RolledBack(_)))
+            .collect();
+        assert_eq!(
+            shown,
+            [
+                EventKind::Image("data:tool".into()),
+                EventKind::Assistant("A line.".into())
+            ]
+        );
+    }
+
+    #[test]
     fn a_message_with_an_image_is_returned_once_with_its_image() {
         let with_image = item(&json!({"type": "message", "role": "user", "content": [
             {"type": "input_text", "text": "<image name=[Image #1] path=\"/a.png\">"},
@@ -244,8 +296,7 @@ mod tests {
         let path = folder.path().join("rollout.jsonl");
         std::fs::write(&path, joined(&lines)).unwrap();
         let mut reader = EventReader::open(&path, LineParts::TEXTS_AND_IMAGES).unwrap();
-        let mut events: Vec<_> = std::iter::from_fn(|| reader.next_event().unwrap()).collect();
-        events.retain(|event| event.kind != EventKind::ModelInput);
+        let events: Vec<_> = std::iter::from_fn(|| reader.next_event().unwrap()).collect();
         assert_eq!(events.len(), 3);
         assert_eq!(events[1].kind, EventKind::Image("data:x".into()));
         assert_eq!(events[1].turn, 1);
@@ -285,9 +336,7 @@ mod tests {
             std::fs::write(&path, joined(&lines)).unwrap();
             let mut reader = EventReader::open(&path, LineParts::TEXTS_AND_IMAGES).unwrap();
             let events = std::iter::from_fn(|| reader.next_event().unwrap());
-            let mut shown = events
-                .filter(|event| event.kind != EventKind::ModelInput)
-                .skip(2);
+            let mut shown = events.skip(2);
             let [text, image] = [shown.next().unwrap(), shown.next().unwrap()];
             assert_eq!(
                 (text.turn, text.kind),

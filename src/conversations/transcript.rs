@@ -112,7 +112,7 @@ pub(crate) fn read_entries(
     Ok(reader.left_out_lines)
 }
 
-/// Returns the entries of the last turn that has any. Reads only the last [`MAX_TAIL_BYTES`] of a plain
+/// Returns the entries of the last turn that has entries. Reads only the last [`MAX_TAIL_BYTES`] of a plain
 /// rollout, so the numbers of turns are not those of [`read_entries`]. A compressed rollout would have to be read
 /// completely, so only its first [`MAX_TAIL_BYTES`] are read instead, and the turn is the last one in that part.
 ///
@@ -128,15 +128,19 @@ pub(crate) fn read_last_turn(path: &Path) -> io::Result<Vec<TranscriptEntry>> {
 
     let mut reader = EventReader::open_at(path, start_offset, LineParts::TEXTS)?;
     let mut entries: Vec<TranscriptEntry> = Vec::new();
+    // The next turn gets the number of the turn that the user took back.
+    let mut is_rolled_back = false;
     while let Some(event) = reader.next_event()? {
         if event.offset > start_offset + MAX_TAIL_BYTES {
             break;
         }
 
+        is_rolled_back |= matches!(event.kind, EventKind::RolledBack(_));
         if let Some(entry) = to_entry(event) {
             let earlier_turn = entries.last().map(|last| last.turn);
-            if earlier_turn.is_some_and(|turn| turn != entry.turn) {
+            if is_rolled_back || earlier_turn.is_some_and(|turn| turn != entry.turn) {
                 entries.clear();
+                is_rolled_back = false;
             }
             entries.push(entry);
         }
@@ -172,4 +176,32 @@ fn to_entry(event: RolloutEvent) -> Option<TranscriptEntry> {
         tool,
         text,
     })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use serde_json::json;
+
+    #[test]
+    fn the_last_turn_has_nothing_of_a_turn_that_was_taken_back() {
+        let event = |kind: &str, text: &str| {
+            let payload = json!({"type": kind, "message": text, "num_turns": 1});
+            json!({"timestamp": "2026-11-20T06:00:00Z", "type": "event_msg", "payload": payload})
+        };
+        let lines = [
+            event("user_message", "first"),
+            event("agent_message", "one"),
+            event("user_message", "second"),
+            event("agent_message", "two"),
+            event("thread_rolled_back", ""),
+            event("user_message", "instead"),
+        ];
+        let folder = tempfile::tempdir().unwrap();
+        let path = folder.path().join("rollout.jsonl");
+        std::fs::write(&path, lines.map(|line| line.to_string()).join("\n")).unwrap();
+        let entries = read_last_turn(&path).unwrap();
+        let texts: Vec<_> = entries.iter().map(|entry| &*entry.text).collect();
+        assert_eq!(texts, ["instead"]);
+    }
 }

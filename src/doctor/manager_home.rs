@@ -65,29 +65,33 @@ pub(crate) fn run_checks(context: &Context) -> Vec<Check> {
     checks
 }
 
+/// The consequence of a `config.toml` that cannot be used.
+const INVALID_CONFIG: &str = "accounts, list and recommend use the defaults; other commands fail";
+
 fn check_config_file(home: &Path) -> Check {
     const ID: &str = "manager.config";
+    let advise_edit = |verb: &str| {
+        let path = ConfigFile::path_in(home);
+        format!(
+            "{verb} in an editor: {}; or with EDITOR set: codex-manager config edit",
+            path.display()
+        )
+    };
     let result = ConfigFile::read(home).and_then(|file| file.validate().map(|_| file));
     match result {
         Err(e @ SettingsError::Newer { .. }) => Check::fail(ID, e.to_string())
-            .because("accounts, list and recommend use the defaults; other commands fail")
+            .because(INVALID_CONFIG)
             .advised(UPGRADE),
         Err(SettingsError::Io(e)) => Check::fail(ID, format!("{e}: {}", e.source))
-            .because("accounts, list and recommend use the defaults; other commands fail")
+            .because(INVALID_CONFIG)
             .fixed_by_making_readable(&e),
         Err(e) => Check::fail(ID, e.to_string())
-            .because("accounts, list and recommend use the defaults; other commands fail")
-            .advised(format!(
-                "fix it in an editor: {}; or with EDITOR set: codex-manager config edit",
-                ConfigFile::path_in(home).display()
-            )),
+            .because(INVALID_CONFIG)
+            .advised(advise_edit("fix it")),
         Ok(file) => match file.unknown_keys().first() {
             Some(unknown) => Check::warn(ID, unknown.to_string())
                 .because("the key has no effect")
-                .advised(format!(
-                    "correct the key in an editor: {}; or with EDITOR set: codex-manager config edit",
-                    ConfigFile::path_in(home).display()
-                )),
+                .advised(advise_edit("correct the key")),
             None => Check::ok(ID, "config.toml is valid"),
         },
     }
@@ -405,39 +409,29 @@ fn check_python_home(context: &Context) -> Option<Check> {
     Some(check.fixed_by("codex-manager config import-python"))
 }
 
-/// Returns a warning about the kept folders: those with evidence if there are any, else the leftovers.
-fn kept_folders_warning(folders: &[(PathBuf, KeptAs)]) -> Option<Check> {
-    let has_evidence = folders.iter().any(|(_, kept)| *kept == KeptAs::Evidence);
-    let kept = if has_evidence {
-        KeptAs::Evidence
-    } else {
-        KeptAs::Leftover
+/// Returns a warning for each kind of kept folders.
+fn warn_of_kept_folders(folders: &[(PathBuf, KeptAs)]) -> Vec<Check> {
+    let name_kind = |kind| {
+        let of_kind = folders.iter().filter(|(_, kept)| *kept == kind);
+        let names: Vec<_> = of_kind
+            .map(|(path, _)| path.display().to_string())
+            .collect();
+        (!names.is_empty()).then(|| names.join(", "))
     };
-    let named = folders.iter().filter(|(_, other)| *other == kept);
-    let named: Vec<_> = named
-        .map(|(folder, _)| folder.display().to_string())
-        .collect();
-    if named.is_empty() {
-        return None;
-    }
 
-    let folders = named.join(", ");
-    let check = match kept {
-        KeptAs::Leftover => {
-            let message = format!("files replaced by a restore were not removed: {folders}");
-            Check::warn("restore", message)
-                .because("they only take disk space")
-                .advised("remove them, as the user who owns them")
-        }
-        KeptAs::Evidence => {
-            let message =
-                format!("files written during an interrupted command are kept: {folders}");
-            Check::warn("restore", message)
-                .because("the Codex home does not have them")
-                .advised("copy what you need into the Codex home, then remove the folders")
-        }
-    };
-    Some(check)
+    let written = name_kind(KeptAs::Evidence).map(|folders| {
+        let message = format!("files written during an interrupted command are kept: {folders}");
+        Check::warn("restore", message)
+            .because("the Codex home does not have them")
+            .advised("copy what you need into the Codex home, then remove the folders")
+    });
+    let replaced = name_kind(KeptAs::Leftover).map(|folders| {
+        let message = format!("files replaced by a restore were not removed: {folders}");
+        Check::warn("restore", message)
+            .because("they only take disk space")
+            .advised("remove them, as the user who owns them")
+    });
+    written.into_iter().chain(replaced).collect()
 }
 
 fn check_leftovers(context: &Context) -> Vec<Check> {
@@ -447,19 +441,23 @@ fn check_leftovers(context: &Context) -> Vec<Check> {
     // The folder exists while a restore runs, too, not only after a kill.
     let interrupted = pending.filter(|folder| !journal::is_in_progress(folder));
 
-    let restore_check = if let Some(folder) = interrupted {
+    let mut restore_checks = if let Some(folder) = interrupted {
         let message = format!("unfinished interrupted restore: {}", folder.display());
-        Check::warn("restore", message)
+        let check = Check::warn("restore", message)
             .because("the home may be a mix of the states before and after")
-            .advised("end Codex, then run any codex-manager command")
+            .advised("end Codex, then run any codex-manager command");
+        vec![check]
     } else if pending.is_some() {
-        Check::warn("restore", "another process is running a restore")
+        let check = Check::warn("restore", "another process is running a restore")
             .because("it is about to replace the home")
-            .advised("wait until it has finished")
+            .advised("wait until it has finished");
+        vec![check]
     } else {
-        kept_folders_warning(&pending::list_kept_folders(context.codex_home()))
-            .unwrap_or_else(|| Check::ok("restore", "no interrupted restore"))
+        warn_of_kept_folders(&pending::list_kept_folders(context.codex_home()))
     };
+    if restore_checks.is_empty() {
+        restore_checks.push(Check::ok("restore", "no interrupted restore"));
+    }
 
     let stale = find_stale_temp_files(context);
     let temp_check = if stale.is_empty() {
@@ -471,7 +469,8 @@ fn check_leftovers(context: &Context) -> Vec<Check> {
             .fixed_by("codex-manager doctor --fix")
     };
 
-    vec![restore_check, temp_check]
+    restore_checks.push(temp_check);
+    restore_checks
 }
 
 /// Returns temp files and folders of killed commands that no process uses.

@@ -119,9 +119,7 @@ impl Advised for crate::restore::RestoreError {
             Self::NotEmpty(_) => self.nothing_changed(Refused, "choose a new or empty folder"),
             Self::NotFound { archive, .. } => {
                 let name = shell::quote_if_needed(&archive.to_string_lossy());
-                // A snapshot in the vault has its id in place of a path.
-                let command = if archive.is_absolute() { "tar tzf" } else { "codex-manager vault ls" };
-                self.nothing_changed(Failed, format!("list the files: {command} {name}"))
+                self.nothing_changed(Failed, format!("list the files: tar tzf {name}"))
             }
             Self::NoConversation { archive, .. } => {
                 let archive = shell::quote_if_needed(&archive.to_string_lossy());

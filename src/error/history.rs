@@ -3,7 +3,7 @@
 use super::ErrorKind::{CodexRunning, Conflict, Failed, Refused};
 use super::{Advised, CommandError};
 
-impl Advised for crate::storage::trash::TrashError {
+impl Advised for crate::storage::trash_entry::TrashError {
     fn to_command_error(&self) -> CommandError {
         match self {
             Self::Io(e) => e.to_command_error(),

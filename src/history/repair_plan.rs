@@ -20,7 +20,7 @@ pub(crate) enum RepairAction {
     Path,
     Row,
     Name,
-    /// Sets the first message, without which Codex does not list the conversation.
+    /// Sets the empty ones of title, first message and preview. Codex does not list a conversation without a preview.
     Preview,
     /// Sets the mode of a row to that of its rollout.
     Mode,
@@ -293,10 +293,9 @@ fn find_given_names(
             return Ok(());
         }
 
-        let derived_names = [
-            scan.title.as_deref(),
-            scan.turn.texts.first_message.as_deref(),
-        ];
+        let texts = &scan.turn.texts;
+        let derived_names = [&scan.title, &texts.first_message, &texts.preview];
+        let derived_names = derived_names.map(Option::as_deref);
         let name = line.map(|line| line.thread_name);
         let given_name =
             name.filter(|name| is_given_name(name, id, derived_names.into_iter().flatten()));

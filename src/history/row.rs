@@ -35,7 +35,11 @@ pub(crate) fn scan_for_row(home: &Path, path: &Path) -> io::Result<RolloutScan> 
         let chain = read_chain(home, path).unwrap_or_default();
         let originals = chain.parts.iter().rev().skip(1);
         for rollout in originals.flat_map(|part| &part.slices) {
-            texts.preview = scan_rollout(&rollout.path)?.turn.texts.preview;
+            // A fork gets its row even if its original cannot be read.
+            texts.preview = match scan_rollout(&rollout.path) {
+                Err(e) if e.kind() == io::ErrorKind::Interrupted => return Err(e),
+                scan => scan.ok().and_then(|scan| scan.turn.texts.preview),
+            };
             if texts.preview.is_some() {
                 break;
             }

@@ -65,7 +65,11 @@ pub(crate) fn create_scratch_projections(
     let mut cuts = Vec::new();
     for rollout in longest_rollouts.into_values() {
         // Codex opens no rollout without those that it continues.
-        copy_as_own_conversation(&rollout, &folder)?;
+        match copy_as_own_conversation(&rollout, &folder) {
+            // It must not stop the repair of the others. The check after the repair reports it.
+            Err(HistoryError::NotRebuilt(_)) => continue,
+            copied => copied?,
+        }
         if !rollout.is_projected {
             cuts.push(rollout.cut);
         }

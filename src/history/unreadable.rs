@@ -273,9 +273,9 @@ fn follow_bases(
     BaseChain { rollouts, missing }
 }
 
-/// Returns true if Codex has projected the rollout at `path` up to the cut. Earlier versions of this program recorded
-/// that offset also for a rollout whose last lines had not arrived yet, so the user's last message has to be in the
-/// projection.
+/// Returns true if Codex has projected the rollout at `path` up to the cut. The offset of the projection does not prove
+/// it: earlier versions of this program recorded the offset of the cut even if the last lines of the rollout were
+/// missing. So the last message of the user must be in the projection too.
 fn is_projected(path: &Path, cut: &RolloutCut, projections: &Projections) -> bool {
     let offset = projections.projected_offset(&cut.rollout_id);
     let has_item_since = |ordinal: u64| {

@@ -64,11 +64,7 @@ pub enum RestoreError {
     DanglingTarget(PathBuf),
     /// Nothing in the archive matches `--only`.
     #[error("the archive has no file or folder {name:?}")]
-    NotFound {
-        name: String,
-        /// The path of the archive, or the id of the snapshot.
-        archive: PathBuf,
-    },
+    NotFound { name: String, archive: PathBuf },
     /// Nothing in the archive matches `--session`.
     #[error("the archive has no conversation {name:?}")]
     NoConversation { name: String, archive: PathBuf },

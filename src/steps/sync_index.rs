@@ -49,9 +49,12 @@ pub(crate) fn update_codex_index(
         context.ui.note(note);
     }
 
-    let changed_updates = updates
-        .iter()
-        .filter(|update| update.change != ContentChange::Unchanged);
+    let changed_updates = updates.iter().filter(|update| {
+        !matches!(
+            update.change,
+            ContentChange::Unchanged | ContentChange::Deleted
+        )
+    });
     let threads = changed_updates
         .map(|update| update.id.to_lowercase())
         .collect();

@@ -7,7 +7,7 @@
 //!
 //! - measure another kind of file → `kinds`; another figure of the report → `report`
 //! - compress conversations, or expand them → `shrink` (which ones), `form` (one file)
-//! - change what goes to the trash, or how → `selection`, `trash`
+//! - change what goes to the trash, or how → `selection`, `trash` (all entries), `trash_entry` (one)
 //! - rewrite databases → `vacuum`
 
 mod facts;
@@ -17,6 +17,7 @@ mod report;
 pub(crate) mod selection;
 pub(crate) mod shrink;
 pub(crate) mod trash;
+pub(crate) mod trash_entry;
 pub(crate) mod vacuum;
 mod walk;
 

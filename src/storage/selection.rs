@@ -2,12 +2,14 @@
 
 use super::facts;
 use super::walk::{RolloutUsage, find_rollouts};
-use crate::codex::{DatabaseError, ThreadRow, parse_rollout_id, threads};
+use crate::codex::{DatabaseError, LineParts, ThreadRow, parse_rollout_id, threads};
+use crate::conversations::reader::EventReader;
 use crate::history::thread_titles::title_of;
 use crate::history::{ConversationId, Depth, rollout, thread_choice};
 use crate::io::IoError;
 use chrono::{DateTime, TimeDelta, Utc};
 use std::collections::{BTreeMap, HashMap, HashSet};
+use std::io;
 use std::path::{Path, PathBuf};
 
 /// Chooses conversations: those that are named and pass every filter.
@@ -171,6 +173,18 @@ fn has_no_turn(row: &ThreadRow, path: &Path) -> bool {
         })
         // A command that the user ran with `!` is a turn without a message and without a context.
         && rollout::count_turns(path, None).is_ok_and(|turns| turns == 0)
+        && has_no_text(path).unwrap_or(false)
+}
+
+/// Returns true if the rollout has no text of the user, of an assistant or of a tool.
+fn has_no_text(path: &Path) -> io::Result<bool> {
+    let mut reader = EventReader::open(path, LineParts::TEXTS)?;
+    while let Some(event) = reader.next_event()? {
+        if event.kind.author_and_text().is_some() {
+            return Ok(false);
+        }
+    }
+    Ok(true)
 }
 
 /// Returns the forks that are not chosen but begin with the history of a chosen conversation.

@@ -364,7 +364,7 @@ pub(crate) fn sum_by_project(items: &[ShrinkItem]) -> Vec<(String, ProjectSum)> 
     let mut counted = HashSet::new();
     for item in items.iter().filter(|item| item.action.converts()) {
         let sum = sums.entry(&item.project).or_default();
-        sum.conversations += usize::from(counted.insert(&item.session_id));
+        sum.conversations += usize::from(counted.insert((&item.project, &item.session_id)));
         sum.before_bytes += item.before_bytes;
         sum.after_bytes += item.after_bytes;
     }

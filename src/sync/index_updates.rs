@@ -32,7 +32,7 @@ pub(crate) enum IndexUpdateError {
     History(#[from] HistoryError),
 }
 
-/// The change of a local conversation's text. Of two successive changes, the greater one describes both.
+/// The change of a local conversation's text; see [`ContentChange::followed_by`].
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
 #[serde(rename_all = "lowercase")]
 pub enum ContentChange {
@@ -46,6 +46,17 @@ pub enum ContentChange {
     Replaced,
     /// The rollout was deleted, as on another machine.
     Deleted,
+}
+
+impl ContentChange {
+    /// Returns the change that describes both this one and a later one. A text that replaces a deleted one replaces what
+    /// Codex knows of it.
+    pub(crate) fn followed_by(self, later: Self) -> Self {
+        match (self, later) {
+            (Self::Deleted, Self::Extended | Self::New | Self::Replaced) => Self::Replaced,
+            _ => self.max(later),
+        }
+    }
 }
 
 /// A conversation that a sync changed on this machine.
@@ -150,7 +161,7 @@ impl CodexIndex<'_> {
             }
         }
 
-        let is_name_given = |id: &str, name: &str, row_texts: [&str; 2]| {
+        let is_name_given = |id: &str, name: &str, row_texts: [&str; 3]| {
             check::is_given_name(name, &ConversationId::of(id), row_texts)
         };
         let mut changed_rows = 0;

@@ -141,7 +141,7 @@ fn merge_updates(updates: Vec<IndexUpdate>) -> Vec<IndexUpdate> {
         let rollout_key = (update.id.clone(), update.rollout_id());
         if let Some(&position) = positions.get(&rollout_key) {
             let earlier = &mut merged[position];
-            earlier.change = earlier.change.max(update.change);
+            earlier.change = earlier.change.followed_by(update.change);
             earlier.moved |= update.moved || earlier.path != update.path;
             earlier.path = update.path;
         } else {
@@ -193,6 +193,10 @@ mod tests {
         };
         let y = one("y", "sessions/y", ContentChange::New);
         assert_eq!(updates.read().unwrap(), [moved, y]);
+        let deleted = one("y", "sessions/y", ContentChange::Deleted);
+        let back = one("y", "sessions/y", ContentChange::New);
+        updates.record(&[deleted, back]).unwrap();
+        assert_eq!(updates.read().unwrap()[1].change, ContentChange::Replaced);
         updates.keep_names_only().unwrap();
         assert_eq!(updates.read().unwrap(), []);
         let named = updates.read_renamed_ids().unwrap();

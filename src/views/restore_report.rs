@@ -4,7 +4,7 @@ use crate::accounts::login_selection::AuthOutcome;
 use crate::archive::metadata::Metadata;
 use crate::archive::name_table::NameSet;
 use crate::archive::reader::ArchiveReader;
-use crate::codex::home::{AUTH_JSON, HomeEntryKind, kind_of};
+use crate::codex::home::{HomeEntryKind, kind_of};
 use crate::context::Context;
 use crate::inventory::archive_names::{self, file_name, strip_archive_suffix};
 use crate::inventory::catalog;
@@ -17,8 +17,8 @@ use crate::restore::request::RestoreRequest;
 use crate::ui::{JsonFields, JsonObject, Style, bytes, object};
 use crate::views::account;
 
-/// Describes an archive or a snapshot (`noun`): its name, kind, account and age, its home if that is another one, and
-/// what `--exclude` left out.
+/// Describes an archive or a snapshot (`noun`): its name, kind, account and age. Names its home if that is another one,
+/// and the files that the backup left out by `--exclude`.
 pub(crate) fn describe_archive(context: &Context, archive: &ArchiveReader, noun: &str) -> String {
     let metadata = archive.metadata();
     let owner = account::owner_name(metadata, context);
@@ -192,7 +192,7 @@ pub(crate) fn show_report(
     for note in &report.notes {
         ui.note(format_args!("note: {note}"));
     }
-    show_next(context, request, safety.as_deref(), report.auth);
+    show_next(context, request, safety.as_deref());
 }
 
 /// Describes the login of the target after the restore. `is_replaced` is true if another one was live before, or none.
@@ -209,29 +209,16 @@ fn describe_login(outcome: AuthOutcome, is_replaced: bool, target: RestoreTarget
 }
 
 /// Prints the command that undoes the restore of a home, or that uses a restored folder.
-fn show_next(
-    context: &Context,
-    request: &RestoreRequest<'_>,
-    safety: Option<&str>,
-    auth: AuthOutcome,
-) {
+fn show_next(context: &Context, request: &RestoreRequest<'_>, safety: Option<&str>) {
     let ui = &context.ui;
-    let quoted_folder = shell::quote_if_needed(&request.folder.to_string_lossy());
     match safety {
         Some(safety) => ui.note(format_args!(
             "undo with: codex-manager restore {}",
             shell::quote_if_needed(strip_archive_suffix(safety))
         )),
-        // Codex 0.169 revokes the login in a home before `codex login` signs in there, and with it the original.
-        None if request.target == RestoreTarget::Elsewhere && auth == AuthOutcome::Restored => {
-            let auth_path = request.folder.join(AUTH_JSON);
-            let quoted_path = shell::quote_if_needed(&auth_path.to_string_lossy());
-            ui.note(format_args!(
-                "use it with a login of its own: rm {quoted_path} && CODEX_HOME={quoted_folder} codex"
-            ));
-        }
         None if request.target == RestoreTarget::Elsewhere => ui.note(format_args!(
-            "use it with: CODEX_HOME={quoted_folder} codex"
+            "use it with: CODEX_HOME={} codex",
+            shell::quote_if_needed(&request.folder.to_string_lossy())
         )),
         None => {}
     }

@@ -50,15 +50,18 @@ pub(super) fn join_user_texts(parts: &[ContentPart<'_>]) -> String {
 
 /// Returns the text; for a message without a text that of its images or recordings, if it has any.
 pub(super) fn text_or_placeholder(text: String, has_image: bool, has_audio: bool) -> String {
-    let placeholder = match (has_image, has_audio) {
-        (true, _) => IMAGE,
-        (false, true) => AUDIO,
-        (false, false) => return text,
-    };
-    if text.trim().is_empty() {
-        placeholder.to_owned()
-    } else {
-        text
+    match placeholder(has_image, has_audio) {
+        Some(placeholder) if text.trim().is_empty() => placeholder.to_owned(),
+        _ => text,
+    }
+}
+
+/// Returns the text by which Codex lists a message of only images or recordings.
+pub(crate) fn placeholder(has_image: bool, has_audio: bool) -> Option<&'static str> {
+    match (has_image, has_audio) {
+        (true, _) => Some(IMAGE),
+        (false, true) => Some(AUDIO),
+        (false, false) => None,
     }
 }
 
@@ -121,7 +124,9 @@ pub(super) fn extract_output(output: &RawValue) -> String {
 }
 
 /// Returns true for texts that Codex inserts in the user's name: at the start of a conversation, for a goal, for a
-/// command or a review of the user, and as a message of a subagent (0.42 to 0.171).
+/// command or a review of the user, and as a message of a subagent (0.42 to 0.171). They count as input of the model in
+/// rollouts of Codex before 0.32, and names that were derived from them as not given by the user. Newer rollouts record
+/// the user's own messages as events.
 pub(crate) fn is_injected(text: &str) -> bool {
     let text = text.trim_start();
     [

@@ -22,7 +22,7 @@ mod session_line;
 mod tests;
 mod turn_counter;
 
-pub(crate) use content::{is_injected, is_placeholder};
+pub(crate) use content::{is_injected, is_placeholder, placeholder};
 pub(crate) use event::{
     EventKind, RequestRecord, Role, RolloutEvent, SessionMetaLine, TokenEvent, TokenUsage,
     TurnContext,

@@ -16,7 +16,7 @@ impl TurnCounter {
     pub(crate) fn count(&mut self, kind: &EventKind) {
         match kind {
             EventKind::TurnStarted => *self = Self::new(self.turns + 1, true),
-            EventKind::User(_) if !self.is_open => self.turns += 1,
+            EventKind::User(text) if !self.is_open && !text.trim().is_empty() => self.turns += 1,
             EventKind::TurnEnded => self.is_open = false,
             EventKind::RolledBack(turns) => {
                 *self = Self::new(self.turns.saturating_sub(*turns), false);

@@ -69,15 +69,15 @@ pub(crate) fn rebase_rollout_paths(
 }
 
 /// Stores `names`, which are pairs of id and name, in the rows of paginated conversations. Codex does not list other
-/// conversations by the name in their row. `is_given` gets the id, the name, and the row's title and first message;
-/// names that it rejects as not chosen by the user are skipped. Returns the number of changed rows.
+/// conversations by the name in their row. `is_given` gets the id, the name, and the row's title, first message and
+/// preview; names that it rejects as not chosen by the user are skipped. Returns the number of changed rows.
 pub(crate) fn set_names(
     database: &Path,
     names: &[(String, String)],
-    is_given: impl Fn(&str, &str, [&str; 2]) -> bool,
+    is_given: impl Fn(&str, &str, [&str; 3]) -> bool,
 ) -> Result<usize, DatabaseError> {
     change_in_transaction(database, |transaction| {
-        let sql = "SELECT title, first_user_message FROM threads \
+        let sql = "SELECT title, first_user_message, preview FROM threads \
                      WHERE id=?1 AND history_mode='paginated' AND coalesce(name, '')<>?2";
         // On a schema without these columns Codex reads names from `session_index.jsonl` only.
         let Ok(mut select) = transaction.prepare(sql) else {
@@ -86,8 +86,10 @@ pub(crate) fn set_names(
 
         let mut changed = 0;
         for (id, name) in names {
-            let row = select.query_row([id, name], |row| Ok([row.get(0)?, row.get(1)?]));
-            let row: Option<[String; 2]> = row.optional()?;
+            let row = select.query_row([id, name], |row| {
+                Ok([row.get(0)?, row.get(1)?, row.get(2)?])
+            });
+            let row: Option<[String; 3]> = row.optional()?;
             if row.is_some_and(|row| is_given(id, name, row.each_ref().map(String::as_str))) {
                 let update = "UPDATE threads SET name=?2 WHERE id=?1";
                 changed += transaction.execute(update, [id, name])?;
@@ -130,7 +132,15 @@ pub(crate) fn delete_rows(database: &Path, ids: &[&str]) -> Result<usize, Databa
     }
     change_in_transaction(database, |transaction| {
         staged::delete_rows_with_thread_id(transaction, ids)?;
-        let mut delete = transaction.prepare("DELETE FROM threads WHERE id=?1")?;
+        // Codex before 0.150 has no table of the links between subagents and their parents.
+        let edges =
+            "DELETE FROM thread_spawn_edges WHERE child_thread_id=?1 OR parent_thread_id=?1";
+        if let Ok(mut delete) = transaction.prepare(edges) {
+            for id in ids {
+                delete.execute([id])?;
+            }
+        }
+        let mut delete = transaction.prepare("DELETE FROM threads WHERE id=?1 COLLATE NOCASE")?;
         ids.iter().map(|id| delete.execute([id])).sum()
     })
 }

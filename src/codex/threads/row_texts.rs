@@ -1,5 +1,6 @@
 //! The texts of a row, derived from the lines of a rollout as Codex 0.171 does.
 
+use crate::codex::rollout_lines::placeholder;
 use memchr::memmem;
 use serde::Deserialize;
 use serde::de::IgnoredAny;
@@ -10,9 +11,6 @@ const KIND_BYTES: usize = 1024;
 
 /// A client that sends its state with a message separates both with this heading.
 const MESSAGE_HEADING: &str = "## My request for Codex:";
-
-const IMAGE: &str = "[Image]";
-const AUDIO: &str = "[Audio]";
 
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub(crate) struct RowTexts {
@@ -123,10 +121,10 @@ impl MessagePayload<'_> {
             let mut lists = lists.into_iter().flatten();
             lists.any(|list| !list.is_empty())
         };
-        if has_any([&self.images, &self.local_images]) {
-            return Some(IMAGE);
-        }
-        has_any([&self.audio, &self.local_audio]).then_some(AUDIO)
+        placeholder(
+            has_any([&self.images, &self.local_images]),
+            has_any([&self.audio, &self.local_audio]),
+        )
     }
 }
 
@@ -148,11 +146,9 @@ struct MessagePart<'a> {
 
 impl MessagePart<'_> {
     fn placeholder(&self) -> Option<&'static str> {
-        match self.kind.as_deref()? {
-            "image" | "local_image" => Some(IMAGE),
-            "audio" | "local_audio" => Some(AUDIO),
-            _ => None,
-        }
+        let kind = self.kind.as_deref()?;
+        let is_image = matches!(kind, "image" | "local_image");
+        placeholder(is_image, matches!(kind, "audio" | "local_audio"))
     }
 }
 
@@ -166,6 +162,9 @@ struct GoalRecord<'a> {
 mod tests {
     use super::*;
     use serde_json::{Value, json};
+
+    const IMAGE: &str = "[Image]";
+    const AUDIO: &str = "[Audio]";
 
     /// Returns the title, the first message and the preview.
     fn texts(payloads: &[Value]) -> [String; 3] {

@@ -213,8 +213,9 @@ pub(crate) enum RowGroup {
     ThreadData,
 }
 
-/// Copies the rows of the threads in `ids`, or of the rollouts in `ids`, from `live` to a staged database. No process may use `live`. Columns that both databases have are copied, and rows that the staged database
-/// rejects are skipped. Returns the number of copied rows.
+/// Copies the rows of the threads in `ids`, or of the rollouts in `ids`, from `live` to a staged database. No process may
+/// use `live`. Columns that both databases have are copied, and rows that the staged database rejects are skipped. Returns
+/// the number of copied rows.
 pub(crate) fn copy_rows(
     staged: &Path,
     live: &Path,

@@ -89,21 +89,25 @@ impl SaveArgs {
             outcome = record_saved_login(&login, context);
         }
 
+        self.print_result(&plan, &login, context);
+        let mut settings = Vec::new();
+        if let Some(old_name) = &plan.renamed_from {
+            let (changed, in_settings) = rename_in_settings(old_name, &name, self.dry_run, context);
+            settings = changed;
+            outcome = Outcome::partial_if(outcome != Outcome::Done || in_settings != Outcome::Done);
+        }
+
         let at = signed_in_at(&login.freshness);
         let json = object()
             .with("profile", &plan.profile)
             .with("renamed_from", &plan.renamed_from)
+            .with("settings", settings)
             .with("outcome", plan.outcome)
             .with("email", login.identity.email.as_str())
             .with("account_id", &login.identity.account_id)
             .with("last_refresh", at.map(|at| local_rfc3339(&at, context)))
             .with("dry_run", self.dry_run);
         context.ui.document("profile save", &json);
-        self.print_result(&plan, &login, context);
-        if let Some(old_name) = &plan.renamed_from {
-            let (_, in_settings) = rename_in_settings(old_name, &name, self.dry_run, context);
-            outcome = Outcome::partial_if(outcome != Outcome::Done || in_settings != Outcome::Done);
-        }
         Ok(outcome)
     }
 

@@ -71,15 +71,15 @@ pub(super) fn ingest(
 }
 
 /// Reads the next text of the parent. Returns true if it is the text of `event`. Returns false at the end of the
-/// parent, or if its rollout cannot be read any more. A subagent has the user's messages of its parent only as the model
-/// got them (Codex 0.171), so these may be missing.
-fn consume_copied_text(parent: &mut EventReader, event: &RolloutEvent) -> bool {
+/// parent, or if its rollout cannot be read any more. A fork has all texts of its parent. `is_filtered` is true for a
+/// subagent: it has the final answers, but no calls of tools, and the messages only as the model got them (Codex 0.171).
+fn consume_copied_text(parent: &mut EventReader, event: &RolloutEvent, is_filtered: bool) -> bool {
     while let Ok(Some(original)) = parent.next_event() {
-        match &original.kind {
-            kind if kind.author_and_text().is_none() => {}
-            kind if *kind == event.kind => return true,
-            EventKind::User(_) => {}
-            _ => return false,
+        if original.kind == event.kind {
+            return true;
+        }
+        if !is_filtered && original.kind.author_and_text().is_some() {
+            return false;
         }
     }
     false
@@ -388,7 +388,8 @@ impl<'a> Writer<'a> {
 
             if let Some(parent) = &mut open.parent {
                 // A fork begins with copies of all texts of its parent. A search should not find these texts twice.
-                if consume_copied_text(parent, &event) {
+                let is_filtered = open.task.parent.as_ref().is_some_and(|p| p.is_filtered);
+                if consume_copied_text(parent, &event, is_filtered) {
                     open.has_copies = true;
                     continue;
                 }

@@ -171,6 +171,8 @@ pub(super) struct ParentRollout {
     /// The id of the conversation.
     pub id: String,
     pub path: PathBuf,
+    /// True if the conversation is a subagent, which has only some texts of its parent.
+    pub is_filtered: bool,
 }
 
 const COLUMNS: &str = "id, session, path, file, size, mtime, end, tail, state, title, cwd, created, \
@@ -294,7 +296,12 @@ pub(super) fn plan_task(
 
     let parent = parent_id.and_then(|id| {
         let path = rollouts.find_rollout(&id)?;
-        Some(ParentRollout { id, path })
+        let is_filtered = oldest_head.as_ref().is_some_and(SessionMeta::is_subagent);
+        Some(ParentRollout {
+            id,
+            path,
+            is_filtered,
+        })
     });
 
     // `shown` has the same fields. The first update of a large home has a task for each conversation, so memory

@@ -64,10 +64,10 @@ impl CopyCounts {
 
 /// Returns the archive with the most messages of the conversation with the id or name `wanted`. If several have the
 /// most messages, returns the newest one. Prints the name of the archive if several archives have the conversation.
+/// Skips an archive that cannot be opened, with a warning.
 ///
 /// # Errors
-/// No archive of the Codex home has the conversation, several conversations match, or a copy cannot be read. An archive
-/// that does not open is only a warning.
+/// No archive of the Codex home has the conversation, several conversations match, or a copy cannot be read.
 pub(crate) fn find_fullest_archive(
     wanted: &str,
     context: &Context,

@@ -127,7 +127,9 @@ impl Scanner {
                     _ => &mut self.scan.messages,
                 };
                 push_message(messages, self.newest_time, &text);
-                self.first_text.get_or_insert(text);
+                if !text.trim().is_empty() {
+                    self.first_text.get_or_insert(text);
+                }
             }
             EventKind::TurnContext(context) => self.scan.turn.context = Some(*context),
             EventKind::Tokens(tokens) => {
@@ -262,8 +264,7 @@ mod tests {
         let lines = [newer(&context), newer(&message), event("x"), event("y")];
         assert_eq!(title(&lines).as_deref(), Some("x"));
         assert_eq!(title(&lines[..2]), None);
-        // A blank first event is the first message, whatever follows.
-        assert_eq!(title(&[event(" "), event("x")]), None);
+        assert_eq!(title(&[event(" "), event("x")]).as_deref(), Some("x"));
         let meta = r#"{"id":"01","timestamp":"2025-07-10T12:00:00Z","instructions":null}"#;
         let of_0_20 = [meta.to_owned(), context, item(&[" "]), message];
         assert_eq!(title(&of_0_20).as_deref(), Some("fix it"));

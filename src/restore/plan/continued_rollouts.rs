@@ -28,7 +28,9 @@ pub(crate) fn keep_continued_rollouts(
         let Some(rollout) = rollout.filter(|rollout| rollout.id() != Some(&thread_id)) else {
             continue;
         };
-        if !plan.writes.contains(file.path.as_path()) {
+        let mut only = request.selection.only.iter();
+        let is_named_by_only = only.any(|path| file.path.as_path().starts_with(path));
+        if is_named_by_only || !plan.writes.contains(file.path.as_path()) {
             continue;
         }
 

@@ -47,11 +47,10 @@ pub fn plan_restore(
 ) -> Result<RestorePlan, RestoreError> {
     let (archive, selection, merge) = (request.archive, &request.selection, request.merge);
     let contents = archive.contents();
-    let archive_path = || archive.path().to_path_buf();
     if let Some(missing) = selection.only.iter().find(|p| !contents.has_path(p)) {
         return Err(RestoreError::NotFound {
             name: missing.display().to_string(),
-            archive: archive_path(),
+            archive: archive.path().to_path_buf(),
         });
     }
 
@@ -79,12 +78,8 @@ pub fn plan_restore(
     }
 
     let is_empty = plan.writes.is_empty() && plan.removed.is_empty() && !plan.wants_login;
-    match (selection.conversations.first(), selection.only.first()) {
-        (Some(name), _) if is_empty => Err(RestoreError::NoConversation {
-            name: name.clone(),
-            archive: archive_path(),
-        }),
-        (None, Some(path)) if is_empty => Err(RestoreError::NothingToRestore {
+    match selection.only.first() {
+        Some(path) if is_empty => Err(RestoreError::NothingToRestore {
             path: path.clone(),
             reason: explain_empty_plan(request, &live.names, path),
         }),

@@ -4,13 +4,13 @@ use crate::accounts::{
     AccountLocks, AuthOutcome, AuthPolicy, LoginCandidates, LoginChoice, LoginDecision, LoginOwner,
     OwnerLocation, Profile, Profiles, login_selection,
 };
-use crate::archive::{file_extract, set_attributes};
+use crate::archive::{FileEntry, file_extract, set_attributes};
 use crate::codex::{
     AuthFile, AuthSnapshot, CONFIG_TOML, CodexConfig, CredentialStore, Freshness, HomeEntryKind,
     Login, LoginLock, home, login_lock,
 };
 use crate::io::{
-    IoContext, IoError, SecretBytes, atomic, file_id, file_open, flush, links, modified_ns,
+    IoContext, IoError, SecretBytes, atomic, file_id, file_open, flush, links, modified_ns, shell,
 };
 use crate::restore::plan::account::{archived_identity, check_same_account};
 use crate::restore::stage::extract::MAX_LOGIN_BYTES;
@@ -34,7 +34,8 @@ pub(crate) fn stage_login(
     let staged_path = stage.home().staged.join(home::AUTH_JSON);
 
     if plan.target == RestoreTarget::Elsewhere {
-        return stage_login_elsewhere(stage.login.as_ref(), &staged_path, notes);
+        let auth_path = request.folder.join(home::AUTH_JSON);
+        return stage_login_elsewhere(stage.login.as_ref(), &staged_path, &auth_path, notes);
     }
 
     let home = &stage.home().live;
@@ -82,7 +83,7 @@ pub(crate) struct LoginPreview {
     pub(crate) outcome: AuthOutcome,
     /// True if the live login would be replaced, or there is none.
     pub(crate) is_replaced: bool,
-    /// Sentences for the user, as in the report of the restore.
+    /// Sentences for the user about the choice.
     pub(crate) notes: Vec<String>,
 }
 
@@ -117,7 +118,10 @@ pub(crate) fn preview_login(
             .at("read", request.archive.path())?;
         Ok(bytes)
     };
-    let config = if plan.writes.contains(Path::new(CONFIG_TOML)) {
+    // A link is followed only once it is staged.
+    let is_config_file = |file: FileEntry| file.path.as_path() == Path::new(CONFIG_TOML);
+    let has_config = request.archive.contents().files.iter().any(is_config_file);
+    let config = if has_config && plan.writes.contains(Path::new(CONFIG_TOML)) {
         let text = read_archived(HomeEntryKind::Config)?;
         CodexConfig::parse(&String::from_utf8_lossy(&text))
     } else {
@@ -175,6 +179,7 @@ fn lock_accounts_and_login(
 fn stage_login_elsewhere(
     archived: Option<&ArchivedLogin>,
     staged: &Path,
+    auth_path: &Path,
     notes: &mut Vec<String>,
 ) -> Result<StagedLogin, RestoreError> {
     let Some(login) = archived else {
@@ -182,10 +187,16 @@ fn stage_login_elsewhere(
     };
 
     write_auth_json(staged, login.bytes.expose(), Some(login.mtime_ns))?;
-    notes.push(
-        "the login in this folder is a copy: if two homes use it, or codex login replaces it, it stops working in both"
-            .into(),
-    );
+    let snapshot = AuthSnapshot::parse(login.bytes.expose().to_vec()).ok();
+    let is_renewable = |login: &Login| login.identity.kind.is_renewable();
+    if snapshot.is_some_and(|snapshot| snapshot.login.as_ref().is_some_and(is_renewable)) {
+        // Codex 0.169 and 0.171 revoke the login in a home before `codex login` signs in there, and with it the original.
+        let quoted_path = shell::quote_if_needed(&auth_path.to_string_lossy());
+        notes.push(format!(
+            "the login in this folder is a copy: if two homes use it, or codex login replaces it, it stops working in \
+             both; for a login of its own, first remove the copy: rm {quoted_path}"
+        ));
+    }
 
     Ok(StagedLogin {
         outcome: AuthOutcome::Restored,
@@ -306,7 +317,7 @@ fn describe_other_owner(
             None => login.identity.email.to_string(),
         };
         return Some(format!(
-            "{account} is signed in to another Codex home: {}",
+            "{account} is signed in to another Codex home: {}; if that home no longer needs it: --auth archive",
             other_home.display()
         ));
     }
@@ -318,7 +329,7 @@ fn describe_other_owner(
     is_obsolete.then(|| {
         let name = &profile.name;
         format!(
-            "the login of {name} is on another machine, where it would stop working; sign in with: codex-manager profile login {name}; if that machine no longer needs it: --auth archive"
+            "a restore would end the login of {name} on another machine; sign in here with: codex-manager profile login {name}; if that machine no longer needs it: --auth archive"
         )
     })
 }
