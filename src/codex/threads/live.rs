@@ -77,10 +77,13 @@ pub(crate) fn set_names(
     is_given: impl Fn(&str, &str, [&str; 3]) -> bool,
 ) -> Result<usize, DatabaseError> {
     change_in_transaction(database, |transaction| {
-        let sql = "SELECT title, first_user_message, preview FROM threads \
-                     WHERE id=?1 AND history_mode='paginated' AND coalesce(name, '')<>?2";
+        let preview = Schema::read(transaction)?.column("preview");
+        let sql = format!(
+            "SELECT title, first_user_message, coalesce({preview}, '') FROM threads t \
+             WHERE id=?1 AND history_mode='paginated' AND coalesce(name, '')<>?2"
+        );
         // On a schema without these columns Codex reads names from `session_index.jsonl` only.
-        let Ok(mut select) = transaction.prepare(sql) else {
+        let Ok(mut select) = transaction.prepare(&sql) else {
             return Ok(0);
         };
 
@@ -109,7 +112,7 @@ pub(crate) fn set_history_modes(
     change_in_transaction(database, |transaction| {
         let sql = "UPDATE threads SET history_mode=?2 WHERE id=?1 AND history_mode<>?2";
         // A schema without this column belongs to a Codex with a single mode.
-        let Ok(mut update) = transaction.prepare(sql) else {
+        let Ok(mut update) = transaction.prepare(&sql) else {
             return Ok(Vec::new());
         };
 
