@@ -2,6 +2,7 @@
 
 use crate::cooldown::{entry, write_cooldown};
 use crate::support::env::{PROGRAM, Run, TestEnv, assert_same_tree};
+use crate::support::injection::{can_inject, traced};
 use crate::support::sample::{backup, put, sample_home};
 use clap::{Arg, Command};
 use std::ffi::OsStr;
@@ -297,6 +298,24 @@ fn doctor_knows_every_file_that_commands_create() {
         .filter(|check| check["id"] == "manager.foreign")
         .collect();
     assert!(foreign.is_empty(), "{foreign:?}");
+}
+
+/// Other programs, such as Codex and restic, may use the network.
+#[test]
+fn no_command_opens_a_network_socket() {
+    if !can_inject() {
+        return;
+    }
+    let env = world();
+    let options = ["-b", "execve", "-e", "trace=socket,connect"].map(str::to_owned);
+    for leaf in leaves() {
+        let args = leaf.with(&["--yes"]);
+        let args: Vec<_> = args.iter().map(String::as_str).collect();
+        let (output, log) = traced(&env, &options, &args);
+        assert!(output.status.code().is_some(), "{args:?}: {output:?}");
+        assert!(log.contains("+++ exited"), "{args:?} was not traced: {log}");
+        assert!(!log.contains("AF_INET"), "{args:?}: {log}");
+    }
 }
 
 #[test]
