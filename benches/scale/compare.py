@@ -15,9 +15,13 @@ import tempfile
 COLUMNS = """id TEXT PRIMARY KEY, rollout_path TEXT NOT NULL, created_at INTEGER NOT NULL, updated_at INTEGER NOT NULL,
  source TEXT NOT NULL, model_provider TEXT NOT NULL, cwd TEXT NOT NULL, title TEXT NOT NULL, sandbox_policy TEXT NOT NULL,
  approval_mode TEXT NOT NULL, tokens_used INTEGER NOT NULL, archived INTEGER NOT NULL, created_at_ms INTEGER,
- updated_at_ms INTEGER, first_user_message TEXT NOT NULL, history_mode TEXT NOT NULL"""
+ updated_at_ms INTEGER, first_user_message TEXT NOT NULL, history_mode TEXT NOT NULL,
+ attached_thread_parent_id TEXT"""
 INDEXES = ["CREATE INDEX idx_threads_archived ON threads(archived)",
            "CREATE INDEX idx_threads_archived_cwd_updated_at_ms ON threads(archived, cwd, updated_at_ms DESC, id DESC)",
+           "CREATE INDEX idx_threads_source ON threads(source)",
+           "CREATE INDEX idx_threads_attached_parent ON threads(attached_thread_parent_id, archived)"
+           " WHERE attached_thread_parent_id IS NOT NULL",
            "CREATE INDEX idx_threads_updated_at_ms ON threads(updated_at_ms DESC, id DESC)"]
 COMMANDS = ["find nothing-has-this", "sessions", "sessions --json", "sessions --limit 30", "history check --json", "usage sessions",
             "usage sessions --limit 30", "backup --no-status"]
@@ -53,7 +57,7 @@ def write_home(home, count):
             file.write(line("turn_context", {"cwd": cwd, "approval_policy": "never", "model": "gpt-5.1-codex"}))
             file.write(line("event_msg", {"type": "token_count", "info": info, "rate_limits": None}))
         updated = 1_790_000_000_000 + number * 60_000
-        database.execute("INSERT INTO threads VALUES(?,?,?,?,'cli','openai',?,?,'{}','never',?,0,?,?,?,'paginated')",
+        database.execute("INSERT INTO threads VALUES(?,?,?,?,'cli','openai',?,?,'{}','never',?,0,?,?,?,'paginated',NULL)",
                          (ident, path, updated // 1000, updated // 1000, cwd, title, number, updated, updated, title))
     database.commit()
 

@@ -23,6 +23,7 @@ pub(crate) enum ChildThreads {
     #[default]
     Included,
     Omitted,
+    Only,
     /// Only those without a known parent, such as reviews.
     OrphansOnly,
 }

@@ -161,6 +161,7 @@ impl Schema {
         match filter.children {
             ChildThreads::Included => {}
             ChildThreads::Omitted => clauses.sql.push(format!("NOT {is_child}")),
+            ChildThreads::Only => clauses.sql.push(is_child),
             ChildThreads::OrphansOnly => clauses.sql.push(format!(
                 "(NOT {is_child} OR NOT EXISTS (SELECT 1 FROM threads p WHERE p.id = {}))",
                 self.parent_sql()

@@ -1,6 +1,8 @@
 //! The subagents and side conversations, below the conversations that started them.
 
-use crate::codex::threads::{ListedThread, ThreadFilter};
+use crate::choices::listed::{list_threads, list_threads_as};
+use crate::codex::threads::{ChildThreads, ListedThread, ThreadFilter};
+use crate::context::Context;
 use crate::error::Result;
 use std::collections::{HashMap, HashSet};
 
@@ -22,16 +24,24 @@ pub(super) struct ChildCounts {
 }
 
 impl Children {
-    /// Returns only the numbers of children of `parents`, for a list that does not show them.
-    pub(super) fn counted(
-        parents: Vec<String>,
-        read_threads: impl Fn(&ThreadFilter) -> Result<Vec<ListedThread>>,
-    ) -> Result<Self> {
+    /// Returns only the numbers of children of `parents`, for a list that does not show them. `None` counts those of all
+    /// conversations.
+    ///
+    /// # Errors
+    /// Codex's list cannot be read.
+    pub(super) fn counted(parents: Option<Vec<String>>, context: &Context) -> Result<Self> {
+        let filter = ThreadFilter {
+            children: ChildThreads::Only,
+            parents,
+            ..ThreadFilter::default()
+        };
+        let to_parent = |child: ListedThread| (child.parent_id.unwrap_or_default(), child.is_side);
+        let parents: Vec<_> = list_threads_as(&filter, context, to_parent)?;
+
         let mut children = Self::default();
-        for child in read_children(parents, read_threads)? {
-            let counts = children.hidden.entry(child.parent_id.unwrap_or_default());
-            let counts = counts.or_default();
-            if child.is_side {
+        for (parent, is_side) in parents {
+            let counts = children.hidden.entry(parent).or_default();
+            if is_side {
                 counts.sides += 1;
             } else {
                 counts.subagents += 1;
@@ -40,40 +50,40 @@ impl Children {
         Ok(children)
     }
 
-    /// Reads the descendants of `parents`, to a depth of [`MAX_DEPTH`]. Conversations in `seen_ids` are left out, and
-    /// the others are added to `seen_ids`, because damaged rows may form a cycle.
-    pub(super) fn read_descendants(
-        mut parents: Vec<String>,
-        seen_ids: &mut HashSet<String>,
-        read_threads: impl Fn(&ThreadFilter) -> Result<Vec<ListedThread>>,
-    ) -> Result<Self> {
+    /// Reads all children, without those in `listed_ids`.
+    ///
+    /// # Errors
+    /// Codex's list cannot be read.
+    pub(super) fn read(listed_ids: &HashSet<&str>, context: &Context) -> Result<Self> {
         let mut children = Self::default();
-        for _ in 0..MAX_DEPTH {
-            if parents.is_empty() {
-                break;
-            }
-            // The children that are found are the parents of the next level.
-            for child in read_children(std::mem::take(&mut parents), &read_threads)? {
-                let Some(parent) = child.parent_id.clone() else {
-                    continue;
-                };
-                if seen_ids.insert(child.id.clone()) {
-                    parents.push(child.id.clone());
-                    children.by_parent.entry(parent).or_default().push(child);
-                }
+        let all = list_threads(
+            &ThreadFilter {
+                children: ChildThreads::Only,
+                ..ThreadFilter::default()
+            },
+            context,
+        )?;
+        for child in all {
+            if let Some(parent) = child.parent_id.clone()
+                && !listed_ids.contains(&*child.id)
+            {
+                children.by_parent.entry(parent).or_default().push(child);
             }
         }
         Ok(children)
     }
 
-    /// Returns the descendants of a conversation, each with its depth: 1 for a child, 2 for a child of a child. A
-    /// parent is before its children, and newer siblings are before older ones.
+    /// Returns the descendants of a conversation to a depth of [`MAX_DEPTH`], because damaged rows may form a cycle. Each
+    /// has its depth: 1 for a child, 2 for a child of a child. A parent is before its children, and newer siblings are
+    /// before older ones.
     pub(super) fn descendants_of(&self, id: &str) -> Vec<(usize, &ListedThread)> {
         let mut ordered = Vec::new();
         let mut pending: Vec<(usize, &ListedThread)> = self.children(id, 1).collect();
         while let Some((depth, child)) = pending.pop() {
             ordered.push((depth, child));
-            pending.extend(self.children(&child.id, depth + 1));
+            if depth < MAX_DEPTH {
+                pending.extend(self.children(&child.id, depth + 1));
+            }
         }
         ordered
     }
@@ -83,14 +93,4 @@ impl Children {
         let children = self.by_parent.get(id).into_iter().flatten().rev();
         children.map(move |child| (depth, child))
     }
-}
-
-fn read_children(
-    parents: Vec<String>,
-    read_threads: impl Fn(&ThreadFilter) -> Result<Vec<ListedThread>>,
-) -> Result<Vec<ListedThread>> {
-    read_threads(&ThreadFilter {
-        parents: Some(parents),
-        ..ThreadFilter::default()
-    })
 }

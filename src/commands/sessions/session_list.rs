@@ -17,7 +17,7 @@ use crate::ui::StoredItems;
 use clap::ValueEnum;
 use serde::{Deserialize, Serialize};
 use std::cmp::Reverse;
-use std::collections::{HashMap, HashSet};
+use std::collections::HashMap;
 use std::path::Path;
 
 const BATCH_ROWS: usize = 1000;
@@ -220,12 +220,16 @@ impl<'a> ConversationList<'a> {
         let listed_row = |thread| ConversationRow::read(thread, Some(&self.accounts), self.context);
         let unlisted_row = |thread| ConversationRow::read(thread, None, self.context);
 
-        // A conversation of the list is not shown again below its parent.
-        let mut shown_ids = HashSet::new();
-        if self.child_rows == ChildRows::Listed {
-            let shown = self.entries.iter().take(self.count);
-            shown_ids.extend(shown.map(|entry| entry.id.clone()));
-        }
+        // One query for the children of all conversations is faster than one for each batch.
+        let mut children = match self.child_rows {
+            // A conversation of the list is not shown again below its parent.
+            ChildRows::Listed => {
+                let shown = self.entries.iter().take(self.count);
+                Children::read(&shown.map(|entry| &*entry.id).collect(), self.context)?
+            }
+            ChildRows::Counted if self.count > BATCH_ROWS => Children::counted(None, self.context)?,
+            ChildRows::Counted | ChildRows::Omitted => Children::default(),
+        };
 
         let mut listed = self.listed.read::<ListEntry>()?.peekable();
         let mut others = self.entries.into_iter().peekable();
@@ -255,11 +259,9 @@ impl<'a> ConversationList<'a> {
             let threads = threads.into_iter().map(|one| (one.id.clone(), one));
             let mut threads_by_id: HashMap<_, _> = threads.collect();
 
-            let children = match self.child_rows {
-                ChildRows::Listed => Children::read_descendants(ids, &mut shown_ids, read_threads)?,
-                ChildRows::Counted => Children::counted(ids, read_threads)?,
-                ChildRows::Omitted => Children::default(),
-            };
+            if self.child_rows == ChildRows::Counted && self.count <= BATCH_ROWS {
+                children = Children::counted(Some(ids), self.context)?;
+            }
 
             for entry in batch {
                 let take_listed_row = || threads_by_id.remove(&entry.id).map(listed_row);
