@@ -162,6 +162,7 @@ mod sync_clients;
 mod sync_codex;
 mod sync_codex_index;
 mod sync_conflicts;
+mod sync_continued_rollouts;
 mod sync_deletions;
 mod sync_earlier_turns;
 mod sync_faults;

@@ -133,6 +133,7 @@ impl Branch {
                 versions: Some(versions),
                 local: None,
                 remote: None,
+                needed_side: None,
             },
         })
     }

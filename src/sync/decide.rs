@@ -6,6 +6,7 @@
 
 use super::config::{Compare, ConflictPolicy, DecisionRules, DeletePolicy, EqualMtime, SyncRemote};
 use super::file_kind::FileKind;
+use super::rollouts;
 use super::sides::Side;
 use crate::codex::rollout::Relation;
 
@@ -35,6 +36,8 @@ pub(crate) struct FileFacts {
     pub former: FormerVersion,
     /// True if another machine requests the deletion of this version.
     pub deletion_requested: bool,
+    /// True if a rollout that stays continues this one. Read only for a rollout that would be deleted.
+    pub is_continued: bool,
 }
 
 /// The evidence that a remote version is older than the local one.
@@ -82,6 +85,8 @@ pub(crate) enum CopyReason {
     OnlyOneSide,
     /// The other side lost the file, and `sync.delete_policy` does not delete this version.
     AbsentIsNotDeleted,
+    /// The other side lost a rollout that another rollout continues.
+    Continued,
     /// This version continues the other one.
     Grew,
     /// This version has all messages of the other one, and Codex rewrote it.
@@ -122,6 +127,9 @@ impl CopyReason {
             Self::AbsentIsNotDeleted => {
                 format!("missing {other_place}; sync.delete_policy does not delete this version")
             }
+            Self::Continued => {
+                format!("missing {other_place}; a rewind or a fork continues it")
+            }
             Self::Grew => format!("longer {source_place}"),
             Self::Rewritten => {
                 format!("has all messages, as Codex rewrote them on {writer} machine")
@@ -138,19 +146,20 @@ impl CopyReason {
 /// Returns the action for a file; docs/sync-protocol.md has the table that this function implements.
 pub(crate) fn decide(facts: FileFacts, rules: DecisionRules) -> FileDecision {
     use Presence::{Absent, Changed, New, Unchanged};
-    let propagates = rules.delete == DeletePolicy::Propagate;
+    let propagates = rules.delete == DeletePolicy::Propagate && !facts.is_continued;
+    let lost_reason = if facts.is_continued {
+        CopyReason::Continued
+    } else {
+        CopyReason::AbsentIsNotDeleted
+    };
     match (facts.local, facts.remote) {
         (Absent, Absent) | (Unchanged, Unchanged) => FileDecision::Nothing,
         (Absent, New) => FileDecision::Copy(Side::Remote, CopyReason::OnlyOneSide),
         (New, Absent) => FileDecision::Copy(Side::Local, CopyReason::OnlyOneSide),
         (Absent, Unchanged) if propagates => FileDecision::DeleteCloud,
         (Unchanged, Absent) if propagates && facts.deletion_requested => FileDecision::DeleteLocal,
-        (Absent, Unchanged | Changed) => {
-            FileDecision::Copy(Side::Remote, CopyReason::AbsentIsNotDeleted)
-        }
-        (Unchanged | Changed, Absent) => {
-            FileDecision::Copy(Side::Local, CopyReason::AbsentIsNotDeleted)
-        }
+        (Absent, Unchanged | Changed) => FileDecision::Copy(Side::Remote, lost_reason),
+        (Unchanged | Changed, Absent) => FileDecision::Copy(Side::Local, lost_reason),
         _ => decide_both_present(facts, rules),
     }
 }
@@ -225,6 +234,17 @@ fn decide_conflict(facts: FileFacts, rules: DecisionRules) -> FileDecision {
     })
 }
 
+/// Returns the folder for both files of a conversation: the folder to which one side moved its file since the last
+/// sync, else the folder that is not the archive. `last` is the folder at the last sync.
+pub(crate) fn choose_folder<'a>(local: &'a str, remote: &'a str, last: Option<&str>) -> &'a str {
+    match last {
+        Some(folder) if folder == remote => local,
+        Some(folder) if folder == local => remote,
+        _ if rollouts::is_archive_folder(local) => remote,
+        _ => local,
+    }
+}
+
 /// Returns a clause for output: the version of the side `winner` wins the conflict.
 pub(crate) fn describe_winner(winner: Side, remote: SyncRemote) -> String {
     match winner {
@@ -281,6 +301,7 @@ mod tests {
             newer: None,
             former: FormerVersion::No,
             deletion_requested: false,
+            is_continued: false,
         }
     }
 

@@ -20,6 +20,7 @@ pub mod config;
 pub(crate) mod conflict_copies;
 pub(crate) mod conflicting_versions;
 pub(crate) mod contents;
+pub(crate) mod continued_rollouts;
 pub(crate) mod decide;
 mod file_group;
 mod file_kind;

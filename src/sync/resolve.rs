@@ -7,6 +7,7 @@ use super::backup::{BackupError, SnapshotFile};
 use super::config::SyncConfig;
 use super::conflict_copies::{self, ConflictCopies, ConflictCopy, ConflictCopyFolders};
 use super::conflicting_versions::ConflictingVersions;
+use super::continued_rollouts::ContinuedRollouts;
 use super::index_updates::{ContentChange, IndexUpdate};
 use super::ledger::Ledger;
 use super::manifest::ManifestEntry;
@@ -125,6 +126,29 @@ impl<'a> DecidedCopy<'a> {
         ConflictingVersions::compare(home, id, &current, &copy, "in the conflict copy").ok()
     }
 
+    /// Returns the versions that can be kept; none if the conflict copy is not on this machine, or not complete.
+    pub(crate) fn list_choices(&self, continued: &ContinuedRollouts) -> Vec<KeepChoice> {
+        let source = self.path_on(self.copy.source_side());
+        if !self.copy.matches_digest_of(&source).unwrap_or_default() {
+            return Vec::new();
+        }
+
+        let mut choices = vec![KeepChoice::Local];
+        if let Some(current) = &self.current_path
+            && self.copy.local.is_some()
+        {
+            let current_file = self.config.local.join(current);
+            let id = rollouts::rollout_id(current).unwrap_or_default();
+            if !continued.loses_lines(&id, &source, &current_file) {
+                choices.push(KeepChoice::ConflictCopy);
+            }
+            if plan_separate_conversation(current, &source).is_ok() {
+                choices.push(KeepChoice::Both);
+            }
+        }
+        choices
+    }
+
     fn path_on(&self, side: Side) -> PathBuf {
         self.folders.path(side, &self.copy.name)
     }
@@ -147,9 +171,7 @@ impl<'a> DecidedCopy<'a> {
     fn conversation_path(&self) -> String {
         self.current_path.clone().unwrap_or_else(|| {
             let name = self.copy.conversation_label();
-            let date = rollouts::parse_stem(name).and_then(|stem| stem.get(rollouts::DATE_IN_STEM));
-            let folder = date.map(|date| format!("{}/", date.replace('-', "/")));
-            format!("sessions/{}{name}.jsonl", folder.unwrap_or_default())
+            format!("{}/{name}.jsonl", rollouts::dated_folder(name))
         })
     }
 
@@ -302,33 +324,12 @@ impl<'a> DecidedCopy<'a> {
         PendingIndexUpdates::new(self.replica).record(update.as_slice())
     }
 
-    /// Creates a separate conversation from the conflict copy and returns the new id. The file is created in the folder
-    /// of `current`, or, if `current` is archived, in the folder of its date.
+    /// Creates a separate conversation from the conflict copy and returns the new id.
     fn create_conversation(&self, current: &str) -> Result<String, ConflictCopyError> {
         let copy = &self.path_on(Side::Local);
-        let not_convertible = |reason| ConflictCopyError::NotConvertible {
-            reason,
-            path: copy.clone(),
-        };
-
-        let name = current.rsplit('/').next().unwrap_or(current);
-        if rollouts::is_rewind(name) {
-            return Err(not_convertible(
-                "it is a part of a rewound conversation, which cannot become a separate conversation",
-            ));
-        }
-
-        let old_id = rollouts::id(name)
-            .ok_or_else(|| not_convertible("the file name of its conversation has no id"))?;
-        let digest = contents::read_text_digest(copy).at("read", copy)?.1;
-        let new_id = rollouts::derive_conversation_id(&old_id, &digest);
+        let (new_id, path, first_line) = plan_separate_conversation(current, copy)?;
         let mut reader = BufReader::new(file_open::open(copy).at("open", copy)?);
-        let mut line = Vec::new();
-        reader.read_until(b'\n', &mut line).at("read", copy)?;
-        let first_line = rollouts::replace_id(&line, &old_id, &new_id).map_err(not_convertible)?;
-
-        let path = path_of_new_conversation(current, name, &new_id)
-            .ok_or_else(|| not_convertible("the file name of its conversation has no date"))?;
+        reader.skip_until(b'\n').at("read", copy)?;
         let target = self.config.local.join(&path);
 
         self.record_index_update(&path, ContentChange::New)?;
@@ -342,9 +343,10 @@ impl<'a> DecidedCopy<'a> {
             return if matches!(relation, Relation::Equal | Relation::FirstExtends) {
                 Ok(new_id)
             } else {
-                Err(not_convertible(
-                    "a different conversation with the new id exists",
-                ))
+                Err(ConflictCopyError::NotConvertible {
+                    reason: "a different conversation with the new id exists",
+                    path: copy.clone(),
+                })
             };
         }
 
@@ -353,13 +355,46 @@ impl<'a> DecidedCopy<'a> {
     }
 }
 
+/// Returns the id, the path and the first line of the separate conversation that the version in the file `version` of
+/// the conversation at `current` becomes. It is in the folder of `current`, or, if that is archived, in the folder of its
+/// date.
+pub(crate) fn plan_separate_conversation(
+    current: &str,
+    version: &Path,
+) -> Result<(String, String, Vec<u8>), ConflictCopyError> {
+    let not_convertible = |reason| ConflictCopyError::NotConvertible {
+        reason,
+        path: version.to_path_buf(),
+    };
+
+    let name = current.rsplit('/').next().unwrap_or(current);
+    if rollouts::is_rewind(name) {
+        return Err(not_convertible(
+            "it is a part of a rewound conversation, which cannot become a separate conversation",
+        ));
+    }
+
+    let old_id = rollouts::id(name)
+        .ok_or_else(|| not_convertible("the file name of its conversation has no id"))?;
+    let digest = contents::read_text_digest(version).at("read", version)?.1;
+    let id = rollouts::derive_conversation_id(&old_id, &digest);
+    let path = path_of_new_conversation(current, name, &id)
+        .ok_or_else(|| not_convertible("the file name of its conversation has no date"))?;
+
+    let mut line = Vec::new();
+    let text = rollout::open_plain(version).at("open", version)?;
+    let mut reader = BufReader::new(text);
+    reader.read_until(b'\n', &mut line).at("read", version)?;
+    let first_line = rollouts::replace_id(&line, &old_id, &id).map_err(not_convertible)?;
+    Ok((id, path, first_line))
+}
+
 /// Returns the path of a new conversation, which keeps the date of the original and is not archived. `None` if
 /// `file_name` has no date.
 fn path_of_new_conversation(current: &str, file_name: &str, id: &str) -> Option<String> {
     let stem = rollouts::parse_stem(file_name)?;
-    let date = stem.get(rollouts::DATE_IN_STEM)?.replace('-', "/");
     let folder = if rollouts::is_archived(current) {
-        format!("sessions/{date}")
+        rollouts::dated_folder(file_name)
     } else {
         rollouts::parent_folder(current).to_owned()
     };

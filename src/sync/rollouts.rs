@@ -19,7 +19,7 @@ const UUID_BYTES: usize = 36;
 pub(super) const ID_START: usize = STEM_BYTES - UUID_BYTES;
 const TIME_BYTES: usize = "2026-11-18T10-00-00".len();
 /// The place of the date in the stem.
-pub(super) const DATE_IN_STEM: Range<usize> = "rollout-".len().."rollout-2026-11-18".len();
+const DATE_IN_STEM: Range<usize> = "rollout-".len().."rollout-2026-11-18".len();
 /// Length of the `_<uuid>` that follows the stem in the name of a rewind.
 const REWIND_BYTES: usize = 1 + UUID_BYTES;
 
@@ -119,6 +119,20 @@ pub(crate) fn parent_folder(path: &str) -> &str {
 /// Returns true if this is the path of an archived conversation.
 pub(crate) fn is_archived(path: &str) -> bool {
     is_below(path, ARCHIVED_SESSIONS)
+}
+
+/// Returns true for the archive and folders below it.
+pub(crate) fn is_archive_folder(folder: &str) -> bool {
+    folder == ARCHIVED_SESSIONS || is_archived(folder)
+}
+
+/// Returns the folder in which Codex stores a rollout of this name that is not archived.
+pub(crate) fn dated_folder(name: &str) -> String {
+    let date = parse_stem(name).and_then(|stem| stem.get(DATE_IN_STEM));
+    date.map_or_else(
+        || SESSIONS.to_owned(),
+        |date| join(SESSIONS, &date.replace('-', "/")),
+    )
 }
 
 /// Returns the path of a name in a folder; an empty folder is the root of a side.

@@ -4,16 +4,23 @@ use crate::context::Context;
 use crate::error::CommandError;
 use crate::history::thread_choice;
 use crate::sync::branches::Branch;
+use crate::sync::config::SyncConfig;
 use crate::sync::conflict_copies::ConflictCopy;
 use crate::sync::conflicting_versions::ConflictingVersions;
 use crate::sync::plan::Conflict;
-use crate::sync::resolve::KeepChoice;
+use crate::sync::resolve::{KeepChoice, plan_separate_conversation};
 use crate::sync::rollouts;
+use crate::sync::sides::Side;
 use crate::views::sync_plan::{describe_messages, format_conversation_name};
 
 /// A conflict, a conflict copy or a branch that needs a decision.
-#[derive(Clone)]
-pub(super) enum OpenDecision {
+pub(super) struct OpenDecision {
+    pub(super) subject: DecisionSubject,
+    /// The versions that can be kept; none if the conflict copy is not on this machine, or not complete.
+    pub(super) choices: Vec<KeepChoice>,
+}
+
+pub(super) enum DecisionSubject {
     Conflict(Conflict),
     /// The conflict copy, compared with its conversation if both are on this machine.
     ConflictCopy(ConflictCopy, Option<ConflictingVersions>),
@@ -21,25 +28,36 @@ pub(super) enum OpenDecision {
 }
 
 impl OpenDecision {
+    /// Returns the conflict, or that of a branch; `None` for a conflict copy.
+    pub(super) fn conflict(&self) -> Option<&Conflict> {
+        match &self.subject {
+            DecisionSubject::Conflict(conflict)
+            | DecisionSubject::Branch(Branch { conflict, .. }) => Some(conflict),
+            DecisionSubject::ConflictCopy(..) => None,
+        }
+    }
+
     /// Returns the path of the file, or the name of the conflict copy.
     pub(super) fn path_or_name(&self) -> &str {
-        match self {
-            Self::Conflict(conflict) | Self::Branch(Branch { conflict, .. }) => &conflict.path,
-            Self::ConflictCopy(copy, _) => &copy.name,
+        match &self.subject {
+            DecisionSubject::Conflict(conflict)
+            | DecisionSubject::Branch(Branch { conflict, .. }) => &conflict.path,
+            DecisionSubject::ConflictCopy(copy, _) => &copy.name,
         }
     }
 
     pub(super) fn versions(&self) -> Option<&ConflictingVersions> {
-        match self {
-            Self::Conflict(conflict) | Self::Branch(Branch { conflict, .. }) => &conflict.versions,
-            Self::ConflictCopy(_, versions) => versions,
+        match &self.subject {
+            DecisionSubject::Conflict(conflict)
+            | DecisionSubject::Branch(Branch { conflict, .. }) => &conflict.versions,
+            DecisionSubject::ConflictCopy(_, versions) => versions,
         }
         .as_ref()
     }
 
     pub(super) fn session_id(&self) -> Option<&str> {
-        match self {
-            Self::ConflictCopy(copy, _) => copy.session_id(),
+        match &self.subject {
+            DecisionSubject::ConflictCopy(copy, _) => copy.session_id(),
             _ => Some(&self.versions()?.session_id),
         }
     }
@@ -50,34 +68,49 @@ impl OpenDecision {
         title.unwrap_or_else(|| self.path_or_name().to_owned())
     }
 
-    /// Returns the versions that can be kept.
-    pub(super) fn choices(&self) -> &'static [KeepChoice] {
-        match self {
-            Self::ConflictCopy(..) => &[
-                KeepChoice::Local,
-                KeepChoice::ConflictCopy,
-                KeepChoice::Both,
-            ],
-            Self::Conflict(conflict) if rollouts::key(&conflict.path).is_some() => {
-                &[KeepChoice::Local, KeepChoice::Cloud, KeepChoice::Both]
-            }
-            Self::Conflict(_) => &[KeepChoice::Local, KeepChoice::Cloud],
-            Self::Branch(_) => &[KeepChoice::Local, KeepChoice::ConflictCopy],
-        }
-    }
-
     /// Returns the reason for the decision, with the messages that only one version has.
     pub(super) fn describe_reason(&self, context: &Context) -> String {
-        let reason = match self {
-            Self::Conflict(conflict) | Self::Branch(Branch { conflict, .. }) => &*conflict.reason,
-            Self::ConflictCopy(..) => "continued differently on another machine",
-        };
+        let conflict = self.conflict();
+        let reason = conflict.map_or("continued differently on another machine", |conflict| {
+            &*conflict.reason
+        });
         match self.versions() {
             None => reason.to_owned(),
             Some(versions) => format!("{reason}: {}", describe_messages(versions, context)),
         }
     }
 }
+
+/// Returns the versions of a conflict that can be kept.
+pub(super) fn list_choices(conflict: &Conflict, config: &SyncConfig) -> Vec<KeepChoice> {
+    let mut choices = match conflict.needed_side {
+        Some(Side::Local) => vec![KeepChoice::Local],
+        Some(Side::Remote) => vec![KeepChoice::Cloud],
+        None => vec![KeepChoice::Local, KeepChoice::Cloud],
+    };
+    let other_version = match find_kept_side(conflict, KeepChoice::Both) {
+        Side::Local => &conflict.remote,
+        Side::Remote => &conflict.local,
+    };
+    if rollouts::key(&conflict.path).is_some()
+        && let Some(other) = other_version
+        && plan_separate_conversation(&conflict.path, &other.full_path(config)).is_ok()
+    {
+        choices.push(KeepChoice::Both);
+    }
+    choices
+}
+
+/// Returns the side whose version stays in the place of the file.
+pub(super) fn find_kept_side(conflict: &Conflict, keep: KeepChoice) -> Side {
+    match keep {
+        KeepChoice::Cloud => Side::Remote,
+        KeepChoice::Both => conflict.needed_side.unwrap_or(Side::Local),
+        KeepChoice::Local | KeepChoice::ConflictCopy => Side::Local,
+    }
+}
+
+pub(super) const NOT_DOWNLOADED: &str = "the conflict copy is not on this machine, or not complete";
 
 pub(super) fn join_names(choices: &[KeepChoice]) -> String {
     let names: Vec<_> = choices.iter().map(|keep| keep.name()).collect();
@@ -93,9 +126,9 @@ pub(super) fn find_decision<'a>(
     name: &str,
     decisions: &'a [OpenDecision],
 ) -> Result<&'a OpenDecision, CommandError> {
-    let is_named = |decision: &OpenDecision| match decision {
-        OpenDecision::ConflictCopy(copy, _) => copy.name == name || copy.digest_prefix() == name,
-        other => other.path_or_name() == name,
+    let is_named = |decision: &OpenDecision| match &decision.subject {
+        DecisionSubject::ConflictCopy(copy, _) if copy.digest_prefix() == name => true,
+        _ => decision.path_or_name() == name,
     };
     let mut matching: Vec<&OpenDecision> = decisions
         .iter()
@@ -135,10 +168,32 @@ pub(super) fn find_decision<'a>(
 
 /// Fails if the decision does not offer the version `keep`.
 pub(super) fn check_choice(decision: &OpenDecision, keep: KeepChoice) -> Result<(), CommandError> {
-    if decision.choices().contains(&keep) {
+    if decision.choices.contains(&keep) {
         return Ok(());
     }
-    let (name, choices) = (decision.display_name(), join_names(decision.choices()));
+    let name = decision.display_name();
+    if decision.choices.is_empty() {
+        let message = format!("{NOT_DOWNLOADED}: {name}");
+        return Err(CommandError::failed(message).hint("nothing was changed"));
+    }
+
     let message = format!("this version of {name} cannot be kept: {}", keep.name());
-    Err(CommandError::usage(message).hint(format!("choose one of: {choices}; nothing was changed")))
+    let is_never_offered = match &decision.subject {
+        DecisionSubject::Conflict(_) => keep == KeepChoice::ConflictCopy,
+        DecisionSubject::ConflictCopy(..) => keep == KeepChoice::Cloud,
+        DecisionSubject::Branch(_) => true,
+    };
+    let needed_side = decision
+        .conflict()
+        .and_then(|conflict| conflict.needed_side);
+    let error = if is_never_offered {
+        CommandError::usage(message)
+    } else if needed_side.is_some() {
+        let reason = Conflict::describe_continued(needed_side);
+        CommandError::failed(format!("{message}: {reason}"))
+    } else {
+        CommandError::failed(message)
+    };
+    let choices = join_names(&decision.choices);
+    Err(error.hint(format!("choose one of: {choices}; nothing was changed")))
 }

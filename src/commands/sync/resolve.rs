@@ -1,7 +1,10 @@
 //! `sync resolve`: lists and decides conflicts.
 
 use crate::choices::sync_config::{read_config, replica};
-use crate::commands::sync::open_decision::{OpenDecision, check_choice, find_decision, join_names};
+use crate::commands::sync::open_decision::{
+    DecisionSubject, NOT_DOWNLOADED, OpenDecision, check_choice, find_decision, find_kept_side,
+    join_names, list_choices,
+};
 use crate::context::Context;
 use crate::error::{CommandError, Outcome};
 use crate::io::hash::Sha256Digest;
@@ -15,14 +18,17 @@ use crate::sync::apply::{self, ApplyReport, ApplyRequest};
 use crate::sync::branches::{self, Branch};
 use crate::sync::config::{ConflictPolicy, SyncConfig, SyncRemote};
 use crate::sync::conflict_copies::ConflictCopies;
+use crate::sync::continued_rollouts::ContinuedRollouts;
 use crate::sync::plan::{self, Conflict, ObservedFile, PlanRequest, SyncPlan};
 use crate::sync::resolve::{DecidedCopy, KeepChoice};
+use crate::sync::sides::Side;
 use crate::sync::state::{Replica, SyncState};
 use crate::sync::{contents, identity, manifest, resolutions};
 use crate::views::account::short_id;
 use crate::views::sync_plan::{ConflictJson, VersionsJson};
 use clap::Args;
 use serde::Serialize;
+use std::cell::LazyCell;
 use std::path::Path;
 
 /// List and resolve conflicts and conflict copies of conversations
@@ -123,42 +129,54 @@ impl ResolveArgs {
         let branch_records = branches::collect_records(&plan, &state);
 
         // Three kinds of decisions are open: the conflicts of the plan, conflict copies, and branches that Codex hides.
-        let conflicts = plan.conflicts.into_iter().map(OpenDecision::Conflict);
+        let conflicts = plan.conflicts.into_iter().map(|conflict| OpenDecision {
+            choices: list_choices(&conflict, config),
+            subject: DecisionSubject::Conflict(conflict),
+        });
         let pending = plan.notices.conflict_copies;
         let copies = copies.all.into_values();
         let copies = copies.filter(|copy| pending.iter().any(|(name, _)| *name == copy.name));
+        let continued = LazyCell::new(|| ContinuedRollouts::read(&config.local, []));
         let copies = copies.map(|copy| {
             let decided = DecidedCopy::read(copy.clone(), config, replica, &state);
-            let versions = decided.versions();
-            OpenDecision::ConflictCopy(copy, versions)
+            OpenDecision {
+                choices: decided.list_choices(&continued),
+                subject: DecisionSubject::ConflictCopy(copy, decided.versions()),
+            }
         });
 
+        let of_branch = |branch: Branch| OpenDecision {
+            choices: vec![KeepChoice::Local, KeepChoice::ConflictCopy],
+            subject: DecisionSubject::Branch(branch),
+        };
         let branches = branches::find_undecided(&config.local, &branch_records).into_iter();
-        let branches = branches.map(OpenDecision::Branch);
+        let branches = branches.map(of_branch);
         let open: Vec<OpenDecision> = conflicts.chain(copies).chain(branches).collect();
 
         let apply = |name: &str, decision: &OpenDecision, keep| {
             check_choice(decision, keep)?;
+            let sync = ReplicaContext {
+                context,
+                config,
+                replica,
+            };
             if self.dry_run {
+                if let DecisionSubject::Conflict(conflict) = &decision.subject {
+                    sync.plan_decided_file(conflict, keep)?;
+                }
                 return Ok(self.print_result(context, name, keep, DecisionOutcome::default()));
             }
 
             // Through the vault, the caller holds the lock.
             let _lock = (!is_vault).then(|| lock_replica(replica)).transpose()?;
             shut_down_codex(context, config, shutdown_args)?;
-
-            let sync = ReplicaContext {
-                context,
-                config,
-                replica,
-            };
             let resolved = sync.apply(decision, keep)?;
             Ok(self.print_result(context, name, keep, resolved))
         };
 
         if let Some(named) = &self.conflict_name {
             let decided = branches::find_decided(&config.local, &branch_records).into_iter();
-            let decided: Vec<_> = decided.map(OpenDecision::Branch).collect();
+            let decided: Vec<_> = decided.map(of_branch).collect();
             let decision = find_decision(named, &open);
             // The user may choose again between branches that are decided.
             let decision =
@@ -211,10 +229,11 @@ impl ResolveArgs {
         if let Some(snapshot) = &outcome.snapshot {
             let ui = &context.ui;
             ui.note(format_args!(
-                "the replaced file is in the snapshot {snapshot}"
+                "the version that was not kept is in the snapshot {snapshot}"
             ));
+            // Without `--apply`, because the restored file would replace the version that the user keeps.
             ui.note(format_args!(
-                "restore it with: codex-manager sync restore --from {snapshot} --target local --apply"
+                "see what a restore would replace with: codex-manager sync restore --from {snapshot} --dry-run"
             ));
         }
 
@@ -238,12 +257,12 @@ impl ResolveArgs {
         let ui = &context.ui;
         let (mut conflicts, mut forks) = (Vec::new(), Vec::new());
         for decision in open {
-            match decision {
-                OpenDecision::Conflict(conflict)
-                | OpenDecision::Branch(Branch { conflict, .. }) => {
+            match &decision.subject {
+                DecisionSubject::Conflict(conflict)
+                | DecisionSubject::Branch(Branch { conflict, .. }) => {
                     conflicts.push(ConflictJson::of(conflict, context));
                 }
-                OpenDecision::ConflictCopy(copy, versions) => forks.push(ConflictCopyJson {
+                DecisionSubject::ConflictCopy(copy, versions) => forks.push(ConflictCopyJson {
                     name: copy.name.clone(),
                     conversation: copy.conversation_label().to_owned(),
                     bytes: copy.local.or(copy.remote).map_or(0, |stat| stat.size),
@@ -266,25 +285,27 @@ impl ResolveArgs {
         }
 
         for decision in open {
-            let choices = join_names(decision.choices());
+            let offer = match &*decision.choices {
+                [] => NOT_DOWNLOADED.to_owned(),
+                choices => format!("keep {}:", join_names(choices)),
+            };
             ui.prose(format_args!(
-                "{}: {}; keep {choices}:",
+                "{}: {}; {offer}",
                 decision.display_name(),
                 decision.describe_reason(context)
             ));
 
             let argument = shell::quote_if_needed(to_argument(decision, open));
             // The command is an example, with the first choice.
-            let keep = decision.choices().first().map(|keep| keep.name());
-            let command = format!(
-                "codex-manager sync resolve {argument} --keep {}",
-                keep.unwrap_or_default()
-            );
-            ui.line(ui.indent_command(2, &command));
+            if let Some(keep) = decision.choices.first() {
+                let keep = keep.name();
+                let command = format!("codex-manager sync resolve {argument} --keep {keep}");
+                ui.line(ui.indent_command(2, &command));
+            }
         }
 
         for decision in open {
-            if let OpenDecision::Branch(branch) = decision {
+            if let DecisionSubject::Branch(branch) = &decision.subject {
                 let path = shell::quote_if_needed(&branch.file.to_string_lossy());
                 ui.note(format_args!(
                     "read the branch that Codex does not show with: codex-manager show {path}"
@@ -310,7 +331,10 @@ fn to_argument<'a>(decision: &'a OpenDecision, open: &[OpenDecision]) -> &'a str
 
 /// Asks which version to keep; `None` without a terminal, or if the user leaves the decision open.
 fn ask_version(context: &Context, decision: &OpenDecision) -> Option<KeepChoice> {
-    let choices = decision.choices();
+    let choices = &decision.choices;
+    if choices.is_empty() {
+        return None;
+    }
     let question = format!(
         "keep which version of {}: {}? Enter leaves it open:",
         decision.display_name(),
@@ -329,6 +353,16 @@ fn ask_version(context: &Context, decision: &OpenDecision) -> Option<KeepChoice>
     }
 }
 
+/// The plan of the sync of one file as the user decided.
+struct DecidedFilePlan {
+    plan: SyncPlan,
+    state: SyncState,
+    /// The names and digests of the conflict copies that the plan creates.
+    new_copies: Vec<(String, Sha256Digest)>,
+    /// The conflict copy with the version that does not stay in its place.
+    other_copy: Option<String>,
+}
+
 struct ReplicaContext<'a> {
     context: &'a Context,
     config: &'a SyncConfig,
@@ -341,31 +375,28 @@ impl ReplicaContext<'_> {
         decision: &OpenDecision,
         keep: KeepChoice,
     ) -> Result<DecisionOutcome, CommandError> {
-        match decision {
-            OpenDecision::Conflict(conflict) => self.sync_decided_file(conflict, keep),
-            OpenDecision::ConflictCopy(copy, _) => {
+        match &decision.subject {
+            DecisionSubject::Conflict(conflict) => self.sync_decided_file(conflict, keep),
+            DecisionSubject::ConflictCopy(copy, _) => {
                 self.apply_to_conflict_copy(&copy.name, keep, DecisionOutcome::default())
             }
-            OpenDecision::Branch(branch) => self.choose_branch(branch, keep),
+            DecisionSubject::Branch(branch) => self.choose_branch(branch, keep),
         }
     }
 
-    /// Syncs the file of a conflict as decided. The other version of a conversation is dropped, or with
-    /// [`KeepChoice::Both`] becomes a new conversation. Further versions that the plan finds become conflict copies,
-    /// each with a decision of its own.
-    fn sync_decided_file(
+    /// Plans the sync of the file of a conflict as decided.
+    fn plan_decided_file(
         &self,
         conflict: &Conflict,
         keep: KeepChoice,
-    ) -> Result<DecisionOutcome, CommandError> {
+    ) -> Result<DecidedFilePlan, CommandError> {
         let path = &*conflict.path;
-        let (policy, other_version) = if keep == KeepChoice::Cloud {
-            (ConflictPolicy::PreferCloud, &conflict.local)
-        } else {
-            (ConflictPolicy::PreferLocal, &conflict.remote)
+        let (policy, other_version) = match find_kept_side(conflict, keep) {
+            Side::Local => (ConflictPolicy::PreferLocal, &conflict.remote),
+            Side::Remote => (ConflictPolicy::PreferCloud, &conflict.local),
         };
 
-        let (full_plan, mut state) = plan::plan(&PlanRequest {
+        let (full_plan, state) = plan::plan(&PlanRequest {
             policy_override: Some((path, policy)),
             ..PlanRequest::new(self.config, self.replica)
         })?;
@@ -386,6 +417,28 @@ impl ReplicaContext<'_> {
             return Err(CommandError::failed(message)
                 .hint("list the conflicts with: codex-manager sync resolve; nothing was changed"));
         }
+        Ok(DecidedFilePlan {
+            plan,
+            state,
+            new_copies,
+            other_copy,
+        })
+    }
+
+    /// Syncs the file of a conflict as decided. The other version of a conversation is dropped, or with
+    /// [`KeepChoice::Both`] becomes a new conversation. Further versions that the plan finds become conflict copies,
+    /// each with a decision of its own.
+    fn sync_decided_file(
+        &self,
+        conflict: &Conflict,
+        keep: KeepChoice,
+    ) -> Result<DecisionOutcome, CommandError> {
+        let DecidedFilePlan {
+            plan,
+            mut state,
+            new_copies,
+            other_copy,
+        } = self.plan_decided_file(conflict, keep)?;
 
         self.keep_new_copies(&new_copies, &mut state)?;
         let report = self.apply_one_file(&plan, state)?;

@@ -200,34 +200,12 @@ pub(super) fn drop_blocked_steps(plan: &mut SyncPlan, obstacles: &Obstacles, rem
     plan.notices.extend(notices);
 }
 
-/// Turns the steps of these keys, which would replace lines that other rollouts continue, into conflicts, whatever the
+/// Replaces the steps of these keys, which would replace lines that other rollouts continue, by conflicts, whatever the
 /// policy and the user chose.
-pub(super) fn turn_continued_into_conflicts(plan: &mut SyncPlan, keys: &[String]) {
-    let is_continued = |step: &mut SyncStep| keys.contains(&step.key);
-    for step in plan.steps.extract_if(.., is_continued) {
-        // The step would replace the version that other rollouts continue, so the user should keep that one.
-        let is_upload = |op: &Op| matches!(op, Op::Copy(copy) if copy.to.0 == Side::Remote);
-        let kept_version = if step.ops.iter().any(is_upload) {
-            "cloud"
-        } else {
-            "local"
-        };
-
-        let sources = step.ops.iter().flat_map(Op::sources);
-        let targets = step.ops.iter().flat_map(Op::targets);
-        let files: Vec<_> = sources.cloned().chain(targets).collect();
-        let file_on = |side| files.iter().find(|file| file.side == side).cloned();
-
-        plan.conflicts.push(Conflict {
-            path: step.path,
-            reason: format!(
-                "a rewind or a fork continues the {kept_version} version, and Codex could not open it with the other one; \
-                 keep {kept_version}"
-            ),
-            versions: None,
-            local: file_on(Side::Local),
-            remote: file_on(Side::Remote),
-        });
+pub(super) fn turn_into_conflicts(plan: &mut SyncPlan, conflicts: Vec<(String, Conflict)>) {
+    for (key, conflict) in conflicts {
+        plan.steps.retain(|step| step.key != key);
+        plan.conflicts.push(conflict);
     }
 }
 

@@ -77,7 +77,7 @@ pub fn plan(request: &PlanRequest<'_>) -> Result<(SyncPlan, SyncState), PlanErro
         sides.manifests,
     )?;
 
-    let reader = FactReader::new(request, &sides.scope, &records);
+    let reader = FactReader::new(request, &sides.scope, &records, &groups.by_key);
     let mut missing = reader.find_missing_files(&groups.by_key, sides.is_renamed)?;
     guards::refuse_unmounted(&mut missing, request)?;
 
@@ -103,7 +103,7 @@ pub fn plan(request: &PlanRequest<'_>) -> Result<(SyncPlan, SyncState), PlanErro
     plan.records.lost_deletions = missing.lost_deletions;
 
     let selected = reader.select_groups(&groups.by_key);
-    let plan_chunk = |files| plan_files(&reader, files);
+    let plan_chunk = |files| plan_files(&reader, files, false);
     // Several threads, because opening a file takes longer than planning it.
     let chunks = selected.chunks(CHUNK_FILES);
     parallel::run_each_ordered(CHUNKS_AHEAD, chunks, plan_chunk, |files| {
@@ -112,6 +112,8 @@ pub fn plan(request: &PlanRequest<'_>) -> Result<(SyncPlan, SyncState), PlanErro
         }
         Ok::<_, PlanError>(())
     })?;
+
+    keep_continued_files(&reader, &mut plan)?;
 
     // A path of `--allow-secrets` without a file is probably mistyped.
     let is_file = |path: &str| {
@@ -134,8 +136,9 @@ pub fn plan(request: &PlanRequest<'_>) -> Result<(SyncPlan, SyncState), PlanErro
     let copies = plan_conflict_copies(copies, equals_conversation);
     plan.add_conflict_copies(copies);
 
-    let continued = reader.find_steps_replacing_continued(&plan.steps);
-    guards::turn_continued_into_conflicts(&mut plan, &continued);
+    reader.find_needed_versions(&mut plan.conflicts);
+    let continued = reader.find_continued_conflicts(&plan.steps);
+    guards::turn_into_conflicts(&mut plan, continued);
     let continuations = reader.find_steps_continuing_conflicts(&plan);
     guards::hold_back_continuations(&mut plan, &continuations);
 
@@ -154,16 +157,36 @@ pub fn plan(request: &PlanRequest<'_>) -> Result<(SyncPlan, SyncState), PlanErro
     Ok((plan, records.state))
 }
 
-/// Returns the plans of these files, in the order of `files`.
+/// Replaces the deletions of rollouts that other rollouts continue: the file comes back on the side that lacks it.
+fn keep_continued_files(reader: &FactReader<'_>, plan: &mut SyncPlan) -> Result<(), PlanError> {
+    // A rollout that comes back may continue another one.
+    loop {
+        let files = reader.find_continued_deletions(&plan.steps);
+        if files.is_empty() {
+            return Ok(());
+        }
+        plan.steps
+            .retain(|step| files.iter().all(|(key, _)| step.key != **key));
+        for (key, file_plan) in plan_files(reader, &files, true)? {
+            plan.add_file_plan(key, file_plan);
+        }
+    }
+}
+
+/// Returns the plans of these files, in the order of `files`. With `are_continued`, none of them is deleted.
 fn plan_files<'a>(
     reader: &FactReader<'a>,
     files: &[(&'a str, &'a FileGroup)],
+    are_continued: bool,
 ) -> Result<Vec<(&'a str, FilePlan)>, PlanError> {
     let files = files.iter().map(|(key, group)| {
         progress::check_interrupt().at("plan", key)?;
         let file_plan = match reader.read_file(key, group)? {
             FileReading::Settled(plan) => *plan,
-            FileReading::Compared(compared) => plan_file(*compared),
+            FileReading::Compared(mut compared) => {
+                compared.facts.is_continued = are_continued;
+                plan_file(*compared)
+            }
         };
         Ok((*key, file_plan))
     });

@@ -3,7 +3,7 @@
 use super::file_plan::{FileOutcome, FilePlan};
 use super::scan::sides::CloudContents;
 use super::steps::conflict_copies::ConflictCopyPlan;
-use super::sync_step::{Conflict, SyncAction, SyncStep};
+use super::sync_step::{Conflict, SyncStep};
 use crate::io::hash::{Hasher, Sha256Digest};
 use crate::sync::config::ConflictPolicy;
 use crate::sync::notice::{Notice, NoticeList};
@@ -174,15 +174,9 @@ impl SyncPlan {
     /// Sorts the steps, deletions first, and all lists for output. Deletions go first because a deletion can free the
     /// path of a new file, as where a folder became a file.
     pub(super) fn sort_for_output(&mut self) {
-        let is_deletion = |step: &SyncStep| {
-            matches!(
-                step.action,
-                SyncAction::DeleteLocal | SyncAction::DeleteCloud
-            )
-        };
         // `false` sorts before `true`.
         self.steps
-            .sort_by(|a, b| (!is_deletion(a), &a.path).cmp(&(!is_deletion(b), &b.path)));
+            .sort_by(|a, b| (!a.is_deletion(), &a.path).cmp(&(!b.is_deletion(), &b.path)));
 
         self.conflicts.sort_by(|a, b| a.path.cmp(&b.path));
         for list in [

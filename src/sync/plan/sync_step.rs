@@ -253,6 +253,14 @@ impl SyncStep {
         })
     }
 
+    /// Returns true if the step copies a deletion to the other side.
+    pub(crate) fn is_deletion(&self) -> bool {
+        matches!(
+            self.action,
+            SyncAction::DeleteLocal | SyncAction::DeleteCloud
+        )
+    }
+
     /// Returns the size in bytes of the files that the step removes.
     pub(crate) fn removed_bytes(&self) -> u64 {
         let sizes = self.ops.iter().map(|op| match op {
@@ -282,4 +290,21 @@ pub struct Conflict {
     pub versions: Option<ConflictingVersions>,
     pub local: Option<ObservedFile>,
     pub remote: Option<ObservedFile>,
+    /// The side with the only version that can be kept, because other rollouts continue it.
+    pub needed_side: Option<Side>,
+}
+
+impl Conflict {
+    /// Returns the reason not to replace a version that other rollouts continue; without `needed_side`, they continue
+    /// both versions.
+    pub(crate) fn describe_continued(needed_side: Option<Side>) -> String {
+        let version = match needed_side {
+            Some(Side::Local) => "the local version",
+            Some(Side::Remote) => "the cloud version",
+            None => "each version",
+        };
+        format!(
+            "a rewind or a fork continues {version}, and Codex could not open it with the other one"
+        )
+    }
 }

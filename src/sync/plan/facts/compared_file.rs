@@ -99,6 +99,8 @@ pub(crate) struct ConversationVersions {
     /// The messages that only one main version has; `None` unless the main versions diverged and the file name has an
     /// id.
     pub(crate) versions: Option<ConflictingVersions>,
+    /// True if the newest rollout of the thread is archived; `None` unless the thread was rewound.
+    pub(crate) is_thread_archived: Option<bool>,
 }
 
 /// A conflict copy to create.

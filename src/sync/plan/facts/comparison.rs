@@ -38,6 +38,7 @@ impl<'a> FactReader<'a> {
                 newer: None,
                 former: FormerVersion::No,
                 deletion_requested: false,
+                is_continued: false,
             },
             rules: self.rules_for(&path, kind),
             remote_kind: self.config.remote,

@@ -1,129 +1,123 @@
-//! Finds the steps that would remove lines of a rollout which another rollout continues. A rewind or a fork records an
-//! offset in its base, the rollout that it continues, and Codex cannot open it if the text of the base before that
-//! offset differs.
+//! Finds the planned steps and conflicts that affect a rollout which another rollout continues.
 
 use super::fact_reader::FactReader;
-use crate::codex::rollout::open_plain;
-use crate::history::files;
-use crate::history::rollout::{ends_line_at, read_head};
+use crate::sync::continued_rollouts::ContinuedRollouts;
+use crate::sync::file_group::FileGroup;
 use crate::sync::index_updates::ContentChange;
 use crate::sync::plan::sync_plan::SyncPlan;
-use crate::sync::plan::sync_step::{Op, SyncStep};
+use crate::sync::plan::sync_step::{Conflict, Op, SyncStep};
 use crate::sync::rollouts;
+use crate::sync::sides::Side;
 use std::collections::HashSet;
-use std::io::{self, ErrorKind, Read};
-use std::path::{Path, PathBuf};
 
-impl FactReader<'_> {
-    /// Returns the keys of the steps that would replace lines of a rollout that another rollout continues.
-    pub(crate) fn find_steps_replacing_continued(&self, steps: &[SyncStep]) -> Vec<String> {
-        let replacing_steps = steps.iter().filter_map(|step| {
-            let id = rollouts::rollout_id(&step.key)?;
-            let is_copy = |op: &Op| matches!(op, Op::KeepConflictCopy { .. });
-            let is_diverged =
-                step.change == ContentChange::Replaced || step.ops.iter().any(is_copy);
-            let copy = step.ops.iter().find_map(|op| match op {
-                Op::Copy(copy) if copy.over.is_some() => Some(copy),
-                _ => None,
-            })?;
-            is_diverged.then_some((step, id, copy))
-        });
-        let replacing_steps: Vec<_> = replacing_steps.collect();
-        if replacing_steps.is_empty() {
-            return Vec::new();
-        }
-
-        let offsets = self.read_continued_offsets(steps);
-        let lossy_keys = replacing_steps.into_iter().filter_map(|(step, id, copy)| {
-            let new_path = copy.from.full_path(self.config);
-            let old_path = self.config.file_path(copy.to.0, &copy.to.1);
-            let offsets_in_rollout = || offsets.iter().filter(|(base_id, _)| *base_id == id);
-            let loses = |new: &Path, old: &Path| {
-                offsets_in_rollout().any(|(_, offset)| loses_lines(new, old, *offset))
-            };
-
-            let is_chosen = self
-                .request
-                .policy_override
-                .is_some_and(|(path, _)| path == step.path);
-            // If rollouts continue both versions, the user decides which version stays.
-            let is_lossy =
-                loses(&new_path, &old_path) && !(is_chosen && loses(&old_path, &new_path));
-            is_lossy.then(|| step.key.clone())
-        });
-        lossy_keys.collect()
+impl<'a> FactReader<'a> {
+    /// Returns the continued rollouts of both sides. They are read once, and only if a plan needs them.
+    fn continued(&self) -> &ContinuedRollouts {
+        self.continued.get_or_init(|| {
+            let remote_only = self.groups.values().filter(|group| group.local.is_empty());
+            let remote_files = remote_only.flat_map(|group| &group.remote);
+            let remote_files = remote_files.filter(|file| rollouts::is_below_sessions(&file.path));
+            let remote_paths =
+                remote_files.map(|file| self.config.file_path(Side::Remote, &file.path));
+            ContinuedRollouts::read(&self.config.local, remote_paths)
+        })
     }
 
-    /// Returns the keys of the steps that copy a rollout which continues a rollout in conflict. Codex could not open
-    /// the copied rollout on the side that has the other version of the conflict.
-    pub(crate) fn find_steps_continuing_conflicts(&self, plan: &SyncPlan) -> Vec<String> {
-        let ids_in_conflict = plan.conflicts.iter().filter_map(|conflict| {
-            let key = rollouts::key(&conflict.path)?;
-            rollouts::rollout_id(&key)
-        });
-        let ids_in_conflict: HashSet<String> = ids_in_conflict.collect();
+    /// Returns the files that the steps would delete although a rollout that stays continues them.
+    pub(crate) fn find_continued_deletions(
+        &self,
+        steps: &[SyncStep],
+    ) -> Vec<(&'a str, &'a FileGroup)> {
+        let deletions = steps.iter().filter(|step| step.is_deletion());
+        let deletions = deletions.filter_map(|step| Some((step, rollouts::rollout_id(&step.key)?)));
+        let deletions: Vec<_> = deletions.collect();
+        let deleted_ids: HashSet<_> = deletions.iter().map(|(_, id)| id.as_str()).collect();
 
-        // Without a conflict, no rollout has to be read.
-        let steps = plan
-            .steps
+        let is_deleted = |id: &str| deleted_ids.contains(id);
+        let kept_steps = deletions
             .iter()
-            .filter(|step| !ids_in_conflict.is_empty() && rollouts::is_key(&step.key));
-        let continuing_steps = steps.filter(|step| {
-            let mut sources = step.ops.iter().flat_map(Op::sources);
-            sources.any(|seen| {
-                let parent_id = rollouts::read_parent_id(&seen.full_path(self.config));
-                parent_id.is_some_and(|parent_id| ids_in_conflict.contains(&parent_id))
-            })
-        });
-        continuing_steps.map(|step| step.key.clone()).collect()
+            .filter(|(_, id)| self.continued().is_needed(id, is_deleted));
+        let kept_files = kept_steps.filter_map(|(step, _)| self.groups.get_key_value(&step.key));
+        kept_files.map(|(key, group)| (&**key, group)).collect()
     }
 
-    /// Reads the rollouts of the home and the rollouts that the steps add to it. For each rollout that continues
-    /// another one, returns the id of the continued rollout and the offset in it.
-    fn read_continued_offsets(&self, steps: &[SyncStep]) -> Vec<(String, u64)> {
-        let (local_files, _) = files::find_readable(&self.config.local);
-        let local_paths = local_files.iter().map(|file| file.path(&self.config.local));
-
-        let arriving = steps
+    /// Returns the conflicts in place of the steps that would replace lines of a rollout that another rollout continues,
+    /// each with the key of the step.
+    pub(crate) fn find_continued_conflicts(&self, steps: &[SyncStep]) -> Vec<(String, Conflict)> {
+        let is_copy = |op: &Op| matches!(op, Op::KeepConflictCopy { .. });
+        let replacing_steps = steps
             .iter()
-            .filter(|step| step.change == ContentChange::New);
-        let arriving = arriving.flat_map(|step| step.ops.iter().flat_map(Op::sources));
-        let arriving_paths = arriving.map(|seen| seen.full_path(self.config));
+            .filter(|step| step.change == ContentChange::Replaced || step.ops.iter().any(is_copy));
+        let conflicts = replacing_steps
+            .filter_map(|step| Some((step.key.clone(), self.find_continued_conflict(step)?)));
+        conflicts.collect()
+    }
 
-        let read_base = |path: PathBuf| {
-            let base = read_head(&path).ok().flatten()?.base_cut()?;
-            Some((base.rollout_id, base.offset))
+    fn find_continued_conflict(&self, step: &SyncStep) -> Option<Conflict> {
+        let id = rollouts::rollout_id(&step.key)?;
+        let copy = step.ops.iter().find_map(|op| match op {
+            Op::Copy(copy) => Some(copy),
+            _ => None,
+        })?;
+
+        // The replaced file may have another name than the copy: compressed, or archived.
+        let continued = self.continued();
+        let mut targets = step.ops.iter().flat_map(Op::targets);
+        let new_path = copy.from.full_path(self.config);
+        let old_file = targets.find(|file| {
+            let old_path = file.full_path(self.config);
+            file.side == copy.to.0 && continued.loses_lines(&id, &new_path, &old_path)
+        })?;
+
+        let (local, remote) = match old_file.side {
+            Side::Local => (old_file, copy.from.clone()),
+            Side::Remote => (copy.from.clone(), old_file),
         };
-        let paths = local_paths.chain(arriving_paths);
-        paths.filter_map(read_base).collect()
-    }
-}
+        let [local_path, remote_path] = [&local, &remote].map(|file| file.full_path(self.config));
+        let needed_side = continued.find_needed_side(&id, &local_path, &remote_path);
 
-/// Returns true if a line of `old` ends at `offset`, and `new` differs from `old` before that offset. Returns false if
-/// a file cannot be read.
-fn loses_lines(new: &Path, old: &Path, offset: u64) -> bool {
-    // The step does not copy a file that cannot be read.
-    ends_line_at(old, offset).unwrap_or(false) && !have_same_start(new, old, offset).unwrap_or(true)
-}
-
-fn have_same_start(first: &Path, second: &Path, bytes: u64) -> io::Result<bool> {
-    const BUFFER_BYTES: usize = 64 << 10;
-    let (mut first, mut second) = (open_plain(first)?, open_plain(second)?);
-    let mut buffers = [vec![0; BUFFER_BYTES], vec![0; BUFFER_BYTES]];
-
-    let mut remaining = bytes;
-    while remaining > 0 {
-        let size = usize::try_from(remaining).map_or(BUFFER_BYTES, |bytes| bytes.min(BUFFER_BYTES));
-        let [a, b] = &mut buffers;
-        let result = first.read_exact(&mut a[..size]);
-        match result.and_then(|()| second.read_exact(&mut b[..size])) {
-            Err(e) if e.kind() == ErrorKind::UnexpectedEof => return Ok(false),
-            other => other?,
+        let policy = self.request.policy_override;
+        // If rollouts continue both versions, the user decides which version stays.
+        if needed_side.is_none() && policy.is_some_and(|(path, _)| path == step.path) {
+            return None;
         }
-        if a[..size] != b[..size] {
-            return Ok(false);
-        }
-        remaining -= size as u64;
+        let versions = self.read_conflicting_versions(&step.key, &local_path, &remote_path);
+        Some(Conflict {
+            path: step.path.clone(),
+            reason: Conflict::describe_continued(needed_side),
+            versions: versions.unwrap_or_default(),
+            local: Some(local),
+            remote: Some(remote),
+            needed_side,
+        })
     }
-    Ok(true)
+
+    /// Finds the version of each conflict that has to be kept because another rollout continues it.
+    pub(crate) fn find_needed_versions(&self, conflicts: &mut [Conflict]) {
+        for conflict in conflicts {
+            let id = rollouts::key(&conflict.path).and_then(|key| rollouts::rollout_id(&key));
+            if let (Some(id), Some(local), Some(remote)) = (id, &conflict.local, &conflict.remote) {
+                let [local, remote] = [local, remote].map(|file| file.full_path(self.config));
+                conflict.needed_side = self.continued().find_needed_side(&id, &local, &remote);
+            }
+        }
+    }
+
+    /// Returns the keys of the steps of rollouts that continue a rollout in conflict. Codex could not open such a rollout
+    /// on the side that has the other version of the conflict.
+    pub(crate) fn find_steps_continuing_conflicts(&self, plan: &SyncPlan) -> Vec<String> {
+        let conflicts = plan.conflicts.iter();
+        let ids_in_conflict: Vec<_> = conflicts
+            .filter_map(|conflict| rollouts::rollout_id(&rollouts::key(&conflict.path)?))
+            .collect();
+
+        let continues_conflict = |id: String| {
+            let mut bases = ids_in_conflict.iter();
+            bases.any(|base| self.continued().is_needed(base, |other| other != id))
+        };
+        let is_copied = |step: &&SyncStep| step.ops.iter().any(|op| !op.sources().is_empty());
+        let keys = plan.steps.iter().filter(is_copied).map(|step| &step.key);
+        let keys = keys.filter(|key| rollouts::rollout_id(key).is_some_and(continues_conflict));
+        keys.cloned().collect()
+    }
 }

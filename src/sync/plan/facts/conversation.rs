@@ -10,12 +10,14 @@ use super::fact_reader::FactReader;
 use crate::codex::rollout::{Relation, ZST};
 use crate::io::{IoContext, IoError};
 use crate::sync::conflicting_versions::ConflictingVersions;
+use crate::sync::file_group::FileGroup;
 use crate::sync::file_kind::FileKind;
 use crate::sync::file_version::FileVersion;
 use crate::sync::notice::{Notice, NoticeList};
 use crate::sync::remote::folder::delivery::{ClientCopy, DeliveredFiles};
 use crate::sync::sides::Side;
 use crate::sync::{conflict_copies, rollouts};
+use std::path::Path;
 
 /// A conversation while its files are folded.
 struct ConversationFold<'a> {
@@ -60,6 +62,7 @@ impl<'a> FactReader<'a> {
                             .losers
                             .extend(self.new_conflict_copy(&fold, version)?);
                     }
+                    let (local, remote) = (&local.full_path, &remote.full_path);
                     fold.facts.versions = self.read_conflicting_versions(key, local, remote)?;
                 }
                 Some(Relation::FirstExtends) if file.facts.is_rewritten => {
@@ -72,9 +75,26 @@ impl<'a> FactReader<'a> {
             }
         }
 
+        fold.facts.is_thread_archived = self.is_thread_archived(key);
         file.conversation = fold.facts;
         file.notices = fold.notices;
         Ok(file)
+    }
+
+    fn is_thread_archived(&self, key: &str) -> Option<bool> {
+        // Most homes have few rewound threads.
+        let id = (!self.newest_rewinds.is_empty()).then(|| rollouts::id(key))??;
+        let (_, is_archived) = self.newest_rewinds.get(&id.to_lowercase())?;
+        Some(*is_archived)
+    }
+
+    /// Returns true if a file of a rewound thread is in the archive and the newest rollout is not, or the reverse.
+    pub(super) fn is_apart_from_thread(&self, key: &str, group: &FileGroup) -> bool {
+        let is_apart = |is_archived| {
+            let mut files = group.files();
+            files.any(|file| rollouts::is_archived(&file.path) != is_archived)
+        };
+        self.is_thread_archived(key).is_some_and(is_apart)
     }
 
     /// Chooses the main version among the files of one side. The others become duplicates; diverged ones also get a
@@ -209,13 +229,12 @@ impl<'a> FactReader<'a> {
     }
 
     /// Returns the messages that only one of two diverged versions has; `None` if the file name has no id.
-    fn read_conflicting_versions(
+    pub(super) fn read_conflicting_versions(
         &self,
         key: &str,
-        local: &FileVersion,
-        remote: &FileVersion,
+        local: &Path,
+        remote: &Path,
     ) -> Result<Option<ConflictingVersions>, IoError> {
-        let (local, remote) = (&local.full_path, &remote.full_path);
         let home = &self.config.local;
         let place = self.config.remote.describe_place();
         let read = |id: String| ConflictingVersions::compare(home, &id, local, remote, place);

@@ -1,10 +1,15 @@
 //! The request, the records and the rules with which facts about files are read.
 
+use super::newest_rewinds::find_newest_rewinds;
 use crate::sync::config::{Compare, DecisionRules, SyncConfig};
+use crate::sync::continued_rollouts::ContinuedRollouts;
+use crate::sync::file_group::FileGroup;
 use crate::sync::plan::request::PlanRequest;
 use crate::sync::records::Records;
 use crate::sync::remote::folder::folder_reader::FolderReader;
 use crate::sync::scope::Scope;
+use std::collections::HashMap;
+use std::sync::OnceLock;
 
 pub(crate) struct FactReader<'a> {
     pub(super) request: &'a PlanRequest<'a>,
@@ -13,6 +18,10 @@ pub(crate) struct FactReader<'a> {
     pub(super) records: &'a Records,
     pub(super) rules: DecisionRules,
     pub(crate) folder: FolderReader<'a>,
+    pub(super) groups: &'a HashMap<String, FileGroup>,
+    /// The newest rollout of each rewound thread, and true if it is archived; see [`find_newest_rewinds`].
+    pub(super) newest_rewinds: HashMap<String, (String, bool)>,
+    pub(super) continued: OnceLock<ContinuedRollouts>,
 }
 
 impl<'a> FactReader<'a> {
@@ -20,6 +29,7 @@ impl<'a> FactReader<'a> {
         request: &'a PlanRequest<'a>,
         scope: &'a Scope,
         records: &'a Records,
+        groups: &'a HashMap<String, FileGroup>,
     ) -> Self {
         let config = request.config;
         let mut rules = config.policy.rules;
@@ -43,6 +53,9 @@ impl<'a> FactReader<'a> {
                 accept_unlisted: request.accept_unlisted,
                 is_resolving: request.policy_override.is_some(),
             },
+            groups,
+            newest_rewinds: find_newest_rewinds(groups, &records.state),
+            continued: OnceLock::new(),
         }
     }
 }

@@ -119,7 +119,8 @@ impl<'a> FactReader<'a> {
         let settled = |plan: FilePlan| Ok(FileReading::Settled(Box::new(plan)));
 
         // Merges on two machines can have equal size and time but different lines, so line-based files are always read.
-        if last.is_some_and(|last| group.matches_last_sync(last)) && kind != FileKind::Lines {
+        let is_unchanged = last.is_some_and(|last| group.matches_last_sync(last));
+        if is_unchanged && kind != FileKind::Lines && !self.is_apart_from_thread(key, group) {
             return settled(FileOutcome::Equal(None).into());
         }
         if group.is_blocked {

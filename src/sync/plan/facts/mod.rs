@@ -4,8 +4,9 @@
 //! [`FactReader`](fact_reader::FactReader) reads the facts. `files` and `conversation` return a
 //! [`ComparedFile`](compared_file::ComparedFile) for each group of files; `comparison` compares its versions.
 //! [`remote::folder`](crate::sync::remote::folder) finds out whether a remote file may be used and which versions are
-//! missing. `missing_files` finds the files that are gone since the last sync. `conflict_copy_facts`,
-//! `continued_rollouts` and `obstacles` read the files that the planned steps affect.
+//! missing. `missing_files` finds the files that are gone since the last sync, and `newest_rewinds` the rollouts that
+//! decide where a rewound conversation is. `conflict_copy_facts`, `continued_rollouts` and `obstacles` read the files
+//! that the planned steps affect.
 
 pub(super) mod compared_file;
 mod comparison;
@@ -15,4 +16,5 @@ mod conversation;
 pub(super) mod fact_reader;
 mod files;
 pub(super) mod missing_files;
+mod newest_rewinds;
 pub(super) mod obstacles;

@@ -3,7 +3,9 @@
 
 use crate::codex::home::ARCHIVED_SESSIONS;
 use crate::codex::rollout::{Relation, ZST};
-use crate::sync::decide::{CopyReason, FileDecision, describe_conflict, describe_winner};
+use crate::sync::decide::{
+    CopyReason, FileDecision, choose_folder, describe_conflict, describe_winner,
+};
 use crate::sync::file_version::FileVersion;
 use crate::sync::index_updates::ContentChange;
 use crate::sync::plan::facts::compared_file::{ComparedFile, NewConflictCopy};
@@ -24,6 +26,8 @@ struct ChosenVersion<'a> {
     why: Option<CopyReason>,
     /// The folder of the file on both sides.
     folder: String,
+    /// True if the folder is that of the newest rollout of a rewound thread, not one to which a user moved this one.
+    follows_thread: bool,
 }
 
 /// Returns the plan that carries out a decision about a conversation, except for conflicts and deletions.
@@ -88,11 +92,28 @@ impl<'a> ChosenVersion<'a> {
             Side::Local => &from.seen,
             Side::Remote => canonical.unwrap_or(&from.seen),
         };
-        let folder = choose_folder(file).unwrap_or(rollouts::parent_folder(&own_file.path));
+        let folder_of = |seen: &'a ObservedFile| rollouts::parent_folder(&seen.path);
+        let folder = match (&file.local, canonical) {
+            (Some(local), Some(remote)) => {
+                let last = file
+                    .last
+                    .map(|last| rollouts::parent_folder(&last.local.path));
+                choose_folder(folder_of(&local.seen), folder_of(remote), last)
+            }
+            _ => folder_of(own_file),
+        };
+
+        let thread = file.conversation.is_thread_archived;
+        let thread = thread.filter(|archived| *archived != rollouts::is_archive_folder(folder));
         Some(Self {
             from,
             why,
-            folder: folder.to_owned(),
+            folder: match thread {
+                None => folder.to_owned(),
+                Some(true) => ARCHIVED_SESSIONS.to_owned(),
+                Some(false) => rollouts::dated_folder(rollouts::file_name(file.key)),
+            },
+            follows_thread: thread.is_some(),
         })
     }
 
@@ -261,12 +282,20 @@ impl<'a> ConversationDraft<'a> {
             Op::Rename { from, .. } => Some(from.side),
             _ => None,
         });
+        let follows_thread = chosen.is_some_and(|chosen| chosen.follows_thread);
+        let describe_move = |place: &str| {
+            if follows_thread {
+                "moved to where the newest rewind of the conversation is".to_owned()
+            } else {
+                format!("moved {place}")
+            }
+        };
         match renamed_side {
             Some(Side::Local) => (
                 SyncAction::MoveLocal,
-                format!("moved {}", remote.describe_place()),
+                describe_move(remote.describe_place()),
             ),
-            Some(Side::Remote) => (SyncAction::MoveCloud, "moved on this machine".to_owned()),
+            Some(Side::Remote) => (SyncAction::MoveCloud, describe_move("on this machine")),
             None if self.count_new_copies() > 0 => {
                 (SyncAction::KeepConflictCopy, DIVERGED_COPY.to_owned())
             }
@@ -328,25 +357,6 @@ impl Op {
             Self::Remove(other) => other == seen,
             _ => false,
         }
-    }
-}
-
-/// Returns the folder for a conversation that is in different folders on the two sides: the folder to which one side
-/// moved it since the last sync, else the folder that is not the archive. `None` if both sides have the same folder.
-fn choose_folder<'a>(file: &'a ComparedFile<'_>) -> Option<&'a str> {
-    let local = rollouts::parent_folder(&file.local.as_ref()?.seen.path);
-    let remote = rollouts::parent_folder(&file.conversation.canonical.as_ref()?.path);
-    let last_folder = file
-        .last
-        .map(|last| rollouts::parent_folder(&last.local.path));
-
-    match last_folder {
-        _ if local == remote => None,
-        Some(folder) if folder == remote => Some(local),
-        Some(folder) if folder == local => Some(remote),
-        // `is_archived` needs a path below the archive; `local` can be the archive folder itself.
-        _ if rollouts::is_archived(local) || local == ARCHIVED_SESSIONS => Some(remote),
-        _ => Some(local),
     }
 }
 

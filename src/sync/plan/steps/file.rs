@@ -72,6 +72,7 @@ fn to_conflict(file: &ComparedFile<'_>) -> Conflict {
         versions: file.conversation.versions.clone(),
         local: to_seen(&file.local),
         remote: to_seen(&file.remote),
+        needed_side: None,
     }
 }
 

@@ -1,0 +1,504 @@
+//! Rollouts that a rewind or a fork continues: a sync neither deletes nor replaces them, whatever their names, and a
+//! conversation that one machine archived and another one rewound stays one conversation.
+
+use crate::rewinds::{resumed, rewind};
+use crate::support::env::Run;
+use crate::support::lab::{Lab, rollouts};
+use crate::support::pair::{ID, META, Pair, ROLLOUT};
+use crate::support::two_machines::TwoMachines;
+use serde_json::{Value, json};
+use std::fs;
+use std::path::{Path, PathBuf};
+
+const PROPAGATE: &str = "[sync]\ndelete_policy = \"propagate\"\n";
+const CONTINUED: &str = "a rewind or a fork continues";
+
+#[track_caller]
+fn ask(lab: &Lab, home: &Path, method: &str, params: Value) -> Value {
+    let answer = lab
+        .codex
+        .app_server_request(home, &lab.backend, method, params);
+    answer.unwrap_or_else(|error| panic!("{method}: {error}"))
+}
+
+/// Forks a conversation, and adds a turn to the fork; returns its id.
+fn fork(lab: &Lab, home: &Path, id: &str) -> String {
+    let fork = ask(lab, home, "thread/fork", json!({"threadId": id}));
+    let fork = fork["thread"]["id"].as_str().expect("an id").to_owned();
+    lab.resume(home, &fork, "of the fork");
+    fork
+}
+
+fn delete(lab: &Lab, home: &Path, id: &str) {
+    lab.codex
+        .run(home, &lab.backend, &["delete", "--force", id])
+        .expect_success();
+}
+
+/// Returns the rollouts of these threads in a home or in the cloud folder.
+fn rollouts_of(root: &Path, ids: &[&str]) -> Vec<PathBuf> {
+    let mut all = rollouts(root);
+    all.retain(|path| {
+        let name = path.to_string_lossy();
+        ids.iter().any(|id| name.contains(*id))
+    });
+    all
+}
+
+/// Creates machines that propagate deletions, with a synced conversation of two turns; returns its id. Other
+/// conversations make the deletions few.
+fn propagating() -> Option<(TwoMachines, String)> {
+    let two = TwoMachines::new()?;
+    two.configure(PROPAGATE);
+    for prompt in ["other", "another", "third"] {
+        two.lab.say(prompt);
+    }
+    let id = two.lab.say("one");
+    two.lab.resume(&two.lab.home(), &id, "two");
+    Some((two, id))
+}
+
+#[test]
+fn i2_a_base_that_a_rewind_or_a_fork_continues_is_not_deleted() {
+    for is_fork in [false, true] {
+        for names in [["a", "b"], ["b", "a"]] {
+            let Some((two, id)) = propagating() else {
+                return;
+            };
+            let (lab, a, b) = (&two.lab, two.lab.home(), &two.b);
+            two.sync(&["a", "b", "a"]);
+            // `b` deletes the conversation, before it knows what continues it.
+            delete(lab, b, &id);
+            let (continued, texts) = if is_fork {
+                (fork(lab, &a, &id), ["one", "two", "of the fork"].as_slice())
+            } else {
+                rewind(lab, &a, &id, 1);
+                lab.resume(&a, &id, "of a");
+                (id.clone(), ["one", "of a"].as_slice())
+            };
+            two.sync(&names[..1]);
+            let run = two.run_sync(names[1], &["plan", "--json"]).code(0);
+            assert!(run.stdout.contains(CONTINUED), "{names:?}: {run}");
+            two.sync(&[names[1], names[0], names[1]]);
+            for home in [&a, b] {
+                assert_eq!(resumed(lab, home, &continued), texts, "{names:?}");
+            }
+            let cloud = lab.world.path("cloud");
+            assert_eq!(rollouts_of(&cloud, &[&id, &continued]).len(), 2);
+            for name in names {
+                let plan = two.run_sync(name, &["plan", "--json"]).code(0).json();
+                assert_eq!(plan["actions"], json!([]), "{name}");
+            }
+            // Without what continues it, the conversation is deleted everywhere.
+            two.sync(&["a", "b", "a"]);
+            for id in [&continued, &id] {
+                if !rollouts_of(&a, &[id]).is_empty() {
+                    delete(lab, &a, id);
+                }
+            }
+            two.sync(&["a", "b", "a"]);
+            for root in [&a, b, &cloud] {
+                assert_eq!(rollouts_of(root, &[&id, &continued]), Vec::<PathBuf>::new());
+            }
+        }
+    }
+}
+
+#[test]
+fn i2_a_rewind_that_goes_on_while_another_machine_deletes_it_keeps_its_base() {
+    for names in [["a", "b"], ["b", "a"]] {
+        let Some((two, id)) = propagating() else {
+            return;
+        };
+        let (lab, a, b) = (&two.lab, two.lab.home(), &two.b);
+        rewind(lab, &a, &id, 1);
+        lab.resume(&a, &id, "of a");
+        two.sync(&["a", "b", "a"]);
+        delete(lab, b, &id);
+        lab.resume(&a, &id, "more");
+        two.sync(&[names[0], names[1], names[0], names[1]]);
+        for home in [&a, b] {
+            assert_eq!(resumed(lab, home, &id), ["one", "of a", "more"]);
+        }
+    }
+}
+
+#[test]
+fn i2_a_conversation_with_rewinds_is_deleted_as_a_whole() {
+    let Some((two, id)) = propagating() else {
+        return;
+    };
+    let (lab, a, b) = (&two.lab, two.lab.home(), &two.b);
+    rewind(lab, &a, &id, 1);
+    lab.resume(&a, &id, "of a");
+    two.sync(&["a", "b", "a"]);
+    delete(lab, b, &id);
+    two.sync(&["b", "a", "b"]);
+    for root in [&a, b, &lab.world.path("cloud")] {
+        assert_eq!(rollouts_of(root, &[&id]), Vec::<PathBuf>::new());
+    }
+}
+
+/// Checks that Codex and the manager list a conversation once, not archived, with these messages.
+#[track_caller]
+fn assert_listed_once(two: &TwoMachines, name: &str, id: &str, texts: &[&str]) {
+    let (lab, home) = (&two.lab, two.home(name));
+    let archived = json!({"sourceKinds": ["exec"], "archived": true});
+    let archived = ask(lab, &home, "thread/list", archived);
+    assert_eq!(archived["data"], json!([]), "{name}");
+    // Codex lists a conversation that was rewound once for each rollout, on one machine too.
+    assert!(lab.listed_ids(&home).iter().any(|listed| listed == id));
+    let archived = home.join("archived_sessions");
+    for rollout in rollouts_of(&home, &[id]) {
+        assert!(!rollout.starts_with(&archived), "{name}: {rollout:?}");
+    }
+    let home_arg = home.to_string_lossy().into_owned();
+    let manager = |args: &[&str]| lab.manager([&["--codex-home", &*home_arg], args].concat());
+    let sessions = manager(&["sessions", "--json"]).code(0).json();
+    let sessions = sessions["sessions"].as_array().expect("sessions").iter();
+    let own: Vec<_> = sessions.filter(|session| session["id"] == id).collect();
+    assert_eq!(own.len(), 1, "{own:?}");
+    assert_eq!(resumed(lab, &home, id), texts, "{name}");
+    let _ = manager(&["history", "check"]).code(0);
+}
+
+#[test]
+fn a_conversation_that_one_machine_archived_and_another_one_rewound_stays_one() {
+    for names in [["a", "b"], ["b", "a"]] {
+        let Some(two) = TwoMachines::new() else {
+            return;
+        };
+        let (lab, a, b) = (&two.lab, two.lab.home(), &two.b);
+        lab.say_in(b, "at home on b");
+        let id = lab.say("one");
+        lab.resume(&a, &id, "two");
+        two.sync(&["a", "b", "a"]);
+        ask(lab, &a, "thread/archive", json!({"threadId": id}));
+        rewind(lab, b, &id, 1);
+        lab.resume(b, &id, "of b");
+        two.sync(&[names[0], names[1], names[0], names[1]]);
+        for name in names {
+            let plan = two.run_sync(name, &["plan", "--json"]).code(0).json();
+            assert_eq!(plan["actions"], json!([]), "{name}");
+            assert_listed_once(&two, name, &id, &["one", "of b"]);
+        }
+        // Archived with its rewind, it is archived everywhere.
+        ask(lab, &a, "thread/archive", json!({"threadId": id}));
+        two.sync(&["a", "b", "a"]);
+        for home in [&a, b] {
+            let archived = home.join("archived_sessions");
+            let own = rollouts_of(home, &[&id]);
+            assert!(own.iter().all(|path| path.starts_with(&archived)));
+            assert_eq!(own.len(), 2);
+        }
+    }
+}
+
+#[test]
+fn an_archiving_that_arrives_after_the_rewind_of_another_machine_does_not_apply() {
+    for first in ["a", "b"] {
+        let Some(two) = TwoMachines::new() else {
+            return;
+        };
+        let (lab, a, b) = (&two.lab, two.lab.home(), &two.b);
+        lab.say_in(b, "at home on b");
+        let id = lab.say("one");
+        lab.resume(&a, &id, "two");
+        two.sync(&["a", "b", "a"]);
+        let base = rollouts_of(&lab.world.path("cloud"), &[&id]).remove(0);
+        let [cloud, early, of_a] = ["cloud", "early", "of-a"].map(|name| lab.world.path(name));
+        crate::history_faults::copy(&cloud, &early);
+        ask(lab, &a, "thread/archive", json!({"threadId": id}));
+        two.sync(&["a"]);
+        fs::rename(&cloud, &of_a).unwrap();
+        fs::rename(&early, &cloud).unwrap();
+        rewind(lab, b, &id, 1);
+        lab.resume(b, &id, "of b");
+        two.sync(&["b"]);
+        // The manifest of `b` in the cloud folder is the newer one.
+        for manifest in fs::read_dir(of_a.join(".codex-manager/machines")).unwrap() {
+            let path = manifest.unwrap().path();
+            if path
+                .file_name()
+                .unwrap()
+                .to_string_lossy()
+                .starts_with("b-")
+            {
+                fs::remove_file(path).unwrap();
+            }
+        }
+        crate::history_faults::copy(&of_a, &cloud);
+        fs::remove_file(base).unwrap();
+        let second = if first == "a" { "b" } else { "a" };
+        two.sync(&[first, second, first, second]);
+        for name in ["a", "b"] {
+            assert_listed_once(&two, name, &id, &["one", "of b"]);
+        }
+    }
+}
+
+const FORK_ID: &str = "01a1f7c2-3b10-7ef3-b0ee-5caab8d3b456";
+const FORK: &str =
+    "sessions/2026/11/18/rollout-2026-11-18T11-00-00-01a1f7c2-3b10-7ef3-b0ee-5caab8d3b456.jsonl";
+
+fn line(text: &str) -> String {
+    format!(
+        "{{\"timestamp\":\"2026-11-18T10:00:01.000Z\",\"ordinal\":1,\"type\":\"event_msg\",\"payload\":\
+         {{\"type\":\"user_message\",\"message\":\"{text}\"}}}}\n"
+    )
+}
+
+/// Returns a fork, or a rewind, that continues the whole `base`.
+fn continuation(id: &str, base: &str) -> String {
+    let meta = json!({"type": "session_meta", "payload": {"id": id, "history_base":
+        {"thread_id": ID, "end_ordinal_exclusive": 2, "end_byte_offset": base.len()}}});
+    format!("{meta}\n{}", line("continued"))
+}
+
+fn archived(path: &str) -> String {
+    let name = path.rsplit('/').next().expect("a name");
+    format!("archived_sessions/{name}")
+}
+
+/// The form of a rollout on one machine.
+#[derive(Debug, Clone, Copy)]
+enum Form {
+    Plain,
+    Compressed,
+    Archived,
+}
+
+/// Writes the synced rollout on a machine, in another form.
+fn put_in_form(pair: &Pair, name: &str, text: &str, form: Form) {
+    let plain = pair.put(name, ROLLOUT, text);
+    match form {
+        Form::Plain => {}
+        Form::Compressed => {
+            let bytes = zstd::encode_all(text.as_bytes(), 1).unwrap();
+            fs::write(plain.with_extension("jsonl.zst"), bytes).unwrap();
+            fs::remove_file(plain).unwrap();
+        }
+        Form::Archived => {
+            pair.put(name, &archived(ROLLOUT), text);
+            fs::remove_file(plain).unwrap();
+        }
+    }
+}
+
+/// Returns all texts of the synced rollout in a home or in the cloud folder, uncompressed.
+fn texts_of_rollout(root: &Path) -> Vec<String> {
+    let texts = rollouts_of(root, &[ID]).into_iter().map(|path| {
+        let bytes = fs::read(&path).unwrap();
+        let is_compressed = path.extension().is_some_and(|e| e == "zst");
+        let bytes = if is_compressed {
+            zstd::decode_all(&*bytes).unwrap()
+        } else {
+            bytes
+        };
+        String::from_utf8(bytes).unwrap()
+    });
+    texts.collect()
+}
+
+/// Creates a conversation that `a` and `b` continued differently; the machine `forked` has a fork that continues its
+/// own version. `a` has synced. Returns the machines and the texts of `a` and `b`.
+fn diverged_base(forked: &str, forms: [Form; 2]) -> (Pair, [String; 2]) {
+    let pair = Pair::synced(&[(ROLLOUT, META)]);
+    let texts = ["of a", "of b, which is longer"].map(|text| format!("{META}{}", line(text)));
+    for ((name, text), form) in ["a", "b"].into_iter().zip(&texts).zip(forms) {
+        put_in_form(&pair, name, text, form);
+        if name == forked {
+            pair.put(name, FORK, &continuation(FORK_ID, text));
+        }
+    }
+    pair.apply("a");
+    (pair, texts)
+}
+
+fn policy(name: &str) -> String {
+    format!("[conflict]\npolicy = \"{name}\"\n")
+}
+
+#[test]
+fn i2_a_continued_version_is_not_replaced_whatever_the_names_of_the_files() {
+    use Form::{Archived, Compressed, Plain};
+    for forms in [
+        [Plain, Plain],
+        [Plain, Compressed],
+        [Compressed, Plain],
+        [Plain, Archived],
+        [Archived, Plain],
+    ] {
+        for (forked, losing, kept) in [
+            ("b", "prefer_cloud", "local"),
+            ("a", "prefer_local", "cloud"),
+        ] {
+            let (pair, [of_a, of_b]) = diverged_base(forked, forms);
+            pair.configure("b", &policy(losing));
+            for args in [&["plan"][..], &["run", "--apply"]] {
+                let run = pair.run("b", args).code(2);
+                let expected = format!("{CONTINUED} the {kept} version");
+                assert!(run.stderr.contains(&expected), "{forms:?} {forked}: {run}");
+            }
+            assert_eq!(
+                texts_of_rollout(&pair.home("b")),
+                [&*of_b],
+                "{forms:?} {forked}"
+            );
+            assert_eq!(
+                texts_of_rollout(&pair.cloud()),
+                [&*of_a],
+                "{forms:?} {forked}"
+            );
+            // The conflict has an id, by which the user decides.
+            let json = pair.run("b", &["resolve", "--json"]).code(0).json();
+            assert_eq!(json["conflicts"][0]["session_id"], ID, "{json}");
+            let keep = ["resolve", ID, "--keep", kept];
+            let _ = pair.run("b", &keep).code(0);
+            for name in ["b", "a", "b"] {
+                let _ = pair.run(name, &["run", "--apply"]);
+            }
+            let expected = if kept == "local" { &of_b } else { &of_a };
+            for root in [pair.home("a"), pair.home("b"), pair.cloud()] {
+                assert_eq!(texts_of_rollout(&root), [&**expected], "{forms:?} {forked}");
+                assert!(root.join(FORK).exists());
+            }
+        }
+    }
+}
+
+/// Returns the versions that `resolve` offers in its list.
+fn offered(list: &Run) -> Vec<String> {
+    // The sentence can be wrapped.
+    let text = list.stdout.split_whitespace().collect::<Vec<_>>().join(" ");
+    let (_, offers) = text.split_once("; keep ").expect("an offer");
+    let (offers, _) = offers.split_once(':').expect("the end of the offer");
+    offers.split(", ").map(str::to_owned).collect()
+}
+
+/// Checks that each offered version can be kept, and that all others are refused and change nothing, with and without
+/// `--dry-run`. `create` makes the machines; each try needs new ones.
+#[track_caller]
+fn assert_offers_are_true(create: impl Fn() -> Pair, what: &str, expected: &[&str]) {
+    let listed = create().run("b", &["resolve"]).code(0);
+    assert_eq!(offered(&listed), expected, "{listed}");
+    for keep in ["local", "cloud", "fork", "both"] {
+        let pair = create();
+        let before = pair.tree();
+        let args = ["resolve", what, "--keep", keep, "--dry-run"];
+        let dry = pair.run("b", &args);
+        crate::support::env::assert_same_tree(&before, &pair.tree());
+        let run = pair.run("b", &args[..4]);
+        assert_eq!(dry.code, run.code, "{keep}: {dry}{run}");
+        assert_eq!(run.code == 0, expected.contains(&keep), "{keep}: {run}");
+        if run.code != 0 {
+            crate::support::env::assert_same_tree(&before, &pair.tree());
+        }
+    }
+}
+
+#[test]
+fn resolve_offers_exactly_the_versions_that_can_be_kept() {
+    // The fork continues one of the versions.
+    for (forked, expected) in [("b", ["local", "both"]), ("a", ["cloud", "both"])] {
+        let create = || diverged_base(forked, [Form::Plain; 2]).0;
+        assert_offers_are_true(create, ID, &expected);
+    }
+    let plain = || {
+        let pair = Pair::new();
+        pair.diverge();
+        pair
+    };
+    assert_offers_are_true(plain, ID, &["local", "cloud", "both"]);
+    // A rewind cannot become a conversation of its own, and neither can a file without an id in its name.
+    let rewound = ROLLOUT.replace(".jsonl", &format!("_{FORK_ID}.jsonl"));
+    let unnamed = "sessions/2026/11/18/rollout-old.jsonl".to_owned();
+    for path in [rewound, unnamed] {
+        let create = || {
+            let pair = Pair::synced(&[(&path, META)]);
+            for name in ["a", "b"] {
+                pair.put(name, &path, &format!("{META}{}", line(name)));
+            }
+            pair.apply("a");
+            pair
+        };
+        assert_offers_are_true(create, &path, &["local", "cloud"]);
+    }
+}
+
+#[test]
+fn resolve_offers_what_a_conflict_copy_can_replace() {
+    let with_copy = || {
+        let pair = Pair::new();
+        pair.configure("b", &policy("prefer_local"));
+        pair.diverge();
+        pair.apply("b");
+        pair
+    };
+    assert_offers_are_true(with_copy, ID, &["local", "fork", "both"]);
+    // A fork continues the version that the copy would replace.
+    let continued = || {
+        let pair = with_copy();
+        let base = pair.text("b", ROLLOUT);
+        pair.put("b", FORK, &continuation(FORK_ID, &base));
+        pair
+    };
+    assert_offers_are_true(continued, ID, &["local", "both"]);
+    // The conversation is not on this machine.
+    let without = || {
+        let pair = with_copy();
+        fs::remove_file(pair.home("b").join(ROLLOUT)).unwrap();
+        pair
+    };
+    assert_offers_are_true(without, ID, &["local"]);
+}
+
+#[test]
+fn both_versions_are_kept_where_a_fork_continues_one() {
+    for forked in ["a", "b"] {
+        let (pair, [of_a, of_b]) = diverged_base(forked, [Form::Plain; 2]);
+        let both = ["resolve", ID, "--keep", "both", "--json"];
+        let new_id = pair.run("b", &both).code(0).json()["new_id"].clone();
+        let new_id = new_id.as_str().expect("an id");
+        for name in ["b", "a", "b"] {
+            pair.apply(name);
+        }
+        let (kept, other) = if forked == "a" {
+            (of_a, of_b)
+        } else {
+            (of_b, of_a)
+        };
+        for name in ["a", "b"] {
+            assert_eq!(pair.text(name, ROLLOUT), kept);
+            let new = rollouts_of(&pair.home(name), &[new_id]).remove(0);
+            let text = fs::read_to_string(new).unwrap();
+            assert_eq!(text, other.replace(ID, new_id));
+        }
+    }
+}
+
+#[test]
+fn i2_the_hint_of_a_decision_does_not_undo_it() {
+    for keep in ["local", "cloud"] {
+        let pair = Pair::new();
+        pair.configure("b", "[sync]\ndry_run_default = false\n");
+        let [of_a, of_b] = pair.diverge();
+        let run = pair.run("b", &["resolve", ID, "--keep", keep]).code(0);
+        let kept = if keep == "local" { of_b } else { of_a };
+        let assert_kept = || {
+            for root in ["b", "cloud"] {
+                assert_eq!(pair.text(root, ROLLOUT), kept, "{keep}");
+            }
+        };
+        assert_kept();
+        let text = run.stderr.split_whitespace().collect::<Vec<_>>().join(" ");
+        let (_, hint) = text
+            .split_once("codex-manager sync restore ")
+            .unwrap_or_else(|| panic!("no hint: {run}"));
+        let hint = hint.split(' ').take_while(|word| !word.ends_with(':'));
+        let args: Vec<_> = std::iter::once("restore").chain(hint).collect();
+        let shown = pair.run("b", &args).code(0);
+        assert!(shown.stdout.contains(ROLLOUT), "{shown}");
+        assert_kept();
+    }
+}
