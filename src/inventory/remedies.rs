@@ -13,8 +13,8 @@ pub(crate) fn suggest_login_command(codex_home: &Path, manager_home: &Path) -> O
     let profiles = Profiles::of(manager_home).list().unwrap_or_default();
     let usable_profiles = profiles.iter().filter(|p| may_go_live(p, codex_home));
     let best_profile = usable_profiles.max_by(|a, b| {
-        let [was_a_live, was_b_live] = [a, b].map(|profile| profile.is_recorded_in(codex_home));
-        let by_home = was_a_live.cmp(&was_b_live);
+        let [of_a, of_b] = [a, b].map(|profile| profile.is_recorded_in(codex_home));
+        let by_home = of_a.cmp(&of_b);
         by_home.then_with(|| a.newest().compare(&b.newest()))
     });
     if let Some(profile) = best_profile {
