@@ -99,8 +99,8 @@ fn run(cli: Cli, is_dry_run: bool, env: Environment) -> ExitCode {
     }
 
     let waiting_ui = ui.clone();
-    progress::set_wait_callback(move || {
-        waiting_ui.note("waiting for another process to finish");
+    progress::set_wait_callback(move |what| {
+        waiting_ui.note(format_args!("waiting for {what}"));
     });
 
     let interrupt_hint = command.interrupt_hint();

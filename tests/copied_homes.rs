@@ -52,10 +52,18 @@ fn i2_a_copy_of_a_home_does_not_take_the_login_from_the_first() {
     assert!(output.stderr.contains("another Codex home"), "{output}");
     assert_first_home_has_it(&env);
     let output = run_in_copy(&env, &["use", "home"]).code(0);
-    assert!(output.stderr.contains("another Codex home"), "{output}");
+    assert!(
+        output
+            .stderr
+            .contains("stays the live account of another Codex home"),
+        "{output}"
+    );
     assert_first_home_has_it(&env);
     let refused = run_in_copy(&env, &["use", "work"]).code(5);
-    assert!(refused.stderr.contains(".codex"), "{refused}");
+    let command = "codex-manager --codex-home [ROOT]/home/.codex use ACCOUNT";
+    for run in [&output, &refused] {
+        assert!(run.stderr.contains(command), "{run}");
+    }
 
     // The same after a renewal in the first home that no command has saved.
     let env = world();

@@ -2,6 +2,7 @@
 //! Codex ignores.
 
 use crate::support::env::TestEnv;
+use crate::support::lab::Lab;
 use crate::support::profiles::save_alice_and_bob;
 use crate::support::sample::{backup, bob, sample_home, text};
 use crate::support::sign_in::{auth_json, write_auth};
@@ -189,4 +190,37 @@ fn a_recent_archive_of_a_keyring_home_is_up_to_date_whichever_account_it_has() {
     write_auth(&env.codex_home(), &bob());
     let run = env.run(back_up).code(0);
     assert_eq!(run.json()["up_to_date"], false, "{run}");
+}
+
+#[test]
+fn the_messages_about_the_store_auto_are_true_of_the_real_codex() {
+    let Some(lab) = Lab::new() else { return };
+    let config = lab.home().join("config.toml");
+    let text = fs::read_to_string(&config).expect("config.toml");
+    let text = text.replace("_store = \"file\"", "_store = \"auto\"");
+    fs::write(&config, text).expect("write");
+    // Without a keyring, Codex uses auth.json.
+    let status = lab
+        .codex
+        .run(&lab.home(), &lab.backend, &["login", "status"]);
+    assert!(
+        format!("{status}").contains("Logged in using ChatGPT"),
+        "{status}"
+    );
+    for args in [
+        &["use", "bob"][..],
+        &["current"],
+        &["doctor"],
+        &["status", "--dry-run"],
+    ] {
+        let run = lab.manager(args);
+        let output = format!("{run}")
+            .split_whitespace()
+            .collect::<Vec<_>>()
+            .join(" ");
+        let is_true = output.contains("reads auth.json only if it finds no login in a keyring");
+        // `use` names an unknown account here.
+        assert!(is_true || args[0] == "use", "{run}");
+        assert!(!output.contains("does not store"), "{run}");
+    }
 }

@@ -1,10 +1,13 @@
 //! Logins other than ChatGPT's and API keys, and the logins of Codex Desktop's workspaces.
 
 use crate::support::env::TestEnv;
+use crate::support::lab::Lab;
 use crate::support::pair::{Pair, SKILL, actions};
 use crate::support::profiles::alice_and_bob;
 use crate::support::sample::{backup, bob, put, sample_home, text};
-use crate::support::sign_in::{auth_json, read_refresh_token, write_auth, write_auth_text};
+use crate::support::sign_in::{
+    SignIn, auth_json, read_auth, read_refresh_token, write_auth, write_auth_text,
+};
 use serde_json::{Value, json};
 use std::fs;
 use std::os::unix::fs::PermissionsExt;
@@ -167,4 +170,39 @@ fn logins_of_workspaces_are_never_synced_or_exported() {
     let exported = fs::read(&file).expect("an export");
     let exported = String::from_utf8_lossy(&exported);
     assert!(!exported.contains("account-sessions"));
+}
+
+#[test]
+fn an_api_key_beside_tokens_is_the_login_that_codex_uses() {
+    let Some(lab) = Lab::of_two(&SignIn::alice(), &SignIn::bob()) else {
+        return;
+    };
+    let mut login = read_auth(&lab.home());
+    login["OPENAI_API_KEY"] = json!("sk-test-0000");
+    login.as_object_mut().expect("fields").remove("auth_mode");
+    let login = login.to_string();
+    write_auth_text(&lab.home(), &login);
+    let status = lab
+        .codex
+        .run(&lab.home(), &lab.backend, &["login", "status"]);
+    assert!(format!("{status}").contains("API key"), "{status}");
+
+    let current = lab.manager(["current", "--json"]).code(0);
+    let label = text_of(&current.json()["email"]);
+    assert!(label.starts_with("api-key-"), "{current}");
+    let asked = lab.manager(["status", "--json"]).code(0).json();
+    assert_eq!(text_of(&asked["email"]), label);
+    let archived = lab.manager(["backup", "--no-status", "--json"]).code(0);
+    assert_eq!(text_of(&archived.json()["email"]), label);
+    let launched = lab.manager(["launch", "bob", "--dry-run"]).code(0);
+    assert!(format!("{launched}").contains(&label), "{launched}");
+    let away = lab.manager(["use", "bob", "--json"]).code(0);
+    assert_eq!(text_of(&away.json()["saved_back"]["profile"]), label);
+    let _ = lab.manager(["use", &label]).code(0);
+    let live = fs::read_to_string(lab.home().join("auth.json"));
+    assert_eq!(live.expect("a login"), login);
+}
+
+fn text_of(value: &Value) -> String {
+    value.as_str().expect("text").to_owned()
 }

@@ -652,6 +652,26 @@ fn undo_restores_the_profile_that_was_removed_last() {
 }
 
 #[test]
+fn a_removed_profile_is_mentioned_where_it_is_looked_for() {
+    let env = alice_and_bob();
+    for name in ["home", "work"] {
+        let _ = env.run(["profile", "remove", name, "--yes"]).code(0);
+        let undo = format!("codex-manager profile undo {name}");
+        for args in [&["use"][..], &["status", "--account"], &["profile", "show"]] {
+            let run = env.run([args, &[name]].concat());
+            assert_ne!(run.code, 0, "{run}");
+            assert!(run.stderr.contains(&undo), "{args:?} {run}");
+        }
+    }
+    // The account is known by its email.
+    let run = env.run(["use", "bob@example.com"]).code(5);
+    assert!(
+        run.stderr.contains("codex-manager profile undo home"),
+        "{run}"
+    );
+}
+
+#[test]
 fn remove_asks_on_a_terminal() {
     let env = TestEnv::new();
     write_auth(&env.codex_home(), &SignIn::alice());
@@ -683,7 +703,10 @@ fn i5_a_profile_that_is_put_back_does_not_forget_a_newer_login() {
     let _ = save(&env, &["later"]).code(0);
     write_auth(&env.codex_home(), &bob());
     let _ = env.run(["profile", "remove", "later", "--yes"]).code(0);
-    let _ = env.run(["profile", "undo", "work"]).code(0);
+    let undone = env.run(["profile", "undo", "work", "--json"]).code(0);
+    assert_eq!(undone.json()["is_stale"], true);
+    let advice = "probably invalid; sign in again:\n    codex-manager profile login work";
+    assert!(undone.stderr.contains(advice), "{undone}");
     let refused = env.run(["use", "work"]).code(5);
     assert!(refused.stderr.contains("--force-stale"), "{refused}");
 }

@@ -13,7 +13,7 @@ use crate::support::mock_backend::MockBackend;
 use crate::support::profiles::{folder, profile_login};
 use crate::support::sample::{alice, bob};
 use crate::support::sign_in::{
-    SignIn, auth_json, read_auth, read_refresh_token, signed_in_home, write_auth,
+    SignIn, api_key_auth_json, auth_json, read_auth, read_refresh_token, signed_in_home, write_auth,
 };
 use crate::support::{create_pipe, processes, write_program};
 use serde_json::json;
@@ -142,7 +142,7 @@ fn i6_a_login_of_another_account_gets_a_separate_profile() {
     let _ = env.run(["profile", "save", "work"]).code(0);
     let work = env.tree("home/.codex-manager/profiles/work");
     write_codex(&env, &signs_in(&bob()));
-    let output = env.run(["profile", "login", "work"]).code(5);
+    let output = env.run(["profile", "login", "work"]).code(6);
     assert!(
         output
             .stderr
@@ -158,6 +158,29 @@ fn i6_a_login_of_another_account_gets_a_separate_profile() {
         read_auth(&env.codex_home())["tokens"]["account_id"],
         "acct-alice"
     );
+}
+
+#[test]
+fn a_second_api_key_gets_a_profile_and_the_exit_code_of_a_partial_success() {
+    let env = TestEnv::new();
+    let mut names = Vec::new();
+    for (key, code) in [("sk-1", 0), ("sk-2", 6)] {
+        let login = api_key_auth_json(key);
+        write_codex(
+            &env,
+            &format!("cat > \"$CODEX_HOME/auth.json\" <<'END'\n{login}\nEND"),
+        );
+        let output = env.run(["profile", "login", "billed", "--json"]).code(code);
+        let name = output.json()["profile"]
+            .as_str()
+            .expect("a name")
+            .to_owned();
+        assert_eq!(output.json()["outcome"], "created");
+        assert_eq!(profile_login(&env, &name).trim_end(), login);
+        names.push(name);
+    }
+    assert_eq!(names[0], "billed");
+    assert!(names[1].starts_with("api-key-"), "{names:?}");
 }
 
 #[test]
@@ -407,7 +430,7 @@ fn i2_a_login_under_the_email_of_another_account_is_saved_and_blocks_no_later_co
     write_codex(&env, &signs_in(&bob()));
     let output = env
         .run(["profile", "login", "alice@example.com", "--json"])
-        .code(5);
+        .code(6);
     let name = output.json()["profile"]
         .as_str()
         .expect("a name")

@@ -2,6 +2,8 @@
 
 use crate::cooldown::{entry, write_cooldown};
 use crate::support::env::{TestEnv, assert_same_tree};
+use crate::support::profiles::{alice_and_bob, folder};
+use crate::support::sample::bob;
 use crate::support::sign_in::{SignIn, api_key_auth_json, auth_json, write_auth, write_auth_text};
 use serde_json::{Value, json};
 
@@ -199,6 +201,27 @@ fn expired_and_moved_logins_are_never_recommended() {
     write_cooldown(&env, &[expired, moved]);
     let run = env.run(["recommend"]).code(5);
     assert!(run.stdout.is_empty(), "{run}");
+}
+
+#[test]
+fn a_login_older_than_the_newest_seen_is_expired_and_not_recommended() {
+    let env = alice_and_bob();
+    let file = folder(&env, "home").join("auth.json");
+    let newest = std::fs::read(&file).expect("a login");
+    let login = || {
+        let list = env.run(["list", "--json"]).code(0).json();
+        list["profiles"][0]["login"].clone()
+    };
+    std::fs::write(&file, auth_json(&bob().issued_at(1_794_000_000))).expect("write");
+    assert_eq!(login(), "expired");
+    let run = env.run(["recommend", "--explain"]).code(0);
+    assert!(run.stdout.contains("home  never recommended"), "{run}");
+    assert_eq!(email(&env, &[]), "alice@example.com");
+    let _ = env.run(["use", "home"]).code(5);
+    let _ = env.run(["profile", "rename", "home", "other"]).code(0);
+    assert_eq!(email(&env, &[]), "alice@example.com");
+    std::fs::write(folder(&env, "other").join("auth.json"), newest).expect("write");
+    assert_eq!(login(), "ok");
 }
 
 #[test]

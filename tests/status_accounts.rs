@@ -247,6 +247,49 @@ fn an_expired_login_is_reported_and_never_recommended() {
     );
 }
 
+#[test]
+fn a_login_that_the_server_ended_is_expired_before_its_token_expires() {
+    let Some(lab) = Lab::of_two(&SignIn::alice(), &SignIn::bob()) else {
+        return;
+    };
+    let bob = lab.backend.account("acct-bob");
+    let login = || lab.manager(["list", "--json"]).code(0).json()["profiles"][1]["login"].clone();
+    let sign_in = "codex-manager profile login bob";
+    bob.set(|account| (account.revoked, account.force_401) = (true, true));
+    let asked = lab.manager(["status", "--account", "bob"]).code(6);
+    assert!(asked.stderr.contains("the login has expired"), "{asked}");
+    assert!(asked.stderr.contains(sign_in), "{asked}");
+    assert_eq!(login(), "expired");
+    let best = lab.manager(["recommend", "--json"]).code(0).json();
+    assert_eq!(best["recommended"]["profile"], "alice");
+    for args in [["list", "--refresh"], ["status", "--all"]] {
+        let asked = lab.manager(args).code(6);
+        assert!(asked.stderr.contains(sign_in), "{asked}");
+    }
+
+    // Without an answer, nothing shows that the login works again.
+    bob.set(|account| {
+        account.force_401 = false;
+        (account.usage_status, account.check_status) = (Some(503), Some(503));
+    });
+    let _ = lab.manager(["status", "--account", "bob"]).code(6);
+    assert_eq!(login(), "expired");
+    bob.set(|account| (account.usage_status, account.check_status) = (None, None));
+    let _ = lab.manager(["status", "--account", "bob"]).code(0);
+    assert_eq!(login(), "ok");
+
+    // The live login, which a program of the user renews.
+    let alice = lab.backend.account("acct-alice");
+    alice.set(|account| (account.revoked, account.force_401) = (true, true));
+    let asked = lab.manager(["current", "--refresh"]).code(6);
+    assert!(
+        asked.stderr.contains("codex-manager profile login alice"),
+        "{asked}"
+    );
+    let best = lab.manager(["recommend", "--json"]).code(0).json();
+    assert_eq!(best["recommended"]["profile"], "bob");
+}
+
 /// Signs Alice in as `work`, and saves Bob as `home`. Codex is not installed.
 fn world() -> TestEnv {
     let env = TestEnv::new();

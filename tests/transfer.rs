@@ -853,3 +853,34 @@ fn an_import_without_logins_keeps_local_logins_usable() {
     write_auth(&other.codex_home(), &bob());
     let _ = other.run(["use", "work"]).code(0);
 }
+
+#[test]
+fn i5_an_import_without_logins_keeps_how_new_the_newest_login_is() {
+    let env = env_with_profiles();
+    let key = write_age_key(&env);
+    let other = other_machine(&env);
+    let old = text(&other.write("old.json", auth_json(&alice(1))));
+    let _ = export(&env, &["first"]).code(0);
+    let _ = import(&other, &env.path("first"), &[]).code(0);
+
+    // The login is renewed on the first machine, and the profile of the second one learns of it.
+    write_auth(&env.codex_home(), &alice(3));
+    let _ = env.run(["profile", "save", "work"]).code(0);
+    write_auth(&env.codex_home(), &carol());
+    let _ = export(&env, &["second"]).code(0);
+    let _ = import(&other, &env.path("second"), &[]).code(0);
+    let once = state(&other);
+    let _ = import(&other, &env.path("second"), &[]).code(0);
+    assert_same_tree(&once, &state(&other));
+
+    let _ = other.run(["profile", "save", "work", "--from", &old]);
+    let refused = other.run(["use", "work"]).code(5);
+    assert!(refused.stderr.contains("profile login work"), "{refused}");
+
+    // The login itself can still come.
+    let args = ["third", "--with-logins", "--recipient", &key];
+    let _ = export(&env, &args).code(0);
+    let _ = import(&other, &env.path("third"), &["--identity", "key.txt"]).code(0);
+    assert_eq!(kept(&other, "work"), Some(auth_json(&alice(3))));
+    let _ = other.run(["use", "work"]).code(0);
+}

@@ -16,6 +16,7 @@ use crate::support::terminal::{LINES, Terminal};
 use codex_manager::testing::io::processes;
 use serde_json::{Value, json};
 use std::fs;
+use std::io::{BufRead as _, BufReader};
 use std::os::unix::fs::{MetadataExt as _, symlink};
 use std::path::PathBuf;
 use std::time::{Duration, Instant};
@@ -600,6 +601,16 @@ fn an_older_live_login_is_replaced_by_that_of_its_profile() {
     let _ = switch(&env, &["home"]).code(0);
 }
 
+/// Reads the standard error of a command until it says that it waits for something with this name.
+fn assert_reports_wait(child: &mut std::process::Child, name: &str) {
+    let mut printed = String::new();
+    let mut lines = BufReader::new(child.stderr.as_mut().expect("piped"));
+    while !(printed.contains("waiting for") && printed.contains(name)) {
+        let read = lines.read_line(&mut printed).expect("a line");
+        assert_ne!(read, 0, "{printed}");
+    }
+}
+
 #[test]
 fn use_waits_for_codexs_login_lock() {
     let env = alice_and_bob();
@@ -607,9 +618,11 @@ fn use_waits_for_codexs_login_lock() {
     let child = env
         .command(["use", "home", "--json"])
         .stdout(std::process::Stdio::piped())
+        .stderr(std::process::Stdio::piped())
         .spawn();
-    let child = child.expect("start");
+    let mut child = child.expect("start");
     wait_for_open_file(child.id(), &env.codex_home().join("auth.json.lock"));
+    assert_reports_wait(&mut child, "auth.json.lock");
     assert_eq!(
         live_login(&env),
         auth_json(&alice(0)),
@@ -751,6 +764,48 @@ fn running_programs_are_named_and_a_renewal_is_awaited() {
     let _ = lab.manager(["use", "-"]).code(0);
     let _ = lab.say("as alice");
     assert_eq!(lab.backend.reused_tokens(), [""; 0]);
+}
+
+#[test]
+fn use_says_that_it_waits_for_a_codex_that_may_renew_the_login() {
+    // Codex renews five minutes before the end, so this one renews nothing.
+    let due = SignIn::alice().ttl_seconds(350);
+    let Some(lab) = Lab::of_two(&due, &SignIn::bob()) else {
+        return;
+    };
+    lab.backend.account("acct-alice").hold_turns();
+    let running = lab.codex.spawn_exec(&lab.home(), &lab.backend, &["wait"]);
+    let pid = poll(EVENT_LIMIT, || running.native_pid()).expect("a running Codex");
+    let mut command = lab.world.command(["use", "bob"]);
+    let child = command.stderr(std::process::Stdio::piped()).spawn();
+    let mut child = child.expect("start");
+    assert_reports_wait(&mut child, &pid.to_string());
+    lab.backend.account("acct-alice").release_turns();
+    running.kill();
+    assert!(child.wait().expect("wait").success());
+}
+
+#[test]
+fn after_codex_logout_the_hints_do_not_promise_that_the_login_works() {
+    let Some(lab) = Lab::of_two(&SignIn::alice(), &SignIn::bob()) else {
+        return;
+    };
+    let logout = lab.codex.run(&lab.home(), &lab.backend, &["logout"]);
+    let _ = logout.expect_success();
+    assert_eq!(lab.backend.revocations(), [SignIn::alice().refresh_token()]);
+    for args in [["current"], ["status"]] {
+        let run = lab.manager(args);
+        assert!(
+            run.stderr.contains("unless codex logout has ended it"),
+            "{run}"
+        );
+    }
+    let switched = lab.manager(["use", "bob"]).code(0);
+    let advice = "codex-manager profile login alice";
+    assert!(switched.stderr.contains(advice), "{switched}");
+    let _ = lab.manager(["use", "-"]);
+    let again = lab.manager(["use", "bob"]).code(0);
+    assert!(!again.stderr.contains("logout"), "{again}");
 }
 
 #[test]

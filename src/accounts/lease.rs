@@ -82,7 +82,7 @@ pub enum LeaseError {
     #[error("the login of the profile {profile} was last live in a Codex home that cannot be read: {}", home.display())]
     HomeUnreadable { profile: String, home: PathBuf },
     /// The valid login of the profile may be in the system keyring, because the Codex home does not use auth.json.
-    #[error("the login of the profile {profile} may be live in the Codex home {}, which does not keep its login in auth.json (cli_auth_credentials_store)", home.display())]
+    #[error("the login of the profile {profile} may be live in the Codex home {}, which may not keep its login in auth.json (cli_auth_credentials_store)", home.display())]
     InKeyring { profile: String, home: PathBuf },
     /// Codex might be unable to store a renewed login in the manager home.
     #[error(transparent)]

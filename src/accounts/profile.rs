@@ -212,6 +212,12 @@ impl Profile {
         })
     }
 
+    /// Returns true if the owner copy is recorded in the Codex home `home`.
+    pub(crate) fn is_recorded_in(&self, home: &Path) -> bool {
+        let recorded_home = self.file.live_home.as_deref();
+        self.file.owner == LoginOwner::Live && recorded_home == Some(&*home.canonical_or_self())
+    }
+
     /// Returns the recorded Codex home of the owner copy if it cannot be read, such as one on an unmounted
     /// disk. The login may be live there. A readable home without a login is not returned.
     pub(crate) fn unreadable_home(&self) -> Option<&Path> {
@@ -303,7 +309,12 @@ pub enum ProfileError {
         names: Vec<String>,
     },
     #[error("no such profile: {name:?}")]
-    Unknown { name: String, choices: Vec<String> },
+    Unknown {
+        name: String,
+        choices: Vec<String>,
+        /// True if the trash has a profile of this name.
+        is_removed: bool,
+    },
 }
 
 #[derive(Debug, Clone)]
@@ -400,7 +411,8 @@ impl Profiles {
         Ok(profile)
     }
 
-    pub(super) fn read(&self, name: String) -> Result<Profile, ProfileError> {
+    /// Reads the profile `name`. A profile that a newer version of this program wrote has no login.
+    pub(crate) fn read(&self, name: String) -> Result<Profile, ProfileError> {
         let folder = self.folder.join(&name);
         let file = match document::read::<ProfileFile>(&folder.join(PROFILE_JSON)) {
             // Such a profile must not keep the user from using the others.
@@ -426,12 +438,6 @@ impl Profiles {
             auth,
             damaged,
         })
-    }
-
-    /// Returns true if the profile is readable by this version and has the newest login of its own account.
-    pub(crate) fn has_usable_login(&self, name: &str) -> bool {
-        let profile = self.read(name.to_owned());
-        profile.is_ok_and(|p| p.damaged.is_none() && p.login().is_some() && !p.is_stale())
     }
 
     /// Returns the profiles that a newer version of this program wrote, each with the error of reading it. This version

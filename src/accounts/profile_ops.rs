@@ -266,7 +266,7 @@ impl Profiles {
         check_profile_name(new)?;
         let _lock = self.lock_unless_dry_run(dry_run)?;
         let profiles = self.list()?;
-        let profile = find_named(&profiles, old)?;
+        let profile = self.find_named(&profiles, old)?;
 
         check_name_free(&profiles, new, Some(profile))?;
         if let Some(identity) = profile.identity() {
@@ -395,7 +395,26 @@ impl Profiles {
     /// # Errors
     /// No profile has the name, or an I/O error.
     pub(crate) fn find_by_name(&self, name: &str) -> Result<Profile, ProfileError> {
-        find_named(&self.list()?, name).cloned()
+        self.find_named(&self.list()?, name).cloned()
+    }
+
+    pub(super) fn find_named<'a>(
+        &self,
+        profiles: &'a [Profile],
+        name: &str,
+    ) -> Result<&'a Profile, ProfileError> {
+        profiles
+            .iter()
+            .find(|p| p.name.to_lowercase() == name.to_lowercase())
+            .ok_or_else(|| self.unknown_profile_error(profiles, name))
+    }
+
+    pub(crate) fn unknown_profile_error(&self, profiles: &[Profile], name: &str) -> ProfileError {
+        ProfileError::Unknown {
+            name: name.to_owned(),
+            choices: profiles.iter().map(|p| p.name.clone()).collect(),
+            is_removed: self.is_removed(name),
+        }
     }
 
     /// Locks the profiles; `None` if the folder of profiles does not exist, because then there is nothing to lock.
@@ -431,23 +450,6 @@ impl Profiles {
             Ok(_) if is_unfinished_profile(&folder) => Ok(tree::remove(&folder)?),
             Ok(_) => Err(ProfileError::NotAProfile(folder)),
         }
-    }
-}
-
-pub(super) fn find_named<'a>(
-    profiles: &'a [Profile],
-    name: &str,
-) -> Result<&'a Profile, ProfileError> {
-    profiles
-        .iter()
-        .find(|p| p.name.to_lowercase() == name.to_lowercase())
-        .ok_or_else(|| unknown_profile_error(profiles, name))
-}
-
-pub(super) fn unknown_profile_error(profiles: &[Profile], name: &str) -> ProfileError {
-    ProfileError::Unknown {
-        name: name.to_owned(),
-        choices: profiles.iter().map(|p| p.name.clone()).collect(),
     }
 }
 

@@ -7,7 +7,7 @@ use super::lease::account_key;
 use super::profile::{
     HISTORY, LoginOwner, Profile, ProfileError, ProfileFile, Profiles, write_profile_json,
 };
-use super::profile_ops::{check_name_free, find_named, unknown_profile_error};
+use super::profile_ops::check_name_free;
 use super::save::format_stamp;
 use crate::codex::{AUTH_JSON, AuthFile, Freshness, Identity, Login};
 use crate::io::{Document, DocumentState, Timestamp, atomic, document, tree};
@@ -36,6 +36,16 @@ pub(crate) struct PurgedLogin {
     /// The account; `None` if the file cannot be read, or has a login without an account.
     pub account: Option<Identity>,
     pub freshness: Freshness,
+}
+
+/// A profile that was put back from the trash.
+#[derive(Debug)]
+pub(crate) struct UndoneRemoval {
+    pub name: String,
+    /// Its folder in the trash.
+    pub trashed_folder: PathBuf,
+    /// True if a newer login of the account was observed, so that its refresh token is probably spent.
+    pub is_stale: bool,
 }
 
 /// A profile in the trash.
@@ -124,7 +134,7 @@ impl Profiles {
     ) -> Result<PathBuf, ProfileError> {
         let _lock = self.lock_if_folder_exists()?;
         let profiles = self.list()?;
-        let name = &find_named(&profiles, name)?.name;
+        let name = &self.find_named(&profiles, name)?.name;
         let trash = self.folder.join(TRASH);
         atomic::create_private_folder(&trash)?;
         let trashed = atomic::find_free_path(&trash.join(format!("{name}-{}", format_stamp(now))));
@@ -133,8 +143,7 @@ impl Profiles {
         Ok(trashed)
     }
 
-    /// Restores the profile that was removed last, or the last one of this name. Returns the name of the profile and
-    /// its folder in the trash; `None` if the trash has no such profile.
+    /// Restores the profile that was removed last, or the last one of this name; `None` if the trash has no such profile.
     ///
     /// # Errors
     /// The account or the name has a profile again, or an I/O error.
@@ -142,15 +151,9 @@ impl Profiles {
         &self,
         wanted_name: Option<&str>,
         dry_run: bool,
-    ) -> Result<Option<(String, PathBuf)>, ProfileError> {
+    ) -> Result<Option<UndoneRemoval>, ProfileError> {
         let _lock = self.lock_unless_dry_run(dry_run)?;
-        let trashed = self.list_trash()?.into_iter();
-
-        let is_wanted =
-            |name: &str| wanted_name.is_none_or(|w| w.to_lowercase() == name.to_lowercase());
-        // The last by its stamp, because a copy of the manager home does not keep the times of folders.
-        let last_removed = trashed.filter(|profile| is_wanted(&profile.name)).max();
-        let Some(TrashedProfile { name, folder, .. }) = last_removed else {
+        let Some(TrashedProfile { name, folder, .. }) = self.find_last_removed(wanted_name)? else {
             return Ok(None);
         };
 
@@ -169,10 +172,15 @@ impl Profiles {
 
         let trash = self.folder.join(TRASH);
         let trashed_folder = trash.join(folder);
+        // A later profile of the account may have had a newer login, or one that was moved to another machine.
+        let identity = removed.identity().filter(|_| removed.damaged.is_none());
+        let record = identity.and_then(|account| self.read_removed_record(account));
+        let newest = record.as_ref().map(|record| record.newest);
+        let is_stale = newest
+            .zip(removed.login())
+            .is_some_and(|(newest, login)| newest.is_newer_than(&login.freshness));
+
         if !dry_run {
-            // A later profile of the account may have had a newer login, or one that was moved to another machine.
-            let identity = removed.identity().filter(|_| removed.damaged.is_none());
-            let record = identity.and_then(|account| self.read_removed_record(account));
             if let Some(record) = record.filter(|record| *record != removed.file) {
                 write_profile_json(&trashed_folder, &record)?;
             }
@@ -182,7 +190,43 @@ impl Profiles {
             atomic::sync_folder(&trash)?;
         }
 
-        Ok(Some((name, trashed_folder)))
+        Ok(Some(UndoneRemoval {
+            name,
+            trashed_folder,
+            is_stale,
+        }))
+    }
+
+    /// Returns the profile in the trash that was removed last, or the last one of this name.
+    fn find_last_removed(
+        &self,
+        wanted_name: Option<&str>,
+    ) -> Result<Option<TrashedProfile>, ProfileError> {
+        let wanted_name = wanted_name.map(str::to_lowercase);
+        let mut trashed = self.list_trash()?;
+        trashed.retain(|profile| {
+            let wanted_name = wanted_name.as_ref();
+            wanted_name.is_none_or(|wanted| *wanted == profile.name.to_lowercase())
+        });
+        // The last by its stamp, because a copy of the manager home does not keep the times of folders.
+        Ok(trashed.into_iter().max())
+    }
+
+    /// Returns true if `profile undo` can put a profile of this name back.
+    pub(crate) fn is_removed(&self, name: &str) -> bool {
+        self.find_last_removed(Some(name))
+            .is_ok_and(|removed| removed.is_some())
+    }
+
+    /// Returns the name of the last removed profile of an account.
+    pub(crate) fn find_removed_name(&self, account: &Identity) -> Option<String> {
+        let mut trashed = self.list_trash().ok()?;
+        trashed.retain(|TrashedProfile { folder, .. }| {
+            let profile = self.read(format!("{TRASH}/{folder}")).ok();
+            profile
+                .is_some_and(|profile| profile.identity().is_some_and(|own| own.is_same(account)))
+        });
+        trashed.into_iter().max().map(|removed| removed.name)
     }
 
     /// Permanently deletes the profile of this name and all profiles of this name in the trash. Returns the number of
@@ -251,7 +295,8 @@ impl Profiles {
     /// No folder belongs to `name`, or an I/O error.
     pub(crate) fn list_folders_of(&self, name: &str) -> Result<Vec<PathBuf>, ProfileError> {
         let profiles = self.list()?;
-        let mut folders: Vec<_> = find_named(&profiles, name)
+        let mut folders: Vec<_> = self
+            .find_named(&profiles, name)
             .map(|p| self.folder.join(&p.name))
             .into_iter()
             .collect();
@@ -261,7 +306,7 @@ impl Profiles {
         folders.extend(of_name.map(|profile| self.folder.join(TRASH).join(profile.folder)));
 
         if folders.is_empty() {
-            return Err(unknown_profile_error(&profiles, name));
+            return Err(self.unknown_profile_error(&profiles, name));
         }
         folders.sort();
         Ok(folders)

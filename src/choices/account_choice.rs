@@ -3,6 +3,7 @@
 use crate::codex::identity::Identity;
 use crate::context::Context;
 use crate::error::{CommandError, Result};
+use crate::inventory::remedies;
 use crate::inventory::resolve::find_account_position;
 use crate::quota::account::{Account, AccountEntry, LoginState};
 use crate::quota::recommend::rank_accounts;
@@ -59,10 +60,14 @@ pub(crate) fn find_account_index(
         let message = format!("no account or profile named {text:?}");
         return Err(CommandError::failed(message).hint(suggest_login(context)));
     }
-    Ok(find_account_position(
-        accounts.iter().map(|a| &a.entry),
-        text,
-    )?)
+    let position = find_account_position(accounts.iter().map(|a| &a.entry), text);
+    position.map_err(|e| {
+        let mut error = CommandError::from(e);
+        if context.profiles().is_removed(text) {
+            error = error.hint(remedies::suggest_undo(text));
+        }
+        error
+    })
 }
 
 /// Lets the user choose an account that has a profile. The list shows the remaining weekly quota and begins with the

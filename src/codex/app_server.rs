@@ -93,7 +93,13 @@ impl ProbeReport {
     /// Returns true if the server no longer accepts the login: Codex could not renew it, and the
     /// server refuses the old token. A refused token alone proves nothing, it may just have expired.
     pub(crate) fn is_login_revoked(&self) -> bool {
-        self.account == Ok(None) && matches!(self.limits, Err(ProbeFailure::Unauthorized(_)))
+        let is_renewal_refused = match &self.account {
+            Ok(account) => account.is_none(),
+            // Codex renews a token that the server refuses before its expiry, and reports the refusal of the renewal.
+            Err(ProbeFailure::Unauthorized(reason)) => reason.contains("your refresh token"),
+            Err(_) => false,
+        };
+        is_renewal_refused && matches!(self.limits, Err(ProbeFailure::Unauthorized(_)))
     }
 }
 

@@ -238,9 +238,9 @@ impl AuthSnapshot {
     }
 }
 
-/// Chooses the login as Codex 0.169 does: the one that `auth_mode` names. Without a mode, an access token or a Bedrock
-/// key precedes the tokens of a browser login. An API key follows these tokens, because a browser login of early versions
-/// stored one beside its tokens. Codex 0.42 and newer use that key, but the file is still the login of the account.
+/// Chooses the login as Codex 0.171 does: the one that `auth_mode` names. Without a mode, every secret but that of an
+/// agent precedes the tokens of a browser login, also the API key that early versions stored beside the tokens: Codex
+/// bills that key.
 fn choose_login(auth: &Value) -> Option<Login> {
     let to_login = |(kind, _, secret): &(LoginKind, &str, String)| Login {
         identity: Identity::from_secret(*kind, secret.as_bytes()),
@@ -252,7 +252,7 @@ fn choose_login(auth: &Value) -> Option<Login> {
     let secrets = list_secrets(auth);
     let precedes_tokens = |(kind, secret_mode, _): &&(LoginKind, &str, String)| match mode {
         Some(mode) => mode == *secret_mode,
-        None => matches!(kind, LoginKind::AccessToken | LoginKind::BedrockKey),
+        None => *kind != LoginKind::Agent,
     };
     if let Some(first) = secrets.iter().find(precedes_tokens) {
         return Some(to_login(first));
@@ -458,13 +458,13 @@ mod tests {
     }
 
     #[test]
-    fn an_api_key_beside_tokens_is_the_login_only_if_the_mode_names_it() {
+    fn an_api_key_beside_tokens_is_the_login_unless_the_mode_names_them() {
         let claims = URL_SAFE_NO_PAD.encode(json!({"email": "a@x.com"}).to_string());
         let tokens = json!({"id_token": format!("h.{claims}.s"), "refresh_token": "rt-1"});
         let auth = |mode: Option<&str>| json!({"auth_mode": mode, "OPENAI_API_KEY": "sk-1", "tokens": tokens});
         assert!(label(&auth(Some("apikey"))).starts_with("api-key-"));
         assert_eq!(label(&auth(Some("chatgpt"))), "a@x.com");
-        assert_eq!(label(&auth(None)), "a@x.com");
+        assert!(label(&auth(None)).starts_with("api-key-"));
     }
 
     #[test]

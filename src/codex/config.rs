@@ -55,6 +55,30 @@ impl CredentialStore {
         }
     }
 
+    /// Returns the reason why a change of auth.json may have no effect, for another store than the file.
+    pub(crate) fn describe(self) -> String {
+        let setting = format!("{STORE_KEY} = \"{}\"", self.name());
+        match self {
+            // Codex 0.171 also writes auth.json if the system has no keyring.
+            Self::Auto => {
+                format!("Codex reads auth.json only if it finds no login in a keyring ({setting})")
+            }
+            _ => format!("Codex does not store its login in auth.json ({setting})"),
+        }
+    }
+
+    /// Returns the advice to make Codex use auth.json of `home`.
+    pub(crate) fn suggest_file(self, home: &Path) -> String {
+        let file = home.join(CONFIG_TOML);
+        let setting = format!("set {STORE_KEY} = \"file\" in {}", file.display());
+        match self {
+            Self::Auto => format!(
+                "{setting}; then sign in only if codex login status prints \"Not logged in\""
+            ),
+            _ => format!("{setting} and sign in again"),
+        }
+    }
+
     /// Returns true if Codex certainly reads auth.json. False for `auto`, which depends on the system.
     pub(crate) fn reads_auth_json(self) -> bool {
         self == Self::File

@@ -179,10 +179,7 @@ fn show_workspaces(workspaces: &[LoginWorkspace], context: &Context) {
 fn describe_account_problem(store: CredentialStore, auth: &AuthFile) -> Option<String> {
     // With another credential store, Codex ignores auth.json, so its content proves nothing.
     if !store.reads_auth_json() {
-        return Some(format!(
-            "Codex does not store its login in auth.json (cli_auth_credentials_store = \"{}\"); the account is unknown",
-            store.name()
-        ));
+        return Some(format!("{}; the account is unknown", store.describe()));
     }
 
     match auth {

@@ -283,8 +283,8 @@ fn print_best(best: &RankedAccount<'_>, ranking: &Ranking<'_>, context: &Context
     match best.account.login {
         LoginState::Ok if best.account.current => ui.note("it is already the live account"),
         LoginState::Ok if !credential_store.reads_auth_json() => ui.note(format_args!(
-            "cannot switch to it: Codex does not store its login in auth.json (cli_auth_credentials_store = \"{}\")",
-            credential_store.name()
+            "cannot switch to it: {}",
+            credential_store.describe()
         )),
         LoginState::Ok => ui.note(format_args!(
             "switch to it: codex-manager use {}",

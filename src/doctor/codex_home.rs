@@ -38,11 +38,11 @@ pub(super) fn run_checks(context: &Context) -> Vec<Check> {
     checks.push(check_home_permissions(home));
     let config = CodexConfig::read(home);
     checks.push(check_config_file(context, &config));
-    checks.push(check_store_setting(&config));
+    checks.push(check_store_setting(home, config.store));
     if config.store.reads_auth_json() {
         checks.push(check_login(context, config.store));
     } else if home.join(AUTH_JSON).exists() {
-        let message = "Codex does not read auth.json: the live account is unknown";
+        let message = "Codex may have another login than auth.json: the live account is unknown";
         checks.push(Check::warn("home.login", message));
     }
 
@@ -152,20 +152,14 @@ fn check_config_file(context: &Context, config: &CodexConfig) -> Check {
     }
 }
 
-fn check_store_setting(config: &CodexConfig) -> Check {
-    if config.store.reads_auth_json() {
+fn check_store_setting(home: &Path, store: CredentialStore) -> Check {
+    if store.reads_auth_json() {
         return Check::ok("home.store", "Codex stores the login in auth.json");
     }
 
-    let store = config.store.name();
-    let message = format!(
-        "Codex does not store the login in auth.json (cli_auth_credentials_store = \"{store}\")"
-    );
-    Check::warn("home.store", message)
-        .because("such logins can be neither backed up nor switched")
-        .advised(
-            "set cli_auth_credentials_store = \"file\" in config.toml, then sign in: codex login",
-        )
+    Check::warn("home.store", store.describe())
+        .because("codex-manager switches only logins in auth.json")
+        .advised(store.suggest_file(home))
 }
 
 /// Checks that Codex's background daemon uses the account in `auth.json`. Returns `None` if no daemon is running or

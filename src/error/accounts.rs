@@ -3,6 +3,7 @@
 use super::ErrorKind::{CodexRunning, Failed, Refused, Usage};
 use super::{Advised, CommandError, FREE_SPACE};
 use crate::codex::LoginStorageError;
+use crate::codex::config::CredentialStore;
 use crate::codex::process::{Holder, ProcessRole};
 use crate::inventory::remedies;
 use crate::io::{shell, similar};
@@ -30,7 +31,10 @@ impl Advised for crate::accounts::profile::ProfileError {
             Self::NoSuchLogin { choices, .. } => {
                 self.nothing_changed(Failed, format!("available: {}", choices.join(", ")))
             }
-            Self::Unknown { name, choices } => {
+            Self::Unknown { name, is_removed: true, .. } => {
+                self.nothing_changed(Failed, remedies::suggest_undo(name))
+            }
+            Self::Unknown { name, choices, .. } => {
                 let suggestion = similar::format_suggestion(name, choices.iter().map(String::as_str));
                 let mut wrapped = CommandError::wrap(Failed, self);
                 wrapped.hints.extend(suggestion);
@@ -46,11 +50,15 @@ impl Advised for crate::accounts::switch::SwitchError {
             Self::Io(e) => e.to_command_error(),
             Self::Profile(e) => e.to_command_error(),
             Self::Interrupted => CommandError::interrupted(),
-            Self::NoProfile(_) => self.nothing_changed(Refused, "save one from a file or an archive: codex-manager profile save NAME --from FILE"),
+            Self::NoProfile { removed: Some(name), .. } => self.nothing_changed(Refused, remedies::suggest_undo(name)),
+            Self::NoProfile { .. } => self.nothing_changed(Refused, "save one from a file or an archive: codex-manager profile save NAME --from FILE"),
             Self::NoLogin { .. } | Self::OtherAccount { .. } => {
                 self.nothing_changed(Refused, "save a login of the account: codex-manager profile save NAME --from FILE")
             }
-            Self::LiveElsewhere { .. } => self.nothing_changed(Refused, "a login that is used in two homes stops working in both: switch the other home first"),
+            Self::LiveElsewhere { home, .. } => self.nothing_changed(Refused, format!(
+                "a login that is used in two homes stops working in both; first switch the other home: {}",
+                remedies::format_switch_command(home)
+            )),
             Self::Stale { profile } => self.nothing_changed(Refused, format!("sign in again: codex-manager profile login {profile}; --force-stale uses this login anyway")),
             Self::Locked(_) => self.nothing_changed(Failed, "list the Codex processes: codex-manager current"),
             Self::Renewing { .. } => self.nothing_changed(CodexRunning, "end these processes or wait"),
@@ -86,7 +94,7 @@ impl Advised for crate::accounts::lease::LeaseError {
             | Self::Moved(profile)
             | Self::Stale(profile) => self.nothing_changed(Refused, format!("sign in again: codex-manager profile login {profile}")),
             Self::Live { home, .. } => self.nothing_changed(Refused, format!("query it there: codex-manager status --codex-home {}", shell::quote_if_needed(&home.to_string_lossy()))),
-            Self::InKeyring { home, .. } => self.nothing_changed(Refused, format!("set cli_auth_credentials_store = \"file\" in {} and sign in again", home.join("config.toml").display())),
+            Self::InKeyring { home, .. } => self.nothing_changed(Refused, CredentialStore::read(home).suggest_file(home)),
         }
     }
 }

@@ -51,8 +51,9 @@ pub(crate) fn list_accounts(
         .collect()
 }
 
-/// Opens the profiles of the accounts whose login counts as available, except the live account. If a profile has no
-/// usable login, the state of the account becomes archived or unknown. Returns true if any state changed.
+/// Opens the profiles of the accounts whose login counts as available, except the live account. If the login of a profile
+/// is older than the newest one observed, the state of the account becomes expired, and if the profile has no login,
+/// archived or unknown. Returns true if any state changed.
 pub(crate) fn recheck_profile_logins<'a>(
     manager_home: &Path,
     accounts: impl IntoIterator<Item = &'a mut Account>,
@@ -64,13 +65,13 @@ pub(crate) fn recheck_profile_logins<'a>(
             continue;
         }
 
-        if let Some(name) = &account.entry.profile
-            && !profiles.has_usable_login(name)
-        {
-            account.login = if account.entry.archived {
-                LoginState::Archived
-            } else {
-                LoginState::Unknown
+        if let Some(name) = &account.entry.profile {
+            let profile = profiles.read(name.clone()).ok();
+            account.login = match profile.filter(|profile| profile.damaged.is_none()) {
+                Some(profile) if profile.is_stale() => LoginState::Expired,
+                Some(profile) if profile.login().is_some() => continue,
+                _ if account.entry.archived => LoginState::Archived,
+                _ => LoginState::Unknown,
             };
             any_corrected = true;
         }

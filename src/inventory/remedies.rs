@@ -3,7 +3,7 @@
 use super::store;
 use crate::accounts::{LoginOwner, Profile, Profiles};
 use crate::codex::{Login, Program, read_login};
-use crate::io::{Environment, OrdinaryPath, atomic, shell};
+use crate::io::{Environment, atomic, shell};
 use std::path::Path;
 
 /// Returns the command that makes a saved login live in `codex_home`: `use` for the profile of the account that was live
@@ -12,12 +12,9 @@ use std::path::Path;
 pub(crate) fn suggest_login_command(codex_home: &Path, manager_home: &Path) -> Option<String> {
     let profiles = Profiles::of(manager_home).list().unwrap_or_default();
     let usable_profiles = profiles.iter().filter(|p| may_go_live(p, codex_home));
-    let was_live = |profile: &Profile| {
-        profile.file.owner == LoginOwner::Live
-            && profile.file.live_home.as_deref() == Some(&*codex_home.canonical_or_self())
-    };
     let best_profile = usable_profiles.max_by(|a, b| {
-        let by_home = was_live(a).cmp(&was_live(b));
+        let [of_a, of_b] = [a, b].map(|profile| profile.is_recorded_in(codex_home));
+        let by_home = of_a.cmp(&of_b);
         by_home.then_with(|| a.newest().compare(&b.newest()))
     });
     if let Some(profile) = best_profile {
@@ -49,6 +46,12 @@ pub(crate) fn suggest_first_login(
     }
 }
 
+/// Advises how to put back a profile that is in the trash.
+pub(crate) fn suggest_undo(profile: &str) -> String {
+    let name = shell::quote_if_needed(profile);
+    format!("the profile was removed; put it back: codex-manager profile undo {name}")
+}
+
 /// Advises what to do about a Codex home that does not exist. `name` is the flag, variable or setting that names it.
 pub(crate) fn suggest_check_of_home(name: &str, codex_home: &Path) -> String {
     let quoted_home = shell::quote_if_needed(&codex_home.to_string_lossy());
@@ -61,6 +64,12 @@ pub(crate) fn suggest_folder_setting(folder: &str) -> String {
     format!(
         "set another: codex-manager config set {setting} PROFILE; or remove it: codex-manager config unset {setting}"
     )
+}
+
+/// Returns the command that switches another Codex home to an account that the user chooses.
+pub(crate) fn format_switch_command(home: &Path) -> String {
+    let home = shell::quote_if_needed(&home.to_string_lossy());
+    format!("codex-manager --codex-home {home} use ACCOUNT")
 }
 
 /// The step before a sign-in on a machine without Codex.

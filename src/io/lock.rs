@@ -15,9 +15,6 @@ use std::time::{Duration, Instant};
 /// The interval between two attempts to lock. The system offers no lock with a time limit.
 const RETRY_INTERVAL: Duration = Duration::from_millis(20);
 
-/// The wait after which the command reports that it waits for a lock of another process.
-const REPORT_AFTER: Duration = Duration::from_secs(1);
-
 /// A lock that is held until this value is dropped or the process ends.
 #[derive(Debug)]
 pub struct FileLock {
@@ -50,28 +47,23 @@ impl FileLock {
     /// Takes the exclusive lock on `path` and waits without a limit, for work that must be
     /// completed. Reports a long wait.
     pub fn acquire(path: &Path) -> Result<Self, IoError> {
-        Self::acquire_and_report_wait(path, || false)
+        Self::acquire_unless(path, || false)
     }
 
     /// Takes the exclusive lock on `path`, and waits for it until Ctrl-C, which is an error of the kind
     /// [`std::io::ErrorKind::Interrupted`].
     pub(crate) fn acquire_unless_interrupted(path: &Path) -> Result<Self, IoError> {
-        Self::acquire_and_report_wait(path, progress::is_interrupted)
+        Self::acquire_unless(path, progress::is_interrupted)
     }
 
-    fn acquire_and_report_wait(path: &Path, gives_up: impl Fn() -> bool) -> Result<Self, IoError> {
-        let lock = Self::lock_until(path, |waited| {
-            if waited >= REPORT_AFTER {
-                progress::report_wait();
-            }
-            gives_up()
-        })?;
-        lock.ok_or_else(|| ErrorKind::Interrupted.into())
+    fn acquire_unless(path: &Path, gives_up: impl Fn() -> bool) -> Result<Self, IoError> {
+        Self::lock_until(path, |_| gives_up())?
+            .ok_or_else(|| ErrorKind::Interrupted.into())
             .at("lock", path)
     }
 
-    /// Takes the exclusive lock on `path`. Returns `None` once `stops`, which gets the time waited so far, returns
-    /// true.
+    /// Takes the exclusive lock on `path`, and reports a long wait. Returns `None` once `stops`, which gets the time
+    /// waited so far, returns true.
     fn lock_until(path: &Path, stops: impl Fn(Duration) -> bool) -> Result<Option<Self>, IoError> {
         let file = open_lock_file(path)?;
         let started_at = Instant::now();
@@ -79,7 +71,13 @@ impl FileLock {
             match try_lock(&file) {
                 Ok(()) => return Ok(Some(Self { file })),
                 Err(TryLockError::WouldBlock) if stops(started_at.elapsed()) => return Ok(None),
-                Err(TryLockError::WouldBlock) => std::thread::sleep(RETRY_INTERVAL),
+                Err(TryLockError::WouldBlock) => {
+                    let lock = path.display();
+                    progress::report_wait_since(started_at, || {
+                        format!("another process to finish, which holds the lock {lock}")
+                    });
+                    std::thread::sleep(RETRY_INTERVAL);
+                }
                 Err(TryLockError::Error(source)) => return Err(source).at("lock", path),
             }
         }

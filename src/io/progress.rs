@@ -3,6 +3,7 @@
 use std::io;
 use std::sync::OnceLock;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
+use std::time::{Duration, Instant};
 
 pub trait Progress: Sync {
     /// Sets the total number of bytes, once it is known.
@@ -86,22 +87,32 @@ pub(crate) fn check_interrupt() -> io::Result<()> {
     Ok(())
 }
 
-type WaitCallback = Box<dyn Fn() + Send + Sync>;
+/// The wait after which a command reports that it waits for another process.
+const REPORT_AFTER: Duration = Duration::from_secs(1);
+
+type WaitCallback = Box<dyn Fn(&str) + Send + Sync>;
 static ON_WAIT: OnceLock<WaitCallback> = OnceLock::new();
 static WAIT_REPORTED: AtomicBool = AtomicBool::new(false);
 
-/// Sets the callback of [`report_wait`]. Only the first call has an effect.
-pub(crate) fn set_wait_callback(callback: impl Fn() + Send + Sync + 'static) {
+/// Sets the callback of [`report_wait`], which gets what this process waits for. Only the first call has an effect.
+pub(crate) fn set_wait_callback(callback: impl Fn(&str) + Send + Sync + 'static) {
     // Every caller sets the same callback.
     let _ = ON_WAIT.set(Box::new(callback));
 }
 
-/// Reports, once per process, that this process waits for a lock of another one.
-pub(crate) fn report_wait() {
+/// Reports, once per process, what this process waits for.
+pub(crate) fn report_wait(what: &str) {
     if let Some(callback) = ON_WAIT.get()
         && !WAIT_REPORTED.swap(true, Ordering::Relaxed)
     {
-        callback();
+        callback(what);
+    }
+}
+
+/// Like [`report_wait`], if the wait that began at `start` is a long one.
+pub(crate) fn report_wait_since(start: Instant, what: impl FnOnce() -> String) {
+    if start.elapsed() >= REPORT_AFTER {
+        report_wait(&what());
     }
 }
 

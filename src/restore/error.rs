@@ -78,8 +78,6 @@ pub enum RestoreError {
         items: Vec<PathNote>,
     },
     /// Codex is configured to store its login in another place than auth.json.
-    #[error(
-        "Codex stores its login with cli_auth_credentials_store = \"{0}\" and does not read auth.json"
-    )]
-    OtherCredentialStore(&'static str),
+    #[error("{0}")]
+    OtherCredentialStore(String),
 }

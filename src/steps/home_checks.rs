@@ -4,6 +4,7 @@ use crate::accounts::isolated::is_isolated_home;
 use crate::codex::config::CodexConfig;
 use crate::context::Context;
 use crate::error::{CommandError, Result};
+use crate::inventory::remedies;
 use crate::io::{modes, shell};
 use crate::restore::pending;
 use crate::views::account::{printable, suggest_sign_in};
@@ -60,14 +61,9 @@ pub(crate) fn check_credential_store(context: &Context) -> Result<()> {
         return Ok(());
     }
 
-    Err(CommandError::refused(format!(
-        "Codex does not store its login in auth.json (cli_auth_credentials_store = \"{}\")",
-        config.store.name()
-    ))
-    .hint(format!(
-        "set cli_auth_credentials_store = \"file\" in {} and sign in again; nothing was changed",
-        home.join("config.toml").display()
-    )))
+    let advice = config.store.suggest_file(home);
+    Err(CommandError::refused(config.store.describe())
+        .hint(format!("{advice}; nothing was changed")))
 }
 
 /// Fails if the Codex home is an isolated home, because an isolated home has a fixed account. `CODEX_HOME` names an
@@ -128,6 +124,12 @@ pub(crate) fn warn_if_live_elsewhere(profile: &str, context: &Context) {
         context.warn(format_args!(
             "{name} is the live account of another Codex home, which cannot be read: \
              {shown_home}; if that home is gone for good: codex-manager use {name} --force-stale"
+        ));
+    } else if profile.find_live_home(context.codex_home()).as_deref() == Some(home) {
+        context.warn(format_args!(
+            "{name} stays the live account of another Codex home: {shown_home}; to use it in this home, first switch \
+             the other one: {}",
+            remedies::format_switch_command(home)
         ));
     } else {
         context.warn(format_args!(

@@ -14,7 +14,8 @@ use crate::inventory::status::{self, Inquiry, StatusOptions, StatusProblem, Stat
 use crate::io::clock::Timestamp;
 use crate::io::progress::block_on_input;
 use crate::io::{IoContext, file_open};
-use crate::views::account::{load_cooldown, printable, warn_all};
+use crate::quota::account::LoginState;
+use crate::views::account::{load_cooldown, printable, suggest_new_login, warn_all};
 use chrono::DateTime;
 use serde_json::Value;
 use std::io::Read;
@@ -110,6 +111,7 @@ pub(crate) fn refresh_live(context: &Context) -> Result<bool> {
     let is_recorded = record_report(context, &report);
     if let Some(problem) = &report.problem {
         context.warn(format_args!("no live figures: {problem}"));
+        note_expired_login(&report, context);
     }
     Ok(report.is_complete() && is_recorded)
 }
@@ -196,11 +198,19 @@ fn refresh_targets(targets: &[ProbeTarget], context: &Context) -> Result<bool> {
         {
             let account = printable(&probe.target.identity.to_string());
             context.warn(format_args!("no live figures for {account}: {problem}"));
+            note_expired_login(&probe.report, context);
         }
     }
 
     let is_complete = |probe: &AccountProbe| probe.is_complete() || probe.is_moved();
     Ok(probes.iter().all(is_complete))
+}
+
+/// Notes the command that signs in again, if the server no longer accepts the login.
+pub(crate) fn note_expired_login(report: &StatusReport, context: &Context) {
+    if report.login == LoginState::Expired {
+        context.note(suggest_new_login(report.identity.as_ref(), context));
+    }
 }
 
 /// Maximum size of a status text. Real ones are below 4 kB.

@@ -410,8 +410,18 @@ fn warn_after_switch(report: &SwitchReport, daemon: &str, context: &Context) {
         ));
     }
 
-    if report.plan.is_missing {
-        ui.warn("there was no auth.json, so the previous account is unknown");
+    match &report.plan.last_live {
+        Some(name) => {
+            let name = printable(name);
+            ui.warn(format_args!(
+                "there was no auth.json; if codex logout removed it, the server has ended the login of {name}: sign in \
+                 again: codex-manager profile login {name}"
+            ));
+        }
+        None if report.plan.is_missing => {
+            ui.warn("there was no auth.json, so the previous account is unknown");
+        }
+        None => {}
     }
     if report.plan.is_stale {
         ui.warn(format_args!(

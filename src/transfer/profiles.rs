@@ -161,13 +161,10 @@ impl LocalAccount {
         let newest = self.newest_freshness();
         let is_newer = login.freshness.is_newer_than(&newest);
 
-        let left_with_other_export = record.is_some_and(|record| {
-            // A profile that an import without logins created also has the owner `Moved`, but this machine never had
-            // its login.
-            let had_login = record.moved_with.is_some() || record.newest != Freshness::default();
-            let is_this_export = record.moved_with.as_deref() == Some(export_id);
-            is_moved && had_login && !is_this_export
-        });
+        // A profile that an import without logins created is `Moved` too, but its login left with no export of this
+        // machine.
+        let left_with = record.and_then(|record| record.moved_with.as_deref());
+        let left_with_other_export = is_moved && left_with.is_some_and(|id| id != export_id);
 
         if is_same {
             return if is_damaged || left_with_other_export {
@@ -298,15 +295,14 @@ pub(super) fn import_profile(
     let (name, home, now) = (&planned.profile, options.codex_home, options.now);
     atomic::remove_stale_temps(&profiles.folder_of(name));
 
+    let identity = exported.file.identity.clone().unwrap_or_default();
+    let local = LocalAccount::find(&identity, &profiles.list()?, options);
     let Some((snapshot, login)) = &exported.login else {
-        if planned.created {
-            create_without_login(name, &exported.file, &profiles)?;
-        }
+        record_without_login(name, &exported.file, &local, &profiles)?;
         return Ok(LiveHomeUpdate::No);
     };
 
     let identity = &login.identity;
-    let local = LocalAccount::find(identity, &profiles.list()?, options);
     if matches!(planned.login, LoginOutcome::Older | LoginOutcome::Unclear) {
         if planned.created {
             create_without_exported_login(name, &exported.file, &local, &profiles, options)?;
@@ -351,31 +347,41 @@ pub(super) fn import_profile(
     )?)
 }
 
-/// Creates the profile of an account whose login stayed on the exporting machine.
-fn create_without_login(
+/// Records the profile of an account whose login stayed on the exporting machine, unless this machine has a login of
+/// the account.
+fn record_without_login(
     name: &str,
     exported: &ProfileFile,
+    local: &LocalAccount,
     profiles: &Profiles,
 ) -> Result<(), TransferError> {
     let _lock = FileLock::acquire(&profiles.lock_path())?;
-    let identity = exported.identity.as_ref();
-    let removed = identity.and_then(|identity| profiles.read_removed_record(identity));
+    let has_login = local
+        .profile
+        .as_ref()
+        .is_some_and(|profile| profile.login().is_some() || profile.damaged.is_some());
+    if has_login {
+        return Ok(());
+    }
 
-    // The owner, the freshness and the superseded logins are those of this machine, because the exporting machine keeps
-    // its own login.
-    let local_record = removed.unwrap_or(ProfileFile {
+    // The owner and the superseded logins are those of this machine, because the exporting machine keeps its own login.
+    let local_record = local.current_or_removed_record().cloned();
+    let local_record = local_record.unwrap_or(ProfileFile {
         owner: LoginOwner::Moved,
         ..ProfileFile::default()
     });
+    // An older login that turns up here is spent, except the live one: the user may have signed in on both machines.
+    let is_newer = exported.newest.is_newer_than(&local_record.newest) && local.live.is_none();
 
     let record = ProfileFile {
-        owner: local_record.owner,
-        live_home: None,
-        moving: None,
-        moved_with: local_record.moved_with,
-        newest: local_record.newest,
-        superseded: local_record.superseded,
-        ..exported.clone()
+        identity: exported.identity.clone(),
+        plan: exported.plan.clone(),
+        newest: if is_newer {
+            exported.newest
+        } else {
+            local_record.newest
+        },
+        ..local_record
     };
 
     Ok(profiles.write_record(name, &record)?)

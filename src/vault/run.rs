@@ -253,7 +253,7 @@ impl Restic {
 
             result = work();
             if is_locked(&result) {
-                progress::report_wait();
+                progress::report_wait("another process to finish");
                 sleep_until_retry()?;
             }
         }

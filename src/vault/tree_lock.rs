@@ -49,7 +49,7 @@ impl TreeLock {
                 return Err(VaultError::Interrupted);
             }
             if waiting_since.elapsed() >= LONG_WAIT {
-                progress::report_wait();
+                progress::report_wait("another process to finish");
             }
             thread::sleep(POLL_INTERVAL);
         }

@@ -4,12 +4,14 @@ use crate::accounts::profile::Profile;
 use crate::archive::Metadata;
 use crate::codex::auth::AuthFile;
 use crate::codex::config::read_login;
+use crate::codex::identity::Identity;
 use crate::context::Context;
 use crate::error::{CommandError, Result};
 use crate::inventory::cooldown::{self, CooldownFile};
 use crate::inventory::{accounts, remedies};
 use crate::io::ansi::to_printable_line;
 use crate::io::clock::Timestamp;
+use crate::io::shell;
 use crate::quota::account::{Account, AccountEntry};
 use crate::quota::state::{self, AccountState, Cause, Verdict};
 use crate::quota::window::{Observation, QuotaSource};
@@ -205,7 +207,9 @@ pub(crate) fn read_accounts_and_profiles(
     let mut file = load_cooldown(context)?;
     let profiles = context.profiles().list()?;
     file.set_profiles(&profiles);
-    Ok((list_with_live_account(context, file), profiles))
+    let mut accounts = list_with_live_account(context, file);
+    accounts::recheck_profile_logins(context.manager_home(), &mut accounts);
+    Ok((accounts, profiles))
 }
 
 /// Returns the accounts of a loaded `cooldown.json`, and the live one. Warns if the live login cannot be read.
@@ -240,12 +244,21 @@ pub(crate) fn suggest_sign_in(context: &Context) -> String {
     }
     let saved = remedies::suggest_login_command(context.codex_home(), context.manager_home());
     match saved {
-        Some(command) => format!("sign in: codex login; or restore the last login: {command}"),
+        Some(command) => format!(
+            "sign in: codex login; or, unless codex logout has ended it, restore the last login: {command}"
+        ),
         None if context.find_codex().is_err() => {
             format!("{}, then sign in: codex login", remedies::INSTALL_CODEX)
         }
         None => "sign in: codex login".into(),
     }
+}
+
+/// Returns the advice for an account whose login the server no longer accepts.
+pub(crate) fn suggest_new_login(account: Option<&Identity>, context: &Context) -> String {
+    let profile = account.and_then(|account| context.profiles().find(account).ok().flatten());
+    let name = profile.map_or("NAME".into(), |p| shell::quote_if_needed(&p.name));
+    format!("sign in again: codex-manager profile login {name}")
 }
 
 pub(crate) fn warn_all(ui: &Ui, warnings: &[String]) {

@@ -165,7 +165,7 @@ fn find_target_login<'i>(
     let name = &idle.plan.profile;
     let target = idle.profiles.iter().find(|p| p.name == *name);
     let login = target.and_then(|p| Some((p.snapshot()?, p.login()?)));
-    let login = login.ok_or_else(|| SwitchError::NoProfile(request.to.clone()))?;
+    let login = login.ok_or_else(|| SwitchError::no_profile(request))?;
     // `lock_accounts` has released the lease of a killed probe, so this one belongs to a running
     // probe.
     if target.is_some_and(|p| p.file.owner == LoginOwner::Probe) {

@@ -1,6 +1,7 @@
 //! The reasons why a switch fails.
 
-use crate::accounts::{LeaseError, ProfileError};
+use super::request::SwitchRequest;
+use crate::accounts::{LeaseError, ProfileError, Profiles};
 use crate::codex::{DaemonError, Holder, Identity, ProgramError};
 use crate::io::IoError;
 use crate::journal::format_holders;
@@ -18,8 +19,12 @@ pub(crate) enum SwitchError {
     Lease(#[from] LeaseError),
     #[error(transparent)]
     Io(#[from] IoError),
-    #[error("no profile has a login of {0}")]
-    NoProfile(Identity),
+    #[error("no profile has a login of {account}")]
+    NoProfile {
+        account: Identity,
+        /// The name of the account's profile in the trash.
+        removed: Option<String>,
+    },
     #[error("the profile {profile} has no login: its auth.json is {reason}")]
     NoLogin {
         profile: String,
@@ -64,4 +69,13 @@ pub(crate) enum SwitchError {
     NotStopped(#[from] DaemonError),
     #[error("interrupted")]
     Interrupted,
+}
+
+impl SwitchError {
+    pub(super) fn no_profile(request: &SwitchRequest<'_>) -> Self {
+        Self::NoProfile {
+            account: request.to.clone(),
+            removed: Profiles::of(request.manager_home).find_removed_name(request.to),
+        }
+    }
 }

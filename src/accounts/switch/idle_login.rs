@@ -7,7 +7,9 @@ use super::request::SwitchRequest;
 use crate::accounts::{Profile, Profiles};
 use crate::codex::process::find_busy_conversations;
 use crate::codex::{AUTH_JSON, AuthFile, AuthSnapshot, Holder, LoginLock, daemon, find_codex};
+use crate::io::progress::report_wait_since;
 use crate::io::{IoError, LockError, atomic, is_interrupted};
+use crate::journal::format_holders;
 use std::path::Path;
 use std::time::{Duration, Instant};
 
@@ -40,6 +42,7 @@ impl<'a> IdleLogin<'a> {
         request: &SwitchRequest<'a>,
         deadline: Instant,
     ) -> Result<Self, SwitchError> {
+        let started_at = Instant::now();
         loop {
             let idle = Self::lock_and_plan(request, deadline)?;
             if idle.plan.is_current || !idle.is_renewal_due {
@@ -60,6 +63,10 @@ impl<'a> IdleLogin<'a> {
                 return Err(SwitchError::Interrupted);
             }
 
+            report_wait_since(started_at, || {
+                let programs = format_holders(&holders);
+                format!("Codex, which may be renewing the login: {programs}")
+            });
             std::thread::sleep(RENEWAL_POLL_INTERVAL);
         }
     }

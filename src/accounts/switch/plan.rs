@@ -24,6 +24,8 @@ pub(crate) struct SwitchPlan {
     pub unreadable: Option<String>,
     /// True if the home has no auth.json.
     pub is_missing: bool,
+    /// The profile that was live in this home, according to its record, if the home has no auth.json.
+    pub last_live: Option<String>,
     /// True if the login to activate is older than the newest observed one.
     pub is_stale: bool,
 }
@@ -51,12 +53,18 @@ pub(crate) fn plan_switch(
     let from = live.login().map(|l| l.identity.clone());
     let target = find_profile_of(request.to)?;
     let is_current = from.as_ref().is_some_and(|from| from.is_same(request.to));
+    let is_missing = matches!(live, AuthFile::Missing);
+    let mut recorded = profiles
+        .iter()
+        .filter(|p| p.is_recorded_in(request.codex_home));
+    let last_live = recorded.next().map(|profile| profile.name.clone());
     let mut plan = SwitchPlan {
         profile: target.map(|p| p.name.clone()).unwrap_or_default(),
         is_current,
         save_back: None,
         unreadable: None,
-        is_missing: matches!(live, AuthFile::Missing),
+        is_missing,
+        last_live: last_live.filter(|_| is_missing),
         is_stale: false,
         from,
     };
@@ -73,7 +81,7 @@ pub(crate) fn plan_switch(
     }
 
     let Some(target) = target else {
-        return Err(SwitchError::NoProfile(request.to.clone()));
+        return Err(SwitchError::no_profile(request));
     };
     check_usable_login(target)?;
     check_other_homes(target, is_outdated, request)?;

@@ -142,10 +142,6 @@ impl LoginArgs {
         }
         warn_if_renamed(adopted, context);
 
-        if adopted.taken_by.is_some() {
-            return Outcome::CheckFailed;
-        }
-
         let is_wanted_name = adopted.saved.profile.to_lowercase() == self.name.to_lowercase();
         Outcome::partial_if(
             recorded != Outcome::Done || !is_wanted_name || adopted.live == LiveHomeUpdate::Busy,

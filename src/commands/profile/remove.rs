@@ -1,7 +1,7 @@
 //! `profile remove` moves a profile to the trash or deletes it with `--purge`, and `profile undo` puts it back.
 
 use crate::accounts::profile::Profiles;
-use crate::accounts::removed::PurgedLogin;
+use crate::accounts::removed::{PurgedLogin, UndoneRemoval};
 use crate::choices::account_choice::choose_profile_name;
 use crate::codex::auth::AuthFile;
 use crate::codex::home::AUTH_JSON;
@@ -170,7 +170,12 @@ impl ProfileUndoArgs {
     pub(super) fn run(self, context: &Context) -> Result<Outcome> {
         let profiles = context.profiles();
         let undone = profiles.undo_remove(self.name.as_deref(), self.dry_run)?;
-        let Some((profile, trash)) = undone else {
+        let Some(UndoneRemoval {
+            name: profile,
+            trashed_folder: trash,
+            is_stale,
+        }) = undone
+        else {
             let name_note = self
                 .name
                 .map_or_else(String::new, |shown| format!(" named {shown:?}"));
@@ -184,10 +189,18 @@ impl ProfileUndoArgs {
             "{did_put} the profile {} back",
             printable(&profile)
         ));
+        if is_stale {
+            context.warn(format_args!(
+                "a newer login of this account exists, so this one is probably invalid; sign in again: codex-manager \
+                profile login {}",
+                shell::quote_if_needed(&profile)
+            ));
+        }
 
         let json = object()
             .with("profile", profile)
             .with("trash", trash)
+            .with("is_stale", is_stale)
             .with("dry_run", self.dry_run);
         context.ui.document("profile undo", &json);
         Ok(outcome)

@@ -1,6 +1,6 @@
 //! `profile show`: shows a profile with its account and its history.
 
-use crate::accounts::profile::{LoginOwner, Profile, ProfileError};
+use crate::accounts::profile::{LoginOwner, Profile};
 use crate::accounts::profile_ops::HistoryLogin;
 use crate::choices::account_choice::choose_profile_name;
 use crate::codex::auth::Login;
@@ -41,8 +41,7 @@ impl ProfileShowArgs {
         let account = accounts.into_iter().find(has_profile);
         let Some((profile, account)) = profile.zip(account) else {
             // Another process has removed the profile in the meantime.
-            let choices = Vec::new();
-            return Err(ProfileError::Unknown { name, choices }.into());
+            return Err(profiles.unknown_profile_error(&[], &name).into());
         };
 
         let (account, verdict) = with_verdict(account, context);

@@ -5,7 +5,7 @@ use crate::commands::status::report::{print_report, report_json};
 use crate::context::Context;
 use crate::error::{CommandError, Outcome, Result};
 use crate::inventory::probe_all::{AccountProbe, ProbeLocation};
-use crate::steps::refresh::{load_probe_targets, probe_targets};
+use crate::steps::refresh::{load_probe_targets, note_expired_login, probe_targets};
 use crate::ui::object;
 use crate::views::account::{printable, suggest_login, warn_all};
 use crate::views::account_list::AccountList;
@@ -73,6 +73,7 @@ pub(super) fn print_all(dry_run: bool, context: &Context) -> Result<Outcome> {
                 "no live figures for {}: {problem}",
                 printable(name)
             ));
+            note_expired_login(&probe.report, context);
         }
     }
 

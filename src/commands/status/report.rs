@@ -10,7 +10,7 @@ use crate::io::shell;
 use crate::quota::window::Observation;
 use crate::ui::time::rfc3339_of;
 use crate::ui::{JsonFields, JsonObject, Style, object};
-use crate::views::account::{quota_json, suggest_sign_in};
+use crate::views::account::{quota_json, suggest_new_login, suggest_sign_in};
 use crate::views::account_report::AccountReport;
 
 /// Returns one account in JSON. The keys are an interface.
@@ -116,15 +116,7 @@ fn suggest_fix(
         StatusProblem::Storage(LoginStorageError::NotWritable(folder)) => {
             remedies::describe_making_writable(folder)
         }
-        StatusProblem::Spent(_) => {
-            let profiles = context.profiles();
-            let identity = report.identity.as_ref();
-            let profile = identity.and_then(|identity| profiles.find(identity).ok().flatten());
-            let name = profile.map_or("NAME".into(), |profile| {
-                shell::quote_if_needed(&profile.name)
-            });
-            format!("sign in again: codex-manager profile login {name}")
-        }
+        StatusProblem::Spent(_) => suggest_new_login(report.identity.as_ref(), context),
         StatusProblem::Probe(ProbeFailure::NoProgram(_)) => {
             "install Codex, or name it with --codex-bin FILE".into()
         }

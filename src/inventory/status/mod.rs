@@ -232,7 +232,9 @@ pub(crate) fn record_report(
         if report.plan.is_some() {
             entry.plan.clone_from(&report.plan);
         }
-        if report.login != LoginState::Unknown {
+        // Without fresh figures, nothing shows that the server accepts the login that it refused.
+        let is_still_refused = entry.login == LoginState::Expired && !report.is_fresh;
+        if report.login != LoginState::Unknown && !is_still_refused {
             entry.login = report.login;
         }
         if report.login == LoginState::Expired {
@@ -253,8 +255,8 @@ fn collect_notes(config: &CodexConfig, env: &Environment) -> Vec<String> {
 
     if !config.store.reads_auth_json() {
         notes.push(format!(
-            "Codex stores its login with cli_auth_credentials_store = \"{}\", so auth.json may be outdated",
-            config.store.name()
+            "{}, so auth.json may be outdated",
+            config.store.describe()
         ));
     }
 

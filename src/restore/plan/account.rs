@@ -24,7 +24,9 @@ pub(crate) fn check_account(
     // would then have no effect.
     let credential_store = CodexConfig::read(&request.folder).store;
     if !credential_store.reads_auth_json() && request.archive.metadata().mode == BackupMode::Auth {
-        return Err(RestoreError::OtherCredentialStore(credential_store.name()));
+        return Err(RestoreError::OtherCredentialStore(
+            credential_store.describe(),
+        ));
     }
 
     let live = AuthJsonState::read(&request.folder.join(home::AUTH_JSON))?;

@@ -280,10 +280,7 @@ fn parse_archived_login(
     notes: &mut Vec<String>,
 ) -> Option<(AuthSnapshot, Login)> {
     if !store.reads_auth_json() {
-        notes.push(format!(
-            "the login was not restored: Codex stores it with cli_auth_credentials_store = \"{}\"",
-            store.name()
-        ));
+        notes.push(format!("the login was not restored: {}", store.describe()));
         return None;
     }
 
