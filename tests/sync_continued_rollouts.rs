@@ -150,7 +150,11 @@ fn assert_listed_once(two: &TwoMachines, name: &str, id: &str, texts: &[&str]) {
     assert!(lab.listed_ids(&home).iter().any(|listed| listed == id));
     let archived = home.join("archived_sessions");
     for rollout in rollouts_of(&home, &[id]) {
-        assert!(!rollout.starts_with(&archived), "{name}: {rollout:?}");
+        assert!(
+            !rollout.starts_with(&archived),
+            "{name}: {}",
+            rollout.display()
+        );
     }
     let home_arg = home.to_string_lossy().into_owned();
     let manager = |args: &[&str]| lab.manager([&["--codex-home", &*home_arg], args].concat());

@@ -104,15 +104,7 @@ pub(crate) fn read_filesystem_clock_ns(folder: &Path) -> Result<i64, IoError> {
 
 /// Returns the mtime in nanoseconds since 1970, negative for an earlier time, 0 if it is unknown. Programs can set it.
 pub(crate) fn modified_ns(meta: &Metadata) -> i64 {
-    #[cfg(unix)]
-    {
-        use std::os::unix::fs::MetadataExt;
-        to_nanoseconds(meta.mtime(), meta.mtime_nsec())
-    }
-    #[cfg(not(unix))]
-    {
-        nanoseconds_since_1970(meta.modified())
-    }
+    nanoseconds_since_1970(meta.modified())
 }
 
 /// Returns the ctime in nanoseconds since 1970: the last change of content, metadata or name. On Windows, the later of
@@ -121,7 +113,8 @@ pub(crate) fn changed_ns(meta: &Metadata) -> i64 {
     #[cfg(unix)]
     {
         use std::os::unix::fs::MetadataExt;
-        to_nanoseconds(meta.ctime(), meta.ctime_nsec())
+        let nanos = meta.ctime().saturating_mul(1_000_000_000);
+        nanos.saturating_add(meta.ctime_nsec())
     }
     #[cfg(not(unix))]
     {
@@ -129,13 +122,7 @@ pub(crate) fn changed_ns(meta: &Metadata) -> i64 {
     }
 }
 
-#[cfg(unix)]
-fn to_nanoseconds(seconds: i64, nanos: i64) -> i64 {
-    seconds.saturating_mul(1_000_000_000).saturating_add(nanos)
-}
-
 /// Returns nanoseconds since 1970, negative for an earlier time; 0 if the time is unknown.
-#[cfg(not(unix))]
 fn nanoseconds_since_1970(at: std::io::Result<std::time::SystemTime>) -> i64 {
     at.map_or(0, |at| match at.duration_since(std::time::UNIX_EPOCH) {
         Ok(after) => i64::try_from(after.as_nanos()).unwrap_or(i64::MAX),

@@ -13,21 +13,14 @@ pub struct DigestBytes(pub(crate) [u8; 32]);
 impl DigestBytes {
     /// Parses 64 hex characters; `None` for any other text.
     pub(crate) fn parse(text: &str) -> Option<Self> {
-        let mut digest = [0; 32];
-        if text.len() != 2 * digest.len() {
-            return None;
-        }
-        let hex_value = |digit: u8| char::from(digit).to_digit(16);
-        for (byte, pair) in digest.iter_mut().zip(text.as_bytes().chunks_exact(2)) {
-            *byte = u8::try_from(hex_value(pair[0])? << 4 | hex_value(pair[1])?).ok()?;
-        }
-        Some(Self(digest))
+        let digest = blake3::Hash::from_hex(text).ok()?;
+        Some(Self(digest.into()))
     }
 }
 
 impl fmt::Display for DigestBytes {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str(&to_hex(&self.0))
+        f.write_str(&blake3::Hash::from(self.0).to_hex())
     }
 }
 
@@ -179,7 +172,7 @@ impl Hasher {
 
 /// Returns the SHA-256 of `bytes` as 64 lower-case hex characters.
 pub(crate) fn sha256(bytes: &[u8]) -> String {
-    to_hex(&Sha256::digest(bytes))
+    Sha256Digest::of(bytes).to_string()
 }
 
 /// Returns the SHA-256 of all bytes of `reader`, and their number.
@@ -203,12 +196,4 @@ fn for_each_chunk(
         consume(&buffer[..chunk_len]);
         total += chunk_len as u64;
     }
-}
-
-fn to_hex(bytes: &[u8]) -> String {
-    const DIGITS: &[u8; 16] = b"0123456789abcdef";
-    let digits = bytes.iter().flat_map(|byte| [byte >> 4, byte & 15]);
-    digits
-        .map(|digit| char::from(DIGITS[usize::from(digit)]))
-        .collect()
 }

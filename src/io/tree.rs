@@ -5,6 +5,7 @@ use std::ffi::OsString;
 use std::fs::{self, FileType};
 use std::path::{Path, PathBuf};
 use std::time::SystemTime;
+use walkdir::WalkDir;
 
 /// The message for a folder that a walk skips ([`is_too_deep`]).
 pub(crate) const TOO_DEEP: &str = "nested too deeply";
@@ -160,19 +161,10 @@ pub struct FolderSize {
     pub bytes: u64,
 }
 
-/// Returns the size of everything below `folder`. Stops counting at the first folder that cannot be listed. Follows no
-/// links.
+/// Returns the size of everything below `folder`, up to the first folder in it that cannot be listed: the size is only
+/// shown to the user, so an incomplete one is better than an error. Follows no links.
 pub(crate) fn measure(folder: &Path) -> FolderSize {
-    let mut size = FolderSize::default();
-    // The size is only shown to the user, so an incomplete one is better than an error.
-    let _ = walk(folder, &mut |path, kind| {
-        if !kind.is_dir() {
-            size.files += 1;
-            size.bytes += path.symlink_metadata().map_or(0, |meta| meta.len());
-        }
-        true
-    });
-    size
+    read_activity(folder).size
 }
 
 /// A summary of a folder that changes with every write to a file in it.
@@ -185,39 +177,14 @@ pub(crate) struct FolderActivity {
 /// Summarizes `folder`, up to the first folder in it that cannot be listed. The newest mtime shows writes to files
 /// whose size was reserved.
 pub(crate) fn read_activity(folder: &Path) -> FolderActivity {
-    let mut newest = None;
-    let _ = walk(folder, &mut |path, _| {
-        let modified = path.symlink_metadata().and_then(|meta| meta.modified());
-        newest = newest.max(modified.ok());
-        true
-    });
-    FolderActivity {
-        size: measure(folder),
-        newest,
-    }
-}
-
-/// Calls `visit` for everything below `path`, then for `path` itself. Ends early and returns false if `visit` returns
-/// false.
-pub(super) fn walk(
-    path: &Path,
-    visit: &mut dyn FnMut(&Path, FileType) -> bool,
-) -> Result<bool, IoError> {
-    let meta = path.symlink_metadata().at("inspect", path)?;
-    walk_below(path, meta.file_type(), visit)
-}
-
-fn walk_below(
-    path: &Path,
-    kind: FileType,
-    visit: &mut dyn FnMut(&Path, FileType) -> bool,
-) -> Result<bool, IoError> {
-    if kind.is_dir() {
-        for (name, kind) in list(path).at("list", path)? {
-            if !walk_below(&path.join(name), kind, visit)? {
-                return Ok(false);
-            }
+    let mut activity = FolderActivity::default();
+    for entry in WalkDir::new(folder).into_iter().map_while(Result::ok) {
+        let Ok(meta) = entry.metadata() else { continue };
+        activity.newest = activity.newest.max(meta.modified().ok());
+        if !meta.is_dir() {
+            activity.size.files += 1;
+            activity.size.bytes += meta.len();
         }
     }
-    Ok(visit(path, kind))
+    activity
 }

@@ -1,9 +1,9 @@
 //! Makes whole folders durable.
 
-use super::tree::walk;
 use super::{IoContext, IoError, atomic, file_open, flush, parallel};
 use std::fs::{FileType, Metadata};
 use std::path::{Path, PathBuf};
+use walkdir::WalkDir;
 
 /// The largest number of new files that are synced one by one.
 const MAX_SINGLE_SYNCS: usize = 256;
@@ -88,9 +88,13 @@ fn sync_entries(folder: &Path) -> Result<(), IoError> {
         },
         |synced| synced,
         |jobs| {
-            walk(folder, &mut |path, kind| {
-                jobs.submit((path.to_path_buf(), kind)).is_ok()
-            })?;
+            for entry in WalkDir::new(folder) {
+                let entry = entry.map_err(std::io::Error::from).at("list", folder)?;
+                let kind = entry.file_type();
+                if jobs.submit((entry.into_path(), kind)).is_err() {
+                    break;
+                }
+            }
             Ok(())
         },
     )
@@ -100,12 +104,15 @@ fn sync_entries(folder: &Path) -> Result<(), IoError> {
 #[cfg(target_os = "linux")]
 fn has_many_new_files(folder: &Path) -> Result<bool, IoError> {
     let mut new_files = 0;
-    let is_complete = walk(folder, &mut |path, kind| {
-        new_files +=
-            usize::from(kind.is_file() && path.symlink_metadata().is_ok_and(|m| is_new_file(&m)));
-        new_files <= MAX_SINGLE_SYNCS
-    })?;
-    Ok(!is_complete)
+    for entry in WalkDir::new(folder) {
+        let entry = entry.map_err(std::io::Error::from).at("list", folder)?;
+        let is_new = |meta: Metadata| meta.is_file() && is_new_file(&meta);
+        new_files += usize::from(entry.metadata().is_ok_and(is_new));
+        if new_files > MAX_SINGLE_SYNCS {
+            return Ok(true);
+        }
+    }
+    Ok(false)
 }
 
 /// Returns true for a file with one hard link, and always on Windows. A file with another link existed before, so it

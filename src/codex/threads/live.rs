@@ -112,7 +112,7 @@ pub(crate) fn set_history_modes(
     change_in_transaction(database, |transaction| {
         let sql = "UPDATE threads SET history_mode=?2 WHERE id=?1 AND history_mode<>?2";
         // A schema without this column belongs to a Codex with a single mode.
-        let Ok(mut update) = transaction.prepare(&sql) else {
+        let Ok(mut update) = transaction.prepare(sql) else {
             return Ok(Vec::new());
         };
 
