@@ -4,7 +4,7 @@
 use crate::rewinds::{resumed, rewind};
 use crate::support::env::Run;
 use crate::support::lab::{Lab, rollouts};
-use crate::support::pair::{ID, META, Pair, ROLLOUT};
+use crate::support::pair::{ID, META, Pair, ROLLOUT, SKILL};
 use crate::support::two_machines::TwoMachines;
 use serde_json::{Value, json};
 use std::fs;
@@ -427,6 +427,87 @@ fn resolve_offers_exactly_the_versions_that_can_be_kept() {
             pair
         };
         assert_offers_are_true(create, &path, &["local", "cloud"]);
+    }
+}
+
+/// Creates machines of which `b` has a conversation that diverged: since its last sync only the version on the side
+/// `changed` changed, `local` or `cloud`, and a fork continues the other one. Returns the text of the continued version.
+fn one_sided(changed: &str) -> (Pair, String) {
+    let pair = Pair::synced(&[(ROLLOUT, META)]);
+    let [of_a, of_b] =
+        ["of a", "of b, which is longer"].map(|text| format!("{META}{}", line(text)));
+    if changed == "cloud" {
+        pair.put("b", ROLLOUT, &of_b);
+        pair.apply("b");
+        pair.put("a", ROLLOUT, &of_a);
+        let _ = pair.run("a", &["resolve", ID, "--keep", "local"]).code(0);
+        pair.put("b", FORK, &continuation(FORK_ID, &of_b));
+        (pair, of_b)
+    } else {
+        pair.sync(&[(ROLLOUT, &of_a)]);
+        pair.put("a", FORK, &continuation(FORK_ID, &of_a));
+        pair.apply("a");
+        pair.put("b", ROLLOUT, &of_b);
+        (pair, of_a)
+    }
+}
+
+#[test]
+fn a_continued_version_is_decided_although_only_one_side_changed() {
+    for (changed, kept) in [("cloud", "local"), ("local", "cloud")] {
+        assert_offers_are_true(|| one_sided(changed).0, ID, &[kept, "both"]);
+        for keep in [kept, "both"] {
+            let (pair, continued) = one_sided(changed);
+            let run = pair.run("b", &["run", "--apply"]).code(2);
+            assert!(run.stderr.contains(CONTINUED), "{changed}: {run}");
+            let _ = pair.run("b", &["resolve", ID, "--keep", keep]).code(0);
+            for name in ["b", "a", "b"] {
+                pair.apply(name);
+            }
+            for root in [pair.home("a"), pair.home("b"), pair.cloud()] {
+                assert_eq!(texts_of_rollout(&root), [&*continued], "{changed} {keep}");
+                assert!(root.join(FORK).exists(), "{changed} {keep}");
+                let others = if keep == "both" { 3 } else { 2 };
+                assert_eq!(rollouts(&root).len(), others, "{changed} {keep}");
+            }
+            for name in ["a", "b"] {
+                let plan = pair.run(name, &["plan", "--json"]).code(0).json();
+                assert_eq!(plan["actions"], json!([]), "{changed} {keep}");
+            }
+        }
+    }
+}
+
+#[test]
+fn a_version_that_cannot_be_kept_is_refused_with_the_true_reason() {
+    let pair = Pair::synced(&[(SKILL, "text")]);
+    for name in ["a", "b"] {
+        pair.put(name, SKILL, name);
+    }
+    pair.apply("a");
+    for args in [&["--dry-run"][..], &[]] {
+        let args = [&["resolve", SKILL, "--keep", "both"], args].concat();
+        let _ = pair.run("b", &args).code(4);
+    }
+
+    // A fork continues the version of `b` of a rewind.
+    let rewound = ROLLOUT.replace(".jsonl", &format!("_{FORK_ID}.jsonl"));
+    let pair = Pair::synced(&[(&rewound, META)]);
+    let texts = ["of a", "of b, longer"].map(|text| format!("{META}{}", line(text)));
+    for (name, text) in ["a", "b"].into_iter().zip(&texts) {
+        pair.put(name, &rewound, text);
+    }
+    let [other_id, other] = [FORK_ID, FORK].map(|text| text.replace("01a1f7c2", "01a1f7c3"));
+    let fork = continuation(&other_id, &texts[1]).replace(ID, FORK_ID);
+    pair.put("b", &other, &fork);
+    pair.apply("a");
+    for (keep, reason) in [("both", "rewound conversation"), ("cloud", CONTINUED)] {
+        let run = pair
+            .run("b", &["resolve", &rewound, "--keep", keep])
+            .code(1);
+        let text = run.stderr.split_whitespace().collect::<Vec<_>>().join(" ");
+        assert!(text.contains(reason), "{keep}: {run}");
+        assert_eq!(text.contains(CONTINUED), keep == "cloud", "{run}");
     }
 }
 

@@ -38,6 +38,8 @@ pub(crate) struct FileFacts {
     pub deletion_requested: bool,
     /// True if a rollout that stays continues this one. Read only for a rollout that would be deleted.
     pub is_continued: bool,
+    /// True while `sync resolve` decides about the file.
+    pub is_decided: bool,
 }
 
 /// The evidence that a remote version is older than the local one.
@@ -197,6 +199,8 @@ fn decide_both_present(facts: FileFacts, rules: DecisionRules) -> FileDecision {
     }
 
     match (facts.local, facts.remote) {
+        // A rollout that other rollouts continue can be in conflict although only one side changed it.
+        _ if facts.is_decided && facts.kind == FileKind::Rollout => decide_conflict(facts, rules),
         (Changed, Unchanged) => FileDecision::Copy(Side::Local, CopyReason::ChangedOneSide),
         (Unchanged | Changed, Changed) if facts.former == FormerVersion::Older => {
             FileDecision::Copy(Side::Local, CopyReason::OlderCloud)
@@ -302,6 +306,7 @@ mod tests {
             former: FormerVersion::No,
             deletion_requested: false,
             is_continued: false,
+            is_decided: false,
         }
     }
 
@@ -453,6 +458,24 @@ mod tests {
                 ..facts(Rollout, Changed, Changed, Some(Relation::Diverged))
             };
             assert_eq!(decide(facts, rules), expected);
+        }
+    }
+
+    #[test]
+    fn the_user_decides_about_a_rollout_that_only_one_side_changed() {
+        for (local, remote) in [(Changed, Unchanged), (Unchanged, Changed)] {
+            for (conflict, side) in [
+                (ConflictPolicy::PreferLocal, Side::Local),
+                (ConflictPolicy::PreferCloud, Side::Remote),
+            ] {
+                let rules = DecisionRules { conflict, ..RULES };
+                let facts = FileFacts {
+                    is_decided: true,
+                    ..facts(Rollout, local, remote, Some(Relation::Diverged))
+                };
+                let expected = D::Copy(side, CopyReason::Policy);
+                assert_eq!(decide(facts, rules), expected, "{facts:?}");
+            }
         }
     }
 

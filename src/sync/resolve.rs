@@ -12,6 +12,7 @@ use super::index_updates::{ContentChange, IndexUpdate};
 use super::ledger::Ledger;
 use super::manifest::ManifestEntry;
 use super::pending_index_updates::PendingIndexUpdates;
+use super::plan::Conflict;
 use super::remote::folder::listed_versions::RemoteManifests;
 use super::sides::{Side, Stat};
 use super::state::{Replica, SyncState};
@@ -52,6 +53,9 @@ impl KeepChoice {
     }
 }
 
+/// A version to choose, with the reason if it cannot be kept.
+pub(crate) type Offer = (KeepChoice, Option<String>);
+
 /// An error of applying a decision. The conflict copy stays.
 #[derive(Debug, thiserror::Error)]
 pub(crate) enum ConflictCopyError {
@@ -64,7 +68,7 @@ pub(crate) enum ConflictCopyError {
     NotDownloaded(String),
     #[error("the conversation of the conflict copy is not on this machine: {0}")]
     NoConversation(String),
-    #[error("cannot turn the conflict copy into a conversation ({reason}): {}", path.display())]
+    #[error("cannot turn this version into a separate conversation ({reason}): {}", path.display())]
     NotConvertible {
         /// The obstacle, as a clause.
         reason: &'static str,
@@ -126,31 +130,43 @@ impl<'a> DecidedCopy<'a> {
         ConflictingVersions::compare(home, id, &current, &copy, "in the conflict copy").ok()
     }
 
-    /// Returns the versions that can be kept; none if the conflict copy is not on this machine, or not complete.
-    pub(crate) fn list_choices(&self, continued: &ContinuedRollouts) -> Vec<KeepChoice> {
+    /// Returns the versions to choose from, each with the reason if it cannot be kept; none if the conflict copy is not
+    /// on this machine, or not complete.
+    pub(crate) fn list_offers(&self, continued: &ContinuedRollouts) -> Vec<Offer> {
         let source = self.path_on(self.copy.source_side());
         if !self.copy.matches_digest_of(&source).unwrap_or_default() {
             return Vec::new();
         }
 
-        let mut choices = vec![KeepChoice::Local];
-        if let Some(current) = &self.current_path
-            && self.copy.local.is_some()
-        {
-            let current_file = self.config.local.join(current);
-            let id = rollouts::rollout_id(current).unwrap_or_default();
-            if !continued.loses_lines(&id, &source, &current_file) {
-                choices.push(KeepChoice::ConflictCopy);
+        let [replacement, separation] = match &self.current_path {
+            None => [(); 2].map(|()| Some(self.no_conversation_error().to_string())),
+            Some(_) if self.copy.local.is_none() => {
+                [(); 2].map(|()| Some(self.not_downloaded_error().to_string()))
             }
-            if plan_separate_conversation(current, &source).is_ok() {
-                choices.push(KeepChoice::Both);
+            Some(current) => {
+                let current_file = self.config.local.join(current);
+                let id = rollouts::rollout_id(current).unwrap_or_default();
+                let is_needed = continued.loses_lines(&id, &source, &current_file);
+                let separate = plan_separate_conversation(current, &source);
+                [
+                    is_needed.then(|| Conflict::describe_continued(Some(Side::Local))),
+                    separate.err().map(|error| error.to_string()),
+                ]
             }
-        }
-        choices
+        };
+        vec![
+            (KeepChoice::Local, None),
+            (KeepChoice::ConflictCopy, replacement),
+            (KeepChoice::Both, separation),
+        ]
     }
 
     fn path_on(&self, side: Side) -> PathBuf {
         self.folders.path(side, &self.copy.name)
+    }
+
+    fn no_conversation_error(&self) -> ConflictCopyError {
+        ConflictCopyError::NoConversation(self.copy.name.clone())
     }
 
     fn not_downloaded_error(&self) -> ConflictCopyError {
@@ -234,8 +250,8 @@ impl<'a> DecidedCopy<'a> {
         let mut new_id = None;
         if !choice.keeps_current() {
             self.refuse_incomplete_copy()?;
-            let no_conversation = || ConflictCopyError::NoConversation(name.clone());
-            let current = self.current_path.as_ref().ok_or_else(no_conversation)?;
+            let current = self.current_path.as_ref();
+            let current = current.ok_or_else(|| self.no_conversation_error())?;
             if choice == KeepChoice::Both {
                 new_id = Some(self.create_conversation(current)?);
             } else {

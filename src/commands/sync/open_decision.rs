@@ -8,7 +8,7 @@ use crate::sync::config::SyncConfig;
 use crate::sync::conflict_copies::ConflictCopy;
 use crate::sync::conflicting_versions::ConflictingVersions;
 use crate::sync::plan::Conflict;
-use crate::sync::resolve::{KeepChoice, plan_separate_conversation};
+use crate::sync::resolve::{KeepChoice, Offer, plan_separate_conversation};
 use crate::sync::rollouts;
 use crate::sync::sides::Side;
 use crate::views::sync_plan::{describe_messages, format_conversation_name};
@@ -18,6 +18,8 @@ pub(super) struct OpenDecision {
     pub(super) subject: DecisionSubject,
     /// The versions that can be kept; none if the conflict copy is not on this machine, or not complete.
     pub(super) choices: Vec<KeepChoice>,
+    /// The versions that cannot be kept, each with the reason.
+    refusals: Vec<(KeepChoice, String)>,
 }
 
 pub(super) enum DecisionSubject {
@@ -28,6 +30,21 @@ pub(super) enum DecisionSubject {
 }
 
 impl OpenDecision {
+    pub(super) fn new(subject: DecisionSubject, offers: Vec<Offer>) -> Self {
+        let (mut choices, mut refusals) = (Vec::new(), Vec::new());
+        for (keep, reason) in offers {
+            match reason {
+                None => choices.push(keep),
+                Some(reason) => refusals.push((keep, reason)),
+            }
+        }
+        Self {
+            subject,
+            choices,
+            refusals,
+        }
+    }
+
     /// Returns the conflict, or that of a branch; `None` for a conflict copy.
     pub(super) fn conflict(&self) -> Option<&Conflict> {
         match &self.subject {
@@ -81,24 +98,30 @@ impl OpenDecision {
     }
 }
 
-/// Returns the versions of a conflict that can be kept.
-pub(super) fn list_choices(conflict: &Conflict, config: &SyncConfig) -> Vec<KeepChoice> {
-    let mut choices = match conflict.needed_side {
-        Some(Side::Local) => vec![KeepChoice::Local],
-        Some(Side::Remote) => vec![KeepChoice::Cloud],
-        None => vec![KeepChoice::Local, KeepChoice::Cloud],
+/// Returns the versions of a conflict to choose from, each with the reason if it cannot be kept.
+pub(super) fn list_offers(conflict: &Conflict, config: &SyncConfig) -> Vec<Offer> {
+    let needed_side = conflict.needed_side;
+    let find_reason = |side| {
+        let is_lost = needed_side.is_some_and(|needed| needed != side);
+        is_lost.then(|| Conflict::describe_continued(needed_side))
     };
+    let mut offers = vec![
+        (KeepChoice::Local, find_reason(Side::Local)),
+        (KeepChoice::Cloud, find_reason(Side::Remote)),
+    ];
+
     let other_version = match find_kept_side(conflict, KeepChoice::Both) {
         Side::Local => &conflict.remote,
         Side::Remote => &conflict.local,
     };
     if rollouts::key(&conflict.path).is_some()
         && let Some(other) = other_version
-        && plan_separate_conversation(&conflict.path, &other.full_path(config)).is_ok()
     {
-        choices.push(KeepChoice::Both);
+        let separate = plan_separate_conversation(&conflict.path, &other.full_path(config));
+        let reason = separate.err().map(|error| error.to_string());
+        offers.push((KeepChoice::Both, reason));
     }
-    choices
+    offers
 }
 
 /// Returns the side whose version stays in the place of the file.
@@ -178,21 +201,11 @@ pub(super) fn check_choice(decision: &OpenDecision, keep: KeepChoice) -> Result<
     }
 
     let message = format!("this version of {name} cannot be kept: {}", keep.name());
-    let is_never_offered = match &decision.subject {
-        DecisionSubject::Conflict(_) => keep == KeepChoice::ConflictCopy,
-        DecisionSubject::ConflictCopy(..) => keep == KeepChoice::Cloud,
-        DecisionSubject::Branch(_) => true,
-    };
-    let needed_side = decision
-        .conflict()
-        .and_then(|conflict| conflict.needed_side);
-    let error = if is_never_offered {
-        CommandError::usage(message)
-    } else if needed_side.is_some() {
-        let reason = Conflict::describe_continued(needed_side);
-        CommandError::failed(format!("{message}: {reason}"))
-    } else {
-        CommandError::failed(message)
+    let mut refusals = decision.refusals.iter();
+    let error = match refusals.find(|(refused, _)| *refused == keep) {
+        Some((_, reason)) => CommandError::failed(format!("{message}: {reason}")),
+        // No decision of this kind has this version.
+        None => CommandError::usage(message),
     };
     let choices = join_names(&decision.choices);
     Err(error.hint(format!("choose one of: {choices}; nothing was changed")))

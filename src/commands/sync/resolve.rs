@@ -3,7 +3,7 @@
 use crate::choices::sync_config::{read_config, replica};
 use crate::commands::sync::open_decision::{
     DecisionSubject, NOT_DOWNLOADED, OpenDecision, check_choice, find_decision, find_kept_side,
-    join_names, list_choices,
+    join_names, list_offers,
 };
 use crate::context::Context;
 use crate::error::{CommandError, Outcome};
@@ -124,14 +124,17 @@ impl ResolveArgs {
         shutdown_args: &ShutdownArgs,
     ) -> Result<Outcome, CommandError> {
         let is_vault = config.remote == SyncRemote::Vault;
-        let (plan, state) = plan::plan(&PlanRequest::new(config, replica))?;
+        let (plan, state) = plan::plan(&PlanRequest {
+            finds_needed_versions: true,
+            ..PlanRequest::new(config, replica)
+        })?;
         let copies = ConflictCopies::read(&replica.folder, &config.cloud)?;
         let branch_records = branches::collect_records(&plan, &state);
 
         // Three kinds of decisions are open: the conflicts of the plan, conflict copies, and branches that Codex hides.
-        let conflicts = plan.conflicts.into_iter().map(|conflict| OpenDecision {
-            choices: list_choices(&conflict, config),
-            subject: DecisionSubject::Conflict(conflict),
+        let conflicts = plan.conflicts.into_iter().map(|conflict| {
+            let offers = list_offers(&conflict, config);
+            OpenDecision::new(DecisionSubject::Conflict(conflict), offers)
         });
         let pending = plan.notices.conflict_copies;
         let copies = copies.all.into_values();
@@ -139,15 +142,13 @@ impl ResolveArgs {
         let continued = LazyCell::new(|| ContinuedRollouts::read(&config.local, []));
         let copies = copies.map(|copy| {
             let decided = DecidedCopy::read(copy.clone(), config, replica, &state);
-            OpenDecision {
-                choices: decided.list_choices(&continued),
-                subject: DecisionSubject::ConflictCopy(copy, decided.versions()),
-            }
+            let subject = DecisionSubject::ConflictCopy(copy, decided.versions());
+            OpenDecision::new(subject, decided.list_offers(&continued))
         });
 
-        let of_branch = |branch: Branch| OpenDecision {
-            choices: vec![KeepChoice::Local, KeepChoice::ConflictCopy],
-            subject: DecisionSubject::Branch(branch),
+        let of_branch = |branch: Branch| {
+            let offers = vec![(KeepChoice::Local, None), (KeepChoice::ConflictCopy, None)];
+            OpenDecision::new(DecisionSubject::Branch(branch), offers)
         };
         let branches = branches::find_undecided(&config.local, &branch_records).into_iter();
         let branches = branches.map(of_branch);

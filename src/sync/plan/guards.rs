@@ -203,14 +203,13 @@ pub(super) fn drop_blocked_steps(plan: &mut SyncPlan, obstacles: &Obstacles, rem
 /// Replaces the steps of these keys, which would replace lines that other rollouts continue, by conflicts, whatever the
 /// policy and the user chose.
 pub(super) fn turn_into_conflicts(plan: &mut SyncPlan, conflicts: Vec<(String, Conflict)>) {
-    for (key, conflict) in conflicts {
-        plan.steps.retain(|step| step.key != key);
-        plan.conflicts.push(conflict);
-    }
+    let (keys, conflicts): (HashSet<String>, Vec<_>) = conflicts.into_iter().unzip();
+    plan.steps.retain(|step| !keys.contains(&step.key));
+    plan.conflicts.extend(conflicts);
 }
 
 /// Drops the steps of these keys, of rollouts that continue a conversation in conflict, until that is resolved.
-pub(super) fn hold_back_continuations(plan: &mut SyncPlan, keys: &[String]) {
+pub(super) fn hold_back_continuations(plan: &mut SyncPlan, keys: &HashSet<String>) {
     let is_held = |step: &mut SyncStep| keys.contains(&step.key);
     let notices = plan.steps.extract_if(.., is_held).map(|step| {
         let why =

@@ -56,6 +56,7 @@ use super::records::Records;
 use super::resolutions;
 use super::state::SyncState;
 use crate::io::{IoContext, parallel, progress};
+use std::collections::HashSet;
 
 /// Number of files that a thread plans at a time.
 const CHUNK_FILES: usize = 256;
@@ -136,7 +137,9 @@ pub fn plan(request: &PlanRequest<'_>) -> Result<(SyncPlan, SyncState), PlanErro
     let copies = plan_conflict_copies(copies, equals_conversation);
     plan.add_conflict_copies(copies);
 
-    reader.find_needed_versions(&mut plan.conflicts);
+    if request.finds_needed_versions {
+        reader.find_needed_versions(&mut plan.conflicts);
+    }
     let continued = reader.find_continued_conflicts(&plan.steps);
     guards::turn_into_conflicts(&mut plan, continued);
     let continuations = reader.find_steps_continuing_conflicts(&plan);
@@ -165,8 +168,8 @@ fn keep_continued_files(reader: &FactReader<'_>, plan: &mut SyncPlan) -> Result<
         if files.is_empty() {
             return Ok(());
         }
-        plan.steps
-            .retain(|step| files.iter().all(|(key, _)| step.key != **key));
+        let keys: HashSet<_> = files.iter().map(|(key, _)| *key).collect();
+        plan.steps.retain(|step| !keys.contains(&*step.key));
         for (key, file_plan) in plan_files(reader, &files, true)? {
             plan.add_file_plan(key, file_plan);
         }

@@ -19,9 +19,17 @@ pub struct PlanRequest<'a> {
     pub allow_secrets: &'a [String],
     /// `sync resolve`: the policy for this one path, instead of `conflict.policy`.
     pub policy_override: Option<(&'a str, ConflictPolicy)>,
+    /// `sync resolve`: finds the version of each conflict that has to be kept. That reads the head of each rollout.
+    pub finds_needed_versions: bool,
 }
 
 impl<'a> PlanRequest<'a> {
+    /// Returns true while `sync resolve` decides about the file at this path.
+    pub(super) fn decides(&self, path: &str) -> bool {
+        self.policy_override
+            .is_some_and(|(decided, _)| decided == path)
+    }
+
     /// Creates a request without flags.
     pub fn new(config: &'a SyncConfig, replica: &'a Replica) -> Self {
         Self {
@@ -32,6 +40,7 @@ impl<'a> PlanRequest<'a> {
             delete_many: false,
             allow_secrets: &[],
             policy_override: None,
+            finds_needed_versions: false,
         }
     }
 }

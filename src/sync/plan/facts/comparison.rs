@@ -39,6 +39,7 @@ impl<'a> FactReader<'a> {
                 former: FormerVersion::No,
                 deletion_requested: false,
                 is_continued: false,
+                is_decided: self.request.decides(&path),
             },
             rules: self.rules_for(&path, kind),
             remote_kind: self.config.remote,

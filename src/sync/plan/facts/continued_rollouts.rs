@@ -7,7 +7,7 @@ use crate::sync::index_updates::ContentChange;
 use crate::sync::plan::sync_plan::SyncPlan;
 use crate::sync::plan::sync_step::{Conflict, Op, SyncStep};
 use crate::sync::rollouts;
-use crate::sync::sides::Side;
+use crate::sync::sides::{ObservedFile, Side};
 use std::collections::HashSet;
 
 impl<'a> FactReader<'a> {
@@ -76,9 +76,8 @@ impl<'a> FactReader<'a> {
         let [local_path, remote_path] = [&local, &remote].map(|file| file.full_path(self.config));
         let needed_side = continued.find_needed_side(&id, &local_path, &remote_path);
 
-        let policy = self.request.policy_override;
         // If rollouts continue both versions, the user decides which version stays.
-        if needed_side.is_none() && policy.is_some_and(|(path, _)| path == step.path) {
+        if needed_side.is_none() && self.request.decides(&step.path) {
             return None;
         }
         let versions = self.read_conflicting_versions(&step.key, &local_path, &remote_path);
@@ -105,19 +104,23 @@ impl<'a> FactReader<'a> {
 
     /// Returns the keys of the steps of rollouts that continue a rollout in conflict. Codex could not open such a rollout
     /// on the side that has the other version of the conflict.
-    pub(crate) fn find_steps_continuing_conflicts(&self, plan: &SyncPlan) -> Vec<String> {
+    pub(crate) fn find_steps_continuing_conflicts(&self, plan: &SyncPlan) -> HashSet<String> {
         let conflicts = plan.conflicts.iter();
-        let ids_in_conflict: Vec<_> = conflicts
+        let ids_in_conflict: HashSet<String> = conflicts
             .filter_map(|conflict| rollouts::rollout_id(&rollouts::key(&conflict.path)?))
             .collect();
 
-        let continues_conflict = |id: String| {
-            let mut bases = ids_in_conflict.iter();
-            bases.any(|base| self.continued().is_needed(base, |other| other != id))
+        // Only the files that the steps copy are read, and none without a conflict.
+        let continues_conflict = |seen: &ObservedFile| {
+            let parent_id = rollouts::read_parent_id(&seen.full_path(self.config));
+            parent_id.is_some_and(|parent_id| ids_in_conflict.contains(&parent_id))
         };
-        let is_copied = |step: &&SyncStep| step.ops.iter().any(|op| !op.sources().is_empty());
-        let keys = plan.steps.iter().filter(is_copied).map(|step| &step.key);
-        let keys = keys.filter(|key| rollouts::rollout_id(key).is_some_and(continues_conflict));
-        keys.cloned().collect()
+        let steps = plan.steps.iter();
+        let steps = steps.filter(|step| !ids_in_conflict.is_empty() && rollouts::is_key(&step.key));
+        let continuing_steps = steps.filter(|step| {
+            let mut sources = step.ops.iter().flat_map(Op::sources);
+            sources.any(continues_conflict)
+        });
+        continuing_steps.map(|step| step.key.clone()).collect()
     }
 }

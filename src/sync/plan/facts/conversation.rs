@@ -36,10 +36,9 @@ impl<'a> FactReader<'a> {
         path: String,
         files: DeliveredFiles,
     ) -> Result<ComparedFile<'a>, IoError> {
-        let policy = self.request.policy_override;
         let mut fold = ConversationFold {
             key,
-            is_resolved: policy.is_some_and(|(resolved, _)| resolved == path),
+            is_resolved: self.request.decides(&path),
             facts: ConversationVersions::default(),
             notices: files.notices,
         };
