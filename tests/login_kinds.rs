@@ -1,10 +1,11 @@
 //! Logins other than ChatGPT's and API keys, and the logins of Codex Desktop's workspaces.
 
 use crate::support::env::TestEnv;
+use crate::support::hostile::Parts;
 use crate::support::lab::Lab;
 use crate::support::pair::{Pair, SKILL, actions};
-use crate::support::profiles::alice_and_bob;
-use crate::support::sample::{backup, bob, put, sample_home, text};
+use crate::support::profiles::{alice_and_bob, folder, live_login};
+use crate::support::sample::{alice, backup, bob, put, sample_home, text};
 use crate::support::sign_in::{
     SignIn, auth_json, read_auth, read_refresh_token, write_auth, write_auth_text,
 };
@@ -201,6 +202,63 @@ fn an_api_key_beside_tokens_is_the_login_that_codex_uses() {
     let _ = lab.manager(["use", &label]).code(0);
     let live = fs::read_to_string(lab.home().join("auth.json"));
     assert_eq!(live.expect("a login"), login);
+}
+
+/// Returns the auth.json of an early Codex, with an API key beside the tokens of `sign_in`.
+fn key_beside_tokens(sign_in: &SignIn) -> String {
+    let mut login: Value = serde_json::from_str(&auth_json(sign_in)).expect("JSON");
+    login["OPENAI_API_KEY"] = json!("sk-test-0000");
+    login.as_object_mut().expect("fields").remove("auth_mode");
+    login.to_string()
+}
+
+#[test]
+fn a_profile_that_names_the_account_of_tokens_beside_an_api_key_is_of_the_key() {
+    let env = alice_and_bob();
+    let _ = env.run(["use", "home"]).code(0);
+    let login = key_beside_tokens(&alice(0));
+    write_auth_text(&folder(&env, "work"), &login);
+
+    let listed = env.run(["list", "--json"]).code(0).json();
+    let email = text_of(&listed["profiles"][1]["email"]);
+    assert!(email.starts_with("api-key-"), "{listed}");
+    let _ = env.run(["use", "work"]).code(0);
+    assert_eq!(live_login(&env), login);
+    let record = text(&folder(&env, "work").join("profile.json"));
+    let record: Value = serde_json::from_str(&record).expect("JSON");
+    assert_eq!(text_of(&record["identity"]["email"]), email);
+    let _ = env.run(["use", "home"]).code(0);
+    let _ = env.run(["use", "work"]).code(0);
+    assert_eq!(live_login(&env), login);
+
+    // The login of Alice herself is of another account.
+    let _ = env.run(["use", "home"]).code(0);
+    write_auth_text(&folder(&env, "work"), &auth_json(&alice(0)));
+    let _ = env.run(["use", "work", "--force-stale"]).code(5);
+}
+
+#[test]
+fn an_archive_that_names_the_account_of_tokens_beside_an_api_key_is_of_the_key() {
+    let env = TestEnv::new();
+    sample_home(&env);
+    let login = key_beside_tokens(&alice(0));
+    write_auth_text(&env.codex_home(), &login);
+    let archive = backup(&env, &[]);
+    let mut parts = Parts::of(&fs::read(&archive).expect("read"));
+    let sign_in = alice(0);
+    parts.manifest_mut()["account_auth"]["identity"] = json!({"email": sign_in.email,
+        "account_id": sign_in.account_id, "user_id": sign_in.user_id, "kind": "chatgpt"});
+    let older = text(&env.path("older.tar.gz"));
+    fs::write(&older, parts.pack()).expect("write");
+    write_auth(&env.codex_home(), &alice(0));
+    let of_alice = text(&backup(&env, &["--force"]));
+
+    write_auth_text(&env.codex_home(), &login);
+    let _ = env.run(["restore", &older]).code(0);
+    assert_eq!(live_login(&env), login);
+    let refused = env.run(["restore", &of_alice]).code(5);
+    assert!(refused.stderr.contains("alice@example.com"), "{refused}");
+    assert_eq!(live_login(&env), login);
 }
 
 fn text_of(value: &Value) -> String {

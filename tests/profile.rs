@@ -672,6 +672,41 @@ fn a_removed_profile_is_mentioned_where_it_is_looked_for() {
 }
 
 #[test]
+fn undo_is_suggested_only_if_it_puts_the_wanted_profile_back() {
+    let env = alice_and_bob();
+    let undo = "codex-manager profile undo";
+    let _ = env.run(["use", "home"]).code(0);
+    let _ = env.run(["profile", "remove", "work", "--yes"]).code(0);
+    let _ = env.run(["profile", "rename", "home", "works"]).code(0);
+    let run = env.run(["profile", "show", "work"]).code(1);
+    for hint in [&format!("{undo} work"), "works", "profile list"] {
+        assert!(run.stderr.contains(hint), "{run}");
+    }
+
+    // A profile of another account has the name, or had it later.
+    let _ = env.run(["profile", "rename", "works", "work"]).code(0);
+    let of_alice = ["use", "alice@example.com"];
+    let run = env.run(of_alice).code(5);
+    assert!(!run.stderr.contains(undo), "{run}");
+    write_auth(
+        &env.codex_home(),
+        &SignIn::new("carol", "carol@example.com"),
+    );
+    let _ = env.run(["profile", "remove", "work", "--yes"]).code(0);
+    let run = env.run(of_alice).code(5);
+    assert!(!run.stderr.contains(undo), "{run}");
+
+    // The account has a profile with another name.
+    write_auth(&env.codex_home(), &bob());
+    let _ = env.run(["profile", "save", "again"]).code(0);
+    for args in [&["profile", "show"][..], &["status", "--account"]] {
+        let run = env.run([args, &["work"]].concat());
+        assert_ne!(run.code, 0, "{run}");
+        assert!(!run.stderr.contains(undo), "{run}");
+    }
+}
+
+#[test]
 fn remove_asks_on_a_terminal() {
     let env = TestEnv::new();
     write_auth(&env.codex_home(), &SignIn::alice());

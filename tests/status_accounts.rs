@@ -8,7 +8,7 @@ use crate::support::pauses::EVENT_LIMIT;
 use crate::support::processes;
 use crate::support::profiles::{folder, write_age_key};
 use crate::support::sign_in::{
-    SignIn, api_key_auth_json, auth_json, read_refresh_token, write_auth, write_auth_text,
+    SignIn, api_key_auth_json, auth_json, read_refresh_token, unix_now, write_auth, write_auth_text,
 };
 use serde_json::{Value, json};
 use std::fs;
@@ -288,6 +288,26 @@ fn a_login_that_the_server_ended_is_expired_before_its_token_expires() {
     );
     let best = lab.manager(["recommend", "--json"]).code(0).json();
     assert_eq!(best["recommended"]["profile"], "bob");
+}
+
+#[test]
+fn the_refusal_of_an_old_copy_in_another_home_says_nothing_about_the_newer_login() {
+    let Some(lab) = Lab::of_two(&SignIn::alice(), &SignIn::bob()) else {
+        return;
+    };
+    let login = || lab.manager(["list", "--json"]).code(0).json()["profiles"][1]["login"].clone();
+    let other = lab.world.path("other-home");
+    let old_bob = SignIn::bob().issued_at(unix_now() - 86_400).family("f0");
+    write_auth(&other, &old_bob);
+    let bob = lab.backend.account("acct-bob");
+    bob.set(|account| (account.revoked, account.force_401) = (true, true));
+    let other = other.to_str().expect("text");
+    let asked = lab.manager(["--codex-home", other, "status"]).code(6);
+    assert!(asked.stderr.contains("the login has expired"), "{asked}");
+    assert_eq!(login(), "ok");
+
+    let _ = lab.manager(["status", "--account", "bob"]).code(6);
+    assert_eq!(login(), "expired");
 }
 
 /// Signs Alice in as `work`, and saves Bob as `home`. Codex is not installed.

@@ -809,6 +809,26 @@ fn after_codex_logout_the_hints_do_not_promise_that_the_login_works() {
 }
 
 #[test]
+fn after_a_second_logout_only_the_account_that_was_live_is_named() {
+    let env = alice_and_bob();
+    write_auth(
+        &env.codex_home(),
+        &SignIn::new("carol", "carol@example.com"),
+    );
+    let _ = env.run(["profile", "save", "carol"]).code(0);
+    write_auth(&env.codex_home(), &alice(0));
+    let _ = env.run(["profile", "save", "work"]).code(0);
+    for (next, ended) in [("home", "work"), ("carol", "home"), ("work", "carol")] {
+        fs::remove_file(env.codex_home().join("auth.json")).expect("remove");
+        let run = switch(&env, &[next]).code(0);
+        let named = format!("ended the login of {ended}:");
+        assert!(run.stderr.contains(&named), "{run}");
+    }
+    let owners = ["home", "carol", "work"].map(|name| owner(&env, name));
+    assert_eq!(owners, ["profile", "profile", "live"]);
+}
+
+#[test]
 fn hints_to_sign_in_suggest_profile_login() {
     let env = alice_and_bob();
     let _ = switch(&env, &["home"]).code(0);

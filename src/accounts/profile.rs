@@ -86,6 +86,25 @@ impl ProfileFile {
         self.superseded.drain(..surplus);
     }
 
+    /// Returns the record with the account that Codex uses, if it names the account of tokens beside an API key: earlier
+    /// versions took those tokens for the login.
+    fn assign_to_used_login(self, auth: &AuthFile) -> Self {
+        let recorded = self.identity.as_ref();
+        let names_unused_tokens = auth.snapshot().zip(recorded);
+        let names_unused_tokens = names_unused_tokens
+            .is_some_and(|(snapshot, recorded)| snapshot.has_unused_tokens_of(recorded));
+        match auth.login() {
+            Some(login) if names_unused_tokens => Self {
+                identity: Some(login.identity.clone()),
+                plan: login.plan.clone(),
+                // The recorded time is that of the tokens; a key has none.
+                newest: login.freshness,
+                ..self
+            },
+            _ => self,
+        }
+    }
+
     /// Adds superseded fingerprints that another machine recorded for the same account.
     pub(crate) fn merge_superseded(&mut self, superseded: &[String]) {
         let recorded_here = std::mem::take(&mut self.superseded);
@@ -312,8 +331,8 @@ pub enum ProfileError {
     Unknown {
         name: String,
         choices: Vec<String>,
-        /// True if the trash has a profile of this name.
-        is_removed: bool,
+        /// True if `profile undo` can put a profile of this name back.
+        can_undo_removal: bool,
     },
 }
 
@@ -361,6 +380,30 @@ impl Profiles {
             if file != profile.file {
                 self.write_record(&profile.name, &file)?;
             }
+        }
+        Ok(())
+    }
+
+    /// Records that no account but `live_account` is live in `home`.
+    pub(super) fn end_other_live_records(
+        &self,
+        home: &Path,
+        live_account: &Identity,
+    ) -> Result<(), ProfileError> {
+        let _lock = FileLock::acquire(&self.lock)?;
+        for profile in self.list()? {
+            let is_live = profile
+                .identity()
+                .is_none_or(|own| own.is_same(live_account));
+            if is_live || !profile.is_recorded_in(home) {
+                continue;
+            }
+            let file = ProfileFile {
+                owner: LoginOwner::Profile,
+                live_home: None,
+                ..profile.file
+            };
+            self.write_record(&profile.name, &file)?;
         }
         Ok(())
     }
@@ -427,7 +470,7 @@ impl Profiles {
             .unwrap_or_else(|e| AuthFile::from_read_error(&e));
 
         let (file, damaged) = match file {
-            DocumentState::Good(file) => (file, None),
+            DocumentState::Good(file) => (file.assign_to_used_login(&auth), None),
             DocumentState::Absent => (ProfileFile::default(), None),
             DocumentState::Damaged(reason) => (ProfileFile::default(), Some(reason)),
         };

@@ -413,7 +413,7 @@ impl Profiles {
         ProfileError::Unknown {
             name: name.to_owned(),
             choices: profiles.iter().map(|p| p.name.clone()).collect(),
-            is_removed: self.is_removed(name),
+            can_undo_removal: self.can_undo_removal(name),
         }
     }
 

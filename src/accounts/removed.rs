@@ -213,12 +213,13 @@ impl Profiles {
     }
 
     /// Returns true if `profile undo` can put a profile of this name back.
-    pub(crate) fn is_removed(&self, name: &str) -> bool {
-        self.find_last_removed(Some(name))
-            .is_ok_and(|removed| removed.is_some())
+    pub(crate) fn can_undo_removal(&self, name: &str) -> bool {
+        let dry_run = true;
+        let undone = self.undo_remove(Some(name), dry_run);
+        undone.is_ok_and(|removal| removal.is_some())
     }
 
-    /// Returns the name of the last removed profile of an account.
+    /// Returns the name of the last removed profile of an account, if `profile undo` of this name puts it back.
     pub(crate) fn find_removed_name(&self, account: &Identity) -> Option<String> {
         let mut trashed = self.list_trash().ok()?;
         trashed.retain(|TrashedProfile { folder, .. }| {
@@ -226,7 +227,11 @@ impl Profiles {
             profile
                 .is_some_and(|profile| profile.identity().is_some_and(|own| own.is_same(account)))
         });
-        trashed.into_iter().max().map(|removed| removed.name)
+        let TrashedProfile { name, folder, .. } = trashed.into_iter().max()?;
+        let dry_run = true;
+        let undone = self.undo_remove(Some(&name), dry_run).ok()??;
+        // A later removed profile of another account may have the same name.
+        undone.trashed_folder.ends_with(folder).then_some(name)
     }
 
     /// Permanently deletes the profile of this name and all profiles of this name in the trash. Returns the number of

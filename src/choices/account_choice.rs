@@ -63,7 +63,7 @@ pub(crate) fn find_account_index(
     let position = find_account_position(accounts.iter().map(|a| &a.entry), text);
     position.map_err(|e| {
         let mut error = CommandError::from(e);
-        if context.profiles().is_removed(text) {
+        if context.profiles().can_undo_removal(text) {
             error = error.hint(remedies::suggest_undo(text));
         }
         error

@@ -31,13 +31,11 @@ impl Advised for crate::accounts::profile::ProfileError {
             Self::NoSuchLogin { choices, .. } => {
                 self.nothing_changed(Failed, format!("available: {}", choices.join(", ")))
             }
-            Self::Unknown { name, is_removed: true, .. } => {
-                self.nothing_changed(Failed, remedies::suggest_undo(name))
-            }
-            Self::Unknown { name, choices, .. } => {
+            Self::Unknown { name, choices, can_undo_removal } => {
+                let undo = can_undo_removal.then(|| remedies::suggest_undo(name));
                 let suggestion = similar::format_suggestion(name, choices.iter().map(String::as_str));
                 let mut wrapped = CommandError::wrap(Failed, self);
-                wrapped.hints.extend(suggestion);
+                wrapped.hints.extend(undo.into_iter().chain(suggestion));
                 wrapped.nothing_changed("list all profiles: codex-manager profile list")
             }
         }

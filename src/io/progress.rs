@@ -1,8 +1,9 @@
 //! Progress reporting and cancellation for long operations.
 
+use std::collections::BTreeSet;
 use std::io;
-use std::sync::OnceLock;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
+use std::sync::{Mutex, OnceLock, PoisonError};
 use std::time::{Duration, Instant};
 
 pub trait Progress: Sync {
@@ -92,7 +93,7 @@ const REPORT_AFTER: Duration = Duration::from_secs(1);
 
 type WaitCallback = Box<dyn Fn(&str) + Send + Sync>;
 static ON_WAIT: OnceLock<WaitCallback> = OnceLock::new();
-static WAIT_REPORTED: AtomicBool = AtomicBool::new(false);
+static REPORTED_WAITS: Mutex<BTreeSet<String>> = Mutex::new(BTreeSet::new());
 
 /// Sets the callback of [`report_wait`], which gets what this process waits for. Only the first call has an effect.
 pub(crate) fn set_wait_callback(callback: impl Fn(&str) + Send + Sync + 'static) {
@@ -100,11 +101,16 @@ pub(crate) fn set_wait_callback(callback: impl Fn(&str) + Send + Sync + 'static)
     let _ = ON_WAIT.set(Box::new(callback));
 }
 
-/// Reports, once per process, what this process waits for.
+/// Reports what this process waits for. Each text is reported once per process.
 pub(crate) fn report_wait(what: &str) {
-    if let Some(callback) = ON_WAIT.get()
-        && !WAIT_REPORTED.swap(true, Ordering::Relaxed)
-    {
+    let Some(callback) = ON_WAIT.get() else {
+        return;
+    };
+    let mut reported = REPORTED_WAITS
+        .lock()
+        .unwrap_or_else(PoisonError::into_inner);
+    // Several threads may wait for different things, each in a loop.
+    if reported.insert(what.to_owned()) {
         callback(what);
     }
 }
@@ -144,4 +150,24 @@ pub(crate) fn are_signals_handed_over() -> bool {
 /// Ctrl-C.
 pub(crate) fn should_end_at_once() -> bool {
     WAITING_FOR_INPUT.load(Ordering::SeqCst) || is_interrupted()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use std::sync::Arc;
+
+    #[test]
+    fn each_wait_is_reported_once() {
+        let reported = Arc::new(Mutex::new(Vec::new()));
+        let seen = Arc::clone(&reported);
+        set_wait_callback(move |what| seen.lock().unwrap().push(what.to_owned()));
+        for what in ["lock a", "lock a", "lock b", "lock a"] {
+            report_wait(what);
+        }
+        let mut reported = reported.lock().unwrap().clone();
+        // Other tests of this process may wait too.
+        reported.retain(|what| ["lock a", "lock b"].contains(&what.as_str()));
+        assert_eq!(reported, ["lock a", "lock b"]);
+    }
 }

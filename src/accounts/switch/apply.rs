@@ -186,6 +186,8 @@ fn record_switch(
     {
         profiles.save_back(old, old_login, OwnerLocation::Profile, request.now)?;
     }
+    // Codex may have removed the auth.json of another account, whose record then still names this home.
+    profiles.end_other_live_records(request.codex_home, request.to)?;
 
     let from = idle.plan.from.as_ref();
     // A newer login of the same account is no switch.

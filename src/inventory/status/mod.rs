@@ -12,6 +12,7 @@ pub(crate) use self::report::{StatusProblem, StatusReport};
 use self::sources::{find_valid_observation, merge_answer, merge_status_text, override_reset};
 use super::cooldown::{self, CooldownFile};
 use super::observations::{self, ObservationSpan};
+use crate::accounts::Profiles;
 use crate::codex::program::OVERRIDING_VARIABLES;
 use crate::codex::{
     AUTH_JSON, AuthFile, CodexConfig, CredentialStore, Email, Identity, ProbeFailure, ProbeOptions,
@@ -123,6 +124,7 @@ pub(crate) fn read_status(options: &StatusOptions) -> Result<StatusReport, Statu
         report.identity = auth.login().map(|login| login.identity.clone());
         report.plan = auth.login().and_then(|login| login.plan.clone());
         report.login = judge_login_state(&auth);
+        report.freshness = auth.login().map(|login| login.freshness);
     }
 
     if let Some(answer) = answer {
@@ -218,6 +220,9 @@ pub(crate) fn record_report(
         observations::add_spans(manager_home, identity, [span])?;
     }
 
+    // The refusal of an old copy says nothing about a newer login of the account.
+    let is_old_copy_refused =
+        report.login == LoginState::Expired && has_newer_login(manager_home, identity, report);
     let ((), warnings) = cooldown::update(manager_home, now, zone, |known| {
         if let Some(observation) = fresh {
             // Observations from a wrong clock would count as newer than this one.
@@ -232,6 +237,9 @@ pub(crate) fn record_report(
         if report.plan.is_some() {
             entry.plan.clone_from(&report.plan);
         }
+        if is_old_copy_refused {
+            return;
+        }
         // Without fresh figures, nothing shows that the server accepts the login that it refused.
         let is_still_refused = entry.login == LoginState::Expired && !report.is_fresh;
         if report.login != LoginState::Unknown && !is_still_refused {
@@ -243,6 +251,15 @@ pub(crate) fn record_report(
     })?;
 
     Ok(warnings)
+}
+
+/// Returns true if the profile of the account knows a login that is newer than the one of `report`.
+fn has_newer_login(manager_home: &Path, account: &Identity, report: &StatusReport) -> bool {
+    let profile = Profiles::of(manager_home).find(account).ok().flatten();
+    let newest = profile.map(|profile| profile.newest());
+    newest
+        .zip(report.freshness)
+        .is_some_and(|(newest, probed)| newest.is_newer_than(&probed))
 }
 
 fn collect_notes(config: &CodexConfig, env: &Environment) -> Vec<String> {

@@ -1,6 +1,6 @@
 //! The report of an account: its quota, the source, and the reason why a live figure is missing.
 
-use crate::codex::{CredentialStore, Identity, LoginStorageError, ProbeFailure};
+use crate::codex::{CredentialStore, Freshness, Identity, LoginStorageError, ProbeFailure};
 use crate::io::Timestamp;
 use crate::quota::state::compute_verdict;
 use crate::quota::{AccountEntry, LoginState, Observation};
@@ -21,6 +21,8 @@ pub(crate) struct StatusReport {
     pub problem: Option<StatusProblem>,
     pub notes: Vec<String>,
     pub login: LoginState,
+    /// The age of the login in the auth.json of the home.
+    pub freshness: Option<Freshness>,
 }
 
 impl StatusReport {

@@ -42,6 +42,7 @@ pub(super) fn merge_answer(
     if live.is_some() && (report.identity.is_none() || !report.store.reads_auth_json()) {
         report.identity = live;
         report.login = LoginState::Ok;
+        report.freshness = None;
     }
 
     if let Some(plan) = account.and_then(|account| account.plan) {
@@ -235,6 +236,7 @@ mod tests {
             problem: None,
             notes: Vec::new(),
             login: LoginState::Ok,
+            freshness: None,
         }
     }
 
