@@ -1,7 +1,6 @@
 //! Logins other than ChatGPT's and API keys, and the logins of Codex Desktop's workspaces.
 
 use crate::support::env::TestEnv;
-use crate::support::hostile::Parts;
 use crate::support::lab::Lab;
 use crate::support::pair::{Pair, SKILL, actions};
 use crate::support::profiles::{alice_and_bob, folder, live_login};
@@ -204,60 +203,24 @@ fn an_api_key_beside_tokens_is_the_login_that_codex_uses() {
     assert_eq!(live.expect("a login"), login);
 }
 
-/// Returns the auth.json of an early Codex, with an API key beside the tokens of `sign_in`.
-fn key_beside_tokens(sign_in: &SignIn) -> String {
-    let mut login: Value = serde_json::from_str(&auth_json(sign_in)).expect("JSON");
-    login["OPENAI_API_KEY"] = json!("sk-test-0000");
-    login.as_object_mut().expect("fields").remove("auth_mode");
-    login.to_string()
-}
-
+/// Earlier versions took the tokens beside a key for the login.
 #[test]
-fn a_profile_that_names_the_account_of_tokens_beside_an_api_key_is_of_the_key() {
+fn a_profile_of_tokens_beside_an_api_key_becomes_one_of_the_key() {
     let env = alice_and_bob();
     let _ = env.run(["use", "home"]).code(0);
-    let login = key_beside_tokens(&alice(0));
+    let mut login: Value = serde_json::from_str(&auth_json(&alice(0))).expect("JSON");
+    login["OPENAI_API_KEY"] = json!("sk-test-0000");
+    login.as_object_mut().expect("fields").remove("auth_mode");
+    let login = login.to_string();
     write_auth_text(&folder(&env, "work"), &login);
 
-    let listed = env.run(["list", "--json"]).code(0).json();
-    let email = text_of(&listed["profiles"][1]["email"]);
-    assert!(email.starts_with("api-key-"), "{listed}");
-    let _ = env.run(["use", "work"]).code(0);
-    assert_eq!(live_login(&env), login);
-    let record = text(&folder(&env, "work").join("profile.json"));
-    let record: Value = serde_json::from_str(&record).expect("JSON");
-    assert_eq!(text_of(&record["identity"]["email"]), email);
-    let _ = env.run(["use", "home"]).code(0);
-    let _ = env.run(["use", "work"]).code(0);
-    assert_eq!(live_login(&env), login);
-
-    // The login of Alice herself is of another account.
-    let _ = env.run(["use", "home"]).code(0);
-    write_auth_text(&folder(&env, "work"), &auth_json(&alice(0)));
-    let _ = env.run(["use", "work", "--force-stale"]).code(5);
-}
-
-#[test]
-fn an_archive_that_names_the_account_of_tokens_beside_an_api_key_is_of_the_key() {
-    let env = TestEnv::new();
-    sample_home(&env);
-    let login = key_beside_tokens(&alice(0));
-    write_auth_text(&env.codex_home(), &login);
-    let archive = backup(&env, &[]);
-    let mut parts = Parts::of(&fs::read(&archive).expect("read"));
-    let sign_in = alice(0);
-    parts.manifest_mut()["account_auth"]["identity"] = json!({"email": sign_in.email,
-        "account_id": sign_in.account_id, "user_id": sign_in.user_id, "kind": "chatgpt"});
-    let older = text(&env.path("older.tar.gz"));
-    fs::write(&older, parts.pack()).expect("write");
-    write_auth(&env.codex_home(), &alice(0));
-    let of_alice = text(&backup(&env, &["--force"]));
-
-    write_auth_text(&env.codex_home(), &login);
-    let _ = env.run(["restore", &older]).code(0);
-    assert_eq!(live_login(&env), login);
-    let refused = env.run(["restore", &of_alice]).code(5);
-    assert!(refused.stderr.contains("alice@example.com"), "{refused}");
+    let refused = env.run(["use", "work"]).code(5);
+    let file = folder(&env, "work").join("auth.json");
+    let hint = "profiles/work/auth.json";
+    assert!(refused.stderr.contains(hint), "{refused}");
+    let save = ["profile", "save", "key", "--from", &*text(&file)];
+    let _ = env.run(save).code(0);
+    let _ = env.run(["use", "key"]).code(0);
     assert_eq!(live_login(&env), login);
 }
 

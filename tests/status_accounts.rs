@@ -299,6 +299,8 @@ fn the_refusal_of_an_old_copy_in_another_home_says_nothing_about_the_newer_login
     let other = lab.world.path("other-home");
     let old_bob = SignIn::bob().issued_at(unix_now() - 86_400).family("f0");
     write_auth(&other, &old_bob);
+    let config = lab.world.codex_home().join("config.toml");
+    fs::copy(config, other.join("config.toml")).expect("copy");
     let bob = lab.backend.account("acct-bob");
     bob.set(|account| (account.revoked, account.force_401) = (true, true));
     let other = other.to_str().expect("text");

@@ -816,8 +816,7 @@ fn after_a_second_logout_only_the_account_that_was_live_is_named() {
         &SignIn::new("carol", "carol@example.com"),
     );
     let _ = env.run(["profile", "save", "carol"]).code(0);
-    write_auth(&env.codex_home(), &alice(0));
-    let _ = env.run(["profile", "save", "work"]).code(0);
+    let _ = switch(&env, &["work"]).code(0);
     for (next, ended) in [("home", "work"), ("carol", "home"), ("work", "carol")] {
         fs::remove_file(env.codex_home().join("auth.json")).expect("remove");
         let run = switch(&env, &[next]).code(0);

@@ -86,25 +86,6 @@ impl ProfileFile {
         self.superseded.drain(..surplus);
     }
 
-    /// Returns the record with the account that Codex uses, if it names the account of tokens beside an API key: earlier
-    /// versions took those tokens for the login.
-    fn assign_to_used_login(self, auth: &AuthFile) -> Self {
-        let recorded = self.identity.as_ref();
-        let names_unused_tokens = auth.snapshot().zip(recorded);
-        let names_unused_tokens = names_unused_tokens
-            .is_some_and(|(snapshot, recorded)| snapshot.has_unused_tokens_of(recorded));
-        match auth.login() {
-            Some(login) if names_unused_tokens => Self {
-                identity: Some(login.identity.clone()),
-                plan: login.plan.clone(),
-                // The recorded time is that of the tokens; a key has none.
-                newest: login.freshness,
-                ..self
-            },
-            _ => self,
-        }
-    }
-
     /// Adds superseded fingerprints that another machine recorded for the same account.
     pub(crate) fn merge_superseded(&mut self, superseded: &[String]) {
         let recorded_here = std::mem::take(&mut self.superseded);
@@ -470,7 +451,7 @@ impl Profiles {
             .unwrap_or_else(|e| AuthFile::from_read_error(&e));
 
         let (file, damaged) = match file {
-            DocumentState::Good(file) => (file.assign_to_used_login(&auth), None),
+            DocumentState::Good(file) => (file, None),
             DocumentState::Absent => (ProfileFile::default(), None),
             DocumentState::Damaged(reason) => (ProfileFile::default(), Some(reason)),
         };

@@ -226,15 +226,6 @@ impl AuthSnapshot {
         fields.is_none_or(|fields| fields.values().all(Value::is_null))
     }
 
-    /// Returns true if another login takes precedence over tokens of `account` in this file.
-    pub(crate) fn has_unused_tokens_of(&self, account: &Identity) -> bool {
-        let auth: Value = serde_json::from_slice(self.bytes.expose()).unwrap_or_default();
-        let tokens_login = || parse_named_login(&auth, &auth["tokens"]);
-        let uses_tokens = |login: &Login| login.identity.is_same(account);
-        self.login.as_ref().is_some_and(|login| !uses_tokens(login))
-            && tokens_login().is_some_and(|login| login.identity.is_same(account))
-    }
-
     /// Returns a digest that identifies this login among all logins of its account and reveals no token. It is the
     /// digest of the refresh token, which changes at every renewal. Without a refresh token it is that of the bytes.
     pub(crate) fn fingerprint(&self) -> String {

@@ -50,7 +50,11 @@ impl Advised for crate::accounts::switch::SwitchError {
             Self::Interrupted => CommandError::interrupted(),
             Self::NoProfile { removed: Some(name), .. } => self.nothing_changed(Refused, remedies::suggest_undo(name)),
             Self::NoProfile { .. } => self.nothing_changed(Refused, "save one from a file or an archive: codex-manager profile save NAME --from FILE"),
-            Self::NoLogin { .. } | Self::OtherAccount { .. } => {
+            Self::OtherAccount { auth_json, .. } => self.nothing_changed(Refused, format!(
+                "make a profile of that login: codex-manager profile save NAME --from {}",
+                shell::quote_if_needed(&auth_json.to_string_lossy())
+            )),
+            Self::NoLogin { .. } => {
                 self.nothing_changed(Refused, "save a login of the account: codex-manager profile save NAME --from FILE")
             }
             Self::LiveElsewhere { home, .. } => self.nothing_changed(Refused, format!(

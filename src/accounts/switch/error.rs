@@ -32,7 +32,11 @@ pub(crate) enum SwitchError {
         reason: String,
     },
     #[error("the auth.json of the profile {profile} is the login of {account}")]
-    OtherAccount { profile: String, account: Identity },
+    OtherAccount {
+        profile: String,
+        account: Identity,
+        auth_json: PathBuf,
+    },
     #[error("the login of the profile {profile} is live in another Codex home: {}", home.display())]
     LiveElsewhere { profile: String, home: PathBuf },
     #[error(

@@ -83,7 +83,7 @@ pub(crate) fn plan_switch(
     let Some(target) = target else {
         return Err(SwitchError::no_profile(request));
     };
-    check_usable_login(target)?;
+    check_usable_login(target, request)?;
     check_other_homes(target, is_outdated, request)?;
 
     plan.is_stale = target.is_stale();
@@ -111,11 +111,17 @@ pub(crate) fn plan_switch(
 }
 
 /// Checks that the target's profile has a login that this machine may use.
-fn check_usable_login(target: &Profile) -> Result<(), SwitchError> {
+fn check_usable_login(target: &Profile, request: &SwitchRequest<'_>) -> Result<(), SwitchError> {
     let profile = target.name.clone();
 
     if let Some(account) = target.other_account().cloned() {
-        return Err(SwitchError::OtherAccount { profile, account });
+        let folder = Profiles::of(request.manager_home).folder_of(&profile);
+        let auth_json = folder.join(AUTH_JSON);
+        return Err(SwitchError::OtherAccount {
+            profile,
+            account,
+            auth_json,
+        });
     }
     if let Some(reason) = target.damaged.clone() {
         return Err(LeaseError::Damaged { profile, reason }.into());

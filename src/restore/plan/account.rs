@@ -30,17 +30,9 @@ pub(crate) fn check_account(
     }
 
     let live = AuthJsonState::read(&request.folder.join(home::AUTH_JSON))?;
-    let Some(archived) = archived_identity(request.archive) else {
-        return Ok(());
-    };
-    // Earlier versions recorded the account of tokens beside an API key. The archived login itself is compared later.
-    let may_be_same_key = live
-        .snapshot()
-        .is_some_and(|s| s.has_unused_tokens_of(&archived));
-    if may_be_same_key {
-        return Ok(());
-    }
-    check_same_account(request, live.login(), &archived)
+    archived_identity(request.archive).map_or(Ok(()), |archived| {
+        check_same_account(request, live.login(), &archived)
+    })
 }
 
 /// Fails if `live_login` is a login of another account than `archived`, unless the request allows this.
