@@ -156,7 +156,7 @@ impl TrashEntry {
     }
 
     /// Removes the row, the names, and then the rollouts from the home. As long as all rollouts are in the home,
-    /// [`recover`] puts the row and the names back.
+    /// [`recover`](super::trash::recover) puts the row and the names back.
     fn remove_from_home_unchecked(&self) -> Result<(), TrashError> {
         let conversation = &self.conversation;
         if let Some(database) = &conversation.database {

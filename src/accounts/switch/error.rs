@@ -34,7 +34,8 @@ pub(crate) enum SwitchError {
     #[error("the auth.json of the profile {profile} is the login of {account}")]
     OtherAccount {
         profile: String,
-        account: Identity,
+        /// The account of its auth.json.
+        account: String,
         auth_json: PathBuf,
     },
     #[error("the login of the profile {profile} is live in another Codex home: {}", home.display())]

@@ -114,12 +114,12 @@ pub(crate) fn plan_switch(
 fn check_usable_login(target: &Profile, request: &SwitchRequest<'_>) -> Result<(), SwitchError> {
     let profile = target.name.clone();
 
-    if let Some(account) = target.other_account().cloned() {
+    if let Some(account) = target.other_account() {
         let folder = Profiles::of(request.manager_home).folder_of(&profile);
         let auth_json = folder.join(AUTH_JSON);
         return Err(SwitchError::OtherAccount {
             profile,
-            account,
+            account: account.to_string(),
             auth_json,
         });
     }
