@@ -139,7 +139,7 @@ fn i2_a_conversation_with_rewinds_is_deleted_as_a_whole() {
     }
 }
 
-/// Checks that Codex and the manager list a conversation once, not archived, with these messages.
+/// Checks that the manager lists a conversation once, and that Codex shows it with these messages, not archived.
 #[track_caller]
 fn assert_listed_once(two: &TwoMachines, name: &str, id: &str, texts: &[&str]) {
     let (lab, home) = (&two.lab, two.home(name));
