@@ -178,7 +178,11 @@ pub(crate) struct FolderActivity {
 /// whose size was reserved.
 pub(crate) fn read_activity(folder: &Path) -> FolderActivity {
     let mut activity = FolderActivity::default();
-    for entry in WalkDir::new(folder).into_iter().map_while(Result::ok) {
+    for entry in WalkDir::new(folder)
+        .follow_root_links(false)
+        .into_iter()
+        .map_while(Result::ok)
+    {
         let Ok(meta) = entry.metadata() else { continue };
         activity.newest = activity.newest.max(meta.modified().ok());
         if !meta.is_dir() {
@@ -187,4 +191,20 @@ pub(crate) fn read_activity(folder: &Path) -> FolderActivity {
         }
     }
     activity
+}
+
+#[cfg(all(test, unix))]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_linked_folder_is_not_measured() {
+        let root = tempfile::tempdir().unwrap();
+        let (folder, link) = (root.path().join("folder"), root.path().join("link"));
+        fs::create_dir(&folder).unwrap();
+        fs::write(folder.join("file"), vec![0; 10_000]).unwrap();
+        std::os::unix::fs::symlink(&folder, &link).unwrap();
+        assert_eq!(measure(&folder).bytes, 10_000);
+        assert!(measure(&link).bytes < 10_000);
+    }
 }

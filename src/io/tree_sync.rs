@@ -88,7 +88,7 @@ fn sync_entries(folder: &Path) -> Result<(), IoError> {
         },
         |synced| synced,
         |jobs| {
-            for entry in WalkDir::new(folder) {
+            for entry in WalkDir::new(folder).follow_root_links(false) {
                 let entry = entry.map_err(std::io::Error::from).at("list", folder)?;
                 let kind = entry.file_type();
                 if jobs.submit((entry.into_path(), kind)).is_err() {
@@ -104,7 +104,7 @@ fn sync_entries(folder: &Path) -> Result<(), IoError> {
 #[cfg(target_os = "linux")]
 fn has_many_new_files(folder: &Path) -> Result<bool, IoError> {
     let mut new_files = 0;
-    for entry in WalkDir::new(folder) {
+    for entry in WalkDir::new(folder).follow_root_links(false) {
         let entry = entry.map_err(std::io::Error::from).at("list", folder)?;
         let is_new = |meta: Metadata| meta.is_file() && is_new_file(&meta);
         new_files += usize::from(entry.metadata().is_ok_and(is_new));
