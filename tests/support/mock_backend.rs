@@ -813,7 +813,9 @@ fn answer_device_sign_in(head: &Head, body: &[u8], shared: &Shared) -> Option<An
     shared.alter(|state| {
         state.sign_ins += 1;
         let account = state.accounts.get(who)?;
-        let login = SignIn::to_account(account).family(&format!("login{}", state.sign_ins));
+        let login = SignIn::to_account(account)
+            .issued_at(unix_now())
+            .family(&format!("login{}", state.sign_ins));
         let (id_token, access_token) = login.tokens();
         Some(Answer::new(
             200,
@@ -866,7 +868,9 @@ fn try_refresh(token: &str, state: &mut State) -> Answer {
             "Your refresh token was used before.",
         );
     }
+    // One thread may answer several times, each with a login of its own time.
     let next = SignIn::to_account(account)
+        .issued_at(unix_now())
         .family(family)
         .generation(generation + 1)
         .ttl_seconds(account.access_ttl_seconds);

@@ -61,9 +61,14 @@ pub(crate) struct SignIn {
 }
 
 impl SignIn {
-    /// Creates a sign-in of now, valid for ten days, with the first refresh token of family `f1`.
+    /// Creates a sign-in of now, valid for ten days, with the first refresh token of family `f1`. All sign-ins of a test
+    /// have one time of issue, so that two of one account are the same login.
     pub(crate) fn new(account_id: &str, email: &str) -> Self {
-        let now = unix_now();
+        // The test harness runs each test in its own thread.
+        thread_local! {
+            static NOW: i64 = unix_now();
+        }
+        let now = NOW.with(|now| *now);
         Self {
             email: email.to_owned(),
             account_id: account_id.to_owned(),

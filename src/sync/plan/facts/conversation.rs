@@ -83,8 +83,8 @@ impl<'a> FactReader<'a> {
     fn is_thread_archived(&self, key: &str) -> Option<bool> {
         // Most homes have few rewound threads.
         let id = (!self.newest_rewinds.is_empty()).then(|| rollouts::id(key))??;
-        let (_, is_archived) = self.newest_rewinds.get(&id.to_lowercase())?;
-        Some(*is_archived)
+        let newest = self.newest_rewinds.get(&id.to_lowercase())?;
+        Some(newest.is_archived)
     }
 
     /// Returns true if a file of a rewound thread is in the archive and the newest rollout is not, or the reverse.

@@ -1,6 +1,6 @@
 //! The request, the records and the rules with which facts about files are read.
 
-use super::newest_rewinds::find_newest_rewinds;
+use super::newest_rewinds::{NewestRewind, find_newest_rewinds};
 use crate::sync::config::{Compare, DecisionRules, SyncConfig};
 use crate::sync::continued_rollouts::ContinuedRollouts;
 use crate::sync::file_group::FileGroup;
@@ -19,8 +19,8 @@ pub(crate) struct FactReader<'a> {
     pub(super) rules: DecisionRules,
     pub(crate) folder: FolderReader<'a>,
     pub(super) groups: &'a HashMap<String, FileGroup>,
-    /// The newest rollout of each rewound thread, and true if it is archived; see [`find_newest_rewinds`].
-    pub(super) newest_rewinds: HashMap<String, (String, bool)>,
+    /// By the id of the thread; see [`find_newest_rewinds`].
+    pub(super) newest_rewinds: HashMap<String, NewestRewind>,
     pub(super) continued: OnceLock<ContinuedRollouts>,
 }
 

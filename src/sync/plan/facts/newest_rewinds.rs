@@ -6,13 +6,21 @@ use crate::sync::rollouts;
 use crate::sync::state::SyncState;
 use std::collections::HashMap;
 
-/// Returns the newest rollout of each rewound thread and true if it is archived after this sync, by the id of the thread
-/// in lower case. Codex continues the newest rollout, and archives all rollouts of a thread at once.
+/// The newest rollout of a rewound thread. Ids of rollouts are in the order of time.
+#[derive(PartialEq, Eq, PartialOrd, Ord)]
+pub(super) struct NewestRewind {
+    rollout_id: String,
+    /// True if the rollout is in the archive after this sync.
+    pub is_archived: bool,
+}
+
+/// Returns the newest rollout of each rewound thread, by the id of the thread in lower case. Codex continues the newest
+/// rollout, and archives all rollouts of a thread at once.
 pub(super) fn find_newest_rewinds(
     groups: &HashMap<String, FileGroup>,
     state: &SyncState,
-) -> HashMap<String, (String, bool)> {
-    let mut newest: HashMap<String, (String, bool)> = HashMap::new();
+) -> HashMap<String, NewestRewind> {
+    let mut rewinds: HashMap<String, NewestRewind> = HashMap::new();
     for (key, group) in groups {
         if !rollouts::is_rewind(rollouts::file_name(key)) {
             continue;
@@ -27,11 +35,17 @@ pub(super) fn find_newest_rewinds(
         };
 
         let ids = rollouts::id(key).zip(rollouts::rollout_id(key));
-        if let Some(((thread, id), folder)) = ids.zip(folder) {
-            let rewind = (id, rollouts::is_archive_folder(folder));
-            let newest = newest.entry(thread.to_lowercase()).or_default();
-            *newest = std::mem::take(newest).max(rewind);
+        let Some(((thread, rollout_id), folder)) = ids.zip(folder) else {
+            continue;
+        };
+        let rewind = NewestRewind {
+            rollout_id,
+            is_archived: rollouts::is_archive_folder(folder),
+        };
+        let thread = thread.to_lowercase();
+        if rewinds.get(&thread).is_none_or(|newest| *newest < rewind) {
+            rewinds.insert(thread, rewind);
         }
     }
-    newest
+    rewinds
 }
