@@ -6,6 +6,7 @@
 //! numbers.
 
 use super::entry_name::EntryName;
+use hashbrown::HashTable;
 use std::hash::{BuildHasher, RandomState};
 use std::path::Path;
 use std::sync::{Arc, PoisonError, RwLock, RwLockReadGuard};
@@ -65,42 +66,34 @@ struct NameTableInner {
     len: u32,
     /// The name that was added last.
     last: Vec<u8>,
-    /// Open-addressing hash table: the number of a name plus one, or zero for a free slot. The
-    /// length is a power of two.
-    slots: Vec<u32>,
-    // Random, so that no archive can have names that all fall into the same slots.
+    /// The number of each name with its hash, so that neither growth nor most comparisons decode a name.
+    numbers: HashTable<(u32, NameId)>,
+    // Random, so that no archive can have names whose hashes are all equal.
     hashes: RandomState,
 }
 
 impl NameTableInner {
     fn find(&self, bytes: &[u8]) -> Option<NameId> {
-        let mut scratch = Vec::with_capacity(bytes.len() + 64);
-        for slot in self.probe_slots(bytes) {
-            let id = NameId(self.slots[slot].checked_sub(1)?);
-            self.decode(id.index(), &mut scratch);
-            if scratch == bytes {
-                return Some(id);
+        let hash = self.hash(bytes);
+        let mut name = Vec::with_capacity(bytes.len() + 64);
+        let is_name = |&(other, id): &(u32, NameId)| {
+            other == hash && {
+                self.decode(id.index(), &mut name);
+                name == bytes
             }
-        }
-        None
+        };
+        let (_, id) = self.numbers.find(widen_hash(hash), is_name)?;
+        Some(*id)
     }
 
-    /// Returns the slots that can hold a name, in probing order.
-    fn probe_slots(&self, bytes: &[u8]) -> impl Iterator<Item = usize> + use<> {
-        let slot_count = self.slots.len();
-        let hash = self.hashes.hash_one(bytes);
-        let first = usize::try_from(hash & (u64::MAX >> 1)).unwrap_or(0);
-        (0..slot_count).map(move |distance| first.wrapping_add(distance) & (slot_count - 1))
+    #[allow(clippy::cast_possible_truncation, reason = "32 bits of it are enough")]
+    fn hash(&self, bytes: &[u8]) -> u32 {
+        self.hashes.hash_one(bytes) as u32
     }
 
     fn add(&mut self, bytes: &[u8]) -> NameId {
-        // The load factor stays below three quarters.
-        if self.slots.len() / 4 * 3 <= self.len as usize {
-            self.grow_slots();
-        }
-
-        let id = self.len;
-        let shared_len = if (id as usize).is_multiple_of(NAMES_PER_BLOCK) {
+        let id = NameId(self.len);
+        let shared_len = if id.index().is_multiple_of(NAMES_PER_BLOCK) {
             self.blocks.push(self.text.len());
             0
         } else {
@@ -114,29 +107,13 @@ impl NameTableInner {
         self.text.extend_from_slice(&bytes[shared_len..]);
         self.last.clear();
         self.last.extend_from_slice(bytes);
-
         self.len += 1;
-        self.insert_slot(bytes, id);
-        NameId(id)
-    }
 
-    fn insert_slot(&mut self, bytes: &[u8], id: u32) {
-        let free = self.probe_slots(bytes).find(|slot| self.slots[*slot] == 0);
-        if let Some(slot) = free {
-            self.slots[slot] = id + 1;
-        }
-    }
-
-    fn grow_slots(&mut self) {
-        let slot_count = (self.slots.len() * 2).max(64);
-        self.slots = Vec::new();
-        self.slots.resize(slot_count, 0);
-        // Decoded in order, because each name needs the one before it.
-        let (mut offset, mut name) = (0, Vec::new());
-        for id in 0..self.len {
-            offset = self.decode_next(offset, &mut name);
-            self.insert_slot(&name, id);
-        }
+        let hash = self.hash(bytes);
+        let widen = |&(hash, _): &(u32, NameId)| widen_hash(hash);
+        self.numbers
+            .insert_unique(widen_hash(hash), (hash, id), widen);
+        id
     }
 
     /// Decodes the name at `index` into `name`.
@@ -157,6 +134,11 @@ impl NameTableInner {
         name.extend_from_slice(&self.text[offset..offset + suffix_len]);
         offset + suffix_len
     }
+}
+
+/// Spreads a hash over 64 bits: a hash table takes the slot from its low bits, and a mark of the slot from its high bits.
+fn widen_hash(hash: u32) -> u64 {
+    u64::from(hash) << 32 | u64::from(hash)
 }
 
 /// Appends a number as LEB128: seven bits per byte, the lowest first.
