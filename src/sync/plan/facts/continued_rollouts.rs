@@ -61,25 +61,26 @@ impl<'a> FactReader<'a> {
         })?;
 
         // The replaced file may have another name than the copy: compressed, or archived.
-        let continued = self.continued();
-        let mut targets = step.ops.iter().flat_map(Op::targets);
-        let new_path = copy.from.full_path(self.config);
-        let old_file = targets.find(|file| {
-            let old_path = file.full_path(self.config);
-            file.side == copy.to.0 && continued.loses_lines(&id, &new_path, &old_path)
-        })?;
-
-        let (local, remote) = match old_file.side {
-            Side::Local => (old_file, copy.from.clone()),
-            Side::Remote => (copy.from.clone(), old_file),
-        };
-        let [local_path, remote_path] = [&local, &remote].map(|file| file.full_path(self.config));
-        let needed_side = continued.find_needed_side(&id, &local_path, &remote_path);
+        let side = copy.to.0;
+        let targets = step.ops.iter().flat_map(Op::targets);
+        let old_files = targets.filter(|file| file.side == side);
+        let (local, remote, needed_sides) = old_files
+            .map(|old_file| {
+                let (local, remote) = match side {
+                    Side::Local => (old_file, copy.from.clone()),
+                    Side::Remote => (copy.from.clone(), old_file),
+                };
+                let needed_sides = self.find_needed_sides(&id, &local, &remote);
+                (local, remote, needed_sides)
+            })
+            .find(|(.., needed_sides)| needed_sides.contains(&side))?;
 
         // If rollouts continue both versions, the user decides which version stays.
+        let needed_side = (needed_sides.len() == 1).then_some(side);
         if needed_side.is_none() && self.request.decides(&step.path) {
             return None;
         }
+        let [local_path, remote_path] = [&local, &remote].map(|file| file.full_path(self.config));
         let versions = self.read_conflicting_versions(&step.key, &local_path, &remote_path);
         Some(Conflict {
             path: step.path.clone(),
@@ -91,13 +92,23 @@ impl<'a> FactReader<'a> {
         })
     }
 
+    fn find_needed_sides(
+        &self,
+        id: &str,
+        local: &ObservedFile,
+        remote: &ObservedFile,
+    ) -> Vec<Side> {
+        let [local, remote] = [local, remote].map(|file| file.full_path(self.config));
+        self.continued().find_needed_sides(id, &local, &remote)
+    }
+
     /// Finds the version of each conflict that has to be kept because another rollout continues it.
     pub(crate) fn find_needed_versions(&self, conflicts: &mut [Conflict]) {
         for conflict in conflicts {
             let id = rollouts::key(&conflict.path).and_then(|key| rollouts::rollout_id(&key));
             if let (Some(id), Some(local), Some(remote)) = (id, &conflict.local, &conflict.remote) {
-                let [local, remote] = [local, remote].map(|file| file.full_path(self.config));
-                conflict.needed_side = self.continued().find_needed_side(&id, &local, &remote);
+                let sides = self.find_needed_sides(&id, local, remote);
+                conflict.needed_side = sides.first().copied().filter(|_| sides.len() == 1);
             }
         }
     }
