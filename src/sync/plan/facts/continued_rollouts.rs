@@ -3,7 +3,6 @@
 use super::fact_reader::FactReader;
 use crate::sync::continued_rollouts::ContinuedRollouts;
 use crate::sync::file_group::FileGroup;
-use crate::sync::index_updates::ContentChange;
 use crate::sync::plan::sync_plan::SyncPlan;
 use crate::sync::plan::sync_step::{Conflict, Op, SyncStep};
 use crate::sync::rollouts;
@@ -44,10 +43,7 @@ impl<'a> FactReader<'a> {
     /// Returns the conflicts in place of the steps that would replace lines of a rollout that another rollout continues,
     /// each with the key of the step.
     pub(crate) fn find_continued_conflicts(&self, steps: &[SyncStep]) -> Vec<(String, Conflict)> {
-        let is_copy = |op: &Op| matches!(op, Op::KeepConflictCopy { .. });
-        let replacing_steps = steps
-            .iter()
-            .filter(|step| step.change == ContentChange::Replaced || step.ops.iter().any(is_copy));
+        let replacing_steps = steps.iter().filter(|step| step.replaces_lines);
         let conflicts = replacing_steps
             .filter_map(|step| Some((step.key.clone(), self.find_continued_conflict(step)?)));
         conflicts.collect()
