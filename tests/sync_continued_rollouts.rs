@@ -522,6 +522,39 @@ fn i2_a_continued_version_is_not_replaced_by_one_that_codex_rewrote() {
 }
 
 #[test]
+fn i2_a_fork_that_is_not_downloaded_keeps_its_base() {
+    let base = format!("{META}{}", line("one"));
+    let pair = Pair::synced(&[(ROLLOUT, &base), (SKILL, "text")]);
+    for name in ["a", "b"] {
+        pair.configure(name, PROPAGATE);
+    }
+    pair.put("a", FORK, &continuation(FORK_ID, &base));
+    pair.apply("a");
+    let fork = pair.cloud().join(FORK);
+    let name = fork.file_name().expect("a name").to_string_lossy();
+    let placeholder = fork.with_file_name(format!(".{name}.icloud"));
+    fs::rename(&fork, &placeholder).unwrap();
+    fs::remove_file(pair.home("b").join(ROLLOUT)).unwrap();
+    let run = pair.run("b", &["run", "--apply", "--json"]).code(6);
+    let skipped = run.json()["skipped"].to_string();
+    assert!(
+        skipped.contains(ROLLOUT) && skipped.contains(FORK_ID),
+        "{run}"
+    );
+    assert_eq!(pair.text("cloud", ROLLOUT), base);
+    // Once the fork is downloaded, the base comes back.
+    fs::rename(&placeholder, &fork).unwrap();
+    pair.apply("b");
+    assert_eq!(pair.text("b", ROLLOUT), base);
+    // Without anything that continues it, the deletion is done.
+    for path in [FORK, ROLLOUT] {
+        fs::remove_file(pair.home("b").join(path)).unwrap();
+    }
+    let _ = pair.run("b", &["run", "--apply", "--delete-many"]).code(0);
+    assert_eq!(rollouts(&pair.cloud()), Vec::<PathBuf>::new());
+}
+
+#[test]
 fn a_version_that_cannot_be_kept_is_refused_with_the_true_reason() {
     let pair = Pair::synced(&[(SKILL, "text")]);
     for name in ["a", "b"] {
