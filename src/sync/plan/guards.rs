@@ -127,12 +127,10 @@ pub(super) fn hold_back_mass_deletions(
     state: &SyncState,
 ) {
     // A published deletion belongs to a killed run, and the user confirmed it then.
-    let is_under_way = |step: &SyncStep| state.deleted.contains_key(&step.key);
-    let is_deletion = |step: &SyncStep| match step.action {
-        SyncAction::DeleteLocal => true,
-        SyncAction::DeleteCloud => !is_under_way(step),
-        _ => false,
+    let is_under_way = |step: &SyncStep| {
+        step.action == SyncAction::DeleteCloud && state.deleted.contains_key(&step.key)
     };
+    let is_deletion = |step: &SyncStep| step.is_deletion() && !is_under_way(step);
 
     let deletion_count = plan.steps.iter().filter(|step| is_deletion(step)).count();
     let limit = deletion_limit(known_files);

@@ -273,10 +273,10 @@ impl SyncStep {
         sizes.sum()
     }
 
-    /// Returns the names of the conflict copies that the step creates.
-    pub(crate) fn new_conflict_copies(&self) -> impl Iterator<Item = &str> {
+    /// Returns the names and digests of the conflict copies that the step creates.
+    pub(crate) fn new_conflict_copies(&self) -> impl Iterator<Item = (&str, Sha256Digest)> {
         self.ops.iter().filter_map(|op| match op {
-            Op::KeepConflictCopy { name, .. } => Some(name.as_str()),
+            Op::KeepConflictCopy { name, digest, .. } => Some((name.as_str(), *digest)),
             _ => None,
         })
     }
