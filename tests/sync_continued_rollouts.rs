@@ -478,6 +478,82 @@ fn a_continued_version_is_decided_although_only_one_side_changed() {
     }
 }
 
+/// Creates a conversation that both machines migrated to different bytes; that of the machine `longer` is longer. A fork
+/// continues the version of the other machine. `a` has synced. Returns the text of the continued version.
+fn migrated_twice(longer: &str) -> (Pair, String) {
+    let pair = Pair::synced(&[(ROLLOUT, &format!("{META}{}", line("one")))]);
+    let texts = ["a", "b"].map(|name| {
+        let more = if name == longer { ",\"cwd\":\"/\"" } else { "" };
+        let meta = format!("{{\"id\":\"{ID}\",\"history_mode\":\"paginated\"{more}}}");
+        let meta = format!("{{\"type\":\"session_meta\",\"payload\":{meta}}}\n");
+        let text = format!("{meta}{}", line("one"));
+        pair.put(name, ROLLOUT, &text);
+        if name != longer {
+            pair.put(name, FORK, &continuation(FORK_ID, &text));
+        }
+        text
+    });
+    pair.apply("a");
+    let [of_a, of_b] = texts;
+    (pair, if longer == "a" { of_b } else { of_a })
+}
+
+#[test]
+fn i2_a_continued_version_is_not_replaced_by_one_that_codex_rewrote() {
+    for (longer, kept) in [("b", "cloud"), ("a", "local")] {
+        assert_offers_are_true(|| migrated_twice(longer).0, ID, &[kept, "both"]);
+        for keep in [kept, "both"] {
+            let (pair, continued) = migrated_twice(longer);
+            let run = pair.run("b", &["run", "--apply"]).code(2);
+            let expected = format!("{CONTINUED} the {kept} version");
+            assert!(run.stderr.contains(&expected), "{longer}: {run}");
+            let _ = pair.run("b", &["resolve", ID, "--keep", keep]).code(0);
+            for name in ["b", "a", "b"] {
+                pair.apply(name);
+            }
+            for root in [pair.home("a"), pair.home("b"), pair.cloud()] {
+                assert_eq!(texts_of_rollout(&root), [&*continued], "{longer} {keep}");
+                assert!(root.join(FORK).exists(), "{longer} {keep}");
+                let others = if keep == "both" { 3 } else { 2 };
+                assert_eq!(rollouts(&root).len(), others, "{longer} {keep}");
+            }
+        }
+    }
+}
+
+#[test]
+fn i2_a_fork_that_is_not_downloaded_keeps_its_base() {
+    let base = format!("{META}{}", line("one"));
+    let pair = Pair::synced(&[(ROLLOUT, &base), (SKILL, "text")]);
+    for name in ["a", "b"] {
+        pair.configure(name, PROPAGATE);
+    }
+    pair.put("a", FORK, &continuation(FORK_ID, &base));
+    pair.apply("a");
+    let fork = pair.cloud().join(FORK);
+    let name = fork.file_name().expect("a name").to_string_lossy();
+    let placeholder = fork.with_file_name(format!(".{name}.icloud"));
+    fs::rename(&fork, &placeholder).unwrap();
+    fs::remove_file(pair.home("b").join(ROLLOUT)).unwrap();
+    let run = pair.run("b", &["run", "--apply", "--json"]).code(6);
+    let skipped = run.json()["skipped"].to_string();
+    assert!(
+        skipped.contains(ROLLOUT) && skipped.contains(FORK_ID),
+        "{run}"
+    );
+    assert_eq!(pair.text("cloud", ROLLOUT), base);
+    // Once the fork is downloaded, the base comes back.
+    fs::rename(&placeholder, &fork).unwrap();
+    pair.apply("b");
+    assert_eq!(pair.text("b", ROLLOUT), base);
+    // Without anything that continues it, the deletion is done.
+    for path in [FORK, ROLLOUT] {
+        fs::remove_file(pair.home("b").join(path)).unwrap();
+    }
+    let _ = pair.run("b", &["run", "--apply", "--delete-many"]).code(0);
+    assert_eq!(rollouts(&pair.cloud()), Vec::<PathBuf>::new());
+}
+
 #[test]
 fn a_version_that_cannot_be_kept_is_refused_with_the_true_reason() {
     let pair = Pair::synced(&[(SKILL, "text")]);

@@ -1,7 +1,7 @@
 //! Deletions with `delete_policy = "propagate"`, also in killed runs.
 
 use crate::support::injection::{can_inject, kill_numbers, run_ends_before_call};
-use crate::support::pair::{Pair, actions};
+use crate::support::pair::{META, Pair, ROLLOUT, actions};
 use std::fs;
 
 /// Number of calls of one kind at which a run is killed, at most.
@@ -211,4 +211,30 @@ fn a_plan_shows_the_size_of_what_it_deletes() {
         row.contains("delete-cloud") && row.contains(" 3 B "),
         "{row}"
     );
+}
+
+#[test]
+fn i2_a_deletion_does_not_apply_to_the_older_version_of_a_machine_that_is_behind() {
+    for [deleting, other] in [["a", "b"], ["b", "a"]] {
+        let pair = propagating(&["a", "b"], 12);
+        pair.sync(&[(ROLLOUT, META)]);
+        // `b` is behind: it does not get the second version.
+        pair.put("a", ROLLOUT, &format!("{META}{{\"n\":1}}\n"));
+        pair.apply("a");
+        fs::remove_file(pair.home("a").join(ROLLOUT)).unwrap();
+        pair.apply("a");
+        assert!(!pair.cloud().join(ROLLOUT).exists());
+        let json = pair.apply("b");
+        assert_eq!(actions(&json), [format!("copy-to-cloud {ROLLOUT}")]);
+        pair.apply("a");
+        assert_eq!(pair.text("a", ROLLOUT), META);
+        // Deleted again, it is deleted everywhere, and no machine waits for the second version.
+        fs::remove_file(pair.home(deleting).join(ROLLOUT)).unwrap();
+        for name in [deleting, other, deleting, other] {
+            pair.apply(name);
+        }
+        for root in [pair.home("a"), pair.home("b"), pair.cloud()] {
+            assert!(!root.join(ROLLOUT).exists(), "{deleting}");
+        }
+    }
 }

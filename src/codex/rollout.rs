@@ -275,23 +275,33 @@ pub(crate) enum Relation {
 
 /// Compares the plain text of two rollouts, in constant memory.
 pub(crate) fn compare(first: &Path, second: &Path) -> io::Result<Relation> {
+    Ok(compare_texts(first, second)?.0)
+}
+
+/// Returns the relation of the texts of two rollouts, and the number of bytes with which both begin.
+pub(crate) fn compare_texts(first: &Path, second: &Path) -> io::Result<(Relation, u64)> {
     let (mut first, mut second) = (open_plain(first)?, open_plain(second)?);
     let (mut first_chunk, mut second_chunk) = (vec![0; 64 * 1024], vec![0; 64 * 1024]);
+    let mut common_len = 0;
 
     loop {
         let first_len = read_full(&mut *first, &mut first_chunk)?;
         let second_len = read_full(&mut *second, &mut second_chunk)?;
-        let common_len = first_len.min(second_len);
-        if first_chunk[..common_len] != second_chunk[..common_len] {
-            return Ok(Relation::Diverged);
+        let shorter_len = first_len.min(second_len);
+        if first_chunk[..shorter_len] != second_chunk[..shorter_len] {
+            let mut pairs = first_chunk.iter().zip(&second_chunk);
+            common_len += pairs.position(|(a, b)| a != b).unwrap_or(0) as u64;
+            return Ok((Relation::Diverged, common_len));
         }
 
-        match first_len.cmp(&second_len) {
-            std::cmp::Ordering::Less => return Ok(Relation::SecondExtends),
-            std::cmp::Ordering::Greater => return Ok(Relation::FirstExtends),
-            std::cmp::Ordering::Equal if first_len == 0 => return Ok(Relation::Equal),
-            std::cmp::Ordering::Equal => {}
-        }
+        common_len += shorter_len as u64;
+        let relation = match first_len.cmp(&second_len) {
+            std::cmp::Ordering::Less => Relation::SecondExtends,
+            std::cmp::Ordering::Greater => Relation::FirstExtends,
+            std::cmp::Ordering::Equal if first_len == 0 => Relation::Equal,
+            std::cmp::Ordering::Equal => continue,
+        };
+        return Ok((relation, common_len));
     }
 }
 

@@ -2,14 +2,11 @@
 //! continues, and an offset in it. Codex cannot open it without the base, or if the text of the base before that offset
 //! differs. All are found by the id of the rollout, because a rollout can be compressed or archived.
 
-use super::contents;
 use super::sides::Side;
-use crate::codex::rollout::{open_plain, parse_rollout_id};
+use crate::codex::rollout::{compare_texts, parse_rollout_id};
 use crate::history::files;
 use crate::history::rollout::{ends_line_at, read_head};
-use crate::io::hash::Sha256Digest;
 use std::collections::HashMap;
-use std::io::{self, Read};
 use std::path::{Path, PathBuf};
 
 /// The id of a rollout that continues another one, and the offset in the plain text of the base.
@@ -48,32 +45,24 @@ impl ContinuedRollouts {
         continuations.any(|(id, _)| !is_deleted(id))
     }
 
-    /// Returns true if a rollout continues the version `old` of the rollout `id`, and the version `new` lacks lines up
-    /// to its offset. Returns false if a file cannot be read, because no step copies such a file.
-    pub(crate) fn loses_lines(&self, id: &str, new: &Path, old: &Path) -> bool {
-        let lacks_lines = |offset| -> io::Result<bool> {
-            if !ends_line_at(old, offset)? {
-                return Ok(false);
-            }
-            let (digest, _) = Sha256Digest::of_reader(&mut open_plain(old)?.take(offset))?;
-            Ok(!contents::text_begins_with(new, offset, &digest)?)
+    /// Returns the sides whose version of the rollout `id` has lines that a rollout continues and that the other version
+    /// lacks. Rollouts that continue lines of both versions cannot be opened all. Returns no side if a file cannot be
+    /// read, because no step copies such a file.
+    pub(crate) fn find_needed_sides(&self, id: &str, local: &Path, remote: &Path) -> Vec<Side> {
+        let offsets = self.continuations(id).iter();
+        let offsets: Vec<u64> = offsets.filter_map(|(_, offset)| *offset).collect();
+        // Most rollouts have no offset, and one that was rewound often has many.
+        let comparison = offsets
+            .first()
+            .and_then(|_| compare_texts(local, remote).ok());
+        let Some((_, common_len)) = comparison else {
+            return Vec::new();
         };
-        let mut offsets = self
-            .continuations(id)
-            .iter()
-            .filter_map(|(_, offset)| *offset);
-        offsets.any(|offset| lacks_lines(offset).unwrap_or_default())
-    }
-
-    /// Returns the side with the only version of the rollout `id` that can be kept. `None` if no rollout continues the
-    /// lines of one version alone: rollouts that continue both cannot be opened all.
-    pub(crate) fn find_needed_side(&self, id: &str, local: &Path, remote: &Path) -> Option<Side> {
-        let is_local_needed = self.loses_lines(id, remote, local);
-        let is_remote_needed = self.loses_lines(id, local, remote);
-        match (is_local_needed, is_remote_needed) {
-            (true, false) => Some(Side::Local),
-            (false, true) => Some(Side::Remote),
-            _ => None,
-        }
+        let is_needed = |(_, path): &(Side, &Path)| {
+            let mut offsets = offsets.iter().filter(|offset| **offset > common_len);
+            offsets.any(|offset| ends_line_at(path, *offset).unwrap_or_default())
+        };
+        let sides = [(Side::Local, local), (Side::Remote, remote)].into_iter();
+        sides.filter(is_needed).map(|(side, _)| side).collect()
     }
 }

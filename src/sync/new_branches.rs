@@ -142,8 +142,7 @@ fn find_changed_threads(
             changed.arrived.insert(id.clone(), (step.key.clone(), path));
         }
 
-        let keeps_conflict_copy = |op: &Op| matches!(op, Op::KeepConflictCopy { .. });
-        if step.change == ContentChange::Replaced || step.ops.iter().any(keeps_conflict_copy) {
+        if step.replaces_lines {
             changed.diverged.insert(id.clone());
         }
 

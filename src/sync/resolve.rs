@@ -146,8 +146,9 @@ impl<'a> DecidedCopy<'a> {
             Some(current) => {
                 let current_file = self.config.local.join(current);
                 let id = rollouts::rollout_id(current).unwrap_or_default();
-                let is_needed = continued.loses_lines(&id, &source, &current_file);
-                let separate = plan_separate_conversation(current, &source);
+                let needed_sides = continued.find_needed_sides(&id, &current_file, &source);
+                let is_needed = needed_sides.contains(&Side::Local);
+                let separate = check_separable(current, &source);
                 [
                     is_needed.then(|| Conflict::describe_continued(Some(Side::Local))),
                     separate.err().map(|error| error.to_string()),
@@ -343,7 +344,8 @@ impl<'a> DecidedCopy<'a> {
     /// Creates a separate conversation from the conflict copy and returns the new id.
     fn create_conversation(&self, current: &str) -> Result<String, ConflictCopyError> {
         let copy = &self.path_on(Side::Local);
-        let (new_id, path, first_line) = plan_separate_conversation(current, copy)?;
+        let (_, digest) = contents::read_text_digest(copy).at("read", copy)?;
+        let (new_id, path, first_line) = plan_separate_conversation(current, copy, &digest)?;
         let mut reader = BufReader::new(file_open::open(copy).at("open", copy)?);
         reader.skip_until(b'\n').at("read", copy)?;
         let target = self.config.local.join(&path);
@@ -371,12 +373,20 @@ impl<'a> DecidedCopy<'a> {
     }
 }
 
+/// Fails unless the version in the file `version` of the conversation at `current` can become a separate conversation.
+/// Reads only the first line.
+pub(crate) fn check_separable(current: &str, version: &Path) -> Result<(), ConflictCopyError> {
+    // The digest only makes the new id.
+    plan_separate_conversation(current, version, &Sha256Digest::of(b"")).map(drop)
+}
+
 /// Returns the id, the path and the first line of the separate conversation that the version in the file `version` of
 /// the conversation at `current` becomes. It is in the folder of `current`, or, if that is archived, in the folder of its
 /// date.
-pub(crate) fn plan_separate_conversation(
+fn plan_separate_conversation(
     current: &str,
     version: &Path,
+    digest: &Sha256Digest,
 ) -> Result<(String, String, Vec<u8>), ConflictCopyError> {
     let not_convertible = |reason| ConflictCopyError::NotConvertible {
         reason,
@@ -392,8 +402,7 @@ pub(crate) fn plan_separate_conversation(
 
     let old_id = rollouts::id(name)
         .ok_or_else(|| not_convertible("the file name of its conversation has no id"))?;
-    let digest = contents::read_text_digest(version).at("read", version)?.1;
-    let id = rollouts::derive_conversation_id(&old_id, &digest);
+    let id = rollouts::derive_conversation_id(&old_id, digest);
     let path = path_of_new_conversation(current, name, &id)
         .ok_or_else(|| not_convertible("the file name of its conversation has no date"))?;
 

@@ -176,9 +176,9 @@ fn collect_conflict_copies<'a>(
     steps: impl Iterator<Item = &'a SyncStep>,
 ) -> Vec<&'a str> {
     let waiting_copies = plan.notices.conflict_copies.iter().map(|(name, _)| &**name);
-    let names: BTreeSet<&str> = waiting_copies
-        .chain(steps.flat_map(SyncStep::new_conflict_copies))
-        .collect();
+    let new_copies = steps.flat_map(SyncStep::new_conflict_copies);
+    let new_copies = new_copies.map(|(name, _)| name);
+    let names: BTreeSet<&str> = waiting_copies.chain(new_copies).collect();
     names.into_iter().collect()
 }
 

@@ -8,7 +8,7 @@ use crate::sync::config::SyncConfig;
 use crate::sync::conflict_copies::ConflictCopy;
 use crate::sync::conflicting_versions::ConflictingVersions;
 use crate::sync::plan::Conflict;
-use crate::sync::resolve::{KeepChoice, Offer, plan_separate_conversation};
+use crate::sync::resolve::{KeepChoice, Offer, check_separable};
 use crate::sync::rollouts;
 use crate::sync::sides::Side;
 use crate::views::sync_plan::{describe_messages, format_conversation_name};
@@ -117,7 +117,7 @@ pub(super) fn list_offers(conflict: &Conflict, config: &SyncConfig) -> Vec<Offer
     if rollouts::key(&conflict.path).is_some()
         && let Some(other) = other_version
     {
-        let separate = plan_separate_conversation(&conflict.path, &other.full_path(config));
+        let separate = check_separable(&conflict.path, &other.full_path(config));
         let reason = separate.err().map(|error| error.to_string());
         offers.push((KeepChoice::Both, reason));
     }

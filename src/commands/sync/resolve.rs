@@ -19,7 +19,7 @@ use crate::sync::branches::{self, Branch};
 use crate::sync::config::{ConflictPolicy, SyncConfig, SyncRemote};
 use crate::sync::conflict_copies::ConflictCopies;
 use crate::sync::continued_rollouts::ContinuedRollouts;
-use crate::sync::plan::{self, Conflict, ObservedFile, PlanRequest, SyncPlan};
+use crate::sync::plan::{self, Conflict, ObservedFile, PlanRequest, SyncPlan, SyncStep};
 use crate::sync::resolve::{DecidedCopy, KeepChoice};
 use crate::sync::sides::Side;
 use crate::sync::state::{Replica, SyncState};
@@ -407,7 +407,9 @@ impl ReplicaContext<'_> {
         };
 
         // The step may keep further versions too, so the text tells which copy is the other version of this conflict.
-        let new_copies = list_new_copies(&plan);
+        let new_copies = plan.steps.iter().flat_map(SyncStep::new_conflict_copies);
+        let new_copies = new_copies.map(|(name, digest)| (name.to_owned(), digest));
+        let new_copies: Vec<_> = new_copies.collect();
         let other_copy = match other_version {
             Some(file) if !new_copies.is_empty() => find_copy_of(file, &new_copies, self.config)?,
             _ => None,
@@ -541,16 +543,6 @@ fn extract_file_plan(path: &str, full_plan: &SyncPlan) -> Option<SyncPlan> {
         cloud_contents: full_plan.cloud_contents,
         ..SyncPlan::default()
     })
-}
-
-/// Returns the names and digests of the conflict copies that a plan creates.
-fn list_new_copies(plan: &SyncPlan) -> Vec<(String, Sha256Digest)> {
-    let ops = plan.steps.iter().flat_map(|step| &step.ops);
-    let copies = ops.filter_map(|op| match op {
-        plan::Op::KeepConflictCopy { name, digest, .. } => Some((name.clone(), *digest)),
-        _ => None,
-    });
-    copies.collect()
 }
 
 /// Returns the name of the conflict copy with the text of the file `observed`, if there is one.

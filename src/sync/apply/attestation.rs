@@ -90,8 +90,8 @@ pub(super) fn remove_replaced(files: &mut BTreeMap<String, ManifestEntry>, state
 ///   Other machines would wait for such a file forever. The ledger has such an entry if both sides lost the file, or if
 ///   a run was killed before it recorded the upload and the user then deleted the file. The entries of deleted files
 ///   stay, because they identify older versions;
-/// - versions of conversations that are longer than the synced text. These versions became conflict copies, or Codex
-///   rewrote them.
+/// - versions of conversations that are longer than the synced or the deleted text. These versions became conflict
+///   copies, Codex rewrote them, or a machine that did not have them brought the deleted conversation back.
 ///
 /// The ledger keeps all entries, because a cloud client may bring a file back.
 pub(super) fn select_published_entries(
@@ -116,7 +116,17 @@ pub(super) fn select_published_entries(
     let known: BTreeSet<String> = recorded_keys.map(|key| manifest::fold_name(key)).collect();
     for path in std::iter::once(first_missing).chain(missing) {
         let key = manifest::folded_key(path);
-        if !known.contains(&key) && others.pending_deletions(&key).next().is_none() {
+        let own_deletion = rollouts::key(path).and_then(|key| state.deleted.get(&key));
+        let deletions: Vec<_> = others.pending_deletions(&key).chain(own_deletion).collect();
+
+        let size = entries.get(path).map_or(0, |entry| entry.size);
+        let is_deleted_beginning = |listed: &ManifestEntry| {
+            let digest = listed.digest.to_string();
+            listed.size < size && deletions.iter().any(|deletion| deletion.digest == digest)
+        };
+        let mut listed = others.listed_entries(&key);
+        let is_replaced = rollouts::is_key(&key) && listed.any(is_deleted_beginning);
+        if is_replaced || deletions.is_empty() && !known.contains(&key) {
             entries.remove(path);
         }
     }

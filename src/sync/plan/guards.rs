@@ -16,6 +16,7 @@ use crate::sync::manifest;
 use crate::sync::notice::{Notice, NoticeList};
 use crate::sync::remote::folder::delivery::ZERO_FILLED;
 use crate::sync::remote::folder::undelivered::UndeliveredFiles;
+use crate::sync::rollouts;
 use crate::sync::secrets::FileSecret;
 use crate::sync::sides::Side;
 use crate::sync::state::SyncState;
@@ -126,12 +127,10 @@ pub(super) fn hold_back_mass_deletions(
     state: &SyncState,
 ) {
     // A published deletion belongs to a killed run, and the user confirmed it then.
-    let is_under_way = |step: &SyncStep| state.deleted.contains_key(&step.key);
-    let is_deletion = |step: &SyncStep| match step.action {
-        SyncAction::DeleteLocal => true,
-        SyncAction::DeleteCloud => !is_under_way(step),
-        _ => false,
+    let is_under_way = |step: &SyncStep| {
+        step.action == SyncAction::DeleteCloud && state.deleted.contains_key(&step.key)
     };
+    let is_deletion = |step: &SyncStep| step.is_deletion() && !is_under_way(step);
 
     let deletion_count = plan.steps.iter().filter(|step| is_deletion(step)).count();
     let limit = deletion_limit(known_files);
@@ -139,21 +138,28 @@ pub(super) fn hold_back_mass_deletions(
         return;
     }
 
-    let steps = std::mem::take(&mut plan.steps);
-    let (held_steps, steps): (Vec<SyncStep>, _) = steps.into_iter().partition(is_deletion);
-    plan.steps = steps;
-    plan.notices.held_deletions = held_steps.len();
-    plan.notices.extend(held_steps.into_iter().map(|step| {
+    plan.notices.held_deletions = deletion_count;
+    let deletions = pluralize(deletion_count, "deletion");
+    hold_back(plan, |step| {
         let side = match step.action {
             SyncAction::DeleteCloud => "on this machine, but not on other machines",
             _ => "on another machine, but not on this one",
         };
-        let why = format!(
-            "deleted {side}: {} at once (at most {limit})",
-            pluralize(deletion_count, "deletion")
-        );
-        NoticeList::Skipped.notice(step.path, why)
-    }));
+        let why = format!("deleted {side}: {deletions} at once (at most {limit})");
+        is_deletion(step).then_some(why)
+    });
+}
+
+/// Drops the steps for which `find_reason` returns a reason, each with a notice.
+fn hold_back(plan: &mut SyncPlan, find_reason: impl Fn(&SyncStep) -> Option<String>) {
+    let mut notices = Vec::new();
+    plan.steps.retain(|step| {
+        let why = find_reason(step);
+        let is_kept = why.is_none();
+        notices.extend(why.map(|why| NoticeList::Skipped.notice(&step.path, why)));
+        is_kept
+    });
+    plan.notices.extend(notices);
 }
 
 /// Drops the steps whose target path is blocked: it is a folder on one side and a file on the other, or a special file.
@@ -190,14 +196,7 @@ pub(super) fn drop_blocked_steps(plan: &mut SyncPlan, obstacles: &Obstacles, rem
         }
     };
 
-    let mut notices = Vec::new();
-    plan.steps.retain(|step| {
-        let why = step.new_targets().find_map(find_reason);
-        let is_unblocked = why.is_none();
-        notices.extend(why.map(|why| NoticeList::Skipped.notice(&step.path, why)));
-        is_unblocked
-    });
-    plan.notices.extend(notices);
+    hold_back(plan, |step| step.new_targets().find_map(find_reason));
 }
 
 /// Replaces the steps of these keys, which would replace lines that other rollouts continue, by conflicts, whatever the
@@ -208,16 +207,21 @@ pub(super) fn turn_into_conflicts(plan: &mut SyncPlan, conflicts: Vec<(String, C
     plan.conflicts.extend(conflicts);
 }
 
+/// Drops the deletions of rollouts while the content of the rollout `unread` is not on this machine, because it may
+/// continue any of them.
+pub(super) fn hold_back_deletions_of_bases(plan: &mut SyncPlan, unread: &str) {
+    let why = format!("is not deleted until {unread}, which may continue it, is downloaded");
+    hold_back(plan, |step| {
+        (step.is_deletion() && rollouts::is_key(&step.key)).then(|| why.clone())
+    });
+}
+
 /// Drops the steps of these keys, of rollouts that continue a conversation in conflict, until that is resolved.
 pub(super) fn hold_back_continuations(plan: &mut SyncPlan, keys: &HashSet<String>) {
-    let is_held = |step: &mut SyncStep| keys.contains(&step.key);
-    let notices = plan.steps.extract_if(.., is_held).map(|step| {
-        let why =
-            "continues a conversation in conflict; it is copied after the conflict is resolved";
-        NoticeList::Skipped.notice(&step.path, why)
+    let why = "continues a conversation in conflict; it is copied after the conflict is resolved";
+    hold_back(plan, |step| {
+        keys.contains(&step.key).then(|| why.to_owned())
     });
-    let notices: Vec<_> = notices.collect();
-    plan.notices.extend(notices);
 }
 
 /// Adds the undelivered versions that no other notice covers, and names the machine that has the newest version of each

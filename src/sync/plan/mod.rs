@@ -115,6 +115,9 @@ pub fn plan(request: &PlanRequest<'_>) -> Result<(SyncPlan, SyncState), PlanErro
     })?;
 
     keep_continued_files(&reader, &mut plan)?;
+    if let Some(unread) = reader.find_unread_rollout(&plan.steps) {
+        guards::hold_back_deletions_of_bases(&mut plan, &unread);
+    }
 
     // A path of `--allow-secrets` without a file is probably mistyped.
     let is_file = |path: &str| {

@@ -217,6 +217,8 @@ pub struct SyncStep {
     pub state_update: StateUpdate,
     /// Effect on the text of a local conversation, for Codex's index.
     pub change: ContentChange,
+    /// True if a side of a conversation may lose lines that the other side lacks.
+    pub replaces_lines: bool,
     /// Explanation of a conflict that this step resolves by policy or by conflict copies, with the version that wins.
     pub conflict: Option<String>,
 }
@@ -233,6 +235,7 @@ impl SyncStep {
             ops: Vec::new(),
             state_update: StateUpdate::None,
             change: ContentChange::Unchanged,
+            replaces_lines: false,
             conflict: None,
         }
     }
@@ -270,10 +273,10 @@ impl SyncStep {
         sizes.sum()
     }
 
-    /// Returns the names of the conflict copies that the step creates.
-    pub(crate) fn new_conflict_copies(&self) -> impl Iterator<Item = &str> {
+    /// Returns the names and digests of the conflict copies that the step creates.
+    pub(crate) fn new_conflict_copies(&self) -> impl Iterator<Item = (&str, Sha256Digest)> {
         self.ops.iter().filter_map(|op| match op {
-            Op::KeepConflictCopy { name, .. } => Some(name.as_str()),
+            Op::KeepConflictCopy { name, digest, .. } => Some((name.as_str(), *digest)),
             _ => None,
         })
     }

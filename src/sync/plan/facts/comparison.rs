@@ -6,9 +6,10 @@ use super::fact_reader::FactReader;
 use crate::codex::rollout::{Relation, ZST};
 use crate::io::{IoContext, IoError};
 use crate::sync::config::{Compare, DecisionRules, DeletePolicy};
+use crate::sync::conflict_copies;
 use crate::sync::decide::{FileFacts, FormerVersion, Presence};
 use crate::sync::file_kind::FileKind;
-use crate::sync::file_version::FileVersion;
+use crate::sync::file_version::{FileVersion, VersionRelation};
 use crate::sync::secrets::{self, FileSecret};
 use crate::sync::sides::Side;
 use crate::sync::state::SyncedFile;
@@ -109,9 +110,20 @@ impl<'a> FactReader<'a> {
         let is_unchanged = facts.is_unchanged();
         let is_line_file = facts.kind == FileKind::Lines;
         if is_line_file || (!is_unchanged && self.must_compare(*facts, local, remote)) {
-            let comparison = local.compare_to(remote)?;
-            facts.relation = Some(comparison.relation);
-            facts.is_rewritten = comparison.is_rewritten;
+            // Codex can rewrite a conversation on two machines, and a rollout that continues one of the versions cannot be
+            // opened with the other one, so the user may keep either.
+            let VersionRelation {
+                mut relation,
+                mut is_rewritten,
+            } = local.compare_to(remote)?;
+            let extending = match relation {
+                Relation::FirstExtends => local,
+                _ => remote,
+            };
+            if is_rewritten && (facts.is_decided || self.is_dropped(file.key, extending)?) {
+                (relation, is_rewritten) = (Relation::Diverged, false);
+            }
+            (facts.relation, facts.is_rewritten) = (Some(relation), is_rewritten);
         }
 
         // Merges on two machines can leave equal size and time with different lines.
@@ -119,6 +131,13 @@ impl<'a> FactReader<'a> {
             (facts.local, facts.remote) = (Presence::Changed, Presence::Changed);
         }
         Ok(())
+    }
+
+    /// Returns true if the user decided to drop this version of a conversation.
+    fn is_dropped(&self, key: &str, version: &FileVersion) -> Result<bool, IoError> {
+        let (_, digest) = version.read_text_digest()?;
+        let name = conflict_copies::format_file_name(key, &digest);
+        Ok(self.records.may_drop(&name))
     }
 
     /// Returns true if an interrupted run downloaded the local file, and both sides look changed since the last sync.

@@ -3,7 +3,6 @@
 use super::fact_reader::FactReader;
 use crate::sync::continued_rollouts::ContinuedRollouts;
 use crate::sync::file_group::FileGroup;
-use crate::sync::index_updates::ContentChange;
 use crate::sync::plan::sync_plan::SyncPlan;
 use crate::sync::plan::sync_step::{Conflict, Op, SyncStep};
 use crate::sync::rollouts;
@@ -41,13 +40,22 @@ impl<'a> FactReader<'a> {
         kept_files.map(|(key, group)| (&**key, group)).collect()
     }
 
+    /// Returns the path of a rollout whose content is not on this machine, so that the rollout that it continues is not
+    /// known; `None` if the steps delete no rollout.
+    pub(crate) fn find_unread_rollout(&self, steps: &[SyncStep]) -> Option<String> {
+        let mut deletions = steps.iter().filter(|step| step.is_deletion());
+        deletions.find(|step| rollouts::is_key(&step.key))?;
+        let unread = self.groups.iter().filter(|(key, group)| {
+            group.has_placeholder && group.local.is_empty() && rollouts::is_key(key)
+        });
+        let names = unread.map(|(key, _)| rollouts::file_name(key));
+        names.min().map(str::to_owned)
+    }
+
     /// Returns the conflicts in place of the steps that would replace lines of a rollout that another rollout continues,
     /// each with the key of the step.
     pub(crate) fn find_continued_conflicts(&self, steps: &[SyncStep]) -> Vec<(String, Conflict)> {
-        let is_copy = |op: &Op| matches!(op, Op::KeepConflictCopy { .. });
-        let replacing_steps = steps
-            .iter()
-            .filter(|step| step.change == ContentChange::Replaced || step.ops.iter().any(is_copy));
+        let replacing_steps = steps.iter().filter(|step| step.replaces_lines);
         let conflicts = replacing_steps
             .filter_map(|step| Some((step.key.clone(), self.find_continued_conflict(step)?)));
         conflicts.collect()
@@ -61,25 +69,26 @@ impl<'a> FactReader<'a> {
         })?;
 
         // The replaced file may have another name than the copy: compressed, or archived.
-        let continued = self.continued();
-        let mut targets = step.ops.iter().flat_map(Op::targets);
-        let new_path = copy.from.full_path(self.config);
-        let old_file = targets.find(|file| {
-            let old_path = file.full_path(self.config);
-            file.side == copy.to.0 && continued.loses_lines(&id, &new_path, &old_path)
-        })?;
-
-        let (local, remote) = match old_file.side {
-            Side::Local => (old_file, copy.from.clone()),
-            Side::Remote => (copy.from.clone(), old_file),
-        };
-        let [local_path, remote_path] = [&local, &remote].map(|file| file.full_path(self.config));
-        let needed_side = continued.find_needed_side(&id, &local_path, &remote_path);
+        let side = copy.to.0;
+        let targets = step.ops.iter().flat_map(Op::targets);
+        let old_files = targets.filter(|file| file.side == side);
+        let (local, remote, needed_sides) = old_files
+            .map(|old_file| {
+                let (local, remote) = match side {
+                    Side::Local => (old_file, copy.from.clone()),
+                    Side::Remote => (copy.from.clone(), old_file),
+                };
+                let needed_sides = self.find_needed_sides(&id, &local, &remote);
+                (local, remote, needed_sides)
+            })
+            .find(|(.., needed_sides)| needed_sides.contains(&side))?;
 
         // If rollouts continue both versions, the user decides which version stays.
+        let needed_side = (needed_sides.len() == 1).then_some(side);
         if needed_side.is_none() && self.request.decides(&step.path) {
             return None;
         }
+        let [local_path, remote_path] = [&local, &remote].map(|file| file.full_path(self.config));
         let versions = self.read_conflicting_versions(&step.key, &local_path, &remote_path);
         Some(Conflict {
             path: step.path.clone(),
@@ -91,13 +100,23 @@ impl<'a> FactReader<'a> {
         })
     }
 
+    fn find_needed_sides(
+        &self,
+        id: &str,
+        local: &ObservedFile,
+        remote: &ObservedFile,
+    ) -> Vec<Side> {
+        let [local, remote] = [local, remote].map(|file| file.full_path(self.config));
+        self.continued().find_needed_sides(id, &local, &remote)
+    }
+
     /// Finds the version of each conflict that has to be kept because another rollout continues it.
     pub(crate) fn find_needed_versions(&self, conflicts: &mut [Conflict]) {
         for conflict in conflicts {
             let id = rollouts::key(&conflict.path).and_then(|key| rollouts::rollout_id(&key));
             if let (Some(id), Some(local), Some(remote)) = (id, &conflict.local, &conflict.remote) {
-                let [local, remote] = [local, remote].map(|file| file.full_path(self.config));
-                conflict.needed_side = self.continued().find_needed_side(&id, &local, &remote);
+                let sides = self.find_needed_sides(&id, local, remote);
+                conflict.needed_side = sides.first().copied().filter(|_| sides.len() == 1);
             }
         }
     }

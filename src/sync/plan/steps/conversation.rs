@@ -59,8 +59,10 @@ pub(super) fn plan_conversation(file: &ComparedFile<'_>, decision: FileDecision)
     }
 
     let (action, reason) = draft.choose_action(chosen.as_ref());
+    let is_rewritten = chosen.as_ref().and_then(|chosen| chosen.why) == Some(CopyReason::Rewritten);
     let step = SyncStep {
         bytes: draft.copied_bytes().unwrap_or(0),
+        replaces_lines: draft.is_diverged || is_rewritten || draft.count_new_copies() > 0,
         conflict: draft.format_conflict_note(decision),
         change: chosen.map_or(ContentChange::Unchanged, |chosen| {
             draft.classify_local_change(&chosen)
