@@ -483,6 +483,37 @@ fn a_lost_conversation_is_restored_from_an_archive_with_row_and_name() {
     assert_eq!(listed(lab, &home), expected);
 }
 
+/// Adds rows beside the table of threads: a project and tools of `child`, which `parent` started.
+fn add_data(home: &Path, child: &str, parent: &str) {
+    let sql = format!(
+        "INSERT INTO projects(id, name, position, created_at_ms, updated_at_ms) VALUES('p', 'a project', 0, 1, 1);
+         INSERT INTO project_roots VALUES('p', 0, '/work');
+         UPDATE threads SET project_id='p' WHERE id='{child}';
+         INSERT INTO thread_dynamic_tools(thread_id, position, name, description, input_schema)
+         VALUES('{child}', 0, 'a tool', '', '{{}}'), ('{parent}', 0, 'another tool', '', '{{}}');
+         INSERT INTO thread_spawn_edges VALUES('{parent}', '{child}', 'closed');"
+    );
+    let database = rusqlite::Connection::open(home.join("state_5.sqlite")).unwrap();
+    database.execute_batch(&sql).unwrap();
+}
+
+fn data_rows(home: &Path) -> Vec<String> {
+    let database = open(&home.join("state_5.sqlite"));
+    let queries = [
+        "SELECT id || name FROM projects",
+        "SELECT project_id || path FROM project_roots",
+        "SELECT thread_id || name FROM thread_dynamic_tools ORDER BY 1",
+        "SELECT parent_thread_id || child_thread_id || status FROM thread_spawn_edges",
+        "SELECT id || project_id FROM threads WHERE project_id IS NOT NULL",
+    ];
+    let texts = queries.iter().flat_map(|query| {
+        let mut statement = database.prepare(query).unwrap();
+        let texts = statement.query_map([], |row| row.get(0)).unwrap();
+        texts.collect::<Result<Vec<String>, _>>().unwrap()
+    });
+    texts.collect()
+}
+
 #[test]
 fn an_undo_keeps_conversations_that_began_after_the_repair_in_the_list() {
     let Some(NamedHome { lab, ids, .. }) = context() else {
@@ -498,20 +529,44 @@ fn an_undo_keeps_conversations_that_began_after_the_repair_in_the_list() {
 
     let later = lab.say("made after the repair");
     name(&lab, &home, &later, "a later one");
+    lab.resume(&home, &ids[2], "continued after the repair");
+    name(&lab, &home, &ids[2], "renamed after the repair");
     let mut expected = damaged;
+    expected[1].1 = Some("renamed after the repair".to_owned());
     expected.push((later.clone(), Some("a later one".to_owned())));
     expected.sort();
+    add_data(&home, &later, &ids[2]);
+    let data = data_rows(&home);
 
     let before = lab.world.tree("home/.codex");
     let planned = lab.manager(["history", "undo", "--dry-run"]).code(0);
-    let kept = "would be kept in Codex's list: 1 conversation that began later";
+    let kept = "would be kept in Codex's list: 2 conversations that began or continued later";
     assert!(planned.stdout.contains(kept), "{planned}");
     assert_same_tree(&before, &lab.world.tree("home/.codex"));
 
     let undone = lab.manager(["history", "undo", "--json"]).code(0).json();
-    assert_eq!(undone["still_listed"], json!([later]));
+    assert_eq!(undone["still_listed"], json!([later, ids[2]]));
     assert_eq!(listed(&lab, &home), expected);
+    assert_eq!(data_rows(&home), data);
     lab.resume(&home, &later, "and more");
     let messages = lab.user_messages(&home, &later);
     assert_eq!(messages, ["made after the repair", "and more"]);
+}
+
+#[test]
+fn a_merge_keeps_the_data_of_conversations_that_stay() {
+    let Some(NamedHome { lab, ids, .. }) = context() else {
+        return;
+    };
+    let home = lab.home();
+    let _ = lab.back_up();
+    let later = lab.say("made after the backup");
+    lab.resume(&home, &ids[2], "continued after the backup");
+    add_data(&home, &later, &ids[2]);
+    let data = data_rows(&home);
+    let _ = lab
+        .manager(["restore", "latest", "--merge", "--yes"])
+        .code(0);
+    assert_eq!(data_rows(&home), data);
+    let _ = lab.manager(["history", "check"]).code(0);
 }

@@ -208,6 +208,23 @@ fn a_conversation_that_another_machine_continued_is_found_as_it_is_on_that_machi
         250,
         "the conversation counts once"
     );
+
+    let newer = Conversation::new(2, 10, "About borrowing", "It borrows again.");
+    put(&fleet.machines[0], &newer);
+    let total = |limit: &str| {
+        let args = [
+            "find",
+            "--machines",
+            "borrows",
+            "--sort",
+            "newest",
+            "--json",
+        ];
+        let run = fleet.run(&[&args[..], &["--limit", limit]].concat());
+        run.code(0).json()["total"].clone()
+    };
+    assert_eq!(total("2"), 2, "the conversation counts once");
+    assert_eq!(total("1"), Value::Null, "the other version is not compared");
 }
 
 #[test]

@@ -583,6 +583,17 @@ fn restoring_an_archive_of_mode_auth_changes_no_conversation() {
 }
 
 #[test]
+fn a_backup_with_excludes_of_a_home_without_conversations_is_full() {
+    let env = TestEnv::new();
+    write_auth(&env.codex_home(), &alice(0));
+    let _ = backup(&env, &["--exclude", "plugins"]);
+    let checks = env.run(["doctor", "--json"]).json();
+    let checks = checks["checks"].as_array().unwrap();
+    let age = checks.iter().find(|check| check["id"] == "archives");
+    assert_eq!(age.expect("the age")["status"], "ok", "{age:?}");
+}
+
+#[test]
 fn latest_is_a_backup_with_conversations_even_if_a_newer_one_excludes_them() {
     let mut env = TestEnv::new();
     sample_home(&env);

@@ -56,12 +56,14 @@ fn a_login_that_codex_renewed_is_kept_unless_auth_is_archive() {
     assert!(lost.stderr.contains("already used"), "{lost}");
 
     // The restore makes the newest known login live again.
+    let plan = lab.manager(["restore", "latest", "--dry-run", "--json"]);
+    let plan = plan.code(0).json();
     let back = lab.manager(["restore", "latest", "--json"]).code(0).json();
     assert_eq!(back["auth"], "kept-newer", "{back}");
-    assert!(
-        notes(&back).contains("restored the login of the profile"),
-        "{back}"
-    );
+    for document in [&plan, &back] {
+        let note = "the profile has a newer login than the archive, so its login is restored";
+        assert!(notes(document).contains(note), "{document}");
+    }
     assert_eq!(read_refresh_token(&home), SECOND);
     let _ = lab.say("signed in again");
 

@@ -165,7 +165,7 @@ fn a_restore_recreates_all_rollouts_of_a_rewound_conversation() {
 
 #[test]
 fn a_fork_restored_alone_leaves_the_later_turns_of_its_conversation() {
-    for is_rewound in [false, true] {
+    for (is_rewound, is_compressed) in [(false, false), (false, true), (true, false)] {
         let Some(lab) = Lab::new() else { return };
         let home = lab.home();
         let id = lab.say("one");
@@ -176,6 +176,9 @@ fn a_fork_restored_alone_leaves_the_later_turns_of_its_conversation() {
             .expect("a fork");
         let fork = forked["thread"]["id"].as_str().expect("an id").to_owned();
         lab.resume(&home, &fork, "of the fork");
+        if is_compressed {
+            let _ = lab.manager(["storage", "shrink", "--session", &id]).code(0);
+        }
         let archive = lab.back_up();
         let deleted = lab
             .codex
@@ -224,7 +227,7 @@ fn a_fork_restored_alone_leaves_the_later_turns_of_its_conversation() {
         shown.push("last");
         assert_eq!(lab.user_messages(&home, &id), shown);
 
-        if !is_rewound {
+        if !is_rewound && !is_compressed {
             let both = ["--session", &*fork, "--only", "sessions"];
             let _ = lab.manager([&["restore", archive, "--yes"], &both[..]].concat());
             assert_eq!(lab.user_messages(&home, &id), ["one", "two"]);

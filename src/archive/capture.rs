@@ -17,6 +17,7 @@ use super::reuse::PreviousArchive;
 use super::scan::{self, HomeScan};
 use super::scope::CaptureScope;
 use crate::codex::auth::Login;
+use crate::codex::home::{SESSIONS, kind_of};
 use crate::io::atomic::TempFile;
 use crate::io::staging::Staging;
 use crate::io::{IoContext, Progress, file_id, space};
@@ -193,6 +194,11 @@ pub(super) fn new_manifest(
     scan: &mut HomeScan,
 ) -> ArchiveManifest {
     metadata.skipped = skipped.len() as u64;
+    if !scope.excludes.globs.is_empty() {
+        let is_conversation = |note: &PathNote| kind_of(&note.path).is_rollout_folder();
+        let leaves_out_some = scan.excluded.iter().any(is_conversation);
+        metadata.excludes_conversations = Some(leaves_out_some && !metadata.lists_conversations());
+    }
     metadata.limit_size();
 
     // A path that no archive can hold cannot be listed in the manifest either.
@@ -214,7 +220,7 @@ pub(super) fn new_manifest(
 /// Returns the device and the inode of the home and of its `sessions/`. Codex never replaces these folders; a restore
 /// does.
 pub(super) fn read_folder_ids(home: &Path) -> [Option<(u64, u64)>; 2] {
-    ["", crate::codex::home::SESSIONS].map(|name| file_id::read_device_and_inode(&home.join(name)))
+    ["", SESSIONS].map(|name| file_id::read_device_and_inode(&home.join(name)))
 }
 
 /// Fails early if the archive would fill the disk. Assumes that content compresses to an eighth;

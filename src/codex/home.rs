@@ -256,6 +256,13 @@ fn classify_database(name: &str) -> HomeEntryKind {
     }
 }
 
+/// Returns the version in the name of a state database; `None` for other names.
+pub(crate) fn parse_state_version(path: &Path) -> Option<u64> {
+    let name = path.file_name()?.to_str()?;
+    let version = name.strip_prefix(STATE_DATABASE_PREFIX)?;
+    version.strip_suffix(".sqlite")?.parse().ok()
+}
+
 /// The suffixes that SQLite appends to the name of a database for its sidecar files.
 pub(crate) const SIDECAR_SUFFIXES: [&str; 3] = ["-wal", "-shm", "-journal"];
 

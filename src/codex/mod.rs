@@ -44,8 +44,8 @@ pub(crate) mod writer_lock;
 pub(crate) use config::read_login;
 pub(crate) use home::{
     ARCHIVED_SESSIONS, AUTH_JSON, CONFIG_TOML, DB_BACKUPS, HISTORY_DATABASE_PREFIX, SESSIONS,
-    SIDECAR_SUFFIXES, SQLITE_FOLDER, THREAD_LOCKS, database_sidecars, is_database_named,
-    is_versioned_database, kind_of,
+    SQLITE_FOLDER, THREAD_LOCKS, database_sidecars, is_database_named, is_versioned_database,
+    kind_of,
 };
 pub(crate) use process::find_codex;
 pub(crate) use rollout::{ZST, parse_rollout_id};

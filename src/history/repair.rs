@@ -13,12 +13,13 @@ use super::thread_rollouts::{ThreadChain, select_newest_of_each_thread};
 use super::unreadable::{ContinuedRollout, find_unprojected_bases};
 use super::{HistoryError, JOURNAL, SkippedFile, for_each_file};
 use crate::codex::rollout::{parse_rollout_id, uuid_time_ms};
-use crate::codex::threads::{live, saved_row};
+use crate::codex::threads::live;
+use crate::codex::threads::staged::{self, RowGroup};
 use crate::codex::{
-    CodexConfig, Holder, Program, Projections, RowChange, RowValues, database_sidecars,
+    CodexConfig, Holder, Program, Projections, RowChange, RowValues, database_sidecars, home,
     projections, threads,
 };
-use crate::io::{Environment, atomic};
+use crate::io::{Environment, atomic, tree};
 use crate::journal::{FileExchange, IdleHome, Recovery, RecoveryPolicy};
 use chrono::{DateTime, Utc};
 use std::collections::{BTreeSet, HashMap, HashSet};
@@ -391,55 +392,67 @@ fn install_database(
     Ok(exchange.commit(policy)?)
 }
 
-/// The rows of conversations that began after a snapshot. An undo keeps them in the list.
+/// The conversations that began or continued after a snapshot. An undo keeps their rows.
 #[derive(Debug, Default)]
 pub(crate) struct LaterRows {
     pub(crate) ids: Vec<String>,
     database: PathBuf,
-    changes: Vec<RowChange>,
 }
 
 impl LaterRows {
-    /// Reads the rows of the home. Empty if its database, or that in the snapshot, cannot be read.
+    /// Reads the ids in the database of the home. Empty if it, or that in the snapshot, cannot be read.
     pub(crate) fn read(context: &RepairContext<'_>, snapshot: &RepairSnapshot) -> Self {
-        let read_rows = || {
+        let read_ids = || {
             let database = threads::find_state_database(context.home, context.env)?;
-            let mut files = snapshot.document.files.iter();
-            let copy = files.find(|file| file.path == database)?.content.as_ref()?;
-            let copy = snapshot.folder.join(&copy.name);
-            threads::fold_rows(&copy, || (), |(), _| ()).ok()??;
+            let scratch = tempfile::tempdir().ok()?;
+            let copy = snapshot.extract_database(&database, scratch.path());
+            let known_ids = threads::fold_rows(&copy.ok()??, HashSet::new, |ids, row| {
+                ids.insert(row.id);
+            });
+            let known_ids = known_ids.ok()??;
 
             let snapshot_ms = snapshot.document.created_at.timestamp_millis();
-            let is_later = |ms: i64| ms >= snapshot_ms;
             let ids = threads::fold_rows(&database, Vec::new, |ids, row| {
-                ids.extend(row.created_ms.is_some_and(is_later).then_some(row.id));
+                // A row that the repair added has the time of its rollout.
+                let updated_ms = row.updated_ms.filter(|_| known_ids.contains(&row.id));
+                let is_later = row.created_ms.max(updated_ms) >= Some(snapshot_ms);
+                ids.extend(is_later.then_some(row.id));
             });
             let ids = ids.ok()??;
-
-            let rows = ids.iter().map(|id| saved_row::read(&database, id));
-            let rows: Vec<_> = rows.collect::<Result<_, _>>().ok()?;
-            Some(Self {
-                changes: rows.into_iter().flatten().map(RowChange::Insert).collect(),
-                database,
-                ids,
-            })
+            Some(Self { ids, database })
         };
-        read_rows().unwrap_or_default()
+        read_ids().unwrap_or_default()
     }
 
-    /// Adds the rows to `staged`, if it is going to be the database of the home.
-    fn add_to(&self, target: &Path, staged: &Path) -> Result<(), HistoryError> {
-        if self.changes.is_empty() || target != self.database {
+    /// Adds the rows to `staged`, if it is going to be a database of conversations. `current` is the state before the
+    /// undo.
+    fn add_to(
+        &self,
+        current: &RepairSnapshot,
+        target: &Path,
+        staged: &Path,
+    ) -> Result<(), HistoryError> {
+        let group = if home::is_database_named(target, home::HISTORY_DATABASE_PREFIX) {
+            RowGroup::ThreadData
+        } else {
+            RowGroup::Threads
+        };
+        let is_target = group == RowGroup::ThreadData || target == self.database;
+        if self.ids.is_empty() || !is_target {
             return Ok(());
         }
-        threads::apply_changes(staged, |apply_change| {
-            Ok(self.changes.iter().try_for_each(apply_change)?)
-        })
+
+        let Some(live) = current.extract_database(target, atomic::parent_of(staged))? else {
+            return Ok(());
+        };
+        let ids = self.ids.iter().cloned().collect();
+        staged::copy_rows(staged, &live, &ids, group)?;
+        Ok(tree::remove(&live)?)
     }
 }
 
-/// Restores the state before a repair, and keeps the rows of conversations that began later. Takes a snapshot of the
-/// current state first and returns it with these rows.
+/// Restores the state before a repair, and keeps the rows of conversations that began or continued later. Takes a
+/// snapshot of the current state first and returns it with these conversations.
 ///
 /// # Errors
 /// A process uses the home, a copy in `snapshot` is damaged, or a file cannot be written. Then no file is changed, or
@@ -459,7 +472,8 @@ pub(crate) fn undo(
     let later_rows = LaterRows::read(context, snapshot);
     let current_snapshot = snapshots.create(context.home, SnapshotReason::Undo, paths, now)?;
 
-    let add_later_rows = |target: &Path, staged: &Path| later_rows.add_to(target, staged);
+    let add_later_rows =
+        |target: &Path, staged: &Path| later_rows.add_to(&current_snapshot, target, staged);
     let result = snapshot::restore(snapshot, &add_later_rows, exchange, policy, now);
     result.inspect_err(|_| {
         // The next command may finish a pending exchange, and then a second `history undo` needs this snapshot.

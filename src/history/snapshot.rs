@@ -4,7 +4,7 @@
 //! file that did not exist is recorded as absent. No process may use the Codex home meanwhile.
 
 use super::{HistoryError, JOURNAL};
-use crate::codex::{SIDECAR_SUFFIXES, database};
+use crate::codex::{HomeEntryKind, database, kind_of};
 use crate::io::{
     Document, DocumentState, FileLock, IoContext, atomic, document, file_open, flush, hash, modes,
     sharing, tree,
@@ -210,6 +210,23 @@ impl RepairSnapshot {
         )?)
     }
 
+    /// Copies the database `path` into `folder`, with its logs applied; `None` if the snapshot has none.
+    pub(super) fn extract_database(
+        &self,
+        path: &Path,
+        folder: &Path,
+    ) -> Result<Option<PathBuf>, HistoryError> {
+        let mut files = self.document.files.iter();
+        let file = files.find(|file| file.path == path);
+        let Some((file, content)) = file.and_then(|file| Some((file, file.content.as_ref()?)))
+        else {
+            return Ok(None);
+        };
+        let copy = folder.join("extracted.sqlite");
+        stage_file(self, file, content, &copy)?;
+        Ok(Some(copy))
+    }
+
     /// Removes the snapshot of a change that was not made, `snapshot.json` first. Ignores errors.
     pub(crate) fn discard(&self) {
         if remove_file_durably(&self.folder.join(DOCUMENT)).is_ok() {
@@ -324,9 +341,8 @@ fn stage_file(
 }
 
 fn is_sidecar(path: &Path) -> bool {
-    let name = path.file_name().unwrap_or_default().as_encoded_bytes();
-    let mut suffixes = SIDECAR_SUFFIXES.iter();
-    suffixes.any(|suffix| name.ends_with(suffix.as_bytes()))
+    let name = Path::new(path.file_name().unwrap_or_default());
+    kind_of(name) == HomeEntryKind::DatabaseSidecar
 }
 
 /// Sets the mode and mtime of the original.

@@ -7,7 +7,7 @@ use super::stage::extract::ExtractSink;
 use super::stage::{equal_rollouts, merge};
 use super::{LoginGuard, RestoreError, RestorePlan, RestoreRequest, RolloutIndex, Workspace};
 use crate::accounts::AuthOutcome;
-use crate::archive::{ArchiveReader, EntryName, Extent, NameSet, PublishedArchive};
+use crate::archive::{ArchiveReader, Extent, NameSet, PublishedArchive};
 use crate::codex::{HomeEntryKind, kind_of};
 use crate::io::{Phases, Progress};
 use crate::journal::{JournalError, Step, Transaction};
@@ -20,7 +20,7 @@ pub struct RestoreReport {
     pub files: u64,
     /// The size of the restored files in bytes, including the login.
     pub bytes: u64,
-    /// The number of restored rollouts that were not written, because the home had them with the same content.
+    /// The number of rollouts that were not written, because the home had them with the same content.
     pub unchanged: u64,
     /// The live files that were removed, by their names in the home.
     pub removed: NameSet,
@@ -84,12 +84,10 @@ pub fn apply(
     let owner_error = staged_login.record_owners(request).err();
     let (files, bytes) = count_restored(request.archive, &restored, staged_login.outcome);
 
-    // A merge takes a rollout out of the plan again if the home has more of it.
-    let is_restored = |name: &EntryName| plan.writes.contains(name.as_path());
     Ok(RestoreReport {
         files,
         bytes,
-        unchanged: stage.equal_rollouts.iter().filter(is_restored).count() as u64,
+        unchanged: stage.equal_rollouts.len() as u64,
         removed: work.plan.removed,
         safety: safety_backup,
         auth: staged_login.outcome,

@@ -167,7 +167,7 @@ impl RestoreOptions {
             update_losses(&request.selection, replaced_messages, context);
         }
 
-        show_report(context, command, archive, &request, &report);
+        show_report(context, command, &request, &report);
         Ok(Outcome::partial_if(!is_recorded || leaves_logins_out))
     }
 

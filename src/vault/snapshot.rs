@@ -146,7 +146,7 @@ pub(crate) fn find_preferred<'a>(
                 tags.machine.is_some() && tags.machine.as_deref() == place.machine,
                 snapshot.host == place.host,
                 tags.metadata.source_codex_home == place.home,
-                tags.metadata.mode == BackupMode::Full,
+                tags.metadata.is_full(),
                 tags.metadata.mode == BackupMode::Sessions,
                 snapshot.time,
             )
@@ -209,7 +209,11 @@ mod tests {
             snapshot("aa1", "laptop", BackupMode::Full, 1),
             snapshot("aa2", "laptop", BackupMode::Auth, 2),
             snapshot("ab3", "desktop", BackupMode::Full, 3),
+            snapshot("aa4", "laptop", BackupMode::Full, 4),
         ];
+        let tags = all[3].tags.as_mut().unwrap();
+        tags.metadata.excludes = true;
+        tags.metadata.excludes_conversations = Some(true);
         all.push(Snapshot {
             tags: None,
             ..snapshot("ff9", "laptop", BackupMode::Full, 9)
@@ -226,11 +230,11 @@ mod tests {
         assert_eq!(find_by_id(&all, "ab").unwrap().id, "ab3");
         assert!(matches!(
             find_by_id(&all, "a"),
-            Err(VaultError::Ambiguous(_, 3))
+            Err(VaultError::Ambiguous(_, 4))
         ));
         assert!(matches!(
             find_by_id(&all, ""),
-            Err(VaultError::Ambiguous(_, 4))
+            Err(VaultError::Ambiguous(_, 5))
         ));
         assert!(matches!(
             find_by_id(&all, "x"),

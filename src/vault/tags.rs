@@ -7,6 +7,9 @@ use percent_encoding::{AsciiSet, CONTROLS, percent_decode_str, utf8_percent_enco
 /// The tag of every snapshot of this program.
 const PROGRAM_TAG: &str = "codex-manager";
 
+/// The value of the tag `excludes` if globs left out all conversations.
+const CONVERSATIONS: &str = "conversations";
+
 /// Characters that are encoded in the values of tags.
 pub(super) const RESERVED: &AsciiSet = &CONTROLS.add(b',').add(b'%');
 
@@ -47,7 +50,8 @@ impl SnapshotTags {
         add_tag("bytes", &metadata.bytes.to_string());
 
         if metadata.excludes {
-            add_tag("excludes", "yes");
+            let is_without = metadata.lacks_conversations();
+            add_tag("excludes", if is_without { CONVERSATIONS } else { "yes" });
         }
         if metadata.skipped > 0 {
             add_tag("skipped", &metadata.skipped.to_string());
@@ -83,6 +87,7 @@ impl SnapshotTags {
                 files: number("files"),
                 bytes: number("bytes"),
                 excludes: value("excludes").is_some(),
+                excludes_conversations: value("excludes").map(|what| what == CONVERSATIONS),
                 skipped: number("skipped"),
                 ..Metadata::default()
             },
@@ -116,6 +121,8 @@ mod tests {
                 source_codex_home: "/home/me/.codex".into(),
                 files: 3,
                 bytes: 4,
+                excludes: true,
+                excludes_conversations: Some(true),
                 skipped: 1,
                 ..Metadata::default()
             },

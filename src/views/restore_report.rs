@@ -1,6 +1,7 @@
 //! The output of `restore` and `vault restore`: the archive, the plan, the result.
 
 use crate::accounts::login_selection::AuthOutcome;
+use crate::archive::entry_name::EntryName;
 use crate::archive::metadata::Metadata;
 use crate::archive::name_table::NameSet;
 use crate::archive::reader::ArchiveReader;
@@ -48,13 +49,19 @@ pub(crate) fn describe_other_home(metadata: &Metadata, context: &Context) -> Str
 
 /// Returns the beginning of the JSON document. Its keys are an interface.
 fn start_json<'a>(
-    archive: &'a ArchiveReader,
     request: &'a RestoreRequest<'_>,
+    (files, bytes): (u64, u64),
+    unchanged: u64,
+    removed: &'a [String],
 ) -> JsonObject<impl JsonFields + use<'a>> {
     object()
-        .with("archive", file_name(archive.path()))
-        .with("email", &archive.metadata().email)
+        .with("archive", file_name(request.archive.path()))
+        .with("email", &request.archive.metadata().email)
         .with("target", &request.folder)
+        .with("files", files)
+        .with("bytes", bytes)
+        .with("unchanged", unchanged)
+        .with("removed", removed)
 }
 
 /// Returns the names of the removed files. Leaves out the side files of databases, because their databases are
@@ -92,17 +99,23 @@ pub(crate) fn show_plan(
 ) {
     let removed_names = list_removed_names(&plan.removed);
     let login_outcome = login.map(|login| login.outcome);
+    let is_rollout = |name: &EntryName| kind_of(name.as_path()).is_rollout_folder();
+    let mut unchanged_rollouts = NameSet::with_names(unchanged.name_table());
+    unchanged_rollouts.extend(unchanged.iter().filter(is_rollout));
+    // A merge leaves them out.
+    let mut restored = plan.writes.clone();
+    if plan.merge {
+        restored = restored.without(&unchanged_rollouts);
+    }
     let (file_count, byte_count) = apply::count_restored(
         request.archive,
-        &plan.writes,
+        &restored,
         login_outcome.unwrap_or(AuthOutcome::Restored),
     );
 
-    let json = start_json(request.archive, request)
-        .with("files", file_count)
-        .with("bytes", byte_count)
-        .with("unchanged", unchanged.len())
-        .with("removed", &removed_names)
+    let unchanged_count = unchanged_rollouts.len() as u64;
+    let counts = (file_count, byte_count);
+    let json = start_json(request, counts, unchanged_count, &removed_names)
         .with("safety_backup", None::<()>)
         .with("auth", login_outcome)
         .with("notes", notes)
@@ -143,7 +156,6 @@ pub(crate) fn show_plan(
 pub(crate) fn show_report(
     context: &Context,
     command: &str,
-    archive: &ArchiveReader,
     request: &RestoreRequest<'_>,
     report: &RestoreReport,
 ) {
@@ -153,11 +165,8 @@ pub(crate) fn show_report(
         .as_ref()
         .map(|s| catalog::relative_name(&context.backups(), &s.archive));
 
-    let json = start_json(archive, request)
-        .with("files", report.files)
-        .with("bytes", report.bytes)
-        .with("unchanged", report.unchanged)
-        .with("removed", &removed)
+    let counts = (report.files, report.bytes);
+    let json = start_json(request, counts, report.unchanged, &removed)
         .with("safety_backup", &safety)
         .with("auth", report.auth)
         .with("notes", &report.notes)

@@ -119,6 +119,9 @@ pub struct Metadata {
     /// True if the archive was made with `--exclude` or `backup.exclude`.
     #[serde(default, skip_serializing_if = "std::ops::Not::not")]
     pub excludes: bool,
+    /// True if the globs left out all conversations of the home. `None` in archives of older versions.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub excludes_conversations: Option<bool>,
     /// True for the safety backup of a restore that changed only a part of the home. It contains only the changed
     /// files.
     #[serde(default, skip_serializing_if = "std::ops::Not::not")]
@@ -206,14 +209,18 @@ impl Metadata {
         self.mode == BackupMode::Full && !self.lacks_conversations()
     }
 
-    /// Returns true if `--exclude` or `backup.exclude` left something out, and the archive lists no conversations.
+    /// Returns true if `--exclude` or `backup.exclude` left out all conversations.
     pub(crate) fn lacks_conversations(&self) -> bool {
+        // The metadata of an older version does not show whether the home had any.
+        let lists_none = || !self.captured_files.is_empty() && !self.lists_conversations();
+        let lacks_all = self.excludes_conversations.unwrap_or_else(lists_none);
+        self.mode != BackupMode::Auth && self.excludes && lacks_all
+    }
+
+    pub(crate) fn lists_conversations(&self) -> bool {
         let is_conversation_folder =
             |name: &String| [SESSIONS, ARCHIVED_SESSIONS].contains(&name.trim_end_matches('/'));
-        let files = &self.captured_files;
-        // Snapshots in the vault have no list of files.
-        let lists_none = !files.is_empty() && !files.iter().any(is_conversation_folder);
-        self.mode != BackupMode::Auth && self.excludes && lists_none
+        self.captured_files.iter().any(is_conversation_folder)
     }
 
     /// Returns true for a safety backup, which `restore` makes of the files that it changes.
@@ -305,6 +312,11 @@ mod tests {
         assert!(with(true, &["archived_sessions/"]).is_full());
         assert!(with(false, &["auth.json"]).is_full());
         assert!(with(true, &[]).is_full());
+        let without_conversations = Metadata {
+            excludes_conversations: Some(false),
+            ..with(true, &["auth.json"])
+        };
+        assert!(without_conversations.is_full());
     }
 
     #[test]

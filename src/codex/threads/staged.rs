@@ -204,14 +204,25 @@ fn path_within_home(path: &Path) -> Option<PathBuf> {
 /// The rows that [`copy_rows`] copies.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) enum RowGroup {
-    /// The rows of the table `threads`, for threads without a row in the staged database.
+    /// Like [`RowGroup::Threads`], for threads without a row in the staged database.
     MissingThreads,
-    /// The rows of the table `threads`; they replace those of the staged database.
+    /// The rows of the table `threads` with their data and the parent of a subagent; they replace those of the staged
+    /// database. Also the projects and sections of these threads that the staged database lacks.
     Threads,
     /// All rows with the column `thread_id`; they replace those of the staged database. In a projection database the ids
     /// are those of rollouts.
     ThreadData,
 }
+
+/// The tables without a column `thread_id` that have rows of a thread, their key, and the column of `threads` that has its
+/// value. Rows come after those that they refer to.
+const OTHER_TABLES: [(&str, &str, &str); 5] = [
+    ("thread_sections", "id", "thread_section_id"),
+    ("projects", "id", "project_id"),
+    ("project_roots", "project_id", "project_id"),
+    ("threads", "id", "id"),
+    ("thread_spawn_edges", "child_thread_id", "id"),
+];
 
 /// Copies the rows of the threads in `ids`, or of the rollouts in `ids`, from `live` to a staged database. No process may
 /// use `live`. Columns that both databases have are copied, and rows that the staged database rejects are skipped. Returns
@@ -251,34 +262,49 @@ fn copy_rows_into(
         .sqlite_context("open", live)?;
 
     run_in_transaction(connection, staged, |transaction| {
-        let (tables, key) = match group {
-            RowGroup::MissingThreads | RowGroup::Threads => (vec!["threads".to_owned()], "id"),
-            RowGroup::ThreadData => (list_tables_with_thread_id(transaction)?, "thread_id"),
-        };
+        let mut ids: Vec<_> = ids.iter().collect();
+        if group == RowGroup::MissingThreads && has_threads_table(transaction)? {
+            let mut find = transaction.prepare("SELECT 1 FROM main.threads WHERE id=?1")?;
+            ids.retain(|id| !find.exists([id]).unwrap_or(false));
+        }
 
         let mut copied_count = 0;
-        for table in tables {
-            let columns = quoted_common_columns(transaction, &table)?;
+        let data_tables = list_tables_with_thread_id(transaction)?;
+        let data_tables = data_tables
+            .iter()
+            .map(|table| (&**table, "thread_id", "id"));
+        let other_tables = match group {
+            RowGroup::MissingThreads | RowGroup::Threads => &OTHER_TABLES[..],
+            RowGroup::ThreadData => &[],
+        };
+        for (table, key, source) in other_tables.iter().copied().chain(data_tables) {
+            let columns = quoted_common_columns(transaction, table)?;
             // A live database of another version of Codex may lack the table.
             if !columns.contains(&quote_identifier(key)) {
                 continue;
             }
 
-            // The row is updated in place, because rows that refer to it would be deleted with it.
-            let on_conflict = match group {
-                RowGroup::Threads => format!("DO UPDATE SET {}", assign_columns(&columns)),
-                RowGroup::MissingThreads | RowGroup::ThreadData => "DO NOTHING".to_owned(),
+            let replaces_rows =
+                group != RowGroup::MissingThreads && source == "id" && table != "threads";
+            let condition = match source {
+                "id" => format!("{key}=?1"),
+                _ => format!("{key}=(SELECT {source} FROM live.threads WHERE id=?1)"),
             };
-            let (table, columns) = (quote_identifier(&table), columns.join(","));
-            let delete = format!("DELETE FROM main.{table} WHERE \"{key}\"=?1");
+            // The row is updated in place, because rows that refer to it would be deleted with it.
+            let on_conflict = match table {
+                "threads" => format!("DO UPDATE SET {}", assign_columns(&columns)),
+                _ => "DO NOTHING".to_owned(),
+            };
+            let (quoted, columns) = (quote_identifier(table), columns.join(","));
+            let delete = format!("DELETE FROM main.{quoted} WHERE {condition}");
             let mut delete = transaction.prepare(&delete)?;
             let mut insert = transaction.prepare(&format!(
-                "INSERT OR IGNORE INTO main.{table}({columns}) \
-                 SELECT {columns} FROM live.{table} WHERE \"{key}\"=?1 ON CONFLICT {on_conflict}"
+                "INSERT OR IGNORE INTO main.{quoted}({columns}) \
+                 SELECT {columns} FROM live.{quoted} WHERE {condition} ON CONFLICT {on_conflict}"
             ))?;
 
-            for id in ids {
-                if group == RowGroup::ThreadData {
+            for id in &ids {
+                if replaces_rows {
                     delete.execute([id])?;
                 }
                 let copied_rows = match insert.execute([id]) {
@@ -286,7 +312,7 @@ fn copy_rows_into(
                     Err(e) if is_row_error(&e) => 0,
                     inserted => inserted?,
                 };
-                if group != RowGroup::ThreadData && copied_rows > 0 {
+                if table == "threads" && copied_rows > 0 {
                     fill_missing_times(transaction);
                 }
                 copied_count += copied_rows;

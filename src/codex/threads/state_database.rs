@@ -21,12 +21,8 @@ pub(crate) fn find_state_folder(home: &Path, env: &Environment) -> PathBuf {
 }
 
 fn find_newest_state_database(folder: &Path) -> Option<PathBuf> {
-    let numbered = tree::list_entries(folder).filter_map(|entry| {
-        let name = entry.file_name().into_string().ok()?;
-        let after_prefix = name.strip_prefix(home::STATE_DATABASE_PREFIX)?;
-        let number: u32 = after_prefix.strip_suffix(".sqlite")?.parse().ok()?;
-        Some((number, entry.path()))
-    });
+    let paths = tree::list_entries(folder).map(|entry| entry.path());
+    let numbered = paths.filter_map(|path| Some((home::parse_state_version(&path)?, path)));
     numbered.max().map(|(_, path)| path)
 }
 

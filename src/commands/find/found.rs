@@ -37,9 +37,17 @@ pub(super) struct Found {
 
 impl Found {
     /// Adds the result of a search on another machine, without conversations that already have a hit. `machine` returns
-    /// the machine for the id of a conversation.
-    pub(super) fn add_machine(&mut self, mut other: Self, machine: impl Fn(&str) -> FoundMachine) {
+    /// the machine for the id of a conversation. `has_common` is true if both machines have some conversation.
+    pub(super) fn add_machine(
+        &mut self,
+        mut other: Self,
+        has_common: bool,
+        machine: impl Fn(&str) -> FoundMachine,
+    ) {
         let (local, remote) = (&mut self.result, &mut other.result);
+        let lists_all = |result: &SearchResult| result.total == Some(result.hits.len());
+        // The conversations beyond the limit may be the same.
+        let is_countable = !has_common || lists_all(local) && lists_all(remote);
         let ids_with_hits = local
             .hits
             .iter()
@@ -52,7 +60,7 @@ impl Found {
             .hits
             .retain(|hit| !ids_with_hits.contains(&hit.conversation.session));
         let duplicate_count = remote_hit_count - remote.hits.len();
-        let totals = local.total.zip(remote.total);
+        let totals = local.total.zip(remote.total).filter(|_| is_countable);
         local.total = totals.map(|(local, remote)| local + remote - duplicate_count);
 
         self.refreshed += other.refreshed;

@@ -559,7 +559,9 @@ impl FindArgs {
                 Matcher::Query(query) => self.search_index(query, &filter, machine_context)?,
             };
 
-            found.add_machine(found_there, |id| FoundMachine {
+            let ids_there = list_ids_on_disk(machine_context.codex_home())?;
+            let has_common = !ids_there.is_disjoint(&ids_of_this_machine);
+            found.add_machine(found_there, has_common, |id| FoundMachine {
                 name: machine.name.clone(),
                 home: machine_context.codex_home().to_path_buf(),
                 is_here_too: ids_of_this_machine.contains(id),

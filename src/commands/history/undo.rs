@@ -15,7 +15,7 @@ use clap::Args;
 
 /// Restore the state before the last repair
 ///
-/// Requires that Codex is closed. Conversations that began after the repair stay in Codex's list.
+/// Requires that Codex is closed. Conversations that began or continued after the repair stay as they are in Codex's list.
 #[derive(Debug, Args)]
 #[command(after_help = "Examples:
   codex-manager history undo
@@ -78,7 +78,7 @@ impl UndoArgs {
         if !later_rows.ids.is_empty() {
             let conversations = pluralize(later_rows.ids.len(), "conversation");
             context.ui.prose(format_args!(
-                "{would_be_text}kept in Codex's list: {conversations} that began later"
+                "{would_be_text}kept in Codex's list: {conversations} that began or continued later"
             ));
         }
         if let Some(state_before_undo) = &state_before_undo {

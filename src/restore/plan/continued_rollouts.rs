@@ -4,8 +4,11 @@
 use super::live_files::LiveFiles;
 use super::request::{RestoreRequest, RestoreTarget};
 use super::restore_plan::RestorePlan;
-use crate::archive::{EntryName, FileEntry, parse_rollout_name};
-use crate::codex::rollout;
+use crate::archive::{ArchiveReader, EntryName, FileEntry, file_extract, parse_rollout_name};
+use crate::codex::rollout::{self, Relation};
+use crate::io::IoContext;
+use crate::restore::RestoreError;
+use std::fs::File;
 use std::io::Read as _;
 use std::path::Path;
 
@@ -38,9 +41,11 @@ pub(crate) fn keep_continued_rollouts(
             parse_rollout_name(name.as_path()).is_some_and(|other| other.name == rollout.name)
         };
         let live_files: Vec<_> = live.names.iter().filter(is_same_rollout).collect();
-        let is_in_home = live_files
-            .iter()
-            .any(|name| begins_with(&request.folder.join(name.as_path()), &file));
+        let has_content = |name: &EntryName| {
+            let path = request.folder.join(name.as_path());
+            begins_with(&path, &file, request.archive).unwrap_or(false)
+        };
+        let is_in_home = live_files.iter().any(has_content);
         if is_in_home {
             plan.writes.remove(file.path.as_path());
             plan.added.remove(file.path.as_path());
@@ -52,12 +57,23 @@ pub(crate) fn keep_continued_rollouts(
     }
 }
 
-/// Returns true if the plain text of the rollout at `path` begins with the archived content of `file`. Returns false if
-/// it cannot be read, and for a compressed `file`.
-fn begins_with(path: &Path, file: &FileEntry) -> bool {
-    file.digest.is_some_and(|digest| {
-        let text = rollout::open_plain(path);
-        let hashed = text.and_then(|text| digest.hasher().hash(&mut text.take(file.size)));
-        hashed.is_ok_and(|hashed| hashed == (digest, file.size))
-    })
+/// Returns true if the plain text of the rollout at `path` begins with that of the archived `file`.
+fn begins_with(
+    path: &Path,
+    file: &FileEntry,
+    archive: &ArchiveReader,
+) -> Result<bool, RestoreError> {
+    if let (Some(digest), true) = (file.digest, rollout::is_plain(file.path.as_path())) {
+        let text = rollout::open_plain(path).at("read", path)?;
+        let hashed = digest.hasher().hash(&mut text.take(file.size));
+        return Ok(hashed.at("read", path)? == (digest, file.size));
+    }
+
+    // The digest of a compressed rollout is not that of its text.
+    let folder = tempfile::tempdir().at("create a folder in", std::env::temp_dir())?;
+    let archived = folder.path().join("rollout.jsonl.zst");
+    let created = File::create_new(&archived).at("create", &archived)?;
+    file_extract::extract_entry(archive, file, &created)?;
+    let relation = rollout::compare(path, &archived).at("compare", path)?;
+    Ok(matches!(relation, Relation::Equal | Relation::FirstExtends))
 }

@@ -43,14 +43,11 @@ pub(crate) fn find_newest_state_database(files: &FileList) -> Option<FileEntry> 
     newest.map(|(_, file)| file)
 }
 
-/// Returns the version in the name of a state database; `None` for other files.
+/// Returns the version of a state database; `None` for other files.
 fn parse_state_version(path: &Path) -> Option<u64> {
-    if !is_database_path(path) {
-        return None;
-    }
-    let name = path.file_name()?.to_str()?;
-    let version = name.strip_prefix(home::STATE_DATABASE_PREFIX)?;
-    version.strip_suffix(".sqlite")?.parse().ok()
+    is_database_path(path)
+        .then(|| home::parse_state_version(path))
+        .flatten()
 }
 
 #[cfg(test)]

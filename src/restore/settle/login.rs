@@ -67,12 +67,6 @@ pub(crate) fn stage_login(
     let mtime_ns = archived_login.map(|login| login.mtime_ns);
     write_auth_json(&staged_path, snapshot.bytes.expose(), mtime_ns)?;
 
-    if decision.outcome == AuthOutcome::KeptNewer {
-        notes.push(
-            "restored the login of the profile, because it is newer than the archive's".into(),
-        );
-    }
-
     staged_login.went_live = Some(snapshot);
     Ok(staged_login)
 }
@@ -101,13 +95,10 @@ pub(crate) fn preview_login(
         return Ok(Some(preview));
     }
 
-    if plan.target == RestoreTarget::Elsewhere {
-        preview.outcome = AuthOutcome::Restored;
-        return Ok(Some(preview));
-    }
-
     if !request.archive.path().is_file() {
-        return Ok(None);
+        let outcome = AuthOutcome::Restored;
+        let is_elsewhere = plan.target == RestoreTarget::Elsewhere;
+        return Ok(is_elsewhere.then_some(LoginPreview { outcome, ..preview }));
     }
 
     let read_archived = |kind| -> Result<Vec<u8>, RestoreError> {
@@ -118,6 +109,16 @@ pub(crate) fn preview_login(
             .at("read", request.archive.path())?;
         Ok(bytes)
     };
+    let archived = SecretBytes::new(read_archived(HomeEntryKind::Auth)?);
+    let live_path = request.folder.join(home::AUTH_JSON);
+    if plan.target == RestoreTarget::Elsewhere {
+        preview.outcome = AuthOutcome::Restored;
+        preview
+            .notes
+            .extend(describe_copied_login(&archived, &live_path));
+        return Ok(Some(preview));
+    }
+
     // A link is followed only once it is staged.
     let is_config_file = |file: FileEntry| file.path.as_path() == Path::new(CONFIG_TOML);
     let has_config = request.archive.contents().files.iter().any(is_config_file);
@@ -128,8 +129,7 @@ pub(crate) fn preview_login(
         CodexConfig::read(&request.folder)
     };
 
-    let archived = SecretBytes::new(read_archived(HomeEntryKind::Auth)?);
-    let live = AuthJsonState::read(&request.folder.join(home::AUTH_JSON))?;
+    let live = AuthJsonState::read(&live_path)?;
     let notes = &mut preview.notes;
     if let Some((decision, replacement)) =
         choose_login(request, Some(&archived), config.store, &live, notes)?
@@ -187,20 +187,25 @@ fn stage_login_elsewhere(
     };
 
     write_auth_json(staged, login.bytes.expose(), Some(login.mtime_ns))?;
-    let snapshot = AuthSnapshot::parse(login.bytes.expose().to_vec()).ok();
-    let is_renewable = |login: &Login| login.identity.kind.is_renewable();
-    if snapshot.is_some_and(|snapshot| snapshot.login.as_ref().is_some_and(is_renewable)) {
-        // Codex 0.169 and 0.171 revoke the login in a home before `codex login` signs in there, and with it the original.
-        let quoted_path = shell::quote_if_needed(&auth_path.to_string_lossy());
-        notes.push(format!(
-            "the login in this folder is a copy: if two homes use it, or codex login replaces it, it stops working in \
-             both; for a login of its own, first remove the copy: rm {quoted_path}"
-        ));
-    }
-
+    notes.extend(describe_copied_login(&login.bytes, auth_path));
     Ok(StagedLogin {
         outcome: AuthOutcome::Restored,
         ..StagedLogin::default()
+    })
+}
+
+/// Returns a warning about a login that is restored to `auth_path` in another folder, if Codex renews it.
+fn describe_copied_login(archived: &SecretBytes, auth_path: &Path) -> Option<String> {
+    let login = AuthSnapshot::parse(archived.expose().to_vec())
+        .ok()?
+        .login?;
+    // Codex 0.169 and 0.171 revoke the login in a home before `codex login` signs in there, and with it the original.
+    let quoted_path = shell::quote_if_needed(&auth_path.to_string_lossy());
+    login.identity.kind.is_renewable().then(|| {
+        format!(
+            "the login in this folder is a copy: if two homes use it, or codex login replaces it, it stops working in \
+             both; for a login of its own, first remove the copy: rm {quoted_path}"
+        )
     })
 }
 
@@ -265,7 +270,12 @@ fn choose_login(
 
     let chosen_auth = match decision.choice {
         LoginChoice::KeepLive => None,
-        LoginChoice::Profile => profile_auth.cloned(),
+        LoginChoice::Profile => {
+            notes.push(
+                "the profile has a newer login than the archive, so its login is restored".into(),
+            );
+            profile_auth.cloned()
+        }
         LoginChoice::Archive => Some(archived),
     };
 
