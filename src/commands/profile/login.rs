@@ -9,7 +9,9 @@ use crate::context::Context;
 use crate::error::{CommandError, Outcome, Result};
 use crate::io::foreground::ForegroundExit;
 use crate::io::shell;
-use crate::steps::home_checks::{check_credential_store, check_logins_allowed};
+use crate::steps::home_checks::{
+    check_credential_store, check_logins_allowed, warn_if_live_elsewhere,
+};
 use crate::ui::{Style, object};
 use crate::views::account::{local_rfc3339, printable};
 use clap::Args;
@@ -169,6 +171,8 @@ fn print_saved(adopted: &AdoptedLogin, context: &Context) {
                 ui.warn(message);
             }
         }
+        // `use` refuses the account while another home has it.
+        LiveHomeUpdate::No if warn_if_live_elsewhere(&adopted.saved.profile, context) => {}
         LiveHomeUpdate::No => ui.note(format_args!(
             "switch to it: codex-manager use {}",
             shell::quote_if_needed(&adopted.saved.profile)

@@ -189,7 +189,9 @@ impl SaveArgs {
         }
 
         match &self.from {
-            None => warn_if_live_elsewhere(&plan.profile, context),
+            None => {
+                warn_if_live_elsewhere(&plan.profile, context);
+            }
             Some(_) if plan.outcome == SaveOutcome::KeptNewer => {}
             Some(from) => ui.note(format_args!(
                 "from now on use this login only through codex-manager: a program that also uses {} \
