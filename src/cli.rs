@@ -15,7 +15,7 @@ use crate::commands;
 use crate::context::{self, Context, Environment, Flags, Settings};
 use crate::doctor::permissions;
 use crate::error::{CommandError, ErrorKind, Outcome, Result};
-use crate::io::{attached, owner, progress, signals};
+use crate::io::{attached, owner, progress, shell, signals};
 use crate::logging::{self, LogSettings};
 use crate::steps::run_log::run_with_log;
 use crate::ui::{self, Ui, Verbosity, picker};
@@ -88,12 +88,14 @@ fn run(cli: Cli, is_dry_run: bool, env: Environment) -> ExitCode {
         assume_yes: global.yes,
     };
 
+    let home_options = format_home_options(&flags, &env);
     let (settings, config_problem) = resolve_settings(&command, flags, &env);
     let color = match &settings {
         Ok(settings) => settings.color,
         Err(_) => global.color.unwrap_or_default(),
     };
-    let ui = Ui::new(global.json, verbosity, color, &env);
+    let mut ui = Ui::new(global.json, verbosity, color, &env);
+    ui.home_options = home_options;
     if let Some(problem) = config_problem {
         ui.warn(format_args!("{problem}; the defaults are used"));
     }
@@ -134,6 +136,20 @@ fn run(cli: Cli, is_dry_run: bool, env: Environment) -> ExitCode {
         }
         Err(error) => print_error(error, &ui, interrupt_hint),
     }
+}
+
+/// Returns the options with which the user named the homes, for commands that may run in another folder.
+fn format_home_options(flags: &Flags, env: &Environment) -> Vec<String> {
+    let homes = [
+        ("--manager-home", &flags.manager_home),
+        ("--codex-home", &flags.codex_home),
+    ];
+    let options = homes.into_iter().filter_map(|(name, home)| {
+        let home = env.absolute(home.as_ref()?);
+        let home = shell::quote_if_needed(&home.to_string_lossy());
+        Some(format!("{name} {home}"))
+    });
+    options.collect()
 }
 
 /// Prints the error of a command unless it is silent, and returns its exit code.

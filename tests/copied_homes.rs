@@ -7,7 +7,8 @@ use crate::support::lab::Lab;
 use crate::support::profiles::{alice_and_bob, write_age_key};
 use crate::support::sample::{RENEWED, alice, bob, text};
 use crate::support::sign_in::{
-    SignIn, auth_json, expired_auth, read_refresh_token, unix_now, write_auth, write_auth_text,
+    SignIn, api_key_auth_json, auth_json, expired_auth, read_refresh_token, unix_now, write_auth,
+    write_auth_text,
 };
 use serde_json::{Value, json};
 use std::fs;
@@ -72,12 +73,38 @@ fn i2_a_copy_of_a_home_does_not_take_the_login_from_the_first() {
     let _ = run_in_copy(&env, &["use", "home"]).code(0);
     assert_first_home_has_it(&env);
 
+    // The same refresh token, with the access token of a later renewal.
+    let env = world();
+    write_auth(&env.path("copy"), &alice(3).generation(1));
+    for args in [&["profile", "save", "work"][..], &["use", "home"]] {
+        let output = run_in_copy(&env, args).code(0);
+        assert!(output.stderr.contains("another Codex home"), "{output}");
+        assert_first_home_has_it(&env);
+    }
+    let _ = run_in_copy(&env, &["use", "work"]).code(5);
+
     // A login newer than the one in the first home is not a copy of it.
     let env = world();
     write_auth(&env.path("copy"), &alice(3));
     let output = run_in_copy(&env, &["use", "home"]).code(0);
     assert!(!output.stderr.contains("another Codex home"), "{output}");
     assert_eq!(note(&env, "work")["owner"], "profile");
+}
+
+#[test]
+fn an_api_key_is_used_in_several_homes() {
+    let env = world();
+    let key = api_key_auth_json("sk-test-0000");
+    write_auth_text(&env.codex_home(), &key);
+    let _ = env.run(["profile", "save", "key"]).code(0);
+    let output = run_in_copy(&env, &["use", "key"]).code(0);
+    assert_eq!(live(&env.path("copy")), key);
+    let back = run_in_copy(&env, &["use", "home"]).code(0);
+    for run in [&output, &back] {
+        assert!(!run.stderr.contains("another Codex home"), "{run}");
+    }
+    let _ = run_in_copy(&env, &["use", "key"]).code(0);
+    assert_eq!(live(&env.codex_home()), key);
 }
 
 #[test]

@@ -1,8 +1,10 @@
 //! Hostile exports: each is refused with its reason, and nothing is changed.
 
+use crate::login_kinds::key_beside_tokens;
 use crate::support::env::{TestEnv, assert_same_tree};
+use crate::support::profiles::profile_login;
 use crate::support::sample::alice;
-use crate::support::sign_in::{auth_json, write_auth};
+use crate::support::sign_in::{SignIn, auth_json, write_auth};
 use crate::transfer::{carol, import, state};
 use serde_json::{Value, json};
 use sha2::Digest;
@@ -302,4 +304,29 @@ fn i12_i13_a_hostile_export_is_refused_by_name_and_changes_nothing() {
     assert!(!env.path("home/x").exists());
     fs::write(&file, good).expect("write");
     let _ = import(&env, &file, &[]).code(0);
+}
+
+/// Earlier versions exported an API key as the login of the account of the tokens beside it.
+#[test]
+fn an_export_with_an_api_key_beside_tokens_brings_all_logins() {
+    let env = TestEnv::new();
+    let profile = |sign_in: &SignIn| {
+        let identity = json!({"email": sign_in.email, "account_id": sign_in.account_id,
+            "user_id": sign_in.user_id});
+        json!({"schema": 1, "identity": identity}).to_string()
+    };
+    let (key, carol_login) = (key_beside_tokens(), auth_json(&carol()));
+    let (of_alice, of_carol) = (profile(&alice(0)), profile(&carol()));
+    let export = package(&[
+        ("profiles/work/profile.json", of_alice.as_bytes()),
+        ("profiles/work/auth.json", key.as_bytes()),
+        ("profiles/carol/profile.json", of_carol.as_bytes()),
+        ("profiles/carol/auth.json", carol_login.as_bytes()),
+    ]);
+    let file = env.write("out.export", export);
+    let run = import(&env, &file, &[]).code(0).json();
+    let email = run["profiles"][1]["email"].as_str().expect("text");
+    assert!(email.starts_with("api-key-"), "{run}");
+    assert_eq!(profile_login(&env, "work"), key);
+    assert_eq!(profile_login(&env, "carol"), carol_login);
 }

@@ -1,9 +1,10 @@
 //! Logins other than ChatGPT's and API keys, and the logins of Codex Desktop's workspaces.
 
 use crate::support::env::TestEnv;
+use crate::support::hostile::Parts;
 use crate::support::lab::Lab;
 use crate::support::pair::{Pair, SKILL, actions};
-use crate::support::profiles::{alice_and_bob, folder, live_login};
+use crate::support::profiles::{alice_and_bob, folder, live_login, write_age_key};
 use crate::support::sample::{alice, backup, bob, put, sample_home, text};
 use crate::support::sign_in::{
     SignIn, auth_json, read_auth, read_refresh_token, write_auth, write_auth_text,
@@ -203,16 +204,33 @@ fn an_api_key_beside_tokens_is_the_login_that_codex_uses() {
     assert_eq!(live.expect("a login"), login);
 }
 
+/// Returns the auth.json of an early Codex, with an API key beside the tokens of Alice.
+pub(crate) fn key_beside_tokens() -> String {
+    let mut login: Value = serde_json::from_str(&auth_json(&alice(0))).expect("JSON");
+    login["OPENAI_API_KEY"] = json!("sk-test-0000");
+    login.as_object_mut().expect("fields").remove("auth_mode");
+    login.to_string()
+}
+
 /// Earlier versions took the tokens beside a key for the login.
 #[test]
 fn a_profile_of_tokens_beside_an_api_key_becomes_one_of_the_key() {
     let env = alice_and_bob();
     let _ = env.run(["use", "home"]).code(0);
-    let mut login: Value = serde_json::from_str(&auth_json(&alice(0))).expect("JSON");
-    login["OPENAI_API_KEY"] = json!("sk-test-0000");
-    login.as_object_mut().expect("fields").remove("auth_mode");
-    let login = login.to_string();
+    let login = key_beside_tokens();
     write_auth_text(&folder(&env, "work"), &login);
+    let key = write_age_key(&env);
+    let export = [
+        "profile",
+        "export",
+        "out.age",
+        "--with-logins",
+        "--recipient",
+        &key,
+    ];
+    let exported = env.run(export).code(6);
+    let reason = "its auth.json has the login of api-key-";
+    assert!(exported.stderr.contains(reason), "{exported}");
 
     let refused = env.run(["use", "work"]).code(5);
     let file = folder(&env, "work").join("auth.json");
@@ -222,6 +240,29 @@ fn a_profile_of_tokens_beside_an_api_key_becomes_one_of_the_key() {
     let _ = env.run(save).code(0);
     let _ = env.run(["use", "key"]).code(0);
     assert_eq!(live_login(&env), login);
+}
+
+#[test]
+fn an_archive_that_names_the_account_of_tokens_beside_an_api_key_is_restored_over_the_same_file() {
+    let env = alice_and_bob();
+    sample_home(&env);
+    let login = key_beside_tokens();
+    write_auth_text(&env.codex_home(), &login);
+    let archive = backup(&env, &[]);
+    let mut parts = Parts::parse(&fs::read(&archive).expect("read"));
+    let sign_in = alice(0);
+    parts.manifest_mut()["account_auth"]["identity"] = json!({"email": sign_in.email,
+        "account_id": sign_in.account_id, "user_id": sign_in.user_id, "kind": "chatgpt"});
+    let older = text(&env.path("older.tar.gz"));
+    fs::write(&older, parts.pack()).expect("write");
+
+    let restored = env.run(["restore", &older, "--json"]).code(0);
+    assert_eq!(restored.json()["auth"], "restored");
+    write_auth(&env.codex_home(), &bob());
+    let _ = env.run(["restore", &older]).code(5);
+    write_auth(&env.codex_home(), &alice(0));
+    let refused = env.run(["restore", &older]).code(5);
+    assert!(refused.stderr.contains("api-key-"), "{refused}");
 }
 
 fn text_of(value: &Value) -> String {

@@ -1,7 +1,7 @@
 //! Commands that messages suggest are alone on a line, at every width.
 
 use crate::support::env::TestEnv;
-use crate::support::sample::{backup, sample_home};
+use crate::support::sample::{FIRST, backup, sample_home, sample_home_at};
 use crate::support::terminal::Terminal;
 use regex::Regex;
 use std::fs;
@@ -104,6 +104,31 @@ fn the_command_of_a_hint_is_alone_on_a_line() {
             }
         }
     }
+}
+
+#[test]
+fn a_suggested_command_names_the_homes_that_the_user_named() {
+    let env = TestEnv::new();
+    sample_home_at(&env.path("a home"));
+    let homes = ["--codex-home", "a home", "--manager-home", "manager"];
+    let run = |args: &[&str]| env.run([args, &homes].concat()).code(0);
+    let options = "--codex-home '[ROOT]/a home' --manager-home [ROOT]/manager";
+    for (args, command) in [
+        (&["backup", "--no-status"][..], "restore 20"),
+        (&["storage", "trash", FIRST], "storage undelete"),
+        (&["restore", "latest"], "restore 20"),
+    ] {
+        let printed = run(args).stderr;
+        let wanted = format!("    codex-manager {options} {command}");
+        assert!(printed.contains(&wanted), "{printed}");
+    }
+    // The variables of the environment stay those of the shell.
+    sample_home(&env);
+    let printed = env.run(["backup", "--no-status"]).code(0).stderr;
+    assert!(
+        printed.contains("    codex-manager restore 20"),
+        "{printed}"
+    );
 }
 
 /// A colon introduces a command; the printer relies on it.

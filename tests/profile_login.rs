@@ -10,7 +10,7 @@ use crate::support::faults::Dice;
 use crate::support::injection::{Fault, can_inject, points, run_with_fault, sample};
 use crate::support::lab::Lab;
 use crate::support::mock_backend::MockBackend;
-use crate::support::profiles::{folder, profile_login};
+use crate::support::profiles::{alice_and_bob, folder, profile_login};
 use crate::support::sample::{alice, bob};
 use crate::support::sign_in::{
     SignIn, api_key_auth_json, auth_json, read_auth, read_refresh_token, signed_in_home, write_auth,
@@ -133,6 +133,18 @@ fn a_new_login_of_the_live_account_replaces_the_live_login() {
     assert_eq!(history, [old]);
     let turn = lab.codex.exec(&lab.home(), &lab.backend, &["hello"]);
     let _ = turn.expect_success();
+}
+
+#[test]
+fn a_sign_in_to_the_account_of_another_home_names_that_home() {
+    let env = alice_and_bob();
+    write_codex(&env, &signs_in(&alice(9)));
+    fs::create_dir(env.path("other")).expect("create");
+    let login = ["--codex-home", "other", "profile", "login", "work"];
+    let run = env.run(login).code(0);
+    let command = "--codex-home [ROOT]/home/.codex use ACCOUNT";
+    assert!(run.stderr.contains(command), "{run}");
+    assert!(!run.stderr.contains("switch to it"), "{run}");
 }
 
 #[test]

@@ -260,6 +260,17 @@ fn a_login_that_the_server_ended_is_expired_before_its_token_expires() {
     assert!(asked.stderr.contains("the login has expired"), "{asked}");
     assert!(asked.stderr.contains(sign_in), "{asked}");
     assert_eq!(login(), "expired");
+    // The same login is still the ended one.
+    let saved = folder(&lab.world, "bob").join("auth.json");
+    let save = [
+        "profile",
+        "save",
+        "bob",
+        "--from",
+        saved.to_str().expect("text"),
+    ];
+    let _ = lab.manager(save).code(0);
+    assert_eq!(login(), "expired");
     let best = lab.manager(["recommend", "--json"]).code(0).json();
     assert_eq!(best["recommended"]["profile"], "alice");
     for args in [["list", "--refresh"], ["status", "--all"]] {
@@ -310,6 +321,18 @@ fn the_refusal_of_an_old_copy_in_another_home_says_nothing_about_the_newer_login
 
     let _ = lab.manager(["status", "--account", "bob"]).code(6);
     assert_eq!(login(), "expired");
+
+    let new_bob = SignIn::bob().issued_at(unix_now() + 60).family("f2");
+    let file = lab.world.write("new.json", auth_json(&new_bob));
+    let save = [
+        "profile",
+        "save",
+        "bob",
+        "--from",
+        file.to_str().expect("text"),
+    ];
+    let _ = lab.manager(save).code(0);
+    assert_eq!(login(), "ok");
 }
 
 /// Signs Alice in as `work`, and saves Bob as `home`. Codex is not installed.

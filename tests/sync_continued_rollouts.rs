@@ -654,7 +654,7 @@ fn i2_the_hint_of_a_decision_does_not_undo_it() {
         assert_kept();
         let text = run.stderr.split_whitespace().collect::<Vec<_>>().join(" ");
         let (_, hint) = text
-            .split_once("codex-manager sync restore ")
+            .split_once(" sync restore ")
             .unwrap_or_else(|| panic!("no hint: {run}"));
         let hint = hint.split(' ').take_while(|word| !word.ends_with(':'));
         let args: Vec<_> = std::iter::once("restore").chain(hint).collect();

@@ -183,7 +183,7 @@ fn a_mistyped_path_of_allow_secrets_is_an_error() {
         let run = pair.run("a", &args).code(4);
         let message = "--allow-secrets names no file that sync copies: AGENT.md\n";
         assert!(run.stderr.contains(message), "{run}");
-        assert!(run.stderr.contains("codex-manager sync plan"), "{run}");
+        assert!(run.stderr.contains(" sync plan"), "{run}");
     }
     assert!(!pair.cloud().join(SKILL).exists());
     // A file without a secret may be named, so that the same command can run again.

@@ -52,6 +52,18 @@ fn damage(archive: &Path) {
 }
 
 #[test]
+fn a_damaged_sidecar_without_its_archive_is_not_to_be_repaired() {
+    let env = TestEnv::new();
+    sample_home(&env);
+    let archive = backup(&env, &[]);
+    fs::write(sidecar(&archive), "{").unwrap();
+    fs::remove_file(&archive).unwrap();
+    assert_eq!(listed(&env)[0]["problem"], "the archive is missing");
+    let fixed = env.run(["doctor", "--fix", "--json"]).code(5);
+    assert!(!fixed.stdout.contains("--repair"), "{fixed}");
+}
+
+#[test]
 fn an_archive_without_a_good_sidecar_is_not_pruned_and_is_the_latest() {
     for lost in [None, Some("{"), Some("{\"schema\":99}")] {
         for verified in [false, true] {

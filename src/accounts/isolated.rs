@@ -124,7 +124,7 @@ impl Profiles {
             return Ok(());
         };
         let profile = self.simulate_isolation_return(profile);
-        let home = profile.other_live_home(None);
+        let home = profile.file.live_home.as_deref();
         match home.and_then(|home| self.isolation_error(&profile.name, home)) {
             Some(isolated) => Err(isolated),
             None => Ok(()),

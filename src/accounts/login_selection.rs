@@ -1,6 +1,6 @@
 //! Selects the login that goes live when an archive is restored. Pure.
 
-use crate::codex::{AuthSnapshot, Freshness, Login};
+use crate::codex::{AuthSnapshot, Freshness};
 use serde::Serialize;
 
 /// The user's choice of the login that a restore puts into the home.
@@ -68,7 +68,7 @@ pub(crate) fn select_login(policy: AuthPolicy, candidates: &LoginCandidates<'_>)
         // A spent login is the oldest, even if its timestamp is newer.
         Freshness::default()
     } else {
-        freshness_or_default(candidates.archive.login.as_ref())
+        candidates.archive.freshness()
     };
 
     // A copy of the archived login is as spent as the archived one.
@@ -76,7 +76,7 @@ pub(crate) fn select_login(policy: AuthPolicy, candidates: &LoginCandidates<'_>)
         if snapshot.bytes == candidates.archive.bytes {
             archived_freshness
         } else {
-            freshness_or_default(snapshot.login.as_ref())
+            snapshot.freshness()
         }
     };
 
@@ -131,13 +131,10 @@ pub(crate) fn select_login(policy: AuthPolicy, candidates: &LoginCandidates<'_>)
     }
 }
 
-fn freshness_or_default(login: Option<&Login>) -> Freshness {
-    login.map(|l| l.freshness).unwrap_or_default()
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::codex::auth::Login;
     use crate::codex::identity::Identity;
     use crate::io::secret::SecretBytes;
 

@@ -171,6 +171,12 @@ impl Profile {
             .filter(|_| self.other_account().is_none())
     }
 
+    /// Returns true if Codex renews the login of the account, so that only one home may use it.
+    pub(crate) fn is_renewable(&self) -> bool {
+        self.identity()
+            .is_some_and(|account| account.kind.is_renewable())
+    }
+
     /// Returns true if a later login of this account is known to have replaced the login in `auth.json`.
     pub(crate) fn is_superseded(&self) -> bool {
         let fingerprint = self.snapshot().map(AuthSnapshot::fingerprint);
@@ -227,14 +233,15 @@ impl Profile {
         (!is_readable).then_some(home)
     }
 
-    /// Returns the recorded Codex home of the owner copy if it is not `home` and has, or may have, the login.
+    /// Returns the recorded Codex home of the owner copy if it is not `home` and has, or may have, the login. Returns
+    /// `None` for a login that several homes may use.
     pub(crate) fn other_live_home(&self, home: Option<&Path>) -> Option<&Path> {
         let recorded_home = self.file.live_home.as_deref()?;
         let is_same_home = home.is_some_and(|home| home.canonical_or_self() == recorded_home);
         let may_have_login =
             || self.find_live_home(recorded_home).is_some() || self.unreadable_home().is_some();
-        (self.file.owner == LoginOwner::Live && !is_same_home && may_have_login())
-            .then_some(recorded_home)
+        let is_recorded = self.file.owner == LoginOwner::Live && self.is_renewable();
+        (is_recorded && !is_same_home && may_have_login()).then_some(recorded_home)
     }
 
     /// Returns true if another Codex home than that of `owner` may have the login. If the user asserted `owner`, a
@@ -244,13 +251,18 @@ impl Profile {
         has_other_home && !(owner.is_asserted() && self.unreadable_home().is_some())
     }
 
-    /// Returns true if the login in the recorded Codex home is older than `login`. If that home has no login, returns
-    /// true if the profile does not have `login` yet.
-    pub(super) fn is_live_login_older(&self, login: &Login, is_in_profile: bool) -> bool {
+    /// Returns true if the login in the recorded Codex home is older than `saved`, and has another refresh token. If that
+    /// home has no login, returns true if the profile does not have `saved` yet.
+    pub(super) fn is_live_login_older(&self, saved: &AuthSnapshot, is_in_profile: bool) -> bool {
         let recorded_home = self.file.live_home.as_deref();
         let live_auth = recorded_home.and_then(|home| AuthFile::read(&home.join(AUTH_JSON)).ok());
-        match live_auth.as_ref().and_then(AuthFile::login) {
-            Some(live_login) => login.freshness.is_newer_than(&live_login.freshness),
+        let live = live_auth.as_ref().and_then(AuthFile::snapshot);
+        match live.filter(|live| live.login.is_some()) {
+            // Two homes with one refresh token end each other's login, whichever access token is newer.
+            Some(live) => {
+                saved.freshness().is_newer_than(&live.freshness())
+                    && saved.fingerprint() != live.fingerprint()
+            }
             None => !is_in_profile,
         }
     }

@@ -239,7 +239,7 @@ fn record_after_save(
     let has_same_login =
         old_login.is_some_and(|(snapshot, _)| snapshot.fingerprint() == fingerprint);
     let keeps_owner = old_profile.is_some_and(|profile| {
-        keeps_recorded_owner(profile, outcome, login, has_same_login, is_newer, owner)
+        keeps_recorded_owner(profile, outcome, snapshot, has_same_login, is_newer, owner)
     });
 
     let mut record = ProfileFile {
@@ -293,7 +293,7 @@ fn record_after_save(
 fn keeps_recorded_owner(
     profile: &Profile,
     outcome: SaveOutcome,
-    login: &Login,
+    snapshot: &AuthSnapshot,
     has_same_login: bool,
     is_newer: bool,
     owner: OwnerLocation<'_>,
@@ -305,13 +305,13 @@ fn keeps_recorded_owner(
         // `profile` has the record of a removed profile. Unlike a refresh token, an API key can be used on several
         // machines.
         SaveOutcome::Created => {
-            is_moved && !is_newer && !owner.is_asserted() && login.identity.kind.is_renewable()
+            is_moved && !is_newer && !owner.is_asserted() && profile.is_renewable()
         }
         SaveOutcome::Updated | SaveOutcome::Unchanged => {
             let is_copy_of_moved = is_moved && has_same_login && !owner.is_asserted();
             is_copy_of_moved
                 || profile.may_be_live_elsewhere(owner)
-                    && !profile.is_live_login_older(login, has_same_login)
+                    && !profile.is_live_login_older(snapshot, has_same_login)
         }
     }
 }
@@ -326,7 +326,6 @@ pub(crate) fn predict_save_outcome(
         None => SaveOutcome::Created,
         Some(old) if old.bytes == snapshot.bytes => SaveOutcome::Unchanged,
         Some(old) => {
-            let old_freshness = old.login.as_ref().map(|l| l.freshness).unwrap_or_default();
             // The login in the profile may be spent in spite of its newer time.
             let is_known_spent = || {
                 let superseded = old_profile
@@ -337,7 +336,7 @@ pub(crate) fn predict_save_outcome(
             };
 
             // API keys have no age, so the saved key always replaces the one in the profile.
-            if old_freshness.is_newer_than(&login.freshness)
+            if old.freshness().is_newer_than(&login.freshness)
                 && login.identity.kind.is_renewable()
                 && !is_known_spent()
             {

@@ -219,6 +219,12 @@ impl AuthSnapshot {
         Err((SecretBytes::new(bytes), reason.to_owned()))
     }
 
+    /// Returns the age of the login. Without a login, the default, which is older than any.
+    pub(crate) fn freshness(&self) -> Freshness {
+        let login = self.login.as_ref();
+        login.map(|login| login.freshness).unwrap_or_default()
+    }
+
     /// Returns true if every field is null, so that there is no login of any kind.
     pub(crate) fn is_signed_out(&self) -> bool {
         let auth: Value = serde_json::from_slice(self.bytes.expose()).unwrap_or_default();

@@ -178,6 +178,7 @@ fn evaluate_lone_sidecar(
             let had_archive = metadata.archive_digest().is_some();
             (metadata, had_archive.then_some(ArchiveProblem::NoArchive))
         }
+        Err(SidecarProblem::Damaged(_)) => (Metadata::default(), Some(ArchiveProblem::NoArchive)),
         Err(problem) => (Metadata::default(), Some(ArchiveProblem::Sidecar(problem))),
     }
 }

@@ -110,13 +110,14 @@ pub(crate) fn check_logins_allowed(context: &Context, homes: &[&Path]) -> Result
     .hint(format!("{}; nothing was changed", describe_login_ban(home))))
 }
 
-/// Warns if the account of a profile is signed in to another Codex home, which owns the login then.
-pub(crate) fn warn_if_live_elsewhere(profile: &str, context: &Context) {
+/// Warns if the account of a profile is signed in to another Codex home, which owns the login then. Returns true if it
+/// is.
+pub(crate) fn warn_if_live_elsewhere(profile: &str, context: &Context) -> bool {
     let Ok(profile) = context.profiles().find_by_name(profile) else {
-        return;
+        return false;
     };
     let Some(home) = profile.other_live_home(Some(context.codex_home())) else {
-        return;
+        return false;
     };
 
     let (name, shown_home) = (printable(&profile.name), home.display());
@@ -138,4 +139,5 @@ pub(crate) fn warn_if_live_elsewhere(profile: &str, context: &Context) {
              again: codex-manager profile login {name}"
         ));
     }
+    true
 }

@@ -17,7 +17,7 @@
 
 use super::error::TransferError;
 use crate::accounts::{LoginOwner, PendingMove, Profile, ProfileFile, Profiles};
-use crate::codex::{Login, LoginLock, login_lock};
+use crate::codex::{LoginLock, login_lock};
 use crate::io::{
     FileId, FileLock, IoContext, LockError, PublishError, SecretBytes, TempFile, Timestamp, atomic,
     tree,
@@ -40,6 +40,9 @@ pub(crate) struct MovedLogin {
 
 /// Returns the reason why the login of a profile cannot move into an export, or `None` if it can.
 pub(crate) fn find_obstacle(profile: &Profile, codex_home: &Path) -> Option<String> {
+    if let Some(other) = profile.other_account() {
+        return Some(format!("its auth.json has the login of {other}"));
+    }
     if profile.snapshot().is_none() || profile.login().is_none() {
         return Some("it has no login".into());
     }
@@ -48,9 +51,7 @@ pub(crate) fn find_obstacle(profile: &Profile, codex_home: &Path) -> Option<Stri
     }
 
     // An API key stays valid when it is used, so an old one can still move.
-    let is_renewable = |login: &Login| login.identity.kind.is_renewable();
-    if profile.login().is_some_and(is_renewable) && (profile.is_stale() || profile.is_superseded())
-    {
+    if profile.is_renewable() && (profile.is_stale() || profile.is_superseded()) {
         return Some("its login is older than the newest one seen of its account".into());
     }
 

@@ -116,8 +116,11 @@ impl LocalAccount {
     fn newest_freshness(&self) -> Freshness {
         let current = self.profile.as_ref().map(Profile::newest);
         let recorded = current.or(self.removed.as_ref().map(|note| note.newest));
-        let live = self.live.as_ref().and_then(|live| live.login.as_ref());
-        let live = live.map(|login| login.freshness).unwrap_or_default();
+        let live = self
+            .live
+            .as_ref()
+            .map(AuthSnapshot::freshness)
+            .unwrap_or_default();
         let recorded = recorded.unwrap_or_default();
         if live.is_newer_than(&recorded) {
             live

@@ -311,7 +311,14 @@ fn assign_logins(
 
         let is_of_account = |identity: &Identity| identity.is_same(&login.identity);
         if !profile.file.identity.as_ref().is_some_and(is_of_account) {
-            return Err(profile_error("has the login of another account"));
+            if login.identity.kind.is_renewable() {
+                return Err(profile_error("has the login of another account"));
+            }
+            // Earlier versions exported an API key as the login of the account of the tokens beside it.
+            profile.file = ProfileFile {
+                identity: Some(login.identity.clone()),
+                ..ProfileFile::default()
+            };
         }
         profile.login = Some((snapshot, login));
     }

@@ -76,6 +76,8 @@ pub struct Ui {
     can_pick: bool,
     width: usize,
     width_err: usize,
+    /// The options with which the user named the homes, for suggested commands.
+    pub(crate) home_options: Vec<String>,
 }
 
 static LAST_WARNING: Mutex<String> = Mutex::new(String::new());
@@ -126,6 +128,7 @@ impl Ui {
             can_pick: interactive && env.text("TERM") != Some("dumb"),
             width: bound(tty_out.then(|| terminal_width(&io::stdout())).flatten()),
             width_err: bound(tty_err.then(|| terminal_width(&io::stderr())).flatten()),
+            home_options: Vec::new(),
         }
     }
 
@@ -256,12 +259,12 @@ impl Ui {
 
     /// Returns a command that people copy as one line, indented by `indent` spaces, or by fewer if it would not fit.
     pub(crate) fn indent_command(&self, indent: usize, command: &str) -> String {
-        wrap::indent_command(command, indent, self.width)
+        wrap::indent_command(command, indent, self.width, &self.home_options)
     }
 
     /// Like [`Ui::wrapped`], with each command that a colon introduces alone on a line.
     pub(crate) fn wrap_commands_apart(&self, indent: usize, text: impl Display) -> String {
-        wrap::wrap_commands_apart(&text.to_string(), indent, self.width)
+        wrap::wrap_commands_apart(&text.to_string(), indent, self.width, &self.home_options)
     }
 
     /// Prints a note on stderr, such as a completed action or the next step.
@@ -299,7 +302,7 @@ impl Ui {
         } else {
             usize::MAX
         };
-        wrap::wrap_commands_apart(text, indent, width)
+        wrap::wrap_commands_apart(text, indent, width, &self.home_options)
     }
 
     /// Prints a failed command: message, causes, then hints; one JSON document in JSON mode.

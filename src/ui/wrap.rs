@@ -18,9 +18,17 @@ pub(super) fn wrap(text: &str, indent: usize, width: usize) -> String {
 
 /// Wraps `text` like [`wrap()`], but puts each command that follows a colon on a line of its own, which is never
 /// broken, so that people can copy the command.
-pub(super) fn wrap_commands_apart(text: &str, indent: usize, width: usize) -> String {
+pub(super) fn wrap_commands_apart(
+    text: &str,
+    indent: usize,
+    width: usize,
+    home_options: &[String],
+) -> String {
     let mut lines = Vec::new();
     for line in text.split('\n') {
+        // The homes of the other machine are not known.
+        let is_local = !line.contains(" other machine");
+        let home_options = Some(home_options).filter(|_| is_local).unwrap_or_default();
         let mut prose: Vec<&str> = Vec::new();
         let mut words = line.split(' ').peekable();
         while let Some(word) = words.next() {
@@ -41,7 +49,7 @@ pub(super) fn wrap_commands_apart(text: &str, indent: usize, width: usize) -> St
             lines.push(wrap_line(&prose.join(" "), indent, width));
             let command = command.join(" ");
             let command = command.trim_end_matches([',', ';']);
-            lines.push(indent_command(command, indent + 2, width));
+            lines.push(indent_command(command, indent + 2, width, home_options));
 
             prose.clear();
             if words.peek().is_some() {
@@ -57,9 +65,23 @@ pub(super) fn wrap_commands_apart(text: &str, indent: usize, width: usize) -> St
     lines.join("\n")
 }
 
-/// Returns a command as one unbroken line, indented by `indent` spaces, or by fewer if it would not fit.
-pub(super) fn indent_command(command: &str, indent: usize, width: usize) -> String {
-    let fits_width = |blanks: &usize| blanks + columns(command) <= width;
+/// Returns a command as one unbroken line, indented by `indent` spaces, or by fewer if it would not fit. A command of
+/// this program gets those of the `home_options` that it lacks.
+pub(super) fn indent_command(
+    command: &str,
+    indent: usize,
+    width: usize,
+    home_options: &[String],
+) -> String {
+    let mut words: Vec<_> = command.split(' ').collect();
+    for option in home_options {
+        let name = option.split(' ').next();
+        if words[0] == PROGRAM && !words.iter().any(|word| Some(*word) == name) {
+            words.insert(1, option);
+        }
+    }
+    let command = words.join(" ");
+    let fits_width = |blanks: &usize| blanks + columns(&command) <= width;
     // An indentation of 4 is enough to set the command apart.
     let blanks = [indent, 4].into_iter().find(fits_width).unwrap_or(0);
     format!("{}{command}", " ".repeat(blanks))
@@ -201,7 +223,7 @@ mod tests {
 
     #[test]
     fn a_command_after_a_colon_is_alone_on_its_line() {
-        let apart = |text| wrap_commands_apart(text, 2, 30);
+        let apart = |text| wrap_commands_apart(text, 2, 30, &[]);
         assert_eq!(
             apart("hint: sign in: codex-manager profile login work; nothing was changed"),
             "hint: sign in:\ncodex-manager profile login work\n  nothing was changed"
@@ -223,10 +245,31 @@ mod tests {
 
     #[test]
     fn a_command_is_indented_as_far_as_it_fits() {
-        assert_eq!(indent_command("codex login", 8, 20), "        codex login");
-        assert_eq!(indent_command("codex login", 8, 18), "    codex login");
-        assert_eq!(indent_command("codex login", 8, 11), "codex login");
-        assert_eq!(indent_command("codex login", 8, 5), "codex login");
+        assert_eq!(
+            indent_command("codex login", 8, 20, &[]),
+            "        codex login"
+        );
+        assert_eq!(indent_command("codex login", 8, 18, &[]), "    codex login");
+        assert_eq!(indent_command("codex login", 8, 11, &[]), "codex login");
+        assert_eq!(indent_command("codex login", 8, 5, &[]), "codex login");
+    }
+
+    #[test]
+    fn a_command_gets_the_options_of_the_homes_that_it_lacks() {
+        let options = ["--manager-home '/a b'".into(), "--codex-home /c".into()];
+        let apart = |text| wrap_commands_apart(text, 2, 80, &options);
+        assert_eq!(
+            apart("undo with: codex-manager restore 1; or not"),
+            "undo with:\n    codex-manager --codex-home /c --manager-home '/a b' restore 1\n  or not"
+        );
+        assert_eq!(
+            apart("switch it: codex-manager --codex-home /d use work"),
+            "switch it:\n    codex-manager --manager-home '/a b' --codex-home /d use work"
+        );
+        let other = "run on the other machine a: codex-manager list";
+        for text in ["sign in: codex login", other] {
+            assert_eq!(apart(text), text.replace(": ", ":\n    "));
+        }
     }
 
     #[test]

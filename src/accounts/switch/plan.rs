@@ -148,6 +148,10 @@ fn check_other_homes(
     is_outdated: bool,
     request: &SwitchRequest<'_>,
 ) -> Result<(), SwitchError> {
+    if !target.is_renewable() {
+        return Ok(());
+    }
+
     // If this home has an older login of the account, the newer one may be in the home that the profile records, so the
     // recorded home is read first.
     let recorded_home = target.file.live_home.as_deref();

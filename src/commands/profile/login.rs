@@ -4,12 +4,14 @@ use crate::accounts::new_login::{self, AdoptedLogin, LiveHomeUpdate, LoginHome, 
 use crate::accounts::profile_ops::check_profile_name;
 use crate::codex::{login_lock, sign_in};
 use crate::commands::profile::login_age::signed_in_at;
-use crate::commands::profile::records::record_saved_login;
+use crate::commands::profile::records::record_profiles_if;
 use crate::context::Context;
 use crate::error::{CommandError, Outcome, Result};
 use crate::io::foreground::ForegroundExit;
 use crate::io::shell;
-use crate::steps::home_checks::{check_credential_store, check_logins_allowed};
+use crate::steps::home_checks::{
+    check_credential_store, check_logins_allowed, warn_if_live_elsewhere,
+};
 use crate::ui::{Style, object};
 use crate::views::account::{local_rfc3339, printable};
 use clap::Args;
@@ -134,7 +136,7 @@ impl LoginArgs {
 
     /// Records the login in `cooldown.json`, prints it, and returns the outcome of the command.
     fn report(&self, adopted: &AdoptedLogin, exit: ForegroundExit, context: &Context) -> Outcome {
-        let recorded = record_saved_login(&adopted.login, context);
+        let recorded = record_profiles_if(true, context);
         self.print_json(Some(adopted), context);
         print_saved(adopted, context);
         if exit.code != Some(0) {
@@ -169,6 +171,8 @@ fn print_saved(adopted: &AdoptedLogin, context: &Context) {
                 ui.warn(message);
             }
         }
+        // `use` refuses the account while another home has it.
+        LiveHomeUpdate::No if warn_if_live_elsewhere(&adopted.saved.profile, context) => {}
         LiveHomeUpdate::No => ui.note(format_args!(
             "switch to it: codex-manager use {}",
             shell::quote_if_needed(&adopted.saved.profile)
@@ -235,7 +239,7 @@ pub(super) fn recover_sign_ins(context: &Context) -> Result<()> {
     for recovered_login in recovered {
         match recovered_login {
             LoginHomeContent::Login(adopted) => {
-                let _ = record_saved_login(&adopted.login, context);
+                let _ = record_profiles_if(true, context);
                 context.warn(format_args!(
                     "finished an interrupted sign-in: saved {} as the profile {}",
                     printable(adopted.login.identity.email.as_str()),

@@ -2,14 +2,11 @@
 
 use crate::accounts::lease::AccountLocks;
 use crate::accounts::profile::Profiles;
-use crate::codex::auth::Login;
 use crate::codex::login_lock;
 use crate::config::file::ConfigFile;
 use crate::config::{Setting, file_access};
 use crate::context::Context;
 use crate::error::{Outcome, Result};
-use crate::inventory::cooldown::CooldownFile;
-use crate::quota::account::LoginState;
 use crate::steps::switch_account::update_cooldown_file;
 use crate::views::account::{printable, warn_not_recorded};
 use crate::views::dry_run::verb;
@@ -19,26 +16,11 @@ use crate::views::dry_run::verb;
 pub(super) fn record_profiles_if(has_changed: bool, context: &Context) -> Outcome {
     if has_changed {
         // The update itself reads all profiles.
-        update_cooldown(context, |_| {})
+        let update = update_cooldown_file(context, |_| {});
+        Outcome::partial_if(!warn_not_recorded(&context.ui, update.err()))
     } else {
         Outcome::Done
     }
-}
-
-/// Records the profiles in `cooldown.json`. The account of a login that was just saved counts as signed in, unless its
-/// login was moved. A failure is only a warning, because the login is saved.
-pub(super) fn record_saved_login(login: &Login, context: &Context) -> Outcome {
-    update_cooldown(context, |file| {
-        let entry = file.entry(&login.identity);
-        if entry.login != LoginState::Moved {
-            entry.login = LoginState::Ok;
-        }
-    })
-}
-
-fn update_cooldown(context: &Context, change: impl FnOnce(&mut CooldownFile)) -> Outcome {
-    let update = update_cooldown_file(context, change);
-    Outcome::partial_if(!warn_not_recorded(&context.ui, update.err()))
 }
 
 /// Gives the folders of a renamed profile its new name, in `config.toml`, and prints each changed setting. A failure is

@@ -9,7 +9,7 @@ use crate::codex::auth::{AuthSnapshot, Login};
 use crate::codex::home::AUTH_JSON;
 use crate::codex::login_lock;
 use crate::commands::profile::login_age::{format_age_line, future_last_refresh, signed_in_at};
-use crate::commands::profile::records::{record_saved_login, rename_in_settings};
+use crate::commands::profile::records::{record_profiles_if, rename_in_settings};
 use crate::context::Context;
 use crate::error::{CommandError, Outcome, Result};
 use crate::steps::home_checks::{
@@ -86,7 +86,7 @@ impl SaveArgs {
 
             let home = context.codex_home();
             (plan, _) = profiles.save_as(&name, (&snapshot, &login), home, copy, now)?;
-            outcome = record_saved_login(&login, context);
+            outcome = record_profiles_if(true, context);
         }
 
         self.print_result(&plan, &login, context);
@@ -189,7 +189,9 @@ impl SaveArgs {
         }
 
         match &self.from {
-            None => warn_if_live_elsewhere(&plan.profile, context),
+            None => {
+                warn_if_live_elsewhere(&plan.profile, context);
+            }
             Some(_) if plan.outcome == SaveOutcome::KeptNewer => {}
             Some(from) => ui.note(format_args!(
                 "from now on use this login only through codex-manager: a program that also uses {} \

@@ -54,7 +54,7 @@ pub(super) struct TrashArgs {
     /// Only conversations without any turn, command or name
     #[arg(long)]
     no_turns: bool,
-    /// Delete everything in the trash permanently, except conversations that a fork in its home needs
+    /// Delete all conversations in the trash permanently, except those that a fork in their home needs
     #[arg(long, conflicts_with_all = ["sessions", "older_than", "project", "subagents_of", "no_turns"])]
     empty_trash: bool,
     /// Show what would be done

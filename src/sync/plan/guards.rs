@@ -282,13 +282,13 @@ fn collect_reported_keys(plan: &SyncPlan) -> HashSet<String> {
 fn add_newest_machine(why: &mut String, machine_names: &str) {
     if why == ZERO_FILLED {
         let machine_to_run_on = if machine_names.is_empty() {
-            "the machine that has it"
+            "that has it"
         } else {
             machine_names
         };
         let _ = write!(
             why,
-            "; remove it from the cloud folder, then run on {machine_to_run_on}: codex-manager sync run --apply"
+            "; remove it from the cloud folder, then run on the other machine {machine_to_run_on}: codex-manager sync run --apply"
         );
     } else if !machine_names.is_empty() {
         let _ = write!(why, "; {machine_names} has the newest version");
