@@ -66,7 +66,7 @@ pub(super) fn wrap_commands_apart(
 }
 
 /// Returns a command as one unbroken line, indented by `indent` spaces, or by fewer if it would not fit. A command of
-/// this program gets those of the `home_options` that it lacks.
+/// this program gets those of the `home_options` that it lacks, and a command of Codex the home.
 pub(super) fn indent_command(
     command: &str,
     indent: usize,
@@ -80,7 +80,14 @@ pub(super) fn indent_command(
             words.insert(1, option);
         }
     }
-    let command = words.join(" ");
+    let mut command = words.join(" ");
+    let mut homes = home_options.iter();
+    if words[0] == "codex"
+        && let Some(home) = homes.find_map(|option| option.strip_prefix("--codex-home "))
+    {
+        // Without the variable, `codex login` would revoke the login in the default home.
+        command = format!("CODEX_HOME={home} {command}");
+    }
     let fits_width = |blanks: &usize| blanks + columns(&command) <= width;
     // An indentation of 4 is enough to set the command apart.
     let blanks = [indent, 4].into_iter().find(fits_width).unwrap_or(0);
@@ -266,10 +273,14 @@ mod tests {
             apart("switch it: codex-manager --codex-home /d use work"),
             "switch it:\n    codex-manager --manager-home '/a b' --codex-home /d use work"
         );
-        let other = "run on the other machine a: codex-manager list";
-        for text in ["sign in: codex login", other] {
-            assert_eq!(apart(text), text.replace(": ", ":\n    "));
-        }
+        assert_eq!(
+            apart("sign in: codex login"),
+            "sign in:\n    CODEX_HOME=/c codex login"
+        );
+        assert_eq!(
+            apart("run on the other machine a: codex-manager list"),
+            "run on the other machine a:\n    codex-manager list"
+        );
     }
 
     #[test]

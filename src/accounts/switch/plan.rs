@@ -148,10 +148,6 @@ fn check_other_homes(
     is_outdated: bool,
     request: &SwitchRequest<'_>,
 ) -> Result<(), SwitchError> {
-    if !target.is_renewable() {
-        return Ok(());
-    }
-
     // If this home has an older login of the account, the newer one may be in the home that the profile records, so the
     // recorded home is read first.
     let recorded_home = target.file.live_home.as_deref();
@@ -167,16 +163,23 @@ fn check_other_homes(
         && !(is_outdated && home.canonical_or_self() == request.codex_home.canonical_or_self())
     {
         let profiles = Profiles::of(request.manager_home);
-        return Err(match profiles.isolation_error(&profile, &home) {
-            Some(isolated) => isolated.into(),
-            None => SwitchError::LiveElsewhere { profile, home },
-        });
+        // The record of an isolated login would be lost, also that of an API key.
+        if let Some(isolated) = profiles.isolation_error(&profile, &home) {
+            return Err(isolated.into());
+        }
+        if target.is_renewable() {
+            return Err(SwitchError::LiveElsewhere { profile, home });
+        }
     }
 
     // The login of this home was read already; only another home that cannot be read is an
     // obstacle.
     match target.unreadable_home() {
-        Some(home) if home != request.codex_home.canonical_or_self() && !request.force_stale => {
+        Some(home)
+            if target.is_renewable()
+                && home != request.codex_home.canonical_or_self()
+                && !request.force_stale =>
+        {
             let home = home.to_path_buf();
             Err(LeaseError::HomeUnreadable { profile, home }.into())
         }

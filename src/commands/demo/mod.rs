@@ -85,6 +85,14 @@ impl<'a> Demo<'a> {
         settings.assume_yes = true;
         settings.preferences = ConfigValues::default().preferences;
 
+        let mut ui = if context.ui.wants_json() {
+            context.ui.silenced()
+        } else {
+            context.ui.clone()
+        };
+        // The steps have other homes than those that the user named.
+        ui.home_options = Vec::new();
+
         let step_context = Context {
             settings,
             clock: context.clock,
@@ -93,11 +101,7 @@ impl<'a> Demo<'a> {
                 .env
                 .without("CODEX_SQLITE_HOME")
                 .with("PAGER", "cat"),
-            ui: if context.ui.wants_json() {
-                context.ui.silenced()
-            } else {
-                context.ui.clone()
-            },
+            ui,
             runner: context.runner,
         };
 

@@ -37,7 +37,8 @@ pub(super) struct Found {
 
 impl Found {
     /// Adds the result of a search on another machine, without conversations that already have a hit. `machine` returns
-    /// the machine for the id of a conversation. `has_common` is true if both machines have some conversation.
+    /// the machine for the id of a conversation. `has_common` is true if the machine has a conversation that was
+    /// searched before.
     pub(super) fn add_machine(
         &mut self,
         mut other: Self,

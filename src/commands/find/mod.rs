@@ -549,6 +549,7 @@ impl FindArgs {
         };
 
         let ids_of_this_machine = list_ids_on_disk(context.codex_home())?;
+        let mut searched_ids = ids_of_this_machine.clone();
         for machine in machines {
             let machine_context = &machine.context;
             let list_filtered = |filter: &ThreadFilter| list_threads(filter, machine_context);
@@ -560,7 +561,8 @@ impl FindArgs {
             };
 
             let ids_there = list_ids_on_disk(machine_context.codex_home())?;
-            let has_common = !ids_there.is_disjoint(&ids_of_this_machine);
+            let has_common = !ids_there.is_disjoint(&searched_ids);
+            searched_ids.extend(ids_there);
             found.add_machine(found_there, has_common, |id| FoundMachine {
                 name: machine.name.clone(),
                 home: machine_context.codex_home().to_path_buf(),

@@ -166,7 +166,7 @@ fn show_losses(losses: &[LossJson], context: &Context) {
             printable(&loss.place)
         ));
         if let Some(command) = &loss.command {
-            ui.line(format_args!("  {command}"));
+            ui.line(ui.indent_command(2, command));
         }
     }
 

@@ -271,9 +271,13 @@ fn choose_login(
     let chosen_auth = match decision.choice {
         LoginChoice::KeepLive => None,
         LoginChoice::Profile => {
-            notes.push(
-                "the profile has a newer login than the archive, so its login is restored".into(),
-            );
+            // Of two equal logins, the profile's is chosen too.
+            if decision.outcome == AuthOutcome::KeptNewer {
+                notes.push(
+                    "the profile has a newer login than the archive, so its login is restored"
+                        .into(),
+                );
+            }
             profile_auth.cloned()
         }
         LoginChoice::Archive => Some(archived),
