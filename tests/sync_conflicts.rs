@@ -40,7 +40,7 @@ fn a_run_reports_the_conflict_copies_that_it_creates() {
                 .as_str()
                 .expect("a conflict copy")
                 .to_owned();
-            for expected in [&fork, "conflict: ", "codex-manager sync resolve"] {
+            for expected in [&fork, "conflict: ", " sync resolve"] {
                 assert!(run.stderr.contains(expected), "{expected}: {run}");
             }
             if !is_planned {

@@ -19,7 +19,7 @@ use crate::codex::{
     CodexConfig, Holder, Program, Projections, RowChange, RowValues, database_sidecars, home,
     projections, threads,
 };
-use crate::io::{Environment, atomic, tree};
+use crate::io::{Environment, IoContext, atomic, tree};
 use crate::journal::{FileExchange, IdleHome, Recovery, RecoveryPolicy};
 use chrono::{DateTime, Utc};
 use std::collections::{BTreeSet, HashMap, HashSet};
@@ -401,27 +401,37 @@ pub(crate) struct LaterRows {
 
 impl LaterRows {
     /// Reads the ids in the database of the home. Empty if it, or that in the snapshot, cannot be read.
-    pub(crate) fn read(context: &RepairContext<'_>, snapshot: &RepairSnapshot) -> Self {
-        let read_ids = || {
-            let database = threads::find_state_database(context.home, context.env)?;
-            let scratch = tempfile::tempdir().ok()?;
-            let copy = snapshot.extract_database(&database, scratch.path());
-            let known_ids = threads::fold_rows(&copy.ok()??, HashSet::new, |ids, row| {
-                ids.insert(row.id);
-            });
-            let known_ids = known_ids.ok()??;
+    ///
+    /// # Errors
+    /// The database of the snapshot cannot be copied to the folder for temporary files.
+    pub(crate) fn read(
+        context: &RepairContext<'_>,
+        snapshot: &RepairSnapshot,
+    ) -> Result<Self, HistoryError> {
+        let scratch = tempfile::tempdir().at("create a folder in", std::env::temp_dir())?;
+        let copy_database = |database: &PathBuf| {
+            let copy = snapshot.extract_database(database, scratch.path());
+            copy.map(|copy| copy.zip(Some(database.clone())))
+        };
+        let database = threads::find_state_database(context.home, context.env);
+        let copied = database.as_ref().map(copy_database).transpose()?;
+        let Some((copy, database)) = copied.flatten() else {
+            return Ok(Self::default());
+        };
 
-            let snapshot_ms = snapshot.document.created_at.timestamp_millis();
+        let snapshot_ms = snapshot.document.created_at.timestamp_millis();
+        let read_ids = || {
+            // Rows cannot be added to a damaged database.
+            threads::fold_rows(&copy, || (), |(), _| ()).ok()??;
             let ids = threads::fold_rows(&database, Vec::new, |ids, row| {
-                // A row that the repair added has the time of its rollout.
-                let updated_ms = row.updated_ms.filter(|_| known_ids.contains(&row.id));
-                let is_later = row.created_ms.max(updated_ms) >= Some(snapshot_ms);
+                // A row that the repair added has the times of its rollout.
+                let is_later = row.created_ms.max(row.updated_ms) >= Some(snapshot_ms);
                 ids.extend(is_later.then_some(row.id));
             });
-            let ids = ids.ok()??;
-            Some(Self { ids, database })
+            ids.ok()?
         };
-        read_ids().unwrap_or_default()
+        let ids = read_ids().unwrap_or_default();
+        Ok(Self { ids, database })
     }
 
     /// Adds the rows to `staged`, if it is going to be a database of conversations. `current` is the state before the
@@ -469,7 +479,7 @@ pub(crate) fn undo(
     let paths = files.map(|f| f.path.clone()).collect();
     let policy = &IdleHome { env: context.env };
     let exchange = FileExchange::begin(context.manager_home, JOURNAL, context.home, policy)?;
-    let later_rows = LaterRows::read(context, snapshot);
+    let later_rows = LaterRows::read(context, snapshot)?;
     let current_snapshot = snapshots.create(context.home, SnapshotReason::Undo, paths, now)?;
 
     let add_later_rows =

@@ -61,7 +61,7 @@ impl UndoArgs {
         let changed: Vec<_> = files.filter(is_affected).map(|f| f.path.clone()).collect();
 
         let (state_before_undo, later_rows) = if self.dry_run {
-            (None, LaterRows::read(&target, &snapshot))
+            (None, LaterRows::read(&target, &snapshot)?)
         } else {
             let (state, rows) = repair::undo(&target, &mut snapshot, context.now())?;
             (Some(state), rows)

@@ -18,12 +18,12 @@ pub(crate) fn keep_continued_rollouts(
     request: &RestoreRequest<'_>,
     plan: &mut RestorePlan,
     live: &LiveFiles,
-) {
+) -> Result<(), RestoreError> {
     let Some(thread_id) = request.selection.thread_id() else {
-        return;
+        return Ok(());
     };
     if plan.merge || request.target == RestoreTarget::Elsewhere {
-        return;
+        return Ok(());
     }
 
     for file in request.archive.contents().files.iter() {
@@ -41,11 +41,11 @@ pub(crate) fn keep_continued_rollouts(
             parse_rollout_name(name.as_path()).is_some_and(|other| other.name == rollout.name)
         };
         let live_files: Vec<_> = live.names.iter().filter(is_same_rollout).collect();
-        let has_content = |name: &EntryName| {
+        let mut is_in_home = false;
+        for name in &live_files {
             let path = request.folder.join(name.as_path());
-            begins_with(&path, &file, request.archive).unwrap_or(false)
-        };
-        let is_in_home = live_files.iter().any(has_content);
+            is_in_home |= begins_with(&path, &file, request.archive)?;
+        }
         if is_in_home {
             plan.writes.remove(file.path.as_path());
             plan.added.remove(file.path.as_path());
@@ -55,18 +55,25 @@ pub(crate) fn keep_continued_rollouts(
             }
         }
     }
+    Ok(())
 }
 
-/// Returns true if the plain text of the rollout at `path` begins with that of the archived `file`.
+/// Returns true if the plain text of the rollout at `path` begins with that of the archived `file`. Returns false if the
+/// rollout cannot be read.
 fn begins_with(
     path: &Path,
     file: &FileEntry,
     archive: &ArchiveReader,
 ) -> Result<bool, RestoreError> {
     if let (Some(digest), true) = (file.digest, rollout::is_plain(file.path.as_path())) {
-        let text = rollout::open_plain(path).at("read", path)?;
-        let hashed = digest.hasher().hash(&mut text.take(file.size));
-        return Ok(hashed.at("read", path)? == (digest, file.size));
+        let text = rollout::open_plain(path);
+        let hashed = text.and_then(|text| digest.hasher().hash(&mut text.take(file.size)));
+        return Ok(hashed.is_ok_and(|hashed| hashed == (digest, file.size)));
+    }
+
+    // The plan of a snapshot in the vault has no archive yet.
+    if !archive.path().is_file() {
+        return Ok(false);
     }
 
     // The digest of a compressed rollout is not that of its text.
@@ -74,6 +81,6 @@ fn begins_with(
     let archived = folder.path().join("rollout.jsonl.zst");
     let created = File::create_new(&archived).at("create", &archived)?;
     file_extract::extract_entry(archive, file, &created)?;
-    let relation = rollout::compare(path, &archived).at("compare", path)?;
-    Ok(matches!(relation, Relation::Equal | Relation::FirstExtends))
+    let relation = rollout::compare(path, &archived);
+    Ok(relation.is_ok_and(|it| matches!(it, Relation::Equal | Relation::FirstExtends)))
 }

@@ -15,7 +15,7 @@ pub(crate) fn plan_with_live_files(
 ) -> Result<(RestorePlan, LiveFiles), RestoreError> {
     let live = list_files(request)?;
     let mut plan = plan_restore(request, &live)?;
-    continued_rollouts::keep_continued_rollouts(request, &mut plan, &live);
+    continued_rollouts::keep_continued_rollouts(request, &mut plan, &live)?;
     later_rewinds::plan_removal_of_later_rollouts(request, &mut plan, &live)?;
     account::check_account(request, &plan)?;
     Ok((plan, live))

@@ -9,6 +9,7 @@ use super::file_plan::{FileOutcome, FilePlan};
 use super::request::PlanRequest;
 use super::sync_plan::SyncPlan;
 use super::sync_step::{Conflict, Op, SyncAction, SyncStep};
+use crate::codex::rollout::uuid_time_ms;
 use crate::io::quantity::pluralize;
 use crate::sync::decide::FileDecision;
 use crate::sync::file_group::{FileGroup, state_key};
@@ -208,11 +209,15 @@ pub(super) fn turn_into_conflicts(plan: &mut SyncPlan, conflicts: Vec<(String, C
 }
 
 /// Drops the deletions of rollouts while the content of the rollout `unread` is not on this machine, because it may
-/// continue any of them.
+/// continue any older one.
 pub(super) fn hold_back_deletions_of_bases(plan: &mut SyncPlan, unread: &str) {
     let why = format!("is not deleted until {unread}, which may continue it, is downloaded");
+    let unread_id = rollouts::rollout_id(unread);
+    let is_newer = |id: &String| uuid_time_ms(id).is_some() && Some(id) > unread_id.as_ref();
     hold_back(plan, |step| {
-        (step.is_deletion() && rollouts::is_key(&step.key)).then(|| why.clone())
+        let id = rollouts::rollout_id(&step.key);
+        let may_be_base = rollouts::is_key(&step.key) && !id.as_ref().is_some_and(is_newer);
+        (step.is_deletion() && may_be_base).then(|| why.clone())
     });
 }
 

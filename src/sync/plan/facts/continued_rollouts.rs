@@ -40,8 +40,8 @@ impl<'a> FactReader<'a> {
         kept_files.map(|(key, group)| (&**key, group)).collect()
     }
 
-    /// Returns the path of a rollout whose content is not on this machine, so that the rollout that it continues is not
-    /// known; `None` if the steps delete no rollout.
+    /// Returns the name of the newest rollout whose content is not on this machine, so that the rollout that it continues
+    /// is not known; `None` if the steps delete no rollout.
     pub(crate) fn find_unread_rollout(&self, steps: &[SyncStep]) -> Option<String> {
         let mut deletions = steps.iter().filter(|step| step.is_deletion());
         deletions.find(|step| rollouts::is_key(&step.key))?;
@@ -49,7 +49,8 @@ impl<'a> FactReader<'a> {
             group.has_placeholder && group.local.is_empty() && rollouts::is_key(key)
         });
         let names = unread.map(|(key, _)| rollouts::file_name(key));
-        names.min().map(str::to_owned)
+        let newest = names.max_by_key(|name| rollouts::rollout_id(name));
+        newest.map(str::to_owned)
     }
 
     /// Returns the conflicts in place of the steps that would replace lines of a rollout that another rollout continues,
