@@ -9,7 +9,7 @@ use crate::support::env::{Run, TestEnv, Tree};
 use crate::support::pair::{META, ROLLOUT, SKILL, actions};
 use crate::support::pauses::vary;
 use crate::support::restic::{self, PASSWORD};
-use crate::support::write_program;
+use crate::support::{processes, write_program};
 use std::fs;
 use std::path::PathBuf;
 use std::process::Command;
@@ -711,9 +711,19 @@ fn the_next_run_completes_what_a_killed_run_left() {
             );
         }
     }
-    // A killed restic leaves its lock. A restic that outlives the killed run still needs its own.
+    // A restic that outlives the killed run still holds its lock, and a killed one leaves it.
+    let folder = machines.0.path("");
+    let is_of_this_test = |pid: &u32| {
+        let environment = fs::read(format!("/proc/{pid}/environ")).unwrap_or_default();
+        processes::executable(*pid).is_some_and(|path| path.ends_with("restic"))
+            && String::from_utf8_lossy(&environment).contains(&*folder.to_string_lossy())
+    };
+    let all = processes::all().into_iter().map(|process| process.pid);
+    let left: Vec<_> = all.filter(is_of_this_test).collect();
+    let limit = std::time::Duration::from_secs(120);
+    assert_eq!(processes::wait_for_end(&left, limit), Vec::<u32>::new());
     machines.restic(&["unlock"]).code(0);
-    machines.restic(&["check", "--retry-lock", "2m"]).code(0);
+    machines.restic(&["check"]).code(0);
     let left = fs::read_dir(machines.0.path("manager-a/sync/staging")).unwrap();
     let left = left.filter(|entry| {
         let name = entry.as_ref().unwrap().file_name();
