@@ -544,6 +544,12 @@ fn an_undo_keeps_conversations_that_began_after_the_repair_in_the_list() {
     assert!(planned.stdout.contains(kept), "{planned}");
     assert_same_tree(&before, &lab.world.tree("home/.codex"));
 
+    // Without a folder for temporary files, the conversations to keep cannot be found.
+    let mut undo = lab.world.command(["history", "undo"]);
+    let refused = undo.env("TMPDIR", home.join("missing")).output();
+    assert!(!refused.expect("undo").status.success());
+    assert_same_tree(&before, &lab.world.tree("home/.codex"));
+
     let undone = lab.manager(["history", "undo", "--json"]).code(0).json();
     assert_eq!(undone["still_listed"], json!([later, ids[2]]));
     assert_eq!(listed(&lab, &home), expected);

@@ -524,7 +524,9 @@ fn i2_a_continued_version_is_not_replaced_by_one_that_codex_rewrote() {
 #[test]
 fn i2_a_fork_that_is_not_downloaded_keeps_its_base() {
     let base = format!("{META}{}", line("one"));
-    let pair = Pair::synced(&[(ROLLOUT, &base), (SKILL, "text")]);
+    let newer_id = FORK_ID.replace("b456", "b457");
+    let newer = FORK.replace(FORK_ID, &newer_id);
+    let pair = Pair::synced(&[(ROLLOUT, &base), (&newer, &base), (SKILL, "text")]);
     for name in ["a", "b"] {
         pair.configure(name, PROPAGATE);
     }
@@ -534,8 +536,12 @@ fn i2_a_fork_that_is_not_downloaded_keeps_its_base() {
     let name = fork.file_name().expect("a name").to_string_lossy();
     let placeholder = fork.with_file_name(format!(".{name}.icloud"));
     fs::rename(&fork, &placeholder).unwrap();
-    fs::remove_file(pair.home("b").join(ROLLOUT)).unwrap();
+    for path in [ROLLOUT, &newer] {
+        fs::remove_file(pair.home("b").join(path)).unwrap();
+    }
     let run = pair.run("b", &["run", "--apply", "--json"]).code(6);
+    // No rollout continues a newer one.
+    assert!(!pair.cloud().join(&newer).exists(), "{run}");
     let skipped = run.json()["skipped"].to_string();
     assert!(
         skipped.contains(ROLLOUT) && skipped.contains(FORK_ID),

@@ -392,7 +392,7 @@ fn install_database(
     Ok(exchange.commit(policy)?)
 }
 
-/// The conversations that began or continued after a snapshot. An undo keeps their rows.
+/// The conversations that began after a snapshot, or that it has and that continued. An undo keeps their rows.
 #[derive(Debug, Default)]
 pub(crate) struct LaterRows {
     pub(crate) ids: Vec<String>,
@@ -422,10 +422,14 @@ impl LaterRows {
         let snapshot_ms = snapshot.document.created_at.timestamp_millis();
         let read_ids = || {
             // Rows cannot be added to a damaged database.
-            threads::fold_rows(&copy, || (), |(), _| ()).ok()??;
+            let known_ids = threads::fold_rows(&copy, HashSet::new, |ids, row| {
+                ids.insert(row.id);
+            });
+            let known_ids = known_ids.ok()??;
             let ids = threads::fold_rows(&database, Vec::new, |ids, row| {
-                // A row that the repair added has the times of its rollout.
-                let is_later = row.created_ms.max(row.updated_ms) >= Some(snapshot_ms);
+                // A row that the repair added has the time of its rollout.
+                let updated_ms = row.updated_ms.filter(|_| known_ids.contains(&row.id));
+                let is_later = row.created_ms.max(updated_ms) >= Some(snapshot_ms);
                 ids.extend(is_later.then_some(row.id));
             });
             ids.ok()?

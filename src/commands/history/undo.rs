@@ -15,7 +15,8 @@ use clap::Args;
 
 /// Restore the state before the last repair
 ///
-/// Requires that Codex is closed. Conversations that began or continued after the repair stay as they are in Codex's list.
+/// Requires that Codex is closed. Conversations that began after the repair stay in Codex's list, and so do changes to
+/// those that it had before.
 #[derive(Debug, Args)]
 #[command(after_help = "Examples:
   codex-manager history undo

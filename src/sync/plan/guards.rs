@@ -286,14 +286,13 @@ fn collect_reported_keys(plan: &SyncPlan) -> HashSet<String> {
 /// Adds the machine that has the newest version to the reason for waiting.
 fn add_newest_machine(why: &mut String, machine_names: &str) {
     if why == ZERO_FILLED {
-        let machine_to_run_on = if machine_names.is_empty() {
-            "that has it"
-        } else {
-            machine_names
+        let other_machine = match machine_names {
+            "" => "the other machine that has it".to_owned(),
+            names => format!("the other machine {names}"),
         };
         let _ = write!(
             why,
-            "; remove it from the cloud folder, then run on the other machine {machine_to_run_on}: codex-manager sync run --apply"
+            "; remove it from the cloud folder, then run on {other_machine}: codex-manager sync run --apply"
         );
     } else if !machine_names.is_empty() {
         let _ = write!(why, "; {machine_names} has the newest version");
