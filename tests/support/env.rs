@@ -1,5 +1,6 @@
 //! A hermetic environment for one test: its own homes, clock, zone and PATH.
 
+use super::processes;
 use std::collections::BTreeMap;
 use std::ffi::{OsStr, OsString};
 use std::fmt;
@@ -127,6 +128,7 @@ impl TestEnv {
 
     /// Returns the command with these arguments, not started.
     pub(crate) fn command<S: AsRef<OsStr>>(&self, args: impl IntoIterator<Item = S>) -> Command {
+        processes::wait_for_forked_children();
         let mut command = self.other_program(PROGRAM);
         command.args(args);
         command

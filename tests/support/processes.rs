@@ -15,6 +15,8 @@ use std::time::Duration;
 pub(crate) struct Process {
     /// The id of the process.
     pub(crate) pid: u32,
+    /// The id of its parent.
+    parent: u32,
     /// The id of its process group.
     pub(crate) group: u32,
 }
@@ -27,7 +29,8 @@ impl Process {
         let zombie = fields.next()? == "Z";
         (!zombie).then_some(Self {
             pid,
-            group: fields.nth(1)?.parse().ok()?,
+            parent: fields.next()?.parse().ok()?,
+            group: fields.next()?.parse().ok()?,
         })
     }
 }
@@ -52,6 +55,18 @@ pub(crate) fn alive(pid: u32) -> bool {
 pub(crate) fn wait_for_end(pids: &[u32], limit: Duration) -> Vec<u32> {
     let left = || -> Vec<u32> { pids.iter().copied().filter(|pid| alive(*pid)).collect() };
     poll(limit, || left().is_empty().then(Vec::new)).unwrap_or_else(left)
+}
+
+/// Waits until each child that another thread of the tests has forked runs its own program. Until then the child has the
+/// files of this process open, and a command would skip them as files in use.
+pub(crate) fn wait_for_forked_children() {
+    let own_pid = std::process::id();
+    let children = all().into_iter().filter(|child| child.parent == own_pid);
+    for child in children {
+        wait_until("a forked child starts its program", || {
+            !alive(child.pid) || command_line(child.pid) != command_line(own_pid)
+        });
+    }
 }
 
 /// Waits until a process has a file open, as before it waits for the lock of the file. Polls, because an open file of
