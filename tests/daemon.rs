@@ -9,7 +9,7 @@ use crate::support::sign_in::{SignIn, codex_env, signed_in_home, write_auth};
 use codex_manager::testing::codex::daemon;
 use codex_manager::testing::codex::process::find_holders;
 use codex_manager::testing::codex::program::Program;
-use codex_manager::testing::context::Environment;
+use codex_manager::testing::io::environment::Environment;
 
 #[test]
 fn a_running_daemon_is_found_bypassed_and_stopped() {

@@ -12,8 +12,8 @@ use codex_manager::testing::codex::app_server::{
 use codex_manager::testing::codex::identity::LoginKind;
 use codex_manager::testing::codex::process::{find_codex, find_holders};
 use codex_manager::testing::codex::program::Program;
-use codex_manager::testing::context::Environment;
 use codex_manager::testing::io::clock::{Clock, Zone};
+use codex_manager::testing::io::environment::Environment;
 use serde_json::{Value, json};
 use std::io::{Read, Write};
 use std::net::{TcpListener, TcpStream};

@@ -6,7 +6,7 @@ use crate::support::real_codex::RealCodex;
 use crate::support::sign_in::{SignIn, signed_in_home};
 use codex_manager::testing::codex::home::THREAD_LOCKS;
 use codex_manager::testing::codex::process::{Holder, find_holders, find_outside_folders};
-use codex_manager::testing::context::Environment;
+use codex_manager::testing::io::environment::Environment;
 use codex_manager::testing::io::lock;
 use std::path::Path;
 use std::process::{Child, Command, Stdio};

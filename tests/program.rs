@@ -2,7 +2,7 @@
 
 use crate::support::write_program;
 use codex_manager::testing::codex::program::{Program, ProgramError};
-use codex_manager::testing::context::Environment;
+use codex_manager::testing::io::environment::Environment;
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 

@@ -4,7 +4,7 @@
 use crate::support::env::{TestEnv, assert_same_tree};
 use crate::support::skips::skip;
 use crate::support::write_program;
-use codex_manager::testing::context::Environment;
+use codex_manager::testing::io::environment::Environment;
 use codex_manager::testing::schedule::{
     self, JobContext, JobDefinition, JobKind, JobOptions, Scheduler, Trigger, systemd,
 };

@@ -2,7 +2,7 @@
 
 use crate::support::injection::{can_inject, run_stopped_at};
 use crate::support::pair::{META, Pair, ROLLOUT, SKILL, actions};
-use codex_manager::testing::context::Environment;
+use codex_manager::testing::io::environment::Environment;
 use codex_manager::testing::sync::apply::{self, ApplyError, ApplyReport, ApplyRequest};
 use codex_manager::testing::sync::config::{ConfigContext, SyncConfig};
 use codex_manager::testing::sync::plan::{self, PlanRequest};
