@@ -4,12 +4,12 @@ mod command;
 mod help;
 mod interrupt;
 mod parsing;
+#[cfg(all(test, unix))]
+mod tests;
 mod unfinished;
 
-pub use self::command::Cli;
-pub use self::help::{GLOBAL_OPTIONS, render_commands, render_global_options, tree};
-
-use self::command::Command;
+use self::command::{Cli, Command};
+use self::help::{render_global_options, tree};
 use crate::choices::shell_completers::ShellCompleter;
 use crate::commands;
 use crate::context::{self, Context, Environment, Flags, Settings};
