@@ -18,18 +18,6 @@ pub mod codex {
     };
 }
 
-pub mod config {
-    pub use crate::config::ColorChoice;
-}
-
-pub mod context {
-    pub use crate::context::{Context, Environment, Flags, Settings};
-}
-
-pub mod error {
-    pub use crate::error::{CommandError, ErrorKind};
-}
-
 pub mod history {
     pub use crate::history::rebuild;
 }
@@ -73,14 +61,6 @@ pub mod shutdown {
     };
 }
 
-pub mod steps {
-    pub use crate::steps::shutdown;
-}
-
 pub mod sync {
     pub use crate::sync::{apply, config, plan, remote, state};
-}
-
-pub mod ui {
-    pub use crate::ui::{Ui, Verbosity, picker};
 }

@@ -3,24 +3,18 @@
 
 use crate::support::mock_backend::MockBackend;
 use crate::support::pauses::wait_until;
+use crate::support::processes;
 use crate::support::real_codex::RealCodex;
 use crate::support::sign_in::{SignIn, codex_env, signed_in_home};
 use crate::support::skips::skip;
-use crate::support::{processes, write_program};
-use clap::Parser;
 use codex_manager::testing::codex::process::{
     HomeProcess, HomeUsage, ProcessRole, ProgramNames, find_holders,
 };
-use codex_manager::testing::config::ColorChoice;
-use codex_manager::testing::context::{self, Context, Environment, Settings};
-use codex_manager::testing::error::{CommandError, ErrorKind};
-use codex_manager::testing::io::clock::Clock;
+use codex_manager::testing::io::environment::Environment;
 use codex_manager::testing::shutdown::{
     ConfirmationRequest, PromptChannel, Prompter, RefusalReason, ShutdownError, ShutdownRequest,
     ShutdownSettings, ShutdownTargets, shut_down,
 };
-use codex_manager::testing::steps::shutdown::ShutdownArgs;
-use codex_manager::testing::ui::{Ui, Verbosity};
 use std::io::{BufRead, BufReader};
 use std::path::{Path, PathBuf};
 use std::process::{Child, Command, Stdio};
@@ -158,9 +152,13 @@ fn short_limit() -> ShutdownSettings {
     }
 }
 
+/// Returns the reason of a refusal.
 #[track_caller]
-fn kind(error: ShutdownError) -> ErrorKind {
-    CommandError::from(error).kind
+fn reason(error: &ShutdownError) -> RefusalReason {
+    match error {
+        ShutdownError::Refused(refusal) => refusal.reason,
+        other => panic!("{other}"),
+    }
 }
 
 #[test]
@@ -171,10 +169,10 @@ fn codex_is_ended_with_consent_only() {
         lab.shut_down(&settings(), ConfirmationRequest::AsConfigured, Some(false));
     let refused = refused.expect_err("declined");
     assert!(matches!(&refused, ShutdownError::Declined(by) if by[0].pid == codex.pid()));
-    assert_eq!((kind(refused), asked), (ErrorKind::CodexRunning, 1));
+    assert_eq!(asked, 1);
 
     let (refused, asked) = lab.shut_down(&settings(), ConfirmationRequest::AsConfigured, None);
-    assert_eq!(kind(refused.expect_err("refused")), ErrorKind::CodexRunning);
+    assert!(matches!(refused, Err(ShutdownError::NoPrompter(_))));
     assert_eq!(asked, 1);
     // `--yes` does not answer a question that the user explicitly requests.
     let (refused, _) = lab.shut_down(&settings(), ConfirmationRequest::Ask, None);
@@ -211,7 +209,6 @@ fn a_process_that_does_not_end_is_left_alive_and_reported() {
     let output = format!("codex (PID {}, codex process)", codex.pid());
     assert!(matches!(&error, ShutdownError::NotGone { left, .. } if *left == [output.clone()]));
     assert!(error.to_string().contains(&output));
-    assert_eq!(kind(error), ErrorKind::Refused);
     assert!(codex.is_alive());
 }
 
@@ -234,9 +231,7 @@ fn a_background_process_is_never_ended() {
     };
     let (result, asked) = lab.shut_down(&settings, ConfirmationRequest::DoNotAsk, Some(true));
     let error = result.expect_err("refused");
-    assert!(
-        matches!(&error, ShutdownError::Refused(refusal) if refusal.reason == RefusalReason::Background)
-    );
+    assert_eq!(reason(&error), RefusalReason::Background);
     assert!(
         error
             .to_string()
@@ -247,7 +242,7 @@ fn a_background_process_is_never_ended() {
             .to_string()
             .contains(&format!("PID {}", elsewhere.pid()))
     );
-    assert_eq!((kind(error), asked), (ErrorKind::CodexRunning, 0));
+    assert_eq!(asked, 0);
     assert!(codex.is_alive() && sandbox.is_alive());
 }
 
@@ -260,7 +255,10 @@ fn a_configuration_can_forbid_ending_codex() {
         ..settings()
     };
     let (result, _) = lab.shut_down(&settings, ConfirmationRequest::DoNotAsk, Some(true));
-    assert_eq!(kind(result.expect_err("refused")), ErrorKind::CodexRunning);
+    assert_eq!(
+        reason(&result.expect_err("refused")),
+        RefusalReason::Forbidden
+    );
     assert!(codex.is_alive());
 }
 
@@ -329,9 +327,7 @@ fn a_codex_of_another_user_is_never_ended() {
     let ours = as_nobody(&[("CODEX_HOME", &lab.home())]);
     let (result, _) = lab.shut_down(&settings(), ConfirmationRequest::DoNotAsk, None);
     let error = result.expect_err("refused");
-    assert!(
-        matches!(&error, ShutdownError::Refused(refusal) if refusal.reason == RefusalReason::AnotherUser)
-    );
+    assert_eq!(reason(&error), RefusalReason::AnotherUser);
     assert!(ours.is_alive() && theirs.is_alive());
 }
 
@@ -343,7 +339,7 @@ fn another_program_is_never_ended_and_a_child_of_codex_is_awaited() {
     let (result, _) = lab.shut_down(&settings(), ConfirmationRequest::DoNotAsk, None);
     let error = result.expect_err("refused");
     assert!(error.to_string().contains("holds file open"), "{error}");
-    assert_eq!(kind(error), ErrorKind::CodexRunning);
+    assert_eq!(reason(&error), RefusalReason::OtherProgram);
     assert!(stranger.is_alive());
     drop(stranger);
 
@@ -369,81 +365,6 @@ fn another_program_is_never_ended_and_a_child_of_codex_is_awaited() {
     processes::signal("KILL", pid);
     assert!(processes::wait_for_end(&[pid], Duration::from_secs(20)).is_empty());
     drop(tool);
-}
-
-#[derive(Parser)]
-struct Flags {
-    #[command(flatten)]
-    closing: ShutdownArgs,
-}
-
-/// Returns the context of a command, with `dialog` as the program `zenity` on `PATH`.
-fn context(lab: &Lab, dialog: &str) -> Context {
-    let bin = lab.root.path().join("desktop");
-    std::fs::create_dir_all(&bin).expect("folder");
-    write_program(&bin.join("zenity"), dialog);
-    let path = format!("{}:/usr/bin:/bin", bin.display());
-    let env = Environment::default()
-        .with("PATH", path)
-        .with("DISPLAY", ":9");
-    let flags = context::Flags {
-        codex_home: Some(lab.home()),
-        manager_home: Some(lab.root.path().join("manager")),
-        timezone: Some("UTC".into()),
-        ..context::Flags::default()
-    };
-    Context {
-        settings: Settings::resolve_without_file(flags, &env).expect("settings"),
-        clock: Clock::System,
-        ui: Ui::new(false, Verbosity::Quiet, ColorChoice::Never, &env),
-        env,
-        runner: |_, _| panic!("no command is run"),
-    }
-}
-
-#[test]
-fn the_question_can_be_a_dialog_window() {
-    let lab = Lab::new();
-    let codex = lab.codex();
-    let settings = ShutdownSettings {
-        channel: PromptChannel::Gui,
-        ..settings()
-    };
-    let run = |dialog: &str, words: &[&str]| {
-        let context = context(&lab, dialog);
-        let flags = Flags::try_parse_from([&["x"], words].concat()).expect("flags");
-        let request = ShutdownRequest {
-            home: &lab.home(),
-            outside: &[],
-            codex_bin: None,
-            env: &context.env,
-            settings: &settings,
-        };
-        flags.closing.shut_down(&context, &request)
-    };
-    let noting = |code: u8| {
-        let note = lab.root.path().join("question");
-        format!(
-            "#!/bin/sh\nprintf '%s\\n' \"$@\" > '{}'\nexit {code}\n",
-            note.display()
-        )
-    };
-    let refused = run(&noting(1), &[]).expect_err("refused");
-    assert_eq!(refused.kind, ErrorKind::CodexRunning);
-    let question =
-        std::fs::read_to_string(lab.root.path().join("question")).expect("read the question");
-    assert!(question.contains(&format!("codex (PID {}, codex process)", codex.pid())));
-    assert!(question.contains("End Codex and continue?"));
-    // Without a display there is no answer.
-    let refused = run(&noting(255), &[]).expect_err("no answer");
-    assert!(refused.hints[0].contains("--auto-terminate-without-confirmation"));
-    let blind = "#!/bin/sh\necho 'cannot open display: :9' >&2\nexit 1\n";
-    let refused = run(blind, &[]).expect_err("no question");
-    assert!(refused.hints[0].contains("--auto-terminate-without-confirmation"));
-    assert!(codex.is_alive());
-    let report = run(&noting(0), &["--manual-terminate-confirmation"]).expect("a report");
-    assert_eq!(report.len(), 1);
-    assert!(!codex.is_alive());
 }
 
 #[test]

@@ -4,6 +4,7 @@ use crate::support::env::assert_same_tree;
 use crate::support::faults::without_processes;
 use crate::support::pair::{META, Pair, ROLLOUT, RUN_OF_A};
 use crate::support::terminal::Terminal;
+use crate::support::write_program;
 use std::fs;
 use std::io::Read;
 use std::process::{Child, Command, Stdio};
@@ -298,6 +299,53 @@ fn refusing_consent_keeps_codex_running_and_stops_the_sync() {
     assert!(!pair.cloud().join("AGENTS.md").exists());
     drop(codex.stdin.take());
     codex.wait().unwrap();
+}
+
+#[test]
+fn the_question_can_be_a_dialog_window() {
+    const FLAG: &str = "--auto-terminate-without-confirmation";
+    let mut pair = Pair::new();
+    pair.0.set("DISPLAY", ":9");
+    let detection = "[process_detection]\ngrace_period_seconds = 0\n\
+                     terminate_timeout_seconds = 60\nterminate_confirmation_mode = \"gui\"\n";
+    pair.configure("a", detection);
+    pair.put("a", ROLLOUT, META);
+    let mut codex = a_codex(&pair, "a", "echo; read line");
+    let note = pair.0.path("question");
+    let run = |dialog: &str, args: &[&str]| {
+        write_program(&pair.0.path("bin/zenity"), dialog);
+        pair.run("a", &[&["run", "--apply"], args].concat())
+    };
+    let noting = |code: u8| {
+        format!(
+            "#!/bin/sh\nprintf '%s\\n' \"$@\" > '{}'\nexit {code}\n",
+            note.display()
+        )
+    };
+    let refused = run(&noting(1), &[]).code(3);
+    assert!(
+        refused.stderr.contains("you chose not to end it"),
+        "{refused}"
+    );
+    let question = fs::read_to_string(&note).expect("read the question");
+    let named = format!("codex (PID {}, codex process)", codex.id());
+    assert!(question.contains(&named), "{question}");
+    assert!(question.contains("End Codex and continue?"), "{question}");
+    // Without a display there is no answer.
+    let refused = run(&noting(255), &[]).code(3);
+    assert!(refused.stderr.contains(FLAG), "{refused}");
+    let blind = "#!/bin/sh\necho 'cannot open display: :9' >&2\nexit 1\n";
+    let refused = run(blind, &[]).code(3);
+    assert!(refused.stderr.contains(FLAG), "{refused}");
+    assert_eq!(codex.try_wait().unwrap(), None, "the process was ended");
+    assert!(!pair.cloud().join(ROLLOUT).exists());
+    // The flag requests the question in spite of `--yes`.
+    fs::remove_file(&note).unwrap();
+    let asked = run(&noting(0), &["--manual-terminate-confirmation", "--yes"]).code(0);
+    assert!(asked.stderr.contains("ended: "), "{asked}");
+    assert!(note.exists(), "the user was not asked");
+    assert!(!codex.wait().unwrap().success());
+    assert_eq!(pair.text("cloud", ROLLOUT), META);
 }
 
 #[test]

@@ -10,7 +10,7 @@ use std::path::PathBuf;
 /// Keeps your Codex CLI accounts and conversations safe, switchable and portable.
 #[derive(Debug, Parser)]
 #[command(name = "codex-manager", version, max_term_width = 100)]
-pub struct Cli {
+pub(super) struct Cli {
     #[command(flatten)]
     pub(super) global: GlobalArgs,
     #[command(subcommand)]

@@ -24,7 +24,7 @@ const TOPICS: [(&str, &str); 6] = [
 ];
 
 /// The global options in one line each. A test compares it with the command tree.
-pub const GLOBAL_OPTIONS: &str = "\
+pub(super) const GLOBAL_OPTIONS: &str = "\
 Global options (explained by: codex-manager help global):
       --codex-home <DIR>    The Codex home
       --manager-home <DIR>  The manager home, with archives and profiles
@@ -37,7 +37,7 @@ Global options (explained by: codex-manager help global):
   -y, --yes                 Answer yes to every question";
 
 /// Returns the commands by topic, with their summaries.
-pub fn render_commands(tree: &Command) -> String {
+pub(super) fn render_commands(tree: &Command) -> String {
     let mut text = String::new();
     for (topic, names) in TOPICS {
         let _ = writeln!(text, "{topic}:");
@@ -53,7 +53,7 @@ pub fn render_commands(tree: &Command) -> String {
 }
 
 /// Returns the tree of all commands, with the help in this order: description, arguments, examples, global options.
-pub fn tree() -> Command {
+pub(super) fn tree() -> Command {
     let usage = "{before-help}{about-with-newline}\n{usage-heading} {usage}\n\n";
     let inner_template = format!("{usage}{{all-args}}{{after-help}}\n\n{GLOBAL_OPTIONS}");
     let command = Cli::command();
@@ -74,7 +74,7 @@ fn apply_template(command: Command, template: &str) -> Command {
 }
 
 /// Returns the complete help of the global options.
-pub fn render_global_options() -> String {
+pub(super) fn render_global_options() -> String {
     let command = GlobalArgs::augment_args(Command::new("codex-manager"))
         .disable_help_flag(true)
         .max_term_width(100)

@@ -70,3 +70,44 @@ impl Advised for crate::launch::isolated_home::IsolationError {
         }
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::codex::{DaemonError, ProgramError};
+    use crate::error::ErrorKind::{self, Interrupted};
+    use crate::shutdown::{Refusal, RefusalReason, ShutdownError};
+    use std::time::Duration;
+
+    fn kind(error: ShutdownError) -> ErrorKind {
+        CommandError::from(error).kind
+    }
+
+    #[test]
+    fn a_codex_that_was_not_asked_to_end_is_running_and_one_that_did_not_end_is_a_refusal() {
+        for reason in [
+            RefusalReason::Background,
+            RefusalReason::InsideCodex,
+            RefusalReason::AnotherUser,
+            RefusalReason::OtherProgram,
+            RefusalReason::Unexplained,
+            RefusalReason::Forbidden,
+        ] {
+            let holders = vec!["codex".to_owned()];
+            let refusal = Refusal { reason, holders };
+            assert_eq!(kind(ShutdownError::Refused(refusal)), CodexRunning);
+        }
+        assert_eq!(kind(ShutdownError::Declined(Vec::new())), CodexRunning);
+        assert_eq!(kind(ShutdownError::NoPrompter(Vec::new())), CodexRunning);
+
+        let left = vec!["codex".to_owned()];
+        let limit = Duration::from_secs(1);
+        assert_eq!(kind(ShutdownError::NotGone { left, limit }), Refused);
+        let source = ProgramError::NotOnPath("codex".to_owned());
+        assert_eq!(kind(ShutdownError::NoProgram { pid: 1, source }), Refused);
+        let answer = String::new();
+        let running = DaemonError::StillRunning { pid: 1, answer };
+        assert_eq!(kind(ShutdownError::Daemon(running)), Refused);
+        assert_eq!(kind(ShutdownError::Interrupted), Interrupted);
+    }
+}

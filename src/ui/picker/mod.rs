@@ -6,7 +6,7 @@
 mod layout;
 mod listing;
 mod options;
-pub mod screen;
+mod screen;
 mod state;
 mod title_filter;
 mod view;

@@ -33,7 +33,7 @@ pub(crate) fn restore_terminal() {
 
 /// Lines below the cursor, in raw mode. The cursor stays in the first one, so that all of them can be
 /// erased after the terminal has wrapped them anew. Restores the terminal when dropped.
-pub struct InlineScreen {
+pub(super) struct InlineScreen {
     shown: Buffer,
 }
 
@@ -42,7 +42,7 @@ impl InlineScreen {
     ///
     /// # Errors
     /// There is no terminal.
-    pub fn open(height: u16) -> io::Result<Self> {
+    pub(super) fn open(height: u16) -> io::Result<Self> {
         restore_on_panic();
         enable_raw_mode()?;
         IS_OPEN.store(true, Ordering::SeqCst);
@@ -202,4 +202,81 @@ fn restore_on_panic() {
             previous_hook(panic);
         }));
     });
+}
+
+#[cfg(all(test, unix))]
+mod tests {
+    use super::*;
+    use rustix::fs::OFlags;
+    use rustix::io::{FdFlags, fcntl_setfd};
+    use rustix::pty::{OpenptFlags, grantpt, openpt, ptsname, unlockpt};
+    use rustix::termios::{LocalModes, tcgetattr};
+    use std::fs::{File, OpenOptions};
+    use std::io::Read as _;
+    use std::os::fd::AsFd;
+    use std::os::unix::ffi::OsStrExt as _;
+    use std::os::unix::fs::OpenOptionsExt as _;
+    use std::path::Path;
+    use std::process::Command;
+
+    /// Opens a pseudo terminal. Returns the user's end and the program's end.
+    fn open_terminal() -> (File, File) {
+        let master = openpt(OpenptFlags::RDWR | OpenptFlags::NOCTTY).expect("a pseudo terminal");
+        // Not all systems can set this when they open it.
+        fcntl_setfd(&master, FdFlags::CLOEXEC).expect("close on exec");
+        grantpt(&master).expect("grantpt");
+        unlockpt(&master).expect("unlockpt");
+        let name = ptsname(&master, Vec::new()).expect("ptsname");
+        let path = Path::new(std::ffi::OsStr::from_bytes(name.as_bytes()));
+        let slave = OpenOptions::new()
+            .read(true)
+            .write(true)
+            .custom_flags(OFlags::NOCTTY.bits().cast_signed())
+            .open(path);
+        (File::from(master), slave.expect("open the terminal"))
+    }
+
+    /// Returns the modes of a terminal that reads lines and echoes them.
+    fn line_modes(terminal: impl AsFd) -> LocalModes {
+        let modes = tcgetattr(terminal).expect("read the modes").local_modes;
+        modes & (LocalModes::ECHO | LocalModes::ICANON)
+    }
+
+    #[test]
+    fn a_panic_restores_the_terminal() {
+        const CHILD: &str = "CODEX_MANAGER_TEST_PANICS";
+        if std::env::var_os(CHILD).is_some() {
+            // A release build does not unwind, so that nothing is dropped.
+            std::mem::forget(InlineScreen::open(3).unwrap());
+            assert_eq!(line_modes(io::stdin()), LocalModes::empty());
+            panic!("on purpose");
+        }
+        let (mut master, slave) = open_terminal();
+        let before = line_modes(&master);
+        assert_eq!(before, LocalModes::ECHO | LocalModes::ICANON);
+        let share = || slave.try_clone().expect("duplicate the handle");
+        let mut command = Command::new(std::env::current_exe().unwrap());
+        command
+            .args([
+                "ui::picker::screen::tests::a_panic_restores_the_terminal",
+                "--exact",
+                "--nocapture",
+            ])
+            .env(CHILD, "1")
+            .stdin(share())
+            .stdout(share())
+            .stderr(share());
+        let mut child = command.spawn().unwrap();
+        // Both hold the terminal open, which would hide the end of the output.
+        drop((command, slave));
+        let (mut shown, mut buffer) = (Vec::new(), [0; 4096]);
+        // On Linux, reading fails with EIO after the last program has closed the terminal.
+        while let Ok(n @ 1..) = master.read(&mut buffer) {
+            shown.extend_from_slice(&buffer[..n]);
+        }
+        let shown = String::from_utf8_lossy(&shown);
+        assert!(!child.wait().unwrap().success(), "{shown}");
+        assert!(shown.contains("on purpose"), "{shown}");
+        assert_eq!(line_modes(&master), before, "{shown}");
+    }
 }
