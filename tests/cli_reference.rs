@@ -63,7 +63,9 @@ fn the_cli_reference_lists_only_commands_that_exist() {
 
 #[test]
 fn help_ends_with_global_options_and_help_global_describes_them() {
-    let env = TestEnv::new();
+    let mut env = TestEnv::new();
+    // The width of the section.
+    env.set("COLUMNS", "100");
     let page = env.run(["help", "global"]).code(0).stdout;
     let text = reference();
     let (_, section) = text
