@@ -11,7 +11,7 @@ use crate::inventory::records::ArchiveRecord;
 use crate::inventory::store;
 use crate::io::beneath::{self, FollowedLinks};
 use crate::io::clock::{Clock, Timestamp, Zone};
-pub use crate::io::environment::Environment;
+pub(crate) use crate::io::environment::Environment;
 use crate::io::{IoError, OrdinaryPath};
 use crate::ui::Ui;
 use chrono::{DateTime, Utc};
@@ -21,7 +21,7 @@ use std::path::{Path, PathBuf};
 
 /// All settings of a run, resolved from flags, environment and `config.toml`.
 #[derive(Debug, Clone)]
-pub struct Settings {
+pub(crate) struct Settings {
     /// The Codex home: `--codex-home`, else `CODEX_HOME`, else `codex.home` of the configuration,
     /// else `~/.codex`. Absolute.
     pub codex_home: PathBuf,
@@ -48,7 +48,7 @@ pub struct Settings {
 
 /// Everything that a command may use besides its own arguments.
 #[derive(Debug, Clone)]
-pub struct Context {
+pub(crate) struct Context {
     /// All settings, resolved from flags, environment and `config.toml`.
     pub settings: Settings,
     /// The system's clock, or the fixed time of `CODEX_MANAGER_NOW`.
@@ -65,12 +65,12 @@ pub struct Context {
 pub(crate) type Runner = fn(&[OsString], &Context) -> Result<Outcome>;
 
 impl Context {
-    pub fn now(&self) -> DateTime<Utc> {
+    pub(crate) fn now(&self) -> DateTime<Utc> {
         self.clock.now()
     }
 
     /// Returns the current instant in the local zone.
-    pub fn local_now(&self) -> Timestamp {
+    pub(crate) fn local_now(&self) -> Timestamp {
         self.settings.zone.at(&self.now())
     }
 
@@ -78,7 +78,7 @@ impl Context {
     ///
     /// # Errors
     /// The errors of the command.
-    pub fn run(&self, words: &[OsString]) -> Result<Outcome> {
+    pub(crate) fn run(&self, words: &[OsString]) -> Result<Outcome> {
         (self.runner)(words, self)
     }
 
@@ -150,7 +150,7 @@ impl Context {
     }
 
     /// Returns the path of `name` in the manager home.
-    pub fn manager_path(&self, name: &str) -> PathBuf {
+    pub(crate) fn manager_path(&self, name: &str) -> PathBuf {
         self.settings.manager_home.join(name)
     }
 }
@@ -158,7 +158,7 @@ impl Context {
 /// The global flags as given on the command line, before they are merged with environment and
 /// configuration.
 #[derive(Debug, Clone, Default)]
-pub struct Flags {
+pub(crate) struct Flags {
     /// `--codex-home`; may be relative.
     pub codex_home: Option<PathBuf>,
     /// `--manager-home`; may be relative.
@@ -179,7 +179,7 @@ impl Settings {
     ///
     /// # Errors
     /// An unknown time zone, an unreadable or malformed `config.toml`, or no home folder at all.
-    pub fn resolve(flags: Flags, env: &Environment) -> Result<Self> {
+    pub(crate) fn resolve(flags: Flags, env: &Environment) -> Result<Self> {
         let manager_home = resolve_manager_home(&flags, env)?;
         let file = ConfigFile::read(&manager_home)?;
         let keys = file.unknown_keys();
@@ -195,7 +195,7 @@ impl Settings {
     ///
     /// # Errors
     /// An unknown time zone, or no home folder at all.
-    pub fn resolve_without_file(flags: Flags, env: &Environment) -> Result<Self> {
+    pub(crate) fn resolve_without_file(flags: Flags, env: &Environment) -> Result<Self> {
         Self::from_sources(flags, env, ConfigValues::default())
     }
 

@@ -22,7 +22,7 @@ use std::fmt;
 
 /// The class of a failure; the number is the exit code. `docs/exit-codes.md` lists all codes.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum ErrorKind {
+pub(crate) enum ErrorKind {
     /// An operation failed, for example on the file system.
     Failed = 1,
     /// Two states contradict each other and the user has to choose.
@@ -38,7 +38,7 @@ pub enum ErrorKind {
 
 /// The result of a command that ran without an error.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Outcome {
+pub(crate) enum Outcome {
     /// The command did all of its work.
     Done,
     /// A check found a problem.
@@ -53,7 +53,7 @@ pub enum Outcome {
 
 impl Outcome {
     /// Returns the exit code: 0, 5, 6, 75 (`EX_TEMPFAIL`), or that of Codex.
-    pub fn code(self) -> u8 {
+    pub(crate) fn code(self) -> u8 {
         match self {
             Self::Done => 0,
             Self::CheckFailed => 5,
@@ -64,7 +64,7 @@ impl Outcome {
     }
 
     /// Returns [`Outcome::Partial`] if `partial` is true, else [`Outcome::Done`].
-    pub fn partial_if(partial: bool) -> Self {
+    pub(crate) fn partial_if(partial: bool) -> Self {
         if partial { Self::Partial } else { Self::Done }
     }
 
@@ -89,7 +89,7 @@ pub(crate) type Result<T, E = CommandError> = std::result::Result<T, E>;
 /// A failed command: exit code, message, causes and hints.
 #[derive(Debug)]
 #[must_use]
-pub struct CommandError {
+pub(crate) struct CommandError {
     /// The class of the failure, which is the exit code.
     pub kind: ErrorKind,
     message: String,
@@ -112,56 +112,56 @@ impl CommandError {
     }
 
     /// Creates an error with exit code 1.
-    pub fn failed(message: impl Into<String>) -> Self {
+    pub(crate) fn failed(message: impl Into<String>) -> Self {
         Self::new(Failed, message)
     }
 
     /// Creates an error with exit code 2.
-    pub fn conflict(message: impl Into<String>) -> Self {
+    pub(crate) fn conflict(message: impl Into<String>) -> Self {
         Self::new(ErrorKind::Conflict, message)
     }
 
     /// Creates an error with exit code 3.
-    pub fn codex_running(message: impl Into<String>) -> Self {
+    pub(crate) fn codex_running(message: impl Into<String>) -> Self {
         Self::new(ErrorKind::CodexRunning, message)
     }
 
     /// Creates an error with exit code 4.
-    pub fn usage(message: impl Into<String>) -> Self {
+    pub(crate) fn usage(message: impl Into<String>) -> Self {
         Self::new(Usage, message)
     }
 
     /// Creates an error with exit code 5.
-    pub fn refused(message: impl Into<String>) -> Self {
+    pub(crate) fn refused(message: impl Into<String>) -> Self {
         Self::new(Refused, message)
     }
 
     /// Creates the error for Ctrl-C, with exit code 130.
-    pub fn interrupted() -> Self {
+    pub(crate) fn interrupted() -> Self {
         Self::new(ErrorKind::Interrupted, "interrupted")
     }
 
     /// Creates the error for a picker that the user left without a choice, with exit code 130.
-    pub fn cancelled() -> Self {
+    pub(crate) fn cancelled() -> Self {
         Self::new(ErrorKind::Interrupted, "cancelled").hint("nothing was changed")
     }
 
     /// Sets `source` and its causes as the causes of this error.
-    pub fn because(mut self, source: impl Error) -> Self {
+    pub(crate) fn because(mut self, source: impl Error) -> Self {
         self.causes = vec![source.to_string()];
         self.causes.extend(list_causes(&source));
         self
     }
 
     /// Sets `error` and its causes as the causes of this error.
-    pub fn because_of(mut self, error: &Self) -> Self {
+    pub(crate) fn because_of(mut self, error: &Self) -> Self {
         self.causes = vec![error.to_string()];
         self.causes.extend_from_slice(&error.causes);
         self
     }
 
     /// Adds a hint about the next step, usually a command.
-    pub fn hint(mut self, hint: impl Into<String>) -> Self {
+    pub(crate) fn hint(mut self, hint: impl Into<String>) -> Self {
         self.hints.push(hint.into());
         self
     }
@@ -182,25 +182,25 @@ impl CommandError {
 
     /// Hides the error without `--verbose`, unless it is a usage error. A shell prompt would repeat the error with
     /// every line, and some errors only tell what the user knows.
-    pub fn silence(mut self) -> Self {
+    pub(crate) fn silence(mut self) -> Self {
         self.is_silent = !matches!(self.kind, Usage);
         self
     }
 
     /// Returns the messages of the causes, nearest first.
-    pub fn causes(&self) -> &[String] {
+    pub(crate) fn causes(&self) -> &[String] {
         &self.causes
     }
 
     /// Returns the message and its causes joined by ": ", for use inside another message.
-    pub fn to_one_line(&self) -> String {
+    pub(crate) fn to_one_line(&self) -> String {
         let mut messages = vec![self.to_string()];
         messages.extend_from_slice(&self.causes);
         messages.join(": ")
     }
 
     /// Converts an error of another room, with its message and its causes.
-    pub fn wrap(kind: ErrorKind, error: &dyn Error) -> Self {
+    pub(crate) fn wrap(kind: ErrorKind, error: &dyn Error) -> Self {
         Self {
             causes: list_causes(error),
             ..Self::new(kind, error.to_string())

@@ -15,5 +15,5 @@ mod values;
 pub(crate) use file::FILE_NAME;
 pub(crate) use key::{FOLDER_KEYS, KEYS};
 pub(crate) use setting::{KeyError, Setting, find_setting};
-pub use values::ColorChoice;
+pub(crate) use values::ColorChoice;
 pub(crate) use values::{BeforeNewCodex, ConfigValues, Preferences, VaultSettings};

@@ -29,7 +29,7 @@ pub(crate) mod replaced_messages;
 pub(crate) mod restore_options;
 pub(crate) mod run_log;
 pub(crate) mod run_program;
-pub mod shutdown;
+pub(crate) mod shutdown;
 pub(crate) mod snapshot_source;
 pub(crate) mod start_codex;
 pub(crate) mod switch_account;

@@ -13,7 +13,7 @@ use std::fmt::Write;
 
 /// The flags for ending Codex, shared by `sync`, `restore` and others.
 #[derive(Debug, Clone, Default, Args)]
-pub struct ShutdownArgs {
+pub(crate) struct ShutdownArgs {
     /// Ask before ending Codex, regardless of the configuration and --yes
     #[arg(
         long,
@@ -27,7 +27,7 @@ pub struct ShutdownArgs {
 }
 
 impl ShutdownArgs {
-    pub fn confirmation_request(&self, context: &Context) -> ConfirmationRequest {
+    pub(crate) fn confirmation_request(&self, context: &Context) -> ConfirmationRequest {
         if self.manual_terminate_confirmation {
             ConfirmationRequest::Ask
         } else if self.auto_terminate_without_confirmation {
@@ -41,7 +41,7 @@ impl ShutdownArgs {
 
     /// Plans the shutdown. Does not wait, ask, or end a process. With `--verbose`, prints the processes that use the
     /// home.
-    pub fn plan(&self, context: &Context, request: &ShutdownRequest<'_>) -> ShutdownPlan {
+    pub(crate) fn plan(&self, context: &Context, request: &ShutdownRequest<'_>) -> ShutdownPlan {
         let usage = request.find_home_usage();
         print_home_usage(context, &usage);
         let requested = self.confirmation_request(context);
@@ -54,7 +54,7 @@ impl ShutdownArgs {
     /// # Errors
     /// Codex is running and the user did not agree to end it (exit code 3), or it did not end in time
     /// (5).
-    pub fn shut_down(
+    pub(crate) fn shut_down(
         &self,
         context: &Context,
         request: &ShutdownRequest<'_>,
@@ -71,7 +71,7 @@ impl ShutdownArgs {
 }
 
 /// Prints the processes that use the home. The text is visible only with `--verbose`.
-pub fn print_home_usage(context: &Context, usage: &HomeUsage) {
+pub(crate) fn print_home_usage(context: &Context, usage: &HomeUsage) {
     if usage.holders().is_empty() {
         context.ui.detail("no Codex program uses this home");
     }
@@ -91,7 +91,7 @@ pub fn print_home_usage(context: &Context, usage: &HomeUsage) {
 }
 
 /// Returns true if the user can be asked, in a dialog window or on the terminal.
-pub fn can_ask(context: &Context, settings: &ShutdownSettings) -> bool {
+pub(crate) fn can_ask(context: &Context, settings: &ShutdownSettings) -> bool {
     // A scheduled job has no terminal, but may be able to open a dialog on the user's desktop.
     let has_dialog = settings.channel == PromptChannel::Gui && dialog::is_available(&context.env);
     has_dialog || context.ui.is_interactive()

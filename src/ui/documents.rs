@@ -33,7 +33,7 @@ fn write_json(to: &mut dyn Write, document: &impl Serialize) -> serde_json::Resu
 
 impl Ui {
     /// Prints the JSON document of a command, `{"schema":1,"command":…,…}`, in JSON mode.
-    pub fn document(&self, command: &str, body: &impl Serialize) {
+    pub(crate) fn document(&self, command: &str, body: &impl Serialize) {
         if !self.json {
             return;
         }
@@ -51,7 +51,7 @@ impl Ui {
     }
 
     /// Prints the JSON document of a list, `{"schema":1,"command":…,"<key>":[…]}`, in JSON mode.
-    pub fn list_document(&self, command: &str, key: &str, items: &[impl Serialize]) {
+    pub(crate) fn list_document(&self, command: &str, key: &str, items: &[impl Serialize]) {
         self.document(command, &BTreeMap::from([(key, items)]));
     }
 
@@ -108,7 +108,7 @@ impl Ui {
     }
 
     /// Prints a JSON value without the envelope in JSON mode, such as `null` for an empty result.
-    pub fn print_bare_json(&self, value: &serde_json::Value) {
+    pub(crate) fn print_bare_json(&self, value: &serde_json::Value) {
         if self.json {
             record_output_error(writeln!(io::stdout().lock(), "{value}"));
         }

@@ -12,7 +12,7 @@ pub(crate) mod json_object;
 mod markdown;
 mod output;
 pub(crate) mod pager;
-pub mod picker;
+pub(crate) mod picker;
 pub(crate) mod problem;
 pub(crate) mod progress;
 mod question;
@@ -46,7 +46,7 @@ use std::sync::atomic::Ordering;
 use std::sync::{Mutex, PoisonError};
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Default)]
-pub enum Verbosity {
+pub(crate) enum Verbosity {
     /// Errors and warnings only.
     Quiet,
     #[default]
@@ -63,7 +63,7 @@ const HELP_INDENT: usize = 8;
 
 /// The printer. Verbosity, terminal and colours are decided once.
 #[derive(Debug, Clone)]
-pub struct Ui {
+pub(crate) struct Ui {
     json: bool,
     tsv: bool,
     silent: bool,
@@ -90,7 +90,12 @@ pub(crate) fn last_warning() -> String {
 
 impl Ui {
     /// Creates a printer from the flags, the environment and the kinds of stdin, stdout and stderr.
-    pub fn new(json: bool, verbosity: Verbosity, color: ColorChoice, env: &Environment) -> Self {
+    pub(crate) fn new(
+        json: bool,
+        verbosity: Verbosity,
+        color: ColorChoice,
+        env: &Environment,
+    ) -> Self {
         let tty_out = io::stdout().is_terminal();
         let tty_err = io::stderr().is_terminal();
         // Questions are on stderr, because stdout may be a pipe: `codex-manager export ID | less`.
@@ -132,7 +137,7 @@ impl Ui {
         }
     }
 
-    pub fn wants_json(&self) -> bool {
+    pub(crate) fn wants_json(&self) -> bool {
         self.json
     }
 
@@ -148,7 +153,7 @@ impl Ui {
 
     /// Returns the same printer with tables as tab-separated values, and nothing else on stdout.
     #[must_use]
-    pub fn with_tsv(&self) -> Self {
+    pub(crate) fn with_tsv(&self) -> Self {
         Self {
             tsv: true,
             color_out: false,
@@ -156,26 +161,26 @@ impl Ui {
         }
     }
 
-    pub fn wants_tsv(&self) -> bool {
+    pub(crate) fn wants_tsv(&self) -> bool {
         self.tsv
     }
 
-    pub fn is_verbose(&self) -> bool {
+    pub(crate) fn is_verbose(&self) -> bool {
         self.verbosity == Verbosity::Verbose
     }
 
     /// Returns the width of stdout in columns, from 40 to 200; 80 in a pipe, unless `COLUMNS` is set.
-    pub fn width(&self) -> usize {
+    pub(crate) fn width(&self) -> usize {
         self.width
     }
 
     /// Returns true if stdout is a terminal and the result is text.
-    pub fn writes_to_terminal(&self) -> bool {
+    pub(crate) fn writes_to_terminal(&self) -> bool {
         self.terminal_out && !self.json && !self.silent
     }
 
     /// Returns true if the user can be asked on the terminal.
-    pub fn is_interactive(&self) -> bool {
+    pub(crate) fn is_interactive(&self) -> bool {
         self.interactive
     }
 
@@ -185,17 +190,17 @@ impl Ui {
     }
 
     /// Returns true if stdout is a terminal.
-    pub fn is_terminal(&self) -> bool {
+    pub(crate) fn is_terminal(&self) -> bool {
         self.terminal_out
     }
 
     /// Returns `text` in the colour of `style` if stdout shows colours, else unchanged.
-    pub fn paint(&self, style: Style, text: impl Display) -> String {
+    pub(crate) fn paint(&self, style: Style, text: impl Display) -> String {
         paint(self.color_out, style, text)
     }
 
     /// Prints a line of data on stdout. Prints nothing if stdout is JSON or tab-separated values.
-    pub fn line(&self, text: impl Display) {
+    pub(crate) fn line(&self, text: impl Display) {
         if !self.json && !self.tsv && !self.silent {
             write_stdout(&format!("{text}\n"));
         }
@@ -209,7 +214,7 @@ impl Ui {
     }
 
     /// Prints the content of a file on stdout, unchanged except on a terminal. Prints nothing in JSON mode.
-    pub fn print_raw(&self, bytes: &[u8]) {
+    pub(crate) fn print_raw(&self, bytes: &[u8]) {
         if self.terminal_out {
             // A carriage return would be shown as an unknown character, since it lets text overwrite a line.
             self.print_part(&String::from_utf8_lossy(bytes).replace("\r\n", "\n"));
@@ -219,13 +224,13 @@ impl Ui {
     }
 
     /// Prints a sentence on stdout: wrapped on a terminal, one line in a pipe.
-    pub fn prose(&self, text: impl Display) {
+    pub(crate) fn prose(&self, text: impl Display) {
         self.print_hanging(2, text);
     }
 
     /// Prints a sentence like [`Ui::prose`], with the lines after the first indented by `indent`
     /// blanks.
-    pub fn print_hanging(&self, indent: usize, text: impl Display) {
+    pub(crate) fn print_hanging(&self, indent: usize, text: impl Display) {
         if self.terminal_out {
             self.line(self.wrapped(indent, text));
         } else {
@@ -234,12 +239,12 @@ impl Ui {
     }
 
     /// Wraps `text` at the width of stdout. Lines after the first begin with `indent` blanks.
-    pub fn wrapped(&self, indent: usize, text: impl Display) -> String {
+    pub(crate) fn wrapped(&self, indent: usize, text: impl Display) -> String {
         wrap::wrap(&text.to_string(), indent, self.width)
     }
 
     /// Prints the result of a command as a line on stdout, except under `--quiet`.
-    pub fn report(&self, text: impl Display) {
+    pub(crate) fn report(&self, text: impl Display) {
         if self.verbosity >= Verbosity::Normal {
             self.prose(text);
         }
@@ -268,14 +273,14 @@ impl Ui {
     }
 
     /// Prints a note on stderr, such as a completed action or the next step.
-    pub fn note(&self, text: impl Display) {
+    pub(crate) fn note(&self, text: impl Display) {
         if self.verbosity >= Verbosity::Normal && !self.silent {
             self.print_to_stderr(&text.to_string());
         }
     }
 
     /// Prints a step on stderr under `--verbose`.
-    pub fn detail(&self, text: impl Display) {
+    pub(crate) fn detail(&self, text: impl Display) {
         if self.verbosity >= Verbosity::Verbose {
             self.print_to_stderr(&paint(self.color_err, Style::Dim, text));
         }
@@ -283,7 +288,7 @@ impl Ui {
 
     /// Prints a warning on stderr, even under `--quiet`, because it explains the exit code or a
     /// limit of the result.
-    pub fn warn(&self, text: impl Display) {
+    pub(crate) fn warn(&self, text: impl Display) {
         let word = paint(self.color_err, Style::Warn, "warning:");
         let text = text.to_string();
         self.print_to_stderr(&format!("{word} {text}"));
@@ -306,7 +311,7 @@ impl Ui {
     }
 
     /// Prints a failed command: message, causes, then hints; one JSON document in JSON mode.
-    pub fn error(&self, error: &CommandError) {
+    pub(crate) fn error(&self, error: &CommandError) {
         if self.json {
             return print_json_error(error);
         }

@@ -9,7 +9,7 @@ use std::sync::{Mutex, PoisonError};
 
 /// The meaning of a text, which decides its colour.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Style {
+pub(crate) enum Style {
     Plain,
     Good,
     /// A warning, shown in yellow.

@@ -7,14 +7,14 @@ use indicatif::{ProgressBar, ProgressStyle};
 
 impl Ui {
     /// Creates a bar for work of `total_bytes` with rate and time left, named by a verb: "backing up".
-    pub fn bar(&self, verb: &'static str, total_bytes: u64) -> ProgressBar {
+    pub(crate) fn bar(&self, verb: &'static str, total_bytes: u64) -> ProgressBar {
         // Sizes as disks are sold, like those of the tables.
         let template = "{msg} [{bar:24}] {decimal_bytes}/{decimal_total_bytes} {decimal_bytes_per_sec} {eta} left";
         self.progress_line(template, total_bytes).with_message(verb)
     }
 
     /// Creates a counter of `total` tasks, named by a sentence without an end: "asking Codex about accounts".
-    pub fn task_counter(&self, sentence: &'static str, total: usize) -> ProgressBar {
+    pub(crate) fn task_counter(&self, sentence: &'static str, total: usize) -> ProgressBar {
         let line = self.progress_line("{msg}: {pos} of {len}", total as u64);
         let line = line.with_message(sentence);
         line.tick();
@@ -22,7 +22,7 @@ impl Ui {
     }
 
     /// Creates a line whose message shows the time that is left. Hidden if no progress is shown.
-    pub fn countdown(&self) -> ProgressBar {
+    pub(crate) fn countdown(&self) -> ProgressBar {
         self.progress_line("{msg}", 0)
     }
 

@@ -17,13 +17,13 @@ static OPEN_QUESTION: Mutex<Option<Ui>> = Mutex::new(None);
 impl Ui {
     /// Asks a yes/no question on the terminal; any answer but `y` and `yes` is a no. `None` without a terminal. Ask
     /// before anything is changed, because a Ctrl-C reports that nothing was changed.
-    pub fn confirm(&self, question: impl Display) -> Option<bool> {
+    pub(crate) fn confirm(&self, question: impl Display) -> Option<bool> {
         let answer = self.read_answer(&format!("{question} [y/N]"))?;
         Some(matches!(answer.to_lowercase().as_str(), "y" | "yes"))
     }
 
     /// Asks for a line of text; `None` without a terminal or if the line is empty.
-    pub fn ask(&self, question: impl Display) -> Option<String> {
+    pub(crate) fn ask(&self, question: impl Display) -> Option<String> {
         let answer = self.read_answer(&question.to_string());
         answer.filter(|answer| !answer.is_empty())
     }
@@ -48,7 +48,7 @@ impl Ui {
     ///
     /// # Errors
     /// The user pressed Ctrl-C.
-    pub fn ask_secret(&self, question: impl Display) -> Result<Option<SecretBytes>> {
+    pub(crate) fn ask_secret(&self, question: impl Display) -> Result<Option<SecretBytes>> {
         if !self.interactive {
             return Ok(None);
         }

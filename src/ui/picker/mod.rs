@@ -26,12 +26,12 @@ use ratatui_core::layout::Rect;
 use std::io;
 use std::time::Duration;
 
-pub use self::options::{
+pub(crate) use self::options::{
     ContentAnswer, ContentMatch, ContentQuery, KeyEffect, Picked, PickerEntries, PickerItem,
     PickerKey, PickerOptions, PickerScope, PreviewQuery,
 };
 pub(crate) use self::screen::{is_open, restore_terminal};
-pub use self::worker::Task;
+pub(crate) use self::worker::Task;
 
 /// The interval at which an interrupt is noticed.
 const POLL_INTERVAL: Duration = Duration::from_millis(100);
@@ -51,7 +51,7 @@ const MIN_PREVIEW_HEIGHT: u16 = 30;
 /// The lines around the items: the filter above, the keys below.
 const FRAME_HEIGHT: u16 = 2;
 
-pub struct Picker<'a> {
+pub(crate) struct Picker<'a> {
     /// The question, shown before the filter.
     pub question: &'a str,
     /// The entries, in the order in which they are listed.
@@ -79,7 +79,7 @@ impl Picker<'_> {
     ///
     /// # Errors
     /// The user cancelled, or a signal ended the command.
-    pub fn run(self, ui: &Ui) -> Result<Option<Picked>> {
+    pub(crate) fn run(self, ui: &Ui) -> Result<Option<Picked>> {
         let mut keys = self.options.keys.iter();
         let is_usable = !self.items.is_empty() || keys.any(|key| key.effect == KeyEffect::Leave);
         if !ui.can_pick || !is_usable {

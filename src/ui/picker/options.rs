@@ -4,7 +4,7 @@ use super::worker::Task;
 use crate::ui::Style;
 
 #[derive(Debug, Clone)]
-pub struct PickerItem {
+pub(crate) struct PickerItem {
     /// Identifies the entry to the caller.
     pub id: String,
     /// The cells of its line; columns are aligned.
@@ -15,7 +15,7 @@ pub struct PickerItem {
 
 impl PickerItem {
     /// Creates an entry that is filtered by the text of all its columns.
-    pub fn new(id: impl Into<String>, columns: Vec<(Style, String)>) -> Self {
+    pub(crate) fn new(id: impl Into<String>, columns: Vec<(Style, String)>) -> Self {
         let texts: Vec<_> = columns.iter().map(|(_, text)| text.as_str()).collect();
         Self {
             id: id.into(),
@@ -27,7 +27,7 @@ impl PickerItem {
 
 /// The options of a picker. The default is a list with a filter.
 #[derive(Default)]
-pub struct PickerOptions {
+pub(crate) struct PickerOptions {
     /// The effect of Enter as the line of keys shows it. An empty text is shown as "choose".
     pub enter: &'static str,
     /// The keys of the command, besides those for moving and filtering.
@@ -52,11 +52,11 @@ pub struct PickerOptions {
 }
 
 /// The entries of a picker with its scopes.
-pub type PickerEntries = (Vec<PickerItem>, Vec<PickerScope>);
+pub(crate) type PickerEntries = (Vec<PickerItem>, Vec<PickerScope>);
 
 /// A key of a picker: Ctrl with a letter.
 #[derive(Debug, Clone, Copy)]
-pub struct PickerKey {
+pub(crate) struct PickerKey {
     /// The letter in lower case. c, d, g, j, k, n and p lose their effect in the picker. h, i, m, u and w are not
     /// possible, because they edit the filter or are Tab and Enter.
     pub letter: char,
@@ -66,7 +66,7 @@ pub struct PickerKey {
 }
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum KeyEffect {
+pub(crate) enum KeyEffect {
     /// Chooses the selected entry; [`Picked::key`] has the letter.
     Choose,
     /// Ends the picker like [`Self::Choose`], even if no entry is selected or the list is empty.
@@ -76,7 +76,7 @@ pub enum KeyEffect {
 }
 
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub struct Picked {
+pub(crate) struct Picked {
     /// The id of the chosen entry. Empty if no entry was selected.
     pub id: String,
     /// The turn with the match, if the entry was found by its content.
@@ -93,7 +93,7 @@ pub struct Picked {
 
 /// A part of a list.
 #[derive(Debug, Clone)]
-pub struct PickerScope {
+pub(crate) struct PickerScope {
     /// The name of the scope, one word.
     pub name: &'static str,
     /// The indices of its entries, ascending.
@@ -102,7 +102,7 @@ pub struct PickerScope {
 
 /// A search in the contents of entries.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub struct ContentQuery {
+pub(crate) struct ContentQuery {
     pub text: String,
     pub scope: &'static str,
     /// The number of entries of the list.
@@ -110,7 +110,7 @@ pub struct ContentQuery {
 }
 
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
-pub struct ContentAnswer {
+pub(crate) struct ContentAnswer {
     /// The best first.
     pub matches: Vec<ContentMatch>,
     /// A message for the user, such as words that the search left out.
@@ -119,7 +119,7 @@ pub struct ContentAnswer {
 
 /// An entry whose content matches.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub struct ContentMatch {
+pub(crate) struct ContentMatch {
     pub id: String,
     /// The place of the match and its text in one line.
     pub note: String,
@@ -131,7 +131,7 @@ pub struct ContentMatch {
 
 /// An entry to describe.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub struct PreviewQuery {
+pub(crate) struct PreviewQuery {
     pub id: String,
     /// The match in its content.
     pub found: Option<ContentMatch>,

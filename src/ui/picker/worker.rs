@@ -4,7 +4,7 @@ use std::sync::mpsc::{Receiver, Sender, channel};
 use std::thread;
 
 /// Answers a request. Runs on a separate thread.
-pub type Task<Q, A> = Box<dyn FnMut(&Q) -> A + Send>;
+pub(crate) type Task<Q, A> = Box<dyn FnMut(&Q) -> A + Send>;
 
 /// Answers requests on a thread. A newer request replaces one that has not begun. After a drop of the worker, the
 /// thread ends with the current request.
