@@ -123,15 +123,19 @@ fn visit_examples(command: &Command, path: &str, visit: &mut dyn FnMut(&str, &st
 fn split_words(line: &str) -> Vec<String> {
     let end = [" | ", " # ", " >"].map(|mark| line.find(mark).unwrap_or(line.len()));
     let end = end.into_iter().min().unwrap_or_default();
-    let line = line[..end].replace('"', "'");
-    let mut words = Vec::new();
-    for (i, part) in line.split('\'').enumerate() {
-        if i % 2 == 1 {
-            words.push(part.to_owned());
-        } else {
-            words.extend(part.split_whitespace().map(str::to_owned));
+    let (mut words, mut word, mut quote) = (Vec::new(), None::<String>, None);
+    for c in line[..end].chars() {
+        match quote {
+            Some(open) if c == open => quote = None,
+            None if c == '\'' || c == '"' => {
+                quote = Some(c);
+                word.get_or_insert_default();
+            }
+            None if c.is_whitespace() => words.extend(word.take()),
+            _ => word.get_or_insert_default().push(c),
         }
     }
+    words.extend(word);
     words
 }
 
