@@ -86,7 +86,7 @@ pub(crate) fn must_ask(
 /// The planned action for the processes on a home.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize)]
 #[serde(tag = "do", rename_all = "lowercase")]
-pub enum ShutdownPlan {
+pub(crate) enum ShutdownPlan {
     /// No process uses the home.
     Nothing,
     /// These processes are ended if the user consents.
