@@ -14,7 +14,7 @@ test *names:
 
 # the unit tests of src, or those of a room: `just unit archive::`
 unit *names:
-    cargo test --lib -- {{names}}
+    cargo test --lib --bins -- {{names}}
 
 # a random test with the seed that its failure printed: `just seed 42 losses`
 seed number *names:

@@ -1,6 +1,6 @@
 //! Benchmarks of the parts that dominate the time of backup and restore: `cargo bench --bench parts`.
 
-use codex_manager::testing::io::hash::ContentDigest;
+use codex_manager_core::io::hash::ContentDigest;
 use divan::counter::BytesCount;
 use divan::{Bencher, black_box};
 use flate2::Compression;

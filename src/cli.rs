@@ -26,7 +26,7 @@ use std::ffi::{OsStr, OsString};
 use std::process::ExitCode;
 
 /// Parses the arguments of the process, runs the command and returns the exit code.
-pub fn main() -> ExitCode {
+pub(crate) fn main() -> ExitCode {
     let env = Environment::from_process();
     if env.get(commands::completions::VARIABLE).is_some() {
         return print_completions(&env);

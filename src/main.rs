@@ -1,7 +1,45 @@
-//! Entry point of the `codex-manager` binary. All logic is in the library, so that tests can call it.
+//! Keeps a developer's Codex CLI accounts and conversations safe, switchable and portable.
+//!
+//! The command line over `codex_manager_core`, which has the domain and never prints. Its modules from the outside in;
+//! a module uses only modules below it and the library:
+//!
+//! - [`cli`]: parses the command line, runs one command, returns its exit code.
+//! - [`commands`]: one file per command, with its arguments, its plan and its output.
+//! - [`mcp`]: the server by which agents search conversations.
+//! - [`steps`], [`choices`], [`copies`], [`views`]: what commands have in common.
+//! - [`doctor`]: read-only checks of both homes and of the machine.
+//! - [`context`], [`config`], [`ui`], [`error`]: settings, output, exit codes and hints of errors.
+//!
+//! `tests/architecture.rs` checks these dependencies.
 
+#![cfg_attr(
+    test,
+    allow(
+        clippy::disallowed_methods,
+        reason = "unit tests prepare their folders directly"
+    )
+)]
+
+mod choices;
+mod cli;
+mod commands;
+mod config;
+mod context;
+mod copies;
+mod doctor;
+mod error;
+mod mcp;
+mod steps;
+mod ui;
+mod views;
+
+// The rooms of the library have the paths of rooms of this crate.
+use codex_manager_core::{
+    accounts, archive, codex, conversations, history, inventory, io, journal, launch, logging,
+    quota, recovery, restore, schedule, shutdown, storage, sync, transfer, usage, vault,
+};
 use std::process::ExitCode;
 
 fn main() -> ExitCode {
-    codex_manager::cli::main()
+    cli::main()
 }

@@ -5,7 +5,7 @@ use crate::support::env::assert_same_tree;
 use crate::support::lab::{Lab, messages, open, rollout, rollouts, rows};
 use crate::support::pauses::{EVENT_LIMIT, vary, wait_until};
 use crate::support::processes;
-use codex_manager::testing::codex::process::find_holders;
+use codex_manager_core::codex::process::find_holders;
 use rusqlite::Connection;
 use std::fs::{self, OpenOptions};
 use std::io::Write as _;

@@ -7,7 +7,7 @@ use crate::support::injection::{can_inject, traced};
 use crate::support::sample::{
     FIRST, SECOND, assert_same_home, backup, put, rollout, sample_home, text,
 };
-use codex_manager::testing::io::Progress;
+use codex_manager_core::io::Progress;
 use std::fs::{self, OpenOptions};
 use std::os::unix::fs::symlink;
 use std::path::{Path, PathBuf};

@@ -1,7 +1,7 @@
 //! Child processes with piped input and output, and their end.
 
 use crate::support::processes;
-use codex_manager::testing::io::child::{ChildGroup, ChildOutput};
+use codex_manager_core::io::child::{ChildGroup, ChildOutput};
 use std::process::Command;
 use std::time::{Duration, Instant};
 

@@ -5,7 +5,7 @@ use crate::support::pair::{Pair, SKILL};
 use crate::support::sample::put;
 use crate::vault::{backup, snapshots, vault_env};
 use chrono::{DateTime, TimeDelta, Utc};
-use codex_manager::testing::io::clock::Clock;
+use codex_manager_core::io::clock::Clock;
 use std::fs::{self, File};
 use std::path::{Path, PathBuf};
 use std::time::{Duration, Instant, SystemTime};

@@ -6,10 +6,10 @@ use crate::support::pauses::EVENT_LIMIT;
 use crate::support::processes;
 use crate::support::real_codex::RealCodex;
 use crate::support::sign_in::{SignIn, codex_env, signed_in_home, write_auth};
-use codex_manager::testing::codex::daemon;
-use codex_manager::testing::codex::process::find_holders;
-use codex_manager::testing::codex::program::Program;
-use codex_manager::testing::io::environment::Environment;
+use codex_manager_core::codex::daemon;
+use codex_manager_core::codex::process::find_holders;
+use codex_manager_core::codex::program::Program;
+use codex_manager_core::io::environment::Environment;
 
 #[test]
 fn a_running_daemon_is_found_bypassed_and_stopped() {

@@ -5,7 +5,7 @@ use crate::support::env::{TestEnv, assert_same_tree};
 use crate::support::real_codex::RealCodex;
 use crate::support::sample::sample_home;
 use crate::support::sign_in::{SignIn, auth_json, unix_now, write_auth};
-use codex_manager::testing::io::processes;
+use codex_manager_core::io::processes;
 use serde_json::{Value, json};
 use std::fs;
 use std::os::unix::fs::PermissionsExt;

@@ -19,7 +19,7 @@ use crate::support::launched::{isolated_homes, isolated_logins};
 use crate::support::pauses::{poll, vary};
 use crate::support::sign_in::SignIn;
 use crate::support::{processes, restic, variables};
-use codex_manager::testing::codex::process::find_codex;
+use codex_manager_core::codex::process::find_codex;
 use serde_json::Value;
 use std::collections::{BTreeMap, BTreeSet};
 use std::fs;

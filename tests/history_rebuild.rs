@@ -339,8 +339,8 @@ fn a_compressed_rollout_is_read_unless_a_plain_copy_exists() {
 
 #[test]
 fn lines_that_codex_appends_during_a_rebuild_are_preserved() {
-    use codex_manager::testing::history::rebuild::{RebuildOptions, RebuildTarget, apply, plan};
-    use codex_manager::testing::io::progress::Silent;
+    use codex_manager_core::history::rebuild::{RebuildOptions, RebuildTarget, apply, plan};
+    use codex_manager_core::io::progress::Silent;
     let env = prepare(&fixtures().join("rollouts-alone"));
     let home = env.codex_home();
     fs::write(home.join("session_index.jsonl"), "").unwrap();

@@ -7,10 +7,10 @@ use crate::support::sample::{
     alice, assert_same_home, backup, put, rollout, sample_home, state_database, text,
 };
 use crate::support::sign_in::auth_json;
-use codex_manager::testing::archive::footer;
-use codex_manager::testing::archive::reader::ArchiveReader;
-use codex_manager::testing::archive::verify::verify;
-use codex_manager::testing::io::progress::Silent;
+use codex_manager_core::archive::footer;
+use codex_manager_core::archive::reader::ArchiveReader;
+use codex_manager_core::archive::verify::verify;
+use codex_manager_core::io::progress::Silent;
 use serde_json::json;
 use std::fs;
 use std::os::unix::ffi::OsStrExt;

@@ -17,7 +17,7 @@ use crate::support::launched::{isolated_homes, isolated_logins};
 use crate::support::pauses::EVENT_LIMIT;
 use crate::support::processes;
 use crate::support::sign_in::{SignIn, auth_json, read_refresh_token, unix_now, write_auth};
-use codex_manager::testing::codex::process::find_codex;
+use codex_manager_core::codex::process::find_codex;
 use std::fs;
 use std::path::PathBuf;
 use std::process::Output;

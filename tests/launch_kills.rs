@@ -9,7 +9,7 @@ use crate::support::launched::{
 };
 use crate::support::processes::{signal, wait_for_end};
 use crate::support::sign_in::{SignIn, read_auth};
-use codex_manager::testing::codex::process::find_codex;
+use codex_manager_core::codex::process::find_codex;
 
 fn lab() -> Option<Lab> {
     Lab::of_two(&SignIn::alice(), &SignIn::bob())

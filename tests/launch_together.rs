@@ -14,7 +14,7 @@ use crate::support::launched::{
 use crate::support::pauses::wait_until;
 use crate::support::sign_in::{SignIn, auth_json, read_refresh_token};
 use crate::support::write_program;
-use codex_manager::testing::codex::process::find_codex;
+use codex_manager_core::codex::process::find_codex;
 use std::fs;
 use std::path::PathBuf;
 

@@ -2,9 +2,9 @@
 
 use crate::support::env::TestEnv;
 use chrono::{DateTime, TimeDelta, Utc};
-use codex_manager::testing::io::clock::{Clock, Zone};
-use codex_manager::testing::io::events;
-use codex_manager::testing::logging::{
+use codex_manager_core::io::clock::{Clock, Zone};
+use codex_manager_core::io::events;
+use codex_manager_core::logging::{
     LogArchiving, LogContext, LogFormat, LogHandle, LogLocation, LogName, LogSettings, Severity,
     gather_events, start,
 };

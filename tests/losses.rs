@@ -10,7 +10,7 @@ use crate::support::pair::{ID, META, Pair, ROLLOUT};
 use crate::support::pauses::wait_until;
 use crate::support::real_codex::RealCodex;
 use crate::support::{restic, variables};
-use codex_manager::testing::io::lock::FileLock;
+use codex_manager_core::io::lock::FileLock;
 use serde_json::{Value, json};
 use std::collections::{BTreeMap, BTreeSet};
 use std::fs;

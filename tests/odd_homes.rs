@@ -10,7 +10,7 @@ use crate::support::sample::{
     sample_home_at, text,
 };
 use crate::support::sign_in::{auth_json, write_auth, write_auth_text};
-use codex_manager::testing::archive::format::Compression;
+use codex_manager_core::archive::format::Compression;
 use rustix::fs::{AtFlags, CWD, Mode, OFlags, Timespec, Timestamps, UTIME_OMIT, utimensat};
 use std::ffi::OsStr;
 use std::fs;

@@ -6,14 +6,14 @@ use crate::support::pauses::vary;
 use crate::support::processes;
 use crate::support::real_codex::RealCodex;
 use crate::support::sign_in::{SignIn, codex_env, read_refresh_token, signed_in_home, write_auth};
-use codex_manager::testing::codex::app_server::{
+use codex_manager_core::codex::app_server::{
     AccountLimits, ProbeFailure, ProbeOptions, ProbeReport, RENEWAL_TIMEOUT, probe,
 };
-use codex_manager::testing::codex::identity::LoginKind;
-use codex_manager::testing::codex::process::{find_codex, find_holders};
-use codex_manager::testing::codex::program::Program;
-use codex_manager::testing::io::clock::{Clock, Zone};
-use codex_manager::testing::io::environment::Environment;
+use codex_manager_core::codex::identity::LoginKind;
+use codex_manager_core::codex::process::{find_codex, find_holders};
+use codex_manager_core::codex::program::Program;
+use codex_manager_core::io::clock::{Clock, Zone};
+use codex_manager_core::io::environment::Environment;
 use serde_json::{Value, json};
 use std::io::{Read, Write};
 use std::net::{TcpListener, TcpStream};

@@ -1,8 +1,8 @@
 //! Finding the Codex program and its version.
 
 use crate::support::write_program;
-use codex_manager::testing::codex::program::{Program, ProgramError};
-use codex_manager::testing::io::environment::Environment;
+use codex_manager_core::codex::program::{Program, ProgramError};
+use codex_manager_core::io::environment::Environment;
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 

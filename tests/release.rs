@@ -210,7 +210,8 @@ fn every_package_contains_every_target() {
 fn cargo_binstall_finds_every_archive() {
     let manifest: toml_edit::DocumentMut = text("Cargo.toml").parse().expect("a manifest");
     let package = &manifest["package"];
-    assert_eq!(package["repository"].as_str(), Some(REPOSITORY));
+    let inherited = &manifest["workspace"]["package"];
+    assert_eq!(inherited["repository"].as_str(), Some(REPOSITORY));
     let binstall = &package["metadata"]["binstall"];
     for target in targets() {
         let overridden = binstall["overrides"].get(&target.triple);

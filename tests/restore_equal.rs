@@ -10,7 +10,7 @@ use crate::support::sample::{
     FIRST, SECOND, backup, comparable, line, put, rollout, sample_home, sample_home_at, set_time,
     text,
 };
-use codex_manager::testing::archive::reader::ArchiveReader;
+use codex_manager_core::archive::reader::ArchiveReader;
 use std::fs;
 use std::io::Write as _;
 use std::os::unix::fs::{MetadataExt, symlink};

@@ -5,13 +5,13 @@ use crate::support::env::TestEnv;
 use crate::support::hostile::{Parts, digest, gzip};
 use crate::support::pauses::vary;
 use crate::support::sample::{backup, put, sample_home, text};
-use codex_manager::testing::archive::ArchiveError;
-use codex_manager::testing::archive::format::Compression;
-use codex_manager::testing::archive::manifest::{ArchiveManifest, Member, MemberContents};
-use codex_manager::testing::archive::reuse::{ReuseOptions, VerifyReused};
-use codex_manager::testing::archive::verify::verify;
-use codex_manager::testing::io::hash::ContentDigest;
-use codex_manager::testing::io::progress::Silent;
+use codex_manager_core::archive::ArchiveError;
+use codex_manager_core::archive::format::Compression;
+use codex_manager_core::archive::manifest::{ArchiveManifest, Member, MemberContents};
+use codex_manager_core::archive::reuse::{ReuseOptions, VerifyReused};
+use codex_manager_core::archive::verify::verify;
+use codex_manager_core::io::hash::ContentDigest;
+use codex_manager_core::io::progress::Silent;
 use flate2::read::MultiGzDecoder;
 use std::fs::{self, File};
 use std::io::{Read, Write};
@@ -168,7 +168,7 @@ fn a_change_in_place_is_noticed_with_equal_size_and_mtime() {
         let (again, second) =
             create_archive(&env, "again.tar.gz", Compression::Fast, Some(&source))
                 .expect("archived");
-        let listed = |packed: &codex_manager::testing::archive::pack::FinishedArchive| {
+        let listed = |packed: &codex_manager_core::archive::pack::FinishedArchive| {
             let files = packed.manifest.files.iter();
             files
                 .map(|f| f.digest.expect("a digest"))

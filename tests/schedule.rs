@@ -4,8 +4,8 @@
 use crate::support::env::{TestEnv, assert_same_tree};
 use crate::support::skips::skip;
 use crate::support::write_program;
-use codex_manager::testing::io::environment::Environment;
-use codex_manager::testing::schedule::{
+use codex_manager_core::io::environment::Environment;
+use codex_manager_core::schedule::{
     self, JobContext, JobDefinition, JobKind, JobOptions, Scheduler, Trigger, systemd,
 };
 use proptest::prelude::*;

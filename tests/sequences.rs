@@ -17,7 +17,7 @@ use crate::support::launched::{isolated_homes, isolated_logins, launches, regist
 use crate::support::pauses::vary;
 use crate::support::sign_in::{SignIn, expired_auth, write_auth, write_auth_text};
 use crate::support::{processes, variables};
-use codex_manager::testing::codex::process::find_codex;
+use codex_manager_core::codex::process::find_codex;
 use std::collections::{BTreeMap, BTreeSet, HashMap};
 use std::fmt::Write as _;
 use std::fs;

@@ -7,11 +7,11 @@ use crate::support::processes;
 use crate::support::real_codex::RealCodex;
 use crate::support::sign_in::{SignIn, codex_env, signed_in_home};
 use crate::support::skips::skip;
-use codex_manager::testing::codex::process::{
+use codex_manager_core::codex::process::{
     HomeProcess, HomeUsage, ProcessRole, ProgramNames, find_holders,
 };
-use codex_manager::testing::io::environment::Environment;
-use codex_manager::testing::shutdown::{
+use codex_manager_core::io::environment::Environment;
+use codex_manager_core::shutdown::{
     ConfirmationRequest, PromptChannel, Prompter, RefusalReason, ShutdownError, ShutdownRequest,
     ShutdownSettings, ShutdownTargets, shut_down,
 };

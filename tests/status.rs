@@ -11,7 +11,7 @@ use crate::support::sign_in::{
     SignIn, api_key_home, codex_env, read_refresh_token, signed_in_home, signed_out_home, unix_now,
     write_auth, write_auth_text,
 };
-use codex_manager::testing::codex::process::find_holders;
+use codex_manager_core::codex::process::find_holders;
 use serde_json::{Value, json};
 use std::ffi::OsStr;
 use std::process::{Command, Stdio};

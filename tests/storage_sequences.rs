@@ -11,7 +11,7 @@ use crate::support::fake_codex::FakeCodex;
 use crate::support::faults::{Dice, run_ends_before_kill};
 use crate::support::pair::Pair;
 use crate::support::variables;
-use codex_manager::testing::codex::rollout::open_plain;
+use codex_manager_core::codex::rollout::open_plain;
 use rusqlite::Connection;
 use serde_json::Value;
 use std::collections::BTreeSet;

@@ -7,7 +7,7 @@ use crate::support::held_lock::HeldLock;
 use crate::support::injection::{Fault, can_inject, points, run_with_fault, sample_evenly};
 use crate::support::pauses::wait_until;
 use crate::support::sample::{put, set_time};
-use codex_manager::testing::codex::rollout::open_plain;
+use codex_manager_core::codex::rollout::open_plain;
 use serde_json::Value;
 use std::fs;
 use std::os::unix::fs::PermissionsExt;

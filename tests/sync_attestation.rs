@@ -121,8 +121,7 @@ fn a_partial_or_newer_manifest_attests_nothing() {
         ("newer", |text| {
             let body = text.replacen("\"schema\":1", "\"schema\":9", 1);
             let end = body.rfind("{\"end\"").unwrap();
-            let digest =
-                codex_manager::testing::io::hash::Sha256Digest::of(&body.as_bytes()[..end]);
+            let digest = codex_manager_core::io::hash::Sha256Digest::of(&body.as_bytes()[..end]);
             format!("{}{{\"end\":\"{digest}\"}}\n", &body[..end])
         }),
     ] {

@@ -5,7 +5,7 @@ use crate::support::injection::{
     Fault, Point, can_inject, kill_numbers, run_ends_before_call, run_with_fault, traced,
 };
 use crate::support::pair::{META, Pair, ROLLOUT, RUN_OF_A, RUN_OF_B, SKILL};
-use codex_manager::testing::io::hash::Sha256Digest;
+use codex_manager_core::io::hash::Sha256Digest;
 use std::fs;
 
 /// The calls that create, remove and flush files.

@@ -79,8 +79,8 @@ impl TwoMachines {
         for n in 0..count {
             let sql = "SELECT history_mode FROM threads WHERE id=?1";
             let row: String = database.query_row(sql, [id(n)], |row| row.get(0)).unwrap();
-            let file = codex_manager::testing::codex::rollout::open_plain(&rollout(&home, &id(n)))
-                .unwrap();
+            let file =
+                codex_manager_core::codex::rollout::open_plain(&rollout(&home, &id(n))).unwrap();
             let text = std::io::read_to_string(file).unwrap();
             let first: Value = serde_json::from_str(text.lines().next().unwrap()).unwrap();
             let mode = first["payload"]["history_mode"]
@@ -121,7 +121,7 @@ fn compress(path: &Path) {
 }
 
 fn text(home: &Path, n: usize) -> String {
-    let file = codex_manager::testing::codex::rollout::open_plain(&rollout(home, &id(n)));
+    let file = codex_manager_core::codex::rollout::open_plain(&rollout(home, &id(n)));
     std::io::read_to_string(file.unwrap()).unwrap()
 }
 

@@ -2,11 +2,11 @@
 
 use crate::support::injection::{can_inject, run_stopped_at};
 use crate::support::pair::{META, Pair, ROLLOUT, SKILL, actions};
-use codex_manager::testing::io::environment::Environment;
-use codex_manager::testing::sync::apply::{self, ApplyError, ApplyReport, ApplyRequest};
-use codex_manager::testing::sync::config::{ConfigContext, SyncConfig};
-use codex_manager::testing::sync::plan::{self, PlanRequest};
-use codex_manager::testing::sync::state::Replica;
+use codex_manager_core::io::environment::Environment;
+use codex_manager_core::sync::apply::{self, ApplyError, ApplyReport, ApplyRequest};
+use codex_manager_core::sync::config::{ConfigContext, SyncConfig};
+use codex_manager_core::sync::plan::{self, PlanRequest};
+use codex_manager_core::sync::state::Replica;
 use std::fs;
 use std::path::Path;
 
@@ -38,7 +38,7 @@ fn try_after(
             often();
             true
         },
-        progress: &codex_manager::testing::io::progress::Silent,
+        progress: &codex_manager_core::io::progress::Silent,
         now: chrono::DateTime::from_timestamp(1_795_100_000, 0).unwrap(),
     };
     apply::apply(&plan, state, &work).map_err(|error| match error {

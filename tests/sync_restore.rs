@@ -5,7 +5,7 @@ use crate::support::env::assert_same_tree;
 use crate::support::held_lock::HeldLock;
 use crate::support::pair::{ID, META, Pair, ROLLOUT, SKILL, set_mtime};
 use chrono::TimeDelta;
-use codex_manager::testing::io::clock::Clock;
+use codex_manager_core::io::clock::Clock;
 use std::fs;
 use std::os::unix::fs::PermissionsExt as _;
 use std::time::{Duration, SystemTime};

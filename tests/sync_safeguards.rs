@@ -527,7 +527,7 @@ fn a_decompression_bomb_fills_neither_memory_nor_disk() {
         .next()
         .unwrap()
         .trim_end_matches(".jsonl");
-    let digest = codex_manager::testing::io::hash::Sha256Digest::of(&bytes).to_string();
+    let digest = codex_manager_core::io::hash::Sha256Digest::of(&bytes).to_string();
     for mark in ["0123456789abcdef", &digest[..16]] {
         fs::write(forks.join(format!("{conversation}.{mark}.fork")), &bytes).unwrap();
     }

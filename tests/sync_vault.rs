@@ -571,7 +571,7 @@ fn write_changed(machines: &Machines, change: impl Fn(&str) -> String, reseal: b
     let (_, body) = lines.split_last().unwrap();
     let body = change(&(body.join("\n") + "\n"));
     let end = if reseal {
-        let digest = codex_manager::testing::io::hash::Sha256Digest::of(body.as_bytes());
+        let digest = codex_manager_core::io::hash::Sha256Digest::of(body.as_bytes());
         format!("{{\"end\":\"{digest}\"}}\n")
     } else {
         (*lines.last().unwrap()).to_owned() + "\n"
@@ -605,8 +605,8 @@ fn a_snapshot_with_a_wrong_manifest_changes_nothing_and_is_reported_until_it_is_
     };
     let outside = |text: &str| text.replace("skills/mine", "../../mine");
     let other = |text: &str| {
-        let digest = codex_manager::testing::io::hash::Sha256Digest::of(b"of a");
-        let wrong = codex_manager::testing::io::hash::Sha256Digest::of(b"other");
+        let digest = codex_manager_core::io::hash::Sha256Digest::of(b"of a");
+        let wrong = codex_manager_core::io::hash::Sha256Digest::of(b"other");
         text.replace("skills/mine", "skills/evil")
             .replace(&digest.to_string(), &wrong.to_string())
             .replace("\"size\":4", "\"size\":12")

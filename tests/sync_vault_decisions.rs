@@ -3,7 +3,7 @@
 
 use crate::support::cloud::{Machine, Rng, Settling};
 use crate::support::snapshot_store::{PublishKill, Store, StoreRun};
-use codex_manager::testing::sync::config::ConflictPolicy;
+use codex_manager_core::sync::config::ConflictPolicy;
 use std::fs;
 use std::io::Write;
 use std::path::{Path, PathBuf};

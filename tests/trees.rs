@@ -4,8 +4,8 @@
 use crate::support::archives::{COPYING, create_archive, open_source, restore_archive};
 use crate::support::env::{TestEnv, Tree, assert_same_tree};
 use crate::support::variables::{self, SEED};
-use codex_manager::testing::archive::format::Compression;
-use codex_manager::testing::archive::manifest::ArchiveManifest;
+use codex_manager_core::archive::format::Compression;
+use codex_manager_core::archive::manifest::ArchiveManifest;
 use proptest::prelude::*;
 use proptest::test_runner::{Config, RngAlgorithm, TestRng, TestRunner};
 use std::ffi::OsStr;

@@ -13,7 +13,7 @@ use crate::support::sign_in::{
     SignIn, api_key_auth_json, auth_json, read_refresh_token, write_auth, write_auth_text,
 };
 use crate::support::terminal::{LINES, Terminal};
-use codex_manager::testing::io::processes;
+use codex_manager_core::io::processes;
 use serde_json::{Value, json};
 use std::fs;
 use std::io::{BufRead as _, BufReader};

@@ -11,7 +11,7 @@ use crate::support::sign_in::{
     SignIn, expired_auth, read_refresh_token, write_auth, write_auth_text,
 };
 use crate::support::terminal::{LINES, Terminal};
-use codex_manager::testing::codex::process::find_busy_conversations;
+use codex_manager_core::codex::process::find_busy_conversations;
 use std::fs;
 use std::io::Write as _;
 use std::path::Path;

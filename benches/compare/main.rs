@@ -248,7 +248,7 @@ fn small_commands(
     for manager in [&indexed, &bare] {
         sample::write_manager(manager, options.accounts, options.archives)?;
     }
-    codex_manager::testing::inventory::store::refresh(&indexed)?;
+    codex_manager_core::inventory::store::refresh(&indexed)?;
     let ours = |manager: &Path, words: &'static [&'static str]| {
         let (bench, manager) = (Rc::clone(bench), manager.to_path_buf());
         Runner::new("codex-manager", move || {

@@ -1,19 +1,19 @@
 //! Sample homes: the same bytes for the same shape on every machine.
 
 use base64::Engine;
-use codex_manager::testing::accounts::profile::{LoginCopy, Profiles};
-use codex_manager::testing::archive::metadata::Metadata;
-use codex_manager::testing::archive::names;
-use codex_manager::testing::codex::auth::AuthSnapshot;
-use codex_manager::testing::codex::identity::Identity;
-use codex_manager::testing::codex::window::{CODEX_LIMIT, WEEKLY_MINUTES, Window};
-use codex_manager::testing::inventory::cooldown::{self, CooldownFile};
-use codex_manager::testing::inventory::store;
-use codex_manager::testing::io::clock::Timestamp;
-use codex_manager::testing::io::document;
-use codex_manager::testing::io::hash::ContentDigest;
-use codex_manager::testing::quota::account::{AccountEntry, LoginState};
-use codex_manager::testing::quota::window::{Observation, QuotaSource};
+use codex_manager_core::accounts::profile::{LoginCopy, Profiles};
+use codex_manager_core::archive::metadata::Metadata;
+use codex_manager_core::archive::names;
+use codex_manager_core::codex::auth::AuthSnapshot;
+use codex_manager_core::codex::identity::Identity;
+use codex_manager_core::codex::window::{CODEX_LIMIT, WEEKLY_MINUTES, Window};
+use codex_manager_core::inventory::cooldown::{self, CooldownFile};
+use codex_manager_core::inventory::store;
+use codex_manager_core::io::clock::Timestamp;
+use codex_manager_core::io::document;
+use codex_manager_core::io::hash::ContentDigest;
+use codex_manager_core::quota::account::{AccountEntry, LoginState};
+use codex_manager_core::quota::window::{Observation, QuotaSource};
 use rusqlite::Connection;
 use rusqlite::config::DbConfig;
 use serde_json::{Value, json};

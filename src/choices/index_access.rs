@@ -10,8 +10,8 @@ use crate::history::SkippedFile;
 use crate::io::lock::FileLock;
 use crate::io::progress::{self, Progress, Silent};
 use crate::io::{IoError, atomic};
+use crate::ui::progress::ByteBar;
 use crate::views::account::printable;
-use indicatif::ProgressBar;
 use std::cell::RefCell;
 use std::path::{Path, PathBuf};
 use std::sync::OnceLock;
@@ -156,7 +156,7 @@ fn lock_path(index: &Path) -> PathBuf {
 pub(crate) struct LateBar<'a> {
     label: &'static str,
     context: &'a Context,
-    bar: OnceLock<ProgressBar>,
+    bar: OnceLock<ByteBar>,
 }
 
 impl<'a> LateBar<'a> {

@@ -5,12 +5,15 @@ use super::{Ui, Verbosity};
 use crate::io::Progress;
 use indicatif::{ProgressBar, ProgressStyle};
 
+/// A bar of the bytes that are processed.
+pub(crate) struct ByteBar(ProgressBar);
+
 impl Ui {
     /// Creates a bar for work of `total_bytes` with rate and time left, named by a verb: "backing up".
-    pub(crate) fn bar(&self, verb: &'static str, total_bytes: u64) -> ProgressBar {
+    pub(crate) fn bar(&self, verb: &'static str, total_bytes: u64) -> ByteBar {
         // Sizes as disks are sold, like those of the tables.
         let template = "{msg} [{bar:24}] {decimal_bytes}/{decimal_total_bytes} {decimal_bytes_per_sec} {eta} left";
-        self.progress_line(template, total_bytes).with_message(verb)
+        ByteBar(self.progress_line(template, total_bytes).with_message(verb))
     }
 
     /// Creates a counter of `total` tasks, named by a sentence without an end: "asking Codex about accounts".
@@ -37,12 +40,12 @@ impl Ui {
     }
 }
 
-impl Progress for ProgressBar {
+impl Progress for ByteBar {
     fn expect_bytes(&self, total: u64) {
-        self.set_length(total);
+        self.0.set_length(total);
     }
 
     fn add_bytes(&self, bytes: u64) {
-        self.inc(bytes);
+        self.0.inc(bytes);
     }
 }

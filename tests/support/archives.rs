@@ -1,21 +1,21 @@
 //! Archives created and restored by calls of the library, without processes.
 
 use super::env::TestEnv;
-use codex_manager::testing::accounts::login_selection::AuthPolicy;
-use codex_manager::testing::archive::ArchiveError;
-use codex_manager::testing::archive::capture::{self, CaptureOptions, CapturedHome};
-use codex_manager::testing::archive::format::Compression;
-use codex_manager::testing::archive::metadata::{BackupMode, Metadata};
-use codex_manager::testing::archive::pack::FinishedArchive;
-use codex_manager::testing::archive::path_note::PathNote;
-use codex_manager::testing::archive::reader::ArchiveReader;
-use codex_manager::testing::archive::reuse::{PreviousArchive, ReuseOptions, VerifyReused};
-use codex_manager::testing::archive::scope::CaptureScope;
-use codex_manager::testing::io::environment::Environment;
-use codex_manager::testing::io::progress::{Progress, Silent};
-use codex_manager::testing::restore::plan::{RestoreTarget, Selection};
-use codex_manager::testing::restore::request::RestoreRequest;
-use codex_manager::testing::restore::{RestoreError, apply};
+use codex_manager_core::accounts::login_selection::AuthPolicy;
+use codex_manager_core::archive::ArchiveError;
+use codex_manager_core::archive::capture::{self, CaptureOptions, CapturedHome};
+use codex_manager_core::archive::format::Compression;
+use codex_manager_core::archive::metadata::{BackupMode, Metadata};
+use codex_manager_core::archive::pack::FinishedArchive;
+use codex_manager_core::archive::path_note::PathNote;
+use codex_manager_core::archive::reader::ArchiveReader;
+use codex_manager_core::archive::reuse::{PreviousArchive, ReuseOptions, VerifyReused};
+use codex_manager_core::archive::scope::CaptureScope;
+use codex_manager_core::io::environment::Environment;
+use codex_manager_core::io::progress::{Progress, Silent};
+use codex_manager_core::restore::plan::{RestoreTarget, Selection};
+use codex_manager_core::restore::request::RestoreRequest;
+use codex_manager_core::restore::{RestoreError, apply};
 use std::fs;
 use std::path::{Path, PathBuf};
 use std::time::Instant;

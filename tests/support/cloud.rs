@@ -6,12 +6,12 @@
     reason = "TOML quotes as Rust does"
 )]
 
-use codex_manager::testing::io::environment::Environment;
-use codex_manager::testing::io::progress::Silent;
-use codex_manager::testing::sync::apply::{self, ApplyError, ApplyReport, ApplyRequest};
-use codex_manager::testing::sync::config::{ConfigContext, DeletePolicy, SyncConfig};
-use codex_manager::testing::sync::plan::{self, PlanError, PlanRequest, UndeliveredVersion};
-use codex_manager::testing::sync::state::Replica;
+use codex_manager_core::io::environment::Environment;
+use codex_manager_core::io::progress::Silent;
+use codex_manager_core::sync::apply::{self, ApplyError, ApplyReport, ApplyRequest};
+use codex_manager_core::sync::config::{ConfigContext, DeletePolicy, SyncConfig};
+use codex_manager_core::sync::plan::{self, PlanError, PlanRequest, UndeliveredVersion};
+use codex_manager_core::sync::state::Replica;
 use std::cell::{Cell, RefCell};
 use std::collections::{BTreeMap, BTreeSet};
 use std::fmt::Write as _;
@@ -625,7 +625,7 @@ impl Machine {
 
     /// Replaces a `conflict.policy` that leaves conflicts to the user by one that decides them.
     pub(crate) fn use_deciding_policy(&mut self) {
-        use codex_manager::testing::sync::config::ConflictPolicy;
+        use codex_manager_core::sync::config::ConflictPolicy;
         if self.config.policy.rules.conflict != ConflictPolicy::PreferCloud {
             self.config.policy.rules.conflict = ConflictPolicy::PreferLocal;
         }
@@ -1246,7 +1246,7 @@ fn lines_of(text: &[u8]) -> Vec<String> {
 
 fn plain_text(path: &Path) -> Vec<u8> {
     let mut text = Vec::new();
-    let read = codex_manager::testing::codex::rollout::open_plain(path)
+    let read = codex_manager_core::codex::rollout::open_plain(path)
         .and_then(|mut reader| reader.read_to_end(&mut text));
     // A partial compressed file cannot be unpacked and is returned as it is.
     if read.is_err() {

@@ -2,15 +2,15 @@
 //! and the regression tests call the same functions.
 
 use super::hostile::{Parts, gzip, with_manifest};
-use codex_manager::testing::archive::ArchiveError;
-use codex_manager::testing::archive::entry::FileEntry;
-use codex_manager::testing::archive::entry_name::EntryName;
-use codex_manager::testing::archive::manifest::ArchiveManifest;
-use codex_manager::testing::archive::metadata::Metadata;
-use codex_manager::testing::archive::reader::ArchiveReader;
-use codex_manager::testing::archive::sink::{Extent, Sink};
-use codex_manager::testing::io::document;
-use codex_manager::testing::io::progress::Silent;
+use codex_manager_core::archive::ArchiveError;
+use codex_manager_core::archive::entry::FileEntry;
+use codex_manager_core::archive::entry_name::EntryName;
+use codex_manager_core::archive::manifest::ArchiveManifest;
+use codex_manager_core::archive::metadata::Metadata;
+use codex_manager_core::archive::reader::ArchiveReader;
+use codex_manager_core::archive::sink::{Extent, Sink};
+use codex_manager_core::io::document;
+use codex_manager_core::io::progress::Silent;
 use serde_json::Value;
 use sha2::{Digest, Sha256};
 use std::collections::BTreeMap;

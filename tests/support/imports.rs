@@ -1,4 +1,4 @@
-//! The imports between the source files of the crate.
+//! The imports between the source files of the program and of its library.
 //!
 //! An import is a path in a `use` or in code that starts at `crate`, `super`, `self` or a child module. It
 //! points to the file that defines the item, also if the path goes through a re-export (`pub use`). Tests
@@ -24,7 +24,7 @@ pub(crate) struct Imports {
 }
 
 impl Imports {
-    /// Reads all files in `source` except the crate roots.
+    /// Reads all files in `source` except the crate roots. The rooms of the library have the paths of rooms of the program.
     pub(crate) fn read(source: &Path) -> Self {
         let mut texts = BTreeMap::new();
         let mut files = BTreeMap::new();
@@ -35,6 +35,7 @@ impl Imports {
             let Some(stem) = file.strip_suffix(".rs") else {
                 continue;
             };
+            let stem = stem.strip_prefix("core/").unwrap_or(stem);
             let module = stem.strip_suffix("/mod").unwrap_or(stem).replace('/', "::");
             if ["lib", "main"].contains(&module.as_str()) {
                 continue;

@@ -11,7 +11,7 @@ use super::pauses::wait_until;
 use super::skips::skip;
 use super::tool_install::{installed_once, pip_install, tool_or_skip};
 use super::{find_free_port, write_program};
-use codex_manager::testing::io::hash::Sha256Digest;
+use codex_manager_core::io::hash::Sha256Digest;
 use std::fs;
 use std::net::TcpStream;
 use std::path::{Path, PathBuf};

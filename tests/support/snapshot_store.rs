@@ -3,10 +3,10 @@
 use super::cloud::{
     Killed, Machine, Rng, Settling, UserWrite, apply_or_kill, files_below, is_interrupted,
 };
-use codex_manager::testing::io::hash::Sha256Digest;
-use codex_manager::testing::sync::apply;
-use codex_manager::testing::sync::plan::{self, PlanRequest, SyncPlan};
-use codex_manager::testing::sync::remote::{
+use codex_manager_core::io::hash::Sha256Digest;
+use codex_manager_core::sync::apply;
+use codex_manager_core::sync::plan::{self, PlanRequest, SyncPlan};
+use codex_manager_core::sync::remote::{
     HOME, Join, MANIFEST, Remote, RemoteError, RemoteSnapshot, SnapshotManifest,
 };
 use std::cell::{Cell, RefCell};

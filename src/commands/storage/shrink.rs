@@ -187,7 +187,7 @@ impl ScopeArgs {
         let converted_items = items.iter().filter(|item| item.action.converts());
         let converted: HashSet<_> = converted_items.map(|item| &item.session_id).collect();
         if converted.is_empty() {
-            ui.line(format_args!("no conversations to {}", to.infinitive()));
+            ui.line(format_args!("no conversations to {}", infinitive(to)));
             return;
         }
 
@@ -197,7 +197,7 @@ impl ScopeArgs {
         ui.prose(format_args!(
             "{} {would_be}{}ed: {} → {about}{}",
             pluralize(converted.len(), "conversation"),
-            to.infinitive(),
+            infinitive(to),
             bytes(before),
             bytes(after),
         ));
@@ -224,13 +224,11 @@ impl ScopeArgs {
     }
 }
 
-impl Form {
-    /// Returns the verb for converting a conversation to this form.
-    fn infinitive(self) -> &'static str {
-        match self {
-            Self::Compressed => "compress",
-            Self::Plain => "expand",
-        }
+/// Returns the verb for converting a conversation to this form.
+fn infinitive(form: Form) -> &'static str {
+    match form {
+        Form::Compressed => "compress",
+        Form::Plain => "expand",
     }
 }
 

@@ -1,0 +1,578 @@
+//! `profiles/<name>/`: one login of one account, kept verbatim.
+//!
+//! `auth.json` is the newest snapshot, `history/` holds the last five snapshots that differed, and
+//! `profile.json` records the account, the owner of the login, and the freshness of the newest
+//! login ever seen.
+
+use super::owner::OwnerLocation;
+use crate::codex::{AUTH_JSON, AuthFile, AuthSnapshot, Freshness, Identity, Login};
+use crate::io::temp_name::TEMP_PREFIX;
+use crate::io::{
+    Document, DocumentError, DocumentState, FileId, FileLock, IoError, OrdinaryPath, SecretBytes,
+    Timestamp, atomic, document, file_id, file_open, tree,
+};
+use serde::{Deserialize, Serialize};
+use std::fs;
+use std::path::{Path, PathBuf};
+
+const PROFILE_JSON: &str = "profile.json";
+
+pub(super) const HISTORY: &str = "history";
+
+/// The location of the owner copy of a login.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+pub enum LoginOwner {
+    /// In the Codex home that [`ProfileFile::live_home`] names.
+    Live,
+    #[default]
+    Profile,
+    /// In a scratch home, on lease to a probe.
+    Probe,
+    /// On another machine, moved there by an export.
+    Moved,
+}
+
+/// The kind of a copy of a login that is saved under a name.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum LoginCopy {
+    /// Any copy. The recorded owner stays, and a move to another machine is not undone.
+    Ordinary,
+    /// The owner copy, as the user asserts, whatever is recorded.
+    Owner,
+}
+
+/// The document `profile.json`. Contains no token.
+#[derive(Debug, Clone, PartialEq, Default, Serialize, Deserialize)]
+#[serde(default)]
+pub struct ProfileFile {
+    pub identity: Option<Identity>,
+    /// The subscription plan that the login names.
+    pub plan: Option<String>,
+    /// The freshness of the newest login of this account that was ever observed.
+    pub newest: Freshness,
+    pub owner: LoginOwner,
+    /// The Codex home with the owner copy, canonical; `None` if the owner is not [`LoginOwner::Live`].
+    pub live_home: Option<PathBuf>,
+    /// The time when `auth.json` was last replaced.
+    pub saved_at: Option<Timestamp>,
+    /// The export that is moving the login away, or that was killed while it did. The owner is
+    /// [`LoginOwner::Moved`] from this moment on.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub moving: Option<PendingMove>,
+    /// The id of the export that moved the login away. Only this export can bring the same login
+    /// back.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub moved_with: Option<String>,
+    /// The fingerprints of logins that a later login of this account replaced, the latest at the
+    /// end. Their refresh tokens are spent, even if their timestamps are newer.
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    pub superseded: Vec<String>,
+}
+
+/// The number of superseded fingerprints that a profile keeps. Codex renews a login every few days.
+const MAX_SUPERSEDED_FINGERPRINTS: usize = 256;
+
+impl ProfileFile {
+    /// Records that a later login replaced the one with this fingerprint.
+    pub(crate) fn mark_superseded(&mut self, fingerprint: String) {
+        if !self.superseded.contains(&fingerprint) {
+            self.superseded.push(fingerprint);
+        }
+        let surplus = self
+            .superseded
+            .len()
+            .saturating_sub(MAX_SUPERSEDED_FINGERPRINTS);
+        self.superseded.drain(..surplus);
+    }
+
+    /// Adds superseded fingerprints that another machine recorded for the same account.
+    pub(crate) fn merge_superseded(&mut self, superseded: &[String]) {
+        let recorded_here = std::mem::take(&mut self.superseded);
+        for fingerprint in superseded.iter().chain(&recorded_here) {
+            self.mark_superseded(fingerprint.clone());
+        }
+    }
+}
+
+/// An export under way; see [`ProfileFile::moving`].
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+pub struct PendingMove {
+    /// The path of the finished export.
+    pub file: PathBuf,
+    /// The temporary path of the export until it is complete.
+    pub unfinished: PathBuf,
+    /// The id of the export file, the same under both paths.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub id: Option<FileId>,
+    /// Device and inode number, which older versions recorded instead of `id`.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub inode: Option<(u64, u64)>,
+    pub since: Timestamp,
+}
+
+impl PendingMove {
+    /// Returns true if the file at `path` is the export. False if it cannot be read.
+    pub(crate) fn is_export(&self, path: &Path) -> bool {
+        let from_inode = |(_, ino)| FileId::from_inode(ino);
+        let recorded = self.id.or_else(|| self.inode.map(from_inode));
+        let current = file_id::stat(path).ok().flatten();
+        current
+            .zip(recorded)
+            .is_some_and(|((current_id, _), recorded)| recorded.is_same(current_id))
+    }
+}
+
+impl Document for ProfileFile {}
+
+/// A profile as read from disk.
+#[derive(Debug, Clone)]
+pub struct Profile {
+    /// The folder name in `profiles/`.
+    pub name: String,
+    /// The content of `profile.json`, or its default if that is missing or damaged.
+    pub file: ProfileFile,
+    /// The content of `auth.json`, which may be of another account; see [`Profile::login`].
+    pub auth: AuthFile,
+    /// The parse error of a damaged `profile.json`. The owner and the newest login are unknown then.
+    pub damaged: Option<String>,
+}
+
+impl Profile {
+    /// Creates a profile for `login` that is not on disk yet.
+    pub(super) fn unsaved(name: &str, login: &Login) -> Self {
+        Self {
+            name: name.to_owned(),
+            file: ProfileFile {
+                identity: Some(login.identity.clone()),
+                ..ProfileFile::default()
+            },
+            auth: AuthFile::Missing,
+            damaged: None,
+        }
+    }
+
+    /// Returns the account of the profile: the account of its login, else of `profile.json`.
+    pub fn identity(&self) -> Option<&Identity> {
+        let recorded = self.file.identity.as_ref();
+        self.login().map(|l| &l.identity).or(recorded)
+    }
+
+    /// Returns the login, unless `auth.json` holds a login of another account.
+    pub fn login(&self) -> Option<&Login> {
+        self.auth.login().filter(|_| self.other_account().is_none())
+    }
+
+    /// Returns the content of a valid `auth.json`, under the same condition as [`Profile::login`]. It may have no
+    /// login.
+    pub(crate) fn snapshot(&self) -> Option<&AuthSnapshot> {
+        self.auth
+            .snapshot()
+            .filter(|_| self.other_account().is_none())
+    }
+
+    /// Returns true if Codex renews the login of the account, so that only one home may use it.
+    pub(crate) fn is_renewable(&self) -> bool {
+        self.identity()
+            .is_some_and(|account| account.kind.is_renewable())
+    }
+
+    /// Returns true if a later login of this account is known to have replaced the login in `auth.json`.
+    pub(crate) fn is_superseded(&self) -> bool {
+        let fingerprint = self.snapshot().map(AuthSnapshot::fingerprint);
+        fingerprint.is_some_and(|fingerprint| self.file.superseded.contains(&fingerprint))
+    }
+
+    /// Returns true if a login of this account was observed that is newer than the login in `auth.json`.
+    pub(crate) fn is_stale(&self) -> bool {
+        let freshness = self.login().map(|login| login.freshness);
+        freshness.is_some_and(|freshness| self.newest().is_newer_than(&freshness))
+    }
+
+    /// Returns the freshness of the newest login of this account that was ever observed. Considers `auth.json` too,
+    /// because a crash may have prevented the write of `profile.json`.
+    pub fn newest(&self) -> Freshness {
+        match self.login() {
+            Some(login) if login.freshness.is_newer_than(&self.file.newest) => login.freshness,
+            _ => self.file.newest,
+        }
+    }
+
+    /// Returns the account of the login in `auth.json` if `profile.json` names another account, because the
+    /// user replaced `auth.json` by the file of another account.
+    pub fn other_account(&self) -> Option<&Identity> {
+        let login = &self.auth.login()?.identity;
+        let recorded = self.file.identity.as_ref()?;
+        (!recorded.is_same(login)).then_some(login)
+    }
+
+    /// Returns the Codex home in which this account is signed in: `home`, or the one recorded in `profile.json`.
+    pub fn find_live_home(&self, home: &Path) -> Option<PathBuf> {
+        let identity = self.identity()?;
+        let recorded_home = self.file.live_home.as_deref();
+        let homes = [Some(home), recorded_home].into_iter().flatten();
+        homes.map(Path::to_path_buf).find(|home| {
+            let auth = AuthFile::read(&home.join(AUTH_JSON)).ok();
+            let login = auth.as_ref().and_then(AuthFile::login);
+            login.is_some_and(|login| login.identity.is_same(identity))
+        })
+    }
+
+    /// Returns true if the owner copy is recorded in the Codex home `home`.
+    pub(crate) fn is_recorded_in(&self, home: &Path) -> bool {
+        let recorded_home = self.file.live_home.as_deref();
+        self.file.owner == LoginOwner::Live && recorded_home == Some(&*home.canonical_or_self())
+    }
+
+    /// Returns the recorded Codex home of the owner copy if it cannot be read, such as one on an unmounted
+    /// disk. The login may be live there. A readable home without a login is not returned.
+    pub fn unreadable_home(&self) -> Option<&Path> {
+        let is_live = self.file.owner == LoginOwner::Live;
+        let home = self.file.live_home.as_deref().filter(|_| is_live)?;
+        let is_readable = home.is_dir() && AuthFile::read(&home.join(AUTH_JSON)).is_ok();
+        (!is_readable).then_some(home)
+    }
+
+    /// Returns the recorded Codex home of the owner copy if it is not `home` and has, or may have, the login. Returns
+    /// `None` for a login that several homes may use.
+    pub fn other_live_home(&self, home: Option<&Path>) -> Option<&Path> {
+        let recorded_home = self.file.live_home.as_deref()?;
+        let is_same_home = home.is_some_and(|home| home.canonical_or_self() == recorded_home);
+        let may_have_login =
+            || self.find_live_home(recorded_home).is_some() || self.unreadable_home().is_some();
+        let is_recorded = self.file.owner == LoginOwner::Live && self.is_renewable();
+        (is_recorded && !is_same_home && may_have_login()).then_some(recorded_home)
+    }
+
+    /// Returns true if another Codex home than that of `owner` may have the login. If the user asserted `owner`, a
+    /// home that cannot be read does not count.
+    pub(super) fn may_be_live_elsewhere(&self, owner: OwnerLocation<'_>) -> bool {
+        let has_other_home = self.other_live_home(owner.live_home()).is_some();
+        has_other_home && !(owner.is_asserted() && self.unreadable_home().is_some())
+    }
+
+    /// Returns true if the login in the recorded Codex home is older than `saved`, and has another refresh token. If that
+    /// home has no login, returns true if the profile does not have `saved` yet.
+    pub(super) fn is_live_login_older(&self, saved: &AuthSnapshot, is_in_profile: bool) -> bool {
+        let recorded_home = self.file.live_home.as_deref();
+        let live_auth = recorded_home.and_then(|home| AuthFile::read(&home.join(AUTH_JSON)).ok());
+        let live = live_auth.as_ref().and_then(AuthFile::snapshot);
+        match live.filter(|live| live.login.is_some()) {
+            // Two homes with one refresh token end each other's login, whichever access token is newer.
+            Some(live) => {
+                saved.freshness().is_newer_than(&live.freshness())
+                    && saved.fingerprint() != live.fingerprint()
+            }
+            None => !is_in_profile,
+        }
+    }
+}
+
+/// The reason why a profile cannot be read or changed.
+#[derive(Debug, thiserror::Error)]
+pub enum ProfileError {
+    #[error(transparent)]
+    Io(#[from] IoError),
+    #[error(transparent)]
+    Document(#[from] DocumentError),
+    #[error("invalid profile name ({reason}): {name:?}")]
+    BadName {
+        name: String,
+        /// The violated rule.
+        reason: &'static str,
+    },
+    /// The profile of another or of an unknown account has this name.
+    #[error("the profile {name} belongs to {account}")]
+    Taken {
+        name: String,
+        /// The account of that profile; empty if it is unknown.
+        account: String,
+    },
+    /// A removed profile cannot be put back beside a newer one of the account.
+    #[error("{account} has the profile {name} already")]
+    HasProfile {
+        /// The account of the removed profile.
+        account: String,
+        /// The name of its newer profile.
+        name: String,
+    },
+    #[error("the name {name} is the email of another account, {account}")]
+    EmailOfAnother { name: String, account: String },
+    /// A file or folder that is no profile occupies this path.
+    #[error("the path exists and is not a profile: {}", .0.display())]
+    NotAProfile(PathBuf),
+    #[error("the login of the profile {name} is live in a Codex home: {}", home.display())]
+    IsLive { name: String, home: PathBuf },
+    /// No usable login in `history/` matches.
+    #[error("no such login in the history of the profile {name}")]
+    NoSuchLogin {
+        name: String,
+        /// The file names of the usable logins.
+        choices: Vec<String>,
+    },
+    /// An export moved the login to another machine. Saving a copy of the login does not undo the move.
+    #[error("the login of the profile {0} was moved to another machine")]
+    Moved(String),
+    /// The login has too few ids to tell which of several profiles belongs to its account.
+    #[error("cannot tell which login of {account} this is: the profiles {} match", names.join(", "))]
+    Ambiguous {
+        /// The label of the account: its email.
+        account: String,
+        names: Vec<String>,
+    },
+    #[error("no such profile: {name:?}")]
+    Unknown {
+        name: String,
+        choices: Vec<String>,
+        /// True if `profile undo` can put a profile of this name back.
+        can_undo_removal: bool,
+    },
+}
+
+#[derive(Debug, Clone)]
+pub struct Profiles {
+    pub(super) folder: PathBuf,
+    pub(super) lock: PathBuf,
+}
+
+impl Profiles {
+    /// Returns the profiles in `manager_home`. Reads nothing.
+    pub fn of(manager_home: &Path) -> Self {
+        Self {
+            folder: manager_home.join("profiles"),
+            lock: manager_home.join(".lock"),
+        }
+    }
+
+    /// Returns the lock file under which profiles are changed.
+    pub(crate) fn lock_path(&self) -> PathBuf {
+        self.lock.clone()
+    }
+
+    /// Writes `profile.json` of the profile `name` and creates its folder if it is missing. The
+    /// caller holds the lock.
+    pub(crate) fn write_record(&self, name: &str, file: &ProfileFile) -> Result<(), ProfileError> {
+        let folder = self.folder.join(name);
+        atomic::create_private_folder(&folder)?;
+        write_profile_json(&folder, file)
+    }
+
+    /// Adds superseded fingerprints from another machine to the profile of `account`, if it has
+    /// one.
+    pub(crate) fn merge_superseded(
+        &self,
+        account: &Identity,
+        superseded: &[String],
+    ) -> Result<(), ProfileError> {
+        let _lock = FileLock::acquire(&self.lock)?;
+        if let Some(profile) = self.find(account)?
+            && profile.damaged.is_none()
+        {
+            let mut file = profile.file.clone();
+            file.merge_superseded(superseded);
+            if file != profile.file {
+                self.write_record(&profile.name, &file)?;
+            }
+        }
+        Ok(())
+    }
+
+    /// Records that no account but `live_account` is live in `home`.
+    pub(super) fn end_other_live_records(
+        &self,
+        home: &Path,
+        live_account: &Identity,
+    ) -> Result<(), ProfileError> {
+        let _lock = FileLock::acquire(&self.lock)?;
+        for profile in self.list()? {
+            let is_live = profile
+                .identity()
+                .is_none_or(|own| own.is_same(live_account));
+            if is_live || !profile.is_recorded_in(home) {
+                continue;
+            }
+            let file = ProfileFile {
+                owner: LoginOwner::Profile,
+                live_home: None,
+                ..profile.file
+            };
+            self.write_record(&profile.name, &file)?;
+        }
+        Ok(())
+    }
+
+    /// Returns all profiles of known accounts, ordered by name.
+    pub fn list(&self) -> Result<Vec<Profile>, ProfileError> {
+        let mut profiles = self.read_all_profiles()?;
+        profiles.retain(|profile| profile.identity().is_some());
+        Ok(profiles)
+    }
+
+    /// Returns the profiles whose account is unknown because `profile.json` or `auth.json` is damaged.
+    pub fn list_unidentified(&self) -> Result<Vec<Profile>, ProfileError> {
+        let mut profiles = self.read_all_profiles()?;
+        profiles.retain(|profile| {
+            let is_unreadable = matches!(profile.auth, AuthFile::Unreadable { .. });
+            profile.identity().is_none() && (profile.damaged.is_some() || is_unreadable)
+        });
+        Ok(profiles)
+    }
+
+    /// Reads every folder in `profiles/` except hidden ones, ordered by name.
+    fn read_all_profiles(&self) -> Result<Vec<Profile>, ProfileError> {
+        let entries = tree::list_if_exists(&self.folder)?.into_iter();
+        let names = entries.filter_map(|(name, _)| name.into_string().ok());
+        let is_profile = |name: &String| !name.starts_with('.') && self.folder.join(name).is_dir();
+        names
+            .filter(is_profile)
+            .map(|name| self.read(name))
+            .collect()
+    }
+
+    /// Returns the name of an account for people: its profile, if that can be read, else its identity.
+    pub fn describe_account(&self, identity: &Identity) -> String {
+        let profile = self.find(identity).ok().flatten();
+        profile.map_or_else(|| identity.to_string(), |profile| profile.name)
+    }
+
+    /// Returns the profile of an account, or `None`.
+    ///
+    /// # Errors
+    /// Several profiles match the account, a newer version of the program wrote its profile, or an I/O error.
+    pub fn find(&self, identity: &Identity) -> Result<Option<Profile>, ProfileError> {
+        let profile = find_own_profile(&self.list()?, identity)?.cloned();
+        if let Some(profile) = &profile {
+            self.require_readable_version(&profile.name)?;
+        }
+        Ok(profile)
+    }
+
+    /// Reads the profile `name`. A profile that a newer version of this program wrote has no login.
+    pub(crate) fn read(&self, name: String) -> Result<Profile, ProfileError> {
+        let folder = self.folder.join(&name);
+        let file = match document::read::<ProfileFile>(&folder.join(PROFILE_JSON)) {
+            // Such a profile must not keep the user from using the others.
+            Err(e @ DocumentError::Newer { .. }) => {
+                return Ok(build_newer_profile(name, &folder, &e));
+            }
+            read_result => read_result?,
+        };
+
+        // An unreadable auth.json must not keep the user from seeing the other profiles.
+        let auth = AuthFile::read(&folder.join(AUTH_JSON))
+            .unwrap_or_else(|e| AuthFile::from_read_error(&e));
+
+        let (file, damaged) = match file {
+            DocumentState::Good(file) => (file, None),
+            DocumentState::Absent => (ProfileFile::default(), None),
+            DocumentState::Damaged(reason) => (ProfileFile::default(), Some(reason)),
+        };
+
+        Ok(Profile {
+            name,
+            file,
+            auth,
+            damaged,
+        })
+    }
+
+    /// Returns the profiles that a newer version of this program wrote, each with the error of reading it. This version
+    /// lists such profiles but never changes them.
+    pub fn list_newer(&self, profiles: &[Profile]) -> Vec<(String, DocumentError)> {
+        let with_error = |profile: &Profile| {
+            let error = self.require_readable_version(&profile.name).err()?;
+            Some((profile.name.clone(), error))
+        };
+        profiles.iter().filter_map(with_error).collect()
+    }
+
+    /// Fails if a newer version of the program wrote this profile.
+    pub(super) fn require_readable_version(&self, name: &str) -> Result<(), DocumentError> {
+        let path = self.folder.join(name).join(PROFILE_JSON);
+        document::read::<ProfileFile>(&path).map(drop)
+    }
+}
+
+/// Returns the profile of `account` among `profiles`. Pure.
+///
+/// # Errors
+/// Several profiles of different accounts match the known ids of `account`.
+pub(crate) fn find_own_profile<'a>(
+    profiles: &'a [Profile],
+    account: &Identity,
+) -> Result<Option<&'a Profile>, ProfileError> {
+    let matches_account = |p: &&Profile| p.identity().is_some_and(|id| id.is_same(account));
+    let matching: Vec<_> = profiles.iter().filter(matches_account).collect();
+
+    // The profile with exactly these ids wins over those that only may be of the same account.
+    let ids = |identity: &Identity| (identity.account_id.clone(), identity.user_id.clone());
+    let has_same_ids = |p: &&&Profile| p.identity().is_some_and(|id| ids(id) == ids(account));
+    if let Some(profile) = matching.iter().find(has_same_ids) {
+        return Ok(Some(profile));
+    }
+
+    let has_other_account = |p: &Profile| {
+        // An email with few ids can match several workspaces. Two profiles of the same account are no contradiction.
+        let is_other_account = |q: &&Profile| match (p.identity(), q.identity()) {
+            (Some(p), Some(q)) => !p.is_same(q),
+            _ => false,
+        };
+        matching.iter().any(is_other_account)
+    };
+
+    if matching.iter().any(|p| has_other_account(p)) {
+        return Err(ProfileError::Ambiguous {
+            account: account.to_string(),
+            names: matching.iter().map(|p| p.name.clone()).collect(),
+        });
+    }
+
+    Ok(matching.first().copied())
+}
+
+/// Returns true if a folder is empty or contains only temp files of a killed save. Such a folder is not a
+/// profile, and its name is free.
+pub(crate) fn is_unfinished_profile(folder: &Path) -> bool {
+    let is_temp = |entry: fs::DirEntry| {
+        let name = entry.file_name();
+        name.to_string_lossy().starts_with(TEMP_PREFIX)
+    };
+    fs::read_dir(folder).is_ok_and(|entries| entries.flatten().all(is_temp))
+}
+
+/// Returns a profile that a newer version wrote: with its account, as far as that can be read, and without
+/// a login.
+fn build_newer_profile(name: String, folder: &Path, version_error: &DocumentError) -> Profile {
+    // Only the identity is read, because the other fields may have another form in the newer version.
+    let recorded_identity = || {
+        let bytes = file_open::read(folder.join(PROFILE_JSON)).ok()?;
+        let mut document: serde_json::Value = serde_json::from_slice(&bytes).ok()?;
+        serde_json::from_value(document.get_mut("identity")?.take()).ok()
+    };
+
+    let auth = AuthFile::read(&folder.join(AUTH_JSON)).ok();
+    let login = auth.as_ref().and_then(AuthFile::login);
+
+    Profile {
+        name,
+        damaged: None,
+        file: ProfileFile {
+            identity: login.map(|l| l.identity.clone()).or_else(recorded_identity),
+            ..ProfileFile::default()
+        },
+        auth: AuthFile::Unreadable {
+            bytes: SecretBytes::new(Vec::new()),
+            reason: format!("not used: its profile.json was {version_error}"),
+        },
+    }
+}
+
+/// Writes `profile.json`. Renames a damaged `profile.json` first, so that it is kept.
+pub(super) fn write_profile_json(folder: &Path, file: &ProfileFile) -> Result<(), ProfileError> {
+    let path = folder.join(PROFILE_JSON);
+    // The damaged file may name the home that has the login, which the user may still be able to read in the file.
+    if let DocumentState::Damaged(_) = document::read::<ProfileFile>(&path)? {
+        document::move_aside(&path)?;
+    }
+    Ok(document::write(&path, file)?)
+}

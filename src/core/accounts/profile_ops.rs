@@ -1,0 +1,528 @@
+//! Operations on profiles by name: save, rename, restore a login from the history.
+
+use super::owner::OwnerLocation;
+use super::profile::{
+    HISTORY, LoginCopy, LoginOwner, Profile, ProfileError, Profiles, find_own_profile,
+    is_unfinished_profile, write_profile_json,
+};
+use super::save::{
+    SaveOutcome, SaveReport, add_to_history_folder, list_history_names, predict_save_outcome,
+};
+use crate::archive::encode_label;
+use crate::codex::{AUTH_JSON, AuthFile, AuthSnapshot, Freshness, Identity, Login};
+use crate::io::{FileLock, IoContext, IoError, OrdinaryPath, Timestamp, atomic, tree};
+use serde::Serialize;
+use std::path::{Path, PathBuf};
+
+/// The longest profile name, in bytes.
+const MAX_NAME_BYTES: usize = 64;
+
+/// The planned effect of saving a login under a name.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize)]
+pub struct SavePlan {
+    /// The name of the profile after the save.
+    pub profile: String,
+    /// The present name of the account's profile, if the save renames that profile.
+    pub renamed_from: Option<String>,
+    pub outcome: SaveOutcome,
+}
+
+/// A login in `history/` of a profile.
+#[derive(Debug, Clone)]
+pub struct HistoryLogin {
+    /// The file name in `history/`.
+    pub name: String,
+    pub auth: AuthFile,
+}
+
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct RestoredLogin {
+    /// The file name that the login had in `history/`.
+    pub login: String,
+    pub freshness: Freshness,
+    /// True if a newer login of the account was observed, so that the refresh token is probably spent.
+    pub is_stale: bool,
+}
+
+/// Checks that `name` is a valid profile name.
+///
+/// # Errors
+/// [`ProfileError::BadName`] with the reason.
+pub fn check_profile_name(name: &str) -> Result<(), ProfileError> {
+    match find_name_problem(name) {
+        None => Ok(()),
+        Some(reason) => Err(ProfileError::BadName {
+            name: name.to_owned(),
+            reason,
+        }),
+    }
+}
+
+/// Returns the reason why `name` is not a valid profile name; `None` if it is valid.
+pub fn find_name_problem(name: &str) -> Option<&'static str> {
+    if name.is_empty() {
+        Some("empty")
+    } else if name.len() > MAX_NAME_BYTES {
+        Some("too long")
+    } else if name.starts_with(['.', '-']) {
+        Some("it begins with a dot or a hyphen")
+    } else if name == "latest" {
+        Some("restore uses it for the newest archive")
+    } else if encode_label(name) != name {
+        Some("only letters, digits and @ . _ + - are allowed")
+    } else {
+        None
+    }
+}
+
+/// Returns the name for a profile that the user has not named: the name of the account's profile, if it has one. Else
+/// returns the first of these names that is valid and free: the part of the email before the `@`, the whole email, and
+/// the email with a number. If none is valid, returns the email without the characters that names cannot have.
+///
+/// # Errors
+/// Several profiles match the account.
+pub fn derive_default_name(
+    profiles: &[Profile],
+    identity: &Identity,
+) -> Result<String, ProfileError> {
+    if let Some(profile) = find_own_profile(profiles, identity)? {
+        return Ok(profile.name.clone());
+    }
+
+    let is_allowed = |c: &char| encode_label(&format!("x{c}")).ends_with(*c);
+    let email = identity.email.as_str().chars().filter(is_allowed);
+    let email = email.skip_while(|c| matches!(c, '.' | '-'));
+    let email: String = email.collect();
+
+    let local_part = email.split('@').next().unwrap_or_default().to_owned();
+    let numbered = (2..).map(|number| format!("{email}-{number}"));
+    let names = [local_part, email.clone()].into_iter().chain(numbered);
+
+    let is_free = |name: &String| {
+        find_name_problem(name).is_none()
+            && check_name_free(profiles, name, None).is_ok()
+            && check_not_anothers_email(profiles, name, identity).is_ok()
+    };
+
+    // Each profile makes at most two names unavailable. If the email is too long, no name is valid.
+    let free_name = names.take(2 * profiles.len() + 3).find(is_free);
+    Ok(free_name.unwrap_or(email))
+}
+
+/// Plans saving a login as `name`, given all profiles. Pure.
+///
+/// An account has one profile, so a profile of the account with another name is renamed.
+///
+/// # Errors
+/// The name is invalid or taken by another account, or the login was moved to another machine and this is an ordinary
+/// `copy`.
+pub fn plan_save(
+    profiles: &[Profile],
+    name: &str,
+    (snapshot, login): (&AuthSnapshot, &Login),
+    copy: LoginCopy,
+) -> Result<SavePlan, ProfileError> {
+    check_profile_name(name)?;
+    let old_profile = find_own_profile(profiles, &login.identity)?;
+    check_name_free(profiles, name, old_profile)?;
+    check_not_anothers_email(profiles, name, &login.identity)?;
+
+    // An ordinary copy does not bring back a login that was moved to another machine.
+    let was_moved_away = |p: &&Profile| {
+        let is_same = |moved: &AuthSnapshot| moved.fingerprint() == snapshot.fingerprint();
+        p.file.owner == LoginOwner::Moved && p.snapshot().is_some_and(is_same)
+    };
+    let outcome = predict_save_outcome(old_profile, snapshot, login);
+    if let Some(moved) = old_profile.filter(was_moved_away)
+        && outcome != SaveOutcome::KeptNewer
+        && copy == LoginCopy::Ordinary
+    {
+        return Err(ProfileError::Moved(moved.name.clone()));
+    }
+
+    Ok(SavePlan {
+        profile: name.to_owned(),
+        renamed_from: old_profile
+            .map(|p| p.name.clone())
+            .filter(|old| old != name),
+        outcome,
+    })
+}
+
+/// Fails if `name` is the email of a different account than `account`, because a user who types the email
+/// means that account. Accounts that share an email may all use it as their name.
+pub(crate) fn check_not_anothers_email(
+    profiles: &[Profile],
+    name: &str,
+    account: &Identity,
+) -> Result<(), ProfileError> {
+    let is_named = |identity: &&Identity| identity.email.key() == name.to_lowercase();
+    let mut identities = profiles.iter().filter_map(Profile::identity);
+    match identities.find(is_named) {
+        Some(named_account) if !is_named(&account) => Err(ProfileError::EmailOfAnother {
+            name: name.to_owned(),
+            account: named_account.to_string(),
+        }),
+        _ => Ok(()),
+    }
+}
+
+/// Fails if a different profile than `profile` is called `name`. Names that differ in letter case only are
+/// the same, as on macOS and Windows disks.
+pub(super) fn check_name_free(
+    profiles: &[Profile],
+    name: &str,
+    profile: Option<&Profile>,
+) -> Result<(), ProfileError> {
+    let has_same_name = |p: &&Profile| p.name.to_lowercase() == name.to_lowercase();
+    match profiles.iter().find(has_same_name) {
+        Some(namesake) if profile.is_none_or(|p| p.name != namesake.name) => {
+            let account = namesake.identity().map(Identity::to_string);
+            Err(ProfileError::Taken {
+                name: namesake.name.clone(),
+                account: account.unwrap_or_default(),
+            })
+        }
+        _ => Ok(()),
+    }
+}
+
+impl Profiles {
+    pub fn folder_of(&self, name: &str) -> PathBuf {
+        self.folder.join(name)
+    }
+
+    /// Saves a login as `name`; see [`plan_save`]. A replaced login goes to the history. Everything
+    /// is durable on return.
+    ///
+    /// # Errors
+    /// Those of [`plan_save`], and I/O errors.
+    pub fn save_as(
+        &self,
+        name: &str,
+        (snapshot, login): (&AuthSnapshot, &Login),
+        codex_home: &Path,
+        copy: LoginCopy,
+        now: Timestamp,
+    ) -> Result<(SavePlan, SaveReport), ProfileError> {
+        check_profile_name(name)?;
+        atomic::create_private_folder(&self.folder)?;
+        let _lock = FileLock::acquire(&self.lock)?;
+
+        let profiles = self.list()?;
+        let plan = plan_save(&profiles, name, (snapshot, login), copy)?;
+        let old_name = plan.renamed_from.as_deref().unwrap_or(name);
+        let mut existing = profiles.into_iter().find(|p| p.name == old_name);
+        if let Some(existing) = &existing {
+            self.require_readable_version(&existing.name)?;
+        }
+
+        if let Some(old_name) = &plan.renamed_from {
+            self.rename_folder(old_name, name)?;
+        } else if existing.is_none() {
+            self.clear_unfinished_folder(name)?;
+        }
+        if let Some(existing) = &mut existing {
+            name.clone_into(&mut existing.name);
+        }
+        // A removed profile leaves its record to the new one, such as the spent logins of the account.
+        let old_profile = existing.or_else(|| self.recall_removed_profile(name, login));
+
+        // If the account is live in a Codex home, that home owns the login, also if the saved login is from a file.
+        let profile = old_profile
+            .clone()
+            .unwrap_or_else(|| Profile::unsaved(name, login));
+        let live_home = profile.find_live_home(codex_home);
+        let owner = match (copy, live_home.as_deref()) {
+            (LoginCopy::Ordinary, Some(home)) => OwnerLocation::Live(home),
+            (LoginCopy::Ordinary, None) => OwnerLocation::Profile,
+            (LoginCopy::Owner, Some(home)) => OwnerLocation::AssertedLive(home),
+            (LoginCopy::Owner, None) => OwnerLocation::AssertedProfile,
+        };
+
+        let saved = self.save_into(name, old_profile.as_ref(), (snapshot, login), owner, now)?;
+        Ok((plan, saved))
+    }
+
+    /// Returns true if `path` is the auth.json of this account's profile.
+    ///
+    /// # Errors
+    /// Several profiles match `account`, or an I/O error.
+    pub fn is_saved_auth(&self, path: &Path, account: &Identity) -> Result<bool, ProfileError> {
+        let profile = self.find(account)?;
+        let file = profile.map(|profile| self.folder_of(&profile.name).join(AUTH_JSON));
+        Ok(file.is_some_and(|file| file.canonical_or_self() == path.canonical_or_self()))
+    }
+
+    /// Renames a profile. With `dry_run`, only checks that it is possible.
+    ///
+    /// # Errors
+    /// No profile has the name `old`, or `new` is invalid or taken.
+    pub fn rename(&self, old: &str, new: &str, dry_run: bool) -> Result<(), ProfileError> {
+        check_profile_name(new)?;
+        let _lock = self.lock_unless_dry_run(dry_run)?;
+        let profiles = self.list()?;
+        let profile = self.find_named(&profiles, old)?;
+
+        check_name_free(&profiles, new, Some(profile))?;
+        if let Some(identity) = profile.identity() {
+            check_not_anothers_email(&profiles, new, identity)?;
+        }
+
+        if profile.name == new || dry_run {
+            return Ok(());
+        }
+        self.rename_folder(&profile.name, new)
+    }
+
+    /// Adds a login of the profile's account to its history, unless it is already there.
+    ///
+    /// # Errors
+    /// An I/O error.
+    pub(crate) fn add_to_history(
+        &self,
+        name: &str,
+        snapshot: &AuthSnapshot,
+        now: Timestamp,
+    ) -> Result<(), ProfileError> {
+        let _lock = self.lock_if_folder_exists()?;
+        Ok(add_to_history_folder(
+            &self.folder.join(name),
+            &snapshot.bytes,
+            now,
+        )?)
+    }
+
+    /// Reads the logins in the history of a profile, newest file first. Returns none if the history cannot be listed.
+    ///
+    /// # Errors
+    /// A file of the history cannot be read.
+    pub fn read_history(&self, name: &str) -> Result<Vec<HistoryLogin>, ProfileError> {
+        let folder = self.folder.join(name).join(HISTORY);
+        let names = list_history_names(&folder).unwrap_or_default();
+        names
+            .into_iter()
+            .rev()
+            .map(|name| {
+                let auth = AuthFile::read(&folder.join(&name))?;
+                Ok(HistoryLogin { name, auth })
+            })
+            .collect()
+    }
+
+    /// Replaces the login of a profile by a login from its history: by the one with a file name that begins with
+    /// `name_start`, or by the newest if that is `None`. The replaced login goes to the history. The newest freshness
+    /// stays recorded.
+    ///
+    /// # Errors
+    /// No profile or login has the name, the account is signed in, its login was moved to another machine, or an I/O
+    /// error.
+    pub fn restore_login(
+        &self,
+        name: &str,
+        name_start: Option<&str>,
+        codex_home: &Path,
+        now: Timestamp,
+        dry_run: bool,
+    ) -> Result<RestoredLogin, ProfileError> {
+        let _lock = self.lock_unless_dry_run(dry_run)?;
+        let profile = self.find_by_name(name)?;
+        self.require_readable_version(&profile.name)?;
+        let name = profile.name.clone();
+        if let Some(home) = profile.find_live_home(codex_home) {
+            return Err(ProfileError::IsLive { name, home });
+        }
+        // Another login in its place would hide the moved one: copies are recognized by the login that the profile has.
+        if profile.file.owner == LoginOwner::Moved {
+            return Err(ProfileError::Moved(name));
+        }
+
+        let mut usable = self.read_history(&name)?;
+        usable.retain(|old_login| {
+            let is_of_account = |login: &Login| {
+                profile
+                    .identity()
+                    .is_some_and(|i| i.is_same(&login.identity))
+            };
+            old_login.auth.login().is_some_and(is_of_account)
+                && old_login.auth.snapshot() != profile.snapshot()
+        });
+
+        let freshness_of =
+            |old: &&HistoryLogin| old.auth.login().map(|l| l.freshness).unwrap_or_default();
+        let chosen = match name_start {
+            // By the age of the login: the newest file may have the oldest login.
+            None => usable
+                .iter()
+                .rev()
+                .max_by(|a, b| freshness_of(a).compare(&freshness_of(b))),
+            Some(name_start) => usable.iter().find(|old| old.name.starts_with(name_start)),
+        };
+
+        let Some((old_login, snapshot, login)) =
+            chosen.and_then(|old| Some((old, old.auth.snapshot()?, old.auth.login()?)))
+        else {
+            let choices = usable.into_iter().map(|old_login| old_login.name).collect();
+            return Err(ProfileError::NoSuchLogin { name, choices });
+        };
+
+        let is_stale = profile.newest().is_newer_than(&login.freshness);
+        if !dry_run {
+            let folder = self.folder.join(&name);
+            // The newest freshness is recorded before the login that has it is replaced.
+            let mut file = profile.file.clone();
+            file.newest = profile.newest();
+            write_profile_json(&folder, &file)?;
+            if let Some(old) = profile.snapshot() {
+                add_to_history_folder(&folder, &old.bytes, now)?;
+            }
+            atomic::write(&folder.join(AUTH_JSON), snapshot.bytes.expose())?;
+        }
+
+        Ok(RestoredLogin {
+            login: old_login.name.clone(),
+            freshness: login.freshness,
+            is_stale,
+        })
+    }
+
+    /// Returns the profile of this name, ignoring letter case.
+    ///
+    /// # Errors
+    /// No profile has the name, or an I/O error.
+    pub fn find_by_name(&self, name: &str) -> Result<Profile, ProfileError> {
+        self.find_named(&self.list()?, name).cloned()
+    }
+
+    pub(super) fn find_named<'a>(
+        &self,
+        profiles: &'a [Profile],
+        name: &str,
+    ) -> Result<&'a Profile, ProfileError> {
+        profiles
+            .iter()
+            .find(|p| p.name.to_lowercase() == name.to_lowercase())
+            .ok_or_else(|| self.unknown_profile_error(profiles, name))
+    }
+
+    pub fn unknown_profile_error(&self, profiles: &[Profile], name: &str) -> ProfileError {
+        ProfileError::Unknown {
+            name: name.to_owned(),
+            choices: profiles.iter().map(|p| p.name.clone()).collect(),
+            can_undo_removal: self.can_undo_removal(name),
+        }
+    }
+
+    /// Locks the profiles; `None` if the folder of profiles does not exist, because then there is nothing to lock.
+    pub(super) fn lock_if_folder_exists(&self) -> Result<Option<FileLock>, IoError> {
+        let exists = self.folder.is_dir();
+        exists.then(|| FileLock::acquire(&self.lock)).transpose()
+    }
+
+    /// Like [`Profiles::lock_if_folder_exists`]; `None` in a dry run, which must not create a lock file.
+    pub(super) fn lock_unless_dry_run(&self, dry_run: bool) -> Result<Option<FileLock>, IoError> {
+        if dry_run {
+            Ok(None)
+        } else {
+            self.lock_if_folder_exists()
+        }
+    }
+
+    fn rename_folder(&self, old: &str, new: &str) -> Result<(), ProfileError> {
+        // On some disks, names that differ only in letter case name the same folder.
+        if old.to_lowercase() != new.to_lowercase() {
+            self.clear_unfinished_folder(new)?;
+        }
+        atomic::rename(&self.folder.join(old), &self.folder.join(new))?;
+        Ok(())
+    }
+
+    /// Fails if the name of a profile is not free. Removes what a killed save left under the name.
+    fn clear_unfinished_folder(&self, name: &str) -> Result<(), ProfileError> {
+        let folder = self.folder.join(name);
+        match folder.symlink_metadata() {
+            Err(e) if e.kind() == std::io::ErrorKind::NotFound => Ok(()),
+            Err(e) => Err(e).at("read", &folder).map_err(Into::into),
+            Ok(_) if is_unfinished_profile(&folder) => Ok(tree::remove(&folder)?),
+            Ok(_) => Err(ProfileError::NotAProfile(folder)),
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::accounts::profile::ProfileFile;
+    use crate::io::secret::SecretBytes;
+
+    fn who(user: &str) -> Identity {
+        Identity {
+            account_id: Some("team".into()),
+            user_id: Some(user.into()),
+            ..Identity::from_email("a@x.com")
+        }
+    }
+
+    fn login(user: &str, day: i64) -> (AuthSnapshot, Login) {
+        let login = Login {
+            identity: who(user),
+            plan: None,
+            freshness: Freshness {
+                last_refresh: chrono::DateTime::from_timestamp(day * 86_400, 0),
+                ..Freshness::default()
+            },
+        };
+        let snapshot = AuthSnapshot {
+            bytes: SecretBytes::new(format!("{user} {day}").into_bytes()),
+            login: Some(login.clone()),
+        };
+        (snapshot, login)
+    }
+
+    fn profile(name: &str, user: &str, day: i64) -> Profile {
+        let (snapshot, login) = login(user, day);
+        Profile {
+            name: name.into(),
+            file: ProfileFile {
+                identity: Some(login.identity),
+                ..ProfileFile::default()
+            },
+            auth: AuthFile::Present(snapshot),
+            damaged: None,
+        }
+    }
+
+    #[test]
+    fn an_account_has_one_profile_and_a_profile_one_account() {
+        use SaveOutcome::{Created, KeptNewer, Unchanged, Updated};
+        let all = [profile("work", "u1", 2), profile("home", "u2", 2)];
+        let plan = |name: &str, user: &str, day| {
+            let (snapshot, login) = login(user, day);
+            plan_save(&all, name, (&snapshot, &login), LoginCopy::Ordinary)
+                .map(|plan| (plan.renamed_from, plan.outcome))
+                .map_err(|e| e.to_string())
+        };
+        assert_eq!(plan("work", "u1", 2), Ok((None, Unchanged)));
+        assert_eq!(plan("work", "u1", 3), Ok((None, Updated)));
+        assert_eq!(plan("work", "u1", 1), Ok((None, KeptNewer)));
+        assert_eq!(plan("client", "u1", 3), Ok((Some("work".into()), Updated)));
+        assert_eq!(plan("Work", "u1", 2), Ok((Some("work".into()), Unchanged)));
+        assert_eq!(plan("new", "u3", 1), Ok((None, Created)));
+        let taken = Err("the profile work belongs to a@x.com".into());
+        assert_eq!(plan("work", "u2", 3), taken);
+        assert_eq!(plan("WORK", "u3", 3), taken);
+    }
+
+    #[test]
+    fn a_profile_name_must_be_valid_on_every_disk() {
+        for good in ["work", "me@example.com", "a+b_c-1.2"] {
+            assert!(check_profile_name(good).is_ok(), "{good}");
+        }
+        let long = "x".repeat(65);
+        for bad in [
+            "", ".", "..", ".trash", "-x", "a/b", "a\\b", "a\nb", "a b", &long,
+        ] {
+            assert!(check_profile_name(bad).is_err(), "{bad:?}");
+        }
+    }
+}

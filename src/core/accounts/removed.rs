@@ -1,0 +1,399 @@
+//! Removed profiles: in the trash, or deleted permanently.
+//!
+//! The freshness of an account's logins stays recorded after the removal, so that an old copy of a login is later
+//! recognized as old.
+
+use super::lease::account_key;
+use super::profile::{
+    HISTORY, LoginOwner, Profile, ProfileError, ProfileFile, Profiles, write_profile_json,
+};
+use super::profile_ops::check_name_free;
+use super::save::format_stamp;
+use crate::codex::{AUTH_JSON, AuthFile, Freshness, Identity, Login};
+use crate::io::{Document, DocumentState, Timestamp, atomic, document, tree};
+use serde::{Deserialize, Serialize};
+use std::collections::BTreeMap;
+use std::path::PathBuf;
+
+/// The folder in `profiles/` for removed profiles.
+const TRASH: &str = ".trash";
+
+/// The file in `profiles/` that records the logins of permanently deleted profiles.
+const DELETED: &str = ".deleted.json";
+
+/// The document [`DELETED`]. Contains neither tokens nor names.
+#[derive(Debug, Clone, PartialEq, Default, Serialize, Deserialize)]
+struct DeletedFile {
+    /// The last record of each account, by the hash of its ids.
+    accounts: BTreeMap<String, ProfileFile>,
+}
+
+impl Document for DeletedFile {}
+
+/// A login that the permanent deletion of a profile would destroy.
+#[derive(Debug, Clone)]
+pub struct PurgedLogin {
+    /// The account; `None` if the file cannot be read, or has a login without an account.
+    pub account: Option<Identity>,
+    pub freshness: Freshness,
+}
+
+/// A profile that was put back from the trash.
+#[derive(Debug)]
+pub struct UndoneRemoval {
+    pub name: String,
+    /// Its folder in the trash.
+    pub trashed_folder: PathBuf,
+    /// True if a newer login of the account was observed, so that its refresh token is probably spent.
+    pub is_stale: bool,
+}
+
+/// A profile in the trash.
+#[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord)]
+struct TrashedProfile {
+    /// The time of the removal. First, so that it decides the order.
+    stamp: String,
+    name: String,
+    /// The name of the folder in the trash.
+    folder: String,
+}
+
+impl Profiles {
+    /// Returns a new profile `name` for `login`, with the record of an earlier, removed profile of the
+    /// account; `None` if no profile of the account was removed.
+    pub(crate) fn recall_removed_profile(&self, name: &str, login: &Login) -> Option<Profile> {
+        let mut profile = Profile::unsaved(name, login);
+        profile.file = self.read_removed_record(&login.identity)?;
+        Some(profile)
+    }
+
+    /// Reads the last `profile.json` of an account whose profile was removed, merged from the trash and
+    /// the record of deleted profiles.
+    pub(crate) fn read_removed_record(&self, identity: &Identity) -> Option<ProfileFile> {
+        let trashed = self.list_trash().unwrap_or_default().into_iter();
+        let mut records: Vec<_> = trashed
+            .filter_map(|TrashedProfile { stamp, folder, .. }| {
+                let profile = self.read(format!("{TRASH}/{folder}")).ok()?;
+                let is_of_account = profile.identity()?.is_same(identity);
+                let newest = profile.newest();
+                let record = ProfileFile {
+                    newest,
+                    ..profile.file
+                };
+                is_of_account.then_some((stamp, record))
+            })
+            .collect();
+
+        let deleted = document::read::<DeletedFile>(&self.folder.join(DELETED)).ok();
+        let deleted = deleted.and_then(DocumentState::good).unwrap_or_default();
+        let deleted = deleted.accounts.get(&account_key(identity)).cloned();
+        // An empty stamp sorts before the stamps of folders.
+        records.extend(deleted.map(|record| (String::new(), record)));
+
+        // The last record wins: the one with the newest login, else the one that was removed last, else a moved one.
+        let is_moved = |record: &ProfileFile| record.owner == LoginOwner::Moved;
+        records.sort_by(|(a_at, a), (b_at, b)| {
+            let by_age = a.newest.compare(&b.newest).then_with(|| a_at.cmp(b_at));
+            by_age.then_with(|| is_moved(a).cmp(&is_moved(b)))
+        });
+
+        // A login is spent if any of the records has it as spent.
+        let superseded: Vec<_> = records
+            .iter()
+            .flat_map(|(_, record)| record.superseded.clone())
+            .collect();
+
+        let (_, mut record) = records.pop()?;
+        record.merge_superseded(&superseded);
+        record.identity = Some(identity.clone());
+        Some(record)
+    }
+
+    fn list_trash(&self) -> Result<Vec<TrashedProfile>, ProfileError> {
+        let entries = tree::list_if_exists(&self.folder.join(TRASH))?.into_iter();
+        let trashed = entries.filter_map(|(folder, _)| {
+            let folder = folder.into_string().ok()?;
+            let name = parse_trashed_name(&folder)?.to_owned();
+            Some(TrashedProfile {
+                stamp: folder[name.len()..].to_owned(),
+                name,
+                folder,
+            })
+        });
+        Ok(trashed.collect())
+    }
+
+    /// Moves a profile to the trash. Returns its path there.
+    ///
+    /// # Errors
+    /// No profile has the name, or an I/O error.
+    pub fn move_to_trash(&self, name: &str, now: Timestamp) -> Result<PathBuf, ProfileError> {
+        let _lock = self.lock_if_folder_exists()?;
+        let profiles = self.list()?;
+        let name = &self.find_named(&profiles, name)?.name;
+        let trash = self.folder.join(TRASH);
+        atomic::create_private_folder(&trash)?;
+        let trashed = atomic::find_free_path(&trash.join(format!("{name}-{}", format_stamp(now))));
+        atomic::rename(&self.folder.join(name), &trashed)?;
+        atomic::sync_folder(&self.folder)?;
+        Ok(trashed)
+    }
+
+    /// Restores the profile that was removed last, or the last one of this name; `None` if the trash has no such profile.
+    ///
+    /// # Errors
+    /// The account or the name has a profile again, or an I/O error.
+    pub fn undo_remove(
+        &self,
+        wanted_name: Option<&str>,
+        dry_run: bool,
+    ) -> Result<Option<UndoneRemoval>, ProfileError> {
+        let _lock = self.lock_unless_dry_run(dry_run)?;
+        let Some(TrashedProfile { name, folder, .. }) = self.find_last_removed(wanted_name)? else {
+            return Ok(None);
+        };
+
+        let profiles = self.list()?;
+        check_name_free(&profiles, &name, None)?;
+        let removed = self.read(format!("{TRASH}/{folder}"))?;
+        if let Some(identity) = removed.identity() {
+            let is_same = |p: &&Profile| p.identity().is_some_and(|id| id.is_same(identity));
+            if let Some(newer_profile) = profiles.iter().find(is_same) {
+                return Err(ProfileError::HasProfile {
+                    account: identity.to_string(),
+                    name: newer_profile.name.clone(),
+                });
+            }
+        }
+
+        let trash = self.folder.join(TRASH);
+        let trashed_folder = trash.join(folder);
+        // A later profile of the account may have had a newer login, or one that was moved to another machine.
+        let identity = removed.identity().filter(|_| removed.damaged.is_none());
+        let record = identity.and_then(|account| self.read_removed_record(account));
+        let newest = record.as_ref().map(|record| record.newest);
+        let is_stale = newest
+            .zip(removed.login())
+            .is_some_and(|(newest, login)| newest.is_newer_than(&login.freshness));
+
+        if !dry_run {
+            if let Some(record) = record.filter(|record| *record != removed.file) {
+                write_profile_json(&trashed_folder, &record)?;
+            }
+
+            atomic::rename(&trashed_folder, &self.folder.join(&name))?;
+            // `atomic::rename` syncs only the target folder. After a power failure the profile must not be in both.
+            atomic::sync_folder(&trash)?;
+        }
+
+        Ok(Some(UndoneRemoval {
+            name,
+            trashed_folder,
+            is_stale,
+        }))
+    }
+
+    /// Returns the profile in the trash that was removed last, or the last one of this name.
+    fn find_last_removed(
+        &self,
+        wanted_name: Option<&str>,
+    ) -> Result<Option<TrashedProfile>, ProfileError> {
+        let wanted_name = wanted_name.map(str::to_lowercase);
+        let mut trashed = self.list_trash()?;
+        trashed.retain(|profile| {
+            let wanted_name = wanted_name.as_ref();
+            wanted_name.is_none_or(|wanted| *wanted == profile.name.to_lowercase())
+        });
+        // The last by its stamp, because a copy of the manager home does not keep the times of folders.
+        Ok(trashed.into_iter().max())
+    }
+
+    /// Returns true if `profile undo` can put a profile of this name back.
+    pub fn can_undo_removal(&self, name: &str) -> bool {
+        let dry_run = true;
+        let undone = self.undo_remove(Some(name), dry_run);
+        undone.is_ok_and(|removal| removal.is_some())
+    }
+
+    /// Returns the name of the last removed profile of an account, if `profile undo` of this name puts it back.
+    pub(crate) fn find_removed_name(&self, account: &Identity) -> Option<String> {
+        let mut trashed = self.list_trash().ok()?;
+        trashed.retain(|TrashedProfile { folder, .. }| {
+            let profile = self.read(format!("{TRASH}/{folder}")).ok();
+            profile
+                .is_some_and(|profile| profile.identity().is_some_and(|own| own.is_same(account)))
+        });
+        let TrashedProfile { name, folder, .. } = trashed.into_iter().max()?;
+        let dry_run = true;
+        let undone = self.undo_remove(Some(&name), dry_run).ok()??;
+        // A later removed profile of another account may have the same name.
+        undone.trashed_folder.ends_with(folder).then_some(name)
+    }
+
+    /// Permanently deletes the profile of this name and all profiles of this name in the trash. Returns the number of
+    /// deleted folders.
+    ///
+    /// # Errors
+    /// No folder belongs to `name`, or an I/O error.
+    pub fn purge_profile(&self, name: &str) -> Result<usize, ProfileError> {
+        let _lock = self.lock_if_folder_exists()?;
+        let folders = self.list_folders_of(name)?;
+        // Recorded before the removal, so that an old copy is recognized as old also after a kill in between.
+        self.record_deleted(&folders)?;
+        for folder in &folders {
+            tree::remove(folder)?;
+        }
+        atomic::sync_folder(&self.folder)?;
+        Ok(folders.len())
+    }
+
+    /// Records the freshness of the logins that are about to be deleted, without tokens or names.
+    fn record_deleted(&self, folders: &[PathBuf]) -> Result<(), ProfileError> {
+        let path = self.folder.join(DELETED);
+        let recorded = document::read::<DeletedFile>(&path)?;
+        if matches!(recorded, DocumentState::Damaged(_)) {
+            document::move_aside(&path)?;
+        }
+
+        let mut deleted = recorded.good().unwrap_or_default();
+        for folder in folders {
+            let Ok(name) = folder.strip_prefix(&self.folder) else {
+                continue;
+            };
+            let profile = self.read(name.to_string_lossy().into_owned())?;
+            let Some(identity) = profile.identity() else {
+                continue;
+            };
+
+            let deleted_record = ProfileFile {
+                newest: profile.newest(),
+                identity: None,
+                plan: None,
+                saved_at: None,
+                ..profile.file.clone()
+            };
+
+            // An earlier deletion may have recorded a newer login of the account. What one of both records as spent stays
+            // spent.
+            let record = deleted.accounts.entry(account_key(identity)).or_default();
+            let recorded = std::mem::take(record);
+            let [newer, older] = if recorded.newest.is_newer_than(&deleted_record.newest) {
+                [recorded, deleted_record]
+            } else {
+                [deleted_record, recorded]
+            };
+            *record = newer;
+            record.merge_superseded(&older.superseded);
+        }
+
+        document::write(&path, &deleted)?;
+        Ok(())
+    }
+
+    /// Returns the folders of the profile `name`, including those in the trash.
+    ///
+    /// # Errors
+    /// No folder belongs to `name`, or an I/O error.
+    pub fn list_folders_of(&self, name: &str) -> Result<Vec<PathBuf>, ProfileError> {
+        let profiles = self.list()?;
+        let mut folders: Vec<_> = self
+            .find_named(&profiles, name)
+            .map(|p| self.folder.join(&p.name))
+            .into_iter()
+            .collect();
+
+        let trashed = self.list_trash()?.into_iter();
+        let of_name = trashed.filter(|profile| profile.name.to_lowercase() == name.to_lowercase());
+        folders.extend(of_name.map(|profile| self.folder.join(TRASH).join(profile.folder)));
+
+        if folders.is_empty() {
+            return Err(self.unknown_profile_error(&profiles, name));
+        }
+        folders.sort();
+        Ok(folders)
+    }
+
+    /// Reads the logins in all folders of the profile `name`, including their histories.
+    ///
+    /// # Errors
+    /// No folder belongs to `name`, or an I/O error.
+    pub fn read_logins_to_purge(&self, name: &str) -> Result<Vec<PurgedLogin>, ProfileError> {
+        let mut logins = Vec::new();
+        for folder in self.list_folders_of(name)? {
+            let history = folder.join(HISTORY);
+            let files = tree::list_if_exists(&history)?.into_iter();
+            let files = files.map(|(name, _)| history.join(name));
+
+            for path in std::iter::once(folder.join(AUTH_JSON)).chain(files) {
+                let (account, freshness) = match AuthFile::read(&path) {
+                    Ok(AuthFile::Missing) => continue,
+                    Ok(AuthFile::Present(snapshot)) => match snapshot.login {
+                        Some(login) => (Some(login.identity), login.freshness),
+                        None if snapshot.is_signed_out() => continue,
+                        // A key, or a login of a newer Codex.
+                        None => (None, Freshness::default()),
+                    },
+                    Ok(AuthFile::Unreadable { .. }) | Err(_) => (None, Freshness::default()),
+                };
+                logins.push(PurgedLogin { account, freshness });
+            }
+        }
+
+        Ok(logins)
+    }
+}
+
+/// Returns the former profile name of a folder in the trash.
+fn parse_trashed_name(folder: &str) -> Option<&str> {
+    const STAMP_BYTES: usize = "20261120T120000000000Z".len();
+    folder.rmatch_indices('-').find_map(|(at, _)| {
+        let stamp = folder[at + 1..].split('-').next()?;
+        let is_stamp = stamp.len() == STAMP_BYTES && stamp.ends_with('Z');
+        is_stamp.then(|| &folder[..at])
+    })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_spent_login_stays_spent_after_a_newer_record_of_the_account() {
+        let home = tempfile::tempdir().unwrap();
+        let profiles = Profiles::of(home.path());
+        let account = Identity::from_email("alice@example.com");
+        for (name, second) in [("newer", 2), ("older", 1)] {
+            let record = ProfileFile {
+                identity: Some(account.clone()),
+                newest: Freshness {
+                    last_refresh: chrono::DateTime::from_timestamp(second, 0),
+                    ..Freshness::default()
+                },
+                superseded: vec![name.to_owned()],
+                ..ProfileFile::default()
+            };
+            profiles.write_record(name, &record).unwrap();
+            let deleted = profiles.record_deleted(&[profiles.folder.join(name)]);
+            deleted.unwrap();
+        }
+        let record = profiles.read_removed_record(&account).unwrap();
+        assert_eq!(record.superseded, ["older", "newer"]);
+    }
+
+    #[test]
+    fn similar_profile_names_in_the_trash_are_distinguished() {
+        assert_eq!(
+            parse_trashed_name("work-20261120T120000000000Z"),
+            Some("work")
+        );
+        assert_eq!(
+            parse_trashed_name("a-b-20261120T120000000000Z-2"),
+            Some("a-b")
+        );
+        let stamp = "20261120T120000000000Z";
+        let like_a_stamp = format!("work-{stamp}");
+        let folder = format!("{like_a_stamp}-{stamp}");
+        assert_eq!(parse_trashed_name(&folder), Some(&*like_a_stamp));
+        assert_eq!(parse_trashed_name("work"), None);
+    }
+}

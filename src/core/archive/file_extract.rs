@@ -1,0 +1,104 @@
+//! Extracts chosen files of an archive for reading, without their attributes.
+
+use super::ArchiveError;
+use super::entry::FileEntry;
+use super::reader::ArchiveReader;
+use super::sink::{Extent, Sink};
+use crate::codex::home::{HomeEntryKind, kind_of};
+use crate::io::progress::{Progress, Silent};
+use crate::io::{IoContext, position, sharing};
+use std::fs::{File, OpenOptions};
+use std::io::Seek;
+use std::path::PathBuf;
+
+/// Extracts the first file of this kind to an unnamed temp file. The kind should be one of which a home has at most one
+/// file, such as `auth.json`. The temp file is empty if the archive has no such file.
+pub fn extract_to_temp_file(
+    archive: &ArchiveReader,
+    kind: HomeEntryKind,
+) -> Result<File, ArchiveError> {
+    let mut file = tempfile::tempfile().at("create a temp file in", std::env::temp_dir())?;
+    let mut files = archive.contents().files.iter();
+    if let Some(entry) = files.find(|entry| kind_of(entry.path.as_path()) == kind) {
+        extract_entry(archive, &entry, &file)?;
+    }
+    file.rewind().at("read", archive.path())?;
+    Ok(file)
+}
+
+/// Writes the content of one file of the archive to the start of `to`. Checks the content against its digest, if the
+/// archive has digests.
+///
+/// # Errors
+/// The archive cannot be read or is damaged, `to` cannot be written, or the user interrupts.
+pub fn extract_entry(
+    archive: &ArchiveReader,
+    entry: &FileEntry,
+    to: &File,
+) -> Result<(), ArchiveError> {
+    let sink = SingleFileSink { entry, file: to };
+    archive.read(Extent::Wanted, &sink, &Silent)
+}
+
+struct SingleFileSink<'a> {
+    entry: &'a FileEntry,
+    file: &'a File,
+}
+
+impl Sink for SingleFileSink<'_> {
+    fn wants(&self, entry: &FileEntry) -> bool {
+        entry.path == self.entry.path
+    }
+
+    fn write_chunk(
+        &self,
+        entry: &FileEntry,
+        offset: u64,
+        bytes: &[u8],
+    ) -> Result<(), ArchiveError> {
+        let path = entry.path.as_path();
+        Ok(position::write_all_at(self.file, bytes, offset).at("write", path)?)
+    }
+}
+
+/// Extracts each file to the path that `path_of` returns for it; leaves out files without a path. The folders of the
+/// paths must exist and be private. Each chunk is written when it arrives, so no file is complete in memory.
+///
+/// # Errors
+/// The archive cannot be read or is damaged, a file cannot be written, or the user interrupts.
+pub fn extract_files(
+    archive: &ArchiveReader,
+    path_of: impl Fn(&FileEntry) -> Option<PathBuf> + Sync,
+    progress: &dyn Progress,
+) -> Result<(), ArchiveError> {
+    archive.read(Extent::Wanted, &PathSink { path_of }, progress)
+}
+
+/// Writes each file to the path that `path_of` returns for it; leaves out files without one.
+pub(crate) struct PathSink<F> {
+    pub(crate) path_of: F,
+}
+
+impl<F: Fn(&FileEntry) -> Option<PathBuf> + Sync> Sink for PathSink<F> {
+    fn wants(&self, entry: &FileEntry) -> bool {
+        (self.path_of)(entry).is_some()
+    }
+
+    fn write_chunk(
+        &self,
+        entry: &FileEntry,
+        offset: u64,
+        bytes: &[u8],
+    ) -> Result<(), ArchiveError> {
+        let Some(path) = (self.path_of)(entry) else {
+            return Ok(());
+        };
+
+        // Other chunks may be in the file already, because chunks come in any order. So it is not truncated.
+        let mut options = OpenOptions::new();
+        let options = options.truncate(false).write(true);
+        let file = sharing::open_or_create(options, &path);
+        let file = file.at("create", &path)?;
+        Ok(position::write_all_at(&file, bytes, offset).at("write", &path)?)
+    }
+}

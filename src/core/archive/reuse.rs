@@ -1,0 +1,262 @@
+//! Finds the members of a home's previous archive that can be copied unchanged into the next archive.
+
+use super::error::ArchiveError;
+use super::format::{
+    ArchiveManifest, Compression, EntryName, FileEntry, FileList, Member, MemberContents, NameSet,
+    NameTable,
+};
+use super::reader::ArchiveReader;
+use crate::io::buffers::{AlignedBuffer, BufferPool};
+use crate::io::hash::{ContentDigest, DigestBytes};
+use crate::io::{file_open, position};
+use std::fs::File;
+use std::path::Path;
+use std::sync::Arc;
+
+/// The share of the copied members that are compared with their digests before they are copied.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default, clap::ValueEnum)]
+pub enum VerifyReused {
+    /// Check every member first
+    All,
+    /// Check one eighth of the data, a different eighth each day
+    #[default]
+    Sample,
+    /// Copy the data without checking it
+    None,
+}
+
+/// [`VerifyReused::Sample`] checks one of this many members.
+const SAMPLE_INTERVAL: u64 = 8;
+
+/// A member of the previous archive.
+#[derive(Debug, Clone)]
+pub(crate) struct PreviousMember {
+    pub(super) member: Member,
+    /// True if the bytes have to match the digest before they are copied.
+    is_checked: bool,
+}
+
+/// Unchanged files that need not be read, as their digests and the members that hold the files.
+#[derive(Debug)]
+pub(super) struct ReusableFiles {
+    pub(super) digests: Vec<ContentDigest>,
+    pub(super) members: Vec<PreviousMember>,
+}
+
+/// A file and the member in which it begins, as positions in the lists of the manifest.
+struct FileLocation {
+    file: usize,
+    member: usize,
+}
+
+/// Rules for copying from the previous archive.
+#[derive(Debug, Clone, Copy)]
+pub struct ReuseOptions {
+    /// The share of members that is checked before it is copied.
+    pub verify: VerifyReused,
+    /// True to read every file again and to copy only members with equal content.
+    pub rehash: bool,
+    /// Minimum compression level of the previous archive.
+    pub compression: Compression,
+}
+
+/// The previous archive of the same home, opened to copy members from.
+#[derive(Debug)]
+pub struct PreviousArchive<'a> {
+    path: &'a Path,
+    manifest: &'a ArchiveManifest,
+    file: File,
+    /// Indexed by name id: the position of the file with this name plus one, or zero if there is no such file.
+    file_numbers: Vec<u32>,
+    /// The members in which files begin: (position of the first file, number of the member),
+    /// sorted.
+    starts: Vec<(u64, u32)>,
+    /// Creation day of the previous archive, in days since 1970. Decides which members a sample checks.
+    day: u64,
+    /// Files of the home whose content was compared with the archive and is equal. They stay equal as long as their
+    /// size, mode and time stay the same.
+    equal_files: NameSet,
+    options: ReuseOptions,
+}
+
+impl<'a> PreviousArchive<'a> {
+    /// Opens `archive` to copy members from it. Returns `None` if the archive has no index, is compressed less than
+    /// `options` asks for, or cannot be opened: the backup then reads every file. `equal` are the files of the home
+    /// whose content was compared with the archive and is equal.
+    pub fn open(archive: &'a ArchiveReader, options: ReuseOptions, equal: NameSet) -> Option<Self> {
+        let manifest = archive.indexed_manifest()?;
+        if manifest.members.is_empty() || manifest.effort < options.compression.effort() {
+            return None;
+        }
+
+        let mut starts = Vec::new();
+        for (member_index, member) in manifest.members.iter().enumerate() {
+            if let MemberContents::Files(first, _) | MemberContents::Head(first) = member.holds {
+                starts.push((first, u32::try_from(member_index).ok()?));
+            }
+        }
+
+        let mut file_numbers = Vec::with_capacity(manifest.files.len());
+        for (id, file_number) in manifest.files.name_ids().zip(1..) {
+            if file_numbers.len() <= id.index() {
+                file_numbers.resize(id.index() + 1, 0);
+            }
+            file_numbers[id.index()] = file_number;
+        }
+
+        // The day of the previous archive, so that repeated backups of one day check the same
+        // sample, and a week of them checks almost all.
+        let created_at = manifest.metadata.created_at.timestamp();
+        let file = file_open::open(archive.path()).ok()?;
+
+        Some(Self {
+            path: archive.path(),
+            manifest,
+            file,
+            file_numbers,
+            starts,
+            day: created_at.div_euclid(86_400).unsigned_abs(),
+            equal_files: equal,
+            options,
+        })
+    }
+
+    /// Returns the table that stores the names of the archive.
+    pub(super) fn name_table(&self) -> &Arc<NameTable> {
+        self.manifest.files.name_table()
+    }
+
+    pub fn path(&self) -> &Path {
+        self.path
+    }
+
+    /// Returns the members that hold the first files of `files`, the list of the home. Returns `None` if the first
+    /// file or another file in the same member has changed, or if [`ReuseOptions::rehash`] is set.
+    pub(super) fn find_reusable_files(&self, files: &FileList) -> Option<ReusableFiles> {
+        if self.options.rehash {
+            return None;
+        }
+
+        let first_live = files.get(0)?;
+        let manifest = self.manifest;
+        let FileLocation { file, member } = self.locate_file(&first_live.path)?;
+
+        match manifest.members.get(member)?.holds {
+            // Members are copied as a whole, so a member whose first file comes earlier is of no use.
+            MemberContents::Files(first_index, count) if first_index == file as u64 => {
+                let count = usize::try_from(count).ok()?;
+                let mut digests = Vec::with_capacity(count);
+                for (offset, archived) in manifest.files.range(file..file + count).enumerate() {
+                    digests.push(archived.digest?);
+                    files
+                        .get(offset)
+                        .filter(|live| self.is_unchanged(&archived, live))?;
+                }
+
+                Some(ReusableFiles {
+                    digests,
+                    members: vec![self.previous_member(member)?],
+                })
+            }
+
+            MemberContents::Head(_) => {
+                let archived = manifest.files.get(file)?;
+                if !self.is_unchanged(&archived, &first_live) {
+                    return None;
+                }
+
+                // The chunks of a large file directly follow its head.
+                let mut members = vec![self.previous_member(member)?];
+                members.extend((0..).map_while(|chunk| Some(self.find_chunk(member, chunk)?.0)));
+                Some(ReusableFiles {
+                    digests: vec![archived.digest?],
+                    members,
+                })
+            }
+            _ => None,
+        }
+    }
+
+    /// Returns true if the files `archived` and `live` have the same tar header, and the inode stamp or
+    /// an earlier comparison of the content proves that the content is the same.
+    fn is_unchanged(&self, archived: &FileEntry, live: &FileEntry) -> bool {
+        let has_equal_head = (&archived.path, archived.size, archived.mode, archived.mtime)
+            == (&live.path, live.size, live.mode, live.mtime);
+        let has_equal_stamp = archived.stamp == live.stamp && live.stamp.ctime != 0;
+        has_equal_head && (has_equal_stamp || self.equal_files.contains(live.path.as_path()))
+    }
+
+    /// Returns the index of the member with the header of the large file `name`; `None` if the archive has no such
+    /// large file.
+    pub(super) fn find_head_member(&self, name: &EntryName) -> Option<usize> {
+        let member_index = self.locate_file(name)?.member;
+        let holds = self.manifest.members.get(member_index)?.holds;
+        matches!(holds, MemberContents::Head(_)).then_some(member_index)
+    }
+
+    /// Returns the chunk at `position`, counted from 0, of the large file whose header is the member `head`. Also
+    /// returns the digest of the file's content up to the end of this chunk.
+    pub(super) fn find_chunk(
+        &self,
+        head: usize,
+        position: usize,
+    ) -> Option<(PreviousMember, DigestBytes)> {
+        let member_index = head + 1 + position;
+        let contents_of = |index: usize| Some(self.manifest.members.get(index)?.holds);
+        match (contents_of(head)?, contents_of(member_index)?) {
+            (MemberContents::Head(file), MemberContents::Chunk(owner, digest)) if owner == file => {
+                Some((self.previous_member(member_index)?, digest))
+            }
+            _ => None,
+        }
+    }
+
+    fn locate_file(&self, name: &EntryName) -> Option<FileLocation> {
+        let id = self.name_table().find(name.as_path())?;
+        let file = self.file_numbers.get(id.index())?.checked_sub(1)?;
+        let starts_before = self.starts.partition_point(|s| s.0 <= u64::from(file));
+        let (_, member_index) = self.starts.get(starts_before.checked_sub(1)?)?;
+        Some(FileLocation {
+            file: file as usize,
+            member: *member_index as usize,
+        })
+    }
+
+    fn previous_member(&self, index: usize) -> Option<PreviousMember> {
+        let member = self.manifest.members.get(index)?.clone();
+        let is_checked = match self.options.verify {
+            VerifyReused::All => true,
+            VerifyReused::Sample => (index as u64 + self.day).is_multiple_of(SAMPLE_INTERVAL),
+            VerifyReused::None => false,
+        };
+        Some(PreviousMember { member, is_checked })
+    }
+
+    /// Reads the bytes of a member. Compares them with the digest if [`ReuseOptions::verify`] selects the member.
+    ///
+    /// # Errors
+    /// Reports read errors and wrong digests as damage of the previous archive.
+    pub(super) fn read_member(
+        &self,
+        previous: &PreviousMember,
+        buffers: &BufferPool,
+    ) -> Result<AlignedBuffer, ArchiveError> {
+        let len = usize::try_from(previous.member.len)
+            .map_err(|_| ArchiveError::damaged(self.path(), "an oversized member"))?;
+        let mut bytes = buffers.take_aligned(len);
+
+        // An unreadable previous archive counts as damaged: the home is still complete, so the
+        // backup goes on without copying.
+        position::read_exact_at(&self.file, &mut bytes, previous.member.offset)
+            .map_err(|e| ArchiveError::damaged(self.path(), e.to_string()))?;
+
+        if previous.is_checked && !previous.member.digest.is_of(&bytes) {
+            return Err(ArchiveError::damaged(
+                self.path(),
+                "a member does not match its digest",
+            ));
+        }
+
+        Ok(bytes)
+    }
+}

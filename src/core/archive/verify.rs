@@ -1,0 +1,260 @@
+//! Verifies an archive: every byte against its digest, every database by SQLite's integrity check.
+
+use super::error::ArchiveError;
+use super::file_extract::PathSink;
+use super::format::manifest::is_database_path;
+use super::format::sidecar::{self, SidecarProblem};
+use super::format::{EntryName, FileEntry};
+use super::reader::ArchiveReader;
+use super::sink::Extent;
+use crate::codex::database::{self, DatabaseError};
+use crate::codex::home::{self, HomeEntryKind, kind_of};
+use crate::io::staging::Staging;
+use crate::io::{IoContext, IoError, Progress, file_open, parallel, space, with_suffix};
+use std::collections::HashMap;
+use std::path::{Path, PathBuf};
+
+#[derive(Debug, Default)]
+pub struct VerifyReport {
+    pub archive: PathBuf,
+    /// Damage of the archive itself. Empty if the archive is good or could not be read.
+    pub problems: Vec<String>,
+    /// The read error of the archive file that ended the check. It does not prove damage.
+    pub unread: Option<IoError>,
+    /// Problem of the sidecar. The archive can be restored without one.
+    pub sidecar: Option<SidecarProblem>,
+    /// Notes about checks that were impossible, because archives of the Python tool have no digests.
+    pub notes: Vec<String>,
+}
+
+impl VerifyReport {
+    /// Returns true if the archive was read completely and can be restored, whatever the state of
+    /// its sidecar.
+    pub fn is_archive_good(&self) -> bool {
+        self.problems.is_empty() && self.unread.is_none()
+    }
+
+    /// Returns true if neither the archive nor its sidecar has a problem.
+    pub fn is_ok(&self) -> bool {
+        self.is_archive_good() && self.sidecar.is_none()
+    }
+}
+
+/// Verifies the archive at `path`. Unpacks its databases into `tmp` to check them.
+///
+/// # Errors
+/// The check was impossible, which does not prove damage: too little disk space, no write access to `tmp`,
+/// interruption.
+pub fn verify(
+    path: &Path,
+    tmp: &Path,
+    progress: &dyn Progress,
+) -> Result<VerifyReport, ArchiveError> {
+    let mut report = VerifyReport {
+        archive: path.to_path_buf(),
+        ..VerifyReport::default()
+    };
+
+    match verify_into(path, tmp, progress, &mut report) {
+        Ok(()) => Ok(report),
+        Err(ArchiveError::Io(e)) if e.path == path => {
+            report.unread = Some(e);
+            Ok(report)
+        }
+        Err(e) if e.is_environmental() => Err(e),
+        Err(e) => {
+            report.problems.push(e.to_string());
+            Ok(report)
+        }
+    }
+}
+
+fn verify_into(
+    path: &Path,
+    tmp: &Path,
+    progress: &dyn Progress,
+    report: &mut VerifyReport,
+) -> Result<(), ArchiveError> {
+    let archive = ArchiveReader::open(path)?;
+    let unpacked = UnpackedDatabases::plan(&archive, Staging::create_in(tmp)?);
+
+    // A full disk would look like a damaged database.
+    space::require_free_space(tmp, total_database_bytes(&archive))?;
+
+    for journal in &unpacked.journals {
+        // SQLite would roll the copy back to a state that never was, because the parts are of
+        // different moments.
+        let detail = format!("{journal}: copied in the middle of a write (it has a journal)");
+        let error = ArchiveError::damaged(path, detail);
+        report.problems.push(error.to_string());
+    }
+
+    // The archive is hashed and read at the same time, so that both use the same cached disk blocks.
+    let path_of = |entry: &FileEntry| unpacked.places.get(&entry.path).cloned();
+    let sink = PathSink { path_of };
+    let (sidecar_problem, read_result) = parallel::run_both(
+        || (!archive.is_python()).then(|| find_sidecar_problem(path)),
+        || archive.read(Extent::All, &sink, progress),
+    );
+
+    match read_result {
+        Err(e) if e.is_environmental() => return Err(e),
+        Err(e) => report.problems.push(e.to_string()),
+        Ok(()) => {}
+    }
+
+    for (name, copy) in unpacked.find_databases() {
+        if let Err(e) = check_database(copy)? {
+            report.problems.push(format!("{name}: {e}"));
+        }
+    }
+
+    // The outer `None` is an archive of the Python tool, the inner one a good sidecar.
+    match sidecar_problem.transpose()? {
+        None => report
+            .notes
+            .push("no digests: made by the Python codex-manager".into()),
+        // The digest of a damaged archive always differs from the sidecar's; that adds no
+        // information.
+        Some(Some(SidecarProblem::Mismatch)) if !report.problems.is_empty() => {}
+        Some(problem) => report.sidecar = problem,
+    }
+
+    Ok(())
+}
+
+fn total_database_bytes(archive: &ArchiveReader) -> u64 {
+    let files = &archive.contents().files;
+    let databases = files.iter().filter(|f| is_database_path(f.path.as_path()));
+    databases.map(|f| f.size).fold(0, u64::saturating_add)
+}
+
+/// Checks an unpacked database, and returns its damage as the inner error. Before that, applies the `-wal` beside it,
+/// which archives of the Python tool can have.
+///
+/// # Errors
+/// The copy could not be checked, which does not prove damage of the archive.
+fn check_database(copy: &Path) -> Result<Result<(), DatabaseError>, ArchiveError> {
+    let has_wal = home::database_sidecars(copy).iter().any(|p| p.exists());
+    let checkpointed = if has_wal {
+        database::checkpoint_wal(copy)
+    } else {
+        Ok(())
+    };
+    match checkpointed.and_then(|()| database::check_integrity(copy)) {
+        Err(e) if e.is_caused_by_machine() => Err(e.into()),
+        checked => Ok(checked),
+    }
+}
+
+/// Compares the archive with the size and the digest in its sidecar. Returns the problem of the sidecar; `None` if the
+/// sidecar is good, or if the archive needs none because its name does not end in `.tar.gz`.
+fn find_sidecar_problem(path: &Path) -> Result<Option<SidecarProblem>, ArchiveError> {
+    let Some(sidecar) = super::format::names::sidecar_path(path) else {
+        return Ok(None);
+    };
+
+    let metadata = match sidecar::read(&sidecar) {
+        Ok(metadata) => metadata,
+        Err(problem) => return Ok(Some(problem)),
+    };
+
+    let Some(listed_digest) = metadata.archive_digest() else {
+        return Ok(Some(SidecarProblem::Mismatch));
+    };
+
+    let mut file = file_open::open(path).at("read", path)?;
+    let actual = listed_digest.hasher().hash(&mut file).at("read", path)?;
+    Ok((actual != (listed_digest, metadata.archive_bytes)).then_some(SidecarProblem::Mismatch))
+}
+
+/// The files of an archive that are unpacked to check its databases: the databases, and `-wal` files that the Python
+/// tool copied.
+struct UnpackedDatabases {
+    /// The folder of the unpacked files, removed when dropped.
+    _staging: Staging,
+    /// The paths of the unpacked files.
+    places: HashMap<EntryName, PathBuf>,
+    /// The rollback journals that are not empty. They are not unpacked.
+    journals: Vec<EntryName>,
+    /// True if a file with the name of a database may have other content. `backup` reports such a file when it archives
+    /// it, and a digest covers the content.
+    allows_non_databases: bool,
+}
+
+impl UnpackedDatabases {
+    /// Chooses the paths in `staging` to which the files are to be unpacked.
+    fn plan(archive: &ArchiveReader, staging: Staging) -> Self {
+        let contents = archive.contents();
+        let databases = contents
+            .files
+            .iter()
+            .filter(|file| is_database_path(file.path.as_path()));
+        let mut places: HashMap<_, _> = databases
+            .enumerate()
+            .map(|(number, file)| (file.path, staging.path(&format!("{number}.sqlite"))))
+            .collect();
+
+        // Rollback journals are never unpacked: SQLite removes files that one names.
+        let wals: Vec<_> = contents
+            .files
+            .iter()
+            .filter_map(|file| {
+                let name = file.path.as_path().to_str()?;
+                let database = EntryName::parse(name.strip_suffix("-wal")?.as_bytes()).ok()?;
+                let copy = with_suffix(places.get(&database)?, "-wal");
+                Some((file.path, copy))
+            })
+            .collect();
+        places.extend(wals);
+
+        let journals = contents.files.iter().filter(|file| {
+            let is_sidecar = kind_of(file.path.as_path()) == HomeEntryKind::DatabaseSidecar;
+            is_sidecar && file.size > 0 && file.path.to_string().ends_with("-journal")
+        });
+        let journals = journals.map(|file| file.path).collect();
+
+        Self {
+            _staging: staging,
+            places,
+            journals,
+            allows_non_databases: !archive.is_python(),
+        }
+    }
+
+    /// Returns the unpacked databases, sorted by name. Leaves out files without a SQLite header where other content is
+    /// allowed, and empty files.
+    fn find_databases(&self) -> Vec<(&EntryName, &Path)> {
+        let mut databases: Vec<_> = self
+            .places
+            .iter()
+            .map(|(name, copy)| (name, copy.as_path()))
+            .filter(|(_, copy)| {
+                let is_wal = copy.extension().is_none_or(|e| e != "sqlite");
+                let is_empty = copy.metadata().is_ok_and(|meta| meta.len() == 0);
+                let may_be_foreign = self.allows_non_databases || is_empty;
+                !is_wal && (database::may_be_sqlite(copy) || !may_be_foreign)
+            })
+            .collect();
+        databases.sort();
+        databases
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use std::fs;
+
+    #[test]
+    fn only_wrong_content_is_reported_as_damage() {
+        let folder = tempfile::tempdir().unwrap();
+        let copy = folder.path().join("0.sqlite");
+        let gone = check_database(&copy).unwrap_err();
+        assert!(gone.is_environmental(), "{gone}");
+
+        let garbage = [b"SQLite format 3\0".as_slice(), &[0xff; 4096]].concat();
+        fs::write(&copy, &garbage).unwrap();
+        check_database(&copy).unwrap().unwrap_err();
+    }
+}

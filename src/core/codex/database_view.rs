@@ -1,0 +1,107 @@
+//! Reads a live database in place, without creating or changing any file.
+
+use super::connection::{self, Access, require_ordinary_threads_table};
+use super::database::{DatabaseError, SqliteContext, stat_without_wal};
+use super::home;
+use crate::io::file_open;
+use rusqlite::Connection;
+use std::fs::File;
+use std::io;
+use std::path::Path;
+use std::time::Duration;
+
+/// The longest wait for another process that locks the whole database.
+const LOCK_TIMEOUT: Duration = Duration::from_secs(3);
+
+/// The number of attempts to read a database while its files keep changing.
+const MAX_ATTEMPTS: u32 = 4;
+
+/// Runs `query` on the database at `path` in one read transaction, with the rows of its `-wal`.
+///
+/// Creates and changes no file beside the database. The index of a WAL (`-shm`) is opened read-only; if
+/// there is none, `query` runs on a temporary copy. `query` may run several times.
+pub(crate) fn run_query<T>(
+    path: &Path,
+    mut query: impl FnMut(&Connection) -> rusqlite::Result<T>,
+) -> Result<T, DatabaseError> {
+    let mut query = |connection: &Connection| {
+        require_ordinary_threads_table(connection)?;
+        query(connection)
+    };
+
+    for attempt in 1.. {
+        let stat_before = (attempt < MAX_ATTEMPTS)
+            .then(|| stat_without_wal(path))
+            .flatten();
+
+        // Without a WAL the file alone has all rows, and the same size and time afterwards show that no process wrote.
+        if stat_before.is_some() {
+            let result = connection::open(path, Access::ReadImmutable)
+                .and_then(|connection| query(&connection));
+            if stat_before != stat_without_wal(path) {
+                continue;
+            }
+            return result.sqlite_context("read", path);
+        }
+
+        let result = connection::open(path, Access::ReadInPlace).and_then(|connection| {
+            connection.busy_timeout(LOCK_TIMEOUT)?;
+            // One transaction, so that several statements of a query see the same rows.
+            let transaction = connection.unchecked_transaction()?;
+            query(&transaction)
+        });
+
+        let [wal, shm, _] = home::database_sidecars(path);
+        let lacks_wal_index = result
+            .as_ref()
+            .is_err_and(|e| e.sqlite_error_code() == Some(rusqlite::ErrorCode::CannotOpen));
+
+        // The last process that closes a database removes the `-shm` before the WAL.
+        if lacks_wal_index && !wal.exists() && attempt < MAX_ATTEMPTS {
+            continue;
+        }
+
+        // Without `-shm` SQLite has to build the index of the WAL, and a connection that reads in
+        // place must not.
+        if !lacks_wal_index || shm.exists() || !wal.exists() {
+            return result.sqlite_context("read", path);
+        }
+
+        // A process with the WAL open would have created its index or locked the whole database, which
+        // is another error. So no process uses this WAL, and copying both files is safe.
+        let folder = match copy_to_temp_folder(path, &wal) {
+            Err(e) if e.kind() == io::ErrorKind::NotFound && attempt < MAX_ATTEMPTS => continue,
+            copied => copied.map_err(|e| DatabaseError::Sqlite {
+                action: "copy",
+                path: path.to_path_buf(),
+                source: rusqlite::Error::ToSqlConversionFailure(Box::new(e)),
+            })?,
+        };
+
+        return connection::open(&folder.path().join("database"), Access::Read)
+            .and_then(|connection| query(&connection))
+            .sqlite_context("read", path);
+    }
+    unreachable!("the loop above has no end")
+}
+
+/// Returns the names of all tables. Fails with [`DatabaseError::Damaged`] if SQLite cannot parse the
+/// schema. Creates no file beside the database.
+pub fn read_table_names(path: &Path) -> Result<Vec<String>, DatabaseError> {
+    run_query(path, |connection| {
+        connection
+            .prepare("SELECT name FROM sqlite_master WHERE type = 'table'")?
+            .query_map([], |row| row.get(0))?
+            .collect()
+    })
+}
+
+/// Copies the database and its `-wal` to a temporary folder.
+fn copy_to_temp_folder(path: &Path, wal: &Path) -> io::Result<tempfile::TempDir> {
+    let folder = tempfile::tempdir()?;
+    for (from, to) in [(path, "database"), (wal, "database-wal")] {
+        let mut target = File::create(folder.path().join(to))?;
+        io::copy(&mut file_open::open(from)?, &mut target)?;
+    }
+    Ok(folder)
+}

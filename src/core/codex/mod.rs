@@ -1,0 +1,81 @@
+//! The formats and the behaviour of Codex, as observed on Codex CLI 0.169. Contains no policy of
+//! codex-manager.
+//!
+//! Formats change between versions, so the modules parse what they need and keep the rest verbatim.
+//! Each quirk has a test, against the real Codex where it can be reproduced there.
+//!
+//! I want to …
+//!
+//! - know what a file of the home is → [`home`]; read a login → [`auth`], a setting → [`config`]
+//! - start Codex → [`program`]; ask it → [`rpc`]: [`app_server`] for an account, [`thread_list`] for conversations
+//! - know who uses a home → [`process`], [`daemon`], [`writer_lock`]
+//! - read a database → [`database_view`]; rows of conversations → [`threads`]; turns → [`projections`]
+//! - read another kind of line in rollouts → the table in [`rollout_lines`]
+//! - recognize another secret → `redaction/forms.txt`
+
+pub mod app_server;
+pub mod arguments;
+pub mod auth;
+pub mod config;
+pub mod connection;
+pub mod daemon;
+pub mod database;
+pub mod database_view;
+pub mod home;
+pub mod identity;
+pub mod login_lock;
+pub(crate) mod login_storage;
+pub mod process;
+pub mod program;
+pub mod projections;
+pub mod redaction;
+pub mod rollout;
+pub mod rollout_lines;
+pub mod rpc;
+pub mod sign_in;
+pub mod status_text;
+pub(crate) mod thread_list;
+pub mod threads;
+pub(crate) mod token_count;
+pub(crate) mod usage_limit;
+pub mod window;
+pub(crate) mod writer_lock;
+
+pub(crate) use config::read_login;
+pub use home::{
+    ARCHIVED_SESSIONS, AUTH_JSON, CONFIG_TOML, SESSIONS, THREAD_LOCKS, is_database_named, kind_of,
+};
+pub(crate) use home::{
+    DB_BACKUPS, HISTORY_DATABASE_PREFIX, SQLITE_FOLDER, database_sidecars, is_versioned_database,
+};
+pub(crate) use process::find_codex;
+pub(crate) use rollout::{ZST, parse_rollout_id};
+
+pub(crate) use app_server::{
+    AccountLimits, ProbeFailure, ProbeOptions, ProbeReport, ProbedAccount, Question,
+};
+pub(crate) use arguments::{Arguments, InvocationMode};
+pub(crate) use auth::{AuthFile, AuthSnapshot, Freshness, Login};
+pub(crate) use config::{CodexConfig, CredentialStore};
+pub use daemon::{Daemon, DaemonError};
+pub(crate) use database::DatabaseError;
+pub use home::HomeEntryKind;
+pub(crate) use identity::{Email, Identity, LoginKind};
+pub(crate) use login_lock::LoginLock;
+pub use login_storage::LoginStorageError;
+pub(crate) use login_storage::check_login_storage;
+pub use process::{Holder, HomeProcess, HomeUsage, ProcessRole, ProgramNames};
+pub use program::{Program, ProgramError};
+pub(crate) use projections::{Projections, RolloutCut};
+pub use rollout::{Relation, RolloutName};
+pub(crate) use rollout_lines::{
+    EventKind, ItemOrigin, LineContent, LineItem, LineParts, SessionMetaLine, TurnContext,
+    TurnCounter, is_injected, is_placeholder,
+};
+pub(crate) use rpc::{AppServer, AppServerError};
+pub(crate) use status_text::{StatusText, StatusTextError};
+pub(crate) use threads::staged::UnmatchedRows;
+pub use threads::{ListedThread, ThreadFilter, ThreadRow};
+pub(crate) use threads::{RowChange, RowValues};
+pub(crate) use window::{ResetCredits, SpendCap, Window};
+pub(crate) use writer_lock::WriterLock;

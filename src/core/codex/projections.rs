@@ -1,0 +1,128 @@
+//! Codex's projections of rollouts: the tables from which it shows the turns of paginated conversations in Codex 0.169.
+//!
+//! A projection has the id of a *rollout*. Codex makes it when a conversation is resumed, from its last rollout
+//! only. The turns of the rollouts that this one continues are shown from their own projections.
+
+use super::database::{self, DatabaseError};
+use super::threads::{self, staged};
+use super::{database_view, home};
+use rusqlite::{Connection, Params, params};
+use std::collections::{HashMap, HashSet};
+use std::ops::Range;
+use std::path::{Path, PathBuf};
+
+/// The position in a rollout at which its continuation branches off (`history_base`).
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct RolloutCut {
+    /// The id of the rollout, in lower case.
+    pub rollout_id: String,
+    /// The byte offset in the plain text of the rollout.
+    pub offset: u64,
+    /// The number of the first line after the cut.
+    pub ordinal: i64,
+}
+
+/// The offsets up to which Codex has projected the rollouts of a home.
+#[derive(Debug, Default)]
+pub struct Projections {
+    /// The database; `None` if the home has none.
+    pub database: Option<PathBuf>,
+    offsets: HashMap<String, u64>,
+}
+
+impl Projections {
+    /// Reads the projections beside a state database. Creates and changes no file. A database that cannot be read
+    /// has none: Codex creates it again.
+    pub(crate) fn read_beside(state: &Path) -> Self {
+        Self::read_folder(state.parent().unwrap_or(Path::new(".")))
+    }
+
+    /// Like [`Projections::read_beside`], for the folder of the databases.
+    pub(crate) fn read_folder(folder: &Path) -> Self {
+        let database = threads::list_databases(folder, home::HISTORY_DATABASE_PREFIX).pop();
+        let offsets = database.as_deref().and_then(|path| read_offsets(path).ok());
+        Self {
+            database,
+            offsets: offsets.unwrap_or_default(),
+        }
+    }
+
+    /// Returns the offset up to which Codex has projected a rollout; `None` if it has projected nothing of it.
+    pub(crate) fn projected_offset(&self, rollout_id: &str) -> Option<u64> {
+        self.offsets.get(&rollout_id.to_lowercase()).copied()
+    }
+
+    /// Returns the number of turns in the projection of a rollout; zero if the database cannot be read. `rollout_id` is
+    /// in lower case.
+    pub(crate) fn count_turns(&self, rollout_id: &str) -> usize {
+        let sql = "SELECT count(*) FROM thread_turns WHERE lower(thread_id)=?1";
+        let count = self.query(sql, [rollout_id]);
+        count.map_or(0, |count| usize::try_from(count).unwrap_or(0))
+    }
+
+    /// Returns true if the projection of a rollout has an item with a number in `ordinals`, or if the database cannot
+    /// be read. `rollout_id` is in lower case.
+    pub(crate) fn has_item_in(&self, rollout_id: &str, ordinals: Range<i64>) -> bool {
+        let sql = "SELECT EXISTS(SELECT 1 FROM thread_items \
+                   WHERE thread_id=?1 AND rollout_ordinal>=?2 AND rollout_ordinal<?3)";
+        let exists = self.query(sql, params![rollout_id, ordinals.start, ordinals.end]);
+        exists.is_none_or(|exists| exists != 0)
+    }
+
+    /// Returns the number that a query yields; `None` if the database cannot be read.
+    fn query(&self, sql: &str, params: impl Params + Clone) -> Option<i64> {
+        let query = move |connection: &Connection| {
+            connection.query_row(sql, params.clone(), |row| row.get(0))
+        };
+        database_view::run_query(self.database.as_deref()?, query).ok()
+    }
+}
+
+fn read_offsets(path: &Path) -> Result<HashMap<String, u64>, DatabaseError> {
+    database_view::run_query(path, |connection| {
+        let sql = "SELECT lower(thread_id), next_rollout_byte_offset FROM thread_history_projection_state";
+        let mut select = connection.prepare(sql)?;
+        let rows = select.query_map([], |row| {
+            let offset = u64::try_from(row.get::<_, i64>(1)?);
+            Ok((row.get(0)?, offset.unwrap_or(0)))
+        })?;
+        rows.collect()
+    })
+}
+
+/// Cuts the projections in a private database at `cuts`: sets their ends back, and deletes their rows after the cut.
+/// Codex has made them from copies of the rollouts, and may have appended lines to these copies.
+pub(crate) fn cut_projections(database: &Path, cuts: &[RolloutCut]) -> Result<(), DatabaseError> {
+    let connection = database::open_private(database)?;
+    database::run_in_transaction(connection, database, |transaction| {
+        for cut in cuts {
+            let offset = i64::try_from(cut.offset).unwrap_or(i64::MAX);
+            // Never raised, because Codex would not read the lines up to the new offset any more.
+            let update = "UPDATE thread_history_projection_state SET next_rollout_byte_offset=?2, \
+                       next_rollout_ordinal=?3 WHERE thread_id=?1 AND next_rollout_byte_offset>?2";
+            transaction.execute(update, params![cut.rollout_id, offset, cut.ordinal])?;
+            // Rows after the cut show turns that the rollout does not have.
+            for table in ["thread_turns", "thread_items", "thread_realtime_items"] {
+                let delete =
+                    format!("DELETE FROM {table} WHERE thread_id=?1 AND rollout_ordinal>=?2");
+                transaction.execute(&delete, params![cut.rollout_id, cut.ordinal])?;
+            }
+        }
+
+        Ok(())
+    })
+}
+
+/// Copies the projections of the rollouts in `cuts` from the database `from` to `database`, in one transaction. They
+/// replace the existing projections of these rollouts. No process may use the home.
+///
+/// # Errors
+/// SQLite fails, or another process locks the database for more than five seconds.
+pub(crate) fn replace_projections(
+    database: &Path,
+    from: &Path,
+    cuts: &[RolloutCut],
+) -> Result<(), DatabaseError> {
+    let ids: HashSet<String> = cuts.iter().map(|cut| cut.rollout_id.clone()).collect();
+    staged::add_projections(database, from, &ids)
+}

@@ -1,0 +1,199 @@
+//! The events of a conversation that searching, showing and counting use.
+
+use crate::codex::token_count::TokenCount;
+use chrono::{DateTime, Utc};
+use serde::{Deserialize, Deserializer};
+use serde_json::Value;
+use serde_json::value::RawValue;
+
+#[derive(Debug, Clone, PartialEq)]
+pub struct RolloutEvent {
+    /// The number of the turn; see [`super::TurnCounter`]. Events before the first have turn 0.
+    pub turn: u32,
+    /// The time at which Codex wrote the line.
+    pub at: Option<DateTime<Utc>>,
+    /// The offset of the line in the plain text of the rollout.
+    pub offset: u64,
+    pub kind: EventKind,
+}
+
+#[derive(Debug, Clone, PartialEq)]
+pub enum EventKind {
+    User(String),
+    /// A message that the model got in the user's name. If the user wrote it, its event follows.
+    ModelInput,
+    Assistant(String),
+    Reasoning(String),
+    /// A call of a tool: a command, a patch, a search.
+    ToolCall {
+        name: String,
+        /// The command line, patch or arguments.
+        text: String,
+    },
+    /// The paths of changed files, one a line.
+    FilesTouched(String),
+    ToolOutput(String),
+    /// The URL of an image in a message or in a tool's output. The URL usually contains the image.
+    Image(String),
+    /// The summary by which Codex replaced the messages so far.
+    Compaction(String),
+    Meta(Box<SessionMetaLine>),
+    /// The settings of the following turn.
+    TurnContext(Box<TurnContext>),
+    /// The number of tokens used so far, and the quota windows.
+    Tokens(Box<TokenEvent>),
+    Request(Box<RequestRecord>),
+    /// Codex began a turn: for a message of the user, a command, or a goal.
+    TurnStarted,
+    TurnEnded,
+    /// The user took this number of turns back. Codex up to 0.150 leaves these turns in the rollout, and newer versions
+    /// do so for legacy conversations.
+    RolledBack(u32),
+}
+
+#[derive(Debug, Clone, PartialEq)]
+pub struct SessionMetaLine {
+    /// The metadata as Codex wrote it.
+    pub payload: Value,
+    /// False for the form before 0.32, which newer versions of Codex do not read.
+    pub has_envelope: bool,
+}
+
+/// The settings of a turn. The last four are text, or JSON if Codex records them as an object.
+#[derive(Debug, Clone, Default, PartialEq, Eq, serde::Deserialize)]
+#[serde(default)]
+pub struct TurnContext {
+    pub model: Option<String>,
+    /// The folder that Codex works in.
+    pub cwd: Option<String>,
+    /// The effort of reasoning.
+    #[serde(deserialize_with = "deserialize_text_or_json")]
+    pub effort: Option<String>,
+    /// When Codex asks for approval.
+    #[serde(deserialize_with = "deserialize_text_or_json")]
+    pub approval_policy: Option<String>,
+    /// The restrictions of commands.
+    #[serde(deserialize_with = "deserialize_text_or_json")]
+    pub sandbox_policy: Option<String>,
+    /// The restrictions of commands in newer versions.
+    #[serde(deserialize_with = "deserialize_text_or_json")]
+    pub permission_profile: Option<String>,
+}
+
+/// Reads a string's text, any other value as the JSON that Codex wrote, and `None` for null.
+fn deserialize_text_or_json<'de, D: Deserializer<'de>>(
+    deserializer: D,
+) -> Result<Option<String>, D::Error> {
+    let raw: Box<RawValue> = Deserialize::deserialize(deserializer)?;
+    Ok(match raw.get() {
+        "null" => None,
+        quoted if quoted.starts_with('"') => serde_json::from_str(quoted).ok(),
+        other => Some(other.to_owned()),
+    })
+}
+
+#[derive(Debug, Clone, PartialEq)]
+pub struct TokenEvent {
+    /// The time and the quota windows.
+    pub count: TokenCount,
+    /// The sum of all requests of the conversation. Codex sometimes resets it.
+    pub total: Option<TokenUsage>,
+    /// The tokens of the last request.
+    pub last: Option<TokenUsage>,
+}
+
+/// The tokens of one request to the model, which Codex 0.169 records once. Copies of a conversation lack
+/// these records or have them with the id of the original.
+#[derive(Debug, Clone, PartialEq, Eq, serde::Deserialize)]
+pub struct RequestRecord {
+    /// The conversation that made the request.
+    pub thread_id: String,
+    pub usage: TokenUsage,
+}
+
+/// Numbers of tokens, as the model's provider counts them.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, serde::Deserialize, serde::Serialize)]
+#[serde(default)]
+#[allow(clippy::struct_field_names, reason = "the names are Codex's")]
+pub struct TokenUsage {
+    /// Tokens of the input, with the cached ones.
+    pub input_tokens: u64,
+    /// Tokens of the input that came from the provider's cache.
+    pub cached_input_tokens: u64,
+    /// Tokens of the output, with those of reasoning.
+    pub output_tokens: u64,
+    /// Tokens of the reasoning alone.
+    pub reasoning_output_tokens: u64,
+    /// Tokens of input and output.
+    pub total_tokens: u64,
+}
+
+/// The author of a text.
+#[derive(
+    Debug,
+    Clone,
+    Copy,
+    PartialEq,
+    Eq,
+    Hash,
+    PartialOrd,
+    Ord,
+    serde::Serialize,
+    Deserialize,
+    clap::ValueEnum,
+)]
+#[serde(rename_all = "lowercase")]
+pub enum Role {
+    /// Messages of the user
+    User,
+    /// Messages and reasoning of the assistant
+    Assistant,
+    /// Commands, changed files and outputs
+    Tool,
+    /// The title of the conversation, which is no event
+    #[value(skip)]
+    #[serde(skip_deserializing)]
+    Title,
+}
+
+impl Role {
+    pub fn name(self) -> &'static str {
+        match self {
+            Self::User => "user",
+            Self::Assistant => "assistant",
+            Self::Tool => "tool",
+            Self::Title => "title",
+        }
+    }
+}
+
+impl EventKind {
+    /// Returns true for events from which the usage is computed. These events count even if Codex hides their turn.
+    pub(crate) fn is_usage_event(&self) -> bool {
+        matches!(
+            self,
+            Self::TurnContext(_) | Self::Tokens(_) | Self::Request(_)
+        )
+    }
+
+    /// Returns the author and the text; `None` for events that have no text to search.
+    pub fn author_and_text(&self) -> Option<(Role, &str)> {
+        match self {
+            Self::User(text) => Some((Role::User, text)),
+            Self::Assistant(text) | Self::Reasoning(text) => Some((Role::Assistant, text)),
+            Self::ToolCall { text, .. } | Self::FilesTouched(text) | Self::ToolOutput(text) => {
+                Some((Role::Tool, text))
+            }
+            Self::Image(_)
+            | Self::ModelInput
+            | Self::Compaction(_)
+            | Self::Meta(_)
+            | Self::TurnContext(_)
+            | Self::Tokens(_)
+            | Self::Request(_)
+            | Self::TurnStarted
+            | Self::TurnEnded
+            | Self::RolledBack(_) => None,
+        }
+    }
+}

@@ -1,0 +1,170 @@
+//! Reads the rows of the table.
+
+use super::schema::{Schema, Values};
+use crate::codex::database::DatabaseError;
+use crate::codex::database_view;
+use std::path::Path;
+
+/// The mode of conversations whose turns Codex shows from a projection.
+pub const PAGINATED: &str = "paginated";
+
+/// One row of the table. Fields are empty if the column is missing, NULL, or of an unexpected type.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub struct ThreadRow {
+    /// The conversation's id in its original spelling.
+    pub id: String,
+    /// The absolute path of the rollout, in its plain form.
+    pub rollout_path: String,
+    /// The time of creation in milliseconds since 1970.
+    pub created_ms: Option<i64>,
+    /// The time of the last change in milliseconds since 1970.
+    pub updated_ms: Option<i64>,
+    /// The first message, or for legacy conversations the name that the user chose.
+    pub title: String,
+    /// The name that the user chose, for paginated conversations.
+    pub name: String,
+    pub first_user_message: String,
+    /// The beginning of the first message; without one of the preview, such as a goal, or of the path of the agent.
+    pub message_line: String,
+    pub archived: bool,
+    /// The form of the conversation: `legacy`, [`PAGINATED`], or empty in older versions.
+    pub mode: String,
+    /// The folder that the conversation works in.
+    pub cwd: String,
+    /// The id of the workspace account that created the conversation; empty if Codex recorded none.
+    pub account_id: String,
+    /// True for a conversation of a subagent and for a side conversation.
+    pub is_child: bool,
+    /// True if the preview is empty, without which Codex does not list the conversation. False if this version of Codex
+    /// has no previews.
+    pub lacks_preview: bool,
+}
+
+impl ThreadRow {
+    /// Returns true for paginated conversations, whose name is in `name` and not in `title`.
+    pub fn is_paginated(&self) -> bool {
+        self.mode == PAGINATED
+    }
+
+    /// Returns the name that the user chose; `None` if the conversation is listed by its first message.
+    pub fn given_name(&self) -> Option<&str> {
+        let name = self.name.trim();
+        if !name.is_empty() {
+            return Some(&self.name);
+        }
+
+        // Old conversations have no name column: a title that differs from the first message is a name.
+        let is_name = !self.is_paginated()
+            && !self.title.trim().is_empty()
+            && !self.first_user_message.is_empty()
+            && !self
+                .first_user_message
+                .trim()
+                .starts_with(self.title.trim());
+        is_name.then_some(&*self.title)
+    }
+
+    /// Returns the first message; without one the preview or the path of the agent.
+    pub(crate) fn message(&self) -> &str {
+        if self.first_user_message.is_empty() {
+            &self.message_line
+        } else {
+            &self.first_user_message
+        }
+    }
+
+    /// Returns `title`, or the message if it is blank.
+    pub(crate) fn title_or_message(&self) -> &str {
+        if self.title.trim().is_empty() {
+            self.message()
+        } else {
+            &self.title
+        }
+    }
+
+    /// Returns the name that the user chose, if there is one, then the title.
+    pub fn titles(&self) -> impl Iterator<Item = &str> {
+        let name = self.given_name().into_iter();
+        name.chain([self.title_or_message()])
+    }
+}
+
+/// Folds the rows of the table with `add_row`, in descending order of their ids. Rows are read one by one,
+/// because a table may be larger than memory. The fold starts with `new_accumulator()`, and starts again if the
+/// database changed during the walk. `None` if the database has no table of conversations. Creates no file beside the
+/// database.
+pub fn fold_rows<T>(
+    path: &Path,
+    new_accumulator: impl Fn() -> T,
+    mut add_row: impl FnMut(&mut T, ThreadRow),
+) -> Result<Option<T>, DatabaseError> {
+    let names: Vec<_> = VALUES.split(' ').collect();
+    database_view::run_query(path, |connection| {
+        let schema = Schema::read(connection)?;
+        if !schema.has_threads() {
+            return Ok(None);
+        }
+
+        let sql = format!("{} ORDER BY t.id DESC", schema.select_sql(&names));
+        let mut statement = connection.prepare(&sql)?;
+        let mut rows = statement.query([])?;
+
+        let mut accumulator = new_accumulator();
+        while let Some(row) = rows.next()? {
+            let row = build_thread_row(&Values::new(&names, row));
+            if !row.id.is_empty() {
+                add_row(&mut accumulator, row);
+            }
+        }
+
+        Ok(Some(accumulator))
+    })
+}
+
+/// Returns the ids of the direct and indirect subagents of a conversation.
+///
+/// # Errors
+/// The database cannot be read.
+pub(crate) fn find_subagent_ids(path: &Path, id: &str) -> Result<Vec<String>, DatabaseError> {
+    database_view::run_query(path, |connection| {
+        let schema = Schema::read(connection)?;
+        if !schema.has_threads() {
+            return Ok(Vec::new());
+        }
+
+        let sql = format!(
+            "WITH RECURSIVE spawns AS MATERIALIZED ({}), children(id) AS (
+                 SELECT child FROM spawns WHERE parent = ?1
+                 UNION
+                 SELECT child FROM spawns, children WHERE parent = children.id)
+             SELECT id FROM children ORDER BY id",
+            schema.spawns_sql()
+        );
+
+        let mut select = connection.prepare(&sql)?;
+        select.query_map([id], |row| row.get(0))?.collect()
+    })
+}
+
+/// The values from which a [`ThreadRow`] is made; see [`Schema::select_sql`].
+const VALUES: &str = "id rollout_path created_ms updated_ms title name first_user_message message_line archived \
+    history_mode cwd creator_account_id is_child lacks_preview";
+
+fn build_thread_row(values: &Values<'_>) -> ThreadRow {
+    ThreadRow {
+        id: values.text("id"),
+        rollout_path: values.text("rollout_path"),
+        created_ms: values.time("created_ms"),
+        updated_ms: values.time("updated_ms"),
+        title: values.text("title"),
+        name: values.text("name"),
+        first_user_message: values.text("first_user_message"),
+        message_line: values.text("message_line"),
+        archived: values.flag("archived"),
+        mode: values.text("history_mode"),
+        cwd: values.text("cwd"),
+        account_id: values.text("creator_account_id"),
+        is_child: values.flag("is_child"),
+        lacks_preview: values.flag("lacks_preview"),
+    }
+}

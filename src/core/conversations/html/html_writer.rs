@@ -1,0 +1,318 @@
+//! Writes an HTML page entry by entry, so that a conversation of any length fits into memory.
+
+use super::code::{highlight_code, push_code_block};
+use super::escape::{escape_html, push_escaped};
+use super::image::format_image;
+use super::message::{render_markdown, render_typed_text};
+use super::page::format_page_end;
+use crate::conversations::index::tokens::truncate_bytes;
+use crate::conversations::markdown::shorten_to_line;
+use crate::conversations::part_mark::PartMark;
+use crate::conversations::transcript::{EntryKind, TranscriptEntry};
+use chrono::{DateTime, Utc};
+use std::fmt::Write as _;
+
+/// The longest output of a tool that the page shows, in bytes.
+const MAX_OUTPUT_BYTES: usize = 64 << 10;
+
+pub struct HtmlWriter<F> {
+    turn: Option<u32>,
+    /// True in a part that comes from another conversation. Its turns have the same numbers as those of the shown one.
+    is_base: bool,
+    /// A tool call that is not written yet, because it waits for its output.
+    pending_call: Option<TranscriptEntry>,
+    /// The number of tool calls without an output so far.
+    open_calls: usize,
+    with_images: bool,
+    format_time: F,
+}
+
+impl<F: Fn(&DateTime<Utc>) -> String> HtmlWriter<F> {
+    pub fn new(with_images: bool, format_time: F) -> Self {
+        Self {
+            turn: None,
+            is_base: false,
+            pending_call: None,
+            open_calls: 0,
+            with_images,
+            format_time,
+        }
+    }
+
+    /// Begins a part of a fork, and returns the HTML of its heading. Only the turns of the fork itself get anchors.
+    pub fn begin_part(&mut self, mark: &PartMark) -> String {
+        let mut html = String::new();
+        self.close_open_calls(&mut html);
+        self.turn = None;
+        self.is_base = matches!(mark, PartMark::Base(_));
+        let sentence = mark.format_sentence(|id| format!("<code>{}</code>", escape_html(id)));
+        let _ = writeln!(html, "<p class=\"part\">{sentence}</p>");
+        html
+    }
+
+    /// Adds an entry, and returns the HTML that is complete now. A tool call waits for its output, so the result may be
+    /// empty.
+    pub fn format_entry(&mut self, entry: TranscriptEntry) -> String {
+        let mut html = String::new();
+        if self.turn != Some(entry.turn) {
+            self.close_open_calls(&mut html);
+            self.turn = Some(entry.turn);
+
+            let time = entry.at.as_ref().map(&self.format_time);
+            let time_element = time.map_or(String::new(), |time| {
+                format!("<time>{}</time>", escape_html(&time))
+            });
+            let turn = entry.turn;
+            let _ = if self.is_base {
+                writeln!(html, "<h2>Turn {turn}{time_element}</h2>")
+            } else {
+                writeln!(
+                    html,
+                    "<h2 id=\"turn-{turn}\"><a href=\"#turn-{turn}\">Turn {turn}</a>{time_element}</h2>"
+                )
+            };
+        }
+
+        let text = entry.text.trim();
+        // A call, an output and an image are complete after this match. Every other entry ends the wait for outputs.
+        match entry.kind {
+            EntryKind::ToolCall => {
+                self.flush_pending_call(&mut html);
+                self.open_calls += 1;
+                // With several open calls, it is unknown to which call the next output belongs.
+                if self.open_calls == 1 {
+                    self.pending_call = Some(entry);
+                } else {
+                    push_collapsed_call(&mut html, &entry, None);
+                }
+                return html;
+            }
+            EntryKind::ToolOutput => {
+                self.open_calls = self.open_calls.saturating_sub(1);
+                match self.pending_call.take() {
+                    Some(call) => push_collapsed_call(&mut html, &call, Some(&entry.text)),
+                    None => push_unmatched_output(&mut html, &entry.text),
+                }
+                return html;
+            }
+            EntryKind::Image => {
+                self.flush_pending_call(&mut html);
+                html.push_str(&format_image(text, self.with_images));
+                return html;
+            }
+            _ => self.close_open_calls(&mut html),
+        }
+
+        let _ = match entry.kind {
+            EntryKind::User => writeln!(
+                html,
+                "<div class=\"user\">\n{}</div>",
+                render_typed_text(text)
+            ),
+            EntryKind::Reasoning => {
+                let text = render_markdown(text);
+                writeln!(html, "<div class=\"reasoning\">\n{text}</div>")
+            }
+            EntryKind::Files => {
+                let files = text
+                    .lines()
+                    .map(|file| format!("<code>{}</code>", escape_html(file)));
+                let files = files.collect::<Vec<_>>().join(", ");
+                writeln!(html, "<p class=\"note\">changed {files}</p>")
+            }
+            EntryKind::Compaction => writeln!(html, "{}", format_compaction(text)),
+            _ => writeln!(
+                html,
+                "<div class=\"assistant\">\n{}</div>",
+                render_markdown(text)
+            ),
+        };
+
+        html
+    }
+
+    /// Returns the end of the page, which names the number of redacted secrets.
+    pub fn finish_page(&mut self, redacted_count: usize) -> String {
+        let mut html = String::new();
+        self.close_open_calls(&mut html);
+        let note = match redacted_count {
+            0 => String::new(),
+            _ => format!("{redacted_count} redacted"),
+        };
+        html.push_str(&format_page_end(&note));
+        html
+    }
+
+    fn flush_pending_call(&mut self, html: &mut String) {
+        if let Some(call) = self.pending_call.take() {
+            push_collapsed_call(html, &call, None);
+        }
+    }
+
+    /// Ends the wait for outputs of tool calls.
+    fn close_open_calls(&mut self, html: &mut String) {
+        self.flush_pending_call(html);
+        self.open_calls = 0;
+    }
+}
+
+fn format_compaction(summary: &str) -> String {
+    let heading = "Codex replaced the messages above by a summary";
+    if summary.is_empty() {
+        return format!("<p class=\"compaction\">{heading}</p>");
+    }
+    let summary = render_markdown(summary);
+    format!("<details class=\"compaction\"><summary>{heading}</summary>\n{summary}</details>")
+}
+
+/// Returns the language for the highlighting of a tool call; empty if it is not recognized.
+fn detect_language(tool: &str, call_text: &str) -> &'static str {
+    if call_text.starts_with('{') || call_text.starts_with('[') {
+        "json"
+    } else if call_text.starts_with("*** Begin Patch") {
+        "diff"
+    } else if matches!(
+        tool,
+        "exec_command" | "shell" | "local_shell_call" | "shell_command"
+    ) {
+        "sh"
+    } else {
+        ""
+    }
+}
+
+/// Returns the summary line of a collapsed tool call. For a patch it has the names of the changed files.
+fn summarize_call(text: &str) -> String {
+    let file_marks = ["*** Update File: ", "*** Add File: ", "*** Delete File: "];
+    let changed_file = |line: &str| {
+        file_marks
+            .iter()
+            .find_map(|mark| line.strip_prefix(mark).map(str::to_owned))
+    };
+
+    let files: Vec<_> = if text.starts_with("*** Begin Patch") {
+        text.lines().filter_map(changed_file).collect()
+    } else {
+        Vec::new()
+    };
+
+    if files.is_empty() {
+        shorten_to_line(text)
+    } else {
+        shorten_to_line(&files.join(", "))
+    }
+}
+
+fn push_collapsed_call(html: &mut String, call: &TranscriptEntry, output: Option<&str>) {
+    let call_text = call.text.trim();
+    let tool = call.tool.as_deref().unwrap_or("tool");
+    let language = detect_language(tool, call_text);
+    let summary = summarize_call(call_text);
+
+    html.push_str("<details class=\"tool\"><summary><b>");
+    push_escaped(html, tool);
+    html.push_str("</b> <code>");
+    let summary_language = if language == "sh" { "sh" } else { "" };
+    html.push_str(&highlight_code(&summary, summary_language));
+    html.push_str("</code></summary>\n");
+
+    // A call that fits into its summary is not repeated.
+    if summary != call_text {
+        push_code_block(html, call_text, language);
+    }
+
+    if let Some(output) = output.filter(|output| !output.trim().is_empty()) {
+        push_output_block(html, output);
+    }
+
+    html.push_str("</details>\n");
+}
+
+fn push_unmatched_output(html: &mut String, output: &str) {
+    let first_line = output.trim().lines().next().unwrap_or_default();
+    let summary = escape_html(&shorten_to_line(first_line));
+    let _ = writeln!(
+        html,
+        "<details class=\"tool output\"><summary><b>output</b> <code>{summary}</code></summary>"
+    );
+    push_output_block(html, output);
+    html.push_str("</details>\n");
+}
+
+fn push_output_block(html: &mut String, output: &str) {
+    let output = output.trim_matches(['\n', '\r']);
+    let shown_output = truncate_bytes(output, MAX_OUTPUT_BYTES);
+    let is_diff = shown_output.starts_with("diff --git ") || shown_output.starts_with("--- a/");
+    push_code_block(html, shown_output, if is_diff { "diff" } else { "" });
+
+    let left_out_bytes = output.len() - shown_output.len();
+    if left_out_bytes > 0 {
+        let kilobytes = left_out_bytes.div_ceil(1000);
+        let _ = writeln!(
+            html,
+            "<p class=\"note\">{kilobytes} kB more are left out</p>"
+        );
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn entry(kind: EntryKind, text: &str) -> TranscriptEntry {
+        TranscriptEntry {
+            turn: 1,
+            at: None,
+            kind,
+            tool: (kind == EntryKind::ToolCall).then(|| "exec_command".to_owned()),
+            text: text.to_owned(),
+        }
+    }
+
+    fn page(entries: &[(EntryKind, &str)]) -> String {
+        let mut writer = HtmlWriter::new(true, |_| String::new());
+        let mut page = String::new();
+        for (kind, text) in entries {
+            page.push_str(&writer.format_entry(entry(*kind, text)));
+        }
+        page + &writer.finish_page(2)
+    }
+
+    #[test]
+    fn an_output_is_shown_below_its_call_unless_several_calls_are_pending() {
+        use EntryKind::{Assistant, ToolCall, ToolOutput};
+        let one = page(&[(ToolCall, "ls"), (ToolOutput, "a.rs"), (ToolCall, "id")]);
+        assert_eq!(one.matches("<details").count(), 2, "{one}");
+        let two = page(&[
+            (ToolCall, "ls"),
+            (ToolCall, "id"),
+            (ToolOutput, "a.rs"),
+            (ToolOutput, "root"),
+        ]);
+        assert_eq!(two.matches("<details").count(), 4, "{two}");
+        let open = page(&[(ToolCall, "ls"), (Assistant, "x"), (ToolOutput, "late")]);
+        assert_eq!(open.matches("<details").count(), 2, "{open}");
+    }
+
+    #[test]
+    fn tools_are_escaped() {
+        let mut call = entry(EntryKind::ToolCall, "x");
+        call.tool = Some("<script>".into());
+        let mut writer = HtmlWriter::new(true, |_| String::new());
+        let page = writer.format_entry(call) + &writer.finish_page(0);
+        assert!(!page.contains("<script"), "{page}");
+    }
+
+    #[test]
+    fn patches_are_named_by_their_files_and_long_outputs_are_cut() {
+        let patch = "*** Begin Patch\n*** Update File: a.rs\n@@\n-x\n+y\n*** Add File: b.rs\n+z\n*** End Patch";
+        assert_eq!(summarize_call(patch), "a.rs, b.rs");
+        let output = "ü".repeat(MAX_OUTPUT_BYTES);
+        let cut = page(&[(EntryKind::ToolOutput, &output)]);
+        assert!(
+            cut.contains("66 kB more are left out"),
+            "{}",
+            &cut[cut.len() - 300..]
+        );
+    }
+}

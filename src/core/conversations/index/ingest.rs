@@ -1,0 +1,471 @@
+//! Writes the words of rollouts into the index.
+//!
+//! One thread reads blocks of lines, several threads parse them and split their texts into words
+//! ([`super::rollout_blocks`]), and one thread writes. Memory holds a few blocks, however large a rollout is.
+
+use super::deleted_texts::{delete_conversation_texts, delete_turns_after};
+use super::error::IndexError;
+use super::plan::{IngestTask, NOT_INDEXED, ShownFields, format_project};
+use super::rollout_blocks::{
+    IngestStep, ParsedBlock, ParsedLine, ParsedText, RolloutEnd, parse_step, read_rollouts,
+};
+use super::store::{IndexStore, Place};
+use super::text_spans::{NEXT_TEXT, NewSpan, TextPosition, delete_matching_texts};
+use super::text_words::TextWords;
+use super::usage_ingest::ConversationUsage;
+use super::word_buffer::WordBuffer;
+use super::word_runs::merge_runs;
+use crate::codex::rollout_lines::{EventKind, LineParts, Role, RolloutEvent};
+use crate::conversations::reader::EventReader;
+use crate::conversations::reader_state::ReaderState;
+use crate::history::SkippedFile;
+use crate::history::rollout::first_line;
+use crate::io::parallel;
+use crate::io::progress::Progress;
+use rusqlite::params;
+
+/// The number of blocks that are in memory at the same time. It is small, because a single line may have 16 MiB.
+const MAX_BLOCKS: usize = 8;
+
+/// The changes are committed after this many bytes of rollouts, which is every few seconds.
+const COMMIT_BYTES: u64 = 256 << 20;
+
+/// The buffered words are written when they take this many bytes of memory.
+const BUFFER_BYTES: usize = 40 << 20;
+
+#[derive(Debug, Default)]
+pub struct RefreshReport {
+    /// The number of conversations whose rollouts were read.
+    pub conversations_read: usize,
+    /// True if the update compared all rollouts of the home with the index.
+    pub is_complete: bool,
+    /// The rollouts and folders that could not be read.
+    pub skipped: Vec<SkippedFile>,
+}
+
+/// Performs `tasks`. If a task fails, the index keeps what was committed before, and the next update does the remaining
+/// tasks.
+pub(super) fn ingest(
+    store: &mut IndexStore,
+    tasks: Vec<IngestTask>,
+    progress: &dyn Progress,
+) -> Result<RefreshReport, IndexError> {
+    let mut writer = Writer::new(store);
+    writer.begin_transaction()?;
+
+    let result = parallel::run_ordered(
+        MAX_BLOCKS,
+        parse_step,
+        |step| writer.write_step(step, progress),
+        |submitter| {
+            for task in tasks {
+                if !read_rollouts(task, &|step| submitter.submit(step).is_ok())? {
+                    break;
+                }
+            }
+            Ok(())
+        },
+    );
+
+    writer.commit_or_roll_back(result)
+}
+
+/// Reads the next text of the parent. Returns true if it is the text of `event`. Returns false at the end of the
+/// parent, or if its rollout cannot be read any more. A fork has all texts of its parent. `is_filtered` is true for a
+/// subagent: it has the final answers, but no calls of tools, and the messages only as the model got them (Codex 0.171).
+fn consume_copied_text(parent: &mut EventReader, event: &RolloutEvent, is_filtered: bool) -> bool {
+    while let Ok(Some(original)) = parent.next_event() {
+        if original.kind == event.kind {
+            return true;
+        }
+        if !is_filtered && original.kind.author_and_text().is_some() {
+            return false;
+        }
+    }
+    false
+}
+
+/// The conversation whose rollouts are being read.
+struct OpenConversation {
+    task: Box<IngestTask>,
+    id: i64,
+    state: ReaderState,
+    /// The first line of the first message, which is the title if the conversation has no other.
+    title: Option<String>,
+    /// The texts of the parent, which Codex copied to the beginning of the conversation. `None` once the conversation
+    /// differs from its parent.
+    parent: Option<EventReader>,
+    /// True if texts were skipped because they are copies.
+    has_copies: bool,
+    usage: ConversationUsage,
+}
+
+struct Writer<'a> {
+    store: &'a mut IndexStore,
+    open: Option<OpenConversation>,
+    report: RefreshReport,
+    /// The number of bytes of rollouts since the last commit.
+    uncommitted_bytes: u64,
+    words: WordBuffer,
+    /// The number that the next text gets.
+    next_text: i64,
+    span: NewSpan,
+}
+
+impl<'a> Writer<'a> {
+    fn new(store: &'a mut IndexStore) -> Self {
+        Self {
+            store,
+            open: None,
+            report: RefreshReport::default(),
+            uncommitted_bytes: 0,
+            words: WordBuffer::default(),
+            next_text: 0,
+            span: NewSpan::default(),
+        }
+    }
+
+    fn execute_batch(&self, sql: &str) -> Result<(), IndexError> {
+        self.store.run(|connection| connection.execute_batch(sql))
+    }
+
+    fn begin_transaction(&mut self) -> Result<(), IndexError> {
+        // IMMEDIATE takes the write lock now. A transaction that reads first could not wait for the lock later.
+        self.execute_batch("BEGIN IMMEDIATE")?;
+        // Another process may have added texts since the last commit.
+        self.next_text = self.store.read_meta(NEXT_TEXT)?.unwrap_or(0);
+        Ok(())
+    }
+
+    fn commit(&mut self) -> Result<(), IndexError> {
+        self.store
+            .run(|connection| self.words.write_run(connection))?;
+        self.store.set_meta(NEXT_TEXT, self.next_text)?;
+        self.execute_batch("COMMIT")?;
+        // Each commit adds a run. The merge has transactions of its own.
+        merge_runs(self.store)
+    }
+
+    fn commit_or_roll_back(
+        mut self,
+        result: Result<(), IndexError>,
+    ) -> Result<RefreshReport, IndexError> {
+        match result.and_then(|()| self.commit()) {
+            Ok(()) => Ok(self.report),
+            Err(e) => {
+                // Fails if SQLite has already rolled back.
+                let _ = self.execute_batch("ROLLBACK");
+                Err(e)
+            }
+        }
+    }
+
+    fn write_step(
+        &mut self,
+        step: IngestStep<ParsedBlock>,
+        progress: &dyn Progress,
+    ) -> Result<(), IndexError> {
+        let result = match step {
+            IngestStep::Begin(task) => self.begin_conversation(task),
+            IngestStep::Unreadable(task, reason) => self.keep_unreadable(&task, reason),
+            IngestStep::Lines(block) => {
+                progress.add_bytes(block.bytes_read);
+                self.write_block(block)
+            }
+            IngestStep::End(end) => self.finish_conversation(end),
+        };
+        result.map_err(IndexError::in_index_at(&self.store.path))?;
+
+        // A commit between conversations lets an interrupted first update keep the conversations that it has read.
+        if self.open.is_none() && self.uncommitted_bytes >= COMMIT_BYTES {
+            self.uncommitted_bytes = 0;
+            self.commit()?;
+            self.begin_transaction()?;
+        }
+
+        Ok(())
+    }
+
+    fn write_block(&mut self, block: ParsedBlock) -> rusqlite::Result<()> {
+        let ParsedBlock {
+            lines,
+            words,
+            bytes_read,
+        } = block;
+
+        self.uncommitted_bytes += bytes_read;
+
+        // The words refer to texts by their index in the block, and the numbers are known once the lines are written.
+        let mut text_numbers = vec![None; words.text_count];
+        for line in lines {
+            self.write_line(line, &mut text_numbers)?;
+        }
+
+        self.words.add_words(&words, &text_numbers);
+        if self.words.memory_bytes >= BUFFER_BYTES {
+            self.words.write_run(&self.store.connection)?;
+        }
+
+        Ok(())
+    }
+
+    /// Keeps the texts that the index has of a conversation whose rollout cannot be opened. Marks the conversation to
+    /// be read again, because the stamp of the rollout does not change when its permissions do.
+    fn keep_unreadable(&mut self, task: &IngestTask, reason: String) -> rusqlite::Result<()> {
+        let id = self.find_or_insert_conversation(task)?;
+        self.set_shown_fields(id, task)?;
+        let path = task.candidate.path.clone();
+        self.report.skipped.push(SkippedFile { path, reason });
+        let sql = "UPDATE conversation SET size=?2 WHERE id=?1";
+        self.store.execute(sql, params![id, NOT_INDEXED])
+    }
+
+    fn find_or_insert_conversation(&self, task: &IngestTask) -> rusqlite::Result<i64> {
+        match &task.indexed {
+            Some(indexed) => Ok(indexed.id),
+            None => self.insert_conversation(task),
+        }
+    }
+
+    fn begin_conversation(&mut self, task: Box<IngestTask>) -> rusqlite::Result<()> {
+        let id = self.find_or_insert_conversation(&task)?;
+        let Some(start_offset) = task.start_offset else {
+            return self.set_shown_fields(id, &task);
+        };
+
+        let state = match &task.indexed {
+            Some(indexed) if start_offset > 0 => indexed.state.clone(),
+            Some(_) => {
+                // Even if the last read has failed, it may have stored texts.
+                delete_conversation_texts(self.store, id)?;
+                ReaderState::default()
+            }
+            None => ReaderState::default(),
+        };
+
+        let parent_rollout = task.parent.as_ref();
+        let parent = parent_rollout
+            .and_then(|rollout| EventReader::open(&rollout.path, LineParts::TEXTS).ok());
+
+        // A new conversation with one rollout has no list of paths to store.
+        if start_offset == 0 && (task.indexed.is_some() || !task.earlier_rollouts.is_empty()) {
+            self.set_rollout_paths(id, &task)?;
+        }
+
+        self.open = Some(OpenConversation {
+            id,
+            usage: ConversationUsage::begin(self.store, &task, id)?,
+            state,
+            title: None,
+            parent,
+            has_copies: false,
+            task,
+        });
+        Ok(())
+    }
+
+    fn insert_conversation(&self, task: &IngestTask) -> rusqlite::Result<i64> {
+        let candidate = &task.candidate;
+        let path = candidate.path.to_string_lossy();
+        // The row has no stamp until the rollout is read to its end, so that a rollout is read again after a failure.
+        self.store.execute(
+            "INSERT INTO conversation(session, path, file, size, mtime) VALUES(?1, ?2, '', ?3, 0)",
+            params![candidate.session, path, NOT_INDEXED],
+        )?;
+        Ok(self.store.connection.last_insert_rowid())
+    }
+
+    /// Stores the paths of the rollouts of a rewound conversation, because a [`Place`] has only the number of its
+    /// rollout. A conversation with one rollout has no such list.
+    fn set_rollout_paths(&self, id: i64, task: &IngestTask) -> rusqlite::Result<()> {
+        let newest_path = &task.candidate.path;
+        let earlier_paths = task.earlier_rollouts.iter().map(|slice| &slice.path);
+        let paths: Vec<_> = earlier_paths
+            .chain([newest_path])
+            .map(|path| path.to_string_lossy())
+            .collect();
+        let rollouts = (paths.len() > 1).then(|| serde_json::to_string(&paths).unwrap_or_default());
+        let sql = "UPDATE conversation SET rollouts=?2 WHERE id=?1";
+        self.store.execute(sql, params![id, rollouts])
+    }
+
+    /// Stores the fields that lists display, and the words of those that are searched.
+    fn set_shown_fields(&mut self, id: i64, task: &IngestTask) -> rusqlite::Result<()> {
+        let shown = &task.shown;
+        self.store.execute(
+            "UPDATE conversation SET path=?2, title=?3, cwd=?4, created=?5, updated=?6, archived=?7, \
+             listed=?8, branch=?9 WHERE id=?1",
+            params![
+                id,
+                task.candidate.path.to_string_lossy(),
+                shown.title,
+                shown.cwd,
+                shown.created,
+                shown.updated,
+                shown.archived,
+                shown.listed,
+                shown.branch,
+            ],
+        )?;
+
+        let searched_title = |shown: &ShownFields| {
+            let project = format_project(&shown.cwd, &shown.branch);
+            format!("{}\n{project}", shown.title)
+        };
+
+        let old_title = task.indexed.as_ref().map(|old| searched_title(&old.shown));
+        let title = searched_title(shown);
+
+        // Reading a conversation anew deletes all its texts, so even the same title is indexed again.
+        let is_read_anew = task.start_offset == Some(0);
+        if is_read_anew || old_title.is_none_or(|old_title| old_title != title) {
+            self.index_title(id, &title)?;
+        }
+
+        self.write_span(id)
+    }
+
+    /// Stores the words of a title, which includes the folder and the branch of the conversation.
+    fn index_title(&mut self, id: i64, title: &str) -> rusqlite::Result<()> {
+        delete_matching_texts(self.store, id, |role, _| role == Role::Title)?;
+        let mut words = TextWords::default();
+        if words.add_text(title).is_some() {
+            let number = self.assign_text_number(id, Role::Title, None)?;
+            self.words.add_words(&words.into_lists(), &[Some(number)]);
+        }
+        Ok(())
+    }
+
+    fn write_span(&mut self, conversation_id: i64) -> rusqlite::Result<()> {
+        self.next_text = self
+            .span
+            .write(self.store, conversation_id, self.next_text)?;
+        Ok(())
+    }
+
+    /// Records the role and the place of a text, and returns its number.
+    fn assign_text_number(
+        &mut self,
+        conversation_id: i64,
+        role: Role,
+        position: Option<TextPosition>,
+    ) -> rusqlite::Result<i64> {
+        if self.span.is_full() {
+            self.write_span(conversation_id)?;
+        }
+        let number = self.next_text;
+        self.next_text += 1;
+        self.span.push(role, position);
+        Ok(number)
+    }
+
+    /// Stores the events of a line. Writes the number of each stored text to `text_numbers`, at its index in the block.
+    fn write_line(
+        &mut self,
+        line: ParsedLine,
+        text_numbers: &mut [Option<i64>],
+    ) -> rusqlite::Result<()> {
+        let Some(mut open) = self.open.take() else {
+            return Ok(());
+        };
+
+        let events = open.state.convert_line(line.items, line.place.offset);
+        for (event, text) in events.into_iter().zip(line.texts) {
+            let Some(event) = event else {
+                continue;
+            };
+
+            if let EventKind::RolledBack(_) = event.kind {
+                self.write_span(open.id)?;
+                delete_turns_after(self.store, open.id, event.turn)?;
+                continue;
+            }
+
+            let Some(ParsedText { role, number }) = text else {
+                open.usage.add_event(self.store, &event)?;
+                continue;
+            };
+
+            if let Some(parent) = &mut open.parent {
+                // A fork begins with copies of all texts of its parent. A search should not find these texts twice.
+                let is_filtered = open.task.parent.as_ref().is_some_and(|p| p.is_filtered);
+                if consume_copied_text(parent, &event, is_filtered) {
+                    open.has_copies = true;
+                    continue;
+                }
+                open.parent = None;
+            }
+
+            if let EventKind::User(text) = &event.kind
+                && open.title.is_none()
+            {
+                open.title = first_line(text);
+            }
+
+            if let Some(number) = number {
+                let position = TextPosition {
+                    turn: event.turn,
+                    line: line.place,
+                };
+                text_numbers[number as usize] =
+                    Some(self.assign_text_number(open.id, role, Some(position))?);
+            }
+        }
+
+        // An error returns earlier and leaves no open conversation, because the transaction is rolled back.
+        self.open = Some(open);
+        Ok(())
+    }
+
+    fn finish_conversation(&mut self, result: Result<RolloutEnd, String>) -> rusqlite::Result<()> {
+        let Some(mut open) = self.open.take() else {
+            return Ok(());
+        };
+
+        self.report.conversations_read += 1;
+
+        let RolloutEnd { place, tail } = match result {
+            Ok(end) => end,
+            Err(reason) => {
+                let path = open.task.candidate.path.clone();
+                self.report.skipped.push(SkippedFile { path, reason });
+                // The next walk reads the conversation from its beginning.
+                open.task.stamp.size = NOT_INDEXED;
+                RolloutEnd {
+                    place: Place::from_number(0),
+                    tail: Vec::new(),
+                }
+            }
+        };
+
+        let parent = open.task.parent.as_ref().filter(|_| open.has_copies);
+        let parent_id = parent.map(|parent| parent.id.clone());
+
+        if open.task.shown.title.is_empty() {
+            open.task.shown.title = open.title.take().unwrap_or_default();
+        }
+
+        let usage = open.usage.finish(self.store)?;
+        self.set_shown_fields(open.id, &open.task)?;
+
+        let stamp = &open.task.stamp;
+        let file = serde_json::to_string(&stamp.file).unwrap_or_default();
+        // `parent` is kept if reading continued after the indexed part, because the copies are at the beginning.
+        self.store.execute(
+            "UPDATE conversation SET file=?2, size=?3, mtime=?4, end=?5, tail=?6, \
+             state=?7, parent=coalesce(?8, CASE WHEN ?9 THEN parent END), usage=?10 WHERE id=?1",
+            params![
+                open.id,
+                file,
+                stamp.size,
+                stamp.mtime,
+                place.to_number(),
+                tail,
+                open.state.to_bytes(),
+                parent_id,
+                open.task.start_offset.is_some_and(|offset| offset > 0),
+                usage,
+            ],
+        )
+    }
+}

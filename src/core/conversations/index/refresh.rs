@@ -1,0 +1,344 @@
+//! Brings the index up to date.
+//!
+//! Usually Codex's database shows which conversations have changed, so an update looks at a few files even in a home
+//! with 50,000 conversations. From time to time, a walk over all rollouts finds other changes, such as
+//! conversations that a sync has made longer.
+
+use super::candidates::{
+    IndexSource, MISSING_ARCHIVED_ROLLOUTS, MISSING_ROLLOUTS, NAMES_OFFSET, NEWEST_CHANGE,
+    count_listed_conversations, find_all_candidates, find_changed_candidates,
+    has_exactly_indexed_files, session_index_len,
+};
+use super::deleted_texts::{ERASE_NEEDED, delete_conversation_texts};
+use super::error::IndexError;
+use super::ingest::{self, RefreshReport};
+use super::plan::{self, HomeRollouts, IndexCandidate, IngestTask, NOT_INDEXED};
+use super::store::{self, IndexStore};
+use super::text_spans::TextSpans;
+use super::word_runs::erase_deleted_texts;
+use crate::codex::threads;
+use crate::io::progress::{Progress, check_interrupt};
+use chrono::{DateTime, TimeDelta};
+use rusqlite::params;
+use std::cell::OnceCell;
+use std::collections::HashMap;
+use std::path::Path;
+
+/// The time after which an update walks over all rollouts.
+const WALK_INTERVAL: TimeDelta = TimeDelta::minutes(10);
+
+/// The time after which an update compares all conversations with the index. Codex may change titles and folders
+/// without changing any time or file.
+const COMPARISON_INTERVAL: TimeDelta = TimeDelta::days(1);
+
+/// An update that reads at least this many bytes of rollouts vacuums the index.
+const VACUUM_BYTES: u64 = 64 << 20;
+
+/// The number of conversations that are planned at the same time, which limits the memory of a first update.
+const PLANNED_CONVERSATIONS: usize = 2000;
+
+/// The key in `meta` of the time of the last walk over all rollouts.
+const LAST_WALK: &str = "last_walk_ms";
+
+/// The key in `meta` of the time of the last comparison of all conversations.
+const LAST_COMPARISON: &str = "last_comparison_ms";
+
+/// The number of bytes of rollouts that a first search reads before it answers, which takes one or two seconds.
+const NEWEST_BYTES: u64 = if cfg!(test) { 4096 } else { 64 << 20 };
+
+/// The rollouts that an update checks for changes.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Thoroughness {
+    /// Only rollouts that changed according to Codex's database, but all rollouts after [`WALK_INTERVAL`].
+    Changes,
+    /// All rollouts of the home.
+    All,
+    /// The same as [`Self::All`], right after an update with [`Self::Changes`].
+    Files,
+    /// The same as [`Self::Changes`], but a comparison of all conversations reads at most [`NEWEST_BYTES`] of the
+    /// newest rollouts.
+    Newest,
+}
+
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+pub struct IndexStatus {
+    pub conversations: i64,
+    /// The number of indexed titles, messages, tool calls and outputs.
+    pub texts: i64,
+    /// The number of bytes of the rollouts in the index.
+    pub rollout_bytes: i64,
+    /// The time of the last walk over all rollouts, in milliseconds since 1970.
+    pub last_walk_ms: Option<i64>,
+}
+
+pub fn read_status(store: &IndexStore) -> Result<IndexStatus, IndexError> {
+    Ok(IndexStatus {
+        conversations: store.count_conversations()?,
+        texts: i64::try_from(TextSpans::read(store)?.texts.len()).unwrap_or(i64::MAX),
+        // The lowest 48 bits of `end` are the offset in the rollout.
+        rollout_bytes: store
+            .query_number("SELECT coalesce(sum(end & 0xffffffffffff), 0) FROM conversation")?,
+        last_walk_ms: store.read_meta(LAST_WALK)?,
+    })
+}
+
+/// Returns true if no update has ever checked all rollouts.
+pub fn lacks_complete_update(store: &IndexStore) -> Result<bool, IndexError> {
+    Ok(store.read_meta(LAST_WALK)?.is_none())
+}
+
+/// Brings the index up to date.
+///
+/// # Errors
+/// The database of Codex or the index cannot be read, the index cannot be written, or the user interrupts.
+pub fn refresh(
+    store: &mut IndexStore,
+    source: IndexSource<'_>,
+    thoroughness: Thoroughness,
+    progress: &dyn Progress,
+) -> Result<RefreshReport, IndexError> {
+    let is_recent = |key: &str, interval: TimeDelta| -> Result<bool, IndexError> {
+        let at = store
+            .read_meta(key)?
+            .and_then(DateTime::from_timestamp_millis);
+        Ok(at.is_some_and(|at| source.now - at < interval && at <= source.now))
+    };
+
+    let has_recent_walk = is_recent(LAST_WALK, WALK_INTERVAL)?;
+    let has_recent_comparison = is_recent(LAST_COMPARISON, COMPARISON_INTERVAL)?;
+    let names_offset = store.read_meta(NAMES_OFFSET)?.unwrap_or(0);
+    let can_find_changes = source.database.is_some()
+        // Codex only appends names. If the file has become shorter, another program has rewritten it.
+        && session_index_len(source.home) >= names_offset;
+
+    if !can_find_changes || !has_recent_comparison {
+        let max_bytes = match thoroughness {
+            Thoroughness::Newest => NEWEST_BYTES,
+            _ => u64::MAX,
+        };
+        return update_index(store, source, Some(max_bytes), progress);
+    }
+
+    let mut report = match thoroughness {
+        Thoroughness::Files => RefreshReport::default(),
+        _ => update_index(store, source, None, progress)?,
+    };
+
+    // Codex's database does not show what other programs change in the rollouts, so sometimes all files are compared.
+    if matches!(thoroughness, Thoroughness::All | Thoroughness::Files) || !has_recent_walk {
+        if has_exactly_indexed_files(store, source.home)? {
+            store.set_meta(LAST_WALK, source.now.timestamp_millis())?;
+            report.is_complete = true;
+        } else {
+            let read_before = report.conversations_read;
+            report = update_index(store, source, Some(u64::MAX), progress)?;
+            report.conversations_read += read_before;
+        }
+    }
+
+    Ok(report)
+}
+
+/// Compares conversations with the index, and reads those that have changed. Without `max_bytes`, compares only the
+/// conversations that changed according to Codex's database. With `max_bytes`, compares all conversations, and reads no
+/// more bytes of rollouts than that, but at least one rollout.
+fn update_index(
+    store: &mut IndexStore,
+    source: IndexSource<'_>,
+    max_bytes: Option<u64>,
+    progress: &dyn Progress,
+) -> Result<RefreshReport, IndexError> {
+    // `secure_delete` overwrites the words of deleted texts. The first update is faster without it, and deletes
+    // nothing.
+    let has_texts = !lacks_complete_update(store)?;
+    store.run(|connection| connection.pragma_update(None, "secure_delete", has_texts))?;
+
+    let compares_all = max_bytes.is_some();
+    let candidates = if compares_all {
+        find_all_candidates(store, source)?
+    } else {
+        find_changed_candidates(store, source)?
+    };
+
+    let must_read_copies = remove_conversations(store, &candidates.gone)?;
+    if must_read_copies && !compares_all {
+        // Codex's database does not show that the conversations with copies have to be read again.
+        return update_index(store, source, Some(u64::MAX), progress);
+    }
+
+    let on_disk = &candidates.on_disk;
+    let (new_bytes, mut report) = ingest_all(store, source.home, on_disk, max_bytes, progress)?;
+    report.skipped.extend(candidates.unlistable);
+    if max_bytes.is_some_and(|max| new_bytes > max) {
+        // LAST_WALK stays unset, so the next update compares all conversations again and reads the missing ones.
+        return Ok(report);
+    }
+
+    if let Some(newest) = candidates.newest {
+        store.set_meta(NEWEST_CHANGE, newest)?;
+    }
+
+    // The end is stored after the ingestion, so that the next update repeats one that was interrupted.
+    store.set_meta(NAMES_OFFSET, candidates.names_offset)?;
+
+    // Rows without a rollout are not in the index, so the next comparison of the numbers has to expect them.
+    if let Some(database) = source.database {
+        let (threads, listed_conversations) = (
+            threads::count(database)?,
+            count_listed_conversations(store)?,
+        );
+        store.set_meta(MISSING_ROLLOUTS, threads.all - listed_conversations.all)?;
+        store.set_meta(
+            MISSING_ARCHIVED_ROLLOUTS,
+            threads.archived - listed_conversations.archived,
+        )?;
+    }
+
+    if compares_all {
+        for key in [LAST_WALK, LAST_COMPARISON] {
+            store.set_meta(key, source.now.timestamp_millis())?;
+        }
+    }
+
+    store.run(|connection| connection.pragma_update(None, "secure_delete", true))?;
+    let must_erase = store.read_meta(ERASE_NEEDED)?.unwrap_or(0) != 0;
+    if must_erase {
+        erase_deleted_texts(store)?;
+        store.set_meta(ERASE_NEEDED, 0)?;
+    }
+
+    if must_erase || new_bytes >= VACUUM_BYTES {
+        remove_free_pages(store)?;
+    }
+
+    report.is_complete = compares_all;
+    Ok(report)
+}
+
+/// Compares the candidates with the index, and reads those that have changed, in batches. Also returns the number of
+/// bytes that were to be read. If this number exceeds `max_bytes`, later candidates were not read; the first one is
+/// always read.
+fn ingest_all(
+    store: &mut IndexStore,
+    home: &Path,
+    candidates: &[IndexCandidate],
+    max_bytes: Option<u64>,
+    progress: &dyn Progress,
+) -> Result<(u64, RefreshReport), IndexError> {
+    let mut paths: HashMap<&str, &Path> = HashMap::new();
+    if max_bytes.is_some() {
+        // A fork may be read before its parent, which then is not in the index yet.
+        paths.extend(candidates.iter().map(|c| (&*c.session, &*c.path)));
+    }
+
+    let rewound = OnceCell::new();
+    let mut total_bytes = 0;
+    let mut report = RefreshReport::default();
+    for batch in candidates.chunks(PLANNED_CONVERSATIONS) {
+        let rollouts = HomeRollouts {
+            store,
+            home,
+            paths: &paths,
+            rewound: &rewound,
+        };
+
+        if total_bytes > max_bytes.unwrap_or(u64::MAX) {
+            break;
+        }
+
+        let mut tasks = plan_tasks(store, batch.to_vec(), &rollouts)?;
+        if !tasks.is_empty() {
+            // The task that exceeds the limit is not done, unless it is the first one.
+            let mut fits_limit = |task: &IngestTask| {
+                let is_first = total_bytes == 0;
+                total_bytes += count_unread_bytes(task);
+                is_first || max_bytes.is_none_or(|max| total_bytes <= max)
+            };
+            let fitting_count = tasks.iter().take_while(|task| fits_limit(task)).count();
+            tasks.truncate(fitting_count);
+
+            progress.expect_bytes(total_bytes);
+            let batch_report = ingest::ingest(store, tasks, progress)?;
+            report.conversations_read += batch_report.conversations_read;
+            report.skipped.extend(batch_report.skipped);
+        }
+    }
+
+    Ok((total_bytes, report))
+}
+
+/// Removes free pages from the file of the index, which makes the file shorter.
+fn remove_free_pages(store: &IndexStore) -> Result<(), IndexError> {
+    store.run(|connection| {
+        // SQLite removes one page for each row that is read.
+        let mut statement = connection.prepare("PRAGMA incremental_vacuum")?;
+        let mut rows = statement.query([])?;
+        while rows.next()?.is_some() {}
+        Ok(())
+    })
+}
+
+fn count_unread_bytes(task: &IngestTask) -> u64 {
+    let size = u64::try_from(task.stamp.size).unwrap_or(0);
+    task.start_offset
+        .map_or(0, |from| size.saturating_sub(from))
+}
+
+/// Removes conversations from the index. If other conversations repeat their texts, marks these to be read again, and
+/// returns true.
+fn remove_conversations(store: &IndexStore, sessions: &[String]) -> Result<bool, IndexError> {
+    if sessions.is_empty() {
+        return Ok(false);
+    }
+
+    let mut has_copies = false;
+    store.run(|connection| {
+        let transaction = connection.unchecked_transaction()?;
+        for session in sessions {
+            let find_sql = "SELECT id FROM conversation WHERE session=?1";
+            let id: i64 = connection
+                .prepare_cached(find_sql)?
+                .query_row([session], |row| row.get(0))?;
+
+            delete_conversation_texts(store, id)?;
+            store.execute("DELETE FROM conversation WHERE id=?1", [id])?;
+
+            let mark_sql = "UPDATE conversation SET size=?2 WHERE parent=?1";
+            has_copies |= connection.execute(mark_sql, params![session, NOT_INDEXED])? > 0;
+        }
+        transaction.commit()
+    })?;
+
+    Ok(has_copies)
+}
+
+fn plan_tasks(
+    store: &IndexStore,
+    candidates: Vec<IndexCandidate>,
+    rollouts: &HomeRollouts<'_>,
+) -> Result<Vec<IngestTask>, IndexError> {
+    let ids: Vec<_> = candidates.iter().map(|c| &*c.session).collect();
+    let mut indexed = plan::read_indexed_conversations(store, Some(&ids))?;
+    let mut tasks = Vec::new();
+    for candidate in candidates {
+        check_interrupt().map_err(|_| IndexError::Interrupted)?;
+        let old = indexed.remove(&candidate.session);
+        tasks.extend(plan::plan_task(candidate, old, rollouts));
+    }
+    Ok(tasks)
+}
+
+/// Deletes the index, and creates it again from all rollouts.
+///
+/// # Errors
+/// See [`refresh`].
+pub fn rebuild(
+    path: &Path,
+    source: IndexSource<'_>,
+    progress: &dyn Progress,
+) -> Result<(IndexStore, RefreshReport), IndexError> {
+    store::remove_index(path)?;
+    let mut store = IndexStore::open(path)?;
+    let report = refresh(&mut store, source, Thoroughness::All, progress)?;
+    Ok((store, report))
+}

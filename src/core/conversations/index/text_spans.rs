@@ -1,0 +1,229 @@
+//! The texts of each conversation, with their authors and places.
+//!
+//! Texts of all conversations are numbered in the order in which they are written. Posting lists store differences
+//! between numbers; the small differences of this order make the index smaller by a fifth. A span is a row with
+//! successive texts of one conversation. A conversation has a span for each update that has read texts of it, or
+//! several if there were more than [`MAX_TEXTS`].
+//!
+//! The column `roles` has four bits for each text. The bit of the author is set, or none if the text was deleted. The
+//! first number of a span is even, so these bytes can be copied into the [`TextSet`] of all texts. The column `places`
+//! has the distance of each text to the previous one, in the rollouts and in turns.
+
+use super::error::IndexError;
+use super::store::{IndexStore, Place, TextId};
+use super::text_set::TextSet;
+use super::variable_numbers::{push_varint, take_varint};
+use crate::codex::rollout_lines::Role;
+use rusqlite::{Row, params};
+
+/// The key in `meta` of the number that the next text gets. Numbers are never reused, so that a search during an update
+/// does not confuse two texts.
+pub(super) const NEXT_TEXT: &str = "next_text";
+
+/// The largest number of texts of a span. Their places about fill a page of the file.
+const MAX_TEXTS: usize = 1024;
+
+/// All texts in the index, as they were when the index was read.
+#[derive(Debug)]
+pub(crate) struct TextSpans {
+    /// One element per span, in order.
+    pub ranges: Vec<SpanRange>,
+    /// All texts except deleted ones.
+    pub texts: TextSet,
+}
+
+/// The possible text ids of a span.
+#[derive(Debug, Clone, Copy)]
+pub(crate) struct SpanRange {
+    pub first: i64,
+    pub last: i64,
+    /// The number of the conversation.
+    pub conversation: i64,
+}
+
+impl TextSpans {
+    pub(crate) fn read(store: &IndexStore) -> Result<Self, IndexError> {
+        let next_text = store.read_meta(NEXT_TEXT)?.unwrap_or(0);
+        let mut texts = TextSet::new(TextId::smallest_of(next_text).0);
+
+        let sql = "SELECT first, roles, conversation FROM span ORDER BY first";
+        let ranges = store.query_rows(sql, [], |row| {
+            let range = parse_range_row(row)?;
+            let roles = row.get_ref(1)?.as_blob()?;
+            for (id, bits) in (range.first..).step_by(8).zip(roles) {
+                texts.insert_bits(id, *bits);
+            }
+            Ok(range)
+        })?;
+
+        Ok(Self { ranges, texts })
+    }
+}
+
+/// Returns two numbers, at least one of which changes with each update that adds texts or removes conversations.
+pub fn read_extent(store: &IndexStore) -> Result<(Option<i64>, i64), IndexError> {
+    Ok((store.read_meta(NEXT_TEXT)?, store.count_conversations()?))
+}
+
+/// Reads a row with the columns `first`, `roles` and `conversation`.
+fn parse_range_row(row: &Row<'_>) -> rusqlite::Result<SpanRange> {
+    let TextId(first) = TextId::smallest_of(row.get(0)?);
+    // Each byte has the bits of two texts, and each text has four possible ids.
+    let bytes = i64::try_from(row.get_ref(1)?.as_blob()?.len()).unwrap_or(0);
+    Ok(SpanRange {
+        first,
+        last: first + 8 * bytes - 1,
+        conversation: row.get(2)?,
+    })
+}
+
+/// Returns the ranges of the spans of a conversation, in order.
+pub(crate) fn list_span_ranges(
+    store: &IndexStore,
+    conversation_id: i64,
+) -> Result<Vec<SpanRange>, IndexError> {
+    let sql = "SELECT first, roles, conversation FROM span WHERE conversation=?1 ORDER BY first";
+    store.query_rows(sql, [conversation_id], parse_range_row)
+}
+
+#[derive(Debug, Clone, Copy)]
+pub(crate) struct TextPosition {
+    pub turn: u32,
+    pub line: Place,
+}
+
+/// Returns the position of a text. Meaningless for a title, which has none. `None` if the text is no longer in the
+/// index.
+pub(crate) fn read_position(
+    store: &IndexStore,
+    id: TextId,
+) -> Result<Option<TextPosition>, IndexError> {
+    let sql = "SELECT first, places FROM span WHERE first<=?1 ORDER BY first DESC LIMIT 1";
+    let position = store.query_optional(sql, [id.number()], |row| {
+        let first: i64 = row.get(0)?;
+        let i = usize::try_from(id.number() - first).unwrap_or(usize::MAX);
+        Ok(decode_positions(row.get_ref(1)?.as_blob()?).nth(i))
+    })?;
+    Ok(position.flatten())
+}
+
+fn decode_positions(mut bytes: &[u8]) -> impl Iterator<Item = TextPosition> {
+    let (mut line_number, mut turn) = (0i64, 0i64);
+    std::iter::from_fn(move || {
+        line_number = line_number.wrapping_add(take_varint(&mut bytes)?);
+        turn = turn.wrapping_add(take_varint(&mut bytes)?);
+        Some(TextPosition {
+            turn: u32::try_from(turn).ok()?,
+            line: Place::from_number(line_number),
+        })
+    })
+}
+
+/// A span that is not written yet.
+#[derive(Debug, Default)]
+pub(super) struct NewSpan {
+    /// The number of texts.
+    count: usize,
+    roles: Vec<u8>,
+    places: Vec<u8>,
+    /// The place of the last text's line, as a number.
+    last_line: i64,
+    last_turn: i64,
+}
+
+impl NewSpan {
+    pub(super) fn is_full(&self) -> bool {
+        self.count == MAX_TEXTS
+    }
+
+    /// Adds the next text. A title has no position.
+    pub(super) fn push(&mut self, role: Role, position: Option<TextPosition>) {
+        let is_first_of_byte = self.count.is_multiple_of(2);
+        if is_first_of_byte {
+            self.roles.push(0);
+        }
+        let bit = 1 << (role as u8 + if is_first_of_byte { 0 } else { 4 });
+        if let Some(byte) = self.roles.last_mut() {
+            *byte |= bit;
+        }
+        self.count += 1;
+
+        let line = position.map_or(self.last_line, |position| position.line.to_number());
+        let turn = position.map_or(self.last_turn, |position| i64::from(position.turn));
+        push_varint(&mut self.places, line.wrapping_sub(self.last_line));
+        push_varint(&mut self.places, turn.wrapping_sub(self.last_turn));
+        (self.last_line, self.last_turn) = (line, turn);
+    }
+
+    /// Writes the span and empties it. `next_text` is the number after its last text. Returns the number that the next
+    /// text gets, which is the next even number.
+    pub(super) fn write(
+        &mut self,
+        store: &IndexStore,
+        conversation_id: i64,
+        next_text: i64,
+    ) -> rusqlite::Result<i64> {
+        let Self {
+            count,
+            roles,
+            places,
+            ..
+        } = std::mem::take(self);
+
+        let sql = "INSERT INTO span VALUES(?1, ?2, ?3, ?4)";
+        if count > 0 {
+            let first = next_text - i64::try_from(count).unwrap_or(0);
+            store.execute(sql, params![first, conversation_id, roles, places])?;
+        }
+        Ok(next_text + next_text % 2)
+    }
+}
+
+/// Deletes the texts of a conversation that `is_deleted` selects by author and turn. Returns true if it deleted any.
+pub(super) fn delete_matching_texts(
+    store: &IndexStore,
+    conversation_id: i64,
+    is_deleted: impl Fn(Role, u32) -> bool,
+) -> rusqlite::Result<bool> {
+    let connection = &store.connection;
+    let sql = "SELECT first, roles, places FROM span WHERE conversation=?1";
+    let mut statement = connection.prepare_cached(sql)?;
+    let spans = statement.query_map([conversation_id], |row| {
+        Ok((row.get(0)?, row.get(1)?, row.get(2)?))
+    })?;
+    let spans: Vec<(i64, Vec<u8>, Vec<u8>)> = spans.collect::<Result<_, _>>()?;
+
+    let mut has_deleted_any = false;
+    for (first, mut roles, place_bytes) in spans {
+        let mut deleted = Vec::new();
+        for (i, position) in decode_positions(&place_bytes).enumerate() {
+            let shift = 4 * (i % 2);
+            let Some(byte) = roles.get_mut(i / 2) else {
+                break;
+            };
+
+            // A text that was deleted before has no bit.
+            let bits = *byte >> shift & 0xf;
+            let number = first + i64::try_from(i).unwrap_or(0);
+            let id = TextId(TextId::smallest_of(number).0 + i64::from(bits.trailing_zeros()));
+            if bits != 0 && is_deleted(id.role(), position.turn) {
+                *byte &= !(0xf << shift);
+                deleted.push(number);
+            }
+        }
+
+        if deleted.is_empty() {
+            continue;
+        }
+        has_deleted_any = true;
+        store.execute(
+            "UPDATE span SET roles=?2 WHERE first=?1",
+            params![first, roles],
+        )?;
+        for number in deleted {
+            store.execute("INSERT INTO dead VALUES(?1)", [number])?;
+        }
+    }
+
+    Ok(has_deleted_any)
+}

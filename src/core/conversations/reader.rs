@@ -1,0 +1,472 @@
+//! Reads the events of a rollout one after another, in bounded memory.
+//!
+//! Damaged lines are skipped, and so are lines longer than
+//! [`MAX_LINE_BYTES`](crate::history::lines::MAX_LINE_BYTES), which are counted.
+//! An incomplete last line is not consumed, because Codex may still be writing it.
+
+use super::images::parse_image_urls;
+use super::raw_lines::{RawLine, RawLines};
+use super::reader_state::ReaderState;
+use super::rolled_back;
+use crate::codex::rollout_lines::{self, EventKind, LineParts, RolloutEvent};
+use crate::history::thread_rollouts::RolloutSlice;
+use std::collections::VecDeque;
+use std::io;
+use std::mem;
+use std::ops::Range;
+use std::path::Path;
+
+/// Reads the events of one rollout, or of several rollouts that continue each other.
+pub struct EventReader {
+    lines: RawLines,
+    /// The offset at which the slice of the current rollout ends.
+    slice_end: Option<u64>,
+    next_slices: VecDeque<RolloutSlice>,
+    /// The byte ranges of rolled-back turns in the current rollout. Of these turns, only token counts are returned.
+    rolled_back_ranges: Vec<Range<u64>>,
+    selection: LineParts,
+    /// The number of lines that were too long to read.
+    pub left_out_lines: usize,
+    state: ReaderState,
+    queue: VecDeque<RolloutEvent>,
+    /// The images of the user's next message, which are in a line before its event.
+    waiting_images: Vec<RolloutEvent>,
+}
+
+impl EventReader {
+    /// Opens a plain or compressed rollout.
+    pub(crate) fn open(path: &Path, selection: LineParts) -> io::Result<Self> {
+        Self::open_all(&[RolloutSlice::whole(path)], selection)
+    }
+
+    /// Opens several rollouts, in which each one continues the previous one. Turns are counted through all of them.
+    ///
+    /// # Errors
+    /// The first rollout cannot be read, or there is none ([`io::ErrorKind::NotFound`]).
+    pub fn open_all(slices: &[RolloutSlice], selection: LineParts) -> io::Result<Self> {
+        let (first, next_slices) = slices.split_first().ok_or(io::ErrorKind::NotFound)?;
+        let mut reader = Self::open_at(&first.path, 0, selection)?;
+        reader.slice_end = first.end;
+        reader.rolled_back_ranges = rolled_back::find_rolled_back_ranges(first)?;
+        reader.next_slices = next_slices.iter().cloned().collect();
+        Ok(reader)
+    }
+
+    /// Opens a rollout at an offset of its uncompressed text. A partial line at the offset is skipped. Turns are
+    /// counted from the offset on, and rolled-back turns are not left out.
+    pub(crate) fn open_at(
+        path: &Path,
+        start_offset: u64,
+        selection: LineParts,
+    ) -> io::Result<Self> {
+        Ok(Self {
+            lines: RawLines::open(path, start_offset)?,
+            slice_end: None,
+            next_slices: VecDeque::new(),
+            rolled_back_ranges: Vec::new(),
+            selection,
+            left_out_lines: 0,
+            state: ReaderState::default(),
+            queue: VecDeque::new(),
+            waiting_images: Vec::new(),
+        })
+    }
+
+    /// Returns the next event, or `None` at the end.
+    ///
+    /// # Errors
+    /// The file cannot be read, or the user interrupts ([`io::ErrorKind::Interrupted`]).
+    pub fn next_event(&mut self) -> io::Result<Option<RolloutEvent>> {
+        loop {
+            if let Some(event) = self.queue.pop_front() {
+                return Ok(Some(event));
+            }
+
+            let line = self.lines.next_line()?;
+            // Codex shows a base only up to the place at which the next rollout continues it.
+            let line = line.filter(|line| self.slice_end.is_none_or(|end| line.offset < end));
+            let Some(RawLine {
+                offset,
+                bytes,
+                is_too_long,
+            }) = line
+            else {
+                if !self.waiting_images.is_empty() {
+                    self.queue.extend(self.waiting_images.drain(..));
+                    continue;
+                }
+                let Some(next_slice) = self.next_slices.pop_front() else {
+                    return Ok(None);
+                };
+
+                self.lines = RawLines::open(&next_slice.path, 0)?;
+                self.slice_end = next_slice.end;
+                self.rolled_back_ranges = rolled_back::find_rolled_back_ranges(&next_slice)?;
+                continue;
+            };
+
+            self.left_out_lines += usize::from(is_too_long);
+            let is_rolled_back = self
+                .rolled_back_ranges
+                .iter()
+                .any(|range| range.contains(&offset));
+
+            let items = rollout_lines::parse(bytes, self.selection).unwrap_or_default();
+            let at = items.at;
+            let mut is_before_message = items
+                .items
+                .iter()
+                .any(|item| item.kind == EventKind::ModelInput);
+            for event in self.state.convert_line(items, offset).into_iter().flatten() {
+                let (turn, is_message) = (event.turn, matches!(event.kind, EventKind::User(_)));
+                let is_text = event.kind.author_and_text().is_some();
+                let mut images = Vec::new();
+                if is_message {
+                    is_before_message = false;
+                    images = mem::take(&mut self.waiting_images);
+                } else if is_text {
+                    // The images belong to no message of the user.
+                    self.queue.extend(self.waiting_images.drain(..));
+                }
+
+                if event.kind == EventKind::ModelInput {
+                    continue;
+                }
+                if !is_rolled_back || event.kind.is_usage_event() {
+                    self.queue.push_back(event);
+                }
+                if !is_rolled_back {
+                    let images = images.into_iter();
+                    self.queue
+                        .extend(images.map(|image| RolloutEvent { turn, ..image }));
+                }
+            }
+
+            if self.selection == LineParts::TEXTS_AND_IMAGES && !is_rolled_back {
+                let turn = self.state.turns.turns;
+                let image_event = |url| RolloutEvent {
+                    turn,
+                    at,
+                    offset,
+                    kind: EventKind::Image(url),
+                };
+                let images = parse_image_urls(bytes).into_iter().map(image_event);
+                if is_before_message {
+                    self.queue.extend(self.waiting_images.drain(..));
+                    self.waiting_images = images.collect();
+                } else {
+                    self.queue.extend(images);
+                }
+            }
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use serde_json::{Value, json};
+
+    fn events(text: &[u8], name: &str) -> Vec<RolloutEvent> {
+        let folder = tempfile::tempdir().unwrap();
+        let path = folder.path().join(name);
+        std::fs::write(&path, text).unwrap();
+        let mut reader = EventReader::open(&path, LineParts::TEXTS).unwrap();
+        std::iter::from_fn(|| reader.next_event().unwrap()).collect()
+    }
+
+    fn joined(lines: &[Value]) -> String {
+        let lines: Vec<_> = lines.iter().map(Value::to_string).collect();
+        lines.join("\n") + "\n"
+    }
+
+    fn texts(lines: &[Value]) -> Vec<(u32, String)> {
+        let text = joined(lines);
+        let events = events(text.as_bytes(), "rollout.jsonl");
+        let texts = events.iter().filter_map(|event| {
+            let (_, text) = event.kind.author_and_text()?;
+            Some((event.turn, text.to_owned()))
+        });
+        texts.collect()
+    }
+
+    fn of(pairs: &[(u32, &str)]) -> Vec<(u32, String)> {
+        let owned = pairs.iter().map(|(turn, text)| (*turn, (*text).to_owned()));
+        owned.collect()
+    }
+
+    fn event(payload: &Value) -> Value {
+        json!({"timestamp": "2026-11-20T06:00:00Z", "type": "event_msg", "payload": payload})
+    }
+
+    fn item(payload: &Value) -> Value {
+        json!({"timestamp": "2026-11-20T06:00:00Z", "type": "response_item", "payload": payload})
+    }
+
+    fn message(role: &str, text: &str) -> Value {
+        item(&json!({"type": "message", "role": role, "content": [{"type": "x", "text": text}]}))
+    }
+
+    fn completed(kind: &str, text: &str) -> Value {
+        event(&json!({"type": "item_completed", "item":
+            {"type": kind, "content": [{"type": "text", "text": text}]}}))
+    }
+
+    #[test]
+    fn each_text_is_returned_once_however_often_it_is_recorded() {
+        let old = [
+            message("user", "continue"),
+            event(&json!({"type": "user_message", "message": "continue\n"})),
+            event(&json!({"type": "agent_message", "message": "Done."})),
+            message("assistant", "Done."),
+            message("user", "continue"),
+            event(&json!({"type": "user_message", "message": "continue"})),
+            message("assistant", "Done."),
+            event(&json!({"type": "agent_message", "message": "Done."})),
+        ];
+        let of_events = of(&[
+            (1, "continue\n"),
+            (1, "Done."),
+            (2, "continue"),
+            (2, "Done."),
+        ]);
+        assert_eq!(texts(&old), of_events);
+        let new = [
+            message("user", "continue"),
+            completed("UserMessage", "continue"),
+            completed("AgentMessage", "Done."),
+            message("assistant", "Done."),
+            message("user", "continue"),
+            completed("UserMessage", "continue"),
+            completed("AgentMessage", "Done."),
+            message("assistant", "Done."),
+        ];
+        let expected = of(&[(1, "continue"), (1, "Done."), (2, "continue"), (2, "Done.")]);
+        assert_eq!(texts(&new), expected);
+    }
+
+    #[test]
+    fn an_image_of_a_message_that_was_taken_back_is_left_out() {
+        let with_image = |url: &str| {
+            let part = json!({"type": "input_image", "image_url": url});
+            item(&json!({"type": "message", "role": "user", "content": [part]}))
+        };
+        let lines = [
+            with_image("data:back"),
+            user_event("look"),
+            message("assistant", "A dot."),
+            event(&json!({"type": "thread_rolled_back", "num_turns": 1})),
+            // Of a tool: no message of the user follows.
+            with_image("data:tool"),
+            message("assistant", "A line."),
+        ];
+        let folder = tempfile::tempdir().unwrap();
+        let path = folder.path().join("rollout.jsonl");
+        std::fs::write(&path, joined(&lines)).unwrap();
+        let slice = RolloutSlice::whole(&path);
+        let mut reader = EventReader::open_all(&[slice], LineParts::TEXTS_AND_IMAGES).unwrap();
+        let events = std::iter::from_fn(|| reader.next_event().unwrap());
+        let shown: Vec<_> = events
+            .map(|event| event.kind)
+            .filter(|kind| !matches!(kind, EventKind::RolledBack(_)))
+            .collect();
+        assert_eq!(
+            shown,
+            [
+                EventKind::Image("data:tool".into()),
+                EventKind::Assistant("A line.".into())
+            ]
+        );
+    }
+
+    #[test]
+    fn a_message_with_an_image_is_returned_once_with_its_image() {
+        let with_image = item(&json!({"type": "message", "role": "user", "content": [
+            {"type": "input_text", "text": "<image name=[Image #1] path=\"/a.png\">"},
+            {"type": "input_image", "image_url": "data:x"},
+            {"type": "input_text", "text": "</image>"},
+            {"type": "input_text", "text": "What is this?"}]}));
+        let lines = [
+            with_image,
+            event(&json!({"type": "user_message", "message": "What is this?", "images": []})),
+            message("assistant", "A dot."),
+        ];
+        assert_eq!(texts(&lines), of(&[(1, "What is this?"), (1, "A dot.")]));
+        let folder = tempfile::tempdir().unwrap();
+        let path = folder.path().join("rollout.jsonl");
+        std::fs::write(&path, joined(&lines)).unwrap();
+        let mut reader = EventReader::open(&path, LineParts::TEXTS_AND_IMAGES).unwrap();
+        let events: Vec<_> = std::iter::from_fn(|| reader.next_event().unwrap()).collect();
+        assert_eq!(events.len(), 3);
+        assert_eq!(events[1].kind, EventKind::Image("data:x".into()));
+        assert_eq!(events[1].turn, 1);
+    }
+
+    fn user_event(text: &str) -> Value {
+        event(&json!({"type": "user_message", "message": text}))
+    }
+
+    fn event_of_kind(kind: &str) -> Value {
+        event(&json!({"type": kind}))
+    }
+
+    #[test]
+    fn a_message_of_only_an_image_begins_a_turn_in_all_forms() {
+        let image = item(&json!({"type": "message", "role": "user", "content": [
+            {"type": "input_text", "text": "<image name=[Image #1]>"},
+            {"type": "input_image", "image_url": "data:x"}, {"type": "input_text", "text": "</image>"}]}));
+        let old = event(&json!({"type": "user_message", "message": "", "images": ["data:x"]}));
+        let local =
+            event(&json!({"type": "user_message", "message": "", "local_images": ["/a.png"]}));
+        let new = event(&json!({"type": "item_completed", "item":
+            {"type": "UserMessage", "content": [{"type": "local_image", "path": "/a.png"}]}}));
+        for forms in [
+            vec![image.clone(), old],
+            vec![image.clone(), local],
+            vec![image["payload"].clone()],
+            vec![image, new],
+        ] {
+            let mut lines = vec![user_event("Hello"), message("assistant", "Hi.")];
+            lines.extend(forms.clone());
+            lines.push(message("assistant", "A dot."));
+            let expected = of(&[(1, "Hello"), (1, "Hi."), (2, "[Image]"), (2, "A dot.")]);
+            assert_eq!(texts(&lines), expected, "{forms:?}");
+            let folder = tempfile::tempdir().unwrap();
+            let path = folder.path().join("rollout.jsonl");
+            std::fs::write(&path, joined(&lines)).unwrap();
+            let mut reader = EventReader::open(&path, LineParts::TEXTS_AND_IMAGES).unwrap();
+            let events = std::iter::from_fn(|| reader.next_event().unwrap());
+            let mut shown = events.skip(2);
+            let [text, image] = [shown.next().unwrap(), shown.next().unwrap()];
+            assert_eq!(
+                (text.turn, text.kind),
+                (2, EventKind::User("[Image]".into()))
+            );
+            assert_eq!(
+                (image.turn, image.kind),
+                (2, EventKind::Image("data:x".into()))
+            );
+        }
+    }
+
+    #[test]
+    fn a_turn_begins_where_codex_began_it_and_before_0_130_with_each_message() {
+        let lines = [
+            user_event("old"),
+            event_of_kind("task_started"),
+            message("assistant", "of a goal"),
+            event_of_kind("task_complete"),
+            event_of_kind("task_started"),
+            message("user", "inserted"),
+            completed("UserMessage", "new"),
+            completed("UserMessage", "steered"),
+            event_of_kind("turn_aborted"),
+            user_event("old again"),
+        ];
+        let expected = of(&[
+            (1, "old"),
+            (2, "of a goal"),
+            (3, "new"),
+            (3, "steered"),
+            (4, "old again"),
+        ]);
+        assert_eq!(texts(&lines), expected);
+    }
+
+    #[test]
+    fn texts_without_an_event_are_not_the_users_words() {
+        let lines = [
+            message("user", "<environment_context>x"),
+            message("user", "apples"),
+            user_event("apples"),
+            message("user", "a text of an unknown feature"),
+            message("assistant", "Seven."),
+            message("user", "plums"),
+            user_event("plums"),
+        ];
+        assert_eq!(
+            texts(&lines),
+            of(&[(1, "apples"), (1, "Seven."), (2, "plums")])
+        );
+        let of_0_20 = ["apples", "plums"].map(|text| message("user", text)["payload"].clone());
+        assert_eq!(texts(&of_0_20), of(&[(1, "apples"), (2, "plums")]));
+    }
+
+    #[test]
+    fn a_rolled_back_turn_is_left_out_from_where_codex_began_it() {
+        let turn = |text: &str| {
+            [
+                event_of_kind("task_started"),
+                message("user", text),
+                user_event(text),
+                event_of_kind("task_complete"),
+            ]
+        };
+        let back = event(&json!({"type": "thread_rolled_back", "num_turns": 1}));
+        let lines = [&turn("apples")[..], &turn("plums"), &[back], &turn("pears")].concat();
+        assert_eq!(texts(&lines), of(&[(1, "apples"), (2, "pears")]));
+    }
+
+    #[test]
+    fn completed_commands_are_copies_unless_code_mode_ran_them() {
+        let call = |id: &str| {
+            item(
+                &json!({"type": "function_call", "name": "exec_command", "call_id": id,
+                "arguments": "{\"cmd\":\"ls\"}"}),
+            )
+        };
+        let done = |id: &str| {
+            event(
+                &json!({"type": "item_completed", "item": {"type": "CommandExecution", "id": id,
+                "command": ["ls"], "aggregated_output": "x"}}),
+            )
+        };
+        assert_eq!(texts(&[call("1"), done("1")]), of(&[(0, "ls")]));
+        assert_eq!(
+            texts(&[call("1"), done("2")]),
+            of(&[(0, "ls"), (0, "ls"), (0, "x")])
+        );
+    }
+
+    #[test]
+    fn a_stored_state_recognizes_copies() {
+        let folder = tempfile::tempdir().unwrap();
+        let path = folder.path().join("rollout.jsonl");
+        let lines = [message("user", "go"), message("assistant", "Done.")];
+        let text = joined(&lines);
+        std::fs::write(&path, text).unwrap();
+        let mut reader = EventReader::open(&path, LineParts::TEXTS).unwrap();
+        while reader.next_event().unwrap().is_some() {}
+        let stored = reader.state.to_bytes();
+        let mut state = ReaderState::from_bytes(&stored);
+        assert_eq!(state, reader.state);
+        let copy = completed("AgentMessage", "Done.").to_string();
+        let copy = rollout_lines::parse(copy.as_bytes(), LineParts::TEXTS).unwrap();
+        assert_eq!(state.convert_line(copy, 0), [None]);
+        assert_eq!(
+            ReaderState::from_bytes(&stored[..7]),
+            ReaderState::default()
+        );
+    }
+
+    #[test]
+    fn torn_lines_are_skipped_and_an_incomplete_last_one_is_not_consumed() {
+        let folder = tempfile::tempdir().unwrap();
+        let path = folder.path().join("rollout.jsonl");
+        let (first, second) = (message("assistant", "one"), message("assistant", "two"));
+        let torn = &second.to_string()[..40];
+        std::fs::write(&path, format!("{first}\n{torn}\n{second}\n{torn}")).unwrap();
+        let mut lines = RawLines::open(&path, 0).unwrap();
+        let mut count = 0;
+        while lines.next_line().unwrap().is_some() {
+            count += 1;
+        }
+        assert_eq!(count, 3);
+        let len = path.metadata().unwrap().len();
+        assert_eq!(lines.end_offset(), len - 40);
+        std::fs::write(&path, format!("{first}\n{second}")).unwrap();
+        let mut lines = RawLines::open(&path, 0).unwrap();
+        while lines.next_line().unwrap().is_some() {}
+        assert_eq!(lines.end_offset(), path.metadata().unwrap().len());
+    }
+}

@@ -1,0 +1,62 @@
+//! The filter of a search. It also works for conversations without a row in Codex's list.
+
+use crate::codex::threads::{ListedThread, ThreadFilter};
+use crate::conversations::index::usage_query::UsageConversation;
+use crate::conversations::search::evaluate::FoundConversation;
+use std::collections::HashSet;
+use std::path::Path;
+
+/// The filters of the command line, evaluated for the conversations of one Codex home.
+pub struct ConversationFilter {
+    filter: ThreadFilter,
+    /// The ids of the conversations in Codex's list that the filter selects; `None` if the filter selects everything.
+    selected_ids: Option<HashSet<String>>,
+}
+
+impl ConversationFilter {
+    /// Evaluates the filter. `read` queries Codex's list.
+    ///
+    /// # Errors
+    /// Codex's list cannot be read.
+    pub fn new<E>(
+        filter: ThreadFilter,
+        read: impl FnOnce(&ThreadFilter) -> Result<Vec<ListedThread>, E>,
+    ) -> Result<Self, E> {
+        let mut selected_ids = None;
+        if filter.is_restricted() {
+            let ids = read(&filter)?.into_iter().map(|row| row.id.to_lowercase());
+            selected_ids = Some(ids.collect());
+        }
+        Ok(Self {
+            filter,
+            selected_ids,
+        })
+    }
+
+    pub fn accepts(&self, found: &FoundConversation) -> bool {
+        match &self.selected_ids {
+            Some(selected) if found.listed => selected.contains(&found.session),
+            Some(_) => {
+                let ids = self.filter.ids.as_ref();
+                (found.archived || !self.filter.only_archived)
+                    && ids.is_none_or(|ids| ids.contains(&found.session))
+                    && self.accepts_unlisted(&found.cwd, found.updated_ms)
+            }
+            None => true,
+        }
+    }
+
+    /// Returns true for conversations whose usage counts. Ignores the time of an unlisted conversation, because the
+    /// times of a usage report select requests, not conversations.
+    pub fn accepts_usage(&self, found: &UsageConversation) -> bool {
+        match &self.selected_ids {
+            Some(selected) if found.listed => selected.contains(&found.session),
+            Some(_) => self.accepts_unlisted(&found.cwd, None),
+            None => true,
+        }
+    }
+
+    fn accepts_unlisted(&self, cwd: &str, updated_ms: Option<i64>) -> bool {
+        self.filter.accepts_unlisted(Path::new(cwd), updated_ms)
+    }
+}

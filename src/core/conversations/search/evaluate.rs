@@ -1,0 +1,449 @@
+//! Finds the conversations that match a query, by means of the index.
+//!
+//! The index knows which texts have a word. Phrases and code are checked in the rollouts, in the order of the results,
+//! and only until there are enough results.
+
+use super::candidates::{CandidateFinder, Closeness, FoundCandidates, MatchNeed, RankedCandidate};
+use super::conversation_texts::ConversationTexts;
+use super::postings::PostingReader;
+use super::query::{Query, Term};
+use super::relaxation::Relaxation;
+use super::snippet::{self, Snippet};
+use super::wanted_term::{WantedTerm, join_queries};
+use crate::codex::rollout::is_plain;
+use crate::codex::rollout_lines::Role;
+use crate::conversations::index::{IndexError, IndexStore, TextSpans, WordQuery, WordSearcher};
+use crate::io::progress::check_interrupt;
+use std::cmp::Ordering;
+use std::collections::BTreeMap;
+
+pub use super::found_conversation::FoundConversation;
+
+/// Conversations beyond the limit of hits are counted if there are at most this many, which takes a few milliseconds.
+const MAX_COUNTED: usize = 1000;
+
+/// If a search finds fewer conversations, it also finds longer words that begin with the words of the query.
+const FEW_CONVERSATIONS: usize = 20;
+
+/// The number of conversations whose texts are searched for a sentence with all terms.
+const MAX_REFINED: usize = 50;
+
+/// The number of texts of each conversation that are searched for such a sentence.
+const MAX_REFINED_TEXTS: usize = 4;
+
+/// A conversation that matches, with its best text.
+#[derive(Debug, Clone, PartialEq)]
+pub struct Hit {
+    pub conversation: FoundConversation,
+    /// The turn of the text; `None` for the title.
+    pub turn: Option<u32>,
+    pub role: Role,
+    /// The time of the text in milliseconds since 1970.
+    pub at_ms: Option<i64>,
+    /// The part of the text with the most matches.
+    pub snippet: Snippet,
+    /// The relevance, which is only comparable with that of other hits of the same search.
+    pub score: f64,
+}
+
+#[derive(Debug, Default)]
+pub struct SearchResult {
+    pub hits: Vec<Hit>,
+    /// The number of conversations that match. `None` if there are too many to count, or if counting would have to
+    /// check phrases or code in the rollouts.
+    pub total: Option<usize>,
+    /// The part of the query that was ignored, because otherwise nothing would be found.
+    pub relaxation: Option<Relaxation>,
+    /// The words that the index does not have, with the spellings that were searched instead.
+    pub spellings: BTreeMap<String, String>,
+}
+
+#[derive(Debug, Clone, Copy, PartialEq, Eq, clap::ValueEnum)]
+pub enum HitOrder {
+    /// The most relevant first
+    Best,
+    /// The most recently changed conversation first
+    Newest,
+}
+
+pub struct SearchOptions<'a> {
+    /// Searches only texts of this author.
+    pub role: Option<Role>,
+    pub order: HitOrder,
+    /// The largest number of hits.
+    pub limit: usize,
+    /// Returns true for conversations that pass the filter.
+    pub accepts: &'a dyn Fn(&FoundConversation) -> bool,
+    /// Redacts a text before the snippet is cut from it, because a part of a secret would not be recognized.
+    pub redact: &'a dyn Fn(String) -> String,
+}
+
+/// Returns the conversations of the index that were not in Codex's list when the index was last updated.
+///
+/// # Errors
+/// The index cannot be read.
+pub fn list_unlisted(store: &IndexStore) -> Result<Vec<FoundConversation>, IndexError> {
+    let columns = FoundConversation::COLUMNS;
+    let sql = format!("SELECT {columns} FROM conversation WHERE listed=0");
+    store.query_rows(&sql, [], FoundConversation::from_row)
+}
+
+/// Searches the index for conversations that have all terms of a query.
+///
+/// # Errors
+/// The index cannot be read, or the user interrupts.
+pub fn search(
+    store: &IndexStore,
+    query: &Query,
+    options: &SearchOptions<'_>,
+) -> Result<SearchResult, IndexError> {
+    search_terms(store, &TextSpans::read(store)?, &query.terms, options)
+}
+
+/// Searches for conversations that have all terms, with words in any of their forms. If it finds few conversations, it
+/// also accepts longer words that begin with rare words of the query.
+pub(super) fn search_terms(
+    store: &IndexStore,
+    spans: &TextSpans,
+    terms: &[Term],
+    options: &SearchOptions<'_>,
+) -> Result<SearchResult, IndexError> {
+    let words = WordSearcher::new(store, &spans.texts);
+
+    let mut search = Search::new(store, spans, &words, terms, MatchNeed::All, options)?;
+    let found = search.find_candidates()?;
+    let result = search.rank_and_collect(found.candidates)?;
+    if result.total.is_none_or(|total| total >= FEW_CONVERSATIONS) {
+        // An unknown total counts as many conversations.
+        return Ok(result);
+    }
+
+    let terms = search.wanted.iter_mut().zip(found.conversations_per_term);
+    let rare_terms =
+        terms.filter(|(wanted, count)| wanted.term.is_plain && *count < FEW_CONVERSATIONS);
+    let rare_terms: Vec<_> = rare_terms.map(|(wanted, _)| wanted).collect();
+    if rare_terms.is_empty() {
+        return Ok(result);
+    }
+
+    for wanted in rare_terms {
+        wanted.add_prefix_query();
+    }
+    search.rank_and_collect(search.find_candidates()?.candidates)
+}
+
+/// Searches for the conversations with the largest number of terms, among those that pass all checks of their texts.
+/// Also returns that number of terms.
+pub(super) fn search_most_terms(
+    store: &IndexStore,
+    spans: &TextSpans,
+    terms: &[Term],
+    options: &SearchOptions<'_>,
+) -> Result<(SearchResult, usize), IndexError> {
+    let words = WordSearcher::new(store, &spans.texts);
+    let need = MatchNeed::MostBelow(usize::MAX);
+    let mut search = Search::new(store, spans, &words, terms, need, options)?;
+
+    for wanted in &mut search.wanted {
+        wanted.add_prefix_query();
+    }
+    loop {
+        let candidates = search.find_candidates()?.candidates;
+        let matched_count = candidates
+            .first()
+            .map_or(0, RankedCandidate::count_matched_terms);
+        let result = search.rank_and_collect(candidates)?;
+        // No candidate with this many terms passed its checks, so candidates with fewer terms come next.
+        if matched_count == 0 || !result.hits.is_empty() {
+            return Ok((result, matched_count));
+        }
+        search.need = MatchNeed::MostBelow(matched_count);
+    }
+}
+
+struct Search<'a> {
+    reader: PostingReader<'a>,
+    terms: &'a [Term],
+    wanted: Vec<WantedTerm<'a>>,
+    need: MatchNeed,
+    options: &'a SearchOptions<'a>,
+}
+
+impl<'a> Search<'a> {
+    fn new(
+        store: &'a IndexStore,
+        spans: &'a TextSpans,
+        words: &'a WordSearcher<'a>,
+        terms: &'a [Term],
+        need: MatchNeed,
+        options: &'a SearchOptions<'a>,
+    ) -> Result<Self, IndexError> {
+        let positive_terms = terms.iter().filter(|term| !term.is_negated);
+        let wanted = positive_terms.map(|term| WantedTerm::read(words, term));
+
+        Ok(Self {
+            reader: PostingReader {
+                store,
+                spans,
+                words,
+                role: options.role,
+            },
+            terms,
+            wanted: wanted.collect::<Result<_, _>>()?,
+            need,
+            options,
+        })
+    }
+
+    fn find_candidates(&self) -> Result<FoundCandidates, IndexError> {
+        let accepts = |number| Ok(self.read_if_accepted(number)?.is_some());
+        let finder = CandidateFinder {
+            reader: self.reader,
+            wanted: &self.wanted,
+            excluded: self.terms.iter().filter(|term| term.is_negated).collect(),
+            need: self.need,
+            accepts: &accepts,
+        };
+        finder.find_candidates()
+    }
+
+    /// Orders and checks the candidates, and returns the best ones as hits.
+    fn rank_and_collect(
+        &self,
+        mut candidates: Vec<RankedCandidate>,
+    ) -> Result<SearchResult, IndexError> {
+        candidates.sort_by(|a, b| self.compare_rank(a, b));
+        if self.options.order == HitOrder::Best && self.wanted.len() > 1 {
+            candidates = self.mark_sentences(candidates)?;
+            candidates.sort_by(|a, b| self.compare_rank(a, b));
+        }
+        self.collect_hits(candidates)
+    }
+
+    /// Returns the terms that a candidate has, and the query for texts with all these terms.
+    fn matched_terms_and_query(&self, candidate: &RankedCandidate) -> (Vec<&Term>, WordQuery) {
+        let terms = self.wanted.iter().enumerate();
+        let matched = terms.filter(|(number, _)| candidate.has_term(*number));
+        let matched = matched.map(|(_, wanted)| wanted);
+        let expression = join_queries(matched.clone());
+        (matched.map(|wanted| wanted.term).collect(), expression)
+    }
+
+    /// Returns the conversation with this number, if it passes the filter.
+    fn read_if_accepted(&self, number: i64) -> Result<Option<FoundConversation>, IndexError> {
+        let columns = FoundConversation::COLUMNS;
+        let sql = format!("SELECT {columns} FROM conversation WHERE id=?1");
+        let store = self.reader.store;
+        let conversation = store.query_optional(&sql, [number], FoundConversation::from_row)?;
+        Ok(conversation.filter(|c| (self.options.accepts)(c)))
+    }
+
+    fn compare_rank(&self, a: &RankedCandidate, b: &RankedCandidate) -> Ordering {
+        let newest_first = b.updated_ms.cmp(&a.updated_ms);
+        let best_first = || {
+            b.closeness
+                .cmp(&a.closeness)
+                .then(b.score.total_cmp(&a.score))
+        };
+        match self.options.order {
+            HitOrder::Best => best_first().then(newest_first),
+            HitOrder::Newest => newest_first.then_with(best_first),
+        }
+        .then(b.number.cmp(&a.number))
+    }
+
+    /// Marks candidates that have all their terms in one sentence. Reads only the first [`MAX_REFINED`] candidates that
+    /// have them in one text, and drops those of them that the filter rejects.
+    fn mark_sentences(
+        &self,
+        candidates: Vec<RankedCandidate>,
+    ) -> Result<Vec<RankedCandidate>, IndexError> {
+        let mut read_count = 0;
+        let mut accepted = Vec::with_capacity(candidates.len());
+        for mut candidate in candidates {
+            if candidate.closeness == Closeness::Text && read_count < MAX_REFINED {
+                let Some(conversation) = self.read_if_accepted(candidate.number)? else {
+                    continue;
+                };
+                read_count += 1;
+                // A compressed rollout would have to be read from its beginning.
+                if is_plain(&conversation.path) {
+                    self.mark_if_in_sentence(&mut candidate, &conversation)?;
+                }
+                candidate.conversation = Some(conversation);
+            }
+            accepted.push(candidate);
+        }
+
+        Ok(accepted)
+    }
+
+    fn mark_if_in_sentence(
+        &self,
+        candidate: &mut RankedCandidate,
+        conversation: &FoundConversation,
+    ) -> Result<(), IndexError> {
+        let (terms, expression) = self.matched_terms_and_query(candidate);
+        let mut texts = ConversationTexts::new(self.reader, candidate.number, conversation);
+
+        for id in texts
+            .find_ids(&expression)?
+            .into_iter()
+            .take(MAX_REFINED_TEXTS)
+        {
+            let (_, texts_of_line) = texts.read_texts(id)?;
+            if texts_of_line
+                .iter()
+                .any(|text| snippet::has_all_in_sentence(text, &terms))
+            {
+                candidate.closeness = Closeness::Sentence;
+                candidate.best = id;
+                // A message is preferred to the title, which often repeats the first message and has no turn to open.
+                if id.role() != Role::Title {
+                    break;
+                }
+            }
+        }
+        Ok(())
+    }
+
+    /// Checks the candidates in order until `limit` of them match, and returns these as hits.
+    fn collect_hits(&self, candidates: Vec<RankedCandidate>) -> Result<SearchResult, IndexError> {
+        let needs_check = self.terms.iter().any(|term| term.check.is_some());
+        let mut matches = Vec::new();
+        let mut in_one_text_count = 0;
+        let mut unchecked = candidates.into_iter();
+        while let Some(next_candidate) = unchecked.as_slice().first() {
+            // A candidate moves behind others if the check of its texts finds the terms only in several texts. So only
+            // hits that certainly rank before the next candidate count towards the limit.
+            let certain_count = match self.options.order {
+                HitOrder::Best if next_candidate.closeness > Closeness::Scattered => {
+                    in_one_text_count
+                }
+                HitOrder::Best | HitOrder::Newest => matches.len(),
+            };
+            if certain_count >= self.options.limit {
+                break;
+            }
+
+            check_interrupt().map_err(|_| IndexError::Interrupted)?;
+            let Some(mut candidate) = unchecked.next() else {
+                break;
+            };
+
+            let conversation = match candidate.conversation.take() {
+                None => self.read_if_accepted(candidate.number)?,
+                read_conversation => read_conversation,
+            };
+            let Some(conversation) = conversation else {
+                continue;
+            };
+
+            if needs_check && !self.check_and_correct_by_texts(&mut candidate, &conversation)? {
+                continue;
+            }
+
+            in_one_text_count += usize::from(candidate.closeness > Closeness::Scattered);
+            matches.push((candidate, conversation));
+        }
+
+        // The rest is counted only if it is short and no texts have to be read for it.
+        let more_count = match unchecked.len() {
+            0 => Some(0),
+            1..=MAX_COUNTED if !needs_check => Some(self.count_accepted(unchecked)?),
+            _ => None,
+        };
+
+        let total = more_count.map(|more_count| matches.len() + more_count);
+        matches.sort_by(|(a, _), (b, _)| self.compare_rank(a, b));
+        matches.truncate(self.options.limit);
+
+        let hits = matches
+            .into_iter()
+            .map(|(candidate, conversation)| self.read_hit(&candidate, conversation));
+
+        Ok(SearchResult {
+            hits: hits.collect::<Result<_, _>>()?,
+            total,
+            ..SearchResult::default()
+        })
+    }
+
+    /// Returns the number of candidates that pass the filter.
+    fn count_accepted(
+        &self,
+        candidates: impl Iterator<Item = RankedCandidate>,
+    ) -> Result<usize, IndexError> {
+        let mut count = 0;
+        for candidate in candidates {
+            count += usize::from(self.read_if_accepted(candidate.number)?.is_some());
+        }
+        Ok(count)
+    }
+
+    /// Returns true if a candidate passes the checks of its texts. Corrects the closeness and the best text of the
+    /// candidate.
+    fn check_and_correct_by_texts(
+        &self,
+        candidate: &mut RankedCandidate,
+        conversation: &FoundConversation,
+    ) -> Result<bool, IndexError> {
+        // Excluded terms come first, because one match ends the check.
+        let mut texts = ConversationTexts::new(self.reader, candidate.number, conversation);
+        let checked_terms = self.terms.iter().filter(|term| term.check.is_some());
+        for term in checked_terms.clone().filter(|term| term.is_negated) {
+            if texts.find_exact_match(term)?.is_some() {
+                return Ok(false);
+            }
+        }
+
+        if candidate.closeness > Closeness::Scattered {
+            let (terms, expression) = self.matched_terms_and_query(candidate);
+            if let Some(best) = texts.find_first_match(&terms, &expression)? {
+                candidate.best = best;
+                return Ok(true);
+            }
+            // A single term cannot be spread over several texts.
+            if terms.len() == 1 {
+                return Ok(false);
+            }
+            // One text has all words, but not as the phrase or the code of the query.
+            candidate.closeness = Closeness::Scattered;
+        }
+
+        let mut best = None;
+        for term in checked_terms.filter(|term| !term.is_negated) {
+            match texts.find_exact_match(term)? {
+                Some(id) => best = best.or(Some(id)),
+                None => return Ok(false),
+            }
+        }
+
+        candidate.best = best.unwrap_or(candidate.best);
+        Ok(true)
+    }
+
+    fn read_hit(
+        &self,
+        candidate: &RankedCandidate,
+        conversation: FoundConversation,
+    ) -> Result<Hit, IndexError> {
+        let mut texts = ConversationTexts::new(self.reader, candidate.number, &conversation);
+        let (place, line_texts) = texts.read_texts(candidate.best)?;
+
+        // `max_by_key` returns the last of equal elements, so the reversed order gives the first one.
+        let snippets = line_texts.into_iter().rev();
+        let best_snippet = snippets
+            .map(|text| snippet::make_snippet(&(self.options.redact)(text), self.terms))
+            .max_by_key(|snippet| snippet.matches.len());
+
+        Ok(Hit {
+            turn: place.turn,
+            role: candidate.best.role(),
+            at_ms: place.at_ms,
+            snippet: best_snippet.unwrap_or_default(),
+            score: (candidate.score * 1000.0).round() / 1000.0,
+            conversation,
+        })
+    }
+}

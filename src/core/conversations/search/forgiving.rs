@@ -1,0 +1,77 @@
+//! Searches for a part of the query, if no conversation has all of it.
+
+use super::evaluate::{SearchOptions, SearchResult, search_most_terms, search_terms};
+use super::query::{Query, Term};
+use super::relaxation::Relaxation;
+use super::wanted_term::find_similar_word;
+use crate::conversations::index::{IndexError, IndexStore, TextSpans, WordSearcher};
+use std::collections::BTreeMap;
+
+/// Searches for conversations that have all terms. If there are none, searches for the single words of unquoted
+/// phrases. If there are still none, corrects the spelling of words that the index lacks, and finds the conversations
+/// with the most words. Never ignores quoted terms, excluded terms or code.
+///
+/// # Errors
+/// The index cannot be read, or the user interrupts.
+pub fn search_forgiving(
+    store: &IndexStore,
+    query: &Query,
+    options: &SearchOptions<'_>,
+) -> Result<SearchResult, IndexError> {
+    let spans = TextSpans::read(store)?;
+    let found = search_terms(store, &spans, &query.terms, options)?;
+    if !found.hits.is_empty() {
+        return Ok(found);
+    }
+
+    if let Some(terms) = &query.as_words {
+        let found = search_terms(store, &spans, terms, options)?;
+        if !found.hits.is_empty() {
+            return Ok(SearchResult {
+                relaxation: Some(Relaxation::PhraseAsWords),
+                ..found
+            });
+        }
+    }
+
+    let mut terms = query.as_words.as_ref().unwrap_or(&query.terms).clone();
+    let spellings = correct_spellings(store, &spans, &mut terms)?;
+    let positive_terms = terms.iter().filter(|term| !term.is_negated);
+    let term_count = positive_terms.clone().count();
+    // A query with a single word cannot do without that word.
+    if positive_terms.filter(|term| term.is_plain).count() < 2 {
+        return Ok(SearchResult {
+            spellings,
+            ..SearchResult::default()
+        });
+    }
+
+    let (found, matched_count) = search_most_terms(store, &spans, &terms, options)?;
+    let is_relaxed = matched_count < term_count && !found.hits.is_empty();
+    Ok(SearchResult {
+        relaxation: is_relaxed.then_some(Relaxation::FewerWords {
+            matched: matched_count,
+            total: term_count,
+        }),
+        spellings,
+        ..found
+    })
+}
+
+/// Replaces words without a match by words with a similar spelling. Returns the replacements by the replaced words.
+fn correct_spellings(
+    store: &IndexStore,
+    spans: &TextSpans,
+    terms: &mut [Term],
+) -> Result<BTreeMap<String, String>, IndexError> {
+    let mut spellings = BTreeMap::new();
+    let words = WordSearcher::new(store, &spans.texts);
+    for term in terms.iter_mut().filter(|term| term.is_plain) {
+        if let Some(similar_word) = find_similar_word(&words, term)? {
+            let word = std::mem::replace(&mut term.words[0].word, similar_word.clone());
+            term.parts.clear();
+            spellings.insert(word, similar_word);
+        }
+    }
+    Ok(spellings)
+}

@@ -1,0 +1,25 @@
+//! Searches in conversations.
+//!
+//! - [`query`] parses the query language, and [`word_forms`] knows the forms of words;
+//! - [`postings`] reads from the index which texts have a word;
+//! - [`evaluate`] finds the conversations with all terms, and [`forgiving`] ignores terms if there are none;
+//! - [`conversation_texts`] reads texts from the rollouts, to cut a [`snippet`] and to check phrases and code;
+//! - [`scan`] searches the rollouts themselves, without the index;
+//! - [`conversation_filter`] selects the conversations that are searched.
+
+mod candidates;
+pub mod conversation_filter;
+mod conversation_texts;
+pub mod evaluate;
+pub mod forgiving;
+mod found_conversation;
+mod postings;
+pub mod query;
+pub mod relaxation;
+pub mod scan;
+pub mod snippet;
+#[cfg(test)]
+mod tests;
+mod texts;
+mod wanted_term;
+mod word_forms;

@@ -1,0 +1,262 @@
+//! Cuts the part around a match out of a text, and marks the matches in it.
+
+use super::query::{IndexWord, Term};
+use super::word_forms::matches_form;
+use crate::conversations::index::tokens::{self, TextRun, fold_text, is_word_char};
+use std::collections::HashSet;
+use std::ops::Range;
+
+/// The length of a snippet in characters. A match that begins before this length may make the snippet longer.
+const SNIPPET_CHARS: usize = 200;
+
+/// The number of characters of a snippet before the first match.
+const CHARS_BEFORE: usize = 50;
+
+/// The largest distance from the first word of a match to further words of it, in a script without blanks. Four Chinese
+/// characters take this many bytes.
+const NEARBY_BYTES: usize = 12;
+
+/// A part of a text, in one line.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub struct Snippet {
+    /// The text, with one blank for each run of white space, and `…` at an end where text is left out.
+    pub text: String,
+    /// The byte ranges of the matches in `text`, in order.
+    pub matches: Vec<Range<usize>>,
+}
+
+/// Returns the part of `text` with the most different matches of `terms`. Of several such parts, returns the first one.
+pub fn make_snippet(text: &str, terms: &[Term]) -> Snippet {
+    let matches = find_matches(text, terms);
+
+    // Counts the different words that a snippet around the match at this index would have.
+    let count_words_near = |first_match: usize| {
+        let end = matches[first_match].start + SNIPPET_CHARS - CHARS_BEFORE;
+        let nearby_matches = matches[first_match..]
+            .iter()
+            .take_while(|range| range.end <= end);
+        let words: HashSet<_> = nearby_matches
+            .map(|range| fold_text(&text[range.clone()]))
+            .collect();
+        words.len()
+    };
+
+    // `max_by_key` returns the last of equal elements, so the reversed order gives the first one.
+    let best_start = (0..matches.len())
+        .rev()
+        .max_by_key(|first_match| count_words_near(*first_match));
+
+    cut_around(text, &matches[best_start.unwrap_or(0)..])
+}
+
+/// Returns true if one sentence of `text` has all `terms`.
+pub(super) fn has_all_in_sentence(text: &str, terms: &[&Term]) -> bool {
+    let mut previous_char = ' ';
+    let mut sentences = text.split(|c: char| {
+        let ends_sentence = c == '\n' || c.is_whitespace() && ".!?;:".contains(previous_char);
+        previous_char = c;
+        ends_sentence
+    });
+    sentences.any(|sentence| {
+        let is_found =
+            |term: &&Term| !find_matches(sentence, std::slice::from_ref(*term)).is_empty();
+        terms.iter().all(is_found)
+    })
+}
+
+/// Returns the part of `text` around the first of `matches`, which must be in order.
+pub fn cut_around(text: &str, matches: &[Range<usize>]) -> Snippet {
+    let first = matches.first().map_or(0, |first| first.start);
+    let first_char_before = text[..first].char_indices().rev().take(CHARS_BEFORE).last();
+    let start = first_char_before.map_or(first, |(offset, _)| offset);
+
+    let mut snippet = Snippet::default();
+    if start > 0 {
+        snippet.text.push('…');
+    }
+
+    let mut char_count = 0;
+    let mut after_blank = true;
+    let mut end = text.len();
+    // The start in the snippet of a match that has begun, but not ended.
+    let mut open_start: Option<usize> = None;
+    let mut remaining = matches
+        .iter()
+        .skip_while(|range| range.start < start)
+        .peekable();
+    for (offset, c) in text[start..].char_indices() {
+        let offset = start + offset;
+        if remaining.next_if(|range| offset >= range.end).is_some()
+            && let Some(match_start) = open_start.take()
+        {
+            snippet.matches.push(match_start..snippet.text.len());
+        }
+
+        // A match is not cut in two at the limit.
+        if char_count >= SNIPPET_CHARS && open_start.is_none() {
+            end = offset;
+            break;
+        }
+
+        if remaining.peek().is_some_and(|range| range.start == offset) {
+            open_start = Some(snippet.text.len());
+        }
+
+        // Blanks and control characters in a row become one blank.
+        if c.is_whitespace() || c.is_control() {
+            if !after_blank {
+                snippet.text.push(' ');
+                char_count += 1;
+            }
+            after_blank = true;
+        } else {
+            snippet.text.push(c);
+            char_count += 1;
+            after_blank = false;
+        }
+    }
+
+    if let Some(match_start) = open_start {
+        snippet.matches.push(match_start..snippet.text.len());
+    }
+
+    let len = snippet.text.trim_end().len();
+    snippet.text.truncate(len);
+    for range in &mut snippet.matches {
+        range.end = range.end.min(len);
+    }
+
+    if end < text.len() {
+        snippet.text.push('…');
+    }
+
+    snippet
+}
+
+/// Returns the byte ranges of the words of `text` that match one of `terms`, in order.
+fn find_matches(text: &str, terms: &[Term]) -> Vec<Range<usize>> {
+    let terms = || terms.iter().filter(|term| !term.is_negated);
+    let exact_terms = terms().filter(|term| !term.is_plain);
+    let exact_words: Vec<_> = exact_terms.flat_map(|term| &term.words).collect();
+
+    let is_form_of_any = |part: &str| {
+        let mut plain_terms = terms().filter(|term| term.is_plain);
+        plain_terms.any(|term| {
+            // The index does not have shorter parts.
+            let mut parts = term.parts.iter().filter(|word| word.len() > 2);
+            matches_form(part, &term.words[0].word) || parts.any(|word| fold_text(part) == *word)
+        })
+    };
+
+    let mut matches = Vec::new();
+    let mut at = 0;
+    while let Some(first) = text[at..].chars().next() {
+        let remaining = &text[at..];
+        let is_word = is_word_char(first);
+        // Folding a word by itself gives the same result as folding the whole text.
+        let end = remaining.find(|c| is_word_char(c) != is_word);
+        let end = end.unwrap_or(remaining.len());
+        let part = &remaining[..end];
+
+        let is_match = |run: TextRun<'_>| match run {
+            TextRun::Word(run) => exact_words
+                .iter()
+                .any(|word| run == word.word || word.is_prefix && run.starts_with(&word.word)),
+            TextRun::Unspaced(run) => exact_words.iter().any(|word| run.contains(&word.word)),
+        };
+        let is_text = |c: char| !c.is_ascii_punctuation() && !c.is_whitespace();
+
+        if is_word && is_form_of_any(part) {
+            matches.push(at..at + end);
+        } else if !exact_words.is_empty()
+            && part.chars().any(is_text)
+            && tokens::split_runs(&fold_text(part)).any(is_match)
+        {
+            matches.extend(narrow_match(part, at, &exact_words));
+        }
+
+        at += end;
+    }
+    matches
+}
+
+/// Returns the byte range of a match in `part`, which begins at `at` in the text. In a script without blanks, `part`
+/// may be a whole sentence. So the range covers only the first of `words` in it, and those of `words` that begin at
+/// most [`NEARBY_BYTES`] later. Returns the range of the whole part if it is a single word, or if folding changes its
+/// length. Returns `None` if the part has none of `words`.
+fn narrow_match(part: &str, at: usize, words: &[&IndexWord]) -> Option<Range<usize>> {
+    let whole = at..at + part.len();
+    if part.chars().all(is_word_char) {
+        return Some(whole);
+    }
+
+    let folded = fold_text(part);
+    if folded.len() != part.len() {
+        return Some(whole);
+    }
+
+    let starts = words
+        .iter()
+        .filter_map(|word| Some((folded.find(&word.word)?, word.word.len())));
+    let ranges: Vec<_> = starts.map(|(start, len)| start..start + len).collect();
+
+    let start = ranges.iter().map(|range| range.start).min()?;
+    let end = ranges
+        .iter()
+        .filter(|range| range.start <= start + NEARBY_BYTES)
+        .map(|range| range.end)
+        .max()?;
+    Some(at + start..at + end)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::super::query;
+    use super::*;
+
+    fn marked(text: &str, words: &[&str]) -> String {
+        let words: Vec<_> = words.iter().map(ToString::to_string).collect();
+        let snippet = make_snippet(text, &query::parse(&words).unwrap().terms);
+        let mut marked = String::new();
+        let mut at = 0;
+        for found in &snippet.matches {
+            marked.push_str(&snippet.text[at..found.start]);
+            marked.push('[');
+            marked.push_str(&snippet.text[found.clone()]);
+            marked.push(']');
+            at = found.end;
+        }
+        marked + &snippet.text[at..]
+    }
+
+    #[test]
+    fn matches_are_marked_in_one_line() {
+        assert_eq!(
+            marked("Fix the\n  Parser, please", &["parser"]),
+            "Fix the [Parser], please"
+        );
+        assert_eq!(
+            marked("den Ärger mit foo_bar.rs", &["arger", "foo_bar.rs"]),
+            "den [Ärger] mit [foo]_[bar].[rs]"
+        );
+        assert_eq!(marked("serde_json", &["ser*"]), "[serde]_json");
+        assert_eq!(marked("新日本語版は", &["日本語"]), "新[日本語]版は");
+        assert_eq!(marked("none", &["x"]), "none");
+        assert_eq!(
+            marked("chargeWithRetry, it retries", &["retrying"]),
+            "[chargeWithRetry], it [retries]"
+        );
+    }
+
+    #[test]
+    fn long_texts_are_cut_around_the_first_match() {
+        let text = format!("{} needle {}", "before ".repeat(50), "after ".repeat(100));
+        let shown = marked(&text, &["needle"]);
+        assert!(shown.starts_with('…') && shown.ends_with('…'), "{shown}");
+        assert!(shown.contains("[needle]"), "{shown}");
+        assert!(shown.chars().count() < SNIPPET_CHARS + 10, "{shown}");
+        let text = format!("a needle {} a needle in hay", "before ".repeat(100));
+        let shown = marked(&text, &["needle", "hay"]);
+        assert!(shown.ends_with("a [needle] in [hay]"), "{shown}");
+    }
+}

@@ -1,0 +1,207 @@
+//! Reads a conversation as a transcript: its messages, tool calls and compactions in order.
+
+use super::reader::EventReader;
+use crate::codex::rollout::is_plain;
+use crate::codex::rollout_lines::{EventKind, LineParts, RolloutEvent};
+use crate::history::thread_rollouts::RolloutSlice;
+use chrono::{DateTime, Utc};
+use std::io;
+use std::path::Path;
+
+/// The number of bytes of a rollout that [`read_last_turn`] reads.
+const MAX_TAIL_BYTES: u64 = 256 * 1024;
+
+#[derive(Debug, Clone, PartialEq)]
+pub struct TranscriptEntry {
+    pub turn: u32,
+    /// The time at which Codex wrote the entry.
+    pub at: Option<DateTime<Utc>>,
+    pub kind: EntryKind,
+    /// The name of the tool; only for [`EntryKind::ToolCall`].
+    pub tool: Option<String>,
+    pub text: String,
+}
+
+impl TranscriptEntry {
+    /// Replaces the text and the name of the tool by the results of `redact`.
+    pub fn map_texts(&mut self, redact: &mut dyn FnMut(&str) -> String) {
+        self.text = redact(&self.text);
+        self.tool = self.tool.as_deref().map(redact);
+    }
+}
+
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum EntryKind {
+    User,
+    Assistant,
+    Reasoning,
+    ToolCall,
+    /// A change of files. The text has the path of one file per line.
+    Files,
+    ToolOutput,
+    /// An image. The text is its URL.
+    Image,
+    /// Codex replaced the earlier entries in its context by a summary. The text is the summary. The earlier entries are
+    /// still in the rollout.
+    Compaction,
+}
+
+impl EntryKind {
+    /// Returns the author of the entry, as the output of `find` names it. Images and compactions have their own names.
+    pub fn role(self) -> &'static str {
+        match self {
+            Self::User => "user",
+            Self::Assistant => "assistant",
+            Self::Reasoning => "reasoning",
+            Self::ToolCall | Self::Files | Self::ToolOutput => "tool",
+            Self::Image => "image",
+            Self::Compaction => "compaction",
+        }
+    }
+}
+
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+pub struct TranscriptOptions {
+    /// Includes the outputs of tools.
+    pub outputs: bool,
+    pub images: bool,
+    pub reasoning: bool,
+    /// Returns only the entries of this turn.
+    pub turn: Option<u32>,
+}
+
+/// Calls `visit` with each entry of a conversation in order, until `visit` returns false. The conversation consists of
+/// rollouts that continue each other. Returns the number of lines that were too long to read.
+///
+/// # Errors
+/// A rollout cannot be read, or the user interrupts ([`io::ErrorKind::Interrupted`]).
+pub fn read_entries(
+    slices: &[RolloutSlice],
+    options: TranscriptOptions,
+    mut visit: impl FnMut(TranscriptEntry) -> bool,
+) -> io::Result<usize> {
+    let selection = if options.images {
+        LineParts::TEXTS_AND_IMAGES
+    } else {
+        LineParts::TEXTS
+    };
+
+    let mut reader = EventReader::open_all(slices, selection)?;
+    while let Some(event) = reader.next_event()? {
+        if options.turn.is_some_and(|turn| event.turn > turn) {
+            break;
+        }
+        if options.turn.is_some_and(|turn| event.turn != turn) {
+            continue;
+        }
+
+        let Some(entry) = to_entry(event) else {
+            continue;
+        };
+
+        let is_shown = match entry.kind {
+            EntryKind::ToolOutput => options.outputs,
+            EntryKind::Reasoning => options.reasoning,
+            _ => true,
+        };
+
+        if is_shown && !visit(entry) {
+            break;
+        }
+    }
+    Ok(reader.left_out_lines)
+}
+
+/// Returns the entries of the last turn that has entries. Reads only the last [`MAX_TAIL_BYTES`] of a plain
+/// rollout, so the numbers of turns are not those of [`read_entries`]. A compressed rollout would have to be read
+/// completely, so only its first [`MAX_TAIL_BYTES`] are read instead, and the turn is the last one in that part.
+///
+/// # Errors
+/// The rollout cannot be read, or the user interrupts ([`io::ErrorKind::Interrupted`]).
+pub fn read_last_turn(path: &Path) -> io::Result<Vec<TranscriptEntry>> {
+    let rollout_len = path.metadata()?.len();
+    let start_offset = if is_plain(path) {
+        rollout_len.saturating_sub(MAX_TAIL_BYTES)
+    } else {
+        0
+    };
+
+    let mut reader = EventReader::open_at(path, start_offset, LineParts::TEXTS)?;
+    let mut entries: Vec<TranscriptEntry> = Vec::new();
+    // The next turn gets the number of the turn that the user took back.
+    let mut is_rolled_back = false;
+    while let Some(event) = reader.next_event()? {
+        if event.offset > start_offset + MAX_TAIL_BYTES {
+            break;
+        }
+
+        is_rolled_back |= matches!(event.kind, EventKind::RolledBack(_));
+        if let Some(entry) = to_entry(event) {
+            let earlier_turn = entries.last().map(|last| last.turn);
+            if is_rolled_back || earlier_turn.is_some_and(|turn| turn != entry.turn) {
+                entries.clear();
+                is_rolled_back = false;
+            }
+            entries.push(entry);
+        }
+    }
+
+    Ok(entries)
+}
+
+fn to_entry(event: RolloutEvent) -> Option<TranscriptEntry> {
+    let (kind, tool, text) = match event.kind {
+        EventKind::User(text) => (EntryKind::User, None, text),
+        EventKind::Assistant(text) => (EntryKind::Assistant, None, text),
+        EventKind::Reasoning(text) => (EntryKind::Reasoning, None, text),
+        EventKind::ToolCall { name, text } => (EntryKind::ToolCall, Some(name), text),
+        EventKind::FilesTouched(text) => (EntryKind::Files, None, text),
+        EventKind::ToolOutput(text) => (EntryKind::ToolOutput, None, text),
+        EventKind::Image(url) => (EntryKind::Image, None, url),
+        EventKind::Compaction(text) => (EntryKind::Compaction, None, text),
+        EventKind::ModelInput
+        | EventKind::Meta(_)
+        | EventKind::TurnContext(_)
+        | EventKind::Tokens(_)
+        | EventKind::Request(_)
+        | EventKind::TurnStarted
+        | EventKind::TurnEnded
+        | EventKind::RolledBack(_) => return None,
+    };
+
+    Some(TranscriptEntry {
+        turn: event.turn,
+        at: event.at,
+        kind,
+        tool,
+        text,
+    })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use serde_json::json;
+
+    #[test]
+    fn the_last_turn_has_nothing_of_a_turn_that_was_taken_back() {
+        let event = |kind: &str, text: &str| {
+            let payload = json!({"type": kind, "message": text, "num_turns": 1});
+            json!({"timestamp": "2026-11-20T06:00:00Z", "type": "event_msg", "payload": payload})
+        };
+        let lines = [
+            event("user_message", "first"),
+            event("agent_message", "one"),
+            event("user_message", "second"),
+            event("agent_message", "two"),
+            event("thread_rolled_back", ""),
+            event("user_message", "instead"),
+        ];
+        let folder = tempfile::tempdir().unwrap();
+        let path = folder.path().join("rollout.jsonl");
+        std::fs::write(&path, lines.map(|line| line.to_string()).join("\n")).unwrap();
+        let entries = read_last_turn(&path).unwrap();
+        let texts: Vec<_> = entries.iter().map(|entry| &*entry.text).collect();
+        assert_eq!(texts, ["instead"]);
+    }
+}

@@ -1,0 +1,87 @@
+//! The rollouts of a home by their conversations.
+
+use super::SkippedFile;
+use super::files::RolloutFile;
+use super::id::ConversationId;
+use crate::codex::{RolloutCut, RolloutName, parse_rollout_id};
+use std::cmp::Reverse;
+use std::ops::Range;
+
+/// A rollout with the conversation that its first line names.
+#[derive(Debug)]
+pub(crate) struct ConversationRollout {
+    /// The id in the first line of the rollout.
+    pub id: ConversationId,
+    pub file: RolloutFile,
+    /// The workspace account that created the conversation, if it is known and not the live one.
+    pub other_account: Option<Box<str>>,
+    /// True if Codex shows the turns of the rollout from a projection.
+    pub is_paginated: bool,
+    /// The rollout that this one continues, and the position at which this one branches off.
+    pub base: Option<Box<RolloutCut>>,
+    /// The number of the first line that Codex shows; only for subagents.
+    pub subagent_start: Option<u64>,
+}
+
+impl ConversationRollout {
+    /// Returns the id of the rollout in lower case; `None` if its name has none.
+    pub(crate) fn rollout_id(&self) -> Option<String> {
+        parse_rollout_id(&self.file.relative)
+    }
+
+    /// Returns the id of the rollout if a rewind began it.
+    pub(super) fn rewind_id(&self) -> Option<String> {
+        if !RolloutName::parse(&self.file.relative)?.is_rewind() {
+            return None;
+        }
+        self.rollout_id()
+    }
+}
+
+/// All rollouts of a home that name a conversation.
+#[derive(Debug, Default)]
+pub struct Conversations {
+    /// Ordered by id. Of several rollouts of one conversation, the one that Codex uses comes first.
+    pub(super) files: Vec<ConversationRollout>,
+    /// Rollouts that cannot be read or name no conversation.
+    pub(super) damaged: Vec<SkippedFile>,
+    /// The number of rollouts of Codex before 0.32.
+    pub(super) old_format: usize,
+}
+
+impl Conversations {
+    pub(super) fn sort(&mut self) {
+        // Codex continues the rollout that the last rewind began, also if a kill or a sync left only a part of the
+        // rollouts archived. Else it uses one that is not archived, the last by name.
+        self.files.sort_unstable_by(|a, b| {
+            let sort_key = |c: &ConversationRollout| {
+                let name = Reverse(c.file.relative.clone());
+                (Reverse(c.rewind_id()), c.file.is_archived, name)
+            };
+            a.id.cmp(&b.id).then_with(|| sort_key(a).cmp(&sort_key(b)))
+        });
+    }
+
+    /// Returns the rollouts of a conversation, the one that Codex uses first.
+    pub(crate) fn rollouts_of(&self, id: &ConversationId) -> &[ConversationRollout] {
+        &self.files[self.index_range(id)]
+    }
+
+    pub(super) fn index_range(&self, id: &ConversationId) -> Range<usize> {
+        let start = self.files.partition_point(|c| c.id < *id);
+        let len = self.files[start..]
+            .iter()
+            .take_while(|c| c.id == *id)
+            .count();
+        start..start + len
+    }
+
+    /// Iterates over the rollouts of all conversations, by id.
+    pub(crate) fn iter(&self) -> impl Iterator<Item = &ConversationRollout> {
+        self.files.iter()
+    }
+
+    pub(crate) fn is_empty(&self) -> bool {
+        self.files.is_empty()
+    }
+}

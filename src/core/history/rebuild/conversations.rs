@@ -1,0 +1,230 @@
+//! Selects the conversations of a rebuild and determines when each was changed last.
+
+use super::plan::RebuildSource;
+use crate::codex::{DatabaseError, RolloutName, ThreadRow, threads};
+use crate::history::rollout::first_line;
+use crate::history::{
+    ConversationId, HEADS_AT_A_TIME, HistoryError, RolloutFile, SessionMeta, SkippedFile, files,
+    for_each_file, rollout,
+};
+use crate::io::Rfc3339Time;
+use std::collections::{BTreeMap, HashSet};
+use std::path::Path;
+
+/// The values of a row of the table `threads` that a rebuild needs.
+#[derive(Debug)]
+pub struct TableRow {
+    id: ConversationId,
+    created_ms: i64,
+    updated_ms: i64,
+    archived: bool,
+    pub(super) given_name: Option<String>,
+    /// The title; empty if Codex has none, and for archived rows.
+    pub(super) title: String,
+    /// The first line of the user's first message; without one that of the preview.
+    pub(super) first_message: Option<String>,
+}
+
+/// Reads the table of the database at `path`. Returns `None` if it has no such table.
+///
+/// # Errors
+/// The database is damaged or locked by another process.
+pub fn read_table(path: &Path) -> Result<Option<Vec<TableRow>>, DatabaseError> {
+    threads::fold_rows(path, Vec::new, |rows, mut row: ThreadRow| {
+        if row.archived {
+            // Only the id of an archived row is used, and a title may be a whole first message.
+            (row.title, row.first_user_message, row.message_line) = Default::default();
+        }
+
+        rows.push(TableRow {
+            id: ConversationId::of(&row.id),
+            created_ms: row.created_ms.unwrap_or(0),
+            updated_ms: row.updated_ms.unwrap_or(0),
+            archived: row.archived,
+            given_name: row.given_name().map(str::to_owned),
+            first_message: first_line(row.message()),
+            title: row.title,
+        });
+    })
+}
+
+/// A conversation with the facts gathered so far.
+pub(super) struct RebuildConversation {
+    pub(super) id: ConversationId,
+    pub(super) row: Option<TableRow>,
+    /// The rollouts that are not archived.
+    pub(super) files: Vec<RolloutFile>,
+    created: Option<Rfc3339Time>,
+    pub(super) updated: Option<Rfc3339Time>,
+    /// False if the limit leaves the conversation out.
+    pub(super) is_restored: bool,
+    /// The title from the rollout, if the row has none.
+    pub(super) title: Option<String>,
+    /// True if the name in the index equals the title derived from the rollout, so the user did not
+    /// give it.
+    pub(super) is_index_derived: bool,
+}
+
+impl RebuildConversation {
+    fn new(id: ConversationId, row: Option<TableRow>) -> Self {
+        Self {
+            id,
+            row,
+            files: Vec::new(),
+            created: None,
+            updated: None,
+            is_restored: true,
+            title: None,
+            is_index_derived: false,
+        }
+    }
+
+    fn add_rollout(&mut self, file: RolloutFile, meta: &SessionMeta) {
+        self.files.push(file);
+        if self.row.as_ref().is_none_or(|row| row.created_ms == 0) {
+            self.created = self.created.take().or_else(|| meta.created());
+        }
+    }
+
+    /// Sets the time of the last change: the later of rollout and row, else the time of creation.
+    pub(super) fn set_updated(&mut self, rollout_time: Option<Rfc3339Time>) {
+        let row_time = |millis: fn(&TableRow) -> i64| {
+            let millis = self.row.as_ref().map(millis).filter(|millis| *millis != 0);
+            millis.and_then(Rfc3339Time::from_millis)
+        };
+        let updated = Rfc3339Time::later_of(rollout_time, row_time(|row| row.updated_ms));
+        self.updated = updated
+            .or_else(|| row_time(|row| row.created_ms))
+            .or_else(|| self.created.clone());
+    }
+
+    /// Returns the title of the row, else its first message. `None` if only the rollout can have a title.
+    pub(super) fn row_title(&self) -> Option<&str> {
+        let row = self.row.as_ref()?;
+        let title = Some(&*row.title).filter(|title| !title.trim().is_empty());
+        title.or(row.first_message.as_deref())
+    }
+}
+
+/// All conversations of a rebuild with their rollouts.
+pub(super) struct ConversationSet {
+    pub(super) source: RebuildSource,
+    /// Sorted by id, without duplicates.
+    pub(super) conversations: Vec<RebuildConversation>,
+    /// Conversations on disk that the rebuild leaves out: archived, or not in the database.
+    excluded: HashSet<ConversationId>,
+    pub(super) orphans: usize,
+    pub(super) without_id: usize,
+}
+
+impl ConversationSet {
+    pub(super) fn find(&self, id: &ConversationId) -> Option<&RebuildConversation> {
+        let place = self.position(id)?;
+        self.conversations.get(place)
+    }
+
+    pub(super) fn has_rollout_or_archived_row(&self, id: &ConversationId) -> bool {
+        self.excluded.contains(id) || self.find(id).is_some_and(|c| !c.files.is_empty())
+    }
+
+    fn position(&self, id: &ConversationId) -> Option<usize> {
+        self.conversations.binary_search_by(|c| c.id.cmp(id)).ok()
+    }
+
+    /// Returns the rollouts of the conversations at these places in the list, each with the place of its conversation.
+    pub(super) fn rollouts<'a>(
+        &'a self,
+        places: &'a [usize],
+    ) -> impl Iterator<Item = (usize, &'a RolloutFile)> {
+        let files = |place: usize| self.conversations[place].files.iter();
+        let places = places.iter().copied();
+        places.flat_map(move |place| files(place).map(move |file| (place, file)))
+    }
+}
+
+/// Collects the conversations to rebuild, each with its rollouts.
+pub(super) fn gather_conversations(
+    home: &Path,
+    table: Option<Vec<TableRow>>,
+    include_orphans: bool,
+    skipped: &mut Vec<SkippedFile>,
+) -> Result<ConversationSet, HistoryError> {
+    let (conversations, archived) = split_archived(table);
+    let mut set = ConversationSet {
+        source: if conversations.is_empty() {
+            RebuildSource::Rollouts
+        } else {
+            RebuildSource::Database
+        },
+        conversations,
+        excluded: HashSet::new(),
+        orphans: 0,
+        without_id: 0,
+    };
+
+    let mut files = files::find_rollouts(home)?;
+    // A file name has the id of its conversation, so archived rollouts are not read.
+    for file in files.extract_if(.., |file| file.is_archived) {
+        let name = RolloutName::parse(&file.relative);
+        let id = name.and_then(|name| name.id().map(ConversationId::of));
+        set.excluded.extend(id);
+    }
+
+    // Without unarchived rows, the rollouts are the only source.
+    let takes_orphans = include_orphans || set.source == RebuildSource::Rollouts;
+    let mut orphans = BTreeMap::new();
+    let paths = files.iter().map(|file| file.path(home));
+
+    let read = rollout::read_head;
+    for_each_file(paths, HEADS_AT_A_TIME, skipped, read, |i, meta| {
+        let Some(meta) = meta else {
+            set.without_id += 1;
+            return Ok(());
+        };
+
+        // Codex does not open rollouts of versions before 0.32.
+        if archived.contains(&meta.id) || !meta.has_envelope {
+            return Ok(());
+        }
+
+        let new_orphan = || RebuildConversation::new(meta.id.clone(), None);
+        match set.position(&meta.id) {
+            Some(place) => set.conversations[place].add_rollout(files[i].clone(), &meta),
+            None if takes_orphans => {
+                let orphan = orphans.entry(meta.id.clone()).or_insert_with(new_orphan);
+                orphan.add_rollout(files[i].clone(), &meta);
+            }
+            None => {
+                set.orphans += 1;
+                set.excluded.insert(meta.id);
+            }
+        }
+        Ok(())
+    })?;
+
+    set.conversations.extend(orphans.into_values());
+    set.conversations.sort_by(|a, b| a.id.cmp(&b.id));
+    set.excluded.extend(archived);
+    Ok(set)
+}
+
+/// Returns the conversations of the unarchived rows, sorted by id without duplicates, and the ids of the archived rows.
+fn split_archived(
+    table: Option<Vec<TableRow>>,
+) -> (Vec<RebuildConversation>, HashSet<ConversationId>) {
+    let (mut conversations, mut archived) = (Vec::new(), HashSet::new());
+    for row in table.unwrap_or_default() {
+        if row.archived {
+            archived.insert(row.id);
+        } else {
+            conversations.push(RebuildConversation::new(row.id.clone(), Some(row)));
+        }
+    }
+
+    // Two rows may name one conversation in different case; the stable sort keeps Codex's spelling,
+    // which is read first.
+    conversations.sort_by(|a, b| a.id.cmp(&b.id));
+    conversations.dedup_by(|a, b| a.id == b.id);
+
+    (conversations, archived)
+}

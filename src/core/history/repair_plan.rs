@@ -1,0 +1,307 @@
+//! The plan of a repair: the changes of the state database.
+
+use super::check::{Findings, MissingRow, is_given_name};
+use super::conversations::Conversations;
+use super::id::ConversationId;
+use super::rollout::{self, Depth, SessionMeta};
+use super::session_index::ThreadNameIndex;
+use super::unreadable::{ContinuedRollout, UnreadableCause, UnreadableConversation};
+use super::{HistoryError, SkippedFile, for_each_file};
+use crate::codex::threads::{PAGINATED, RowTexts};
+use crate::codex::{HISTORY_DATABASE_PREFIX, RowChange, threads};
+use crate::io::{Environment, pluralize};
+use serde::Serialize;
+use std::path::{Path, PathBuf};
+
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize)]
+#[serde(rename_all = "lowercase")]
+pub enum RepairAction {
+    /// Corrects the path or the archived flag of a row.
+    Path,
+    Row,
+    Name,
+    /// Sets the empty ones of title, first message and preview. Codex does not list a conversation without a preview.
+    Preview,
+    /// Sets the mode of a row to that of its rollout.
+    Mode,
+    /// Has Codex read the rollouts of a conversation again, because it shows the conversation without some turns.
+    Turns,
+    /// Has Codex recreate the whole database.
+    Database,
+}
+
+/// One change of a repair. Its JSON keys are a stable interface.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize)]
+pub struct RepairChange {
+    /// The conversation; empty if the whole database is recreated.
+    pub id: ConversationId,
+    pub action: RepairAction,
+    /// The value before: a path, or the problem of the database. Null if there was none.
+    pub from: Option<String>,
+    /// The value after: a path, a name, a first message, or the number of conversations.
+    pub to: String,
+    #[serde(skip)]
+    pub(super) archived: bool,
+    /// The texts of a row that lacks them.
+    #[serde(skip)]
+    pub(super) texts: RowTexts,
+    /// The id exactly as the row has it, if its spelling differs from `id`.
+    #[serde(skip)]
+    pub(super) row_id: Option<Box<str>>,
+}
+
+impl RepairChange {
+    fn new(id: ConversationId, action: RepairAction, from: Option<String>, to: String) -> Self {
+        Self {
+            id,
+            action,
+            from,
+            to,
+            archived: false,
+            texts: RowTexts::default(),
+            row_id: None,
+        }
+    }
+
+    /// Returns the change of an existing row; `None` if the change adds a row or concerns no row.
+    pub(super) fn to_row_change(&self) -> Option<RowChange> {
+        let id = match &self.row_id {
+            Some(id) => id.clone().into_string(),
+            None => self.id.to_string(),
+        };
+
+        let to = self.to.clone();
+        match self.action {
+            RepairAction::Path => Some(RowChange::Path {
+                id,
+                path: to,
+                archived: self.archived,
+            }),
+            RepairAction::Name => Some(RowChange::Name { id, name: to }),
+            RepairAction::Preview => Some(RowChange::Texts {
+                id,
+                texts: self.texts.clone(),
+            }),
+            RepairAction::Mode => Some(RowChange::Mode {
+                id,
+                mode: PAGINATED,
+            }),
+            RepairAction::Row | RepairAction::Turns | RepairAction::Database => None,
+        }
+    }
+}
+
+#[derive(Debug)]
+pub struct RepairPlan {
+    /// The changes, in the order of their application: a new row precedes its name.
+    pub changes: Vec<RepairChange>,
+    /// True if the database is missing or unusable, so that Codex has to recreate it.
+    pub recreates_database: bool,
+    pub database: Option<PathBuf>,
+    /// Rollouts that could not be read; their conversations get no row or name.
+    pub skipped: Vec<SkippedFile>,
+    /// The number of differences that a repair does not touch.
+    pub unrepairable: usize,
+    /// The canonical path of the home.
+    pub(super) home: PathBuf,
+    pub(super) provider: String,
+    pub(super) unprojected: Vec<ContinuedRollout>,
+    /// The ids of rollouts that are shorter than their projections. These projections are deleted.
+    pub(super) shortened: Vec<String>,
+    /// The database of the projections; `None` if the home has none.
+    pub(super) projections: Option<PathBuf>,
+    /// All conversations, if the database is recreated; else empty.
+    pub(super) conversations: Conversations,
+}
+
+#[derive(Debug, Clone, Copy)]
+pub struct RepairContext<'a> {
+    pub home: &'a Path,
+    /// The manager home, which keeps the snapshots.
+    pub manager_home: &'a Path,
+    /// The environment. `CODEX_SQLITE_HOME` may name another folder for the databases.
+    pub env: &'a Environment,
+}
+
+/// Returns the path at which Codex creates its database of projections.
+pub(super) fn new_projections_path(context: &RepairContext<'_>) -> PathBuf {
+    let folder = threads::find_state_folder(context.home, context.env);
+    folder.join(format!("{HISTORY_DATABASE_PREFIX}1.sqlite"))
+}
+
+/// Plans a repair. Reads only the rollouts of conversations that lack a row and have a line in the
+/// name index.
+pub fn plan(findings: Findings, provider: &str) -> Result<RepairPlan, HistoryError> {
+    let Findings {
+        home,
+        conversations,
+        projections,
+        has_table,
+        index,
+        report,
+    } = findings;
+
+    let unrepairable = report.count_unrepairable();
+    let mut plan = RepairPlan {
+        changes: Vec::new(),
+        recreates_database: !has_table && !conversations.is_empty(),
+        database: report.database,
+        skipped: Vec::new(),
+        unrepairable,
+        home,
+        provider: provider.to_owned(),
+        unprojected: Vec::new(),
+        shortened: Vec::new(),
+        projections: projections.database,
+        conversations: Conversations::default(),
+    };
+
+    for stale in report.stale_path {
+        let path = plan.recorded_path(&conversations, &stale.id, &stale.path);
+        plan.changes.push(RepairChange {
+            archived: stale.archived,
+            row_id: stale.row_id,
+            ..RepairChange::new(stale.id, RepairAction::Path, Some(stale.recorded), path)
+        });
+    }
+
+    for lost in report.names_missing {
+        plan.changes.push(RepairChange {
+            row_id: lost.row_id,
+            ..RepairChange::new(lost.id, RepairAction::Name, None, lost.name)
+        });
+    }
+
+    for row in report.preview_missing {
+        plan.changes.push(RepairChange {
+            texts: row.texts,
+            row_id: row.row_id,
+            ..RepairChange::new(row.id, RepairAction::Preview, None, row.preview)
+        });
+    }
+
+    plan.add_unreadable(report.unreadable);
+    if plan.recreates_database {
+        let to = pluralize(report.missing.len(), "conversation");
+        // The change concerns the whole database, so it names no conversation.
+        let id = ConversationId::of("");
+        let change = RepairChange::new(id, RepairAction::Database, report.problem, to);
+        plan.changes.push(change);
+    }
+
+    // The names are in the order of the missing rows, so each is found in one pass.
+    let names = find_given_names(&report.missing, &index, &mut plan.skipped)?;
+    let mut names = names.into_iter().peekable();
+    for (i, missing) in report.missing.into_iter().enumerate() {
+        // Codex adds the rows itself when it recreates the database.
+        if !plan.recreates_database {
+            let path = plan.recorded_path(&conversations, &missing.id, &missing.path);
+            plan.changes.push(RepairChange {
+                archived: missing.archived,
+                ..RepairChange::new(missing.id.clone(), RepairAction::Row, None, path)
+            });
+        }
+        if let Some((_, name)) = names.next_if(|(named_index, _)| *named_index == i) {
+            let change = RepairChange::new(missing.id, RepairAction::Name, None, name);
+            plan.changes.push(change);
+        }
+    }
+
+    if plan.recreates_database {
+        plan.conversations = conversations;
+    }
+    Ok(plan)
+}
+
+impl RepairPlan {
+    /// Returns true if Codex has to create a part of its databases.
+    pub fn needs_codex(&self) -> bool {
+        self.recreates_database || !self.unprojected.is_empty()
+    }
+
+    fn add_unreadable(&mut self, unreadable: Vec<UnreadableConversation>) {
+        for conversation in unreadable
+            .into_iter()
+            .filter(UnreadableConversation::is_repairable)
+        {
+            let turns_shown = conversation.turns_shown.to_string();
+            let turns_on_disk = || pluralize(conversation.turns_on_disk, "turn");
+            let (action, from, to) = match conversation.cause {
+                UnreadableCause::Mode => (
+                    RepairAction::Mode,
+                    "legacy".to_owned(),
+                    PAGINATED.to_owned(),
+                ),
+                UnreadableCause::Unprojected(rollouts) => {
+                    self.unprojected.extend(rollouts);
+                    (RepairAction::Turns, turns_shown, turns_on_disk())
+                }
+                UnreadableCause::Shortened { rollout_id, .. } => {
+                    self.shortened.push(rollout_id);
+                    (RepairAction::Turns, turns_shown, turns_on_disk())
+                }
+                // The filter above has left these out.
+                UnreadableCause::Boundary | UnreadableCause::MissingBase(_) => continue,
+            };
+
+            self.changes.push(RepairChange {
+                row_id: Some(conversation.row_id.into()),
+                ..RepairChange::new(conversation.id, action, Some(from), to)
+            });
+        }
+    }
+
+    /// Returns the path of a rollout as Codex records it: canonical, and without `.zst`.
+    fn recorded_path(
+        &self,
+        conversations: &Conversations,
+        id: &ConversationId,
+        path: &Path,
+    ) -> String {
+        let listed = conversations
+            .rollouts_of(id)
+            .iter()
+            .find(|c| path.ends_with(&c.file.relative));
+        let path = listed.map_or_else(|| path.to_path_buf(), |c| c.file.plain_path(&self.home));
+        path.to_string_lossy().into_owned()
+    }
+}
+
+/// Returns the names that the user gave to conversations without a row, with their indices in `missing`. Reads
+/// only the rollouts of conversations that have a line in the index.
+fn find_given_names(
+    missing: &[MissingRow],
+    index: &ThreadNameIndex,
+    skipped: &mut Vec<SkippedFile>,
+) -> Result<Vec<(usize, String)>, HistoryError> {
+    let indexed: Vec<_> = (0..missing.len())
+        .filter(|i| index.has_line(&missing[*i].id))
+        .collect();
+
+    let paths = indexed.iter().map(|i| missing[*i].path.clone());
+    let scan = |path: &Path| rollout::scan(path, Depth::Turns, |_| ());
+    let mut names = Vec::new();
+    for_each_file(paths, 1, skipped, scan, |nth, scan| {
+        // Codex reads the name of a conversation that is not paginated from the index, not from its
+        // row.
+        let meta = scan.meta.as_ref();
+        let is_paginated = meta.is_some_and(SessionMeta::is_paginated);
+
+        let id = &missing[indexed[nth]].id;
+        let line = index.get(id)?;
+        if !is_paginated {
+            return Ok(());
+        }
+
+        let texts = &scan.turn.texts;
+        let derived_names = [&scan.title, &texts.first_message, &texts.preview];
+        let derived_names = derived_names.map(Option::as_deref);
+        let name = line.map(|line| line.thread_name);
+        let given_name =
+            name.filter(|name| is_given_name(name, id, derived_names.into_iter().flatten()));
+        names.extend(given_name.map(|name| (indexed[nth], name)));
+        Ok(())
+    })?;
+
+    Ok(names)
+}

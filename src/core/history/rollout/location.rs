@@ -1,0 +1,142 @@
+//! The rollout that a row of Codex's list, or a name in its folders, leads to. Rows and links may come from
+//! another person's archive, so only a conversation of the home is opened.
+
+use crate::codex::{ARCHIVED_SESSIONS, RolloutName, SESSIONS, ZST};
+use crate::io::OrdinaryPath as _;
+use std::io::Read as _;
+use std::path::{Path, PathBuf};
+
+/// The number of bytes of a first line that are examined. Codex writes the keys before the instructions.
+const FORM_BYTES: u64 = 4096;
+
+/// Returns the rollout at a path that Codex recorded, if it [is one of the home](resolve_rollout_in_home). The path may
+/// name the plain form, and the file be compressed, or the reverse.
+pub fn find_recorded_rollout(home: &Path, recorded: &str) -> Option<PathBuf> {
+    find_existing_below(home, recorded).filter(|path| may_be_conversation(path))
+}
+
+/// Resolves the links in `path`, and returns the path below `home` if it leads to a rollout in `sessions/` or
+/// `archived_sessions/` of the home. The two folders themselves may be links that the user made.
+pub fn resolve_rollout_in_home(home: &Path, path: &Path) -> Option<PathBuf> {
+    resolve_in_session_folders(home, path).filter(|path| may_be_conversation(path))
+}
+
+/// Like [`find_recorded_rollout`], without reading the file.
+pub fn find_existing_below(home: &Path, recorded: &str) -> Option<PathBuf> {
+    let plain = recorded.strip_suffix(ZST).unwrap_or(recorded);
+    let forms = [plain.to_owned(), format!("{plain}{ZST}")];
+    let mut forms = forms.into_iter().map(PathBuf::from);
+    forms.find_map(|path| {
+        let is_rollout = RolloutName::parse(&path).is_some() && path.is_file();
+        is_rollout.then(|| resolve_in_session_folders(home, &path))?
+    })
+}
+
+/// Returns the path of the same file below `sessions/` or `archived_sessions/` of `home`; `None` for a file outside of
+/// these folders. Until a launch is settled, Codex records the path by which the isolated home links to the file, and
+/// files are not opened through such links.
+fn resolve_in_session_folders(home: &Path, path: &Path) -> Option<PathBuf> {
+    let real = path.canonical().ok()?;
+    [SESSIONS, ARCHIVED_SESSIONS].iter().find_map(|name| {
+        let folder = home.join(name);
+        let relative = real.strip_prefix(folder.canonical().ok()?).ok()?;
+        Some(folder.join(relative))
+    })
+}
+
+/// Returns true if the file begins with the first line of a rollout, as written by any version of Codex, or cannot be
+/// read.
+fn may_be_conversation(path: &Path) -> bool {
+    let mut bytes = Vec::new();
+    let read_result =
+        super::open(path).and_then(|file| file.take(FORM_BYTES).read_to_end(&mut bytes));
+
+    let mut lines = bytes.split(|byte| *byte == b'\n');
+    let line = lines.next().unwrap_or_default();
+    let line = String::from_utf8_lossy(line);
+    // Some editors write a byte order mark. Only the first line cannot be read then.
+    let line = line.trim_start_matches('\u{feff}');
+
+    let has_key = |key: &str| line.contains(&format!("\"{key}\":"));
+    // Codex wrote the metadata without an envelope before 0.32, and other lines with `record_type`.
+    let is_known_form = has_key("payload")
+        || has_key("record_type")
+        || (has_key("timestamp") && (has_key("type") || has_key("id")));
+
+    // The reader of a damaged file reports the damage.
+    read_result.is_err() || (line.starts_with('{') && is_known_form)
+}
+
+#[cfg(test)]
+#[cfg(unix)]
+mod tests {
+    use super::*;
+    use std::fs;
+    use std::os::unix::fs::symlink;
+
+    const FIRST: &str =
+        "{\"timestamp\":\"2026-01-01T00:00:00Z\",\"type\":\"session_meta\",\"payload\":{}}\n";
+
+    fn home() -> (tempfile::TempDir, PathBuf) {
+        let folder = tempfile::tempdir().expect("a file");
+        let home = folder.path().join("home");
+        fs::create_dir_all(home.join(SESSIONS)).expect("a file");
+        (folder, home)
+    }
+
+    fn found(home: &Path, path: &Path) -> Option<PathBuf> {
+        find_recorded_rollout(home, &path.to_string_lossy())
+    }
+
+    #[test]
+    fn a_row_leads_to_conversations_of_the_home_only() {
+        let (folder, home) = home();
+        let outside = folder.path().join("rollout-outside.jsonl");
+        let inside = home.join(SESSIONS).join("rollout-1.jsonl");
+        let link = home.join(SESSIONS).join("rollout-2.jsonl");
+        let login = home.join("auth.json");
+        fs::write(&outside, FIRST).expect("a file");
+        fs::write(&inside, FIRST).expect("a file");
+        fs::write(&login, FIRST).expect("a file");
+        symlink(&outside, &link).expect("a file");
+        assert_eq!(found(&home, &inside), Some(inside.clone()));
+        let around = home.join(SESSIONS).join("../auth.json");
+        for path in [outside, link, login, around] {
+            assert_eq!(found(&home, &path), None, "{}", path.display());
+        }
+        // The folder of an isolated home is a link.
+        let isolated = folder.path().join("isolated");
+        symlink(home.join(SESSIONS), &isolated).expect("a file");
+        let linked = isolated.join("rollout-1.jsonl");
+        assert_eq!(found(&home, &linked), Some(inside.clone()));
+        // The folder of the conversations may be on another disk.
+        let moved = folder.path().join("moved");
+        fs::rename(home.join(SESSIONS), &moved).expect("a file");
+        symlink(&moved, home.join(SESSIONS)).expect("a file");
+        assert_eq!(found(&home, &inside), Some(inside));
+    }
+
+    #[test]
+    fn a_rollout_is_recognized_by_the_first_line_of_a_conversation() {
+        let (_folder, home) = home();
+        let path = home.join(SESSIONS).join("rollout-1.jsonl");
+        for (text, expected) in [
+            (FIRST, true),
+            (
+                "{\"id\":\"01\",\"timestamp\":\"2025-05-05T00:00:00Z\"}\n",
+                true,
+            ),
+            ("{\"record_type\":\"state\"}\n", true),
+            ("\u{feff}{\"record_type\":\"state\"}\n", true),
+            (
+                "{\"OPENAI_API_KEY\":\"k\",\"tokens\":{\"id_token\":\"i\"}}",
+                false,
+            ),
+            ("root:$6$x:1::::::\n", false),
+            ("", false),
+        ] {
+            fs::write(&path, text).expect("a file");
+            assert_eq!(found(&home, &path).is_some(), expected, "{text}");
+        }
+    }
+}

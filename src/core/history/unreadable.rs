@@ -1,0 +1,314 @@
+//! Conversations that Codex lists, but cannot open or shows without some of their turns.
+//!
+//! Codex shows a paginated conversation from its projections of the rollouts, and does not say when they lack
+//! turns (Codex 0.169). The check reads only first lines, sizes and the projections, and counts turns only in the
+//! rollouts of conversations with a problem.
+
+use super::conversations::{ConversationRollout, Conversations};
+use super::id::ConversationId;
+use super::rollout;
+use super::thread_rollouts::{MAX_ROLLOUTS, find_rollout};
+use super::thread_titles::title_of;
+use crate::codex::projections::{Projections, RolloutCut};
+use crate::codex::rollout::is_plain;
+use crate::codex::threads::ThreadRow;
+use serde::Serialize;
+use std::collections::HashMap;
+use std::path::{Path, PathBuf};
+
+/// The command that corrects rows and projections.
+const REPAIR: &str = "codex-manager history repair";
+
+/// A conversation that Codex cannot open, or shows without some turns. Its JSON keys are a stable interface.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize)]
+pub struct UnreadableConversation {
+    pub id: ConversationId,
+    /// The first line of the name that the user gave, else of the title.
+    pub title: String,
+    /// The cause, as a sentence fragment.
+    pub reason: String,
+    /// The number of turns in the rollouts of the conversation.
+    pub turns_on_disk: usize,
+    pub turns_shown: usize,
+    /// The command that makes Codex show all turns; `None` if neither a repair nor an archive can restore them.
+    pub fix: Option<String>,
+    #[serde(skip)]
+    pub cause: UnreadableCause,
+    /// The id exactly as the row has it.
+    #[serde(skip)]
+    pub row_id: String,
+}
+
+impl UnreadableConversation {
+    /// Returns true if `history repair` corrects the conversation. Returns false if an archive has the lost part of a
+    /// rollout, because a repair would drop the projection from which Codex still shows that part.
+    pub fn is_repairable(&self) -> bool {
+        self.cause.is_repairable() && self.fix.as_deref() == Some(REPAIR)
+    }
+}
+
+/// The reason why Codex shows less than a conversation has.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum UnreadableCause {
+    /// The row has the old mode, and the rollout is paginated.
+    Mode,
+    /// Codex has not projected all rollouts that the conversation continues. Contains all of them, the newest first.
+    Unprojected(Vec<ContinuedRollout>),
+    /// A rollout is shorter than its projection.
+    Shortened { rollout_id: String, bytes: u64 },
+    /// All lines precede the ordinal from which Codex shows the lines of a subagent.
+    Boundary,
+    /// The rollout with this id has the earlier turns, but is not on disk or has other lines than before.
+    MissingBase(String),
+}
+
+impl UnreadableCause {
+    /// Returns true if `history repair` can remove the cause.
+    fn is_repairable(&self) -> bool {
+        match self {
+            Self::Mode | Self::Unprojected(_) | Self::Shortened { .. } => true,
+            Self::Boundary | Self::MissingBase(_) => false,
+        }
+    }
+
+    fn describe(&self) -> String {
+        match self {
+            Self::Mode => {
+                "Codex's list has it in the old form, but its rollout was migrated".to_owned()
+            }
+            Self::Unprojected(_) => {
+                "Codex has not read the earlier rollouts that it continues".to_owned()
+            }
+            Self::Shortened { .. } => "its rollout is shorter than when Codex read it".to_owned(),
+            Self::Boundary => {
+                "Codex's migration moved all turns before the start of the subagent".to_owned()
+            }
+            Self::MissingBase(id) => {
+                format!(
+                    "its earlier turns are in another rollout, which is missing or was replaced: {id}"
+                )
+            }
+        }
+    }
+}
+
+/// A rollout that another one continues.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct ContinuedRollout {
+    /// The absolute path, plain or compressed.
+    pub path: PathBuf,
+    /// The position at which the next rollout branches off.
+    pub cut: RolloutCut,
+    /// True if Codex has projected the rollout up to the cut.
+    pub is_projected: bool,
+}
+
+/// The rollouts and projections that the rows of a home are compared with.
+pub(super) struct ReadabilityCheck<'a> {
+    home: &'a Path,
+    /// The rollouts by their own ids; empty if none continues another.
+    rollouts: HashMap<String, &'a ConversationRollout>,
+    projections: &'a Projections,
+}
+
+impl<'a> ReadabilityCheck<'a> {
+    pub(super) fn new(
+        home: &'a Path,
+        conversations: &'a Conversations,
+        projections: &'a Projections,
+    ) -> Self {
+        let has_bases = conversations.iter().any(|rollout| rollout.base.is_some());
+        let mut rollouts = HashMap::new();
+        if has_bases {
+            let all = conversations.iter();
+            rollouts.extend(all.filter_map(|rollout| Some((rollout.rollout_id()?, rollout))));
+        }
+        Self {
+            home,
+            rollouts,
+            projections,
+        }
+    }
+
+    /// Returns the problem of a listed conversation, given the rollout that its row names.
+    pub(super) fn find_problem(
+        &self,
+        row: &ThreadRow,
+        leaf: &ConversationRollout,
+    ) -> Option<UnreadableConversation> {
+        let cause = self.find_cause(row, leaf)?;
+        let bases = self.follow_chain(leaf).rollouts;
+
+        // A rollout that cannot be read counts as one without turns: the cause is reported anyway.
+        let count_turns_in = |path: &Path, end| rollout::count_turns(path, end).unwrap_or(0);
+        let leaf_turns = count_turns_in(&leaf.file.path(self.home), None);
+        let count_turns_of = |is_counted: &dyn Fn(&ContinuedRollout) -> bool| -> usize {
+            let rollouts = bases.iter().filter(|rollout| is_counted(rollout));
+            let counts = rollouts.map(|r| count_turns_in(&r.path, Some(r.cut.offset)));
+            counts.sum()
+        };
+
+        let turns_on_disk = leaf_turns + count_turns_of(&|_| true);
+        let turns_shown = match &cause {
+            UnreadableCause::Unprojected(_) => {
+                let unprojected = bases.iter().filter(|rollout| !rollout.is_projected);
+                let partly_shown = unprojected
+                    .map(|rollout| self.projections.count_turns(&rollout.cut.rollout_id));
+                let shown = leaf_turns
+                    + count_turns_of(&|rollout| rollout.is_projected)
+                    + partly_shown.sum::<usize>();
+                // A projection may have turns after the cut.
+                shown.min(turns_on_disk)
+            }
+            // Codex still shows the projection of the part that the rollout has lost.
+            UnreadableCause::Shortened { rollout_id, .. } => {
+                self.projections.count_turns(rollout_id) + count_turns_of(&|_| true)
+            }
+            _ => 0,
+        };
+
+        Some(UnreadableConversation {
+            id: leaf.id.clone(),
+            title: title_of(row),
+            reason: cause.describe(),
+            turns_on_disk,
+            turns_shown,
+            fix: cause.is_repairable().then(|| REPAIR.to_owned()),
+            cause,
+            row_id: row.id.clone(),
+        })
+    }
+
+    fn find_cause(&self, row: &ThreadRow, leaf: &ConversationRollout) -> Option<UnreadableCause> {
+        if !leaf.is_paginated {
+            return None;
+        }
+
+        // Codex shows a subagent only from its start on, and this rollout ends before.
+        let path = leaf.file.path(self.home);
+        let ends_before =
+            |start: u64| rollout::read_last_ordinal(&path).is_some_and(|last| last < start);
+        if leaf.subagent_start.is_some_and(ends_before) {
+            return Some(UnreadableCause::Boundary);
+        }
+
+        let chain = self.follow_chain(leaf);
+        if let Some(missing) = chain.missing {
+            return Some(UnreadableCause::MissingBase(missing));
+        }
+
+        if !row.mode.is_empty() && !row.is_paginated() {
+            return Some(UnreadableCause::Mode);
+        }
+
+        if chain.rollouts.iter().any(|rollout| !rollout.is_projected) {
+            return Some(UnreadableCause::Unprojected(chain.rollouts));
+        }
+
+        let rollout_id = leaf.rollout_id()?;
+        let projected_offset = self.projections.projected_offset(&rollout_id)?;
+
+        // The size of a compressed file says nothing about the length of its text.
+        if !is_plain(&path) {
+            return None;
+        }
+
+        let bytes = path.metadata().ok()?.len();
+        (bytes < projected_offset).then_some(UnreadableCause::Shortened { rollout_id, bytes })
+    }
+
+    /// Follows the bases of a rollout; see [`follow_bases`].
+    fn follow_chain(&self, leaf: &ConversationRollout) -> BaseChain {
+        let base = leaf.base.as_deref().cloned();
+        follow_bases(base, self.projections, |cut| {
+            let rollout = self.rollouts.get(&cut.rollout_id)?;
+            let path = rollout.file.path(self.home);
+            Some((path, rollout.base.as_deref().cloned()))
+        })
+    }
+}
+
+/// The rollouts that a rollout continues.
+struct BaseChain {
+    /// The found rollouts, newest first.
+    rollouts: Vec<ContinuedRollout>,
+    /// The id of the rollout that ends the chain because it is not found.
+    missing: Option<String>,
+}
+
+/// Follows a chain of rollouts, from `base` back to the first one. `find_base` returns the path and the
+/// base of a rollout. A base that was replaced, or whose lines up to the cut have not arrived, counts as not found.
+fn follow_bases(
+    base: Option<RolloutCut>,
+    projections: &Projections,
+    find_base: impl Fn(&RolloutCut) -> Option<(PathBuf, Option<RolloutCut>)>,
+) -> BaseChain {
+    let mut rollouts = Vec::new();
+    let mut next_base = base;
+    while rollouts.len() < MAX_ROLLOUTS
+        && let Some(cut) = next_base
+    {
+        let found = find_base(&cut).and_then(|(path, base)| {
+            let is_projected = is_projected(&path, &cut, projections);
+            // Reading a compressed rollout up to the cut takes long, so only one that Codex has to read is checked.
+            let is_checked = is_plain(&path) || !is_projected;
+            let lacks_lines =
+                is_checked && rollout::ends_line_at(&path, cut.offset).is_ok_and(|ends| !ends);
+            (!lacks_lines).then_some((path, base, is_projected))
+        });
+        let Some((path, base, is_projected)) = found else {
+            let missing = Some(cut.rollout_id);
+            return BaseChain { rollouts, missing };
+        };
+
+        rollouts.push(ContinuedRollout {
+            path,
+            cut,
+            is_projected,
+        });
+
+        next_base = base;
+    }
+    let missing = None;
+    BaseChain { rollouts, missing }
+}
+
+/// Returns true if Codex has projected the rollout at `path` up to the cut. The offset of the projection does not prove
+/// it: earlier versions of this program recorded the offset of the cut even if the last lines of the rollout were
+/// missing. So the last message of the user must be in the projection too.
+fn is_projected(path: &Path, cut: &RolloutCut, projections: &Projections) -> bool {
+    let offset = projections.projected_offset(&cut.rollout_id);
+    let has_item_since = |ordinal: u64| {
+        let start = i64::try_from(ordinal).unwrap_or(i64::MAX);
+        projections.has_item_in(&cut.rollout_id, start..cut.ordinal)
+    };
+    offset.is_some_and(|offset| offset >= cut.offset)
+        && rollout::read_last_message_ordinal(path, cut.offset).is_none_or(has_item_since)
+}
+
+/// Returns the rollouts that `leaf` continues, newest first. Returns none if Codex has projected all of them, or if one
+/// of them is missing, because Codex cannot open such a conversation or shows it without some turns.
+pub(super) fn find_unprojected_bases(
+    home: &Path,
+    leaf: &Path,
+    projections: &Projections,
+) -> Vec<ContinuedRollout> {
+    let read_base = |path: &Path| {
+        rollout::read_head(path)
+            .ok()
+            .flatten()
+            .and_then(|m| m.base_cut())
+    };
+
+    let chain = follow_bases(read_base(leaf), projections, |cut| {
+        let path = rollout::resolve_rollout_in_home(home, &find_rollout(home, &cut.rollout_id)?)?;
+        let base = read_base(&path);
+        Some((path, base))
+    });
+
+    let is_projected = |rollout: &ContinuedRollout| rollout.is_projected;
+    if chain.missing.is_some() || chain.rollouts.iter().all(is_projected) {
+        return Vec::new();
+    }
+    chain.rollouts
+}

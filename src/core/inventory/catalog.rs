@@ -1,0 +1,239 @@
+//! Lists the archives and sidecars below `backups/`, including those of the Python codex-manager.
+//!
+//! The folder is the source of truth; `inventory.json` is a cache of files that have not changed.
+
+use super::records::{ArchiveProblem, ArchiveRecord, FileStamp, VerifyRecord};
+use crate::archive::{
+    ArchiveError, ArchiveReader, Metadata, SidecarProblem, names, python, sidecar,
+};
+use crate::io::{IoContext, IoError, parallel};
+use std::collections::BTreeMap;
+use std::fs;
+use std::path::Path;
+
+/// Lists all archives and sidecars below `backups`, ordered by path. A record of `read_known` is reused if size and
+/// mtime of its files are the same, unless the last read failed for a reason that may have passed. `read_known` runs
+/// while the folder is listed.
+///
+/// # Errors
+/// The folder cannot be listed. A missing folder counts as empty.
+pub(crate) fn list_all(
+    backups: &Path,
+    read_known: impl FnOnce() -> Vec<ArchiveRecord>,
+) -> Result<Vec<ArchiveRecord>, IoError> {
+    // `read_known` runs on this thread: the heap of another thread would have to grow page by page for
+    // it.
+    let (pairs, mut known_records) = parallel::run_both(|| list_pairs(backups), read_known);
+    let pairs = pairs?;
+
+    let mut records = Vec::with_capacity(pairs.len());
+    // The order of `pairs`. `inventory.json` is written in this order, so sorting moves nothing.
+    known_records.sort_by(|a, b| a.path.cmp(&b.path));
+    let mut known_records = known_records.into_iter();
+
+    for (relative, pair) in pairs {
+        let mut known_record = None;
+        while let Some(next) = known_records.as_slice().first()
+            && next.path <= relative
+        {
+            known_record = known_records.next();
+        }
+        let known_record = known_record.filter(|record| record.path == relative);
+
+        // Neither name belongs to a regular file.
+        if pair == FilePair::default() {
+            continue;
+        }
+
+        let is_reusable = |record: &ArchiveRecord| {
+            !record
+                .listed_problem
+                .as_ref()
+                .is_some_and(ArchiveProblem::is_transient)
+        };
+
+        records.push(match known_record {
+            Some(record)
+                if record.archive == pair.archive
+                    && record.sidecar == pair.sidecar
+                    && is_reusable(&record) =>
+            {
+                record
+            }
+            outdated => {
+                let same_archive = outdated.filter(|record| record.archive == pair.archive);
+                let read = read_pair(backups, relative, pair);
+                ArchiveRecord {
+                    verified: same_archive.and_then(|known| reuse_verify_result(known, &read)),
+                    ..read
+                }
+            }
+        });
+    }
+
+    Ok(records)
+}
+
+/// Returns the earlier result of `verify` for an archive whose file is unchanged. The result stays valid if
+/// the sidecar was rewritten, unless the new sidecar describes another archive.
+fn reuse_verify_result(known: ArchiveRecord, read_record: &ArchiveRecord) -> Option<VerifyRecord> {
+    let digests = [&known.metadata, &read_record.metadata].map(Metadata::archive_digest);
+    let is_other_archive = matches!(&digests, [Some(a), Some(b)] if a.contradicts(b));
+    known.verified.filter(|_| !is_other_archive)
+}
+
+/// The stamps of an archive and its sidecar; either file may be missing.
+#[derive(Debug, Default, PartialEq)]
+struct FilePair {
+    archive: Option<FileStamp>,
+    sidecar: Option<FileStamp>,
+}
+
+/// Lists the pairs by the archive's path below `backups`, in the order of the records in `inventory.json`.
+fn list_pairs(backups: &Path) -> Result<BTreeMap<String, FilePair>, IoError> {
+    let mut pairs: BTreeMap<String, FilePair> = BTreeMap::new();
+    let entries = match fs::read_dir(backups) {
+        Ok(entries) => entries,
+        Err(e) if e.kind() == std::io::ErrorKind::NotFound => return Ok(pairs),
+        Err(e) => return Err(e).at("list", backups),
+    };
+
+    for entry in entries {
+        let entry = entry.at("list", backups)?;
+        // The names of all archives and sidecars are UTF-8.
+        let Ok(name) = entry.file_name().into_string() else {
+            continue;
+        };
+
+        if names::is_archive_name(&name) {
+            pairs.entry(name).or_default().archive = read_entry_stamp(&entry);
+        } else if names::is_sidecar_name(&name) {
+            let stem = name.strip_suffix(".metadata.json").unwrap_or(&name);
+            let pair = pairs.entry(format!("{stem}.tar.gz")).or_default();
+            pair.sidecar = read_entry_stamp(&entry);
+        }
+    }
+
+    for (archive, sidecar) in python::list_nested_archives(backups) {
+        let pair = FilePair {
+            archive: read_file_stamp(&archive),
+            sidecar: read_file_stamp(&sidecar),
+        };
+        pairs.insert(relative_name(backups, &archive), pair);
+    }
+
+    Ok(pairs)
+}
+
+/// Like [`read_file_stamp`], but faster: resolves the path of a directory entry only if it is a link.
+fn read_entry_stamp(entry: &fs::DirEntry) -> Option<FileStamp> {
+    match entry.metadata() {
+        Ok(meta) if !meta.is_symlink() => meta.is_file().then(|| FileStamp::of(&meta)),
+        _ => read_file_stamp(&entry.path()),
+    }
+}
+
+/// Returns `path` relative to `backups`, with `/` on every system.
+pub fn relative_name(backups: &Path, path: &Path) -> String {
+    let relative = path.strip_prefix(backups).unwrap_or(path);
+    let parts: Vec<_> = relative.iter().map(|part| part.to_string_lossy()).collect();
+    parts.join("/")
+}
+
+/// Returns size and mtime of a regular file; `None` for anything else.
+pub fn read_file_stamp(path: &Path) -> Option<FileStamp> {
+    let meta = fs::metadata(path).ok().filter(fs::Metadata::is_file)?;
+    Some(FileStamp::of(&meta))
+}
+
+/// Reads a pair: the sidecar if it is good, else the archive itself.
+fn read_pair(backups: &Path, path: String, pair: FilePair) -> ArchiveRecord {
+    let archive_path = backups.join(&path);
+    let read_sidecar = names::sidecar_path(&archive_path)
+        .filter(|_| pair.sidecar.is_some())
+        .map_or(Err(SidecarProblem::Missing), |path| sidecar::read(&path));
+
+    let (metadata, listed_problem) = match &pair.archive {
+        None => evaluate_lone_sidecar(read_sidecar),
+        Some(stamp) => evaluate_archive(&archive_path, stamp, read_sidecar),
+    };
+
+    ArchiveRecord {
+        path,
+        archive: pair.archive,
+        sidecar: pair.sidecar,
+        metadata,
+        listed_problem,
+        verified: None,
+    }
+}
+
+/// Evaluates a sidecar without an archive. A missing archive is no problem for a legacy file that `normalize` recorded,
+/// which never had one.
+fn evaluate_lone_sidecar(
+    sidecar: Result<Metadata, SidecarProblem>,
+) -> (Metadata, Option<ArchiveProblem>) {
+    match sidecar {
+        Ok(metadata) => {
+            let had_archive = metadata.archive_digest().is_some();
+            (metadata, had_archive.then_some(ArchiveProblem::NoArchive))
+        }
+        Err(SidecarProblem::Damaged(_)) => (Metadata::default(), Some(ArchiveProblem::NoArchive)),
+        Err(problem) => (Metadata::default(), Some(ArchiveProblem::Sidecar(problem))),
+    }
+}
+
+fn evaluate_archive(
+    path: &Path,
+    stamp: &FileStamp,
+    sidecar: Result<Metadata, SidecarProblem>,
+) -> (Metadata, Option<ArchiveProblem>) {
+    let (sidecar_metadata, problem) = match sidecar {
+        Ok(metadata) if metadata.archive_bytes != 0 && metadata.archive_bytes != stamp.bytes => {
+            (Some(metadata), SidecarProblem::Mismatch)
+        }
+        Ok(metadata) => {
+            let is_empty = stamp.bytes == 0;
+            return (
+                metadata,
+                is_empty.then(|| ArchiveProblem::Damaged("empty".into())),
+            );
+        }
+        Err(problem) => (None, problem),
+    };
+
+    // Without a usable sidecar, the archive itself is read.
+    match ArchiveReader::open(path) {
+        Ok(opened) => (
+            opened.metadata().clone(),
+            Some(ArchiveProblem::Sidecar(problem)),
+        ),
+        Err(e) => (
+            sidecar_metadata.unwrap_or_default(),
+            Some(classify_open_error(&e)),
+        ),
+    }
+}
+
+/// Returns the paths of all archives below `backups`, sorted, relative to `backups` and with `/`. Opens no file.
+///
+/// # Errors
+/// The folder cannot be listed. A missing folder counts as empty.
+pub(crate) fn list_archive_paths(backups: &Path) -> Result<Vec<String>, IoError> {
+    let pairs = list_pairs(backups)?.into_iter();
+    let archives = pairs.filter(|(_, pair)| pair.archive.is_some());
+    Ok(archives.map(|(path, _)| path).collect())
+}
+
+/// Classifies the error of opening an archive as damage or as a failed read.
+pub fn classify_open_error(error: &ArchiveError) -> ArchiveProblem {
+    match error {
+        ArchiveError::Damaged { detail, .. } => ArchiveProblem::Damaged(detail.clone()),
+        ArchiveError::Foreign(_) => {
+            ArchiveProblem::Damaged("not an archive of codex-manager".into())
+        }
+        ArchiveError::Unsafe { .. } => ArchiveProblem::Damaged(error.to_string()),
+        ArchiveError::Io(e) => ArchiveProblem::Unreadable(e.source.to_string()),
+        _ => ArchiveProblem::Unreadable(error.to_string()),
+    }
+}

@@ -1,0 +1,97 @@
+//! `notices.json`: the notices that the user has seen, so that `notify` shows each once.
+
+use super::observations;
+use crate::codex::Identity;
+use crate::io::{Document, Timestamp};
+use crate::quota::window::SAME_WINDOW;
+use chrono::{DateTime, Utc};
+use serde::{Deserialize, Serialize};
+use std::collections::{BTreeMap, BTreeSet};
+
+/// The name of the document below the manager home.
+pub const FILE_NAME: &str = "notices.json";
+
+/// The lock of a run of `notify`. Without it, two simultaneous runs would both show a notice.
+pub const LOCK_NAME: &str = "notices.lock";
+
+/// The condition that a notice reports.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize)]
+#[serde(rename_all = "kebab-case")]
+pub enum NoticeKind {
+    AccountReady,
+    QuotaUsed,
+    ResetExpires,
+    OldBackup,
+    LostMessages,
+}
+
+/// A notice about a condition that holds now.
+#[derive(Debug, Clone, PartialEq, Serialize)]
+pub struct DesktopNotice {
+    pub kind: NoticeKind,
+    /// The name of the account that the notice is about, if there is one.
+    pub account: Option<String>,
+    pub message: String,
+    /// The keys of the accounts, windows, banked resets or conversations that the notice is about. A window and a
+    /// banked reset have the time of their end.
+    #[serde(skip)]
+    pub subjects: BTreeMap<String, Option<Timestamp>>,
+}
+
+/// The content of `notices.json`.
+#[derive(Debug, Clone, Default, PartialEq, Serialize, Deserialize)]
+pub struct NoticeState {
+    /// The accounts that were in cooldown and whose readiness was not notified since, by the names of their observation
+    /// files.
+    #[serde(default)]
+    waiting: BTreeSet<String>,
+    /// The subjects of notices that were shown and still hold, with the ends that were shown.
+    #[serde(default)]
+    shown: BTreeMap<String, Option<Timestamp>>,
+}
+
+impl Document for NoticeState {
+    const SCHEMA: u64 = 1;
+}
+
+impl NoticeState {
+    /// Records that an account is in cooldown, so that its readiness is notified.
+    pub fn note_cooldown(&mut self, account: &Identity) {
+        self.waiting.insert(observations::file_name(account));
+    }
+
+    /// Returns true if an account was in cooldown and its readiness was not notified since.
+    pub fn is_waiting(&self, account: &Identity) -> bool {
+        self.waiting.contains(&observations::file_name(account))
+    }
+
+    /// Forgets shown notices whose condition no longer holds, so that they are shown again when the condition recurs. A
+    /// subject with an end is remembered until that end, because the figures of two sources differ by a percent, and
+    /// some sources lack a window.
+    pub fn forget_ended(&mut self, current: &[DesktopNotice], now: &DateTime<Utc>) {
+        let holds = |subject: &String| current.iter().any(|n| n.subjects.contains_key(subject));
+        self.shown
+            .retain(|subject, end| holds(subject) || end.is_some_and(|at| at > *now));
+    }
+
+    /// Returns true if the user has not seen at least one of the subjects of `notice`. A subject with another end
+    /// counts as new.
+    pub fn is_unseen(&self, notice: &DesktopNotice) -> bool {
+        notice.subjects.iter().any(|(subject, end)| {
+            let shown_end = self.shown.get(subject);
+            shown_end.is_none_or(|shown_end| match (shown_end, end) {
+                (Some(shown_end), Some(end)) => (*end - shown_end).abs() > SAME_WINDOW,
+                _ => false,
+            })
+        })
+    }
+
+    /// Records that the user has seen a notice. An account that is ready no longer waits.
+    pub fn note_shown(&mut self, notice: &DesktopNotice) {
+        self.shown.extend(notice.subjects.clone());
+        if notice.kind == NoticeKind::AccountReady {
+            self.waiting
+                .retain(|account| !notice.subjects.contains_key(account));
+        }
+    }
+}

@@ -1,0 +1,237 @@
+//! Probes the quota of several accounts at once, each in the home that may use its login.
+//!
+//! The live account is probed in the Codex home, as by `status`, and a profile in a scratch home.
+//! An account whose login is in another Codex home is not probed; its last observation is reported.
+
+use super::status::{self, Inquiry, StatusError, StatusOptions, StatusReport};
+use crate::accounts::{LeaseError, ProfileError, Profiles};
+use crate::codex::{AuthFile, Identity, read_login};
+use crate::io::clock::Timestamp;
+use crate::io::parallel;
+use std::path::{Path, PathBuf};
+use std::time::Duration;
+
+/// The number of accounts that are probed at a time.
+const MAX_CONCURRENT_PROBES: usize = 4;
+
+/// The longest wait for another codex-manager process that holds a login.
+const LEASE_TIMEOUT: Duration = Duration::from_secs(15);
+
+#[derive(Debug, Clone, Copy)]
+pub struct ProbeAllOptions<'a> {
+    pub codex_home: &'a Path,
+    pub manager_home: &'a Path,
+    pub inquiry: Inquiry<'a>,
+}
+
+/// The home in which an account is probed.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum ProbeLocation {
+    /// The live Codex home, which is signed in to the account.
+    Live,
+    /// A scratch home with the login of the account's profile.
+    Scratch,
+    /// No home, because the login is in this other Codex home.
+    Elsewhere(PathBuf),
+}
+
+#[derive(Debug, Clone)]
+pub struct ProbeTarget {
+    /// The name of the account's profile. Only the live account may have none.
+    pub profile: Option<String>,
+    pub identity: Identity,
+    pub place: ProbeLocation,
+    /// The time of the last use of the account, according to its conversations.
+    pub used_at: Option<Timestamp>,
+}
+
+#[derive(Debug)]
+pub struct AccountProbe {
+    pub target: ProbeTarget,
+    /// The windows of the account, from this probe or from the last observation.
+    pub report: StatusReport,
+    /// The reason why the account was not probed, or why its login could not be returned to the profile.
+    pub obstacle: Option<LeaseError>,
+    pub warnings: Vec<String>,
+}
+
+impl AccountProbe {
+    /// Returns true if the report is complete and the login is back in its profile.
+    pub fn is_complete(&self) -> bool {
+        self.report.is_complete() && self.obstacle.is_none()
+    }
+
+    /// Returns true if the login was moved to another machine, so that this machine cannot probe the account.
+    pub fn is_moved(&self) -> bool {
+        matches!(self.obstacle, Some(LeaseError::Moved(_)))
+    }
+
+    /// Returns the reason why there are no fresh windows, or why the login is not back in its profile. Safe to print.
+    pub fn problem(&self) -> Option<String> {
+        let problem = self.report.problem.as_ref().map(ToString::to_string);
+        self.obstacle.as_ref().map(ToString::to_string).or(problem)
+    }
+}
+
+/// Returns the accounts of all profiles and of the live login. The account of the live login comes first; the others
+/// are ordered by the names of their profiles. An account whose login is missing or moved is included, and its probe
+/// reports the obstacle.
+///
+/// # Errors
+/// A profile cannot be read, or is of a newer version.
+pub fn load_targets(
+    codex_home: &Path,
+    manager_home: &Path,
+) -> Result<Vec<ProbeTarget>, ProfileError> {
+    // An unreadable live login belongs to no known account; `status` reports the problem.
+    let live_auth = read_login(codex_home).unwrap_or(AuthFile::Missing);
+    let profiles = Profiles::of(manager_home).list()?;
+    let live = live_auth.login().map(|login| &login.identity);
+
+    let mut targets: Vec<_> = profiles
+        .iter()
+        .filter_map(|profile| {
+            let identity = profile.identity()?.clone();
+            let place = match profile.find_live_home(codex_home) {
+                Some(_) if live.is_some_and(|live| live.is_same(&identity)) => ProbeLocation::Live,
+                Some(home) => ProbeLocation::Elsewhere(home),
+                None => ProbeLocation::Scratch,
+            };
+
+            Some(ProbeTarget {
+                profile: Some(profile.name.clone()),
+                identity,
+                place,
+                used_at: None,
+            })
+        })
+        .collect();
+
+    // The live login may belong to no profile.
+    if let Some(live) = live
+        && targets
+            .iter()
+            .all(|target| target.place != ProbeLocation::Live)
+    {
+        targets.push(ProbeTarget {
+            profile: None,
+            identity: live.clone(),
+            place: ProbeLocation::Live,
+            used_at: None,
+        });
+    }
+
+    // The sort is stable, so the profiles stay in the order of their names.
+    targets.sort_by_key(|target| target.place != ProbeLocation::Live);
+    Ok(targets)
+}
+
+/// Probes each account, up to four at a time, and records each answer immediately. Returns the results
+/// in the order of `targets`. `on_answer` is called after each probe.
+///
+/// # Errors
+/// An answer cannot be recorded, or the user interrupts. Earlier answers are recorded.
+pub fn probe_all(
+    options: &ProbeAllOptions<'_>,
+    targets: &[ProbeTarget],
+    on_answer: &(dyn Fn() + Sync),
+) -> Result<Vec<AccountProbe>, StatusError> {
+    let mut probes = Vec::new();
+    parallel::run_each_ordered(
+        MAX_CONCURRENT_PROBES,
+        targets,
+        |target: &ProbeTarget| {
+            let answer = probe_account(options, target);
+            on_answer();
+            answer
+        },
+        |probe: Result<AccountProbe, StatusError>| {
+            probes.push(probe?);
+            Ok::<_, StatusError>(())
+        },
+    )?;
+
+    Ok(probes)
+}
+
+/// Probes one account and records the answer.
+fn probe_account(
+    options: &ProbeAllOptions<'_>,
+    target: &ProbeTarget,
+) -> Result<AccountProbe, StatusError> {
+    let (report, obstacle) = match target.place {
+        ProbeLocation::Live => (read_status(options, options.codex_home)?, None),
+        _ => probe_profile(options, target)?,
+    };
+
+    let mut warnings = Vec::new();
+    // Without a question to Codex, the report has nothing new to record.
+    if options.inquiry.ask_codex {
+        warnings = status::record_report(
+            options.manager_home,
+            &report,
+            target.used_at,
+            &options.inquiry.now,
+            options.inquiry.zone,
+        )?;
+    }
+
+    Ok(AccountProbe {
+        target: target.clone(),
+        report,
+        obstacle,
+        warnings,
+    })
+}
+
+fn probe_profile(
+    options: &ProbeAllOptions<'_>,
+    target: &ProbeTarget,
+) -> Result<(StatusReport, Option<LeaseError>), StatusError> {
+    let profiles = Profiles::of(options.manager_home);
+    let folder = profiles.folder_of(target.profile.as_deref().unwrap_or_default());
+    let without_codex = ProbeAllOptions {
+        inquiry: Inquiry {
+            ask_codex: false,
+            ..options.inquiry
+        },
+        ..*options
+    };
+
+    let is_api_key = target.identity.kind.is_billed_by_use();
+    if is_api_key || !options.inquiry.ask_codex {
+        return Ok((read_status(&without_codex, &folder)?, None));
+    }
+
+    let now = options.inquiry.zone.at(&options.inquiry.now);
+    let lease =
+        match profiles.acquire_lease(&target.identity, options.codex_home, now, LEASE_TIMEOUT) {
+            Ok(lease) => lease,
+            Err(LeaseError::Interrupted) => return Err(StatusError::Interrupted),
+            Err(obstacle) => {
+                return Ok((read_status(&without_codex, &folder)?, Some(obstacle)));
+            }
+        };
+
+    let report = read_status(options, lease.home());
+    // Also after an error or an interrupt: Codex may have renewed the login.
+    let obstacle = lease.release().err();
+    Ok((report?, obstacle))
+}
+
+fn read_status(options: &ProbeAllOptions<'_>, home: &Path) -> Result<StatusReport, StatusError> {
+    let is_live = home == options.codex_home;
+    // Otherwise a `CODEX_SQLITE_HOME` of the user would make a scratch home use the real databases.
+    let scratch_env =
+        (!is_live).then(|| options.inquiry.env.clone().with("CODEX_SQLITE_HOME", home));
+
+    status::read_status(&StatusOptions {
+        home,
+        inquiry: Inquiry {
+            env: scratch_env.as_ref().unwrap_or(options.inquiry.env),
+            ..options.inquiry
+        },
+        status_text: None,
+        reset_at: None,
+    })
+}

@@ -1,0 +1,105 @@
+//! Chooses the command that restores a usable login, from the logins that are available.
+
+use super::store;
+use crate::accounts::{LoginOwner, Profile, Profiles};
+use crate::codex::{Login, Program, read_login};
+use crate::io::{Environment, atomic, shell};
+use std::path::Path;
+
+/// Returns the command that makes a saved login live in `codex_home`: `use` for the profile of the account that was live
+/// there last, else for the newest usable login in a profile, else `restore` for the newest usable archive with a login.
+/// Returns `None` if there is none.
+pub fn suggest_login_command(codex_home: &Path, manager_home: &Path) -> Option<String> {
+    let profiles = Profiles::of(manager_home).list().unwrap_or_default();
+    let usable_profiles = profiles.iter().filter(|p| may_go_live(p, codex_home));
+    let best_profile = usable_profiles.max_by(|a, b| {
+        let [of_a, of_b] = [a, b].map(|profile| profile.is_recorded_in(codex_home));
+        let by_home = of_a.cmp(&of_b);
+        by_home.then_with(|| a.newest().compare(&b.newest()))
+    });
+    if let Some(profile) = best_profile {
+        let name = shell::quote_if_needed(&profile.name);
+        return Some(format!("codex-manager use {name}"));
+    }
+
+    let records = store::list_archives(manager_home).ok()?;
+    let archive = store::find_newest_usable(&records, |metadata| {
+        metadata.captures_login() && metadata.identity().is_some()
+    })?;
+    let name = shell::quote_if_needed(&archive.path);
+    Some(format!("codex-manager restore {name} --only auth.json"))
+}
+
+/// Advises how to create the first profile: by saving the live login, else by signing in, which needs Codex.
+pub fn suggest_first_login(
+    codex_home: &Path,
+    codex_bin: Option<&Path>,
+    env: &Environment,
+) -> String {
+    if read_login(codex_home).is_ok_and(|auth| auth.login().is_some()) {
+        return "save the live login: codex-manager profile save NAME".into();
+    }
+    let sign_in = "sign in: codex-manager profile login NAME";
+    match Program::find(codex_bin, env) {
+        Ok(_) => sign_in.into(),
+        Err(_) => format!("{INSTALL_CODEX}, then {sign_in}"),
+    }
+}
+
+/// Advises how to put back a profile that is in the trash.
+pub fn suggest_undo(profile: &str) -> String {
+    let name = shell::quote_if_needed(profile);
+    format!("the profile was removed; put it back: codex-manager profile undo {name}")
+}
+
+/// Advises what to do about a Codex home that does not exist. `name` is the flag, variable or setting that names it.
+pub fn suggest_check_of_home(name: &str, codex_home: &Path) -> String {
+    let quoted_home = shell::quote_if_needed(&codex_home.to_string_lossy());
+    format!("check {name}; or create the folder: mkdir -p {quoted_home}")
+}
+
+/// Advises how to correct the setting `folders.` of `folder`, if it names an account that does not exist.
+pub fn suggest_folder_setting(folder: &str) -> String {
+    let setting = shell::quote_if_needed(&format!("folders.{folder}"));
+    format!(
+        "set another: codex-manager config set {setting} PROFILE; or remove it: codex-manager config unset {setting}"
+    )
+}
+
+/// Returns the command that switches another Codex home to an account that the user chooses.
+pub fn format_switch_command(home: &Path) -> String {
+    let home = shell::quote_if_needed(&home.to_string_lossy());
+    format!("codex-manager --codex-home {home} use ACCOUNT")
+}
+
+/// The step before a sign-in on a machine without Codex.
+pub const INSTALL_CODEX: &str = "install Codex (npm install -g @openai/codex)";
+
+/// Returns true if `use` would accept the login of this profile.
+fn may_go_live(profile: &Profile, codex_home: &Path) -> bool {
+    let is_newest = |login: &Login| !profile.newest().is_newer_than(&login.freshness);
+    profile.damaged.is_none()
+        && profile.login().is_some_and(is_newest)
+        && !profile.is_superseded()
+        && matches!(profile.file.owner, LoginOwner::Live | LoginOwner::Profile)
+        && profile.other_live_home(Some(codex_home)).is_none()
+}
+
+/// Returns the advice for a folder that is not writable.
+pub fn describe_making_writable(folder: &Path) -> String {
+    let quoted_folder = shell::quote_if_needed(&folder.to_string_lossy());
+    format!("make it writable (chmod u+rwx {quoted_folder}), or mount its disk read-write")
+}
+
+/// Returns the command that replaces a file that has a second hard link by a copy.
+pub fn format_unlink_command(path: &Path) -> String {
+    let quoted_path = shell::quote_if_needed(&path.to_string_lossy());
+    format!("cp -p {quoted_path} {quoted_path}.new && mv {quoted_path}.new {quoted_path}")
+}
+
+/// Returns the command that renames whatever is at `path` to a free name beside it.
+pub fn format_rename_aside_command(path: &Path) -> String {
+    let quote = |path: &Path| shell::quote_if_needed(&path.to_string_lossy());
+    let free_path = atomic::find_free_path(&atomic::with_suffix(path, ".aside"));
+    format!("mv {} {}", quote(path), quote(&free_path))
+}

@@ -1,0 +1,385 @@
+//! Reads and writes `inventory.json`, and records new archives, results of `verify` and profiles.
+
+use super::catalog;
+use super::cooldown::{self, CooldownFile, LOCK_NAME};
+use super::records::{ArchiveProblem, ArchiveRecord, FileStamp, InventoryFile, VerifyRecord};
+use crate::accounts::{ProfileError, Profiles};
+use crate::archive::{ArchiveReader, BackupMode, Metadata, PublishedArchive, SidecarProblem};
+use crate::io::{
+    DocumentError, DocumentState, FileLock, IoError, LockError, Timestamp, Zone, document,
+};
+use chrono::{DateTime, Utc};
+use std::collections::BTreeSet;
+use std::path::{Path, PathBuf};
+
+/// The name of the document in the manager home.
+pub const FILE_NAME: &str = "inventory.json";
+
+pub fn backups_folder(manager_home: &Path) -> PathBuf {
+    manager_home.join("backups")
+}
+
+/// Lists the archives and sidecars below `backups/`, using `inventory.json` for unchanged files.
+/// Takes no lock and writes nothing. If `inventory.json` cannot be read, this only takes longer.
+pub fn list_archives(manager_home: &Path) -> Result<Vec<ArchiveRecord>, IoError> {
+    let read_known = || {
+        let file = document::read::<InventoryFile>(&manager_home.join(FILE_NAME)).ok();
+        let file = file.and_then(DocumentState::good);
+        file.map(|f| f.archives).unwrap_or_default()
+    };
+    catalog::list_all(&backups_folder(manager_home), read_known)
+}
+
+/// Updates `inventory.json` from `backups/`. Returns the path to which a damaged document was moved, if it was damaged.
+pub fn refresh(manager_home: &Path) -> Result<Option<PathBuf>, DocumentError> {
+    update_inventory(manager_home, |inventory| {
+        let known_records = inventory.archives.clone();
+        inventory.archives = catalog::list_all(&backups_folder(manager_home), || known_records)?;
+        Ok(())
+    })
+}
+
+/// Like [`refresh`], after a move into or out of the trash. Keeps the results of `verify` for the archives `in_trash`,
+/// and for the `renamed` archives of an undo, each with its name in the trash and its name in `backups/`.
+pub fn refresh_with_trash(
+    manager_home: &Path,
+    in_trash: &BTreeSet<String>,
+    renamed: &[(String, String)],
+) -> Result<Option<PathBuf>, DocumentError> {
+    update_inventory(manager_home, |inventory| {
+        let mut known = inventory.archives.clone();
+        for (trash_name, new_name) in renamed {
+            let record = inventory.trashed.iter().find(|r| r.path == *trash_name);
+            known.extend(record.map(|record| ArchiveRecord {
+                path: new_name.clone(),
+                ..record.clone()
+            }));
+        }
+
+        for record in &inventory.trashed {
+            if !known.iter().any(|r| r.path == record.path) {
+                known.push(record.clone());
+            }
+        }
+
+        inventory.archives = catalog::list_all(&backups_folder(manager_home), || known.clone())?;
+
+        // An archive in the trash keeps its result of `verify` for an undo.
+        let listed: BTreeSet<_> = inventory.archives.iter().map(|r| &r.path).collect();
+        known.retain(|r| {
+            r.verified.is_some() && in_trash.contains(&r.path) && !listed.contains(&r.path)
+        });
+        inventory.trashed = known;
+        Ok(())
+    })
+}
+
+fn update_inventory(
+    manager_home: &Path,
+    change: impl FnOnce(&mut InventoryFile) -> Result<(), IoError>,
+) -> Result<Option<PathBuf>, DocumentError> {
+    document::update(
+        &manager_home.join(FILE_NAME),
+        &manager_home.join(LOCK_NAME),
+        change,
+    )
+    .and_then(|updated| {
+        updated.value?;
+        Ok(updated.moved_aside)
+    })
+}
+
+/// The result of recording an archive, which exists even if recording failed.
+#[derive(Debug, Default)]
+pub struct NoteResult {
+    /// Warnings to print, such as a damaged document that was moved aside.
+    pub warnings: Vec<String>,
+    /// The documents that could not be updated.
+    pub failures: Vec<DocumentError>,
+}
+
+/// Records a new archive in `inventory.json`, and the use of its account in `cooldown.json`.
+pub fn note_archive(
+    manager_home: &Path,
+    published: &PublishedArchive,
+    now: &DateTime<Utc>,
+    zone: Zone,
+) -> NoteResult {
+    let mut result = NoteResult::default();
+
+    match note_in_inventory(manager_home, published) {
+        Ok(None) => {}
+        Ok(Some(moved_to)) => result.warnings.push(format!(
+            "inventory.json was damaged and was rebuilt; the damaged file is kept as {}",
+            moved_to.display()
+        )),
+        Err(e) => result.failures.push(e),
+    }
+
+    let cooldown_result = cooldown::update(manager_home, now, zone, |file| {
+        if let Some(identity) = published.metadata.identity() {
+            file.record_use(&identity, published.metadata.created_at);
+            file.record_archived_account(&identity, published.metadata.captures_login());
+        }
+    });
+    match cooldown_result {
+        Ok(((), warnings)) => result.warnings.extend(warnings),
+        Err(e) => result.failures.push(e),
+    }
+
+    result
+}
+
+/// Adds the record of a new archive, and records of all other archives that the inventory lacks, so that later commands
+/// need not read their sidecars. Returns the path to which a damaged inventory was moved.
+fn note_in_inventory(
+    manager_home: &Path,
+    published: &PublishedArchive,
+) -> Result<Option<PathBuf>, DocumentError> {
+    let record = ArchiveRecord {
+        path: catalog::relative_name(&backups_folder(manager_home), &published.archive),
+        archive: catalog::read_file_stamp(&published.archive),
+        sidecar: catalog::read_file_stamp(&published.sidecar),
+        metadata: published.metadata.clone(),
+        listed_problem: None,
+        verified: None,
+    };
+
+    update_inventory(manager_home, |inventory| {
+        let records = &mut inventory.archives;
+        match records.binary_search_by(|r| r.path.cmp(&record.path)) {
+            Ok(i) => records[i] = record.clone(),
+            Err(i) => records.insert(i, record.clone()),
+        }
+
+        // An error here must not lose the record of the new archive.
+        if let Ok(listed) = catalog::list_all(&backups_folder(manager_home), || records.clone()) {
+            inventory.archives = listed;
+        }
+        Ok(())
+    })
+}
+
+#[derive(Debug, Clone)]
+pub struct VerifyFinding {
+    /// The absolute path of the archive.
+    pub archive: PathBuf,
+    /// The stamp of the file that was read. If the file changed since, the result is not recorded.
+    pub stamp: Option<FileStamp>,
+    pub verified: VerifyRecord,
+    /// True if the sidecar describes another archive, so the metadata is taken from the archive
+    /// itself.
+    pub is_misdescribed: bool,
+}
+
+/// Records results of `verify`. Ignores archives that are outside of `backups/` or changed since they were read.
+///
+/// Returns false and records nothing if `inventory.json` is damaged, or if another command holds the lock. `verify` is
+/// a reading command, so it does not wait.
+///
+/// # Errors
+/// `inventory.json` cannot be read or written, or is of a newer version, or `backups/` cannot be listed.
+pub fn note_verified(
+    manager_home: &Path,
+    results: &[VerifyFinding],
+) -> Result<bool, DocumentError> {
+    // Without a result to record, a held lock does not matter.
+    let backups = backups_folder(manager_home);
+    if !results.iter().any(|f| f.archive.starts_with(&backups)) {
+        return Ok(true);
+    }
+    match FileLock::try_acquire(&manager_home.join(LOCK_NAME)) {
+        Ok(lock) => note_verified_locked(manager_home, results, &lock),
+        Err(LockError::Held(_)) => Ok(false),
+        Err(LockError::Io(e)) => Err(e.into()),
+    }
+}
+
+/// Like [`note_verified`], for a caller that holds the lock of the manager home.
+pub fn note_verified_locked(
+    manager_home: &Path,
+    results: &[VerifyFinding],
+    _lock: &FileLock,
+) -> Result<bool, DocumentError> {
+    let backups = backups_folder(manager_home);
+    if !results.iter().any(|f| f.archive.starts_with(&backups)) {
+        return Ok(true);
+    }
+
+    let path = manager_home.join(FILE_NAME);
+    let mut inventory = match document::read::<InventoryFile>(&path)? {
+        DocumentState::Good(inventory) => inventory,
+        DocumentState::Absent => InventoryFile::default(),
+        DocumentState::Damaged(_) => return Ok(false),
+    };
+
+    let known_records = std::mem::take(&mut inventory.archives);
+    inventory.archives = catalog::list_all(&backups, || known_records)?;
+    for finding in results.iter().filter(|f| f.archive.starts_with(&backups)) {
+        let path = catalog::relative_name(&backups, &finding.archive);
+        let is_verified_file =
+            |r: &&mut ArchiveRecord| r.path == path && r.archive == finding.stamp;
+        let Some(record) = inventory.archives.iter_mut().find(is_verified_file) else {
+            continue;
+        };
+
+        record.verified = Some(finding.verified.clone());
+        // The listing took the metadata from the sidecar, which describes another archive.
+        if finding.is_misdescribed
+            && let Ok(opened) = ArchiveReader::open(&finding.archive)
+        {
+            record.metadata = opened.metadata().clone();
+            record.listed_problem = Some(ArchiveProblem::Sidecar(SidecarProblem::Mismatch));
+        }
+    }
+
+    document::write(&path, &inventory)?;
+    Ok(true)
+}
+
+/// Records in `cooldown.json` which accounts have a profile, and applies `change` in the same write. Returns
+/// warnings to print.
+pub fn note_profiles_and(
+    manager_home: &Path,
+    now: &DateTime<Utc>,
+    zone: Zone,
+    change: impl FnOnce(&mut CooldownFile),
+) -> Result<Vec<String>, ProfileError> {
+    let profiles = Profiles::of(manager_home).list()?;
+    let ((), warnings) = cooldown::update(manager_home, now, zone, |file| {
+        file.set_profiles(&profiles);
+        change(file);
+    })?;
+    Ok(warnings)
+}
+
+/// Returns the newest usable archive that satisfies `is_wanted`, by its time of creation.
+pub fn find_newest_usable(
+    records: &[ArchiveRecord],
+    is_wanted: impl Fn(&Metadata) -> bool,
+) -> Option<&ArchiveRecord> {
+    records
+        .iter()
+        .filter(|r| r.is_usable() && is_wanted(&r.metadata))
+        .max_by_key(|r| (r.metadata.created_at, r.path.clone()))
+}
+
+/// Returns the archives that `latest`, `latest~1`, … denote, in this order: of the accepted archives of `home` the full
+/// ones from the newest, then those of other modes or without conversations. Leaves out safety backups and single logins, which may hold few
+/// files. Without an archive of `home`, returns those of other homes, because the home may have been moved.
+pub fn list_latest_first<'r>(
+    records: &'r [ArchiveRecord],
+    home: &Path,
+    accepts: impl Fn(&ArchiveRecord) -> bool,
+) -> Vec<&'r ArchiveRecord> {
+    let is_listed =
+        |r: &&ArchiveRecord| !r.metadata.is_safety() && !r.metadata.is_single_login() && accepts(r);
+    let mut archives: Vec<_> = records.iter().filter(is_listed).collect();
+    // Of archives with the same time, the last one in the list is the latest.
+    archives.reverse();
+    archives.sort_by_cached_key(|r| std::cmp::Reverse(restore_preference(r, home)));
+    if archives
+        .first()
+        .is_some_and(|r| r.metadata.is_of_home(home))
+    {
+        archives.retain(|r| r.metadata.is_of_home(home));
+    }
+    archives
+}
+
+/// Returns the accepted archive that a restore prefers: one of `home`, else of another home, else a single login. Of
+/// these it is the newest full one, else the newest of another mode. Leaves out safety backups, which are restored only
+/// by name.
+pub fn find_preferred<'r>(
+    records: &'r [ArchiveRecord],
+    home: &Path,
+    accepts: impl Fn(&ArchiveRecord) -> bool,
+) -> Option<&'r ArchiveRecord> {
+    records
+        .iter()
+        .filter(|r| !r.metadata.is_safety() && accepts(r))
+        .max_by_key(|r| restore_preference(r, home))
+}
+
+fn restore_preference(record: &ArchiveRecord, home: &Path) -> (bool, bool, bool, Timestamp, bool) {
+    let metadata = &record.metadata;
+    (
+        !metadata.is_single_login(),
+        metadata.is_of_home(home),
+        metadata.is_full(),
+        metadata.created_at,
+        metadata.mode == BackupMode::Sessions,
+    )
+}
+
+/// Returns the newest archive of this home and mode without known damage, one with conversations if there is one. Skips
+/// safety backups and single logins, which may hold few files.
+pub fn find_last_of_home<'a>(
+    records: &'a [ArchiveRecord],
+    home: &Path,
+    mode: BackupMode,
+) -> Option<&'a ArchiveRecord> {
+    let is_of_home_and_mode = |m: &Metadata| {
+        m.mode == mode && !m.is_single_login() && !m.is_safety() && m.records_home(home)
+    };
+    find_newest_usable(records, |m| {
+        is_of_home_and_mode(m) && !m.lacks_conversations()
+    })
+    .or_else(|| find_newest_usable(records, is_of_home_and_mode))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::archive::metadata::SAFETY_LABEL;
+
+    fn record(path: &str, at: &str, change: impl FnOnce(&mut ArchiveRecord)) -> ArchiveRecord {
+        let mut record = ArchiveRecord {
+            path: path.into(),
+            archive: Some(FileStamp {
+                bytes: 1,
+                mtime_ns: 0,
+            }),
+            sidecar: None,
+            metadata: Metadata {
+                created_at: at.parse().unwrap(),
+                source_codex_home: "/home".into(),
+                mode: BackupMode::Full,
+                ..Metadata::default()
+            },
+            listed_problem: None,
+            verified: None,
+        };
+        change(&mut record);
+        record
+    }
+
+    #[test]
+    fn the_previous_archive_is_an_intact_one_of_the_same_home_and_mode() {
+        let records = [
+            record("good", "2026-11-01T00:00:00+00:00", |_| {}),
+            record("older", "2026-10-01T00:00:00+00:00", |_| {}),
+            record("safety", "2026-11-02T00:00:00+00:00", |r| {
+                r.metadata.label = Some(SAFETY_LABEL.into());
+            }),
+            record("other mode", "2026-11-03T00:00:00+00:00", |r| {
+                r.metadata.mode = BackupMode::Auth;
+            }),
+            record("other home", "2026-11-04T00:00:00+00:00", |r| {
+                r.metadata.source_codex_home = "/elsewhere".into();
+            }),
+            record("damaged", "2026-11-05T00:00:00+00:00", |r| {
+                r.listed_problem = Some(ArchiveProblem::Damaged("empty".into()));
+            }),
+            record("legacy", "2026-11-06T00:00:00+00:00", |r| {
+                r.metadata.legacy_auth_filename = Some("1jan_a@x.com_auth.json".into());
+            }),
+            record("record alone", "2026-11-07T00:00:00+00:00", |r| {
+                r.archive = None;
+            }),
+        ];
+        let find = |records| find_last_of_home(records, Path::new("/home"), BackupMode::Full);
+        assert_eq!(find(&records).map(|r| r.path.as_str()), Some("good"));
+        assert_eq!(find(&records[2..]), None);
+    }
+}

@@ -1,0 +1,190 @@
+//! Makes text of other programs and persons safe to print: removes or replaces characters that steer a terminal or
+//! deceive the reader.
+
+use std::borrow::Cow;
+use std::iter::Peekable;
+use std::str::Chars;
+
+/// Removes ANSI escapes, control characters, bidirectional controls and byte order marks. Each character that ends a
+/// line becomes `\n`; tabs and no-break spaces become spaces.
+pub fn to_plain_text(text: &str) -> String {
+    strip_escapes_and_map(text, |c| match c {
+        '\n' | '\r' | '\u{2028}' | '\u{2029}' | '\x0b' | '\x0c' => Some('\n'),
+        '\t' | '\u{a0}' | '\u{202f}' => Some(' '),
+        c => (!steers_terminal(c) && c != '\u{feff}').then_some(c),
+    })
+}
+
+/// Returns true for control characters, line separators and bidirectional controls, which reverse the order in which
+/// other characters are shown.
+fn steers_terminal(c: char) -> bool {
+    c.is_control()
+        || matches!(c, '\u{61c}' | '\u{200e}' | '\u{200f}' | '\u{2028}'..='\u{202e}' | '\u{2066}'..='\u{2069}')
+}
+
+/// Returns true for characters without width, which hide text or make two texts look alike.
+fn is_invisible(c: char) -> bool {
+    matches!(c, '\u{ad}' | '\u{34f}' | '\u{115f}' | '\u{1160}' | '\u{17b4}' | '\u{17b5}' | '\u{180e}'
+        | '\u{200b}'..='\u{200d}' | '\u{2060}'..='\u{2065}' | '\u{206a}'..='\u{206f}' | '\u{3164}'
+        | '\u{feff}' | '\u{ffa0}' | '\u{fff9}'..='\u{fffb}' | '\u{e0000}'..='\u{e007f}')
+}
+
+/// Returns the text with U+FFFD for each character that steers a terminal or deceives the reader. Line ends and tabs
+/// stay.
+pub fn printable(text: &str) -> Cow<'_, str> {
+    replace_controls(text, |c| matches!(c, '\n' | '\t'))
+}
+
+/// Like [`printable`], but also replaces line ends and tabs.
+pub fn to_printable_line(text: &str) -> Cow<'_, str> {
+    replace_controls(text, |_| false)
+}
+
+/// Returns true if a text is printable ASCII, as nearly all are.
+pub fn is_plain_ascii(text: &str) -> bool {
+    // Checks all bytes even after a mismatch, because a loop without an early end compares many bytes at a time.
+    let is_plain = |byte| matches!(byte, b' '..=b'~');
+    text.bytes().fold(true, |all, byte| all & is_plain(byte))
+}
+
+fn replace_controls(text: &str, is_kept: impl Fn(char) -> bool) -> Cow<'_, str> {
+    if is_plain_ascii(text) {
+        return Cow::Borrowed(text);
+    }
+
+    // Nearly all characters are ASCII, of which only control characters steer a terminal.
+    let is_hostile = |c: char| {
+        if c.is_ascii() {
+            c.is_ascii_control()
+        } else {
+            steers_terminal(c) || is_invisible(c)
+        }
+    };
+    let needs_replacement = |c: char| is_hostile(c) && !is_kept(c);
+    if !text.chars().any(needs_replacement) {
+        return Cow::Borrowed(text);
+    }
+
+    let mut chars = text.chars().peekable();
+    let mut previous = ' ';
+    let mut printable_text = String::with_capacity(text.len());
+    while let Some(c) = chars.next() {
+        // Emoji, and words of Persian and of Indian scripts, need joiners.
+        let may_be_joined = |c: char| !c.is_ascii() && !needs_replacement(c);
+        let is_joiner = matches!(c, '\u{200c}' | '\u{200d}')
+            && may_be_joined(previous)
+            && chars.peek().is_some_and(|after| may_be_joined(*after));
+
+        let is_replaced = needs_replacement(c) && !is_joiner;
+        printable_text.push(if is_replaced { '\u{fffd}' } else { c });
+        previous = c;
+    }
+
+    Cow::Owned(printable_text)
+}
+
+/// Removes ANSI escapes, control characters, line separators and bidirectional controls. Keeps `\n` and tabs.
+pub fn strip_escapes(text: &str) -> Cow<'_, str> {
+    let is_kept = |c: char| !steers_terminal(c) || matches!(c, '\n' | '\t');
+    if text.chars().all(is_kept) {
+        return Cow::Borrowed(text);
+    }
+    Cow::Owned(strip_escapes_and_map(text, |c| is_kept(c).then_some(c)))
+}
+
+/// Removes ANSI escapes, and replaces each other character by the result of `replace`, or removes it on `None`.
+fn strip_escapes_and_map(text: &str, replace: impl Fn(char) -> Option<char>) -> String {
+    let mut plain = String::with_capacity(text.len());
+    let mut chars = text.chars().peekable();
+    while let Some(c) = chars.next() {
+        match c {
+            '\x1b' => skip_escape(&mut chars),
+            // `ESC [` as one character, which 8-bit terminals accept.
+            '\u{9b}' => skip_control_sequence(&mut chars),
+            c => plain.extend(replace(c)),
+        }
+    }
+    plain
+}
+
+fn skip_escape(chars: &mut Peekable<Chars<'_>>) {
+    match chars.next() {
+        Some('[') => skip_control_sequence(chars),
+        // A window title or a link, which ends at BEL or `ESC \` in the same line.
+        Some(']' | 'P' | '^' | '_') => {
+            // A sequence without an end must not swallow all following lines.
+            while let Some(c) = chars.next_if(|c| *c != '\n') {
+                if c == '\x07' || (c == '\x1b' && chars.next_if_eq(&'\\').is_some()) {
+                    break;
+                }
+            }
+        }
+        // A choice of the character set, such as `ESC ( B` of `tput sgr0`, ends at the first other character.
+        Some(' '..='/') => {
+            while chars.next_if(|c| (' '..='/').contains(c)).is_some() {}
+            let _ = chars.next_if(|c| ('0'..='~').contains(c));
+        }
+        _ => {}
+    }
+}
+
+fn skip_control_sequence(chars: &mut Peekable<Chars<'_>>) {
+    while let Some(c) = chars.next_if(|c| ('\x20'..='\x7e').contains(c)) {
+        if ('\x40'..='\x7e').contains(&c) {
+            break;
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn to_plain_text_removes_escapes_and_odd_blanks_but_no_line_ends() {
+        assert_eq!(to_plain_text("\x1b[1mone\x1b[0m\ttwo\r\n"), "one two\n\n");
+        assert_eq!(to_plain_text("\x1b]0;title\x07a\u{a0}b"), "a b");
+        assert_eq!(to_plain_text("a\x1b]8;;link\x1b\\b\u{9b}31mc"), "abc");
+        assert_eq!(to_plain_text("cut \x1b["), "cut ");
+        assert_eq!(to_plain_text("a\x1b(B\x1b[mb"), "ab");
+    }
+
+    #[test]
+    fn printable_replaces_characters_that_reverse_or_hide_text() {
+        for c in [
+            '\x1b',
+            '\u{9b}',
+            '\r',
+            '\x08',
+            '\u{61c}',
+            '\u{200b}',
+            '\u{200c}',
+            '\u{200d}',
+            '\u{200e}',
+            '\u{200f}',
+            '\u{2028}',
+            '\u{202a}',
+            '\u{202e}',
+            '\u{2060}',
+            '\u{2066}',
+            '\u{2069}',
+            '\u{feff}',
+            '\u{e0041}',
+        ] {
+            assert_eq!(printable(&format!("a{c}b")), "a\u{fffd}b", "{c:?}");
+        }
+        assert_eq!(printable("a\tb\nc"), "a\tb\nc");
+        assert_eq!(to_printable_line("a\tb\nc"), "a\u{fffd}b\u{fffd}c");
+        let joined = "می\u{200c}خواهم 👩\u{200d}💻";
+        assert_eq!(printable(joined), joined);
+        assert_eq!(printable("é\u{200d}\u{200d}é"), "é\u{fffd}\u{fffd}é");
+    }
+
+    #[test]
+    fn strip_escapes_keeps_tabs_and_line_ends() {
+        let text = "\x1b[1mone\x1b[0m\ttwo\u{a0}\r\n\x1b]0;no end\nthree\0\u{9b}2J";
+        assert_eq!(strip_escapes(text), "one\ttwo\u{a0}\n\nthree");
+        assert!(matches!(strip_escapes("a\tb\n"), Cow::Borrowed(_)));
+        assert_eq!(strip_escapes("a\u{202e}b\u{2066}c"), "abc");
+    }
+}

@@ -1,0 +1,337 @@
+//! Finds the conversations of a launch by the files that Codex has open. On systems that do not list open
+//! files, finds them by the rollouts that were created during the launch and name its account.
+
+use super::record::{BoundConversation, LaunchRecord, ProcessId};
+use crate::codex::{RolloutName, SESSIONS, ZST, token_count, usage_limit};
+use crate::history::{JsonlLine, LineReader, SessionMeta, rollout, thread_rollouts};
+use crate::io::{OrdinaryPath, Process, ProcessTable, file_id, file_open, with_suffix};
+use chrono::{DateTime, Utc};
+use std::ffi::OsStr;
+use std::fs;
+use std::io::{self, Read, Seek, SeekFrom};
+use std::path::{Path, PathBuf};
+
+/// The name of the program with the open rollouts. The npm launcher may still run as its parent.
+const CODEX: &str = "codex";
+
+/// Lists the rollouts that a launched Codex has open.
+#[derive(Debug)]
+pub(crate) struct OpenRollouts {
+    child: ProcessId,
+    /// The process of Codex itself, once it is known.
+    codex: Option<ProcessId>,
+    codex_home: PathBuf,
+}
+
+impl OpenRollouts {
+    /// Observes the started process `child`, or the Codex that it has started.
+    pub(crate) fn of_process(child: ProcessId, codex_home: &Path) -> Self {
+        Self {
+            child,
+            codex: None,
+            codex_home: codex_home.to_path_buf(),
+        }
+    }
+
+    /// Returns the paths in the Codex home of the rollouts that are open for writing now. `None` if no
+    /// Codex runs, or the system does not show the open files of a process.
+    pub(crate) fn list_open_rollouts(&mut self) -> Option<Vec<PathBuf>> {
+        let table = ProcessTable::read();
+        if self.codex.is_none_or(|codex| !codex.is_alive()) {
+            // npm's launcher needs a moment to start Codex, which may also update and start itself again.
+            self.codex = find_codex_started_by(&table, self.child);
+        }
+
+        let sessions = self.codex_home.join(SESSIONS);
+        let process = table.get(self.codex?.pid)?;
+        // If the folder is missing, no rollout is open.
+        let real_sessions = sessions.canonical_or_self();
+
+        // Only files open for writing: at its start Codex reads other rollouts to fill its database.
+        let open_files = process.files_open_for_writing(&[&real_sessions])?;
+        let rollouts = open_files
+            .into_iter()
+            .filter(|path| RolloutName::parse(path).is_some_and(|file| file.id().is_some()))
+            .filter_map(|path| Some(sessions.join(path.strip_prefix(&real_sessions).ok()?)));
+        Some(rollouts.collect())
+    }
+}
+
+/// Returns the Codex that is `child` or that it started; `None` if there is none.
+fn find_codex_started_by(table: &ProcessTable, child: ProcessId) -> Option<ProcessId> {
+    let is_codex = |pid: u32| {
+        let name = table.get(pid).and_then(Process::name);
+        name.is_some_and(|name| name == OsStr::new(CODEX))
+    };
+
+    if !child.is_alive() {
+        return None;
+    }
+    if is_codex(child.pid) {
+        return Some(child);
+    }
+
+    // The closest descendant, because the agent may itself start a Codex, which is further below.
+    let distance = |pid: u32| table.ancestors(pid).iter().position(|id| *id == child.pid);
+    let codex_pids = table.iter().map(Process::pid).filter(|pid| is_codex(*pid));
+    let descendants = codex_pids.filter_map(|pid| Some((distance(pid)?, pid)));
+    descendants.min().map(|(_, pid)| ProcessId::read(pid))
+}
+
+/// Returns the conversation of the open rollout at `path`, of which the launch writes the bytes from `start_offset` on.
+/// `None` for a subagent or a side conversation, and while the first line is incomplete.
+pub(crate) fn bind_open_conversation(path: &Path, start_offset: u64) -> Option<BoundConversation> {
+    let meta = rollout::read_head(path).ok().flatten()?;
+    if meta.is_child() {
+        return None;
+    }
+    to_bound_conversation(path, start_offset)
+}
+
+fn to_bound_conversation(path: &Path, start_offset: u64) -> Option<BoundConversation> {
+    Some(BoundConversation {
+        session_id: RolloutName::parse(path)?.id()?.to_owned(),
+        rollout_path: path.to_string_lossy().into_owned(),
+        start_offset,
+        ..BoundConversation::default()
+    })
+}
+
+/// Finds the rollouts that were created between the start of a launch and `until`, in its folder and by
+/// its account. Opens only rollouts with a creation time in that range, according to their id.
+pub(crate) fn find_conversations_created_until(
+    record: &LaunchRecord,
+    until: DateTime<Utc>,
+) -> Vec<BoundConversation> {
+    let started_at = record.run.started_at.to_utc();
+    let folders =
+        thread_rollouts::day_folders(Path::new(&record.run.codex_home), started_at, until)
+            .into_iter();
+
+    let mut conversations: Vec<_> = folders
+        .filter_map(|folder| fs::read_dir(folder).ok())
+        .flatten()
+        .flatten()
+        .map(|entry| entry.path())
+        .filter(|path| {
+            let file = RolloutName::parse(path);
+            // The id of the rollout: a rewind of an older thread is new too.
+            let id = file.as_ref().and_then(RolloutName::rollout_id);
+            let created = id.and_then(thread_rollouts::parse_creation_time);
+            created.is_some_and(|at| at >= started_at && at <= until)
+        })
+        .filter(|path| {
+            let meta = rollout::read_head(path).ok().flatten();
+            meta.is_some_and(|meta| !meta.is_child() && may_be_of_launch(&meta, record))
+        })
+        .filter_map(|path| to_bound_conversation(&path, 0))
+        .collect();
+
+    conversations.sort_by(|a, b| a.session_id.cmp(&b.session_id));
+    // A rewind during the launch makes another rollout of the same conversation.
+    conversations.dedup_by(|a, b| a.session_id == b.session_id);
+    conversations
+}
+
+/// Returns the workspace account id, else the user id, of the creator of the rollout at `path`. `None` if the creator
+/// is the account of the launch or unknown. The user may have signed in to another account while Codex ran, or before
+/// Codex read the login.
+pub(crate) fn find_other_creator(path: &Path, record: &LaunchRecord) -> Option<String> {
+    let meta = rollout::read_head(path).ok().flatten()?;
+    if may_be_by_account(&meta, record) {
+        return None;
+    }
+    let creator = meta
+        .creator_account_id()
+        .or_else(|| meta.text("creator_user_id"));
+    creator.map(str::to_owned)
+}
+
+/// Returns true if the rollout at `path` names the account of the launch as its creator. Codex up to 0.150
+/// records no creator, so any Codex may have made such a rollout.
+pub(crate) fn names_account(path: &Path, record: &LaunchRecord) -> bool {
+    let meta = rollout::read_head(path).ok().flatten();
+    meta.is_some_and(|meta| {
+        let account = meta
+            .creator_account_id()
+            .zip(record.identity.account_id.as_deref());
+        let user = meta.text("creator_user_id");
+        let user = user.zip(record.identity.user_id.as_deref());
+        (account.is_some() || user.is_some()) && may_be_by_account(&meta, record)
+    })
+}
+
+/// Returns true unless the rollout names a creator other than the account of the launch. An id that the rollout or the
+/// record lacks is no difference.
+fn may_be_by_account(meta: &SessionMeta, record: &LaunchRecord) -> bool {
+    let agrees = |written: Option<&str>, recorded: Option<&String>| match (written, recorded) {
+        (Some(written), Some(recorded)) => written == recorded,
+        _ => true,
+    };
+    agrees(
+        meta.creator_account_id(),
+        record.identity.account_id.as_ref(),
+    ) && agrees(
+        meta.text("creator_user_id"),
+        record.identity.user_id.as_ref(),
+    )
+}
+
+/// Returns true unless a rollout names another folder or another account than those of the launch.
+fn may_be_of_launch(meta: &SessionMeta, record: &LaunchRecord) -> bool {
+    let is_same_folder = match (&record.run.working_root, meta.text("cwd")) {
+        (Some(root), Some(cwd)) => file_id::is_same_folder(Path::new(root), Path::new(cwd)),
+        _ => true,
+    };
+    is_same_folder && may_be_by_account(meta, record)
+}
+
+/// Returns the conversation `session_id` as it is before it is resumed. `None` if it has no rollout.
+pub(crate) fn find_resumed_conversation(
+    codex_home: &Path,
+    session_id: &str,
+) -> Option<BoundConversation> {
+    let path = thread_rollouts::find_newest_rollout(codex_home, session_id)?;
+    // To resume a compressed rollout, Codex first writes the plain file. So offsets cannot separate its
+    // old bytes from new ones, but the times of the token counts can.
+    let is_plain = path.extension().is_none_or(|e| e != "zst");
+    let length = path.metadata().map_or(0, |meta| meta.len());
+    let start_offset = if is_plain { length } else { 0 };
+    let plain_path = path.with_file_name(RolloutName::parse(&path)?.name);
+    to_bound_conversation(&plain_path, start_offset)
+}
+
+/// Reads the token counts that the launch wrote to the rollout since `since`, and whether the last turn hit a usage
+/// limit. Only the bytes between the offsets of `conversation` count. Sets `end_offset` to the end of the rollout if it
+/// is not set. Leaves `conversation` unchanged if the rollout is missing or compressed.
+pub(crate) fn read_usage_into(conversation: &mut BoundConversation, since: DateTime<Utc>) {
+    // The binding is more important than its figures, so an error is ignored.
+    let _ = try_read_usage(conversation, since);
+}
+
+/// The number of bytes at the end of a running rollout that are searched for the newest token counts.
+const USAGE_TAIL_BYTES: u64 = 1 << 20;
+
+/// Reads the newest token counts of a running launch. Reads only the last MiB, because a rollout may be
+/// large. Moves `start_offset` there, so the result must not be recorded.
+pub fn read_latest_usage_into(conversation: &mut BoundConversation, since: DateTime<Utc>) {
+    let length = Path::new(&conversation.rollout_path).metadata();
+    let length = length.map_or(0, |meta| meta.len());
+    let start = length.saturating_sub(USAGE_TAIL_BYTES);
+    conversation.start_offset = conversation.start_offset.max(start);
+    read_usage_into(conversation, since);
+}
+
+fn try_read_usage(conversation: &mut BoundConversation, since: DateTime<Utc>) -> io::Result<()> {
+    let path = Path::new(&conversation.rollout_path);
+    // Codex has compressed the rollout since, and the offsets count in the plain file.
+    if !path.exists() && with_suffix(path, ZST).exists() {
+        return Ok(());
+    }
+
+    let mut file = file_open::open(path)?;
+    let length = file.metadata()?.len();
+    let end = conversation.end_offset.unwrap_or(length).min(length);
+
+    file.seek(SeekFrom::Start(conversation.start_offset))?;
+    let mut lines = LineReader::new(file.take(end.saturating_sub(conversation.start_offset)));
+    while let Some(line) = lines.next_line()? {
+        let JsonlLine::Whole(line) = line else {
+            continue;
+        };
+        if let Some(hit_limit) = usage_limit::turn_hit_limit(line) {
+            conversation.hit_limit = hit_limit;
+        }
+
+        let Some(count) = token_count::parse(line) else {
+            continue;
+        };
+        // A resumed rollout can have token counts of earlier launches.
+        if count.at.to_utc() < since {
+            continue;
+        }
+
+        conversation.first_token_count_at.get_or_insert(count.at);
+        conversation.last_token_count_at = Some(count.at);
+        if !count.windows.is_empty() {
+            conversation.windows = count.windows;
+        }
+    }
+
+    conversation.end_offset = Some(end);
+    Ok(())
+}
+
+/// Returns the user id and the workspace account id of the creator of a conversation; `None` if its rollout has
+/// neither.
+pub fn read_creator(path: &Path) -> Option<(Option<String>, Option<String>)> {
+    let meta = rollout::read_head(path).ok().flatten()?;
+    let meta_text = |key| meta.text(key).map(str::to_owned);
+    let user = meta_text("creator_user_id");
+    let account = meta_text("creator_account_id");
+    (user.is_some() || account.is_some()).then_some((user, account))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_launch_is_not_bound_to_side_conversations_and_subagents() {
+        let folder = tempfile::tempdir().unwrap();
+        let id = "01a1fd26-1481-7d60-a846-d943381f26dc";
+        let path = folder.path().join(format!("rollout-x-{id}.jsonl"));
+        for (fields, is_bound) in [
+            (r#""source":"cli""#, true),
+            (
+                r#""source":"cli","thread_source":"user","forked_from_id":"x""#,
+                true,
+            ),
+            (
+                r#""source":"cli","forked_from_id":"x","attached_thread":true"#,
+                false,
+            ),
+            (
+                r#""source":{"subagent":"review"},"thread_source":"subagent""#,
+                false,
+            ),
+            (
+                r#""source":{"subagent":{"thread_spawn":{"parent_thread_id":"x"}}}"#,
+                false,
+            ),
+        ] {
+            let line = format!(r#"{{"type":"session_meta","payload":{{"id":"{id}",{fields}}}}}"#);
+            fs::write(&path, line + "\n").unwrap();
+            assert_eq!(
+                bind_open_conversation(&path, 0).is_some(),
+                is_bound,
+                "{fields}"
+            );
+        }
+    }
+
+    #[test]
+    fn usage_is_read_only_from_the_bytes_of_the_launch() {
+        let folder = tempfile::tempdir().unwrap();
+        let path = folder
+            .path()
+            .join("rollout-x-01a1fd26-1481-7d60-a846-d943381f26dc.jsonl");
+        let line = |minute: u32, used: u32| {
+            format!(
+                "{{\"timestamp\":\"2026-11-21T08:{minute:02}:00Z\",\"type\":\"event_msg\",\
+                 \"payload\":{{\"type\":\"token_count\",\"rate_limits\":{{\"primary\":\
+                 {{\"used_percent\":{used},\"window_minutes\":10080}}}}}}}}\n"
+            )
+        };
+        let before = line(1, 10);
+        let own = format!("{}{}", line(10, 20), line(11, 30));
+        fs::write(&path, format!("{before}{own}{}", line(20, 90))).unwrap();
+        let mut bound = to_bound_conversation(&path, before.len() as u64).unwrap();
+        bound.end_offset = Some((before.len() + own.len()) as u64);
+        read_usage_into(&mut bound, "2026-11-21T08:09:00Z".parse().unwrap());
+        let minute = |at: Option<crate::io::clock::Timestamp>| at.unwrap().format("%M").to_string();
+        assert_eq!(minute(bound.first_token_count_at), "10");
+        assert_eq!(minute(bound.last_token_count_at), "11");
+        assert!((bound.windows[0].used_percent - 30.0).abs() < f64::EPSILON);
+    }
+}

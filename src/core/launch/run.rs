@@ -1,0 +1,301 @@
+//! Runs the Codex of a launch: starts it, watches it, records its end, saves its login.
+
+use super::binding::{self, OpenRollouts};
+use super::record::{ConversationBinding, LaunchRecord, ProcessId};
+use super::registry::LaunchRegistry;
+use super::session::Launch;
+use super::settle::{self, LaunchEnd, OtherLaunches};
+use crate::accounts::{LeaseError, OwnerLocation, Profiles};
+use crate::codex::{AUTH_JSON, AuthFile, RolloutName, login_lock};
+use crate::history::thread_rollouts;
+use crate::inventory::store;
+use crate::io::{Attached, AttachedExit, IoContext, IoError, Timestamp, Zone, message_with_causes};
+use std::error::Error;
+use std::path::{Path, PathBuf};
+use std::sync::mpsc::{self, RecvTimeoutError, Sender};
+use std::thread::{self, JoinHandle};
+use std::time::{Duration, SystemTime};
+
+/// The interval between two checks of Codex's open files until its conversation is known. `codex exec` may
+/// end after a third of a second.
+const BINDING_POLL_INTERVAL: Duration = Duration::from_millis(20);
+
+/// The interval between later checks, for further conversations that the user starts in the same Codex.
+const LATER_POLL_INTERVAL: Duration = Duration::from_secs(1);
+
+/// The maximum number of checks at the first interval. After them, Codex is probably waiting for the user.
+const BINDING_POLL_COUNT: u32 = 500;
+
+#[derive(Debug)]
+pub struct LaunchReport {
+    /// The exit code or signal of Codex.
+    pub exit: AttachedExit,
+    /// The last record of the launch. It is settled unless a Codex of the launch still runs.
+    pub record: LaunchRecord,
+    /// Errors of recording or saving, which did not stop the launch.
+    pub warnings: Vec<String>,
+}
+
+impl Launch<'_> {
+    /// Records the launch, starts Codex with the terminal, waits for its end, and binds the
+    /// conversation. `clock` returns the time at the end of Codex.
+    ///
+    /// If this process is killed, the next command that lists launches completes the record, and the next
+    /// command that locks the account returns an isolated login to its profile.
+    ///
+    /// # Errors
+    /// The launch cannot be recorded, or Codex cannot be started. Errors after the start are warnings in
+    /// the report.
+    pub fn run(
+        mut self,
+        zone: Zone,
+        clock: &dyn Fn() -> Timestamp,
+    ) -> Result<LaunchReport, IoError> {
+        let registry = LaunchRegistry::of(self.request.manager_home);
+        // Before the start: a kill right after it leaves a record whose id the running Codex has in its
+        // environment.
+        registry.append(&self.record)?;
+
+        let program = PathBuf::from(self.command.get_program());
+        let child = Attached::start(&mut self.command).at("start", &program);
+        let child = match child {
+            Ok(child) => child,
+            Err(e) => {
+                self.abandon(&registry, clock())?;
+                return Err(e);
+            }
+        };
+
+        let mut warnings = Vec::new();
+        let codex = ProcessId::read(child.id());
+        self.record.run.child = Some(codex);
+        warn_on_error(registry.append(&self.record), &mut warnings);
+
+        // From now on the running Codex itself shows that the isolated home is in use, so other commands
+        // may lock the account.
+        self.account_locks = None;
+
+        // Only a running Codex shows by its open files which conversation it runs.
+        let watcher = Watcher::start(&self.record, codex, registry.clone());
+
+        let started = self.record.run.started_at;
+        let noted =
+            store::note_profiles_and(self.request.manager_home, &started.to_utc(), zone, |file| {
+                file.record_use(&self.record.identity, started);
+            });
+        warn_on_error(noted, &mut warnings);
+
+        let exit = child.wait().at("wait for", &program)?;
+        let (binding, last_check) = watcher.finish().unzip();
+        if let Some(binding) = binding {
+            self.record.binding.conversations = binding.conversations;
+            self.record.binding.unbound_because = binding.unbound_because;
+        }
+
+        let last_check = last_check.flatten();
+        let end = LaunchEnd {
+            at: clock(),
+            exit_code: Some(i32::from(exit.to_exit_code())),
+            last_check,
+        };
+        self.finish(end, &registry, zone, &mut warnings);
+
+        Ok(LaunchReport {
+            exit,
+            record: self.record,
+            warnings,
+        })
+    }
+
+    /// Settles the record of a Codex that did not start, and returns the isolated login.
+    fn abandon(mut self, registry: &LaunchRegistry, now: Timestamp) -> Result<(), IoError> {
+        self.record.settled = true;
+        self.record.run.ended_at = Some(now);
+        registry.append(&self.record)?;
+        // `release` takes the lock again, and would wait for this one.
+        self.account_locks = None;
+        if let Some(isolated) = self.isolated.take() {
+            let profiles = Profiles::of(self.request.manager_home);
+            // On failure the next command that locks the account returns the login.
+            let _ = isolated.release(&profiles, now);
+        }
+        Ok(())
+    }
+
+    /// Completes the record, returns or saves the login, and records the usage. The record stays unsettled while a
+    /// Codex of the launch runs. Errors become warnings.
+    fn finish(
+        &mut self,
+        end: LaunchEnd,
+        registry: &LaunchRegistry,
+        zone: Zone,
+        warnings: &mut Vec<String>,
+    ) {
+        let now = end.at;
+        let profiles = Profiles::of(self.request.manager_home);
+
+        // If npm's launcher was killed, Codex itself still runs.
+        let has_ended = !self.record.is_codex_running();
+        if has_ended {
+            // An unreadable registry counts as empty here; the append below reports the error.
+            let launches = registry.read().unwrap_or_default();
+            let other_launches = OtherLaunches::select(&launches, &self.record);
+            settle::complete_record(&mut self.record, end, &other_launches);
+            warn_on_error(
+                settle::rebase_isolated_rollouts(&self.record, self.request.env),
+                warnings,
+            );
+        }
+
+        warn_on_error(registry.append(&self.record), warnings);
+        warn_on_error(registry.compact(), warnings);
+
+        match self.isolated.take() {
+            Some(isolated) => warn_on_error(isolated.release(&profiles, now), warnings),
+            None => warn_on_error(self.save_live_login(&profiles, now), warnings),
+        }
+
+        let record = &self.record;
+        let recorded =
+            store::note_profiles_and(self.request.manager_home, &now.to_utc(), zone, |file| {
+                settle::record_usage(file, record);
+            });
+        warn_on_error(recorded, warnings);
+    }
+
+    /// Saves the live login, which Codex may have renewed, to its profile. Does nothing if the user has
+    /// switched accounts meanwhile: the switch has saved the login.
+    fn save_live_login(&self, profiles: &Profiles, now: Timestamp) -> Result<(), LeaseError> {
+        let home = self.request.codex_home;
+        let account = &self.record.identity;
+        let _lock = profiles.lock_accounts(&[account], now, login_lock::REFRESH_TIMEOUT)?;
+        if let AuthFile::Present(snapshot) = AuthFile::read(&home.join(AUTH_JSON))?
+            && let Some(login) = &snapshot.login
+            && login.identity.is_same(account)
+        {
+            profiles.save_back(&snapshot, login, OwnerLocation::Live(home), now)?;
+        }
+        Ok(())
+    }
+}
+
+fn warn_on_error<T, E: Error>(result: Result<T, E>, warnings: &mut Vec<String>) {
+    if let Err(e) = result {
+        warnings.push(message_with_causes(&e));
+    }
+}
+
+/// A thread that finds the conversations of a running Codex by its open files.
+struct Watcher {
+    stop: Sender<()>,
+    thread: Option<JoinHandle<WatchResult>>,
+}
+
+/// The conversations, and the time of the last check of Codex's open files; `None` if the system never listed the
+/// files.
+type WatchResult = (ConversationBinding, Option<SystemTime>);
+
+impl Watcher {
+    /// Watches the process `codex`, and appends the record once its conversation is known.
+    fn start(record: &LaunchRecord, codex: ProcessId, registry: LaunchRegistry) -> Self {
+        let (stop, stop_receiver) = mpsc::channel();
+        let mut record = record.clone();
+
+        let watch = move || {
+            let (mut last_check, mut last_open) = (None, Vec::new());
+            let mut open_rollouts =
+                OpenRollouts::of_process(codex, Path::new(&record.run.codex_home));
+            let mut polls = 0;
+
+            loop {
+                let is_found = !record.binding.conversations.is_empty();
+                let now = read_file_clock();
+                // After its end Codex has no open files, so the last list stays.
+                if let Some(listed) = open_rollouts.list_open_rollouts() {
+                    (last_check, last_open) = (Some(now), listed);
+                }
+
+                if add_open_conversations(&mut record, &last_open) {
+                    // Codex owns the terminal now, so an error is reported after its end.
+                    let _ = registry.append(&record);
+                }
+
+                polls += 1;
+                let pause = if is_found || polls > BINDING_POLL_COUNT {
+                    LATER_POLL_INTERVAL
+                } else {
+                    BINDING_POLL_INTERVAL
+                };
+
+                if stop_receiver.recv_timeout(pause) != Err(RecvTimeoutError::Timeout) {
+                    // Codex may have written the first line since the last check.
+                    add_open_conversations(&mut record, &last_open);
+                    return (record.binding, last_check);
+                }
+            }
+        };
+
+        Self {
+            stop,
+            // If no thread can be started, the conversation is bound by the other evidence.
+            thread: thread::Builder::new().spawn(watch).ok(),
+        }
+    }
+
+    /// Stops watching. `None` if no thread could be started.
+    fn finish(self) -> Option<WatchResult> {
+        // The thread stops when the channel is closed.
+        drop(self.stop);
+        self.thread.and_then(|thread| thread.join().ok())
+    }
+}
+
+/// Returns the system time, even if `CODEX_MANAGER_NOW` sets another time: it is compared with the times of files.
+#[allow(clippy::disallowed_methods, reason = "compared with times of files")]
+fn read_file_clock() -> SystemTime {
+    SystemTime::now()
+}
+
+/// Adds the conversations of these open rollouts to the record, unless it has them. Returns true if it added any. If
+/// another account created a rollout, only notes in the record why the rollout is not bound.
+fn add_open_conversations(record: &mut LaunchRecord, open_rollouts: &[PathBuf]) -> bool {
+    let old_count = record.binding.conversations.len();
+    for path in open_rollouts {
+        let path_text = path.to_string_lossy();
+        let mut bound_conversations = record.binding.conversations.iter();
+        if bound_conversations.any(|c| c.rollout_path == path_text) {
+            continue;
+        }
+
+        let resumed = record.binding.resumed.as_ref();
+        let start_offset = match resumed.filter(|resumed| resumed.rollout_path == path_text) {
+            // The arguments name this conversation, so its offset was read before Codex started.
+            Some(resumed) => resumed.start_offset,
+            // A conversation that is older than the launch is resumed at its current end.
+            None if is_older_than_launch(path, record) => {
+                path.metadata().map_or(0, |meta| meta.len())
+            }
+            None => match binding::find_other_creator(path, record) {
+                Some(other_account) => {
+                    record.binding.unbound_because = Some(format!(
+                        "another account started the conversation: {other_account}"
+                    ));
+                    continue;
+                }
+                None => 0,
+            },
+        };
+
+        let conversation = binding::bind_open_conversation(path, start_offset);
+        record.binding.conversations.extend(conversation);
+    }
+    record.binding.conversations.len() > old_count
+}
+
+/// Returns true if the rollout is older than the launch, or its id has no time.
+fn is_older_than_launch(path: &Path, record: &LaunchRecord) -> bool {
+    let name = RolloutName::parse(path);
+    let id = name.as_ref().and_then(RolloutName::rollout_id);
+    let created = id.and_then(thread_rollouts::parse_creation_time);
+    created.is_none_or(|at| at < record.run.started_at.to_utc())
+}

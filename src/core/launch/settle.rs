@@ -1,0 +1,365 @@
+//! Completes the record of a launch that ended: binds its conversation, reads its usage.
+
+use super::binding;
+use super::record::{BoundConversation, LaunchRecord};
+use super::registry::{LaunchRegistry, Launches};
+use crate::codex::threads::live;
+use crate::codex::{ARCHIVED_SESSIONS, DatabaseError, SESSIONS, threads};
+use crate::history::thread_rollouts;
+use crate::inventory::{CooldownFile, cooldown};
+use crate::io::{DocumentError, Environment, Timestamp, Zone};
+use crate::quota::SessionUsage;
+use std::path::Path;
+use std::time::{Duration, SystemTime};
+
+/// The largest interval at which a system updates the clock of files.
+const CLOCK_TICK: Duration = Duration::from_millis(20);
+
+#[derive(Debug, Clone, Copy)]
+pub(crate) struct LaunchEnd {
+    /// The time at which Codex ended, or its end was noticed.
+    pub at: Timestamp,
+    /// The exit code of Codex, if known.
+    pub exit_code: Option<i32>,
+    /// The time of the last check of Codex's open files; `None` if the files were never checked. A conversation that
+    /// began before this time and was not open is not one of this launch. One that began later may be: on a busy
+    /// machine, a short run can open its rollout and end after the last check.
+    pub last_check: Option<SystemTime>,
+}
+
+impl LaunchEnd {
+    /// Returns true if a file time may be later than the last check of the open files. The clock of files may be a tick
+    /// behind. False for an unknown time, unless the open files were never checked.
+    fn may_be_after_check(&self, time: Option<SystemTime>) -> bool {
+        let Some(last_check) = self.last_check else {
+            return true;
+        };
+        time.is_some_and(|time| {
+            let time_before_check = last_check.duration_since(time);
+            time_before_check.map_or(true, |time_before_check| time_before_check <= CLOCK_TICK)
+        })
+    }
+}
+
+/// Returns the time at which the rollout was created; on disks that do not record it, the time in the id of the
+/// conversation.
+fn read_creation_time(conversation: &BoundConversation) -> Option<SystemTime> {
+    let meta = Path::new(&conversation.rollout_path).metadata().ok()?;
+    let time_in_id =
+        || thread_rollouts::parse_creation_time(&conversation.session_id).map(SystemTime::from);
+    meta.created().ok().or_else(time_in_id)
+}
+
+/// The other launches of the same account and home, which may have started a conversation.
+#[derive(Debug)]
+pub(crate) struct OtherLaunches<'a> {
+    launches: &'a Launches,
+    launch_id: String,
+    unsettled: Vec<LaunchRecord>,
+}
+
+impl<'a> OtherLaunches<'a> {
+    /// Selects the unsettled launches of the same home and account as `record`, except `record`.
+    pub(crate) fn select(launches: &'a Launches, record: &LaunchRecord) -> Self {
+        let unsettled = launches.iter_unsettled().filter(|launch| {
+            launch.launch_id != record.launch_id
+                && launch.run.codex_home == record.run.codex_home
+                && launch.identity.is_same(&record.identity)
+        });
+        Self {
+            launches,
+            launch_id: record.launch_id.clone(),
+            unsettled: unsettled.collect(),
+        }
+    }
+
+    /// Returns true if the registry records that another launch started the conversation.
+    fn have_started(&self, session_id: &str) -> bool {
+        let newest = self.launches.find_by_session(session_id);
+        newest.is_some_and(|launch| {
+            // Another launch that only resumed it began at a later offset.
+            let is_start =
+                |c: &BoundConversation| c.session_id == session_id && c.start_offset == 0;
+            launch.launch_id != self.launch_id && launch.binding.conversations.iter().any(is_start)
+        })
+    }
+
+    /// Returns true if another launch ran at the creation of the conversation, so that it may have
+    /// started it.
+    fn may_have_started(&self, session_id: &str) -> bool {
+        let created = thread_rollouts::parse_creation_time(session_id);
+        let mut launches = self.unsettled.iter();
+        launches.any(|launch| {
+            let since = launch.run.started_at.to_utc();
+            created.is_none_or(|created| created >= since)
+        })
+    }
+}
+
+/// Completes the record of a launch that ended.
+///
+/// The evidence, in this order:
+/// 1. the conversations that Codex had open, which are in the record already;
+/// 2. the conversation that the arguments name, if it has grown, and after the last check of the open files;
+/// 3. the only conversation that was created during the launch and after that check, in the folder of the launch and
+///    by its account, and that no other launch may have started. With several candidates none is bound.
+///
+/// If the open files were never checked, any time during the launch counts as after the check.
+pub(crate) fn complete_record(
+    record: &mut LaunchRecord,
+    end: LaunchEnd,
+    other_launches: &OtherLaunches<'_>,
+) {
+    if record.binding.conversations.is_empty() {
+        let resumed = record.binding.resumed.clone();
+        let has_late_write = |c: &BoundConversation| {
+            let changed = Path::new(&c.rollout_path)
+                .metadata()
+                .and_then(|meta| meta.modified());
+            end.may_be_after_check(changed.ok())
+        };
+
+        match resumed.filter(has_grown).filter(has_late_write) {
+            Some(resumed) => record.binding.conversations.push(resumed),
+            None => bind_created(record, end, other_launches),
+        }
+    }
+
+    let since = record.run.started_at.to_utc();
+    for conversation in &mut record.binding.conversations {
+        update_archived_path(conversation, &record.run.codex_home);
+        binding::read_usage_into(conversation, since);
+    }
+
+    record.run.ended_at = Some(end.at);
+    record.run.exit_code = end.exit_code;
+    record.settled = true;
+}
+
+fn has_grown(conversation: &BoundConversation) -> bool {
+    let meta = Path::new(&conversation.rollout_path).metadata();
+    meta.is_ok_and(|meta| meta.len() > conversation.start_offset)
+}
+
+/// Binds the conversation that was created during the launch if only this launch can have created it, else records the
+/// reason.
+fn bind_created(record: &mut LaunchRecord, end: LaunchEnd, other_launches: &OtherLaunches<'_>) {
+    if record.binding.resumed.is_some() || record.binding.unbound_because.is_some() {
+        return;
+    }
+
+    let mut created = binding::find_conversations_created_until(record, end.at.to_utc());
+    created.retain(|conversation| !other_launches.have_started(&conversation.session_id));
+    created.retain(|conversation| end.may_be_after_check(read_creation_time(conversation)));
+
+    let may_be_of_other_launch =
+        |c: &BoundConversation| other_launches.may_have_started(&c.session_id);
+    let reason = match created.as_slice() {
+        [] if record.binding.codex_chose => "Codex itself chose the conversation".to_owned(),
+        [] => return,
+        [conversation] if may_be_of_other_launch(conversation) => {
+            "another launch of this account ran at the same time".to_owned()
+        }
+        // Between the last check and the end there is no time for another Codex.
+        [conversation]
+            if end.last_check.is_none()
+                && !binding::names_account(Path::new(&conversation.rollout_path), record) =>
+        {
+            "its rollout names no account, so another Codex may have made it".to_owned()
+        }
+        [_] => {
+            record.binding.conversations = created;
+            return;
+        }
+        conversations => format!(
+            "this account started {} conversations in this folder at the same time",
+            conversations.len()
+        ),
+    };
+    record.binding.unbound_because = Some(reason);
+}
+
+/// Updates the path of a conversation that was archived meanwhile: it keeps its file name.
+fn update_archived_path(conversation: &mut BoundConversation, codex_home: &str) {
+    let path = Path::new(&conversation.rollout_path);
+    if path.exists() {
+        return;
+    }
+    let archived_path = path
+        .file_name()
+        .map(|name| Path::new(codex_home).join(ARCHIVED_SESSIONS).join(name));
+    if let Some(archived_path) = archived_path.filter(|path| path.exists()) {
+        conversation.rollout_path = archived_path.to_string_lossy().into_owned();
+    }
+}
+
+/// Rewrites the rollout paths of conversations that ran in an isolated home to the real home.
+///
+/// # Errors
+/// The database cannot be changed. Its paths then still lead through the links of the isolated home.
+pub(crate) fn rebase_isolated_rollouts(
+    record: &LaunchRecord,
+    env: &Environment,
+) -> Result<(), DatabaseError> {
+    let Some(isolated) = record.run.isolated_home.as_deref().map(Path::new) else {
+        return Ok(());
+    };
+    let real = Path::new(&record.run.codex_home);
+    let Some(database) = threads::find_state_database(real, env) else {
+        return Ok(());
+    };
+
+    for folder in [SESSIONS, ARCHIVED_SESSIONS] {
+        // The links may go with the isolated home, and a row without a rollout hides its conversation.
+        live::rebase_rollout_paths(&database, &isolated.join(folder), &real.join(folder))?;
+    }
+    Ok(())
+}
+
+/// Returns the newest usage of a launch; `None` if no conversation of the launch has a token count.
+pub fn find_newest_usage(record: &LaunchRecord) -> Option<SessionUsage> {
+    let all = record.binding.conversations.iter();
+    let newest = all.max_by_key(|conversation| conversation.last_token_count_at)?;
+    Some(SessionUsage {
+        rollout_path: newest.rollout_path.clone(),
+        session_id: newest.session_id.clone(),
+        captured_at: newest.last_token_count_at?,
+        windows: newest.windows.clone(),
+    })
+}
+
+/// Records the time of use of a launch's account, and its newest usage.
+pub(crate) fn record_usage(file: &mut CooldownFile, record: &LaunchRecord) {
+    file.record_use(&record.identity, record.run.started_at);
+    let Some(usage) = find_newest_usage(record) else {
+        return;
+    };
+    file.record_use(&record.identity, usage.captured_at);
+    let account_entry = file.entry(&record.identity);
+    let is_newer = |recorded: &SessionUsage| usage.captured_at > recorded.captured_at;
+    if account_entry.session.as_ref().is_none_or(is_newer) {
+        account_entry.session = Some(usage);
+    }
+}
+
+/// Settles the launches whose codex-manager was killed before Codex ended. Each launch is settled only
+/// once. Returns the updated registry, and warnings.
+///
+/// # Errors
+/// The registry or `cooldown.json` cannot be read or written.
+pub fn settle_ended(
+    manager_home: &Path,
+    env: &Environment,
+    now: Timestamp,
+    zone: Zone,
+) -> Result<(Launches, Vec<String>), DocumentError> {
+    let registry = LaunchRegistry::of(manager_home);
+    let launches = registry.read()?;
+    let mut settled = Vec::new();
+    let mut warnings = Vec::new();
+
+    for mut record in launches.iter_unsettled() {
+        // Only codex-manager was killed: Codex goes on, and its record is not complete.
+        if record.is_running() {
+            continue;
+        }
+
+        // Only the killed codex-manager knew the exit code and the time of the last check.
+        let end = LaunchEnd {
+            at: now,
+            exit_code: None,
+            last_check: None,
+        };
+        let other_launches = OtherLaunches::select(&launches, &record);
+        complete_record(&mut record, end, &other_launches);
+        if let Err(e) = rebase_isolated_rollouts(&record, env) {
+            warnings.push(format!(
+                "Codex's list still names conversations by their path in the isolated home {}: {e}",
+                record.home().display()
+            ));
+        }
+        settled.push(record);
+    }
+
+    if settled.is_empty() {
+        return Ok((launches, warnings));
+    }
+
+    // Another process may have settled a launch since the registry was read.
+    let settled = registry.append_settled(settled)?;
+    let ((), notes) = cooldown::update(manager_home, &now.to_utc(), zone, |file| {
+        for record in &settled {
+            record_usage(file, record);
+        }
+    })?;
+
+    warnings.extend(notes);
+    Ok((registry.read()?, warnings))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::codex::identity::Identity;
+    use crate::launch::record::{CodexRun, ConversationBinding, ProcessId};
+    use chrono::{TimeDelta, Utc};
+    use std::fs;
+
+    fn record(home: &Path) -> LaunchRecord {
+        let wrapper = ProcessId {
+            pid: 1,
+            started: None,
+        };
+        LaunchRecord {
+            launch_id: "20261121-a".into(),
+            settled: false,
+            schema: 1,
+            profile: "work".into(),
+            identity: Identity::from_email("a@x.com"),
+            run: CodexRun {
+                started_at: (Utc::now() - TimeDelta::seconds(1)).fixed_offset(),
+                ended_at: None,
+                exit_code: None,
+                cwd: "/p".into(),
+                working_root: None,
+                args: Vec::new(),
+                codex_home: home.to_str().unwrap().into(),
+                isolated_home: None,
+                wrapper,
+                child: None,
+            },
+            auth_fingerprint: String::new(),
+            binding: ConversationBinding::default(),
+        }
+    }
+
+    #[test]
+    fn a_conversation_that_began_after_the_last_check_is_bound() {
+        let home = tempfile::tempdir().unwrap();
+        let mut ended = record(home.path());
+        let now = Utc::now();
+        let digits = format!("{:012x}", now.timestamp_millis());
+        let id = format!("{}-{}-7ef3-b0ee-5caab8d3b455", &digits[..8], &digits[8..]);
+        let folder = home
+            .path()
+            .join(now.format("sessions/%Y/%m/%d").to_string());
+        fs::create_dir_all(&folder).unwrap();
+        let name = format!("rollout-{}-{id}.jsonl", now.format("%Y-%m-%dT%H-%M-%S"));
+        let meta = format!("{{\"type\":\"session_meta\",\"payload\":{{\"id\":\"{id}\"}}}}\n");
+        fs::write(folder.join(name), meta).unwrap();
+        let launches = Launches::default();
+        let others = OtherLaunches::select(&launches, &ended);
+        let second = Duration::from_secs(1);
+        let written = SystemTime::now();
+        for (last_check, bound) in [(written + second, None), (written - second, Some(&*id))] {
+            let end = LaunchEnd {
+                at: (Utc::now() + TimeDelta::seconds(1)).fixed_offset(),
+                exit_code: Some(0),
+                last_check: Some(last_check),
+            };
+            complete_record(&mut ended, end, &others);
+            let found = ended.binding.conversations.first();
+            assert_eq!(found.map(|c| &*c.session_id), bound);
+        }
+    }
+}

@@ -1,0 +1,16 @@
+//! Derives the state of an account from its quota windows, and ranks accounts.
+//!
+//! Pure: no files and no clock; `now` is a parameter.
+
+pub mod account;
+pub mod legacy;
+pub mod recommend;
+pub mod reset_history;
+pub mod state;
+pub mod window;
+
+pub(crate) use account::WeeklyEvidence;
+pub use account::{Account, AccountEntry, LoginState, SessionUsage};
+pub(crate) use legacy::{LegacyName, LegacyOptions};
+pub(crate) use reset_history::WindowHistory;
+pub(crate) use window::{Observation, QuotaSource};

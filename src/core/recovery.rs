@@ -1,0 +1,104 @@
+//! Finishes or undoes what killed commands left incomplete: the one call at the start of each
+//! command.
+
+use crate::history::{HistoryError, repair};
+use crate::inventory::trash;
+use crate::io::IoError;
+use crate::io::clock::Timestamp;
+use crate::io::environment::Environment;
+use crate::journal::{JournalError, Recovery};
+use crate::restore::pending;
+use crate::storage::trash_entry::TrashError;
+use crate::storage::{trash as conversation_trash, vacuum};
+use crate::vault;
+use std::path::Path;
+
+/// The command that was killed.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Interrupted {
+    /// A restore of the Codex home that this command works on.
+    Restore,
+    /// A restore of another home.
+    OtherRestore,
+    /// `prune`, while it moved archives into the trash or out of it.
+    Prune,
+    /// `history undo`, or a repair that recreates the database.
+    History,
+    /// `storage trash`, while it moved a conversation.
+    Trash,
+    /// `storage vacuum`, while it exchanged databases.
+    Vacuum,
+    /// `vault backup` or `vault import`, while restic read the files.
+    Snapshot,
+}
+
+/// An interrupted command, and the result of recovering it.
+#[derive(Debug)]
+pub struct Recovered {
+    pub interrupted: Interrupted,
+    /// The result of recovering the command, never [`Recovery::None`].
+    pub result: Result<Recovery, RecoveryError>,
+}
+
+/// The reason why an interrupted command could not be recovered. The next command tries again.
+#[derive(Debug, thiserror::Error)]
+pub enum RecoveryError {
+    #[error(transparent)]
+    Journal(#[from] JournalError),
+    #[error(transparent)]
+    History(#[from] HistoryError),
+    #[error(transparent)]
+    Trash(#[from] TrashError),
+    #[error(transparent)]
+    Io(#[from] IoError),
+}
+
+/// Recovers every interrupted command. If there is none, it only lists a few folders.
+pub fn recover_all(
+    codex_home: &Path,
+    manager_home: &Path,
+    env: &Environment,
+    now: Timestamp,
+) -> Vec<Recovered> {
+    let restores = pending::recover_all(codex_home, manager_home, env, now);
+    let mut recovered: Vec<_> = restores
+        .into_iter()
+        .map(|restore| Recovered {
+            interrupted: if restore.is_own {
+                Interrupted::Restore
+            } else {
+                Interrupted::OtherRestore
+            },
+            result: restore.result.map_err(Into::into),
+        })
+        .collect();
+
+    let prune = trash::recover(manager_home).map_err(Into::into);
+    let history = repair::recover(manager_home, env);
+    let vacuum = vacuum::recover(manager_home, env);
+    let trash =
+        conversation_trash::recover(manager_home).map(|recovered_count| match recovered_count {
+            0 => Recovery::None,
+            _ => Recovery::Finished(Vec::new()),
+        });
+
+    // The leftovers of a snapshot are only removed, so there is nothing to report.
+    let snapshot = vault::remove_leftovers(manager_home).map(|()| Recovery::None);
+
+    for (interrupted, result) in [
+        (Interrupted::Prune, prune),
+        (Interrupted::Vacuum, vacuum.map_err(Into::into)),
+        (Interrupted::Trash, trash.map_err(Into::into)),
+        (Interrupted::History, history.map_err(Into::into)),
+        (Interrupted::Snapshot, snapshot.map_err(Into::into)),
+    ] {
+        if !matches!(result, Ok(Recovery::None)) {
+            recovered.push(Recovered {
+                interrupted,
+                result,
+            });
+        }
+    }
+
+    recovered
+}

@@ -1,0 +1,181 @@
+//! Runs a restore, from the first check to the record of the new login.
+
+use super::exchange::exchange_steps;
+use super::plan::target;
+use super::settle::{databases, login, safety, unchanged};
+use super::stage::extract::ExtractSink;
+use super::stage::{equal_rollouts, merge};
+use super::{LoginGuard, RestoreError, RestorePlan, RestoreRequest, RolloutIndex, Workspace};
+use crate::accounts::AuthOutcome;
+use crate::archive::{ArchiveReader, Extent, NameSet, PublishedArchive};
+use crate::codex::{HomeEntryKind, kind_of};
+use crate::io::{Phases, Progress};
+use crate::journal::{JournalError, Step, Transaction};
+use std::path::{Path, PathBuf};
+
+/// The result of a completed restore.
+#[derive(Debug)]
+pub struct RestoreReport {
+    /// The number of restored files, including the login.
+    pub files: u64,
+    /// The size of the restored files in bytes, including the login.
+    pub bytes: u64,
+    /// The number of rollouts that were not written, because the home had them with the same content.
+    pub unchanged: u64,
+    /// The live files that were removed, by their names in the home.
+    pub removed: NameSet,
+    /// The safety backup; `None` if the request did not ask for one, or nothing needed it.
+    pub safety: Option<PublishedArchive>,
+    /// The login that is live now.
+    pub auth: AuthOutcome,
+    /// True if the restore made another login live than before.
+    pub is_login_replaced: bool,
+    /// Sentences for the user about exceptions, without a final period.
+    pub notes: Vec<String>,
+    /// The reason why the new owner of the login could not be recorded. The restore is complete all the same.
+    pub owner_error: Option<RestoreError>,
+}
+
+/// Checks a request and computes its plan. Writes nothing, not even `-shm` files of databases.
+///
+/// # Errors
+/// Errors of the plan itself: the archive, the target, the selection, the account. Processes,
+/// mounts and disk space are checked by [`apply`] only.
+pub fn plan(request: &RestoreRequest<'_>) -> Result<RestorePlan, RestoreError> {
+    target::plan_with_live_files(request).map(|(plan, _)| plan)
+}
+
+/// Restores the archive. Stages the new state and saves the old one before any live file changes, then exchanges the
+/// two states. After a kill, the old state or the new one is live, or the next command completes one of them.
+///
+/// # Errors
+/// See [`RestoreError`]. If only the owner of the login cannot be recorded, returns the report with
+/// [`RestoreReport::owner_error`].
+pub fn apply(
+    request: &RestoreRequest<'_>,
+    progress: &dyn Progress,
+) -> Result<RestoreReport, RestoreError> {
+    let progress = &Phases::new(progress);
+    check_idle(request)?;
+    let mut work = Workspace::open(request, progress)?;
+
+    unpack_planned_files(&mut work, progress)?;
+    databases::check_python_copies(&mut work)?;
+    let merged = merge::merge_conversations(&mut work.stage, &mut work.plan, &work.live.names)?;
+    // Taken before the live databases join the plan, because their rows change but they are not restored.
+    let restored = work.plan.writes.clone();
+    let outside = databases::adapt_databases(&mut work, &merged)?;
+
+    // Freed because the safety backup needs memory of its own.
+    work.stage.rollouts = RolloutIndex::default();
+    let safety_backup = safety::make_backup(&mut work, &outside, progress)?;
+    let exchange_mode = unchanged::stage_unchanged(&work, &outside)?;
+
+    // The login is staged last, because Codex cannot renew its login from here on.
+    let staged_login = login::stage_login(&mut work, exchange_mode)?;
+
+    let steps = exchange_steps::plan_steps(&work, &outside, exchange_mode)?;
+    let (plan, stage) = (&work.plan, &work.stage);
+    equal_rollouts::check_linked_rollouts_unchanged(request.archive.contents(), plan, stage)?;
+    let leftover_notes = exchange_states(request, work.transaction, steps)?;
+    work.notes.extend(leftover_notes);
+
+    // The exchange is done, so later errors are reported but do not fail the restore.
+    let owner_error = staged_login.record_owners(request).err();
+    let (files, bytes) = count_restored(request.archive, &restored, staged_login.outcome);
+
+    Ok(RestoreReport {
+        files,
+        bytes,
+        unchanged: stage.equal_rollouts.len() as u64,
+        removed: work.plan.removed,
+        safety: safety_backup,
+        auth: staged_login.outcome,
+        is_login_replaced: staged_login.is_replaced(),
+        notes: work.notes,
+        owner_error,
+    })
+}
+
+/// Fails if other processes use the home.
+fn check_idle(request: &RestoreRequest<'_>) -> Result<(), RestoreError> {
+    let busy = target::find_holders(request);
+    if busy.is_empty() {
+        Ok(())
+    } else {
+        Err(RestoreError::Busy(busy))
+    }
+}
+
+/// Unpacks the planned files into the stage, except for the rollouts that the home has with equal content, and creates
+/// the links and folders. A restore of the whole archive checks all digests of the archive.
+fn unpack_planned_files(
+    work: &mut Workspace<'_>,
+    progress: &dyn Progress,
+) -> Result<(), RestoreError> {
+    let (archive, plan) = (work.request.archive, &work.plan);
+
+    // A partial restore checks only the digests of the restored files, so other parts of the archive may be damaged.
+    let extent = if plan.partial {
+        Extent::Wanted
+    } else {
+        Extent::All
+    };
+
+    let extract_sink = ExtractSink::new(&work.stage, plan);
+    archive.read(extent, &extract_sink, progress)?;
+    work.stage.login = extract_sink.into_login();
+
+    work.stage.rollouts = RolloutIndex::from_files(&plan.writes);
+    work.stage
+        .create_links_and_folders(archive.contents(), plan)?;
+
+    if archive.is_python() {
+        work.notes.push(
+            "the archive was made by the Python codex-manager and has no digests; names, CRC and databases were checked"
+                .into(),
+        );
+    }
+
+    Ok(())
+}
+
+/// Exchanges the live state and the staged state. Returns a sentence for each part of the old state that could not be
+/// removed.
+fn exchange_states(
+    request: &RestoreRequest<'_>,
+    transaction: Transaction,
+    steps: Vec<Step>,
+) -> Result<Vec<String>, RestoreError> {
+    let leftover_paths = match transaction.commit(steps, &LoginGuard::from_request(request)) {
+        // The hint of `RestoreError::Busy` names the options of `restore`.
+        Err(JournalError::Busy(holders)) => return Err(RestoreError::Busy(holders)),
+        other => other?,
+    };
+
+    let format_note = |path: &PathBuf| {
+        let path = path.display();
+        format!("the replaced files are no longer needed, but could not be removed: {path}")
+    };
+    Ok(leftover_paths.iter().map(format_note).collect())
+}
+
+/// Returns the number of restored files and their size in bytes, both including the login, which is not in `restored`.
+pub fn count_restored(
+    archive: &ArchiveReader,
+    restored: &NameSet,
+    login: AuthOutcome,
+) -> (u64, u64) {
+    let restores_login = login == AuthOutcome::Restored;
+    let is_restored = |path: &Path| {
+        restored.contains(path) || restores_login && kind_of(path) == HomeEntryKind::Auth
+    };
+
+    let files = archive.contents().files.iter();
+    let restored_files = files.filter(|file| is_restored(file.path.as_path()));
+
+    (
+        restored.len() as u64 + u64::from(restores_login),
+        restored_files.fold(0, |sum, file| sum.saturating_add(file.size)),
+    )
+}

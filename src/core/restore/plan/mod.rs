@@ -1,0 +1,16 @@
+//! Phase 1: the request, the list of the live files, and the changes that follow from both. Writes nothing.
+
+pub(crate) mod account;
+pub(crate) mod auth_json;
+pub(crate) mod continued_rollouts;
+pub(crate) mod later_rewinds;
+pub(crate) mod live_files;
+pub mod needed_paths;
+pub mod request;
+pub(crate) mod restore_plan;
+pub(crate) mod rollout_index;
+pub(crate) mod target;
+pub mod unchanged_files;
+
+pub use request::{RestoreTarget, Selection};
+pub use restore_plan::RestorePlan;

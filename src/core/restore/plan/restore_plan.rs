@@ -1,0 +1,338 @@
+//! Decides which files a restore writes, removes and keeps, by comparing the list of the archive with the list of the
+//! home. Reads and writes no files.
+
+use super::live_files::LiveFiles;
+use super::request::{RestoreRequest, RestoreTarget};
+use crate::accounts::AuthPolicy;
+use crate::archive::{
+    AncestorLookup, ArchiveReader, BackupMode, EXTERNAL_DATABASES_FOLDER, EntryName, Excludes,
+    NameSet, parse_rollout_name,
+};
+use crate::codex::{HomeEntryKind, home, kind_of};
+use crate::restore::RestoreError;
+use std::collections::{HashMap, HashSet};
+use std::hash::{BuildHasher, RandomState};
+use std::path::Path;
+
+/// The changes that a restore would make.
+#[derive(Debug, Clone)]
+pub struct RestorePlan {
+    pub target: RestoreTarget,
+    /// The files and links of the archive that are written, without auth.json; see [`Self::wants_login`]. The settle
+    /// phase adds the databases and the session index of the home that it changes.
+    pub writes: NameSet,
+    /// The files among `writes` that the home does not have.
+    pub added: NameSet,
+    /// The live files that are removed, such as files that the home did not have when the archive was made, and the
+    /// `-wal`, `-shm` and `-journal` of replaced databases.
+    pub removed: NameSet,
+    /// True if the archive's login is part of the selection.
+    pub wants_login: bool,
+    /// True if only a selection of the archive is restored.
+    pub partial: bool,
+    /// True if conversations that only the home has are kept (`--merge`).
+    pub merge: bool,
+    /// The size of the written files and of the archived login in bytes.
+    pub bytes: u64,
+}
+
+/// Computes the plan of `request`. `live` has to store its names in the name table of the archive; for
+/// [`RestoreTarget::Elsewhere`] it is empty.
+///
+/// # Errors
+/// The archive lacks a path of `--only`, or nothing that is selected would be restored.
+pub(crate) fn plan_restore(
+    request: &RestoreRequest<'_>,
+    live: &LiveFiles,
+) -> Result<RestorePlan, RestoreError> {
+    let (archive, selection, merge) = (request.archive, &request.selection, request.merge);
+    let contents = archive.contents();
+    if let Some(missing) = selection.only.iter().find(|p| !contents.has_path(p)) {
+        return Err(RestoreError::NotFound {
+            name: missing.display().to_string(),
+            archive: archive.path().to_path_buf(),
+        });
+    }
+
+    let empty_set = || NameSet::with_names(contents.files.name_table());
+    let mut plan = RestorePlan {
+        target: request.target,
+        writes: empty_set(),
+        added: empty_set(),
+        removed: empty_set(),
+        wants_login: false,
+        partial: selection.is_partial(),
+        merge,
+        bytes: 0,
+    };
+
+    plan.add_archived_entries(request, &live.names);
+    if request.target == RestoreTarget::Home {
+        plan.plan_removal_of_absent_files(archive, live);
+        // A merge keeps all files of a conversation for now, because it has to compare them: the longer one stays.
+        if !merge {
+            plan.plan_removal_of_other_rollout_files(&live.names);
+        }
+        plan.plan_removal_of_path_conflicts(&live.names);
+        plan.plan_removal_of_sidecars(&live.names);
+    }
+
+    let is_empty = plan.writes.is_empty() && plan.removed.is_empty() && !plan.wants_login;
+    match selection.only.first() {
+        Some(path) if is_empty => Err(RestoreError::NothingToRestore {
+            path: path.clone(),
+            reason: explain_empty_plan(request, &live.names, path),
+        }),
+        _ => Ok(plan),
+    }
+}
+
+/// Returns the reason why no file of the archive at or below `folder` is restored.
+fn explain_empty_plan(request: &RestoreRequest<'_>, live: &NameSet, folder: &Path) -> &'static str {
+    let names = request.archive.contents().files.iter().map(|f| f.path);
+    let selected: Vec<_> = names.filter(|n| n.as_path().starts_with(folder)).collect();
+    let is_login = |name: &EntryName| kind_of(name.as_path()).is_login();
+    if request.auth == AuthPolicy::Skip && selected.iter().any(is_login) {
+        "the login of the archive is left out"
+    } else if selected.iter().any(|name| live.contains(name.as_path())) {
+        "the Codex home keeps its own"
+    } else {
+        "the archive has only empty folders or temporary files there"
+    }
+}
+
+impl RestorePlan {
+    /// Adds the selected files and links of the archive, without its logins if the request leaves them out.
+    fn add_archived_entries(&mut self, request: &RestoreRequest<'_>, live_names: &NameSet) {
+        let contents = request.archive.contents();
+        let links = contents.links.iter().map(|l| (l.path.clone(), 0));
+        let files = contents.files.iter().map(|f| (f.path, f.size));
+
+        for (name, size) in files.chain(links) {
+            let path = name.as_path();
+            let kind = kind_of(path);
+            let is_left_out = request.auth == AuthPolicy::Skip && kind.is_login();
+            if is_left_out || !request.selection.wants(path) {
+                continue;
+            }
+
+            match kind {
+                HomeEntryKind::Auth => {
+                    self.wants_login = true;
+                    self.bytes = self.bytes.saturating_add(size);
+                    continue;
+                }
+                // Restored only if the home has none. The id is bound to one installation, a legacy login is the user's
+                // own original, and a session may have been renewed since, which spends the archived one.
+                HomeEntryKind::InstallationId
+                | HomeEntryKind::LegacyAuth
+                | HomeEntryKind::AccountSessions
+                    if live_names.contains(path) =>
+                {
+                    continue;
+                }
+                // Only archives of the Python tool contain such files.
+                HomeEntryKind::Transient if !name.is_reserved() => continue,
+                _ => {}
+            }
+
+            self.bytes = self.bytes.saturating_add(size);
+
+            // An archived `-wal` belongs to the archived database. It is applied before the exchange and never
+            // goes live itself.
+            let is_sidecar = kind == HomeEntryKind::DatabaseSidecar;
+            if !is_sidecar && !name.is_reserved() && !live_names.contains(path) {
+                self.added.insert(&name);
+            }
+            self.writes.insert(&name);
+        }
+    }
+
+    /// Plans the removal of live files that the archive would have if they had existed when it was made. For a safety
+    /// backup, also plans the removal of the files that its restore added.
+    fn plan_removal_of_absent_files(&mut self, archive: &ArchiveReader, live: &LiveFiles) {
+        let contents = archive.contents();
+
+        // The globs were valid when the archive was made. If one is not valid any more, the excluded files are unknown,
+        // so none is removed.
+        let excludes = Excludes::compile(&contents.excluded_globs).ok();
+
+        let restores_all = !self.partial && !self.merge;
+        // A partial archive lacks files on purpose, so its gaps prove nothing.
+        let removes_missing = restores_all && !contents.partial;
+
+        let undo_removes: HashSet<&Path> = contents
+            .undo_removes
+            .iter()
+            .map(EntryName::as_path)
+            .collect();
+        let skipped: HashSet<&Path> = contents.skipped.iter().map(EntryName::as_path).collect();
+
+        let mut archived = contents.files.name_set();
+        archived.extend(contents.links.iter().map(|l| l.path.clone()));
+
+        for name in live.names.without(&archived).iter() {
+            let (path, kind) = (name.as_path(), kind_of(name.as_path()));
+            let is_absent = removes_missing
+                && removes_if_absent(archive.metadata().mode, kind)
+                && !live.not_archivable.contains(path)
+                && !path.ancestors().any(|above| skipped.contains(above))
+                && excludes.as_ref().is_some_and(|globs| !globs.matches(path));
+
+            let was_added_by_restore =
+                restores_all && undo_removes.contains(path) && !kind.is_login();
+
+            if is_absent || was_added_by_restore {
+                self.removed.insert(&name);
+            }
+        }
+    }
+
+    /// Plans the removal of other live files of the restored rollouts. A rollout has another path if Codex has
+    /// archived, unarchived or compressed it since the backup, and must not exist twice.
+    fn plan_removal_of_other_rollout_files(&mut self, live_names: &NameSet) {
+        let rollout_name = |name: &EntryName| Some(parse_rollout_name(name.as_path())?.name);
+
+        // Compares hashes first: a set of all names would need more memory than the rest of the
+        // plan.
+        let hashes = RandomState::new();
+        let written: HashSet<u64> = self
+            .writes
+            .iter()
+            .filter_map(|name| Some(hashes.hash_one(rollout_name(&name)?)))
+            .collect();
+
+        let mut other_names: HashMap<String, Vec<EntryName>> = HashMap::new();
+        for name in live_names.without(&self.writes).iter() {
+            if let Some(rollout) = rollout_name(&name)
+                && written.contains(&hashes.hash_one(&rollout))
+            {
+                other_names.entry(rollout).or_default().push(name);
+            }
+        }
+
+        if other_names.is_empty() {
+            return;
+        }
+
+        for name in self.writes.iter() {
+            let names_of_rollout =
+                rollout_name(&name).and_then(|rollout| other_names.remove(&rollout));
+            self.removed.extend(names_of_rollout.into_iter().flatten());
+        }
+    }
+
+    /// Plans the removal of the `-wal`, `-shm` and `-journal` of every database that is replaced or removed. Lists them
+    /// even if they do not exist, because SQLite may create them later.
+    fn plan_removal_of_sidecars(&mut self, live_names: &NameSet) {
+        let changed = self.writes.iter().chain(self.removed.iter());
+        let is_database = |name: &EntryName| kind_of(name.as_path()) == HomeEntryKind::Database;
+        let mut sidecars = Vec::new();
+        for database in changed.filter(|name| is_database(name) && !name.is_reserved()) {
+            let is_new = self.added.contains(database.as_path());
+            let paths = home::database_sidecars(database.as_path()).into_iter();
+            let removed = paths.filter(|path| !is_new || live_names.contains(path));
+            sidecars.extend(removed.filter_map(|path| EntryName::from_path(&path).ok()));
+        }
+        self.removed.extend(sidecars);
+    }
+
+    /// Plans the removal of live files where the archive has a folder, and of live files below a path where the archive
+    /// has a file.
+    fn plan_removal_of_path_conflicts(&mut self, live_names: &NameSet) {
+        let (mut written, mut live) = (
+            AncestorLookup::new(&self.writes),
+            AncestorLookup::new(live_names),
+        );
+
+        let mut conflicting: Vec<EntryName> = live_names
+            .iter()
+            .filter(|name| written.is_below(name.as_path()))
+            .collect();
+
+        for name in self.writes.iter().filter(|n| live.is_below(n.as_path())) {
+            let above = name.as_path().ancestors().skip(1);
+            let live_files_above = above.filter(|path| live_names.contains(path));
+            conflicting.extend(live_files_above.filter_map(|path| EntryName::from_path(path).ok()));
+        }
+
+        self.removed.extend(conflicting);
+    }
+
+    /// Returns true if anything at `folder` or below it is written or removed.
+    pub(crate) fn changes_below(&self, folder: &Path) -> bool {
+        let mut changed = self.writes.iter().chain(self.removed.iter());
+        changed.any(|name| name.as_path().starts_with(folder))
+    }
+
+    /// Returns the live files that are replaced or removed.
+    pub fn replaced_and_removed(&self) -> NameSet {
+        let mut names = self.writes.without(&self.added);
+        names.extend(self.removed.iter());
+        names
+    }
+
+    /// Returns true if the plan writes a database that was outside of the archived home.
+    pub(crate) fn has_outside_databases(&self) -> bool {
+        let mut written = self.writes.iter();
+        written.any(|n| n.as_path().starts_with(EXTERNAL_DATABASES_FOLDER))
+    }
+}
+
+/// Returns true if a live file of this kind is removed when an archive of this mode lacks it.
+fn removes_if_absent(mode: BackupMode, kind: HomeEntryKind) -> bool {
+    match kind {
+        // Never removed because of absence: the login has its own rules, the id stays, the rest
+        // belongs to the user or is unknown.
+        HomeEntryKind::Auth
+        | HomeEntryKind::AccountSessions
+        | HomeEntryKind::InstallationId
+        | HomeEntryKind::LegacyAuth
+        | HomeEntryKind::Unknown
+        | HomeEntryKind::Tmp
+        | HomeEntryKind::Worktrees
+        | HomeEntryKind::Transient
+        | HomeEntryKind::DatabaseSidecar => false,
+        _ => match mode {
+            BackupMode::Full => true,
+            BackupMode::Auth => kind.is_login_or_setting(),
+            BackupMode::Sessions => kind.is_conversation(),
+        },
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn absence_from_the_archive_removes_only_captured_kinds() {
+        for (path, full, auth, sessions) in [
+            ("sessions/2026/11/01/r.jsonl", true, false, true),
+            ("archived_sessions/r.jsonl", true, false, true),
+            ("state_5.sqlite", true, false, true),
+            ("skills/mine/SKILL.md", true, false, false),
+            ("config.toml", true, true, false),
+            ("rules/x.rules", true, true, false),
+            ("AGENTS.md", true, false, false),
+            ("auth.json", false, false, false),
+            ("account-sessions/1/auth.json", false, false, false),
+            ("installation_id", false, false, false),
+            ("21apr_a@b.c_auth.json", false, false, false),
+            ("notes.txt", false, false, false),
+            ("skills/.system/x", false, false, false),
+            ("packages/x", false, false, false),
+            ("tmp/x", false, false, false),
+            ("worktrees/a/x", false, false, false),
+        ] {
+            let kind = kind_of(Path::new(path));
+            assert_eq!(removes_if_absent(BackupMode::Full, kind), full, "{path}");
+            assert_eq!(removes_if_absent(BackupMode::Auth, kind), auth, "{path}");
+            assert_eq!(
+                removes_if_absent(BackupMode::Sessions, kind),
+                sessions,
+                "{path}"
+            );
+        }
+    }
+}

@@ -1,0 +1,52 @@
+//! The folder that a restore replaces: its files, the processes that use it, and the plan for it.
+
+use super::live_files::{self, LiveFiles};
+use super::request::RestoreRequest;
+use super::request::RestoreTarget;
+use super::restore_plan::{RestorePlan, plan_restore};
+use super::{account, continued_rollouts, later_rewinds};
+use crate::codex::{Holder, process};
+use crate::io::tree;
+use crate::restore::RestoreError;
+
+/// Lists the files of the target and computes the plan. Fails if the request does not allow the account of the archive.
+pub(crate) fn plan_with_live_files(
+    request: &RestoreRequest<'_>,
+) -> Result<(RestorePlan, LiveFiles), RestoreError> {
+    let live = list_files(request)?;
+    let mut plan = plan_restore(request, &live)?;
+    continued_rollouts::keep_continued_rollouts(request, &mut plan, &live)?;
+    later_rewinds::plan_removal_of_later_rollouts(request, &mut plan, &live)?;
+    account::check_account(request, &plan)?;
+    Ok((plan, live))
+}
+
+/// Returns the processes that use the target home; none for `--to`.
+pub fn find_holders(request: &RestoreRequest<'_>) -> Vec<Holder> {
+    match request.target {
+        RestoreTarget::Home if request.folder.exists() => {
+            let outside_folders = process::find_outside_folders(&request.folder, request.env);
+            process::find_holders(&request.folder, &outside_folders)
+        }
+        _ => Vec::new(),
+    }
+}
+
+fn list_files(request: &RestoreRequest<'_>) -> Result<LiveFiles, RestoreError> {
+    let name_table = request.archive.contents().files.name_table();
+    // Replacing the link itself would create a home on the wrong disk.
+    if request.folder.is_symlink() && !request.folder.exists() {
+        return Err(RestoreError::DanglingTarget(request.folder.clone()));
+    }
+
+    match request.target {
+        RestoreTarget::Home => Ok(live_files::list_files(&request.folder, name_table)?),
+        RestoreTarget::Elsewhere => {
+            if tree::list_if_exists(&request.folder)?.is_empty() {
+                Ok(LiveFiles::empty(name_table))
+            } else {
+                Err(RestoreError::NotEmpty(request.folder.clone()))
+            }
+        }
+    }
+}

@@ -1,0 +1,118 @@
+//! Finds interrupted restores, and finishes or undoes them.
+//!
+//! The journal of a restore is in a staging folder beside the home or within it. A [`JournalPointer`] names that
+//! folder, so that a command for another home finds it too.
+
+use super::journal_pointer::{JournalPointer, list_pointed_folders};
+use super::login_guard::LoginGuard;
+use crate::io::{Environment, OrdinaryPath, Timestamp, atomic, lock};
+use crate::journal::{self, JournalError, KeptAs, Recovery};
+use std::collections::BTreeSet;
+use std::path::{Path, PathBuf};
+
+/// Returns the staging folders of restores that may have been interrupted: first those of `codex_home`, then those that
+/// a pointer names, with the path of the pointer. A folder can be returned twice.
+pub fn find_candidate_folders(
+    codex_home: &Path,
+    manager_home: &Path,
+) -> Vec<(PathBuf, Option<PathBuf>)> {
+    let mut candidates: Vec<_> = restore_staging_folders(codex_home)
+        .into_iter()
+        // A folder that cannot be inspected is a candidate too, so that its error is reported.
+        .filter(|folder| !matches!(journal::is_real_folder(folder), Ok(false)))
+        .map(|folder| (folder, None))
+        .collect();
+
+    let pointed = list_pointed_folders(manager_home).into_iter();
+    candidates.extend(pointed.map(|(folder, pointer)| (folder, Some(pointer))));
+    candidates
+}
+
+/// Returns true if another process is restoring `codex_home`.
+pub fn is_in_progress(codex_home: &Path) -> bool {
+    restore_staging_folders(codex_home)
+        .iter()
+        .any(|folder| journal::is_in_progress(folder))
+}
+
+/// Returns the two staging folders in which a restore of this home can have its journal.
+fn restore_staging_folders(codex_home: &Path) -> [PathBuf; 2] {
+    let home = codex_home
+        .canonical()
+        .unwrap_or_else(|_| codex_home.to_path_buf());
+    [
+        journal::staging_folder_beside(&home),
+        journal::staging_folder_within(&home),
+    ]
+}
+
+/// Returns the staging folders that stayed after restores of `codex_home` and after repairs of its databases.
+pub fn list_kept_folders(codex_home: &Path) -> Vec<(PathBuf, KeptAs)> {
+    let staging_folders = restore_staging_folders(codex_home).into_iter();
+    let staging_folders = staging_folders.chain([journal::staging_folder_in(codex_home)]);
+    staging_folders
+        .flat_map(|folder| journal::list_kept_folders(&folder))
+        .collect()
+}
+
+/// A restore that was interrupted, and the result of recovering it.
+#[derive(Debug)]
+pub(crate) struct RecoveredRestore {
+    /// True if the restore was one of the Codex home of this command.
+    pub is_own: bool,
+    pub result: Result<Recovery, JournalError>,
+}
+
+/// Finishes or undoes every interrupted restore, and removes the pointers of ended restores. Also reports running
+/// restores. If there is no restore, only lists a few folders.
+pub(crate) fn recover_all(
+    codex_home: &Path,
+    manager_home: &Path,
+    env: &Environment,
+    now: Timestamp,
+) -> Vec<RecoveredRestore> {
+    let folders_of_home = restore_staging_folders(codex_home);
+    let guard = LoginGuard {
+        manager_home,
+        env,
+        now,
+    };
+
+    let mut recovered = Vec::new();
+    // A restore with a pointer is found twice.
+    let mut handled_folders = BTreeSet::new();
+    for (folder, pointer) in find_candidate_folders(codex_home, manager_home) {
+        let mut result = journal::recover(&folder, &guard);
+
+        // A restore that is starting locks its pointer before its staging folder.
+        let is_running = pointer.as_deref().is_some_and(lock::is_held);
+        if is_running && matches!(result, Ok(Recovery::None)) {
+            result = Ok(Recovery::InProgress);
+        }
+
+        // A disk that is not mounted may still have the folder.
+        let has_ended = atomic::parent_of(&folder).is_dir()
+            && matches!(
+                result,
+                Ok(Recovery::None | Recovery::Undone(_) | Recovery::Finished(_))
+            );
+        if has_ended
+            && let Some(pointer) = pointer
+            && let Err(e) = JournalPointer::remove(&pointer, &folder)
+        {
+            result = Err(e);
+        }
+
+        // A second visit meets the same obstacle as the first one, which is reported once.
+        let is_first_visit = handled_folders.insert(folder.clone());
+        let is_repeated = !is_first_visit && matches!(result, Ok(Recovery::Deferred(_)) | Err(_));
+        if !is_repeated && !matches!(result, Ok(Recovery::None)) {
+            recovered.push(RecoveredRestore {
+                is_own: folders_of_home.contains(&folder),
+                result,
+            });
+        }
+    }
+
+    recovered
+}

@@ -1,0 +1,464 @@
+//! Chooses the login that goes live, stages it, and saves the live login that it replaces.
+
+use crate::accounts::{
+    AccountLocks, AuthOutcome, AuthPolicy, LoginCandidates, LoginChoice, LoginDecision, LoginOwner,
+    OwnerLocation, Profile, Profiles, login_selection,
+};
+use crate::archive::{FileEntry, file_extract, set_attributes};
+use crate::codex::{
+    AuthFile, AuthSnapshot, CONFIG_TOML, CodexConfig, CredentialStore, Freshness, HomeEntryKind,
+    Login, LoginLock, home, login_lock,
+};
+use crate::io::{
+    IoContext, IoError, SecretBytes, atomic, file_id, file_open, flush, links, modified_ns, shell,
+};
+use crate::restore::plan::account::{archived_identity, check_same_account};
+use crate::restore::stage::extract::MAX_LOGIN_BYTES;
+use crate::restore::{
+    ArchivedLogin, AuthJsonState, ExchangeMode, RestoreError, RestorePlan, RestoreRequest,
+    RestoreTarget, Workspace,
+};
+use std::io::{self, Read as _};
+use std::path::Path;
+
+/// Chooses the login that goes live and stages it. Before that, saves the live login that it replaces to its profile.
+/// If the live login stays, stages it only if the whole home is exchanged or auth.json has a second hard link.
+///
+/// Takes the locks on the accounts, then Codex's own lock on the login. They are held until the result is dropped.
+pub(crate) fn stage_login(
+    work: &mut Workspace<'_>,
+    exchange_mode: ExchangeMode,
+) -> Result<StagedLogin, RestoreError> {
+    let (request, plan, stage) = (work.request, &work.plan, &work.stage);
+    let notes = &mut work.notes;
+    let staged_path = stage.home().staged.join(home::AUTH_JSON);
+
+    if plan.target == RestoreTarget::Elsewhere {
+        let auth_path = request.folder.join(home::AUTH_JSON);
+        return stage_login_elsewhere(stage.login.as_ref(), &staged_path, &auth_path, notes);
+    }
+
+    let home = &stage.home().live;
+    let live_path = home.join(home::AUTH_JSON);
+    let mut staged_login = lock_accounts_and_login(request, plan, home, &live_path)?;
+
+    let live_state = AuthJsonState::read(&live_path)?;
+    let archived = stage.login.as_ref().map(|login| &login.bytes);
+    let store = CodexConfig::read(stage.settings_folder()).store;
+    let chosen = choose_login(request, archived, store, &live_state, notes)?;
+    if let Some((decision, _)) = &chosen {
+        staged_login.outcome = decision.outcome;
+    }
+
+    let Some((decision, Some(snapshot))) = chosen else {
+        // The live login stays. It is copied, not hard-linked: Codex loses a login that it renews
+        // through a hard link.
+        if exchange_mode == ExchangeMode::WholeHome || file_id::has_second_link(&live_path) {
+            stage_live_login(&live_path, &live_state, &staged_path)?;
+        }
+        return Ok(staged_login);
+    };
+
+    staged_login.was_live = save_live_login(request, home, &live_state, notes)?;
+
+    // The login of the archive keeps its time. One of the profile gets the current time.
+    let is_archived = decision.choice == LoginChoice::Archive;
+    let archived_login = stage.login.as_ref().filter(|_| is_archived);
+    let mtime_ns = archived_login.map(|login| login.mtime_ns);
+    write_auth_json(&staged_path, snapshot.bytes.expose(), mtime_ns)?;
+
+    staged_login.went_live = Some(snapshot);
+    Ok(staged_login)
+}
+
+/// The login that a restore would make live.
+#[derive(Debug, Default)]
+pub struct LoginPreview {
+    pub outcome: AuthOutcome,
+    /// True if the live login would be replaced, or there is none.
+    pub is_replaced: bool,
+    /// Sentences for the user about the choice.
+    pub notes: Vec<String>,
+}
+
+/// Chooses the login like the restore, but takes no locks and writes nothing. Returns `None` if the plan wants the login of
+/// a snapshot that is not downloaded.
+///
+/// # Errors
+/// The archive or a login cannot be read, or the archive belongs to another account than the request allows.
+pub fn preview_login(
+    request: &RestoreRequest<'_>,
+    plan: &RestorePlan,
+) -> Result<Option<LoginPreview>, RestoreError> {
+    let mut preview = LoginPreview::default();
+    if !plan.wants_login {
+        return Ok(Some(preview));
+    }
+
+    if !request.archive.path().is_file() {
+        let outcome = AuthOutcome::Restored;
+        let is_elsewhere = plan.target == RestoreTarget::Elsewhere;
+        return Ok(is_elsewhere.then_some(LoginPreview { outcome, ..preview }));
+    }
+
+    let read_archived = |kind| -> Result<Vec<u8>, RestoreError> {
+        let mut bytes = Vec::new();
+        let file = file_extract::extract_to_temp_file(request.archive, kind)?;
+        file.take(MAX_LOGIN_BYTES as u64)
+            .read_to_end(&mut bytes)
+            .at("read", request.archive.path())?;
+        Ok(bytes)
+    };
+    let archived = SecretBytes::new(read_archived(HomeEntryKind::Auth)?);
+    let live_path = request.folder.join(home::AUTH_JSON);
+    if plan.target == RestoreTarget::Elsewhere {
+        preview.outcome = AuthOutcome::Restored;
+        preview
+            .notes
+            .extend(describe_copied_login(&archived, &live_path));
+        return Ok(Some(preview));
+    }
+
+    // A link is followed only once it is staged.
+    let is_config_file = |file: FileEntry| file.path.as_path() == Path::new(CONFIG_TOML);
+    let has_config = request.archive.contents().files.iter().any(is_config_file);
+    let config = if has_config && plan.writes.contains(Path::new(CONFIG_TOML)) {
+        let text = read_archived(HomeEntryKind::Config)?;
+        CodexConfig::parse(&String::from_utf8_lossy(&text))
+    } else {
+        CodexConfig::read(&request.folder)
+    };
+
+    let live = AuthJsonState::read(&live_path)?;
+    let notes = &mut preview.notes;
+    if let Some((decision, replacement)) =
+        choose_login(request, Some(&archived), config.store, &live, notes)?
+    {
+        preview.outcome = decision.outcome;
+        preview.is_replaced = replacement.is_some();
+    }
+    Ok(Some(preview))
+}
+
+/// Locks the accounts of the live login and of the archived login if a login is restored, then takes Codex's lock if
+/// the home exists.
+fn lock_accounts_and_login(
+    request: &RestoreRequest<'_>,
+    plan: &RestorePlan,
+    home: &Path,
+    live_path: &Path,
+) -> Result<StagedLogin, RestoreError> {
+    // Read only to find the account to lock. Codex may still renew the login, so it is read again under Codex's lock.
+    let before = AuthJsonState::read(live_path)?;
+    let archived = archived_identity(request.archive);
+    let live = before.login().map(|login| &login.identity);
+
+    let mut accounts = Vec::new();
+    if plan.wants_login {
+        accounts.extend(live.into_iter().chain(&archived));
+    }
+
+    let profiles = Profiles::of(request.manager_home);
+    let account_locks =
+        profiles.lock_accounts(&accounts, request.now, login_lock::REFRESH_TIMEOUT)?;
+
+    // The accounts are locked first, as in a switch: the same order everywhere prevents deadlocks, and Codex waits for
+    // the shortest time.
+    let lock = home.exists().then(|| {
+        let lock = LoginLock::acquire(home, login_lock::REFRESH_TIMEOUT);
+        lock.map_err(|e| e.into_io_error("Codex did not release it in time"))
+    });
+
+    Ok(StagedLogin {
+        _account_locks: Some(account_locks),
+        _lock: lock.transpose()?,
+        ..StagedLogin::default()
+    })
+}
+
+fn stage_login_elsewhere(
+    archived: Option<&ArchivedLogin>,
+    staged: &Path,
+    auth_path: &Path,
+    notes: &mut Vec<String>,
+) -> Result<StagedLogin, RestoreError> {
+    let Some(login) = archived else {
+        return Ok(StagedLogin::default());
+    };
+
+    write_auth_json(staged, login.bytes.expose(), Some(login.mtime_ns))?;
+    notes.extend(describe_copied_login(&login.bytes, auth_path));
+    Ok(StagedLogin {
+        outcome: AuthOutcome::Restored,
+        ..StagedLogin::default()
+    })
+}
+
+/// Returns a warning about a login that is restored to `auth_path` in another folder, if Codex renews it.
+fn describe_copied_login(archived: &SecretBytes, auth_path: &Path) -> Option<String> {
+    let login = AuthSnapshot::parse(archived.expose().to_vec())
+        .ok()?
+        .login?;
+    // Codex 0.169 and 0.171 revoke the login in a home before `codex login` signs in there, and with it the original.
+    let quoted_path = shell::quote_if_needed(&auth_path.to_string_lossy());
+    login.identity.kind.is_renewable().then(|| {
+        format!(
+            "the login in this folder is a copy: if two homes use it, or codex login replaces it, it stops working in \
+             both; for a login of its own, first remove the copy: rm {quoted_path}"
+        )
+    })
+}
+
+/// Chooses between the logins of the archive, of the profile and of the home. Returns the decision, with the chosen
+/// login if it is not the live one. Returns `None` if no login can be restored, and adds the reason to `notes`.
+/// `archived` is the archive's auth.json, if the restore wants it. Writes nothing.
+fn choose_login(
+    request: &RestoreRequest<'_>,
+    archived: Option<&SecretBytes>,
+    store: CredentialStore,
+    live: &AuthJsonState,
+    notes: &mut Vec<String>,
+) -> Result<Option<(LoginDecision, Option<AuthSnapshot>)>, RestoreError> {
+    let Some(archived) = archived else {
+        return Ok(None);
+    };
+    let Some((archived, login)) = parse_archived_login(archived, store, notes) else {
+        return Ok(None);
+    };
+    check_same_account(request, live.login(), &login.identity)?;
+
+    let profiles = Profiles::of(request.manager_home);
+    let profile = match profiles.find(&login.identity)? {
+        Some(profile) => Some(profile),
+        // Records about an account outlive its profile.
+        None => profiles.recall_removed_profile(login.identity.email.as_str(), &login),
+    };
+    let profile = profile.as_ref();
+
+    let is_of_account = |auth: &&AuthSnapshot| {
+        let other = auth.login.as_ref();
+        other.is_some_and(|other| other.identity.is_same(&login.identity))
+    };
+
+    let profile_auth = profile.and_then(Profile::snapshot);
+    let decision = login_selection::select_login(
+        request.auth,
+        &LoginCandidates {
+            live: live.snapshot().filter(is_of_account),
+            archive: &archived,
+            profile: profile_auth.filter(is_of_account),
+            newest_seen: profile.map(Profile::newest).unwrap_or_default(),
+            is_spent: profile.is_some_and(|p| p.file.superseded.contains(&archived.fingerprint())),
+        },
+    );
+
+    // Two homes with one login renew it in turn, and each renewal signs the other home out.
+    let needs_owner =
+        request.auth != AuthPolicy::Archive && decision.choice != LoginChoice::KeepLive;
+    if needs_owner && let Some(obstacle) = describe_other_owner(request, profile, &login) {
+        notes.push(format!("the login was not restored: {obstacle}"));
+        return Ok(None);
+    }
+
+    if decision.is_stale && decision.choice != LoginChoice::KeepLive {
+        notes.push(
+            "a newer login of this account was seen, so the refresh token of this one is probably \
+             spent; if Codex refuses it: codex-manager profile login NAME"
+                .into(),
+        );
+    }
+
+    let chosen_auth = match decision.choice {
+        LoginChoice::KeepLive => None,
+        LoginChoice::Profile => {
+            // Of two equal logins, the profile's is chosen too.
+            if decision.outcome == AuthOutcome::KeptNewer {
+                notes.push(
+                    "the profile has a newer login than the archive, so its login is restored"
+                        .into(),
+                );
+            }
+            profile_auth.cloned()
+        }
+        LoginChoice::Archive => Some(archived),
+    };
+
+    Ok(Some((decision, chosen_auth)))
+}
+
+/// Returns the login in the archive, if Codex would read it. Otherwise returns `None` and adds the reason to `notes`,
+/// except for an archive without auth.json or with a signed-out one.
+fn parse_archived_login(
+    archived: &SecretBytes,
+    store: CredentialStore,
+    notes: &mut Vec<String>,
+) -> Option<(AuthSnapshot, Login)> {
+    if !store.reads_auth_json() {
+        notes.push(format!("the login was not restored: {}", store.describe()));
+        return None;
+    }
+
+    let Ok(archived) = AuthSnapshot::parse(archived.expose().to_vec()) else {
+        notes.push("the archive's auth.json cannot be read; the live login was kept".into());
+        return None;
+    };
+
+    if archived.login.is_none() && !archived.is_signed_out() {
+        notes.push(
+            "the archive's auth.json has no login that codex-manager recognizes; it was not restored"
+                .into(),
+        );
+    }
+
+    let login = archived.login.clone()?;
+    Some((archived, login))
+}
+
+/// Returns a clause about the home or the machine that owns the account's login now; `None` if this home may use the
+/// login. `profile` is that of the account.
+fn describe_other_owner(
+    request: &RestoreRequest<'_>,
+    profile: Option<&Profile>,
+    login: &Login,
+) -> Option<String> {
+    let recorded_home = profile.and_then(|p| p.other_live_home(Some(&request.folder)));
+    if let Some(other_home) = recorded_home.or_else(|| signed_in_source_home(request, login)) {
+        let account = match profile {
+            Some(profile) => profile.name.clone(),
+            None => login.identity.email.to_string(),
+        };
+        return Some(format!(
+            "{account} is signed in to another Codex home: {}; if that home no longer needs it: --auth archive",
+            other_home.display()
+        ));
+    }
+
+    let profile = profile.filter(|profile| profile.file.owner == LoginOwner::Moved)?;
+    let newest = profile.newest();
+    // An import without logins creates a profile whose newest login is unknown, because it is on the other machine.
+    let is_obsolete = newest == Freshness::default() || !login.freshness.is_newer_than(&newest);
+    is_obsolete.then(|| {
+        let name = &profile.name;
+        format!(
+            "a restore would end the login of {name} on another machine; sign in here with: codex-manager profile login {name}; if that machine no longer needs it: --auth archive"
+        )
+    })
+}
+
+/// Returns the home of which the archive was made, if it is another home of this machine that is signed in to the
+/// account of `login`. No profile records this if the user saved none.
+fn signed_in_source_home<'a>(request: &RestoreRequest<'a>, login: &Login) -> Option<&'a Path> {
+    let metadata = request.archive.metadata();
+    if metadata.is_of_home(&request.folder) || !login.identity.kind.is_renewable() {
+        return None;
+    }
+    let source_home = Path::new(&metadata.source_codex_home);
+    let auth = AuthFile::read(&source_home.join(home::AUTH_JSON)).ok()?;
+    let is_signed_in = auth.login()?.identity.is_same(&login.identity);
+    is_signed_in.then_some(source_home)
+}
+
+/// Saves the live login to its profile before it is replaced, and returns it. If auth.json is no recognized login,
+/// copies it into quarantine and returns `None`. Adds a note in both cases.
+fn save_live_login(
+    request: &RestoreRequest<'_>,
+    home: &Path,
+    live: &AuthJsonState,
+    notes: &mut Vec<String>,
+) -> Result<Option<AuthSnapshot>, RestoreError> {
+    let profiles = Profiles::of(request.manager_home);
+
+    if let (Some(snapshot), Some(login)) = (live.snapshot(), live.login()) {
+        // The live home stays the owner until the exchange is done.
+        let saved = profiles.save_back(snapshot, login, OwnerLocation::Live(home), request.now)?;
+        let name = saved.profile;
+        notes.push(format!("the live login was saved to the profile {name}"));
+        return Ok(Some(snapshot.clone()));
+    }
+
+    if matches!(live, AuthJsonState::File(AuthFile::Missing)) {
+        return Ok(None);
+    }
+
+    // The bytes may be a login of a kind that this version does not know.
+    let path = home.join(home::AUTH_JSON);
+    let copy = live.quarantine(&path, &profiles, request.now)?;
+    let copy_clause = copy.map(|copy| format!("; it was kept in {}", copy.display()));
+    notes.push(format!(
+        "auth.json held no login that codex-manager recognizes{}",
+        copy_clause.unwrap_or_default()
+    ));
+    Ok(None)
+}
+
+/// The result of staging the login, with the locks that keep Codex and other codex-manager processes from changing a
+/// login.
+#[derive(Debug, Default)]
+pub(crate) struct StagedLogin {
+    pub(crate) outcome: AuthOutcome,
+    /// The live login that is replaced.
+    was_live: Option<AuthSnapshot>,
+    /// The login that replaces it.
+    went_live: Option<AuthSnapshot>,
+    _account_locks: Option<AccountLocks>,
+    _lock: Option<LoginLock>,
+}
+
+impl StagedLogin {
+    /// Returns true if another login goes live.
+    pub(crate) fn is_replaced(&self) -> bool {
+        self.went_live.is_some()
+    }
+
+    /// Records the owners of both logins after the exchange. The logins themselves were saved before, so a kill in
+    /// between leaves a wrong record, but loses no login.
+    pub(crate) fn record_owners(&self, request: &RestoreRequest<'_>) -> Result<(), RestoreError> {
+        let profiles = Profiles::of(request.manager_home);
+        let live_location = match request.auth {
+            AuthPolicy::Archive => OwnerLocation::AssertedLive(&request.folder),
+            AuthPolicy::Newest | AuthPolicy::Skip => OwnerLocation::Live(&request.folder),
+        };
+
+        let owners = [
+            (&self.was_live, OwnerLocation::Profile),
+            (&self.went_live, live_location),
+        ];
+        for (snapshot, location) in owners {
+            if let Some(snapshot) = snapshot
+                && let Some(login) = &snapshot.login
+                // A restore creates no profile of an account that the user never saved.
+                && profiles.find(&login.identity)?.is_some()
+            {
+                profiles.save_back(snapshot, login, location, request.now)?;
+            }
+        }
+
+        Ok(())
+    }
+}
+
+/// Writes a new auth.json with mode 0600. Without `mtime_ns`, the file keeps the current time.
+fn write_auth_json(path: &Path, bytes: &[u8], mtime_ns: Option<i64>) -> Result<(), IoError> {
+    use std::io::Write;
+    let mut file = atomic::create_private(path)?;
+    file.write_all(bytes).at("write", path)?;
+    if let Some(mtime_ns) = mtime_ns {
+        set_attributes(path, 0o600, mtime_ns)?;
+    }
+    flush::sync_all(&file).at("fsync", path)
+}
+
+/// Stages the live auth.json: a link as a link, a file as a copy with the same modification time. Does nothing if there
+/// is no auth.json.
+fn stage_live_login(live: &Path, state: &AuthJsonState, staged: &Path) -> Result<(), IoError> {
+    let meta = match live.symlink_metadata() {
+        Ok(meta) => meta,
+        Err(e) if e.kind() == io::ErrorKind::NotFound => return Ok(()),
+        Err(e) => return Err(e).at("read", live),
+    };
+    if meta.is_symlink() || matches!(state, AuthJsonState::NotAFile) {
+        return links::link_or_copy_tree(live, staged);
+    }
+    let bytes = file_open::read(live).at("read", live)?;
+    write_auth_json(staged, &bytes, Some(modified_ns(&meta)))
+}

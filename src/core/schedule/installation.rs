@@ -1,0 +1,152 @@
+//! The installation of a job: its files on disk.
+
+use super::error::ScheduleError;
+use super::format::{JobFile, encode_file, file_paths, parse_options, render};
+use super::job::{JobContext, JobDefinition, JobKind, JobOptions};
+use super::scheduler::Scheduler;
+use super::systemd;
+use crate::io::{IoContext, atomic, file_open, tree};
+use serde::Serialize;
+use std::path::{Path, PathBuf};
+
+/// The planned action on a file of a job.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize)]
+#[serde(rename_all = "lowercase")]
+pub enum FileAction {
+    Create,
+    /// Replace a file of the job with other content.
+    Update,
+    /// Leave the file unchanged, because it already has the planned content.
+    Keep,
+    Remove,
+    /// There is nothing to remove, because the file does not exist.
+    Absent,
+}
+
+/// A file of a job with its planned action.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize)]
+pub struct PlannedJobFile {
+    pub path: PathBuf,
+    pub action: FileAction,
+    /// The planned content; empty in a plan of a removal.
+    #[serde(skip_serializing_if = "String::is_empty")]
+    pub text: String,
+}
+
+/// Plans the installation of a job: compares its files with the existing ones.
+///
+/// # Errors
+/// An existing file has no marker line, or cannot be read.
+pub fn plan_install(
+    definition: &JobDefinition,
+    context: &JobContext<'_>,
+) -> Result<Vec<PlannedJobFile>, ScheduleError> {
+    render(definition, context)?
+        .into_iter()
+        .map(|JobFile { path, text }| {
+            let action = match read_job_file(&path)? {
+                None => FileAction::Create,
+                Some(bytes) if bytes == encode_file(&text, context.scheduler) => FileAction::Keep,
+                Some(bytes) if parse_options(&bytes).is_some() => FileAction::Update,
+                Some(_) => return Err(ScheduleError::Foreign(path)),
+            };
+            Ok(PlannedJobFile { path, action, text })
+        })
+        .collect()
+}
+
+/// Plans the removal of a job: finds its existing files.
+///
+/// # Errors
+/// An existing file has no marker line, or cannot be read.
+pub fn plan_remove(
+    job: JobKind,
+    context: &JobContext<'_>,
+) -> Result<Vec<PlannedJobFile>, ScheduleError> {
+    file_paths(job, context)?
+        .into_iter()
+        .map(|path| {
+            let action = match read_job_file(&path)? {
+                None => FileAction::Absent,
+                Some(bytes) if parse_options(&bytes).is_some() => FileAction::Remove,
+                Some(_) => return Err(ScheduleError::Foreign(path)),
+            };
+            let text = String::new();
+            Ok(PlannedJobFile { path, action, text })
+        })
+        .collect()
+}
+
+/// Writes and removes the planned files. Each write is atomic, with mode 0600.
+///
+/// # Errors
+/// A file cannot be written or removed. The files before it in the list are already changed.
+pub fn apply(files: &[PlannedJobFile], scheduler: Scheduler) -> Result<(), ScheduleError> {
+    for PlannedJobFile { path, action, text } in files {
+        match action {
+            FileAction::Create | FileAction::Update => {
+                atomic::create_private_folder(atomic::parent_of(path))?;
+                atomic::write(path, &encode_file(text, scheduler))?;
+            }
+            FileAction::Remove => {
+                tree::remove(path)?;
+                atomic::sync_folder(atomic::parent_of(path))?;
+            }
+            FileAction::Keep | FileAction::Absent => {}
+        }
+    }
+    Ok(())
+}
+
+/// A job whose files exist.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct InstalledJob {
+    /// The options in the marker line.
+    pub options: JobOptions,
+    /// True if installing the job again would not change its files.
+    pub is_current: bool,
+    /// True if the scheduler runs the job. `None` for launchd and Windows, which do not record it in a file.
+    pub is_enabled: Option<bool>,
+}
+
+/// Finds an installed job. Returns `None` if none of its files exists.
+///
+/// # Errors
+/// A file at one of the job's paths has no marker line, or cannot be read.
+pub fn find(job: JobKind, context: &JobContext<'_>) -> Result<Option<InstalledJob>, ScheduleError> {
+    let mut options = None;
+    for path in file_paths(job, context)? {
+        if let Some(bytes) = read_job_file(&path)? {
+            let options_in_file = parse_options(&bytes).ok_or(ScheduleError::Foreign(path))?;
+            options.get_or_insert(options_in_file);
+        }
+    }
+
+    let Some(options) = options else {
+        return Ok(None);
+    };
+
+    let planned_files = JobDefinition::new(options.clone(), context)
+        .and_then(|definition| plan_install(&definition, context));
+    Ok(Some(InstalledJob {
+        // The user may have edited the marker line, so that it names another job, or a path that cannot be
+        // represented. Both mean that the job is out of date.
+        is_current: options.job == job
+            && planned_files.is_ok_and(|files| files.iter().all(|f| f.action == FileAction::Keep)),
+        options,
+        is_enabled: match context.scheduler {
+            Scheduler::Systemd => Some(systemd::is_enabled(job, context)?),
+            Scheduler::Launchd | Scheduler::Windows => None,
+        },
+    }))
+}
+
+fn read_job_file(path: &Path) -> Result<Option<Vec<u8>>, ScheduleError> {
+    match file_open::read(path).at("read", path) {
+        Ok(bytes) => Ok(Some(bytes)),
+        Err(e) if !e.is_not_found() => Err(e.into()),
+        // A dangling link is not from codex-manager, so it is kept, too.
+        Err(_) if path.is_symlink() => Err(ScheduleError::Foreign(path.to_path_buf())),
+        Err(_) => Ok(None),
+    }
+}

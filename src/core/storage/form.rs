@@ -1,0 +1,277 @@
+//! The two forms of a rollout, plain and compressed, and the conversion between them.
+//!
+//! A conversion writes the new form beside the old one, compares the text of both, gives the new
+//! file its name, and then removes the old one. A kill in between leaves both forms with the same
+//! text. Codex and this program treat these as one conversation, and the next conversion removes
+//! the older one.
+
+use crate::codex::{Relation, WriterLock, ZST, rollout};
+use crate::io::{
+    FileId, IoContext, IoError, Progress, ReportingReader, TempFile, atomic, file_id, file_open,
+    modes, progress, tree,
+};
+use std::fs::{File, Metadata};
+use std::io::{self, ErrorKind, Read, Seek, Write};
+use std::path::{Path, PathBuf};
+
+/// The compression level, which is the default of `zstd`.
+const COMPRESSION_LEVEL: i32 = 3;
+
+/// The base-2 logarithm of the window. Images repeat at each compaction of a conversation, megabytes
+/// apart. Codex reads windows of up to 27 bits.
+const WINDOW_LOG: u32 = 27;
+
+/// The part of a file that one thread compresses at a time, in bytes. The default would be four
+/// windows.
+const JOB_BYTES: u32 = 16 << 20;
+
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Form {
+    /// The text itself, in `rollout-….jsonl`.
+    Plain,
+    /// Compressed with zstd, in `rollout-….jsonl.zst`.
+    Compressed,
+}
+
+/// The reason why a rollout was not converted.
+#[derive(Debug, thiserror::Error)]
+pub(crate) enum ConversionError {
+    /// Codex, or another command, holds the lock of the conversation.
+    #[error("Codex has this conversation open")]
+    Busy,
+    /// Another program wrote, moved or removed the rollout during the conversion.
+    #[error("the conversation changed in the meantime")]
+    Changed,
+    /// Both forms exist, and the compressed file has text that the plain file lacks.
+    #[error("the plain and the compressed file have different contents")]
+    Diverged,
+    #[error("compression does not make it smaller")]
+    Incompressible,
+    #[error("interrupted")]
+    Interrupted,
+    #[error(transparent)]
+    Io(#[from] IoError),
+}
+
+impl Form {
+    /// Returns the path of a rollout in this form, if `path_in_other_form` is its path in the other form.
+    pub(crate) fn path_from_other_form(self, path_in_other_form: &Path) -> PathBuf {
+        match self {
+            Self::Plain => path_in_other_form.with_extension(""),
+            Self::Compressed => atomic::with_suffix(path_in_other_form, ZST),
+        }
+    }
+}
+
+/// Converts the rollout `source` of the conversation `conversation_id` in `home` to `target_form`, with the same
+/// modification time and permissions. Returns the size of the new file. Durable on return.
+/// `workers` is the number of threads that compress.
+///
+/// # Errors
+/// After an error, the rollout has its old form or both forms. If only the last fsync fails, it has its new form, and
+/// the removal of the old one is not durable.
+pub(crate) fn convert(
+    home: &Path,
+    conversation_id: &str,
+    source: &Path,
+    target_form: Form,
+    workers: u32,
+    progress: &dyn Progress,
+) -> Result<u64, ConversionError> {
+    // Codex takes the same lock before it opens a rollout to append.
+    let _lock = WriterLock::acquire_if_free(home, conversation_id)?.ok_or(ConversionError::Busy)?;
+
+    let former_state = FileState::read(source)?.ok_or(ConversionError::Changed)?;
+    let new_path = target_form.path_from_other_form(source);
+    if new_path.symlink_metadata().is_ok()
+        && let Some(new_size) = merge_forms(source, &new_path, &former_state, target_form)?
+    {
+        return Ok(new_size);
+    }
+
+    let mut temp = TempFile::create_beside(&new_path)?;
+    if target_form == Form::Plain && former_state.meta.len() == 0 {
+        // An empty file has no frame, and the decoder would accept it.
+        return Err(io::Error::new(ErrorKind::InvalidData, "the file is empty"))
+            .at("expand", source)?;
+    }
+
+    let reader: io::Result<Box<dyn Read + Send>> = match target_form {
+        Form::Compressed => file_open::open(source).map(|file| Box::new(file) as _),
+        Form::Plain => rollout::open_plain(source),
+    };
+    let reader = reader.at("open", source)?;
+    let mut reader = ReportingReader { reader, progress };
+
+    let result = match target_form {
+        Form::Compressed => compress(&mut reader, former_state.meta.len(), temp.file(), workers),
+        Form::Plain => io::copy(&mut reader, temp.file()).map(drop),
+    };
+    result.map_err(|e| to_conversion_error(e, source, &former_state))?;
+
+    let new_file = temp.file();
+    let new_size = new_file.metadata().at("read", &new_path)?.len();
+    if target_form == Form::Compressed && new_size >= former_state.meta.len() {
+        return Err(ConversionError::Incompressible);
+    }
+
+    copy_attributes(&former_state.meta, new_file).at("set the attributes of", &new_path)?;
+    // The new form has to survive a power failure before the old one is removed.
+    temp.sync()?;
+
+    let (plain, compressed) = match target_form {
+        Form::Plain => (temp.path(), source),
+        Form::Compressed => (source, temp.path()),
+    };
+    // Reads the new file back, to compare the bytes that the disk stored.
+    if rollout::compare(plain, compressed).at("compare", source)? != Relation::Equal {
+        return Err(ConversionError::Changed);
+    }
+
+    match temp.publish(&new_path)? {
+        Ok(()) => {}
+        Err(_taken) => return Err(ConversionError::Changed),
+    }
+
+    if let Err(e) = remove_old_form(source, &former_state) {
+        // Codex may have moved or deleted the conversation, or written to it.
+        tree::remove(&new_path)?;
+        return Err(e);
+    }
+
+    atomic::sync_folder(atomic::parent_of(source))?;
+    Ok(new_size)
+}
+
+/// Removes the superfluous file of a rollout that exists in both forms. Returns the size of `target` if that file
+/// stays, and `None` if `source` stays and has to be converted. Fails if the compressed file has text that the plain
+/// file lacks, because Codex reads the plain file.
+fn merge_forms(
+    source: &Path,
+    target: &Path,
+    former_state: &FileState,
+    to: Form,
+) -> Result<Option<u64>, ConversionError> {
+    let target_size = target.metadata().at("read", target)?.len();
+    match (rollout::compare(source, target).at("compare", source)?, to) {
+        // Codex reads the plain file, and appends to it.
+        (Relation::Equal, _) | (Relation::SecondExtends, Form::Plain) => {
+            remove_old_form(source, former_state)?;
+            atomic::sync_folder(atomic::parent_of(source))?;
+            Ok(Some(target_size))
+        }
+        (Relation::FirstExtends, Form::Compressed) => {
+            tree::remove(target)?;
+            Ok(None)
+        }
+        _ => Err(ConversionError::Diverged),
+    }
+}
+
+/// Removes `source`, unless it changed since `former`.
+///
+/// # Errors
+/// `source` changed, or cannot be removed.
+fn remove_old_form(source: &Path, former: &FileState) -> Result<(), ConversionError> {
+    match FileState::read(source)? {
+        Some(current) if current.is_same(former) => {}
+        _ => return Err(ConversionError::Changed),
+    }
+    Ok(tree::remove(source)?)
+}
+
+/// The identity and metadata of a rollout at one time.
+struct FileState {
+    id: FileId,
+    meta: Metadata,
+}
+
+impl FileState {
+    /// Returns the state of a regular file; `None` if there is none.
+    fn read(path: &Path) -> Result<Option<Self>, IoError> {
+        let regular_file = file_id::stat(path)?.filter(|(_, meta)| meta.is_file());
+        Ok(regular_file.map(|(id, meta)| Self { id, meta }))
+    }
+
+    fn is_same(&self, other: &Self) -> bool {
+        self.id.is_same(other.id)
+            && self.meta.len() == other.meta.len()
+            && self.meta.modified().ok() == other.meta.modified().ok()
+    }
+}
+
+/// Returns the error of reading `source`, which may have changed during the read.
+fn to_conversion_error(error: io::Error, source: &Path, former: &FileState) -> ConversionError {
+    if progress::is_interrupted() {
+        return ConversionError::Interrupted;
+    }
+    match FileState::read(source) {
+        Ok(Some(current)) if current.is_same(former) => ConversionError::Io(IoError {
+            action: "convert",
+            path: source.to_path_buf(),
+            source: error,
+        }),
+        _ => ConversionError::Changed,
+    }
+}
+
+/// Compresses the `text_size` bytes of `reader` into `output`.
+fn compress(
+    reader: &mut dyn Read,
+    text_size: u64,
+    output: &mut dyn Write,
+    workers: u32,
+) -> io::Result<()> {
+    let mut encoder = zstd::Encoder::new(output, COMPRESSION_LEVEL)?;
+    // If the rollout grows during the compression, zstd fails instead of writing a wrong size into the header.
+    encoder.set_pledged_src_size(Some(text_size))?;
+    encoder.include_contentsize(true)?;
+    // `zstd -t` and the decoder of Codex check it.
+    encoder.include_checksum(true)?;
+    encoder.long_distance_matching(true)?;
+    encoder.window_log(WINDOW_LOG)?;
+
+    if workers > 1 {
+        encoder.multithread(workers)?;
+        encoder.set_parameter(zstd::zstd_safe::CParameter::JobSize(JOB_BYTES))?;
+    }
+
+    io::copy(reader, &mut encoder)?;
+    encoder.finish()?;
+    Ok(())
+}
+
+/// The sizes of a text in both forms, in bytes.
+#[derive(Debug, Clone, Copy, Default)]
+pub(super) struct FormSizes {
+    pub(super) plain: u64,
+    pub(super) compressed: u64,
+}
+
+/// Converts at most the first `max_bytes` of the text of a rollout, without writing. Returns the sizes of that text.
+pub(super) fn measure_sample(source: &Path, target: Form, max_bytes: u64) -> io::Result<FormSizes> {
+    let mut file = file_open::open(source)?;
+    match target {
+        Form::Compressed => {
+            let mut compressed_text = Vec::new();
+            let plain = file.metadata()?.len().min(max_bytes);
+            compress(&mut file.take(plain), plain, &mut compressed_text, 1)?;
+            let compressed = compressed_text.len() as u64;
+            Ok(FormSizes { plain, compressed })
+        }
+        Form::Plain => {
+            let mut text = rollout::decompress(&mut file)?.take(max_bytes);
+            let plain = io::copy(&mut text, &mut io::sink())?;
+
+            // Releases the file, whose position is the end of the compressed bytes that were read.
+            drop(text);
+            let compressed = file.stream_position()?;
+            Ok(FormSizes { plain, compressed })
+        }
+    }
+}
+
+fn copy_attributes(from: &Metadata, to: &File) -> io::Result<()> {
+    modes::ignore_refusal(to.set_permissions(from.permissions()))?;
+    to.set_modified(from.modified()?)
+}

@@ -1,0 +1,226 @@
+//! Chooses the conversations that go to the trash, and finds the forks that need them.
+
+use super::facts;
+use super::walk::{RolloutUsage, find_rollouts};
+use crate::codex::{DatabaseError, LineParts, ThreadRow, parse_rollout_id, threads};
+use crate::conversations::reader::EventReader;
+use crate::history::thread_titles::title_of;
+use crate::history::{ConversationId, Depth, rollout, thread_choice};
+use crate::io::IoError;
+use chrono::{DateTime, TimeDelta, Utc};
+use std::collections::{BTreeMap, HashMap, HashSet};
+use std::io;
+use std::path::{Path, PathBuf};
+
+/// Chooses conversations: those that are named and pass every filter.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub struct TrashFilter {
+    /// Ids, titles, or beginnings of either; empty for any conversation.
+    pub sessions: Vec<String>,
+    /// The least time since the last change.
+    pub older_than: Option<TimeDelta>,
+    /// Folders that conversations work in; empty for any.
+    pub projects: Vec<PathBuf>,
+    /// Only subagents of this conversation.
+    pub subagents_of: Option<String>,
+    /// Only conversations without a turn and without a name.
+    pub no_turns: bool,
+}
+
+/// A chosen conversation with its rollouts.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub struct SelectedConversation {
+    pub id: String,
+    pub title: String,
+    pub bytes: u64,
+    pub rollouts: Vec<PathBuf>,
+}
+
+/// The conversations that a [`TrashFilter`] selects.
+#[derive(Debug, Default)]
+pub struct TrashSelection {
+    pub conversations: Vec<SelectedConversation>,
+    pub names: ResolvedNames,
+    /// The folders that cannot be listed.
+    pub unreadable: Vec<IoError>,
+    /// The forks that are not chosen and begin with the history of a chosen conversation.
+    pub dependent_forks: Vec<DependentFork>,
+}
+
+/// A conversation that begins with the history of another one.
+#[derive(Debug)]
+pub struct DependentFork {
+    pub id: String,
+    pub parent_id: String,
+}
+
+/// The conversations that the user named.
+#[derive(Debug, Default)]
+pub struct ResolvedNames {
+    pub(super) ids: HashSet<ConversationId>,
+    /// Names that match no conversation.
+    pub unknown: Vec<String>,
+    pub ambiguous: Vec<String>,
+}
+
+impl ResolvedNames {
+    pub(super) fn resolve(
+        names: &[String],
+        rollouts: &[RolloutUsage],
+        rows: &HashMap<ConversationId, ThreadRow>,
+    ) -> Self {
+        let mut resolved = Self::default();
+        for name in names {
+            let ids = rollouts.iter().filter_map(|rollout| rollout.id.as_ref());
+            let has_title = |id: &ConversationId, fits: &dyn Fn(&str) -> bool| {
+                rows.get(id).is_some_and(|row| row.titles().any(fits))
+            };
+            let matching = thread_choice::find_named(&ids, name, ToString::to_string, has_title);
+            let matching: HashSet<_> = matching.into_iter().collect();
+            match matching.len() {
+                0 => resolved.unknown.push(name.clone()),
+                1 => resolved.ids.extend(matching.into_iter().cloned()),
+                _ => resolved.ambiguous.push(name.clone()),
+            }
+        }
+        resolved
+    }
+}
+
+impl TrashSelection {
+    /// Applies `filter` to the conversations of `home`.
+    ///
+    /// # Errors
+    /// The database cannot be read.
+    pub fn select(
+        home: &Path,
+        state_database: Option<&Path>,
+        filter: &TrashFilter,
+        now: DateTime<Utc>,
+    ) -> Result<Self, DatabaseError> {
+        let (mut rollouts, unreadable) = find_rollouts(home);
+        rollouts.retain(|rollout| rollout.id.is_some());
+        let rows = read_rows_by_id(state_database)?;
+        let names = ResolvedNames::resolve(&filter.sessions, &rollouts, &rows);
+
+        let subagents: Option<HashSet<ConversationId>> =
+            match (&filter.subagents_of, state_database) {
+                (None, _) => None,
+                (Some(parent), Some(state_database)) => {
+                    let ids = threads::find_subagent_ids(state_database, parent)?;
+                    Some(ids.iter().map(|id| ConversationId::of(id)).collect())
+                }
+                // Without a database, no subagents are known.
+                (Some(_), None) => Some(HashSet::new()),
+            };
+
+        let (facts, _) = facts::read_facts(&rollouts, state_database);
+        let mut chosen: BTreeMap<String, SelectedConversation> = BTreeMap::new();
+        for (rollout, (project, _)) in rollouts.iter().zip(facts) {
+            let Some(id) = &rollout.id else { continue };
+            let row = rows.get(id);
+            let age = rollout.changed.map(|at| now - at);
+            let is_old = |limit| age.is_some_and(|age| age >= limit);
+            let is_below = |folder: &PathBuf| Path::new(&*project).starts_with(folder);
+            let is_selected = (filter.sessions.is_empty() || names.ids.contains(id))
+                && subagents.as_ref().is_none_or(|ids| ids.contains(id))
+                && filter.older_than.is_none_or(is_old)
+                && (filter.projects.is_empty() || filter.projects.iter().any(is_below))
+                && (!filter.no_turns || row.is_some_and(|row| has_no_turn(row, &rollout.path)));
+            if !is_selected {
+                continue;
+            }
+
+            let selected = chosen.entry(id.to_string()).or_default();
+            selected.id = id.to_string();
+            selected.title = row.map(title_of).unwrap_or_default();
+            selected.bytes += rollout.bytes;
+            selected.rollouts.push(rollout.path.to_path_buf());
+        }
+
+        let conversations: Vec<_> = chosen.into_values().collect();
+        Ok(Self {
+            dependent_forks: find_dependent_forks(&rollouts, &conversations),
+            conversations,
+            names,
+            unreadable,
+        })
+    }
+}
+
+pub(super) fn read_rows_by_id(
+    state_database: Option<&Path>,
+) -> Result<HashMap<ConversationId, ThreadRow>, DatabaseError> {
+    let Some(state_database) = state_database else {
+        return Ok(HashMap::new());
+    };
+    let rows = threads::fold_rows(state_database, HashMap::new, |rows, row: ThreadRow| {
+        let _ = rows.insert(ConversationId::of(&row.id), row);
+    })?;
+    Ok(rows.unwrap_or_default())
+}
+
+/// Returns true if a conversation has metadata but no turns, neither its own nor those of a parent, and the user gave it
+/// no name. False for a damaged or unreadable rollout.
+fn has_no_turn(row: &ThreadRow, path: &Path) -> bool {
+    // The row of a subagent has no message either, although it has turns.
+    row.first_user_message.is_empty()
+        && row.given_name().is_none()
+        && rollout::scan(path, Depth::Turns, |_| ()).is_ok_and(|scan| {
+            let has_no_base = scan.meta.is_some_and(|meta| meta.base_id().is_none());
+            let has_no_entries = scan.messages.is_empty() && scan.turn.context.is_none();
+            has_no_base && has_no_entries && scan.bad_lines == 0
+        })
+        // A command that the user ran with `!` is a turn without a message and without a context.
+        && rollout::count_turns(path, None).is_ok_and(|turns| turns == 0)
+        && has_no_text(path).unwrap_or(false)
+}
+
+/// Returns true if the rollout has no text of the user, of an assistant or of a tool.
+fn has_no_text(path: &Path) -> io::Result<bool> {
+    let mut reader = EventReader::open(path, LineParts::TEXTS)?;
+    while let Some(event) = reader.next_event()? {
+        if event.kind.author_and_text().is_some() {
+            return Ok(false);
+        }
+    }
+    Ok(true)
+}
+
+/// Returns the forks that are not chosen but begin with the history of a chosen conversation.
+fn find_dependent_forks(
+    rollouts: &[RolloutUsage],
+    chosen: &[SelectedConversation],
+) -> Vec<DependentFork> {
+    if chosen.is_empty() {
+        return Vec::new();
+    }
+
+    // A fork names the rollout that it continues; a conversation that was rewound has several.
+    let mut chosen_rollouts: HashMap<ConversationId, &str> = HashMap::new();
+    for selected in chosen {
+        for path in &selected.rollouts {
+            let id = parse_rollout_id(path).map(|id| ConversationId::of(&id));
+            chosen_rollouts.extend(id.map(|id| (id, &*selected.id)));
+        }
+    }
+
+    let chosen_ids = chosen
+        .iter()
+        .map(|selected| ConversationId::of(&selected.id));
+    let chosen_ids: HashSet<_> = chosen_ids.collect();
+
+    let forks = rollouts.iter().filter_map(|rollout| {
+        let id = rollout.id.as_ref().filter(|id| !chosen_ids.contains(id))?;
+        let base_id = rollout::read_head(&rollout.path)
+            .ok()
+            .flatten()?
+            .base_id()?;
+        let parent_id = chosen_rollouts.get(&ConversationId::of(&base_id))?;
+        Some(DependentFork {
+            id: id.to_string(),
+            parent_id: (*parent_id).to_owned(),
+        })
+    });
+    forks.collect()
+}

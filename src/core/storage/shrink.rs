@@ -1,0 +1,378 @@
+//! Compresses the rollouts of conversations that have not changed for a while, and expands compressed ones.
+
+use super::facts;
+use super::form::{self, ConversionError, Form, FormSizes};
+use super::selection::{ResolvedNames, read_rows_by_id};
+use super::walk::{self, RolloutUsage, find_rollouts};
+use crate::codex::{ARCHIVED_SESSIONS, SESSIONS};
+use crate::history::ConversationId;
+use crate::io::{
+    IoError, OrdinaryPath, ProcessTable, Progress, parallel, progress, serialize_displayed,
+};
+use chrono::{DateTime, TimeDelta, Utc};
+use serde::Serialize;
+use std::collections::{BTreeMap, HashSet};
+use std::path::{Path, PathBuf};
+use std::time::Instant;
+
+/// Rollouts of at least this size, in bytes, are compressed one at a time by all threads. Each
+/// smaller one has a window of at most its own size.
+const LARGE_BYTES: u64 = 32 << 20;
+
+/// The number of bytes that the estimate of a plan reads.
+const SAMPLE_BYTES: u64 = 64 << 20;
+
+/// The number of bytes that the estimate of a report reads.
+const REPORT_SAMPLE_BYTES: u64 = 8 << 20;
+
+/// The default time since the last change, in days.
+pub const DEFAULT_DAYS: i64 = 14;
+
+/// The default smallest size, in bytes.
+pub const DEFAULT_MIN_BYTES: u64 = 16_000;
+
+/// The largest number of rollouts that an estimate reads.
+const SAMPLE_ROLLOUTS: usize = 64;
+
+/// Chooses the rollouts to convert.
+#[derive(Debug, Clone)]
+pub struct ShrinkFilter {
+    pub to: Form,
+    /// The least time since the last change. Does not apply to conversations in `sessions`.
+    pub older_than: TimeDelta,
+    /// The smallest size in bytes. Does not apply to conversations in `sessions`.
+    pub min_bytes: u64,
+    /// Folders that conversations work in; empty for any.
+    pub projects: Vec<PathBuf>,
+    /// Ids, titles, or beginnings of either; empty for any.
+    pub sessions: Vec<String>,
+}
+
+/// A rollout that a filter matches, with its conversion or the reason why it is not converted.
+#[derive(Debug, Clone, Serialize)]
+pub struct ShrinkItem {
+    pub session_id: ConversationId,
+    /// The path of the rollout before the conversion.
+    #[serde(serialize_with = "serialize_displayed")]
+    pub path: PathBuf,
+    /// Size before the conversion.
+    pub before_bytes: u64,
+    /// Size after the conversion; an estimate in a plan.
+    pub after_bytes: u64,
+    pub action: ShrinkAction,
+    pub reason: Option<String>,
+    /// The folder that the conversation works in.
+    #[serde(skip)]
+    pub project: String,
+}
+
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize)]
+#[serde(rename_all = "lowercase")]
+pub enum ShrinkAction {
+    Compress,
+    Expand,
+    /// The conversation is in use or changed, compression saves nothing, or the conversion was not begun.
+    Skip,
+    /// The rollout could not be read or written, or its two forms differ.
+    Fail,
+}
+
+/// The rollouts that a filter matches, largest first.
+#[derive(Debug)]
+pub struct ShrinkPlan {
+    to: Form,
+    pub items: Vec<ShrinkItem>,
+    pub names: ResolvedNames,
+    /// The folders that cannot be listed.
+    pub unreadable: Vec<IoError>,
+}
+
+impl ShrinkPlan {
+    /// Plans the conversion of the rollouts of `home` that `filter` matches. Skips rollouts that are open in another
+    /// process. Titles in the filter match nothing if `state_database` cannot be read.
+    pub fn read(
+        home: &Path,
+        state_database: Option<&Path>,
+        filter: &ShrinkFilter,
+        now: DateTime<Utc>,
+    ) -> Self {
+        let (mut rollouts, unreadable) = find_rollouts(home);
+
+        // Without a readable database, ids still name conversations.
+        let has_names = !filter.sessions.is_empty();
+        let rows = read_rows_by_id(state_database.filter(|_| has_names)).unwrap_or_default();
+        let names = ResolvedNames::resolve(&filter.sessions, &rollouts, &rows);
+        rollouts.retain(|rollout| filter.matches(rollout, &names, now));
+        rollouts.sort_by(|a, b| b.bytes.cmp(&a.bytes).then_with(|| a.path.cmp(&b.path)));
+
+        let (facts, _) = facts::read_facts(&rollouts, state_database);
+        let open_files = list_open_files(home);
+
+        let mut items = Vec::new();
+        for (rollout, (project, _)) in rollouts.into_iter().zip(facts) {
+            let is_in_folder = |folder: &PathBuf| Path::new(&*project).starts_with(folder);
+            if !filter.projects.is_empty() && !filter.projects.iter().any(is_in_folder) {
+                continue;
+            }
+
+            let Some(session_id) = rollout.id else {
+                continue;
+            };
+
+            // Processes name their files without links.
+            let path = rollout.path.into_path_buf();
+            let is_open = !open_files.is_empty()
+                && (open_files.contains(&path)
+                    || path
+                        .canonical()
+                        .is_ok_and(|real| open_files.contains(&real)));
+
+            items.push(ShrinkItem {
+                session_id,
+                before_bytes: rollout.bytes,
+                after_bytes: rollout.bytes,
+                action: match filter.to {
+                    _ if is_open => ShrinkAction::Skip,
+                    Form::Compressed => ShrinkAction::Compress,
+                    Form::Plain => ShrinkAction::Expand,
+                },
+                reason: is_open.then(|| "a process has it open".to_owned()),
+                path,
+                project: project.to_string(),
+            });
+        }
+
+        Self {
+            to: filter.to,
+            items,
+            names,
+            unreadable,
+        }
+    }
+
+    /// Returns the size in bytes of the rollouts to convert.
+    pub fn bytes_to_convert(&self) -> u64 {
+        let items = self.items.iter().filter(|item| item.action.converts());
+        items.map(|item| item.before_bytes).sum()
+    }
+
+    /// Sets the sizes after the conversion from a sample of at most [`SAMPLE_BYTES`].
+    pub fn estimate_sizes(&mut self) {
+        let to = self.to;
+        let items = self.items.iter_mut();
+        let mut items: Vec<_> = items.filter(|item| item.action.converts()).collect();
+        let paths: Vec<&Path> = items.iter().map(|item| item.path.as_path()).collect();
+        let Some(sizes) = measure_samples(&paths, to, SAMPLE_BYTES) else {
+            return;
+        };
+
+        for item in &mut items {
+            let before = item.before_bytes;
+            item.after_bytes = match to {
+                Form::Compressed => scale(before, sizes.compressed, sizes.plain),
+                Form::Plain => scale(before, sizes.plain, sizes.compressed),
+            };
+        }
+    }
+
+    /// Converts the rollouts, and starts none after `deadline` or Ctrl-C. The items that are not converted become
+    /// [`ShrinkAction::Skip`] or [`ShrinkAction::Fail`], with a reason except after Ctrl-C. Returns false after Ctrl-C.
+    pub fn apply(
+        &mut self,
+        home: &Path,
+        deadline: Option<Instant>,
+        progress: &dyn Progress,
+    ) -> bool {
+        let target_form = self.to;
+        walk::remove_temps_of_killed_conversions(home);
+        let workers = parallel::thread_count();
+
+        // The plan has the largest rollouts first.
+        let large_count = self
+            .items
+            .partition_point(|item| item.before_bytes >= LARGE_BYTES);
+
+        let convert_item =
+            |item: &ShrinkItem, workers: usize| -> Option<Result<u64, ConversionError>> {
+                let is_past_deadline = deadline.is_some_and(|deadline| Instant::now() >= deadline);
+                if !item.action.converts() || is_past_deadline || progress::is_interrupted() {
+                    return None;
+                }
+                let workers = u32::try_from(workers).unwrap_or(1);
+                let id = item.session_id.to_string();
+                Some(form::convert(
+                    home,
+                    &id,
+                    &item.path,
+                    target_form,
+                    workers,
+                    progress,
+                ))
+            };
+
+        let (large_items, small_items) = self.items.split_at_mut(large_count);
+        for item in large_items {
+            let result = convert_item(item, workers);
+            item.record_result(result);
+        }
+
+        // A small rollout gets one thread, and several are converted at a time.
+        let mut results = Vec::with_capacity(small_items.len());
+        let Ok(()) = parallel::run_each_ordered::<_, _, std::convert::Infallible>(
+            2 * workers,
+            small_items.iter(),
+            |item: &ShrinkItem| convert_item(item, 1),
+            |result| {
+                results.push(result);
+                Ok(())
+            },
+        );
+
+        for (item, result) in small_items.iter_mut().zip(results) {
+            // The rollouts of a rewound conversation share a lock, so two threads met there.
+            let is_busy = matches!(result, Some(Err(ConversionError::Busy)));
+            let result = if is_busy {
+                convert_item(item, 1)
+            } else {
+                result
+            };
+            item.record_result(result);
+        }
+
+        !progress::is_interrupted()
+    }
+}
+
+impl ShrinkItem {
+    /// Records the result of the conversion; `None` if it was not begun.
+    fn record_result(&mut self, result: Option<Result<u64, ConversionError>>) {
+        let error = match result {
+            None if self.action.converts() => {
+                self.action = ShrinkAction::Skip;
+                // The command reports the interruption once, not for each conversation.
+                self.reason = (!progress::is_interrupted())
+                    .then(|| "the time limit of --max-time was reached".to_owned());
+                return;
+            }
+            None => return,
+            Some(Ok(bytes)) => {
+                self.after_bytes = bytes;
+                return;
+            }
+            Some(Err(error)) => error,
+        };
+
+        self.after_bytes = self.before_bytes;
+        self.action = match error {
+            ConversionError::Io(_) | ConversionError::Diverged => ShrinkAction::Fail,
+            _ => ShrinkAction::Skip,
+        };
+        self.reason = Some(match error {
+            ConversionError::Io(e) => format!("{e}: {}", e.source),
+            other => other.to_string(),
+        });
+    }
+}
+
+impl ShrinkAction {
+    pub fn converts(self) -> bool {
+        matches!(self, Self::Compress | Self::Expand)
+    }
+}
+
+impl ShrinkFilter {
+    fn matches(&self, rollout: &RolloutUsage, names: &ResolvedNames, now: DateTime<Utc>) -> bool {
+        let Some(id) = &rollout.id else { return false };
+        if rollout.compressed != (self.to == Form::Plain) {
+            return false;
+        }
+        if !self.sessions.is_empty() {
+            return names.ids.contains(id);
+        }
+        let age = rollout.changed.map(|at| now - at);
+        let is_old = self.older_than.is_zero() || age.is_some_and(|age| age >= self.older_than);
+        is_old && rollout.bytes >= self.min_bytes
+    }
+}
+
+/// Returns the number of bytes that compressing the rollouts that `storage shrink` selects by default would free,
+/// estimated from a sample.
+pub(super) fn estimate_gain(rollouts: &[RolloutUsage], now: DateTime<Utc>) -> u64 {
+    let filter = ShrinkFilter {
+        to: Form::Compressed,
+        older_than: TimeDelta::days(DEFAULT_DAYS),
+        min_bytes: DEFAULT_MIN_BYTES,
+        projects: Vec::new(),
+        sessions: Vec::new(),
+    };
+
+    let selected = rollouts
+        .iter()
+        .filter(|rollout| filter.matches(rollout, &ResolvedNames::default(), now));
+    let selected: Vec<_> = selected.collect();
+    let paths: Vec<&Path> = selected.iter().map(|rollout| &*rollout.path).collect();
+    let before_bytes: u64 = selected.iter().map(|rollout| rollout.bytes).sum();
+
+    measure_samples(&paths, Form::Compressed, REPORT_SAMPLE_BYTES).map_or(0, |sizes| {
+        before_bytes.saturating_sub(scale(before_bytes, sizes.compressed, sizes.plain))
+    })
+}
+
+/// Converts the beginnings of some of the rollouts without writing: at most `max_bytes` bytes of text in total. Returns
+/// the total sizes of these parts; `None` if nothing could be read.
+fn measure_samples(rollouts: &[&Path], to: Form, max_bytes: u64) -> Option<FormSizes> {
+    let step = rollouts.len().div_ceil(SAMPLE_ROLLOUTS).max(1);
+    let sampled = rollouts.iter().step_by(step);
+    let bytes_of_each = max_bytes / (sampled.len() as u64).max(1);
+    // A file that cannot be read adds nothing.
+    let parts = sampled.filter_map(|path| form::measure_sample(path, to, bytes_of_each).ok());
+    let total = parts.fold(FormSizes::default(), |total, part| FormSizes {
+        plain: total.plain + part.plain,
+        compressed: total.compressed + part.compressed,
+    });
+    Some(total).filter(|sizes| sizes.plain > 0 && sizes.compressed > 0)
+}
+
+/// Returns `bytes` × `numerator` / `denominator`.
+fn scale(bytes: u64, numerator: u64, denominator: u64) -> u64 {
+    let scaled = u128::from(bytes) * u128::from(numerator) / u128::from(denominator.max(1));
+    u64::try_from(scaled).unwrap_or(u64::MAX)
+}
+
+/// Returns the files of conversations that processes have open. Empty except on Linux; elsewhere, only the lock of each
+/// conversation protects it.
+fn list_open_files(home: &Path) -> HashSet<PathBuf> {
+    let folders = [SESSIONS, ARCHIVED_SESSIONS].map(|name| home.join(name));
+    let folders = folders.map(|folder| folder.canonical_or_self());
+    let folders: Vec<&Path> = folders.iter().map(PathBuf::as_path).collect();
+    let table = ProcessTable::read();
+    let processes = table.iter();
+    let open = processes.flat_map(|process| process.open_files_beneath(&folders));
+    open.collect()
+}
+
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub struct ProjectSum {
+    pub conversations: usize,
+    pub before_bytes: u64,
+    pub after_bytes: u64,
+}
+
+/// Returns the sums of the converted rollouts by project, the largest gain first.
+pub fn sum_by_project(items: &[ShrinkItem]) -> Vec<(String, ProjectSum)> {
+    let mut sums: BTreeMap<&str, ProjectSum> = BTreeMap::new();
+    let mut counted = HashSet::new();
+    for item in items.iter().filter(|item| item.action.converts()) {
+        let sum = sums.entry(&item.project).or_default();
+        sum.conversations += usize::from(counted.insert((&item.project, &item.session_id)));
+        sum.before_bytes += item.before_bytes;
+        sum.after_bytes += item.after_bytes;
+    }
+
+    let mut sums: Vec<_> = sums
+        .into_iter()
+        .map(|(name, sum)| (name.to_owned(), sum))
+        .collect();
+    sums.sort_by_key(|(_, sum)| std::cmp::Reverse(sum.before_bytes.abs_diff(sum.after_bytes)));
+    sums
+}

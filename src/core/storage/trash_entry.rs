@@ -1,0 +1,301 @@
+//! One conversation in the trash: its document, and its way out of the Codex home and back.
+
+use crate::codex::threads::saved_row;
+use crate::codex::{DatabaseError, Relation, RolloutName, RowValues, parse_rollout_id, rollout};
+use crate::history::{ConversationId, HistoryError, files, session_index};
+use crate::io::{
+    ClockDoubt, Document, DocumentError, IoContext, IoError, ListedPath, atomic, beneath, document,
+    file_id, links, modes, tree,
+};
+use chrono::{DateTime, Utc};
+use serde::{Deserialize, Serialize};
+use std::path::{Component, Path, PathBuf};
+
+/// The name of the document of an entry.
+pub(super) const DOCUMENT: &str = "conversation.json";
+
+/// The beginning of the name of an entry that is not complete.
+pub(super) const PENDING: &str = ".pending-";
+
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+pub struct TrashedConversation {
+    pub id: String,
+    /// The first line of the name that the user gave, else of the title; empty if unknown.
+    pub title: String,
+    pub(crate) trashed_at: DateTime<Utc>,
+    /// The Codex home that the conversation belongs to.
+    pub home: ListedPath,
+    /// The state database that had the row; `None` if the conversation had no row.
+    pub(super) database: Option<ListedPath>,
+    pub(super) row: Option<RowValues>,
+    /// The former lines in the index of names.
+    pub(super) names: Vec<String>,
+    /// The rollouts: the path in the home, and the file name in the entry.
+    pub(super) files: Vec<(ListedPath, String)>,
+    /// The modes of the rollouts in the home; empty for an entry of an earlier version.
+    #[serde(default)]
+    pub(super) modes: Vec<u32>,
+}
+
+impl Document for TrashedConversation {
+    const SCHEMA: u64 = 1;
+}
+
+impl TrashedConversation {
+    /// Returns true if each rollout belongs below the home, and its copy directly in the folder of the entry. This
+    /// program writes no other entries.
+    pub(super) fn is_within_home(&self) -> bool {
+        self.files.iter().all(|(ListedPath(path), name)| {
+            let mut below = path
+                .strip_prefix(&self.home.0)
+                .into_iter()
+                .flat_map(Path::components);
+            let is_below = path.starts_with(&self.home.0)
+                && below.all(|part| matches!(part, Component::Normal(_)));
+
+            let mut name = Path::new(name).components();
+            is_below
+                && matches!(
+                    (name.next(), name.next()),
+                    (Some(Component::Normal(_)), None)
+                )
+        })
+    }
+}
+
+/// The reason why a conversation was not moved.
+#[derive(Debug, thiserror::Error)]
+pub enum TrashError {
+    #[error("Codex has the conversation open: {0}")]
+    Busy(String),
+    /// Codex changed, moved or removed the conversation after it was selected.
+    #[error("the conversation changed in the meantime: {0}")]
+    Changed(String),
+    /// A conversation with this id is in the home again.
+    #[error("the home has this conversation already: {}", .0.display())]
+    Occupied(PathBuf),
+    #[error(transparent)]
+    Io(#[from] IoError),
+    /// The age of the entries is not known.
+    #[error(transparent)]
+    Clock(#[from] ClockDoubt),
+    #[error(transparent)]
+    Document(#[from] DocumentError),
+    #[error(transparent)]
+    Database(#[from] DatabaseError),
+    #[error(transparent)]
+    Index(#[from] HistoryError),
+}
+
+/// Returns the rollouts, each with its file name in the entry. The names are unique.
+pub(super) fn assign_entry_names(rollouts: &[PathBuf]) -> Vec<(ListedPath, String)> {
+    let files = rollouts.iter().enumerate().map(|(i, path)| {
+        let name = path.file_name().unwrap_or_default().to_string_lossy();
+        let name = match i {
+            0 => name.into_owned(),
+            _ => format!("{i}-{name}"),
+        };
+        (ListedPath(path.clone()), name)
+    });
+    files.collect()
+}
+
+#[derive(Debug, Clone, PartialEq)]
+pub struct TrashEntry {
+    pub folder: PathBuf,
+    pub conversation: TrashedConversation,
+}
+
+impl TrashEntry {
+    /// Returns the size of the rollouts in bytes. A missing file counts as empty.
+    pub fn rollout_bytes(&self) -> u64 {
+        let sizes = self
+            .rollouts()
+            .map(|path| path.metadata().map_or(0, |meta| meta.len()));
+        sizes.sum()
+    }
+
+    /// Returns the paths of the rollouts in the entry.
+    pub fn rollouts(&self) -> impl Iterator<Item = PathBuf> {
+        let files = self.conversation.files.iter();
+        files.map(|(_, name)| self.folder.join(name))
+    }
+
+    /// Returns true if the conversation belongs to `home`.
+    pub fn is_of_home(&self, home: &Path) -> bool {
+        file_id::is_same_folder(&self.conversation.home.0, home)
+    }
+
+    pub(super) fn has_rollout(&self, id: &ConversationId) -> bool {
+        let files = self.conversation.files.iter();
+        let mut ids = files.filter_map(|(path, _)| parse_rollout_id(&path.0));
+        ids.any(|own_id| ConversationId::of(&own_id) == *id)
+    }
+
+    /// Writes the entry. The rollouts are linked, or copied from another file system.
+    pub(super) fn write_entry(&self) -> Result<(), TrashError> {
+        atomic::create_private_folder(&self.folder)?;
+        for (path, name) in &self.conversation.files {
+            links::publish_copy(&path.0, &self.folder.join(name))?;
+        }
+        // The document is last: as long as it is missing, nothing was taken out of the home.
+        document::write(&self.folder.join(DOCUMENT), &self.conversation)?;
+        atomic::sync_folder(&self.folder)?;
+        Ok(atomic::sync_folder(atomic::parent_of(&self.folder))?)
+    }
+
+    /// Removes the row, the names and the rollouts from the home, unless a rollout has changed since it was copied.
+    pub(super) fn remove_from_home(&self) -> Result<(), TrashError> {
+        let conversation = &self.conversation;
+        for (path, name) in &conversation.files {
+            if !is_same_or_copy(&path.0, &self.folder.join(name))? {
+                return Err(TrashError::Changed(conversation.id.clone()));
+            }
+        }
+        self.remove_from_home_unchecked()
+    }
+
+    /// Removes the row, the names, and then the rollouts from the home. As long as all rollouts are in the home,
+    /// [`recover`](super::trash::recover) puts the row and the names back.
+    fn remove_from_home_unchecked(&self) -> Result<(), TrashError> {
+        let conversation = &self.conversation;
+        if let Some(database) = &conversation.database {
+            // The row before the rollout: Codex 0.169 indexes a rollout without a row again, but keeps a row without a
+            // rollout.
+            saved_row::delete(&database.0, &conversation.id)?;
+        }
+        session_index::remove_lines(&conversation.home.0, &ConversationId::of(&conversation.id))?;
+
+        for (path, name) in &conversation.files {
+            tree::remove(&path.0)?;
+            // Only now, because the rollout in the home may have been the same file, by a hard link.
+            set_mode(&self.folder.join(name), 0o600)?;
+        }
+
+        for (path, _) in &conversation.files {
+            atomic::sync_folder(atomic::parent_of(&path.0))?;
+        }
+        Ok(())
+    }
+
+    /// Restores the rollouts, the row and the names that the home does not have.
+    pub(super) fn restore_into_home(&self) -> Result<(), TrashError> {
+        let conversation = &self.conversation;
+        let mut modes = conversation.modes.iter();
+        for (path, name) in &conversation.files {
+            let path = &path.0;
+            let mode = modes.next();
+            atomic::create_private_folder(atomic::parent_of(path))?;
+            links::publish_copy(&self.folder.join(name), path)?;
+            mode.map_or(Ok(()), |mode| set_mode(path, *mode))?;
+            atomic::sync_folder(atomic::parent_of(path))?;
+        }
+
+        if let (Some(database), Some(row)) = (&conversation.database, &conversation.row) {
+            saved_row::insert(&database.0, row)?;
+        }
+
+        let id = ConversationId::of(&conversation.id);
+        Ok(session_index::put_lines_if_absent(
+            &conversation.home.0,
+            &id,
+            &conversation.names,
+        )?)
+    }
+
+    /// Returns true if the home has a file at the path of each rollout.
+    pub(super) fn is_complete_in_home(&self) -> bool {
+        let mut files = self.conversation.files.iter();
+        files.all(|(path, _)| path.0.symlink_metadata().is_ok())
+    }
+
+    /// Undoes an interrupted move if all rollouts are in the home, else finishes it.
+    pub(super) fn finish_or_undo(&self, trash: &Path) -> Result<(), TrashError> {
+        // The move may have failed before the entry had a folder.
+        if self.folder.symlink_metadata().is_err() {
+            return Ok(());
+        }
+
+        let has_document = self.folder.join(DOCUMENT).symlink_metadata().is_ok();
+        // The rollouts decide because they are removed last. Row and names can be written again in any state.
+        let all_in_home = self.is_complete_in_home();
+
+        if has_document && !all_in_home {
+            self.remove_from_home_unchecked()?;
+            let name = self
+                .folder
+                .file_name()
+                .unwrap_or_default()
+                .to_string_lossy();
+            let target = trash.join(name.trim_start_matches(PENDING));
+            return Ok(atomic::rename_to_free(&self.folder, &target)?);
+        }
+
+        if has_document {
+            self.restore_into_home()?;
+        }
+        tree::remove(&self.folder)?;
+        Ok(atomic::sync_folder(trash)?)
+    }
+
+    /// Fails if the home has another file of this conversation, in plain or compressed form, archived or not. If there
+    /// are two files, the next move by Codex 0.169 replaces one by the other.
+    ///
+    /// # Errors
+    /// Another file is found, or it cannot be compared.
+    pub fn refuse_other_copies(&self) -> Result<(), TrashError> {
+        let files = &self.conversation.files;
+        let rollout_name = |path: &Path| Some(RolloutName::parse(path)?.name);
+        let own_names: Vec<_> = files
+            .iter()
+            .filter_map(|(path, _)| rollout_name(&path.0))
+            .collect();
+
+        let mut found_paths = Vec::new();
+        files::visit_rollouts(&self.conversation.home.0, &mut |entry, path, _| {
+            if rollout_name(&path).is_some_and(|name| own_names.contains(&name)) {
+                found_paths.push(entry.path());
+            }
+        });
+
+        // Anything else in the place of a rollout occupies it too.
+        found_paths.extend(files.iter().map(|(path, _)| path.0.clone()));
+
+        for path in found_paths {
+            let listed_file = files.iter().find(|(listed, _)| listed.0 == path);
+            let is_trashed_copy = match listed_file {
+                Some((_, entry_name)) => is_same_or_copy(&path, &self.folder.join(entry_name))?,
+                None => false,
+            };
+            if path.symlink_metadata().is_ok() && !is_trashed_copy {
+                return Err(TrashError::Occupied(path));
+            }
+        }
+        Ok(())
+    }
+}
+
+fn set_mode(path: &Path, mode: u32) -> Result<(), IoError> {
+    let result = modes::apply_mode(mode, |mode| {
+        std::fs::set_permissions(beneath::resolve(path)?, mode)
+    });
+    result.at("set the mode of", path)
+}
+
+/// Returns true if both files exist, and are links to one file, or copies: of equal size, and with equal mtime or text.
+fn is_same_or_copy(first: &Path, second: &Path) -> Result<bool, IoError> {
+    let (Some((first_id, first_meta)), Some((second_id, second_meta))) =
+        (file_id::stat(first)?, file_id::stat(second)?)
+    else {
+        return Ok(false);
+    };
+
+    if first_id.is_same(second_id) || first_meta.len() != second_meta.len() {
+        return Ok(first_id.is_same(second_id));
+    }
+
+    // Disks keep times with different precision.
+    let is_copy = first_meta.modified().ok() == second_meta.modified().ok()
+        || rollout::compare(first, second).at("compare", first)? == Relation::Equal;
+    Ok(is_copy)
+}

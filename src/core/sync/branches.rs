@@ -1,0 +1,262 @@
+//! Branches of a conversation: two machines continued it from different messages, because one of them was rewound.
+//!
+//! A rewind begins another rollout, so the files do not conflict, and all of them stay. Codex continues the newest
+//! rollout and no longer shows the other branch, as after any rewind. The rollouts alone do not tell a branch of
+//! another machine from a branch that the user left on purpose: a rewind on Monday and one on Tuesday look the same on
+//! one machine and on two. So the machine that brings two branches together adds a record of the hidden branch to the
+//! [`resolutions`], which all machines publish. The record asks for a decision until a user decides; the decision
+//! removes no file.
+
+use super::conflicting_versions::ConflictingVersions;
+use super::index_updates::{ContentChange, IndexUpdate};
+use super::pending_index_updates::PendingIndexUpdates;
+use super::plan::{Conflict, SyncPlan};
+use super::resolve::KeepChoice;
+use super::rewind_knowledge::{self, RewindKnowledge};
+use super::state::{Replica, SyncState};
+use super::{conflict_copies, resolutions, rollouts};
+use crate::codex::rollout::{open_plain, parse_rollout_id};
+use crate::history::rollout::{read_last_ordinal, resolve_rollout_in_home};
+use crate::history::thread_rollouts::{
+    ThreadChain, find_newest_rollout, find_rollout, parse_creation_time,
+};
+use crate::io::atomic::TempFile;
+use crate::io::hash::Sha256Digest;
+use crate::io::{IoContext, IoError};
+use chrono::{SecondsFormat, TimeDelta};
+use serde_json::json;
+use std::collections::BTreeSet;
+use std::io::{self, BufRead, BufReader, Write};
+use std::path::{Path, PathBuf};
+
+/// The end of the name of the record of a branch. The name is that of a conflict copy, with zeros in the place of the
+/// digest, because a branch may grow.
+const RECORD_SUFFIX: &str = ".0000000000000000.fork";
+
+const BRANCH_REASON: &str =
+    "continued on two machines from different messages, because of a rewind";
+
+/// A branch that Codex does not show.
+#[derive(Debug, Clone)]
+pub struct Branch {
+    /// Name of the record of the branch; see [`record_name`].
+    record: String,
+    /// The full path of the last rollout of the branch.
+    pub file: PathBuf,
+    /// The full path of the rollout that Codex continues.
+    shown: PathBuf,
+    /// The conflict with the branch that Codex shows. Its path is that of `file`, relative to the home.
+    pub conflict: Conflict,
+}
+
+/// Returns the name of the record of the branch that ends with the rollout of this key.
+pub(crate) fn record_name(key: &str) -> String {
+    format!(
+        "{}{RECORD_SUFFIX}",
+        conflict_copies::conversation_label(key)
+    )
+}
+
+/// Returns the records that this machine has once it has applied the plan.
+pub fn collect_records(plan: &SyncPlan, state: &SyncState) -> BTreeSet<String> {
+    let published = plan.records.published_records.values().flatten();
+    let learned = plan.records.learned_resolutions.iter().chain(published);
+    learned.chain(&state.resolutions).cloned().collect()
+}
+
+/// Returns the conflicts of the [undecided](find_undecided) branches.
+pub fn find_undecided_conflicts(home: &Path, records: &BTreeSet<String>) -> Vec<Conflict> {
+    let undecided = find_undecided(home, records).into_iter();
+    undecided.map(|branch| branch.conflict).collect()
+}
+
+/// Returns the branches among these records that wait for a decision: they have messages that Codex does not show, and
+/// the user did not leave them on purpose by a rewind.
+pub fn find_undecided(home: &Path, records: &BTreeSet<String>) -> Vec<Branch> {
+    let mut undecided = read_branches(home, records, |name| {
+        !resolutions::is_dropped(name, [records])
+    });
+    undecided.retain(|branch| !branch.was_left_on_purpose(records));
+    undecided
+}
+
+/// Returns the branches among these records for which a user has made a decision, if they have messages that Codex does
+/// not show.
+pub fn find_decided(home: &Path, records: &BTreeSet<String>) -> Vec<Branch> {
+    read_branches(home, records, |name| {
+        resolutions::is_dropped(name, [records])
+    })
+}
+
+/// Reads the branches whose record has a name that `is_wanted` selects.
+fn read_branches(
+    home: &Path,
+    records: &BTreeSet<String>,
+    is_wanted: impl Fn(&str) -> bool,
+) -> Vec<Branch> {
+    let names = records.iter().filter_map(|record| {
+        let (label, _) = record.split_once(RECORD_SUFFIX)?;
+        Some(format!("{label}{RECORD_SUFFIX}"))
+    });
+    let names: BTreeSet<_> = names.collect();
+    let selected = names.into_iter().filter(|name| is_wanted(name));
+    selected
+        .filter_map(|name| Branch::read(home, name))
+        .collect()
+}
+
+impl Branch {
+    /// Reads the branch of a record. Returns `None` if the branch is not on this machine or cannot be read, or if Codex
+    /// shows all of its messages.
+    fn read(home: &Path, record: String) -> Option<Self> {
+        let name = format!("{}.jsonl", record.strip_suffix(RECORD_SUFFIX)?);
+        let (thread, rollout) = (rollouts::id(&name)?, rollouts::rollout_id(&name)?);
+        let file =
+            find_rollout(home, &rollout).and_then(|path| resolve_rollout_in_home(home, &path))?;
+        let shown = find_newest_rollout(home, &thread)?;
+
+        let read_slices = |newest: &Path| -> Vec<_> {
+            let parts = ThreadChain::read(home, &thread, newest).parts.into_iter();
+            parts.flat_map(|part| part.slices).collect()
+        };
+        let (first, second) = (read_slices(&shown), read_slices(&file));
+        let versions = ConflictingVersions::of_branches(home, &thread, &first, &second).ok()?;
+
+        let path = file.strip_prefix(home).ok()?.to_str()?.replace('\\', "/");
+        versions.has_hidden_messages().then(|| Self {
+            record,
+            file,
+            shown,
+            conflict: Conflict {
+                path,
+                reason: BRANCH_REASON.to_owned(),
+                versions: Some(versions),
+                local: None,
+                remote: None,
+                needed_side: None,
+            },
+        })
+    }
+
+    /// Returns true if the records show that the user knew the whole branch when a rewind created the rollout that
+    /// Codex continues. Returns false without such records.
+    fn was_left_on_purpose(&self, records: &BTreeSet<String>) -> bool {
+        let thread = rollouts::id(&self.conflict.path);
+        let ids = parse_rollout_id(&self.file).zip(parse_rollout_id(&self.shown));
+        let last = read_last_ordinal(&self.file);
+        let Some(((thread, (id, shown)), last)) = thread.zip(ids).zip(last) else {
+            return false;
+        };
+        let knowledge = RewindKnowledge::read(&[records]).remove(&thread.to_lowercase());
+        let knowledge = knowledge.unwrap_or_default();
+        let ids = knowledge.ids().chain([&*id, &*shown]).collect();
+        knowledge.knows(&shown, (&id, last), &ids) == Some(true)
+    }
+
+    /// Records the decision of the user, and writes `state`. For [`KeepChoice::ConflictCopy`], makes Codex continue
+    /// this branch; for any other choice, Codex goes on with the branch that it shows. The next sync publishes the
+    /// decision. `remote_records` has the records of other machines. The caller holds the lock of the state, and Codex
+    /// must not use the home.
+    pub fn record_decision(
+        &self,
+        choice: KeepChoice,
+        home: &Path,
+        replica: &Replica,
+        state: &mut SyncState,
+        remote_records: &BTreeSet<String>,
+    ) -> Result<(), IoError> {
+        let shown_key = self.shown.strip_prefix(home).ok().and_then(Path::to_str);
+        let shown_key = shown_key.and_then(|path| rollouts::key(&path.replace('\\', "/")));
+        let mut continued_key = shown_key.clone();
+
+        if choice == KeepChoice::ConflictCopy {
+            continued_key = self.write_continuation(home, replica)?;
+            // With this record, the user can return to the branch that Codex showed.
+            if let Some(key) = &shown_key {
+                resolutions::record_drop(&record_name(key), &mut state.resolutions, remote_records);
+            }
+        }
+        resolutions::record_drop(&self.record, &mut state.resolutions, remote_records);
+
+        // Lines that another machine adds before it knows the decision are a new conflict.
+        for file in [&self.file, &self.shown] {
+            let last = parse_rollout_id(file).zip(read_last_ordinal(file));
+            if let Some((key, (id, last))) = continued_key.as_deref().zip(last)
+                && rollouts::rollout_id(key).is_some_and(|continued_id| continued_id != id)
+            {
+                let record = rewind_knowledge::record_name(key, &id, last);
+                state.resolutions.insert(record);
+            }
+        }
+
+        replica.write(state)
+    }
+
+    /// Makes Codex continue this branch: adds a rollout that continues at the end of the branch, like a rewind of no
+    /// turns. Moves no rollout, because forks may continue the rollouts. Returns the key of the new rollout, which is
+    /// synced like any other.
+    fn write_continuation(
+        &self,
+        home: &Path,
+        replica: &Replica,
+    ) -> Result<Option<String>, IoError> {
+        let (name, line) = self.build_continuation().at("continue", &self.file)?;
+        let target = self.shown.with_file_name(name);
+        let path = target.strip_prefix(home).ok().and_then(Path::to_str);
+        let path = path.map(|path| path.replace('\\', "/"));
+
+        let update = path
+            .as_deref()
+            .and_then(|path| IndexUpdate::from_path(path, ContentChange::New));
+        // Before the file is written, so that Codex's index is completed even after a kill.
+        PendingIndexUpdates::new(replica).record(update.as_slice())?;
+
+        let mut temp = TempFile::create_beside(&target)?;
+        temp.file().write_all(&line).at("write", &target)?;
+        // The file exists if an earlier run was killed before it recorded the decision.
+        let _ = temp.publish(&target)?;
+        Ok(path.as_deref().and_then(rollouts::key))
+    }
+
+    /// Returns the file name and the text of the rollout that continues this branch. Two machines with the same
+    /// decision create the same rollout.
+    fn build_continuation(&self) -> io::Result<(String, Vec<u8>)> {
+        let no_id = || io::Error::other("the file name has no id of a rollout");
+        let id = parse_rollout_id(&self.file).ok_or_else(no_id)?;
+        let shown = parse_rollout_id(&self.shown).ok_or_else(no_id)?;
+        let no_number = || io::Error::other("the last line has no number (ordinal)");
+        let ordinal = read_last_ordinal(&self.file).ok_or_else(no_number)? + 1;
+        let end_offset = find_end_of_lines(&self.file)?;
+
+        // Codex continues the rollout with the greatest id, which begins with the time in milliseconds.
+        let created = parse_creation_time(&shown).ok_or_else(no_id)? + TimeDelta::milliseconds(1);
+        let seed = Sha256Digest::of(format!("{id} {end_offset} {shown}").as_bytes());
+        let new_id = rollouts::derive_id(created.timestamp_millis().unsigned_abs(), &seed);
+
+        let name = self.shown.file_name().and_then(|name| name.to_str());
+        let stem = name.and_then(rollouts::thread_stem).ok_or_else(no_id)?;
+
+        let mut meta = rollouts::read_first_line(&self.file)?;
+        let created = json!(created.to_rfc3339_opts(SecondsFormat::Millis, true));
+        meta["ordinal"] = json!(ordinal);
+        meta["timestamp"] = created.clone();
+        meta["payload"]["timestamp"] = created;
+        meta["payload"]["history_base"] = json!({"thread_id": id, "end_ordinal_exclusive": ordinal, "end_byte_offset": end_offset});
+        let line = format!("{meta}\n").into_bytes();
+        Ok((format!("{stem}_{new_id}.jsonl"), line))
+    }
+}
+
+/// Returns the offset after the last complete line of the plain text of a rollout.
+fn find_end_of_lines(path: &Path) -> io::Result<u64> {
+    let mut reader = BufReader::new(open_plain(path)?);
+    let (mut end, mut line) = (0, Vec::new());
+    loop {
+        line.clear();
+        let read_bytes = reader.read_until(b'\n', &mut line)?;
+        if !line.ends_with(b"\n") {
+            return Ok(end);
+        }
+        end += read_bytes as u64;
+    }
+}

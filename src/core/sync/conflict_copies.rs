@@ -1,0 +1,275 @@
+//! Conflict copies: versions of conversations that diverged, stored under names that Codex does not read
+//! until the user decides.
+//!
+//! A conflict copy is the file `<conversation>.<16 hex digits of the digest of its text>.fork` in the folder of the
+//! state and in `.codex-manager/forks/` of the cloud folder. Conversation and content determine the name, so that
+//! several machines that store the same version write the same file. The files are never changed.
+
+use super::manager_folder::{self, CONFLICT_COPIES_FOLDER};
+use super::remote::folder::cloud_names;
+use super::sides::{Side, Stat};
+use super::state::{SyncState, SyncedFile};
+use super::{contents, rollouts, scan};
+use crate::codex::rollout;
+use crate::io::hash::Sha256Digest;
+use crate::io::{IoContext, IoError, sharing};
+use std::collections::BTreeMap;
+use std::io;
+use std::path::{Path, PathBuf};
+
+const EXTENSION: &str = ".fork";
+const DIGEST_PREFIX_CHARS: usize = 16;
+/// Number of hex digits of the path digest in the file name if the conversation has no id.
+const PATH_DIGEST_CHARS: usize = 8;
+/// Maximum length of the stem in such a file name. The whole name has to stay below 255 bytes, the limit of common file
+/// systems.
+const MAX_STEM_BYTES: usize = 120;
+
+/// A conflict copy, on one side or both.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct ConflictCopy {
+    /// File name, the same on both sides.
+    pub name: String,
+    pub local: Option<Stat>,
+    /// Size and mtime of the remote file, if it is downloaded.
+    pub remote: Option<Stat>,
+    /// True if the remote file exists but is not downloaded to this machine.
+    pub is_placeholder: bool,
+}
+
+impl ConflictCopy {
+    /// Returns the side from which to read the copy: this machine if it has the file, else the cloud folder.
+    pub(crate) fn source_side(&self) -> Side {
+        if self.local.is_some() {
+            Side::Local
+        } else {
+            Side::Remote
+        }
+    }
+
+    /// Returns the part of the file name that identifies the conversation; see [`conversation_label`].
+    pub fn conversation_label(&self) -> &str {
+        parse_file_name(&self.name).map_or("", |(conversation, _)| conversation)
+    }
+
+    /// Returns true if the copy is a version of the file with this key.
+    pub(crate) fn belongs_to(&self, key: &str) -> bool {
+        rollouts::is_key(key) && conversation_label(key) == self.conversation_label()
+    }
+
+    /// Returns the conversation as of the last sync; `None` if the state does not have it.
+    pub fn last_synced<'s>(&self, state: &'s SyncState) -> Option<&'s SyncedFile> {
+        let mut files = state.files.iter();
+        let (_, last) = files.find(|(key, _)| self.belongs_to(key))?;
+        Some(last)
+    }
+
+    /// Returns the id of the conversation, if the file name has one.
+    pub fn session_id(&self) -> Option<&str> {
+        let (_, id) = rollout::split_uuid(rollouts::parse_stem(self.conversation_label())?)?;
+        Some(id)
+    }
+
+    /// Returns the part of the file name that identifies the version: the first 16 hex digits of the digest.
+    pub fn digest_prefix(&self) -> &str {
+        parse_file_name(&self.name).map_or("", |(_, prefix)| prefix)
+    }
+
+    /// Returns true if the bytes of a file match the digest in the name of the copy.
+    pub(crate) fn matches_digest_of(&self, file: &Path) -> io::Result<bool> {
+        Ok(digest_prefix(&contents::read_raw_digest(file)?) == self.digest_prefix())
+    }
+
+    /// Returns the file name of the version of the same conversation with this digest.
+    pub(crate) fn sibling_name(&self, digest: &Sha256Digest) -> String {
+        format_name(self.conversation_label(), digest)
+    }
+}
+
+/// The folders of the conflict copies of one replica.
+#[derive(Debug, Clone, Default)]
+pub struct ConflictCopyFolders {
+    local: PathBuf,
+    remote: PathBuf,
+}
+
+impl ConflictCopyFolders {
+    pub(crate) fn of(state_folder: &Path, cloud: &Path) -> Self {
+        Self {
+            local: state_folder.join(CONFLICT_COPIES_FOLDER),
+            remote: manager_folder::conflict_copies_folder(cloud),
+        }
+    }
+
+    fn folder(&self, side: Side) -> &Path {
+        match side {
+            Side::Local => &self.local,
+            Side::Remote => &self.remote,
+        }
+    }
+
+    pub fn path(&self, side: Side, name: &str) -> PathBuf {
+        self.folder(side).join(name)
+    }
+
+    /// Removes a conflict copy from one side. A missing file is no error.
+    pub(crate) fn remove(&self, side: Side, name: &str) -> Result<(), IoError> {
+        let path = self.path(side, name);
+        match sharing::remove_file(&path) {
+            Err(e) if e.kind() != io::ErrorKind::NotFound => Err(e).at("remove", &path),
+            _ => Ok(()),
+        }
+    }
+}
+
+/// All conflict copies of one replica.
+#[derive(Debug, Default)]
+pub struct ConflictCopies {
+    pub folders: ConflictCopyFolders,
+    /// The conflict copies by file name. A digest would not identify them, because two conversations may have the same
+    /// text.
+    pub all: BTreeMap<String, ConflictCopy>,
+}
+
+/// Returns the first 16 hex digits of a digest, as used in file names.
+pub(crate) fn digest_prefix(digest: &Sha256Digest) -> String {
+    digest.to_string()[..DIGEST_PREFIX_CHARS].to_owned()
+}
+
+/// Returns the file name of a version of the conversation with this key.
+pub(crate) fn format_file_name(key: &str, digest: &Sha256Digest) -> String {
+    format_name(&conversation_label(key), digest)
+}
+
+fn format_name(label: &str, digest: &Sha256Digest) -> String {
+    format!("{label}.{}{EXTENSION}", digest_prefix(digest))
+}
+
+/// Returns the part of the file name of a conflict copy that identifies the conversation: the name of the rollout
+/// without `.jsonl`. If that has no id, adds a digest of the path, because files of the same name in two folders are
+/// two conversations.
+pub(crate) fn conversation_label(key: &str) -> String {
+    let file = rollouts::file_name(key);
+    let stem = file.strip_suffix(".jsonl").unwrap_or(file);
+    if rollouts::id(key).is_some() {
+        return stem.to_owned();
+    }
+    let mut prefix_lengths = (0..=MAX_STEM_BYTES.min(stem.len())).rev();
+    let prefix_length = prefix_lengths.find(|prefix_length| stem.is_char_boundary(*prefix_length));
+    let short_stem = &stem[..prefix_length.unwrap_or_default()];
+    let path_digest = Sha256Digest::of(key.as_bytes()).to_string();
+    format!("{short_stem}-{}", &path_digest[..PATH_DIGEST_CHARS])
+}
+
+pub(crate) fn is_copy_name(name: &str) -> bool {
+    parse_file_name(name).is_some()
+}
+
+/// Splits the file name of a conflict copy into the name of the conversation and the beginning of the digest; `None`
+/// for other names.
+fn parse_file_name(name: &str) -> Option<(&str, &str)> {
+    let (conversation, prefix) = name.strip_suffix(EXTENSION)?.rsplit_once('.')?;
+    // Only lower case: on a case-insensitive disk, two spellings would be one file.
+    let has_digest = prefix.len() == DIGEST_PREFIX_CHARS
+        && prefix
+            .bytes()
+            .all(|b| b.is_ascii_digit() || (b'a'..=b'f').contains(&b));
+    let is_printable = !conversation.chars().any(char::is_control);
+    (has_digest && is_printable && !conversation.is_empty() && !conversation.starts_with('.'))
+        .then_some((conversation, prefix))
+}
+
+impl ConflictCopies {
+    /// Returns true if the conversation at this path has the text of the copy. Reads no copy that is not downloaded.
+    pub fn has_text_of(&self, copy: &ConflictCopy, conversation: &Path) -> bool {
+        let path = self.folders.path(copy.source_side(), &copy.name);
+        let is_downloaded = copy.local.or(copy.remote).is_some();
+        is_downloaded
+            && rollout::compare(conversation, &path)
+                .is_ok_and(|relation| relation == rollout::Relation::Equal)
+    }
+
+    /// Lists the conflict copies of both sides. Skips files that do not have the name of a conflict copy.
+    pub fn read(state_folder: &Path, cloud: &Path) -> Result<Self, IoError> {
+        let mut copies = Self {
+            folders: ConflictCopyFolders::of(state_folder, cloud),
+            all: BTreeMap::new(),
+        };
+
+        for side in [Side::Local, Side::Remote] {
+            let folder = copies.folders.folder(side);
+            let entries = match std::fs::read_dir(folder) {
+                Ok(entries) => entries,
+                Err(e) if e.kind() == io::ErrorKind::NotFound => continue,
+                Err(e) => return Err(e).at("list", folder),
+            };
+
+            for entry in entries {
+                let entry = entry.at("list", folder)?;
+                let name = entry.file_name().to_string_lossy().into_owned();
+                // Some cloud clients, such as iCloud Drive, put a file of another name in the place of one that is
+                // not downloaded.
+                let placeholder_name =
+                    cloud_names::placeholder_target(&name).filter(|_| side == Side::Remote);
+                let is_client_placeholder = placeholder_name.is_some();
+                let name = placeholder_name.unwrap_or(name);
+
+                // Anyone can write into the cloud folder, and another name could lead out of the folder.
+                if parse_file_name(&name).is_none() {
+                    continue;
+                }
+                let Some(stat) = Stat::read(&entry.path())? else {
+                    continue;
+                };
+
+                let copy = copies.all.entry(name.clone()).or_insert(ConflictCopy {
+                    name,
+                    local: None,
+                    remote: None,
+                    is_placeholder: false,
+                });
+
+                if is_client_placeholder
+                    || side == Side::Remote && scan::is_placeholder(&entry.path())
+                {
+                    copy.is_placeholder = true;
+                    continue;
+                }
+                match side {
+                    Side::Local => copy.local = Some(stat),
+                    Side::Remote => copy.remote = Some(stat),
+                }
+            }
+        }
+        Ok(copies)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_name_identifies_conversation_and_version() {
+        let digest = Sha256Digest::of(b"x");
+        let key = "conversation:sessions/a/rollout-1.jsonl";
+        let own = format_file_name(key, &digest);
+        assert_eq!(
+            parse_file_name(&own),
+            Some((&*conversation_label(key), &*digest_prefix(&digest)))
+        );
+        assert!(own.starts_with("rollout-1-"), "{own}");
+        let elsewhere = format_file_name("conversation:sessions/b/rollout-1.jsonl", &digest);
+        assert_ne!(own, elsewhere);
+        let long = format!("conversation:sessions/{}.jsonl", "\u{e9}".repeat(124));
+        assert!(format_file_name(&long, &digest).len() < 255);
+        for foreign in [
+            "rollout-1.0123456789abcdef (1).fork",
+            "rollout-1.0123.fork",
+            ".0123456789abcdef.fork",
+            "x.0123456789abcdef.fork.tmp",
+        ] {
+            assert_eq!(parse_file_name(foreign), None, "{foreign}");
+        }
+    }
+}

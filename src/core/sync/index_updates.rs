@@ -1,0 +1,351 @@
+//! Makes synced conversations known to Codex's index on this machine.
+//!
+//! Codex lists new conversation files by itself, but `resume --last` and a resume by name use rows of Codex's database.
+//! Codex does not notice that a conversation was moved, or that a file was replaced after Codex indexed it. The rows of
+//! conversations that were not synced stay as they are.
+
+use super::config::PathRule;
+use super::rollouts;
+use crate::codex::database::DatabaseError;
+use crate::codex::rollout::RolloutName;
+use crate::codex::threads::find_databases;
+use crate::codex::threads::live::{self, RolloutMove};
+use crate::codex::{home, rollout};
+use crate::history::files::{self, RolloutFile};
+use crate::history::id::ConversationId;
+use crate::history::repair_plan::RepairAction;
+use crate::history::session_index::ThreadNameIndex;
+use crate::history::thread_rollouts::select_newest_of_each_thread;
+use crate::history::{self, HistoryError, check, repair};
+use crate::io::environment::Environment;
+use crate::io::quantity::pluralize;
+use serde::{Deserialize, Serialize};
+use std::collections::{BTreeSet, HashSet};
+use std::path::{Path, PathBuf};
+
+/// An error of updating Codex's index. The synced files are in place, and `codex resume <id>` finds them.
+#[derive(Debug, thiserror::Error)]
+pub enum IndexUpdateError {
+    #[error("the files are in place, but Codex's index could not be updated")]
+    Database(#[from] DatabaseError),
+    #[error("the files are in place, but Codex's index could not be updated")]
+    History(#[from] HistoryError),
+}
+
+/// The change of a local conversation's text; see [`ContentChange::followed_by`].
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub enum ContentChange {
+    #[serde(rename = "same")]
+    Unchanged,
+    /// Text was appended, so Codex's index of the file stays valid.
+    Extended,
+    /// The conversation is new on this machine.
+    New,
+    /// The text was replaced, so Codex's offsets into it are invalid.
+    Replaced,
+    /// The rollout was deleted, as on another machine.
+    Deleted,
+}
+
+impl ContentChange {
+    /// Returns the change that describes both this one and a later one. A text that replaces a deleted one replaces what
+    /// Codex knows of it.
+    pub(crate) fn followed_by(self, later: Self) -> Self {
+        match (self, later) {
+            (Self::Deleted, Self::Extended | Self::New | Self::Replaced) => Self::Replaced,
+            _ => self.max(later),
+        }
+    }
+}
+
+/// A conversation that a sync changed on this machine.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct IndexUpdate {
+    /// Conversation id, a UUID.
+    pub id: String,
+    /// Path of the rollout, relative to the Codex home.
+    pub path: String,
+    pub change: ContentChange,
+    /// True if the sync renamed the file or removed a duplicate of it, so that Codex's row may name a missing file.
+    pub moved: bool,
+}
+
+impl IndexUpdate {
+    /// Returns the update for a conversation that is written to `path`, relative to the Codex home; `None` for other
+    /// files.
+    pub fn from_path(path: &str, change: ContentChange) -> Option<Self> {
+        Some(Self {
+            id: rollouts::id(&rollouts::key(path)?)?,
+            path: path.to_owned(),
+            change,
+            moved: false,
+        })
+    }
+
+    /// Returns the id of the rollout, under which Codex stores its projection.
+    pub(super) fn rollout_id(&self) -> Option<String> {
+        rollouts::rollout_id(&rollouts::key(&self.path)?)
+    }
+}
+
+/// Codex's lists of the conversations of one home: its databases and the index of names.
+#[derive(Debug)]
+pub struct CodexIndex<'a> {
+    pub home: &'a Path,
+    /// The environment, which determines where the databases are.
+    pub env: &'a Environment,
+    /// Rules of `[[paths.map]]`: project folders of other machines and the local ones.
+    pub rules: &'a [PathRule],
+}
+
+impl CodexIndex<'_> {
+    /// Updates Codex's lists of conversations while Codex does not run. Skips files in `updates` that a killed run
+    /// never wrote. `renamed_ids` has the ids of the conversations whose names came from another machine. Returns notes
+    /// for the user.
+    ///
+    /// # Errors
+    /// The index of names or a database cannot be read or written. The files are in place.
+    pub fn update_index(
+        &self,
+        updates: &[IndexUpdate],
+        renamed_ids: &BTreeSet<String>,
+    ) -> Result<Vec<String>, IndexUpdateError> {
+        let mut notes = Vec::new();
+        let rollouts = find_rollouts_of(self.home, updates);
+        let deleted_count = self.delete_rows_of_deleted(updates, &rollouts)?;
+        if deleted_count > 0 {
+            let conversations = pluralize(deleted_count, "conversation");
+            notes.push(format!("removed from Codex's index: {conversations}"));
+        }
+
+        let newest: HashSet<PathBuf> = select_newest_of_each_thread(rollouts.clone())
+            .into_iter()
+            .map(|(_, file)| file.path(self.home))
+            .collect();
+
+        // Rows first: names, modes and paths are columns of the rows.
+        let row_count = self.add_rows(rollouts)?;
+        if row_count > 0 {
+            let conversations = pluralize(row_count, "conversation");
+            notes.push(format!("added to Codex's index: {conversations}"));
+        }
+
+        let mut renamed_ids = renamed_ids.clone();
+        renamed_ids.extend(self.update_modes(updates)?);
+        if !renamed_ids.is_empty() {
+            let changed = self.update_names(&renamed_ids)?;
+            if changed > 0 {
+                let conversations = pluralize(changed, "conversation");
+                notes.push(format!("renamed in Codex's lists: {conversations}"));
+            }
+        }
+
+        notes.extend(self.update_paths_and_folders(updates, &newest)?);
+        // The other rollouts of a conversation keep their projections, because Codex does not read the base of a rewind
+        // again.
+        let replaced: Vec<_> = filter_replaced(updates).collect();
+        self.delete_projections(&replaced)?;
+        Ok(notes)
+    }
+
+    /// Copies the names of these conversations from `session_index.jsonl` to Codex's rows. Returns the number of
+    /// changed rows.
+    fn update_names(&self, ids: &BTreeSet<String>) -> Result<usize, IndexUpdateError> {
+        let index = ThreadNameIndex::read(self.home).map_err(HistoryError::from)?;
+        let mut names = Vec::new();
+        for id in ids {
+            let name_line = index.get(&ConversationId::of(id));
+            if let Some(name_line) = name_line.map_err(HistoryError::from)? {
+                names.push((id.clone(), name_line.thread_name));
+            }
+        }
+
+        let is_name_given = |id: &str, name: &str, row_texts: [&str; 3]| {
+            check::is_given_name(name, &ConversationId::of(id), row_texts)
+        };
+        let mut changed_rows = 0;
+        for database in self.find_state_databases() {
+            changed_rows += live::set_names(&database, &names, is_name_given)?;
+        }
+        Ok(changed_rows)
+    }
+
+    /// Deletes the rows and the projections of the conversations of which another machine deleted the last rollout, as
+    /// Codex does when it deletes a conversation. `rollouts` are those that the updated conversations still have.
+    /// Returns the number of deleted rows.
+    fn delete_rows_of_deleted(
+        &self,
+        updates: &[IndexUpdate],
+        rollouts: &[RolloutFile],
+    ) -> Result<usize, IndexUpdateError> {
+        let ids = rollouts.iter().filter_map(|file| {
+            let name = RolloutName::parse(&file.relative)?;
+            name.id().map(str::to_lowercase)
+        });
+        let ids_on_disk: HashSet<String> = ids.collect();
+
+        let deleted = updates.iter().filter(|update| {
+            update.change == ContentChange::Deleted
+                && !ids_on_disk.contains(&update.id.to_lowercase())
+        });
+        let deleted: Vec<_> = deleted.collect();
+        let ids: Vec<_> = deleted.iter().map(|update| &*update.id).collect();
+        self.delete_projections(&deleted)?;
+
+        let mut count = 0;
+        for database in self.find_state_databases() {
+            count += live::delete_rows(&database, &ids)?;
+        }
+        Ok(count)
+    }
+
+    /// Adds the conversations of these rollouts to Codex's table, and changes the rows of rewound conversations to name
+    /// their newest rollouts. Returns the number of new rows.
+    fn add_rows(&self, rollouts: Vec<RolloutFile>) -> Result<usize, IndexUpdateError> {
+        if rollouts.is_empty() {
+            return Ok(0);
+        }
+        let changes = repair::register_rollouts(self.home, self.env, rollouts)?;
+        let rows = changes.iter().filter(|c| c.action == RepairAction::Row);
+        Ok(rows.count())
+    }
+
+    /// Copies the history mode of replaced and rewound conversations from their rollouts to their rows. Codex 0.169
+    /// shows no turn of a migrated rollout whose row has the legacy mode. Returns the ids of the changed rows, because
+    /// Codex reads the names of conversations of the other mode from another place.
+    fn update_modes(&self, updates: &[IndexUpdate]) -> Result<Vec<String>, IndexUpdateError> {
+        let mut modes = Vec::new();
+        let is_rewound = |update: &&IndexUpdate| rollouts::is_rewind(&update.path);
+        let rewound = updates.iter().filter(is_rewound);
+        for update in filter_replaced(updates).chain(rewound) {
+            let meta = history::rollout::read_head(&self.home.join(&update.path))
+                .ok()
+                .flatten();
+            let mode = meta.map(|meta| meta.history_mode().to_owned());
+            modes.extend(mode.map(|mode| (update.id.clone(), mode)));
+        }
+
+        let mut changed_ids = Vec::new();
+        if !modes.is_empty() {
+            for database in self.find_state_databases() {
+                changed_ids.extend(live::set_history_modes(&database, &modes)?);
+            }
+        }
+        Ok(changed_ids)
+    }
+
+    /// Updates the paths of the moved conversations whose rollout is among the `newest` ones, and maps project folders
+    /// by the rules. Returns notes for the user.
+    fn update_paths_and_folders(
+        &self,
+        updates: &[IndexUpdate],
+        newest: &HashSet<PathBuf>,
+    ) -> Result<Vec<String>, IndexUpdateError> {
+        let mut notes = Vec::new();
+        let moved = collect_rollout_moves(self.home, updates, newest);
+        if moved.is_empty() && self.rules.is_empty() {
+            return Ok(notes);
+        }
+
+        let databases = self.find_state_databases();
+        if databases.is_empty() && !(self.rules.is_empty() || updates.is_empty()) {
+            let note = "paths.map has no effect yet, because Codex has no index on this machine; start Codex once, then sync again";
+            notes.push(note.into());
+        }
+
+        for database in databases {
+            let changed = live::update_locations(&database, &moved)?;
+            if changed > 0 {
+                let rows = pluralize(changed, "row");
+                notes.push(format!("updated in Codex's index: {rows} of moved files"));
+            }
+
+            for rule in self.rules {
+                let changed = live::map_project_folders(&database, &rule.from, &rule.to)?;
+                if changed > 0 {
+                    let conversations = pluralize(changed, "conversation");
+                    notes.push(format!(
+                        "mapped in Codex's index: {conversations} from {} to {}",
+                        rule.from, rule.to
+                    ));
+                }
+            }
+        }
+        Ok(notes)
+    }
+
+    /// Deletes the projections of replaced or deleted rollouts, which show the former text.
+    fn delete_projections(&self, updates: &[&IndexUpdate]) -> Result<(), IndexUpdateError> {
+        let rollout_ids = updates.iter().map(|update| {
+            let rollout_id = update.rollout_id();
+            rollout_id.unwrap_or_else(|| update.id.clone())
+        });
+        let rollout_ids: Vec<_> = rollout_ids.collect();
+        let rollout_ids: Vec<_> = rollout_ids.iter().map(String::as_str).collect();
+        if rollout_ids.is_empty() {
+            return Ok(());
+        }
+        for database in find_databases(self.home, self.env, home::HISTORY_DATABASE_PREFIX) {
+            live::delete_projections(&database, &rollout_ids)?;
+        }
+        Ok(())
+    }
+
+    /// Returns true if Codex has an index of this home. Without one, names cannot be stored yet.
+    pub fn exists(&self) -> bool {
+        !self.find_state_databases().is_empty()
+    }
+
+    fn find_state_databases(&self) -> Vec<PathBuf> {
+        find_databases(self.home, self.env, home::STATE_DATABASE_PREFIX)
+    }
+}
+
+fn filter_replaced(updates: &[IndexUpdate]) -> impl Iterator<Item = &IndexUpdate> {
+    let all = updates.iter();
+    all.filter(|update| update.change == ContentChange::Replaced)
+}
+
+/// Finds all rollouts of the updated conversations on disk, because Codex may continue a rollout that this run did not
+/// write.
+fn find_rollouts_of(home: &Path, updates: &[IndexUpdate]) -> Vec<RolloutFile> {
+    if updates.is_empty() {
+        return Vec::new();
+    }
+
+    let threads: HashSet<_> = updates
+        .iter()
+        .map(|update| update.id.to_lowercase())
+        .collect();
+
+    let (mut files, _) = files::find_readable(home);
+    files.retain(|file| {
+        let name = RolloutName::parse(&file.relative);
+        let id = name.as_ref().and_then(RolloutName::id);
+        id.is_some_and(|id| threads.contains(&id.to_lowercase()))
+    });
+    files
+}
+
+/// Returns the new path of the newest rollout of each moved conversation.
+fn collect_rollout_moves<'a>(
+    home: &Path,
+    updates: &'a [IndexUpdate],
+    newest: &HashSet<PathBuf>,
+) -> Vec<RolloutMove<'a>> {
+    // A killed run may have recorded files that it never wrote.
+    let is_newest = |update: &&IndexUpdate| newest.contains(&home.join(&update.path));
+    let moved = updates.iter().filter(|update| update.moved);
+    let moved = moved.filter(is_newest);
+    let moved = moved.map(|update| {
+        // Codex records the path without `.zst`, whichever file exists.
+        let uncompressed_path = update.path.strip_suffix(rollout::ZST);
+        RolloutMove {
+            id: &update.id,
+            path: home.join(uncompressed_path.unwrap_or(&update.path)),
+            archived: rollouts::is_archived(&update.path),
+        }
+    });
+    moved.collect()
+}

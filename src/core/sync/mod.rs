@@ -1,0 +1,52 @@
+//! Synchronizes Codex's state between machines through a folder that another program replicates.
+//!
+//! docs/sync-protocol.md describes the design. [`scan`] lists both sides. [`plan`] compares the listings with the
+//! [`state`] of the last sync; [`decide`] returns the action for each file. [`apply`] performs the plan file
+//! by file, so that an interrupted run leaves only complete files.
+//!
+//! I want to change
+//! - what a sync does with a file → [`plan`], [`decide`]; which files it sees → [`scan`], [`scope`];
+//! - what is written, and in which order → [`apply`];
+//! - what other machines learn → [`manifest`], [`ledger`], [`identity`]; how it is read → [`remote::folder`];
+//! - conflicts of conversations → [`conflict_copies`], [`resolve`], [`resolutions`];
+//! - snapshots → [`backup`], [`restore`];
+//! - Codex's lists after a sync → [`index_updates`], [`pending_index_updates`].
+
+pub mod apply;
+pub mod backup;
+pub mod branches;
+pub mod codexsync;
+pub mod config;
+pub mod conflict_copies;
+pub mod conflicting_versions;
+pub mod contents;
+pub mod continued_rollouts;
+pub(crate) mod decide;
+mod file_group;
+mod file_kind;
+mod file_version;
+pub mod identity;
+pub mod index_updates;
+mod json_lines;
+pub(crate) mod ledger;
+pub(crate) mod line_merge;
+mod manager_folder;
+pub mod manifest;
+pub mod new_branches;
+pub(crate) mod notice;
+pub mod pending_index_updates;
+pub mod plan;
+mod records;
+pub mod remote;
+pub mod resolutions;
+pub mod resolve;
+pub mod restore;
+pub mod restore_marker;
+mod rewind_knowledge;
+pub mod rollouts;
+pub mod scan;
+pub mod scope;
+pub mod secrets;
+pub mod sides;
+mod snapshot_writer;
+pub mod state;

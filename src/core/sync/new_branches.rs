@@ -1,0 +1,201 @@
+//! Finds the branches of conversations that a plan brings together.
+
+use super::config::SyncConfig;
+use super::index_updates::ContentChange;
+use super::plan::{Op, StateUpdate, SyncPlan, SyncStep};
+use super::rewind_knowledge::{self, RewindKnowledge};
+use super::sides::Side;
+use super::state::SyncState;
+use super::{branches, resolutions, rollouts};
+use crate::codex::rollout::RolloutName;
+use crate::history::files;
+use crate::history::rollout::read_last_ordinal;
+use std::collections::{BTreeMap, BTreeSet};
+use std::path::{Path, PathBuf};
+
+/// Maps the id of each rollout of a thread to the key and the path of the rollout.
+type Rollouts = BTreeMap<String, (String, PathBuf)>;
+
+/// The rollouts of a thread that a plan changes.
+#[derive(Default)]
+struct ChangedThread {
+    /// The rollouts that the plan copies to this machine, with their paths on the remote side.
+    arrived: Rollouts,
+    /// The ids of rollouts that the plan uploads for the first time.
+    first_uploads: BTreeSet<String>,
+    /// The ids of rollouts that diverged: each side has lines that the other side lacks.
+    diverged: BTreeSet<String>,
+    /// The keys of the rollouts that the plan uploads or downloads.
+    keys: BTreeSet<String>,
+}
+
+/// Adds two kinds of records to the plan. A record of a new branch tells that two machines continued a conversation
+/// from different messages. A record of a rewind tells which rollout the user knew when the rewind began; it is added
+/// with the first upload of the rewind.
+///
+/// `apply` makes the records durable before it copies a file of the conversation: after a kill, both sides have the
+/// files, and no later plan could tell that the branches are new.
+pub fn record_new_branches(plan: &mut SyncPlan, state: &SyncState, config: &SyncConfig) {
+    let changed = find_changed_threads(plan, state, config);
+    if changed.is_empty() {
+        return;
+    }
+
+    let local_rollouts = find_rollouts(&config.local, &changed);
+    let mut own_records = state.resolutions.clone();
+    let learned: BTreeSet<_> = plan.records.learned_resolutions.iter().cloned().collect();
+    let mut knowledge_by_thread = RewindKnowledge::read(&[&own_records, &learned]);
+
+    for (thread, changed) in &changed {
+        let no_rollouts = Rollouts::new();
+        let local_rollouts = local_rollouts.get(thread).unwrap_or(&no_rollouts);
+        let mut added = Vec::new();
+        let mut knowledge = knowledge_by_thread.remove(thread).unwrap_or_default();
+
+        for (id, (key, _)) in local_rollouts {
+            let previous = local_rollouts.range(..id.clone()).next_back();
+            // A rollout without a sync and without a record began on this machine, where the user knew the one before.
+            let began_here = !state.files.contains_key(key) && !knowledge.has_records(id);
+            let Some((previous, (_, previous_path))) = previous.filter(|_| began_here) else {
+                continue;
+            };
+            let last_ordinal = read_last_ordinal(previous_path).unwrap_or(0);
+            knowledge.add(id, previous, last_ordinal);
+            if changed.first_uploads.contains(id) {
+                added.push(rewind_knowledge::record_name(key, previous, last_ordinal));
+            }
+        }
+
+        own_records.extend(added.iter().cloned());
+        for key in find_new_branches(local_rollouts, changed, &knowledge) {
+            let name = branches::record_name(&key);
+            added.extend(resolutions::record_keep(&name, &mut own_records, &learned));
+        }
+
+        for key in &changed.keys {
+            let published = plan.records.published_records.entry(key.clone());
+            published.or_default().extend(added.iter().cloned());
+        }
+    }
+}
+
+/// Returns the branches that Codex will not show and that the user did not know when the newest rollout of the thread
+/// began. Each branch is the key of its last rollout.
+fn find_new_branches(
+    local: &Rollouts,
+    changed: &ChangedThread,
+    knowledge: &RewindKnowledge,
+) -> Vec<String> {
+    let arrived = &changed.arrived;
+    let ids = local.keys().chain(arrived.keys()).map(|id| &**id);
+    // A newer rollout may be on its way: its records arrive first.
+    let ids: BTreeSet<&str> = ids.chain(knowledge.ids()).collect();
+    let Some(newest) = ids.last().copied().filter(|_| ids.len() > 1) else {
+        return Vec::new();
+    };
+
+    // Other branches were hidden before this sync, so an earlier sync has recorded them.
+    let shown_rollout = local.last_key_value();
+    let diverged = local
+        .iter()
+        .filter(|(id, _)| changed.diverged.contains(*id));
+    let local_ends = shown_rollout.into_iter().chain(diverged);
+    let local_ends = local_ends.filter(|(id, _)| !arrived.contains_key(*id));
+
+    // Of a rollout that diverged, the number of a line does not tell which lines the user knew.
+    let hidden = local_ends.chain(arrived).filter(|(id, (_, path))| {
+        **id != newest
+            && (changed.diverged.contains(*id)
+                || knowledge.has_diverged(id, &ids)
+                || read_last_ordinal(path).is_some_and(|last_ordinal| {
+                    knowledge.knows(newest, (id, last_ordinal), &ids) == Some(false)
+                }))
+    });
+
+    hidden.map(|(_, (key, _))| key.clone()).collect()
+}
+
+/// Returns the threads with a rollout that the plan uploads or downloads, by thread id in lower case.
+fn find_changed_threads(
+    plan: &SyncPlan,
+    state: &SyncState,
+    config: &SyncConfig,
+) -> BTreeMap<String, ChangedThread> {
+    let mut threads: BTreeMap<String, ChangedThread> = BTreeMap::new();
+    for step in &plan.steps {
+        let is_synced = matches!(step.state_update, StateUpdate::Synced { .. });
+        let ids = rollouts::id(&step.key).zip(rollouts::rollout_id(&step.key));
+        let Some((thread, id)) = ids.filter(|_| is_synced) else {
+            continue;
+        };
+
+        let download_source = find_copy_source(step, Side::Remote);
+        let download_source = download_source.filter(|_| step.change != ContentChange::Unchanged);
+        let is_uploaded = find_copy_source(step, Side::Local).is_some();
+        if download_source.is_none() && !is_uploaded {
+            continue;
+        }
+
+        let changed = threads.entry(thread.to_lowercase()).or_default();
+        if let Some(path) = download_source {
+            let path = config.file_path(Side::Remote, path);
+            changed.arrived.insert(id.clone(), (step.key.clone(), path));
+        }
+
+        if step.replaces_lines {
+            changed.diverged.insert(id.clone());
+        }
+
+        if is_uploaded && !state.files.contains_key(&step.key) {
+            changed.first_uploads.insert(id);
+        }
+        changed.keys.insert(step.key.clone());
+    }
+
+    // The versions of a conflict diverged, whether or not the plan copies them.
+    for conflict in &plan.conflicts {
+        let key = rollouts::key(&conflict.path);
+        let ids = key.and_then(|key| rollouts::id(&key).zip(rollouts::rollout_id(&key)));
+        let thread =
+            ids.and_then(|(thread, id)| Some((threads.get_mut(&thread.to_lowercase())?, id)));
+        if let Some((changed, id)) = thread {
+            changed.diverged.insert(id);
+        }
+    }
+
+    threads
+}
+
+/// Returns the path of the file that the step copies from the side `from` to the other side; `None` if it copies none.
+fn find_copy_source(step: &SyncStep, from: Side) -> Option<&str> {
+    step.ops.iter().find_map(|op| match op {
+        Op::Copy(copy) if copy.from.side == from && copy.to.0 != from => Some(&*copy.from.path),
+        _ => None,
+    })
+}
+
+/// Finds the rollouts of these threads in the home; a folder that cannot be read counts as empty.
+fn find_rollouts(
+    home: &Path,
+    threads: &BTreeMap<String, ChangedThread>,
+) -> BTreeMap<String, Rollouts> {
+    let mut rollouts_by_thread: BTreeMap<String, Rollouts> = BTreeMap::new();
+    let (files, _) = files::find_readable(home);
+    for file in files {
+        let Some(name) = RolloutName::parse(&file.relative) else {
+            continue;
+        };
+
+        let ids = name.id().zip(name.rollout_id());
+        let ids = ids.map(|(thread, id)| (thread.to_lowercase(), id.to_lowercase()));
+        let path = file.relative.to_str().map(|path| path.replace('\\', "/"));
+        let key = path.and_then(|path| rollouts::key(&path));
+        if let Some(((thread, id), key)) = ids.zip(key)
+            && threads.contains_key(&thread)
+        {
+            let rollouts = rollouts_by_thread.entry(thread).or_default();
+            rollouts.insert(id, (key, file.path(home)));
+        }
+    }
+    rollouts_by_thread
+}

@@ -1,0 +1,208 @@
+//! `arrived.jsonl` in the folder of the state: conversations and names that Codex's index may not have yet.
+//!
+//! They are recorded before the first file is written and cleared after the index was updated. If a run is
+//! killed in between, the next one finds both sides equal and would have nothing to update without this file.
+//! It has a line for each changed rollout and each renamed conversation. A recorded file may never have been written,
+//! so readers check the file.
+
+use super::index_updates::IndexUpdate;
+use super::json_lines::{self, JsonLines};
+use super::state::Replica;
+use crate::history::session_index::ThreadNameIndex;
+use crate::io::{IoContext, IoError, atomic, document, sharing};
+use serde::{Deserialize, Serialize};
+use std::collections::{BTreeSet, HashMap};
+use std::io;
+use std::path::{Path, PathBuf};
+
+const PENDING_FILE: &str = "arrived.jsonl";
+
+/// The line of a conversation that was renamed on another machine.
+#[derive(Debug, Serialize, Deserialize)]
+struct RenamedConversation {
+    /// The id of the conversation.
+    named: String,
+}
+
+/// Returns the sorted ids of the conversations that have another name in the `session_index.jsonl` at `new_path` than
+/// in the one at `old_path`. A missing file counts as empty.
+///
+/// # Errors
+/// A file cannot be read.
+pub(crate) fn find_renamed_ids(old_path: &Path, new_path: &Path) -> Result<Vec<String>, IoError> {
+    let old = ThreadNameIndex::open(old_path)?;
+    let new = ThreadNameIndex::open(new_path)?;
+    let mut ids = Vec::new();
+    for id in new.ids() {
+        let read_name = |index: &ThreadNameIndex| Ok(index.get(id)?.map(|line| line.thread_name));
+        if read_name(&old)? != read_name(&new)? {
+            ids.push(id.to_string());
+        }
+    }
+    ids.sort();
+    Ok(ids)
+}
+
+/// The pending updates of one replica. The caller holds the lock of its state.
+#[derive(Debug)]
+pub struct PendingIndexUpdates {
+    path: PathBuf,
+}
+
+impl PendingIndexUpdates {
+    pub fn new(replica: &Replica) -> Self {
+        Self {
+            path: replica.folder.join(PENDING_FILE),
+        }
+    }
+
+    /// Adds conversations that were renamed on another machine; durable on return.
+    ///
+    /// # Errors
+    /// The file cannot be written.
+    pub(crate) fn record_renamed(&self, ids: Vec<String>) -> Result<(), IoError> {
+        let lines: Vec<_> = ids
+            .into_iter()
+            .map(|named| RenamedConversation { named })
+            .collect();
+        self.record(&lines)
+    }
+
+    /// Adds lines for changed or renamed conversations; durable on return.
+    ///
+    /// # Errors
+    /// The file cannot be written.
+    pub fn record<T: Serialize>(&self, lines: &[T]) -> Result<(), IoError> {
+        if lines.is_empty() {
+            return Ok(());
+        }
+        atomic::create_private_folder(atomic::parent_of(&self.path))?;
+        let mut file = JsonLines::open_or_create(self.path.clone())?;
+        lines.iter().try_for_each(|line| file.push(line))?;
+        file.sync_with_name()
+    }
+
+    /// Returns the pending updates, one for each rollout, with the last recorded path and the greatest recorded change.
+    ///
+    /// # Errors
+    /// The file exists but cannot be read.
+    pub fn read(&self) -> Result<Vec<IndexUpdate>, IoError> {
+        Ok(merge_updates(json_lines::read::<IndexUpdate>(&self.path)?))
+    }
+
+    /// Returns the ids of the recorded conversations that were renamed on another machine.
+    ///
+    /// # Errors
+    /// The file exists but cannot be read.
+    pub fn read_renamed_ids(&self) -> Result<BTreeSet<String>, IoError> {
+        let lines = json_lines::read::<RenamedConversation>(&self.path)?;
+        Ok(lines.into_iter().map(|line| line.named).collect())
+    }
+
+    /// Removes all but the renamed conversations, because Codex has no index yet that could get their names.
+    ///
+    /// # Errors
+    /// The file cannot be read or replaced.
+    pub fn keep_names_only(&self) -> Result<(), IoError> {
+        let renamed_ids = self.read_renamed_ids()?;
+        if renamed_ids.is_empty() {
+            return self.clear();
+        }
+        if self.read()?.is_empty() {
+            return Ok(());
+        }
+
+        let mut bytes = Vec::new();
+        for named in renamed_ids {
+            let line = RenamedConversation { named };
+            document::push_line(&mut bytes, &line).at("encode", &self.path)?;
+        }
+        atomic::write(&self.path, &bytes)
+    }
+
+    /// Removes the file after Codex's index was updated.
+    ///
+    /// # Errors
+    /// The file cannot be removed; the index is then updated once more.
+    pub fn clear(&self) -> Result<(), IoError> {
+        match sharing::remove_file(&self.path) {
+            Err(e) if e.kind() != io::ErrorKind::NotFound => Err(e).at("remove", &self.path),
+            _ => Ok(()),
+        }
+    }
+}
+
+/// Combines the updates of each rollout. Updates of one rollout with different paths mean that the conversation was
+/// moved.
+fn merge_updates(updates: Vec<IndexUpdate>) -> Vec<IndexUpdate> {
+    let mut merged: Vec<IndexUpdate> = Vec::new();
+    let mut positions: HashMap<(String, Option<String>), usize> = HashMap::new();
+    for update in updates {
+        let rollout_key = (update.id.clone(), update.rollout_id());
+        if let Some(&position) = positions.get(&rollout_key) {
+            let earlier = &mut merged[position];
+            earlier.change = earlier.change.followed_by(update.change);
+            earlier.moved |= update.moved || earlier.path != update.path;
+            earlier.path = update.path;
+        } else {
+            positions.insert(rollout_key, merged.len());
+            merged.push(update);
+        }
+    }
+    merged
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::sync::index_updates::ContentChange;
+    use std::fs;
+
+    #[test]
+    fn updates_are_pending_until_cleared_even_after_a_torn_line() {
+        let home = tempfile::tempdir().unwrap();
+        let replica = Replica::of(home.path(), Path::new("/a"), Path::new("/b"));
+        let updates = PendingIndexUpdates::new(&replica);
+        let one = |id: &str, path: &str, change| IndexUpdate {
+            id: id.into(),
+            path: path.into(),
+            change,
+            moved: false,
+        };
+        updates.clear().unwrap();
+        updates.record::<IndexUpdate>(&[]).unwrap();
+        assert!(!updates.path.exists());
+        updates
+            .record(&[one("x", "sessions/x", ContentChange::Replaced)])
+            .unwrap();
+        let mut torn = fs::read(&updates.path).unwrap();
+        torn.extend(b"{\"id\":\"to");
+        fs::write(&updates.path, torn).unwrap();
+        updates
+            .record_renamed(vec!["z".into(), "x".into()])
+            .unwrap();
+        updates
+            .record(&[
+                one("y", "sessions/y", ContentChange::New),
+                one("x", "archived_sessions/x", ContentChange::Extended),
+            ])
+            .unwrap();
+        let moved = IndexUpdate {
+            moved: true,
+            ..one("x", "archived_sessions/x", ContentChange::Replaced)
+        };
+        let y = one("y", "sessions/y", ContentChange::New);
+        assert_eq!(updates.read().unwrap(), [moved, y]);
+        let deleted = one("y", "sessions/y", ContentChange::Deleted);
+        let back = one("y", "sessions/y", ContentChange::New);
+        updates.record(&[deleted, back]).unwrap();
+        assert_eq!(updates.read().unwrap()[1].change, ContentChange::Replaced);
+        updates.keep_names_only().unwrap();
+        assert_eq!(updates.read().unwrap(), []);
+        let named = updates.read_renamed_ids().unwrap();
+        assert!(named.iter().eq(["x", "z"]), "{named:?}");
+        updates.clear().unwrap();
+        assert_eq!(updates.read().unwrap(), []);
+        assert!(updates.read_renamed_ids().unwrap().is_empty());
+    }
+}

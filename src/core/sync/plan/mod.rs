@@ -1,0 +1,200 @@
+//! The plan of a sync: which file is copied, merged, renamed or removed, and why. Planning only reads;
+//! [`apply`](crate::sync::apply) then performs exactly the steps that were shown.
+//!
+//! [`plan`] runs these phases in this order. Only `scan`, `records` and `facts` read the disk; all others get data.
+//!
+//! 1. `scan`: reads the state and the manifests, lists both sides, and puts all files of one key into a group.
+//! 2. `records`: what all machines have recorded about files: the manifests, the ledger and the state.
+//! 3. `facts`, `guards`: fails if the cloud folder lacks so many known files that it is probably not mounted.
+//! 4. For each group: `facts` reads the file, [`decide`](crate::sync::decide) maps the facts to a decision by one
+//!    table, the `guards` check it, and `steps` carries it out.
+//! 5. `steps`: replicates or removes the conflict copies of conversations.
+//! 6. `guards` over all steps: holds back many deletions, drops steps that are blocked, and reports files that the
+//!    cloud client has not delivered.
+//!
+//! A file that cannot be planned (unreadable, incomplete, ambiguous) is listed in `skipped` or `waiting` and does not
+//! stop the others. Only a problem that makes all decisions unreliable is a [`PlanError`].
+//!
+//! I want to change
+//! - which files are synced → [`scope`](crate::sync::scope), `scan`;
+//! - what happens to a file → [`decide`](crate::sync::decide), with the facts from `facts::comparison`;
+//! - when a remote file counts as delivered or is missing → [`remote::folder`](crate::sync::remote::folder);
+//! - the steps of a conversation → `steps::conversation`, of other files → `steps::file`;
+//! - what is held back or reported → `guards`.
+
+mod error;
+mod facts;
+mod file_plan;
+mod guards;
+mod request;
+mod scan;
+mod steps;
+mod sync_plan;
+mod sync_step;
+
+pub use super::remote::folder::undelivered::UndeliveredVersion;
+pub use super::sides::ObservedFile;
+pub use error::PlanError;
+pub use request::PlanRequest;
+pub use scan::sides::creates_cloud_folder;
+pub(crate) use scan::sides::{CloudContents, check_cloud_identity};
+pub(crate) use sync_plan::PlanNotices;
+pub use sync_plan::SyncPlan;
+pub use sync_step::{Conflict, Op, SyncAction, SyncStep};
+pub(crate) use sync_step::{CopyOp, MergeTarget, Placement, StateUpdate};
+
+use self::facts::compared_file::FileReading;
+use self::facts::fact_reader::FactReader;
+use self::file_plan::FilePlan;
+use self::scan::groups::group_files;
+use self::scan::sides::scan_sides;
+use self::steps::conflict_copies::{plan_conflict_copies, record_obsolete_copies};
+use self::steps::file::plan_file;
+use super::config::SyncRemote;
+use super::file_group::{FileGroup, display_path};
+use super::records::Records;
+use super::resolutions;
+use super::state::SyncState;
+use crate::io::{IoContext, parallel, progress};
+use std::collections::HashSet;
+
+/// Number of files that a thread plans at a time.
+const CHUNK_FILES: usize = 256;
+/// Maximum number of planned chunks that wait to be added to the plan.
+const CHUNKS_AHEAD: usize = 8;
+
+/// Makes the plan, and returns it with the state that it is based on, which may differ from the state file;
+/// [`apply`](crate::sync::apply::apply) needs both.
+///
+/// # Errors
+/// See [`PlanError`].
+pub fn plan(request: &PlanRequest<'_>) -> Result<(SyncPlan, SyncState), PlanError> {
+    let sides = scan_sides(request)?;
+    let groups = group_files(request.config, &sides.state, sides.local, sides.remote);
+    let records = Records::read(
+        request.config,
+        request.replica,
+        sides.state,
+        sides.manifests,
+    )?;
+
+    let reader = FactReader::new(request, &sides.scope, &records, &groups.by_key);
+    let mut missing = reader.find_missing_files(&groups.by_key, sides.is_renamed)?;
+    guards::refuse_unmounted(&mut missing, request)?;
+
+    let undelivered = reader.folder.find_undelivered(
+        &groups.by_key,
+        groups.latest_date.as_deref(),
+        &missing.lost_deletions,
+    );
+
+    let mut plan = SyncPlan {
+        is_complete: true,
+        cloud_contents: sides.cloud_contents,
+        out_of_scope: missing.out_of_scope,
+        leftover_temps: groups.leftover_temps,
+        ..SyncPlan::default()
+    };
+
+    plan.notices.extend(sides.notices);
+    plan.notices.extend(groups.notices);
+    let out_of_scope = guards::out_of_scope_note(missing.out_of_scope);
+    plan.notices.extend(out_of_scope);
+    plan.records.forgotten = missing.forgotten;
+    plan.records.lost_deletions = missing.lost_deletions;
+
+    let selected = reader.select_groups(&groups.by_key);
+    let plan_chunk = |files| plan_files(&reader, files, false);
+    // Several threads, because opening a file takes longer than planning it.
+    let chunks = selected.chunks(CHUNK_FILES);
+    parallel::run_each_ordered(CHUNKS_AHEAD, chunks, plan_chunk, |files| {
+        for (key, file_plan) in files? {
+            plan.add_file_plan(key, file_plan);
+        }
+        Ok::<_, PlanError>(())
+    })?;
+
+    keep_continued_files(&reader, &mut plan)?;
+    if let Some(unread) = reader.find_unread_rollout(&plan.steps) {
+        guards::hold_back_deletions_of_bases(&mut plan, &unread);
+    }
+
+    // A path of `--allow-secrets` without a file is probably mistyped.
+    let is_file = |path: &str| {
+        let mut files = groups.by_key.iter();
+        files.any(|(key, group)| display_path(key, group) == path)
+    };
+    if let Some(path) = request.allow_secrets.iter().find(|path| !is_file(path)) {
+        return Err(PlanError::NoFileToAllow(path.clone()));
+    }
+
+    let [own, remote] = records.resolutions();
+    plan.records.learned_resolutions = resolutions::list_newer(own, remote);
+
+    let copies = reader.compare_conflict_copies(&plan.steps);
+    if request.config.remote == SyncRemote::Vault {
+        let dropped = record_obsolete_copies(&copies, &plan.conflicts, records.resolutions());
+        plan.records.learned_resolutions.extend(dropped);
+    }
+    let equals_conversation = |copy: &_| reader.equals_conversation(copy, &plan.steps);
+    let copies = plan_conflict_copies(copies, equals_conversation);
+    plan.add_conflict_copies(copies);
+
+    if request.finds_needed_versions {
+        reader.find_needed_versions(&mut plan.conflicts);
+    }
+    let continued = reader.find_continued_conflicts(&plan.steps);
+    guards::turn_into_conflicts(&mut plan, continued);
+    let continuations = reader.find_steps_continuing_conflicts(&plan);
+    guards::hold_back_continuations(&mut plan, &continuations);
+
+    guards::hold_back_mass_deletions(&mut plan, missing.known, request, &records.state);
+    guards::report_incomplete(&mut plan, undelivered, &groups.by_key);
+
+    // After the steps that are held back: only paths that this run creates can be blocked.
+    let obstacles = reader.find_obstacles(&plan.steps);
+    guards::drop_blocked_steps(
+        &mut plan,
+        &obstacles,
+        request.config.remote.describe_place(),
+    );
+
+    plan.sort_for_output();
+    Ok((plan, records.state))
+}
+
+/// Replaces the deletions of rollouts that other rollouts continue: the file comes back on the side that lacks it.
+fn keep_continued_files(reader: &FactReader<'_>, plan: &mut SyncPlan) -> Result<(), PlanError> {
+    // A rollout that comes back may continue another one.
+    loop {
+        let files = reader.find_continued_deletions(&plan.steps);
+        if files.is_empty() {
+            return Ok(());
+        }
+        let keys: HashSet<_> = files.iter().map(|(key, _)| *key).collect();
+        plan.steps.retain(|step| !keys.contains(&*step.key));
+        for (key, file_plan) in plan_files(reader, &files, true)? {
+            plan.add_file_plan(key, file_plan);
+        }
+    }
+}
+
+/// Returns the plans of these files, in the order of `files`. With `are_continued`, none of them is deleted.
+fn plan_files<'a>(
+    reader: &FactReader<'a>,
+    files: &[(&'a str, &'a FileGroup)],
+    are_continued: bool,
+) -> Result<Vec<(&'a str, FilePlan)>, PlanError> {
+    let files = files.iter().map(|(key, group)| {
+        progress::check_interrupt().at("plan", key)?;
+        let file_plan = match reader.read_file(key, group)? {
+            FileReading::Settled(plan) => *plan,
+            FileReading::Compared(mut compared) => {
+                compared.facts.is_continued = are_continued;
+                plan_file(*compared)
+            }
+        };
+        Ok((*key, file_plan))
+    });
+    files.collect()
+}

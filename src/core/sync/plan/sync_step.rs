@@ -1,0 +1,313 @@
+//! The steps of a plan, with their file operations and the files as the scan observed them.
+//!
+//! [`apply`](crate::sync::apply) compares each observed file with the disk again right before it reads or replaces
+//! it, so a plan may be out of date without doing damage.
+
+use crate::io::hash::Sha256Digest;
+use crate::sync::conflicting_versions::ConflictingVersions;
+use crate::sync::index_updates::ContentChange;
+use crate::sync::sides::{ObservedFile, Side, Stat};
+
+/// The copy of one complete file within a side or to the other side.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct CopyOp {
+    pub from: ObservedFile,
+    /// Side and relative path of the target.
+    pub to: (Side, String),
+    /// Size and mtime of the file that the copy replaces; with `None`, the copy replaces no file.
+    pub over: Option<Stat>,
+    /// Modification time of the copy, in nanoseconds since 1970.
+    pub mtime_ns: i64,
+    /// Digest of the bytes, if a machine attests the source. Other bytes are not copied.
+    pub expect: Option<Sha256Digest>,
+    /// Digest of the plain file that the copy replaces. `None` for other files, and if the copy replaces none.
+    pub replaced: Option<Sha256Digest>,
+}
+
+/// One file that receives the merged lines.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct MergeTarget {
+    /// Side and relative path of the file.
+    pub place: (Side, String),
+    /// Size and time of the file that is replaced; `None` for a new file.
+    pub over: Option<Stat>,
+    /// Index of the first merged line that this side gets. Codex drops the oldest prompts beyond `history.max_bytes`.
+    pub first: usize,
+}
+
+/// One change of one file.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Op {
+    /// Copies a complete file, which replaces the target if there is one.
+    Copy(CopyOp),
+    /// Replaces the targets by the union of the lines of all versions.
+    Merge {
+        /// The files to merge, each with the digest of the bytes that the plan read.
+        versions: Vec<(ObservedFile, Sha256Digest)>,
+        to: Vec<MergeTarget>,
+        /// True if both sides have the same lines after the merge; false if the local file lacks old prompts.
+        is_one_text: bool,
+    },
+    /// Renames the file within its side.
+    Rename {
+        from: ObservedFile,
+        /// The new relative path.
+        to: String,
+    },
+    /// Stores the version in the file `from` as a conflict copy on both sides.
+    KeepConflictCopy {
+        from: ObservedFile,
+        name: String,
+        /// Digest of the uncompressed text.
+        digest: Sha256Digest,
+    },
+    /// Copies a conflict copy to the side that lacks it or has a damaged one.
+    ReplicateConflictCopy {
+        /// The side with the intact file.
+        from: Side,
+        name: String,
+    },
+    /// Removes a conflict copy that was resolved, or whose lines its conversation contains, from one side.
+    DropConflictCopy { side: Side, name: String },
+    /// Removes the file: its content is in another file, or a user deleted it on the other side.
+    Remove(ObservedFile),
+}
+
+impl Op {
+    /// Returns the synced files whose content the op copies. Conflict copies are not among them.
+    pub(crate) fn sources(&self) -> Vec<&ObservedFile> {
+        match self {
+            Self::Copy(CopyOp { from, .. }) | Self::KeepConflictCopy { from, .. } => vec![from],
+            Self::Merge { versions, .. } => versions.iter().map(|(seen, _)| seen).collect(),
+            Self::Rename { .. }
+            | Self::ReplicateConflictCopy { .. }
+            | Self::DropConflictCopy { .. }
+            | Self::Remove(_) => Vec::new(),
+        }
+    }
+
+    /// Returns the synced files that this op overwrites or removes. With `backup.before_overwrite` they are backed up
+    /// first.
+    pub fn targets(&self) -> Vec<ObservedFile> {
+        let replaced_file = |to: &(Side, String), over: &Option<Stat>| {
+            over.map(|stat| ObservedFile {
+                side: to.0,
+                path: to.1.clone(),
+                stat,
+            })
+        };
+
+        match self {
+            Self::Copy(CopyOp { to, over, .. }) => replaced_file(to, over).into_iter().collect(),
+            Self::Merge { to, .. } => to
+                .iter()
+                .filter_map(|to| replaced_file(&to.place, &to.over))
+                .collect(),
+            Self::Remove(seen) => vec![seen.clone()],
+            Self::Rename { .. }
+            | Self::KeepConflictCopy { .. }
+            | Self::ReplicateConflictCopy { .. }
+            | Self::DropConflictCopy { .. } => Vec::new(),
+        }
+    }
+}
+
+/// Path of a file on one side after a step.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Placement {
+    /// Path relative to the root of the side.
+    pub path: String,
+    /// Size and time that the plan observed; `None` if the step writes the file.
+    pub stat: Option<Stat>,
+}
+
+impl Placement {
+    /// Creates the placement of a file that the step writes.
+    pub(crate) fn written(path: String) -> Self {
+        Self { path, stat: None }
+    }
+
+    /// Creates the placement of a file that the step leaves in place or renames to `path`.
+    pub(crate) fn existing(path: String, seen: &ObservedFile) -> Self {
+        Self {
+            path,
+            stat: Some(seen.stat),
+        }
+    }
+}
+
+/// Change of the recorded state after a step.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum StateUpdate {
+    /// Records that both sides have the same version.
+    Synced { local: Placement, remote: Placement },
+    /// Forgets the file, after its deletion on this machine was published with this digest of the deleted text.
+    PublishDeletion(Sha256Digest),
+    /// Removes the record of a file that neither side has any more.
+    Forget,
+    /// Leaves the state as it is.
+    None,
+}
+
+/// The kind of a step, as tables and JSON show it.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
+pub enum SyncAction {
+    /// Copies the local version to the cloud folder.
+    CopyToCloud,
+    /// Copies the remote version to this machine.
+    CopyToLocal,
+    /// Writes the lines of both versions to both sides.
+    Merge,
+    /// Renames the local file: the conversation was archived or unarchived on another machine.
+    MoveLocal,
+    /// Renames the remote file: the conversation was archived or unarchived on this machine.
+    MoveCloud,
+    /// Stores a version as a conflict copy.
+    KeepConflictCopy,
+    /// Copies a conflict copy to the side that lacks it, or removes a resolved one.
+    UpdateConflictCopy,
+    /// Removes a second file of the same conversation.
+    RemoveDuplicate,
+    /// Deletes the local file, which a user deleted on another machine.
+    DeleteLocal,
+    /// Deletes the remote file, which the user deleted on this machine.
+    DeleteCloud,
+}
+
+impl SyncAction {
+    pub(crate) fn for_copy(source: Side) -> Self {
+        match source {
+            Side::Local => Self::CopyToCloud,
+            Side::Remote => Self::CopyToLocal,
+        }
+    }
+
+    /// Returns the name that tables and JSON show; part of the JSON contract.
+    pub fn name(self) -> &'static str {
+        match self {
+            Self::CopyToCloud => "copy-to-cloud",
+            Self::CopyToLocal => "copy-to-local",
+            Self::Merge => "merge",
+            Self::MoveLocal => "move-local",
+            Self::MoveCloud => "move-cloud",
+            Self::KeepConflictCopy => "keep-fork",
+            Self::UpdateConflictCopy => "settle-fork",
+            Self::RemoveDuplicate => "remove-duplicate",
+            Self::DeleteLocal => "delete-local",
+            Self::DeleteCloud => "delete-cloud",
+        }
+    }
+}
+
+/// All changes for one file. The state records them once all are done.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct SyncStep {
+    /// Key of the file in the state; see `file_group::state_key`.
+    pub key: String,
+    /// Relative path for output.
+    pub path: String,
+    pub action: SyncAction,
+    /// Explanation of the action for output.
+    pub reason: String,
+    /// Number of bytes that the step copies, for progress.
+    pub bytes: u64,
+    /// The changes, in order. The first change that fails ends the step.
+    pub ops: Vec<Op>,
+    /// Change of the state once all ops are done.
+    pub state_update: StateUpdate,
+    /// Effect on the text of a local conversation, for Codex's index.
+    pub change: ContentChange,
+    /// True if a side of a conversation may lose lines that the other side lacks.
+    pub replaces_lines: bool,
+    /// Explanation of a conflict that this step resolves by policy or by conflict copies, with the version that wins.
+    pub conflict: Option<String>,
+}
+
+impl SyncStep {
+    /// Creates a step without changes.
+    pub(crate) fn new(key: &str, path: &str, action: SyncAction, reason: &str) -> Self {
+        Self {
+            key: key.to_owned(),
+            path: path.to_owned(),
+            action,
+            reason: reason.to_owned(),
+            bytes: 0,
+            ops: Vec::new(),
+            state_update: StateUpdate::None,
+            change: ContentChange::Unchanged,
+            replaces_lines: false,
+            conflict: None,
+        }
+    }
+
+    /// Returns the paths at which the step creates synced files.
+    pub(crate) fn new_targets(&self) -> impl Iterator<Item = (Side, &str)> {
+        self.ops.iter().flat_map(|op| {
+            let targets: Vec<(Side, &str)> = match op {
+                Op::Copy(CopyOp { to, over: None, .. }) => vec![(to.0, &*to.1)],
+                Op::Merge { to, .. } => {
+                    let new_files = to.iter().filter(|to| to.over.is_none());
+                    new_files.map(|to| (to.place.0, &*to.place.1)).collect()
+                }
+                Op::Rename { from, to } => vec![(from.side, &**to)],
+                _ => Vec::new(),
+            };
+            targets
+        })
+    }
+
+    /// Returns true if the step copies a deletion to the other side.
+    pub(crate) fn is_deletion(&self) -> bool {
+        matches!(
+            self.action,
+            SyncAction::DeleteLocal | SyncAction::DeleteCloud
+        )
+    }
+
+    /// Returns the size in bytes of the files that the step removes.
+    pub fn removed_bytes(&self) -> u64 {
+        let sizes = self.ops.iter().map(|op| match op {
+            Op::Remove(file) => file.stat.size,
+            _ => 0,
+        });
+        sizes.sum()
+    }
+
+    /// Returns the names and digests of the conflict copies that the step creates.
+    pub fn new_conflict_copies(&self) -> impl Iterator<Item = (&str, Sha256Digest)> {
+        self.ops.iter().filter_map(|op| match op {
+            Op::KeepConflictCopy { name, digest, .. } => Some((name.as_str(), *digest)),
+            _ => None,
+        })
+    }
+}
+
+/// A file whose version the user has to choose.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Conflict {
+    /// Relative path for output.
+    pub path: String,
+    /// Explanation of the conflict for output.
+    pub reason: String,
+    /// The messages that only one version of a conversation has.
+    pub versions: Option<ConflictingVersions>,
+    pub local: Option<ObservedFile>,
+    pub remote: Option<ObservedFile>,
+    /// The side with the only version that can be kept, because other rollouts continue it.
+    pub needed_side: Option<Side>,
+}
+
+impl Conflict {
+    /// Returns the reason not to replace a version that other rollouts continue; without `needed_side`, they continue
+    /// both versions.
+    pub fn describe_continued(needed_side: Option<Side>) -> String {
+        let version = match needed_side {
+            Some(Side::Local) => "the local version",
+            Some(Side::Remote) => "the cloud version",
+            None => "each version",
+        };
+        format!(
+            "a rewind or a fork continues {version}, and Codex could not open it with the other one"
+        )
+    }
+}

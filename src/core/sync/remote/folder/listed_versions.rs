@@ -1,0 +1,458 @@
+//! Reads the manifests of the other machines from the cloud folder.
+//!
+//! Every machine with access to the folder can write anything into it. So limits apply to the number and the size of
+//! manifests, and a manifest beyond a limit is reported and not read.
+
+use super::cloud_names;
+use crate::codex::rollout;
+use crate::io::hash::Sha256Digest;
+use crate::io::{IoContext, IoError, file_open};
+use crate::sync::manifest::{
+    self, MachineManifest, ManifestEntry, ManifestRead, fold_name, folded_key,
+};
+use crate::sync::state::Deletion;
+use crate::sync::{manager_folder, scan};
+use std::collections::{BTreeSet, HashMap};
+use std::fs::{self, Metadata};
+use std::io::{self, BufReader, Read};
+use std::path::{Path, PathBuf};
+
+#[derive(Debug, Clone, Copy)]
+pub(crate) struct ManifestLimits {
+    /// Number of files in the folder of manifests.
+    pub files: usize,
+    /// Bytes of all manifests together.
+    pub bytes: u64,
+    /// Lines of all manifests together.
+    pub lines: usize,
+    /// Bytes of one line, which holds a path.
+    pub line_bytes: u64,
+    /// Number of versions of one file.
+    pub versions: usize,
+}
+
+/// Default limits, far above real homes: half a million files of ten machines are 1.2 million lines of 250
+/// bytes, because no file is attested twice.
+pub(crate) const MANIFEST_LIMITS: ManifestLimits = ManifestLimits {
+    files: 10_000,
+    bytes: 1 << 30,
+    lines: 4_000_000,
+    line_bytes: 64 << 10,
+    versions: 1_000,
+};
+
+/// A version of a file that other machines list.
+#[derive(Debug)]
+pub(crate) struct ListedVersion {
+    /// Path in the cloud folder.
+    pub path: String,
+    pub entry: ManifestEntry,
+    /// Indexes in [`RemoteManifests::sources`] of the manifests that list the version.
+    listed_by: Vec<usize>,
+}
+
+impl ListedVersion {
+    /// Returns true if the version is compressed, so that its size is not the size of its text.
+    pub(crate) fn is_compressed(&self) -> bool {
+        self.path.ends_with(rollout::ZST)
+    }
+}
+
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum ManifestAge {
+    Current,
+    /// Its machine has replaced the manifest by one under another name.
+    Former,
+}
+
+#[derive(Debug)]
+struct ManifestSource {
+    /// The machine in the file name of the manifest; `None` for a client's copy under another name.
+    machine: Option<String>,
+    /// The digest that identifies the content of the manifest.
+    end_digest: Option<Sha256Digest>,
+}
+
+/// The merged manifests of all other machines.
+#[derive(Debug, Default)]
+pub struct RemoteManifests {
+    /// Versions that other machines list, by key.
+    files: HashMap<String, Vec<ListedVersion>>,
+    sources: Vec<ManifestSource>,
+    /// Deletions that other machines request, by key.
+    deleted: HashMap<String, Vec<Deletion>>,
+    /// Resolutions that other machines publish; see [`crate::sync::resolutions`].
+    pub resolutions: BTreeSet<String>,
+    /// End digests of manifests that a machine has replaced by one under another name, because it was cloned or
+    /// restored from a backup. The new manifests list the same versions.
+    former_ends: Vec<Sha256Digest>,
+    /// Names of manifests that have not arrived completely.
+    pub incomplete: Vec<String>,
+    /// Names of manifests that are not downloaded to this machine.
+    pub not_downloaded: Vec<String>,
+    /// Paths of manifests beyond the limits, each with the reason.
+    pub refused: Vec<(String, String)>,
+    /// Number of manifests of other machines, usable or not. Former manifests of this machine do not count.
+    pub machines: usize,
+    /// Paths of files in the folder of manifests whose names do not follow the grammar.
+    pub foreign: Vec<String>,
+}
+
+/// A file in the folder of manifests.
+struct ManifestFile {
+    name: String,
+    path: PathBuf,
+    size: u64,
+    is_downloaded: bool,
+}
+
+impl RemoteManifests {
+    /// Reads all manifests but the one at `own_path`, small files first, so that a huge one does not use up the limits
+    /// for the others. `former_ends` are the end digests of manifests that this machine wrote under other names.
+    pub(crate) fn read(
+        cloud: &Path,
+        own_path: &Path,
+        former_ends: &[Sha256Digest],
+        limits: &ManifestLimits,
+    ) -> Result<Self, IoError> {
+        let mut all = Self {
+            former_ends: former_ends.to_vec(),
+            ..Self::default()
+        };
+
+        let (mut files, is_complete) = list_manifests(cloud, limits.files)?;
+        files.sort_by(|a, b| (a.size, &a.name).cmp(&(b.size, &b.name)));
+
+        let mut remaining_limits = *limits;
+        for file in files.into_iter().filter(|file| file.path != own_path) {
+            let manifest_read = if file.is_downloaded {
+                read_manifest(&file.path, &mut remaining_limits)
+            } else {
+                ManifestRead::NotDownloaded
+            };
+
+            let machine = manifest::parse_machine_name(&file.name).map(str::to_owned);
+            let end_digest = match &manifest_read {
+                ManifestRead::Complete(manifest) => manifest.end,
+                _ => None,
+            };
+
+            match &machine {
+                Some(_) if end_digest.is_some_and(|end| former_ends.contains(&end)) => {}
+                Some(_) => all.machines += 1,
+                None => all.foreign.push(manager_folder::manifest_path(&file.name)),
+            }
+
+            match manifest_read {
+                ManifestRead::Complete(manifest) => {
+                    if !all.add_manifest(*manifest, machine, limits.versions) {
+                        all.add_refused(&file.name, "it lists too many versions of one file");
+                    }
+                }
+                ManifestRead::OverLimit(why) => all.add_refused(&file.name, why),
+                // A file under another name may be anything.
+                _ if machine.is_none() => {}
+                ManifestRead::Unusable => all.incomplete.push(file.name),
+                ManifestRead::NotDownloaded => all.not_downloaded.push(file.name),
+            }
+        }
+
+        if !is_complete {
+            let why = "it has more files than the limit; the rest is ignored. Remove those that none of your machines wrote";
+            all.refused
+                .push((manager_folder::manifest_path(""), why.to_owned()));
+        }
+        Ok(all)
+    }
+
+    fn add_refused(&mut self, name: &str, why: &str) {
+        let why = format!(
+            "{why}; the file is ignored. If none of your machines wrote it, remove it from the cloud folder"
+        );
+        self.refused
+            .push((manager_folder::manifest_path(name), why));
+    }
+
+    /// Adds a manifest. A client's copy under another name (no `machine`) still attests files, but its requests may be
+    /// outdated, so they are dropped. Returns false if a file had more versions than `max_versions`.
+    fn add_manifest(
+        &mut self,
+        manifest: MachineManifest,
+        machine: Option<String>,
+        max_versions: usize,
+    ) -> bool {
+        let mut is_within_limit = true;
+        let is_current = machine.is_some();
+        let source_index = self.sources.len();
+        let end_digest = manifest.end;
+        self.sources.push(ManifestSource {
+            machine,
+            end_digest,
+        });
+
+        for (path, entry) in manifest.files {
+            let versions = self.files.entry(folded_key(&path)).or_default();
+            // Most machines list the same version, so entries are shared.
+            if let Some(listed) = versions.iter_mut().find(|listed| listed.entry == entry) {
+                listed.listed_by.push(source_index);
+            } else if versions.len() >= max_versions {
+                is_within_limit = false;
+            } else {
+                versions.push(ListedVersion {
+                    path,
+                    entry,
+                    listed_by: vec![source_index],
+                });
+            }
+        }
+
+        if is_current {
+            for (path, deletion) in manifest.deleted {
+                let deletions = self.deleted.entry(fold_name(&path)).or_default();
+                if deletions.len() >= max_versions {
+                    is_within_limit = false;
+                } else {
+                    deletions.push(deletion);
+                }
+            }
+            self.resolutions.extend(manifest.resolved);
+            self.former_ends.extend(manifest.former);
+        }
+
+        is_within_limit
+    }
+
+    /// Returns the versions of a file that other machines list. Ignores the letter case and the Unicode form of `key`.
+    pub(crate) fn listed_versions(&self, key: &str) -> &[ListedVersion] {
+        self.files.get(&fold_name(key)).map_or(&[], Vec::as_slice)
+    }
+
+    pub(crate) fn listed_entries<'m>(
+        &'m self,
+        key: &str,
+    ) -> impl Iterator<Item = &'m ManifestEntry> + use<'m> {
+        self.listed_versions(key)
+            .iter()
+            .map(|version| &version.entry)
+    }
+
+    /// Returns the names of the machines that list `version` in manifests of this age.
+    pub(crate) fn machines_that_list(
+        &self,
+        version: &ListedVersion,
+        age: ManifestAge,
+    ) -> BTreeSet<&str> {
+        let sources = version.listed_by.iter().map(|index| &self.sources[*index]);
+        let is_former_end = |end| self.former_ends.contains(&end);
+        let is_former = |source: &ManifestSource| source.end_digest.is_some_and(is_former_end);
+        sources
+            .filter(|source| is_former(source) == (age == ManifestAge::Former))
+            .filter_map(|source| source.machine.as_deref())
+            .collect()
+    }
+
+    /// Returns the key under which other machines list a file; `None` if no machine lists it. The returned key may
+    /// differ from `key` in letter case and Unicode form.
+    pub(crate) fn find_listed_key(&self, key: &str) -> Option<&str> {
+        let found = self.files.get_key_value(&fold_name(key));
+        found.map(|(key, _)| key.as_str())
+    }
+
+    /// Returns all files that other machines list, with their keys.
+    pub(crate) fn files(&self) -> impl Iterator<Item = (&str, &[ListedVersion])> {
+        self.files
+            .iter()
+            .map(|(key, versions)| (&**key, &**versions))
+    }
+
+    /// Returns the deletions of a file that other machines request and that none of them has cancelled.
+    pub(crate) fn pending_deletions(&self, key: &str) -> impl Iterator<Item = &Deletion> {
+        let requested = self.deleted.get(&fold_name(key)).into_iter().flatten();
+        requested.filter(|deletion| !self.resolutions.contains(&deletion.id))
+    }
+}
+
+/// Reads a manifest and, if it is complete, subtracts its bytes and lines from the remaining limits.
+fn read_manifest(path: &Path, remaining: &mut ManifestLimits) -> ManifestRead {
+    let read_file = || -> io::Result<_> {
+        let file = file_open::open(path)?;
+        let size = file.metadata()?.len();
+        if size > remaining.bytes {
+            let why = "it is larger than the limit for all manifests";
+            return Ok((ManifestRead::OverLimit(why), size));
+        }
+
+        // The file may grow while it is read.
+        let reader = BufReader::new(file.take(size));
+        let parsed = manifest::parse(reader, remaining.lines, remaining.line_bytes)?;
+        Ok((parsed, size))
+    };
+
+    // A client may remove or lock the file at any moment; the next run reads it.
+    let Ok((manifest_read, size)) = read_file() else {
+        return ManifestRead::Unusable;
+    };
+
+    if let ManifestRead::Complete(manifest) = &manifest_read {
+        remaining.bytes = remaining.bytes.saturating_sub(size);
+        remaining.lines = remaining.lines.saturating_sub(manifest.lines);
+    }
+    manifest_read
+}
+
+/// Lists the files in the folder of manifests, but reads at most `limit` entries. Returns false if there are more
+/// entries.
+fn list_manifests(cloud: &Path, limit: usize) -> Result<(Vec<ManifestFile>, bool), IoError> {
+    let folder = manager_folder::manifests_folder(cloud);
+    let entries = match fs::read_dir(&folder) {
+        Ok(entries) => entries,
+        Err(e) if e.kind() == io::ErrorKind::NotFound => return Ok((Vec::new(), true)),
+        Err(e) => return Err(e).at("list", &folder),
+    };
+
+    let mut manifest_files = Vec::new();
+    for (index, entry) in entries.flatten().enumerate() {
+        if index == limit {
+            return Ok((manifest_files, false));
+        }
+
+        let name = entry.file_name().to_string_lossy().into_owned();
+        let Some(meta) = entry.metadata().ok().filter(Metadata::is_file) else {
+            continue;
+        };
+
+        let placeholder_target = cloud_names::placeholder_target(&name);
+        // Temp files of this program and of clients begin with a dot.
+        if placeholder_target.is_none() && name.starts_with('.') {
+            continue;
+        }
+
+        let path = folder.join(placeholder_target.as_deref().unwrap_or(&name));
+        // The downloaded manifest has an entry of its own.
+        if placeholder_target.is_some() && path.exists() {
+            continue;
+        }
+
+        manifest_files.push(ManifestFile {
+            is_downloaded: placeholder_target.is_none() && !scan::is_dataless(&meta),
+            name: placeholder_target.unwrap_or(name),
+            size: meta.len(),
+            path,
+        });
+    }
+    Ok((manifest_files, true))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::sync::state::SyncState;
+    use std::collections::BTreeMap;
+
+    const SMALL: ManifestLimits = ManifestLimits {
+        files: 8,
+        bytes: 4096,
+        lines: 12,
+        line_bytes: 512,
+        versions: 3,
+    };
+
+    /// Returns a cloud folder with these manifests.
+    fn cloud(manifests: &[(&str, Vec<u8>)]) -> tempfile::TempDir {
+        let cloud = tempfile::tempdir().unwrap();
+        let folder = manager_folder::manifests_folder(cloud.path());
+        fs::create_dir_all(&folder).unwrap();
+        for (name, bytes) in manifests {
+            fs::write(folder.join(name), bytes).unwrap();
+        }
+        cloud
+    }
+
+    fn encoded(paths: &[&str]) -> Vec<u8> {
+        let entry = |path: &&str| ManifestEntry {
+            size: 3,
+            mtime_ns: 5,
+            digest: Sha256Digest::of(path.as_bytes()),
+        };
+        let files = paths.iter().map(|path| ((*path).to_owned(), entry(path)));
+        let folder = tempfile::tempdir().unwrap();
+        let path = folder.path().join("m");
+        let files: BTreeMap<_, _> = files.collect();
+        let encoded = manifest::encode("x", &files, &SyncState::default()).unwrap();
+        encoded.write(folder.path(), &path).unwrap();
+        file_open::read(&path).unwrap()
+    }
+
+    fn read(cloud: &tempfile::TempDir) -> RemoteManifests {
+        RemoteManifests::read(cloud.path(), Path::new("own"), &[], &SMALL).unwrap()
+    }
+
+    #[test]
+    fn a_manifest_over_a_limit_is_reported_and_the_others_are_read() {
+        let valid = ("desk-00000000.jsonl", encoded(&["skills/a"]));
+        let long = encoded(&[&*"d/".repeat(300)]);
+        let many: Vec<String> = (0..12).map(|n| format!("skills/{n}")).collect();
+        let many = encoded(&many.iter().map(String::as_str).collect::<Vec<_>>());
+        for (bytes, reason) in [
+            (vec![0; 8192], "larger than"),
+            (vec![b'x'; 3000], "longer than"),
+            (long, "longer than"),
+            (many, "more lines"),
+            (
+                encoded(&["A/b", "a/B", "a/b", "A/B"]),
+                "versions of one file",
+            ),
+        ] {
+            let cloud = cloud(&[valid.clone(), ("lap-00000001.jsonl", bytes)]);
+            let all = read(&cloud);
+            assert_eq!(all.listed_versions("skills/a").len(), 1, "{reason}");
+            let [(path, why)] = &*all.refused else {
+                panic!("{reason}: {:?}", all.refused);
+            };
+            assert!(path.ends_with("machines/lap-00000001.jsonl"), "{path}");
+            assert!(why.contains(reason), "{why}");
+            // The machine counts, whatever its manifest contains.
+            assert_eq!((all.machines, all.incomplete.len()), (2, 0));
+        }
+    }
+
+    #[test]
+    fn limits_apply_to_all_manifests_together() {
+        let names: Vec<_> = (0..9).map(|n| format!("desk-0000000{n}.jsonl")).collect();
+        let read_first = |count: usize, paths: &[&str]| {
+            let first = names.iter().take(count);
+            let all: Vec<_> = first.map(|name| (&**name, encoded(paths))).collect();
+            read(&cloud(&all))
+        };
+        assert!(read_first(8, &["skills/a"]).refused.is_empty());
+        let over = read_first(9, &["skills/a"]).refused;
+        assert!(over[0].1.contains("more files"), "{over:?}");
+        let over = read_first(4, &["skills/a", "skills/b", "skills/c", "skills/d"]).refused;
+        assert_eq!(over.len(), 1, "{over:?}");
+    }
+
+    #[test]
+    fn a_placeholder_manifest_counts_as_a_machine() {
+        let own = "desk-00000000.jsonl";
+        for name in ["lap-00000001.jsonl", own] {
+            let stand_in = format!(".{name}.icloud");
+            let cloud = cloud(&[(&stand_in, b"bplist".to_vec())]);
+            let own = manager_folder::manifests_folder(cloud.path()).join(own);
+            let all = RemoteManifests::read(cloud.path(), &own, &[], &SMALL).unwrap();
+            let is_other = !own.ends_with(name);
+            let expected: &[&str] = if is_other { &[name] } else { &[] };
+            assert_eq!(all.not_downloaded, expected);
+            assert_eq!(all.machines, expected.len());
+            assert_eq!(scan::is_placeholder(&own), !is_other);
+            assert_eq!(manifest::list_paths(cloud.path()).count(), 1);
+            // Once the manifest is downloaded, its placeholder is ignored.
+            let remote = manager_folder::manifests_folder(cloud.path()).join(name);
+            fs::write(&remote, encoded(&["skills/a"])).unwrap();
+            let all = RemoteManifests::read(cloud.path(), &own, &[], &SMALL).unwrap();
+            assert_eq!(
+                (all.not_downloaded.len(), all.machines),
+                (0, expected.len())
+            );
+        }
+    }
+}

@@ -1,0 +1,395 @@
+//! Finds the versions that other machines list in their manifests and that have not arrived: newer versions of known
+//! files, and files that neither side has. Manifests are small, so cloud clients often deliver them first.
+//!
+//! A manifest keeps listing the last version that its machine wrote, even after another machine has written a newer
+//! one. Conversations and line-based files only grow, so the longer version is newer; a machine whose conversation got
+//! shorter no longer lists the longer version. Of a plain file, the version with the later mtime is newer.
+
+use super::cloud_names::{self, CloudName};
+use super::folder_reader::FolderReader;
+use super::listed_versions::{ListedVersion, ManifestAge};
+use crate::codex::rollout::ZST;
+use crate::io::hash::Sha256Digest;
+use crate::io::quantity::pluralize;
+use crate::sync::config::SessionMode;
+use crate::sync::file_group::FileGroup;
+use crate::sync::file_kind::FileKind;
+use crate::sync::manifest::ManifestEntry;
+use crate::sync::scan::ListedFile;
+use crate::sync::scope::ScopeMatch;
+use crate::sync::sides::Side;
+use crate::sync::state::SyncedFile;
+use crate::sync::{conflict_copies, contents, resolutions, rollouts};
+use std::collections::{BTreeMap, BTreeSet, HashMap};
+use std::io;
+
+/// A version that another machine lists and that the cloud client has not delivered to this machine.
+#[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord)]
+pub struct UndeliveredVersion {
+    /// Name of the machine that lists the version.
+    pub machine: String,
+    /// Relative path in the cloud folder.
+    pub path: String,
+    pub is_conversation: bool,
+    /// True if this machine has no version of the file.
+    pub is_new: bool,
+}
+
+impl UndeliveredVersion {
+    /// Returns the reason that output prints after the path.
+    pub fn reason(&self) -> String {
+        let predicate = if self.is_new {
+            "has a version"
+        } else {
+            "has a newer version"
+        };
+        format!("{} {predicate} that has not arrived yet", self.machine)
+    }
+
+    /// Returns one line for each machine: "desk has 3 conversations that have not arrived yet".
+    pub fn format_summary_by_machine(all: &[Self]) -> Vec<String> {
+        let machines: BTreeSet<&str> = all.iter().map(|file| &*file.machine).collect();
+        let lines = machines.into_iter().map(|machine| {
+            let on_machine = all.iter().filter(|file| file.machine == machine);
+            let (conversations, files): (Vec<_>, Vec<_>) =
+                on_machine.partition(|file| file.is_conversation);
+            let counts = [(conversations.len(), "conversation"), (files.len(), "file")];
+            let counts = counts.into_iter().filter(|(count, _)| *count > 0);
+            let counts: Vec<_> = counts.map(|(count, noun)| pluralize(count, noun)).collect();
+
+            let verb = if conversations.len() + files.len() == 1 {
+                "has"
+            } else {
+                "have"
+            };
+            format!(
+                "{machine} has {} that {verb} not arrived yet",
+                counts.join(" and ")
+            )
+        });
+        lines.collect()
+    }
+}
+
+/// A file with a version that other machines list and that may not have arrived.
+#[derive(Debug)]
+pub(crate) struct UndeliveredFile {
+    /// The newest version that certainly has not arrived.
+    pub(crate) missing: Option<UndeliveredVersion>,
+    /// True if only former manifests list the missing version: their machines have replaced them under another name.
+    pub(crate) is_former: bool,
+    /// The machines that list the newest version, including a version that may have arrived.
+    pub(crate) machines: BTreeSet<String>,
+}
+
+/// Undelivered files by [`folded_key`](crate::sync::manifest::folded_key).
+pub(crate) type UndeliveredFiles = HashMap<String, UndeliveredFile>;
+
+/// A listed version that may not have arrived.
+#[derive(Clone, Copy)]
+struct MissingVersion<'i> {
+    listed: &'i ListedVersion,
+    /// True if the version certainly has not arrived. False if a new remote file could be this version, because new
+    /// files are not read before their steps are planned.
+    is_certain: bool,
+}
+
+impl FolderReader<'_> {
+    /// Finds all files with listed versions that may not have arrived. `latest_date` is the only day that is synced, if
+    /// the sync is limited to one day. `lost_deletions` are the digests of the files that neither side has any more,
+    /// and of which this plan publishes a deletion, by key.
+    pub(crate) fn find_undelivered(
+        &self,
+        groups: &HashMap<String, FileGroup>,
+        latest_date: Option<&str>,
+        lost_deletions: &BTreeMap<String, String>,
+    ) -> UndeliveredFiles {
+        let (manifests, state) = (&self.records.manifests, &self.records.state);
+        let keys = state.files.keys().chain(state.deleted.keys());
+        // The keys of groups come last, because they are those of existing files.
+        let keys = keys.chain(groups.keys());
+        let own_keys = keys.filter_map(|key| Some((manifests.find_listed_key(key)?, &**key)));
+        let own_keys: HashMap<&str, &str> = own_keys.collect();
+
+        let mut undelivered = UndeliveredFiles::new();
+        for (listed_key, listed) in manifests.files() {
+            let key = own_keys.get(listed_key).copied().unwrap_or(listed_key);
+            let group = groups.get(key);
+            // A conversation that is only outside of the roots is not awaited. A placeholder has a notice of its own.
+            if group.is_some_and(|group| group.files().all(|file| file.companion)) {
+                continue;
+            }
+
+            let file = FileOnSides {
+                reader: self,
+                key,
+                group,
+                last: state.files.get(key),
+            };
+
+            let lost_digest = lost_deletions.get(key).filter(|_| group.is_none());
+            let versions = file.select_newer_undeleted(listed, lost_digest.map(String::as_str));
+            if !versions.is_empty() {
+                let file = file.to_undelivered_file(&versions, latest_date);
+                undelivered.insert(listed_key.to_owned(), file);
+            }
+        }
+
+        undelivered
+    }
+
+    /// Returns true if a sync would download a file at `path` in the cloud folder once it arrives. False if the path
+    /// exists already.
+    fn would_be_downloaded(&self, path: &str, latest_date: Option<&str>) -> bool {
+        let is_synced = self.scope.classify(path) == ScopeMatch::Synced
+            && cloud_names::classify(path) == CloudName::Plain;
+        let date = rollouts::parse_date(path);
+        let is_of_earlier_day = self.config.scope.session_mode == SessionMode::LastDateOnly
+            && date.is_some_and(|day| Some(&*day) < latest_date);
+        let is_in_cloud = || self.config.cloud.join(path).symlink_metadata().is_ok();
+        is_synced && !is_of_earlier_day && !is_in_cloud()
+    }
+
+    /// Returns true if a version of a conversation is, or once was, a conflict copy, or is a prefix of one.
+    fn is_or_was_conflict_copy(&self, version: &ListedVersion) -> bool {
+        // The key comes from the path, because keys of manifests are in lower case and names of conflict copies are
+        // not.
+        let Some(key) = rollouts::key(&version.path) else {
+            return false;
+        };
+
+        let ManifestEntry { size, digest, .. } = &version.entry;
+        let name = conflict_copies::format_file_name(&key, digest);
+        let copies = &self.records.conflict_copies.all;
+        if copies.contains_key(&name) || resolutions::is_known(&name, self.records.resolutions()) {
+            return true;
+        }
+
+        let mut copies = copies.values().filter(|copy| copy.belongs_to(&key));
+        copies.any(|copy| {
+            let path = self
+                .records
+                .conflict_copies
+                .folders
+                .path(copy.source_side(), &copy.name);
+            contents::text_begins_with(&path, *size, digest).unwrap_or_default()
+        })
+    }
+}
+
+struct FileOnSides<'a> {
+    reader: &'a FolderReader<'a>,
+    key: &'a str,
+    /// `None` if neither side has the file.
+    group: Option<&'a FileGroup>,
+    last: Option<&'a SyncedFile>,
+}
+
+impl FileOnSides<'_> {
+    /// Returns the listed versions that are newer than both sides and not deleted. `lost_deletion` is the digest of the
+    /// last text if this plan publishes the deletion of the file.
+    fn select_newer_undeleted<'i>(
+        &self,
+        listed: &'i [ListedVersion],
+        lost_deletion: Option<&str>,
+    ) -> Vec<MissingVersion<'i>> {
+        let to_certain = |listed| MissingVersion {
+            listed,
+            is_certain: true,
+        };
+
+        let versions = listed.iter();
+        let mut newer: Vec<_> = match FileKind::from_key(self.key) {
+            // An unreadable file is reported when its group is planned.
+            FileKind::Rollout => self
+                .find_longer_conversation_versions(listed)
+                .unwrap_or_default(),
+            FileKind::Lines => {
+                let longer = versions.filter(|version| self.is_newer_line_version(&version.entry));
+                longer.map(to_certain).collect()
+            }
+            FileKind::Plain => {
+                let newer = versions.filter(|version| self.is_newer_plain_version(&version.entry));
+                newer.map(to_certain).collect()
+            }
+        };
+
+        if !newer.is_empty() {
+            let records = self.reader.records;
+            let mut deleted = records.deleted_versions(self.key);
+            deleted.extend(lost_deletion.and_then(Sha256Digest::parse));
+            newer.retain(|version| {
+                let entry = &version.listed.entry;
+                let mut deleted = deleted.iter();
+                !deleted.any(|digest| records.is_deleted(self.key, entry, *digest))
+            });
+        }
+
+        newer
+    }
+
+    /// Returns the file with the machines that list the newest of `versions`. The newest one that certainly has not
+    /// arrived counts as missing if this machine would sync it.
+    fn to_undelivered_file(
+        &self,
+        versions: &[MissingVersion<'_>],
+        latest_date: Option<&str>,
+    ) -> UndeliveredFile {
+        let certain = || versions.iter().filter(|version| version.is_certain);
+        // A version of a former manifest counts only if no current manifest lists one.
+        let current = self.select_newest(certain(), ManifestAge::Current);
+        let is_former = current.is_none();
+        let newest = current.or_else(|| self.select_newest(certain(), ManifestAge::Former));
+
+        let missing = newest.filter(|(version, _)| {
+            let path = &*version.path;
+            let is_wanted =
+                self.group.is_some() || self.reader.would_be_downloaded(path, latest_date);
+            // Paths of manifests are untrusted: control characters in a path could manipulate the terminal.
+            is_wanted && !path.chars().any(char::is_control)
+        });
+        let missing = missing.and_then(|(version, machines)| {
+            Some(UndeliveredVersion {
+                machine: (*machines.first()?).to_owned(),
+                path: version.path.clone(),
+                is_conversation: rollouts::key(&version.path).is_some(),
+                is_new: self.group.is_none_or(|group| group.local.is_empty()),
+            })
+        });
+
+        let newest = self.select_newest(versions.iter(), ManifestAge::Current);
+        let machines = newest.into_iter().flat_map(|(_, machines)| machines);
+        UndeliveredFile {
+            missing,
+            is_former,
+            machines: machines.map(str::to_owned).collect(),
+        }
+    }
+
+    /// Returns the newest of the versions that manifests of this age list, with the machines that list it.
+    fn select_newest<'i>(
+        &'i self,
+        versions: impl Iterator<Item = &'i MissingVersion<'i>>,
+        age: ManifestAge,
+    ) -> Option<(&'i ListedVersion, BTreeSet<&'i str>)> {
+        let manifests = &self.reader.records.manifests;
+        let only_grows = FileKind::from_key(self.key) != FileKind::Plain;
+        let sort_key = |version: &ListedVersion| {
+            // The size of a plain file says nothing about its age.
+            let size = if only_grows { version.entry.size } else { 0 };
+            (size, version.entry.mtime_ns)
+        };
+
+        let listed = versions.map(|version| version.listed);
+        let listed = listed.map(|version| (version, manifests.machines_that_list(version, age)));
+        let listed = listed.filter(|(_, machines)| !machines.is_empty());
+        listed.max_by_key(|(version, _)| sort_key(version))
+    }
+
+    fn files(&self) -> impl Iterator<Item = (Side, &ListedFile)> {
+        self.group.into_iter().flat_map(|group| {
+            let local = group.local.iter().map(|file| (Side::Local, file));
+            local.chain(group.remote.iter().map(|file| (Side::Remote, file)))
+        })
+    }
+
+    /// Returns true for a file of the remote side that is not as the last sync left it.
+    fn is_new_remote(&self, side: Side, file: &ListedFile) -> bool {
+        let is_known = |last: &SyncedFile| last.remote.matches(&file.path, file.stat);
+        side == Side::Remote && !self.last.is_some_and(is_known)
+    }
+
+    /// Returns the listed versions of a conversation that are longer than the files of both sides, except versions that
+    /// are or were conflict copies.
+    fn find_longer_conversation_versions<'i>(
+        &self,
+        listed: &'i [ListedVersion],
+    ) -> io::Result<Vec<MissingVersion<'i>>> {
+        // A remote file that is new since the last sync may be the beginning of a listed version that is being
+        // delivered.
+        let (new_files, known_files): (Vec<_>, Vec<_>) = self
+            .files()
+            .partition(|(side, file)| self.is_new_remote(*side, file));
+
+        let uncompressed = known_files
+            .iter()
+            .filter(|(_, file)| !file.path.ends_with(ZST));
+        let last_size = self.last.map(|last| match last.contents {
+            Some((length, _)) => length,
+            None => last.local.stat.size,
+        });
+        let sizes = uncompressed
+            .map(|(_, file)| file.stat.size)
+            .chain(last_size);
+        let mut longest_known = sizes.max().unwrap_or(0);
+
+        // A manifest has only the compressed size of a compressed version, which cannot be compared with text. Such a
+        // version counts only if neither side has the conversation.
+        let is_on_no_side = self.group.is_none() && self.last.is_none();
+        let comparable = listed
+            .iter()
+            .filter(|version| is_on_no_side || !version.is_compressed());
+        let mut longer: Vec<_> = comparable
+            .filter(|version| version.entry.size > longest_known)
+            .collect();
+
+        if longer.is_empty() {
+            return Ok(Vec::new());
+        }
+
+        // Reading compressed files to get the length of their text is expensive, so only after the check above.
+        for (side, file) in known_files {
+            if file.path.ends_with(ZST) {
+                let path = self.reader.config.file_path(side, &file.path);
+                longest_known = longest_known.max(contents::read_text_digest(&path)?.0);
+            }
+        }
+        longer.retain(|version| {
+            version.entry.size > longest_known && !self.reader.is_or_was_conflict_copy(version)
+        });
+
+        // A new file of at least the listed size may be the version, and the length of a compressed one is not known.
+        let copies = self.group.map_or(&[][..], |group| &group.client_copies);
+        let new_files = new_files.into_iter().map(|(_, file)| file).chain(copies);
+        let new_files: Vec<_> = new_files.collect();
+        let may_be_arriving = |version: &ManifestEntry| {
+            let mut new_files = new_files.iter();
+            new_files.any(|file| file.path.ends_with(ZST) || file.stat.size >= version.size)
+        };
+
+        let longer = longer.into_iter().map(|listed| MissingVersion {
+            listed,
+            is_certain: !may_be_arriving(&listed.entry),
+        });
+        Ok(longer.collect())
+    }
+
+    /// Returns true for a version of a line-based file that is longer and has a later mtime than the files of both
+    /// sides.
+    fn is_newer_line_version(&self, version: &ManifestEntry) -> bool {
+        let files = || self.group.into_iter().flat_map(FileGroup::files);
+        let longest = files().map(|file| file.stat.size).max();
+        let latest = files().map(|file| file.stat.mtime_ns).max();
+        Some(version.size) > longest && Some(version.mtime_ns) > latest
+    }
+
+    /// Returns true for a version of a plain file that is later than the local one, and that this machine never had.
+    /// Machines list a change with a later mtime than the replaced version, whatever their clocks show.
+    fn is_newer_plain_version(&self, version: &ManifestEntry) -> bool {
+        let local = self.group.into_iter().flat_map(|group| &group.local);
+        let times = local.map(|file| file.stat.mtime_ns);
+        let last_time = self.last.map(|last| last.local.stat.mtime_ns);
+        let last_contents = self.last.and_then(|last| last.contents);
+        let replaced_digests = self.reader.records.state.replaced_digests(self.key);
+
+        // A new remote file of this size may be the version; it is read when it is planned.
+        let has_arrived = self
+            .files()
+            .any(|(side, file)| file.stat.size == version.size && self.is_new_remote(side, file));
+
+        Some(version.mtime_ns) > times.chain(last_time).max()
+            && last_contents.is_none_or(|(_, digest)| digest != version.digest)
+            && !replaced_digests.contains(&version.digest)
+            && !has_arrived
+    }
+}

@@ -1,0 +1,516 @@
+//! A run that joins the snapshots of the other machines and publishes this machine's.
+
+use super::causality::{Knowledge, VersionId};
+use super::error::RemoteError;
+use super::heads::{self, ForkedReplicas, find_heads, is_same_id};
+use super::other_machine::{IncomingFile, OtherMachine};
+use super::position::{NEXT_FILE, PUBLISHED_FILE, Position, PositionFiles};
+use super::snapshot_manifest::{FileVersions, SnapshotManifest, is_conflict_copy_path};
+use super::staged_tree::StagedTree;
+use super::store::{HOME, MANIFEST, Remote, RemoteSnapshot};
+use super::taken_versions::TakenVersions;
+use crate::codex::rollout;
+use crate::io::beneath::{self, FollowedLinks};
+use crate::io::{IoContext, IoError, atomic, events, tree};
+use crate::sync::config::{Compare, SyncConfig, SyncRemote};
+use crate::sync::contents;
+use crate::sync::manifest::ManifestEntry;
+use crate::sync::plan::PlanError;
+use crate::sync::scope::Scope;
+use crate::sync::sides::Stat;
+use crate::sync::state::{Deletion, Replica, SyncState, SyncedFile};
+use std::collections::{BTreeMap, HashMap};
+use std::io::Write;
+use std::path::{Path, PathBuf};
+
+/// Maximum number of publications of a run. A run publishes again if a file was rewritten during the publication.
+const MAX_ATTEMPTS: u32 = 3;
+
+/// A run. The caller holds the lock of the replica, unless it only plans.
+#[derive(Debug)]
+pub struct Join<'r, R> {
+    pub(super) remote: &'r R,
+    pub config: SyncConfig,
+    pub replica: Replica,
+    pub(super) scope: Scope,
+    pub(super) tree: StagedTree,
+    pub(super) files: PositionFiles,
+    pub(super) position: Position,
+    /// The manifest of this machine's last publication.
+    pub(super) published: SnapshotManifest,
+    /// The snapshot of the last publication, if the store lists it.
+    pub(super) own_head: Option<RemoteSnapshot>,
+    /// The files of the next snapshot, by key.
+    pub(super) outgoing: BTreeMap<String, FileVersions>,
+    pub(super) knowledge: Knowledge,
+    /// Machines that are not merged yet.
+    pub(super) waiting: Vec<OtherMachine>,
+    /// The machines of the current round, each with the files that it changed.
+    pub(super) round: Vec<(OtherMachine, Vec<IncomingFile>)>,
+    pub(super) forked: ForkedReplicas,
+    /// Files that this machine has in the version of another machine and has not published yet: the id of the
+    /// snapshot that contains the version, by key of the file.
+    pub(super) adopted: BTreeMap<String, String>,
+    pub(super) taken: TakenVersions,
+    /// The records of the incoming files in the state before the round, by key.
+    pub(super) before_round: HashMap<String, SyncedFile>,
+    /// Deletions that other machines requested, by key.
+    pub(super) deleted: BTreeMap<String, Deletion>,
+    /// The folder in which the staged tree stays until the next run or plan.
+    pub(super) kept: PathBuf,
+    /// False for a plan, which does not change the state.
+    pub(super) writes: bool,
+    pub(super) is_staged: bool,
+    /// True for a plan after a killed run that published its state without recording that.
+    pub(super) is_state_uncommitted: bool,
+    /// True if another machine has a copy of this disk, or this disk was restored from a copy.
+    pub was_copied: bool,
+}
+
+/// Returns the settings for a run: its staged tree in the folder `staging` stands in for the cloud folder.
+fn build_run_config(config: &SyncConfig, staging: &Path) -> SyncConfig {
+    let cloud = staging.join(HOME);
+    // No operation in the tree follows a link.
+    beneath::protect(&cloud, FollowedLinks::NONE);
+    let mut config = SyncConfig {
+        cloud,
+        remote: SyncRemote::Vault,
+        ..config.clone()
+    };
+    // The manifests tell which version is newer, so mtimes must not decide.
+    config.policy.rules.compare = Compare::ThreeWay;
+    config
+}
+
+impl<'r, R: Remote> Join<'r, R> {
+    /// Lists the snapshots, and reads the manifests of those that are new. `staging` is an empty private folder for the
+    /// staged tree. The tree is kept for the next run below `kept_folder`, a folder for all replicas of this machine.
+    /// `writes_state` is false for a plan, which does not change the state.
+    ///
+    /// # Errors
+    /// The store cannot be read, or a newest snapshot is damaged or of a newer version. Nothing was changed.
+    pub fn open(
+        remote: &'r R,
+        config: &SyncConfig,
+        replica: &Replica,
+        staging: &Path,
+        kept_folder: &Path,
+        writes_state: bool,
+    ) -> Result<Self, R::Error> {
+        let config = build_run_config(config, staging);
+        let files = PositionFiles::in_folder(&replica.folder);
+        let position = files.read(&config, || remote.new_replica_id())?;
+        let published = files.read_manifest(PUBLISHED_FILE)?.unwrap_or_default();
+        let scope =
+            Scope::build(&config).map_err(|e| RemoteError::from(PlanError::InvalidGlob(e)))?;
+
+        let mut join = Self {
+            remote,
+            tree: StagedTree::create(staging, &config)?,
+            replica: replica.clone(),
+            scope,
+            files,
+            own_head: None,
+            outgoing: BTreeMap::new(),
+            knowledge: position.knowledge.clone(),
+            waiting: Vec::new(),
+            round: Vec::new(),
+            forked: ForkedReplicas::default(),
+            adopted: BTreeMap::new(),
+            taken: TakenVersions::default(),
+            before_round: HashMap::new(),
+            deleted: BTreeMap::new(),
+            kept: kept_folder.join(replica.folder.file_name().unwrap_or_default()),
+            writes: writes_state,
+            is_staged: false,
+            is_state_uncommitted: false,
+            was_copied: false,
+            config,
+            position,
+            published,
+        };
+
+        let snapshots = remote.snapshots()?;
+        join.find_own_head(&snapshots)?;
+        // Copied only now, because the publication of a killed run replaces `published`.
+        join.outgoing.clone_from(&join.published.files);
+        join.deleted.clone_from(&join.published.deleted);
+
+        if join.was_copied {
+            join.rename_ambiguous_versions(&snapshots);
+        }
+
+        let heads = find_heads(&snapshots);
+        join.forked = ForkedReplicas::find(&heads, &snapshots);
+        join.read_other_manifests(heads)?;
+        Ok(join)
+    }
+
+    /// Finds this machine's newest snapshot. If this machine did not publish it, another machine has a copy of this
+    /// disk, or this disk was restored from a copy. Then this machine continues under a new id.
+    fn find_own_head(&mut self, snapshots: &[RemoteSnapshot]) -> Result<(), R::Error> {
+        let heads = find_heads(snapshots).into_iter();
+        let own_heads = heads.filter(|head| head.replica == self.position.replica);
+        let own_heads: Vec<_> = own_heads.collect();
+        let last = self.position.snapshot.clone();
+        let is_last =
+            |head: &RemoteSnapshot| last.as_deref().is_some_and(|id| is_same_id(&head.id, id));
+
+        // A killed run of this machine published the newest snapshot and could not record it.
+        if let [head] = &*own_heads
+            && !is_last(head)
+            && let Some(manifest) = self.find_killed_publication(head)?
+        {
+            self.position.snapshot = Some(head.id.clone());
+            self.position.number = head.number;
+            self.knowledge.clone_from(&manifest.knowledge);
+            self.position.knowledge.clone_from(&manifest.knowledge);
+            self.published = manifest;
+            self.own_head = Some(head.clone());
+
+            if self.writes {
+                self.files.record_published()?;
+                // Committed now, because this run can be killed too.
+                self.commit_run()?;
+            } else {
+                self.is_state_uncommitted = true;
+            }
+
+            return Ok(());
+        }
+
+        match &*own_heads {
+            // The first run, or another machine removed this machine's snapshots. The list of deleted files went with
+            // them, so deleted files come back from other machines.
+            [] => self.position.joined.clear(),
+            // The last snapshot is not listed yet.
+            [head] if head.number < self.position.number => {}
+            [head] if is_last(head) => self.own_head = Some(head.clone()),
+            _ => self.was_copied = true,
+        }
+        Ok(())
+    }
+
+    /// Returns the manifest of a snapshot if a killed run of this machine made it.
+    fn find_killed_publication(
+        &self,
+        snapshot: &RemoteSnapshot,
+    ) -> Result<Option<SnapshotManifest>, R::Error> {
+        let next = self.files.read_manifest(NEXT_FILE)?;
+        let candidates = [next, Some(self.published.clone())].into_iter().flatten();
+        let candidates: Vec<_> = candidates
+            .filter(|known| known.replica == snapshot.replica && known.number == snapshot.number)
+            .collect();
+        if candidates.is_empty() {
+            return Ok(None);
+        }
+        let stored = self.remote.manifest(snapshot)?;
+        Ok(candidates.into_iter().find(|known| *known == stored))
+    }
+
+    /// Gives this machine a new replica id, and a new name to each version whose old name a copy of this machine may
+    /// have used for another version.
+    fn rename_ambiguous_versions(&mut self, snapshots: &[RemoteSnapshot]) {
+        let old_id = std::mem::replace(&mut self.position.replica, self.remote.new_replica_id());
+        let last_id = self.position.snapshot.take().unwrap_or_default();
+        self.position.number = 0;
+
+        // If all snapshots under the old id continue this machine's last one, each old name still means one version.
+        let heads = find_heads(snapshots).into_iter();
+        let mut heads_of_old = heads.filter(|head| head.replica == old_id);
+        let is_ancestor = heads_of_old.all(|head| heads::is_based_on(&head, &last_id, snapshots));
+        if is_ancestor {
+            return;
+        }
+
+        let new_version = self.next_version_id();
+        for file in self.outgoing.values_mut() {
+            let VersionId(replica, _) = &file.version;
+            if *replica == old_id {
+                file.version = new_version.clone();
+            }
+        }
+    }
+
+    /// Returns the name of versions that this run publishes.
+    pub(super) fn next_version_id(&self) -> VersionId {
+        VersionId(self.position.replica.clone(), self.position.number + 1)
+    }
+
+    /// Reads the manifests of the other `heads`, except of snapshots that were joined completely.
+    fn read_other_manifests(&mut self, heads: Vec<RemoteSnapshot>) -> Result<(), R::Error> {
+        let others = heads.into_iter();
+        let others = others.filter(|head| Some(head) != self.own_head.as_ref());
+        let others: Vec<_> = others.collect();
+        let is_listed = |id: &String| others.iter().any(|head| is_same_id(&head.id, id));
+        self.position.joined.retain(is_listed);
+
+        for head in others {
+            let mut joined = self.position.joined.iter();
+            if joined.any(|id| is_same_id(&head.id, id)) {
+                continue;
+            }
+            let manifest = self.remote.manifest(&head)?;
+            self.waiting.push(OtherMachine { head, manifest });
+        }
+        Ok(())
+    }
+
+    /// Returns the id of this machine in the store.
+    pub fn replica_id(&self) -> &str {
+        &self.position.replica
+    }
+
+    /// Records the versions that the round merged. A version that waits for a decision is replaced, in the staged tree
+    /// and in the state, by the version that this machine published.
+    pub fn settle(&mut self) -> Result<(), R::Error> {
+        let mut state = self.replica.read()?;
+        let mut is_undecided = false;
+        let staged_by_key = self.list_staged_for_round()?;
+
+        for (other, incoming) in std::mem::take(&mut self.round) {
+            let other_knowledge = &other.manifest.knowledge;
+            self.knowledge.add_merged(other_knowledge);
+
+            let mut is_complete = true;
+            for file in incoming {
+                let staged_files = staged_by_key.get(&file.key);
+                if is_synced(&file.key, staged_files, &file.files, &state) {
+                    self.record_incoming_result(&file, staged_files, &state)?;
+                    self.knowledge.mark_merged(&file.key, other_knowledge);
+                } else {
+                    is_complete = false;
+                    if let Some(version) = file.version {
+                        self.knowledge.add_unmerged(&file.key, version);
+                    }
+                    is_undecided = true;
+
+                    // The state and the staged tree go back to this machine's version.
+                    match self.before_round.remove(&file.key) {
+                        Some(last) => state.files.insert(file.key.clone(), last),
+                        None => state.files.remove(&file.key),
+                    };
+                    self.unstage(&file.key, &staged_by_key)?;
+                    self.place_own_version_again(&file.key, &state)?;
+                }
+            }
+
+            if is_complete {
+                self.position.joined.insert(other.head.id.clone());
+            }
+
+            for (key, deletion) in other.manifest.deleted {
+                self.deleted.entry(key).or_insert(deletion);
+            }
+        }
+
+        if is_undecided {
+            self.replica.write(&mut state)?;
+        }
+
+        if self.has_further_round() {
+            // The machines of the next round are compared with the result of this round.
+            self.outgoing = self.list_staged_versions(&state)?;
+        }
+        Ok(())
+    }
+
+    /// Records the result of the sync for an incoming file in [`Self::outgoing`]: the version of the other machine, a
+    /// new version, or none if the file is gone. `staged` has the staged files of its key after the sync; `None` if
+    /// there are none.
+    fn record_incoming_result(
+        &mut self,
+        incoming: &IncomingFile,
+        staged: Option<&BTreeMap<String, Stat>>,
+        state: &SyncState,
+    ) -> Result<(), R::Error> {
+        let is_unchanged = staged.map_or(incoming.placed.is_empty(), |files| {
+            *files == incoming.placed
+        });
+
+        let file = match (staged, &incoming.version) {
+            (None, _) => None,
+            (Some(_), Some(version)) if is_unchanged && incoming.keeps_version => {
+                Some(FileVersions {
+                    files: incoming.files.clone(),
+                    version: version.clone(),
+                })
+            }
+            (Some(staged), _) => {
+                let files = self.read_entries(state, &incoming.key, staged)?;
+                let version = self.next_version_id();
+                Some(FileVersions { files, version })
+            }
+        };
+
+        match file {
+            Some(file) => self.outgoing.insert(incoming.key.clone(), file),
+            None => self.outgoing.remove(&incoming.key),
+        };
+        Ok(())
+    }
+
+    /// Places this machine's published version of a file again.
+    fn place_own_version_again(&self, key: &str, state: &SyncState) -> Result<(), R::Error> {
+        let files = self.outgoing.get(key).map(|file| file.files.clone());
+        let mut missing_files = files.unwrap_or_default();
+        let mut placed_paths = Vec::new();
+        for (path, entry) in &missing_files {
+            if self.place_local(path, entry, state)?.is_some() {
+                placed_paths.push(path.clone());
+            }
+        }
+        missing_files.retain(|path, _| !placed_paths.contains(path));
+        self.fetch_own_versions(missing_files)?;
+        Ok(())
+    }
+
+    /// Publishes the staged folder as this machine's newest snapshot, and returns the id of the snapshot. `None` if the
+    /// last snapshot has the same content. If a file was rewritten during the publication, publishes again.
+    ///
+    /// # Errors
+    /// [`RemoteError::Changed`] if each of [`MAX_ATTEMPTS`] snapshots lists former content of a file.
+    pub fn publish(&mut self) -> Result<Option<String>, R::Error> {
+        let state = self.replica.read()?;
+        let mut new_id = None;
+
+        for attempt in 1.. {
+            let manifest = self.build_next_manifest(&state)?;
+            let is_listed = self.own_head.is_some() || new_id.is_some();
+            if is_listed && manifest.has_same_content(&self.published) {
+                break;
+            }
+
+            // A killed run's snapshot is recognized by this manifest, so it is stored first.
+            let bytes = self.write_manifest(&manifest)?;
+            self.files.write_next_manifest(&bytes)?;
+            let snapshot = RemoteSnapshot {
+                // The store chooses the id.
+                id: String::new(),
+                replica: manifest.replica.clone(),
+                machine: manifest.machine.clone(),
+                number: manifest.number,
+                base: self.position.snapshot.clone(),
+            };
+
+            let snapshot_id = self.remote.publish(&self.tree.root, &snapshot)?;
+            self.files.record_published()?;
+            self.position.snapshot = Some(snapshot_id.clone());
+            self.position.number = manifest.number;
+            self.knowledge.clone_from(&manifest.knowledge);
+            new_id = Some(snapshot_id);
+
+            let rewritten_path = self.find_rewritten_file(&manifest)?;
+            self.published = manifest;
+            match rewritten_path {
+                None => break,
+                // The next snapshot replaces this one.
+                Some(_) if attempt < MAX_ATTEMPTS => {}
+                Some(path) => return Err(RemoteError::Changed(path).into()),
+            }
+        }
+
+        self.position.knowledge.clone_from(&self.knowledge);
+        self.commit_run()?;
+        Ok(new_id)
+    }
+
+    /// Keeps the hard links for the next run, which then need not create them again: a new link changes the ctime of a
+    /// file, and restic reads and lists every file with a new ctime again. A failure is only logged.
+    pub fn keep_tree(&self) {
+        if self.is_staged
+            && let Err(e) = self.tree.move_links_to(&self.kept)
+        {
+            events::info!("the staged folder is not kept: {e}: {}", e.source);
+        }
+    }
+
+    /// Records the position, and replaces the state of the last publication by the state of this run.
+    fn commit_run(&self) -> Result<(), IoError> {
+        self.files.write(&self.position)?;
+        self.files.commit_state(&self.replica)
+    }
+
+    fn build_next_manifest(&self, state: &SyncState) -> Result<SnapshotManifest, IoError> {
+        let VersionId(replica, number) = self.next_version_id();
+        let files = self.list_staged_versions(state)?;
+
+        // A deletion ends when the file is back or a machine cancels it.
+        let requested = state.deleted.iter().chain(&self.deleted);
+        let is_pending = |(key, deletion): &(&String, &Deletion)| {
+            !files.contains_key(*key) && !state.resolutions.contains(&deletion.id)
+        };
+
+        let mut deleted = BTreeMap::new();
+        for (key, deletion) in requested.filter(is_pending) {
+            deleted
+                .entry(key.clone())
+                .or_insert_with(|| deletion.clone());
+        }
+
+        let mut knowledge = self.knowledge.clone();
+        knowledge.seen.insert(replica.clone(), number);
+        Ok(SnapshotManifest {
+            replica,
+            machine: self.config.machine_id.clone(),
+            number,
+            knowledge,
+            deleted,
+            resolved: state.resolutions.clone(),
+            files,
+        })
+    }
+
+    fn write_manifest(&self, manifest: &SnapshotManifest) -> Result<Vec<u8>, IoError> {
+        let path = self.tree.root.join(MANIFEST);
+        self.tree.remove_manifests()?;
+        let bytes = manifest.encode().at("encode", &path)?;
+        tree::remove(&path)?;
+        let mut file = atomic::create_private(&path)?;
+        file.write_all(&bytes).at("write", &path)?;
+        Ok(bytes)
+    }
+
+    /// Returns the path of a file that was rewritten while the store read it; `None` if there is none. A file that grew
+    /// is accepted: it begins with the listed content, and readers truncate it to the listed size.
+    fn find_rewritten_file(&self, manifest: &SnapshotManifest) -> Result<Option<String>, IoError> {
+        for (path, entry) in manifest.files() {
+            let full_path = self.tree.path_of(path);
+            let is_unchanged = Stat::read(&full_path)? == Some(entry.stat());
+            let begins_equal = || contents::raw_begins_with(&full_path, entry.size, &entry.digest);
+            if !is_unchanged && !begins_equal().unwrap_or_default() {
+                return Ok(Some(path.to_owned()));
+            }
+        }
+        Ok(None)
+    }
+}
+
+/// Returns true if the state records the staged files of a key as synced, or if neither has any. Conflict copies always
+/// count as synced.
+fn is_synced(
+    key: &str,
+    staged_files: Option<&BTreeMap<String, Stat>>,
+    incoming_files: &BTreeMap<String, ManifestEntry>,
+    state: &SyncState,
+) -> bool {
+    if is_conflict_copy_path(key) {
+        return true;
+    }
+
+    let last = state.files.get(key);
+    let (Some(staged_files), Some(last)) = (staged_files, last) else {
+        return staged_files.is_none() && last.is_none();
+    };
+
+    if staged_files.get(&last.remote.path) != Some(&last.remote.stat) {
+        return false;
+    }
+
+    // Versions in conflict can have equal sizes and mtimes, so the digest decides if it is known.
+    let digest = last.contents.map(|(_, digest)| digest);
+    let is_text = !last.remote.path.ends_with(rollout::ZST);
+    let entry = incoming_files.get(&last.remote.path);
+    let entry = entry.filter(|entry| is_text && entry.stat() == last.remote.stat);
+    entry.is_none_or(|entry| digest.is_none_or(|digest| digest == entry.digest))
+}

@@ -1,0 +1,123 @@
+//! The memory of this machine between two runs: its own last snapshot and the snapshots that it has joined. Losing it
+//! costs time, not data: the machine takes a new id, and joins all snapshots again.
+
+use super::causality::Knowledge;
+use super::snapshot_manifest::SnapshotManifest;
+use crate::io::document::{self, Document, DocumentError};
+use crate::io::hash::Sha256Digest;
+use crate::io::{IoContext, IoError, atomic, file_open};
+use crate::sync::config::SyncConfig;
+use serde::{Deserialize, Serialize};
+use std::collections::BTreeSet;
+use std::io;
+use std::path::{Path, PathBuf};
+
+const POSITION_FILE: &str = "position.json";
+/// The manifest of the last publication.
+pub(super) const PUBLISHED_FILE: &str = "published.jsonl";
+/// Name of the folder for the state of a run that is not published yet.
+const RUN_FOLDER: &str = "run";
+/// The manifest of a publication that has begun.
+pub(super) const NEXT_FILE: &str = "next.jsonl";
+
+#[derive(Debug, Clone, Default, PartialEq, Serialize, Deserialize)]
+pub(super) struct Position {
+    pub(super) replica: String,
+    /// Id of the snapshot of the last publication, or the beginning of that id.
+    pub(super) snapshot: Option<String>,
+    /// Number of the last publication.
+    pub(super) number: u64,
+    pub(super) knowledge: Knowledge,
+    /// Ids of the snapshots that were merged completely.
+    pub(super) joined: BTreeSet<String>,
+    /// Digest of the settings that select the merged files.
+    pub(super) scope: String,
+}
+
+impl Document for Position {
+    const SCHEMA: u64 = 1;
+    const INDENTED: bool = false;
+}
+
+/// The files of the position, in the folder of the state.
+#[derive(Debug, Clone)]
+pub(super) struct PositionFiles {
+    folder: PathBuf,
+}
+
+impl PositionFiles {
+    pub(super) fn in_folder(folder: &Path) -> Self {
+        Self {
+            folder: folder.to_path_buf(),
+        }
+    }
+
+    /// Reads the position; returns a new one with the id `new_id` if the file is missing or damaged. After a change of
+    /// the settings, all snapshots are joined again, because the new settings may include other files.
+    pub(super) fn read(
+        &self,
+        config: &SyncConfig,
+        new_id: impl FnOnce() -> String,
+    ) -> Result<Position, DocumentError> {
+        let document = document::read::<Position>(&self.folder.join(POSITION_FILE))?;
+        let mut position = document.good().unwrap_or_else(|| Position {
+            replica: new_id(),
+            ..Position::default()
+        });
+        let scope = digest_scope(config);
+        if position.scope != scope {
+            position.scope = scope;
+            position.joined.clear();
+        }
+        Ok(position)
+    }
+
+    pub(super) fn write(&self, position: &Position) -> Result<(), IoError> {
+        atomic::create_private_folder(&self.folder)?;
+        document::write(&self.folder.join(POSITION_FILE), position)
+    }
+
+    /// Reads [`PUBLISHED_FILE`] or [`NEXT_FILE`]; `None` if the file is missing or damaged.
+    pub(super) fn read_manifest(&self, name: &str) -> Result<Option<SnapshotManifest>, IoError> {
+        let path = self.folder.join(name);
+        match file_open::open(&path) {
+            // A damaged file counts as missing: the newest snapshot has the same information.
+            Ok(file) => Ok(SnapshotManifest::parse(file, "this machine").ok()),
+            Err(e) if e.kind() == io::ErrorKind::NotFound => Ok(None),
+            Err(e) => Err(e).at("open", &path),
+        }
+    }
+
+    /// Returns the folder of the state of a run that is not published yet. It may not exist.
+    pub(super) fn run_folder(&self) -> PathBuf {
+        self.folder.join(RUN_FOLDER)
+    }
+
+    /// Records a manifest that is about to be published.
+    pub(super) fn write_next_manifest(&self, bytes: &[u8]) -> Result<(), IoError> {
+        atomic::create_private_folder(&self.folder)?;
+        atomic::write(&self.folder.join(NEXT_FILE), bytes)
+    }
+
+    /// Records that the manifest of [`Self::write_next_manifest`] was published.
+    pub(super) fn record_published(&self) -> Result<(), IoError> {
+        let next_path = self.folder.join(NEXT_FILE);
+        if next_path.exists() {
+            atomic::rename(&next_path, &self.folder.join(PUBLISHED_FILE))?;
+        }
+        Ok(())
+    }
+}
+
+/// Returns the id of this machine in the store; `None` if this machine has no readable position.
+pub fn replica_id(state_folder: &Path) -> Option<String> {
+    let path = state_folder.join(POSITION_FILE);
+    let position = document::read::<Position>(&path).ok()?.good()?;
+    Some(position.replica)
+}
+
+fn digest_scope(config: &SyncConfig) -> String {
+    // The digest of the `Debug` text: after a rename of a field or variant, one run joins all snapshots again.
+    let settings = (&config.scope, config.policy.rules.delete);
+    Sha256Digest::of(format!("{settings:?}").as_bytes()).to_string()
+}

@@ -1,0 +1,473 @@
+//! Applies the user's decision about a conflict copy.
+//!
+//! The decision is recorded under the name of the conflict copy ([`resolutions`]). The next sync publishes it, so that
+//! no machine asks again.
+
+use super::backup::{BackupError, SnapshotFile};
+use super::config::SyncConfig;
+use super::conflict_copies::{self, ConflictCopies, ConflictCopy, ConflictCopyFolders};
+use super::conflicting_versions::ConflictingVersions;
+use super::continued_rollouts::ContinuedRollouts;
+use super::index_updates::{ContentChange, IndexUpdate};
+use super::ledger::Ledger;
+use super::manifest::ManifestEntry;
+use super::pending_index_updates::PendingIndexUpdates;
+use super::plan::Conflict;
+use super::remote::folder::listed_versions::RemoteManifests;
+use super::sides::{Side, Stat};
+use super::state::{Replica, SyncState};
+use super::{contents, identity, resolutions, rollouts, snapshot_writer};
+use crate::codex::rollout::{self, Relation};
+use crate::io::atomic::{self, TempFile};
+use crate::io::hash::Sha256Digest;
+use crate::io::{IoContext, IoError, file_open, sharing};
+use chrono::{DateTime, Utc};
+use clap::ValueEnum;
+use std::fs;
+use std::io::{self, BufRead, BufReader, Read, Write};
+use std::path::{Path, PathBuf};
+
+/// The version that the user keeps of a conflict.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
+pub enum KeepChoice {
+    /// The version on this machine
+    Local,
+    /// The version in the cloud folder
+    Cloud,
+    /// The conflict copy, or the other branch, in place of the conversation
+    #[value(name = "fork")]
+    ConflictCopy,
+    /// Both versions, one as a new conversation
+    Both,
+}
+
+impl KeepChoice {
+    pub fn name(self) -> String {
+        let value = self.to_possible_value();
+        value.map_or_else(String::new, |value| value.get_name().to_owned())
+    }
+
+    /// Returns true if the conversation stays as it is, and its conflict copy goes.
+    fn keeps_current(self) -> bool {
+        matches!(self, Self::Local | Self::Cloud)
+    }
+}
+
+/// A version to choose, with the reason if it cannot be kept.
+pub type Offer = (KeepChoice, Option<String>);
+
+/// An error of applying a decision. The conflict copy stays.
+#[derive(Debug, thiserror::Error)]
+pub enum ConflictCopyError {
+    #[error(transparent)]
+    Io(#[from] IoError),
+    /// The version to drop could not be backed up.
+    #[error(transparent)]
+    Backup(#[from] BackupError),
+    #[error("the conflict copy is not on this machine, or not complete: {0}")]
+    NotDownloaded(String),
+    #[error("the conversation of the conflict copy is not on this machine: {0}")]
+    NoConversation(String),
+    #[error("cannot turn this version into a separate conversation ({reason}): {}", path.display())]
+    NotConvertible {
+        /// The obstacle, as a clause.
+        reason: &'static str,
+        path: PathBuf,
+    },
+}
+
+/// A conflict copy that the user decides about, with its conversation.
+pub struct DecidedCopy<'a> {
+    config: &'a SyncConfig,
+    replica: &'a Replica,
+    copy: ConflictCopy,
+    folders: ConflictCopyFolders,
+    /// Path of the conversation at the last sync, relative to the home, if the file still exists.
+    current_path: Option<String>,
+}
+
+impl<'a> DecidedCopy<'a> {
+    pub fn read(
+        copy: ConflictCopy,
+        config: &'a SyncConfig,
+        replica: &'a Replica,
+        state: &SyncState,
+    ) -> Self {
+        let last = copy.last_synced(state).map(|last| last.local.path.clone());
+        Self {
+            folders: ConflictCopyFolders::of(&replica.folder, &config.cloud),
+            current_path: last.filter(|path| config.local.join(path).is_file()),
+            copy,
+            config,
+            replica,
+        }
+    }
+
+    /// Reads the conflict copy of this name.
+    ///
+    /// # Errors
+    /// [`ConflictCopyError::NotDownloaded`] if neither side has it.
+    pub fn find(
+        name: &str,
+        config: &'a SyncConfig,
+        replica: &'a Replica,
+        state: &SyncState,
+    ) -> Result<Self, ConflictCopyError> {
+        let mut copies = ConflictCopies::read(&replica.folder, &config.cloud)?;
+        match copies.all.remove(name) {
+            Some(copy) => Ok(Self::read(copy, config, replica, state)),
+            None => Err(ConflictCopyError::NotDownloaded(name.to_owned())),
+        }
+    }
+
+    /// Compares the conflict copy with its conversation. `None` if one of the two files is not on this machine or
+    /// cannot be read, or if the name of the conversation has no id.
+    pub fn versions(&self) -> Option<ConflictingVersions> {
+        let id = self.copy.session_id()?;
+        let home = &self.config.local;
+        let current = home.join(self.current_path.as_ref()?);
+        let copy = self.path_on(self.copy.source_side());
+        ConflictingVersions::compare(home, id, &current, &copy, "in the conflict copy").ok()
+    }
+
+    /// Returns the versions to choose from, each with the reason if it cannot be kept; none if the conflict copy is not
+    /// on this machine, or not complete.
+    pub fn list_offers(&self, continued: &ContinuedRollouts) -> Vec<Offer> {
+        let source = self.path_on(self.copy.source_side());
+        if !self.copy.matches_digest_of(&source).unwrap_or_default() {
+            return Vec::new();
+        }
+
+        let [replacement, separation] = match &self.current_path {
+            None => [(); 2].map(|()| Some(self.no_conversation_error().to_string())),
+            Some(_) if self.copy.local.is_none() => {
+                [(); 2].map(|()| Some(self.not_downloaded_error().to_string()))
+            }
+            Some(current) => {
+                let current_file = self.config.local.join(current);
+                let id = rollouts::rollout_id(current).unwrap_or_default();
+                let needed_sides = continued.find_needed_sides(&id, &current_file, &source);
+                let is_needed = needed_sides.contains(&Side::Local);
+                let separate = check_separable(current, &source);
+                [
+                    is_needed.then(|| Conflict::describe_continued(Some(Side::Local))),
+                    separate.err().map(|error| error.to_string()),
+                ]
+            }
+        };
+        vec![
+            (KeepChoice::Local, None),
+            (KeepChoice::ConflictCopy, replacement),
+            (KeepChoice::Both, separation),
+        ]
+    }
+
+    fn path_on(&self, side: Side) -> PathBuf {
+        self.folders.path(side, &self.copy.name)
+    }
+
+    fn no_conversation_error(&self) -> ConflictCopyError {
+        ConflictCopyError::NoConversation(self.copy.name.clone())
+    }
+
+    fn not_downloaded_error(&self) -> ConflictCopyError {
+        ConflictCopyError::NotDownloaded(self.copy.name.clone())
+    }
+
+    /// Fails unless the folder of the state has the conflict copy and its content matches its name.
+    fn refuse_incomplete_copy(&self) -> Result<(), ConflictCopyError> {
+        let matches = || self.copy.matches_digest_of(&self.path_on(Side::Local));
+        if self.copy.local.is_some() && matches().unwrap_or_default() {
+            Ok(())
+        } else {
+            Err(self.not_downloaded_error())
+        }
+    }
+
+    /// Returns the path of the conversation, or the one at which Codex would store it.
+    fn conversation_path(&self) -> String {
+        self.current_path.clone().unwrap_or_else(|| {
+            let name = self.copy.conversation_label();
+            format!("{}/{name}.jsonl", rollouts::dated_folder(name))
+        })
+    }
+
+    /// Copies the version that a decision drops to a snapshot, under the path of the conversation, so that `sync
+    /// restore` restores it to that path. Returns the name of the snapshot, or `None` if nothing is dropped or its file
+    /// is missing. Ignores `backup.before_overwrite`, because no other copy of the version exists.
+    pub fn back_up_dropped(
+        &self,
+        choice: KeepChoice,
+        now: DateTime<Utc>,
+    ) -> Result<Option<String>, ConflictCopyError> {
+        let path = self.conversation_path();
+        let (file, path) = match choice {
+            KeepChoice::Both => return Ok(None),
+            KeepChoice::ConflictCopy => {
+                self.refuse_incomplete_copy()?;
+                if self.current_path.is_none() {
+                    return Ok(None);
+                }
+                (self.config.local.join(&path), path)
+            }
+            KeepChoice::Local | KeepChoice::Cloud => {
+                let file = self.path_on(self.copy.source_side());
+                if !self.copy.matches_digest_of(&file).at("read", &file)? {
+                    return Err(self.not_downloaded_error());
+                }
+
+                // A conflict copy is never compressed.
+                let uncompressed_path = path.strip_suffix(rollout::ZST).unwrap_or(&path);
+                (file, uncompressed_path.to_owned())
+            }
+        };
+
+        let Some(stat) = Stat::read(&file)? else {
+            return Ok(None);
+        };
+        let files = vec![(file, SnapshotFile::new(Side::Local, path, stat))];
+        Ok(snapshot_writer::back_up_files(self.config, files, now)?)
+    }
+
+    /// Applies a decision locally; the next sync copies the result to the cloud folder. The caller holds the lock
+    /// of the state, has made sure that the home is not in use, and has called [`Self::back_up_dropped`]. Returns the
+    /// id of the conversation that it created, if any.
+    pub fn apply(
+        &self,
+        choice: KeepChoice,
+        state: &mut SyncState,
+    ) -> Result<Option<String>, ConflictCopyError> {
+        let name = &self.copy.name;
+        let manifests = identity::read_remote_manifests(self.config, state)?;
+        let remote_records = &manifests.resolutions;
+
+        // The decision also covers the beginnings of this version, so that no machine waits for them.
+        let dropped_path = match (&self.current_path, choice) {
+            (Some(current), KeepChoice::ConflictCopy) => self.config.local.join(current),
+            _ => self.path_on(Side::Local),
+        };
+        let beginning_names = self.find_listed_beginnings(&dropped_path, &manifests)?;
+
+        let mut new_id = None;
+        if !choice.keeps_current() {
+            self.refuse_incomplete_copy()?;
+            let current = self.current_path.as_ref();
+            let current = current.ok_or_else(|| self.no_conversation_error())?;
+            if choice == KeepChoice::Both {
+                new_id = Some(self.create_conversation(current)?);
+            } else {
+                let replaced_digest = self.replace_conversation(current)?;
+                // The decision is recorded only after the new version is in place. After a kill in between, the
+                // old version comes back as a conflict copy, and the user decides again.
+                let name = self.copy.sibling_name(&replaced_digest);
+                resolutions::record_drop(&name, &mut state.resolutions, remote_records);
+            }
+        }
+
+        if choice == KeepChoice::ConflictCopy {
+            // The version continues, so an earlier decision against it must not count.
+            resolutions::record_keep(name, &mut state.resolutions, remote_records);
+        } else {
+            resolutions::record_drop(name, &mut state.resolutions, remote_records);
+        }
+
+        // Machines stop waiting for a version with any record, and a record to keep drops nothing.
+        for name in &beginning_names {
+            if !resolutions::is_known(name, [&state.resolutions, remote_records]) {
+                resolutions::record_keep(name, &mut state.resolutions, remote_records);
+            }
+        }
+
+        self.replica.write(state)?;
+        // After the decision is recorded: a kill in between leaves a copy that the next sync drops.
+        for side in [Side::Local, Side::Remote] {
+            self.folders.remove(side, name)?;
+        }
+        Ok(new_id)
+    }
+
+    /// Returns the versions of the conversation that manifests list and that are a beginning of the text at
+    /// `dropped_path`, by the names that their conflict copies would have. No machine has these versions any more, but
+    /// a manifest lists them until its machine writes the conversation again. Unless the decision covers them, the
+    /// other machines wait for them forever.
+    fn find_listed_beginnings(
+        &self,
+        dropped_path: &Path,
+        manifests: &RemoteManifests,
+    ) -> Result<Vec<String>, IoError> {
+        let Some(key) = rollouts::key(&self.conversation_path()) else {
+            return Ok(Vec::new());
+        };
+
+        let own_entries = Ledger::read(self.replica.run_folder())?.files.into_iter();
+        let own_entries =
+            own_entries.filter(|(path, _)| rollouts::key(path).as_ref() == Some(&key));
+        let listed_entries = manifests.listed_entries(&key).cloned();
+        let listed_entries = listed_entries.chain(own_entries.map(|(_, entry)| entry));
+
+        let is_beginning = |entry: &ManifestEntry| {
+            // An unreadable text has no known beginnings.
+            contents::text_begins_with(dropped_path, entry.size, &entry.digest).unwrap_or_default()
+        };
+        let names = listed_entries.filter(is_beginning);
+        let names = names.map(|entry| conflict_copies::format_file_name(&key, &entry.digest));
+        Ok(names.collect())
+    }
+
+    /// Replaces the conversation by the conflict copy, uncompressed; returns the digest of the replaced text.
+    fn replace_conversation(&self, current: &str) -> Result<Sha256Digest, IoError> {
+        let (home, copy) = (&self.config.local, &self.path_on(Side::Local));
+        let old_path = home.join(current);
+        let digest = contents::read_text_digest(&old_path)
+            .at("read", &old_path)?
+            .1;
+
+        let uncompressed_path = current.strip_suffix(rollout::ZST).unwrap_or(current);
+        self.record_index_update(uncompressed_path, ContentChange::Replaced)?;
+
+        let target = home.join(uncompressed_path);
+        let mut file = file_open::open(copy).at("open", copy)?;
+        stage(copy, &[], &mut file, &target)?.replace(&target)?;
+
+        if uncompressed_path != current {
+            sharing::remove_file(&old_path).at("remove", &old_path)?;
+        }
+        Ok(digest)
+    }
+
+    /// Records the index update before the file is written, so that Codex's index is completed even after a kill.
+    fn record_index_update(&self, path: &str, change: ContentChange) -> Result<(), IoError> {
+        let update = IndexUpdate::from_path(path, change);
+        PendingIndexUpdates::new(self.replica).record(update.as_slice())
+    }
+
+    /// Creates a separate conversation from the conflict copy and returns the new id.
+    fn create_conversation(&self, current: &str) -> Result<String, ConflictCopyError> {
+        let copy = &self.path_on(Side::Local);
+        let (_, digest) = contents::read_text_digest(copy).at("read", copy)?;
+        let (new_id, path, first_line) = plan_separate_conversation(current, copy, &digest)?;
+        let mut reader = BufReader::new(file_open::open(copy).at("open", copy)?);
+        reader.skip_until(b'\n').at("read", copy)?;
+        let target = self.config.local.join(&path);
+
+        self.record_index_update(&path, ContentChange::New)?;
+        atomic::create_private_folder(atomic::parent_of(&target))?;
+        let temp = stage(copy, &first_line, &mut reader, &target)?;
+
+        if fs::symlink_metadata(&target).is_ok() {
+            // A decision that was killed before it was recorded created this file, and it may have been continued
+            // since.
+            let relation = rollout::compare(&target, temp.path()).at("compare", &target)?;
+            return if matches!(relation, Relation::Equal | Relation::FirstExtends) {
+                Ok(new_id)
+            } else {
+                Err(ConflictCopyError::NotConvertible {
+                    reason: "a different conversation with the new id exists",
+                    path: copy.clone(),
+                })
+            };
+        }
+
+        temp.replace(&target)?;
+        Ok(new_id)
+    }
+}
+
+/// Fails unless the version in the file `version` of the conversation at `current` can become a separate conversation.
+/// Reads only the first line.
+pub fn check_separable(current: &str, version: &Path) -> Result<(), ConflictCopyError> {
+    // The digest only makes the new id.
+    plan_separate_conversation(current, version, &Sha256Digest::of(b"")).map(drop)
+}
+
+/// Returns the id, the path and the first line of the separate conversation that the version in the file `version` of
+/// the conversation at `current` becomes. It is in the folder of `current`, or, if that is archived, in the folder of its
+/// date.
+fn plan_separate_conversation(
+    current: &str,
+    version: &Path,
+    digest: &Sha256Digest,
+) -> Result<(String, String, Vec<u8>), ConflictCopyError> {
+    let not_convertible = |reason| ConflictCopyError::NotConvertible {
+        reason,
+        path: version.to_path_buf(),
+    };
+
+    let name = current.rsplit('/').next().unwrap_or(current);
+    if rollouts::is_rewind(name) {
+        return Err(not_convertible(
+            "it is a part of a rewound conversation, which cannot become a separate conversation",
+        ));
+    }
+
+    let old_id = rollouts::id(name)
+        .ok_or_else(|| not_convertible("the file name of its conversation has no id"))?;
+    let id = rollouts::derive_conversation_id(&old_id, digest);
+    let path = path_of_new_conversation(current, name, &id)
+        .ok_or_else(|| not_convertible("the file name of its conversation has no date"))?;
+
+    let mut line = Vec::new();
+    let text = rollout::open_plain(version).at("open", version)?;
+    let mut reader = BufReader::new(text);
+    reader.read_until(b'\n', &mut line).at("read", version)?;
+    let first_line = rollouts::replace_id(&line, &old_id, &id).map_err(not_convertible)?;
+    Ok((id, path, first_line))
+}
+
+/// Returns the path of a new conversation, which keeps the date of the original and is not archived. `None` if
+/// `file_name` has no date.
+fn path_of_new_conversation(current: &str, file_name: &str, id: &str) -> Option<String> {
+    let stem = rollouts::parse_stem(file_name)?;
+    let folder = if rollouts::is_archived(current) {
+        rollouts::dated_folder(file_name)
+    } else {
+        rollouts::parent_folder(current).to_owned()
+    };
+    Some(format!(
+        "{folder}/{}{id}.jsonl",
+        stem.get(..rollouts::ID_START)?
+    ))
+}
+
+/// Writes `first_line` and the remaining bytes of `reader`, a reader of the file `source`, to a temp file beside
+/// `target`. The temp file gets the mtime of `source`.
+fn stage(
+    source: &Path,
+    first_line: &[u8],
+    reader: &mut dyn Read,
+    target: &Path,
+) -> Result<TempFile, IoError> {
+    let mut temp = TempFile::create_beside(target)?;
+    temp.file().write_all(first_line).at("write", target)?;
+    io::copy(reader, temp.file()).at("copy", source)?;
+    let time = fs::metadata(source).and_then(|meta| meta.modified());
+    let time = time.at("inspect", source)?;
+    temp.file().set_modified(time).at("set time", target)?;
+    Ok(temp)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_new_conversation_keeps_the_date_of_the_original() {
+        let id = "01a1f78b-4d30-7ef3-b0ee-5caab8d3b455";
+        for (folder, name, found) in [
+            (
+                "archived_sessions",
+                format!("rollout-2026-11-18T10-00-00-{id}.jsonl"),
+                Some("sessions/2026/11/18/rollout-2026-11-18T10-00-00-new.jsonl"),
+            ),
+            (
+                "sessions/x",
+                format!("rollout-2026-11-18T10-00-00-{id}.jsonl.zst"),
+                Some("sessions/x/rollout-2026-11-18T10-00-00-new.jsonl"),
+            ),
+            ("sessions/x", format!("rollout-x-{id}.jsonl"), None),
+        ] {
+            let path = path_of_new_conversation(&format!("{folder}/{name}"), &name, "new");
+            assert_eq!(path.as_deref(), found, "{name}");
+        }
+    }
+}

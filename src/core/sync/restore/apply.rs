@@ -1,0 +1,278 @@
+//! Puts the files of a snapshot in place, with the records by which other machines accept them: the resolutions of
+//! restored conversations, and the attestation of files that go to the cloud folder.
+
+use super::error::SyncRestoreError;
+use super::plan::{SyncRestorePlan, target_path};
+use super::snapshot_reader::SnapshotReader;
+use crate::history::files;
+use crate::io::atomic::{self, TempFile};
+use crate::io::{IoContext, IoError, OrdinaryPath as _, tree};
+use crate::sync::backup::SnapshotFile;
+use crate::sync::config::SyncConfig;
+use crate::sync::ledger::Ledger;
+use crate::sync::manifest::ManifestEntry;
+use crate::sync::plan::PlanError;
+use crate::sync::sides::{Side, Stat, set_mode, set_mtime};
+use crate::sync::state::{Replica, StateJournal, SyncState};
+use crate::sync::{conflict_copies, contents, identity, resolutions, rollouts, snapshot_writer};
+use chrono::{DateTime, Utc};
+use std::collections::{BTreeMap, BTreeSet};
+use std::io;
+use std::path::{Path, PathBuf};
+
+/// Copies the replaced files to a safety snapshot, then restores each file by one rename. Returns the name of the
+/// safety snapshot, if a file was replaced. Attests the files that go to the cloud folder, because other machines wait
+/// for files that no machine attests. The caller holds the lock of `replica`.
+///
+/// # Errors
+/// See [`SyncRestoreError`].
+pub fn apply(
+    plan: &SyncRestorePlan,
+    config: &SyncConfig,
+    replica: &Replica,
+    now: DateTime<Utc>,
+) -> Result<Option<String>, SyncRestoreError> {
+    let mut replaced_files = Vec::new();
+    let mut record_replaced = |path: PathBuf, relative: &str| -> Result<Option<Stat>, IoError> {
+        let stat = Stat::read(&path)?;
+        if let Some(stat) = stat {
+            let replaced = SnapshotFile::new(plan.target, relative.to_owned(), stat);
+            replaced_files.push((path, replaced));
+        }
+        Ok(stat)
+    };
+
+    let mut replaced_stats = Vec::with_capacity(plan.files.len());
+    for snapshot_file in &plan.files {
+        let path = target_path(plan, config, &snapshot_file.path)?;
+        replaced_stats.push(record_replaced(path, &snapshot_file.path)?);
+    }
+
+    let mut other_forms = Vec::new();
+    for (path, relative) in find_other_forms(plan, config) {
+        let stat = record_replaced(path.clone(), &relative)?;
+        other_forms.push((path, stat));
+    }
+
+    let safety_snapshot = snapshot_writer::back_up_files(config, replaced_files, now)?;
+
+    // An error in the closure leaves some files restored, so it is reported with their number and the safety snapshot.
+    let mut restored_count = 0;
+    let restore_all = || -> Result<(), SyncRestoreError> {
+        let mut source = SnapshotReader::open(&plan.snapshot)?;
+        let mut ledger = match plan.target {
+            Side::Local => None,
+            Side::Remote => Some(Ledger::open(replica.run_folder())?),
+        };
+
+        let mut recorder = ResolutionRecorder::open(config, replica)?;
+
+        // The records of a file are durable before the file is in its place.
+        for (snapshot_file, replaced) in plan.files.iter().zip(replaced_stats) {
+            let staged = stage_file(plan, config, &mut source, snapshot_file, ledger.as_mut())?;
+            if let Some(recorder) = &mut recorder {
+                recorder.record_keep(snapshot_file, staged.temp.path())?;
+            }
+            staged.move_into_place(replaced)?;
+            restored_count += 1;
+        }
+
+        // A form that changed since has no copy in the safety snapshot, so it is not removed.
+        for (path, stat) in &other_forms {
+            if Stat::read(path)? != *stat {
+                return Err(SyncRestoreError::Changed(path.clone()));
+            }
+            tree::remove(path)?;
+            atomic::sync_folder(atomic::parent_of(path))?;
+        }
+
+        match plan.target {
+            Side::Local => Ok(()),
+            Side::Remote => publish_own_manifest(config, replica),
+        }
+    };
+
+    match restore_all() {
+        Ok(()) => Ok(safety_snapshot),
+        Err(cause) => Err(SyncRestoreError::Stopped {
+            done: restored_count,
+            all: plan.files.len(),
+            safety: safety_snapshot,
+            cause: Box::new(cause),
+        }),
+    }
+}
+
+/// Returns the files, with their relative paths, that the home already has of the restored conversations at other
+/// paths, because a conversation was archived or compressed since. They have to go: of two files of one conversation,
+/// the next move by Codex 0.169 replaces one by the other.
+fn find_other_forms(plan: &SyncRestorePlan, config: &SyncConfig) -> Vec<(PathBuf, String)> {
+    let home = config.root(Side::Local);
+    // If a folder of the home is a link, a file has two paths.
+    let parent = |path: &Path| atomic::parent_of(path).canonical().ok();
+
+    let mut targets_by_key: BTreeMap<String, Vec<PathBuf>> = BTreeMap::new();
+    for snapshot_file in &plan.files {
+        if let Some(key) = rollouts::key(&snapshot_file.path) {
+            let target = home.join(&snapshot_file.path);
+            targets_by_key.entry(key).or_default().push(target);
+        }
+    }
+
+    let mut other_forms = Vec::new();
+    if plan.target == Side::Local && !targets_by_key.is_empty() {
+        files::visit_rollouts(home, &mut |entry, path, _| {
+            let parts: Vec<_> = path.iter().map(|part| part.to_string_lossy()).collect();
+            let relative = parts.join("/");
+            let path = entry.path();
+            let is_target = |target: &PathBuf| {
+                target.file_name() == path.file_name() && parent(target) == parent(&path)
+            };
+
+            let targets = rollouts::key(&relative).and_then(|key| targets_by_key.get(&key));
+            if targets.is_some_and(|targets| !targets.iter().any(is_target)) {
+                other_forms.push((path, relative));
+            }
+        });
+    }
+    other_forms
+}
+
+/// A restored file, complete and durable, beside its destination.
+struct StagedFile {
+    temp: TempFile,
+    path: PathBuf,
+}
+
+impl StagedFile {
+    /// Renames the file to its destination. `replaced` is the file that the safety snapshot has a copy of; `None` if
+    /// the destination was free. Only this file is replaced.
+    fn move_into_place(self, replaced: Option<Stat>) -> Result<(), SyncRestoreError> {
+        let Self { temp, path } = self;
+        if Stat::read(&path)? != replaced {
+            return Err(SyncRestoreError::Changed(path));
+        }
+
+        if replaced.is_some() {
+            return Ok(temp.replace_synced(&path)?);
+        }
+
+        match temp.publish_unsynced(&path) {
+            Err(e) if e.source.kind() == io::ErrorKind::AlreadyExists => {
+                Err(SyncRestoreError::Changed(path))
+            }
+            published => {
+                published?;
+                Ok(atomic::sync_folder(atomic::parent_of(&path))?)
+            }
+        }
+    }
+}
+
+/// Writes a file beside its destination, and records it in the ledger if it goes to the cloud folder.
+fn stage_file(
+    plan: &SyncRestorePlan,
+    config: &SyncConfig,
+    source: &mut SnapshotReader,
+    snapshot_file: &SnapshotFile,
+    ledger: Option<&mut Ledger>,
+) -> Result<StagedFile, SyncRestoreError> {
+    let path = target_path(plan, config, &snapshot_file.path)?;
+    let folder = atomic::parent_of(&path);
+    match plan.target {
+        Side::Local => atomic::create_private_folder(folder)?,
+        Side::Remote => atomic::create_durable_below(&config.cloud, folder)?,
+    }
+
+    let mut temp = TempFile::create_beside(&path)?;
+    let path_in_snapshot = plan.snapshot.path.join(snapshot_file.path_in_snapshot());
+    let file = temp.file();
+    let size = source
+        .read_with(snapshot_file, |content, mode| {
+            let size = io::copy(content, file)?;
+            set_mode(file, mode)?;
+            Ok(size)
+        })
+        .at("read", &path_in_snapshot)?;
+    set_mtime(temp.file(), snapshot_file.mtime_ns).at("set time", &path)?;
+    temp.sync()?;
+
+    if let Some(ledger) = ledger {
+        let digest = contents::read_raw_digest(temp.path()).at("read", &path)?;
+        let replaced = Stat::read(&path)?;
+        // Other machines take the version with the earlier mtime for the older one.
+        let min_mtime_ns = replaced.map_or(i64::MIN, |stat| stat.mtime_ns.saturating_add(1));
+        let entry = ManifestEntry {
+            size,
+            mtime_ns: snapshot_file.mtime_ns.max(min_mtime_ns),
+            digest,
+        };
+        ledger.record_upload(&snapshot_file.path, &entry)?;
+        ledger.sync()?;
+    }
+
+    Ok(StagedFile { temp, path })
+}
+
+/// Records that the user wants the restored versions of conversations, so that earlier decisions against them
+/// no longer count on any machine.
+struct ResolutionRecorder {
+    journal: StateJournal,
+    state: SyncState,
+    remote: BTreeSet<String>,
+}
+
+impl ResolutionRecorder {
+    /// Opens the state for recording; `None` before the first sync, which has no state.
+    fn open(config: &SyncConfig, replica: &Replica) -> Result<Option<Self>, SyncRestoreError> {
+        let mut state = replica.read().map_err(PlanError::from)?;
+        if !state.file.exists {
+            return Ok(None);
+        }
+
+        let remote = identity::read_remote_manifests(config, &state)?.resolutions;
+        // Torn and damaged lines have to go before the journal appends lines.
+        if state.file.needs_rewrite {
+            replica.write(&mut state)?;
+        }
+
+        Ok(Some(Self {
+            journal: replica.open_journal()?,
+            state,
+            remote,
+        }))
+    }
+
+    /// Records the restored version of a conversation; does nothing for other files. `file` has the restored content.
+    /// Call this before the file is renamed to its destination.
+    fn record_keep(&mut self, snapshot_file: &SnapshotFile, file: &Path) -> Result<(), IoError> {
+        let Some(key) = rollouts::key(&snapshot_file.path) else {
+            return Ok(());
+        };
+
+        let (_, digest) = contents::read_text_digest(file).at("read", file)?;
+        let name = conflict_copies::format_file_name(&key, &digest);
+        let added = resolutions::record_keep(&name, &mut self.state.resolutions, &self.remote);
+
+        for record in &added {
+            self.journal.record_resolution(record)?;
+        }
+        if added.is_empty() {
+            Ok(())
+        } else {
+            self.journal.sync()
+        }
+    }
+}
+
+/// Publishes this machine's manifest. Does nothing before the first sync, which publishes it.
+fn publish_own_manifest(config: &SyncConfig, replica: &Replica) -> Result<(), SyncRestoreError> {
+    let mut state = match replica.read() {
+        Ok(state) if state.file.exists => state,
+        _ => return Ok(()),
+    };
+    let files = Ledger::read(replica.run_folder())?.files;
+    Ok(identity::publish_manifest(
+        &files, &mut state, config, replica,
+    )?)
+}

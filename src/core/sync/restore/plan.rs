@@ -1,0 +1,225 @@
+//! The plan of a restore: which files of a snapshot go where. Nothing is written.
+
+use super::error::SyncRestoreError;
+use super::snapshot_reader::{SnapshotReader, list_files};
+use crate::sync::backup::{self, SnapshotFile, SnapshotList, SyncSnapshot};
+use crate::sync::config::{SyncConfig, SyncRemote};
+use crate::sync::plan::check_cloud_identity;
+use crate::sync::sides::Side;
+use crate::sync::state::Replica;
+use crate::sync::{line_merge, rollouts, scope, secrets};
+use std::path::{Component, Path, PathBuf};
+use std::{fs, io};
+
+/// The files that a restore would write.
+#[derive(Debug)]
+pub struct SyncRestorePlan {
+    pub snapshot: SyncSnapshot,
+    pub target: Side,
+    pub files: Vec<SnapshotFile>,
+    /// Files that are not restored, each with the reason: files that sync never copies, and texts with tokens.
+    pub skipped: Vec<(String, String)>,
+}
+
+/// Plans to restore the files of the side `target` from the snapshot `from`, or from the newest one. Without `target`,
+/// the side is the cloud folder if all files of the snapshot are from there, else the home. Through the vault, the side
+/// is always the home; without `from` and `target`, the newest snapshot with files of the home is restored. Of a snapshot
+/// by codexSync, or of one without files of the side, all files are restored.
+pub fn plan(
+    config: &SyncConfig,
+    replica: &Replica,
+    from: Option<&str>,
+    target: Option<Side>,
+) -> Result<SyncRestorePlan, SyncRestoreError> {
+    let is_of_cloud_alone = |list: &Option<SnapshotList>| {
+        let files = list.as_ref().map_or(&[][..], |list| &list.files);
+        !files.is_empty() && files.iter().all(|kept| kept.side() == Side::Remote)
+    };
+
+    let folder = &config.backup.folder;
+    let is_vault = config.remote == SyncRemote::Vault;
+    let needs_local_files = is_vault && from.is_none() && target.is_none();
+    let mut found = None;
+    for snapshot in find_snapshots(folder, from)? {
+        let list = backup::read_file_list(&snapshot)?;
+        if !(needs_local_files && is_of_cloud_alone(&list)) {
+            found = Some((snapshot, list));
+            break;
+        }
+    }
+    let (snapshot, list) = found.ok_or_else(|| SyncRestoreError::NoLocalFiles(folder.clone()))?;
+
+    let target = target.unwrap_or(if is_of_cloud_alone(&list) && !is_vault {
+        Side::Remote
+    } else {
+        Side::Local
+    });
+
+    if target == Side::Remote {
+        check_cloud_identity(config, replica)?;
+    }
+
+    let mut files = match list {
+        Some(list) => {
+            let of_side = |kept: &&SnapshotFile| kept.side() == target;
+            let own: Vec<_> = list.files.iter().filter(of_side).cloned().collect();
+            if own.is_empty() { list.files } else { own }
+        }
+        None => list_files(&snapshot)?,
+    };
+
+    files.sort_by(|a, b| a.path.cmp(&b.path));
+    for snapshot_file in &files {
+        refuse_path_outside(&snapshot, &snapshot_file.path)?;
+    }
+
+    // All files are read now, so that no half of a damaged snapshot is restored.
+    let reasons = read_reasons_to_skip(&snapshot, target, &files)?;
+    let (mut restorable, mut skipped) = (Vec::new(), Vec::new());
+    for (snapshot_file, why) in files.into_iter().zip(reasons) {
+        match why {
+            Some(why) => skipped.push((snapshot_file.path, why)),
+            None => restorable.push(snapshot_file),
+        }
+    }
+
+    let plan = SyncRestorePlan {
+        snapshot,
+        target,
+        files: restorable,
+        skipped,
+    };
+
+    // A blocked destination is refused before anything is written.
+    for snapshot_file in &plan.files {
+        target_path(&plan, config, &snapshot_file.path)?;
+    }
+    Ok(plan)
+}
+
+/// Returns the snapshot `name`; if it is `None`, all snapshots, the newest first.
+fn find_snapshots(
+    folder: &Path,
+    name: Option<&str>,
+) -> Result<Vec<SyncSnapshot>, SyncRestoreError> {
+    let mut snapshots = backup::list_snapshots(folder)?;
+    if let Some(name) = name {
+        let mut parts = Path::new(name).components();
+        let begins_with_name = matches!(parts.next(), Some(Component::Normal(_)));
+        if !begins_with_name || parts.next().is_some() || name.contains(['/', '\\']) {
+            return Err(SyncRestoreError::Outside {
+                folder: folder.to_path_buf(),
+                name: name.to_owned(),
+            });
+        }
+        snapshots.retain(|snapshot| snapshot.name == name);
+    }
+
+    if !snapshots.is_empty() {
+        return Ok(snapshots);
+    }
+    Err(match name {
+        Some(name) => SyncRestoreError::NoSuchSnapshot(folder.join(name)),
+        None => SyncRestoreError::NoSnapshots(folder.to_path_buf()),
+    })
+}
+
+/// Reads all files before anything is restored: a partial snapshot is refused, and a login is recognized
+/// under any name. Returns for each file the reason why it is not restored, or `None`.
+fn read_reasons_to_skip(
+    snapshot: &SyncSnapshot,
+    target: Side,
+    files: &[SnapshotFile],
+) -> Result<Vec<Option<String>>, SyncRestoreError> {
+    let mut source = SnapshotReader::open(snapshot)?;
+    let mut reasons = Vec::with_capacity(files.len());
+    for snapshot_file in files {
+        let damaged_error = |e: &dyn std::fmt::Display| SyncRestoreError::Damaged {
+            path: snapshot.path.join(snapshot_file.path_in_snapshot()),
+            why: e.to_string(),
+        };
+
+        let size = source
+            .read_with(snapshot_file, |from, _| io::copy(from, &mut io::sink()))
+            .map_err(|e| damaged_error(&e))?;
+        if size != snapshot_file.size && !snapshot.is_zip() {
+            return Err(damaged_error(&"its size differs from the recorded one"));
+        }
+
+        if let Some(why) = scope::never_synced_reason(&snapshot_file.path) {
+            reasons.push(Some(why.to_owned()));
+            continue;
+        }
+
+        if rollouts::key(&snapshot_file.path).is_some() {
+            // Conversations contain the output of commands, so they may contain tokens.
+            reasons.push(None);
+            continue;
+        }
+
+        // A text with a token may return to the user's home. Prompts may quote tokens anywhere.
+        let may_quote_tokens = line_merge::is_mergeable(&snapshot_file.path);
+        let secret = source
+            .read_with(snapshot_file, |from, _| match target {
+                Side::Remote if !may_quote_tokens => secrets::find_secret_in_text(from, size),
+                _ => secrets::find_whole_secret(from, size),
+            })
+            .map_err(|e| damaged_error(&e))?;
+        reasons.push(secret.map(|why| format!("it contains what looks like {why}")));
+    }
+    Ok(reasons)
+}
+
+fn refuse_path_outside(snapshot: &SyncSnapshot, path: &str) -> Result<(), SyncRestoreError> {
+    let has_only_names = Path::new(path)
+        .components()
+        .all(|part| matches!(part, Component::Normal(_)));
+    // On other systems, `\` is an ordinary character in file names.
+    let has_parent_part = path.split(['/', '\\']).any(|part| part == "..");
+    let leads_outside = has_parent_part || (cfg!(windows) && path.contains('\\'));
+
+    if has_only_names && !path.is_empty() && !leads_outside {
+        return Ok(());
+    }
+    Err(SyncRestoreError::Unsafe {
+        snapshot: snapshot.path.clone(),
+        path: path.to_owned(),
+        why: "it leads outside the snapshot".to_owned(),
+    })
+}
+
+/// Returns the destination of a file. Refuses a destination that is a folder, below a file, or at or below a link; only
+/// an entry at the top of the home may be a link.
+pub(super) fn target_path(
+    plan: &SyncRestorePlan,
+    config: &SyncConfig,
+    path: &str,
+) -> Result<PathBuf, SyncRestoreError> {
+    let blocked = |why: &str| SyncRestoreError::Unsafe {
+        snapshot: plan.snapshot.path.clone(),
+        path: path.to_owned(),
+        why: format!("{why} blocks its destination"),
+    };
+
+    let mut partial_path = config.root(plan.target).to_path_buf();
+    let last_depth = path.matches('/').count();
+    for (depth, name) in path.split('/').enumerate() {
+        partial_path.push(name);
+        // A path that does not exist yet is created, so it blocks nothing.
+        let Ok(meta) = fs::symlink_metadata(&partial_path) else {
+            continue;
+        };
+        if meta.is_symlink() && (plan.target == Side::Remote || depth > 0) {
+            return Err(blocked("a link"));
+        }
+        if depth < last_depth && !partial_path.is_dir() {
+            return Err(blocked("a file"));
+        }
+    }
+
+    let target = config.file_path(plan.target, path);
+    if target.is_dir() {
+        return Err(blocked("a folder"));
+    }
+    Ok(target)
+}

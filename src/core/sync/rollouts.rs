@@ -1,0 +1,335 @@
+//! Identifies conversations for a sync: one key for all forms and places of a conversation, the parent of a
+//! conversation, and the new id of a conversation that is created from a conflict copy.
+
+use crate::codex::home::{ARCHIVED_SESSIONS, SESSIONS};
+use crate::codex::rollout::{self, RolloutName};
+use crate::io::hash::Sha256Digest;
+use serde_json::Value;
+use std::io::{self, BufRead, BufReader, Read};
+use std::ops::Range;
+use std::path::Path;
+
+/// Maximum number of bytes in the first line of a rollout. A longer line is read as a damaged one.
+const MAX_FIRST_LINE_BYTES: u64 = 4 * 1024 * 1024;
+
+/// Length of `rollout-<time>-<uuid>` in bytes.
+const STEM_BYTES: usize = "rollout-2026-11-18T10-00-00-".len() + UUID_BYTES;
+const UUID_BYTES: usize = 36;
+/// The place of the id in the stem.
+pub(super) const ID_START: usize = STEM_BYTES - UUID_BYTES;
+const TIME_BYTES: usize = "2026-11-18T10-00-00".len();
+/// The place of the date in the stem.
+const DATE_IN_STEM: Range<usize> = "rollout-".len().."rollout-2026-11-18".len();
+/// Length of the `_<uuid>` that follows the stem in the name of a rewind.
+const REWIND_BYTES: usize = 1 + UUID_BYTES;
+
+/// Distinguishes keys of conversations from paths.
+const KEY_PREFIX: &str = "conversation:";
+
+/// Returns the `rollout-<time>-<uuid>` or `rollout-<time>-<uuid>_<uuid>` at the start of `name`, if it matches
+/// exactly.
+pub(crate) fn parse_stem(name: &str) -> Option<&str> {
+    let stem = name.get(..STEM_BYTES)?;
+    let rewind_stem = name.get(..STEM_BYTES + REWIND_BYTES).filter(|rewind_stem| {
+        rewind_stem[STEM_BYTES..].starts_with('_') && ends_with_uuid(rewind_stem)
+    });
+
+    let time = stem.strip_prefix("rollout-")?.get(..TIME_BYTES)?;
+    // `YYYY-MM-DDThh-mm-ss`
+    let is_time = time.bytes().enumerate().all(|(index, b)| match index {
+        4 | 7 | 13 | 16 => b == b'-',
+        10 => b == b'T',
+        _ => b.is_ascii_digit(),
+    });
+
+    let is_stem = is_time && ends_with_uuid(stem) && stem.as_bytes()[ID_START - 1] == b'-';
+    is_stem.then_some(rewind_stem.unwrap_or(stem))
+}
+
+/// Returns the `rollout-<time>-<uuid>` at the start of `name`, which all rollouts of a thread have.
+pub(super) fn thread_stem(name: &str) -> Option<&str> {
+    parse_stem(name)?.get(..STEM_BYTES)
+}
+
+fn ends_with_uuid(text: &str) -> bool {
+    rollout::split_uuid(text).is_some()
+}
+
+/// Returns true if a relative path is below `sessions` or `archived_sessions`.
+pub(crate) fn is_below_sessions(path: &str) -> bool {
+    is_below(path, SESSIONS) || is_archived(path)
+}
+
+fn is_below(path: &str, folder: &str) -> bool {
+    path.strip_prefix(folder)
+        .is_some_and(|rest| rest.starts_with('/'))
+}
+
+/// Returns the key of the conversation that `path` is a file of; `None` for other files.
+///
+/// If the name ends in an id, the key is the name without `.zst`, whichever folder it is in. Otherwise it is
+/// the path, because files of one name in two folders may be different conversations.
+pub fn key(path: &str) -> Option<String> {
+    if !is_below_sessions(path) {
+        return None;
+    }
+    let uncompressed_path = path.strip_suffix(rollout::ZST).unwrap_or(path);
+    // Other files below `sessions` have no key of a conversation.
+    uncompressed_path.strip_suffix(".jsonl")?;
+    Some(match RolloutName::parse(Path::new(path)) {
+        Some(file) if file.id().is_some() => format!("{KEY_PREFIX}{}", file.name),
+        _ => format!("{KEY_PREFIX}{uncompressed_path}"),
+    })
+}
+
+/// Returns true if this is the key of a conversation.
+pub(crate) fn is_key(key: &str) -> bool {
+    key.starts_with(KEY_PREFIX)
+}
+
+/// Returns the file name of a conversation, from its key.
+pub(crate) fn file_name(key: &str) -> &str {
+    let path = key.strip_prefix(KEY_PREFIX).unwrap_or(key);
+    path.rsplit('/').next().unwrap_or(path)
+}
+
+/// Returns the id of a conversation, from its key or from the name or path of one of its files; `None` if the text has
+/// no id.
+pub(crate) fn id(key: &str) -> Option<String> {
+    RolloutName::parse(Path::new(file_name(key))).and_then(|file| file.id().map(str::to_owned))
+}
+
+/// Returns the id of a rollout in lower case, from a key, a name or a path, like [`id`]. A rollout that continues
+/// another one refers to it by this id.
+pub(crate) fn rollout_id(key: &str) -> Option<String> {
+    let file = RolloutName::parse(Path::new(file_name(key)))?;
+    file.rollout_id().map(str::to_lowercase)
+}
+
+/// Returns true for the path of a rollout that a rewind began.
+pub(crate) fn is_rewind(path: &str) -> bool {
+    RolloutName::parse(Path::new(path)).is_some_and(|file| file.is_rewind())
+}
+
+/// Returns the path of the containing folder, or an empty string.
+pub(crate) fn parent_folder(path: &str) -> &str {
+    path.rsplit_once('/').map_or("", |(folder, _)| folder)
+}
+
+/// Returns true if this is the path of an archived conversation.
+pub fn is_archived(path: &str) -> bool {
+    is_below(path, ARCHIVED_SESSIONS)
+}
+
+/// Returns true for the archive and folders below it.
+pub(crate) fn is_archive_folder(folder: &str) -> bool {
+    folder == ARCHIVED_SESSIONS || is_archived(folder)
+}
+
+/// Returns the folder in which Codex stores a rollout of this name that is not archived.
+pub(crate) fn dated_folder(name: &str) -> String {
+    let date = parse_stem(name).and_then(|stem| stem.get(DATE_IN_STEM));
+    date.map_or_else(
+        || SESSIONS.to_owned(),
+        |date| join(SESSIONS, &date.replace('-', "/")),
+    )
+}
+
+/// Returns the path of a name in a folder; an empty folder is the root of a side.
+pub(crate) fn join(folder: &str, name: &str) -> String {
+    if folder.is_empty() {
+        name.to_owned()
+    } else {
+        format!("{folder}/{name}")
+    }
+}
+
+/// Returns the path of the same file name in another folder, which is not the root of a side.
+pub(crate) fn with_folder(folder: &str, path: &str) -> String {
+    let name = path.rsplit('/').next().unwrap_or(path);
+    format!("{folder}/{name}")
+}
+
+/// Returns the date of the folder below `sessions/`: `2026-11-20` for `2026-11-20/` and for `2026/11/20/`. `None` if
+/// the path is not in such a folder.
+pub(crate) fn parse_date(path: &str) -> Option<String> {
+    let rest = path.strip_prefix("sessions/")?;
+    let mut parts = rest.split('/');
+    let (first, second, third) = (parts.next()?, parts.next(), parts.next());
+    let digits = |text: &str, n: usize| text.len() == n && text.bytes().all(|b| b.is_ascii_digit());
+
+    let is_day = |text: &str| {
+        let mut fields = text.split('-');
+        // Year, month and day.
+        let is_date = [4, 2, 2]
+            .into_iter()
+            .all(|n| fields.next().is_some_and(|field| digits(field, n)));
+        is_date && fields.next().is_none()
+    };
+
+    if is_day(first) && second.is_some() {
+        return Some(first.to_owned());
+    }
+
+    let (month, day) = (second?, third?);
+    let is_date = digits(first, 4) && digits(month, 2) && digits(day, 2) && parts.next().is_some();
+    is_date.then(|| format!("{first}-{month}-{day}"))
+}
+
+/// Reads the id of the rollout that the rollout at `path` continues (`history_base`), in lower case. `None` if the
+/// rollout continues none or cannot be read.
+pub(crate) fn read_parent_id(path: &Path) -> Option<String> {
+    let meta = read_first_line(path).ok()?;
+    let base = meta.get("payload")?.get("history_base")?;
+    Some(base.get("thread_id")?.as_str()?.to_lowercase())
+}
+
+pub(super) fn read_first_line(path: &Path) -> io::Result<Value> {
+    let mut reader = BufReader::new(rollout::open_plain(path)?.take(MAX_FIRST_LINE_BYTES));
+    let mut line = Vec::new();
+    reader.read_until(b'\n', &mut line)?;
+    serde_json::from_slice(&line).map_err(io::Error::other)
+}
+
+/// Returns the id of the conversation that is created from a conflict copy. The id is derived from the content, so that
+/// two machines that decide the same create the same conversation. Its time is up to 4 seconds later than that of the
+/// original id, because lists and commands show only the times of ids.
+pub(crate) fn derive_conversation_id(original_id: &str, contents: &Sha256Digest) -> String {
+    let parse_hex = |digits: &str| u64::from_str_radix(digits, 16).unwrap_or(0);
+    let time = original_id.get(..13).unwrap_or_default().replace('-', "");
+    let delay = 1 + parse_hex(&contents.to_string()[..3]);
+    derive_id(parse_hex(&time) + delay, contents)
+}
+
+/// Returns an id that is derived from `contents`, with a time in milliseconds since 1970.
+pub(crate) fn derive_id(millis: u64, contents: &Sha256Digest) -> String {
+    let millis = format!("{:012x}", millis & 0xffff_ffff_ffff);
+    let time = format!("{}-{}", &millis[..8], &millis[8..]);
+    let digest = Sha256Digest::of(format!("{time} {contents}").as_bytes()).to_string();
+
+    // The form of a UUID of version 7 needs the digit 7 and one of these four.
+    let variant = match digest.as_bytes()[3] % 4 {
+        0 => '8',
+        1 => '9',
+        2 => 'a',
+        _ => 'b',
+    };
+
+    format!(
+        "{time}-7{}-{variant}{}-{}",
+        &digest[..3],
+        &digest[4..7],
+        &digest[7..19]
+    )
+}
+
+/// Returns the first line of a rollout with the id `old_id` replaced by `new_id`.
+///
+/// # Errors
+/// The line is not the `session_meta` of `old_id`.
+pub(crate) fn replace_id(line: &[u8], old_id: &str, new_id: &str) -> Result<Vec<u8>, &'static str> {
+    const WRONG_ID: &str = "its first line does not have the id of this conversation";
+    let read_id = |line: &[u8]| -> Option<String> {
+        let meta: Value = serde_json::from_slice(line).ok()?;
+        Some(meta.get("payload")?.get("id")?.as_str()?.to_owned())
+    };
+    if read_id(line).as_deref() != Some(old_id) {
+        return Err(WRONG_ID);
+    }
+
+    // Replaces text instead of reserializing, so that everything else stays as Codex wrote it.
+    let mut text = std::str::from_utf8(line).map_err(|_| WRONG_ID)?.to_owned();
+    for key in ["id", "session_id"] {
+        for colon in [":", ": "] {
+            let field = |id: &str| format!("\"{key}\"{colon}\"{id}\"");
+            text = text.replace(&field(old_id), &field(new_id));
+        }
+    }
+
+    if !text.ends_with('\n') {
+        text.push('\n');
+    }
+
+    // JSON can write a field in other ways, so the result is read again.
+    let line = text.into_bytes();
+    match read_id(&line) {
+        Some(id) if id == new_id => Ok(line),
+        _ => Err(WRONG_ID),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    const ID: &str = "01a1f78b-4d30-7ef3-b0ee-5caab8d3b455";
+
+    #[test]
+    fn a_stem_is_found_only_in_exact_names() {
+        let id = "01a1f78b-4d30-7ef3-b0ee-5caab8d3b455";
+        let good = format!("rollout-2026-11-18T10-00-00-{id}");
+        assert_eq!(parse_stem(&good), Some(&*good));
+        for at in 0..good.len() {
+            for letter in ["é", "\u{1f600}", "\0"] {
+                let mut odd = format!("{}{letter}{}", &good[..at], &good[at + 1..]);
+                assert_eq!(parse_stem(&odd), None, "{odd}");
+                odd.pop();
+                assert_eq!(parse_stem(&odd), None, "{odd}");
+            }
+        }
+    }
+
+    #[test]
+    fn all_files_of_a_conversation_have_the_same_key() {
+        let name = format!("rollout-2026-11-18T10-00-00-{ID}.jsonl");
+        for path in [
+            format!("sessions/2026/11/18/{name}"),
+            format!("sessions/2026-11-18/{name}.zst"),
+            format!("archived_sessions/{name}"),
+        ] {
+            let expected = format!("conversation:{name}");
+            assert_eq!(key(&path).as_deref(), Some(&*expected), "{path}");
+        }
+        assert_eq!(id(&format!("conversation:{name}")).as_deref(), Some(ID));
+        assert_eq!(
+            key("sessions/a/s1.jsonl.zst").as_deref(),
+            Some("conversation:sessions/a/s1.jsonl")
+        );
+        assert_eq!(key("sessions/a/notes.md"), None);
+        assert_eq!(key("skills/rollout.jsonl"), None);
+        assert_eq!(parse_stem(&name), Some(&name[..64]));
+        let rewind = format!("{}_{ID}.jsonl", &name[..64]);
+        assert_eq!(parse_stem(&rewind), Some(&rewind[..101]));
+        let copy = format!("{}_laptop.jsonl", &name[..64]);
+        assert_eq!(parse_stem(&copy), Some(&name[..64]));
+        assert_eq!(parse_stem("rollout-1.jsonl"), None);
+    }
+
+    #[test]
+    fn both_date_layouts_are_recognized() {
+        for (path, expected) in [
+            ("sessions/2026/11/18/a.jsonl", Some("2026-11-18")),
+            ("sessions/2026-11-18/a.jsonl", Some("2026-11-18")),
+            ("sessions/2026-11-18", None),
+            ("sessions/2026/11/a.jsonl", None),
+            ("sessions/misc/a.jsonl", None),
+            ("archived_sessions/a.jsonl", None),
+        ] {
+            assert_eq!(parse_date(path).as_deref(), expected, "{path}");
+        }
+    }
+
+    #[test]
+    fn a_new_id_is_a_version_7_uuid_of_almost_the_same_time() {
+        let [a, b] = [b"a", b"b"].map(|text| derive_conversation_id(ID, &Sha256Digest::of(text)));
+        assert_eq!(a, derive_conversation_id(ID, &Sha256Digest::of(b"a")));
+        // Commands name conversations by the time.
+        for (one, other) in [(&a, &b), (&a, &ID.to_owned()), (&b, &ID.to_owned())] {
+            assert_ne!(one[..13], other[..13]);
+        }
+        assert!(a.starts_with("01a1f78b-") && a.len() == 36, "{a}");
+        assert_eq!(&a[13..15], "-7", "{a}");
+        let name = format!("rollout-2026-11-18T10-00-00-{a}.jsonl");
+        assert_eq!(id(&name), Some(a));
+    }
+}

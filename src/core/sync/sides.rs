@@ -1,0 +1,134 @@
+//! The two sides of a sync: paths, sizes and times of their files.
+
+use super::config::SyncConfig;
+use super::scope;
+use crate::io::{IoContext, IoError, OrdinaryPath, modified_ns};
+use serde::Deserialize;
+use std::fs::{self, File, Metadata};
+use std::io;
+use std::path::{Path, PathBuf};
+use std::time::{Duration, UNIX_EPOCH};
+
+/// The two copies that a sync compares.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, clap::ValueEnum)]
+pub enum Side {
+    /// The Codex home of this machine
+    Local,
+    /// The cloud folder
+    #[value(name = "cloud")]
+    Remote,
+}
+
+/// Size and mtime of a regular file. The state files of codexSync have the same field names.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Deserialize)]
+pub struct Stat {
+    pub size: u64,
+    /// Modification time in nanoseconds since 1970.
+    pub mtime_ns: i64,
+}
+
+impl Stat {
+    /// An mtime that no file has, for a file with an unknown mtime.
+    pub(crate) const NEVER: i64 = i64::MIN;
+
+    pub(crate) fn from_metadata(meta: &Metadata) -> Self {
+        Self {
+            size: meta.len(),
+            mtime_ns: modified_ns(meta),
+        }
+    }
+
+    /// Returns size and mtime of the regular file at `path`, without following a link. `None` if no regular file is
+    /// there.
+    pub fn read(path: &Path) -> Result<Option<Self>, IoError> {
+        match fs::symlink_metadata(path) {
+            Ok(meta) if meta.is_file() => Ok(Some(Self::from_metadata(&meta))),
+            Ok(_) => Ok(None),
+            Err(e) if is_absent(&e) => Ok(None),
+            Err(e) => Err(e).at("inspect", path),
+        }
+    }
+}
+
+pub(super) fn is_absent(e: &io::Error) -> bool {
+    matches!(
+        e.kind(),
+        io::ErrorKind::NotFound | io::ErrorKind::NotADirectory
+    )
+}
+
+/// Sets the modification time in nanoseconds since 1970.
+pub(crate) fn set_mtime(file: &File, mtime_ns: i64) -> io::Result<()> {
+    let distance = Duration::from_nanos(mtime_ns.unsigned_abs());
+    file.set_modified(if mtime_ns >= 0 {
+        UNIX_EPOCH + distance
+    } else {
+        UNIX_EPOCH - distance
+    })
+}
+
+/// Sets the permissions `mode`, except that the owner can always read and write the file, and other users can never
+/// write it. Does nothing without a mode, and on Windows.
+pub(super) fn set_mode(file: &File, mode: Option<u32>) -> io::Result<()> {
+    #[cfg(unix)]
+    if let Some(mode) = mode {
+        use std::os::unix::fs::PermissionsExt;
+        let mode = fs::Permissions::from_mode(mode & 0o755 | 0o600);
+        crate::io::modes::ignore_refusal(file.set_permissions(mode))?;
+    }
+    #[cfg(not(unix))]
+    let _ = (file, mode);
+    Ok(())
+}
+
+#[cfg(unix)]
+#[allow(clippy::unnecessary_wraps, reason = "not all systems have one")]
+pub(super) fn mode_of(meta: &Metadata) -> Option<u32> {
+    use std::os::unix::fs::PermissionsExt;
+    Some(meta.permissions().mode())
+}
+
+#[cfg(not(unix))]
+pub(super) fn mode_of(_: &Metadata) -> Option<u32> {
+    None
+}
+
+/// A file with the size and mtime that the plan observed. If either has changed since, the step is left for the next
+/// run.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct ObservedFile {
+    pub side: Side,
+    /// Path relative to the root of the side, with `/`.
+    pub path: String,
+    pub stat: Stat,
+}
+
+impl ObservedFile {
+    pub fn full_path(&self, config: &SyncConfig) -> PathBuf {
+        config.file_path(self.side, &self.path)
+    }
+}
+
+impl SyncConfig {
+    pub(crate) fn root(&self, side: Side) -> &Path {
+        match side {
+            Side::Local => &self.local,
+            Side::Remote => &self.cloud,
+        }
+    }
+
+    /// Returns the path of a file on a side, whether it exists or not. A followed link at the top of the home
+    /// is resolved, so that replacing the file keeps the link.
+    pub fn file_path(&self, side: Side, path: &str) -> PathBuf {
+        let full_path = self.root(side).join(path);
+        let may_follow = side == Side::Local && scope::follows_link(path, &self.scope.roots);
+        if may_follow
+            && fs::symlink_metadata(&full_path).is_ok_and(|meta| meta.is_symlink())
+            && scope::reason_not_to_follow(self.root(side), &full_path).is_none()
+        {
+            full_path.canonical_or_self()
+        } else {
+            full_path
+        }
+    }
+}

@@ -1,0 +1,419 @@
+//! Merges the profiles of an export with the local profiles, and decides which of two logins is newer.
+//!
+//! A refresh token works only once, so an import never brings back a login that was replaced locally. Usually the newer
+//! login is the one that was refreshed last. Because clocks differ between machines, profiles also keep the
+//! fingerprints of replaced logins, and exports contain them. A login that left with an export comes back only
+//! with that same export, because another export may contain a copy that was used elsewhere in the meantime. If it is
+//! unclear which login is newer, the local login stays.
+
+use super::error::TransferError;
+use super::export::NotTransferred;
+use super::reader::{ExportedProfile, Package};
+use crate::accounts::profile::{LoginCopy, is_unfinished_profile};
+use crate::accounts::profile_ops::check_not_anothers_email;
+use crate::accounts::{
+    LiveHomeUpdate, LoginOwner, OwnerLocation, Profile, ProfileFile, Profiles, new_login,
+};
+use crate::codex::{AUTH_JSON, AuthFile, AuthSnapshot, Freshness, Identity};
+use crate::io::{FileLock, Timestamp, Zone, atomic};
+use serde::Serialize;
+use std::collections::BTreeSet;
+use std::fs;
+use std::path::Path;
+use std::time::Duration;
+
+#[derive(Debug, Clone, Copy)]
+pub struct ImportOptions<'a> {
+    /// The manager home to import into.
+    pub manager_home: &'a Path,
+    /// The live Codex home, whose login may be replaced by a newer one.
+    pub codex_home: &'a Path,
+    pub now: Timestamp,
+    /// The time zone of times in documents that have no offset.
+    pub zone: Zone,
+    /// The longest time to wait for a lock that Codex or another process holds.
+    pub lock_timeout: Duration,
+}
+
+/// The effect of an import on the login of a profile.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize)]
+#[serde(rename_all = "kebab-case")]
+pub enum LoginOutcome {
+    /// The account has no local login, and gets the login of the export.
+    New,
+    /// The login of the export replaces the local login, which goes to the history.
+    Newer,
+    Same,
+    /// The local login is the same, and had left with this export. This machine owns it again.
+    Returned,
+    /// The login of the export is older than a local login, so its refresh token is used up. The login of the export
+    /// goes to the history.
+    Older,
+    /// It is unclear which of the two logins still works. The local login stays, and the login of the export goes to
+    /// the history.
+    Unclear,
+    /// The export has no login of this profile.
+    None,
+}
+
+#[derive(Debug, Clone, PartialEq, Eq, Serialize)]
+pub struct ProfileImport {
+    /// The name in the export.
+    pub name: String,
+    /// The name in the manager home.
+    pub profile: String,
+    pub email: String,
+    pub account_id: Option<String>,
+    /// True if the import creates the profile.
+    pub created: bool,
+    pub login: LoginOutcome,
+}
+
+/// The profile and the logins that this machine has of an account.
+#[derive(Debug, Default)]
+struct LocalAccount {
+    profile: Option<Profile>,
+    /// The `profile.json` of the account's removed profile, if there is no profile any more.
+    removed: Option<ProfileFile>,
+    /// The `auth.json` of the Codex home, if it belongs to this account.
+    live: Option<AuthSnapshot>,
+}
+
+impl LocalAccount {
+    fn find(identity: &Identity, profiles: &[Profile], options: &ImportOptions<'_>) -> Self {
+        let is_of_account = |p: &&Profile| p.identity().is_some_and(|own| own.is_same(identity));
+        let profile = profiles.iter().find(is_of_account).cloned();
+
+        let home = match &profile {
+            Some(profile) => profile.find_live_home(options.codex_home),
+            None => Some(options.codex_home.to_path_buf()),
+        };
+        let live = home.and_then(|home| AuthFile::read(&home.join(AUTH_JSON)).ok());
+        let live = live.and_then(|auth| auth.snapshot().cloned());
+        let live = live.filter(|snapshot| {
+            let login = snapshot.login.as_ref();
+            login.is_some_and(|login| login.identity.is_same(identity))
+        });
+
+        let removed = match &profile {
+            Some(_) => None,
+            None => Profiles::of(options.manager_home).read_removed_record(identity),
+        };
+
+        Self {
+            profile,
+            removed,
+            live,
+        }
+    }
+
+    fn current_or_removed_record(&self) -> Option<&ProfileFile> {
+        let current = self.profile.as_ref().map(|profile| &profile.file);
+        current.or(self.removed.as_ref())
+    }
+
+    /// Returns the freshness of the newest login of the account that this machine has ever observed.
+    fn newest_freshness(&self) -> Freshness {
+        let current = self.profile.as_ref().map(Profile::newest);
+        let recorded = current.or(self.removed.as_ref().map(|note| note.newest));
+        let live = self
+            .live
+            .as_ref()
+            .map(AuthSnapshot::freshness)
+            .unwrap_or_default();
+        let recorded = recorded.unwrap_or_default();
+        if live.is_newer_than(&recorded) {
+            live
+        } else {
+            recorded
+        }
+    }
+
+    /// Decides the effect of the import on the login of the account, without I/O.
+    fn decide_outcome(&self, exported: &ExportedProfile, export_id: &str) -> LoginOutcome {
+        let Some((snapshot, login)) = &exported.login else {
+            return LoginOutcome::None;
+        };
+
+        let saved = self.profile.as_ref().and_then(Profile::snapshot);
+        let exported_fingerprint = snapshot.fingerprint();
+        let saved_fingerprint = saved.map(AuthSnapshot::fingerprint);
+        let is_same = saved_fingerprint.as_ref() == Some(&exported_fingerprint);
+
+        let record = self.current_or_removed_record();
+        let is_moved = record.is_some_and(|record| record.owner == LoginOwner::Moved);
+        let same_outcome = if is_moved {
+            LoginOutcome::Returned
+        } else {
+            LoginOutcome::Same
+        };
+
+        // Unlike a refresh token, an API key can be used on several machines.
+        if !login.identity.kind.is_renewable() {
+            return match saved {
+                _ if is_same => LoginOutcome::Same,
+                Some(_) => LoginOutcome::Newer,
+                None => LoginOutcome::New,
+            };
+        }
+
+        let is_damaged = self
+            .profile
+            .as_ref()
+            .is_some_and(|profile| profile.damaged.is_some());
+        let newest = self.newest_freshness();
+        let is_newer = login.freshness.is_newer_than(&newest);
+
+        // A profile that an import without logins created is `Moved` too, but its login left with no export of this
+        // machine.
+        let left_with = record.and_then(|record| record.moved_with.as_deref());
+        let left_with_other_export = is_moved && left_with.is_some_and(|id| id != export_id);
+
+        if is_same {
+            return if is_damaged || left_with_other_export {
+                LoginOutcome::Unclear
+            } else {
+                same_outcome
+            };
+        }
+
+        let is_superseded_locally =
+            record.is_some_and(|record| record.superseded.contains(&exported_fingerprint));
+        // The exporting machine may have moved a login that it knew to be old.
+        let superseded_remotely = &exported.file.superseded;
+        let was_old_remotely = exported.file.newest.is_newer_than(&login.freshness);
+        if is_superseded_locally
+            || superseded_remotely.contains(&exported_fingerprint)
+            || was_old_remotely
+        {
+            return LoginOutcome::Older;
+        }
+
+        // The exporting machine has replaced the local login.
+        if saved_fingerprint.is_some_and(|saved| superseded_remotely.contains(&saved)) {
+            return LoginOutcome::Newer;
+        }
+
+        if newest.is_newer_than(&login.freshness) {
+            return LoginOutcome::Older;
+        }
+
+        let live = self.live.as_ref().map(AuthSnapshot::fingerprint);
+        let has_other_live_login = live.is_some_and(|live| live != exported_fingerprint);
+        let is_saved_stale = self.profile.as_ref().is_some_and(Profile::is_stale);
+        let may_work_elsewhere = left_with_other_export || has_other_live_login;
+
+        match saved {
+            _ if is_newer && saved.is_some() => LoginOutcome::Newer,
+            _ if is_saved_stale && !may_work_elsewhere => LoginOutcome::Newer,
+            _ if is_newer => LoginOutcome::New,
+            None if !may_work_elsewhere => LoginOutcome::New,
+            // The logins differ and are of the same age, so it is unknown which of them works.
+            _ => LoginOutcome::Unclear,
+        }
+    }
+}
+
+/// Returns the effect of the import on each profile, and the profiles that are skipped because a newer version wrote
+/// the local profile of the account.
+///
+/// # Errors
+/// A local profile cannot be read.
+pub(super) fn plan(
+    package: &Package,
+    options: &ImportOptions<'_>,
+) -> Result<(Vec<ProfileImport>, Vec<NotTransferred>), TransferError> {
+    let profiles = Profiles::of(options.manager_home);
+    let local_profiles = profiles.list()?;
+    let newer_versions = profiles.list_newer(&local_profiles);
+
+    // The folder may be missing. If it cannot be read, `list` has already failed.
+    let entries = fs::read_dir(profiles.folder_of(""));
+    let entries = entries.into_iter().flatten().flatten();
+    // The names in use, in lower case, because some file systems ignore case.
+    let mut used_names: BTreeSet<String> = entries
+        .filter(|entry| !is_unfinished_profile(&entry.path()))
+        .map(|entry| entry.file_name().to_string_lossy().to_lowercase())
+        .collect();
+
+    let (mut plans, mut left) = (Vec::new(), Vec::new());
+    for (name, exported) in &package.profiles {
+        let Some(identity) = &exported.file.identity else {
+            continue;
+        };
+
+        let local = LocalAccount::find(identity, &local_profiles, options);
+        let local_profile = local.profile.as_ref();
+        let newer_version = local_profile.and_then(|local_profile| {
+            newer_versions
+                .iter()
+                .find(|(name, _)| *name == local_profile.name)
+        });
+        if let Some((_, error)) = newer_version {
+            left.push(NotTransferred {
+                name: name.clone(),
+                reason: error.to_string(),
+            });
+            continue;
+        }
+
+        let profile = if let Some(local_profile) = local_profile {
+            local_profile.name.clone()
+        } else {
+            let mut free_name = name.clone();
+            let mut number = 1;
+            while check_not_anothers_email(&local_profiles, &free_name, identity).is_err()
+                || !used_names.insert(free_name.to_lowercase())
+            {
+                number += 1;
+                free_name = format!("{name}-{number}");
+            }
+            free_name
+        };
+
+        plans.push(ProfileImport {
+            name: name.clone(),
+            profile,
+            email: identity.email.to_string(),
+            account_id: identity.account_id.clone(),
+            created: local_profile.is_none(),
+            login: local.decide_outcome(exported, &package.id),
+        });
+    }
+
+    Ok((plans, left))
+}
+
+/// Imports one profile as planned. The caller holds the lock on the account. Returns the effect on the live login.
+///
+/// # Errors
+/// A file cannot be written.
+pub(super) fn import_profile(
+    planned: &ProfileImport,
+    exported: &ExportedProfile,
+    export_id: &str,
+    options: &ImportOptions<'_>,
+) -> Result<LiveHomeUpdate, TransferError> {
+    let profiles = Profiles::of(options.manager_home);
+    let (name, home, now) = (&planned.profile, options.codex_home, options.now);
+    atomic::remove_stale_temps(&profiles.folder_of(name));
+
+    let identity = exported.file.identity.clone().unwrap_or_default();
+    let local = LocalAccount::find(&identity, &profiles.list()?, options);
+    let Some((snapshot, login)) = &exported.login else {
+        record_without_login(name, &exported.file, &local, &profiles)?;
+        return Ok(LiveHomeUpdate::No);
+    };
+
+    let identity = &login.identity;
+    if matches!(planned.login, LoginOutcome::Older | LoginOutcome::Unclear) {
+        if planned.created {
+            create_without_exported_login(name, &exported.file, &local, &profiles, options)?;
+        }
+        let saved = local.profile.as_ref().and_then(Profile::snapshot);
+        if saved.is_none_or(|saved| saved.bytes != snapshot.bytes) {
+            profiles.add_to_history(name, snapshot, now)?;
+        }
+        return Ok(LiveHomeUpdate::No);
+    }
+
+    // The fingerprints come before the login, so that after a kill a replaced login does not count as the newest one.
+    profiles.merge_superseded(identity, &exported.file.superseded)?;
+
+    if planned.created {
+        profiles.save_as(name, (snapshot, login), home, LoginCopy::Ordinary, now)?;
+
+        let is_this_export = |record: &ProfileFile| record.moved_with.as_deref() == Some(export_id);
+        if local.removed.as_ref().is_some_and(is_this_export) {
+            // The login had left with this same export, so it comes back.
+            profiles.save_back(snapshot, login, OwnerLocation::AssertedProfile, now)?;
+        }
+
+        // The first call had no profile to write to.
+        profiles.merge_superseded(identity, &exported.file.superseded)?;
+    } else {
+        let profile = local.profile.as_ref();
+        let live_home = profile.and_then(|profile| profile.find_live_home(home));
+        let owner = match &live_home {
+            Some(live_home) => OwnerLocation::AssertedLive(live_home),
+            None => OwnerLocation::AssertedProfile,
+        };
+        profiles.save_back(snapshot, login, owner, now)?;
+    }
+
+    Ok(new_login::renew_live_login(
+        &profiles,
+        home,
+        (snapshot, login),
+        now,
+        options.lock_timeout,
+    )?)
+}
+
+/// Records the profile of an account whose login stayed on the exporting machine, unless this machine has a login of
+/// the account.
+fn record_without_login(
+    name: &str,
+    exported: &ProfileFile,
+    local: &LocalAccount,
+    profiles: &Profiles,
+) -> Result<(), TransferError> {
+    let _lock = FileLock::acquire(&profiles.lock_path())?;
+    let has_login = local
+        .profile
+        .as_ref()
+        .is_some_and(|profile| profile.login().is_some() || profile.damaged.is_some());
+    if has_login {
+        return Ok(());
+    }
+
+    // The owner and the superseded logins are those of this machine, because the exporting machine keeps its own login.
+    let local_record = local.current_or_removed_record().cloned();
+    let local_record = local_record.unwrap_or(ProfileFile {
+        owner: LoginOwner::Moved,
+        ..ProfileFile::default()
+    });
+    // An older login that turns up here is spent, except the live one: the user may have signed in on both machines.
+    let is_newer = exported.newest.is_newer_than(&local_record.newest) && local.live.is_none();
+
+    let record = ProfileFile {
+        identity: exported.identity.clone(),
+        plan: exported.plan.clone(),
+        newest: if is_newer {
+            exported.newest
+        } else {
+            local_record.newest
+        },
+        ..local_record
+    };
+
+    Ok(profiles.write_record(name, &record)?)
+}
+
+/// Creates the profile of an account whose exported login must not be used. The profile gets the live login if there is
+/// one. Otherwise it gets the `profile.json` of the removed profile, or else that of the export.
+fn create_without_exported_login(
+    name: &str,
+    exported: &ProfileFile,
+    local: &LocalAccount,
+    profiles: &Profiles,
+    options: &ImportOptions<'_>,
+) -> Result<(), TransferError> {
+    if let Some(live) = &local.live
+        && let Some(login) = &live.login
+    {
+        let (home, now) = (options.codex_home, options.now);
+        profiles.save_as(name, (live, login), home, LoginCopy::Ordinary, now)?;
+    } else {
+        let _lock = FileLock::acquire(&profiles.lock_path())?;
+        let exported_record = || ProfileFile {
+            owner: LoginOwner::Profile,
+            live_home: None,
+            moving: None,
+            moved_with: None,
+            ..exported.clone()
+        };
+        profiles.write_record(name, &local.removed.clone().unwrap_or_else(exported_record))?;
+    }
+    Ok(())
+}

@@ -1,0 +1,106 @@
+//! The days, weeks and months of a time zone, and blocks of five hours.
+
+use crate::io::clock::{Timestamp, Zone};
+use chrono::{DateTime, Datelike, NaiveDate, NaiveTime, TimeDelta, Utc};
+
+/// The length of a block, which is the length of Codex's short quota window.
+const BLOCK: TimeDelta = TimeDelta::hours(5);
+
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Period {
+    /// A day of the local calendar.
+    Day,
+    /// A week that begins on Monday.
+    Week,
+    /// A month of the local calendar.
+    Month,
+}
+
+impl Period {
+    /// Returns the first day of the period that contains an instant.
+    pub fn first_day(self, at: &DateTime<Utc>, zone: Zone) -> NaiveDate {
+        let day = zone.at(at).date_naive();
+        match self {
+            Self::Day => day,
+            Self::Week => day.week(chrono::Weekday::Mon).first_day(),
+            Self::Month => day.with_day(1).unwrap_or(day),
+        }
+    }
+
+    /// Returns the name of the period that begins on `first_day`: `2026-11-21` for a day or week, `2026-11` for a
+    /// month.
+    pub fn name(self, first_day: NaiveDate) -> String {
+        match self {
+            Self::Day | Self::Week => first_day.format("%Y-%m-%d").to_string(),
+            Self::Month => first_day.format("%Y-%m").to_string(),
+        }
+    }
+}
+
+/// Returns the instant at which a day begins.
+pub fn start_of_day(day: NaiveDate, zone: Zone) -> Timestamp {
+    zone.resolve_local(day.and_time(NaiveTime::MIN)).0
+}
+
+/// Divides usage into blocks of five hours. A block begins at the full hour of the first use after the previous block.
+#[derive(Debug, Default)]
+pub struct Blocks {
+    current_start: Option<DateTime<Utc>>,
+}
+
+impl Blocks {
+    /// Returns the start of the block that contains a use at `at`, and begins a new block if needed. The instants of
+    /// successive calls must ascend.
+    pub fn find_start(&mut self, at: DateTime<Utc>) -> DateTime<Utc> {
+        match self.current_start {
+            Some(start) if at - start < BLOCK => start,
+            _ => {
+                let seconds = at.timestamp();
+                let hour = seconds - seconds.rem_euclid(3600);
+                let start = DateTime::from_timestamp(hour, 0).unwrap_or(at);
+                *self.current_start.insert(start)
+            }
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn at(text: &str) -> DateTime<Utc> {
+        text.parse().unwrap()
+    }
+
+    #[test]
+    fn periods_begin_at_midnight_of_the_given_zone() {
+        let berlin = Zone::named("Europe/Berlin").unwrap();
+        let late = at("2026-11-30T23:30:00Z");
+        for (period, expected) in [
+            (Period::Day, "2026-12-01"),
+            (Period::Week, "2026-11-30"),
+            (Period::Month, "2026-12"),
+        ] {
+            assert_eq!(period.name(period.first_day(&late, berlin)), expected);
+        }
+        assert_eq!(
+            Period::Month.name(Period::Month.first_day(&late, Zone::UTC)),
+            "2026-11"
+        );
+        let first = Period::Month.first_day(&late, berlin);
+        assert_eq!(
+            start_of_day(first, berlin).to_utc(),
+            at("2026-11-30T23:00:00Z")
+        );
+    }
+
+    #[test]
+    fn a_block_begins_with_the_hour_of_the_first_use() {
+        let mut blocks = Blocks::default();
+        let starts: Vec<_> = ["08:20", "12:59", "13:00", "23:59"]
+            .map(|time| blocks.find_start(at(&format!("2026-11-21T{time}:00Z"))))
+            .map(|start| start.format("%H:%M").to_string())
+            .into();
+        assert_eq!(starts, ["08:00", "08:00", "13:00", "23:00"]);
+    }
+}

@@ -1,0 +1,223 @@
+//! Makes a snapshot of a folder by `restic backup`.
+
+use super::error::VaultError;
+use super::fault::Fault;
+use super::restic::Restic;
+use super::snapshot_id::short_id;
+use super::tags::SnapshotTags;
+use crate::archive::CapturedTree;
+use crate::io::{Progress, events, pluralize};
+use chrono::{DateTime, Utc};
+use serde::Deserialize;
+use std::path::Path;
+
+/// The maximum number of runs of restic for one backup, if files change while restic reads them.
+const MAX_RUNS: u32 = 5;
+
+/// A new snapshot, with the statistics of restic: the last line of `restic backup --json`.
+#[derive(Debug, Clone, Default, Deserialize)]
+pub struct SnapshotReport {
+    /// The id in the length that restic prints: short before 0.17, then complete.
+    #[serde(rename = "snapshot_id")]
+    pub(crate) id: String,
+    /// Number of files that the previous snapshot does not have.
+    pub files_new: u64,
+    /// Number of files that differ from the previous snapshot.
+    pub files_changed: u64,
+    /// Number of files that are the same as in the previous snapshot.
+    pub files_unmodified: u64,
+    /// Number of bytes added to the repository, before compression.
+    #[serde(rename = "data_added", default)]
+    pub added_bytes: u64,
+    /// The ids of snapshots of earlier runs, whose files changed while restic read them, if they could not be removed.
+    #[serde(skip)]
+    pub superseded: Vec<String>,
+}
+
+impl SnapshotReport {
+    /// Returns the beginning of the id, which is all that restic 0.14 prints.
+    pub fn short_id(&self) -> &str {
+        short_id(&self.id)
+    }
+}
+
+#[derive(Debug, Clone, Copy)]
+pub struct Origin<'a> {
+    pub host: &'a str,
+    /// Id of the machine, see [`super::state::ensure_machine_id`].
+    pub machine: Option<&'a str>,
+    pub profile: Option<&'a str>,
+}
+
+#[derive(Default)]
+pub(super) struct SnapshotOptions<'a> {
+    pub(super) host: &'a str,
+    pub(super) tags: Vec<String>,
+    /// Id of the snapshot to compare with, because restic does not read files again that have the same size, time and
+    /// inode there. `None` for the last snapshot of this host and folder.
+    pub(super) parent: Option<&'a str>,
+    /// The time of the snapshot; `None` for the current time.
+    pub(super) time: Option<DateTime<Utc>>,
+    /// Read every file, even if it seems unchanged since the previous snapshot.
+    pub(super) reads_all: bool,
+}
+
+/// Cumulative figures of a running backup.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Deserialize)]
+#[serde(default)]
+struct BackupStatus {
+    total_bytes: u64,
+    bytes_done: u64,
+    files_done: u64,
+}
+
+#[derive(Debug, Deserialize)]
+#[serde(tag = "message_type", rename_all = "snake_case")]
+enum BackupLine {
+    Status(BackupStatus),
+    Summary(SnapshotReport),
+    #[serde(other)]
+    Other,
+}
+
+/// Makes a snapshot of a captured home. If files changed while restic read them, makes another one, so that the
+/// snapshot has exactly the captured content, and removes the earlier ones.
+///
+/// # Errors
+/// restic fails, or files changed in each of [`MAX_RUNS`] runs. Earlier snapshots are unaffected.
+pub fn backup(
+    restic: &Restic,
+    tree: &mut CapturedTree,
+    origin: Origin<'_>,
+    progress: &dyn Progress,
+) -> Result<SnapshotReport, VaultError> {
+    let mut superseded: Vec<String> = Vec::new();
+    let result = backup_until_unchanged(restic, tree, origin, &mut superseded, progress);
+
+    // Before the result is returned: a failed backup leaves snapshots too.
+    if restic.forget(superseded.iter().map(String::as_str)).is_ok() {
+        superseded.clear();
+    }
+
+    Ok(SnapshotReport {
+        superseded,
+        ..result?
+    })
+}
+
+/// Makes snapshots until no file has changed while restic read it. Adds the ids of the earlier snapshots to
+/// `superseded_ids`, also after an error.
+fn backup_until_unchanged(
+    restic: &Restic,
+    tree: &mut CapturedTree,
+    origin: Origin<'_>,
+    superseded_ids: &mut Vec<String>,
+    progress: &dyn Progress,
+) -> Result<SnapshotReport, VaultError> {
+    for _ in 0..MAX_RUNS {
+        let options = SnapshotOptions {
+            host: origin.host,
+            tags: SnapshotTags {
+                machine: origin.machine.map(str::to_owned),
+                profile: origin.profile.map(str::to_owned),
+                metadata: tree.manifest.metadata.clone(),
+                imported: None,
+            }
+            .to_tags(),
+            ..SnapshotOptions::default()
+        };
+
+        let report = run_backup(restic, &tree.root, &options, progress)?;
+        // Added before the check of the files, so that the snapshot is also removed if the check fails.
+        superseded_ids.push(report.id.clone());
+
+        let changed_count = tree.copy_changed_files()?;
+        if changed_count == 0 {
+            superseded_ids.pop();
+            return Ok(report);
+        }
+
+        events::info!(
+            "{} changed while restic read them; running it again",
+            pluralize(changed_count, "file")
+        );
+    }
+
+    let home = tree.manifest.metadata.source_codex_home.clone();
+    Err(VaultError::Changing(home))
+}
+
+/// Runs `restic backup` on the content of `folder`. Fails if restic could not read a file, although restic then makes a
+/// snapshot without this file.
+pub(super) fn run_backup(
+    restic: &Restic,
+    folder: &Path,
+    options: &SnapshotOptions<'_>,
+    progress: &dyn Progress,
+) -> Result<SnapshotReport, VaultError> {
+    let time = options.time;
+    let time_text = time.map(|at| at.format("%Y-%m-%d %H:%M:%S").to_string());
+
+    // Hard links change the ctime of files that did not change.
+    let mut args = vec!["backup", "--json", "--ignore-ctime", "--host", options.host];
+    for tag in &options.tags {
+        args.extend(["--tag", tag]);
+    }
+    if let Some(parent) = options.parent {
+        args.extend(["--parent", parent]);
+    }
+    if options.reads_all {
+        args.push("--force");
+    }
+    if let Some(time_text) = &time_text {
+        args.extend(["--time", time_text]);
+    }
+
+    // Relative, so that the tree of the snapshot begins at the home and not at `/`.
+    args.push(".");
+
+    let mut report = None;
+    let mut progress_meter = ProgressMeter {
+        progress,
+        expected_bytes: 0,
+        shown_bytes: 0,
+        last: BackupStatus::default(),
+    };
+
+    // Returns true for a line that shows progress.
+    restic.run_lines(folder, &args, |line| {
+        match serde_json::from_slice::<BackupLine>(line) {
+            Ok(BackupLine::Status(status)) => progress_meter.report(status),
+            Ok(BackupLine::Summary(summary)) => {
+                report = Some(summary);
+                true
+            }
+            Ok(BackupLine::Other) | Err(_) => false,
+        }
+    })?;
+
+    report.ok_or_else(|| restic.fault_error(Fault::Other, "ended without a snapshot"))
+}
+
+/// Converts the cumulative figures of restic into progress.
+struct ProgressMeter<'a> {
+    progress: &'a dyn Progress,
+    expected_bytes: u64,
+    shown_bytes: u64,
+    last: BackupStatus,
+}
+
+impl ProgressMeter<'_> {
+    /// Reports the progress. Returns false if no figure changed, because restic repeats its status while it waits for a
+    /// server.
+    fn report(&mut self, status: BackupStatus) -> bool {
+        if status.total_bytes > self.expected_bytes {
+            self.expected_bytes = status.total_bytes;
+            self.progress.expect_bytes(status.total_bytes);
+        }
+        self.progress
+            .add_bytes(status.bytes_done.saturating_sub(self.shown_bytes));
+        self.shown_bytes = self.shown_bytes.max(status.bytes_done);
+        std::mem::replace(&mut self.last, status) != status
+    }
+}

@@ -1,0 +1,200 @@
+//! Converts a snapshot into an archive, so that it is checked and restored like any other archive.
+//!
+//! restic streams folders as tar and files as they are; nothing is unpacked. The manifest names every
+//! file with its size and time and, after an import, its digest. A file that grew while restic read it is
+//! cut at the size in the manifest.
+
+use super::contents::SnapshotContents;
+use super::error::VaultError;
+use super::restic::Restic;
+use super::snapshot::Snapshot;
+use crate::archive::format::tar_stream::for_each_entry;
+use crate::archive::{
+    ArchiveError, ArchiveManifest, Compression, EntryContent, EntryName, FileEntry,
+    FinishedArchive, PackWriter, RawEntry, RawKind, pack,
+};
+use crate::io::{IoContext, Progress, TempFile};
+use std::collections::HashMap;
+use std::io::Read;
+use std::path::Path;
+
+/// Writes an archive of those files of the snapshot that `contents` lists into a new temp file in `folder`. Returns the
+/// file and a description of the archive.
+///
+/// # Errors
+/// restic fails, the snapshot differs from its manifest, or the archive cannot be written.
+pub fn materialize(
+    restic: &Restic,
+    snapshot: &Snapshot,
+    contents: &SnapshotContents,
+    folder: &Path,
+    compression: Compression,
+    progress: &dyn Progress,
+) -> Result<(TempFile, FinishedArchive), VaultError> {
+    progress.expect_bytes(contents.manifest.files.total_bytes());
+
+    let names = contents.manifest.files.name_table();
+    let mut file = TempFile::create_in(folder)?;
+    let path = file.path().to_path_buf();
+    let out = file.file().try_clone().at("write", &path)?;
+
+    let finished = pack::pack(out, &path, compression, None, names, |writer| {
+        let listed_files = contents.manifest.files.iter();
+        let mut repacker = Repacker {
+            snapshot_id: snapshot.short_id(),
+            contents,
+            writer,
+            missing: listed_files.map(|f| f.path).zip(0..).collect(),
+            progress,
+        };
+
+        let manifest = &contents.manifest;
+        repacker
+            .writer
+            .add_folders_and_links(&manifest.folders, &manifest.links)?;
+
+        for root in &contents.roots {
+            repacker.download(restic, snapshot, root, &path)?;
+        }
+
+        Ok::<_, VaultError>(repacker.into_manifest()?)
+    });
+
+    // The archive is only temporary, so an error names the snapshot.
+    let finished = finished.map_err(|e| e.into_snapshot_error(snapshot.short_id()))?;
+    check_digests(snapshot, contents, &finished)?;
+    Ok((file, finished))
+}
+
+/// Compares the digests of the archive with those in the manifest of the snapshot.
+fn check_digests(
+    snapshot: &Snapshot,
+    contents: &SnapshotContents,
+    finished: &FinishedArchive,
+) -> Result<(), VaultError> {
+    let listed = contents.manifest.files.iter();
+    let listed_digests: HashMap<_, _> = listed.filter_map(|f| Some((f.path, f.digest?))).collect();
+
+    let differs = |file: &FileEntry| {
+        let digest = listed_digests.get(&file.path);
+        digest.is_some_and(|listed| file.digest.is_none_or(|digest| listed.contradicts(&digest)))
+    };
+
+    match finished.manifest.files.iter().find(differs) {
+        None => Ok(()),
+        Some(file) => Err(VaultError::damaged_snapshot(
+            &snapshot.id,
+            format!("{} does not match its digest", file.path),
+        )),
+    }
+}
+
+/// Copies the entries of a tar stream into an archive.
+struct Repacker<'a, 'w, 'p> {
+    snapshot_id: &'a str,
+    contents: &'a SnapshotContents,
+    writer: &'a mut PackWriter<'w>,
+    /// The files of the manifest that were not added yet, with their positions in the manifest.
+    missing: HashMap<EntryName, usize>,
+    progress: &'p dyn Progress,
+}
+
+impl Repacker<'_, '_, '_> {
+    fn damage_error(&self, detail: String) -> ArchiveError {
+        ArchiveError::damaged(Path::new(self.snapshot_id), detail)
+    }
+
+    /// Downloads the file at `root`, or the folder with everything in it. `archive_path` is the path of
+    /// the archive, for error messages.
+    fn download(
+        &mut self,
+        restic: &Restic,
+        snapshot: &Snapshot,
+        root: &Path,
+        archive_path: &Path,
+    ) -> Result<(), VaultError> {
+        let restic_path = self.contents.to_restic_path(root);
+        let listed_file = EntryName::from_path(root)
+            .ok()
+            .and_then(|name| self.take_missing_file(&name));
+
+        // restic streams a single file as it is, and a folder as a tar.
+        if let Some(listed_file) = listed_file {
+            restic.dump(&snapshot.id, &restic_path, |content| {
+                Ok(self.add_file(&listed_file, content)?)
+            })
+        } else {
+            restic.dump_folder(&snapshot.id, &restic_path, |stream| {
+                let mut add_entry = |entry: RawEntry, content: &mut EntryContent<'_>| {
+                    Ok(self.add_entry(&entry, content)?)
+                };
+                for_each_entry(stream, &mut add_entry)
+                    .map_err(|e| e.into_archive_error(archive_path))?;
+                Ok(())
+            })
+        }
+    }
+
+    /// Removes a file from `missing` and returns its entry in the manifest; `None` if the manifest does not list the
+    /// file, or if the file was added already.
+    fn take_missing_file(&mut self, name: &EntryName) -> Option<FileEntry> {
+        let position = self.missing.remove(name)?;
+        self.contents.manifest.files.get(position)
+    }
+
+    /// Adds one entry, unless the manifest does not list it.
+    fn add_entry(
+        &mut self,
+        entry: &RawEntry,
+        content: &mut EntryContent<'_>,
+    ) -> Result<(), ArchiveError> {
+        let listed = entry
+            .name
+            .as_path()
+            .strip_prefix(&self.contents.home)
+            .ok()
+            .and_then(|path| EntryName::from_path(path).ok())
+            .and_then(|name| self.take_missing_file(&name));
+
+        match listed {
+            None => Ok(()),
+            Some(listed) if matches!(entry.kind, RawKind::File) => self.add_file(&listed, content),
+            Some(listed) => Err(self.damage_error(format!("{} is not a file", listed.path))),
+        }
+    }
+
+    /// Adds the first bytes of `content`, up to the size in the manifest.
+    fn add_file(&mut self, listed: &FileEntry, content: &mut dyn Read) -> Result<(), ArchiveError> {
+        let file = FileEntry {
+            digest: None,
+            ..listed.clone()
+        };
+        if !self.writer.add_file(file, content)? {
+            let name = &listed.path;
+            return Err(self.damage_error(format!("{name} is shorter than in the manifest")));
+        }
+        self.progress.add_bytes(listed.size);
+        Ok(())
+    }
+
+    /// Returns the manifest without its files and members. Fails if a file of the manifest was not added.
+    fn into_manifest(self) -> Result<ArchiveManifest, ArchiveError> {
+        if let Some(name) = self.missing.keys().min() {
+            return Err(self.damage_error(format!("{name} is missing")));
+        }
+
+        let manifest = &self.contents.manifest;
+        Ok(ArchiveManifest {
+            metadata: manifest.metadata.clone(),
+            account_auth: manifest.account_auth.clone(),
+            excluded_globs: manifest.excluded_globs.clone(),
+            skipped: manifest.skipped.clone(),
+            linked: manifest.linked.clone(),
+            folders: manifest.folders.clone(),
+            links: manifest.links.clone(),
+            partial: manifest.partial,
+            undo_removes: manifest.undo_removes.clone(),
+            ..ArchiveManifest::default()
+        })
+    }
+}

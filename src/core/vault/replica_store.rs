@@ -1,0 +1,245 @@
+//! The snapshots of sync: the state of each replica, with a manifest, in the repository of the vault.
+//!
+//! A snapshot appears as a whole, and nothing in it changes. Its root has [`MANIFEST`] and the folder [`HOME`].
+
+use super::backup::{SnapshotOptions, run_backup};
+use super::error::VaultError;
+use super::replica_tags::{self, LAYOUT, SYNC_TAG};
+use super::restic::Restic;
+use super::restored_files;
+use super::snapshot::list_tagged;
+use super::tags::find_value;
+use super::tree_lock::TreeLock;
+use crate::io::Progress;
+use crate::sync::remote::{HOME, MANIFEST, RemoteSnapshot};
+use chrono::{DateTime, Utc};
+use std::cell::Cell;
+use std::collections::{BTreeMap, BTreeSet};
+use std::io::Read;
+use std::path::Path;
+
+/// The largest manifest that is read: some four million files.
+const MAX_MANIFEST_BYTES: u64 = 1 << 30;
+
+#[derive(Debug, Clone)]
+pub struct ReplicaSnapshot {
+    pub(crate) time: DateTime<Utc>,
+    pub published: RemoteSnapshot,
+}
+
+impl ReplicaSnapshot {
+    /// Returns a sort key that is larger for a newer snapshot of the same replica. Because clocks may be wrong, the
+    /// time only decides between equal numbers.
+    fn sort_key(&self) -> (u64, DateTime<Utc>) {
+        (self.published.number, self.time)
+    }
+}
+
+/// The snapshots of sync in a repository.
+#[derive(Debug)]
+pub struct ReplicaStore {
+    restic: Restic,
+    /// True if the next [`ReplicaStore::read_manifest`] locks the repository.
+    locks_next_read: Cell<bool>,
+}
+
+impl ReplicaStore {
+    /// Creates a store that reads manifests without a lock.
+    pub fn new(restic: Restic) -> Self {
+        Self {
+            restic,
+            locks_next_read: Cell::new(false),
+        }
+    }
+
+    /// Creates a store that reads its first manifest under a lock, so that a run that will publish learns of a locked
+    /// repository before it changes anything.
+    pub fn for_publishing(restic: Restic) -> Self {
+        Self {
+            restic,
+            locks_next_read: Cell::new(true),
+        }
+    }
+
+    /// Returns the URL of the repository, without credentials.
+    pub fn location(&self) -> String {
+        self.restic.location()
+    }
+
+    /// Lists the snapshots of all replicas, oldest first. Takes no lock.
+    ///
+    /// # Errors
+    /// restic fails, or a newer version of this program made one of the snapshots.
+    pub fn list(&self) -> Result<Vec<ReplicaSnapshot>, VaultError> {
+        let mut snapshots = Vec::new();
+        for listed in list_tagged(&self.restic, &["--tag", SYNC_TAG])? {
+            let layout = replica_tags::parse_layout(listed.tags());
+            if layout > LAYOUT {
+                return Err(VaultError::NewerLayout {
+                    machine: find_value(listed.tags(), "machine").unwrap_or_default(),
+                    layout,
+                });
+            }
+
+            let published = replica_tags::parse_tags(listed.id.clone(), listed.tags());
+            let time = listed.time;
+            snapshots.extend(published.map(|published| ReplicaSnapshot { time, published }));
+        }
+
+        Ok(snapshots)
+    }
+
+    /// Passes the manifest of a snapshot to `read`, which may read at most [`MAX_MANIFEST_BYTES`].
+    ///
+    /// # Errors
+    /// restic fails, the manifest is larger, or `read` fails.
+    pub fn read_manifest<T>(
+        &self,
+        id: &str,
+        mut read: impl FnMut(&mut dyn Read) -> Result<T, VaultError>,
+    ) -> Result<T, VaultError> {
+        let path = format!("/{MANIFEST}");
+        let no_lock = (!self.locks_next_read.take()).then_some("--no-lock");
+        let args = ["dump"].into_iter().chain(no_lock).chain([id, &path]);
+
+        self.restic.stream(&args.collect::<Vec<_>>(), |stream| {
+            let mut limited = stream.take(MAX_MANIFEST_BYTES + 1);
+            let result = read(&mut limited);
+
+            // The limit is one byte more than a manifest may have.
+            if limited.limit() > 0 {
+                return result;
+            }
+            Err(VaultError::damaged_snapshot(
+                id,
+                format!("its manifest has more than {MAX_MANIFEST_BYTES} bytes"),
+            ))
+        })
+    }
+
+    /// Restores the files `wanted_paths` of a snapshot into the private `folder`, where they replace other versions;
+    /// see [`restored_files::restore_files`]. `all_paths` has the paths of all files of the snapshot. Paths are
+    /// relative to [`HOME`]. The digests are not checked.
+    ///
+    /// # Errors
+    /// As [`restored_files::restore_files`].
+    pub fn fetch<'a>(
+        &self,
+        id: &str,
+        all_paths: impl IntoIterator<Item = &'a str>,
+        wanted_paths: &BTreeSet<&'a str>,
+        folder: &Path,
+    ) -> Result<(), VaultError> {
+        restored_files::restore_files(&self.restic, id, HOME, all_paths, wanted_paths, folder)
+    }
+
+    /// Makes a snapshot of `tree`, which has [`MANIFEST`] and [`HOME`], and returns its id in the length that restic
+    /// prints. `parent` is the previous snapshot of this replica: restic does not read files with the same size, mtime
+    /// and inode again. The lock excludes the restic of a killed run, which may still read the tree.
+    ///
+    /// # Errors
+    /// restic fails. No snapshot is made then.
+    pub fn publish(
+        &self,
+        _lock: &TreeLock,
+        tree: &Path,
+        snapshot: &RemoteSnapshot,
+        parent: Option<&str>,
+        progress: &dyn Progress,
+    ) -> Result<String, VaultError> {
+        let options = SnapshotOptions {
+            host: &snapshot.machine,
+            tags: replica_tags::format_tags(snapshot),
+            parent,
+            ..SnapshotOptions::default()
+        };
+
+        Ok(run_backup(&self.restic, tree, &options, progress)?.id)
+    }
+
+    /// Frees the space of removed snapshots (`restic prune`).
+    ///
+    /// # Errors
+    /// restic fails. Its repository stays usable.
+    pub fn prune(&self) -> Result<(), VaultError> {
+        self.restic.run(&["prune"]).map(drop)
+    }
+
+    /// Removes the snapshots of a replica, except its newest `keep`, and returns the number of removed snapshots.
+    /// `snapshots` is the result of [`ReplicaStore::list`]. The data stays until `restic prune`.
+    ///
+    /// # Errors
+    /// restic fails. An append-only repository refuses; see [`VaultError::is_append_only`].
+    pub fn forget(
+        &self,
+        snapshots: &[ReplicaSnapshot],
+        replica: &str,
+        keep: usize,
+    ) -> Result<usize, VaultError> {
+        let ids = ids_of_all_but_newest(snapshots, replica, keep);
+        self.restic.forget(ids.iter().copied())?;
+        Ok(ids.len())
+    }
+}
+
+/// Returns the newest snapshot of each replica, by the id of the replica. The newest snapshot has the highest number;
+/// of several with this number it is the latest.
+pub(crate) fn newest_by_replica(snapshots: &[ReplicaSnapshot]) -> BTreeMap<&str, &ReplicaSnapshot> {
+    let mut newest: BTreeMap<&str, &ReplicaSnapshot> = BTreeMap::new();
+    for snapshot in snapshots {
+        let newest_so_far = newest
+            .entry(&snapshot.published.replica)
+            .or_insert(snapshot);
+        if snapshot.sort_key() >= newest_so_far.sort_key() {
+            *newest_so_far = snapshot;
+        }
+    }
+    newest
+}
+
+/// Returns the ids of all snapshots of a replica except the newest `keep`.
+fn ids_of_all_but_newest<'a>(
+    snapshots: &'a [ReplicaSnapshot],
+    replica: &str,
+    keep: usize,
+) -> Vec<&'a str> {
+    let of_replica = snapshots.iter();
+    let mut of_replica: Vec<_> = of_replica
+        .filter(|snapshot| snapshot.published.replica == replica)
+        .collect();
+
+    of_replica.sort_by_key(|snapshot| snapshot.sort_key());
+    of_replica.truncate(of_replica.len().saturating_sub(keep));
+
+    of_replica
+        .into_iter()
+        .map(|snapshot| &*snapshot.published.id)
+        .collect()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_newest_snapshots_are_those_with_the_highest_numbers() {
+        let one = |id: &str, secs, number| ReplicaSnapshot {
+            time: DateTime::from_timestamp(secs, 0).unwrap(),
+            published: RemoteSnapshot {
+                id: id.into(),
+                replica: "r".into(),
+                machine: String::new(),
+                number,
+                base: None,
+            },
+        };
+        let all = [
+            one("a", 1, 3),
+            one("b", 2, 1),
+            one("c", 3, 1),
+            one("d", 0, 2),
+        ];
+        assert_eq!(newest_by_replica(&all)["r"].published.id, "a");
+        assert_eq!(ids_of_all_but_newest(&all, "r", 2), ["b", "c"]);
+    }
+}

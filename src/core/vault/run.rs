@@ -1,0 +1,278 @@
+//! Runs restic and reads its output: as a whole, line by line, or as a stream.
+
+use super::error::VaultError;
+use super::fault::{self, Fault};
+use super::process_note::{ProcessNote, RepositoryLock};
+use super::restic::Restic;
+use crate::io::{IoContext, PipedChild, progress};
+use std::ffi::OsStr;
+use std::io::{self, BufRead, BufReader, Read};
+use std::path::Path;
+use std::thread;
+use std::time::{Duration, Instant};
+
+/// Maximum size of output that is read as a whole: the list of all snapshots is one document.
+const MAX_OUTPUT_BYTES: u64 = 256 << 20;
+
+/// Time between two attempts on a locked repository.
+const LOCK_RETRY_INTERVAL: Duration = Duration::from_secs(1);
+
+/// Time between two checks for locks of dead processes, which read every lock.
+const LOCK_CHECK_INTERVAL: Duration = Duration::from_secs(5);
+
+/// The number of snapshots that one `restic forget` gets. Windows permits command lines of 32,767 characters.
+const MAX_FORGOTTEN_IDS: usize = 400;
+
+/// Exit code of `restic backup` if some files could not be read.
+const INCOMPLETE_CODE: i32 = 3;
+
+impl Restic {
+    /// Runs restic to its end and returns its standard output.
+    ///
+    /// # Errors
+    /// restic fails or makes no progress, or the user interrupts.
+    pub fn run(&self, args: &[&str]) -> Result<Vec<u8>, VaultError> {
+        self.retry_while_locked(|| self.run_once(args, |_| {}))
+    }
+
+    /// Removes snapshots. Their data stays until `restic prune`.
+    ///
+    /// # Errors
+    /// As [`Restic::run`]; [`Fault::AppendOnly`] if the storage refuses to remove snapshots. Then none of the first
+    /// [`MAX_FORGOTTEN_IDS`] snapshots was removed.
+    pub fn forget<'a>(&self, ids: impl IntoIterator<Item = &'a str>) -> Result<(), VaultError> {
+        let ids: Vec<_> = ids.into_iter().collect();
+        ids.chunks(MAX_FORGOTTEN_IDS)
+            .try_for_each(|ids| self.forget_batch(ids))
+    }
+
+    fn forget_batch(&self, ids: &[&str]) -> Result<(), VaultError> {
+        let args = [&["forget"], ids].concat();
+
+        // restic 0.14 would retry a refused deletion.
+        let end_when_refused = |child: &mut PipedChild| {
+            child.expect_marks();
+            child.set_start_timeout(Duration::ZERO, fault::is_deletion_refused);
+        };
+
+        let forgotten = self.retry_while_locked(|| self.run_once(&args, end_when_refused));
+        forgotten.map(drop).map_err(|e| match e {
+            // The same credentials have read the list of snapshots, so the storage refuses only deletions.
+            VaultError::Restic {
+                fault: Fault::Credentials,
+                location,
+                reason,
+            } => VaultError::Restic {
+                fault: Fault::AppendOnly,
+                location,
+                reason,
+            },
+            e => e,
+        })
+    }
+
+    /// Runs a restic command that takes no lock in `folder`, into which the command writes files. Each change in the
+    /// folder counts as progress, because restic 0.14 restores without output.
+    ///
+    /// # Errors
+    /// As [`Restic::run`]; [`VaultError::Io`] if the disk of the folder is full.
+    pub(super) fn run_writing_into(&self, folder: &Path, args: &[&str]) -> Result<(), VaultError> {
+        let mut child = self.start_unlocked(self.repository_command(args).current_dir(folder))?;
+        child.expect_changes_in(folder);
+        let end = child.finish();
+
+        match end.status {
+            Some(status) if status.success() && end.stop.is_none() => Ok(()),
+            // The command only reads the storage, so the disk of `folder` is full.
+            _ if Fault::classify(Some(1), &end.stderr) == Fault::NoSpace => {
+                let disk_full = io::Error::from(io::ErrorKind::StorageFull);
+                Err(disk_full).at("write to", folder)?
+            }
+            _ => Err(self.end_error(&end)),
+        }
+    }
+
+    /// Like [`Restic::run`], but fails if the repository is locked. Calls `on_start` with the started process.
+    fn run_once(
+        &self,
+        args: &[&str],
+        on_start: impl Fn(&mut PipedChild),
+    ) -> Result<Vec<u8>, VaultError> {
+        let (mut child, note) = self.start_with_note(&mut self.repository_command(args))?;
+        on_start(&mut child);
+
+        let mut stdout = Vec::new();
+        let read_result = (&mut child).take(MAX_OUTPUT_BYTES).read_to_end(&mut stdout);
+        let end = child.finish();
+        ProcessNote::remove_if_finished(note, &end);
+
+        match end.status {
+            Some(status) if status.success() && read_result.is_ok() => Ok(stdout),
+            _ => Err(self.end_error(&end)),
+        }
+    }
+
+    /// Runs restic in `folder` and passes each line of standard output, with its line feed, to `on_line`, which returns
+    /// true if the line shows progress. The lines begin again if the repository was locked.
+    ///
+    /// # Errors
+    /// As [`Restic::run`]. A backup that could not read every file fails too.
+    pub(super) fn run_lines(
+        &self,
+        folder: &Path,
+        args: &[&str],
+        mut on_line: impl FnMut(&[u8]) -> bool,
+    ) -> Result<(), VaultError> {
+        self.retry_while_locked(|| {
+            let command = &mut self.repository_command(args);
+            let (mut child, note) = self.start_with_note(command.current_dir(folder))?;
+            child.expect_marks();
+
+            // A read error ends the loop like the end of the output, because the exit code decides.
+            let mut lines = BufReader::new(child);
+            let mut line = Vec::new();
+            while let Ok(1..) = lines.read_until(b'\n', &mut line) {
+                if on_line(&line) {
+                    lines.get_mut().mark_progress();
+                }
+                line.clear();
+            }
+
+            let end = lines.into_inner().finish();
+            ProcessNote::remove_if_finished(note, &end);
+            match end.status.and_then(|status| status.code()) {
+                Some(0) if end.stop.is_none() => Ok(()),
+                Some(INCOMPLETE_CODE) if end.stop.is_none() => {
+                    Err(self.fault_error(Fault::Other, fault::extract_reason(&end.stderr)))
+                }
+                _ => Err(self.end_error(&end)),
+            }
+        })
+    }
+
+    /// Passes the content of the file at `path` of a snapshot to `read`. Takes no lock.
+    ///
+    /// # Errors
+    /// As [`Restic::stream`].
+    pub fn dump<T>(
+        &self,
+        snapshot: &str,
+        path: &OsStr,
+        read: impl FnMut(&mut dyn Read) -> Result<T, VaultError>,
+    ) -> Result<T, VaultError> {
+        let args = ["dump", "--no-lock", snapshot].map(OsStr::new);
+        self.stream(&[&args[..], &[path]].concat(), read)
+    }
+
+    /// Passes the folder at `path` of a snapshot to `read`, as a tar stream with paths relative to
+    /// the root of the snapshot. Takes no lock.
+    ///
+    /// # Errors
+    /// As [`Restic::stream`].
+    pub(crate) fn dump_folder<T>(
+        &self,
+        snapshot: &str,
+        path: &OsStr,
+        read: impl FnMut(&mut dyn Read) -> Result<T, VaultError>,
+    ) -> Result<T, VaultError> {
+        let args = ["dump", "--no-lock", "--archive", "tar", snapshot].map(OsStr::new);
+        self.stream(&[&args[..], &[path]].concat(), read)
+    }
+
+    /// Runs restic and passes its standard output to `read`. Starts again from the beginning if the
+    /// repository was locked.
+    ///
+    /// # Errors
+    /// As [`Restic::run`], or the error of `read`. An error of restic takes precedence, because
+    /// `read` then gets a truncated stream.
+    pub(super) fn stream<T>(
+        &self,
+        args: &[impl AsRef<OsStr>],
+        mut read: impl FnMut(&mut dyn Read) -> Result<T, VaultError>,
+    ) -> Result<T, VaultError> {
+        self.retry_while_locked(|| {
+            let (mut child, note) = self.start_with_note(&mut self.repository_command(args))?;
+            let result = read(&mut child);
+
+            // If `read` ended before the end of the stream, restic fails because of that.
+            let was_read_to_end = result.is_ok() || matches!(child.read(&mut [0; 8192]), Ok(0));
+
+            let end = child.finish();
+            ProcessNote::remove_if_finished(note, &end);
+
+            let is_success = end.status.is_some_and(|status| status.success());
+            match (result, end.stop) {
+                (_, Some(_)) => Err(self.end_error(&end)),
+                (Ok(_), None) if !is_success => Err(self.end_error(&end)),
+                (Err(_), None) if was_read_to_end && !is_success => Err(self.end_error(&end)),
+                (result, None) => result,
+            }
+        })
+    }
+
+    /// Removes the locks of dead processes that this program started, and locks that were not refreshed
+    /// for half an hour. Removes none if another process with the host name of this machine may hold a lock.
+    fn remove_dead_locks(&self) -> Result<(), VaultError> {
+        let lock_ids = self.run_once(&["list", "locks", "--no-lock", "--quiet"], |_| {})?;
+        for id in String::from_utf8_lossy(&lock_ids).split_whitespace() {
+            let json = match self.run_once(&["cat", "lock", "--no-lock", "--quiet", id], |_| {}) {
+                Ok(json) => json,
+                Err(e @ (VaultError::Interrupted | VaultError::NoProgress(_))) => return Err(e),
+                // Another process removed the lock in the meantime.
+                Err(_) => return Ok(()),
+            };
+
+            let lock = serde_json::from_slice::<RepositoryLock>(&json);
+            if !lock.is_ok_and(|lock| lock.allows_unlock(&self.vault_folder)) {
+                return Ok(());
+            }
+        }
+
+        // restic removes stale locks, and locks of this host whose process is dead. All of these were checked above.
+        self.run_once(&["unlock"], |_| {}).map(drop)
+    }
+
+    /// Runs `work`, and repeats it while another process holds a lock on the repository, until the
+    /// time limit has passed. Removes the locks of dead processes.
+    fn retry_while_locked<T>(
+        &self,
+        mut work: impl FnMut() -> Result<T, VaultError>,
+    ) -> Result<T, VaultError> {
+        let deadline = Instant::now() + self.timeout;
+        let mut result = work();
+        let mut next_check = Instant::now();
+
+        while is_locked(&result) && Instant::now() < deadline {
+            if Instant::now() >= next_check {
+                self.remove_dead_locks()?;
+                next_check = Instant::now() + LOCK_CHECK_INTERVAL;
+            }
+
+            result = work();
+            if is_locked(&result) {
+                progress::report_wait("another process to finish");
+                sleep_until_retry()?;
+            }
+        }
+
+        result
+    }
+}
+
+fn is_locked<T>(result: &Result<T, VaultError>) -> bool {
+    let Err(VaultError::Restic { fault, .. }) = result else {
+        return false;
+    };
+    *fault == Fault::Locked
+}
+
+fn sleep_until_retry() -> Result<(), VaultError> {
+    let retry_at = Instant::now() + LOCK_RETRY_INTERVAL;
+    while Instant::now() < retry_at {
+        if progress::is_interrupted() {
+            return Err(VaultError::Interrupted);
+        }
+        thread::sleep(LOCK_RETRY_INTERVAL / 10);
+    }
+    Ok(())
+}

@@ -1,0 +1,76 @@
+//! The last backup and the last drills of this machine: `vault/state.json` of the manager home.
+
+use super::folder::vault_folder;
+use crate::io::{Document, DocumentError, Timestamp, document, random_id};
+use serde::{Deserialize, Serialize};
+use std::path::{Path, PathBuf};
+
+/// The content of `vault/state.json`.
+#[derive(Debug, Clone, PartialEq, Default, Serialize, Deserialize)]
+pub struct VaultState {
+    /// Random id of this machine and manager home, because several machines may have one host name.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub machine: Option<String>,
+    #[serde(default)]
+    pub backed_up_at: Option<Timestamp>,
+    #[serde(default)]
+    pub drill: Option<DrillResult>,
+    /// Time of the last drill that found no problem.
+    #[serde(default)]
+    pub drill_passed_at: Option<Timestamp>,
+}
+
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+pub struct DrillResult {
+    pub at: Timestamp,
+    pub snapshot: String,
+    /// Problems for the user; empty for a good drill.
+    pub problems: Vec<String>,
+}
+
+impl Document for VaultState {
+    const SCHEMA: u64 = 1;
+}
+
+fn state_path(manager_home: &Path) -> PathBuf {
+    vault_folder(manager_home).join("state.json")
+}
+
+/// Reads the state. A missing or damaged document gives the default.
+///
+/// # Errors
+/// The document cannot be read, or is of a newer version.
+pub fn read(manager_home: &Path) -> Result<VaultState, DocumentError> {
+    Ok(document::read(&state_path(manager_home))?
+        .good()
+        .unwrap_or_default())
+}
+
+/// Returns the id of this machine. Creates the id if there is none yet.
+///
+/// # Errors
+/// As [`update`].
+pub fn ensure_machine_id(manager_home: &Path) -> Result<String, DocumentError> {
+    if let Some(id) = read(manager_home)?.machine {
+        return Ok(id);
+    }
+    // Another process may have stored an id since; then that one counts.
+    let mut id = random_id();
+    update(manager_home, |state| {
+        id.clone_from(state.machine.get_or_insert_with(|| id.clone()));
+    })?;
+    Ok(id)
+}
+
+/// Changes the state under a separate lock, because a backup holds the lock of the tree for a long
+/// time.
+///
+/// # Errors
+/// The document cannot be read or written, or is of a newer version.
+pub fn update(
+    manager_home: &Path,
+    change: impl FnOnce(&mut VaultState),
+) -> Result<(), DocumentError> {
+    let lock = vault_folder(manager_home).join(".state.lock");
+    document::update(&state_path(manager_home), &lock, change).map(drop)
+}

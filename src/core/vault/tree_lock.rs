@@ -1,0 +1,120 @@
+//! The folders that restic reads: the lock on them, and the removal of secrets that killed commands left there.
+
+use super::error::VaultError;
+use super::folder::{staging_folder, vault_folder};
+use super::process_note::is_backup_running;
+use crate::archive::tree_capture::is_always_copied;
+use crate::codex::home::kind_of;
+use crate::io::{FileLock, IoError, atomic, progress, staging, tree};
+use std::path::{Path, PathBuf};
+use std::time::{Duration, Instant};
+use std::{fs, thread};
+
+/// The interval at which the end of an orphaned restic is checked.
+const POLL_INTERVAL: Duration = Duration::from_millis(20);
+
+/// The wait after which a message tells the user that the command waits.
+const LONG_WAIT: Duration = Duration::from_secs(1);
+
+/// Name of the tree of the captured home in the vault's folder.
+const TREE_FOLDER: &str = "tree";
+
+const IMPORT_FOLDER: &str = "import";
+
+const LOCK_FILE: &str = ".lock";
+
+/// The lock on the folders that restic reads. One command at a time uses them.
+#[derive(Debug)]
+pub struct TreeLock {
+    folder: PathBuf,
+    _lock: FileLock,
+}
+
+impl TreeLock {
+    /// Waits for the lock, and for a restic that still reads the folders after its codex-manager was killed. If the
+    /// files changed, that restic would make an incomplete snapshot.
+    ///
+    /// # Errors
+    /// The file system refuses, or the user interrupts the wait.
+    pub fn acquire(manager_home: &Path) -> Result<Self, VaultError> {
+        let folder = vault_folder(manager_home);
+        atomic::create_private_folder(manager_home)?;
+        atomic::create_private_folder(&folder)?;
+        let lock = FileLock::acquire_unless_interrupted(&folder.join(LOCK_FILE))?;
+
+        let waiting_since = Instant::now();
+        // The lock of a killed codex-manager is free, but its restic may still run.
+        while is_backup_running(&folder) {
+            if progress::is_interrupted() {
+                return Err(VaultError::Interrupted);
+            }
+            if waiting_since.elapsed() >= LONG_WAIT {
+                progress::report_wait("another process to finish");
+            }
+            thread::sleep(POLL_INTERVAL);
+        }
+
+        Ok(Self {
+            folder,
+            _lock: lock,
+        })
+    }
+
+    /// Returns the tree of the captured home. Its path stays the same, so that restic finds the
+    /// previous snapshot as its parent.
+    pub fn tree_path(&self) -> PathBuf {
+        self.folder.join(TREE_FOLDER)
+    }
+
+    pub(super) fn import_tree_path(&self) -> PathBuf {
+        self.folder.join(IMPORT_FOLDER)
+    }
+}
+
+/// Removes the secrets that killed commands left: downloaded snapshots, an unpacked archive, and the copies of logins,
+/// other secrets and databases at the top of the tree. Leaves the files of running commands and of their restic. Links
+/// to conversations, and databases in folders of the tree, stay for the next backup.
+///
+/// # Errors
+/// A file cannot be removed. The next command tries again.
+pub fn remove_leftovers(manager_home: &Path) -> Result<(), IoError> {
+    let errors = staging::remove_stale(&staging_folder(manager_home));
+    // The first error stands for all.
+    errors.into_iter().next().map_or(Ok(()), Err)?;
+
+    let folder = vault_folder(manager_home);
+    if find_removable_paths(&folder).is_empty() {
+        return Ok(());
+    }
+
+    let Ok(_lock) = FileLock::try_acquire(&folder.join(LOCK_FILE)) else {
+        return Ok(());
+    };
+    if is_backup_running(&folder) {
+        return Ok(());
+    }
+
+    // A backup may have ended in the meantime.
+    find_removable_paths(&folder)
+        .iter()
+        .try_for_each(|path| tree::remove(path))
+}
+
+fn find_removable_paths(folder: &Path) -> Vec<PathBuf> {
+    let root = folder.join(TREE_FOLDER);
+    let entries = fs::read_dir(&root).into_iter().flatten().flatten();
+
+    let copied_entries = entries.filter(|entry| {
+        let name = entry.file_name();
+        if entry.file_type().is_ok_and(|kind| kind.is_dir()) {
+            kind_of(Path::new(&name)).is_login()
+        } else {
+            is_always_copied(Path::new(&name))
+        }
+    });
+
+    let mut paths: Vec<_> = copied_entries.map(|entry| entry.path()).collect();
+    let import = folder.join(IMPORT_FOLDER);
+    paths.extend(import.symlink_metadata().is_ok().then_some(import));
+    paths
+}
