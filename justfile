@@ -23,7 +23,7 @@ seed number *names:
 # accepts what tests compare with: inline snapshots (`cargo install cargo-insta`) and generated pages
 bless *names:
     UPDATE_DOCS=1 INSTA_UPDATE=new INSTA_FORCE_PASS=1 cargo test -- {{names}}
-    cargo insta accept
+    cargo insta accept --workspace
 
 # inputs that nobody meant, for a while
 fuzz seconds="60":

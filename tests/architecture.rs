@@ -157,6 +157,38 @@ fn type_names_are_unique_and_file_names_are_specific() {
     assert!(names.is_empty(), "types of the same name: {names:#?}");
 }
 
+/// The compiler reports no unused item that is `pub` in a library.
+#[test]
+fn what_is_public_in_the_library_is_used_outside_of_it() {
+    let item =
+        Regex::new(r"(?m)^ *pub (?:const |unsafe )*(?:fn|const|static) (\w+)").expect("valid");
+    let word = Regex::new(r"\w+").expect("valid");
+    let root = Path::new(env!("CARGO_MANIFEST_DIR"));
+    let mut files = Vec::new();
+    for folder in ["src", "tests", "benches", "fuzz"] {
+        rust_files(&root.join(folder), &mut files);
+    }
+    let library = source().join("core");
+    let (inside, outside): (Vec<_>, Vec<_>) =
+        files.iter().partition(|file| file.starts_with(&library));
+    let read = |file: &PathBuf| fs::read_to_string(file).expect("read");
+    let outside: Vec<_> = outside.into_iter().map(read).collect();
+    let used: BTreeSet<_> = outside
+        .iter()
+        .flat_map(|text| word.find_iter(text))
+        .map(|found| found.as_str())
+        .collect();
+    let inside: Vec<_> = inside.into_iter().map(read).collect();
+    let public = inside
+        .iter()
+        .flat_map(|text| item.captures_iter(text))
+        .map(|found| found.extract::<1>().1[0]);
+    let public: BTreeSet<_> = public.collect();
+    assert!(public.len() > 500, "the scan found too few items");
+    let unused: Vec<_> = public.difference(&used).collect();
+    assert!(unused.is_empty(), "make these pub(crate): {unused:?}");
+}
+
 #[test]
 fn imports_are_followed_through_re_exports_and_use_trees() {
     let folder = tempfile::tempdir().expect("a folder");

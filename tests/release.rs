@@ -212,6 +212,7 @@ fn cargo_binstall_finds_every_archive() {
     let package = &manifest["package"];
     let inherited = &manifest["workspace"]["package"];
     assert_eq!(inherited["repository"].as_str(), Some(REPOSITORY));
+    assert_eq!(package["repository"]["workspace"].as_bool(), Some(true));
     let binstall = &package["metadata"]["binstall"];
     for target in targets() {
         let overridden = binstall["overrides"].get(&target.triple);

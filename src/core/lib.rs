@@ -1,5 +1,5 @@
-//! The domain of codex-manager: Codex's accounts, conversations and formats. It never prints, and reads neither the
-//! arguments nor the environment of the process.
+//! The domain of codex-manager: Codex's accounts, conversations and formats. It never prints and never reads the arguments
+//! of the process. The environment is a value ([`io::environment`]) that the program reads and passes.
 //!
 //! It is a crate of its own so that a change of the command line does not compile it again. It is no interface: it changes
 //! with the program, in any version. Its modules from the outside in; a module uses only modules below it:
@@ -17,6 +17,8 @@
 //! - [`journal`]: changes to several files, as a whole or not at all.
 //! - [`codex`]: the file formats and the behaviour of Codex, without policy.
 //! - [`io`]: files, locks, clocks and processes, without knowledge of Codex.
+//!
+//! `tests/architecture.rs` checks these dependencies.
 
 #![cfg_attr(
     test,

@@ -204,7 +204,7 @@ fn restore_on_panic() {
     });
 }
 
-#[cfg(all(test, unix))]
+#[cfg(all(test, target_os = "linux"))]
 mod tests {
     use super::*;
     use rustix::fs::OFlags;
