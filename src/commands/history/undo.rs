@@ -15,8 +15,8 @@ use clap::Args;
 
 /// Restore the state before the last repair
 ///
-/// Requires that Codex is closed. Conversations that began after the repair stay in Codex's list, and so do changes to
-/// those that it had before.
+/// Requires that Codex is closed. Conversations that began or continued after the repair stay as they are. A name, a pin, a
+/// project or an archiving of another conversation is undone too. The state before the undo is kept, for `--snapshot`.
 #[derive(Debug, Args)]
 #[command(after_help = "Examples:
   codex-manager history undo
