@@ -561,46 +561,6 @@ fn i2_a_fork_that_is_not_downloaded_keeps_its_base() {
 }
 
 #[test]
-fn i2_a_fork_that_has_not_arrived_keeps_its_base() {
-    let base = format!("{META}{}", line("one"));
-    let fork = continuation(FORK_ID, &base);
-    for arrived in ["", "\0\0\0\0\0\0\0\0", &fork[..fork.len() / 2]] {
-        let pair = Pair::synced(&[(ROLLOUT, &base), (SKILL, "text")]);
-        pair.configure("b", PROPAGATE);
-        pair.put("a", FORK, &fork);
-        pair.apply("a");
-        fs::remove_file(pair.cloud().join(FORK)).unwrap();
-        if !arrived.is_empty() {
-            pair.put("cloud", FORK, arrived);
-        }
-        fs::remove_file(pair.home("b").join(ROLLOUT)).unwrap();
-        let run = pair.run("b", &["run", "--apply", "--json"]).code(6);
-        let skipped = run.json()["skipped"].to_string();
-        assert!(skipped.contains(FORK_ID), "{arrived:?}: {run}");
-        assert_eq!(pair.text("cloud", ROLLOUT), base, "{arrived:?}");
-        pair.put("cloud", FORK, &fork);
-        pair.apply("b");
-        assert_eq!(pair.text("b", ROLLOUT), base, "{arrived:?}");
-    }
-}
-
-#[test]
-fn i2_a_fork_that_is_not_downloaded_keeps_the_version_that_it_continues() {
-    let (pair, continued) = migrated_twice("b");
-    let fork = pair.cloud().join(FORK);
-    let name = fork.file_name().expect("a name").to_string_lossy();
-    let placeholder = fork.with_file_name(format!(".{name}.icloud"));
-    fs::rename(&fork, &placeholder).unwrap();
-    let run = pair.run("b", &["run", "--apply", "--json"]).code(6);
-    let skipped = run.json()["skipped"].to_string();
-    assert!(skipped.contains("is not replaced until"), "{run}");
-    assert_eq!(pair.text("cloud", ROLLOUT), continued);
-    fs::rename(&placeholder, &fork).unwrap();
-    let run = pair.run("b", &["run", "--apply"]).code(2);
-    assert!(run.stderr.contains(CONTINUED), "{run}");
-}
-
-#[test]
 fn a_version_that_cannot_be_kept_is_refused_with_the_true_reason() {
     let pair = Pair::synced(&[(SKILL, "text")]);
     for name in ["a", "b"] {

@@ -295,28 +295,6 @@ fn client_copies_and_placeholders_beside_the_roots_are_found() {
 }
 
 #[test]
-fn a_new_file_that_is_not_downloaded_is_awaited() {
-    for (path, placeholder) in [
-        (
-            ROLLOUT,
-            ROLLOUT.replace("rollout-", ".rollout-") + ".icloud",
-        ),
-        (SKILL, format!("{SKILL}.nextcloud")),
-    ] {
-        let pair = Pair::synced(&[("AGENTS.md", "text")]);
-        pair.put("a", path, META);
-        pair.apply("a");
-        let [path, placeholder] = [path, &placeholder].map(|path| pair.cloud().join(path));
-        fs::rename(&path, &placeholder).unwrap();
-        let run = pair.run("b", &["run", "--apply", "--json"]).code(6);
-        let waiting = run.json()["waiting"].to_string();
-        assert!(waiting.contains("is not downloaded"), "{run}");
-        fs::rename(&placeholder, &path).unwrap();
-        pair.apply("b");
-    }
-}
-
-#[test]
 fn zero_filled_files_never_win() {
     let files = [ROLLOUT, "history.jsonl", "AGENTS.md", SKILL];
     for side in ["a", "cloud"] {

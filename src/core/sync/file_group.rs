@@ -15,8 +15,6 @@ pub(crate) struct FileGroup {
     pub(crate) client_copies: Vec<ListedFile>,
     /// True if a file of the group is a placeholder whose content is not downloaded.
     pub(crate) has_placeholder: bool,
-    /// True if a placeholder of the group is of a file to sync, so that the group is planned even without other files.
-    pub(crate) is_awaited: bool,
     /// True if the path on one side is, or leads through, a link that sync does not follow. Sync skips the group.
     pub(crate) is_blocked: bool,
 }

@@ -58,9 +58,8 @@ pub(crate) struct SideListing {
     pub files: Vec<ListedFile>,
     /// Conflict files that a cloud client created, each with the path of the file that it is a copy of.
     pub client_copies: Vec<(String, ListedFile)>,
-    /// Files that exist only as placeholders and are not downloaded: each path, and true for a
-    /// [`ScopeMatch::Companion`].
-    pub placeholders: Vec<(String, bool)>,
+    /// Paths of files that exist only as placeholders and are not downloaded.
+    pub placeholders: Vec<String>,
     /// Entries of the home that are not synced, and of the cloud folder that are ignored.
     pub notices: Vec<Notice>,
     /// Links that are not followed, each with the reason. Nothing is read or written at or below their paths,
@@ -355,25 +354,21 @@ impl SideWalk<'_> {
             return;
         }
 
-        let companion = scope_match == ScopeMatch::Companion;
         let listed_file = ListedFile {
             stat: Stat::from_metadata(meta),
-            companion,
+            companion: scope_match == ScopeMatch::Companion,
             path,
         };
 
         match (class, self.side) {
             (CloudName::Plain, _) if is_dataless(meta) => {
-                let placeholder = (listed_file.path, companion);
-                self.listing.placeholders.push(placeholder);
+                self.listing.placeholders.push(listed_file.path);
             }
             (CloudName::Plain, _) => self.listing.files.push(listed_file),
             (CloudName::ClientCopy(real), Side::Remote) if !is_dataless(meta) => {
                 self.listing.client_copies.push((real, listed_file));
             }
-            (CloudName::Placeholder(real), Side::Remote) => {
-                self.listing.placeholders.push((real, companion));
-            }
+            (CloudName::Placeholder(real), Side::Remote) => self.listing.placeholders.push(real),
             (CloudName::Scratch, _) => {}
             (CloudName::Placeholder(_), Side::Local) => {
                 let why = "its name is that of a placeholder for a file that is not downloaded";

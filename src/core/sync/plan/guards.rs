@@ -208,22 +208,16 @@ pub(super) fn turn_into_conflicts(plan: &mut SyncPlan, conflicts: Vec<(String, C
     plan.conflicts.extend(conflicts);
 }
 
-/// Drops the steps that remove lines of rollouts while the content of the rollout `unread` is not on this machine, because
-/// it may continue any older one.
-pub(super) fn hold_back_changes_of_bases(plan: &mut SyncPlan, unread: &str) {
+/// Drops the deletions of rollouts while the content of the rollout `unread` is not on this machine, because it may
+/// continue any older one.
+pub(super) fn hold_back_deletions_of_bases(plan: &mut SyncPlan, unread: &str) {
+    let why = format!("is not deleted until {unread}, which may continue it, is downloaded");
     let unread_id = rollouts::rollout_id(unread);
     let is_newer = |id: &String| uuid_time_ms(id).is_some() && Some(id) > unread_id.as_ref();
     hold_back(plan, |step| {
         let id = rollouts::rollout_id(&step.key);
         let may_be_base = rollouts::is_key(&step.key) && !id.as_ref().is_some_and(is_newer);
-        let change = if step.is_deletion() {
-            "deleted"
-        } else {
-            "replaced"
-        };
-        let why =
-            || format!("is not {change} until {unread}, which may continue it, is downloaded");
-        (step.removes_lines() && may_be_base).then(why)
+        (step.is_deletion() && may_be_base).then(|| why.clone())
     });
 }
 

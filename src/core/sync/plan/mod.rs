@@ -115,8 +115,8 @@ pub fn plan(request: &PlanRequest<'_>) -> Result<(SyncPlan, SyncState), PlanErro
     })?;
 
     keep_continued_files(&reader, &mut plan)?;
-    if let Some(unread) = reader.find_unread_rollout(&plan, &undelivered) {
-        guards::hold_back_changes_of_bases(&mut plan, &unread);
+    if let Some(unread) = reader.find_unread_rollout(&plan.steps) {
+        guards::hold_back_deletions_of_bases(&mut plan, &unread);
     }
 
     // A path of `--allow-secrets` without a file is probably mistyped.

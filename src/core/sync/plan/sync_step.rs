@@ -264,12 +264,6 @@ impl SyncStep {
         )
     }
 
-    /// Returns true if no side has all lines of the conversation after the step, and neither the user nor the policy
-    /// decided this.
-    pub(crate) fn removes_lines(&self) -> bool {
-        self.is_deletion() || (self.replaces_lines && self.conflict.is_none())
-    }
-
     /// Returns the size in bytes of the files that the step removes.
     pub fn removed_bytes(&self) -> u64 {
         let sizes = self.ops.iter().map(|op| match op {

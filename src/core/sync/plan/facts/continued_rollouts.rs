@@ -2,10 +2,9 @@
 
 use super::fact_reader::FactReader;
 use crate::sync::continued_rollouts::ContinuedRollouts;
-use crate::sync::file_group::{FileGroup, state_key};
+use crate::sync::file_group::FileGroup;
 use crate::sync::plan::sync_plan::SyncPlan;
 use crate::sync::plan::sync_step::{Conflict, Op, SyncStep};
-use crate::sync::remote::folder::undelivered::UndeliveredFiles;
 use crate::sync::rollouts;
 use crate::sync::sides::{ObservedFile, Side};
 use std::collections::HashSet;
@@ -42,32 +41,16 @@ impl<'a> FactReader<'a> {
     }
 
     /// Returns the name of the newest rollout whose content is not on this machine, so that the rollout that it continues
-    /// is not known; `None` if the steps remove no lines of a rollout.
-    pub(crate) fn find_unread_rollout(
-        &self,
-        plan: &SyncPlan,
-        undelivered: &UndeliveredFiles,
-    ) -> Option<String> {
-        let mut steps = plan.steps.iter();
-        steps.find(|step| step.removes_lines() && rollouts::is_key(&step.key))?;
-
-        let lacks_file = |key: &str| {
-            let group = self.groups.get(key);
-            group.is_none_or(|group| group.local.is_empty())
-        };
-        let placeholders = self.groups.iter();
-        let placeholders = placeholders.filter(|(_, group)| group.has_placeholder);
-        let placeholders = placeholders.map(|(key, _)| key.clone());
-        let waiting = plan.notices.waiting.iter().map(|(path, _)| state_key(path));
-        let missing = undelivered
-            .values()
-            .filter_map(|file| file.missing.as_ref());
-        let missing = missing.map(|version| state_key(&version.path));
-
-        let keys = placeholders.chain(waiting).chain(missing);
-        let unread = keys.filter(|key| rollouts::is_key(key) && lacks_file(key));
-        let newest = unread.max_by_key(|key| rollouts::rollout_id(key));
-        newest.map(|key| rollouts::file_name(&key).to_owned())
+    /// is not known; `None` if the steps delete no rollout.
+    pub(crate) fn find_unread_rollout(&self, steps: &[SyncStep]) -> Option<String> {
+        let mut deletions = steps.iter().filter(|step| step.is_deletion());
+        deletions.find(|step| rollouts::is_key(&step.key))?;
+        let unread = self.groups.iter().filter(|(key, group)| {
+            group.has_placeholder && group.local.is_empty() && rollouts::is_key(key)
+        });
+        let names = unread.map(|(key, _)| rollouts::file_name(key));
+        let newest = names.max_by_key(|name| rollouts::rollout_id(name));
+        newest.map(str::to_owned)
     }
 
     /// Returns the conflicts in place of the steps that would replace lines of a rollout that another rollout continues,

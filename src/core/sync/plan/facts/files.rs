@@ -34,8 +34,7 @@ impl<'a> FactReader<'a> {
         // A companion is a conversation outside of the roots or of another day; see `ListedFile::companion`. If all
         // days are synced, one that was synced before stays synced.
         let (mut planned, outside): (Vec<_>, Vec<_>) = groups.partition(|(key, group)| {
-            group.is_awaited
-                || group.files().any(|file| !file.companion)
+            group.files().any(|file| !file.companion)
                 || (syncs_all_days && self.records.last_synced(key).is_some())
         });
 

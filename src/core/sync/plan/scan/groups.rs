@@ -31,7 +31,6 @@ pub(crate) fn group_files(
         HashMap::with_capacity(local.files.len().max(remote.files.len()));
     let (mut links, mut unsynced_links) = (Vec::new(), Vec::new());
     let (mut notices, mut leftover_temps) = (Vec::new(), Vec::new());
-    let mut awaited_paths = Vec::new();
 
     for (side, listing) in [(Side::Local, local), (Side::Remote, remote)] {
         for listed_file in listing.files {
@@ -52,11 +51,8 @@ pub(crate) fn group_files(
                 .client_copies
                 .push(listed_file);
         }
-        for (path, is_companion) in listing.placeholders {
+        for path in listing.placeholders {
             groups.entry(state_key(&path)).or_default().has_placeholder = true;
-            if !is_companion {
-                awaited_paths.push(path);
-            }
         }
 
         leftover_temps.extend(listing.temp_files);
@@ -72,13 +68,6 @@ pub(crate) fn group_files(
     }
 
     let latest_date = mark_older_days_as_companions(config, &mut groups, &mut notices);
-    let is_of_earlier_day = |path: &String| {
-        let date = rollouts::parse_date(path);
-        date.is_some_and(|date| Some(date) < latest_date)
-    };
-    for path in awaited_paths.iter().filter(|path| !is_of_earlier_day(path)) {
-        groups.entry(state_key(path)).or_default().is_awaited = true;
-    }
     drop_misspelled_line_files(remote_place, &mut groups, &mut notices);
     resolve_case_clashes(state, &mut groups, &mut notices);
     Groups {
@@ -208,7 +197,6 @@ fn resolve_case_clash(
                 joined.remote.extend(group.remote);
                 joined.client_copies.extend(group.client_copies);
                 joined.has_placeholder |= group.has_placeholder;
-                joined.is_awaited |= group.is_awaited;
                 joined.is_blocked |= group.is_blocked;
             }
         }
