@@ -15,13 +15,13 @@ use crate::commands;
 use crate::context::{self, Context, Environment, Flags, Settings};
 use crate::doctor::permissions;
 use crate::error::{CommandError, ErrorKind, Outcome, Result};
-use crate::io::{attached, owner, progress, shell, signals};
-use crate::logging::{self, LogSettings};
 use crate::steps::run_log::run_with_log;
 use crate::ui::{self, Ui, Verbosity, picker};
 use clap::FromArgMatches as _;
 use clap_complete::CompleteEnv;
 use clap_complete::env::{EnvCompleter, Shells};
+use codex_manager_core::io::{attached, owner, progress, shell, signals};
+use codex_manager_core::logging::{self, LogSettings};
 use std::ffi::{OsStr, OsString};
 use std::process::ExitCode;
 

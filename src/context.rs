@@ -1,20 +1,20 @@
 //! The context of a command: settings, clock, environment and output. Modules below `commands` get
 //! these values as arguments and never read the process's environment or clock themselves.
 
-use crate::accounts::profile::Profiles;
-use crate::codex::program::{Program, ProgramError};
-use crate::codex::threads;
 use crate::config::file::ConfigFile;
 use crate::config::{ColorChoice, ConfigValues, Preferences};
 use crate::error::{CommandError, Outcome, Result};
-use crate::inventory::records::ArchiveRecord;
-use crate::inventory::store;
-use crate::io::beneath::{self, FollowedLinks};
-use crate::io::clock::{Clock, Timestamp, Zone};
-pub(crate) use crate::io::environment::Environment;
-use crate::io::{IoError, OrdinaryPath};
 use crate::ui::Ui;
 use chrono::{DateTime, Utc};
+use codex_manager_core::accounts::profile::Profiles;
+use codex_manager_core::codex::program::{Program, ProgramError};
+use codex_manager_core::codex::threads;
+use codex_manager_core::inventory::records::ArchiveRecord;
+use codex_manager_core::inventory::store;
+use codex_manager_core::io::beneath::{self, FollowedLinks};
+use codex_manager_core::io::clock::{Clock, Timestamp, Zone};
+pub(crate) use codex_manager_core::io::environment::Environment;
+use codex_manager_core::io::{IoError, OrdinaryPath};
 use std::ffi::OsString;
 use std::fmt::Display;
 use std::path::{Path, PathBuf};

@@ -14,9 +14,9 @@ mod transfer;
 mod vault;
 
 use self::ErrorKind::{Failed, Refused, Usage};
-use crate::codex::AUTH_JSON;
-use crate::inventory::remedies::format_rename_aside_command;
-use crate::io::list_causes;
+use codex_manager_core::codex::AUTH_JSON;
+use codex_manager_core::inventory::remedies::format_rename_aside_command;
+use codex_manager_core::io::list_causes;
 use std::error::Error;
 use std::fmt;
 
@@ -238,7 +238,7 @@ impl<E: Advised> From<E> for CommandError {
     }
 }
 
-impl Advised for crate::io::IoError {
+impl Advised for codex_manager_core::io::IoError {
     fn to_command_error(&self) -> CommandError {
         match self.source.kind() {
             std::io::ErrorKind::Interrupted => CommandError::interrupted(),
@@ -256,7 +256,7 @@ impl Advised for crate::io::IoError {
     }
 }
 
-impl Advised for crate::io::document::DocumentError {
+impl Advised for codex_manager_core::io::document::DocumentError {
     fn to_command_error(&self) -> CommandError {
         match self {
             Self::Newer { .. } => self.hint(Refused, UPGRADE),
@@ -265,7 +265,7 @@ impl Advised for crate::io::document::DocumentError {
     }
 }
 
-impl Advised for crate::io::settings::SettingsError {
+impl Advised for codex_manager_core::io::settings::SettingsError {
     fn to_command_error(&self) -> CommandError {
         match self {
             Self::Io(e) if e.source.kind() == std::io::ErrorKind::Interrupted => {
@@ -275,7 +275,7 @@ impl Advised for crate::io::settings::SettingsError {
             Self::Io(e) if e.action == "read" => CommandError::wrap(Usage, e),
             Self::Io(e) => CommandError::wrap(Failed, e),
             Self::Value { key, .. } => {
-                let key = crate::io::shell::quote_if_needed(key);
+                let key = codex_manager_core::io::shell::quote_if_needed(key);
                 self.hint(
                     Usage,
                     format!("reset it to the default: codex-manager config unset {key}"),

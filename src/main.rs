@@ -33,11 +33,6 @@ mod steps;
 mod ui;
 mod views;
 
-// The rooms of the library have the paths of rooms of this crate.
-use codex_manager_core::{
-    accounts, archive, codex, conversations, history, inventory, io, journal, launch, logging,
-    quota, recovery, restore, schedule, shutdown, storage, sync, transfer, usage, vault,
-};
 use std::process::ExitCode;
 
 fn main() -> ExitCode {

@@ -1,19 +1,19 @@
 //! The account that the user names or picks.
 
-use crate::codex::identity::Identity;
 use crate::context::Context;
 use crate::error::{CommandError, Result};
-use crate::inventory::remedies;
-use crate::inventory::resolve::find_account_position;
-use crate::quota::account::{Account, AccountEntry, LoginState};
-use crate::quota::recommend::rank_accounts;
-use crate::quota::state;
 use crate::ui::picker::{Picker, PickerItem, PickerOptions};
 use crate::ui::text_width::elide_middle;
 use crate::ui::{Style, windows};
 use crate::views::account::{
     label, printable, read_accounts_and_profiles, state_style, suggest_login, with_verdict,
 };
+use codex_manager_core::codex::identity::Identity;
+use codex_manager_core::inventory::remedies;
+use codex_manager_core::inventory::resolve::find_account_position;
+use codex_manager_core::quota::account::{Account, AccountEntry, LoginState};
+use codex_manager_core::quota::recommend::rank_accounts;
+use codex_manager_core::quota::state;
 
 /// Returns the account that `account_name` names: a profile, an email, or a unique prefix of one.
 pub(crate) fn find_identity(account_name: &str, context: &Context) -> Result<Identity> {

@@ -2,15 +2,15 @@
 
 use crate::context::Context;
 use crate::error::{CommandError, Result};
-use crate::inventory::archive_names::{
+use crate::views::account::{self, backup_time};
+use codex_manager_core::inventory::archive_names::{
     LATEST, file_name, find_archive_file, find_by_number, list_numbered, parse_latest_offset,
     shortest_name,
 };
-use crate::inventory::records::ArchiveRecord;
-use crate::inventory::{store, trash};
-use crate::io::quantity::pluralize;
-use crate::io::similar;
-use crate::views::account::{self, backup_time};
+use codex_manager_core::inventory::records::ArchiveRecord;
+use codex_manager_core::inventory::{store, trash};
+use codex_manager_core::io::quantity::pluralize;
+use codex_manager_core::io::similar;
 use std::path::{Path, PathBuf};
 
 /// Returns the archive that `latest~offset` denotes among the accepted ones; see

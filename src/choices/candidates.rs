@@ -1,19 +1,19 @@
 //! Completion candidates: accounts, profiles, archives, conversations, settings, zones. Reads files only, so that the
 //! shell gets them within milliseconds; neither runs Codex nor writes anything.
 
-use crate::codex::threads::{self, ChildThreads, ThreadFilter};
 use crate::config::file::ConfigFile;
 use crate::config::{self, FOLDER_KEYS, KEYS};
 use crate::context::{Flags, Settings, read_clock};
-use crate::inventory::archive_names::{LATEST, list_numbered, shortest_name};
-use crate::inventory::{cooldown, store};
-use crate::io::ansi;
-use crate::io::clock::Clock;
-use crate::io::environment::Environment;
-use crate::io::settings::ValueKind;
 use crate::ui::time::format_absolute;
 use clap::{Arg, Command};
 use clap_complete::engine::{ArgValueCompleter, CompletionCandidate};
+use codex_manager_core::codex::threads::{self, ChildThreads, ThreadFilter};
+use codex_manager_core::inventory::archive_names::{LATEST, list_numbered, shortest_name};
+use codex_manager_core::inventory::{cooldown, store};
+use codex_manager_core::io::ansi;
+use codex_manager_core::io::clock::Clock;
+use codex_manager_core::io::environment::Environment;
+use codex_manager_core::io::settings::ValueKind;
 use std::ffi::OsStr;
 use std::fs;
 

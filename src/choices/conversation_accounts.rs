@@ -1,14 +1,14 @@
 //! The accounts of conversations, for display.
 
-use crate::accounts::profile::Profile;
-use crate::codex::auth::AuthFile;
-use crate::codex::config::read_login;
-use crate::codex::identity::Identity;
-use crate::codex::threads::ListedThread;
 use crate::context::Context;
 use crate::error::Result;
-use crate::launch::record::LaunchRecord;
-use crate::launch::registry::{LaunchRegistry, Launches};
+use codex_manager_core::accounts::profile::Profile;
+use codex_manager_core::codex::auth::AuthFile;
+use codex_manager_core::codex::config::read_login;
+use codex_manager_core::codex::identity::Identity;
+use codex_manager_core::codex::threads::ListedThread;
+use codex_manager_core::launch::record::LaunchRecord;
+use codex_manager_core::launch::registry::{LaunchRegistry, Launches};
 use std::collections::HashMap;
 
 #[derive(Debug, Clone, Default, PartialEq, Eq)]

@@ -1,17 +1,17 @@
 //! Opens the search index and brings it up to date. Warns of rollouts that cannot be indexed.
 
-use crate::codex::home::{ARCHIVED_SESSIONS, SESSIONS};
 use crate::context::Context;
-use crate::conversations::index::{
-    self, IndexError, IndexSource, IndexStore, RefreshReport, Thoroughness,
-};
 use crate::error::{CommandError, Result};
-use crate::history::SkippedFile;
-use crate::io::lock::FileLock;
-use crate::io::progress::{self, Progress, Silent};
-use crate::io::{IoError, atomic};
 use crate::ui::progress::ByteBar;
 use crate::views::account::printable;
+use codex_manager_core::codex::home::{ARCHIVED_SESSIONS, SESSIONS};
+use codex_manager_core::conversations::index::{
+    self, IndexError, IndexSource, IndexStore, RefreshReport, Thoroughness,
+};
+use codex_manager_core::history::SkippedFile;
+use codex_manager_core::io::lock::FileLock;
+use codex_manager_core::io::progress::{self, Progress, Silent};
+use codex_manager_core::io::{IoError, atomic};
 use std::cell::RefCell;
 use std::path::{Path, PathBuf};
 use std::sync::OnceLock;

@@ -4,13 +4,13 @@
 //! which is brought up to date first.
 
 use crate::choices::index_access::IndexAccess;
-use crate::codex::threads::{self, ListedThread, ThreadFilter};
 use crate::context::Context;
-use crate::conversations::index::Thoroughness;
-use crate::conversations::search::evaluate::{self, FoundConversation};
 use crate::error::{CommandError, Result};
-use crate::history::thread_titles::replace_titles;
-use crate::io::progress::is_interrupted;
+use codex_manager_core::codex::threads::{self, ListedThread, ThreadFilter};
+use codex_manager_core::conversations::index::Thoroughness;
+use codex_manager_core::conversations::search::evaluate::{self, FoundConversation};
+use codex_manager_core::history::thread_titles::replace_titles;
+use codex_manager_core::io::progress::is_interrupted;
 use std::collections::HashSet;
 use std::path::Path;
 

@@ -4,14 +4,14 @@ use crate::choices::index_access::LateBar;
 use crate::choices::sync_config::{default_config_path, read_config_quietly};
 use crate::choices::vault_connection::{ConnectionArgs, host};
 use crate::context::Context;
-use crate::conversations::index;
 use crate::error::{CommandError, Result};
-use crate::io::progress::is_interrupted;
-use crate::sync::remote::replica_id;
-use crate::sync::state::Replica;
-use crate::vault::machine_homes::{self, LocalHomes, MachineHome};
-use crate::vault::replica_store::ReplicaStore;
 use chrono::{DateTime, Utc};
+use codex_manager_core::conversations::index;
+use codex_manager_core::io::progress::is_interrupted;
+use codex_manager_core::sync::remote::replica_id;
+use codex_manager_core::sync::state::Replica;
+use codex_manager_core::vault::machine_homes::{self, LocalHomes, MachineHome};
+use codex_manager_core::vault::replica_store::ReplicaStore;
 use std::path::Path;
 
 /// Another machine, with its conversations that this machine does not have or has in another version.

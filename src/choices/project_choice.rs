@@ -2,10 +2,10 @@
 
 use crate::choices::conversation_choice::suggest_similar_names;
 use crate::choices::listed::{list_threads_as, list_unlisted};
-use crate::codex::threads::ThreadFilter;
 use crate::context::Context;
 use crate::error::{CommandError, Result};
 use crate::views::account::printable;
+use codex_manager_core::codex::threads::ThreadFilter;
 use std::collections::BTreeSet;
 use std::path::{Component, Path, PathBuf};
 

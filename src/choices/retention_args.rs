@@ -2,10 +2,10 @@
 
 use crate::context::Context;
 use crate::error::{CommandError, Result};
-use crate::io::retention::RetentionPolicy;
-use crate::io::time_format::parse_duration;
 use chrono::Duration;
 use clap::Args;
+use codex_manager_core::io::retention::RetentionPolicy;
+use codex_manager_core::io::time_format::parse_duration;
 
 /// The retention rules. Rules that are not given are taken from `prune.keep_*` of config.toml. For clap, they are the
 /// group `RetentionArgs`.

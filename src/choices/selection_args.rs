@@ -2,13 +2,13 @@
 
 use crate::choices::account_choice::find_identity;
 use crate::choices::project_choice::find_project_folders;
-use crate::codex::identity::Identity;
-use crate::codex::threads::{AccountFilter, ThreadFilter};
 use crate::context::Context;
 use crate::error::{CommandError, Result};
-use crate::io::{TimeDirection, time_point};
-use crate::launch::registry::LaunchRegistry;
 use clap::Args;
+use codex_manager_core::codex::identity::Identity;
+use codex_manager_core::codex::threads::{AccountFilter, ThreadFilter};
+use codex_manager_core::io::{TimeDirection, time_point};
+use codex_manager_core::launch::registry::LaunchRegistry;
 use std::ops::Range;
 use std::path::PathBuf;
 

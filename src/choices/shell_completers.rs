@@ -2,9 +2,9 @@
 //! list for bash has the titles of conversations after their ids.
 
 use crate::choices::candidates::CONVERSATION_TAG;
-use crate::io::environment::Environment;
 use clap_complete::engine;
 use clap_complete::env::EnvCompleter;
+use codex_manager_core::io::environment::Environment;
 use std::ffi::OsString;
 use std::io::{self, Write};
 use std::path::Path;

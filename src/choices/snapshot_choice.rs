@@ -1,15 +1,15 @@
 //! The snapshot that the user names.
 
 use crate::choices::vault_connection::host;
-use crate::codex::identity::Identity;
 use crate::context::Context;
 use crate::error::{CommandError, Result};
-use crate::inventory::archive_names::LATEST;
-use crate::inventory::resolve::{find_account_position, merge_entries};
-use crate::vault::restic::Restic;
-use crate::vault::snapshot::{self, Snapshot, SnapshotPlace};
-use crate::vault::{VaultError, state};
 use crate::views::account;
+use codex_manager_core::codex::identity::Identity;
+use codex_manager_core::inventory::archive_names::LATEST;
+use codex_manager_core::inventory::resolve::{find_account_position, merge_entries};
+use codex_manager_core::vault::restic::Restic;
+use codex_manager_core::vault::snapshot::{self, Snapshot, SnapshotPlace};
+use codex_manager_core::vault::{VaultError, state};
 
 /// The least length of the prefix of an id, in characters.
 const MIN_ID_CHARS: usize = 4;

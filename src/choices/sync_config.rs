@@ -2,9 +2,9 @@
 
 use crate::context::Context;
 use crate::error::CommandError;
-use crate::io::shell;
-use crate::sync::config::{ConfigContext, SyncConfig};
-use crate::sync::state::Replica;
+use codex_manager_core::io::shell;
+use codex_manager_core::sync::config::{ConfigContext, SyncConfig};
+use codex_manager_core::sync::state::Replica;
 use std::path::{Path, PathBuf};
 
 /// Returns the path that the user gave, else that of the default configuration.

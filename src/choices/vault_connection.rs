@@ -2,11 +2,11 @@
 
 use crate::context::Context;
 use crate::error::Result;
-use crate::io::machine;
-use crate::vault::password::{NamedPassword, Password};
-use crate::vault::restic::{DEFAULT_TIMEOUT, Restic, find_program};
-use crate::vault::{VaultError, vault_folder};
 use clap::Args;
+use codex_manager_core::io::machine;
+use codex_manager_core::vault::password::{NamedPassword, Password};
+use codex_manager_core::vault::restic::{DEFAULT_TIMEOUT, Restic, find_program};
+use codex_manager_core::vault::{VaultError, vault_folder};
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 

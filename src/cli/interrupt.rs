@@ -4,8 +4,8 @@ use super::command::Cli;
 use crate::config::ColorChoice;
 use crate::context::Environment;
 use crate::error::{CommandError, ErrorKind};
-use crate::io::{progress, signals};
 use crate::ui::{self, Ui, Verbosity, picker};
+use codex_manager_core::io::{progress, signals};
 use std::sync::Arc;
 use std::time::Duration;
 

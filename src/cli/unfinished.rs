@@ -3,9 +3,9 @@
 use super::command::Command;
 use crate::context::Context;
 use crate::error::{CommandError, Result};
-use crate::io::links;
-use crate::journal::{JournalError, Recovery, RecoveryObstacle};
-use crate::recovery::{self, Interrupted};
+use codex_manager_core::io::links;
+use codex_manager_core::journal::{JournalError, Recovery, RecoveryObstacle};
+use codex_manager_core::recovery::{self, Interrupted};
 use std::path::PathBuf;
 
 /// Finishes or undoes interrupted commands before this one reads any file.

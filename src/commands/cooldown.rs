@@ -1,16 +1,16 @@
 //! `cooldown`: shows the table of `accounts`, and holds accounts back until a time.
 
 use crate::choices::account_choice::{find_account_index, find_identity};
-use crate::codex::identity::Identity;
 use crate::context::Context;
 use crate::error::{CommandError, Outcome, Result};
-use crate::inventory::cooldown::{self, CooldownFile};
-use crate::io::clock::Timestamp;
-use crate::io::{TimeDirection, time_point};
 use crate::views::account::{full_time, label, list_with_live_account, warn_all};
 use crate::views::account_list::AccountList;
 use crate::views::table_format::TableArgs;
 use clap::Args;
+use codex_manager_core::codex::identity::Identity;
+use codex_manager_core::inventory::cooldown::{self, CooldownFile};
+use codex_manager_core::io::clock::Timestamp;
+use codex_manager_core::io::{TimeDirection, time_point};
 
 const EXAMPLES: &str = "\
 Examples:

@@ -1,20 +1,8 @@
 //! `current`: shows the live account and the running Codex programs. Queries the quota only with
 //! `--refresh`.
 
-use crate::accounts::running::AccountHistory;
-use crate::codex::app_server::{LoginWorkspace, Question, parse_workspaces};
-use crate::codex::auth::AuthFile;
-use crate::codex::config::{CodexConfig, CredentialStore};
-use crate::codex::daemon;
-use crate::codex::home::AUTH_JSON;
-use crate::codex::identity::Identity;
-use crate::codex::process::{Holder, find_holders};
-use crate::codex::rpc::Api;
 use crate::context::Context;
 use crate::error::{Outcome, Result};
-use crate::io::processes;
-use crate::quota::account::{Account, AccountEntry};
-use crate::quota::state::compute_verdict;
 use crate::steps::refresh;
 use crate::ui::{Style, object};
 use crate::views::account::{
@@ -25,6 +13,18 @@ use crate::views::account_report::AccountReport;
 use crate::views::conversation_usage::{LaunchedUsages, format_usage, usage_json};
 use crate::views::folder_account::{note_folder_account, read_folder_profile};
 use clap::Args;
+use codex_manager_core::accounts::running::AccountHistory;
+use codex_manager_core::codex::app_server::{LoginWorkspace, Question, parse_workspaces};
+use codex_manager_core::codex::auth::AuthFile;
+use codex_manager_core::codex::config::{CodexConfig, CredentialStore};
+use codex_manager_core::codex::daemon;
+use codex_manager_core::codex::home::AUTH_JSON;
+use codex_manager_core::codex::identity::Identity;
+use codex_manager_core::codex::process::{Holder, find_holders};
+use codex_manager_core::codex::rpc::Api;
+use codex_manager_core::io::processes;
+use codex_manager_core::quota::account::{Account, AccountEntry};
+use codex_manager_core::quota::state::compute_verdict;
 use serde::Serialize;
 use serde_json::json;
 

@@ -4,19 +4,19 @@ use crate::context::Context;
 use crate::doctor::manager_home::find_stale_temp_files;
 use crate::doctor::{self, Check, Status, permissions};
 use crate::error::{Outcome, Result};
-use crate::inventory::records::{ArchiveProblem, InventoryFile};
-use crate::inventory::{cooldown, store};
-use crate::io::document::{self, DocumentState};
-use crate::io::quantity::pluralize;
-use crate::io::{IoError, tree};
-use crate::journal::{JournalError, Recovery};
-use crate::recovery::{self, Interrupted};
 use crate::steps::archive_check::repair_sidecar;
 use crate::steps::shutdown::ShutdownArgs;
 use crate::steps::sync_checks;
 use crate::views::check_output::print_check;
 use crate::views::dry_run::{verb, would_be};
 use clap::Args;
+use codex_manager_core::inventory::records::{ArchiveProblem, InventoryFile};
+use codex_manager_core::inventory::{cooldown, store};
+use codex_manager_core::io::document::{self, DocumentState};
+use codex_manager_core::io::quantity::pluralize;
+use codex_manager_core::io::{IoError, tree};
+use codex_manager_core::journal::{JournalError, Recovery};
+use codex_manager_core::recovery::{self, Interrupted};
 use std::path::{Path, PathBuf};
 
 /// Check Codex, the homes and the archives

@@ -1,17 +1,17 @@
 //! `launch`: starts Codex under a chosen account and records the conversation.
 
 use crate::choices::account_choice::{find_identity, pick_account};
-use crate::codex::arguments::{Arguments, InvocationMode, asks_for_help_or_version};
-use crate::codex::identity::Identity;
 use crate::context::Context;
 use crate::error::{Outcome, Result};
-use crate::inventory::remedies;
 use crate::steps::before_new_codex;
 use crate::steps::best_login::find_best_login;
 use crate::steps::start_codex::StartArgs;
 use crate::views::account::printable;
 use crate::views::folder_account::find_folder_profile;
 use clap::Args;
+use codex_manager_core::codex::arguments::{Arguments, InvocationMode, asks_for_help_or_version};
+use codex_manager_core::codex::identity::Identity;
+use codex_manager_core::inventory::remedies;
 use std::ffi::OsString;
 
 /// Start Codex under an account and record the conversation

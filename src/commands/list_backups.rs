@@ -1,16 +1,7 @@
 //! `list-backups`: lists archives, grouped by account.
 
-use crate::archive::metadata::Metadata;
-use crate::codex::identity::Identity;
 use crate::context::Context;
 use crate::error::{Outcome, Result};
-use crate::inventory::archive_names;
-use crate::inventory::records::ArchiveRecord;
-use crate::inventory::resolve::{self, identity_fields, merge_archived_accounts};
-use crate::io::quantity::pluralize;
-use crate::quota::account::Account;
-use crate::quota::state::{AccountState, Verdict};
-use crate::transfer::python_home;
 use crate::ui::{Cell, Column, Style, Table, bytes, object, problem};
 use crate::views::account::{
     self, absolute_time, backup_time, local_rfc3339, printable, state_style,
@@ -19,6 +10,15 @@ use crate::views::account_table::AccountNames;
 use crate::views::archive_json::archive_json;
 use crate::views::table_format::TableArgs;
 use clap::{Args, ValueEnum};
+use codex_manager_core::archive::metadata::Metadata;
+use codex_manager_core::codex::identity::Identity;
+use codex_manager_core::inventory::archive_names;
+use codex_manager_core::inventory::records::ArchiveRecord;
+use codex_manager_core::inventory::resolve::{self, identity_fields, merge_archived_accounts};
+use codex_manager_core::io::quantity::pluralize;
+use codex_manager_core::quota::account::Account;
+use codex_manager_core::quota::state::{AccountState, Verdict};
+use codex_manager_core::transfer::python_home;
 use serde::Serialize;
 use std::collections::{HashMap, HashSet};
 

@@ -1,15 +1,15 @@
 //! `man`: prints or writes manual pages, generated from the same text as `--help`.
 
-use crate::codex::program::Program;
 use crate::context::Context;
 use crate::error::{CommandError, Outcome, Result};
-use crate::io::progress::block_on_input;
-use crate::io::quantity::pluralize;
-use crate::io::{IoContext, atomic};
 use crate::views::account::printable;
 use crate::views::dry_run::would_be;
 use clap::{Args, Command};
 use clap_mangen::Man;
+use codex_manager_core::codex::program::Program;
+use codex_manager_core::io::progress::block_on_input;
+use codex_manager_core::io::quantity::pluralize;
+use codex_manager_core::io::{IoContext, atomic};
 use serde_json::json;
 use std::io::Write;
 use std::path::{Path, PathBuf};

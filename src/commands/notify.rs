@@ -3,18 +3,20 @@
 use crate::context::Context;
 use crate::doctor::find_newest_full_time;
 use crate::error::{CommandError, Outcome, Result};
-use crate::inventory::notices::{DesktopNotice, FILE_NAME, LOCK_NAME, NoticeKind, NoticeState};
-use crate::inventory::{losses, observations};
-use crate::io::quantity::pluralize;
-use crate::io::{atomic, document};
-use crate::quota::account::Account;
-use crate::quota::state::{AccountState, Verdict};
 use crate::steps::run_program::run_program;
 use crate::ui::{object, time};
-use crate::vault::state;
 use crate::views::account::{full_time, label, read_accounts_and_profiles, with_verdict};
 use chrono::TimeDelta;
 use clap::Args;
+use codex_manager_core::inventory::notices::{
+    DesktopNotice, FILE_NAME, LOCK_NAME, NoticeKind, NoticeState,
+};
+use codex_manager_core::inventory::{losses, observations};
+use codex_manager_core::io::quantity::pluralize;
+use codex_manager_core::io::{atomic, document};
+use codex_manager_core::quota::account::Account;
+use codex_manager_core::quota::state::{AccountState, Verdict};
+use codex_manager_core::vault::state;
 use std::path::Path;
 
 /// The use of a window, in percent, that causes a notice.

@@ -1,13 +1,8 @@
 //! `recommend`: names the account to use now. Reads only `cooldown.json`, because it runs in shell
 //! prompts.
 
-use crate::codex::config::CredentialStore;
 use crate::context::Context;
 use crate::error::{CommandError, Outcome, Result};
-use crate::inventory::accounts::recheck_profile_logins;
-use crate::io::signals;
-use crate::quota::account::{Account, LoginState};
-use crate::quota::recommend::{RankedAccount, Ranking, Strategy, rank_accounts};
 use crate::steps::best_login::{
     choose_with_checked_login, describe_missing_login, note_first_without_login,
 };
@@ -22,6 +17,11 @@ use crate::views::account::{
 use crate::views::folder_account::{note_folder_account, read_folder_profile};
 use crate::views::week_pace::format_exhaustion_hint;
 use clap::Args;
+use codex_manager_core::codex::config::CredentialStore;
+use codex_manager_core::inventory::accounts::recheck_profile_logins;
+use codex_manager_core::io::signals;
+use codex_manager_core::quota::account::{Account, LoginState};
+use codex_manager_core::quota::recommend::{RankedAccount, Ranking, Strategy, rank_accounts};
 use serde::Serialize;
 use serde_json::Value;
 

@@ -1,21 +1,21 @@
 //! `restore`: restores an archive into the Codex home, or into another folder.
 
-use crate::archive::reader::ArchiveReader;
 use crate::choices::archive_choice::{self, find_archive};
 use crate::context::Context;
 use crate::copies::losses::fullest;
 use crate::error::{CommandError, Outcome, Result};
-use crate::inventory::archive_names::{self, parse_latest_offset};
-use crate::inventory::records::ArchiveRecord;
-use crate::inventory::resolve::{self, AccountResolveError, merge_archived_accounts};
-use crate::inventory::store;
-use crate::quota::account::Account;
 use crate::steps::restore_options::{CHOOSE_SESSION, RestoreOptions};
 use crate::ui::picker::{Picker, PickerItem, PickerOptions};
 use crate::ui::{Style, problem};
 use crate::views::account;
 use crate::views::restore_report::describe_archive;
 use clap::Args;
+use codex_manager_core::archive::reader::ArchiveReader;
+use codex_manager_core::inventory::archive_names::{self, parse_latest_offset};
+use codex_manager_core::inventory::records::ArchiveRecord;
+use codex_manager_core::inventory::resolve::{self, AccountResolveError, merge_archived_accounts};
+use codex_manager_core::inventory::store;
+use codex_manager_core::quota::account::Account;
 use std::path::{Path, PathBuf};
 
 /// Restore an archive into the Codex home
@@ -45,7 +45,7 @@ impl RestoreArgs {
     /// Runs the command. On a terminal it asks before it replaces a home or the login of another account.
     ///
     /// # Errors
-    /// See [`RestoreError`](crate::restore::RestoreError). Unless it says otherwise, nothing was changed.
+    /// See [`RestoreError`](codex_manager_core::restore::RestoreError). Unless it says otherwise, nothing was changed.
     pub(crate) fn run(self, context: &Context) -> Result<Outcome> {
         // Refuses an invalid --to before an archive is chosen and read.
         self.options.destination(context)?;

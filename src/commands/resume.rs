@@ -1,22 +1,22 @@
 //! `resume`: continues a conversation under the account to which it belongs.
 
-use crate::accounts::profile::Profile;
 use crate::choices::account_choice::{find_identity, pick_account};
 use crate::choices::conversation_choice::{ChosenConversation, list_rows};
 use crate::choices::conversation_picker::{ConversationPicker, ScreenEnd, empty_home_error};
-use crate::codex::arguments::Arguments;
-use crate::codex::config::read_login;
-use crate::codex::identity::Identity;
-use crate::codex::threads::ThreadRow;
 use crate::context::Context;
 use crate::error::{CommandError, Outcome, Result};
-use crate::history::rollout;
-use crate::io::shell;
-use crate::launch::binding;
-use crate::launch::registry::LaunchRegistry;
 use crate::steps::start_codex::StartArgs;
 use crate::views::account::printable;
 use clap::Args;
+use codex_manager_core::accounts::profile::Profile;
+use codex_manager_core::codex::arguments::Arguments;
+use codex_manager_core::codex::config::read_login;
+use codex_manager_core::codex::identity::Identity;
+use codex_manager_core::codex::threads::ThreadRow;
+use codex_manager_core::history::rollout;
+use codex_manager_core::io::shell;
+use codex_manager_core::launch::binding;
+use codex_manager_core::launch::registry::LaunchRegistry;
 use std::ffi::OsString;
 use std::path::Path;
 

@@ -2,14 +2,8 @@
 
 use crate::choices::conversation_choice::find_conversation;
 use crate::choices::conversation_picker::{ConversationPicker, ScreenEnd};
-use crate::codex::redaction::redact_and_count;
 use crate::context::Context;
-use crate::conversations::markdown::MarkdownWriter;
-use crate::conversations::named_conversation::NamedConversation;
-use crate::conversations::raw_lines::RawLines;
-use crate::conversations::transcript::TranscriptOptions;
 use crate::error::{CommandError, Outcome, Result};
-use crate::io::quantity::pluralize;
 use crate::ui::object;
 use crate::views::conversation_parts::{ConversationParts, TranscriptPiece};
 use crate::views::export_formatter::entry_json;
@@ -17,6 +11,12 @@ use crate::views::transcript_text::{
     format_head, minute_format, to_command_error, warn_of_left_out_lines,
 };
 use clap::{Args, ValueEnum};
+use codex_manager_core::codex::redaction::redact_and_count;
+use codex_manager_core::conversations::markdown::MarkdownWriter;
+use codex_manager_core::conversations::named_conversation::NamedConversation;
+use codex_manager_core::conversations::raw_lines::RawLines;
+use codex_manager_core::conversations::transcript::TranscriptOptions;
+use codex_manager_core::io::quantity::pluralize;
 use serde::ser::{Error as _, SerializeSeq as _};
 use serde::{Serialize, Serializer};
 use std::io;

@@ -1,17 +1,17 @@
 //! `use`: switches the Codex home to another account.
 
-use crate::accounts::switch;
 use crate::choices::account_choice::{find_account, pick_account};
-use crate::codex::identity::Identity;
 use crate::context::Context;
 use crate::error::{CommandError, Outcome, Result};
-use crate::io::shell;
-use crate::quota::account::Account;
-use crate::quota::state::AccountState;
 use crate::steps::home_checks::check_credential_store;
 use crate::steps::switch_account::SwitchArgs;
 use crate::views::account::{full_time, label, read_accounts_and_profiles, with_verdict};
 use clap::Args;
+use codex_manager_core::accounts::switch;
+use codex_manager_core::codex::identity::Identity;
+use codex_manager_core::io::shell;
+use codex_manager_core::quota::account::Account;
+use codex_manager_core::quota::state::AccountState;
 
 /// Switch the Codex home to another account; only auth.json changes
 ///

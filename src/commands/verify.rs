@@ -1,18 +1,18 @@
 //! `verify`: checks archives, every byte against its digest.
 
-use crate::archive::verify::VerifyReport;
 use crate::choices::archive_choice::{find_archive, no_archives_error};
 use crate::context::Context;
 use crate::error::{ErrorKind, Outcome, Result};
-use crate::inventory::archive_names::{LATEST, file_name};
-use crate::inventory::catalog;
-use crate::inventory::records::ArchiveRecord;
-use crate::inventory::store::{self, VerifyFinding};
-use crate::io::clock::Timestamp;
 use crate::steps::archive_check::{repair_sidecar, to_verify_finding, verify_archive};
 use crate::ui::{Style, problem};
 use crate::views::account::{absolute_time, printable};
 use clap::Args;
+use codex_manager_core::archive::verify::VerifyReport;
+use codex_manager_core::inventory::archive_names::{LATEST, file_name};
+use codex_manager_core::inventory::catalog;
+use codex_manager_core::inventory::records::ArchiveRecord;
+use codex_manager_core::inventory::store::{self, VerifyFinding};
+use codex_manager_core::io::clock::Timestamp;
 use serde::Serialize;
 use std::path::{Path, PathBuf};
 

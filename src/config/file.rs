@@ -3,11 +3,11 @@
 use super::key::{FOLDER_KEYS, KEYS, parse_span_value};
 use super::setting::{KeyError, Setting, find_setting};
 use super::values::{ConfigValues, NotifySettings, Preferences, VaultSettings};
-use crate::io::retention::RetentionPolicy;
-use crate::io::settings::{SCHEMA_KEY, SettingValues, SettingsError, SettingsFile};
-use crate::launch::folders::FolderSettings;
-use crate::vault::password::NamedPassword;
 use chrono::TimeDelta;
+use codex_manager_core::io::retention::RetentionPolicy;
+use codex_manager_core::io::settings::{SCHEMA_KEY, SettingValues, SettingsError, SettingsFile};
+use codex_manager_core::launch::folders::FolderSettings;
+use codex_manager_core::vault::password::NamedPassword;
 use std::path::{Path, PathBuf};
 use toml_edit::Value;
 

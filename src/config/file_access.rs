@@ -1,12 +1,12 @@
 //! Reads and writes `config.toml` on the disk.
 
 use super::file::ConfigFile;
-use crate::io::lock::FileLock;
-use crate::io::settings::SettingsError;
-use crate::io::{IoContext, IoError, OrdinaryPath, atomic, file_open};
+use codex_manager_core::io::lock::FileLock;
+use codex_manager_core::io::settings::SettingsError;
+use codex_manager_core::io::{IoContext, IoError, OrdinaryPath, atomic, file_open};
 use std::path::{Path, PathBuf};
 
-const LOCK_NAME: &str = crate::inventory::cooldown::LOCK_NAME;
+const LOCK_NAME: &str = codex_manager_core::inventory::cooldown::LOCK_NAME;
 
 impl ConfigFile {
     /// Reads the file of a manager home. A missing file counts as empty.

@@ -1,15 +1,15 @@
 //! The table of all settings.
 
 use super::values::{BeforeNewCodex, ColorChoice};
-use crate::accounts::profile_ops::find_name_problem;
-use crate::archive::format::Compression;
-use crate::archive::reuse::VerifyReused;
-use crate::archive::scope::Excludes;
-use crate::io::clock::Zone;
-use crate::io::settings::{SettingKey, ValueKind};
-use crate::io::time_format;
-use crate::quota::recommend::Strategy;
 use chrono::Duration;
+use codex_manager_core::accounts::profile_ops::find_name_problem;
+use codex_manager_core::archive::format::Compression;
+use codex_manager_core::archive::reuse::VerifyReused;
+use codex_manager_core::archive::scope::Excludes;
+use codex_manager_core::io::clock::Zone;
+use codex_manager_core::io::settings::{SettingKey, ValueKind};
+use codex_manager_core::io::time_format;
+use codex_manager_core::quota::recommend::Strategy;
 use std::path::Path;
 
 /// The IANA name of a time zone.

@@ -1,7 +1,7 @@
 //! The settings of `config.toml` in the manager home, defined in one table ([`KEYS`]).
 //!
 //! A new setting has a row in `key` and a field in `values`. [`file_access`] reads and writes the file.
-//! [`crate::io::settings`] defines the types of values.
+//! [`codex_manager_core::io::settings`] defines the types of values.
 //!
 //! Precedence: flag, environment, file, default. The time zone is an exception: `TZ` describes the
 //! machine, so the file takes precedence over it.

@@ -1,8 +1,8 @@
 //! Names of settings: a key of [`KEYS`], or a key of [`FOLDER_KEYS`] with a folder.
 
 use super::key::{FOLDER_KEYS, KEYS};
-use crate::io::settings::SettingKey;
-use crate::launch::folders;
+use codex_manager_core::io::settings::SettingKey;
+use codex_manager_core::launch::folders;
 use std::path::Path;
 
 /// The minimum Jaro-Winkler similarity of a suggestion for a misspelled name.

@@ -1,12 +1,12 @@
 //! The values of all settings, with their defaults.
 
-use crate::archive::format::Compression;
-use crate::archive::reuse::VerifyReused;
-use crate::io::retention::RetentionPolicy;
-use crate::launch::folders::FolderSettings;
-use crate::quota::recommend::Strategy;
-use crate::vault::password::NamedPassword;
 use chrono::TimeDelta;
+use codex_manager_core::archive::format::Compression;
+use codex_manager_core::archive::reuse::VerifyReused;
+use codex_manager_core::io::retention::RetentionPolicy;
+use codex_manager_core::launch::folders::FolderSettings;
+use codex_manager_core::quota::recommend::Strategy;
+use codex_manager_core::vault::password::NamedPassword;
 use std::path::PathBuf;
 
 /// The choice of `--color`.

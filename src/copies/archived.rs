@@ -1,11 +1,11 @@
 //! The conversations of an archive or a snapshot.
 
-use crate::archive::{FileEntry, FileList};
-use crate::codex::{ListedThread, RolloutName, ThreadFilter, threads};
 use crate::copies::source::{ConversationSource, rollout_files};
-use crate::history::files;
-use crate::io::IoError;
-use crate::restore::needed_paths::find_newest_state_database;
+use codex_manager_core::archive::{FileEntry, FileList};
+use codex_manager_core::codex::{ListedThread, RolloutName, ThreadFilter, threads};
+use codex_manager_core::history::files;
+use codex_manager_core::io::IoError;
+use codex_manager_core::restore::needed_paths::find_newest_state_database;
 use std::collections::{BTreeMap, HashSet};
 use std::path::Path;
 

@@ -1,15 +1,15 @@
 //! Finds a conversation in an archive or a snapshot, with the rollouts that it continues, as for `restore --session`.
 
-use crate::archive::{
+use crate::error::CommandError;
+use codex_manager_core::archive::{
     ArchiveError, ArchiveReader, Extent, FileEntry, FileList, Sink, file_extract,
     parse_rollout_name,
 };
-use crate::codex::{HomeEntryKind, RolloutName};
-use crate::conversations::messages::{self, Message};
-use crate::error::CommandError;
-use crate::history::{JsonlLine, LineReader, rollout, session_index, thread_choice};
-use crate::io::{IoContext, Silent, similar};
-use crate::restore::RestoreError;
+use codex_manager_core::codex::{HomeEntryKind, RolloutName};
+use codex_manager_core::conversations::messages::{self, Message};
+use codex_manager_core::history::{JsonlLine, LineReader, rollout, session_index, thread_choice};
+use codex_manager_core::io::{IoContext, Silent, similar};
+use codex_manager_core::restore::RestoreError;
 use std::collections::{BTreeSet, HashMap};
 use std::fs::File;
 use std::sync::Mutex;

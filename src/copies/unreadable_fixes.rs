@@ -1,17 +1,17 @@
 //! Finds archives for conversations that Codex cannot show as a whole, or of which a rollout was shortened.
 
-use crate::archive::entry::FileEntry;
-use crate::archive::reader::ArchiveReader;
-use crate::codex::rollout::{decompress, is_plain, parse_rollout_id};
 use crate::context::Context;
 use crate::copies::archived::group_rollouts_by_conversation;
 use crate::copies::source::ConversationSource as _;
 use crate::error::CommandError;
-use crate::history::rollout;
-use crate::history::unreadable::{UnreadableCause, UnreadableConversation};
-use crate::inventory::archive_names::{list_numbered, shortest_name};
-use crate::inventory::store;
-use crate::io::IoContext as _;
+use codex_manager_core::archive::entry::FileEntry;
+use codex_manager_core::archive::reader::ArchiveReader;
+use codex_manager_core::codex::rollout::{decompress, is_plain, parse_rollout_id};
+use codex_manager_core::history::rollout;
+use codex_manager_core::history::unreadable::{UnreadableCause, UnreadableConversation};
+use codex_manager_core::inventory::archive_names::{list_numbered, shortest_name};
+use codex_manager_core::inventory::store;
+use codex_manager_core::io::IoContext as _;
 use std::io::{self, Read as _, Seek as _};
 
 /// Sets the fix of each conversation that `history repair` cannot repair, or of which a rollout was shortened. The fix

@@ -4,18 +4,18 @@ use super::check::Check;
 use super::folders::{advice_to_make_readable, not_a_folder_check, summarize_paths};
 use super::machine::MAX_CLOCK_SKEW_MINUTES;
 use super::permissions::list_entries;
-use crate::archive::metadata::Metadata;
-use crate::archive::names;
-use crate::archive::sidecar::SidecarProblem;
 use crate::context::Context;
-use crate::inventory::codex_change::describe_codex_change;
-use crate::inventory::records::{ArchiveProblem, ArchiveRecord};
-use crate::inventory::{store, trash};
-use crate::io::quantity::pluralize;
-use crate::io::shell;
-use crate::io::temp_name::TEMP_PREFIX;
 use crate::ui::{problem as words, time};
 use chrono::{DateTime, Duration, Utc};
+use codex_manager_core::archive::metadata::Metadata;
+use codex_manager_core::archive::names;
+use codex_manager_core::archive::sidecar::SidecarProblem;
+use codex_manager_core::inventory::codex_change::describe_codex_change;
+use codex_manager_core::inventory::records::{ArchiveProblem, ArchiveRecord};
+use codex_manager_core::inventory::{store, trash};
+use codex_manager_core::io::quantity::pluralize;
+use codex_manager_core::io::shell;
+use codex_manager_core::io::temp_name::TEMP_PREFIX;
 use std::path::{Path, PathBuf};
 
 /// The age of the newest full archive, in days, above which `archives` warns.

@@ -1,8 +1,8 @@
 //! The result of a check.
 
 use super::permissions::advice_to_take_ownership;
-use crate::inventory::remedies;
-use crate::io::{IoError, shell};
+use codex_manager_core::inventory::remedies;
+use codex_manager_core::io::{IoError, shell};
 use serde::Serialize;
 use std::io::ErrorKind;
 use std::path::Path;

@@ -2,13 +2,13 @@
 
 use super::archives::has_archive;
 use super::check::Check;
-use crate::codex::config::CodexConfig;
-use crate::codex::database::DatabaseError;
-use crate::codex::{database_view, home};
 use crate::context::Context;
-use crate::inventory::remedies;
-use crate::io::file_open;
-use crate::io::quantity::pluralize;
+use codex_manager_core::codex::config::CodexConfig;
+use codex_manager_core::codex::database::DatabaseError;
+use codex_manager_core::codex::{database_view, home};
+use codex_manager_core::inventory::remedies;
+use codex_manager_core::io::file_open;
+use codex_manager_core::io::quantity::pluralize;
 use std::fs;
 use std::io::{ErrorKind, Read};
 use std::path::{Path, PathBuf};

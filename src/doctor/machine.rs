@@ -1,16 +1,16 @@
 //! Checks of the machine: clock, time zone, free space, network file systems and sync services.
 
 use super::check::Check;
-use crate::archive::metadata::Metadata;
-use crate::codex::auth::AuthFile;
-use crate::codex::home::AUTH_JSON;
 use crate::context;
 use crate::context::Context;
-use crate::inventory::store;
-use crate::io::clock::Zone;
-use crate::io::{OrdinaryPath, clock, modes, shell, space, tree};
 use crate::ui::bytes;
 use chrono::{DateTime, Duration, TimeZone as _, Utc};
+use codex_manager_core::archive::metadata::Metadata;
+use codex_manager_core::codex::auth::AuthFile;
+use codex_manager_core::codex::home::AUTH_JSON;
+use codex_manager_core::inventory::store;
+use codex_manager_core::io::clock::Zone;
+use codex_manager_core::io::{OrdinaryPath, clock, modes, shell, space, tree};
 use std::ffi::OsStr;
 use std::path::Path;
 use std::time::SystemTime;

@@ -1,17 +1,17 @@
 //! Finds files of codex-manager that other users can access, and restricts them to the owner. Files with
 //! unknown names, files of the Codex home and files with several hard links are never changed.
 
-use crate::archive::names;
 use crate::config::FILE_NAME as CONFIG_FILE;
-use crate::conversations::index;
 use crate::error::{CommandError, Result};
-use crate::inventory::{notices, observations, store, trash};
+use codex_manager_core::archive::names;
+use codex_manager_core::conversations::index;
+use codex_manager_core::inventory::{notices, observations, store, trash};
 #[cfg(windows)]
-use crate::io::access;
-use crate::io::temp_name::TEMP_PREFIX;
-use crate::io::{IoError, OrdinaryPath, links, modes, shell, tree};
-use crate::launch::{program, registry};
-use crate::{logging, vault};
+use codex_manager_core::io::access;
+use codex_manager_core::io::temp_name::TEMP_PREFIX;
+use codex_manager_core::io::{IoError, OrdinaryPath, links, modes, shell, tree};
+use codex_manager_core::launch::{program, registry};
+use codex_manager_core::{logging, vault};
 use std::fs::{self, Metadata};
 use std::path::{Path, PathBuf};
 
@@ -212,7 +212,7 @@ pub(super) fn mode_to_restrict(path: &Path) -> Option<u32> {
 pub(crate) fn restrict_to_owner(path: &Path) -> Result<(), IoError> {
     #[cfg(unix)]
     {
-        use crate::io::IoContext;
+        use codex_manager_core::io::IoContext;
         use rustix::fs::{Mode, OFlags};
         use std::os::unix::fs::PermissionsExt;
 
@@ -235,7 +235,7 @@ pub(crate) fn restrict_to_owner(path: &Path) -> Result<(), IoError> {
     }
     #[cfg(windows)]
     {
-        use crate::io::IoContext;
+        use codex_manager_core::io::IoContext;
         access::restrict_to_owner(path).at("set the access list of", path)
     }
 }

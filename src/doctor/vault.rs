@@ -5,12 +5,12 @@ use super::permissions::mode_open_to_others;
 use crate::config::VaultSettings;
 use crate::config::file::ConfigFile;
 use crate::context::Context;
-use crate::io::clock::Timestamp;
 use crate::ui::time;
-use crate::vault::password::{NamedPassword, Password};
-use crate::vault::state::{self, VaultState};
-use crate::vault::vault_folder;
 use chrono::{DateTime, Duration, Utc};
+use codex_manager_core::io::clock::Timestamp;
+use codex_manager_core::vault::password::{NamedPassword, Password};
+use codex_manager_core::vault::state::{self, VaultState};
+use codex_manager_core::vault::vault_folder;
 
 /// Age of the last good drill, in days, from which `doctor` warns.
 const OLD_DRILL_DAYS: i64 = 30;

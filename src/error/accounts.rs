@@ -2,14 +2,14 @@
 
 use super::ErrorKind::{CodexRunning, Failed, Refused, Usage};
 use super::{Advised, CommandError, FREE_SPACE};
-use crate::codex::LoginStorageError;
-use crate::codex::config::CredentialStore;
-use crate::codex::process::{Holder, ProcessRole};
-use crate::inventory::remedies;
-use crate::io::{shell, similar};
+use codex_manager_core::codex::LoginStorageError;
+use codex_manager_core::codex::config::CredentialStore;
+use codex_manager_core::codex::process::{Holder, ProcessRole};
+use codex_manager_core::inventory::remedies;
+use codex_manager_core::io::{shell, similar};
 use std::path::Path;
 
-impl Advised for crate::accounts::profile::ProfileError {
+impl Advised for codex_manager_core::accounts::profile::ProfileError {
     fn to_command_error(&self) -> CommandError {
         match self {
             Self::Io(e) => e.to_command_error(),
@@ -42,7 +42,7 @@ impl Advised for crate::accounts::profile::ProfileError {
     }
 }
 
-impl Advised for crate::accounts::switch::SwitchError {
+impl Advised for codex_manager_core::accounts::switch::SwitchError {
     fn to_command_error(&self) -> CommandError {
         match self {
             Self::Io(e) => e.to_command_error(),
@@ -73,7 +73,7 @@ impl Advised for crate::accounts::switch::SwitchError {
     }
 }
 
-impl Advised for crate::accounts::lease::LeaseError {
+impl Advised for codex_manager_core::accounts::lease::LeaseError {
     fn to_command_error(&self) -> CommandError {
         match self {
             Self::Io(e) => e.to_command_error(),
@@ -119,7 +119,7 @@ fn hint_for_isolated(profile: &str, home: &Path, holders: &[Holder]) -> String {
     )
 }
 
-impl Advised for crate::accounts::source::SourceError {
+impl Advised for codex_manager_core::accounts::source::SourceError {
     fn to_command_error(&self) -> CommandError {
         match self {
             Self::Io(e) => e.to_command_error(),
@@ -135,7 +135,7 @@ impl Advised for crate::accounts::source::SourceError {
     }
 }
 
-impl Advised for crate::accounts::switchers::SwitcherError {
+impl Advised for codex_manager_core::accounts::switchers::SwitcherError {
     fn to_command_error(&self) -> CommandError {
         match self {
             Self::Io(e) => e.to_command_error(),

@@ -2,9 +2,9 @@
 
 use super::ErrorKind::{CodexRunning, Conflict, Failed, Refused, Usage};
 use super::{Advised, CommandError, FREE_SPACE};
-use crate::io::shell;
+use codex_manager_core::io::shell;
 
-impl Advised for crate::archive::ArchiveError {
+impl Advised for codex_manager_core::archive::ArchiveError {
     fn to_command_error(&self) -> CommandError {
         match self {
             Self::Io(e) => e.to_command_error(),
@@ -23,7 +23,7 @@ impl Advised for crate::archive::ArchiveError {
     }
 }
 
-impl Advised for crate::codex::database::DatabaseError {
+impl Advised for codex_manager_core::codex::database::DatabaseError {
     fn to_command_error(&self) -> CommandError {
         if self.is_disk_full() {
             return self.hint(Failed, FREE_SPACE);
@@ -32,7 +32,7 @@ impl Advised for crate::codex::database::DatabaseError {
     }
 }
 
-impl Advised for crate::journal::JournalError {
+impl Advised for codex_manager_core::journal::JournalError {
     fn to_command_error(&self) -> CommandError {
         match self {
             Self::Io(e) => e.to_command_error(),
@@ -50,7 +50,7 @@ impl Advised for crate::journal::JournalError {
     }
 }
 
-impl Advised for crate::journal::RecoveryObstacle {
+impl Advised for codex_manager_core::journal::RecoveryObstacle {
     fn to_command_error(&self) -> CommandError {
         match self {
             Self::InUse { .. } => self.nothing_changed(
@@ -86,7 +86,7 @@ fn hint_for_undone(next_step: &str, kept_folders: &[std::path::PathBuf]) -> Stri
     format!("files written in the meantime are in {folders}; {next_step}")
 }
 
-impl Advised for crate::recovery::RecoveryError {
+impl Advised for codex_manager_core::recovery::RecoveryError {
     fn to_command_error(&self) -> CommandError {
         match self {
             Self::Journal(e) => e.to_command_error(),
@@ -97,7 +97,7 @@ impl Advised for crate::recovery::RecoveryError {
     }
 }
 
-impl Advised for crate::restore::RestoreError {
+impl Advised for codex_manager_core::restore::RestoreError {
     fn to_command_error(&self) -> CommandError {
         match self {
             Self::Archive(e) => e.to_command_error(),

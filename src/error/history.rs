@@ -3,7 +3,7 @@
 use super::ErrorKind::{CodexRunning, Conflict, Failed, Refused};
 use super::{Advised, CommandError};
 
-impl Advised for crate::storage::trash_entry::TrashError {
+impl Advised for codex_manager_core::storage::trash_entry::TrashError {
     fn to_command_error(&self) -> CommandError {
         match self {
             Self::Io(e) => e.to_command_error(),
@@ -22,7 +22,7 @@ impl Advised for crate::storage::trash_entry::TrashError {
     }
 }
 
-impl Advised for crate::storage::vacuum::VacuumError {
+impl Advised for codex_manager_core::storage::vacuum::VacuumError {
     fn to_command_error(&self) -> CommandError {
         match self {
             Self::Io(e) => e.to_command_error(),
@@ -33,7 +33,7 @@ impl Advised for crate::storage::vacuum::VacuumError {
     }
 }
 
-impl Advised for crate::history::HistoryError {
+impl Advised for codex_manager_core::history::HistoryError {
     fn to_command_error(&self) -> CommandError {
         match self {
             Self::Io(e) => e.to_command_error(),
@@ -71,7 +71,7 @@ impl Advised for crate::history::HistoryError {
     }
 }
 
-impl Advised for crate::conversations::index::IndexError {
+impl Advised for codex_manager_core::conversations::index::IndexError {
     fn to_command_error(&self) -> CommandError {
         match self {
             Self::Interrupted => CommandError::interrupted(),
@@ -91,7 +91,7 @@ impl Advised for crate::conversations::index::IndexError {
     }
 }
 
-impl Advised for crate::io::disk_clock::ClockDoubt {
+impl Advised for codex_manager_core::io::disk_clock::ClockDoubt {
     fn to_command_error(&self) -> CommandError {
         if let Self::Io(e) = self {
             return e.to_command_error();

@@ -2,9 +2,9 @@
 
 use super::ErrorKind::{Failed, Refused};
 use super::{Advised, CommandError};
-use crate::io::similar;
+use codex_manager_core::io::similar;
 
-impl Advised for crate::inventory::resolve::AccountResolveError {
+impl Advised for codex_manager_core::inventory::resolve::AccountResolveError {
     fn to_command_error(&self) -> CommandError {
         let hints = match self {
             Self::Unknown { choices, .. } if choices.is_empty() => {
@@ -29,7 +29,7 @@ impl Advised for crate::inventory::resolve::AccountResolveError {
     }
 }
 
-impl Advised for crate::inventory::status::StatusError {
+impl Advised for codex_manager_core::inventory::status::StatusError {
     fn to_command_error(&self) -> CommandError {
         match self {
             Self::Document(e) => e.to_command_error(),

@@ -3,7 +3,7 @@
 use super::ErrorKind::{CodexRunning, Failed, Refused};
 use super::{Advised, CommandError};
 
-impl Advised for crate::launch::session::LaunchError {
+impl Advised for codex_manager_core::launch::session::LaunchError {
     fn to_command_error(&self) -> CommandError {
         match self {
             Self::Io(e) => e.to_command_error(),
@@ -30,7 +30,7 @@ impl Advised for crate::launch::session::LaunchError {
     }
 }
 
-impl Advised for crate::shutdown::ShutdownError {
+impl Advised for codex_manager_core::shutdown::ShutdownError {
     fn to_command_error(&self) -> CommandError {
         match self {
             Self::Refused(refusal) => self.nothing_changed(CodexRunning, refusal.reason.remedy()),
@@ -50,7 +50,7 @@ impl Advised for crate::shutdown::ShutdownError {
     }
 }
 
-impl Advised for crate::launch::isolated_home::IsolationError {
+impl Advised for codex_manager_core::launch::isolated_home::IsolationError {
     fn to_command_error(&self) -> CommandError {
         match self {
             Self::Io(e) => e.to_command_error(),
@@ -74,9 +74,9 @@ impl Advised for crate::launch::isolated_home::IsolationError {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::codex::{DaemonError, ProgramError};
     use crate::error::ErrorKind::{self, Interrupted};
-    use crate::shutdown::{Refusal, RefusalReason, ShutdownError};
+    use codex_manager_core::codex::{DaemonError, ProgramError};
+    use codex_manager_core::shutdown::{Refusal, RefusalReason, ShutdownError};
     use std::time::Duration;
 
     fn kind(error: ShutdownError) -> ErrorKind {

@@ -3,7 +3,7 @@
 use super::ErrorKind::{Refused, Usage};
 use super::{Advised, CommandError};
 
-impl Advised for crate::schedule::ScheduleError {
+impl Advised for codex_manager_core::schedule::ScheduleError {
     fn to_command_error(&self) -> CommandError {
         match self {
             Self::Io(e) => e.to_command_error(),

@@ -2,17 +2,17 @@
 
 use super::ErrorKind::{Failed, Refused, Usage};
 use super::{Advised, CommandError};
-use crate::io::settings::SettingsError;
-use crate::sync::apply::ApplyError;
-use crate::sync::backup::BackupError;
-use crate::sync::codexsync::CodexSyncStateError;
-use crate::sync::config::SyncConfigError;
-use crate::sync::index_updates::IndexUpdateError;
-use crate::sync::plan::PlanError;
-use crate::sync::remote::RemoteError;
-use crate::sync::resolve::ConflictCopyError;
-use crate::sync::restore::SyncRestoreError;
-use crate::sync::state::StateError;
+use codex_manager_core::io::settings::SettingsError;
+use codex_manager_core::sync::apply::ApplyError;
+use codex_manager_core::sync::backup::BackupError;
+use codex_manager_core::sync::codexsync::CodexSyncStateError;
+use codex_manager_core::sync::config::SyncConfigError;
+use codex_manager_core::sync::index_updates::IndexUpdateError;
+use codex_manager_core::sync::plan::PlanError;
+use codex_manager_core::sync::remote::RemoteError;
+use codex_manager_core::sync::resolve::ConflictCopyError;
+use codex_manager_core::sync::restore::SyncRestoreError;
+use codex_manager_core::sync::state::StateError;
 
 impl Advised for SyncConfigError {
     fn to_command_error(&self) -> CommandError {

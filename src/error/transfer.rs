@@ -3,7 +3,7 @@
 use super::ErrorKind::{Failed, Refused, Usage};
 use super::{Advised, CommandError, FREE_SPACE};
 
-impl Advised for crate::transfer::TransferError {
+impl Advised for codex_manager_core::transfer::TransferError {
     fn to_command_error(&self) -> CommandError {
         match self {
             Self::Io(e) => e.to_command_error(),
@@ -27,7 +27,7 @@ impl Advised for crate::transfer::TransferError {
     }
 }
 
-impl Advised for crate::transfer::PythonHomeError {
+impl Advised for codex_manager_core::transfer::PythonHomeError {
     fn to_command_error(&self) -> CommandError {
         let (kind, hint) = match self {
             Self::Missing(_) => (

@@ -2,8 +2,8 @@
 
 use super::ErrorKind::{Failed, Refused, Usage};
 use super::{Advised, CommandError};
-use crate::vault::VaultError;
-use crate::vault::fault::Fault;
+use codex_manager_core::vault::VaultError;
+use codex_manager_core::vault::fault::Fault;
 
 /// The hint with the command that installs restic on this system.
 const INSTALL: &str = if cfg!(target_os = "macos") {

@@ -1,12 +1,12 @@
 //! The text of an answer: quotations of the past and what to call next, within a limit.
 
-use crate::codex::redaction::redact_and_count;
 use crate::context::Context;
-use crate::conversations::past_answers::FIRST_LINE;
-use crate::io::ansi;
 use crate::views::account::{printable, shown_title};
 use crate::views::transcript_text::minute_format;
 use chrono::DateTime;
+use codex_manager_core::codex::redaction::redact_and_count;
+use codex_manager_core::conversations::past_answers::FIRST_LINE;
+use codex_manager_core::io::ansi;
 use serde_json::{Value, json};
 
 /// The largest length of an answer in characters, unless the client asks for more.

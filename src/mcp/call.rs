@@ -3,9 +3,9 @@
 use super::index_refresh::IndexRefresh;
 use crate::choices::project_choice::find_project_folders;
 use crate::choices::selection_args::parse_millis_range;
-use crate::codex::threads::ThreadFilter;
 use crate::context::Context;
 use crate::error::{CommandError, Result};
+use codex_manager_core::codex::threads::ThreadFilter;
 use serde::Deserialize;
 use std::path::Path;
 use std::sync::atomic::AtomicBool;

@@ -2,8 +2,8 @@
 
 use crate::choices::index_access::IndexAccess;
 use crate::context::Context;
-use crate::conversations::index::{IndexError, IndexStore, Thoroughness};
 use crate::error::{CommandError, Result};
+use codex_manager_core::conversations::index::{IndexError, IndexStore, Thoroughness};
 use std::sync::{Condvar, Mutex, MutexGuard, PoisonError};
 use std::time::{Duration, Instant};
 

@@ -5,8 +5,8 @@ use super::answer::{
 };
 use super::call::{CallContext, CallScope, parse_cursor, to_thread_filter};
 use crate::choices::listed::{list_threads, list_unlisted};
-use crate::codex::threads::{ChildThreads, ThreadFilter};
 use crate::error::Result;
+use codex_manager_core::codex::threads::{ChildThreads, ThreadFilter};
 use serde::Deserialize;
 use std::cmp::Reverse;
 

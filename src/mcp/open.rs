@@ -6,13 +6,15 @@ use super::answer::{
 use super::call::{CallContext, parse_cursor};
 use crate::choices::conversation_choice::find_conversation;
 use crate::context::Context;
-use crate::conversations::markdown::shorten_to_line;
-use crate::conversations::past_answers::is_mcp_answer;
-use crate::conversations::transcript::{EntryKind, TranscriptEntry, TranscriptOptions};
 use crate::error::{CommandError, Result};
-use crate::io::quantity::pluralize;
 use crate::views::conversation_parts::{ConversationParts, TranscriptPiece};
 use crate::views::transcript_text::to_command_error;
+use codex_manager_core::conversations::markdown::shorten_to_line;
+use codex_manager_core::conversations::past_answers::is_mcp_answer;
+use codex_manager_core::conversations::transcript::{
+    EntryKind, TranscriptEntry, TranscriptOptions,
+};
+use codex_manager_core::io::quantity::pluralize;
 use serde::Deserialize;
 use std::sync::atomic::Ordering;
 

@@ -7,14 +7,16 @@ use super::answer::{
 use super::call::{CallContext, CallScope, parse_cursor, to_thread_filter};
 use super::index_refresh::IndexWork;
 use crate::choices::listed::list_threads;
-use crate::codex::rollout_lines::Role;
-use crate::codex::threads::ThreadFilter;
 use crate::context::Context;
-use crate::conversations::search::conversation_filter::ConversationFilter;
-use crate::conversations::search::evaluate::{Hit, HitOrder, SearchOptions, SearchResult};
-use crate::conversations::search::forgiving::search_forgiving;
-use crate::conversations::search::query::{self, Query};
 use crate::error::{CommandError, Result};
+use codex_manager_core::codex::rollout_lines::Role;
+use codex_manager_core::codex::threads::ThreadFilter;
+use codex_manager_core::conversations::search::conversation_filter::ConversationFilter;
+use codex_manager_core::conversations::search::evaluate::{
+    Hit, HitOrder, SearchOptions, SearchResult,
+};
+use codex_manager_core::conversations::search::forgiving::search_forgiving;
+use codex_manager_core::conversations::search::query::{self, Query};
 use serde::Deserialize;
 
 /// The largest number of results in an answer.

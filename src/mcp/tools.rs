@@ -7,7 +7,7 @@ use super::message::{RequestError, RequestErrorCode};
 use super::open::OpenArguments;
 use super::search::SearchArguments;
 use crate::error::{CommandError, Result};
-use crate::io::ansi;
+use codex_manager_core::io::ansi;
 use serde::de::DeserializeOwned;
 use serde_json::{Value, json};
 

@@ -1,17 +1,17 @@
 //! Checks one archive, and writes a missing or damaged sidecar again.
 
-use crate::archive::reader::ArchiveReader;
-use crate::archive::sidecar::{self, SidecarProblem};
-use crate::archive::verify::{self, VerifyReport};
-use crate::archive::{ArchiveError, names};
 use crate::context::Context;
 use crate::error::{CommandError, Result};
-use crate::inventory::records::{FileStamp, VerifyRecord};
-use crate::inventory::store::VerifyFinding;
-use crate::io::clock::Timestamp;
-use crate::io::hash::ContentHasher;
-use crate::io::staging::Staging;
-use crate::io::{IoContext, document, file_open};
+use codex_manager_core::archive::reader::ArchiveReader;
+use codex_manager_core::archive::sidecar::{self, SidecarProblem};
+use codex_manager_core::archive::verify::{self, VerifyReport};
+use codex_manager_core::archive::{ArchiveError, names};
+use codex_manager_core::inventory::records::{FileStamp, VerifyRecord};
+use codex_manager_core::inventory::store::VerifyFinding;
+use codex_manager_core::io::clock::Timestamp;
+use codex_manager_core::io::hash::ContentHasher;
+use codex_manager_core::io::staging::Staging;
+use codex_manager_core::io::{IoContext, document, file_open};
 use std::path::Path;
 
 /// Verifies one archive and shows a progress bar. A dry run writes nothing to the manager home.
@@ -91,7 +91,7 @@ pub(crate) fn repair_sidecar(path: &Path, dry_run: bool) -> Result<bool> {
 
     if !dry_run {
         if sidecar_path.exists() {
-            crate::io::atomic::keep_copy(&sidecar_path, ".damaged")?;
+            codex_manager_core::io::atomic::keep_copy(&sidecar_path, ".damaged")?;
         }
         document::write(&sidecar_path, &metadata)?;
     }

@@ -1,20 +1,7 @@
 //! Plans a backup: the files to capture, and the metadata with the quota of the account.
 
-use crate::archive::metadata::{BackupMode, Metadata};
-use crate::archive::names;
-use crate::archive::scan::{self, HomeScan};
-use crate::archive::scope::{CaptureScope, Excludes};
-use crate::codex::auth::Login;
-use crate::codex::config::CodexConfig;
-use crate::codex::window::WEEKLY_MINUTES;
 use crate::context::Context;
 use crate::error::{CommandError, Result};
-use crate::inventory::cleanup;
-use crate::inventory::cooldown;
-use crate::inventory::status::{self, StatusOptions, StatusReport};
-use crate::io::clock::Timestamp;
-use crate::io::{OrdinaryPath, TimeDirection, time_point};
-use crate::quota::window::Observation;
 use crate::steps::capture_args::CaptureArgs;
 use crate::steps::home_checks::{describe_login_ban, forbids_logins, require_codex_home};
 use crate::steps::refresh::{build_inquiry, read_status_text};
@@ -22,6 +9,19 @@ use crate::ui::time::format_duration;
 use crate::views::account::load_cooldown;
 use chrono::Duration;
 use clap::Args;
+use codex_manager_core::archive::metadata::{BackupMode, Metadata};
+use codex_manager_core::archive::names;
+use codex_manager_core::archive::scan::{self, HomeScan};
+use codex_manager_core::archive::scope::{CaptureScope, Excludes};
+use codex_manager_core::codex::auth::Login;
+use codex_manager_core::codex::config::CodexConfig;
+use codex_manager_core::codex::window::WEEKLY_MINUTES;
+use codex_manager_core::inventory::cleanup;
+use codex_manager_core::inventory::cooldown;
+use codex_manager_core::inventory::status::{self, StatusOptions, StatusReport};
+use codex_manager_core::io::clock::Timestamp;
+use codex_manager_core::io::{OrdinaryPath, TimeDirection, time_point};
+use codex_manager_core::quota::window::Observation;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
@@ -243,7 +243,7 @@ fn find_quota_end(
 
     let quota_end = figures.find(identity)?.quota_end.as_ref()?;
     let is_same_window =
-        (quota_end.resets_at - reset_at).abs() <= crate::quota::window::SAME_WINDOW;
+        (quota_end.resets_at - reset_at).abs() <= codex_manager_core::quota::window::SAME_WINDOW;
     is_same_window.then(|| context.zone().at(&quota_end.detected_at))
 }
 

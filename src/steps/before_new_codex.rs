@@ -3,7 +3,7 @@
 use crate::config::BeforeNewCodex;
 use crate::context::Context;
 use crate::error::{Outcome, Result};
-use crate::inventory::codex_change::describe_codex_change;
+use codex_manager_core::inventory::codex_change::describe_codex_change;
 
 const COMMAND: &str = "codex-manager config set backup.before_new_codex";
 

@@ -1,8 +1,8 @@
 //! The options of a capture: which part of the home, and its label.
 
-use crate::archive::metadata::{BackupMode, SAFETY_LABEL};
 use crate::error::{CommandError, Result};
 use clap::Args;
+use codex_manager_core::archive::metadata::{BackupMode, SAFETY_LABEL};
 
 const MAX_LABEL_CHARS: usize = 200;
 

@@ -1,10 +1,10 @@
 //! Lets Codex show the earlier turns of a rewound conversation or a fork, which are in rollouts that it continues.
 
-use crate::codex::program::Program;
 use crate::context::Context;
 use crate::error::CommandError;
-use crate::history::repair;
-use crate::history::repair_plan::RepairContext;
+use codex_manager_core::codex::program::Program;
+use codex_manager_core::history::repair;
+use codex_manager_core::history::repair_plan::RepairContext;
 use std::collections::BTreeSet;
 use std::path::Path;
 

@@ -1,13 +1,13 @@
 //! Checks of the Codex home before and after its login changes.
 
-use crate::accounts::isolated::is_isolated_home;
-use crate::codex::config::CodexConfig;
 use crate::context::Context;
 use crate::error::{CommandError, Result};
-use crate::inventory::remedies;
-use crate::io::{modes, shell};
-use crate::restore::pending;
 use crate::views::account::{printable, suggest_sign_in};
+use codex_manager_core::accounts::isolated::is_isolated_home;
+use codex_manager_core::codex::config::CodexConfig;
+use codex_manager_core::inventory::remedies;
+use codex_manager_core::io::{modes, shell};
+use codex_manager_core::restore::pending;
 use std::path::Path;
 
 /// Checks that the Codex home is a folder.

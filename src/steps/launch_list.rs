@@ -1,18 +1,18 @@
 //! Prints the list of launches, for `launches` and `sessions --launched`.
 
-use crate::accounts::profile::Profile;
 use crate::choices::account_choice::find_identity;
-use crate::codex::config::read_login;
-use crate::codex::identity::Identity;
 use crate::context::Context;
 use crate::error::{Outcome, Result};
-use crate::history::thread_titles::read_titles;
-use crate::io::clock::Timestamp;
-use crate::io::shell::quote_if_needed;
-use crate::launch::record::{LaunchRecord, LaunchState};
 use crate::ui::{Cell, Column, Style, Table, object};
 use crate::views::account::{local_rfc3339, printable, relative_time, short_id, suggest_login};
 use crate::views::conversation_usage::settle_launches;
+use codex_manager_core::accounts::profile::Profile;
+use codex_manager_core::codex::config::read_login;
+use codex_manager_core::codex::identity::Identity;
+use codex_manager_core::history::thread_titles::read_titles;
+use codex_manager_core::io::clock::Timestamp;
+use codex_manager_core::io::shell::quote_if_needed;
+use codex_manager_core::launch::record::{LaunchRecord, LaunchState};
 use serde::Serialize;
 use std::collections::HashMap;
 use std::path::Path;
@@ -84,7 +84,7 @@ pub(crate) fn show_launches(
     if launches.count_damaged_lines() > 0 {
         context.warn(format_args!(
             "{} of launches.jsonl cannot be read and were skipped",
-            crate::io::quantity::pluralize(launches.count_damaged_lines(), "line")
+            codex_manager_core::io::quantity::pluralize(launches.count_damaged_lines(), "line")
         ));
     }
     Ok(Outcome::partial_if(launches.count_damaged_lines() > 0))

@@ -2,9 +2,9 @@
 
 use crate::context::Context;
 use crate::error::{CommandError, Result};
-use crate::io::IoContext as _;
-use crate::io::atomic::TempFile;
 use crate::ui::time;
+use codex_manager_core::io::IoContext as _;
+use codex_manager_core::io::atomic::TempFile;
 use std::io::Write as _;
 use std::path::Path;
 

@@ -1,16 +1,16 @@
 //! Captures the Codex home and makes a snapshot of it, for `vault backup` and `backup --vault`.
 
-use crate::archive::tree_capture::{CapturedTree, capture_tree};
 use crate::choices::vault_connection::{ConnectionArgs, host};
-use crate::codex::identity::Identity;
 use crate::context::Context;
 use crate::error::{Outcome, Result};
-use crate::io::atomic;
 use crate::steps::backup_plan::{BackupPlan, check_account_unchanged, remove_leftovers};
 use crate::steps::home_checks::refuse_during_restore;
-use crate::vault::backup::{Origin, SnapshotReport, backup};
-use crate::vault::{TreeLock, state};
 use crate::views::account::warn_not_recorded;
+use codex_manager_core::archive::tree_capture::{CapturedTree, capture_tree};
+use codex_manager_core::codex::identity::Identity;
+use codex_manager_core::io::atomic;
+use codex_manager_core::vault::backup::{Origin, SnapshotReport, backup};
+use codex_manager_core::vault::{TreeLock, state};
 
 /// Makes a snapshot for `backup --vault`, after the archive was made. Returns the short id of the snapshot.
 ///

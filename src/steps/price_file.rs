@@ -2,8 +2,8 @@
 
 use crate::context::Context;
 use crate::error::{CommandError, Result};
-use crate::io::file_open;
-use crate::usage::prices::Prices;
+use codex_manager_core::io::file_open;
+use codex_manager_core::usage::prices::Prices;
 use std::path::Path;
 
 /// Maximum size of a price file.

@@ -1,23 +1,23 @@
 //! The text of a recommendation: the reason in a sentence, and `--format`.
 
-use crate::codex::window::{CODEX_LIMIT, ResetCredits, Window};
 use crate::context::Context;
-use crate::conversations::index::usage_query::{self, SLOT_MS, UsageDetail, UsageRow};
-use crate::conversations::index::{self, IndexStore};
 use crate::error::{CommandError, Result};
-use crate::io::clock::Timestamp;
-use crate::quota::account::AccountEntry;
-use crate::quota::recommend::{RankedAccount, Ranking};
-use crate::quota::state::{self, AccountState};
 use crate::steps::price_file;
 use crate::ui::time;
-use crate::usage::figures::{NO_COST, format_cost, format_count};
-use crate::usage::period::{Period, start_of_day};
-use crate::usage::report;
 use crate::views::account::{full_time, label, local_rfc3339, printable, relative_time};
 use crate::views::week_pace::format_pace;
 use chrono::Days;
 use clap::ValueEnum;
+use codex_manager_core::codex::window::{CODEX_LIMIT, ResetCredits, Window};
+use codex_manager_core::conversations::index::usage_query::{self, SLOT_MS, UsageDetail, UsageRow};
+use codex_manager_core::conversations::index::{self, IndexStore};
+use codex_manager_core::io::clock::Timestamp;
+use codex_manager_core::quota::account::AccountEntry;
+use codex_manager_core::quota::recommend::{RankedAccount, Ranking};
+use codex_manager_core::quota::state::{self, AccountState};
+use codex_manager_core::usage::figures::{NO_COST, format_cost, format_count};
+use codex_manager_core::usage::period::{Period, start_of_day};
+use codex_manager_core::usage::report;
 use std::cell::LazyCell;
 use std::ops::Deref;
 

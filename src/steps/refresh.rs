@@ -2,21 +2,23 @@
 
 use crate::choices::listed::list_threads_as;
 use crate::choices::selection_args::read_account_filter;
-use crate::codex::app_server::{self, Question};
-use crate::codex::identity::Identity;
-use crate::codex::status_text;
-use crate::codex::threads::ThreadFilter;
 use crate::context::Context;
 use crate::error::{CommandError, Result};
-use crate::inventory::cooldown::{self, CooldownFile};
-use crate::inventory::probe_all::{self, AccountProbe, ProbeAllOptions, ProbeTarget};
-use crate::inventory::status::{self, Inquiry, StatusOptions, StatusProblem, StatusReport};
-use crate::io::clock::Timestamp;
-use crate::io::progress::block_on_input;
-use crate::io::{IoContext, file_open};
-use crate::quota::account::LoginState;
 use crate::views::account::{load_cooldown, printable, suggest_new_login, warn_all};
 use chrono::DateTime;
+use codex_manager_core::codex::app_server::{self, Question};
+use codex_manager_core::codex::identity::Identity;
+use codex_manager_core::codex::status_text;
+use codex_manager_core::codex::threads::ThreadFilter;
+use codex_manager_core::inventory::cooldown::{self, CooldownFile};
+use codex_manager_core::inventory::probe_all::{self, AccountProbe, ProbeAllOptions, ProbeTarget};
+use codex_manager_core::inventory::status::{
+    self, Inquiry, StatusOptions, StatusProblem, StatusReport,
+};
+use codex_manager_core::io::clock::Timestamp;
+use codex_manager_core::io::progress::block_on_input;
+use codex_manager_core::io::{IoContext, file_open};
+use codex_manager_core::quota::account::LoginState;
 use serde_json::Value;
 use std::io::Read;
 use std::path::Path;

@@ -1,18 +1,18 @@
 //! Counts the messages that a restore of one conversation removes from the home, and updates the record of lost
 //! messages.
 
-use crate::archive::reader::ArchiveReader;
-use crate::codex::home::kind_of;
-use crate::codex::rollout::{RolloutName, parse_rollout_id};
 use crate::context::Context;
-use crate::conversations::messages::{self, MessageCounts};
 use crate::copies::losses::archived::recheck_after_restore;
 use crate::copies::source::{ConversationSource as _, read_messages, rollout_files};
 use crate::error::CommandError;
-use crate::io::IoContext;
-use crate::io::quantity::pluralize;
-use crate::restore::plan::{RestorePlan, Selection};
-use crate::restore::request::RestoreRequest;
+use codex_manager_core::archive::reader::ArchiveReader;
+use codex_manager_core::codex::home::kind_of;
+use codex_manager_core::codex::rollout::{RolloutName, parse_rollout_id};
+use codex_manager_core::conversations::messages::{self, MessageCounts};
+use codex_manager_core::io::IoContext;
+use codex_manager_core::io::quantity::pluralize;
+use codex_manager_core::restore::plan::{RestorePlan, Selection};
+use codex_manager_core::restore::request::RestoreRequest;
 use std::path::Path;
 
 /// Counts the messages in the rollouts that the plan replaces or removes, without those that the archive has too.

@@ -1,38 +1,38 @@
 //! Restores an archive or a snapshot, for `restore` and `vault restore`.
 
-use crate::accounts::login_selection::AuthPolicy;
-use crate::archive::entry_name::EntryName;
-use crate::archive::parse_rollout_name;
-use crate::archive::reader::ArchiveReader;
 use crate::choices::conversation_picker::pick_archived;
-use crate::codex::daemon;
-use crate::codex::home::kind_of;
-use crate::codex::process::{Holder, ProcessRole};
 use crate::context::Context;
 use crate::copies::source::{self, ConversationSource};
 use crate::error::{CommandError, Outcome, Result};
-use crate::inventory::archive_names::{file_name, strip_archive_suffix};
-use crate::inventory::store;
-use crate::io::links;
-use crate::journal::{self, JournalError};
-use crate::restore;
-use crate::restore::RestoreError;
-use crate::restore::apply::{self, RestoreReport};
-use crate::restore::plan::unchanged_files::find_unchanged;
-use crate::restore::plan::{RestorePlan, RestoreTarget, Selection};
-use crate::restore::request::RestoreRequest;
 use crate::steps::earlier_turns::project_continued_rollouts;
 use crate::steps::home_checks::{describe_login_ban, forbids_logins};
 use crate::steps::replaced_messages::{
     count_replaced_messages, describe_replaced_messages, update_losses,
 };
-use crate::sync::restore_marker::RestoreMarkers;
-use crate::sync::state::Replica;
 use crate::views::account::{warn_all, warn_not_recorded};
 use crate::views::restore_report::{
     describe_other_home, describe_replaced, list_removed_names, show_plan, show_report,
 };
 use clap::Args;
+use codex_manager_core::accounts::login_selection::AuthPolicy;
+use codex_manager_core::archive::entry_name::EntryName;
+use codex_manager_core::archive::parse_rollout_name;
+use codex_manager_core::archive::reader::ArchiveReader;
+use codex_manager_core::codex::daemon;
+use codex_manager_core::codex::home::kind_of;
+use codex_manager_core::codex::process::{Holder, ProcessRole};
+use codex_manager_core::inventory::archive_names::{file_name, strip_archive_suffix};
+use codex_manager_core::inventory::store;
+use codex_manager_core::io::links;
+use codex_manager_core::journal::{self, JournalError};
+use codex_manager_core::restore;
+use codex_manager_core::restore::RestoreError;
+use codex_manager_core::restore::apply::{self, RestoreReport};
+use codex_manager_core::restore::plan::unchanged_files::find_unchanged;
+use codex_manager_core::restore::plan::{RestorePlan, RestoreTarget, Selection};
+use codex_manager_core::restore::request::RestoreRequest;
+use codex_manager_core::sync::restore_marker::RestoreMarkers;
+use codex_manager_core::sync::state::Replica;
 use std::collections::BTreeSet;
 use std::path::{Path, PathBuf};
 use std::time::Duration;

@@ -1,10 +1,10 @@
 //! Writes the log of an unattended run, with its command line and its result.
 
-use crate::codex::redaction;
 use crate::context::Context;
 use crate::error::{Outcome, Result};
-use crate::io::{events, machine};
-use crate::logging::{self, LogContext, LogHandle, LogSettings};
+use codex_manager_core::codex::redaction;
+use codex_manager_core::io::{events, machine};
+use codex_manager_core::logging::{self, LogContext, LogHandle, LogSettings};
 
 /// Runs `work` with a log that records the command line and the result. `machine` is the configured name of this
 /// machine; `None` uses the host name.

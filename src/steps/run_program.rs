@@ -1,6 +1,6 @@
 //! Runs a small program of the system to its end, with a time limit.
 
-use crate::io::child::{ChildGroup, ChildOutput};
+use codex_manager_core::io::child::{ChildGroup, ChildOutput};
 use std::process::Command;
 use std::time::{Duration, Instant};
 
@@ -41,7 +41,12 @@ pub(crate) fn run_program(name: &str, command: &mut Command) -> Result<ProgramEn
         let last_line = stderr.lines().rfind(|line| !line.trim().is_empty());
         Some(last_line.map_or_else(
             || status.map_or("no answer in time".into(), |status| status.to_string()),
-            |line| format!("{name}: {}", crate::codex::redaction::printable(line)),
+            |line| {
+                format!(
+                    "{name}: {}",
+                    codex_manager_core::codex::redaction::printable(line)
+                )
+            },
         ))
     };
 

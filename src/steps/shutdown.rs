@@ -1,14 +1,14 @@
 //! Ends Codex before a command: the shared flags, the list of processes, and the confirmation.
 
-use crate::codex::{HomeProcess, HomeUsage};
 use crate::context::Context;
 use crate::error::Result;
-use crate::shutdown::{
+use crate::ui::dialog;
+use clap::Args;
+use codex_manager_core::codex::{HomeProcess, HomeUsage};
+use codex_manager_core::shutdown::{
     self, ConfirmationRequest, PromptChannel, Prompter, ShutdownPlan, ShutdownRequest,
     ShutdownSettings, ShutdownTargets,
 };
-use crate::ui::dialog;
-use clap::Args;
 use std::fmt::Write;
 
 /// The flags for ending Codex, shared by `sync`, `restore` and others.

@@ -1,22 +1,22 @@
 //! Snapshots as sources of conversations.
 
-use crate::archive::entry::FileEntry;
-use crate::archive::file_list::FileList;
-use crate::archive::format::Compression;
 use crate::choices::vault_connection::{ConnectionArgs, host};
 use crate::context::Context;
 use crate::copies::losses::place::{CopyPlace, CopyPlaceKind};
 use crate::copies::losses::search::LossSearch;
 use crate::copies::source::ConversationSource;
 use crate::error::{CommandError, Result};
-use crate::history::session_index;
-use crate::io::{IoContext, Progress};
-use crate::restore::plan::Selection;
-use crate::vault::contents::SnapshotContents;
-use crate::vault::materialize::materialize;
-use crate::vault::restic::Restic;
-use crate::vault::snapshot::{self, Snapshot};
-use crate::vault::{VaultError, state};
+use codex_manager_core::archive::entry::FileEntry;
+use codex_manager_core::archive::file_list::FileList;
+use codex_manager_core::archive::format::Compression;
+use codex_manager_core::history::session_index;
+use codex_manager_core::io::{IoContext, Progress};
+use codex_manager_core::restore::plan::Selection;
+use codex_manager_core::vault::contents::SnapshotContents;
+use codex_manager_core::vault::materialize::materialize;
+use codex_manager_core::vault::restic::Restic;
+use codex_manager_core::vault::snapshot::{self, Snapshot};
+use codex_manager_core::vault::{VaultError, state};
 use std::cmp::Reverse;
 use std::fs::File;
 use std::io::{self, Read, Seek};

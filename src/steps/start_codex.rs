@@ -1,14 +1,7 @@
 //! Starts Codex for `launch` and `resume`.
 
-use crate::codex::arguments::{Arguments, InvocationMode};
-use crate::codex::identity::Identity;
 use crate::context::Context;
 use crate::error::{CommandError, Outcome, Result};
-use crate::io::attached::{self, AttachedExit};
-use crate::io::clock::Timestamp;
-use crate::io::shell;
-use crate::launch::run::LaunchReport;
-use crate::launch::session::{self, Launch, LaunchPlan, LaunchRequest};
 use crate::steps::home_checks::{check_credential_store, check_logins_allowed, check_not_isolated};
 use crate::steps::{before_new_codex, wait};
 use crate::ui::object;
@@ -17,6 +10,13 @@ use crate::views::account::{
 };
 use chrono::TimeDelta;
 use clap::Args;
+use codex_manager_core::codex::arguments::{Arguments, InvocationMode};
+use codex_manager_core::codex::identity::Identity;
+use codex_manager_core::io::attached::{self, AttachedExit};
+use codex_manager_core::io::clock::Timestamp;
+use codex_manager_core::io::shell;
+use codex_manager_core::launch::run::LaunchReport;
+use codex_manager_core::launch::session::{self, Launch, LaunchPlan, LaunchRequest};
 use std::ffi::OsString;
 use std::path::Path;
 use std::process::Command;

@@ -1,21 +1,8 @@
 //! Switches the Codex home to another account, for `use` and `recommend --use`.
 
-use crate::accounts::save::SaveOutcome;
-use crate::accounts::switch::{
-    self, DaemonPolicy, PlannedSave, SwitchPlan, SwitchReport, SwitchRequest,
-};
 use crate::choices::listed::list_threads;
-use crate::codex::home::AUTH_JSON;
-use crate::codex::identity::{Identity, LoginKind};
-use crate::codex::process::Holder;
-use crate::codex::threads::{AccountFilter, ChildThreads, ListedThread, ThreadFilter};
-use crate::codex::{daemon, login_lock};
 use crate::context::Context;
 use crate::error::{Outcome, Result};
-use crate::inventory::cooldown::CooldownFile;
-use crate::inventory::store;
-use crate::io::quantity::pluralize;
-use crate::quota::account::LoginState;
 use crate::steps::home_checks::{check_logins_allowed, check_not_isolated, warn_if_live_elsewhere};
 use crate::steps::refresh::find_last_use;
 use crate::ui::text_width::elide_end;
@@ -23,6 +10,19 @@ use crate::ui::{Style, object, windows};
 use crate::views::account::{printable, read_known_accounts, warn_all};
 use crate::views::account_report::API_KEY_HAS_NO_QUOTA;
 use clap::Args;
+use codex_manager_core::accounts::save::SaveOutcome;
+use codex_manager_core::accounts::switch::{
+    self, DaemonPolicy, PlannedSave, SwitchPlan, SwitchReport, SwitchRequest,
+};
+use codex_manager_core::codex::home::AUTH_JSON;
+use codex_manager_core::codex::identity::{Identity, LoginKind};
+use codex_manager_core::codex::process::Holder;
+use codex_manager_core::codex::threads::{AccountFilter, ChildThreads, ListedThread, ThreadFilter};
+use codex_manager_core::codex::{daemon, login_lock};
+use codex_manager_core::inventory::cooldown::CooldownFile;
+use codex_manager_core::inventory::store;
+use codex_manager_core::io::quantity::pluralize;
+use codex_manager_core::quota::account::LoginState;
 use std::path::Path;
 
 /// The flags of a switch.

@@ -4,19 +4,19 @@ use crate::choices::sync_config::{read_config_quietly, replica};
 use crate::context::Context;
 use crate::doctor::{Check, machine};
 use crate::error::CommandError;
-use crate::io::quantity::pluralize;
-use crate::io::{IoContext as _, IoError, atomic};
 use crate::steps::shutdown::ShutdownArgs;
 use crate::steps::sync_shutdown;
 use crate::steps::vault_sync::{VaultPurpose, VaultSync};
-use crate::sync::config::{SyncConfig, SyncRemote};
-use crate::sync::conflict_copies::{ConflictCopies, ConflictCopy};
-use crate::sync::plan::{self, PlanRequest, UndeliveredVersion};
-use crate::sync::remote::folder::listed_versions::RemoteManifests;
-use crate::sync::sides::Stat;
-use crate::sync::state::{Replica, StateDamage, StateError, SyncState};
-use crate::sync::{identity, manifest, resolutions, scan, scope};
 use chrono::DateTime;
+use codex_manager_core::io::quantity::pluralize;
+use codex_manager_core::io::{IoContext as _, IoError, atomic};
+use codex_manager_core::sync::config::{SyncConfig, SyncRemote};
+use codex_manager_core::sync::conflict_copies::{ConflictCopies, ConflictCopy};
+use codex_manager_core::sync::plan::{self, PlanRequest, UndeliveredVersion};
+use codex_manager_core::sync::remote::folder::listed_versions::RemoteManifests;
+use codex_manager_core::sync::sides::Stat;
+use codex_manager_core::sync::state::{Replica, StateDamage, StateError, SyncState};
+use codex_manager_core::sync::{identity, manifest, resolutions, scan, scope};
 use std::path::Path;
 
 /// Checks whether `sync run --apply` with the flags `args` could run. `path` is that of sync.toml. Changes nothing.

@@ -2,13 +2,13 @@
 
 use crate::context::Context;
 use crate::error::CommandError;
-use crate::io::atomic;
-use crate::io::lock::{FileLock, LockError};
 use crate::steps::earlier_turns::project_continued_rollouts;
-use crate::sync::config::SyncConfig;
-use crate::sync::index_updates::{CodexIndex, ContentChange};
-use crate::sync::pending_index_updates::PendingIndexUpdates;
-use crate::sync::state::Replica;
+use codex_manager_core::io::atomic;
+use codex_manager_core::io::lock::{FileLock, LockError};
+use codex_manager_core::sync::config::SyncConfig;
+use codex_manager_core::sync::index_updates::{CodexIndex, ContentChange};
+use codex_manager_core::sync::pending_index_updates::PendingIndexUpdates;
+use codex_manager_core::sync::state::Replica;
 use std::time::Duration;
 
 /// The time to wait for the lock. A forked child process inherits the lock until it calls `exec`, so another process

@@ -2,14 +2,14 @@
 //! flags allow.
 
 use crate::choices::sync_config::format_sync_command;
-use crate::codex::process;
 use crate::context::Context;
 use crate::doctor::Check;
 use crate::error::CommandError;
-use crate::shutdown::{self, ShutdownError, ShutdownPlan, ShutdownRequest};
 use crate::steps::shutdown::{ShutdownArgs, can_ask, print_home_usage};
-use crate::sync::config::SyncConfig;
-use crate::sync::plan::SyncPlan;
+use codex_manager_core::codex::process;
+use codex_manager_core::shutdown::{self, ShutdownError, ShutdownPlan, ShutdownRequest};
+use codex_manager_core::sync::config::SyncConfig;
+use codex_manager_core::sync::plan::SyncPlan;
 use std::path::Path;
 
 const PROCESSES_UNKNOWN: &str = "this system does not show which programs use the Codex home";

@@ -1,14 +1,14 @@
 //! Waits until the quota of an account resets, for `launch --wait` and `resume --wait`.
 
-use crate::codex::identity::Identity;
 use crate::context::Context;
 use crate::error::{CommandError, Result};
-use crate::io::clock::Timestamp;
-use crate::io::progress;
-use crate::quota::state::{self, AccountState};
 use crate::steps::refresh;
 use crate::views::account::{full_time, label, read_accounts_and_profiles};
 use chrono::{DateTime, TimeDelta, Utc};
+use codex_manager_core::codex::identity::Identity;
+use codex_manager_core::io::clock::Timestamp;
+use codex_manager_core::io::progress;
+use codex_manager_core::quota::state::{self, AccountState};
 use std::time::Duration;
 
 /// The interval at which the clock is read. A single long sleep would end too late, because its timer stops while the

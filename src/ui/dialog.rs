@@ -2,10 +2,10 @@
 //!
 //! The window reaches the user of a scheduled job, which has no terminal.
 
-use crate::codex::program::Program;
-use crate::io::child::{ChildGroup, ChildOutput};
-use crate::io::environment::Environment;
-use crate::io::progress::block_on_input;
+use codex_manager_core::codex::program::Program;
+use codex_manager_core::io::child::{ChildGroup, ChildOutput};
+use codex_manager_core::io::environment::Environment;
+use codex_manager_core::io::progress::block_on_input;
 use std::path::Path;
 use std::process::Command;
 use std::time::{Duration, Instant};

@@ -105,8 +105,8 @@ impl Ui {
 mod tests {
     use super::*;
     use crate::config::ColorChoice;
-    use crate::io::environment::Environment;
     use crate::ui::Verbosity;
+    use codex_manager_core::io::environment::Environment;
 
     #[test]
     fn headings_code_and_bold_are_rendered_and_the_rest_stays() {

@@ -37,8 +37,8 @@ pub(crate) use self::time::bytes;
 use self::output::{HAS_COLORS, paint, record_output_error, write_stderr, write_stdout};
 use crate::config::ColorChoice;
 use crate::error::CommandError;
-use crate::io::ansi;
-use crate::io::environment::Environment;
+use codex_manager_core::io::ansi;
+use codex_manager_core::io::environment::Environment;
 
 use std::fmt::Display;
 use std::io::{self, IsTerminal, Write};

@@ -1,6 +1,6 @@
 //! Writes to stdout and stderr. All text passes through [`sanitize`].
 
-use crate::io::ansi;
+use codex_manager_core::io::ansi;
 use std::borrow::Cow;
 use std::fmt::Display;
 use std::io::{self, Write as _};

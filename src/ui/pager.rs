@@ -2,7 +2,7 @@
 
 use super::Ui;
 use super::output::sanitize;
-use crate::io::environment::Environment;
+use codex_manager_core::io::environment::Environment;
 use std::io::Write;
 use std::process::{Child, Stdio};
 

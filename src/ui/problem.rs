@@ -1,8 +1,8 @@
 //! Texts for problems of archives.
 
-use crate::archive::sidecar::SidecarProblem;
-use crate::inventory::records::{ArchiveProblem, ArchiveRecord};
-use crate::io::shell;
+use codex_manager_core::archive::sidecar::SidecarProblem;
+use codex_manager_core::inventory::records::{ArchiveProblem, ArchiveRecord};
+use codex_manager_core::io::shell;
 
 pub(crate) fn describe_problem(record: &ArchiveRecord) -> Option<String> {
     Some(match record.problem()? {

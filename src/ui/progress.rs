@@ -2,7 +2,7 @@
 //! `--quiet`, `--verbose` and `--json`.
 
 use super::{Ui, Verbosity};
-use crate::io::Progress;
+use codex_manager_core::io::Progress;
 use indicatif::{ProgressBar, ProgressStyle};
 
 /// A bar of the bytes that are processed.

@@ -2,8 +2,8 @@
 
 use super::{Ui, secret, wrap, write_stderr};
 use crate::error::{CommandError, Result};
-use crate::io::progress::block_on_input;
-use crate::io::secret::SecretBytes;
+use codex_manager_core::io::progress::block_on_input;
+use codex_manager_core::io::secret::SecretBytes;
 use std::fmt::Display;
 use std::io::{self, BufRead};
 use std::sync::{Mutex, PoisonError};

@@ -1,7 +1,7 @@
 //! Reads a passphrase without echo.
 
 use crate::error::{CommandError, Result};
-use crate::io::secret::SecretBytes;
+use codex_manager_core::io::secret::SecretBytes;
 use crossterm::terminal::{disable_raw_mode, enable_raw_mode};
 use std::io::{self, Read as _, stdin};
 use std::sync::{Mutex, PoisonError};

@@ -8,9 +8,9 @@ use super::column::{ColumnScope, Fit, GAP, NARROW_WIDTH, ShownColumn, distribute
 use super::table_lines::{LineStorage, StoredLines, TableLine};
 use super::text_width::{columns as width_of, elide_end};
 use super::{Style, Ui, Verbosity, paint, record_output_error, time, wrap};
-use crate::io::ansi::to_printable_line;
-use crate::io::clock::Zone;
 use chrono::{DateTime, Utc};
+use codex_manager_core::io::ansi::to_printable_line;
+use codex_manager_core::io::clock::Zone;
 use std::borrow::Cow;
 use std::fmt::Display;
 use std::io;

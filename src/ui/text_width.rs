@@ -1,6 +1,6 @@
 //! Measures the width of text on a terminal, and shortens text to a width.
 
-use crate::io::ansi::is_plain_ascii;
+use codex_manager_core::io::ansi::is_plain_ascii;
 use std::borrow::Cow;
 use unicode_width::{UnicodeWidthChar, UnicodeWidthStr};
 

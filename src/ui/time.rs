@@ -1,7 +1,7 @@
 //! Times and sizes in readable form.
 
-use crate::io::clock::{Timestamp, Zone};
 use chrono::{DateTime, Datelike, Duration, Utc};
+use codex_manager_core::io::clock::{Timestamp, Zone};
 
 /// Formats a time as "Tue 24 Nov 15:55", with the year if it is not the current one.
 pub(crate) fn format_absolute(at: &DateTime<Utc>, zone: Zone, now: &DateTime<Utc>) -> String {

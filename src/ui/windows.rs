@@ -1,11 +1,11 @@
 //! Quota windows as bars for people and as objects for scripts.
 
 use super::{JsonFields, JsonObject, Style, Ui, object, time};
-use crate::codex::window::{CODEX_LIMIT, SpendCap, Window};
-use crate::io::clock::{Timestamp, Zone};
-use crate::io::quantity::pluralize;
-use crate::quota::window::Observation;
 use chrono::{DateTime, Utc};
+use codex_manager_core::codex::window::{CODEX_LIMIT, SpendCap, Window};
+use codex_manager_core::io::clock::{Timestamp, Zone};
+use codex_manager_core::io::quantity::pluralize;
+use codex_manager_core::quota::window::Observation;
 use serde::Serialize;
 
 /// The length of a bar in characters.

@@ -1,22 +1,22 @@
 //! Accounts as several commands show them, in JSON and in text, and the lists of known accounts.
 
-use crate::accounts::profile::Profile;
-use crate::archive::Metadata;
-use crate::codex::auth::AuthFile;
-use crate::codex::config::read_login;
-use crate::codex::identity::Identity;
 use crate::context::Context;
 use crate::error::{CommandError, Result};
-use crate::inventory::cooldown::{self, CooldownFile};
-use crate::inventory::{accounts, remedies};
-use crate::io::ansi::to_printable_line;
-use crate::io::clock::Timestamp;
-use crate::io::shell;
-use crate::quota::account::{Account, AccountEntry};
-use crate::quota::state::{self, AccountState, Cause, Verdict};
-use crate::quota::window::{Observation, QuotaSource};
 use crate::ui::{JsonFields, JsonObject, Style, Ui, object, time, windows};
 use chrono::{DateTime, TimeZone};
+use codex_manager_core::accounts::profile::Profile;
+use codex_manager_core::archive::Metadata;
+use codex_manager_core::codex::auth::AuthFile;
+use codex_manager_core::codex::config::read_login;
+use codex_manager_core::codex::identity::Identity;
+use codex_manager_core::inventory::cooldown::{self, CooldownFile};
+use codex_manager_core::inventory::{accounts, remedies};
+use codex_manager_core::io::ansi::to_printable_line;
+use codex_manager_core::io::clock::Timestamp;
+use codex_manager_core::io::shell;
+use codex_manager_core::quota::account::{Account, AccountEntry};
+use codex_manager_core::quota::state::{self, AccountState, Cause, Verdict};
+use codex_manager_core::quota::window::{Observation, QuotaSource};
 use std::collections::HashMap;
 
 /// Returns an account in JSON, with its state and the figures of the last observation. The keys are an interface,

@@ -1,11 +1,7 @@
 //! The accounts in one table, ordered by readiness, and their JSON documents.
 
-use crate::accounts::profile::{LoginOwner, Profile};
-use crate::codex::identity::Identity;
 use crate::context::Context;
 use crate::error::{Outcome, Result};
-use crate::quota::account::Account;
-use crate::quota::state::Verdict;
 use crate::ui::{Style, object};
 use crate::views::account::{
     account_json, label, local_rfc3339, printable, quota_json, read_accounts_and_profiles,
@@ -14,6 +10,10 @@ use crate::views::account::{
 use crate::views::conversation_usage::{LaunchedUsages, format_usage, usage_json};
 use crate::views::week_pace::format_exhaustion_hint;
 use crate::views::{account_table, timeline};
+use codex_manager_core::accounts::profile::{LoginOwner, Profile};
+use codex_manager_core::codex::identity::Identity;
+use codex_manager_core::quota::account::Account;
+use codex_manager_core::quota::state::Verdict;
 use serde::Serialize;
 
 /// All known accounts, ordered by readiness, for `accounts`, `list`, `cooldown` and `status --all`.
@@ -176,7 +176,7 @@ fn print_accounts_json<T: Serialize>(
 
 /// Describes the damage of a profile's login; `None` if the login is usable or was moved to another machine.
 pub(crate) fn describe_login_problem(profile: &Profile) -> Option<String> {
-    use crate::codex::auth::AuthFile;
+    use codex_manager_core::codex::auth::AuthFile;
 
     if let Some(other_account) = profile.other_account() {
         return Some(format!(

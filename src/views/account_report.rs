@@ -1,11 +1,11 @@
 //! One account with its windows, as `status` and `current` show it.
 
-use crate::codex::identity::Identity;
 use crate::context::Context;
-use crate::io::clock::Timestamp;
-use crate::quota::window::Observation;
 use crate::ui::{Style, windows};
 use crate::views::account::{full_time, printable};
+use codex_manager_core::codex::identity::Identity;
+use codex_manager_core::io::clock::Timestamp;
+use codex_manager_core::quota::window::Observation;
 
 /// The sentence in place of the figures of an API key.
 pub(crate) const API_KEY_HAS_NO_QUOTA: &str =

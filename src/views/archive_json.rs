@@ -1,10 +1,10 @@
 //! The part of an archive's metadata that `backup` and `list-backups` both print as JSON.
 
-use crate::archive::metadata::Metadata;
 use crate::context::Context;
-use crate::io::clock::Timestamp;
 use crate::ui::{JsonFields, JsonObject, object};
 use crate::views::account::local_rfc3339;
+use codex_manager_core::archive::metadata::Metadata;
+use codex_manager_core::io::clock::Timestamp;
 
 /// Returns the mode, the account and the weekly window of an archive. The keys are an interface.
 pub(crate) fn archive_json<'a>(

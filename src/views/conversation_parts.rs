@@ -1,11 +1,11 @@
 //! The parts of other conversations with which a fork begins. Codex 0.169 keeps a fork's own turns only.
 
-use crate::conversations::named_conversation::NamedConversation;
-use crate::conversations::part_mark::PartMark;
-use crate::conversations::transcript::{self, TranscriptEntry, TranscriptOptions};
-use crate::history::rollout::{self, SessionMeta};
-use crate::history::thread_rollouts::{ThreadChain, ThreadPart};
 use crate::views::account::printable;
+use codex_manager_core::conversations::named_conversation::NamedConversation;
+use codex_manager_core::conversations::part_mark::PartMark;
+use codex_manager_core::conversations::transcript::{self, TranscriptEntry, TranscriptOptions};
+use codex_manager_core::history::rollout::{self, SessionMeta};
+use codex_manager_core::history::thread_rollouts::{ThreadChain, ThreadPart};
 use std::cell::Cell;
 use std::io;
 

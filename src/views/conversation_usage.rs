@@ -1,16 +1,16 @@
 //! The usage of launched conversations, which `list` and `current` show below the figures of the server.
 
 use crate::context::Context;
-use crate::io::document::DocumentError;
-use crate::launch::record::LaunchRecord;
-use crate::launch::registry::Launches;
-use crate::launch::{binding, settle};
-use crate::quota::SessionUsage;
-use crate::quota::account::AccountEntry;
-use crate::quota::window::QuotaSource;
 use crate::ui::object;
 use crate::ui::windows::window_json;
 use crate::views::account::{local_rfc3339, relative_time, short_id, warn_all};
+use codex_manager_core::io::document::DocumentError;
+use codex_manager_core::launch::record::LaunchRecord;
+use codex_manager_core::launch::registry::Launches;
+use codex_manager_core::launch::{binding, settle};
+use codex_manager_core::quota::SessionUsage;
+use codex_manager_core::quota::account::AccountEntry;
+use codex_manager_core::quota::window::QuotaSource;
 use serde::Serialize;
 
 /// Completes launches whose codex-manager was killed, and returns all launches.

@@ -1,15 +1,15 @@
 //! The formats of an export.
 
 use crate::context::Context;
-use crate::conversations::html::{HtmlWriter, PageHead, format_page_start};
-use crate::conversations::markdown::MarkdownWriter;
-use crate::conversations::named_conversation::NamedConversation;
-use crate::conversations::transcript::TranscriptEntry;
-use crate::io::clock::Zone;
 use crate::ui::{object, time};
 use crate::views::conversation_parts::{ConversationParts, TranscriptPiece};
 use crate::views::transcript_text;
 use chrono::{DateTime, Utc};
+use codex_manager_core::conversations::html::{HtmlWriter, PageHead, format_page_start};
+use codex_manager_core::conversations::markdown::MarkdownWriter;
+use codex_manager_core::conversations::named_conversation::NamedConversation;
+use codex_manager_core::conversations::transcript::TranscriptEntry;
+use codex_manager_core::io::clock::Zone;
 use serde::Serialize;
 use serde_json::Value;
 

@@ -1,12 +1,12 @@
 //! The account of the current folder, for `recommend` and `current`.
 
 use crate::context::Context;
-use crate::inventory::remedies;
-use crate::inventory::resolve::find_account_position;
-use crate::launch::folders;
-use crate::quota::account::Account;
-use crate::quota::state;
 use crate::views::account::printable;
+use codex_manager_core::inventory::remedies;
+use codex_manager_core::inventory::resolve::find_account_position;
+use codex_manager_core::launch::folders;
+use codex_manager_core::quota::account::Account;
+use codex_manager_core::quota::state;
 use std::path::Path;
 
 /// Returns the entry of the setting `folders` that applies to the current folder, or to `root` if it is given: the

@@ -1,11 +1,11 @@
 //! The files that are missing or damaged in an archive or a snapshot.
 
-use crate::archive::metadata::Metadata;
-use crate::archive::path_note::PathNote;
 use crate::context::Context;
-use crate::io::quantity::pluralize;
 use crate::ui::{Style, bytes};
 use crate::views::account::owner_name;
+use codex_manager_core::archive::metadata::Metadata;
+use codex_manager_core::archive::path_note::PathNote;
+use codex_manager_core::io::quantity::pluralize;
 
 /// Prints the paths that the backup skipped, and the damaged files that it contains.
 pub(crate) fn show_left_out(

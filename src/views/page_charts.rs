@@ -1,12 +1,12 @@
 //! Drawings of HTML pages as SVG: figures, areas over time, a heat map of hours, a treemap, tables with bars. The
 //! colours are those of `page_charts.css`.
 
-use crate::conversations::html::escape::escape_html;
 use crate::ui::chart::{as_length, format_share};
-use crate::usage::figures::format_count;
+use codex_manager_core::conversations::html::escape::escape_html;
+use codex_manager_core::usage::figures::format_count;
 use std::fmt::Write as _;
 
-/// The style of the drawings, for [`crate::conversations::html::format_page_start`].
+/// The style of the drawings, for [`codex_manager_core::conversations::html::format_page_start`].
 pub(crate) const CHART_STYLE: &str = include_str!("page_charts.css");
 
 /// The number of colours of areas and rectangles; the last one is grey.

@@ -1,22 +1,22 @@
 //! The output of `restore` and `vault restore`: the archive, the plan, the result.
 
-use crate::accounts::login_selection::AuthOutcome;
-use crate::archive::entry_name::EntryName;
-use crate::archive::metadata::Metadata;
-use crate::archive::name_table::NameSet;
-use crate::archive::reader::ArchiveReader;
-use crate::codex::home::{HomeEntryKind, kind_of};
 use crate::context::Context;
-use crate::inventory::archive_names::{self, file_name, strip_archive_suffix};
-use crate::inventory::catalog;
-use crate::io::quantity::pluralize;
-use crate::io::{shell, similar};
-use crate::restore::LoginPreview;
-use crate::restore::apply::{self, RestoreReport};
-use crate::restore::plan::{RestorePlan, RestoreTarget};
-use crate::restore::request::RestoreRequest;
 use crate::ui::{JsonFields, JsonObject, Style, bytes, object};
 use crate::views::account;
+use codex_manager_core::accounts::login_selection::AuthOutcome;
+use codex_manager_core::archive::entry_name::EntryName;
+use codex_manager_core::archive::metadata::Metadata;
+use codex_manager_core::archive::name_table::NameSet;
+use codex_manager_core::archive::reader::ArchiveReader;
+use codex_manager_core::codex::home::{HomeEntryKind, kind_of};
+use codex_manager_core::inventory::archive_names::{self, file_name, strip_archive_suffix};
+use codex_manager_core::inventory::catalog;
+use codex_manager_core::io::quantity::pluralize;
+use codex_manager_core::io::{shell, similar};
+use codex_manager_core::restore::LoginPreview;
+use codex_manager_core::restore::apply::{self, RestoreReport};
+use codex_manager_core::restore::plan::{RestorePlan, RestoreTarget};
+use codex_manager_core::restore::request::RestoreRequest;
 
 /// Describes an archive or a snapshot (`noun`): its name, kind, account and age. Names its home if that is another one,
 /// and the files that the backup left out by `--exclude`.

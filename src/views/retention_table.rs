@@ -1,13 +1,13 @@
 //! The plan of `prune` and `vault forget` as a table.
 
-use crate::archive::names::ARCHIVE_SUFFIX;
 use crate::context::Context;
-use crate::inventory::retention::{RetentionDecision, RetentionPlan};
-use crate::inventory::{archive_names, resolve};
 use crate::ui::{Cell, Column, Style, Table, bytes, object};
-use crate::vault::snapshot_id::short_id;
 use crate::views::account::{self, absolute_time, local_rfc3339, printable};
 use crate::views::account_table::AccountNames;
+use codex_manager_core::archive::names::ARCHIVE_SUFFIX;
+use codex_manager_core::inventory::retention::{RetentionDecision, RetentionPlan};
+use codex_manager_core::inventory::{archive_names, resolve};
+use codex_manager_core::vault::snapshot_id::short_id;
 use serde::Serialize;
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]

@@ -1,22 +1,24 @@
 //! The output of a plan of sync, as text and as JSON.
 
-use crate::codex::rollout::RolloutName;
 use crate::context::Context;
 use crate::error::CommandError;
-use crate::history::rollout;
-use crate::history::thread_titles::read_titles;
-use crate::io::quantity::pluralize;
-use crate::shutdown::ShutdownPlan;
-use crate::sync::config::{SyncConfig, SyncRemote};
-use crate::sync::conflicting_versions::ConflictingVersions;
-use crate::sync::plan::{Conflict, Op, SyncAction, SyncPlan, SyncStep, UndeliveredVersion};
-use crate::sync::rollouts::is_archived;
-use crate::sync::sides::Side;
 use crate::ui::table::{Cell, Column, Table};
 use crate::ui::time::bytes;
 use crate::ui::{self, Style};
 use crate::views::account::short_id;
 use chrono::{DateTime, Utc};
+use codex_manager_core::codex::rollout::RolloutName;
+use codex_manager_core::history::rollout;
+use codex_manager_core::history::thread_titles::read_titles;
+use codex_manager_core::io::quantity::pluralize;
+use codex_manager_core::shutdown::ShutdownPlan;
+use codex_manager_core::sync::config::{SyncConfig, SyncRemote};
+use codex_manager_core::sync::conflicting_versions::ConflictingVersions;
+use codex_manager_core::sync::plan::{
+    Conflict, Op, SyncAction, SyncPlan, SyncStep, UndeliveredVersion,
+};
+use codex_manager_core::sync::rollouts::is_archived;
+use codex_manager_core::sync::sides::Side;
 use serde::Serialize;
 use std::borrow::Cow;
 use std::collections::{BTreeMap, BTreeSet};

@@ -1,14 +1,14 @@
 //! The timeline of `accounts`: one line per account, one character per few hours.
 
 use crate::context::Context;
-use crate::io::clock::Timestamp;
-use crate::quota::account::Account;
-use crate::quota::state::{AccountState, Verdict};
-use crate::quota::window::Observation;
 use crate::ui::Style;
 use crate::ui::text_width::{columns, elide_middle, pad_end};
 use crate::views::account::label;
 use chrono::{Duration, Timelike};
+use codex_manager_core::io::clock::Timestamp;
+use codex_manager_core::quota::account::Account;
+use codex_manager_core::quota::state::{AccountState, Verdict};
+use codex_manager_core::quota::window::Observation;
 
 const DAYS: usize = 8;
 
@@ -126,7 +126,7 @@ fn build_line(account: &Account, verdict: &Verdict, starts: &[Timestamp]) -> [(S
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::io::clock::Zone;
+    use codex_manager_core::io::clock::Zone;
 
     #[test]
     fn names_of_days_do_not_overlap() {

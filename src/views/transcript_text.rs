@@ -1,13 +1,13 @@
 //! Conversations as Markdown, for `show` and `export`.
 
 use crate::context::Context;
-use crate::conversations::named_conversation::NamedConversation;
 use crate::error::CommandError;
-use crate::history::lines::MAX_LINE_BYTES;
-use crate::io::ansi::strip_escapes;
-use crate::io::quantity::pluralize;
 use crate::views::conversation_parts::ConversationParts;
 use chrono::{DateTime, Utc};
+use codex_manager_core::conversations::named_conversation::NamedConversation;
+use codex_manager_core::history::lines::MAX_LINE_BYTES;
+use codex_manager_core::io::ansi::strip_escapes;
+use codex_manager_core::io::quantity::pluralize;
 use std::fmt::Write as _;
 use std::io;
 

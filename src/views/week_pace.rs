@@ -1,10 +1,10 @@
 //! The forecast of an account's weekly window, as a hint. No state and no rank depends on the forecast.
 
 use crate::context::Context;
-use crate::quota::account::{Account, AccountEntry};
-use crate::quota::state::{AccountState, Verdict};
-use crate::usage::window::{Pace, forecast_pace};
 use chrono::{DateTime, Utc};
+use codex_manager_core::quota::account::{Account, AccountEntry};
+use codex_manager_core::quota::state::{AccountState, Verdict};
+use codex_manager_core::usage::window::{Pace, forecast_pace};
 
 /// Returns the forecast of the weekly window. `None` without figures of it.
 fn forecast_week(entry: &AccountEntry, context: &Context) -> Option<Pace> {

@@ -1,6 +1,6 @@
 //! The imports between the source files of the program and of its library.
 //!
-//! An import is a path in a `use` or in code that starts at `crate`, `super`, `self` or a child module. It
+//! An import is a path in a `use` or in code that starts at one of the crates, `super`, `self` or a child module. It
 //! points to the file that defines the item, also if the path goes through a re-export (`pub use`). Tests
 //! may import from any file, so test modules do not count.
 
@@ -120,7 +120,7 @@ impl Imports {
         let parent = module.rsplit_once("::").map_or("", |(parent, _)| parent);
         let (first, rest) = path.split_once("::").unwrap_or((path, ""));
         match first {
-            "crate" => Some(rest.to_owned()),
+            "crate" | "codex_manager_core" => Some(rest.to_owned()),
             "self" => Some(join(module, rest)),
             "super" if rest.starts_with("super::") => self.absolute(parent, rest),
             "super" => Some(join(parent, rest)),

@@ -1,13 +1,13 @@
 //! Lets the user choose a conversation of an archive or a snapshot.
 
 use crate::choices::conversation_picker::rows::{OfferedConversation, QUESTION, list_and_refuse};
-use crate::codex::home::ARCHIVED_SESSIONS;
-use crate::codex::threads::ListedThread;
 use crate::context::Context;
 use crate::copies::archived::{group_rollouts_by_conversation, list_ids_on_disk, read_threads};
 use crate::copies::source::ConversationSource;
 use crate::error::{CommandError, Result};
 use crate::ui::picker::{Picker, PickerOptions, PickerScope};
+use codex_manager_core::codex::home::ARCHIVED_SESSIONS;
+use codex_manager_core::codex::threads::ListedThread;
 use std::cmp::Reverse;
 
 const NANOS_PER_MILLI: i64 = 1_000_000;

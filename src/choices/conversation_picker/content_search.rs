@@ -3,15 +3,15 @@
 use crate::choices::conversation_picker::rows::{ARCHIVED, HERE, SharedConversations};
 use crate::choices::index_access::IndexAccess;
 use crate::context::Context;
-use crate::conversations::index::{IndexError, IndexStore};
-use crate::conversations::search::evaluate::{
-    self, FoundConversation, Hit, HitOrder, SearchOptions, SearchResult,
-};
-use crate::conversations::search::forgiving::search_forgiving;
-use crate::conversations::search::query;
-use crate::conversations::search::relaxation::describe_spellings;
 use crate::ui::picker::{ContentAnswer, ContentMatch, ContentQuery, Task};
 use crate::views::account::printable;
+use codex_manager_core::conversations::index::{IndexError, IndexStore};
+use codex_manager_core::conversations::search::evaluate::{
+    self, FoundConversation, Hit, HitOrder, SearchOptions, SearchResult,
+};
+use codex_manager_core::conversations::search::forgiving::search_forgiving;
+use codex_manager_core::conversations::search::query;
+use codex_manager_core::conversations::search::relaxation::describe_spellings;
 use std::collections::{HashMap, HashSet};
 use std::path::Path;
 

@@ -6,13 +6,13 @@ use crate::choices::conversation_picker::rows::{
     OfferedConversation, QUESTION, SharedConversations, build_scopes, empty_home_error,
     list_and_refuse, list_first_conversations, list_offered_conversations,
 };
-use crate::codex::threads::ThreadFilter;
 use crate::context::Context;
 use crate::error::{CommandError, Result};
-use crate::quota::state;
 use crate::ui::picker::{KeyEffect, Picked, Picker, PickerEntries, PickerKey, PickerOptions, Task};
 use crate::ui::{Style, windows};
 use crate::views::account::{label, read_accounts_and_profiles};
+use codex_manager_core::codex::threads::ThreadFilter;
+use codex_manager_core::quota::state;
 use smart_default::SmartDefault;
 
 #[derive(Debug, Clone, SmartDefault)]

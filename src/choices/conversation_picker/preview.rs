@@ -2,14 +2,16 @@
 
 use crate::choices::conversation_picker::rows::{OfferedConversation, SharedConversations};
 use crate::context::Context;
-use crate::conversations::transcript::{self, EntryKind, TranscriptEntry, TranscriptOptions};
-use crate::history::rollout::find_recorded_rollout;
-use crate::history::thread_rollouts::ThreadChain;
-use crate::io::clock::Zone;
 use crate::ui::picker::{ContentMatch, PreviewQuery, Task};
 use crate::ui::{Style, time};
 use crate::views::account::printable;
 use chrono::{DateTime, Utc};
+use codex_manager_core::conversations::transcript::{
+    self, EntryKind, TranscriptEntry, TranscriptOptions,
+};
+use codex_manager_core::history::rollout::find_recorded_rollout;
+use codex_manager_core::history::thread_rollouts::ThreadChain;
+use codex_manager_core::io::clock::Zone;
 use std::cmp::Reverse;
 use std::path::Path;
 

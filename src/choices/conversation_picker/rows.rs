@@ -2,17 +2,17 @@
 
 use crate::choices::conversation_accounts::ConversationAccounts;
 use crate::choices::listed::{list_threads, list_unlisted};
-use crate::codex::config::read_login;
-use crate::codex::home::{SESSIONS, THREAD_LOCKS};
-use crate::codex::threads::{ChildThreads, ListedThread, ThreadFilter};
 use crate::context::Context;
 use crate::error::{CommandError, Result};
-use crate::io::lock;
 use crate::ui::Style;
 use crate::ui::picker::{PickerItem, PickerScope};
 use crate::ui::text_width::elide_end;
 use crate::views::account::{printable, short_id, shown_title, suggest_login};
 use crate::views::age::format_age;
+use codex_manager_core::codex::config::read_login;
+use codex_manager_core::codex::home::{SESSIONS, THREAD_LOCKS};
+use codex_manager_core::codex::threads::{ChildThreads, ListedThread, ThreadFilter};
+use codex_manager_core::io::lock;
 use std::cmp::Reverse;
 use std::collections::HashSet;
 use std::path::Path;

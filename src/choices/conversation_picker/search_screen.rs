@@ -3,10 +3,10 @@
 use crate::choices::conversation_picker::pick::ConversationPicker;
 use crate::context::Context;
 use crate::error::{Outcome, Result};
-use crate::io::quantity::pluralize;
 use crate::ui;
 use crate::ui::picker::{KeyEffect, Picked, PickerKey};
 use crate::views::account::{printable, short_id};
+use codex_manager_core::io::quantity::pluralize;
 use std::ffi::OsString;
 
 const OPEN: PickerKey = make_key('o', "open", KeyEffect::Choose);

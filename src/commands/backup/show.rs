@@ -1,22 +1,22 @@
 //! Output of `backup`, as text and JSON.
 
-use crate::archive::metadata::Metadata;
-use crate::archive::path_note::PathNote;
-use crate::archive::publish::{PublishedArchive, free_paths};
-use crate::archive::scope::Excludes;
 use crate::context::Context;
 use crate::copies::losses::report::LossJson;
 use crate::error::{Outcome, Result};
-use crate::inventory::archive_names::{file_name, strip_archive_suffix};
-use crate::inventory::status::StatusReport;
-use crate::io::quantity::pluralize;
-use crate::io::shell;
 use crate::steps::backup_plan::BackupPlan;
 use crate::ui::time::format_duration;
 use crate::ui::{Style, bytes, object};
 use crate::views::account::full_time;
 use crate::views::archive_json::archive_json;
 use crate::views::left_out::{format_owner_suffix, show_left_out};
+use codex_manager_core::archive::metadata::Metadata;
+use codex_manager_core::archive::path_note::PathNote;
+use codex_manager_core::archive::publish::{PublishedArchive, free_paths};
+use codex_manager_core::archive::scope::Excludes;
+use codex_manager_core::inventory::archive_names::{file_name, strip_archive_suffix};
+use codex_manager_core::inventory::status::StatusReport;
+use codex_manager_core::io::quantity::pluralize;
+use codex_manager_core::io::shell;
 
 /// The parts of a backup's result that are not in its metadata.
 #[derive(Default)]

@@ -5,9 +5,9 @@ use crate::config::file::ConfigFile;
 use crate::config::{FILE_NAME, file_access};
 use crate::context::Context;
 use crate::error::{CommandError, Outcome, Result};
-use crate::io::environment::Environment;
-use crate::io::{IoContext, atomic, file_open};
 use clap::Args;
+use codex_manager_core::io::environment::Environment;
+use codex_manager_core::io::{IoContext, atomic, file_open};
 use serde_json::json;
 use std::path::Path;
 

@@ -2,12 +2,12 @@
 
 use crate::context::Context;
 use crate::error::{CommandError, Outcome, Result};
-use crate::io::quantity::pluralize;
 use crate::steps::home_checks::check_logins_allowed;
-use crate::transfer::python_home::{self, CopyPlan, CopyTarget};
 use crate::views::account::{printable, warn_all};
 use crate::views::dry_run::would_be;
 use clap::Args;
+use codex_manager_core::io::quantity::pluralize;
+use codex_manager_core::transfer::python_home::{self, CopyPlan, CopyTarget};
 use serde::Serialize;
 use std::path::{Path, PathBuf};
 

@@ -1,11 +1,11 @@
 //! Sample data: a Codex home with a few conversations, and files of old logins. All accounts and tokens
 //! are fictitious.
 
-use crate::codex::connection::{self, Access};
-use crate::io::{IoContext, IoError, atomic};
 use base64::Engine;
 use base64::engine::general_purpose::URL_SAFE_NO_PAD;
 use chrono::{DateTime, Duration, Utc};
+use codex_manager_core::codex::connection::{self, Access};
+use codex_manager_core::io::{IoContext, IoError, atomic};
 use serde_json::{Value, json};
 use std::fmt::Write;
 use std::fs::{File, FileTimes};

@@ -1,15 +1,15 @@
 //! Compares the settings and the user's files of a home with those of an archive.
 
-use crate::archive::entry::FileEntry;
-use crate::archive::file_extract;
-use crate::archive::reader::ArchiveReader;
-use crate::archive::scan::HomeScan;
-use crate::codex::config;
-use crate::codex::home::{CONFIG_TOML, HomeEntryKind, kind_of};
 use crate::error::{CommandError, Result};
-use crate::io::hash::{ContentDigest, ContentHasher};
-use crate::io::{IoContext, file_open};
 use crate::ui::{Cell, Style, variant_name};
+use codex_manager_core::archive::entry::FileEntry;
+use codex_manager_core::archive::file_extract;
+use codex_manager_core::archive::reader::ArchiveReader;
+use codex_manager_core::archive::scan::HomeScan;
+use codex_manager_core::codex::config;
+use codex_manager_core::codex::home::{CONFIG_TOML, HomeEntryKind, kind_of};
+use codex_manager_core::io::hash::{ContentDigest, ContentHasher};
+use codex_manager_core::io::{IoContext, file_open};
 use serde::Serialize;
 use std::collections::{BTreeMap, BTreeSet};
 use std::io::{ErrorKind, Read};

@@ -1,16 +1,16 @@
 //! Compares the conversations of a home with those of an archive, by messages.
 
-use crate::archive::entry::FileEntry;
-use crate::archive::file_extract;
-use crate::archive::reader::ArchiveReader;
-use crate::archive::scan::HomeScan;
 use crate::commands::diff::content::Change;
-use crate::conversations::messages::{self, MessageCounts};
 use crate::copies::archived::group_rollouts_by_conversation;
 use crate::copies::source::ConversationSource as _;
 use crate::error::{CommandError, Result};
-use crate::io::IoContext;
-use crate::io::progress::is_interrupted;
+use codex_manager_core::archive::entry::FileEntry;
+use codex_manager_core::archive::file_extract;
+use codex_manager_core::archive::reader::ArchiveReader;
+use codex_manager_core::archive::scan::HomeScan;
+use codex_manager_core::conversations::messages::{self, MessageCounts};
+use codex_manager_core::io::IoContext;
+use codex_manager_core::io::progress::is_interrupted;
 use serde::Serialize;
 use std::collections::BTreeSet;
 use std::ffi::OsString;

@@ -3,24 +3,24 @@
 //! The rollouts are extracted into a temporary folder in the form of a Codex home, one archive at a time, and
 //! searched like those of the Codex home.
 
-use crate::archive::entry::FileEntry;
-use crate::archive::file_extract;
-use crate::archive::reader::ArchiveReader;
-use crate::codex::home::{ARCHIVED_SESSIONS, SESSIONS};
-use crate::codex::threads::{self, ThreadFilter};
 use crate::commands::find::found::{Found, FoundArchive};
 use crate::context::Context;
-use crate::conversations::search::conversation_filter::ConversationFilter;
-use crate::conversations::search::evaluate::SearchResult;
 use crate::copies::archived::{group_rollouts_by_conversation, list_ids_on_disk};
 use crate::copies::source::ConversationSource as _;
 use crate::error::{CommandError, Result};
-use crate::history::session_index;
-use crate::inventory::archive_names::{list_numbered, shortest_name};
-use crate::io::atomic;
-use crate::io::progress::{Progress as _, is_interrupted};
-use crate::io::staging::Staging;
-use crate::restore::needed_paths::find_newest_state_database;
+use codex_manager_core::archive::entry::FileEntry;
+use codex_manager_core::archive::file_extract;
+use codex_manager_core::archive::reader::ArchiveReader;
+use codex_manager_core::codex::home::{ARCHIVED_SESSIONS, SESSIONS};
+use codex_manager_core::codex::threads::{self, ThreadFilter};
+use codex_manager_core::conversations::search::conversation_filter::ConversationFilter;
+use codex_manager_core::conversations::search::evaluate::SearchResult;
+use codex_manager_core::history::session_index;
+use codex_manager_core::inventory::archive_names::{list_numbered, shortest_name};
+use codex_manager_core::io::atomic;
+use codex_manager_core::io::progress::{Progress as _, is_interrupted};
+use codex_manager_core::io::staging::Staging;
+use codex_manager_core::restore::needed_paths::find_newest_state_database;
 use std::collections::{HashMap, HashSet};
 use std::path::{Path, PathBuf};
 

@@ -1,15 +1,15 @@
 //! A hit as it is printed: in JSON, for people, and as tab-separated values.
 
-use crate::codex::rollout_lines::Role;
 use crate::commands::find::found::{FoundArchive, FoundMachine};
 use crate::commands::find::nearby_lines::NearbyLine;
 use crate::context::Context;
-use crate::conversations::search::evaluate::Hit;
-use crate::conversations::search::snippet::Snippet;
-use crate::io::shell;
 use crate::ui::{Cell, Column, Style, object, time};
 use crate::views::account::{absolute_time, format_local_ms, printable, short_id, shown_title};
 use chrono::DateTime;
+use codex_manager_core::codex::rollout_lines::Role;
+use codex_manager_core::conversations::search::evaluate::Hit;
+use codex_manager_core::conversations::search::snippet::Snippet;
+use codex_manager_core::io::shell;
 use serde::Serialize;
 use std::path::Path;
 

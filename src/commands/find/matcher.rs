@@ -1,8 +1,8 @@
 //! The condition of a search: a query of the index, or a pattern for the rollouts themselves.
 
-use crate::conversations::search::query::{self, Query};
-use crate::conversations::search::snippet::{self, Snippet};
 use crate::error::{CommandError, Result};
+use codex_manager_core::conversations::search::query::{self, Query};
+use codex_manager_core::conversations::search::snippet::{self, Snippet};
 use regex::{Regex, RegexBuilder};
 
 const MAX_REGEX_BYTES: usize = 16 << 20;

@@ -12,31 +12,35 @@ use crate::choices::index_access::{IndexAccess, warn_of_skipped_files};
 use crate::choices::listed::{list_threads, list_threads_as};
 use crate::choices::machines::{list_fetched_machines, refresh_machines};
 use crate::choices::selection_args::{FilterArgs, KindArgs};
-use crate::codex::rollout_lines::Role;
-use crate::codex::threads::ThreadFilter;
 use crate::commands::find::archives::{SearchedHome, search_archives};
 use crate::commands::find::found::{Found, FoundMachine};
 use crate::commands::find::hit_row::{COLUMNS, HitRow};
 use crate::commands::find::matcher::Matcher;
 use crate::commands::find::nearby_lines::read_nearby_lines;
 use crate::context::Context;
-use crate::conversations::index::{self, IndexError, IndexSource, IndexStore, Thoroughness};
-use crate::conversations::search::conversation_filter::ConversationFilter;
-use crate::conversations::search::evaluate::{self, Hit, HitOrder, SearchOptions, SearchResult};
-use crate::conversations::search::forgiving::search_forgiving;
-use crate::conversations::search::query::Query;
-use crate::conversations::search::relaxation::{Relaxation, describe_spellings};
-use crate::conversations::search::scan::{self, ScanReport};
 use crate::copies::archived::list_ids_on_disk;
 use crate::error::{CommandError, Outcome, Result};
-use crate::io::progress::{Progress as _, Silent, is_interrupted};
-use crate::io::quantity::pluralize;
 use crate::steps::home_checks::require_codex_home;
 use crate::ui::{Table, object};
 use crate::views::account::printable;
 use crate::views::table_format::TableArgs;
 use clap::Args;
 use clap::builder::RangedU64ValueParser;
+use codex_manager_core::codex::rollout_lines::Role;
+use codex_manager_core::codex::threads::ThreadFilter;
+use codex_manager_core::conversations::index::{
+    self, IndexError, IndexSource, IndexStore, Thoroughness,
+};
+use codex_manager_core::conversations::search::conversation_filter::ConversationFilter;
+use codex_manager_core::conversations::search::evaluate::{
+    self, Hit, HitOrder, SearchOptions, SearchResult,
+};
+use codex_manager_core::conversations::search::forgiving::search_forgiving;
+use codex_manager_core::conversations::search::query::Query;
+use codex_manager_core::conversations::search::relaxation::{Relaxation, describe_spellings};
+use codex_manager_core::conversations::search::scan::{self, ScanReport};
+use codex_manager_core::io::progress::{Progress as _, Silent, is_interrupted};
+use codex_manager_core::io::quantity::pluralize;
 use regex::Regex;
 use std::collections::HashMap;
 use std::path::Path;

@@ -1,11 +1,11 @@
 //! The lines around a match (`-C`), including lines of the messages before and after it.
 
-use crate::codex::rollout_lines::{LineParts, Role};
 use crate::commands::find::matcher::Matcher;
-use crate::conversations::reader::EventReader;
-use crate::conversations::search::evaluate::Hit;
-use crate::conversations::search::snippet::{self, Snippet};
-use crate::history::thread_rollouts::ThreadChain;
+use codex_manager_core::codex::rollout_lines::{LineParts, Role};
+use codex_manager_core::conversations::reader::EventReader;
+use codex_manager_core::conversations::search::evaluate::Hit;
+use codex_manager_core::conversations::search::snippet::{self, Snippet};
+use codex_manager_core::history::thread_rollouts::ThreadChain;
 use std::cmp::Reverse;
 use std::collections::VecDeque;
 use std::io;

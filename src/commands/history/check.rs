@@ -1,19 +1,19 @@
 //! `history check`: prints the differences and changes nothing.
 
-use crate::codex::home::{ARCHIVED_SESSIONS, SESSIONS};
 use crate::commands::history::home::find_differences;
 use crate::context::Context;
 use crate::error::{Outcome, Result};
-use crate::history::check::CheckReport;
-use crate::history::thread_titles::read_titles;
-use crate::history::{ConversationId, rollout};
-use crate::io::quantity::pluralize;
-use crate::io::shell;
 use crate::steps::home_checks::require_codex_home;
 use crate::ui::Style;
 use crate::ui::text_width::{columns, elide_end};
 use crate::views::account::{labels_by_workspace, printable, unique_short_id};
 use clap::Args;
+use codex_manager_core::codex::home::{ARCHIVED_SESSIONS, SESSIONS};
+use codex_manager_core::history::check::CheckReport;
+use codex_manager_core::history::thread_titles::read_titles;
+use codex_manager_core::history::{ConversationId, rollout};
+use codex_manager_core::io::quantity::pluralize;
+use codex_manager_core::io::shell;
 use std::collections::HashMap;
 use std::path::Path;
 

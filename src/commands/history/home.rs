@@ -1,14 +1,14 @@
 //! The Codex home that the subcommands compare with Codex's lists and repair.
 
-use crate::codex::auth::AuthFile;
-use crate::codex::config::CredentialStore;
-use crate::codex::home::AUTH_JSON;
 use crate::context::Context;
 use crate::copies::unreadable_fixes::set_restore_fixes;
-use crate::history::check::{Findings, compare};
-use crate::history::repair_plan::RepairContext;
-use crate::history::{HistoryError, SkippedFile};
 use crate::views::account::printable;
+use codex_manager_core::codex::auth::AuthFile;
+use codex_manager_core::codex::config::CredentialStore;
+use codex_manager_core::codex::home::AUTH_JSON;
+use codex_manager_core::history::check::{Findings, compare};
+use codex_manager_core::history::repair_plan::RepairContext;
+use codex_manager_core::history::{HistoryError, SkippedFile};
 
 /// Warns of rollouts and folders that could not be read.
 pub(super) fn warn_of_skipped(skipped: &[SkippedFile], context: &Context) {

@@ -9,14 +9,14 @@ use crate::copies::losses::report::{
 };
 use crate::copies::losses::search::{FoundLosses, LossSearch};
 use crate::error::{CommandError, Outcome, Result};
-use crate::history::thread_choice;
-use crate::inventory::losses::{self, KnownLoss};
-use crate::io::quantity::pluralize;
 use crate::steps::home_checks::require_codex_home;
 use crate::steps::snapshot_source::add_all_snapshots;
 use crate::ui::{Style, object};
 use crate::views::account::printable;
 use clap::Args;
+use codex_manager_core::history::thread_choice;
+use codex_manager_core::inventory::losses::{self, KnownLoss};
+use codex_manager_core::io::quantity::pluralize;
 
 /// List conversations that lack messages which an archive or another copy has
 ///

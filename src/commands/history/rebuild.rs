@@ -1,18 +1,18 @@
 //! `history rebuild`: rebuilds `session_index.jsonl` and `history.jsonl`.
 
-use crate::codex::config::CodexConfig;
 use crate::commands::history::home::{repair_context, warn_of_skipped};
 use crate::context::Context;
 use crate::error::{CommandError, ErrorKind, Outcome, Result};
-use crate::history::rebuild::{
-    self, ConversationCounts, PromptCounts, RebuildOptions, RebuildPlan, RebuildSource,
-    RebuildTarget, RebuiltFile, TableRow, UnusedCounts,
-};
-use crate::history::{SkippedFile, prompts};
-use crate::io::quantity::pluralize;
 use crate::steps::home_checks::require_codex_home;
 use crate::views::account::printable;
 use clap::Args;
+use codex_manager_core::codex::config::CodexConfig;
+use codex_manager_core::history::rebuild::{
+    self, ConversationCounts, PromptCounts, RebuildOptions, RebuildPlan, RebuildSource,
+    RebuildTarget, RebuiltFile, TableRow, UnusedCounts,
+};
+use codex_manager_core::history::{SkippedFile, prompts};
+use codex_manager_core::io::quantity::pluralize;
 use serde::Serialize;
 
 /// Rebuild `session_index.jsonl` and `history.jsonl`

@@ -1,20 +1,20 @@
 //! `history repair`: repairs the state database.
 
-use crate::codex::config::CodexConfig;
-use crate::codex::program::Program;
 use crate::commands::history::check;
 use crate::commands::history::home::{find_differences, repair_context, warn_of_skipped};
 use crate::context::Context;
 use crate::error::{CommandError, Outcome, Result};
-use crate::history::repair_plan::{self, RepairAction, RepairChange, RepairPlan};
-use crate::history::thread_titles::read_titles;
-use crate::history::unreadable::{UnreadableCause, UnreadableConversation};
-use crate::history::{repair, rollout};
-use crate::io::quantity::pluralize;
 use crate::steps::home_checks::require_codex_home;
 use crate::ui::object;
 use crate::views::account::{printable, unique_short_id};
 use clap::Args;
+use codex_manager_core::codex::config::CodexConfig;
+use codex_manager_core::codex::program::Program;
+use codex_manager_core::history::repair_plan::{self, RepairAction, RepairChange, RepairPlan};
+use codex_manager_core::history::thread_titles::read_titles;
+use codex_manager_core::history::unreadable::{UnreadableCause, UnreadableConversation};
+use codex_manager_core::history::{repair, rollout};
+use codex_manager_core::io::quantity::pluralize;
 use std::path::Path;
 
 /// Repair Codex's database; conversations are never edited

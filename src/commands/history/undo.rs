@@ -3,15 +3,15 @@
 use crate::commands::history::home::repair_context;
 use crate::context::Context;
 use crate::error::{CommandError, Outcome, Result};
-use crate::history::repair::{self, LaterRows};
-use crate::history::snapshot;
-use crate::io::quantity::pluralize;
-use crate::io::shell;
 use crate::steps::home_checks::require_codex_home;
 use crate::ui::object;
 use crate::views::account::full_time;
 use crate::views::dry_run::would_be;
 use clap::Args;
+use codex_manager_core::history::repair::{self, LaterRows};
+use codex_manager_core::history::snapshot;
+use codex_manager_core::io::quantity::pluralize;
+use codex_manager_core::io::shell;
 
 /// Restore the state before the last repair
 ///

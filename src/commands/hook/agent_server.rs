@@ -2,7 +2,7 @@
 
 use crate::context::Context;
 use crate::error::{CommandError, Result};
-use crate::io::{IoContext as _, atomic, shell};
+use codex_manager_core::io::{IoContext as _, atomic, shell};
 use serde_json::{Value, json};
 use std::path::Path;
 

@@ -6,12 +6,12 @@ mod wrap;
 
 use crate::context::Context;
 use crate::error::{CommandError, Outcome, Result};
-use crate::io::settings::choice_name;
-use crate::io::shell;
-use crate::io::time_format::parse_duration;
 use crate::steps::recommend_template::Template;
 use chrono::Duration;
 use clap::{Args, ValueEnum};
+use codex_manager_core::io::settings::choice_name;
+use codex_manager_core::io::shell;
+use codex_manager_core::io::time_format::parse_duration;
 use serde_json::json;
 use std::path::PathBuf;
 

@@ -1,13 +1,13 @@
 //! Output of `normalize`, as text and JSON.
 
 use crate::context::Context;
-use crate::inventory::legacy::{LegacyMerge, SkippedLegacyFile};
-use crate::inventory::records::LegacyRecord;
-use crate::io::clock::Timestamp;
-use crate::io::quantity::pluralize;
-use crate::quota::legacy::ValidationStatus;
 use crate::ui::{Column, Style, Table, Ui, object};
 use crate::views::account::{absolute_time, local_rfc3339, printable};
+use codex_manager_core::inventory::legacy::{LegacyMerge, SkippedLegacyFile};
+use codex_manager_core::inventory::records::LegacyRecord;
+use codex_manager_core::io::clock::Timestamp;
+use codex_manager_core::io::quantity::pluralize;
+use codex_manager_core::quota::legacy::ValidationStatus;
 use serde::Serialize;
 use std::collections::BTreeMap;
 use std::path::Path;

@@ -1,24 +1,24 @@
 //! `profile export`: writes the manager home to one file for another machine.
 
-use crate::accounts::profile::Profile;
-use crate::codex::home::AUTH_JSON;
-use crate::codex::login_lock;
 use crate::commands::profile::records::record_profiles_if;
 use crate::context::Context;
 use crate::error::{CommandError, Outcome, Result};
-use crate::io::progress::block_on_input;
-use crate::io::quantity::pluralize;
-use crate::io::secret::SecretBytes;
-use crate::io::{IoContext, atomic, shell};
 use crate::steps::home_checks::check_credential_store;
-use crate::transfer::TransferError;
-use crate::transfer::export::{self, ExportOptions, ExportPlan};
-use crate::transfer::handover::{self, MoveOutcome};
-use crate::transfer::seal::{Encryption, Passphrase, parse_recipient};
 use crate::ui::{Style, object, time};
 use crate::views::account::printable;
 use crate::views::dry_run::verb;
 use clap::Args;
+use codex_manager_core::accounts::profile::Profile;
+use codex_manager_core::codex::home::AUTH_JSON;
+use codex_manager_core::codex::login_lock;
+use codex_manager_core::io::progress::block_on_input;
+use codex_manager_core::io::quantity::pluralize;
+use codex_manager_core::io::secret::SecretBytes;
+use codex_manager_core::io::{IoContext, atomic, shell};
+use codex_manager_core::transfer::TransferError;
+use codex_manager_core::transfer::export::{self, ExportOptions, ExportPlan};
+use codex_manager_core::transfer::handover::{self, MoveOutcome};
+use codex_manager_core::transfer::seal::{Encryption, Passphrase, parse_recipient};
 use std::io::{BufRead, Read};
 use std::path::{Path, PathBuf};
 

@@ -1,22 +1,22 @@
 //! `profile import`: merges an export of another machine into the manager home.
 
-use crate::accounts::switchers::Switcher;
-use crate::codex::login_lock;
 use crate::commands::profile::export::read_passphrase;
 use crate::commands::profile::import_switcher::import_logins;
 use crate::context::Context;
 use crate::error::{Outcome, Result};
-use crate::io::quantity::pluralize;
-use crate::io::shell;
-use crate::io::staging::{self, Staging};
 use crate::steps::home_checks::check_logins_allowed;
-use crate::transfer::merge::{self, ArchiveOutcome, ConfigOutcome, ImportPlan};
-use crate::transfer::profiles::{ImportOptions, LoginOutcome};
-use crate::transfer::seal::{DecryptionKey, ExportInput, NeededKey, Passphrase};
-use crate::transfer::{TransferError, reader};
 use crate::ui::{Style, Ui};
 use crate::views::account::{printable, warn_all};
 use clap::Args;
+use codex_manager_core::accounts::switchers::Switcher;
+use codex_manager_core::codex::login_lock;
+use codex_manager_core::io::quantity::pluralize;
+use codex_manager_core::io::shell;
+use codex_manager_core::io::staging::{self, Staging};
+use codex_manager_core::transfer::merge::{self, ArchiveOutcome, ConfigOutcome, ImportPlan};
+use codex_manager_core::transfer::profiles::{ImportOptions, LoginOutcome};
+use codex_manager_core::transfer::seal::{DecryptionKey, ExportInput, NeededKey, Passphrase};
+use codex_manager_core::transfer::{TransferError, reader};
 use serde::Serialize;
 use std::path::{Path, PathBuf};
 

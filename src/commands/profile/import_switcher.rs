@@ -1,19 +1,19 @@
 //! `profile import --from SWITCHER`: saves the logins that another account switcher keeps.
 
-use crate::accounts::profile::{LoginCopy, Profile};
-use crate::accounts::profile_ops::{derive_default_name, plan_save};
-use crate::accounts::save::SaveOutcome;
-use crate::accounts::switchers::{Switcher, SwitcherLogin};
-use crate::codex::auth::{AuthFile, AuthSnapshot, Login};
-use crate::codex::config::read_login;
-use crate::codex::login_lock;
 use crate::commands::profile::records::record_profiles_if;
 use crate::context::Context;
 use crate::error::{CommandError, Outcome, Result};
-use crate::io::settings::choice_name;
 use crate::ui::{Style, object};
 use crate::views::account::printable;
 use crate::views::dry_run::verb;
+use codex_manager_core::accounts::profile::{LoginCopy, Profile};
+use codex_manager_core::accounts::profile_ops::{derive_default_name, plan_save};
+use codex_manager_core::accounts::save::SaveOutcome;
+use codex_manager_core::accounts::switchers::{Switcher, SwitcherLogin};
+use codex_manager_core::codex::auth::{AuthFile, AuthSnapshot, Login};
+use codex_manager_core::codex::config::read_login;
+use codex_manager_core::codex::login_lock;
+use codex_manager_core::io::settings::choice_name;
 use serde::Serialize;
 use std::path::{Path, PathBuf};
 

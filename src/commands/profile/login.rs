@@ -1,20 +1,22 @@
 //! `profile login`: lets Codex sign in in an empty home and saves the login as a profile.
 
-use crate::accounts::new_login::{self, AdoptedLogin, LiveHomeUpdate, LoginHome, LoginHomeContent};
-use crate::accounts::profile_ops::check_profile_name;
-use crate::codex::{login_lock, sign_in};
 use crate::commands::profile::login_age::signed_in_at;
 use crate::commands::profile::records::record_profiles_if;
 use crate::context::Context;
 use crate::error::{CommandError, Outcome, Result};
-use crate::io::foreground::ForegroundExit;
-use crate::io::shell;
 use crate::steps::home_checks::{
     check_credential_store, check_logins_allowed, warn_if_live_elsewhere,
 };
 use crate::ui::{Style, object};
 use crate::views::account::{local_rfc3339, printable};
 use clap::Args;
+use codex_manager_core::accounts::new_login::{
+    self, AdoptedLogin, LiveHomeUpdate, LoginHome, LoginHomeContent,
+};
+use codex_manager_core::accounts::profile_ops::check_profile_name;
+use codex_manager_core::codex::{login_lock, sign_in};
+use codex_manager_core::io::foreground::ForegroundExit;
+use codex_manager_core::io::shell;
 use std::ffi::OsString;
 
 /// Sign in to another account and save it as a profile; the same as `login`

@@ -1,9 +1,9 @@
 //! The age of a login, as `profile` shows it.
 
-use crate::codex::auth::Freshness;
 use crate::context::Context;
 use crate::views::account::relative_time;
 use chrono::{DateTime, Utc};
+use codex_manager_core::codex::auth::Freshness;
 
 /// Returns the recorded time of the sign-in or the last renewal. Unlike [`Freshness::renewed_at`], does not correct
 /// times of a wrong clock.

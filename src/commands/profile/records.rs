@@ -1,8 +1,5 @@
 //! The steps around each change of a profile: the lock on the account before, and the update of `cooldown.json` after.
 
-use crate::accounts::lease::AccountLocks;
-use crate::accounts::profile::Profiles;
-use crate::codex::login_lock;
 use crate::config::file::ConfigFile;
 use crate::config::{Setting, file_access};
 use crate::context::Context;
@@ -10,6 +7,9 @@ use crate::error::{Outcome, Result};
 use crate::steps::switch_account::update_cooldown_file;
 use crate::views::account::{printable, warn_not_recorded};
 use crate::views::dry_run::verb;
+use codex_manager_core::accounts::lease::AccountLocks;
+use codex_manager_core::accounts::profile::Profiles;
+use codex_manager_core::codex::login_lock;
 
 /// Records the profiles in `cooldown.json` if a command has changed them. A failure is only a warning, because the
 /// change is done.

@@ -1,19 +1,19 @@
 //! `profile remove` moves a profile to the trash or deletes it with `--purge`, and `profile undo` puts it back.
 
-use crate::accounts::profile::Profiles;
-use crate::accounts::removed::{PurgedLogin, UndoneRemoval};
 use crate::choices::account_choice::choose_profile_name;
-use crate::codex::auth::AuthFile;
-use crate::codex::home::AUTH_JSON;
 use crate::commands::profile::records::{lock_account, record_profiles_if};
 use crate::context::Context;
 use crate::error::{CommandError, Outcome, Result};
-use crate::io::quantity::pluralize;
-use crate::io::shell;
 use crate::ui::object;
 use crate::views::account::printable;
 use crate::views::dry_run::verb;
 use clap::Args;
+use codex_manager_core::accounts::profile::Profiles;
+use codex_manager_core::accounts::removed::{PurgedLogin, UndoneRemoval};
+use codex_manager_core::codex::auth::AuthFile;
+use codex_manager_core::codex::home::AUTH_JSON;
+use codex_manager_core::io::quantity::pluralize;
+use codex_manager_core::io::shell;
 use std::collections::BTreeSet;
 
 /// Move a profile to the trash, or with --purge delete it

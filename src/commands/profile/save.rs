@@ -1,13 +1,6 @@
 //! `profile save`: saves the live login, or one from a file, as a profile.
 
-use crate::accounts::profile::LoginCopy;
-use crate::accounts::profile_ops::{SavePlan, derive_default_name, plan_save};
-use crate::accounts::save::SaveOutcome;
-use crate::accounts::source;
 use crate::choices::archive_choice::find_archive;
-use crate::codex::auth::{AuthSnapshot, Login};
-use crate::codex::home::AUTH_JSON;
-use crate::codex::login_lock;
 use crate::commands::profile::login_age::{format_age_line, future_last_refresh, signed_in_at};
 use crate::commands::profile::records::{record_profiles_if, rename_in_settings};
 use crate::context::Context;
@@ -19,6 +12,13 @@ use crate::ui::{Style, object};
 use crate::views::account::{local_rfc3339, printable};
 use crate::views::dry_run::verb;
 use clap::Args;
+use codex_manager_core::accounts::profile::LoginCopy;
+use codex_manager_core::accounts::profile_ops::{SavePlan, derive_default_name, plan_save};
+use codex_manager_core::accounts::save::SaveOutcome;
+use codex_manager_core::accounts::source;
+use codex_manager_core::codex::auth::{AuthSnapshot, Login};
+use codex_manager_core::codex::home::AUTH_JSON;
+use codex_manager_core::codex::login_lock;
 use std::path::PathBuf;
 
 /// Save the live login, or one from a file, as a profile

@@ -1,14 +1,9 @@
 //! `profile show`: shows a profile with its account and its history.
 
-use crate::accounts::profile::{LoginOwner, Profile};
-use crate::accounts::profile_ops::HistoryLogin;
 use crate::choices::account_choice::choose_profile_name;
-use crate::codex::auth::Login;
 use crate::commands::profile::login_age::signed_in_at;
 use crate::context::Context;
 use crate::error::{Outcome, Result};
-use crate::quota::account::Account;
-use crate::quota::state::Verdict;
 use crate::ui::object;
 use crate::views::account::{
     absolute_time, account_json, local_rfc3339, printable, read_accounts_and_profiles,
@@ -17,6 +12,11 @@ use crate::views::account::{
 use crate::views::account_list::describe_login_problem;
 use chrono::{DateTime, Utc};
 use clap::Args;
+use codex_manager_core::accounts::profile::{LoginOwner, Profile};
+use codex_manager_core::accounts::profile_ops::HistoryLogin;
+use codex_manager_core::codex::auth::Login;
+use codex_manager_core::quota::account::Account;
+use codex_manager_core::quota::state::Verdict;
 use std::path::Path;
 
 /// Show a profile: its account, the age of its login, its history

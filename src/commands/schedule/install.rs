@@ -9,12 +9,12 @@ use crate::commands::schedule::job_context::{build_job_context, find_configured_
 use crate::commands::schedule::scheduler_commands::run_steps;
 use crate::context::Context;
 use crate::error::{CommandError, Outcome, Result};
-use crate::io::time_format::parse_duration;
-use crate::io::{IoContext, OrdinaryPath, atomic, time_format};
-use crate::logging;
-use crate::schedule::{self, JobDefinition, JobKind, JobOptions, Scheduler, Trigger};
 use chrono::{Duration, Timelike};
 use clap::Args;
+use codex_manager_core::io::time_format::parse_duration;
+use codex_manager_core::io::{IoContext, OrdinaryPath, atomic, time_format};
+use codex_manager_core::logging;
+use codex_manager_core::schedule::{self, JobDefinition, JobKind, JobOptions, Scheduler, Trigger};
 use std::path::PathBuf;
 
 /// The allowed interval between two runs, in seconds. All schedulers support this range.

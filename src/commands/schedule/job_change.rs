@@ -1,11 +1,13 @@
 //! A change of a job's files, by `install` or `remove`.
 
 use crate::context::Context;
-use crate::io::shell;
-use crate::schedule::{FileAction, JobKind, PlannedJobFile, Scheduler, SchedulerCommand, Trigger};
 use crate::ui::time;
 use crate::views::dry_run::verb;
 use clap::Args;
+use codex_manager_core::io::shell;
+use codex_manager_core::schedule::{
+    FileAction, JobKind, PlannedJobFile, Scheduler, SchedulerCommand, Trigger,
+};
 use serde::Serialize;
 
 #[derive(Debug, Args)]

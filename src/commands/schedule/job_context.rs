@@ -1,10 +1,10 @@
 //! The program, the homes and the user with which a job runs.
 
-use crate::codex::program::Program;
 use crate::context::Context;
 use crate::error::{CommandError, Result};
-use crate::io::OrdinaryPath;
-use crate::schedule::{JobContext, Scheduler};
+use codex_manager_core::codex::program::Program;
+use codex_manager_core::io::OrdinaryPath;
+use codex_manager_core::schedule::{JobContext, Scheduler};
 use std::path::{Path, PathBuf};
 
 /// Returns the absolute path of the configured Codex program, if one is configured. A bare name is

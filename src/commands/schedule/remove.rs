@@ -5,8 +5,8 @@ use crate::commands::schedule::job_context::{build_job_context, find_configured_
 use crate::commands::schedule::scheduler_commands::run_steps;
 use crate::context::Context;
 use crate::error::{Outcome, Result};
-use crate::schedule::{self, FileAction, JobKind};
 use clap::Args;
+use codex_manager_core::schedule::{self, FileAction, JobKind};
 
 /// Deactivate a job and remove its files
 #[derive(Debug, Args)]

@@ -1,11 +1,11 @@
 //! Runs commands of the scheduler and reports their errors.
 
-use crate::codex::program::Program;
 use crate::context::Context;
 use crate::error::{CommandError, Result};
-use crate::io::environment::Environment;
-use crate::schedule::SchedulerCommand;
 use crate::steps::run_program::{ProgramEnd, run_program};
+use codex_manager_core::codex::program::Program;
+use codex_manager_core::io::environment::Environment;
+use codex_manager_core::schedule::SchedulerCommand;
 use std::path::Path;
 use std::time::{Duration, Instant};
 
@@ -81,7 +81,7 @@ pub(super) fn run_command(words: &[String], env: &Environment) -> Result<Program
 #[cfg(all(test, unix))]
 mod tests {
     use super::*;
-    use crate::schedule::{JobContext, JobKind, Scheduler, enable_commands};
+    use codex_manager_core::schedule::{JobContext, JobKind, Scheduler, enable_commands};
     use std::os::unix::fs::PermissionsExt;
 
     /// Creates a launchctl that answers `bootstrap` with these exit codes, one after the other.

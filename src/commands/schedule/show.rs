@@ -5,13 +5,13 @@ use crate::commands::schedule::job_context::{build_job_context, find_configured_
 use crate::commands::schedule::scheduler_commands::run_command;
 use crate::context::Context;
 use crate::error::{Outcome, Result};
-use crate::io::shell;
-use crate::schedule::{self, InstalledJob, JobKind, Scheduler, Trigger, systemd};
 use crate::ui::{Cell, Column, Style, Table, object};
 use crate::views::account::{full_time, local_rfc3339};
 use crate::views::table_format::TableArgs;
 use chrono::{DateTime, Utc};
 use clap::{Args, ValueEnum};
+use codex_manager_core::io::shell;
+use codex_manager_core::schedule::{self, InstalledJob, JobKind, Scheduler, Trigger, systemd};
 
 const COLUMNS: [Column; 4] = [
     Column::new("JOB"),

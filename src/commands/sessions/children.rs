@@ -1,9 +1,9 @@
 //! The subagents and side conversations, below the conversations that started them.
 
 use crate::choices::listed::{list_threads, list_threads_as};
-use crate::codex::threads::{ChildThreads, ListedThread, ThreadFilter};
 use crate::context::Context;
 use crate::error::Result;
+use codex_manager_core::codex::threads::{ChildThreads, ListedThread, ThreadFilter};
 use std::collections::{HashMap, HashSet};
 
 /// The largest depth of children below a conversation that is shown.

@@ -1,19 +1,19 @@
 //! A row of the list of conversations: in JSON, in the table and as tab-separated values.
 
 use crate::choices::conversation_accounts::{ConversationAccount, ConversationAccounts};
-use crate::codex::home::THREAD_LOCKS;
-use crate::codex::rollout::{RolloutName, ZST};
-use crate::codex::threads::{ListedThread, SUBAGENT};
 use crate::commands::sessions::children::ChildCounts;
 use crate::context::Context;
-use crate::history::rollout::find_recorded_rollout;
-use crate::history::thread_rollouts::ThreadChain;
-use crate::io::lock;
-use crate::io::quantity::pluralize;
 use crate::ui::{Cell, Column, Style, object, time};
 use crate::views::account::{format_local_ms, local_rfc3339, short_id, shown_title};
 use crate::views::age::format_age;
 use chrono::{DateTime, Utc};
+use codex_manager_core::codex::home::THREAD_LOCKS;
+use codex_manager_core::codex::rollout::{RolloutName, ZST};
+use codex_manager_core::codex::threads::{ListedThread, SUBAGENT};
+use codex_manager_core::history::rollout::find_recorded_rollout;
+use codex_manager_core::history::thread_rollouts::ThreadChain;
+use codex_manager_core::io::lock;
+use codex_manager_core::io::quantity::pluralize;
 use serde::Serialize;
 use std::path::Path;
 

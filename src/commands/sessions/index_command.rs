@@ -3,14 +3,14 @@
 use crate::choices::index_access::{IndexAccess, warn_of_skipped_files};
 use crate::choices::machines::{Machine, list_fetched_machines};
 use crate::context::Context;
-use crate::conversations::index::{self, IndexStatus, IndexStore};
 use crate::error::{Outcome, Result};
-use crate::io::quantity::pluralize;
-use crate::io::tree;
 use crate::ui::{object, time};
-use crate::vault::machine_homes;
 use crate::views::account::{absolute_time, format_local_ms, local_rfc3339, printable};
 use clap::Args;
+use codex_manager_core::conversations::index::{self, IndexStatus, IndexStore};
+use codex_manager_core::io::quantity::pluralize;
+use codex_manager_core::io::tree;
+use codex_manager_core::vault::machine_homes;
 
 /// Show, rebuild or remove the index of `find`
 ///

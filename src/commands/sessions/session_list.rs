@@ -6,15 +6,15 @@
 use crate::choices::conversation_accounts::ConversationAccounts;
 use crate::choices::listed::{list_threads, list_threads_as, list_unlisted};
 use crate::choices::machines::Machine;
-use crate::codex::threads::{ChildThreads, ListedThread, ThreadFilter, ThreadOrder};
 use crate::commands::sessions::children::Children;
 use crate::commands::sessions::conversation_row::{ConversationRow, read_rollout_size};
 use crate::context::Context;
 use crate::copies::archived::list_ids_on_disk;
 use crate::error::Result;
-use crate::history::thread_titles::ThreadTitles;
 use crate::ui::StoredItems;
 use clap::ValueEnum;
+use codex_manager_core::codex::threads::{ChildThreads, ListedThread, ThreadFilter, ThreadOrder};
+use codex_manager_core::history::thread_titles::ThreadTitles;
 use serde::{Deserialize, Serialize};
 use std::cmp::Reverse;
 use std::collections::HashMap;

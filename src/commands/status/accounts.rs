@@ -4,11 +4,11 @@ use crate::choices::account_choice::find_identity;
 use crate::commands::status::report::{print_report, report_json};
 use crate::context::Context;
 use crate::error::{CommandError, Outcome, Result};
-use crate::inventory::probe_all::{AccountProbe, ProbeLocation};
 use crate::steps::refresh::{load_probe_targets, note_expired_login, probe_targets};
 use crate::ui::object;
 use crate::views::account::{printable, suggest_login, warn_all};
 use crate::views::account_list::AccountList;
+use codex_manager_core::inventory::probe_all::{AccountProbe, ProbeLocation};
 
 /// Queries one account and prints the result. Its login may be live or in a profile.
 ///

@@ -3,15 +3,17 @@
 use crate::choices::account_choice::find_account_or_live;
 use crate::context::Context;
 use crate::error::{Outcome, Result};
-use crate::inventory::observations;
-use crate::inventory::status::StatusReport;
-use crate::io::clock::Timestamp;
-use crate::io::shell::quote_if_needed;
-use crate::quota::reset_history::{ResetShift, WindowChange, WindowHistory, WindowSample};
 use crate::ui::chart::draw_sparkline;
 use crate::ui::text_width::columns;
 use crate::ui::{Cell, Column, Style, Table, object, windows};
 use crate::views::account::{absolute_time, entry_label, local_rfc3339, printable};
+use codex_manager_core::inventory::observations;
+use codex_manager_core::inventory::status::StatusReport;
+use codex_manager_core::io::clock::Timestamp;
+use codex_manager_core::io::shell::quote_if_needed;
+use codex_manager_core::quota::reset_history::{
+    ResetShift, WindowChange, WindowHistory, WindowSample,
+};
 use serde::Serialize;
 
 /// The number of points shown per window; `--json` contains all.

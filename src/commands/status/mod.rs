@@ -6,18 +6,18 @@ mod report;
 
 use self::report::print_report;
 use crate::choices::account_choice::find_account;
-use crate::codex::auth::AuthFile;
-use crate::codex::config::read_login;
 use crate::context::Context;
 use crate::error::{CommandError, Outcome, Result};
-use crate::inventory::cooldown::CooldownFile;
-use crate::inventory::status::{self, StatusReport};
-use crate::io::time_format::parse_duration;
 use crate::steps::refresh::{self, read_status_text};
 use crate::views::account::load_cooldown;
 use crate::views::table_format::TableArgs;
 use chrono::Duration;
 use clap::Args;
+use codex_manager_core::codex::auth::AuthFile;
+use codex_manager_core::codex::config::read_login;
+use codex_manager_core::inventory::cooldown::CooldownFile;
+use codex_manager_core::inventory::status::{self, StatusReport};
+use codex_manager_core::io::time_format::parse_duration;
 use std::path::PathBuf;
 
 /// Show the quota of the live account, of another, or of all

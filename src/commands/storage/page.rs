@@ -1,15 +1,15 @@
 //! `storage --html`: the disk usage as one page.
 
-use crate::codex::redaction::redact_and_count;
 use crate::context::Context;
-use crate::conversations::html::{PageHead, format_page_end, format_page_start};
-use crate::storage::{LargeConversation, StorageReport};
 use crate::ui::bytes;
 use crate::ui::chart::as_length;
 use crate::views::account::short_id;
 use crate::views::page_charts::{
     CHART_STYLE, MAX_COLORS, ShareRow, TreemapItem, draw_treemap, format_figures, format_shares,
 };
+use codex_manager_core::codex::redaction::redact_and_count;
+use codex_manager_core::conversations::html::{PageHead, format_page_end, format_page_start};
+use codex_manager_core::storage::{LargeConversation, StorageReport};
 use std::fmt::Write as _;
 
 /// The kind of file that the treemap divides by project.

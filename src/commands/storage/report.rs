@@ -1,19 +1,19 @@
 //! `storage` without a subcommand: shows the disk usage of the Codex home.
 
-use crate::codex::config::CodexConfig;
 use crate::commands::storage::page;
 use crate::context::Context;
 use crate::error::{CommandError, Outcome, Result};
-use crate::io::quantity::pluralize;
-use crate::io::{IoError, progress};
 use crate::steps::home_checks::require_codex_home;
 use crate::steps::new_file::write_page;
-use crate::storage::selection::ResolvedNames;
-use crate::storage::{self, LargeConversation, StorageReport, UsageShare};
 use crate::ui::chart::{as_length, format_share_bar};
 use crate::ui::{Cell, Column, Style, Table, bytes, object};
 use crate::views::account::{labels_by_workspace, printable, unique_short_id};
 use crate::views::table_format::TableArgs;
+use codex_manager_core::codex::config::CodexConfig;
+use codex_manager_core::io::quantity::pluralize;
+use codex_manager_core::io::{IoError, progress};
+use codex_manager_core::storage::selection::ResolvedNames;
+use codex_manager_core::storage::{self, LargeConversation, StorageReport, UsageShare};
 use serde::Serialize;
 use std::ops::Range;
 use std::path::Path;

@@ -1,20 +1,22 @@
 //! `storage shrink` and `storage expand`: compress unused conversations, and the reverse.
 
 use crate::choices::project_choice::find_all_project_folders;
-use crate::codex::rollout;
 use crate::commands::storage::report::{check_names_resolved, show_json, warn_of_unreadable};
 use crate::context::Context;
 use crate::error::{CommandError, Outcome, Result};
-use crate::io::quantity::pluralize;
-use crate::io::shell;
-use crate::io::time_format::parse_duration;
 use crate::steps::home_checks::{refuse_during_restore, require_codex_home};
-use crate::storage::Form;
-use crate::storage::shrink::{self, ShrinkAction, ShrinkFilter, ShrinkItem, ShrinkPlan};
 use crate::ui::{Cell, Column, Table, bytes};
 use crate::views::dry_run::{verb, would_be};
 use chrono::TimeDelta;
 use clap::Args;
+use codex_manager_core::codex::rollout;
+use codex_manager_core::io::quantity::pluralize;
+use codex_manager_core::io::shell;
+use codex_manager_core::io::time_format::parse_duration;
+use codex_manager_core::storage::Form;
+use codex_manager_core::storage::shrink::{
+    self, ShrinkAction, ShrinkFilter, ShrinkItem, ShrinkPlan,
+};
 use std::borrow::Cow;
 use std::collections::HashSet;
 use std::path::PathBuf;

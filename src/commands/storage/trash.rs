@@ -6,20 +6,22 @@ use crate::commands::storage::report::{
 };
 use crate::context::Context;
 use crate::error::{CommandError, Outcome, Result};
-use crate::history::thread_choice;
-use crate::io::quantity::pluralize;
-use crate::io::time_format::parse_duration;
-use crate::io::{progress, shell};
 use crate::steps::home_checks::{refuse_during_restore, require_codex_home};
 use crate::steps::permanent_deletion;
-use crate::storage::selection::{DependentFork, SelectedConversation, TrashFilter, TrashSelection};
-use crate::storage::trash::{self, ConversationTrash};
-use crate::storage::trash_entry::{TrashEntry, TrashError};
 use crate::ui::{Cell, Column, Style, Table, bytes, time};
 use crate::views::account::{printable, unique_short_id};
 use crate::views::dry_run::would_be;
 use chrono::TimeDelta;
 use clap::Args;
+use codex_manager_core::history::thread_choice;
+use codex_manager_core::io::quantity::pluralize;
+use codex_manager_core::io::time_format::parse_duration;
+use codex_manager_core::io::{progress, shell};
+use codex_manager_core::storage::selection::{
+    DependentFork, SelectedConversation, TrashFilter, TrashSelection,
+};
+use codex_manager_core::storage::trash::{self, ConversationTrash};
+use codex_manager_core::storage::trash_entry::{TrashEntry, TrashError};
 use serde::Serialize;
 use std::path::{Path, PathBuf};
 

@@ -3,14 +3,14 @@
 use crate::commands::storage::report::show_json;
 use crate::context::Context;
 use crate::error::{Outcome, Result};
-use crate::io::quantity::pluralize;
-use crate::io::time_format::parse_duration;
 use crate::steps::home_checks::{refuse_during_restore, require_codex_home};
-use crate::storage::vacuum::{VacuumItem, VacuumPlan};
 use crate::ui::{Cell, Column, Table, bytes};
 use crate::views::dry_run::verb;
 use chrono::TimeDelta;
 use clap::Args;
+use codex_manager_core::io::quantity::pluralize;
+use codex_manager_core::io::time_format::parse_duration;
+use codex_manager_core::storage::vacuum::{VacuumItem, VacuumPlan};
 
 /// Rewrite Codex's databases without unused space
 ///

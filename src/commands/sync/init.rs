@@ -5,12 +5,12 @@ use crate::choices::vault_connection::ConnectionArgs;
 use crate::config::file_access;
 use crate::context::Context;
 use crate::error::{CommandError, Outcome};
-use crate::io::settings::SettingsFile;
-use crate::io::{atomic, file_open, machine};
-use crate::sync::config::{SyncConfig, SyncRemote, sanitize_machine_name};
 use crate::ui::object;
-use crate::vault::VaultError;
 use clap::Args;
+use codex_manager_core::io::settings::SettingsFile;
+use codex_manager_core::io::{atomic, file_open, machine};
+use codex_manager_core::sync::config::{SyncConfig, SyncRemote, sanitize_machine_name};
+use codex_manager_core::vault::VaultError;
 use std::path::{Path, PathBuf};
 
 /// Write a commented configuration

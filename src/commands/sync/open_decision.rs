@@ -2,16 +2,16 @@
 
 use crate::context::Context;
 use crate::error::CommandError;
-use crate::history::thread_choice;
-use crate::sync::branches::Branch;
-use crate::sync::config::SyncConfig;
-use crate::sync::conflict_copies::ConflictCopy;
-use crate::sync::conflicting_versions::ConflictingVersions;
-use crate::sync::plan::Conflict;
-use crate::sync::resolve::{KeepChoice, Offer, check_separable};
-use crate::sync::rollouts;
-use crate::sync::sides::Side;
 use crate::views::sync_plan::{describe_messages, format_conversation_name};
+use codex_manager_core::history::thread_choice;
+use codex_manager_core::sync::branches::Branch;
+use codex_manager_core::sync::config::SyncConfig;
+use codex_manager_core::sync::conflict_copies::ConflictCopy;
+use codex_manager_core::sync::conflicting_versions::ConflictingVersions;
+use codex_manager_core::sync::plan::Conflict;
+use codex_manager_core::sync::resolve::{KeepChoice, Offer, check_separable};
+use codex_manager_core::sync::rollouts;
+use codex_manager_core::sync::sides::Side;
 
 /// A conflict, a conflict copy or a branch that needs a decision.
 pub(super) struct OpenDecision {

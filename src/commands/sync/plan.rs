@@ -6,15 +6,15 @@ use crate::error::{CommandError, Outcome};
 use crate::steps::shutdown::ShutdownArgs;
 use crate::steps::sync_shutdown::{self, needs_shutdown};
 use crate::steps::vault_sync::{StagingRule, with_staged_vault};
-use crate::sync::branches;
-use crate::sync::config::SyncConfig;
-use crate::sync::plan::{self, PlanRequest, SyncPlan};
-use crate::sync::state::Replica;
 use crate::views::sync_plan::{
     build_plan_json, format_summary, print_notes, print_unsynced, show_steps, undecided_error,
 };
 use crate::views::table_format::TableArgs;
 use clap::Args;
+use codex_manager_core::sync::branches;
+use codex_manager_core::sync::config::SyncConfig;
+use codex_manager_core::sync::plan::{self, PlanRequest, SyncPlan};
+use codex_manager_core::sync::state::Replica;
 use std::path::Path;
 
 /// Show what a sync would do; write nothing

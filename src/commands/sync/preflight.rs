@@ -6,9 +6,9 @@ use crate::doctor::Status;
 use crate::error::{CommandError, Outcome};
 use crate::steps::shutdown::ShutdownArgs;
 use crate::steps::sync_checks::{format_misspelled_root_warnings, run_checks};
-use crate::sync::scope::Scope;
 use crate::ui::object;
 use crate::views::check_output;
+use codex_manager_core::sync::scope::Scope;
 use std::path::Path;
 
 /// Checks the configuration file only.

@@ -3,21 +3,21 @@
 use crate::choices::sync_config::{read_config, replica};
 use crate::context::Context;
 use crate::error::{CommandError, Outcome};
-use crate::io::events;
-use crate::io::quantity::pluralize;
 use crate::steps::run_log::run_with_log;
 use crate::steps::shutdown::ShutdownArgs;
 use crate::steps::sync_index::{lock_replica, update_codex_index};
 use crate::steps::sync_shutdown::{self, shut_down_codex, warn_of_new_holders};
-use crate::sync::config::{SyncConfig, SyncRemote};
-use crate::sync::index_updates::{ContentChange, IndexUpdate};
-use crate::sync::pending_index_updates::PendingIndexUpdates;
-use crate::sync::restore::{self, SyncRestorePlan};
-use crate::sync::sides::Side;
 use crate::ui::object;
 use crate::ui::time::bytes;
 use crate::views::sync_plan::to_paths_json;
 use clap::Args;
+use codex_manager_core::io::events;
+use codex_manager_core::io::quantity::pluralize;
+use codex_manager_core::sync::config::{SyncConfig, SyncRemote};
+use codex_manager_core::sync::index_updates::{ContentChange, IndexUpdate};
+use codex_manager_core::sync::pending_index_updates::PendingIndexUpdates;
+use codex_manager_core::sync::restore::{self, SyncRestorePlan};
+use codex_manager_core::sync::sides::Side;
 use std::path::Path;
 
 /// Restore files that a sync overwrote or deleted

@@ -4,10 +4,6 @@ use crate::choices::sync_config::{read_config, replica};
 use crate::commands::sync::plan::{self as plan_command, PlanFlags};
 use crate::context::Context;
 use crate::error::{CommandError, Outcome};
-use crate::io::events;
-use crate::io::progress::is_interrupted;
-use crate::io::quantity::pluralize;
-use crate::logging;
 use crate::steps::run_log::run_with_log;
 use crate::steps::shutdown::ShutdownArgs;
 use crate::steps::sync_index::{
@@ -17,20 +13,26 @@ use crate::steps::sync_shutdown::{
     is_home_in_use, list_home_holders, needs_shutdown, shut_down_codex, warn_of_new_holders,
 };
 use crate::steps::vault_sync::{VaultPurpose, VaultSync};
-use crate::sync::apply::{self, ApplyError, ApplyReport, ApplyRequest};
-use crate::sync::branches;
-use crate::sync::config::{SyncConfig, SyncRemote};
-use crate::sync::index_updates::ContentChange;
-use crate::sync::new_branches::record_new_branches;
-use crate::sync::plan::{self, Conflict, Op, PlanRequest, SyncAction, SyncPlan, SyncStep};
-use crate::sync::sides::Side;
-use crate::sync::state::{Replica, SyncState};
 use crate::ui::Ui;
 use crate::views::sync_plan::{
     build_plan_json, format_summary, format_totals, print_notes, print_unsynced, to_paths_json,
     undecided_error, undecided_files_error,
 };
 use clap::Args;
+use codex_manager_core::io::events;
+use codex_manager_core::io::progress::is_interrupted;
+use codex_manager_core::io::quantity::pluralize;
+use codex_manager_core::logging;
+use codex_manager_core::sync::apply::{self, ApplyError, ApplyReport, ApplyRequest};
+use codex_manager_core::sync::branches;
+use codex_manager_core::sync::config::{SyncConfig, SyncRemote};
+use codex_manager_core::sync::index_updates::ContentChange;
+use codex_manager_core::sync::new_branches::record_new_branches;
+use codex_manager_core::sync::plan::{
+    self, Conflict, Op, PlanRequest, SyncAction, SyncPlan, SyncStep,
+};
+use codex_manager_core::sync::sides::Side;
+use codex_manager_core::sync::state::{Replica, SyncState};
 use std::path::Path;
 
 /// Sync conversations, prompts and skills in both directions

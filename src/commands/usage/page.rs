@@ -1,20 +1,20 @@
 //! `usage --html`: the report with its charts as one page.
 
-use crate::codex::redaction::redact_and_count;
 use crate::commands::usage::rows::{Grouping, RowKey, SelectedUsage};
 use crate::context::Context;
-use crate::conversations::html::escape::escape_html;
-use crate::conversations::html::{PageHead, format_page_end, format_page_start};
-use crate::conversations::index::usage_query::SLOT_MS;
 use crate::ui::chart::{as_length, format_share};
-use crate::usage::figures::{format_cost, format_count};
-use crate::usage::prices::Prices;
-use crate::usage::report::{Report, ReportRow, UsageSum};
 use crate::views::account::short_id;
 use crate::views::page_charts::{
     CHART_STYLE, ShareRow, draw_bar, draw_hours, format_figures, format_shares,
 };
 use chrono::{DateTime, Datelike as _, Timelike as _};
+use codex_manager_core::codex::redaction::redact_and_count;
+use codex_manager_core::conversations::html::escape::escape_html;
+use codex_manager_core::conversations::html::{PageHead, format_page_end, format_page_start};
+use codex_manager_core::conversations::index::usage_query::SLOT_MS;
+use codex_manager_core::usage::figures::{format_cost, format_count};
+use codex_manager_core::usage::prices::Prices;
+use codex_manager_core::usage::report::{Report, ReportRow, UsageSum};
 use std::fmt::Write as _;
 
 const STYLE: &str = include_str!("page.css");

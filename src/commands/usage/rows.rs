@@ -4,20 +4,20 @@ use crate::choices::conversation_accounts::{ConversationAccount, ConversationAcc
 use crate::choices::listed::{list_threads, list_threads_as};
 use crate::choices::machines::{Machine, own_machine_name};
 use crate::choices::selection_args::SelectionArgs;
-use crate::codex::threads::{ListedThread, ThreadFilter};
 use crate::context::Context;
-use crate::conversations::index::IndexStore;
-use crate::conversations::index::usage_query::{
-    self, SLOT_MS, UsageConversation, UsageDetail, UsageRow,
-};
-use crate::conversations::search::conversation_filter::ConversationFilter;
 use crate::error::Result;
-use crate::usage::period::{Blocks, Period, start_of_day};
-use crate::usage::prices::Prices;
-use crate::usage::report::{self, Report, ReportRow};
 use crate::views::account::{absolute_time, local_rfc3339, printable};
 use chrono::{DateTime, Utc};
 use clap::ValueEnum;
+use codex_manager_core::codex::threads::{ListedThread, ThreadFilter};
+use codex_manager_core::conversations::index::IndexStore;
+use codex_manager_core::conversations::index::usage_query::{
+    self, SLOT_MS, UsageConversation, UsageDetail, UsageRow,
+};
+use codex_manager_core::conversations::search::conversation_filter::ConversationFilter;
+use codex_manager_core::usage::period::{Blocks, Period, start_of_day};
+use codex_manager_core::usage::prices::Prices;
+use codex_manager_core::usage::report::{self, Report, ReportRow};
 use hashbrown::HashMap;
 use serde::Serialize;
 use std::collections::HashSet;

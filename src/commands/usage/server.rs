@@ -2,21 +2,21 @@
 
 use crate::choices::account_choice::find_account_or_live;
 use crate::choices::conversation_choice::find_conversation;
-use crate::codex::app_server::{Question, ServerUsage, ThreadEstimate};
 use crate::commands::usage::window_use::{
     AccountConversations, PartKind, PartView, WindowUse, read_conversations_of,
 };
 use crate::context::Context;
-use crate::conversations::index::IndexStore;
-use crate::conversations::index::usage_query::{self, SLOT_MS, UsageDetail, UsageRow};
 use crate::error::{Outcome, Result};
-use crate::io::clock::Zone;
 use crate::steps::refresh::ask_live;
 use crate::ui::{Cell, Column, Table, object};
-use crate::usage::figures::format_count;
-use crate::usage::period::Period;
 use crate::views::account::{label, printable};
 use chrono::{DateTime, NaiveDate};
+use codex_manager_core::codex::app_server::{Question, ServerUsage, ThreadEstimate};
+use codex_manager_core::conversations::index::IndexStore;
+use codex_manager_core::conversations::index::usage_query::{self, SLOT_MS, UsageDetail, UsageRow};
+use codex_manager_core::io::clock::Zone;
+use codex_manager_core::usage::figures::format_count;
+use codex_manager_core::usage::period::Period;
 use serde::Serialize;
 use serde_json::{Value, json};
 use std::collections::BTreeMap;

@@ -4,11 +4,11 @@ use crate::commands::usage::rows::{self, Grouping, RowKey, UsageIndexes};
 use crate::commands::usage::show::{self, UsageTable};
 use crate::commands::usage::{NO_USAGE, UsageArgs};
 use crate::context::Context;
-use crate::conversations::index::usage_query::{self, UsageConversation, UsageRow};
 use crate::error::Result;
 use crate::ui::{StoredItems, object};
-use crate::usage::prices::Prices;
-use crate::usage::report::Costs;
+use codex_manager_core::conversations::index::usage_query::{self, UsageConversation, UsageRow};
+use codex_manager_core::usage::prices::Prices;
+use codex_manager_core::usage::report::Costs;
 use std::ops::Range;
 
 impl UsageArgs {

@@ -4,10 +4,10 @@ use crate::commands::usage::rows::{Grouping, RowKey};
 use crate::context::Context;
 use crate::ui::chart::{as_length, format_share_bar};
 use crate::ui::{Cell, Column, Style, Table};
-use crate::usage::figures::{NO_COST, format_cost, format_count};
-use crate::usage::prices::Prices;
-use crate::usage::report::{Report, ReportRow};
 use crate::views::account::{printable, short_id, shown_title};
+use codex_manager_core::usage::figures::{NO_COST, format_cost, format_count};
+use codex_manager_core::usage::prices::Prices;
+use codex_manager_core::usage::report::{Report, ReportRow};
 
 /// The length of a bar of 100 %, in columns.
 const BAR_WIDTH: usize = 14;

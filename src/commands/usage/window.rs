@@ -6,17 +6,17 @@ use crate::commands::usage::window_page::WindowPage;
 use crate::commands::usage::window_use::{PartView, WindowUse, read_conversations_of, sum_parts};
 use crate::commands::usage::{server, window_tables};
 use crate::context::Context;
-use crate::conversations::index::IndexStore;
 use crate::error::{CommandError, Outcome, Result};
-use crate::io::shell;
-use crate::quota::account::Account;
 use crate::steps::new_file::write_page;
 use crate::ui::object;
-use crate::usage::prices::Prices;
-use crate::usage::window;
 use crate::views::account::{full_time, label, local_rfc3339};
 use crate::views::account_report::API_KEY_HAS_NO_QUOTA;
 use chrono::{DateTime, Utc};
+use codex_manager_core::conversations::index::IndexStore;
+use codex_manager_core::io::shell;
+use codex_manager_core::quota::account::Account;
+use codex_manager_core::usage::prices::Prices;
+use codex_manager_core::usage::window;
 use std::path::Path;
 
 /// Parses the time of `--at`. A day means its last millisecond, so that it selects the window that began on it, but at

@@ -1,20 +1,20 @@
 //! A quota window on an HTML page: its use over time by conversation, and what used it up.
 
-use crate::codex::redaction::redact_and_count;
 use crate::commands::usage::window_use::{
     AccountConversations, ELSEWHERE, PartKind, PartView, WindowUse,
 };
 use crate::context::Context;
-use crate::conversations::html::{PageHead, format_page_end, format_page_start};
-use crate::io::quantity::pluralize;
-use crate::quota::account::Account;
-use crate::usage::figures::format_count;
-use crate::usage::period::start_of_day;
 use crate::views::account::{absolute_time, full_time, label};
 use crate::views::page_charts::{
     AreaChart, AreaLayer, CHART_STYLE, MAX_COLORS, ShareRow, format_figures, format_shares,
 };
 use chrono::{DateTime, TimeDelta, Utc};
+use codex_manager_core::codex::redaction::redact_and_count;
+use codex_manager_core::conversations::html::{PageHead, format_page_end, format_page_start};
+use codex_manager_core::io::quantity::pluralize;
+use codex_manager_core::quota::account::Account;
+use codex_manager_core::usage::figures::format_count;
+use codex_manager_core::usage::period::start_of_day;
 use std::collections::HashMap;
 use std::fmt::Write as _;
 use std::ops::Range;

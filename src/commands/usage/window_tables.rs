@@ -4,8 +4,8 @@ use crate::commands::usage::window_use::{ELSEWHERE, PartKind, PartView, WindowUs
 use crate::context::Context;
 use crate::ui::chart::format_share_bar;
 use crate::ui::{Cell, Column, Style, Table};
-use crate::usage::figures::format_count;
 use crate::views::account::printable;
+use codex_manager_core::usage::figures::format_count;
 
 /// The number of rows of each kind that are shown without `--verbose`.
 const MAX_SHOWN: usize = 8;

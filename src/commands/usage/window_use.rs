@@ -2,20 +2,22 @@
 
 use crate::choices::listed::list_threads_as;
 use crate::choices::selection_args::read_account_filter;
-use crate::codex::identity::Identity;
-use crate::codex::threads::{SUBAGENT, ThreadFilter};
-use crate::codex::window::WEEKLY_MINUTES;
 use crate::context::Context;
-use crate::conversations::index::IndexStore;
-use crate::conversations::index::usage_query::{self, UsageConversation, UsageQuota, UsageRequest};
 use crate::error::{CommandError, Result};
-use crate::inventory::observations;
-use crate::quota::account::Account;
-use crate::quota::window::{Observation, SAME_WINDOW};
-use crate::usage::prices::Prices;
-use crate::usage::window::{self, UsedPercent, WeighedRequest, WindowParts};
 use crate::views::account::{full_time, label, short_id};
 use chrono::{DateTime, TimeDelta, Utc};
+use codex_manager_core::codex::identity::Identity;
+use codex_manager_core::codex::threads::{SUBAGENT, ThreadFilter};
+use codex_manager_core::codex::window::WEEKLY_MINUTES;
+use codex_manager_core::conversations::index::IndexStore;
+use codex_manager_core::conversations::index::usage_query::{
+    self, UsageConversation, UsageQuota, UsageRequest,
+};
+use codex_manager_core::inventory::observations;
+use codex_manager_core::quota::account::Account;
+use codex_manager_core::quota::window::{Observation, SAME_WINDOW};
+use codex_manager_core::usage::prices::Prices;
+use codex_manager_core::usage::window::{self, UsedPercent, WeighedRequest, WindowParts};
 use serde::Serialize;
 use std::collections::{BTreeMap, HashMap};
 use std::ops::Range;
@@ -310,7 +312,7 @@ fn weigh_requests(requests: &[UsageRequest], prices: &Prices) -> Vec<WeighedRequ
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::codex::window::{CODEX_LIMIT, Window};
+    use codex_manager_core::codex::window::{CODEX_LIMIT, Window};
 
     fn day(n: i64) -> DateTime<Utc> {
         DateTime::UNIX_EPOCH + TimeDelta::days(n)

@@ -1,21 +1,21 @@
 //! `vault backup`: makes a snapshot of the Codex home.
 
-use crate::archive::metadata::Metadata;
-use crate::archive::path_note::PathNote;
 use crate::choices::vault_connection::{ConnectionArgs, host};
 use crate::commands::vault::drill;
 use crate::context::Context;
 use crate::error::{Outcome, Result};
-use crate::io::quantity::pluralize;
-use crate::io::time_format::parse_duration;
 use crate::steps::backup_plan::{BackupPlan, QuotaArgs};
 use crate::steps::capture_args::CaptureArgs;
 use crate::steps::new_snapshot::NewSnapshot;
 use crate::ui::{Style, bytes, object};
-use crate::vault::backup::SnapshotReport;
 use crate::views::left_out::{format_owner_suffix, show_left_out};
 use chrono::Duration;
 use clap::Args;
+use codex_manager_core::archive::metadata::Metadata;
+use codex_manager_core::archive::path_note::PathNote;
+use codex_manager_core::io::quantity::pluralize;
+use codex_manager_core::io::time_format::parse_duration;
+use codex_manager_core::vault::backup::SnapshotReport;
 
 /// Make a snapshot of the Codex home
 ///

@@ -4,9 +4,9 @@ use crate::choices::vault_connection::ConnectionArgs;
 use crate::context::Context;
 use crate::error::{Outcome, Result};
 use crate::ui::{Style, object};
-use crate::vault::VaultError;
-use crate::vault::fault::Fault;
 use clap::Args;
+use codex_manager_core::vault::VaultError;
+use codex_manager_core::vault::fault::Fault;
 
 /// Check the vault
 ///

@@ -1,19 +1,19 @@
 //! `vault ls` and `vault cat`: list the files of a snapshot, and print one.
 
-use crate::archive::manifest::MANIFEST_NAME;
 use crate::choices::snapshot_choice::find_snapshot;
 use crate::choices::vault_connection::ConnectionArgs;
-use crate::codex::home::kind_of;
 use crate::context::Context;
 use crate::error::{CommandError, Outcome, Result};
-use crate::io::shell;
-use crate::sync::secrets::reason_to_refuse_name;
 use crate::ui::{Cell, Column, Table, object};
-use crate::vault::contents::{SnapshotNode, list_nodes};
-use crate::vault::snapshot::Snapshot;
 use crate::views::account::local_rfc3339;
 use crate::views::table_format::TableArgs;
 use clap::Args;
+use codex_manager_core::archive::manifest::MANIFEST_NAME;
+use codex_manager_core::codex::home::kind_of;
+use codex_manager_core::io::shell;
+use codex_manager_core::sync::secrets::reason_to_refuse_name;
+use codex_manager_core::vault::contents::{SnapshotNode, list_nodes};
+use codex_manager_core::vault::snapshot::Snapshot;
 use std::path::{Component, Path, PathBuf};
 
 const COLUMNS: [Column; 3] = [

@@ -4,16 +4,16 @@ use crate::choices::snapshot_choice::find_snapshot;
 use crate::choices::vault_connection::ConnectionArgs;
 use crate::context::Context;
 use crate::error::{Outcome, Result};
-use crate::inventory::archive_names::LATEST;
-use crate::io::clock::Timestamp;
-use crate::io::quantity::pluralize;
 use crate::ui::{Style, object};
-use crate::vault::drill::{self as vault_drill, DrillOptions, DrillReport};
-use crate::vault::snapshot::Snapshot;
-use crate::vault::state::{self, DrillResult};
 use crate::views::account::warn_not_recorded;
 use chrono::Duration;
 use clap::Args;
+use codex_manager_core::inventory::archive_names::LATEST;
+use codex_manager_core::io::clock::Timestamp;
+use codex_manager_core::io::quantity::pluralize;
+use codex_manager_core::vault::drill::{self as vault_drill, DrillOptions, DrillReport};
+use codex_manager_core::vault::snapshot::Snapshot;
+use codex_manager_core::vault::state::{self, DrillResult};
 
 /// Test that a snapshot can be restored
 ///

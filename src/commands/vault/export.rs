@@ -1,19 +1,19 @@
 //! `vault export`: makes an archive of a snapshot.
 
-use crate::archive::{names, publish};
 use crate::choices::snapshot_choice::find_snapshot;
 use crate::choices::vault_connection::ConnectionArgs;
 use crate::context::Context;
 use crate::error::{Outcome, Result};
-use crate::inventory::archive_names::file_name;
-use crate::inventory::cooldown::LOCK_NAME;
-use crate::inventory::store;
-use crate::io::atomic;
 use crate::ui::{Style, bytes, object};
-use crate::vault::contents::SnapshotContents;
-use crate::vault::materialize::materialize;
 use crate::views::account::warn_not_recorded;
 use clap::Args;
+use codex_manager_core::archive::{names, publish};
+use codex_manager_core::inventory::archive_names::file_name;
+use codex_manager_core::inventory::cooldown::LOCK_NAME;
+use codex_manager_core::inventory::store;
+use codex_manager_core::io::atomic;
+use codex_manager_core::vault::contents::SnapshotContents;
+use codex_manager_core::vault::materialize::materialize;
 use std::path::PathBuf;
 
 /// Make an archive of a snapshot

@@ -9,17 +9,17 @@ use crate::copies::losses::live::LiveThreads;
 use crate::copies::losses::place::CopyPlaceKind;
 use crate::copies::losses::search::{Loss, LossSearch};
 use crate::error::{Outcome, Result};
-use crate::inventory::losses;
-use crate::inventory::retention::{self, RetentionPlan};
-use crate::io::disk_clock;
-use crate::io::quantity::pluralize;
 use crate::steps::permanent_deletion;
 use crate::steps::snapshot_source::add_snapshots;
 use crate::ui::object;
-use crate::vault::restic::Restic;
-use crate::vault::snapshot::{self, Snapshot};
 use crate::views::retention_table::{self, RetentionSubject, decisions_json};
 use clap::Args;
+use codex_manager_core::inventory::losses;
+use codex_manager_core::inventory::retention::{self, RetentionPlan};
+use codex_manager_core::io::disk_clock;
+use codex_manager_core::io::quantity::pluralize;
+use codex_manager_core::vault::restic::Restic;
+use codex_manager_core::vault::snapshot::{self, Snapshot};
 
 /// Remove old snapshots from the vault
 ///

@@ -5,9 +5,9 @@ use crate::choices::vault_connection::{ConnectionArgs, host};
 use crate::context::Context;
 use crate::error::{CommandError, Outcome, Result};
 use crate::ui::{Ui, object};
-use crate::vault::import::{self, ImportOutcome};
-use crate::vault::{TreeLock, VaultError, snapshot};
 use clap::Args;
+use codex_manager_core::vault::import::{self, ImportOutcome};
+use codex_manager_core::vault::{TreeLock, VaultError, snapshot};
 use serde::Serialize;
 use std::path::{Path, PathBuf};
 

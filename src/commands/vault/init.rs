@@ -1,20 +1,20 @@
 //! `vault init`: creates a repository or opens an existing one.
 
 use crate::choices::vault_connection::{ConnectionArgs, to_absolute_url};
-use crate::codex::redaction::redact_message;
 use crate::config::file::ConfigFile;
 use crate::config::{file_access, find_setting};
 use crate::context::Context;
 use crate::doctor::permissions::mode_open_to_others;
 use crate::error::{CommandError, Outcome, Result};
-use crate::io::secret::SecretBytes;
-use crate::io::{OrdinaryPath, shell};
 use crate::ui::object;
-use crate::vault::fault::Fault;
-use crate::vault::password::Password;
-use crate::vault::restic::Restic;
-use crate::vault::{VaultError, snapshot, vault_folder};
 use clap::Args;
+use codex_manager_core::codex::redaction::redact_message;
+use codex_manager_core::io::secret::SecretBytes;
+use codex_manager_core::io::{OrdinaryPath, shell};
+use codex_manager_core::vault::fault::Fault;
+use codex_manager_core::vault::password::Password;
+use codex_manager_core::vault::restic::Restic;
+use codex_manager_core::vault::{VaultError, snapshot, vault_folder};
 use std::path::{Path, PathBuf};
 use toml_edit::Value;
 

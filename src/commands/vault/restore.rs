@@ -1,24 +1,24 @@
 //! `vault restore`: converts the selected part of a snapshot into an archive and restores that.
 
-use crate::accounts::login_selection::AuthPolicy;
-use crate::archive::reader::ArchiveReader;
 use crate::choices::snapshot_choice::find_snapshot;
 use crate::choices::vault_connection::{ConnectionArgs, host};
-use crate::codex::home::AUTH_JSON;
 use crate::context::Context;
 use crate::copies::source::ConversationSource as _;
 use crate::error::{CommandError, Outcome, Result};
-use crate::inventory::archive_names::LATEST;
-use crate::io::quantity::pluralize;
-use crate::restore::needed_paths::needed_paths;
-use crate::restore::plan::{RestoreTarget, Selection};
 use crate::steps::restore_options::RestoreOptions;
 use crate::steps::snapshot_source::{SnapshotSource, is_from_this_machine};
-use crate::vault::contents::SnapshotContents;
-use crate::vault::create_staging;
 use crate::views::account::owner_name;
 use crate::views::restore_report::describe_archive;
 use clap::Args;
+use codex_manager_core::accounts::login_selection::AuthPolicy;
+use codex_manager_core::archive::reader::ArchiveReader;
+use codex_manager_core::codex::home::AUTH_JSON;
+use codex_manager_core::inventory::archive_names::LATEST;
+use codex_manager_core::io::quantity::pluralize;
+use codex_manager_core::restore::needed_paths::needed_paths;
+use codex_manager_core::restore::plan::{RestoreTarget, Selection};
+use codex_manager_core::vault::contents::SnapshotContents;
+use codex_manager_core::vault::create_staging;
 use std::path::Path;
 
 /// Restore a snapshot

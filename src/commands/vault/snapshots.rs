@@ -4,10 +4,10 @@ use crate::choices::vault_connection::ConnectionArgs;
 use crate::context::Context;
 use crate::error::{Outcome, Result};
 use crate::ui::{Cell, Column, Table, object};
-use crate::vault::snapshot::{self, Snapshot};
 use crate::views::account::{labels_by_workspace, local_rfc3339, printable};
 use crate::views::table_format::TableArgs;
 use clap::Args;
+use codex_manager_core::vault::snapshot::{self, Snapshot};
 use serde::Serialize;
 
 const COLUMNS: [Column; 7] = [

@@ -2,10 +2,10 @@
 //! again.
 
 use crate::context::Context;
-use crate::conversations::messages;
 use crate::copies::losses::live::LiveThreads;
 use crate::error::CommandError;
-use crate::inventory::losses::{self, AcceptedLosses};
+use codex_manager_core::conversations::messages;
+use codex_manager_core::inventory::losses::{self, AcceptedLosses};
 use std::collections::BTreeSet;
 
 pub(crate) struct LossAcceptance {

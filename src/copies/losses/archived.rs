@@ -1,8 +1,5 @@
 //! Compares the conversations of the home with archives, for `backup` and `prune`.
 
-use crate::archive::file_list::FileList;
-use crate::archive::manifest::ArchiveManifest;
-use crate::archive::reader::ArchiveReader;
 use crate::context::Context;
 use crate::copies::losses::acceptance::LossAcceptance;
 use crate::copies::losses::hidden_turns::find_hidden_turns;
@@ -15,10 +12,13 @@ use crate::copies::losses::search::LossSearch;
 use crate::copies::losses::{describe_last_copy, places, short_id};
 use crate::copies::source::{ConversationSource as _, rollout_files};
 use crate::error::CommandError;
-use crate::inventory::archive_names::{file_name, strip_archive_suffix};
-use crate::inventory::records::ArchiveRecord;
-use crate::inventory::retention::RetentionPlan;
-use crate::inventory::{losses, trash};
+use codex_manager_core::archive::file_list::FileList;
+use codex_manager_core::archive::manifest::ArchiveManifest;
+use codex_manager_core::archive::reader::ArchiveReader;
+use codex_manager_core::inventory::archive_names::{file_name, strip_archive_suffix};
+use codex_manager_core::inventory::records::ArchiveRecord;
+use codex_manager_core::inventory::retention::RetentionPlan;
+use codex_manager_core::inventory::{losses, trash};
 use std::collections::BTreeSet;
 use std::path::PathBuf;
 

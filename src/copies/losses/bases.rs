@@ -1,12 +1,12 @@
 //! The rollouts of deleted conversations that live conversations continue: a fork shows the turns of its base.
 
-use crate::codex::projections::RolloutCut;
 use crate::copies::losses::live::{LiveRollout, LiveThreads};
 use crate::copies::losses::rollout_copy::{CopyContent, CopyOrigin, RolloutCopy};
 use crate::error::CommandError;
-use crate::history::rollout;
-use crate::io::parallel;
-use crate::io::progress::is_interrupted;
+use codex_manager_core::codex::projections::RolloutCut;
+use codex_manager_core::history::rollout;
+use codex_manager_core::io::parallel;
+use codex_manager_core::io::progress::is_interrupted;
 use std::collections::{BTreeMap, HashMap};
 
 /// The rollouts of deleted conversations that live threads continue. Maps the id of a thread to the ids of these

@@ -1,16 +1,16 @@
 //! Compares one conversation with its copies.
 
-use crate::codex::rollout::{self, Relation, RolloutName};
-use crate::conversations::messages::{self, Message, MessageCounts};
 use crate::copies::losses::live::LiveRollout;
 use crate::copies::losses::place::{CopyPlace, CopyPlaceKind};
 use crate::copies::losses::prefix::{self, SizedDigest};
 use crate::copies::losses::rollout_copy::{CopyContent, CopyOrigin, RolloutCopy};
 use crate::error::CommandError;
-use crate::inventory::losses::AcceptedLosses;
-use crate::io::progress::is_interrupted;
-use crate::io::{IoContext, file_open};
 use chrono::{DateTime, Utc};
+use codex_manager_core::codex::rollout::{self, Relation, RolloutName};
+use codex_manager_core::conversations::messages::{self, Message, MessageCounts};
+use codex_manager_core::inventory::losses::AcceptedLosses;
+use codex_manager_core::io::progress::is_interrupted;
+use codex_manager_core::io::{IoContext, file_open};
 use std::cmp::Reverse;
 use std::collections::{BTreeMap, BTreeSet, HashMap};
 use std::fs::File;

@@ -1,14 +1,14 @@
 //! The archive with the most complete copy of a conversation.
 
-use crate::archive::{ArchiveReader, BackupMode, FileEntry};
-use crate::codex::RolloutName;
 use crate::context::Context;
 use crate::copies::source::{self, ConversationSource, rollout_files};
 use crate::error::CommandError;
-use crate::inventory::archive_names::{list_numbered, shortest_name};
-use crate::inventory::store;
-use crate::io::progress::check_interrupt;
-use crate::io::{ContentDigest, pluralize};
+use codex_manager_core::archive::{ArchiveReader, BackupMode, FileEntry};
+use codex_manager_core::codex::RolloutName;
+use codex_manager_core::inventory::archive_names::{list_numbered, shortest_name};
+use codex_manager_core::inventory::store;
+use codex_manager_core::io::progress::check_interrupt;
+use codex_manager_core::io::{ContentDigest, pluralize};
 use std::collections::HashMap;
 use std::path::{Path, PathBuf};
 

@@ -1,15 +1,15 @@
 //! The archives with turns that a migration of Codex hid. Their messages are not lost: the rollouts have them.
 
-use crate::archive::reader::ArchiveReader;
 use crate::context::Context;
 use crate::copies::losses::place::CopyPlace;
 use crate::copies::losses::places;
 use crate::copies::unreadable_fixes::find_restored_id;
 use crate::error::CommandError;
-use crate::history::check::compare;
-use crate::history::unreadable::UnreadableCause;
-use crate::inventory::records::ArchiveRecord;
-use crate::io::progress::check_interrupt;
+use codex_manager_core::archive::reader::ArchiveReader;
+use codex_manager_core::history::check::compare;
+use codex_manager_core::history::unreadable::UnreadableCause;
+use codex_manager_core::inventory::records::ArchiveRecord;
+use codex_manager_core::io::progress::check_interrupt;
 
 /// A conversation whose turns a migration hid.
 pub(crate) struct HiddenTurns {

@@ -1,24 +1,24 @@
 //! Opens the places that may have a more complete copy of a conversation: archives, also in the trash, conflict copies
 //! of `sync`, trashed conversations, and compressed rollouts beside plain ones.
 
-use crate::archive::metadata::{BackupMode, Metadata};
-use crate::archive::reader::ArchiveReader;
-use crate::codex::rollout::{self, RolloutName};
 use crate::context::Context;
 use crate::copies::losses::place::{CopyPlace, CopyPlaceKind};
 use crate::copies::losses::search::LossSearch;
 use crate::copies::source::{ConversationSource as _, rollout_files};
 use crate::error::CommandError;
-use crate::inventory::archive_names::list_numbered;
-use crate::inventory::records::ArchiveRecord;
-use crate::inventory::trash;
-use crate::io::parallel;
-use crate::io::progress::{check_interrupt, is_interrupted};
-use crate::storage;
-use crate::sync::conflict_copies::ConflictCopies;
-use crate::sync::sides::Side;
-use crate::sync::state::Replica;
 use chrono::{DateTime, Utc};
+use codex_manager_core::archive::metadata::{BackupMode, Metadata};
+use codex_manager_core::archive::reader::ArchiveReader;
+use codex_manager_core::codex::rollout::{self, RolloutName};
+use codex_manager_core::inventory::archive_names::list_numbered;
+use codex_manager_core::inventory::records::ArchiveRecord;
+use codex_manager_core::inventory::trash;
+use codex_manager_core::io::parallel;
+use codex_manager_core::io::progress::{check_interrupt, is_interrupted};
+use codex_manager_core::storage;
+use codex_manager_core::sync::conflict_copies::ConflictCopies;
+use codex_manager_core::sync::sides::Side;
+use codex_manager_core::sync::state::Replica;
 use std::collections::BTreeSet;
 use std::path::{Path, PathBuf};
 

@@ -1,6 +1,6 @@
 //! Finds the copies that are a prefix of a rollout, by their digests.
 
-use crate::io::{ContentDigest, ContentHasher};
+use codex_manager_core::io::{ContentDigest, ContentHasher};
 use std::io::{self, Read};
 use std::mem;
 
@@ -59,7 +59,7 @@ pub(crate) fn find_prefixes<R: Read>(
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::io::Hasher;
+    use codex_manager_core::io::Hasher;
 
     #[test]
     fn only_prefixes_of_the_content_match() {

@@ -1,8 +1,8 @@
 //! A copy of a rollout.
 
-use crate::archive::FileEntry;
-use crate::codex::RolloutName;
 use crate::copies::source::ConversationSource;
+use codex_manager_core::archive::FileEntry;
+use codex_manager_core::codex::RolloutName;
 use std::path::PathBuf;
 
 /// A copy of a rollout, which may have messages that the live rollout lacks.

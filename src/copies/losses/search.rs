@@ -1,7 +1,5 @@
 //! Compares the live conversations with their copies.
 
-use crate::archive::entry::FileEntry;
-use crate::codex::rollout::RolloutName;
 use crate::copies::losses::bases::{self, MissingBases};
 pub(crate) use crate::copies::losses::compare::Loss;
 use crate::copies::losses::compare::{self, ComparedThread};
@@ -10,9 +8,11 @@ use crate::copies::losses::place::CopyPlace;
 use crate::copies::losses::rollout_copy::{CopyContent, CopyOrigin, RolloutCopy};
 use crate::copies::source::rollout_files;
 use crate::error::CommandError;
-use crate::inventory::losses::AcceptedLosses;
-use crate::io::parallel;
-use crate::io::progress::is_interrupted;
+use codex_manager_core::archive::entry::FileEntry;
+use codex_manager_core::codex::rollout::RolloutName;
+use codex_manager_core::inventory::losses::AcceptedLosses;
+use codex_manager_core::io::parallel;
+use codex_manager_core::io::progress::is_interrupted;
 use std::collections::{BTreeMap, BTreeSet};
 use std::path::PathBuf;
 

@@ -20,7 +20,7 @@ use self::view::PickerView;
 use self::worker::Worker;
 use super::Ui;
 use crate::error::{CommandError, Result};
-use crate::io::progress::is_interrupted;
+use codex_manager_core::io::progress::is_interrupted;
 use crossterm::event::{self, Event, KeyEventKind};
 use ratatui_core::layout::Rect;
 use std::io;

@@ -1,9 +1,9 @@
 //! A part of the terminal below the cursor. All movements are relative to its first line, because asking
 //! the terminal for the position of the cursor would need stdout, which may be a pipe.
 
-use crate::io::ansi::to_printable_line;
 use base64::Engine as _;
 use base64::engine::general_purpose::STANDARD as BASE64;
+use codex_manager_core::io::ansi::to_printable_line;
 use crossterm::terminal::{disable_raw_mode, enable_raw_mode};
 use ratatui_core::buffer::{Buffer, Cell};
 use ratatui_core::style::{Color, Modifier};
