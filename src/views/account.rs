@@ -28,7 +28,7 @@ pub(crate) fn account_json<'a>(
 ) -> JsonObject<impl JsonFields + use<'a>> {
     let entry = &account.entry;
     let (source, observed_at) = find_figures_source(entry, verdict);
-    let time = |at: Option<Timestamp>| at.map(|at| local_rfc3339(&at, context));
+    let time = |at| time_json(at, context);
 
     object()
         .with("email", entry.identity.email.as_str())
@@ -91,10 +91,14 @@ pub(crate) fn relative_time<Z: TimeZone>(at: &DateTime<Z>, context: &Context) ->
     time::format_relative(&at.to_utc(), &context.now())
 }
 
+/// Formats a time like [`local_rfc3339`]; `None` stays `None`.
+pub(crate) fn time_json<Z: TimeZone>(at: Option<DateTime<Z>>, context: &Context) -> Option<String> {
+    at.map(|at| local_rfc3339(&at, context))
+}
+
 /// Formats a time in milliseconds since 1970 like [`local_rfc3339`]. `None` if `ms` is `None` or out of range.
 pub(crate) fn format_local_ms(ms: Option<i64>, context: &Context) -> Option<String> {
-    let at = DateTime::from_timestamp_millis(ms?)?;
-    Some(local_rfc3339(&at, context))
+    time_json(DateTime::from_timestamp_millis(ms?), context)
 }
 
 /// Returns the name of the account for people: its profile, else its email.

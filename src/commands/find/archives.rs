@@ -7,7 +7,7 @@ use crate::commands::find::found::{Found, FoundArchive};
 use crate::context::Context;
 use crate::copies::archived::{group_rollouts_by_conversation, list_ids_on_disk};
 use crate::copies::source::ConversationSource as _;
-use crate::error::{CommandError, Result};
+use crate::error::{CommandError, Result, check_interrupt};
 use codex_manager_core::archive::entry::FileEntry;
 use codex_manager_core::archive::file_extract;
 use codex_manager_core::archive::reader::ArchiveReader;
@@ -53,9 +53,7 @@ pub(super) fn search_archives(
             continue;
         }
 
-        if is_interrupted() {
-            return Err(CommandError::interrupted());
-        }
+        check_interrupt()?;
 
         let path = context.backups().join(&record.path);
         let name = shortest_name(record);
