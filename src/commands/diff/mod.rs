@@ -72,9 +72,7 @@ impl DiffArgs {
         let settings = content::compare_settings(&archive, home);
         if let Err(e) = &settings {
             let problem = e.to_one_line();
-            context
-                .ui
-                .warn(format_args!("the settings are not compared: {problem}"));
+            context.warn(format_args!("the settings are not compared: {problem}"));
         }
         let is_partial = settings.is_err();
         let mut changes = settings.unwrap_or_default();
