@@ -379,8 +379,6 @@ pub(crate) fn apply_with_restore_mark(
     plan: &RestorePlan,
     context: &Context,
 ) -> Result<RestoreReport> {
-    let bar = context.ui.bar("restoring", plan.bytes);
-
     let marks = match request.target {
         RestoreTarget::Home if !plan.partial || !plan.removed.is_empty() => {
             Some(RestoreMarkers::write(&Replica::find_folders(
@@ -391,8 +389,7 @@ pub(crate) fn apply_with_restore_mark(
         _ => None,
     };
 
-    let applied = apply::apply(request, &bar);
-    drop(bar);
+    let applied = apply::apply(request, &context.ui.bar("restoring", plan.bytes));
     let is_unchanged = match &applied {
         // Steps of the exchange may be done.
         Err(RestoreError::Journal(error)) => {

@@ -2,7 +2,7 @@
 
 use crate::choices::listed::list_threads;
 use crate::context::Context;
-use crate::error::{Outcome, Result};
+use crate::error::{CommandError, Outcome, Result};
 use crate::steps::home_checks::{check_logins_allowed, check_not_isolated, warn_if_live_elsewhere};
 use crate::steps::refresh::find_last_use;
 use crate::ui::text_width::elide_end;
@@ -97,11 +97,8 @@ impl SwitchArgs {
             return Ok(Outcome::Done);
         }
 
-        let (is_refused, record_problem) = match record_use(to, report.plan.from.as_ref(), context)
-        {
-            Ok(is_refused) => (is_refused, None),
-            Err(e) => (false, Some(e.to_one_line())),
-        };
+        let recorded = record_use(to, report.plan.from.as_ref(), context);
+        let record_problem = recorded.as_ref().err().map(CommandError::to_one_line);
         let problem = report.unrecorded.clone().or(record_problem);
 
         let daemon = name_daemon_state(report.daemon_stopped, context);
@@ -110,7 +107,7 @@ impl SwitchArgs {
         }
         show_switched(&report, to, daemon, context);
 
-        if is_refused {
+        if recorded.is_ok_and(|is_refused| is_refused) {
             context.warn(format_args!(
                 "the server rejected this login at the last query; if Codex fails, sign in \
                  again: codex-manager profile login {}",

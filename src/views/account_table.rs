@@ -118,11 +118,14 @@ fn weekly_cell(entry: &AccountEntry, context: &Context) -> Cell {
     Cell::new(windows::style_of(percent_left), text).value(format_args!("{percent_left:.0}"))
 }
 
+/// Returns Codex's window of five hours as last observed.
+pub(crate) fn find_short_window(entry: &AccountEntry) -> Option<&Window> {
+    let mut windows = entry.observation.as_ref()?.windows.iter();
+    windows.find(|w| w.limit_id == CODEX_LIMIT && w.minutes == Some(SHORT_WINDOW_MINUTES))
+}
+
 fn short_window_cell(entry: &AccountEntry, context: &Context) -> Cell {
-    let is_short =
-        |w: &&Window| w.limit_id == CODEX_LIMIT && w.minutes == Some(SHORT_WINDOW_MINUTES);
-    let observation = entry.observation.as_ref();
-    let Some(window) = observation.and_then(|o| o.windows.iter().find(is_short)) else {
+    let Some(window) = find_short_window(entry) else {
         return Cell::plain("");
     };
     let percent_left = state::percent_left(window, &context.now());

@@ -63,9 +63,7 @@ impl ImportPythonArgs {
         let plan = if self.dry_run {
             python_home::plan(&home, &target)?
         } else {
-            let bar = context.ui.bar("copying", 0);
-            let report = python_home::apply(&home, &target, &bar)?;
-            drop(bar);
+            let report = python_home::apply(&home, &target, &context.ui.bar("copying", 0))?;
             warn_all(&context.ui, &report.warnings);
             report.plan
         };

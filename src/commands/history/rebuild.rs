@@ -1,6 +1,7 @@
 //! `history rebuild`: rebuilds `session_index.jsonl` and `history.jsonl`.
 
-use crate::commands::history::home::{repair_context, warn_of_skipped};
+use crate::choices::index_access::warn_of_skipped_files;
+use crate::commands::history::home::repair_context;
 use crate::context::Context;
 use crate::error::{CommandError, ErrorKind, Outcome, Result};
 use crate::steps::home_checks::require_codex_home;
@@ -158,7 +159,7 @@ impl RebuildArgs {
 
         // Without a limit nothing is left out by it, so the 0 is not printed.
         show_left_out(context, plan, max_threads.unwrap_or_default());
-        warn_of_skipped(&plan.skipped, context);
+        warn_of_skipped_files(&plan.skipped, context);
     }
 
     fn show_files(&self, context: &Context, files: &[RebuiltFile]) {

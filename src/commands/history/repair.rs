@@ -1,7 +1,8 @@
 //! `history repair`: repairs the state database.
 
+use crate::choices::index_access::warn_of_skipped_files;
 use crate::commands::history::check;
-use crate::commands::history::home::{find_differences, repair_context, warn_of_skipped};
+use crate::commands::history::home::{find_differences, repair_context};
 use crate::context::Context;
 use crate::error::{CommandError, Outcome, Result};
 use crate::steps::home_checks::require_codex_home;
@@ -49,7 +50,7 @@ impl RepairArgs {
 
         let mut plan = repair_plan::plan(find_differences(context)?, provider)?;
         if plan.changes.is_empty() || self.dry_run {
-            warn_of_skipped(&plan.skipped, context);
+            warn_of_skipped_files(&plan.skipped, context);
             return Ok(self.show_plan(context, &plan));
         }
 
@@ -75,7 +76,7 @@ impl RepairArgs {
         }
 
         let snapshot = repair::apply(&target, &mut plan, program.as_ref(), context.now())?;
-        warn_of_skipped(&plan.skipped, context);
+        warn_of_skipped_files(&plan.skipped, context);
         let report_after = find_differences(context)?.report;
         // Everything that a repair could still fix counts as one finding.
         let remaining =
@@ -154,7 +155,7 @@ fn plan_without_codex(
     context: &Context,
     provider: &str,
     error: CommandError,
-) -> Result<RepairPlan, CommandError> {
+) -> Result<RepairPlan> {
     let mut findings = find_differences(context)?;
     let is_unprojected = |conversation: &UnreadableConversation| {
         matches!(conversation.cause, UnreadableCause::Unprojected(_))

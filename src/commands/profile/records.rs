@@ -37,12 +37,7 @@ pub(super) fn rename_in_settings(
     } else {
         file_access::update(home, |file| file.rename_profile(old, new))
     };
-    let (changed, problem) = match changed {
-        Ok(changed) => (changed, None),
-        Err(e) => (Vec::new(), Some(e)),
-    };
-
-    let names: Vec<_> = changed.iter().map(Setting::name).collect();
+    let names: Vec<_> = changed.iter().flatten().map(Setting::name).collect();
     let change_verb = verb(dry_run, "would change", "changed");
     for name in &names {
         context.ui.prose(format_args!(
@@ -52,7 +47,7 @@ pub(super) fn rename_in_settings(
             printable(new)
         ));
     }
-    let is_recorded = warn_not_recorded(&context.ui, problem);
+    let is_recorded = warn_not_recorded(&context.ui, changed.err());
     (names, Outcome::partial_if(!is_recorded))
 }
 

@@ -9,7 +9,7 @@ use crate::steps::home_checks::{
     check_credential_store, check_logins_allowed, warn_if_live_elsewhere,
 };
 use crate::ui::{Style, object};
-use crate::views::account::{local_rfc3339, printable};
+use crate::views::account::{local_rfc3339, printable, time_json};
 use crate::views::dry_run::verb;
 use clap::Args;
 use codex_manager_core::accounts::profile::LoginCopy;
@@ -94,7 +94,7 @@ impl SaveArgs {
         if let Some(old_name) = &plan.renamed_from {
             let (changed, in_settings) = rename_in_settings(old_name, &name, self.dry_run, context);
             settings = changed;
-            outcome = Outcome::partial_if(outcome != Outcome::Done || in_settings != Outcome::Done);
+            outcome = outcome.or(in_settings);
         }
 
         let at = signed_in_at(&login.freshness);
@@ -105,7 +105,7 @@ impl SaveArgs {
             .with("outcome", plan.outcome)
             .with("email", login.identity.email.as_str())
             .with("account_id", &login.identity.account_id)
-            .with("last_refresh", at.map(|at| local_rfc3339(&at, context)))
+            .with("last_refresh", time_json(at, context))
             .with("dry_run", self.dry_run);
         context.ui.document("profile save", &json);
         Ok(outcome)

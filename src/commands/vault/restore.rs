@@ -89,9 +89,7 @@ impl VaultRestoreArgs {
         let staging = create_staging(manager)?;
         // `restore` prints the file name as the name of the archive.
         let staged_path = staging.path(&id);
-        let bar = context.ui.bar("downloading", 0);
-        source.download(staging.folder(), &staged_path, &bar)?;
-        drop(bar);
+        source.download(staging.folder(), &staged_path, context)?;
         let archive = ArchiveReader::open(&staged_path)?;
         self.options
             .restore(context, &archive, selection, "vault restore")
