@@ -9,8 +9,7 @@ use codex_manager_core::inventory::archive_names::{
 };
 use codex_manager_core::inventory::records::ArchiveRecord;
 use codex_manager_core::inventory::{store, trash};
-use codex_manager_core::io::quantity::pluralize;
-use codex_manager_core::io::similar;
+use codex_manager_core::io::{pluralize, similar};
 use std::path::{Path, PathBuf};
 
 /// Returns the archive that `latest~offset` denotes among the accepted ones; see

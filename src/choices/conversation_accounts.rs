@@ -7,7 +7,7 @@ use codex_manager_core::accounts::profile::Profile;
 use codex_manager_core::codex::auth::AuthFile;
 use codex_manager_core::codex::config::read_login;
 use codex_manager_core::codex::identity::Identity;
-use codex_manager_core::codex::threads::{ListedThread, ThreadFilter};
+use codex_manager_core::codex::{ListedThread, ThreadFilter};
 use codex_manager_core::launch::record::LaunchRecord;
 use codex_manager_core::launch::registry::{LaunchRegistry, Launches};
 use std::collections::HashMap;

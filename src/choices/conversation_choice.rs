@@ -8,16 +8,14 @@ use crate::ui::Style;
 use crate::ui::picker::{Picker, PickerItem, PickerOptions};
 use crate::views::account::{absolute_time, printable, suggest_login, unique_short_id};
 use crate::views::age::format_age;
-use codex_manager_core::codex::rollout::RolloutName;
-use codex_manager_core::codex::threads::{self, ThreadFilter, ThreadRow};
+use codex_manager_core::codex::{RolloutName, ThreadFilter, ThreadRow, threads};
 use codex_manager_core::conversations::named_conversation::NamedConversation;
-use codex_manager_core::history::id::ConversationId;
 use codex_manager_core::history::rollout::{
     find_existing_below, find_recorded_rollout, resolve_rollout_in_home,
 };
 use codex_manager_core::history::session_index::ThreadNameIndex;
 use codex_manager_core::history::thread_titles::title_of;
-use codex_manager_core::history::{thread_choice, thread_rollouts};
+use codex_manager_core::history::{ConversationId, thread_choice, thread_rollouts};
 use codex_manager_core::io::{shell, similar};
 use codex_manager_core::storage::trash;
 use std::path::{Path, PathBuf};

@@ -6,7 +6,7 @@
 use crate::choices::index_access::IndexAccess;
 use crate::context::Context;
 use crate::error::{CommandError, Result};
-use codex_manager_core::codex::threads::{self, ListedThread, ThreadFilter};
+use codex_manager_core::codex::{ListedThread, ThreadFilter, threads};
 use codex_manager_core::conversations::index::Thoroughness;
 use codex_manager_core::conversations::search::evaluate::{self, FoundConversation};
 use codex_manager_core::history::thread_titles::replace_titles;

@@ -9,8 +9,7 @@ use crate::views::table_format::TableArgs;
 use clap::Args;
 use codex_manager_core::codex::identity::Identity;
 use codex_manager_core::inventory::cooldown::{self, CooldownFile};
-use codex_manager_core::io::clock::Timestamp;
-use codex_manager_core::io::{TimeDirection, time_point};
+use codex_manager_core::io::{TimeDirection, Timestamp, time_point};
 
 const EXAMPLES: &str = "\
 Examples:

@@ -17,14 +17,13 @@ use codex_manager_core::accounts::running::AccountHistory;
 use codex_manager_core::codex::app_server::{LoginWorkspace, Question, parse_workspaces};
 use codex_manager_core::codex::auth::AuthFile;
 use codex_manager_core::codex::config::{CodexConfig, CredentialStore};
-use codex_manager_core::codex::daemon;
-use codex_manager_core::codex::home::AUTH_JSON;
 use codex_manager_core::codex::identity::Identity;
-use codex_manager_core::codex::process::{Holder, find_holders};
+use codex_manager_core::codex::process::find_holders;
 use codex_manager_core::codex::rpc::Api;
+use codex_manager_core::codex::{AUTH_JSON, Holder, daemon};
 use codex_manager_core::io::processes;
-use codex_manager_core::quota::account::{Account, AccountEntry};
 use codex_manager_core::quota::state::compute_verdict;
+use codex_manager_core::quota::{Account, AccountEntry};
 use serde::Serialize;
 use serde_json::json;
 

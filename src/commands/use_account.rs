@@ -10,7 +10,7 @@ use clap::Args;
 use codex_manager_core::accounts::switch;
 use codex_manager_core::codex::identity::Identity;
 use codex_manager_core::io::shell;
-use codex_manager_core::quota::account::Account;
+use codex_manager_core::quota::Account;
 use codex_manager_core::quota::state::AccountState;
 
 /// Switch the Codex home to another account; only auth.json changes

@@ -12,7 +12,7 @@ use codex_manager_core::inventory::archive_names::{LATEST, file_name};
 use codex_manager_core::inventory::catalog;
 use codex_manager_core::inventory::records::ArchiveRecord;
 use codex_manager_core::inventory::store::{self, VerifyFinding};
-use codex_manager_core::io::clock::Timestamp;
+use codex_manager_core::io::Timestamp;
 use serde::Serialize;
 use std::path::{Path, PathBuf};
 

@@ -14,15 +14,15 @@ use codex_manager_core::accounts::save::SaveOutcome;
 use codex_manager_core::accounts::switch::{
     self, DaemonPolicy, PlannedSave, SwitchPlan, SwitchReport, SwitchRequest,
 };
-use codex_manager_core::codex::home::AUTH_JSON;
 use codex_manager_core::codex::identity::{Identity, LoginKind};
-use codex_manager_core::codex::process::Holder;
-use codex_manager_core::codex::threads::{AccountFilter, ChildThreads, ListedThread, ThreadFilter};
-use codex_manager_core::codex::{daemon, login_lock};
+use codex_manager_core::codex::threads::{AccountFilter, ChildThreads};
+use codex_manager_core::codex::{
+    AUTH_JSON, Holder, ListedThread, ThreadFilter, daemon, login_lock,
+};
 use codex_manager_core::inventory::cooldown::CooldownFile;
 use codex_manager_core::inventory::store;
-use codex_manager_core::io::quantity::pluralize;
-use codex_manager_core::quota::account::LoginState;
+use codex_manager_core::io::pluralize;
+use codex_manager_core::quota::LoginState;
 use std::path::Path;
 
 /// The flags of a switch.

@@ -12,11 +12,10 @@ use codex_manager_core::codex::identity::Identity;
 use codex_manager_core::inventory::cooldown::{self, CooldownFile};
 use codex_manager_core::inventory::{accounts, remedies};
 use codex_manager_core::io::ansi::to_printable_line;
-use codex_manager_core::io::clock::Timestamp;
-use codex_manager_core::io::shell;
-use codex_manager_core::quota::account::{Account, AccountEntry};
+use codex_manager_core::io::{Timestamp, shell};
 use codex_manager_core::quota::state::{self, AccountState, Cause, Verdict};
 use codex_manager_core::quota::window::{Observation, QuotaSource};
+use codex_manager_core::quota::{Account, AccountEntry};
 use std::collections::HashMap;
 
 /// Returns an account in JSON, with its state and the figures of the last observation. The keys are an interface,

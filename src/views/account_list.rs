@@ -12,7 +12,7 @@ use crate::views::week_pace::format_exhaustion_hint;
 use crate::views::{account_table, timeline};
 use codex_manager_core::accounts::profile::{LoginOwner, Profile};
 use codex_manager_core::codex::identity::Identity;
-use codex_manager_core::quota::account::Account;
+use codex_manager_core::quota::Account;
 use codex_manager_core::quota::state::Verdict;
 use serde::Serialize;
 

@@ -4,7 +4,7 @@ use crate::context::Context;
 use crate::ui::{Style, windows};
 use crate::views::account::{full_time, printable};
 use codex_manager_core::codex::identity::Identity;
-use codex_manager_core::io::clock::Timestamp;
+use codex_manager_core::io::Timestamp;
 use codex_manager_core::quota::window::Observation;
 
 /// The sentence in place of the figures of an API key.

@@ -5,9 +5,9 @@ use crate::ui::{Cell, Column, Style, Table, time, windows};
 use crate::views::account::{absolute_time, local_rfc3339, printable, relative_time, state_style};
 use codex_manager_core::codex::identity::Identity;
 use codex_manager_core::codex::window::{CODEX_LIMIT, WEEKLY_LABEL, Window};
-use codex_manager_core::io::clock::Timestamp;
-use codex_manager_core::quota::account::{Account, AccountEntry, LoginState};
+use codex_manager_core::io::Timestamp;
 use codex_manager_core::quota::state::{self, AccountState, Cause, Verdict};
+use codex_manager_core::quota::{Account, AccountEntry, LoginState};
 
 /// The length of Codex's short window in minutes.
 const SHORT_WINDOW_MINUTES: u32 = 300;

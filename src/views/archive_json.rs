@@ -3,7 +3,7 @@
 use crate::context::Context;
 use crate::ui::{JsonFields, JsonObject, object};
 use crate::views::account::time_json;
-use codex_manager_core::archive::metadata::Metadata;
+use codex_manager_core::archive::Metadata;
 
 /// Returns the mode, the account and the weekly window of an archive. The keys are an interface.
 pub(crate) fn archive_json<'a>(

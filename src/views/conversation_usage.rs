@@ -8,9 +8,8 @@ use codex_manager_core::io::document::DocumentError;
 use codex_manager_core::launch::record::LaunchRecord;
 use codex_manager_core::launch::registry::Launches;
 use codex_manager_core::launch::{binding, settle};
-use codex_manager_core::quota::SessionUsage;
-use codex_manager_core::quota::account::AccountEntry;
 use codex_manager_core::quota::window::QuotaSource;
+use codex_manager_core::quota::{AccountEntry, SessionUsage};
 use serde::Serialize;
 
 /// Completes launches whose codex-manager was killed, and returns all launches.

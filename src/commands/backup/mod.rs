@@ -16,16 +16,14 @@ use crate::views::account::{warn_all, warn_not_recorded};
 use chrono::Duration;
 use clap::Args;
 use codex_manager_core::archive::capture::{self, CaptureOptions, CapturedHome};
-use codex_manager_core::archive::format::Compression;
-use codex_manager_core::archive::manifest::ArchiveManifest;
-use codex_manager_core::archive::name_table::NameSet;
 use codex_manager_core::archive::publish::{self, PublishedArchive};
-use codex_manager_core::archive::reader::ArchiveReader;
 use codex_manager_core::archive::reuse::{PreviousArchive, ReuseOptions, VerifyReused};
-use codex_manager_core::archive::{ArchiveError, names};
+use codex_manager_core::archive::{
+    ArchiveError, ArchiveManifest, ArchiveReader, Compression, NameSet, names,
+};
+use codex_manager_core::codex::AUTH_JSON;
 use codex_manager_core::codex::auth::AuthFile;
 use codex_manager_core::codex::config::CredentialStore;
-use codex_manager_core::codex::home::AUTH_JSON;
 use codex_manager_core::codex::identity::Identity;
 use codex_manager_core::inventory::archive_names::file_name;
 use codex_manager_core::inventory::cooldown::LOCK_NAME;

@@ -6,7 +6,7 @@ use crate::steps::home_checks::check_logins_allowed;
 use crate::views::account::{printable, warn_all};
 use crate::views::dry_run::would_be;
 use clap::Args;
-use codex_manager_core::io::quantity::pluralize;
+use codex_manager_core::io::pluralize;
 use codex_manager_core::transfer::python_home::{self, CopyPlan, CopyTarget};
 use serde::Serialize;
 use std::path::{Path, PathBuf};

@@ -26,8 +26,8 @@ use crate::views::account::printable;
 use crate::views::table_format::TableArgs;
 use clap::Args;
 use clap::builder::RangedU64ValueParser;
+use codex_manager_core::codex::ThreadFilter;
 use codex_manager_core::codex::rollout_lines::Role;
-use codex_manager_core::codex::threads::ThreadFilter;
 use codex_manager_core::conversations::index::{
     self, IndexError, IndexSource, IndexStore, Thoroughness,
 };
@@ -40,8 +40,8 @@ use codex_manager_core::conversations::search::query::Query;
 use codex_manager_core::conversations::search::relaxation::{Relaxation, describe_spellings};
 use codex_manager_core::conversations::search::scan;
 use codex_manager_core::history::SkippedFile;
-use codex_manager_core::io::progress::{Progress as _, Silent, is_interrupted};
-use codex_manager_core::io::quantity::pluralize;
+use codex_manager_core::io::progress::is_interrupted;
+use codex_manager_core::io::{Progress as _, Silent, pluralize};
 use regex::Regex;
 use std::collections::HashMap;
 use std::path::Path;

@@ -13,7 +13,7 @@ use codex_manager_core::history::rebuild::{
     RebuildTarget, RebuiltFile, TableRow, UnusedCounts,
 };
 use codex_manager_core::history::{SkippedFile, prompts};
-use codex_manager_core::io::quantity::pluralize;
+use codex_manager_core::io::pluralize;
 use serde::Serialize;
 
 /// Rebuild `session_index.jsonl` and `history.jsonl`

@@ -9,13 +9,13 @@ use crate::steps::home_checks::require_codex_home;
 use crate::ui::object;
 use crate::views::account::{printable, unique_short_id};
 use clap::Args;
+use codex_manager_core::codex::Program;
 use codex_manager_core::codex::config::CodexConfig;
-use codex_manager_core::codex::program::Program;
 use codex_manager_core::history::repair_plan::{self, RepairAction, RepairChange, RepairPlan};
 use codex_manager_core::history::thread_titles::read_titles;
 use codex_manager_core::history::unreadable::{UnreadableCause, UnreadableConversation};
 use codex_manager_core::history::{repair, rollout};
-use codex_manager_core::io::quantity::pluralize;
+use codex_manager_core::io::pluralize;
 use std::path::Path;
 
 /// Repair Codex's database; conversations are never edited

@@ -17,8 +17,7 @@ use codex_manager_core::accounts::profile_ops::{SavePlan, derive_default_name, p
 use codex_manager_core::accounts::save::SaveOutcome;
 use codex_manager_core::accounts::source;
 use codex_manager_core::codex::auth::{AuthSnapshot, Login};
-use codex_manager_core::codex::home::AUTH_JSON;
-use codex_manager_core::codex::login_lock;
+use codex_manager_core::codex::{AUTH_JSON, login_lock};
 use std::path::PathBuf;
 
 /// Save the live login, or one from a file, as a profile

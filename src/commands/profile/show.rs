@@ -14,7 +14,7 @@ use clap::Args;
 use codex_manager_core::accounts::profile::{LoginOwner, Profile};
 use codex_manager_core::accounts::profile_ops::HistoryLogin;
 use codex_manager_core::codex::auth::Login;
-use codex_manager_core::quota::account::Account;
+use codex_manager_core::quota::Account;
 use codex_manager_core::quota::state::Verdict;
 use std::path::Path;
 

@@ -14,9 +14,8 @@ use crate::views::dry_run::would_be;
 use chrono::TimeDelta;
 use clap::Args;
 use codex_manager_core::history::thread_choice;
-use codex_manager_core::io::quantity::pluralize;
 use codex_manager_core::io::time_format::parse_duration;
-use codex_manager_core::io::{progress, shell};
+use codex_manager_core::io::{pluralize, progress, shell};
 use codex_manager_core::storage::selection::{
     DependentFork, SelectedConversation, TrashFilter, TrashSelection,
 };

@@ -26,7 +26,7 @@ use codex_manager_core::conversations::index::usage_query::{
     self, SLOT_MS, UsageConversation, UsageRow,
 };
 use codex_manager_core::conversations::index::{IndexStore, Thoroughness};
-use codex_manager_core::io::quantity::pluralize;
+use codex_manager_core::io::pluralize;
 use codex_manager_core::io::settings::choice_name;
 use codex_manager_core::usage::prices::Prices;
 use codex_manager_core::usage::report::{Costs, Report};

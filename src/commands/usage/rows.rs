@@ -10,7 +10,7 @@ use crate::views::account::{absolute_time, local_rfc3339, printable};
 use chrono::{DateTime, Utc};
 use clap::builder::{PossibleValue, StringValueParser, TypedValueParser};
 use clap::{Arg, Command, ValueEnum};
-use codex_manager_core::codex::threads::ThreadFilter;
+use codex_manager_core::codex::ThreadFilter;
 use codex_manager_core::conversations::index::IndexStore;
 use codex_manager_core::conversations::index::usage_query::{
     self, SLOT_MS, UsageConversation, UsageDetail, UsageRow,

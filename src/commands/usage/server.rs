@@ -14,7 +14,7 @@ use chrono::{DateTime, NaiveDate};
 use codex_manager_core::codex::app_server::{Question, ServerUsage, ThreadEstimate};
 use codex_manager_core::conversations::index::IndexStore;
 use codex_manager_core::conversations::index::usage_query::{self, SLOT_MS, UsageDetail, UsageRow};
-use codex_manager_core::io::clock::Zone;
+use codex_manager_core::io::Zone;
 use codex_manager_core::usage::figures::format_count;
 use codex_manager_core::usage::period::Period;
 use serde::Serialize;

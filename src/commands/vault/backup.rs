@@ -10,9 +10,9 @@ use crate::ui::{Style, bytes, object};
 use crate::views::left_out::{format_owner_suffix, show_left_out};
 use chrono::Duration;
 use clap::Args;
-use codex_manager_core::archive::metadata::Metadata;
+use codex_manager_core::archive::Metadata;
 use codex_manager_core::archive::path_note::PathNote;
-use codex_manager_core::io::quantity::pluralize;
+use codex_manager_core::io::pluralize;
 use codex_manager_core::io::time_format::parse_duration;
 use codex_manager_core::vault::backup::SnapshotReport;
 

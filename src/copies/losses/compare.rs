@@ -6,7 +6,7 @@ use crate::copies::losses::prefix::{self, SizedDigest};
 use crate::copies::losses::rollout_copy::{CopyContent, CopyOrigin, RolloutCopy};
 use crate::error::{CommandError, Result};
 use chrono::{DateTime, Utc};
-use codex_manager_core::codex::rollout::{self, Relation, RolloutName};
+use codex_manager_core::codex::{Relation, RolloutName, rollout};
 use codex_manager_core::conversations::messages::{self, Message, MessageCounts};
 use codex_manager_core::inventory::losses::AcceptedLosses;
 use codex_manager_core::io::progress::is_interrupted;
