@@ -8,7 +8,7 @@ use crate::ui::{Style, windows};
 use crate::views::account::{
     label, printable, read_accounts_and_profiles, state_style, suggest_login, with_verdict,
 };
-use codex_manager_core::codex::identity::Identity;
+use codex_manager_core::codex::Identity;
 use codex_manager_core::inventory::remedies;
 use codex_manager_core::inventory::resolve::find_account_position;
 use codex_manager_core::quota::recommend::rank_accounts;

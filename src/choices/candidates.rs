@@ -11,9 +11,8 @@ use codex_manager_core::codex::ThreadFilter;
 use codex_manager_core::codex::threads::{self, ChildThreads};
 use codex_manager_core::inventory::archive_names::{LATEST, list_numbered, shortest_name};
 use codex_manager_core::inventory::{cooldown, store};
-use codex_manager_core::io::environment::Environment;
 use codex_manager_core::io::settings::ValueKind;
-use codex_manager_core::io::{Clock, ansi};
+use codex_manager_core::io::{Clock, Environment, ansi};
 use std::ffi::OsStr;
 use std::fs;
 

@@ -3,11 +3,8 @@
 use crate::choices::listed::list_threads_as;
 use crate::context::Context;
 use crate::error::Result;
-use codex_manager_core::accounts::profile::Profile;
-use codex_manager_core::codex::auth::AuthFile;
-use codex_manager_core::codex::config::read_login;
-use codex_manager_core::codex::identity::Identity;
-use codex_manager_core::codex::{ListedThread, ThreadFilter};
+use codex_manager_core::accounts::Profile;
+use codex_manager_core::codex::{AuthFile, Identity, ListedThread, ThreadFilter, read_login};
 use codex_manager_core::launch::record::LaunchRecord;
 use codex_manager_core::launch::registry::{LaunchRegistry, Launches};
 use std::collections::HashMap;

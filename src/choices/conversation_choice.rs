@@ -13,9 +13,10 @@ use codex_manager_core::conversations::named_conversation::NamedConversation;
 use codex_manager_core::history::rollout::{
     find_existing_below, find_recorded_rollout, resolve_rollout_in_home,
 };
-use codex_manager_core::history::session_index::ThreadNameIndex;
 use codex_manager_core::history::thread_titles::title_of;
-use codex_manager_core::history::{ConversationId, thread_choice, thread_rollouts};
+use codex_manager_core::history::{
+    ConversationId, ThreadNameIndex, thread_choice, thread_rollouts,
+};
 use codex_manager_core::io::{shell, similar};
 use codex_manager_core::storage::trash;
 use std::path::{Path, PathBuf};

@@ -9,8 +9,7 @@ use codex_manager_core::conversations::index::{
     self, IndexError, IndexSource, IndexStore, RefreshReport, Thoroughness,
 };
 use codex_manager_core::history::SkippedFile;
-use codex_manager_core::io::lock::FileLock;
-use codex_manager_core::io::{IoError, Progress, Silent, atomic, progress};
+use codex_manager_core::io::{FileLock, IoError, Progress, Silent, atomic, progress};
 use std::cell::RefCell;
 use std::path::{Path, PathBuf};
 use std::sync::OnceLock;

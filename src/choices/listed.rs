@@ -10,7 +10,7 @@ use codex_manager_core::codex::{ListedThread, ThreadFilter, threads};
 use codex_manager_core::conversations::index::Thoroughness;
 use codex_manager_core::conversations::search::evaluate::{self, FoundConversation};
 use codex_manager_core::history::thread_titles::replace_titles;
-use codex_manager_core::io::progress::is_interrupted;
+use codex_manager_core::io::is_interrupted;
 use std::collections::HashSet;
 use std::path::Path;
 

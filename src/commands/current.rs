@@ -14,13 +14,12 @@ use crate::views::conversation_usage::{LaunchedUsages, format_usage, usage_json}
 use crate::views::folder_account::{note_folder_account, read_folder_profile};
 use clap::Args;
 use codex_manager_core::accounts::running::AccountHistory;
-use codex_manager_core::codex::app_server::{LoginWorkspace, Question, parse_workspaces};
-use codex_manager_core::codex::auth::AuthFile;
-use codex_manager_core::codex::config::{CodexConfig, CredentialStore};
-use codex_manager_core::codex::identity::Identity;
+use codex_manager_core::codex::app_server::{LoginWorkspace, parse_workspaces};
 use codex_manager_core::codex::process::find_holders;
 use codex_manager_core::codex::rpc::Api;
-use codex_manager_core::codex::{AUTH_JSON, Holder, daemon};
+use codex_manager_core::codex::{
+    AUTH_JSON, AuthFile, CodexConfig, CredentialStore, Holder, Identity, Question, daemon,
+};
 use codex_manager_core::io::processes;
 use codex_manager_core::quota::state::compute_verdict;
 use codex_manager_core::quota::{Account, AccountEntry};

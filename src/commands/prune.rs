@@ -12,20 +12,17 @@ use crate::views::dry_run::would_be;
 use crate::views::retention_table::{self, RetentionSubject, decisions_json};
 use crate::views::table_format::TableArgs;
 use clap::Args;
-use codex_manager_core::archive::sidecar::SidecarProblem;
 use codex_manager_core::archive::verify::VerifyReport;
-use codex_manager_core::archive::{ArchiveError, ArchiveReader};
-use codex_manager_core::inventory::candidate::{RetentionCandidate, Soundness};
-use codex_manager_core::inventory::catalog;
+use codex_manager_core::archive::{ArchiveError, ArchiveReader, SidecarProblem};
 use codex_manager_core::inventory::cooldown::LOCK_NAME;
-use codex_manager_core::inventory::records::{ArchiveProblem, ArchiveRecord, FileStamp};
+use codex_manager_core::inventory::records::FileStamp;
 use codex_manager_core::inventory::retention::{self, RetentionDecision, RetentionPlan};
 use codex_manager_core::inventory::store::{self, VerifyFinding};
 use codex_manager_core::inventory::trash::{self, RestoredArchive};
-use codex_manager_core::io::document::DocumentError;
-use codex_manager_core::io::lock::FileLock;
-use codex_manager_core::io::retention::RetentionPolicy;
-use codex_manager_core::io::{parallel, pluralize};
+use codex_manager_core::inventory::{
+    ArchiveProblem, ArchiveRecord, RetentionCandidate, Soundness, catalog,
+};
+use codex_manager_core::io::{DocumentError, FileLock, RetentionPolicy, parallel, pluralize};
 use serde::Serialize;
 use std::collections::{BTreeMap, HashMap};
 use std::path::{Path, PathBuf};

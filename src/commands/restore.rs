@@ -12,9 +12,8 @@ use crate::views::restore_report::describe_archive;
 use clap::Args;
 use codex_manager_core::archive::ArchiveReader;
 use codex_manager_core::inventory::archive_names::{self, parse_latest_offset};
-use codex_manager_core::inventory::records::ArchiveRecord;
 use codex_manager_core::inventory::resolve::{self, AccountResolveError, merge_archived_accounts};
-use codex_manager_core::inventory::store;
+use codex_manager_core::inventory::{ArchiveRecord, store};
 use codex_manager_core::quota::Account;
 use std::path::{Path, PathBuf};
 

@@ -2,9 +2,8 @@
 
 use crate::context::Context;
 use crate::error::{CommandError, Result};
-use codex_manager_core::archive::sidecar::{self, SidecarProblem};
 use codex_manager_core::archive::verify::{self, VerifyReport};
-use codex_manager_core::archive::{ArchiveError, ArchiveReader, names};
+use codex_manager_core::archive::{ArchiveError, ArchiveReader, SidecarProblem, names, sidecar};
 use codex_manager_core::inventory::records::{FileStamp, VerifyRecord};
 use codex_manager_core::inventory::store::VerifyFinding;
 use codex_manager_core::io::{ContentHasher, IoContext, Staging, Timestamp, document, file_open};

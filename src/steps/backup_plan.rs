@@ -10,15 +10,13 @@ use chrono::Duration;
 use clap::Args;
 use codex_manager_core::archive::metadata::SAFETY_LABEL;
 use codex_manager_core::archive::scan::{self, HomeScan};
-use codex_manager_core::archive::scope::{CaptureScope, Excludes};
-use codex_manager_core::archive::{BackupMode, Metadata, names};
-use codex_manager_core::codex::auth::Login;
-use codex_manager_core::codex::config::CodexConfig;
+use codex_manager_core::archive::{BackupMode, CaptureScope, Excludes, Metadata, names};
 use codex_manager_core::codex::window::WEEKLY_MINUTES;
+use codex_manager_core::codex::{CodexConfig, Login};
 use codex_manager_core::inventory::status::{self, StatusOptions, StatusReport};
 use codex_manager_core::inventory::{cleanup, cooldown};
 use codex_manager_core::io::{OrdinaryPath, TimeDirection, Timestamp, time_point};
-use codex_manager_core::quota::window::Observation;
+use codex_manager_core::quota::Observation;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 

@@ -8,9 +8,8 @@ use crate::views::account::{
     local_rfc3339, printable, relative_time, short_id, suggest_login, time_json,
 };
 use crate::views::conversation_usage::settle_launches;
-use codex_manager_core::accounts::profile::Profile;
-use codex_manager_core::codex::config::read_login;
-use codex_manager_core::codex::identity::Identity;
+use codex_manager_core::accounts::Profile;
+use codex_manager_core::codex::{Identity, read_login};
 use codex_manager_core::history::thread_titles::read_titles;
 use codex_manager_core::io::shell::quote_if_needed;
 use codex_manager_core::launch::record::{LaunchRecord, LaunchState};

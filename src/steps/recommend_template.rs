@@ -9,7 +9,7 @@ use crate::views::account_table::find_short_window;
 use crate::views::week_pace::format_pace;
 use chrono::Days;
 use clap::ValueEnum;
-use codex_manager_core::codex::window::ResetCredits;
+use codex_manager_core::codex::ResetCredits;
 use codex_manager_core::conversations::index::usage_query::{self, SLOT_MS, UsageDetail, UsageRow};
 use codex_manager_core::conversations::index::{self, IndexStore};
 use codex_manager_core::io::Timestamp;

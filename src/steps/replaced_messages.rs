@@ -6,12 +6,11 @@ use crate::copies::losses::archived::recheck_after_restore;
 use crate::copies::source::{ConversationSource as _, read_messages, rollout_files};
 use crate::error::Result;
 use codex_manager_core::archive::ArchiveReader;
-use codex_manager_core::codex::rollout::parse_rollout_id;
-use codex_manager_core::codex::{RolloutName, kind_of};
+use codex_manager_core::codex::{RolloutName, kind_of, parse_rollout_id};
 use codex_manager_core::conversations::messages::{self, MessageCounts};
 use codex_manager_core::io::{IoContext, pluralize};
+use codex_manager_core::restore::RestoreRequest;
 use codex_manager_core::restore::plan::{RestorePlan, Selection};
-use codex_manager_core::restore::request::RestoreRequest;
 use std::path::Path;
 
 /// Counts the messages in the rollouts that the plan replaces or removes, without those that the archive has too.

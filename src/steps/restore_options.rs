@@ -14,7 +14,7 @@ use crate::views::restore_report::{
     describe_other_home, describe_replaced, list_removed_names, show_plan, show_report,
 };
 use clap::Args;
-use codex_manager_core::accounts::login_selection::AuthPolicy;
+use codex_manager_core::accounts::AuthPolicy;
 use codex_manager_core::archive::{ArchiveReader, EntryName, parse_rollout_name};
 use codex_manager_core::codex::{Holder, ProcessRole, daemon, kind_of};
 use codex_manager_core::inventory::archive_names::{file_name, strip_archive_suffix};
@@ -24,8 +24,7 @@ use codex_manager_core::journal::{self, JournalError};
 use codex_manager_core::restore::apply::{self, RestoreReport};
 use codex_manager_core::restore::plan::unchanged_files::find_unchanged;
 use codex_manager_core::restore::plan::{RestorePlan, RestoreTarget, Selection};
-use codex_manager_core::restore::request::RestoreRequest;
-use codex_manager_core::restore::{self, RestoreError};
+use codex_manager_core::restore::{self, RestoreError, RestoreRequest};
 use codex_manager_core::sync::restore_marker::RestoreMarkers;
 use codex_manager_core::sync::state::Replica;
 use std::collections::BTreeSet;

@@ -10,10 +10,8 @@ use crate::views::account::{
 };
 use chrono::TimeDelta;
 use clap::Args;
-use codex_manager_core::codex::arguments::{Arguments, InvocationMode};
-use codex_manager_core::codex::identity::Identity;
-use codex_manager_core::io::attached::{self, AttachedExit};
-use codex_manager_core::io::{Timestamp, shell};
+use codex_manager_core::codex::{Arguments, Identity, InvocationMode};
+use codex_manager_core::io::{AttachedExit, Timestamp, attached, shell};
 use codex_manager_core::launch::run::LaunchReport;
 use codex_manager_core::launch::session::{self, Launch, LaunchPlan, LaunchRequest};
 use std::ffi::OsString;

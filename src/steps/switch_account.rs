@@ -10,17 +10,15 @@ use crate::ui::{Style, object, windows};
 use crate::views::account::{printable, read_known_accounts, warn_all};
 use crate::views::account_report::API_KEY_HAS_NO_QUOTA;
 use clap::Args;
-use codex_manager_core::accounts::save::SaveOutcome;
-use codex_manager_core::accounts::switch::{
-    self, DaemonPolicy, PlannedSave, SwitchPlan, SwitchReport, SwitchRequest,
+use codex_manager_core::accounts::switch::{self, PlannedSave};
+use codex_manager_core::accounts::{
+    DaemonPolicy, SaveOutcome, SwitchPlan, SwitchReport, SwitchRequest,
 };
-use codex_manager_core::codex::identity::{Identity, LoginKind};
 use codex_manager_core::codex::threads::{AccountFilter, ChildThreads};
 use codex_manager_core::codex::{
-    AUTH_JSON, Holder, ListedThread, ThreadFilter, daemon, login_lock,
+    AUTH_JSON, Holder, Identity, ListedThread, LoginKind, ThreadFilter, daemon, login_lock,
 };
-use codex_manager_core::inventory::cooldown::CooldownFile;
-use codex_manager_core::inventory::store;
+use codex_manager_core::inventory::{CooldownFile, store};
 use codex_manager_core::io::pluralize;
 use codex_manager_core::quota::LoginState;
 use std::path::Path;

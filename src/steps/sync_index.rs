@@ -3,8 +3,7 @@
 use crate::context::Context;
 use crate::error::{CommandError, Result};
 use crate::steps::earlier_turns::project_continued_rollouts;
-use codex_manager_core::io::atomic;
-use codex_manager_core::io::lock::{FileLock, LockError};
+use codex_manager_core::io::{FileLock, LockError, atomic};
 use codex_manager_core::sync::config::SyncConfig;
 use codex_manager_core::sync::index_updates::{CodexIndex, ContentChange};
 use codex_manager_core::sync::pending_index_updates::PendingIndexUpdates;

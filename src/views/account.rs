@@ -4,18 +4,14 @@ use crate::context::Context;
 use crate::error::{CommandError, Result};
 use crate::ui::{JsonFields, JsonObject, Style, Ui, object, time, windows};
 use chrono::{DateTime, TimeZone};
-use codex_manager_core::accounts::profile::Profile;
+use codex_manager_core::accounts::Profile;
 use codex_manager_core::archive::Metadata;
-use codex_manager_core::codex::auth::AuthFile;
-use codex_manager_core::codex::config::read_login;
-use codex_manager_core::codex::identity::Identity;
-use codex_manager_core::inventory::cooldown::{self, CooldownFile};
-use codex_manager_core::inventory::{accounts, remedies};
+use codex_manager_core::codex::{AuthFile, Identity, read_login};
+use codex_manager_core::inventory::{CooldownFile, accounts, cooldown, remedies};
 use codex_manager_core::io::ansi::to_printable_line;
 use codex_manager_core::io::{Timestamp, shell};
 use codex_manager_core::quota::state::{self, AccountState, Cause, Verdict};
-use codex_manager_core::quota::window::{Observation, QuotaSource};
-use codex_manager_core::quota::{Account, AccountEntry};
+use codex_manager_core::quota::{Account, AccountEntry, Observation, QuotaSource};
 use std::collections::HashMap;
 
 /// Returns an account in JSON, with its state and the figures of the last observation. The keys are an interface,

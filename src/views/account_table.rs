@@ -3,8 +3,8 @@
 use crate::context::Context;
 use crate::ui::{Cell, Column, Style, Table, time, windows};
 use crate::views::account::{absolute_time, local_rfc3339, printable, relative_time, state_style};
-use codex_manager_core::codex::identity::Identity;
-use codex_manager_core::codex::window::{CODEX_LIMIT, WEEKLY_LABEL, Window};
+use codex_manager_core::codex::window::{CODEX_LIMIT, WEEKLY_LABEL};
+use codex_manager_core::codex::{Identity, Window};
 use codex_manager_core::io::Timestamp;
 use codex_manager_core::quota::state::{self, AccountState, Cause, Verdict};
 use codex_manager_core::quota::{Account, AccountEntry, LoginState};

@@ -14,8 +14,7 @@ use codex_manager_core::conversations::search::conversation_filter::Conversation
 use codex_manager_core::conversations::search::evaluate::SearchResult;
 use codex_manager_core::history::session_index;
 use codex_manager_core::inventory::archive_names::{list_numbered, shortest_name};
-use codex_manager_core::io::progress::is_interrupted;
-use codex_manager_core::io::{Progress as _, Staging, atomic};
+use codex_manager_core::io::{Progress as _, Staging, atomic, is_interrupted};
 use codex_manager_core::restore::needed_paths::find_newest_state_database;
 use std::collections::{HashMap, HashSet};
 use std::path::{Path, PathBuf};

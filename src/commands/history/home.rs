@@ -2,9 +2,7 @@
 
 use crate::context::Context;
 use crate::copies::unreadable_fixes::set_restore_fixes;
-use codex_manager_core::codex::AUTH_JSON;
-use codex_manager_core::codex::auth::AuthFile;
-use codex_manager_core::codex::config::CredentialStore;
+use codex_manager_core::codex::{AUTH_JSON, AuthFile, CredentialStore};
 use codex_manager_core::history::HistoryError;
 use codex_manager_core::history::check::{Findings, compare};
 use codex_manager_core::history::repair_plan::RepairContext;

@@ -7,7 +7,7 @@ use crate::error::{CommandError, ErrorKind, Outcome, Result};
 use crate::steps::home_checks::require_codex_home;
 use crate::views::account::printable;
 use clap::Args;
-use codex_manager_core::codex::config::CodexConfig;
+use codex_manager_core::codex::CodexConfig;
 use codex_manager_core::history::rebuild::{
     self, ConversationCounts, PromptCounts, RebuildOptions, RebuildPlan, RebuildSource,
     RebuildTarget, RebuiltFile, TableRow, UnusedCounts,

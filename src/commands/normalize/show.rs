@@ -3,8 +3,8 @@
 use crate::context::Context;
 use crate::ui::{Column, Style, Table, Ui, object};
 use crate::views::account::{absolute_time, printable, time_json};
+use codex_manager_core::inventory::LegacyRecord;
 use codex_manager_core::inventory::legacy::{LegacyMerge, SkippedLegacyFile};
-use codex_manager_core::inventory::records::LegacyRecord;
 use codex_manager_core::io::{Timestamp, pluralize};
 use codex_manager_core::quota::legacy::ValidationStatus;
 use serde::Serialize;

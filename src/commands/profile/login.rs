@@ -10,9 +10,8 @@ use crate::steps::home_checks::{
 use crate::ui::{Style, object};
 use crate::views::account::{printable, time_json};
 use clap::Args;
-use codex_manager_core::accounts::new_login::{
-    self, AdoptedLogin, LiveHomeUpdate, LoginHome, LoginHomeContent,
-};
+use codex_manager_core::accounts::LiveHomeUpdate;
+use codex_manager_core::accounts::new_login::{self, AdoptedLogin, LoginHome, LoginHomeContent};
 use codex_manager_core::accounts::profile_ops::check_profile_name;
 use codex_manager_core::codex::{login_lock, sign_in};
 use codex_manager_core::io::foreground::ForegroundExit;

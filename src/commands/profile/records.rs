@@ -7,8 +7,7 @@ use crate::error::{Outcome, Result};
 use crate::steps::switch_account::update_cooldown_file;
 use crate::views::account::{printable, warn_not_recorded};
 use crate::views::dry_run::verb;
-use codex_manager_core::accounts::lease::AccountLocks;
-use codex_manager_core::accounts::profile::Profiles;
+use codex_manager_core::accounts::{AccountLocks, Profiles};
 use codex_manager_core::codex::login_lock;
 
 /// Records the profiles in `cooldown.json` if a command has changed them. A failure is only a warning, because the

@@ -14,10 +14,8 @@ use crate::views::dry_run::verb;
 use clap::Args;
 use codex_manager_core::accounts::profile::LoginCopy;
 use codex_manager_core::accounts::profile_ops::{SavePlan, derive_default_name, plan_save};
-use codex_manager_core::accounts::save::SaveOutcome;
-use codex_manager_core::accounts::source;
-use codex_manager_core::codex::auth::{AuthSnapshot, Login};
-use codex_manager_core::codex::{AUTH_JSON, login_lock};
+use codex_manager_core::accounts::{SaveOutcome, source};
+use codex_manager_core::codex::{AUTH_JSON, AuthSnapshot, Login, login_lock};
 use std::path::PathBuf;
 
 /// Save the live login, or one from a file, as a profile

@@ -11,9 +11,9 @@ use crate::views::account::{
 };
 use crate::views::account_list::describe_login_problem;
 use clap::Args;
-use codex_manager_core::accounts::profile::{LoginOwner, Profile};
 use codex_manager_core::accounts::profile_ops::HistoryLogin;
-use codex_manager_core::codex::auth::Login;
+use codex_manager_core::accounts::{LoginOwner, Profile};
+use codex_manager_core::codex::Login;
 use codex_manager_core::quota::Account;
 use codex_manager_core::quota::state::Verdict;
 use std::path::Path;

@@ -11,9 +11,8 @@ use codex_manager_core::inventory::observations;
 use codex_manager_core::inventory::status::StatusReport;
 use codex_manager_core::io::Timestamp;
 use codex_manager_core::io::shell::quote_if_needed;
-use codex_manager_core::quota::reset_history::{
-    ResetShift, WindowChange, WindowHistory, WindowSample,
-};
+use codex_manager_core::quota::WindowHistory;
+use codex_manager_core::quota::reset_history::{ResetShift, WindowChange, WindowSample};
 use serde::Serialize;
 
 /// The number of points shown per window; `--json` contains all.

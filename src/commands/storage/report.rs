@@ -9,7 +9,7 @@ use crate::ui::chart::{as_length, format_share_bar};
 use crate::ui::{Cell, Column, Style, Table, bytes, object};
 use crate::views::account::{labels_by_workspace, printable, unique_short_id};
 use crate::views::table_format::TableArgs;
-use codex_manager_core::codex::config::CodexConfig;
+use codex_manager_core::codex::CodexConfig;
 use codex_manager_core::io::{IoError, pluralize, progress};
 use codex_manager_core::storage::selection::ResolvedNames;
 use codex_manager_core::storage::{self, LargeConversation, StorageReport, UsageShare};

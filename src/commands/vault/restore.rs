@@ -10,7 +10,7 @@ use crate::steps::snapshot_source::{SnapshotSource, is_from_this_machine};
 use crate::views::account::owner_name;
 use crate::views::restore_report::describe_archive;
 use clap::Args;
-use codex_manager_core::accounts::login_selection::AuthPolicy;
+use codex_manager_core::accounts::AuthPolicy;
 use codex_manager_core::archive::ArchiveReader;
 use codex_manager_core::codex::AUTH_JSON;
 use codex_manager_core::inventory::archive_names::LATEST;

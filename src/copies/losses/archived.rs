@@ -16,9 +16,8 @@ use codex_manager_core::archive::{ArchiveManifest, ArchiveReader, FileList};
 use codex_manager_core::history::check::compare;
 use codex_manager_core::history::unreadable::UnreadableCause;
 use codex_manager_core::inventory::archive_names::{file_name, strip_archive_suffix};
-use codex_manager_core::inventory::records::ArchiveRecord;
 use codex_manager_core::inventory::retention::RetentionPlan;
-use codex_manager_core::inventory::{losses, trash};
+use codex_manager_core::inventory::{ArchiveRecord, losses, trash};
 use std::collections::BTreeSet;
 use std::path::PathBuf;
 

@@ -3,7 +3,7 @@
 use crate::copies::losses::live::{LiveRollout, LiveThreads};
 use crate::copies::losses::rollout_copy::{CopyContent, CopyOrigin, RolloutCopy};
 use crate::error::{Result, check_interrupt};
-use codex_manager_core::codex::projections::RolloutCut;
+use codex_manager_core::codex::RolloutCut;
 use codex_manager_core::history::rollout;
 use codex_manager_core::io::parallel;
 use std::collections::{BTreeMap, HashMap};
