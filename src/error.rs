@@ -16,7 +16,7 @@ mod vault;
 use self::ErrorKind::{Failed, Refused, Usage};
 use codex_manager_core::codex::AUTH_JSON;
 use codex_manager_core::inventory::remedies::format_rename_aside_command;
-use codex_manager_core::io::list_causes;
+use codex_manager_core::io::{list_causes, progress};
 use std::error::Error;
 use std::fmt;
 
@@ -212,6 +212,11 @@ impl fmt::Display for CommandError {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.write_str(&self.message)
     }
+}
+
+/// Fails with [`CommandError::interrupted`] if the user asked to stop.
+pub(crate) fn check_interrupt() -> Result<()> {
+    progress::check_interrupt().map_err(|_| CommandError::interrupted())
 }
 
 pub(crate) const FREE_SPACE: &str = "free some disk space, then run the same command again";

@@ -8,12 +8,11 @@ use crate::ui::{Style, windows};
 use crate::views::account::{
     label, printable, read_accounts_and_profiles, state_style, suggest_login, with_verdict,
 };
-use codex_manager_core::codex::identity::Identity;
+use codex_manager_core::codex::Identity;
 use codex_manager_core::inventory::remedies;
 use codex_manager_core::inventory::resolve::find_account_position;
-use codex_manager_core::quota::account::{Account, AccountEntry, LoginState};
 use codex_manager_core::quota::recommend::rank_accounts;
-use codex_manager_core::quota::state;
+use codex_manager_core::quota::{Account, AccountEntry, LoginState, state};
 
 /// Returns the account that `account_name` names: a profile, an email, or a unique prefix of one.
 pub(crate) fn find_identity(account_name: &str, context: &Context) -> Result<Identity> {

@@ -7,10 +7,8 @@ use codex_manager_core::inventory::archive_names::{
     LATEST, file_name, find_archive_file, find_by_number, list_numbered, parse_latest_offset,
     shortest_name,
 };
-use codex_manager_core::inventory::records::ArchiveRecord;
-use codex_manager_core::inventory::{store, trash};
-use codex_manager_core::io::quantity::pluralize;
-use codex_manager_core::io::similar;
+use codex_manager_core::inventory::{ArchiveRecord, store, trash};
+use codex_manager_core::io::{pluralize, similar};
 use std::path::{Path, PathBuf};
 
 /// Returns the archive that `latest~offset` denotes among the accepted ones; see

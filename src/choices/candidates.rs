@@ -7,13 +7,12 @@ use crate::context::{Flags, Settings, read_clock};
 use crate::ui::time::format_absolute;
 use clap::{Arg, Command};
 use clap_complete::engine::{ArgValueCompleter, CompletionCandidate};
-use codex_manager_core::codex::threads::{self, ChildThreads, ThreadFilter};
+use codex_manager_core::codex::ThreadFilter;
+use codex_manager_core::codex::threads::{self, ChildThreads};
 use codex_manager_core::inventory::archive_names::{LATEST, list_numbered, shortest_name};
 use codex_manager_core::inventory::{cooldown, store};
-use codex_manager_core::io::ansi;
-use codex_manager_core::io::clock::Clock;
-use codex_manager_core::io::environment::Environment;
 use codex_manager_core::io::settings::ValueKind;
+use codex_manager_core::io::{Clock, Environment, ansi};
 use std::ffi::OsStr;
 use std::fs;
 

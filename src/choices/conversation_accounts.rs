@@ -1,12 +1,10 @@
 //! The accounts of conversations, for display.
 
+use crate::choices::listed::list_threads_as;
 use crate::context::Context;
 use crate::error::Result;
-use codex_manager_core::accounts::profile::Profile;
-use codex_manager_core::codex::auth::AuthFile;
-use codex_manager_core::codex::config::read_login;
-use codex_manager_core::codex::identity::Identity;
-use codex_manager_core::codex::threads::ListedThread;
+use codex_manager_core::accounts::Profile;
+use codex_manager_core::codex::{AuthFile, Identity, ListedThread, ThreadFilter, read_login};
 use codex_manager_core::launch::record::LaunchRecord;
 use codex_manager_core::launch::registry::{LaunchRegistry, Launches};
 use std::collections::HashMap;
@@ -103,6 +101,20 @@ impl ConversationAccounts {
             profile: profile.map(|profile| profile.name.clone()),
             email: identity.map(|identity| identity.email.to_string()),
         }
+    }
+
+    /// Returns the accounts of the conversations in Codex's list that pass `filter`, by their ids in lower case.
+    ///
+    /// # Errors
+    /// Codex's list of conversations cannot be read.
+    pub(crate) fn find_all<M: FromIterator<(String, ConversationAccount)>>(
+        &self,
+        filter: &ThreadFilter,
+        context: &Context,
+    ) -> Result<M> {
+        list_threads_as(filter, context, |thread| {
+            (thread.id.to_lowercase(), self.find(&thread))
+        })
     }
 
     fn account_of_launch(&self, record: &LaunchRecord) -> ConversationAccount {

@@ -8,16 +8,15 @@ use crate::ui::Style;
 use crate::ui::picker::{Picker, PickerItem, PickerOptions};
 use crate::views::account::{absolute_time, printable, suggest_login, unique_short_id};
 use crate::views::age::format_age;
-use codex_manager_core::codex::rollout::RolloutName;
-use codex_manager_core::codex::threads::{self, ThreadFilter, ThreadRow};
+use codex_manager_core::codex::{RolloutName, ThreadFilter, ThreadRow, threads};
 use codex_manager_core::conversations::named_conversation::NamedConversation;
-use codex_manager_core::history::id::ConversationId;
 use codex_manager_core::history::rollout::{
     find_existing_below, find_recorded_rollout, resolve_rollout_in_home,
 };
-use codex_manager_core::history::session_index::ThreadNameIndex;
 use codex_manager_core::history::thread_titles::title_of;
-use codex_manager_core::history::{thread_choice, thread_rollouts};
+use codex_manager_core::history::{
+    ConversationId, ThreadNameIndex, thread_choice, thread_rollouts,
+};
 use codex_manager_core::io::{shell, similar};
 use codex_manager_core::storage::trash;
 use std::path::{Path, PathBuf};
@@ -40,16 +39,8 @@ impl<'r> ChosenConversation<'r> {
     /// No conversation matches, or several match and the user does not choose one.
     pub(crate) fn find(rows: &'r [ThreadRow], text: &str, context: &Context) -> Result<Self> {
         let home = context.codex_home();
-        let matching_rows = find_rows(rows, text);
-        match matching_rows.as_slice() {
-            [] => {}
-            [row] => return Ok(Self::from_row(row, home)),
-            _ => {
-                return Ok(Self::from_row(
-                    choose_row(matching_rows, text, context)?,
-                    home,
-                ));
-            }
+        if let Some(row) = choose_row(find_rows(rows, text), text, context)? {
+            return Ok(Self::from_row(row, home));
         }
 
         // Codex may not list a conversation whose rollout is in the home.
@@ -218,7 +209,7 @@ fn find_rows<'a>(rows: &'a [ThreadRow], text: &str) -> Vec<&'a ThreadRow> {
     thread_choice::find_named(&rows.iter(), text, |row| row.id.clone(), has_title)
 }
 
-/// Lets the user choose one of the conversations that `text` names.
+/// Returns the conversation that `text` names. Lets the user choose if there are several.
 ///
 /// # Errors
 /// The user cancelled. Without a terminal, the hints of the error list the newest conversations.
@@ -226,7 +217,10 @@ fn choose_row<'a>(
     mut rows: Vec<&'a ThreadRow>,
     text: &str,
     context: &Context,
-) -> Result<&'a ThreadRow> {
+) -> Result<Option<&'a ThreadRow>> {
+    if rows.len() < 2 {
+        return Ok(rows.pop());
+    }
     rows.sort_by_key(|row| std::cmp::Reverse(row.updated_ms));
     let question = format!("{} matches {} conversations", printable(text), rows.len());
 
@@ -252,7 +246,7 @@ fn choose_row<'a>(
     let choice = picker.run(&context.ui)?;
     // The id of an item is its position in `rows`.
     let chosen_row = choice.and_then(|choice| rows.get(choice.id.parse::<usize>().ok()?));
-    chosen_row.copied().ok_or_else(|| {
+    chosen_row.copied().map(Some).ok_or_else(|| {
         let mut error = CommandError::failed(question).hint("give more of the id; the newest are:");
         error.hints.extend(rows.iter().take(MAX_LISTED).map(|row| {
             let (id, age, title) = describe_row(row);

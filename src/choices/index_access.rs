@@ -4,14 +4,12 @@ use crate::context::Context;
 use crate::error::{CommandError, Result};
 use crate::ui::progress::ByteBar;
 use crate::views::account::printable;
-use codex_manager_core::codex::home::{ARCHIVED_SESSIONS, SESSIONS};
+use codex_manager_core::codex::{ARCHIVED_SESSIONS, SESSIONS};
 use codex_manager_core::conversations::index::{
     self, IndexError, IndexSource, IndexStore, RefreshReport, Thoroughness,
 };
 use codex_manager_core::history::SkippedFile;
-use codex_manager_core::io::lock::FileLock;
-use codex_manager_core::io::progress::{self, Progress, Silent};
-use codex_manager_core::io::{IoError, atomic};
+use codex_manager_core::io::{FileLock, IoError, Progress, Silent, atomic, progress};
 use std::cell::RefCell;
 use std::path::{Path, PathBuf};
 use std::sync::OnceLock;

@@ -6,11 +6,11 @@
 use crate::choices::index_access::IndexAccess;
 use crate::context::Context;
 use crate::error::{CommandError, Result};
-use codex_manager_core::codex::threads::{self, ListedThread, ThreadFilter};
+use codex_manager_core::codex::{ListedThread, ThreadFilter, threads};
 use codex_manager_core::conversations::index::Thoroughness;
 use codex_manager_core::conversations::search::evaluate::{self, FoundConversation};
 use codex_manager_core::history::thread_titles::replace_titles;
-use codex_manager_core::io::progress::is_interrupted;
+use codex_manager_core::io::is_interrupted;
 use std::collections::HashSet;
 use std::path::Path;
 

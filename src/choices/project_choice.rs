@@ -5,7 +5,7 @@ use crate::choices::listed::{list_threads_as, list_unlisted};
 use crate::context::Context;
 use crate::error::{CommandError, Result};
 use crate::views::account::printable;
-use codex_manager_core::codex::threads::ThreadFilter;
+use codex_manager_core::codex::ThreadFilter;
 use std::collections::BTreeSet;
 use std::path::{Component, Path, PathBuf};
 

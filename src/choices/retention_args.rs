@@ -4,7 +4,7 @@ use crate::context::Context;
 use crate::error::{CommandError, Result};
 use chrono::Duration;
 use clap::Args;
-use codex_manager_core::io::retention::RetentionPolicy;
+use codex_manager_core::io::RetentionPolicy;
 use codex_manager_core::io::time_format::parse_duration;
 
 /// The retention rules. Rules that are not given are taken from `prune.keep_*` of config.toml. For clap, they are the

@@ -5,8 +5,8 @@ use crate::choices::project_choice::find_project_folders;
 use crate::context::Context;
 use crate::error::{CommandError, Result};
 use clap::Args;
-use codex_manager_core::codex::identity::Identity;
-use codex_manager_core::codex::threads::{AccountFilter, ThreadFilter};
+use codex_manager_core::codex::threads::AccountFilter;
+use codex_manager_core::codex::{Identity, ThreadFilter};
 use codex_manager_core::io::{TimeDirection, time_point};
 use codex_manager_core::launch::registry::LaunchRegistry;
 use std::ops::Range;
@@ -127,35 +127,26 @@ impl FilterArgs {
         })
     }
 
-    pub(crate) fn used_options(&self) -> impl Iterator<Item = &'static str> {
+    /// Returns the names of the options in use, including those of `kinds`.
+    pub(crate) fn used_options(&self, kinds: &KindArgs) -> Vec<&'static str> {
         let selection = &self.selection;
-        names_of_used([
+        let options = [
             ("--here", selection.here),
             ("--project", selection.project.is_some()),
             ("--account", selection.account.is_some()),
             ("--since", self.since.is_some()),
             ("--until", self.until.is_some()),
             ("--branch", self.branch.is_some()),
-        ])
+            ("--archived", kinds.archived),
+            ("--subagents", kinds.subagents),
+            ("--launched", kinds.launched),
+        ];
+        let used = options.into_iter().filter(|(_, is_used)| *is_used);
+        used.map(|(name, _)| name).collect()
     }
-}
-
-fn names_of_used<const N: usize>(
-    options: [(&'static str, bool); N],
-) -> impl Iterator<Item = &'static str> {
-    let used = options.into_iter().filter(|(_, is_used)| *is_used);
-    used.map(|(name, _)| name)
 }
 
 impl KindArgs {
-    pub(crate) fn used_options(&self) -> impl Iterator<Item = &'static str> {
-        names_of_used([
-            ("--archived", self.archived),
-            ("--subagents", self.subagents),
-            ("--launched", self.launched),
-        ])
-    }
-
     /// Restricts `filter` to these kinds.
     ///
     /// # Errors

@@ -4,7 +4,7 @@
 use crate::choices::candidates::CONVERSATION_TAG;
 use clap_complete::engine;
 use clap_complete::env::EnvCompleter;
-use codex_manager_core::io::environment::Environment;
+use codex_manager_core::io::Environment;
 use std::ffi::OsString;
 use std::io::{self, Write};
 use std::path::Path;

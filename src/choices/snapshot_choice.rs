@@ -4,7 +4,7 @@ use crate::choices::vault_connection::host;
 use crate::context::Context;
 use crate::error::{CommandError, Result};
 use crate::views::account;
-use codex_manager_core::codex::identity::Identity;
+use codex_manager_core::codex::Identity;
 use codex_manager_core::inventory::archive_names::LATEST;
 use codex_manager_core::inventory::resolve::{find_account_position, merge_entries};
 use codex_manager_core::vault::restic::Restic;

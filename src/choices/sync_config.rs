@@ -1,7 +1,7 @@
 //! The configuration of sync that the user names, and the replica that it describes.
 
 use crate::context::Context;
-use crate::error::CommandError;
+use crate::error::Result;
 use codex_manager_core::io::shell;
 use codex_manager_core::sync::config::{ConfigContext, SyncConfig};
 use codex_manager_core::sync::state::Replica;
@@ -33,7 +33,7 @@ pub(crate) fn format_sync_command(context: &Context, path: &Path, arguments: &st
 ///
 /// # Errors
 /// The configuration is missing or invalid.
-pub(crate) fn read_config(context: &Context, path: &Path) -> Result<SyncConfig, CommandError> {
+pub(crate) fn read_config(context: &Context, path: &Path) -> Result<SyncConfig> {
     let config = read_config_quietly(context, path)?;
     for warning in &config.warnings {
         context.ui.warn(warning);
@@ -42,10 +42,7 @@ pub(crate) fn read_config(context: &Context, path: &Path) -> Result<SyncConfig, 
 }
 
 /// Reads the configuration without printing its warnings.
-pub(crate) fn read_config_quietly(
-    context: &Context,
-    path: &Path,
-) -> Result<SyncConfig, CommandError> {
+pub(crate) fn read_config_quietly(context: &Context, path: &Path) -> Result<SyncConfig> {
     Ok(SyncConfig::read(path, &config_context(context))?)
 }
 
@@ -67,7 +64,7 @@ pub(crate) fn replica(context: &Context, config: &SyncConfig) -> Replica {
 ///
 /// # Errors
 /// The configuration is missing or invalid.
-pub(crate) fn check_config(context: &Context, given: Option<&Path>) -> Result<(), CommandError> {
+pub(crate) fn check_config(context: &Context, given: Option<&Path>) -> Result<()> {
     let path = resolve_config_path(context, given);
     read_config_quietly(context, &path).map(drop)
 }

@@ -83,7 +83,7 @@ pub(super) enum Command {
     Notify(commands::notify::NotifyArgs),
     Profile(commands::profile::ProfileArgs),
     #[command(visible_alias = "ls")]
-    List(commands::list::ListArgs),
+    List(commands::accounts::ListArgs),
     Current(commands::current::CurrentArgs),
     #[command(visible_alias = "switch")]
     Use(commands::use_account::UseArgs),

@@ -23,7 +23,7 @@ struct FastCli {
 #[command(defer = true)]
 enum FastCommand {
     Recommend(commands::recommend::RecommendArgs),
-    List(commands::list::ListArgs),
+    List(commands::accounts::ListArgs),
     Current(commands::current::CurrentArgs),
     ListBackups(commands::list_backups::ListBackupsArgs),
     Launches(commands::launches::LaunchesArgs),

@@ -7,10 +7,9 @@ use crate::views::account::{full_time, label, list_with_live_account, warn_all};
 use crate::views::account_list::AccountList;
 use crate::views::table_format::TableArgs;
 use clap::Args;
-use codex_manager_core::codex::identity::Identity;
-use codex_manager_core::inventory::cooldown::{self, CooldownFile};
-use codex_manager_core::io::clock::Timestamp;
-use codex_manager_core::io::{TimeDirection, time_point};
+use codex_manager_core::codex::Identity;
+use codex_manager_core::inventory::{CooldownFile, cooldown};
+use codex_manager_core::io::{TimeDirection, Timestamp, time_point};
 
 const EXAMPLES: &str = "\
 Examples:

@@ -6,25 +6,23 @@ use crate::error::{Outcome, Result};
 use crate::steps::refresh;
 use crate::ui::{Style, object};
 use crate::views::account::{
-    entry_label, find_figures_source, local_rfc3339, printable, quota_json,
-    read_accounts_and_profiles, suggest_sign_in,
+    entry_label, find_figures_source, printable, quota_json, read_accounts_and_profiles,
+    suggest_sign_in, time_json,
 };
 use crate::views::account_report::AccountReport;
 use crate::views::conversation_usage::{LaunchedUsages, format_usage, usage_json};
 use crate::views::folder_account::{note_folder_account, read_folder_profile};
 use clap::Args;
 use codex_manager_core::accounts::running::AccountHistory;
-use codex_manager_core::codex::app_server::{LoginWorkspace, Question, parse_workspaces};
-use codex_manager_core::codex::auth::AuthFile;
-use codex_manager_core::codex::config::{CodexConfig, CredentialStore};
-use codex_manager_core::codex::daemon;
-use codex_manager_core::codex::home::AUTH_JSON;
-use codex_manager_core::codex::identity::Identity;
-use codex_manager_core::codex::process::{Holder, find_holders};
+use codex_manager_core::codex::app_server::{LoginWorkspace, parse_workspaces};
+use codex_manager_core::codex::process::find_holders;
 use codex_manager_core::codex::rpc::Api;
+use codex_manager_core::codex::{
+    AUTH_JSON, AuthFile, CodexConfig, CredentialStore, Holder, Identity, Question, daemon,
+};
 use codex_manager_core::io::processes;
-use codex_manager_core::quota::account::{Account, AccountEntry};
 use codex_manager_core::quota::state::compute_verdict;
+use codex_manager_core::quota::{Account, AccountEntry};
 use serde::Serialize;
 use serde_json::json;
 
@@ -110,10 +108,7 @@ impl CurrentArgs {
             .with("processes", &processes)
             .and(quota_json(observation, context))
             .with("source", source)
-            .with(
-                "observed_at",
-                observed_at.map(|at| local_rfc3339(&at, context)),
-            )
+            .with("observed_at", time_json(observed_at, context))
             .with("session", usage_view)
             .with("problem", &problem)
             .with("folder_profile", &folder_profile);
@@ -222,7 +217,7 @@ fn find_programs(
             pid: holder.pid,
             name: holder.name,
             why: holder.why,
-            started_at: started_at.map(|at| local_rfc3339(&at, context)),
+            started_at: time_json(started_at, context),
             email: identity.map(|identity| identity.email.to_string()),
             account_id: identity.and_then(|identity| identity.account_id.clone()),
             profile: account_of_program.and_then(|a| a.entry.profile.clone()),

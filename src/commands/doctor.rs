@@ -3,18 +3,15 @@
 use crate::context::Context;
 use crate::doctor::manager_home::find_stale_temp_files;
 use crate::doctor::{self, Check, Status, permissions};
-use crate::error::{Outcome, Result};
+use crate::error::{CommandError, Outcome, Result};
 use crate::steps::archive_check::repair_sidecar;
 use crate::steps::shutdown::ShutdownArgs;
 use crate::steps::sync_checks;
 use crate::views::check_output::print_check;
 use crate::views::dry_run::{verb, would_be};
 use clap::Args;
-use codex_manager_core::inventory::records::{ArchiveProblem, InventoryFile};
-use codex_manager_core::inventory::{cooldown, store};
-use codex_manager_core::io::document::{self, DocumentState};
-use codex_manager_core::io::quantity::pluralize;
-use codex_manager_core::io::{IoError, tree};
+use codex_manager_core::inventory::{ArchiveProblem, InventoryFile, cooldown, store};
+use codex_manager_core::io::{DocumentState, IoError, document, pluralize, tree};
 use codex_manager_core::journal::{JournalError, Recovery};
 use codex_manager_core::recovery::{self, Interrupted};
 use std::path::{Path, PathBuf};
@@ -145,6 +142,17 @@ impl FixRun<'_> {
         });
     }
 
+    /// Adds a finding with `message`, after `fix` unless this is a dry run.
+    fn fix<E: Into<CommandError>>(
+        &mut self,
+        id: &'static str,
+        message: String,
+        fix: impl FnOnce() -> Result<(), E>,
+    ) {
+        let result = if self.dry_run { Ok(()) } else { fix() };
+        self.add_finding(id, result.map(|()| message).map_err(Into::into));
+    }
+
     fn restrict_permissions(&mut self) {
         let (codex_home, home) = (self.context.codex_home(), self.context.manager_home());
         let paths = permissions::find_accessible_to_others(codex_home, home);
@@ -167,9 +175,8 @@ impl FixRun<'_> {
         fix: impl Fn(&Path) -> Result<(), IoError>,
     ) {
         for path in paths {
-            let result = if self.dry_run { Ok(()) } else { fix(path) };
             let message = format!("{}{participle}: {}", would_be(self.dry_run), path.display());
-            self.add_finding(id, result.map(|()| message).map_err(Into::into));
+            self.fix(id, message, || fix(path));
         }
     }
 
@@ -187,8 +194,7 @@ impl FixRun<'_> {
             let message = format!("sidecar {would_be_text}written again: {}", record.path);
             match repair_sidecar(&path, self.dry_run) {
                 Ok(false) => {}
-                Ok(true) => self.add_finding("archives.sidecar", Ok(message)),
-                Err(e) => self.add_finding("archives.sidecar", Err(e)),
+                repaired => self.add_finding("archives.sidecar", repaired.map(|_| message)),
             }
         }
     }
@@ -222,32 +228,20 @@ impl FixRun<'_> {
 
         let inventory = document::read::<InventoryFile>(&home.join(store::FILE_NAME));
         if matches!(inventory, Ok(DocumentState::Damaged(_))) {
-            let result = if self.dry_run {
-                Ok(())
-            } else {
-                store::refresh(home).map(drop)
-            };
             let message = format!("inventory.json {created} again");
-            self.add_finding(
-                "manager.inventory",
-                result.map(|()| message).map_err(Into::into),
-            );
+            self.fix("manager.inventory", message, || {
+                store::refresh(home).map(drop)
+            });
         }
 
         // The damaged file is kept beside the new one.
         if is_cooldown_damaged(self.context) {
             let (now, zone) = (self.context.now(), self.context.zone());
-            // Every update of cooldown.json replaces a damaged file, even one that changes nothing.
-            let result = if self.dry_run {
-                Ok(())
-            } else {
-                store::note_profiles_and(home, &now, zone, |_| {}).map(drop)
-            };
             let message = format!("cooldown.json {created} again from the records");
-            self.add_finding(
-                "manager.cooldown",
-                result.map(|()| message).map_err(Into::into),
-            );
+            // Every update of cooldown.json replaces a damaged file, even one that changes nothing.
+            self.fix("manager.cooldown", message, || {
+                store::note_profiles_and(home, &now, zone, |_| {}).map(drop)
+            });
         }
     }
 }

@@ -3,7 +3,7 @@
 use crate::choices::conversation_choice::find_conversation;
 use crate::choices::conversation_picker::ConversationPicker;
 use crate::context::Context;
-use crate::error::{CommandError, Outcome, Result};
+use crate::error::{CommandError, Outcome, Result, check_interrupt};
 use crate::steps::new_file::publish_new;
 use crate::ui::time;
 use crate::views::conversation_parts::ConversationParts;
@@ -15,10 +15,8 @@ use codex_manager_core::conversations::html::HtmlWriter;
 use codex_manager_core::conversations::markdown::MarkdownWriter;
 use codex_manager_core::conversations::named_conversation::NamedConversation;
 use codex_manager_core::conversations::transcript::TranscriptOptions;
-use codex_manager_core::io::atomic::TempFile;
-use codex_manager_core::io::quantity::pluralize;
 use codex_manager_core::io::settings::choice_name;
-use codex_manager_core::io::{IoContext as _, progress};
+use codex_manager_core::io::{IoContext as _, TempFile, pluralize};
 use serde::Serialize;
 use std::collections::HashSet;
 use std::ffi::OsStr;
@@ -237,8 +235,7 @@ impl ExportArgs {
 }
 
 fn fail_if_interrupted() -> Result<()> {
-    progress::check_interrupt()
-        .map_err(|_| CommandError::interrupted().hint("the listed files are complete"))
+    check_interrupt().map_err(|e| e.hint("the listed files are complete"))
 }
 
 fn pick_conversation(context: &Context) -> Result<String> {

@@ -9,8 +9,8 @@ use crate::steps::start_codex::StartArgs;
 use crate::views::account::printable;
 use crate::views::folder_account::find_folder_profile;
 use clap::Args;
-use codex_manager_core::codex::arguments::{Arguments, InvocationMode, asks_for_help_or_version};
-use codex_manager_core::codex::identity::Identity;
+use codex_manager_core::codex::arguments::asks_for_help_or_version;
+use codex_manager_core::codex::{Arguments, Identity, InvocationMode};
 use codex_manager_core::inventory::remedies;
 use std::ffi::OsString;
 

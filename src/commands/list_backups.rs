@@ -3,20 +3,17 @@
 use crate::context::Context;
 use crate::error::{Outcome, Result};
 use crate::ui::{Cell, Column, Style, Table, bytes, object, problem};
-use crate::views::account::{
-    self, absolute_time, backup_time, local_rfc3339, printable, state_style,
-};
+use crate::views::account::{self, absolute_time, backup_time, printable, state_style, time_json};
 use crate::views::account_table::AccountNames;
 use crate::views::archive_json::archive_json;
 use crate::views::table_format::TableArgs;
 use clap::{Args, ValueEnum};
-use codex_manager_core::archive::metadata::Metadata;
-use codex_manager_core::codex::identity::Identity;
-use codex_manager_core::inventory::archive_names;
-use codex_manager_core::inventory::records::ArchiveRecord;
+use codex_manager_core::archive::Metadata;
+use codex_manager_core::codex::Identity;
 use codex_manager_core::inventory::resolve::{self, identity_fields, merge_archived_accounts};
-use codex_manager_core::io::quantity::pluralize;
-use codex_manager_core::quota::account::Account;
+use codex_manager_core::inventory::{ArchiveRecord, archive_names};
+use codex_manager_core::io::pluralize;
+use codex_manager_core::quota::Account;
 use codex_manager_core::quota::state::{AccountState, Verdict};
 use codex_manager_core::transfer::python_home;
 use serde::Serialize;
@@ -205,10 +202,7 @@ fn record_json<'r>(
             archive.map(|_| context.backups().join(&record.path)),
         )
         .and(archive_json(metadata, context))
-        .with(
-            "created_at",
-            metadata.made_at().map(|at| local_rfc3339(&at, context)),
-        )
+        .with("created_at", time_json(metadata.made_at(), context))
         .with("archive_bytes", archive.map(|archive| archive.bytes))
         .with("files", metadata.files)
         .with("label", &metadata.label)
@@ -370,8 +364,7 @@ fn build_row(context: &Context, record: &ArchiveRecord, number: Option<usize>) -
         Cell::plain(number.map_or_else(String::new, |n| n.to_string())),
         Cell::plain(metadata.email.clone().unwrap_or_default()),
         with_value(Cell::plain(backup_time(metadata, context)), &|| {
-            let made_at = metadata.made_at();
-            made_at.map_or(String::new(), |at| local_rfc3339(&at, context))
+            time_json(metadata.made_at(), context).unwrap_or_default()
         }),
         Cell::plain(window_start.map_or(String::new(), |at| absolute_time(&at, context))),
         Cell::plain(kind),

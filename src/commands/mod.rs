@@ -17,7 +17,6 @@ pub(crate) mod history;
 pub(crate) mod hook;
 pub(crate) mod launch;
 pub(crate) mod launches;
-pub(crate) mod list;
 pub(crate) mod list_backups;
 pub(crate) mod man;
 pub(crate) mod mcp;

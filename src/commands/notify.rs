@@ -12,9 +12,8 @@ use codex_manager_core::inventory::notices::{
     DesktopNotice, FILE_NAME, LOCK_NAME, NoticeKind, NoticeState,
 };
 use codex_manager_core::inventory::{losses, observations};
-use codex_manager_core::io::quantity::pluralize;
-use codex_manager_core::io::{atomic, document};
-use codex_manager_core::quota::account::Account;
+use codex_manager_core::io::{atomic, document, pluralize};
+use codex_manager_core::quota::Account;
 use codex_manager_core::quota::state::{AccountState, Verdict};
 use codex_manager_core::vault::state;
 use std::path::Path;

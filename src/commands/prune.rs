@@ -3,31 +3,26 @@
 use crate::choices::retention_args::RetentionArgs;
 use crate::context::Context;
 use crate::copies::losses::archived::{NeededArchives, refuse_last_copy_in_trash};
-use crate::error::{CommandError, Outcome, Result};
+use crate::error::{CommandError, Outcome, Result, check_interrupt};
 use crate::steps::archive_check::{to_verify_finding, verify_archive};
 use crate::steps::permanent_deletion;
 use crate::ui::{bytes, object};
-use crate::views::account::{absolute_time, local_rfc3339, printable, warn_not_recorded};
+use crate::views::account::{absolute_time, printable, time_json, warn_not_recorded};
 use crate::views::dry_run::would_be;
 use crate::views::retention_table::{self, RetentionSubject, decisions_json};
 use crate::views::table_format::TableArgs;
 use clap::Args;
-use codex_manager_core::archive::ArchiveError;
-use codex_manager_core::archive::reader::ArchiveReader;
-use codex_manager_core::archive::sidecar::SidecarProblem;
 use codex_manager_core::archive::verify::VerifyReport;
-use codex_manager_core::inventory::candidate::{RetentionCandidate, Soundness};
-use codex_manager_core::inventory::catalog;
+use codex_manager_core::archive::{ArchiveError, ArchiveReader, SidecarProblem};
 use codex_manager_core::inventory::cooldown::LOCK_NAME;
-use codex_manager_core::inventory::records::{ArchiveProblem, ArchiveRecord, FileStamp};
+use codex_manager_core::inventory::records::FileStamp;
 use codex_manager_core::inventory::retention::{self, RetentionDecision, RetentionPlan};
 use codex_manager_core::inventory::store::{self, VerifyFinding};
 use codex_manager_core::inventory::trash::{self, RestoredArchive};
-use codex_manager_core::io::document::DocumentError;
-use codex_manager_core::io::lock::FileLock;
-use codex_manager_core::io::quantity::pluralize;
-use codex_manager_core::io::retention::RetentionPolicy;
-use codex_manager_core::io::{parallel, progress};
+use codex_manager_core::inventory::{
+    ArchiveProblem, ArchiveRecord, RetentionCandidate, Soundness, catalog,
+};
+use codex_manager_core::io::{DocumentError, FileLock, RetentionPolicy, parallel, pluralize};
 use serde::Serialize;
 use std::collections::{BTreeMap, HashMap};
 use std::path::{Path, PathBuf};
@@ -162,10 +157,7 @@ impl PruneArgs {
             object()
                 .with("archive", &restored.archive)
                 .with("name", &restored.name)
-                .with(
-                    "created_at",
-                    restored.created_at.map(|at| local_rfc3339(&at, context)),
-                )
+                .with("created_at", time_json(restored.created_at, context))
         });
 
         let json = object()
@@ -362,10 +354,8 @@ fn make_checked_plan(
             return Ok(plan);
         }
 
-        let add_check = |(name, check): (String, Result<ArchiveCheck>)| {
-            if progress::is_interrupted() {
-                return Err(CommandError::interrupted());
-            }
+        let add_check = |(name, check): (String, Result<ArchiveCheck>)| -> Result<()> {
+            check_interrupt()?;
             checks.insert(name, check?);
             Ok(())
         };

@@ -17,11 +17,11 @@ use crate::views::account::{
 use crate::views::folder_account::{note_folder_account, read_folder_profile};
 use crate::views::week_pace::format_exhaustion_hint;
 use clap::Args;
-use codex_manager_core::codex::config::CredentialStore;
+use codex_manager_core::codex::CredentialStore;
 use codex_manager_core::inventory::accounts::recheck_profile_logins;
 use codex_manager_core::io::signals;
-use codex_manager_core::quota::account::{Account, LoginState};
 use codex_manager_core::quota::recommend::{RankedAccount, Ranking, Strategy, rank_accounts};
+use codex_manager_core::quota::{Account, LoginState};
 use serde::Serialize;
 use serde_json::Value;
 

@@ -10,12 +10,11 @@ use crate::ui::{Style, problem};
 use crate::views::account;
 use crate::views::restore_report::describe_archive;
 use clap::Args;
-use codex_manager_core::archive::reader::ArchiveReader;
+use codex_manager_core::archive::ArchiveReader;
 use codex_manager_core::inventory::archive_names::{self, parse_latest_offset};
-use codex_manager_core::inventory::records::ArchiveRecord;
 use codex_manager_core::inventory::resolve::{self, AccountResolveError, merge_archived_accounts};
-use codex_manager_core::inventory::store;
-use codex_manager_core::quota::account::Account;
+use codex_manager_core::inventory::{ArchiveRecord, store};
+use codex_manager_core::quota::Account;
 use std::path::{Path, PathBuf};
 
 /// Restore an archive into the Codex home

@@ -16,7 +16,7 @@ use codex_manager_core::conversations::markdown::MarkdownWriter;
 use codex_manager_core::conversations::named_conversation::NamedConversation;
 use codex_manager_core::conversations::raw_lines::RawLines;
 use codex_manager_core::conversations::transcript::TranscriptOptions;
-use codex_manager_core::io::quantity::pluralize;
+use codex_manager_core::io::pluralize;
 use serde::ser::{Error as _, SerializeSeq as _};
 use serde::{Serialize, Serializer};
 use std::io;

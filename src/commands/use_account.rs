@@ -8,9 +8,9 @@ use crate::steps::switch_account::SwitchArgs;
 use crate::views::account::{full_time, label, read_accounts_and_profiles, with_verdict};
 use clap::Args;
 use codex_manager_core::accounts::switch;
-use codex_manager_core::codex::identity::Identity;
+use codex_manager_core::codex::Identity;
 use codex_manager_core::io::shell;
-use codex_manager_core::quota::account::Account;
+use codex_manager_core::quota::Account;
 use codex_manager_core::quota::state::AccountState;
 
 /// Switch the Codex home to another account; only auth.json changes

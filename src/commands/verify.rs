@@ -9,10 +9,9 @@ use crate::views::account::{absolute_time, printable};
 use clap::Args;
 use codex_manager_core::archive::verify::VerifyReport;
 use codex_manager_core::inventory::archive_names::{LATEST, file_name};
-use codex_manager_core::inventory::catalog;
-use codex_manager_core::inventory::records::ArchiveRecord;
 use codex_manager_core::inventory::store::{self, VerifyFinding};
-use codex_manager_core::io::clock::Timestamp;
+use codex_manager_core::inventory::{ArchiveRecord, catalog};
+use codex_manager_core::io::Timestamp;
 use serde::Serialize;
 use std::path::{Path, PathBuf};
 

@@ -1,6 +1,6 @@
 //! Finds a conversation in an archive or a snapshot, with the rollouts that it continues, as for `restore --session`.
 
-use crate::error::CommandError;
+use crate::error::{CommandError, Result};
 use codex_manager_core::archive::{
     ArchiveError, ArchiveReader, Extent, FileEntry, FileList, Sink, file_extract,
     parse_rollout_name,
@@ -23,19 +23,19 @@ pub(crate) trait ConversationSource {
     ///
     /// # Errors
     /// The file cannot be read.
-    fn read_beginning(&self, rollout: &FileEntry) -> Result<Vec<u8>, CommandError>;
+    fn read_beginning(&self, rollout: &FileEntry) -> Result<Vec<u8>>;
 
     /// Writes the content of a file to `to`.
     ///
     /// # Errors
     /// The file cannot be read or written.
-    fn extract(&self, entry: &FileEntry, to: &File) -> Result<(), CommandError>;
+    fn extract(&self, entry: &FileEntry, to: &File) -> Result<()>;
 
     /// Returns a file with the content of `session_index.jsonl`. The file is empty if the source has none.
     ///
     /// # Errors
     /// The file cannot be read.
-    fn open_session_index(&self) -> Result<File, CommandError>;
+    fn open_session_index(&self) -> Result<File>;
 
     /// Returns the error for an id or a name that no conversation of the source has.
     fn to_not_found_error(&self, wanted: &str) -> CommandError;
@@ -46,7 +46,7 @@ impl ConversationSource for ArchiveReader {
         &self.contents().files
     }
 
-    fn read_beginning(&self, rollout: &FileEntry) -> Result<Vec<u8>, CommandError> {
+    fn read_beginning(&self, rollout: &FileEntry) -> Result<Vec<u8>> {
         let head = RolloutHeadSink {
             entry: rollout,
             beginning: Mutex::default(),
@@ -55,11 +55,11 @@ impl ConversationSource for ArchiveReader {
         Ok(head.beginning.into_inner().unwrap_or_default())
     }
 
-    fn extract(&self, entry: &FileEntry, to: &File) -> Result<(), CommandError> {
+    fn extract(&self, entry: &FileEntry, to: &File) -> Result<()> {
         Ok(file_extract::extract_entry(self, entry, to)?)
     }
 
-    fn open_session_index(&self) -> Result<File, CommandError> {
+    fn open_session_index(&self) -> Result<File> {
         Ok(file_extract::extract_to_temp_file(
             self,
             HomeEntryKind::SessionIndex,
@@ -90,7 +90,7 @@ pub(crate) fn rollout_files(files: &FileList) -> impl Iterator<Item = (RolloutNa
 pub(crate) fn read_messages(
     source: &dyn ConversationSource,
     entry: &FileEntry,
-) -> Result<Vec<Message>, CommandError> {
+) -> Result<Vec<Message>> {
     let folder = tempfile::tempdir().at("create a folder in", std::env::temp_dir())?;
     // The reader recognizes a compressed rollout by the name.
     let name = entry.path.as_path().file_name().unwrap_or_default();
@@ -108,7 +108,7 @@ pub(crate) fn read_messages(
 pub(crate) fn require_rollout_names(
     source: &dyn ConversationSource,
     name_or_id: &str,
-) -> Result<Vec<String>, CommandError> {
+) -> Result<Vec<String>> {
     find_rollout_names(source, name_or_id)?.ok_or_else(|| source.to_not_found_error(name_or_id))
 }
 
@@ -119,7 +119,7 @@ pub(crate) fn require_rollout_names(
 pub(crate) fn find_rollout_names(
     source: &dyn ConversationSource,
     name_or_id: &str,
-) -> Result<Option<Vec<String>>, CommandError> {
+) -> Result<Option<Vec<String>>> {
     if name_or_id.trim().is_empty() {
         return Err(CommandError::usage("--session needs an id or a name"));
     }
@@ -165,7 +165,7 @@ pub(crate) fn find_rollout_names(
 fn add_continued_rollouts(
     source: &dyn ConversationSource,
     mut names: Vec<String>,
-) -> Result<Vec<String>, CommandError> {
+) -> Result<Vec<String>> {
     let mut i = 0;
     // The list grows in the loop, because a parent may continue another rollout.
     while i < names.len() {
@@ -181,10 +181,7 @@ fn add_continued_rollouts(
 }
 
 /// Returns the id of the rollout that the rollout with the file name `name` continues, if any.
-fn read_continued_id(
-    source: &dyn ConversationSource,
-    name: &str,
-) -> Result<Option<String>, CommandError> {
+fn read_continued_id(source: &dyn ConversationSource, name: &str) -> Result<Option<String>> {
     let mut rollouts = rollout_files(source.files());
     let Some((_, entry)) = rollouts.find(|(file, _)| file.name == name) else {
         return Ok(None);
@@ -227,7 +224,7 @@ impl Sink for RolloutHeadSink<'_> {
 }
 
 /// Returns the names in `session_index.jsonl` by the id of the conversation. The last line of an id counts.
-fn read_names(source: &dyn ConversationSource) -> Result<HashMap<String, String>, CommandError> {
+fn read_names(source: &dyn ConversationSource) -> Result<HashMap<String, String>> {
     let mut lines = LineReader::new(source.open_session_index()?);
     let mut names = HashMap::new();
     while let Some(line) = lines.next_line().at("read", session_index::FILE_NAME)? {

@@ -2,15 +2,14 @@
 
 use crate::context::Context;
 use crate::copies::archived::group_rollouts_by_conversation;
+use crate::copies::losses::places::list_usable_archives;
 use crate::copies::source::ConversationSource as _;
-use crate::error::CommandError;
-use codex_manager_core::archive::entry::FileEntry;
-use codex_manager_core::archive::reader::ArchiveReader;
-use codex_manager_core::codex::rollout::{decompress, is_plain, parse_rollout_id};
+use crate::error::Result;
+use codex_manager_core::archive::{ArchiveReader, FileEntry};
+use codex_manager_core::codex::parse_rollout_id;
+use codex_manager_core::codex::rollout::{decompress, is_plain};
 use codex_manager_core::history::rollout;
 use codex_manager_core::history::unreadable::{UnreadableCause, UnreadableConversation};
-use codex_manager_core::inventory::archive_names::{list_numbered, shortest_name};
-use codex_manager_core::inventory::store;
 use codex_manager_core::io::IoContext as _;
 use std::io::{self, Read as _, Seek as _};
 
@@ -22,9 +21,8 @@ pub(crate) fn set_restore_fixes(unreadable: &mut [UnreadableConversation], conte
         return;
     }
 
-    let records = store::list_archives(context.manager_home()).unwrap_or_default();
-    let home = context.codex_home();
-    for record in list_numbered(&records) {
+    let records = context.archives().unwrap_or_default();
+    for (file, _) in list_usable_archives(&records, context) {
         // The archives come newest first, so a conversation that has its command is done.
         let mut without_fix = unreadable
             .iter_mut()
@@ -34,18 +32,12 @@ pub(crate) fn set_restore_fixes(unreadable: &mut [UnreadableConversation], conte
             return;
         }
 
-        if !record.is_usable() || !record.metadata.records_home(home) {
-            continue;
-        }
-        let path = context.backups().join(&record.path);
-        let Ok(archive) = ArchiveReader::open(&path) else {
+        let Ok(archive) = ArchiveReader::open(&file.path) else {
             continue;
         };
-
         for conversation in without_fix {
             if let Some(id) = find_restored_id(&archive, conversation).unwrap_or_default() {
-                let name = shortest_name(record);
-                conversation.fix = Some(format!("codex-manager restore {name} --session {id}"));
+                conversation.fix = file.place.format_restore_command(&id);
             }
         }
     }
@@ -67,7 +59,7 @@ fn needs_archive(conversation: &UnreadableConversation) -> bool {
 pub(crate) fn find_restored_id(
     archive: &ArchiveReader,
     conversation: &UnreadableConversation,
-) -> Result<Option<String>, CommandError> {
+) -> Result<Option<String>> {
     let rollouts = group_rollouts_by_conversation(archive.files());
     let id = conversation.id.to_string();
 
@@ -113,7 +105,7 @@ pub(crate) fn find_restored_id(
 }
 
 /// Returns true if the plain text of an archived rollout has more than `bytes` bytes.
-fn is_longer(archive: &ArchiveReader, entry: &FileEntry, bytes: u64) -> Result<bool, CommandError> {
+fn is_longer(archive: &ArchiveReader, entry: &FileEntry, bytes: u64) -> Result<bool> {
     let path = entry.path.as_path();
     if is_plain(path) || entry.size > bytes {
         return Ok(entry.size > bytes);

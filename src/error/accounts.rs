@@ -2,9 +2,7 @@
 
 use super::ErrorKind::{CodexRunning, Failed, Refused, Usage};
 use super::{Advised, CommandError, FREE_SPACE};
-use codex_manager_core::codex::LoginStorageError;
-use codex_manager_core::codex::config::CredentialStore;
-use codex_manager_core::codex::process::{Holder, ProcessRole};
+use codex_manager_core::codex::{CredentialStore, Holder, LoginStorageError, ProcessRole};
 use codex_manager_core::inventory::remedies;
 use codex_manager_core::io::{shell, similar};
 use std::path::Path;

@@ -2,16 +2,11 @@
 
 use crate::context::Context;
 use crate::error::{CommandError, Result};
-use codex_manager_core::archive::reader::ArchiveReader;
-use codex_manager_core::archive::sidecar::{self, SidecarProblem};
 use codex_manager_core::archive::verify::{self, VerifyReport};
-use codex_manager_core::archive::{ArchiveError, names};
+use codex_manager_core::archive::{ArchiveError, ArchiveReader, SidecarProblem, names, sidecar};
 use codex_manager_core::inventory::records::{FileStamp, VerifyRecord};
 use codex_manager_core::inventory::store::VerifyFinding;
-use codex_manager_core::io::clock::Timestamp;
-use codex_manager_core::io::hash::ContentHasher;
-use codex_manager_core::io::staging::Staging;
-use codex_manager_core::io::{IoContext, document, file_open};
+use codex_manager_core::io::{ContentHasher, IoContext, Staging, Timestamp, document, file_open};
 use std::path::Path;
 
 /// Verifies one archive and shows a progress bar. A dry run writes nothing to the manager home.

@@ -4,8 +4,8 @@ use crate::context::Context;
 use crate::error::{CommandError, Result};
 use crate::views::account::{label, read_known_accounts};
 use codex_manager_core::inventory::accounts::recheck_profile_logins;
-use codex_manager_core::quota::account::{Account, LoginState};
 use codex_manager_core::quota::recommend::{RankedAccount, Ranking, rank_accounts};
+use codex_manager_core::quota::{Account, LoginState};
 
 /// Returns the index of the best account, which `find_best` chooses; `None` if there is none. Reads the saved login of
 /// the chosen account again. If its state changed, chooses again.

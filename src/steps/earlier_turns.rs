@@ -2,7 +2,7 @@
 
 use crate::context::Context;
 use crate::error::CommandError;
-use codex_manager_core::codex::program::Program;
+use codex_manager_core::codex::Program;
 use codex_manager_core::history::repair;
 use codex_manager_core::history::repair_plan::RepairContext;
 use std::collections::BTreeSet;

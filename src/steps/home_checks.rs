@@ -4,7 +4,7 @@ use crate::context::Context;
 use crate::error::{CommandError, Result};
 use crate::views::account::{printable, suggest_sign_in};
 use codex_manager_core::accounts::isolated::is_isolated_home;
-use codex_manager_core::codex::config::CodexConfig;
+use codex_manager_core::codex::CodexConfig;
 use codex_manager_core::inventory::remedies;
 use codex_manager_core::io::{modes, shell};
 use codex_manager_core::restore::pending;

@@ -4,13 +4,13 @@ use crate::choices::account_choice::find_identity;
 use crate::context::Context;
 use crate::error::{Outcome, Result};
 use crate::ui::{Cell, Column, Style, Table, object};
-use crate::views::account::{local_rfc3339, printable, relative_time, short_id, suggest_login};
+use crate::views::account::{
+    local_rfc3339, printable, relative_time, short_id, suggest_login, time_json,
+};
 use crate::views::conversation_usage::settle_launches;
-use codex_manager_core::accounts::profile::Profile;
-use codex_manager_core::codex::config::read_login;
-use codex_manager_core::codex::identity::Identity;
+use codex_manager_core::accounts::Profile;
+use codex_manager_core::codex::{Identity, read_login};
 use codex_manager_core::history::thread_titles::read_titles;
-use codex_manager_core::io::clock::Timestamp;
 use codex_manager_core::io::shell::quote_if_needed;
 use codex_manager_core::launch::record::{LaunchRecord, LaunchState};
 use serde::Serialize;
@@ -151,7 +151,7 @@ impl ListedLaunch {
     fn to_json(&self, context: &Context) -> impl Serialize {
         let LaunchRecord { run, identity, .. } = &self.record;
         let conversation = self.record.last_conversation();
-        let format_time = |at: Option<Timestamp>| at.map(|at| local_rfc3339(&at, context));
+        let time = |at| time_json(at, context);
         let earlier_ids = self.record.binding.conversations.iter().rev().skip(1);
         let earlier_ids: Vec<_> = earlier_ids.map(|c| &c.session_id).collect();
 
@@ -161,7 +161,7 @@ impl ListedLaunch {
             .with("email", identity.email.as_str())
             .with("account_id", &identity.account_id)
             .with("started_at", local_rfc3339(&run.started_at, context))
-            .with("ended_at", format_time(run.ended_at))
+            .with("ended_at", time(run.ended_at))
             .with("cwd", &run.cwd)
             .with("args", &run.args)
             .with("pid", self.pid())
@@ -170,11 +170,11 @@ impl ListedLaunch {
             .with("rollout_path", conversation.map(|c| &c.rollout_path))
             .with(
                 "first_token_count_at",
-                format_time(conversation.and_then(|c| c.first_token_count_at)),
+                time(conversation.and_then(|c| c.first_token_count_at)),
             )
             .with(
                 "last_token_count_at",
-                format_time(conversation.and_then(|c| c.last_token_count_at)),
+                time(conversation.and_then(|c| c.last_token_count_at)),
             )
             .with("warning", &self.warning)
             .with("exit_code", run.exit_code)

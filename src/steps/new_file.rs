@@ -3,8 +3,7 @@
 use crate::context::Context;
 use crate::error::{CommandError, Result};
 use crate::ui::time;
-use codex_manager_core::io::IoContext as _;
-use codex_manager_core::io::atomic::TempFile;
+use codex_manager_core::io::{IoContext as _, TempFile};
 use std::io::Write as _;
 use std::path::Path;
 

@@ -4,15 +4,16 @@ use crate::context::Context;
 use crate::error::{CommandError, Result};
 use crate::steps::price_file;
 use crate::ui::time;
-use crate::views::account::{full_time, label, local_rfc3339, printable, relative_time};
+use crate::views::account::{full_time, label, printable, relative_time, time_json};
+use crate::views::account_table::find_short_window;
 use crate::views::week_pace::format_pace;
 use chrono::Days;
 use clap::ValueEnum;
-use codex_manager_core::codex::window::{CODEX_LIMIT, ResetCredits, Window};
+use codex_manager_core::codex::ResetCredits;
 use codex_manager_core::conversations::index::usage_query::{self, SLOT_MS, UsageDetail, UsageRow};
 use codex_manager_core::conversations::index::{self, IndexStore};
-use codex_manager_core::io::clock::Timestamp;
-use codex_manager_core::quota::account::AccountEntry;
+use codex_manager_core::io::Timestamp;
+use codex_manager_core::quota::AccountEntry;
 use codex_manager_core::quota::recommend::{RankedAccount, Ranking};
 use codex_manager_core::quota::state::{self, AccountState};
 use codex_manager_core::usage::figures::{NO_COST, format_cost, format_count};
@@ -20,8 +21,6 @@ use codex_manager_core::usage::period::{Period, start_of_day};
 use codex_manager_core::usage::report;
 use std::cell::LazyCell;
 use std::ops::Deref;
-
-const FIVE_HOURS_IN_MINUTES: u32 = 300;
 
 /// Returns the reason for the rank of an account, as a sentence.
 pub(crate) fn format_reason(
@@ -174,9 +173,7 @@ impl TemplateField {
             Self::State => best.verdict.state.name().into(),
             Self::Login => best.account.login.name().into(),
             Self::Reason => format_reason(best, ranking, context),
-            Self::NextAvailableAt => {
-                reset_at.map_or(String::new(), |at| local_rfc3339(&at, context))
-            }
+            Self::NextAvailableAt => time_json(reset_at, context).unwrap_or_default(),
             Self::NextIn => match (reset_at, best.verdict.state) {
                 (Some(at), _) => relative_time(&at, context),
                 (None, AccountState::Ready) => "now".into(),
@@ -196,11 +193,7 @@ impl TemplateField {
             Self::TodayTokens => today.format_tokens(),
             Self::TodayCost => today.format_cost(context),
             Self::FiveHoursLeft => {
-                let is_five_hours = |w: &&Window| {
-                    w.limit_id == CODEX_LIMIT && w.minutes == Some(FIVE_HOURS_IN_MINUTES)
-                };
-                let observation = entry.observation.as_ref();
-                let window = observation.and_then(|o| o.windows.iter().find(is_five_hours));
+                let window = find_short_window(entry);
                 format_percent(window.map(|window| state::percent_left(window, &context.now())))
             }
         }

@@ -6,19 +6,15 @@ use crate::context::Context;
 use crate::error::{CommandError, Result};
 use crate::views::account::{load_cooldown, printable, suggest_new_login, warn_all};
 use chrono::DateTime;
-use codex_manager_core::codex::app_server::{self, Question};
-use codex_manager_core::codex::identity::Identity;
-use codex_manager_core::codex::status_text;
-use codex_manager_core::codex::threads::ThreadFilter;
-use codex_manager_core::inventory::cooldown::{self, CooldownFile};
+use codex_manager_core::codex::{Identity, Question, ThreadFilter, app_server, status_text};
 use codex_manager_core::inventory::probe_all::{self, AccountProbe, ProbeAllOptions, ProbeTarget};
 use codex_manager_core::inventory::status::{
     self, Inquiry, StatusOptions, StatusProblem, StatusReport,
 };
-use codex_manager_core::io::clock::Timestamp;
+use codex_manager_core::inventory::{CooldownFile, cooldown};
 use codex_manager_core::io::progress::block_on_input;
-use codex_manager_core::io::{IoContext, file_open};
-use codex_manager_core::quota::account::LoginState;
+use codex_manager_core::io::{IoContext, Timestamp, file_open};
+use codex_manager_core::quota::LoginState;
 use serde_json::Value;
 use std::io::Read;
 use std::path::Path;

@@ -4,15 +4,13 @@
 use crate::context::Context;
 use crate::copies::losses::archived::recheck_after_restore;
 use crate::copies::source::{ConversationSource as _, read_messages, rollout_files};
-use crate::error::CommandError;
-use codex_manager_core::archive::reader::ArchiveReader;
-use codex_manager_core::codex::home::kind_of;
-use codex_manager_core::codex::rollout::{RolloutName, parse_rollout_id};
+use crate::error::Result;
+use codex_manager_core::archive::ArchiveReader;
+use codex_manager_core::codex::{RolloutName, kind_of, parse_rollout_id};
 use codex_manager_core::conversations::messages::{self, MessageCounts};
-use codex_manager_core::io::IoContext;
-use codex_manager_core::io::quantity::pluralize;
+use codex_manager_core::io::{IoContext, pluralize};
+use codex_manager_core::restore::RestoreRequest;
 use codex_manager_core::restore::plan::{RestorePlan, Selection};
-use codex_manager_core::restore::request::RestoreRequest;
 use std::path::Path;
 
 /// Counts the messages in the rollouts that the plan replaces or removes, without those that the archive has too.
@@ -43,7 +41,7 @@ pub(crate) fn describe_replaced_messages(count: usize, kept_in: &str) -> Option<
 }
 
 /// Counts the messages of the live rollout at `path` that the archive does not have.
-fn count_missing_in_archive(archive: &ArchiveReader, path: &Path) -> Result<usize, CommandError> {
+fn count_missing_in_archive(archive: &ArchiveReader, path: &Path) -> Result<usize> {
     let live_messages = messages::read_messages(path).at("read", path)?;
     let rollout_id = parse_rollout_id(path);
     let mut archived_rollouts = rollout_files(archive.files());

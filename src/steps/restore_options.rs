@@ -14,23 +14,17 @@ use crate::views::restore_report::{
     describe_other_home, describe_replaced, list_removed_names, show_plan, show_report,
 };
 use clap::Args;
-use codex_manager_core::accounts::login_selection::AuthPolicy;
-use codex_manager_core::archive::entry_name::EntryName;
-use codex_manager_core::archive::parse_rollout_name;
-use codex_manager_core::archive::reader::ArchiveReader;
-use codex_manager_core::codex::daemon;
-use codex_manager_core::codex::home::kind_of;
-use codex_manager_core::codex::process::{Holder, ProcessRole};
+use codex_manager_core::accounts::AuthPolicy;
+use codex_manager_core::archive::{ArchiveReader, EntryName, parse_rollout_name};
+use codex_manager_core::codex::{Holder, ProcessRole, daemon, kind_of};
 use codex_manager_core::inventory::archive_names::{file_name, strip_archive_suffix};
 use codex_manager_core::inventory::store;
 use codex_manager_core::io::links;
 use codex_manager_core::journal::{self, JournalError};
-use codex_manager_core::restore;
-use codex_manager_core::restore::RestoreError;
 use codex_manager_core::restore::apply::{self, RestoreReport};
 use codex_manager_core::restore::plan::unchanged_files::find_unchanged;
 use codex_manager_core::restore::plan::{RestorePlan, RestoreTarget, Selection};
-use codex_manager_core::restore::request::RestoreRequest;
+use codex_manager_core::restore::{self, RestoreError, RestoreRequest};
 use codex_manager_core::sync::restore_marker::RestoreMarkers;
 use codex_manager_core::sync::state::Replica;
 use std::collections::BTreeSet;
@@ -379,8 +373,6 @@ pub(crate) fn apply_with_restore_mark(
     plan: &RestorePlan,
     context: &Context,
 ) -> Result<RestoreReport> {
-    let bar = context.ui.bar("restoring", plan.bytes);
-
     let marks = match request.target {
         RestoreTarget::Home if !plan.partial || !plan.removed.is_empty() => {
             Some(RestoreMarkers::write(&Replica::find_folders(
@@ -391,8 +383,7 @@ pub(crate) fn apply_with_restore_mark(
         _ => None,
     };
 
-    let applied = apply::apply(request, &bar);
-    drop(bar);
+    let applied = apply::apply(request, &context.ui.bar("restoring", plan.bytes));
     let is_unchanged = match &applied {
         // Steps of the exchange may be done.
         Err(RestoreError::Journal(error)) => {

@@ -1,6 +1,6 @@
 //! Runs a small program of the system to its end, with a time limit.
 
-use codex_manager_core::io::child::{ChildGroup, ChildOutput};
+use codex_manager_core::io::{ChildGroup, ChildOutput};
 use std::process::Command;
 use std::time::{Duration, Instant};
 

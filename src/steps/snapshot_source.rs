@@ -6,11 +6,9 @@ use crate::copies::losses::place::{CopyPlace, CopyPlaceKind};
 use crate::copies::losses::search::LossSearch;
 use crate::copies::source::ConversationSource;
 use crate::error::{CommandError, Result};
-use codex_manager_core::archive::entry::FileEntry;
-use codex_manager_core::archive::file_list::FileList;
-use codex_manager_core::archive::format::Compression;
+use codex_manager_core::archive::{Compression, FileEntry, FileList};
 use codex_manager_core::history::session_index;
-use codex_manager_core::io::{IoContext, Progress};
+use codex_manager_core::io::IoContext;
 use codex_manager_core::restore::plan::Selection;
 use codex_manager_core::vault::contents::SnapshotContents;
 use codex_manager_core::vault::materialize::materialize;
@@ -44,7 +42,7 @@ pub(crate) fn add_snapshots(
     restic: &Restic,
     mut snapshots: Vec<Snapshot>,
     context: &Context,
-) -> Result<(), CommandError> {
+) -> Result<()> {
     let home = context.settings.codex_home.to_string_lossy();
     snapshots.retain(|snapshot| {
         let is_of_home = snapshot
@@ -90,19 +88,14 @@ impl SnapshotSource {
     }
 
     /// Downloads the contents into a new archive in `folder`, then renames the archive to `path`, which must not exist.
-    pub(crate) fn download(
-        &self,
-        folder: &Path,
-        path: &Path,
-        progress: &dyn Progress,
-    ) -> Result<()> {
+    pub(crate) fn download(&self, folder: &Path, path: &Path, context: &Context) -> Result<()> {
         let (file, _) = materialize(
             &self.restic,
             &self.snapshot,
             &self.contents,
             folder,
             Compression::Fast,
-            progress,
+            &context.ui.bar("downloading", 0),
         )?;
         file.sync()?;
         file.publish_unsynced(path)?;

@@ -6,15 +6,12 @@ use crate::steps::home_checks::{check_credential_store, check_logins_allowed, ch
 use crate::steps::{before_new_codex, wait};
 use crate::ui::object;
 use crate::views::account::{
-    full_time, label, local_rfc3339, printable, read_accounts_and_profiles, warn_all,
+    full_time, label, printable, read_accounts_and_profiles, time_json, warn_all,
 };
 use chrono::TimeDelta;
 use clap::Args;
-use codex_manager_core::codex::arguments::{Arguments, InvocationMode};
-use codex_manager_core::codex::identity::Identity;
-use codex_manager_core::io::attached::{self, AttachedExit};
-use codex_manager_core::io::clock::Timestamp;
-use codex_manager_core::io::shell;
+use codex_manager_core::codex::{Arguments, Identity, InvocationMode};
+use codex_manager_core::io::{AttachedExit, Timestamp, attached, shell};
 use codex_manager_core::launch::run::LaunchReport;
 use codex_manager_core::launch::session::{self, Launch, LaunchPlan, LaunchRequest};
 use std::ffi::OsString;
@@ -352,10 +349,7 @@ fn show_json(
         // The live account, if a switch would replace it.
         .with("switch_from", from.map(|from| from.email.to_string()))
         .with("daemon", plan.and_then(|plan| plan.daemon))
-        .with(
-            "wait_until",
-            wait_until.map(|at| local_rfc3339(&at, context)),
-        )
+        .with("wait_until", time_json(wait_until, context))
         .with("command_line", command_line)
         .with("dry_run", true);
     context.ui.document(command, &json);

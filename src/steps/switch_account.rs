@@ -2,7 +2,7 @@
 
 use crate::choices::listed::list_threads;
 use crate::context::Context;
-use crate::error::{Outcome, Result};
+use crate::error::{CommandError, Outcome, Result};
 use crate::steps::home_checks::{check_logins_allowed, check_not_isolated, warn_if_live_elsewhere};
 use crate::steps::refresh::find_last_use;
 use crate::ui::text_width::elide_end;
@@ -10,19 +10,17 @@ use crate::ui::{Style, object, windows};
 use crate::views::account::{printable, read_known_accounts, warn_all};
 use crate::views::account_report::API_KEY_HAS_NO_QUOTA;
 use clap::Args;
-use codex_manager_core::accounts::save::SaveOutcome;
-use codex_manager_core::accounts::switch::{
-    self, DaemonPolicy, PlannedSave, SwitchPlan, SwitchReport, SwitchRequest,
+use codex_manager_core::accounts::switch::{self, PlannedSave};
+use codex_manager_core::accounts::{
+    DaemonPolicy, SaveOutcome, SwitchPlan, SwitchReport, SwitchRequest,
 };
-use codex_manager_core::codex::home::AUTH_JSON;
-use codex_manager_core::codex::identity::{Identity, LoginKind};
-use codex_manager_core::codex::process::Holder;
-use codex_manager_core::codex::threads::{AccountFilter, ChildThreads, ListedThread, ThreadFilter};
-use codex_manager_core::codex::{daemon, login_lock};
-use codex_manager_core::inventory::cooldown::CooldownFile;
-use codex_manager_core::inventory::store;
-use codex_manager_core::io::quantity::pluralize;
-use codex_manager_core::quota::account::LoginState;
+use codex_manager_core::codex::threads::{AccountFilter, ChildThreads};
+use codex_manager_core::codex::{
+    AUTH_JSON, Holder, Identity, ListedThread, LoginKind, ThreadFilter, daemon, login_lock,
+};
+use codex_manager_core::inventory::{CooldownFile, store};
+use codex_manager_core::io::pluralize;
+use codex_manager_core::quota::LoginState;
 use std::path::Path;
 
 /// The flags of a switch.
@@ -97,11 +95,8 @@ impl SwitchArgs {
             return Ok(Outcome::Done);
         }
 
-        let (is_refused, record_problem) = match record_use(to, report.plan.from.as_ref(), context)
-        {
-            Ok(is_refused) => (is_refused, None),
-            Err(e) => (false, Some(e.to_one_line())),
-        };
+        let recorded = record_use(to, report.plan.from.as_ref(), context);
+        let record_problem = recorded.as_ref().err().map(CommandError::to_one_line);
         let problem = report.unrecorded.clone().or(record_problem);
 
         let daemon = name_daemon_state(report.daemon_stopped, context);
@@ -110,7 +105,7 @@ impl SwitchArgs {
         }
         show_switched(&report, to, daemon, context);
 
-        if is_refused {
+        if recorded.is_ok_and(|is_refused| is_refused) {
             context.warn(format_args!(
                 "the server rejected this login at the last query; if Codex fails, sign in \
                  again: codex-manager profile login {}",

@@ -3,13 +3,12 @@
 use crate::choices::sync_config::{read_config_quietly, replica};
 use crate::context::Context;
 use crate::doctor::{Check, machine};
-use crate::error::CommandError;
+use crate::error::Result;
 use crate::steps::shutdown::ShutdownArgs;
 use crate::steps::sync_shutdown;
 use crate::steps::vault_sync::{VaultPurpose, VaultSync};
 use chrono::DateTime;
-use codex_manager_core::io::quantity::pluralize;
-use codex_manager_core::io::{IoContext as _, IoError, atomic};
+use codex_manager_core::io::{IoContext as _, IoError, atomic, pluralize};
 use codex_manager_core::sync::config::{SyncConfig, SyncRemote};
 use codex_manager_core::sync::conflict_copies::{ConflictCopies, ConflictCopy};
 use codex_manager_core::sync::plan::{self, PlanRequest, UndeliveredVersion};
@@ -27,7 +26,7 @@ pub(crate) fn run_checks(
     context: &Context,
     path: &Path,
     args: &ShutdownArgs,
-) -> Result<Vec<Check>, CommandError> {
+) -> Result<Vec<Check>> {
     let config = read_config_quietly(context, path)?;
     let message = format!("configuration: {}", path.display());
     let mut checks = vec![Check::ok("sync.config", message)];
@@ -55,7 +54,7 @@ pub(crate) fn run_checks(
 /// Checks that the vault can be read and that this machine may sync through it. The message names the repository.
 fn check_vault(context: &Context, config: &SyncConfig) -> Check {
     let replica = replica(context, config);
-    let read = || -> Result<String, CommandError> {
+    let read = || -> Result<String> {
         let Some(vault) = VaultSync::open(context, config, VaultPurpose::Plan)? else {
             // Not reached, because the sync goes through the vault.
             return Ok(String::new());

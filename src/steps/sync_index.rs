@@ -1,10 +1,9 @@
 //! Locks the replica of a sync, and updates Codex's index under that lock.
 
 use crate::context::Context;
-use crate::error::CommandError;
+use crate::error::{CommandError, Result};
 use crate::steps::earlier_turns::project_continued_rollouts;
-use codex_manager_core::io::atomic;
-use codex_manager_core::io::lock::{FileLock, LockError};
+use codex_manager_core::io::{FileLock, LockError, atomic};
 use codex_manager_core::sync::config::SyncConfig;
 use codex_manager_core::sync::index_updates::{CodexIndex, ContentChange};
 use codex_manager_core::sync::pending_index_updates::PendingIndexUpdates;
@@ -16,7 +15,7 @@ use std::time::Duration;
 pub(crate) const LOCK_WAIT: Duration = Duration::from_millis(300);
 
 /// Locks the replica. Two runs at the same time would undo each other's changes.
-pub(crate) fn lock_replica(replica: &Replica) -> Result<FileLock, CommandError> {
+pub(crate) fn lock_replica(replica: &Replica) -> Result<FileLock> {
     atomic::create_private_folder(&replica.folder)?;
     FileLock::acquire_within(&replica.lock_file(), LOCK_WAIT).map_err(|e| match e {
         LockError::Held(_) => CommandError::failed("another sync of this folder is running")
@@ -40,7 +39,7 @@ pub(crate) fn update_codex_index(
     context: &Context,
     config: &SyncConfig,
     replica: &Replica,
-) -> Result<(), CommandError> {
+) -> Result<()> {
     let pending = PendingIndexUpdates::new(replica);
     let codex_index = codex_index(context, config);
     let (updates, renamed_ids) = (pending.read()?, pending.read_renamed_ids()?);

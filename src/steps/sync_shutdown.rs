@@ -4,7 +4,7 @@
 use crate::choices::sync_config::format_sync_command;
 use crate::context::Context;
 use crate::doctor::Check;
-use crate::error::CommandError;
+use crate::error::{CommandError, Result};
 use crate::steps::shutdown::{ShutdownArgs, can_ask, print_home_usage};
 use codex_manager_core::codex::process;
 use codex_manager_core::shutdown::{self, ShutdownError, ShutdownPlan, ShutdownRequest};
@@ -39,7 +39,7 @@ pub(crate) fn shut_down_codex(
     context: &Context,
     config: &SyncConfig,
     args: &ShutdownArgs,
-) -> Result<(), CommandError> {
+) -> Result<()> {
     if config.safety.require_codex_stopped && !process::can_list_processes() {
         if config.safety.fail_on_unknown {
             return Err(CommandError::refused(PROCESSES_UNKNOWN)

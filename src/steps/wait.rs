@@ -5,9 +5,8 @@ use crate::error::{CommandError, Result};
 use crate::steps::refresh;
 use crate::views::account::{full_time, label, read_accounts_and_profiles};
 use chrono::{DateTime, TimeDelta, Utc};
-use codex_manager_core::codex::identity::Identity;
-use codex_manager_core::io::clock::Timestamp;
-use codex_manager_core::io::progress;
+use codex_manager_core::codex::Identity;
+use codex_manager_core::io::{Timestamp, progress};
 use codex_manager_core::quota::state::{self, AccountState};
 use std::time::Duration;
 

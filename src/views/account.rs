@@ -4,19 +4,14 @@ use crate::context::Context;
 use crate::error::{CommandError, Result};
 use crate::ui::{JsonFields, JsonObject, Style, Ui, object, time, windows};
 use chrono::{DateTime, TimeZone};
-use codex_manager_core::accounts::profile::Profile;
+use codex_manager_core::accounts::Profile;
 use codex_manager_core::archive::Metadata;
-use codex_manager_core::codex::auth::AuthFile;
-use codex_manager_core::codex::config::read_login;
-use codex_manager_core::codex::identity::Identity;
-use codex_manager_core::inventory::cooldown::{self, CooldownFile};
-use codex_manager_core::inventory::{accounts, remedies};
+use codex_manager_core::codex::{AuthFile, Identity, read_login};
+use codex_manager_core::inventory::{CooldownFile, accounts, cooldown, remedies};
 use codex_manager_core::io::ansi::to_printable_line;
-use codex_manager_core::io::clock::Timestamp;
-use codex_manager_core::io::shell;
-use codex_manager_core::quota::account::{Account, AccountEntry};
+use codex_manager_core::io::{Timestamp, shell};
 use codex_manager_core::quota::state::{self, AccountState, Cause, Verdict};
-use codex_manager_core::quota::window::{Observation, QuotaSource};
+use codex_manager_core::quota::{Account, AccountEntry, Observation, QuotaSource};
 use std::collections::HashMap;
 
 /// Returns an account in JSON, with its state and the figures of the last observation. The keys are an interface,
@@ -28,7 +23,7 @@ pub(crate) fn account_json<'a>(
 ) -> JsonObject<impl JsonFields + use<'a>> {
     let entry = &account.entry;
     let (source, observed_at) = find_figures_source(entry, verdict);
-    let time = |at: Option<Timestamp>| at.map(|at| local_rfc3339(&at, context));
+    let time = |at| time_json(at, context);
 
     object()
         .with("email", entry.identity.email.as_str())
@@ -91,10 +86,14 @@ pub(crate) fn relative_time<Z: TimeZone>(at: &DateTime<Z>, context: &Context) ->
     time::format_relative(&at.to_utc(), &context.now())
 }
 
+/// Formats a time like [`local_rfc3339`]; `None` stays `None`.
+pub(crate) fn time_json<Z: TimeZone>(at: Option<DateTime<Z>>, context: &Context) -> Option<String> {
+    at.map(|at| local_rfc3339(&at, context))
+}
+
 /// Formats a time in milliseconds since 1970 like [`local_rfc3339`]. `None` if `ms` is `None` or out of range.
 pub(crate) fn format_local_ms(ms: Option<i64>, context: &Context) -> Option<String> {
-    let at = DateTime::from_timestamp_millis(ms?)?;
-    Some(local_rfc3339(&at, context))
+    time_json(DateTime::from_timestamp_millis(ms?), context)
 }
 
 /// Returns the name of the account for people: its profile, else its email.

@@ -3,9 +3,9 @@
 use crate::context::Context;
 use crate::ui::{Style, windows};
 use crate::views::account::{full_time, printable};
-use codex_manager_core::codex::identity::Identity;
-use codex_manager_core::io::clock::Timestamp;
-use codex_manager_core::quota::window::Observation;
+use codex_manager_core::codex::Identity;
+use codex_manager_core::io::Timestamp;
+use codex_manager_core::quota::Observation;
 
 /// The sentence in place of the figures of an API key.
 pub(crate) const API_KEY_HAS_NO_QUOTA: &str =

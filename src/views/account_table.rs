@@ -3,11 +3,11 @@
 use crate::context::Context;
 use crate::ui::{Cell, Column, Style, Table, time, windows};
 use crate::views::account::{absolute_time, local_rfc3339, printable, relative_time, state_style};
-use codex_manager_core::codex::identity::Identity;
-use codex_manager_core::codex::window::{CODEX_LIMIT, WEEKLY_LABEL, Window};
-use codex_manager_core::io::clock::Timestamp;
-use codex_manager_core::quota::account::{Account, AccountEntry, LoginState};
+use codex_manager_core::codex::window::{CODEX_LIMIT, WEEKLY_LABEL};
+use codex_manager_core::codex::{Identity, Window};
+use codex_manager_core::io::Timestamp;
 use codex_manager_core::quota::state::{self, AccountState, Cause, Verdict};
+use codex_manager_core::quota::{Account, AccountEntry, LoginState};
 
 /// The length of Codex's short window in minutes.
 const SHORT_WINDOW_MINUTES: u32 = 300;
@@ -118,11 +118,14 @@ fn weekly_cell(entry: &AccountEntry, context: &Context) -> Cell {
     Cell::new(windows::style_of(percent_left), text).value(format_args!("{percent_left:.0}"))
 }
 
+/// Returns Codex's window of five hours as last observed.
+pub(crate) fn find_short_window(entry: &AccountEntry) -> Option<&Window> {
+    let mut windows = entry.observation.as_ref()?.windows.iter();
+    windows.find(|w| w.limit_id == CODEX_LIMIT && w.minutes == Some(SHORT_WINDOW_MINUTES))
+}
+
 fn short_window_cell(entry: &AccountEntry, context: &Context) -> Cell {
-    let is_short =
-        |w: &&Window| w.limit_id == CODEX_LIMIT && w.minutes == Some(SHORT_WINDOW_MINUTES);
-    let observation = entry.observation.as_ref();
-    let Some(window) = observation.and_then(|o| o.windows.iter().find(is_short)) else {
+    let Some(window) = find_short_window(entry) else {
         return Cell::plain("");
     };
     let percent_left = state::percent_left(window, &context.now());

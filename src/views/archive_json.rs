@@ -2,16 +2,15 @@
 
 use crate::context::Context;
 use crate::ui::{JsonFields, JsonObject, object};
-use crate::views::account::local_rfc3339;
-use codex_manager_core::archive::metadata::Metadata;
-use codex_manager_core::io::clock::Timestamp;
+use crate::views::account::time_json;
+use codex_manager_core::archive::Metadata;
 
 /// Returns the mode, the account and the weekly window of an archive. The keys are an interface.
 pub(crate) fn archive_json<'a>(
     metadata: &'a Metadata,
     context: &Context,
 ) -> JsonObject<impl JsonFields + use<'a>> {
-    let time = |at: Option<Timestamp>| at.map(|at| local_rfc3339(&at, context));
+    let time = |at| time_json(at, context);
     object()
         .with("mode", metadata.mode)
         .with("email", &metadata.email)

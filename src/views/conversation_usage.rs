@@ -4,13 +4,11 @@ use crate::context::Context;
 use crate::ui::object;
 use crate::ui::windows::window_json;
 use crate::views::account::{local_rfc3339, relative_time, short_id, warn_all};
-use codex_manager_core::io::document::DocumentError;
+use codex_manager_core::io::DocumentError;
 use codex_manager_core::launch::record::LaunchRecord;
 use codex_manager_core::launch::registry::Launches;
 use codex_manager_core::launch::{binding, settle};
-use codex_manager_core::quota::SessionUsage;
-use codex_manager_core::quota::account::AccountEntry;
-use codex_manager_core::quota::window::QuotaSource;
+use codex_manager_core::quota::{AccountEntry, QuotaSource, SessionUsage};
 use serde::Serialize;
 
 /// Completes launches whose codex-manager was killed, and returns all launches.

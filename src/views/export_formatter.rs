@@ -9,7 +9,7 @@ use codex_manager_core::conversations::html::{HtmlWriter, PageHead, format_page_
 use codex_manager_core::conversations::markdown::MarkdownWriter;
 use codex_manager_core::conversations::named_conversation::NamedConversation;
 use codex_manager_core::conversations::transcript::TranscriptEntry;
-use codex_manager_core::io::clock::Zone;
+use codex_manager_core::io::Zone;
 use serde::Serialize;
 use serde_json::Value;
 

@@ -5,8 +5,7 @@ use crate::views::account::printable;
 use codex_manager_core::inventory::remedies;
 use codex_manager_core::inventory::resolve::find_account_position;
 use codex_manager_core::launch::folders;
-use codex_manager_core::quota::account::Account;
-use codex_manager_core::quota::state;
+use codex_manager_core::quota::{Account, state};
 use std::path::Path;
 
 /// Returns the entry of the setting `folders` that applies to the current folder, or to `root` if it is given: the

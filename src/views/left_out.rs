@@ -3,9 +3,8 @@
 use crate::context::Context;
 use crate::ui::{Style, bytes};
 use crate::views::account::owner_name;
-use codex_manager_core::archive::metadata::Metadata;
-use codex_manager_core::archive::path_note::PathNote;
-use codex_manager_core::io::quantity::pluralize;
+use codex_manager_core::archive::{Metadata, PathNote};
+use codex_manager_core::io::pluralize;
 
 /// Prints the paths that the backup skipped, and the damaged files that it contains.
 pub(crate) fn show_left_out(

@@ -3,20 +3,15 @@
 use crate::context::Context;
 use crate::ui::{JsonFields, JsonObject, Style, bytes, object};
 use crate::views::account;
-use codex_manager_core::accounts::login_selection::AuthOutcome;
-use codex_manager_core::archive::entry_name::EntryName;
-use codex_manager_core::archive::metadata::Metadata;
-use codex_manager_core::archive::name_table::NameSet;
-use codex_manager_core::archive::reader::ArchiveReader;
-use codex_manager_core::codex::home::{HomeEntryKind, kind_of};
+use codex_manager_core::accounts::AuthOutcome;
+use codex_manager_core::archive::{ArchiveReader, EntryName, Metadata, NameSet};
+use codex_manager_core::codex::{HomeEntryKind, kind_of};
 use codex_manager_core::inventory::archive_names::{self, file_name, strip_archive_suffix};
 use codex_manager_core::inventory::catalog;
-use codex_manager_core::io::quantity::pluralize;
-use codex_manager_core::io::{shell, similar};
-use codex_manager_core::restore::LoginPreview;
+use codex_manager_core::io::{pluralize, shell, similar};
 use codex_manager_core::restore::apply::{self, RestoreReport};
 use codex_manager_core::restore::plan::{RestorePlan, RestoreTarget};
-use codex_manager_core::restore::request::RestoreRequest;
+use codex_manager_core::restore::{LoginPreview, RestoreRequest};
 
 /// Describes an archive or a snapshot (`noun`): its name, kind, account and age. Names its home if that is another one,
 /// and the files that the backup left out by `--exclude`.

@@ -2,7 +2,7 @@
 
 use crate::context::Context;
 use crate::ui::{Cell, Column, Style, Table, bytes, object};
-use crate::views::account::{self, absolute_time, local_rfc3339, printable};
+use crate::views::account::{self, absolute_time, printable, time_json};
 use crate::views::account_table::AccountNames;
 use codex_manager_core::archive::names::ARCHIVE_SUFFIX;
 use codex_manager_core::inventory::retention::{RetentionDecision, RetentionPlan};
@@ -113,7 +113,7 @@ fn build_row(
         Cell::plain(email.unwrap_or_default()),
         Cell::new(style, verdict),
         Cell::plain(made_at.map_or("unknown".into(), |at| absolute_time(&at, context)))
-            .value(made_at.map_or(String::new(), |at| local_rfc3339(&at, context))),
+            .value(time_json(made_at, context).unwrap_or_default()),
         Cell::plain(kind),
         Cell::plain(bytes(candidate.bytes)).value(candidate.bytes),
         name,
@@ -133,7 +133,7 @@ pub(crate) fn decisions_json(
             .with("reason", reason)
             .with("email", candidate.identity.map(|i| i.email.to_string()))
             .with("kind", candidate.class.name())
-            .with("created_at", made_at.map(|at| local_rfc3339(&at, context)))
+            .with("created_at", time_json(made_at, context))
             .with("archive_bytes", candidate.bytes)
     };
     decisions.into_iter().map(row).collect()

@@ -5,10 +5,9 @@ use crate::ui::Style;
 use crate::ui::text_width::{columns, elide_middle, pad_end};
 use crate::views::account::label;
 use chrono::{Duration, Timelike};
-use codex_manager_core::io::clock::Timestamp;
-use codex_manager_core::quota::account::Account;
+use codex_manager_core::io::Timestamp;
 use codex_manager_core::quota::state::{AccountState, Verdict};
-use codex_manager_core::quota::window::Observation;
+use codex_manager_core::quota::{Account, Observation};
 
 const DAYS: usize = 8;
 

@@ -7,7 +7,7 @@ use chrono::{DateTime, Utc};
 use codex_manager_core::conversations::named_conversation::NamedConversation;
 use codex_manager_core::history::lines::MAX_LINE_BYTES;
 use codex_manager_core::io::ansi::strip_escapes;
-use codex_manager_core::io::quantity::pluralize;
+use codex_manager_core::io::pluralize;
 use std::fmt::Write as _;
 use std::io;
 

@@ -2,8 +2,8 @@
 
 use crate::context::Context;
 use chrono::{DateTime, Utc};
-use codex_manager_core::quota::account::{Account, AccountEntry};
 use codex_manager_core::quota::state::{AccountState, Verdict};
+use codex_manager_core::quota::{Account, AccountEntry};
 use codex_manager_core::usage::window::{Pace, forecast_pace};
 
 /// Returns the forecast of the weekly window. `None` without figures of it.

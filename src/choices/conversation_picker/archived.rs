@@ -6,8 +6,7 @@ use crate::copies::archived::{group_rollouts_by_conversation, list_ids_on_disk, 
 use crate::copies::source::ConversationSource;
 use crate::error::{CommandError, Result};
 use crate::ui::picker::{Picker, PickerOptions, PickerScope};
-use codex_manager_core::codex::home::ARCHIVED_SESSIONS;
-use codex_manager_core::codex::threads::ListedThread;
+use codex_manager_core::codex::{ARCHIVED_SESSIONS, ListedThread};
 use std::cmp::Reverse;
 
 const NANOS_PER_MILLI: i64 = 1_000_000;

@@ -11,7 +11,7 @@ use codex_manager_core::conversations::transcript::{
 };
 use codex_manager_core::history::rollout::find_recorded_rollout;
 use codex_manager_core::history::thread_rollouts::ThreadChain;
-use codex_manager_core::io::clock::Zone;
+use codex_manager_core::io::Zone;
 use std::cmp::Reverse;
 use std::path::Path;
 

@@ -7,25 +7,20 @@ use crate::context::Context;
 use crate::copies::losses::archived;
 use crate::copies::losses::report::LossJson;
 use crate::error::{CommandError, Outcome, Result};
-use crate::steps::backup_plan::{BackupPlan, QuotaArgs, check_account_unchanged, remove_leftovers};
-use crate::steps::capture_args::CaptureArgs;
+use crate::steps::backup_plan::{
+    BackupPlan, CaptureArgs, QuotaArgs, check_account_unchanged, remove_leftovers,
+};
 use crate::steps::home_checks::refuse_during_restore;
 use crate::steps::new_snapshot::add_snapshot;
 use crate::views::account::{warn_all, warn_not_recorded};
 use chrono::Duration;
 use clap::Args;
-use codex_manager_core::archive::capture::{self, CaptureOptions, CapturedHome};
-use codex_manager_core::archive::format::Compression;
-use codex_manager_core::archive::manifest::ArchiveManifest;
-use codex_manager_core::archive::name_table::NameSet;
-use codex_manager_core::archive::publish::{self, PublishedArchive};
-use codex_manager_core::archive::reader::ArchiveReader;
-use codex_manager_core::archive::reuse::{PreviousArchive, ReuseOptions, VerifyReused};
-use codex_manager_core::archive::{ArchiveError, names};
-use codex_manager_core::codex::auth::AuthFile;
-use codex_manager_core::codex::config::CredentialStore;
-use codex_manager_core::codex::home::AUTH_JSON;
-use codex_manager_core::codex::identity::Identity;
+use codex_manager_core::archive::{
+    ArchiveError, ArchiveManifest, ArchiveReader, CaptureOptions, CapturedHome, Compression,
+    NameSet, PreviousArchive, PublishedArchive, ReuseOptions, VerifyReused, capture, names,
+    publish,
+};
+use codex_manager_core::codex::{AUTH_JSON, AuthFile, CredentialStore, Identity};
 use codex_manager_core::inventory::archive_names::file_name;
 use codex_manager_core::inventory::cooldown::LOCK_NAME;
 use codex_manager_core::inventory::status::{self, StatusReport};

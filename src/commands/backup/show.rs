@@ -9,14 +9,11 @@ use crate::ui::{Style, bytes, object};
 use crate::views::account::full_time;
 use crate::views::archive_json::archive_json;
 use crate::views::left_out::{format_owner_suffix, show_left_out};
-use codex_manager_core::archive::metadata::Metadata;
-use codex_manager_core::archive::path_note::PathNote;
-use codex_manager_core::archive::publish::{PublishedArchive, free_paths};
-use codex_manager_core::archive::scope::Excludes;
+use codex_manager_core::archive::publish::free_paths;
+use codex_manager_core::archive::{Excludes, Metadata, PathNote, PublishedArchive};
 use codex_manager_core::inventory::archive_names::{file_name, strip_archive_suffix};
 use codex_manager_core::inventory::status::StatusReport;
-use codex_manager_core::io::quantity::pluralize;
-use codex_manager_core::io::shell;
+use codex_manager_core::io::{pluralize, shell};
 
 /// The parts of a backup's result that are not in its metadata.
 #[derive(Default)]

@@ -6,8 +6,7 @@ use crate::config::{FILE_NAME, file_access};
 use crate::context::Context;
 use crate::error::{CommandError, Outcome, Result};
 use clap::Args;
-use codex_manager_core::io::environment::Environment;
-use codex_manager_core::io::{IoContext, atomic, file_open};
+use codex_manager_core::io::{Environment, IoContext, atomic, file_open};
 use serde_json::json;
 use std::path::Path;
 

@@ -6,7 +6,7 @@ use crate::steps::home_checks::check_logins_allowed;
 use crate::views::account::{printable, warn_all};
 use crate::views::dry_run::would_be;
 use clap::Args;
-use codex_manager_core::io::quantity::pluralize;
+use codex_manager_core::io::pluralize;
 use codex_manager_core::transfer::python_home::{self, CopyPlan, CopyTarget};
 use serde::Serialize;
 use std::path::{Path, PathBuf};
@@ -63,9 +63,7 @@ impl ImportPythonArgs {
         let plan = if self.dry_run {
             python_home::plan(&home, &target)?
         } else {
-            let bar = context.ui.bar("copying", 0);
-            let report = python_home::apply(&home, &target, &bar)?;
-            drop(bar);
+            let report = python_home::apply(&home, &target, &context.ui.bar("copying", 0))?;
             warn_all(&context.ui, &report.warnings);
             report.plan
         };

@@ -2,14 +2,10 @@
 
 use crate::error::{CommandError, Result};
 use crate::ui::{Cell, Style, variant_name};
-use codex_manager_core::archive::entry::FileEntry;
-use codex_manager_core::archive::file_extract;
-use codex_manager_core::archive::reader::ArchiveReader;
 use codex_manager_core::archive::scan::HomeScan;
-use codex_manager_core::codex::config;
-use codex_manager_core::codex::home::{CONFIG_TOML, HomeEntryKind, kind_of};
-use codex_manager_core::io::hash::{ContentDigest, ContentHasher};
-use codex_manager_core::io::{IoContext, file_open};
+use codex_manager_core::archive::{ArchiveReader, FileEntry, file_extract};
+use codex_manager_core::codex::{CONFIG_TOML, HomeEntryKind, config, kind_of};
+use codex_manager_core::io::{ContentDigest, ContentHasher, IoContext, file_open};
 use serde::Serialize;
 use std::collections::{BTreeMap, BTreeSet};
 use std::io::{ErrorKind, Read};

@@ -2,19 +2,15 @@
 
 use crate::commands::diff::content::Change;
 use crate::copies::archived::group_rollouts_by_conversation;
-use crate::copies::source::ConversationSource as _;
-use crate::error::{CommandError, Result};
-use codex_manager_core::archive::entry::FileEntry;
-use codex_manager_core::archive::file_extract;
-use codex_manager_core::archive::reader::ArchiveReader;
+use crate::copies::source::{ConversationSource as _, read_messages};
+use crate::error::{Result, check_interrupt};
 use codex_manager_core::archive::scan::HomeScan;
+use codex_manager_core::archive::{ArchiveReader, FileEntry};
 use codex_manager_core::conversations::messages::{self, MessageCounts};
 use codex_manager_core::io::IoContext;
-use codex_manager_core::io::progress::is_interrupted;
 use serde::Serialize;
 use std::collections::BTreeSet;
 use std::ffi::OsString;
-use std::fs::File;
 use std::path::Path;
 
 /// A conversation that changed, in JSON. Its keys are a contract.
@@ -46,9 +42,7 @@ pub(super) fn compare_conversations(
     let mut changed = Vec::new();
 
     for id in ids {
-        if is_interrupted() {
-            return Err(CommandError::interrupted());
-        }
+        check_interrupt()?;
 
         let (old, new) = (archived.get(id), live.get(id));
         // `None` if both the archive and the home have the conversation.
@@ -105,14 +99,7 @@ fn count_messages(
     }
 
     for file in old {
-        // `read_messages` takes a path, because the file name shows whether a rollout is compressed.
-        let folder = tempfile::tempdir().at("create a folder in", std::env::temp_dir())?;
-        let path = folder
-            .path()
-            .join(file.path.as_path().file_name().unwrap_or_default());
-        let copy = File::create_new(&path).at("create", &path)?;
-        file_extract::extract_entry(archive, file, &copy)?;
-        archived.extend(messages::read_messages(&path).at("read", &path)?);
+        archived.extend(read_messages(archive, file)?);
     }
 
     let count_new = |known: &[_], all: &[_]| {

@@ -11,14 +11,11 @@ use crate::error::{Outcome, Result};
 use crate::ui::{Cell, Column, Style, Table};
 use crate::views::account::{printable, short_id};
 use clap::Args;
-use codex_manager_core::archive::metadata::BackupMode;
-use codex_manager_core::archive::reader::ArchiveReader;
-use codex_manager_core::archive::scan;
-use codex_manager_core::archive::scope::CaptureScope;
+use codex_manager_core::archive::{ArchiveReader, BackupMode, CaptureScope, scan};
 use codex_manager_core::history::thread_titles::read_titles;
+use codex_manager_core::inventory::ArchiveRecord;
 use codex_manager_core::inventory::archive_names::{LATEST, file_name, strip_archive_suffix};
-use codex_manager_core::inventory::records::ArchiveRecord;
-use codex_manager_core::io::quantity::pluralize;
+use codex_manager_core::io::pluralize;
 use serde::Serialize;
 use std::path::PathBuf;
 use std::sync::Arc;
@@ -72,9 +69,7 @@ impl DiffArgs {
         let settings = content::compare_settings(&archive, home);
         if let Err(e) = &settings {
             let problem = e.to_one_line();
-            context
-                .ui
-                .warn(format_args!("the settings are not compared: {problem}"));
+            context.warn(format_args!("the settings are not compared: {problem}"));
         }
         let is_partial = settings.is_err();
         let mut changes = settings.unwrap_or_default();

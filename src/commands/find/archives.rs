@@ -7,19 +7,14 @@ use crate::commands::find::found::{Found, FoundArchive};
 use crate::context::Context;
 use crate::copies::archived::{group_rollouts_by_conversation, list_ids_on_disk};
 use crate::copies::source::ConversationSource as _;
-use crate::error::{CommandError, Result};
-use codex_manager_core::archive::entry::FileEntry;
-use codex_manager_core::archive::file_extract;
-use codex_manager_core::archive::reader::ArchiveReader;
-use codex_manager_core::codex::home::{ARCHIVED_SESSIONS, SESSIONS};
-use codex_manager_core::codex::threads::{self, ThreadFilter};
+use crate::error::{CommandError, Result, check_interrupt};
+use codex_manager_core::archive::{ArchiveReader, FileEntry, file_extract};
+use codex_manager_core::codex::{ARCHIVED_SESSIONS, SESSIONS, ThreadFilter, threads};
 use codex_manager_core::conversations::search::conversation_filter::ConversationFilter;
 use codex_manager_core::conversations::search::evaluate::SearchResult;
 use codex_manager_core::history::session_index;
 use codex_manager_core::inventory::archive_names::{list_numbered, shortest_name};
-use codex_manager_core::io::atomic;
-use codex_manager_core::io::progress::{Progress as _, is_interrupted};
-use codex_manager_core::io::staging::Staging;
+use codex_manager_core::io::{Progress as _, Staging, atomic, is_interrupted};
 use codex_manager_core::restore::needed_paths::find_newest_state_database;
 use std::collections::{HashMap, HashSet};
 use std::path::{Path, PathBuf};
@@ -53,9 +48,7 @@ pub(super) fn search_archives(
             continue;
         }
 
-        if is_interrupted() {
-            return Err(CommandError::interrupted());
-        }
+        check_interrupt()?;
 
         let path = context.backups().join(&record.path);
         let name = shortest_name(record);

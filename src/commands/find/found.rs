@@ -1,7 +1,7 @@
 //! The conversations that a search found on this machine, in archives and on other machines.
 
 use codex_manager_core::conversations::search::evaluate::SearchResult;
-use codex_manager_core::io::clock::Timestamp;
+use codex_manager_core::io::Timestamp;
 use std::collections::{HashMap, HashSet};
 use std::path::PathBuf;
 

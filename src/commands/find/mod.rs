@@ -6,10 +6,10 @@ mod hit_row;
 mod matcher;
 mod nearby_lines;
 
-use crate::choices::conversation_accounts::ConversationAccounts;
+use crate::choices::conversation_accounts::{ConversationAccount, ConversationAccounts};
 use crate::choices::conversation_picker::ConversationPicker;
 use crate::choices::index_access::{IndexAccess, warn_of_skipped_files};
-use crate::choices::listed::{list_threads, list_threads_as};
+use crate::choices::listed::list_threads;
 use crate::choices::machines::{list_fetched_machines, refresh_machines};
 use crate::choices::selection_args::{FilterArgs, KindArgs};
 use crate::commands::find::archives::{SearchedHome, search_archives};
@@ -26,8 +26,8 @@ use crate::views::account::printable;
 use crate::views::table_format::TableArgs;
 use clap::Args;
 use clap::builder::RangedU64ValueParser;
+use codex_manager_core::codex::ThreadFilter;
 use codex_manager_core::codex::rollout_lines::Role;
-use codex_manager_core::codex::threads::ThreadFilter;
 use codex_manager_core::conversations::index::{
     self, IndexError, IndexSource, IndexStore, Thoroughness,
 };
@@ -38,9 +38,9 @@ use codex_manager_core::conversations::search::evaluate::{
 use codex_manager_core::conversations::search::forgiving::search_forgiving;
 use codex_manager_core::conversations::search::query::Query;
 use codex_manager_core::conversations::search::relaxation::{Relaxation, describe_spellings};
-use codex_manager_core::conversations::search::scan::{self, ScanReport};
-use codex_manager_core::io::progress::{Progress as _, Silent, is_interrupted};
-use codex_manager_core::io::quantity::pluralize;
+use codex_manager_core::conversations::search::scan;
+use codex_manager_core::history::SkippedFile;
+use codex_manager_core::io::{Progress as _, Silent, is_interrupted, pluralize};
 use regex::Regex;
 use std::collections::HashMap;
 use std::path::Path;
@@ -167,8 +167,7 @@ impl FindArgs {
     /// `None` if none matches, no filter option is used, the search does not use the index, or the index cannot be
     /// read.
     fn describe_unfiltered(&self, matcher: &Matcher, context: &Context) -> Option<String> {
-        let options = self.filter.used_options().chain(self.kinds.used_options());
-        let options: Vec<_> = options.collect();
+        let options = self.filter.used_options(&self.kinds);
         let Matcher::Query(query) = matcher else {
             return None;
         };
@@ -265,7 +264,7 @@ impl FindArgs {
     ) -> Result<Vec<HitRow<'f>>> {
         let ui = &context.ui;
         let mut accounts = if ui.wants_json() || ui.wants_tsv() {
-            read_account_names(&found.result.hits, context)?
+            read_accounts(&found.result.hits, context)?
         } else {
             HashMap::new()
         };
@@ -285,9 +284,10 @@ impl FindArgs {
                 lines => lines.and_then(Result::ok).unwrap_or_default(),
             };
 
+            let account = accounts.remove(id).unwrap_or_default();
             Ok(HitRow {
                 hit,
-                account: accounts.remove(id),
+                account: account.profile.or(account.email),
                 archive,
                 machine,
                 nearby,
@@ -442,33 +442,25 @@ impl FindArgs {
             database: database.as_deref(),
             filter,
         };
-        let (report, conversations) = self.scan_home(&home, pattern, context)?;
-
-        let mut hits = report.hits;
-        let total = Some(hits.len());
-        self.sort_and_truncate(&mut hits);
-        warn_of_skipped_files(&report.skipped, context);
-
-        let result = SearchResult {
-            hits,
-            total,
-            ..SearchResult::default()
-        };
+        let (mut result, skipped, conversations) = self.scan_home(&home, pattern, context)?;
+        self.sort_and_truncate(&mut result.hits);
+        warn_of_skipped_files(&skipped, context);
         Ok(Found {
             result,
             conversations: i64::try_from(conversations).unwrap_or(i64::MAX),
-            is_partial: !report.skipped.is_empty(),
+            is_partial: !skipped.is_empty(),
             ..Found::default()
         })
     }
 
-    /// Searches the rollouts of a home. Returns the hits and the number of searched conversations.
+    /// Searches the rollouts of a home. Returns the hits, the files that could not be read, and the number of searched
+    /// conversations.
     fn scan_home(
         &self,
         home: &SearchedHome<'_>,
         pattern: &Regex,
         context: &Context,
-    ) -> Result<(ScanReport, usize)> {
+    ) -> Result<(SearchResult, Vec<SkippedFile>, usize)> {
         let (mut conversations, skipped) = scan::list_conversations(home.folder, home.database)?;
         conversations.retain(|conversation| home.filter.accepts(conversation));
 
@@ -482,7 +474,12 @@ impl FindArgs {
         let mut report = scan::scan(home.folder, conversations, pattern, self.role, &bar)
             .map_err(|_| CommandError::interrupted())?;
         report.skipped.extend(skipped);
-        Ok((report, searched_count))
+        let result = SearchResult {
+            total: Some(report.hits.len()),
+            hits: report.hits,
+            ..SearchResult::default()
+        };
+        Ok((result, report.skipped, searched_count))
     }
 
     /// Sorts hits of several homes, and removes those beyond the limit.
@@ -508,14 +505,7 @@ impl FindArgs {
         let search = |home: &SearchedHome<'_>| {
             let query = match matcher {
                 Matcher::Query(query) => query,
-                Matcher::Pattern(pattern) => {
-                    let hits = self.scan_home(home, pattern, context)?.0.hits;
-                    return Ok(SearchResult {
-                        total: Some(hits.len()),
-                        hits,
-                        ..SearchResult::default()
-                    });
-                }
+                Matcher::Pattern(pattern) => return Ok(self.scan_home(home, pattern, context)?.0),
             };
 
             // The archive gets an index of its own in the folder of its extracted files, which the caller removes.
@@ -579,18 +569,12 @@ impl FindArgs {
     }
 }
 
-/// Returns the account of each conversation in `hits`, by the id of the conversation. The account is the name of its
-/// profile, or its email if it has no profile.
-fn read_account_names(hits: &[Hit], context: &Context) -> Result<HashMap<String, String>> {
-    let accounts_of_conversations = ConversationAccounts::read(context)?;
+/// Returns the account of each conversation in `hits`, by the id of the conversation.
+fn read_accounts(hits: &[Hit], context: &Context) -> Result<HashMap<String, ConversationAccount>> {
     let ids = hits.iter().map(|hit| hit.conversation.session.clone());
     let filter = ThreadFilter {
         ids: Some(ids.collect()),
         ..ThreadFilter::default()
     };
-    let accounts: Vec<_> = list_threads_as(&filter, context, |thread| {
-        let account = accounts_of_conversations.find(&thread);
-        Some((thread.id.to_lowercase(), account.profile.or(account.email)?))
-    })?;
-    Ok(accounts.into_iter().flatten().collect())
+    ConversationAccounts::read(context)?.find_all(&filter, context)
 }

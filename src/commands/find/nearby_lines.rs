@@ -1,7 +1,8 @@
 //! The lines around a match (`-C`), including lines of the messages before and after it.
 
 use crate::commands::find::matcher::Matcher;
-use codex_manager_core::codex::rollout_lines::{LineParts, Role};
+use codex_manager_core::codex::LineParts;
+use codex_manager_core::codex::rollout_lines::Role;
 use codex_manager_core::conversations::reader::EventReader;
 use codex_manager_core::conversations::search::evaluate::Hit;
 use codex_manager_core::conversations::search::snippet::{self, Snippet};

@@ -8,12 +8,11 @@ use crate::ui::Style;
 use crate::ui::text_width::{columns, elide_end};
 use crate::views::account::{labels_by_workspace, printable, unique_short_id};
 use clap::Args;
-use codex_manager_core::codex::home::{ARCHIVED_SESSIONS, SESSIONS};
+use codex_manager_core::codex::{ARCHIVED_SESSIONS, SESSIONS};
 use codex_manager_core::history::check::CheckReport;
 use codex_manager_core::history::thread_titles::read_titles;
 use codex_manager_core::history::{ConversationId, rollout};
-use codex_manager_core::io::quantity::pluralize;
-use codex_manager_core::io::shell;
+use codex_manager_core::io::{pluralize, shell};
 use std::collections::HashMap;
 use std::path::Path;
 

@@ -2,21 +2,10 @@
 
 use crate::context::Context;
 use crate::copies::unreadable_fixes::set_restore_fixes;
-use crate::views::account::printable;
-use codex_manager_core::codex::auth::AuthFile;
-use codex_manager_core::codex::config::CredentialStore;
-use codex_manager_core::codex::home::AUTH_JSON;
+use codex_manager_core::codex::{AUTH_JSON, AuthFile, CredentialStore};
+use codex_manager_core::history::HistoryError;
 use codex_manager_core::history::check::{Findings, compare};
 use codex_manager_core::history::repair_plan::RepairContext;
-use codex_manager_core::history::{HistoryError, SkippedFile};
-
-/// Warns of rollouts and folders that could not be read.
-pub(super) fn warn_of_skipped(skipped: &[SkippedFile], context: &Context) {
-    for SkippedFile { path, reason } in skipped {
-        let path = printable(&path.to_string_lossy());
-        context.warn(format_args!("cannot read ({reason}): {path}"));
-    }
-}
 
 pub(super) fn repair_context(context: &Context) -> RepairContext<'_> {
     RepairContext {

@@ -15,8 +15,8 @@ use crate::ui::{Style, object};
 use crate::views::account::printable;
 use clap::Args;
 use codex_manager_core::history::thread_choice;
-use codex_manager_core::inventory::losses::{self, KnownLoss};
-use codex_manager_core::io::quantity::pluralize;
+use codex_manager_core::inventory::{KnownLoss, losses};
+use codex_manager_core::io::pluralize;
 
 /// List conversations that lack messages which an archive or another copy has
 ///

@@ -1,18 +1,19 @@
 //! `history rebuild`: rebuilds `session_index.jsonl` and `history.jsonl`.
 
-use crate::commands::history::home::{repair_context, warn_of_skipped};
+use crate::choices::index_access::warn_of_skipped_files;
+use crate::commands::history::home::repair_context;
 use crate::context::Context;
 use crate::error::{CommandError, ErrorKind, Outcome, Result};
 use crate::steps::home_checks::require_codex_home;
 use crate::views::account::printable;
 use clap::Args;
-use codex_manager_core::codex::config::CodexConfig;
+use codex_manager_core::codex::CodexConfig;
 use codex_manager_core::history::rebuild::{
     self, ConversationCounts, PromptCounts, RebuildOptions, RebuildPlan, RebuildSource,
     RebuildTarget, RebuiltFile, TableRow, UnusedCounts,
 };
 use codex_manager_core::history::{SkippedFile, prompts};
-use codex_manager_core::io::quantity::pluralize;
+use codex_manager_core::io::pluralize;
 use serde::Serialize;
 
 /// Rebuild `session_index.jsonl` and `history.jsonl`
@@ -158,7 +159,7 @@ impl RebuildArgs {
 
         // Without a limit nothing is left out by it, so the 0 is not printed.
         show_left_out(context, plan, max_threads.unwrap_or_default());
-        warn_of_skipped(&plan.skipped, context);
+        warn_of_skipped_files(&plan.skipped, context);
     }
 
     fn show_files(&self, context: &Context, files: &[RebuiltFile]) {

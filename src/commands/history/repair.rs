@@ -1,20 +1,20 @@
 //! `history repair`: repairs the state database.
 
+use crate::choices::index_access::warn_of_skipped_files;
 use crate::commands::history::check;
-use crate::commands::history::home::{find_differences, repair_context, warn_of_skipped};
+use crate::commands::history::home::{find_differences, repair_context};
 use crate::context::Context;
 use crate::error::{CommandError, Outcome, Result};
 use crate::steps::home_checks::require_codex_home;
 use crate::ui::object;
 use crate::views::account::{printable, unique_short_id};
 use clap::Args;
-use codex_manager_core::codex::config::CodexConfig;
-use codex_manager_core::codex::program::Program;
+use codex_manager_core::codex::{CodexConfig, Program};
 use codex_manager_core::history::repair_plan::{self, RepairAction, RepairChange, RepairPlan};
 use codex_manager_core::history::thread_titles::read_titles;
 use codex_manager_core::history::unreadable::{UnreadableCause, UnreadableConversation};
 use codex_manager_core::history::{repair, rollout};
-use codex_manager_core::io::quantity::pluralize;
+use codex_manager_core::io::pluralize;
 use std::path::Path;
 
 /// Repair Codex's database; conversations are never edited
@@ -49,7 +49,7 @@ impl RepairArgs {
 
         let mut plan = repair_plan::plan(find_differences(context)?, provider)?;
         if plan.changes.is_empty() || self.dry_run {
-            warn_of_skipped(&plan.skipped, context);
+            warn_of_skipped_files(&plan.skipped, context);
             return Ok(self.show_plan(context, &plan));
         }
 
@@ -75,7 +75,7 @@ impl RepairArgs {
         }
 
         let snapshot = repair::apply(&target, &mut plan, program.as_ref(), context.now())?;
-        warn_of_skipped(&plan.skipped, context);
+        warn_of_skipped_files(&plan.skipped, context);
         let report_after = find_differences(context)?.report;
         // Everything that a repair could still fix counts as one finding.
         let remaining =
@@ -154,7 +154,7 @@ fn plan_without_codex(
     context: &Context,
     provider: &str,
     error: CommandError,
-) -> Result<RepairPlan, CommandError> {
+) -> Result<RepairPlan> {
     let mut findings = find_differences(context)?;
     let is_unprojected = |conversation: &UnreadableConversation| {
         matches!(conversation.cause, UnreadableCause::Unprojected(_))

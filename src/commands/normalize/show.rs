@@ -2,11 +2,10 @@
 
 use crate::context::Context;
 use crate::ui::{Column, Style, Table, Ui, object};
-use crate::views::account::{absolute_time, local_rfc3339, printable};
+use crate::views::account::{absolute_time, printable, time_json};
+use codex_manager_core::inventory::LegacyRecord;
 use codex_manager_core::inventory::legacy::{LegacyMerge, SkippedLegacyFile};
-use codex_manager_core::inventory::records::LegacyRecord;
-use codex_manager_core::io::clock::Timestamp;
-use codex_manager_core::io::quantity::pluralize;
+use codex_manager_core::io::{Timestamp, pluralize};
 use codex_manager_core::quota::legacy::ValidationStatus;
 use serde::Serialize;
 use std::collections::BTreeMap;
@@ -54,7 +53,7 @@ pub(super) fn show_json(
 fn record_json<'r>(record: &'r LegacyRecord, context: &Context) -> impl Serialize + use<'r> {
     let metadata = &record.metadata;
     let text = |text: &'r Option<String>| text.as_deref().unwrap_or_default();
-    let time = |at: Option<Timestamp>| at.map(|at| local_rfc3339(&at, context));
+    let time = |at| time_json(at, context);
     let duration = metadata.inferred_session_duration_seconds;
 
     object()

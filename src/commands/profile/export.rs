@@ -8,13 +8,10 @@ use crate::ui::{Style, object, time};
 use crate::views::account::printable;
 use crate::views::dry_run::verb;
 use clap::Args;
-use codex_manager_core::accounts::profile::Profile;
-use codex_manager_core::codex::home::AUTH_JSON;
-use codex_manager_core::codex::login_lock;
+use codex_manager_core::accounts::Profile;
+use codex_manager_core::codex::{AUTH_JSON, login_lock};
 use codex_manager_core::io::progress::block_on_input;
-use codex_manager_core::io::quantity::pluralize;
-use codex_manager_core::io::secret::SecretBytes;
-use codex_manager_core::io::{IoContext, atomic, shell};
+use codex_manager_core::io::{IoContext, SecretBytes, atomic, pluralize, shell};
 use codex_manager_core::transfer::TransferError;
 use codex_manager_core::transfer::export::{self, ExportOptions, ExportPlan};
 use codex_manager_core::transfer::handover::{self, MoveOutcome};
@@ -90,10 +87,7 @@ impl ProfileExportArgs {
         let _account_locks =
             profiles.lock_accounts(&accounts, options.now, login_lock::REFRESH_TIMEOUT)?;
 
-        let plan = {
-            let bar = context.ui.bar("reading", 0);
-            export::plan(&options, &bar)?
-        };
+        let plan = export::plan(&options, &context.ui.bar("reading", 0))?;
 
         let encryption_name = encryption.name();
         let file_bytes = if self.dry_run {

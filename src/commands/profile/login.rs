@@ -8,11 +8,10 @@ use crate::steps::home_checks::{
     check_credential_store, check_logins_allowed, warn_if_live_elsewhere,
 };
 use crate::ui::{Style, object};
-use crate::views::account::{local_rfc3339, printable};
+use crate::views::account::{printable, time_json};
 use clap::Args;
-use codex_manager_core::accounts::new_login::{
-    self, AdoptedLogin, LiveHomeUpdate, LoginHome, LoginHomeContent,
-};
+use codex_manager_core::accounts::LiveHomeUpdate;
+use codex_manager_core::accounts::new_login::{self, AdoptedLogin, LoginHome, LoginHomeContent};
 use codex_manager_core::accounts::profile_ops::check_profile_name;
 use codex_manager_core::codex::{login_lock, sign_in};
 use codex_manager_core::io::foreground::ForegroundExit;
@@ -130,7 +129,7 @@ impl LoginArgs {
                 "account_id",
                 login.and_then(|l| l.identity.account_id.as_ref()),
             )
-            .with("last_refresh", at.map(|at| local_rfc3339(&at, context)))
+            .with("last_refresh", time_json(at, context))
             .with("live", adopted.map(|adopted| adopted.live))
             .with("dry_run", adopted.is_none());
         context.ui.document("profile login", &json);

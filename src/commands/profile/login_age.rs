@@ -3,7 +3,7 @@
 use crate::context::Context;
 use crate::views::account::relative_time;
 use chrono::{DateTime, Utc};
-use codex_manager_core::codex::auth::Freshness;
+use codex_manager_core::codex::Freshness;
 
 /// Returns the recorded time of the sign-in or the last renewal. Unlike [`Freshness::renewed_at`], does not correct
 /// times of a wrong clock.

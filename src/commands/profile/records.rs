@@ -7,8 +7,7 @@ use crate::error::{Outcome, Result};
 use crate::steps::switch_account::update_cooldown_file;
 use crate::views::account::{printable, warn_not_recorded};
 use crate::views::dry_run::verb;
-use codex_manager_core::accounts::lease::AccountLocks;
-use codex_manager_core::accounts::profile::Profiles;
+use codex_manager_core::accounts::{AccountLocks, Profiles};
 use codex_manager_core::codex::login_lock;
 
 /// Records the profiles in `cooldown.json` if a command has changed them. A failure is only a warning, because the
@@ -37,12 +36,7 @@ pub(super) fn rename_in_settings(
     } else {
         file_access::update(home, |file| file.rename_profile(old, new))
     };
-    let (changed, problem) = match changed {
-        Ok(changed) => (changed, None),
-        Err(e) => (Vec::new(), Some(e)),
-    };
-
-    let names: Vec<_> = changed.iter().map(Setting::name).collect();
+    let names: Vec<_> = changed.iter().flatten().map(Setting::name).collect();
     let change_verb = verb(dry_run, "would change", "changed");
     for name in &names {
         context.ui.prose(format_args!(
@@ -52,7 +46,7 @@ pub(super) fn rename_in_settings(
             printable(new)
         ));
     }
-    let is_recorded = warn_not_recorded(&context.ui, problem);
+    let is_recorded = warn_not_recorded(&context.ui, changed.err());
     (names, Outcome::partial_if(!is_recorded))
 }
 

@@ -8,12 +8,10 @@ use crate::ui::object;
 use crate::views::account::printable;
 use crate::views::dry_run::verb;
 use clap::Args;
-use codex_manager_core::accounts::profile::Profiles;
+use codex_manager_core::accounts::Profiles;
 use codex_manager_core::accounts::removed::{PurgedLogin, UndoneRemoval};
-use codex_manager_core::codex::auth::AuthFile;
-use codex_manager_core::codex::home::AUTH_JSON;
-use codex_manager_core::io::quantity::pluralize;
-use codex_manager_core::io::shell;
+use codex_manager_core::codex::{AUTH_JSON, AuthFile};
+use codex_manager_core::io::{pluralize, shell};
 use std::collections::BTreeSet;
 
 /// Move a profile to the trash, or with --purge delete it

@@ -47,8 +47,6 @@ impl RenameArgs {
             .with("settings", settings)
             .with("dry_run", self.dry_run);
         context.ui.document("profile rename", &json);
-        Ok(Outcome::partial_if(
-            recorded != Outcome::Done || in_settings != Outcome::Done,
-        ))
+        Ok(recorded.or(in_settings))
     }
 }

@@ -6,7 +6,7 @@ use crate::commands::profile::records::lock_account;
 use crate::context::Context;
 use crate::error::{Outcome, Result};
 use crate::ui::object;
-use crate::views::account::{local_rfc3339, printable};
+use crate::views::account::{printable, time_json};
 use crate::views::dry_run::verb;
 use clap::Args;
 
@@ -64,10 +64,7 @@ impl RestoreLoginArgs {
         let json = object()
             .with("profile", profile_name)
             .with("login", restored.login)
-            .with(
-                "last_refresh",
-                renewed_at.map(|at| local_rfc3339(&at, context)),
-            )
+            .with("last_refresh", time_json(renewed_at, context))
             .with("is_stale", restored.is_stale)
             .with("dry_run", self.dry_run);
         ui.document("profile restore-login", &json);

@@ -9,16 +9,13 @@ use crate::steps::home_checks::{
     check_credential_store, check_logins_allowed, warn_if_live_elsewhere,
 };
 use crate::ui::{Style, object};
-use crate::views::account::{local_rfc3339, printable};
+use crate::views::account::{local_rfc3339, printable, time_json};
 use crate::views::dry_run::verb;
 use clap::Args;
 use codex_manager_core::accounts::profile::LoginCopy;
 use codex_manager_core::accounts::profile_ops::{SavePlan, derive_default_name, plan_save};
-use codex_manager_core::accounts::save::SaveOutcome;
-use codex_manager_core::accounts::source;
-use codex_manager_core::codex::auth::{AuthSnapshot, Login};
-use codex_manager_core::codex::home::AUTH_JSON;
-use codex_manager_core::codex::login_lock;
+use codex_manager_core::accounts::{SaveOutcome, source};
+use codex_manager_core::codex::{AUTH_JSON, AuthSnapshot, Login, login_lock};
 use std::path::PathBuf;
 
 /// Save the live login, or one from a file, as a profile
@@ -94,7 +91,7 @@ impl SaveArgs {
         if let Some(old_name) = &plan.renamed_from {
             let (changed, in_settings) = rename_in_settings(old_name, &name, self.dry_run, context);
             settings = changed;
-            outcome = Outcome::partial_if(outcome != Outcome::Done || in_settings != Outcome::Done);
+            outcome = outcome.or(in_settings);
         }
 
         let at = signed_in_at(&login.freshness);
@@ -105,7 +102,7 @@ impl SaveArgs {
             .with("outcome", plan.outcome)
             .with("email", login.identity.email.as_str())
             .with("account_id", &login.identity.account_id)
-            .with("last_refresh", at.map(|at| local_rfc3339(&at, context)))
+            .with("last_refresh", time_json(at, context))
             .with("dry_run", self.dry_run);
         context.ui.document("profile save", &json);
         Ok(outcome)

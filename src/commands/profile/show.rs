@@ -6,16 +6,15 @@ use crate::context::Context;
 use crate::error::{Outcome, Result};
 use crate::ui::object;
 use crate::views::account::{
-    absolute_time, account_json, local_rfc3339, printable, read_accounts_and_profiles,
-    relative_time, state_style, with_verdict,
+    absolute_time, account_json, printable, read_accounts_and_profiles, relative_time, state_style,
+    time_json, with_verdict,
 };
 use crate::views::account_list::describe_login_problem;
-use chrono::{DateTime, Utc};
 use clap::Args;
-use codex_manager_core::accounts::profile::{LoginOwner, Profile};
 use codex_manager_core::accounts::profile_ops::HistoryLogin;
-use codex_manager_core::codex::auth::Login;
-use codex_manager_core::quota::account::Account;
+use codex_manager_core::accounts::{LoginOwner, Profile};
+use codex_manager_core::codex::Login;
+use codex_manager_core::quota::Account;
 use codex_manager_core::quota::state::Verdict;
 use std::path::Path;
 
@@ -70,9 +69,10 @@ fn print_json(
     live_home: Option<&Path>,
     context: &Context,
 ) {
-    let format_time = |at: Option<DateTime<Utc>>| at.map(|at| local_rfc3339(&at, context));
-    let renewal =
-        |login: Option<&Login>| format_time(login.and_then(|l| signed_in_at(&l.freshness)));
+    let renewal = |login: Option<&Login>| {
+        let freshness = login.map(|login| &login.freshness);
+        time_json(freshness.and_then(signed_in_at), context)
+    };
     let old_login = |entry: &HistoryLogin| {
         let login = entry.auth.login();
         object()
@@ -81,7 +81,7 @@ fn print_json(
             .with("problem", login.is_none().then_some("no login"))
     };
 
-    let saved_at = profile.file.saved_at.map(|at| local_rfc3339(&at, context));
+    let newest_seen = signed_in_at(&profile.newest());
     let json = object()
         .with("name", &profile.name)
         .and(account_json(account, verdict, context))
@@ -89,9 +89,9 @@ fn print_json(
         .with("plan", &account.entry.plan)
         .with("current", account.current)
         .with("owner", owner_name(profile, live_home))
-        .with("saved_at", saved_at)
+        .with("saved_at", time_json(profile.file.saved_at, context))
         .with("last_refresh", renewal(profile.login()))
-        .with("newest_seen", format_time(signed_in_at(&profile.newest())))
+        .with("newest_seen", time_json(newest_seen, context))
         .with("history", history.iter().map(old_login).collect::<Vec<_>>())
         .with("problem", describe_login_problem(profile));
     context.ui.document("profile show", &json);

@@ -6,9 +6,8 @@ use crate::views::dry_run::verb;
 use clap::Args;
 use codex_manager_core::io::shell;
 use codex_manager_core::schedule::{
-    FileAction, JobKind, PlannedJobFile, Scheduler, SchedulerCommand, Trigger,
+    FileAction, PlannedJobFile, Scheduler, SchedulerCommand, Trigger,
 };
-use serde::Serialize;
 
 #[derive(Debug, Args)]
 pub(super) struct CommonArgs {
@@ -26,21 +25,9 @@ impl CommonArgs {
     }
 }
 
-/// The JSON document of install and remove. The keys are an interface.
-#[derive(Debug, Serialize)]
-pub(super) struct JobChangeJson<'a> {
-    pub(super) job: JobKind,
-    pub(super) scheduler: Scheduler,
-    pub(super) when: Option<Trigger>,
-    pub(super) runs: &'a [String],
-    pub(super) files: &'a [PlannedJobFile],
-    pub(super) commands: Vec<&'a [String]>,
-    pub(super) enabled: bool,
-    pub(super) dry_run: bool,
-}
-
 /// Prints what happens to each file of the job, with its content.
 pub(super) fn show_files(context: &Context, files: &[PlannedJobFile], dry_run: bool) {
+    let ui = &context.ui;
     for PlannedJobFile { path, action, text } in files {
         let (done_text, planned_text) = match action {
             FileAction::Create => ("created", "would create"),
@@ -51,14 +38,9 @@ pub(super) fn show_files(context: &Context, files: &[PlannedJobFile], dry_run: b
         };
 
         let action_text = verb(dry_run, planned_text, done_text);
-        context
-            .ui
-            .prose(format_args!("{action_text}: {}", path.display()));
-
+        ui.prose(format_args!("{action_text}: {}", path.display()));
         for line in text.trim_end().lines() {
-            context
-                .ui
-                .line(format_args!("    {line}").to_string().trim_end());
+            ui.line(format!("    {line}").trim_end());
         }
     }
 }

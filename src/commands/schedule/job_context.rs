@@ -2,7 +2,7 @@
 
 use crate::context::Context;
 use crate::error::{CommandError, Result};
-use codex_manager_core::codex::program::Program;
+use codex_manager_core::codex::Program;
 use codex_manager_core::io::OrdinaryPath;
 use codex_manager_core::schedule::{JobContext, Scheduler};
 use std::path::{Path, PathBuf};

@@ -3,8 +3,8 @@
 use crate::context::Context;
 use crate::error::{CommandError, Result};
 use crate::steps::run_program::{ProgramEnd, run_program};
-use codex_manager_core::codex::program::Program;
-use codex_manager_core::io::environment::Environment;
+use codex_manager_core::codex::Program;
+use codex_manager_core::io::Environment;
 use codex_manager_core::schedule::SchedulerCommand;
 use std::path::Path;
 use std::time::{Duration, Instant};

@@ -6,7 +6,7 @@ use crate::commands::schedule::scheduler_commands::run_command;
 use crate::context::Context;
 use crate::error::{Outcome, Result};
 use crate::ui::{Cell, Column, Style, Table, object};
-use crate::views::account::{full_time, local_rfc3339};
+use crate::views::account::{full_time, time_json};
 use crate::views::table_format::TableArgs;
 use chrono::{DateTime, Utc};
 use clap::{Args, ValueEnum};
@@ -64,7 +64,7 @@ impl ScheduleShowArgs {
                 Cell::new(style, state),
                 Cell::plain(runs_text),
                 Cell::plain(next_run.map_or("-".into(), |at| full_time(&at, context)))
-                    .value(next_run.map_or(String::new(), |at| local_rfc3339(&at, context))),
+                    .value(time_json(next_run, context).unwrap_or_default()),
             ]);
 
             let options = installed_job.as_ref().map(|job| &job.options);
@@ -82,7 +82,7 @@ impl ScheduleShowArgs {
                     )
                     .with("when", options.map(|options| options.when))
                     .with("apply", options.map(|options| options.apply))
-                    .with("next_run", next_run.map(|at| local_rfc3339(&at, context)))
+                    .with("next_run", time_json(next_run, context))
                     .with("files", schedule::file_paths(job, &job_context)?),
             );
         }

@@ -3,7 +3,8 @@
 use crate::choices::listed::{list_threads, list_threads_as};
 use crate::context::Context;
 use crate::error::Result;
-use codex_manager_core::codex::threads::{ChildThreads, ListedThread, ThreadFilter};
+use codex_manager_core::codex::threads::ChildThreads;
+use codex_manager_core::codex::{ListedThread, ThreadFilter};
 use std::collections::{HashMap, HashSet};
 
 /// The largest depth of children below a conversation that is shown.

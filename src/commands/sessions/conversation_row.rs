@@ -7,13 +7,11 @@ use crate::ui::{Cell, Column, Style, object, time};
 use crate::views::account::{format_local_ms, local_rfc3339, short_id, shown_title};
 use crate::views::age::format_age;
 use chrono::{DateTime, Utc};
-use codex_manager_core::codex::home::THREAD_LOCKS;
-use codex_manager_core::codex::rollout::{RolloutName, ZST};
-use codex_manager_core::codex::threads::{ListedThread, SUBAGENT};
+use codex_manager_core::codex::threads::SUBAGENT;
+use codex_manager_core::codex::{ListedThread, RolloutName, THREAD_LOCKS, ZST};
 use codex_manager_core::history::rollout::find_recorded_rollout;
 use codex_manager_core::history::thread_rollouts::ThreadChain;
-use codex_manager_core::io::lock;
-use codex_manager_core::io::quantity::pluralize;
+use codex_manager_core::io::{lock, pluralize};
 use serde::Serialize;
 use std::path::Path;
 

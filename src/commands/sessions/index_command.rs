@@ -8,8 +8,7 @@ use crate::ui::{object, time};
 use crate::views::account::{absolute_time, format_local_ms, local_rfc3339, printable};
 use clap::Args;
 use codex_manager_core::conversations::index::{self, IndexStatus, IndexStore};
-use codex_manager_core::io::quantity::pluralize;
-use codex_manager_core::io::tree;
+use codex_manager_core::io::{pluralize, tree};
 use codex_manager_core::vault::machine_homes;
 
 /// Show, rebuild or remove the index of `find`

@@ -9,11 +9,10 @@ use crate::ui::{Cell, Column, Style, Table, object, windows};
 use crate::views::account::{absolute_time, entry_label, local_rfc3339, printable};
 use codex_manager_core::inventory::observations;
 use codex_manager_core::inventory::status::StatusReport;
-use codex_manager_core::io::clock::Timestamp;
+use codex_manager_core::io::Timestamp;
 use codex_manager_core::io::shell::quote_if_needed;
-use codex_manager_core::quota::reset_history::{
-    ResetShift, WindowChange, WindowHistory, WindowSample,
-};
+use codex_manager_core::quota::WindowHistory;
+use codex_manager_core::quota::reset_history::{ResetShift, WindowChange, WindowSample};
 use serde::Serialize;
 
 /// The number of points shown per window; `--json` contains all.

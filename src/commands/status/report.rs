@@ -6,12 +6,11 @@ use crate::ui::time::rfc3339_of;
 use crate::ui::{JsonFields, JsonObject, Style, object};
 use crate::views::account::{quota_json, suggest_new_login, suggest_sign_in};
 use crate::views::account_report::AccountReport;
-use codex_manager_core::codex::LoginStorageError;
-use codex_manager_core::codex::app_server::ProbeFailure;
+use codex_manager_core::codex::{LoginStorageError, ProbeFailure};
 use codex_manager_core::inventory::remedies;
 use codex_manager_core::inventory::status::{StatusProblem, StatusReport};
 use codex_manager_core::io::shell;
-use codex_manager_core::quota::window::Observation;
+use codex_manager_core::quota::Observation;
 
 /// Returns one account in JSON. The keys are an interface.
 pub(super) fn report_json(

@@ -10,9 +10,8 @@ use crate::views::dry_run::{verb, would_be};
 use chrono::TimeDelta;
 use clap::Args;
 use codex_manager_core::codex::rollout;
-use codex_manager_core::io::quantity::pluralize;
-use codex_manager_core::io::shell;
 use codex_manager_core::io::time_format::parse_duration;
+use codex_manager_core::io::{pluralize, shell};
 use codex_manager_core::storage::Form;
 use codex_manager_core::storage::shrink::{
     self, ShrinkAction, ShrinkFilter, ShrinkItem, ShrinkPlan,

@@ -5,7 +5,7 @@ use crate::commands::storage::report::{
     ambiguous_name_error, check_names_resolved, show_json, warn_of_unreadable,
 };
 use crate::context::Context;
-use crate::error::{CommandError, Outcome, Result};
+use crate::error::{CommandError, Outcome, Result, check_interrupt};
 use crate::steps::home_checks::{refuse_during_restore, require_codex_home};
 use crate::steps::permanent_deletion;
 use crate::ui::{Cell, Column, Style, Table, bytes, time};
@@ -14,9 +14,8 @@ use crate::views::dry_run::would_be;
 use chrono::TimeDelta;
 use clap::Args;
 use codex_manager_core::history::thread_choice;
-use codex_manager_core::io::quantity::pluralize;
 use codex_manager_core::io::time_format::parse_duration;
-use codex_manager_core::io::{progress, shell};
+use codex_manager_core::io::{pluralize, progress, shell};
 use codex_manager_core::storage::selection::{
     DependentFork, SelectedConversation, TrashFilter, TrashSelection,
 };
@@ -179,19 +178,10 @@ impl TrashArgs {
             !selection.unreadable.is_empty() || items.iter().any(|item| item.action == "skip");
 
         // The conversations are moved, so an error of the expired ones waits until the document is printed.
-        let (expired, expiry_error) = match expired {
-            Ok(expired) => (expired, None),
-            Err(e) => (Vec::new(), Some(e)),
-        };
-        items.extend(expired);
+        let expired = expired.map(|expired| items.extend(expired));
         print_json(context, "storage trash", &items, self.dry_run);
-
-        if let Some(e) = expiry_error {
-            return Err(e);
-        }
-        if progress::is_interrupted() {
-            return Err(CommandError::interrupted());
-        }
+        expired?;
+        check_interrupt()?;
         Ok(Outcome::partial_if(is_partial))
     }
 

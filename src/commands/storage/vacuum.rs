@@ -8,7 +8,7 @@ use crate::ui::{Cell, Column, Table, bytes};
 use crate::views::dry_run::verb;
 use chrono::TimeDelta;
 use clap::Args;
-use codex_manager_core::io::quantity::pluralize;
+use codex_manager_core::io::pluralize;
 use codex_manager_core::io::time_format::parse_duration;
 use codex_manager_core::storage::vacuum::{VacuumItem, VacuumPlan};
 

@@ -1,15 +1,16 @@
 //! The rows of a report: their kinds and names, and the usage that they sum.
 
 use crate::choices::conversation_accounts::{ConversationAccount, ConversationAccounts};
-use crate::choices::listed::{list_threads, list_threads_as};
+use crate::choices::listed::list_threads;
 use crate::choices::machines::{Machine, own_machine_name};
 use crate::choices::selection_args::SelectionArgs;
 use crate::context::Context;
 use crate::error::Result;
 use crate::views::account::{absolute_time, local_rfc3339, printable};
 use chrono::{DateTime, Utc};
-use clap::ValueEnum;
-use codex_manager_core::codex::threads::{ListedThread, ThreadFilter};
+use clap::builder::{PossibleValue, StringValueParser, TypedValueParser};
+use clap::{Arg, Command, ValueEnum};
+use codex_manager_core::codex::ThreadFilter;
 use codex_manager_core::conversations::index::IndexStore;
 use codex_manager_core::conversations::index::usage_query::{
     self, SLOT_MS, UsageConversation, UsageDetail, UsageRow,
@@ -21,6 +22,7 @@ use codex_manager_core::usage::report::{self, Report, ReportRow};
 use hashbrown::HashMap;
 use serde::Serialize;
 use std::collections::HashSet;
+use std::ffi::OsStr;
 use std::ops::Range;
 
 /// The name of the row for usage without a known project, account, conversation or machine.
@@ -202,6 +204,38 @@ impl Grouping {
     }
 }
 
+/// A word after `usage`.
+#[derive(Debug, Clone)]
+pub(super) enum UsageSubject {
+    Rows(Grouping),
+    Account(String),
+}
+
+/// Parses a word as a kind of rows, and any other word as an account. Help and completion list only the kinds.
+#[derive(Debug, Clone)]
+pub(super) struct SubjectParser;
+
+impl TypedValueParser for SubjectParser {
+    type Value = UsageSubject;
+
+    fn parse_ref(
+        &self,
+        command: &Command,
+        arg: Option<&Arg>,
+        value: &OsStr,
+    ) -> Result<UsageSubject, clap::Error> {
+        let word = StringValueParser::new().parse_ref(command, arg, value)?;
+        let ignore_case = false;
+        let grouping = Grouping::from_str(&word, ignore_case);
+        Ok(grouping.map_or(UsageSubject::Account(word), UsageSubject::Rows))
+    }
+
+    fn possible_values(&self) -> Option<Box<dyn Iterator<Item = PossibleValue> + '_>> {
+        let kinds = Grouping::value_variants().iter();
+        Some(Box::new(kinds.filter_map(Grouping::to_possible_value)))
+    }
+}
+
 /// The selected usage, with facts about its conversations.
 #[derive(Default)]
 pub(super) struct SelectedUsage {
@@ -337,7 +371,10 @@ fn read_machine_usage(
         rows,
         conversations,
         accounts: match by {
-            Grouping::Accounts => read_accounts_by_id(context)?,
+            Grouping::Accounts => {
+                let all = ThreadFilter::default();
+                ConversationAccounts::read_all(context)?.find_all(&all, context)?
+            }
             _ => HashMap::new(),
         },
         machines: Vec::new(),
@@ -349,16 +386,4 @@ pub(super) fn evaluate_filter(
     context: &Context,
 ) -> Result<ConversationFilter> {
     ConversationFilter::new(filter, |filter| list_threads(filter, context))
-}
-
-/// Returns the account of each conversation that Codex lists, by the conversation's id in lower case.
-fn read_accounts_by_id(context: &Context) -> Result<HashMap<String, ConversationAccount>> {
-    let conversation_accounts = ConversationAccounts::read_all(context)?;
-    let to_entry = |thread: ListedThread| {
-        (
-            thread.id.to_lowercase(),
-            conversation_accounts.find(&thread),
-        )
-    };
-    list_threads_as(&ThreadFilter::default(), context, to_entry)
 }

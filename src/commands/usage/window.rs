@@ -14,7 +14,7 @@ use crate::views::account_report::API_KEY_HAS_NO_QUOTA;
 use chrono::{DateTime, Utc};
 use codex_manager_core::conversations::index::IndexStore;
 use codex_manager_core::io::shell;
-use codex_manager_core::quota::account::Account;
+use codex_manager_core::quota::Account;
 use codex_manager_core::usage::prices::Prices;
 use codex_manager_core::usage::window;
 use std::path::Path;

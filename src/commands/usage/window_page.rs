@@ -11,8 +11,8 @@ use crate::views::page_charts::{
 use chrono::{DateTime, TimeDelta, Utc};
 use codex_manager_core::codex::redaction::redact_and_count;
 use codex_manager_core::conversations::html::{PageHead, format_page_end, format_page_start};
-use codex_manager_core::io::quantity::pluralize;
-use codex_manager_core::quota::account::Account;
+use codex_manager_core::io::pluralize;
+use codex_manager_core::quota::Account;
 use codex_manager_core::usage::figures::format_count;
 use codex_manager_core::usage::period::start_of_day;
 use std::collections::HashMap;

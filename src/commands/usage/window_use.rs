@@ -6,16 +6,16 @@ use crate::context::Context;
 use crate::error::{CommandError, Result};
 use crate::views::account::{full_time, label, short_id};
 use chrono::{DateTime, TimeDelta, Utc};
-use codex_manager_core::codex::identity::Identity;
-use codex_manager_core::codex::threads::{SUBAGENT, ThreadFilter};
+use codex_manager_core::codex::threads::SUBAGENT;
 use codex_manager_core::codex::window::WEEKLY_MINUTES;
+use codex_manager_core::codex::{Identity, ThreadFilter};
 use codex_manager_core::conversations::index::IndexStore;
 use codex_manager_core::conversations::index::usage_query::{
     self, UsageConversation, UsageQuota, UsageRequest,
 };
 use codex_manager_core::inventory::observations;
-use codex_manager_core::quota::account::Account;
-use codex_manager_core::quota::window::{Observation, SAME_WINDOW};
+use codex_manager_core::quota::window::SAME_WINDOW;
+use codex_manager_core::quota::{Account, Observation};
 use codex_manager_core::usage::prices::Prices;
 use codex_manager_core::usage::window::{self, UsedPercent, WeighedRequest, WindowParts};
 use serde::Serialize;

@@ -5,11 +5,11 @@ use crate::choices::vault_connection::ConnectionArgs;
 use crate::context::Context;
 use crate::error::{CommandError, Outcome, Result};
 use crate::ui::{Cell, Column, Table, object};
-use crate::views::account::local_rfc3339;
+use crate::views::account::time_json;
 use crate::views::table_format::TableArgs;
 use clap::Args;
-use codex_manager_core::archive::manifest::MANIFEST_NAME;
-use codex_manager_core::codex::home::kind_of;
+use codex_manager_core::archive::format::MANIFEST_NAME;
+use codex_manager_core::codex::kind_of;
 use codex_manager_core::io::shell;
 use codex_manager_core::sync::secrets::reason_to_refuse_name;
 use codex_manager_core::vault::contents::{SnapshotNode, list_nodes};
@@ -90,10 +90,7 @@ fn print_files(context: &Context, snapshot: &Snapshot, files: &[SnapshotNode]) {
         object()
             .with("path", file.path.trim_start_matches('/').to_owned())
             .with("bytes", file.size)
-            .with(
-                "modified_at",
-                file.mtime.map(|at| local_rfc3339(&at.to_utc(), context)),
-            )
+            .with("modified_at", time_json(file.mtime, context))
     };
     let json = object()
         .with("snapshot", &snapshot.id)

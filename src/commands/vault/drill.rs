@@ -9,8 +9,7 @@ use crate::views::account::warn_not_recorded;
 use chrono::Duration;
 use clap::Args;
 use codex_manager_core::inventory::archive_names::LATEST;
-use codex_manager_core::io::clock::Timestamp;
-use codex_manager_core::io::quantity::pluralize;
+use codex_manager_core::io::{Timestamp, pluralize};
 use codex_manager_core::vault::drill::{self as vault_drill, DrillOptions, DrillReport};
 use codex_manager_core::vault::snapshot::Snapshot;
 use codex_manager_core::vault::state::{self, DrillResult};
@@ -33,11 +32,7 @@ pub(super) struct DrillArgs {
 impl DrillArgs {
     pub(super) fn run(self, context: &Context, connection: &ConnectionArgs) -> Result<Outcome> {
         let name = self.snapshot.as_deref().unwrap_or(LATEST);
-        let CompletedDrill {
-            snapshot,
-            report,
-            outcome,
-        } = run_drill(context, connection, name)?;
+        let (snapshot, report, outcome) = run_drill(context, connection, name)?;
 
         let json = object()
             .with("snapshot", snapshot.id)
@@ -51,12 +46,6 @@ impl DrillArgs {
     }
 }
 
-struct CompletedDrill {
-    snapshot: Snapshot,
-    report: DrillReport,
-    outcome: Outcome,
-}
-
 /// Returns true if the last successful drill is at least `limit` ago, or if there is none.
 pub(super) fn is_due(context: &Context, limit: Duration) -> Result<bool> {
     let state = state::read(context.manager_home())?;
@@ -66,14 +55,18 @@ pub(super) fn is_due(context: &Context, limit: Duration) -> Result<bool> {
 
 /// Runs a drill of the newest snapshot without printing a JSON document.
 pub(super) fn drill_newest(context: &Context, connection: &ConnectionArgs) -> Result<Outcome> {
-    run_drill(context, connection, LATEST).map(|drill| drill.outcome)
+    run_drill(context, connection, LATEST).map(|(.., outcome)| outcome)
 }
 
 /// Runs a drill of the snapshot that `name` selects, records the result, and prints it without a JSON document.
 ///
 /// # Errors
 /// No snapshot or several match, or the drill cannot be completed. If damage stops the drill, that is recorded.
-fn run_drill(context: &Context, connection: &ConnectionArgs, name: &str) -> Result<CompletedDrill> {
+fn run_drill(
+    context: &Context,
+    connection: &ConnectionArgs,
+    name: &str,
+) -> Result<(Snapshot, DrillReport, Outcome)> {
     let (connection, timeout) = connection.with_drill_timeout();
     let restic = connection.open(context)?;
     let snapshot = find_snapshot(context, &restic, name)?;
@@ -111,11 +104,7 @@ fn run_drill(context: &Context, connection: &ConnectionArgs, name: &str) -> Resu
         Outcome::CheckFailed
     };
 
-    Ok(CompletedDrill {
-        snapshot,
-        report,
-        outcome,
-    })
+    Ok((snapshot, report, outcome))
 }
 
 /// Records the result for `doctor`. Returns false, after a warning, if that failed.

@@ -16,8 +16,7 @@ use crate::views::retention_table::{self, RetentionSubject, decisions_json};
 use clap::Args;
 use codex_manager_core::inventory::losses;
 use codex_manager_core::inventory::retention::{self, RetentionPlan};
-use codex_manager_core::io::disk_clock;
-use codex_manager_core::io::quantity::pluralize;
+use codex_manager_core::io::{disk_clock, pluralize};
 use codex_manager_core::vault::restic::Restic;
 use codex_manager_core::vault::snapshot::{self, Snapshot};
 

@@ -10,11 +10,11 @@ use crate::steps::snapshot_source::{SnapshotSource, is_from_this_machine};
 use crate::views::account::owner_name;
 use crate::views::restore_report::describe_archive;
 use clap::Args;
-use codex_manager_core::accounts::login_selection::AuthPolicy;
-use codex_manager_core::archive::reader::ArchiveReader;
-use codex_manager_core::codex::home::AUTH_JSON;
+use codex_manager_core::accounts::AuthPolicy;
+use codex_manager_core::archive::ArchiveReader;
+use codex_manager_core::codex::AUTH_JSON;
 use codex_manager_core::inventory::archive_names::LATEST;
-use codex_manager_core::io::quantity::pluralize;
+use codex_manager_core::io::pluralize;
 use codex_manager_core::restore::needed_paths::needed_paths;
 use codex_manager_core::restore::plan::{RestoreTarget, Selection};
 use codex_manager_core::vault::contents::SnapshotContents;
@@ -89,9 +89,7 @@ impl VaultRestoreArgs {
         let staging = create_staging(manager)?;
         // `restore` prints the file name as the name of the archive.
         let staged_path = staging.path(&id);
-        let bar = context.ui.bar("downloading", 0);
-        source.download(staging.folder(), &staged_path, &bar)?;
-        drop(bar);
+        source.download(staging.folder(), &staged_path, context)?;
         let archive = ArchiveReader::open(&staged_path)?;
         self.options
             .restore(context, &archive, selection, "vault restore")

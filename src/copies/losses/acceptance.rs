@@ -3,7 +3,7 @@
 
 use crate::context::Context;
 use crate::copies::losses::live::LiveThreads;
-use crate::error::CommandError;
+use crate::error::Result;
 use codex_manager_core::conversations::messages;
 use codex_manager_core::inventory::losses::{self, AcceptedLosses};
 use std::collections::BTreeSet;
@@ -20,7 +20,7 @@ impl LossAcceptance {
     ///
     /// # Errors
     /// The record cannot be read, or is of a newer version.
-    pub(crate) fn read(live: &LiveThreads, context: &Context) -> Result<Self, CommandError> {
+    pub(crate) fn read(live: &LiveThreads, context: &Context) -> Result<Self> {
         let home = context.codex_home().display().to_string();
         let mut accepted = losses::read(context.manager_home())?.accepted_in(&home);
         let mut returned = AcceptedLosses::default();

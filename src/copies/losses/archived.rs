@@ -2,7 +2,6 @@
 
 use crate::context::Context;
 use crate::copies::losses::acceptance::LossAcceptance;
-use crate::copies::losses::hidden_turns::find_hidden_turns;
 use crate::copies::losses::live::LiveThreads;
 use crate::copies::losses::place::{CopyPlace, CopyPlaceKind};
 use crate::copies::losses::report::{
@@ -11,14 +10,14 @@ use crate::copies::losses::report::{
 use crate::copies::losses::search::LossSearch;
 use crate::copies::losses::{describe_last_copy, places, short_id};
 use crate::copies::source::{ConversationSource as _, rollout_files};
-use crate::error::CommandError;
-use codex_manager_core::archive::file_list::FileList;
-use codex_manager_core::archive::manifest::ArchiveManifest;
-use codex_manager_core::archive::reader::ArchiveReader;
+use crate::copies::unreadable_fixes::find_restored_id;
+use crate::error::{CommandError, Result, check_interrupt};
+use codex_manager_core::archive::{ArchiveManifest, ArchiveReader, FileList};
+use codex_manager_core::history::check::compare;
+use codex_manager_core::history::unreadable::UnreadableCause;
 use codex_manager_core::inventory::archive_names::{file_name, strip_archive_suffix};
-use codex_manager_core::inventory::records::ArchiveRecord;
 use codex_manager_core::inventory::retention::RetentionPlan;
-use codex_manager_core::inventory::{losses, trash};
+use codex_manager_core::inventory::{ArchiveRecord, losses, trash};
 use std::collections::BTreeSet;
 use std::path::PathBuf;
 
@@ -75,7 +74,7 @@ impl NeededArchives {
         homes: BTreeSet<PathBuf>,
         records: &[ArchiveRecord],
         context: &Context,
-    ) -> Result<Self, CommandError> {
+    ) -> Result<Self> {
         let is_archive = |kind: &CopyPlaceKind| matches!(kind, CopyPlaceKind::Archive(_));
         Self::find_among(homes, records, is_archive, context)
     }
@@ -85,7 +84,7 @@ impl NeededArchives {
         records: &[ArchiveRecord],
         is_wanted: impl Fn(&CopyPlaceKind) -> bool,
         context: &Context,
-    ) -> Result<Self, CommandError> {
+    ) -> Result<Self> {
         homes.retain(|home| home.is_dir());
         homes.insert(context.codex_home().to_path_buf());
         let mut needed = Vec::new();
@@ -101,7 +100,7 @@ impl NeededArchives {
         records: &[ArchiveRecord],
         context: &Context,
         is_wanted: impl Fn(&CopyPlaceKind) -> bool,
-    ) -> Result<Vec<NeededCopy>, CommandError> {
+    ) -> Result<Vec<NeededCopy>> {
         let mut search = LossSearch::new(LiveThreads::read(context.codex_home())?);
         places::add_archives(&mut search, records, context)?;
         let acceptance = LossAcceptance::read(search.live(), context)?;
@@ -132,11 +131,11 @@ impl NeededArchives {
             }
         }
 
-        for hidden in find_hidden_turns(records, context)? {
+        for (id, places) in find_hidden_turns(records, context)? {
             needed.push(NeededCopy {
-                id: hidden.id.clone(),
-                places: hidden.places,
-                restored_id: hidden.id,
+                id: id.clone(),
+                places,
+                restored_id: id,
                 content: NeededContent::HiddenTurns,
             });
         }
@@ -163,7 +162,7 @@ impl NeededArchives {
 ///
 /// # Errors
 /// The trash has such a copy, the home or the archives cannot be listed, or the user interrupts.
-pub(crate) fn refuse_last_copy_in_trash(context: &Context) -> Result<(), CommandError> {
+pub(crate) fn refuse_last_copy_in_trash(context: &Context) -> Result<()> {
     let is_trashed = |kind: &CopyPlaceKind| *kind == CopyPlaceKind::TrashedArchive;
     // The trash serves all Codex homes of the manager home, so the conversations of each of them are compared.
     let trashed_archives = trash::list_archives(context.manager_home())?.into_iter();
@@ -223,7 +222,7 @@ pub(crate) fn find_and_record_losses(
     name: &str,
     new: &ArchiveManifest,
     context: &Context,
-) -> Result<Vec<LossJson>, CommandError> {
+) -> Result<Vec<LossJson>> {
     let live = LiveThreads::from_archive(context.codex_home(), &new.files);
     let mut search = LossSearch::new(live);
 
@@ -266,7 +265,7 @@ pub(crate) fn recheck_after_restore(
     changed: BTreeSet<String>,
     has_new_losses: bool,
     context: &Context,
-) -> Result<(), CommandError> {
+) -> Result<()> {
     let home = context.codex_home().display().to_string();
     let record = losses::read(context.manager_home())?;
     let recorded_losses = record.losses.iter().filter(|loss| loss.home == home);
@@ -291,6 +290,42 @@ pub(crate) fn recheck_after_restore(
     let extent = CheckExtent::Conversations(checked_ids);
     record_losses(&found, &listed, &search.places, &extent, context);
     Ok(())
+}
+
+/// Returns the ids of conversations whose turns a migration of Codex hid, and the archives in which they are not
+/// hidden, the newest first. Their messages are not lost: the rollouts have them. Leaves out archives that cannot be
+/// read.
+///
+/// # Errors
+/// The home or the trash cannot be listed, or the user interrupts.
+fn find_hidden_turns(
+    records: &[ArchiveRecord],
+    context: &Context,
+) -> Result<Vec<(String, Vec<CopyPlace>)>> {
+    let database = context.state_database();
+    let report = compare(context.codex_home(), database.as_deref(), None)?.report;
+    let mut unreadable = report.unreadable;
+    unreadable.retain(|conversation| conversation.cause == UnreadableCause::Boundary);
+    if unreadable.is_empty() {
+        return Ok(Vec::new());
+    }
+
+    let mut places = vec![Vec::new(); unreadable.len()];
+    for file in places::list_archived_copies(records, context)? {
+        check_interrupt()?;
+        let Ok(archive) = ArchiveReader::open(&file.path) else {
+            continue;
+        };
+        for (conversation, places) in unreadable.iter().zip(&mut places) {
+            let restored_id = find_restored_id(&archive, conversation).unwrap_or_default();
+            places.extend(restored_id.map(|_| file.place.clone()));
+        }
+    }
+
+    let ids = unreadable
+        .iter()
+        .map(|conversation| conversation.id.to_string());
+    Ok(ids.zip(places).collect())
 }
 
 fn list_rollout_ids(files: &FileList) -> BTreeSet<String> {

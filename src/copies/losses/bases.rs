@@ -2,11 +2,10 @@
 
 use crate::copies::losses::live::{LiveRollout, LiveThreads};
 use crate::copies::losses::rollout_copy::{CopyContent, CopyOrigin, RolloutCopy};
-use crate::error::CommandError;
-use codex_manager_core::codex::projections::RolloutCut;
+use crate::error::{Result, check_interrupt};
+use codex_manager_core::codex::RolloutCut;
 use codex_manager_core::history::rollout;
 use codex_manager_core::io::parallel;
-use codex_manager_core::io::progress::is_interrupted;
 use std::collections::{BTreeMap, HashMap};
 
 /// The rollouts of deleted conversations that live threads continue. Maps the id of a thread to the ids of these
@@ -22,7 +21,7 @@ pub(super) fn find_missing_bases(
     live: &LiveThreads,
     copies: &BTreeMap<String, Vec<RolloutCopy>>,
     sources: &[Option<CopyOrigin>],
-) -> Result<MissingBases, CommandError> {
+) -> Result<MissingBases> {
     let deleted_threads = copies.iter().filter(|(id, _)| !live.0.contains_key(*id));
     let deleted_copies: HashMap<String, &RolloutCopy> = deleted_threads
         .flat_map(|(_, copies)| copies)
@@ -44,10 +43,8 @@ pub(super) fn find_missing_bases(
     };
 
     // A base can have a base itself. The chain ends at a rollout that is live or of which there is no copy.
-    let add_bases = |(id, base): (String, Option<RolloutCut>)| {
-        if is_interrupted() {
-            return Err(CommandError::interrupted());
-        }
+    let add_bases = |(id, base): (String, Option<RolloutCut>)| -> Result<()> {
+        check_interrupt()?;
         let mut next_base = base;
         while let Some(cut) = next_base
             && let Some(copy) = deleted_copies.get(&cut.rollout_id)

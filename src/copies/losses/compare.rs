@@ -4,13 +4,12 @@ use crate::copies::losses::live::LiveRollout;
 use crate::copies::losses::place::{CopyPlace, CopyPlaceKind};
 use crate::copies::losses::prefix::{self, SizedDigest};
 use crate::copies::losses::rollout_copy::{CopyContent, CopyOrigin, RolloutCopy};
-use crate::error::CommandError;
+use crate::error::{CommandError, Result};
 use chrono::{DateTime, Utc};
-use codex_manager_core::codex::rollout::{self, Relation, RolloutName};
+use codex_manager_core::codex::{Relation, RolloutName, rollout};
 use codex_manager_core::conversations::messages::{self, Message, MessageCounts};
 use codex_manager_core::inventory::losses::AcceptedLosses;
-use codex_manager_core::io::progress::is_interrupted;
-use codex_manager_core::io::{IoContext, file_open};
+use codex_manager_core::io::{IoContext, file_open, is_interrupted};
 use std::cmp::Reverse;
 use std::collections::{BTreeMap, BTreeSet, HashMap};
 use std::fs::File;
@@ -47,7 +46,7 @@ impl ComparedThread<'_> {
     }
 
     /// Counts the messages of a live rollout. Counts none if the rollout is not live.
-    fn count_live_messages(&self, rollout_id: &str) -> Result<MessageCounts, CommandError> {
+    fn count_live_messages(&self, rollout_id: &str) -> Result<MessageCounts> {
         let mut counts = MessageCounts::default();
         for rollout in self.live {
             let live_id = rollout.file.rollout_id();
@@ -182,7 +181,7 @@ fn to_numbered_occurrences(messages: &[LostMessage]) -> BTreeSet<LostOccurrence<
 pub(crate) fn find_lost_messages(
     thread: &ComparedThread<'_>,
     sources: &[Option<CopyOrigin>],
-) -> Result<LostMessages, CommandError> {
+) -> Result<LostMessages> {
     let mut uncompared = thread.copies.clone();
     // The live rollouts have all messages of their prefixes.
     for rollout in thread.live {
@@ -199,14 +198,13 @@ pub(crate) fn find_lost_messages(
         }
 
         let folder = tempfile::tempdir().at("create a folder in", std::env::temp_dir())?;
-        let extracted = extract_copy(copy, sources, folder.path())?;
-        let path = &extracted.path;
-        let copied_messages = messages::read_messages(path).at("read", path)?;
+        let (path, places) = extract_copy(copy, sources, folder.path())?;
+        let copied_messages = messages::read_messages(&path).at("read", &path)?;
 
         // A copy that is a prefix of this one has the same messages up to its end, so it is not extracted.
-        let prefixes = remove_prefixes(&mut uncompared, &copy.file, path)?;
+        let prefixes = remove_prefixes(&mut uncompared, &copy.file, &path)?;
         let prefixes = prefixes.into_iter().map(|copy| (copy, &copy.places[..]));
-        for (version, places) in prefixes.chain([(copy, extracted.places)]) {
+        for (version, places) in prefixes.chain([(copy, places)]) {
             // The messages of a base after the cut are not part of this thread.
             let len = thread.compared_len(version);
             let count = copied_messages.partition_point(|message| message.offset < len);
@@ -224,24 +222,15 @@ pub(crate) fn find_lost_messages(
     Ok(lost)
 }
 
-/// A copy as a file.
-struct ExtractedCopy<'a> {
-    path: PathBuf,
-    /// The places from which the copy can be restored: the one that it was extracted from, and older ones.
-    places: &'a [usize],
-}
-
-/// Extracts a copy in an archive or snapshot into `folder`. If the newest source is damaged, tries the next one.
+/// Extracts a copy in an archive or snapshot into `folder`. If the newest source is damaged, tries the next one. Returns
+/// the file, and the places from which the copy can be restored: the one that it was extracted from, and older ones.
 fn extract_copy<'a>(
     copy: &'a RolloutCopy,
     sources: &[Option<CopyOrigin>],
     folder: &Path,
-) -> Result<ExtractedCopy<'a>, CommandError> {
+) -> Result<(PathBuf, &'a [usize])> {
     let entry = match &copy.content {
-        CopyContent::File(path) => {
-            let (path, places) = (path.clone(), &copy.places[..]);
-            return Ok(ExtractedCopy { path, places });
-        }
+        CopyContent::File(path) => return Ok((path.clone(), &copy.places)),
         CopyContent::Entry(entry) => entry,
     };
 
@@ -255,11 +244,8 @@ fn extract_copy<'a>(
         };
         let file = File::create(&path).at("create", &path)?;
         match source.extract(entry, &file) {
-            Ok(()) => {
-                // Nothing can be restored from the places before this one, which are damaged.
-                let places = &copy.places[i..];
-                return Ok(ExtractedCopy { path, places });
-            }
+            // Nothing can be restored from the places before this one, which are damaged.
+            Ok(()) => return Ok((path, &copy.places[i..])),
             Err(e) if is_interrupted() => return Err(e),
             Err(e) => last_error = Some(e),
         }
@@ -273,7 +259,7 @@ fn remove_prefixes<'a>(
     copies: &mut Vec<&'a RolloutCopy>,
     file: &RolloutName,
     path: &Path,
-) -> Result<Vec<&'a RolloutCopy>, CommandError> {
+) -> Result<Vec<&'a RolloutCopy>> {
     let digests_where = |is_wanted: &dyn Fn(&RolloutName) -> bool| -> Vec<SizedDigest> {
         let of_rollout = copies.iter().filter(|copy| copy.file.name == file.name);
         of_rollout

@@ -1,13 +1,12 @@
 //! The archive with the most complete copy of a conversation.
 
 use crate::context::Context;
+use crate::copies::losses::places::may_have_copies;
 use crate::copies::source::{self, ConversationSource, rollout_files};
-use crate::error::CommandError;
-use codex_manager_core::archive::{ArchiveReader, BackupMode, FileEntry};
+use crate::error::{CommandError, Result, check_interrupt};
+use codex_manager_core::archive::{ArchiveReader, FileEntry};
 use codex_manager_core::codex::RolloutName;
 use codex_manager_core::inventory::archive_names::{list_numbered, shortest_name};
-use codex_manager_core::inventory::store;
-use codex_manager_core::io::progress::check_interrupt;
 use codex_manager_core::io::{ContentDigest, pluralize};
 use std::collections::HashMap;
 use std::path::{Path, PathBuf};
@@ -33,7 +32,7 @@ impl CopyCounts {
         &mut self,
         archive: &ArchiveReader,
         name_or_id: &str,
-    ) -> Result<Option<usize>, CommandError> {
+    ) -> Result<Option<usize>> {
         let name_or_id = self.id.as_deref().unwrap_or(name_or_id);
         let Some(names) = source::find_rollout_names(archive, name_or_id)? else {
             return Ok(None);
@@ -68,23 +67,17 @@ impl CopyCounts {
 ///
 /// # Errors
 /// No archive of the Codex home has the conversation, several conversations match, or a copy cannot be read.
-pub(crate) fn find_fullest_archive(
-    wanted: &str,
-    context: &Context,
-) -> Result<PathBuf, CommandError> {
+pub(crate) fn find_fullest_archive(wanted: &str, context: &Context) -> Result<PathBuf> {
     let home = context.codex_home();
-    let records = store::list_archives(context.manager_home())?;
+    let records = context.archives()?;
     let mut copies = CopyCounts::default();
     let mut fullest: Option<(usize, PathBuf, String)> = None;
 
     for record in list_numbered(&records) {
-        // A backup of the login has no conversations.
-        let metadata = &record.metadata;
-        let may_have = metadata.mode != BackupMode::Auth && metadata.records_home(home);
-        if !may_have || !record.is_usable() {
+        if !may_have_copies(&record.metadata, home) || !record.is_usable() {
             continue;
         }
-        check_interrupt().map_err(|_| CommandError::interrupted())?;
+        check_interrupt()?;
 
         let path = context.backups().join(&record.path);
         let archive = match ArchiveReader::open(&path) {
@@ -132,7 +125,7 @@ fn list_own_rollouts(archive: &ArchiveReader, id: &str) -> Vec<FileEntry> {
         .collect()
 }
 
-fn count_messages(archive: &ArchiveReader, entries: &[FileEntry]) -> Result<usize, CommandError> {
+fn count_messages(archive: &ArchiveReader, entries: &[FileEntry]) -> Result<usize> {
     let mut count = 0;
     for entry in entries {
         count += source::read_messages(archive, entry)?.len();

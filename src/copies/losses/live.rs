@@ -1,11 +1,10 @@
 //! The live conversations of a home: their rollouts with size and time.
 
 use crate::copies::source::rollout_files;
-use codex_manager_core::archive::file_list::FileList;
-use codex_manager_core::codex::rollout::RolloutName;
+use codex_manager_core::archive::FileList;
+use codex_manager_core::codex::RolloutName;
 use codex_manager_core::history::files;
-use codex_manager_core::io::IoError;
-use codex_manager_core::io::disk_clock::modified_ns;
+use codex_manager_core::io::{IoError, modified_ns};
 use std::collections::HashMap;
 use std::path::{Path, PathBuf};
 

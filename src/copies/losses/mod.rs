@@ -9,7 +9,6 @@ pub(crate) mod archived;
 mod bases;
 mod compare;
 pub(crate) mod fullest;
-mod hidden_turns;
 pub(crate) mod live;
 pub(crate) mod place;
 pub(crate) mod places;

@@ -1,7 +1,7 @@
 //! A place that has copies of conversations, and the command that restores a conversation from it.
 
+use codex_manager_core::inventory::ArchiveRecord;
 use codex_manager_core::inventory::archive_names::shortest_name;
-use codex_manager_core::inventory::records::ArchiveRecord;
 use codex_manager_core::io::shell;
 use codex_manager_core::vault::snapshot_id::short_id;
 use std::path::Path;

@@ -5,16 +5,13 @@ use crate::context::Context;
 use crate::copies::losses::place::{CopyPlace, CopyPlaceKind};
 use crate::copies::losses::search::LossSearch;
 use crate::copies::source::{ConversationSource as _, rollout_files};
-use crate::error::CommandError;
+use crate::error::{CommandError, Result, check_interrupt};
 use chrono::{DateTime, Utc};
-use codex_manager_core::archive::metadata::{BackupMode, Metadata};
-use codex_manager_core::archive::reader::ArchiveReader;
-use codex_manager_core::codex::rollout::{self, RolloutName};
+use codex_manager_core::archive::{ArchiveReader, BackupMode, Metadata};
+use codex_manager_core::codex::{RolloutName, rollout};
 use codex_manager_core::inventory::archive_names::list_numbered;
-use codex_manager_core::inventory::records::ArchiveRecord;
-use codex_manager_core::inventory::trash;
-use codex_manager_core::io::parallel;
-use codex_manager_core::io::progress::{check_interrupt, is_interrupted};
+use codex_manager_core::inventory::{ArchiveRecord, trash};
+use codex_manager_core::io::{is_interrupted, parallel};
 use codex_manager_core::storage;
 use codex_manager_core::sync::conflict_copies::ConflictCopies;
 use codex_manager_core::sync::sides::Side;
@@ -27,12 +24,13 @@ pub(crate) struct ArchivedCopies {
     pub path: PathBuf,
 }
 
-fn may_have_copies(metadata: &Metadata, home: &Path) -> bool {
+/// Returns false for an archive of another home, or of the login alone.
+pub(crate) fn may_have_copies(metadata: &Metadata, home: &Path) -> bool {
     metadata.mode != BackupMode::Auth && metadata.records_home(home)
 }
 
-/// Returns the usable archives of the Codex home with their times, the newest first.
-fn list_usable_archives(
+/// Returns the usable archives of the Codex home that may have conversations, with their times, the newest first.
+pub(crate) fn list_usable_archives(
     records: &[ArchiveRecord],
     context: &Context,
 ) -> Vec<(ArchivedCopies, DateTime<Utc>)> {
@@ -59,7 +57,7 @@ fn list_usable_archives(
 pub(crate) fn list_archived_copies(
     records: &[ArchiveRecord],
     context: &Context,
-) -> Result<Vec<ArchivedCopies>, CommandError> {
+) -> Result<Vec<ArchivedCopies>> {
     let files = list_usable_archives(records, context)
         .into_iter()
         .map(|(file, _)| file);
@@ -82,7 +80,7 @@ pub(crate) fn add_newest_copies(
     mut wanted_ids: BTreeSet<String>,
     excluded_names: &[String],
     context: &Context,
-) -> Result<(), CommandError> {
+) -> Result<()> {
     // The id of a rollout has its creation time, so an archive from before that time cannot have the rollout.
     let may_be_in_archive_of = |time: &DateTime<Utc>, id: &String| {
         rollout::uuid_time_ms(id).is_none_or(|created| created < time.timestamp_millis())
@@ -93,7 +91,7 @@ pub(crate) fn add_newest_copies(
     }
 
     for (file, time) in list_usable_archives(&context.archives()?, context) {
-        check_interrupt().map_err(|_| CommandError::interrupted())?;
+        check_interrupt()?;
         if excluded_names.contains(&file.place.name) {
             continue;
         }
@@ -130,7 +128,7 @@ pub(crate) fn add_archives(
     search: &mut LossSearch,
     records: &[ArchiveRecord],
     context: &Context,
-) -> Result<bool, CommandError> {
+) -> Result<bool> {
     let home = context.codex_home();
     let archives = list_archived_copies(records, context)?;
     let mut are_all_readable = true;
@@ -146,9 +144,7 @@ pub(crate) fn add_archives(
             Err(e) => {
                 are_all_readable = false;
                 let problem = CommandError::from(e).to_one_line();
-                context
-                    .ui
-                    .warn(format_args!("not searched: {}: {problem}", file.place.name));
+                context.warn(format_args!("not searched: {}: {problem}", file.place.name));
             }
         }
         Ok(())
@@ -168,10 +164,7 @@ pub(crate) fn add_archives(
 ///
 /// # Errors
 /// A folder cannot be listed.
-pub(crate) fn add_single_files(
-    search: &mut LossSearch,
-    context: &Context,
-) -> Result<(), CommandError> {
+pub(crate) fn add_single_files(search: &mut LossSearch, context: &Context) -> Result<()> {
     for folder in Replica::find_folders(context.manager_home(), context.codex_home())? {
         // The cloud folder is not read: its copies are in the local folder too, or belong to other machines.
         let copies = ConflictCopies::read(&folder, &folder)?;

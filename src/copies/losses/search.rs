@@ -7,12 +7,11 @@ use crate::copies::losses::live::LiveThreads;
 use crate::copies::losses::place::CopyPlace;
 use crate::copies::losses::rollout_copy::{CopyContent, CopyOrigin, RolloutCopy};
 use crate::copies::source::rollout_files;
-use crate::error::CommandError;
-use codex_manager_core::archive::entry::FileEntry;
-use codex_manager_core::codex::rollout::RolloutName;
+use crate::error::{CommandError, Result, check_interrupt};
+use codex_manager_core::archive::FileEntry;
+use codex_manager_core::codex::RolloutName;
 use codex_manager_core::inventory::losses::AcceptedLosses;
 use codex_manager_core::io::parallel;
-use codex_manager_core::io::progress::is_interrupted;
 use std::collections::{BTreeMap, BTreeSet};
 use std::path::PathBuf;
 
@@ -133,10 +132,7 @@ impl LossSearch {
     ///
     /// # Errors
     /// The user interrupts.
-    pub(crate) fn find_losses(
-        &self,
-        accepted: &AcceptedLosses,
-    ) -> Result<FoundLosses, CommandError> {
+    pub(crate) fn find_losses(&self, accepted: &AcceptedLosses) -> Result<FoundLosses> {
         self.find_losses_of(accepted, |_| true)
     }
 
@@ -148,7 +144,7 @@ impl LossSearch {
         &self,
         accepted: &AcceptedLosses,
         is_wanted: impl Fn(&String) -> bool,
-    ) -> Result<FoundLosses, CommandError> {
+    ) -> Result<FoundLosses> {
         let mut found = FoundLosses::default();
         let bases = bases::find_missing_bases(&self.live, &self.copies, &self.sources)?;
 
@@ -160,10 +156,8 @@ impl LossSearch {
             )
         };
 
-        let add_result = |(id, result): (String, Result<_, CommandError>)| {
-            if is_interrupted() {
-                return Err(CommandError::interrupted());
-            }
+        let add_result = |(id, result): (String, Result<_>)| -> Result<()> {
+            check_interrupt()?;
             match result {
                 Ok(lost) => found
                     .losses

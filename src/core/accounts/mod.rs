@@ -29,12 +29,12 @@ pub mod switch;
 pub mod switchers;
 
 pub(crate) use isolated::IsolatedLogin;
-pub(crate) use lease::{AccountLocks, LeaseError};
-pub(crate) use login_selection::{
-    AuthOutcome, AuthPolicy, LoginCandidates, LoginChoice, LoginDecision,
-};
-pub(crate) use new_login::LiveHomeUpdate;
+pub use lease::{AccountLocks, LeaseError};
+pub use login_selection::{AuthOutcome, AuthPolicy};
+pub(crate) use login_selection::{LoginCandidates, LoginChoice, LoginDecision};
+pub use new_login::LiveHomeUpdate;
 pub(crate) use owner::OwnerLocation;
-pub(crate) use profile::{LoginOwner, PendingMove, Profile, ProfileError, ProfileFile, Profiles};
-pub(crate) use save::{LoginToKeep, SaveOutcome, SaveReport};
-pub(crate) use switch::{DaemonPolicy, SwitchError, SwitchPlan, SwitchReport, SwitchRequest};
+pub use profile::{LoginOwner, PendingMove, Profile, ProfileError, ProfileFile, Profiles};
+pub(crate) use save::LoginToKeep;
+pub use save::{SaveOutcome, SaveReport};
+pub use switch::{DaemonPolicy, SwitchError, SwitchPlan, SwitchReport, SwitchRequest};

@@ -39,11 +39,11 @@ mod unpack_stream;
 pub mod verify;
 
 pub(crate) use attributes::{copy_attributes, set_attributes};
-pub(crate) use capture::{CaptureOptions, CapturedHome};
+pub use capture::{CaptureOptions, CapturedHome};
 pub use duplicates::parse_rollout_name;
 pub(crate) use format::names::encode_label;
 pub(crate) use format::path_checks::AncestorLookup;
-pub(crate) use format::sidecar::SidecarProblem;
+pub use format::sidecar::SidecarProblem;
 pub(crate) use format::tar_stream::{EntryContent, RawEntry, RawKind};
 pub(crate) use format::{
     AccountAuth, EXTERNAL_DATABASES_FOLDER, FolderEntry, InodeStamp, NameId, NameTable, path_checks,
@@ -54,13 +54,13 @@ pub use format::{
 };
 pub use pack::FinishedArchive;
 pub(crate) use pack::PackWriter;
-pub(crate) use path_note::PathNote;
-pub(crate) use publish::PublishedArchive;
+pub use path_note::PathNote;
+pub use publish::PublishedArchive;
 pub use reader::ArchiveReader;
-pub(crate) use reuse::{PreviousArchive, ReuseOptions, VerifyReused};
-pub(crate) use scope::{CaptureScope, Excludes, HomeSubset};
+pub use reuse::{PreviousArchive, ReuseOptions, VerifyReused};
+pub use scope::{CaptureScope, Excludes, HomeSubset};
 pub use sink::{Extent, Sink};
-pub(crate) use tree_capture::CapturedTree;
+pub use tree_capture::CapturedTree;
 
 pub use error::ArchiveError;
 pub use format::{entry, entry_name, footer, manifest, metadata, names, sidecar};

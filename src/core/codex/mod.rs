@@ -41,7 +41,7 @@ pub(crate) mod usage_limit;
 pub mod window;
 pub(crate) mod writer_lock;
 
-pub(crate) use config::read_login;
+pub use config::read_login;
 pub use home::{
     ARCHIVED_SESSIONS, AUTH_JSON, CONFIG_TOML, SESSIONS, THREAD_LOCKS, is_database_named, kind_of,
 };
@@ -49,33 +49,34 @@ pub(crate) use home::{
     DB_BACKUPS, HISTORY_DATABASE_PREFIX, SQLITE_FOLDER, database_sidecars, is_versioned_database,
 };
 pub(crate) use process::find_codex;
-pub(crate) use rollout::{ZST, parse_rollout_id};
+pub use rollout::{ZST, parse_rollout_id};
 
-pub(crate) use app_server::{
+pub use app_server::{
     AccountLimits, ProbeFailure, ProbeOptions, ProbeReport, ProbedAccount, Question,
 };
-pub(crate) use arguments::{Arguments, InvocationMode};
-pub(crate) use auth::{AuthFile, AuthSnapshot, Freshness, Login};
-pub(crate) use config::{CodexConfig, CredentialStore};
+pub use arguments::{Arguments, InvocationMode};
+pub use auth::{AuthFile, AuthSnapshot, Freshness, Login};
+pub use config::{CodexConfig, CredentialStore};
 pub use daemon::{Daemon, DaemonError};
 pub(crate) use database::DatabaseError;
 pub use home::HomeEntryKind;
-pub(crate) use identity::{Email, Identity, LoginKind};
+pub use identity::{Email, Identity, LoginKind};
 pub(crate) use login_lock::LoginLock;
 pub use login_storage::LoginStorageError;
 pub(crate) use login_storage::check_login_storage;
 pub use process::{Holder, HomeProcess, HomeUsage, ProcessRole, ProgramNames};
 pub use program::{Program, ProgramError};
-pub(crate) use projections::{Projections, RolloutCut};
+pub use projections::{Projections, RolloutCut};
 pub use rollout::{Relation, RolloutName};
+pub use rollout_lines::LineParts;
 pub(crate) use rollout_lines::{
-    EventKind, ItemOrigin, LineContent, LineItem, LineParts, SessionMetaLine, TurnContext,
-    TurnCounter, is_injected, is_placeholder,
+    EventKind, ItemOrigin, LineContent, LineItem, SessionMetaLine, TurnContext, TurnCounter,
+    is_injected, is_placeholder,
 };
 pub(crate) use rpc::{AppServer, AppServerError};
 pub(crate) use status_text::{StatusText, StatusTextError};
 pub(crate) use threads::staged::UnmatchedRows;
 pub use threads::{ListedThread, ThreadFilter, ThreadRow};
 pub(crate) use threads::{RowChange, RowValues};
-pub(crate) use window::{ResetCredits, SpendCap, Window};
+pub use window::{ResetCredits, SpendCap, Window};
 pub(crate) use writer_lock::WriterLock;

@@ -40,8 +40,9 @@ pub(crate) use files::RolloutFile;
 pub use id::ConversationId;
 pub use lines::{JsonlLine, LineReader};
 pub(crate) use prompts::HistoryEntry;
-pub(crate) use rollout::{Depth, RolloutScan, SessionMeta, UserMessage};
-pub(crate) use session_index::{IndexEntry, ThreadNameIndex};
+pub(crate) use rollout::{Depth, RolloutScan};
+pub use rollout::{SessionMeta, UserMessage};
+pub use session_index::{IndexEntry, ThreadNameIndex};
 
 use crate::codex::{AppServerError, DatabaseError, Holder};
 use crate::io::progress::check_interrupt;

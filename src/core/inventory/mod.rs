@@ -34,8 +34,8 @@ pub mod status;
 pub mod store;
 pub mod trash;
 
-pub(crate) use candidate::{ArchiveClass, RetentionCandidate, Soundness};
-pub(crate) use cooldown::CooldownFile;
+pub use candidate::{ArchiveClass, RetentionCandidate, Soundness};
+pub use cooldown::CooldownFile;
 pub use losses::KnownLoss;
 pub(crate) use observations::ObservationsFile;
-pub(crate) use records::{ArchiveProblem, ArchiveRecord, InventoryFile, LegacyRecord};
+pub use records::{ArchiveProblem, ArchiveRecord, InventoryFile, LegacyRecord};

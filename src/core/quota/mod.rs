@@ -11,6 +11,7 @@ pub mod window;
 
 pub(crate) use account::WeeklyEvidence;
 pub use account::{Account, AccountEntry, LoginState, SessionUsage};
-pub(crate) use legacy::{LegacyName, LegacyOptions};
-pub(crate) use reset_history::WindowHistory;
-pub(crate) use window::{Observation, QuotaSource};
+pub(crate) use legacy::LegacyName;
+pub use legacy::LegacyOptions;
+pub use reset_history::WindowHistory;
+pub use window::{Observation, QuotaSource};

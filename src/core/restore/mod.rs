@@ -55,7 +55,7 @@ mod stage;
 
 pub(crate) use plan::auth_json::AuthJsonState;
 pub(crate) use plan::live_files::LiveFiles;
-pub(crate) use plan::request::{RestoreRequest, RestoreTarget, Selection};
+pub use plan::request::{RestoreRequest, RestoreTarget, Selection};
 pub(crate) use plan::restore_plan::RestorePlan;
 pub(crate) use plan::rollout_index::{RolloutIndex, RolloutOverlay};
 pub use plan::target::find_holders;
