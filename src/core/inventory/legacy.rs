@@ -226,7 +226,8 @@ pub fn write_login_archive(
         None,
         &Arc::default(),
         |writer| {
-            writer.add_file(entry, &mut snapshot.bytes.expose())?;
+            let added = writer.add_file(entry, &mut snapshot.bytes.expose())?;
+            added.at("read", &record.source_path)?;
             let login = AccountAuth {
                 path: name,
                 digest: ContentDigest::of(snapshot.bytes.expose()),
