@@ -13,7 +13,7 @@ use super::relocation::{FileLocator, OpenedFile};
 use super::scan;
 use super::scope::CaptureScope;
 use super::stable_read::{CaptureAttempt, StablePrefix};
-use crate::io::progress::is_interrupted;
+use crate::io::progress::check_interrupt;
 use crate::io::{IoContext, Progress, ReportingReader, file_open};
 use std::collections::HashSet;
 use std::io::{self, Read};
@@ -77,9 +77,7 @@ impl HomePacker<'_, '_> {
     /// Copies the members that hold the first of `files` from the previous archive, if these files are unchanged.
     /// Returns the number of copied files. Zero means that the first file has to be read.
     fn reuse_members(&mut self, files: &FileList) -> Result<usize, ArchiveError> {
-        if is_interrupted() {
-            return Err(ArchiveError::Interrupted);
-        }
+        check_interrupt().map_err(|_| ArchiveError::Interrupted)?;
 
         let Some(reusable) = self.writer.find_reusable(files) else {
             return Ok(0);
@@ -128,9 +126,7 @@ impl HomePacker<'_, '_> {
 
         // The reader fails after Ctrl-C, so the interruption is checked before the result.
         let read_result = self.writer.add_file(entry, &mut reader)?;
-        if is_interrupted() {
-            return Err(ArchiveError::Interrupted);
-        }
+        check_interrupt().map_err(|_| ArchiveError::Interrupted)?;
 
         Ok(read_result.err().map(|e| match e.kind() {
             io::ErrorKind::UnexpectedEof if size < LARGE_BYTES => SkipReason::Shorter,
