@@ -155,7 +155,6 @@ fn is_zero(count: &u64) -> bool {
 }
 
 impl Document for Metadata {
-    const SCHEMA: u64 = 1;
     /// Sidecars of this program are below 16 kB.
     const MAX_BYTES: u64 = 1024 * 1024;
 }
