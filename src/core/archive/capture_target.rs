@@ -6,7 +6,7 @@ use super::relocation::{FileLocator, OpenedFile};
 use super::stable_read::{
     CaptureAttempt, ReadDecision, StablePrefix, decide_read, wait_for_growth,
 };
-use crate::io::progress::is_interrupted;
+use crate::io::progress::check_interrupt;
 use std::io;
 
 /// Maximum number of attempts to read a file that becomes shorter while it is read.
@@ -46,9 +46,7 @@ pub(super) trait CaptureTarget {
         planned: &FileEntry,
         attempt: CaptureAttempt,
     ) -> Result<bool, ArchiveError> {
-        if is_interrupted() {
-            return Err(ArchiveError::Interrupted);
-        }
+        check_interrupt().map_err(|_| ArchiveError::Interrupted)?;
         if self.record_if_captured(planned)? {
             return Ok(true);
         }

@@ -5,7 +5,7 @@ use super::format::FileEntry;
 use super::path_note::PathNote;
 use super::scan::HomeScan;
 use crate::codex::database;
-use crate::io::progress::is_interrupted;
+use crate::io::progress::check_interrupt;
 use crate::io::staging::Staging;
 use crate::io::{message_with_causes, sharing};
 use std::collections::HashSet;
@@ -47,9 +47,7 @@ impl DatabaseSnapshots {
         staging: &Staging,
     ) -> Result<(), ArchiveError> {
         for planned in &scan.databases {
-            if is_interrupted() {
-                return Err(ArchiveError::Interrupted);
-            }
+            check_interrupt().map_err(|_| ArchiveError::Interrupted)?;
 
             let path = planned.path.as_path();
             if self.was_attempted(path) {

@@ -6,10 +6,10 @@ use super::reader::ArchiveReader;
 use super::sink::{Extent, Sink};
 use crate::codex::home::{HomeEntryKind, kind_of};
 use crate::io::progress::{Progress, Silent};
-use crate::io::{IoContext, position, sharing};
+use crate::io::{IoContext, IoError, position, sharing};
 use std::fs::{File, OpenOptions};
 use std::io::Seek;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 
 /// Extracts the first file of this kind to an unnamed temp file. The kind should be one of which a home has at most one
 /// file, such as `auth.json`. The temp file is empty if the archive has no such file.
@@ -94,11 +94,15 @@ impl<F: Fn(&FileEntry) -> Option<PathBuf> + Sync> Sink for PathSink<F> {
             return Ok(());
         };
 
-        // Other chunks may be in the file already, because chunks come in any order. So it is not truncated.
-        let mut options = OpenOptions::new();
-        let options = options.truncate(false).write(true);
-        let file = sharing::open_or_create(options, &path);
-        let file = file.at("create", &path)?;
+        let file = open_for_chunks(&path)?;
         Ok(position::write_all_at(&file, bytes, offset).at("write", &path)?)
     }
+}
+
+/// Opens or creates a file with mode 0600. Does not truncate it, because several threads write chunks of it in any
+/// order.
+pub(crate) fn open_for_chunks(path: &Path) -> Result<File, IoError> {
+    let mut options = OpenOptions::new();
+    options.write(true).truncate(false);
+    sharing::open_or_create(&mut options, path).at("create", path)
 }

@@ -13,8 +13,8 @@ use super::relocation::{FileLocator, OpenedFile};
 use super::scan;
 use super::scope::CaptureScope;
 use super::stable_read::{CaptureAttempt, StablePrefix};
-use crate::io::progress::is_interrupted;
-use crate::io::{IoContext, Progress, file_open};
+use crate::io::progress::check_interrupt;
+use crate::io::{IoContext, Progress, ReportingReader, file_open};
 use std::collections::HashSet;
 use std::io::{self, Read};
 
@@ -77,9 +77,7 @@ impl HomePacker<'_, '_> {
     /// Copies the members that hold the first of `files` from the previous archive, if these files are unchanged.
     /// Returns the number of copied files. Zero means that the first file has to be read.
     fn reuse_members(&mut self, files: &FileList) -> Result<usize, ArchiveError> {
-        if is_interrupted() {
-            return Err(ArchiveError::Interrupted);
-        }
+        check_interrupt().map_err(|_| ArchiveError::Interrupted)?;
 
         let Some(reusable) = self.writer.find_reusable(files) else {
             return Ok(0);
@@ -121,26 +119,21 @@ impl HomePacker<'_, '_> {
             size,
             ..planned.clone()
         };
-        let mut reader = ProgressReader {
-            content,
-            error: None,
+        let mut reader = ReportingReader {
+            reader: content,
             progress: self.progress,
         };
 
-        // After Ctrl-C the reader returns no more bytes, which looks like a file that became
-        // shorter. So the interruption is checked before the result.
-        let is_complete = self.writer.add_file(entry, &mut reader)?;
-        let read_error = reader.error.take();
-        if is_interrupted() {
-            return Err(ArchiveError::Interrupted);
-        }
+        // The reader fails after Ctrl-C, so the interruption is checked before the result.
+        let read_result = self.writer.add_file(entry, &mut reader)?;
+        check_interrupt().map_err(|_| ArchiveError::Interrupted)?;
 
-        Ok((!is_complete).then(|| match read_error {
-            Some(read_error) => SkipReason::Permanent(read_error.to_string()),
-            None if size < LARGE_BYTES => SkipReason::Shorter,
+        Ok(read_result.err().map(|e| match e.kind() {
+            io::ErrorKind::UnexpectedEof if size < LARGE_BYTES => SkipReason::Shorter,
             // The start of the file is in the archive as a void entry. A second entry of the same
             // name would be refused by readers, so there is no other attempt.
-            None => SkipReason::Permanent(SkipReason::Shorter.to_string()),
+            io::ErrorKind::UnexpectedEof => SkipReason::Permanent(SkipReason::Shorter.to_string()),
+            _ => SkipReason::Permanent(e.to_string()),
         }))
     }
 
@@ -221,34 +214,5 @@ impl CaptureTarget for HomePacker<'_, '_> {
         }
 
         Ok(skip_reason)
-    }
-}
-
-/// Reads a file for the archive writer, and reports progress. On a read error, records the error and ends the content,
-/// so that the writer does not report an error of the archive.
-struct ProgressReader<'a> {
-    content: &'a mut dyn Read,
-    error: Option<io::Error>,
-    progress: &'a dyn Progress,
-}
-
-impl Read for ProgressReader<'_> {
-    fn read(&mut self, buffer: &mut [u8]) -> io::Result<usize> {
-        if self.error.is_some() || is_interrupted() {
-            return Ok(0);
-        }
-
-        match self.content.read(buffer) {
-            Ok(n) => {
-                self.progress.add_bytes(n as u64);
-                Ok(n)
-            }
-            // A signal ended the call early. The caller reads again.
-            Err(e) if e.kind() == io::ErrorKind::Interrupted => Err(e),
-            Err(e) => {
-                self.error = Some(e);
-                Ok(0)
-            }
-        }
     }
 }

@@ -140,16 +140,16 @@ impl PackWriter<'_> {
     /// Adds a file of `entry.size` bytes from `content`. The digest is computed from the bytes that
     /// were read.
     ///
-    /// Returns false if `content` ended early. A small file is not in the archive then; a large one
-    /// is listed as void in the manifest.
+    /// Returns the read error as the inner error, [`io::ErrorKind::UnexpectedEof`] if `content` ended early. A small
+    /// file is not in the archive then; a large one is listed as void in the manifest.
     ///
     /// # Errors
-    /// `content` cannot be read, or the archive cannot be written.
+    /// The archive cannot be written.
     pub(crate) fn add_file(
         &mut self,
         entry: FileEntry,
         content: &mut dyn Read,
-    ) -> Result<bool, ArchiveError> {
+    ) -> Result<io::Result<()>, ArchiveError> {
         if entry.size >= LARGE_BYTES {
             self.add_large_file(entry, content)
         } else {
@@ -161,7 +161,7 @@ impl PackWriter<'_> {
         &mut self,
         entry: &FileEntry,
         content: &mut dyn Read,
-    ) -> Result<bool, ArchiveError> {
+    ) -> Result<io::Result<()>, ArchiveError> {
         self.switch_group_to_folder_of(&entry.path)?;
 
         let len_before = self.group.bytes.len();
@@ -169,16 +169,12 @@ impl PackWriter<'_> {
         self.group.bytes.extend_from_slice(&head);
 
         let start = self.group.bytes.len();
-        content
-            .take(entry.size)
-            .read_to_end(&mut self.group.bytes)
-            .at("read", entry.path.as_path())?;
-        let end = self.group.bytes.len();
-        if (end - start) as u64 != entry.size {
+        if let Err(e) = append_exactly(&mut self.group.bytes, content, entry.size) {
             // The group was not submitted yet, so the file leaves no trace.
             self.group.bytes.truncate(len_before);
-            return Ok(false);
+            return Ok(Err(e));
         }
+        let end = self.group.bytes.len();
 
         let padding = usize::try_from(padding_bytes(entry.size)).unwrap_or(0);
         self.group.bytes.resize(end + padding, 0);
@@ -192,7 +188,7 @@ impl PackWriter<'_> {
         if self.group.bytes.len() >= GROUP_BYTES {
             self.submit_group()?;
         }
-        Ok(true)
+        Ok(Ok(()))
     }
 
     /// Starts a group for files of the folder of `name`, unless it is the current group.
@@ -216,7 +212,7 @@ impl PackWriter<'_> {
         &mut self,
         entry: FileEntry,
         content: &mut dyn Read,
-    ) -> Result<bool, ArchiveError> {
+    ) -> Result<io::Result<()>, ArchiveError> {
         self.submit_group()?;
         let file_index = self.file_count();
         let first_member = self.submitted;
@@ -229,19 +225,15 @@ impl PackWriter<'_> {
         self.submit_fresh(head, MemberContents::Head(file_index))?;
 
         let mut hasher = ContentHasher::default();
-        let mut is_short = false;
+        let mut read_result = Ok(());
         for (chunk_index, len) in chunk_sizes(entry.size).enumerate() {
             let mut bytes = self.buffers.take_empty();
             // With room for the padding: a vector that grows by doubling would take twice the
             // memory.
             bytes.reserve_exact(usize::try_from(len + BLOCK_BYTES).unwrap_or(0));
 
-            if !is_short {
-                content
-                    .take(len)
-                    .read_to_end(&mut bytes)
-                    .at("read", entry.path.as_path())?;
-                is_short = (bytes.len() as u64) < len;
+            if read_result.is_ok() {
+                read_result = append_exactly(&mut bytes, content, len);
             }
 
             hasher.update(&bytes);
@@ -249,7 +241,7 @@ impl PackWriter<'_> {
             let holds = MemberContents::Chunk(file_index, digest_so_far);
 
             // Only complete chunks are compared: the last one has padding and may grow.
-            let old_head = previous_head.filter(|_| len == CHUNK_BYTES && !is_short);
+            let old_head = previous_head.filter(|_| len == CHUNK_BYTES && read_result.is_ok());
             let old_chunk = old_head.and_then(|(p, head)| p.find_chunk(head, chunk_index));
             if let Some((member, previous_digest)) = old_chunk
                 && previous_digest == digest_so_far
@@ -258,24 +250,23 @@ impl PackWriter<'_> {
                 continue;
             }
 
-            // If the file is short, its tar header already has the old size. Zeros fill the rest and
+            // If the file ended early, its tar header already has the old size. Zeros fill the rest and
             // the entry becomes void.
             let padded = len + padding_bytes(len);
             bytes.resize(usize::try_from(padded).unwrap_or(0), 0);
             self.submit_fresh(bytes, holds)?;
         }
 
-        if is_short {
+        if read_result.is_err() {
             self.void.push(entry.path);
             self.void_members.push(first_member..self.submitted);
-            return Ok(false);
+        } else {
+            lock_files(self.files).push(&FileEntry {
+                digest: Some(hasher.digest()),
+                ..entry
+            });
         }
-
-        lock_files(self.files).push(&FileEntry {
-            digest: Some(hasher.digest()),
-            ..entry
-        });
-        Ok(true)
+        Ok(read_result)
     }
 
     fn encode_file_header(&self, entry: &FileEntry) -> Result<Vec<u8>, IoError> {
@@ -380,5 +371,14 @@ impl PackWriter<'_> {
             holds,
             files,
         })
+    }
+}
+
+/// Appends the next `len` bytes of `content` to `bytes`. After an error, `bytes` has what was read before it.
+fn append_exactly(bytes: &mut Vec<u8>, content: &mut dyn Read, len: u64) -> io::Result<()> {
+    if content.take(len).read_to_end(bytes)? as u64 == len {
+        Ok(())
+    } else {
+        Err(io::ErrorKind::UnexpectedEof.into())
     }
 }

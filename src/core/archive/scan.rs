@@ -14,7 +14,7 @@ use crate::codex::database;
 use crate::codex::home::{self, HomeEntryKind, kind_of};
 use crate::io::beneath::{self, FollowedLinks};
 use crate::io::disk_clock::modified_ns;
-use crate::io::{IoContext, IoError, OrdinaryPath, space, tree};
+use crate::io::{IoContext, IoError, OrdinaryPath, modes, space, tree};
 use std::collections::hash_map::Entry;
 use std::collections::{BTreeMap, HashMap, HashSet};
 use std::ffi::OsString;
@@ -392,21 +392,15 @@ impl HomeWalk<'_> {
             return;
         }
 
-        let entries = match tree::list(folder) {
+        let archive_folder = Path::new(EXTERNAL_DATABASES_FOLDER);
+        let entries = match tree::list_if_exists(folder) {
             Ok(entries) => entries,
-            Err(e) if e.kind() == std::io::ErrorKind::NotFound => return,
-            Err(e) => {
-                return self.note_skip(Path::new(EXTERNAL_DATABASES_FOLDER), e.to_string());
-            }
+            Err(e) => return self.note_skip(archive_folder, e.source.to_string()),
         };
 
-        for path in entries.iter().map(|(name, _)| folder.join(name)) {
-            let Some(file_name) = path.file_name() else {
-                continue;
-            };
-
-            let relative = Path::new(EXTERNAL_DATABASES_FOLDER).join(file_name);
-            let has_database_name = kind_of(Path::new(file_name)) == HomeEntryKind::Database;
+        for (file_name, _) in entries {
+            let (path, relative) = (folder.join(&file_name), archive_folder.join(&file_name));
+            let has_database_name = kind_of(Path::new(&file_name)) == HomeEntryKind::Database;
             if !has_database_name || !self.scope.selects(&relative) {
                 continue;
             }
@@ -456,15 +450,6 @@ pub(crate) fn has_attributes_of(meta: &Metadata, file: &FileEntry) -> bool {
     (meta.len(), permission_bits(meta), modified_ns(meta)) == (file.size, file.mode, file.mtime)
 }
 
-/// Returns the permission bits. On systems without such bits, returns those of a private file or folder.
 fn permission_bits(meta: &Metadata) -> u32 {
-    #[cfg(unix)]
-    {
-        use std::os::unix::fs::MetadataExt;
-        meta.mode() & 0o777
-    }
-    #[cfg(not(unix))]
-    {
-        if meta.is_dir() { 0o700 } else { 0o600 }
-    }
+    modes::mode_of(meta) & 0o777
 }

@@ -54,14 +54,7 @@ impl CaptureScope {
 
     /// Returns true if files of this kind are captured.
     pub(crate) fn captures(&self, kind: HomeEntryKind) -> bool {
-        if self.exclusion_reason(kind).is_some() {
-            return false;
-        }
-        match self.mode {
-            BackupMode::Full => true,
-            BackupMode::Auth => kind.is_login_or_setting(),
-            BackupMode::Sessions => kind.is_conversation(),
-        }
+        self.exclusion_reason(kind).is_none() && self.mode.includes(kind)
     }
 
     /// Returns the reason why a backup of any mode leaves out files of this kind; `None` if some mode captures them.

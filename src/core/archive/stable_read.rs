@@ -3,6 +3,7 @@
 use super::format::FileEntry;
 use crate::codex::home::{HomeEntryKind, kind_of};
 use crate::codex::rollout;
+use crate::io::file_open::is_partial_line_at;
 use std::fs::{File, Metadata};
 use std::io::{self, Read, Seek, SeekFrom};
 use std::path::Path;
@@ -75,7 +76,7 @@ pub(super) fn decide_read(
     let meta = file.metadata()?;
     let mut size = meta.len();
 
-    if is_append_only(planned) && !ends_in_newline(file, size)? {
+    if is_append_only(planned) && is_partial_line_at(file, size)? {
         // Codex writes whole lines. A line without an end is being written now, or was cut off by a
         // crash long ago.
         let grew = size != planned.size;
@@ -93,17 +94,6 @@ pub(super) fn decide_read(
 
     file.seek(SeekFrom::Start(0))?;
     Ok(ReadDecision::Read(StablePrefix { meta, size }))
-}
-
-fn ends_in_newline(file: &mut File, size: u64) -> io::Result<bool> {
-    if size == 0 {
-        // An empty file has no incomplete line.
-        return Ok(true);
-    }
-    let mut last_byte = [0];
-    file.seek(SeekFrom::Start(size - 1))?;
-    file.read_exact(&mut last_byte)?;
-    Ok(last_byte == *b"\n")
 }
 
 /// Returns true if the file is not empty and its first MiB has only NUL bytes. A power loss can leave a small file like

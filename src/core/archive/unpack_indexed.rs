@@ -10,7 +10,7 @@ use super::sink::{Extent, Sink};
 use crate::io::buffers::{AlignedBuffer, BufferPool};
 use crate::io::hash::{ContentHasher, DigestBytes};
 use crate::io::parallel::{self, ConsumerFailed};
-use crate::io::progress::is_interrupted;
+use crate::io::progress::check_interrupt;
 use crate::io::{IoContext, Progress, file_open, position};
 use std::fs::File;
 use std::io;
@@ -221,9 +221,7 @@ impl Unpacker<'_> {
         &self,
         (member, offset): (&Member, u64),
     ) -> Result<UnpackedMember, ContentError> {
-        if is_interrupted() {
-            return Err(ArchiveError::Interrupted.into());
-        }
+        check_interrupt().map_err(|_| ArchiveError::Interrupted)?;
 
         let bytes = self.read_and_decompress(member)?;
         match member.holds {

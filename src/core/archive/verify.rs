@@ -11,7 +11,7 @@ use crate::codex::database::{self, DatabaseError};
 use crate::codex::home::{self, HomeEntryKind, kind_of};
 use crate::io::staging::Staging;
 use crate::io::{IoContext, IoError, Progress, file_open, parallel, space, with_suffix};
-use std::collections::HashMap;
+use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
 
 #[derive(Debug, Default)]
@@ -76,21 +76,23 @@ fn verify_into(
     report: &mut VerifyReport,
 ) -> Result<(), ArchiveError> {
     let archive = ArchiveReader::open(path)?;
-    let unpacked = UnpackedDatabases::plan(&archive, Staging::create_in(tmp)?);
+    let staging = Staging::create_in(tmp)?;
+    let databases = plan_database_copies(&archive, &staging);
 
     // A full disk would look like a damaged database.
     space::require_free_space(tmp, total_database_bytes(&archive))?;
 
-    for journal in &unpacked.journals {
+    for journal in archive.contents().files.iter().filter(has_journal_content) {
         // SQLite would roll the copy back to a state that never was, because the parts are of
-        // different moments.
-        let detail = format!("{journal}: copied in the middle of a write (it has a journal)");
+        // different moments. It also removes files that a journal names, so no journal is unpacked.
+        let name = journal.path;
+        let detail = format!("{name}: copied in the middle of a write (it has a journal)");
         let error = ArchiveError::damaged(path, detail);
         report.problems.push(error.to_string());
     }
 
     // The archive is hashed and read at the same time, so that both use the same cached disk blocks.
-    let path_of = |entry: &FileEntry| unpacked.places.get(&entry.path).cloned();
+    let path_of = |entry: &FileEntry| find_copy_path(&databases, &entry.path);
     let sink = PathSink { path_of };
     let (sidecar_problem, read_result) = parallel::run_both(
         || (!archive.is_python()).then(|| find_sidecar_problem(path)),
@@ -103,8 +105,14 @@ fn verify_into(
         Ok(()) => {}
     }
 
-    for (name, copy) in unpacked.find_databases() {
-        if let Err(e) = check_database(copy)? {
+    for (name, copy) in &databases {
+        // Other content under the name of a database is reported by `backup` when it archives it, and a digest covers
+        // it. The Python tool has no digests.
+        let is_empty = copy.metadata().is_ok_and(|meta| meta.len() == 0);
+        let may_be_foreign = !archive.is_python() || is_empty;
+        if (database::may_be_sqlite(copy) || !may_be_foreign)
+            && let Err(e) = check_database(copy)?
+        {
             report.problems.push(format!("{name}: {e}"));
         }
     }
@@ -168,77 +176,33 @@ fn find_sidecar_problem(path: &Path) -> Result<Option<SidecarProblem>, ArchiveEr
     Ok((actual != (listed_digest, metadata.archive_bytes)).then_some(SidecarProblem::Mismatch))
 }
 
-/// The files of an archive that are unpacked to check its databases: the databases, and `-wal` files that the Python
-/// tool copied.
-struct UnpackedDatabases {
-    /// The folder of the unpacked files, removed when dropped.
-    _staging: Staging,
-    /// The paths of the unpacked files.
-    places: HashMap<EntryName, PathBuf>,
-    /// The rollback journals that are not empty. They are not unpacked.
-    journals: Vec<EntryName>,
-    /// True if a file with the name of a database may have other content. `backup` reports such a file when it archives
-    /// it, and a digest covers the content.
-    allows_non_databases: bool,
+/// Returns the databases of an archive, sorted by name, with the paths in `staging` to which they are unpacked.
+fn plan_database_copies(
+    archive: &ArchiveReader,
+    staging: &Staging,
+) -> BTreeMap<EntryName, PathBuf> {
+    let files = archive.contents().files.iter();
+    let databases = files.filter(|file| is_database_path(file.path.as_path()));
+    let numbered = databases.enumerate();
+    numbered
+        .map(|(number, file)| (file.path, staging.path(&format!("{number}.sqlite"))))
+        .collect()
 }
 
-impl UnpackedDatabases {
-    /// Chooses the paths in `staging` to which the files are to be unpacked.
-    fn plan(archive: &ArchiveReader, staging: Staging) -> Self {
-        let contents = archive.contents();
-        let databases = contents
-            .files
-            .iter()
-            .filter(|file| is_database_path(file.path.as_path()));
-        let mut places: HashMap<_, _> = databases
-            .enumerate()
-            .map(|(number, file)| (file.path, staging.path(&format!("{number}.sqlite"))))
-            .collect();
-
-        // Rollback journals are never unpacked: SQLite removes files that one names.
-        let wals: Vec<_> = contents
-            .files
-            .iter()
-            .filter_map(|file| {
-                let name = file.path.as_path().to_str()?;
-                let database = EntryName::parse(name.strip_suffix("-wal")?.as_bytes()).ok()?;
-                let copy = with_suffix(places.get(&database)?, "-wal");
-                Some((file.path, copy))
-            })
-            .collect();
-        places.extend(wals);
-
-        let journals = contents.files.iter().filter(|file| {
-            let is_sidecar = kind_of(file.path.as_path()) == HomeEntryKind::DatabaseSidecar;
-            is_sidecar && file.size > 0 && file.path.to_string().ends_with("-journal")
-        });
-        let journals = journals.map(|file| file.path).collect();
-
-        Self {
-            _staging: staging,
-            places,
-            journals,
-            allows_non_databases: !archive.is_python(),
-        }
+/// Returns the path to which a database is unpacked, or its `-wal`, which the Python tool copied; `None` for other files.
+fn find_copy_path(databases: &BTreeMap<EntryName, PathBuf>, name: &EntryName) -> Option<PathBuf> {
+    if let Some(copy) = databases.get(name) {
+        return Some(copy.clone());
     }
+    let database = name.as_path().to_str()?.strip_suffix("-wal")?;
+    let database = EntryName::from_path(Path::new(database)).ok()?;
+    Some(with_suffix(databases.get(&database)?, "-wal"))
+}
 
-    /// Returns the unpacked databases, sorted by name. Leaves out files without a SQLite header where other content is
-    /// allowed, and empty files.
-    fn find_databases(&self) -> Vec<(&EntryName, &Path)> {
-        let mut databases: Vec<_> = self
-            .places
-            .iter()
-            .map(|(name, copy)| (name, copy.as_path()))
-            .filter(|(_, copy)| {
-                let is_wal = copy.extension().is_none_or(|e| e != "sqlite");
-                let is_empty = copy.metadata().is_ok_and(|meta| meta.len() == 0);
-                let may_be_foreign = self.allows_non_databases || is_empty;
-                !is_wal && (database::may_be_sqlite(copy) || !may_be_foreign)
-            })
-            .collect();
-        databases.sort();
-        databases
-    }
+/// Returns true for the rollback journal of a database, unless it is empty.
+fn has_journal_content(file: &FileEntry) -> bool {
+    let is_sidecar = kind_of(file.path.as_path()) == HomeEntryKind::DatabaseSidecar;
+    is_sidecar && file.size > 0 && file.path.to_string().ends_with("-journal")
 }
 
 #[cfg(test)]

@@ -160,27 +160,17 @@ struct LegacyContent {
 fn read_content(path: &Path) -> Result<LegacyContent, IoError> {
     let mut file = file_open::open(path).at("open", path)?;
     let meta = file.metadata().at("read", path)?;
-    let stamp = FileStamp::of(&meta);
-
-    // A file of this size holds no login, but its digest still tells whether it changes.
-    if stamp.bytes > MAX_PARSED_BYTES {
-        let (sha256, _) = hash::sha256_of_reader(&mut file).at("read", path)?;
-        let bytes = None;
-        return Ok(LegacyContent {
-            stamp,
-            sha256,
-            bytes,
-        });
-    }
-
     let mut bytes = Vec::new();
-    let read_result = file.take(MAX_PARSED_BYTES).read_to_end(&mut bytes);
-    read_result.at("read", path)?;
+    let mut limited = (&mut file).take(MAX_PARSED_BYTES);
+    limited.read_to_end(&mut bytes).at("read", path)?;
 
+    // A larger file holds no login, but its digest still tells whether it changes.
+    let mut content = bytes.as_slice().chain(file);
+    let (sha256, size) = hash::sha256_of_reader(&mut content).at("read", path)?;
     Ok(LegacyContent {
-        stamp,
-        sha256: hash::sha256(&bytes),
-        bytes: Some(bytes),
+        stamp: FileStamp::of(&meta),
+        sha256,
+        bytes: (size <= MAX_PARSED_BYTES).then_some(bytes),
     })
 }
 
@@ -226,7 +216,8 @@ pub fn write_login_archive(
         None,
         &Arc::default(),
         |writer| {
-            writer.add_file(entry, &mut snapshot.bytes.expose())?;
+            let added = writer.add_file(entry, &mut snapshot.bytes.expose())?;
+            added.at("read", &record.source_path)?;
             let login = AccountAuth {
                 path: name,
                 digest: ContentDigest::of(snapshot.bytes.expose()),

@@ -59,15 +59,13 @@ pub struct KnownLoss {
 
 /// The content of `losses.json`.
 #[derive(Debug, Clone, Default, PartialEq, Serialize, Deserialize)]
+#[serde(default)]
 pub struct LossRecord {
     /// The time of the last check that found losses or compared known ones; `None` if there was none.
-    #[serde(default)]
     pub checked_at: Option<Timestamp>,
     /// The losses that are not accepted.
-    #[serde(default)]
     pub losses: Vec<KnownLoss>,
     /// The accepted losses by Codex home.
-    #[serde(default)]
     accepted_in: BTreeMap<String, AcceptedLosses>,
 }
 
@@ -90,9 +88,7 @@ impl LossRecord {
     }
 }
 
-impl Document for LossRecord {
-    const SCHEMA: u64 = 1;
-}
+impl Document for LossRecord {}
 
 /// Reads the record. A missing or damaged one counts as empty; the next [`update`] moves a damaged one aside.
 ///

@@ -40,19 +40,16 @@ pub struct DesktopNotice {
 
 /// The content of `notices.json`.
 #[derive(Debug, Clone, Default, PartialEq, Serialize, Deserialize)]
+#[serde(default)]
 pub struct NoticeState {
     /// The accounts that were in cooldown and whose readiness was not notified since, by the names of their observation
     /// files.
-    #[serde(default)]
     waiting: BTreeSet<String>,
     /// The subjects of notices that were shown and still hold, with the ends that were shown.
-    #[serde(default)]
     shown: BTreeMap<String, Option<Timestamp>>,
 }
 
-impl Document for NoticeState {
-    const SCHEMA: u64 = 1;
-}
+impl Document for NoticeState {}
 
 impl NoticeState {
     /// Records that an account is in cooldown, so that its readiness is notified.

@@ -26,9 +26,7 @@ pub struct ObservationsFile {
     pub spans: Vec<ObservationSpan>,
 }
 
-impl Document for ObservationsFile {
-    const SCHEMA: u64 = 1;
-}
+impl Document for ObservationsFile {}
 
 /// An observation, and the time until which later observations had the same figures.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]

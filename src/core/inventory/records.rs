@@ -133,21 +133,19 @@ pub(super) fn implies_quota_end(metadata: &Metadata) -> bool {
 
 /// The content of `inventory.json`.
 #[derive(Debug, Clone, PartialEq, Default, Serialize, Deserialize)]
+#[serde(default)]
 pub struct InventoryFile {
     /// The archives below `backups/`, ordered by path.
-    #[serde(default)]
     pub archives: Vec<ArchiveRecord>,
     /// The verified archives in the trash, with their paths before the prune, so that an undo can restore the results
     /// of `verify`.
-    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    #[serde(skip_serializing_if = "Vec::is_empty")]
     pub trashed: Vec<ArchiveRecord>,
     /// The files read by `normalize`, ordered by path.
-    #[serde(default)]
     pub legacy: Vec<LegacyRecord>,
 }
 
 impl Document for InventoryFile {
-    const SCHEMA: u64 = 1;
     // Half the bytes with thousands of archives, and every command that lists archives reads it.
     const INDENTED: bool = false;
 }

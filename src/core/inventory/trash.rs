@@ -3,8 +3,9 @@
 //! The moves into and out of the trash are transactions ([`crate::journal`]), so an archive and its
 //! sidecar are never separated.
 
+use super::archive_names::file_name;
 use super::{catalog, store};
-use crate::archive::names;
+use crate::archive::{names, publish};
 use crate::io::clock::Timestamp;
 use crate::io::{FileLock, IoContext, IoError, atomic, file_id, sharing, tree};
 use crate::journal::{self, JournalError, NoPolicy, Recovery, Step, Transaction};
@@ -105,16 +106,9 @@ fn plan_undo_of_batch(manager_home: &Path, batch: &Path) -> Result<Vec<RestoredA
     for record in records.filter(|record| record.archive.is_some()) {
         let archive = record.path;
         let stem = names::strip_archive_suffix(&archive);
-
-        let is_free = |name: &String| {
-            let sidecar = names::sidecar_name(name).unwrap_or_default();
-            !taken_names.contains(name)
-                && backups.join(name).symlink_metadata().is_err()
-                && backups.join(sidecar).symlink_metadata().is_err()
-        };
-        let free_name = (1..=u32::MAX)
-            .map(|n| names::archive_name(stem, n))
-            .find(is_free)
+        let free_name = publish::free_paths(stem, &backups)
+            .map(|(path, _)| file_name(&path))
+            .find(|name| !taken_names.contains(name))
             .unwrap_or_default();
 
         taken_names.insert(free_name.clone());
@@ -197,11 +191,8 @@ pub fn read_trash(manager_home: &Path) -> Result<TrashContent, IoError> {
 /// # Errors
 /// A folder of the trash cannot be listed.
 pub fn list_archive_names(manager_home: &Path) -> Result<BTreeSet<String>, IoError> {
-    let mut names = BTreeSet::new();
-    for batch in list_batches(manager_home)? {
-        names.extend(list_archives_in(&batch)?);
-    }
-    Ok(names)
+    let archives = list_archives(manager_home)?;
+    Ok(archives.iter().map(|path| file_name(path)).collect())
 }
 
 /// Returns the paths of all archives in the trash. The archives of the last prune come first.

@@ -409,12 +409,16 @@ pub(crate) fn with_suffix(path: &Path, suffix: &str) -> PathBuf {
     name.into()
 }
 
+/// Returns `path`, `path`+`-2`, `path`+`-3`, …
+fn numbered_paths(path: &Path) -> impl Iterator<Item = PathBuf> {
+    let numbered = (2_u64..).map(|number| with_suffix(path, &format!("-{number}")));
+    std::iter::once(path.to_path_buf()).chain(numbered)
+}
+
 /// Returns the first of `path`, `path`+`-2`, `path`+`-3`, … that does not exist.
 pub(crate) fn find_free_path(path: &Path) -> PathBuf {
-    let is_free = |path: &PathBuf| path.symlink_metadata().is_err();
-    let numbered = (2_u64..).map(|number| with_suffix(path, &format!("-{number}")));
-    let mut paths = std::iter::once(path.to_path_buf()).chain(numbered);
-    paths.find(is_free).unwrap_or_else(|| path.to_path_buf())
+    let free_path = numbered_paths(path).find(|path| path.symlink_metadata().is_err());
+    free_path.unwrap_or_else(|| path.to_path_buf())
 }
 
 /// Copies `path` to the first free name of `path`+suffix, `path`+suffix+`-2`, … Returns that name. The copy is durable
@@ -422,14 +426,7 @@ pub(crate) fn find_free_path(path: &Path) -> PathBuf {
 pub fn keep_copy(path: &Path, suffix: &str) -> Result<PathBuf, IoError> {
     let mut source = file_open::open(path).at("read", path)?;
 
-    for number in 1.. {
-        let number_suffix = if number > 1 {
-            format!("-{number}")
-        } else {
-            String::new()
-        };
-        let candidate = with_suffix(path, &format!("{suffix}{number_suffix}"));
-
+    for candidate in numbered_paths(&with_suffix(path, suffix)) {
         let mut temp = TempFile::create_beside(&candidate)?;
         source.rewind().at("read", path)?;
         std::io::copy(&mut source, temp.file()).at("write", &candidate)?;
@@ -457,16 +454,16 @@ fn list_temps(folder: &Path) -> impl Iterator<Item = fs::DirEntry> {
     entries.filter(|entry| is_temp_name(&entry.file_name()))
 }
 
-/// Removes temp files in `folder` that no process is writing. Returns their number.
-pub(crate) fn remove_stale_temps(folder: &Path) -> usize {
-    // Removed under its lock, so that a process that has just created the file notices the removal.
-    let remove_if_unlocked = |path: PathBuf| {
-        let file = file_open::open(&path);
-        file.is_ok_and(|file| lock::try_lock(&file).is_ok() && sharing::remove_file(path).is_ok())
-    };
-    list_temps(folder)
-        .filter(|temp| remove_if_unlocked(temp.path()))
-        .count()
+/// Removes temp files in `folder` that no process is writing.
+pub(crate) fn remove_stale_temps(folder: &Path) {
+    for path in list_temps(folder).map(|temp| temp.path()) {
+        // Removed under its lock, so that a process that has just created the file notices the removal.
+        if let Ok(file) = file_open::open(&path)
+            && lock::try_lock(&file).is_ok()
+        {
+            let _ = sharing::remove_file(path);
+        }
+    }
 }
 
 /// Returns the temp files in `folder` that no process has locked. With `now`, leaves out files younger than a minute,

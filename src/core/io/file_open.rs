@@ -155,9 +155,15 @@ pub fn read_small_to_string(path: impl AsRef<Path>, limit: u64) -> io::Result<St
 /// Returns true if the last byte of a file of lines is no newline: a killed process or a full disk has left a
 /// partial line. Moves the position.
 pub(crate) fn ends_in_partial_line(file: &mut File) -> io::Result<bool> {
+    let len = file.metadata()?.len();
+    is_partial_line_at(file, len)
+}
+
+/// Like [`ends_in_partial_line`], for the first `len` bytes of the file.
+pub(crate) fn is_partial_line_at(file: &mut File, len: u64) -> io::Result<bool> {
     let mut last_byte = [b'\n'];
-    if file.metadata()?.len() > 0 {
-        file.seek(SeekFrom::End(-1))?;
+    if let Some(last) = len.checked_sub(1) {
+        file.seek(SeekFrom::Start(last))?;
         file.read_exact(&mut last_byte)?;
     }
     Ok(last_byte != *b"\n")

@@ -4,7 +4,7 @@ use serde::de::{Error as _, Unexpected};
 use serde::{Deserialize, Deserializer, Serialize, Serializer};
 use sha2::{Digest, Sha256};
 use std::fmt;
-use std::io::{self, Read};
+use std::io::{self, BufReader, Read, Write};
 
 /// The 32 bytes of a digest, printed and serialized as 64 lower-case hex characters.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord)]
@@ -113,7 +113,10 @@ impl ContentHasher {
 
     /// Returns the digest of all bytes of `reader`, and their number.
     pub fn hash(mut self, reader: &mut impl Read) -> io::Result<(ContentDigest, u64)> {
-        let size = for_each_chunk(reader, |bytes| self.update(bytes))?;
+        let size = match &mut self {
+            Self::Blake3(hasher) => hash_all(reader, hasher)?,
+            Self::Sha256(hasher) => hash_all(reader, &mut hasher.0)?,
+        };
         Ok((self.digest(), size))
     }
 }
@@ -127,7 +130,7 @@ impl Sha256Digest {
     /// Returns the digest of all bytes of `reader`, and their number.
     pub(crate) fn of_reader(reader: &mut (impl Read + ?Sized)) -> io::Result<(Self, u64)> {
         let mut hasher = Hasher::default();
-        let size = for_each_chunk(reader, |bytes| hasher.update(bytes))?;
+        let size = hash_all(reader, &mut hasher.0)?;
         Ok((hasher.digest(), size))
     }
 
@@ -181,19 +184,8 @@ pub(crate) fn sha256_of_reader(reader: &mut impl Read) -> io::Result<(String, u6
     Ok((digest.to_string(), size))
 }
 
-/// Passes all bytes of `reader` to `consume`, and returns their number.
-fn for_each_chunk(
-    reader: &mut (impl Read + ?Sized),
-    mut consume: impl FnMut(&[u8]),
-) -> io::Result<u64> {
-    let mut buffer = vec![0; 128 * 1024];
-    let mut total = 0;
-    loop {
-        let chunk_len = reader.read(&mut buffer)?;
-        if chunk_len == 0 {
-            return Ok(total);
-        }
-        consume(&buffer[..chunk_len]);
-        total += chunk_len as u64;
-    }
+/// Passes all bytes of `reader` to `hasher`, and returns their number.
+fn hash_all(reader: &mut (impl Read + ?Sized), hasher: &mut impl Write) -> io::Result<u64> {
+    // Larger than the buffer of `io::copy`, because BLAKE3 hashes several blocks at a time.
+    io::copy(&mut BufReader::with_capacity(128 * 1024, reader), hasher)
 }

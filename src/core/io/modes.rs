@@ -65,7 +65,7 @@ pub(crate) fn is_open_to_others(mode: u32) -> bool {
     mode & 0o077 != 0
 }
 
-/// Returns the mode of a file; 0600 on Windows.
+/// Returns the mode of a file or folder; on Windows 0600 or 0700.
 pub(crate) fn mode_of(meta: &Metadata) -> u32 {
     #[cfg(unix)]
     {
@@ -74,8 +74,7 @@ pub(crate) fn mode_of(meta: &Metadata) -> u32 {
     }
     #[cfg(not(unix))]
     {
-        let _ = meta;
-        0o600
+        if meta.is_dir() { 0o700 } else { 0o600 }
     }
 }
 

@@ -48,7 +48,6 @@ pub(super) struct JournalFile {
 }
 
 impl Document for JournalFile {
-    const SCHEMA: u64 = 1;
     // Indentation would double a journal with one step per file.
     const INDENTED: bool = false;
 }

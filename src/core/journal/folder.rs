@@ -47,9 +47,8 @@ pub(crate) fn staging_folder_within(live: &Path) -> PathBuf {
 /// Returns the folder in the manager home for the journal of the command `command`. All spellings of the
 /// manager home give the same folder.
 pub(crate) fn journal_folder_of_command(manager_home: &Path, command: &str) -> PathBuf {
-    let home = manager_home.canonical();
     // Before the first command there is no manager home, and so no journal that another spelling could miss.
-    let home = home.unwrap_or_else(|_| manager_home.to_path_buf());
+    let home = manager_home.canonical_or_self();
     home.join("tmp").join(format!(".{command}{OTHER_SUFFIX}"))
 }
 

@@ -220,7 +220,7 @@ impl Transaction {
         let home = self.journal.home.0.clone();
         let statuses = self.journal.steps.iter().map(Step::read_status);
         let statuses = statuses.collect::<Result<Vec<_>, IoError>>()?;
-        let changed = self.find_unrecognized(&statuses, &home, policy);
+        let changed = self.find_unrecognized(&statuses, policy);
         if !changed.is_empty() {
             let folder = self.folder().to_path_buf();
             return Err(RecoveryObstacle::Unrecognized {
@@ -251,7 +251,7 @@ impl Transaction {
             })?;
         }
 
-        self.exchange_remaining(&remaining, direction, &home, policy)?;
+        self.exchange_remaining(&remaining, direction, policy)?;
         // The release waits for processes that still have a replaced database open, so their last writes are found.
         locks.release();
         self.journal.keeps_replaced |= self.has_late_writes(direction, policy)?;
@@ -268,12 +268,12 @@ impl Transaction {
     fn find_unrecognized(
         &self,
         statuses: &[StepStatus],
-        home: &Path,
         policy: &dyn RecoveryPolicy,
     ) -> Vec<PathBuf> {
         let steps = statuses.iter().zip(&self.journal.steps);
         let unrecognized = steps.filter(|(status, step)| {
-            **status == StepStatus::Unknown && !policy.is_disposable(home, &step.live)
+            **status == StepStatus::Unknown
+                && !policy.is_disposable(&self.journal.home.0, &step.live)
         });
         unrecognized.map(|(_, step)| step.live.clone()).collect()
     }

@@ -7,7 +7,7 @@ use super::step::{Step, StepStatus};
 use super::transaction::Transaction;
 use crate::io::IoError;
 use std::collections::{BTreeMap, BTreeSet};
-use std::path::{Path, PathBuf};
+use std::path::PathBuf;
 
 /// The numbers of the steps that change each live path.
 type StepNumbersByPath = BTreeMap<PathBuf, Vec<usize>>;
@@ -35,10 +35,9 @@ impl Transaction {
         &mut self,
         remaining: &[usize],
         direction: Direction,
-        home: &Path,
         policy: &dyn RecoveryPolicy,
     ) -> Result<(), JournalError> {
-        let numbers = self.prepare_steps(remaining, direction, home, policy)?;
+        let numbers = self.prepare_steps(remaining, direction, policy)?;
         let mut steps = numbers.into_iter().map(|n| &self.journal.steps[n]);
         match direction {
             Direction::Forward => steps.try_for_each(Step::apply)?,
@@ -55,7 +54,6 @@ impl Transaction {
         &mut self,
         remaining: &[usize],
         direction: Direction,
-        home: &Path,
         policy: &dyn RecoveryPolicy,
     ) -> Result<Vec<usize>, JournalError> {
         if remaining.is_empty() {
@@ -68,6 +66,7 @@ impl Transaction {
             numbers_by_path.entry(live).or_default().push(number);
         }
 
+        let home = &self.journal.home.0;
         let mut foreign_paths = BTreeSet::new();
         for (live, numbers) in &numbers_by_path {
             let steps = numbers.iter().map(|n| &self.journal.steps[*n]);

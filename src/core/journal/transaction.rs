@@ -306,9 +306,8 @@ impl Transaction {
         // complete state too.
         let _ = self.set_state(JournalState::Undoing);
 
-        let home = self.journal.home.0.clone();
         let done_steps = self.list_remaining_steps(Direction::Back)?;
-        self.exchange_remaining(&done_steps, Direction::Back, &home, &NoPolicy)?;
+        self.exchange_remaining(&done_steps, Direction::Back, &NoPolicy)?;
         locks.release();
 
         self.journal.keeps_replaced |= self.has_late_writes(Direction::Back, &NoPolicy)?;

@@ -15,7 +15,7 @@ use crate::archive::{
 };
 use crate::io::{IoContext, Progress, TempFile};
 use std::collections::HashMap;
-use std::io::Read;
+use std::io::{ErrorKind, Read};
 use std::path::Path;
 
 /// Writes an archive of those files of the snapshot that `contents` lists into a new temp file in `folder`. Returns the
@@ -169,9 +169,12 @@ impl Repacker<'_, '_, '_> {
             digest: None,
             ..listed.clone()
         };
-        if !self.writer.add_file(file, content)? {
-            let name = &listed.path;
-            return Err(self.damage_error(format!("{name} is shorter than in the manifest")));
+        match self.writer.add_file(file, content)? {
+            Err(e) if e.kind() == ErrorKind::UnexpectedEof => {
+                let name = &listed.path;
+                return Err(self.damage_error(format!("{name} is shorter than in the manifest")));
+            }
+            read => read.at("read", listed.path.as_path())?,
         }
         self.progress.add_bytes(listed.size);
         Ok(())

@@ -5,16 +5,14 @@ use serde::{Deserialize, Serialize};
 
 /// Identifies a version of a file by values that programs cannot set, unlike the size and the modification time.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Serialize, Deserialize)]
+#[serde(default)]
 pub struct InodeStamp {
     /// Time of the last inode change in nanoseconds since 1970. Zero means unknown: the file never
     /// counts as unchanged.
-    #[serde(default)]
     pub ctime: i64,
     /// Inode number. Zero on systems without inodes.
-    #[serde(default)]
     pub ino: u64,
     /// Device number. Zero on systems without device numbers.
-    #[serde(default)]
     pub dev: u64,
 }
 

@@ -142,6 +142,5 @@ impl ArchiveManifest {
 }
 
 impl Document for ArchiveManifest {
-    const SCHEMA: u64 = 1;
     const INDENTED: bool = false;
 }

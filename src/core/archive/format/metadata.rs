@@ -1,6 +1,6 @@
 //! Metadata of an archive: the content of its sidecar and the first part of its manifest.
 
-use crate::codex::home::{self, ARCHIVED_SESSIONS, AUTH_JSON, SESSIONS};
+use crate::codex::home::{self, ARCHIVED_SESSIONS, AUTH_JSON, HomeEntryKind, SESSIONS};
 use crate::codex::identity::{Identity, LoginKind};
 use crate::codex::window::Window;
 use crate::io::clock::Timestamp;
@@ -35,6 +35,15 @@ pub enum BackupMode {
 }
 
 impl BackupMode {
+    /// Returns true if an archive of this mode has files of this kind.
+    pub(crate) fn includes(self, kind: HomeEntryKind) -> bool {
+        match self {
+            Self::Full => true,
+            Self::Auth => kind.is_login_or_setting(),
+            Self::Sessions => kind.is_conversation(),
+        }
+    }
+
     /// Returns the name of the mode in documents and output.
     pub fn name(self) -> &'static str {
         match self {
@@ -155,7 +164,6 @@ fn is_zero(count: &u64) -> bool {
 }
 
 impl Document for Metadata {
-    const SCHEMA: u64 = 1;
     /// Sidecars of this program are below 16 kB.
     const MAX_BYTES: u64 = 1024 * 1024;
 }

@@ -102,8 +102,10 @@ impl NameTableInner {
             shared_bytes.count()
         };
 
-        push_leb128(&mut self.text, shared_len);
-        push_leb128(&mut self.text, bytes.len() - shared_len);
+        for len in [shared_len, bytes.len() - shared_len] {
+            let len = u16::try_from(len).unwrap_or_default();
+            self.text.extend_from_slice(&len.to_le_bytes());
+        }
         self.text.extend_from_slice(&bytes[shared_len..]);
         self.last.clear();
         self.last.extend_from_slice(bytes);
@@ -128,11 +130,11 @@ impl NameTableInner {
     /// Decodes the name at `offset` of `text` into `name`, which has to hold the preceding name. Returns the
     /// offset of the next name.
     fn decode_next(&self, offset: usize, name: &mut Vec<u8>) -> usize {
-        let (shared_len, offset) = read_leb128(&self.text, offset);
-        let (suffix_len, offset) = read_leb128(&self.text, offset);
-        name.truncate(shared_len);
-        name.extend_from_slice(&self.text[offset..offset + suffix_len]);
-        offset + suffix_len
+        let suffix = offset + 4;
+        let end = suffix + read_len(&self.text, offset + 2);
+        name.truncate(read_len(&self.text, offset));
+        name.extend_from_slice(&self.text[suffix..end]);
+        end
     }
 }
 
@@ -141,28 +143,9 @@ fn widen_hash(hash: u32) -> u64 {
     u64::from(hash) << 32 | u64::from(hash)
 }
 
-/// Appends a number as LEB128: seven bits per byte, the lowest first.
-#[allow(clippy::cast_possible_truncation, reason = "seven bits of it")]
-fn push_leb128(text: &mut Vec<u8>, mut number: usize) {
-    while number > 0x7f {
-        text.push(number as u8 | 0x80);
-        number >>= 7;
-    }
-    text.push(number as u8);
-}
-
-/// Reads a number that [`push_leb128`] wrote at `offset`. Returns the number and the offset after it.
-fn read_leb128(text: &[u8], mut offset: usize) -> (usize, usize) {
-    let (mut number, mut shift) = (0, 0);
-    loop {
-        let byte = text[offset];
-        offset += 1;
-        number |= usize::from(byte & 0x7f) << shift;
-        if byte & 0x80 == 0 {
-            return (number, offset);
-        }
-        shift += 7;
-    }
+/// Reads a length of two bytes at `offset`. Names have at most 4,095 bytes.
+fn read_len(text: &[u8], offset: usize) -> usize {
+    usize::from(u16::from_le_bytes([text[offset], text[offset + 1]]))
 }
 
 /// A set of names of one [`NameTable`].
@@ -291,7 +274,7 @@ mod tests {
     }
 
     #[test]
-    fn names_with_multi_byte_lengths_round_trip() {
+    fn names_of_great_length_round_trip() {
         let table = NameTable::default();
         let long = name(&vec!["x".repeat(200); 15].join("/"));
         let longer = name(&format!("{long}/y"));

@@ -5,7 +5,7 @@ use super::archive_file;
 use super::entry_name::EntryName;
 use crate::archive::error::{ArchiveError, ContentError};
 use crate::io::json_path;
-use crate::io::progress::is_interrupted;
+use crate::io::progress::check_interrupt;
 use flate2::read::MultiGzDecoder;
 use std::io::{self, BufReader, Read};
 use std::path::{Path, PathBuf};
@@ -46,9 +46,7 @@ pub(crate) struct EntryContent<'a> {
 impl EntryContent<'_> {
     /// Returns the next bytes of the content, or `None` at its end. Fails if the user interrupted the operation.
     pub(crate) fn next_chunk(&mut self) -> Result<Option<&[u8]>, ContentError> {
-        if is_interrupted() {
-            return Err(ArchiveError::Interrupted.into());
-        }
+        check_interrupt().map_err(|_| ArchiveError::Interrupted)?;
         let n = loop {
             match self.reader.read(&mut self.buffer) {
                 Err(e) if e.kind() == io::ErrorKind::Interrupted => {}

@@ -16,9 +16,7 @@ pub struct CooldownFile {
     pub accounts: Vec<AccountEntry>,
 }
 
-impl Document for CooldownFile {
-    const SCHEMA: u64 = 1;
-}
+impl Document for CooldownFile {}
 
 impl CooldownFile {
     /// Returns the entry of `identity`, creating it if needed. An entry that lacks ids adopts those

@@ -20,9 +20,8 @@ use crate::codex::{
     status_text,
 };
 use crate::io::clock::Timestamp;
-use crate::io::{
-    DocumentError, Environment, IoError, OrdinaryPath, Zone, atomic, file_id, is_interrupted,
-};
+use crate::io::progress::check_interrupt;
+use crate::io::{DocumentError, Environment, IoError, OrdinaryPath, Zone, atomic, file_id};
 use crate::quota::LoginState;
 use chrono::{DateTime, Utc};
 use serde_json::Value;
@@ -113,9 +112,7 @@ pub fn read_status(options: &StatusOptions) -> Result<StatusReport, StatusError>
         },
     }
 
-    if is_interrupted() {
-        return Err(StatusError::Interrupted);
-    }
+    check_interrupt().map_err(|_| StatusError::Interrupted)?;
 
     // Read again, because Codex may have renewed the login meanwhile.
     let auth = or_unreadable(read_auth());
@@ -394,9 +391,7 @@ fn probe_when_renewed<R>(
         || read_auth().is_ok_and(|a| a.login().is_some_and(|l| l.is_renewal_due(&inquiry.now)));
 
     while is_renewal_due() && !find_codex(home).is_empty() && Instant::now() < deadline {
-        if is_interrupted() {
-            return Err(ProbeFailure::Interrupted.into());
-        }
+        check_interrupt().map_err(|_| ProbeFailure::Interrupted)?;
         std::thread::sleep(RENEWAL_POLL_INTERVAL);
     }
 

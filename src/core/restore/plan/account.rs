@@ -1,8 +1,7 @@
 //! Compares the account of the archive with the live one.
 
 use super::auth_json::AuthJsonState;
-use super::request::RestoreRequest;
-use super::request::RestoreTarget;
+use super::request::{RestoreRequest, RestoreTarget};
 use super::restore_plan::RestorePlan;
 use crate::accounts::Profiles;
 use crate::archive::{ArchiveReader, BackupMode};

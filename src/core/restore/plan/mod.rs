@@ -2,13 +2,12 @@
 
 pub(crate) mod account;
 pub(crate) mod auth_json;
-pub(crate) mod continued_rollouts;
-pub(crate) mod later_rewinds;
 pub(crate) mod live_files;
 pub mod needed_paths;
 pub mod request;
 pub(crate) mod restore_plan;
 pub(crate) mod rollout_index;
+pub(crate) mod session_rollouts;
 pub(crate) mod target;
 pub mod unchanged_files;
 

@@ -293,11 +293,7 @@ fn removes_if_absent(mode: BackupMode, kind: HomeEntryKind) -> bool {
         | HomeEntryKind::Worktrees
         | HomeEntryKind::Transient
         | HomeEntryKind::DatabaseSidecar => false,
-        _ => match mode {
-            BackupMode::Full => true,
-            BackupMode::Auth => kind.is_login_or_setting(),
-            BackupMode::Sessions => kind.is_conversation(),
-        },
+        _ => mode.includes(kind),
     }
 }
 

@@ -1,10 +1,9 @@
 //! The folder that a restore replaces: its files, the processes that use it, and the plan for it.
 
 use super::live_files::{self, LiveFiles};
-use super::request::RestoreRequest;
-use super::request::RestoreTarget;
+use super::request::{RestoreRequest, RestoreTarget};
 use super::restore_plan::{RestorePlan, plan_restore};
-use super::{account, continued_rollouts, later_rewinds};
+use super::{account, session_rollouts};
 use crate::codex::{Holder, process};
 use crate::io::tree;
 use crate::restore::RestoreError;
@@ -15,8 +14,7 @@ pub(crate) fn plan_with_live_files(
 ) -> Result<(RestorePlan, LiveFiles), RestoreError> {
     let live = list_files(request)?;
     let mut plan = plan_restore(request, &live)?;
-    continued_rollouts::keep_continued_rollouts(request, &mut plan, &live)?;
-    later_rewinds::plan_removal_of_later_rollouts(request, &mut plan, &live)?;
+    session_rollouts::adapt_to_session(request, &mut plan, &live)?;
     account::check_account(request, &plan)?;
     Ok((plan, live))
 }

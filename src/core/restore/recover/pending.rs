@@ -37,9 +37,7 @@ pub fn is_in_progress(codex_home: &Path) -> bool {
 
 /// Returns the two staging folders in which a restore of this home can have its journal.
 fn restore_staging_folders(codex_home: &Path) -> [PathBuf; 2] {
-    let home = codex_home
-        .canonical()
-        .unwrap_or_else(|_| codex_home.to_path_buf());
+    let home = codex_home.canonical_or_self();
     [
         journal::staging_folder_beside(&home),
         journal::staging_folder_within(&home),

@@ -2,7 +2,7 @@
 
 use crate::archive::copy_attributes;
 use crate::codex::{HomeEntryKind, home, kind_of};
-use crate::io::{IoContext, IoError, atomic, links, tree};
+use crate::io::{IoContext, IoError, atomic, file_id, links, tree};
 use crate::journal::{self, KeptAs};
 use crate::restore::{RestorePlan, Stage, StageRoot};
 use std::collections::BTreeSet;
@@ -71,9 +71,8 @@ impl<'a> HardLinker<'a> {
     /// # Errors
     /// The exchange would discard another file, or `live` cannot be read.
     pub(crate) fn check_no_loss(&self, live: &Path, relative: &Path) -> Result<(), IoError> {
-        let meta = match live.symlink_metadata() {
-            Err(e) if e.kind() == io::ErrorKind::NotFound => return Ok(()),
-            other => other.at("read", live)?,
+        let Some((_, meta)) = file_id::stat(live)? else {
+            return Ok(());
         };
 
         if self.is_never_linked(relative) || (!meta.is_dir() && self.stays_unlinked(relative)) {
@@ -116,10 +115,9 @@ impl<'a> HardLinker<'a> {
             return Ok(());
         }
 
-        let live_meta = match live.symlink_metadata() {
-            Err(e) if e.kind() == io::ErrorKind::NotFound => return Ok(()),
-            // An unreadable entry cannot be linked, and would be removed with the old home.
-            other => other.at("read", live)?,
+        // An entry that cannot be inspected cannot be linked, and would be removed with the old home.
+        let Some((_, live_meta)) = file_id::stat(live)? else {
+            return Ok(());
         };
 
         let staged_meta = staged.symlink_metadata();

@@ -10,7 +10,7 @@ use crate::codex::{
     Login, LoginLock, home, login_lock,
 };
 use crate::io::{
-    IoContext, IoError, SecretBytes, atomic, file_id, file_open, flush, links, modified_ns, shell,
+    IoContext, IoError, SecretBytes, atomic, file_id, file_open, links, modified_ns, shell,
 };
 use crate::restore::plan::account::{archived_identity, check_same_account};
 use crate::restore::stage::extract::MAX_LOGIN_BYTES;
@@ -18,7 +18,7 @@ use crate::restore::{
     ArchivedLogin, AuthJsonState, ExchangeMode, RestoreError, RestorePlan, RestoreRequest,
     RestoreTarget, Workspace,
 };
-use std::io::{self, Read as _};
+use std::io::Read as _;
 use std::path::Path;
 
 /// Chooses the login that goes live and stages it. Before that, saves the live login that it replaces to its profile.
@@ -439,22 +439,15 @@ impl StagedLogin {
 
 /// Writes a new auth.json with mode 0600. Without `mtime_ns`, the file keeps the current time.
 fn write_auth_json(path: &Path, bytes: &[u8], mtime_ns: Option<i64>) -> Result<(), IoError> {
-    use std::io::Write;
-    let mut file = atomic::create_private(path)?;
-    file.write_all(bytes).at("write", path)?;
-    if let Some(mtime_ns) = mtime_ns {
-        set_attributes(path, 0o600, mtime_ns)?;
-    }
-    flush::sync_all(&file).at("fsync", path)
+    atomic::write(path, bytes)?;
+    mtime_ns.map_or(Ok(()), |mtime_ns| set_attributes(path, 0o600, mtime_ns))
 }
 
 /// Stages the live auth.json: a link as a link, a file as a copy with the same modification time. Does nothing if there
 /// is no auth.json.
 fn stage_live_login(live: &Path, state: &AuthJsonState, staged: &Path) -> Result<(), IoError> {
-    let meta = match live.symlink_metadata() {
-        Ok(meta) => meta,
-        Err(e) if e.kind() == io::ErrorKind::NotFound => return Ok(()),
-        Err(e) => return Err(e).at("read", live),
+    let Some((_, meta)) = file_id::stat(live)? else {
+        return Ok(());
     };
     if meta.is_symlink() || matches!(state, AuthJsonState::NotAFile) {
         return links::link_or_copy_tree(live, staged);

@@ -4,9 +4,7 @@
 use crate::archive::{ArchiveReader, FileEntry, file_extract};
 use crate::codex::database;
 use crate::history::{ConversationId, ThreadNameIndex, session_index};
-#[cfg(unix)]
-use crate::io::IoContext;
-use crate::io::{IoError, atomic, file_open};
+use crate::io::{IoContext, atomic, file_open, modes};
 use crate::restore::plan::needed_paths::find_newest_state_database;
 use crate::restore::{RestoreError, RestorePlan, RestoreTarget, Stage, Workspace};
 use std::collections::HashSet;
@@ -106,7 +104,8 @@ pub(crate) fn reinstate_names(work: &mut Workspace<'_>) -> Result<(), RestoreErr
     if is_new {
         plan.added.insert(&archived.path);
     } else {
-        copy_mode(&live_path, &staged)?;
+        let staged_file = file_open::open(&staged).at("open", &staged)?;
+        modes::copy_mode(&live_path, &staged_file).at("set the mode of", &staged)?;
     }
 
     plan.writes.insert(&archived.path);
@@ -117,15 +116,4 @@ pub(crate) fn reinstate_names(work: &mut Workspace<'_>) -> Result<(), RestoreErr
 fn unpack_entry(archive: &ArchiveReader, entry: &FileEntry, to: &Path) -> Result<(), RestoreError> {
     let file = atomic::create_private(to)?;
     Ok(file_extract::extract_entry(archive, entry, &file)?)
-}
-
-#[cfg(unix)]
-fn copy_mode(from: &Path, to: &Path) -> Result<(), IoError> {
-    let mode = from.metadata().at("read", from)?.permissions();
-    crate::io::modes::ignore_refusal(std::fs::set_permissions(to, mode)).at("set the mode of", to)
-}
-
-#[cfg(not(unix))]
-fn copy_mode(_from: &Path, _to: &Path) -> Result<(), IoError> {
-    Ok(())
 }

@@ -8,7 +8,8 @@ use super::staged_home::{Stage, StageRoot};
 use crate::archive::scan::has_attributes_of;
 use crate::archive::{ArchiveError, ArchiveManifest, FileEntry, NameSet};
 use crate::codex::kind_of;
-use crate::io::{IoContext, IoError, Progress, atomic, file_id, is_interrupted, parallel, sharing};
+use crate::io::progress::check_interrupt;
+use crate::io::{IoContext, IoError, Progress, atomic, file_id, parallel, sharing};
 use crate::journal::JournalError;
 use crate::restore::plan::unchanged_files::has_archived_content;
 use crate::restore::{RestoreError, RestorePlan, RestoreTarget};
@@ -50,9 +51,7 @@ pub(crate) fn link_equal_rollouts(
         contents.files.iter().filter(is_candidate),
         |file: FileEntry| -> Result<Option<FileEntry>, ArchiveError> {
             let is_linked = link_if_equal(&file, stage, progress)?;
-            if is_interrupted() {
-                return Err(ArchiveError::Interrupted);
-            }
+            check_interrupt().map_err(|_| ArchiveError::Interrupted)?;
             Ok(is_linked.then_some(file))
         },
         |linked| {

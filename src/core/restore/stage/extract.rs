@@ -1,13 +1,13 @@
 //! Writes the planned files of an archive into the stage.
 
 use super::staged_home::{ArchivedLogin, Stage};
+use crate::archive::file_extract::open_for_chunks;
 use crate::archive::{ArchiveError, FileEntry, Sink, set_attributes};
 use crate::codex::{HomeEntryKind, kind_of};
-use crate::io::{IoContext, IoError, SecretBytes, atomic, events, position, sharing};
+use crate::io::{IoContext, SecretBytes, atomic, events, position};
 use crate::restore::RestorePlan;
-use std::fs::{self, File};
+use std::fs::File;
 use std::io;
-use std::path::Path;
 use std::sync::{Mutex, PoisonError};
 
 /// The largest login that is read from an archive, in bytes.
@@ -75,11 +75,11 @@ impl Sink for ExtractSink<'_> {
         }
 
         let path = self.stage.staged_path(entry.path.as_path());
-        let file = match open_private(&path) {
+        let file = match open_for_chunks(&path) {
             // The first file in a folder creates the folder.
             Err(e) if e.is_not_found() => {
                 atomic::create_unsynced_folder(atomic::parent_of(&path))?;
-                open_private(&path)?
+                open_for_chunks(&path)?
             }
             other => other?,
         };
@@ -106,11 +106,4 @@ fn write_at(file: &File, bytes: &[u8], offset: u64) -> io::Result<()> {
         LARGE_CHUNK_BYTES.. => position::write_past_cache(file, bytes, offset),
         _ => position::write_all_at(file, bytes, offset),
     }
-}
-
-/// Opens or creates a staged file with mode 0600. Does not truncate it, because several threads write chunks of it.
-fn open_private(path: &Path) -> Result<File, IoError> {
-    let mut options = fs::OpenOptions::new();
-    options.write(true).truncate(false);
-    sharing::open_or_create(&mut options, path).at("create", path)
 }

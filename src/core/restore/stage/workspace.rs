@@ -39,8 +39,7 @@ impl<'a> Workspace<'a> {
         progress: &dyn Progress,
     ) -> Result<Self, RestoreError> {
         // The home may be a symbolic link: the exchange has to happen at its target.
-        let home = request.folder.canonical();
-        let home = home.unwrap_or_else(|_| request.folder.clone());
+        let home = request.folder.canonical_or_self();
         atomic::create_private_folder(atomic::parent_of(&home))?;
 
         // The pointer is dropped last: it stays as long as the staging folder is there.

@@ -1,0 +1,150 @@
+//! Adapts the plan of a restore of one conversation (`--session`) to other rollouts of the home: those that the
+//! conversation continues, and those that rewinds began after the archive was made.
+
+use super::live_files::LiveFiles;
+use super::request::{RestoreRequest, RestoreTarget};
+use super::restore_plan::RestorePlan;
+use crate::archive::{ArchiveReader, EntryName, FileEntry, file_extract, parse_rollout_name};
+use crate::codex::rollout::{self, Relation, parse_rollout_id};
+use crate::history::rollout::read_head;
+use crate::io::IoContext;
+use crate::restore::RestoreError;
+use std::collections::HashSet;
+use std::fs::File;
+use std::io::Read as _;
+use std::path::Path;
+
+/// Keeps the live rollouts that the conversation continues, and removes those of its later rewinds. Does nothing for
+/// `--merge`, which compares all rollouts, for `--to`, and without `--session`.
+///
+/// # Errors
+/// [`RestoreError::Continued`] if a fork in the home continues a rollout that would be removed.
+pub(crate) fn adapt_to_session(
+    request: &RestoreRequest<'_>,
+    plan: &mut RestorePlan,
+    live: &LiveFiles,
+) -> Result<(), RestoreError> {
+    let thread_id = request.selection.thread_id();
+    match thread_id.filter(|_| !plan.merge && request.target == RestoreTarget::Home) {
+        Some(thread_id) => {
+            keep_continued_rollouts(request, plan, live, &thread_id)?;
+            plan_removal_of_later_rollouts(request, plan, live, &thread_id)
+        }
+        None => Ok(()),
+    }
+}
+
+/// Takes the continued rollouts of other conversations out of the plan if the home has all of their archived content. A
+/// fork continues a rollout up to a byte, so later turns in that rollout do not change it.
+fn keep_continued_rollouts(
+    request: &RestoreRequest<'_>,
+    plan: &mut RestorePlan,
+    live: &LiveFiles,
+    thread_id: &str,
+) -> Result<(), RestoreError> {
+    for file in request.archive.contents().files.iter() {
+        let rollout = parse_rollout_name(file.path.as_path());
+        let Some(rollout) = rollout.filter(|rollout| rollout.id() != Some(thread_id)) else {
+            continue;
+        };
+        let mut only = request.selection.only.iter();
+        let is_named_by_only = only.any(|path| file.path.as_path().starts_with(path));
+        if is_named_by_only || !plan.writes.contains(file.path.as_path()) {
+            continue;
+        }
+
+        let is_same_rollout = |name: &EntryName| {
+            parse_rollout_name(name.as_path()).is_some_and(|other| other.name == rollout.name)
+        };
+        let live_files: Vec<_> = live.names.iter().filter(is_same_rollout).collect();
+        let mut is_in_home = false;
+        for name in &live_files {
+            let path = request.folder.join(name.as_path());
+            is_in_home |= begins_with(&path, &file, request.archive)?;
+        }
+        if is_in_home {
+            plan.writes.remove(file.path.as_path());
+            plan.added.remove(file.path.as_path());
+            plan.bytes = plan.bytes.saturating_sub(file.size);
+            for name in live_files {
+                plan.removed.remove(name.as_path());
+            }
+        }
+    }
+    Ok(())
+}
+
+/// Adds the rollouts of the conversation that are newer than the archived ones to the removals of the plan. Codex
+/// continues the newest rollout of a conversation, so these would hide the restored older state.
+fn plan_removal_of_later_rollouts(
+    request: &RestoreRequest<'_>,
+    plan: &mut RestorePlan,
+    live: &LiveFiles,
+    thread_id: &str,
+) -> Result<(), RestoreError> {
+    let is_of_thread = |name: &EntryName| {
+        parse_rollout_name(name.as_path()).is_some_and(|file| file.id() == Some(thread_id))
+    };
+
+    let archived = plan.writes.iter().filter(is_of_thread);
+    let archived_ids = archived.filter_map(|name| parse_rollout_id(name.as_path()));
+    // The ids of rollouts are UUIDs that begin with a time, so their order is the order of creation.
+    let newest_archived_id = archived_ids.max();
+
+    let is_later = |name: &EntryName| parse_rollout_id(name.as_path()) > newest_archived_id;
+    let unrestored = live.names.without(&plan.writes);
+    let later_rollouts: Vec<_> = unrestored
+        .iter()
+        .filter(is_of_thread)
+        .filter(is_later)
+        .collect();
+    if later_rollouts.is_empty() {
+        return Ok(());
+    }
+
+    let later_ids = later_rollouts
+        .iter()
+        .filter_map(|name| parse_rollout_id(name.as_path()));
+    let later_ids: HashSet<_> = later_ids.collect();
+
+    let is_other_rollout =
+        |name: &EntryName| !is_of_thread(name) && parse_rollout_name(name.as_path()).is_some();
+    for fork in live.names.iter().filter(is_other_rollout) {
+        // A rollout that cannot be read counts as one that continues none of them.
+        let head = read_head(&request.folder.join(fork.as_path()));
+        let continued_id = head.ok().flatten().and_then(|meta| meta.base_id());
+        if continued_id.is_some_and(|id| later_ids.contains(&id.to_lowercase())) {
+            return Err(RestoreError::Continued(fork.as_path().to_path_buf()));
+        }
+    }
+
+    plan.removed.extend(later_rollouts);
+    Ok(())
+}
+
+/// Returns true if the plain text of the rollout at `path` begins with that of the archived `file`. Returns false if the
+/// rollout cannot be read.
+fn begins_with(
+    path: &Path,
+    file: &FileEntry,
+    archive: &ArchiveReader,
+) -> Result<bool, RestoreError> {
+    if let (Some(digest), true) = (file.digest, rollout::is_plain(file.path.as_path())) {
+        let text = rollout::open_plain(path);
+        let hashed = text.and_then(|text| digest.hasher().hash(&mut text.take(file.size)));
+        return Ok(hashed.is_ok_and(|hashed| hashed == (digest, file.size)));
+    }
+
+    // The plan of a snapshot in the vault has no archive yet.
+    if !archive.path().is_file() {
+        return Ok(false);
+    }
+
+    // The digest of a compressed rollout is not that of its text.
+    let folder = tempfile::tempdir().at("create a folder in", std::env::temp_dir())?;
+    let archived = folder.path().join("rollout.jsonl.zst");
+    let created = File::create_new(&archived).at("create", &archived)?;
+    file_extract::extract_entry(archive, file, &created)?;
+    let relation = rollout::compare(path, &archived);
+    Ok(relation.is_ok_and(|it| matches!(it, Relation::Equal | Relation::FirstExtends)))
+}
