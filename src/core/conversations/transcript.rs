@@ -159,14 +159,7 @@ fn to_entry(event: RolloutEvent) -> Option<TranscriptEntry> {
         EventKind::ToolOutput(text) => (EntryKind::ToolOutput, None, text),
         EventKind::Image(url) => (EntryKind::Image, None, url),
         EventKind::Compaction(text) => (EntryKind::Compaction, None, text),
-        EventKind::ModelInput
-        | EventKind::Meta(_)
-        | EventKind::TurnContext(_)
-        | EventKind::Tokens(_)
-        | EventKind::Request(_)
-        | EventKind::TurnStarted
-        | EventKind::TurnEnded
-        | EventKind::RolledBack(_) => return None,
+        _ => return None,
     };
 
     Some(TranscriptEntry {

@@ -184,16 +184,7 @@ impl EventKind {
             Self::ToolCall { text, .. } | Self::FilesTouched(text) | Self::ToolOutput(text) => {
                 Some((Role::Tool, text))
             }
-            Self::Image(_)
-            | Self::ModelInput
-            | Self::Compaction(_)
-            | Self::Meta(_)
-            | Self::TurnContext(_)
-            | Self::Tokens(_)
-            | Self::Request(_)
-            | Self::TurnStarted
-            | Self::TurnEnded
-            | Self::RolledBack(_) => None,
+            _ => None,
         }
     }
 }
