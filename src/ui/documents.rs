@@ -2,11 +2,9 @@
 
 use super::item_stream::ItemStream;
 use super::output::record_output_error;
-use super::stored_items::StoredItems;
 use super::{JsonFields, JsonObject, Ui, object};
 use crate::error::{CommandError, Result};
 use serde::Serialize;
-use serde_json::value::RawValue;
 use std::collections::BTreeMap;
 use std::io::{self, Write};
 
@@ -56,14 +54,15 @@ impl Ui {
     }
 
     /// Like [`Ui::list_document`], for items that are read while they are printed: `items` calls the given function
-    /// with each item, until the function returns false.
+    /// with each item, until the function returns false. The fields of `summary` follow the list.
     ///
     /// # Errors
     /// `items` fails. The document is incomplete then.
     pub(crate) fn streamed_list_document<T: Serialize>(
         &self,
         command: &str,
-        key: &str,
+        key: &'static str,
+        summary: JsonObject<impl JsonFields>,
         items: impl FnOnce(&mut dyn FnMut(&T) -> bool) -> Result<()>,
     ) -> Result<()> {
         if !self.json {
@@ -71,32 +70,6 @@ impl Ui {
         }
 
         let stream = ItemStream::new(items);
-        let written = write_json_document(&JsonEnvelope {
-            schema: 1,
-            command,
-            body: &BTreeMap::from([(key, &stream)]),
-        });
-        stream.into_result()?;
-        record_output_error(written);
-        Ok(())
-    }
-
-    /// Prints the JSON document of a long list in JSON mode. The fields of `summary` follow the list.
-    ///
-    /// # Errors
-    /// The stored items cannot be read. The document is incomplete then.
-    pub(crate) fn stored_list_document(
-        &self,
-        command: &str,
-        key: &'static str,
-        items: StoredItems,
-        summary: JsonObject<impl JsonFields>,
-    ) -> Result<()> {
-        if !self.json {
-            return Ok(());
-        }
-        let stream =
-            ItemStream::new(|print: &mut dyn FnMut(&Box<RawValue>) -> bool| items.for_each(print));
         let written = write_json_document(&JsonEnvelope {
             schema: 1,
             command,

@@ -45,7 +45,7 @@ impl StoredItems {
     ///
     /// # Errors
     /// A temporary file cannot be read.
-    pub(super) fn for_each(self, visit: &mut dyn FnMut(&Box<RawValue>) -> bool) -> Result<()> {
+    pub(crate) fn for_each(self, visit: &mut dyn FnMut(&Box<RawValue>) -> bool) -> Result<()> {
         for json in self.read()? {
             if !visit(&json?) {
                 break;
