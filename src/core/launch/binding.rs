@@ -2,7 +2,7 @@
 //! files, finds them by the rollouts that were created during the launch and name its account.
 
 use super::record::{BoundConversation, LaunchRecord, ProcessId};
-use crate::codex::{RolloutName, SESSIONS, ZST, token_count, usage_limit};
+use crate::codex::{RolloutName, SESSIONS, ZST, rollout_lines, usage_limit};
 use crate::history::{JsonlLine, LineReader, SessionMeta, rollout, thread_rollouts};
 use crate::io::{OrdinaryPath, Process, ProcessTable, file_id, file_open, with_suffix};
 use chrono::{DateTime, Utc};
@@ -243,7 +243,7 @@ fn try_read_usage(conversation: &mut BoundConversation, since: DateTime<Utc>) ->
             conversation.hit_limit = hit_limit;
         }
 
-        let Some(count) = token_count::parse(line) else {
+        let Some(count) = rollout_lines::parse_token_count(line) else {
             continue;
         };
         // A resumed rollout can have token counts of earlier launches.

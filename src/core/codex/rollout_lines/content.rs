@@ -9,7 +9,8 @@ use std::borrow::Cow;
 /// The payload of a line, unparsed.
 pub(super) struct PayloadText<'a> {
     pub(super) json: &'a str,
-    pub(super) line: &'a [u8],
+    /// The time of the line, unparsed.
+    pub(super) timestamp: Option<&'a str>,
     pub(super) wanted: LineParts,
     /// False for lines of Codex before 0.32, which are payloads themselves.
     pub(super) has_envelope: bool,

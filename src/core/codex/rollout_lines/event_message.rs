@@ -4,7 +4,8 @@ use super::command_line::CommandLine;
 use super::content::{ContentPart, PayloadText, join_texts, join_user_texts, text_or_placeholder};
 use super::event::{EventKind, TokenEvent, TokenUsage};
 use super::line_item::{ItemOrigin, ParsedItems, call_item, item_without_call_id, one_item};
-use crate::codex::token_count;
+use crate::codex::token_count::{RateLimits, TokenCount};
+use chrono::DateTime;
 use serde::Deserialize;
 use serde::de::IgnoredAny;
 use serde_json::value::RawValue;
@@ -161,6 +162,7 @@ pub(super) fn parse_tokens(payload: &PayloadText<'_>) -> ParsedItems {
     #[derive(Deserialize)]
     struct Tokens {
         info: Option<Info>,
+        rate_limits: Option<RateLimits>,
     }
     #[derive(Deserialize, Default)]
     #[serde(default)]
@@ -169,13 +171,18 @@ pub(super) fn parse_tokens(payload: &PayloadText<'_>) -> ParsedItems {
         last_token_usage: Option<TokenUsage>,
     }
 
-    // `token_count` gets the whole line, because the time is outside of the payload.
-    let Some(count) = token_count::parse(payload.line) else {
+    let Tokens { info, rate_limits } = serde_json::from_str(payload.json)?;
+    let timestamp = payload.timestamp.unwrap_or_default();
+    let Ok(at) = DateTime::parse_from_rfc3339(timestamp) else {
         return Ok(Vec::new());
     };
 
-    let Tokens { info } = serde_json::from_str(payload.json)?;
     let info = info.unwrap_or_default();
+    let windows = rate_limits.map(|limits| limits.into_windows(at));
+    let count = TokenCount {
+        at,
+        windows: windows.unwrap_or_default(),
+    };
     let tokens = TokenEvent {
         count,
         total: info.total_token_usage,

@@ -28,6 +28,8 @@ pub(crate) use event::{
     EventKind, RequestRecord, RolloutEvent, SessionMetaLine, TokenEvent, TokenUsage, TurnContext,
 };
 pub(crate) use line_item::{ItemOrigin, LineItem, LineItems};
-pub(crate) use line_parse::{LineContent, may_have_parts, parse, parse_wanted};
+pub(crate) use line_parse::{
+    LineContent, may_have_parts, parse, parse_token_count, parse_wanted,
+};
 pub use line_parts::LineParts;
 pub(crate) use turn_counter::TurnCounter;
