@@ -2,11 +2,9 @@
 
 use super::content::PayloadText;
 use super::envelope::Envelope;
-use super::event::EventKind;
+use super::event::{EventKind, LineItem, LineItems, TokenCount};
 use super::line_forms::{ITEM, matching_forms};
-use super::line_item::{LineItem, LineItems};
 use super::line_parts::LineParts;
-use crate::codex::token_count::TokenCount;
 use crate::io::rfc3339;
 use serde::Deserialize;
 use serde::de::IgnoredAny;

@@ -216,7 +216,10 @@ fn only_token_count_lines_have_windows() {
     assert_eq!(reset - count.at, chrono::TimeDelta::seconds(60));
     // A reset time that no calendar has.
     let text = String::from_utf8_lossy(line).replace(":60}", ":8500000000000}");
-    assert_eq!(parse_token_count(text.as_bytes()).unwrap().windows[1].resets_at, None);
+    assert_eq!(
+        parse_token_count(text.as_bytes()).unwrap().windows[1].resets_at,
+        None
+    );
     let api_key = br#"{"timestamp":"2026-11-21T08:00:00Z","type":"event_msg","payload":{"type":"token_count","rate_limits":{"primary":null,"secondary":null}}}"#;
     assert_eq!(parse_token_count(api_key).unwrap().windows, []);
     for other in [
