@@ -1,9 +1,8 @@
 //! Reads the usage of tokens from the index.
 
-use super::error::IndexError;
-use super::store::IndexStore;
-use super::usage_store;
-pub use super::usage_tables::SLOT_MS;
+pub use super::store::SLOT_MS;
+use super::store::{IndexError, IndexStore};
+use super::usage_ingest;
 use crate::codex::rollout_lines::TokenUsage;
 use crate::codex::window::Window;
 use chrono::{DateTime, Utc};
@@ -151,7 +150,7 @@ pub fn read_quotas(
         Ok(UsageQuota {
             conversation: row.get(0)?,
             at: time_from_millis(row.get(1)?),
-            window: usage_store::window_from_row(minutes, row.get(2)?, row.get(3)?),
+            window: usage_ingest::window_from_row(minutes, row.get(2)?, row.get(3)?),
         })
     })
 }
