@@ -33,11 +33,10 @@ use codex_manager_core::conversations::index::{
 };
 use codex_manager_core::conversations::search::conversation_filter::ConversationFilter;
 use codex_manager_core::conversations::search::evaluate::{
-    self, Hit, HitOrder, SearchOptions, SearchResult,
+    self, Hit, HitOrder, Relaxation, SearchOptions, SearchResult, describe_spellings,
 };
 use codex_manager_core::conversations::search::forgiving::search_forgiving;
 use codex_manager_core::conversations::search::query::Query;
-use codex_manager_core::conversations::search::relaxation::{Relaxation, describe_spellings};
 use codex_manager_core::conversations::search::scan::{self, ScanReport};
 use codex_manager_core::io::progress::{Progress as _, Silent, is_interrupted};
 use codex_manager_core::io::quantity::pluralize;
