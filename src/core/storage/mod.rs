@@ -5,14 +5,13 @@
 //!
 //! I want to …
 //!
-//! - measure another kind of file → `kinds`; another figure of the report → `report`
+//! - measure another kind of file → `walk`; another figure of the report → `report`
 //! - compress conversations, or expand them → `shrink` (which ones), `form` (one file)
 //! - change what goes to the trash, or how → `selection`, `trash` (all entries), `trash_entry` (one)
 //! - rewrite databases → `vacuum`
 
 mod facts;
 mod form;
-mod kinds;
 mod report;
 pub mod selection;
 pub mod shrink;

@@ -1,8 +1,7 @@
 //! The report on the disk usage of a home.
 
 use super::facts::{self, MAX_LARGEST};
-use super::kinds::KindUsage;
-use super::walk::RolloutUsage;
+use super::walk::{KindUsage, RolloutUsage};
 use crate::history::ConversationId;
 use chrono::{DateTime, TimeDelta, Utc};
 use serde::Serialize;
