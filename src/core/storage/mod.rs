@@ -60,15 +60,12 @@ pub fn measure_home(
         total_bytes: walk.total_bytes,
         files: walk.files,
         kinds: walk.kinds.into_kind_usages(home, shrink_gain, now),
-        projects: Vec::new(),
-        months: Vec::new(),
-        accounts: Vec::new(),
-        largest: Vec::new(),
         growth,
         unreadable: walk.unreadable,
         free_bytes,
         manager: report::measure_manager_home(manager_home),
         full_in_days: free_bytes.and_then(|free| free.checked_div(bytes_per_day)),
+        ..StorageReport::default()
     };
 
     report::add_shares(walk.rollouts, state_database, &mut report);

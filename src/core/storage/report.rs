@@ -45,7 +45,7 @@ pub struct ManagerUsage {
 }
 
 /// The disk usage of a home. Its JSON keys are a stable interface.
-#[derive(Debug, Clone, PartialEq, Serialize)]
+#[derive(Debug, Clone, Default, PartialEq, Serialize)]
 pub struct StorageReport {
     /// The size of all files below the home, and of its databases in another folder.
     pub total_bytes: u64,
