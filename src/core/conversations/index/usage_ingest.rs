@@ -27,7 +27,13 @@ pub(super) struct ConversationUsage {
     model: String,
     /// `None` once all copied events are read.
     copied: Option<CopiedCounts>,
-    writer: UsageWriter,
+    /// The number of the conversation in the index.
+    conversation: i64,
+    next_request: i64,
+    /// The number and the sum of the new requests, by slot and model. They are added to the stored sums at the end.
+    slots: HashMap<(i64, i64), (i64, TokenUsage)>,
+    /// The last stored observation of each window, by the length of the window in minutes.
+    windows: HashMap<u32, Window>,
 }
 
 impl ConversationUsage {
@@ -51,12 +57,17 @@ impl ConversationUsage {
             name => name.to_owned(),
         };
 
+        let sql = "SELECT coalesce(max(number) + 1, 0) FROM request WHERE conversation=?1";
+        let mut statement = store.connection.prepare_cached(sql)?;
         Ok(Self {
             session: task.candidate.session.clone(),
             tally: Tally::from_bytes(tally),
             model,
             copied: task.copied_at.map(|at| CopiedCounts::open(task, at)),
-            writer: UsageWriter::begin(store, conversation)?,
+            conversation,
+            next_request: statement.query_row([conversation], |row| row.get(0))?,
+            slots: HashMap::new(),
+            windows: read_last_windows(store, conversation)?,
         })
     }
 
@@ -85,7 +96,7 @@ impl ConversationUsage {
                     self.copied = None;
                 }
 
-                self.writer.add_windows(store, at, &tokens.count.windows)?;
+                self.add_windows(store, at, &tokens.count.windows)?;
                 (at, self.tally.count_event(tokens))
             }
             _ => return Ok(()),
@@ -97,14 +108,78 @@ impl ConversationUsage {
         }
 
         let model = find_or_insert_model(store, &self.model)?;
-        self.writer.add_request(store, at, model, used)
+        self.add_request(store, at, model, used)
     }
 
-    /// Writes the sums. Returns the state from which a later update can continue.
+    /// Adds a request. `model` is the row id of the model.
+    fn add_request(
+        &mut self,
+        store: &IndexStore,
+        at: DateTime<Utc>,
+        model: i64,
+        used: TokenUsage,
+    ) -> rusqlite::Result<()> {
+        let at = at.timestamp_millis();
+        let slot_and_model = (at.div_euclid(SLOT_MS), model);
+        let (requests, sum) = self.slots.entry(slot_and_model).or_default();
+        *requests += 1;
+        *sum = sum.plus(used);
+
+        let [input, cached, output, reasoning] = used.parts().map(saturating_i64);
+        let (id, number) = (self.conversation, self.next_request);
+        let row = [id, number, at, model, input, cached, output, reasoning];
+        store.execute(
+            "INSERT INTO request VALUES(?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8)",
+            row,
+        )?;
+        self.next_request += 1;
+        Ok(())
+    }
+
+    /// Stores the windows of Codex's own limit, unless their last stored observation is the same.
+    fn add_windows(
+        &mut self,
+        store: &IndexStore,
+        at: DateTime<Utc>,
+        windows: &[Window],
+    ) -> rusqlite::Result<()> {
+        for window in windows.iter().filter(|w| w.limit_id == CODEX_LIMIT) {
+            let Some(minutes) = window.minutes else {
+                continue;
+            };
+
+            let last_window = self.windows.get(&minutes);
+            if last_window.is_some_and(|last| is_same_observation(last, window)) {
+                continue;
+            }
+
+            let resets = window.resets_at.map(|at| at.timestamp());
+            let (id, at) = (self.conversation, at.timestamp_millis());
+            store.execute(
+                "INSERT INTO quota VALUES(?1, ?2, ?3, ?4, ?5)",
+                params![id, at, minutes, window.used_percent, resets],
+            )?;
+
+            self.windows.insert(minutes, window.clone());
+        }
+        Ok(())
+    }
+
+    /// Adds the sums of the new requests to the stored sums. Returns the state from which a later update can continue.
     pub(super) fn finish(self, store: &IndexStore) -> rusqlite::Result<Vec<u8>> {
+        let mut upsert = store.connection.prepare_cached(
+            "INSERT INTO slot VALUES(?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8) ON CONFLICT DO UPDATE SET \
+             requests=requests+?4, input=input+?5, cached=cached+?6, output=output+?7, \
+             reasoning=reasoning+?8",
+        )?;
+        for ((slot, model), (requests, sum)) in self.slots {
+            let [input, cached, output, reasoning] = sum.parts().map(saturating_i64);
+            let id = self.conversation;
+            upsert.execute([id, slot, model, requests, input, cached, output, reasoning])?;
+        }
+
         let mut state = self.tally.to_bytes();
         state.extend(self.model.bytes());
-        self.writer.write_sums(store)?;
         Ok(state)
     }
 }
@@ -161,100 +236,6 @@ pub(super) fn delete_usage(store: &IndexStore, conversation_id: i64) -> rusqlite
         store.execute(&sql, [conversation_id])?;
     }
     Ok(())
-}
-
-/// Writes the usage of one conversation.
-#[derive(Debug)]
-pub(super) struct UsageWriter {
-    conversation: i64,
-    next_request: i64,
-    /// The number and the sum of the new requests, by slot and model. They are added to the stored sums at the end.
-    slots: HashMap<(i64, i64), (i64, TokenUsage)>,
-    /// The last stored observation of each window, by the length of the window in minutes.
-    windows: HashMap<u32, Window>,
-}
-
-impl UsageWriter {
-    /// Prepares to append to the stored requests of the conversation.
-    pub(super) fn begin(store: &IndexStore, conversation: i64) -> rusqlite::Result<Self> {
-        let sql = "SELECT coalesce(max(number) + 1, 0) FROM request WHERE conversation=?1";
-        let mut statement = store.connection.prepare_cached(sql)?;
-        Ok(Self {
-            conversation,
-            next_request: statement.query_row([conversation], |row| row.get(0))?,
-            slots: HashMap::new(),
-            windows: read_last_windows(store, conversation)?,
-        })
-    }
-
-    /// Adds a request. `model` is the row id of the model.
-    pub(super) fn add_request(
-        &mut self,
-        store: &IndexStore,
-        at: DateTime<Utc>,
-        model: i64,
-        used: TokenUsage,
-    ) -> rusqlite::Result<()> {
-        let at = at.timestamp_millis();
-        let slot_and_model = (at.div_euclid(SLOT_MS), model);
-        let (requests, sum) = self.slots.entry(slot_and_model).or_default();
-        *requests += 1;
-        *sum = sum.plus(used);
-
-        let [input, cached, output, reasoning] = used.parts().map(saturating_i64);
-        let (id, number) = (self.conversation, self.next_request);
-        let row = [id, number, at, model, input, cached, output, reasoning];
-        store.execute(
-            "INSERT INTO request VALUES(?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8)",
-            row,
-        )?;
-        self.next_request += 1;
-        Ok(())
-    }
-
-    /// Stores the windows of Codex's own limit, unless their last stored observation is the same.
-    pub(super) fn add_windows(
-        &mut self,
-        store: &IndexStore,
-        at: DateTime<Utc>,
-        windows: &[Window],
-    ) -> rusqlite::Result<()> {
-        for window in windows.iter().filter(|w| w.limit_id == CODEX_LIMIT) {
-            let Some(minutes) = window.minutes else {
-                continue;
-            };
-
-            let last_window = self.windows.get(&minutes);
-            if last_window.is_some_and(|last| is_same_observation(last, window)) {
-                continue;
-            }
-
-            let resets = window.resets_at.map(|at| at.timestamp());
-            let (id, at) = (self.conversation, at.timestamp_millis());
-            store.execute(
-                "INSERT INTO quota VALUES(?1, ?2, ?3, ?4, ?5)",
-                params![id, at, minutes, window.used_percent, resets],
-            )?;
-
-            self.windows.insert(minutes, window.clone());
-        }
-        Ok(())
-    }
-
-    /// Adds the sums of the new requests to the stored sums.
-    pub(super) fn write_sums(self, store: &IndexStore) -> rusqlite::Result<()> {
-        let mut upsert = store.connection.prepare_cached(
-            "INSERT INTO slot VALUES(?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8) ON CONFLICT DO UPDATE SET \
-             requests=requests+?4, input=input+?5, cached=cached+?6, output=output+?7, \
-             reasoning=reasoning+?8",
-        )?;
-        for ((slot, model), (requests, sum)) in self.slots {
-            let [input, cached, output, reasoning] = sum.parts().map(saturating_i64);
-            let id = self.conversation;
-            upsert.execute([id, slot, model, requests, input, cached, output, reasoning])?;
-        }
-        Ok(())
-    }
 }
 
 /// Returns true if two observations have the same use and reset. Resets may differ by [`SAME_WINDOW`], because servers
