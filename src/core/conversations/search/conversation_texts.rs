@@ -111,18 +111,22 @@ impl<'a> ConversationTexts<'a> {
             _ => TextReader::open(&self.read_rollout_path(line.rollout)?).ok(),
         };
 
-        let mut line_texts = LineTexts::default();
+        let mut line_items = None;
         if let Some(mut reader) = reader {
-            let result = reader.read_texts(line.offset, id.role());
-            line_texts = result.unwrap_or_default();
+            line_items = reader.read_items(line.offset).ok().flatten();
             self.reader = Some((line.rollout, reader));
         }
 
+        let LineItems { at, items } = line_items.unwrap_or_default();
+        let texts = items.iter().filter_map(|item| {
+            let (author, text) = item.kind.author_and_text()?;
+            (author == id.role()).then(|| searchable_part(&item.kind, text).to_owned())
+        });
         let place = TextPlace {
             turn: Some(turn),
-            at_ms: line_texts.at_ms,
+            at_ms: at.map(|at| at.timestamp_millis()),
         };
-        Ok((place, line_texts.texts))
+        Ok((place, texts.collect()))
     }
 
     fn read_rollout_path(&self, rollout_number: usize) -> Result<PathBuf, IndexError> {
@@ -147,24 +151,15 @@ impl<'a> ConversationTexts<'a> {
 /// The number of bytes that are read at a time. Most lines are shorter.
 const READ_BYTES: usize = 16 << 10;
 
-/// The texts of one author in a line of a rollout.
-#[derive(Default)]
-pub(super) struct LineTexts {
-    /// The time of the line in milliseconds since 1970.
-    pub at_ms: Option<i64>,
-    /// The searchable parts of the texts.
-    pub texts: Vec<String>,
-}
-
 /// An open rollout.
-pub(super) enum TextReader {
+enum TextReader {
     Plain(File),
     /// A compressed rollout can only be read forwards, so the offsets of successive reads must ascend.
     Compressed(Box<RawLines>),
 }
 
 impl TextReader {
-    pub(super) fn open(path: &Path) -> io::Result<Self> {
+    fn open(path: &Path) -> io::Result<Self> {
         if rollout::is_plain(path) {
             Ok(Self::Plain(file_open::open(path)?))
         } else {
@@ -172,10 +167,10 @@ impl TextReader {
         }
     }
 
-    /// Reads the texts of `role` in the line at an offset. Returns nothing if there is no such line any more, because
-    /// the rollout has changed.
-    pub(super) fn read_texts(&mut self, offset: u64, role: Role) -> io::Result<LineTexts> {
-        let items = match self {
+    /// Reads the items of the line at an offset. Returns `None` if there is no such line any more, because the rollout
+    /// has changed.
+    fn read_items(&mut self, offset: u64) -> io::Result<Option<LineItems>> {
+        Ok(match self {
             Self::Plain(file) => {
                 file.seek(SeekFrom::Start(offset))?;
                 let mut lines = LineReader::with_chunk_size(file, READ_BYTES);
@@ -194,19 +189,6 @@ impl TextReader {
                     _ => break None,
                 }
             },
-        };
-
-        let Some(LineItems { at, items }) = items else {
-            return Ok(LineTexts::default());
-        };
-
-        let texts = items.iter().filter_map(|item| {
-            let (author, text) = item.kind.author_and_text()?;
-            (author == role).then(|| searchable_part(&item.kind, text).to_owned())
-        });
-        Ok(LineTexts {
-            at_ms: at.map(|at| at.timestamp_millis()),
-            texts: texts.collect(),
         })
     }
 }
