@@ -59,7 +59,7 @@ pub fn measure_home(
     let mut report = StorageReport {
         total_bytes: walk.total_bytes,
         files: walk.files,
-        kinds: walk.kinds.into_kind_usages(home, shrink_gain, now),
+        kinds: walk.list_kinds(home, shrink_gain, now),
         growth,
         unreadable: walk.unreadable,
         free_bytes,

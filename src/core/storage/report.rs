@@ -119,15 +119,10 @@ pub(super) fn measure_growth(rollouts: &[RolloutUsage], now: DateTime<Utc>) -> O
 pub(super) fn measure_manager_home(manager_home: &Path) -> Vec<ManagerUsage> {
     let trash_of_archives = Path::new("backups/.trash");
     let mut sums: BTreeMap<String, u64> = BTreeMap::new();
-    for entry in WalkDir::new(manager_home)
-        .follow_root_links(true)
-        .into_iter()
-        .flatten()
-    {
-        let relative = entry
-            .path()
-            .strip_prefix(manager_home)
-            .unwrap_or(entry.path());
+    let walk = WalkDir::new(manager_home).follow_root_links(true);
+    for entry in walk.into_iter().flatten() {
+        let path = entry.path();
+        let relative = path.strip_prefix(manager_home).unwrap_or(path);
         let top_entry = if relative.starts_with(trash_of_archives) {
             Some(trash_of_archives)
         } else {

@@ -38,7 +38,9 @@ pub(super) fn remove_temps_of_killed_conversions(home: &Path) {
 /// Counts the files that a walk finds.
 #[derive(Default)]
 pub(super) struct UsageWalk {
-    pub(super) kinds: KindSums,
+    kinds: BTreeMap<&'static str, KindUsage>,
+    /// The databases, each with the name of its kind.
+    databases: Vec<(&'static str, PathBuf)>,
     pub(super) rollouts: Vec<RolloutUsage>,
     pub(super) total_bytes: u64,
     pub(super) files: usize,
@@ -72,13 +74,72 @@ impl UsageWalk {
 
             self.files += 1;
             self.total_bytes += meta.len();
-            self.kinds.add(kind, relative, path, meta.len());
+            let kind_name = kind_name(kind, relative);
+            let usage = self.kinds.entry(kind_name).or_default();
+            usage.kind = kind_name;
+            usage.bytes += meta.len();
+            usage.files += 1;
+            if kind == HomeEntryKind::Database {
+                self.databases.push((kind_name, path.to_path_buf()));
+            }
             if kind.is_rollout_folder() {
                 let archived = kind == HomeEntryKind::ArchivedSessions;
                 self.rollouts
                     .extend(RolloutUsage::from_file(path, archived, &meta));
             }
         }
+    }
+
+    /// Returns the kinds, largest first. `shrink_gain` is the number of bytes that compressing the conversations frees.
+    pub(super) fn list_kinds(
+        &self,
+        home: &Path,
+        shrink_gain: u64,
+        now: DateTime<Utc>,
+    ) -> Vec<KindUsage> {
+        let logs_since = now - TimeDelta::days(LOG_DAYS);
+        let vacuum_gain = |kind: &str| -> u64 {
+            let databases = self.databases.iter().filter(|(name, _)| *name == kind);
+            databases
+                .map(|(_, path)| vacuum::estimate_gain(path, logs_since))
+                .sum()
+        };
+
+        let mut kinds: Vec<_> = self.kinds.values().cloned().collect();
+        for usage in &mut kinds {
+            let (reclaimable_bytes, command) = match usage.kind {
+                "packages" => (usage.bytes, format_removal(home, &["packages"])),
+                "caches" => (usage.bytes, format_removal(home, &[".tmp", "tmp"])),
+                "set aside" => (usage.bytes, format_removal(home, &[DB_BACKUPS])),
+                "rollouts" => (shrink_gain, "codex-manager storage shrink".to_owned()),
+                "databases" => (
+                    vacuum_gain("databases"),
+                    "codex-manager storage vacuum".to_owned(),
+                ),
+                "logs" => (
+                    vacuum_gain("logs"),
+                    format!("codex-manager storage vacuum --keep-logs {LOG_DAYS}d"),
+                ),
+                _ => continue,
+            };
+            usage.reclaimable_bytes = reclaimable_bytes;
+            usage.command = (reclaimable_bytes > 0).then_some(command);
+        }
+
+        kinds.sort_by(|a, b| b.bytes.cmp(&a.bytes).then_with(|| a.kind.cmp(b.kind)));
+        kinds
+    }
+}
+
+/// Returns the command of the system's shell that deletes folders of the home.
+fn format_removal(home: &Path, names: &[&str]) -> String {
+    let paths = names.iter().map(|name| home.join(name));
+    let paths = paths.map(|path| shell::quote_if_needed(&path.display().to_string()));
+    let paths: Vec<_> = paths.collect();
+    if cfg!(windows) {
+        format!("Remove-Item -Recurse -Force {}", paths.join(", "))
+    } else {
+        format!("rm -rf {}", paths.join(" "))
     }
 }
 
@@ -115,7 +176,7 @@ fn parse_day(name: &str) -> Option<NaiveDate> {
     NaiveDate::parse_from_str(day, "%Y-%m-%d").ok()
 }
 
-#[derive(Debug, Clone, PartialEq, Eq, Serialize)]
+#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize)]
 pub struct KindUsage {
     /// The name of the kind, such as `rollouts` or `databases`.
     pub kind: &'static str,
@@ -127,97 +188,8 @@ pub struct KindUsage {
     pub command: Option<String>,
 }
 
-/// Sums by kind, built up during the walk.
-#[derive(Debug, Default)]
-pub(crate) struct KindSums {
-    kinds: BTreeMap<&'static str, (u64, usize)>,
-    databases: Vec<PathBuf>,
-    logs: Vec<PathBuf>,
-}
-
 /// The age, in days, from which `storage` proposes to delete log entries.
-pub(super) const LOG_DAYS: i64 = 7;
-
-impl KindSums {
-    /// Adds a file to the sums of its kind.
-    pub(super) fn add(&mut self, kind: HomeEntryKind, relative: &Path, path: &Path, bytes: u64) {
-        let name = kind_name(kind, relative);
-        let (total, files) = self.kinds.entry(name).or_default();
-        *total += bytes;
-        *files += 1;
-        if kind == HomeEntryKind::Database {
-            let databases = match name {
-                "logs" => &mut self.logs,
-                _ => &mut self.databases,
-            };
-            databases.push(path.to_path_buf());
-        }
-    }
-
-    /// Returns the kinds, largest first. `shrink_gain` is the number of bytes that compressing the
-    /// conversations frees.
-    pub(super) fn into_kind_usages(
-        self,
-        home: &Path,
-        shrink_gain: u64,
-        now: DateTime<Utc>,
-    ) -> Vec<KindUsage> {
-        let logs_since = now - TimeDelta::days(LOG_DAYS);
-        let vacuum_gain = |paths: &[PathBuf]| -> u64 {
-            paths
-                .iter()
-                .map(|path| vacuum::estimate_gain(path, logs_since))
-                .sum()
-        };
-        let storage_command =
-            |arguments: String| Some(format!("codex-manager storage {arguments}"));
-
-        let mut kinds: Vec<_> = self
-            .kinds
-            .into_iter()
-            .map(|(kind, (bytes, files))| {
-                let removal_command = |names: &[&str]| {
-                    let paths = names
-                        .iter()
-                        .map(|name| home.join(name).display().to_string());
-                    let paths: Vec<_> = paths.map(|path| shell::quote_if_needed(&path)).collect();
-                    Some(if cfg!(windows) {
-                        format!("Remove-Item -Recurse -Force {}", paths.join(", "))
-                    } else {
-                        format!("rm -rf {}", paths.join(" "))
-                    })
-                };
-
-                let (reclaimable_bytes, command) = match kind {
-                    "packages" => (bytes, removal_command(&["packages"])),
-                    "rollouts" => (shrink_gain, storage_command("shrink".to_owned())),
-                    "logs" => {
-                        let vacuum = format!("vacuum --keep-logs {LOG_DAYS}d");
-                        (vacuum_gain(&self.logs), storage_command(vacuum))
-                    }
-                    "caches" => (bytes, removal_command(&[".tmp", "tmp"])),
-                    "set aside" => (bytes, removal_command(&[DB_BACKUPS])),
-                    "databases" => (
-                        vacuum_gain(&self.databases),
-                        storage_command("vacuum".to_owned()),
-                    ),
-                    _ => (0, None),
-                };
-
-                KindUsage {
-                    kind,
-                    bytes,
-                    files,
-                    reclaimable_bytes,
-                    command: command.filter(|_| reclaimable_bytes > 0),
-                }
-            })
-            .collect();
-
-        kinds.sort_by(|a, b| b.bytes.cmp(&a.bytes).then_with(|| a.kind.cmp(b.kind)));
-        kinds
-    }
-}
+const LOG_DAYS: i64 = 7;
 
 fn kind_name(kind: HomeEntryKind, relative: &Path) -> &'static str {
     let top_folder = relative.iter().next().and_then(|name| name.to_str());
