@@ -30,7 +30,7 @@ pub(crate) fn list_threads(filter: &ThreadFilter, context: &Context) -> Result<V
 ///
 /// # Errors
 /// The database cannot be read.
-pub(crate) fn list_threads_as<T, B: FromIterator<T>>(
+pub(crate) fn list_threads_as<T, B: Default + FromIterator<T>>(
     filter: &ThreadFilter,
     context: &Context,
     convert: impl FnMut(ListedThread) -> T,

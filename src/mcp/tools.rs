@@ -2,10 +2,9 @@
 
 use super::answer::redact;
 use super::call::CallContext;
-use super::list::ListArguments;
 use super::message::{RequestError, RequestErrorCode};
 use super::open::OpenArguments;
-use super::search::SearchArguments;
+use super::search::{ListArguments, SearchArguments};
 use crate::error::{CommandError, Result};
 use codex_manager_core::io::ansi;
 use serde::de::DeserializeOwned;

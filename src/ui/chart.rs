@@ -56,7 +56,7 @@ pub(crate) fn as_length(number: u64) -> f64 {
     clippy::cast_sign_loss,
     reason = "a length in a drawing"
 )]
-fn to_steps(part: f64, whole: f64, steps: usize) -> usize {
+pub(super) fn to_steps(part: f64, whole: f64, steps: usize) -> usize {
     if part <= 0.0 || whole <= 0.0 {
         return 0;
     }

@@ -1,14 +1,14 @@
 //! The JSON documents of commands.
 
-use super::item_stream::ItemStream;
 use super::output::record_output_error;
-use super::stored_items::StoredItems;
 use super::{JsonFields, JsonObject, Ui, object};
 use crate::error::{CommandError, Result};
-use serde::Serialize;
-use serde_json::value::RawValue;
+use serde::ser::{Error as _, SerializeSeq as _};
+use serde::{Serialize, Serializer};
+use std::cell::Cell;
 use std::collections::BTreeMap;
 use std::io::{self, Write};
+use std::marker::PhantomData;
 
 /// The document around the result of a command.
 #[derive(Serialize)]
@@ -56,14 +56,15 @@ impl Ui {
     }
 
     /// Like [`Ui::list_document`], for items that are read while they are printed: `items` calls the given function
-    /// with each item, until the function returns false.
+    /// with each item, until the function returns false. The fields of `summary` follow the list.
     ///
     /// # Errors
     /// `items` fails. The document is incomplete then.
     pub(crate) fn streamed_list_document<T: Serialize>(
         &self,
         command: &str,
-        key: &str,
+        key: &'static str,
+        summary: JsonObject<impl JsonFields>,
         items: impl FnOnce(&mut dyn FnMut(&T) -> bool) -> Result<()>,
     ) -> Result<()> {
         if !self.json {
@@ -71,32 +72,6 @@ impl Ui {
         }
 
         let stream = ItemStream::new(items);
-        let written = write_json_document(&JsonEnvelope {
-            schema: 1,
-            command,
-            body: &BTreeMap::from([(key, &stream)]),
-        });
-        stream.into_result()?;
-        record_output_error(written);
-        Ok(())
-    }
-
-    /// Prints the JSON document of a long list in JSON mode. The fields of `summary` follow the list.
-    ///
-    /// # Errors
-    /// The stored items cannot be read. The document is incomplete then.
-    pub(crate) fn stored_list_document(
-        &self,
-        command: &str,
-        key: &'static str,
-        items: StoredItems,
-        summary: JsonObject<impl JsonFields>,
-    ) -> Result<()> {
-        if !self.json {
-            return Ok(());
-        }
-        let stream =
-            ItemStream::new(|print: &mut dyn FnMut(&Box<RawValue>) -> bool| items.for_each(print));
         let written = write_json_document(&JsonEnvelope {
             schema: 1,
             command,
@@ -128,4 +103,51 @@ pub(crate) fn print_json_error(error: &CommandError) {
     });
     // In one write, so that other output does not split the message.
     let _ = io::stderr().write_all(format!("{document}\n").as_bytes());
+}
+
+/// A list of items that are read during its serialization, so it can be serialized only once.
+struct ItemStream<F, T> {
+    items: Cell<Option<F>>,
+    error: Cell<Option<CommandError>>,
+    item: PhantomData<fn(&T)>,
+}
+
+impl<F, T> ItemStream<F, T> {
+    fn new(read_items: F) -> Self {
+        Self {
+            items: Cell::new(Some(read_items)),
+            error: Cell::new(None),
+            item: PhantomData,
+        }
+    }
+
+    /// Returns the error of `read_items`, if it failed during serialization.
+    ///
+    /// # Errors
+    /// The items could not be read to their end.
+    fn into_result(self) -> Result<()> {
+        self.error.into_inner().map_or(Ok(()), Err)
+    }
+}
+
+impl<F, T> Serialize for ItemStream<F, T>
+where
+    F: FnOnce(&mut dyn FnMut(&T) -> bool) -> Result<()>,
+    T: Serialize,
+{
+    fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
+        let mut list = serializer.serialize_seq(None)?;
+        let mut write_error = None;
+        let mut write_item = |item: &T| {
+            write_error = list.serialize_element(item).err();
+            write_error.is_none()
+        };
+
+        let read_result = self.items.take().map(|read| read(&mut write_item));
+        if let Some(Err(e)) = read_result {
+            self.error.set(Some(e));
+            return Err(S::Error::custom("incomplete"));
+        }
+        write_error.map_or_else(|| list.end(), Err)
+    }
 }

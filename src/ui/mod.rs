@@ -7,7 +7,6 @@ pub(crate) mod chart;
 mod column;
 pub(crate) mod dialog;
 mod documents;
-mod item_stream;
 pub(crate) mod json_object;
 mod markdown;
 mod output;
@@ -16,8 +15,6 @@ pub(crate) mod picker;
 pub(crate) mod problem;
 pub(crate) mod progress;
 mod question;
-mod secret;
-mod stored_items;
 pub(crate) mod table;
 mod table_lines;
 pub(crate) mod text_width;
@@ -30,8 +27,8 @@ pub(crate) use self::json_object::{JsonFields, JsonObject, object, variant_name}
 pub(crate) use self::output::Style;
 pub(crate) use self::output::{send_line, take_output_error};
 pub(crate) use self::question::report_cancelled;
-pub(crate) use self::stored_items::StoredItems;
 pub(crate) use self::table::{Cell, Column, Table};
+pub(crate) use self::table_lines::StoredItems;
 pub(crate) use self::time::bytes;
 
 use self::output::{HAS_COLORS, paint, record_output_error, write_stderr, write_stdout};

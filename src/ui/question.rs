@@ -1,11 +1,12 @@
-//! Questions on the terminal, and Ctrl-C while one is open.
+//! Questions on the terminal, also for passphrases without echo, and Ctrl-C while one is open.
 
-use super::{Ui, secret, wrap, write_stderr};
+use super::{Ui, wrap, write_stderr};
 use crate::error::{CommandError, Result};
 use codex_manager_core::io::progress::block_on_input;
 use codex_manager_core::io::secret::SecretBytes;
+use crossterm::terminal::{disable_raw_mode, enable_raw_mode};
 use std::fmt::Display;
-use std::io::{self, BufRead};
+use std::io::{self, BufRead as _, Read as _};
 use std::sync::{Mutex, PoisonError};
 
 /// The columns that stay free after a question, for the answer.
@@ -53,7 +54,7 @@ impl Ui {
             return Ok(None);
         }
         let print_question = || write_stderr(format_args!("{question} "));
-        let answer = self.block_with_open_question(|| secret::read_line(print_question));
+        let answer = self.block_with_open_question(|| read_secret_line(print_question));
         write_stderr(format_args!("\n"));
         answer
     }
@@ -95,10 +96,71 @@ fn replace_open_question(ui: Option<Ui>) -> Option<Ui> {
 /// Prints the error of a cancelled command if a question is open, and turns echo on again. The handler of Ctrl-C and
 /// SIGTERM calls it before it ends the process.
 pub(crate) fn report_cancelled() {
-    secret::restore_echo();
+    restore_echo();
     if let Some(ui) = replace_open_question(None) {
         // The terminal shows ^C after the question.
         write_stderr(format_args!("\n"));
         ui.error(&CommandError::cancelled());
+    }
+}
+
+/// True while the terminal is in raw mode: without echo and line editing, and with Ctrl-C as an ordinary character.
+static IS_RAW: Mutex<bool> = Mutex::new(false);
+
+/// Reads a line from the terminal without echo. Calls `print_question` once echo is off,
+/// so that early input is neither shown nor lost. `None` for an empty line or Ctrl-D, and if the terminal cannot be
+/// read. The keys that send signals are read as characters; the handler of other signals calls [`restore_echo`].
+///
+/// # Errors
+/// The user pressed Ctrl-C.
+fn read_secret_line(print_question: impl FnOnce()) -> Result<Option<SecretBytes>> {
+    if turn_echo_off().is_err() {
+        return Ok(None);
+    }
+
+    print_question();
+    let mut line = Vec::new();
+    let mut is_entered = false;
+    for byte in io::stdin().lock().bytes() {
+        match byte {
+            Ok(b'\n' | b'\r') => {
+                is_entered = true;
+                break;
+            }
+            // Backspace, which terminals send as DEL or BS.
+            Ok(0x7f | 0x08) => {
+                // Also the bytes 0b10xxxxxx, with which a character of several bytes ends.
+                while line.pop().is_some_and(|byte: u8| byte & 0xC0 == 0x80) {}
+            }
+            // Ctrl-U. The terminal does not edit in raw mode.
+            Ok(0x15) => line.clear(),
+            // Ctrl-C, which raw mode makes a character.
+            Ok(3) => {
+                restore_echo();
+                return Err(CommandError::cancelled());
+            }
+            // Ctrl-D.
+            Ok(4) | Err(_) => break,
+            Ok(byte) => line.push(byte),
+        }
+    }
+
+    restore_echo();
+    Ok((is_entered && !line.is_empty()).then(|| SecretBytes::new(line)))
+}
+
+fn turn_echo_off() -> io::Result<()> {
+    // Locked until echo is off, so that a signal handler never restores it before.
+    let mut is_raw = IS_RAW.lock().unwrap_or_else(PoisonError::into_inner);
+    enable_raw_mode()?;
+    *is_raw = true;
+    Ok(())
+}
+
+/// Turns echo on again if [`read_secret_line`] has turned it off. May be called from any thread.
+fn restore_echo() {
+    let mut is_raw = IS_RAW.lock().unwrap_or_else(PoisonError::into_inner);
+    if std::mem::take(&mut *is_raw) {
+        let _ = disable_raw_mode();
     }
 }

@@ -91,6 +91,7 @@ fn escape_formula(text: &str) -> Cow<'_, str> {
 }
 
 /// A table with a line of heads, without a frame.
+#[derive(Default)]
 pub(crate) struct Table {
     columns: Vec<Column>,
     /// The width of the widest cell of each column.
@@ -130,14 +131,8 @@ impl Table {
         Self {
             widths: vec![0; columns.len()],
             columns,
-            lines: LineStorage::default(),
-            line: TableLine::default(),
-            has_headings: false,
-            has_values: false,
             width,
-            is_colored: false,
-            repeats_heads: false,
-            keeps_rows: false,
+            ..Self::default()
         }
     }
 

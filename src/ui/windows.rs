@@ -1,6 +1,6 @@
 //! Quota windows as bars for people and as objects for scripts.
 
-use super::{JsonFields, JsonObject, Style, Ui, object, time};
+use super::{JsonFields, JsonObject, Style, Ui, chart, object, time};
 use chrono::{DateTime, Utc};
 use codex_manager_core::codex::window::{CODEX_LIMIT, SpendCap, Window};
 use codex_manager_core::io::clock::{Timestamp, Zone};
@@ -174,22 +174,12 @@ pub(crate) fn style_of(percent_left: f64) -> Style {
 
 /// Draws the remaining percentage of a window as a bar.
 pub(crate) fn draw_bar(percent: f64) -> String {
-    #[allow(
-        clippy::cast_possible_truncation,
-        clippy::cast_sign_loss,
-        clippy::cast_precision_loss,
-        reason = "between 0 and the number of cells"
-    )]
-    let mut full = (percent.clamp(0.0, 100.0) / 100.0 * BAR_CELLS as f64).round() as usize;
-
     // A window that is not exhausted never looks empty, and a used one never looks full.
-    if full == 0 && percent >= 0.5 {
-        full = 1;
-    }
-    if full == BAR_CELLS && percent < 99.5 {
-        full = BAR_CELLS - 1;
-    }
-
+    let full = match percent {
+        percent if percent < 0.5 => 0,
+        percent if percent < 99.5 => chart::to_steps(percent, 100.0, BAR_CELLS).min(BAR_CELLS - 1),
+        _ => BAR_CELLS,
+    };
     format!("{}{}", "█".repeat(full), "░".repeat(BAR_CELLS - full))
 }
 

@@ -2,8 +2,9 @@
 
 use crate::views::account::printable;
 use codex_manager_core::conversations::named_conversation::NamedConversation;
-use codex_manager_core::conversations::part_mark::PartMark;
-use codex_manager_core::conversations::transcript::{self, TranscriptEntry, TranscriptOptions};
+use codex_manager_core::conversations::transcript::{
+    self, PartMark, TranscriptEntry, TranscriptOptions,
+};
 use codex_manager_core::history::thread_rollouts::{ThreadChain, ThreadPart};
 use codex_manager_core::history::{SessionMeta, rollout};
 use std::cell::Cell;

@@ -7,11 +7,10 @@ use crate::ui::picker::{ContentAnswer, ContentMatch, ContentQuery, Task};
 use crate::views::account::printable;
 use codex_manager_core::conversations::index::{IndexError, IndexStore};
 use codex_manager_core::conversations::search::evaluate::{
-    self, FoundConversation, Hit, HitOrder, SearchOptions, SearchResult,
+    self, FoundConversation, Hit, HitOrder, SearchOptions, SearchResult, describe_spellings,
 };
 use codex_manager_core::conversations::search::forgiving::search_forgiving;
 use codex_manager_core::conversations::search::query;
-use codex_manager_core::conversations::search::relaxation::describe_spellings;
 use std::collections::{HashMap, HashSet};
 use std::path::Path;
 

@@ -33,11 +33,10 @@ use codex_manager_core::conversations::index::{
 };
 use codex_manager_core::conversations::search::conversation_filter::ConversationFilter;
 use codex_manager_core::conversations::search::evaluate::{
-    self, Hit, HitOrder, SearchOptions, SearchResult,
+    self, Hit, HitOrder, Relaxation, SearchOptions, SearchResult, describe_spellings,
 };
 use codex_manager_core::conversations::search::forgiving::search_forgiving;
 use codex_manager_core::conversations::search::query::Query;
-use codex_manager_core::conversations::search::relaxation::{Relaxation, describe_spellings};
 use codex_manager_core::conversations::search::scan;
 use codex_manager_core::history::SkippedFile;
 use codex_manager_core::io::{Progress as _, Silent, is_interrupted, pluralize};

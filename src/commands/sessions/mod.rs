@@ -11,7 +11,7 @@ use crate::choices::selection_args::FilterArgs;
 use crate::context::Context;
 use crate::error::{Outcome, Result};
 use crate::steps::launch_list::show_launches;
-use crate::ui::Table;
+use crate::ui::{Table, object};
 use crate::views::account::suggest_login;
 use crate::views::table_format::TableArgs;
 use clap::{Args, Subcommand};
@@ -141,7 +141,7 @@ impl SessionsArgs {
         let (is_empty, has_more) = (list.is_empty(), list.has_more);
 
         if ui.wants_json() {
-            ui.streamed_list_document("sessions", "sessions", |print| {
+            ui.streamed_list_document("sessions", "sessions", object(), |print| {
                 list.for_each(|row| print(&row.into_json(context)))
             })?;
         } else if !is_empty {

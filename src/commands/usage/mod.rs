@@ -304,7 +304,7 @@ impl UsageArgs {
             .with("totals", &report.totals)
             .with("unknown_models", &report.unknown_models)
             .with("prices_date", &prices.date);
-        ui.stored_list_document("usage", "rows", items, summary)?;
+        ui.streamed_list_document("usage", "rows", summary, |print| items.for_each(print))?;
 
         // SQLite left out the rows beyond the limit, so these are counted by a query of their own.
         if limit == Some(shown) && !is_filtered {

@@ -24,29 +24,17 @@ pub enum Access {
 }
 
 impl Access {
-    fn open_flags(self) -> OpenFlags {
-        let access = match self {
-            Self::Read => OpenFlags::SQLITE_OPEN_READ_ONLY,
-            Self::ReadInPlace | Self::ReadImmutable => {
-                OpenFlags::SQLITE_OPEN_READ_ONLY | OpenFlags::SQLITE_OPEN_URI
-            }
-            Self::Write => OpenFlags::SQLITE_OPEN_READ_WRITE,
-            Self::Create => OpenFlags::SQLITE_OPEN_READ_WRITE | OpenFlags::SQLITE_OPEN_CREATE,
-        };
-        // Each connection is used by one thread at a time, so SQLite needs no lock around it.
-        access | OpenFlags::SQLITE_OPEN_NO_MUTEX
-    }
-
-    fn uri_parameters(self) -> Option<&'static str> {
+    /// Returns the flags, and the parameters of the URI by which the database is opened, if any.
+    fn flags_and_parameters(self) -> (OpenFlags, Option<&'static str>) {
+        let reads = OpenFlags::SQLITE_OPEN_READ_ONLY;
+        let writes = OpenFlags::SQLITE_OPEN_READ_WRITE;
         match self {
-            Self::ReadInPlace => Some("mode=ro&readonly_shm=1"),
-            Self::ReadImmutable => Some("immutable=1"),
-            Self::Read | Self::Write | Self::Create => None,
+            Self::Read => (reads, None),
+            Self::ReadInPlace => (reads, Some("mode=ro&readonly_shm=1")),
+            Self::ReadImmutable => (reads, Some("immutable=1")),
+            Self::Write => (writes, None),
+            Self::Create => (writes | OpenFlags::SQLITE_OPEN_CREATE, None),
         }
-    }
-
-    fn is_read_only(self) -> bool {
-        !matches!(self, Self::Write | Self::Create)
     }
 }
 
@@ -70,13 +58,17 @@ pub fn open(path: &Path, access: Access) -> rusqlite::Result<Connection> {
         checked.map_err(|e| sqlite_error(ffi::SQLITE_CANTOPEN, e.to_string()))?;
     }
 
-    let mut connection = match access.uri_parameters() {
+    let (flags, parameters) = access.flags_and_parameters();
+    // Each connection is used by one thread at a time, so SQLite needs no lock around it.
+    let flags = flags | OpenFlags::SQLITE_OPEN_NO_MUTEX;
+    let mut connection = match parameters {
         Some(parameters) => {
             // In a URI `?` and `#` end the path, and `%` begins an escape.
             let escaped = percent_encode(path.as_os_str().as_encoded_bytes(), NON_ALPHANUMERIC);
-            Connection::open_with_flags(format!("file:{escaped}?{parameters}"), access.open_flags())
+            let uri = format!("file:{escaped}?{parameters}");
+            Connection::open_with_flags(uri, flags | OpenFlags::SQLITE_OPEN_URI)
         }
-        None => Connection::open_with_flags(path, access.open_flags()),
+        None => Connection::open_with_flags(path, flags),
     }?;
 
     for (setting, is_on) in [
@@ -88,7 +80,7 @@ pub fn open(path: &Path, access: Access) -> rusqlite::Result<Connection> {
         connection.set_db_config(setting, is_on)?;
     }
 
-    if access.is_read_only() {
+    if flags.contains(OpenFlags::SQLITE_OPEN_READ_ONLY) {
         limit_queries(MAX_PROGRESS_CALLS, &mut connection)?;
     }
 

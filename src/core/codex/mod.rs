@@ -36,8 +36,6 @@ pub mod sign_in;
 pub mod status_text;
 pub(crate) mod thread_list;
 pub mod threads;
-pub(crate) mod token_count;
-pub(crate) mod usage_limit;
 pub mod window;
 pub(crate) mod writer_lock;
 

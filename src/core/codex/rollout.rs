@@ -7,6 +7,8 @@
 
 use super::program::is_version_before;
 use crate::io::file_open;
+use memchr::memmem;
+use serde_json::Value;
 use std::ffi::OsStr;
 use std::fs::File;
 use std::io::{self, BufRead, BufReader, Read, Seek, SeekFrom};
@@ -169,7 +171,7 @@ pub(crate) fn has_no_running_turn(path: &Path) -> bool {
     // Without a tail the conversation counts as running, and callers leave it alone.
     let tail = read_tail().unwrap_or_default();
     let is_turn_over = tail.rsplit(|byte| *byte == b'\n').find_map(|line| {
-        let line: serde_json::Value = serde_json::from_slice(line).ok()?;
+        let line: Value = serde_json::from_slice(line).ok()?;
         match line.get("payload")?.get("type")?.as_str()? {
             "task_complete" | "turn_complete" | "turn_aborted" => Some(true),
             "task_started" | "turn_started" | "user_message" => Some(false),
@@ -178,6 +180,25 @@ pub(crate) fn has_no_running_turn(path: &Path) -> bool {
     });
 
     is_turn_over.unwrap_or(false)
+}
+
+/// The start of a line, in bytes, that contains the type of its event.
+const TYPE_BYTES: usize = 256;
+
+/// Returns true if the line ends a turn because of a usage limit, false if it begins a turn or ends one
+/// otherwise; `None` for any other line.
+pub(crate) fn turn_hit_limit(line: &[u8]) -> Option<bool> {
+    let line_start = &line[..line.len().min(TYPE_BYTES)];
+    // Before the parser: a rollout has thousands of other lines.
+    memmem::find(line_start, b"\"task_")?;
+    let line: Value = serde_json::from_slice(line).ok()?;
+    let event = &line["payload"];
+    match event["type"].as_str()? {
+        "task_started" => Some(false),
+        // For some errors `codex_error_info` is an object, and no text.
+        "task_complete" => Some(event["error"]["codex_error_info"] == "usage_limit_exceeded"),
+        _ => None,
+    }
 }
 
 /// Opens a rollout for reading as plain text. The first bytes tell whether it is compressed, and not the name, because
@@ -211,9 +232,9 @@ pub fn open_plain(path: &Path) -> io::Result<Box<dyn Read + Send>> {
 fn document_to_lines(text: &str) -> io::Result<Vec<u8>> {
     #[derive(serde::Deserialize)]
     struct Document {
-        session: serde_json::Value,
+        session: Value,
         #[serde(default)]
-        items: Vec<serde_json::Value>,
+        items: Vec<Value>,
     }
 
     let document: Document = serde_json::from_str(text)?;
@@ -281,12 +302,12 @@ pub fn compare(first: &Path, second: &Path) -> io::Result<Relation> {
 /// Returns the relation of the texts of two rollouts, and the number of bytes with which both begin.
 pub(crate) fn compare_texts(first: &Path, second: &Path) -> io::Result<(Relation, u64)> {
     let (mut first, mut second) = (open_plain(first)?, open_plain(second)?);
-    let (mut first_chunk, mut second_chunk) = (vec![0; 64 * 1024], vec![0; 64 * 1024]);
+    let (mut first_chunk, mut second_chunk) = (Vec::new(), Vec::new());
     let mut common_len = 0;
 
     loop {
-        let first_len = read_full(&mut *first, &mut first_chunk)?;
-        let second_len = read_full(&mut *second, &mut second_chunk)?;
+        let first_len = read_chunk(&mut *first, &mut first_chunk)?;
+        let second_len = read_chunk(&mut *second, &mut second_chunk)?;
         let shorter_len = first_len.min(second_len);
         if first_chunk[..shorter_len] != second_chunk[..shorter_len] {
             let mut pairs = first_chunk.iter().zip(&second_chunk);
@@ -305,16 +326,10 @@ pub(crate) fn compare_texts(first: &Path, second: &Path) -> io::Result<(Relation
     }
 }
 
-/// Reads until `buffer` is full or the file ends; returns the number of bytes.
-fn read_full(reader: &mut dyn Read, buffer: &mut [u8]) -> io::Result<usize> {
-    let mut filled = 0;
-    while filled < buffer.len() {
-        match reader.read(&mut buffer[filled..])? {
-            0 => break,
-            n => filled += n,
-        }
-    }
-    Ok(filled)
+/// Replaces the content of `chunk` by the next 64 KiB, or by less at the end of the file. Returns the number of bytes.
+fn read_chunk(reader: &mut dyn Read, chunk: &mut Vec<u8>) -> io::Result<usize> {
+    chunk.clear();
+    reader.take(64 * 1024).read_to_end(chunk)
 }
 
 /// Returns the length of the complete lines in the first `len` bytes of `file`; zero if there is no

@@ -20,7 +20,7 @@ pub use self::decode::decode;
 pub(crate) use self::error::StatusTextError;
 
 use self::fields::{Label, LimitLabel, StatusField};
-use self::figures::{ResetContext, WindowFigure, excerpt};
+use self::figures::{ResetContext, excerpt};
 use crate::codex::window::{CODEX_LIMIT, CapKind, SpendCap, WEEKLY_MINUTES, Window};
 use crate::io::ansi;
 use crate::io::clock::Zone;
@@ -60,7 +60,7 @@ pub fn parse(text: &str, now: DateTime<Utc>, zone: Zone) -> Result<StatusText, S
 
     let mut reader = StatusReader {
         status: StatusText::default(),
-        slots: Vec::new(),
+        are_secondary: Vec::new(),
         earlier_windows: 0,
         heading_limit_id: CODEX_LIMIT.to_owned(),
         context: ResetContext { now, zone },
@@ -79,22 +79,14 @@ pub fn parse(text: &str, now: DateTime<Utc>, zone: Zone) -> Result<StatusText, S
 
 struct StatusReader {
     status: StatusText,
-    /// The slot of each window in `status.windows`, in the same order.
-    slots: Vec<Slot>,
+    /// For each window in `status.windows`, true if its label is the one of a second window. Codex gives all windows of
+    /// an unusual length the same label, and marks the second one.
+    are_secondary: Vec<bool>,
     /// The number of windows that come from earlier screens of the text.
     earlier_windows: usize,
     /// The limit id of the last heading.
     heading_limit_id: String,
     context: ResetContext,
-}
-
-/// The identity of a window on the screen. Codex gives all windows of an unusual length the same label,
-/// and marks the second one as secondary.
-#[derive(Debug, PartialEq)]
-struct Slot {
-    limit_id: String,
-    minutes: Option<u32>,
-    is_secondary: bool,
 }
 
 impl StatusReader {
@@ -106,12 +98,7 @@ impl StatusReader {
                 Ok(())
             }
             Label::Quota => {
-                let slot = Slot {
-                    limit_id: CODEX_LIMIT.into(),
-                    minutes: Some(WEEKLY_MINUTES),
-                    is_secondary: false,
-                };
-                self.read_window(slot, field)
+                self.read_window(CODEX_LIMIT.into(), Some(WEEKLY_MINUTES), false, field)
             }
             Label::Limit(limit) => self.read_limit(limit, field),
         }
@@ -180,37 +167,39 @@ impl StatusReader {
         } else {
             build_limit_id(&limit.name)
         };
-        let slot = Slot {
-            limit_id,
-            minutes: limit.minutes,
-            is_secondary: limit.is_secondary,
-        };
-        self.read_window(slot, field)
+        self.read_window(limit_id, limit.minutes, limit.is_secondary, field)
     }
 
     /// Stores a window, which replaces the same window of an earlier screen.
-    fn read_window(&mut self, slot: Slot, field: &StatusField) -> Result<(), StatusTextError> {
-        let WindowFigure {
-            used_percent,
-            resets_at,
-        } = self.context.parse_figure(&field.lines, slot.minutes)?;
-
+    fn read_window(
+        &mut self,
+        limit_id: String,
+        minutes: Option<u32>,
+        is_secondary: bool,
+        field: &StatusField,
+    ) -> Result<(), StatusTextError> {
+        let figure = self.context.parse_figure(&field.lines, minutes)?;
         let window = Window {
-            limit_id: slot.limit_id.clone(),
-            minutes: slot.minutes,
-            used_percent,
-            resets_at,
+            limit_id,
+            minutes,
+            used_percent: figure.used_percent,
+            resets_at: figure.resets_at,
         };
 
-        match self.slots.iter().position(|known_slot| *known_slot == slot) {
+        let windows = &mut self.status.windows;
+        let mut known_windows = windows.iter().zip(&self.are_secondary);
+        let position = known_windows.position(|(known, known_is_secondary)| {
+            known.limit_id == window.limit_id
+                && known.minutes == minutes
+                && *known_is_secondary == is_secondary
+        });
+        match position {
             None => {
-                self.status.windows.push(window);
-                self.slots.push(slot);
+                windows.push(window);
+                self.are_secondary.push(is_secondary);
             }
             // A later screen replaces the figures of an earlier one.
-            Some(i) if i < self.earlier_windows || self.status.windows[i] == window => {
-                self.status.windows[i] = window;
-            }
+            Some(i) if i < self.earlier_windows || windows[i] == window => windows[i] = window,
             Some(_) => return Err(StatusTextError::TwoFigures(window.label())),
         }
 

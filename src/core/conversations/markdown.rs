@@ -1,7 +1,6 @@
 //! Writes transcripts as Markdown.
 
-use super::part_mark::PartMark;
-use super::transcript::{EntryKind, TranscriptEntry};
+use super::transcript::{EntryKind, PartMark, TranscriptEntry};
 use crate::io::ansi::strip_escapes;
 use chrono::{DateTime, Utc};
 use std::fmt::Write as _;

@@ -2,8 +2,8 @@
 //!
 //! [`reader`] is the only reader of the contents of rollouts. [`index`] keeps the words of all conversations in a
 //! SQLite database below the manager home, but not their texts, which are in the rollouts. [`search`] evaluates queries
-//! by the index, and reads the messages to show from the rollouts. [`message_comparison`] compares two versions of a
-//! rollout. [`transcript`], [`markdown`] and [`html`] format a conversation for a reader.
+//! by the index, and reads the messages to show from the rollouts. [`messages`] compares two versions of a rollout.
+//! [`transcript`], [`markdown`] and [`html`] format a conversation for a reader.
 //!
 //! I want to …
 //!
@@ -15,18 +15,14 @@
 //! - count tokens → [`tally`] and `index::usage_ingest`
 
 pub mod html;
-mod images;
 pub mod index;
 pub mod markdown;
-pub(crate) mod message_comparison;
 pub mod messages;
 pub mod named_conversation;
-pub mod part_mark;
 pub mod past_answers;
 pub mod raw_lines;
 pub mod reader;
 mod reader_state;
-mod rolled_back;
 pub mod search;
 pub(crate) mod tally;
 pub mod transcript;

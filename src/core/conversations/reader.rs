@@ -4,12 +4,12 @@
 //! [`MAX_LINE_BYTES`](crate::history::lines::MAX_LINE_BYTES), which are counted.
 //! An incomplete last line is not consumed, because Codex may still be writing it.
 
-use super::images::parse_image_urls;
 use super::raw_lines::{RawLine, RawLines};
 use super::reader_state::ReaderState;
-use super::rolled_back;
 use crate::codex::rollout_lines::{self, EventKind, LineParts, RolloutEvent};
 use crate::history::thread_rollouts::RolloutSlice;
+use memchr::memmem;
+use serde_json::Value;
 use std::collections::VecDeque;
 use std::io;
 use std::mem;
@@ -47,7 +47,7 @@ impl EventReader {
         let (first, next_slices) = slices.split_first().ok_or(io::ErrorKind::NotFound)?;
         let mut reader = Self::open_at(&first.path, 0, selection)?;
         reader.slice_end = first.end;
-        reader.rolled_back_ranges = rolled_back::find_rolled_back_ranges(first)?;
+        reader.rolled_back_ranges = find_rolled_back_ranges(first)?;
         reader.next_slices = next_slices.iter().cloned().collect();
         Ok(reader)
     }
@@ -101,7 +101,7 @@ impl EventReader {
 
                 self.lines = RawLines::open(&next_slice.path, 0)?;
                 self.slice_end = next_slice.end;
-                self.rolled_back_ranges = rolled_back::find_rolled_back_ranges(&next_slice)?;
+                self.rolled_back_ranges = find_rolled_back_ranges(&next_slice)?;
                 continue;
             };
 
@@ -160,6 +160,88 @@ impl EventReader {
             }
         }
     }
+}
+
+/// The `type` of an image among the parts of a message or a tool output.
+const IMAGE_PART: &str = "input_image";
+
+/// Returns the URLs of the images in a message or tool output. Most of them are data URLs. Ignores images in other
+/// lines of a rollout, such as replaced histories, because these repeat images.
+fn parse_image_urls(line: &[u8]) -> Vec<String> {
+    if memmem::find(line, IMAGE_PART.as_bytes()).is_none() {
+        return Vec::new();
+    }
+
+    // Damaged JSON becomes null, which has no parts.
+    let record: Value = serde_json::from_slice(line).unwrap_or_default();
+    let payload = match &record["payload"] {
+        // Before Codex 0.32, a line was the item itself, without a payload.
+        Value::Null => &record,
+        payload if record["type"] == "response_item" => payload,
+        _ => return Vec::new(),
+    };
+
+    let part_lists = ["content", "output"].iter();
+    let part_lists = part_lists.filter_map(|key| payload[key].as_array());
+    let parts = part_lists.flatten();
+    let images = parts.filter(|part| part["type"] == IMAGE_PART);
+    let urls = images.filter_map(|image| image["image_url"].as_str());
+    urls.map(str::to_owned).collect()
+}
+
+/// Returns the ranges of rolled-back turns, as offsets in the uncompressed text of the rollout.
+///
+/// When the user rolls back turns, Codex up to 0.150 leaves them in the rollout, and writes `thread_rolled_back` after
+/// them. Newer versions do the same for legacy conversations. For other conversations Codex 0.169 begins a new rollout
+/// (`history_base`). It drops rolled-back turns when it migrates a rollout.
+///
+/// # Errors
+/// The file cannot be read, or the user interrupts ([`io::ErrorKind::Interrupted`]).
+fn find_rolled_back_ranges(slice: &RolloutSlice) -> io::Result<Vec<Range<u64>>> {
+    let mut ranges = Vec::new();
+    // Nearly no rollout has a rollback, and looking for one is much cheaper than parsing all messages.
+    if !has_rollback(slice)? {
+        return Ok(ranges);
+    }
+
+    let mut state = ReaderState::default();
+    let mut turn_starts: Vec<u64> = Vec::new();
+    visit_lines(slice, |offset, line| {
+        let items = rollout_lines::parse(line, LineParts::TEXTS).unwrap_or_default();
+        for event in state.convert_line(items, offset).into_iter().flatten() {
+            // After a rollback, `event.turn` is the number of turns that are left.
+            let turns = event.turn as usize;
+            if let EventKind::RolledBack(_) = event.kind {
+                ranges.extend(turn_starts.get(turns).map(|start| *start..offset));
+                turn_starts.truncate(turns);
+            } else if turns > turn_starts.len() {
+                turn_starts.push(offset);
+            }
+        }
+        true
+    })?;
+    Ok(ranges)
+}
+
+fn has_rollback(slice: &RolloutSlice) -> io::Result<bool> {
+    let mut is_found = false;
+    visit_lines(slice, |_, line| {
+        is_found = rollout_lines::may_have_parts(line, LineParts::ROLLBACKS);
+        !is_found
+    })?;
+    Ok(is_found)
+}
+
+/// Calls `visit` with the offset and the bytes of each line, until `visit` returns false.
+fn visit_lines(slice: &RolloutSlice, mut visit: impl FnMut(u64, &[u8]) -> bool) -> io::Result<()> {
+    let mut lines = RawLines::open(&slice.path, 0)?;
+    while let Some(line) = lines.next_line()? {
+        let is_beyond_slice = slice.end.is_some_and(|end| line.offset >= end);
+        if is_beyond_slice || !visit(line.offset, line.bytes) {
+            break;
+        }
+    }
+    Ok(())
 }
 
 #[cfg(test)]
@@ -468,5 +550,22 @@ mod tests {
         let mut lines = RawLines::open(&path, 0).unwrap();
         while lines.next_line().unwrap().is_some() {}
         assert_eq!(lines.end_offset(), path.metadata().unwrap().len());
+    }
+
+    #[test]
+    fn images_of_messages_and_outputs_are_found() {
+        let message = r#"{"type":"response_item","payload":{"type":"message","role":"user","content":[
+            {"type":"input_text","text":"x"},{"type":"input_image","image_url":"data:a","detail":"auto"}]}}"#;
+        assert_eq!(parse_image_urls(message.as_bytes()), ["data:a"]);
+        let output = r#"{"type":"response_item","payload":{"type":"function_call_output","call_id":"c",
+            "output":[{"type":"input_image","image_url":"data:b"},{"type":"input_image"}]}}"#;
+        assert_eq!(parse_image_urls(output.as_bytes()), ["data:b"]);
+        for none in [
+            r#"{"type":"response_item","payload":{"type":"message","content":"input_image"}}"#,
+            r#"{"type":"compacted","payload":{"content":[{"type":"input_image","image_url":"data:a"}]}}"#,
+            r#"{"type":"input_image""#,
+        ] {
+            assert!(parse_image_urls(none.as_bytes()).is_empty(), "{none}");
+        }
     }
 }

@@ -135,7 +135,7 @@ impl TokenUsage {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::codex::token_count::TokenCount;
+    use crate::codex::rollout_lines::TokenCount;
     use chrono::DateTime;
 
     fn usage(input: u64, cached: u64, output: u64) -> TokenUsage {

@@ -159,14 +159,7 @@ fn to_entry(event: RolloutEvent) -> Option<TranscriptEntry> {
         EventKind::ToolOutput(text) => (EntryKind::ToolOutput, None, text),
         EventKind::Image(url) => (EntryKind::Image, None, url),
         EventKind::Compaction(text) => (EntryKind::Compaction, None, text),
-        EventKind::ModelInput
-        | EventKind::Meta(_)
-        | EventKind::TurnContext(_)
-        | EventKind::Tokens(_)
-        | EventKind::Request(_)
-        | EventKind::TurnStarted
-        | EventKind::TurnEnded
-        | EventKind::RolledBack(_) => return None,
+        _ => return None,
     };
 
     Some(TranscriptEntry {
@@ -176,6 +169,32 @@ fn to_entry(event: RolloutEvent) -> Option<TranscriptEntry> {
         tool,
         text,
     })
+}
+
+/// The mark before one part of a transcript.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum PartMark {
+    /// Turns of another conversation follow, which the fork continues. The text is the id of that conversation.
+    Base(String),
+    /// The turns of the fork itself follow.
+    Own,
+    /// Earlier turns are missing, because a rollout cannot be read. The text is the id of the conversation of that
+    /// rollout.
+    Missing(String),
+}
+
+impl PartMark {
+    /// Returns the sentence that the transcript shows. `format_id` formats the id of a conversation.
+    pub fn format_sentence(&self, format_id: impl Fn(&str) -> String) -> String {
+        match self {
+            Self::Base(id) => format!("From {}, which this conversation continues:", format_id(id)),
+            Self::Own => "This conversation:".to_owned(),
+            Self::Missing(id) => format!(
+                "The earlier turns are missing: they are in {}, whose rollout cannot be read.",
+                format_id(id)
+            ),
+        }
+    }
 }
 
 #[cfg(test)]

@@ -2,7 +2,8 @@
 //! files, finds them by the rollouts that were created during the launch and name its account.
 
 use super::record::{BoundConversation, LaunchRecord, ProcessId};
-use crate::codex::{RolloutName, SESSIONS, ZST, token_count, usage_limit};
+use crate::codex::rollout::turn_hit_limit;
+use crate::codex::{RolloutName, SESSIONS, ZST, rollout_lines};
 use crate::history::{JsonlLine, LineReader, SessionMeta, rollout, thread_rollouts};
 use crate::io::{OrdinaryPath, Process, ProcessTable, file_id, file_open, with_suffix};
 use chrono::{DateTime, Utc};
@@ -239,11 +240,11 @@ fn try_read_usage(conversation: &mut BoundConversation, since: DateTime<Utc>) ->
         let JsonlLine::Whole(line) = line else {
             continue;
         };
-        if let Some(hit_limit) = usage_limit::turn_hit_limit(line) {
+        if let Some(hit_limit) = turn_hit_limit(line) {
             conversation.hit_limit = hit_limit;
         }
 
-        let Some(count) = token_count::parse(line) else {
+        let Some(count) = rollout_lines::parse_token_count(line) else {
             continue;
         };
         // A resumed rollout can have token counts of earlier launches.

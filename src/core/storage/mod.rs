@@ -5,14 +5,13 @@
 //!
 //! I want to …
 //!
-//! - measure another kind of file → `kinds`; another figure of the report → `report`
+//! - measure another kind of file → `walk`; another figure of the report → `report`
 //! - compress conversations, or expand them → `shrink` (which ones), `form` (one file)
 //! - change what goes to the trash, or how → `selection`, `trash` (all entries), `trash_entry` (one)
 //! - rewrite databases → `vacuum`
 
 mod facts;
 mod form;
-mod kinds;
 mod report;
 pub mod selection;
 pub mod shrink;
@@ -60,16 +59,13 @@ pub fn measure_home(
     let mut report = StorageReport {
         total_bytes: walk.total_bytes,
         files: walk.files,
-        kinds: walk.kinds.into_kind_usages(home, shrink_gain, now),
-        projects: Vec::new(),
-        months: Vec::new(),
-        accounts: Vec::new(),
-        largest: Vec::new(),
+        kinds: walk.list_kinds(home, shrink_gain, now),
         growth,
         unreadable: walk.unreadable,
         free_bytes,
         manager: report::measure_manager_home(manager_home),
         full_in_days: free_bytes.and_then(|free| free.checked_div(bytes_per_day)),
+        ..StorageReport::default()
     };
 
     report::add_shares(walk.rollouts, state_database, &mut report);

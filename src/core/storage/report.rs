@@ -1,8 +1,7 @@
 //! The report on the disk usage of a home.
 
 use super::facts::{self, MAX_LARGEST};
-use super::kinds::KindUsage;
-use super::walk::RolloutUsage;
+use super::walk::{KindUsage, RolloutUsage};
 use crate::history::ConversationId;
 use chrono::{DateTime, TimeDelta, Utc};
 use serde::Serialize;
@@ -46,7 +45,7 @@ pub struct ManagerUsage {
 }
 
 /// The disk usage of a home. Its JSON keys are a stable interface.
-#[derive(Debug, Clone, PartialEq, Serialize)]
+#[derive(Debug, Clone, Default, PartialEq, Serialize)]
 pub struct StorageReport {
     /// The size of all files below the home, and of its databases in another folder.
     pub total_bytes: u64,
@@ -120,15 +119,10 @@ pub(super) fn measure_growth(rollouts: &[RolloutUsage], now: DateTime<Utc>) -> O
 pub(super) fn measure_manager_home(manager_home: &Path) -> Vec<ManagerUsage> {
     let trash_of_archives = Path::new("backups/.trash");
     let mut sums: BTreeMap<String, u64> = BTreeMap::new();
-    for entry in WalkDir::new(manager_home)
-        .follow_root_links(true)
-        .into_iter()
-        .flatten()
-    {
-        let relative = entry
-            .path()
-            .strip_prefix(manager_home)
-            .unwrap_or(entry.path());
+    let walk = WalkDir::new(manager_home).follow_root_links(true);
+    for entry in walk.into_iter().flatten() {
+        let path = entry.path();
+        let relative = path.strip_prefix(manager_home).unwrap_or(path);
         let top_entry = if relative.starts_with(trash_of_archives) {
             Some(trash_of_archives)
         } else {

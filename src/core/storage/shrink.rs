@@ -247,6 +247,11 @@ impl ShrinkItem {
     /// Records the result of the conversion; `None` if it was not begun.
     fn record_result(&mut self, result: Option<Result<u64, ConversionError>>) {
         let error = match result {
+            Some(Err(error)) => error,
+            Some(Ok(bytes)) => {
+                self.after_bytes = bytes;
+                return;
+            }
             None if self.action.converts() => {
                 self.action = ShrinkAction::Skip;
                 // The command reports the interruption once, not for each conversation.
@@ -255,22 +260,14 @@ impl ShrinkItem {
                 return;
             }
             None => return,
-            Some(Ok(bytes)) => {
-                self.after_bytes = bytes;
-                return;
-            }
-            Some(Err(error)) => error,
         };
 
         self.after_bytes = self.before_bytes;
-        self.action = match error {
-            ConversionError::Io(_) | ConversionError::Diverged => ShrinkAction::Fail,
-            _ => ShrinkAction::Skip,
+        (self.action, self.reason) = match error {
+            ConversionError::Io(e) => (ShrinkAction::Fail, Some(format!("{e}: {}", e.source))),
+            ConversionError::Diverged => (ShrinkAction::Fail, Some(error.to_string())),
+            other => (ShrinkAction::Skip, Some(other.to_string())),
         };
-        self.reason = Some(match error {
-            ConversionError::Io(e) => format!("{e}: {}", e.source),
-            other => other.to_string(),
-        });
     }
 }
 

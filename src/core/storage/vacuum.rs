@@ -118,12 +118,10 @@ impl VacuumPlan {
                 .logs_since
                 .filter(|_| is_database_named(&item.path, LOGS));
 
-            let mut compact = CompactCopy::default();
-            let written =
-                exchange.add_replacement(&item.path, |staged| -> Result<(), VacuumError> {
-                    compact = write_compact_copy(&item.path, staged, logs_since)?;
-                    Ok(())
-                });
+            let path = item.path.clone();
+            let written = exchange.add_replacement(&path, |staged| {
+                write_compact_copy(&mut item, staged, logs_since)
+            });
 
             match written {
                 // A damaged database does not keep the others from being rewritten.
@@ -139,8 +137,6 @@ impl VacuumPlan {
                 exchange.add_removal(&sidecar)?;
             }
 
-            item.after_bytes = compact.bytes;
-            item.deleted_rows = compact.deleted_rows;
             self.items.push(item);
         }
         Ok(exchange.commit(&policy)?)
@@ -182,42 +178,25 @@ fn examine_database(
     logs_since: Option<DateTime<Utc>>,
 ) -> Result<VacuumItem, DatabaseError> {
     let logs_since = logs_since.filter(|_| is_database_named(path, LOGS));
-    let (pages, free, page_size, rows, old_rows) = database_view::run_query(path, |connection| {
+    let (after, old_rows) = database_view::run_query(path, |connection| {
         let query_number = |sql: &str| connection.query_row(sql, [], |row| row.get::<_, i64>(0));
-        let (rows, old_rows) = match logs_since {
-            None => (0, 0),
-            Some(logs_since) => {
-                let first_kept_time = logs_since.timestamp();
-                let old_rows = format!("SELECT count(*) FROM logs WHERE ts < {first_kept_time}");
-                (
-                    query_number("SELECT count(*) FROM logs")?,
-                    query_number(&old_rows)?,
-                )
-            }
-        };
+        let (mut rows, mut old_rows) = (0, 0);
+        if let Some(logs_since) = logs_since {
+            let first_kept_time = logs_since.timestamp();
+            let old_rows_sql = format!("SELECT count(*) FROM logs WHERE ts < {first_kept_time}");
+            rows = query_number("SELECT count(*) FROM logs")?;
+            old_rows = query_number(&old_rows_sql)?;
+        }
 
         let pages = query_number("PRAGMA page_count")?;
-        let free = query_number("PRAGMA freelist_count")?;
-        Ok((
-            pages,
-            free,
-            query_number("PRAGMA page_size")?,
-            rows,
-            old_rows,
-        ))
+        let used_pages = (pages - query_number("PRAGMA freelist_count")?).max(1);
+        // Rows count as equally large, so old rows take the same part of the pages as of the rows.
+        let kept_pages = (used_pages - used_pages * old_rows / rows.max(1)).max(1);
+        let page_size = query_number("PRAGMA page_size")?;
+        Ok((kept_pages.saturating_mul(page_size), old_rows))
     })?;
 
     let before_bytes = size_with_sidecars(path);
-    // Rows count as equally large, so old rows take the same part of the pages as of the rows.
-    let used_pages = (pages - free).max(1);
-    let kept_pages = used_pages
-        - if rows > 0 {
-            used_pages * old_rows / rows
-        } else {
-            0
-        };
-    let after = kept_pages.max(1).saturating_mul(page_size);
-
     Ok(VacuumItem {
         path: path.to_path_buf(),
         before_bytes,
@@ -234,19 +213,14 @@ pub(super) fn estimate_gain(path: &Path, logs_since: DateTime<Utc>) -> u64 {
     item.map_or(0, |item| item.before_bytes - item.after_bytes)
 }
 
-#[derive(Default)]
-struct CompactCopy {
-    bytes: u64,
-    /// The number of log entries that the copy lacks.
-    deleted_rows: u64,
-}
-
-/// Writes a compact copy of the database `source`, without the log entries before `logs_since`.
+/// Writes a compact copy of the database of `item`, without the log entries before `logs_since`, and records its size and
+/// the number of these entries in `item`.
 fn write_compact_copy(
-    source: &Path,
+    item: &mut VacuumItem,
     staged: &Path,
     logs_since: Option<DateTime<Utc>>,
-) -> Result<CompactCopy, VacuumError> {
+) -> Result<(), VacuumError> {
+    let source = &item.path;
     database::write_snapshot(source, staged)?;
     let rows_before = database::count_rows(staged)?;
     let deleted_rows = database::compact(staged, logs_since.map(|since| since.timestamp()))?;
@@ -263,15 +237,13 @@ fn write_compact_copy(
                 *before == *after + deleted
             });
     if !keeps_other_rows {
-        return Err(VacuumError::Different(source.to_path_buf()));
+        return Err(VacuumError::Different(source.clone()));
     }
 
     copy_permissions(source, staged)?;
-    let bytes = staged.metadata().at("read", staged)?.len();
-    Ok(CompactCopy {
-        bytes,
-        deleted_rows,
-    })
+    item.after_bytes = staged.metadata().at("read", staged)?.len();
+    item.deleted_rows = deleted_rows;
+    Ok(())
 }
 
 fn copy_permissions(from: &Path, to: &Path) -> Result<(), VacuumError> {

@@ -1,12 +1,14 @@
-//! The walk through a home that counts its files.
+//! The walk through a home that counts its files by kind, and the space that each kind could free.
 
-use super::kinds::KindSums;
-use crate::codex::{ARCHIVED_SESSIONS, HomeEntryKind, RolloutName, SESSIONS, kind_of};
+use super::vacuum;
+use crate::codex::{ARCHIVED_SESSIONS, DB_BACKUPS, HomeEntryKind, RolloutName, SESSIONS, kind_of};
 use crate::history::{ConversationId, files};
-use crate::io::{IoError, atomic, clock, progress};
-use chrono::{DateTime, NaiveDate, Utc};
+use crate::io::{IoError, atomic, clock, progress, shell};
+use chrono::{DateTime, NaiveDate, TimeDelta, Utc};
+use serde::Serialize;
+use std::collections::BTreeMap;
 use std::fs::Metadata;
-use std::path::Path;
+use std::path::{Path, PathBuf};
 use walkdir::WalkDir;
 
 /// Returns all rollouts of `home`, and the errors of folders that cannot be listed.
@@ -36,7 +38,9 @@ pub(super) fn remove_temps_of_killed_conversions(home: &Path) {
 /// Counts the files that a walk finds.
 #[derive(Default)]
 pub(super) struct UsageWalk {
-    pub(super) kinds: KindSums,
+    kinds: BTreeMap<&'static str, KindUsage>,
+    /// The databases, each with the name of its kind.
+    databases: Vec<(&'static str, PathBuf)>,
     pub(super) rollouts: Vec<RolloutUsage>,
     pub(super) total_bytes: u64,
     pub(super) files: usize,
@@ -70,13 +74,72 @@ impl UsageWalk {
 
             self.files += 1;
             self.total_bytes += meta.len();
-            self.kinds.add(kind, relative, path, meta.len());
+            let kind_name = kind_name(kind, relative);
+            let usage = self.kinds.entry(kind_name).or_default();
+            usage.kind = kind_name;
+            usage.bytes += meta.len();
+            usage.files += 1;
+            if kind == HomeEntryKind::Database {
+                self.databases.push((kind_name, path.to_path_buf()));
+            }
             if kind.is_rollout_folder() {
                 let archived = kind == HomeEntryKind::ArchivedSessions;
                 self.rollouts
                     .extend(RolloutUsage::from_file(path, archived, &meta));
             }
         }
+    }
+
+    /// Returns the kinds, largest first. `shrink_gain` is the number of bytes that compressing the conversations frees.
+    pub(super) fn list_kinds(
+        &self,
+        home: &Path,
+        shrink_gain: u64,
+        now: DateTime<Utc>,
+    ) -> Vec<KindUsage> {
+        let logs_since = now - TimeDelta::days(LOG_DAYS);
+        let vacuum_gain = |kind: &str| -> u64 {
+            let databases = self.databases.iter().filter(|(name, _)| *name == kind);
+            databases
+                .map(|(_, path)| vacuum::estimate_gain(path, logs_since))
+                .sum()
+        };
+
+        let mut kinds: Vec<_> = self.kinds.values().cloned().collect();
+        for usage in &mut kinds {
+            let (reclaimable_bytes, command) = match usage.kind {
+                "packages" => (usage.bytes, format_removal(home, &["packages"])),
+                "caches" => (usage.bytes, format_removal(home, &[".tmp", "tmp"])),
+                "set aside" => (usage.bytes, format_removal(home, &[DB_BACKUPS])),
+                "rollouts" => (shrink_gain, "codex-manager storage shrink".to_owned()),
+                "databases" => (
+                    vacuum_gain("databases"),
+                    "codex-manager storage vacuum".to_owned(),
+                ),
+                "logs" => (
+                    vacuum_gain("logs"),
+                    format!("codex-manager storage vacuum --keep-logs {LOG_DAYS}d"),
+                ),
+                _ => continue,
+            };
+            usage.reclaimable_bytes = reclaimable_bytes;
+            usage.command = (reclaimable_bytes > 0).then_some(command);
+        }
+
+        kinds.sort_by(|a, b| b.bytes.cmp(&a.bytes).then_with(|| a.kind.cmp(b.kind)));
+        kinds
+    }
+}
+
+/// Returns the command of the system's shell that deletes folders of the home.
+fn format_removal(home: &Path, names: &[&str]) -> String {
+    let paths = names.iter().map(|name| home.join(name));
+    let paths = paths.map(|path| shell::quote_if_needed(&path.display().to_string()));
+    let paths: Vec<_> = paths.collect();
+    if cfg!(windows) {
+        format!("Remove-Item -Recurse -Force {}", paths.join(", "))
+    } else {
+        format!("rm -rf {}", paths.join(" "))
     }
 }
 
@@ -111,4 +174,43 @@ impl RolloutUsage {
 fn parse_day(name: &str) -> Option<NaiveDate> {
     let day = name.strip_prefix("rollout-")?.get(..10)?;
     NaiveDate::parse_from_str(day, "%Y-%m-%d").ok()
+}
+
+#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize)]
+pub struct KindUsage {
+    /// The name of the kind, such as `rollouts` or `databases`.
+    pub kind: &'static str,
+    pub bytes: u64,
+    pub files: usize,
+    /// The number of bytes that could be freed without a loss for Codex or the user.
+    pub reclaimable_bytes: u64,
+    /// The command that frees these bytes, to be run while Codex is closed.
+    pub command: Option<String>,
+}
+
+/// The age, in days, from which `storage` proposes to delete log entries.
+const LOG_DAYS: i64 = 7;
+
+fn kind_name(kind: HomeEntryKind, relative: &Path) -> &'static str {
+    let top_folder = relative.iter().next().and_then(|name| name.to_str());
+    let file_name = relative.file_name().and_then(|name| name.to_str());
+    match kind {
+        HomeEntryKind::Sessions => "rollouts",
+        HomeEntryKind::ArchivedSessions => "archived",
+        HomeEntryKind::Database | HomeEntryKind::DatabaseSidecar => {
+            if file_name.is_some_and(|name| name.starts_with("logs_")) {
+                "logs"
+            } else {
+                "databases"
+            }
+        }
+        HomeEntryKind::Tmp => "caches",
+        HomeEntryKind::Worktrees => "worktrees",
+        _ => match top_folder {
+            Some("packages") => "packages",
+            Some(DB_BACKUPS) => "set aside",
+            Some("log") => "logs",
+            _ => "other",
+        },
+    }
 }

@@ -1,8 +1,6 @@
 //! Describes two versions of a conversation for the decision of the user: by the title and the messages.
 
-use crate::conversations::message_comparison::{
-    MessageComparison, compare_branches, compare_messages,
-};
+use crate::conversations::messages::{MessageComparison, compare_branches, compare_messages};
 use crate::history::thread_rollouts::RolloutSlice;
 use crate::history::thread_titles::ThreadTitles;
 use crate::io::quantity::pluralize;

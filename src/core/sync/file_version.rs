@@ -1,7 +1,7 @@
 //! A version of a file on one side, and comparisons of its content.
 
 use crate::codex::rollout::{self, Relation};
-use crate::conversations::message_comparison::{self, RewrittenVersion};
+use crate::conversations::messages::{self, RewrittenVersion};
 use crate::io::hash::Sha256Digest;
 use crate::io::{IoContext, IoError};
 use crate::sync::contents::{self, ContentFormat};
@@ -98,7 +98,7 @@ impl FileVersion {
 fn compare_texts(first: &Path, second: &Path) -> io::Result<VersionRelation> {
     let relation = rollout::compare(first, second)?;
     let rewritten_version = match relation {
-        Relation::Diverged => message_comparison::find_rewritten_version(first, second)?,
+        Relation::Diverged => messages::find_rewritten_version(first, second)?,
         _ => None,
     };
 

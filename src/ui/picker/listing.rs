@@ -7,6 +7,7 @@ use std::collections::HashMap;
 
 /// The entries, prepared for filtering and drawing. This takes longer than a frame for 50,000 entries, so another
 /// thread can create it.
+#[derive(Default)]
 pub(super) struct PickerListing {
     pub items: Vec<PickerItem>,
     /// The texts that the filter searches, in the order of `items`.

@@ -7,7 +7,7 @@ use super::options::{
 use super::title_filter::TitleFilter;
 use crate::ui::Style;
 use crossterm::event::{KeyCode, KeyEvent, KeyModifiers};
-use nucleo_matcher::{Config, Matcher};
+use nucleo_matcher::Matcher;
 use std::collections::HashSet;
 
 /// The number of entries that are examined at once. Takes a few milliseconds, even with many words.
@@ -22,6 +22,7 @@ pub(super) enum PickerAction {
     Cancel,
 }
 
+#[derive(Default)]
 pub(super) struct PickerState {
     listing: PickerListing,
     /// The position that is selected in the list with the initial filter, until the user moves.
@@ -62,20 +63,8 @@ impl PickerState {
             default: default_position,
             scope: initial_scope.min(listing.scopes.len() - 1),
             listing,
-            first_query: String::new(),
-            query: String::new(),
-            filter: TitleFilter::default(),
-            content_matches: Vec::new(),
-            is_awaiting_entries: false,
-            matching: Vec::new(),
-            scope_counts: Vec::new(),
-            selected: 0,
-            has_moved: false,
-            first_visible: 0,
             visible_rows: 1,
-            preview: None,
-            notice: None,
-            matcher: Matcher::new(Config::DEFAULT),
+            ..Self::default()
         };
 
         state.update_matching();

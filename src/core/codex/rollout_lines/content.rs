@@ -1,4 +1,4 @@
-//! The texts in messages and in outputs of tools.
+//! The texts in messages, in commands of tools and in their outputs, in all forms in which Codex records them.
 
 use super::line_parts::LineParts;
 use serde::Deserialize;
@@ -9,7 +9,8 @@ use std::borrow::Cow;
 /// The payload of a line, unparsed.
 pub(super) struct PayloadText<'a> {
     pub(super) json: &'a str,
-    pub(super) line: &'a [u8],
+    /// The time of the line, unparsed.
+    pub(super) timestamp: Option<&'a str>,
     pub(super) wanted: LineParts,
     /// False for lines of Codex before 0.32, which are payloads themselves.
     pub(super) has_envelope: bool,
@@ -144,4 +145,44 @@ pub(crate) fn is_injected(text: &str) -> bool {
     ]
     .iter()
     .any(|prefix| text.starts_with(prefix))
+}
+
+/// A command as a list of words or as one string.
+#[derive(Deserialize)]
+#[serde(untagged)]
+pub(super) enum CommandLine {
+    Words(Vec<String>),
+    Line(String),
+    Other(IgnoredAny),
+}
+
+impl CommandLine {
+    /// Returns the command line, without a shell that only runs a script.
+    pub(super) fn into_text(self) -> String {
+        match self {
+            Self::Words(mut words) => {
+                // `bash -lc SCRIPT`: the user knows the script and not the shell.
+                let runs_script = words.len() == 3 && matches!(&*words[1], "-lc" | "-c");
+                if runs_script {
+                    words.pop().unwrap_or_default()
+                } else {
+                    words.join(" ")
+                }
+            }
+            Self::Line(line) => line,
+            Self::Other(_) => String::new(),
+        }
+    }
+}
+
+/// Returns the command in the JSON arguments of a tool, else the arguments themselves.
+pub(super) fn extract_command(arguments: &str) -> String {
+    #[derive(Deserialize)]
+    struct Arguments {
+        cmd: Option<CommandLine>,
+        command: Option<CommandLine>,
+    }
+    let parsed: Option<Arguments> = serde_json::from_str(arguments).ok();
+    let command = parsed.and_then(|parsed| parsed.cmd.or(parsed.command));
+    command.map_or_else(|| arguments.to_owned(), CommandLine::into_text)
 }

@@ -1,10 +1,13 @@
-//! The events of a conversation that searching, showing and counting use.
+//! The events of a conversation that searching, showing and counting use, and the items of lines from which they come.
 
-use crate::codex::token_count::TokenCount;
+use super::content::PayloadText;
+use crate::codex::window::Window;
+use crate::io::clock::Timestamp;
 use chrono::{DateTime, Utc};
 use serde::{Deserialize, Deserializer};
 use serde_json::Value;
 use serde_json::value::RawValue;
+use std::borrow::Cow;
 
 #[derive(Debug, Clone, PartialEq)]
 pub struct RolloutEvent {
@@ -184,16 +187,93 @@ impl EventKind {
             Self::ToolCall { text, .. } | Self::FilesTouched(text) | Self::ToolOutput(text) => {
                 Some((Role::Tool, text))
             }
-            Self::Image(_)
-            | Self::ModelInput
-            | Self::Compaction(_)
-            | Self::Meta(_)
-            | Self::TurnContext(_)
-            | Self::Tokens(_)
-            | Self::Request(_)
-            | Self::TurnStarted
-            | Self::TurnEnded
-            | Self::RolledBack(_) => None,
+            _ => None,
         }
     }
+}
+
+/// Counts the turns of a conversation. Since 0.130 Codex records the beginning of each turn, also of one without a
+/// message of the user, and a turn may have several messages. Before, a turn begins with each message of the user.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+pub(crate) struct TurnCounter {
+    /// The number of turns so far.
+    pub turns: u32,
+    /// True within a turn with a recorded beginning.
+    pub is_open: bool,
+}
+
+impl TurnCounter {
+    pub(crate) fn count(&mut self, kind: &EventKind) {
+        match kind {
+            EventKind::TurnStarted => *self = Self::new(self.turns + 1, true),
+            EventKind::User(text) if !self.is_open && !text.trim().is_empty() => self.turns += 1,
+            EventKind::TurnEnded => self.is_open = false,
+            EventKind::RolledBack(turns) => {
+                *self = Self::new(self.turns.saturating_sub(*turns), false);
+            }
+            _ => {}
+        }
+    }
+
+    fn new(turns: u32, is_open: bool) -> Self {
+        Self { turns, is_open }
+    }
+}
+
+/// The form in which Codex recorded an item.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum ItemOrigin {
+    /// A `response_item`: input or output of the model.
+    Item = 0,
+    /// An `event_msg` of older versions.
+    Event = 1,
+    /// An `item_completed` event of newer versions, such as Codex 0.169.
+    Completed = 2,
+}
+
+#[derive(Debug, Clone, PartialEq)]
+pub(crate) struct LineItem {
+    pub origin: ItemOrigin,
+    /// The id that a tool call shares with its output and its completed item.
+    pub call_id: Option<String>,
+    pub kind: EventKind,
+}
+
+/// The items of a line, and its time.
+#[derive(Debug, Clone, Default, PartialEq)]
+pub(crate) struct LineItems {
+    pub at: Option<DateTime<Utc>>,
+    pub items: Vec<LineItem>,
+}
+
+pub(super) type ParsedItems = serde_json::Result<Vec<LineItem>>;
+pub(super) type ParseItems = fn(&PayloadText<'_>) -> ParsedItems;
+
+pub(super) fn one_item(origin: ItemOrigin, kind: EventKind) -> Vec<LineItem> {
+    vec![item_without_call_id(origin, kind)]
+}
+
+pub(super) fn item_without_call_id(origin: ItemOrigin, kind: EventKind) -> LineItem {
+    call_item(origin, None, kind)
+}
+
+pub(super) fn call_item(
+    origin: ItemOrigin,
+    call_id: Option<Cow<'_, str>>,
+    kind: EventKind,
+) -> LineItem {
+    LineItem {
+        origin,
+        call_id: call_id.map(Cow::into_owned),
+        kind,
+    }
+}
+
+/// One `token_count` event of a rollout.
+#[derive(Debug, Clone, PartialEq)]
+pub struct TokenCount {
+    /// The time at which Codex wrote the line.
+    pub at: Timestamp,
+    /// The windows of its `rate_limits`; empty if the server sent none. In Codex 0.169 they name no account.
+    pub windows: Vec<Window>,
 }

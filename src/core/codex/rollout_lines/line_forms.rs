@@ -1,15 +1,11 @@
 //! The kinds of lines in rollouts: how each is recognized, what it records, and how it is parsed.
 
-use super::event::EventKind;
-use super::event_message::{
-    parse_completed, parse_execution, parse_rollback, parse_text_event, parse_tokens,
-    parse_user_event,
-};
-use super::line_item::{ItemOrigin, ParseItems, one_item};
+use super::event::{EventKind, ItemOrigin, ParseItems, one_item};
 use super::line_parts::LineParts;
-use super::response_item::{parse_message, parse_reasoning, parse_tool_call, parse_tool_result};
-use super::session_line::{
-    parse_compaction, parse_request, parse_session_meta, parse_turn_context,
+use super::payloads::{
+    parse_compaction, parse_completed, parse_execution, parse_message, parse_reasoning,
+    parse_request, parse_rollback, parse_session_meta, parse_text_event, parse_tokens,
+    parse_tool_call, parse_tool_result, parse_turn_context, parse_user_event,
 };
 use memchr::memmem;
 

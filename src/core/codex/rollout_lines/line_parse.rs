@@ -2,8 +2,8 @@
 
 use super::content::PayloadText;
 use super::envelope::Envelope;
+use super::event::{EventKind, LineItem, LineItems, TokenCount};
 use super::line_forms::{ITEM, matching_forms};
-use super::line_item::{LineItem, LineItems};
 use super::line_parts::LineParts;
 use crate::io::rfc3339;
 use serde::Deserialize;
@@ -66,6 +66,16 @@ pub(crate) fn parse(line: &[u8], wanted: LineParts) -> Option<LineItems> {
     }
 }
 
+/// Parses a `token_count` event; `None` for any other line.
+pub(crate) fn parse_token_count(line: &[u8]) -> Option<TokenCount> {
+    let items = parse(line, LineParts::TOKENS)?.items.into_iter();
+    let mut counts = items.filter_map(|item| match item.kind {
+        EventKind::Tokens(tokens) => Some(tokens.count),
+        _ => None,
+    });
+    counts.next()
+}
+
 /// Parses a line, unless its beginning shows that it has no wanted parts.
 pub(crate) fn parse_wanted(line: &[u8], wanted: LineParts) -> LineContent<'_> {
     if let Some(envelope) = Envelope::parse(line)
@@ -98,7 +108,7 @@ pub(crate) fn parse_wanted(line: &[u8], wanted: LineParts) -> LineContent<'_> {
 
     let payload = PayloadText {
         json,
-        line,
+        timestamp: timestamp.as_deref(),
         wanted,
         has_envelope: parsed.payload.is_some(),
     };

@@ -7,27 +7,23 @@
 //! user's name counts as the user's message only by its event, because Codex inserts texts, too. Fields are optional,
 //! because they differ between versions.
 
-mod command_line;
 mod content;
 mod envelope;
 mod event;
-mod event_message;
 mod line_forms;
-mod line_item;
 mod line_parse;
 mod line_parts;
-mod response_item;
-mod session_line;
+mod payloads;
 #[cfg(test)]
 mod tests;
-mod turn_counter;
 
 pub(crate) use content::{is_injected, is_placeholder, placeholder};
 pub use event::Role;
+#[cfg(test)]
+pub(crate) use event::TokenCount;
 pub(crate) use event::{
-    EventKind, RequestRecord, RolloutEvent, SessionMetaLine, TokenEvent, TokenUsage, TurnContext,
+    EventKind, ItemOrigin, LineItem, LineItems, RequestRecord, RolloutEvent, SessionMetaLine,
+    TokenEvent, TokenUsage, TurnContext, TurnCounter,
 };
-pub(crate) use line_item::{ItemOrigin, LineItem, LineItems};
-pub(crate) use line_parse::{LineContent, may_have_parts, parse, parse_wanted};
+pub(crate) use line_parse::{LineContent, may_have_parts, parse, parse_token_count, parse_wanted};
 pub use line_parts::LineParts;
-pub(crate) use turn_counter::TurnCounter;

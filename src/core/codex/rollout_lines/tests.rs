@@ -1,6 +1,6 @@
 //! All forms of items in lines.
 
-use super::{EventKind, LineParts, may_have_parts, parse};
+use super::{EventKind, LineParts, may_have_parts, parse, parse_token_count};
 
 fn kinds(line: &str) -> Vec<EventKind> {
     let items = parse(line.as_bytes(), LineParts::INDEXED).unwrap_or_default();
@@ -203,5 +203,31 @@ fn a_line_without_wanted_parts_is_skipped() {
             is_read,
             "{line}"
         );
+    }
+}
+
+#[test]
+fn only_token_count_lines_have_windows() {
+    let line = br#"{"timestamp":"2026-11-21T08:00:00.000Z","ordinal":16,"type":"event_msg","payload":{"type":"token_count","info":null,"rate_limits":{"limit_id":"codex","primary":{"used_percent":12.0,"window_minutes":300,"resets_at":1795161384},"secondary":{"used_percent":91.0,"window_minutes":10080,"resets_in_seconds":60},"credits":null}}}"#;
+    let count = parse_token_count(line).unwrap();
+    assert_eq!(count.windows.len(), 2);
+    assert!(count.windows[1].is_weekly());
+    let reset = count.windows[1].resets_at.unwrap();
+    assert_eq!(reset - count.at, chrono::TimeDelta::seconds(60));
+    // A reset time that no calendar has.
+    let text = String::from_utf8_lossy(line).replace(":60}", ":8500000000000}");
+    assert_eq!(
+        parse_token_count(text.as_bytes()).unwrap().windows[1].resets_at,
+        None
+    );
+    let api_key = br#"{"timestamp":"2026-11-21T08:00:00Z","type":"event_msg","payload":{"type":"token_count","rate_limits":{"primary":null,"secondary":null}}}"#;
+    assert_eq!(parse_token_count(api_key).unwrap().windows, []);
+    for other in [
+        &br#"{"timestamp":"2026-11-21T08:00:00Z","type":"event_msg","payload":{"type":"user_message","message":"\"token_count\""}}"#[..],
+        br#"{"timestamp":"x","payload":{"type":"token_count"}}"#,
+        b"\"token_count\"",
+        b"",
+    ] {
+        assert_eq!(parse_token_count(other), None);
     }
 }

@@ -4,9 +4,8 @@
 use super::filter::ThreadFilter;
 use super::list_sql::find_few_ids_in_folder;
 use super::rows::PAGINATED;
-use super::schema::{Schema, Values};
+use super::schema::{Values, query_threads};
 use crate::codex::database::DatabaseError;
-use crate::codex::database_view;
 use rusqlite::params_from_iter;
 use std::path::Path;
 
@@ -66,7 +65,7 @@ pub fn list(path: &Path, filter: &ThreadFilter) -> Result<Vec<ListedThread>, Dat
 ///
 /// # Errors
 /// The database cannot be read.
-pub fn list_as<T, B: FromIterator<T>>(
+pub fn list_as<T, B: Default + FromIterator<T>>(
     path: &Path,
     filter: &ThreadFilter,
     mut convert: impl FnMut(ListedThread) -> T,
@@ -78,12 +77,7 @@ pub fn list_as<T, B: FromIterator<T>>(
     };
     let names: Vec<_> = names.split(' ').collect();
 
-    database_view::run_query(path, |connection| {
-        let schema = Schema::read(connection)?;
-        if !schema.has_threads() {
-            return Ok(B::from_iter([]));
-        }
-
+    query_threads(path, |connection, schema| {
         // The index by folder is used for a single folder only.
         let ids_in_folder = match filter.folders.as_deref() {
             Some([folder]) => find_few_ids_in_folder(connection, folder)?,
@@ -110,12 +104,7 @@ pub struct ThreadCounts {
 /// # Errors
 /// The database cannot be read.
 pub fn count(path: &Path) -> Result<ThreadCounts, DatabaseError> {
-    database_view::run_query(path, |connection| {
-        let schema = Schema::read(connection)?;
-        if !schema.has_threads() {
-            return Ok(ThreadCounts::default());
-        }
-
+    query_threads(path, |connection, schema| {
         let query_number = |sql: &str| connection.query_row(sql, [], |row| row.get(0));
         let archived = if schema.has_column("archived") {
             // By an index of Codex.

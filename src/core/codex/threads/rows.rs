@@ -1,8 +1,7 @@
 //! Reads the rows of the table.
 
-use super::schema::{Schema, Values};
+use super::schema::{Values, query_threads};
 use crate::codex::database::DatabaseError;
-use crate::codex::database_view;
 use std::path::Path;
 
 /// The mode of conversations whose turns Codex shows from a projection.
@@ -99,12 +98,7 @@ pub fn fold_rows<T>(
     mut add_row: impl FnMut(&mut T, ThreadRow),
 ) -> Result<Option<T>, DatabaseError> {
     let names: Vec<_> = VALUES.split(' ').collect();
-    database_view::run_query(path, |connection| {
-        let schema = Schema::read(connection)?;
-        if !schema.has_threads() {
-            return Ok(None);
-        }
-
+    query_threads(path, |connection, schema| {
         let sql = format!("{} ORDER BY t.id DESC", schema.select_sql(&names));
         let mut statement = connection.prepare(&sql)?;
         let mut rows = statement.query([])?;
@@ -126,12 +120,7 @@ pub fn fold_rows<T>(
 /// # Errors
 /// The database cannot be read.
 pub(crate) fn find_subagent_ids(path: &Path, id: &str) -> Result<Vec<String>, DatabaseError> {
-    database_view::run_query(path, |connection| {
-        let schema = Schema::read(connection)?;
-        if !schema.has_threads() {
-            return Ok(Vec::new());
-        }
-
+    query_threads(path, |connection, schema| {
         let sql = format!(
             "WITH RECURSIVE spawns AS MATERIALIZED ({}), children(id) AS (
                  SELECT child FROM spawns WHERE parent = ?1

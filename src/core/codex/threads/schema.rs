@@ -1,11 +1,29 @@
 //! The columns of the table, by name.
 
+use crate::codex::database::DatabaseError;
+use crate::codex::database_view;
 use rusqlite::types::ValueRef;
 use rusqlite::{Connection, Row};
 use std::collections::HashMap;
+use std::path::Path;
 
 /// The number of characters that are read of a text of which only the first line is shown.
 const MAX_LINE_CHARS: usize = 500;
+
+/// Runs `query` on the database at `path` in one read transaction, maybe several times, and without creating a file
+/// beside it. Returns the default if the database has no table of conversations.
+pub(super) fn query_threads<T: Default>(
+    path: &Path,
+    mut query: impl FnMut(&Connection, &Schema) -> rusqlite::Result<T>,
+) -> Result<T, DatabaseError> {
+    database_view::run_query(path, |connection| {
+        let schema = Schema::read(connection)?;
+        if !schema.has_column("id") {
+            return Ok(T::default());
+        }
+        query(connection, &schema)
+    })
+}
 
 /// The tables and columns that this version of Codex has.
 pub(super) struct Schema {
@@ -38,11 +56,6 @@ impl Schema {
                 .iter()
                 .all(|column| edges.contains_key(*column)),
         })
-    }
-
-    /// Returns true if the database has a table of conversations.
-    pub(super) fn has_threads(&self) -> bool {
-        self.has_column("id")
     }
 
     pub(super) fn has_column(&self, column: &str) -> bool {

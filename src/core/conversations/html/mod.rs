@@ -7,7 +7,6 @@
 mod code;
 pub mod escape;
 mod html_writer;
-mod image;
 mod message;
 mod page;
 

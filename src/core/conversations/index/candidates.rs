@@ -1,8 +1,7 @@
 //! Finds the conversations that an update compares with the index.
 
-use super::error::IndexError;
 use super::plan::{self, IndexCandidate, RolloutStamp, ShownFields};
-use super::store::IndexStore;
+use super::store::{IndexError, IndexStore};
 use crate::codex::home::SESSIONS;
 use crate::codex::threads::{self, ListedThread, ThreadCounts, ThreadFilter};
 use crate::history::files::{self, without_zst};

@@ -3,17 +3,17 @@
 //! One thread reads blocks of lines, several threads parse them and split their texts into words
 //! ([`super::rollout_blocks`]), and one thread writes. Memory holds a few blocks, however large a rollout is.
 
-use super::deleted_texts::{delete_conversation_texts, delete_turns_after};
-use super::error::IndexError;
 use super::plan::{IngestTask, NOT_INDEXED, ShownFields, format_project};
 use super::rollout_blocks::{
     IngestStep, ParsedBlock, ParsedLine, ParsedText, RolloutEnd, parse_step, read_rollouts,
 };
-use super::store::{IndexStore, Place};
-use super::text_spans::{NEXT_TEXT, NewSpan, TextPosition, delete_matching_texts};
-use super::text_words::TextWords;
+use super::store::{IndexError, IndexStore, Place};
+use super::text_spans::{
+    NEXT_TEXT, NewSpan, TextPosition, delete_conversation_texts, delete_matching_texts,
+    delete_turns_after,
+};
+use super::text_words::{TextWords, WordBuffer};
 use super::usage_ingest::ConversationUsage;
-use super::word_buffer::WordBuffer;
 use super::word_runs::merge_runs;
 use crate::codex::rollout_lines::{EventKind, LineParts, Role, RolloutEvent};
 use crate::conversations::reader::EventReader;

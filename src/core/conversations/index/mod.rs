@@ -5,31 +5,24 @@
 //! and no archive, export or sync contains it.
 
 mod candidates;
-mod deleted_texts;
-mod error;
 mod ingest;
 mod plan;
 mod posting_list;
 mod refresh;
 mod rollout_blocks;
 mod store;
-mod text_set;
 mod text_spans;
 mod text_words;
 pub(crate) mod tokens;
 mod usage_ingest;
 pub mod usage_query;
-mod usage_store;
-mod usage_tables;
 mod variable_numbers;
 mod vocabulary;
-mod word_buffer;
 mod word_query;
 mod word_runs;
 
 pub use candidates::IndexSource;
 pub(crate) use candidates::list_candidates;
-pub use error::IndexError;
 pub use ingest::RefreshReport;
 pub(crate) use plan::{IndexCandidate, format_project};
 pub use refresh::{
@@ -37,8 +30,7 @@ pub use refresh::{
 };
 pub(crate) use rollout_blocks::searchable_part;
 pub(crate) use store::TextId;
-pub use store::{FOLDER, IndexStore, disk_size, index_path, remove_index};
-pub(crate) use text_set::role_mask;
+pub use store::{FOLDER, IndexError, IndexStore, disk_size, index_path, remove_index};
 pub use text_spans::read_extent;
-pub(crate) use text_spans::{TextPosition, TextSpans, list_span_ranges, read_position};
+pub(crate) use text_spans::{TextPosition, TextSpans, list_span_ranges, read_position, role_mask};
 pub(crate) use word_query::{WordQuery, WordSearcher};

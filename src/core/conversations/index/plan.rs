@@ -1,7 +1,6 @@
 //! Compares the rollouts on disk with the index, and decides which of them have to be read.
 
-use super::error::IndexError;
-use super::store::{IndexStore, Place};
+use super::store::{IndexError, IndexStore, Place};
 use crate::codex::rollout::{RolloutName, is_plain};
 use crate::codex::threads::ListedThread;
 use crate::conversations::reader_state::ReaderState;

@@ -9,12 +9,10 @@ use super::candidates::{
     count_listed_conversations, find_all_candidates, find_changed_candidates,
     has_exactly_indexed_files, session_index_len,
 };
-use super::deleted_texts::{ERASE_NEEDED, delete_conversation_texts};
-use super::error::IndexError;
 use super::ingest::{self, RefreshReport};
 use super::plan::{self, HomeRollouts, IndexCandidate, IngestTask, NOT_INDEXED};
-use super::store::{self, IndexStore};
-use super::text_spans::TextSpans;
+use super::store::{self, IndexError, IndexStore};
+use super::text_spans::{ERASE_NEEDED, TextSpans, delete_conversation_texts};
 use super::word_runs::erase_deleted_texts;
 use crate::codex::threads;
 use crate::io::progress::{Progress, check_interrupt};

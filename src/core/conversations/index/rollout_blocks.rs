@@ -1,8 +1,7 @@
 //! Reads rollouts in blocks of lines, and parses the blocks.
 
-use super::error::IndexError;
 use super::plan::{self, IngestTask};
-use super::store::Place;
+use super::store::{IndexError, Place};
 use super::text_words::{TextWords, WordLists};
 use super::tokens::truncate_output;
 use crate::codex::rollout_lines::{self, EventKind, LineItems, LineParts, Role};

@@ -7,15 +7,16 @@
 //! | `span` | texts of a conversation: their authors, turns and places ([`super::text_spans`]) |
 //! | `run`, `block`, `block_word` | the words, with the texts that have them ([`super::word_runs`]) |
 //! | `dead` | the numbers of deleted texts that runs may still contain |
-//!
-//! [`super::usage_tables`] has the tables of token usage.
+//! | `model` | the names of models |
+//! | `request` | one row per request: its time, model and tokens |
+//! | `slot` | the sums of the requests of a conversation and a model in a quarter of an hour |
+//! | `quota` | the used part of a window whenever it changed within a conversation |
 //!
 //! The index has no positions of words, so it needs a third of the space; phrases are checked in the rollouts. The
 //! title is indexed together with the project's folder and the branch.
 
-use super::error::IndexError;
-use super::usage_tables::CREATE_USAGE_TABLES;
 use crate::codex::connection::{self, Access};
+use crate::codex::database::{self, DatabaseError};
 use crate::codex::rollout_lines::Role;
 use crate::io::{IoContext as _, IoError, OrdinaryPath, atomic, hash, sharing};
 use rusqlite::config::DbConfig;
@@ -341,3 +342,77 @@ impl IndexStore {
         value.map_err(IndexError::in_index_at(&self.path))
     }
 }
+
+#[derive(Debug, thiserror::Error)]
+pub enum IndexError {
+    #[error(transparent)]
+    Io(#[from] IoError),
+    /// Codex's database cannot be read.
+    #[error(transparent)]
+    Database(#[from] DatabaseError),
+    #[error("cannot use the search index: {}", path.display())]
+    Sqlite {
+        path: PathBuf,
+        source: rusqlite::Error,
+    },
+    #[error("interrupted")]
+    Interrupted,
+}
+
+impl IndexError {
+    /// Returns a function that adds the path of the index to an error of SQLite.
+    pub(super) fn in_index_at(path: &Path) -> impl FnOnce(rusqlite::Error) -> Self {
+        move |source| Self::Sqlite {
+            path: path.to_path_buf(),
+            source,
+        }
+    }
+
+    /// Returns true if creating the index again may solve the problem. Returns false if the disk is full or read-only,
+    /// the file cannot be read, or another process locks it, because then a new index would fail, too.
+    pub fn is_cured_by_rebuild(&self) -> bool {
+        matches!(self, Self::Sqlite { source, .. } if !database::is_caused_by_machine(source))
+    }
+}
+
+/// The length of a slot in milliseconds. All time zones differ from UTC by a multiple of a quarter of an hour, so days
+/// and weeks in any time zone are sums of slots.
+pub const SLOT_MS: i64 = 15 * 60 * 1000;
+
+/// The statements that create the tables of token usage.
+const CREATE_USAGE_TABLES: &str = "
+CREATE TABLE model(id INTEGER PRIMARY KEY, name TEXT NOT NULL UNIQUE);
+CREATE TABLE request(
+    conversation INTEGER NOT NULL,
+    number INTEGER NOT NULL,
+    at INTEGER NOT NULL,
+    model INTEGER NOT NULL,
+    input INTEGER NOT NULL,
+    cached INTEGER NOT NULL,
+    output INTEGER NOT NULL,
+    reasoning INTEGER NOT NULL,
+    PRIMARY KEY(conversation, number)
+) WITHOUT ROWID;
+CREATE INDEX request_at ON request(at);
+CREATE TABLE slot(
+    conversation INTEGER NOT NULL,
+    slot INTEGER NOT NULL,
+    model INTEGER NOT NULL,
+    requests INTEGER NOT NULL,
+    input INTEGER NOT NULL,
+    cached INTEGER NOT NULL,
+    output INTEGER NOT NULL,
+    reasoning INTEGER NOT NULL,
+    PRIMARY KEY(conversation, slot, model)
+) WITHOUT ROWID;
+CREATE INDEX slot_time ON slot(slot);
+CREATE TABLE quota(
+    conversation INTEGER NOT NULL,
+    at INTEGER NOT NULL,
+    minutes INTEGER NOT NULL,
+    used REAL NOT NULL,
+    resets INTEGER
+);
+CREATE INDEX quota_conversation ON quota(conversation, minutes);
+CREATE INDEX quota_at ON quota(at);
+";

@@ -1,9 +1,8 @@
 //! Reads the usage of tokens from the index.
 
-use super::error::IndexError;
-use super::store::IndexStore;
-use super::usage_store;
-pub use super::usage_tables::SLOT_MS;
+pub use super::store::SLOT_MS;
+use super::store::{IndexError, IndexStore};
+use super::usage_ingest;
 use crate::codex::rollout_lines::TokenUsage;
 use crate::codex::window::Window;
 use chrono::{DateTime, Utc};
@@ -151,7 +150,7 @@ pub fn read_quotas(
         Ok(UsageQuota {
             conversation: row.get(0)?,
             at: time_from_millis(row.get(1)?),
-            window: usage_store::window_from_row(minutes, row.get(2)?, row.get(3)?),
+            window: usage_ingest::window_from_row(minutes, row.get(2)?, row.get(3)?),
         })
     })
 }
@@ -323,13 +322,9 @@ fn time_from_millis(millis: i64) -> DateTime<Utc> {
 fn parse_tokens(row: &Row<'_>, first_column: usize) -> rusqlite::Result<TokenUsage> {
     let mut parts = [0; 4];
     for (i, part) in parts.iter_mut().enumerate() {
-        *part = parse_count(row, first_column + i)?;
+        // Only a damaged index has a negative number.
+        let number: i64 = row.get(first_column + i)?;
+        *part = u64::try_from(number).unwrap_or_default();
     }
     Ok(TokenUsage::from_parts(parts))
-}
-
-/// Returns the number in a column; 0 for a negative one, which only a damaged index has.
-fn parse_count(row: &Row<'_>, column: usize) -> rusqlite::Result<u64> {
-    let number: i64 = row.get(column)?;
-    Ok(u64::try_from(number).unwrap_or_default())
 }

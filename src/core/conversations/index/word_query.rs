@@ -1,9 +1,8 @@
 //! Finds the texts of the index that have given words.
 
-use super::error::IndexError;
 use super::posting_list::{BlockReader, decode_text_numbers};
-use super::store::IndexStore;
-use super::text_set::TextSet;
+use super::store::{IndexError, IndexStore};
+use super::text_spans::TextSet;
 use super::word_runs::{self, WordRun};
 use rusqlite::{Connection, OptionalExtension as _, params};
 use std::cell::RefCell;

@@ -5,11 +5,10 @@
 //! few times however large the index is. The numbers of texts ascend from run to run. A deleted text stays in its runs
 //! until they are merged or erased; until then, the table `dead` has its number.
 
-use super::error::IndexError;
 use super::posting_list::{
     BLOCK_BYTES, BlockReader, BlockWriter, PostingList, decode_text_numbers,
 };
-use super::store::{IndexStore, rewrite_conversations_sql};
+use super::store::{IndexError, IndexStore, rewrite_conversations_sql};
 use crate::io::progress::{check_interrupt, is_interrupted};
 use rusqlite::{Connection, OptionalExtension as _, params};
 use std::cmp::Reverse;

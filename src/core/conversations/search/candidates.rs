@@ -3,7 +3,7 @@
 //! Rarer words count more. A word in the form of the query counts more than in another form. Among conversations with
 //! about the same score, the newer one comes first.
 
-use super::found_conversation::FoundConversation;
+use super::conversation_filter::FoundConversation;
 use super::postings::{Posting, PostingReader, build_exact_query};
 use super::query::Term;
 use super::wanted_term::{WantedTerm, join_queries};

@@ -1,14 +1,20 @@
 //! Reads texts of one conversation from its rollouts, at the places that the index has recorded.
 
-use super::found_conversation::FoundConversation;
+use super::conversation_filter::FoundConversation;
 use super::postings::{PostingReader, build_exact_query};
 use super::query::{CheckedText, Term};
-use super::texts::{LineTexts, TextReader};
-use crate::codex::rollout_lines::Role;
+use crate::codex::rollout;
+use crate::codex::rollout_lines::{self, LineItems, LineParts, Role};
 use crate::conversations::index::{
     IndexError, TextId, TextPosition, WordQuery, format_project, list_span_ranges, read_position,
+    searchable_part,
 };
-use std::path::PathBuf;
+use crate::conversations::raw_lines::RawLines;
+use crate::history::lines::{JsonlLine, LineReader};
+use crate::io::file_open;
+use std::fs::File;
+use std::io::{self, Seek as _, SeekFrom};
+use std::path::{Path, PathBuf};
 
 #[derive(Debug, Clone, Copy, Default)]
 pub(super) struct TextPlace {
@@ -105,18 +111,22 @@ impl<'a> ConversationTexts<'a> {
             _ => TextReader::open(&self.read_rollout_path(line.rollout)?).ok(),
         };
 
-        let mut line_texts = LineTexts::default();
+        let mut line_items = None;
         if let Some(mut reader) = reader {
-            let result = reader.read_texts(line.offset, id.role());
-            line_texts = result.unwrap_or_default();
+            line_items = reader.read_items(line.offset).ok().flatten();
             self.reader = Some((line.rollout, reader));
         }
 
+        let LineItems { at, items } = line_items.unwrap_or_default();
+        let texts = items.iter().filter_map(|item| {
+            let (author, text) = item.kind.author_and_text()?;
+            (author == id.role()).then(|| searchable_part(&item.kind, text).to_owned())
+        });
         let place = TextPlace {
             turn: Some(turn),
-            at_ms: line_texts.at_ms,
+            at_ms: at.map(|at| at.timestamp_millis()),
         };
-        Ok((place, line_texts.texts))
+        Ok((place, texts.collect()))
     }
 
     fn read_rollout_path(&self, rollout_number: usize) -> Result<PathBuf, IndexError> {
@@ -135,5 +145,50 @@ impl<'a> ConversationTexts<'a> {
 
         // A conversation with one rollout has no list.
         Ok(path.unwrap_or_else(|| self.conversation.path.clone()))
+    }
+}
+
+/// The number of bytes that are read at a time. Most lines are shorter.
+const READ_BYTES: usize = 16 << 10;
+
+/// An open rollout.
+enum TextReader {
+    Plain(File),
+    /// A compressed rollout can only be read forwards, so the offsets of successive reads must ascend.
+    Compressed(Box<RawLines>),
+}
+
+impl TextReader {
+    fn open(path: &Path) -> io::Result<Self> {
+        if rollout::is_plain(path) {
+            Ok(Self::Plain(file_open::open(path)?))
+        } else {
+            Ok(Self::Compressed(Box::new(RawLines::open(path, 0)?)))
+        }
+    }
+
+    /// Reads the items of the line at an offset. Returns `None` if there is no such line any more, because the rollout
+    /// has changed.
+    fn read_items(&mut self, offset: u64) -> io::Result<Option<LineItems>> {
+        Ok(match self {
+            Self::Plain(file) => {
+                file.seek(SeekFrom::Start(offset))?;
+                let mut lines = LineReader::with_chunk_size(file, READ_BYTES);
+                match lines.next_line()? {
+                    Some(JsonlLine::Whole(line)) => rollout_lines::parse(line, LineParts::TEXTS),
+                    _ => None,
+                }
+            }
+            // A decompressor cannot seek, so the lines before the offset are read and skipped.
+            Self::Compressed(lines) => loop {
+                match lines.next_line()? {
+                    Some(line) if line.offset < offset => {}
+                    Some(line) if line.offset == offset => {
+                        break rollout_lines::parse(line.bytes, LineParts::TEXTS);
+                    }
+                    _ => break None,
+                }
+            },
+        })
     }
 }

@@ -4,10 +4,10 @@
 //! and only until there are enough results.
 
 use super::candidates::{CandidateFinder, Closeness, FoundCandidates, MatchNeed, RankedCandidate};
+pub use super::conversation_filter::FoundConversation;
 use super::conversation_texts::ConversationTexts;
 use super::postings::PostingReader;
 use super::query::{Query, Term};
-use super::relaxation::Relaxation;
 use super::snippet::{self, Snippet};
 use super::wanted_term::{WantedTerm, join_queries};
 use crate::codex::rollout::is_plain;
@@ -16,8 +16,7 @@ use crate::conversations::index::{IndexError, IndexStore, TextSpans, WordQuery, 
 use crate::io::progress::check_interrupt;
 use std::cmp::Ordering;
 use std::collections::BTreeMap;
-
-pub use super::found_conversation::FoundConversation;
+use std::fmt;
 
 /// Conversations beyond the limit of hits are counted if there are at most this many, which takes a few milliseconds.
 const MAX_COUNTED: usize = 1000;
@@ -445,5 +444,45 @@ impl<'a> Search<'a> {
             score: (candidate.score * 1000.0).round() / 1000.0,
             conversation,
         })
+    }
+}
+
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Relaxation {
+    /// The words of an unquoted phrase need not be in a row.
+    PhraseAsWords,
+    /// The conversations have only some of the words. No conversation has more of them.
+    FewerWords { matched: usize, total: usize },
+}
+
+impl Relaxation {
+    /// Returns the name in JSON output, which must not change.
+    pub fn name(&self) -> &'static str {
+        match self {
+            Self::PhraseAsWords => "phrase_as_words",
+            Self::FewerWords { .. } => "fewer_words",
+        }
+    }
+}
+
+/// Returns a sentence for each word that no conversation has, with the spelling that was searched instead.
+pub fn describe_spellings(spellings: &BTreeMap<String, String>) -> impl Iterator<Item = String> {
+    let pairs = spellings.iter();
+    pairs.map(|(word, spelling)| format!("nothing has {word}; did you mean {spelling}?"))
+}
+
+impl fmt::Display for Relaxation {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::PhraseAsWords => {
+                f.write_str("no conversation has these words in a row; these have all of them")
+            }
+            Self::FewerWords { matched, total } => {
+                write!(
+                    f,
+                    "no conversation has all {total} words; these have {matched}"
+                )
+            }
+        }
     }
 }

@@ -1,8 +1,7 @@
 //! Searches for a part of the query, if no conversation has all of it.
 
-use super::evaluate::{SearchOptions, SearchResult, search_most_terms, search_terms};
+use super::evaluate::{Relaxation, SearchOptions, SearchResult, search_most_terms, search_terms};
 use super::query::{Query, Term};
-use super::relaxation::Relaxation;
 use super::wanted_term::find_similar_word;
 use crate::conversations::index::{IndexError, IndexStore, TextSpans, WordSearcher};
 use std::collections::BTreeMap;

@@ -12,14 +12,11 @@ pub mod conversation_filter;
 mod conversation_texts;
 pub mod evaluate;
 pub mod forgiving;
-mod found_conversation;
 mod postings;
 pub mod query;
-pub mod relaxation;
 pub mod scan;
 pub mod snippet;
 #[cfg(test)]
 mod tests;
-mod texts;
 mod wanted_term;
 mod word_forms;
