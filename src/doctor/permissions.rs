@@ -263,6 +263,12 @@ pub(super) fn advice_to_take_ownership(path: &Path) -> Option<String> {
     })
 }
 
+/// Returns the advice for a folder that cannot be listed.
+pub(super) fn advice_to_make_readable(path: &Path) -> String {
+    let advice = advice_to_take_ownership(path);
+    advice.unwrap_or("make it readable, and check its disk".to_owned())
+}
+
 /// Removes the permissions of other users from a manager home in which other users could replace files, such as logins.
 /// A sticky folder such as `/tmp`, or a folder with files of other programs, stays unchanged. Returns true if the mode
 /// was changed.
