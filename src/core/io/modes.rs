@@ -66,7 +66,7 @@ pub(crate) fn is_open_to_others(mode: u32) -> bool {
 }
 
 /// Returns the mode of a file; 0600 on Windows.
-pub(crate) fn mode_of(meta: &Metadata) -> u32 {
+pub fn mode_of(meta: &Metadata) -> u32 {
     #[cfg(unix)]
     {
         use std::os::unix::fs::MetadataExt;
