@@ -207,18 +207,13 @@ fn check_profiles(context: &Context) -> Vec<Check> {
         }
     };
 
-    let newer = profiles.list_newer(&all_profiles);
-    let mut checks: Vec<_> = newer
-        .iter()
-        .map(|(_, e)| with_document_fix(Check::fail(ID, e.to_string()), e).because(WHY))
-        .collect();
-
+    let mut checks = Vec::new();
     for profile in &all_profiles {
-        // A profile of a newer version has a check already.
-        if newer.iter().any(|(name, _)| *name == profile.name) {
-            continue;
-        }
-        if let Some((fault, fix)) = find_profile_fault(profile, &profiles, context.codex_home()) {
+        if let Some(problem) = &profile.newer {
+            checks.push(Check::fail(ID, problem).because(WHY).advised(UPGRADE));
+        } else if let Some((fault, fix)) =
+            find_profile_fault(profile, &profiles, context.codex_home())
+        {
             checks.push(Check {
                 fix: Some(fix),
                 ..Check::fail(ID, fault).because(WHY)

@@ -136,6 +136,9 @@ pub struct Profile {
     pub auth: AuthFile,
     /// The parse error of a damaged `profile.json`. The owner and the newest login are unknown then.
     pub damaged: Option<String>,
+    /// The error of reading a `profile.json` of a newer version. This version lists such a profile, but never uses or
+    /// changes it.
+    pub newer: Option<String>,
 }
 
 impl Profile {
@@ -149,6 +152,7 @@ impl Profile {
             },
             auth: AuthFile::Missing,
             damaged: None,
+            newer: None,
         }
     }
 
@@ -473,17 +477,8 @@ impl Profiles {
             file,
             auth,
             damaged,
+            newer: None,
         })
-    }
-
-    /// Returns the profiles that a newer version of this program wrote, each with the error of reading it. This version
-    /// lists such profiles but never changes them.
-    pub fn list_newer(&self, profiles: &[Profile]) -> Vec<(String, DocumentError)> {
-        let with_error = |profile: &Profile| {
-            let error = self.require_readable_version(&profile.name).err()?;
-            Some((profile.name.clone(), error))
-        };
-        profiles.iter().filter_map(with_error).collect()
     }
 
     /// Fails if a newer version of the program wrote this profile.
@@ -556,6 +551,7 @@ fn build_newer_profile(name: String, folder: &Path, version_error: &DocumentErro
     Profile {
         name,
         damaged: None,
+        newer: Some(version_error.to_string()),
         file: ProfileFile {
             identity: login.map(|l| l.identity.clone()).or_else(recorded_identity),
             ..ProfileFile::default()

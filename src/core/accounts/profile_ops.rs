@@ -489,6 +489,7 @@ mod tests {
             },
             auth: AuthFile::Present(snapshot),
             damaged: None,
+            newer: None,
         }
     }
 
