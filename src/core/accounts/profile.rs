@@ -162,6 +162,11 @@ impl Profile {
         self.login().map(|l| &l.identity).or(recorded)
     }
 
+    /// Returns true if the profile is, as far as their ids are known, of this account.
+    pub(crate) fn is_of(&self, account: &Identity) -> bool {
+        self.identity().is_some_and(|own| own.is_same(account))
+    }
+
     /// Returns the login, unless `auth.json` holds a login of another account.
     pub fn login(&self) -> Option<&Login> {
         self.auth.login().filter(|_| self.other_account().is_none())
@@ -389,10 +394,7 @@ impl Profiles {
     ) -> Result<(), ProfileError> {
         let _lock = FileLock::acquire(&self.lock)?;
         for profile in self.list()? {
-            let is_live = profile
-                .identity()
-                .is_none_or(|own| own.is_same(live_account));
-            if is_live || !profile.is_recorded_in(home) {
+            if profile.is_of(live_account) || !profile.is_recorded_in(home) {
                 continue;
             }
             let file = ProfileFile {
@@ -496,8 +498,7 @@ pub(crate) fn find_own_profile<'a>(
     profiles: &'a [Profile],
     account: &Identity,
 ) -> Result<Option<&'a Profile>, ProfileError> {
-    let matches_account = |p: &&Profile| p.identity().is_some_and(|id| id.is_same(account));
-    let matching: Vec<_> = profiles.iter().filter(matches_account).collect();
+    let matching: Vec<_> = profiles.iter().filter(|p| p.is_of(account)).collect();
 
     // The profile with exactly these ids wins over those that only may be of the same account.
     let ids = |identity: &Identity| (identity.account_id.clone(), identity.user_id.clone());
@@ -506,16 +507,9 @@ pub(crate) fn find_own_profile<'a>(
         return Ok(Some(profile));
     }
 
-    let has_other_account = |p: &Profile| {
-        // An email with few ids can match several workspaces. Two profiles of the same account are no contradiction.
-        let is_other_account = |q: &&Profile| match (p.identity(), q.identity()) {
-            (Some(p), Some(q)) => !p.is_same(q),
-            _ => false,
-        };
-        matching.iter().any(is_other_account)
-    };
-
-    if matching.iter().any(|p| has_other_account(p)) {
+    // An email with few ids can match several workspaces. Two profiles of the same account are no contradiction.
+    let mut accounts = matching.iter().filter_map(|p| p.identity());
+    if accounts.any(|account| matching.iter().any(|p| !p.is_of(account))) {
         return Err(ProfileError::Ambiguous {
             account: account.to_string(),
             names: matching.iter().map(|p| p.name.clone()).collect(),

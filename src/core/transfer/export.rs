@@ -181,10 +181,7 @@ fn find_import_obstacle(profile: &Profile, exported: &[&Profile]) -> Option<Stri
 
     exported.iter().find_map(|other| {
         let name = &other.name;
-        if other
-            .identity()
-            .is_some_and(|other| other.is_same(identity))
-        {
+        if other.is_of(identity) {
             return Some(format!("it has the same account as the profile {name}"));
         }
 

@@ -81,8 +81,7 @@ struct LocalAccount {
 
 impl LocalAccount {
     fn find(identity: &Identity, profiles: &[Profile], options: &ImportOptions<'_>) -> Self {
-        let is_of_account = |p: &&Profile| p.identity().is_some_and(|own| own.is_same(identity));
-        let profile = profiles.iter().find(is_of_account).cloned();
+        let profile = profiles.iter().find(|p| p.is_of(identity)).cloned();
 
         let home = match &profile {
             Some(profile) => profile.find_live_home(options.codex_home),
