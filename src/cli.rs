@@ -72,29 +72,20 @@ fn resolve_settings(
 }
 
 fn run(cli: Cli, is_dry_run: bool, env: Environment) -> ExitCode {
-    let Cli { global, command } = cli;
-    let verbosity = match (global.quiet, global.verbose) {
+    let Cli { flags, command } = cli;
+    let verbosity = match (flags.quiet, flags.verbose) {
         (true, _) => Verbosity::Quiet,
         (_, true) => Verbosity::Verbose,
         _ => Verbosity::Normal,
     };
 
-    let flags = Flags {
-        codex_home: global.codex_home,
-        manager_home: global.manager_home,
-        codex_bin: global.codex_bin,
-        timezone: global.timezone,
-        color: global.color,
-        assume_yes: global.yes,
-    };
-
     let home_options = format_home_options(&flags, &env);
-    let (settings, config_problem) = resolve_settings(&command, flags, &env);
+    let (settings, config_problem) = resolve_settings(&command, flags.clone(), &env);
     let color = match &settings {
         Ok(settings) => settings.color,
-        Err(_) => global.color.unwrap_or_default(),
+        Err(_) => flags.color.unwrap_or_default(),
     };
-    let mut ui = Ui::new(global.json, verbosity, color, &env);
+    let mut ui = Ui::new(flags.json, verbosity, color, &env);
     ui.home_options = home_options;
     if let Some(problem) = config_problem {
         ui.warn(format_args!("{problem}; the defaults are used"));
@@ -116,7 +107,7 @@ fn run(cli: Cli, is_dry_run: bool, env: Environment) -> ExitCode {
                 ui: ui.clone(),
                 runner: run_command_line,
             };
-            recover_and_run(command, &context, global.log)
+            recover_and_run(command, &context, flags.log)
         })
         // A print returns no error. If the disk is full, the command fails at the end.
         .and_then(|outcome| match ui::take_output_error() {

@@ -6,6 +6,7 @@ use crate::config::{ColorChoice, ConfigValues, Preferences};
 use crate::error::{CommandError, Outcome, Result};
 use crate::ui::Ui;
 use chrono::{DateTime, Utc};
+use clap::Args;
 use codex_manager_core::accounts::profile::Profiles;
 use codex_manager_core::codex::program::{Program, ProgramError};
 use codex_manager_core::codex::threads;
@@ -155,22 +156,41 @@ impl Context {
     }
 }
 
-/// The global flags as given on the command line, before they are merged with environment and
-/// configuration.
-#[derive(Debug, Clone, Default)]
+/// The flags that every command accepts, as given on the command line. The paths may be relative.
+#[derive(Debug, Clone, Default, Args)]
+#[command(next_help_heading = "Global options")]
 pub(crate) struct Flags {
-    /// `--codex-home`; may be relative.
+    /// The Codex home [default: `$CODEX_HOME`, else ~/.codex]
+    #[arg(long, global = true, value_name = "DIR")]
     pub codex_home: Option<PathBuf>,
-    /// `--manager-home`; may be relative.
+    /// The manager home, with archives and profiles [default: `$CODEX_MANAGER_HOME`, else ~/.codex-manager]
+    #[arg(long, global = true, value_name = "DIR")]
     pub manager_home: Option<PathBuf>,
-    /// `--codex-bin`: a path, or a bare name to search on `PATH`.
+    /// The Codex program [default: codex.bin of config.toml, else `codex` on PATH]
+    #[arg(long, global = true, value_name = "FILE")]
     pub codex_bin: Option<PathBuf>,
-    /// `--timezone`: an IANA name.
+    /// The local time zone as an IANA name [default: config.toml, else `$TZ`, else the system's]
+    #[arg(long, global = true, value_name = "ZONE")]
     pub timezone: Option<String>,
-    /// `--color`; takes precedence over `NO_COLOR`.
+    /// Print one JSON document on stdout instead of text
+    #[arg(long, global = true)]
+    pub json: bool,
+    /// Print only errors and warnings
+    #[arg(short, long, global = true, conflicts_with = "verbose")]
+    pub quiet: bool,
+    /// Print each file that is read or written, and each program that is started. A run with a log writes its steps to
+    /// the log
+    #[arg(short, long, global = true)]
+    pub verbose: bool,
+    /// When to use colour [default: color of config.toml, else auto]
+    #[arg(long, global = true, value_name = "WHEN")]
     pub color: Option<ColorChoice>,
-    /// `--yes`: answer every question with yes.
-    pub assume_yes: bool,
+    /// Answer yes to every question
+    #[arg(short, long, global = true)]
+    pub yes: bool,
+    /// Write a log of this run to logs/ of the manager home (for scheduled jobs)
+    #[arg(long, global = true, hide = true)]
+    pub log: bool,
 }
 
 impl Settings {
@@ -249,7 +269,7 @@ impl Settings {
             codex_bin,
             zone,
             zone_is_set,
-            assume_yes: flags.assume_yes,
+            assume_yes: flags.yes,
             preferences: file.preferences,
             color,
             unknown_keys: Vec::new(),

@@ -1,57 +1,18 @@
 //! The command line: the commands, the global flags, and the properties of commands that the process needs.
 
 use crate::commands;
-use crate::config::ColorChoice;
-use crate::context::Context;
+use crate::context::{Context, Flags};
 use crate::error::{Outcome, Result};
-use clap::{Args, Parser, Subcommand};
-use std::path::PathBuf;
+use clap::{Parser, Subcommand};
 
 /// Keeps your Codex CLI accounts and conversations safe, switchable and portable.
 #[derive(Debug, Parser)]
 #[command(name = "codex-manager", version, max_term_width = 100)]
 pub(super) struct Cli {
     #[command(flatten)]
-    pub(super) global: GlobalArgs,
+    pub(super) flags: Flags,
     #[command(subcommand)]
     pub(super) command: Command,
-}
-
-/// Flags that every command accepts.
-#[derive(Debug, Args)]
-#[command(next_help_heading = "Global options")]
-pub(super) struct GlobalArgs {
-    /// The Codex home [default: `$CODEX_HOME`, else ~/.codex]
-    #[arg(long, global = true, value_name = "DIR")]
-    pub(super) codex_home: Option<PathBuf>,
-    /// The manager home, with archives and profiles [default: `$CODEX_MANAGER_HOME`, else ~/.codex-manager]
-    #[arg(long, global = true, value_name = "DIR")]
-    pub(super) manager_home: Option<PathBuf>,
-    /// The Codex program [default: codex.bin of config.toml, else `codex` on PATH]
-    #[arg(long, global = true, value_name = "FILE")]
-    pub(super) codex_bin: Option<PathBuf>,
-    /// The local time zone as an IANA name [default: config.toml, else `$TZ`, else the system's]
-    #[arg(long, global = true, value_name = "ZONE")]
-    pub(super) timezone: Option<String>,
-    /// Print one JSON document on stdout instead of text
-    #[arg(long, global = true)]
-    pub(super) json: bool,
-    /// Print only errors and warnings
-    #[arg(short, long, global = true, conflicts_with = "verbose")]
-    pub(super) quiet: bool,
-    /// Print each file that is read or written, and each program that is started. A run with a log writes its steps to
-    /// the log
-    #[arg(short, long, global = true)]
-    pub(super) verbose: bool,
-    /// When to use colour [default: color of config.toml, else auto]
-    #[arg(long, global = true, value_name = "WHEN")]
-    pub(super) color: Option<ColorChoice>,
-    /// Answer yes to every question
-    #[arg(short, long, global = true)]
-    pub(super) yes: bool,
-    /// Write a log of this run to logs/ of the manager home (for scheduled jobs)
-    #[arg(long, global = true, hide = true)]
-    pub(super) log: bool,
 }
 
 /// One variant per command; the help of each command is the doc comment of its arguments.

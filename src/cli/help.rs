@@ -1,6 +1,7 @@
 //! The help: commands by topic, examples before the global options, and `help global`.
 
-use super::command::{Cli, GlobalArgs};
+use super::command::Cli;
+use crate::context::Flags;
 use clap::{Args, Command, CommandFactory};
 use std::fmt::Write as _;
 
@@ -75,7 +76,7 @@ fn apply_template(command: Command, template: &str) -> Command {
 
 /// Returns the complete help of the global options.
 pub(super) fn render_global_options() -> String {
-    let command = GlobalArgs::augment_args(Command::new("codex-manager"))
+    let command = Flags::augment_args(Command::new("codex-manager"))
         .disable_help_flag(true)
         .max_term_width(100)
         .help_template("{options}");

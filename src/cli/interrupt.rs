@@ -16,7 +16,7 @@ pub(super) fn install_handler(cli: &Cli, env: &Environment) {
     let ends_at_once = cli.command.ends_at_once();
     let only_reads = cli.command.only_reads();
     let error = CommandError::interrupted().hint(cli.command.interrupt_hint());
-    let ui = Ui::new(cli.global.json, Verbosity::Normal, ColorChoice::Never, env);
+    let ui = Ui::new(cli.flags.json, Verbosity::Normal, ColorChoice::Never, env);
 
     let exit_after_timeout = Arc::new(move || {
         std::thread::sleep(READING_END_TIMEOUT);

@@ -1,7 +1,8 @@
 //! The arguments of the process, and the messages of clap.
 
-use super::command::{Cli, Command, GlobalArgs};
+use super::command::{Cli, Command};
 use super::help::tree;
+use crate::context::Flags;
 use crate::error::{CommandError, ErrorKind};
 use crate::{commands, ui};
 use clap::error::ErrorKind as Kind;
@@ -13,7 +14,7 @@ use std::process::ExitCode;
 #[derive(Debug, Parser)]
 struct FastCli {
     #[command(flatten)]
-    global: GlobalArgs,
+    flags: Flags,
     #[command(subcommand)]
     command: FastCommand,
 }
@@ -48,9 +49,9 @@ fn parse_fast_command() -> Option<(Cli, bool)> {
         return None;
     }
     let matches = FastCli::command().try_get_matches().ok()?;
-    let FastCli { global, command } = FastCli::from_arg_matches(&matches).ok()?;
+    let FastCli { flags, command } = FastCli::from_arg_matches(&matches).ok()?;
     let command = command.into();
-    Some((Cli { global, command }, is_dry_run(&matches)))
+    Some((Cli { flags, command }, is_dry_run(&matches)))
 }
 
 /// Parses the arguments of the process. Also returns true if they contain `--dry-run`.

@@ -1,9 +1,8 @@
 //! Checks of the archives in the manager home, and of its trash.
 
-use super::check::Check;
-use super::folders::{advice_to_make_readable, not_a_folder_check, summarize_paths};
+use super::check::{Check, Status};
 use super::machine::MAX_CLOCK_SKEW_MINUTES;
-use super::permissions::list_entries;
+use super::permissions::{advice_to_make_readable, list_entries};
 use crate::context::Context;
 use crate::ui::{problem as words, time};
 use chrono::{DateTime, Duration, Utc};
@@ -43,7 +42,7 @@ pub(super) fn run_checks(context: &Context) -> Vec<Check> {
 fn check_archives(context: &Context) -> Vec<Check> {
     let folder = context.backups();
     if folder.symlink_metadata().is_ok() && !folder.is_dir() {
-        let check = not_a_folder_check("archives", &folder);
+        let check = Check::not_a_folder("archives", &folder);
         return vec![check.because("no archive can be created or restored")];
     }
 
@@ -160,12 +159,10 @@ fn check_future_archives(records: &[ArchiveRecord], now: DateTime<Utc>) -> Optio
         .filter(|r| r.archive.is_some() && is_in_future(&r.metadata, now))
         .map(|r| PathBuf::from(&r.path))
         .collect();
-    (!future_archives.is_empty()).then(|| {
-        let message = format!("dated in the future: {}", summarize_paths(&future_archives));
-        Check::warn("archives", message)
-            .because("until then, restore latest restores it, and prune keeps it")
-            .advised("set the clock; if the clock is correct, remove the archive by hand")
-    })
+    let finding = "dated in the future";
+    let check = Check::about_paths("archives", Status::Warn, finding, &future_archives)?;
+    let check = check.because("until then, restore latest restores it, and prune keeps it");
+    Some(check.advised("set the clock; if the clock is correct, remove the archive by hand"))
 }
 
 fn check_backup_age(
@@ -177,7 +174,7 @@ fn check_backup_age(
     let message = match newest_full_at {
         Some(created_at) => format!(
             "{archives}, the newest full archive is {} old",
-            format_age(created_at, now)
+            time::format_duration((now - created_at).max(Duration::zero()))
         ),
         None => format!("{archives}, none of them of the whole home"),
     };
@@ -198,10 +195,10 @@ fn check_verify_age(
 ) -> Check {
     const ID: &str = "archives.verified";
     let message = match last_verified {
-        Some(at) => match format_age(at, now).as_str() {
-            "0 min" => "last verification of an archive: just now".to_owned(),
-            age => format!("last verification of an archive: {age} ago"),
-        },
+        Some(at) => format!(
+            "last verification of an archive: {}",
+            time::format_relative(&at, &now)
+        ),
         None => "no archive has been verified yet".to_owned(),
     };
 
@@ -213,15 +210,6 @@ fn check_verify_age(
             .fixed_by("codex-manager verify --all")
     } else {
         Check::ok(ID, message)
-    }
-}
-
-fn format_age(at: DateTime<Utc>, now: DateTime<Utc>) -> String {
-    let span = (now - at).max(Duration::zero());
-    match (span.num_days(), span.num_hours(), span.num_minutes()) {
-        (0, 0, minutes) => format!("{minutes} min"),
-        (0, hours, _) => format!("{hours} h"),
-        (days, ..) => format!("{days} d"),
     }
 }
 
@@ -239,13 +227,8 @@ fn check_foreign_entries(manager_home: &Path) -> Option<Check> {
 
     let foreign_entries =
         list_entries(&store::backups_folder(manager_home), |name| !is_known(name));
-    (!foreign_entries.is_empty()).then(|| {
-        let message = format!(
-            "not an archive, left unchanged: {}",
-            summarize_paths(&foreign_entries)
-        );
-        Check::ok("archives.foreign", message)
-    })
+    let finding = "not an archive, left unchanged";
+    Check::about_paths("archives.foreign", Status::Ok, finding, &foreign_entries)
 }
 
 fn check_trash(manager_home: &Path) -> Option<Check> {
@@ -260,7 +243,6 @@ fn check_trash(manager_home: &Path) -> Option<Check> {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::doctor::Status;
 
     fn day(n: i64) -> DateTime<Utc> {
         DateTime::UNIX_EPOCH + Duration::days(n)

@@ -5,7 +5,7 @@ use codex_manager_core::inventory::remedies;
 use codex_manager_core::io::{IoError, shell};
 use serde::Serialize;
 use std::io::ErrorKind;
-use std::path::Path;
+use std::path::{Path, PathBuf};
 
 /// Returns true if `docs/doctor.md` describes the check with this id. The ids are an interface for scripts.
 fn is_documented(id: &str) -> bool {
@@ -71,6 +71,27 @@ impl Check {
 
     pub(crate) fn fail(id: &'static str, message: impl Into<String>) -> Self {
         Self::new(id, Status::Fail, message)
+    }
+
+    /// Creates a finding about `paths`, with their number and the first of them; `None` if there are none.
+    pub(super) fn about_paths(
+        id: &'static str,
+        status: Status,
+        finding: &str,
+        paths: &[PathBuf],
+    ) -> Option<Self> {
+        let first = paths.first()?.display();
+        let message = match paths.len() {
+            1 => format!("{finding}: {first}"),
+            n => format!("{finding}: {n}, first {first}"),
+        };
+        Some(Self::new(id, status, message))
+    }
+
+    /// Creates the finding that a file or a dangling link is in the place of a folder.
+    pub(super) fn not_a_folder(id: &'static str, path: &Path) -> Self {
+        let message = format!("not a folder, or a dangling link: {}", path.display());
+        Self::fail(id, message).advised("mount its disk, or move it away")
     }
 
     /// Adds the consequence for the user.

@@ -3,7 +3,6 @@
 use super::archives::has_archive;
 use super::check::{Check, Status};
 use super::databases;
-use super::folders::not_a_folder_check;
 use super::permissions::mode_to_restrict;
 use crate::context::Context;
 use crate::error::{CommandError, ErrorKind};
@@ -92,7 +91,7 @@ fn find_home_problem(context: &Context) -> Option<Check> {
     let consequence = "Codex and backups cannot use it";
 
     if !home.is_dir() && home.symlink_metadata().is_ok() {
-        let check = not_a_folder_check("home", home).because(consequence);
+        let check = Check::not_a_folder("home", home).because(consequence);
         return Some(check.advised("mount its disk, or move it away and start codex once"));
     }
 

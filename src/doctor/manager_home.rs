@@ -1,8 +1,7 @@
 //! Checks of the manager home: permissions, documents, profiles, leftovers and unknown files.
 
-use super::check::{Check, Remedy};
-use super::folders::{advice_to_make_readable, not_a_folder_check, summarize_paths};
-use super::permissions::{is_manager_file, list_entries};
+use super::check::{Check, Remedy, Status};
+use super::permissions::{advice_to_make_readable, is_manager_file, list_entries};
 use super::{archives, permissions};
 use crate::config::file::ConfigFile;
 use crate::context::Context;
@@ -47,7 +46,7 @@ pub(crate) fn run_checks(context: &Context) -> Vec<Check> {
         checks.extend(check_foreign_files(home));
     } else if home.symlink_metadata().is_ok() {
         checks.push(
-            not_a_folder_check("manager.home", home)
+            Check::not_a_folder("manager.home", home)
                 .because("no backup can be created or restored"),
         );
     } else {
@@ -112,13 +111,12 @@ fn check_permissions(context: &Context) -> Check {
     }
 
     let exposed = permissions::find_accessible_to_others(context.codex_home(), home);
-    if exposed.is_empty() {
+    let finding = "accessible to other users";
+    let Some(check) = Check::about_paths("manager.home", Status::Fail, finding, &exposed) else {
         return Check::ok("manager.home", home.display().to_string());
-    }
+    };
+    let check = check.because("archives and profiles contain logins");
 
-    let message = format!("accessible to other users: {}", summarize_paths(&exposed));
-    let check =
-        Check::fail("manager.home", message).because("archives and profiles contain logins");
     match exposed
         .iter()
         .find(|path| permissions::belongs_to_other_user(path))
@@ -209,18 +207,13 @@ fn check_profiles(context: &Context) -> Vec<Check> {
         }
     };
 
-    let newer = profiles.list_newer(&all_profiles);
-    let mut checks: Vec<_> = newer
-        .iter()
-        .map(|(_, e)| with_document_fix(Check::fail(ID, e.to_string()), e).because(WHY))
-        .collect();
-
+    let mut checks = Vec::new();
     for profile in &all_profiles {
-        // A profile of a newer version has a check already.
-        if newer.iter().any(|(name, _)| *name == profile.name) {
-            continue;
-        }
-        if let Some((fault, fix)) = find_profile_fault(profile, &profiles, context.codex_home()) {
+        if let Some(problem) = &profile.newer {
+            checks.push(Check::fail(ID, problem).because(WHY).advised(UPGRADE));
+        } else if let Some((fault, fix)) =
+            find_profile_fault(profile, &profiles, context.codex_home())
+        {
             checks.push(Check {
                 fix: Some(fix),
                 ..Check::fail(ID, fault).because(WHY)
@@ -390,13 +383,8 @@ fn check_launches(context: &Context) -> Option<Check> {
 /// Reports unknown entries of the manager home, which no command changes.
 fn check_foreign_files(home: &Path) -> Option<Check> {
     let foreign_files = list_entries(home, |name| !is_manager_file(name));
-    (!foreign_files.is_empty()).then(|| {
-        let message = format!(
-            "unknown file, left unchanged: {}",
-            summarize_paths(&foreign_files)
-        );
-        Check::ok("manager.foreign", message)
-    })
+    let finding = "unknown file, left unchanged";
+    Check::about_paths("manager.foreign", Status::Ok, finding, &foreign_files)
 }
 
 /// Finds archives of the Python codex-manager 1.x or 2.0, which used a separate home.
@@ -460,15 +448,13 @@ fn check_leftovers(context: &Context) -> Vec<Check> {
     }
 
     let stale = find_stale_temp_files(context);
-    let temp_check = if stale.is_empty() {
-        Check::ok("temp", "no stale temp files")
-    } else {
-        let message = format!("stale temp files or folders: {}", summarize_paths(&stale));
-        Check::warn("temp", message)
+    let finding = "stale temp files or folders";
+    let temp_check = match Check::about_paths("temp", Status::Warn, finding, &stale) {
+        None => Check::ok("temp", "no stale temp files"),
+        Some(check) => check
             .because("a killed command left them; they only take disk space")
-            .fixed_by("codex-manager doctor --fix")
+            .fixed_by("codex-manager doctor --fix"),
     };
-
     restore_checks.push(temp_check);
     restore_checks
 }

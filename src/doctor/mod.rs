@@ -5,7 +5,6 @@ mod archives;
 mod check;
 mod codex_home;
 mod databases;
-mod folders;
 pub(crate) mod machine;
 pub(crate) mod manager_home;
 pub(crate) mod permissions;

@@ -9,7 +9,7 @@ use codex_manager_core::inventory::{notices, observations, store, trash};
 #[cfg(windows)]
 use codex_manager_core::io::access;
 use codex_manager_core::io::temp_name::TEMP_PREFIX;
-use codex_manager_core::io::{IoError, OrdinaryPath, links, modes, shell, tree};
+use codex_manager_core::io::{IoError, OrdinaryPath, links, modes, owner, shell, tree};
 use codex_manager_core::launch::{program, registry};
 use codex_manager_core::{logging, vault};
 use std::fs::{self, Metadata};
@@ -171,32 +171,21 @@ fn is_private_entry(meta: &Metadata) -> bool {
     }
 }
 
-/// Returns the mode and the owner of a path; always `None` on Windows.
-fn read_mode_and_owner(path: &Path) -> Option<(u32, u32)> {
-    #[cfg(unix)]
-    {
-        use std::os::unix::fs::MetadataExt;
-        let meta = path.metadata().ok()?;
-        Some((meta.mode(), meta.uid()))
-    }
-    #[cfg(not(unix))]
-    {
-        let _ = path;
-        None
-    }
+fn read_mode(path: &Path) -> Option<u32> {
+    Some(modes::mode_of(&path.metadata().ok()?))
 }
 
 /// Returns the permission bits of `path` if the group or other users have any permission, else `None`. Also returns
 /// `None` if `path` cannot be inspected, and on Windows.
 pub(crate) fn mode_open_to_others(path: &Path) -> Option<u32> {
-    let mode = read_mode_and_owner(path)?.0 & 0o777;
+    let mode = read_mode(path)? & 0o777;
     Some(mode).filter(|mode| mode & 0o077 != 0)
 }
 
 /// Returns true if other users can replace files in a folder: they may write to the folder, and it is not sticky.
 fn is_writable_by_others(folder: &Path) -> bool {
     const STICKY: u32 = 0o1000;
-    read_mode_and_owner(folder).is_some_and(|(mode, _)| mode & 0o022 != 0 && mode & STICKY == 0)
+    read_mode(folder).is_some_and(|mode| mode & 0o022 != 0 && mode & STICKY == 0)
 }
 
 /// Like [`mode_open_to_others`], but returns `None` on a disk without file modes, about which another check warns.
@@ -242,17 +231,8 @@ pub(crate) fn restrict_to_owner(path: &Path) -> Result<(), IoError> {
 
 /// Returns true if another user owns the path, so that its mode cannot be set.
 pub(crate) fn belongs_to_other_user(path: &Path) -> bool {
-    #[cfg(unix)]
-    {
-        // Under sudo, the files of the calling user belong to another user.
-        let own_uid = rustix::process::geteuid().as_raw();
-        read_mode_and_owner(path).is_some_and(|(_, owner)| owner != own_uid)
-    }
-    #[cfg(not(unix))]
-    {
-        let _ = path;
-        false
-    }
+    path.metadata()
+        .is_ok_and(|meta| owner::other_owner(&meta).is_some())
 }
 
 /// Returns the advice for a path that another user owns; `None` if the user owns it, and on Windows.
@@ -261,6 +241,12 @@ pub(super) fn advice_to_take_ownership(path: &Path) -> Option<String> {
     belongs_to_other_user(path).then(|| {
         format!("another user owns it; take ownership: sudo chown -R \"$USER\" {quoted_path}")
     })
+}
+
+/// Returns the advice for a folder that cannot be listed.
+pub(super) fn advice_to_make_readable(path: &Path) -> String {
+    let advice = advice_to_take_ownership(path);
+    advice.unwrap_or("make it readable, and check its disk".to_owned())
 }
 
 /// Removes the permissions of other users from a manager home in which other users could replace files, such as logins.
@@ -297,27 +283,21 @@ pub(crate) fn tighten_manager_home(folder: &Path) -> Result<bool> {
 /// # Errors
 /// Another user owns such a link.
 pub(crate) fn refuse_links_of_others(home: &Path) -> Result<()> {
-    #[cfg(unix)]
-    {
-        use std::os::unix::fs::MetadataExt;
-        let own_uid = rustix::process::geteuid().as_raw();
-        let folders = ["", index::FOLDER, "tmp", "backups", "profiles"];
-        for folder in folders.map(|name| home.join(name)) {
-            // Removes the separator at the end, with which the system would follow a link.
-            let folder: PathBuf = folder.components().collect();
-            let meta = folder.symlink_metadata();
-            if meta.is_ok_and(|meta| meta.is_symlink() && meta.uid() != own_uid && meta.uid() != 0)
-            {
-                let folder_text = folder.display();
-                return Err(CommandError::refused(format!(
-                    "a link of another user is in the place of a folder of codex-manager: {folder_text}"
-                ))
-                .hint("run the command as that user, or remove the link; nothing was changed"));
-            }
+    const ROOT: u32 = 0;
+    let folders = ["", index::FOLDER, "tmp", "backups", "profiles"];
+    for folder in folders.map(|name| home.join(name)) {
+        // Removes the separator at the end, with which the system would follow a link.
+        let folder: PathBuf = folder.components().collect();
+        let link = folder.symlink_metadata().ok().filter(Metadata::is_symlink);
+        let other_owner = link.and_then(|link| owner::other_owner(&link));
+        if other_owner.is_some_and(|owner| owner != ROOT) {
+            let folder_text = folder.display();
+            return Err(CommandError::refused(format!(
+                "a link of another user is in the place of a folder of codex-manager: {folder_text}"
+            ))
+            .hint("run the command as that user, or remove the link; nothing was changed"));
         }
     }
-    #[cfg(not(unix))]
-    let _ = home;
     Ok(())
 }
 

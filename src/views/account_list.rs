@@ -150,7 +150,7 @@ impl AccountList {
                 ui.warn(format_args!("profile {name}: {problem}"));
             }
         }
-        Outcome::partial_if(!context.profiles().list_newer(&self.profiles).is_empty())
+        Outcome::partial_if(self.profiles.iter().any(|profile| profile.newer.is_some()))
     }
 
     fn show_live_forecast(&self, context: &Context) {

@@ -79,9 +79,7 @@ impl ProfileExportArgs {
         };
 
         // The plan leaves out profiles that a newer version wrote.
-        let newer = profiles.list_newer(&all_profiles);
-        let is_newer = |p: &&Profile| newer.iter().any(|(name, _)| *name == p.name);
-        let readable = all_profiles.iter().filter(|p| !is_newer(p));
+        let readable = all_profiles.iter().filter(|p| p.newer.is_none());
         let accounts: Vec<_> = readable.filter_map(Profile::identity).collect();
         // The locks are held to the end, so that no process changes a login between the plan and its move.
         let _account_locks =

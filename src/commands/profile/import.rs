@@ -13,7 +13,7 @@ use codex_manager_core::codex::login_lock;
 use codex_manager_core::io::{Staging, pluralize, shell, staging};
 use codex_manager_core::transfer::merge::{self, ArchiveOutcome, ConfigOutcome, ImportPlan};
 use codex_manager_core::transfer::profiles::{ImportOptions, LoginOutcome};
-use codex_manager_core::transfer::seal::{DecryptionKey, ExportInput, NeededKey, Passphrase};
+use codex_manager_core::transfer::seal::{DecryptionKey, ExportInput, Passphrase};
 use codex_manager_core::transfer::{TransferError, reader};
 use serde::Serialize;
 use std::path::{Path, PathBuf};
@@ -117,11 +117,11 @@ impl ProfileImportArgs {
         ))
     }
 
-    /// Returns the key that the flags name, else the passphrase that the user types; `None` if the file is not
-    /// encrypted.
+    /// Returns the key that the flags name, else the passphrase that the user types; `None` if the file needs no
+    /// passphrase.
     ///
     /// # Errors
-    /// A key or passphrase cannot be read, or one is needed and the user cannot be asked.
+    /// A key or passphrase cannot be read, or a passphrase is needed and the user cannot be asked.
     fn read_decryption_key(
         &self,
         input: &ExportInput,
@@ -138,18 +138,13 @@ impl ProfileImportArgs {
             return Ok(Some(DecryptionKey::Passphrase(passphrase)));
         }
 
-        match input.needed_key() {
-            None => Ok(None),
-            Some(NeededKey::Identity) => {
-                Err(TransferError::NeedsIdentity(path.to_path_buf()).into())
-            }
-            Some(NeededKey::Passphrase) => {
-                let missing = || TransferError::NeedsPassphrase(path.to_path_buf());
-                let typed = context.ui.ask_secret("passphrase:")?.ok_or_else(missing)?;
-                let passphrase = Passphrase::from_bytes(&typed)?;
-                Ok(Some(DecryptionKey::Passphrase(passphrase)))
-            }
+        if !input.needs_passphrase() {
+            return Ok(None);
         }
+        let missing = || TransferError::NeedsPassphrase(path.to_path_buf());
+        let typed = context.ui.ask_secret("passphrase:")?.ok_or_else(missing)?;
+        let passphrase = Passphrase::from_bytes(&typed)?;
+        Ok(Some(DecryptionKey::Passphrase(passphrase)))
     }
 
     /// Prints the plan. `renewed` has the profiles whose imported login also replaced the login in the Codex home.

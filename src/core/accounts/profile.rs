@@ -136,6 +136,9 @@ pub struct Profile {
     pub auth: AuthFile,
     /// The parse error of a damaged `profile.json`. The owner and the newest login are unknown then.
     pub damaged: Option<String>,
+    /// The error of reading a `profile.json` of a newer version. This version lists such a profile, but never uses or
+    /// changes it.
+    pub newer: Option<String>,
 }
 
 impl Profile {
@@ -149,6 +152,7 @@ impl Profile {
             },
             auth: AuthFile::Missing,
             damaged: None,
+            newer: None,
         }
     }
 
@@ -156,6 +160,11 @@ impl Profile {
     pub fn identity(&self) -> Option<&Identity> {
         let recorded = self.file.identity.as_ref();
         self.login().map(|l| &l.identity).or(recorded)
+    }
+
+    /// Returns true if the profile is, as far as their ids are known, of this account.
+    pub(crate) fn is_of(&self, account: &Identity) -> bool {
+        self.identity().is_some_and(|own| own.is_same(account))
     }
 
     /// Returns the login, unless `auth.json` holds a login of another account.
@@ -385,10 +394,7 @@ impl Profiles {
     ) -> Result<(), ProfileError> {
         let _lock = FileLock::acquire(&self.lock)?;
         for profile in self.list()? {
-            let is_live = profile
-                .identity()
-                .is_none_or(|own| own.is_same(live_account));
-            if is_live || !profile.is_recorded_in(home) {
+            if profile.is_of(live_account) || !profile.is_recorded_in(home) {
                 continue;
             }
             let file = ProfileFile {
@@ -473,17 +479,8 @@ impl Profiles {
             file,
             auth,
             damaged,
+            newer: None,
         })
-    }
-
-    /// Returns the profiles that a newer version of this program wrote, each with the error of reading it. This version
-    /// lists such profiles but never changes them.
-    pub fn list_newer(&self, profiles: &[Profile]) -> Vec<(String, DocumentError)> {
-        let with_error = |profile: &Profile| {
-            let error = self.require_readable_version(&profile.name).err()?;
-            Some((profile.name.clone(), error))
-        };
-        profiles.iter().filter_map(with_error).collect()
     }
 
     /// Fails if a newer version of the program wrote this profile.
@@ -501,8 +498,7 @@ pub(crate) fn find_own_profile<'a>(
     profiles: &'a [Profile],
     account: &Identity,
 ) -> Result<Option<&'a Profile>, ProfileError> {
-    let matches_account = |p: &&Profile| p.identity().is_some_and(|id| id.is_same(account));
-    let matching: Vec<_> = profiles.iter().filter(matches_account).collect();
+    let matching: Vec<_> = profiles.iter().filter(|p| p.is_of(account)).collect();
 
     // The profile with exactly these ids wins over those that only may be of the same account.
     let ids = |identity: &Identity| (identity.account_id.clone(), identity.user_id.clone());
@@ -511,16 +507,9 @@ pub(crate) fn find_own_profile<'a>(
         return Ok(Some(profile));
     }
 
-    let has_other_account = |p: &Profile| {
-        // An email with few ids can match several workspaces. Two profiles of the same account are no contradiction.
-        let is_other_account = |q: &&Profile| match (p.identity(), q.identity()) {
-            (Some(p), Some(q)) => !p.is_same(q),
-            _ => false,
-        };
-        matching.iter().any(is_other_account)
-    };
-
-    if matching.iter().any(|p| has_other_account(p)) {
+    // An email with few ids can match several workspaces. Two profiles of the same account are no contradiction.
+    let mut accounts = matching.iter().filter_map(|p| p.identity());
+    if accounts.any(|account| matching.iter().any(|p| !p.is_of(account))) {
         return Err(ProfileError::Ambiguous {
             account: account.to_string(),
             names: matching.iter().map(|p| p.name.clone()).collect(),
@@ -556,6 +545,7 @@ fn build_newer_profile(name: String, folder: &Path, version_error: &DocumentErro
     Profile {
         name,
         damaged: None,
+        newer: Some(version_error.to_string()),
         file: ProfileFile {
             identity: login.map(|l| l.identity.clone()).or_else(recorded_identity),
             ..ProfileFile::default()

@@ -339,12 +339,8 @@ impl Profiles {
 
         let mut usable = self.read_history(&name)?;
         usable.retain(|old_login| {
-            let is_of_account = |login: &Login| {
-                profile
-                    .identity()
-                    .is_some_and(|i| i.is_same(&login.identity))
-            };
-            old_login.auth.login().is_some_and(is_of_account)
+            let login = old_login.auth.login();
+            login.is_some_and(|login| profile.is_of(&login.identity))
                 && old_login.auth.snapshot() != profile.snapshot()
         });
 
@@ -489,6 +485,7 @@ mod tests {
             },
             auth: AuthFile::Present(snapshot),
             damaged: None,
+            newer: None,
         }
     }
 

@@ -157,8 +157,7 @@ impl Profiles {
         check_name_free(&profiles, &name, None)?;
         let removed = self.read(format!("{TRASH}/{folder}"))?;
         if let Some(identity) = removed.identity() {
-            let is_same = |p: &&Profile| p.identity().is_some_and(|id| id.is_same(identity));
-            if let Some(newer_profile) = profiles.iter().find(is_same) {
+            if let Some(newer_profile) = profiles.iter().find(|p| p.is_of(identity)) {
                 return Err(ProfileError::HasProfile {
                     account: identity.to_string(),
                     name: newer_profile.name.clone(),
@@ -219,9 +218,8 @@ impl Profiles {
     pub(crate) fn find_removed_name(&self, account: &Identity) -> Option<String> {
         let mut trashed = self.list_trash().ok()?;
         trashed.retain(|TrashedProfile { folder, .. }| {
-            let profile = self.read(format!("{TRASH}/{folder}")).ok();
-            profile
-                .is_some_and(|profile| profile.identity().is_some_and(|own| own.is_same(account)))
+            let profile = self.read(format!("{TRASH}/{folder}"));
+            profile.is_ok_and(|profile| profile.is_of(account))
         });
         let TrashedProfile { name, folder, .. } = trashed.into_iter().max()?;
         let dry_run = true;

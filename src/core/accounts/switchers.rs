@@ -9,7 +9,7 @@
 
 use crate::codex::connection::{self, Access};
 use crate::codex::{AUTH_JSON, AuthFile};
-use crate::io::{Environment, IoContext, IoError, file_open, tree};
+use crate::io::{Environment, IoError, file_open, tree};
 use base64::Engine;
 use base64::engine::general_purpose::URL_SAFE_NO_PAD;
 use serde_json::Value;
@@ -166,11 +166,9 @@ fn read_cc_switch(folder: &Path) -> Result<Vec<SwitcherLogin>, SwitcherError> {
         })?
     } else {
         path = folder.join("config.json");
-        let bytes = match file_open::read(&path).at("read", &path) {
-            Err(e) if e.is_not_found() => return Ok(Vec::new()),
-            read => read?,
+        let Some(bytes) = file_open::read_if_exists(&path)? else {
+            return Ok(Vec::new());
         };
-
         let config: Value = serde_json::from_slice(&bytes).map_err(|e| SwitcherError::Damaged {
             path: path.clone(),
             reason: e.to_string(),

@@ -66,7 +66,7 @@ pub(crate) fn is_open_to_others(mode: u32) -> bool {
 }
 
 /// Returns the mode of a file or folder; on Windows 0600 or 0700.
-pub(crate) fn mode_of(meta: &Metadata) -> u32 {
+pub fn mode_of(meta: &Metadata) -> u32 {
     #[cfg(unix)]
     {
         use std::os::unix::fs::MetadataExt;

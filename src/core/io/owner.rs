@@ -1,7 +1,7 @@
 //! Owners of new files. A command that root runs in the home of a user, as with `sudo` or in a container, gives each
 //! new file and folder the owner of its folder, so that the user can still use it.
 
-use std::fs::File;
+use std::fs::{File, Metadata};
 use std::io;
 use std::path::Path;
 use std::sync::{Mutex, MutexGuard, PoisonError};
@@ -15,6 +15,21 @@ pub fn is_root() -> bool {
     #[cfg(not(unix))]
     {
         false
+    }
+}
+
+/// Returns the id of the user who owns a file, if that is not the user of this process. Under sudo, the files of the
+/// calling user belong to another user. Always `None` on Windows.
+pub fn other_owner(meta: &Metadata) -> Option<u32> {
+    #[cfg(unix)]
+    {
+        use std::os::unix::fs::MetadataExt;
+        Some(meta.uid()).filter(|owner| *owner != rustix::process::geteuid().as_raw())
+    }
+    #[cfg(not(unix))]
+    {
+        let _ = meta;
+        None
     }
 }
 

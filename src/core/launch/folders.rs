@@ -57,56 +57,36 @@ pub fn logical_dir(current_dir: &Path, pwd: Option<&OsStr>) -> PathBuf {
     pwd.unwrap_or(current_dir).to_path_buf()
 }
 
-/// Finds the entry of the nearest folder at or above `folder`.
+/// Finds the entry of the nearest folder at or above `folder`. None for a relative path.
 fn find_nearest_setting<'a, T>(
     folder: &Path,
     settings: &'a BTreeMap<String, T>,
     home_dir: Option<&Path>,
 ) -> Option<(&'a String, &'a T)> {
+    // `Path::strip_prefix` would take `a` for the parent of `a/..`.
+    let has_parent_dir = folder.components().any(|part| part == Component::ParentDir);
+    let given = Some(folder.to_path_buf()).filter(|_| !has_parent_dir);
+    // The folder counts under its given and its real path, and the nearer setting wins.
+    let folders = [given, folder.canonical().ok()];
+    let steps_to = |setting: &Path| {
+        let folders = folders.iter().flatten().enumerate();
+        let steps = folders.filter_map(|(position, folder)| {
+            let below = folder.strip_prefix(setting).ok()?;
+            Some((below.components().count(), position))
+        });
+        steps.min()
+    };
+
     let entries = settings.iter().filter_map(|(name, value)| {
         let path = expand_home(name, home_dir)?;
         let real = path.canonical().ok();
-        Some(([Some(path), real], name, value))
+        let paths = [Some(path), real].into_iter().flatten();
+        let steps = paths.filter_map(|path| steps_to(&path)).min()?;
+        Some((steps, name, value))
     });
-    let entries: Vec<_> = entries.collect();
-
-    let nearest = |folders: &Vec<PathBuf>| {
-        folders.iter().enumerate().find_map(|(steps, ancestor)| {
-            let mut entries = entries.iter();
-            let (_, name, value) =
-                entries.find(|(paths, ..)| paths.iter().flatten().any(|path| path == ancestor))?;
-            Some((steps, *name, *value))
-        })
-    };
-
-    // The folder counts under its given and its real path, and the nearer setting wins.
-    let chains = ancestor_chains(folder);
-    let nearest_by_chain = chains.iter().filter_map(nearest);
-    let (_, name, value) = nearest_by_chain.min_by_key(|(steps, ..)| *steps)?;
+    let nearest = entries.min_by_key(|(steps, ..)| *steps);
+    let (_, name, value) = nearest.filter(|_| folder.is_absolute())?;
     Some((name, value))
-}
-
-/// Returns up to two lists of `cwd` and the folders above it, nearest first: one of the path as given, unless it
-/// contains `..`, and one of the path with symbolic links resolved, if that differs. Empty for a relative path.
-fn ancestor_chains(cwd: &Path) -> Vec<Vec<PathBuf>> {
-    let list_ancestors = |path: &Path| path.ancestors().map(Path::to_path_buf).collect::<Vec<_>>();
-    let has_parent_dir = cwd.components().any(|part| part == Component::ParentDir);
-
-    if !cwd.is_absolute() {
-        return Vec::new();
-    }
-
-    let mut chains = Vec::new();
-    // `Path::ancestors` would take `a` for the parent of `a/..`.
-    if !has_parent_dir {
-        chains.push(list_ancestors(cwd));
-    }
-    if let Ok(real) = cwd.canonical()
-        && real != cwd
-    {
-        chains.push(list_ancestors(&real));
-    }
-    chains
 }
 
 #[cfg(test)]

@@ -132,48 +132,35 @@ fn quote_word(text: &str) -> String {
     format!("\"{escaped}\"")
 }
 
+fn systemctl(words: &[&str]) -> SchedulerCommand {
+    SchedulerCommand::new(&[&["systemctl", "--user"], words].concat())
+}
+
 pub(super) fn enable_commands(job: JobKind) -> Vec<SchedulerCommand> {
     let timer = unit_name(job, "timer");
     vec![
-        SchedulerCommand::new(&["systemctl", "--user", "daemon-reload"]),
-        SchedulerCommand::new(&["systemctl", "--user", "enable", &timer]),
+        systemctl(&["daemon-reload"]),
+        systemctl(&["enable", &timer]),
         // Without a restart a running timer keeps its old times.
-        SchedulerCommand::new(&["systemctl", "--user", "restart", &timer]),
+        systemctl(&["restart", &timer]),
     ]
 }
 
 pub(super) fn disable_commands(job: JobKind) -> Vec<SchedulerCommand> {
     let timer = unit_name(job, "timer");
-    vec![SchedulerCommand::new(&[
-        "systemctl",
-        "--user",
-        "disable",
-        "--now",
-        &timer,
-    ])]
+    vec![systemctl(&["disable", "--now", &timer])]
 }
 
 /// Returns the command that prints the next run of the timer as JSON.
 pub fn next_run_command(job: JobKind) -> Vec<String> {
     let timer = unit_name(job, "timer");
-    let words = [
-        "systemctl",
-        "--user",
-        "list-timers",
-        "--all",
-        "--output=json",
-        &timer,
-    ];
-    words.map(str::to_owned).into()
+    systemctl(&["list-timers", "--all", "--output=json", &timer]).words
 }
 
 /// Parses the output of the [`next_run_command`] command. Returns the next run in microseconds since 1970, or `None` if
 /// the timer is not enabled or the output is invalid.
 pub fn parse_next_run(answer: &[u8]) -> Option<i64> {
     let timers: serde_json::Value = serde_json::from_slice(answer).ok()?;
-    timers
-        .get(0)?
-        .get("next")?
-        .as_i64()
-        .filter(|next| *next > 0)
+    let next = timers.pointer("/0/next")?.as_i64()?;
+    (next > 0).then_some(next)
 }

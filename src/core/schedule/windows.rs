@@ -92,28 +92,22 @@ fn quote_argument(word: &str) -> String {
     }
 
     let mut quoted = String::from("\"");
-    let mut backslashes = 0;
     for c in word.chars() {
-        match c {
-            '\\' => backslashes += 1,
-            '"' => {
-                // Windows halves the backslashes before a quote, and the quote itself needs one.
-                quoted.push_str(&"\\".repeat(backslashes * 2 + 1));
-                quoted.push('"');
-                backslashes = 0;
-            }
-            _ => {
-                quoted.push_str(&"\\".repeat(backslashes));
-                quoted.push(c);
-                backslashes = 0;
-            }
+        if c == '"' {
+            double_backslashes_at_end(&mut quoted);
+            quoted.push('\\');
         }
+        quoted.push(c);
     }
-
-    // The closing quote follows, so backslashes at the end are doubled as well.
-    quoted.push_str(&"\\".repeat(backslashes * 2));
+    double_backslashes_at_end(&mut quoted);
     quoted.push('"');
     quoted
+}
+
+/// Doubles the backslashes before a quote, because Windows halves them.
+fn double_backslashes_at_end(text: &mut String) {
+    let count = text.len() - text.trim_end_matches('\\').len();
+    text.push_str(&"\\".repeat(count));
 }
 
 /// Encodes `text` in UTF-16 (little endian) with a byte order mark and CRLF.

@@ -18,7 +18,6 @@ use crate::io::{
     TempFile, Timestamp, Zone, atomic, document, file_open, flush, is_interrupted, tree,
 };
 use serde::Serialize;
-use std::collections::BTreeMap;
 use std::fs::{self, File};
 use std::io::{self, BufWriter, Read, Write};
 use std::path::{Path, PathBuf};
@@ -120,17 +119,15 @@ pub fn plan(
         ..ExportPlan::default()
     };
 
-    let profiles = Profiles::of(home);
-    let mut all_profiles = profiles.list()?;
+    let mut all_profiles = Profiles::of(home).list()?;
     // Of two profiles of one account, the first is exported. So profiles whose login can move come first.
     all_profiles
         .sort_by_key(|profile| handover::find_obstacle(profile, options.codex_home).is_some());
 
-    // An export of these profiles would lose the fields that a newer version added to profile.json.
-    let newer_errors: BTreeMap<_, _> = profiles.list_newer(&all_profiles).into_iter().collect();
     let mut exported: Vec<&Profile> = Vec::new();
     for profile in &all_profiles {
-        let newer_error = newer_errors.get(&profile.name).map(ToString::to_string);
+        // An export would lose the fields that a newer version added to profile.json.
+        let newer_error = profile.newer.clone();
         if let Some(reason) = newer_error.or_else(|| find_import_obstacle(profile, &exported)) {
             plan.skip(&profile.name, reason);
             continue;
@@ -184,10 +181,7 @@ fn find_import_obstacle(profile: &Profile, exported: &[&Profile]) -> Option<Stri
 
     exported.iter().find_map(|other| {
         let name = &other.name;
-        if other
-            .identity()
-            .is_some_and(|other| other.is_same(identity))
-        {
+        if other.is_of(identity) {
             return Some(format!("it has the same account as the profile {name}"));
         }
 

@@ -81,8 +81,7 @@ struct LocalAccount {
 
 impl LocalAccount {
     fn find(identity: &Identity, profiles: &[Profile], options: &ImportOptions<'_>) -> Self {
-        let is_of_account = |p: &&Profile| p.identity().is_some_and(|own| own.is_same(identity));
-        let profile = profiles.iter().find(is_of_account).cloned();
+        let profile = profiles.iter().find(|p| p.is_of(identity)).cloned();
 
         let home = match &profile {
             Some(profile) => profile.find_live_home(options.codex_home),
@@ -225,7 +224,6 @@ pub(super) fn plan(
 ) -> Result<(Vec<ProfileImport>, Vec<NotTransferred>), TransferError> {
     let profiles = Profiles::of(options.manager_home);
     let local_profiles = profiles.list()?;
-    let newer_versions = profiles.list_newer(&local_profiles);
 
     // The folder may be missing. If it cannot be read, `list` has already failed.
     let entries = fs::read_dir(profiles.folder_of(""));
@@ -244,16 +242,9 @@ pub(super) fn plan(
 
         let local = LocalAccount::find(identity, &local_profiles, options);
         let local_profile = local.profile.as_ref();
-        let newer_version = local_profile.and_then(|local_profile| {
-            newer_versions
-                .iter()
-                .find(|(name, _)| *name == local_profile.name)
-        });
-        if let Some((_, error)) = newer_version {
-            left.push(NotTransferred {
-                name: name.clone(),
-                reason: error.to_string(),
-            });
+        if let Some(reason) = local_profile.and_then(|profile| profile.newer.clone()) {
+            let name = name.clone();
+            left.push(NotTransferred { name, reason });
             continue;
         }
 

@@ -148,13 +148,6 @@ pub enum ExportInput {
     Age(Box<Decryptor<ExportSource>>),
 }
 
-/// The kind of secret that decrypts an export.
-pub enum NeededKey {
-    Passphrase,
-    /// The private key of a recipient.
-    Identity,
-}
-
 impl ExportInput {
     /// Opens an export and parses its header.
     ///
@@ -198,13 +191,9 @@ impl ExportInput {
             .map_err(|_| foreign_error("its age header cannot be parsed"))
     }
 
-    /// Returns the kind of secret that decrypts the export; `None` if it is not encrypted.
-    pub fn needed_key(&self) -> Option<NeededKey> {
-        match self {
-            Self::Plain(_) => None,
-            Self::Age(decryptor) if decryptor.is_scrypt() => Some(NeededKey::Passphrase),
-            Self::Age(_) => Some(NeededKey::Identity),
-        }
+    /// Returns true if the export is encrypted with a passphrase.
+    pub fn needs_passphrase(&self) -> bool {
+        matches!(self, Self::Age(decryptor) if decryptor.is_scrypt())
     }
 
     /// Returns a reader of the decrypted content, which fails at a modified block. Error messages name `path`.

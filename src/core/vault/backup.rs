@@ -7,7 +7,6 @@ use super::snapshot_id::short_id;
 use super::tags::SnapshotTags;
 use crate::archive::CapturedTree;
 use crate::io::{Progress, events, pluralize};
-use chrono::{DateTime, Utc};
 use serde::Deserialize;
 use std::path::Path;
 
@@ -47,19 +46,6 @@ pub struct Origin<'a> {
     /// Id of the machine, see [`super::state::ensure_machine_id`].
     pub machine: Option<&'a str>,
     pub profile: Option<&'a str>,
-}
-
-#[derive(Default)]
-pub(super) struct SnapshotOptions<'a> {
-    pub(super) host: &'a str,
-    pub(super) tags: Vec<String>,
-    /// Id of the snapshot to compare with, because restic does not read files again that have the same size, time and
-    /// inode there. `None` for the last snapshot of this host and folder.
-    pub(super) parent: Option<&'a str>,
-    /// The time of the snapshot; `None` for the current time.
-    pub(super) time: Option<DateTime<Utc>>,
-    /// Read every file, even if it seems unchanged since the previous snapshot.
-    pub(super) reads_all: bool,
 }
 
 /// Cumulative figures of a running backup.
@@ -115,19 +101,14 @@ fn backup_until_unchanged(
     progress: &dyn Progress,
 ) -> Result<SnapshotReport, VaultError> {
     for _ in 0..MAX_RUNS {
-        let options = SnapshotOptions {
-            host: origin.host,
-            tags: SnapshotTags {
-                machine: origin.machine.map(str::to_owned),
-                profile: origin.profile.map(str::to_owned),
-                metadata: tree.manifest.metadata.clone(),
-                imported: None,
-            }
-            .to_tags(),
-            ..SnapshotOptions::default()
+        let tags = SnapshotTags {
+            machine: origin.machine.map(str::to_owned),
+            profile: origin.profile.map(str::to_owned),
+            metadata: tree.manifest.metadata.clone(),
+            imported: None,
         };
-
-        let report = run_backup(restic, &tree.root, &options, progress)?;
+        let tags = tags.to_tags();
+        let report = run_backup(restic, &tree.root, origin.host, &tags, &[], progress)?;
         // Added before the check of the files, so that the snapshot is also removed if the check fails.
         superseded_ids.push(report.id.clone());
 
@@ -147,32 +128,20 @@ fn backup_until_unchanged(
     Err(VaultError::Changing(home))
 }
 
-/// Runs `restic backup` on the content of `folder`. Fails if restic could not read a file, although restic then makes a
-/// snapshot without this file.
+/// Runs `restic backup` with `more_options` on the content of `folder`. Fails if restic could not read a file, although
+/// restic then makes a snapshot without this file.
 pub(super) fn run_backup(
     restic: &Restic,
     folder: &Path,
-    options: &SnapshotOptions<'_>,
+    host: &str,
+    tags: &[String],
+    more_options: &[&str],
     progress: &dyn Progress,
 ) -> Result<SnapshotReport, VaultError> {
-    let time = options.time;
-    let time_text = time.map(|at| at.format("%Y-%m-%d %H:%M:%S").to_string());
-
     // Hard links change the ctime of files that did not change.
-    let mut args = vec!["backup", "--json", "--ignore-ctime", "--host", options.host];
-    for tag in &options.tags {
-        args.extend(["--tag", tag]);
-    }
-    if let Some(parent) = options.parent {
-        args.extend(["--parent", parent]);
-    }
-    if options.reads_all {
-        args.push("--force");
-    }
-    if let Some(time_text) = &time_text {
-        args.extend(["--time", time_text]);
-    }
-
+    let mut args = vec!["backup", "--json", "--ignore-ctime", "--host", host];
+    args.extend(tags.iter().flat_map(|tag| ["--tag", tag]));
+    args.extend(more_options);
     // Relative, so that the tree of the snapshot begins at the home and not at `/`.
     args.push(".");
 

@@ -1,6 +1,6 @@
 //! Makes a snapshot of an archive, with the time of the archive.
 
-use super::backup::{SnapshotOptions, SnapshotReport, run_backup};
+use super::backup::{SnapshotReport, run_backup};
 use super::error::VaultError;
 use super::restic::Restic;
 use super::snapshot::Snapshot;
@@ -49,22 +49,18 @@ pub fn import(
     progress.expect_bytes(archive.contents().files.total_bytes());
     unpacked.unpack_archive(&archive, progress)?;
 
-    let options = SnapshotOptions {
-        host,
-        tags: SnapshotTags {
-            imported: Some(digest),
-            metadata: archive.metadata().clone(),
-            ..SnapshotTags::default()
-        }
-        .to_tags(),
-        time: Some(archive.metadata().created_at.to_utc()),
-        // A database may change without a new size or time, and a file may get the inode number that another file had
-        // in the previous import.
-        reads_all: true,
-        ..SnapshotOptions::default()
+    let tags = SnapshotTags {
+        imported: Some(digest),
+        metadata: archive.metadata().clone(),
+        ..SnapshotTags::default()
     };
-
-    let report = run_backup(restic, &unpacked.folder, &options, progress)?;
+    let time = archive.metadata().created_at.to_utc();
+    let time = time.format("%Y-%m-%d %H:%M:%S").to_string();
+    // Every file is read: a database may change without a new size or time, and a file may get the inode number that
+    // another file had in the previous import.
+    let options = ["--force", "--time", &time];
+    let (folder, tags) = (&unpacked.folder, tags.to_tags());
+    let report = run_backup(restic, folder, host, &tags, &options, progress)?;
     Ok(ImportOutcome::Added(report))
 }
 

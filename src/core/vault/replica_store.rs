@@ -2,7 +2,7 @@
 //!
 //! A snapshot appears as a whole, and nothing in it changes. Its root has [`MANIFEST`] and the folder [`HOME`].
 
-use super::backup::{SnapshotOptions, run_backup};
+use super::backup::run_backup;
 use super::error::VaultError;
 use super::replica_tags::{self, LAYOUT, SYNC_TAG};
 use super::restic::Restic;
@@ -147,14 +147,11 @@ impl ReplicaStore {
         parent: Option<&str>,
         progress: &dyn Progress,
     ) -> Result<String, VaultError> {
-        let options = SnapshotOptions {
-            host: &snapshot.machine,
-            tags: replica_tags::format_tags(snapshot),
-            parent,
-            ..SnapshotOptions::default()
-        };
-
-        Ok(run_backup(&self.restic, tree, &options, progress)?.id)
+        let tags = replica_tags::format_tags(snapshot);
+        let options = parent.into_iter().flat_map(|parent| ["--parent", parent]);
+        let options: Vec<_> = options.collect();
+        let machine = &snapshot.machine;
+        Ok(run_backup(&self.restic, tree, machine, &tags, &options, progress)?.id)
     }
 
     /// Frees the space of removed snapshots (`restic prune`).

@@ -4,6 +4,7 @@ use super::error::VaultError;
 use super::restic::Restic;
 use crate::io::{IoContext, tree};
 use std::collections::{BTreeSet, HashMap};
+use std::io;
 use std::path::Path;
 
 /// Maximum size of the patterns of one command line. Windows allows 32,767 characters, other systems at least 256 KiB
@@ -96,15 +97,11 @@ fn escape_pattern(path: &str) -> String {
 
 /// Fails if `folder` has an entry other than a file or folder: reading through a link could leave the folder.
 fn refuse_links_and_special_files(id: &str, folder: &Path) -> Result<(), VaultError> {
-    for (name, kind) in tree::list(folder).at("list", folder)? {
-        let path = folder.join(name);
-        if kind.is_dir() {
-            refuse_links_and_special_files(id, &path)?;
-        } else if !kind.is_file() {
-            return Err(VaultError::damaged_snapshot(
-                id,
-                format!("{} is not a file", path.display()),
-            ));
+    for entry in walkdir::WalkDir::new(folder).min_depth(1) {
+        let entry = entry.map_err(io::Error::from).at("list", folder)?;
+        if !entry.file_type().is_dir() && !entry.file_type().is_file() {
+            let detail = format!("{} is not a file", entry.path().display());
+            return Err(VaultError::damaged_snapshot(id, detail));
         }
     }
     Ok(())

@@ -248,6 +248,7 @@ mod tests {
             },
             auth: auth(name, day),
             damaged: None,
+            newer: None,
         }
     }
 

@@ -5,6 +5,7 @@
     reason = "the files in /proc belong to the system and never block"
 )]
 
+use crate::io::owner;
 use chrono::{DateTime, Utc};
 use std::ffi::{OsStr, OsString};
 use std::fs;
@@ -102,9 +103,7 @@ impl Process {
     }
 
     pub(crate) fn is_own(&self) -> bool {
-        use std::os::unix::fs::MetadataExt;
-        fs::metadata(&self.folder)
-            .is_ok_and(|meta| meta.uid() == rustix::process::geteuid().as_raw())
+        fs::metadata(&self.folder).is_ok_and(|meta| owner::other_owner(&meta).is_none())
     }
 
     /// Returns the path of the running program, even if the file was replaced since.

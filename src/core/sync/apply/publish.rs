@@ -80,10 +80,9 @@ pub(super) fn publish_manifest(
     attestation::remove_replaced(&mut files, &state);
     attestation::attest_unlisted(&mut state, &mut files, request)?;
 
-    let has_changes = !plan.steps.is_empty() || has_changed(state_before, &state);
     let published = attestation::select_published_entries(&files, &state, request.config)?;
     let encoded = identity::encode_next_manifest(&published, &mut state, request.config)?;
-    if has_changes || state.own.published != state_before.own.published {
+    if !plan.steps.is_empty() || !state_before.file.exists || state != *state_before {
         request.replica.write(&mut state)?;
     }
 
@@ -146,19 +145,6 @@ fn record_findings(
         resolutions::merge_record(record, &mut state.resolutions);
     }
     Ok(())
-}
-
-/// Returns true if the state differs from the one `before` the run, apart from the published manifests.
-fn has_changed(before: &SyncState, state: &SyncState) -> bool {
-    !before.file.exists
-        || state.files != before.files
-        || state.resolutions != before.resolutions
-        || state.deleted != before.deleted
-        || state.replaced != before.replaced
-        || state.has_other_machines != before.has_other_machines
-        || state.notes_digest != before.notes_digest
-        || state.has_gaps != before.has_gaps
-        || state.torn_manifests != before.torn_manifests
 }
 
 fn remove_leftover_temps(plan: &SyncPlan, request: &ApplyRequest<'_>) {

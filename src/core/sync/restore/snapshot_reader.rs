@@ -93,13 +93,7 @@ fn list_files_in_folder(snapshot: &SyncSnapshot) -> Result<Vec<SnapshotFile>, Io
     let root = &snapshot.path;
     let mut files = Vec::new();
     for entry in walkdir::WalkDir::new(root) {
-        let entry = entry
-            .map_err(|e| {
-                e.into_io_error()
-                    .unwrap_or_else(|| io::ErrorKind::Other.into())
-            })
-            .at("walk", root)?;
-
+        let entry = entry.map_err(io::Error::from).at("walk", root)?;
         if !entry.file_type().is_file() {
             continue;
         }
@@ -107,15 +101,12 @@ fn list_files_in_folder(snapshot: &SyncSnapshot) -> Result<Vec<SnapshotFile>, Io
         let stat =
             Stat::from_metadata(&fs::symlink_metadata(entry.path()).at("inspect", entry.path())?);
         let relative = entry.path().strip_prefix(root).unwrap_or(entry.path());
-        if let Some(path) = relative.to_str() {
-            // Paths in a snapshot have `/` on all systems.
-            let path = if cfg!(windows) {
-                path.replace('\\', "/")
-            } else {
-                path.to_owned()
-            };
-            files.push(SnapshotFile::new(Side::Local, path, stat));
+        // Paths in a snapshot have `/` on all systems.
+        let names: Option<Vec<_>> = relative.iter().map(|name| name.to_str()).collect();
+        if let Some(names) = names {
+            files.push(SnapshotFile::new(Side::Local, names.join("/"), stat));
         }
     }
+
     Ok(files)
 }

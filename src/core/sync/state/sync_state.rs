@@ -56,7 +56,7 @@ impl SyncedFile {
     }
 }
 
-#[derive(Debug, Clone, Default)]
+#[derive(Debug, Clone, Default, PartialEq)]
 pub struct SyncState {
     /// Synced files, by key.
     pub files: HashMap<String, SyncedFile>,
@@ -89,7 +89,7 @@ pub struct SyncState {
 }
 
 /// The manifests of this machine in the cloud folder.
-#[derive(Debug, Clone, Default)]
+#[derive(Debug, Clone, Default, PartialEq)]
 pub struct OwnManifests {
     /// The suffix of this machine's manifest name; see [`crate::sync::manifest`].
     pub writer: String,
@@ -101,7 +101,7 @@ pub struct OwnManifests {
 }
 
 /// The condition in which the state file was read.
-#[derive(Debug, Clone, Default)]
+#[derive(Debug, Clone, Default, PartialEq)]
 pub struct StateFile {
     /// True if a state file existed.
     pub exists: bool,

@@ -4,11 +4,10 @@ use super::causality::{Knowledge, VersionId};
 use super::error::RemoteError;
 use super::heads::{self, ForkedReplicas, find_heads, is_same_id};
 use super::other_machine::{IncomingFile, OtherMachine};
-use super::position::{NEXT_FILE, PUBLISHED_FILE, Position, PositionFiles};
+use super::position::{NEXT_FILE, PUBLISHED_FILE, Position, TakenVersions};
 use super::snapshot_manifest::{FileVersions, SnapshotManifest, is_conflict_copy_path};
 use super::staged_tree::StagedTree;
 use super::store::{HOME, MANIFEST, Remote, RemoteSnapshot};
-use super::taken_versions::TakenVersions;
 use crate::codex::rollout;
 use crate::io::beneath::{self, FollowedLinks};
 use crate::io::{IoContext, IoError, atomic, events, tree};
@@ -34,7 +33,6 @@ pub struct Join<'r, R> {
     pub replica: Replica,
     pub(super) scope: Scope,
     pub(super) tree: StagedTree,
-    pub(super) files: PositionFiles,
     pub(super) position: Position,
     /// The manifest of this machine's last publication.
     pub(super) published: SnapshotManifest,
@@ -98,9 +96,10 @@ impl<'r, R: Remote> Join<'r, R> {
         writes_state: bool,
     ) -> Result<Self, R::Error> {
         let config = build_run_config(config, staging);
-        let files = PositionFiles::in_folder(&replica.folder);
-        let position = files.read(&config, || remote.new_replica_id())?;
-        let published = files.read_manifest(PUBLISHED_FILE)?.unwrap_or_default();
+        let position = replica.read_position(&config, || remote.new_replica_id())?;
+        let published = replica
+            .read_own_manifest(PUBLISHED_FILE)?
+            .unwrap_or_default();
         let scope =
             Scope::build(&config).map_err(|e| RemoteError::from(PlanError::InvalidGlob(e)))?;
 
@@ -109,7 +108,6 @@ impl<'r, R: Remote> Join<'r, R> {
             tree: StagedTree::create(staging, &config)?,
             replica: replica.clone(),
             scope,
-            files,
             own_head: None,
             outgoing: BTreeMap::new(),
             knowledge: position.knowledge.clone(),
@@ -169,7 +167,7 @@ impl<'r, R: Remote> Join<'r, R> {
             self.own_head = Some(head.clone());
 
             if self.writes {
-                self.files.record_published()?;
+                self.replica.record_published()?;
                 // Committed now, because this run can be killed too.
                 self.commit_run()?;
             } else {
@@ -196,7 +194,7 @@ impl<'r, R: Remote> Join<'r, R> {
         &self,
         snapshot: &RemoteSnapshot,
     ) -> Result<Option<SnapshotManifest>, R::Error> {
-        let next = self.files.read_manifest(NEXT_FILE)?;
+        let next = self.replica.read_own_manifest(NEXT_FILE)?;
         let candidates = [next, Some(self.published.clone())].into_iter().flatten();
         let candidates: Vec<_> = candidates
             .filter(|known| known.replica == snapshot.replica && known.number == snapshot.number)
@@ -383,7 +381,7 @@ impl<'r, R: Remote> Join<'r, R> {
 
             // A killed run's snapshot is recognized by this manifest, so it is stored first.
             let bytes = self.write_manifest(&manifest)?;
-            self.files.write_next_manifest(&bytes)?;
+            self.replica.write_next_manifest(&bytes)?;
             let snapshot = RemoteSnapshot {
                 // The store chooses the id.
                 id: String::new(),
@@ -394,7 +392,7 @@ impl<'r, R: Remote> Join<'r, R> {
             };
 
             let snapshot_id = self.remote.publish(&self.tree.root, &snapshot)?;
-            self.files.record_published()?;
+            self.replica.record_published()?;
             self.position.snapshot = Some(snapshot_id.clone());
             self.position.number = manifest.number;
             self.knowledge.clone_from(&manifest.knowledge);
@@ -427,8 +425,8 @@ impl<'r, R: Remote> Join<'r, R> {
 
     /// Records the position, and replaces the state of the last publication by the state of this run.
     fn commit_run(&self) -> Result<(), IoError> {
-        self.files.write(&self.position)?;
-        self.files.commit_state(&self.replica)
+        self.replica.write_position(&self.position)?;
+        self.replica.commit_unpublished_run()
     }
 
     fn build_next_manifest(&self, state: &SyncState) -> Result<SnapshotManifest, IoError> {

@@ -29,7 +29,6 @@ mod snapshot_manifest;
 mod stage;
 mod staged_tree;
 mod store;
-mod taken_versions;
 
 pub use error::RemoteError;
 pub use join::Join;

@@ -2,15 +2,15 @@
 //! costs time, not data: the machine takes a new id, and joins all snapshots again.
 
 use super::causality::Knowledge;
-use super::snapshot_manifest::SnapshotManifest;
+use super::snapshot_manifest::{FileVersions, SnapshotManifest};
 use crate::io::document::{self, Document, DocumentError};
 use crate::io::hash::Sha256Digest;
-use crate::io::{IoContext, IoError, atomic, file_open};
+use crate::io::{IoError, atomic, file_open};
 use crate::sync::config::SyncConfig;
+use crate::sync::state::Replica;
 use serde::{Deserialize, Serialize};
-use std::collections::BTreeSet;
-use std::io;
-use std::path::{Path, PathBuf};
+use std::collections::{BTreeMap, BTreeSet};
+use std::path::Path;
 
 const POSITION_FILE: &str = "position.json";
 /// The manifest of the last publication.
@@ -19,6 +19,9 @@ pub(super) const PUBLISHED_FILE: &str = "published.jsonl";
 const RUN_FOLDER: &str = "run";
 /// The manifest of a publication that has begun.
 pub(super) const NEXT_FILE: &str = "next.jsonl";
+
+/// The [`TakenVersions`] of a run that is not published yet.
+pub(super) const TAKEN_FILE: &str = "taken.json";
 
 #[derive(Debug, Clone, Default, PartialEq, Serialize, Deserialize)]
 pub(super) struct Position {
@@ -39,22 +42,25 @@ impl Document for Position {
     const INDENTED: bool = false;
 }
 
-/// The files of the position, in the folder of the state.
-#[derive(Debug, Clone)]
-pub(super) struct PositionFiles {
-    folder: PathBuf,
+/// Versions of other machines that an unpublished run may have placed in the home, by key.
+#[derive(Debug, Default, Serialize, Deserialize)]
+pub(super) struct TakenVersions {
+    pub(super) files: BTreeMap<String, Vec<FileVersions>>,
+    /// Keys of the files whose first version an earlier run placed in the home.
+    #[serde(default)]
+    pub(super) placed: BTreeSet<String>,
 }
 
-impl PositionFiles {
-    pub(super) fn in_folder(folder: &Path) -> Self {
-        Self {
-            folder: folder.to_path_buf(),
-        }
-    }
+impl Document for TakenVersions {
+    const SCHEMA: u64 = 1;
+    const INDENTED: bool = false;
+}
 
+/// The files of the position are in the folder of the state.
+impl Replica {
     /// Reads the position; returns a new one with the id `new_id` if the file is missing or damaged. After a change of
     /// the settings, all snapshots are joined again, because the new settings may include other files.
-    pub(super) fn read(
+    pub(super) fn read_position(
         &self,
         config: &SyncConfig,
         new_id: impl FnOnce() -> String,
@@ -72,25 +78,24 @@ impl PositionFiles {
         Ok(position)
     }
 
-    pub(super) fn write(&self, position: &Position) -> Result<(), IoError> {
+    pub(super) fn write_position(&self, position: &Position) -> Result<(), IoError> {
         atomic::create_private_folder(&self.folder)?;
         document::write(&self.folder.join(POSITION_FILE), position)
     }
 
     /// Reads [`PUBLISHED_FILE`] or [`NEXT_FILE`]; `None` if the file is missing or damaged.
-    pub(super) fn read_manifest(&self, name: &str) -> Result<Option<SnapshotManifest>, IoError> {
-        let path = self.folder.join(name);
-        match file_open::open(&path) {
-            // A damaged file counts as missing: the newest snapshot has the same information.
-            Ok(file) => Ok(SnapshotManifest::parse(file, "this machine").ok()),
-            Err(e) if e.kind() == io::ErrorKind::NotFound => Ok(None),
-            Err(e) => Err(e).at("open", &path),
-        }
+    pub(super) fn read_own_manifest(
+        &self,
+        name: &str,
+    ) -> Result<Option<SnapshotManifest>, IoError> {
+        let file = file_open::open_if_exists(&self.folder.join(name))?;
+        // A damaged file counts as missing: the newest snapshot has the same information.
+        Ok(file.and_then(|file| SnapshotManifest::parse(file, "this machine").ok()))
     }
 
-    /// Returns the folder of the state of a run that is not published yet. It may not exist.
-    pub(super) fn run_folder(&self) -> PathBuf {
-        self.folder.join(RUN_FOLDER)
+    /// Returns this replica with the state of a run that is not published yet. The folder of the run may not exist.
+    pub(super) fn of_unpublished_run(&self) -> Self {
+        self.with_run_folder(Some(self.folder.join(RUN_FOLDER)))
     }
 
     /// Records a manifest that is about to be published.

@@ -4,10 +4,9 @@
 
 use super::error::RemoteError;
 use super::join::Join;
-use super::position::PositionFiles;
+use super::position::{TAKEN_FILE, TakenVersions};
 use super::snapshot_manifest::{FileVersions, is_conflict_copy_path};
 use super::store::Remote;
-use super::taken_versions::{TAKEN_FILE, TakenVersions};
 use crate::io::{IoError, atomic, document, tree};
 use crate::sync::config::SyncConfig;
 use crate::sync::contents;
@@ -15,20 +14,16 @@ use crate::sync::ledger::Ledger;
 use crate::sync::sides::{Side, Stat};
 use crate::sync::state::{OwnManifests, Replica, SideFile, SyncState, SyncedFile};
 
-impl PositionFiles {
-    /// Returns the replica with the state of the run that is not published yet.
-    fn replica_of_run(&self, replica: &Replica) -> Replica {
-        replica.with_run_folder(Some(self.run_folder()))
-    }
-
+impl Replica {
     /// Replaces the state of the last publication by the state in the folder of the run, if there is one, and
     /// removes that folder.
-    pub(super) fn commit_state(&self, replica: &Replica) -> Result<(), IoError> {
-        let state = self.replica_of_run(replica).state_file();
-        if state.exists() {
-            atomic::rename(&state, &replica.with_run_folder(None).state_file())?;
+    pub(super) fn commit_unpublished_run(&self) -> Result<(), IoError> {
+        let run_replica = self.of_unpublished_run();
+        if run_replica.state_file().exists() {
+            let target = self.with_run_folder(None).state_file();
+            atomic::rename(&run_replica.state_file(), &target)?;
         }
-        tree::remove(&self.run_folder())
+        tree::remove(run_replica.run_folder())
     }
 }
 
@@ -36,8 +31,8 @@ impl<R: Remote> Join<'_, R> {
     /// Writes the state with which the run begins: the state of the last publication, with the versions that a killed
     /// run has placed in the home since.
     pub(super) fn write_first_state(&mut self) -> Result<(), RemoteError> {
-        let run_replica = self.files.replica_of_run(&self.replica);
-        let taken = document::read(&self.files.run_folder().join(TAKEN_FILE))?;
+        let run_replica = self.replica.of_unpublished_run();
+        let taken = document::read(&run_replica.run_folder().join(TAKEN_FILE))?;
         let killed = run_replica.read()?;
 
         let mut state = if self.is_state_uncommitted {

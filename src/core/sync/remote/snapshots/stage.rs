@@ -5,7 +5,7 @@ use super::error::RemoteError;
 use super::join::Join;
 use super::other_machine::{IncomingFile, OtherMachine};
 use super::snapshot_manifest::{SnapshotManifest, is_conflict_copy_path};
-use super::staged_tree::{Candidate, StagedFiles, place_fetched};
+use super::staged_tree::{StagedFiles, place_fetched};
 use super::store::{HOME, Remote, RemoteSnapshot};
 use crate::codex::rollout;
 use crate::io::hash::Sha256Digest;
@@ -218,21 +218,21 @@ impl<R: Remote> Join<'_, R> {
         };
 
         let synced_stat = last.filter(is_synced).map(|last| last.local.stat);
-        let last_local_path = last.map(|last| &*last.local.path);
-        let paths = last_local_path
-            .into_iter()
-            .chain(Some(path).filter(|path| last_local_path != Some(path)));
+        let last_path = last.map(|last| &*last.local.path);
 
-        let candidates = paths.map(|path| Candidate {
-            path,
-            trusted: synced_stat.filter(|_| last_local_path == Some(path)),
-        });
-        let candidates: Vec<_> = candidates.collect();
-
-        let placed = self
-            .tree
-            .place_from_home(&self.config, path, entry, &candidates);
-        Ok(placed?)
+        let other_path = Some(path).filter(|path| last_path != Some(path));
+        for local_path in last_path.into_iter().chain(other_path) {
+            if local_path.ends_with(rollout::ZST) != path.ends_with(rollout::ZST) {
+                continue;
+            }
+            let source = self.config.file_path(Side::Local, local_path);
+            let trusted = synced_stat.filter(|_| last_path == Some(local_path));
+            let placed = self.tree.place_from_home(&source, trusted, path, entry)?;
+            if placed.is_some() {
+                return Ok(placed);
+            }
+        }
+        Ok(None)
     }
 
     fn link_conflict_copies(&self) -> Result<(), IoError> {

@@ -4,13 +4,12 @@
 use super::error::RemoteError;
 use super::snapshot_manifest::is_conflict_copy_path;
 use super::store::HOME;
-use crate::codex::rollout;
 use crate::io::{IoContext, IoError, atomic, file_id, file_open, links, sharing, tree};
 use crate::sync::config::SyncConfig;
 use crate::sync::file_group::state_key;
 use crate::sync::file_kind::FileKind;
 use crate::sync::manifest::ManifestEntry;
-use crate::sync::sides::{Side, Stat, set_mtime};
+use crate::sync::sides::{Stat, set_mtime};
 use crate::sync::{contents, manager_folder};
 use std::collections::BTreeMap;
 use std::fs;
@@ -19,14 +18,6 @@ use std::path::{Path, PathBuf};
 
 /// Size and mtime of each file, by key and path.
 pub(super) type StagedFiles = BTreeMap<String, BTreeMap<String, Stat>>;
-
-/// A local file that may have the content of a file to place.
-pub(super) struct Candidate<'a> {
-    /// Path below the Codex home.
-    pub(super) path: &'a str,
-    /// Size and mtime with which the file certainly has the content.
-    pub(super) trusted: Option<Stat>,
-}
 
 /// The staged tree: [`HOME`] and the manifest below `root`.
 #[derive(Debug, Clone)]
@@ -71,39 +62,29 @@ impl StagedTree {
         Ok(target)
     }
 
-    /// Places a file from the first of the local `candidates` that has the content or begins with it. Returns the size
-    /// and mtime of the placed file; `None` if no candidate has the content.
+    /// Places a file from the local file `source` if that has the content or begins with it. With the size and mtime
+    /// `trusted` it certainly has the content. Returns the size and mtime of the placed file; `None` if `source` does not
+    /// have the content.
     pub(super) fn place_from_home(
         &self,
-        config: &SyncConfig,
+        source: &Path,
+        trusted: Option<Stat>,
         to: &str,
         entry: &ManifestEntry,
-        candidates: &[Candidate<'_>],
     ) -> Result<Option<Stat>, IoError> {
-        for candidate in candidates {
-            let source = config.file_path(Side::Local, candidate.path);
-            let Some(stat) = Stat::read(&source)? else {
-                continue;
-            };
+        let Some(stat) = Stat::read(source)? else {
+            return Ok(None);
+        };
+        let has_listed_digest =
+            || contents::read_raw_digest(source).is_ok_and(|digest| digest == entry.digest);
+        let has_content = stat.size == entry.size && (trusted == Some(stat) || has_listed_digest());
 
-            let has_same_form =
-                candidate.path.ends_with(rollout::ZST) == to.ends_with(rollout::ZST);
-            if !has_same_form {
-                continue;
-            }
-
-            let has_listed_digest =
-                || contents::read_raw_digest(&source).is_ok_and(|digest| digest == entry.digest);
-            let has_content =
-                stat.size == entry.size && (candidate.trusted == Some(stat) || has_listed_digest());
-            if has_content && self.place(&source, to, stat)? {
-                return Ok(Some(stat));
-            }
-
-            // The file may have grown since.
-            if stat.size > entry.size && self.copy_beginning(&source, to, entry)? {
-                return Ok(Some(entry.stat()));
-            }
+        if has_content && self.place(source, to, stat)? {
+            return Ok(Some(stat));
+        }
+        // The file may have grown since.
+        if stat.size > entry.size && self.copy_beginning(source, to, entry)? {
+            return Ok(Some(entry.stat()));
         }
         Ok(None)
     }
