@@ -2,9 +2,11 @@
 
 use super::key::{FOLDER_KEYS, KEYS};
 use codex_manager_core::io::settings::SettingKey;
-use codex_manager_core::io::similar;
 use codex_manager_core::launch::folders;
 use std::path::Path;
+
+/// The minimum Jaro-Winkler similarity of a suggestion for a misspelled name.
+const MIN_SIMILARITY: f64 = 0.7;
 
 /// A reference to one setting, which the file may or may not contain.
 #[derive(Debug, Clone)]
@@ -86,12 +88,22 @@ pub(crate) fn find_setting(name: &str) -> Result<Setting, KeyError> {
 
 /// Returns the name of [`KEYS`] that is most similar to `name`, or `None` if none is similar.
 fn find_nearest_name(name: &str) -> Option<&'static str> {
-    // The table is a word of its own, because the user may have omitted it.
-    let to_words = |name: &str| name.replace('.', " ").replace('-', "_");
-    let keys = KEYS.map(|key| to_words(key.name));
-    let nearest = similar::find_nearest(&to_words(name), keys.iter().map(String::as_str));
-    let mut names = KEYS.iter().map(|key| key.name);
-    names.find(|name| nearest.first() == Some(&&*to_words(name)))
+    let normalize = |text: &str| text.to_lowercase().replace(['.', '-'], "_");
+    let normalized = normalize(name);
+
+    let similarity = |key: &SettingKey| {
+        let whole_name = normalize(key.name);
+        // The user may have omitted the table.
+        let last_part = key.name.rsplit('.').next().unwrap_or_default();
+        strsim::jaro_winkler(&normalized, &whole_name)
+            .max(strsim::jaro_winkler(&normalized, last_part))
+    };
+
+    KEYS.iter()
+        .map(|key| (similarity(key), key.name))
+        .filter(|(similarity, _)| *similarity >= MIN_SIMILARITY)
+        .max_by(|a, b| a.0.total_cmp(&b.0))
+        .map(|(_, name)| name)
 }
 
 #[cfg(test)]
