@@ -26,7 +26,6 @@ pub mod foreground;
 pub mod hash;
 #[cfg(windows)]
 pub(crate) mod job;
-pub(crate) mod json_lines;
 pub(crate) mod json_path;
 pub(crate) mod limits;
 pub mod links;

@@ -6,9 +6,9 @@
 //! so readers check the file.
 
 use super::index_updates::IndexUpdate;
+use super::json_lines::{self, JsonLines};
 use super::state::Replica;
 use crate::history::session_index::ThreadNameIndex;
-use crate::io::json_lines::{self, JsonLines};
 use crate::io::{IoContext, IoError, atomic, document, sharing};
 use serde::{Deserialize, Serialize};
 use std::collections::{BTreeSet, HashMap};

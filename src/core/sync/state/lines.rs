@@ -4,7 +4,7 @@ use super::sync_state::{Deletion, SideFile, SyncState, SyncedFile};
 use crate::io::IoError;
 use crate::io::document::push_line;
 use crate::io::hash::Sha256Digest;
-use crate::io::json_lines::JsonLines;
+use crate::sync::json_lines::JsonLines;
 use crate::sync::sides::Stat;
 use serde::{Deserialize, Serialize};
 use serde_json::Value;

@@ -1,19 +1,19 @@
-//! Append-only files of JSON lines: the launch registry, and the files in the folder of a sync state.
+//! Append-only files of JSON lines in the folder of a state: the ledger, the state during a run, and the pending
+//! updates of Codex's index.
 //!
 //! A kill or a power cut can tear the last line. Opening the file ends a torn line, so that the next line is not lost
 //! too, and readers skip torn lines. No line depends on an earlier one, so a torn line loses only its own record.
 
-use super::file_open::FinalLink;
-use super::{IoContext, IoError, atomic, document, file_open, flush, sharing};
+use crate::io::{IoContext, IoError, atomic, document, file_open, flush, sharing};
 use serde::Serialize;
 use serde::de::DeserializeOwned;
 use std::fs::{File, OpenOptions};
-use std::io::Write;
+use std::io::{ErrorKind, Write};
 use std::path::{Path, PathBuf};
 
 /// A file of JSON lines, open for appending.
 #[derive(Debug)]
-pub(crate) struct JsonLines {
+pub(super) struct JsonLines {
     file: File,
     path: PathBuf,
     /// True if lines are not flushed yet.
@@ -22,18 +22,16 @@ pub(crate) struct JsonLines {
 
 impl JsonLines {
     /// Opens an existing file.
-    pub(crate) fn open(path: PathBuf) -> Result<Self, IoError> {
+    pub(super) fn open(path: PathBuf) -> Result<Self, IoError> {
         let mut options = OpenOptions::new();
         let file = sharing::open_to_write(options.read(true).append(true), &path);
         Self::from_file(file.at("open", &path)?, path)
     }
 
     /// Opens or creates a file in an existing folder.
-    pub(crate) fn open_or_create(path: PathBuf) -> Result<Self, IoError> {
+    pub(super) fn open_or_create(path: PathBuf) -> Result<Self, IoError> {
         let mut options = OpenOptions::new();
-        let options = options.read(true).append(true);
-        // A link would lead the lines out of the folder.
-        let file = sharing::open_or_create(file_open::set_flags(options, FinalLink::Refuse), &path);
+        let file = sharing::open_or_create(options.read(true).append(true), &path);
         Self::from_file(file.at("open", &path)?, path)
     }
 
@@ -50,7 +48,7 @@ impl JsonLines {
     }
 
     /// Appends a line. The line survives a kill of this process, and after [`JsonLines::sync`] also a power cut.
-    pub(crate) fn push(&mut self, line: &impl Serialize) -> Result<(), IoError> {
+    pub(super) fn push(&mut self, line: &impl Serialize) -> Result<(), IoError> {
         let mut bytes = Vec::new();
         document::push_line(&mut bytes, line).at("encode", &self.path)?;
         self.is_unflushed = true;
@@ -58,7 +56,7 @@ impl JsonLines {
     }
 
     /// Flushes the new lines to disk.
-    pub(crate) fn sync(&mut self) -> Result<(), IoError> {
+    pub(super) fn sync(&mut self) -> Result<(), IoError> {
         if self.is_unflushed {
             flush::sync_data(&self.file).at("fsync", &self.path)?;
             self.is_unflushed = false;
@@ -67,7 +65,7 @@ impl JsonLines {
     }
 
     /// Flushes the new lines to disk, and the name of the file, which may have been created.
-    pub(crate) fn sync_with_name(self) -> Result<(), IoError> {
+    pub(super) fn sync_with_name(self) -> Result<(), IoError> {
         flush::sync_all(&self.file).at("fsync", &self.path)?;
         atomic::sync_folder(atomic::parent_of(&self.path))
     }
@@ -75,10 +73,14 @@ impl JsonLines {
 
 /// Reads the lines that parse as `T`, in the order of the file, and skips all others. Returns none if the file is
 /// missing.
-pub(crate) fn read<T: DeserializeOwned>(path: &Path) -> Result<Vec<T>, IoError> {
-    let text = file_open::read_if_exists(path)?.unwrap_or_default();
+pub(super) fn read<T: DeserializeOwned>(path: &Path) -> Result<Vec<T>, IoError> {
+    let text = match file_open::read(path) {
+        Ok(text) => text,
+        Err(e) if e.kind() == ErrorKind::NotFound => return Ok(Vec::new()),
+        Err(e) => return Err(e).at("read", path),
+    };
     let lines = text.split(|byte| *byte == b'\n');
-    // A file may have lines of two types, so a line of another type is no damage.
+    // The file of the pending updates has lines of two types, so a line of another type is no damage.
     let lines = lines.filter_map(|line| serde_json::from_slice(line).ok());
     Ok(lines.collect())
 }
