@@ -197,7 +197,7 @@ fn check_verify_age(
     let message = match last_verified {
         Some(at) => format!(
             "last verification of an archive: {}",
-            time::format_relative(&at, &now)
+            time::format_relative(&at.min(now), &now)
         ),
         None => "no archive has been verified yet".to_owned(),
     };

@@ -63,6 +63,10 @@ fn find_nearest_setting<'a, T>(
     settings: &'a BTreeMap<String, T>,
     home_dir: Option<&Path>,
 ) -> Option<(&'a String, &'a T)> {
+    if !folder.is_absolute() {
+        return None;
+    }
+
     // `Path::strip_prefix` would take `a` for the parent of `a/..`.
     let has_parent_dir = folder.components().any(|part| part == Component::ParentDir);
     let given = Some(folder.to_path_buf()).filter(|_| !has_parent_dir);
@@ -84,8 +88,7 @@ fn find_nearest_setting<'a, T>(
         let steps = paths.filter_map(|path| steps_to(&path)).min()?;
         Some((steps, name, value))
     });
-    let nearest = entries.min_by_key(|(steps, ..)| *steps);
-    let (_, name, value) = nearest.filter(|_| folder.is_absolute())?;
+    let (_, name, value) = entries.min_by_key(|(steps, ..)| *steps)?;
     Some((name, value))
 }
 

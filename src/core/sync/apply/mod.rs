@@ -65,9 +65,6 @@ fn apply_and_fill_report(
     request: &ApplyRequest<'_>,
     report: &mut ApplyReport,
 ) -> Result<(), ApplyError> {
-    // Compared at the end: a run that changes nothing in the state does not write the state file.
-    let state_before = state.clone();
-
     // Only the first run creates the cloud folder. Later, a missing folder means that the disk is not mounted.
     if !state.file.exists && plan.cloud_contents == CloudContents::Empty {
         atomic::create_private_folder(&request.config.cloud)?;
@@ -77,6 +74,8 @@ fn apply_and_fill_report(
     if state.file.needs_rewrite {
         request.replica.write(&mut state)?;
     }
+    // Compared at the end: a run that changes nothing in the state does not write the state file.
+    let state_before = state.clone();
 
     let mut not_backed_up = Vec::new();
     if request.config.backup.before_overwrite {
