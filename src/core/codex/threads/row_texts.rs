@@ -2,7 +2,9 @@
 
 use crate::codex::rollout_lines::placeholder;
 use memchr::memmem;
-use serde_json::Value;
+use serde::Deserialize;
+use serde::de::IgnoredAny;
+use std::borrow::Cow;
 
 /// The number of bytes at the beginning of a line in which its kind is searched.
 const KIND_BYTES: usize = 1024;
@@ -27,48 +29,45 @@ impl RowTexts {
         if is_complete || !may_have_text(line) {
             return;
         }
-        // Damaged JSON becomes null, which has no payload.
-        let line: Value = serde_json::from_slice(line).unwrap_or_default();
-        let payload = &line["payload"];
-        match payload["type"].as_str() {
+        let parsed = serde_json::from_slice::<MessageLine<'_>>(line);
+        let Some(payload) = parsed.ok().and_then(|line| line.payload) else {
+            return;
+        };
+
+        match payload.kind.as_deref() {
             Some("user_message") => {
-                let has_any = |lists: [&str; 2]| {
-                    let mut lists = lists.iter().filter_map(|key| payload[key].as_array());
-                    lists.any(|list| !list.is_empty())
-                };
-                let placeholder = placeholder(
-                    has_any(["images", "local_images"]),
-                    has_any(["audio", "local_audio"]),
-                );
-                let text = payload["message"].as_str().unwrap_or_default();
-                self.add_message(text, placeholder);
+                let placeholder = payload.placeholder();
+                self.add_message(payload.message, placeholder);
             }
-            Some("item_completed") if payload["item"]["type"] == "UserMessage" => {
-                let parts = payload["item"]["content"].as_array();
-                let mut parts = parts.into_iter().flatten();
-                let texts = parts.clone().filter_map(|part| part["text"].as_str());
+            Some("item_completed") => {
+                let Some(item) = payload
+                    .item
+                    .filter(|item| item.kind.as_deref() == Some("UserMessage"))
+                else {
+                    return;
+                };
+                let texts = item.content.iter().filter_map(|part| part.text.as_deref());
                 let text: String = texts.collect();
-                let placeholder = parts.find_map(|part| {
-                    let kind = part["type"].as_str()?;
-                    let is_image = matches!(kind, "image" | "local_image");
-                    placeholder(is_image, matches!(kind, "audio" | "local_audio"))
-                });
-                self.add_message(&text, placeholder);
+                let placeholder = item.content.iter().find_map(MessagePart::placeholder);
+                self.add_message(Some(text.into()), placeholder);
             }
             Some("thread_goal_updated") => {
-                let objective = payload["goal"]["objective"].as_str().map(str::trim);
-                let objective = objective.filter(|objective| !objective.is_empty());
-                if self.preview.is_none() {
-                    self.preview = objective.map(str::to_owned);
+                let objective = payload.goal.and_then(|goal| goal.objective);
+                let objective = objective.as_deref().map(str::trim).unwrap_or_default();
+                if self.preview.is_none() && !objective.is_empty() {
+                    self.preview = Some(objective.to_owned());
                 }
             }
             _ => {}
         }
     }
 
-    fn add_message(&mut self, text: &str, placeholder: Option<&str>) {
-        let message = text.split_once(MESSAGE_HEADING);
-        let text = message.map_or(text, |(_, message)| message).trim();
+    fn add_message(&mut self, text: Option<Cow<'_, str>>, placeholder: Option<&str>) {
+        let text = text.unwrap_or_default();
+        let text = text
+            .split_once(MESSAGE_HEADING)
+            .map_or(&*text, |(_, message)| message)
+            .trim();
         let text = Some(text).filter(|text| !text.is_empty());
 
         let Some(shown) = text.or(placeholder) else {
@@ -91,6 +90,72 @@ fn may_have_text(line: &[u8]) -> bool {
     ];
     let mut kinds = kinds.iter();
     kinds.any(|kind| memmem::find(beginning, kind.as_bytes()).is_some())
+}
+
+#[derive(Deserialize)]
+struct MessageLine<'a> {
+    #[serde(borrow, default)]
+    payload: Option<MessagePayload<'a>>,
+}
+
+#[derive(Deserialize)]
+struct MessagePayload<'a> {
+    #[serde(borrow, default, rename = "type")]
+    kind: Option<Cow<'a, str>>,
+    #[serde(borrow, default)]
+    message: Option<Cow<'a, str>>,
+    images: Option<Vec<IgnoredAny>>,
+    local_images: Option<Vec<IgnoredAny>>,
+    audio: Option<Vec<IgnoredAny>>,
+    local_audio: Option<Vec<IgnoredAny>>,
+    #[serde(borrow, default)]
+    item: Option<CompletedMessage<'a>>,
+    #[serde(borrow, default)]
+    goal: Option<GoalRecord<'a>>,
+}
+
+impl MessagePayload<'_> {
+    /// Returns the text that Codex shows for a `user_message` of images or recordings alone.
+    fn placeholder(&self) -> Option<&'static str> {
+        let has_any = |lists: [&Option<Vec<IgnoredAny>>; 2]| {
+            let mut lists = lists.into_iter().flatten();
+            lists.any(|list| !list.is_empty())
+        };
+        placeholder(
+            has_any([&self.images, &self.local_images]),
+            has_any([&self.audio, &self.local_audio]),
+        )
+    }
+}
+
+#[derive(Deserialize)]
+struct CompletedMessage<'a> {
+    #[serde(borrow, default, rename = "type")]
+    kind: Option<Cow<'a, str>>,
+    #[serde(borrow, default)]
+    content: Vec<MessagePart<'a>>,
+}
+
+#[derive(Deserialize)]
+struct MessagePart<'a> {
+    #[serde(borrow, default, rename = "type")]
+    kind: Option<Cow<'a, str>>,
+    #[serde(borrow, default)]
+    text: Option<Cow<'a, str>>,
+}
+
+impl MessagePart<'_> {
+    fn placeholder(&self) -> Option<&'static str> {
+        let kind = self.kind.as_deref()?;
+        let is_image = matches!(kind, "image" | "local_image");
+        placeholder(is_image, matches!(kind, "audio" | "local_audio"))
+    }
+}
+
+#[derive(Deserialize)]
+struct GoalRecord<'a> {
+    #[serde(borrow, default)]
+    objective: Option<Cow<'a, str>>,
 }
 
 #[cfg(test)]
