@@ -5,35 +5,146 @@
 //! 0.3 s for the first block) or compile a parser in C for each language.
 
 use super::escape::{escape_html, push_escaped, push_span};
-use serde::Deserialize;
-use smart_default::SmartDefault;
 use std::fmt::Write as _;
-use std::sync::LazyLock;
 
-#[derive(Deserialize)]
-struct LanguageTable {
-    languages: Vec<Language>,
-}
-
-/// A language of `languages.toml`, which explains the fields.
-#[derive(Deserialize, SmartDefault)]
-#[serde(default, deny_unknown_fields)]
 struct Language {
-    names: String,
-    line_comments: Vec<String>,
-    block_comment: Option<(String, String)>,
-    #[default("\"'".into())]
-    quotes: String,
-    long_quotes: Vec<String>,
-    keywords: String,
-    key_marks: String,
+    /// The names of the language after ```` ``` ````, separated by spaces.
+    names: &'static str,
+    /// The marks that begin a comment up to the end of the line.
+    line_comments: &'static [&'static str],
+    /// The marks that begin and end a block comment.
+    block_comment: Option<(&'static str, &'static str)>,
+    /// The quotes of strings that cannot continue in the next line.
+    quotes: &'static str,
+    /// The quotes of strings that can have several lines, the longer quotes first.
+    long_quotes: &'static [&'static str],
+    /// The keywords, separated by spaces.
+    keywords: &'static str,
+    /// The characters that make the name before them a key.
+    key_marks: &'static str,
 }
 
-/// The languages of `languages.toml`. Empty if that file is malformed, which a unit test excludes.
-static LANGUAGES: LazyLock<Vec<Language>> = LazyLock::new(|| {
-    let table: Option<LanguageTable> = toml_edit::de::from_str(include_str!("languages.toml")).ok();
-    table.map(|table| table.languages).unwrap_or_default()
-});
+const C_LIKE: Language = Language {
+    names: "",
+    line_comments: &["//"],
+    block_comment: Some(("/*", "*/")),
+    quotes: "\"'",
+    long_quotes: &[],
+    keywords: "",
+    key_marks: "",
+};
+
+const SCRIPT: Language = Language {
+    line_comments: &["#"],
+    block_comment: None,
+    ..C_LIKE
+};
+
+const LANGUAGES: [Language; 12] = [
+    Language {
+        names: "rust rs",
+        quotes: "",
+        long_quotes: &["\""],
+        keywords: "as async await break const continue crate dyn else enum extern false fn for if impl in let \
+                   loop match mod move mut pub ref return self Self static struct super trait true type unsafe \
+                   use where while",
+        ..C_LIKE
+    },
+    Language {
+        names: "sh bash shell zsh console shellscript",
+        quotes: "",
+        long_quotes: &["\"", "'"],
+        keywords: "if then else elif fi for in do done while until case esac function return local export set \
+                   unset cd echo exit source sudo",
+        ..SCRIPT
+    },
+    Language {
+        names: "python py",
+        long_quotes: &["\"\"\"", "'''"],
+        keywords: "False None True and as assert async await break class continue def del elif else except \
+                   finally for from global if import in is lambda match nonlocal not or pass raise return self \
+                   try while with yield",
+        ..SCRIPT
+    },
+    Language {
+        names: "javascript js jsx typescript ts tsx mjs vue svelte go golang",
+        long_quotes: &["`"],
+        keywords: "abstract as async await break case catch chan class const continue declare default defer delete \
+                   do else enum export extends fallthrough false finally for from func function get go goto if \
+                   implements import in instanceof interface keyof let new nil null of package private protected \
+                   public readonly return select set static struct super switch this throw true try type typeof \
+                   undefined var void while yield",
+        ..C_LIKE
+    },
+    Language {
+        names: "json jsonc json5 jsonl",
+        keywords: "true false null",
+        key_marks: ":",
+        ..C_LIKE
+    },
+    Language {
+        names: "toml ini conf cfg properties env dotenv hcl terraform tf",
+        line_comments: &["#", ";"],
+        long_quotes: &["\"\"\"", "'''"],
+        keywords: "true false",
+        key_marks: "=",
+        ..SCRIPT
+    },
+    Language {
+        names: "yaml yml",
+        keywords: "true false null",
+        key_marks: ":",
+        ..SCRIPT
+    },
+    Language {
+        names: "c h cpp c++ cc hpp cxx objc objective-c cuda glsl java kotlin kt kts scala groovy csharp cs c# swift \
+                dart php zig proto protobuf solidity sol",
+        keywords: "abstract alignas as async auto await bool boolean break byte case catch char class comptime \
+                   const constexpr continue default defer define delete do double else endif enum explicit extends \
+                   extension extern false final finally float fn for foreach friend fun func function guard if \
+                   ifdef ifndef implements import in include inline int int32 int64 interface internal is lateinit \
+                   let long match namespace new nil noexcept null nullptr operator override package private \
+                   protected protocol pub public readonly record return sealed self short signed sizeof static \
+                   string struct super switch template this throw throws trait true try type typealias typedef \
+                   typename uint256 union unsigned using usingnamespace val var variable virtual void volatile when \
+                   where while with yield",
+        ..C_LIKE
+    },
+    Language {
+        names: "ruby rb elixir ex perl pl r julia jl crystal dockerfile docker makefile make cmake just justfile nix \
+                graphql",
+        keywords: "ADD ARG CMD COPY ENTRYPOINT ENV EXPOSE FROM HEALTHCHECK LABEL RUN SHELL USER VOLUME WORKDIR \
+                   alias and begin break case class def define defmodule do else elsif end endef endif ensure \
+                   export false for function if ifdef ifeq import in include let module my next nil not or require \
+                   rescue return self sub super then true unless until use using when while yield",
+        ..SCRIPT
+    },
+    Language {
+        names: "sql sqlite postgresql mysql lua haskell hs",
+        line_comments: &["--"],
+        keywords: "add all alter and as asc begin between break by case check class column commit constraint create \
+                   cross data default delete deriving desc distinct do drop else elseif end exists false for \
+                   foreign from full function group having if import in index inner insert instance into is join \
+                   key left let like limit local module newtype nil not null of on or order outer pragma primary \
+                   references repeat return returning right rollback select set table then transaction true type \
+                   union unique until update using values view when where while with without",
+        ..C_LIKE
+    },
+    Language {
+        names: "css scss less",
+        key_marks: ":",
+        ..C_LIKE
+    },
+    Language {
+        names: "html xml svg htm xhtml plist",
+        line_comments: &[],
+        block_comment: Some(("<!--", "-->")),
+        quotes: "",
+        long_quotes: &["\""],
+        key_marks: "=",
+        ..C_LIKE
+    },
+];
 
 /// Appends a block of code. `info` is the text after ```` ``` ````; its first word is the language.
 pub(super) fn push_code_block(html: &mut String, code: &str, info: &str) {
@@ -98,11 +209,11 @@ impl CodeScanner<'_> {
     /// the character in front of it.
     fn scan_token(&self, first: char, before: char) -> (usize, &'static str) {
         let (code, language) = (self.code, self.language);
-        if let Some((begin, end)) = &language.block_comment
-            && let Some(inner) = code.strip_prefix(begin.as_str())
+        if let Some((begin, end)) = language.block_comment
+            && let Some(inner) = code.strip_prefix(begin)
         {
             let len = inner
-                .find(end.as_str())
+                .find(end)
                 .map_or(code.len(), |at| begin.len() + at + end.len());
             return (len, "comment");
         }
@@ -118,7 +229,7 @@ impl CodeScanner<'_> {
         if let Some(quote) = language
             .long_quotes
             .iter()
-            .find(|quote| code.starts_with(quote.as_str()))
+            .find(|quote| code.starts_with(**quote))
         {
             return self.scan_string(quote, code.len());
         }
@@ -183,7 +294,7 @@ impl CodeScanner<'_> {
         } else if self
             .language
             .keywords
-            .split_whitespace()
+            .split(' ')
             .any(|keyword| keyword == keyword_form)
         {
             "keyword"
