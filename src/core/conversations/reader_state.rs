@@ -131,8 +131,17 @@ impl ReaderState {
             EventKind::ToolCall { .. } | EventKind::ToolOutput(_) => {
                 return self.record_call(item);
             }
-            // Codex records the others once.
-            _ => return true,
+            EventKind::FilesTouched(_)
+            | EventKind::ModelInput
+            | EventKind::Meta(_)
+            | EventKind::Image(_)
+            | EventKind::Compaction(_)
+            | EventKind::TurnContext(_)
+            | EventKind::Tokens(_)
+            | EventKind::Request(_)
+            | EventKind::TurnStarted
+            | EventKind::TurnEnded
+            | EventKind::RolledBack(_) => return true,
         };
 
         let text = text.trim();

@@ -96,7 +96,11 @@ pub(crate) fn convert(
             .at("expand", source)?;
     }
 
-    let reader = rollout::open_plain(source).at("open", source)?;
+    let reader: io::Result<Box<dyn Read + Send>> = match target_form {
+        Form::Compressed => file_open::open(source).map(|file| Box::new(file) as _),
+        Form::Plain => rollout::open_plain(source),
+    };
+    let reader = reader.at("open", source)?;
     let mut reader = ReportingReader { reader, progress };
 
     let result = match target_form {
