@@ -39,8 +39,16 @@ impl<'r> ChosenConversation<'r> {
     /// No conversation matches, or several match and the user does not choose one.
     pub(crate) fn find(rows: &'r [ThreadRow], text: &str, context: &Context) -> Result<Self> {
         let home = context.codex_home();
-        if let Some(row) = choose_row(find_rows(rows, text), text, context)? {
-            return Ok(Self::from_row(row, home));
+        let matching_rows = find_rows(rows, text);
+        match matching_rows.as_slice() {
+            [] => {}
+            [row] => return Ok(Self::from_row(row, home)),
+            _ => {
+                return Ok(Self::from_row(
+                    choose_row(matching_rows, text, context)?,
+                    home,
+                ));
+            }
         }
 
         // Codex may not list a conversation whose rollout is in the home.
@@ -209,7 +217,7 @@ fn find_rows<'a>(rows: &'a [ThreadRow], text: &str) -> Vec<&'a ThreadRow> {
     thread_choice::find_named(&rows.iter(), text, |row| row.id.clone(), has_title)
 }
 
-/// Returns the conversation that `text` names. Lets the user choose if there are several.
+/// Lets the user choose one of the conversations that `text` names.
 ///
 /// # Errors
 /// The user cancelled. Without a terminal, the hints of the error list the newest conversations.
@@ -217,10 +225,7 @@ fn choose_row<'a>(
     mut rows: Vec<&'a ThreadRow>,
     text: &str,
     context: &Context,
-) -> Result<Option<&'a ThreadRow>> {
-    if rows.len() < 2 {
-        return Ok(rows.pop());
-    }
+) -> Result<&'a ThreadRow> {
     rows.sort_by_key(|row| std::cmp::Reverse(row.updated_ms));
     let question = format!("{} matches {} conversations", printable(text), rows.len());
 
@@ -246,7 +251,7 @@ fn choose_row<'a>(
     let choice = picker.run(&context.ui)?;
     // The id of an item is its position in `rows`.
     let chosen_row = choice.and_then(|choice| rows.get(choice.id.parse::<usize>().ok()?));
-    chosen_row.copied().map(Some).ok_or_else(|| {
+    chosen_row.copied().ok_or_else(|| {
         let mut error = CommandError::failed(question).hint("give more of the id; the newest are:");
         error.hints.extend(rows.iter().take(MAX_LISTED).map(|row| {
             let (id, age, title) = describe_row(row);
