@@ -189,7 +189,7 @@ pub(crate) fn warn_of_skipped_files(skipped: &[SkippedFile], context: &Context) 
         context.warn(format_args!(
             "skipped: {}: {}",
             printable(&file.reason),
-            file.path.display()
+            printable(&file.path.to_string_lossy())
         ));
     }
 }

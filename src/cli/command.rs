@@ -44,7 +44,7 @@ pub(super) enum Command {
     Notify(commands::notify::NotifyArgs),
     Profile(commands::profile::ProfileArgs),
     #[command(visible_alias = "ls")]
-    List(commands::accounts::ListArgs),
+    List(commands::list::ListArgs),
     Current(commands::current::CurrentArgs),
     #[command(visible_alias = "switch")]
     Use(commands::use_account::UseArgs),

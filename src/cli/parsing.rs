@@ -24,7 +24,7 @@ struct FastCli {
 #[command(defer = true)]
 enum FastCommand {
     Recommend(commands::recommend::RecommendArgs),
-    List(commands::accounts::ListArgs),
+    List(commands::list::ListArgs),
     Current(commands::current::CurrentArgs),
     ListBackups(commands::list_backups::ListBackupsArgs),
     Launches(commands::launches::LaunchesArgs),

@@ -17,6 +17,7 @@ pub(crate) mod history;
 pub(crate) mod hook;
 pub(crate) mod launch;
 pub(crate) mod launches;
+pub(crate) mod list;
 pub(crate) mod list_backups;
 pub(crate) mod man;
 pub(crate) mod mcp;

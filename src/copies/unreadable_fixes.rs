@@ -2,7 +2,6 @@
 
 use crate::context::Context;
 use crate::copies::archived::group_rollouts_by_conversation;
-use crate::copies::losses::places::list_usable_archives;
 use crate::copies::source::ConversationSource as _;
 use crate::error::Result;
 use codex_manager_core::archive::{ArchiveReader, FileEntry};
@@ -10,7 +9,8 @@ use codex_manager_core::codex::parse_rollout_id;
 use codex_manager_core::codex::rollout::{decompress, is_plain};
 use codex_manager_core::history::rollout;
 use codex_manager_core::history::unreadable::{UnreadableCause, UnreadableConversation};
-use codex_manager_core::io::IoContext as _;
+use codex_manager_core::inventory::archive_names::{list_numbered, shortest_name};
+use codex_manager_core::io::{IoContext as _, shell};
 use std::io::{self, Read as _, Seek as _};
 
 /// Sets the fix of each conversation that `history repair` cannot repair, or of which a rollout was shortened. The fix
@@ -22,7 +22,8 @@ pub(crate) fn set_restore_fixes(unreadable: &mut [UnreadableConversation], conte
     }
 
     let records = context.archives().unwrap_or_default();
-    for (file, _) in list_usable_archives(&records, context) {
+    let home = context.codex_home();
+    for record in list_numbered(&records) {
         // The archives come newest first, so a conversation that has its command is done.
         let mut without_fix = unreadable
             .iter_mut()
@@ -32,12 +33,17 @@ pub(crate) fn set_restore_fixes(unreadable: &mut [UnreadableConversation], conte
             return;
         }
 
-        let Ok(archive) = ArchiveReader::open(&file.path) else {
+        if !record.is_usable() || !record.metadata.records_home(home) {
+            continue;
+        }
+        let Ok(archive) = ArchiveReader::open(&context.backups().join(&record.path)) else {
             continue;
         };
+
         for conversation in without_fix {
             if let Some(id) = find_restored_id(&archive, conversation).unwrap_or_default() {
-                conversation.fix = file.place.format_restore_command(&id);
+                let name = shell::quote_if_needed(shortest_name(record));
+                conversation.fix = Some(format!("codex-manager restore {name} --session {id}"));
             }
         }
     }

@@ -2,18 +2,20 @@
 //! archives and snapshots.
 //!
 //! - before the home changes: [`home_checks`], [`shutdown`], [`before_new_codex`]
-//! - a backup: [`backup_plan`]; a snapshot: [`new_snapshot`]
+//! - a backup: [`capture_args`], [`backup_plan`]; a snapshot: [`new_snapshot`]
 //! - a restore: [`restore_options`], with a snapshot as the source: [`snapshot_source`]; a check: [`archive_check`]
 //! - after a restore or a sync: [`earlier_turns`]
 //! - switching and starting: [`best_login`], [`switch_account`], [`wait`], [`start_codex`], [`launch_list`]
 //! - sync: [`sync_checks`], [`sync_shutdown`], [`sync_index`]; through the vault: [`vault_sync`]
-//! - figures: [`refresh`], [`price_file`], [`recommend_template`]
+//! - accounts: [`account_screen`]; figures: [`refresh`], [`price_file`], [`recommend_template`]
 //! - files: [`new_file`], [`run_log`], [`run_program`], [`permanent_deletion`]
 
+pub(crate) mod account_screen;
 pub(crate) mod archive_check;
 pub(crate) mod backup_plan;
 pub(crate) mod before_new_codex;
 pub(crate) mod best_login;
+pub(crate) mod capture_args;
 pub(crate) mod earlier_turns;
 pub(crate) mod home_checks;
 pub(crate) mod launch_list;

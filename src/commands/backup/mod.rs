@@ -7,9 +7,8 @@ use crate::context::Context;
 use crate::copies::losses::archived;
 use crate::copies::losses::report::LossJson;
 use crate::error::{CommandError, Outcome, Result};
-use crate::steps::backup_plan::{
-    BackupPlan, CaptureArgs, QuotaArgs, check_account_unchanged, remove_leftovers,
-};
+use crate::steps::backup_plan::{BackupPlan, QuotaArgs, check_account_unchanged, remove_leftovers};
+use crate::steps::capture_args::CaptureArgs;
 use crate::steps::home_checks::refuse_during_restore;
 use crate::steps::new_snapshot::add_snapshot;
 use crate::views::account::{warn_all, warn_not_recorded};
