@@ -30,7 +30,7 @@ pub(crate) fn may_have_copies(metadata: &Metadata, home: &Path) -> bool {
 }
 
 /// Returns the usable archives of the Codex home that may have conversations, with their times, the newest first.
-pub(crate) fn list_usable_archives(
+fn list_usable_archives(
     records: &[ArchiveRecord],
     context: &Context,
 ) -> Vec<(ArchivedCopies, DateTime<Utc>)> {
