@@ -4,16 +4,15 @@ use super::staged_home::Stage;
 use crate::archive::{EntryName, NameSet, parse_rollout_name, set_attributes};
 use crate::codex::home::{HomeEntryKind, kind_of};
 use crate::codex::rollout::{self, Relation};
-use crate::history::lines::{JsonlLine, LineReader, PlacedLine};
 use crate::io::disk_clock::modified_ns;
-use crate::io::hash::Sha256Digest;
+use crate::io::hash::{Hasher, Sha256Digest};
 use crate::io::{IoContext, IoError, file_open, sharing};
 use crate::restore::error::RestoreError;
 use crate::restore::plan::request::RestoreTarget;
 use crate::restore::plan::restore_plan::RestorePlan;
 use crate::restore::plan::rollout_index::RolloutIndex;
 use std::collections::{HashMap, HashSet};
-use std::io::{self, Read, Seek, SeekFrom, Write};
+use std::io::{self, BufRead, BufReader, Read, Seek, SeekFrom, Write};
 use std::path::Path;
 
 /// The conversations that a merge keeps.
@@ -122,22 +121,22 @@ fn merge_line_files(stage: &Stage, live: &NameSet) -> Result<(), IoError> {
 fn append_missing_lines(live: &Path, staged: &Path) -> Result<(), IoError> {
     let live_mtime_ns = modified_ns(&live.metadata().at("read", live)?);
 
-    let mut known_lines = HashSet::new();
+    // Stores digests instead of lines, because the file and each line may be large.
+    let mut known_lines: HashSet<Sha256Digest> = HashSet::new();
     let mut is_terminated = true;
-    let mut staged_lines = LineReader::new(file_open::open(staged).at("read", staged)?);
-    while let Some(line) = staged_lines.next_placed().at("read", staged)? {
+    visit_lines(staged, &mut |line| {
         is_terminated = line.is_terminated;
-        known_lines.insert(identify_line(&line));
-    }
+        known_lines.insert(line.digest);
+        Ok(())
+    })?;
 
     let mut staged_file = file_open::append_no_link(staged).at("write", staged)?;
     let mut live_file = file_open::open(live).at("read", live)?;
-    let mut live_lines = LineReader::new(file_open::open(live).at("read", live)?);
     let mut has_added = false;
 
-    while let Some(line) = live_lines.next_placed().at("read", live)? {
-        if !known_lines.insert(identify_line(&line)) {
-            continue;
+    visit_lines(live, &mut |line| {
+        if !known_lines.insert(line.digest) {
+            return Ok(());
         }
 
         // Codex may have been killed while it wrote the last line. Another line must not be appended to that line.
@@ -146,11 +145,12 @@ fn append_missing_lines(live: &Path, staged: &Path) -> Result<(), IoError> {
         }
 
         has_added = true;
-        let start = SeekFrom::Start(line.offset);
-        live_file.seek(start).at("read", live)?;
-        let mut content = (&mut live_file).take(line.end - line.offset);
-        io::copy(&mut content, &mut staged_file).at("write", staged)?;
-    }
+        live_file
+            .seek(SeekFrom::Start(line.start))
+            .at("read", live)?;
+        io::copy(&mut (&mut live_file).take(line.len), &mut staged_file).at("write", staged)?;
+        Ok(())
+    })?;
 
     // Closed first: Windows sets the time again when a written file is closed.
     drop(staged_file);
@@ -161,11 +161,51 @@ fn append_missing_lines(live: &Path, staged: &Path) -> Result<(), IoError> {
     }
 }
 
-/// Returns a digest and the length of a line without its newline, because the file may be large. Of a line beyond the
-/// limit of the reader, the digest is that of the beginning, which has the time.
-fn identify_line(placed: &PlacedLine<'_>) -> (Sha256Digest, u64) {
-    let (JsonlLine::Whole(bytes) | JsonlLine::TooLong { prefix: bytes, .. }) = placed.line;
-    let newline_len = u64::from(placed.is_terminated);
-    let len = placed.end - placed.offset - newline_len;
-    (Sha256Digest::of(bytes), len)
+/// The position of a line in a file, and its digest.
+struct LineSpan {
+    start: u64,
+    /// Length in bytes, including the newline.
+    len: u64,
+    /// SHA-256 of the line without the newline.
+    digest: Sha256Digest,
+    /// False for a last line without a newline.
+    is_terminated: bool,
+}
+
+fn visit_lines(
+    path: &Path,
+    visit: &mut dyn FnMut(&LineSpan) -> Result<(), IoError>,
+) -> Result<(), IoError> {
+    let mut reader = BufReader::new(file_open::open(path).at("read", path)?);
+    let mut start = 0;
+
+    loop {
+        let (mut hasher, mut len, mut is_terminated) = (Hasher::default(), 0, false);
+        // A line is hashed in parts, because it may be large.
+        while !is_terminated {
+            let bytes = reader.fill_buf().at("read", path)?;
+            if bytes.is_empty() {
+                break;
+            }
+
+            let newline = memchr::memchr(b'\n', bytes);
+            hasher.update(&bytes[..newline.unwrap_or(bytes.len())]);
+            is_terminated = newline.is_some();
+            let consumed_len = newline.map_or(bytes.len(), |newline| newline + 1);
+            len += consumed_len as u64;
+            reader.consume(consumed_len);
+        }
+
+        if len == 0 {
+            return Ok(());
+        }
+        visit(&LineSpan {
+            start,
+            len,
+            digest: hasher.digest(),
+            is_terminated,
+        })?;
+
+        start += len;
+    }
 }
