@@ -20,6 +20,7 @@ use super::reuse::{PreviousArchive, PreviousMember, ReusableFiles};
 use crate::io::buffers::{Buffer, BufferPool};
 use crate::io::hash::ContentHasher;
 use crate::io::parallel::{self, ConsumerFailed, Submitter};
+use crate::io::progress::check_interrupt;
 use crate::io::{IoContext, IoError};
 use std::fs::File;
 use std::io::{self, Read};
@@ -227,6 +228,8 @@ impl PackWriter<'_> {
         let mut hasher = ContentHasher::default();
         let mut read_result = Ok(());
         for (chunk_index, len) in chunk_sizes(entry.size).enumerate() {
+            // A source that failed is filled up with zeros, which may take long.
+            check_interrupt().map_err(|_| ArchiveError::Interrupted)?;
             let mut bytes = self.buffers.take_empty();
             // With room for the padding: a vector that grows by doubling would take twice the
             // memory.

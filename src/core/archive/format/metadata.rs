@@ -35,7 +35,7 @@ pub enum BackupMode {
 }
 
 impl BackupMode {
-    /// Returns true if an archive of this mode has files of this kind.
+    /// Returns true if an archive of this mode has files of this kind, unless archives of all modes leave them out.
     pub(crate) fn includes(self, kind: HomeEntryKind) -> bool {
         match self {
             Self::Full => true,

@@ -103,6 +103,10 @@ impl NameTableInner {
         };
 
         for len in [shared_len, bytes.len() - shared_len] {
+            debug_assert!(
+                len <= usize::from(u16::MAX),
+                "a name has at most 4,095 bytes"
+            );
             let len = u16::try_from(len).unwrap_or_default();
             self.text.extend_from_slice(&len.to_le_bytes());
         }
