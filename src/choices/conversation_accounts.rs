@@ -107,7 +107,7 @@ impl ConversationAccounts {
     ///
     /// # Errors
     /// Codex's list of conversations cannot be read.
-    pub(crate) fn find_all<M: FromIterator<(String, ConversationAccount)>>(
+    pub(crate) fn find_all<M: Default + FromIterator<(String, ConversationAccount)>>(
         &self,
         filter: &ThreadFilter,
         context: &Context,

@@ -42,7 +42,7 @@ pub(crate) fn set_restore_fixes(unreadable: &mut [UnreadableConversation], conte
 
         for conversation in without_fix {
             if let Some(id) = find_restored_id(&archive, conversation).unwrap_or_default() {
-                let name = shell::quote_if_needed(shortest_name(record));
+                let name = shell::quote_if_needed(&shortest_name(record));
                 conversation.fix = Some(format!("codex-manager restore {name} --session {id}"));
             }
         }

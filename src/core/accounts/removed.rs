@@ -156,13 +156,13 @@ impl Profiles {
         let profiles = self.list()?;
         check_name_free(&profiles, &name, None)?;
         let removed = self.read(format!("{TRASH}/{folder}"))?;
-        if let Some(identity) = removed.identity() {
-            if let Some(newer_profile) = profiles.iter().find(|p| p.is_of(identity)) {
-                return Err(ProfileError::HasProfile {
-                    account: identity.to_string(),
-                    name: newer_profile.name.clone(),
-                });
-            }
+        if let Some(identity) = removed.identity()
+            && let Some(newer_profile) = profiles.iter().find(|p| p.is_of(identity))
+        {
+            return Err(ProfileError::HasProfile {
+                account: identity.to_string(),
+                name: newer_profile.name.clone(),
+            });
         }
 
         let trash = self.folder.join(TRASH);

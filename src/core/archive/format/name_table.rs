@@ -103,12 +103,10 @@ impl NameTableInner {
         };
 
         for len in [shared_len, bytes.len() - shared_len] {
-            debug_assert!(
-                len <= usize::from(u16::MAX),
-                "a name has at most 4,095 bytes"
-            );
-            let len = u16::try_from(len).unwrap_or_default();
-            self.text.extend_from_slice(&len.to_le_bytes());
+            let len = u16::try_from(len);
+            debug_assert!(len.is_ok(), "a name has at most 4,095 bytes");
+            self.text
+                .extend_from_slice(&len.unwrap_or_default().to_le_bytes());
         }
         self.text.extend_from_slice(&bytes[shared_len..]);
         self.last.clear();
