@@ -717,7 +717,8 @@ fn i2_a_fork_that_is_not_downloaded_keeps_its_base() {
     for path in [ROLLOUT, &newer] {
         fs::remove_file(pair.home("b").join(path)).unwrap();
     }
-    let run = pair.run("b", &["run", "--apply", "--json"]).code(6);
+    let args = ["run", "--apply", "--json", "--delete-many"];
+    let run = pair.run("b", &args).code(6);
     // No rollout continues a newer one.
     assert!(!pair.cloud().join(&newer).exists(), "{run}");
     assert_held(&run, &format!("1 deletion: {ROLLOUT};"));

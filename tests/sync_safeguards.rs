@@ -414,7 +414,10 @@ fn placeholders_of_files_that_are_not_synced_are_not_named() {
 fn placeholders_of_older_days_are_not_named() {
     let pair = Pair::new();
     pair.configure("b", "[sync]\nsession_mode = \"last_date_only\"\n");
-    let of_day = |day: &str| ROLLOUT.replace("11/18", &format!("11/{day}"));
+    let of_day = |day: &str| {
+        let path = ROLLOUT.replace("11/18", &format!("11/{day}"));
+        path.replace("11-18", &format!("11-{day}"))
+    };
     for day in ["17", "18"] {
         pair.put("cloud", &of_day(day), META);
     }
