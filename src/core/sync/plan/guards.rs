@@ -116,20 +116,15 @@ pub(super) fn out_of_scope_note(file_count: usize) -> Option<Notice> {
 /// Returns the notice about the files that exist only as placeholders; `None` if there are none.
 pub(super) fn placeholders_notice(groups: &HashMap<String, FileGroup>) -> Option<Notice> {
     let placeholders = groups.values().filter_map(FileGroup::only_placeholder);
-    let files = name_first("file", placeholders.map(|file| file.path.clone()))?;
-    let why = format!(
-        "the cloud client has not downloaded {files}; have it download the folder, then run this command again"
-    );
-    Some(NoticeList::Skipped.notice(PLACEHOLDERS, why))
-}
-
-/// Returns the number of paths and the first three of them: "4 files: a, b, c, …"; `None` without paths.
-fn name_first(noun: &str, paths: impl Iterator<Item = String>) -> Option<String> {
-    let paths: BTreeSet<_> = paths.collect();
-    let count = pluralize(paths.len(), noun);
+    let paths: BTreeSet<_> = placeholders.map(|file| &*file.path).collect();
     let others = if paths.len() > 3 { ", …" } else { "" };
-    let named: Vec<_> = paths.into_iter().take(3).collect();
-    (!named.is_empty()).then(|| format!("{count}: {}{others}", named.join(", ")))
+    let named: Vec<_> = paths.iter().copied().take(3).collect();
+    let why = format!(
+        "the cloud client has not downloaded {}: {}{others}; have it download the folder, then run this command again",
+        pluralize(paths.len(), "file"),
+        named.join(", ")
+    );
+    (!paths.is_empty()).then(|| NoticeList::Skipped.notice(PLACEHOLDERS, why))
 }
 
 /// Returns the number of deletions that are copied without `--delete-many`: a tenth of the known files, at least
@@ -230,23 +225,16 @@ pub(super) fn turn_into_conflicts(plan: &mut SyncPlan, conflicts: Vec<(String, C
 }
 
 /// Drops the deletions of rollouts while the first line of the rollout `unread` cannot be read, because it may continue
-/// any older one. One notice names the deletions.
+/// any older one. Another notice says why it cannot be read.
 pub(super) fn hold_back_deletions_of_bases(plan: &mut SyncPlan, unread: &str) {
+    let why = format!("is not deleted until {unread}, which may continue it, can be read");
     let unread_id = rollouts::rollout_id(unread);
     let is_newer = |id: &String| uuid_time_ms(id).is_some() && Some(id) > unread_id.as_ref();
-    let held_steps = plan.steps.extract_if(.., |step| {
+    hold_back(plan, |step| {
         let id = rollouts::rollout_id(&step.key);
         let may_be_base = rollouts::is_key(&step.key) && !id.as_ref().is_some_and(is_newer);
-        step.is_deletion() && may_be_base
+        (step.is_deletion() && may_be_base).then(|| why.clone())
     });
-    if let Some(deletions) = name_first("deletion", held_steps.map(|step| step.path)) {
-        let why = format!(
-            "cannot be read yet and may continue deleted conversations, so sync holds back {deletions}; if it never \
-             arrives, remove it, or the manifest in .codex-manager/machines that lists it, from the cloud folder; then \
-             run: codex-manager sync run --apply"
-        );
-        plan.notices.skipped.push((unread.to_owned(), why));
-    }
 }
 
 /// Drops the steps of these keys, of rollouts that continue a conversation in conflict, until that is resolved.

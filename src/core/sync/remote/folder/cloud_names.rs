@@ -146,7 +146,8 @@ pub(crate) fn placeholder_target(name: &str) -> Option<String> {
         .strip_prefix('.')
         .and_then(|rest| rest.strip_suffix(".icloud"))
     {
-        return Some(target.to_owned());
+        // `._.NAME.icloud` is the companion file of a placeholder.
+        return (!target.is_empty() && !target.starts_with("_.")).then(|| target.to_owned());
     }
     [".nextcloud", ".owncloud"]
         .iter()
