@@ -2,6 +2,7 @@
 //! conversation that one machine archived and another one rewound stays one conversation.
 
 use crate::rewinds::{resumed, rewind};
+use crate::support::copy_tree;
 use crate::support::env::Run;
 use crate::support::lab::{Lab, rollouts};
 use crate::support::pair::{ID, META, Pair, ROLLOUT, SKILL};
@@ -521,6 +522,166 @@ fn i2_a_continued_version_is_not_replaced_by_one_that_codex_rewrote() {
     }
 }
 
+/// Checks that these deletions, and no others, wait for the fork.
+#[track_caller]
+fn assert_held(run: &Run, paths: &[&str]) {
+    let json = run.json();
+    let skipped = json["skipped"].as_array().expect("a list").iter();
+    let held = skipped.filter(|file| file["reason"].to_string().contains("may continue it"));
+    let held: Vec<_> = held
+        .map(|file| {
+            assert!(file["reason"].to_string().contains(FORK_ID), "{run}");
+            file["path"].as_str().expect("a path")
+        })
+        .collect();
+    assert_eq!(held, paths, "{run}");
+}
+
+/// Creates machines that share the rollouts `others`, a rollout, and a skill. `a` has published a fork that continues the
+/// rollout and that is not in the cloud folder of `b` yet. Returns the machines and the text of the fork.
+fn with_missing_fork(others: &[&str]) -> (Pair, String) {
+    let base = format!("{META}{}", line("one"));
+    let mut files = vec![(ROLLOUT, &*base), (SKILL, "text")];
+    files.extend(others.iter().map(|path| (*path, &*base)));
+    let pair = Pair::synced(&files);
+    pair.configure("b", PROPAGATE);
+    let fork = continuation(FORK_ID, &base);
+    pair.put("a", FORK, &fork);
+    pair.apply("a");
+    fs::remove_file(pair.cloud().join(FORK)).unwrap();
+    (pair, fork)
+}
+
+/// Returns the paths of rollouts that are older than the fork.
+fn older_rollouts(count: usize) -> Vec<String> {
+    let paths = (0..count).map(|n| {
+        let id = ID.replace("b455", &format!("a{n:03}"));
+        ROLLOUT.replace(ID, &id)
+    });
+    paths.collect()
+}
+
+#[test]
+fn i2_a_fork_that_cannot_be_read_yet_keeps_its_base() {
+    let compressed = format!("{FORK}.zst");
+    for (path, bytes) in [
+        (FORK, None),
+        (FORK, Some("")),
+        (FORK, Some("\0\0\0\0\0\0\0\0")),
+        (FORK, Some("{\"type\":\"session_meta\",\"payload\":{\"id\"")),
+        (&compressed, Some("no frame of zstd")),
+    ] {
+        let (pair, fork) = with_missing_fork(&[]);
+        if let Some(bytes) = bytes {
+            pair.put("cloud", path, bytes);
+        }
+        fs::remove_file(pair.home("b").join(ROLLOUT)).unwrap();
+        let run = pair.run("b", &["run", "--apply", "--json"]).code(6);
+        assert_held(&run, &[ROLLOUT]);
+        assert!(pair.cloud().join(ROLLOUT).exists(), "{bytes:?}");
+        // Once it has arrived, the base comes back.
+        let _ = fs::remove_file(pair.cloud().join(path));
+        pair.put("cloud", FORK, &fork);
+        pair.apply("b");
+        assert!(pair.home("b").join(ROLLOUT).exists(), "{bytes:?}");
+    }
+}
+
+#[test]
+fn i2_a_fork_with_zeros_on_this_machine_keeps_its_base() {
+    let (pair, fork) = with_missing_fork(&[]);
+    pair.put("cloud", FORK, &fork);
+    pair.apply("b");
+    pair.put("b", FORK, &"\0".repeat(fork.len()));
+    fs::remove_file(pair.home("b").join(ROLLOUT)).unwrap();
+    let run = pair.run("b", &["run", "--apply", "--json"]).code(6);
+    assert_held(&run, &[ROLLOUT]);
+    assert!(pair.cloud().join(ROLLOUT).exists(), "{run}");
+}
+
+#[test]
+fn a_rollout_whose_first_line_has_arrived_holds_back_no_deletion() {
+    let (pair, fork) = with_missing_fork(&[]);
+    // The fork continues another rollout, which its first line says.
+    let half = fork.replace(ID, "01a1f78b-4d30-7ef3-b0ee-5caab8d3a999");
+    pair.put("cloud", FORK, &half[..half.len() - 10]);
+    fs::remove_file(pair.home("b").join(ROLLOUT)).unwrap();
+    let run = pair.run("b", &["run", "--apply"]).code(6);
+    assert!(!pair.cloud().join(ROLLOUT).exists(), "{run}");
+}
+
+#[test]
+fn many_deletions_are_counted_before_a_fork_holds_back_some() {
+    let older = older_rollouts(10);
+    let (pair, _) = with_missing_fork(&older.iter().map(|path| &**path).collect::<Vec<_>>());
+    for path in older[..5].iter().map(String::as_str).chain([SKILL]) {
+        fs::remove_file(pair.home("b").join(path)).unwrap();
+    }
+    let run = pair.run("b", &["run", "--apply", "--json"]).code(6);
+    assert!(run.stderr.contains("--delete-many"), "{run}");
+    assert!(pair.cloud().join(SKILL).exists(), "{run}");
+    // Then only those wait that the fork may continue.
+    let args = ["run", "--apply", "--json", "--delete-many"];
+    let run = pair.run("b", &args).code(6);
+    let held: Vec<_> = older[..5].iter().map(String::as_str).collect();
+    assert_held(&run, &held);
+    assert!(!pair.cloud().join(SKILL).exists(), "{run}");
+    assert!(older.iter().all(|path| pair.cloud().join(path).exists()));
+}
+
+#[test]
+fn a_fork_that_never_arrives_does_not_block_deletions_for_ever() {
+    let (pair, _) = with_missing_fork(&[]);
+    fs::remove_file(pair.home("b").join(ROLLOUT)).unwrap();
+    let run = pair.run("b", &["run", "--apply", "--json"]).code(6);
+    assert_held(&run, &[ROLLOUT]);
+    // The machine that lists the fork is gone.
+    let manifests = pair.cloud().join(".codex-manager/machines");
+    for entry in fs::read_dir(manifests).unwrap() {
+        let entry = entry.unwrap();
+        if entry.file_name().to_string_lossy().starts_with("a-") {
+            fs::remove_file(entry.path()).unwrap();
+        }
+    }
+    pair.apply("b");
+    assert!(!pair.cloud().join(ROLLOUT).exists());
+}
+
+#[test]
+fn a_fork_that_only_a_former_manifest_lists_holds_back_no_deletion() {
+    let base = format!("{META}{}", line("one"));
+    let pair = Pair::synced(&[(ROLLOUT, &base), (SKILL, "text")]);
+    pair.configure("b", PROPAGATE);
+    let folders = ["codex-a", "manager-a"];
+    for name in folders {
+        copy_tree(&pair.0.path(name), &pair.0.path(&format!("image-{name}")));
+    }
+    pair.put("a", FORK, &continuation(FORK_ID, &base));
+    pair.apply("a");
+    fs::remove_file(pair.cloud().join(FORK)).unwrap();
+    // The machine is put back, and has no fork any more.
+    for name in folders {
+        fs::remove_dir_all(pair.0.path(name)).unwrap();
+        copy_tree(&pair.0.path(&format!("image-{name}")), &pair.0.path(name));
+    }
+    pair.apply("a");
+    fs::remove_file(pair.home("b").join(ROLLOUT)).unwrap();
+    pair.apply("b");
+    assert!(!pair.cloud().join(ROLLOUT).exists());
+}
+
+#[test]
+fn a_fork_that_has_not_arrived_holds_back_no_decision() {
+    let pair = Pair::new();
+    let [_, of_b] = pair.diverge();
+    pair.configure("b", PROPAGATE);
+    let name = FORK.rsplit('/').next().expect("a name");
+    let placeholder = FORK.replace(name, &format!(".{name}.icloud"));
+    pair.put("cloud", &placeholder, "x");
+    let _ = pair.run("b", &["resolve", ID, "--keep", "local"]).code(0);
+    assert_eq!(pair.text("cloud", ROLLOUT), of_b);
+}
+
 #[test]
 fn i2_a_fork_that_is_not_downloaded_keeps_its_base() {
     let base = format!("{META}{}", line("one"));
@@ -539,14 +700,11 @@ fn i2_a_fork_that_is_not_downloaded_keeps_its_base() {
     for path in [ROLLOUT, &newer] {
         fs::remove_file(pair.home("b").join(path)).unwrap();
     }
-    let run = pair.run("b", &["run", "--apply", "--json"]).code(6);
+    let args = ["run", "--apply", "--json", "--delete-many"];
+    let run = pair.run("b", &args).code(6);
     // No rollout continues a newer one.
     assert!(!pair.cloud().join(&newer).exists(), "{run}");
-    let skipped = run.json()["skipped"].to_string();
-    assert!(
-        skipped.contains(ROLLOUT) && skipped.contains(FORK_ID),
-        "{run}"
-    );
+    assert_held(&run, &[ROLLOUT]);
     assert_eq!(pair.text("cloud", ROLLOUT), base);
     // Once the fork is downloaded, the base comes back.
     fs::rename(&placeholder, &fork).unwrap();

@@ -294,6 +294,148 @@ fn client_copies_and_placeholders_beside_the_roots_are_found() {
     assert!(!fs::exists(pair.cloud().join("history.jsonl")).unwrap());
 }
 
+/// Puts a placeholder of iCloud Drive in the place of a file in the cloud folder; returns the paths of both.
+fn evict(pair: &Pair, path: &str) -> [PathBuf; 2] {
+    let file = pair.cloud().join(path);
+    let name = file.file_name().unwrap().to_string_lossy().into_owned();
+    let placeholder = file.with_file_name(format!(".{name}.icloud"));
+    fs::rename(&file, &placeholder).unwrap();
+    [file, placeholder]
+}
+
+/// Returns the reason of the notice about placeholders; none if there is no such notice. No other file is left out.
+fn reason_of_placeholders(json: &serde_json::Value) -> Option<String> {
+    assert_eq!(json["waiting"].as_array().unwrap().len(), 0, "{json}");
+    match json["skipped"].as_array().unwrap().as_slice() {
+        [] => None,
+        [one] => {
+            assert_eq!(one["path"], "placeholders", "{json}");
+            one["reason"].as_str().map(str::to_owned)
+        }
+        _ => panic!("{json}"),
+    }
+}
+
+#[test]
+fn new_files_that_are_not_downloaded_are_named_in_one_line() {
+    let pair = Pair::synced(&[("AGENTS.md", "text")]);
+    // The placeholder of `_notes.md` has a name like a companion file of macOS.
+    let new = [
+        ROLLOUT,
+        "skills/a.md",
+        "skills/b.md",
+        "skills/c.md",
+        "skills/_notes.md",
+    ];
+    for path in new {
+        pair.put("a", path, META);
+    }
+    pair.apply("a");
+    let evicted = new.map(|path| evict(&pair, path));
+    let nextcloud = pair.cloud().join("skills/a.md.nextcloud");
+    fs::rename(&evicted[1][1], &nextcloud).unwrap();
+
+    let named = format!("5 files: {ROLLOUT}, skills/_notes.md, skills/a.md, …;");
+    for args in [&["plan", "--json"][..], &["run", "--apply", "--json"]] {
+        let run = pair.run("b", args).code(6);
+        assert!(actions(&run.json()).is_empty(), "{run}");
+        let reason = reason_of_placeholders(&run.json()).expect("a notice");
+        assert!(reason.contains(&named), "{reason}");
+        assert!(reason.contains("run this command again"), "{reason}");
+    }
+    let json = pair.run("b", &["preflight", "--json"]).code(0).json();
+    let mut checks = json["checks"].as_array().unwrap().iter();
+    let check = checks.find(|check| check["id"] == "sync.arrival");
+    let check = check.unwrap_or_else(|| panic!("{json}"));
+    assert_eq!(check["status"], "warn", "{check}");
+    assert!(check["message"].to_string().contains(&named), "{check}");
+
+    fs::rename(&nextcloud, &evicted[1][1]).unwrap();
+    for [file, placeholder] in &evicted {
+        fs::rename(placeholder, file).unwrap();
+    }
+    assert_eq!(actions(&pair.apply("b")).len(), 5);
+}
+
+#[test]
+fn a_synced_conversation_that_is_not_downloaded_is_named_by_its_path() {
+    let pair = Pair::synced(&[(ROLLOUT, META), (SKILL, "text")]);
+    evict(&pair, ROLLOUT);
+    let run = pair.run("b", &["run", "--apply", "--json"]).code(6);
+    assert_eq!(run.json()["waiting"][0]["path"], ROLLOUT, "{run}");
+    // Without a local file, it is one of the files that exist only as placeholders.
+    fs::remove_file(pair.home("b").join(ROLLOUT)).unwrap();
+    let run = pair.run("b", &["run", "--apply", "--json"]).code(6);
+    let reason = reason_of_placeholders(&run.json()).expect("a notice");
+    assert!(reason.contains(&format!("1 file: {ROLLOUT};")), "{reason}");
+}
+
+#[test]
+fn placeholders_of_files_that_are_not_synced_are_not_named() {
+    let pair = Pair::new();
+    let more = "[targets]\ninclude_roots = [\"sessions\", \"skills\"]\n\
+                [filters]\nexclude_globs = [\"*.tmp\"]\n";
+    pair.configure("b", more);
+    pair.put("b", SKILL, "text");
+    let name = ROLLOUT
+        .rsplit('/')
+        .next()
+        .unwrap()
+        .trim_end_matches(".jsonl");
+    for path in [
+        "skills/..DS_Store.icloud",
+        "skills/desktop.ini.nextcloud",
+        "skills/.a (Bob's conflicted copy 2026-11-18).md.icloud",
+        &format!("sessions/2026/11/18/.{name} (1).jsonl.icloud"),
+        &format!("sessions/2026/11/18/.{name}.sync-conflict-20261118-101010-ABCDEF7.jsonl.icloud"),
+        "skills/..codex-manager-tmp-1a2b.icloud",
+        "skills/.~$table.xlsx.icloud",
+        "skills/.a.part.icloud",
+        "skills/.scratch.tmp.icloud",
+        "skills/.auth.json.icloud",
+        "prompts/.outside.md.icloud",
+        ".AGENTS.md.icloud",
+    ] {
+        pair.put("cloud", path, "x");
+    }
+    let json = pair.apply("b");
+    assert_eq!(reason_of_placeholders(&json), None);
+    // A placeholder below a link counts as a file that the link keeps from being synced.
+    let elsewhere = pair.0.path("elsewhere");
+    fs::create_dir(&elsewhere).unwrap();
+    symlink(&elsewhere, pair.home("b").join("skills/linked")).unwrap();
+    pair.put("cloud", "skills/linked/.a.md.icloud", "x");
+    let run = pair.run("b", &["run", "--apply", "--json"]).code(6);
+    assert_eq!(run.json()["skipped"][0]["path"], "skills/linked", "{run}");
+    assert_eq!(run.json()["skipped"].as_array().unwrap().len(), 1, "{run}");
+}
+
+#[test]
+fn placeholders_of_older_days_are_not_named() {
+    let pair = Pair::new();
+    pair.configure("b", "[sync]\nsession_mode = \"last_date_only\"\n");
+    let of_day = |day: &str| {
+        let path = ROLLOUT.replace("11/18", &format!("11/{day}"));
+        path.replace("11-18", &format!("11-{day}"))
+    };
+    for day in ["17", "18"] {
+        pair.put("cloud", &of_day(day), META);
+    }
+    evict(&pair, &of_day("17"));
+    assert_eq!(reason_of_placeholders(&pair.apply("b")), None);
+    assert_eq!(pair.text("b", &of_day("18")), META);
+
+    // On a machine without conversations, all days are placeholders.
+    evict(&pair, &of_day("18"));
+    fs::remove_file(pair.home("b").join(of_day("18"))).unwrap();
+    let run = pair.run("b", &["plan", "--json"]).code(6);
+    let reason = reason_of_placeholders(&run.json()).expect("a notice");
+    assert!(
+        reason.contains(&format!("1 file: {};", of_day("18"))),
+        "{reason}"
+    );
+}
+
 #[test]
 fn zero_filled_files_never_win() {
     let files = [ROLLOUT, "history.jsonl", "AGENTS.md", SKILL];

@@ -11,7 +11,7 @@ use chrono::DateTime;
 use codex_manager_core::io::{IoContext as _, IoError, atomic, pluralize};
 use codex_manager_core::sync::config::{SyncConfig, SyncRemote};
 use codex_manager_core::sync::conflict_copies::{ConflictCopies, ConflictCopy};
-use codex_manager_core::sync::plan::{self, PlanRequest, UndeliveredVersion};
+use codex_manager_core::sync::plan::{self, PLACEHOLDERS, PlanRequest, UndeliveredVersion};
 use codex_manager_core::sync::remote::folder::listed_versions::RemoteManifests;
 use codex_manager_core::sync::sides::Stat;
 use codex_manager_core::sync::state::{Replica, StateDamage, StateError, SyncState};
@@ -75,7 +75,8 @@ fn check_vault(context: &Context, config: &SyncConfig) -> Check {
     }
 }
 
-/// Warns of newer versions of files that other machines list, but that have not arrived in the cloud folder.
+/// Warns of newer versions of files that other machines list, but that have not arrived in the cloud folder, and of files
+/// that are not downloaded.
 fn check_undelivered(context: &Context, config: &SyncConfig, checks: &mut Vec<Check>) {
     // If the plan fails, the run itself reports the reason and the remedy.
     let replica = replica(context, config);
@@ -85,6 +86,10 @@ fn check_undelivered(context: &Context, config: &SyncConfig, checks: &mut Vec<Ch
     for message in UndeliveredVersion::format_summary_by_machine(&plan.notices.undelivered) {
         let fix = "wait for the cloud client, and before you start Codex here run: codex-manager sync run --apply";
         checks.push(Check::warn("sync.arrival", message).advised(fix));
+    }
+    let mut skipped = plan.notices.skipped.into_iter();
+    if let Some((_, why)) = skipped.find(|(path, _)| path == PLACEHOLDERS) {
+        checks.push(Check::warn("sync.arrival", why));
     }
 }
 

@@ -6,13 +6,14 @@ use super::sides::Side;
 use crate::codex::rollout::{compare_texts, parse_rollout_id};
 use crate::history::files;
 use crate::history::rollout::{ends_line_at, read_head};
-use std::collections::HashMap;
+use std::collections::{HashMap, HashSet};
 use std::path::{Path, PathBuf};
 
 /// The id of a rollout that continues another one, and the offset in the plain text of the base.
 type Continuation = (String, Option<u64>);
 
-/// Maps the id of each continued rollout to the rollouts that continue it. Ids are in lower case.
+/// Maps the id of each continued rollout to the rollouts that continue it, and an empty id to those that continue none.
+/// Ids are in lower case.
 #[derive(Debug, Default)]
 pub struct ContinuedRollouts(HashMap<String, Vec<Continuation>>);
 
@@ -26,10 +27,10 @@ impl ContinuedRollouts {
         let mut continued = Self::default();
         for path in local_paths.chain(other_paths) {
             let head = read_head(&path).ok().flatten();
-            let base = head.and_then(|head| Some((head.base_id()?, head.base_end_offset())));
-            if let Some(((base_id, offset), id)) = base.zip(parse_rollout_id(&path)) {
-                let continuations = continued.0.entry(base_id.to_lowercase()).or_default();
-                continuations.push((id.to_lowercase(), offset));
+            if let Some((head, id)) = head.zip(parse_rollout_id(&path)) {
+                let base_id = head.base_id().unwrap_or_default().to_lowercase();
+                let continuations = continued.0.entry(base_id).or_default();
+                continuations.push((id.to_lowercase(), head.base_end_offset()));
             }
         }
         continued
@@ -37,6 +38,12 @@ impl ContinuedRollouts {
 
     fn continuations(&self, id: &str) -> &[Continuation] {
         self.0.get(id).map_or(&[], Vec::as_slice)
+    }
+
+    /// Returns the ids of the rollouts whose first lines were read.
+    pub(crate) fn read_ids(&self) -> HashSet<&str> {
+        let rollouts = self.0.values().flatten();
+        rollouts.map(|(id, _)| id.as_str()).collect()
     }
 
     /// Returns true if a rollout for which `is_deleted` returns false continues the rollout `id`.

@@ -13,8 +13,8 @@ pub(crate) struct FileGroup {
     pub(crate) remote: Vec<ListedFile>,
     /// Files in the cloud folder, under other names, in which a cloud client keeps conflicting versions.
     pub(crate) client_copies: Vec<ListedFile>,
-    /// True if a file of the group is a placeholder whose content is not downloaded.
-    pub(crate) has_placeholder: bool,
+    /// Placeholders of the file, whose content is not downloaded. Their paths are those of the file.
+    pub(crate) placeholders: Vec<ListedFile>,
     /// True if the path on one side is, or leads through, a link that sync does not follow. Sync skips the group.
     pub(crate) is_blocked: bool,
 }
@@ -25,7 +25,7 @@ impl FileGroup {
     pub(crate) fn matches_last_sync(&self, last: &SyncedFile) -> bool {
         let is_only_file = |files: &[ListedFile], last: &SideFile| matches!(files, [file] if last.matches(&file.path, file.stat));
         self.client_copies.is_empty()
-            && !self.has_placeholder
+            && !self.has_placeholder()
             && is_only_file(&self.local, &last.local)
             && is_only_file(&self.remote, &last.remote)
     }
@@ -35,6 +35,21 @@ impl FileGroup {
             .iter()
             .chain(&self.remote)
             .chain(&self.client_copies)
+    }
+
+    pub(crate) fn has_placeholder(&self) -> bool {
+        !self.placeholders.is_empty()
+    }
+
+    pub(crate) fn files_and_placeholders(&self) -> impl Iterator<Item = &ListedFile> {
+        self.files().chain(&self.placeholders)
+    }
+
+    /// Returns the placeholder of a file to sync whose content is on neither side.
+    pub(crate) fn only_placeholder(&self) -> Option<&ListedFile> {
+        let is_planned = self.is_blocked || self.files().next().is_some();
+        let mut placeholders = self.placeholders.iter();
+        placeholders.find(|file| !is_planned && !file.companion)
     }
 }
 
@@ -51,9 +66,9 @@ pub(crate) fn state_key(path: &str) -> String {
     }
 }
 
-/// Returns the path of a group for output: that of the first local file, else of a remote file, else of a client copy.
-/// A group with only a placeholder has no path, so its key is returned.
+/// Returns the path of a group for output: that of the first local file, else of a remote file, else of a client copy,
+/// else of a placeholder.
 pub(crate) fn display_path(key: &str, group: &FileGroup) -> String {
-    let first = group.files().next();
+    let first = group.files_and_placeholders().next();
     first.map_or_else(|| key.to_owned(), |listed_file| listed_file.path.clone())
 }

@@ -58,8 +58,8 @@ pub(crate) struct SideListing {
     pub files: Vec<ListedFile>,
     /// Conflict files that a cloud client created, each with the path of the file that it is a copy of.
     pub client_copies: Vec<(String, ListedFile)>,
-    /// Paths of files that exist only as placeholders and are not downloaded.
-    pub placeholders: Vec<String>,
+    /// Files that exist only as placeholders and are not downloaded, under their own names.
+    pub placeholders: Vec<ListedFile>,
     /// Entries of the home that are not synced, and of the cloud folder that are ignored.
     pub notices: Vec<Notice>,
     /// Links that are not followed, each with the reason. Nothing is read or written at or below their paths,
@@ -354,7 +354,7 @@ impl SideWalk<'_> {
             return;
         }
 
-        let listed_file = ListedFile {
+        let mut listed_file = ListedFile {
             stat: Stat::from_metadata(meta),
             companion: scope_match == ScopeMatch::Companion,
             path,
@@ -362,13 +362,19 @@ impl SideWalk<'_> {
 
         match (class, self.side) {
             (CloudName::Plain, _) if is_dataless(meta) => {
-                self.listing.placeholders.push(listed_file.path);
+                self.listing.placeholders.push(listed_file);
             }
             (CloudName::Plain, _) => self.listing.files.push(listed_file),
             (CloudName::ClientCopy(real), Side::Remote) if !is_dataless(meta) => {
                 self.listing.client_copies.push((real, listed_file));
             }
-            (CloudName::Placeholder(real), Side::Remote) => self.listing.placeholders.push(real),
+            (CloudName::Placeholder(path), Side::Remote) => {
+                // Under its own name, a file of a system or a client is not synced either.
+                if cloud_names::classify(&path) == CloudName::Plain {
+                    listed_file.path = path;
+                    self.listing.placeholders.push(listed_file);
+                }
+            }
             (CloudName::Scratch, _) => {}
             (CloudName::Placeholder(_), Side::Local) => {
                 let why = "its name is that of a placeholder for a file that is not downloaded";

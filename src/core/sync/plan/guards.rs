@@ -28,6 +28,8 @@ use std::fmt::Write as _;
 const MIN_DELETION_LIMIT: usize = 5;
 /// Upper bound of the number of deletions that need no consent.
 const MAX_DELETION_LIMIT: usize = 20;
+/// The place of the path in the notice about all files that exist only as placeholders.
+pub const PLACEHOLDERS: &str = "placeholders";
 /// Number of missing files that never count as an unmounted folder while this machine's manifest exists.
 const ALLOWED_MISSING: usize = 20;
 
@@ -109,6 +111,20 @@ pub(super) fn out_of_scope_note(file_count: usize) -> Option<Notice> {
     };
     let why = format!("{subject} no longer synced; both sides stay as they are");
     Some(NoticeList::Note.notice("include_roots, exclude_globs", why))
+}
+
+/// Returns the notice about the files that exist only as placeholders; `None` if there are none.
+pub(super) fn placeholders_notice(groups: &HashMap<String, FileGroup>) -> Option<Notice> {
+    let placeholders = groups.values().filter_map(FileGroup::only_placeholder);
+    let paths: BTreeSet<_> = placeholders.map(|file| &*file.path).collect();
+    let others = if paths.len() > 3 { ", …" } else { "" };
+    let named: Vec<_> = paths.iter().copied().take(3).collect();
+    let why = format!(
+        "the cloud client has not downloaded {}: {}{others}; have it download the folder, then run this command again",
+        pluralize(paths.len(), "file"),
+        named.join(", ")
+    );
+    (!paths.is_empty()).then(|| NoticeList::Skipped.notice(PLACEHOLDERS, why))
 }
 
 /// Returns the number of deletions that are copied without `--delete-many`: a tenth of the known files, at least
@@ -208,10 +224,10 @@ pub(super) fn turn_into_conflicts(plan: &mut SyncPlan, conflicts: Vec<(String, C
     plan.conflicts.extend(conflicts);
 }
 
-/// Drops the deletions of rollouts while the content of the rollout `unread` is not on this machine, because it may
-/// continue any older one.
+/// Drops the deletions of rollouts while the first line of the rollout `unread` cannot be read, because it may continue
+/// any older one. Another notice says why it cannot be read.
 pub(super) fn hold_back_deletions_of_bases(plan: &mut SyncPlan, unread: &str) {
-    let why = format!("is not deleted until {unread}, which may continue it, is downloaded");
+    let why = format!("is not deleted until {unread}, which may continue it, can be read");
     let unread_id = rollouts::rollout_id(unread);
     let is_newer = |id: &String| uuid_time_ms(id).is_some() && Some(id) > unread_id.as_ref();
     hold_back(plan, |step| {
@@ -229,8 +245,8 @@ pub(super) fn hold_back_continuations(plan: &mut SyncPlan, keys: &HashSet<String
     });
 }
 
-/// Adds the undelivered versions that no other notice covers, and names the machine that has the newest version of each
-/// waiting file.
+/// Adds the undelivered versions that no other notice covers and the files that are not downloaded, and names the
+/// machine that has the newest version of each waiting file.
 ///
 /// Offers `--accept-unlisted` only if a waiting file has no newer version in any manifest. Otherwise the option could
 /// replace a version that is still being delivered by an older one.
@@ -272,6 +288,7 @@ pub(super) fn report_incomplete(
         }
     }
     notices.undelivered.sort();
+    notices.extend(placeholders_notice(groups));
 }
 
 /// Returns the [`manifest::folded_key`] of each file for which the plan already has a reason not to sync it.

@@ -35,6 +35,7 @@ mod sync_step;
 pub use super::remote::folder::undelivered::UndeliveredVersion;
 pub use super::sides::ObservedFile;
 pub use error::PlanError;
+pub use guards::PLACEHOLDERS;
 pub use request::PlanRequest;
 pub use scan::sides::creates_cloud_folder;
 pub(crate) use scan::sides::{CloudContents, check_cloud_identity};
@@ -115,9 +116,6 @@ pub fn plan(request: &PlanRequest<'_>) -> Result<(SyncPlan, SyncState), PlanErro
     })?;
 
     keep_continued_files(&reader, &mut plan)?;
-    if let Some(unread) = reader.find_unread_rollout(&plan.steps) {
-        guards::hold_back_deletions_of_bases(&mut plan, &unread);
-    }
 
     // A path of `--allow-secrets` without a file is probably mistyped.
     let is_file = |path: &str| {
@@ -150,6 +148,10 @@ pub fn plan(request: &PlanRequest<'_>) -> Result<(SyncPlan, SyncState), PlanErro
 
     guards::hold_back_mass_deletions(&mut plan, missing.known, request, &records.state);
     guards::report_incomplete(&mut plan, undelivered, &groups.by_key);
+    // After the notices about all rollouts that cannot be read, and after many deletions were counted.
+    if let Some(unread) = reader.find_unread_rollout(&plan) {
+        guards::hold_back_deletions_of_bases(&mut plan, &unread);
+    }
 
     // After the steps that are held back: only paths that this run creates can be blocked.
     let obstacles = reader.find_obstacles(&plan.steps);

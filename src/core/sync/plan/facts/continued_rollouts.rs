@@ -40,17 +40,22 @@ impl<'a> FactReader<'a> {
         kept_files.map(|(key, group)| (&**key, group)).collect()
     }
 
-    /// Returns the name of the newest rollout whose content is not on this machine, so that the rollout that it continues
-    /// is not known; `None` if the steps delete no rollout.
-    pub(crate) fn find_unread_rollout(&self, steps: &[SyncStep]) -> Option<String> {
-        let mut deletions = steps.iter().filter(|step| step.is_deletion());
+    /// Returns the path of the newest rollout that is not downloaded, has not arrived or was left alone, and whose first
+    /// line cannot be read, so that the rollout that it continues is not known. `None` if the steps delete no rollout.
+    pub(crate) fn find_unread_rollout(&self, plan: &SyncPlan) -> Option<String> {
+        let mut deletions = plan.steps.iter().filter(|step| step.is_deletion());
         deletions.find(|step| rollouts::is_key(&step.key))?;
-        let unread = self.groups.iter().filter(|(key, group)| {
-            group.has_placeholder && group.local.is_empty() && rollouts::is_key(key)
-        });
-        let names = unread.map(|(key, _)| rollouts::file_name(key));
-        let newest = names.max_by_key(|name| rollouts::rollout_id(name));
-        newest.map(str::to_owned)
+
+        let placeholders = self.groups.values().flat_map(|group| &group.placeholders);
+        let missing = plan.notices.undelivered.iter().map(|file| &file.path);
+        let left_alone = plan.notices.waiting.iter().chain(&plan.notices.skipped);
+        let read_ids = self.continued().read_ids();
+        let paths = placeholders.map(|file| &file.path).chain(missing);
+        let paths = paths.chain(left_alone.map(|(path, _)| path));
+        let with_id =
+            paths.filter_map(|path| Some((rollouts::rollout_id(&rollouts::key(path)?)?, path)));
+        let unread = with_id.filter(|(id, _)| !read_ids.contains(&**id));
+        unread.max().map(|(_, path)| path.clone())
     }
 
     /// Returns the conflicts in place of the steps that would replace lines of a rollout that another rollout continues,

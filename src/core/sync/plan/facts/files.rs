@@ -30,6 +30,8 @@ impl<'a> FactReader<'a> {
     ) -> Vec<(&'a str, &'a FileGroup)> {
         let syncs_all_days = self.config.scope.session_mode == SessionMode::All;
         let groups = groups.iter().map(|(key, group)| (key.as_str(), group));
+        // One notice names all of these files.
+        let groups = groups.filter(|(_, group)| group.only_placeholder().is_none());
 
         // A companion is a conversation outside of the roots or of another day; see `ListedFile::companion`. If all
         // days are synced, one that was synced before stays synced.
@@ -62,7 +64,7 @@ impl<'a> FactReader<'a> {
     fn read_parent_ids(&self, key: &str, group: &FileGroup) -> Vec<String> {
         let last = self.records.last_synced(key);
         let is_unchanged = last.is_some_and(|last| group.matches_last_sync(last));
-        if is_unchanged || group.is_blocked || group.has_placeholder || !rollouts::is_key(key) {
+        if is_unchanged || group.is_blocked || group.has_placeholder() || !rollouts::is_key(key) {
             return Vec::new();
         }
 
@@ -131,7 +133,7 @@ impl<'a> FactReader<'a> {
             FileKind::Lines => key.to_owned(),
             _ => display_path(key, group),
         };
-        if group.has_placeholder {
+        if group.has_placeholder() {
             let why = "is not downloaded to this machine; have the cloud client download it";
             return settled(NoticeList::Waiting.notice(path, why).into());
         }

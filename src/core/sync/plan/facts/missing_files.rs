@@ -51,7 +51,7 @@ impl FactReader<'_> {
         for (key, last) in &records.state.files {
             match groups.get(key) {
                 Some(group)
-                    if !group.remote.is_empty() || group.has_placeholder || group.is_blocked => {}
+                    if !group.remote.is_empty() || group.has_placeholder() || group.is_blocked => {}
                 // A manifest in the folder lists the deletion, so the folder is mounted and the file is not missing.
                 Some(_) if records.has_deletion(key) => {}
                 Some(_) => files.count += 1,

@@ -45,14 +45,12 @@ pub(crate) fn group_files(
         }
 
         for (original, listed_file) in listing.client_copies {
-            groups
-                .entry(state_key(&original))
-                .or_default()
-                .client_copies
-                .push(listed_file);
+            let group = groups.entry(state_key(&original)).or_default();
+            group.client_copies.push(listed_file);
         }
-        for path in listing.placeholders {
-            groups.entry(state_key(&path)).or_default().has_placeholder = true;
+        for placeholder in listing.placeholders {
+            let group = groups.entry(state_key(&placeholder.path)).or_default();
+            group.placeholders.push(placeholder);
         }
 
         leftover_temps.extend(listing.temp_files);
@@ -90,11 +88,10 @@ fn mark_older_days_as_companions(
         return None;
     }
 
-    let dates = groups
-        .values()
-        .flat_map(FileGroup::files)
-        .filter_map(|listed_file| rollouts::parse_date(&listed_file.path));
-    let Some(latest) = dates.max() else {
+    let date_of = |listed_file: &ListedFile| rollouts::parse_date(&listed_file.path);
+    // A day counts before its files are downloaded, so that no older one is synced until then.
+    let all_files = groups.values().flat_map(FileGroup::files_and_placeholders);
+    let Some(latest) = all_files.filter_map(date_of).max() else {
         let mut files = groups.values().flat_map(FileGroup::files);
         if files.any(|listed_file| listed_file.path.starts_with("sessions/")) {
             let why = "has no date folder, so all conversations are synced as with session_mode = \"all\"";
@@ -103,15 +100,15 @@ fn mark_older_days_as_companions(
         return None;
     };
 
-    let is_of_latest = |listed_file: &ListedFile| {
-        rollouts::parse_date(&listed_file.path).as_deref() == Some(&*latest)
-    };
+    let is_of_latest = |listed_file: &ListedFile| date_of(listed_file).as_deref() == Some(&*latest);
     for group in groups.values_mut() {
         let is_in_sessions = |listed_file: &ListedFile| listed_file.path.starts_with("sessions/");
+        let files = || group.files_and_placeholders();
         // One file of the latest day, on either side, is enough.
-        if group.files().any(is_in_sessions) && !group.files().any(is_of_latest) {
-            let sides = group.local.iter_mut().chain(&mut group.remote);
-            for listed_file in sides.chain(&mut group.client_copies) {
+        if files().any(is_in_sessions) && !files().any(is_of_latest) {
+            let files = group.local.iter_mut().chain(&mut group.remote);
+            let files = files.chain(&mut group.client_copies);
+            for listed_file in files.chain(&mut group.placeholders) {
                 listed_file.companion = true;
             }
         }
@@ -196,7 +193,7 @@ fn resolve_case_clash(
                 joined.local.extend(group.local);
                 joined.remote.extend(group.remote);
                 joined.client_copies.extend(group.client_copies);
-                joined.has_placeholder |= group.has_placeholder;
+                joined.placeholders.extend(group.placeholders);
                 joined.is_blocked |= group.is_blocked;
             }
         }
@@ -224,7 +221,7 @@ fn select_blocking_links(
         return Vec::new();
     }
 
-    let files = groups.values().flat_map(FileGroup::files);
+    let files = groups.values().flat_map(FileGroup::files_and_placeholders);
     let folders: HashSet<&Path> = files
         .flat_map(|listed_file| Path::new(&listed_file.path).ancestors().skip(1))
         .collect();
@@ -251,13 +248,12 @@ fn block_linked_groups(
         .collect();
 
     let mut blocked_files = vec![0_usize; links.len()];
-    for (key, group) in groups.iter_mut() {
-        let link_above = group.files().find_map(|listed_file| {
+    for group in groups.values_mut() {
+        let link_above = group.files_and_placeholders().find_map(|listed_file| {
             let mut ancestors = Path::new(&listed_file.path).ancestors();
             ancestors.find_map(|folder| index_by_key.get(&state_key(folder.to_str()?)).copied())
         });
-        // A group of placeholders has no files, so its key is compared with the links.
-        if let Some(index) = link_above.or_else(|| index_by_key.get(key).copied()) {
+        if let Some(index) = link_above {
             group.is_blocked = true;
             blocked_files[index] += 1;
         }

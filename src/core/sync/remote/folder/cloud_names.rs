@@ -28,13 +28,13 @@ pub(crate) enum CloudName {
 
 pub(crate) fn classify(path: &str) -> CloudName {
     let (folder, name) = path.rsplit_once('/').unwrap_or(("", path));
-    if is_scratch(path) {
-        return CloudName::Scratch;
-    }
-
     let join_folder = |name: &str| rollouts::join(folder, name);
+    // First, because `._a.md.icloud` is the placeholder of `_a.md`, and no companion file of macOS.
     if let Some(original) = placeholder_target(name) {
         return CloudName::Placeholder(join_folder(&original));
+    }
+    if is_scratch(path) {
+        return CloudName::Scratch;
     }
 
     if rollouts::is_below_sessions(path)
@@ -146,7 +146,8 @@ pub(crate) fn placeholder_target(name: &str) -> Option<String> {
         .strip_prefix('.')
         .and_then(|rest| rest.strip_suffix(".icloud"))
     {
-        return Some(target.to_owned());
+        // `._.NAME.icloud` is the companion file of a placeholder.
+        return (!target.is_empty() && !target.starts_with("_.")).then(|| target.to_owned());
     }
     [".nextcloud", ".owncloud"]
         .iter()
@@ -387,6 +388,7 @@ mod tests {
         for (path, real) in [
             ("skills/.a.md.icloud", "skills/a.md"),
             ("history.jsonl.nextcloud", "history.jsonl"),
+            ("skills/._a.md.icloud", "skills/_a.md"),
         ] {
             assert_eq!(
                 classify(path),
