@@ -588,15 +588,37 @@ fn i2_a_fork_that_cannot_be_read_yet_keeps_its_base() {
 }
 
 #[test]
-fn i2_a_fork_with_zeros_on_this_machine_keeps_its_base() {
+fn i2_a_fork_that_cannot_be_read_on_this_machine_keeps_its_base() {
+    for is_synced in [true, false] {
+        for bytes in [
+            "",
+            "{\"type\":\"session_meta\",\"payload\":{\"id\"",
+            "\0\0\0\0\0\0",
+        ] {
+            let (pair, fork) = with_missing_fork(&[]);
+            pair.put("cloud", FORK, &fork);
+            if is_synced {
+                pair.apply("b");
+            }
+            pair.put("b", FORK, bytes);
+            fs::remove_file(pair.home("b").join(ROLLOUT)).unwrap();
+            let run = pair.run("b", &["run", "--apply", "--json"]).code(6);
+            assert_held(&run, &[ROLLOUT]);
+            assert!(pair.cloud().join(ROLLOUT).exists(), "{bytes:?}: {run}");
+        }
+    }
+}
+
+#[test]
+fn i2_a_fork_that_is_only_a_copy_of_the_client_keeps_its_base() {
     let (pair, fork) = with_missing_fork(&[]);
-    pair.put("cloud", FORK, &fork);
-    pair.apply("b");
-    pair.put("b", FORK, &"\0".repeat(fork.len()));
+    let copy = FORK.replace(".jsonl", " (1).jsonl");
+    pair.put("cloud", &copy, &fork);
     fs::remove_file(pair.home("b").join(ROLLOUT)).unwrap();
-    let run = pair.run("b", &["run", "--apply", "--json"]).code(6);
-    assert_held(&run, &[ROLLOUT]);
-    assert!(pair.cloud().join(ROLLOUT).exists(), "{run}");
+    let _ = pair.run("b", &["run", "--apply", "--json"]).code(6);
+    assert!(pair.cloud().join(ROLLOUT).exists());
+    pair.apply("b");
+    assert!(pair.home("b").join(ROLLOUT).exists());
 }
 
 #[test]

@@ -46,11 +46,11 @@ pub(crate) use format::path_checks::AncestorLookup;
 pub use format::sidecar::SidecarProblem;
 pub(crate) use format::tar_stream::{EntryContent, RawEntry, RawKind};
 pub(crate) use format::{
-    AccountAuth, EXTERNAL_DATABASES_FOLDER, FolderEntry, InodeStamp, NameId, NameTable, path_checks,
+    AccountAuth, EXTERNAL_DATABASES_FOLDER, FolderEntry, InodeStamp, NameId, NameTable, file_list,
+    name_table, path_checks, python,
 };
 pub use format::{
     ArchiveManifest, BackupMode, Compression, EntryName, FileEntry, FileList, Metadata, NameSet,
-    file_list, name_table, python,
 };
 pub use pack::FinishedArchive;
 pub(crate) use pack::PackWriter;

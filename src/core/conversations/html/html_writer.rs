@@ -258,7 +258,7 @@ const SHOWN_KINDS: [&str; 4] = ["png", "jpeg", "gif", "webp"];
 
 /// Returns the HTML of an image. If `with_images` is false, or the URL does not contain the data of the image, returns
 /// a note instead, because a page never loads anything.
-pub(super) fn format_image(url: &str, with_images: bool) -> String {
+fn format_image(url: &str, with_images: bool) -> String {
     let mut html = String::new();
     let _ = match parse_data_url(url) {
         Some((kind, data)) if with_images => writeln!(

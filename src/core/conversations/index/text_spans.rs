@@ -261,7 +261,7 @@ impl TextSet {
     }
 
     /// Inserts the text id `id + n` for each bit `n` that is set in `bits`. Ignores ids beyond the end.
-    pub(super) fn insert_bits(&mut self, id: i64, bits: u8) {
+    fn insert_bits(&mut self, id: i64, bits: u8) {
         let group_number = usize::try_from(id >> 6).unwrap_or(usize::MAX);
         if let Some(group) = self.bits.get_mut(group_number) {
             *group |= u64::from(bits) << (id & 63);

@@ -280,7 +280,7 @@ pub(super) fn window_from_row(minutes: u32, used_percent: f64, resets: Option<i6
 }
 
 /// Returns the row id of a model. Adds the model if it is new.
-pub(super) fn find_or_insert_model(store: &IndexStore, name: &str) -> rusqlite::Result<i64> {
+fn find_or_insert_model(store: &IndexStore, name: &str) -> rusqlite::Result<i64> {
     let connection = &store.connection;
     let mut find = connection.prepare_cached("SELECT id FROM model WHERE name=?1")?;
     if let Some(id) = find.query_row([name], |row| row.get(0)).optional()? {

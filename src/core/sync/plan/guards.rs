@@ -114,7 +114,7 @@ pub(super) fn out_of_scope_note(file_count: usize) -> Option<Notice> {
 }
 
 /// Returns the notice about the files that exist only as placeholders; `None` if there are none.
-pub(super) fn placeholders_notice(groups: &HashMap<String, FileGroup>) -> Option<Notice> {
+fn placeholders_notice(groups: &HashMap<String, FileGroup>) -> Option<Notice> {
     let placeholders = groups.values().filter_map(FileGroup::only_placeholder);
     let paths: BTreeSet<_> = placeholders.map(|file| &*file.path).collect();
     let others = if paths.len() > 3 { ", …" } else { "" };

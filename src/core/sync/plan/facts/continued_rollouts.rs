@@ -40,11 +40,14 @@ impl<'a> FactReader<'a> {
         kept_files.map(|(key, group)| (&**key, group)).collect()
     }
 
-    /// Returns the path of the newest rollout that is not downloaded, has not arrived or was left alone, and whose first
-    /// line cannot be read, so that the rollout that it continues is not known. `None` if the steps delete no rollout.
+    /// Returns the path of the newest rollout that is not downloaded, has not arrived, was left alone or is copied by a
+    /// step, and whose first line was not read, so that the rollout that it continues is not known. `None` if the steps
+    /// delete no rollout.
     pub(crate) fn find_unread_rollout(&self, plan: &SyncPlan) -> Option<String> {
-        let mut deletions = plan.steps.iter().filter(|step| step.is_deletion());
-        deletions.find(|step| rollouts::is_key(&step.key))?;
+        let is_deletion = |step: &&SyncStep| step.is_deletion();
+        let (mut deletions, copies): (Vec<_>, Vec<_>) = plan.steps.iter().partition(is_deletion);
+        deletions.retain(|step| rollouts::is_key(&step.key));
+        deletions.first()?;
 
         let placeholders = self.groups.values().flat_map(|group| &group.placeholders);
         let missing = plan.notices.undelivered.iter().map(|file| &file.path);
@@ -52,9 +55,13 @@ impl<'a> FactReader<'a> {
         let read_ids = self.continued().read_ids();
         let paths = placeholders.map(|file| &file.path).chain(missing);
         let paths = paths.chain(left_alone.map(|(path, _)| path));
-        let with_id =
-            paths.filter_map(|path| Some((rollouts::rollout_id(&rollouts::key(path)?)?, path)));
-        let unread = with_id.filter(|(id, _)| !read_ids.contains(&**id));
+        let keys = paths.filter_map(|path| Some((rollouts::key(path)?, path)));
+        // The first line of a rollout on both sides is read in the home only, where it may be incomplete.
+        let copied_keys = copies.iter().map(|step| (step.key.clone(), &step.path));
+        let ids = keys
+            .chain(copied_keys)
+            .filter_map(|(key, path)| rollouts::rollout_id(&key).map(|id| (id, path)));
+        let unread = ids.filter(|(id, _)| !read_ids.contains(&**id));
         unread.max().map(|(_, path)| path.clone())
     }
 

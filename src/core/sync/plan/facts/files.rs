@@ -23,7 +23,8 @@ use std::path::Path;
 const PROMPT_HISTORY: &str = "history.jsonl";
 
 impl<'a> FactReader<'a> {
-    /// Returns the groups to plan: those inside the roots, and the conversations that they continue.
+    /// Returns the groups to plan: those inside the roots, and the conversations that they continue. Leaves out files that
+    /// exist only as placeholders.
     pub(crate) fn select_groups(
         &self,
         groups: &'a HashMap<String, FileGroup>,
