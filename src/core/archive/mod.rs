@@ -46,8 +46,8 @@ pub(crate) use format::path_checks::AncestorLookup;
 pub use format::sidecar::SidecarProblem;
 pub(crate) use format::tar_stream::{EntryContent, RawEntry, RawKind};
 pub(crate) use format::{
-    AccountAuth, EXTERNAL_DATABASES_FOLDER, FolderEntry, InodeStamp, NameId, NameTable, file_list,
-    name_table, path_checks, python,
+    AccountAuth, EXTERNAL_DATABASES_FOLDER, FolderEntry, InodeStamp, NameId, NameTable,
+    path_checks, python,
 };
 pub use format::{
     ArchiveManifest, BackupMode, Compression, EntryName, FileEntry, FileList, Metadata, NameSet,
