@@ -224,15 +224,14 @@ pub(super) fn turn_into_conflicts(plan: &mut SyncPlan, conflicts: Vec<(String, C
     plan.conflicts.extend(conflicts);
 }
 
-/// Drops the deletions of rollouts while the first line of the rollout `unread` cannot be read, because it may continue
+/// Drops the deletions of rollouts while the first line of the rollout `unread_id` was not read, because it may continue
 /// any older one. Another notice says why it cannot be read.
-pub(super) fn hold_back_deletions_of_bases(plan: &mut SyncPlan, unread: &str) {
-    let why = format!("is not deleted until {unread}, which may continue it, can be read");
-    let unread_id = rollouts::rollout_id(unread);
-    let is_newer = |id: &String| uuid_time_ms(id).is_some() && Some(id) > unread_id.as_ref();
+pub(super) fn hold_back_deletions_of_bases(plan: &mut SyncPlan, unread_id: &str, path: &str) {
+    let why = format!("is not deleted until {path}, which may continue it, can be read");
+    let is_newer = |id: &str| uuid_time_ms(id).is_some() && id > unread_id;
     hold_back(plan, |step| {
         let id = rollouts::rollout_id(&step.key);
-        let may_be_base = rollouts::is_key(&step.key) && !id.as_ref().is_some_and(is_newer);
+        let may_be_base = rollouts::is_key(&step.key) && !id.as_deref().is_some_and(is_newer);
         (step.is_deletion() && may_be_base).then(|| why.clone())
     });
 }

@@ -149,8 +149,8 @@ pub fn plan(request: &PlanRequest<'_>) -> Result<(SyncPlan, SyncState), PlanErro
     guards::hold_back_mass_deletions(&mut plan, missing.known, request, &records.state);
     guards::report_incomplete(&mut plan, undelivered, &groups.by_key);
     // After the notices about all rollouts that cannot be read, and after many deletions were counted.
-    if let Some(unread) = reader.find_unread_rollout(&plan) {
-        guards::hold_back_deletions_of_bases(&mut plan, &unread);
+    if let Some((id, path)) = reader.find_unread_rollout(&plan) {
+        guards::hold_back_deletions_of_bases(&mut plan, &id, &path);
     }
 
     // After the steps that are held back: only paths that this run creates can be blocked.

@@ -40,10 +40,10 @@ impl<'a> FactReader<'a> {
         kept_files.map(|(key, group)| (&**key, group)).collect()
     }
 
-    /// Returns the path of the newest rollout that is not downloaded, has not arrived, was left alone or is copied by a
+    /// Returns the id and the path of the newest rollout that is not downloaded, has not arrived, was left alone or is copied by a
     /// step, and whose first line was not read, so that the rollout that it continues is not known. `None` if the steps
     /// delete no rollout.
-    pub(crate) fn find_unread_rollout(&self, plan: &SyncPlan) -> Option<String> {
+    pub(crate) fn find_unread_rollout(&self, plan: &SyncPlan) -> Option<(String, String)> {
         let is_deletion = |step: &&SyncStep| step.is_deletion();
         let (mut deletions, copies): (Vec<_>, Vec<_>) = plan.steps.iter().partition(is_deletion);
         deletions.retain(|step| rollouts::is_key(&step.key));
@@ -62,7 +62,7 @@ impl<'a> FactReader<'a> {
             .chain(copied_keys)
             .filter_map(|(key, path)| rollouts::rollout_id(&key).map(|id| (id, path)));
         let unread = ids.filter(|(id, _)| !read_ids.contains(&**id));
-        unread.max().map(|(_, path)| path.clone())
+        unread.max().map(|(id, path)| (id, path.clone()))
     }
 
     /// Returns the conflicts in place of the steps that would replace lines of a rollout that another rollout continues,
