@@ -123,7 +123,7 @@ pub fn count(path: &Path) -> Result<ThreadCounts, DatabaseError> {
 /// The source of conversations of subagents.
 pub const SUBAGENT: &str = "subagent";
 
-/// The values from which a [`ListedThread`] is made; see [`Schema::select_sql`].
+/// The values from which a [`ListedThread`] is made; see [`Values`].
 const VALUES: &str = "id rollout_path name title_line message_line history_mode cwd git_branch \
     model source thread_source creator_account_id creator_user_id parent agent_nickname created_ms updated_ms \
     tokens_used archived is_side";

@@ -135,7 +135,7 @@ pub(crate) fn find_subagent_ids(path: &Path, id: &str) -> Result<Vec<String>, Da
     })
 }
 
-/// The values from which a [`ThreadRow`] is made; see [`Schema::select_sql`].
+/// The values from which a [`ThreadRow`] is made; see [`Values`].
 const VALUES: &str = "id rollout_path created_ms updated_ms title name first_user_message message_line archived \
     history_mode cwd creator_account_id is_child lacks_preview";
 
