@@ -75,8 +75,8 @@ fn check_vault(context: &Context, config: &SyncConfig) -> Check {
     }
 }
 
-/// Warns of newer versions of files that other machines list, but that have not arrived in the cloud folder, and of files
-/// that are not downloaded.
+/// Warns of newer versions that other machines list and that have not arrived in the cloud folder. Warns of
+/// placeholders too: the cloud folder has these files, and its client has not downloaded them.
 fn check_undelivered(context: &Context, config: &SyncConfig, checks: &mut Vec<Check>) {
     // If the plan fails, the run itself reports the reason and the remedy.
     let replica = replica(context, config);
