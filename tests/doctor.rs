@@ -80,8 +80,7 @@ fn every_fault_is_reported_with_its_fix() {
             fs::set_permissions(env.codex_home(), fs::Permissions::from_mode(0o755)).unwrap();
         }),
         ("manager.home: fail", |env| {
-            let open = fs::Permissions::from_mode(0o644);
-            fs::set_permissions(env.manager_home().join("cooldown.json"), open).unwrap();
+            fs::set_permissions(env.manager_home(), fs::Permissions::from_mode(0o755)).unwrap();
         }),
         ("manager.inventory: fail", |env| {
             env.write("home/.codex-manager/inventory.json", "{");
@@ -146,8 +145,8 @@ fn fix_repairs_the_manager_home_and_a_second_run_is_clean() {
     let sidecar = only(&env, ".metadata.json");
     let before = fs::read(&sidecar).unwrap();
     fs::remove_file(&sidecar).unwrap();
-    let open = fs::Permissions::from_mode(0o644);
-    fs::set_permissions(only(&env, ".tar.gz"), open).unwrap();
+    let open = fs::Permissions::from_mode(0o755);
+    fs::set_permissions(env.manager_home().join("backups"), open).unwrap();
     leave_temp_files(&env);
     env.write("home/.codex-manager/inventory.json", "{");
 
@@ -218,33 +217,30 @@ fn mode_of(path: impl AsRef<Path>) -> u32 {
 }
 
 #[test]
-fn fix_never_changes_foreign_files() {
+fn fix_restricts_the_folders_and_changes_no_file_below() {
     let env = TestEnv::new();
     backed_up(&env);
-    let others = [
+    let below = [
         "home/.codex-manager/nightly.sh",
         "home/.codex-manager/backups/notes.sh",
         "home/.codex-manager/sync-backups/desk/skills/run.sh",
-        "home/tool",
     ];
-    for path in others {
+    for path in below {
         let path = env.write(path, "#!/bin/sh\n");
         fs::set_permissions(path, fs::Permissions::from_mode(0o755)).unwrap();
     }
-    let kept = env.manager_home().join("sync-backups");
-    fs::set_permissions(&kept, fs::Permissions::from_mode(0o755)).unwrap();
-    let shared = env.manager_home().join("config.rejected.toml");
-    fs::hard_link(env.path("home/tool"), shared).unwrap();
-    let own = env.manager_home().join("launches.jsonl");
-    fs::write(&own, "").unwrap();
-    fs::set_permissions(&own, fs::Permissions::from_mode(0o754)).unwrap();
+    let folders = [env.manager_home(), env.manager_home().join("backups")];
+    for folder in &folders {
+        fs::set_permissions(folder, fs::Permissions::from_mode(0o2755)).unwrap();
+    }
 
     let _ = env.run(["doctor", "--fix"]).code(0);
-    for path in others {
+    for path in below {
         assert_eq!(mode_of(env.path(path)), 0o755, "{path}");
     }
-    assert_eq!(mode_of(own), 0o700, "permissions of the owner were changed");
-    assert_eq!(mode_of(kept), 0o700);
+    for folder in folders {
+        assert_eq!(mode_of(folder), 0o2700);
+    }
     let run = env.run(["doctor", "--json"]).code(0);
     assert_eq!(findings(&run.json()), ["codex.binary: warn"]);
 }

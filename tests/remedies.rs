@@ -304,7 +304,7 @@ const FINDINGS: &[(Setup, Damage, &str, ExpectedFix)] = &[
     ),
     (
         archived,
-        |env| make_accessible_to_others(&env.manager_home().join("cooldown.json")),
+        |env| make_accessible_to_others(&env.manager_home()),
         "manager.home",
         ExpectedFix::ByCommand,
     ),

@@ -1,15 +1,13 @@
-//! Finds files of codex-manager that other users can access, and restricts them to the owner. Files with
-//! unknown names, files of the Codex home and files with several hard links are never changed.
+//! Finds folders of codex-manager that other users can access, and restricts them to the owner.
 
 use crate::config::FILE_NAME as CONFIG_FILE;
 use crate::error::{CommandError, Result};
-use codex_manager_core::archive::names;
 use codex_manager_core::conversations::index;
-use codex_manager_core::inventory::{notices, observations, store, trash};
+use codex_manager_core::inventory::{notices, observations, store};
 #[cfg(windows)]
-use codex_manager_core::io::access;
+use codex_manager_core::io::access::{self, is_open_to_others};
 use codex_manager_core::io::temp_name::TEMP_PREFIX;
-use codex_manager_core::io::{IoError, OrdinaryPath, links, modes, owner, shell, tree};
+use codex_manager_core::io::{IoContext, IoError, OrdinaryPath, links, modes, owner, shell, tree};
 use codex_manager_core::launch::{program, registry};
 use codex_manager_core::{logging, vault};
 use std::fs::{self, Metadata};
@@ -58,82 +56,26 @@ pub(crate) fn homes_overlap(codex_home: &Path, manager_home: &Path) -> bool {
     links::lies_in(codex_home, manager_home) || links::lies_in(manager_home, codex_home)
 }
 
-/// Returns the files and folders of codex-manager in the manager home that other users can access, sorted. Returns none
-/// if the homes overlap, or if the disk has no file modes.
-///
-/// The files in the backups of a sync are not checked, because they keep the modes that a restore gives back.
+/// Returns the manager home and its `backups/`, each if other users can access it. All other files are below these two,
+/// so they need no check of their own. Returns none if the homes overlap, or if the disk has no file modes.
 pub(crate) fn find_accessible_to_others(codex_home: &Path, manager_home: &Path) -> Vec<PathBuf> {
     // Modes cannot be changed on a disk without modes, about which `machine` warns.
     if homes_overlap(codex_home, manager_home) || modes::exposes_files(manager_home) {
         return Vec::new();
     }
 
-    // The home and backups/ may be links to another disk; no other link is followed.
-    let Ok(home) = manager_home.canonical() else {
-        return Vec::new();
-    };
-
-    let backups = store::backups_folder(&home).canonical().ok();
-    // On Windows, all other files inherit the access of these two folders.
-    #[cfg(windows)]
-    let roots: Vec<_> = [Some(&home), backups.as_ref()]
-        .into_iter()
-        .flatten()
-        .cloned()
-        .collect();
-
-    let mut manager_paths = vec![home.clone()];
-    manager_paths.extend(list_entries_unless_link(&home, is_manager_file));
-    for folder in [observations::FOLDER, index::FOLDER] {
-        manager_paths.extend(list_entries_unless_link(&home.join(folder), |_| true));
-    }
-
-    let is_password_file = |name: &str| name == vault::password::PASSWORD_FILE;
-    manager_paths.extend(list_entries_unless_link(
-        &home.join(vault::VAULT_FOLDER),
-        is_password_file,
-    ));
-
-    if let Some(backups) = backups.filter(|backups| !homes_overlap(codex_home, backups)) {
-        manager_paths.push(backups.clone());
-        let trash = backups.join(trash::FOLDER);
-        manager_paths.extend(list_entries_unless_link(&backups, is_archive_file));
-        for discarded in list_entries_unless_link(&trash, |_| true) {
-            manager_paths.extend(list_entries_unless_link(&discarded, is_archive_file));
-            manager_paths.push(discarded);
-        }
-    }
-
-    for profile in list_entries_unless_link(&home.join("profiles"), |_| true) {
-        manager_paths.extend(list_entries_unless_link(&profile, is_profile_file));
-        let is_login_file = |name: &str| Path::new(name).extension().is_some_and(|e| e == "json");
-        manager_paths.extend(list_entries_unless_link(
-            &profile.join("history"),
-            is_login_file,
-        ));
-        manager_paths.push(profile);
-    }
-
-    manager_paths.retain(|path| {
-        path.symlink_metadata()
-            .is_ok_and(|meta| is_private_entry(&meta))
-    });
-    #[cfg(windows)]
-    manager_paths.retain(|path| roots.contains(path) && access::is_open_to_others(path));
-    #[cfg(not(windows))]
-    manager_paths.retain(|path| mode_open_to_others(path).is_some());
-
-    manager_paths.sort();
-    manager_paths.dedup();
-    manager_paths
+    // Both may be links to another disk.
+    let backups = store::backups_folder(manager_home).canonical().ok();
+    let backups = backups.filter(|backups| !homes_overlap(codex_home, backups));
+    let folders = manager_home.canonical().into_iter().chain(backups);
+    folders
+        .filter(|folder| folder.is_dir() && is_open_to_others(folder))
+        .collect()
 }
 
-/// Returns the entries of a folder with names that pass `accepts`, sorted. Returns none if `folder` is a link.
-fn list_entries_unless_link(folder: &Path, accepts: impl Fn(&str) -> bool) -> Vec<PathBuf> {
-    if !folder.symlink_metadata().is_ok_and(|meta| meta.is_dir()) {
-        return Vec::new();
-    }
-    list_entries(folder, accepts)
+#[cfg(not(windows))]
+fn is_open_to_others(folder: &Path) -> bool {
+    mode_open_to_others(folder).is_some()
 }
 
 /// Returns the entries of a folder with names that pass `accepts`, sorted. Returns none if the folder cannot be listed.
@@ -141,34 +83,6 @@ pub(super) fn list_entries(folder: &Path, accepts: impl Fn(&str) -> bool) -> Vec
     let entries = tree::list(folder).unwrap_or_default().into_iter();
     let accepted = entries.filter(|(name, _)| accepts(&name.to_string_lossy()));
     accepted.map(|(name, _)| folder.join(name)).collect()
-}
-
-fn is_archive_file(name: &str) -> bool {
-    names::is_archive_name(name)
-        || names::is_sidecar_name(name)
-        || name == trash::FOLDER
-        || name.starts_with(TEMP_PREFIX)
-}
-
-fn is_profile_file(name: &str) -> bool {
-    ["auth.json", "profile.json"]
-        .iter()
-        .any(|profile_file| name.starts_with(profile_file))
-        || name == "history"
-}
-
-/// Returns true if no other name shares the mode of the entry: for a folder, and for a file with one hard link.
-fn is_private_entry(meta: &Metadata) -> bool {
-    #[cfg(unix)]
-    {
-        use std::os::unix::fs::MetadataExt;
-        // A mode is the same for all hard links, and another link may be in a folder of another program.
-        meta.is_dir() || (meta.is_file() && meta.nlink() == 1)
-    }
-    #[cfg(not(unix))]
-    {
-        meta.is_dir() || meta.is_file()
-    }
 }
 
 fn read_mode(path: &Path) -> Option<u32> {
@@ -193,39 +107,31 @@ pub(super) fn mode_to_restrict(path: &Path) -> Option<u32> {
     mode_open_to_others(path).filter(|_| !modes::exposes_files(path))
 }
 
-/// Removes all permissions of the group and of other users; the owner keeps all permissions. Changes nothing for a file
-/// with several hard links.
+/// Removes all permissions of the group and of other users from a folder; the owner keeps all permissions.
 ///
 /// # Errors
-/// The path is a symbolic link, or its mode cannot be set.
-pub(crate) fn restrict_to_owner(path: &Path) -> Result<(), IoError> {
+/// The path is a symbolic link or no folder, or its mode cannot be set.
+pub(crate) fn restrict_to_owner(folder: &Path) -> Result<(), IoError> {
     #[cfg(unix)]
     {
-        use codex_manager_core::io::IoContext;
         use rustix::fs::{Mode, OFlags};
         use std::os::unix::fs::PermissionsExt;
 
-        // Opened first, so that a link put there meanwhile is not followed. A pipe would block without NONBLOCK.
-        let flags = OFlags::RDONLY | OFlags::NOFOLLOW | OFlags::NONBLOCK | OFlags::CLOEXEC;
-        let file = rustix::fs::open(path, flags, Mode::empty())
+        // Opened first, so that a link put there meanwhile is not followed.
+        let flags = OFlags::RDONLY | OFlags::DIRECTORY | OFlags::NOFOLLOW | OFlags::CLOEXEC;
+        let file = rustix::fs::open(folder, flags, Mode::empty())
             .map_err(std::io::Error::from)
-            .at("open", path)?;
+            .at("open", folder)?;
         let file = fs::File::from(file);
-        let meta = file.metadata().at("get the metadata of", path)?;
-
-        if !is_private_entry(&meta) {
-            return Ok(());
-        }
-
+        let meta = file.metadata().at("get the metadata of", folder)?;
         // The special bits and the permissions of the owner stay.
         let mode = meta.permissions().mode() & 0o7700;
         file.set_permissions(fs::Permissions::from_mode(mode))
-            .at("set the mode of", path)
+            .at("set the mode of", folder)
     }
     #[cfg(windows)]
     {
-        use codex_manager_core::io::IoContext;
-        access::restrict_to_owner(path).at("set the access list of", path)
+        access::restrict_to_owner(folder).at("set the access list of", folder)
     }
 }
 

@@ -14,7 +14,7 @@ use std::collections::BTreeSet;
 use std::path::{Path, PathBuf};
 
 /// The name of the trash below `backups/`.
-pub const FOLDER: &str = ".trash";
+const FOLDER: &str = ".trash";
 
 /// The format of a batch's folder name, a time in UTC.
 const BATCH_NAME_FORMAT: &str = "%Y%m%dT%H%M%SZ";

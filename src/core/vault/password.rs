@@ -6,7 +6,7 @@ use std::path::{Path, PathBuf};
 use std::process::Command;
 
 /// The file in the vault's folder in which `vault init` stores a typed password (0600).
-pub const PASSWORD_FILE: &str = "password";
+const PASSWORD_FILE: &str = "password";
 
 /// The environment variables from which restic reads a password.
 const VARIABLES: [&str; 3] = [
