@@ -185,28 +185,6 @@ fn wrap_is_refused_for_unsupported_shells_and_prompt_options() {
 }
 
 #[test]
-fn shell_completion_offers_the_tables_of_folders_and_their_values() {
-    let mut env = TestEnv::new();
-    env.write(FILE, "[folders]\n\"/gone\" = \"old\"\n");
-    env.write("home/.codex-manager/profiles/work/profile.json", "{}");
-    env.set("CODEX_MANAGER_COMPLETE", "bash")
-        .set("_CLAP_IFS", " ");
-    let mut complete = |words: &[&str]| {
-        env.set("_CLAP_COMPLETE_INDEX", words.len().to_string());
-        let line = ["--", "codex-manager"].iter().chain(words);
-        env.run(line).code(0).stdout
-    };
-    for (words, expected) in [
-        (&["config", "get", "fold"][..], "folders.~/ folders./gone"),
-        (&["config", "unset", "folders."], "folders.~/ folders./gone"),
-        (&["config", "set", "folders.~/x", "w"], "work"),
-        (&["config", "set", "shared_logins.~/x", "t"], "true"),
-    ] {
-        assert_eq!(complete(words), expected, "{words:?}");
-    }
-}
-
-#[test]
 fn a_renamed_profile_keeps_its_folders() {
     let env = alice_and_bob();
     let acme = env.path("home/clients/acme");

