@@ -11,9 +11,7 @@ use codex_manager_core::codex::auth::AuthFile;
 use codex_manager_core::codex::config::read_login;
 use codex_manager_core::codex::home::AUTH_JSON;
 use codex_manager_core::codex::threads;
-use codex_manager_core::inventory::accounts::list_accounts;
 use codex_manager_core::inventory::records::InventoryFile;
-use codex_manager_core::inventory::resolve::find_account_position;
 use codex_manager_core::inventory::{cleanup, cooldown, remedies, store};
 use codex_manager_core::io::clock::Timestamp;
 use codex_manager_core::io::document::{self, DocumentError, DocumentState};
@@ -41,7 +39,6 @@ pub(crate) fn run_checks(context: &Context) -> Vec<Check> {
         checks.push(check_cooldown_file(context));
         checks.extend(check_resets(context));
         checks.extend(check_profiles(context));
-        checks.extend(check_folder_settings(context));
         checks.extend(check_launches(context));
         checks.extend(check_foreign_files(home));
     } else if home.symlink_metadata().is_ok() {
@@ -284,40 +281,6 @@ fn find_profile_fault(
         sign_in()
     };
     Some((fault, fix))
-}
-
-/// Reports settings `folders.` with an account that does not exist. Returns `None` if no folder has an account, or if
-/// the accounts cannot be read, which other checks report.
-fn check_folder_settings(context: &Context) -> Option<Check> {
-    const ID: &str = "manager.folders";
-    let folders = &context.settings.preferences.folders.folders;
-    if folders.is_empty() {
-        return None;
-    }
-
-    let (now, zone) = (context.now(), context.zone());
-    let mut known = cooldown::load(context.manager_home(), &now, zone)
-        .ok()?
-        .file;
-    known.set_profiles(&context.profiles().list().ok()?);
-    let live_auth = read_login(context.codex_home()).ok();
-    let live_login = live_auth.as_ref().and_then(AuthFile::login);
-    let accounts = list_accounts(context.manager_home(), live_login, known);
-
-    let is_unknown = |profile: &str| {
-        let entries = accounts.iter().map(|account| &account.entry);
-        find_account_position(entries, profile).is_err()
-    };
-    let unknown = folders.iter().find(|(_, profile)| is_unknown(profile));
-    Some(match unknown {
-        Some((folder, profile)) => Check::warn(
-            ID,
-            format!("folders.{folder} names an account that does not exist: {profile}"),
-        )
-        .because("codex-manager launch fails in this folder")
-        .advised(remedies::suggest_folder_setting(folder)),
-        None => Check::ok(ID, "the accounts of folders exist"),
-    })
 }
 
 /// Adds the fix for a document that cannot be read.
