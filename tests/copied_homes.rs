@@ -230,7 +230,6 @@ fn i5_a_login_dated_in_the_future_is_replaced_by_its_renewal() {
     let ahead = alice(1).last_refresh(Some(RENEWED + 90 * 86_400));
     write_auth(&env.codex_home(), &ahead);
     let output = env.run(["profile", "save", "work"]).code(0);
-    assert!(output.stderr.contains("the clock was ahead"), "{output}");
     assert!(!output.stdout.contains("renewed in"), "{output}");
     let archive = archive(&env);
     // Renewed after the clock was set.
@@ -273,8 +272,6 @@ fn i5_a_clock_ahead_during_a_renewal_loses_no_login() {
         .last_refresh(Some(unix_now() + 86_400));
     write_auth(&home, &ahead);
     let _ = lab.manager(["profile", "save", "alice"]).code(0);
-    let examined = lab.manager(["doctor"]);
-    assert!(examined.stdout.contains("clock was ahead"), "{examined}");
     let _ = lab.say("renews the login");
     let _ = lab.manager(["use", "bob"]).code(0);
     let _ = lab.manager(["use", "alice"]).code(0);

@@ -6,8 +6,6 @@ use crate::context::Context;
 use crate::ui::bytes;
 use chrono::{DateTime, Duration, TimeZone as _, Utc};
 use codex_manager_core::archive::metadata::Metadata;
-use codex_manager_core::codex::auth::AuthFile;
-use codex_manager_core::codex::home::AUTH_JSON;
 use codex_manager_core::inventory::store;
 use codex_manager_core::io::clock::Zone;
 use codex_manager_core::io::{OrdinaryPath, clock, modes, shell, space, tree};
@@ -65,11 +63,7 @@ pub(crate) fn run_checks(context: &Context) -> Vec<Check> {
     )]
     let system_now = DateTime::<Utc>::from(SystemTime::now());
 
-    let live_auth = AuthFile::read(&context.codex_home().join(AUTH_JSON)).ok();
-    let live_login = live_auth.as_ref().and_then(AuthFile::login);
-    // Codex stamps a login by the clock of this machine, the server stamps the tokens by its own clock.
-    let login_ahead = live_login.is_some_and(|login| login.freshness.was_clock_ahead());
-    checks.push(check_clock(system_now, newest_file_time, login_ahead));
+    checks.push(check_clock(system_now, newest_file_time));
 
     // A zone set by flag or configuration takes precedence over TZ.
     let tz = context
@@ -117,9 +111,8 @@ fn missing_modes_warning(id: &'static str, path: &Path) -> Check {
     ))
 }
 
-/// Checks the clock. It must not be before the release of this program, not be behind the newest file of the home, and
-/// must not have been ahead when Codex wrote the live login (`login_ahead`).
-fn check_clock(now: DateTime<Utc>, newest_file: Option<DateTime<Utc>>, login_ahead: bool) -> Check {
+/// Checks the clock. It must not be before the release of this program, and not be behind the newest file of the home.
+fn check_clock(now: DateTime<Utc>, newest_file: Option<DateTime<Utc>>) -> Check {
     const ID: &str = "clock";
     let earliest_time = Utc.with_ymd_and_hms(2026, 1, 1, 0, 0, 0).single();
     let is_too_far = |skew: &Duration| *skew > Duration::minutes(MAX_CLOCK_SKEW_MINUTES);
@@ -130,10 +123,6 @@ fn check_clock(now: DateTime<Utc>, newest_file: Option<DateTime<Utc>>, login_ahe
     } else if let Some(file_ahead_by) = file_ahead_by {
         let minutes = file_ahead_by.num_minutes();
         let message = format!("a file of the Codex home is {minutes} min ahead of the clock");
-        Check::warn(ID, message)
-    } else if login_ahead {
-        let message = "the clock was ahead when Codex wrote the live login: its last_refresh is \
-                       later than the time in its tokens";
         Check::warn(ID, message)
     } else {
         return Check::ok(ID, "the clock matches the times of the files");
@@ -228,7 +217,7 @@ mod tests {
     #[test]
     fn a_clock_behind_the_files_is_a_warning() {
         let now = Utc.with_ymd_and_hms(2026, 11, 20, 12, 0, 0).unwrap();
-        let status = |now, file| check_clock(now, file, false).status;
+        let status = |now, file| check_clock(now, file).status;
         assert_eq!(status(now, None), Status::Ok);
         assert_eq!(status(now, Some(now + Duration::minutes(9))), Status::Ok);
         assert_eq!(status(now, Some(now + Duration::hours(2))), Status::Warn);

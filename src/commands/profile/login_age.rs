@@ -11,12 +11,6 @@ pub(super) fn signed_in_at(freshness: &Freshness) -> Option<DateTime<Utc>> {
     freshness.last_refresh.or(freshness.issued_at)
 }
 
-/// Returns `last_refresh` if the clock was ahead when Codex wrote it, so that the time is wrong.
-pub(super) fn future_last_refresh(freshness: &Freshness) -> Option<DateTime<Utc>> {
-    let was_clock_ahead = freshness.was_clock_ahead();
-    freshness.last_refresh.filter(|_| was_clock_ahead)
-}
-
 pub(super) fn format_age_line(renewed_at: Option<DateTime<Utc>>, context: &Context) -> String {
     match renewed_at {
         Some(renewed_at) => {

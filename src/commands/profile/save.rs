@@ -1,7 +1,7 @@
 //! `profile save`: saves the live login, or one from a file, as a profile.
 
 use crate::choices::archive_choice::find_archive;
-use crate::commands::profile::login_age::{format_age_line, future_last_refresh, signed_in_at};
+use crate::commands::profile::login_age::{format_age_line, signed_in_at};
 use crate::commands::profile::records::{record_profiles_if, rename_in_settings};
 use crate::context::Context;
 use crate::error::{CommandError, Outcome, Result};
@@ -9,7 +9,7 @@ use crate::steps::home_checks::{
     check_credential_store, check_logins_allowed, warn_if_live_elsewhere,
 };
 use crate::ui::{Style, object};
-use crate::views::account::{local_rfc3339, printable, time_json};
+use crate::views::account::{printable, time_json};
 use crate::views::dry_run::verb;
 use clap::Args;
 use codex_manager_core::accounts::profile::LoginCopy;
@@ -177,13 +177,6 @@ impl SaveArgs {
             return;
         }
         ui.prose(format_age_line(login.freshness.renewed_at(), context));
-        if let Some(last_refresh) = future_last_refresh(&login.freshness) {
-            ui.warn(format_args!(
-                "the clock was ahead when Codex wrote this login: last_refresh is {}; its age was taken \
-                from its tokens",
-                local_rfc3339(&last_refresh, context)
-            ));
-        }
 
         match &self.from {
             None => {

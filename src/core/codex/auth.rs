@@ -55,7 +55,7 @@ impl Freshness {
 
     /// Returns true if the clock of the machine was ahead when Codex wrote `last_refresh`: the tokens
     /// of that renewal are more than an hour older.
-    pub fn was_clock_ahead(&self) -> bool {
+    fn was_clock_ahead(&self) -> bool {
         let (refreshed, issued) = (self.last_refresh, self.issued_at);
         refreshed
             .zip(issued)
