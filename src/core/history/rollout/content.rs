@@ -87,7 +87,7 @@ impl SessionMeta {
     }
 
     /// Returns the conversation that started this subagent. `None` for any other conversation, and for a review.
-    pub fn spawn_parent_id(&self) -> Option<&str> {
+    pub(crate) fn spawn_parent_id(&self) -> Option<&str> {
         let spawn = self.payload.pointer("/source/subagent/thread_spawn")?;
         spawn.get("parent_thread_id")?.as_str()
     }
@@ -151,7 +151,7 @@ pub(crate) enum Depth {
 
 /// Drops all fields of a `session_meta` that this program does not use.
 pub(super) fn retain_used_fields(payload: Value) -> Value {
-    const USED: [&str; 20] = [
+    const USED: [&str; 19] = [
         "timestamp",
         "cwd",
         "originator",
@@ -165,7 +165,6 @@ pub(super) fn retain_used_fields(payload: Value) -> Value {
         "subagent_history_start_ordinal",
         "forked_from_id",
         "attached_thread",
-        "multi_agent_version",
         "git",
         "agent_nickname",
         "agent_role",
