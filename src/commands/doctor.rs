@@ -12,8 +12,6 @@ use crate::views::dry_run::{verb, would_be};
 use clap::Args;
 use codex_manager_core::inventory::{ArchiveProblem, InventoryFile, cooldown, store};
 use codex_manager_core::io::{DocumentState, IoError, document, pluralize, tree};
-use codex_manager_core::journal::{JournalError, Recovery};
-use codex_manager_core::recovery::{self, Interrupted};
 use std::path::{Path, PathBuf};
 
 /// Check Codex, the homes and the archives
@@ -115,9 +113,6 @@ fn apply_fixes(context: &Context, dry_run: bool) -> Vec<Check> {
     fix_run.restrict_permissions();
     fix_run.remove_temp_files();
     fix_run.repair_sidecars();
-    if !dry_run {
-        fix_run.recover_restores();
-    }
     fix_run.recreate_documents();
     fix_run.findings
 }
@@ -195,28 +190,6 @@ impl FixRun<'_> {
             match repair_sidecar(&path, self.dry_run) {
                 Ok(false) => {}
                 repaired => self.add_finding("archives.sidecar", repaired.map(|_| message)),
-            }
-        }
-    }
-
-    /// Recovers interrupted commands again. Adds a finding for each restore of the Codex home that cannot be recovered
-    /// yet.
-    fn recover_restores(&mut self) {
-        let (context, now) = (self.context, self.context.local_now());
-        let (codex_home, manager_home) = (context.codex_home(), context.manager_home());
-
-        for recovered in recovery::recover_all(codex_home, manager_home, &context.env, now) {
-            if recovered.interrupted != Interrupted::Restore {
-                continue;
-            }
-
-            match recovered.result {
-                Ok(Recovery::Deferred(obstacle)) => {
-                    self.add_finding("restore", Err(JournalError::from(obstacle).into()));
-                }
-                // A restore that can be recovered was recovered and reported when the program started.
-                Ok(_) => {}
-                Err(e) => self.add_finding("restore", Err(e.into())),
             }
         }
     }
