@@ -8,9 +8,8 @@ use crate::ui::object;
 use crate::views::account::printable;
 use crate::views::dry_run::verb;
 use clap::Args;
-use codex_manager_core::accounts::Profiles;
-use codex_manager_core::accounts::removed::{PurgedLogin, UndoneRemoval};
-use codex_manager_core::codex::{AUTH_JSON, AuthFile};
+use codex_manager_core::accounts::removed::UndoneRemoval;
+use codex_manager_core::codex::Identity;
 use codex_manager_core::io::{pluralize, shell};
 use std::collections::BTreeSet;
 
@@ -46,17 +45,16 @@ impl ProfileRemoveArgs {
         let shown = printable(&profile);
         if self.purge {
             let folders = profiles.list_folders_of(&profile)?;
-            let logins = profiles.read_logins_to_purge(&profile)?;
+            let accounts = describe_accounts(&profiles.read_accounts_to_purge(&profile)?);
 
             if self.dry_run {
                 purged = folders.len();
                 ui.prose(format_args!(
-                    "would delete {shown} permanently: {}, {}",
-                    pluralize(folders.len(), "folder"),
-                    describe_accounts(&logins)
+                    "would delete {shown} permanently: {}, {accounts}",
+                    pluralize(folders.len(), "folder")
                 ));
             } else {
-                confirm_purge(&profile, context, &profiles, &logins)?;
+                confirm_purge(&profile, context, &accounts)?;
                 purged = profiles.purge_profile(&profile)?;
                 ui.prose(format_args!(
                     "deleted {shown} permanently: {}",
@@ -95,38 +93,14 @@ impl ProfileRemoveArgs {
     }
 }
 
-/// Asks before a purge that may delete the only copy of a login. Does not ask if there is no login, or if all logins
-/// belong to the live account and none is newer than the live login.
+/// Asks before a purge, which may delete the only copy of a login.
 ///
 /// # Errors
 /// The user does not consent, or cannot be asked.
-fn confirm_purge(
-    profile: &str,
-    context: &Context,
-    profiles: &Profiles,
-    logins: &[PurgedLogin],
-) -> Result<()> {
-    let home = profiles
-        .find_by_name(profile)
-        .ok()
-        .and_then(|p| p.find_live_home(context.codex_home()));
-    let live = home.and_then(|home| AuthFile::read(&home.join(AUTH_JSON)).ok());
-
-    let are_all_live = live.as_ref().and_then(AuthFile::login).is_some_and(|live| {
-        logins.iter().all(|login| {
-            let is_same = login
-                .account
-                .as_ref()
-                .is_some_and(|account| account.is_same(&live.identity));
-            is_same && !login.freshness.is_newer_than(&live.freshness)
-        })
-    });
-
+fn confirm_purge(profile: &str, context: &Context, accounts: &str) -> Result<()> {
     let shown = printable(profile);
-    let accounts = describe_accounts(logins);
     let question = format!("delete {shown} ({accounts}) permanently? This may be the only copy");
-    let is_safe = logins.is_empty() || are_all_live;
-    if is_safe || context.settings.assume_yes || context.ui.confirm(question) == Some(true) {
+    if context.settings.assume_yes || context.ui.confirm(question) == Some(true) {
         return Ok(());
     }
 
@@ -137,12 +111,12 @@ fn confirm_purge(
 }
 
 /// Formats the accounts as "the logins of a@x.com, b@x.com".
-fn describe_accounts(logins: &[PurgedLogin]) -> String {
-    let format_account = |login: &PurgedLogin| match &login.account {
+fn describe_accounts(accounts: &[Option<Identity>]) -> String {
+    let format_account = |account: &Option<Identity>| match account {
         Some(account) => printable(account.email.as_str()),
         None => "a login without a known account".into(),
     };
-    let accounts: BTreeSet<_> = logins.iter().map(format_account).collect();
+    let accounts: BTreeSet<_> = accounts.iter().map(format_account).collect();
     if accounts.is_empty() {
         return "no login".into();
     }

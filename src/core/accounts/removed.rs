@@ -9,7 +9,7 @@ use super::profile::{
 };
 use super::profile_ops::check_name_free;
 use super::save::format_stamp;
-use crate::codex::{AUTH_JSON, AuthFile, Freshness, Identity, Login};
+use crate::codex::{AUTH_JSON, AuthFile, Identity, Login};
 use crate::io::{Document, DocumentState, Timestamp, atomic, document, tree};
 use serde::{Deserialize, Serialize};
 use std::collections::BTreeMap;
@@ -29,14 +29,6 @@ struct DeletedFile {
 }
 
 impl Document for DeletedFile {}
-
-/// A login that the permanent deletion of a profile would destroy.
-#[derive(Debug, Clone)]
-pub struct PurgedLogin {
-    /// The account; `None` if the file cannot be read, or has a login without an account.
-    pub account: Option<Identity>,
-    pub freshness: Freshness,
-}
 
 /// A profile that was put back from the trash.
 #[derive(Debug)]
@@ -311,33 +303,33 @@ impl Profiles {
         Ok(folders)
     }
 
-    /// Reads the logins in all folders of the profile `name`, including their histories.
+    /// Returns the account of each login in all folders of the profile `name`, including their histories. `None` stands
+    /// for a file that cannot be read, or has a login without an account.
     ///
     /// # Errors
     /// No folder belongs to `name`, or an I/O error.
-    pub fn read_logins_to_purge(&self, name: &str) -> Result<Vec<PurgedLogin>, ProfileError> {
-        let mut logins = Vec::new();
+    pub fn read_accounts_to_purge(
+        &self,
+        name: &str,
+    ) -> Result<Vec<Option<Identity>>, ProfileError> {
+        let mut accounts = Vec::new();
         for folder in self.list_folders_of(name)? {
             let history = folder.join(HISTORY);
             let files = tree::list_if_exists(&history)?.into_iter();
             let files = files.map(|(name, _)| history.join(name));
 
             for path in std::iter::once(folder.join(AUTH_JSON)).chain(files) {
-                let (account, freshness) = match AuthFile::read(&path) {
+                accounts.push(match AuthFile::read(&path) {
                     Ok(AuthFile::Missing) => continue,
-                    Ok(AuthFile::Present(snapshot)) => match snapshot.login {
-                        Some(login) => (Some(login.identity), login.freshness),
-                        None if snapshot.is_signed_out() => continue,
-                        // A key, or a login of a newer Codex.
-                        None => (None, Freshness::default()),
-                    },
-                    Ok(AuthFile::Unreadable { .. }) | Err(_) => (None, Freshness::default()),
-                };
-                logins.push(PurgedLogin { account, freshness });
+                    Ok(AuthFile::Present(snapshot)) if snapshot.is_signed_out() => continue,
+                    // Without a login it has a key, or a login of a newer Codex.
+                    Ok(AuthFile::Present(snapshot)) => snapshot.login.map(|login| login.identity),
+                    Ok(AuthFile::Unreadable { .. }) | Err(_) => None,
+                });
             }
         }
 
-        Ok(logins)
+        Ok(accounts)
     }
 }
 
@@ -354,6 +346,7 @@ fn parse_trashed_name(folder: &str) -> Option<&str> {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::codex::Freshness;
 
     #[test]
     fn a_spent_login_stays_spent_after_a_newer_record_of_the_account() {

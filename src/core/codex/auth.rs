@@ -73,7 +73,7 @@ impl Freshness {
     }
 
     /// Returns true if this login is newer than `other`; see [`Freshness::compare`].
-    pub fn is_newer_than(&self, other: &Self) -> bool {
+    pub(crate) fn is_newer_than(&self, other: &Self) -> bool {
         self.compare(other) == Ordering::Greater
     }
 }
