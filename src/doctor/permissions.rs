@@ -91,7 +91,7 @@ fn read_mode(path: &Path) -> Option<u32> {
 
 /// Returns the permission bits of `path` if the group or other users have any permission, else `None`. Also returns
 /// `None` if `path` cannot be inspected, and on Windows.
-pub(crate) fn mode_open_to_others(path: &Path) -> Option<u32> {
+pub(super) fn mode_open_to_others(path: &Path) -> Option<u32> {
     let mode = read_mode(path)? & 0o777;
     Some(mode).filter(|mode| mode & 0o077 != 0)
 }

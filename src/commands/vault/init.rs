@@ -4,12 +4,11 @@ use crate::choices::vault_connection::{ConnectionArgs, to_absolute_url};
 use crate::config::file::ConfigFile;
 use crate::config::{file_access, find_setting};
 use crate::context::Context;
-use crate::doctor::permissions::mode_open_to_others;
 use crate::error::{CommandError, Outcome, Result};
 use crate::ui::object;
 use clap::Args;
 use codex_manager_core::codex::redaction::redact_message;
-use codex_manager_core::io::{OrdinaryPath, SecretBytes, shell};
+use codex_manager_core::io::{OrdinaryPath, SecretBytes};
 use codex_manager_core::vault::fault::Fault;
 use codex_manager_core::vault::password::Password;
 use codex_manager_core::vault::restic::Restic;
@@ -94,7 +93,6 @@ impl VaultInitArgs {
             (Password::Typed(typed.clone()), Some(typed))
         };
         let source = source_name(Some(&password));
-        warn_if_file_is_readable(context, &password);
         let restic = connection.open_restic(context, url.clone(), password)?;
 
         // Nothing is stored on this machine before the vault has opened with the password.
@@ -149,20 +147,6 @@ fn store_password(context: &Context, typed: &SecretBytes) -> Result<()> {
         ));
     }
     Ok(())
-}
-
-/// Warns if other users can access the file with the password.
-fn warn_if_file_is_readable(context: &Context, password: &Password) {
-    if let Password::File(path) = password
-        && let Some(mode) = mode_open_to_others(path)
-    {
-        let path_text = path.display();
-        context.warn(format_args!(
-            "other users can access the password file ({mode:o}): {path_text}"
-        ));
-        let quoted = shell::quote_if_needed(&path.to_string_lossy());
-        context.note(format_args!("restrict it: chmod 600 {quoted}"));
-    }
 }
 
 /// Refuses a vault in the Codex home, because every snapshot would contain the vault, and a vault in the manager home,
