@@ -98,15 +98,7 @@ fn list_dialog_programs(env: &Environment) -> &'static [DialogProgram] {
     if env.get("DISPLAY").is_none() && env.get("WAYLAND_DISPLAY").is_none() {
         return &[];
     }
-
-    let is_kde = env
-        .text("XDG_CURRENT_DESKTOP")
-        .is_some_and(|name| name.to_uppercase().contains("KDE"));
-    if is_kde {
-        &[DialogProgram::KDialog, DialogProgram::Zenity]
-    } else {
-        &[DialogProgram::Zenity, DialogProgram::KDialog]
-    }
+    &[DialogProgram::Zenity, DialogProgram::KDialog]
 }
 
 /// Finds the first program that can show a question.
