@@ -89,41 +89,6 @@ fn codex_shows_all_turns_of_a_rewound_conversation_after_a_repair() {
 }
 
 #[test]
-fn turns_that_a_projection_lacks_before_its_end_are_found_and_repaired() {
-    let Some(lab) = Lab::new() else { return };
-    let (home, id) = (lab.home(), lab.say("one"));
-    for prompt in ["two", "three"] {
-        lab.resume(&home, &id, prompt);
-    }
-    rewind(&lab, &home, &id, 2);
-    lab.resume(&home, &id, "four");
-    let _ = lab.manager(["history", "check"]).code(0);
-    // Earlier versions left such a projection if the base of a rewind was synced before its last lines had arrived.
-    let second_turn =
-        "rollout_ordinal>(SELECT min(rollout_ordinal) FROM thread_turns WHERE thread_id=";
-    let statements = ["thread_turns", "thread_items"].map(|table| {
-        let turns = if table == "thread_turns" {
-            format!("{second_turn}'{id}')")
-        } else {
-            format!("turn_id NOT IN (SELECT turn_id FROM thread_turns WHERE thread_id='{id}')")
-        };
-        format!("DELETE FROM {table} WHERE thread_id='{id}' AND {turns};")
-    });
-    sql(&home, "thread_history_1.sqlite", &statements.concat());
-    assert_eq!(lab.user_messages(&home, &id), ["one", "four"]);
-    let one = unreadable(&lab);
-    assert_turns(&one, 3, 2);
-    run_fix(&lab, &one);
-    let _ = lab.manager(["history", "check"]).code(0);
-    assert_eq!(lab.user_messages(&home, &id), ["one", "two", "four"]);
-    lab.resume(&home, &id, "five");
-    assert_eq!(
-        lab.user_messages(&home, &id),
-        ["one", "two", "four", "five"]
-    );
-}
-
-#[test]
 fn a_legacy_row_of_a_migrated_rollout_gets_the_correct_history_mode() {
     let Some(lab) = Lab::new() else { return };
     let (home, id) = (lab.home(), lab.say("one"));

@@ -6,9 +6,8 @@
 use super::database::{self, DatabaseError};
 use super::threads::{self, staged};
 use super::{database_view, home};
-use rusqlite::{Connection, Params, params};
+use rusqlite::{Connection, params};
 use std::collections::{HashMap, HashSet};
-use std::ops::Range;
 use std::path::{Path, PathBuf};
 
 /// The position in a rollout at which its continuation branches off (`history_base`).
@@ -55,26 +54,14 @@ impl Projections {
     /// Returns the number of turns in the projection of a rollout; zero if the database cannot be read. `rollout_id` is
     /// in lower case.
     pub(crate) fn count_turns(&self, rollout_id: &str) -> usize {
-        let sql = "SELECT count(*) FROM thread_turns WHERE lower(thread_id)=?1";
-        let count = self.query(sql, [rollout_id]);
+        let count = self.database.as_deref().and_then(|database| {
+            let query = |connection: &Connection| {
+                let sql = "SELECT count(*) FROM thread_turns WHERE lower(thread_id)=?1";
+                connection.query_row(sql, [rollout_id], |row| row.get::<_, i64>(0))
+            };
+            database_view::run_query(database, query).ok()
+        });
         count.map_or(0, |count| usize::try_from(count).unwrap_or(0))
-    }
-
-    /// Returns true if the projection of a rollout has an item with a number in `ordinals`, or if the database cannot
-    /// be read. `rollout_id` is in lower case.
-    pub(crate) fn has_item_in(&self, rollout_id: &str, ordinals: Range<i64>) -> bool {
-        let sql = "SELECT EXISTS(SELECT 1 FROM thread_items \
-                   WHERE thread_id=?1 AND rollout_ordinal>=?2 AND rollout_ordinal<?3)";
-        let exists = self.query(sql, params![rollout_id, ordinals.start, ordinals.end]);
-        exists.is_none_or(|exists| exists != 0)
-    }
-
-    /// Returns the number that a query yields; `None` if the database cannot be read.
-    fn query(&self, sql: &str, params: impl Params + Clone) -> Option<i64> {
-        let query = move |connection: &Connection| {
-            connection.query_row(sql, params.clone(), |row| row.get(0))
-        };
-        database_view::run_query(self.database.as_deref()?, query).ok()
     }
 }
 

@@ -249,7 +249,7 @@ fn follow_bases(
         && let Some(cut) = next_base
     {
         let found = find_base(&cut).and_then(|(path, base)| {
-            let is_projected = is_projected(&path, &cut, projections);
+            let is_projected = is_projected(&cut, projections);
             // Reading a compressed rollout up to the cut takes long, so only one that Codex has to read is checked.
             let is_checked = is_plain(&path) || !is_projected;
             let lacks_lines =
@@ -273,17 +273,10 @@ fn follow_bases(
     BaseChain { rollouts, missing }
 }
 
-/// Returns true if Codex has projected the rollout at `path` up to the cut. The offset of the projection does not prove
-/// it: earlier versions of this program recorded the offset of the cut even if the last lines of the rollout were
-/// missing. So the last message of the user must be in the projection too.
-fn is_projected(path: &Path, cut: &RolloutCut, projections: &Projections) -> bool {
+/// Returns true if Codex has projected a rollout up to the cut.
+fn is_projected(cut: &RolloutCut, projections: &Projections) -> bool {
     let offset = projections.projected_offset(&cut.rollout_id);
-    let has_item_since = |ordinal: u64| {
-        let start = i64::try_from(ordinal).unwrap_or(i64::MAX);
-        projections.has_item_in(&cut.rollout_id, start..cut.ordinal)
-    };
     offset.is_some_and(|offset| offset >= cut.offset)
-        && rollout::read_last_message_ordinal(path, cut.offset).is_none_or(has_item_since)
 }
 
 /// Returns the rollouts that `leaf` continues, newest first. Returns none if Codex has projected all of them, or if one

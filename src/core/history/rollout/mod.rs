@@ -9,7 +9,7 @@ pub use content::{SessionMeta, UserMessage, first_line};
 pub use location::{find_existing_below, find_recorded_rollout, resolve_rollout_in_home};
 
 use super::lines::{JsonlLine, LineReader};
-use crate::codex::{EventKind, ItemOrigin, LineParts, TurnCounter, rollout, rollout_lines};
+use crate::codex::{LineParts, TurnCounter, rollout, rollout_lines};
 use crate::io::progress::check_interrupt;
 use crate::io::{Rfc3339Time, file_open};
 use scanner::Scanner;
@@ -120,7 +120,7 @@ pub(crate) fn read_last_time(path: &Path) -> io::Result<Option<Rfc3339Time>> {
     if needs_conversion(path) {
         return Ok(scan(path, Depth::Messages, |_| ())?.last);
     }
-    search_from_end(path, None, |lines| {
+    search_from_end(path, |lines| {
         let mut scanner = Scanner::new(Depth::Messages);
         while let Some(line) = lines.next_line()? {
             scanner.scan_line(line);
@@ -155,7 +155,7 @@ pub(crate) fn read_last_ordinal(path: &Path) -> Option<u64> {
     if needs_conversion(path) {
         return find_last_ordinal(&mut LineReader::new(open(path).ok()?)).ok()?;
     }
-    search_from_end(path, None, find_last_ordinal).ok()?
+    search_from_end(path, find_last_ordinal).ok()?
 }
 
 #[derive(serde::Deserialize)]
@@ -174,48 +174,14 @@ fn find_last_ordinal<R: Read>(lines: &mut LineReader<R>) -> io::Result<Option<u6
     Ok(last_ordinal)
 }
 
-/// Returns the number of the line with the user's last message before the offset `end`, as Codex shows it. `None` if
-/// there is none, if the user took turns back after it, and for a rollout that is compressed or cannot be read.
-pub(crate) fn read_last_message_ordinal(path: &Path, end: u64) -> Option<u64> {
-    if needs_conversion(path) {
-        return None;
-    }
-
-    let parts = LineParts::USER_EVENTS.union(LineParts::ROLLBACKS);
-    let last_number = search_from_end(path, Some(end), |lines| {
-        let mut last_number = None;
-        while let Some(line) = lines.next_line()? {
-            let JsonlLine::Whole(line) = line else {
-                continue;
-            };
-            let items = rollout_lines::parse(line, parts).unwrap_or_default().items;
-            for item in items {
-                last_number = match item.kind {
-                    EventKind::User(_) if item.origin != ItemOrigin::Item => Some(
-                        serde_json::from_slice::<Numbered>(line)
-                            .ok()
-                            .map(|line| line.ordinal),
-                    ),
-                    EventKind::RolledBack(_) => Some(None),
-                    _ => last_number,
-                };
-            }
-        }
-        Ok(last_number)
-    });
-    last_number.ok()??
-}
-
-/// Calls `find_in` with the last lines of a plain rollout before the offset `end`, or before its end, and again with
-/// more of them until `find_in` returns a value or has seen all lines.
+/// Calls `find_in` with the last lines of a plain rollout, and again with more of them until `find_in` returns a value
+/// or has seen all lines.
 fn search_from_end<T>(
     path: &Path,
-    end: Option<u64>,
     find_in: impl Fn(&mut LineReader<io::Take<File>>) -> io::Result<Option<T>>,
 ) -> io::Result<Option<T>> {
     let mut file = file_open::open(path)?;
     let len = file.metadata()?.len();
-    let len = end.map_or(len, |end| end.min(len));
     let mut tail_len = 64 << 10;
 
     loop {
