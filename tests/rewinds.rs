@@ -580,37 +580,6 @@ fn a_base_synced_after_its_rewind_is_not_continued_by_codex() {
 }
 
 #[test]
-fn repair_without_codex_fixes_what_needs_no_codex() {
-    let Some(lab) = Lab::new() else { return };
-    let home = lab.home();
-    let other = lab.say("other");
-    let id = rewound(&lab);
-    for path in fs::read_dir(&home).unwrap().flatten() {
-        if path
-            .file_name()
-            .to_string_lossy()
-            .starts_with("thread_history_1.sqlite")
-        {
-            fs::remove_file(path.path()).unwrap();
-        }
-    }
-    let repair = |code: i32| {
-        let args = ["--codex-bin", "/nonexistent/codex", "history", "repair"];
-        lab.manager(args).code(code)
-    };
-    let _ = repair(1);
-    let right = row_path(&home, &other);
-    let state = rusqlite::Connection::open(home.join("state_5.sqlite")).unwrap();
-    let wrong = "UPDATE threads SET rollout_path='/elsewhere/x.jsonl' WHERE id=?1";
-    state.execute(wrong, [&other]).unwrap();
-    drop(state);
-    let _ = repair(6);
-    assert_eq!(row_path(&home, &other), right);
-    let _ = lab.manager(["history", "repair"]).code(0);
-    assert_eq!(resumed(&lab, &home, &id), ["one", "two", "six"]);
-}
-
-#[test]
 fn a_projection_is_kept_while_an_archive_has_the_lost_turns_of_its_rollout() {
     let Some(lab) = Lab::new() else { return };
     let home = lab.home();

@@ -12,7 +12,6 @@ use clap::Args;
 use codex_manager_core::codex::{CodexConfig, Program};
 use codex_manager_core::history::repair_plan::{self, RepairAction, RepairChange, RepairPlan};
 use codex_manager_core::history::thread_titles::read_titles;
-use codex_manager_core::history::unreadable::{UnreadableCause, UnreadableConversation};
 use codex_manager_core::history::{repair, rollout};
 use codex_manager_core::io::pluralize;
 use std::path::Path;
@@ -53,18 +52,10 @@ impl RepairArgs {
             return Ok(self.show_plan(context, &plan));
         }
 
-        // If Codex is not found, the changes that do not need it are still made.
-        let mut program = None;
-        let mut is_partial = false;
-        if plan.needs_codex() {
-            match find_codex_or_explain(context, plan.recreates_database) {
-                Ok(codex) => program = Some(codex),
-                Err(error) => {
-                    plan = plan_without_codex(context, provider, error)?;
-                    is_partial = true;
-                }
-            }
-        }
+        let program = plan
+            .needs_codex()
+            .then(|| find_codex_or_explain(context, plan.recreates_database))
+            .transpose()?;
 
         if program.is_some() {
             context.note(if plan.recreates_database {
@@ -93,8 +84,8 @@ impl RepairArgs {
         context.note("undo it with: codex-manager history undo");
         self.show_json(&plan.changes, Some(&snapshot.folder), remaining, context);
 
-        // After a skipped file or without Codex, differences are expected.
-        if !report_after.needs_no_repair() && plan.skipped.is_empty() && !is_partial {
+        // After a skipped file, differences are expected.
+        if !report_after.needs_no_repair() && plan.skipped.is_empty() {
             return Err(
                 CommandError::failed("the check after the repair still finds differences")
                     .hint("restore the previous state with: codex-manager history undo"),
@@ -143,37 +134,6 @@ impl RepairArgs {
             .with("dry_run", self.dry_run);
         context.ui.document("history repair", &json);
     }
-}
-
-/// Plans again without the conversations that only Codex can read again. Warns with `error`, the reason why Codex
-/// cannot be started.
-///
-/// # Errors
-/// Returns `error` if there are no other changes, or if Codex has to recreate the database.
-fn plan_without_codex(
-    context: &Context,
-    provider: &str,
-    error: CommandError,
-) -> Result<RepairPlan> {
-    let mut findings = find_differences(context)?;
-    let is_unprojected = |conversation: &UnreadableConversation| {
-        matches!(conversation.cause, UnreadableCause::Unprojected(_))
-    };
-    findings
-        .report
-        .unreadable
-        .retain(|conversation| !is_unprojected(conversation));
-
-    let plan = repair_plan::plan(findings, provider)?;
-    if plan.changes.is_empty() || plan.needs_codex() {
-        return Err(error);
-    }
-
-    context.ui.warn(format_args!(
-        "{}; everything else is repaired",
-        error.to_one_line()
-    ));
-    Ok(plan)
 }
 
 fn find_codex_or_explain(context: &Context, recreates_database: bool) -> Result<Program> {
