@@ -102,20 +102,12 @@ pub fn apply(
     }
 }
 
-/// Has Codex project the rollouts of the plan in a scratch home. Skips those that vanished since the plan.
+/// Has Codex project the rollouts of the plan in a scratch home.
 fn project_rollouts(
     context: &RepairContext<'_>,
-    plan: &mut RepairPlan,
+    plan: &RepairPlan,
     program: Option<&Program>,
 ) -> Result<Option<ScratchProjections>, HistoryError> {
-    let vanished = plan
-        .unprojected
-        .extract_if(.., |rollout| !rollout.path.exists());
-    plan.skipped.extend(vanished.map(|rollout| SkippedFile {
-        path: rollout.path,
-        reason: "it no longer exists".into(),
-    }));
-
     if plan.unprojected.is_empty() {
         return Ok(None);
     }
