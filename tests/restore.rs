@@ -320,7 +320,7 @@ fn restore_only_and_session_change_no_other_file() {
     let kept = env
         .run(["restore", &archive, "--only", "installation_id"])
         .code(1);
-    let reason = "because the Codex home keeps its own: installation_id";
+    let reason = "nothing would be restored there: installation_id";
     assert!(kept.stderr.contains(reason), "{kept}");
     let _ = env
         .run([
@@ -655,6 +655,6 @@ fn errors_about_what_an_archive_lacks_name_the_archive() {
     assert!(run.stderr.contains(&format!("/{name}")), "{run}");
     let args = ["restore", "latest", "--only", "auth.json", "--auth", "skip"];
     let run = env.run(args).code(1);
-    let reason = "because the login of the archive is left out: auth.json";
+    let reason = "nothing would be restored there: auth.json";
     assert!(run.stderr.contains(reason), "{run}");
 }

@@ -125,7 +125,7 @@ impl Advised for codex_manager_core::restore::RestoreError {
                 let archive = shell::quote_if_needed(&archive.to_string_lossy());
                 self.nothing_changed(Failed, format!("choose one of its conversations: codex-manager restore {archive} --session"))
             }
-            Self::NothingToRestore { .. } => self.hint(Failed, "nothing was changed"),
+            Self::NothingToRestore(_) => self.hint(Failed, "the home keeps its own id, and logins and temporary files may be left out; nothing was changed"),
             Self::BackupIncomplete { .. } => self.nothing_changed(Refused, "make these files readable; files, but not folders, can also be restored without a safety backup: --no-safety-backup"),
             Self::OtherCredentialStore(_) => self.nothing_changed(Refused, "set cli_auth_credentials_store = \"file\" in config.toml of the Codex home"),
         }

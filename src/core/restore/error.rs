@@ -69,8 +69,8 @@ pub enum RestoreError {
     #[error("the archive has no conversation {name:?}")]
     NoConversation { name: String, archive: PathBuf },
     /// The archive has the path of `--only`, but would restore nothing there.
-    #[error("nothing would be restored there, because {reason}: {}", .path.display())]
-    NothingToRestore { path: PathBuf, reason: &'static str },
+    #[error("nothing would be restored there: {}", .0.display())]
+    NothingToRestore(PathBuf),
     /// The safety backup cannot include files that would be replaced or removed.
     #[error("the safety backup cannot read {} that the restore would replace or remove; the first is {}: {}", pluralize(items.len(), "path"), items[0].path.display(), items[0].reason)]
     BackupIncomplete {

@@ -79,25 +79,8 @@ pub(crate) fn plan_restore(
 
     let is_empty = plan.writes.is_empty() && plan.removed.is_empty() && !plan.wants_login;
     match selection.only.first() {
-        Some(path) if is_empty => Err(RestoreError::NothingToRestore {
-            path: path.clone(),
-            reason: explain_empty_plan(request, &live.names, path),
-        }),
+        Some(path) if is_empty => Err(RestoreError::NothingToRestore(path.clone())),
         _ => Ok(plan),
-    }
-}
-
-/// Returns the reason why no file of the archive at or below `folder` is restored.
-fn explain_empty_plan(request: &RestoreRequest<'_>, live: &NameSet, folder: &Path) -> &'static str {
-    let names = request.archive.contents().files.iter().map(|f| f.path);
-    let selected: Vec<_> = names.filter(|n| n.as_path().starts_with(folder)).collect();
-    let is_login = |name: &EntryName| kind_of(name.as_path()).is_login();
-    if request.auth == AuthPolicy::Skip && selected.iter().any(is_login) {
-        "the login of the archive is left out"
-    } else if selected.iter().any(|name| live.contains(name.as_path())) {
-        "the Codex home keeps its own"
-    } else {
-        "the archive has only empty folders or temporary files there"
     }
 }
 
