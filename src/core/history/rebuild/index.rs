@@ -8,32 +8,15 @@ use crate::io::Rfc3339Time;
 use chrono::{DateTime, Utc};
 use std::cmp::Reverse;
 use std::collections::HashSet;
-use std::hash::{BuildHasher, RandomState};
 
 /// Collects lines in any order.
 #[derive(Default)]
 pub(super) struct IndexLines {
     lines: Vec<IndexLine>,
-    given_names: GivenNames,
+    /// The names given by the user.
+    given_names: HashSet<String>,
     /// The number of conversations that are left out, but keep their name in the index.
     pub(super) names_kept: usize,
-}
-
-/// Hashes of the names given by the user. A collision only replaces a title by an id.
-#[derive(Default)]
-struct GivenNames {
-    hasher: RandomState,
-    hashes: HashSet<u64>,
-}
-
-impl GivenNames {
-    fn add(&mut self, name: &str) {
-        self.hashes.insert(self.hasher.hash_one(name));
-    }
-
-    fn has(&self, name: &str) -> bool {
-        self.hashes.contains(&self.hasher.hash_one(name))
-    }
 }
 
 impl IndexLines {
@@ -93,7 +76,7 @@ impl IndexLines {
 
     fn push(&mut self, id: &ConversationId, time: &Rfc3339Time, name: &str, is_given: bool) {
         if is_given {
-            self.given_names.add(name);
+            self.given_names.insert(name.to_owned());
         }
         self.lines.push(IndexLine {
             at: Reverse(time.at),
@@ -113,7 +96,7 @@ impl IndexLines {
         let mut titles_taken = 0;
 
         for record in self.lines {
-            let is_taken = !record.is_given && self.given_names.has(&record.name);
+            let is_taken = !record.is_given && self.given_names.contains(&record.name);
             titles_taken += usize::from(is_taken);
 
             let Reverse(id) = record.id;
