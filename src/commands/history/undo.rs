@@ -2,7 +2,7 @@
 
 use crate::commands::history::home::repair_context;
 use crate::context::Context;
-use crate::error::{CommandError, Outcome, Result};
+use crate::error::{Outcome, Result};
 use crate::steps::home_checks::require_codex_home;
 use crate::ui::object;
 use crate::views::account::full_time;
@@ -11,7 +11,6 @@ use clap::Args;
 use codex_manager_core::history::repair::{self, LaterRows};
 use codex_manager_core::history::snapshot;
 use codex_manager_core::io::quantity::pluralize;
-use codex_manager_core::io::shell;
 
 /// Restore the state before the last repair
 ///
@@ -34,25 +33,12 @@ impl UndoArgs {
     /// Restores the chosen snapshot, or shows what it would change.
     ///
     /// # Errors
-    /// There is no such snapshot, it is damaged or of another home, or a process uses the home.
+    /// There is no such snapshot of the home, it is damaged, or a process uses the home.
     pub(super) fn run(self, context: &Context) -> Result<Outcome> {
         require_codex_home(context)?;
         let target = repair_context(context);
         let name = self.snapshot.as_deref();
         let mut snapshot = snapshot::find_snapshot(target.manager_home, target.home, name)?;
-
-        // Only a snapshot that the user names can be of another home.
-        if snapshot.document.codex_home != target.home {
-            let home = snapshot.document.codex_home.display();
-            return Err(CommandError::refused(format!(
-                "the snapshot {} is of another home: {home}",
-                snapshot.name()
-            ))
-            .hint(format!(
-                "add --codex-home {}; nothing was changed",
-                shell::quote_if_needed(&snapshot.document.codex_home.to_string_lossy())
-            )));
-        }
 
         let files = snapshot.document.files.iter();
         // A file that did not exist before the repair and does not exist now is not changed.

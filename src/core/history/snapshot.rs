@@ -236,8 +236,8 @@ impl RepairSnapshot {
     }
 }
 
-/// Returns the snapshot `name`, which may be of another home. Without a name, returns the newest snapshot from before a
-/// repair of `codex_home` that was not undone yet.
+/// Returns the snapshot `name` of `codex_home`. Without a name, returns the newest one from before a repair that was not
+/// undone yet.
 pub fn find_snapshot(
     manager_home: &Path,
     codex_home: &Path,
@@ -252,14 +252,12 @@ pub fn find_snapshot(
         }
     }
 
-    let can_be_undone = |document: &RepairSnapshotFile| {
-        document.reason == SnapshotReason::Repair
-            && document.undone_at.is_none()
-            && document.codex_home == codex_home
-    };
-    candidates.retain(|snapshot| match name {
-        Some(name) => snapshot.name() == name,
-        None => can_be_undone(&snapshot.document),
+    candidates.retain(|snapshot| {
+        let document = &snapshot.document;
+        let can_be_undone =
+            document.reason == SnapshotReason::Repair && document.undone_at.is_none();
+        document.codex_home == codex_home
+            && name.map_or(can_be_undone, |name| snapshot.name() == name)
     });
 
     // `find_free_path` numbers the folders of one second, and `-10` comes after `-9`.
