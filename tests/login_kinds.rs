@@ -1,7 +1,6 @@
 //! Logins other than ChatGPT's and API keys, and the logins of Codex Desktop's workspaces.
 
 use crate::support::env::TestEnv;
-use crate::support::hostile::Parts;
 use crate::support::lab::Lab;
 use crate::support::pair::{Pair, SKILL, actions};
 use crate::support::profiles::{alice_and_bob, folder, live_login, write_age_key};
@@ -240,29 +239,6 @@ fn a_profile_of_tokens_beside_an_api_key_becomes_one_of_the_key() {
     let _ = env.run(save).code(0);
     let _ = env.run(["use", "key"]).code(0);
     assert_eq!(live_login(&env), login);
-}
-
-#[test]
-fn an_archive_that_names_the_account_of_tokens_beside_an_api_key_is_restored_over_the_same_file() {
-    let env = alice_and_bob();
-    sample_home(&env);
-    let login = key_beside_tokens();
-    write_auth_text(&env.codex_home(), &login);
-    let archive = backup(&env, &[]);
-    let mut parts = Parts::parse(&fs::read(&archive).expect("read"));
-    let sign_in = alice(0);
-    parts.manifest_mut()["account_auth"]["identity"] = json!({"email": sign_in.email,
-        "account_id": sign_in.account_id, "user_id": sign_in.user_id, "kind": "chatgpt"});
-    let older = text(&env.path("older.tar.gz"));
-    fs::write(&older, parts.pack()).expect("write");
-
-    let restored = env.run(["restore", &older, "--json"]).code(0);
-    assert_eq!(restored.json()["auth"], "restored");
-    write_auth(&env.codex_home(), &bob());
-    let _ = env.run(["restore", &older]).code(5);
-    write_auth(&env.codex_home(), &alice(0));
-    let refused = env.run(["restore", &older]).code(5);
-    assert!(refused.stderr.contains("api-key-"), "{refused}");
 }
 
 fn text_of(value: &Value) -> String {

@@ -5,7 +5,7 @@ use super::request::{RestoreRequest, RestoreTarget};
 use super::restore_plan::RestorePlan;
 use crate::accounts::Profiles;
 use crate::archive::{ArchiveReader, BackupMode};
-use crate::codex::{AuthSnapshot, CodexConfig, Identity, Login, home};
+use crate::codex::{CodexConfig, Identity, Login, home};
 use crate::restore::RestoreError;
 
 /// Fails if the archive belongs to another account than the live login, unless the request allows this. Also fails if
@@ -29,16 +29,9 @@ pub(crate) fn check_account(
     }
 
     let live = AuthJsonState::read(&request.folder.join(home::AUTH_JSON))?;
-    // Earlier versions recorded another account for an API key beside tokens.
-    let archived_auth = request.archive.contents().account_auth.as_ref();
-    let is_archived = |live: &AuthSnapshot| {
-        archived_auth.is_some_and(|archived| archived.digest.is_of(live.bytes.expose()))
-    };
     match archived_identity(request.archive) {
-        Some(archived) if !live.snapshot().is_some_and(is_archived) => {
-            check_same_account(request, live.login(), &archived)
-        }
-        _ => Ok(()),
+        Some(archived) => check_same_account(request, live.login(), &archived),
+        None => Ok(()),
     }
 }
 
