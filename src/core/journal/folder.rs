@@ -145,15 +145,6 @@ pub fn list_kept_folders(folder: &Path) -> Vec<(PathBuf, KeptAs)> {
     kept_folders
 }
 
-/// Tries again to remove the folders beside `folder` that earlier transactions could not remove.
-pub(super) fn remove_leftovers(folder: &Path) {
-    for (path, kept) in list_kept_folders(folder) {
-        if kept == KeptAs::Leftover {
-            let _ = tree::remove(&path);
-        }
-    }
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;

@@ -57,7 +57,6 @@ impl Transaction {
         transaction.begun = Some(begun);
 
         transaction.write_journal()?;
-        folder::remove_leftovers(folder);
         Ok(transaction)
     }
 
@@ -94,13 +93,10 @@ impl Transaction {
         self.journal.folders.push(ListedPath(folder.to_path_buf()));
         self.write_journal()?;
 
-        let created = folder::create_staging_folder(folder);
-        if created.is_err() {
+        folder::create_staging_folder(folder).inspect_err(|_| {
             // The folder is missing or is that of another transaction: it needs no fsync and no removal.
             self.journal.folders.pop();
-        }
-        folder::remove_leftovers(folder);
-        created?;
+        })?;
 
         // The clock of another file system can differ from that of the journal, so each folder has a begin of its
         // own.

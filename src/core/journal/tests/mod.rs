@@ -1,7 +1,7 @@
 //! Kills transactions at every step and recovers them.
 
 use super::document::{JOURNAL_NAME, JournalState};
-use super::folder::{self, staging_folder_beside};
+use super::folder::staging_folder_beside;
 use super::recovery::recover;
 use super::*;
 use crate::codex::process::Holder;
@@ -369,22 +369,6 @@ fn a_refused_commit_is_undone_and_keeps_the_new_state() {
         list_kept_folders(&fixture.staging()),
         [(kept[0].clone(), KeptAs::Evidence)]
     );
-}
-
-#[test]
-fn a_transaction_removes_what_an_earlier_one_could_not_remove() {
-    let fixture = Fixture::new();
-    let [leftover, evidence] = [KeptAs::Leftover, KeptAs::Evidence].map(|kept| {
-        let folder = folder::find_free_path(&fixture.staging(), kept);
-        fs::create_dir_all(folder.join("old")).unwrap();
-        fs::write(folder.join("old/auth"), "old").unwrap();
-        folder
-    });
-    let (transaction, steps) = fixture.begin();
-    let outcome = transaction.commit(steps, &NoPolicy).unwrap();
-    assert_eq!(outcome, [""; 0].map(PathBuf::from));
-    assert!(!leftover.exists());
-    assert!(evidence.join("old/auth").is_file());
 }
 
 #[test]
