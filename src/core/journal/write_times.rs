@@ -11,80 +11,27 @@ use std::time::{Duration, Instant};
 ///
 /// [`Transaction::include_writes_since`]: super::transaction::Transaction::include_writes_since
 pub fn wait_for_next_tick(folder: &Path) -> Instant {
+    // The time of the last change of the folder shows the unit of the clock.
     let meta = folder.symlink_metadata();
-    std::thread::sleep(match meta {
-        // The time of the last change of the folder shows the unit of the clock.
-        Ok(meta) if has_whole_seconds(changed_ns(&meta)) => LONGEST_TICK,
-        _ => LINUX_TICK,
-    });
+    std::thread::sleep(meta.map_or(USUAL_TICK, |meta| longest_tick(changed_ns(&meta))));
     Instant::now()
 }
 
-/// Returns true for a time of a file system without fractions of seconds, such as FAT and exFAT.
-fn has_whole_seconds(time_ns: i64) -> bool {
-    time_ns % 1_000_000_000 == 0
+/// Returns a duration that is longer than a tick of the clock that showed `time_ns`.
+fn longest_tick(time_ns: i64) -> Duration {
+    // FAT and exFAT have no fractions of seconds.
+    if time_ns % 1_000_000_000 == 0 {
+        LONGEST_TICK
+    } else {
+        USUAL_TICK
+    }
 }
 
-/// Longer than a tick of Linux, 1 to 10 ms.
-const LINUX_TICK: Duration = Duration::from_millis(12);
+/// Longer than a tick of Linux (1 to 10 ms) and of Windows (16 ms).
+const USUAL_TICK: Duration = Duration::from_millis(20);
 
 /// Longer than a tick of any known file system (FAT: 2 s).
 const LONGEST_TICK: Duration = Duration::from_millis(2_050);
-
-/// The results of reading a file system's clock several times. All times are in nanoseconds.
-#[derive(Debug)]
-struct ClockProbes {
-    first_clock: i64,
-    last_clock: i64,
-    /// The largest measured difference between the file system's clock and the monotonic clock. A busy machine delays
-    /// a probe, which makes the measured difference too small.
-    offset_ns: i64,
-    /// The shortest time between two values.
-    tick_ns: Option<i64>,
-}
-
-impl ClockProbes {
-    /// Starts with a value of the file system's clock, and the monotonic time after it was read.
-    fn start(clock_ns: i64, monotonic_ns: i64) -> Self {
-        Self {
-            first_clock: clock_ns,
-            last_clock: clock_ns,
-            offset_ns: clock_ns - monotonic_ns,
-            tick_ns: None,
-        }
-    }
-
-    fn add_probe(&mut self, clock_ns: i64, monotonic_ns: i64) {
-        self.offset_ns = self.offset_ns.max(clock_ns - monotonic_ns);
-        if clock_ns > self.last_clock {
-            let step_ns = clock_ns - self.last_clock;
-            self.tick_ns = Some(
-                self.tick_ns
-                    .map_or(step_ns, |shortest| shortest.min(step_ns)),
-            );
-        }
-        self.last_clock = clock_ns;
-    }
-
-    /// Returns true if the tick is known. A measured tick that is too long for the file system may only show that the
-    /// machine was busy; then another probe is needed.
-    fn is_tick_known(&self) -> bool {
-        let longest_ns = to_nanoseconds(LINUX_TICK);
-        let is_short = |tick_ns| tick_ns <= longest_ns || has_whole_seconds(self.first_clock);
-        self.tick_ns.is_some_and(is_short)
-    }
-
-    /// Returns the value of the file system's clock at the monotonic time 0, or up to a tick less.
-    fn clock_ns_at_start(&self) -> i64 {
-        let longest_ns = to_nanoseconds(LONGEST_TICK);
-        // A clock of whole seconds may tick every two seconds, whatever was measured.
-        let tick_ns = self
-            .tick_ns
-            .filter(|_| !has_whole_seconds(self.first_clock));
-        let tick_ns = tick_ns.map_or(longest_ns, |ns| ns.max(to_nanoseconds(LINUX_TICK)));
-        self.offset_ns - tick_ns
-    }
-}
 
 /// The time at which a transaction began.
 #[derive(Debug)]
@@ -93,8 +40,9 @@ pub(super) struct BeginTime {
     /// have later times, writes before it do not.
     pub(super) clock_ns: i64,
     begun: Instant,
-    /// The monotonic times in it count from `begun`.
-    probes: ClockProbes,
+    /// The value of the clock at `begun`, or less than a tick before. A busy machine delays a probe, which makes the
+    /// result of this probe too early, so the latest of several results counts.
+    clock_at_begin_ns: i64,
 }
 
 impl BeginTime {
@@ -102,37 +50,43 @@ impl BeginTime {
     /// has the same time. The wait is a few milliseconds; on FAT and exFAT up to two seconds.
     pub(super) fn read_after_tick(folder: &Path) -> Result<Self, IoError> {
         let begun = Instant::now();
-        let probe = || {
-            let clock_ns = read_filesystem_clock_ns(folder)?;
-            Ok::<_, IoError>((clock_ns, to_nanoseconds(begun.elapsed())))
-        };
+        let clock_ns = read_filesystem_clock_ns(folder)?;
+        let mut begin = Self::start(begun, clock_ns, begun.elapsed());
 
-        let (first_clock_ns, monotonic_ns) = probe()?;
-        let mut probes = ClockProbes::start(first_clock_ns, monotonic_ns);
-
-        // A busy machine sees a tick of milliseconds late. Without a known tick, a write up to the longest tick before
-        // the begin would count as a later write.
-        while !probes.is_tick_known() && begun.elapsed() < LONGEST_TICK {
+        let mut has_ticked = false;
+        while !has_ticked && begun.elapsed() < LONGEST_TICK {
             std::thread::sleep(Duration::from_millis(1));
-            let (clock_ns, monotonic_ns) = probe()?;
-            probes.add_probe(clock_ns, monotonic_ns);
+            let later_ns = read_filesystem_clock_ns(folder)?;
+            begin.add_probe(later_ns, begun.elapsed());
+            has_ticked = later_ns != clock_ns;
         }
 
-        Ok(Self {
-            // A write in the same tick as the begin must count as later if the end of the tick was not seen.
-            clock_ns: first_clock_ns - i64::from(probes.tick_ns.is_none()),
+        // A write in the same tick as the begin must count as later if the end of the tick was not seen.
+        begin.clock_ns -= i64::from(!has_ticked);
+        Ok(begin)
+    }
+
+    /// Starts with a value of the file system's clock, and the time from `begun` until after it was read.
+    fn start(begun: Instant, clock_ns: i64, elapsed: Duration) -> Self {
+        Self {
+            clock_ns,
             begun,
-            probes,
-        })
+            clock_at_begin_ns: clock_ns - to_nanoseconds(elapsed),
+        }
+    }
+
+    fn add_probe(&mut self, clock_ns: i64, elapsed: Duration) {
+        let clock_at_begin_ns = clock_ns - to_nanoseconds(elapsed);
+        self.clock_at_begin_ns = self.clock_at_begin_ns.max(clock_at_begin_ns);
     }
 
     /// Moves the begin back to `earlier`, or up to a tick before it.
     pub(super) fn move_back(&mut self, earlier: Instant) {
         let moved_by = self.begun.saturating_duration_since(earlier);
-        // The monotonic times of the probes count from `begun`, which moves too.
-        self.probes.offset_ns -= to_nanoseconds(moved_by);
+        let tick = longest_tick(self.clock_ns);
+        self.clock_at_begin_ns -= to_nanoseconds(moved_by);
+        self.clock_ns = self.clock_at_begin_ns - to_nanoseconds(tick);
         self.begun = earlier;
-        self.clock_ns = self.probes.clock_ns_at_start();
     }
 
     /// Returns the begin in nanoseconds since 1970, by the clock of the file system of `folder`. The result may be too
@@ -180,17 +134,19 @@ mod tests {
     #[test]
     fn delayed_probes_move_the_begin_time_by_at_most_a_tick() {
         // A clock with ticks of 4 ms that is 1,000 ms ahead. The machine delays three of the probes.
-        let clock = |at_ms: i64| (1_001 + at_ms / 4 * 4) * MILLISECOND;
+        let clock = |at_ms: u64| (1_001 + i64::try_from(at_ms / 4 * 4).unwrap()) * MILLISECOND + 1;
         for delays in [[0, 0, 0, 0], [80, 0, 90, 300], [0, 200, 500, 1]] {
+            let begun = Instant::now();
             let mut now_ms = delays[0];
-            let mut probes = ClockProbes::start(clock(0), now_ms * MILLISECOND);
+            let mut begin = BeginTime::start(begun, clock(0), Duration::from_millis(now_ms));
             for delay in &delays[1..] {
                 let read = clock(now_ms + 5);
                 now_ms += 5 + delay;
-                probes.add_probe(read, now_ms * MILLISECOND);
+                begin.add_probe(read, Duration::from_millis(now_ms));
             }
-            let least = clock(0) - 17 * MILLISECOND;
-            let first = probes.clock_ns_at_start();
+            begin.move_back(begun);
+            let least = clock(0) - 25 * MILLISECOND;
+            let first = begin.clock_ns;
             assert!((least..=clock(0)).contains(&first), "{delays:?} {first}");
         }
     }
