@@ -387,7 +387,7 @@ fn warn_of_kept_folders(folders: &[(PathBuf, KeptAs)]) -> Vec<Check> {
 
 fn check_leftovers(context: &Context) -> Vec<Check> {
     let folders = pending::find_candidate_folders(context.codex_home(), context.manager_home());
-    let mut folders = folders.iter().map(|(folder, _)| folder);
+    let mut folders = folders.keys();
     let pending = folders.find(|folder| folder.exists());
     // The folder exists while a restore runs, too, not only after a kill.
     let interrupted = pending.filter(|folder| !journal::is_in_progress(folder));

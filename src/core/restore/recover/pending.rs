@@ -7,25 +7,24 @@ use super::journal_pointer::{JournalPointer, list_pointed_folders};
 use super::login_guard::LoginGuard;
 use crate::io::{Environment, OrdinaryPath, Timestamp, atomic, lock};
 use crate::journal::{self, JournalError, KeptAs, Recovery};
-use std::collections::BTreeSet;
+use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
 
-/// Returns the staging folders of restores that may have been interrupted: first those of `codex_home`, then those that
-/// a pointer names, with the path of the pointer. A folder can be returned twice.
+/// Returns the staging folders of restores that may have been interrupted: those of `codex_home`, and those that a
+/// pointer names, with the path of the pointer.
 pub fn find_candidate_folders(
     codex_home: &Path,
     manager_home: &Path,
-) -> Vec<(PathBuf, Option<PathBuf>)> {
-    let mut candidates: Vec<_> = restore_staging_folders(codex_home)
-        .into_iter()
-        // A folder that cannot be inspected is a candidate too, so that its error is reported.
-        .filter(|folder| !matches!(journal::is_real_folder(folder), Ok(false)))
-        .map(|folder| (folder, None))
-        .collect();
+) -> BTreeMap<PathBuf, Option<PathBuf>> {
+    let own = restore_staging_folders(codex_home).into_iter();
+    // A folder that cannot be inspected is a candidate too, so that its error is reported.
+    let own = own.filter(|folder| !matches!(journal::is_real_folder(folder), Ok(false)));
+    let own = own.map(|folder| (folder, None));
 
     let pointed = list_pointed_folders(manager_home).into_iter();
-    candidates.extend(pointed.map(|(folder, pointer)| (folder, Some(pointer))));
-    candidates
+    let pointed = pointed.map(|(folder, pointer)| (folder, Some(pointer)));
+    // A restore of the home with a pointer is found twice. The one with the pointer counts.
+    own.chain(pointed).collect()
 }
 
 /// Returns true if another process is restoring `codex_home`.
@@ -77,8 +76,6 @@ pub(crate) fn recover_all(
     };
 
     let mut recovered = Vec::new();
-    // A restore with a pointer is found twice.
-    let mut handled_folders = BTreeSet::new();
     for (folder, pointer) in find_candidate_folders(codex_home, manager_home) {
         let mut result = journal::recover(&folder, &guard);
 
@@ -101,10 +98,7 @@ pub(crate) fn recover_all(
             result = Err(e);
         }
 
-        // A second visit meets the same obstacle as the first one, which is reported once.
-        let is_first_visit = handled_folders.insert(folder.clone());
-        let is_repeated = !is_first_visit && matches!(result, Ok(Recovery::Deferred(_)) | Err(_));
-        if !is_repeated && !matches!(result, Ok(Recovery::None)) {
+        if !matches!(result, Ok(Recovery::None)) {
             recovered.push(RecoveredRestore {
                 is_own: folders_of_home.contains(&folder),
                 result,
