@@ -162,18 +162,11 @@ impl FindingList<'_> {
 
     /// Formats a conversation as its short id and its title; without `title`, takes the title from `titles`.
     fn format_conversation(&self, id: &ConversationId, title: Option<&str>) -> String {
-        self.format_with_detail(id, title, "", 0)
+        self.format_with_detail(id, title, "")
     }
 
-    /// Formats a conversation like [`Self::format_conversation`], with `detail` before the title, padded to
-    /// `detail_width` columns.
-    fn format_with_detail(
-        &self,
-        id: &ConversationId,
-        title: Option<&str>,
-        detail: &str,
-        detail_width: usize,
-    ) -> String {
+    /// Formats a conversation like [`Self::format_conversation`], with `detail` before the title.
+    fn format_with_detail(&self, id: &ConversationId, title: Option<&str>, detail: &str) -> String {
         const INDENT: usize = 2;
         const GAP: usize = 2;
         const MIN_TITLE: usize = 12;
@@ -191,10 +184,7 @@ impl FindingList<'_> {
         if !detail.is_empty() {
             // The title keeps a minimal width, so a long detail is shortened.
             let max_width = room_after(&line).saturating_sub(GAP + MIN_TITLE);
-            let width = detail_width.max(columns(detail)).min(max_width);
-            let detail = elide_end(detail, width);
-            let blanks = " ".repeat(width.saturating_sub(columns(&detail)));
-            line.extend(["  ", &detail, &blanks]);
+            line.extend(["  ", &elide_end(detail, max_width)]);
         }
 
         let title = elide_end(&title, room_after(&line).max(MIN_TITLE));
@@ -206,13 +196,13 @@ impl FindingList<'_> {
         self.print_group(Style::Warn, heading, &report.missing, |missing| {
             let title = rollout::read_title(&missing.path);
             let folder = self.format_folder(&missing.path);
-            self.format_with_detail(&missing.id, title.as_deref(), &folder, 0)
+            self.format_with_detail(&missing.id, title.as_deref(), &folder)
         });
 
         let heading = "listed with a wrong path";
         self.print_group(Style::Warn, heading, &report.stale_path, |stale| {
             let folder = self.format_recorded_folder(&stale.recorded);
-            self.format_with_detail(&stale.id, None, &format!("in {folder}"), 0)
+            self.format_with_detail(&stale.id, None, &format!("in {folder}"))
         });
 
         let heading = "named only in session_index.jsonl";
@@ -277,15 +267,9 @@ impl FindingList<'_> {
             let name = labels.get(account_id).cloned();
             name.unwrap_or_else(|| printable(account_id))
         };
-        // All account names get the width of the longest, so that the titles are aligned.
-        let shown = report.hidden.iter().take(self.max_shown);
-        let names_width = shown
-            .map(|hidden| columns(&account_label(&hidden.account_id)))
-            .max();
-
         self.print_group(Style::Dim, heading, &report.hidden, |hidden| {
             let name = account_label(&hidden.account_id);
-            self.format_with_detail(&hidden.id, None, &name, names_width.unwrap_or(0))
+            self.format_with_detail(&hidden.id, None, &name)
         });
     }
 
