@@ -8,7 +8,6 @@ use crate::ui::Style;
 use crate::ui::text_width::{columns, elide_end};
 use crate::views::account::{labels_by_workspace, printable, unique_short_id};
 use clap::Args;
-use codex_manager_core::codex::{ARCHIVED_SESSIONS, SESSIONS};
 use codex_manager_core::history::check::CheckReport;
 use codex_manager_core::history::thread_titles::read_titles;
 use codex_manager_core::history::{ConversationId, rollout};
@@ -201,7 +200,7 @@ impl FindingList<'_> {
 
         let heading = "listed with a wrong path";
         self.print_group(Style::Warn, heading, &report.stale_path, |stale| {
-            let folder = self.format_recorded_folder(&stale.recorded);
+            let folder = self.format_folder(Path::new(&stale.recorded));
             self.format_with_detail(&stale.id, None, &format!("in {folder}"))
         });
 
@@ -313,18 +312,5 @@ impl FindingList<'_> {
 
     fn format_folder(&self, path: &Path) -> String {
         self.format_path(path.parent().unwrap_or(path))
-    }
-
-    /// Formats the folder of a recorded path relative to the home. For a rollout of another home, formats the path
-    /// of that home.
-    fn format_recorded_folder(&self, recorded: &str) -> String {
-        let folder = self.format_folder(Path::new(recorded));
-        // An absolute path is outside the home.
-        if !folder.starts_with('/') {
-            return folder;
-        }
-        let folders = [SESSIONS, ARCHIVED_SESSIONS].map(|name| format!("/{name}/"));
-        let end = folders.iter().find_map(|folder| recorded.rfind(folder));
-        printable(end.map_or(recorded, |end| &recorded[..end]))
     }
 }
