@@ -12,8 +12,7 @@ pub struct SessionMeta {
     pub id: ConversationId,
     /// False for the form of Codex before 0.32, which newer versions do not list or open.
     pub has_envelope: bool,
-    /// The payload without the instructions, which are most of its size. A home may have a hundred
-    /// thousand conversations.
+    /// The payload, most of whose size are the instructions.
     pub payload: Value,
 }
 
@@ -147,39 +146,6 @@ pub(crate) enum Depth {
     Messages,
     /// The same and [`TurnValues`].
     Turns,
-}
-
-/// Drops all fields of a `session_meta` that this program does not use.
-pub(super) fn retain_used_fields(payload: Value) -> Value {
-    const USED: [&str; 19] = [
-        "timestamp",
-        "cwd",
-        "originator",
-        "cli_version",
-        "source",
-        "thread_source",
-        "model_provider",
-        "memory_mode",
-        "history_mode",
-        "history_base",
-        "subagent_history_start_ordinal",
-        "forked_from_id",
-        "attached_thread",
-        "git",
-        "agent_nickname",
-        "agent_role",
-        "agent_path",
-        "creator_user_id",
-        "creator_account_id",
-    ];
-
-    match payload {
-        Value::Object(mut fields) => {
-            let used_fields = USED.iter().filter_map(|key| fields.remove_entry(*key));
-            Value::Object(used_fields.collect())
-        }
-        other => other,
-    }
 }
 
 /// Returns the first line that is not blank, trimmed.

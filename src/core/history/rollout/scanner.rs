@@ -3,9 +3,7 @@
 //! Most lines are long and carry nothing that is needed here. They are recognized by their beginnings, and only
 //! checked to be complete JSON.
 
-use super::content::{
-    Depth, RolloutScan, SessionMeta, UserMessage, first_line, retain_used_fields,
-};
+use super::content::{Depth, RolloutScan, SessionMeta, UserMessage, first_line};
 use crate::codex::{
     EventKind, ItemOrigin, LineContent, LineItem, LineParts, SessionMetaLine, is_placeholder,
     rollout_lines,
@@ -174,7 +172,7 @@ fn parse_session_meta(meta: SessionMetaLine) -> Option<SessionMeta> {
     Some(SessionMeta {
         id,
         has_envelope: meta.has_envelope,
-        payload: retain_used_fields(meta.payload),
+        payload: meta.payload,
     })
 }
 
