@@ -355,17 +355,31 @@ fn recreate_database(
         copied_files.extend(database_and_sidecar_paths(old_database));
     }
 
+    let reason = SnapshotReason::Repair;
+    exchange_after_snapshot(context, reason, copied_files, now, |exchange, _| {
+        install_database(exchange, &scratch.database, &target, context)
+    })
+}
+
+/// Takes a snapshot of `files` and returns it after `exchange` has exchanged files. An error leaves no snapshot, unless
+/// the next command may finish the exchange.
+fn exchange_after_snapshot(
+    context: &RepairContext<'_>,
+    reason: SnapshotReason,
+    files: Vec<PathBuf>,
+    now: DateTime<Utc>,
+    exchange: impl FnOnce(FileExchange, &RepairSnapshot) -> Result<(), HistoryError>,
+) -> Result<RepairSnapshot, HistoryError> {
     let snapshots = RepairSnapshots::lock(context.manager_home)?;
     let policy = &IdleHome { env: context.env };
-    let exchange = FileExchange::begin(context.manager_home, JOURNAL, context.home, policy)?;
-    let snapshot = snapshots.create(context.home, SnapshotReason::Repair, copied_files, now)?;
-    install_database(exchange, &scratch.database, &target, policy).inspect_err(|_| {
-        // The next command may finish a pending exchange, and then `history undo` needs the snapshot.
+    let begun = FileExchange::begin(context.manager_home, JOURNAL, context.home, policy)?;
+    let snapshot = snapshots.create(context.home, reason, files, now)?;
+    exchange(begun, &snapshot).inspect_err(|_| {
+        // After a pending exchange is finished, `history undo` needs the snapshot.
         if !FileExchange::is_pending(context.manager_home, JOURNAL) {
             snapshot.discard();
         }
     })?;
-
     Ok(snapshot)
 }
 
@@ -374,14 +388,14 @@ fn install_database(
     mut exchange: FileExchange,
     created: &Path,
     target: &Path,
-    policy: &dyn RecoveryPolicy,
+    context: &RepairContext<'_>,
 ) -> Result<(), HistoryError> {
     // SQLite would apply the log of the old database to the new one.
     for sidecar in database_sidecars(target) {
         exchange.add_removal(&sidecar)?;
     }
     exchange.add_replacement(target, |staged| snapshot::copy_file(created, staged))?;
-    Ok(exchange.commit(policy)?)
+    Ok(exchange.commit(&IdleHome { env: context.env })?)
 }
 
 /// The conversations that began after a snapshot, or that it has and that continued. An undo keeps their rows.
@@ -470,25 +484,19 @@ pub fn undo(
 ) -> Result<(RepairSnapshot, LaterRows), HistoryError> {
     require_unused_home(context)?;
 
-    let snapshots = RepairSnapshots::lock(context.manager_home)?;
     let files = snapshot.document.files.iter();
     let paths = files.map(|f| f.path.clone()).collect();
     let policy = &IdleHome { env: context.env };
-    let exchange = FileExchange::begin(context.manager_home, JOURNAL, context.home, policy)?;
-    let later_rows = LaterRows::read(context, snapshot)?;
-    let current_snapshot = snapshots.create(context.home, SnapshotReason::Undo, paths, now)?;
+    let mut later_rows = LaterRows::default();
 
-    let add_later_rows =
-        |target: &Path, staged: &Path| later_rows.add_to(&current_snapshot, target, staged);
-    let result = snapshot::restore(snapshot, &add_later_rows, exchange, policy, now);
-    result.inspect_err(|_| {
-        // The next command may finish a pending exchange, and then a second `history undo` needs this snapshot.
-        if !FileExchange::is_pending(context.manager_home, JOURNAL) {
-            current_snapshot.discard();
-        }
+    let reason = SnapshotReason::Undo;
+    let current = exchange_after_snapshot(context, reason, paths, now, |exchange, current| {
+        later_rows = LaterRows::read(context, snapshot)?;
+        let add_later_rows =
+            |target: &Path, staged: &Path| later_rows.add_to(current, target, staged);
+        snapshot::restore(snapshot, &add_later_rows, exchange, policy, now)
     })?;
-
-    Ok((current_snapshot, later_rows))
+    Ok((current, later_rows))
 }
 
 /// Finishes or undoes an exchange of files that was killed, by an undo or by a repair that recreates
