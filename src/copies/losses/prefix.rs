@@ -2,7 +2,6 @@
 
 use codex_manager_core::io::{ContentDigest, ContentHasher};
 use std::io::{self, Read};
-use std::mem;
 
 /// The size of a file in bytes, and the digest of its content.
 pub(crate) type SizedDigest = (u64, ContentDigest);
@@ -20,16 +19,8 @@ pub(crate) fn find_prefixes<R: Read>(
     let mut reader = open()?;
     candidates.sort_by_key(|(size, _)| *size);
 
-    // Archives of older versions have SHA-256 digests, newer ones BLAKE3, so both can be among the candidates.
-    let mut hashers: Vec<ContentHasher> = Vec::new();
-    for hasher in candidates.iter().map(|(_, digest)| digest.hasher()) {
-        let has_same_algorithm =
-            |known: &ContentHasher| mem::discriminant(known) == mem::discriminant(&hasher);
-        if !hashers.iter().any(has_same_algorithm) {
-            hashers.push(hasher);
-        }
-    }
-
+    // Archives of older versions have SHA-256 digests. Their copies match none, and are compared by messages.
+    let mut hasher = ContentHasher::default();
     let mut buffer = vec![0; 256 * 1024];
     let mut len = 0;
     let mut prefixes = Vec::new();
@@ -42,14 +33,12 @@ pub(crate) fn find_prefixes<R: Read>(
             if read_len == 0 {
                 return Ok(prefixes);
             }
-            for hasher in &mut hashers {
-                hasher.update(&buffer[..read_len]);
-            }
+            hasher.update(&buffer[..read_len]);
             len += read_len as u64;
         }
 
-        // The hashers continue after this candidate, so that one pass over the file serves all candidates.
-        if hashers.iter().any(|hasher| hasher.digest() == digest) {
+        // The hasher continues after this candidate, so that one pass over the file serves all candidates.
+        if hasher.digest() == digest {
             prefixes.push((size, digest));
         }
     }
@@ -59,20 +48,13 @@ pub(crate) fn find_prefixes<R: Read>(
 #[cfg(test)]
 mod tests {
     use super::*;
-    use codex_manager_core::io::Hasher;
 
     #[test]
     fn only_prefixes_of_the_content_match() {
         let sized = |text: &str| (text.len() as u64, ContentDigest::of(text.as_bytes()));
-        let older = |text: &str| {
-            let mut hasher = ContentHasher::Sha256(Hasher::default());
-            hasher.update(text.as_bytes());
-            (text.len() as u64, hasher.digest())
-        };
-        let mut candidates = ["abcdef", "abc", "abx", "abcdefg", ""].map(sized).to_vec();
-        candidates.extend(["abcd", "abcx"].map(older));
+        let candidates = ["abcdef", "abc", "abx", "abcdefg", ""].map(sized).to_vec();
         let found = find_prefixes(|| Ok("abcdef".as_bytes()), candidates).unwrap();
-        let expected = [sized(""), sized("abc"), older("abcd"), sized("abcdef")];
+        let expected = [sized(""), sized("abc"), sized("abcdef")];
         assert_eq!(found, expected);
     }
 }
