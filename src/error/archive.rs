@@ -68,10 +68,6 @@ impl Advised for codex_manager_core::journal::RecoveryObstacle {
                     format!("mount its disk; if the folder no longer exists, remove {journal}"),
                 )
             }
-            Self::NotKept { .. } => self.hint(
-                Refused,
-                "move what you need out of that folder, then run the command again",
-            ),
         }
     }
 }

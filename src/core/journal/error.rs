@@ -92,13 +92,6 @@ pub enum RecoveryObstacle {
         /// The staging folder with the journal.
         journal: PathBuf,
     },
-    /// Files that were written during the command cannot be moved out of the staging folder.
-    #[error("cannot save the files that were written during an interrupted command: {reason}: {}", .folder.display())]
-    NotKept {
-        /// The staging folder that still has the files.
-        folder: PathBuf,
-        reason: String,
-    },
 }
 
 impl RecoveryObstacle {
@@ -106,7 +99,7 @@ impl RecoveryObstacle {
     pub fn half_changed_home(&self) -> Option<&Path> {
         match self {
             Self::InUse { home, .. } | Self::Unrecognized { home, .. } => Some(home),
-            Self::MissingFolder { .. } | Self::NotKept { .. } => None,
+            Self::MissingFolder { .. } => None,
         }
     }
 }

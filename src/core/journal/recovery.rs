@@ -149,11 +149,7 @@ fn recover_locked(
 
     // Staged files stay in folders of their own if another program wrote to them.
     let kept_folders = if transaction.journal.keeps_replaced {
-        let kept_folders = transaction.move_staged_to_kept_folders();
-        kept_folders.map_err(|e| RecoveryObstacle::NotKept {
-            folder: folder.to_path_buf(),
-            reason: e.source.to_string(),
-        })?
+        transaction.move_staged_to_kept_folders()?
     } else {
         transaction.remove_folders();
         Vec::new()
