@@ -5,13 +5,15 @@ use codex_manager_core::archive::{
     ArchiveError, ArchiveReader, Extent, FileEntry, FileList, Sink, file_extract,
     parse_rollout_name,
 };
-use codex_manager_core::codex::{HomeEntryKind, RolloutName};
+use codex_manager_core::codex::RolloutName;
 use codex_manager_core::conversations::messages::{self, Message};
 use codex_manager_core::history::{JsonlLine, LineReader, rollout, session_index, thread_choice};
 use codex_manager_core::io::{IoContext, Silent, similar};
 use codex_manager_core::restore::RestoreError;
 use std::collections::{BTreeSet, HashMap};
 use std::fs::File;
+use std::io::Seek as _;
+use std::path::Path;
 use std::sync::Mutex;
 
 /// An archive or a snapshot in which conversations are searched.
@@ -30,12 +32,6 @@ pub(crate) trait ConversationSource {
     /// # Errors
     /// The file cannot be read or written.
     fn extract(&self, entry: &FileEntry, to: &File) -> Result<()>;
-
-    /// Returns a file with the content of `session_index.jsonl`. The file is empty if the source has none.
-    ///
-    /// # Errors
-    /// The file cannot be read.
-    fn open_session_index(&self) -> Result<File>;
 
     /// Returns the error for an id or a name that no conversation of the source has.
     fn to_not_found_error(&self, wanted: &str) -> CommandError;
@@ -57,13 +53,6 @@ impl ConversationSource for ArchiveReader {
 
     fn extract(&self, entry: &FileEntry, to: &File) -> Result<()> {
         Ok(file_extract::extract_entry(self, entry, to)?)
-    }
-
-    fn open_session_index(&self) -> Result<File> {
-        Ok(file_extract::extract_to_temp_file(
-            self,
-            HomeEntryKind::SessionIndex,
-        )?)
     }
 
     fn to_not_found_error(&self, wanted: &str) -> CommandError {
@@ -225,9 +214,18 @@ impl Sink for RolloutHeadSink<'_> {
 
 /// Returns the names in `session_index.jsonl` by the id of the conversation. The last line of an id counts.
 fn read_names(source: &dyn ConversationSource) -> Result<HashMap<String, String>> {
-    let mut lines = LineReader::new(source.open_session_index()?);
     let mut names = HashMap::new();
-    while let Some(line) = lines.next_line().at("read", session_index::FILE_NAME)? {
+    let path = Path::new(session_index::FILE_NAME);
+    let mut files = source.files().iter();
+    let Some(entry) = files.find(|entry| entry.path.as_path() == path) else {
+        return Ok(names);
+    };
+
+    let mut file = tempfile::tempfile().at("create a temp file in", std::env::temp_dir())?;
+    source.extract(&entry, &file)?;
+    file.rewind().at("read", path)?;
+    let mut lines = LineReader::new(file);
+    while let Some(line) = lines.next_line().at("read", path)? {
         if let JsonlLine::Whole(line) = line
             && let Some(entry) = session_index::parse_entry(line)
         {

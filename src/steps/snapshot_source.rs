@@ -7,7 +7,6 @@ use crate::copies::losses::search::LossSearch;
 use crate::copies::source::ConversationSource;
 use crate::error::{CommandError, Result};
 use codex_manager_core::archive::{Compression, FileEntry, FileList};
-use codex_manager_core::history::session_index;
 use codex_manager_core::io::IoContext;
 use codex_manager_core::restore::plan::Selection;
 use codex_manager_core::vault::contents::SnapshotContents;
@@ -17,7 +16,7 @@ use codex_manager_core::vault::snapshot::{self, Snapshot};
 use codex_manager_core::vault::{VaultError, state};
 use std::cmp::Reverse;
 use std::fs::File;
-use std::io::{self, Read, Seek};
+use std::io::{self, Read};
 use std::path::Path;
 
 /// The maximum number of bytes that are read to find the first line of a rollout, which has 10–25 kB.
@@ -134,18 +133,6 @@ impl ConversationSource for SnapshotSource {
             io::copy(&mut stream, &mut to).at("write", path)?;
             Ok(())
         })
-    }
-
-    fn open_session_index(&self) -> Result<File> {
-        let name = Path::new(session_index::FILE_NAME);
-        let mut file = tempfile::tempfile().at("create a temp file in", std::env::temp_dir())?;
-        if self.contents.manifest.has_path(name) {
-            self.stream_file(name, |mut stream| {
-                Ok(io::copy(&mut stream, &mut file).at("read", name)?)
-            })?;
-            file.rewind().at("read", name)?;
-        }
-        Ok(file)
     }
 
     fn to_not_found_error(&self, wanted: &str) -> CommandError {
