@@ -1,6 +1,6 @@
 //! Conversations that the real Codex cannot open, or shows without some of their turns. Codex itself is the judge.
 
-use crate::rewinds::{rewind, rewound};
+use crate::rewinds::rewound;
 use crate::support::lab::{Lab, rollout, rollouts};
 use serde_json::{Value, json};
 use std::fs;

@@ -12,7 +12,7 @@ pub struct SessionMeta {
     pub id: ConversationId,
     /// False for the form of Codex before 0.32, which newer versions do not list or open.
     pub has_envelope: bool,
-    /// The payload, most of whose size are the instructions.
+    /// The payload, which is mostly instructions.
     pub payload: Value,
 }
 
