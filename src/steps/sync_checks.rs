@@ -7,11 +7,13 @@ use crate::error::Result;
 use crate::steps::shutdown::ShutdownArgs;
 use crate::steps::sync_shutdown;
 use crate::steps::vault_sync::{VaultPurpose, VaultSync};
-use codex_manager_core::io::{IoContext as _, IoError, pluralize};
+use chrono::DateTime;
+use codex_manager_core::io::{IoContext as _, IoError, atomic, pluralize};
 use codex_manager_core::sync::config::{SyncConfig, SyncRemote};
 use codex_manager_core::sync::conflict_copies::{ConflictCopies, ConflictCopy};
 use codex_manager_core::sync::plan::{self, PLACEHOLDERS, PlanRequest, UndeliveredVersion};
 use codex_manager_core::sync::remote::folder::listed_versions::RemoteManifests;
+use codex_manager_core::sync::sides::Stat;
 use codex_manager_core::sync::state::{Replica, StateDamage, StateError, SyncState};
 use codex_manager_core::sync::{identity, manifest, resolutions, scan};
 use std::path::Path;
@@ -141,7 +143,7 @@ fn check_folders(context: &Context, config: &SyncConfig, checks: &mut Vec<Check>
     }
 }
 
-/// Checks the state of the last sync, the manifests and the conflict copies.
+/// Checks the state of the last sync, the manifests, the conflict copies and the temp files.
 fn check_state(context: &Context, config: &SyncConfig, checks: &mut Vec<Check>) {
     let replica = replica(context, config);
     let mut state = match replica.read() {
@@ -186,6 +188,14 @@ fn check_state(context: &Context, config: &SyncConfig, checks: &mut Vec<Check>) 
         let fix = "decide with: codex-manager sync resolve";
         checks.push(Check::warn("sync.forks", message).advised(fix));
     }
+
+    let stale_files = atomic::find_stale_temps(&config.local, None);
+    if !stale_files.is_empty() {
+        let count = pluralize(stale_files.len(), "temp file");
+        let message = format!("{count} of killed runs");
+        let fix = "the next sync run removes them";
+        checks.push(Check::warn(STATE_ID, message).advised(fix));
+    }
 }
 
 const STATE_ID: &str = "sync.state";
@@ -216,6 +226,12 @@ fn check_own_manifest(
     state: &mut SyncState,
     checks: &mut Vec<Check>,
 ) {
+    if let Ok(true) = identity::is_own_manifest_torn(state, config, replica) {
+        let message = "this machine's manifest in the cloud folder is incomplete".to_owned();
+        let fix = "the next sync run writes it again";
+        checks.push(Check::warn("sync.arrival", message).advised(fix));
+    }
+
     if scan::is_placeholder(&identity::own_manifest_path(config, state)) {
         let message = "this machine's manifest is not downloaded".to_owned();
         let fix = "have the cloud client download it";
@@ -237,8 +253,14 @@ fn check_remote_manifests(
     for name in &manifests.incomplete {
         let path = manifest::path_of_file(&config.cloud, name);
         let machine = manifest::parse_machine_name(name).unwrap_or(name);
+        let mtime_ns = Stat::read(&path).ok().flatten().map(|stat| stat.mtime_ns);
+        let since_clause = mtime_ns.map_or_else(String::new, |ns| {
+            let modified_at = DateTime::from_timestamp_nanos(ns);
+            format!(" since {}", modified_at.format("%Y-%m-%d %H:%M UTC"))
+        });
+
         let message = format!(
-            "the manifest of {machine} has not arrived completely: {}",
+            "the manifest of {machine} has not arrived completely{since_clause}: {}",
             path.display()
         );
         let fix = "wait for the cloud client, or sync on that machine; if the machine is gone, remove that \
@@ -254,6 +276,11 @@ fn check_remote_manifests(
 
     for (name, why) in &manifests.refused {
         let message = format!("{name}: {why}");
+        checks.push(Check::warn("sync.arrival", message));
+    }
+
+    for name in &manifests.foreign {
+        let message = format!("a file among the manifests has an unknown name: {name}");
         checks.push(Check::warn("sync.arrival", message));
     }
 }

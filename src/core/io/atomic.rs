@@ -468,7 +468,7 @@ pub(crate) fn remove_stale_temps(folder: &Path) {
 
 /// Returns the temp files in `folder` that no process has locked. With `now`, leaves out files younger than a minute,
 /// which their process may not have locked yet.
-pub(crate) fn find_stale_temps(folder: &Path, now: Option<SystemTime>) -> Vec<PathBuf> {
+pub fn find_stale_temps(folder: &Path, now: Option<SystemTime>) -> Vec<PathBuf> {
     const MIN_AGE: Duration = Duration::from_secs(60);
     let is_old = |temp: &fs::DirEntry, now: SystemTime| {
         let modified = temp.metadata().and_then(|m| m.modified());

@@ -82,6 +82,20 @@ pub fn rename_if_cloned(
     )))
 }
 
+/// Returns true if this machine's manifest is torn and lists nothing new, so that the next run writes it again. Returns
+/// false if the manifest cannot be read.
+pub fn is_own_manifest_torn(
+    state: &SyncState,
+    config: &SyncConfig,
+    replica: &Replica,
+) -> Result<bool, IoError> {
+    let path = own_manifest_path(config, state);
+    match manifest::read_end_digest(&path) {
+        Ok(None) => is_own_remainder(&path, state, config, replica),
+        _ => Ok(false),
+    }
+}
+
 /// Returns true if the remainder of a torn manifest belongs to a manifest that this machine wrote or was about to
 /// write.
 fn is_own_remainder(

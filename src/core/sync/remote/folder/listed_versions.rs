@@ -94,6 +94,8 @@ pub struct RemoteManifests {
     pub refused: Vec<(String, String)>,
     /// Number of manifests of other machines, usable or not. Former manifests of this machine do not count.
     pub machines: usize,
+    /// Paths of files in the folder of manifests whose names do not follow the grammar.
+    pub foreign: Vec<String>,
 }
 
 /// A file in the folder of manifests.
@@ -135,9 +137,10 @@ impl RemoteManifests {
                 _ => None,
             };
 
-            let is_former = end_digest.is_some_and(|end| former_ends.contains(&end));
-            if machine.is_some() && !is_former {
-                all.machines += 1;
+            match &machine {
+                Some(_) if end_digest.is_some_and(|end| former_ends.contains(&end)) => {}
+                Some(_) => all.machines += 1,
+                None => all.foreign.push(manager_folder::manifest_path(&file.name)),
             }
 
             match manifest_read {
