@@ -78,18 +78,6 @@ pub(super) fn encode(local: &str, cloud: &str, state: &SyncState) -> io::Result<
         push_line(&mut bytes, &format_replaced_line(key, former_digests))?;
     }
 
-    // Digests are kept only of remote files that are as at the last sync.
-    let remote_digests: BTreeMap<_, _> = state.remote_digests.iter().collect();
-    for (key, (stat, digest)) in remote_digests {
-        let is_current = |last: &SyncedFile| last.remote.stat == *stat;
-        if state.files.get(key).is_some_and(is_current) {
-            let line = serde_json::json!({
-                "bytes": key, "size": stat.size, "mtime": stat.mtime_ns, "digest": digest
-            });
-            push_line(&mut bytes, &line)?;
-        }
-    }
-
     for end_digest in &state.own.published {
         push_line(&mut bytes, &serde_json::json!({ "published": end_digest }))?;
     }
@@ -162,13 +150,6 @@ fn parse_fact(state: &mut SyncState, fact: &Value) -> Option<()> {
         let former_digests = fact.get("over").map(Vec::deserialize);
         let former_digests = former_digests.transpose().ok()?.unwrap_or_default();
         state.replaced.insert(key, former_digests);
-    } else if let Some(key) = text_of("bytes") {
-        let size = fact.get("size").and_then(Value::as_u64)?;
-        let mtime_ns = fact.get("mtime").and_then(Value::as_i64)?;
-        let digest = parse_digest(fact.get("digest")?)?;
-        state
-            .remote_digests
-            .insert(key, (Stat { size, mtime_ns }, digest));
     } else if let (Some(path), Some(digest)) = (text_of("deleted"), text_of("digest")) {
         let deletion = match text_of("id") {
             Some(id) => Deletion { digest, id },

@@ -68,9 +68,6 @@ pub struct SyncState {
     /// Digests of the contents that plain files on this machine had before the present one, by key, the newest last; at
     /// most [`MAX_REPLACED`] for each file. A cloud client may restore these contents.
     pub replaced: HashMap<String, Vec<Sha256Digest>>,
-    /// Digests of the bytes of remote files, by key, for files whose bytes differ from their text. A digest counts only
-    /// while the file has the size and mtime beside it.
-    pub remote_digests: HashMap<String, (Stat, Sha256Digest)>,
     /// The manifests that this machine published.
     pub own: OwnManifests,
     pub file: StateFile,

@@ -65,7 +65,6 @@ impl<R: Remote> Join<'_, R> {
             ..OwnManifests::default()
         };
         state.replaced.clear();
-        state.remote_digests.clear();
         self.replica.write(state)?;
         Ledger::remove(self.replica.run_folder())
     }
