@@ -141,20 +141,13 @@ fn an_incomplete_manifest_of_a_removed_machine_stops_no_sync() {
     }
     let word = only(&pair.cloud().join(".codex-manager/machines"), "a-");
     let whole = fs::read(&word).unwrap();
-    // A manifest that is still arriving may list everything.
-    for left in [20, 10] {
-        fs::write(&word, &whole[..whole.len() - left]).unwrap();
-        pair.apply("b");
-        let _ = pair.run("c", &["run", "--apply"]).code(6);
-    }
-    set_mtime(&word, 1_795_000_000);
+    fs::write(&word, &whole[..whole.len() - 20]).unwrap();
+    let _ = pair.run("c", &["run", "--apply"]).code(6);
     let checks = pair.run("c", &["preflight"]).code(0);
-    for output in ["the manifest of a has", "2026-11-18", "/a-", "remove that"] {
+    for output in ["the manifest of a has", "/a-", "remove that"] {
         assert!(checks.stdout.contains(output), "{output}: {checks}");
     }
-    for _ in 0..2 {
-        pair.apply("b");
-    }
+    pair.apply("b");
     pair.apply("c");
     assert_eq!(pair.text("c", SKILL), "one");
     assert_eq!(pair.text("c", ROLLOUT), META);

@@ -7,13 +7,11 @@ use crate::error::Result;
 use crate::steps::shutdown::ShutdownArgs;
 use crate::steps::sync_shutdown;
 use crate::steps::vault_sync::{VaultPurpose, VaultSync};
-use chrono::DateTime;
 use codex_manager_core::io::{IoContext as _, IoError, atomic, pluralize};
 use codex_manager_core::sync::config::{SyncConfig, SyncRemote};
 use codex_manager_core::sync::conflict_copies::{ConflictCopies, ConflictCopy};
 use codex_manager_core::sync::plan::{self, PLACEHOLDERS, PlanRequest, UndeliveredVersion};
 use codex_manager_core::sync::remote::folder::listed_versions::RemoteManifests;
-use codex_manager_core::sync::sides::Stat;
 use codex_manager_core::sync::state::{Replica, StateDamage, StateError, SyncState};
 use codex_manager_core::sync::{identity, manifest, resolutions, scan};
 use std::path::Path;
@@ -253,18 +251,11 @@ fn check_remote_manifests(
     for name in &manifests.incomplete {
         let path = manifest::path_of_file(&config.cloud, name);
         let machine = manifest::parse_machine_name(name).unwrap_or(name);
-        let mtime_ns = Stat::read(&path).ok().flatten().map(|stat| stat.mtime_ns);
-        let since_clause = mtime_ns.map_or_else(String::new, |ns| {
-            let modified_at = DateTime::from_timestamp_nanos(ns);
-            format!(" since {}", modified_at.format("%Y-%m-%d %H:%M UTC"))
-        });
-
         let message = format!(
-            "the manifest of {machine} has not arrived completely{since_clause}: {}",
+            "the manifest of {machine} has not arrived completely: {}",
             path.display()
         );
-        let fix = "wait for the cloud client, or sync on that machine; if the machine is gone, remove that \
-                   file: a machine with the same files then lists them at its next sync";
+        let fix = "wait for the cloud client, or sync on that machine; if the machine is gone, remove that file";
         checks.push(Check::warn("sync.arrival", message).advised(fix));
     }
 

@@ -11,7 +11,6 @@ use crate::io::{IoContext, IoError};
 use crate::sync::config::SyncConfig;
 use crate::sync::contents::{self, ContentFormat};
 use crate::sync::manifest::{self, ManifestEntry};
-use crate::sync::remote::folder::listed_versions::RemoteManifests;
 use crate::sync::sides::{Side, Stat};
 use crate::sync::state::{SyncState, SyncedFile};
 use crate::sync::{identity, line_merge, rollouts};
@@ -20,8 +19,7 @@ use std::path::Path;
 
 /// Adds each synced file that no machine attests to `own`, the entries of this machine's manifest. Skips files that
 /// changed since the last sync, which a later run attests. Adds nothing while the manifest of another machine is not
-/// downloaded, or is incomplete and was not incomplete in the same way at the previous run. Records in `state` the
-/// digests that it reads and the incomplete manifests.
+/// downloaded. Records in `state` the digests that it reads.
 pub(super) fn attest_unlisted(
     state: &mut SyncState,
     own: &mut BTreeMap<String, ManifestEntry>,
@@ -39,14 +37,7 @@ pub(super) fn attest_unlisted(
 
     let config = request.config;
     let others = identity::read_remote_manifests(config, state)?;
-    let incomplete = describe_incomplete_manifests(&others, config)?;
-    let has_new_incomplete = incomplete
-        .iter()
-        .any(|name| !state.torn_manifests.contains(name));
-    state.torn_manifests = incomplete;
-    if has_new_incomplete || !others.not_downloaded.is_empty() {
-        // The incomplete manifest may attest all of these files. If the manifest is unchanged since the previous run,
-        // sync stops waiting for the rest of it, because its machine may be gone.
+    if !others.not_downloaded.is_empty() {
         return Ok(());
     }
 
@@ -138,23 +129,6 @@ fn exceeds_synced_text(path: &str, entry: &ManifestEntry, state: &SyncState) -> 
     let synced_contents = rollouts::key(path).and_then(|key| state.files.get(&key)?.contents);
     // The size of a compressed file says nothing about its text.
     !path.ends_with(rollout::ZST) && synced_contents.is_some_and(|(len, _)| entry.size > len)
-}
-
-/// Returns the name, size and mtime in nanoseconds of each incomplete manifest. The next run compares these texts to
-/// find manifests that did not change.
-fn describe_incomplete_manifests(
-    others: &RemoteManifests,
-    config: &SyncConfig,
-) -> Result<Vec<String>, IoError> {
-    let mut incomplete = Vec::new();
-    for name in &others.incomplete {
-        let path = manifest::path_of_file(&config.cloud, name);
-        if let Some(Stat { size, mtime_ns }) = Stat::read(&path)? {
-            incomplete.push(format!("{name} {size} {mtime_ns}"));
-        }
-    }
-    incomplete.sort();
-    Ok(incomplete)
 }
 
 /// Corrects the entries in `files` of which the ledger has `earlier` versions too, because a killed run may have

@@ -84,9 +84,6 @@ pub(super) fn encode(local: &str, cloud: &str, state: &SyncState) -> io::Result<
     for end_digest in &state.own.former {
         push_line(&mut bytes, &serde_json::json!({ "former": end_digest }))?;
     }
-    for manifest in &state.torn_manifests {
-        push_line(&mut bytes, &serde_json::json!({ "torn": manifest }))?;
-    }
     if let Some(notes_digest) = &state.notes_digest {
         push_line(&mut bytes, &serde_json::json!({ "notes": notes_digest }))?;
     }
@@ -160,8 +157,6 @@ fn parse_fact(state: &mut SyncState, fact: &Value) -> Option<()> {
         state.own.published.push(parse_digest(end_digest)?);
     } else if let Some(end_digest) = fact.get("former") {
         state.own.former.push(parse_digest(end_digest)?);
-    } else if let Some(manifest) = text_of("torn") {
-        state.torn_manifests.push(manifest);
     } else if let Some(digest) = fact.get("notes") {
         state.notes_digest = parse_digest(digest);
     }

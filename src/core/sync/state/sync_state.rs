@@ -71,8 +71,6 @@ pub struct SyncState {
     /// The manifests that this machine published.
     pub own: OwnManifests,
     pub file: StateFile,
-    /// Manifests that were incomplete at the last run, each with its size and mtime.
-    pub torn_manifests: Vec<String>,
     /// True once another machine has written a manifest. From then on sync waits for files to be attested.
     pub has_other_machines: bool,
     /// Digest of the notes of the last complete run; a run prints its notes only if they differ.
