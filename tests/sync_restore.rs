@@ -267,33 +267,15 @@ fn a_dropped_version_can_be_restored() {
 #[test]
 fn unfinished_snapshots_of_killed_runs_are_removed() {
     let pair = Pair::new();
-    let backups = pair.0.path("backups-b");
-    let left = |name: &str, is_locked: bool, secs: u64| {
-        let folder = backups.join(format!(".codex-manager-unfinished-{name}"));
-        fs::create_dir_all(folder.join("snapshot/skills")).unwrap();
-        if is_locked {
-            fs::write(folder.join(".lock"), "").unwrap();
-        }
-        let file = fs::File::open(&folder).unwrap();
-        let time = SystemTime::UNIX_EPOCH + Duration::from_secs(secs);
-        file.set_modified(time).unwrap();
-        folder
+    let left = |name: &str| {
+        let folder = format!("backups-b/.codex-manager-unfinished/staging-{name}");
+        pair.0.write(&format!("{folder}/snapshot/skills/x"), "x");
+        pair.0.path(&folder)
     };
-    let (long_ago, in_a_while) = (1_600_000_000, 2_000_000_000);
-    let gone = [
-        left("old", false, long_ago),
-        left("killed", true, in_a_while),
-    ];
-    let stay = [
-        left("about-to-be", false, in_a_while),
-        left("under-way", true, long_ago),
-        pair.0
-            .write("backups-b/.codex-manager-unfinished-file", "x"),
-    ];
-    let lock = HeldLock::exclusive(&stay[1].join(".lock"));
+    let (killed, under_way) = (left("killed"), left("under-way"));
+    let lock = HeldLock::exclusive(&under_way.join(".lock"));
     pair.apply("b");
-    assert_eq!(gone.map(|path| path.exists()), [false; 2]);
-    assert_eq!(stay.map(|path| path.exists()), [true; 3]);
+    assert!(!killed.exists() && under_way.exists());
     drop(lock);
 }
 
@@ -504,8 +486,9 @@ fn a_file_that_looks_like_a_login_is_not_restored() {
         pair.apply("a");
         pair.apply("b");
         let backups = pair.0.path("backups-b");
-        let snapshot = fs::read_dir(&backups).unwrap().next().unwrap().unwrap();
-        put_into(&snapshot.path(), other, login);
+        let mut entries = fs::read_dir(&backups).unwrap().flatten();
+        let snapshot = entries.find(|entry| entry.file_name() != ".codex-manager-unfinished");
+        put_into(&snapshot.unwrap().path(), other, login);
         for mode in ["--dry-run", "--apply"] {
             let run = pair.run("b", &["restore", mode, "--json"]).code(6);
             let json = run.json();

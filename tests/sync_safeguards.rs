@@ -518,8 +518,9 @@ fn overwritten(compression: &str) -> Pair {
 }
 
 fn snapshot(pair: &Pair) -> PathBuf {
-    let mut entries = fs::read_dir(pair.0.path("backups-a")).unwrap();
-    entries.next().unwrap().unwrap().path()
+    let mut entries = fs::read_dir(pair.0.path("backups-a")).unwrap().flatten();
+    let snapshot = entries.find(|entry| entry.file_name() != ".codex-manager-unfinished");
+    snapshot.unwrap().path()
 }
 
 #[test]

@@ -57,9 +57,12 @@ pub fn find_leftovers(
     now: SystemTime,
 ) -> Vec<PathBuf> {
     let mut leftovers = staging::find_stale(&manager_home.join("tmp"), staging::STAGING_PREFIX);
-    leftovers.extend(
-        backup::list_unfinished(&manager_home.join(DEFAULT_SYNC_BACKUPS), now).unwrap_or_default(),
-    );
+    let sync_backups = manager_home.join(DEFAULT_SYNC_BACKUPS);
+    let unfinished_backups = sync_backups.join(backup::UNFINISHED_FOLDER);
+    leftovers.extend(staging::find_stale(
+        &unfinished_backups,
+        staging::STAGING_PREFIX,
+    ));
     for folder in list_temp_folders(manager_home).iter().chain(other_folders) {
         leftovers.extend(atomic::find_stale_temps(folder, Some(now)));
     }

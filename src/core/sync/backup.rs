@@ -9,14 +9,13 @@ use super::sides::{Side, Stat};
 use crate::io::disk_clock::{self, ClockDoubt, Dated};
 use crate::io::document::{self, Document, DocumentError, DocumentState};
 use crate::io::retention::{RetentionItem, RetentionPolicy};
-use crate::io::{IoContext, IoError, file_open, lock, tree};
+use crate::io::{IoContext, IoError, file_open, staging, tree};
 use chrono::{DateTime, NaiveDateTime, TimeDelta, Utc};
 use serde::{Deserialize, Serialize};
 use std::cmp::Reverse;
 use std::fs::{self, File};
 use std::io;
 use std::path::{Path, PathBuf};
-use std::time::{Duration, SystemTime};
 
 pub(crate) const LIST_NAME: &str = ".codex-manager-snapshot.json";
 /// The folder in a snapshot with the files of the cloud folder.
@@ -25,11 +24,8 @@ const CLOUD_FOLDER: &str = ".cloud";
 const MAX_ZIPPED_LIST_BYTES: u64 = 64 << 20;
 pub(super) const TIMESTAMP_FORMAT: &str = "%Y%m%dT%H%M%SZ";
 const TIMESTAMP_CHARS: usize = "YYYYMMDDTHHMMSSZ".len();
-pub(super) const UNFINISHED_PREFIX: &str = ".codex-manager-unfinished-";
-/// Name of the lock file in an unfinished snapshot.
-pub(super) const UNFINISHED_LOCK: &str = ".lock";
-/// A younger unfinished snapshot without a lock may be about to get one.
-const MIN_UNLOCKED_AGE: Duration = Duration::from_secs(60);
+/// The folder in the backup folder in which snapshots are written.
+pub(crate) const UNFINISHED_FOLDER: &str = ".codex-manager-unfinished";
 
 #[derive(Debug, thiserror::Error)]
 pub enum BackupError {
@@ -236,52 +232,6 @@ pub(super) fn open_zip(snapshot: &SyncSnapshot) -> Result<zip::ZipArchive<File>,
     zip::ZipArchive::new(file).map_err(|_| BackupError::NotAZip(path.clone()))
 }
 
-/// Returns the unfinished snapshots in `folder` that no process is writing. Leaves out snapshots without a lock file if
-/// they are younger than [`MIN_UNLOCKED_AGE`].
-///
-/// # Errors
-/// The folder cannot be listed.
-pub(crate) fn list_unfinished(folder: &Path, now: SystemTime) -> Result<Vec<PathBuf>, IoError> {
-    let entries = match fs::read_dir(folder) {
-        Err(e) if e.kind() == io::ErrorKind::NotFound => return Ok(Vec::new()),
-        entries => entries.at("list", folder)?,
-    };
-
-    let is_abandoned = |path: &PathBuf| {
-        let lock = path.join(UNFINISHED_LOCK);
-        let Ok(meta) = path.symlink_metadata() else {
-            return false;
-        };
-        let age = meta
-            .modified()
-            .ok()
-            .and_then(|at| now.duration_since(at).ok());
-        // The lock file follows the folder, so a young folder without one may belong to a running process.
-        let may_get_lock = !lock.exists() && age.is_none_or(|age| age < MIN_UNLOCKED_AGE);
-        meta.is_dir() && !may_get_lock && !lock::is_held(&lock)
-    };
-
-    let entries = entries.flatten();
-    let unfinished = entries
-        .filter(|entry| {
-            entry
-                .file_name()
-                .to_string_lossy()
-                .starts_with(UNFINISHED_PREFIX)
-        })
-        .map(|entry| entry.path());
-    Ok(unfinished.filter(is_abandoned).collect())
-}
-
-/// Removes unfinished snapshots of killed runs; returns their number.
-///
-/// # Errors
-/// The folder cannot be listed. A snapshot that cannot be removed stays.
-pub(crate) fn remove_unfinished(folder: &Path, now: SystemTime) -> Result<usize, IoError> {
-    let unfinished = list_unfinished(folder, now)?.into_iter();
-    Ok(unfinished.filter(|path| tree::remove(path).is_ok()).count())
-}
-
 /// Removes unfinished snapshots, and the snapshots of this machine that are too old or too many, except the newest one
 /// and `just_created`. Returns the names of the removed complete snapshots, the newest first. If the clock cannot be
 /// trusted, removes no snapshot because of its age, and returns the reason for the doubt.
@@ -294,7 +244,8 @@ pub(crate) fn prune_snapshots(
     just_created: Option<&str>,
 ) -> Result<(Vec<String>, Option<ClockDoubt>), BackupError> {
     let options = &config.backup;
-    remove_unfinished(&config.backup.folder, SystemTime::from(now))?;
+    // An unfinished snapshot that cannot be removed stays.
+    let _ = staging::remove_stale(&options.folder.join(UNFINISHED_FOLDER));
 
     let mut policy = RetentionPolicy {
         max_count: usize::try_from(options.max_backups).unwrap_or(usize::MAX),

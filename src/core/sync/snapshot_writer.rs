@@ -1,15 +1,14 @@
 //! Writes snapshots: copies of the files that a sync overwrites, in a folder or in a `.zip`.
 
 use super::backup::{
-    BackupError, LIST_NAME, SnapshotFile, SnapshotList, TIMESTAMP_FORMAT, UNFINISHED_LOCK,
-    UNFINISHED_PREFIX, next_snapshot_number,
+    BackupError, LIST_NAME, SnapshotFile, SnapshotList, TIMESTAMP_FORMAT, UNFINISHED_FOLDER,
+    next_snapshot_number,
 };
 use super::config::{SnapshotCompression, SyncConfig};
 use super::plan::{ObservedFile, Op, SyncPlan};
 use super::sides::{Side, set_mtime};
 use crate::io::atomic::{self, TempFile};
-use crate::io::lock::FileLock;
-use crate::io::{IoContext, IoError, document, file_open, modes, owner, tree};
+use crate::io::{IoContext, IoError, Staging, document, file_open, modes, tree};
 use chrono::{DateTime, Utc};
 use std::collections::BTreeMap;
 use std::fs::{self, File};
@@ -86,16 +85,7 @@ fn write_snapshot(
     }
 
     let folder = &config.backup.folder;
-    atomic::create_private_folder(folder)?;
-    let unfinished = tempfile::Builder::new()
-        .prefix(UNFINISHED_PREFIX)
-        .tempdir_in(folder)
-        .at("create a folder in", folder)?;
-    owner::inherit_folder_owner(unfinished.path());
-
-    // The lock shows other processes that the snapshot is being written. It ends with this process.
-    let _lock = FileLock::acquire(&unfinished.path().join(UNFINISHED_LOCK))?;
-
+    let unfinished = Staging::create_in(&folder.join(UNFINISHED_FOLDER))?;
     let list = SnapshotList {
         number: next_snapshot_number(config)?,
         files: Vec::new(),
@@ -104,8 +94,8 @@ fn write_snapshot(
 
     // Written in the unfinished folder, so that a killed run leaves no snapshot that looks complete.
     let (path, extension) = match config.backup.compression {
-        SnapshotCompression::None => (unfinished.path().join("snapshot"), ""),
-        SnapshotCompression::Zip => (unfinished.path().join("snapshot.zip"), ".zip"),
+        SnapshotCompression::None => (unfinished.path("snapshot"), ""),
+        SnapshotCompression::Zip => (unfinished.path("snapshot.zip"), ".zip"),
     };
 
     snapshot_result.not_copied = match config.backup.compression {
