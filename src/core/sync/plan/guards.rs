@@ -12,7 +12,7 @@ use super::sync_step::{Conflict, Op, SyncAction, SyncStep};
 use crate::codex::rollout::uuid_time_ms;
 use crate::io::quantity::pluralize;
 use crate::sync::decide::FileDecision;
-use crate::sync::file_group::{FileGroup, state_key};
+use crate::sync::file_group::FileGroup;
 use crate::sync::manifest;
 use crate::sync::notice::{Notice, NoticeList};
 use crate::sync::remote::folder::delivery::ZERO_FILLED;
@@ -245,7 +245,7 @@ pub(super) fn hold_back_continuations(plan: &mut SyncPlan, keys: &HashSet<String
 }
 
 /// Adds the undelivered versions that no other notice covers and the files that are not downloaded, and names the
-/// machine that has the newest version of each waiting file.
+/// machine that has a newer version of a waiting file.
 ///
 /// Offers `--accept-unlisted` only if a waiting file has no newer version in any manifest. Otherwise the option could
 /// replace a version that is still being delivered by an older one.
@@ -258,18 +258,14 @@ pub(super) fn report_incomplete(
     let notices = &mut plan.notices;
 
     for (path, why) in &mut notices.waiting {
-        let file = undelivered.get(&manifest::folded_key(path));
-        let mut machines = file.map_or_else(BTreeSet::new, |file| file.machines.clone());
-        notices.may_accept_unlisted |= machines.is_empty() && notices.unlisted.contains(path);
-
-        // No other machine lists a newer version, so the one of this machine is the newest.
-        let group = groups.get(&state_key(path));
-        if machines.is_empty() && group.is_some_and(|group| !group.local.is_empty()) {
-            machines.insert("this machine".to_owned());
+        let newer = undelivered.get(&manifest::folded_key(path));
+        let newer = newer.filter(|file| !file.is_former);
+        notices.may_accept_unlisted |= newer.is_none() && notices.unlisted.contains(path);
+        if let Some(version) = newer.and_then(|file| file.missing.as_ref())
+            && why != ZERO_FILLED
+        {
+            let _ = write!(why, "; {} has the newest version", version.machine);
         }
-
-        let machines: Vec<_> = machines.into_iter().collect();
-        add_newest_machine(why, &machines.join(" or "));
     }
 
     undelivered.retain(|key, _| !reported.contains(key));
@@ -297,20 +293,4 @@ fn collect_reported_keys(plan: &SyncPlan) -> HashSet<String> {
     let paths = lists.into_iter().flatten().map(|(path, _)| path);
     let paths = paths.chain(plan.conflicts.iter().map(|conflict| &conflict.path));
     paths.map(|path| manifest::folded_key(path)).collect()
-}
-
-/// Adds the machine that has the newest version to the reason for waiting.
-fn add_newest_machine(why: &mut String, machine_names: &str) {
-    if why == ZERO_FILLED {
-        let other_machine = match machine_names {
-            "" => "the other machine that has it".to_owned(),
-            names => format!("the other machine {names}"),
-        };
-        let _ = write!(
-            why,
-            "; remove it from the cloud folder, then run on {other_machine}: codex-manager sync run --apply"
-        );
-    } else if !machine_names.is_empty() {
-        let _ = write!(why, "; {machine_names} has the newest version");
-    }
 }

@@ -71,31 +71,20 @@ impl UndeliveredVersion {
     }
 }
 
-/// A file with a version that other machines list and that may not have arrived.
+/// A file with a version that other machines list and that has not arrived.
 #[derive(Debug)]
 pub(crate) struct UndeliveredFile {
-    /// The newest version that certainly has not arrived.
+    /// The newest version; `None` if this machine would not sync it.
     pub(crate) missing: Option<UndeliveredVersion>,
     /// True if only former manifests list the missing version: their machines have replaced them under another name.
     pub(crate) is_former: bool,
-    /// The machines that list the newest version, including a version that may have arrived.
-    pub(crate) machines: BTreeSet<String>,
 }
 
 /// Undelivered files by [`folded_key`](crate::sync::manifest::folded_key).
 pub(crate) type UndeliveredFiles = HashMap<String, UndeliveredFile>;
 
-/// A listed version that may not have arrived.
-#[derive(Clone, Copy)]
-struct MissingVersion<'i> {
-    listed: &'i ListedVersion,
-    /// True if the version certainly has not arrived. False if a new remote file could be this version, because new
-    /// files are not read before their steps are planned.
-    is_certain: bool,
-}
-
 impl FolderReader<'_> {
-    /// Finds all files with listed versions that may not have arrived. `latest_date` is the only day that is synced, if
+    /// Finds all files with listed versions that have not arrived. `latest_date` is the only day that is synced, if
     /// the sync is limited to one day. `lost_deletions` are the digests of the files that neither side has any more,
     /// and of which this plan publishes a deletion, by key.
     pub(crate) fn find_undelivered(
@@ -192,12 +181,7 @@ impl FileOnSides<'_> {
         &self,
         listed: &'i [ListedVersion],
         lost_deletion: Option<&str>,
-    ) -> Vec<MissingVersion<'i>> {
-        let to_certain = |listed| MissingVersion {
-            listed,
-            is_certain: true,
-        };
-
+    ) -> Vec<&'i ListedVersion> {
         let versions = listed.iter();
         let mut newer: Vec<_> = match FileKind::from_key(self.key) {
             // An unreadable file is reported when its group is planned.
@@ -206,11 +190,11 @@ impl FileOnSides<'_> {
                 .unwrap_or_default(),
             FileKind::Lines => {
                 let longer = versions.filter(|version| self.is_newer_line_version(&version.entry));
-                longer.map(to_certain).collect()
+                longer.collect()
             }
             FileKind::Plain => {
                 let newer = versions.filter(|version| self.is_newer_plain_version(&version.entry));
-                newer.map(to_certain).collect()
+                newer.collect()
             }
         };
 
@@ -219,27 +203,24 @@ impl FileOnSides<'_> {
             let mut deleted = records.deleted_versions(self.key);
             deleted.extend(lost_deletion.and_then(Sha256Digest::parse));
             newer.retain(|version| {
-                let entry = &version.listed.entry;
                 let mut deleted = deleted.iter();
-                !deleted.any(|digest| records.is_deleted(self.key, entry, *digest))
+                !deleted.any(|digest| records.is_deleted(self.key, &version.entry, *digest))
             });
         }
 
         newer
     }
 
-    /// Returns the file with the machines that list the newest of `versions`. The newest one that certainly has not
-    /// arrived counts as missing if this machine would sync it.
+    /// Returns the file with the newest of `versions`, which is missing if this machine would sync it.
     fn to_undelivered_file(
         &self,
-        versions: &[MissingVersion<'_>],
+        versions: &[&ListedVersion],
         latest_date: Option<&str>,
     ) -> UndeliveredFile {
-        let certain = || versions.iter().filter(|version| version.is_certain);
         // A version of a former manifest counts only if no current manifest lists one.
-        let current = self.select_newest(certain(), ManifestAge::Current);
+        let current = self.select_newest(versions, ManifestAge::Current);
         let is_former = current.is_none();
-        let newest = current.or_else(|| self.select_newest(certain(), ManifestAge::Former));
+        let newest = current.or_else(|| self.select_newest(versions, ManifestAge::Former));
 
         let missing = newest.filter(|(version, _)| {
             let path = &*version.path;
@@ -257,19 +238,13 @@ impl FileOnSides<'_> {
             })
         });
 
-        let newest = self.select_newest(versions.iter(), ManifestAge::Current);
-        let machines = newest.into_iter().flat_map(|(_, machines)| machines);
-        UndeliveredFile {
-            missing,
-            is_former,
-            machines: machines.map(str::to_owned).collect(),
-        }
+        UndeliveredFile { missing, is_former }
     }
 
     /// Returns the newest of the versions that manifests of this age list, with the machines that list it.
     fn select_newest<'i>(
         &'i self,
-        versions: impl Iterator<Item = &'i MissingVersion<'i>>,
+        versions: &[&'i ListedVersion],
         age: ManifestAge,
     ) -> Option<(&'i ListedVersion, BTreeSet<&'i str>)> {
         let manifests = &self.reader.records.manifests;
@@ -280,8 +255,8 @@ impl FileOnSides<'_> {
             (size, version.entry.mtime_ns)
         };
 
-        let listed = versions.map(|version| version.listed);
-        let listed = listed.map(|version| (version, manifests.machines_that_list(version, age)));
+        let listed = versions.iter();
+        let listed = listed.map(|version| (*version, manifests.machines_that_list(version, age)));
         let listed = listed.filter(|(_, machines)| !machines.is_empty());
         listed.max_by_key(|(version, _)| sort_key(version))
     }
@@ -300,11 +275,11 @@ impl FileOnSides<'_> {
     }
 
     /// Returns the listed versions of a conversation that are longer than the files of both sides, except versions that
-    /// are or were conflict copies.
+    /// are or were conflict copies, and those that a new file may be.
     fn find_longer_conversation_versions<'i>(
         &self,
         listed: &'i [ListedVersion],
-    ) -> io::Result<Vec<MissingVersion<'i>>> {
+    ) -> io::Result<Vec<&'i ListedVersion>> {
         // A remote file that is new since the last sync may be the beginning of a listed version that is being
         // delivered.
         let (new_files, known_files): (Vec<_>, Vec<_>) = self
@@ -344,24 +319,22 @@ impl FileOnSides<'_> {
                 longest_known = longest_known.max(contents::read_text_digest(&path)?.0);
             }
         }
-        longer.retain(|version| {
-            version.entry.size > longest_known && !self.reader.is_or_was_conflict_copy(version)
-        });
 
         // A new file of at least the listed size may be the version, and the length of a compressed one is not known.
+        // New files are not read before their steps are planned.
         let copies = self.group.map_or(&[][..], |group| &group.client_copies);
         let new_files = new_files.into_iter().map(|(_, file)| file).chain(copies);
         let new_files: Vec<_> = new_files.collect();
-        let may_be_arriving = |version: &ManifestEntry| {
+        longer.retain(|version| {
             let mut new_files = new_files.iter();
-            new_files.any(|file| file.path.ends_with(ZST) || file.stat.size >= version.size)
-        };
-
-        let longer = longer.into_iter().map(|listed| MissingVersion {
-            listed,
-            is_certain: !may_be_arriving(&listed.entry),
+            let size = version.entry.size;
+            let may_be_arriving =
+                new_files.any(|file| file.path.ends_with(ZST) || file.stat.size >= size);
+            size > longest_known
+                && !may_be_arriving
+                && !self.reader.is_or_was_conflict_copy(version)
         });
-        Ok(longer.collect())
+        Ok(longer)
     }
 
     /// Returns true for a version of a line-based file that is longer and has a later mtime than the files of both
