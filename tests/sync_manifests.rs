@@ -146,6 +146,11 @@ fn a_partial_conversation_is_reported_with_the_machine_of_the_newest_version() {
     assert!(!pair.home("b").join(ROLLOUT).exists());
     // The machine that wrote it has no newer version.
     let run = pair.run("a", &["run", "--apply"]).code(6);
+    assert!(
+        run.stderr
+            .contains("; this machine has the newest version\n"),
+        "{run}"
+    );
     assert!(run.stderr.contains("--accept-unlisted"), "{run}");
     let _ = pair
         .run("a", &["run", "--apply", "--accept-unlisted"])

@@ -161,6 +161,11 @@ fn accept_unlisted_is_offered_only_if_no_newer_version_is_listed() {
     // Written by hand: all manifests list only the version that both machines have.
     pair.put("cloud", SKILL, "by hand\n");
     let run = pair.run("b", &["run", "--apply"]).code(6);
+    assert!(
+        run.stderr
+            .contains("; this machine has the newest version\n"),
+        "{run}"
+    );
     assert!(run.stderr.contains("--accept-unlisted"), "{run}");
     pair.put("cloud", SKILL, "one\n");
     pair.apply("b");

@@ -12,7 +12,7 @@ use super::sync_step::{Conflict, Op, SyncAction, SyncStep};
 use crate::codex::rollout::uuid_time_ms;
 use crate::io::quantity::pluralize;
 use crate::sync::decide::FileDecision;
-use crate::sync::file_group::FileGroup;
+use crate::sync::file_group::{FileGroup, state_key};
 use crate::sync::manifest;
 use crate::sync::notice::{Notice, NoticeList};
 use crate::sync::remote::folder::delivery::ZERO_FILLED;
@@ -245,7 +245,7 @@ pub(super) fn hold_back_continuations(plan: &mut SyncPlan, keys: &HashSet<String
 }
 
 /// Adds the undelivered versions that no other notice covers and the files that are not downloaded, and names the
-/// machine that has a newer version of a waiting file.
+/// machine that has the newest version of each waiting file.
 ///
 /// Offers `--accept-unlisted` only if a waiting file has no newer version in any manifest. Otherwise the option could
 /// replace a version that is still being delivered by an older one.
@@ -261,10 +261,18 @@ pub(super) fn report_incomplete(
         let newer = undelivered.get(&manifest::folded_key(path));
         let newer = newer.filter(|file| !file.is_former);
         notices.may_accept_unlisted |= newer.is_none() && notices.unlisted.contains(path);
-        if let Some(version) = newer.and_then(|file| file.missing.as_ref())
+
+        // Without a newer version of another machine, the one of this machine is the newest.
+        let is_local = |group: &FileGroup| !group.local.is_empty();
+        let machine = match newer {
+            Some(file) => file.missing.as_ref().map(|version| &*version.machine),
+            None if groups.get(&state_key(path)).is_some_and(is_local) => Some("this machine"),
+            None => None,
+        };
+        if let Some(machine) = machine
             && why != ZERO_FILLED
         {
-            let _ = write!(why, "; {} has the newest version", version.machine);
+            let _ = write!(why, "; {machine} has the newest version");
         }
     }
 

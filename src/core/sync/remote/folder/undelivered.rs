@@ -71,12 +71,12 @@ impl UndeliveredVersion {
     }
 }
 
-/// A file with a version that other machines list and that has not arrived.
+/// A file with newer versions that other machines list and that may not have arrived.
 #[derive(Debug)]
 pub(crate) struct UndeliveredFile {
-    /// The newest version; `None` if this machine would not sync it.
+    /// The newest version that certainly has not arrived; `None` also if this machine would not sync it.
     pub(crate) missing: Option<UndeliveredVersion>,
-    /// True if only former manifests list the missing version: their machines have replaced them under another name.
+    /// True if only former manifests list the versions: their machines have replaced them under another name.
     pub(crate) is_former: bool,
 }
 
@@ -84,7 +84,7 @@ pub(crate) struct UndeliveredFile {
 pub(crate) type UndeliveredFiles = HashMap<String, UndeliveredFile>;
 
 impl FolderReader<'_> {
-    /// Finds all files with listed versions that have not arrived. `latest_date` is the only day that is synced, if
+    /// Finds all files with listed versions that may not have arrived. `latest_date` is the only day that is synced, if
     /// the sync is limited to one day. `lost_deletions` are the digests of the files that neither side has any more,
     /// and of which this plan publishes a deletion, by key.
     pub(crate) fn find_undelivered(
@@ -211,16 +211,25 @@ impl FileOnSides<'_> {
         newer
     }
 
-    /// Returns the file with the newest of `versions`, which is missing if this machine would sync it.
+    /// Returns the file with the newest of `versions`. It is missing if it certainly has not arrived, and if this machine
+    /// would sync it.
     fn to_undelivered_file(
         &self,
         versions: &[&ListedVersion],
         latest_date: Option<&str>,
     ) -> UndeliveredFile {
+        let missing_versions = versions.iter().copied();
+        let missing_versions = missing_versions.filter(|version| !self.may_be_arriving(version));
+        let missing_versions: Vec<_> = missing_versions.collect();
+
         // A version of a former manifest counts only if no current manifest lists one.
-        let current = self.select_newest(versions, ManifestAge::Current);
-        let is_former = current.is_none();
-        let newest = current.or_else(|| self.select_newest(versions, ManifestAge::Former));
+        let is_former = self.select_newest(versions, ManifestAge::Current).is_none();
+        let age = if is_former {
+            ManifestAge::Former
+        } else {
+            ManifestAge::Current
+        };
+        let newest = self.select_newest(&missing_versions, age);
 
         let missing = newest.filter(|(version, _)| {
             let path = &*version.path;
@@ -274,17 +283,26 @@ impl FileOnSides<'_> {
         side == Side::Remote && !self.last.is_some_and(is_known)
     }
 
+    /// Returns true for a version of a conversation that a new file may be: the file has at least the listed size, or it
+    /// is compressed, so that the length of its text is not known. New files are not read before their steps are planned.
+    fn may_be_arriving(&self, version: &ListedVersion) -> bool {
+        let copies = self.group.map_or(&[][..], |group| &group.client_copies);
+        let new_files = self.files().filter(|(side, file)| self.is_new_remote(*side, file));
+        let mut new_files = new_files.map(|(_, file)| file).chain(copies);
+        rollouts::is_key(self.key)
+            && new_files.any(|file| file.path.ends_with(ZST) || file.stat.size >= version.entry.size)
+    }
+
     /// Returns the listed versions of a conversation that are longer than the files of both sides, except versions that
-    /// are or were conflict copies, and those that a new file may be.
+    /// are or were conflict copies.
     fn find_longer_conversation_versions<'i>(
         &self,
         listed: &'i [ListedVersion],
     ) -> io::Result<Vec<&'i ListedVersion>> {
         // A remote file that is new since the last sync may be the beginning of a listed version that is being
         // delivered.
-        let (new_files, known_files): (Vec<_>, Vec<_>) = self
-            .files()
-            .partition(|(side, file)| self.is_new_remote(*side, file));
+        let known_files = self.files().filter(|(side, file)| !self.is_new_remote(*side, file));
+        let known_files: Vec<_> = known_files.collect();
 
         let uncompressed = known_files
             .iter()
@@ -319,20 +337,8 @@ impl FileOnSides<'_> {
                 longest_known = longest_known.max(contents::read_text_digest(&path)?.0);
             }
         }
-
-        // A new file of at least the listed size may be the version, and the length of a compressed one is not known.
-        // New files are not read before their steps are planned.
-        let copies = self.group.map_or(&[][..], |group| &group.client_copies);
-        let new_files = new_files.into_iter().map(|(_, file)| file).chain(copies);
-        let new_files: Vec<_> = new_files.collect();
         longer.retain(|version| {
-            let mut new_files = new_files.iter();
-            let size = version.entry.size;
-            let may_be_arriving =
-                new_files.any(|file| file.path.ends_with(ZST) || file.stat.size >= size);
-            size > longest_known
-                && !may_be_arriving
-                && !self.reader.is_or_was_conflict_copy(version)
+            version.entry.size > longest_known && !self.reader.is_or_was_conflict_copy(version)
         });
         Ok(longer)
     }
