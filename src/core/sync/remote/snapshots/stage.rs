@@ -135,7 +135,12 @@ impl<R: Remote> Join<'_, R> {
             }
         }
 
-        self.stage_unpublished(state)?;
+        // Files that were synced through a folder before, and that no machine has published, count as new. A file whose
+        // name has another letter case on the other side has the key of one of the two names.
+        state.files.retain(|key, last| {
+            self.outgoing.contains_key(key)
+                || self.outgoing.contains_key(&state_key(&last.remote.path))
+        });
         let lost_files = self.fetch_own_versions(missing_files)?;
         for key in lost_files.keys().map(|path| state_key(path)) {
             self.outgoing.remove(&key);
@@ -175,29 +180,6 @@ impl<R: Remote> Join<'_, R> {
         }
 
         Ok(reused_stats)
-    }
-
-    /// Places files that were synced through a folder before and that nothing has changed since. Changed files are
-    /// removed from the state, so that they count as new.
-    fn stage_unpublished(&self, state: &mut SyncState) -> Result<(), IoError> {
-        let mut changed_keys = Vec::new();
-        let unpublished = state.files.iter();
-        let unpublished = unpublished.filter(|(key, _)| !self.outgoing.contains_key(*key));
-        for (key, last) in unpublished {
-            let (path, stat) = (&last.local.path, last.local.stat);
-            let source = self.config.file_path(Side::Local, path);
-            let has_same_compression =
-                path.ends_with(rollout::ZST) == last.remote.path.ends_with(rollout::ZST);
-            let is_synced = has_same_compression && Stat::read(&source)? == Some(stat);
-            if !is_synced || !self.tree.place(&source, &last.remote.path, stat)? {
-                changed_keys.push(key.clone());
-            }
-        }
-
-        for key in changed_keys {
-            state.files.remove(&key);
-        }
-        Ok(())
     }
 
     /// Places a file if the home has its content, at `path` or at the path of the last sync. Returns the size and mtime
