@@ -8,11 +8,11 @@ use super::config::{SnapshotCompression, SyncConfig};
 use super::plan::{ObservedFile, Op, SyncPlan};
 use super::sides::{Side, set_mtime};
 use crate::io::atomic::{self, TempFile};
-use crate::io::{IoContext, IoError, Staging, document, file_open, modes, tree};
+use crate::io::{IoContext, IoError, Staging, document, file_open, modes};
 use chrono::{DateTime, Utc};
 use std::collections::BTreeMap;
-use std::fs::{self, File};
-use std::io::{self, Write};
+use std::fs;
+use std::io;
 use std::path::{Path, PathBuf};
 use zip::write::SimpleFileOptions;
 
@@ -93,19 +93,24 @@ fn write_snapshot(
     let base_name = format!("{}-{}", config.machine_id, now.format(TIMESTAMP_FORMAT));
 
     // Written in the unfinished folder, so that a killed run leaves no snapshot that looks complete.
-    let (path, extension) = match config.backup.compression {
-        SnapshotCompression::None => (unfinished.path("snapshot"), ""),
-        SnapshotCompression::Zip => (unfinished.path("snapshot.zip"), ".zip"),
-    };
-
-    snapshot_result.not_copied = match config.backup.compression {
-        SnapshotCompression::None => write_folder(&path, files, list)?,
-        SnapshotCompression::Zip => write_zip(&path, files, list)?,
-    };
-
-    if path.exists() && accepts(&snapshot_result.not_copied) {
-        snapshot_result.name = Some(rename_to_free_name(&path, folder, &base_name, extension)?);
+    let root = unfinished.path("snapshot");
+    let (list, not_copied) = copy_readable(&root, files, list)?;
+    let is_accepted = !list.files.is_empty() && accepts(&not_copied);
+    snapshot_result.not_copied = not_copied;
+    if !is_accepted {
+        return Ok(snapshot_result);
     }
+
+    let (path, extension) = match config.backup.compression {
+        SnapshotCompression::None => (root, ""),
+        SnapshotCompression::Zip => {
+            let path = unfinished.path("snapshot.zip");
+            write_zip(&path, &root, &list)?;
+            (path, ".zip")
+        }
+    };
+    let name = rename_to_free_name(&path, folder, &base_name, extension)?;
+    snapshot_result.name = Some(name);
     Ok(snapshot_result)
 }
 
@@ -128,16 +133,16 @@ fn rename_to_free_name(
     unreachable!("numbers have no end")
 }
 
-/// Copies the files with `copy`, which returns the copied size, and adds them to the list. Returns the unreadable
+/// Copies the readable files to the folder `root`, and writes their list there. Returns the list, and the unreadable
 /// files, each with the reason.
 fn copy_readable(
-    list: &mut SnapshotList,
+    root: &Path,
     files: Vec<(PathBuf, SnapshotFile)>,
-    mut copy: impl FnMut(&Path, &SnapshotFile) -> Result<u64, IoError>,
-) -> Result<Vec<(SnapshotFile, String)>, IoError> {
+    mut list: SnapshotList,
+) -> Result<(SnapshotList, Vec<(SnapshotFile, String)>), IoError> {
     let mut not_copied = Vec::new();
     for (source, mut file) in files {
-        match copy(&source, &file) {
+        match copy_into_folder(root, &source, &file) {
             Ok(size) => {
                 file.size = size;
                 list.files.push(file);
@@ -154,25 +159,11 @@ fn copy_readable(
             Err(e) => return Err(e),
         }
     }
-    Ok(not_copied)
-}
 
-/// Copies the files to the folder `root`, which does not exist afterwards if no file could be read. Returns the
-/// files that were not copied, each with the reason.
-fn write_folder(
-    root: &Path,
-    files: Vec<(PathBuf, SnapshotFile)>,
-    mut list: SnapshotList,
-) -> Result<Vec<(SnapshotFile, String)>, IoError> {
-    let not_copied = copy_readable(&mut list, files, |source, file| {
-        copy_into_folder(root, source, file)
-    })?;
     if !list.files.is_empty() {
         atomic::write(&root.join(LIST_NAME), &document::encode(root, &list)?)?;
-    } else if root.exists() {
-        tree::remove(root)?;
     }
-    Ok(not_copied)
+    Ok((list, not_copied))
 }
 
 fn copy_into_folder(root: &Path, source: &Path, file: &SnapshotFile) -> Result<u64, IoError> {
@@ -189,60 +180,22 @@ fn copy_into_folder(root: &Path, source: &Path, file: &SnapshotFile) -> Result<u
     Ok(size)
 }
 
-/// Writes the files to a `.zip` at `path`, unless no file could be read. Returns the files that were not copied, each
-/// with the reason.
-fn write_zip(
-    path: &Path,
-    files: Vec<(PathBuf, SnapshotFile)>,
-    mut list: SnapshotList,
-) -> Result<Vec<(SnapshotFile, String)>, IoError> {
+/// Writes the snapshot in the folder `root` to a `.zip` at `path`.
+fn write_zip(path: &Path, root: &Path, list: &SnapshotList) -> Result<(), IoError> {
     let mut temp = TempFile::create_beside(path)?;
     let mut zip = zip::ZipWriter::new(temp.file());
-    let options = SimpleFileOptions::default().large_file(true);
-
-    let not_copied = copy_readable(&mut list, files, |source, file| {
-        copy_into_zip(&mut zip, path, options, source, file)
-    })?;
-
-    start_zip_entry(&mut zip, path, LIST_NAME, options)?;
-    zip.write_all(&document::encode(path, &list)?)
-        .at("write", path)?;
+    let names = list.files.iter().map(SnapshotFile::path_in_snapshot);
+    for name in names.chain([LIST_NAME.to_owned()]) {
+        let source = root.join(&name);
+        let mut file = file_open::open(&source).at("open", &source)?;
+        let meta = file.metadata().at("inspect", &source)?;
+        let options = with_mode(SimpleFileOptions::default().large_file(true), &meta);
+        let started = zip.start_file(name, options);
+        started.map_err(io::Error::from).at("write", path)?;
+        io::copy(&mut file, &mut zip).at("write", path)?;
+    }
     zip.finish().map_err(io::Error::from).at("write", path)?;
-
-    if !list.files.is_empty() {
-        temp.replace(path)?;
-    }
-    Ok(not_copied)
-}
-
-fn start_zip_entry(
-    zip: &mut zip::ZipWriter<&mut File>,
-    path: &Path,
-    name: &str,
-    options: SimpleFileOptions,
-) -> Result<(), IoError> {
-    let started = zip.start_file(name, options);
-    started.map_err(io::Error::from).at("write", path)
-}
-
-fn copy_into_zip(
-    zip: &mut zip::ZipWriter<&mut File>,
-    path: &Path,
-    options: SimpleFileOptions,
-    source: &Path,
-    file: &SnapshotFile,
-) -> Result<u64, IoError> {
-    let mut from = file_open::open(source).at("open", source)?;
-    let meta = from.metadata().at("inspect", source)?;
-    let options = with_mode(options, &meta);
-    start_zip_entry(zip, path, &file.path_in_snapshot(), options)?;
-    let copied = io::copy(&mut from, zip);
-    if copied.is_err() {
-        zip.abort_file()
-            .map_err(io::Error::from)
-            .at("write", path)?;
-    }
-    add_failed_path(copied, source, path)
+    temp.replace(path)
 }
 
 /// Adds the path that failed to the error of a copy: the source if it cannot be read, so that the file is left out,
