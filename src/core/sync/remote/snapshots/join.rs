@@ -59,8 +59,6 @@ pub struct Join<'r, R> {
     /// False for a plan, which does not change the state.
     pub(super) writes: bool,
     pub(super) is_staged: bool,
-    /// True for a plan after a killed run that published its state without recording that.
-    pub(super) is_state_uncommitted: bool,
     /// True if another machine has a copy of this disk, or this disk was restored from a copy.
     pub was_copied: bool,
 }
@@ -121,7 +119,6 @@ impl<'r, R: Remote> Join<'r, R> {
             kept: kept_folder.join(replica.folder.file_name().unwrap_or_default()),
             writes: writes_state,
             is_staged: false,
-            is_state_uncommitted: false,
             was_copied: false,
             config,
             position,
@@ -170,8 +167,6 @@ impl<'r, R: Remote> Join<'r, R> {
                 self.replica.record_published()?;
                 // Committed now, because this run can be killed too.
                 self.commit_run()?;
-            } else {
-                self.is_state_uncommitted = true;
             }
 
             return Ok(());

@@ -35,12 +35,7 @@ impl<R: Remote> Join<'_, R> {
         let taken = document::read(&run_replica.run_folder().join(TAKEN_FILE))?;
         let killed = run_replica.read()?;
 
-        let mut state = if self.is_state_uncommitted {
-            run_replica.read()?
-        } else {
-            self.replica.read()?
-        };
-
+        let mut state = self.replica.read()?;
         // Decisions that a killed run recorded stay.
         state.resolutions.extend(killed.resolutions.iter().cloned());
         self.adopt_synced(&state);
