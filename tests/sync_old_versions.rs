@@ -63,7 +63,7 @@ fn an_old_version_in_the_cloud_folder_waits_for_a_newer_version_of_another_machi
     assert_eq!(actions(&json), [""; 0]);
     assert_eq!(
         json["waiting"][0]["reason"],
-        "a has a newer version that has not arrived yet"
+        "a has a version that has not arrived yet"
     );
     assert_eq!(reason(&pair.apply("a")), OLDER);
     pair.apply("b");

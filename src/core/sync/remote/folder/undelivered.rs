@@ -31,19 +31,12 @@ pub struct UndeliveredVersion {
     /// Relative path in the cloud folder.
     pub path: String,
     pub is_conversation: bool,
-    /// True if this machine has no version of the file.
-    pub is_new: bool,
 }
 
 impl UndeliveredVersion {
     /// Returns the reason that output prints after the path.
     pub fn reason(&self) -> String {
-        let predicate = if self.is_new {
-            "has a version"
-        } else {
-            "has a newer version"
-        };
-        format!("{} {predicate} that has not arrived yet", self.machine)
+        format!("{} has a version that has not arrived yet", self.machine)
     }
 
     /// Returns one line for each machine: "desk has 3 conversations that have not arrived yet".
@@ -243,7 +236,6 @@ impl FileOnSides<'_> {
                 machine: (*machines.first()?).to_owned(),
                 path: version.path.clone(),
                 is_conversation: rollouts::key(&version.path).is_some(),
-                is_new: self.group.is_none_or(|group| group.local.is_empty()),
             })
         });
 
