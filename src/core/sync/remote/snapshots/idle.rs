@@ -4,13 +4,12 @@
 use super::join::Join;
 use super::store::Remote;
 use crate::io::document::{self, Document, DocumentError};
-use crate::io::hash::{Hasher, Sha256Digest};
+use crate::io::hash::Sha256Digest;
 use crate::io::{IoError, tree};
 use crate::sync::plan::{PlanNotices, SyncPlan};
 use crate::sync::scan;
 use crate::sync::sides::{Side, Stat};
 use serde::{Deserialize, Serialize};
-use std::fmt::Debug;
 use std::path::PathBuf;
 
 /// Name of the file with the [`IdleRecord`], in the folder of the state.
@@ -41,34 +40,18 @@ impl Document for IdleRecord {
 impl<R: Remote> Join<'_, R> {
     /// Reads the settings and the names, sizes and mtimes of the home. Called before [`Self::stage`].
     pub fn inspect_home(&self) -> Result<HomeBefore, IoError> {
-        let mut hasher = Hasher::default();
-        let mut add_to_digest = |part: &dyn Debug| hasher.update(format!("{part:?}\n").as_bytes());
-
         let mut config = self.config.clone();
         // Each run has its staged tree at another path.
         config.cloud = PathBuf::new();
 
         let listing = scan::scan(&config.local, &self.scope, Side::Local)?;
         // Another version of this program may find something to do.
-        add_to_digest(&(env!("CARGO_PKG_VERSION"), config));
-        listing.files.iter().for_each(|file| add_to_digest(file));
-        add_to_digest(&(
-            &listing.client_copies,
-            &listing.placeholders,
-            &listing.links,
-        ));
-        add_to_digest(&(
-            &listing.unsynced_links,
-            &listing.temp_files,
-            &listing.notices,
-        ));
+        let inspected = (env!("CARGO_PKG_VERSION"), config, &listing);
+        let digest = Sha256Digest::of(format!("{inspected:?}").as_bytes());
 
         let mut notices = PlanNotices::default();
         notices.extend(listing.notices);
-        Ok(HomeBefore {
-            digest: hasher.digest(),
-            notices,
-        })
+        Ok(HomeBefore { digest, notices })
     }
 
     /// Returns the plan of a run that has nothing to do, with the notices of `before`. `None` if the run may have
