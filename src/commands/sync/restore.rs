@@ -107,7 +107,8 @@ impl SyncRestoreArgs {
             shut_down_codex(context, config, shutdown_args)?;
             // Recorded before the files are replaced: after a kill, the next run still updates Codex's index.
             let updates = plan.files.iter();
-            let updates = updates.filter_map(|file| index_update_for(&file.path));
+            let updates = updates
+                .filter_map(|file| IndexUpdate::from_path(&file.path, ContentChange::Replaced));
             PendingIndexUpdates::new(&replica).record(&updates.collect::<Vec<_>>())?;
         }
 
@@ -179,12 +180,4 @@ fn print_result(
         .with("safety_snapshot", safety_snapshot)
         .with("dry_run", !is_applied);
     ui.document("sync restore", &json);
-}
-
-/// Returns the update of Codex's index that a restored file needs; `None` if the file is no rollout.
-fn index_update_for(path: &str) -> Option<IndexUpdate> {
-    Some(IndexUpdate {
-        moved: true,
-        ..IndexUpdate::from_path(path, ContentChange::Replaced)?
-    })
 }

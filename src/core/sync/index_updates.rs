@@ -7,15 +7,14 @@
 use super::config::PathRule;
 use super::rollouts;
 use crate::codex::database::DatabaseError;
+use crate::codex::home;
 use crate::codex::rollout::RolloutName;
 use crate::codex::threads::find_databases;
-use crate::codex::threads::live::{self, RolloutMove};
-use crate::codex::{home, rollout};
+use crate::codex::threads::live;
 use crate::history::files::{self, RolloutFile};
 use crate::history::id::ConversationId;
 use crate::history::repair_plan::RepairAction;
 use crate::history::session_index::ThreadNameIndex;
-use crate::history::thread_rollouts::select_newest_of_each_thread;
 use crate::history::{self, HistoryError, check, repair};
 use crate::io::environment::Environment;
 use crate::io::quantity::pluralize;
@@ -66,9 +65,9 @@ pub struct IndexUpdate {
     pub id: String,
     /// Path of the rollout, relative to the Codex home.
     pub path: String,
+    /// [`ContentChange::Unchanged`] if the sync only renamed the file or removed a duplicate of it, so that Codex's row
+    /// may name a missing file.
     pub change: ContentChange,
-    /// True if the sync renamed the file or removed a duplicate of it, so that Codex's row may name a missing file.
-    pub moved: bool,
 }
 
 impl IndexUpdate {
@@ -79,7 +78,6 @@ impl IndexUpdate {
             id: rollouts::id(&rollouts::key(path)?)?,
             path: path.to_owned(),
             change,
-            moved: false,
         })
     }
 
@@ -111,37 +109,28 @@ impl CodexIndex<'_> {
         updates: &[IndexUpdate],
         renamed_ids: &BTreeSet<String>,
     ) -> Result<Vec<String>, IndexUpdateError> {
-        let mut notes = Vec::new();
         let rollouts = find_rollouts_of(self.home, updates);
         let deleted_count = self.delete_rows_of_deleted(updates, &rollouts)?;
-        if deleted_count > 0 {
-            let conversations = pluralize(deleted_count, "conversation");
-            notes.push(format!("removed from Codex's index: {conversations}"));
-        }
 
-        let newest: HashSet<PathBuf> = select_newest_of_each_thread(rollouts.clone())
-            .into_iter()
-            .map(|(_, file)| file.path(self.home))
-            .collect();
-
-        // Rows first: names, modes and paths are columns of the rows.
-        let row_count = self.add_rows(rollouts)?;
-        if row_count > 0 {
-            let conversations = pluralize(row_count, "conversation");
-            notes.push(format!("added to Codex's index: {conversations}"));
-        }
-
+        // Rows first: names, modes and folders are columns of the rows.
+        let row_count = self.register_rollouts(rollouts)?;
         let mut renamed_ids = renamed_ids.clone();
         renamed_ids.extend(self.update_modes(updates)?);
-        if !renamed_ids.is_empty() {
-            let changed = self.update_names(&renamed_ids)?;
-            if changed > 0 {
-                let conversations = pluralize(changed, "conversation");
-                notes.push(format!("renamed in Codex's lists: {conversations}"));
-            }
-        }
+        let renamed_count = self.update_names(&renamed_ids)?;
 
-        notes.extend(self.update_paths_and_folders(updates, &newest)?);
+        let counts = [
+            ("removed from Codex's index", deleted_count),
+            ("added to Codex's index", row_count),
+            ("renamed in Codex's lists", renamed_count),
+        ];
+        let counts = counts.into_iter().filter(|(_, count)| *count > 0);
+        let notes = counts.map(|(change, count)| {
+            let conversations = pluralize(count, "conversation");
+            format!("{change}: {conversations}")
+        });
+        let mut notes: Vec<_> = notes.collect();
+
+        notes.extend(self.map_project_folders(!updates.is_empty())?);
         // The other rollouts of a conversation keep their projections, because Codex does not read the base of a rewind
         // again.
         let replaced: Vec<_> = filter_replaced(updates).collect();
@@ -152,6 +141,9 @@ impl CodexIndex<'_> {
     /// Copies the names of these conversations from `session_index.jsonl` to Codex's rows. Returns the number of
     /// changed rows.
     fn update_names(&self, ids: &BTreeSet<String>) -> Result<usize, IndexUpdateError> {
+        if ids.is_empty() {
+            return Ok(0);
+        }
         let index = ThreadNameIndex::read(self.home).map_err(HistoryError::from)?;
         let mut names = Vec::new();
         for id in ids {
@@ -200,9 +192,9 @@ impl CodexIndex<'_> {
         Ok(count)
     }
 
-    /// Adds the conversations of these rollouts to Codex's table, and changes the rows of rewound conversations to name
-    /// their newest rollouts. Returns the number of new rows.
-    fn add_rows(&self, rollouts: Vec<RolloutFile>) -> Result<usize, IndexUpdateError> {
+    /// Adds the conversations of these rollouts to Codex's table, and changes the rows of moved and rewound conversations
+    /// to name their newest rollouts. Returns the number of new rows.
+    fn register_rollouts(&self, rollouts: Vec<RolloutFile>) -> Result<usize, IndexUpdateError> {
         if rollouts.is_empty() {
             return Ok(0);
         }
@@ -235,32 +227,21 @@ impl CodexIndex<'_> {
         Ok(changed_ids)
     }
 
-    /// Updates the paths of the moved conversations whose rollout is among the `newest` ones, and maps project folders
-    /// by the rules. Returns notes for the user.
-    fn update_paths_and_folders(
-        &self,
-        updates: &[IndexUpdate],
-        newest: &HashSet<PathBuf>,
-    ) -> Result<Vec<String>, IndexUpdateError> {
+    /// Maps project folders by the rules. Returns notes for the user: with `has_updates`, also one if Codex has no index
+    /// yet.
+    fn map_project_folders(&self, has_updates: bool) -> Result<Vec<String>, IndexUpdateError> {
         let mut notes = Vec::new();
-        let moved = collect_rollout_moves(self.home, updates, newest);
-        if moved.is_empty() && self.rules.is_empty() {
+        if self.rules.is_empty() {
             return Ok(notes);
         }
 
         let databases = self.find_state_databases();
-        if databases.is_empty() && !(self.rules.is_empty() || updates.is_empty()) {
+        if databases.is_empty() && has_updates {
             let note = "paths.map has no effect yet, because Codex has no index on this machine; start Codex once, then sync again";
             notes.push(note.into());
         }
 
         for database in databases {
-            let changed = live::update_locations(&database, &moved)?;
-            if changed > 0 {
-                let rows = pluralize(changed, "row");
-                notes.push(format!("updated in Codex's index: {rows} of moved files"));
-            }
-
             for rule in self.rules {
                 let changed = live::map_project_folders(&database, &rule.from, &rule.to)?;
                 if changed > 0 {
@@ -326,26 +307,4 @@ fn find_rollouts_of(home: &Path, updates: &[IndexUpdate]) -> Vec<RolloutFile> {
         id.is_some_and(|id| threads.contains(&id.to_lowercase()))
     });
     files
-}
-
-/// Returns the new path of the newest rollout of each moved conversation.
-fn collect_rollout_moves<'a>(
-    home: &Path,
-    updates: &'a [IndexUpdate],
-    newest: &HashSet<PathBuf>,
-) -> Vec<RolloutMove<'a>> {
-    // A killed run may have recorded files that it never wrote.
-    let is_newest = |update: &&IndexUpdate| newest.contains(&home.join(&update.path));
-    let moved = updates.iter().filter(|update| update.moved);
-    let moved = moved.filter(is_newest);
-    let moved = moved.map(|update| {
-        // Codex records the path without `.zst`, whichever file exists.
-        let uncompressed_path = update.path.strip_suffix(rollout::ZST);
-        RolloutMove {
-            id: &update.id,
-            path: home.join(uncompressed_path.unwrap_or(&update.path)),
-            archived: rollouts::is_archived(&update.path),
-        }
-    });
-    moved.collect()
 }

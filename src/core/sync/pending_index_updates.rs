@@ -132,8 +132,7 @@ impl PendingIndexUpdates {
     }
 }
 
-/// Combines the updates of each rollout. Updates of one rollout with different paths mean that the conversation was
-/// moved.
+/// Combines the updates of each rollout.
 fn merge_updates(updates: Vec<IndexUpdate>) -> Vec<IndexUpdate> {
     let mut merged: Vec<IndexUpdate> = Vec::new();
     let mut positions: HashMap<(String, Option<String>), usize> = HashMap::new();
@@ -142,7 +141,6 @@ fn merge_updates(updates: Vec<IndexUpdate>) -> Vec<IndexUpdate> {
         if let Some(&position) = positions.get(&rollout_key) {
             let earlier = &mut merged[position];
             earlier.change = earlier.change.followed_by(update.change);
-            earlier.moved |= update.moved || earlier.path != update.path;
             earlier.path = update.path;
         } else {
             positions.insert(rollout_key, merged.len());
@@ -167,7 +165,6 @@ mod tests {
             id: id.into(),
             path: path.into(),
             change,
-            moved: false,
         };
         updates.clear().unwrap();
         updates.record::<IndexUpdate>(&[]).unwrap();
@@ -187,10 +184,7 @@ mod tests {
                 one("x", "archived_sessions/x", ContentChange::Extended),
             ])
             .unwrap();
-        let moved = IndexUpdate {
-            moved: true,
-            ..one("x", "archived_sessions/x", ContentChange::Replaced)
-        };
+        let moved = one("x", "archived_sessions/x", ContentChange::Replaced);
         let y = one("y", "sessions/y", ContentChange::New);
         assert_eq!(updates.read().unwrap(), [moved, y]);
         let deleted = one("y", "sessions/y", ContentChange::Deleted);

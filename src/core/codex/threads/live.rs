@@ -4,47 +4,17 @@
 //! is one SQLite transaction in the database's own journal mode, so a crash leaves the old rows or the
 //! new ones.
 
-use super::changes::set_archived;
 use super::schema::Schema;
 use super::staged;
 use crate::codex::database::{self, DatabaseError};
 use rusqlite::{Connection, OptionalExtension, params};
-use std::path::{MAIN_SEPARATOR, Path, PathBuf};
+use std::path::{MAIN_SEPARATOR, Path};
 
 fn change_in_transaction<T>(
     database: &Path,
     change: impl FnOnce(&Connection) -> rusqlite::Result<T>,
 ) -> Result<T, DatabaseError> {
     database::run_in_transaction(database::open_for_changes(database)?, database, change)
-}
-
-/// The new location of a conversation.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub(crate) struct RolloutMove<'a> {
-    pub id: &'a str,
-    /// The absolute path of the rollout, in its plain form.
-    pub path: PathBuf,
-    pub archived: bool,
-}
-
-/// Records the new locations of conversations in their rows. Conversations without a row are skipped:
-/// Codex finds them itself. Returns the number of rows whose path changed.
-pub(crate) fn update_locations(
-    database: &Path,
-    moved: &[RolloutMove<'_>],
-) -> Result<usize, DatabaseError> {
-    change_in_transaction(database, |transaction| {
-        let schema = Schema::read(transaction)?;
-        let mut changed = 0;
-        for conversation in moved {
-            changed += transaction.execute(
-                "UPDATE threads SET rollout_path=?2 WHERE id=?1 AND rollout_path<>?2",
-                params![conversation.id, conversation.path.to_string_lossy()],
-            )?;
-            set_archived(transaction, &schema, conversation.id, conversation.archived)?;
-        }
-        Ok(changed)
-    })
 }
 
 /// Rewrites the rollout paths below the folder `from` to the same paths below `to`. Codex may have the

@@ -194,6 +194,5 @@ pub(super) fn index_update_of(step: &SyncStep) -> Option<IndexUpdate> {
         id,
         path: path.clone(),
         change,
-        moved,
     })
 }
