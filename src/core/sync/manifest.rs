@@ -307,7 +307,7 @@ fn parse_header(text: &[u8]) -> Option<ManifestHeader> {
 
 /// Returns the key by which the versions of a file are grouped. All forms and places of a conversation have the same
 /// key, and so have all spellings that [`fold_name`] makes equal.
-pub fn folded_key(path: &str) -> String {
+pub(crate) fn folded_key(path: &str) -> String {
     fold_name(rollouts::key(path).as_deref().unwrap_or(path))
 }
 
