@@ -35,7 +35,6 @@ impl ApplyRun<'_> {
         &mut self,
         versions: &[(ObservedFile, Sha256Digest)],
         targets: &[MergeTarget],
-        is_one_text: bool,
     ) -> Result<(), StepFailure> {
         let require_all_unchanged = |run: &Self| {
             let each = versions
@@ -57,32 +56,29 @@ impl ApplyRun<'_> {
         let newest_ns = times.max().unwrap_or(0);
 
         // A merged file with the size and mtime of the file that it replaces would look unchanged.
-        let replaces_equal = targets.iter().any(|MergeTarget { over, first, .. }| {
-            let merged = Stat {
-                size: merge.bytes_from(*first),
-                mtime_ns: newest_ns,
-            };
-            *over == Some(merged)
-        });
+        let merged_stat = Stat {
+            size: merge.bytes,
+            mtime_ns: newest_ns,
+        };
+        let replaces_equal = targets.iter().any(|to| to.over == Some(merged_stat));
         // FAT would round a smaller step away.
         let mtime_ns = newest_ns.saturating_add(if replaces_equal { FAT_MTIME_STEP_NS } else { 0 });
 
         let mut staged = Vec::new();
-        for MergeTarget { place, first, .. } in targets {
+        for MergeTarget { place, .. } in targets {
             let target = prepare_target(self.request.config, self.plan, place)?;
             let mut temp = self.copier.create_temp(place.0, &target)?;
-            merge.write_from(*first, temp.file()).at("merge", &target)?;
-            let size = merge.bytes_from(*first);
-            self.request.progress.add_bytes(size);
+            merge.write(temp.file()).at("merge", &target)?;
+            self.request.progress.add_bytes(merge.bytes);
             let entry = ManifestEntry {
-                size,
+                size: merge.bytes,
                 mtime_ns,
                 digest: contents::read_raw_digest(temp.path()).at("read", &target)?,
             };
 
             // A replaced file keeps its mode. A new merged file has no single source, so it gets 0600.
             copy_mode(temp.file(), &target).at("set mode", &target)?;
-            let text = is_one_text.then_some((entry.size, entry.digest));
+            let text = Some((entry.size, entry.digest));
             staged.push(StagedCopy::new(temp, target, place.clone(), entry, text)?);
         }
 
