@@ -3,7 +3,7 @@
 use super::copying::{StagedCopy, copy_mode};
 use super::error::{ApplyError, StepFailure, changed_file_failure};
 use super::run::ApplyRun;
-use super::targets::{check_mounted_quickly, check_target_unchanged, prepare_target, rename_new};
+use super::targets::{check_mounted, check_target_unchanged, prepare_target, rename_new};
 use crate::codex::rollout;
 use crate::io::atomic::{self, TempFile};
 use crate::io::hash::Sha256Digest;
@@ -181,21 +181,7 @@ impl ApplyRun<'_> {
     }
 
     pub(super) fn apply_remove(&mut self, file: &ObservedFile) -> Result<(), StepFailure> {
-        let path = match self.copier.require_unchanged(file) {
-            Ok(path) => path,
-            // Removed already, which is the intended result.
-            Err(_)
-                if !self
-                    .request
-                    .config
-                    .file_path(file.side, &file.path)
-                    .exists() =>
-            {
-                return Ok(());
-            }
-            Err(failure) => return Err(failure),
-        };
-
+        let path = self.copier.require_unchanged(file)?;
         // Another file or the snapshot has the content, so the file may be removed even if a program has it open.
         sharing::remove_file(&path).at("remove", &path)?;
         atomic::sync_folder(atomic::parent_of(&path))?;
@@ -272,7 +258,7 @@ impl ApplyRun<'_> {
             Side::Local => &self.request.replica.folder,
             Side::Remote => {
                 let cloud = &self.request.config.cloud;
-                check_mounted_quickly(self.plan, cloud).map_err(ApplyError::from)?;
+                check_mounted(self.plan, cloud).map_err(ApplyError::from)?;
                 cloud
             }
         };

@@ -6,8 +6,8 @@ use crate::io::atomic::{self, TempFile};
 use crate::io::tree;
 use crate::sync::config::SyncConfig;
 use crate::sync::plan::{CloudContents, PlanError, SyncPlan};
+use crate::sync::scope;
 use crate::sync::sides::{Side, Stat};
-use crate::sync::{manager_folder, scope};
 use std::path::{Path, PathBuf};
 use std::{fs, io};
 
@@ -43,7 +43,7 @@ pub(super) fn create_folders_above(
     if to.0 == Side::Local {
         atomic::create_private_folder(root)?;
     } else {
-        check_mounted_quickly(plan, root).map_err(ApplyError::from)?;
+        check_mounted(plan, root).map_err(ApplyError::from)?;
     }
 
     for (slash, _) in to.1.match_indices('/') {
@@ -116,16 +116,4 @@ pub(super) fn check_mounted(plan: &SyncPlan, cloud: &Path) -> Result<(), PlanErr
         return Err(PlanError::Unmounted(cloud.to_path_buf()));
     }
     Ok(())
-}
-
-/// A cheaper, weaker form of [`check_mounted`], called before each file. Its two `stat` calls find a missing cloud
-/// folder or a missing folder of the manifests. Other lost content is found at the end of the run.
-pub(super) fn check_mounted_quickly(plan: &SyncPlan, cloud: &Path) -> Result<(), PlanError> {
-    let [_, manifests, _] = manager_folder::list_folders(cloud);
-    let has_expected_manifests =
-        plan.cloud_contents < CloudContents::Manifests || manifests.is_dir();
-    if has_expected_manifests && cloud.is_dir() {
-        return Ok(());
-    }
-    check_mounted(plan, cloud)
 }
