@@ -67,9 +67,9 @@ impl ApplyRun<'_> {
         let mut outcome = Ok(());
         let is_small = copies.len() <= MAX_SMALL_BATCH_FILES;
 
-        let mut results = self.stage_copies(&copies, is_small)?;
+        let mut results = self.stage_copies(&copies)?;
         let temp_paths = results.iter().flatten().map(|staged| staged.temp.path());
-        if !is_small && !tree_sync::sync_file_systems(temp_paths) {
+        if is_small || !tree_sync::sync_file_systems(temp_paths) {
             results = sync_each_copy(results);
         }
 
@@ -102,19 +102,9 @@ impl ApplyRun<'_> {
         outcome
     }
 
-    /// Copies the files to temp files beside their targets, and returns the results in the order of `copies`. The temp
-    /// files of a small batch are durable on return.
-    fn stage_copies(
-        &self,
-        copies: &[&CopyOp],
-        is_small: bool,
-    ) -> Result<Vec<StageResult>, ApplyError> {
-        let new_folders = if is_small {
-            NewFolders::Durable
-        } else {
-            NewFolders::Unsynced
-        };
-
+    /// Copies the files to temp files beside their targets, and returns the results in the order of `copies`. Neither
+    /// the temp files nor new folders are durable on return.
+    fn stage_copies(&self, copies: &[&CopyOp]) -> Result<Vec<StageResult>, ApplyError> {
         let config = self.request.config;
         let mut jobs = Vec::with_capacity(copies.len());
         // Folders are prepared once per batch.
@@ -127,7 +117,7 @@ impl ApplyRun<'_> {
             );
             let mut result = Ok(());
             if !prepared.contains(&folder) {
-                result = create_folders_above(config, self.plan, &copy.to, new_folders);
+                result = create_folders_above(config, self.plan, &copy.to, NewFolders::Unsynced);
                 if result.is_ok() {
                     prepared.insert(folder);
                 }
@@ -140,11 +130,7 @@ impl ApplyRun<'_> {
         Ok(run_in_threads(
             jobs,
             |(copy, target): (&CopyOp, Result<PathBuf, StepFailure>)| {
-                let staged = shared_copier.stage(copy, target?)?;
-                if is_small {
-                    staged.temp.sync()?;
-                }
-                Ok(staged)
+                shared_copier.stage(copy, target?)
             },
         ))
     }
@@ -159,10 +145,9 @@ impl ApplyRun<'_> {
         })
     }
 
-    /// Makes the names of the files durable. The folders of a small batch are synced by one call each, those of a large
-    /// batch by one call per file system. If the call per file system fails, each folder is synced, and each folder
-    /// above it, which may be new. A file whose folder cannot be synced becomes a failure; an error that ends the run
-    /// goes to `outcome`.
+    /// Makes the names of the files durable, those of a large batch by one call per file system. In a small batch, or if
+    /// that call fails, syncs each folder, and each folder above it, which may be new. A file whose folder cannot be
+    /// synced becomes a failure; an error that ends the run goes to `outcome`.
     fn sync_folders(
         &self,
         files: &mut [Result<NamedFile, StepFailure>],
@@ -184,12 +169,11 @@ impl ApplyRun<'_> {
             };
 
             let root = self.request.config.root(placed.to.0);
-            let ancestors = atomic::parent_of(target).ancestors().enumerate();
-            // The new folders above the files of a small batch are durable already.
-            let to_sync = ancestors.take_while(|(level, folder)| {
-                *level == 0 || (!is_small && folder.starts_with(root))
-            });
-            for (_, folder) in to_sync {
+            let mut ancestors = atomic::parent_of(target).ancestors();
+            // A followed link of the user can lead out of the root.
+            let folder = ancestors.next();
+            let above = ancestors.take_while(|folder| folder.starts_with(root));
+            for folder in folder.into_iter().chain(above) {
                 folders.entry(folder.to_path_buf()).or_default().push(index);
             }
         }
