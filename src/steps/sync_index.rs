@@ -5,7 +5,7 @@ use crate::error::{CommandError, Result};
 use crate::steps::earlier_turns::project_continued_rollouts;
 use codex_manager_core::io::{FileLock, LockError, atomic};
 use codex_manager_core::sync::config::SyncConfig;
-use codex_manager_core::sync::index_updates::{CodexIndex, ContentChange};
+use codex_manager_core::sync::index_updates::{CodexIndex, ContentChange, IndexUpdate};
 use codex_manager_core::sync::pending_index_updates::PendingIndexUpdates;
 use codex_manager_core::sync::state::Replica;
 use std::time::Duration;
@@ -42,21 +42,23 @@ pub(crate) fn update_codex_index(
 ) -> Result<()> {
     let pending = PendingIndexUpdates::new(replica);
     let codex_index = codex_index(context, config);
-    let (updates, renamed_ids) = (pending.read()?, pending.read_renamed_ids()?);
+    let updates = pending.read()?;
 
-    for note in codex_index.update_index(&updates, &renamed_ids)? {
-        context.ui.note(note);
-    }
-
-    let changed_updates = updates.iter().filter(|update| {
-        !matches!(
-            update.change,
-            ContentChange::Unchanged | ContentChange::Deleted
-        )
-    });
-    let threads = changed_updates
+    let written = [
+        ContentChange::New,
+        ContentChange::Extended,
+        ContentChange::Replaced,
+    ];
+    let written_updates = updates
+        .iter()
+        .filter(|update| written.contains(&update.change));
+    let threads = written_updates
         .map(|update| update.id.to_lowercase())
         .collect();
+
+    for note in codex_index.update_index(updates)? {
+        context.ui.note(note);
+    }
     project_continued_rollouts(context, &config.local, &threads);
 
     let cleared = if codex_index.exists() {
@@ -74,14 +76,12 @@ pub(crate) fn has_pending_index_updates(
     config: &SyncConfig,
     replica: &Replica,
 ) -> bool {
-    let pending = PendingIndexUpdates::new(replica);
-    let has_renamed_ids = || {
-        pending
-            .read_renamed_ids()
-            .map_or(true, |ids| !ids.is_empty())
+    let Ok(updates) = PendingIndexUpdates::new(replica).read() else {
+        return true;
     };
-    pending.read().map_or(true, |updates| !updates.is_empty())
-        || (has_renamed_ids() && codex_index(context, config).exists())
+    let is_renamed = |update: &IndexUpdate| update.change == ContentChange::Renamed;
+    // Names wait until Codex has an index.
+    !updates.iter().all(is_renamed) || !updates.is_empty() && codex_index(context, config).exists()
 }
 
 /// Updates Codex's index with the pending updates of earlier runs, before an error can end this run. If this fails,

@@ -37,6 +37,8 @@ pub enum IndexUpdateError {
 pub enum ContentChange {
     #[serde(rename = "same")]
     Unchanged,
+    /// The conversation got another name in `session_index.jsonl`; no rollout changed.
+    Renamed,
     /// Text was appended, so Codex's index of the file stays valid.
     Extended,
     /// The conversation is new on this machine.
@@ -58,12 +60,12 @@ impl ContentChange {
     }
 }
 
-/// A conversation that a sync changed on this machine.
+/// A conversation that a sync changed on this machine, or that another machine renamed.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct IndexUpdate {
     /// Conversation id, a UUID.
     pub id: String,
-    /// Path of the rollout, relative to the Codex home.
+    /// Path of the rollout, relative to the Codex home; that of the index of names for [`ContentChange::Renamed`].
     pub path: String,
     /// [`ContentChange::Unchanged`] if the sync only renamed the file or removed a duplicate of it, so that Codex's row
     /// may name a missing file.
@@ -99,22 +101,20 @@ pub struct CodexIndex<'a> {
 
 impl CodexIndex<'_> {
     /// Updates Codex's lists of conversations while Codex does not run. Skips files in `updates` that a killed run
-    /// never wrote. `renamed_ids` has the ids of the conversations whose names came from another machine. Returns notes
-    /// for the user.
+    /// never wrote. Returns notes for the user.
     ///
     /// # Errors
     /// The index of names or a database cannot be read or written. The files are in place.
-    pub fn update_index(
-        &self,
-        updates: &[IndexUpdate],
-        renamed_ids: &BTreeSet<String>,
-    ) -> Result<Vec<String>, IndexUpdateError> {
+    pub fn update_index(&self, updates: Vec<IndexUpdate>) -> Result<Vec<String>, IndexUpdateError> {
+        let is_renamed = |update: &IndexUpdate| update.change == ContentChange::Renamed;
+        let (renamed, updates): (Vec<_>, Vec<_>) = updates.into_iter().partition(is_renamed);
+        let updates = &*updates;
         let rollouts = find_rollouts_of(self.home, updates);
         let deleted_count = self.delete_rows_of_deleted(updates, &rollouts)?;
 
         // Rows first: names, modes and folders are columns of the rows.
         let row_count = self.register_rollouts(rollouts)?;
-        let mut renamed_ids = renamed_ids.clone();
+        let mut renamed_ids: BTreeSet<_> = renamed.into_iter().map(|update| update.id).collect();
         renamed_ids.extend(self.update_modes(updates)?);
         let renamed_count = self.update_names(&renamed_ids)?;
 

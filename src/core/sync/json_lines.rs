@@ -80,7 +80,6 @@ pub(super) fn read<T: DeserializeOwned>(path: &Path) -> Result<Vec<T>, IoError> 
         Err(e) => return Err(e).at("read", path),
     };
     let lines = text.split(|byte| *byte == b'\n');
-    // The file of the pending updates has lines of two types, so a line of another type is no damage.
     let lines = lines.filter_map(|line| serde_json::from_slice(line).ok());
     Ok(lines.collect())
 }

@@ -5,42 +5,37 @@
 //! It has a line for each changed rollout and each renamed conversation. A recorded file may never have been written,
 //! so readers check the file.
 
-use super::index_updates::IndexUpdate;
+use super::index_updates::{ContentChange, IndexUpdate};
 use super::json_lines::{self, JsonLines};
 use super::state::Replica;
-use crate::history::session_index::ThreadNameIndex;
+use crate::history::session_index::{self, ThreadNameIndex};
 use crate::io::{IoContext, IoError, atomic, document, sharing};
-use serde::{Deserialize, Serialize};
-use std::collections::{BTreeSet, HashMap};
+use std::collections::HashMap;
 use std::io;
 use std::path::{Path, PathBuf};
 
 const PENDING_FILE: &str = "arrived.jsonl";
 
-/// The line of a conversation that was renamed on another machine.
-#[derive(Debug, Serialize, Deserialize)]
-struct RenamedConversation {
-    /// The id of the conversation.
-    named: String,
-}
-
-/// Returns the sorted ids of the conversations that have another name in the `session_index.jsonl` at `new_path` than
-/// in the one at `old_path`. A missing file counts as empty.
+/// Returns the updates for the conversations that have another name in the `session_index.jsonl` at `new_path` than in
+/// the one at `old_path`. A missing file counts as empty.
 ///
 /// # Errors
 /// A file cannot be read.
-pub(crate) fn find_renamed_ids(old_path: &Path, new_path: &Path) -> Result<Vec<String>, IoError> {
+pub(crate) fn find_renamed(old_path: &Path, new_path: &Path) -> Result<Vec<IndexUpdate>, IoError> {
     let old = ThreadNameIndex::open(old_path)?;
     let new = ThreadNameIndex::open(new_path)?;
-    let mut ids = Vec::new();
+    let mut renamed = Vec::new();
     for id in new.ids() {
         let read_name = |index: &ThreadNameIndex| Ok(index.get(id)?.map(|line| line.thread_name));
         if read_name(&old)? != read_name(&new)? {
-            ids.push(id.to_string());
+            renamed.push(IndexUpdate {
+                id: id.to_string(),
+                path: session_index::FILE_NAME.to_owned(),
+                change: ContentChange::Renamed,
+            });
         }
     }
-    ids.sort();
-    Ok(ids)
+    Ok(renamed)
 }
 
 /// The pending updates of one replica. The caller holds the lock of its state.
@@ -56,33 +51,22 @@ impl PendingIndexUpdates {
         }
     }
 
-    /// Adds conversations that were renamed on another machine; durable on return.
+    /// Adds updates; durable on return.
     ///
     /// # Errors
     /// The file cannot be written.
-    pub(crate) fn record_renamed(&self, ids: Vec<String>) -> Result<(), IoError> {
-        let lines: Vec<_> = ids
-            .into_iter()
-            .map(|named| RenamedConversation { named })
-            .collect();
-        self.record(&lines)
-    }
-
-    /// Adds lines for changed or renamed conversations; durable on return.
-    ///
-    /// # Errors
-    /// The file cannot be written.
-    pub fn record<T: Serialize>(&self, lines: &[T]) -> Result<(), IoError> {
-        if lines.is_empty() {
+    pub fn record(&self, updates: &[IndexUpdate]) -> Result<(), IoError> {
+        if updates.is_empty() {
             return Ok(());
         }
         atomic::create_private_folder(atomic::parent_of(&self.path))?;
         let mut file = JsonLines::open_or_create(self.path.clone())?;
-        lines.iter().try_for_each(|line| file.push(line))?;
+        updates.iter().try_for_each(|update| file.push(update))?;
         file.sync_with_name()
     }
 
-    /// Returns the pending updates, one for each rollout, with the last recorded path and the greatest recorded change.
+    /// Returns the pending updates, one for each rollout and each renamed conversation, with the last recorded path and
+    /// the greatest recorded change.
     ///
     /// # Errors
     /// The file exists but cannot be read.
@@ -90,32 +74,25 @@ impl PendingIndexUpdates {
         Ok(merge_updates(json_lines::read::<IndexUpdate>(&self.path)?))
     }
 
-    /// Returns the ids of the recorded conversations that were renamed on another machine.
-    ///
-    /// # Errors
-    /// The file exists but cannot be read.
-    pub fn read_renamed_ids(&self) -> Result<BTreeSet<String>, IoError> {
-        let lines = json_lines::read::<RenamedConversation>(&self.path)?;
-        Ok(lines.into_iter().map(|line| line.named).collect())
-    }
-
     /// Removes all but the renamed conversations, because Codex has no index yet that could get their names.
     ///
     /// # Errors
     /// The file cannot be read or replaced.
     pub fn keep_names_only(&self) -> Result<(), IoError> {
-        let renamed_ids = self.read_renamed_ids()?;
-        if renamed_ids.is_empty() {
+        let updates = self.read()?;
+        let names = updates.iter();
+        let names = names.filter(|update| update.change == ContentChange::Renamed);
+        let names: Vec<_> = names.collect();
+        if names.is_empty() {
             return self.clear();
         }
-        if self.read()?.is_empty() {
+        if names.len() == updates.len() {
             return Ok(());
         }
 
         let mut bytes = Vec::new();
-        for named in renamed_ids {
-            let line = RenamedConversation { named };
-            document::push_line(&mut bytes, &line).at("encode", &self.path)?;
+        for name in names {
+            document::push_line(&mut bytes, name).at("encode", &self.path)?;
         }
         atomic::write(&self.path, &bytes)
     }
@@ -132,18 +109,19 @@ impl PendingIndexUpdates {
     }
 }
 
-/// Combines the updates of each rollout.
+/// Combines the updates of each rollout, and those of each name.
 fn merge_updates(updates: Vec<IndexUpdate>) -> Vec<IndexUpdate> {
     let mut merged: Vec<IndexUpdate> = Vec::new();
-    let mut positions: HashMap<(String, Option<String>), usize> = HashMap::new();
+    let mut positions: HashMap<(String, Option<String>, bool), usize> = HashMap::new();
     for update in updates {
-        let rollout_key = (update.id.clone(), update.rollout_id());
-        if let Some(&position) = positions.get(&rollout_key) {
+        let is_renamed = update.change == ContentChange::Renamed;
+        let key = (update.id.clone(), update.rollout_id(), is_renamed);
+        if let Some(&position) = positions.get(&key) {
             let earlier = &mut merged[position];
             earlier.change = earlier.change.followed_by(update.change);
             earlier.path = update.path;
         } else {
-            positions.insert(rollout_key, merged.len());
+            positions.insert(key, merged.len());
             merged.push(update);
         }
     }
@@ -153,7 +131,6 @@ fn merge_updates(updates: Vec<IndexUpdate>) -> Vec<IndexUpdate> {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::sync::index_updates::ContentChange;
     use std::fs;
 
     #[test]
@@ -167,7 +144,7 @@ mod tests {
             change,
         };
         updates.clear().unwrap();
-        updates.record::<IndexUpdate>(&[]).unwrap();
+        updates.record(&[]).unwrap();
         assert!(!updates.path.exists());
         updates
             .record(&[one("x", "sessions/x", ContentChange::Replaced)])
@@ -175,9 +152,8 @@ mod tests {
         let mut torn = fs::read(&updates.path).unwrap();
         torn.extend(b"{\"id\":\"to");
         fs::write(&updates.path, torn).unwrap();
-        updates
-            .record_renamed(vec!["z".into(), "x".into()])
-            .unwrap();
+        let renamed = ["z", "x"].map(|id| one(id, "names", ContentChange::Renamed));
+        updates.record(&renamed).unwrap();
         updates
             .record(&[
                 one("y", "sessions/y", ContentChange::New),
@@ -186,17 +162,15 @@ mod tests {
             .unwrap();
         let moved = one("x", "archived_sessions/x", ContentChange::Replaced);
         let y = one("y", "sessions/y", ContentChange::New);
-        assert_eq!(updates.read().unwrap(), [moved, y]);
+        let [z_name, x_name] = renamed.clone();
+        assert_eq!(updates.read().unwrap(), [moved, z_name, x_name, y]);
         let deleted = one("y", "sessions/y", ContentChange::Deleted);
         let back = one("y", "sessions/y", ContentChange::New);
         updates.record(&[deleted, back]).unwrap();
-        assert_eq!(updates.read().unwrap()[1].change, ContentChange::Replaced);
+        assert_eq!(updates.read().unwrap()[3].change, ContentChange::Replaced);
         updates.keep_names_only().unwrap();
-        assert_eq!(updates.read().unwrap(), []);
-        let named = updates.read_renamed_ids().unwrap();
-        assert!(named.iter().eq(["x", "z"]), "{named:?}");
+        assert_eq!(updates.read().unwrap(), renamed);
         updates.clear().unwrap();
         assert_eq!(updates.read().unwrap(), []);
-        assert!(updates.read_renamed_ids().unwrap().is_empty());
     }
 }

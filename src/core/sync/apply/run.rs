@@ -139,8 +139,8 @@ impl ApplyRun<'_> {
         if *side == Side::Remote || path != session_index::FILE_NAME {
             return Ok(());
         }
-        let ids = pending_index_updates::find_renamed_ids(&staged.target, staged.temp.path())?;
-        PendingIndexUpdates::new(self.request.replica).record_renamed(ids)
+        let renamed = pending_index_updates::find_renamed(&staged.target, staged.temp.path())?;
+        PendingIndexUpdates::new(self.request.replica).record(&renamed)
     }
 
     /// Adds a copy to the ledger before the copy gets its name. The entry of an upload attests the file; the entry of a
