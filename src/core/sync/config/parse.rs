@@ -159,17 +159,8 @@ fn collect_warnings(file: &SettingsFile) -> Vec<String> {
         };
         let is_known = |key: &str| key == name || is_inside(key);
         // codexSync's template contains a table of remarks.
-        if table == "assumptions" || KEYS.iter().any(|key| is_known(key.name)) {
-            continue;
-        }
-
-        // Of a table that is unknown as a whole, one warning names the table and none its keys.
-        let is_table = |key: &str| key.split_once('.').is_some_and(|(known, _)| known == table);
-        let is_known_table = KEYS.iter().any(|key| is_table(key.name));
-        let unknown_name = if is_known_table { &*name } else { table };
-        let warning = format!("unknown key in the configuration: {unknown_name}");
-        if !warnings.contains(&warning) {
-            warnings.push(warning);
+        if table != "assumptions" && !KEYS.iter().any(|key| is_known(key.name)) {
+            warnings.push(format!("unknown key in the configuration: {name}"));
         }
     }
     warnings
@@ -409,7 +400,7 @@ mod tests {
             [
                 "unknown key in the configuration: top",
                 "unknown key in the configuration: paths.shadow",
-                "unknown key in the configuration: new",
+                "unknown key in the configuration: new.x",
             ]
         );
     }
