@@ -29,9 +29,6 @@ pub(super) struct SyncInitArgs {
     /// Sync through the vault, encrypted; continues what this machine synced through a folder
     #[arg(long, conflicts_with = "cloud")]
     vault: bool,
-    // Ignored. Scripts have used it since the time when sync through the vault was a preview.
-    #[arg(long = "preview", hide = true)]
-    _preview: bool,
     /// Replace an existing file
     #[arg(long)]
     force: bool,

@@ -74,7 +74,7 @@ const fn choice_key<T: clap::ValueEnum + Default>(name: &'static str) -> Setting
     SettingKey::new(name, ValueKind::choice::<T>(), "")
 }
 
-pub(super) const KEYS: [SettingKey; 50] = [
+pub(super) const KEYS: [SettingKey; 49] = [
     text_key("identity.machine_id"),
     text_key("paths.workspace_root_dir"),
     text_key("paths.local_state_dir"),
@@ -88,7 +88,6 @@ pub(super) const KEYS: [SettingKey; 50] = [
     SettingKey::new("sync.direction", BIDIRECTIONAL, ""),
     choice_key::<SyncRemote>("sync.remote"),
     SettingKey::new("sync.keep_snapshots", ValueKind::Count { min: 1 }, "10"),
-    ignored_key("sync.preview"),
     flag_key("sync.dry_run_default"),
     count_key("sync.time_tolerance_seconds", "0"),
     choice_key::<Compare>("sync.compare"),
