@@ -12,7 +12,6 @@ use codex_manager_core::sync::plan::PlanError;
 use codex_manager_core::sync::remote::RemoteError;
 use codex_manager_core::sync::resolve::ConflictCopyError;
 use codex_manager_core::sync::restore::SyncRestoreError;
-use codex_manager_core::sync::state::StateError;
 
 impl Advised for SyncConfigError {
     fn to_command_error(&self) -> CommandError {
@@ -57,7 +56,6 @@ impl Advised for RemoteError {
         match self {
             Self::Io(e) => e.to_command_error(),
             Self::State(e) => e.to_command_error(),
-            Self::Position(e) => e.to_command_error(),
             Self::Plan(e) => e.to_command_error(),
             Self::Damaged { machine, .. } => self.nothing_changed(
                 Refused,
@@ -80,18 +78,6 @@ impl Advised for CodexSyncStateError {
             Self::Invalid { .. } => self.nothing_changed(
                 Usage,
                 "remove state.manifest_file from sync.toml: the first sync then compares the files themselves",
-            ),
-        }
-    }
-}
-
-impl Advised for StateError {
-    fn to_command_error(&self) -> CommandError {
-        match self {
-            Self::Io(e) => e.to_command_error(),
-            Self::Newer { .. } => self.hint(
-                Refused,
-                "upgrade codex-manager; the file was left untouched",
             ),
         }
     }

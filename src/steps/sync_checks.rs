@@ -7,12 +7,12 @@ use crate::error::Result;
 use crate::steps::shutdown::ShutdownArgs;
 use crate::steps::sync_shutdown;
 use crate::steps::vault_sync::{VaultPurpose, VaultSync};
-use codex_manager_core::io::{IoContext as _, IoError, atomic, pluralize};
+use codex_manager_core::io::{DocumentError, IoContext as _, IoError, atomic, pluralize};
 use codex_manager_core::sync::config::{SyncConfig, SyncRemote};
 use codex_manager_core::sync::conflict_copies::{ConflictCopies, ConflictCopy};
 use codex_manager_core::sync::plan::{self, PLACEHOLDERS, PlanRequest, UndeliveredVersion};
 use codex_manager_core::sync::remote::folder::listed_versions::RemoteManifests;
-use codex_manager_core::sync::state::{Replica, StateDamage, StateError, SyncState};
+use codex_manager_core::sync::state::{Replica, StateDamage, SyncState};
 use codex_manager_core::sync::{identity, manifest, resolutions, scan};
 use std::path::Path;
 
@@ -148,8 +148,8 @@ fn check_state(context: &Context, config: &SyncConfig, checks: &mut Vec<Check>) 
         Ok(state) => state,
         Err(e) => {
             checks.push(match &e {
-                StateError::Io(e) => Check::fail(STATE_ID, format!("{e}: {}", e.source)),
-                StateError::Newer { .. } => {
+                DocumentError::Io(e) => Check::fail(STATE_ID, format!("{e}: {}", e.source)),
+                DocumentError::Newer { .. } => {
                     Check::fail(STATE_ID, e.to_string()).advised("upgrade codex-manager")
                 }
             });

@@ -1,9 +1,8 @@
 //! Errors that prevent a plan.
 
-use crate::io::IoError;
 use crate::io::quantity::pluralize;
+use crate::io::{DocumentError, IoError};
 use crate::sync::codexsync::CodexSyncStateError;
-use crate::sync::state::StateError;
 use std::path::PathBuf;
 
 /// Errors that prevent a plan. Nothing was changed.
@@ -13,7 +12,7 @@ pub enum PlanError {
     #[error(transparent)]
     Io(#[from] IoError),
     #[error(transparent)]
-    State(#[from] StateError),
+    State(#[from] DocumentError),
     #[error("the cloud folder does not exist: {}", .0.display())]
     NoCloud(PathBuf),
     /// `.codex-manager`, or an entry that has to be a folder in it, is a file or a link. Writing to a link would leave

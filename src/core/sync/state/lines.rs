@@ -2,7 +2,7 @@
 
 use super::sync_state::{Deletion, SideFile, SyncState, SyncedFile};
 use crate::io::IoError;
-use crate::io::document::push_line;
+use crate::io::document::{self, Document, push_line};
 use crate::io::hash::Sha256Digest;
 use crate::sync::json_lines::JsonLines;
 use crate::sync::sides::Stat;
@@ -13,17 +13,18 @@ use std::collections::BTreeMap;
 use std::io;
 use std::path::PathBuf;
 
-/// Newest schema of the state file that this program reads.
-pub(super) const STATE_SCHEMA: u64 = 1;
-
 /// First line of the state file.
 #[derive(Debug, Clone, Serialize, Deserialize)]
 pub(super) struct StateHeader {
-    pub(super) schema: u64,
     /// Distinguishes this machine's manifest from the manifest of another machine with the same name.
     pub(super) writer: String,
     pub(super) local: String,
     cloud: String,
+}
+
+impl Document for StateHeader {
+    const SCHEMA: u64 = 1;
+    const INDENTED: bool = false;
 }
 
 /// The line of a file: key; path, size and mtime of the local file, then of the remote one; length and digest of the
@@ -44,12 +45,12 @@ struct StateLine<'a>(
 pub(super) fn encode(local: &str, cloud: &str, state: &SyncState) -> io::Result<Vec<u8>> {
     let mut bytes = Vec::new();
     let header = StateHeader {
-        schema: STATE_SCHEMA,
         writer: state.own.writer.clone(),
         local: local.to_owned(),
         cloud: cloud.to_owned(),
     };
-    push_line(&mut bytes, &header)?;
+    document::encode_to(&mut bytes, &header)?;
+    bytes.push(b'\n');
 
     let mut keys: Vec<_> = state.files.keys().collect();
     keys.sort();

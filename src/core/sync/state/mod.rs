@@ -9,6 +9,6 @@ mod replica;
 mod sync_state;
 
 pub(crate) use lines::StateJournal;
-pub use replica::{Replica, StateError};
+pub use replica::Replica;
 pub(crate) use sync_state::{Deletion, OwnManifests, SideFile, SyncedFile};
 pub use sync_state::{StateDamage, SyncState};

@@ -1,7 +1,8 @@
 //! Finds the folder of a state, and reads and writes its file.
 
-use super::lines::{self, STATE_SCHEMA, StateHeader, StateJournal};
+use super::lines::{self, StateHeader, StateJournal};
 use super::sync_state::{OwnManifests, StateDamage, StateFile, SyncState};
+use crate::io::document::{self, DocumentError};
 use crate::io::hash::Sha256Digest;
 use crate::io::{IoContext, IoError, atomic, file_open, links, tree};
 use crate::sync::manager_folder::CONFLICT_COPIES_FOLDER;
@@ -15,20 +16,6 @@ const USUAL_LINE_BYTES: u64 = 330;
 const STATE_FILE: &str = "state.jsonl";
 /// Suffix of the copy of a damaged state.
 const DAMAGED_SUFFIX: &str = ".damaged";
-
-/// An error of reading or continuing a state.
-#[derive(Debug, thiserror::Error)]
-pub enum StateError {
-    /// The file was written by a newer version of this program.
-    #[error("written by a newer codex-manager (schema {found}, this version reads up to {STATE_SCHEMA}): {}", path.display())]
-    Newer {
-        path: PathBuf,
-        /// Schema found in the file.
-        found: u64,
-    },
-    #[error(transparent)]
-    Io(#[from] IoError),
-}
 
 /// The state folder of one pair of a home and a cloud folder.
 #[derive(Debug, Clone)]
@@ -114,14 +101,14 @@ impl Replica {
 
     /// Reads the state, and the marker of a restore since the last run. A missing state, or one with a damaged header,
     /// is read as empty, with a new manifest name; [`SyncState::file`] names the damage.
-    pub fn read(&self) -> Result<SyncState, StateError> {
+    pub fn read(&self) -> Result<SyncState, DocumentError> {
         let mut state = self.read_state_file()?;
         state.restore_marker = restore_marker::read_marker(&self.folder)?;
         state.has_gaps |= state.restore_marker.is_some();
         Ok(state)
     }
 
-    fn read_state_file(&self) -> Result<SyncState, StateError> {
+    fn read_state_file(&self) -> Result<SyncState, DocumentError> {
         let path = self.state_file();
         let file = match file_open::open(&path) {
             Ok(file) => file,
@@ -134,20 +121,13 @@ impl Replica {
         let mut line = Vec::new();
         reader.read_until(b'\n', &mut line).at("read", &path)?;
 
-        let Ok(header) = serde_json::from_slice::<StateHeader>(&line) else {
+        // The state of a newer program is an error: overwriting it would lose what that program recorded.
+        let Some(header) = document::parse::<StateHeader>(&path, &line)?.good() else {
             let mut state = Self::new_empty_state();
             state.file.damage = Some(StateDamage::All);
             state.has_gaps = true;
             return Ok(state);
         };
-
-        // Overwriting the state would lose what the newer program recorded.
-        if header.schema > STATE_SCHEMA {
-            return Err(StateError::Newer {
-                path,
-                found: header.schema,
-            });
-        }
 
         let mut damaged_lines = 0;
         let mut state = SyncState {
@@ -206,7 +186,7 @@ impl Replica {
 
     /// If this replica has no state, copies the state, the conflict copies and the restore marker of `other`, the
     /// replica of the same home with another store. Returns true if this replica had none and `other` had one.
-    pub fn continue_from(&self, other: &Self) -> Result<bool, StateError> {
+    pub fn continue_from(&self, other: &Self) -> Result<bool, DocumentError> {
         if self.state_file().exists() || !other.state_file().exists() {
             return Ok(false);
         }
@@ -361,7 +341,7 @@ mod tests {
         std::fs::write(replica.state_file(), newer).unwrap();
         assert!(matches!(
             replica.read(),
-            Err(StateError::Newer { found: 2, .. })
+            Err(DocumentError::Newer { found: 2, .. })
         ));
     }
 }

@@ -2,7 +2,6 @@
 
 use crate::io::{DocumentError, IoError};
 use crate::sync::plan::PlanError;
-use crate::sync::state::StateError;
 use std::path::PathBuf;
 
 /// An error of a sync through snapshots. The run published no snapshot.
@@ -11,9 +10,7 @@ pub enum RemoteError {
     #[error(transparent)]
     Io(#[from] IoError),
     #[error(transparent)]
-    State(#[from] StateError),
-    #[error(transparent)]
-    Position(#[from] DocumentError),
+    State(#[from] DocumentError),
     #[error(transparent)]
     Plan(#[from] PlanError),
     /// The newest snapshot of a machine cannot be used.

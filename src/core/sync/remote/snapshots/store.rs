@@ -4,7 +4,6 @@ use super::error::RemoteError;
 use super::snapshot_manifest::SnapshotManifest;
 use crate::io::random_id::random_id;
 use crate::io::{DocumentError, IoError};
-use crate::sync::state::StateError;
 use std::collections::BTreeSet;
 use std::path::Path;
 
@@ -29,7 +28,7 @@ pub struct RemoteSnapshot {
 
 /// A store of snapshots. A snapshot appears as a whole, perhaps late, and never changes.
 pub trait Remote {
-    type Error: From<RemoteError> + From<IoError> + From<StateError> + From<DocumentError>;
+    type Error: From<RemoteError> + From<IoError> + From<DocumentError>;
 
     /// Returns an id that no other replica has.
     fn new_replica_id(&self) -> String {
