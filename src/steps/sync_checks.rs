@@ -265,9 +265,10 @@ fn check_remote_manifests(
         checks.push(Check::warn("sync.arrival", message).advised(fix));
     }
 
-    for (name, why) in &manifests.refused {
-        let message = format!("{name}: {why}");
-        checks.push(Check::warn("sync.arrival", message));
+    for path in &manifests.too_large {
+        let message = format!("a manifest is too large and is ignored: {path}");
+        let fix = "if none of your machines wrote it, remove it from the cloud folder";
+        checks.push(Check::warn("sync.arrival", message).advised(fix));
     }
 
     for name in &manifests.foreign {

@@ -8,7 +8,8 @@
 use super::config::SyncConfig;
 use super::ledger::{Ledger, LedgerContents};
 use super::manifest::{self, EncodedManifest, ManifestEntry};
-use super::remote::folder::listed_versions::{MANIFEST_LIMITS, RemoteManifests};
+use super::remote::folder::listed_versions::RemoteManifests;
+use super::sealed_lines;
 use super::state::{Replica, StateDamage, SyncState};
 use crate::io::{IoContext, IoError, file_open};
 use std::collections::BTreeMap;
@@ -25,7 +26,7 @@ pub fn read_remote_manifests(
     state: &SyncState,
 ) -> Result<RemoteManifests, IoError> {
     let own = own_manifest_path(config, state);
-    RemoteManifests::read(&config.cloud, &own, &state.own.former, &MANIFEST_LIMITS)
+    RemoteManifests::read(&config.cloud, &own, &state.own.former)
 }
 
 /// Gives this machine a new name in `state` if another machine wrote the manifest under this machine's name. Does not
@@ -49,12 +50,12 @@ pub fn rename_if_cloned(
             writer.is_some_and(|writer| !writer.contains('-'))
         };
         let paths = manifest::list_paths(&config.cloud).filter(has_machine_id);
-        let end_digests = paths.filter_map(|path| manifest::read_end_digest(&path).ok().flatten());
+        let end_digests = paths.filter_map(|path| sealed_lines::read_end(&path).ok().flatten());
         state.own.former.extend(end_digests);
     }
 
     let path = own_manifest_path(config, state);
-    let digest = match manifest::read_end_digest(&path) {
+    let digest = match sealed_lines::read_end(&path) {
         Ok(digest) => digest,
         Err(e) if e.kind() == io::ErrorKind::NotFound => return Ok(None),
         Err(e) => return Err(e).at("read", &path),

@@ -2,20 +2,20 @@
 //! wrote, with digests, so that other machines can tell which files arrived completely.
 //!
 //! Each manifest has one writer, so that a cloud client never has to choose between two versions. Names that
-//! do not follow the grammar are ignored. The first line is a header, the last one holds the digest of all
-//! lines before it, so an incomplete manifest is recognized.
+//! do not follow the grammar are ignored. An incomplete manifest is recognized ([`super::sealed_lines`]).
 
 use super::remote::folder::cloud_names;
+use super::sealed_lines::{self, SealedLines};
 use super::sides::Stat;
 use super::state::{Deletion, SyncState};
 use super::{manager_folder, rollouts};
 use crate::codex::rollout;
-use crate::io::document::{self, Document};
-use crate::io::hash::{Hasher, Sha256Digest};
+use crate::io::document::Document;
+use crate::io::hash::Sha256Digest;
 use crate::io::{IoError, atomic, file_open};
 use serde::{Deserialize, Serialize};
 use std::collections::{BTreeMap, BTreeSet, HashSet};
-use std::io::{self, BufRead, Read, Seek, SeekFrom};
+use std::io::{self, BufRead};
 use std::path::{Path, PathBuf};
 use unicode_normalization::UnicodeNormalization;
 
@@ -57,8 +57,6 @@ pub(crate) struct MachineManifest {
     pub(crate) resolved: BTreeSet<String>,
     /// End digests of manifests that the machine wrote under other names.
     pub(crate) former: Vec<Sha256Digest>,
-    /// Number of lines between the header and the end line.
-    pub(crate) lines: usize,
 }
 
 impl MachineManifest {
@@ -73,7 +71,6 @@ impl MachineManifest {
             ManifestLine::Resolved(record) => {
                 self.resolved.insert(record);
             }
-            ManifestLine::End(digest) => self.end = Some(digest),
         }
     }
 }
@@ -102,7 +99,6 @@ enum ManifestLine {
     /// Key, digest of the deleted content, id of the deletion.
     Deleted(String, String, String),
     Resolved(String),
-    End(Sha256Digest),
 }
 
 /// Returns the paths of all manifests, complete or not, including those that exist only as placeholders; none if the
@@ -166,67 +162,30 @@ pub(crate) fn is_remainder_of(torn: &[u8], manifests: &[EncodedManifest]) -> boo
     lines.all(|line| known.contains(line)) && begins_known_line()
 }
 
-/// Reads the digest in the last line of the manifest at `path`, which identifies its content. `None` if the
-/// last line is not an end line.
-///
-/// # Errors
-/// The file does not exist or cannot be read.
-pub(crate) fn read_end_digest(path: &Path) -> io::Result<Option<Sha256Digest>> {
-    const END_LINE_BYTES: u64 = 128;
-    let mut file = file_open::open(path)?;
-    let size = file.metadata()?.len();
-
-    // Reads only the end, because a manifest can have many megabytes, and this runs for each manifest.
-    file.seek(SeekFrom::Start(size.saturating_sub(END_LINE_BYTES)))?;
-    let mut tail = Vec::new();
-    file.take(END_LINE_BYTES).read_to_end(&mut tail)?;
-
-    let line = tail.strip_suffix(b"\n").and_then(|tail| {
-        let start = tail.iter().rposition(|byte| *byte == b'\n')? + 1;
-        serde_json::from_slice(&tail[start..]).ok()
-    });
-
-    Ok(match line {
-        Some(ManifestLine::End(digest)) => Some(digest),
-        _ => None,
-    })
-}
-
 /// Encodes the manifest of a machine: the attested files, and the deletions and resolutions of its state.
 pub(crate) fn encode(
     machine: &str,
     files: &BTreeMap<String, ManifestEntry>,
     state: &SyncState,
 ) -> io::Result<EncodedManifest> {
-    let mut bytes = Vec::new();
+    let former = &state.own.former;
     let header = ManifestHeader {
         machine: machine.to_owned(),
-        former: state.own.former[state.own.former.len().saturating_sub(MAX_FORMER)..].to_vec(),
+        former: former[former.len().saturating_sub(MAX_FORMER)..].to_vec(),
     };
-    document::encode_to(&mut bytes, &header)?;
-    bytes.push(b'\n');
 
-    let mut push = |line: &ManifestLine| document::push_line(&mut bytes, line);
-    for (path, entry) in files {
-        push(&ManifestLine::File(path.clone(), entry.clone()))?;
-    }
-
+    let file_lines = files
+        .iter()
+        .map(|(path, entry)| ManifestLine::File(path.clone(), entry.clone()));
     let sorted_deletions: BTreeMap<_, _> = state.deleted.iter().collect();
-    for (path, Deletion { digest, id }) in sorted_deletions {
-        push(&ManifestLine::Deleted(
-            path.clone(),
-            digest.clone(),
-            id.clone(),
-        ))?;
-    }
+    let deletion_lines = sorted_deletions.into_iter().map(|(path, deletion)| {
+        ManifestLine::Deleted(path.clone(), deletion.digest.clone(), deletion.id.clone())
+    });
+    let resolution_lines = state.resolutions.iter().cloned();
+    let resolution_lines = resolution_lines.map(ManifestLine::Resolved);
 
-    for record in &state.resolutions {
-        push(&ManifestLine::Resolved(record.clone()))?;
-    }
-
-    // Without the end line itself, which has the digest.
-    let end = Sha256Digest::of(&bytes);
-    document::push_line(&mut bytes, &ManifestLine::End(end))?;
+    let lines = file_lines.chain(deletion_lines).chain(resolution_lines);
+    let (bytes, end) = sealed_lines::encode(&header, lines)?;
     Ok(EncodedManifest { bytes, end })
 }
 
@@ -236,73 +195,25 @@ pub(crate) enum ManifestRead {
     /// The manifest is incomplete, has an unknown schema, or is no manifest.
     Unusable,
     NotDownloaded,
-    /// The manifest exceeds a limit. The text is the reason, as a clause for output.
-    OverLimit(&'static str),
+    /// Larger than the limit for all manifests together.
+    TooLarge,
 }
 
-/// Parses a manifest. Stops reading at more than `max_lines` lines, without the header and the end line, and at a line
-/// of more than `max_line_bytes` bytes.
+/// Parses a manifest.
 ///
 /// # Errors
 /// The reader fails.
-pub(crate) fn parse(
-    mut from: impl BufRead,
-    max_lines: usize,
-    max_line_bytes: u64,
-) -> io::Result<ManifestRead> {
-    let mut hasher = Hasher::default();
+pub(crate) fn parse(from: impl BufRead) -> io::Result<ManifestRead> {
     let mut manifest = MachineManifest::default();
-    let mut line = Vec::new();
-
-    for line_index in 0.. {
-        line.clear();
-        let limit = max_line_bytes.saturating_add(1);
-        let read_bytes = (&mut from).take(limit).read_until(b'\n', &mut line)? as u64;
-        let Some(line_text) = line.strip_suffix(b"\n") else {
-            // A power cut or a client leaves zeros where the rest of the file belongs.
-            if read_bytes > max_line_bytes && line.last() != Some(&0) {
-                let why = "one of its lines is longer than the limit";
-                return Ok(ManifestRead::OverLimit(why));
-            }
-            break;
-        };
-
-        // The header and the end line do not count.
-        if line_index > max_lines.saturating_add(1) {
-            let why = "it has more lines than the limit";
-            return Ok(ManifestRead::OverLimit(why));
-        }
-
-        if line_index == 0 {
-            let Some(header) = parse_header(line_text) else {
-                break;
-            };
-            manifest.former = header.former;
-        } else if !line_text.is_empty() {
-            match serde_json::from_slice(line_text) {
-                Ok(ManifestLine::End(digest)) => {
-                    // Nothing may follow the end line.
-                    if digest != hasher.digest() || !from.fill_buf()?.is_empty() {
-                        break;
-                    }
-                    manifest.end = Some(digest);
-                    manifest.lines = line_index - 1;
-                    return Ok(ManifestRead::Complete(Box::new(manifest)));
-                }
-                Ok(entry) => manifest.add_line(entry),
-                Err(_) => break,
-            }
-        }
-
-        hasher.update(&line);
-    }
-
-    Ok(ManifestRead::Unusable)
-}
-
-/// Parses the first line; `None` if it is not the header of a manifest, or its schema is unknown.
-fn parse_header(text: &[u8]) -> Option<ManifestHeader> {
-    document::parse(Path::new(""), text).ok()?.good()
+    let parsed = sealed_lines::parse::<ManifestHeader, _>(from, |line| manifest.add_line(line))?;
+    Ok(match parsed {
+        SealedLines::Complete { header, end } => ManifestRead::Complete(Box::new(MachineManifest {
+            end: Some(end),
+            former: header.former,
+            ..manifest
+        })),
+        SealedLines::Damaged | SealedLines::Newer => ManifestRead::Unusable,
+    })
 }
 
 /// Returns the key by which the versions of a file are grouped. All forms and places of a conversation have the same
@@ -344,7 +255,7 @@ mod tests {
     use super::*;
 
     fn parsed(bytes: &[u8]) -> Option<MachineManifest> {
-        match parse(bytes, 9, 1 << 10).unwrap() {
+        match parse(bytes).unwrap() {
             ManifestRead::Complete(manifest) => Some(*manifest),
             _ => None,
         }
@@ -362,7 +273,6 @@ mod tests {
             deleted: BTreeMap::from([("x".to_owned(), Deletion::with_random_id("d".to_owned()))]),
             resolved: BTreeSet::from(["r".to_owned()]),
             former: vec![Sha256Digest::of(b"former")],
-            lines: 3,
         }
     }
 
@@ -380,7 +290,7 @@ mod tests {
         assert_eq!(parsed(&bytes), Some(sample));
         let folder = tempfile::tempdir().unwrap();
         let path = folder.path().join("m");
-        assert!(read_end_digest(&path).is_err());
+        assert!(sealed_lines::read_end(&path).is_err());
         for (bytes, found) in [
             (&bytes[..], Some(end)),
             (&bytes[..bytes.len() - 1], None),
@@ -388,7 +298,7 @@ mod tests {
             (b"", None),
         ] {
             std::fs::write(&path, bytes).unwrap();
-            assert_eq!(read_end_digest(&path).unwrap(), found, "{}", bytes.len());
+            assert_eq!(sealed_lines::read_end(&path).unwrap(), found, "{}", bytes.len());
         }
         for cut in 0..bytes.len() {
             assert_eq!(parsed(&bytes[..cut]), None, "{cut}");
@@ -399,39 +309,19 @@ mod tests {
     }
 
     #[test]
-    fn a_manifest_over_a_limit_is_not_reported_as_incomplete() {
-        let sample = sample();
+    fn a_manifest_with_other_lines_than_its_digest_says_is_unusable() {
         let EncodedManifest { bytes, .. } =
-            encode("desk", &sample.files, &SyncState::default()).unwrap();
-        let parse_with_limits =
-            |bytes: &[u8], lines, line_bytes| parse(bytes, lines, line_bytes).unwrap();
-        let lines = bytes.split(|byte| *byte == b'\n');
-        let longest = lines.map(<[u8]>::len).max().unwrap() as u64;
-        let complete = parse_with_limits(&bytes, 1, longest);
-        assert!(matches!(complete, ManifestRead::Complete(manifest) if manifest.lines == 1));
-        let too_much = |result| matches!(result, ManifestRead::OverLimit(_));
-        assert!(too_much(parse_with_limits(&bytes, 2, longest - 1)));
-        assert!(too_much(parse_with_limits(&bytes, 0, longest)));
-        assert!(too_much(parse_with_limits(&[b'x'; 4096], 2, longest)));
-        for partial in [&[0; 4096][..], b"", b"{}", b"\n\n\n"] {
-            assert_eq!(
-                parse_with_limits(partial, 2, longest),
-                ManifestRead::Unusable
-            );
+            encode("desk", &sample().files, &SyncState::default()).unwrap();
+        assert!(parsed(&bytes).is_some());
+        for partial in [&[0; 4096][..], &[b'x'; 1 << 17], b"", b"{}", b"\n\n\n"] {
+            assert_eq!(parsed(partial), None);
         }
         // Bytes after the end line, and an end line of other lines.
-        let twice = [&bytes[..], b"\n"].concat();
-        assert_eq!(
-            parse_with_limits(&twice, 9, longest),
-            ManifestRead::Unusable
-        );
+        assert_eq!(parsed(&[&bytes[..], b"\n"].concat()), None);
         let other = String::from_utf8(bytes)
             .unwrap()
             .replace("\"size\":3", "\"size\":4");
-        assert_eq!(
-            parse_with_limits(other.as_bytes(), 9, longest),
-            ManifestRead::Unusable
-        );
+        assert_eq!(parsed(other.as_bytes()), None);
     }
 
     #[test]

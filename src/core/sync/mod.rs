@@ -46,6 +46,7 @@ mod rewind_knowledge;
 pub mod rollouts;
 pub mod scan;
 pub mod scope;
+mod sealed_lines;
 pub mod secrets;
 pub mod sides;
 mod snapshot_writer;

@@ -95,17 +95,21 @@ pub(crate) fn scan_sides(request: &PlanRequest<'_>) -> Result<ScannedSides, Plan
     })
 }
 
-/// Returns the notices about manifests that are refused or not downloaded.
+/// Returns the notices about manifests that are too large or not downloaded.
 fn list_manifest_notices(manifests: &RemoteManifests) -> Vec<Notice> {
-    let refused = manifests.refused.iter();
-    let refused = refused.map(|(path, why)| NoticeList::Skipped.notice(path, why));
+    let too_large = manifests.too_large.iter();
+    let too_large = too_large.map(|path| {
+        let why = "is too large for a manifest and is ignored; if none of your machines wrote it, remove it from the \
+                   cloud folder";
+        NoticeList::Skipped.notice(path, why)
+    });
     let placeholders = manifests.not_downloaded.iter();
     let placeholders = placeholders.map(|name| {
         let why =
             "the manifest of another machine is not downloaded; have the cloud client download it";
         NoticeList::Waiting.notice(manager_folder::manifest_path(name), why)
     });
-    refused.chain(placeholders).collect()
+    too_large.chain(placeholders).collect()
 }
 
 /// Returns the warning about a damaged state. Without any readable line of the state, missing files cannot reveal an

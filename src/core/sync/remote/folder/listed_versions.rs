@@ -1,7 +1,7 @@
 //! Reads the manifests of the other machines from the cloud folder.
 //!
-//! Every machine with access to the folder can write anything into it. So limits apply to the number and the size of
-//! manifests, and a manifest beyond a limit is reported and not read.
+//! Every machine with access to the folder can write anything into it. So the size of manifests is limited, and a
+//! manifest beyond the limit is reported and not read.
 
 use super::cloud_names;
 use crate::codex::rollout;
@@ -17,29 +17,11 @@ use std::fs::{self, Metadata};
 use std::io::{self, BufReader, Read};
 use std::path::{Path, PathBuf};
 
-#[derive(Debug, Clone, Copy)]
-pub(crate) struct ManifestLimits {
-    /// Number of files in the folder of manifests.
-    pub files: usize,
-    /// Bytes of all manifests together.
-    pub bytes: u64,
-    /// Lines of all manifests together.
-    pub lines: usize,
-    /// Bytes of one line, which holds a path.
-    pub line_bytes: u64,
-    /// Number of versions of one file.
-    pub versions: usize,
-}
-
-/// Default limits, far above real homes: half a million files of ten machines are 1.2 million lines of 250
-/// bytes, because no file is attested twice.
-pub(crate) const MANIFEST_LIMITS: ManifestLimits = ManifestLimits {
-    files: 10_000,
-    bytes: 1 << 30,
-    lines: 4_000_000,
-    line_bytes: 64 << 10,
-    versions: 1_000,
-};
+/// Maximum number of bytes of all manifests together. Half a million files of ten machines are 300 MB, because no file is
+/// attested twice.
+const MAX_MANIFEST_BYTES: u64 = 512 << 20;
+/// Maximum number of versions of one file that are read, because each is compared with the others.
+const MAX_VERSIONS: usize = 1_000;
 
 /// A version of a file that other machines list.
 #[derive(Debug)]
@@ -90,8 +72,8 @@ pub struct RemoteManifests {
     pub incomplete: Vec<String>,
     /// Names of manifests that are not downloaded to this machine.
     pub not_downloaded: Vec<String>,
-    /// Paths of manifests beyond the limits, each with the reason.
-    pub refused: Vec<(String, String)>,
+    /// Paths of manifests beyond [`MAX_MANIFEST_BYTES`].
+    pub too_large: Vec<String>,
     /// Number of manifests of other machines, usable or not. Former manifests of this machine do not count.
     pub machines: usize,
     /// Paths of files in the folder of manifests whose names do not follow the grammar.
@@ -113,20 +95,19 @@ impl RemoteManifests {
         cloud: &Path,
         own_path: &Path,
         former_ends: &[Sha256Digest],
-        limits: &ManifestLimits,
     ) -> Result<Self, IoError> {
         let mut all = Self {
             former_ends: former_ends.to_vec(),
             ..Self::default()
         };
 
-        let (mut files, is_complete) = list_manifests(cloud, limits.files)?;
+        let mut files = list_manifests(cloud)?;
         files.sort_by(|a, b| (a.size, &a.name).cmp(&(b.size, &b.name)));
 
-        let mut remaining_limits = *limits;
+        let mut remaining_bytes = MAX_MANIFEST_BYTES;
         for file in files.into_iter().filter(|file| file.path != own_path) {
             let manifest_read = if file.is_downloaded {
-                read_manifest(&file.path, &mut remaining_limits)
+                read_manifest(&file.path, &mut remaining_bytes)
             } else {
                 ManifestRead::NotDownloaded
             };
@@ -144,12 +125,11 @@ impl RemoteManifests {
             }
 
             match manifest_read {
-                ManifestRead::Complete(manifest) => {
-                    if !all.add_manifest(*manifest, machine, limits.versions) {
-                        all.add_refused(&file.name, "it lists too many versions of one file");
-                    }
+                ManifestRead::Complete(manifest) => all.add_manifest(*manifest, machine),
+                ManifestRead::TooLarge => {
+                    all.too_large
+                        .push(manager_folder::manifest_path(&file.name));
                 }
-                ManifestRead::OverLimit(why) => all.add_refused(&file.name, why),
                 // A file under another name may be anything.
                 _ if machine.is_none() => {}
                 ManifestRead::Unusable => all.incomplete.push(file.name),
@@ -157,31 +137,12 @@ impl RemoteManifests {
             }
         }
 
-        if !is_complete {
-            let why = "it has more files than the limit; the rest is ignored. Remove those that none of your machines wrote";
-            all.refused
-                .push((manager_folder::manifest_path(""), why.to_owned()));
-        }
         Ok(all)
     }
 
-    fn add_refused(&mut self, name: &str, why: &str) {
-        let why = format!(
-            "{why}; the file is ignored. If none of your machines wrote it, remove it from the cloud folder"
-        );
-        self.refused
-            .push((manager_folder::manifest_path(name), why));
-    }
-
     /// Adds a manifest. A client's copy under another name (no `machine`) still attests files, but its requests may be
-    /// outdated, so they are dropped. Returns false if a file had more versions than `max_versions`.
-    fn add_manifest(
-        &mut self,
-        manifest: MachineManifest,
-        machine: Option<String>,
-        max_versions: usize,
-    ) -> bool {
-        let mut is_within_limit = true;
+    /// outdated, so they are dropped.
+    fn add_manifest(&mut self, manifest: MachineManifest, machine: Option<String>) {
         let is_current = machine.is_some();
         let source_index = self.sources.len();
         let end_digest = manifest.end;
@@ -195,9 +156,7 @@ impl RemoteManifests {
             // Most machines list the same version, so entries are shared.
             if let Some(listed) = versions.iter_mut().find(|listed| listed.entry == entry) {
                 listed.listed_by.push(source_index);
-            } else if versions.len() >= max_versions {
-                is_within_limit = false;
-            } else {
+            } else if versions.len() < MAX_VERSIONS {
                 versions.push(ListedVersion {
                     path,
                     entry,
@@ -209,17 +168,11 @@ impl RemoteManifests {
         if is_current {
             for (path, deletion) in manifest.deleted {
                 let deletions = self.deleted.entry(fold_name(&path)).or_default();
-                if deletions.len() >= max_versions {
-                    is_within_limit = false;
-                } else {
-                    deletions.push(deletion);
-                }
+                deletions.push(deletion);
             }
             self.resolutions.extend(manifest.resolved);
             self.former_ends.extend(manifest.former);
         }
-
-        is_within_limit
     }
 
     /// Returns the versions of a file that other machines list. Ignores the letter case and the Unicode form of `key`.
@@ -272,50 +225,39 @@ impl RemoteManifests {
     }
 }
 
-/// Reads a manifest and, if it is complete, subtracts its bytes and lines from the remaining limits.
-fn read_manifest(path: &Path, remaining: &mut ManifestLimits) -> ManifestRead {
+/// Reads a manifest and, if it is complete, subtracts its bytes from the remaining ones.
+fn read_manifest(path: &Path, remaining_bytes: &mut u64) -> ManifestRead {
     let read_file = || -> io::Result<_> {
         let file = file_open::open(path)?;
         let size = file.metadata()?.len();
-        if size > remaining.bytes {
-            let why = "it is larger than the limit for all manifests";
-            return Ok((ManifestRead::OverLimit(why), size));
+        if size > *remaining_bytes {
+            return Ok((ManifestRead::TooLarge, size));
         }
-
         // The file may grow while it is read.
-        let reader = BufReader::new(file.take(size));
-        let parsed = manifest::parse(reader, remaining.lines, remaining.line_bytes)?;
-        Ok((parsed, size))
+        Ok((manifest::parse(BufReader::new(file.take(size)))?, size))
     };
 
     // A client may remove or lock the file at any moment; the next run reads it.
     let Ok((manifest_read, size)) = read_file() else {
         return ManifestRead::Unusable;
     };
-
-    if let ManifestRead::Complete(manifest) = &manifest_read {
-        remaining.bytes = remaining.bytes.saturating_sub(size);
-        remaining.lines = remaining.lines.saturating_sub(manifest.lines);
+    if let ManifestRead::Complete(_) = &manifest_read {
+        *remaining_bytes -= size;
     }
     manifest_read
 }
 
-/// Lists the files in the folder of manifests, but reads at most `limit` entries. Returns false if there are more
-/// entries.
-fn list_manifests(cloud: &Path, limit: usize) -> Result<(Vec<ManifestFile>, bool), IoError> {
+/// Lists the files in the folder of manifests.
+fn list_manifests(cloud: &Path) -> Result<Vec<ManifestFile>, IoError> {
     let folder = manager_folder::manifests_folder(cloud);
     let entries = match fs::read_dir(&folder) {
         Ok(entries) => entries,
-        Err(e) if e.kind() == io::ErrorKind::NotFound => return Ok((Vec::new(), true)),
+        Err(e) if e.kind() == io::ErrorKind::NotFound => return Ok(Vec::new()),
         Err(e) => return Err(e).at("list", &folder),
     };
 
     let mut manifest_files = Vec::new();
-    for (index, entry) in entries.flatten().enumerate() {
-        if index == limit {
-            return Ok((manifest_files, false));
-        }
-
+    for entry in entries.flatten() {
         let name = entry.file_name().to_string_lossy().into_owned();
         let Some(meta) = entry.metadata().ok().filter(Metadata::is_file) else {
             continue;
@@ -340,7 +282,7 @@ fn list_manifests(cloud: &Path, limit: usize) -> Result<(Vec<ManifestFile>, bool
             path,
         });
     }
-    Ok((manifest_files, true))
+    Ok(manifest_files)
 }
 
 #[cfg(test)]
@@ -348,14 +290,6 @@ mod tests {
     use super::*;
     use crate::sync::state::SyncState;
     use std::collections::BTreeMap;
-
-    const SMALL: ManifestLimits = ManifestLimits {
-        files: 8,
-        bytes: 4096,
-        lines: 12,
-        line_bytes: 512,
-        versions: 3,
-    };
 
     /// Returns a cloud folder with these manifests.
     fn cloud(manifests: &[(&str, Vec<u8>)]) -> tempfile::TempDir {
@@ -384,51 +318,21 @@ mod tests {
     }
 
     fn read(cloud: &tempfile::TempDir) -> RemoteManifests {
-        RemoteManifests::read(cloud.path(), Path::new("own"), &[], &SMALL).unwrap()
+        RemoteManifests::read(cloud.path(), Path::new("own"), &[]).unwrap()
     }
 
     #[test]
-    fn a_manifest_over_a_limit_is_reported_and_the_others_are_read() {
-        let valid = ("desk-00000000.jsonl", encoded(&["skills/a"]));
-        let long = encoded(&[&*"d/".repeat(300)]);
-        let many: Vec<String> = (0..12).map(|n| format!("skills/{n}")).collect();
-        let many = encoded(&many.iter().map(String::as_str).collect::<Vec<_>>());
-        for (bytes, reason) in [
-            (vec![0; 8192], "larger than"),
-            (vec![b'x'; 3000], "longer than"),
-            (long, "longer than"),
-            (many, "more lines"),
-            (
-                encoded(&["A/b", "a/B", "a/b", "A/B"]),
-                "versions of one file",
-            ),
-        ] {
-            let cloud = cloud(&[valid.clone(), ("lap-00000001.jsonl", bytes)]);
-            let all = read(&cloud);
-            assert_eq!(all.listed_versions("skills/a").len(), 1, "{reason}");
-            let [(path, why)] = &*all.refused else {
-                panic!("{reason}: {:?}", all.refused);
-            };
-            assert!(path.ends_with("machines/lap-00000001.jsonl"), "{path}");
-            assert!(why.contains(reason), "{why}");
-            // The machine counts, whatever its manifest contains.
-            assert_eq!((all.machines, all.incomplete.len()), (2, 0));
-        }
-    }
-
-    #[test]
-    fn limits_apply_to_all_manifests_together() {
-        let names: Vec<_> = (0..9).map(|n| format!("desk-0000000{n}.jsonl")).collect();
-        let read_first = |count: usize, paths: &[&str]| {
-            let first = names.iter().take(count);
-            let all: Vec<_> = first.map(|name| (&**name, encoded(paths))).collect();
-            read(&cloud(&all))
-        };
-        assert!(read_first(8, &["skills/a"]).refused.is_empty());
-        let over = read_first(9, &["skills/a"]).refused;
-        assert!(over[0].1.contains("more files"), "{over:?}");
-        let over = read_first(4, &["skills/a", "skills/b", "skills/c", "skills/d"]).refused;
-        assert_eq!(over.len(), 1, "{over:?}");
+    fn a_manifest_over_the_limit_is_reported_and_the_others_are_read() {
+        let large = "lap-00000001.jsonl";
+        let cloud = cloud(&[("desk-00000000.jsonl", encoded(&["skills/a"]))]);
+        let path = manager_folder::manifests_folder(cloud.path()).join(large);
+        let file = fs::File::create(path).unwrap();
+        file.set_len(MAX_MANIFEST_BYTES + 1).unwrap();
+        let all = read(&cloud);
+        assert_eq!(all.listed_versions("skills/a").len(), 1);
+        assert_eq!(all.too_large, [manager_folder::manifest_path(large)]);
+        // The machine counts, whatever its manifest contains.
+        assert_eq!((all.machines, all.incomplete.len()), (2, 0));
     }
 
     #[test]
@@ -438,7 +342,7 @@ mod tests {
             let stand_in = format!(".{name}.icloud");
             let cloud = cloud(&[(&stand_in, b"bplist".to_vec())]);
             let own = manager_folder::manifests_folder(cloud.path()).join(own);
-            let all = RemoteManifests::read(cloud.path(), &own, &[], &SMALL).unwrap();
+            let all = RemoteManifests::read(cloud.path(), &own, &[]).unwrap();
             let is_other = !own.ends_with(name);
             let expected: &[&str] = if is_other { &[name] } else { &[] };
             assert_eq!(all.not_downloaded, expected);
@@ -448,7 +352,7 @@ mod tests {
             // Once the manifest is downloaded, its placeholder is ignored.
             let remote = manager_folder::manifests_folder(cloud.path()).join(name);
             fs::write(&remote, encoded(&["skills/a"])).unwrap();
-            let all = RemoteManifests::read(cloud.path(), &own, &[], &SMALL).unwrap();
+            let all = RemoteManifests::read(cloud.path(), &own, &[]).unwrap();
             assert_eq!(
                 (all.not_downloaded.len(), all.machines),
                 (0, expected.len())

@@ -1,7 +1,7 @@
 //! The manifest of a snapshot: all synced files of one machine, with digests and version ids.
 //!
 //! The lines are like those of a manifest in a cloud folder: a header, the files, the deletions and the resolutions,
-//! the publication, and last the digest of all lines before it.
+//! the publication, and last the digest of all lines before it ([`crate::sync::sealed_lines`]).
 //!
 //! The file that changed last is listed last, and the header never changes, because restic stores each changed chunk of
 //! the manifest, of about 1.5 MB, again. So one turn of a conversation changes one chunk. With the files in the order
@@ -9,20 +9,17 @@
 
 use super::causality::{Knowledge, VersionId};
 use super::error::RemoteError;
-use crate::io::document::{self, Document};
-use crate::io::hash::{Hasher, Sha256Digest};
+use crate::io::document::Document;
 use crate::sync::conflict_copies;
 use crate::sync::file_group::state_key;
 use crate::sync::manager_folder::{CONFLICT_COPIES_FOLDER, MANAGER_FOLDER};
 use crate::sync::manifest::ManifestEntry;
+use crate::sync::sealed_lines::{self, SealedLines};
 use crate::sync::state::{Deletion, SyncedFile};
 use serde::{Deserialize, Serialize};
 use std::collections::{BTreeMap, BTreeSet};
-use std::io::{self, BufRead, BufReader, Read};
+use std::io::{self, BufReader, Read};
 use std::path::{Component, Path};
-
-/// Maximum length of a line, which has a path and a digest. A longer line counts as damage.
-const MAX_LINE_BYTES: u64 = 64 << 10;
 
 /// The files of one key on one machine: several for a conversation, one for any other file.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
@@ -76,12 +73,6 @@ pub struct SnapshotManifest {
 struct SnapshotHeader {
     replica: String,
     machine: String,
-    /// Only in schema 1.
-    #[serde(default, skip_serializing_if = "Option::is_none")]
-    number: Option<u64>,
-    /// Only in schema 1.
-    #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
-    seen: BTreeMap<String, u64>,
 }
 
 impl Document for SnapshotHeader {
@@ -100,7 +91,6 @@ enum SnapshotLine {
     Unmerged(String, VersionId),
     /// The number of this publication, and the number of the newest known publication of each replica.
     Publication(u64, BTreeMap<String, u64>),
-    End(Sha256Digest),
 }
 
 impl SnapshotManifest {
@@ -119,17 +109,11 @@ impl SnapshotManifest {
 
     /// Encodes the manifest, with the files in the order of their mtimes.
     pub(super) fn encode(&self) -> io::Result<Vec<u8>> {
-        let mut bytes = Vec::new();
         let header = SnapshotHeader {
             replica: self.replica.clone(),
             machine: self.machine.clone(),
-            number: None,
-            seen: BTreeMap::new(),
         };
-        document::encode_to(&mut bytes, &header)?;
-        bytes.push(b'\n');
 
-        let mut push_line = |line: &SnapshotLine| document::push_line(&mut bytes, line);
         let files = self.files.values();
         let files = files.flat_map(|file| {
             file.files
@@ -138,33 +122,24 @@ impl SnapshotManifest {
         });
         let mut files: Vec<_> = files.collect();
         files.sort_by_key(|(_, entry, _)| entry.mtime_ns);
-        for (path, entry, file) in files {
-            let (path, entry) = (path.clone(), entry.clone());
-            push_line(&SnapshotLine::File(path, entry, file.version.clone()))?;
-        }
+        let file_lines = files.into_iter().map(|(path, entry, file)| {
+            SnapshotLine::File(path.clone(), entry.clone(), file.version.clone())
+        });
 
-        for (key, Deletion { digest, id }) in &self.deleted {
-            push_line(&SnapshotLine::Deleted(
-                key.clone(),
-                digest.clone(),
-                id.clone(),
-            ))?;
-        }
+        let deletion_lines = self.deleted.iter().map(|(key, deletion)| {
+            SnapshotLine::Deleted(key.clone(), deletion.digest.clone(), deletion.id.clone())
+        });
+        let resolution_lines = self.resolved.iter().cloned();
+        let resolution_lines = resolution_lines.map(SnapshotLine::Resolved);
+        let unmerged_lines = self.knowledge.unmerged.iter().flat_map(|(key, versions)| {
+            let versions = versions.iter();
+            versions.map(|version| SnapshotLine::Unmerged(key.clone(), version.clone()))
+        });
+        let publication = SnapshotLine::Publication(self.number, self.knowledge.seen.clone());
 
-        for id in &self.resolved {
-            push_line(&SnapshotLine::Resolved(id.clone()))?;
-        }
-        for (key, versions) in &self.knowledge.unmerged {
-            for version in versions {
-                push_line(&SnapshotLine::Unmerged(key.clone(), version.clone()))?;
-            }
-        }
-
-        let seen = self.knowledge.seen.clone();
-        push_line(&SnapshotLine::Publication(self.number, seen))?;
-        let end_digest = Sha256Digest::of(&bytes);
-        document::push_line(&mut bytes, &SnapshotLine::End(end_digest))?;
-        Ok(bytes)
+        let lines = file_lines.chain(deletion_lines).chain(resolution_lines);
+        let lines = lines.chain(unmerged_lines).chain([publication]);
+        Ok(sealed_lines::encode(&header, lines)?.0)
     }
 
     /// Parses a manifest; error messages name `machine`.
@@ -172,79 +147,39 @@ impl SnapshotManifest {
     /// # Errors
     /// The manifest is damaged, names a path that no sync may write, or was written by a newer version of this program.
     pub fn parse(from: impl Read, machine: &str) -> Result<Self, RemoteError> {
-        let damaged = |detail: &str| RemoteError::Damaged {
+        let damaged = |detail: String| RemoteError::Damaged {
             machine: machine.to_owned(),
-            detail: detail.to_owned(),
+            detail,
         };
 
-        let mut reader = BufReader::new(from);
-        let mut hasher = Hasher::default();
-        let mut line = Vec::new();
-        let mut manifest: Option<Self> = None;
+        let mut manifest = Self::default();
+        let mut outside_path = None;
+        let parsed = sealed_lines::parse(BufReader::new(from), |line| match line {
+            SnapshotLine::File(path, ..) if !is_allowed_path(&path) => outside_path = Some(path),
+            line => manifest.add_line(line),
+        });
 
-        loop {
-            line.clear();
-            let read_result = (&mut reader)
-                .take(MAX_LINE_BYTES)
-                .read_until(b'\n', &mut line);
-            read_result.map_err(|e| damaged(&format!("it cannot be read: {e}")))?;
-
-            let Some(line_text) = line.strip_suffix(b"\n") else {
-                return Err(damaged("its manifest is incomplete"));
-            };
-
-            // The first line is the header.
-            let Some(manifest) = &mut manifest else {
-                manifest = Some(Self::parse_header(line_text, machine)?);
-                hasher.update(&line);
-                continue;
-            };
-
-            match serde_json::from_slice::<SnapshotLine>(line_text) {
-                Ok(SnapshotLine::End(digest)) if digest == hasher.digest() => {
-                    return Ok(std::mem::take(manifest));
-                }
-                Ok(SnapshotLine::End(_)) => return Err(damaged("its manifest was changed")),
-                Ok(entry) => manifest.add_line(entry).map_err(|e| damaged(&e))?,
-                Err(e) => {
-                    return Err(damaged(&format!("its manifest has a damaged line: {e}")));
-                }
+        let header: SnapshotHeader = match parsed {
+            Ok(SealedLines::Complete { header, .. }) => header,
+            Ok(SealedLines::Newer) => return Err(RemoteError::Newer(machine.to_owned())),
+            Ok(SealedLines::Damaged) => {
+                return Err(damaged("its manifest is incomplete or was changed".to_owned()));
             }
-
-            hasher.update(&line);
+            Err(e) => return Err(damaged(format!("its manifest cannot be read: {e}"))),
+        };
+        if let Some(path) = outside_path {
+            let detail = format!("it lists a path outside of the Codex home: {path:?}");
+            return Err(damaged(detail));
         }
+
+        manifest.replica = header.replica;
+        manifest.machine = header.machine;
+        Ok(manifest)
     }
 
-    fn parse_header(text: &[u8], machine: &str) -> Result<Self, RemoteError> {
-        let header = document::parse::<SnapshotHeader>(Path::new("manifest.jsonl"), text);
-        let header = header.map_err(|_| RemoteError::Newer(machine.to_owned()))?;
-        let header = header.good().ok_or_else(|| RemoteError::Damaged {
-            machine: machine.to_owned(),
-            detail: "its manifest has no header".to_owned(),
-        })?;
-
-        Ok(Self {
-            replica: header.replica,
-            machine: header.machine,
-            // Schema 2 has the number in the line of the publication.
-            number: header.number.unwrap_or_default(),
-            knowledge: Knowledge {
-                seen: header.seen,
-                ..Knowledge::default()
-            },
-            ..Self::default()
-        })
-    }
-
-    fn add_line(&mut self, line: SnapshotLine) -> Result<(), String> {
+    fn add_line(&mut self, line: SnapshotLine) {
         match line {
             SnapshotLine::File(path, entry, version) => {
-                if !is_allowed_path(&path) {
-                    return Err(format!(
-                        "it lists a path outside of the Codex home: {path:?}"
-                    ));
-                }
-
                 // All files of a key have one version.
                 let file = self.files.entry(state_key(&path));
                 let file = file.or_insert_with(|| FileVersions {
@@ -264,9 +199,7 @@ impl SnapshotManifest {
                 self.number = number;
                 self.knowledge.seen = seen;
             }
-            SnapshotLine::End(_) => {}
         }
-        Ok(())
     }
 }
 
@@ -296,6 +229,7 @@ pub(super) fn parse_copy_name(path: &str) -> Option<&str> {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::io::hash::Sha256Digest;
 
     fn sample() -> SnapshotManifest {
         let entry = ManifestEntry {
@@ -380,20 +314,6 @@ mod tests {
             .take_while(|(a, b)| a == b)
             .count();
         assert!(before.len() - same < 1000, "{same} of {}", before.len());
-    }
-
-    #[test]
-    fn a_manifest_of_schema_1_is_read() {
-        let end = |text: &str| {
-            let digest = serde_json::to_string(&Sha256Digest::of(text.as_bytes())).unwrap();
-            format!("{text}{{\"end\":{digest}}}\n")
-        };
-        let text = end(
-            "{\"schema\":1,\"replica\":\"f00d\",\"machine\":\"desk\",\"number\":2,\"seen\":{\"f00d\":2}}\n",
-        );
-        let read = SnapshotManifest::parse(text.as_bytes(), "desk").unwrap();
-        assert_eq!((read.number, &*read.replica), (2, "f00d"));
-        assert_eq!(read.knowledge.seen, [("f00d".to_owned(), 2)].into());
     }
 
     #[test]
