@@ -60,13 +60,12 @@ pub(crate) fn group_files(
     }
 
     links.extend(select_blocking_links(unsynced_links, &groups));
-    let remote_place = config.remote.describe_place();
     if !links.is_empty() {
+        let remote_place = config.remote.describe_place();
         notices.extend(block_linked_groups(remote_place, links, &mut groups));
     }
 
     let latest_date = mark_older_days_as_companions(config, &mut groups, &mut notices);
-    drop_misspelled_line_files(remote_place, &mut groups, &mut notices);
     resolve_case_clashes(state, &mut groups, &mut notices);
     Groups {
         by_key: groups,
@@ -116,47 +115,6 @@ fn mark_older_days_as_companions(
     Some(latest)
 }
 
-/// Skips files such as `History.jsonl`, whose name differs from one of Codex's line-based files by letter case
-/// alone. Codex reads such a file only on a case-insensitive file system, where it takes the place of the real one.
-/// If the remote has one, the real file is not copied there; `remote_place` describes the place of the remote in messages.
-fn drop_misspelled_line_files(
-    remote_place: &str,
-    groups: &mut HashMap<String, FileGroup>,
-    notices: &mut Vec<Notice>,
-) {
-    let line_file_name_for = |key: &str| {
-        let lower = key.to_lowercase();
-        (lower != key && line_merge::is_mergeable(&lower)).then_some(lower)
-    };
-
-    let keys = groups
-        .keys()
-        .filter_map(|key| Some((key.clone(), line_file_name_for(key)?)));
-    for (key, codex_name) in keys.collect::<Vec<_>>() {
-        let Some(misspelled_group) = groups.remove(&key) else {
-            continue;
-        };
-
-        let why = format!("differs from {codex_name} by letter case alone; it is not synced");
-        let has_no_remote_file =
-            |group: &FileGroup| group.remote.is_empty() && group.client_copies.is_empty();
-
-        if misspelled_group.remote.is_empty() {
-            notices.push(NoticeList::Excluded.notice(key, why));
-        } else if let Some(codex_group) = groups
-            .get_mut(&codex_name)
-            .filter(|group| has_no_remote_file(group))
-        {
-            // On a case-insensitive file system, a copy of the real file would replace the other one.
-            codex_group.is_blocked = true;
-            let why = format!("{key} blocks this path {remote_place}; rename or remove that file");
-            notices.push(NoticeList::Skipped.notice(codex_name, why));
-        } else {
-            notices.push(NoticeList::Note.notice(key, why));
-        }
-    }
-}
-
 /// Joins or skips files whose names differ only in letter case: on a case-insensitive file system they are one file.
 fn resolve_case_clashes(
     state: &SyncState,
@@ -174,7 +132,7 @@ fn resolve_case_clashes(
 }
 
 /// Joins groups whose names differ only in letter case if each side has one spelling, because they are one file. Skips
-/// them if a side has several spellings.
+/// them if a side has several spellings, or if Codex reads only one of the names, as with `History.jsonl`.
 fn resolve_case_clash(
     state: &SyncState,
     groups: &mut HashMap<String, FileGroup>,
@@ -186,7 +144,10 @@ fn resolve_case_clash(
         keys.iter().filter(has_files).count()
     };
 
-    if count_on(|group| &group.local) <= 1 && count_on(|group| &group.remote) <= 1 {
+    let is_of_codex = keys.iter().any(|key| line_merge::is_mergeable(key));
+    let is_one_file =
+        count_on(|group| &group.local) <= 1 && count_on(|group| &group.remote) <= 1;
+    if is_one_file && !is_of_codex {
         let mut joined = FileGroup::default();
         for key in keys {
             if let Some(group) = groups.remove(key) {
@@ -206,7 +167,9 @@ fn resolve_case_clash(
     }
 
     for key in keys {
-        groups.remove(key);
+        if let Some(group) = groups.get_mut(key) {
+            group.is_blocked = true;
+        }
         let why = "differs from another name by letter case alone; rename one of them";
         notices.push(NoticeList::Skipped.notice(key, why));
     }
