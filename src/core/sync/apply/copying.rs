@@ -7,9 +7,9 @@ use crate::io::{IoContext, Progress, file_open};
 use crate::sync::config::{SyncConfig, SyncRemote};
 use crate::sync::manifest::ManifestEntry;
 use crate::sync::plan::{CopyOp, ObservedFile};
-use crate::sync::sides::{Side, Stat, set_mtime};
+use crate::sync::sides::{Side, Stat, mode_of, set_mode, set_mtime};
 use crate::sync::{contents, rollouts};
-use std::fs::File;
+use std::fs::{self, File};
 use std::io::{self, Read, Write};
 use std::path::{Path, PathBuf};
 
@@ -179,23 +179,9 @@ impl Copier<'_> {
     }
 }
 
-/// Gives `file` the permissions of the file at `mode_source`, or 0600 if that does not exist. The result is never
-/// writable for group and others, and always readable and writable for the owner. Does nothing on Windows.
+/// Gives `file` the permissions of the file at `mode_source`, or 0600 if that does not exist; see [`set_mode`].
 pub(super) fn copy_mode(file: &File, mode_source: &Path) -> io::Result<()> {
-    #[cfg(unix)]
-    {
-        use std::fs;
-        use std::os::unix::fs::PermissionsExt;
-        // The user decides on each machine who else may read files. Some cloud folders report 0777 for all files.
-        let mode = match fs::metadata(mode_source) {
-            Ok(meta) => meta.permissions().mode() & 0o755 | 0o600,
-            Err(_) => 0o600,
-        };
-        crate::io::modes::ignore_refusal(file.set_permissions(fs::Permissions::from_mode(mode)))
-    }
-    #[cfg(not(unix))]
-    {
-        let _ = (file, mode_source);
-        Ok(())
-    }
+    // The user decides on each machine who else may read files. Some cloud folders report 0777 for all files.
+    let mode = fs::metadata(mode_source).map_or(Some(0o600), |meta| mode_of(&meta));
+    set_mode(file, mode)
 }
