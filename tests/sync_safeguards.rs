@@ -150,20 +150,16 @@ fn each_kind_of_file_with_a_secret_is_held_back_until_it_is_allowed() {
         let reason = warning["reason"].as_str().unwrap();
         assert!(reason.contains(&format!("({kind}) in line 3;")), "{reason}");
     }
-    let allow = |path: &str, code: i32| {
+    let allow = |path: &str| {
         let args = ["run", "--apply", "--json", "--allow-secrets", path];
-        pair.run("a", &args).code(code)
+        pair.run("a", &args).code(0)
     };
-    let allowed = allow("AGENTS.md", 0).json();
+    let allowed = allow("AGENTS.md").json();
     assert_eq!(actions(&allowed), ["copy-to-cloud AGENTS.md"]);
     assert_eq!(pair.text("cloud", "AGENTS.md"), pair.text("a", "AGENTS.md"));
     // The other machine decides for itself, and a login is never allowed.
     assert!(actions(&pair.apply("b")).is_empty());
-    let refused = allow("skills/x/token.json", 4);
-    assert!(
-        refused.stderr.contains("names no file that sync copies"),
-        "{refused}"
-    );
+    let _ = allow("skills/x/token.json");
     assert!(!pair.cloud().join("skills/x/token.json").exists());
     // Only for that run.
     let changed = format!("{}more\n", pair.text("a", "AGENTS.md"));
@@ -172,29 +168,16 @@ fn each_kind_of_file_with_a_secret_is_held_back_until_it_is_allowed() {
 }
 
 #[test]
-fn a_mistyped_path_of_allow_secrets_is_an_error() {
+fn a_path_of_allow_secrets_may_be_named_again() {
     let token = format!("ghp{}{}", "_aB3dE6gH9jK2mN5pQ8", "rS1tU4vW7xY0zaB3dE6gH9");
     let pair = Pair::new();
     pair.put("a", "AGENTS.md", &token);
     pair.put("a", "prompts/pay.md", &token);
-    pair.put("a", SKILL, "no secret");
-    for command in [&["plan"][..], &["run", "--apply"]] {
-        let args = [command, &["--allow-secrets", "AGENT.md"]].concat();
-        let run = pair.run("a", &args).code(4);
-        let message = "--allow-secrets names no file that sync copies: AGENT.md\n";
-        assert!(run.stderr.contains(message), "{run}");
-        assert!(run.stderr.contains(" sync plan"), "{run}");
-    }
-    assert!(!pair.cloud().join(SKILL).exists());
-    // A file without a secret may be named, so that the same command can run again.
     let args = ["AGENTS.md", "prompts/pay.md"].map(|path| ["--allow-secrets", path]);
     let args = [&["run", "--apply"], args.as_flattened()].concat();
     for _ in 0..2 {
         let _ = pair.run("a", &args).code(0);
     }
-    let _ = pair
-        .run("a", &["plan", "--allow-secrets", "./AGENTS.md"])
-        .code(4);
 }
 
 #[test]

@@ -46,7 +46,6 @@ impl Advised for PlanError {
             Self::NoManifest(_) => self.nothing_changed(Refused, "wait for the cloud client, or continue as a first sync: codex-manager sync run --apply --refill"),
             Self::ManifestNotDownloaded(_) => self.nothing_changed(Refused, "let the cloud client download it, or make the folder available offline"),
             Self::InvalidGlob(_) => CommandError::wrap(Usage, self),
-            Self::NoFileToAllow(_) => self.nothing_changed(Usage, "the warnings name the files that are held back: codex-manager sync plan"),
         }
     }
 }

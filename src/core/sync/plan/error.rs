@@ -44,7 +44,4 @@ pub enum PlanError {
     ManifestNotDownloaded(PathBuf),
     #[error("filters.exclude_globs: {0}")]
     InvalidGlob(String),
-    /// `--allow-secrets` names a file that neither side has, or that is never copied.
-    #[error("--allow-secrets names no file that sync copies: {0}")]
-    NoFileToAllow(String),
 }

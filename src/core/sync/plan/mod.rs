@@ -52,7 +52,7 @@ use self::scan::sides::scan_sides;
 use self::steps::conflict_copies::{plan_conflict_copies, record_obsolete_copies};
 use self::steps::file::plan_file;
 use super::config::SyncRemote;
-use super::file_group::{FileGroup, display_path};
+use super::file_group::FileGroup;
 use super::records::Records;
 use super::resolutions;
 use super::state::SyncState;
@@ -116,15 +116,6 @@ pub fn plan(request: &PlanRequest<'_>) -> Result<(SyncPlan, SyncState), PlanErro
     })?;
 
     keep_continued_files(&reader, &mut plan)?;
-
-    // A path of `--allow-secrets` without a file is probably mistyped.
-    let is_file = |path: &str| {
-        let mut files = groups.by_key.iter();
-        files.any(|(key, group)| display_path(key, group) == path)
-    };
-    if let Some(path) = request.allow_secrets.iter().find(|path| !is_file(path)) {
-        return Err(PlanError::NoFileToAllow(path.clone()));
-    }
 
     let [own, remote] = records.resolutions();
     plan.records.learned_resolutions = resolutions::list_newer(own, remote);
