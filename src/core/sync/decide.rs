@@ -110,19 +110,10 @@ impl CopyReason {
     pub(crate) fn describe(self, source: Side, remote: SyncRemote) -> String {
         const LOCAL: &str = "on this machine";
         let (remote_name, remote_place) = (remote.label(), remote.describe_place());
-        let is_local = source == Side::Local;
-
-        let (source_place, other_place) = if is_local {
-            (LOCAL, remote_place)
-        } else {
-            (remote_place, LOCAL)
+        let (source_place, other_place) = match source {
+            Side::Local => (LOCAL, remote_place),
+            Side::Remote => (remote_place, LOCAL),
         };
-        let preferred = if is_local {
-            "this machine".to_owned()
-        } else {
-            format!("the {remote_name}")
-        };
-        let writer = if is_local { "this" } else { "another" };
 
         match self {
             Self::OnlyOneSide => format!("only {source_place}"),
@@ -133,14 +124,12 @@ impl CopyReason {
                 format!("missing {other_place}; a rewind or a fork continues it")
             }
             Self::Grew => format!("longer {source_place}"),
-            Self::Rewritten => {
-                format!("has all messages, as Codex rewrote them on {writer} machine")
-            }
+            Self::Rewritten => "has all messages, as Codex rewrote them".to_owned(),
             Self::ChangedOneSide => format!("changed {source_place}"),
             Self::OlderCloud => format!("the {remote_name} has an older version"),
             Self::Newer => format!("newer {source_place}"),
-            Self::EqualTimes => format!("equal mtimes; equal_mtime_action prefers {preferred}"),
-            Self::Policy => format!("changed on both sides; conflict.policy prefers {preferred}"),
+            Self::EqualTimes => "equal mtimes; equal_mtime_action decides".to_owned(),
+            Self::Policy => "changed on both sides; conflict.policy decides".to_owned(),
         }
     }
 }
@@ -264,13 +253,9 @@ pub(crate) fn describe_conflict(facts: FileFacts) -> String {
         _ if facts.former == FormerVersion::Unlisted => {
             "the cloud folder has an older version that no machine has published"
         }
-        (FileKind::Rollout, true) => "continued differently on both sides since the last sync",
-        (FileKind::Rollout, false) => "was continued differently on both sides",
+        (FileKind::Rollout, _) => "was continued differently on both sides",
         (_, true) => "changed on both sides since the last sync",
-        (_, false) if facts.relation == Some(Relation::Diverged) => {
-            "differs on both sides and was never synced"
-        }
-        (_, false) => "differs on both sides at equal mtimes and was never synced",
+        (_, false) => "differs on both sides and was never synced",
     }
     .into()
 }
