@@ -14,6 +14,8 @@ use crate::sync::plan::sync_step::{CopyOp, Op, Placement, StateUpdate, SyncActio
 use crate::sync::rollouts;
 use crate::sync::sides::{ObservedFile, Side, Stat};
 
+/// Reason for a rename. All rollouts of a thread are archived at once.
+const MOVED: &str = "its conversation was archived, unarchived or moved";
 /// Reason for a conflict copy of a second file of the conversation.
 const DIVERGED_COPY: &str = "was continued differently in a second file";
 /// Reason for a conflict copy of the version that both sides had at the last sync.
@@ -26,8 +28,6 @@ struct ChosenVersion<'a> {
     why: Option<CopyReason>,
     /// The folder of the file on both sides.
     folder: String,
-    /// True if the folder is that of the newest rollout of a rewound thread, not one to which a user moved this one.
-    follows_thread: bool,
 }
 
 /// Returns the plan that carries out a decision about a conversation, except for conflicts and deletions.
@@ -115,7 +115,6 @@ impl<'a> ChosenVersion<'a> {
                 Some(true) => ARCHIVED_SESSIONS.to_owned(),
                 Some(false) => rollouts::dated_folder(rollouts::file_name(file.key)),
             },
-            follows_thread: thread.is_some(),
         })
     }
 
@@ -284,28 +283,16 @@ impl<'a> ConversationDraft<'a> {
             Op::Rename { from, .. } => Some(from.side),
             _ => None,
         });
-        let follows_thread = chosen.is_some_and(|chosen| chosen.follows_thread);
-        let describe_move = |place: &str| {
-            if follows_thread {
-                "moved to where the newest rewind of the conversation is".to_owned()
-            } else {
-                format!("moved {place}")
-            }
-        };
-        match renamed_side {
-            Some(Side::Local) => (
-                SyncAction::MoveLocal,
-                describe_move(remote.describe_place()),
-            ),
-            Some(Side::Remote) => (SyncAction::MoveCloud, describe_move("on this machine")),
-            None if self.count_new_copies() > 0 => {
-                (SyncAction::KeepConflictCopy, DIVERGED_COPY.to_owned())
-            }
+        let (action, why) = match renamed_side {
+            Some(Side::Local) => (SyncAction::MoveLocal, MOVED),
+            Some(Side::Remote) => (SyncAction::MoveCloud, MOVED),
+            None if self.count_new_copies() > 0 => (SyncAction::KeepConflictCopy, DIVERGED_COPY),
             None => (
                 SyncAction::RemoveDuplicate,
-                "a second file of one conversation".to_owned(),
+                "a second file of one conversation",
             ),
-        }
+        };
+        (action, why.to_owned())
     }
 
     /// Explains why the step makes conflict copies and which version wins; `None` if it makes none.
