@@ -106,28 +106,11 @@ impl<'a> FactReader<'a> {
             return settled(NoticeList::Waiting.notice(path, why).into());
         }
 
-        let is_plain = kind == FileKind::Plain;
-        if is_plain && (group.local.len() > 1 || group.remote.len() > 1) {
+        if kind == FileKind::Plain && (group.local.len() > 1 || group.remote.len() > 1) {
             let why = "has two names on one side that are one name on another system; rename one of the files";
             return settled(NoticeList::Skipped.notice(path, why).into());
         }
-
-        // The copies of other kinds are merged.
-        let ignored_copies = group.client_copies.iter().filter(|_| is_plain);
-        let notices = ignored_copies.map(|copy| {
-            let why = "a copy that a cloud client made of a conflict; it is not synced";
-            NoticeList::Note.notice(&copy.path, why)
-        });
-
-        let mut file = match self.read_delivered(key, path, kind, group)? {
-            FileReading::Settled(mut plan) => {
-                plan.notices.extend(notices);
-                return Ok(FileReading::Settled(plan));
-            }
-            FileReading::Compared(file) => file,
-        };
-        file.notices.extend(notices);
-        Ok(FileReading::Compared(file))
+        self.read_delivered(key, path, kind, group)
     }
 
     /// Reads a group without placeholders, and checks that the cloud client has delivered its files completely.
