@@ -4,7 +4,7 @@ use super::file_plan::{FileOutcome, FilePlan};
 use super::scan::sides::CloudContents;
 use super::steps::conflict_copies::ConflictCopyPlan;
 use super::sync_step::{Conflict, SyncStep};
-use crate::io::hash::{Hasher, Sha256Digest};
+use crate::io::hash::Sha256Digest;
 use crate::sync::config::ConflictPolicy;
 use crate::sync::notice::{Notice, NoticeList};
 use crate::sync::remote::folder::undelivered::UndeliveredVersion;
@@ -152,23 +152,11 @@ impl SyncPlan {
     /// Returns a digest of the notes and of the excluded files, or `None` if there are none. A run prints them only
     /// if the digest differs from that of the last run.
     pub fn notes_digest(&self) -> Option<Sha256Digest> {
-        let mut hasher = Hasher::default();
-        let mut all_notes = self
-            .notices
-            .notes
-            .iter()
-            .chain(&self.notices.excluded)
-            .peekable();
-        all_notes.peek()?;
-
-        for (path, why) in all_notes {
-            for text in [path, why] {
-                hasher.update(text.as_bytes());
-                // Separates the texts, so that a moved boundary changes the digest.
-                hasher.update(b"\0");
-            }
-        }
-        Some(hasher.digest())
+        let PlanNotices {
+            notes, excluded, ..
+        } = &self.notices;
+        let is_empty = notes.is_empty() && excluded.is_empty();
+        (!is_empty).then(|| Sha256Digest::of(format!("{notes:?}{excluded:?}").as_bytes()))
     }
 
     /// Sorts the steps, deletions first, and all lists for output. Deletions go first because a deletion can free the
