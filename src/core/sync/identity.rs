@@ -8,7 +8,7 @@
 use super::config::SyncConfig;
 use super::ledger::{Ledger, LedgerContents};
 use super::manifest::{self, EncodedManifest, ManifestEntry};
-use super::remote::folder::listed_versions::RemoteManifests;
+use super::remote::folder::listed_versions::{MAX_MANIFEST_BYTES, RemoteManifests};
 use super::sealed_lines;
 use super::state::{Replica, StateDamage, SyncState};
 use crate::io::{IoContext, IoError, file_open};
@@ -91,7 +91,7 @@ pub fn is_own_manifest_torn(
     replica: &Replica,
 ) -> Result<bool, IoError> {
     let path = own_manifest_path(config, state);
-    match manifest::read_end_digest(&path) {
+    match sealed_lines::read_end(&path) {
         Ok(None) => is_own_remainder(&path, state, config, replica),
         _ => Ok(false),
     }
@@ -107,7 +107,7 @@ fn is_own_remainder(
 ) -> Result<bool, IoError> {
     let mut remainder = Vec::new();
     let file = file_open::open(path).at("open", path)?;
-    file.take(MANIFEST_LIMITS.bytes)
+    file.take(MAX_MANIFEST_BYTES)
         .read_to_end(&mut remainder)
         .at("read", path)?;
 

@@ -207,11 +207,13 @@ pub(crate) fn parse(from: impl BufRead) -> io::Result<ManifestRead> {
     let mut manifest = MachineManifest::default();
     let parsed = sealed_lines::parse::<ManifestHeader, _>(from, |line| manifest.add_line(line))?;
     Ok(match parsed {
-        SealedLines::Complete { header, end } => ManifestRead::Complete(Box::new(MachineManifest {
-            end: Some(end),
-            former: header.former,
-            ..manifest
-        })),
+        SealedLines::Complete { header, end } => {
+            ManifestRead::Complete(Box::new(MachineManifest {
+                end: Some(end),
+                former: header.former,
+                ..manifest
+            }))
+        }
         SealedLines::Damaged | SealedLines::Newer => ManifestRead::Unusable,
     })
 }
@@ -298,7 +300,12 @@ mod tests {
             (b"", None),
         ] {
             std::fs::write(&path, bytes).unwrap();
-            assert_eq!(sealed_lines::read_end(&path).unwrap(), found, "{}", bytes.len());
+            assert_eq!(
+                sealed_lines::read_end(&path).unwrap(),
+                found,
+                "{}",
+                bytes.len()
+            );
         }
         for cut in 0..bytes.len() {
             assert_eq!(parsed(&bytes[..cut]), None, "{cut}");

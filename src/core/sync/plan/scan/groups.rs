@@ -145,8 +145,7 @@ fn resolve_case_clash(
     };
 
     let is_of_codex = keys.iter().any(|key| line_merge::is_mergeable(key));
-    let is_one_file =
-        count_on(|group| &group.local) <= 1 && count_on(|group| &group.remote) <= 1;
+    let is_one_file = count_on(|group| &group.local) <= 1 && count_on(|group| &group.remote) <= 1;
     if is_one_file && !is_of_codex {
         let mut joined = FileGroup::default();
         for key in keys {

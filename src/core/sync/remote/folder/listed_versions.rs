@@ -19,7 +19,7 @@ use std::path::{Path, PathBuf};
 
 /// Maximum number of bytes of all manifests together. Half a million files of ten machines are 300 MB, because no file is
 /// attested twice.
-const MAX_MANIFEST_BYTES: u64 = 512 << 20;
+pub(crate) const MAX_MANIFEST_BYTES: u64 = 512 << 20;
 /// Maximum number of versions of one file that are read, because each is compared with the others.
 const MAX_VERSIONS: usize = 1_000;
 

@@ -279,10 +279,13 @@ impl FileOnSides<'_> {
     /// is compressed, so that the length of its text is not known. New files are not read before their steps are planned.
     fn may_be_arriving(&self, version: &ListedVersion) -> bool {
         let copies = self.group.map_or(&[][..], |group| &group.client_copies);
-        let new_files = self.files().filter(|(side, file)| self.is_new_remote(*side, file));
+        let new_files = self
+            .files()
+            .filter(|(side, file)| self.is_new_remote(*side, file));
         let mut new_files = new_files.map(|(_, file)| file).chain(copies);
         rollouts::is_key(self.key)
-            && new_files.any(|file| file.path.ends_with(ZST) || file.stat.size >= version.entry.size)
+            && new_files
+                .any(|file| file.path.ends_with(ZST) || file.stat.size >= version.entry.size)
     }
 
     /// Returns the listed versions of a conversation that are longer than the files of both sides, except versions that
@@ -293,7 +296,9 @@ impl FileOnSides<'_> {
     ) -> io::Result<Vec<&'i ListedVersion>> {
         // A remote file that is new since the last sync may be the beginning of a listed version that is being
         // delivered.
-        let known_files = self.files().filter(|(side, file)| !self.is_new_remote(*side, file));
+        let known_files = self
+            .files()
+            .filter(|(side, file)| !self.is_new_remote(*side, file));
         let known_files: Vec<_> = known_files.collect();
 
         let uncompressed = known_files

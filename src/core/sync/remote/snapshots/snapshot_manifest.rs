@@ -163,7 +163,9 @@ impl SnapshotManifest {
             Ok(SealedLines::Complete { header, .. }) => header,
             Ok(SealedLines::Newer) => return Err(RemoteError::Newer(machine.to_owned())),
             Ok(SealedLines::Damaged) => {
-                return Err(damaged("its manifest is incomplete or was changed".to_owned()));
+                return Err(damaged(
+                    "its manifest is incomplete or was changed".to_owned(),
+                ));
             }
             Err(e) => return Err(damaged(format!("its manifest cannot be read: {e}"))),
         };
