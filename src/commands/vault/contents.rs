@@ -22,6 +22,9 @@ const COLUMNS: [Column; 3] = [
     Column::new("PATH").shorten_middle(40),
 ];
 
+/// The largest size of a file that `cat --json` prints.
+const MAX_JSON_BYTES: u64 = 64 << 20;
+
 /// List the files of a snapshot
 #[derive(Debug, Args)]
 #[command(after_help = "Examples:
@@ -142,6 +145,13 @@ impl CatArgs {
         };
 
         let ui = &context.ui;
+        if ui.wants_json() && node.size > MAX_JSON_BYTES {
+            return Err(
+                CommandError::failed(format!("too large for --json: {shown_path}"))
+                    .hint("print it without --json"),
+            );
+        }
+
         let mut json_bytes = Vec::new();
         restic.dump(&snapshot.id, node.path.as_ref(), |stream| {
             let mut buffer = vec![0; 64 * 1024];
