@@ -15,6 +15,7 @@ use clap::Args;
 use codex_manager_core::archive::verify::VerifyReport;
 use codex_manager_core::archive::{ArchiveError, ArchiveReader, SidecarProblem};
 use codex_manager_core::inventory::cooldown::LOCK_NAME;
+use codex_manager_core::inventory::records::FileStamp;
 use codex_manager_core::inventory::retention::{self, RetentionDecision, RetentionPlan};
 use codex_manager_core::inventory::store::{self, VerifyFinding};
 use codex_manager_core::inventory::trash::{self, RestoredArchive};
@@ -23,7 +24,7 @@ use codex_manager_core::inventory::{
 };
 use codex_manager_core::io::{DocumentError, FileLock, RetentionPolicy, parallel, pluralize};
 use serde::Serialize;
-use std::collections::HashMap;
+use std::collections::{BTreeMap, HashMap};
 use std::path::{Path, PathBuf};
 
 /// Move old archives to the trash
@@ -82,24 +83,40 @@ impl PruneArgs {
     fn prune(&self, context: &Context) -> Result<Outcome> {
         let rules = self.rules.to_policy(context, "prune")?;
         let manager_home = context.manager_home();
-        // The slow checks run without the lock, so that no other command has to wait for them.
-        let records = context.archives()?;
-        let (mut plan, findings) = make_checked_plan(context, &records, &rules, self.dry_run)?;
-        if !plan.drop.is_empty() {
-            let dropped = plan.drop.iter();
-            let homes = dropped.map(|decision| PathBuf::from(&decision.candidate.home));
-            let needed_archives = NeededArchives::find(homes.collect(), &records, context)?;
-            needed_archives.keep_last_copies(&mut plan);
-        }
+        let mut checks = ArchiveChecks::default();
+        let mut attempts = 0..MAX_PLANS;
 
-        // The lock is held until the last move, so that no other process adds or removes an archive in between. A dry
-        // run moves nothing, and needs no lock.
-        let lock = if self.dry_run || !context.backups().is_dir() {
-            None
-        } else {
-            let lock = lock_unchanged_archives(&records, context)?;
-            store::note_verified_locked(manager_home, &findings, &lock)?;
-            Some(lock)
+        let (plan, lock) = loop {
+            if attempts.next().is_none() {
+                let message = "other commands kept changing the archives while prune made its plan";
+                return Err(CommandError::failed(message)
+                    .hint("run the same command again later; nothing was changed"));
+            }
+
+            // The slow checks run without the lock, so that no other command has to wait for them.
+            let records = context.archives()?;
+            let mut plan = make_checked_plan(context, &records, &rules, &mut checks, self.dry_run)?;
+            if !plan.drop.is_empty() {
+                let dropped = plan.drop.iter();
+                let homes = dropped.map(|decision| PathBuf::from(&decision.candidate.home));
+                let needed_archives = NeededArchives::find(homes.collect(), &records, context)?;
+                needed_archives.keep_last_copies(&mut plan);
+            }
+
+            if self.dry_run || !context.backups().is_dir() {
+                // Nothing is moved, so no lock is needed.
+                break (plan, None);
+            }
+
+            // The lock is held until the last move, so that no other process adds or removes an archive in between.
+            let lock = FileLock::acquire_unless_interrupted(&manager_home.join(LOCK_NAME))?;
+            trash::recover(manager_home)?;
+            // If another process has changed the archives since, the plan is made again.
+            if context.archives()? == records {
+                let findings = checks.values().filter_map(|check| check.finding.clone());
+                store::note_verified_locked(manager_home, &findings.collect::<Vec<_>>(), &lock)?;
+                break (plan, Some(lock));
+            }
         };
 
         let moved_bytes = plan.drop.iter().map(|d| d.candidate.bytes).sum();
@@ -248,6 +265,9 @@ impl PruneArgs {
     }
 }
 
+/// The number of plans after which `prune` gives up. It plans again if the archives changed while it waited for its lock.
+const MAX_PLANS: u32 = 5;
+
 /// The kept and dropped archives of `--undo` and `--empty-trash`, which apply no rules.
 const NO_ROWS: &[()] = &[];
 
@@ -269,19 +289,14 @@ fn refresh_inventory(context: &Context, restored: &[RestoredArchive]) -> bool {
     warn_not_recorded(&context.ui, refreshed.err())
 }
 
-/// Locks the archives for the moves of a plan.
-///
-/// # Errors
-/// The user interrupts, or another process has changed the archives since `records` were read.
-fn lock_unchanged_archives(records: &[ArchiveRecord], context: &Context) -> Result<FileLock> {
-    let manager_home = context.manager_home();
-    let lock = FileLock::acquire_unless_interrupted(&manager_home.join(LOCK_NAME))?;
-    trash::recover(manager_home)?;
-    if context.archives()? == records {
-        return Ok(lock);
-    }
-    let message = "another command changed the archives while prune made its plan";
-    Err(CommandError::failed(message).hint("run the same command again; nothing was changed"))
+/// Results of checking archives, by name. A result is valid as long as the file has the same stamp.
+type ArchiveChecks = BTreeMap<String, ArchiveCheck>;
+
+struct ArchiveCheck {
+    stamp: Option<FileStamp>,
+    soundness: Soundness,
+    /// The record for `inventory.json`, if the archive was read completely.
+    finding: Option<VerifyFinding>,
 }
 
 /// Returns the plan of the rules. Damaged archives change the plan, so the rules are applied repeatedly, until every
@@ -294,11 +309,19 @@ fn make_checked_plan(
     context: &Context,
     archives: &[ArchiveRecord],
     rules: &RetentionPolicy,
+    checks: &mut ArchiveChecks,
     dry_run: bool,
-) -> Result<(RetentionPlan, Vec<VerifyFinding>)> {
+) -> Result<RetentionPlan> {
     let backups = context.backups();
-    let mut checks: HashMap<String, Soundness> = HashMap::new();
-    let mut findings = Vec::new();
+    let stamps = archives.iter().map(|r| (r.path.as_str(), &r.archive));
+    let stamps: HashMap<&str, &Option<FileStamp>> = stamps.collect();
+
+    // A file that changed since its check is checked again.
+    let is_still_valid =
+        |name: &str, check: &ArchiveCheck| stamps.get(name).is_some_and(|s| **s == check.stamp);
+    checks.retain(|name, check| is_still_valid(name, check));
+    let stamp = |name: &str| stamps.get(name).and_then(|s| (*s).clone());
+
     let mut candidates: Vec<_> = archives
         .iter()
         .filter_map(RetentionCandidate::from_record)
@@ -306,8 +329,10 @@ fn make_checked_plan(
 
     loop {
         for candidate in &mut candidates {
-            if let Some(check) = checks.get(&candidate.archive) {
-                candidate.soundness = check.clone();
+            // `verify` may have found damage since the check.
+            let is_damaged = matches!(candidate.soundness, Soundness::Damaged(_));
+            if let Some(check) = checks.get(&candidate.archive).filter(|_| !is_damaged) {
+                candidate.soundness = check.soundness.clone();
             }
         }
 
@@ -319,34 +344,32 @@ fn make_checked_plan(
             unchecked = retention::list_archives_to_verify(&plan, &context.now());
         } else {
             // The rules may select these next: with many damaged archives, one round each would take too long.
-            let is_damaged = |check: &&Soundness| matches!(check, Soundness::Damaged(_));
+            let is_damaged =
+                |check: &&ArchiveCheck| matches!(check.soundness, Soundness::Damaged(_));
             let damaged_count = checks.values().filter(is_damaged).count();
             unchecked.extend(list_unopened(&plan.drop, damaged_count));
         }
 
         if unchecked.is_empty() {
-            return Ok((plan, findings));
+            return Ok(plan);
         }
 
+        let add_check = |(name, check): (String, Result<ArchiveCheck>)| -> Result<()> {
+            check_interrupt()?;
+            checks.insert(name, check?);
+            Ok(())
+        };
+
         if all_opened {
-            for name in unchecked {
-                let report = verify_archive(context, &backups.join(&name), dry_run);
-                check_interrupt()?;
-                let report = report?;
-                let record = archives.iter().find(|record| record.path == name);
-                let stamp = record.and_then(|record| record.archive.clone());
-                findings.extend(to_verify_finding(&report, stamp, context.local_now()));
-                checks.insert(name, into_soundness(report));
-            }
-        } else {
-            let open = |name: String| {
-                let check = open_only(&backups.join(&name));
+            let read = |name: String| {
+                let check = read_fully(context, &backups.join(&name), stamp(&name), dry_run);
                 (name, check)
             };
-            let add_check = |(name, check): (String, Result<Soundness>)| -> Result<()> {
-                check_interrupt()?;
-                checks.insert(name, check?);
-                Ok(())
+            unchecked.into_iter().map(read).try_for_each(add_check)?;
+        } else {
+            let open = |name: String| {
+                let check = open_only(&backups.join(&name), stamp(&name));
+                (name, check)
             };
             parallel::run_each_ordered(parallel::thread_count() * 2, unchecked, open, add_check)?;
         }
@@ -358,6 +381,22 @@ fn list_unopened(decisions: &[RetentionDecision], max: usize) -> Vec<String> {
     let candidates = decisions.iter().map(|decision| &decision.candidate);
     let unopened = candidates.filter(|c| c.soundness == Soundness::Unchecked);
     unopened.take(max).map(|c| c.archive.clone()).collect()
+}
+
+/// Checks an archive by reading it completely.
+fn read_fully(
+    context: &Context,
+    path: &Path,
+    stamp: Option<FileStamp>,
+    dry_run: bool,
+) -> Result<ArchiveCheck> {
+    let report = verify_archive(context, path, dry_run)?;
+    let finding = to_verify_finding(&report, stamp.clone(), context.local_now());
+    Ok(ArchiveCheck {
+        stamp,
+        soundness: into_soundness(report),
+        finding,
+    })
 }
 
 fn into_soundness(report: VerifyReport) -> Soundness {
@@ -375,13 +414,19 @@ fn into_soundness(report: VerifyReport) -> Soundness {
 }
 
 /// Checks only the footer, manifest and index of an archive.
-fn open_only(path: &Path) -> Result<Soundness> {
-    Ok(match ArchiveReader::open(path) {
+fn open_only(path: &Path, stamp: Option<FileStamp>) -> Result<ArchiveCheck> {
+    let soundness = match ArchiveReader::open(path) {
         Ok(_) => Soundness::Sound,
         Err(ArchiveError::Interrupted) => return Err(CommandError::interrupted()),
         Err(e) => match catalog::classify_open_error(&e) {
             ArchiveProblem::Damaged(detail) => Soundness::Damaged(detail),
             _ => Soundness::Unreadable(e.to_string()),
         },
+    };
+
+    Ok(ArchiveCheck {
+        stamp,
+        soundness,
+        finding: None,
     })
 }
