@@ -142,6 +142,12 @@ const FINDINGS: &[(Setup, Damage, &str, ExpectedFix)] = &[
         "home.config",
         ExpectedFix::ByCommand,
     ),
+    (
+        archived,
+        |env| fifo(&env.codex_home().join("history.jsonl")),
+        "home.files",
+        ExpectedFix::ByCommand,
+    ),
     // Databases.
     (
         archived,

@@ -45,6 +45,7 @@ pub(super) fn run_checks(context: &Context) -> Vec<Check> {
         checks.push(Check::warn("home.login", message));
     }
 
+    checks.extend(check_other_files(home));
     checks.extend(databases::run_checks(context, &config));
     checks.push(check_conversations(context));
     checks.extend(check_losses(context));
@@ -268,6 +269,29 @@ fn describe_login_problem(problem: &StatusProblem, context: &Context) -> Check {
             None => check.advised("sign in: codex login"),
         },
     }
+}
+
+/// Finds folders, pipes and devices in the place of Codex's files. Other checks do this for the login, the
+/// configuration and the databases.
+fn check_other_files(home: &Path) -> Vec<Check> {
+    let names = [
+        "history.jsonl",
+        "session_index.jsonl",
+        "installation_id",
+        "version.json",
+        "models_cache.json",
+    ];
+
+    let paths = names.iter().map(|name| home.join(name));
+    paths
+        .filter(|path| file_open::require_file_if_exists(path).is_err())
+        .map(|path| {
+            let message = format!("not a regular file: {}", path.display());
+            Check::fail("home.files", message)
+                .because("Codex blocks or fails on it, and backups skip it")
+                .fixed_by(remedies::format_rename_aside_command(&path))
+        })
+        .collect()
 }
 
 /// Checks that Codex's database lists at least one conversation. `history check` compares all conversations with the
