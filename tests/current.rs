@@ -17,8 +17,9 @@ pub(crate) fn note_switch(env: &TestEnv, at: i64, before: Option<i64>) {
                "user_id": format!("user-{name}"), "kind": "chatgpt"})
     };
     let home = env.codex_home().canonicalize().expect("a home");
-    let note = json!({"schema": 1, "previous": who("alice"), "current": who("bob"),
-                      "at": rfc3339(at), "before": before.map(rfc3339), "home": home});
+    let switch = json!({"previous": who("alice"), "current": who("bob"),
+                        "at": rfc3339(at), "before": before.map(rfc3339)});
+    let note = json!({"schema": 1, "homes": {home.to_str().expect("UTF-8"): switch}});
     env.write(
         "home/.codex-manager/profiles/.switch.json",
         note.to_string(),
@@ -60,7 +61,9 @@ fn a_running_codex_is_listed_with_the_account_at_its_start() {
     // A record of another home has no effect.
     let path = env.manager_home().join("profiles/.switch.json");
     let mut note: Value = serde_json::from_slice(&fs::read(&path).expect("read")).expect("JSON");
-    note["home"] = json!("/elsewhere");
+    let homes = note["homes"].as_object_mut().expect("an object");
+    let switch = homes.values().next().expect("a switch").clone();
+    note["homes"] = json!({"/elsewhere": switch});
     fs::write(&path, note.to_string()).expect("write");
     assert_ne!(email(), "alice@example.com");
     running.kill();
@@ -73,15 +76,15 @@ fn a_switch_records_its_time_for_running_programs() {
         write_auth(&env.codex_home(), &login);
         let _ = env.run(["profile", "save", name]).code(0);
     }
+    let home = env.codex_home().canonicalize().expect("a home");
     let note = || -> Value {
         let path = env.manager_home().join("profiles/.switch.json");
-        serde_json::from_slice(&fs::read(path).expect("a note")).expect("JSON")
+        let file: Value = serde_json::from_slice(&fs::read(path).expect("a note")).expect("JSON");
+        file["homes"][home.to_str().expect("UTF-8")].clone()
     };
     let _ = env.run(["use", "work"]).code(0);
     assert_eq!(note()["previous"]["email"], "bob@example.com");
     assert_eq!(note()["before"], Value::Null);
-    let home = env.codex_home().canonicalize().expect("a home");
-    assert_eq!(note()["home"], json!(home));
     let first = note()["at"].clone();
     let _ = env.run(["use", "home"]).code(0);
     assert_eq!(note()["before"], first);

@@ -1,6 +1,6 @@
 //! The owner of a login after kills, removed profiles, and incomplete or old records.
 
-use crate::support::env::{Run, TestEnv};
+use crate::support::env::TestEnv;
 use crate::support::faults::Dice;
 use crate::support::injection::{Fault, can_inject, points, run_with_fault, sample};
 use crate::support::lab::Lab;
@@ -144,26 +144,6 @@ fn status_of_all_names_a_login_that_may_be_in_a_keyring() {
     assert_eq!(shown(&env, "home")["owner"], "profile");
     let note = fs::read_to_string(profile_json(&env, "home")).expect("a note");
     assert!(note.contains("\"live\""), "{note}");
-}
-
-#[test]
-fn a_switch_record_of_an_older_version_is_accepted() {
-    let env = alice_and_bob();
-    let _ = env.run(["use", "home"]).code(0);
-    let path = env.manager_home().join("profiles/.switch.json");
-    let text = fs::read_to_string(&path).expect("a note");
-    let mut note: Value = serde_json::from_str(&text).expect("JSON");
-    assert!(note["homes"].is_object(), "{note}");
-    note.as_object_mut().expect("an object").remove("homes");
-    fs::write(&path, note.to_string()).expect("write");
-    let elsewhere = env.run(["--codex-home", "other", "use", "-"]).code(1);
-    assert!(
-        elsewhere.stderr.contains("there is no previous account"),
-        "{elsewhere}"
-    );
-    let back = |run: Run| run.code(0).json()["to"].clone();
-    assert_eq!(back(env.run(["use", "-", "--json"])), "work");
-    assert_eq!(back(env.run(["use", "-", "--json"])), "home");
 }
 
 #[test]

@@ -5,7 +5,7 @@
 //! Sign-ins before the first recorded switch are unknown.
 
 use super::profile::ProfileError;
-use super::switch::{self, SwitchFile};
+use super::switch::{self, SwitchRecord};
 use crate::codex::{AUTH_JSON, AuthFile, Identity};
 use crate::io::changed_ns;
 use chrono::{DateTime, TimeDelta, Utc};
@@ -22,7 +22,7 @@ pub struct AccountHistory {
     live: Option<Identity>,
     /// The time when the current auth.json was put in place.
     replaced_at: Option<DateTime<Utc>>,
-    switch: Option<SwitchFile>,
+    switch: Option<SwitchRecord>,
 }
 
 impl AccountHistory {
@@ -89,12 +89,11 @@ mod tests {
         let accounts = AccountHistory {
             live: Some(Identity::from_email("new@x.com")),
             replaced_at: Some(at(replaced)),
-            switch: switched.map(|(minute, before)| SwitchFile {
+            switch: switched.map(|(minute, before)| SwitchRecord {
                 previous: Some(Identity::from_email("old@x.com")),
                 current: Some(Identity::from_email("new@x.com")),
                 at: Some(at(minute).fixed_offset()),
                 before: before.map(|minute| at(minute).fixed_offset()),
-                ..SwitchFile::default()
             }),
         };
         accounts.account_at(&at(start)).map(ToString::to_string)

@@ -16,4 +16,4 @@ pub use error::SwitchError;
 pub use plan::{PlannedSave, SwitchPlan, plan_from_disk};
 pub use request::{DaemonPolicy, SwitchRequest};
 pub use switch_record::read_previous_account;
-pub(crate) use switch_record::{SwitchFile, read_last_switch};
+pub(crate) use switch_record::{SwitchRecord, read_last_switch};
