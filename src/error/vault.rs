@@ -24,9 +24,6 @@ impl Advised for VaultError {
             Self::Interrupted => CommandError::interrupted(),
             Self::NoProgram(_) => self.hint(Failed, INSTALL)
                 .hint("or pass its path: --restic-bin FILE; for all commands: codex-manager config set vault.program FILE"),
-            // A prune by rustic could remove data of a backup by restic that is running.
-            Self::OnlyRustic(_) => self.hint(Failed, INSTALL)
-                .hint("rustic ignores the locks of restic and does not know URLs like s3: and sftp:"),
             Self::TooOld { .. } => self.hint(Failed, "codex-manager needs restic 0.14 or newer"),
             Self::NotRestic(_) => self.hint(Usage, "pass the path of restic: --restic-bin FILE; for all commands: codex-manager config set vault.program FILE"),
             Self::NotConfigured => self.hint(Usage, "set one up: codex-manager vault init URL"),

@@ -14,9 +14,6 @@ use std::path::PathBuf;
 pub enum VaultError {
     #[error("restic is not installed")]
     NoProgram(#[source] ProgramError),
-    /// Only rustic, at this path, is installed.
-    #[error("restic is not installed, and rustic cannot replace it: {}", .0.display())]
-    OnlyRustic(PathBuf),
     /// The program is older than [`super::restic::OLDEST_VERSION`].
     #[error("restic {found} is too old: {}", program.display())]
     TooOld { program: PathBuf, found: String },

@@ -50,20 +50,12 @@ pub struct Restic {
 /// Finds the program: `configured`, a path or a name, else `restic` on `PATH`.
 ///
 /// # Errors
-/// The program does not exist or is not executable; [`VaultError::OnlyRustic`] if only `rustic` is on `PATH`.
+/// The program does not exist or is not executable.
 pub fn find_program(configured: Option<&Path>, env: &Environment) -> Result<PathBuf, VaultError> {
+    // Not rustic: it ignores the locks of restic, so a prune by it could remove data of a running backup.
     let program_name = configured.unwrap_or(Path::new("restic"));
-    match Program::find(Some(program_name), env) {
-        Ok(program) => Ok(program.path().to_path_buf()),
-        Err(e @ (ProgramError::NotOnPath(_) | ProgramError::NotAProgram(_))) => {
-            match Program::find(Some(Path::new("rustic")), env) {
-                Ok(rustic) if configured.is_none() => {
-                    Err(VaultError::OnlyRustic(rustic.path().to_path_buf()))
-                }
-                _ => Err(VaultError::NoProgram(e)),
-            }
-        }
-    }
+    let program = Program::find(Some(program_name), env).map_err(VaultError::NoProgram)?;
+    Ok(program.path().to_path_buf())
 }
 
 impl Restic {
