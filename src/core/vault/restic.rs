@@ -4,7 +4,7 @@ use super::error::{ResticMessage, VaultError};
 use super::fault::{self, Fault};
 use super::password::Password;
 use super::process_note::ProcessNote;
-use crate::codex::{Program, ProgramError, redaction};
+use crate::codex::{Program, redaction};
 use crate::io::{ChildEnd, Environment, IoContext, PipedChild, Stop};
 use std::ffi::OsStr;
 use std::io::Read;
