@@ -13,7 +13,7 @@ use codex_manager_core::sync::conflict_copies::{ConflictCopies, ConflictCopy};
 use codex_manager_core::sync::plan::{self, PLACEHOLDERS, PlanRequest, UndeliveredVersion};
 use codex_manager_core::sync::remote::folder::listed_versions::RemoteManifests;
 use codex_manager_core::sync::state::{Replica, StateDamage, SyncState};
-use codex_manager_core::sync::{identity, manifest, resolutions, scan};
+use codex_manager_core::sync::{identity, manifest, resolutions, scan, scope};
 use std::path::Path;
 
 /// Checks whether `sync run --apply` with the flags `args` could run. `path` is that of sync.toml. Changes nothing.
@@ -28,7 +28,11 @@ pub(crate) fn run_checks(
     let config = read_config_quietly(context, path)?;
     let message = format!("configuration: {}", path.display());
     let mut checks = vec![Check::ok("sync.config", message)];
-    for warning in &config.warnings {
+    for warning in config
+        .warnings
+        .iter()
+        .chain(&format_misspelled_root_warnings(&config))
+    {
         checks.push(Check::warn("sync.config", warning.clone()));
     }
 
@@ -85,6 +89,11 @@ fn check_undelivered(context: &Context, config: &SyncConfig, checks: &mut Vec<Ch
     if let Some((_, why)) = skipped.find(|(path, _)| path == PLACEHOLDERS) {
         checks.push(Check::warn("sync.arrival", why));
     }
+}
+
+pub(crate) fn format_misspelled_root_warnings(config: &SyncConfig) -> Vec<String> {
+    let found = scope::describe_misspelled_roots(config).into_iter();
+    found.map(|why| format!("include_roots {why}")).collect()
 }
 
 fn check_folders(context: &Context, config: &SyncConfig, checks: &mut Vec<Check>) {

@@ -5,7 +5,7 @@ use crate::context::Context;
 use crate::doctor::Status;
 use crate::error::{CommandError, Outcome};
 use crate::steps::shutdown::ShutdownArgs;
-use crate::steps::sync_checks::run_checks;
+use crate::steps::sync_checks::{format_misspelled_root_warnings, run_checks};
 use crate::ui::object;
 use crate::views::check_output;
 use codex_manager_core::sync::scope::Scope;
@@ -17,10 +17,15 @@ pub(super) fn validate(context: &Context, path: &Path) -> Result<Outcome, Comman
     Scope::build(&config)
         .map_err(|e| CommandError::usage(format!("filters.exclude_globs: {e}")))?;
 
+    let root_warnings = format_misspelled_root_warnings(&config);
+    for warning in &root_warnings {
+        context.ui.warn(warning);
+    }
+
     let json = object()
         .with("path", path)
         .with("ok", true)
-        .with("warnings", config.warnings);
+        .with("warnings", [config.warnings, root_warnings].concat());
     context.ui.document("sync validate", &json);
     context.ui.prose(format_args!("valid: {}", path.display()));
     Ok(Outcome::Done)

@@ -145,6 +145,46 @@ pub(crate) fn contains_root(folder: &str, roots: &[String]) -> bool {
     roots.iter().any(|root| is_below(root, folder))
 }
 
+/// Returns a warning for each entry of `include_roots` that exists on neither side, but has the name of an existing
+/// entry or of a file of Codex in another letter case. The warning continues a sentence that begins with
+/// `include_roots`.
+pub fn describe_misspelled_roots(config: &SyncConfig) -> Vec<String> {
+    let sides = [&config.local, &config.cloud];
+    let find_other_case = |root: &String| {
+        if sides
+            .iter()
+            .any(|side| side.join(root).symlink_metadata().is_ok())
+        {
+            return None;
+        }
+
+        let (folder, name) = root.rsplit_once('/').unwrap_or(("", root));
+        let matches_case =
+            |other: &str| other != name && other.to_lowercase() == name.to_lowercase();
+
+        let entries = sides
+            .iter()
+            .filter_map(|side| side.join(folder).read_dir().ok());
+        let mut names = entries
+            .flatten()
+            .flatten()
+            .filter_map(|entry| entry.file_name().into_string().ok());
+
+        let codex_names = LINKABLE_NAMES.iter().filter(|_| folder.is_empty());
+        names.find(|other| matches_case(other)).or_else(|| {
+            codex_names
+                .map(|known| (*known).to_owned())
+                .find(|known| matches_case(known))
+        })
+    };
+
+    let roots = config.scope.roots.iter();
+    let misspelled_roots = roots.filter_map(|root| Some((root, find_other_case(root)?)));
+    misspelled_roots
+        .map(|(root, other)| format!("has {root:?}, which does not exist; did you mean {other:?}?"))
+        .collect()
+}
+
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) enum ScopeMatch {
     Synced,

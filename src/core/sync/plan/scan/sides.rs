@@ -9,7 +9,7 @@ use crate::sync::plan::error::PlanError;
 use crate::sync::plan::request::PlanRequest;
 use crate::sync::remote::folder::listed_versions::RemoteManifests;
 use crate::sync::scan::{self, SideListing};
-use crate::sync::scope::Scope;
+use crate::sync::scope::{self, Scope};
 use crate::sync::sides::Side;
 use crate::sync::state::{Replica, StateDamage, SyncState};
 use crate::sync::{codexsync, identity, manager_folder, manifest};
@@ -75,9 +75,11 @@ pub(crate) fn scan_sides(request: &PlanRequest<'_>) -> Result<ScannedSides, Plan
     stat_cache::recheck_stats(&mut state, &remote, &manifests, config);
     let is_renamed = rename_warning.is_some();
 
-    let warning = rename_warning.map(|(path, why)| NoticeList::Warning.notice(path, why));
-    let notices = warning
-        .into_iter()
+    let misspelled = scope::describe_misspelled_roots(config).into_iter();
+    let misspelled = misspelled.map(|why| ("include_roots".to_owned(), why));
+    let warnings = rename_warning.into_iter().chain(misspelled);
+    let warnings = warnings.map(|(path, why)| NoticeList::Warning.notice(path, why));
+    let notices = warnings
         .chain(list_manifest_notices(&manifests))
         .chain(damage_notice(request, &state, cloud_contents)?)
         .chain(restored_home_notice(request, &state))
