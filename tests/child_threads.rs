@@ -94,6 +94,33 @@ fn the_last_conversation_is_never_a_child() {
 }
 
 #[test]
+fn a_subagent_is_resumed_through_its_parent() {
+    let Some(lab) = Lab::new() else { return };
+    let home = lab.home();
+    let kinds = ConversationKinds::create(&lab, &home);
+    let by_codex = lab.codex.run(
+        &home,
+        &lab.backend,
+        &[
+            "exec",
+            "resume",
+            "--skip-git-repo-check",
+            &kinds.subagent,
+            "on",
+        ],
+    );
+    let by_codex = by_codex.expect_failure();
+    assert!(
+        by_codex.stderr.contains("resume the parent first"),
+        "{by_codex}"
+    );
+
+    let refused = lab.manager(["resume", &kinds.subagent]).code(5);
+    let hint = format!("codex-manager resume {}", kinds.spawner);
+    assert!(refused.stderr.contains(&hint), "{refused}");
+}
+
+#[test]
 fn sync_keeps_images_goals_and_parents() {
     let Some(two) = TwoMachines::new() else {
         return;

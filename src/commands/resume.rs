@@ -6,9 +6,12 @@ use crate::choices::conversation_picker::{ConversationPicker, ScreenEnd, empty_h
 use crate::context::Context;
 use crate::error::{CommandError, Outcome, Result};
 use crate::steps::start_codex::StartArgs;
+use crate::views::account::printable;
 use clap::Args;
 use codex_manager_core::accounts::Profile;
 use codex_manager_core::codex::{Arguments, Identity, ThreadRow, read_login};
+use codex_manager_core::history::rollout;
+use codex_manager_core::io::shell;
 use codex_manager_core::launch::binding;
 use codex_manager_core::launch::registry::LaunchRegistry;
 use std::ffi::OsString;
@@ -72,6 +75,10 @@ impl ResumeArgs {
             Some(session) => ChosenConversation::find(&rows, session, context)?,
             None => find_last_in_current_folder(&rows, context)?,
         };
+
+        if !self.untracked {
+            check_resumable(&conversation)?;
+        }
 
         let codex_args = build_resume_args(&conversation.id, &self.args);
         let codex_args = match &self.start.then {
@@ -161,6 +168,27 @@ fn find_last_in_current_folder<'r>(
         );
     };
     Ok(ChosenConversation::from_row(last_row, context.codex_home()))
+}
+
+/// Refuses a subagent that Codex 0.171 continues only through the conversation that started it.
+fn check_resumable(conversation: &ChosenConversation<'_>) -> Result<()> {
+    let head = conversation.rollout.as_deref().map(rollout::read_head);
+    let Some(Ok(Some(head))) = head else {
+        return Ok(());
+    };
+    match head.spawn_parent_id() {
+        Some(parent) if head.text("multi_agent_version") == Some("v2") => {
+            let id = printable(&conversation.id);
+            let message = format!("Codex does not resume the conversation of a subagent: {id}");
+            let parent = shell::quote_if_needed(parent);
+            Err(CommandError::refused(message)
+                .hint(format!(
+                    "resume the conversation that started it: codex-manager resume {parent}"
+                ))
+                .hint(format!("read it: codex-manager show {id}")))
+        }
+        _ => Ok(()),
+    }
 }
 
 /// Returns the account of a conversation: the account of its newest launch, else the creator named in its rollout.

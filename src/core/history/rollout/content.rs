@@ -86,7 +86,7 @@ impl SessionMeta {
     }
 
     /// Returns the conversation that started this subagent. `None` for any other conversation, and for a review.
-    pub(crate) fn spawn_parent_id(&self) -> Option<&str> {
+    pub fn spawn_parent_id(&self) -> Option<&str> {
         let spawn = self.payload.pointer("/source/subagent/thread_spawn")?;
         spawn.get("parent_thread_id")?.as_str()
     }
