@@ -108,7 +108,7 @@ fn a_killed_restore_is_not_completed_while_a_process_uses_the_home() {
         let run = env.run(args).code(3);
         assert!(run.stderr.contains(&pid), "{args:?} {run}");
     }
-    let fixed = env.run(["doctor", "--fix"]);
+    let fixed = env.run(["doctor", "--fix"]).code(5);
     assert!(fixed.stderr.contains(&pid), "{fixed}");
     assert!(fixed.stdout.contains("end Codex"), "{fixed}");
     assert_same_tree(&before, &home_tree(&env));

@@ -394,7 +394,7 @@ fn check_leftovers(context: &Context) -> Vec<Check> {
 
     let mut restore_checks = if let Some(folder) = interrupted {
         let message = format!("unfinished interrupted restore: {}", folder.display());
-        let check = Check::warn("restore", message)
+        let check = Check::fail("restore", message)
             .because("the home may be a mix of the states before and after")
             .advised("end Codex, then run any codex-manager command");
         vec![check]
