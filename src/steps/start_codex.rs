@@ -183,6 +183,11 @@ impl StartArgs {
         let replaced_account = switched.and_then(|switch| switch.plan.from.clone());
         let report = launch.run(context.zone(), &|| context.local_now())?;
         warn_all(&context.ui, &report.warnings);
+        if let Some(reason) = &report.record.binding.unbound_because {
+            context.note(format_args!(
+                "no conversation was recorded for this launch: {reason}"
+            ));
+        }
 
         if plan.isolated_home.is_some() || replaced_account.is_some() {
             note_live_account(replaced_account.as_ref(), context);
