@@ -17,9 +17,8 @@ use std::fs::{self, Metadata};
 use std::io::{self, BufReader, Read};
 use std::path::{Path, PathBuf};
 
-/// Maximum number of bytes of all manifests together. Half a million files of ten machines are 300 MB, because no file is
-/// attested twice.
-pub(crate) const MAX_MANIFEST_BYTES: u64 = 512 << 20;
+/// Maximum number of bytes of all manifests together, which are half a million files, because no file is attested twice.
+pub(crate) const MAX_MANIFEST_BYTES: u64 = 128 << 20;
 /// Maximum number of versions of one file that are read, because each is compared with the others.
 const MAX_VERSIONS: usize = 1_000;
 
