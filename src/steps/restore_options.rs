@@ -20,12 +20,12 @@ use codex_manager_core::codex::{Holder, ProcessRole, daemon, kind_of};
 use codex_manager_core::inventory::archive_names::{file_name, strip_archive_suffix};
 use codex_manager_core::inventory::store;
 use codex_manager_core::io::links;
-use codex_manager_core::journal;
+use codex_manager_core::journal::{self, JournalError};
 use codex_manager_core::restore::apply::{self, RestoreReport};
 use codex_manager_core::restore::plan::unchanged_files::find_unchanged;
 use codex_manager_core::restore::plan::{RestorePlan, RestoreTarget, Selection};
 use codex_manager_core::restore::{self, RestoreError, RestoreRequest};
-use codex_manager_core::sync::restore_marker::write_markers;
+use codex_manager_core::sync::restore_marker::RestoreMarkers;
 use codex_manager_core::sync::state::Replica;
 use std::collections::BTreeSet;
 use std::path::{Path, PathBuf};
@@ -366,20 +366,39 @@ pub(crate) fn format_archive_argument(path: &Path, context: &Context) -> String 
 }
 
 /// Applies a restore. If the restore may remove files from the home, first marks the home as restored: without the
-/// mark, the next sync would treat these files as deleted by the user.
+/// mark, the next sync would treat these files as deleted by the user. Removes the mark again if the restore changed
+/// nothing.
 pub(crate) fn apply_with_restore_mark(
     request: &RestoreRequest<'_>,
     plan: &RestorePlan,
     context: &Context,
 ) -> Result<RestoreReport> {
-    if request.target == RestoreTarget::Home && (!plan.partial || !plan.removed.is_empty()) {
-        let folders = Replica::find_folders(request.manager_home, &request.folder)?;
-        write_markers(&folders)?;
+    let marks = match request.target {
+        RestoreTarget::Home if !plan.partial || !plan.removed.is_empty() => {
+            Some(RestoreMarkers::write(&Replica::find_folders(
+                request.manager_home,
+                &request.folder,
+            )?)?)
+        }
+        _ => None,
+    };
+
+    let applied = apply::apply(request, &context.ui.bar("restoring", plan.bytes));
+    let is_unchanged = match &applied {
+        // Steps of the exchange may be done.
+        Err(RestoreError::Journal(error)) => {
+            matches!(
+                error,
+                JournalError::Written { .. } | JournalError::Opened { .. }
+            )
+        }
+        applied => applied.is_err(),
+    };
+
+    if is_unchanged && let Some(marks) = marks {
+        marks.remove();
     }
-    Ok(apply::apply(
-        request,
-        &context.ui.bar("restoring", plan.bytes),
-    )?)
+    Ok(applied?)
 }
 
 /// Records the safety backup and the profiles in the manager home. If a part of this fails, or the restore could not

@@ -10,15 +10,45 @@ use std::path::{Path, PathBuf};
 
 const MARKER_FILE: &str = "restored";
 
-/// Writes a marker with a random id to each of these folders, which have the states of the restored home. Durable on
-/// return. The marker of a restore that then fails stays: the next sync only treats no missing file as deleted.
-///
-/// # Errors
-/// A marker cannot be written. Without it, a sync would treat files that the archive lacks as deleted.
-pub fn write_markers(folders: &[PathBuf]) -> Result<(), IoError> {
-    let id = random_id();
-    let mut paths = folders.iter().map(|folder| folder.join(MARKER_FILE));
-    paths.try_for_each(|path| atomic::write(&path, id.as_bytes()))
+/// The markers that one restore wrote, one for each state of the home. A home has a state for each cloud folder.
+#[derive(Debug)]
+pub struct RestoreMarkers {
+    /// Paths of the markers, without those that replaced the marker of an earlier restore.
+    new_paths: Vec<PathBuf>,
+    /// The content of the markers, a random id.
+    id: String,
+}
+
+impl RestoreMarkers {
+    /// Writes a marker to each of these folders, which have the states of the restored home. Durable on return.
+    ///
+    /// # Errors
+    /// A marker cannot be written. Without it, a sync would treat files that the archive lacks as deleted.
+    pub fn write(folders: &[PathBuf]) -> Result<Self, IoError> {
+        let mut markers = Self {
+            new_paths: Vec::new(),
+            id: random_id(),
+        };
+
+        for folder in folders {
+            let path = folder.join(MARKER_FILE);
+            let is_first = read_marker(folder)?.is_none();
+            atomic::write(&path, markers.id.as_bytes())?;
+            if is_first {
+                markers.new_paths.push(path);
+            }
+        }
+        Ok(markers)
+    }
+
+    /// Removes the markers of a restore that exchanged nothing. Folders that had the marker of an earlier restore keep
+    /// a marker.
+    pub fn remove(self) {
+        for path in self.new_paths {
+            // With a marker that stays, the next sync only treats no missing file as deleted.
+            let _ = remove_if_unchanged(&path, &self.id);
+        }
+    }
 }
 
 /// Reads the marker in the folder of a state; `None` if there is none.
@@ -33,12 +63,15 @@ pub(super) fn read_marker(folder: &Path) -> Result<Option<String>, IoError> {
 
 /// Removes the marker from the folder of a state, unless a later restore has replaced it.
 pub(super) fn clear_marker(folder: &Path, marker: &str) -> Result<(), IoError> {
-    if read_marker(folder)?.as_deref() != Some(marker) {
+    remove_if_unchanged(&folder.join(MARKER_FILE), marker)
+}
+
+fn remove_if_unchanged(path: &Path, marker: &str) -> Result<(), IoError> {
+    if !file_open::read(path).is_ok_and(|text| text == marker.as_bytes()) {
         return Ok(());
     }
-    let path = folder.join(MARKER_FILE);
-    sharing::remove_file(&path).at("remove", &path)?;
-    atomic::sync_folder(folder)
+    sharing::remove_file(path).at("remove", path)?;
+    atomic::sync_folder(atomic::parent_of(path))
 }
 
 #[cfg(test)]
@@ -57,15 +90,17 @@ mod tests {
         }
         let mark_restored = || {
             let folders = Replica::find_folders(manager.path(), home).unwrap();
-            write_markers(&folders).unwrap();
+            RestoreMarkers::write(&folders)
         };
         let marker = |replica: &Replica| read_marker(&replica.folder).unwrap();
+        mark_restored().unwrap().remove();
         assert_eq!(marker(&first), None);
-        mark_restored();
+        let _restored = mark_restored().unwrap();
         assert!(marker(&first).is_some() && marker(&second).is_some());
         assert_eq!(marker(&others), None);
         let planned_with = marker(&first).unwrap();
-        mark_restored();
+        mark_restored().unwrap().remove();
+        assert!(marker(&first).is_some());
         clear_marker(&first.folder, &planned_with).unwrap();
         assert!(marker(&first).is_some_and(|marker| marker != planned_with));
         clear_marker(&first.folder, &marker(&first).unwrap()).unwrap();

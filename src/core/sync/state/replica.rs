@@ -206,7 +206,7 @@ impl Replica {
         }
 
         if state.restore_marker.is_some() {
-            restore_marker::write_markers(std::slice::from_ref(&self.folder))?;
+            restore_marker::RestoreMarkers::write(std::slice::from_ref(&self.folder))?;
         }
 
         // The state comes last: once this replica has one, nothing is copied any more.
@@ -294,7 +294,7 @@ mod tests {
         let [old, new] =
             ["/b", "/c"].map(|cloud| Replica::of(home.path(), Path::new("/a"), Path::new(cloud)));
         old.write(&mut SyncState::default()).unwrap();
-        restore_marker::write_markers(std::slice::from_ref(&old.folder)).unwrap();
+        restore_marker::RestoreMarkers::write(std::slice::from_ref(&old.folder)).unwrap();
         assert!(new.continue_from(&old).unwrap());
         assert!(new.read().unwrap().restore_marker.is_some());
     }
