@@ -8,7 +8,7 @@ use crate::steps::archive_check::repair_sidecar;
 use crate::steps::shutdown::ShutdownArgs;
 use crate::steps::sync_checks;
 use crate::views::check_output::print_check;
-use crate::views::dry_run::{verb, would_be};
+use crate::views::dry_run::{wording, would_be};
 use clap::Args;
 use codex_manager_core::inventory::{ArchiveProblem, InventoryFile, cooldown, store};
 use codex_manager_core::io::{DocumentState, IoError, document, pluralize, tree};
@@ -197,7 +197,7 @@ impl FixRun<'_> {
     /// Creates `inventory.json` and `cooldown.json` again if they are damaged.
     fn recreate_documents(&mut self) {
         let home = self.context.manager_home();
-        let created = verb(self.dry_run, "would be created", "created");
+        let created = wording(self.dry_run, "would be created", "created");
 
         let inventory = document::read::<InventoryFile>(&home.join(store::FILE_NAME));
         if matches!(inventory, Ok(DocumentState::Damaged(_))) {

@@ -6,7 +6,7 @@ use crate::error::{CommandError, Outcome, Result};
 use crate::steps::home_checks::check_credential_store;
 use crate::ui::{Style, object, time};
 use crate::views::account::printable;
-use crate::views::dry_run::verb;
+use crate::views::dry_run::wording;
 use clap::Args;
 use codex_manager_core::accounts::Profile;
 use codex_manager_core::codex::{AUTH_JSON, login_lock};
@@ -162,8 +162,8 @@ impl ProfileExportArgs {
         context: &Context,
     ) {
         let ui = &context.ui;
-        let wrote_verb = verb(self.dry_run, "would write", "wrote");
-        let moved_verb = verb(self.dry_run, "would move", "moved");
+        let wrote_verb = wording(self.dry_run, "would write", "wrote");
+        let moved_verb = wording(self.dry_run, "would move", "moved");
 
         let encryption_text = match encryption_name {
             Some(key) => format!("encrypted with a {key}"),

@@ -5,7 +5,7 @@ use crate::context::Context;
 use crate::error::{CommandError, Outcome, Result};
 use crate::ui::{Style, object};
 use crate::views::account::printable;
-use crate::views::dry_run::verb;
+use crate::views::dry_run::wording;
 use codex_manager_core::accounts::profile::LoginCopy;
 use codex_manager_core::accounts::profile_ops::{derive_default_name, plan_save};
 use codex_manager_core::accounts::switchers::{Switcher, SwitcherLogin};
@@ -183,8 +183,8 @@ fn print_logins(
         );
 
         let effect = match login.outcome {
-            SaveOutcome::Created => verb(dry_run, "would save", "saved"),
-            SaveOutcome::Updated => verb(dry_run, "would update", "updated"),
+            SaveOutcome::Created => wording(dry_run, "would save", "saved"),
+            SaveOutcome::Updated => wording(dry_run, "would update", "updated"),
             SaveOutcome::Unchanged => "unchanged",
             SaveOutcome::KeptNewer => "has a newer login",
         };

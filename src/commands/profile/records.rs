@@ -6,7 +6,7 @@ use crate::context::Context;
 use crate::error::{Outcome, Result};
 use crate::steps::switch_account::update_cooldown_file;
 use crate::views::account::{printable, warn_not_recorded};
-use crate::views::dry_run::verb;
+use crate::views::dry_run::wording;
 use codex_manager_core::accounts::{AccountLocks, Profiles};
 use codex_manager_core::codex::login_lock;
 
@@ -37,7 +37,7 @@ pub(super) fn rename_in_settings(
         file_access::update(home, |file| file.rename_profile(old, new))
     };
     let names: Vec<_> = changed.iter().flatten().map(Setting::name).collect();
-    let change_verb = verb(dry_run, "would change", "changed");
+    let change_verb = wording(dry_run, "would change", "changed");
     for name in &names {
         context.ui.prose(format_args!(
             "{change_verb} the setting {}: {} → {}",

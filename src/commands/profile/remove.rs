@@ -6,7 +6,7 @@ use crate::context::Context;
 use crate::error::{CommandError, Outcome, Result};
 use crate::ui::object;
 use crate::views::account::printable;
-use crate::views::dry_run::verb;
+use crate::views::dry_run::wording;
 use clap::Args;
 use codex_manager_core::accounts::removed::UndoneRemoval;
 use codex_manager_core::codex::Identity;
@@ -156,7 +156,7 @@ impl ProfileUndoArgs {
         };
 
         let outcome = record_profiles_if(!self.dry_run, context);
-        let did_put = verb(self.dry_run, "would put", "put");
+        let did_put = wording(self.dry_run, "would put", "put");
         context.ui.prose(format_args!(
             "{did_put} the profile {} back",
             printable(&profile)

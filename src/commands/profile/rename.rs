@@ -5,7 +5,7 @@ use crate::context::Context;
 use crate::error::{Outcome, Result};
 use crate::ui::{Style, object};
 use crate::views::account::printable;
-use crate::views::dry_run::verb;
+use crate::views::dry_run::wording;
 use clap::Args;
 
 /// Change the name of a profile
@@ -32,7 +32,7 @@ impl RenameArgs {
         profiles.rename(&old_name, &self.new, self.dry_run)?;
 
         let recorded = record_profiles_if(!self.dry_run, context);
-        let verb_text = verb(self.dry_run, "would rename", "renamed");
+        let verb_text = wording(self.dry_run, "would rename", "renamed");
         context.ui.prose(format_args!(
             "{verb_text} {} to {}",
             printable(&old_name),

@@ -7,7 +7,7 @@ use crate::context::Context;
 use crate::error::{Outcome, Result};
 use crate::ui::object;
 use crate::views::account::{printable, time_json};
-use crate::views::dry_run::verb;
+use crate::views::dry_run::wording;
 use clap::Args;
 
 /// Restore an older login from the history of a profile
@@ -46,7 +46,7 @@ impl RestoreLoginArgs {
         )?;
 
         let ui = &context.ui;
-        let verb_text = verb(self.dry_run, "would restore", "restored");
+        let verb_text = wording(self.dry_run, "would restore", "restored");
         ui.prose(format_args!(
             "{verb_text} the login {} of the profile {}",
             printable(&restored.login),

@@ -10,7 +10,7 @@ use crate::steps::home_checks::{
 };
 use crate::ui::{Style, object};
 use crate::views::account::{printable, time_json};
-use crate::views::dry_run::verb;
+use crate::views::dry_run::wording;
 use clap::Args;
 use codex_manager_core::accounts::profile::LoginCopy;
 use codex_manager_core::accounts::profile_ops::{SavePlan, derive_default_name, plan_save};
@@ -148,7 +148,7 @@ impl SaveArgs {
         let ui = &context.ui;
         let name = ui.paint(Style::Strong, &plan.profile);
         let email = printable(login.identity.email.as_str());
-        let word = |planned, done| verb(self.dry_run, planned, done);
+        let word = |planned, done| wording(self.dry_run, planned, done);
         let (save_verb, update_verb) =
             (word("would save", "saved"), word("would update", "updated"));
         let rename_verb = word("would rename", "renamed");

@@ -2,7 +2,7 @@
 
 use crate::context::Context;
 use crate::ui::time;
-use crate::views::dry_run::verb;
+use crate::views::dry_run::wording;
 use clap::Args;
 use codex_manager_core::io::shell;
 use codex_manager_core::schedule::{
@@ -37,7 +37,7 @@ pub(super) fn show_files(context: &Context, files: &[PlannedJobFile], dry_run: b
             FileAction::Absent => continue,
         };
 
-        let action_text = verb(dry_run, planned_text, done_text);
+        let action_text = wording(dry_run, planned_text, done_text);
         ui.prose(format_args!("{action_text}: {}", path.display()));
         for line in text.trim_end().lines() {
             ui.line(format!("    {line}").trim_end());

@@ -6,7 +6,7 @@ use crate::context::Context;
 use crate::error::{CommandError, Outcome, Result};
 use crate::steps::home_checks::{refuse_during_restore, require_codex_home};
 use crate::ui::{Cell, Column, Table, bytes};
-use crate::views::dry_run::{verb, would_be};
+use crate::views::dry_run::wording;
 use chrono::TimeDelta;
 use clap::Args;
 use codex_manager_core::codex::rollout;
@@ -182,23 +182,25 @@ impl ScopeArgs {
 
     fn print_summary(&self, context: &Context, to: Form, items: &[ShrinkItem]) {
         let ui = &context.ui;
+        let (infinitive, participle) = match to {
+            Form::Compressed => ("compress", "compressed"),
+            Form::Plain => ("expand", "expanded"),
+        };
         show_projects(context, items);
         show_skipped(context, items);
 
         let converted_items = items.iter().filter(|item| item.action.converts());
         let converted: HashSet<_> = converted_items.map(|item| &item.session_id).collect();
         if converted.is_empty() {
-            ui.line(format_args!("no conversations to {}", infinitive(to)));
+            ui.line(format_args!("no conversations to {infinitive}"));
             return;
         }
 
         let (before, after) = sum_sizes(items);
-        let would_be = would_be(self.dry_run);
-        let about = verb(self.dry_run, "about ", "");
+        let (would_be, about) = wording(self.dry_run, ("would be ", "about "), ("", ""));
         ui.prose(format_args!(
-            "{} {would_be}{}ed: {} → {about}{}",
+            "{} {would_be}{participle}: {} → {about}{}",
             pluralize(converted.len(), "conversation"),
-            infinitive(to),
             bytes(before),
             bytes(after),
         ));
@@ -222,14 +224,6 @@ impl ScopeArgs {
             .chain(sessions)
             .map(|(name, value)| format!(" --{name} {}", shell::quote_if_needed(&value)));
         options.collect::<Vec<_>>().concat()
-    }
-}
-
-/// Returns the verb for converting a conversation to this form.
-fn infinitive(form: Form) -> &'static str {
-    match form {
-        Form::Compressed => "compress",
-        Form::Plain => "expand",
     }
 }
 

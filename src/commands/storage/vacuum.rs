@@ -5,7 +5,7 @@ use crate::context::Context;
 use crate::error::{Outcome, Result};
 use crate::steps::home_checks::{refuse_during_restore, require_codex_home};
 use crate::ui::{Cell, Column, Table, bytes};
-use crate::views::dry_run::verb;
+use crate::views::dry_run::wording;
 use chrono::TimeDelta;
 use clap::Args;
 use codex_manager_core::io::pluralize;
@@ -80,7 +80,7 @@ impl VacuumArgs {
         Table::with_rows(ui, COLUMNS, rows).print(ui);
 
         let (before, after) = sum_sizes(items);
-        let (would_be, about) = verb(self.dry_run, ("would be ", "about "), ("", ""));
+        let (would_be, about) = wording(self.dry_run, ("would be ", "about "), ("", ""));
         ui.prose(format_args!(
             "{} {would_be}rewritten: {} → {about}{}",
             pluralize(items.len(), "database"),

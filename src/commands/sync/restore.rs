@@ -9,6 +9,7 @@ use crate::steps::sync_index::{lock_replica, update_codex_index};
 use crate::steps::sync_shutdown::{self, shut_down_codex, warn_of_new_holders};
 use crate::ui::object;
 use crate::ui::time::bytes;
+use crate::views::dry_run::wording;
 use crate::views::sync_plan::to_paths_json;
 use clap::Args;
 use codex_manager_core::io::events;
@@ -137,11 +138,7 @@ fn print_result(
     safety_snapshot: Option<String>,
 ) {
     const MAX_SHOWN: usize = 40;
-    let verb = if is_applied {
-        "restored"
-    } else {
-        "would restore"
-    };
+    let verb = wording(!is_applied, "would restore", "restored");
     let total_bytes: u64 = plan.files.iter().map(|file| file.size).sum();
     let target = match plan.target {
         Side::Local => "local",
