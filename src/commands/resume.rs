@@ -52,10 +52,11 @@ pub(crate) struct ResumeArgs {
     args: Vec<OsString>,
 }
 
-enum ConversationOwner {
+/// The account of a conversation by its newest launch, else by its rollout.
+enum RecordedAccount {
     /// An account with a profile, or the live one.
     Known(Identity),
-    /// An account without a profile. The text is its workspace id, or its user id if the rollout has no workspace id.
+    /// An account without a profile: its workspace id, or its user id if the rollout has no workspace id.
     Unknown(String),
     /// Neither a launch nor the rollout names an account.
     Unnamed,
@@ -94,24 +95,34 @@ impl ResumeArgs {
             return self.start.run_directly(&codex_args, context);
         }
 
-        let owner = find_owner(&conversation, context)?;
-        let account = match (&self.profile, owner) {
-            (Some(profile), owner) => {
-                let named_account = find_identity(profile, context)?;
-                if !self.rebind {
-                    check_same_account(&named_account, &owner)?;
-                }
-                named_account
+        let account = self.choose_account(&conversation, context)?;
+        self.start
+            .start(&account, &codex_args, Some(&conversation.id), context)
+    }
+
+    /// Returns the account of `--profile`, else that of the conversation, else the one that the user picks.
+    fn choose_account(
+        &self,
+        conversation: &ChosenConversation<'_>,
+        context: &Context,
+    ) -> Result<Identity> {
+        let recorded = find_recorded_account(conversation, context)?;
+        if let Some(profile) = &self.profile {
+            let named_account = find_identity(profile, context)?;
+            if !self.rebind {
+                check_same_account(&named_account, &recorded)?;
             }
-            (None, ConversationOwner::Known(account)) => account,
-            (None, ConversationOwner::Unknown(account_id)) => {
-                return Err(CommandError::refused(format!(
-                    "the conversation belongs to the account {account_id}, which has no profile"
-                ))
-                .hint("sign in to it: codex-manager profile login NAME")
-                .hint("or continue under another account: --profile NAME --rebind"));
-            }
-            (None, ConversationOwner::Unnamed) => {
+            return Ok(named_account);
+        }
+
+        match recorded {
+            RecordedAccount::Known(account) => Ok(account),
+            RecordedAccount::Unknown(account_id) => Err(CommandError::refused(format!(
+                "the conversation belongs to the account {account_id}, which has no profile"
+            ))
+            .hint("sign in to it: codex-manager profile login NAME")
+            .hint("or continue under another account: --profile NAME --rebind")),
+            RecordedAccount::Unnamed => {
                 let notice = "the account of this conversation is unknown";
                 // Codex records no account with an API key, which may be the only login.
                 if context.profiles().list()?.is_empty() {
@@ -121,12 +132,9 @@ impl ResumeArgs {
                 }
                 pick_account(notice, context).map_err(|e| {
                     e.hint("name the account with --profile NAME, or continue without a record: --untracked")
-                })?
+                })
             }
-        };
-
-        self.start
-            .start(&account, &codex_args, Some(&conversation.id), context)
+        }
     }
 
     fn pick_and_resume(mut self, context: &Context) -> Result<Outcome> {
@@ -192,14 +200,13 @@ fn check_resumable(conversation: &ChosenConversation<'_>) -> Result<()> {
 }
 
 /// Returns the account of a conversation: the account of its newest launch, else the creator named in its rollout.
-fn find_owner(
+fn find_recorded_account(
     conversation: &ChosenConversation<'_>,
     context: &Context,
-) -> Result<ConversationOwner> {
-    let manager_home = context.manager_home();
-    let launches = LaunchRegistry::of(manager_home).read()?;
+) -> Result<RecordedAccount> {
+    let launches = LaunchRegistry::of(context.manager_home()).read()?;
     if let Some(record) = launches.find_by_session(&conversation.id) {
-        return Ok(ConversationOwner::Known(record.identity));
+        return Ok(RecordedAccount::Known(record.identity));
     }
 
     let Some((user_id, workspace_id)) = conversation
@@ -207,7 +214,7 @@ fn find_owner(
         .as_deref()
         .and_then(binding::read_creator)
     else {
-        return Ok(ConversationOwner::Unnamed);
+        return Ok(RecordedAccount::Unnamed);
     };
 
     // Codex may record the user or the workspace alone.
@@ -228,22 +235,22 @@ fn find_owner(
         });
 
     Ok(match known {
-        Some(identity) => ConversationOwner::Known(identity.clone()),
+        Some(identity) => RecordedAccount::Known(identity.clone()),
         // A rollout that names its creator has at least one of the ids.
-        None => ConversationOwner::Unknown(workspace_id.or(user_id).unwrap_or_default()),
+        None => RecordedAccount::Unknown(workspace_id.or(user_id).unwrap_or_default()),
     })
 }
 
-fn check_same_account(named_account: &Identity, owner: &ConversationOwner) -> Result<()> {
-    let owner_text = match owner {
-        ConversationOwner::Unnamed => return Ok(()),
-        ConversationOwner::Known(owner) if owner.is_same(named_account) => return Ok(()),
-        ConversationOwner::Known(owner) => owner.to_string(),
-        ConversationOwner::Unknown(workspace) => workspace.clone(),
+fn check_same_account(named_account: &Identity, recorded: &RecordedAccount) -> Result<()> {
+    let recorded_text = match recorded {
+        RecordedAccount::Unnamed => return Ok(()),
+        RecordedAccount::Known(account) if account.is_same(named_account) => return Ok(()),
+        RecordedAccount::Known(account) => account.to_string(),
+        RecordedAccount::Unknown(account_id) => account_id.clone(),
     };
 
     Err(CommandError::refused(format!(
-        "the conversation belongs to {owner_text}, not to {named_account}"
+        "the conversation belongs to {recorded_text}, not to {named_account}"
     ))
     .hint("to continue under its own account, leave out --profile")
     .hint("to continue under the named one, add --rebind; Codex may not show it there"))
