@@ -28,6 +28,15 @@ pub(super) enum DecisionSubject {
 }
 
 impl OpenDecision {
+    pub(super) fn new(subject: DecisionSubject, choices: Vec<KeepChoice>) -> Self {
+        Self { subject, choices }
+    }
+
+    pub(super) fn of_branch(branch: Branch) -> Self {
+        let choices = vec![KeepChoice::Local, KeepChoice::ConflictCopy];
+        Self::new(DecisionSubject::Branch(branch), choices)
+    }
+
     /// Returns the conflict, or that of a branch; `None` for a conflict copy.
     pub(super) fn conflict(&self) -> Option<&Conflict> {
         match &self.subject {
@@ -62,7 +71,7 @@ impl OpenDecision {
         }
     }
 
-    /// Returns the name for people: the title, else the file.
+    /// Returns the title, else the path or the name of the conflict copy.
     pub(super) fn display_name(&self) -> String {
         let title = self.versions().map(format_conversation_name);
         title.unwrap_or_else(|| self.path_or_name().to_owned())
@@ -102,7 +111,7 @@ pub(super) fn list_offers(conflict: &Conflict, config: &SyncConfig) -> Vec<KeepC
     offers
 }
 
-/// Returns the side whose version stays in the place of the file.
+/// Returns the side with the version that stays at the path of the conflict.
 pub(super) fn find_kept_side(conflict: &Conflict, keep: KeepChoice) -> Side {
     match keep {
         KeepChoice::Cloud => Side::Remote,

@@ -31,6 +31,7 @@ use codex_manager_core::sync::state::{Replica, SyncState};
 use codex_manager_core::sync::{contents, identity, resolutions};
 use serde::Serialize;
 use std::cell::LazyCell;
+use std::collections::BTreeSet;
 use std::path::Path;
 
 /// List and resolve conflicts and conflict copies of conversations
@@ -126,40 +127,7 @@ impl ResolveArgs {
         shutdown_args: &ShutdownArgs,
     ) -> Result<Outcome, CommandError> {
         let is_vault = config.remote == SyncRemote::Vault;
-        let (plan, state) = plan::plan(&PlanRequest {
-            finds_needed_versions: true,
-            ..PlanRequest::new(config, replica)
-        })?;
-        let copies = ConflictCopies::read(&replica.folder, &config.cloud)?;
-        let branch_records = branches::collect_records(&plan, &state);
-
-        // Three kinds of decisions are open: the conflicts of the plan, conflict copies, and branches that Codex hides.
-        let conflicts = plan.conflicts.into_iter().map(|conflict| {
-            let choices = list_offers(&conflict, config);
-            OpenDecision {
-                subject: DecisionSubject::Conflict(conflict),
-                choices,
-            }
-        });
-        let pending = plan.notices.conflict_copies;
-        let copies = copies.all.into_values();
-        let copies = copies.filter(|copy| pending.iter().any(|(name, _)| *name == copy.name));
-        let continued = LazyCell::new(|| ContinuedRollouts::read(&config.local, []));
-        let copies = copies.map(|copy| {
-            let decided = DecidedCopy::read(copy.clone(), config, replica, &state);
-            OpenDecision {
-                subject: DecisionSubject::ConflictCopy(copy, decided.versions()),
-                choices: decided.list_offers(&continued),
-            }
-        });
-
-        let of_branch = |branch: Branch| OpenDecision {
-            subject: DecisionSubject::Branch(branch),
-            choices: vec![KeepChoice::Local, KeepChoice::ConflictCopy],
-        };
-        let branches = branches::find_undecided(&config.local, &branch_records).into_iter();
-        let branches = branches.map(of_branch);
-        let open: Vec<OpenDecision> = conflicts.chain(copies).chain(branches).collect();
+        let (open, branch_records) = read_open_decisions(config, replica)?;
 
         let apply = |name: &str, decision: &OpenDecision, keep| {
             check_choice(decision, keep)?;
@@ -184,7 +152,7 @@ impl ResolveArgs {
 
         if let Some(named) = &self.conflict_name {
             let decided = branches::find_decided(&config.local, &branch_records).into_iter();
-            let decided: Vec<_> = decided.map(of_branch).collect();
+            let decided: Vec<_> = decided.map(OpenDecision::of_branch).collect();
             let decision = find_decision(named, &open);
             // The user may choose again between branches that are decided.
             let decision =
@@ -224,18 +192,14 @@ impl ResolveArgs {
             KeepChoice::Both => "both versions".to_owned(),
             version => format!("the {} version", version.name()),
         };
+        let ui = &context.ui;
         let verb = if self.dry_run { "would keep" } else { "kept" };
-        context
-            .ui
-            .prose(format_args!("{verb} {kept_version} of {name}"));
+        ui.prose(format_args!("{verb} {kept_version} of {name}"));
 
         if let Some(id) = &outcome.new_id {
-            context
-                .ui
-                .line(format_args!("the new conversation has the id {id}"));
+            ui.line(format_args!("the new conversation has the id {id}"));
         }
         if let Some(snapshot) = &outcome.snapshot {
-            let ui = &context.ui;
             ui.note(format_args!(
                 "the version that was not kept is in the snapshot {snapshot}"
             ));
@@ -246,18 +210,16 @@ impl ResolveArgs {
         }
 
         if !self.dry_run {
-            context.ui.note("next: codex-manager sync run --apply");
+            ui.note("next: codex-manager sync run --apply");
         }
 
-        context.ui.document(
-            "sync resolve",
-            &ResolveJson {
-                resolved: Some(name.to_owned()),
-                outcome,
-                dry_run: self.dry_run,
-                ..ResolveJson::default()
-            },
-        );
+        let json = ResolveJson {
+            resolved: Some(name.to_owned()),
+            outcome,
+            dry_run: self.dry_run,
+            ..ResolveJson::default()
+        };
+        ui.document("sync resolve", &json);
         Outcome::Done
     }
 
@@ -321,6 +283,40 @@ impl ResolveArgs {
             }
         }
     }
+}
+
+/// Returns the open decisions: conflicts of the plan, conflict copies, and branches that Codex hides. Also returns the
+/// records of all branches.
+fn read_open_decisions(
+    config: &SyncConfig,
+    replica: &Replica,
+) -> Result<(Vec<OpenDecision>, BTreeSet<String>), CommandError> {
+    let (plan, state) = plan::plan(&PlanRequest {
+        finds_needed_versions: true,
+        ..PlanRequest::new(config, replica)
+    })?;
+    let copies = ConflictCopies::read(&replica.folder, &config.cloud)?;
+    let branch_records = branches::collect_records(&plan, &state);
+
+    let conflicts = plan.conflicts.into_iter().map(|conflict| {
+        let choices = list_offers(&conflict, config);
+        OpenDecision::new(DecisionSubject::Conflict(conflict), choices)
+    });
+
+    let pending = plan.notices.conflict_copies;
+    let copies = copies.all.into_values();
+    let copies = copies.filter(|copy| pending.iter().any(|(name, _)| *name == copy.name));
+    let continued = LazyCell::new(|| ContinuedRollouts::read(&config.local, []));
+    let copies = copies.map(|copy| {
+        let decided = DecidedCopy::read(copy.clone(), config, replica, &state);
+        let subject = DecisionSubject::ConflictCopy(copy, decided.versions());
+        OpenDecision::new(subject, decided.list_offers(&continued))
+    });
+
+    let branches = branches::find_undecided(&config.local, &branch_records).into_iter();
+    let branches = branches.map(OpenDecision::of_branch);
+    let open = conflicts.chain(copies).chain(branches).collect();
+    Ok((open, branch_records))
 }
 
 /// Returns the argument of `sync resolve` for a decision: the short id of its conversation; the file if it has none or
@@ -410,7 +406,7 @@ impl ReplicaContext<'_> {
         })?;
 
         let Some(plan) = extract_file_plan(path, &full_plan) else {
-            let message = format!("{path} could not be decided");
+            let message = format!("the conflict in {path} could not be resolved");
             return Err(CommandError::failed(message)
                 .hint("see the reason with: codex-manager sync plan; nothing was changed"));
         };
