@@ -73,24 +73,34 @@ impl SyncInitArgs {
                 // machine.
                 replica(context, &config).continue_from(&replica(context, old_config))?;
             }
-
-            atomic::create_private_folder(atomic::parent_of(&path))?;
-            file_access::write(&path, &text)?;
-            context.ui.prose(format_args!("wrote {}", path.display()));
-            let preflight = format_sync_command(context, &path, "preflight");
-            context.ui.note(format_args!("check it with: {preflight}"));
-
-            if !self.vault {
-                context.ui.note(
-                    "conversations are copied as they are, with the secrets that were typed or printed in them; \
-                     `codex-manager vault` keeps encrypted copies",
-                );
-            }
+            self.write_configuration(context, &path, &text)?;
         }
 
         let json = object().with("path", &path).with("dry_run", self.dry_run);
         context.ui.document("sync init", &json);
         Ok(Outcome::Done)
+    }
+
+    fn write_configuration(
+        &self,
+        context: &Context,
+        path: &Path,
+        text: &str,
+    ) -> Result<(), CommandError> {
+        atomic::create_private_folder(atomic::parent_of(path))?;
+        file_access::write(path, text)?;
+        let ui = &context.ui;
+        ui.prose(format_args!("wrote {}", path.display()));
+        let preflight = format_sync_command(context, path, "preflight");
+        ui.note(format_args!("check it with: {preflight}"));
+
+        if !self.vault {
+            ui.note(
+                "conversations are copied as they are, with the secrets that were typed or printed in them; \
+                 `codex-manager vault` keeps encrypted copies",
+            );
+        }
+        Ok(())
     }
 
     /// Returns the configuration in `path`, with its text, if `--vault` changes it from a cloud folder to the vault.
@@ -112,10 +122,8 @@ impl SyncInitArgs {
         } else {
             self.resolve_cloud_folder(context)?
         };
-        Ok(format_configuration(
-            &cloud,
-            &sanitize_machine_name(&machine),
-        ))
+        let machine = sanitize_machine_name(&machine);
+        Ok(format_configuration(&cloud, &machine))
     }
 
     /// Returns the absolute path of the cloud folder, from the flag or from the user's answer.
