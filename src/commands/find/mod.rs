@@ -148,18 +148,22 @@ impl FindArgs {
 
         self.show_hits(&found, &matcher, context)?;
         if found.result.hits.is_empty() {
-            // A search of a part does not prove that nothing matches.
-            if found.is_partial {
-                context.note("no conversation matches in the part that could be searched");
-                return Ok(Outcome::Partial);
-            }
-
-            let elsewhere = self.describe_unfiltered(&matcher, context);
-            let elsewhere = elsewhere.map_or(String::new(), |count| format!("; {count}"));
-            context.note(format_args!("no conversation matches{elsewhere}"));
-            return Ok(Outcome::CheckFailed);
+            return Ok(self.report_no_match(&found, &matcher, context));
         }
         Ok(Outcome::partial_if(found.is_partial))
+    }
+
+    fn report_no_match(&self, found: &Found, matcher: &Matcher, context: &Context) -> Outcome {
+        // A search of a part does not prove that nothing matches.
+        if found.is_partial {
+            context.note("no conversation matches in the part that could be searched");
+            return Outcome::Partial;
+        }
+
+        let elsewhere = self.describe_unfiltered(matcher, context);
+        let elsewhere = elsewhere.map_or(String::new(), |count| format!("; {count}"));
+        context.note(format_args!("no conversation matches{elsewhere}"));
+        Outcome::CheckFailed
     }
 
     /// Returns the number of conversations that match without the filter options, as text such as `3 without --since`.
