@@ -83,25 +83,7 @@ impl RestoreOptions {
         let target = request.target;
         let leaves_logins_out = self.warn_if_logins_left_out(context, &request);
 
-        let plan = match apply::plan(&request) {
-            Err(RestoreError::AnotherAccount { archive, live })
-                if !self.dry_run && Self::confirm_account_switch(context, &archive, &live) =>
-            {
-                // No login is lost, because the restore saves the live login to its profile.
-                request.may_switch_account = true;
-                apply::plan(&request)?
-            }
-            // A dry run changes nothing, so the signed-in account does not matter.
-            Err(refusal @ RestoreError::AnotherAccount { .. }) if self.dry_run => {
-                context.warn(format_args!(
-                    "{refusal}; without --dry-run, the command asks whether to save the live login to its profile, or needs --yes"
-                ));
-                request.may_switch_account = true;
-                apply::plan(&request)?
-            }
-            other => other?,
-        };
-
+        let plan = self.make_plan(context, &mut request)?;
         let replaced_messages = count_replaced_messages(&request, &plan);
         let planned_backup = if request.safety_backup {
             "the safety backup"
@@ -111,23 +93,7 @@ impl RestoreOptions {
         let replaced_note = describe_replaced_messages(replaced_messages, planned_backup);
 
         if self.dry_run {
-            let holders = restore::find_holders(&request);
-            let unchanged = find_unchanged(archive.contents(), &plan, &request.folder);
-            let login = restore::preview_login(&request, &plan)?;
-            let login_notes = login.iter().flat_map(|login| login.notes.clone());
-            let notes: Vec<_> = login_notes.chain(replaced_note).collect();
-            let plan_and_unchanged = (&plan, &unchanged);
-            show_plan(
-                context,
-                command,
-                &request,
-                plan_and_unchanged,
-                login.as_ref(),
-                &notes,
-            );
-            for holder in holders {
-                context.warn(format_args!("the Codex home is in use: {holder}"));
-            }
+            show_preview(context, command, &request, &plan, replaced_note)?;
             return Ok(Outcome::Done);
         }
 
@@ -142,7 +108,7 @@ impl RestoreOptions {
             request.planned_after = journal::wait_for_next_tick(&request.folder);
         }
 
-        let mut report = apply_with_restore_mark(&request, &plan, context)?;
+        let mut report = apply_with_restore_marker(&request, &plan, context)?;
         // A restore of the whole home also restores the projections, so Codex shows the earlier turns.
         if target == RestoreTarget::Home && plan.partial {
             project_continued_rollouts(context, &request.folder, &changed_thread_ids(&plan));
@@ -163,6 +129,28 @@ impl RestoreOptions {
 
         show_report(context, command, &request, &report);
         Ok(Outcome::partial_if(!is_recorded || leaves_logins_out))
+    }
+
+    /// Makes the plan. If it replaces the login of another account, a dry run warns, and a restore asks the user.
+    fn make_plan(
+        &self,
+        context: &Context,
+        request: &mut RestoreRequest<'_>,
+    ) -> Result<RestorePlan> {
+        match apply::plan(request) {
+            // A dry run changes nothing, so the signed-in account does not matter.
+            Err(refusal @ RestoreError::AnotherAccount { .. }) if self.dry_run => {
+                context.warn(format_args!(
+                    "{refusal}; without --dry-run, the command asks whether to save the live login to its profile, or needs --yes"
+                ));
+            }
+            // No login is lost, because the restore saves the live login to its profile.
+            Err(RestoreError::AnotherAccount { archive, live })
+                if Self::confirm_account_switch(context, &archive, &live) => {}
+            result => return Ok(result?),
+        }
+        request.may_switch_account = true;
+        Ok(apply::plan(request)?)
     }
 
     /// Warns if logins of the archive are left out because other users could read them. Returns true if it warned.
@@ -365,10 +353,29 @@ pub(crate) fn format_archive_argument(path: &Path, context: &Context) -> String 
     }
 }
 
-/// Applies a restore. If the restore may remove files from the home, first marks the home as restored: without the
-/// mark, the next sync would treat these files as deleted by the user. Removes the mark again if the restore changed
-/// nothing.
-pub(crate) fn apply_with_restore_mark(
+/// Prints the plan of a dry run, with the notes about the login and the replaced messages.
+fn show_preview(
+    context: &Context,
+    command: &str,
+    request: &RestoreRequest<'_>,
+    plan: &RestorePlan,
+    replaced_note: Option<String>,
+) -> Result<()> {
+    let holders = restore::find_holders(request);
+    let login = restore::preview_login(request, plan)?;
+    let login_notes = login.iter().flat_map(|login| login.notes.clone());
+    let notes: Vec<_> = login_notes.chain(replaced_note).collect();
+    show_plan(context, command, request, plan, login.as_ref(), &notes);
+    for holder in holders {
+        context.warn(format_args!("the Codex home is in use: {holder}"));
+    }
+    Ok(())
+}
+
+/// Applies a restore. If the restore may remove files from the home, first writes the restore markers of its syncs:
+/// without them, the next sync would treat these files as deleted by the user. Removes the markers again if the restore
+/// changed nothing.
+pub(crate) fn apply_with_restore_marker(
     request: &RestoreRequest<'_>,
     plan: &RestorePlan,
     context: &Context,

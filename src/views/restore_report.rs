@@ -10,6 +10,7 @@ use codex_manager_core::inventory::archive_names::{self, file_name, strip_archiv
 use codex_manager_core::inventory::catalog;
 use codex_manager_core::io::{pluralize, shell, similar};
 use codex_manager_core::restore::apply::{self, RestoreReport};
+use codex_manager_core::restore::plan::unchanged_files::find_unchanged;
 use codex_manager_core::restore::plan::{RestorePlan, RestoreTarget};
 use codex_manager_core::restore::{LoginPreview, RestoreRequest};
 
@@ -88,10 +89,11 @@ pub(crate) fn show_plan(
     context: &Context,
     command: &str,
     request: &RestoreRequest<'_>,
-    (plan, unchanged): (&RestorePlan, &NameSet),
+    plan: &RestorePlan,
     login: Option<&LoginPreview>,
     notes: &[String],
 ) {
+    let unchanged = find_unchanged(request.archive.contents(), plan, &request.folder);
     let removed_names = list_removed_names(&plan.removed);
     let login_outcome = login.map(|login| login.outcome);
     let is_rollout = |name: &EntryName| kind_of(name.as_path()).is_rollout_folder();
@@ -128,7 +130,7 @@ pub(crate) fn show_plan(
     if request.target == RestoreTarget::Home {
         ui.report(format_args!(
             "  besides the login: {} replaced, {} added, {} removed",
-            describe_replaced(plan, unchanged),
+            describe_replaced(plan, &unchanged),
             plan.added.len(),
             removed_names.len(),
         ));
