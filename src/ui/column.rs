@@ -9,7 +9,7 @@ pub(super) const GAP: usize = 2;
 /// Below this width, rows that do not fit completely become blocks.
 pub(super) const NARROW_WIDTH: usize = 60;
 
-/// The way in which cells become shorter.
+/// The way to fit cells into a narrow column.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) enum Fit {
     /// The cells are never shortened: they are short, or meant to be copied.
@@ -36,7 +36,7 @@ pub(crate) struct Column {
     /// If the table is too wide, the columns of the highest rank disappear first. Columns of rank 0 never disappear.
     pub(super) rank: u8,
     pub(super) fit: Fit,
-    /// The width up to which the column grows before columns of this rank appear.
+    /// A width and a rank: the column grows to this width before columns of this rank or a higher one appear.
     widened: Option<(usize, u8)>,
     pub(super) is_number: bool,
     pub(super) scope: ColumnScope,
@@ -60,15 +60,15 @@ impl Column {
         Self { rank, ..self }
     }
 
-    /// Lets the cells lose their end, down to `least` columns.
-    pub(crate) const fn shorten(self, least: usize) -> Self {
-        let fit = Fit::End(least);
+    /// Lets the cells lose their end, down to `min_width` columns.
+    pub(crate) const fn shorten(self, min_width: usize) -> Self {
+        let fit = Fit::End(min_width);
         Self { fit, ..self }
     }
 
-    /// Lets the cells lose their middle, down to `least` columns.
-    pub(crate) const fn shorten_middle(self, least: usize) -> Self {
-        let fit = Fit::Middle(least);
+    /// Lets the cells lose their middle, down to `min_width` columns.
+    pub(crate) const fn shorten_middle(self, min_width: usize) -> Self {
+        let fit = Fit::Middle(min_width);
         Self { fit, ..self }
     }
 
@@ -78,9 +78,9 @@ impl Column {
         Self { widened, ..self }
     }
 
-    /// Lets the cells of the last column continue on further lines of at least `least` columns.
-    pub(crate) const fn wrap(self, least: usize) -> Self {
-        let fit = Fit::Wrap(least);
+    /// Wraps the cells of the last column into lines of at least `min_width` columns.
+    pub(crate) const fn wrap(self, min_width: usize) -> Self {
+        let fit = Fit::Wrap(min_width);
         Self { fit, ..self }
     }
 
@@ -106,8 +106,8 @@ impl Column {
     fn min_width(&self, natural: usize) -> usize {
         match self.fit {
             Fit::Whole => natural,
-            Fit::End(least) | Fit::Middle(least) | Fit::Wrap(least) => {
-                natural.min(least.max(width_of(self.head)))
+            Fit::End(min_width) | Fit::Middle(min_width) | Fit::Wrap(min_width) => {
+                natural.min(min_width.max(width_of(self.head)))
             }
         }
     }
