@@ -111,7 +111,7 @@ impl Check {
         if codex_home.is_dir() {
             self.fixed_by("codex-manager backup")
         } else {
-            self.advised("fix the Codex home first: see the check home")
+            self.advised("fix the Codex home first: see the check \"home\"")
         }
     }
 

@@ -318,7 +318,7 @@ fn check_conversations(context: &Context) -> Check {
 
     let Some(database) = context.state_database() else {
         return Check::warn(ID, "there are conversations, but no database lists them")
-            .because("Codex reads all of them at its next start")
+            .because("Codex reads all conversations at its next start")
             .advised("start codex, which creates the database again");
     };
 

@@ -44,8 +44,8 @@ impl Advised for codex_manager_core::journal::JournalError {
             Self::Opened { kept, .. } => self.hint(CodexRunning, hint_for_undone("end Codex, then run the same command again", kept)),
             Self::Written { kept, .. } => self.hint(CodexRunning, hint_for_undone("run the same command again", kept)),
             Self::Deferred(obstacle) => obstacle.to_command_error(),
-            Self::Occupied(_) => self.nothing_changed(Refused, "run that command again to finish it, or move the folder away"),
-            Self::DamagedJournal { .. } => self.nothing_changed(Failed, "the replaced files are beside the journal; keep what you need, then move that folder away"),
+            Self::Occupied(_) => self.nothing_changed(Refused, "run the other command again to finish it, or move the folder away"),
+            Self::DamagedJournal { .. } => self.nothing_changed(Failed, "the replaced files are beside the journal; keep what you need, then move the folder of the journal away"),
         }
     }
 }
@@ -59,7 +59,7 @@ impl Advised for codex_manager_core::journal::RecoveryObstacle {
             ),
             Self::Unrecognized { .. } => self.nothing_changed(
                 Refused,
-                "compare both, keep what you need, and move that folder away",
+                "compare the files with their staged copies, keep what you need, and move the staging folder away",
             ),
             Self::MissingFolder { journal, .. } => {
                 let journal = journal.display();

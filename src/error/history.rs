@@ -15,7 +15,7 @@ impl Advised for codex_manager_core::storage::trash_entry::TrashError {
                 self.hint(CodexRunning, hint)
             }
             Self::Occupied(_) => {
-                self.nothing_changed(Conflict, "keep that file, or move it away first")
+                self.nothing_changed(Conflict, "keep the file in the home, or move it away first")
             }
             Self::Changed(_) | Self::Database(_) => self.hint(Failed, "run the same command again"),
         }

@@ -135,8 +135,8 @@ pub(crate) fn warn_if_live_elsewhere(profile: &str, context: &Context) -> bool {
     } else {
         context.warn(format_args!(
             "{name} is the live account of another Codex home: {shown_home}; a login that is \
-             used in two homes stops working in both, and codex login would end it in both; sign in \
-             again: codex-manager profile login {name}"
+             used in two homes stops working in both, and signing in with codex login would end it in both; \
+             sign in again with: codex-manager profile login {name}"
         ));
     }
     true
