@@ -311,7 +311,7 @@ await client.close();
 "#;
 
 #[test]
-fn the_sdk_of_the_protocol_accepts_every_answer() {
+fn the_mcp_sdk_accepts_every_answer() {
     let Some(sdk) = sdk() else { return };
     let env = TestEnv::new();
     write(&env, &Conversation::new(1, 60, "About it", "The needle"));

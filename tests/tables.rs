@@ -422,7 +422,7 @@ fn tsv(env: &TestEnv, args: &[&str]) -> (Vec<String>, Vec<Vec<String>>) {
 }
 
 #[test]
-fn commands_that_list_have_tab_separated_values() {
+fn list_commands_print_tab_separated_values() {
     let mut env = TestEnv::new();
     archives(&mut env, &["2026-11-19T10:00:00Z", "2026-11-20T10:00:00Z"]);
     let _ = env.run(["profile", "save", "work"]).code(0);

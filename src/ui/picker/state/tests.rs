@@ -108,7 +108,7 @@ fn the_initial_selection_waits_for_its_entry_and_survives_the_first_filter() {
 }
 
 #[test]
-fn letters_that_are_close_together_come_first() {
+fn entries_with_the_letters_close_together_come_first() {
     let mut state = state(&["cooldown alias nora@example.test", "b", "contractor-client"]);
     for c in "clnt".chars() {
         press(&mut state, KeyCode::Char(c));
