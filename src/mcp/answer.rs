@@ -9,19 +9,19 @@ use codex_manager_core::conversations::past_answers::FIRST_LINE;
 use codex_manager_core::io::ansi;
 use serde_json::{Value, json};
 
-/// The largest length of an answer in characters, unless the client asks for more.
+/// The maximum length of an answer, in characters, unless the client asks for more.
 pub(super) const MAX_CHARS: usize = 4000;
 
 /// The number of characters reserved for the last lines: notes and the cursor.
 const RESERVED_CHARS: usize = 400;
 
-/// The longest quoted line, in characters. A longer one is continued in the next line.
+/// The maximum length of a quoted line, in characters. A longer one continues in the next line.
 const MAX_LINE_CHARS: usize = 400;
 
-/// The largest length of a folder and of a title, in characters.
+/// The maximum length of a folder and of a title, in characters.
 const MAX_FIELD_CHARS: usize = 200;
 
-/// The largest length of a snippet, in characters.
+/// The maximum length of a snippet, in characters.
 const MAX_SNIPPET_CHARS: usize = 300;
 
 /// Collects the parts of an answer as long as they fit.

@@ -13,7 +13,7 @@ const UPDATE_INTERVAL: Duration = Duration::from_secs(3);
 /// The least time between two walks over all rollouts.
 const WALK_INTERVAL: Duration = Duration::from_secs(60);
 
-/// The longest time that a call waits for an update. After that, it is answered from the index as it is.
+/// The maximum time that a call waits for an update. After that, the answer uses the index as it is.
 const MAX_WAIT: Duration = Duration::from_secs(2);
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]

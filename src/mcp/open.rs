@@ -24,7 +24,7 @@ const LEAST_PAGE_CHARS: usize = 2000;
 /// The largest `max_chars` of a page.
 const LARGEST_PAGE_CHARS: usize = 40_000;
 
-/// The longest text of an entry that is shown, in bytes. Each page redacts the entries of earlier pages again.
+/// The maximum number of bytes shown of an entry. Each page redacts the entries of earlier pages again.
 const MAX_ENTRY_BYTES: usize = 256 << 10;
 
 #[derive(Debug, Deserialize)]

@@ -15,17 +15,17 @@ use codex_manager_core::io::Zone;
 use std::cmp::Reverse;
 use std::path::Path;
 
-/// The longest text of a message, in characters.
-const MESSAGE_CHARS: usize = 1500;
+/// The maximum number of characters that the preview shows of a message.
+const MAX_MESSAGE_CHARS: usize = 1500;
 
 /// The maximum number of characters that the preview shows of a line before the match.
 const CHARS_BEFORE: usize = 60;
 
-/// Matches within this number of bytes are close together.
-const PLACE_BYTES: usize = 400;
+/// The length of the text, in bytes, in which matches count as close together.
+const NEARBY_BYTES: usize = 400;
 
-/// The largest number of matches in a message that are compared.
-const MAX_PLACES: usize = 1000;
+/// The maximum number of matches of a message that are compared.
+const MAX_COMPARED_MATCHES: usize = 1000;
 
 /// Returns the task that describes a conversation: the turn with the match in its content, or without a match its facts
 /// and its last turn.
@@ -103,7 +103,7 @@ fn find_densest_place(text: &str, marks: &[String]) -> Option<(usize, usize)> {
         .flat_map(|mark| text.match_indices(mark.as_str()));
 
     let count_marks_from = |at: usize| {
-        let mut end = text.len().min(at + PLACE_BYTES);
+        let mut end = text.len().min(at + NEARBY_BYTES);
         while !text.is_char_boundary(end) {
             end -= 1;
         }
@@ -115,7 +115,7 @@ fn find_densest_place(text: &str, marks: &[String]) -> Option<(usize, usize)> {
     };
 
     let places = places
-        .take(MAX_PLACES)
+        .take(MAX_COMPARED_MATCHES)
         .map(|(at, _)| (count_marks_from(at), Reverse(at)));
     let (count, Reverse(at)) = places.max()?;
 
@@ -210,7 +210,7 @@ fn format_last_turn(rollout: &Path) -> Vec<(Style, String)> {
 
 /// Returns the beginning of a message, without empty lines and tabs.
 fn truncate_message(text: &str) -> String {
-    let text: String = text.chars().take(MESSAGE_CHARS).collect();
+    let text: String = text.chars().take(MAX_MESSAGE_CHARS).collect();
     let lines = text.lines().map(|line| line.replace('\t', "    "));
     let lines: Vec<_> = lines
         .filter(|line| !line.trim().is_empty())
@@ -226,7 +226,7 @@ mod tests {
     #[test]
     fn the_preview_begins_where_most_matches_are_close_together() {
         let marks = ["borrow", "checker"].map(String::from);
-        let far = "-".repeat(PLACE_BYTES);
+        let far = "-".repeat(NEARBY_BYTES);
         let text = format!("a checker {far}\n漢字 the borrow checker\n{far} borrow");
         let (count, at) = find_densest_place(&text, &marks).unwrap();
         assert_eq!(count, 2);

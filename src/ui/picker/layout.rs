@@ -4,13 +4,13 @@ use super::options::PickerOptions;
 use crate::ui::text_width::columns;
 use ratatui_core::layout::Rect;
 
-/// The fewest columns of a terminal that shows the preview beside the list.
+/// The minimum width of a terminal, in columns, for a preview beside the list.
 const MIN_BESIDE_COLUMNS: u16 = 100;
 
-/// The fewest lines of a picker that shows the preview below the list.
+/// The minimum height of a picker, in lines, for a preview below the list.
 const MIN_BELOW_LINES: u16 = 12;
 
-/// The fewest lines of a picker that has a second line of keys.
+/// The minimum height of a picker, in lines, for a second line of keys.
 const MIN_TWO_KEY_LINES: u16 = 10;
 
 /// The width of a preview beside the list, in percent.

@@ -129,10 +129,10 @@ pub(crate) struct ContentMatch {
     pub marks: Vec<String>,
 }
 
-/// An entry to describe.
+/// A request for the preview of an entry.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(crate) struct PreviewQuery {
     pub id: String,
-    /// The match in its content.
+    /// The match in the content of the entry.
     pub found: Option<ContentMatch>,
 }

@@ -14,10 +14,10 @@ use ratatui_core::text::Span;
 /// The marks before the selected entry and before the others.
 const MARKS: [&str; 2] = ["> ", "  "];
 
-/// The fewest columns in which a shortened cell is shown.
+/// The minimum width of a shortened cell, in columns.
 const MIN_CELL_WIDTH: usize = 4;
 
-/// The least width to which the widest column shrinks so that others fit.
+/// The minimum width to which the widest column shrinks so that others fit.
 const MIN_WIDEST_COLUMN: usize = 24;
 
 const GAP: usize = 2;
