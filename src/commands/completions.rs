@@ -38,9 +38,8 @@ impl CompletionsArgs {
             CommandError::failed(format!("cannot generate the script for {shell}")).because(e)
         })?;
         context.ui.line(script.trim_end());
-        context
-            .ui
-            .document("completions", &json!({ "shell": shell, "script": script }));
+        let json = json!({ "shell": shell, "script": script });
+        context.ui.document("completions", &json);
         Ok(Outcome::Done)
     }
 }

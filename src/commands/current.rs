@@ -151,22 +151,16 @@ fn show_workspaces(workspaces: &[LoginWorkspace], context: &Context) {
     let names = workspaces.iter().map(|workspace| {
         let name = workspace.name.as_ref().unwrap_or(&workspace.account_id);
         let active_word = workspace.active.then_some("active");
-        let facts: Vec<_> = workspace
-            .kind
-            .as_deref()
-            .into_iter()
-            .chain(active_word)
-            .collect();
+        let kind = workspace.kind.as_deref();
+        let facts: Vec<_> = kind.into_iter().chain(active_word).collect();
         let suffix = format!(" ({})", facts.join(", "));
         let suffix = if facts.is_empty() { "" } else { &suffix };
         printable(&format!("{name}{suffix}"))
     });
 
     if !workspaces.is_empty() {
-        let names: Vec<_> = names.collect();
-        context
-            .ui
-            .prose(format_args!("workspaces: {}", names.join(", ")));
+        let names = names.collect::<Vec<_>>().join(", ");
+        context.ui.prose(format_args!("workspaces: {names}"));
     }
 }
 

@@ -62,9 +62,8 @@ impl ConfigArgs {
             ConfigCommand::Path(ConfigPathArgs {}) => {
                 let path = ConfigFile::path_in(context.manager_home());
                 context.ui.line(path.display());
-                context
-                    .ui
-                    .document("config path", &json!({ "path": path.to_string_lossy() }));
+                let json = json!({ "path": path.to_string_lossy() });
+                context.ui.document("config path", &json);
                 Ok(Outcome::Done)
             }
             ConfigCommand::Edit(args) => edit::edit_config(context, &args),

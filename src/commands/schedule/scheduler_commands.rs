@@ -32,9 +32,8 @@ pub(super) fn run_steps(
         let Some(problem) = problem else { continue };
 
         if step.may_fail {
-            context
-                .ui
-                .detail(format_args!("{}: {problem}", step.words.join(" ")));
+            let command = step.words.join(" ");
+            context.ui.detail(format_args!("{command}: {problem}"));
             continue;
         }
 

@@ -158,8 +158,7 @@ fn remove_snapshots(
         .prune()
         .map_err(|error| add_progress(error, removed))?;
 
-    context
-        .ui
-        .prose(format_args!("{} removed", pluralize(removed, "snapshot")));
+    let snapshot_count = pluralize(removed, "snapshot");
+    context.ui.prose(format_args!("{snapshot_count} removed"));
     Ok(())
 }

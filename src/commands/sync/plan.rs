@@ -142,9 +142,7 @@ fn print_plan(
     }
     if !plan.steps.is_empty() {
         show_steps(context, config, plan);
-        context
-            .ui
-            .note("nothing was changed; apply it with: codex-manager sync run --apply");
+        context.note("nothing was changed; apply it with: codex-manager sync run --apply");
     }
 
     sync_shutdown::print_shutdown_plan(context, shutdown_plan.as_ref());

@@ -209,9 +209,7 @@ impl RunArgs {
         log_report(context, config, &plan, &report);
         if is_cloud_missing {
             let cloud = config.cloud.display();
-            context
-                .ui
-                .note(format_args!("created the cloud folder: {cloud}"));
+            context.note(format_args!("created the cloud folder: {cloud}"));
         }
         if !plan.steps.is_empty() {
             warn_of_new_holders(context, config);
@@ -423,9 +421,7 @@ fn log_report(context: &Context, config: &SyncConfig, plan: &SyncPlan, report: &
     if let Some(error) = &report.prune_error {
         let path = config.backup.folder.display().to_string();
         events::warn!(path, why = error.to_string(), "old snapshots are left");
-        context
-            .ui
-            .warn(format_args!("old snapshots were not removed: {error}"));
+        context.warn(format_args!("old snapshots were not removed: {error}"));
     }
 
     for name in &report.pruned {

@@ -47,13 +47,11 @@ impl UsageTable {
     }
 }
 
-/// Says how to see `hidden` rows below the shown ones.
+/// Prints how to see `hidden` rows below the `shown` ones.
 pub(super) fn note_hidden_rows(shown: usize, hidden: usize, context: &Context) {
     if hidden > 0 {
         let count = shown + hidden;
-        context
-            .ui
-            .note(format_args!("there are more; to see them: --limit {count}"));
+        context.note(format_args!("there are more; to see them: --limit {count}"));
     }
 }
 
