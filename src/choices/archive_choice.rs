@@ -122,8 +122,9 @@ pub(crate) fn unknown_archive_error(
     })
 }
 
-/// Returns the archive in the trash whose name begins with `name_start`; the one that was pruned last if there are several.
+/// Returns the archive in the trash whose name begins with `name_start`; of several, the one pruned last.
 fn find_in_trash(name_start: &str, context: &Context) -> Option<PathBuf> {
+    // A number is the position in a list, which has no archives of the trash.
     if name_start.is_empty() || name_start.parse::<usize>().is_ok() {
         return None;
     }

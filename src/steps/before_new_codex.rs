@@ -5,7 +5,7 @@ use crate::context::Context;
 use crate::error::{Outcome, Result};
 use codex_manager_core::inventory::codex_change::describe_codex_change;
 
-const COMMAND: &str = "codex-manager config set backup.before_new_codex";
+const SETTING_COMMAND: &str = "codex-manager config set backup.before_new_codex";
 
 /// Archives the Codex home if Codex changed since the last archive. The setting `backup.before_new_codex` decides:
 /// `auto` archives without a question, `ask` only if the user agrees on a terminal. Writes nothing to stdout, which
@@ -33,7 +33,7 @@ pub(crate) fn archive_if_codex_changed(context: &Context) -> Result<()> {
     // A new Codex may migrate conversations at its start, and keeps no copy of them (openai/codex#46713).
     let question = format!("{change}. Make an archive before it starts?");
     if asks && context.ui.confirm(question) != Some(true) {
-        context.note(format_args!("do not ask again: {COMMAND} off"));
+        context.note(format_args!("do not ask again: {SETTING_COMMAND} off"));
         return Ok(());
     }
 
@@ -43,7 +43,11 @@ pub(crate) fn archive_if_codex_changed(context: &Context) -> Result<()> {
     };
     let backup_outcome = silent_context
         .run(&["backup".into(), "--no-status".into()])
-        .map_err(|e| e.hint(format!("start Codex without an archive: {COMMAND} off")))?;
+        .map_err(|e| {
+            e.hint(format!(
+                "start Codex without an archive: {SETTING_COMMAND} off"
+            ))
+        })?;
 
     let message = match backup_outcome {
         Outcome::Done => "archived the Codex home before the new Codex starts",

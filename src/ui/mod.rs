@@ -307,7 +307,7 @@ impl Ui {
         wrap::wrap_commands_apart(text, indent, width, &self.home_options)
     }
 
-    /// Prints a failed command: message, causes, then hints; one JSON document in JSON mode.
+    /// Prints the error of a command: message, causes, then hints; one JSON document in JSON mode.
     pub(crate) fn error(&self, error: &CommandError) {
         if self.json {
             return print_json_error(error);

@@ -130,7 +130,7 @@ impl NormalizeArgs {
             match legacy::read_record(&path, &options, &now, zone) {
                 // A file whose name is not that of an old login gives no record.
                 Ok(record) => records.extend(record),
-                Err(e) => skipped.push(to_skipped_fault(path, e.source.to_string())),
+                Err(e) => skipped.push(failed_file(path, e.source.to_string())),
             }
         }
         Ok((records, skipped))
@@ -307,7 +307,7 @@ fn select_archive_jobs<'a>(
     for record in &merged.records {
         if let Some(problem) = &record.problem {
             let reason = format!("no archive: {problem}");
-            skipped.push(to_skipped_fault(PathBuf::from(&record.source_path), reason));
+            skipped.push(failed_file(PathBuf::from(&record.source_path), reason));
             continue;
         }
 
@@ -335,13 +335,13 @@ fn write_archives(
             written.push(file_name(&published.archive));
         } else {
             let reason = "no archive: the file changed while it was read".to_owned();
-            skipped.push(to_skipped_fault(PathBuf::from(&record.source_path), reason));
+            skipped.push(failed_file(PathBuf::from(&record.source_path), reason));
         }
     }
     Ok(written)
 }
 
-fn to_skipped_fault(path: PathBuf, reason: String) -> SkippedLegacyFile {
+fn failed_file(path: PathBuf, reason: String) -> SkippedLegacyFile {
     SkippedLegacyFile {
         path,
         reason,

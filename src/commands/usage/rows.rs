@@ -39,7 +39,7 @@ pub(super) struct RowKey {
     /// The title of a conversation, or the profile of an account.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub title: Option<String>,
-    /// The start of a block of five hours, formatted for people.
+    /// The start of a block of five hours, as text.
     #[serde(skip)]
     block: Option<String>,
 }
@@ -54,13 +54,13 @@ impl RowKey {
         }
     }
 
-    /// Returns the name for people, without control characters.
+    /// Returns the shown name, else `key`, without control characters.
     pub(super) fn label(&self) -> String {
         let shown = self.shown_name().filter(|shown| !shown.is_empty());
         printable(shown.unwrap_or(&self.key))
     }
 
-    /// Returns the name for people; `None` if it is `key`.
+    /// Returns the title or the block; `None` if the row has only `key`.
     pub(super) fn shown_name(&self) -> Option<&str> {
         self.title.as_deref().or(self.block.as_deref())
     }

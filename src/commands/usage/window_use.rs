@@ -34,7 +34,7 @@ pub(super) struct PartView {
 }
 
 impl PartView {
-    /// Returns the name for people: the title of a conversation with its short id, or the key.
+    /// Returns the short id and the title of a conversation, else the key.
     pub(super) fn display_name(&self) -> String {
         match &self.title {
             Some(title) => format!("{} {title}", short_id(&self.key)),

@@ -21,7 +21,7 @@ pub(crate) struct LostMessage {
     pub rollout_id: String,
 }
 
-/// The messages that a conversation lacks, by the index of a place with a copy of them.
+/// The messages that a conversation lacks. Each key is the index of a place, such as an archive, that has them.
 pub(crate) type LostMessages = BTreeMap<usize, Vec<LostMessage>>;
 
 /// Identifies a lost message in all copies: the id of the rollout, and the digest of text and time.
