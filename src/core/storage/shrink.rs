@@ -34,6 +34,9 @@ pub const DEFAULT_MIN_BYTES: u64 = 16_000;
 /// The largest number of rollouts that an estimate reads.
 const SAMPLE_ROLLOUTS: usize = 64;
 
+/// The new size of a rollout in bytes, or an error; `None` if the conversion was not begun.
+type ConversionResult = Option<Result<u64, ConversionError>>;
+
 /// Chooses the rollouts to convert.
 #[derive(Debug, Clone)]
 pub struct ShrinkFilter {
@@ -185,67 +188,66 @@ impl ShrinkPlan {
     ) -> bool {
         let target_form = self.to;
         walk::remove_temps_of_killed_conversions(home);
-        let workers = parallel::thread_count();
+        let convert_item = |item: &ShrinkItem, workers: usize| -> ConversionResult {
+            let is_past_deadline = deadline.is_some_and(|deadline| Instant::now() >= deadline);
+            if !item.action.converts() || is_past_deadline || progress::is_interrupted() {
+                return None;
+            }
+            let workers = u32::try_from(workers).unwrap_or(1);
+            let id = item.session_id.to_string();
+            Some(form::convert(
+                home,
+                &id,
+                &item.path,
+                target_form,
+                workers,
+                progress,
+            ))
+        };
 
         // The plan has the largest rollouts first.
         let large_count = self
             .items
             .partition_point(|item| item.before_bytes >= LARGE_BYTES);
-
-        let convert_item =
-            |item: &ShrinkItem, workers: usize| -> Option<Result<u64, ConversionError>> {
-                let is_past_deadline = deadline.is_some_and(|deadline| Instant::now() >= deadline);
-                if !item.action.converts() || is_past_deadline || progress::is_interrupted() {
-                    return None;
-                }
-                let workers = u32::try_from(workers).unwrap_or(1);
-                let id = item.session_id.to_string();
-                Some(form::convert(
-                    home,
-                    &id,
-                    &item.path,
-                    target_form,
-                    workers,
-                    progress,
-                ))
-            };
-
         let (large_items, small_items) = self.items.split_at_mut(large_count);
         for item in large_items {
-            let result = convert_item(item, workers);
+            let result = convert_item(item, parallel::thread_count());
             item.record_result(result);
         }
-
-        // A small rollout gets one thread, and several are converted at a time.
-        let mut results = Vec::with_capacity(small_items.len());
-        let Ok(()) = parallel::run_each_ordered::<_, _, std::convert::Infallible>(
-            2 * workers,
-            small_items.iter(),
-            |item: &ShrinkItem| convert_item(item, 1),
-            |result| {
-                results.push(result);
-                Ok(())
-            },
-        );
-
-        for (item, result) in small_items.iter_mut().zip(results) {
-            // The rollouts of a rewound conversation share a lock, so two threads met there.
-            let is_busy = matches!(result, Some(Err(ConversionError::Busy)));
-            let result = if is_busy {
-                convert_item(item, 1)
-            } else {
-                result
-            };
-            item.record_result(result);
-        }
+        convert_in_parallel(small_items, |item| convert_item(item, 1));
 
         !progress::is_interrupted()
     }
 }
 
+/// Converts several small rollouts at a time, each with one thread.
+fn convert_in_parallel(
+    items: &mut [ShrinkItem],
+    convert: impl Fn(&ShrinkItem) -> ConversionResult + Sync,
+) {
+    let mut results = Vec::with_capacity(items.len());
+    let Ok(()) = parallel::run_each_ordered::<_, _, std::convert::Infallible>(
+        2 * parallel::thread_count(),
+        items.iter(),
+        &convert,
+        |result| {
+            results.push(result);
+            Ok(())
+        },
+    );
+
+    for (item, result) in items.iter_mut().zip(results) {
+        let result = match result {
+            // The rollouts of a rewound conversation share a lock, which another of the threads may have held.
+            Some(Err(ConversionError::Busy)) => convert(item),
+            result => result,
+        };
+        item.record_result(result);
+    }
+}
+
 impl ShrinkItem {
-    /// Records the result of the conversion; `None` if it was not begun.
-    fn record_result(&mut self, result: Option<Result<u64, ConversionError>>) {
+    fn record_result(&mut self, result: ConversionResult) {
         let error = match result {
             Some(Err(error)) => error,
             Some(Ok(bytes)) => {
