@@ -1,6 +1,6 @@
 //! The rollouts that other rollouts continue. A rewind or a fork records its base, which is the rollout that it
-//! continues, and an offset in it. Codex cannot open it without the base, or if the text of the base before that offset
-//! differs. All are found by the id of the rollout, because a rollout can be compressed or archived.
+//! continues, and an offset in the base. Codex cannot open a rewind or fork if the base is missing or has another text
+//! before that offset. Rollouts are identified by id, because compression and archiving change their paths.
 
 use super::sides::Side;
 use crate::codex::rollout::{compare_texts, parse_rollout_id};
@@ -52,13 +52,13 @@ impl ContinuedRollouts {
         continuations.any(|(id, _)| !is_deleted(id))
     }
 
-    /// Returns the sides whose version of the rollout `id` has lines that a rollout continues and that the other version
-    /// lacks. Rollouts that continue lines of both versions cannot be opened all. Returns no side if a file cannot be
-    /// read, because no step copies such a file.
+    /// Returns the sides that need to keep their version of the rollout `id`: another rollout continues lines that only
+    /// this version has. If both sides need to, one of the continuing rollouts will not open. Returns no side if a file
+    /// cannot be read, because no step copies such a file.
     pub(crate) fn find_needed_sides(&self, id: &str, local: &Path, remote: &Path) -> Vec<Side> {
         let offsets = self.continuations(id).iter();
         let offsets: Vec<u64> = offsets.filter_map(|(_, offset)| *offset).collect();
-        // Most rollouts have no offset, and one that was rewound often has many.
+        // The comparison reads both files, and most rollouts have no offset to check.
         let comparison = offsets
             .first()
             .and_then(|_| compare_texts(local, remote).ok());

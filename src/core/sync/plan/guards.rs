@@ -33,16 +33,15 @@ pub const PLACEHOLDERS: &str = "placeholders";
 /// Number of missing files that never count as an unmounted folder while this machine's manifest exists.
 const ALLOWED_MISSING: usize = 20;
 
-/// Returns the notice to print if a file stays as it is although `decision` would change it; `None` to carry the
-/// decision out.
-pub(super) fn notice_to_leave(file: &ComparedFile<'_>, decision: FileDecision) -> Option<Notice> {
+/// Returns a notice if `decision` must not be applied, because the download is risky or a file to copy has a secret.
+pub(super) fn notice_if_refused(file: &ComparedFile<'_>, decision: FileDecision) -> Option<Notice> {
     if let FileDecision::Copy(Side::Remote, _) = decision
         && let Some(why) = file.download_risk
     {
         return Some(NoticeList::Waiting.notice(&file.path, why));
     }
 
-    // In a conflict the user can choose either version.
+    // In a conflict, either version may be copied, because the user chooses one.
     let sources = match decision {
         FileDecision::Copy(Side::Local, _) => [&file.local, &None],
         FileDecision::Copy(Side::Remote, _) => [&None, &file.remote],
@@ -79,8 +78,8 @@ pub(super) fn drop_login_step(file: &ComparedFile<'_>, plan: FilePlan) -> FilePl
 /// and more than [`ALLOWED_MISSING`], or any known file together with this machine's manifest. With `--refill`, never
 /// fails.
 ///
-/// Drops the deletions of files that neither side has any more from `missing`, so that they are not published, if
-/// these are many, or with `--refill`.
+/// Drops from `missing` the deletions of files that neither side has any more, so that they are not published, if there
+/// are too many of them, or with `--refill`.
 pub(super) fn refuse_unmounted(
     missing: &mut MissingFiles,
     request: &PlanRequest<'_>,
@@ -216,16 +215,16 @@ pub(super) fn drop_blocked_steps(plan: &mut SyncPlan, obstacles: &Obstacles, rem
     hold_back(plan, |step| step.new_targets().find_map(find_reason));
 }
 
-/// Replaces the steps of these keys, which would replace lines that other rollouts continue, by conflicts, whatever the
-/// policy and the user chose.
+/// Replaces the steps with these keys by conflicts, regardless of the policy and of the choice of the user. The steps
+/// would replace lines that other rollouts continue.
 pub(super) fn turn_into_conflicts(plan: &mut SyncPlan, conflicts: Vec<(String, Conflict)>) {
     let (keys, conflicts): (HashSet<String>, Vec<_>) = conflicts.into_iter().unzip();
     plan.steps.retain(|step| !keys.contains(&step.key));
     plan.conflicts.extend(conflicts);
 }
 
-/// Drops the deletions of rollouts while the first line of the rollout `unread_id` was not read, because it may continue
-/// any older one. Another notice says why it cannot be read.
+/// Drops the deletions of all rollouts that are not newer than the rollout `unread_id`: its base may be among them, and
+/// its first line, which names the base, was not read. Another notice has the reason for that.
 pub(super) fn hold_back_deletions_of_bases(plan: &mut SyncPlan, unread_id: &str, path: &str) {
     let why = format!("is not deleted until {path}, which may continue it, can be read");
     let is_newer = |id: &str| uuid_time_ms(id).is_some() && id > unread_id;
@@ -236,7 +235,8 @@ pub(super) fn hold_back_deletions_of_bases(plan: &mut SyncPlan, unread_id: &str,
     });
 }
 
-/// Drops the steps of these keys, of rollouts that continue a conversation in conflict, until that is resolved.
+/// Drops the steps with these keys. Their rollouts continue a conversation in conflict, and a later run copies them
+/// after the conflict is resolved.
 pub(super) fn hold_back_continuations(plan: &mut SyncPlan, keys: &HashSet<String>) {
     let why = "continues a conversation in conflict; it is copied after the conflict is resolved";
     hold_back(plan, |step| {

@@ -75,15 +75,15 @@ impl<'a> FactReader<'a> {
     }
 
     /// Reads the files of one group. If one of them cannot be read, returns a plan that skips the group.
-    pub(crate) fn read_file(&self, key: &'a str, group: &FileGroup) -> FileReading<'a> {
-        self.read_group(key, group).unwrap_or_else(|error| {
+    pub(crate) fn read_group(&self, key: &'a str, group: &FileGroup) -> FileReading<'a> {
+        self.try_read_group(key, group).unwrap_or_else(|error| {
             let path = display_path(key, group);
             let notice = NoticeList::Skipped.notice(path, describe_read_failure(&error.source));
             FileReading::Settled(Box::new(notice.into()))
         })
     }
 
-    fn read_group(&self, key: &'a str, group: &FileGroup) -> Result<FileReading<'a>, IoError> {
+    fn try_read_group(&self, key: &'a str, group: &FileGroup) -> Result<FileReading<'a>, IoError> {
         let last = self.records.last_synced(key);
         let kind = FileKind::from_key(key);
         let settled = |plan: FilePlan| Ok(FileReading::Settled(Box::new(plan)));

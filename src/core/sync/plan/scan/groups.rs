@@ -194,8 +194,8 @@ fn select_blocking_links(
         .collect()
 }
 
-/// Blocks the groups at or below each link: writing there would follow the link, and counting the files of the other
-/// side as deleted would lose them. Returns one notice for each link: as skipped if it blocks a group, otherwise as
+/// Blocks the groups at or below each link: a write to such a path would follow the link, and the files of the other
+/// side would count as deleted. Returns one notice for each link: as skipped if it blocks a group, otherwise as
 /// excluded (local) or in a note (remote). `remote_place` describes the place of the remote in messages.
 fn block_linked_groups(
     remote_place: &str,
@@ -223,21 +223,15 @@ fn block_linked_groups(
 
     let links_with_counts = links.into_iter().zip(blocked_files);
     let notices = links_with_counts.map(|((side, (path, why)), file_count)| {
-        let list = match (file_count, side) {
-            (0, Side::Local) => NoticeList::Excluded,
-            (0, Side::Remote) => NoticeList::Note,
-            _ => NoticeList::Skipped,
+        let (list, other_place) = match side {
+            Side::Local => (NoticeList::Excluded, remote_place),
+            Side::Remote => (NoticeList::Note, "on this machine"),
         };
-        let why = match (file_count, side) {
-            (0, _) => why.to_owned(),
-            (_, Side::Local) => {
-                format!("{why}; the file at this path {remote_place} is left unchanged")
-            }
-            (_, Side::Remote) => {
-                format!("{why}; the file at this path on this machine is left unchanged")
-            }
-        };
-        list.notice(path, why)
+        if file_count == 0 {
+            return list.notice(path, why);
+        }
+        let why = format!("{why}; the file at this path {other_place} is left unchanged");
+        NoticeList::Skipped.notice(path, why)
     });
     notices.collect()
 }

@@ -272,6 +272,7 @@ impl<'a> ConversationDraft<'a> {
             if let Some(why) = chosen.why {
                 return (SyncAction::for_copy(side), why.describe(side, remote));
             }
+            // Both sides have this version, so a copy only restores the remote file name.
             if self.copied_bytes().is_some() {
                 let why = "the cloud client had renamed it";
                 return (SyncAction::CopyToCloud, why.to_owned());

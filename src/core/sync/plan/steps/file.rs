@@ -8,7 +8,7 @@ use crate::sync::file_version::FileVersion;
 use crate::sync::notice::NoticeList;
 use crate::sync::plan::facts::compared_file::{ComparedFile, LineMergeFacts};
 use crate::sync::plan::file_plan::{FileOutcome, FilePlan};
-use crate::sync::plan::guards::{drop_login_step, notice_to_leave};
+use crate::sync::plan::guards::{drop_login_step, notice_if_refused};
 use crate::sync::plan::sync_step::{
     Conflict, CopyOp, MergeTarget, Op, Placement, StateUpdate, SyncAction, SyncStep,
 };
@@ -31,7 +31,7 @@ fn plan_by_decision(file: &ComparedFile<'_>) -> FilePlan {
     }
 
     let decision = decide(file.facts, file.rules);
-    if let Some(notice) = notice_to_leave(file, decision) {
+    if let Some(notice) = notice_if_refused(file, decision) {
         return notice.into();
     }
 
