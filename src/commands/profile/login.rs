@@ -195,10 +195,10 @@ fn warn_if_renamed(adopted: &AdoptedLogin, context: &Context) {
         printable(&adopted.wanted),
     );
 
-    if let Some(other_account) = &adopted.taken_by {
+    if let Some(name_problem) = &adopted.name_problem {
         context.warn(format_args!(
-            "{requested_name} is the profile of {}, so the new login was saved as {saved_name}",
-            printable(other_account)
+            "{requested_name} {}, so the new login was saved as {saved_name}",
+            printable(name_problem)
         ));
     } else if saved_name.to_lowercase() != requested_name.to_lowercase() {
         context.warn(format_args!(

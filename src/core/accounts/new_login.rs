@@ -55,9 +55,9 @@ pub struct AdoptedLogin {
     pub saved: SaveReport,
     /// The name for the profile that the user requested.
     pub wanted: String,
-    /// The account that has the requested name, or "something else". `None` if the profile got the requested name, or
-    /// the account had a profile already.
-    pub taken_by: Option<String>,
+    /// The reason why the profile did not get the requested name, as a clause after the name. `None` if it got the
+    /// name, or if the account had a profile already.
+    pub name_problem: Option<String>,
     pub live: LiveHomeUpdate,
 }
 
@@ -214,13 +214,14 @@ fn adopt_login(
     let home = &note.codex_home;
     // A probe or a launch may hold an older login of the account, and would later replace the new one by it.
     let _account_locks = profiles.lock_accounts(&[&login.identity], now, patience)?;
-    let (saved, taken_by) = save_new_login(profiles, &note.profile, (snapshot, login), home, now)?;
+    let (saved, name_problem) =
+        save_new_login(profiles, &note.profile, (snapshot, login), home, now)?;
     Ok(AdoptedLogin {
         live: renew_live_login(profiles, home, (snapshot, login), now, patience)?,
         wanted: note.profile.clone(),
         login: login.clone(),
         saved,
-        taken_by,
+        name_problem,
     })
 }
 
@@ -235,7 +236,7 @@ pub(crate) fn save_new_login(
     now: Timestamp,
 ) -> Result<(SaveReport, Option<String>), ProfileError> {
     let profile = profiles.find(&login.identity)?;
-    let mut taken_by = None;
+    let mut name_problem = None;
 
     if profile.is_none() {
         match profiles.save_as(
@@ -248,10 +249,10 @@ pub(crate) fn save_new_login(
             Ok((_, saved)) => return Ok((saved, None)),
             Err(
                 ProfileError::Taken { account, .. } | ProfileError::EmailOfAnother { account, .. },
-            ) => taken_by = Some(account),
+            ) => name_problem = Some(format!("is the profile of {account}")),
             // Something else has the path, or the name is invalid. The login is saved nevertheless.
             Err(ProfileError::NotAProfile(_) | ProfileError::BadName { .. }) => {
-                taken_by = Some("something else".into());
+                name_problem = Some("cannot be the name of a profile".into());
             }
             Err(e) => return Err(e),
         }
@@ -262,7 +263,7 @@ pub(crate) fn save_new_login(
         .as_deref()
         .map_or(OwnerLocation::Profile, OwnerLocation::Live);
     let saved = profiles.save_back(snapshot, login, owner, now)?;
-    Ok((saved, taken_by))
+    Ok((saved, name_problem))
 }
 
 /// Replaces an older login of the same account in the Codex home, because the older login may be spent and no other
