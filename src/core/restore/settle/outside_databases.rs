@@ -114,8 +114,8 @@ fn keep_databases_inside(
 ) -> Result<(), RestoreError> {
     if request.env.get("CODEX_SQLITE_HOME").is_some() {
         notes.push(
-            "CODEX_SQLITE_HOME is set: unset it for this folder, or Codex uses the databases \
-             there and continues the conversations of the old home"
+            "CODEX_SQLITE_HOME is set: unset it before you use the restored folder, or Codex uses the databases in \
+             CODEX_SQLITE_HOME and continues the conversations of the old home"
                 .into(),
         );
     }
