@@ -297,7 +297,7 @@ impl SideWalk<'_> {
         if is_copy && !kind.is_symlink() {
             self.add_notice(
                 &path,
-                "looks like a copy that a cloud client created; left alone",
+                "looks like a copy that a cloud client made; it is not synced",
             );
         }
         Ok(())
