@@ -37,7 +37,7 @@ pub enum BackupError {
     #[error(transparent)]
     Clock(#[from] ClockDoubt),
     /// The list of a snapshot is damaged or of a newer version.
-    #[error("the list of the snapshot is unusable ({reason}): {}", path.display())]
+    #[error("the file list of the snapshot is unusable ({reason}): {}", path.display())]
     List {
         /// The defect of the list, as a clause.
         reason: String,
@@ -104,7 +104,7 @@ pub(super) fn next_snapshot_number(config: &SyncConfig) -> Result<u64, IoError> 
 
 /// A snapshot that this machine made.
 struct OwnSnapshot {
-    /// The number in the list of the snapshot.
+    /// See [`SnapshotList::number`].
     number: u64,
     /// The time in the name of the snapshot.
     made_at: NaiveDateTime,

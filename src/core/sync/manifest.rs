@@ -361,7 +361,7 @@ mod tests {
     }
 
     #[test]
-    fn a_clients_copy_of_a_manifest_has_no_machine_name() {
+    fn a_cloud_clients_copy_of_a_manifest_is_not_a_manifest() {
         for (name, is_manifest) in [
             ("desk-1-0123abcd.jsonl", true),
             ("desk-0123abcd (1).jsonl", false),

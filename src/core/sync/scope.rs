@@ -7,7 +7,7 @@ use crate::io::OrdinaryPath;
 use globset::{GlobBuilder, GlobSet, GlobSetBuilder};
 use std::path::{Component, Path};
 
-/// Returns why a file is never synced; `None` if it may be.
+/// Returns why a file is never synced; `None` if it may be synced.
 ///
 /// `path` is relative to the Codex home, with `/`. Letter case is ignored, because on many disks `Auth.JSON`
 /// is auth.json.
@@ -98,8 +98,8 @@ pub(crate) fn normalize_root(entry: &str) -> Result<Option<String>, String> {
     }
 }
 
-/// Names at the top of a home that may be links: their targets are synced and the links stay. Settings are
-/// not in the list, and entries that Codex does not know may link to anything.
+/// Names at the top of a home that may be links: sync follows them and keeps them. Settings are not in the list; nor
+/// are entries that Codex does not know, because they may link to anything.
 pub(crate) const LINKABLE_NAMES: &[&str] = &[
     home::SESSIONS,
     home::ARCHIVED_SESSIONS,
@@ -120,8 +120,8 @@ pub(crate) fn follows_link(path: &str, roots: &[String]) -> bool {
     !path.contains('/') && (LINKABLE_NAMES.contains(&path) || is_named_root())
 }
 
-/// Returns why the target of a link in the home `root` is not synced; `None` if it may be, or if the link is broken.
-/// Refused are targets that are never synced under their own name, or that contain the home.
+/// Returns why sync does not follow a link in the home `root`: its target contains the home, or is never synced under
+/// its own name. `None` if sync may follow the link, or if the link is broken.
 pub(crate) fn reason_not_to_follow(root: &Path, link: &Path) -> Option<&'static str> {
     let (root, target) = (root.canonical().ok()?, link.canonical().ok()?);
     if root.starts_with(&target) {
@@ -348,7 +348,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn excluded_files_are_refused_as_roots_in_any_spelling() {
+    fn never_synced_files_and_outside_paths_are_refused_as_roots() {
         for entry in [
             "auth.json",
             "account-sessions.json",

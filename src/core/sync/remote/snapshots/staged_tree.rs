@@ -106,7 +106,7 @@ impl StagedTree {
         Ok(is_unchanged)
     }
 
-    /// Places a hard link to a file, or a copy if the disk has no links.
+    /// Places a hard link to a file, or a copy if the file system has no hard links.
     pub(super) fn link(&self, from: &Path, to: &str) -> Result<(), IoError> {
         links::link_or_copy(from, &self.prepare_target(to)?)
     }
