@@ -43,7 +43,7 @@ pub(crate) fn truncate_bytes(text: &str, max_bytes: usize) -> &str {
     &text[..end]
 }
 
-/// Replaces each long run of base64 characters by a blank.
+/// Replaces each run of at least [`MIN_BASE64_BYTES`] base64 characters by a blank.
 pub(crate) fn without_base64(text: &str) -> Cow<'_, str> {
     let is_base64 =
         |b: u8| b.is_ascii_alphanumeric() || matches!(b, b'+' | b'/' | b'=' | b'-' | b'_');
@@ -52,7 +52,8 @@ pub(crate) fn without_base64(text: &str) -> Cow<'_, str> {
     let (mut copied_to, mut at) = (0, 0);
 
     while let Some(window) = bytes.get(at..at + MIN_BASE64_BYTES) {
-        // The search begins at the end, because a run cannot contain the last byte of another kind or begin before it.
+        // A run that begins before the last separator of the window would have to contain it, so the search continues
+        // after it.
         if let Some(separator_at) = window.iter().rposition(|b| !is_base64(*b)) {
             at += separator_at + 1;
             continue;

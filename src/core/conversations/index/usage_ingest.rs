@@ -258,6 +258,7 @@ fn read_last_windows(
     store: &IndexStore,
     conversation_id: i64,
 ) -> rusqlite::Result<HashMap<u32, Window>> {
+    // With `max(at)`, SQLite takes the other columns from the row with the latest time.
     let mut statement = store.connection.prepare_cached(
         "SELECT minutes, used, resets, max(at) FROM quota WHERE conversation=?1 GROUP BY minutes",
     )?;

@@ -131,8 +131,8 @@ pub(super) fn search_terms(
     search.rank_and_collect(search.find_candidates()?.candidates)
 }
 
-/// Searches for the conversations with the largest number of terms, among those that pass all checks of their texts.
-/// Also returns that number of terms.
+/// Searches for the conversations that have the most terms of the query and pass the checks of their texts. Also
+/// returns the number of terms that they have.
 pub(super) fn search_most_terms(
     store: &IndexStore,
     spans: &TextSpans,
