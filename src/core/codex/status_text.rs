@@ -170,7 +170,8 @@ impl StatusReader {
         self.read_window(limit_id, limit.minutes, limit.is_secondary, field)
     }
 
-    /// Stores a window, which replaces the same window of an earlier screen.
+    /// Reads and stores a window. It replaces the same window of an earlier screen; different figures for one window in
+    /// one screen are an error.
     fn read_window(
         &mut self,
         limit_id: String,

@@ -82,8 +82,8 @@ impl JournalFile {
         folders.any(|folder| step.staged.starts_with(&folder.0))
     }
 
-    /// Returns the time that applies to a step. `times` has one for each staging folder, by the clock of its file
-    /// system.
+    /// Returns the time in `times` for the staging folder of a step. `times` has one time for each staging folder,
+    /// because their file systems can have different clocks.
     pub(super) fn time_for(&self, step: &Step, times: &[i64]) -> Option<i64> {
         times.get(self.index_of_staging_folder(step)).copied()
     }

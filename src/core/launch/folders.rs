@@ -135,7 +135,7 @@ mod tests {
     }
 
     #[test]
-    fn the_nearest_folder_above_decides_by_components() {
+    fn the_nearest_configured_parent_folder_decides_the_profile() {
         let (_keep, root) = root();
         let settings = accounts(&[
             ("~", "private"),
@@ -179,7 +179,7 @@ mod tests {
 
     #[cfg(unix)]
     #[test]
-    fn pwd_counts_if_it_is_the_current_folder() {
+    fn pwd_is_used_only_if_it_names_the_current_folder() {
         let (_keep, root) = root();
         fs::create_dir_all(root.join("real/sub")).unwrap();
         symlink(root.join("real"), root.join("link")).unwrap();

@@ -348,7 +348,7 @@ mod tests {
     }
 
     #[test]
-    fn an_observation_without_the_weekly_window_keeps_its_exhaustion() {
+    fn a_later_observation_without_the_weekly_window_does_not_end_its_exhaustion() {
         let ended =
             legacy::exhausted_observation(at("2026-11-18T12:00:00Z"), at("2026-11-25T10:00:00Z"));
         let short = observation(

@@ -57,7 +57,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn the_tags_of_a_replica_survive_any_name() {
+    fn replica_tags_round_trip_with_commas_and_percent_signs() {
         for base in [None, Some("ab12".to_owned())] {
             let snapshot = RemoteSnapshot {
                 id: "64ae0aa1".into(),

@@ -112,7 +112,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn tags_survive_commas_and_percent_signs() {
+    fn tags_round_trip_with_commas_and_percent_signs() {
         let own = SnapshotTags {
             metadata: Metadata {
                 mode: BackupMode::Sessions,
