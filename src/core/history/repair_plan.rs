@@ -91,7 +91,7 @@ impl RepairChange {
     }
 }
 
-#[derive(Debug)]
+#[derive(Debug, Default)]
 pub struct RepairPlan {
     /// The changes, in the order of their application: a new row precedes its name.
     pub changes: Vec<RepairChange>,
@@ -141,19 +141,14 @@ pub fn plan(findings: Findings, provider: &str) -> Result<RepairPlan, HistoryErr
         report,
     } = findings;
 
-    let unrepairable = report.count_unrepairable();
     let mut plan = RepairPlan {
-        changes: Vec::new(),
         recreates_database: !has_table && !conversations.is_empty(),
+        unrepairable: report.count_unrepairable(),
         database: report.database,
-        skipped: Vec::new(),
-        unrepairable,
         home,
         provider: provider.to_owned(),
-        unprojected: Vec::new(),
-        shortened: Vec::new(),
         projections: projections.database,
-        conversations: Conversations::default(),
+        ..RepairPlan::default()
     };
 
     for stale in report.stale_path {
@@ -189,24 +184,7 @@ pub fn plan(findings: Findings, provider: &str) -> Result<RepairPlan, HistoryErr
         plan.changes.push(change);
     }
 
-    // The names are in the order of the missing rows, so each is found in one pass.
-    let names = find_given_names(&report.missing, &index, &mut plan.skipped)?;
-    let mut names = names.into_iter().peekable();
-    for (i, missing) in report.missing.into_iter().enumerate() {
-        // Codex adds the rows itself when it recreates the database.
-        if !plan.recreates_database {
-            let path = plan.recorded_path(&conversations, &missing.id, &missing.path);
-            plan.changes.push(RepairChange {
-                archived: missing.archived,
-                ..RepairChange::new(missing.id.clone(), RepairAction::Row, None, path)
-            });
-        }
-        if let Some((_, name)) = names.next_if(|(named_index, _)| *named_index == i) {
-            let change = RepairChange::new(missing.id, RepairAction::Name, None, name);
-            plan.changes.push(change);
-        }
-    }
-
+    plan.add_missing(report.missing, &index, &conversations)?;
     if plan.recreates_database {
         plan.conversations = conversations;
     }
@@ -219,11 +197,37 @@ impl RepairPlan {
         self.recreates_database || !self.unprojected.is_empty()
     }
 
+    /// Adds the rows of conversations that have none, unless Codex recreates the database, and the names that the user
+    /// gave to these conversations.
+    fn add_missing(
+        &mut self,
+        missing_rows: Vec<MissingRow>,
+        index: &ThreadNameIndex,
+        conversations: &Conversations,
+    ) -> Result<(), HistoryError> {
+        // The names are in the order of the missing rows, so each is found in one pass.
+        let names = find_given_names(&missing_rows, index, &mut self.skipped)?;
+        let mut names = names.into_iter().peekable();
+        for (i, missing) in missing_rows.into_iter().enumerate() {
+            // Codex adds the rows itself when it recreates the database.
+            if !self.recreates_database {
+                let path = self.recorded_path(conversations, &missing.id, &missing.path);
+                self.changes.push(RepairChange {
+                    archived: missing.archived,
+                    ..RepairChange::new(missing.id.clone(), RepairAction::Row, None, path)
+                });
+            }
+            if let Some((_, name)) = names.next_if(|(named_index, _)| *named_index == i) {
+                let change = RepairChange::new(missing.id, RepairAction::Name, None, name);
+                self.changes.push(change);
+            }
+        }
+        Ok(())
+    }
+
     fn add_unreadable(&mut self, unreadable: Vec<UnreadableConversation>) {
-        for conversation in unreadable
-            .into_iter()
-            .filter(UnreadableConversation::is_repairable)
-        {
+        let unreadable = unreadable.into_iter();
+        for conversation in unreadable.filter(UnreadableConversation::is_repairable) {
             let turns_shown = conversation.turns_shown.to_string();
             let turns_on_disk = || pluralize(conversation.turns_on_disk, "turn");
             let (action, from, to) = match conversation.cause {
