@@ -181,15 +181,11 @@ fn update_index(
 
     // Rows without a rollout are not in the index, so the next comparison of the numbers has to expect them.
     if let Some(database) = source.database {
-        let (threads, listed_conversations) = (
-            threads::count(database)?,
-            count_listed_conversations(store)?,
-        );
-        store.set_meta(MISSING_ROLLOUTS, threads.all - listed_conversations.all)?;
-        store.set_meta(
-            MISSING_ARCHIVED_ROLLOUTS,
-            threads.archived - listed_conversations.archived,
-        )?;
+        let rows = threads::count(database)?;
+        let listed = count_listed_conversations(store)?;
+        store.set_meta(MISSING_ROLLOUTS, rows.all - listed.all)?;
+        let missing_archived = rows.archived - listed.archived;
+        store.set_meta(MISSING_ARCHIVED_ROLLOUTS, missing_archived)?;
     }
 
     if compares_all {
@@ -198,6 +194,14 @@ fn update_index(
         }
     }
 
+    erase_and_vacuum(store, new_bytes)?;
+    report.is_complete = compares_all;
+    Ok(report)
+}
+
+/// Overwrites the words of deleted texts, and removes free pages after an update that deleted texts or read at least
+/// [`VACUUM_BYTES`].
+fn erase_and_vacuum(store: &mut IndexStore, new_bytes: u64) -> Result<(), IndexError> {
     store.run(|connection| connection.pragma_update(None, "secure_delete", true))?;
     let must_erase = store.read_meta(ERASE_NEEDED)?.unwrap_or(0) != 0;
     if must_erase {
@@ -208,9 +212,7 @@ fn update_index(
     if must_erase || new_bytes >= VACUUM_BYTES {
         remove_free_pages(store)?;
     }
-
-    report.is_complete = compares_all;
-    Ok(report)
+    Ok(())
 }
 
 /// Compares the candidates with the index, and reads those that have changed, in batches. Also returns the number of
