@@ -81,7 +81,7 @@ fn count_trailing_zeros(tail: &[u8]) -> usize {
 ///
 /// A crash leaves zeros at the end, and so does a cloud client that allocates the space of a file first. An incomplete
 /// file of lines ends within a line; an incomplete compressed file cannot be decompressed.
-pub(crate) fn find_tear(path: &Path, format: ContentFormat) -> io::Result<Option<&'static str>> {
+pub(crate) fn find_defect(path: &Path, format: ContentFormat) -> io::Result<Option<&'static str>> {
     let is_lines = format == ContentFormat::Lines;
     let Ends { head, tail, size } = Ends::read(&file_open::open(path)?)?;
     if size == 0 {
@@ -330,7 +330,7 @@ mod tests {
     fn incomplete_files_are_detected_by_their_end() {
         let folder = tempfile::tempdir().unwrap();
         let path = folder.path().join("x");
-        for (bytes, of_lines, torn) in [
+        for (bytes, of_lines, is_incomplete) in [
             (b"{}\n{}\n".to_vec(), true, false),
             (b"{}\n{\"a\"".to_vec(), true, true),
             (b"{}\n\0\0".to_vec(), true, true),
@@ -342,8 +342,8 @@ mod tests {
             (vec![0x28, 0xb5, 0x2f, 0xfd, 1, 2, 3], true, true),
         ] {
             fs::write(&path, &bytes).unwrap();
-            let found = find_tear(&path, format(of_lines)).unwrap();
-            assert_eq!(found.is_some(), torn, "{bytes:?}: {found:?}");
+            let found = find_defect(&path, format(of_lines)).unwrap();
+            assert_eq!(found.is_some(), is_incomplete, "{bytes:?}: {found:?}");
         }
     }
 }

@@ -124,7 +124,7 @@ impl CopyReason {
                 format!("missing {other_place}; a rewind or a fork continues it")
             }
             Self::Grew => format!("longer {source_place}"),
-            Self::Rewritten => "has all messages, as Codex rewrote them".to_owned(),
+            Self::Rewritten => format!("rewritten by Codex {source_place}, with all messages"),
             Self::ChangedOneSide => format!("changed {source_place}"),
             Self::OlderCloud => format!("the {remote_name} has an older version"),
             Self::Newer => format!("newer {source_place}"),

@@ -67,8 +67,8 @@ impl FileVersion {
     /// file if it can be decompressed.
     pub(crate) fn has_complete_lines(&self) -> Result<bool, IoError> {
         let path = &self.full_path;
-        let tear = contents::find_tear(path, ContentFormat::Lines).at("read", path)?;
-        Ok(self.seen.stat.size > 0 && tear.is_none())
+        let defect = contents::find_defect(path, ContentFormat::Lines).at("read", path)?;
+        Ok(self.seen.stat.size > 0 && defect.is_none())
     }
 
     /// Returns true if this file is a shorter, non-empty prefix of `whole` that ends within a line. Such a file is a

@@ -382,7 +382,7 @@ impl SideWalk<'_> {
             }
             _ => self.add_notice(
                 &listed_file.path,
-                "a conflict copy that a cloud client created",
+                "a conflict copy that a cloud client made",
             ),
         }
     }

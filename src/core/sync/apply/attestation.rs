@@ -206,7 +206,7 @@ fn build_verified_entry(
         let remote_text = read_text(&remote)?;
         if remote_text == read_text(&local)? {
             last.contents = Some(remote_text);
-        } else if contents::find_tear(&remote, ContentFormat::Any)
+        } else if contents::find_defect(&remote, ContentFormat::Any)
             .at("read", &remote)?
             .is_some()
         {

@@ -179,7 +179,7 @@ impl FolderReader<'_> {
 
     /// Returns the reason to wait for a file that no machine attests; `None` if its content shows that it is complete.
     /// If other machines write manifests, only lines that were appended to an attested version show that. Without other
-    /// machines, a file is complete unless it looks torn.
+    /// machines, a file is complete unless it looks incomplete.
     fn find_incompleteness(
         &self,
         key: &str,
@@ -188,9 +188,9 @@ impl FolderReader<'_> {
         last: Option<&SyncedFile>,
     ) -> Result<Option<&'static str>, IoError> {
         let (path, size) = (&version.full_path, version.seen.stat.size);
-        let torn_reason = contents::find_tear(path, kind.content_format()).at("read", path)?;
-        if torn_reason.is_some() {
-            return Ok(torn_reason);
+        let defect = contents::find_defect(path, kind.content_format()).at("read", path)?;
+        if defect.is_some() {
+            return Ok(defect);
         }
 
         let is_listed = !self.records.manifests.listed_versions(key).is_empty();
