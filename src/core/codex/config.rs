@@ -128,7 +128,7 @@ pub(crate) const SIGN_IN_KEYS: &str = "chatgpt_base_url forced_chatgpt_workspace
 /// Returns the `config.toml` of a scratch home: it stores the login in auth.json, and has these `keys` of the
 /// `config.toml` in `home`. A missing or invalid file contributes no keys. `keys` are separated by blanks.
 ///
-/// None of the lists above has keys with effects outside of a scratch home: the folder of the databases, tools.
+/// Keys with effects outside of a scratch home, such as the folder of the databases or tools, must not be in `keys`.
 pub(crate) fn format_scratch_config(home: &Path, keys: &str) -> String {
     let text = read_config_text(&home.join(CONFIG_TOML)).unwrap_or_default();
     let home_config = text.parse::<toml_edit::DocumentMut>().unwrap_or_default();

@@ -17,7 +17,7 @@ use std::path::Path;
 /// The file name suffix of a compressed rollout.
 pub const ZST: &str = ".zst";
 
-/// The file name suffix of conversations of the Codex in TypeScript.
+/// The file name suffix of conversations of the TypeScript version of Codex.
 const DOCUMENT: &str = ".json";
 
 /// Returns true if a rollout has, by its name, the plain form: it is neither compressed nor a JSON document.

@@ -59,7 +59,7 @@ pub(crate) fn find_readable(home: &Path) -> (Vec<RolloutFile>, Vec<SkippedFile>)
     (files, skipped.collect())
 }
 
-/// Like [`find_readable`], with the conversations of the Codex in TypeScript, which newer versions do not list.
+/// Like [`find_readable`], with the conversations of the TypeScript version of Codex, which newer versions do not list.
 pub(crate) fn find_with_documents(home: &Path) -> (Vec<RolloutFile>, Vec<SkippedFile>) {
     let (mut files, skipped) = find_readable(home);
     let documents = list_documents(home);
@@ -72,7 +72,7 @@ pub(crate) fn find_with_documents(home: &Path) -> (Vec<RolloutFile>, Vec<Skipped
     (files, skipped)
 }
 
-/// Returns the conversations of the Codex in TypeScript.
+/// Returns the files of conversations that the TypeScript version of Codex wrote.
 pub(crate) fn list_documents(home: &Path) -> impl Iterator<Item = DirEntry> {
     let entries = tree::list_entries(&home.join(SESSIONS));
     entries.filter(|entry| RolloutName::parse_document(Path::new(&entry.file_name())).is_some())

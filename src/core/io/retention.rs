@@ -37,7 +37,7 @@ impl RetentionPolicy {
     }
 
     /// Returns for each of `items`, which are ordered from the newest, the names of the keep rules that select it, or
-    /// `None` if it is dropped. Without keep rules the text is empty.
+    /// `None` if it is dropped. Without keep rules, the names of a kept item are an empty text.
     pub(crate) fn apply(&self, items: &[RetentionItem]) -> Vec<Option<String>> {
         let without_limits = Self {
             max_count: 0,

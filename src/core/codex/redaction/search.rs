@@ -246,7 +246,8 @@ fn find_word_start(text: &[u8], keyword: usize) -> Option<usize> {
     (prefix_len > 0 && prefix_len < MAX_BEFORE_KEYWORD_BYTES).then_some(keyword - prefix_len)
 }
 
-/// Returns the end of a secret of which a pattern matches the part up to `end`. The result is a character boundary.
+/// Returns the end of a secret, which is a character boundary. `end` is the end of the match, which may have only the
+/// beginning of the secret.
 fn find_secret_end(text: &[u8], end: usize) -> usize {
     let is_secret = |b: &&u8| b.is_ascii_alphanumeric() || b"-_.+/=~".contains(b);
     let end = end + text[end..].iter().take_while(is_secret).count();

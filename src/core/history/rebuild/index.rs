@@ -20,7 +20,8 @@ pub(super) struct IndexLines {
 }
 
 impl IndexLines {
-    /// Collects a line for each selected conversation, and lines with the given names of the others.
+    /// Collects a line for each conversation to restore, and a line for each other one that has a name given by the
+    /// user.
     pub(super) fn gather(
         set: &ConversationSet,
         index: &ThreadNameIndex,
