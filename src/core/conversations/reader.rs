@@ -432,7 +432,7 @@ mod tests {
     }
 
     #[test]
-    fn a_turn_begins_where_codex_began_it_and_before_0_130_with_each_message() {
+    fn a_turn_begins_at_its_event_or_in_old_rollouts_at_each_message() {
         let lines = [
             user_event("old"),
             event_of_kind("task_started"),

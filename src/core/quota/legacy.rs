@@ -211,7 +211,7 @@ mod tests {
     }
 
     #[test]
-    fn an_impossible_day_is_a_mismatch_and_the_times_still_count() {
+    fn an_impossible_day_in_a_name_is_a_mismatch_but_does_not_change_the_times() {
         for name in [
             "31jun_a@x.com_auth.json",
             "0apr_a@x.com_auth.json",

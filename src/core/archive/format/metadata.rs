@@ -329,7 +329,7 @@ mod tests {
     }
 
     #[test]
-    fn limit_size_bounds_the_sidecar_and_keeps_codex_names() {
+    fn limit_size_drops_names_of_captured_files_but_not_those_of_codex() {
         let junk = (0..20_000).map(|i| format!("{i:05}-\"junk\"\u{1}-{}", "x".repeat(200)));
         let mut metadata = Metadata {
             source_codex_home: format!("/{}", "h".repeat(4095)),

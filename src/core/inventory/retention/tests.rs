@@ -102,7 +102,7 @@ fn each_rule_keeps_its_archives() {
 }
 
 #[test]
-fn days_follow_the_local_zone_and_order_follows_instants() {
+fn the_local_zone_decides_the_day_of_an_archive_and_the_instant_its_order() {
     // A laptop changed its zone, so names sort against instants.
     let mut all = vec![
         archive_made_at("2026-11-01T00:30:00-05:00"),
