@@ -135,7 +135,7 @@ impl<T> SqliteContext<T> for rusqlite::Result<T> {
             Some(Code::OperationInterrupted) if !progress::is_interrupted() => {
                 DatabaseError::NotOfCodex {
                     path: path.to_path_buf(),
-                    reason: "a query does not end".to_owned(),
+                    reason: "a query takes too long".to_owned(),
                 }
             }
             _ => DatabaseError::Sqlite {
