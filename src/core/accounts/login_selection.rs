@@ -1,4 +1,4 @@
-//! Selects the login that goes live when an archive is restored. Pure.
+//! Selects the login that goes live when an archive is restored. Reads no files.
 
 use crate::codex::{AuthSnapshot, Freshness};
 use serde::Serialize;

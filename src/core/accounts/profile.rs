@@ -490,7 +490,7 @@ impl Profiles {
     }
 }
 
-/// Returns the profile of `account` among `profiles`. Pure.
+/// Returns the profile of `account` among `profiles`. Reads no files.
 ///
 /// # Errors
 /// Several profiles of different accounts match the known ids of `account`.

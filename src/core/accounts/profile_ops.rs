@@ -109,7 +109,7 @@ pub fn derive_default_name(
     Ok(free_name.unwrap_or(email))
 }
 
-/// Plans saving a login as `name`, given all profiles. Pure.
+/// Plans saving a login as `name`, given all profiles. Reads no files.
 ///
 /// An account has one profile, so a profile of the account with another name is renamed.
 ///

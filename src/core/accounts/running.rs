@@ -45,7 +45,7 @@ impl AccountHistory {
         })
     }
 
-    /// Returns the account of a Codex that started at `start`; `None` if unknown. Pure.
+    /// Returns the account of a Codex that started at `start`; `None` if unknown. Reads no files.
     pub fn account_at(&self, start: &DateTime<Utc>) -> Option<&Identity> {
         let live = self.live.as_ref()?;
         let started_after = |time: DateTime<Utc>| *start > time + START_TIME_TOLERANCE;

@@ -316,7 +316,7 @@ fn keeps_recorded_owner(
     }
 }
 
-/// Predicts the effect of saving `login` to `old_profile`, the profile of its account. Pure.
+/// Predicts the effect of saving `login` to `old_profile`, the profile of its account. Reads no files.
 pub(crate) fn predict_save_outcome(
     old_profile: Option<&Profile>,
     snapshot: &AuthSnapshot,

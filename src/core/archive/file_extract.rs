@@ -11,8 +11,8 @@ use std::fs::{File, OpenOptions};
 use std::io::Seek;
 use std::path::{Path, PathBuf};
 
-/// Extracts the first file of this kind to an unnamed temp file. The kind should be one of which a home has at most one
-/// file, such as `auth.json`. The temp file is empty if the archive has no such file.
+/// Extracts the first file of this kind to an unnamed temp file. A home should have at most one file of the kind, such
+/// as `auth.json`. The temp file is empty if the archive has no such file.
 pub fn extract_to_temp_file(
     archive: &ArchiveReader,
     kind: HomeEntryKind,

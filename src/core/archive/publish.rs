@@ -62,8 +62,8 @@ pub fn publish(
     unreachable!("the loop above has no end")
 }
 
-/// Returns the pairs of archive path and sidecar path with `stem` of which neither exists, by ascending number. Another
-/// program may create a file at a returned path at any time.
+/// Returns the pairs of archive path and sidecar path with `stem` in which neither path exists, by ascending number.
+/// Another program may create a file at a returned path at any time.
 pub fn free_paths(stem: &str, backups: &Path) -> impl Iterator<Item = (PathBuf, PathBuf)> {
     let paths = (1..).filter_map(move |number| {
         let archive = backups.join(names::archive_name(stem, number));

@@ -124,8 +124,8 @@ impl<'a> TreeWriter<'a> {
         let path = self.prepare_path(&planned.path)?;
         tree::remove(&path)?;
 
-        // The file keeps the time of the snapshot. With the time of the database, of which only the
-        // write-ahead log may have changed, a backup program could take it for its predecessor.
+        // The file keeps the time of the snapshot. The time of the database may be unchanged, because writes go to its
+        // write-ahead log, so a backup program could take the file for its predecessor.
         links::link_or_copy(snapshot, &path)?;
 
         let size = path.symlink_metadata().at("read", &path)?.len();

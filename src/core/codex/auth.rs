@@ -233,7 +233,7 @@ impl AuthSnapshot {
     }
 
     /// Returns a digest that identifies this login among all logins of its account and reveals no token. It is the
-    /// digest of the refresh token, which changes at every renewal. Without a refresh token it is that of the bytes.
+    /// digest of the refresh token, which changes at every renewal; without a refresh token, of the whole file.
     pub(crate) fn fingerprint(&self) -> String {
         let auth: Value = serde_json::from_slice(self.bytes.expose()).unwrap_or_default();
         let token = text_field(&auth["tokens"], "refresh_token");
@@ -464,7 +464,7 @@ mod tests {
     }
 
     #[test]
-    fn an_api_key_beside_tokens_is_the_login_unless_the_mode_names_them() {
+    fn an_api_key_beside_tokens_is_the_login_unless_auth_mode_is_chatgpt() {
         let claims = URL_SAFE_NO_PAD.encode(json!({"email": "a@x.com"}).to_string());
         let tokens = json!({"id_token": format!("h.{claims}.s"), "refresh_token": "rt-1"});
         let auth = |mode: Option<&str>| json!({"auth_mode": mode, "OPENAI_API_KEY": "sk-1", "tokens": tokens});

@@ -288,7 +288,7 @@ mod tests {
     }
 
     #[test]
-    fn a_sign_in_copies_the_servers_but_not_the_credential_store() {
+    fn the_config_of_a_sign_in_has_the_users_servers_but_not_the_credential_store() {
         let home = tempfile::tempdir().unwrap();
         let text = "model = \"x\"\ncli_auth_credentials_store = \"keyring\"\n\
             chatgpt_base_url = \"http://127.0.0.1:1\"\n[analytics]\nenabled = false\n[tui]\na = 1\n";

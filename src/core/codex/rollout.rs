@@ -71,7 +71,7 @@ impl RolloutName {
         })
     }
 
-    /// Parses the file name of a conversation of the first Codex, in TypeScript, which wrote one JSON document. Newer
+    /// Parses the file name of a conversation of the TypeScript version of Codex, which wrote one JSON document. Newer
     /// versions do not list or open these documents.
     pub(crate) fn parse_document(path: &Path) -> Option<Self> {
         let name = path.file_name().and_then(OsStr::to_str)?;
@@ -82,7 +82,7 @@ impl RolloutName {
         })
     }
 
-    /// Parses the file name of a rollout or of a document of the first Codex.
+    /// Parses the file name of a rollout or of a document of the TypeScript version of Codex.
     pub(crate) fn parse_any(path: &Path) -> Option<Self> {
         Self::parse(path).or_else(|| Self::parse_document(path))
     }
@@ -92,8 +92,8 @@ impl RolloutName {
         self.thread_and_rollout_id().map(|(thread, _)| thread)
     }
 
-    /// Returns the id of the rollout, which a rollout that continues it has as its base. The first rollout of a thread
-    /// has the id of the thread.
+    /// Returns the id of the rollout, by which other rollouts name it as their base. The first rollout of a thread has
+    /// the id of the thread.
     pub fn rollout_id(&self) -> Option<&str> {
         self.thread_and_rollout_id().map(|(_, rollout)| rollout)
     }

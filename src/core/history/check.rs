@@ -332,8 +332,9 @@ struct CheckInput<'a> {
 
 /// Differences found in the rows read so far.
 struct Differences {
-    /// An element for each rollout, of which only that of a conversation's first rollout is used: `None` if the
-    /// conversation has no row, else the position, among its rollouts, of the one that the row names.
+    /// One element for each rollout. The element of a conversation's first rollout is `None` if the conversation has no
+    /// row, otherwise the position of the rollout in the row among the rollouts of the conversation. The other elements
+    /// are not used.
     rollout_of_row: Vec<Option<usize>>,
     report: CheckReport,
     problem: Option<IoError>,

@@ -43,7 +43,7 @@ mod tests {
     }
 
     #[test]
-    fn a_long_line_is_incomplete_where_a_write_was_interrupted() {
+    fn a_long_line_of_an_interrupted_write_is_incomplete() {
         assert!(is_complete_object(&long(b"", b"\"}}")));
         assert!(is_complete_object(&long("ü".as_bytes(), b"\"}}")));
         assert!(is_complete_object(&long(b"", b"\"} }")));

@@ -54,8 +54,8 @@ use std::path::{Path, PathBuf};
 /// The number of rollouts that are read at a time. Low, because the prompts of each are held in memory.
 const MAX_OPEN_FILES: usize = 16;
 
-/// The number of rollouts in a batch of which only the first lines are read. Passing a batch to a thread takes about as
-/// long as reading the first lines of one rollout.
+/// The number of rollouts in a batch whose first lines are read. Passing a batch to a thread takes about as long as
+/// reading the first lines of one rollout.
 const HEADS_AT_A_TIME: usize = 32;
 
 /// A failed check, repair, rebuild or undo.

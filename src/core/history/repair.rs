@@ -150,8 +150,8 @@ fn add_projections(
     Ok(projections::replace_projections(database, source, cuts)?)
 }
 
-/// Returns the rollouts that the conversations `threads`, and those that continue one of them, continue. Leaves out
-/// conversations of which Codex has projected all rollouts, and unreadable rollouts. `threads` has ids in lower case.
+/// Returns the bases of the rollouts of `threads`, and of the conversations that continue one of `threads`. Leaves out
+/// conversations whose rollouts Codex has all projected, and unreadable rollouts. `threads` has ids in lower case.
 pub fn find_unprojected_rollouts(
     context: &RepairContext<'_>,
     threads: &BTreeSet<String>,

@@ -30,7 +30,7 @@ const MAX_PARSED_BYTES: u64 = 16 * 1024 * 1024;
 const INFERENCE_BASIS: &str =
     "legacy filename day-month plus auth file mtime minus configured session duration";
 
-/// A file of which `normalize` makes no record.
+/// A file that `normalize` does not record.
 #[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord, Serialize)]
 pub struct SkippedLegacyFile {
     #[serde(serialize_with = "serialize_displayed")]

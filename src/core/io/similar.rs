@@ -35,20 +35,21 @@ pub fn find_nearest<'a>(text: &str, names: impl IntoIterator<Item = &'a str>) ->
         .collect()
 }
 
-/// Returns the highest similarity of `text` to the whole name or one of its words, from 0 to 1. Of an email in it, the
-/// part before the `@` counts too, because many accounts share a domain.
+/// Returns the highest similarity of `text` to the whole name or one of its words, from 0 to 1. Of an email among the
+/// words, only the part before the `@` is compared, because many accounts share a domain.
 fn similarity(text: &str, name: &str) -> f64 {
     let name = name.to_lowercase();
-    let text = before_at(text);
+    let text = local_part(text);
     let words = name.split([' ', '(', ')']).filter(|word| !word.is_empty());
     words
-        .map(before_at)
+        .map(local_part)
         .chain([&*name])
         .map(|candidate| strsim::jaro_winkler(text, candidate))
         .fold(0.0, f64::max)
 }
 
-fn before_at(word: &str) -> &str {
+/// Returns the part of an email before the `@`, and any other word as it is.
+fn local_part(word: &str) -> &str {
     word.split('@').next().unwrap_or(word)
 }
 

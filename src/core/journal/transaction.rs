@@ -94,7 +94,7 @@ impl Transaction {
         self.write_journal()?;
 
         folder::create_staging_folder(folder).inspect_err(|_| {
-            // The folder is missing or is that of another transaction: it needs no fsync and no removal.
+            // The folder is missing or belongs to another transaction, so it needs no fsync and no removal.
             self.journal.folders.pop();
         })?;
 

@@ -79,7 +79,7 @@ fn find_codex_started_by(table: &ProcessTable, child: ProcessId) -> Option<Proce
     descendants.min().map(|(_, pid)| ProcessId::read(pid))
 }
 
-/// Returns the conversation of the open rollout at `path`, of which the launch writes the bytes from `start_offset` on.
+/// Returns the conversation of the open rollout at `path`, to which the launch writes from `start_offset` on.
 /// `None` for a subagent or a side conversation, and while the first line is incomplete.
 pub(crate) fn bind_open_conversation(path: &Path, start_offset: u64) -> Option<BoundConversation> {
     let meta = rollout::read_head(path).ok().flatten()?;

@@ -182,8 +182,8 @@ pub(super) fn add_shares(
     report.months = months.into_values().collect();
 }
 
-/// Combines the rollouts of each conversation, of which a rewound one has several, and returns the conversations, largest
-/// first.
+/// Combines the rollouts of each conversation, because a rewound conversation has several. Returns the conversations,
+/// largest first.
 fn merge_by_conversation(mut rollouts: Vec<RolloutUsage>) -> Vec<RolloutUsage> {
     let sort_by_size = |rollouts: &mut Vec<RolloutUsage>| {
         rollouts.sort_by(|a, b| b.bytes.cmp(&a.bytes).then_with(|| a.path.cmp(&b.path)));

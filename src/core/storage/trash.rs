@@ -191,7 +191,7 @@ pub fn list_rollouts(manager_home: &Path, home: &Path) -> Result<Vec<PathBuf>, T
     Ok(entries.flat_map(TrashEntry::rollouts).collect())
 }
 
-/// Returns the entries of `home` that `rollouts` continue and the home lacks, and those that these continue.
+/// Returns the entries of `home` that have the bases of `rollouts` which the home lacks, and the bases of these bases.
 pub fn find_bases<'a>(
     entries: &'a [TrashEntry],
     home: &Path,

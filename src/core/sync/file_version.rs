@@ -22,7 +22,7 @@ pub(crate) struct FileVersion {
     pub(crate) attested: Option<Sha256Digest>,
     /// Digest of the bytes; known only for a plain file that differs from the one on the other side.
     pub(crate) bytes: Option<Sha256Digest>,
-    /// The secret because of which a plain file is not copied.
+    /// The secret in a plain file, which is therefore not copied.
     pub(crate) secret: Option<FileSecret>,
 }
 

@@ -163,8 +163,8 @@ impl CodexIndex<'_> {
         Ok(changed_rows)
     }
 
-    /// Deletes the rows and the projections of the conversations of which another machine deleted the last rollout, as
-    /// Codex does when it deletes a conversation. `rollouts` are those that the updated conversations still have.
+    /// Deletes the rows and the projections of the conversations whose last rollout another machine deleted, as Codex
+    /// does when it deletes a conversation. `rollouts` are the rollouts that the updated conversations still have.
     /// Returns the number of deleted rows.
     fn delete_rows_of_deleted(
         &self,

@@ -13,7 +13,7 @@ const MAX_PLACEHOLDER_BYTES: usize = 80;
 const PLACEHOLDER_WORDS: &str =
     "example xxxxx placeholder changeme change_me redacted ... **** dummy insert ____ …";
 
-/// The condition for a match in a document to be a secret. In a message every match is one.
+/// The condition for a match in a document to be a secret. In a message, every match is a secret.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Deserialize)]
 #[serde(rename_all = "lowercase")]
 pub(super) enum FormCheck {

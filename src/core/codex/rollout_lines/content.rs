@@ -49,7 +49,7 @@ pub(super) fn join_user_texts(parts: &[ContentPart<'_>]) -> String {
     text_or_placeholder(join_texts(parts), has_image, has_audio)
 }
 
-/// Returns the text; for a message without a text that of its images or recordings, if it has any.
+/// Returns the text, or the placeholder for images or recordings if the text is blank and the message has any.
 pub(super) fn text_or_placeholder(text: String, has_image: bool, has_audio: bool) -> String {
     match placeholder(has_image, has_audio) {
         Some(placeholder) if text.trim().is_empty() => placeholder.to_owned(),

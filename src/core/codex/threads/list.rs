@@ -174,7 +174,7 @@ fn choose_title(name: &str, title: &str, first_message: &str, is_paginated: bool
     line.unwrap_or_default().to_owned()
 }
 
-/// Returns the source as one word. Codex 0.169 records that of a subagent as JSON, that of others as a word.
+/// Returns the source as one word. Codex 0.169 records the source of a subagent as JSON, other sources as a word.
 fn normalize_source(source: &str, thread_source: &str) -> String {
     if thread_source == SUBAGENT || source.contains("\"subagent\"") {
         SUBAGENT.to_owned()

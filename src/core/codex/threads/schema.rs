@@ -7,7 +7,7 @@ use rusqlite::{Connection, Row};
 use std::collections::HashMap;
 use std::path::Path;
 
-/// The number of characters that are read of a text of which only the first line is shown.
+/// The number of characters to read from a text whose first line alone is shown.
 const MAX_LINE_CHARS: usize = 500;
 
 /// Runs `query` on the database at `path` in one read transaction, maybe several times, and without creating a file

@@ -71,7 +71,7 @@ impl RolloutStamp {
         Self::from_metadata(id, &meta)
     }
 
-    /// Parses the columns `file`, `size` and `mtime`, of which the first has this number.
+    /// Parses the columns `file`, `size` and `mtime`, which begin at the index `first`.
     pub(super) fn parse_row(row: &Row<'_>, first: usize) -> rusqlite::Result<Self> {
         Ok(Self {
             file: serde_json::from_slice(row.get_ref(first)?.as_bytes()?).ok(),

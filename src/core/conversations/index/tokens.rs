@@ -87,6 +87,7 @@ pub(crate) fn fold_text(text: &str) -> String {
         .nfkd()
         .filter(|c| !is_accent(c))
         .flat_map(char::to_lowercase)
+        // The lower case of `İ` is an `i` with an accent.
         .filter(|c| !is_accent(c))
         .map(|c| if c == 'ς' { 'σ' } else { c });
     folded.nfc().collect()

@@ -21,7 +21,7 @@ pub struct TableRow {
     pub(super) given_name: Option<String>,
     /// The title; empty if Codex has none, and for archived rows.
     pub(super) title: String,
-    /// The first line of the user's first message; without one that of the preview.
+    /// The first line of the user's first message, or of the preview if there is no message.
     pub(super) first_message: Option<String>,
 }
 

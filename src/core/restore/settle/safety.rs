@@ -178,8 +178,8 @@ impl SafetyBackup<'_> {
         capture::capture(scope, &options, metadata, progress)
     }
 
-    /// Checks the files `unsaved`, which the safety backup could not include. Returns the damaged databases, and the
-    /// files in the place of databases outside of the home, of which the caller has to keep copies.
+    /// Checks the files `unsaved`, which the safety backup could not include. Returns the files that the caller has to
+    /// copy: damaged databases, and files in the place of databases outside of the home.
     ///
     /// # Errors
     /// The restore would replace or remove one of the other files.
@@ -252,7 +252,7 @@ impl SafetyBackup<'_> {
     }
 }
 
-/// Returns the names that the databases outside of the home have in an archive, of those that are replaced or removed.
+/// Returns the archive names of the databases outside of the home that are replaced or removed.
 fn list_replaced_outside(outside: &OutsideDatabases) -> Result<Vec<PathBuf>, RestoreError> {
     let Some((live, staged)) = outside.live_and_staging_folder() else {
         return Ok(Vec::new());

@@ -131,10 +131,10 @@ fn exceeds_synced_text(path: &str, entry: &ManifestEntry, state: &SyncState) -> 
     !path.ends_with(rollout::ZST) && synced_contents.is_some_and(|(len, _)| entry.size > len)
 }
 
-/// Corrects the entries in `files` of which the ledger has `earlier` versions too, because a killed run may have
-/// recorded a version that it never wrote. Such an entry becomes the version that the cloud folder has. If the cloud
-/// folder has none of the recorded versions, the entry stays, and the function returns the earlier versions of the
-/// file, which the cloud client may still deliver.
+/// Corrects the entries in `files` for which the ledger has `earlier` versions too: a killed run may have recorded a
+/// version that it never wrote. Such an entry becomes the version that the cloud folder has. If the cloud folder has
+/// none of the recorded versions, the entry stays, and the function returns the earlier versions of the file, which the
+/// cloud client may still deliver.
 pub(super) fn correct_unwritten_entries(
     files: &mut BTreeMap<String, ManifestEntry>,
     earlier: Vec<(String, ManifestEntry)>,

@@ -103,8 +103,8 @@ impl<'a> FactReader<'a> {
         fold: &mut ConversationFold<'_>,
         mut versions: Vec<FileVersion>,
     ) -> Result<Option<FileVersion>, IoError> {
-        // Codex reads the plain file if a compressed one exists beside it. A killed move leaves two files, of which the
-        // one in the new folder counts.
+        // Codex reads the plain file if a compressed one exists beside it. A killed move leaves two files, and the one
+        // in the new folder counts.
         let last = self.records.last_synced(fold.key);
         versions.sort_by_key(|version| {
             let path = &version.seen.path;

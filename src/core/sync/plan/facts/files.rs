@@ -237,8 +237,8 @@ impl<'a> FactReader<'a> {
         Ok(is_zero_filled.then(|| NoticeList::Skipped.notice(&seen.path, why)))
     }
 
-    /// Reads a file of which each side has at most one. Merges a line-based file with the copies that cloud clients
-    /// made of it.
+    /// Reads a file that is not a rollout: each side has at most one version. Merges a line-based file with its copies
+    /// that cloud clients made.
     fn read_pair(
         &self,
         key: &'a str,

@@ -78,8 +78,8 @@ pub(crate) type UndeliveredFiles = HashMap<String, UndeliveredFile>;
 
 impl FolderReader<'_> {
     /// Finds all files with listed versions that may not have arrived. `latest_date` is the only day that is synced, if
-    /// the sync is limited to one day. `lost_deletions` are the digests of the files that neither side has any more,
-    /// and of which this plan publishes a deletion, by key.
+    /// the sync is limited to one day. `lost_deletions` has the digests, by key, of the files that neither side has any
+    /// more and whose deletion this plan publishes.
     pub(crate) fn find_undelivered(
         &self,
         groups: &HashMap<String, FileGroup>,
