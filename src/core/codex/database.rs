@@ -226,12 +226,21 @@ fn diagnose_damaged_copy(source: &Path, detail: &str) -> DatabaseError {
     }
 }
 
-/// Returns size and mtime of a database; `None` if one of its sidecar files has content, or the database is missing.
+/// The size of the header of a WAL, which is followed by its rows.
+const WAL_HEADER_BYTES: u64 = 32;
+
+/// Returns size and mtime of a database; `None` if its sidecar files may have rows, or the database is missing.
 pub(super) fn stat_without_wal(path: &Path) -> Option<(u64, Option<std::time::SystemTime>)> {
-    let has_sidecar_content = home::database_sidecars(path)
-        .iter()
-        .any(|p| p.symlink_metadata().is_ok_and(|m| m.len() > 0));
-    if has_sidecar_content {
+    let [wal_bytes, index_bytes, journal_bytes] = home::database_sidecars(path)
+        .map(|sidecar| sidecar.symlink_metadata().map_or(0, |meta| meta.len()));
+    let has_rows = match wal_bytes {
+        0 => index_bytes > 0 || journal_bytes > 0,
+        // A process was killed between the header and the first row. SQLite fails to read such a WAL without write
+        // access: "locking protocol".
+        1..=WAL_HEADER_BYTES => journal_bytes > 0,
+        _ => true,
+    };
+    if has_rows {
         return None;
     }
     let meta = path.metadata().ok()?;

@@ -105,3 +105,32 @@ fn copy_to_temp_folder(path: &Path, wal: &Path) -> io::Result<tempfile::TempDir>
     }
     Ok(folder)
 }
+
+#[cfg(all(test, unix))]
+mod tests {
+    use super::*;
+    use std::fs;
+
+    #[test]
+    fn a_database_whose_wal_has_only_a_header_is_read() {
+        let folder = tempfile::tempdir().unwrap();
+        let [live, killed] = ["live", "killed"].map(|name| folder.path().join(name));
+        let writer = connection::open(&live, Access::Create).unwrap();
+        let sql = "PRAGMA journal_mode=WAL; CREATE TABLE t(x); INSERT INTO t VALUES(1); \
+                   PRAGMA wal_checkpoint(TRUNCATE); SELECT * FROM t;";
+        writer.execute_batch(sql).unwrap();
+        let [live_wal, live_index, _] = home::database_sidecars(&live);
+        let [killed_wal, killed_index, _] = home::database_sidecars(&killed);
+        fs::copy(&live, &killed).unwrap();
+        fs::copy(&live_index, &killed_index).unwrap();
+        writer.execute_batch("INSERT INTO t VALUES(2)").unwrap();
+        let wal = fs::read(&live_wal).unwrap();
+        fs::write(&killed_wal, &wal[..32]).unwrap();
+        let count = |path: &Path| {
+            let sql = "SELECT count(*) FROM t";
+            run_query(path, |c| c.query_row(sql, [], |row| row.get::<_, i64>(0))).unwrap()
+        };
+        assert_eq!([&live, &killed].map(|path| count(path)), [2, 1]);
+        assert_eq!(fs::read(&killed_wal).unwrap(), wal[..32]);
+    }
+}
