@@ -148,7 +148,7 @@ impl Advised for ConflictCopyError {
             Self::NotDownloaded(_) | Self::NoConversation(_) => {
                 self.nothing_changed(Failed, "sync first: codex-manager sync run --apply")
             }
-            Self::NotConvertible(_) => self.hint(Failed, "nothing was changed"),
+            Self::NotConvertible { .. } => self.hint(Failed, "nothing was changed"),
         }
     }
 }

@@ -64,8 +64,12 @@ pub enum ConflictCopyError {
     NotDownloaded(String),
     #[error("the conversation of the conflict copy is not on this machine: {0}")]
     NoConversation(String),
-    #[error("cannot turn this version into a separate conversation: {}", .0.display())]
-    NotConvertible(PathBuf),
+    #[error("cannot turn this version into a separate conversation ({reason}): {}", path.display())]
+    NotConvertible {
+        /// The obstacle, as a clause.
+        reason: &'static str,
+        path: PathBuf,
+    },
 }
 
 /// A conflict copy that the user decides about, with its conversation.
@@ -325,9 +329,7 @@ impl<'a> DecidedCopy<'a> {
     fn create_conversation(&self, current: &str) -> Result<String, ConflictCopyError> {
         let copy = &self.path_on(Side::Local);
         let (_, digest) = contents::read_text_digest(copy).at("read", copy)?;
-        let separate = plan_separate_conversation(current, copy, &digest)?;
-        let not_convertible = || ConflictCopyError::NotConvertible(copy.clone());
-        let (new_id, path, first_line) = separate.ok_or_else(not_convertible)?;
+        let (new_id, path, first_line) = plan_separate_conversation(current, copy, &digest)?;
         let mut reader = BufReader::new(file_open::open(copy).at("open", copy)?);
         reader.skip_until(b'\n').at("read", copy)?;
         let target = self.config.local.join(&path);
@@ -340,9 +342,13 @@ impl<'a> DecidedCopy<'a> {
             // A decision that was killed before it was recorded created this file, and it may have been continued
             // since.
             let relation = rollout::compare(&target, temp.path()).at("compare", &target)?;
-            return match relation {
-                Relation::Equal | Relation::FirstExtends => Ok(new_id),
-                _ => Err(not_convertible()),
+            return if matches!(relation, Relation::Equal | Relation::FirstExtends) {
+                Ok(new_id)
+            } else {
+                Err(ConflictCopyError::NotConvertible {
+                    reason: "a different conversation with the new id exists",
+                    path: copy.clone(),
+                })
             };
         }
 
@@ -355,34 +361,41 @@ impl<'a> DecidedCopy<'a> {
 /// Reads only the first line.
 pub fn is_separable(current: &str, version: &Path) -> bool {
     // The digest only makes the new id.
-    let planned = plan_separate_conversation(current, version, &Sha256Digest::of(b""));
-    planned.is_ok_and(|separate| separate.is_some())
+    plan_separate_conversation(current, version, &Sha256Digest::of(b"")).is_ok()
 }
 
 /// Returns the id, the path and the first line of the separate conversation that the version in the file `version` of
 /// the conversation at `current` becomes. It is in the folder of `current`, or, if that is archived, in the folder of its
-/// date. `None` for a part of a rewound conversation, for a file without an id or a date in its name, and if the first
-/// line does not have the id.
+/// date.
 fn plan_separate_conversation(
     current: &str,
     version: &Path,
     digest: &Sha256Digest,
-) -> Result<Option<(String, String, Vec<u8>)>, IoError> {
-    let name = current.rsplit('/').next().unwrap_or(current);
-    let Some(old_id) = rollouts::id(name).filter(|_| !rollouts::is_rewind(name)) else {
-        return Ok(None);
+) -> Result<(String, String, Vec<u8>), ConflictCopyError> {
+    let not_convertible = |reason| ConflictCopyError::NotConvertible {
+        reason,
+        path: version.to_path_buf(),
     };
+
+    let name = current.rsplit('/').next().unwrap_or(current);
+    if rollouts::is_rewind(name) {
+        return Err(not_convertible(
+            "it is a part of a rewound conversation, which cannot become a separate conversation",
+        ));
+    }
+
+    let old_id = rollouts::id(name)
+        .ok_or_else(|| not_convertible("the file name of its conversation has no id"))?;
+    let id = rollouts::derive_conversation_id(&old_id, digest);
+    let path = path_of_new_conversation(current, name, &id)
+        .ok_or_else(|| not_convertible("the file name of its conversation has no date"))?;
 
     let mut line = Vec::new();
     let text = rollout::open_plain(version).at("open", version)?;
     let mut reader = BufReader::new(text);
     reader.read_until(b'\n', &mut line).at("read", version)?;
-
-    let id = rollouts::derive_conversation_id(&old_id, digest);
-    let path = path_of_new_conversation(current, name, &id);
-    let first_line = rollouts::replace_id(&line, &old_id, &id);
-    let separate = path.zip(first_line);
-    Ok(separate.map(|(path, first_line)| (id, path, first_line)))
+    let first_line = rollouts::replace_id(&line, &old_id, &id).map_err(not_convertible)?;
+    Ok((id, path, first_line))
 }
 
 /// Returns the path of a new conversation, which keeps the date of the original and is not archived. `None` if

@@ -223,19 +223,22 @@ pub(crate) fn derive_id(millis: u64, contents: &Sha256Digest) -> String {
     )
 }
 
-/// Returns the first line of a rollout with the id `old_id` replaced by `new_id`; `None` if the line is not the
-/// `session_meta` of `old_id`.
-pub(crate) fn replace_id(line: &[u8], old_id: &str, new_id: &str) -> Option<Vec<u8>> {
+/// Returns the first line of a rollout with the id `old_id` replaced by `new_id`.
+///
+/// # Errors
+/// The line is not the `session_meta` of `old_id`.
+pub(crate) fn replace_id(line: &[u8], old_id: &str, new_id: &str) -> Result<Vec<u8>, &'static str> {
+    const WRONG_ID: &str = "its first line does not have the id of this conversation";
     let read_id = |line: &[u8]| -> Option<String> {
         let meta: Value = serde_json::from_slice(line).ok()?;
         Some(meta.get("payload")?.get("id")?.as_str()?.to_owned())
     };
     if read_id(line).as_deref() != Some(old_id) {
-        return None;
+        return Err(WRONG_ID);
     }
 
     // Replaces text instead of reserializing, so that everything else stays as Codex wrote it.
-    let mut text = std::str::from_utf8(line).ok()?.to_owned();
+    let mut text = std::str::from_utf8(line).map_err(|_| WRONG_ID)?.to_owned();
     for key in ["id", "session_id"] {
         for colon in [":", ": "] {
             let field = |id: &str| format!("\"{key}\"{colon}\"{id}\"");
@@ -249,7 +252,10 @@ pub(crate) fn replace_id(line: &[u8], old_id: &str, new_id: &str) -> Option<Vec<
 
     // JSON can write a field in other ways, so the result is read again.
     let line = text.into_bytes();
-    (read_id(&line).as_deref() == Some(new_id)).then_some(line)
+    match read_id(&line) {
+        Some(id) if id == new_id => Ok(line),
+        _ => Err(WRONG_ID),
+    }
 }
 
 #[cfg(test)]
