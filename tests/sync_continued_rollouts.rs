@@ -742,6 +742,39 @@ fn i2_a_fork_that_is_not_downloaded_keeps_its_base() {
 }
 
 #[test]
+fn a_version_that_cannot_be_kept_is_refused_with_the_true_reason() {
+    let pair = Pair::synced(&[(SKILL, "text")]);
+    for name in ["a", "b"] {
+        pair.put(name, SKILL, name);
+    }
+    pair.apply("a");
+    for args in [&["--dry-run"][..], &[]] {
+        let args = [&["resolve", SKILL, "--keep", "both"], args].concat();
+        let _ = pair.run("b", &args).code(4);
+    }
+
+    // A fork continues the version of `b` of a rewind.
+    let rewound = ROLLOUT.replace(".jsonl", &format!("_{FORK_ID}.jsonl"));
+    let pair = Pair::synced(&[(&rewound, META)]);
+    let texts = ["of a", "of b, longer"].map(|text| format!("{META}{}", line(text)));
+    for (name, text) in ["a", "b"].into_iter().zip(&texts) {
+        pair.put(name, &rewound, text);
+    }
+    let [other_id, other] = [FORK_ID, FORK].map(|text| text.replace("01a1f7c2", "01a1f7c3"));
+    let fork = continuation(&other_id, &texts[1]).replace(ID, FORK_ID);
+    pair.put("b", &other, &fork);
+    pair.apply("a");
+    for (keep, reason) in [("both", "rewound conversation"), ("cloud", CONTINUED)] {
+        let run = pair
+            .run("b", &["resolve", &rewound, "--keep", keep])
+            .code(1);
+        let text = run.stderr.split_whitespace().collect::<Vec<_>>().join(" ");
+        assert!(text.contains(reason), "{keep}: {run}");
+        assert_eq!(text.contains(CONTINUED), keep == "cloud", "{run}");
+    }
+}
+
+#[test]
 fn resolve_offers_what_a_conflict_copy_can_replace() {
     let with_copy = || {
         let pair = Pair::new();

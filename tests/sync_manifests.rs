@@ -167,7 +167,7 @@ fn a_zero_filled_file_is_reported_with_a_remedy() {
     let zeros = "\0".repeat(whole.len() - META.len());
     let torn = pair.put("cloud", ROLLOUT, &format!("{META}{zeros}"));
     let run = pair.run("b", &["run", "--apply"]).code(6);
-    let message = "; remove it from the cloud folder, then run on another machine that has it:\n    codex-manager sync run --apply\n";
+    let message = "; remove it from the cloud folder, then run on the other machine that has it:\n    codex-manager sync run --apply\n";
     assert!(run.stderr.contains(message), "{run}");
     fs::remove_file(torn).unwrap();
     pair.apply("a");

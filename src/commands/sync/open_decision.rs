@@ -9,7 +9,7 @@ use codex_manager_core::sync::config::SyncConfig;
 use codex_manager_core::sync::conflict_copies::ConflictCopy;
 use codex_manager_core::sync::conflicting_versions::ConflictingVersions;
 use codex_manager_core::sync::plan::Conflict;
-use codex_manager_core::sync::resolve::{KeepChoice, is_separable};
+use codex_manager_core::sync::resolve::{KeepChoice, Offer, check_separable};
 use codex_manager_core::sync::rollouts;
 use codex_manager_core::sync::sides::Side;
 
@@ -18,6 +18,8 @@ pub(super) struct OpenDecision {
     pub(super) subject: DecisionSubject,
     /// The versions that can be kept; none if the conflict copy is not on this machine, or not complete.
     pub(super) choices: Vec<KeepChoice>,
+    /// The versions that cannot be kept, each with the reason.
+    refusals: Vec<(KeepChoice, String)>,
 }
 
 pub(super) enum DecisionSubject {
@@ -28,13 +30,24 @@ pub(super) enum DecisionSubject {
 }
 
 impl OpenDecision {
-    pub(super) fn new(subject: DecisionSubject, choices: Vec<KeepChoice>) -> Self {
-        Self { subject, choices }
+    pub(super) fn new(subject: DecisionSubject, offers: Vec<Offer>) -> Self {
+        let (mut choices, mut refusals) = (Vec::new(), Vec::new());
+        for (keep, reason) in offers {
+            match reason {
+                None => choices.push(keep),
+                Some(reason) => refusals.push((keep, reason)),
+            }
+        }
+        Self {
+            subject,
+            choices,
+            refusals,
+        }
     }
 
     pub(super) fn of_branch(branch: Branch) -> Self {
-        let choices = vec![KeepChoice::Local, KeepChoice::ConflictCopy];
-        Self::new(DecisionSubject::Branch(branch), choices)
+        let offers = vec![(KeepChoice::Local, None), (KeepChoice::ConflictCopy, None)];
+        Self::new(DecisionSubject::Branch(branch), offers)
     }
 
     /// Returns the conflict, or that of a branch; `None` for a conflict copy.
@@ -90,13 +103,17 @@ impl OpenDecision {
     }
 }
 
-/// Returns the versions of a conflict that can be kept.
-pub(super) fn list_offers(conflict: &Conflict, config: &SyncConfig) -> Vec<KeepChoice> {
-    let mut offers = match conflict.needed_side {
-        None => vec![KeepChoice::Local, KeepChoice::Cloud],
-        Some(Side::Local) => vec![KeepChoice::Local],
-        Some(Side::Remote) => vec![KeepChoice::Cloud],
+/// Returns the versions of a conflict to choose from, each with the reason if it cannot be kept.
+pub(super) fn list_offers(conflict: &Conflict, config: &SyncConfig) -> Vec<Offer> {
+    let needed_side = conflict.needed_side;
+    let find_reason = |side| {
+        let is_lost = needed_side.is_some_and(|needed| needed != side);
+        is_lost.then(|| Conflict::describe_continued(needed_side))
     };
+    let mut offers = vec![
+        (KeepChoice::Local, find_reason(Side::Local)),
+        (KeepChoice::Cloud, find_reason(Side::Remote)),
+    ];
 
     let other_version = match find_kept_side(conflict, KeepChoice::Both) {
         Side::Local => &conflict.remote,
@@ -104,9 +121,10 @@ pub(super) fn list_offers(conflict: &Conflict, config: &SyncConfig) -> Vec<KeepC
     };
     if rollouts::key(&conflict.path).is_some()
         && let Some(other) = other_version
-        && is_separable(&conflict.path, &other.full_path(config))
     {
-        offers.push(KeepChoice::Both);
+        let separate = check_separable(&conflict.path, &other.full_path(config));
+        let reason = separate.err().map(|error| error.to_string());
+        offers.push((KeepChoice::Both, reason));
     }
     offers
 }
@@ -188,7 +206,12 @@ pub(super) fn check_choice(decision: &OpenDecision, keep: KeepChoice) -> Result<
     }
 
     let message = format!("this version of {name} cannot be kept: {}", keep.name());
+    let mut refusals = decision.refusals.iter();
+    let error = match refusals.find(|(refused, _)| *refused == keep) {
+        Some((_, reason)) => CommandError::failed(format!("{message}: {reason}")),
+        // No decision of this kind has this version.
+        None => CommandError::usage(message),
+    };
     let choices = join_names(&decision.choices);
-    Err(CommandError::failed(message)
-        .hint(format!("choose one of: {choices}; nothing was changed")))
+    Err(error.hint(format!("choose one of: {choices}; nothing was changed")))
 }

@@ -28,7 +28,7 @@ use codex_manager_core::sync::plan::{
 use codex_manager_core::sync::resolve::{DecidedCopy, KeepChoice};
 use codex_manager_core::sync::sides::Side;
 use codex_manager_core::sync::state::{Replica, SyncState};
-use codex_manager_core::sync::{contents, identity, resolutions};
+use codex_manager_core::sync::{contents, identity, manifest, resolutions};
 use serde::Serialize;
 use std::cell::LazyCell;
 use std::collections::BTreeSet;
@@ -299,8 +299,8 @@ fn read_open_decisions(
     let branch_records = branches::collect_records(&plan, &state);
 
     let conflicts = plan.conflicts.into_iter().map(|conflict| {
-        let choices = list_offers(&conflict, config);
-        OpenDecision::new(DecisionSubject::Conflict(conflict), choices)
+        let offers = list_offers(&conflict, config);
+        OpenDecision::new(DecisionSubject::Conflict(conflict), offers)
     });
 
     let pending = plan.notices.conflict_copies;
@@ -406,9 +406,7 @@ impl ReplicaContext<'_> {
         })?;
 
         let Some(plan) = extract_file_plan(path, &full_plan) else {
-            let message = format!("the conflict in {path} could not be resolved");
-            return Err(CommandError::failed(message)
-                .hint("see the reason with: codex-manager sync plan; nothing was changed"));
+            return Err(no_step_error(conflict, &full_plan));
         };
 
         // The step may keep further versions too, so the text tells which copy is the other version of this conflict.
@@ -560,4 +558,29 @@ fn find_copy_of(
     let (_, text_digest) = contents::read_text_digest(&file_path).at("read", &file_path)?;
     let matching = copies.iter().find(|(_, digest)| *digest == text_digest);
     Ok(matching.map(|(name, _)| name.clone()))
+}
+
+/// Returns the error for a decision for which the new plan has no step, with the reason.
+fn no_step_error(conflict: &Conflict, new_plan: &SyncPlan) -> CommandError {
+    // A notice may name the file in another spelling, form or folder.
+    let folded_path = manifest::folded_key(&conflict.path);
+    let notices = &new_plan.notices;
+    let reasons = [
+        &notices.warnings,
+        &notices.waiting,
+        &notices.skipped,
+        &notices.notes,
+    ];
+    let mut reasons = reasons.into_iter().flatten();
+    let reason = reasons.find(|(path, _)| manifest::folded_key(path) == folded_path);
+
+    let mut conflicts = new_plan.conflicts.iter();
+    let still_open = conflicts.find(|other| other.path == conflict.path);
+    let reason = reason
+        .map(|(_, why)| why)
+        .or(still_open.map(|same_file| &same_file.reason))
+        .map_or("the file has changed in the meantime", |why| why);
+
+    let message = format!("{} could not be decided: {reason}", conflict.path);
+    CommandError::failed(message).hint("see the plan: codex-manager sync plan; nothing was changed")
 }

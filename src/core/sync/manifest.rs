@@ -220,7 +220,7 @@ pub(crate) fn parse(from: impl BufRead) -> io::Result<ManifestRead> {
 
 /// Returns the key by which the versions of a file are grouped. All forms and places of a conversation have the same
 /// key, and so have all spellings that [`fold_name`] makes equal.
-pub(crate) fn folded_key(path: &str) -> String {
+pub fn folded_key(path: &str) -> String {
     fold_name(rollouts::key(path).as_deref().unwrap_or(path))
 }
 

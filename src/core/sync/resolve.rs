@@ -12,6 +12,7 @@ use super::index_updates::{ContentChange, IndexUpdate};
 use super::ledger::Ledger;
 use super::manifest::ManifestEntry;
 use super::pending_index_updates::PendingIndexUpdates;
+use super::plan::Conflict;
 use super::remote::folder::listed_versions::RemoteManifests;
 use super::sides::{Side, Stat};
 use super::state::{Replica, SyncState};
@@ -51,6 +52,9 @@ impl KeepChoice {
         matches!(self, Self::Local | Self::Cloud)
     }
 }
+
+/// A version to choose, with the reason if it cannot be kept.
+pub type Offer = (KeepChoice, Option<String>);
 
 /// An error of applying a decision. The conflict copy stays.
 #[derive(Debug, thiserror::Error)]
@@ -126,32 +130,44 @@ impl<'a> DecidedCopy<'a> {
         ConflictingVersions::compare(home, id, &current, &copy, "in the conflict copy").ok()
     }
 
-    /// Returns the versions that can be kept; none if the conflict copy is not on this machine, or not complete.
-    pub fn list_offers(&self, continued: &ContinuedRollouts) -> Vec<KeepChoice> {
+    /// Returns the versions to choose from, each with the reason if it cannot be kept; none if the conflict copy is not
+    /// on this machine, or not complete.
+    pub fn list_offers(&self, continued: &ContinuedRollouts) -> Vec<Offer> {
         let source = self.path_on(self.copy.source_side());
         if !self.copy.matches_digest_of(&source).unwrap_or_default() {
             return Vec::new();
         }
 
-        let mut offers = vec![KeepChoice::Local];
-        let current = self.current_path.as_deref();
-        let Some(current) = current.filter(|_| self.copy.local.is_some()) else {
-            return offers;
+        let [replacement, separation] = match &self.current_path {
+            None => [(); 2].map(|()| Some(self.no_conversation_error().to_string())),
+            Some(_) if self.copy.local.is_none() => {
+                [(); 2].map(|()| Some(self.not_downloaded_error().to_string()))
+            }
+            Some(current) => {
+                let current_file = self.config.local.join(current);
+                let id = rollouts::rollout_id(current).unwrap_or_default();
+                let needed_sides = continued.find_needed_sides(&id, &current_file, &source);
+                let is_needed = needed_sides.contains(&Side::Local);
+                let separate = check_separable(current, &source);
+                [
+                    is_needed.then(|| Conflict::describe_continued(Some(Side::Local))),
+                    separate.err().map(|error| error.to_string()),
+                ]
+            }
         };
-        let current_file = self.config.local.join(current);
-        let id = rollouts::rollout_id(current).unwrap_or_default();
-        let needed_sides = continued.find_needed_sides(&id, &current_file, &source);
-        if !needed_sides.contains(&Side::Local) {
-            offers.push(KeepChoice::ConflictCopy);
-        }
-        if is_separable(current, &source) {
-            offers.push(KeepChoice::Both);
-        }
-        offers
+        vec![
+            (KeepChoice::Local, None),
+            (KeepChoice::ConflictCopy, replacement),
+            (KeepChoice::Both, separation),
+        ]
     }
 
     fn path_on(&self, side: Side) -> PathBuf {
         self.folders.path(side, &self.copy.name)
+    }
+
+    fn no_conversation_error(&self) -> ConflictCopyError {
+        ConflictCopyError::NoConversation(self.copy.name.clone())
     }
 
     fn not_downloaded_error(&self) -> ConflictCopyError {
@@ -236,7 +252,7 @@ impl<'a> DecidedCopy<'a> {
         if !choice.keeps_current() {
             self.refuse_incomplete_copy()?;
             let current = self.current_path.as_ref();
-            let current = current.ok_or_else(|| ConflictCopyError::NoConversation(name.clone()))?;
+            let current = current.ok_or_else(|| self.no_conversation_error())?;
             if choice == KeepChoice::Both {
                 new_id = Some(self.create_conversation(current)?);
             } else {
@@ -357,11 +373,11 @@ impl<'a> DecidedCopy<'a> {
     }
 }
 
-/// Returns true if the version in the file `version` of the conversation at `current` can become a separate conversation.
+/// Fails unless the version in the file `version` of the conversation at `current` can become a separate conversation.
 /// Reads only the first line.
-pub fn is_separable(current: &str, version: &Path) -> bool {
+pub fn check_separable(current: &str, version: &Path) -> Result<(), ConflictCopyError> {
     // The digest only makes the new id.
-    plan_separate_conversation(current, version, &Sha256Digest::of(b"")).is_ok()
+    plan_separate_conversation(current, version, &Sha256Digest::of(b"")).map(drop)
 }
 
 /// Returns the id, the path and the first line of the separate conversation that the version in the file `version` of

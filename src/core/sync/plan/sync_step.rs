@@ -296,7 +296,7 @@ pub struct Conflict {
 impl Conflict {
     /// Returns the reason not to replace a version that other rollouts continue; without `needed_side`, they continue
     /// both versions.
-    pub(crate) fn describe_continued(needed_side: Option<Side>) -> String {
+    pub fn describe_continued(needed_side: Option<Side>) -> String {
         let version = match needed_side {
             Some(Side::Local) => "the local version",
             Some(Side::Remote) => "the remote version",

@@ -16,7 +16,7 @@ use crate::sync::sides::{ObservedFile, Side};
 use crate::sync::state::SyncedFile;
 
 /// Reason to wait for a file whose text was replaced by zeros. Not even `--accept-unlisted` uses such a file.
-pub(crate) const ZERO_FILLED: &str = "has zeros where its text was; remove it from the cloud folder, then run on another \
+pub(crate) const ZERO_FILLED: &str = "has zeros where its text was; remove it from the cloud folder, then run on the other \
                                       machine that has it: codex-manager sync run --apply";
 
 /// Files of one group that may be used.
