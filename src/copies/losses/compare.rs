@@ -24,8 +24,9 @@ pub(crate) struct LostMessage {
 /// The messages that a conversation lacks. Each key is the index of a place, such as an archive, that has them.
 pub(crate) type LostMessages = BTreeMap<usize, Vec<LostMessage>>;
 
-/// Identifies a lost message in all copies: the id of the rollout, and the digest of text and time.
-type LostOccurrence<'a> = (&'a str, u64);
+/// Identifies one of several equal lost messages in all copies: the id of the rollout, the digest of the message, and
+/// the number of equal messages before it.
+type LostOccurrence<'a> = (&'a str, u64, usize);
 
 /// A conversation with the copies of its rollouts, and of the rollouts that it continues.
 pub(crate) struct ComparedThread<'a> {
@@ -126,7 +127,7 @@ impl Loss {
             .map(|(place, lost)| (&places[*place], lost));
         let wanted = lost_by_place.filter(|(place, _)| is_wanted(&place.kind));
         let places: Vec<_> = wanted
-            .map(|(place, lost)| (place, to_occurrences(lost)))
+            .map(|(place, lost)| (place, to_numbered_occurrences(lost)))
             .collect();
 
         let occurrences = places.iter().flat_map(|(_, occurrences)| occurrences);
@@ -158,11 +159,16 @@ impl Loss {
     }
 }
 
-fn to_occurrences(messages: &[LostMessage]) -> BTreeSet<LostOccurrence<'_>> {
-    let occurrences = messages
-        .iter()
-        .map(|lost| (lost.rollout_id.as_str(), lost.message.dated_digest()));
-    occurrences.collect()
+fn to_numbered_occurrences(messages: &[LostMessage]) -> BTreeSet<LostOccurrence<'_>> {
+    let mut occurrences = BTreeSet::new();
+    let mut counts: HashMap<(&str, u64), usize> = HashMap::new();
+    for lost in messages {
+        let (rollout_id, digest) = (lost.rollout_id.as_str(), lost.message.digest);
+        let count = counts.entry((rollout_id, digest)).or_default();
+        occurrences.insert((rollout_id, digest, *count));
+        *count += 1;
+    }
+    occurrences
 }
 
 /// Returns the messages that the copies have and the live rollouts lack.
