@@ -745,10 +745,31 @@ fn a_skipped_link_is_named_once() {
 }
 
 #[test]
-fn a_path_that_an_archive_lacks_is_named() {
+fn an_exclude_that_matches_nothing_is_reported() {
     let env = TestEnv::new();
     sample_home(&env);
-    let _ = backup(&env, &[]);
+    let unused = "--exclude skill matches nothing";
+    for args in [&["--dry-run"][..], &[]] {
+        let with = |glob: &str| {
+            let all = [
+                "backup",
+                "--no-status",
+                "--exclude",
+                "notes.txt",
+                "--exclude",
+                glob,
+            ];
+            env.run(all.iter().chain(args)).code(0).stderr
+        };
+        let printed = with("skill");
+        assert!(
+            printed.contains(unused) && !printed.contains("notes.txt matches"),
+            "{printed}"
+        );
+        let printed = with("skills/");
+        assert!(!printed.contains("matches nothing"), "{printed}");
+    }
+    // `restore` names files that the archive lacks.
     let run = env.run(["restore", "latest", "--only", "skill"]).code(1);
     assert!(
         run.stderr

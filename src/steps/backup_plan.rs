@@ -26,6 +26,9 @@ pub(crate) struct BackupPlan {
     pub(crate) report: StatusReport,
     pub(crate) metadata: Metadata,
     pub(crate) stem: String,
+    /// The globs of the command line. The command warns if one of them matches nothing. The globs of config.toml are
+    /// not included, because they need not match in every home.
+    pub(crate) globs: Vec<String>,
 }
 
 impl BackupPlan {
@@ -52,6 +55,7 @@ impl BackupPlan {
             report,
             metadata,
             stem,
+            globs: capture.exclude.clone(),
         })
     }
 

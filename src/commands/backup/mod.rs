@@ -2,7 +2,7 @@
 
 mod show;
 
-use self::show::{BackupResult, show_plan, show_result, show_up_to_date};
+use self::show::{BackupResult, show_plan, show_result, show_up_to_date, warn_of_unused_globs};
 use crate::context::Context;
 use crate::copies::losses::archived;
 use crate::copies::losses::report::LossJson;
@@ -144,6 +144,7 @@ impl BackupArgs {
         };
 
         show_result(context, &published, &plan.report, &result);
+        warn_of_unused_globs(context, &plan.globs, &result.excluded);
 
         let lacks_figures = !self.quota.no_status && lacks_quota_figures(&plan.report);
         Ok(Outcome::partial_if(

@@ -10,7 +10,7 @@ use crate::views::account::full_time;
 use crate::views::archive_json::archive_json;
 use crate::views::left_out::{format_owner_suffix, show_left_out};
 use codex_manager_core::archive::publish::free_paths;
-use codex_manager_core::archive::{Metadata, PathNote, PublishedArchive};
+use codex_manager_core::archive::{Excludes, Metadata, PathNote, PublishedArchive};
 use codex_manager_core::inventory::archive_names::{file_name, strip_archive_suffix};
 use codex_manager_core::inventory::status::StatusReport;
 use codex_manager_core::io::{pluralize, shell};
@@ -163,7 +163,19 @@ pub(super) fn show_plan(context: &Context, plan: &BackupPlan) -> Result<Outcome>
     }
 
     show_left_out(context, &result.excluded, &result.skipped, &result.damaged);
+    warn_of_unused_globs(context, &plan.globs, &result.excluded);
     Ok(Outcome::partial_if(!result.is_complete()))
+}
+
+/// Warns of globs of the command line that match nothing, because they may be misspelled.
+pub(super) fn warn_of_unused_globs(context: &Context, globs: &[String], excluded: &[PathNote]) {
+    for glob in globs {
+        let left_out = excluded.iter().map(|item| item.path.as_path());
+        if Excludes::matches_nothing(glob, left_out) {
+            let word = shell::quote_if_needed(glob);
+            context.warn(format_args!("--exclude {word} matches nothing"));
+        }
+    }
 }
 
 pub(super) fn show_up_to_date(context: &Context, recent: &PublishedArchive) -> Outcome {

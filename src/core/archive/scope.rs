@@ -147,6 +147,16 @@ impl Excludes {
         })
     }
 
+    /// Returns true if `glob` is valid, matches none of the excluded paths, and cannot match a path inside an excluded
+    /// folder, which the scan did not enter.
+    pub fn matches_nothing<'a>(glob: &str, mut excluded: impl Iterator<Item = &'a Path>) -> bool {
+        let Ok(matcher) = Self::compile(&[glob.to_owned()]) else {
+            return false;
+        };
+        let glob_path = Path::new(glob.trim_start_matches('/'));
+        !excluded.any(|path| matcher.matches(path) || glob_path.starts_with(path))
+    }
+
     /// Returns true if a glob matches `relative` or one of its parents.
     pub(crate) fn matches(&self, relative: &Path) -> bool {
         !self.globs.is_empty()
@@ -164,6 +174,24 @@ fn build_glob(pattern: &str) -> Result<Glob, globset::Error> {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn matches_nothing_is_true_for_globs_that_match_no_excluded_path() {
+        let left_out = ["plugins", "sessions/2026/x.bin", "tmp"];
+        for (glob, expected) in [
+            ("plugins", false),
+            ("/plugins/", false),
+            ("*.bin", false),
+            ("plugins/cache", false),
+            ("tmp/x", false),
+            ("plugin", true),
+            ("sessions/*.bin", true),
+            ("*.dat", true),
+        ] {
+            let found = Excludes::matches_nothing(glob, left_out.iter().map(Path::new));
+            assert_eq!(found, expected, "{glob}");
+        }
+    }
 
     #[test]
     fn star_does_not_match_a_slash() {
