@@ -35,9 +35,18 @@ pub(crate) struct VersionRelation {
 
 impl FileVersion {
     /// Compares two versions. A rewritten conversation extends the other version if it has all messages of that
-    /// version. An error names the first file, whichever cannot be read.
+    /// version.
     pub(crate) fn compare_to(&self, other: &Self) -> Result<VersionRelation, IoError> {
-        compare_texts(&self.full_path, &other.full_path).at("read", &self.full_path)
+        let (first, second) = (&*self.full_path, &*other.full_path);
+        compare_texts(first, second).map_err(|source| {
+            // The error has no path. Reading the second file again shows which of the two files failed.
+            let is_second = contents::read_text_digest(second).is_err();
+            IoError {
+                action: "read",
+                path: if is_second { second } else { first }.to_path_buf(),
+                source,
+            }
+        })
     }
 
     /// Returns the length and the digest of the uncompressed text.
