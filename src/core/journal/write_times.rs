@@ -51,19 +51,19 @@ impl BeginTime {
     pub(super) fn read_after_tick(folder: &Path) -> Result<Self, IoError> {
         let begun = Instant::now();
         let clock_ns = read_filesystem_clock_ns(folder)?;
-        let mut begin = Self::start(begun, clock_ns, begun.elapsed());
+        let mut begin_time = Self::start(begun, clock_ns, begun.elapsed());
 
         let mut has_ticked = false;
         while !has_ticked && begun.elapsed() < LONGEST_TICK {
             std::thread::sleep(Duration::from_millis(1));
             let later_ns = read_filesystem_clock_ns(folder)?;
-            begin.add_probe(later_ns, begun.elapsed());
+            begin_time.add_probe(later_ns, begun.elapsed());
             has_ticked = later_ns != clock_ns;
         }
 
         // A write in the same tick as the begin must count as later if the end of the tick was not seen.
-        begin.clock_ns -= i64::from(!has_ticked);
-        Ok(begin)
+        begin_time.clock_ns -= i64::from(!has_ticked);
+        Ok(begin_time)
     }
 
     /// Starts with a value of the file system's clock, and the time from `begun` until after it was read.
@@ -95,9 +95,9 @@ impl BeginTime {
         if space::is_same_file_system(folder, journal) {
             return Ok(self.clock_ns);
         }
-        let mut begin = Self::read_after_tick(folder)?;
-        begin.move_back(self.begun);
-        Ok(begin.clock_ns)
+        let mut begin_time = Self::read_after_tick(folder)?;
+        begin_time.move_back(self.begun);
+        Ok(begin_time.clock_ns)
     }
 
     /// Fails if the clock of the file system was set back since the begin, because the times of writes then prove
@@ -138,15 +138,15 @@ mod tests {
         for delays in [[0, 0, 0, 0], [80, 0, 90, 300], [0, 200, 500, 1]] {
             let begun = Instant::now();
             let mut now_ms = delays[0];
-            let mut begin = BeginTime::start(begun, clock(0), Duration::from_millis(now_ms));
+            let mut begin_time = BeginTime::start(begun, clock(0), Duration::from_millis(now_ms));
             for delay in &delays[1..] {
                 let read = clock(now_ms + 5);
                 now_ms += 5 + delay;
-                begin.add_probe(read, Duration::from_millis(now_ms));
+                begin_time.add_probe(read, Duration::from_millis(now_ms));
             }
-            begin.move_back(begun);
+            begin_time.move_back(begun);
             let least = clock(0) - 25 * MILLISECOND;
-            let first = begin.clock_ns;
+            let first = begin_time.clock_ns;
             assert!((least..=clock(0)).contains(&first), "{delays:?} {first}");
         }
     }

@@ -320,7 +320,7 @@ mod tests {
         let EncodedManifest { bytes, .. } =
             encode("desk", &sample().files, &SyncState::default()).unwrap();
         assert!(parsed(&bytes).is_some());
-        for partial in [&[0; 4096][..], &[b'x'; 1 << 17], b"", b"{}", b"\n\n\n"] {
+        for partial in [&[0; 4096][..], &b"x".repeat(1 << 17), b"", b"{}", b"\n\n\n"] {
             assert_eq!(parsed(partial), None);
         }
         // Bytes after the end line, and an end line of other lines.

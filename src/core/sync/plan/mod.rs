@@ -180,7 +180,7 @@ fn plan_files<'a>(
 ) -> Result<Vec<(&'a str, FilePlan)>, PlanError> {
     let files = files.iter().map(|(key, group)| {
         progress::check_interrupt().at("plan", key)?;
-        let file_plan = match reader.read_group(key, group) {
+        let file_plan = match reader.read_group(key, group)? {
             FileReading::Settled(plan) => *plan,
             FileReading::Compared(mut compared) => {
                 compared.facts.is_continued = are_continued;

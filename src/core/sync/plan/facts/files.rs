@@ -14,8 +14,9 @@ use crate::sync::plan::file_plan::{FileOutcome, FilePlan};
 use crate::sync::remote::folder::delivery::DeliveredFiles;
 use crate::sync::scan::ListedFile;
 use crate::sync::sides::{ObservedFile, Side};
-use crate::sync::{line_merge, rollouts, secrets};
+use crate::sync::{line_merge, manager_folder, rollouts, secrets};
 use std::collections::HashMap;
+use std::path::Path;
 
 impl<'a> FactReader<'a> {
     /// Returns the groups to plan: those inside the roots, and the conversations that they continue. Leaves out files that
@@ -75,12 +76,40 @@ impl<'a> FactReader<'a> {
     }
 
     /// Reads the files of one group. If one of them cannot be read, returns a plan that skips the group.
-    pub(crate) fn read_group(&self, key: &'a str, group: &FileGroup) -> FileReading<'a> {
-        self.try_read_group(key, group).unwrap_or_else(|error| {
-            let path = display_path(key, group);
-            let notice = NoticeList::Skipped.notice(path, describe_read_failure(&error.source));
-            FileReading::Settled(Box::new(notice.into()))
-        })
+    ///
+    /// # Errors
+    /// A file that all decisions depend on, such as a manifest, cannot be read.
+    pub(crate) fn read_group(
+        &self,
+        key: &'a str,
+        group: &FileGroup,
+    ) -> Result<FileReading<'a>, IoError> {
+        let reading = self.try_read_group(key, group);
+        let Err(error) = &reading else {
+            return reading;
+        };
+        // Without the manifests no decision is reliable.
+        let Some(path) = self.find_path_of_unreadable_file(group, error) else {
+            return reading;
+        };
+        let notice = NoticeList::Skipped.notice(path, describe_read_failure(&error.source));
+        Ok(FileReading::Settled(Box::new(notice.into())))
+    }
+
+    /// Returns the path of the synced file that `error` names, relative to its side; `None` if `error` names a
+    /// file that is not synced.
+    fn find_path_of_unreadable_file(&self, group: &FileGroup, error: &IoError) -> Option<String> {
+        let roots = [Side::Local, Side::Remote].map(|side| self.config.root(side));
+        let mut relative_path = roots.iter();
+        let relative_path = relative_path.find_map(|root| error.path.strip_prefix(root).ok());
+        // If an entry of the home is a link, the error names the target, which may be outside of the home.
+        let is_link_target =
+            |file: &&ListedFile| self.config.file_path(Side::Local, &file.path) == error.path;
+        let linked = || group.local.iter().find(is_link_target);
+        let relative_path = relative_path.or_else(|| linked().map(|file| Path::new(&file.path)))?;
+        let manager_folder = self.config.cloud.join(manager_folder::MANAGER_FOLDER);
+        let is_synced = !error.path.starts_with(manager_folder);
+        is_synced.then(|| relative_path.to_string_lossy().replace('\\', "/"))
     }
 
     fn try_read_group(&self, key: &'a str, group: &FileGroup) -> Result<FileReading<'a>, IoError> {
