@@ -129,16 +129,23 @@ pub(crate) fn is_home_in_use(context: &Context, config: &SyncConfig) -> bool {
     .unwrap_or(false)
 }
 
+/// Returns a line for each program that uses the home and has to end before a sync.
+pub(crate) fn list_home_holders(context: &Context, config: &SyncConfig) -> Vec<String> {
+    with_shutdown_request(context, config, |request| {
+        let usage = request.find_home_usage();
+        usage.holders().iter().map(ToString::to_string).collect()
+    })
+    .unwrap_or_default()
+}
+
 /// Warns of programs that started to use the home while files were replaced, because they may have read a mixture of
 /// old and new files.
 pub(crate) fn warn_of_new_holders(context: &Context, config: &SyncConfig) {
-    let usage = with_shutdown_request(context, config, |request| request.find_home_usage());
-    let new_holders = usage.map(|usage| usage.holders()).unwrap_or_default();
+    let new_holders = list_home_holders(context, config);
     if !new_holders.is_empty() {
-        let names: Vec<_> = new_holders.iter().map(ToString::to_string).collect();
         context.ui.warn(format_args!(
             "these programs started to use the Codex home during the sync; restart them: {}",
-            names.join(", ")
+            new_holders.join(", ")
         ));
     }
 }

@@ -10,7 +10,7 @@ use crate::steps::sync_index::{
     flush_pending_index_updates, has_pending_index_updates, lock_replica, update_codex_index,
 };
 use crate::steps::sync_shutdown::{
-    is_home_in_use, needs_shutdown, shut_down_codex, warn_of_new_holders,
+    is_home_in_use, list_home_holders, needs_shutdown, shut_down_codex, warn_of_new_holders,
 };
 use crate::steps::vault_sync::{VaultPurpose, VaultSync};
 use crate::ui::Ui;
@@ -217,7 +217,7 @@ impl RunArgs {
 
         let mut error = None;
         // A running Codex owns its rows, so rules for project folders wait until it has ended.
-        if needs_closed_codex || !is_home_in_use(context, config) {
+        if needs_closed_codex || list_home_holders(context, config).is_empty() {
             error = update_codex_index(context, config, replica).err();
         }
 
