@@ -339,6 +339,34 @@ fn i16_prune_keeps_the_last_copy_until_the_loss_is_accepted() {
 }
 
 #[test]
+fn i16_equal_messages_without_a_time_are_all_kept() {
+    let mut env = TestEnv::new();
+    // Codex 0.20 wrote no times.
+    let header = json!({"id": ID, "timestamp": "2025-08-01T10:00:00Z"});
+    let message = |role: &str, kind: &str, text: &str| json!({"type": "message", "role": role, "content": [{"type": kind, "text": text}]});
+    let turn = |text: &str| {
+        let answer = message("assistant", "output_text", "ok");
+        [message("user", "input_text", text), answer]
+    };
+    let turns = ["begin", "continue", "continue", "continue"].map(turn);
+    let lines: Vec<_> = turns.as_flattened().iter().collect();
+    let name = format!("sessions/2025/08/01/rollout-2025-08-01T10-00-00-{ID}.jsonl");
+    for (time, count) in [("10:00", 8), ("10:30", 4), ("11:00", 2)] {
+        let text: String = std::iter::once(&header)
+            .chain(lines.iter().copied().take(count))
+            .map(|line| format!("{line}\n"))
+            .collect();
+        env.write(&format!("home/.codex/{name}"), &text);
+        back_up_at(&mut env, time);
+    }
+    let _ = env.run(["verify", "--all"]).code(0);
+    let before = losses(&env, 5);
+    assert_eq!(before[0]["lost_messages"], 6);
+    let _ = env.run(["prune", "--keep-last", "1", "--yes"]).code(0);
+    assert_eq!(losses(&env, 5)[0]["place"], before[0]["place"]);
+}
+
+#[test]
 fn i16_prune_plans_again_if_an_archive_was_added_while_it_waited() {
     let mut env = TestEnv::new();
     write(&env, &sample(1));
