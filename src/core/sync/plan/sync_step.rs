@@ -299,7 +299,7 @@ impl Conflict {
     pub fn describe_continued(needed_side: Option<Side>) -> String {
         let version = match needed_side {
             Some(Side::Local) => "the local version",
-            Some(Side::Remote) => "the remote version",
+            Some(Side::Remote) => "the cloud version",
             None => "each version",
         };
         format!(
