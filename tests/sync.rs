@@ -661,6 +661,47 @@ fn make_unreadable(path: &Path) {
 }
 
 #[test]
+fn prompts_dropped_by_max_bytes_are_neither_deleted_elsewhere_nor_copied_back() {
+    let line = |n: u8| format!("{{\"session_id\":\"x\",\"ts\":{n},\"text\":\"{n}\"}}\n");
+    let lines = |from: u8, to: u8| (from..=to).map(line).collect::<String>();
+    let pair = Pair::new();
+    let limit = lines(0, 5).len();
+    let config = format!("[history]\nmax_bytes = {limit}\n");
+    pair.put("a", "config.toml", &config);
+    let history = "history.jsonl";
+    pair.sync(&[(history, &lines(0, 6))]);
+    // Codex drops the oldest lines when it writes the next one.
+    pair.put("a", history, &lines(4, 7));
+    let json = pair.apply("a");
+    assert_eq!(actions(&json), ["merge history.jsonl"], "{json}");
+    assert_eq!(pair.text("a", history), lines(4, 7));
+    assert_eq!(pair.text("cloud", history), lines(0, 7));
+    for _ in 0..2 {
+        assert_eq!(actions(&pair.apply("a")), [""; 0]);
+    }
+    pair.apply("b");
+    assert_eq!(pair.text("b", history), lines(0, 7));
+    // New lines of the other machine are copied; its old lines stay on that machine only.
+    pair.put("b", history, &(lines(0, 7) + &line(8)));
+    pair.apply("b");
+    pair.apply("a");
+    assert_eq!(pair.text("a", history), lines(4, 8));
+    for name in ["a", "b", "a"] {
+        assert_eq!(actions(&pair.apply(name)), [""; 0]);
+    }
+    assert_eq!(pair.text("cloud", history), lines(0, 8));
+    // Lines were dropped and none was written, so there is nothing to do.
+    pair.put("a", history, &lines(6, 8));
+    assert_eq!(actions(&pair.apply("a")), [""; 0]);
+    assert_eq!(pair.text("a", history), lines(6, 8));
+    assert_eq!(pair.text("cloud", history), lines(0, 8));
+    // With a higher limit the old lines return.
+    pair.put("a", "config.toml", "");
+    pair.apply("a");
+    assert_eq!(pair.text("a", history), lines(0, 8));
+}
+
+#[test]
 fn conflicts_are_logged_as_warnings() {
     let pair = Pair::new();
     pair.diverge();

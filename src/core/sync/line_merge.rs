@@ -4,7 +4,8 @@
 //! ordered by the times in them. The order is total and symmetric: two machines that merge the same versions write the
 //! same bytes. Memory is bounded by the number of lines, not by their length.
 //!
-//! If `history.max_bytes` makes Codex drop the oldest lines of `history.jsonl`, a merge adds them again.
+//! Because of `history.max_bytes`, Codex drops the oldest lines of `history.jsonl`. These lines stay in the cloud
+//! folder and are not copied back.
 
 use crate::io::hash::{Hasher, Sha256Digest};
 use crate::io::{IoContext, IoError, file_open};
@@ -37,6 +38,8 @@ pub(crate) struct Merge {
     lines: Vec<MergeLine>,
     /// For each version, the digests of the lines in file order, and the size of the file.
     version_orders: Vec<(Vec<[u8; 16]>, u64)>,
+    /// For each version, the earliest time in a line.
+    oldest: Vec<Option<i128>>,
     /// For each version, the digest of the file as it was read.
     pub digests: Vec<Sha256Digest>,
     /// Size of the merge in bytes.
@@ -49,11 +52,14 @@ pub(crate) struct Merge {
 /// A version cannot be read.
 pub(crate) fn merge_versions(versions: &[PathBuf]) -> Result<Merge, IoError> {
     let mut copies_by_digest: HashMap<[u8; 16], Vec<MergeLine>> = HashMap::new();
-    let (mut version_orders, mut digests) = (Vec::new(), Vec::new());
+    let mut version_orders = Vec::new();
+    let (mut oldest, mut digests) = (Vec::new(), Vec::new());
 
     for (version, path) in versions.iter().enumerate() {
         let (lines, size, digest) = read_lines(path, version).at("read", path)?;
         digests.push(digest);
+        let times = lines.iter().map(|line| line.time);
+        oldest.push(times.filter(|time| *time > i128::MIN).min());
         version_orders.push((lines.iter().map(|line| line.digest).collect(), size));
 
         let mut copies_in_version: HashMap<[u8; 16], Vec<MergeLine>> = HashMap::new();
@@ -76,6 +82,7 @@ pub(crate) fn merge_versions(versions: &[PathBuf]) -> Result<Merge, IoError> {
     Ok(Merge {
         versions: versions.to_vec(),
         version_orders,
+        oldest,
         lines,
         digests,
         bytes,
@@ -83,17 +90,35 @@ pub(crate) fn merge_versions(versions: &[PathBuf]) -> Result<Merge, IoError> {
 }
 
 impl Merge {
-    /// Returns true if `version` has exactly the bytes of the merge.
-    pub(crate) fn matches_version(&self, version: usize) -> bool {
-        let (order, size) = &self.version_orders[version];
-        *size == self.bytes && self.lines.iter().map(|line| &line.digest).eq(order)
+    /// Returns the index of the first line to write to a home in which Codex limits the file to `max_bytes`; `version`
+    /// is the file of that home. If the merge is larger, leaves out the lines that are older than all lines of that
+    /// file, but no line of the file itself: Codex removes the excess.
+    pub(crate) fn first_line_within(&self, max_bytes: u64, version: usize) -> usize {
+        if self.bytes <= max_bytes {
+            return 0;
+        }
+        let oldest = self.oldest.get(version).copied().flatten();
+        let Some(oldest) = oldest else { return 0 };
+        self.lines.partition_point(|line| line.time < oldest)
     }
 
-    /// Writes all lines.
+    /// Returns the size in bytes of the lines from `first` on.
+    pub(crate) fn bytes_from(&self, first: usize) -> u64 {
+        self.lines[first..].iter().map(|line| line.len + 1).sum()
+    }
+
+    /// Returns true if `version` has exactly the bytes of the lines from `first` on.
+    pub(crate) fn matches_version(&self, first: usize, version: usize) -> bool {
+        let (order, size) = &self.version_orders[version];
+        let lines = &self.lines[first..];
+        *size == self.bytes_from(first) && lines.iter().map(|line| &line.digest).eq(order)
+    }
+
+    /// Writes the lines from `first` on.
     ///
     /// # Errors
     /// A file cannot be read or written, or a line changed since the merge ([`io::ErrorKind::InvalidData`]).
-    pub(crate) fn write(&self, to: &mut dyn Write) -> io::Result<()> {
+    pub(crate) fn write_from(&self, first: usize, to: &mut dyn Write) -> io::Result<()> {
         let mut files = self
             .versions
             .iter()
@@ -102,7 +127,7 @@ impl Merge {
         let mut to = BufWriter::new(to);
         let mut line_text = Vec::new();
 
-        for line in &self.lines {
+        for line in &self.lines[first..] {
             let file = &mut files[line.version];
             file.seek(SeekFrom::Start(line.offset))?;
             line_text.clear();
@@ -191,13 +216,13 @@ mod tests {
             .collect();
         let merge = merge_versions(&paths).unwrap();
         let mut out = Vec::new();
-        merge.write(&mut out).unwrap();
+        merge.write_from(0, &mut out).unwrap();
         assert_eq!(out.len() as u64, merge.bytes);
         for (version, text) in versions.iter().enumerate() {
             // A version without a final newline differs from the merge.
             assert_eq!(
                 text.as_bytes() == out,
-                merge.matches_version(version),
+                merge.matches_version(0, version),
                 "{text:?}"
             );
         }
@@ -219,6 +244,31 @@ mod tests {
         assert_eq!(
             merged(&["{\"ts\":1}\n{\"ts\":1}\n", "{\"ts\":1}\n{\"ts\""]),
             "{\"ts\"\n{\"ts\":1}\n{\"ts\":1}\n"
+        );
+    }
+
+    #[test]
+    fn lines_dropped_by_max_bytes_are_not_copied_back() {
+        let line = |n: u8| format!("{{\"ts\":{n}}}\n");
+        let all: String = (1..=6).map(line).collect();
+        let own: String = [3, 5].map(line).concat();
+        let folder = tempfile::tempdir().unwrap();
+        let paths = ["own", "there"].map(|name| folder.path().join(name));
+        std::fs::write(&paths[0], &own).unwrap();
+        std::fs::write(&paths[1], &all).unwrap();
+        let merge = merge_versions(&paths).unwrap();
+        let size = all.len() as u64;
+        for (max_bytes, first) in [(size, 0), (size - 1, 2), (1, 2)] {
+            assert_eq!(merge.first_line_within(max_bytes, 0), first, "{max_bytes}");
+        }
+        let mut kept = Vec::new();
+        merge.write_from(2, &mut kept).unwrap();
+        assert_eq!(kept, (3..=6).map(line).collect::<String>().into_bytes());
+        assert_eq!(merge.bytes_from(2), kept.len() as u64);
+        assert!(
+            merge.matches_version(0, 1)
+                && !merge.matches_version(2, 1)
+                && !merge.matches_version(2, 0)
         );
     }
 

@@ -35,6 +35,7 @@ impl ApplyRun<'_> {
         &mut self,
         versions: &[(ObservedFile, Sha256Digest)],
         targets: &[MergeTarget],
+        is_one_text: bool,
     ) -> Result<(), StepFailure> {
         let require_all_unchanged = |run: &Self| {
             let each = versions
@@ -56,29 +57,32 @@ impl ApplyRun<'_> {
         let newest_ns = times.max().unwrap_or(0);
 
         // A merged file with the size and mtime of the file that it replaces would look unchanged.
-        let merged_stat = Stat {
-            size: merge.bytes,
-            mtime_ns: newest_ns,
-        };
-        let replaces_equal = targets.iter().any(|to| to.over == Some(merged_stat));
+        let replaces_equal = targets.iter().any(|MergeTarget { over, first, .. }| {
+            let merged = Stat {
+                size: merge.bytes_from(*first),
+                mtime_ns: newest_ns,
+            };
+            *over == Some(merged)
+        });
         // FAT would round a smaller step away.
         let mtime_ns = newest_ns.saturating_add(if replaces_equal { FAT_MTIME_STEP_NS } else { 0 });
 
         let mut staged = Vec::new();
-        for MergeTarget { place, .. } in targets {
+        for MergeTarget { place, first, .. } in targets {
             let target = prepare_target(self.request.config, self.plan, place)?;
             let mut temp = self.copier.create_temp(place.0, &target)?;
-            merge.write(temp.file()).at("merge", &target)?;
-            self.request.progress.add_bytes(merge.bytes);
+            merge.write_from(*first, temp.file()).at("merge", &target)?;
+            let size = merge.bytes_from(*first);
+            self.request.progress.add_bytes(size);
             let entry = ManifestEntry {
-                size: merge.bytes,
+                size,
                 mtime_ns,
                 digest: contents::read_raw_digest(temp.path()).at("read", &target)?,
             };
 
             // A replaced file keeps its mode. A new merged file has no single source, so it gets 0600.
             copy_mode(temp.file(), &target).at("set mode", &target)?;
-            let text = Some((entry.size, entry.digest));
+            let text = is_one_text.then_some((entry.size, entry.digest));
             staged.push(StagedCopy::new(temp, target, place.clone(), entry, text)?);
         }
 

@@ -56,7 +56,11 @@ impl ApplyRun<'_> {
     fn apply_op(&mut self, op: &Op) -> Result<(), StepFailure> {
         match op {
             Op::Copy(copy) => self.apply_copy(copy),
-            Op::Merge { versions, to } => self.apply_merge(versions, to),
+            Op::Merge {
+                versions,
+                to,
+                is_one_text,
+            } => self.apply_merge(versions, to, *is_one_text),
             Op::Rename { from, to } => self.apply_rename(from, to),
             Op::KeepConflictCopy { from, name, digest } => {
                 self.keep_conflict_copy(from, name, digest)

@@ -31,6 +31,8 @@ pub struct MergeTarget {
     pub place: (Side, String),
     /// Size and time of the file that is replaced; `None` for a new file.
     pub over: Option<Stat>,
+    /// Index of the first merged line that this side gets. Codex drops the oldest prompts beyond `history.max_bytes`.
+    pub first: usize,
 }
 
 /// One change of one file.
@@ -43,6 +45,8 @@ pub enum Op {
         /// The files to merge, each with the digest of the bytes that the plan read.
         versions: Vec<(ObservedFile, Sha256Digest)>,
         to: Vec<MergeTarget>,
+        /// True if both sides have the same lines after the merge; false if the local file lacks old prompts.
+        is_one_text: bool,
     },
     /// Renames the file within its side.
     Rename {

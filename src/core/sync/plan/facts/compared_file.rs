@@ -64,13 +64,21 @@ pub(crate) struct LineMergeFacts {
     /// The files to merge, each with the digest of the bytes that were read.
     pub(crate) versions: Vec<(ObservedFile, Sha256Digest)>,
     /// The sides that lack lines, which the step writes.
-    pub(crate) changed_sides: Vec<Side>,
-    /// Size of the merge in bytes.
-    pub(crate) bytes: u64,
+    pub(crate) changed: Vec<MergedSide>,
+    /// True if both sides have the same lines after the merge; false if the local file lacks old prompts.
+    pub(crate) is_one_text: bool,
     /// True if clients' copies are among the versions.
     pub(crate) has_client_copies: bool,
     /// True if an attested file changed between its check and the merge.
     pub(crate) is_outdated: bool,
+}
+
+#[derive(Debug, Clone, Copy)]
+pub(crate) struct MergedSide {
+    pub(crate) side: Side,
+    /// Index of the first merged line that the side gets.
+    pub(crate) first: usize,
+    pub(crate) bytes: u64,
 }
 
 /// The other files and versions of a conversation.

@@ -1,7 +1,8 @@
 //! Selects the files to plan, and reads each by the rules of its kind.
 
-use super::compared_file::{ComparedFile, FileReading, LineMergeFacts};
+use super::compared_file::{ComparedFile, FileReading, LineMergeFacts, MergedSide};
 use super::fact_reader::FactReader;
+use crate::codex::config::CodexConfig;
 use crate::codex::rollout::Relation;
 use crate::io::{IoContext, IoError};
 use crate::sync::config::{Compare, SessionMode};
@@ -17,6 +18,9 @@ use crate::sync::sides::{ObservedFile, Side};
 use crate::sync::{line_merge, manager_folder, rollouts, secrets};
 use std::collections::HashMap;
 use std::path::Path;
+
+/// The line-based file that Codex truncates to `history.max_bytes`.
+const PROMPT_HISTORY: &str = "history.jsonl";
 
 impl<'a> FactReader<'a> {
     /// Returns the groups to plan: those inside the roots, and the conversations that they continue. Leaves out files that
@@ -299,38 +303,54 @@ impl<'a> FactReader<'a> {
         let is_diverged = file.facts.relation == Some(Relation::Diverged);
         if kind == FileKind::Lines && (is_diverged || !copies.is_empty()) {
             let sides: Vec<_> = file.local.iter().chain(&file.remote).collect();
-            file.merge = Some(merge_lines(&sides, &copies)?);
+            file.merge = Some(self.merge_lines(key, &sides, &copies)?);
         }
         Ok(file)
     }
-}
 
-/// Merges the lines of the files of the `sides` and of the clients' `copies`.
-fn merge_lines(sides: &[&FileVersion], copies: &[FileVersion]) -> Result<LineMergeFacts, IoError> {
-    let versions: Vec<_> = sides.iter().copied().chain(copies).collect();
-    let paths: Vec<_> = versions.iter().map(|v| v.full_path.clone()).collect();
-    let merge = line_merge::merge_versions(&paths)?;
+    /// Merges the lines of the files of the `sides` and of the clients' `copies`.
+    fn merge_lines(
+        &self,
+        key: &str,
+        sides: &[&FileVersion],
+        copies: &[FileVersion],
+    ) -> Result<LineMergeFacts, IoError> {
+        let versions: Vec<_> = sides.iter().copied().chain(copies).collect();
+        let paths: Vec<_> = versions.iter().map(|v| v.full_path.clone()).collect();
+        let merge = line_merge::merge_versions(&paths)?;
 
-    let has_all_lines = |side: &Side| {
-        let version = sides.iter().position(|version| version.seen.side == *side);
-        version.is_some_and(|version| merge.matches_version(version))
-    };
-    let changed_sides = [Side::Local, Side::Remote].into_iter();
-    let changed_sides = changed_sides.filter(|side| !has_all_lines(side));
+        let version_on = |side| sides.iter().position(|version| version.seen.side == side);
+        let max_bytes = (key == PROMPT_HISTORY).then(|| CodexConfig::read(&self.config.local));
+        let max_bytes = max_bytes.and_then(|config| config.history_max_bytes.ok().flatten());
+        let local_first_line = match (max_bytes, version_on(Side::Local)) {
+            (Some(max_bytes), Some(version)) => merge.first_line_within(max_bytes, version),
+            _ => 0,
+        };
 
-    // An attested version may have changed since its check and before this merge.
-    let with_digests = || versions.iter().zip(&merge.digests);
-    let is_outdated = with_digests().any(|(version, digest)| {
-        let attested = version.attested;
-        attested.is_some_and(|attested| attested != *digest)
-    });
-    let merged = with_digests().map(|(version, digest)| (version.seen.clone(), *digest));
+        let changed_sides = [(Side::Local, local_first_line), (Side::Remote, 0)].into_iter();
+        let changed_sides = changed_sides.filter(|(side, first_line)| {
+            version_on(*side).is_none_or(|version| !merge.matches_version(*first_line, version))
+        });
+        let changed_sides = changed_sides.map(|(side, first_line)| MergedSide {
+            side,
+            first: first_line,
+            bytes: merge.bytes_from(first_line),
+        });
 
-    Ok(LineMergeFacts {
-        changed_sides: changed_sides.collect(),
-        bytes: merge.bytes,
-        versions: merged.collect(),
-        has_client_copies: !copies.is_empty(),
-        is_outdated,
-    })
+        // An attested version may have changed since its check and before this merge.
+        let with_digests = || versions.iter().zip(&merge.digests);
+        let is_outdated = with_digests().any(|(version, digest)| {
+            let attested = version.attested;
+            attested.is_some_and(|attested| attested != *digest)
+        });
+        let merged = with_digests().map(|(version, digest)| (version.seen.clone(), *digest));
+
+        Ok(LineMergeFacts {
+            changed: changed_sides.collect(),
+            versions: merged.collect(),
+            is_one_text: local_first_line == 0,
+            has_client_copies: !copies.is_empty(),
+            is_outdated,
+        })
+    }
 }

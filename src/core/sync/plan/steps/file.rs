@@ -48,10 +48,13 @@ fn plan_by_decision(file: &ComparedFile<'_>) -> FilePlan {
         | (FileDecision::Copy(Side::Remote, why), replaced_version, Some(from)) => {
             plan_copy(file, from, replaced_version.as_ref(), why)
         }
-        (FileDecision::Merge, ..) => {
+        (FileDecision::Merge, Some(local), Some(remote)) => {
+            // If no side lacks lines, the sides differ only by the lines that Codex dropped because of
+            // `history.max_bytes`.
             let merge = file.merge.as_ref();
             let merge = merge.and_then(|merge| plan_merge(file, merge));
-            merge.unwrap_or_default()
+            merge
+                .unwrap_or_else(|| FileOutcome::record_equal(file.last, local, remote, None).into())
         }
         (FileDecision::Skip, ..) => {
             let why = "differs, and equal_mtime_action is skip";
@@ -181,7 +184,7 @@ fn describe_policy_conflict(
 /// Returns the plan that writes the merge to the sides that lack lines; `None` if both sides have all lines. If an
 /// attested file changed between its check and the merge, the sync waits for it.
 fn plan_merge(file: &ComparedFile<'_>, merge: &LineMergeFacts) -> Option<FilePlan> {
-    if merge.changed_sides.is_empty() {
+    if merge.changed.is_empty() {
         return None;
     }
     if merge.is_outdated {
@@ -198,23 +201,23 @@ fn plan_merge(file: &ComparedFile<'_>, merge: &LineMergeFacts) -> Option<FilePla
     // A side that the step writes has no stat yet.
     let placement = |side| Placement {
         path: file.key.to_owned(),
-        stat: find_stat(side).filter(|_| !merge.changed_sides.contains(&side)),
+        stat: find_stat(side).filter(|_| merge.changed.iter().all(|changed| changed.side != side)),
     };
 
-    let targets = merge.changed_sides.iter().map(|side| MergeTarget {
-        place: (*side, file.key.to_owned()),
-        over: find_stat(*side),
+    let targets = merge.changed.iter().map(|changed| MergeTarget {
+        place: (changed.side, file.key.to_owned()),
+        over: find_stat(changed.side),
+        first: changed.first,
     });
-    let targets: Vec<_> = targets.collect();
-    let bytes = merge.bytes * targets.len() as u64;
     let op = Op::Merge {
         versions: merge.versions.clone(),
-        to: targets,
+        to: targets.collect(),
+        is_one_text: merge.is_one_text,
     };
 
     let reason = "lines of all versions, in order of time";
     let step = SyncStep {
-        bytes,
+        bytes: merge.changed.iter().map(|changed| changed.bytes).sum(),
         ops: vec![op],
         state_update: StateUpdate::Synced {
             local: placement(Side::Local),
