@@ -13,7 +13,7 @@ work=$(mktemp -d)
 trap 'rm -rf "$work"' EXIT
 # A line of the same size is another literal, one of another size adds a statement.
 changed=src/ui/question.rs
-TIMEFORMAT='%0lR, CPU %U + %S s'
+TIMEFORMAT='%0lR, CPU %0U + %0S s'
 
 timed() {
   local name=$1
