@@ -270,8 +270,8 @@ impl<'a> FactReader<'a> {
         Ok(is_zero_filled.then(|| NoticeList::Skipped.notice(&seen.path, why)))
     }
 
-    /// Reads a file that is not a rollout: each side has at most one version. Merges a line-based file with its copies
-    /// that cloud clients made.
+    /// Reads a file that is not a rollout. Each side has at most one version. A cloud client may have made copies of a
+    /// line-based file, which are merged with it.
     fn read_pair(
         &self,
         key: &'a str,
