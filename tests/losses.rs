@@ -352,10 +352,10 @@ fn i16_equal_messages_without_a_time_are_all_kept() {
     let lines: Vec<_> = turns.as_flattened().iter().collect();
     let name = format!("sessions/2025/08/01/rollout-2025-08-01T10-00-00-{ID}.jsonl");
     for (time, count) in [("10:00", 8), ("10:30", 4), ("11:00", 2)] {
-        let text: String = std::iter::once(&header)
+        let text = std::iter::once(&header)
             .chain(lines.iter().copied().take(count))
-            .map(|line| format!("{line}\n"))
-            .collect();
+            .map(ToString::to_string);
+        let text = text.collect::<Vec<_>>().join("\n") + "\n";
         env.write(&format!("home/.codex/{name}"), &text);
         back_up_at(&mut env, time);
     }
