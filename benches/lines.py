@@ -42,8 +42,8 @@ def main():
     rooms = Counter()
     for path in root.rglob("*.rs"):
         inside = path.relative_to(root)
-        if inside.parts[0] == "core":
-            inside = inside.relative_to("core")
+        if inside.parts[0] in ("base", "core"):
+            inside = inside.relative_to(inside.parts[0])
         if path.name != "tests.rs" and "tests" not in inside.parts:
             rooms[inside.parts[0]] += lines_of_code(path)
     print("lines of code")

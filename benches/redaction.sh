@@ -37,7 +37,7 @@ with open(f"{folder}/rollout-2026-10-01T06-00-00-{ident}.jsonl", "w") as rollout
         written += len(text)
 # The forms that do not depend on a name before them, for ripgrep.
 with open(f"{work}/forms", "w") as forms:
-    for line in open("src/core/codex/redaction/forms.txt"):
+    for line in open("src/base/codex/redaction/forms.txt"):
         columns = line.split()
         if len(columns) == 6 and line[0] != "#" and "@" not in columns[4] and columns[2] != "message":
             forms.write(columns[4] + "\n")

@@ -174,8 +174,8 @@ fn exports_keep_hashes_lock_files_ids_images_and_code() {
     let mut texts = Vec::new();
     for file in [
         "Cargo.lock",
-        "src/core/history/check.rs",
-        "src/core/io/atomic.rs",
+        "src/base/history/check.rs",
+        "src/base/io/atomic.rs",
         "docs/cli-reference.md",
     ] {
         let path = Path::new(env!("CARGO_MANIFEST_DIR")).join(file);

@@ -24,7 +24,7 @@ pub(crate) struct Imports {
 }
 
 impl Imports {
-    /// Reads all files in `source` except the crate roots. The rooms of the library have the paths of rooms of the program.
+    /// Reads all files in `source` except the crate roots. The rooms of the libraries have the paths of rooms of the program.
     pub(crate) fn read(source: &Path) -> Self {
         let mut texts = BTreeMap::new();
         let mut files = BTreeMap::new();
@@ -35,7 +35,10 @@ impl Imports {
             let Some(stem) = file.strip_suffix(".rs") else {
                 continue;
             };
-            let stem = stem.strip_prefix("core/").unwrap_or(stem);
+            let stem = ["base/", "core/"]
+                .iter()
+                .find_map(|library| stem.strip_prefix(library))
+                .unwrap_or(stem);
             let module = stem.strip_suffix("/mod").unwrap_or(stem).replace('/', "::");
             if ["lib", "main"].contains(&module.as_str()) {
                 continue;

@@ -202,7 +202,7 @@ pub fn write_login_archive(
     let archive_file = file.file().try_clone().at("write", file.path())?;
     let entry = FileEntry {
         path: name.clone(),
-        size: snapshot.bytes.len() as u64,
+        size: snapshot.bytes.expose().len() as u64,
         mode: 0o600,
         mtime: record.file.mtime_ns,
         digest: None,

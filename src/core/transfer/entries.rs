@@ -109,6 +109,6 @@ pub(super) fn parse_document<T: Document>(
             Err(PackageError::Damaged(format!("{name} cannot be parsed")))
         }
         Err(DocumentError::Newer { found, .. }) => Err(PackageError::Newer(found)),
-        Err(e) => Err(e.into()),
+        Err(e) => Err(TransferError::from(e).into()),
     }
 }

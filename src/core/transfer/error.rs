@@ -97,8 +97,20 @@ impl From<io::Error> for PackageError {
     }
 }
 
-impl<E: Into<TransferError>> From<E> for PackageError {
-    fn from(error: E) -> Self {
+impl From<TransferError> for PackageError {
+    fn from(error: TransferError) -> Self {
+        Self::Other(error)
+    }
+}
+
+impl From<IoError> for PackageError {
+    fn from(error: IoError) -> Self {
+        Self::Other(error.into())
+    }
+}
+
+impl From<NoSpace> for PackageError {
+    fn from(error: NoSpace) -> Self {
         Self::Other(error.into())
     }
 }

@@ -1,0 +1,354 @@
+//! Metadata of an archive: the content of its sidecar and the first part of its manifest.
+
+use crate::codex::home::{self, ARCHIVED_SESSIONS, AUTH_JSON, HomeEntryKind, SESSIONS};
+use crate::codex::identity::{Identity, LoginKind};
+use crate::codex::window::Window;
+use crate::io::clock::Timestamp;
+use crate::io::document::Document;
+use crate::io::file_id::is_same_folder;
+use crate::io::hash::{ContentDigest, DigestBytes};
+use crate::quota::legacy::ValidationStatus;
+use chrono::DateTime;
+use serde::{Deserialize, Serialize};
+use smart_default::SmartDefault;
+use std::path::Path;
+
+/// Maximum size of `captured_files` in a sidecar.
+const MAX_CAPTURED_BYTES: usize = 8 * 1024;
+
+/// The label of the safety backups that `restore` makes, in metadata.
+pub const SAFETY_LABEL: &str = "safety";
+
+/// The part of a Codex home that an archive captures.
+#[derive(
+    Debug, Clone, Copy, PartialEq, Eq, Hash, Default, Serialize, Deserialize, clap::ValueEnum,
+)]
+#[serde(rename_all = "lowercase")]
+pub enum BackupMode {
+    /// Everything except files that Codex creates again
+    #[default]
+    Full,
+    /// The login, settings and rules
+    Auth,
+    /// Conversations, their index and the databases
+    Sessions,
+}
+
+impl BackupMode {
+    /// Returns true if an archive of this mode has files of this kind, unless archives of all modes leave them out.
+    pub fn includes(self, kind: HomeEntryKind) -> bool {
+        match self {
+            Self::Full => true,
+            Self::Auth => kind.is_login_or_setting(),
+            Self::Sessions => kind.is_conversation(),
+        }
+    }
+
+    /// Returns the name of the mode in documents and output.
+    pub fn name(self) -> &'static str {
+        match self {
+            Self::Full => "full",
+            Self::Auth => "auth",
+            Self::Sessions => "sessions",
+        }
+    }
+}
+
+/// Metadata of one archive, or of one legacy file that `normalize` read. A sidecar stays below 16 kB for every home;
+/// see [`Metadata::limit_size`].
+///
+/// The groups of fields are those of the document: account, weekly window, legacy file, home, program, quota, content,
+/// archive. The groups are not structs, because `#[serde(flatten)]` doubles the time that every command needs to read
+/// the records of many archives.
+#[derive(Debug, Clone, PartialEq, SmartDefault, Serialize, Deserialize)]
+pub struct Metadata {
+    /// The product name, always "codex".
+    #[default = "codex"]
+    pub product: String,
+    /// Label of the account: its email, or the label of an API key. `None` if the home was signed out.
+    pub email: Option<String>,
+    /// Id of the workspace (`chatgpt_account_id`).
+    pub account_id: Option<String>,
+    /// Id of the user (`chatgpt_user_id`).
+    pub user_id: Option<String>,
+    /// Subscription plan, such as "plus".
+    pub plan: Option<String>,
+    /// Start of the weekly window.
+    pub session_start_at: Option<Timestamp>,
+    /// Time at which the account is available again: `session_start_at` plus seven days.
+    pub next_available_at: Option<Timestamp>,
+    /// Reset time of the weekly window.
+    pub reset_at: Option<Timestamp>,
+    /// Time at which the weekly quota was first observed to be exhausted.
+    pub quota_end_detected_at: Option<Timestamp>,
+    /// Assumed duration of the weekly quota, in seconds (legacy files only).
+    pub inferred_session_duration_seconds: Option<i64>,
+    /// Explains for the user how `session_start_at`, or the time in the name, was determined.
+    #[serde(default)]
+    pub inference_basis: String,
+    /// File name of the legacy file (legacy files only).
+    pub legacy_auth_filename: Option<String>,
+    /// Day token in the legacy file's name, such as "21apr".
+    pub legacy_quota_day_token: Option<String>,
+    /// Year that was assumed for the day token.
+    pub legacy_year: Option<i32>,
+    /// Result of comparing the day token with the legacy file's time.
+    pub validation_status: Option<ValidationStatus>,
+    /// Path of the captured Codex home, or of the legacy file's folder.
+    #[serde(default)]
+    pub source_codex_home: String,
+    /// Top-level entries of the archive, as many as fit; see [`Metadata::limit_size`]. Folders end
+    /// in `/`.
+    #[serde(default)]
+    pub captured_files: Vec<String>,
+    /// Number of top-level entries that did not fit into `captured_files`.
+    #[serde(default, skip_serializing_if = "is_zero")]
+    pub captured_files_more: u64,
+    /// 1970 if unknown; see [`Metadata::made_at`].
+    pub created_at: Timestamp,
+    /// Version of the program that created the archive.
+    #[serde(default)]
+    #[default(env!("CARGO_PKG_VERSION").into())]
+    pub manager_version: String,
+    /// The build of Codex when the archive was made, as [`crate::codex::program::Program`] identifies it.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub codex_build: Option<String>,
+    /// Source of the windows, or "none".
+    #[serde(default)]
+    #[default = "none"]
+    pub status_source: String,
+    /// Quota windows of the account as they were observed.
+    #[serde(default)]
+    pub windows: Vec<Window>,
+    /// Time at which the windows were observed. `None` means `created_at`.
+    pub windows_observed_at: Option<Timestamp>,
+    /// The part of the home that the archive captures.
+    #[serde(default)]
+    pub mode: BackupMode,
+    /// True if the archive was made with `--exclude` or `backup.exclude`.
+    #[serde(default, skip_serializing_if = "std::ops::Not::not")]
+    pub excludes: bool,
+    /// True if the globs left out all conversations of the home. `None` in archives of older versions.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub excludes_conversations: Option<bool>,
+    /// True for the safety backup of a restore that changed only a part of the home. It contains only the changed
+    /// files.
+    #[serde(default, skip_serializing_if = "std::ops::Not::not")]
+    pub holds_changes_only: bool,
+    /// Number of paths that could not be archived. An unreadable folder counts once, with its
+    /// content.
+    #[serde(default, skip_serializing_if = "is_zero")]
+    pub skipped: u64,
+    /// Label of the user, or "safety" for an archive that `restore` made.
+    pub label: Option<String>,
+    /// Number of files in the archive.
+    #[serde(default)]
+    pub files: u64,
+    /// Size of all files together, in bytes.
+    #[serde(default)]
+    pub bytes: u64,
+    /// Size of the archive in bytes. Zero in the manifest, which is a part of the archive.
+    #[serde(default)]
+    pub archive_bytes: u64,
+    /// BLAKE3 of the archive. Absent in the manifest, which is a part of the archive.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub archive_blake3: Option<DigestBytes>,
+    /// SHA-256 of an archive of an older version, in hexadecimal. Else empty.
+    #[serde(default, skip_serializing_if = "String::is_empty")]
+    pub archive_sha256: String,
+}
+
+#[allow(clippy::trivially_copy_pass_by_ref, reason = "serde gives a reference")]
+fn is_zero(count: &u64) -> bool {
+    *count == 0
+}
+
+impl Document for Metadata {
+    /// Sidecars of this program are below 16 kB.
+    const MAX_BYTES: u64 = 1024 * 1024;
+}
+
+impl Metadata {
+    /// Returns the account of the archive, or `None` if the home was signed out.
+    pub fn identity(&self) -> Option<Identity> {
+        let email = self.email.clone()?;
+        let kind = LoginKind::from_label(&email);
+        Some(Identity {
+            account_id: self.account_id.clone(),
+            user_id: self.user_id.clone(),
+            kind,
+            ..Identity::from_email(email)
+        })
+    }
+
+    /// Returns the time of the backup; `None` if it is unknown, as for an archive whose metadata cannot be read.
+    pub fn made_at(&self) -> Option<Timestamp> {
+        Some(self.created_at).filter(|at| *at != DateTime::UNIX_EPOCH)
+    }
+
+    /// Returns the digest of the archive that a sidecar describes.
+    pub fn archive_digest(&self) -> Option<ContentDigest> {
+        let sha256 = || DigestBytes::parse(&self.archive_sha256).map(ContentDigest::Sha256);
+        let blake3 = self.archive_blake3.map(ContentDigest::Blake3);
+        blake3.or_else(sha256)
+    }
+
+    /// Returns the content of the sidecar for an archive of this size in bytes and with this digest.
+    #[must_use]
+    pub fn into_sidecar(mut self, bytes: u64, digest: &ContentDigest) -> Self {
+        self.archive_bytes = bytes;
+        match digest {
+            ContentDigest::Blake3(digest) => self.archive_blake3 = Some(*digest),
+            ContentDigest::Sha256(digest) => self.archive_sha256 = digest.to_string(),
+        }
+        self
+    }
+
+    /// Returns true if the archive has the auth.json of the home. A backup leaves auth.json out on a disk without file
+    /// modes, and Codex with a keyring deletes it.
+    pub fn captures_login(&self) -> bool {
+        let files = &self.captured_files;
+        // Metadata without a list does not prove that the login is missing.
+        let lists_login = files.is_empty() || files.iter().any(|name| name == AUTH_JSON);
+        self.mode != BackupMode::Sessions && lists_login
+    }
+
+    /// Returns true for a backup of the whole home, unless `--exclude` left out all conversations.
+    pub fn is_full(&self) -> bool {
+        self.mode == BackupMode::Full && !self.lacks_conversations()
+    }
+
+    /// Returns true if `--exclude` or `backup.exclude` left out all conversations.
+    pub fn lacks_conversations(&self) -> bool {
+        // The metadata of an older version does not show whether the home had any.
+        let lists_none = || !self.captured_files.is_empty() && !self.lists_conversations();
+        let lacks_all = self.excludes_conversations.unwrap_or_else(lists_none);
+        self.mode != BackupMode::Auth && self.excludes && lacks_all
+    }
+
+    pub(crate) fn lists_conversations(&self) -> bool {
+        let is_conversation_folder =
+            |name: &String| [SESSIONS, ARCHIVED_SESSIONS].contains(&name.trim_end_matches('/'));
+        self.captured_files.iter().any(is_conversation_folder)
+    }
+
+    /// Returns true for a safety backup, which `restore` makes of the files that it changes.
+    pub fn is_safety(&self) -> bool {
+        self.label.as_deref() == Some(SAFETY_LABEL)
+    }
+
+    /// Returns true if the archive was made of the home at `home`, or does not record its home.
+    pub fn is_of_home(&self, home: &Path) -> bool {
+        self.source_codex_home.is_empty() || self.records_home(home)
+    }
+
+    /// Returns true if the archive records `home` as its home, which may have been named by a link or in another spelling.
+    pub fn records_home(&self, home: &Path) -> bool {
+        is_same_folder(Path::new(&self.source_codex_home), home)
+    }
+
+    /// Returns true if the archive holds only the login of a legacy file.
+    pub fn is_single_login(&self) -> bool {
+        self.legacy_auth_filename.is_some()
+    }
+
+    /// Removes names from `captured_files` until the sidecar is small enough, and counts them in
+    /// `captured_files_more`. Names that Codex uses are kept first. Repeating the call changes
+    /// nothing.
+    pub fn limit_size(&mut self) {
+        let names = &mut self.captured_files;
+
+        // One line per name in the document: indented, quoted and escaped.
+        let line_bytes =
+            |name: &String| 8 + serde_json::to_string(name).map_or(name.len(), |text| text.len());
+        if names.iter().map(line_bytes).sum::<usize>() <= MAX_CAPTURED_BYTES {
+            return;
+        }
+
+        // Names of Codex first, so that a home full of other files is still recognized as a Codex home.
+        names.sort_by_key(|name| !home::is_codex_name(name.trim_end_matches('/').as_ref()));
+
+        let mut document_bytes = 0;
+        let fitting_names = names.iter().take_while(|name| {
+            document_bytes += line_bytes(name);
+            document_bytes <= MAX_CAPTURED_BYTES
+        });
+        let kept_count = fitting_names.count();
+
+        self.captured_files_more += (names.len() - kept_count) as u64;
+        names.truncate(kept_count);
+        names.sort();
+    }
+
+    /// Sets the email and ids from `identity`.
+    pub fn set_identity(&mut self, identity: &Identity) {
+        self.email = Some(identity.email.as_str().to_owned());
+        self.account_id.clone_from(&identity.account_id);
+        self.user_id.clone_from(&identity.user_id);
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::io::document;
+    use std::path::Path;
+
+    #[test]
+    fn an_archive_has_a_login_if_it_captured_one() {
+        let with = |mode, files: &[&str]| Metadata {
+            mode,
+            captured_files: files.iter().map(ToString::to_string).collect(),
+            ..Metadata::default()
+        };
+        let files = ["auth.json", "sessions/"];
+        assert!(with(BackupMode::Full, &files).captures_login());
+        assert!(!with(BackupMode::Sessions, &files).captures_login());
+        assert!(!with(BackupMode::Full, &files[1..]).captures_login());
+        // The metadata of an older program has no list.
+        assert!(with(BackupMode::Full, &[]).captures_login());
+    }
+
+    #[test]
+    fn a_backup_that_excludes_all_conversations_is_not_full() {
+        let with = |excludes, files: &[&str]| Metadata {
+            excludes,
+            captured_files: files.iter().map(ToString::to_string).collect(),
+            ..Metadata::default()
+        };
+        assert!(!with(true, &["auth.json"]).is_full());
+        assert!(with(true, &["auth.json", "sessions/"]).is_full());
+        assert!(with(true, &["archived_sessions/"]).is_full());
+        assert!(with(false, &["auth.json"]).is_full());
+        assert!(with(true, &[]).is_full());
+        let without_conversations = Metadata {
+            excludes_conversations: Some(false),
+            ..with(true, &["auth.json"])
+        };
+        assert!(without_conversations.is_full());
+    }
+
+    #[test]
+    fn limit_size_drops_names_of_captured_files_but_not_those_of_codex() {
+        let junk = (0..20_000).map(|i| format!("{i:05}-\"junk\"\u{1}-{}", "x".repeat(200)));
+        let mut metadata = Metadata {
+            source_codex_home: format!("/{}", "h".repeat(4095)),
+            label: Some("ü".repeat(200)),
+            captured_files: junk
+                .chain(["auth.json".into(), "sessions/".into()])
+                .collect(),
+            ..Metadata::default()
+        };
+        metadata.limit_size();
+        let bytes = document::encode(Path::new("x"), &metadata).unwrap();
+        assert!(bytes.len() < 16_000, "{}", bytes.len());
+        for own in ["auth.json", "sessions/"] {
+            assert!(metadata.captured_files.iter().any(|name| name == own));
+        }
+        let named = metadata.captured_files.len() as u64;
+        assert_eq!(named + metadata.captured_files_more, 20_002);
+        let before = metadata.clone();
+        metadata.limit_size();
+        assert_eq!(metadata, before, "a second call changes nothing");
+    }
+}

@@ -1,0 +1,455 @@
+//! Lists the files of a Codex home that an archive captures. Opens only databases, to read their headers, and rollouts
+//! of conversations with several files, to compare them.
+
+use super::duplicates::{self, DuplicateConversations};
+use super::format::path_checks::{folder_problem, link_problem, relativize_target};
+use super::format::{
+    EXTERNAL_DATABASES_FOLDER, EntryName, FileEntry, FileList, FolderEntry, InodeStamp, LinkEntry,
+    NameTable,
+};
+use super::path_note::PathNote;
+use super::scope::CaptureScope;
+use super::source_paths::SourcePaths;
+use crate::codex::database;
+use crate::codex::home::{self, HomeEntryKind, kind_of};
+use crate::io::beneath::{self, FollowedLinks};
+use crate::io::disk_clock::modified_ns;
+use crate::io::{IoContext, IoError, OrdinaryPath, modes, space, tree};
+use std::collections::hash_map::Entry;
+use std::collections::{BTreeMap, HashMap, HashSet};
+use std::ffi::OsString;
+use std::fs::{self, Metadata};
+use std::path::Path;
+use std::sync::Arc;
+
+#[derive(Debug, Default)]
+pub struct HomeScan {
+    pub places: SourcePaths,
+    /// Folders, parents before children.
+    pub folders: Vec<FolderEntry>,
+    /// Symbolic links with targets inside the home.
+    pub links: Vec<LinkEntry>,
+    /// Files sorted by name, without the databases and the login.
+    pub files: FileList,
+    /// Databases sorted by name.
+    pub databases: Vec<FileEntry>,
+    /// The login file, `auth.json`.
+    pub login: Option<FileEntry>,
+    /// Disk space that all files take, in bytes. Holes of sparse files do not count.
+    pub stored_bytes: u64,
+    /// Top-level entries that are links to places outside the home.
+    pub linked: Vec<EntryName>,
+    /// Paths that a rule or `--exclude` leaves out, and duplicate rollouts.
+    pub excluded: Vec<PathNote>,
+    /// Paths that cannot be archived.
+    pub skipped: Vec<PathNote>,
+    /// Archived files whose content does not match their name, such as a database without a SQLite header.
+    pub damaged: Vec<PathNote>,
+    pub(super) duplicates: DuplicateConversations,
+}
+
+impl HomeScan {
+    /// Returns the total size of all files in bytes, including databases and the login.
+    pub fn total_bytes(&self) -> u64 {
+        let databases_and_login = self.databases.iter().chain(&self.login);
+        self.files.total_bytes() + databases_and_login.map(|f| f.size).sum::<u64>()
+    }
+
+    /// Returns the number of files, including databases and the login.
+    pub fn file_count(&self) -> usize {
+        self.files.len() + self.databases.len() + usize::from(self.login.is_some())
+    }
+
+    /// Returns the top-level entries that are captured, folders with a trailing `/`.
+    pub(crate) fn top_entries(&self) -> Vec<String> {
+        let mut tops: BTreeMap<OsString, bool> = BTreeMap::new();
+        let databases_and_login = self.databases.iter().chain(&self.login);
+        let others = databases_and_login.map(|f| &f.path);
+        let others = others.chain(self.links.iter().map(|l| &l.path));
+
+        // A top-level entry with a path below it is a folder. An empty folder is not listed.
+        for name in self.files.iter().map(|f| f.path).chain(others.cloned()) {
+            let is_nested = name.as_path().components().count() > 1;
+            match tops.get_mut(name.top()) {
+                Some(is_folder) => *is_folder |= is_nested,
+                None => drop(tops.insert(name.top().to_owned(), is_nested)),
+            }
+        }
+
+        tops.into_iter()
+            .map(|(top, is_dir)| top.to_string_lossy().into_owned() + if is_dir { "/" } else { "" })
+            .collect()
+    }
+}
+
+/// Lists the files of the home that `scope` captures. Stores their names in `names`. Ignores files that disappear
+/// during the scan.
+///
+/// # Errors
+/// The home cannot be opened or listed. A missing home is no error if `scope` has a folder of databases outside of the
+/// home. An unreadable file or folder below the home is no error; it is listed as skipped.
+pub fn scan_home(scope: &CaptureScope, names: &Arc<NameTable>) -> Result<HomeScan, IoError> {
+    let mut scan = HomeScan {
+        files: FileList::with_names(names),
+        ..HomeScan::default()
+    };
+
+    let real_home = match scope.home.canonical() {
+        // Databases outside the home survive the loss of the home and are still worth an archive.
+        Err(e) if e.kind() == std::io::ErrorKind::NotFound && scope.sqlite_home.is_some() => None,
+        other => Some(other.at("open the Codex home", &scope.home)?),
+    };
+
+    let mut top_entries: Vec<_> = match &real_home {
+        None => Vec::new(),
+        Some(home) => fs::read_dir(home)
+            .and_then(Iterator::collect::<Result<Vec<_>, _>>)
+            .at("list", &scope.home)?,
+    };
+
+    let real_home = real_home.unwrap_or_else(|| scope.home.clone());
+    scan.places = SourcePaths::new(&real_home, scope.sqlite_home.as_deref());
+
+    // Always in the same order, so that members hold the same files in every backup and can be
+    // copied.
+    top_entries.sort_by_key(fs::DirEntry::file_name);
+    let case_variants = find_case_variants(&top_entries);
+
+    let mut walk = HomeWalk {
+        scope,
+        home: &real_home,
+        scan: &mut scan,
+    };
+    for entry in &top_entries {
+        let name = entry.file_name();
+        if case_variants.contains(&name) && scope.selects(Path::new(&name)) {
+            walk.note_skip(
+                Path::new(&name),
+                "differs from a name of Codex only in letter case",
+            );
+        } else {
+            walk.scan_top_level(&entry.path(), Path::new(&name));
+        }
+    }
+
+    if let Some(folder) = &scope.sqlite_home {
+        walk.add_external_databases(folder);
+    }
+
+    rescan_archived_sessions(scope, &real_home, &mut scan);
+    let (conversations, dropped_notes) = duplicates::drop_duplicates(&mut scan.files, &scan.places);
+    scan.excluded.extend(dropped_notes);
+    scan.duplicates = conversations;
+
+    scan.databases.sort_by(|a, b| a.path.cmp(&b.path));
+    Ok(scan)
+}
+
+/// Scans `archived_sessions/` a second time, and adds the files that are new. Without this, a conversation would be
+/// missed if Codex moved it from `sessions/` after the first scan of `archived_sessions/` and before that of
+/// `sessions/`.
+fn rescan_archived_sessions(scope: &CaptureScope, real_home: &Path, scan: &mut HomeScan) {
+    let relative = Path::new(home::ARCHIVED_SESSIONS);
+    let mut second_scan = HomeScan {
+        files: FileList::with_names(scan.files.name_table()),
+        ..HomeScan::default()
+    };
+
+    let mut walk = HomeWalk {
+        scope,
+        home: real_home,
+        scan: &mut second_scan,
+    };
+    walk.scan_top_level(&real_home.join(relative), relative);
+
+    second_scan.files.remove_all(&scan.files.name_set());
+    if !second_scan.files.is_empty() {
+        for file in second_scan.files.iter() {
+            scan.files.push(&file);
+        }
+        scan.files.sort_by_name();
+    }
+}
+
+/// Returns the top-level names that are not archived because they differ from an archived name of Codex only in letter
+/// case: a disk that ignores case could not restore both. Of such names, Codex's own spelling is archived, or the first
+/// one if that spelling is missing.
+fn find_case_variants(top_entries: &[fs::DirEntry]) -> HashSet<OsString> {
+    let mut archived_spellings: HashMap<String, OsString> = HashMap::new();
+    let mut variants = HashSet::new();
+
+    for name in top_entries.iter().map(fs::DirEntry::file_name) {
+        let codex_name = match name.to_str() {
+            Some(text) if home::is_codex_name(&name) => text.to_lowercase(),
+            _ => continue,
+        };
+
+        let is_codex_spelling = name == codex_name.as_str();
+        match archived_spellings.entry(codex_name) {
+            Entry::Vacant(vacant) => {
+                vacant.insert(name);
+            }
+            // Codex's own spelling replaces the one that came first.
+            Entry::Occupied(mut first) if is_codex_spelling => {
+                variants.insert(first.insert(name));
+            }
+            Entry::Occupied(_) => {
+                variants.insert(name);
+            }
+        }
+    }
+
+    variants
+}
+
+struct HomeWalk<'a> {
+    scope: &'a CaptureScope,
+    home: &'a Path,
+    scan: &'a mut HomeScan,
+}
+
+impl HomeWalk<'_> {
+    /// Adds the top-level entry at `path` with everything below it. Keeps a link into the home as a link, unless Codex
+    /// writes the file. For any other link, adds the target under the name of the link.
+    fn scan_top_level(&mut self, path: &Path, relative: &Path) {
+        let meta = match path.symlink_metadata() {
+            Ok(meta) => meta,
+            Err(e) if e.kind() == std::io::ErrorKind::NotFound => return,
+            Err(e) if self.scope.selects(relative) && self.scope.captures(kind_of(relative)) => {
+                return self.note_skip(relative, e.to_string());
+            }
+            // The scope leaves the entry out, so it is no gap.
+            Err(_) => return,
+        };
+
+        if !meta.is_symlink() {
+            return self.add_tree(path, relative);
+        }
+
+        // `add_tree` applies the scope again, so an excluded link must end here or it would be listed
+        // twice.
+        if !self.apply_scope(relative, &meta) {
+            return;
+        }
+
+        let Ok(target) = path.canonical() else {
+            return self.note_skip(relative, "a broken link");
+        };
+
+        // A folder of the home is archived at its own path already.
+        let can_be_link = kind_of(relative).can_be_link() || target.is_dir();
+        if target.starts_with(self.home) && can_be_link {
+            return self.add_link(path, relative);
+        }
+
+        if let Ok(name) = EntryName::from_path(relative) {
+            self.scan.linked.push(name);
+        }
+
+        let places = &mut self.scan.places;
+        places.map_top_level_link(relative.as_os_str(), target.clone());
+        beneath::protect(&target, FollowedLinks::NONE);
+
+        // The target is archived as if it were a part of the home, under the name of the link.
+        self.add_tree(&target, relative);
+    }
+
+    /// Returns true if the scope captures `relative`. Otherwise, adds a path that a rule excludes to the excluded
+    /// paths, and a login that must not be archived to the skipped paths. A folder is added once for all of its
+    /// content.
+    fn apply_scope(&mut self, relative: &Path, meta: &Metadata) -> bool {
+        if !self.scope.selects(relative) {
+            return false;
+        }
+
+        if self.scope.manager_home.as_deref() == Some(relative) {
+            self.note_exclude(relative, "the manager's own folder");
+            return false;
+        }
+
+        let kind = kind_of(relative);
+        if let Some(reason) = self.scope.exclusion_reason(kind) {
+            self.note_exclude(relative, reason);
+            if let (HomeEntryKind::Worktrees, Some(note)) = (kind, self.scan.excluded.last_mut()) {
+                // The note tells the user how much the archive leaves out.
+                note.content = Some(tree::measure(&self.home.join(relative)));
+            }
+            return false;
+        }
+
+        if self.scope.without_logins && kind.is_login() && self.scope.captures(kind) {
+            self.note_skip(relative, "a login, and other users can read this disk");
+            return false;
+        }
+        let holds_databases = meta.is_dir()
+            && relative == Path::new(home::SQLITE_FOLDER)
+            && self.scope.captures(HomeEntryKind::Database);
+        if !self.scope.captures(kind) && !holds_databases {
+            return false;
+        }
+
+        if self.scope.excludes.matches(relative) {
+            self.note_exclude(relative, "--exclude");
+            return false;
+        }
+
+        true
+    }
+
+    /// Adds the entry at `path`, with everything below it, under the archive name `relative`.
+    fn add_tree(&mut self, path: &Path, relative: &Path) {
+        let meta = match path.symlink_metadata() {
+            Ok(meta) => meta,
+            Err(e) if e.kind() == std::io::ErrorKind::NotFound => return,
+            Err(e) => return self.note_skip(relative, e.to_string()),
+        };
+
+        if !self.apply_scope(relative, &meta) {
+            return;
+        }
+
+        let name = match EntryName::from_path(relative) {
+            Ok(name) => name,
+            Err(reason) => return self.note_skip(relative, reason),
+        };
+
+        if meta.is_dir() {
+            let too_deep = || tree::is_too_deep(relative).then_some(tree::TOO_DEEP);
+            if let Some(reason) = folder_problem(relative).or_else(too_deep) {
+                return self.note_skip(relative, reason);
+            }
+
+            self.scan.folders.push(FolderEntry {
+                path: name,
+                mode: permission_bits(&meta),
+                mtime: modified_ns(&meta),
+            });
+
+            match tree::list(path) {
+                Ok(entries) => {
+                    for (name, _) in entries {
+                        self.add_tree(&path.join(&name), &relative.join(&name));
+                    }
+                }
+                Err(e) => self.note_skip(relative, e.to_string()),
+            }
+        } else if meta.is_symlink() {
+            self.add_link(path, relative);
+        } else if meta.is_file() {
+            self.add_file(path, name, &meta);
+        } else if kind_of(relative).is_expected_file() {
+            // A file of Codex is missing from the archive, and no rule excludes it.
+            self.note_skip(relative, "a socket, pipe or device");
+        } else {
+            self.note_exclude(relative, "a socket, pipe or device");
+        }
+    }
+
+    fn add_file(&mut self, source: &Path, name: EntryName, meta: &Metadata) {
+        let kind = kind_of(name.as_path());
+        let file = entry_from_metadata(name, meta);
+        self.scan.stored_bytes += space::stored_bytes(meta);
+
+        match kind {
+            // A database is recognized by its header, not by its name: an empty or foreign file is
+            // archived as a plain file. A file with a name of Codex's databases is reported,
+            // because otherwise a backup of a destroyed database would look complete.
+            HomeEntryKind::Database => match database::has_sqlite_header(source) {
+                Ok(true) => self.scan.databases.push(file),
+                Ok(false) => {
+                    if meta.len() > 0 && home::is_versioned_database(file.path.as_path()) {
+                        let reason = "not a database: it has no SQLite header";
+                        let damaged = PathNote::new(file.path.as_path(), reason);
+                        self.scan.damaged.push(damaged);
+                    }
+                    self.scan.files.push(&file);
+                }
+                Err(e) => self.note_skip(file.path.as_path(), e.to_string()),
+            },
+            HomeEntryKind::Auth => self.scan.login = Some(file),
+            _ => self.scan.files.push(&file),
+        }
+    }
+
+    fn add_link(&mut self, path: &Path, relative: &Path) {
+        let target = fs::read_link(path);
+        let (Ok(name), Ok(target)) = (EntryName::from_path(relative), target) else {
+            return self.note_skip(relative, "an unreadable link");
+        };
+
+        let stored_target = relativize_target(self.home, relative, &target);
+        match link_problem(relative, &stored_target) {
+            None => self.scan.links.push(LinkEntry {
+                path: name,
+                target: stored_target,
+            }),
+            Some(reason) => self.note_skip(relative, format!("{reason}, to {}", target.display())),
+        }
+    }
+
+    fn add_external_databases(&mut self, folder: &Path) {
+        if !self.scope.captures(HomeEntryKind::Database) {
+            return;
+        }
+
+        let archive_folder = Path::new(EXTERNAL_DATABASES_FOLDER);
+        let entries = match tree::list_if_exists(folder) {
+            Ok(entries) => entries,
+            Err(e) => return self.note_skip(archive_folder, e.source.to_string()),
+        };
+
+        for (file_name, _) in entries {
+            let (path, relative) = (folder.join(&file_name), archive_folder.join(&file_name));
+            let has_database_name = kind_of(Path::new(&file_name)) == HomeEntryKind::Database;
+            if !has_database_name || !self.scope.selects(&relative) {
+                continue;
+            }
+
+            // A destroyed database of Codex is reported. An empty, deleted or foreign file is not.
+            if !database::may_be_sqlite(&path) {
+                let is_empty = path.metadata().is_ok_and(|meta| meta.len() == 0);
+                if !is_empty && path.exists() && home::is_versioned_database(&path) {
+                    self.note_skip(&relative, "not a database: it has no SQLite header");
+                }
+                continue;
+            }
+
+            if let (Ok(name), Ok(meta)) = (EntryName::from_path(&relative), path.metadata()) {
+                self.scan.stored_bytes += space::stored_bytes(&meta);
+                self.scan.databases.push(FileEntry {
+                    stamp: InodeStamp::default(),
+                    ..entry_from_metadata(name, &meta)
+                });
+            }
+        }
+    }
+
+    fn note_exclude(&mut self, relative: &Path, reason: &str) {
+        self.scan.excluded.push(PathNote::new(relative, reason));
+    }
+
+    fn note_skip(&mut self, relative: &Path, reason: impl Into<String>) {
+        self.scan.skipped.push(PathNote::new(relative, reason));
+    }
+}
+
+/// Returns the entry of a file with this metadata. The entry has no digest.
+pub(super) fn entry_from_metadata(name: EntryName, meta: &Metadata) -> FileEntry {
+    FileEntry {
+        path: name,
+        size: meta.len(),
+        mode: permission_bits(meta),
+        mtime: modified_ns(meta),
+        digest: None,
+        stamp: InodeStamp::of(meta),
+    }
+}
+
+/// Returns true if this metadata has the size, the mode and the modification time of `file`.
+pub fn has_attributes_of(meta: &Metadata, file: &FileEntry) -> bool {
+    (meta.len(), permission_bits(meta), modified_ns(meta)) == (file.size, file.mode, file.mtime)
+}
+
+fn permission_bits(meta: &Metadata) -> u32 {
+    modes::mode_of(meta) & 0o777
+}

@@ -1,0 +1,475 @@
+//! Takes consistent snapshots of Codex's SQLite databases, and checks them.
+//!
+//! All are in WAL mode. The `.sqlite` file may be an empty page while all rows are in the `-wal`, even
+//! when no Codex runs. So a live database is never copied byte by byte.
+
+use super::connection::{self, Access};
+use super::home;
+use crate::io::{file_open, progress, sharing};
+use rusqlite::backup::{Backup, StepResult};
+use rusqlite::{Connection, TransactionBehavior};
+use std::io::Read;
+use std::path::{Path, PathBuf};
+use std::time::Duration;
+
+/// The longest wait for a writer that blocks a snapshot because the database is not in WAL mode.
+const WRITER_TIMEOUT: Duration = Duration::from_secs(20);
+/// The longest wait for another process that locks a database which is to be changed.
+const LOCK_TIMEOUT: Duration = Duration::from_secs(5);
+
+/// A database that could not be used, with its path.
+#[derive(Debug, thiserror::Error)]
+pub enum DatabaseError {
+    /// SQLite reports that the content is damaged, or is no database.
+    #[error("the database is damaged ({detail}): {}", path.display())]
+    Damaged {
+        path: PathBuf,
+        /// The message of SQLite, on one line.
+        detail: String,
+    },
+    /// The database does not have Codex's form: reading it could run statements that another person stored in it.
+    #[error("the database is not one that Codex writes ({reason}): {}", path.display())]
+    NotOfCodex {
+        path: PathBuf,
+        /// The difference from Codex's form, in lower case.
+        reason: String,
+    },
+    /// An operation of SQLite failed for another reason.
+    #[error("cannot {action} the database: {}", path.display())]
+    Sqlite {
+        /// The operation as a verb for the message: "open", "copy".
+        action: &'static str,
+        path: PathBuf,
+        #[source]
+        source: rusqlite::Error,
+    },
+}
+
+/// The `action` in the error of a failed commit.
+const COMMIT: &str = "commit a change to";
+
+impl DatabaseError {
+    /// Returns true if a commit failed. The transaction may be complete nevertheless: SQLite reports a failed flush of
+    /// the write-ahead log, but readers apply the log.
+    pub(crate) fn is_failed_commit(&self) -> bool {
+        matches!(self, Self::Sqlite { action, .. } if *action == COMMIT)
+    }
+
+    /// Returns true if the database at `source` itself is the cause: it is damaged, or cannot be read.
+    pub fn is_source_defect(&self, source: &Path) -> bool {
+        use rusqlite::ffi;
+
+        // Errors of writing a copy have other codes.
+        const READ_ERRORS: [i32; 6] = [
+            ffi::SQLITE_IOERR_READ,
+            ffi::SQLITE_IOERR_SHORT_READ,
+            ffi::SQLITE_IOERR_FSTAT,
+            ffi::SQLITE_IOERR_ACCESS,
+            ffi::SQLITE_IOERR_CORRUPTFS,
+            ffi::SQLITE_CANTOPEN,
+        ];
+
+        match self {
+            Self::Damaged { .. } | Self::NotOfCodex { .. } => true,
+            Self::Sqlite {
+                path, source: e, ..
+            } => {
+                let code = e.sqlite_error().map(|e| e.extended_code);
+                path == source && code.is_some_and(|code| READ_ERRORS.contains(&code))
+            }
+        }
+    }
+
+    /// Returns true if the machine is the cause (disk, memory, permissions, another process), so that
+    /// the error proves nothing about the database.
+    pub(crate) fn is_caused_by_machine(&self) -> bool {
+        matches!(self, Self::Sqlite { source, .. } if is_caused_by_machine(source))
+    }
+
+    /// Returns true if SQLite could not write because the disk is full.
+    pub fn is_disk_full(&self) -> bool {
+        matches!(self, Self::Sqlite { source, .. }
+            if source.sqlite_error_code() == Some(rusqlite::ErrorCode::DiskFull))
+    }
+}
+
+pub(crate) fn is_caused_by_machine(error: &rusqlite::Error) -> bool {
+    use rusqlite::ErrorCode as Code;
+
+    matches!(
+        error.sqlite_error_code(),
+        Some(
+            Code::SystemIoFailure
+                | Code::CannotOpen
+                | Code::OutOfMemory
+                | Code::DiskFull
+                | Code::DatabaseBusy
+                | Code::DatabaseLocked
+                | Code::PermissionDenied
+                | Code::ReadOnly
+                | Code::OperationInterrupted
+                | Code::FileLockingProtocolFailed
+        )
+    )
+}
+
+pub(super) trait SqliteContext<T> {
+    fn sqlite_context(self, action: &'static str, path: &Path) -> Result<T, DatabaseError>;
+}
+
+impl<T> SqliteContext<T> for rusqlite::Result<T> {
+    fn sqlite_context(self, action: &'static str, path: &Path) -> Result<T, DatabaseError> {
+        use rusqlite::ErrorCode as Code;
+
+        self.map_err(|source| match source.sqlite_error_code() {
+            Some(Code::DatabaseCorrupt | Code::NotADatabase) => DatabaseError::Damaged {
+                path: path.to_path_buf(),
+                detail: source.to_string(),
+            },
+            // The error of `connection::require_ordinary_threads_table`.
+            Some(Code::AuthorizationForStatementDenied) => DatabaseError::NotOfCodex {
+                path: path.to_path_buf(),
+                reason: source.to_string(),
+            },
+            // A query that the user did not interrupt has reached the limit on its length.
+            Some(Code::OperationInterrupted) if !progress::is_interrupted() => {
+                DatabaseError::NotOfCodex {
+                    path: path.to_path_buf(),
+                    reason: "a query takes too long".to_owned(),
+                }
+            }
+            _ => DatabaseError::Sqlite {
+                action,
+                path: path.to_path_buf(),
+                source,
+            },
+        })
+    }
+}
+
+/// Returns true if the file begins like a SQLite database, or cannot be read: the caller then opens it
+/// as a database and gets the error.
+pub fn may_be_sqlite(path: &Path) -> bool {
+    has_sqlite_header(path).unwrap_or(true)
+}
+
+/// Returns true if the file begins like a SQLite database; false if it does not exist.
+pub fn has_sqlite_header(path: &Path) -> std::io::Result<bool> {
+    use std::io::ErrorKind::{IsADirectory, NotFound, UnexpectedEof};
+    let mut magic = [0; 16];
+    match file_open::open(path).and_then(|mut f| f.read_exact(&mut magic)) {
+        Ok(()) => Ok(&magic == b"SQLite format 3\0"),
+        Err(e) if matches!(e.kind(), NotFound | IsADirectory | UnexpectedEof) => Ok(false),
+        Err(e) => Err(e),
+    }
+}
+
+/// Writes a consistent copy of the database at `source` to the new file `target`, with the rows of its `-wal`, and
+/// checks the copy. Uses one read transaction, which does not block a writer.
+///
+/// A database without a `-wal` is read as immutable, which creates no file beside it, and the copy is repeated if a
+/// writer appeared during it. With a `-wal`, and at the last attempt, SQLite creates a missing `-shm`.
+pub fn write_snapshot(source: &Path, target: &Path) -> Result<(), DatabaseError> {
+    const MAX_ATTEMPTS: u32 = 5;
+
+    for attempt in 1.. {
+        // An immutable database is read without locks and without a `-shm`, which matters in a
+        // read-only folder. The last attempt takes the locks, so it ends also beside a busy writer.
+        let stat_before = (attempt < MAX_ATTEMPTS)
+            .then(|| stat_without_wal(source))
+            .flatten();
+
+        let connection = open_source(source, stat_before.is_some())?;
+        let result = copy_pages(&connection, source, target);
+        drop(connection);
+
+        // A writer may have started during the copy, which then mixes two states.
+        if stat_before.is_some() && stat_before != stat_without_wal(source) {
+            continue;
+        }
+
+        return match result.and_then(|()| check_integrity(target)) {
+            // A read or write error below SQLite can also damage the copy: check the source itself.
+            Err(DatabaseError::Damaged { detail, .. }) => {
+                Err(diagnose_damaged_copy(source, &detail))
+            }
+            copied => copied,
+        };
+    }
+    unreachable!("the loop above has no end")
+}
+
+fn open_source(source: &Path, is_immutable: bool) -> Result<Connection, DatabaseError> {
+    let access = if is_immutable {
+        Access::ReadImmutable
+    } else {
+        Access::Read
+    };
+    connection::open(source, access).sqlite_context("open", source)
+}
+
+/// Finds the cause of a damaged copy of `source`: damage of the source, or an error of copying.
+fn diagnose_damaged_copy(source: &Path, detail: &str) -> DatabaseError {
+    let opened = open_source(source, stat_without_wal(source).is_some());
+    match opened.and_then(|connection| run_integrity_check(&connection, source)) {
+        Ok(()) => DatabaseError::Sqlite {
+            action: "copy",
+            path: source.to_path_buf(),
+            source: rusqlite::Error::SqliteFailure(
+                rusqlite::ffi::Error::new(rusqlite::ffi::SQLITE_IOERR),
+                Some(format!(
+                    "the database is sound, but its copy is damaged: {detail}"
+                )),
+            ),
+        },
+        Err(error) => error,
+    }
+}
+
+/// The size of the header of a WAL, which is followed by its rows.
+const WAL_HEADER_BYTES: u64 = 32;
+
+/// Returns size and mtime of a database; `None` if its sidecar files may have rows, or the database is missing.
+pub(super) fn stat_without_wal(path: &Path) -> Option<(u64, Option<std::time::SystemTime>)> {
+    let [wal_bytes, index_bytes, journal_bytes] = home::database_sidecars(path)
+        .map(|sidecar| sidecar.symlink_metadata().map_or(0, |meta| meta.len()));
+    let has_rows = match wal_bytes {
+        0 => index_bytes > 0 || journal_bytes > 0,
+        // A process was killed between the header and the first row. SQLite fails to read such a WAL without write
+        // access: "locking protocol".
+        1..=WAL_HEADER_BYTES => journal_bytes > 0,
+        _ => true,
+    };
+    if has_rows {
+        return None;
+    }
+    let meta = path.metadata().ok()?;
+    Some((meta.len(), meta.modified().ok()))
+}
+
+fn copy_pages(connection: &Connection, source: &Path, target: &Path) -> Result<(), DatabaseError> {
+    connection
+        .busy_timeout(WRITER_TIMEOUT)
+        .sqlite_context("open", source)?;
+
+    let mut copy = connection::open(target, Access::Create).sqlite_context("create", target)?;
+    // No other process sees the copy before it is renamed into place, so it needs no journal on the disk.
+    copy.execute_batch("PRAGMA journal_mode=MEMORY; PRAGMA synchronous=OFF;")
+        .sqlite_context("create", target)?;
+
+    let backup = Backup::new(connection, &mut copy).sqlite_context("copy", source)?;
+    let deadline = std::time::Instant::now() + WRITER_TIMEOUT;
+    loop {
+        // All pages in one step are one read transaction, so the copy shows one moment in time.
+        match backup.step(-1).sqlite_context("copy", source)? {
+            StepResult::Done => break,
+            StepResult::Busy | StepResult::Locked if std::time::Instant::now() < deadline => {
+                std::thread::sleep(Duration::from_millis(50));
+            }
+            _ => {
+                let busy = rusqlite::ffi::Error::new(rusqlite::ffi::SQLITE_BUSY);
+                return Err(rusqlite::Error::SqliteFailure(busy, None))
+                    .sqlite_context("copy", source);
+            }
+        }
+    }
+
+    drop(backup);
+    close(copy, target)
+}
+
+/// Closes a database, and returns the error of the last writes, which dropping the connection would hide.
+fn close(connection: Connection, path: &Path) -> Result<(), DatabaseError> {
+    let closed = connection.close().map_err(|(_, e)| e);
+    closed.sqlite_context("close", path)
+}
+
+/// Runs SQLite's full integrity check on a database that no other process uses.
+pub fn check_integrity(path: &Path) -> Result<(), DatabaseError> {
+    run_integrity_check(&open_immutable(path)?, path)
+}
+
+/// Opens a database that no other process uses, for reading.
+pub(super) fn open_immutable(path: &Path) -> Result<Connection, DatabaseError> {
+    connection::open(path, Access::ReadImmutable).sqlite_context("open", path)
+}
+
+fn run_integrity_check(connection: &Connection, path: &Path) -> Result<(), DatabaseError> {
+    let detail: String = connection
+        // The first error is enough to refuse a database.
+        .query_row("PRAGMA integrity_check(1)", [], |row| row.get(0))
+        .sqlite_context("check", path)?;
+
+    if detail == "ok" {
+        Ok(())
+    } else {
+        Err(DatabaseError::Damaged {
+            path: path.to_path_buf(),
+            detail: detail.replace('\n', " "),
+        })
+    }
+}
+
+/// Applies the WAL or rollback journal of a private database, and removes its sidecar files.
+pub fn checkpoint_wal(path: &Path) -> Result<(), DatabaseError> {
+    let connection = connection::open(path, Access::Write).sqlite_context("open", path)?;
+    connection
+        // A read applies a rollback journal.
+        .execute_batch("PRAGMA schema_version; PRAGMA wal_checkpoint(TRUNCATE);")
+        .sqlite_context("checkpoint", path)?;
+    close(connection, path)?;
+    for sidecar in home::database_sidecars(path) {
+        let _ = sharing::remove_file(sidecar);
+    }
+    Ok(())
+}
+
+/// Returns the tables of a database that no other process uses, with the number of their rows.
+pub(crate) fn count_rows(path: &Path) -> Result<Vec<(String, u64)>, DatabaseError> {
+    let connection = open_immutable(path)?;
+    let counts = || -> rusqlite::Result<Vec<(String, u64)>> {
+        let sql = "SELECT name FROM sqlite_master WHERE type = 'table' AND rootpage > 0 AND name NOT LIKE 'sqlite_%'
+                   ORDER BY name";
+        let mut tables = connection.prepare(sql)?;
+        let names = tables.query_map([], |row| row.get::<_, String>(0))?;
+
+        let count = |name: String| {
+            let sql = format!("SELECT count(*) FROM \"{}\"", name.replace('"', "\"\""));
+            let count = connection.query_row(&sql, [], |row| row.get(0))?;
+            Ok((name, count))
+        };
+        names.map(|name| count(name?)).collect()
+    };
+
+    counts().sqlite_context("read", path)
+}
+
+/// Rewrites a private (staged) database without unused pages. Before that, deletes the log entries that are older
+/// than `logs_since`, in seconds since 1970. Returns the number of deleted entries.
+pub(crate) fn compact(path: &Path, logs_since: Option<i64>) -> Result<u64, DatabaseError> {
+    let connection = open_private(path)?;
+    let deleted = match logs_since {
+        None => 0,
+        Some(since) => connection
+            .execute("DELETE FROM logs WHERE ts < ?1", [since])
+            .sqlite_context("delete rows of", path)?,
+    };
+
+    // Outside of a transaction, as SQLite requires.
+    connection
+        .execute_batch("VACUUM")
+        .sqlite_context("compact", path)?;
+
+    close(connection, path)?;
+    Ok(deleted as u64)
+}
+
+/// Opens a database for writing to its list of conversations, and waits for another process that locks it.
+pub(super) fn open_for_changes(path: &Path) -> Result<Connection, DatabaseError> {
+    let connection = connection::open(path, Access::Write).sqlite_context("open", path)?;
+    connection
+        .busy_timeout(LOCK_TIMEOUT)
+        .sqlite_context("open", path)?;
+    connection::require_ordinary_threads_table(&connection).sqlite_context("open", path)?;
+    Ok(connection)
+}
+
+/// Runs `change` in one transaction of `connection`, commits it and closes the database.
+pub(super) fn run_in_transaction<T>(
+    connection: Connection,
+    path: &Path,
+    change: impl FnOnce(&Connection) -> rusqlite::Result<T>,
+) -> Result<T, DatabaseError> {
+    try_in_transaction(connection, path, |transaction| {
+        change(transaction).sqlite_context("change", path)
+    })
+}
+
+/// Like [`run_in_transaction`], for a change that can fail for other reasons.
+pub(super) fn try_in_transaction<T, E: From<DatabaseError>>(
+    mut connection: Connection,
+    path: &Path,
+    change: impl FnOnce(&Connection) -> Result<T, E>,
+) -> Result<T, E> {
+    let transaction = connection
+        // The write lock is taken at the start: a transaction that first reads fails if another
+        // process writes before it.
+        .transaction_with_behavior(TransactionBehavior::Immediate)
+        .sqlite_context("change", path)?;
+    let result = change(&transaction)?;
+    transaction.commit().sqlite_context(COMMIT, path)?;
+    // Closing merges the WAL into the database, so its failure counts as that of the commit.
+    let closed = connection.close().map_err(|(_, e)| e);
+    closed.sqlite_context(COMMIT, path)?;
+    Ok(result)
+}
+
+/// Opens a private (staged) database for writing, without a journal file beside it.
+pub(super) fn open_private(path: &Path) -> Result<Connection, DatabaseError> {
+    let connection = open_for_changes(path)?;
+    // A journal in memory is enough, because a crash discards the staged file as a whole. It also takes
+    // the file out of WAL mode; Codex sets WAL mode again when it opens the database.
+    connection
+        .execute_batch("PRAGMA journal_mode=MEMORY; PRAGMA synchronous=OFF;")
+        .sqlite_context("open", path)?;
+    Ok(connection)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use std::fs;
+
+    #[test]
+    fn a_snapshot_of_a_database_without_a_wal_leaves_nothing_beside_it() {
+        let folder = tempfile::tempdir().unwrap();
+        // Windows permits no question mark in a name.
+        let name = if cfg!(windows) {
+            "a b#%.sqlite"
+        } else {
+            "a b?#%.sqlite"
+        };
+        let source = folder.path().join(name);
+        let connection = Connection::open(&source).unwrap();
+        connection
+            .execute_batch("PRAGMA journal_mode=WAL; CREATE TABLE t(x); INSERT INTO t VALUES(1)")
+            .unwrap();
+        connection.close().unwrap();
+        write_snapshot(&source, &folder.path().join("copy")).unwrap();
+        let mut names: Vec<_> = fs::read_dir(folder.path())
+            .unwrap()
+            .map(|e| e.unwrap().file_name())
+            .collect();
+        names.sort();
+        assert_eq!(names, [name, "copy"]);
+    }
+
+    #[test]
+    fn a_snapshot_contains_the_rows_of_the_wal_and_keeps_the_wal() {
+        let folder = tempfile::tempdir().unwrap();
+        let source = folder.path().join("state_5.sqlite");
+        let writer = Connection::open(&source).unwrap();
+        writer.execute_batch("PRAGMA journal_mode=WAL; PRAGMA wal_autocheckpoint=0; CREATE TABLE t(x); INSERT INTO t VALUES(7)").unwrap();
+        let wal = fs::read(home::database_sidecars(&source)[0].clone()).unwrap();
+        assert!(!wal.is_empty());
+        let copy = folder.path().join("copy");
+        write_snapshot(&source, &copy).unwrap();
+        let value: i64 = open_immutable(&copy)
+            .unwrap()
+            .query_row("SELECT x FROM t", [], |r| r.get(0))
+            .unwrap();
+        assert_eq!(value, 7);
+        assert_eq!(fs::read(&home::database_sidecars(&source)[0]).unwrap(), wal);
+    }
+
+    #[test]
+    fn garbage_after_the_header_is_reported_as_damage() {
+        let folder = tempfile::tempdir().unwrap();
+        let source = folder.path().join("state_5.sqlite");
+        let mut bytes = b"SQLite format 3\0".to_vec();
+        bytes.extend([0xAA; 8192]);
+        fs::write(&source, bytes).unwrap();
+        let error = write_snapshot(&source, &folder.path().join("copy")).unwrap_err();
+        assert!(matches!(error, DatabaseError::Damaged { .. }), "{error:?}");
+    }
+}

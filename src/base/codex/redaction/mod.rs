@@ -1,0 +1,531 @@
+//! Removes secrets from texts, by one table of forms (`forms.txt`): from exports and shown conversations, from
+//! messages of Codex and of servers, from logs; and finds them in files that would be synced.
+//!
+//! Codex includes the body of a failed request in its error message, and that body may repeat the
+//! token of the request.
+
+mod checks;
+mod encoded_text;
+mod search;
+
+use encoded_text::{UnescapedText, decode_base64_parts};
+use regex::{Captures, Regex};
+use search::TextKind;
+use std::ffi::OsString;
+use std::ops::Range;
+use std::sync::LazyLock;
+
+/// The longest printed message, in characters.
+const MAX_CHARS: usize = 300;
+
+/// The replacement of a secret in text.
+const REPLACEMENT: &str = "[redacted]";
+
+/// Matches long opaque words, which are no secrets in general, but may be in a message.
+static OPAQUE_WORD: LazyLock<Option<Regex>> =
+    LazyLock::new(|| Regex::new(r"[A-Za-z0-9_+-]{40,}=*(?:\.[A-Za-z0-9_+=-]+)*").ok());
+
+/// Matches long words that are no secrets: names of rollouts, and words joined by hyphens.
+static HARMLESS_WORD: LazyLock<Option<Regex>> = LazyLock::new(|| {
+    Regex::new(r"^(?:rollout-[0-9]{4}-[0-9]{2}-[0-9]{2}T[0-9]{2}-[0-9]{2}-[0-9]{2}-[0-9a-f]{8}(?:-[0-9a-f]{4}){3}-[0-9a-f]{12}|[a-z]{1,16}(?:[-_][a-z]{1,16})+)(?:\.[a-z]{1,5}){0,2}$").ok()
+});
+
+/// The kind and line of a secret in a text.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct SecretInText {
+    /// The kind in `forms.txt`.
+    pub kind: &'static str,
+    /// The line in which the secret begins, counted from 1.
+    pub line: usize,
+}
+
+/// Returns the first secret in a text. Escapes and base64 are not decoded.
+pub fn find_secret(text: &[u8]) -> Option<SecretInText> {
+    let secret = search::find_secrets(text, TextKind::Document).next()?;
+    let before = &text[..secret.place.start];
+    Some(SecretInText {
+        kind: secret.kind,
+        line: memchr::memchr_iter(b'\n', before).count() + 1,
+    })
+}
+
+/// Replaces the secrets in a text, including those hidden by escapes or base64. Returns the text and the number of
+/// replacements.
+pub fn redact_and_count(text: &str) -> (String, usize) {
+    let find_places = |text: &str| {
+        let secret_places = search::find_secrets(text.as_bytes(), TextKind::Document);
+        secret_places.map(|secret| secret.place).collect::<Vec<_>>()
+    };
+    let mut secret_places = find_places(text);
+
+    // Base64 is searched in the unescaped text, because escapes may interrupt it.
+    let unescaped = UnescapedText::decode(text);
+    let mut decoded_places: Vec<Range<usize>> = decode_base64_parts(&unescaped.text)
+        .filter(|(_, hidden)| find_secret(hidden).is_some())
+        .map(|(place, _)| place)
+        .collect();
+    if unescaped.has_escapes() {
+        decoded_places.extend(find_places(&unescaped.text));
+    }
+
+    for place in decoded_places {
+        secret_places.push(unescaped.original_range(&place));
+    }
+    replace_places(text, secret_places)
+}
+
+/// Replaces the parts of a text at `places`. Returns the text and the number of replacements.
+fn replace_places(text: &str, mut places: Vec<Range<usize>>) -> (String, usize) {
+    places.sort_by_key(|place| (place.start, place.end));
+    let mut redacted = String::with_capacity(text.len());
+    let (mut at, mut count) = (0, 0);
+    for place in places {
+        // Overlapping places become one replacement.
+        if place.start >= at {
+            redacted.push_str(&text[at..place.start]);
+            redacted.push_str(REPLACEMENT);
+            count += 1;
+        }
+        at = at.max(place.end);
+    }
+
+    redacted.push_str(&text[at..]);
+    (redacted, count)
+}
+
+/// Replaces the secrets in a message of a program or server, of every form: a message has no reason to contain
+/// examples.
+pub fn redact_message(text: &str) -> String {
+    let secrets = search::find_secrets(text.as_bytes(), TextKind::Message);
+    replace_places(text, secrets.map(|secret| secret.place).collect()).0
+}
+
+/// Returns `text` on one line, without possible secrets. Of more than 300 characters the middle is left out:
+/// a chain of errors ends with its cause.
+pub fn printable(text: &str) -> String {
+    let words = text.split(|c: char| c.is_control() || c.is_whitespace());
+    let words: Vec<_> = words.filter(|word| !word.is_empty()).collect();
+    let mut line = redact_opaque_words(&redact_message(&words.join(" ")));
+    let count = line.chars().count();
+    if count > MAX_CHARS {
+        let begin = line.chars().take(MAX_CHARS / 2);
+        let end = line.chars().skip(count - MAX_CHARS / 2);
+        line = begin.chain(['…']).chain(end).collect();
+    }
+    line
+}
+
+fn redact_opaque_words(line: &str) -> String {
+    let replacement = |opaque_word: &Captures<'_>| {
+        let harmless = HARMLESS_WORD.as_ref();
+        if harmless.is_some_and(|word| word.is_match(&opaque_word[0])) {
+            opaque_word[0].to_owned()
+        } else {
+            REPLACEMENT.to_owned()
+        }
+    };
+
+    // The patterns are constant and tested, so this does not happen. An empty text is the safe result.
+    let pattern = OPAQUE_WORD.as_ref();
+    pattern.map_or(String::new(), |word| {
+        word.replace_all(line, replacement).into_owned()
+    })
+}
+
+/// Matches an option whose value is secret, such as `--api-key`.
+static SECRET_WORD: LazyLock<Option<Regex>> = LazyLock::new(|| {
+    Regex::new(r"(?i)^-+[a-z_-]*(?:token|secret|password|passwd|key|authorization|header|cookie)$")
+        .ok()
+});
+
+/// Formats a command line without possible tokens. An argument of several words is likely a prompt, and
+/// is shown as `[text]`.
+pub fn format_command_line(arguments: &[OsString]) -> String {
+    let mut words: Vec<String> = Vec::new();
+    let mut value_is_secret = false;
+    for (i, argument) in arguments.iter().enumerate() {
+        let text = argument.to_string_lossy();
+        let has_blanks = text.contains(char::is_whitespace);
+        words.push(if value_is_secret && !text.starts_with('-') {
+            REPLACEMENT.into()
+        } else if i > 0 && has_blanks {
+            "[text]".into()
+        } else {
+            text.clone().into_owned()
+        });
+
+        // Without the pattern every value counts as secret.
+        value_is_secret = SECRET_WORD
+            .as_ref()
+            .is_none_or(|pattern| pattern.is_match(&text));
+    }
+
+    printable(&words.join(" "))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn every_kind_of_token_is_redacted() {
+        for token in [
+            "eyJhbGciOiJub25lIn0.eyJzdWIiOiJ1In0.c2ln",
+            "sk-proj-0123456789",
+            "sk-mock-0000",
+            "rt.acct-alice.f1.2",
+            "rt_68c1f0AbCdEf",
+            "0123456789abcdef0123456789abcdef0123456789abcdef",
+        ] {
+            let text = printable(&format!("GET failed: 503; body={token}, sorry"));
+            assert_eq!(text, "GET failed: 503; body=[redacted], sorry", "{token}");
+        }
+        for text in [
+            r#"{"refresh_token":"short","x":1}"#,
+            r#"{\"refresh_token\":\"short\"}"#,
+            "Authorization: Bearer short",
+            "authorization=short",
+            "bearer short",
+        ] {
+            assert!(!printable(text).contains("short"), "{}", printable(text));
+        }
+    }
+
+    #[test]
+    fn a_command_line_shows_neither_secrets_nor_prompts() {
+        let shown = |words: &[&str]| {
+            format_command_line(&words.iter().map(OsString::from).collect::<Vec<_>>())
+        };
+        assert_eq!(
+            shown(&[
+                "/opt/my codex/codex",
+                "exec",
+                "--json",
+                "fix the login of bob"
+            ]),
+            "/opt/my codex/codex exec --json [text]"
+        );
+        assert_eq!(
+            shown(&[
+                "codex",
+                "--api-key",
+                "hunter2",
+                "-c",
+                "x.bearer_token=abc",
+                "--json"
+            ]),
+            "codex --api-key [redacted] -c x.bearer_token=[redacted] --json"
+        );
+        assert_eq!(
+            shown(&["codex", "--remote", "wss://bob:pw@host/x"]),
+            "codex --remote wss://[redacted]@host/x"
+        );
+        assert_eq!(shown(&["codex", "sk-proj-0123456789"]), "codex [redacted]");
+        // A shell's own script, as in sh -c.
+        assert_eq!(
+            shown(&["sh", "-c", "TOKEN=abc codex\nexec"]),
+            "sh -c [text]"
+        );
+        assert_eq!(shown(&[]), "");
+    }
+
+    #[test]
+    fn harmless_text_is_kept() {
+        let text = "GET http://127.0.0.1:1/backend-api/wham/usage failed: 401 Unauthorized; \
+                    body={\"error\":{\"code\":\"token_expired\"}}";
+        assert_eq!(printable(text), text);
+        for name in [
+            "sessions/2026/11/20/rollout-2026-11-20T06-00-00-01a1f789-1a2b-7c3d-8e4f-0123456789ab.jsonl.zst",
+            "skills/a-skill-whose-name-says-all-that-it-is-good-for/x.md",
+        ] {
+            assert_eq!(printable(name), name);
+        }
+        let token = "rollout-2026-11-20T06-00-00-0123456789abcdef0123456789abcdef0123";
+        assert_eq!(printable(token), REPLACEMENT);
+    }
+
+    #[test]
+    fn output_is_one_line_of_limited_length() {
+        assert_eq!(printable("a\n\u{1b}[31mb\tc"), "a [31mb c");
+        assert_eq!(
+            printable(&"ab ".repeat(1000)).chars().count(),
+            MAX_CHARS + 1
+        );
+        let chain = format!("failed to start: {}: no such table", "in /home ".repeat(50));
+        let shown = printable(&chain);
+        assert!(shown.starts_with("failed to start: "), "{shown}");
+        assert!(shown.ends_with(": no such table"), "{shown}");
+    }
+
+    /// Returns `len` mixed letters and digits.
+    fn random(len: usize) -> String {
+        let all = "aB3dE6gH9jK2mN5pQ8rS1tU4vW7xY0z";
+        all.chars().cycle().take(len).collect()
+    }
+
+    #[test]
+    fn found_tokens_are_replaced_as_a_whole_and_counted() {
+        let key = format!("sk-proj-{}", random(40));
+        let text = format!("a {key} b rt_{}.{} c", random(43), random(20));
+        assert_eq!(
+            redact_and_count(&text),
+            ("a [redacted] b [redacted] c".to_owned(), 2)
+        );
+        let lines = format!("{}\n", random(64)).repeat(5);
+        let pem = format!(
+            "x -----BEGIN PRIVATE KEY-----\n{lines}{}==\n-----END PRIVATE KEY----- y",
+            random(22)
+        );
+        let (redacted, count) = redact_and_count(&pem);
+        assert_eq!(count, 1);
+        assert!(!redacted.contains(&random(20)), "{redacted}");
+        assert!(
+            redacted.starts_with("x ") && redacted.ends_with(" y"),
+            "{redacted}"
+        );
+        for text in [
+            "rt.block_on(async)",
+            "commit 3f786850e387550fdab836ed7e6dc881de23001b",
+            "",
+        ] {
+            assert_eq!(redact_and_count(text), (text.to_owned(), 0));
+        }
+    }
+
+    #[test]
+    fn passwords_and_keys_in_sentences_commands_and_short_names_are_replaced() {
+        let password = random(14);
+        for text in [
+            "auth: { user: 'me', pass: '?' }",
+            r#"{"user": "me", "pass": "?"}"#,
+            r#"{\"user\": \"me\", \"pass\": \"?\"}"#,
+            "smtp:\n  pass: ?\n",
+            "CREATE USER me IDENTIFIED BY '?'",
+            "ALTER ROLE me WITH PASSWORD '?'",
+            "gpg --passphrase ? -d x",
+            "set `DB_PASSWORD: ?` and **API password:** ?.",
+            r"\u001b[32mpassword\u001b[0m=?\u001b[0m",
+            "https://h/x#password%253D?",
+            "`X-Api-Key: ?7c1d9e`",
+            "**DB_PASSWORD=?**",
+            "(api_key: ?7c1d9e)",
+            "GITHUB_TOKEN: ?7c1d9e, then",
+            "**Authorization: Basic ?**",
+            "**Authorization:** Basic ?",
+            "**Authorization**: `Bearer ?`",
+            "密码 password=?，然后",
+            "(password: ?)",
+        ] {
+            let (redacted, _) = redact_and_count(&text.replace('?', &password));
+            assert!(!redacted.contains(&password), "{redacted}");
+        }
+    }
+
+    #[test]
+    fn random_values_with_the_letters_of_words_are_replaced() {
+        for secret in [
+            "pscale_oauth_m5DnW7bwT9_hR8IVBWfhOzJt1J4N4YOuRKgLeFVVCmC",
+            "367507899143173|LT6R23pQOUYouRODwKg-BBZkJpb",
+            "o-tmu7l1-p_b3hyw95_1dloh_cgoo1v0",
+            "suciiQgrudysyQ",
+        ] {
+            let (redacted, _) = redact_and_count(&format!("sumo_api_key: {secret}"));
+            assert_eq!(redacted, "sumo_api_key: [redacted]");
+        }
+    }
+
+    #[test]
+    fn tokens_behind_escapes_and_base64_are_replaced() {
+        use base64::Engine;
+        let key = format!("sk-proj-{}", random(40));
+        let base64 = base64::engine::general_purpose::STANDARD.encode(format!("user:{key}\n"));
+        for hidden in [
+            key.replace('-', r"\u002d"),
+            key.replace('-', r"\\u002D"),
+            key.replace('-', "&#45;"),
+            key.replace('-', "&#x2d;"),
+            key.replace('-', "%2D"),
+            key.replace('-', r"\-"),
+            key.replace("proj", "\u{1b}[31mproj\u{1b}[0m"),
+            key.replace('-', "-\u{200b}"),
+            format!(r"x\n{key}"),
+            base64.clone(),
+            base64.replace('=', ""),
+            format!("/path/{base64}/b?key={base64}"),
+            base64.replace('=', r"\u003d"),
+        ] {
+            let (text, count) = redact_and_count(&format!("ü {{\"a\": \"{hidden}\"}} ü"));
+            let expected = hidden.matches(&base64).count().max(1);
+            assert_eq!(count, expected, "{hidden}: {text}");
+            assert!(!text.contains(&random(20)), "{hidden}: {text}");
+            assert!(!text.contains(&base64[..20]), "{hidden}: {text}");
+            assert!(
+                text.starts_with("ü {\"a\": \"") && text.ends_with("\"} ü"),
+                "{text}"
+            );
+        }
+    }
+
+    #[test]
+    fn encoded_text_without_tokens_is_kept() {
+        for text in [
+            r"C:\users\new \u00e4 \u002d 100% &amp; &#45;",
+            "aGVsbG8gd29ybGQsIGhlbGxvIHdvcmxkLCBoZWxsbyB3b3JsZA==",
+            "\u{1b}[32mok\u{1b}[0m",
+        ] {
+            assert_eq!(redact_and_count(text), (text.to_owned(), 0));
+        }
+    }
+
+    #[test]
+    fn secrets_are_found_with_kind_and_line() {
+        for (text, kind) in [
+            (
+                format!("rt_{}.{}", random(43), random(20)),
+                "codex-refresh-token",
+            ),
+            (format!("AKIA{}", "Q3EGRZ7K2N5MXW4T"), "aws-key-id"),
+            (format!("eyJ{0}.{0}.{0}", random(43)), "jwt"),
+            (
+                format!("-----BEGIN RSA PRIVATE KEY-----\\n{}", random(64)),
+                "private-key",
+            ),
+            (
+                format!("postgres://app:{}@db/app", random(12)),
+                "url-password",
+            ),
+            (
+                format!("\"db_password\": \"{}\"", random(12)),
+                "named-password",
+            ),
+            (format!("--api-key {}", random(20)), "option"),
+        ] {
+            let found = find_secret(format!("a\n\nb {text}\n").as_bytes());
+            assert_eq!(found, Some(SecretInText { kind, line: 3 }), "{text}");
+        }
+    }
+
+    #[test]
+    fn a_private_key_is_found_behind_line_prefixes_and_quotes() {
+        let lines = [
+            "-----BEGIN PRIVATE KEY-----",
+            &random(64),
+            &format!("x{}", random(63)),
+            &random(20),
+            "-----END PRIVATE KEY-----",
+        ];
+        for (before, after) in [
+            ("", ""),
+            ("> ", ""),
+            ("> > ", ""),
+            ("+", ""),
+            ("  12\t", ""),
+            ("12: ", ""),
+            ("# ", ""),
+            ("  \"", "\\n\" +"),
+            ("  '", "',"),
+        ] {
+            let text: String = lines
+                .map(|line| format!("{before}{line}{after}\n"))
+                .concat();
+            let (redacted, count) = redact_and_count(&text);
+            assert_eq!(count, 1, "{redacted}");
+            assert!(!redacted.contains(&random(16)), "{redacted}");
+            // A key that is cut.
+            let (redacted, _) = redact_and_count(text.split("xaB3d").next().unwrap());
+            assert!(!redacted.contains(&random(16)), "{redacted}");
+        }
+    }
+
+    #[test]
+    fn words_names_and_examples_are_no_secrets() {
+        for text in [
+            "the risk-averse task-runner-for-long-hyphenated-names-of-things-v2",
+            "sk-your-api-key-goes-here-and-nothing-else-matters",
+            "sk-proj-xxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxx",
+            "OPENAI_API_KEY=sk-...",
+            "rt_the_name_of_some_function_that_is_very_long_indeed_2",
+            "ghp_xxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxx",
+            "xoxb-your-token-here",
+            "AKIAIOSFODNN7EXAMPLE",
+            "AKIAYOURACCESSKEYIDX",
+            "-----BEGIN PRIVATE KEY-----\n...\n-----END PRIVATE KEY-----",
+            "a file that begins with -----BEGIN OPENSSH PRIVATE KEY----- is never to be committed, whatever it is",
+            "-----BEGIN CERTIFICATE-----\nMIIDdzCCAl+gAwIBAgIEAgAAuTANBgkqhkiG9w0BAQUFADBa\n",
+            "eyJ is how a JWT begins",
+            "commit 3f786850e387550fdab836ed7e6dc881de23001b",
+            "a1b2C3/sk-",
+            "PASSWORD=$1 TOKEN=\"$(cat token)\" SECRET=${SECRET}",
+            "password: string; token: Token<'a>; secret = config.secret2.value;",
+            "\"password\": \"Password\", \"token_type\": \"Bearer\", \"api_key\": \"<your key>\"",
+            "https://user:password@example.com and https://host:8080/a@b",
+            "Authorization: Bearer <token>",
+            "publicKeyToken=b77a5c561934e089",
+            "token: \"https://host/oauth2/v1/token\"",
+            "pub const ERROR_INVALID_PASSWORD: WIN32_ERROR = WIN32_ERROR(86u32);",
+            "RESET_PASSWORD = '/v1/accounts:resetPassword'",
+            "password_encryption = scram-sha-256\n",
+            "token_range = \"%d,%d-%d,%d:\"",
+            "fn open(pwd: Utf8PathBuf, password: Base64Url) {}",
+            "pub typeFormat: MLOperatorSchemaEdgeTypeFormat,",
+            "-----END RSA PRIVATE KEY-----\ntree 3f786850e387550fdab836ed7e6dc881de23001b\n",
+            "__author_email__ = 'me@mailbox.net'",
+            "override(ACCOUNT_AUTHENTICATION_METHOD=settings.AuthenticationMethod.USERNAME)",
+            "encrypt(password: Uint8Array | string): string;",
+            "`ITokenizedModel`, `ITextModelWithDecorations` to `ITextModel`",
+            "GITHUB_SHA=3f786850e387550fdab836ed7e6dc881de23001b",
+            "exports.CHECK_SECRET_USAGE=exports.POLICY_TLS_V1_2_2021=exports.LAYER_VERSION=void 0",
+            "{Zendesk:convertCfnIntegrationZendeskSourcePropertiesPropertyToCloudFormation(p)}",
+            "API_GWV2_AUTHORIZATION_TYPE_CONFIGURED = \"API_GWV2_AUTHORIZATION_TYPE_CONFIGURED\"",
+            "saslAuth: arn:aws:secretsmanager:us-east-1:01234567890:secret:SaslScram256",
+            "client_auth_class = OAuth2ClientAuth\n",
+            "tokenPostfix: \".freemarker2\",",
+            "create_engine(\"mysql+mysqldb://scott:tiger@localhost/test\")",
+        ] {
+            assert_eq!(find_secret(text.as_bytes()), None, "{text}");
+        }
+        let inside = format!("task-{0}risk-{0}", random(40));
+        assert_eq!(find_secret(inside.as_bytes()), None);
+    }
+
+    #[test]
+    fn redaction_time_is_linear_in_the_text_size() {
+        // Quadratic time would be hours for these texts.
+        for part in ["a", "=", "\""] {
+            let text = part.repeat(10 << 20);
+            assert_eq!(redact_and_count(&text).1, 0, "{part:?}");
+        }
+        for part in [
+            "'",
+            "\\",
+            "\\n",
+            "&",
+            "%41",
+            "://",
+            "://a:",
+            "|1",
+            "MT.",
+            ":a",
+            "q~",
+            "-us",
+            "eyJ.",
+            "eyJ-",
+            "sk-",
+            "sk- ",
+            "PRIVATE KEY-----:",
+            "PRIVATE KEY-----\n",
+            "password=",
+            "\"password\":\"",
+            "token: ",
+            "Bearer ",
+            "kind: Secret\n",
+            "curl ",
+            "login a password ",
+            "Private-Lines: 8\n",
+            "--token ",
+            "mysql -",
+        ] {
+            redact_and_count(&part.repeat((1 << 18) / part.len()));
+        }
+    }
+}

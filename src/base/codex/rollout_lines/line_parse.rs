@@ -1,0 +1,129 @@
+//! Parses a line, and recognizes lines without wanted parts by their beginnings.
+
+use super::content::PayloadText;
+use super::envelope::Envelope;
+use super::event::{EventKind, LineItem, LineItems, TokenCount};
+use super::line_forms::{ITEM, matching_forms};
+use super::line_parts::LineParts;
+use crate::io::rfc3339;
+use serde::Deserialize;
+use serde::de::IgnoredAny;
+use serde_json::value::RawValue;
+use std::borrow::Cow;
+
+#[derive(Deserialize)]
+struct AnyLine<'a> {
+    #[serde(borrow, default)]
+    timestamp: Option<Cow<'a, str>>,
+    #[serde(borrow, default, rename = "type")]
+    kind: Option<Cow<'a, str>>,
+    #[serde(borrow, default)]
+    payload: Option<&'a RawValue>,
+    id: Option<IgnoredAny>,
+}
+
+pub(crate) enum LineContent<'a> {
+    /// The line has no wanted parts. Only its beginning was read, so the rest may be damaged.
+    Skipped {
+        /// The time of the line, unparsed.
+        timestamp: &'a str,
+    },
+    /// The whole line was read.
+    Read {
+        /// The time of the line, unparsed.
+        timestamp: Option<Cow<'a, str>>,
+        /// All items that are wanted, and maybe others.
+        items: Vec<LineItem>,
+    },
+    /// The line is not a complete JSON object.
+    Damaged,
+}
+
+/// Returns false if a line certainly has no wanted part. Examines only the beginning.
+pub(crate) fn may_have_parts(line: &[u8], wanted: LineParts) -> bool {
+    match Envelope::parse(line) {
+        Some(envelope) => envelope_may_have(&envelope, wanted),
+        None => !line.is_empty(),
+    }
+}
+
+fn envelope_may_have(envelope: &Envelope<'_>, wanted: LineParts) -> bool {
+    let payload = envelope.payload_type_and_rest();
+    let after_type = payload.map_or(&b""[..], |(_, after_type)| after_type);
+    matching_forms(envelope.kind, payload.map(|(kind, _)| kind))
+        .any(|form| form.may_have_parts(wanted, after_type))
+}
+
+/// Parses a line. The result has all items that are wanted, and maybe others. `None` if it has no items, or the line is
+/// damaged.
+pub(crate) fn parse(line: &[u8], wanted: LineParts) -> Option<LineItems> {
+    match parse_wanted(line, wanted) {
+        LineContent::Read { timestamp, items } if !items.is_empty() => Some(LineItems {
+            at: timestamp.as_deref().and_then(rfc3339::parse_instant),
+            items,
+        }),
+        _ => None,
+    }
+}
+
+/// Parses a `token_count` event; `None` for any other line.
+pub fn parse_token_count(line: &[u8]) -> Option<TokenCount> {
+    let items = parse(line, LineParts::TOKENS)?.items.into_iter();
+    let mut counts = items.filter_map(|item| match item.kind {
+        EventKind::Tokens(tokens) => Some(tokens.count),
+        _ => None,
+    });
+    counts.next()
+}
+
+/// Parses a line, unless its beginning shows that it has no wanted parts.
+pub(crate) fn parse_wanted(line: &[u8], wanted: LineParts) -> LineContent<'_> {
+    if let Some(envelope) = Envelope::parse(line)
+        && !envelope_may_have(&envelope, wanted)
+    {
+        let timestamp = envelope.timestamp;
+        // Outputs of tools can have megabytes. They are not parsed only to be thrown away.
+        return LineContent::Skipped { timestamp };
+    }
+
+    // A torn line may have invalid UTF-8 in the middle of a message; it is not JSON then either.
+    let text = std::str::from_utf8(line).unwrap_or_default();
+    let parsed = text
+        .starts_with('{')
+        .then(|| serde_json::from_str::<AnyLine<'_>>(text));
+    let Some(Ok(parsed)) = parsed else {
+        return LineContent::Damaged;
+    };
+
+    let timestamp = parsed.timestamp;
+    let (kind, json) = match (parsed.kind, parsed.payload) {
+        (Some(kind), Some(payload)) => (Some(kind), payload.get()),
+        // Lines of Codex before 0.32 are items or the metadata themselves.
+        (Some(_), None) => (Some(ITEM.into()), text),
+        (None, _) if parsed.id.is_some() && timestamp.is_some() => {
+            (Some("session_meta".into()), text)
+        }
+        (None, _) => (None, text),
+    };
+
+    let payload = PayloadText {
+        json,
+        timestamp: timestamp.as_deref(),
+        wanted,
+        has_envelope: parsed.payload.is_some(),
+    };
+
+    let items = kind
+        .map(|kind| parse_items(&kind, &payload))
+        .unwrap_or_default();
+    LineContent::Read { timestamp, items }
+}
+
+fn parse_items(kind: &str, payload: &PayloadText<'_>) -> Vec<LineItem> {
+    let payload_type = payload.payload_type();
+    let type_text = payload_type.as_deref().unwrap_or_default();
+    let form = matching_forms(kind.as_bytes(), Some(type_text.as_bytes())).next();
+    let form = form.filter(|form| payload.wanted.intersects(form.parts));
+    let items = form.and_then(|form| (form.parse)(payload).ok());
+    items.unwrap_or_default()
+}

@@ -1,0 +1,441 @@
+//! Changes the rows of conversations in staged databases: rewrites the paths of rollouts, copies rows
+//! from a live database, deletes projections.
+
+use super::changes::set_archived;
+use super::schema::Schema;
+use crate::codex::connection::require_ordinary_threads_table;
+use crate::codex::database::{
+    DatabaseError, SqliteContext as _, open_for_changes, open_immutable, open_private,
+    run_in_transaction,
+};
+use crate::codex::{home, rollout};
+use rusqlite::{Connection, ErrorCode, params};
+use std::collections::HashSet;
+use std::path::{Path, PathBuf};
+
+/// Returns true if the database has a table of threads. Fails if it is not an ordinary table.
+fn has_threads_table(connection: &Connection) -> rusqlite::Result<bool> {
+    require_ordinary_threads_table(connection)?;
+    connection
+        .query_row(
+            "SELECT count(*) FROM sqlite_master WHERE type='table' AND name=?1",
+            ["threads"],
+            |row| row.get::<_, i64>(0),
+        )
+        .map(|n| n > 0)
+}
+
+/// Returns the id and rollout path of each thread in a state database. Empty if the database has no table of threads.
+pub fn read_rollout_paths(path: &Path) -> Result<Vec<(String, String)>, DatabaseError> {
+    let connection = open_immutable(path)?;
+    if !has_threads_table(&connection).sqlite_context("read", path)? {
+        return Ok(Vec::new());
+    }
+    let mut rows = Vec::new();
+    for_each_thread(&connection, |id, path| {
+        rows.push((id.to_owned(), path.to_owned()));
+        Ok(())
+    })
+    .sqlite_context("read", path)?;
+    Ok(rows)
+}
+
+/// The treatment of rows whose conversation has no rollout.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum UnmatchedRows {
+    /// Unmatched rows keep their path. So do rows whose path leads to their rollout, but below another home.
+    Keep,
+    /// Unmatched rows get a path below the home, like all other rows.
+    Rebase,
+}
+
+/// The locations of rollouts in a home.
+pub trait RolloutLocations {
+    /// Returns the path of a conversation's rollout, relative to the home.
+    fn path_of(&self, id: &str) -> Option<PathBuf>;
+
+    /// Returns true if a path relative to the home is one of the rollouts.
+    fn has(&self, path: &Path) -> bool;
+}
+
+/// Rewrites the rollout paths in a staged state database to rollouts below `home`. Returns the number
+/// of changed rows.
+///
+/// The part of a path from `sessions/` or `archived_sessions/` on is kept if `rollouts` has that file.
+/// Otherwise, or if a rewind began a later rollout, the rollout is found by the thread's id. A thread that is found by
+/// its id becomes archived if its rollout is in `archived_sessions/`, and unarchived otherwise.
+pub fn rewrite_rollout_paths(
+    database: &Path,
+    home: &Path,
+    rollouts: &dyn RolloutLocations,
+    unmatched: UnmatchedRows,
+) -> Result<usize, DatabaseError> {
+    let plan_update = |id: &str, old: &str| {
+        let (relative, is_found_by_id) =
+            choose_target_path(id, Path::new(old), rollouts, unmatched)?;
+        let new = home.join(&relative);
+        let new_archived = is_found_by_id.then(|| relative.starts_with(home::ARCHIVED_SESSIONS));
+        (Path::new(old) != new).then_some((new, new_archived))
+    };
+
+    // The first walk only reads, so that a database without changes is not written.
+    let mut is_needed = false;
+    let connection = open_immutable(database)?;
+    if !has_threads_table(&connection).sqlite_context("read", database)? {
+        return Ok(0);
+    }
+
+    for_each_thread(&connection, |id, old| {
+        is_needed |= plan_update(id, old).is_some();
+        Ok(())
+    })
+    .sqlite_context("read", database)?;
+    drop(connection);
+    if !is_needed {
+        return Ok(0);
+    }
+
+    run_in_transaction(open_private(database)?, database, |transaction| {
+        let schema = Schema::read(transaction)?;
+        let mut changed = 0;
+
+        // Updating rows during the walk is safe: neither their key nor the order of the walk changes.
+        for_each_thread(transaction, |id, old| {
+            let Some((new, new_archived)) = plan_update(id, old) else {
+                return Ok(());
+            };
+
+            changed += 1;
+            // Codex stores paths as text, so a home path that is not UTF-8 cannot be stored exactly.
+            transaction
+                .prepare_cached("UPDATE threads SET rollout_path=?2 WHERE id=?1")?
+                .execute(params![id, new.to_string_lossy()])?;
+
+            match new_archived {
+                Some(archived) => set_archived(transaction, &schema, id, archived),
+                None => Ok(()),
+            }
+        })?;
+
+        Ok(changed)
+    })
+}
+
+/// Calls `visit` with the id and rollout path of each thread.
+fn for_each_thread(
+    connection: &Connection,
+    mut visit: impl FnMut(&str, &str) -> rusqlite::Result<()>,
+) -> rusqlite::Result<()> {
+    let mut statement = connection.prepare("SELECT id, rollout_path FROM threads NOT INDEXED")?;
+    let mut rows = statement.query([])?;
+    while let Some(row) = rows.next()? {
+        let (id, path): (String, String) = (row.get(0)?, row.get(1)?);
+        visit(&id, &path)?;
+    }
+    Ok(())
+}
+
+/// Returns the new rollout path of a row, relative to the home, and true if the rollout was found by the
+/// thread's id. `None` if the row stays unchanged.
+fn choose_target_path(
+    id: &str,
+    old: &Path,
+    rollouts: &dyn RolloutLocations,
+    unmatched: UnmatchedRows,
+) -> Option<(PathBuf, bool)> {
+    // Codex records the name of the plain file, even while the rollout is compressed.
+    let without_zst = |path: PathBuf| {
+        let text = path.to_str().and_then(|p| p.strip_suffix(rollout::ZST));
+        text.map(PathBuf::from).unwrap_or(path)
+    };
+
+    let is_known = |path: &Path| {
+        let mut compressed = path.as_os_str().to_owned();
+        compressed.push(rollout::ZST);
+        let is_plain = path.extension().is_none_or(|e| e != "zst");
+        is_plain && (rollouts.has(path) || rollouts.has(Path::new(&compressed)))
+    };
+
+    let is_rewound = |relative: &Path, by_id: &Option<PathBuf>| {
+        let path_by_id = by_id.as_ref();
+        path_by_id.is_some_and(|path| rollout::is_later_rollout(path, relative))
+    };
+
+    match (path_within_home(old), rollouts.path_of(id)) {
+        (Some(relative), by_id) if is_known(&relative) && !is_rewound(&relative, &by_id) => {
+            // A row that leads to a known rollout may still name another home.
+            match unmatched {
+                UnmatchedRows::Keep => None,
+                UnmatchedRows::Rebase => Some((relative, false)),
+            }
+        }
+        (_, Some(by_id)) => Some((without_zst(by_id), true)),
+        (None | Some(_), None) if unmatched == UnmatchedRows::Keep => None,
+        (Some(relative), None) => Some((relative, false)),
+        // A row without any rollout must not point outside of the home: it gets the name of no file.
+        (None, None) => {
+            let name = format!("missing-{}.jsonl", sanitize_for_file_name(id));
+            Some((Path::new(home::SESSIONS).join(name), false))
+        }
+    }
+}
+
+fn sanitize_for_file_name(id: &str) -> String {
+    id.chars()
+        .filter(|c| c.is_ascii_alphanumeric() || *c == '-')
+        .collect()
+}
+
+/// Returns the part of a rollout's path from `sessions/` or `archived_sessions/` on. The last such folder
+/// counts, because the home may itself be below a folder of that name.
+fn path_within_home(path: &Path) -> Option<PathBuf> {
+    let parts: Vec<_> = path.components().collect();
+    let top_index = parts.iter().rposition(|part| {
+        let name = part.as_os_str();
+        name == home::SESSIONS || name == home::ARCHIVED_SESSIONS
+    })?;
+    let relative: PathBuf = parts[top_index..].iter().collect();
+    let is_normal = relative
+        .components()
+        .all(|c| matches!(c, std::path::Component::Normal(_)));
+    is_normal.then_some(relative)
+}
+
+/// The rows that [`copy_rows`] copies.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum RowGroup {
+    /// Like [`RowGroup::Threads`], for threads without a row in the staged database.
+    MissingThreads,
+    /// The rows of the table `threads` with their data and the parent of a subagent; they replace those of the staged
+    /// database. Also the projects and sections of these threads that the staged database lacks.
+    Threads,
+    /// All rows with the column `thread_id`; they replace those of the staged database. In a projection database the ids
+    /// are those of rollouts.
+    ThreadData,
+}
+
+/// The tables without a column `thread_id` that have rows of a thread, their key, and the column of `threads` that has its
+/// value. Rows come after those that they refer to.
+const OTHER_TABLES: [(&str, &str, &str); 5] = [
+    ("thread_sections", "id", "thread_section_id"),
+    ("projects", "id", "project_id"),
+    ("project_roots", "project_id", "project_id"),
+    ("threads", "id", "id"),
+    ("thread_spawn_edges", "child_thread_id", "id"),
+];
+
+/// Copies the rows of the threads in `ids`, or of the rollouts in `ids`, from `live` to a staged database. No process may
+/// use `live`. Columns that both databases have are copied, and rows that the staged database rejects are skipped. Returns
+/// the number of copied rows.
+pub fn copy_rows(
+    staged: &Path,
+    live: &Path,
+    ids: &HashSet<String>,
+    group: RowGroup,
+) -> Result<usize, DatabaseError> {
+    copy_rows_into(open_private(staged)?, staged, live, ids, group)
+}
+
+/// Copies the projections of the rollouts in `ids` from the database `from` to the `database` of a home, where they
+/// replace the projections of the same rollouts. One transaction; durable on return.
+pub(in crate::codex) fn add_projections(
+    database: &Path,
+    from: &Path,
+    ids: &HashSet<String>,
+) -> Result<(), DatabaseError> {
+    let connection = open_for_changes(database)?;
+    connection
+        .execute_batch("PRAGMA synchronous=FULL")
+        .sqlite_context("open", database)?;
+    copy_rows_into(connection, database, from, ids, RowGroup::ThreadData).map(|_| ())
+}
+
+fn copy_rows_into(
+    connection: Connection,
+    staged: &Path,
+    live: &Path,
+    ids: &HashSet<String>,
+    group: RowGroup,
+) -> Result<usize, DatabaseError> {
+    connection
+        .execute("ATTACH DATABASE ?1 AS live", [&*live.to_string_lossy()])
+        .sqlite_context("open", live)?;
+
+    run_in_transaction(connection, staged, |transaction| {
+        let mut ids: Vec<_> = ids.iter().collect();
+        if group == RowGroup::MissingThreads && has_threads_table(transaction)? {
+            let mut find = transaction.prepare("SELECT 1 FROM main.threads WHERE id=?1")?;
+            ids.retain(|id| !find.exists([id]).unwrap_or(false));
+        }
+
+        let mut copied_count = 0;
+        let data_tables = list_tables_with_thread_id(transaction)?;
+        let data_tables = data_tables
+            .iter()
+            .map(|table| (&**table, "thread_id", "id"));
+        let other_tables = match group {
+            RowGroup::MissingThreads | RowGroup::Threads => &OTHER_TABLES[..],
+            RowGroup::ThreadData => &[],
+        };
+        for (table, key, source) in other_tables.iter().copied().chain(data_tables) {
+            let columns = quoted_common_columns(transaction, table)?;
+            // A live database of another version of Codex may lack the table.
+            if !columns.contains(&quote_identifier(key)) {
+                continue;
+            }
+
+            let replaces_rows =
+                group != RowGroup::MissingThreads && source == "id" && table != "threads";
+            let condition = match source {
+                "id" => format!("{key}=?1"),
+                _ => format!("{key}=(SELECT {source} FROM live.threads WHERE id=?1)"),
+            };
+            // The row is updated in place, because rows that refer to it would be deleted with it.
+            let on_conflict = match table {
+                "threads" => format!("DO UPDATE SET {}", assign_columns(&columns)),
+                _ => "DO NOTHING".to_owned(),
+            };
+            let (quoted, columns) = (quote_identifier(table), columns.join(","));
+            let delete = format!("DELETE FROM main.{quoted} WHERE {condition}");
+            let mut delete = transaction.prepare(&delete)?;
+            let mut insert = transaction.prepare(&format!(
+                "INSERT OR IGNORE INTO main.{quoted}({columns}) \
+                 SELECT {columns} FROM live.{quoted} WHERE {condition} ON CONFLICT {on_conflict}"
+            ))?;
+
+            for id in &ids {
+                if replaces_rows {
+                    delete.execute([id])?;
+                }
+                let copied_rows = match insert.execute([id]) {
+                    // Codex creates a row again from the rollout if the staged schema rejects it, or if it is damaged.
+                    Err(e) if is_row_error(&e) => 0,
+                    inserted => inserted?,
+                };
+                if table == "threads" && copied_rows > 0 {
+                    fill_missing_times(transaction);
+                }
+                copied_count += copied_rows;
+            }
+        }
+
+        Ok(copied_count)
+    })
+}
+
+/// Returns true if the error is that of a row, and not of the disk or of the transaction.
+fn is_row_error(error: &rusqlite::Error) -> bool {
+    matches!(
+        error.sqlite_error_code(),
+        Some(ErrorCode::ConstraintViolation | ErrorCode::TypeMismatch | ErrorCode::DatabaseCorrupt)
+    )
+}
+
+/// Fills in the times of the row that was added last, as triggers of Codex 0.169 do: no trigger fires on a
+/// connection of this program.
+pub(super) fn fill_missing_times(connection: &Connection) {
+    for change in [
+        "created_at_ms=created_at*1000 WHERE created_at_ms IS NULL",
+        "updated_at_ms=updated_at*1000 WHERE updated_at_ms IS NULL",
+        "recency_at=updated_at, recency_at_ms=updated_at_ms WHERE recency_at_ms=0",
+    ] {
+        // Fails on an older schema, which has no such columns.
+        let sql = format!("UPDATE threads SET {change} AND rowid=last_insert_rowid()");
+        let _ = connection.execute(&sql, []);
+    }
+}
+
+/// Returns the quoted names of the columns of `table` that the database and the attached `live` share.
+fn quoted_common_columns(connection: &Connection, table: &str) -> rusqlite::Result<Vec<String>> {
+    let read_columns = |schema: &str| -> rusqlite::Result<Vec<String>> {
+        let mut statement = connection.prepare("SELECT name FROM pragma_table_info(?1, ?2)")?;
+        let rows = statement.query_map([table, schema], |row| row.get::<_, String>(0))?;
+        rows.collect()
+    };
+    let (staged, live) = (read_columns("main")?, read_columns("live")?);
+    let common = staged.iter().filter(|c| live.contains(c));
+    Ok(common.map(|c| quote_identifier(c)).collect())
+}
+
+/// Returns the names of the tables with a column `thread_id`.
+fn list_tables_with_thread_id(connection: &Connection) -> rusqlite::Result<Vec<String>> {
+    let mut statement = connection.prepare(
+        "SELECT m.name FROM main.sqlite_master m WHERE m.type='table' AND EXISTS \
+         (SELECT 1 FROM pragma_table_info(m.name, 'main') c WHERE c.name='thread_id')",
+    )?;
+    let rows = statement.query_map([], |row| row.get(0))?;
+    rows.collect()
+}
+
+/// Returns the assignments that replace the values of a row by those of the inserted one. `columns` are quoted.
+fn assign_columns(columns: &[String]) -> String {
+    // A row that Codex created again from the rollout has no name, no pin, no project and no section.
+    let assignments = columns.iter().map(|column| match column.as_str() {
+        "\"is_pinned\"" => format!("{column}=max(excluded.{column}, {column})"),
+        "\"name\"" | "\"project_id\"" => {
+            format!("{column}=coalesce(excluded.{column}, {column})")
+        }
+        "\"thread_section_id\"" | "\"section_position\"" | "\"section_entered_at_ms\"" => {
+            format!("{column}=iif(excluded.thread_section_id IS NULL, {column}, excluded.{column})")
+        }
+        _ => format!("{column}=excluded.{column}"),
+    });
+    assignments.collect::<Vec<_>>().join(",")
+}
+
+fn quote_identifier(name: &str) -> String {
+    format!("\"{}\"", name.replace('"', "\"\""))
+}
+
+/// Deletes the projections of the rollouts in `ids` from a staged database, because their byte
+/// offsets no longer match the rollouts. Codex creates them again at the next resume.
+pub fn delete_projections(database: &Path, ids: &HashSet<String>) -> Result<(), DatabaseError> {
+    let ids: Vec<_> = ids.iter().map(String::as_str).collect();
+    run_in_transaction(open_private(database)?, database, |transaction| {
+        delete_rows_with_thread_id(transaction, &ids)
+    })
+}
+
+pub(super) fn delete_rows_with_thread_id(
+    transaction: &Connection,
+    ids: &[&str],
+) -> rusqlite::Result<()> {
+    for table in list_tables_with_thread_id(transaction)? {
+        let sql = format!(
+            "DELETE FROM {} WHERE thread_id=?1",
+            quote_identifier(&table)
+        );
+        let mut delete = transaction.prepare(&sql)?;
+        for id in ids {
+            delete.execute([id])?;
+        }
+    }
+    Ok(())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn home_tails_begin_at_the_last_conversation_folder() {
+        for (path, tail) in [
+            (
+                "/old/.codex/sessions/2026/11/20/r.jsonl",
+                Some("sessions/2026/11/20/r.jsonl"),
+            ),
+            (
+                "/sessions/u/.codex/archived_sessions/r.jsonl",
+                Some("archived_sessions/r.jsonl"),
+            ),
+            ("/old/sessions/../../etc/passwd", None),
+            ("x", None),
+        ] {
+            assert_eq!(
+                path_within_home(Path::new(path)),
+                tail.map(PathBuf::from),
+                "{path}"
+            );
+        }
+    }
+}

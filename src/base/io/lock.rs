@@ -1,0 +1,273 @@
+//! Locks of the operating system. They end with the process that holds them.
+//!
+//! The lock file is created if it is missing and is never removed: its existence means nothing.
+//!
+//! Windows refuses to read a locked range through another handle, also in the same process
+//! (`LockFileEx`). So one byte beyond the end of every file is locked, which no process reads.
+
+use super::file_open::{self, FinalLink};
+use super::{IoContext, IoError, flush, progress, sharing};
+use std::fs::{File, OpenOptions, TryLockError};
+use std::io::ErrorKind;
+use std::path::Path;
+use std::time::{Duration, Instant};
+
+/// The interval between two attempts to lock. The system offers no lock with a time limit.
+const RETRY_INTERVAL: Duration = Duration::from_millis(20);
+
+/// A lock that is held until this value is dropped or the process ends.
+#[derive(Debug)]
+pub struct FileLock {
+    file: File,
+}
+
+#[derive(Debug, thiserror::Error)]
+pub enum LockError {
+    #[error("another process holds the lock: {}", .0.display())]
+    Held(std::path::PathBuf),
+    #[error(transparent)]
+    Io(#[from] IoError),
+}
+
+impl LockError {
+    /// Returns the error of a wait that has timed out. `reason` is its text if another process holds the lock.
+    pub fn into_io_error(self, reason: &'static str) -> IoError {
+        match self {
+            Self::Io(e) => e,
+            Self::Held(path) => IoError {
+                action: "lock",
+                path,
+                source: std::io::Error::new(ErrorKind::TimedOut, reason),
+            },
+        }
+    }
+}
+
+impl FileLock {
+    /// Takes the exclusive lock on `path` and waits without a limit, for work that must be
+    /// completed. Reports a long wait.
+    pub fn acquire(path: &Path) -> Result<Self, IoError> {
+        Self::acquire_unless(path, || false)
+    }
+
+    /// Takes the exclusive lock on `path`, and waits for it until Ctrl-C, which is an error of the kind
+    /// [`std::io::ErrorKind::Interrupted`].
+    pub fn acquire_unless_interrupted(path: &Path) -> Result<Self, IoError> {
+        Self::acquire_unless(path, progress::is_interrupted)
+    }
+
+    fn acquire_unless(path: &Path, gives_up: impl Fn() -> bool) -> Result<Self, IoError> {
+        Self::lock_until(path, |_| gives_up())?
+            .ok_or_else(|| ErrorKind::Interrupted.into())
+            .at("lock", path)
+    }
+
+    /// Takes the exclusive lock on `path`, and reports a long wait. Returns `None` once `stops`, which gets the time
+    /// waited so far, returns true.
+    fn lock_until(path: &Path, stops: impl Fn(Duration) -> bool) -> Result<Option<Self>, IoError> {
+        let file = open_lock_file(path)?;
+        let started_at = Instant::now();
+        loop {
+            match try_lock(&file) {
+                Ok(()) => return Ok(Some(Self { file })),
+                Err(TryLockError::WouldBlock) if stops(started_at.elapsed()) => return Ok(None),
+                Err(TryLockError::WouldBlock) => {
+                    let lock = path.display();
+                    progress::report_wait_since(started_at, || {
+                        format!("another process to finish, which holds the lock {lock}")
+                    });
+                    std::thread::sleep(RETRY_INTERVAL);
+                }
+                Err(TryLockError::Error(source)) => return Err(source).at("lock", path),
+            }
+        }
+    }
+
+    /// Takes the exclusive lock on `path`, waiting at most `limit`.
+    pub fn acquire_within(path: &Path, limit: Duration) -> Result<Self, LockError> {
+        let lock = Self::acquire_if_free(path, limit)?;
+        lock.ok_or_else(|| LockError::Held(path.to_path_buf()))
+    }
+
+    /// Like [`FileLock::acquire_within`], but returns `None` if another process holds the lock.
+    pub fn acquire_if_free(path: &Path, limit: Duration) -> Result<Option<Self>, IoError> {
+        Self::lock_until(path, |waited| waited >= limit)
+    }
+
+    pub fn try_acquire(path: &Path) -> Result<Self, LockError> {
+        Self::acquire_within(path, Duration::ZERO)
+    }
+
+    /// Takes the shared lock on `path`, waiting while a process holds it exclusively.
+    pub fn acquire_shared(path: &Path) -> Result<Self, IoError> {
+        let file = open_lock_file(path)?;
+        lock_shared(&file).at("lock", path)?;
+        Ok(Self { file })
+    }
+
+    /// Replaces the content of the lock file. Durable on return.
+    ///
+    /// # Errors
+    /// The file cannot be written. It may then contain only a part of `bytes`.
+    pub fn write_content(&self, bytes: &[u8]) -> std::io::Result<()> {
+        // In place, not by a rename: the lock belongs to the file and not to its name.
+        self.file.set_len(0)?;
+        super::position::write_all_at(&self.file, bytes, 0)?;
+        flush::sync_all(&self.file)
+    }
+
+    /// Returns true if `path` still names the locked file. False if an earlier holder of the lock removed the file,
+    /// so that this lock excludes no other process.
+    pub fn is_current(&self, path: &Path) -> bool {
+        #[cfg(unix)]
+        {
+            use std::os::unix::fs::MetadataExt;
+            match (self.file.metadata(), path.symlink_metadata()) {
+                (Ok(held), Ok(named)) => (held.dev(), held.ino()) == (named.dev(), named.ino()),
+                _ => false,
+            }
+        }
+        #[cfg(not(unix))]
+        {
+            let held = self.file.try_clone().and_then(same_file::Handle::from_file);
+            let named = same_file::Handle::from_path(path);
+            matches!((held, named), (Ok(held), Ok(named)) if held == named)
+        }
+    }
+}
+
+/// Returns true if a process holds a lock on the existing file `path`. False if the file is missing or cannot be
+/// opened. Creates nothing.
+pub fn is_held(path: &Path) -> bool {
+    let Ok(file) = file_open::open(path) else {
+        return false;
+    };
+    matches!(try_lock_shared(&file), Err(TryLockError::WouldBlock))
+}
+
+/// Returns true if the file is missing or unlocked. False if it cannot be opened. Creates nothing.
+pub fn is_free(path: &Path) -> bool {
+    match file_open::open(path) {
+        Ok(file) => try_lock_shared(&file).is_ok(),
+        Err(e) => e.kind() == ErrorKind::NotFound,
+    }
+}
+
+fn open_lock_file(path: &Path) -> Result<File, IoError> {
+    let mut options = OpenOptions::new();
+    options.read(true).write(true).truncate(false);
+    let options = file_open::set_flags(&mut options, FinalLink::Follow);
+    sharing::open_or_create(options, path).at("open lock file", path)
+}
+
+/// The functions of the standard library lock the whole file (`flock`). The lock ends when the last
+/// handle is closed.
+#[cfg(not(windows))]
+#[allow(clippy::disallowed_methods, reason = "the locks themselves")]
+mod system {
+    use super::{File, TryLockError};
+
+    pub fn try_lock(file: &File) -> Result<(), TryLockError> {
+        file.try_lock()
+    }
+
+    pub fn lock(file: &File) -> std::io::Result<()> {
+        file.lock()
+    }
+
+    pub(super) fn try_lock_shared(file: &File) -> Result<(), TryLockError> {
+        file.try_lock_shared()
+    }
+
+    pub(super) fn lock_shared(file: &File) -> std::io::Result<()> {
+        file.lock_shared()
+    }
+}
+
+#[cfg(windows)]
+mod system {
+    use super::{ErrorKind, File, TryLockError};
+    use file_guard::Lock;
+    use std::mem::forget;
+
+    /// The offset of the locked byte. No file is as long.
+    const LOCKED_BYTE: usize = (usize::MAX >> 1) - 1;
+
+    pub fn try_lock(file: &File) -> Result<(), TryLockError> {
+        try_lock_byte(file, Lock::Exclusive)
+    }
+
+    pub fn lock(file: &File) -> std::io::Result<()> {
+        file_guard::lock(file, Lock::Exclusive, LOCKED_BYTE, 1).map(forget)
+    }
+
+    pub(super) fn try_lock_shared(file: &File) -> Result<(), TryLockError> {
+        try_lock_byte(file, Lock::Shared)
+    }
+
+    pub(super) fn lock_shared(file: &File) -> std::io::Result<()> {
+        // Forgotten, so that the lock ends when the file is closed.
+        file_guard::lock(file, Lock::Shared, LOCKED_BYTE, 1).map(forget)
+    }
+
+    fn try_lock_byte(file: &File, kind: Lock) -> Result<(), TryLockError> {
+        match file_guard::try_lock(file, kind, LOCKED_BYTE, 1) {
+            Ok(guard) => {
+                forget(guard);
+                Ok(())
+            }
+            Err(e) if e.kind() == ErrorKind::WouldBlock => Err(TryLockError::WouldBlock),
+            Err(e) => Err(TryLockError::Error(e)),
+        }
+    }
+}
+
+pub use system::{lock, try_lock};
+use system::{lock_shared, try_lock_shared};
+
+/// Repeats `look` while `is_held` returns true, for tests of calls that do not wait for a lock.
+/// Other tests fork, and until exec such a child holds every lock.
+#[cfg(test)]
+pub(crate) fn retry_until_free<T>(mut look: impl FnMut() -> T, is_held: impl Fn(&T) -> bool) -> T {
+    let deadline = Instant::now() + Duration::from_secs(60);
+    loop {
+        let seen = look();
+        if !is_held(&seen) || Instant::now() > deadline {
+            return seen;
+        }
+        std::thread::yield_now();
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_locked_file_can_be_read_and_written_through_other_handles() {
+        let folder = tempfile::tempdir().unwrap();
+        let path = folder.path().join("file");
+        let lock = FileLock::acquire(&path).unwrap();
+        lock.write_content(b"text").unwrap();
+        assert_eq!(file_open::read(&path).unwrap(), b"text");
+        std::io::Write::write_all(&mut file_open::append_no_link(&path).unwrap(), b"+").unwrap();
+        assert_eq!(file_open::read(&path).unwrap(), b"text+");
+        assert!(lock.is_current(&path));
+        assert!(is_held(&path) && !is_free(&path));
+        assert!(matches!(
+            FileLock::try_acquire(&path),
+            Err(LockError::Held(_))
+        ));
+        drop(lock);
+        retry_until_free(|| is_held(&path), |held| *held);
+        let first = FileLock::acquire_shared(&path).unwrap();
+        let second = FileLock::acquire_shared(&path).unwrap();
+        assert!(matches!(
+            FileLock::try_acquire(&path),
+            Err(LockError::Held(_))
+        ));
+        drop((first, second));
+        let again = || FileLock::try_acquire(&path);
+        assert!(retry_until_free(again, Result::is_err).is_ok());
+    }
+}

@@ -1,0 +1,337 @@
+//! A child process whose standard output is read as a stream, with cancellation and a limit on the
+//! time without progress.
+//!
+//! The child stays in the process group of this process: Ctrl-C on a terminal reaches both, and a
+//! program that it starts (ssh) may ask on the terminal. Reads end early when the user interrupts
+//! this process or the limit has passed; the child is then asked to end, and killed if it does not.
+
+use super::child_streams::{self, StderrTail};
+#[cfg(unix)]
+use super::processes::to_pid;
+use super::progress::is_interrupted;
+use super::tree::{self, FolderActivity};
+use std::io::{self, Read};
+use std::path::{Path, PathBuf};
+use std::process::{Child, ChildStdout, Command, ExitStatus, Stdio};
+use std::sync::mpsc::{Receiver, RecvTimeoutError, SyncSender};
+use std::thread;
+use std::time::{Duration, Instant};
+
+const CHUNK_BYTES: usize = 128 * 1024;
+
+/// The number of unread chunks at which no more output of the child is read.
+const CHUNKS_AHEAD: usize = 8;
+
+/// The interval at which interruption and the limit are checked.
+const POLL_INTERVAL: Duration = Duration::from_millis(50);
+
+/// The time that the child has to end by itself after SIGINT. restic removes its lock in that time.
+#[cfg(unix)]
+const END_TIMEOUT: Duration = Duration::from_secs(5);
+
+/// The time limit for reading the rest of standard error after the child has ended.
+const STDERR_DRAIN_TIMEOUT: Duration = Duration::from_secs(1);
+
+/// The reason why this process ended the child.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Stop {
+    Interrupted,
+    NoProgress,
+}
+
+#[derive(Debug)]
+pub struct ChildEnd {
+    /// The exit status; `None` if it could not be obtained.
+    pub status: Option<ExitStatus>,
+    /// The end of standard error.
+    pub stderr: String,
+    /// Set if this process ended the child.
+    pub stop: Option<Stop>,
+}
+
+/// A time limit until the first progress, and a function of standard error that decides whether the limit applies.
+type StartLimit = (Duration, fn(&str) -> bool);
+
+/// A running child. Dropping it ends the child.
+#[derive(Debug)]
+pub struct PipedChild {
+    child: Child,
+    chunks: Receiver<Vec<u8>>,
+    chunk: Vec<u8>,
+    position: usize,
+    stderr: StderrTail,
+    progress_timeout: Duration,
+    last_progress: Instant,
+    output_is_progress: bool,
+    start_limit: Option<StartLimit>,
+    written_folder: Option<(PathBuf, FolderActivity)>,
+    stop: Option<Stop>,
+    status: Option<ExitStatus>,
+    /// Ends the child if this process is killed, because Windows does not.
+    #[cfg(windows)]
+    _job: Option<super::job::ChildJob>,
+}
+
+fn send_chunks(mut stdout: ChildStdout, sender: &SyncSender<Vec<u8>>) {
+    loop {
+        let mut chunk = vec![0; CHUNK_BYTES];
+        match stdout.read(&mut chunk) {
+            Ok(0) => return,
+            Ok(n) => {
+                chunk.truncate(n);
+                if sender.send(chunk).is_err() {
+                    return;
+                }
+            }
+            Err(e) if e.kind() == io::ErrorKind::Interrupted => {}
+            Err(_) => return,
+        }
+    }
+}
+
+impl PipedChild {
+    /// Starts `command` with `input` as its standard input. `limit` is the longest time without progress.
+    pub fn spawn(command: &mut Command, input: Stdio, limit: Duration) -> io::Result<Self> {
+        let started = child_streams::spawn(command, input, CHUNKS_AHEAD, send_chunks)?;
+
+        Ok(Self {
+            #[cfg(windows)]
+            _job: started.job,
+            child: started.child,
+            chunks: started.output,
+            chunk: Vec::new(),
+            position: 0,
+            stderr: started.stderr,
+            progress_timeout: limit,
+            last_progress: Instant::now(),
+            output_is_progress: true,
+            start_limit: None,
+            written_folder: None,
+            stop: None,
+            status: None,
+        })
+    }
+
+    pub fn id(&self) -> u32 {
+        self.child.id()
+    }
+
+    /// Makes only [`PipedChild::mark_progress`] count as progress, and not output by itself.
+    pub fn expect_marks(&mut self) {
+        self.output_is_progress = false;
+    }
+
+    /// Ends the child after `timeout` if it has made no progress at all and `is_failing` accepts its
+    /// standard error.
+    pub fn set_start_timeout(&mut self, timeout: Duration, is_failing: fn(&str) -> bool) {
+        self.start_limit = Some((timeout, is_failing));
+    }
+
+    /// Makes changes in `folder` count as progress, for a child that writes files without output.
+    pub fn expect_changes_in(&mut self, folder: &Path) {
+        self.written_folder = Some((folder.to_path_buf(), FolderActivity::default()));
+    }
+
+    /// Restarts the time limit, because the child has made progress.
+    pub fn mark_progress(&mut self) {
+        self.last_progress = Instant::now();
+        self.start_limit = None;
+    }
+
+    /// Waits for the child to end and returns its status and standard error. Discards unread output. Ends the child if
+    /// the user interrupts this process or the limit passes.
+    pub fn finish(mut self) -> ChildEnd {
+        let mut discarded = [0; 8192];
+        // A child that writes into a full pipe would never end.
+        while matches!(self.read(&mut discarded), Ok(1..)) {}
+
+        while self.stop.is_none() && self.poll_status().is_none() {
+            thread::sleep(POLL_INTERVAL / 10);
+            self.decide_stop();
+        }
+
+        self.interrupt_and_wait();
+        ChildEnd {
+            status: self.status,
+            stderr: self.stderr.wait_for_end(STDERR_DRAIN_TIMEOUT),
+            stop: self.stop,
+        }
+    }
+
+    fn decide_stop(&mut self) {
+        if self.stop.is_none() {
+            if is_interrupted() {
+                self.stop = Some(Stop::Interrupted);
+            } else if self.is_failing_to_start() {
+                self.stop = Some(Stop::NoProgress);
+            } else if self.last_progress.elapsed() >= self.progress_timeout {
+                if self.detect_folder_change() {
+                    self.mark_progress();
+                } else {
+                    self.stop = Some(Stop::NoProgress);
+                }
+            }
+        }
+    }
+
+    fn detect_folder_change(&mut self) -> bool {
+        self.written_folder
+            .as_mut()
+            .is_some_and(|(folder, last_activity)| {
+                let activity = tree::read_activity(folder);
+                std::mem::replace(last_activity, activity) != activity
+            })
+    }
+
+    fn is_failing_to_start(&self) -> bool {
+        self.start_limit.is_some_and(|(limit, is_failing)| {
+            self.last_progress.elapsed() >= limit && is_failing(&self.stderr.read_so_far())
+        })
+    }
+
+    fn poll_status(&mut self) -> Option<ExitStatus> {
+        if self.status.is_none() {
+            self.status = self.child.try_wait().ok().flatten();
+        }
+        self.status
+    }
+
+    /// Asks the child to end, and kills it after `END_TIMEOUT`; on Windows at once. Discards its output meanwhile.
+    fn interrupt_and_wait(&mut self) {
+        if self.poll_status().is_some() {
+            return;
+        }
+
+        #[cfg(unix)]
+        if let Some(pid) = to_pid(self.child.id()) {
+            // restic 0.14 cleans up on SIGINT only. The id still belongs to the child, which is not reaped yet.
+            let _ = rustix::process::kill_process(pid, rustix::process::Signal::INT);
+
+            let deadline = Instant::now() + END_TIMEOUT;
+            while self.poll_status().is_none() && Instant::now() < deadline {
+                let _ = self.chunks.recv_timeout(POLL_INTERVAL / 5);
+            }
+        }
+
+        if self.poll_status().is_none() {
+            let _ = self.child.kill();
+            self.status = self.child.wait().ok();
+        }
+    }
+}
+
+impl Read for PipedChild {
+    /// Reads the next bytes of standard output.
+    ///
+    /// # Errors
+    /// The user interrupted this process, or the limit has passed. [`PipedChild::finish`] tells which.
+    fn read(&mut self, buffer: &mut [u8]) -> io::Result<usize> {
+        while self.position == self.chunk.len() {
+            self.decide_stop();
+            if let Some(stop) = self.stop {
+                // Not `ErrorKind::Interrupted`: callers would try again.
+                return Err(io::Error::other(match stop {
+                    Stop::Interrupted => "interrupted",
+                    Stop::NoProgress => "no progress within the time limit",
+                }));
+            }
+
+            match self.chunks.recv_timeout(POLL_INTERVAL) {
+                Ok(chunk) => {
+                    if self.output_is_progress {
+                        self.mark_progress();
+                    }
+                    (self.chunk, self.position) = (chunk, 0);
+                }
+                Err(RecvTimeoutError::Timeout) => {}
+                Err(RecvTimeoutError::Disconnected) => return Ok(0),
+            }
+        }
+
+        let available = &self.chunk[self.position..];
+        let count = available.len().min(buffer.len());
+        buffer[..count].copy_from_slice(&available[..count]);
+        self.position += count;
+        Ok(count)
+    }
+}
+
+impl Drop for PipedChild {
+    fn drop(&mut self) {
+        self.interrupt_and_wait();
+    }
+}
+
+#[cfg(all(test, unix))]
+mod tests {
+    use super::*;
+
+    fn shell(script: &str, limit: Duration) -> PipedChild {
+        let mut command = Command::new("sh");
+        let command = command.args(["-c", script]);
+        PipedChild::spawn(command, Stdio::null(), limit).expect("sh starts")
+    }
+
+    #[test]
+    fn stdout_and_stderr_are_returned_completely() {
+        let mut child = shell("echo out; echo err >&2; exit 3", Duration::from_secs(60));
+        let mut text = String::new();
+        child.read_to_string(&mut text).unwrap();
+        let end = child.finish();
+        assert_eq!((text.as_str(), end.stderr.as_str()), ("out\n", "err\n"));
+        assert_eq!(end.status.unwrap().code(), Some(3));
+        assert_eq!(end.stop, None);
+    }
+
+    #[test]
+    fn a_child_without_progress_is_asked_to_end() {
+        let script = "trap 'echo asked >&2; exit 9' INT; echo begun; while :; do sleep 0.01; done";
+        // Long enough for a shell to start on a busy machine.
+        let mut child = shell(script, Duration::from_secs(5));
+        let mut text = String::new();
+        assert!(child.read_to_string(&mut text).is_err());
+        let end = child.finish();
+        assert_eq!(end.stop, Some(Stop::NoProgress));
+        assert_eq!(end.stderr, "asked\n");
+    }
+
+    #[test]
+    fn a_child_that_fails_from_the_beginning_is_ended_early() {
+        // Ending early takes a fraction of the long limit, also on a busy machine.
+        let run = |script: &str, limit| {
+            let mut child = shell(script, Duration::from_secs(limit));
+            child.set_start_timeout(Duration::from_millis(100), |text| text.contains("retrying"));
+            let begun = Instant::now();
+            let end = child.finish();
+            assert_eq!(end.stop, Some(Stop::NoProgress));
+            begun.elapsed() >= Duration::from_secs(limit)
+        };
+        let wait = "while :; do sleep 0.01; done";
+        assert!(!run(&format!("echo retrying >&2; {wait}"), 60));
+        assert!(run(wait, 3), "silence alone is no failure");
+        assert!(run(&format!("echo begun; echo retrying >&2; {wait}"), 5));
+    }
+
+    #[test]
+    fn changes_in_the_folder_are_progress() {
+        let folder = tempfile::tempdir().unwrap();
+        let file = folder.path().join("file").display().to_string();
+        let script = format!("for i in 1 2 3 4 5 6; do echo >> '{file}'; sleep 0.2; done");
+        let mut child = shell(&script, Duration::from_millis(400));
+        child.expect_changes_in(folder.path());
+        assert_eq!(child.finish().stop, None);
+        let mut child = shell("sleep 600", Duration::from_millis(400));
+        child.expect_changes_in(folder.path());
+        assert_eq!(child.finish().stop, Some(Stop::NoProgress));
+    }
+
+    #[test]
+    fn output_is_no_progress_after_expect_marks() {
+        let mut child = shell(
+            "while :; do echo same; sleep 0.01; done",
+            Duration::from_millis(200),
+        );
+        child.expect_marks();
+        assert_eq!(child.finish().stop, Some(Stop::NoProgress));
+    }
+}

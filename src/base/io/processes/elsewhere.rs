@@ -1,0 +1,144 @@
+//! Processes as `sysinfo` shows them. All properties are read when the table is read.
+
+use chrono::{DateTime, Utc};
+use std::ffi::{OsStr, OsString};
+use std::path::{Path, PathBuf};
+use sysinfo::{Pid, ProcessRefreshKind, ProcessStatus, ProcessesToUpdate, System, UpdateKind};
+
+/// A process at the time of the snapshot.
+#[derive(Debug)]
+pub struct Process {
+    pid: u32,
+    parent: Option<u32>,
+    started: u64,
+    is_own: bool,
+    program: Option<PathBuf>,
+    arguments: Vec<OsString>,
+    environment: Vec<OsString>,
+    working_folder: Option<PathBuf>,
+}
+
+pub(super) fn read_all() -> Vec<Process> {
+    let mut system = System::new();
+    let properties = ProcessRefreshKind::nothing()
+        .with_exe(UpdateKind::Always)
+        .with_cmd(UpdateKind::Always)
+        .with_environ(UpdateKind::Always)
+        .with_cwd(UpdateKind::Always)
+        .with_user(UpdateKind::Always);
+    system.refresh_processes_specifics(ProcessesToUpdate::All, true, properties);
+
+    let own_user = system
+        .process(Pid::from_u32(std::process::id()))
+        .and_then(|process| process.user_id().cloned());
+
+    system
+        .processes()
+        .values()
+        .filter(|process| !has_ended(process))
+        .map(|process| Process {
+            pid: process.pid().as_u32(),
+            parent: process.parent().map(Pid::as_u32),
+            started: process.start_time(),
+            // Two unknown users are not the same user.
+            is_own: own_user.is_some() && process.user_id() == own_user.as_ref(),
+            program: process.exe().map(Path::to_path_buf),
+            arguments: process.cmd().to_vec(),
+            environment: process.environ().to_vec(),
+            working_folder: process.cwd().map(Path::to_path_buf),
+        })
+        .collect()
+}
+
+fn has_ended(process: &sysinfo::Process) -> bool {
+    matches!(
+        process.status(),
+        ProcessStatus::Zombie | ProcessStatus::Dead
+    )
+}
+
+/// Reads one process and returns the result of `read` for it; `None` if there is no such process.
+pub(super) fn read_one<T>(pid: u32, read: impl FnOnce(&sysinfo::Process) -> T) -> Option<T> {
+    let mut system = System::new();
+    let pid = Pid::from_u32(pid);
+    let properties = ProcessRefreshKind::nothing();
+    system.refresh_processes_specifics(ProcessesToUpdate::Some(&[pid]), true, properties);
+    system.process(pid).map(read)
+}
+
+/// Returns the start time of a process in a unit of the system; `None` for a zombie or a process that has ended.
+///
+/// Ids are reused; id and start time together identify a process.
+pub fn start_time(pid: u32) -> Option<u64> {
+    read_one(pid, |process| {
+        (!has_ended(process)).then(|| process.start_time())
+    })?
+}
+
+/// Returns true if a signal or a debugger stopped the process. False if the system does not report it.
+#[cfg(unix)]
+pub(crate) fn is_stopped(pid: u32) -> bool {
+    read_one(pid, |process| process.status() == ProcessStatus::Stop) == Some(true)
+}
+
+/// Returns the start time of a process, accurate to about a second.
+pub fn started_at(pid: u32) -> Option<DateTime<Utc>> {
+    DateTime::from_timestamp(i64::try_from(start_time(pid)?).ok()?, 0)
+}
+
+impl Process {
+    pub fn pid(&self) -> u32 {
+        self.pid
+    }
+
+    pub(crate) fn parent(&self) -> Option<u32> {
+        self.parent
+    }
+
+    /// Returns the start time; see [`super::start_time`].
+    pub(crate) fn start_time(&self) -> Option<u64> {
+        Some(self.started)
+    }
+
+    pub(crate) fn is_own(&self) -> bool {
+        self.is_own
+    }
+
+    pub(crate) fn program(&self) -> Option<PathBuf> {
+        self.program.clone()
+    }
+
+    pub fn name(&self) -> Option<OsString> {
+        self.program.as_ref()?.file_name().map(OsStr::to_os_string)
+    }
+
+    /// Returns the command line, beginning with the program name.
+    pub(crate) fn arguments(&self) -> Vec<OsString> {
+        self.arguments.clone()
+    }
+
+    /// Returns a variable of the initial environment of the process; an empty one counts as unset.
+    pub fn variable(&self, name: &str) -> Option<OsString> {
+        let is_wanted =
+            |stored: &str| stored == name || (cfg!(windows) && stored.eq_ignore_ascii_case(name));
+        let mut entries = self.environment.iter().filter_map(|entry| {
+            let (stored, value) = entry.to_str()?.split_once('=')?;
+            (is_wanted(stored) && !value.is_empty()).then(|| value.into())
+        });
+        entries.next()
+    }
+
+    pub(crate) fn working_folder(&self) -> Option<PathBuf> {
+        self.working_folder.clone()
+    }
+
+    /// Returns the regular files beneath `folders` that the process has open: not known on this system.
+    pub(crate) fn open_files_beneath(&self, _folders: &[&Path]) -> Vec<PathBuf> {
+        Vec::new()
+    }
+
+    /// Returns the regular files beneath `folders` that the process has open for writing: not known on this system.
+    pub fn files_open_for_writing(&self, _folders: &[&Path]) -> Option<Vec<PathBuf>> {
+        None
+    }
+}

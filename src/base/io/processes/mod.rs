@@ -1,0 +1,81 @@
+//! The processes of this machine: their program, user and open files, and asking them to end.
+//!
+//! Linux reads `/proc`; other systems use the crate `sysinfo`, which does not list open files.
+//! A process has no name here if this user may not inspect it, or if it is a zombie.
+
+mod ending;
+#[cfg(target_os = "linux")]
+#[path = "linux.rs"]
+mod table;
+#[cfg(not(target_os = "linux"))]
+#[path = "elsewhere.rs"]
+mod table;
+
+pub(crate) use ending::terminate_all;
+pub use ending::{EndTarget, kill};
+#[cfg(unix)]
+pub(crate) use table::is_stopped;
+pub use table::{Process, start_time, started_at};
+
+use std::collections::BTreeMap;
+
+#[derive(Debug)]
+pub struct ProcessTable {
+    processes: BTreeMap<u32, Process>,
+}
+
+impl ProcessTable {
+    pub fn read() -> Self {
+        Self {
+            processes: table::read_all()
+                .into_iter()
+                .map(|process| (process.pid(), process))
+                .collect(),
+        }
+    }
+
+    /// Returns all processes, ordered by id.
+    pub fn iter(&self) -> impl Iterator<Item = &Process> {
+        self.processes.values()
+    }
+
+    pub fn get(&self, pid: u32) -> Option<&Process> {
+        self.processes.get(&pid)
+    }
+
+    /// Returns the parent of `pid`, the parent of that, and so on.
+    pub fn ancestors(&self, pid: u32) -> Vec<u32> {
+        let mut ancestors: Vec<u32> = Vec::new();
+        let mut current = pid;
+        while let Some(parent) = self.get(current).and_then(Process::parent) {
+            // The processes were read one after the other, so ids that were reused meanwhile can form a circle.
+            if parent == pid || ancestors.contains(&parent) {
+                break;
+            }
+            ancestors.push(parent);
+            current = parent;
+        }
+        ancestors
+    }
+}
+
+/// Creates a command that waits for the end of its input, for tests.
+#[cfg(test)]
+pub(crate) fn waiting_program() -> std::process::Command {
+    let mut command;
+    if cfg!(windows) {
+        command = std::process::Command::new("cmd");
+        command.args(["/c", "pause"]);
+    } else {
+        command = std::process::Command::new("cat");
+    }
+    command.stdin(std::process::Stdio::piped());
+    command.stdout(std::process::Stdio::null());
+    command
+}
+
+/// Converts a process id for system calls; `None` if no process can have this id.
+#[cfg(unix)]
+pub(crate) fn to_pid(id: u32) -> Option<rustix::process::Pid> {
+    rustix::process::Pid::from_raw(i32::try_from(id).ok()?)
+}

@@ -1,0 +1,272 @@
+//! One step of a transaction: an exchange of two paths, or a move if one of them is empty. File ids
+//! tell whether a step is done, so the journal is not written after each step.
+
+use super::error::Direction;
+use crate::io::exchange::exchange;
+use crate::io::file_id::stat;
+use crate::io::{FileId, IoContext, IoError, atomic, events, json_path, sharing};
+use serde::{Deserialize, Serialize};
+use std::path::{Path, PathBuf};
+
+/// An exchange of a live path with a staged one. If only one of them exists, it is a move.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Step {
+    #[serde(with = "json_path")]
+    pub live: PathBuf,
+    #[serde(with = "json_path")]
+    pub(super) staged: PathBuf,
+    /// The old state: the id at the live path before the step.
+    live_id: Option<FileId>,
+    /// The new state: the id at the staged path before the step.
+    staged_id: Option<FileId>,
+    /// The id of the other file, if this step is one of two moves that exchange two files. Such moves
+    /// link the old file and rename the new one over it, so that the live path is never empty.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    partner_id: Option<FileId>,
+}
+
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum StepStatus {
+    /// The step is not done yet.
+    Pending,
+    /// The new state is in place, or was and has been replaced since.
+    Done,
+    /// The entries at both paths are neither the old state nor the new one, or the new one is lost.
+    Unknown,
+}
+
+/// The entry at a path, compared with the ids in the journal.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum EntryIdentity {
+    Absent,
+    Old,
+    New,
+    Foreign,
+}
+
+impl Step {
+    /// Records the step that exchanges the current entries at `live` and `staged`.
+    ///
+    /// # Errors
+    /// An entry cannot be examined.
+    pub fn record(live: PathBuf, staged: PathBuf) -> Result<Self, IoError> {
+        Ok(Self {
+            live_id: FileId::read(&live)?,
+            staged_id: FileId::read(&staged)?,
+            partner_id: None,
+            live,
+            staged,
+        })
+    }
+
+    /// Returns true if both paths are one file, so that there is nothing to exchange.
+    pub fn is_same_file(&self) -> bool {
+        let both = self.live_id.zip(self.staged_id);
+        both.is_some_and(|(live, staged)| live.is_same(staged))
+    }
+
+    /// Returns true if both paths had an entry when the step was recorded.
+    pub(super) fn is_exchange(&self) -> bool {
+        self.live_id.is_some() && self.staged_id.is_some()
+    }
+
+    /// Returns true if the live path had an entry when the step was recorded.
+    pub(super) fn moves_live_away(&self) -> bool {
+        self.live_id.is_some()
+    }
+
+    /// Returns two moves instead of an exchange, for a file system without an exchange call. Between the moves, the
+    /// outgoing entry is at `aside`. `None` if the step is a move.
+    pub(super) fn to_two_moves(&self, aside: PathBuf, direction: Direction) -> Option<[Self; 2]> {
+        let (old, new) = self.live_id.zip(self.staged_id)?;
+        let is_file = |path: &Path| path.symlink_metadata().is_ok_and(|meta| !meta.is_dir());
+        let are_files = is_file(&self.live) && is_file(&self.staged);
+
+        let (old_path, new_path) = match direction {
+            Direction::Forward => (aside, self.staged.clone()),
+            Direction::Back => (self.staged.clone(), aside),
+        };
+
+        let move_step = |staged, live_id, staged_id, partner| Self {
+            live: self.live.clone(),
+            staged,
+            live_id,
+            staged_id,
+            partner_id: are_files.then_some(partner),
+        };
+        Some([
+            move_step(old_path, Some(old), None, new),
+            move_step(new_path, None, Some(new), old),
+        ])
+    }
+
+    /// Reads the ids of the entries at both paths and returns the status that they prove.
+    pub(super) fn read_status(&self) -> Result<StepStatus, IoError> {
+        let identity = |path: &Path| {
+            Ok(match stat(path)? {
+                None => EntryIdentity::Absent,
+                Some((id, _)) if self.staged_id.is_some_and(|new| new.is_same(id)) => {
+                    EntryIdentity::New
+                }
+                Some((id, _)) if self.live_id.is_some_and(|old| old.is_same(id)) => {
+                    EntryIdentity::Old
+                }
+                Some(_) => EntryIdentity::Foreign,
+            })
+        };
+        Ok(self.derive_status(identity(&self.live)?, identity(&self.staged)?))
+    }
+
+    /// Derives the status from the entries at both paths. The staged path is the better evidence, because no other
+    /// program works there.
+    fn derive_status(&self, live: EntryIdentity, staged: EntryIdentity) -> StepStatus {
+        use EntryIdentity::{Absent, Foreign, New, Old};
+        match (self.live_id, self.staged_id) {
+            (Some(_), Some(_)) => match (staged, live) {
+                // A new file that is still staged was never exchanged, whatever another program did at the live
+                // path.
+                (New, _) | (Foreign, Old) => StepStatus::Pending,
+                // Codex may have replaced the live file since.
+                (Old, _) | (Absent, Absent | New | Foreign) | (Foreign, New) => StepStatus::Done,
+                // The new file is at neither path. It was deleted by hand, or the folders are copies with other
+                // ids.
+                (Absent, Old) | (Foreign, Absent | Foreign) => StepStatus::Unknown,
+            },
+            (None, Some(_)) if staged == Absent => StepStatus::Done,
+            (None, Some(_)) => StepStatus::Pending,
+            (Some(_), None) if staged == Absent && live != Absent => StepStatus::Pending,
+            // Another program may have removed the live file.
+            (Some(_) | None, None) => StepStatus::Done,
+        }
+    }
+
+    /// Performs the step if it is pending.
+    pub(super) fn apply(&self) -> Result<(), IoError> {
+        if self.read_status()? != StepStatus::Pending {
+            return Ok(());
+        }
+        match (self.live_id, self.staged_id) {
+            (Some(_), Some(_)) if exists(&self.live)? => self.exchange(),
+            // Another program has removed the live file.
+            (_, Some(_)) => self.move_to_live(),
+            (_, None) => self.move_to_staged(),
+        }
+    }
+
+    /// Reverts the step if it is done.
+    pub(super) fn undo(&self) -> Result<(), IoError> {
+        if self.read_status()? != StepStatus::Done {
+            return Ok(());
+        }
+        let (has_live, has_staged) = (exists(&self.live)?, exists(&self.staged)?);
+        match (self.live_id, self.staged_id) {
+            (Some(_), Some(_)) if has_live && has_staged => self.exchange(),
+            (Some(_), _) if has_staged => self.move_to_live(),
+            (None, Some(_)) if has_live => self.move_to_staged(),
+            // The old or the new file is gone, so nothing can be moved back.
+            _ => Ok(()),
+        }
+    }
+
+    fn exchange(&self) -> Result<(), IoError> {
+        exchange(&self.live, &self.staged).at("exchange", &self.live)?;
+        let (live, staged) = (self.live.display(), self.staged.display());
+        events::debug!("exchanged {live} and {staged}");
+        Ok(())
+    }
+
+    /// Moves the live entry to the staged path. One of two moves that exchange files leaves the entry at the live path
+    /// too.
+    fn move_to_staged(&self) -> Result<(), IoError> {
+        // A rename would leave the live path empty until the other half is moved here, and a Codex that starts
+        // in between would create the file anew. A file system without hard links leaves no other way.
+        if self.partner_id.is_some() && sharing::hard_link(&self.live, &self.staged).is_ok() {
+            return Ok(());
+        }
+        atomic::rename_to_free_unsynced(&self.live, &self.staged)
+    }
+
+    /// Moves the staged entry to the live path, which must be free. One of two moves that exchange files also works
+    /// with an occupied path: it replaces the other file, and if its own file is at the live path, it removes only the
+    /// staged name.
+    fn move_to_live(&self) -> Result<(), IoError> {
+        let live = stat(&self.live)?;
+        let is_partner = |(id, _): &(FileId, _)| self.partner_id.is_some_and(|p| p.is_same(*id));
+        let is_linked = |(id, _): &(FileId, _)| self.live_id.is_some_and(|old| old.is_same(*id));
+
+        match &live {
+            Some(live_entry) if self.partner_id.is_some() && is_linked(live_entry) => {
+                // An undo: the old file never left the live path, so only its second link goes.
+                sharing::remove_file(&self.staged).at("remove", &self.staged)
+            }
+            Some(live_entry) if is_partner(live_entry) => {
+                sharing::rename(&self.staged, &self.live).at("move", &self.staged)
+            }
+            _ => atomic::rename_to_free_unsynced(&self.staged, &self.live),
+        }
+    }
+
+    /// Returns true if the step puts an entry at the live path.
+    pub(super) fn fills_live_path(&self, direction: Direction) -> bool {
+        match direction {
+            Direction::Forward => self.staged_id.is_some(),
+            Direction::Back => self.live_id.is_some(),
+        }
+    }
+
+    /// Returns true if the old state still exists, or if there was none.
+    pub(super) fn can_be_undone(&self) -> Result<bool, IoError> {
+        Ok(self.live_id.is_none() || exists(&self.staged)?)
+    }
+
+    /// Returns true if another program has put an entry at `path`, the live or the staged one.
+    pub(super) fn is_foreign_entry_at(&self, path: &Path) -> Result<bool, IoError> {
+        Ok(stat(path)?.is_some_and(|(id, _)| !self.has_recorded(id)))
+    }
+
+    /// Returns true if `id` was the id of an entry of the old or the new state when the step was recorded.
+    pub(super) fn has_recorded(&self, id: FileId) -> bool {
+        let ids = [self.live_id, self.staged_id, self.partner_id];
+        ids.iter().flatten().any(|recorded| recorded.is_same(id))
+    }
+
+    /// Records the current ids at both paths, for a step that still has to be exchanged in
+    /// `direction`: other programs may have replaced files since.
+    pub(super) fn record_current_ids(&mut self, direction: Direction) -> Result<(), IoError> {
+        let (live, staged) = (FileId::read(&self.live)?, FileId::read(&self.staged)?);
+        (self.live_id, self.staged_id) = match direction {
+            Direction::Forward => (live, staged),
+            Direction::Back => (staged, live),
+        };
+        Ok(())
+    }
+
+    /// Records the entry that another program has put at the live path, for one of two moves that
+    /// exchange it.
+    pub(super) fn record_live_entry(&mut self, direction: Direction) -> Result<(), IoError> {
+        let live_entry = stat(&self.live)?;
+        let is_file = live_entry.is_some_and(|(_, meta)| !meta.is_dir());
+        let current_id = FileId::read(&self.live)?;
+
+        let is_outgoing = match direction {
+            Direction::Forward => self.live_id.is_some(),
+            Direction::Back => self.staged_id.is_some(),
+        };
+        match direction {
+            Direction::Forward if is_outgoing => self.live_id = current_id,
+            Direction::Back if is_outgoing => self.staged_id = current_id,
+            // The other half of the two moves. It only has to know which file it may replace.
+            _ => self.partner_id = self.partner_id.and(current_id),
+        }
+
+        // Only a file can be linked, so only two moves of files know each other.
+        if !is_file {
+            self.partner_id = None;
+        }
+        Ok(())
+    }
+}
+
+fn exists(path: &Path) -> Result<bool, IoError> {
+    Ok(stat(path)?.is_some())
+}

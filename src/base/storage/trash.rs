@@ -1,0 +1,313 @@
+//! The trash of conversations: rollouts, row and names of a conversation as one entry.
+//!
+//! Each entry is a folder `trash/conversations/<time>-<id>/` of the manager home, with the rollouts and
+//! `conversation.json`. Until all is taken out of the Codex home, its name begins with `.pending-`.
+//! [`recover`] finishes or undoes such an entry: the rollouts are removed last, so if one is gone, the
+//! rest may go too.
+
+use super::selection::SelectedConversation;
+use super::trash_entry::{
+    DOCUMENT, PENDING, TrashEntry, TrashError, TrashedConversation, assign_entry_names,
+};
+use crate::codex::WriterLock;
+use crate::codex::threads::saved_row;
+use crate::history::rollout::read_head;
+use crate::history::{ConversationId, files, session_index};
+use crate::io::{
+    Dated, DocumentState, FileLock, IoContext, IoError, ListedPath, atomic, disk_clock, document,
+    modes, tree,
+};
+use chrono::{DateTime, TimeDelta, Utc};
+use std::collections::{BTreeSet, HashSet};
+use std::fs::Metadata;
+use std::path::{Path, PathBuf};
+
+/// The folder of the entries, below the manager home.
+const FOLDER: &str = "trash/conversations";
+
+/// The format of the time in the name of an entry.
+const NAME_FORMAT: &str = "%Y%m%dT%H%M%SZ";
+
+/// The trash of a manager home, locked.
+#[derive(Debug)]
+pub struct ConversationTrash {
+    folder: PathBuf,
+    _lock: FileLock,
+}
+
+impl ConversationTrash {
+    /// Locks the trash, and creates it if it is missing.
+    ///
+    /// # Errors
+    /// The folder of the trash cannot be created, or the user interrupts the wait for the lock.
+    pub fn lock(manager_home: &Path) -> Result<Self, IoError> {
+        let folder = manager_home.join(FOLDER);
+        atomic::create_private_folder(&folder)?;
+        let lock = FileLock::acquire_unless_interrupted(&folder.join(".lock"))?;
+        Ok(Self {
+            folder,
+            _lock: lock,
+        })
+    }
+
+    /// Moves a conversation of `home` to the trash. Durable on return. `database` is the state
+    /// database.
+    ///
+    /// # Errors
+    /// The conversation was not moved, or [`recover`] undoes the incomplete move.
+    pub fn discard(
+        &self,
+        home: &Path,
+        database: Option<&Path>,
+        selected: &SelectedConversation,
+        now: DateTime<Utc>,
+    ) -> Result<TrashEntry, TrashError> {
+        let id = &*selected.id;
+        let busy = || TrashError::Busy(id.to_owned());
+        let _writer = WriterLock::acquire_if_free(home, id)?.ok_or_else(busy)?;
+
+        let rollouts = selected.rollouts.iter();
+        let metas: Vec<_> = rollouts.flat_map(|path| path.metadata()).collect();
+        let bytes: u64 = metas.iter().map(Metadata::len).sum();
+        // The user confirmed the list with these sizes. A larger rollout has turns that the user did not see.
+        if bytes != selected.bytes {
+            return Err(TrashError::Changed(id.to_owned()));
+        }
+
+        let row = match database {
+            Some(database) => saved_row::read(database, id)?,
+            None => None,
+        };
+        let names = session_index::read_lines_of(home, &ConversationId::of(id))?;
+
+        let conversation = TrashedConversation {
+            id: id.to_owned(),
+            title: selected.title.clone(),
+            trashed_at: now,
+            home: ListedPath(home.to_path_buf()),
+            database: database
+                .filter(|_| row.is_some())
+                .map(|path| ListedPath(path.to_path_buf())),
+            row,
+            names,
+            files: assign_entry_names(&selected.rollouts),
+            modes: metas.iter().map(modes::mode_of).collect(),
+        };
+
+        // Two homes may have the conversation, and trash it in one second.
+        let name = format!("{}-{id}", now.format(NAME_FORMAT));
+        let target = atomic::find_free_path(&self.folder.join(name));
+        let name = target.file_name().unwrap_or_default().to_string_lossy();
+        let pending = self.folder.join(format!("{PENDING}{name}"));
+        let entry = TrashEntry {
+            folder: pending,
+            conversation,
+        };
+
+        let result = entry.write_entry().and_then(|()| entry.remove_from_home());
+        if let Err(e) = result {
+            // The writer lock is still held, so Codex has not touched the home since.
+            entry.finish_or_undo(&self.folder)?;
+            return Err(e);
+        }
+
+        atomic::rename_to_free(&entry.folder, &target)?;
+        Ok(TrashEntry {
+            folder: target,
+            ..entry
+        })
+    }
+
+    /// Restores the rollouts, the row and the names of a conversation. Durable on return; safe to repeat after a kill.
+    ///
+    /// # Errors
+    /// Another process writes the conversation, one of its paths is occupied, or a file cannot be written. The entry
+    /// stays in the trash.
+    pub fn put_back(&self, entry: &TrashEntry) -> Result<(), TrashError> {
+        let conversation = &entry.conversation;
+        let home = &conversation.home.0;
+        let busy = || TrashError::Busy(conversation.id.clone());
+        let _writer = WriterLock::acquire_if_free(home, &conversation.id)?.ok_or_else(busy)?;
+        entry.refuse_other_copies()?;
+        // The rollouts before the row, for the same reason as in `remove_from_home_unchecked`.
+        entry.restore_into_home()?;
+        tree::remove(&entry.folder)?;
+        Ok(atomic::sync_folder(&self.folder)?)
+    }
+
+    /// Returns the entries that are older than `age`, the newest first.
+    ///
+    /// # Errors
+    /// The clock cannot be trusted; see also [`list_entries`].
+    pub fn list_expired(
+        &self,
+        age: TimeDelta,
+        now: DateTime<Utc>,
+    ) -> Result<Vec<TrashEntry>, TrashError> {
+        let mut entries = list_entries_in(&self.folder, is_complete_entry)?;
+        entries.reverse();
+
+        let dated_entries = entries.iter().map(|entry| Dated {
+            path: entry.folder.join(DOCUMENT),
+            at: entry.conversation.trashed_at,
+        });
+        let dated_entries: Vec<_> = dated_entries.collect();
+        // A wrong clock would let fresh entries expire, and their removal cannot be undone.
+        let ages = disk_clock::confirm_ages(&self.folder, now, age, &dated_entries)?;
+
+        let entries = entries.into_iter().zip(ages);
+        let expired = entries.filter(|(_, confirmed_age)| *confirmed_age > age);
+        Ok(expired.map(|(entry, _)| entry).collect())
+    }
+
+    /// Deletes entries permanently.
+    ///
+    /// # Errors
+    /// A file cannot be deleted.
+    pub fn remove(&self, entries: &[TrashEntry]) -> Result<(), IoError> {
+        for entry in entries {
+            tree::remove(&entry.folder)?;
+        }
+        atomic::sync_folder(&self.folder)
+    }
+}
+
+/// Returns the entries, oldest first. Damaged entries, and those that name files outside of their home, are
+/// left out.
+///
+/// # Errors
+/// The trash cannot be listed, or an entry cannot be read or was written by a newer version.
+pub fn list_entries(manager_home: &Path) -> Result<Vec<TrashEntry>, TrashError> {
+    list_entries_in(&manager_home.join(FOLDER), is_complete_entry)
+}
+
+/// Returns the rollouts of `home` in the trash, the newest first.
+///
+/// # Errors
+/// See [`list_entries`].
+pub fn list_rollouts(manager_home: &Path, home: &Path) -> Result<Vec<PathBuf>, TrashError> {
+    let entries = list_entries(manager_home)?;
+    let entries = entries.iter().rev().filter(|entry| entry.is_of_home(home));
+    Ok(entries.flat_map(TrashEntry::rollouts).collect())
+}
+
+/// Returns the entries of `home` that have the bases of `rollouts` which the home lacks, and the bases of these bases.
+pub fn find_bases<'a>(
+    entries: &'a [TrashEntry],
+    home: &Path,
+    mut rollouts: Vec<PathBuf>,
+) -> Vec<&'a TrashEntry> {
+    let mut bases = Vec::new();
+    let mut seen_ids = HashSet::new();
+    while let Some(path) = rollouts.pop() {
+        let base_id = read_head(&path).ok().flatten();
+        let base_id = base_id.and_then(|head| Some(ConversationId::of(&head.base_id()?)));
+        let Some(base_id) = base_id.filter(|id| seen_ids.insert(id.clone())) else {
+            continue;
+        };
+
+        let mut newest_first = entries.iter().rev();
+        let base = newest_first.find(|entry| entry.is_of_home(home) && entry.has_rollout(&base_id));
+        if let Some(base) = base
+            && !base.is_complete_in_home()
+            && !matches!(base.refuse_other_copies(), Err(TrashError::Occupied(_)))
+        {
+            rollouts.extend(base.rollouts());
+            bases.push(base);
+        }
+    }
+    bases
+}
+
+/// Takes the entries that a conversation of their home, or one that stays in the trash, continues out of `entries`, and
+/// returns them. Without them, Codex cannot show the earlier turns of that conversation.
+///
+/// # Errors
+/// The trash or the home cannot be listed.
+pub fn take_needed(
+    manager_home: &Path,
+    entries: &mut Vec<TrashEntry>,
+) -> Result<Vec<TrashEntry>, TrashError> {
+    let homes = entries.iter().map(|entry| &entry.conversation.home.0);
+    let homes: BTreeSet<_> = homes.cloned().collect();
+    let all_entries = list_entries(manager_home)?;
+    let deleted_folders: HashSet<_> = entries.iter().map(|entry| entry.folder.clone()).collect();
+
+    let mut needed = Vec::new();
+    for home in homes {
+        // Fails if a folder cannot be listed, because it may have a fork.
+        let rollouts = files::find_rollouts(&home)?;
+        let mut rollouts: Vec<_> = rollouts.iter().map(|file| file.path(&home)).collect();
+        // A fork that stays in the trash comes back only with its base.
+        let kept_entries = all_entries
+            .iter()
+            .filter(|entry| !deleted_folders.contains(&entry.folder) && entry.is_of_home(&home));
+        rollouts.extend(kept_entries.flat_map(TrashEntry::rollouts));
+        needed.extend(find_bases(&all_entries, &home, rollouts));
+    }
+    let is_needed = |entry: &mut TrashEntry| needed.contains(&&*entry);
+    Ok(entries.extract_if(.., is_needed).collect())
+}
+
+/// Returns true for the name of an entry, but not of the lock or of an incomplete entry.
+fn is_complete_entry(name: &[u8]) -> bool {
+    !name.starts_with(b".")
+}
+
+fn list_entries_in(
+    folder: &Path,
+    is_wanted: impl Fn(&[u8]) -> bool,
+) -> Result<Vec<TrashEntry>, TrashError> {
+    let mut entries = Vec::new();
+    for (name, kind) in tree::list_if_exists(folder)? {
+        let entry_folder = folder.join(&name);
+        if kind.is_dir()
+            && is_wanted(name.as_encoded_bytes())
+            && let DocumentState::Good(conversation) = document::read(&entry_folder.join(DOCUMENT))?
+            && TrashedConversation::is_within_home(&conversation)
+        {
+            entries.push(TrashEntry {
+                folder: entry_folder,
+                conversation,
+            });
+        }
+    }
+
+    entries.sort_by(|a, b| a.folder.cmp(&b.folder));
+    Ok(entries)
+}
+
+/// Finishes or undoes incomplete moves of a killed `storage trash`. Returns the number of affected
+/// conversations. Costs one `lstat` if there is no trash.
+///
+/// # Errors
+/// The files cannot be written. The next call tries again.
+pub fn recover(manager_home: &Path) -> Result<usize, TrashError> {
+    let folder = manager_home.join(FOLDER);
+    let is_pending = |name: &[u8]| name.starts_with(PENDING.as_bytes());
+    let entries = tree::list(&folder).unwrap_or_default();
+    if !entries
+        .iter()
+        .any(|(name, _)| is_pending(name.as_encoded_bytes()))
+    {
+        return Ok(0);
+    }
+
+    // The first look takes no lock, so the entries are read again under it.
+    let trash = ConversationTrash::lock(manager_home)?;
+    let pending = list_entries_in(&folder, is_pending)?;
+    for entry in &pending {
+        entry.finish_or_undo(&trash.folder)?;
+    }
+
+    // As long as an entry has no document, nothing was taken out of the home.
+    for (name, _) in tree::list(&folder).at("list", &folder)? {
+        let entry = folder.join(&name);
+        let has_document = entry.join(DOCUMENT).symlink_metadata().is_ok();
+        if is_pending(name.as_encoded_bytes()) && !has_document {
+            tree::remove(&entry)?;
+        }
+    }
+
+    Ok(pending.len())
+}
