@@ -1,6 +1,5 @@
-//! What codex-manager does with one Codex home: it reads, searches, repairs and archives it. Which copy of a login or a
-//! conversation counts is the subject of `codex-manager-core`. Its modules from the outside in; a module uses only modules
-//! below it:
+//! Reads, searches, repairs and archives one Codex home. `codex-manager-core` decides between copies of a login or a
+//! conversation. The modules of this crate from the outside in; a module uses only modules below it:
 //!
 //! - [`archive`]: capture, format, verification.
 //! - [`shutdown`]: ending Codex.
