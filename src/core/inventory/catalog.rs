@@ -9,6 +9,7 @@ use crate::archive::{
 use crate::io::{IoContext, IoError, parallel};
 use std::collections::BTreeMap;
 use std::fs;
+use std::io::ErrorKind;
 use std::path::Path;
 
 /// Lists all archives and sidecars below `backups`, ordered by path. A record of `read_known` is reused if size and
@@ -21,6 +22,10 @@ pub(crate) fn list_all(
     backups: &Path,
     read_known: impl FnOnce() -> Vec<ArchiveRecord>,
 ) -> Result<Vec<ArchiveRecord>, IoError> {
+    // Without an archive, starting the thread would take longer than all else.
+    if matches!(backups.metadata(), Err(e) if e.kind() == ErrorKind::NotFound) {
+        return Ok(Vec::new());
+    }
     // `read_known` runs on this thread: the heap of another thread would have to grow page by page for
     // it.
     let (pairs, mut known_records) = parallel::run_both(|| list_pairs(backups), read_known);
@@ -94,7 +99,7 @@ fn list_pairs(backups: &Path) -> Result<BTreeMap<String, FilePair>, IoError> {
     let mut pairs: BTreeMap<String, FilePair> = BTreeMap::new();
     let entries = match fs::read_dir(backups) {
         Ok(entries) => entries,
-        Err(e) if e.kind() == std::io::ErrorKind::NotFound => return Ok(pairs),
+        Err(e) if e.kind() == ErrorKind::NotFound => return Ok(pairs),
         Err(e) => return Err(e).at("list", backups),
     };
 
