@@ -11,7 +11,7 @@ mod unfinished;
 use self::command::{Cli, Command};
 use self::help::{render_global_options, tree};
 use crate::choices::shell_completers::ShellCompleter;
-use crate::commands;
+use crate::commands::{self, recommend::RecommendArgs};
 use crate::context::{self, Context, Environment, Flags, Settings};
 use crate::doctor::permissions;
 use crate::error::{CommandError, ErrorKind, Outcome, Result};
@@ -25,6 +25,8 @@ use codex_manager_core::logging::{self, LogSettings};
 use std::ffi::{OsStr, OsString};
 use std::process::ExitCode;
 
+const VERSION: &str = concat!("codex-manager ", env!("CARGO_PKG_VERSION"));
+
 /// Parses the arguments of the process, runs the command and returns the exit code.
 pub(crate) fn main() -> ExitCode {
     let env = Environment::from_process();
@@ -33,10 +35,20 @@ pub(crate) fn main() -> ExitCode {
     }
     signals::ignore_sigxfsz();
 
+    let words: Vec<_> = std::env::args_os().skip(1).collect();
+    // Without clap, which builds the tree of all commands first.
+    if words == ["--version"] || words == ["-V"] {
+        ui::print_help(VERSION);
+        return ExitCode::SUCCESS;
+    }
     // The `help` of clap takes the names of commands only.
-    if std::env::args_os().skip(1).eq(["help", "global"]) {
+    if words == ["help", "global"] {
         ui::print_help(&render_global_options());
         return ExitCode::SUCCESS;
+    }
+    if let Some(args) = RecommendArgs::parse_prompt(&words) {
+        let (flags, command) = (Flags::default(), Command::Recommend(args));
+        return run(Cli { flags, command }, false, env);
     }
 
     let (cli, is_dry_run) = match parsing::parse_arguments() {

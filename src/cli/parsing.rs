@@ -137,3 +137,43 @@ pub(super) fn print_parse_error(error: &clap::Error) -> ExitCode {
     }
     ExitCode::from(ErrorKind::Usage as u8)
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::cli::VERSION;
+    use crate::commands::recommend::RecommendArgs;
+
+    #[test]
+    fn a_prompt_command_is_parsed_as_by_clap() {
+        let own = |words: &[&str]| {
+            let words: Vec<_> = words.iter().map(OsString::from).collect();
+            RecommendArgs::parse_prompt(&words)
+        };
+        for words in [
+            &["recommend"] as &[_],
+            &["recommend", "--format", "{email} {next_in}"],
+            &["recommend", "--format", ""],
+        ] {
+            let cli = Cli::try_parse_from([&["codex-manager"], words].concat()).unwrap();
+            let Cli { flags, command } = cli;
+            assert_eq!(format!("{flags:?}"), format!("{:?}", Flags::default()));
+            let args = own(words).unwrap();
+            assert_eq!(format!("{command:?}"), format!("Recommend({args:?})"));
+        }
+        for words in [
+            &["recommend", "--format"] as &[_],
+            &["recommend", "--format", "--json"],
+            &["recommend", "--json"],
+            &["list"],
+            &[],
+        ] {
+            assert!(own(words).is_none(), "{words:?}");
+        }
+    }
+
+    #[test]
+    fn the_version_is_printed_as_by_clap() {
+        assert_eq!(tree().render_version(), format!("{VERSION}\n"));
+    }
+}
