@@ -1,13 +1,14 @@
 //! The process's environment as a value that is passed around: variables, programs and folders.
 
-use std::collections::BTreeMap;
 use std::ffi::{OsStr, OsString};
 use std::path::{Path, PathBuf};
 use std::process::Command;
 
 #[derive(Debug, Clone, Default)]
 pub struct Environment {
-    variables: BTreeMap<OsString, OsString>,
+    /// In any order. Of two variables with one name the last one counts. A map takes longer to build than the few
+    /// searches in this list.
+    variables: Vec<(OsString, OsString)>,
     pub current_dir: PathBuf,
     pub home_dir: Option<PathBuf>,
 }
@@ -23,17 +24,11 @@ impl Environment {
 
     /// Returns the value of a variable. An empty variable counts as unset.
     pub fn get(&self, name: &str) -> Option<&OsStr> {
-        self.variables
-            .get(self.stored_name(name))
-            .map(OsString::as_os_str)
+        let mut variables = self.variables.iter().rev();
+        variables
+            .find(|(stored, _)| is_same_name(stored, name))
+            .map(|(_, value)| value.as_os_str())
             .filter(|v| !v.is_empty())
-    }
-
-    /// Returns the stored spelling of a variable's name: Windows ignores case, and calls `PATH` `Path`.
-    fn stored_name<'a>(&'a self, name: &'a str) -> &'a OsStr {
-        let mut names = self.variables.keys();
-        let stored = names.find(|stored| cfg!(windows) && stored.eq_ignore_ascii_case(name));
-        stored.map_or(OsStr::new(name), OsString::as_os_str)
     }
 
     /// Returns the value of a variable if it is valid UTF-8.
@@ -50,8 +45,9 @@ impl Environment {
 
     #[must_use]
     pub fn with(mut self, name: &str, value: impl Into<OsString>) -> Self {
-        let name = self.stored_name(name).to_os_string();
-        self.variables.insert(name, value.into());
+        self.variables
+            .retain(|(stored, _)| !is_same_name(stored, name));
+        self.variables.push((name.into(), value.into()));
         self
     }
 
@@ -66,7 +62,8 @@ impl Environment {
     #[must_use]
     pub fn without(&self, name: &str) -> Self {
         let mut env = self.clone();
-        env.variables.remove(self.stored_name(name));
+        env.variables
+            .retain(|(stored, _)| !is_same_name(stored, name));
         env
     }
 
@@ -165,6 +162,11 @@ impl Environment {
         command.args(words);
         Some(command)
     }
+}
+
+/// Windows ignores the case of names, and calls `PATH` `Path`.
+fn is_same_name(stored: &OsStr, name: &str) -> bool {
+    stored == name || cfg!(windows) && stored.eq_ignore_ascii_case(name)
 }
 
 /// Splits `text` at blanks outside of double quotes, and removes the quotes.
