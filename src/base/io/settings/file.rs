@@ -55,7 +55,9 @@ impl SettingsFile {
     /// # Errors
     /// The text is not TOML.
     pub fn parse(path: PathBuf, text: &str) -> Result<Self, SettingsError> {
-        match text.parse() {
+        // Most users have no `config.toml`, which each start reads.
+        let empty = text.is_empty().then(|| Ok(DocumentMut::new()));
+        match empty.unwrap_or_else(|| text.parse()) {
             Ok(document) => Ok(Self { path, document }),
             Err(error) => Err(syntax_error(path, text, &error)),
         }
