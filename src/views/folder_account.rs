@@ -14,11 +14,15 @@ pub(crate) fn find_folder_profile<'a>(
     root: Option<&Path>,
     context: &'a Context,
 ) -> Option<(&'a String, &'a String)> {
+    let folder_settings = &context.settings.preferences.folders;
+    // Without this, each `recommend` would resolve the links of the current folder.
+    if folder_settings.folders.is_empty() {
+        return None;
+    }
     let env = &context.env;
     // The shell shows the folder with its links, and settings name it by that path.
     let folder = folders::logical_dir(&env.current_dir, env.get("PWD"));
     let folder = root.map_or(folder.clone(), |root| folder.join(root));
-    let folder_settings = &context.settings.preferences.folders;
     folder_settings.find_profile(&folder, env.home_dir.as_deref())
 }
 
