@@ -29,8 +29,8 @@ pub(super) fn encode_file(text: &str, scheduler: Scheduler) -> Vec<u8> {
 pub fn file_paths(job: JobKind, context: &JobContext<'_>) -> Result<Vec<PathBuf>, ScheduleError> {
     match context.scheduler {
         Scheduler::Systemd => systemd::unit_paths(job, context),
-        Scheduler::Launchd => launchd::plist_paths(job, context),
-        Scheduler::Windows => Ok(windows::task_file_paths(job, context)),
+        Scheduler::Launchd => Ok(vec![launchd::plist_path(job, context)?]),
+        Scheduler::Windows => Ok(vec![windows::task_file_path(job, context)]),
     }
 }
 
@@ -47,12 +47,10 @@ pub fn render(
         Scheduler::Launchd => vec![launchd::render_plist(definition, context)],
         Scheduler::Windows => vec![windows::render_task(definition)],
     };
-    let paths = file_paths(definition.options.job, context)?;
-    Ok(paths
+    let files = file_paths(definition.options.job, context)?
         .into_iter()
-        .zip(texts)
-        .map(|(path, text)| JobFile { path, text })
-        .collect())
+        .zip(texts);
+    Ok(files.map(|(path, text)| JobFile { path, text }).collect())
 }
 
 /// Returns the commands that enable a job after its files are written.

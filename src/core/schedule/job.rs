@@ -139,6 +139,11 @@ impl JobDefinition {
         })
     }
 
+    pub(super) fn program_and_arguments(&self) -> (&str, &[String]) {
+        let words = self.command.split_first();
+        words.map_or(("", &[]), |(program, arguments)| (program, arguments))
+    }
+
     /// Returns the marker line with the options, without a `--`, which would end an XML comment.
     pub(super) fn format_marker_line(&self) -> String {
         let options = serde_json::to_string(&self.options).unwrap_or_default();
@@ -164,15 +169,12 @@ fn list_variables(
     }
 
     if let Some(folders) = &options.search_path {
-        variables.push((
-            "PATH".into(),
-            to_representable_text(folders.as_ref(), context.scheduler)?,
-        ));
+        variables.push(("PATH".into(), text(Path::new(folders))?));
     }
 
+    // Schedulers start jobs without TZ, and names of archives contain local times.
     if let Some(zone) = context.env.get("TZ") {
-        // Schedulers start jobs without TZ, and names of archives contain local times.
-        variables.push(("TZ".into(), to_representable_text(zone, context.scheduler)?));
+        variables.push(("TZ".into(), text(Path::new(zone))?));
     }
     Ok(variables)
 }
@@ -184,10 +186,8 @@ fn command_words(options: &JobOptions, scheduler: Scheduler) -> Result<Vec<Strin
         JobKind::Sync => {
             words.extend(["sync".into(), "run".into()]);
             if let Some(config) = &options.config {
-                words.extend([
-                    "--config".into(),
-                    to_representable_text(config.as_os_str(), scheduler)?,
-                ]);
+                let config = to_representable_text(config.as_os_str(), scheduler)?;
+                words.extend(["--config".into(), config]);
             }
             let mode = if options.apply {
                 "--apply"

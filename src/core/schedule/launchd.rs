@@ -17,13 +17,10 @@ fn job_label(job: JobKind) -> String {
     format!("codex-manager.{}", job.name())
 }
 
-pub(super) fn plist_paths(
-    job: JobKind,
-    context: &JobContext<'_>,
-) -> Result<Vec<PathBuf>, ScheduleError> {
+pub(super) fn plist_path(job: JobKind, context: &JobContext<'_>) -> Result<PathBuf, ScheduleError> {
     let home = context.env.home_dir.as_ref().ok_or(ScheduleError::NoHome)?;
     let name = format!("{}.plist", job_label(job));
-    Ok(vec![home.join("Library/LaunchAgents").join(name)])
+    Ok(home.join("Library/LaunchAgents").join(name))
 }
 
 pub(super) fn render_plist(definition: &JobDefinition, context: &JobContext<'_>) -> String {
@@ -51,29 +48,21 @@ pub(super) fn render_plist(definition: &JobDefinition, context: &JobContext<'_>)
     }
     text.push_str("\t</dict>\n");
 
-    match definition.options.when {
+    text += &match definition.options.when {
         Trigger::Every(secs) => {
-            let _ = write!(
-                text,
-                "\t<key>StartInterval</key>\n\t<integer>{secs}</integer>\n"
-            );
+            format!("\t<key>StartInterval</key>\n\t<integer>{secs}</integer>\n")
         }
-        Trigger::Daily(hour, minute) => {
-            let _ = write!(
-                text,
-                "\t<key>StartCalendarInterval</key>\n\t<dict>\n\
-                 \t\t<key>Hour</key>\n\t\t<integer>{hour}</integer>\n\
-                 \t\t<key>Minute</key>\n\t\t<integer>{minute}</integer>\n\t</dict>\n"
-            );
-        }
-    }
+        Trigger::Daily(hour, minute) => format!(
+            "\t<key>StartCalendarInterval</key>\n\t<dict>\n\
+             \t\t<key>Hour</key>\n\t\t<integer>{hour}</integer>\n\
+             \t\t<key>Minute</key>\n\t\t<integer>{minute}</integer>\n\t</dict>\n"
+        ),
+    };
 
     // Without this key launchd discards standard error. `JobDefinition::new` has checked that the path of the manager
     // home is UTF-8.
-    let errors = context
-        .manager_home
-        .join(logging::FOLDER)
-        .join(format!("schedule-{}.err", job.name()));
+    let logs = context.manager_home.join(logging::FOLDER);
+    let errors = logs.join(format!("schedule-{}.err", job.name()));
     push_entry(&mut text, 1, "StandardErrorPath", &errors.to_string_lossy());
 
     // A property list has decimal integers only: 63 is the mask 077.
@@ -99,24 +88,21 @@ pub(super) fn enable_commands(
     job: JobKind,
     context: &JobContext<'_>,
 ) -> Result<Vec<SchedulerCommand>, ScheduleError> {
+    let domain = format!("gui/{}", context.user_id);
+    let path = plist_path(job, context)?;
+    let load = SchedulerCommand {
+        busy_codes: STILL_ENDING,
+        ..SchedulerCommand::new(&["launchctl", "bootstrap", &domain, &path.to_string_lossy()])
+    };
+
     // launchd keeps the definition that it has loaded, and refuses a second one with the same label.
     let mut commands = disable_commands(job, context);
-    let domain = format!("gui/{}", context.user_id);
-    for path in plist_paths(job, context)? {
-        let path = path.to_string_lossy();
-        commands.push(SchedulerCommand {
-            busy_codes: STILL_ENDING,
-            ..SchedulerCommand::new(&["launchctl", "bootstrap", &domain, &path])
-        });
-    }
+    commands.push(load);
     Ok(commands)
 }
 
 pub(super) fn disable_commands(job: JobKind, context: &JobContext<'_>) -> Vec<SchedulerCommand> {
     let target = format!("gui/{}/{}", context.user_id, job_label(job));
-    vec![SchedulerCommand::ignoring_errors(&[
-        "launchctl",
-        "bootout",
-        &target,
-    ])]
+    let words = ["launchctl", "bootout", &target];
+    vec![SchedulerCommand::ignoring_errors(&words)]
 }

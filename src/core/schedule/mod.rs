@@ -15,10 +15,9 @@ pub(crate) mod windows;
 mod xml;
 
 pub use error::ScheduleError;
-pub use format::render;
-pub use format::{disable_commands, enable_commands, file_paths};
-pub use installation::{FileAction, InstalledJob, PlannedJobFile, plan_remove};
-pub use installation::{apply, find, plan_install};
+pub use format::{disable_commands, enable_commands, file_paths, render};
+pub use installation::{
+    FileAction, InstalledJob, PlannedJobFile, apply, find, plan_install, plan_remove,
+};
 pub use job::{JobContext, JobDefinition, JobKind, JobOptions, Trigger, search_path};
-pub use scheduler::Scheduler;
-pub use scheduler::SchedulerCommand;
+pub use scheduler::{Scheduler, SchedulerCommand};

@@ -65,11 +65,7 @@ pub(super) fn render_units(definition: &JobDefinition) -> Vec<String> {
             quote_word(&format!("{variable}={value}"))
         );
     }
-    let _ = writeln!(
-        service,
-        "ExecStart={}",
-        format_exec_start(&definition.command)
-    );
+    let _ = writeln!(service, "ExecStart={}", format_exec_start(definition));
 
     let when = match definition.options.when {
         Trigger::Every(secs) => {
@@ -98,21 +94,20 @@ pub(super) fn render_units(definition: &JobDefinition) -> Vec<String> {
     vec![service, timer]
 }
 
-fn format_exec_start(command: &[String]) -> String {
-    let (program, arguments) = command.split_first().map_or(("", &[][..]), |(p, a)| (p, a));
-    let mut words = Vec::new();
+fn format_exec_start(definition: &JobDefinition) -> String {
+    let (program, arguments) = definition.program_and_arguments();
     // systemd rejects a program path with one of these characters, even escaped, so a shell runs it.
-    if program.contains(['"', '\'', '\\']) {
-        words.extend([
+    let mut words = if program.contains(['"', '\'', '\\']) {
+        vec![
             quote_word("/bin/sh"),
             quote_word("-c"),
             quote_argument("exec \"$0\" \"$@\""),
-        ]);
-        words.push(quote_argument(program));
+            quote_argument(program),
+        ]
     } else {
         // systemd does not expand `$` in the program path.
-        words.push(quote_word(program));
-    }
+        vec![quote_word(program)]
+    };
 
     words.extend(arguments.iter().map(|word| quote_argument(word)));
     words.join(" ")

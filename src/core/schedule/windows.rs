@@ -9,16 +9,13 @@ fn task_name(job: JobKind) -> String {
     format!("codex-manager-{}", job.name())
 }
 
-pub(super) fn task_file_paths(job: JobKind, context: &JobContext<'_>) -> Vec<PathBuf> {
+pub(super) fn task_file_path(job: JobKind, context: &JobContext<'_>) -> PathBuf {
     let name = format!("{}.xml", task_name(job));
-    vec![context.manager_home.join("schedule").join(name)]
+    context.manager_home.join("schedule").join(name)
 }
 
 pub(super) fn render_task(definition: &JobDefinition) -> String {
-    let (program, arguments) = definition
-        .command
-        .split_first()
-        .map_or(("", &[][..]), |(p, a)| (p.as_str(), a));
+    let (program, arguments) = definition.program_and_arguments();
     let arguments: Vec<_> = arguments.iter().map(|word| quote_argument(word)).collect();
     let trigger = render_trigger(definition.options.when);
 
@@ -130,22 +127,14 @@ pub(super) fn decode_utf16(bytes: &[u8]) -> Option<String> {
 
 pub(super) fn enable_commands(job: JobKind, context: &JobContext<'_>) -> Vec<SchedulerCommand> {
     let task = task_name(job);
-    task_file_paths(job, context)
-        .iter()
-        .map(|path| {
-            let path = path.to_string_lossy();
-            // `/F` replaces an existing task; without it schtasks asks on the terminal.
-            SchedulerCommand::new(&["schtasks", "/Create", "/TN", &task, "/XML", &path, "/F"])
-        })
-        .collect()
+    let path = task_file_path(job, context);
+    let path = path.to_string_lossy();
+    // `/F` replaces an existing task; without it schtasks asks on the terminal.
+    let words = ["schtasks", "/Create", "/TN", &task, "/XML", &path, "/F"];
+    vec![SchedulerCommand::new(&words)]
 }
 
 pub(super) fn disable_commands(job: JobKind) -> Vec<SchedulerCommand> {
-    vec![SchedulerCommand::ignoring_errors(&[
-        "schtasks",
-        "/Delete",
-        "/TN",
-        &task_name(job),
-        "/F",
-    ])]
+    let words = ["schtasks", "/Delete", "/TN", &task_name(job), "/F"];
+    vec![SchedulerCommand::ignoring_errors(&words)]
 }
