@@ -82,11 +82,21 @@ fn find_codex_started_by(table: &ProcessTable, child: ProcessId) -> Option<Proce
 /// Returns the conversation of the open rollout at `path`, to which the launch writes from `start_offset` on.
 /// `None` for a subagent or a side conversation, and while the first line is incomplete.
 pub(crate) fn bind_open_conversation(path: &Path, start_offset: u64) -> Option<BoundConversation> {
-    let meta = rollout::read_head(path).ok().flatten()?;
-    if meta.is_child() {
+    if read_meta(path)?.is_child() {
         return None;
     }
     to_bound_conversation(path, start_offset)
+}
+
+fn read_meta(path: &Path) -> Option<SessionMeta> {
+    rollout::read_head(path).ok().flatten()
+}
+
+/// Returns the creation time of the rollout at `path` by its id; `None` if the id has no time. A rewind of an older
+/// thread begins a new rollout.
+pub(crate) fn parse_rollout_time(path: &Path) -> Option<DateTime<Utc>> {
+    let name = RolloutName::parse(path)?;
+    thread_rollouts::parse_creation_time(name.rollout_id()?)
 }
 
 fn to_bound_conversation(path: &Path, start_offset: u64) -> Option<BoundConversation> {
@@ -105,30 +115,23 @@ pub(crate) fn find_conversations_created_until(
     until: DateTime<Utc>,
 ) -> Vec<BoundConversation> {
     let started_at = record.run.started_at.to_utc();
-    let folders =
-        thread_rollouts::day_folders(Path::new(&record.run.codex_home), started_at, until)
-            .into_iter();
+    let codex_home = Path::new(&record.run.codex_home);
+    let mut conversations = Vec::new();
 
-    let mut conversations: Vec<_> = folders
-        .filter_map(|folder| fs::read_dir(folder).ok())
-        .flatten()
-        .flatten()
-        .map(|entry| entry.path())
-        .filter(|path| {
-            let file = RolloutName::parse(path);
-            // The id of the rollout: a rewind of an older thread is new too.
-            let id = file.as_ref().and_then(RolloutName::rollout_id);
-            let created = id.and_then(thread_rollouts::parse_creation_time);
-            created.is_some_and(|at| at >= started_at && at <= until)
-        })
-        .filter(|path| {
-            let meta = rollout::read_head(path).ok().flatten();
-            meta.is_some_and(|meta| !meta.is_child() && may_be_of_launch(&meta, record))
-        })
-        .filter_map(|path| to_bound_conversation(&path, 0))
-        .collect();
+    for folder in thread_rollouts::day_folders(codex_home, started_at, until) {
+        for entry in fs::read_dir(folder).into_iter().flatten().flatten() {
+            let path = entry.path();
+            let created = parse_rollout_time(&path);
+            if created.is_none_or(|at| at < started_at || at > until) {
+                continue;
+            }
+            if read_meta(&path).is_some_and(|meta| may_be_of_launch(&meta, record)) {
+                conversations.extend(to_bound_conversation(&path, 0));
+            }
+        }
+    }
 
-    conversations.sort_by(|a, b| a.session_id.cmp(&b.session_id));
+    conversations.sort_by(|a: &BoundConversation, b| a.session_id.cmp(&b.session_id));
     // A rewind during the launch makes another rollout of the same conversation.
     conversations.dedup_by(|a, b| a.session_id == b.session_id);
     conversations
@@ -138,7 +141,7 @@ pub(crate) fn find_conversations_created_until(
 /// is the account of the launch or unknown. The user may have signed in to another account while Codex ran, or before
 /// Codex read the login.
 pub(crate) fn find_other_creator(path: &Path, record: &LaunchRecord) -> Option<String> {
-    let meta = rollout::read_head(path).ok().flatten()?;
+    let meta = read_meta(path)?;
     if may_be_by_account(&meta, record) {
         return None;
     }
@@ -151,35 +154,34 @@ pub(crate) fn find_other_creator(path: &Path, record: &LaunchRecord) -> Option<S
 /// Returns true if the rollout at `path` names the account of the launch as its creator. Codex up to 0.150
 /// records no creator, so any Codex may have made such a rollout.
 pub(crate) fn names_account(path: &Path, record: &LaunchRecord) -> bool {
-    let meta = rollout::read_head(path).ok().flatten();
-    meta.is_some_and(|meta| {
-        let account = meta
-            .creator_account_id()
-            .zip(record.identity.account_id.as_deref());
-        let user = meta.text("creator_user_id");
-        let user = user.zip(record.identity.user_id.as_deref());
-        (account.is_some() || user.is_some()) && may_be_by_account(&meta, record)
+    read_meta(path).is_some_and(|meta| {
+        let has_known_id = pair_creator_ids(&meta, record).next().is_some();
+        has_known_id && may_be_by_account(&meta, record)
     })
 }
 
-/// Returns true unless the rollout names a creator other than the account of the launch. An id that the rollout or the
-/// record lacks is no difference.
+/// Returns true unless the rollout names a creator other than the account of the launch.
 fn may_be_by_account(meta: &SessionMeta, record: &LaunchRecord) -> bool {
-    let agrees = |written: Option<&str>, recorded: Option<&String>| match (written, recorded) {
-        (Some(written), Some(recorded)) => written == recorded,
-        _ => true,
-    };
-    agrees(
-        meta.creator_account_id(),
-        record.identity.account_id.as_ref(),
-    ) && agrees(
-        meta.text("creator_user_id"),
-        record.identity.user_id.as_ref(),
-    )
+    pair_creator_ids(meta, record).all(|(creator_id, launch_id)| creator_id == launch_id)
 }
 
-/// Returns true unless a rollout names another folder or another account than those of the launch.
+/// Pairs the ids of the rollout's creator with those of the launch's account. Leaves out an id that one of both lacks.
+fn pair_creator_ids<'a>(
+    meta: &'a SessionMeta,
+    record: &'a LaunchRecord,
+) -> impl Iterator<Item = (&'a str, &'a str)> {
+    let account = &record.identity;
+    let account_ids = meta.creator_account_id().zip(account.account_id.as_deref());
+    let user_ids = meta.text("creator_user_id").zip(account.user_id.as_deref());
+    account_ids.into_iter().chain(user_ids)
+}
+
+/// Returns false for a subagent or a side conversation, and for a rollout that names another folder or another account
+/// than those of the launch.
 fn may_be_of_launch(meta: &SessionMeta, record: &LaunchRecord) -> bool {
+    if meta.is_child() {
+        return false;
+    }
     let is_same_folder = match (&record.run.working_root, meta.text("cwd")) {
         (Some(root), Some(cwd)) => file_id::is_same_folder(Path::new(root), Path::new(cwd)),
         _ => true,
@@ -266,7 +268,7 @@ fn try_read_usage(conversation: &mut BoundConversation, since: DateTime<Utc>) ->
 /// Returns the user id and the workspace account id of the creator of a conversation; `None` if its rollout has
 /// neither.
 pub fn read_creator(path: &Path) -> Option<(Option<String>, Option<String>)> {
-    let meta = rollout::read_head(path).ok().flatten()?;
+    let meta = read_meta(path)?;
     let meta_text = |key| meta.text(key).map(str::to_owned);
     let user = meta_text("creator_user_id");
     let account = meta_text("creator_account_id");

@@ -1,18 +1,17 @@
 //! Runs the Codex of a launch: starts it, watches it, records its end, saves its login.
 
 use super::binding::{self, OpenRollouts};
-use super::record::{ConversationBinding, LaunchRecord, ProcessId};
+use super::record::{BoundConversation, LaunchRecord, ProcessId};
 use super::registry::LaunchRegistry;
 use super::session::Launch;
 use super::settle::{self, LaunchEnd, OtherLaunches};
 use crate::accounts::{LeaseError, OwnerLocation, Profiles};
-use crate::codex::{AUTH_JSON, AuthFile, RolloutName, login_lock};
-use crate::history::thread_rollouts;
+use crate::codex::{AUTH_JSON, AuthFile, login_lock};
 use crate::inventory::store;
 use crate::io::{Attached, AttachedExit, IoContext, IoError, Timestamp, Zone, message_with_causes};
 use std::error::Error;
 use std::path::{Path, PathBuf};
-use std::sync::mpsc::{self, RecvTimeoutError, Sender};
+use std::sync::mpsc::{self, Receiver, RecvTimeoutError, Sender};
 use std::thread::{self, JoinHandle};
 use std::time::{Duration, SystemTime};
 
@@ -57,8 +56,7 @@ impl Launch<'_> {
         registry.append(&self.record)?;
 
         let program = PathBuf::from(self.command.get_program());
-        let child = Attached::start(&mut self.command).at("start", &program);
-        let child = match child {
+        let child = match Attached::start(&mut self.command).at("start", &program) {
             Ok(child) => child,
             Err(e) => {
                 self.abandon(&registry, clock())?;
@@ -79,20 +77,20 @@ impl Launch<'_> {
         let watcher = Watcher::start(&self.record, codex, registry.clone());
 
         let started = self.record.run.started_at;
-        let noted =
-            store::note_profiles_and(self.request.manager_home, &started.to_utc(), zone, |file| {
-                file.record_use(&self.record.identity, started);
-            });
+        let manager_home = self.request.manager_home;
+        let noted = store::note_profiles_and(manager_home, &started.to_utc(), zone, |file| {
+            file.record_use(&self.record.identity, started);
+        });
         warn_on_error(noted, &mut warnings);
 
         let exit = child.wait().at("wait for", &program)?;
-        let (binding, last_check) = watcher.finish().unzip();
-        if let Some(binding) = binding {
-            self.record.binding.conversations = binding.conversations;
-            self.record.binding.unbound_because = binding.unbound_because;
+        let mut last_check = None;
+        if let Some(watched) = watcher.finish() {
+            self.record.binding.conversations = watched.conversations;
+            self.record.binding.unbound_because = watched.unbound_because;
+            last_check = watched.last_check;
         }
 
-        let last_check = last_check.flatten();
         let end = LaunchEnd {
             at: clock(),
             exit_code: Some(i32::from(exit.to_exit_code())),
@@ -141,10 +139,8 @@ impl Launch<'_> {
             let launches = registry.read().unwrap_or_default();
             let other_launches = OtherLaunches::select(&launches, &self.record);
             settle::complete_record(&mut self.record, end, &other_launches);
-            warn_on_error(
-                settle::rebase_isolated_rollouts(&self.record, self.request.env),
-                warnings,
-            );
+            let rebased = settle::rebase_isolated_rollouts(&self.record, self.request.env);
+            warn_on_error(rebased, warnings);
         }
 
         warn_on_error(registry.append(&self.record), warnings);
@@ -155,11 +151,10 @@ impl Launch<'_> {
             None => warn_on_error(self.save_live_login(&profiles, now), warnings),
         }
 
-        let record = &self.record;
-        let recorded =
-            store::note_profiles_and(self.request.manager_home, &now.to_utc(), zone, |file| {
-                settle::record_usage(file, record);
-            });
+        let manager_home = self.request.manager_home;
+        let recorded = store::note_profiles_and(manager_home, &now.to_utc(), zone, |file| {
+            settle::record_usage(file, &self.record);
+        });
         warn_on_error(recorded, warnings);
     }
 
@@ -191,50 +186,19 @@ struct Watcher {
     thread: Option<JoinHandle<WatchResult>>,
 }
 
-/// The conversations, and the time of the last check of Codex's open files; `None` if the system never listed the
-/// files.
-type WatchResult = (ConversationBinding, Option<SystemTime>);
+struct WatchResult {
+    conversations: Vec<BoundConversation>,
+    unbound_because: Option<String>,
+    /// The time of the last check of Codex's open files; `None` if the system never listed the files.
+    last_check: Option<SystemTime>,
+}
 
 impl Watcher {
     /// Watches the process `codex`, and appends the record once its conversation is known.
     fn start(record: &LaunchRecord, codex: ProcessId, registry: LaunchRegistry) -> Self {
         let (stop, stop_receiver) = mpsc::channel();
-        let mut record = record.clone();
-
-        let watch = move || {
-            let (mut last_check, mut last_open) = (None, Vec::new());
-            let mut open_rollouts =
-                OpenRollouts::of_process(codex, Path::new(&record.run.codex_home));
-            let mut polls = 0;
-
-            loop {
-                let is_found = !record.binding.conversations.is_empty();
-                let now = read_file_clock();
-                // After its end Codex has no open files, so the last list stays.
-                if let Some(listed) = open_rollouts.list_open_rollouts() {
-                    (last_check, last_open) = (Some(now), listed);
-                }
-
-                if add_open_conversations(&mut record, &last_open) {
-                    // Codex owns the terminal now, so an error is reported after its end.
-                    let _ = registry.append(&record);
-                }
-
-                polls += 1;
-                let pause = if is_found || polls > BINDING_POLL_COUNT {
-                    LATER_POLL_INTERVAL
-                } else {
-                    BINDING_POLL_INTERVAL
-                };
-
-                if stop_receiver.recv_timeout(pause) != Err(RecvTimeoutError::Timeout) {
-                    // Codex may have written the first line since the last check.
-                    add_open_conversations(&mut record, &last_open);
-                    return (record.binding, last_check);
-                }
-            }
-        };
-
+        let record = record.clone();
+        let watch = move || watch_open_rollouts(record, codex, &registry, &stop_receiver);
         Self {
             stop,
             // If no thread can be started, the conversation is bound by the other evidence.
@@ -247,6 +211,49 @@ impl Watcher {
         // The thread stops when the channel is closed.
         drop(self.stop);
         self.thread.and_then(|thread| thread.join().ok())
+    }
+}
+
+/// Checks the open files of the process `codex` until the sender of `stop_receiver` is gone.
+fn watch_open_rollouts(
+    mut record: LaunchRecord,
+    codex: ProcessId,
+    registry: &LaunchRegistry,
+    stop_receiver: &Receiver<()>,
+) -> WatchResult {
+    let (mut last_check, mut last_open) = (None, Vec::new());
+    let mut open_rollouts = OpenRollouts::of_process(codex, Path::new(&record.run.codex_home));
+    let mut polls = 0;
+
+    loop {
+        let is_found = !record.binding.conversations.is_empty();
+        let now = read_file_clock();
+        // After its end Codex has no open files, so the last list stays.
+        if let Some(listed) = open_rollouts.list_open_rollouts() {
+            (last_check, last_open) = (Some(now), listed);
+        }
+
+        if add_open_conversations(&mut record, &last_open) {
+            // Codex owns the terminal now, so an error is reported after its end.
+            let _ = registry.append(&record);
+        }
+
+        polls += 1;
+        let pause = if is_found || polls > BINDING_POLL_COUNT {
+            LATER_POLL_INTERVAL
+        } else {
+            BINDING_POLL_INTERVAL
+        };
+
+        if stop_receiver.recv_timeout(pause) != Err(RecvTimeoutError::Timeout) {
+            // Codex may have written the first line since the last check.
+            add_open_conversations(&mut record, &last_open);
+            return WatchResult {
+                conversations: record.binding.conversations,
+                unbound_because: record.binding.unbound_because,
+                last_check,
+            };
+        }
     }
 }
 
@@ -294,8 +301,6 @@ fn add_open_conversations(record: &mut LaunchRecord, open_rollouts: &[PathBuf]) 
 
 /// Returns true if the rollout is older than the launch, or its id has no time.
 fn is_older_than_launch(path: &Path, record: &LaunchRecord) -> bool {
-    let name = RolloutName::parse(path);
-    let id = name.as_ref().and_then(RolloutName::rollout_id);
-    let created = id.and_then(thread_rollouts::parse_creation_time);
+    let created = binding::parse_rollout_time(path);
     created.is_none_or(|at| at < record.run.started_at.to_utc())
 }
