@@ -97,15 +97,11 @@ pub(crate) fn refuse_unshared_database_folder(real_home: &Path) -> Result<(), Is
     };
 
     // A folder of databases at the top of the real home is linked like any other folder.
-    let is_linked = match folder.components().next() {
-        Some(Component::Normal(first)) => {
-            let mut components = folder.components();
-            is_shared_entry(Path::new(first))
-                && components.all(|component| matches!(component, Component::Normal(_)))
-                && real_home.join(&folder).is_dir()
-        }
-        _ => false,
-    };
+    let is_normal = |part: Component<'_>| matches!(part, Component::Normal(_));
+    let top = folder.iter().next().map(Path::new);
+    let is_linked = top.is_some_and(is_shared_entry)
+        && folder.components().all(is_normal)
+        && real_home.join(&folder).is_dir();
 
     if folder.is_absolute() || folder.starts_with("~") || is_linked {
         return Ok(());

@@ -172,14 +172,10 @@ impl LaunchRecord {
     /// wrapper started may have ended.
     pub(crate) fn is_codex_running(&self) -> bool {
         // npm's launcher starts Codex as a child and may be killed alone. Children inherit the variable.
-        let is_of_launch = |process: &Process| {
-            let launch_id = process.variable(LAUNCH_VARIABLE);
-            launch_id.is_some_and(|launch_id| launch_id == *self.launch_id)
-        };
-        let table = ProcessTable::read();
-        table
-            .iter()
-            .any(|process| is_codex(process) && is_of_launch(process))
+        let launch_id_of = |process: &Process| process.variable(LAUNCH_VARIABLE);
+        ProcessTable::read().iter().any(|process| {
+            is_codex(process) && launch_id_of(process).is_some_and(|id| id == *self.launch_id)
+        })
     }
 
     /// Returns the state; `is_running` is the result of [`LaunchRecord::is_running`].

@@ -159,27 +159,26 @@ fn plan_with_program(
         (plan.profile.clone(), is_needed.then_some(plan), None)
     };
 
-    let daemon = (!is_isolated)
-        .then(|| daemon::find(request.codex_home))
-        .flatten();
-    let may_use_daemon = arguments.mode == InvocationMode::Interactive
-        && !Arguments::parse(&args).has_option(NO_DAEMON)
-        && !arguments.has_option("--remote");
-    if may_use_daemon
+    let daemon = if is_isolated {
+        None
+    } else {
+        daemon::find(request.codex_home)
+    };
+    if let Some(daemon) = &daemon
         && !request.stop_daemon
-        && let Some(daemon) = &daemon
+        && may_use_daemon(&arguments)
+        && !Arguments::parse(&args).has_option(NO_DAEMON)
     {
         return Err(LaunchError::Daemon(daemon.pid));
     }
 
     let words = std::iter::once(program.path().as_os_str().to_owned()).chain(args);
+    let email = request.account.email.to_string();
     Ok(LaunchPlan {
-        profile: if profile.is_empty() {
-            request.account.email.to_string()
-        } else {
-            profile
-        },
-        email: request.account.email.to_string(),
+        profile: Some(profile)
+            .filter(|name| !name.is_empty())
+            .unwrap_or_else(|| email.clone()),
+        email,
         account_id: request.account.account_id.clone(),
         isolated_home,
         is_live_account: request.isolated && is_live,
@@ -191,17 +190,20 @@ fn plan_with_program(
     })
 }
 
-/// Returns the arguments, with `--no-daemon` if Codex has it and the mode needs it.
+/// Returns true if a Codex with these arguments connects to a running background daemon.
+fn may_use_daemon(arguments: &Arguments<'_>) -> bool {
+    arguments.mode == InvocationMode::Interactive
+        && !arguments.has_option(NO_DAEMON)
+        && !arguments.has_option("--remote")
+}
+
+/// Returns the arguments, with `--no-daemon` if Codex has it and would use the daemon without it.
 fn build_codex_args(
     arguments: &Arguments<'_>,
     args: &[OsString],
     has_no_daemon_flag: bool,
 ) -> Vec<OsString> {
-    let needs_flag = arguments.mode == InvocationMode::Interactive
-        && has_no_daemon_flag
-        && !arguments.has_option(NO_DAEMON)
-        && !arguments.has_option("--remote");
-    if needs_flag {
+    if has_no_daemon_flag && may_use_daemon(arguments) {
         arguments.with_flag(NO_DAEMON)
     } else {
         args.to_vec()
@@ -235,33 +237,13 @@ pub fn prepare_launch(request: LaunchRequest<'_>) -> Result<Launch<'_>, LaunchEr
 
     let (mut isolated, mut account_locks, mut switch_report) = (None, None, None);
     let fingerprint = if plan.isolated_home.is_some() {
-        let profiles = Profiles::of(request.manager_home);
-        let locks =
-            profiles.lock_accounts(&[request.account], request.now, login_lock::REFRESH_TIMEOUT)?;
-        isolated_home::prepare(
-            &profiles.isolated_home_path(request.account)?,
-            request.codex_home,
-        )?;
-
-        let login =
-            profiles.isolate_login(request.account, &locks, request.codex_home, request.now)?;
-        events::info!("moved the login to the isolated home");
+        let (login, locks) = isolate_login(&request)?;
         let fingerprint = login.fingerprint.clone();
         (isolated, account_locks) = (Some(login), Some(locks));
         fingerprint
     } else {
-        let policy = if request.stop_daemon {
-            DaemonPolicy::Stop {
-                codex_bin: request.codex_bin,
-                env: request.env,
-                force: false,
-            }
-        } else {
-            DaemonPolicy::Leave
-        };
-
         // Applied even if the account was live already, because the plan was made without locks.
-        switch_report = Some(switch::apply(&switch_request(&request, policy))?);
+        switch_report = Some(switch_login(&request)?);
         let live = AuthFile::read(&request.codex_home.join(AUTH_JSON))?;
         live.snapshot()
             .map(AuthSnapshot::fingerprint)
@@ -286,6 +268,35 @@ pub fn prepare_launch(request: LaunchRequest<'_>) -> Result<Launch<'_>, LaunchEr
         switch: switch_report,
         dropped_variables,
     })
+}
+
+/// Prepares the isolated home of the account and moves the login into it. Returns the login, and the locks on the
+/// account, which have to be held until Codex has started.
+fn isolate_login(
+    request: &LaunchRequest<'_>,
+) -> Result<(IsolatedLogin, AccountLocks), LaunchError> {
+    let (account, now) = (request.account, request.now);
+    let profiles = Profiles::of(request.manager_home);
+    let locks = profiles.lock_accounts(&[account], now, login_lock::REFRESH_TIMEOUT)?;
+    let home = profiles.isolated_home_path(account)?;
+    isolated_home::prepare(&home, request.codex_home)?;
+
+    let login = profiles.isolate_login(account, &locks, request.codex_home, now)?;
+    events::info!("moved the login to the isolated home");
+    Ok((login, locks))
+}
+
+fn switch_login(request: &LaunchRequest<'_>) -> Result<SwitchReport, SwitchError> {
+    let policy = if request.stop_daemon {
+        DaemonPolicy::Stop {
+            codex_bin: request.codex_bin,
+            env: request.env,
+            force: false,
+        }
+    } else {
+        DaemonPolicy::Leave
+    };
+    switch::apply(&switch_request(request, policy))
 }
 
 /// Returns the command that starts Codex with the variables of `request`, without those that name another
@@ -337,6 +348,8 @@ fn new_record(
         .or_else(|| arguments.resumed_conversation());
     let resumed =
         resumed_id.and_then(|id| binding::find_resumed_conversation(request.codex_home, id));
+    let given_args = request.args.iter();
+    let printable_args = given_args.map(|arg| redaction::printable(&arg.to_string_lossy()));
 
     LaunchRecord {
         launch_id,
@@ -351,11 +364,7 @@ fn new_record(
             cwd: to_text(cwd),
             // With `--worktree` Codex creates the folder that it works in, so its path is unknown.
             working_root: (!arguments.has_option("--worktree")).then(|| to_text(&working_root)),
-            args: request
-                .args
-                .iter()
-                .map(|arg| redaction::printable(&arg.to_string_lossy()))
-                .collect(),
+            args: printable_args.collect(),
             codex_home: to_text(request.codex_home),
             isolated_home: plan.isolated_home.as_deref().map(to_text),
             wrapper: ProcessId::read(std::process::id()),

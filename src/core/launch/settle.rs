@@ -77,10 +77,10 @@ impl<'a> OtherLaunches<'a> {
     fn have_started(&self, session_id: &str) -> bool {
         let newest = self.launches.find_by_session(session_id);
         newest.is_some_and(|launch| {
+            let mut conversations = launch.binding.conversations.iter();
             // Another launch that only resumed it began at a later offset.
-            let is_start =
-                |c: &BoundConversation| c.session_id == session_id && c.start_offset == 0;
-            launch.launch_id != self.launch_id && launch.binding.conversations.iter().any(is_start)
+            launch.launch_id != self.launch_id
+                && conversations.any(|c| c.session_id == session_id && c.start_offset == 0)
         })
     }
 
@@ -88,11 +88,8 @@ impl<'a> OtherLaunches<'a> {
     /// started it.
     fn may_have_started(&self, session_id: &str) -> bool {
         let created = thread_rollouts::parse_creation_time(session_id);
-        let mut launches = self.unsettled.iter();
-        launches.any(|launch| {
-            let since = launch.run.started_at.to_utc();
-            created.is_none_or(|created| created >= since)
-        })
+        let mut starts = self.unsettled.iter().map(|launch| launch.run.started_at);
+        starts.any(|start| created.is_none_or(|created| created >= start.to_utc()))
     }
 }
 
@@ -111,17 +108,11 @@ pub(crate) fn complete_record(
     other_launches: &OtherLaunches<'_>,
 ) {
     if record.binding.conversations.is_empty() {
-        let resumed = record.binding.resumed.clone();
-        let has_late_write = |c: &BoundConversation| {
-            let changed = Path::new(&c.rollout_path)
-                .metadata()
-                .and_then(|meta| meta.modified());
-            end.may_be_after_check(changed.ok())
-        };
-
-        match resumed.filter(has_grown).filter(has_late_write) {
-            Some(resumed) => record.binding.conversations.push(resumed),
-            None => bind_created(record, end, other_launches),
+        match record.binding.resumed.clone() {
+            Some(resumed) if has_grown_late(&resumed, end) => {
+                record.binding.conversations.push(resumed);
+            }
+            _ => bind_created(record, end, other_launches),
         }
     }
 
@@ -136,9 +127,13 @@ pub(crate) fn complete_record(
     record.settled = true;
 }
 
-fn has_grown(conversation: &BoundConversation) -> bool {
+/// Returns true if the rollout has grown since the start of the launch, and may have been written after the last check
+/// of the open files.
+fn has_grown_late(conversation: &BoundConversation, end: LaunchEnd) -> bool {
     let meta = Path::new(&conversation.rollout_path).metadata();
-    meta.is_ok_and(|meta| meta.len() > conversation.start_offset)
+    meta.is_ok_and(|meta| {
+        meta.len() > conversation.start_offset && end.may_be_after_check(meta.modified().ok())
+    })
 }
 
 /// Binds the conversation that was created during the launch if only this launch can have created it, else records the
@@ -152,12 +147,10 @@ fn bind_created(record: &mut LaunchRecord, end: LaunchEnd, other_launches: &Othe
     created.retain(|conversation| !other_launches.have_started(&conversation.session_id));
     created.retain(|conversation| end.may_be_after_check(read_creation_time(conversation)));
 
-    let may_be_of_other_launch =
-        |c: &BoundConversation| other_launches.may_have_started(&c.session_id);
     let reason = match created.as_slice() {
         [] if record.binding.codex_chose => "Codex itself chose the conversation".to_owned(),
         [] => return,
-        [conversation] if may_be_of_other_launch(conversation) => {
+        [conversation] if other_launches.may_have_started(&conversation.session_id) => {
             "another launch of this account ran at the same time".to_owned()
         }
         // Between the last check and the end there is no time for another Codex.
@@ -182,13 +175,11 @@ fn bind_created(record: &mut LaunchRecord, end: LaunchEnd, other_launches: &Othe
 /// Updates the path of a conversation that was archived meanwhile: it keeps its file name.
 fn update_archived_path(conversation: &mut BoundConversation, codex_home: &str) {
     let path = Path::new(&conversation.rollout_path);
-    if path.exists() {
+    let Some(name) = path.file_name().filter(|_| !path.exists()) else {
         return;
-    }
-    let archived_path = path
-        .file_name()
-        .map(|name| Path::new(codex_home).join(ARCHIVED_SESSIONS).join(name));
-    if let Some(archived_path) = archived_path.filter(|path| path.exists()) {
+    };
+    let archived_path = Path::new(codex_home).join(ARCHIVED_SESSIONS).join(name);
+    if archived_path.exists() {
         conversation.rollout_path = archived_path.to_string_lossy().into_owned();
     }
 }
