@@ -9,7 +9,7 @@
 
 use super::lease::{AccountLocks, LeaseError, account_key};
 use super::owner::OwnerLocation;
-use super::profile::{LoginOwner, Profile, ProfileError, Profiles};
+use super::profile::{LoginOwner, Profile, ProfileError, Profiles, is_login_of};
 use super::save::LoginToKeep;
 use crate::codex::login_lock::REFRESH_TIMEOUT;
 use crate::codex::{
@@ -44,14 +44,9 @@ impl IsolatedLogin {
     /// # Errors
     /// See [`Profiles::lock_accounts`]. The login stays in the isolated home then.
     pub(crate) fn release(self, profiles: &Profiles, now: Timestamp) -> Result<(), LeaseError> {
-        let Self {
-            account,
-            launch_lock,
-            ..
-        } = self;
         // `lock_accounts` returns the login only if it gets this lock exclusively.
-        drop(launch_lock);
-        let locks = profiles.lock_accounts(&[&account], now, REFRESH_TIMEOUT);
+        drop(self.launch_lock);
+        let locks = profiles.lock_accounts(&[&self.account], now, REFRESH_TIMEOUT);
         locks.map(drop)
     }
 }
@@ -125,10 +120,8 @@ impl Profiles {
         };
         let profile = self.simulate_isolation_return(profile);
         let home = profile.file.live_home.as_deref();
-        match home.and_then(|home| self.isolation_error(&profile.name, home)) {
-            Some(isolated) => Err(isolated),
-            None => Ok(()),
-        }
+        let isolated = home.and_then(|home| self.isolation_error(&profile.name, home));
+        isolated.map_or(Ok(()), Err)
     }
 
     fn isolated_folder(&self, account: &Identity) -> PathBuf {
@@ -254,11 +247,6 @@ impl Profiles {
             file.owner == LoginOwner::Live && file.live_home.as_ref() == Some(&home)
         })
     }
-}
-
-fn is_login_of(snapshot: &AuthSnapshot, account: &Identity) -> bool {
-    let login = snapshot.login.as_ref();
-    login.is_some_and(|login| login.identity.is_same(account))
 }
 
 fn remove_auth_file(path: &Path) -> Result<(), LeaseError> {

@@ -131,9 +131,8 @@ impl Lease<'_> {
     /// # Errors
     /// A Codex still runs on the scratch home, or an I/O error. The next lock on the account tries again.
     pub(crate) fn release(self) -> Result<(), LeaseError> {
-        let patience = CODEX_EXIT_GRACE * 2;
         self.profiles
-            .recover_lease(&self.identity, self.now, patience)
+            .recover_lease(&self.identity, self.now, CODEX_EXIT_GRACE * 2)
     }
 }
 
@@ -204,9 +203,8 @@ impl Profiles {
             return Ok(None);
         };
         let identity = profile.identity();
-        identity
-            .map(|identity| self.lock_accounts(&[identity], now, patience))
-            .transpose()
+        let locks = identity.map(|identity| self.lock_accounts(&[identity], now, patience));
+        locks.transpose()
     }
 
     /// Moves the login of `account` into a scratch home that uses the servers configured in
@@ -226,31 +224,8 @@ impl Profiles {
         let account = &self.recorded_identity(account)?;
         check_login_storage(&self.folder)?;
 
-        // Unlike the lock on the account, the lock on all profiles is released at once, so that logins of other
-        // accounts can be saved during the lease.
-        let auth_bytes = {
-            let _lock = FileLock::acquire(&self.lock)?;
-            let Some(profile) = self.find(account)? else {
-                return Err(LeaseError::NoLogin(account.to_string()));
-            };
-            let Some(auth_bytes) = self.read_owner_login(&profile, codex_home)? else {
-                return Err(LeaseError::NoLogin(profile.name));
-            };
-
-            // Created before the lease is recorded: recovery looks for this folder.
-            atomic::create_private_folder(&self.scratch_home_path(account))?;
-
-            // Recorded before Codex can renew the login.
-            let mut file = profile.file.clone();
-            // So that an older copy is recognized as old, even if a killed probe leaves no login in the scratch home.
-            file.newest = profile.newest();
-            file.owner = LoginOwner::Probe;
-            file.live_home = None;
-            write_profile_json(&self.folder.join(&profile.name), &file)?;
-            auth_bytes
-        };
-
         let home = self.scratch_home_path(account);
+        let auth_bytes = self.record_lease(account, &home, codex_home)?;
         let config = config::format_scratch_config(codex_home, config::SERVER_KEYS);
         atomic::write(&home.join(CONFIG_TOML), config.as_bytes())?;
 
@@ -268,6 +243,39 @@ impl Profiles {
             now,
             _lock: account_locks,
         })
+    }
+
+    /// Creates the scratch home, and records the probe as the owner of the login. Returns the content of auth.json.
+    ///
+    /// Unlike the lock on the account, the lock on all profiles is released on return, so that logins of other accounts
+    /// can be saved during the lease.
+    fn record_lease(
+        &self,
+        account: &Identity,
+        scratch_home: &Path,
+        codex_home: &Path,
+    ) -> Result<SecretBytes, LeaseError> {
+        let _lock = FileLock::acquire(&self.lock)?;
+        let Some(profile) = self.find(account)? else {
+            return Err(LeaseError::NoLogin(account.to_string()));
+        };
+        let Some(auth_bytes) = self.read_owner_login(&profile, codex_home)? else {
+            return Err(LeaseError::NoLogin(profile.name));
+        };
+
+        // Created before the lease is recorded: recovery looks for this folder.
+        atomic::create_private_folder(scratch_home)?;
+
+        // Recorded before Codex can renew the login.
+        let record = ProfileFile {
+            // So that an older copy is recognized as old, even if a killed probe leaves no login in the scratch home.
+            newest: profile.newest(),
+            owner: LoginOwner::Probe,
+            live_home: None,
+            ..profile.file
+        };
+        write_profile_json(&self.folder.join(&profile.name), &record)?;
+        Ok(auth_bytes)
     }
 
     /// Returns the scratch home of an account. It exists only during a lease.
@@ -321,26 +329,23 @@ impl Profiles {
         Ok(())
     }
 
-    /// Returns the bytes of a profile's login if that copy is the owner and the newest; `None` if
-    /// the profile has no login.
+    /// Returns the bytes of the login in the profile `saved` if that copy is the owner and the newest; `None` if the
+    /// profile has no login.
     pub(super) fn read_owner_login(
         &self,
-        profile: &Profile,
+        saved: &Profile,
         codex_home: &Path,
     ) -> Result<Option<SecretBytes>, LeaseError> {
-        let profile_name = || profile.name.clone();
-
-        if let Some(reason) = profile.damaged.clone() {
-            let profile = profile_name();
+        let profile = saved.name.clone();
+        if let Some(reason) = saved.damaged.clone() {
             return Err(LeaseError::Damaged { profile, reason });
         }
-        if profile.file.owner == LoginOwner::Moved {
-            return Err(LeaseError::Moved(profile_name()));
+        if saved.file.owner == LoginOwner::Moved {
+            return Err(LeaseError::Moved(profile));
         }
 
         // The auth.json of Codex homes comes before the record, which may be outdated after a kill.
-        if let Some(home) = profile.find_live_home(codex_home) {
-            let profile = profile_name();
+        if let Some(home) = saved.find_live_home(codex_home) {
             if let Some(isolated) = self.isolation_error(&profile, &home) {
                 return Err(isolated);
             }
@@ -351,25 +356,23 @@ impl Profiles {
             });
         }
 
-        if let Some(home) = profile.unreadable_home().map(Path::to_path_buf) {
-            let profile = profile_name();
+        if let Some(home) = saved.unreadable_home().map(Path::to_path_buf) {
             return Err(LeaseError::HomeUnreadable { profile, home });
         }
 
         // A home whose Codex keeps logins in the keyring has none in auth.json, but may still own the login.
-        if let Some(home) = &profile.file.live_home
-            && profile.file.owner == LoginOwner::Live
-            && !CodexConfig::read(home).store.reads_auth_json()
+        if let Some(home) = saved.file.live_home.clone()
+            && saved.file.owner == LoginOwner::Live
+            && !CodexConfig::read(&home).store.reads_auth_json()
         {
-            let (profile, home) = (profile_name(), home.clone());
             return Err(LeaseError::InKeyring { profile, home });
         }
 
-        let (Some(snapshot), Some(login)) = (profile.snapshot(), profile.login()) else {
+        let (Some(snapshot), Some(login)) = (saved.snapshot(), saved.login()) else {
             return Ok(None);
         };
-        if profile.newest().is_newer_than(&login.freshness) {
-            return Err(LeaseError::Stale(profile_name()));
+        if saved.newest().is_newer_than(&login.freshness) {
+            return Err(LeaseError::Stale(profile));
         }
         Ok(Some(snapshot.bytes.clone()))
     }
@@ -411,15 +414,17 @@ fn wait_until_codex_ends(
     }
 }
 
+/// Returns the workspace account id and the user id in one line each; an unknown id is an empty line.
+pub(crate) fn join_ids(account: &Identity) -> String {
+    let [account_id, user_id] =
+        [&account.account_id, &account.user_id].map(|id| id.as_deref().unwrap_or_default());
+    format!("{account_id}\n{user_id}")
+}
+
 /// Returns the file name for an account: a hash of its ids, which stay the same when the email changes, or of the email
 /// if the account has no ids.
 pub(super) fn account_key(account: &Identity) -> String {
-    let or_empty = |id: &Option<String>| id.clone().unwrap_or_default();
-    let mut hashed = format!(
-        "{}\n{}",
-        or_empty(&account.account_id),
-        or_empty(&account.user_id)
-    );
+    let mut hashed = join_ids(account);
     if hashed == "\n" {
         // API keys and older logins have no ids.
         hashed = account.email.key();

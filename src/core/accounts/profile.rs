@@ -79,11 +79,9 @@ impl ProfileFile {
         if !self.superseded.contains(&fingerprint) {
             self.superseded.push(fingerprint);
         }
-        let surplus = self
-            .superseded
-            .len()
-            .saturating_sub(MAX_SUPERSEDED_FINGERPRINTS);
-        self.superseded.drain(..surplus);
+        let count = self.superseded.len();
+        self.superseded
+            .drain(..count.saturating_sub(MAX_SUPERSEDED_FINGERPRINTS));
     }
 
     /// Adds superseded fingerprints that another machine recorded for the same account.
@@ -488,6 +486,12 @@ impl Profiles {
         let path = self.folder.join(name).join(PROFILE_JSON);
         document::read::<ProfileFile>(&path).map(drop)
     }
+}
+
+/// Returns true if `snapshot` has a login that is, as far as the ids are known, of this account.
+pub(crate) fn is_login_of(snapshot: &AuthSnapshot, account: &Identity) -> bool {
+    let login = snapshot.login.as_ref();
+    login.is_some_and(|login| login.identity.is_same(account))
 }
 
 /// Returns the profile of `account` among `profiles`. Reads no files.

@@ -3,6 +3,7 @@
 //! Separate from `cooldown.json`, which every shell prompt reads and which has to stay small.
 
 use super::cooldown::LOCK_NAME;
+use crate::accounts::lease::join_ids;
 use crate::archive::encode_label;
 use crate::codex::{Identity, Window};
 use crate::io::{Document, DocumentError, Timestamp, atomic, document, hash};
@@ -112,13 +113,8 @@ pub(crate) fn is_file_name(name: &str) -> bool {
 
 /// Returns the name of an account's file: `<email>-<8 hex digits of the hash of its ids>.json`.
 pub fn file_name(identity: &Identity) -> String {
-    let ids = format!(
-        "{}\n{}",
-        identity.account_id.as_deref().unwrap_or_default(),
-        identity.user_id.as_deref().unwrap_or_default()
-    );
     let email = encode_label(&identity.email.key());
-    let id_hash = &hash::sha256(ids.as_bytes())[..ID_HASH_DIGITS];
+    let id_hash = &hash::sha256(join_ids(identity).as_bytes())[..ID_HASH_DIGITS];
     format!("{email}-{id_hash}.json")
 }
 
