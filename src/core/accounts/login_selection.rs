@@ -83,22 +83,7 @@ pub(crate) fn select_login(policy: AuthPolicy, candidates: &LoginCandidates<'_>)
     let choice = match policy {
         AuthPolicy::Skip => LoginChoice::KeepLive,
         AuthPolicy::Archive => LoginChoice::Archive,
-        AuthPolicy::Newest => {
-            let (mut best_choice, mut best_freshness) =
-                (LoginChoice::Archive, freshness_of(candidates.archive));
-            // At equal age the later candidate wins.
-            for (choice, candidate) in [
-                (LoginChoice::Profile, candidates.profile),
-                (LoginChoice::KeepLive, candidates.live),
-            ] {
-                if let Some(candidate) = candidate
-                    && !best_freshness.is_newer_than(&freshness_of(candidate))
-                {
-                    (best_choice, best_freshness) = (choice, freshness_of(candidate));
-                }
-            }
-            best_choice
-        }
+        AuthPolicy::Newest => choose_newest(candidates, freshness_of),
     };
 
     let activated_login = match choice {
@@ -129,6 +114,24 @@ pub(crate) fn select_login(policy: AuthPolicy, candidates: &LoginCandidates<'_>)
         outcome,
         is_stale,
     }
+}
+
+/// Returns the newest of the candidates. Of candidates of equal age, the live one wins, then the one in the profile.
+fn choose_newest(
+    candidates: &LoginCandidates<'_>,
+    freshness_of: impl Fn(&AuthSnapshot) -> Freshness,
+) -> LoginChoice {
+    let (mut newest, mut freshness) = (LoginChoice::Archive, freshness_of(candidates.archive));
+    for (choice, candidate) in [
+        (LoginChoice::Profile, candidates.profile),
+        (LoginChoice::KeepLive, candidates.live),
+    ] {
+        let candidate_freshness = candidate.map(&freshness_of);
+        if let Some(of_candidate) = candidate_freshness.filter(|it| !freshness.is_newer_than(it)) {
+            (newest, freshness) = (choice, of_candidate);
+        }
+    }
+    newest
 }
 
 #[cfg(test)]

@@ -10,7 +10,7 @@ use super::profile::{LoginCopy, ProfileError, Profiles};
 use super::profile_ops::check_profile_name;
 use super::save::{LoginToKeep, SaveReport};
 use crate::codex::{
-    AUTH_JSON, AuthFile, AuthSnapshot, CodexConfig, Identity, Login, LoginLock, find_codex, sign_in,
+    AUTH_JSON, AuthFile, AuthSnapshot, CodexConfig, Login, LoginLock, find_codex, sign_in,
 };
 use crate::io::{
     Document, FileLock, IoError, LockError, Timestamp, atomic, document, staging, tree,
@@ -277,9 +277,8 @@ pub(crate) fn renew_live_login(
 ) -> Result<LiveHomeUpdate, ProfileError> {
     let path = home.join(AUTH_JSON);
     let is_older = |live: &AuthFile| {
-        let is_own = |identity: &Identity| identity.is_same(&login.identity);
         live.login().is_some_and(|live| {
-            is_own(&live.identity) && login.freshness.is_newer_than(&live.freshness)
+            live.identity.is_same(&login.identity) && login.freshness.is_newer_than(&live.freshness)
         })
     };
 

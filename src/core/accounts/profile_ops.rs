@@ -187,6 +187,23 @@ pub(super) fn check_name_free(
     }
 }
 
+/// Returns the login with a file name that begins with `name_start`; the newest login if that is `None`.
+fn choose_history_login<'a>(
+    usable: &'a [HistoryLogin],
+    name_start: Option<&str>,
+) -> Option<&'a HistoryLogin> {
+    let mut newest_files_first = usable.iter();
+    if let Some(name_start) = name_start {
+        return newest_files_first.find(|old| old.name.starts_with(name_start));
+    }
+    // By the age of the login: the newest file may have the oldest login.
+    let freshness_of =
+        |old: &HistoryLogin| old.auth.login().map(|l| l.freshness).unwrap_or_default();
+    newest_files_first
+        .rev()
+        .max_by(|a, b| freshness_of(a).compare(&freshness_of(b)))
+}
+
 impl Profiles {
     pub fn folder_of(&self, name: &str) -> PathBuf {
         self.folder.join(name)
@@ -286,11 +303,8 @@ impl Profiles {
         now: Timestamp,
     ) -> Result<(), ProfileError> {
         let _lock = self.lock_if_folder_exists()?;
-        Ok(add_to_history_folder(
-            &self.folder.join(name),
-            &snapshot.bytes,
-            now,
-        )?)
+        let folder = self.folder_of(name);
+        Ok(add_to_history_folder(&folder, &snapshot.bytes, now)?)
     }
 
     /// Reads the logins in the history of a profile, newest file first. Returns none if the history cannot be listed.
@@ -344,17 +358,7 @@ impl Profiles {
                 && old_login.auth.snapshot() != profile.snapshot()
         });
 
-        let freshness_of =
-            |old: &&HistoryLogin| old.auth.login().map(|l| l.freshness).unwrap_or_default();
-        let chosen = match name_start {
-            // By the age of the login: the newest file may have the oldest login.
-            None => usable
-                .iter()
-                .rev()
-                .max_by(|a, b| freshness_of(a).compare(&freshness_of(b))),
-            Some(name_start) => usable.iter().find(|old| old.name.starts_with(name_start)),
-        };
-
+        let chosen = choose_history_login(&usable, name_start);
         let Some((old_login, snapshot, login)) =
             chosen.and_then(|old| Some((old, old.auth.snapshot()?, old.auth.login()?)))
         else {

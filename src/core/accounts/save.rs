@@ -110,25 +110,19 @@ impl Profiles {
         let is_recorded =
             outcome != SaveOutcome::Created && old_profile.is_some_and(|p| p.file == new_record);
 
-        let write_record = || {
-            if is_owner_known && !is_recorded {
-                write_profile_json(&folder, &new_record)
-            } else {
-                Ok(())
-            }
-        };
+        let needs_record = is_owner_known && !is_recorded;
 
         // Write order: an owner elsewhere is recorded before the copy is written, an owner in the
         // profile after it. A kill in between never makes a copy count as the owner.
         let is_elsewhere = new_record.owner != LoginOwner::Profile;
-        if is_elsewhere {
-            write_record()?;
+        if needs_record && is_elsewhere {
+            write_profile_json(&folder, &new_record)?;
         }
         if matches!(outcome, SaveOutcome::Created | SaveOutcome::Updated) {
             atomic::write(&folder.join(AUTH_JSON), snapshot.bytes.expose())?;
         }
-        if !is_elsewhere {
-            write_record()?;
+        if needs_record && !is_elsewhere {
+            write_profile_json(&folder, &new_record)?;
         }
 
         Ok(SaveReport {
@@ -253,35 +247,25 @@ fn record_after_save(
         ..old_record
     };
 
-    match owner {
-        _ if keeps_owner => {}
-        OwnerLocation::Live(home) | OwnerLocation::AssertedLive(home) => {
-            record.owner = LoginOwner::Live;
-            record.live_home = Some(home.canonical_or_self());
-        }
-        OwnerLocation::Profile | OwnerLocation::AssertedProfile => {
-            record.owner = LoginOwner::Profile;
-            record.live_home = None;
-        }
-    }
-    // A new owner ends a move that an export recorded.
     if !keeps_owner {
+        record.owner = match owner.live_home() {
+            Some(_) => LoginOwner::Live,
+            None => LoginOwner::Profile,
+        };
+        record.live_home = owner.live_home().map(OrdinaryPath::canonical_or_self);
+        // A new owner ends a move that an export recorded.
         record.moving = None;
         record.moved_with = None;
     }
 
     // The older of the two logins is spent from now on.
-    let old_fingerprint = old_login.map(|(snapshot, _)| snapshot.fingerprint());
-    match outcome {
-        SaveOutcome::Updated => {
-            if let Some(old) = old_fingerprint.filter(|old| *old != fingerprint) {
-                record.mark_superseded(old);
-            }
-        }
-        SaveOutcome::KeptNewer if old_fingerprint.as_ref() != Some(&fingerprint) => {
-            record.mark_superseded(fingerprint);
-        }
-        _ => {}
+    let spent = match outcome {
+        SaveOutcome::Updated => old_login.map(|(snapshot, _)| snapshot.fingerprint()),
+        SaveOutcome::KeptNewer => Some(fingerprint),
+        SaveOutcome::Created | SaveOutcome::Unchanged => None,
+    };
+    if let Some(spent) = spent.filter(|_| !has_same_login) {
+        record.mark_superseded(spent);
     }
 
     record
@@ -322,29 +306,27 @@ pub(crate) fn predict_save_outcome(
     snapshot: &AuthSnapshot,
     login: &Login,
 ) -> SaveOutcome {
-    match old_profile.and_then(Profile::snapshot) {
-        None => SaveOutcome::Created,
-        Some(old) if old.bytes == snapshot.bytes => SaveOutcome::Unchanged,
-        Some(old) => {
-            // The login in the profile may be spent in spite of its newer time.
-            let is_known_spent = || {
-                let superseded = old_profile
-                    .map(|p| p.file.superseded.as_slice())
-                    .unwrap_or_default();
-                old_profile.is_some_and(Profile::is_superseded)
-                    && !superseded.contains(&snapshot.fingerprint())
-            };
+    let Some((profile, old)) = old_profile.and_then(|p| Some((p, p.snapshot()?))) else {
+        return SaveOutcome::Created;
+    };
+    if old.bytes == snapshot.bytes {
+        return SaveOutcome::Unchanged;
+    }
 
-            // API keys have no age, so the saved key always replaces the one in the profile.
-            if old.freshness().is_newer_than(&login.freshness)
-                && login.identity.kind.is_renewable()
-                && !is_known_spent()
-            {
-                SaveOutcome::KeptNewer
-            } else {
-                SaveOutcome::Updated
-            }
-        }
+    // The login in the profile may be spent in spite of its newer time.
+    let is_known_spent = || {
+        let superseded = &profile.file.superseded;
+        profile.is_superseded() && !superseded.contains(&snapshot.fingerprint())
+    };
+
+    // API keys have no age, so the saved key always replaces the one in the profile.
+    if old.freshness().is_newer_than(&login.freshness)
+        && login.identity.kind.is_renewable()
+        && !is_known_spent()
+    {
+        SaveOutcome::KeptNewer
+    } else {
+        SaveOutcome::Updated
     }
 }
 
@@ -352,9 +334,7 @@ pub(crate) fn predict_save_outcome(
 pub(super) fn list_history_names(history: &Path) -> Result<Vec<String>, IoError> {
     let entries = tree::list_if_exists(history)?.into_iter();
     let names = entries.filter_map(|(name, _)| name.into_string().ok());
-    Ok(names
-        .filter(|name| name.strip_suffix(".json").is_some())
-        .collect())
+    Ok(names.filter(|name| name.ends_with(".json")).collect())
 }
 
 /// Adds a login to `history/`, unless it is already there, and removes the oldest of the other logins so that

@@ -166,33 +166,15 @@ fn read_cc_switch(folder: &Path) -> Result<Vec<SwitcherLogin>, SwitcherError> {
         })?
     } else {
         path = folder.join("config.json");
-        let Some(bytes) = file_open::read_if_exists(&path)? else {
-            return Ok(Vec::new());
-        };
-        let config: Value = serde_json::from_slice(&bytes).map_err(|e| SwitcherError::Damaged {
-            path: path.clone(),
-            reason: e.to_string(),
-        })?;
-
-        let providers = config["codex"]["providers"]
-            .as_object()
-            .into_iter()
-            .flatten();
-        let read_name = |provider: &Value| provider["name"].as_str().unwrap_or_default().to_owned();
-        providers
-            .map(|(_, p)| (read_name(p), p["settingsConfig"].clone()))
-            .collect()
+        read_names_and_settings(&path)?
     };
 
     let mut logins = Vec::new();
-    for (name, mut settings) in providers {
-        let auth = settings
-            .get_mut("auth")
-            .map(Value::take)
-            .unwrap_or_default();
+    for (name, settings) in providers {
+        let auth = &settings["auth"];
         // Without tokens, `auth` is empty or has the key of another provider.
         if auth["tokens"].is_object() {
-            let bytes = serde_json::to_vec_pretty(&auth).unwrap_or_default();
+            let bytes = serde_json::to_vec_pretty(auth).unwrap_or_default();
             logins.push(SwitcherLogin {
                 name,
                 auth: AuthFile::parse(bytes),
@@ -203,6 +185,24 @@ fn read_cc_switch(folder: &Path) -> Result<Vec<SwitcherLogin>, SwitcherError> {
     }
 
     Ok(logins)
+}
+
+fn read_names_and_settings(path: &Path) -> Result<Vec<(String, Value)>, SwitcherError> {
+    let Some(bytes) = file_open::read_if_exists(path)? else {
+        return Ok(Vec::new());
+    };
+    let config: Value = serde_json::from_slice(&bytes).map_err(|e| SwitcherError::Damaged {
+        path: path.to_path_buf(),
+        reason: e.to_string(),
+    })?;
+
+    let providers = config["codex"]["providers"].as_object();
+    let read_name = |provider: &Value| provider["name"].as_str().unwrap_or_default().to_owned();
+    Ok(providers
+        .into_iter()
+        .flatten()
+        .map(|(_, p)| (read_name(p), p["settingsConfig"].clone()))
+        .collect())
 }
 
 fn query_names_and_settings(path: &Path) -> rusqlite::Result<Vec<(String, Value)>> {

@@ -49,33 +49,28 @@ pub(crate) fn plan_switch(
     profiles: &[Profile],
     request: &SwitchRequest<'_>,
 ) -> Result<SwitchPlan, SwitchError> {
-    let find_profile_of = |account: &Identity| find_own_profile(profiles, account);
     let from = live.login().map(|l| l.identity.clone());
-    let target = find_profile_of(request.to)?;
-    let is_current = from.as_ref().is_some_and(|from| from.is_same(request.to));
+    let target = find_own_profile(profiles, request.to)?;
+    let is_live_account = from.as_ref().is_some_and(|from| from.is_same(request.to));
+
+    // A live login that is older than the one in the profile is replaced, although the account stays the same.
+    let both_logins = live.login().zip(target.and_then(Profile::login));
+    let is_outdated = is_live_account
+        && both_logins.is_some_and(|(live, saved)| saved.freshness.is_newer_than(&live.freshness));
+
     let is_missing = matches!(live, AuthFile::Missing);
-    let mut recorded = profiles
-        .iter()
-        .filter(|p| p.is_recorded_in(request.codex_home));
-    let last_live = recorded.next().map(|profile| profile.name.clone());
+    let was_live_here = |profile: &&Profile| profile.is_recorded_in(request.codex_home);
+    let last_live = profiles.iter().find(was_live_here);
     let mut plan = SwitchPlan {
         profile: target.map(|p| p.name.clone()).unwrap_or_default(),
-        is_current,
+        is_current: is_live_account && !is_outdated,
         save_back: None,
         unreadable: None,
         is_missing,
-        last_live: last_live.filter(|_| is_missing),
+        last_live: last_live.filter(|_| is_missing).map(|p| p.name.clone()),
         is_stale: false,
         from,
     };
-
-    // A live login that is older than the one in the profile is replaced, although the account stays the same.
-    let is_outdated = is_current
-        && live.login().is_some_and(|live| {
-            let profile_login = target.and_then(Profile::login);
-            profile_login.is_some_and(|login| login.freshness.is_newer_than(&live.freshness))
-        });
-    plan.is_current = is_current && !is_outdated;
     if plan.is_current {
         return Ok(plan);
     }
@@ -96,7 +91,7 @@ pub(crate) fn plan_switch(
     match live {
         AuthFile::Present(snapshot) => match &snapshot.login {
             Some(login) => {
-                let profile_of_live = find_profile_of(&login.identity)?;
+                let profile_of_live = find_own_profile(profiles, &login.identity)?;
                 let outcome = predict_save_outcome(profile_of_live, snapshot, login);
                 let profile = profile_of_live.map(|p| p.name.clone());
                 plan.save_back = Some(PlannedSave { profile, outcome });
