@@ -2,7 +2,7 @@
 
 use super::cooldown::CooldownFile;
 use crate::accounts::Profiles;
-use crate::codex::Login;
+use crate::codex::{AUTH_JSON, Login};
 use crate::quota::{Account, AccountEntry, LoginState};
 use std::path::Path;
 
@@ -15,40 +15,30 @@ pub fn list_accounts(
     live: Option<&Login>,
     mut file: CooldownFile,
 ) -> Vec<Account> {
-    let live_account = live.map(|login| {
-        let identity = file.entry(&login.identity).identity.clone();
-        (login, identity)
-    });
-
+    // Adds the account of the live login if the file lacks it.
+    let live_account = live.map(|login| file.entry(&login.identity).identity.clone());
     let profiles = manager_home.join("profiles");
-    file.accounts
-        .into_iter()
-        .map(|entry| {
-            let live = live_account
-                .as_ref()
-                .filter(|(_, identity)| *identity == entry.identity)
-                .map(|(login, _)| *login);
+    let to_account = |entry: AccountEntry| {
+        let live = live.filter(|_| live_account.as_ref() == Some(&entry.identity));
+        let profile_name = entry.profile.as_ref();
+        let has_profile_login =
+            profile_name.is_some_and(|name| profiles.join(name).join(AUTH_JSON).is_file());
 
-            let has_profile_login = entry
-                .profile
-                .as_ref()
-                .is_some_and(|name| profiles.join(name).join("auth.json").is_file());
+        // A later sign-in on this machine replaces the login that was moved away.
+        let is_newer_sign_in = live.is_some_and(|live| {
+            entry.login == LoginState::Moved && is_newer_than_profile(manager_home, live)
+        });
 
-            // A later sign-in on this machine replaces the login that was moved away.
-            let is_newer_sign_in = live.is_some_and(|live| {
-                entry.login == LoginState::Moved && is_newer_than_profile(manager_home, live)
-            });
-
-            Account {
-                login: match judge_login(&entry, live, has_profile_login) {
-                    LoginState::Moved if is_newer_sign_in => LoginState::Ok,
-                    known => known,
-                },
-                current: live.is_some(),
-                entry,
-            }
-        })
-        .collect()
+        Account {
+            login: match judge_login(&entry, live, has_profile_login) {
+                LoginState::Moved if is_newer_sign_in => LoginState::Ok,
+                known => known,
+            },
+            current: live.is_some(),
+            entry,
+        }
+    };
+    file.accounts.into_iter().map(to_account).collect()
 }
 
 /// Opens the profiles of the accounts whose login counts as available, except the live account. If the login of a profile
@@ -82,11 +72,9 @@ pub fn recheck_profile_logins<'a>(
 /// Returns true if a live login is newer than every login in its profile. Then it is not the login that was moved away,
 /// but one of a later sign-in on this machine. Returns false without a readable profile.
 fn is_newer_than_profile(manager_home: &Path, live: &Login) -> bool {
-    let profile = Profiles::of(manager_home).find(&live.identity);
-    profile
-        .ok()
-        .flatten()
-        .is_some_and(|profile| live.freshness.is_newer_than(&profile.newest()))
+    let profile = Profiles::of(manager_home).find(&live.identity).ok();
+    let newest = profile.flatten().map(|profile| profile.newest());
+    newest.is_some_and(|newest| live.freshness.is_newer_than(&newest))
 }
 
 /// Returns the availability of an account's login. If the login is recorded as expired or moved, it is available only

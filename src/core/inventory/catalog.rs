@@ -50,21 +50,8 @@ pub(crate) fn list_all(
             continue;
         }
 
-        let is_reusable = |record: &ArchiveRecord| {
-            !record
-                .listed_problem
-                .as_ref()
-                .is_some_and(ArchiveProblem::is_transient)
-        };
-
         records.push(match known_record {
-            Some(record)
-                if record.archive == pair.archive
-                    && record.sidecar == pair.sidecar
-                    && is_reusable(&record) =>
-            {
-                record
-            }
+            Some(record) if is_current(&record, &pair) => record,
             outdated => {
                 let same_archive = outdated.filter(|record| record.archive == pair.archive);
                 let read = read_pair(backups, relative, pair);
@@ -77,6 +64,14 @@ pub(crate) fn list_all(
     }
 
     Ok(records)
+}
+
+/// Returns true if `record` is of these files, and has no problem that may have passed.
+fn is_current(record: &ArchiveRecord, pair: &FilePair) -> bool {
+    let problem = record.listed_problem.as_ref();
+    record.archive == pair.archive
+        && record.sidecar == pair.sidecar
+        && !problem.is_some_and(ArchiveProblem::is_transient)
 }
 
 /// Returns the earlier result of `verify` for an archive whose file is unchanged. The result stays valid if

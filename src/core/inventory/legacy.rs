@@ -391,21 +391,18 @@ pub fn merge_records(
     for mut record in records {
         let known_position = positions.get(&record.source_path).copied();
         let stem = build_archive_stem(&record);
-
-        match known_position.map(|index| &inventory.legacy[index]) {
-            Some(known_record) if is_archive_name_of(&stem, &known_record.archive_name) => {
-                record.archive_name.clone_from(&known_record.archive_name);
-            }
-            _ => {
-                let is_free = |name: &String| {
-                    !used_names.contains(&name.to_lowercase()) && !is_taken(&record, name)
-                };
-                let mut numbered_names = (1..).map(|number| names::archive_name(&stem, number));
-                // The numbers do not end, so one is free.
-                record.archive_name = numbered_names.find(is_free).unwrap_or_default();
-                used_names.insert(record.archive_name.to_lowercase());
-            }
-        }
+        let known_name = known_position.map(|index| inventory.legacy[index].archive_name.clone());
+        let fitting_name = known_name.filter(|name| is_archive_name_of(&stem, name));
+        record.archive_name = fitting_name.unwrap_or_else(|| {
+            let is_free = |name: &String| {
+                !used_names.contains(&name.to_lowercase()) && !is_taken(&record, name)
+            };
+            let mut numbered_names = (1..).map(|number| names::archive_name(&stem, number));
+            // The numbers do not end, so one is free.
+            let name = numbered_names.find(is_free).unwrap_or_default();
+            used_names.insert(name.to_lowercase());
+            name
+        });
 
         match known_position {
             Some(index) if is_same_except_creation(&inventory.legacy[index], &record) => {
@@ -441,16 +438,12 @@ fn build_archive_stem(record: &LegacyRecord) -> String {
 
 /// Returns true if `name` is the archive name of `stem`, with or without a number.
 fn is_archive_name_of(stem: &str, name: &str) -> bool {
-    let Some(rest) = name
-        .strip_prefix(stem)
-        .and_then(|rest| rest.strip_suffix(names::ARCHIVE_SUFFIX))
-    else {
+    let after_stem = name.strip_prefix(stem);
+    let Some(rest) = after_stem.and_then(|rest| rest.strip_suffix(names::ARCHIVE_SUFFIX)) else {
         return false;
     };
-    rest.is_empty()
-        || rest
-            .strip_prefix('-')
-            .is_some_and(|n| !n.is_empty() && n.bytes().all(|b| b.is_ascii_digit()))
+    let is_number = |n: &str| !n.is_empty() && n.bytes().all(|b| b.is_ascii_digit());
+    rest.is_empty() || rest.strip_prefix('-').is_some_and(is_number)
 }
 
 /// Returns true if two records are equal except for the time and version of their creation, and imply the same end of

@@ -3,7 +3,7 @@
 //! `doctor` and `vault forget` use this record instead of comparing again.
 
 use super::cooldown::LOCK_NAME;
-use crate::io::{Document, DocumentError, DocumentState, Timestamp, document};
+use crate::io::{Document, DocumentError, Timestamp, document};
 use serde::{Deserialize, Serialize};
 use std::collections::{BTreeMap, BTreeSet};
 use std::path::Path;
@@ -95,10 +95,8 @@ impl Document for LossRecord {}
 /// # Errors
 /// The document cannot be read, or is of a newer version.
 pub fn read(manager_home: &Path) -> Result<LossRecord, DocumentError> {
-    Ok(match document::read(&manager_home.join(FILE_NAME))? {
-        DocumentState::Good(record) => record,
-        DocumentState::Absent | DocumentState::Damaged(_) => LossRecord::default(),
-    })
+    let record = document::read(&manager_home.join(FILE_NAME))?;
+    Ok(record.good().unwrap_or_default())
 }
 
 /// Changes the record, durable on return.

@@ -86,17 +86,12 @@ fn add_account_entry(
         entry.login = LoginState::Expired;
     }
 
-    let Some(percent_left) = fields
-        .get("quota_percent_left")
-        .filter(|percent_left| !percent_left.is_null())
-    else {
+    let percent_left = match fields.get("quota_percent_left") {
         // The reset is invented; see the module documentation.
-        return;
+        None | Some(Value::Null) => return,
+        Some(percent_left) => percent_left.as_f64(),
     };
-
-    let percent_left = percent_left
-        .as_f64()
-        .filter(|percent_left| (0.0..=100.0).contains(percent_left));
+    let percent_left = percent_left.filter(|percent| (0.0..=100.0).contains(percent));
     match (percent_left, parse_isoformat(fields, "updated_at", zone)) {
         (Some(percent_left), Some(observed_at)) => {
             let weekly = Window::new_weekly(
@@ -131,10 +126,8 @@ fn has_archive(manager_home: &Path, email: &str) -> bool {
     }
     let backups = manager_home.join("backups");
     let auth_archive = backups.join("auth").join(email).join("latest.tar.gz");
-    auth_archive.is_file()
-        || backups
-            .join(format!("{email}-latest-codex.tar.gz"))
-            .is_file()
+    let full_archive = backups.join(format!("{email}-latest-codex.tar.gz"));
+    auth_archive.is_file() || full_archive.is_file()
 }
 
 #[cfg(test)]

@@ -40,41 +40,33 @@ pub fn find_account_position<'a>(
         },
     ];
 
-    let format_choices = |entries: &[&AccountEntry]| {
-        let mut names: Vec<_> = entries
-            .iter()
-            .map(|e| format_choice(e, &accounts))
-            .collect();
-        names.sort();
-        names
-    };
-
+    let mut matching: Vec<usize> = Vec::new();
     for matches in matchers {
         // Every name begins with an empty text.
-        if lower_text.is_empty() {
-            break;
-        }
-
-        let matching: Vec<_> = (0..accounts.len())
-            .filter(|i| matches(accounts[*i]))
-            .collect();
-        match matching.as_slice() {
-            [] => {}
-            [index] => return Ok(*index),
-            indexes => {
-                let entries: Vec<_> = indexes.iter().map(|i| accounts[*i]).collect();
-                return Err(AccountResolveError::Ambiguous {
-                    text: text.to_owned(),
-                    choices: format_choices(&entries),
-                });
-            }
+        if matching.is_empty() && !lower_text.is_empty() {
+            matching.extend((0..accounts.len()).filter(|i| matches(accounts[*i])));
         }
     }
 
-    Err(AccountResolveError::Unknown {
-        text: text.to_owned(),
-        choices: format_choices(&accounts),
-    })
+    let format_choices = |entries: &[&AccountEntry]| {
+        let names = entries.iter().map(|e| format_choice(e, &accounts));
+        let mut names: Vec<_> = names.collect();
+        names.sort();
+        names
+    };
+    let text = text.to_owned();
+    match matching.as_slice() {
+        [index] => Ok(*index),
+        [] => {
+            let choices = format_choices(&accounts);
+            Err(AccountResolveError::Unknown { text, choices })
+        }
+        indexes => {
+            let entries: Vec<_> = indexes.iter().map(|i| accounts[*i]).collect();
+            let choices = format_choices(&entries);
+            Err(AccountResolveError::Ambiguous { text, choices })
+        }
+    }
 }
 
 /// Formats an account for a list of choices: `PROFILE (EMAIL)`, or without a profile the email, with the workspace if
@@ -112,13 +104,9 @@ pub fn merge_archived_accounts<'r>(
     records: impl IntoIterator<Item = &'r ArchiveRecord>,
 ) -> Vec<AccountEntry> {
     let mut known_fields = HashSet::new();
-    let mut metadata = records
-        .into_iter()
-        .map(|record| &record.metadata)
-        .collect::<Vec<_>>();
-    metadata.retain(|metadata| known_fields.insert(identity_fields(metadata)));
-    let identities = metadata.into_iter().filter_map(Metadata::identity);
-    merge_entries(accounts, identities)
+    let metadata = records.into_iter().map(|record| &record.metadata);
+    let distinct = metadata.filter(|metadata| known_fields.insert(identity_fields(metadata)));
+    merge_entries(accounts, distinct.filter_map(Metadata::identity))
 }
 
 /// Returns the fields from which [`Metadata::identity`] is made, to compare many records without copies.

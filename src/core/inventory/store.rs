@@ -78,15 +78,18 @@ fn update_inventory(
     manager_home: &Path,
     change: impl FnOnce(&mut InventoryFile) -> Result<(), IoError>,
 ) -> Result<Option<PathBuf>, DocumentError> {
-    document::update(
-        &manager_home.join(FILE_NAME),
-        &manager_home.join(LOCK_NAME),
-        change,
+    let (path, lock) = (manager_home.join(FILE_NAME), manager_home.join(LOCK_NAME));
+    let updated = document::update(&path, &lock, change)?;
+    updated.value?;
+    Ok(updated.moved_aside)
+}
+
+/// Returns the warning about a damaged `inventory.json` that was moved to `moved_to`.
+pub(crate) fn format_rebuilt_warning(moved_to: &Path) -> String {
+    format!(
+        "inventory.json was damaged and was rebuilt; the damaged file is kept as {}",
+        moved_to.display()
     )
-    .and_then(|updated| {
-        updated.value?;
-        Ok(updated.moved_aside)
-    })
 }
 
 /// The result of recording an archive, which exists even if recording failed.
@@ -109,10 +112,7 @@ pub fn note_archive(
 
     match note_in_inventory(manager_home, published) {
         Ok(None) => {}
-        Ok(Some(moved_to)) => result.warnings.push(format!(
-            "inventory.json was damaged and was rebuilt; the damaged file is kept as {}",
-            moved_to.display()
-        )),
+        Ok(Some(moved_to)) => result.warnings.push(format_rebuilt_warning(&moved_to)),
         Err(e) => result.failures.push(e),
     }
 

@@ -50,16 +50,12 @@ pub fn move_to_trash(
     let trash = trash_folder(manager_home);
 
     // The new batch must sort last, even if the clock was ahead before: undo takes the last one.
-    let newest_time = list_batches(manager_home)?
-        .last()
-        .and_then(|batch| parse_batch_time(batch));
+    let batches = list_batches(manager_home)?;
+    let newest_time = batches.last().and_then(|batch| parse_batch_time(batch));
     let after_newest =
         newest_time.and_then(|at| at.and_utc().checked_add_signed(TimeDelta::seconds(1)));
-    let name = after_newest
-        .map_or(*now, |at| at.max(*now))
-        .format(BATCH_NAME_FORMAT)
-        .to_string();
-    let batch = trash.join(name);
+    let time = after_newest.map_or(*now, |at| at.max(*now));
+    let batch = trash.join(time.format(BATCH_NAME_FORMAT).to_string());
 
     // Durable before the moves: a power failure must not lose the folder that the journal names.
     atomic::create_private_folder(&batch)?;

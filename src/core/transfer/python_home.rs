@@ -355,19 +355,13 @@ pub fn apply(
         }
     }
 
-    let mut warnings = Vec::new();
-    if let Some(damaged_copy) = store::refresh(manager_home)? {
-        warnings.push(format!(
-            "inventory.json was damaged and was rebuilt; the damaged file is kept as {}",
-            damaged_copy.display()
-        ));
+    let damaged_inventory = store::refresh(manager_home)?;
+    let ((), mut warnings) = cooldown::update(manager_home, &target.now, target.zone, |file| {
+        merge_accounts(file, home, &plan);
+    })?;
+    if let Some(moved_to) = damaged_inventory {
+        warnings.insert(0, store::format_rebuilt_warning(&moved_to));
     }
-
-    let ((), cooldown_warnings) =
-        cooldown::update(manager_home, &target.now, target.zone, |file| {
-            merge_accounts(file, home, &plan);
-        })?;
-    warnings.extend(cooldown_warnings);
     Ok(CopyReport { plan, warnings })
 }
 
