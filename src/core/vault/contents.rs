@@ -181,11 +181,9 @@ impl SnapshotContents {
 /// Returns the first folder of a listing that has `sessions`, `auth.json` or `history.jsonl`.
 fn find_home_path(nodes: &[SnapshotNode]) -> Option<PathBuf> {
     let home_entries = ["sessions", "auth.json", "history.jsonl"];
-    nodes
-        .iter()
-        .map(|node| Path::new(&node.path))
-        .find(|path| home_entries.iter().any(|entry| path.ends_with(entry)))
-        .and_then(|path| path.parent().map(Path::to_path_buf))
+    let mut paths = nodes.iter().map(|node| Path::new(&node.path));
+    let entry = paths.find(|path| home_entries.iter().any(|entry| path.ends_with(entry)))?;
+    entry.parent().map(Path::to_path_buf)
 }
 
 /// A file, folder or link of a snapshot, as `restic ls --json` prints it.

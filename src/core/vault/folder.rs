@@ -21,7 +21,14 @@ pub(crate) fn staging_folder(manager_home: &Path) -> PathBuf {
 /// # Errors
 /// A folder cannot be created.
 pub fn create_staging(manager_home: &Path) -> Result<Staging, IoError> {
-    atomic::create_private_folder(manager_home)?;
-    atomic::create_private_folder(&vault_folder(manager_home))?;
+    create_vault_folder(manager_home)?;
     Staging::create_in(&staging_folder(manager_home))
+}
+
+/// Creates the manager home and the folder of the vault in it, and returns the latter.
+pub(super) fn create_vault_folder(manager_home: &Path) -> Result<PathBuf, IoError> {
+    let folder = vault_folder(manager_home);
+    atomic::create_private_folder(manager_home)?;
+    atomic::create_private_folder(&folder)?;
+    Ok(folder)
 }

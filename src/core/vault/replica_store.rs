@@ -200,18 +200,12 @@ fn ids_of_all_but_newest<'a>(
     replica: &str,
     keep: usize,
 ) -> Vec<&'a str> {
-    let of_replica = snapshots.iter();
-    let mut of_replica: Vec<_> = of_replica
-        .filter(|snapshot| snapshot.published.replica == replica)
-        .collect();
-
-    of_replica.sort_by_key(|snapshot| snapshot.sort_key());
-    of_replica.truncate(of_replica.len().saturating_sub(keep));
-
-    of_replica
-        .into_iter()
-        .map(|snapshot| &*snapshot.published.id)
-        .collect()
+    let is_of_replica = |snapshot: &&ReplicaSnapshot| snapshot.published.replica == replica;
+    let mut oldest: Vec<_> = snapshots.iter().filter(is_of_replica).collect();
+    oldest.sort_by_key(|snapshot| snapshot.sort_key());
+    oldest.truncate(oldest.len().saturating_sub(keep));
+    let ids = oldest.iter().map(|snapshot| &*snapshot.published.id);
+    ids.collect()
 }
 
 #[cfg(test)]

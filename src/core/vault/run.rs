@@ -56,18 +56,14 @@ impl Restic {
         };
 
         let forgotten = self.retry_while_locked(|| self.run_once(&args, end_when_refused));
-        forgotten.map(drop).map_err(|e| match e {
+        forgotten.map(drop).map_err(|mut e| {
             // The same credentials have read the list of snapshots, so the storage refuses only deletions.
-            VaultError::Restic {
-                fault: Fault::Credentials,
-                location,
-                reason,
-            } => VaultError::Restic {
-                fault: Fault::AppendOnly,
-                location,
-                reason,
-            },
-            e => e,
+            if let VaultError::Restic { fault, .. } = &mut e
+                && *fault == Fault::Credentials
+            {
+                *fault = Fault::AppendOnly;
+            }
+            e
         })
     }
 

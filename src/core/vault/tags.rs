@@ -29,35 +29,37 @@ pub struct SnapshotTags {
 impl SnapshotTags {
     /// Returns the values for `restic backup --tag`.
     pub(crate) fn to_tags(&self) -> Vec<String> {
-        let mut tags = vec![PROGRAM_TAG.to_owned()];
-        let mut add_tag = |key: &str, value: &str| {
-            if !value.is_empty() {
-                tags.push(format!("{key}={}", utf8_percent_encode(value, RESERVED)));
-            }
-        };
-        let or_empty = |value: &Option<String>| value.clone().unwrap_or_default();
-
         let metadata = &self.metadata;
-        add_tag("mode", metadata.mode.name());
-        add_tag("email", &or_empty(&metadata.email));
-        add_tag("account", &or_empty(&metadata.account_id));
-        add_tag("user", &or_empty(&metadata.user_id));
-        add_tag("machine", &or_empty(&self.machine));
-        add_tag("profile", &or_empty(&self.profile));
-        add_tag("label", &or_empty(&metadata.label));
-        add_tag("home", &metadata.source_codex_home);
-        add_tag("files", &metadata.files.to_string());
-        add_tag("bytes", &metadata.bytes.to_string());
+        let [files, bytes, skipped] =
+            [metadata.files, metadata.bytes, metadata.skipped].map(|number| number.to_string());
+        let excludes = if metadata.lacks_conversations() {
+            CONVERSATIONS
+        } else {
+            "yes"
+        };
 
-        if metadata.excludes {
-            let is_without = metadata.lacks_conversations();
-            add_tag("excludes", if is_without { CONVERSATIONS } else { "yes" });
-        }
-        if metadata.skipped > 0 {
-            add_tag("skipped", &metadata.skipped.to_string());
-        }
+        let values = [
+            ("mode", Some(metadata.mode.name())),
+            ("email", metadata.email.as_deref()),
+            ("account", metadata.account_id.as_deref()),
+            ("user", metadata.user_id.as_deref()),
+            ("machine", self.machine.as_deref()),
+            ("profile", self.profile.as_deref()),
+            ("label", metadata.label.as_deref()),
+            ("home", Some(&*metadata.source_codex_home)),
+            ("files", Some(&*files)),
+            ("bytes", Some(&*bytes)),
+            ("excludes", metadata.excludes.then_some(excludes)),
+            ("skipped", (metadata.skipped > 0).then_some(&*skipped)),
+            ("archive", self.imported.as_deref()),
+        ];
 
-        add_tag("archive", &or_empty(&self.imported));
+        let mut tags = vec![PROGRAM_TAG.to_owned()];
+        for (key, value) in values {
+            let encoded = value.map(|value| utf8_percent_encode(value, RESERVED).to_string());
+            let given = encoded.filter(|value| !value.is_empty());
+            tags.extend(given.map(|value| format!("{key}={value}")));
+        }
         tags
     }
 

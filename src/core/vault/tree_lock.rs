@@ -1,11 +1,11 @@
 //! The folders that restic reads: the lock on them, and the removal of secrets that killed commands left there.
 
 use super::error::VaultError;
-use super::folder::{staging_folder, vault_folder};
+use super::folder::{create_vault_folder, staging_folder, vault_folder};
 use super::process_note::is_backup_running;
 use crate::archive::tree_capture::is_always_copied;
 use crate::codex::home::kind_of;
-use crate::io::{FileLock, IoError, atomic, progress, staging, tree};
+use crate::io::{FileLock, IoError, progress, staging, tree};
 use std::path::{Path, PathBuf};
 use std::time::{Duration, Instant};
 use std::{fs, thread};
@@ -37,9 +37,7 @@ impl TreeLock {
     /// # Errors
     /// The file system refuses, or the user interrupts the wait.
     pub fn acquire(manager_home: &Path) -> Result<Self, VaultError> {
-        let folder = vault_folder(manager_home);
-        atomic::create_private_folder(manager_home)?;
-        atomic::create_private_folder(&folder)?;
+        let folder = create_vault_folder(manager_home)?;
         let lock = FileLock::acquire_unless_interrupted(&folder.join(LOCK_FILE))?;
 
         let waiting_since = Instant::now();
