@@ -10,6 +10,7 @@ use super::seal::Encryption;
 use crate::accounts::{LoginOwner, Profile, ProfileFile, Profiles};
 use crate::archive::{EntryName, Metadata, names};
 use crate::codex::AUTH_JSON;
+use crate::inventory::records::FileStamp;
 use crate::inventory::{
     ArchiveProblem, ArchiveRecord, InventoryFile, cooldown, observations, store,
 };
@@ -119,22 +120,7 @@ pub fn plan(
         ..ExportPlan::default()
     };
 
-    let mut all_profiles = Profiles::of(home).list()?;
-    // Of two profiles of one account, the first is exported. So profiles whose login can move come first.
-    all_profiles
-        .sort_by_key(|profile| handover::find_obstacle(profile, options.codex_home).is_some());
-
-    let mut exported: Vec<&Profile> = Vec::new();
-    for profile in &all_profiles {
-        // An export would lose the fields that a newer version added to profile.json.
-        let newer_error = profile.newer.clone();
-        if let Some(reason) = newer_error.or_else(|| find_import_obstacle(profile, &exported)) {
-            plan.skip(&profile.name, reason);
-            continue;
-        }
-        add_profile(&mut plan, profile, options)?;
-        exported.push(profile);
-    }
+    add_profiles(&mut plan, options)?;
 
     let cooldown_file = cooldown::load(home, &options.now.to_utc(), options.zone)?.file;
     add_document(&mut plan, cooldown::FILE_NAME, &cooldown_file)?;
@@ -161,6 +147,25 @@ pub fn plan(
 
     add_backups(&mut plan, options, progress)?;
     Ok(plan)
+}
+
+fn add_profiles(plan: &mut ExportPlan, options: &ExportOptions<'_>) -> Result<(), TransferError> {
+    let mut profiles = Profiles::of(options.manager_home).list()?;
+    // Of two profiles of one account, the first is exported. So profiles whose login can move come first.
+    profiles.sort_by_key(|profile| handover::find_obstacle(profile, options.codex_home).is_some());
+
+    let mut exported: Vec<&Profile> = Vec::new();
+    for profile in &profiles {
+        // An export would lose the fields that a newer version added to profile.json.
+        let newer_error = profile.newer.clone();
+        if let Some(reason) = newer_error.or_else(|| find_import_obstacle(profile, &exported)) {
+            plan.skip(&profile.name, reason);
+            continue;
+        }
+        add_profile(plan, profile, options)?;
+        exported.push(profile);
+    }
+    Ok(())
 }
 
 /// Returns why an import would refuse an export that has this profile beside the profiles in `exported`; `None` if it
@@ -283,49 +288,63 @@ fn add_backups(
         let Some(sidecar) = names::sidecar_name(&record.path) else {
             continue;
         };
-        let folder = Path::new(BACKUPS);
-
         if let Some(stamp) = &record.archive {
-            if !options.with_archives {
-                continue;
-            }
-            if !names::is_archive_name(&record.path) {
-                plan.skip(
-                    &record.path,
-                    "it is in a folder of the Python codex-manager",
-                );
-                continue;
-            }
-
             let path = backups.join(&record.path);
-            let measured = measure_archive(&path, &record, progress)?;
-            let Some(file) = measured.filter(|file| file.size == stamp.bytes) else {
-                plan.skip(&record.path, "it is damaged: it does not match its sidecar");
+            if !options.with_archives || !add_archive(plan, &record, stamp, &path, progress)? {
                 continue;
-            };
-
-            plan.manifest.files.push(file);
-            plan.contents.push(ExportContent::File(path));
-            plan.archives += 1;
+            }
         }
-
         if record.sidecar.is_some() && names::is_sidecar_name(&sidecar) {
-            // An import would refuse the whole export because of this sidecar. The archive itself contains the same
-            // metadata.
-            if matches!(record.problem(), Some(ArchiveProblem::Sidecar(_))) {
-                plan.skip(sidecar, "it is damaged, or does not describe its archive");
-                continue;
-            }
-
-            let path = backups.join(&sidecar);
-            let bytes = file_open::read(&path).at("read", &path)?;
-            let name = folder.join(&sidecar);
-            if (bytes.len() as u64) < Metadata::MAX_BYTES {
-                plan.add(&name, bytes)?;
-            } else {
-                plan.skip(sidecar, "it is too large");
-            }
+            add_sidecar(plan, &record, sidecar, &backups)?;
         }
+    }
+    Ok(())
+}
+
+/// Adds the archive at `path`. Returns false if it is skipped: it is in a folder of the Python codex-manager, or does
+/// not match its record.
+fn add_archive(
+    plan: &mut ExportPlan,
+    record: &ArchiveRecord,
+    stamp: &FileStamp,
+    path: &Path,
+    progress: &dyn Progress,
+) -> Result<bool, TransferError> {
+    if !names::is_archive_name(&record.path) {
+        let reason = "it is in a folder of the Python codex-manager";
+        plan.skip(&record.path, reason);
+        return Ok(false);
+    }
+    let measured = measure_archive(path, record, progress)?;
+    let Some(file) = measured.filter(|file| file.size == stamp.bytes) else {
+        plan.skip(&record.path, "it is damaged: it does not match its sidecar");
+        return Ok(false);
+    };
+
+    plan.manifest.files.push(file);
+    plan.contents.push(ExportContent::File(path.to_path_buf()));
+    plan.archives += 1;
+    Ok(true)
+}
+
+fn add_sidecar(
+    plan: &mut ExportPlan,
+    record: &ArchiveRecord,
+    name: String,
+    backups: &Path,
+) -> Result<(), TransferError> {
+    // An import would refuse the whole export because of this sidecar. The archive itself contains the same metadata.
+    if matches!(record.problem(), Some(ArchiveProblem::Sidecar(_))) {
+        plan.skip(name, "it is damaged, or does not describe its archive");
+        return Ok(());
+    }
+
+    let path = backups.join(&name);
+    let bytes = file_open::read(&path).at("read", &path)?;
+    if (bytes.len() as u64) < Metadata::MAX_BYTES {
+        plan.add(&Path::new(BACKUPS).join(&name), bytes)?;
+    } else {
+        plan.skip(name, "it is too large");
     }
     Ok(())
 }

@@ -146,11 +146,8 @@ fn rename_export(
     export_id: &str,
     file: TempFile,
 ) -> Result<bool, TransferError> {
-    let (error, file) = match file.try_publish(&pending_move.file) {
-        Ok(()) => {
-            return record_moved(profiles, profiles_before, pending_move, export_id).map(|()| true);
-        }
-        Err(PublishError { error, file }) => (error, file),
+    let Err(PublishError { error, file }) = file.try_publish(&pending_move.file) else {
+        return record_moved(profiles, profiles_before, pending_move, export_id).map(|()| true);
     };
 
     // Without a file in the error, the rename happened, but may not be durable.
@@ -279,23 +276,20 @@ pub fn finish_interrupted(
         };
 
         let outcome = determine_outcome(pending_move);
-        let owner = match &outcome {
-            MoveOutcome::Moved(_) => LoginOwner::Moved,
-            MoveOutcome::Returned => LoginOwner::Profile,
-            MoveOutcome::Unknown(_) => {
-                outcomes.push((profile.name.clone(), outcome));
-                continue;
+        let mut record = profile.file.clone();
+        record.moving = None;
+        match &outcome {
+            MoveOutcome::Moved(_) => record.owner = LoginOwner::Moved,
+            MoveOutcome::Returned => {
+                record.owner = LoginOwner::Profile;
+                record.moved_with = None;
             }
-        };
-
-        let is_back = owner == LoginOwner::Profile;
-        let record = ProfileFile {
-            owner,
-            moving: None,
-            moved_with: profile.file.moved_with.clone().filter(|_| !is_back),
-            ..profile.file.clone()
-        };
-        profiles.write_record(&profile.name, &record)?;
+            MoveOutcome::Unknown(_) => {}
+        }
+        // A move with an unknown outcome stays pending.
+        if !matches!(outcome, MoveOutcome::Unknown(_)) {
+            profiles.write_record(&profile.name, &record)?;
+        }
         outcomes.push((profile.name.clone(), outcome));
     }
 

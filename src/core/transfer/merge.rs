@@ -7,7 +7,7 @@ use super::export::NotTransferred;
 use super::manifest::{CONFIG, ExportFile, LAUNCHES};
 use super::profiles::{self, ImportOptions, ProfileImport};
 use super::reader::Package;
-use crate::accounts::{LiveHomeUpdate, Profiles};
+use crate::accounts::{AccountLocks, LiveHomeUpdate, Profiles};
 use crate::archive::names;
 use crate::inventory::cooldown::LOCK_NAME;
 use crate::inventory::{
@@ -267,23 +267,12 @@ pub fn apply(
     atomic::create_private_folder(home)?;
 
     // Remove temp files of killed imports.
-    for folder in [
-        home,
-        &store::backups_folder(home),
-        &home.join(observations::FOLDER),
-    ] {
+    let (backups, observations) = (store::backups_folder(home), home.join(observations::FOLDER));
+    for folder in [home, &backups, &observations] {
         atomic::remove_stale_temps(folder);
     }
 
-    // The first plan is made without locks, to know which accounts to lock. The plan that counts is made under the
-    // locks.
-    let (planned, _) = profiles::plan(package, options)?;
-    let exported = planned.iter().filter_map(|p| package.profiles.get(&p.name));
-    let logins = exported.filter_map(|exported| exported.login.as_ref());
-    let accounts: Vec<_> = logins.map(|(_, login)| &login.identity).collect();
-    let _account_locks =
-        Profiles::of(home).lock_accounts(&accounts, options.now, options.lock_timeout)?;
-
+    let _account_locks = lock_accounts(package, options)?;
     let mut report = ImportReport {
         plan: plan(package, options)?,
         renewed: Vec::new(),
@@ -320,6 +309,20 @@ pub fn apply(
     // This step also reads the profiles and archives that were just imported, so it is the last one.
     report.warnings = merge_cooldown(package, options)?;
     Ok(report)
+}
+
+/// Locks the accounts whose logins will be imported. They are known by a plan that is made without locks. The plan that
+/// counts is made under the locks.
+fn lock_accounts(
+    package: &Package,
+    options: &ImportOptions<'_>,
+) -> Result<AccountLocks, TransferError> {
+    let (planned, _) = profiles::plan(package, options)?;
+    let exported = planned.iter().filter_map(|p| package.profiles.get(&p.name));
+    let logins = exported.filter_map(|exported| exported.login.as_ref());
+    let accounts: Vec<_> = logins.map(|(_, login)| &login.identity).collect();
+    let profiles = Profiles::of(options.manager_home);
+    Ok(profiles.lock_accounts(&accounts, options.now, options.lock_timeout)?)
 }
 
 /// Merges the exported entries of accounts into `cooldown.json`. Returns warnings for the user.

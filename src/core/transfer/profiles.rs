@@ -9,12 +9,12 @@
 use super::error::TransferError;
 use super::export::NotTransferred;
 use super::reader::{ExportedProfile, Package};
-use crate::accounts::profile::{LoginCopy, is_unfinished_profile};
+use crate::accounts::profile::{LoginCopy, is_login_of, is_unfinished_profile};
 use crate::accounts::profile_ops::check_not_anothers_email;
 use crate::accounts::{
     LiveHomeUpdate, LoginOwner, OwnerLocation, Profile, ProfileFile, Profiles, new_login,
 };
-use crate::codex::{AUTH_JSON, AuthFile, AuthSnapshot, Freshness, Identity};
+use crate::codex::{AUTH_JSON, AuthFile, AuthSnapshot, Freshness, Identity, Login};
 use crate::io::{FileLock, Timestamp, Zone, atomic};
 use serde::Serialize;
 use std::collections::BTreeSet;
@@ -89,10 +89,7 @@ impl LocalAccount {
         };
         let live = home.and_then(|home| AuthFile::read(&home.join(AUTH_JSON)).ok());
         let live = live.and_then(|auth| auth.snapshot().cloned());
-        let live = live.filter(|snapshot| {
-            let login = snapshot.login.as_ref();
-            login.is_some_and(|login| login.identity.is_same(identity))
-        });
+        let live = live.filter(|snapshot| is_login_of(snapshot, identity));
 
         let removed = match &profile {
             Some(_) => None,
@@ -114,17 +111,11 @@ impl LocalAccount {
     /// Returns the freshness of the newest login of the account that this machine has ever observed.
     fn newest_freshness(&self) -> Freshness {
         let current = self.profile.as_ref().map(Profile::newest);
-        let recorded = current.or(self.removed.as_ref().map(|note| note.newest));
-        let live = self
-            .live
-            .as_ref()
-            .map(AuthSnapshot::freshness)
-            .unwrap_or_default();
+        let recorded = current.or(self.removed.as_ref().map(|record| record.newest));
         let recorded = recorded.unwrap_or_default();
-        if live.is_newer_than(&recorded) {
-            live
-        } else {
-            recorded
+        match self.live.as_ref().map(AuthSnapshot::freshness) {
+            Some(live) if live.is_newer_than(&recorded) => live,
+            _ => recorded,
         }
     }
 
@@ -135,17 +126,7 @@ impl LocalAccount {
         };
 
         let saved = self.profile.as_ref().and_then(Profile::snapshot);
-        let exported_fingerprint = snapshot.fingerprint();
-        let saved_fingerprint = saved.map(AuthSnapshot::fingerprint);
-        let is_same = saved_fingerprint.as_ref() == Some(&exported_fingerprint);
-
-        let record = self.current_or_removed_record();
-        let is_moved = record.is_some_and(|record| record.owner == LoginOwner::Moved);
-        let same_outcome = if is_moved {
-            LoginOutcome::Returned
-        } else {
-            LoginOutcome::Same
-        };
+        let is_same = saved.is_some_and(|saved| saved.fingerprint() == snapshot.fingerprint());
 
         // Unlike a refresh token, an API key can be used on several machines.
         if !login.identity.kind.is_renewable() {
@@ -156,54 +137,68 @@ impl LocalAccount {
             };
         }
 
-        let is_damaged = self
-            .profile
-            .as_ref()
-            .is_some_and(|profile| profile.damaged.is_some());
-        let newest = self.newest_freshness();
-        let is_newer = login.freshness.is_newer_than(&newest);
-
+        let record = self.current_or_removed_record();
+        let is_moved = record.is_some_and(|record| record.owner == LoginOwner::Moved);
         // A profile that an import without logins created is `Moved` too, but its login left with no export of this
         // machine.
         let left_with = record.and_then(|record| record.moved_with.as_deref());
         let left_with_other_export = is_moved && left_with.is_some_and(|id| id != export_id);
-
-        if is_same {
-            return if is_damaged || left_with_other_export {
-                LoginOutcome::Unclear
-            } else {
-                same_outcome
-            };
+        if !is_same {
+            let login = (snapshot, login);
+            return self.decide_between_logins(&exported.file, login, left_with_other_export);
         }
 
+        let profile = self.profile.as_ref();
+        let is_damaged = profile.is_some_and(|profile| profile.damaged.is_some());
+        if is_damaged || left_with_other_export {
+            LoginOutcome::Unclear
+        } else if is_moved {
+            LoginOutcome::Returned
+        } else {
+            LoginOutcome::Same
+        }
+    }
+
+    /// Decides the effect of an exported login that differs from the login in the local profile, or if there is none.
+    /// `left_with_other_export` is true if the local login left with another export.
+    fn decide_between_logins(
+        &self,
+        exported: &ProfileFile,
+        (snapshot, login): (&AuthSnapshot, &Login),
+        left_with_other_export: bool,
+    ) -> LoginOutcome {
+        let exported_fingerprint = snapshot.fingerprint();
+        let record = self.current_or_removed_record();
         let is_superseded_locally =
             record.is_some_and(|record| record.superseded.contains(&exported_fingerprint));
         // The exporting machine may have moved a login that it knew to be old.
-        let superseded_remotely = &exported.file.superseded;
-        let was_old_remotely = exported.file.newest.is_newer_than(&login.freshness);
+        let was_old_remotely = exported.newest.is_newer_than(&login.freshness);
         if is_superseded_locally
-            || superseded_remotely.contains(&exported_fingerprint)
+            || exported.superseded.contains(&exported_fingerprint)
             || was_old_remotely
         {
             return LoginOutcome::Older;
         }
 
         // The exporting machine has replaced the local login.
-        if saved_fingerprint.is_some_and(|saved| superseded_remotely.contains(&saved)) {
+        let saved = self.profile.as_ref().and_then(Profile::snapshot);
+        if saved.is_some_and(|saved| exported.superseded.contains(&saved.fingerprint())) {
             return LoginOutcome::Newer;
         }
 
+        let newest = self.newest_freshness();
         if newest.is_newer_than(&login.freshness) {
             return LoginOutcome::Older;
         }
 
+        let is_newer = login.freshness.is_newer_than(&newest);
         let live = self.live.as_ref().map(AuthSnapshot::fingerprint);
         let has_other_live_login = live.is_some_and(|live| live != exported_fingerprint);
         let is_saved_stale = self.profile.as_ref().is_some_and(Profile::is_stale);
         let may_work_elsewhere = left_with_other_export || has_other_live_login;
 
         match saved {
-            _ if is_newer && saved.is_some() => LoginOutcome::Newer,
+            Some(_) if is_newer => LoginOutcome::Newer,
             _ if is_saved_stale && !may_work_elsewhere => LoginOutcome::Newer,
             _ if is_newer => LoginOutcome::New,
             None if !may_work_elsewhere => LoginOutcome::New,
@@ -248,18 +243,9 @@ pub(super) fn plan(
             continue;
         }
 
-        let profile = if let Some(local_profile) = local_profile {
-            local_profile.name.clone()
-        } else {
-            let mut free_name = name.clone();
-            let mut number = 1;
-            while check_not_anothers_email(&local_profiles, &free_name, identity).is_err()
-                || !used_names.insert(free_name.to_lowercase())
-            {
-                number += 1;
-                free_name = format!("{name}-{number}");
-            }
-            free_name
+        let profile = match local_profile {
+            Some(local_profile) => local_profile.name.clone(),
+            None => take_free_name(name, identity, &local_profiles, &mut used_names),
         };
 
         plans.push(ProfileImport {
@@ -273,6 +259,25 @@ pub(super) fn plan(
     }
 
     Ok((plans, left))
+}
+
+/// Returns `wanted`, with a number if another profile has that name or it is the email of another account. Adds the
+/// name to `used_names`.
+fn take_free_name(
+    wanted: &str,
+    account: &Identity,
+    local_profiles: &[Profile],
+    used_names: &mut BTreeSet<String>,
+) -> String {
+    let mut name = wanted.to_owned();
+    let mut number = 1;
+    while check_not_anothers_email(local_profiles, &name, account).is_err()
+        || !used_names.insert(name.to_lowercase())
+    {
+        number += 1;
+        name = format!("{wanted}-{number}");
+    }
+    name
 }
 
 /// Imports one profile as planned. The caller holds the lock on the account. Returns the effect on the live login.
@@ -350,11 +355,8 @@ fn record_without_login(
     profiles: &Profiles,
 ) -> Result<(), TransferError> {
     let _lock = FileLock::acquire(&profiles.lock_path())?;
-    let has_login = local
-        .profile
-        .as_ref()
-        .is_some_and(|profile| profile.login().is_some() || profile.damaged.is_some());
-    if has_login {
+    let local_profile = local.profile.as_ref();
+    if local_profile.is_some_and(|p| p.login().is_some() || p.damaged.is_some()) {
         return Ok(());
     }
 

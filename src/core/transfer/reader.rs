@@ -85,8 +85,7 @@ fn read_package(
     progress.expect_bytes(archive_bytes);
 
     if let Some(staging) = staging {
-        let folder = staging.path("");
-        space::require_free_space(&folder, archive_bytes)?;
+        space::require_free_space(&staging.path(""), archive_bytes)?;
     }
 
     let mut package = Package {
@@ -101,9 +100,8 @@ fn read_package(
         if let ExportPart::Archive(name) = part {
             let staged = staging.map(|staging| staging.path(&number.to_string()));
             copy_checked(&mut entry, &file, staged.as_deref(), progress)?;
-            package
-                .archives
-                .push(ExportedArchive { name, file, staged });
+            let archives = &mut package.archives;
+            archives.push(ExportedArchive { name, file, staged });
             continue;
         }
 
@@ -277,37 +275,33 @@ fn assign_logins(
     package: &mut Package,
     logins: BTreeMap<String, SecretBytes>,
 ) -> Result<(), PackageError> {
-    let mut profile_accounts: Vec<&Identity> = Vec::new();
+    let mut accounts: Vec<&Identity> = Vec::new();
     for (name, profile) in &package.profiles {
         let Some(identity) = &profile.file.identity else {
             let detail = format!("the profile {name} names no account");
             return Err(PackageError::Damaged(detail));
         };
-        if profile_accounts
-            .iter()
-            .any(|account| account.is_same(identity))
-        {
+        let mut accounts_so_far = accounts.iter();
+        if accounts_so_far.any(|account| account.is_same(identity)) {
             let detail = format!("two profiles of {identity}");
             return Err(PackageError::Damaged(detail));
         }
-        profile_accounts.push(identity);
+        accounts.push(identity);
     }
 
     // The export may list a login before its profile, so the logins are assigned once all profiles are read.
     for (name, bytes) in logins {
         let profile_error =
             |problem: &str| PackageError::Damaged(format!("the profile {name} {problem}"));
-        let profile = package
-            .profiles
-            .get_mut(&name)
-            .ok_or_else(|| profile_error("is missing"))?;
-
-        let snapshot = AuthSnapshot::parse(bytes.expose().to_vec())
-            .map_err(|_| profile_error("has an auth.json that cannot be parsed"))?;
-        let login = snapshot
-            .login
-            .clone()
-            .ok_or_else(|| profile_error("has no login"))?;
+        let Some(profile) = package.profiles.get_mut(&name) else {
+            return Err(profile_error("is missing"));
+        };
+        let Ok(snapshot) = AuthSnapshot::parse(bytes.expose().to_vec()) else {
+            return Err(profile_error("has an auth.json that cannot be parsed"));
+        };
+        let Some(login) = snapshot.login.clone() else {
+            return Err(profile_error("has no login"));
+        };
 
         let is_of_account = |identity: &Identity| identity.is_same(&login.identity);
         if !profile.file.identity.as_ref().is_some_and(is_of_account) {

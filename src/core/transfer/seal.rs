@@ -228,28 +228,26 @@ impl ExportInput {
             _ => return Err(TransferError::NeedsIdentity(path.to_path_buf())),
         };
 
-        let error = match stream {
-            Ok(stream) => {
-                let mut content = BufReader::new(stream);
-                // A damaged first block would otherwise look like a file without a manifest.
-                content.fill_buf().map_err(|e| TransferError::Damaged {
-                    path: path.to_path_buf(),
-                    detail: e.to_string(),
-                })?;
-                return Ok(Box::new(content));
-            }
-            Err(error) => error,
-        };
-
-        let reason = match error {
+        let explain = |error| match error {
             DecryptError::ExcessiveWork { .. } => "the work factor of its passphrase is too high",
             DecryptError::InvalidMac | DecryptError::InvalidHeader => "its age header is damaged",
             _ if wants_passphrase => "wrong passphrase",
             _ => "none of the keys decrypts the export",
         };
-        Err(TransferError::WrongKey {
-            path: path.to_path_buf(),
-            reason,
-        })
+        let path = path.to_path_buf();
+        let mut content = match stream {
+            Ok(stream) => BufReader::new(stream),
+            Err(error) => {
+                let reason = explain(error);
+                return Err(TransferError::WrongKey { path, reason });
+            }
+        };
+
+        // A damaged first block would otherwise look like a file without a manifest.
+        if let Err(e) = content.fill_buf() {
+            let detail = e.to_string();
+            return Err(TransferError::Damaged { path, detail });
+        }
+        Ok(Box::new(content))
     }
 }
