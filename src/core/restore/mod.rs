@@ -69,6 +69,5 @@ pub(crate) use stage::staged_home::{ArchivedLogin, ExchangeMode, Stage, StageRoo
 pub(crate) use stage::workspace::Workspace;
 
 pub use error::RestoreError;
-pub use plan::needed_paths;
-pub use plan::request;
+pub use plan::{needed_paths, request};
 pub use recover::pending;

@@ -61,10 +61,8 @@ fn plan_linked_root(root: &StageRoot) -> Result<Vec<Step>, RestoreError> {
     let staging_folder = journal::staging_folder_within(&root.live);
     // The staging folder is within the linked folder, and an exchange would move the journal away.
     names.remove(staging_folder.file_name().unwrap_or_default());
-
-    let is_kept_by_earlier_run =
-        |name: &OsString| journal::parse_kept_name(name.as_ref()).is_some();
-    names.retain(|name| !is_kept_by_earlier_run(name));
+    // A folder with such a name was kept by an earlier restore.
+    names.retain(|name| journal::parse_kept_name(name.as_ref()).is_none());
 
     Ok(plan_entry_steps(root, &names, &staging_folder.join("old"))?)
 }
@@ -86,10 +84,8 @@ fn plan_outside_databases(
     for name in names {
         let live = folder.join(&name);
         // SQLite would apply an old `-wal` to the new database.
-        for sidecar in home::database_sidecars(&live)
-            .into_iter()
-            .filter(|p| p.exists())
-        {
+        let sidecars = home::database_sidecars(&live).into_iter();
+        for sidecar in sidecars.filter(|path| path.exists()) {
             let moved_to = old_folder.join(sidecar.file_name().unwrap_or_default());
             atomic::create_unsynced_folder(&old_folder)?;
             steps.push(Step::record(sidecar, moved_to)?);

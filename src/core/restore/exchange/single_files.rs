@@ -26,8 +26,7 @@ pub(crate) fn plan_steps(plan: &RestorePlan, stage: &Stage) -> Result<Vec<Step>,
     }
 
     // A removal at or below a path that is exchanged would remove a part of the new state.
-    let exchanged = steps.steps.iter().map(|step| step.live.clone());
-    let exchanged: HashSet<PathBuf> = exchanged.collect();
+    let exchanged: HashSet<_> = steps.steps.iter().map(|step| step.live.clone()).collect();
     for name in plan.removed.iter() {
         let root = stage.root_of(name.as_path());
         let live = root.live_path(name.as_path());
@@ -61,11 +60,8 @@ impl SingleFileSteps<'_> {
 
         if staged_meta.is_dir() && is_folder(live) {
             for (name, _) in tree::list(staged).at("list", staged)? {
-                self.add_steps(
-                    &relative.join(&name),
-                    &live.join(&name),
-                    &staged.join(&name),
-                )?;
+                let (live, staged) = (live.join(&name), staged.join(&name));
+                self.add_steps(&relative.join(&name), &live, &staged)?;
             }
             return Ok(());
         }

@@ -144,12 +144,8 @@ impl RestorePlan {
         // A partial archive lacks files on purpose, so its gaps prove nothing.
         let removes_missing = restores_all && !contents.partial;
 
-        let undo_removes: HashSet<&Path> = contents
-            .undo_removes
-            .iter()
-            .map(EntryName::as_path)
-            .collect();
-        let skipped: HashSet<&Path> = contents.skipped.iter().map(EntryName::as_path).collect();
+        let [undo_removes, skipped] = [&contents.undo_removes, &contents.skipped]
+            .map(|names| names.iter().map(EntryName::as_path).collect::<HashSet<_>>());
 
         let mut archived = contents.files.name_set();
         archived.extend(contents.links.iter().map(|l| l.path.clone()));
@@ -199,9 +195,9 @@ impl RestorePlan {
         }
 
         for name in self.writes.iter() {
-            let names_of_rollout =
-                rollout_name(&name).and_then(|rollout| other_names.remove(&rollout));
-            self.removed.extend(names_of_rollout.into_iter().flatten());
+            let rollout = rollout_name(&name);
+            let other_files = rollout.and_then(|rollout| other_names.remove(&rollout));
+            self.removed.extend(other_files.into_iter().flatten());
         }
     }
 
@@ -223,16 +219,11 @@ impl RestorePlan {
     /// Plans the removal of live files where the archive has a folder, and of live files below a path where the archive
     /// has a file.
     fn plan_removal_of_path_conflicts(&mut self, live_names: &NameSet) {
-        let (mut written, mut live) = (
-            AncestorLookup::new(&self.writes),
-            AncestorLookup::new(live_names),
-        );
+        let mut written = AncestorLookup::new(&self.writes);
+        let is_below_written = |name: &EntryName| written.is_below(name.as_path());
+        let mut conflicting: Vec<_> = live_names.iter().filter(is_below_written).collect();
 
-        let mut conflicting: Vec<EntryName> = live_names
-            .iter()
-            .filter(|name| written.is_below(name.as_path()))
-            .collect();
-
+        let mut live = AncestorLookup::new(live_names);
         for name in self.writes.iter().filter(|n| live.is_below(n.as_path())) {
             let above = name.as_path().ancestors().skip(1);
             let live_files_above = above.filter(|path| live_names.contains(path));
@@ -240,6 +231,12 @@ impl RestorePlan {
         }
 
         self.removed.extend(conflicting);
+    }
+
+    /// Takes a file out of the files that are written.
+    pub(crate) fn drop_write(&mut self, name: &EntryName) {
+        self.writes.remove(name.as_path());
+        self.added.remove(name.as_path());
     }
 
     /// Returns true if anything at `folder` or below it is written or removed.

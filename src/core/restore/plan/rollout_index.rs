@@ -32,11 +32,10 @@ impl RolloutIndex {
         };
 
         for name in files.iter() {
-            let Some(file) = parse_rollout_name(name.as_path()) else {
-                continue;
-            };
-            let Some(id) = file.id() else { continue };
-            rollouts.insert(id, &name);
+            let file = parse_rollout_name(name.as_path());
+            if let Some(id) = file.as_ref().and_then(RolloutName::id) {
+                rollouts.insert(id, &name);
+            }
         }
 
         rollouts

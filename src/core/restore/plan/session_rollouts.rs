@@ -63,9 +63,8 @@ fn keep_continued_rollouts(
             is_in_home |= begins_with(&path, &file, request.archive)?;
         }
         if is_in_home {
-            plan.writes.remove(file.path.as_path());
-            plan.added.remove(file.path.as_path());
             plan.bytes = plan.bytes.saturating_sub(file.size);
+            plan.drop_write(&file.path);
             for name in live_files {
                 plan.removed.remove(name.as_path());
             }
@@ -86,26 +85,18 @@ fn plan_removal_of_later_rollouts(
         parse_rollout_name(name.as_path()).is_some_and(|file| file.id() == Some(thread_id))
     };
 
+    let rollout_id = |name: &EntryName| parse_rollout_id(name.as_path());
     let archived = plan.writes.iter().filter(is_of_thread);
-    let archived_ids = archived.filter_map(|name| parse_rollout_id(name.as_path()));
     // The ids of rollouts are UUIDs that begin with a time, so their order is the order of creation.
-    let newest_archived_id = archived_ids.max();
+    let newest_archived_id = archived.filter_map(|name| rollout_id(&name)).max();
 
-    let is_later = |name: &EntryName| parse_rollout_id(name.as_path()) > newest_archived_id;
     let unrestored = live.names.without(&plan.writes);
-    let later_rollouts: Vec<_> = unrestored
-        .iter()
-        .filter(is_of_thread)
-        .filter(is_later)
-        .collect();
+    let is_later = |name: &EntryName| is_of_thread(name) && rollout_id(name) > newest_archived_id;
+    let later_rollouts: Vec<_> = unrestored.iter().filter(is_later).collect();
     if later_rollouts.is_empty() {
         return Ok(());
     }
-
-    let later_ids = later_rollouts
-        .iter()
-        .filter_map(|name| parse_rollout_id(name.as_path()));
-    let later_ids: HashSet<_> = later_ids.collect();
+    let later_ids: HashSet<_> = later_rollouts.iter().filter_map(rollout_id).collect();
 
     let is_other_rollout =
         |name: &EntryName| !is_of_thread(name) && parse_rollout_name(name.as_path()).is_some();

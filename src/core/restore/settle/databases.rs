@@ -4,10 +4,10 @@
 use super::outside_databases::{self, OutsideDatabases};
 use super::reinstated_rows;
 use crate::archive::{ArchiveError, EntryName, parse_rollout_name};
-use crate::codex::database;
 use crate::codex::home::{self, HomeEntryKind, kind_of};
 use crate::codex::rollout::{self, Relation};
 use crate::codex::threads::staged::{self, RolloutLocations as _, RowGroup, UnmatchedRows};
+use crate::codex::{RolloutName, database};
 use crate::history::files::without_zst;
 use crate::io::quantity::pluralize;
 use crate::io::{IoContext, atomic, tree};
@@ -135,21 +135,15 @@ impl DatabaseAdapter<'_, '_> {
             &live_rollouts,
         ]);
 
+        let group = if is_state {
+            RowGroup::Threads
+        } else {
+            RowGroup::ThreadData
+        };
         if self.work.plan.merge {
-            // A row describes the newest rollout of its conversation, which may be one of the archive.
-            let mut ids = self.merged.kept_files.ids();
-            ids.retain(|id| {
-                let newest = rollouts.path_of(id);
-                newest.is_some_and(|path| self.merged.kept_files.has(&path))
-            });
-            let group = if is_state {
-                RowGroup::Threads
-            } else {
-                RowGroup::ThreadData
-            };
+            let ids = self.list_conversations_that_stay(&rollouts);
             self.import_live_rows(name, path, &ids, group)?;
         }
-
         if !is_state {
             return Ok(());
         }
@@ -167,12 +161,20 @@ impl DatabaseAdapter<'_, '_> {
         let changed_count = staged::rewrite_rollout_paths(path, home, &rollouts, unmatched_rows)?;
         if changed_count > 0 {
             let paths = pluralize(changed_count, "path");
-            self.work
-                .notes
-                .push(format!("updated {paths} in {name} to this home"));
+            let note = format!("updated {paths} in {name} to this home");
+            self.work.notes.push(note);
         }
 
         Ok(())
+    }
+
+    /// Returns the ids of the conversations whose newest rollout stays. Of other conversations, the archive has the row
+    /// of the newest rollout.
+    fn list_conversations_that_stay(&self, rollouts: &RolloutOverlay<'_>) -> HashSet<String> {
+        let kept = &self.merged.kept_files;
+        let mut ids = kept.ids();
+        ids.retain(|id| rollouts.path_of(id).is_some_and(|path| kept.has(&path)));
+        ids
     }
 
     /// Returns true if the archive is restored into the home of which it was made.
@@ -250,7 +252,7 @@ impl DatabaseAdapter<'_, '_> {
     fn moves_rollouts(&self) -> bool {
         self.work.plan.removed.iter().any(|removed| {
             let rollout = parse_rollout_name(removed.as_path());
-            let id = rollout.as_ref().and_then(|c| c.id());
+            let id = rollout.as_ref().and_then(RolloutName::id);
             let restored = id.and_then(|id| self.work.stage.rollouts.find_newest(id));
             restored.is_some_and(|restored| {
                 without_zst(restored.as_path()) != without_zst(removed.as_path())
@@ -268,9 +270,8 @@ impl DatabaseAdapter<'_, '_> {
         let mut databases = Vec::new();
         for name in self.work.live.names.iter() {
             let path = name.as_path();
-            let matches_prefix =
-                kind_of(path) == HomeEntryKind::Database && home::is_database_named(path, prefix);
-            if matches_prefix
+            if kind_of(path) == HomeEntryKind::Database
+                && home::is_database_named(path, prefix)
                 && !self.work.plan.writes.contains(path)
                 && !self.work.plan.removed.contains(path)
             {
@@ -290,10 +291,11 @@ impl DatabaseAdapter<'_, '_> {
         for live in entries.map(|entry| entry.path()) {
             let staged =
                 journal::staging_folder_within(folder).join(live.file_name().unwrap_or_default());
-            let matches_prefix =
-                home::is_database_named(&live, prefix) && database::may_be_sqlite(&live);
             // The restore replaces a database for which a file is staged.
-            if matches_prefix && !staged.exists() {
+            if home::is_database_named(&live, prefix)
+                && database::may_be_sqlite(&live)
+                && !staged.exists()
+            {
                 databases.push(LiveDatabase {
                     live,
                     staged,
@@ -309,10 +311,9 @@ impl DatabaseAdapter<'_, '_> {
     /// missing.
     fn copy_live_database(&mut self, database: &LiveDatabase) -> Result<bool, RestoreError> {
         if database.name.is_none() {
-            self.outside.prepare_staging_in(
-                atomic::parent_of(&database.live),
-                &mut self.work.transaction,
-            )?;
+            let folder = atomic::parent_of(&database.live);
+            self.outside
+                .prepare_staging_in(folder, &mut self.work.transaction)?;
         }
         atomic::create_unsynced_folder(atomic::parent_of(&database.staged))?;
         copy_unless_damaged(&database.live, &database.staged)
@@ -416,14 +417,11 @@ impl DatabaseAdapter<'_, '_> {
                 continue;
             };
 
-            let live = self.work.stage.home().live.join(file.as_path());
-            let replacement = self
-                .work
-                .stage
-                .rollouts
-                .find_same_rollout(rollout)
-                .map(|name| self.work.stage.staged_path(name.as_path()))
-                .filter(|path| path.exists());
+            let stage = &self.work.stage;
+            let live = stage.home().live.join(file.as_path());
+            let replacement = stage.rollouts.find_same_rollout(rollout);
+            let replacement = replacement.map(|name| stage.staged_path(name.as_path()));
+            let replacement = replacement.filter(|path| path.exists());
 
             let keeps_projection = match replacement {
                 Some(staged) => matches!(

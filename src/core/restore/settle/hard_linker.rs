@@ -80,12 +80,10 @@ impl<'a> HardLinker<'a> {
         }
 
         if meta.is_dir() {
-            return tree::list(live)
-                .at("list", live)?
-                .into_iter()
-                .try_for_each(|(name, _)| {
-                    self.check_no_loss(&live.join(&name), &relative.join(&name))
-                });
+            for (name, _) in tree::list(live).at("list", live)? {
+                self.check_no_loss(&live.join(&name), &relative.join(&name))?;
+            }
+            return Ok(());
         }
 
         let why = "the archive has another entry at this path, and the safety backup does not have the live one";
@@ -101,11 +99,8 @@ impl<'a> HardLinker<'a> {
         // Lists the whole folder first: one open descriptor per level would be too many for a deep
         // path.
         for (name, _) in tree::list(live).at("list", live)? {
-            self.link_entry(
-                &live.join(&name),
-                &relative.join(&name),
-                &staged.join(&name),
-            )?;
+            let (live, staged) = (live.join(&name), staged.join(&name));
+            self.link_entry(&live, &relative.join(&name), &staged)?;
         }
         Ok(())
     }
@@ -132,14 +127,13 @@ impl<'a> HardLinker<'a> {
             return links::link_or_copy_entry(live, &live_meta, staged);
         }
 
-        let may_drop_if_empty = self.drop_empty_folders
-            && !matches!(
-                kind_of(relative),
-                HomeEntryKind::Unknown
-                    | HomeEntryKind::Transient
-                    | HomeEntryKind::Tmp
-                    | HomeEntryKind::Worktrees
-            );
+        let may_drop_if_empty = match kind_of(relative) {
+            HomeEntryKind::Unknown
+            | HomeEntryKind::Transient
+            | HomeEntryKind::Tmp
+            | HomeEntryKind::Worktrees => false,
+            _ => self.drop_empty_folders,
+        };
         if !may_drop_if_empty {
             atomic::create_unsynced_folder(staged)?;
         }

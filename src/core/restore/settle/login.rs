@@ -1,5 +1,6 @@
 //! Chooses the login that goes live, stages it, and saves the live login that it replaces.
 
+use crate::accounts::profile::is_login_of;
 use crate::accounts::{
     AccountLocks, AuthOutcome, AuthPolicy, LoginCandidates, LoginChoice, LoginDecision, LoginOwner,
     OwnerLocation, Profile, Profiles, login_selection,
@@ -113,9 +114,8 @@ pub fn preview_login(
     let live_path = request.folder.join(home::AUTH_JSON);
     if plan.target == RestoreTarget::Elsewhere {
         preview.outcome = AuthOutcome::Restored;
-        preview
-            .notes
-            .extend(describe_copied_login(&archived, &live_path));
+        let notes = &mut preview.notes;
+        notes.extend(describe_copied_login(&archived, &live_path));
         return Ok(Some(preview));
     }
 
@@ -196,9 +196,8 @@ fn stage_login_elsewhere(
 
 /// Returns a warning about a login that is restored to `auth_path` in another folder, if Codex renews it.
 fn describe_copied_login(archived: &SecretBytes, auth_path: &Path) -> Option<String> {
-    let login = AuthSnapshot::parse(archived.expose().to_vec())
-        .ok()?
-        .login?;
+    let snapshot = AuthSnapshot::parse(archived.expose().to_vec()).ok()?;
+    let login = snapshot.login?;
     // Codex 0.169 and 0.171 revoke the login in a home before `codex login` signs in there, and with it the original.
     let quoted_path = shell::quote_if_needed(&auth_path.to_string_lossy());
     login.identity.kind.is_renewable().then(|| {
@@ -219,10 +218,8 @@ fn choose_login(
     live: &AuthJsonState,
     notes: &mut Vec<String>,
 ) -> Result<Option<(LoginDecision, Option<AuthSnapshot>)>, RestoreError> {
-    let Some(archived) = archived else {
-        return Ok(None);
-    };
-    let Some((archived, login)) = parse_archived_login(archived, store, notes) else {
+    let parsed = archived.and_then(|bytes| parse_archived_login(bytes, store, notes));
+    let Some((archived, login)) = parsed else {
         return Ok(None);
     };
     check_same_account(request, live.login(), &login.identity)?;
@@ -235,11 +232,7 @@ fn choose_login(
     };
     let profile = profile.as_ref();
 
-    let is_of_account = |auth: &&AuthSnapshot| {
-        let other = auth.login.as_ref();
-        other.is_some_and(|other| other.identity.is_same(&login.identity))
-    };
-
+    let is_of_account = |auth: &&AuthSnapshot| is_login_of(auth, &login.identity);
     let profile_auth = profile.and_then(Profile::snapshot);
     let decision = login_selection::select_login(
         request.auth,
@@ -268,21 +261,18 @@ fn choose_login(
         );
     }
 
+    // Of two equal logins, the profile's is chosen too.
+    if decision.choice == LoginChoice::Profile && decision.outcome == AuthOutcome::KeptNewer {
+        notes.push(
+            "the profile has a newer login than the archive, so its login is restored".into(),
+        );
+    }
+
     let chosen_auth = match decision.choice {
         LoginChoice::KeepLive => None,
-        LoginChoice::Profile => {
-            // Of two equal logins, the profile's is chosen too.
-            if decision.outcome == AuthOutcome::KeptNewer {
-                notes.push(
-                    "the profile has a newer login than the archive, so its login is restored"
-                        .into(),
-                );
-            }
-            profile_auth.cloned()
-        }
+        LoginChoice::Profile => profile_auth.cloned(),
         LoginChoice::Archive => Some(archived),
     };
-
     Ok(Some((decision, chosen_auth)))
 }
 

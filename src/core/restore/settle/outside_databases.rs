@@ -96,8 +96,7 @@ pub(crate) fn move_databases(work: &mut Workspace<'_>) -> Result<OutsideDatabase
     for (name, path) in databases {
         let staged = staging.join(name.as_path().file_name().unwrap_or_default());
         move_file(&path, &staged)?;
-        plan.writes.remove(name.as_path());
-        plan.added.remove(name.as_path());
+        plan.drop_write(&name);
         outside.restored.push((name, staged));
     }
 

@@ -7,7 +7,7 @@ use crate::history::{ConversationId, ThreadNameIndex, session_index};
 use crate::io::{IoContext, atomic, file_open, modes};
 use crate::restore::plan::needed_paths::find_newest_state_database;
 use crate::restore::{RestoreError, RestorePlan, RestoreTarget, Stage, Workspace};
-use std::collections::HashSet;
+use std::collections::{BTreeSet, HashSet};
 use std::path::{Path, PathBuf};
 
 /// The largest archived session index that names are read from, in bytes. Codex writes about a
@@ -60,10 +60,9 @@ pub(crate) fn reinstate_names(work: &mut Workspace<'_>) -> Result<(), RestoreErr
 
     let name = Path::new(session_index::FILE_NAME);
     // Sorted, because a set has another order in each run.
-    let mut ids: Vec<_> = conversations_to_reinstate(plan, stage)
+    let ids: BTreeSet<_> = conversations_to_reinstate(plan, stage)
         .into_iter()
         .collect();
-    ids.sort();
     if ids.is_empty() || plan.writes.contains(name) {
         return Ok(());
     }
@@ -95,10 +94,8 @@ pub(crate) fn reinstate_names(work: &mut Workspace<'_>) -> Result<(), RestoreErr
     let staged = stage.staged_path(name);
     atomic::create_unsynced_folder(atomic::parent_of(&staged))?;
     let is_new = live_bytes.is_none();
-    atomic::write(
-        &staged,
-        &session_index::append_entries(live_bytes.unwrap_or_default(), &new_entries),
-    )?;
+    let index = session_index::append_entries(live_bytes.unwrap_or_default(), &new_entries);
+    atomic::write(&staged, &index)?;
 
     // The staged index replaces the live one and keeps its mode.
     if is_new {

@@ -13,6 +13,7 @@ use crate::restore::{
     AuthJsonState, RestoreError, RestorePlan, RestoreRequest, RestoreTarget, Stage, Workspace,
 };
 use std::collections::HashSet;
+use std::ffi::OsString;
 use std::path::{Path, PathBuf};
 
 /// Makes the safety backup. Returns `None` if the request does not ask for one, the target is not the home, or nothing
@@ -258,16 +259,15 @@ fn list_replaced_outside(outside: &OutsideDatabases) -> Result<Vec<PathBuf>, Res
         return Ok(Vec::new());
     };
 
-    let mut names = Vec::new();
-    for (name, _) in tree::list(&staged).at("list", &staged)? {
-        if live.join(&name).exists() {
-            names.push(Path::new(EXTERNAL_DATABASES_FOLDER).join(name));
-        }
-    }
-
-    let removed = outside.removed.iter().filter_map(|p| p.file_name());
-    names.extend(removed.map(|name| Path::new(EXTERNAL_DATABASES_FOLDER).join(name)));
-    Ok(names)
+    let staged = tree::list(&staged).at("list", &staged)?.into_iter();
+    let replaced = staged.filter(|(name, _)| live.join(name).exists());
+    let removed = outside.removed.iter().filter_map(|path| path.file_name());
+    let names = replaced
+        .map(|(name, _)| name)
+        .chain(removed.map(OsString::from));
+    Ok(names
+        .map(|name| Path::new(EXTERNAL_DATABASES_FOLDER).join(name))
+        .collect())
 }
 
 /// Stages a copy of the damaged database `live` in a new folder of `db-backups`, in which Codex keeps damaged databases
@@ -306,15 +306,16 @@ fn keep_damaged_database(
 fn copy_entry(from: &Path, to: &Path) -> Result<(), IoError> {
     let meta = from.symlink_metadata().at("inspect", from)?;
 
-    if meta.is_dir() {
-        atomic::create_unsynced_folder(to)?;
-        let mut entries = tree::list(from).at("list", from)?.into_iter();
-        return entries.try_for_each(|(name, _)| copy_entry(&from.join(&name), &to.join(&name)));
+    if meta.is_file() {
+        return links::copy_file(from, to);
+    }
+    if !meta.is_dir() {
+        return links::link_or_copy_entry(from, &meta, to);
     }
 
-    if meta.is_file() {
-        links::copy_file(from, to)
-    } else {
-        links::link_or_copy_entry(from, &meta, to)
+    atomic::create_unsynced_folder(to)?;
+    for (name, _) in tree::list(from).at("list", from)? {
+        copy_entry(&from.join(&name), &to.join(&name))?;
     }
+    Ok(())
 }

@@ -95,10 +95,8 @@ pub(crate) fn check_linked_rollouts_unchanged(
 /// once for each link, so this folder is excluded too.
 fn find_linkable_roots(stage: &Stage) -> Vec<&Path> {
     let is_linkable = |root: &&StageRoot| {
-        let roots_of_folder = stage
-            .roots
-            .iter()
-            .filter(|other_root| other_root.staged == root.staged);
+        let roots = stage.roots.iter();
+        let roots_of_folder = roots.filter(|other_root| other_root.staged == root.staged);
         roots_of_folder.count() == 1 && !file_id::is_overlay(&root.live)
     };
     let roots = stage.roots.iter().filter(is_linkable);

@@ -65,16 +65,13 @@ pub(crate) fn merge_conversations(
             continue;
         };
 
-        let (live_path, staged_path) = (
-            stage.home().live.join(path),
-            stage.staged_path(archived_name.as_path()),
-        );
+        let live_path = stage.home().live.join(path);
+        let staged_path = stage.staged_path(archived_name.as_path());
         match rollout::compare(&live_path, &staged_path).at("compare", &live_path)? {
             // The staged file adds nothing. The live file stays, with its own name and inode.
             Relation::Equal | Relation::FirstExtends => {
                 sharing::remove_file(&staged_path).at("remove", &staged_path)?;
-                plan.writes.remove(archived_name.as_path());
-                plan.added.remove(archived_name.as_path());
+                plan.drop_write(archived_name);
                 stage.rollouts.replace(&id, archived_name, &live_name);
                 merged.kept_rollouts.insert(rollout_id);
                 merged.kept_files.insert(&id, &live_name);
@@ -105,10 +102,8 @@ pub(crate) fn merge_conversations(
 fn merge_line_files(stage: &Stage, live: &NameSet) -> Result<(), IoError> {
     for file in live.iter() {
         let staged = stage.staged_path(file.as_path());
-        let has_lines = matches!(
-            kind_of(file.as_path()),
-            HomeEntryKind::History | HomeEntryKind::SessionIndex
-        );
+        let kind = kind_of(file.as_path());
+        let has_lines = matches!(kind, HomeEntryKind::History | HomeEntryKind::SessionIndex);
         if has_lines && staged.symlink_metadata().is_ok_and(|m| m.is_file()) {
             append_missing_lines(&stage.home().live.join(file.as_path()), &staged)?;
         }
@@ -145,9 +140,8 @@ fn append_missing_lines(live: &Path, staged: &Path) -> Result<(), IoError> {
         }
 
         has_added = true;
-        live_file
-            .seek(SeekFrom::Start(line.start))
-            .at("read", live)?;
+        let start = SeekFrom::Start(line.start);
+        live_file.seek(start).at("read", live)?;
         io::copy(&mut (&mut live_file).take(line.len), &mut staged_file).at("write", staged)?;
         Ok(())
     })?;
@@ -155,10 +149,9 @@ fn append_missing_lines(live: &Path, staged: &Path) -> Result<(), IoError> {
     // Closed first: Windows sets the time again when a written file is closed.
     drop(staged_file);
     if has_added {
-        set_attributes(staged, 0o600, live_mtime_ns)
-    } else {
-        Ok(())
+        set_attributes(staged, 0o600, live_mtime_ns)?;
     }
+    Ok(())
 }
 
 /// The position of a line in a file, and its digest.

@@ -115,26 +115,24 @@ impl Stage {
 
     /// Returns the possible paths of staging folders inside the home, relative to the home.
     pub(crate) fn staging_folders(&self) -> BTreeSet<PathBuf> {
-        let roots = self.roots.iter();
-        let folders = roots.map(|root| {
+        let staging_folder_in = |root: &StageRoot| {
             let within = journal::staging_folder_within(&root.live);
-            let name = within.file_name().unwrap_or_default();
-            root.prefix.join(name)
-        });
-        folders.collect()
+            root.prefix.join(within.file_name().unwrap_or_default())
+        };
+        self.roots.iter().map(staging_folder_in).collect()
     }
 
     /// Returns the planned files at paths where Codex keeps databases, with their staged paths. Such a file may be no
     /// database.
     pub(crate) fn database_files(&self, plan: &RestorePlan) -> Vec<(EntryName, PathBuf)> {
-        let is_database = |name: &EntryName| is_database_path(name.as_path());
-        let names = plan.writes.iter().filter(is_database);
-        names
-            .map(|name| {
+        let mut databases = Vec::new();
+        for name in plan.writes.iter() {
+            if is_database_path(name.as_path()) {
                 let path = self.staged_path(name.as_path());
-                (name, path)
-            })
-            .collect()
+                databases.push((name, path));
+            }
+        }
+        databases
     }
 
     /// Creates the links that the plan takes from the archive. Unless the restore is partial, also creates all folders
@@ -144,11 +142,10 @@ impl Stage {
         contents: &ArchiveManifest,
         plan: &RestorePlan,
     ) -> Result<(), IoError> {
-        for link in contents
-            .links
-            .iter()
-            .filter(|l| plan.writes.contains(l.path.as_path()))
-        {
+        for link in &contents.links {
+            if !plan.writes.contains(link.path.as_path()) {
+                continue;
+            }
             let path = self.staged_path(link.path.as_path());
             atomic::create_unsynced_folder(atomic::parent_of(&path))?;
             links::make_link(&link.target, &path)?;
