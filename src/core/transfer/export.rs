@@ -68,14 +68,13 @@ impl ExportPlan {
     }
 
     fn add(&mut self, path: &Path, bytes: Vec<u8>) -> Result<(), TransferError> {
-        let file = ExportFile {
+        self.manifest.files.push(ExportFile {
             path: entry_name(path)?,
             size: bytes.len() as u64,
             sha256: Sha256Digest::of(&bytes),
-        };
-        self.manifest.files.push(file);
-        self.contents
-            .push(ExportContent::Bytes(SecretBytes::new(bytes)));
+        });
+        let content = ExportContent::Bytes(SecretBytes::new(bytes));
+        self.contents.push(content);
         Ok(())
     }
 
@@ -172,11 +171,9 @@ fn add_profiles(plan: &mut ExportPlan, options: &ExportOptions<'_>) -> Result<()
 /// would not. An import refuses the whole export, and by then the logins have moved into it.
 fn find_import_obstacle(profile: &Profile, exported: &[&Profile]) -> Option<String> {
     let entry_of =
-        |name: &str| EntryName::from_path(&Path::new(PROFILES).join(name).join(PROFILE_JSON));
-    let Some(own_entry) = entry_of(&profile.name)
-        .ok()
-        .filter(|own_entry| ExportPart::from_path(own_entry).is_some())
-    else {
+        |name: &str| EntryName::from_path(&Path::new(PROFILES).join(name).join(PROFILE_JSON)).ok();
+    let own_entry = entry_of(&profile.name);
+    let Some(own_entry) = own_entry.filter(|entry| ExportPart::from_path(entry).is_some()) else {
         return Some("its folder has a name that no profile may have".into());
     };
 
@@ -191,7 +188,7 @@ fn find_import_obstacle(profile: &Profile, exported: &[&Profile]) -> Option<Stri
         }
 
         let is_same_name =
-            entry_of(name).is_ok_and(|entry| entry.fold_case() == own_entry.fold_case());
+            entry_of(name).is_some_and(|entry| entry.fold_case() == own_entry.fold_case());
         is_same_name.then(|| format!("its name differs from {name} only in letter case"))
     })
 }
@@ -257,10 +254,8 @@ fn add_file(plan: &mut ExportPlan, home: &Path, name: &Path) -> Result<(), Trans
     match fs::metadata(&path) {
         Err(e) if e.kind() == io::ErrorKind::NotFound => Ok(()),
         Ok(meta) if !meta.is_file() || meta.len() > max_bytes => {
-            plan.skip(
-                name.to_string_lossy(),
-                "it is too large, or not a regular file",
-            );
+            let reason = "it is too large, or not a regular file";
+            plan.skip(name.to_string_lossy(), reason);
             Ok(())
         }
         _ => {

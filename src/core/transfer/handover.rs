@@ -56,16 +56,13 @@ pub(crate) fn find_obstacle(profile: &Profile, codex_home: &Path) -> Option<Stri
     }
 
     if let Some(home) = profile.find_live_home(codex_home) {
-        return Some(format!(
-            "its account is the live account of {}",
-            home.display()
-        ));
+        let home = home.display();
+        return Some(format!("its account is the live account of {home}"));
     }
     if let Some(home) = profile.unreadable_home() {
-        return Some(format!(
-            "its account was the live account of {}, which cannot be read",
-            home.display()
-        ));
+        let home = home.display();
+        let problem = format!("its account was the live account of {home}, which cannot be read");
+        return Some(problem);
     }
 
     match profile.file.owner {
@@ -215,9 +212,8 @@ fn return_logins(
     profiles_before: &[Profile],
     file: TempFile,
 ) -> Result<(), TransferError> {
-    let result = profiles_before
-        .iter()
-        .try_for_each(|profile| profiles.write_record(&profile.name, &profile.file));
+    let mut profiles_before = profiles_before.iter();
+    let result = profiles_before.try_for_each(|p| profiles.write_record(&p.name, &p.file));
     if let Err(e) = result {
         // The next command needs the file under its temporary name, to see that the export failed.
         file.keep();

@@ -84,9 +84,9 @@ pub fn plan(package: &Package, options: &ImportOptions<'_>) -> Result<ImportPlan
         if let Some(identity) = &file.identity {
             let mut local_file = observations::load_observations(home, identity)?;
             let count_before = local_file.spans.len();
-            file.spans
-                .iter()
-                .for_each(|span| local_file.add_span(span.clone()));
+            for span in &file.spans {
+                local_file.add_span(span.clone());
+            }
             new_spans += local_file.spans.len().saturating_sub(count_before);
         }
     }
@@ -150,10 +150,8 @@ fn plan_archives(package: &Package, backups: &Path) -> Result<Vec<ArchiveImport>
 }
 
 fn has_same_content(path: &Path, file: &ExportFile) -> Result<bool, TransferError> {
-    if !path
-        .metadata()
-        .is_ok_and(|meta| meta.is_file() && meta.len() == file.size)
-    {
+    let meta = path.metadata();
+    if !meta.is_ok_and(|meta| meta.is_file() && meta.len() == file.size) {
         return Ok(false);
     }
     let mut open_file = file_open::open(path).at("open", path)?;
@@ -162,17 +160,10 @@ fn has_same_content(path: &Path, file: &ExportFile) -> Result<bool, TransferErro
 }
 
 fn select_new_records<'a>(package: &'a Package, local: &InventoryFile) -> Vec<&'a LegacyRecord> {
-    let local_paths: HashSet<&str> = local
-        .legacy
-        .iter()
-        .map(|r| r.source_path.as_str())
-        .collect();
-    package
-        .inventory
-        .legacy
-        .iter()
-        .filter(|record| !local_paths.contains(record.source_path.as_str()))
-        .collect()
+    let local_paths: HashSet<_> = local.legacy.iter().map(|r| &r.source_path).collect();
+    let exported = package.inventory.legacy.iter();
+    let new = exported.filter(|record| !local_paths.contains(&record.source_path));
+    new.collect()
 }
 
 /// Returns the lines of the export's launch registry for launches that the registry `local` does not have. Keeps the
@@ -183,16 +174,12 @@ fn select_new_launches<'a>(package: &'a Package, local: &[u8]) -> Vec<&'a [u8]> 
         Some(value.get("launch_id")?.as_str()?.to_owned())
     };
 
-    let local_ids: HashSet<String> = local
-        .split(|byte| *byte == b'\n')
-        .filter_map(launch_id)
-        .collect();
+    let is_newline = |byte: &u8| *byte == b'\n';
+    let local_ids: HashSet<_> = local.split(is_newline).filter_map(launch_id).collect();
+    let is_new = |line: &&[u8]| launch_id(line).is_some_and(|id| !local_ids.contains(&id));
 
     let exported = package.launches.as_deref().unwrap_or_default();
-    exported
-        .split(|byte| *byte == b'\n')
-        .filter(|line| launch_id(line).is_some_and(|id| !local_ids.contains(&id)))
-        .collect()
+    exported.split(is_newline).filter(is_new).collect()
 }
 
 fn list_changed_accounts(local: &CooldownFile, exported: &CooldownFile) -> Vec<String> {
@@ -339,11 +326,8 @@ fn merge_cooldown(
             merge_entry(file, entry);
         }
         for archive in &archives {
-            if let Some(identity) = archive.metadata.identity()
-                && archive.archive.is_some()
-                && archive.metadata.captures_login()
-            {
-                let has_login = true;
+            let has_login = archive.archive.is_some() && archive.metadata.captures_login();
+            if let Some(identity) = archive.metadata.identity().filter(|_| has_login) {
                 file.record_archived_account(&identity, has_login);
             }
         }
@@ -363,10 +347,8 @@ fn import_archives(
 
     for plan in planned {
         let target = backups.join(&plan.saved_as);
-        let staged_file = staged_archives
-            .get(&plan.archive)
-            .and_then(|a| a.staged.as_deref());
-
+        let archive = staged_archives.get(&plan.archive);
+        let staged_file = archive.and_then(|archive| archive.staged.as_deref());
         if plan.outcome == ArchiveOutcome::Added
             && let Some(staged_file) = staged_file
             && !links::publish_copy(staged_file, &target)?
@@ -385,12 +367,10 @@ fn import_archives(
 
     // The remaining sidecars have no archive in the export.
     for (name, bytes) in &package.sidecars {
-        let has_no_archive = package
-            .archives
-            .iter()
-            .all(|a| names::sidecar_name(&a.name).as_ref() != Some(name));
+        let mut archives = package.archives.iter();
+        let has_archive = archives.any(|a| names::sidecar_name(&a.name).as_ref() == Some(name));
         let path = backups.join(name);
-        if has_no_archive && path.symlink_metadata().is_err() {
+        if !has_archive && path.symlink_metadata().is_err() {
             atomic::write(&path, bytes)?;
         }
     }
@@ -407,17 +387,13 @@ fn add_legacy_records(package: &Package, home: &Path) -> Result<(), TransferErro
     }
 
     let backups = store::backups_folder(home);
-    document::update(
-        &home.join(store::FILE_NAME),
-        &home.join(LOCK_NAME),
-        |inventory: &mut InventoryFile| {
-            let new_records = select_new_records(package, inventory);
-            let new_records = new_records.into_iter().cloned().collect();
-            legacy::merge_records(inventory, new_records, |_, name| {
-                backups.join(name).exists()
-            });
-        },
-    )?;
+    let (path, lock) = (home.join(store::FILE_NAME), home.join(LOCK_NAME));
+    document::update(&path, &lock, |inventory: &mut InventoryFile| {
+        let new_records = select_new_records(package, inventory);
+        let new_records = new_records.into_iter().cloned().collect();
+        let is_taken = |_: &LegacyRecord, name: &str| backups.join(name).exists();
+        legacy::merge_records(inventory, new_records, is_taken);
+    })?;
     Ok(())
 }
 

@@ -220,10 +220,8 @@ pub fn plan(home: &PythonHome, target: &CopyTarget<'_>) -> Result<CopyPlan, Tran
 
     let mut merged = local.clone();
     merge_accounts(&mut merged, home, &plan);
-    let changed = merged.accounts.iter().filter(|entry| {
-        let entry_before = local.find(&entry.identity);
-        entry_before != Some(*entry)
-    });
+    let accounts = merged.accounts.iter();
+    let changed = accounts.filter(|entry| local.find(&entry.identity) != Some(*entry));
     plan.accounts = changed.map(|e| e.identity.email.to_string()).collect();
     Ok(plan)
 }
@@ -242,11 +240,10 @@ fn find_copy_name(
     // The files are opened before the import, because a file that cannot be opened would abort it half-way. An archive
     // without a sidecar is no error.
     for (i, path) in source_pair.iter().enumerate() {
-        match file_open::open(path) {
-            Err(e) if i == compared_index || e.kind() != ErrorKind::NotFound => {
-                return Err(e.to_string());
-            }
-            _ => {}
+        if let Err(e) = file_open::open(path)
+            && (i == compared_index || e.kind() != ErrorKind::NotFound)
+        {
+            return Err(e.to_string());
         }
     }
 
@@ -254,10 +251,8 @@ fn find_copy_name(
     let mut number = 1;
     loop {
         let target_pair = archive_and_sidecar_paths(backups, &name);
-        if target_pair
-            .iter()
-            .all(|path| path.symlink_metadata().is_err())
-        {
+        let is_free = |path: &PathBuf| path.symlink_metadata().is_err();
+        if target_pair.iter().all(is_free) {
             return Ok((name, ArchiveOutcome::Added));
         }
 

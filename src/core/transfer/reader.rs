@@ -342,9 +342,8 @@ fn check_sidecars(package: &Package) -> Result<(), PackageError> {
             }
         };
 
-        let is_described = |archive: &&ExportedArchive| {
-            names::sidecar_name(&archive.name).as_deref() == Some(name.as_str())
-        };
+        let is_described =
+            |archive: &&ExportedArchive| names::sidecar_name(&archive.name).as_ref() == Some(name);
         if let Some(archive) = package.archives.iter().find(is_described)
             && !may_describe(&metadata, &archive.file)
         {

@@ -154,10 +154,8 @@ impl ExportInput {
     /// # Errors
     /// The file cannot be read, is armored, or has an invalid `age` header.
     pub fn open(path: &Path) -> Result<Self, TransferError> {
-        let mut file = BufReader::with_capacity(
-            MAX_HEAD_BYTES,
-            file_open::open_user_named(path).at("open", path)?,
-        );
+        let file = file_open::open_user_named(path).at("open", path)?;
+        let mut file = BufReader::with_capacity(MAX_HEAD_BYTES, file);
         let mut first_bytes = Vec::new();
         Read::by_ref(&mut file)
             .take(MAX_HEAD_BYTES as u64)
@@ -170,9 +168,8 @@ impl ExportInput {
         };
 
         let is_age = first_bytes.starts_with(MAGIC);
-        let has_header_end = first_bytes
-            .windows(HEAD_END.len())
-            .any(|part| part == HEAD_END);
+        let mut parts = first_bytes.windows(HEAD_END.len());
+        let has_header_end = parts.any(|part| part == HEAD_END);
 
         if first_bytes.starts_with(b"-----BEGIN AGE") {
             return Err(foreign_error("it is armored; decrypt it with age -d first"));
