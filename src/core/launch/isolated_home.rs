@@ -64,10 +64,9 @@ pub enum IsolationError {
 /// Returns true if an entry at the top of the real home is shared with isolated homes. The user's own
 /// files are shared; logins, databases, caches and files of running processes are not.
 fn is_shared_entry(name: &Path) -> bool {
-    let mut created_by_codex = SHARED_FOLDERS.iter().chain(&SHARED_FILES);
-    if created_by_codex.any(|shared| name == Path::new(shared))
-        || name == Path::new(MCP_CREDENTIALS)
-    {
+    let created_by_codex = SHARED_FOLDERS.iter().chain(&SHARED_FILES);
+    let mut shared_names = created_by_codex.chain([&MCP_CREDENTIALS]);
+    if shared_names.any(|shared| name == Path::new(shared)) {
         return true;
     }
 

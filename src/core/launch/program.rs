@@ -77,9 +77,8 @@ fn help_lists_no_daemon(program: &Program, env: &Environment) -> bool {
     let deadline = Instant::now() + HELP_TIMEOUT;
     let mut is_listed = false;
     while let ChildOutput::Line(line) = child.read_line(deadline) {
-        is_listed |= String::from_utf8_lossy(&line)
-            .split_whitespace()
-            .any(|word| word == NO_DAEMON);
+        let line = String::from_utf8_lossy(&line);
+        is_listed |= line.split_whitespace().any(|word| word == NO_DAEMON);
     }
 
     child.finish(deadline);

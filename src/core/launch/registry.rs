@@ -226,10 +226,8 @@ impl Launches {
 
     /// Iterates over the launches, the newest first.
     pub fn newest_first(&self) -> impl Iterator<Item = LaunchRecord> {
-        self.lines
-            .iter()
-            .rev()
-            .filter_map(|line| self.parse_record(line))
+        let newest_lines = self.lines.iter().rev();
+        newest_lines.filter_map(|line| self.parse_record(line))
     }
 
     /// Iterates over the launches that are not settled, the oldest first.
