@@ -202,20 +202,8 @@ impl DatabaseAdapter<'_, '_> {
             return Ok(());
         }
 
-        let home = self.work.request.folder.clone();
         // The newest rollout of a conversation may be one that stays, because a rewind began it after the backup.
         let remaining_rollouts = self.index_remaining_rollouts();
-        if let Some(rows) = &archived_rows {
-            // The archive may be of another home.
-            let restored_rollouts = RolloutOverlay(vec![&self.work.stage.rollouts]);
-            staged::rewrite_rollout_paths(
-                &rows.database,
-                &home,
-                &restored_rollouts,
-                UnmatchedRows::Rebase,
-            )?;
-        }
-
         for database in databases {
             // A damaged database is left to Codex, which moves it aside and creates a new one.
             if !self.copy_live_database(&database)? {
@@ -236,12 +224,10 @@ impl DatabaseAdapter<'_, '_> {
                 continue;
             }
 
-            staged::rewrite_rollout_paths(
-                &database.staged,
-                &home,
-                &RolloutOverlay(vec![&self.work.stage.rollouts, &remaining_rollouts]),
-                UnmatchedRows::Keep,
-            )?;
+            let home = &self.work.request.folder;
+            let rollouts = RolloutOverlay(vec![&self.work.stage.rollouts, &remaining_rollouts]);
+            let unmatched_rows = UnmatchedRows::Keep;
+            staged::rewrite_rollout_paths(&database.staged, home, &rollouts, unmatched_rows)?;
             self.plan_live_change(database);
         }
 

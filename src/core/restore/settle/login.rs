@@ -119,7 +119,7 @@ pub fn preview_login(
         return Ok(Some(preview));
     }
 
-    // A link is followed only once it is staged.
+    // An archived link at this path is not followed here, but by the restore, once it is staged.
     let is_config_file = |file: FileEntry| file.path.as_path() == Path::new(CONFIG_TOML);
     let has_config = request.archive.contents().files.iter().any(is_config_file);
     let config = if has_config && plan.writes.contains(Path::new(CONFIG_TOML)) {
@@ -225,11 +225,9 @@ fn choose_login(
     check_same_account(request, live.login(), &login.identity)?;
 
     let profiles = Profiles::of(request.manager_home);
-    let profile = match profiles.find(&login.identity)? {
-        Some(profile) => Some(profile),
-        // Records about an account outlive its profile.
-        None => profiles.recall_removed_profile(login.identity.email.as_str(), &login),
-    };
+    // Records about an account outlive its profile.
+    let recall = || profiles.recall_removed_profile(login.identity.email.as_str(), &login);
+    let profile = profiles.find(&login.identity)?.or_else(recall);
     let profile = profile.as_ref();
 
     let is_of_account = |auth: &&AuthSnapshot| is_login_of(auth, &login.identity);

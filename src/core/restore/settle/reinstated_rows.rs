@@ -3,10 +3,11 @@
 
 use crate::archive::{ArchiveReader, FileEntry, file_extract};
 use crate::codex::database;
+use crate::codex::threads::staged::{self, UnmatchedRows};
 use crate::history::{ConversationId, ThreadNameIndex, session_index};
 use crate::io::{IoContext, atomic, file_open, modes};
 use crate::restore::plan::needed_paths::find_newest_state_database;
-use crate::restore::{RestoreError, RestorePlan, RestoreTarget, Stage, Workspace};
+use crate::restore::{RestoreError, RestorePlan, RestoreTarget, RolloutOverlay, Stage, Workspace};
 use std::collections::{BTreeSet, HashSet};
 use std::path::{Path, PathBuf};
 
@@ -31,8 +32,8 @@ fn conversations_to_reinstate(plan: &RestorePlan, stage: &Stage) -> HashSet<Stri
     }
 }
 
-/// Unpacks the archive's state database into the staging folder. Returns `None` if no row is needed, or if the archived
-/// database is missing or damaged.
+/// Unpacks the archive's state database into the staging folder, and rewrites the paths of rollouts in it to this home.
+/// Returns `None` if no row is needed, or if the archived database is missing or damaged.
 pub(crate) fn unpack_rows(work: &Workspace<'_>) -> Result<Option<ReinstatedRows>, RestoreError> {
     let (archive, scratch) = (work.request.archive, work.transaction.folder());
     let ids = conversations_to_reinstate(&work.plan, &work.stage);
@@ -47,9 +48,17 @@ pub(crate) fn unpack_rows(work: &Workspace<'_>) -> Result<Option<ReinstatedRows>
     unpack_entry(archive, &archived_database, &database)?;
 
     // A copy made by the Python tool may be torn. Codex creates the rows again from the rollouts.
-    let is_sound =
-        database::may_be_sqlite(&database) && database::check_integrity(&database).is_ok();
-    Ok(is_sound.then_some(ReinstatedRows { database, ids }))
+    if !database::may_be_sqlite(&database) || database::check_integrity(&database).is_err() {
+        return Ok(None);
+    }
+
+    // The archive may be of another home.
+    let (home, rollouts) = (
+        &work.request.folder,
+        RolloutOverlay(vec![&work.stage.rollouts]),
+    );
+    staged::rewrite_rollout_paths(&database, home, &rollouts, UnmatchedRows::Rebase)?;
+    Ok(Some(ReinstatedRows { database, ids }))
 }
 
 /// Stages a copy of the home's session index, with the archived names of restored conversations that have no name in

@@ -2,6 +2,7 @@
 
 use super::staged_home::Stage;
 use crate::archive::{EntryName, NameSet, parse_rollout_name, set_attributes};
+use crate::codex::RolloutName;
 use crate::codex::home::{HomeEntryKind, kind_of};
 use crate::codex::rollout::{self, Relation};
 use crate::io::disk_clock::modified_ns;
@@ -24,6 +25,15 @@ pub(crate) struct MergeResult {
     pub(crate) kept_rollouts: HashSet<String>,
 }
 
+impl MergeResult {
+    fn keep(&mut self, rollout: &RolloutName, live_name: &EntryName) {
+        let id = rollout.id().unwrap_or(&rollout.name);
+        let rollout_id = rollout.rollout_id().unwrap_or(id);
+        self.kept_rollouts.insert(rollout_id.to_owned());
+        self.kept_files.insert(id, live_name);
+    }
+}
+
 /// Removes each staged rollout whose live version is equal or longer from the stage and from the plan. Appends the
 /// missing live lines to staged line-based files. Does nothing unless the plan is a merge into the home.
 ///
@@ -38,12 +48,8 @@ pub(crate) fn merge_conversations(
         return Ok(MergeResult::default());
     }
 
-    let mut archived_files: HashMap<String, EntryName> = HashMap::new();
-    for archived_name in plan.writes.iter() {
-        if let Some(rollout) = parse_rollout_name(archived_name.as_path()) {
-            archived_files.insert(rollout.name, archived_name);
-        }
-    }
+    let by_rollout = |name: EntryName| Some((parse_rollout_name(name.as_path())?.name, name));
+    let mut archived_files: HashMap<_, _> = plan.writes.iter().filter_map(by_rollout).collect();
 
     let mut merged = MergeResult {
         kept_files: RolloutIndex::from_files(&NameSet::with_names(live.name_table())),
@@ -57,13 +63,11 @@ pub(crate) fn merge_conversations(
             continue;
         };
 
-        let id = rollout.id().unwrap_or(&rollout.name).to_owned();
-        let rollout_id = rollout.rollout_id().unwrap_or(&id).to_owned();
         let Some(archived_name) = archived_files.get(&rollout.name) else {
-            merged.kept_rollouts.insert(rollout_id);
-            merged.kept_files.insert(&id, &live_name);
+            merged.keep(&rollout, &live_name);
             continue;
         };
+        let id = rollout.id().unwrap_or(&rollout.name);
 
         let live_path = stage.home().live.join(path);
         let staged_path = stage.staged_path(archived_name.as_path());
@@ -72,9 +76,8 @@ pub(crate) fn merge_conversations(
             Relation::Equal | Relation::FirstExtends => {
                 sharing::remove_file(&staged_path).at("remove", &staged_path)?;
                 plan.drop_write(archived_name);
-                stage.rollouts.replace(&id, archived_name, &live_name);
-                merged.kept_rollouts.insert(rollout_id);
-                merged.kept_files.insert(&id, &live_name);
+                stage.rollouts.replace(id, archived_name, &live_name);
+                merged.keep(&rollout, &live_name);
                 // The staged file is gone, so a second live file of the conversation is not compared.
                 archived_files.remove(&rollout.name);
             }
@@ -85,7 +88,7 @@ pub(crate) fn merge_conversations(
             }
 
             Relation::SecondExtends => {}
-            Relation::Diverged => diverged.push(id),
+            Relation::Diverged => diverged.push(id.to_owned()),
         }
     }
 
