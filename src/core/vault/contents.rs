@@ -78,10 +78,9 @@ impl SnapshotContents {
         let mut roots = BTreeSet::new();
 
         for file in all_files.iter() {
+            let is_above = |path: &&PathBuf| file.path.as_path().starts_with(path);
+            let paths_above = paths.iter().filter(is_above);
             // If one of `paths` is below another one, only the upper one is downloaded.
-            let paths_above = paths
-                .iter()
-                .filter(|path| file.path.as_path().starts_with(path));
             if let Some(root) = paths_above.min_by_key(|path| path.components().count()) {
                 roots.insert(root);
                 files.push(&file);
@@ -107,9 +106,10 @@ impl SnapshotContents {
 
     fn read_plain_backup(restic: &Restic, snapshot: &Snapshot) -> Result<Self, VaultError> {
         let nodes = list_nodes(restic, &snapshot.id, |_| true)?;
-        let root = find_home_path(&nodes).ok_or_else(|| {
-            snapshot.no_path_error("a folder with sessions, history.jsonl or auth.json")
-        })?;
+        let Some(root) = find_home_path(&nodes) else {
+            let wanted = "a folder with sessions, history.jsonl or auth.json";
+            return Err(snapshot.no_path_error(wanted));
+        };
 
         let mut contents = Self {
             manifest: ArchiveManifest {

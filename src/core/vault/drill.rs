@@ -53,14 +53,9 @@ pub fn run_drill(
     let tmp_folder = staging_folder(options.manager_home);
 
     let contents = SnapshotContents::read(restic, snapshot)?;
-    let (archive_file, finished_archive) = materialize(
-        restic,
-        snapshot,
-        &contents,
-        staging.folder(),
-        Compression::Fast,
-        progress,
-    )?;
+    let (folder, compression) = (staging.folder(), Compression::Fast);
+    let (archive_file, finished_archive) =
+        materialize(restic, snapshot, &contents, folder, compression, progress)?;
 
     let verified = verify::verify(archive_file.path(), &tmp_folder, &Silent)?;
     // A read error of the new archive is one of the local disk, and proves nothing about the snapshot.
@@ -68,9 +63,10 @@ pub fn run_drill(
         return Err(e.into());
     }
 
+    let metadata = &finished_archive.manifest.metadata;
     let mut report = DrillReport {
-        files: finished_archive.manifest.metadata.files,
-        bytes: finished_archive.manifest.metadata.bytes,
+        files: metadata.files,
+        bytes: metadata.bytes,
         conversations: None,
         problems: verified.problems,
     };
@@ -92,12 +88,10 @@ pub fn run_drill(
         }
         Ok(count) => report.conversations = Some(count),
         Err(AppServerError::Interrupted) => return Err(VaultError::Interrupted),
-        Err(e) => {
-            let problem = format!("Codex lists no conversations: {e}");
-            report.problems.push(problem);
-        }
+        Err(e) => report
+            .problems
+            .push(format!("Codex lists no conversations: {e}")),
     }
-
     Ok(report)
 }
 

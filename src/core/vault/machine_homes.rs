@@ -56,9 +56,8 @@ pub fn list_machine_homes(manager_home: &Path) -> Vec<MachineHome> {
     let folders = tree::list_folders(&machines_folder(manager_home)).unwrap_or_default();
 
     let read_machine = |folder: PathBuf| {
-        let record = document::read::<MachineRecord>(&record_path(&folder))
-            .ok()?
-            .good()?;
+        let record = document::read::<MachineRecord>(&record_path(&folder)).ok()?;
+        let record = record.good()?;
         Some(MachineHome {
             machine: record.machine,
             published_at: record.published_at,
@@ -185,14 +184,14 @@ impl MachineRefresh<'_> {
         // The files must be on disk before the record lists them.
         tree_sync::sync_file_systems([self.folder]);
 
-        let digests = wanted_files
-            .iter()
-            .map(|(path, entry)| (path.clone(), entry.digest));
+        let wanted_files = wanted_files.into_iter();
         let record = MachineRecord {
             machine: snapshot.published.machine.clone(),
             snapshot: snapshot.published.id.clone(),
             published_at: snapshot.time,
-            files: digests.collect(),
+            files: wanted_files
+                .map(|(path, entry)| (path, entry.digest))
+                .collect(),
         };
         Ok(document::write(&record_path(self.folder), &record)?)
     }
@@ -280,9 +279,8 @@ fn read_local_times(home: &Path) -> Result<RolloutTimes, IoError> {
     for file in files::find_rollouts(home)? {
         let path = file.path(home);
         let meta = path.metadata().at("inspect", &path)?;
-        let relative = path.strip_prefix(home).unwrap_or(&path);
-        let mtimes = times.entry(to_conversation_key(relative)).or_default();
-        mtimes.insert(modified_ns(&meta));
+        let key = to_conversation_key(path.strip_prefix(home).unwrap_or(&path));
+        times.entry(key).or_default().insert(modified_ns(&meta));
     }
     Ok(times)
 }
@@ -298,10 +296,8 @@ fn to_conversation_key(path: &Path) -> String {
 fn select_wanted_files(manifest: &ManifestFiles, local_times: &RolloutTimes) -> ManifestFiles {
     let mut remote_times = RolloutTimes::new();
     for (path, entry) in manifest {
-        let mtimes = remote_times
-            .entry(to_conversation_key(Path::new(path)))
-            .or_default();
-        mtimes.insert(entry.mtime_ns);
+        let key = to_conversation_key(Path::new(path));
+        remote_times.entry(key).or_default().insert(entry.mtime_ns);
     }
 
     let is_wanted = |path: &str| {

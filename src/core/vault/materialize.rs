@@ -48,11 +48,8 @@ pub fn materialize(
             progress,
         };
 
-        let manifest = &contents.manifest;
-        repacker
-            .writer
-            .add_folders_and_links(&manifest.folders, &manifest.links)?;
-
+        let (folders, links) = (&contents.manifest.folders, &contents.manifest.links);
+        repacker.writer.add_folders_and_links(folders, links)?;
         for root in &contents.roots {
             repacker.download(restic, snapshot, root, &path)?;
         }
@@ -80,13 +77,11 @@ fn check_digests(
         digest.is_some_and(|listed| file.digest.is_none_or(|digest| listed.contradicts(&digest)))
     };
 
-    match finished.manifest.files.iter().find(differs) {
-        None => Ok(()),
-        Some(file) => Err(VaultError::damaged_snapshot(
-            &snapshot.id,
-            format!("{} does not match its digest", file.path),
-        )),
-    }
+    let Some(file) = finished.manifest.files.iter().find(differs) else {
+        return Ok(());
+    };
+    let detail = format!("{} does not match its digest", file.path);
+    Err(VaultError::damaged_snapshot(&snapshot.id, detail))
 }
 
 /// Copies the entries of a tar stream into an archive.
@@ -114,9 +109,8 @@ impl Repacker<'_, '_, '_> {
         archive_path: &Path,
     ) -> Result<(), VaultError> {
         let restic_path = self.contents.to_restic_path(root);
-        let listed_file = EntryName::from_path(root)
-            .ok()
-            .and_then(|name| self.take_missing_file(&name));
+        let name = EntryName::from_path(root).ok();
+        let listed_file = name.and_then(|name| self.take_missing_file(&name));
 
         // restic streams a single file as it is, and a folder as a tar.
         if let Some(listed_file) = listed_file {
@@ -148,15 +142,9 @@ impl Repacker<'_, '_, '_> {
         entry: &RawEntry,
         content: &mut EntryContent<'_>,
     ) -> Result<(), ArchiveError> {
-        let listed = entry
-            .name
-            .as_path()
-            .strip_prefix(&self.contents.home)
-            .ok()
-            .and_then(|path| EntryName::from_path(path).ok())
-            .and_then(|name| self.take_missing_file(&name));
-
-        match listed {
+        let path = entry.name.as_path().strip_prefix(&self.contents.home).ok();
+        let name = path.and_then(|path| EntryName::from_path(path).ok());
+        match name.and_then(|name| self.take_missing_file(&name)) {
             None => Ok(()),
             Some(listed) if matches!(entry.kind, RawKind::File) => self.add_file(&listed, content),
             Some(listed) => Err(self.damage_error(format!("{} is not a file", listed.path))),

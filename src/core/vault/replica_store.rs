@@ -110,10 +110,8 @@ impl ReplicaStore {
             if limited.limit() > 0 {
                 return result;
             }
-            Err(VaultError::damaged_snapshot(
-                id,
-                format!("its manifest has more than {MAX_MANIFEST_BYTES} bytes"),
-            ))
+            let detail = format!("its manifest has more than {MAX_MANIFEST_BYTES} bytes");
+            Err(VaultError::damaged_snapshot(id, detail))
         })
     }
 

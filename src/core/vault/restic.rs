@@ -181,10 +181,8 @@ impl Restic {
             && command.get_args().all(|arg| arg != "--no-lock");
         let is_backup = subcommand == "backup";
 
-        let (mut note, input) = may_lock
-            .then(|| ProcessNote::create(&self.vault_folder, is_backup))
-            .flatten()
-            .unzip();
+        let created = may_lock.then(|| ProcessNote::create(&self.vault_folder, is_backup));
+        let (mut note, input) = created.flatten().unzip();
 
         let input = input.map_or_else(Stdio::null, Stdio::from);
         let child = match self.spawn(command, input) {
