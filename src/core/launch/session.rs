@@ -147,47 +147,40 @@ fn plan_with_program(
     // The live account stays in the real home, because a login must not have two owners.
     let is_isolated = request.isolated && !is_live;
 
-    let profiles = Profiles::of(request.manager_home);
-    let (profile, switch, isolated_home) = if is_isolated {
-        isolated_home::refuse_unshared_database_folder(request.codex_home)?;
-        let profile = profiles.find_profile_to_isolate(request.account, request.codex_home)?;
-        let home = profiles.isolated_home_path(request.account)?;
-        (profile, None, Some(home))
-    } else {
-        let plan = switch::plan_from_disk(&switch_request(request, DaemonPolicy::Leave))?;
-        let is_needed = !plan.is_current;
-        (plan.profile.clone(), is_needed.then_some(plan), None)
-    };
-
-    let daemon = if is_isolated {
-        None
-    } else {
-        daemon::find(request.codex_home)
-    };
-    if let Some(daemon) = &daemon
-        && !request.stop_daemon
-        && may_use_daemon(&arguments)
-        && !Arguments::parse(&args).has_option(NO_DAEMON)
-    {
-        return Err(LaunchError::Daemon(daemon.pid));
-    }
-
-    let words = std::iter::once(program.path().as_os_str().to_owned()).chain(args);
+    let words = std::iter::once(program.path().as_os_str()).chain(args.iter().map(|arg| &**arg));
+    let words = words.map(|word| word.to_string_lossy().into_owned());
     let email = request.account.email.to_string();
-    Ok(LaunchPlan {
-        profile: Some(profile)
-            .filter(|name| !name.is_empty())
-            .unwrap_or_else(|| email.clone()),
+    let mut plan = LaunchPlan {
+        profile: email.clone(),
         email,
         account_id: request.account.account_id.clone(),
-        isolated_home,
+        isolated_home: None,
         is_live_account: request.isolated && is_live,
-        switch,
-        daemon: daemon.map(|daemon| daemon.pid),
-        command: words
-            .map(|word| word.to_string_lossy().into_owned())
-            .collect(),
-    })
+        switch: None,
+        daemon: None,
+        command: words.collect(),
+    };
+
+    if is_isolated {
+        isolated_home::refuse_unshared_database_folder(request.codex_home)?;
+        let profiles = Profiles::of(request.manager_home);
+        plan.profile = profiles.find_profile_to_isolate(request.account, request.codex_home)?;
+        plan.isolated_home = Some(profiles.isolated_home_path(request.account)?);
+        return Ok(plan);
+    }
+
+    let switch = switch::plan_from_disk(&switch_request(request, DaemonPolicy::Leave))?;
+    if !switch.profile.is_empty() {
+        plan.profile.clone_from(&switch.profile);
+    }
+    plan.switch = (!switch.is_current).then_some(switch);
+    plan.daemon = daemon::find(request.codex_home).map(|daemon| daemon.pid);
+
+    let uses_daemon = may_use_daemon(&arguments) && !Arguments::parse(&args).has_option(NO_DAEMON);
+    match plan.daemon {
+        Some(pid) if uses_daemon && !request.stop_daemon => Err(LaunchError::Daemon(pid)),
+        _ => Ok(plan),
+    }
 }
 
 /// Returns true if a Codex with these arguments connects to a running background daemon.

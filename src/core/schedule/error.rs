@@ -1,4 +1,4 @@
-//! The reason why a job cannot be installed, removed or shown.
+//! The errors of jobs.
 
 use crate::io::IoError;
 use std::path::PathBuf;
