@@ -4,8 +4,8 @@ use super::error::SwitchError;
 use super::request::SwitchRequest;
 use crate::accounts::profile::find_own_profile;
 use crate::accounts::save::predict_save_outcome;
-use crate::accounts::{LeaseError, LoginOwner, Profile, Profiles, SaveOutcome};
-use crate::codex::{AUTH_JSON, AuthFile, Identity};
+use crate::accounts::{LeaseError, LoginOwner, Profile, ProfileError, Profiles, SaveOutcome};
+use crate::codex::{AUTH_JSON, AuthFile, AuthSnapshot, Identity, Login};
 use crate::io::OrdinaryPath;
 use serde::Serialize;
 
@@ -90,12 +90,7 @@ pub(crate) fn plan_switch(
     // The live login leaves the home: it goes to its own profile, or to quarantine if it is no login.
     match live {
         AuthFile::Present(snapshot) => match &snapshot.login {
-            Some(login) => {
-                let profile_of_live = find_own_profile(profiles, &login.identity)?;
-                let outcome = predict_save_outcome(profile_of_live, snapshot, login);
-                let profile = profile_of_live.map(|p| p.name.clone());
-                plan.save_back = Some(PlannedSave { profile, outcome });
-            }
+            Some(login) => plan.save_back = Some(plan_save_back(profiles, snapshot, login)?),
             None => plan.unreadable = Some("without a login that codex-manager recognizes".into()),
         },
         AuthFile::Unreadable { reason, .. } => plan.unreadable = Some(reason.clone()),
@@ -103,6 +98,18 @@ pub(crate) fn plan_switch(
     }
 
     Ok(plan)
+}
+
+fn plan_save_back(
+    profiles: &[Profile],
+    snapshot: &AuthSnapshot,
+    login: &Login,
+) -> Result<PlannedSave, ProfileError> {
+    let profile = find_own_profile(profiles, &login.identity)?;
+    Ok(PlannedSave {
+        profile: profile.map(|p| p.name.clone()),
+        outcome: predict_save_outcome(profile, snapshot, login),
+    })
 }
 
 /// Checks that the target's profile has a login that this machine may use.
