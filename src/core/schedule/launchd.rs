@@ -48,7 +48,7 @@ pub(super) fn render_plist(definition: &JobDefinition, context: &JobContext<'_>)
     }
     text.push_str("\t</dict>\n");
 
-    text += &match definition.options.when {
+    let trigger = match definition.options.when {
         Trigger::Every(secs) => {
             format!("\t<key>StartInterval</key>\n\t<integer>{secs}</integer>\n")
         }
@@ -58,6 +58,7 @@ pub(super) fn render_plist(definition: &JobDefinition, context: &JobContext<'_>)
              \t\t<key>Minute</key>\n\t\t<integer>{minute}</integer>\n\t</dict>\n"
         ),
     };
+    text.push_str(&trigger);
 
     // Without this key launchd discards standard error. `JobDefinition::new` has checked that the path of the manager
     // home is UTF-8.
