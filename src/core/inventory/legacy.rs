@@ -76,11 +76,10 @@ pub fn scan_places(places: &[PathBuf], recursive: bool) -> Result<LegacyScan, Io
                 Ok(entry) if entry.file_type().is_dir() && !is_legacy_name(entry.path()) => {}
                 Ok(entry) => scan.add_file(entry.into_path()),
                 Err(e) => {
+                    let io_error = e.io_error().map(ToString::to_string);
                     scan.skipped.insert(SkippedLegacyFile {
                         path: e.path().unwrap_or(&folder).to_path_buf(),
-                        reason: e
-                            .io_error()
-                            .map_or_else(|| e.to_string(), ToString::to_string),
+                        reason: io_error.unwrap_or_else(|| e.to_string()),
                         is_fault: true,
                     });
                 }

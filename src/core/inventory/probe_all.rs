@@ -4,7 +4,7 @@
 //! An account whose login is in another Codex home is not probed; its last observation is reported.
 
 use super::status::{self, Inquiry, StatusError, StatusOptions, StatusReport};
-use crate::accounts::{LeaseError, ProfileError, Profiles};
+use crate::accounts::{LeaseError, Profile, ProfileError, Profiles};
 use crate::codex::{AuthFile, Identity, read_login};
 use crate::io::clock::Timestamp;
 use crate::io::parallel;
@@ -88,41 +88,34 @@ pub fn load_targets(
     let profiles = Profiles::of(manager_home).list()?;
     let live = live_auth.login().map(|login| &login.identity);
 
-    let mut targets: Vec<_> = profiles
-        .iter()
-        .filter_map(|profile| {
-            let identity = profile.identity()?.clone();
-            let place = match profile.find_live_home(codex_home) {
-                Some(_) if live.is_some_and(|live| live.is_same(&identity)) => ProbeLocation::Live,
-                Some(home) => ProbeLocation::Elsewhere(home),
-                None => ProbeLocation::Scratch,
-            };
+    let new_target = |profile: Option<&Profile>, identity: &Identity, place| ProbeTarget {
+        profile: profile.map(|profile| profile.name.clone()),
+        identity: identity.clone(),
+        place,
+        used_at: None,
+    };
 
-            Some(ProbeTarget {
-                profile: Some(profile.name.clone()),
-                identity,
-                place,
-                used_at: None,
-            })
-        })
-        .collect();
+    let mut targets = Vec::new();
+    for profile in &profiles {
+        let Some(identity) = profile.identity() else {
+            continue;
+        };
+        let place = match profile.find_live_home(codex_home) {
+            Some(_) if live.is_some_and(|live| live.is_same(identity)) => ProbeLocation::Live,
+            Some(home) => ProbeLocation::Elsewhere(home),
+            None => ProbeLocation::Scratch,
+        };
+        targets.push(new_target(Some(profile), identity, place));
+    }
 
     // The live login may belong to no profile.
-    if let Some(live) = live
-        && targets
-            .iter()
-            .all(|target| target.place != ProbeLocation::Live)
-    {
-        targets.push(ProbeTarget {
-            profile: None,
-            identity: live.clone(),
-            place: ProbeLocation::Live,
-            used_at: None,
-        });
+    let is_live = |target: &ProbeTarget| target.place == ProbeLocation::Live;
+    if let Some(live) = live.filter(|_| !targets.iter().any(is_live)) {
+        targets.push(new_target(None, live, ProbeLocation::Live));
     }
 
     // The sort is stable, so the profiles stay in the order of their names.
-    targets.sort_by_key(|target| target.place != ProbeLocation::Live);
+    targets.sort_by_key(|target| !is_live(target));
     Ok(targets)
 }
 

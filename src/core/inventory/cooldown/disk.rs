@@ -50,10 +50,8 @@ pub fn load(
     };
 
     let Some(bytes) = file_open::read_if_exists(&path)? else {
-        return Ok(with_origin(
-            rebuild_from_records(manager_home)?,
-            CooldownOrigin::Absent,
-        ));
+        let rebuilt = rebuild_from_records(manager_home)?;
+        return Ok(with_origin(rebuilt, CooldownOrigin::Absent));
     };
 
     let problem = match document::parse::<CooldownFile>(&path, &bytes)? {
@@ -70,10 +68,8 @@ pub fn load(
     }
 
     let (file, mut warnings) = rebuild_from_records(manager_home)?;
-    let warning = format!(
-        "damaged ({problem}), rebuilt from profiles and archives: {}",
-        path.display()
-    );
+    let path = path.display();
+    let warning = format!("damaged ({problem}), rebuilt from profiles and archives: {path}");
     warnings.insert(0, warning);
     Ok(with_origin((file, warnings), CooldownOrigin::Damaged))
 }

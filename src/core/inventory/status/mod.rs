@@ -117,11 +117,13 @@ pub fn read_status(options: &StatusOptions) -> Result<StatusReport, StatusError>
     // Read again, because Codex may have renewed the login meanwhile.
     let auth = or_unreadable(read_auth());
     check_account_of_text(text.as_ref(), config.store, &auth)?;
-    if config.store.may_read_auth_json() {
-        report.identity = auth.login().map(|login| login.identity.clone());
-        report.plan = auth.login().and_then(|login| login.plan.clone());
-        report.login = judge_login_state(&auth);
-        report.freshness = auth.login().map(|login| login.freshness);
+    if config.store.may_read_auth_json()
+        && let Some(login) = auth.login()
+    {
+        report.identity = Some(login.identity.clone());
+        report.plan.clone_from(&login.plan);
+        report.login = LoginState::Ok;
+        report.freshness = Some(login.freshness);
     }
 
     if let Some(answer) = answer {
@@ -262,16 +264,12 @@ fn has_newer_login(manager_home: &Path, account: &Identity, report: &StatusRepor
 fn collect_notes(config: &CodexConfig, env: &Environment) -> Vec<String> {
     let mut notes = Vec::new();
     if let Some(problem) = &config.problem {
-        notes.push(format!(
-            "cannot parse config.toml of the Codex home: {problem}"
-        ));
+        let note = format!("cannot parse config.toml of the Codex home: {problem}");
+        notes.push(note);
     }
-
     if !config.store.reads_auth_json() {
-        notes.push(format!(
-            "{}, so auth.json may be outdated",
-            config.store.describe()
-        ));
+        let store = config.store.describe();
+        notes.push(format!("{store}, so auth.json may be outdated"));
     }
 
     let mut variables = OVERRIDING_VARIABLES.into_iter();
@@ -324,14 +322,6 @@ fn is_api_key(auth: &AuthFile, store: CredentialStore) -> bool {
         && auth
             .login()
             .is_some_and(|login| login.identity.kind.is_billed_by_use())
-}
-
-fn judge_login_state(auth: &AuthFile) -> LoginState {
-    if auth.login().is_some() {
-        LoginState::Ok
-    } else {
-        LoginState::Unknown
-    }
 }
 
 /// The longest wait for a running Codex to renew a login that is due, before another Codex is

@@ -131,9 +131,8 @@ pub(super) fn merge_status_text(report: &mut StatusReport, text: StatusText, now
         report.identity = text.email.map(Identity::from_email);
     }
     if report.identity.is_none() {
-        report
-            .notes
-            .push("the status text names no account, and the home has none".into());
+        let note = "the status text names no account, and the home has none";
+        report.notes.push(note.into());
     }
 
     // Codex capitalizes the plan; the server's names are in lower case.
