@@ -100,11 +100,10 @@ pub fn apply(
 /// Fails if other processes use the home.
 fn check_idle(request: &RestoreRequest<'_>) -> Result<(), RestoreError> {
     let busy = target::find_holders(request);
-    if busy.is_empty() {
-        Ok(())
-    } else {
-        Err(RestoreError::Busy(busy))
+    if !busy.is_empty() {
+        return Err(RestoreError::Busy(busy));
     }
+    Ok(())
 }
 
 /// Unpacks the planned files into the stage, except for the rollouts that the home has with equal content, and creates

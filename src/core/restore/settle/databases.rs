@@ -395,7 +395,7 @@ impl DatabaseAdapter<'_, '_> {
     /// Returns the ids of the live rollouts that are removed, or replaced by other content than a continuation. These
     /// are ids of rollouts, not of conversations: each rewind begins another rollout with a projection of its own.
     fn find_stale_projection_ids(&self) -> Result<HashSet<String>, RestoreError> {
-        let mut stale = HashSet::new();
+        let mut stale_ids = HashSet::new();
         for file in self.work.live.names.iter() {
             let rollout = parse_rollout_name(file.as_path());
             let Some((rollout, id)) = rollout.as_ref().and_then(|c| Some((c, c.rollout_id()?)))
@@ -421,11 +421,11 @@ impl DatabaseAdapter<'_, '_> {
             };
 
             if !keeps_projection {
-                stale.insert(id.to_owned());
+                stale_ids.insert(id.to_owned());
             }
         }
 
-        Ok(stale)
+        Ok(stale_ids)
     }
 }
 

@@ -139,11 +139,10 @@ fn check_home_uses_folder(
     request: &RestoreRequest<'_>,
 ) -> Result<(), RestoreError> {
     // The default configuration shows the folder that the environment names.
-    let configs = [CodexConfig::read(home), CodexConfig::default()];
-    let mut folders_in_use = configs
+    let is_in_use = [CodexConfig::read(home), CodexConfig::default()]
         .iter()
-        .filter_map(|config| config.database_folder(home, request.env));
-    let is_in_use = folders_in_use.any(|path| links::resolve_links(&path) == folder);
+        .filter_map(|config| config.database_folder(home, request.env))
+        .any(|path| links::resolve_links(&path) == folder);
 
     if is_in_use || request.may_write_outside {
         Ok(())
@@ -165,10 +164,10 @@ fn check_space(
         return Ok(());
     }
 
-    let sizes = databases
+    let files = databases
         .iter()
         .filter_map(|(_, path)| path.metadata().ok());
-    let needed_bytes = sizes.map(|meta| meta.len()).sum();
+    let needed_bytes = files.map(|meta| meta.len()).sum();
     Ok(space::require_free_space(nearest_folder, needed_bytes)?)
 }
 

@@ -198,10 +198,10 @@ impl SafetyBackup<'_> {
                     || self.would_be_lost(&note.path))
         });
 
-        if unsaved.is_empty() {
-            return Ok(damaged);
+        if !unsaved.is_empty() {
+            return Err(RestoreError::BackupIncomplete { items: unsaved });
         }
-        Err(RestoreError::BackupIncomplete { items: unsaved })
+        Ok(damaged)
     }
 
     /// Moves the damaged databases out of `unsaved` and returns them; an unreadable database may be sound and stays.

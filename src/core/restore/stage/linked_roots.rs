@@ -37,23 +37,24 @@ pub(crate) fn find_linked_roots(
         let Ok(target) = entry.path().canonical() else {
             continue;
         };
-        if is_mount || !target.starts_with(folder) {
-            // A mount point cannot be renamed, and a rename does not cross file systems.
-            let is_whole = disk_probes::list_mounts(&target)?.is_empty()
-                && space::is_same_file_system(&target, atomic::parent_of(&target));
-            let staging = if is_whole {
-                journal::staging_folder_beside(&target)
-            } else {
-                journal::staging_folder_within(&target)
-            };
-
-            roots.push(StageRoot {
-                prefix,
-                live: target,
-                staged: staging.join("new"),
-                is_whole,
-            });
+        if !is_mount && target.starts_with(folder) {
+            continue;
         }
+
+        // A mount point cannot be renamed, and a rename does not cross file systems.
+        let is_whole = disk_probes::list_mounts(&target)?.is_empty()
+            && space::is_same_file_system(&target, atomic::parent_of(&target));
+        let staging = if is_whole {
+            journal::staging_folder_beside(&target)
+        } else {
+            journal::staging_folder_within(&target)
+        };
+        roots.push(StageRoot {
+            prefix,
+            live: target,
+            staged: staging.join("new"),
+            is_whole,
+        });
     }
 
     Ok(roots)
