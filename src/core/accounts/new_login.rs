@@ -239,13 +239,8 @@ pub(crate) fn save_new_login(
     let mut name_problem = None;
 
     if profile.is_none() {
-        match profiles.save_as(
-            profile_name,
-            (snapshot, login),
-            codex_home,
-            LoginCopy::Ordinary,
-            now,
-        ) {
+        let copy = LoginCopy::Ordinary;
+        match profiles.save_as(profile_name, (snapshot, login), codex_home, copy, now) {
             Ok((_, saved)) => return Ok((saved, None)),
             Err(
                 ProfileError::Taken { account, .. } | ProfileError::EmailOfAnother { account, .. },

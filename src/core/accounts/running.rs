@@ -69,10 +69,8 @@ impl AccountHistory {
         }
 
         // Before the last switch only the previous account is known, back to the switch before it.
-        let was_previous = started_before(switched_at)
-            && switch
-                .before
-                .is_none_or(|time| started_after(time.to_utc()));
+        let earlier_switch = switch.before.map(|time| time.to_utc());
+        let was_previous = started_before(switched_at) && earlier_switch.is_none_or(started_after);
         switch.previous.as_ref().filter(|_| was_previous)
     }
 }

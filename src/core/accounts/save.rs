@@ -131,12 +131,17 @@ impl Profiles {
         })
     }
 
-    /// Moves an auth.json that is no login from a profile into quarantine.
-    fn move_to_quarantine(&self, path: &Path, now: Timestamp) -> Result<(), IoError> {
+    fn create_quarantine(&self) -> Result<PathBuf, IoError> {
         let folder = self.folder.join(UNREADABLE);
         atomic::create_private_folder(&folder)?;
+        Ok(folder)
+    }
+
+    /// Moves an auth.json that is no login from a profile into quarantine.
+    fn move_to_quarantine(&self, path: &Path, now: Timestamp) -> Result<(), IoError> {
         let name = format!("profile-{}.json", format_stamp(now));
-        atomic::rename(path, &atomic::find_free_path(&folder.join(name)))
+        let target = self.create_quarantine()?.join(name);
+        atomic::rename(path, &atomic::find_free_path(&target))
     }
 
     /// Copies whatever occupies the place of an auth.json and cannot be a login, such as a folder
@@ -152,8 +157,7 @@ impl Profiles {
             return Ok(None);
         }
 
-        let folder = self.folder.join(UNREADABLE);
-        atomic::create_private_folder(&folder)?;
+        let folder = self.create_quarantine()?;
         let copy = atomic::find_free_path(&folder.join(format!("auth-{}", format_stamp(now))));
         links::link_or_copy_tree(path, &copy)?;
 
@@ -167,10 +171,9 @@ impl Profiles {
     /// Writes the bytes of an unreadable auth.json into quarantine before they are replaced.
     /// Returns the path.
     pub(crate) fn quarantine_bytes(&self, bytes: &SecretBytes) -> Result<PathBuf, IoError> {
-        let folder = self.folder.join(UNREADABLE);
-        atomic::create_private_folder(&folder)?;
         let digest = &hash::sha256(bytes.expose())[..FILE_DIGEST_CHARS];
-        let path = folder.join(format!("auth-{digest}.json"));
+        let name = format!("auth-{digest}.json");
+        let path = self.create_quarantine()?.join(name);
         atomic::write(&path, bytes.expose())?;
         Ok(path)
     }
@@ -334,7 +337,9 @@ pub(crate) fn predict_save_outcome(
 pub(super) fn list_history_names(history: &Path) -> Result<Vec<String>, IoError> {
     let entries = tree::list_if_exists(history)?.into_iter();
     let names = entries.filter_map(|(name, _)| name.into_string().ok());
-    Ok(names.filter(|name| name.ends_with(".json")).collect())
+    Ok(names
+        .filter(|name| name.strip_suffix(".json").is_some())
+        .collect())
 }
 
 /// Adds a login to `history/`, unless it is already there, and removes the oldest of the other logins so that

@@ -80,10 +80,8 @@ impl Switcher {
                 let mut all = read_folders(&folder.join("vault/codex"), None)?;
                 // Names with `_` are copies that caam makes by itself.
                 all.retain(|login| !login.name.starts_with('_'));
-                all.extend(read_folders(
-                    &folder.join("profiles/codex"),
-                    Some("codex_home"),
-                )?);
+                let profiles = folder.join("profiles/codex");
+                all.extend(read_folders(&profiles, Some("codex_home"))?);
                 all
             }
             Self::CodexSwitch => read_folders(&folder.join("profiles"), None)?,

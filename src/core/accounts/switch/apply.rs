@@ -50,11 +50,10 @@ pub fn check_daemon(request: &SwitchRequest<'_>) -> Result<(), SwitchError> {
     };
 
     let turns = find_busy_conversations(request.codex_home);
-    if turns.is_empty() || force {
-        Ok(())
-    } else {
-        Err(SwitchError::DaemonAtWork { pid, turns })
+    if !turns.is_empty() && !force {
+        return Err(SwitchError::DaemonAtWork { pid, turns });
     }
+    Ok(())
 }
 
 /// Switches the live login.
@@ -128,14 +127,15 @@ fn replace_live_login(
         return Ok(false);
     }
 
-    // The record is written before the file: a reader looks only at the homes that records name,
-    // and the auth.json there decides which login is live.
-    let record_owner = |owner| profiles.save_back(snapshot, login, owner, request.now);
-    record_owner(if request.force_stale {
+    let new_owner = if request.force_stale {
         OwnerLocation::AssertedLive(request.codex_home)
     } else {
         OwnerLocation::Live(request.codex_home)
-    })?;
+    };
+    // The record is written before the file: a reader looks only at the homes that records name,
+    // and the auth.json there decides which login is live.
+    let record_owner = |owner| profiles.save_back(snapshot, login, owner, request.now);
+    record_owner(new_owner)?;
 
     if !idle.replace_with(snapshot)? {
         // The target's login did not go live, so its profile owns it again.
@@ -145,15 +145,13 @@ fn replace_live_login(
     events::info!("activated the login of {}", report.plan.profile);
 
     // After a crash or an error from here on, the record of the old login may still name this home.
-    report.unrecorded = record_switch(request, profiles, idle)
-        .err()
-        .map(|e| e.to_string());
-
-    match &report.unrecorded {
-        None => events::info!("recorded the owner of each login"),
-        Some(problem) => events::info!("cannot record the switch: {problem}"),
+    match record_switch(request, profiles, idle) {
+        Ok(()) => events::info!("recorded the owner of each login"),
+        Err(e) => {
+            events::info!("cannot record the switch: {e}");
+            report.unrecorded = Some(e.to_string());
+        }
     }
-
     Ok(true)
 }
 
