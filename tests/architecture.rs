@@ -99,8 +99,8 @@ fn files_have_no_circular_imports() {
 #[test]
 fn the_hazards_of_a_replicated_folder_are_known_below_the_planner() {
     let imports = Imports::read(&source());
-    let of_folder = |module: &str| module.starts_with("sync::remote::folder");
-    let outside = ["sync::plan", "sync::apply", "sync::remote::snapshots"];
+    let of_folder = |module: &str| module.starts_with("sync::cloud_folder");
+    let outside = ["sync::plan", "sync::apply", "sync::snapshots"];
     let wrong: Vec<_> = imports
         .all()
         .filter(|(from, to, _)| of_folder(from) && outside.iter().any(|o| to.starts_with(o)))

@@ -8,7 +8,7 @@ use crate::error::{CommandError, Result};
 use chrono::{DateTime, Utc};
 use codex_manager_core::conversations::index;
 use codex_manager_core::io::is_interrupted;
-use codex_manager_core::sync::remote::replica_id;
+use codex_manager_core::sync::snapshots::replica_id;
 use codex_manager_core::sync::state::Replica;
 use codex_manager_core::vault::machine_homes::{self, LocalHomes, MachineHome};
 use codex_manager_core::vault::replica_store::ReplicaStore;

@@ -9,9 +9,9 @@ use codex_manager_core::sync::codexsync::CodexSyncStateError;
 use codex_manager_core::sync::config::SyncConfigError;
 use codex_manager_core::sync::index_updates::IndexUpdateError;
 use codex_manager_core::sync::plan::PlanError;
-use codex_manager_core::sync::remote::RemoteError;
 use codex_manager_core::sync::resolve::ConflictCopyError;
 use codex_manager_core::sync::restore::SyncRestoreError;
+use codex_manager_core::sync::snapshots::RemoteError;
 
 impl Advised for SyncConfigError {
     fn to_command_error(&self) -> CommandError {

@@ -6,7 +6,7 @@ use crate::error::{CommandError, Result};
 use codex_manager_core::io::{Staging, atomic, events, pluralize, staging, tree};
 use codex_manager_core::sync::config::{SyncConfig, SyncRemote};
 use codex_manager_core::sync::plan::SyncPlan;
-use codex_manager_core::sync::remote::{Join, Remote, RemoteSnapshot, SnapshotManifest};
+use codex_manager_core::sync::snapshots::{Join, Remote, RemoteSnapshot, SnapshotManifest};
 use codex_manager_core::sync::state::Replica;
 use codex_manager_core::vault::TreeLock;
 use codex_manager_core::vault::replica_store::{ReplicaSnapshot, ReplicaStore};

@@ -6,7 +6,7 @@ use super::cloud::{
 use codex_manager_core::io::hash::Sha256Digest;
 use codex_manager_core::sync::apply;
 use codex_manager_core::sync::plan::{self, PlanRequest, SyncPlan};
-use codex_manager_core::sync::remote::{
+use codex_manager_core::sync::snapshots::{
     HOME, Join, MANIFEST, Remote, RemoteError, RemoteSnapshot, SnapshotManifest,
 };
 use std::cell::{Cell, RefCell};

@@ -9,7 +9,7 @@ use crate::ui::object;
 use clap::Args;
 use codex_manager_core::io::quantity::pluralize;
 use codex_manager_core::sync::config::SyncRemote;
-use codex_manager_core::sync::remote;
+use codex_manager_core::sync::snapshots;
 use codex_manager_core::vault::VaultError;
 use codex_manager_core::vault::replica_store::{ReplicaSnapshot, ReplicaStore};
 use std::collections::BTreeMap;
@@ -41,7 +41,7 @@ impl SyncForgetArgs {
             );
         }
 
-        let own_id = remote::replica_id(&replica(context, &config).folder);
+        let own_id = snapshots::replica_id(&replica(context, &config).folder);
         let store = ReplicaStore::new(ConnectionArgs::default().open(context)?);
         let snapshots = store.list()?;
 

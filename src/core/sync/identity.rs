@@ -5,10 +5,10 @@
 //! other's manifest without end. So a manifest that the local state did not publish counts as another machine's, and
 //! this machine continues under a new name.
 
+use super::cloud_folder::listed_versions::{MAX_MANIFEST_BYTES, RemoteManifests};
 use super::config::SyncConfig;
 use super::ledger::{Ledger, LedgerContents};
 use super::manifest::{self, EncodedManifest, ManifestEntry};
-use super::remote::folder::listed_versions::{MAX_MANIFEST_BYTES, RemoteManifests};
 use super::sealed_lines;
 use super::state::{Replica, StateDamage, SyncState};
 use crate::io::{IoContext, IoError, file_open};

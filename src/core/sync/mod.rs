@@ -7,7 +7,7 @@
 //! I want to change
 //! - what a sync does with a file → [`plan`], [`decide`]; which files it sees → [`scan`], [`scope`];
 //! - what is written, and in which order → [`apply`];
-//! - what other machines learn → [`manifest`], [`ledger`], [`identity`]; how it is read → [`remote::folder`];
+//! - what other machines learn → [`manifest`], [`ledger`], [`identity`]; how it is read → [`cloud_folder`];
 //! - conflicts of conversations → [`conflict_copies`], [`resolve`], [`resolutions`];
 //! - snapshots → [`backup`], [`restore`];
 //! - Codex's lists after a sync → [`index_updates`], [`pending_index_updates`].
@@ -15,6 +15,7 @@
 pub mod apply;
 pub mod backup;
 pub mod branches;
+pub mod cloud_folder;
 pub mod codexsync;
 pub mod config;
 pub mod conflict_copies;
@@ -37,7 +38,6 @@ pub(crate) mod notice;
 pub mod pending_index_updates;
 pub mod plan;
 mod records;
-pub mod remote;
 pub mod resolutions;
 pub mod resolve;
 pub mod restore;
@@ -50,4 +50,5 @@ mod sealed_lines;
 pub mod secrets;
 pub mod sides;
 mod snapshot_writer;
+pub mod snapshots;
 pub mod state;

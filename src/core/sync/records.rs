@@ -1,11 +1,11 @@
 //! The records of all machines about files: the state of the last sync, the ledger, the manifests and the conflict
 //! copies. A plan reads them once, before it compares files.
 
+use super::cloud_folder::listed_versions::RemoteManifests;
 use super::config::SyncConfig;
 use super::conflict_copies::ConflictCopies;
 use super::ledger::Ledger;
 use super::manifest::{self, ManifestEntry};
-use super::remote::folder::listed_versions::RemoteManifests;
 use super::state::{Deletion, Replica, SyncState, SyncedFile};
 use super::{resolutions, rollouts};
 use crate::io::IoError;

@@ -4,6 +4,7 @@
 //! no machine asks again.
 
 use super::backup::{BackupError, SnapshotFile};
+use super::cloud_folder::listed_versions::RemoteManifests;
 use super::config::SyncConfig;
 use super::conflict_copies::{self, ConflictCopies, ConflictCopy, ConflictCopyFolders};
 use super::conflicting_versions::ConflictingVersions;
@@ -13,7 +14,6 @@ use super::ledger::Ledger;
 use super::manifest::ManifestEntry;
 use super::pending_index_updates::PendingIndexUpdates;
 use super::plan::Conflict;
-use super::remote::folder::listed_versions::RemoteManifests;
 use super::sides::{Side, Stat};
 use super::state::{Replica, SyncState};
 use super::{contents, identity, resolutions, rollouts, snapshot_writer};

@@ -1,7 +1,7 @@
 //! Lists the files of one side that are synced, with size and mtime. Opens no file.
 
+use super::cloud_folder::cloud_names::{self, CloudName};
 use super::notice::{Notice, NoticeList};
-use super::remote::folder::cloud_names::{self, CloudName};
 use super::rollouts;
 use super::scope::{self, Scope, ScopeMatch};
 use super::sides::{Side, Stat, is_absent};

@@ -6,7 +6,7 @@ use crate::archive::ArchiveError;
 use crate::codex::ProgramError;
 use crate::io::IoError;
 use crate::restore::RestoreError;
-use crate::sync::remote::RemoteError;
+use crate::sync::snapshots::RemoteError;
 use std::path::PathBuf;
 
 /// The reason why a vault command failed. The repository keeps every earlier snapshot.

@@ -11,7 +11,7 @@ use super::snapshot::list_tagged;
 use super::tags::find_value;
 use super::tree_lock::TreeLock;
 use crate::io::Progress;
-use crate::sync::remote::{HOME, MANIFEST, RemoteSnapshot};
+use crate::sync::snapshots::{HOME, MANIFEST, RemoteSnapshot};
 use chrono::{DateTime, Utc};
 use std::cell::Cell;
 use std::collections::{BTreeMap, BTreeSet};

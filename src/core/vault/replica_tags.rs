@@ -1,7 +1,7 @@
 //! The tags of a snapshot that sync makes. Such a snapshot is no backup: `vault` neither lists nor removes it.
 
 use super::tags::{RESERVED, find_value};
-use crate::sync::remote::RemoteSnapshot;
+use crate::sync::snapshots::RemoteSnapshot;
 use percent_encoding::utf8_percent_encode;
 
 /// The tag of every snapshot of sync.

@@ -18,7 +18,7 @@
 //! I want to change
 //! - which files are synced → [`scope`](crate::sync::scope), `scan`;
 //! - what happens to a file → [`decide`](crate::sync::decide), with the facts from `facts::comparison`;
-//! - when a remote file counts as delivered or is missing → [`remote::folder`](crate::sync::remote::folder);
+//! - when a remote file counts as delivered or is missing → [`cloud_folder`](crate::sync::cloud_folder);
 //! - the steps of a conversation → `steps::conversation`, of other files → `steps::file`;
 //! - what is held back or reported → `guards`.
 
@@ -32,7 +32,7 @@ mod steps;
 mod sync_plan;
 mod sync_step;
 
-pub use super::remote::folder::undelivered::UndeliveredVersion;
+pub use super::cloud_folder::undelivered::UndeliveredVersion;
 pub use super::sides::ObservedFile;
 pub use error::PlanError;
 pub use guards::PLACEHOLDERS;

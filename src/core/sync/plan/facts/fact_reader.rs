@@ -1,12 +1,12 @@
 //! The request, the records and the rules with which facts about files are read.
 
 use super::newest_rewinds::{NewestRewind, find_newest_rewinds};
+use crate::sync::cloud_folder::folder_reader::FolderReader;
 use crate::sync::config::{Compare, DecisionRules, SyncConfig};
 use crate::sync::continued_rollouts::ContinuedRollouts;
 use crate::sync::file_group::FileGroup;
 use crate::sync::plan::request::PlanRequest;
 use crate::sync::records::Records;
-use crate::sync::remote::folder::folder_reader::FolderReader;
 use crate::sync::scope::Scope;
 use std::collections::HashMap;
 use std::sync::OnceLock;

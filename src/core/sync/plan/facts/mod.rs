@@ -3,7 +3,7 @@
 //!
 //! [`FactReader`](fact_reader::FactReader) reads the facts. `files` and `conversation` return a
 //! [`ComparedFile`](compared_file::ComparedFile) for each group of files; `comparison` compares its versions.
-//! [`remote::folder`](crate::sync::remote::folder) finds out whether a remote file may be used and which versions are
+//! [`cloud_folder`](crate::sync::cloud_folder) finds out whether a remote file may be used and which versions are
 //! missing. `missing_files` finds the files that are gone since the last sync, and `newest_rewinds` the rollouts that
 //! decide where a rewound conversation is. `conflict_copy_facts`, `continued_rollouts` and `obstacles` read files of the
 //! planned steps.
