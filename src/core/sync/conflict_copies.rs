@@ -5,7 +5,7 @@
 //! state and in `.codex-manager/forks/` of the cloud folder. Conversation and content determine the name, so that
 //! several machines that store the same version write the same file. The files are never changed.
 
-use super::cloud_folder::cloud_names;
+use super::cloud_names;
 use super::manager_folder::{self, CONFLICT_COPIES_FOLDER};
 use super::sides::{Side, Stat};
 use super::state::{SyncState, SyncedFile};

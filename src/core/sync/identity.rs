@@ -5,9 +5,9 @@
 //! other's manifest without end. So a manifest that the local state did not publish counts as another machine's, and
 //! this machine continues under a new name.
 
-use super::cloud_folder::listed_versions::{MAX_MANIFEST_BYTES, RemoteManifests};
 use super::config::SyncConfig;
 use super::ledger::{Ledger, LedgerContents};
+use super::listed_versions::{MAX_MANIFEST_BYTES, RemoteManifests};
 use super::manifest::{self, EncodedManifest, ManifestEntry};
 use super::sealed_lines;
 use super::state::{Replica, StateDamage, SyncState};

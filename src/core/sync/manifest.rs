@@ -4,7 +4,7 @@
 //! Each manifest has one writer, so that a cloud client never has to choose between two versions. Names that
 //! do not follow the grammar are ignored. An incomplete manifest is recognized ([`super::sealed_lines`]).
 
-use super::cloud_folder::cloud_names;
+use super::cloud_names;
 use super::sealed_lines::{self, SealedLines};
 use super::sides::Stat;
 use super::state::{Deletion, SyncState};

@@ -7,7 +7,8 @@
 //! I want to change
 //! - what a sync does with a file → [`plan`], [`decide`]; which files it sees → [`scan`], [`scope`];
 //! - what is written, and in which order → [`apply`];
-//! - what other machines learn → [`manifest`], [`ledger`], [`identity`]; how it is read → [`cloud_folder`];
+//! - what other machines learn → [`manifest`], [`ledger`], [`identity`]; how it is read → [`listed_versions`];
+//! - files of the cloud folder that are partial, or have not arrived → [`cloud_folder`], [`cloud_names`];
 //! - conflicts of conversations → [`conflict_copies`], [`resolve`], [`resolutions`];
 //! - snapshots → [`backup`], [`restore`];
 //! - Codex's lists after a sync → [`index_updates`], [`pending_index_updates`].
@@ -16,6 +17,7 @@ pub mod apply;
 pub mod backup;
 pub mod branches;
 pub mod cloud_folder;
+pub(crate) mod cloud_names;
 pub mod codexsync;
 pub mod config;
 pub mod conflict_copies;
@@ -31,6 +33,7 @@ pub mod index_updates;
 mod json_lines;
 pub(crate) mod ledger;
 pub(crate) mod line_merge;
+pub mod listed_versions;
 mod manager_folder;
 pub mod manifest;
 pub mod new_branches;

@@ -1,10 +1,10 @@
 //! The records of all machines about files: the state of the last sync, the ledger, the manifests and the conflict
 //! copies. A plan reads them once, before it compares files.
 
-use super::cloud_folder::listed_versions::RemoteManifests;
 use super::config::SyncConfig;
 use super::conflict_copies::ConflictCopies;
 use super::ledger::Ledger;
+use super::listed_versions::RemoteManifests;
 use super::manifest::{self, ManifestEntry};
 use super::state::{Deletion, Replica, SyncState, SyncedFile};
 use super::{resolutions, rollouts};

@@ -4,13 +4,13 @@
 //! no machine asks again.
 
 use super::backup::{BackupError, SnapshotFile};
-use super::cloud_folder::listed_versions::RemoteManifests;
 use super::config::SyncConfig;
 use super::conflict_copies::{self, ConflictCopies, ConflictCopy, ConflictCopyFolders};
 use super::conflicting_versions::ConflictingVersions;
 use super::continued_rollouts::ContinuedRollouts;
 use super::index_updates::{ContentChange, IndexUpdate};
 use super::ledger::Ledger;
+use super::listed_versions::RemoteManifests;
 use super::manifest::ManifestEntry;
 use super::pending_index_updates::PendingIndexUpdates;
 use super::plan::Conflict;

@@ -1,6 +1,6 @@
 //! Lists the files of one side that are synced, with size and mtime. Opens no file.
 
-use super::cloud_folder::cloud_names::{self, CloudName};
+use super::cloud_names::{self, CloudName};
 use super::notice::{Notice, NoticeList};
 use super::rollouts;
 use super::scope::{self, Scope, ScopeMatch};

@@ -3,11 +3,11 @@
 //! A cloud folder can show partial files, old files and files full of zeros. A remote file is trusted if it is as the
 //! last sync left it, or if a machine attests its digest. Only without any such evidence does its content decide.
 
-use super::cloud_names;
 use super::folder_reader::FolderReader;
 use crate::codex::rollout::{self, Relation};
 use crate::io::hash::Sha256Digest;
 use crate::io::{IoContext, IoError};
+use crate::sync::cloud_names;
 use crate::sync::contents::{self, SearchedPart};
 use crate::sync::file_kind::FileKind;
 use crate::sync::file_version::FileVersion;

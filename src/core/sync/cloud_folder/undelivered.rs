@@ -5,15 +5,15 @@
 //! one. Conversations and line-based files only grow, so the longer version is newer; a machine whose conversation got
 //! shorter no longer lists the longer version. Of a plain file, the version with the later mtime is newer.
 
-use super::cloud_names::{self, CloudName};
 use super::folder_reader::FolderReader;
-use super::listed_versions::{ListedVersion, ManifestAge};
 use crate::codex::rollout::ZST;
 use crate::io::hash::Sha256Digest;
 use crate::io::quantity::pluralize;
+use crate::sync::cloud_names::{self, CloudName};
 use crate::sync::config::SessionMode;
 use crate::sync::file_group::FileGroup;
 use crate::sync::file_kind::FileKind;
+use crate::sync::listed_versions::{ListedVersion, ManifestAge};
 use crate::sync::manifest::ManifestEntry;
 use crate::sync::scan::ListedFile;
 use crate::sync::scope::ScopeMatch;

@@ -5,7 +5,7 @@
 
 use super::settings::{SyncConfig, SyncConfigError};
 use crate::io::{file_id, links};
-use crate::sync::cloud_folder::cloud_names;
+use crate::sync::cloud_names;
 use crate::sync::scope::{self, Scope, ScopeMatch};
 use std::fmt;
 use std::path::{Path, PathBuf};

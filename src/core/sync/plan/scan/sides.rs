@@ -3,8 +3,8 @@
 use super::stat_cache;
 use crate::io::quantity::pluralize;
 use crate::io::{IoContext, IoError, parallel};
-use crate::sync::cloud_folder::listed_versions::RemoteManifests;
 use crate::sync::config::{DeletePolicy, SyncConfig};
+use crate::sync::listed_versions::RemoteManifests;
 use crate::sync::notice::{Notice, NoticeList};
 use crate::sync::plan::error::PlanError;
 use crate::sync::plan::request::PlanRequest;

@@ -3,9 +3,9 @@
 //! an older one, the file is read.
 
 use crate::codex::rollout;
-use crate::sync::cloud_folder::listed_versions::RemoteManifests;
 use crate::sync::config::SyncConfig;
 use crate::sync::file_group::state_key;
+use crate::sync::listed_versions::RemoteManifests;
 use crate::sync::scan::SideListing;
 use crate::sync::sides::{Side, Stat};
 use crate::sync::state::{SyncState, SyncedFile};
