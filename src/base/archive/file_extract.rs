@@ -1,7 +1,7 @@
 //! Extracts chosen files of an archive for reading, without their attributes.
 
-use super::ArchiveError;
 use super::entry::FileEntry;
+use super::error::ArchiveError;
 use super::reader::ArchiveReader;
 use super::sink::{Extent, Sink};
 use crate::codex::home::{HomeEntryKind, kind_of};

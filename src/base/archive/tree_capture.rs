@@ -9,9 +9,9 @@
 //! stay between captures, because a new link changes the ctime of a file, by which [`super::reuse`]
 //! recognizes unchanged files. Databases and the login are always copies, removed after each run.
 
-use super::ArchiveError;
 use super::capture::{new_manifest, read_folder_ids, scan_with_snapshots, take_plain_files};
 use super::database_snapshots::DatabaseSnapshots;
+use super::error::ArchiveError;
 use super::format::{ArchiveManifest, FileEntry, FileList, MANIFEST_NAME, Metadata, NameSet};
 use super::login_read::{self, LoginFile};
 use super::path_note::PathNote;

@@ -1,9 +1,9 @@
 //! Writes captured files into a folder tree, as hard links where possible, else as copies.
 
-use super::ArchiveError;
 use super::attributes::set_attributes;
 use super::capture_target::{CaptureTarget, SkipReason};
 use super::duplicates::{DuplicateConversations, RolloutKey};
+use super::error::ArchiveError;
 use super::format::{
     EntryName, FileEntry, FileList, FolderEntry, InodeStamp, LinkEntry, NameSet, NameTable,
 };

@@ -36,11 +36,9 @@ pub mod thread_rollouts;
 pub mod thread_titles;
 pub mod unreadable;
 
-pub(crate) use files::RolloutFile;
 pub use id::ConversationId;
 pub use lines::{JsonlLine, LineReader};
-pub(crate) use prompts::HistoryEntry;
-pub(crate) use rollout::{Depth, RolloutScan};
+pub(crate) use rollout::Depth;
 pub use rollout::{SessionMeta, UserMessage};
 pub use session_index::{IndexEntry, ThreadNameIndex};
 

@@ -4,7 +4,7 @@
 //! restricted. The user's profile is restricted already.
 
 #[cfg(windows)]
-use super::OrdinaryPath;
+use super::ordinary_path::OrdinaryPath;
 #[cfg(windows)]
 use std::path::Path;
 

@@ -1,8 +1,9 @@
 //! Atomic file writes: after a crash, either the old or the new file exists, complete.
 
+use super::io_error::{IoContext, IoError};
 use super::lock::{self, FileLock};
 use super::temp_name::{TEMP_PREFIX, is_temp_name};
-use super::{IoContext, IoError, beneath, events, file_open, flush, modes, owner, sharing};
+use super::{beneath, events, file_open, flush, modes, owner, sharing};
 use std::fs::{self, File, TryLockError};
 use std::io::{Seek, Write};
 use std::path::{Path, PathBuf};

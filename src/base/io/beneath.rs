@@ -103,7 +103,7 @@ pub(super) fn open(path: &Path, flags: rustix::fs::OFlags) -> io::Result<Option<
 #[cfg(target_os = "linux")]
 mod linux {
     use super::FollowedLinks;
-    use crate::io::OrdinaryPath;
+    use crate::io::ordinary_path::OrdinaryPath;
     use rustix::fs::{CWD, Mode, OFlags, ResolveFlags, openat2};
     use rustix::io::{Errno, retry_on_intr};
     use std::fs::File;

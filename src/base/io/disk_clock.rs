@@ -2,7 +2,8 @@
 //!
 //! A wrong clock makes everything seem old, so retention deletes only what [`confirm_ages`] reports as old.
 
-use super::{IoContext, IoError, atomic};
+use super::atomic;
+use super::io_error::{IoContext, IoError};
 use chrono::{DateTime, TimeDelta, Utc};
 use std::fs::Metadata;
 use std::path::{Path, PathBuf};

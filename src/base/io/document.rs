@@ -4,8 +4,9 @@
 //! the file stays unchanged. A document that cannot be parsed, or exceeds its maximum size, is
 //! damaged. [`update`] renames it to a free name, so that its bytes are kept, and rebuilds it.
 
+use super::io_error::{IoContext, IoError};
 use super::lock::FileLock;
-use super::{IoContext, IoError, atomic, file_open};
+use super::{atomic, file_open};
 use crate::io::sharing;
 use serde::Serialize;
 use serde::de::DeserializeOwned;

@@ -1,6 +1,8 @@
 //! The identity of a file, which survives a rename and a reboot.
 
-use super::{IoContext, IoError, OrdinaryPath, atomic};
+use super::atomic;
+use super::io_error::{IoContext, IoError};
+use super::ordinary_path::OrdinaryPath;
 use serde::{Deserialize, Serialize};
 use std::fs::{DirEntry, Metadata};
 use std::io::ErrorKind;

@@ -4,7 +4,8 @@
 //! opening a device can have side effects. Every opened file is therefore checked to be a regular
 //! one, except those that the user named ([`open_user_named`]).
 
-use super::{IoContext, IoError, beneath, events, sharing};
+use super::io_error::{IoContext, IoError};
+use super::{beneath, events, sharing};
 use std::fs::{File, Metadata, OpenOptions};
 use std::io::{self, ErrorKind, Read, Seek, SeekFrom};
 use std::path::Path;

@@ -1,7 +1,9 @@
 //! Links, and copies of files that cannot be linked.
 
+use super::io_error::{IoContext, IoError};
+use super::ordinary_path::OrdinaryPath;
 use super::tree::list;
-use super::{IoContext, IoError, OrdinaryPath, atomic, file_open, modes, sharing};
+use super::{atomic, file_open, modes, sharing};
 use std::fs::{self, FileTimes, Metadata};
 use std::path::{Component, Path, PathBuf};
 

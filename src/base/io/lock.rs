@@ -6,7 +6,8 @@
 //! (`LockFileEx`). So one byte beyond the end of every file is locked, which no process reads.
 
 use super::file_open::{self, FinalLink};
-use super::{IoContext, IoError, flush, progress, sharing};
+use super::io_error::{IoContext, IoError};
+use super::{flush, progress, sharing};
 use std::fs::{File, OpenOptions, TryLockError};
 use std::io::ErrorKind;
 use std::path::Path;

@@ -24,6 +24,7 @@ pub mod file_open;
 pub mod flush;
 pub mod foreground;
 pub mod hash;
+mod io_error;
 #[cfg(windows)]
 pub(crate) mod job;
 pub mod json_path;
@@ -32,6 +33,7 @@ pub mod links;
 pub mod lock;
 pub mod machine;
 pub mod modes;
+mod ordinary_path;
 pub mod owner;
 pub mod parallel;
 pub(crate) mod piped_child;
@@ -58,6 +60,7 @@ pub mod tree_sync;
 
 pub use atomic::{PublishError, TempFile, with_suffix};
 pub use disk_clock::{changed_ns, modified_ns};
+pub use io_error::{list_causes, message_with_causes, prefix_unless_empty};
 pub use json_path::serialize_displayed;
 pub use progress::{Phases, Progress, ReportingReader, Silent, is_interrupted};
 pub use quantity::pluralize;
@@ -72,8 +75,10 @@ pub use document::{Document, DocumentError, DocumentState};
 pub use environment::Environment;
 pub use file_id::FileId;
 pub use hash::{ContentDigest, ContentHasher, Hasher, Sha256Digest};
+pub use io_error::{IoContext, IoError};
 pub(crate) use json_path::ListedPath;
 pub use lock::{FileLock, LockError};
+pub use ordinary_path::OrdinaryPath;
 pub use piped_child::{ChildEnd, PipedChild, Stop};
 pub use processes::{EndTarget, Process, ProcessTable};
 pub use retention::{RetentionItem, RetentionPolicy};
@@ -82,96 +87,3 @@ pub use secret::SecretBytes;
 pub use space::NoSpace;
 pub use staging::Staging;
 pub use time_point::TimeDirection;
-
-use std::path::{Path, PathBuf};
-
-#[derive(Debug, thiserror::Error)]
-#[error("cannot {action}: {}", path.display())]
-pub struct IoError {
-    /// The failed action as a verb phrase: `read`, `create folder`.
-    pub action: &'static str,
-    pub path: PathBuf,
-    #[source]
-    pub source: std::io::Error,
-}
-
-impl IoError {
-    pub fn is_not_found(&self) -> bool {
-        self.source.kind() == std::io::ErrorKind::NotFound
-    }
-
-    /// Returns true if the user lacks the permission for the operation, or the file system is read-only.
-    pub fn is_access_denied(&self) -> bool {
-        matches!(
-            self.source.kind(),
-            std::io::ErrorKind::PermissionDenied | std::io::ErrorKind::ReadOnlyFilesystem
-        )
-    }
-
-    pub fn is_no_space(&self) -> bool {
-        matches!(
-            self.source.kind(),
-            std::io::ErrorKind::StorageFull | std::io::ErrorKind::QuotaExceeded
-        )
-    }
-}
-
-/// Returns the messages of an error and its causes, separated by colons.
-pub fn message_with_causes(error: &dyn std::error::Error) -> String {
-    [vec![error.to_string()], list_causes(error)]
-        .concat()
-        .join(": ")
-}
-
-/// Returns `prefix` followed by `text`, or an empty text if `text` is empty.
-pub fn prefix_unless_empty(prefix: &str, text: &str) -> String {
-    if text.is_empty() {
-        return String::new();
-    }
-    format!("{prefix}{text}")
-}
-
-/// Resolves the links of a path.
-pub trait OrdinaryPath {
-    /// Returns the absolute path without links, in the form that users write. Windows itself returns the form
-    /// `\\?\C:\…`, which most programs do not accept, and which differs from the paths in Codex's tables.
-    ///
-    /// # Errors
-    /// The path does not exist, or its links cannot be read.
-    fn canonical(&self) -> std::io::Result<PathBuf>;
-
-    /// Returns [`OrdinaryPath::canonical`], or the path unchanged if that fails.
-    fn canonical_or_self(&self) -> PathBuf;
-}
-
-impl OrdinaryPath for Path {
-    fn canonical(&self) -> std::io::Result<PathBuf> {
-        dunce::canonicalize(self)
-    }
-
-    fn canonical_or_self(&self) -> PathBuf {
-        self.canonical().unwrap_or_else(|_| self.to_path_buf())
-    }
-}
-
-pub trait IoContext<T> {
-    /// `action` is a verb phrase that completes "cannot …".
-    fn at(self, action: &'static str, path: impl AsRef<Path>) -> Result<T, IoError>;
-}
-
-impl<T> IoContext<T> for std::io::Result<T> {
-    fn at(self, action: &'static str, path: impl AsRef<Path>) -> Result<T, IoError> {
-        self.map_err(|source| IoError {
-            action,
-            path: path.as_ref().to_path_buf(),
-            source,
-        })
-    }
-}
-
-/// Returns the messages of the causes of an error, nearest first.
-pub fn list_causes(error: &dyn std::error::Error) -> Vec<String> {
-    std::iter::successors(error.source(), |cause| cause.source())
-        .map(ToString::to_string)
-        .collect()
-}

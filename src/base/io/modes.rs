@@ -1,6 +1,6 @@
 //! File modes, and disks that store none: exFAT, FAT, NTFS, most SMB shares, the disks of Windows in WSL.
 
-use super::IoError;
+use super::io_error::IoError;
 use std::fs::{File, Metadata, Permissions};
 use std::io::{self, ErrorKind};
 use std::path::Path;
@@ -13,7 +13,7 @@ use std::path::Path;
 pub(crate) fn has_modes(folder: &Path) -> Result<bool, IoError> {
     #[cfg(unix)]
     {
-        use super::IoContext;
+        use super::io_error::IoContext;
         use std::os::unix::fs::MetadataExt;
 
         let file = create_probe_file(folder).at("create a file in", folder)?;

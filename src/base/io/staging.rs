@@ -1,7 +1,8 @@
 //! Temporary folders for work in progress, removed later if their process was killed.
 
+use super::io_error::{IoContext, IoError};
 use super::lock::FileLock;
-use super::{IoContext, IoError, atomic, file_open, owner, sharing, tree};
+use super::{atomic, file_open, owner, sharing, tree};
 use std::ffi::OsStr;
 use std::fs::{self, File};
 use std::path::{Path, PathBuf};

@@ -1,6 +1,7 @@
 //! Operations on whole folders: list, measure, remove.
 
-use super::{IoContext, IoError, beneath, events, sharing};
+use super::io_error::{IoContext, IoError};
+use super::{beneath, events, sharing};
 use std::ffi::OsString;
 use std::fs::{self, FileType};
 use std::path::{Path, PathBuf};

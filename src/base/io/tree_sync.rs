@@ -1,6 +1,7 @@
 //! Makes whole folders durable.
 
-use super::{IoContext, IoError, atomic, file_open, flush, parallel};
+use super::io_error::{IoContext, IoError};
+use super::{atomic, file_open, flush, parallel};
 use std::fs::{FileType, Metadata};
 use std::path::{Path, PathBuf};
 use walkdir::WalkDir;

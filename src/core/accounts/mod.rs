@@ -35,6 +35,5 @@ pub(crate) use login_selection::{LoginCandidates, LoginChoice, LoginDecision};
 pub use new_login::LiveHomeUpdate;
 pub(crate) use owner::OwnerLocation;
 pub use profile::{LoginOwner, PendingMove, Profile, ProfileError, ProfileFile, Profiles};
-pub(crate) use save::LoginToKeep;
 pub use save::{SaveOutcome, SaveReport};
 pub use switch::{DaemonPolicy, SwitchError, SwitchPlan, SwitchReport, SwitchRequest};

@@ -2,7 +2,7 @@
 
 pub use crate::archive::names::strip_archive_suffix;
 use crate::archive::{Metadata, names};
-use crate::inventory::ArchiveRecord;
+use crate::inventory::records::ArchiveRecord;
 use crate::io::{Environment, atomic};
 use std::cmp::Reverse;
 use std::path::{Path, PathBuf};

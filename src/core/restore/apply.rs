@@ -1,11 +1,16 @@
 //! Runs a restore, from the first check to the record of the new login.
 
+use super::error::RestoreError;
 use super::exchange::exchange_steps;
+use super::plan::request::RestoreRequest;
+use super::plan::restore_plan::RestorePlan;
+use super::plan::rollout_index::RolloutIndex;
 use super::plan::target;
+use super::recover::login_guard::LoginGuard;
 use super::settle::{databases, login, safety, unchanged};
 use super::stage::extract::ExtractSink;
+use super::stage::workspace::Workspace;
 use super::stage::{equal_rollouts, merge};
-use super::{LoginGuard, RestoreError, RestorePlan, RestoreRequest, RolloutIndex, Workspace};
 use crate::accounts::AuthOutcome;
 use crate::archive::{ArchiveReader, Extent, NameSet, PublishedArchive};
 use crate::codex::{HomeEntryKind, kind_of};

@@ -53,20 +53,10 @@ mod recover;
 mod settle;
 mod stage;
 
-pub(crate) use plan::auth_json::AuthJsonState;
-pub(crate) use plan::live_files::LiveFiles;
 pub use plan::request::{RestoreRequest, RestoreTarget, Selection};
-pub(crate) use plan::restore_plan::RestorePlan;
-pub(crate) use plan::rollout_index::{RolloutIndex, RolloutOverlay};
 pub use plan::target::find_holders;
-pub(crate) use recover::journal_pointer::JournalPointer;
-pub(crate) use recover::login_guard::LoginGuard;
-pub(crate) use settle::hard_linker::HardLinker;
 pub use settle::login::{LoginPreview, preview_login};
 pub(crate) use settle::outside_databases::OutsideDatabases;
-pub(crate) use stage::merge::MergeResult;
-pub(crate) use stage::staged_home::{ArchivedLogin, ExchangeMode, Stage, StageRoot};
-pub(crate) use stage::workspace::Workspace;
 
 pub use error::RestoreError;
 pub use plan::{needed_paths, request};

@@ -285,7 +285,7 @@ mod tests {
 
     #[test]
     fn every_client_has_a_pattern_that_its_example_in_the_docs_matches() {
-        let docs = include_str!("../../../../../docs/sync-protocol.md");
+        let docs = include_str!("../../../docs/sync-protocol.md");
         for row in parse_client_table() {
             let [client, pattern, example] = row[..] else {
                 panic!("{row:?}");

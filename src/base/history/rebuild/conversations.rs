@@ -2,11 +2,11 @@
 
 use super::plan::RebuildSource;
 use crate::codex::{DatabaseError, RolloutName, ThreadRow, threads};
+use crate::history::files::RolloutFile;
+use crate::history::id::ConversationId;
+use crate::history::rollout::SessionMeta;
 use crate::history::rollout::first_line;
-use crate::history::{
-    ConversationId, HEADS_AT_A_TIME, HistoryError, RolloutFile, SessionMeta, SkippedFile, files,
-    for_each_file, rollout,
-};
+use crate::history::{HEADS_AT_A_TIME, HistoryError, SkippedFile, files, for_each_file, rollout};
 use crate::io::Rfc3339Time;
 use std::collections::{BTreeMap, HashSet};
 use std::path::Path;

@@ -2,8 +2,10 @@
 
 use super::conversations::{ConversationSet, RebuildConversation};
 use super::plan::PlannedHistoryFile;
+use crate::history::HistoryError;
 use crate::history::check::is_given_name;
-use crate::history::{ConversationId, HistoryError, IndexEntry, ThreadNameIndex};
+use crate::history::id::ConversationId;
+use crate::history::session_index::{IndexEntry, ThreadNameIndex};
 use crate::io::Rfc3339Time;
 use chrono::{DateTime, Utc};
 use std::cmp::Reverse;

@@ -2,7 +2,10 @@
 
 use super::conversations::ConversationSet;
 use super::plan::{PlannedHistoryFile, PromptCounts};
-use crate::history::{ConversationId, HistoryEntry, HistoryError, UserMessage, prompts};
+use crate::history::id::ConversationId;
+use crate::history::prompts::HistoryEntry;
+use crate::history::rollout::UserMessage;
+use crate::history::{HistoryError, prompts};
 use std::collections::HashSet;
 use std::path::Path;
 

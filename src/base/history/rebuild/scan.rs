@@ -2,9 +2,9 @@
 
 use super::conversations::{ConversationSet, RebuildConversation};
 use super::prompts::Prompts;
-use crate::history::{
-    Depth, HistoryError, RolloutScan, SkippedFile, ThreadNameIndex, for_each_file, rollout,
-};
+use crate::history::rollout::{Depth, RolloutScan};
+use crate::history::session_index::ThreadNameIndex;
+use crate::history::{HistoryError, SkippedFile, for_each_file, rollout};
 use crate::io::{Progress, Rfc3339Time};
 use std::collections::HashMap;
 use std::path::Path;

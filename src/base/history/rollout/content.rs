@@ -2,7 +2,7 @@
 
 use crate::codex::threads::{PAGINATED, RowTexts};
 use crate::codex::{RolloutCut, TurnContext};
-use crate::history::ConversationId;
+use crate::history::id::ConversationId;
 use crate::io::Rfc3339Time;
 use serde_json::Value;
 

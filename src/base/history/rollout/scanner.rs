@@ -8,7 +8,9 @@ use crate::codex::{
     EventKind, ItemOrigin, LineContent, LineItem, LineParts, SessionMetaLine, is_placeholder,
     rollout_lines,
 };
-use crate::history::{ConversationId, JsonlLine, json};
+use crate::history::id::ConversationId;
+use crate::history::json;
+use crate::history::lines::JsonlLine;
 use crate::io::{Rfc3339Time, rfc3339};
 use chrono::{DateTime, Utc};
 use serde_json::Value;

@@ -1,6 +1,6 @@
 //! Asks processes to end, and waits for them.
 
-use crate::io::is_interrupted;
+use crate::io::progress::is_interrupted;
 use std::time::{Duration, Instant};
 
 /// A process to end. The start time distinguishes it from a later process with the same id.

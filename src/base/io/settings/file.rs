@@ -1,7 +1,7 @@
 //! The text of a settings file. A change keeps its comments and the order of its keys.
 
 use super::key::ValueKind;
-use crate::io::IoError;
+use crate::io::io_error::IoError;
 use std::path::{Path, PathBuf};
 use toml_edit::{DocumentMut, Item, Table, TableLike, TomlError, Value};
 

@@ -1,7 +1,8 @@
 //! The reasons why a switch fails.
 
 use super::request::SwitchRequest;
-use crate::accounts::{LeaseError, ProfileError, Profiles};
+use crate::accounts::lease::LeaseError;
+use crate::accounts::profile::{ProfileError, Profiles};
 use crate::codex::{DaemonError, Holder, Identity, ProgramError};
 use crate::io::IoError;
 use crate::journal::format_holders;

@@ -4,7 +4,7 @@
 use super::error::SwitchError;
 use super::plan::{SwitchPlan, plan_switch};
 use super::request::SwitchRequest;
-use crate::accounts::{Profile, Profiles};
+use crate::accounts::profile::{Profile, Profiles};
 use crate::codex::process::find_busy_conversations;
 use crate::codex::{AUTH_JSON, AuthFile, AuthSnapshot, Holder, LoginLock, daemon, find_codex};
 use crate::io::progress::report_wait_since;

@@ -2,9 +2,11 @@
 
 use super::error::SwitchError;
 use super::request::SwitchRequest;
+use crate::accounts::lease::LeaseError;
 use crate::accounts::profile::find_own_profile;
+use crate::accounts::profile::{LoginOwner, Profile, ProfileError, Profiles};
+use crate::accounts::save::SaveOutcome;
 use crate::accounts::save::predict_save_outcome;
-use crate::accounts::{LeaseError, LoginOwner, Profile, ProfileError, Profiles, SaveOutcome};
 use crate::codex::{AUTH_JSON, AuthFile, AuthSnapshot, Identity, Login};
 use crate::io::OrdinaryPath;
 use serde::Serialize;

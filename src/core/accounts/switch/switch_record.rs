@@ -1,7 +1,7 @@
 //! `profiles/.switch.json`: the previous account of each Codex home.
 
 use super::request::SwitchRequest;
-use crate::accounts::ProfileError;
+use crate::accounts::profile::ProfileError;
 use crate::codex::Identity;
 use crate::io::{Document, OrdinaryPath, Timestamp, document};
 use serde::{Deserialize, Serialize};

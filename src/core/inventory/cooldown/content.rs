@@ -4,7 +4,7 @@ use crate::accounts::{LoginOwner, Profile};
 use crate::archive::Metadata;
 use crate::codex::Identity;
 use crate::inventory::records::implies_quota_end;
-use crate::inventory::{ArchiveRecord, InventoryFile};
+use crate::inventory::records::{ArchiveRecord, InventoryFile};
 use crate::io::{Document, Timestamp};
 use crate::quota::{AccountEntry, LoginState, Observation, QuotaSource, legacy};
 use serde::{Deserialize, Serialize};

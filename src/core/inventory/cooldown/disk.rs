@@ -2,7 +2,8 @@
 
 use super::content::CooldownFile;
 use crate::accounts::Profiles;
-use crate::inventory::{InventoryFile, catalog, python};
+use crate::inventory::records::InventoryFile;
+use crate::inventory::{catalog, python};
 use crate::io::{DocumentError, DocumentState, FileLock, Zone, atomic, document, file_open};
 use chrono::{DateTime, Utc};
 use std::path::Path;

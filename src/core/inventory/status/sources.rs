@@ -5,7 +5,7 @@ use super::report::{StatusProblem, StatusReport};
 use crate::codex::{
     AccountLimits, Identity, ProbeFailure, ProbeReport, ProbedAccount, StatusText, Window,
 };
-use crate::inventory::CooldownFile;
+use crate::inventory::cooldown::CooldownFile;
 use crate::io::{Timestamp, Zone, pluralize};
 use crate::quota::window::SAME_WINDOW;
 use crate::quota::{LoginState, Observation, QuotaSource};

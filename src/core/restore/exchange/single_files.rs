@@ -5,7 +5,10 @@
 use crate::codex::home;
 use crate::io::{IoContext, IoError, atomic, tree};
 use crate::journal::Step;
-use crate::restore::{HardLinker, RestoreError, RestorePlan, Stage, StageRoot};
+use crate::restore::error::RestoreError;
+use crate::restore::plan::restore_plan::RestorePlan;
+use crate::restore::settle::hard_linker::HardLinker;
+use crate::restore::stage::staged_home::{Stage, StageRoot};
 use std::collections::HashSet;
 use std::path::{Path, PathBuf};
 

@@ -6,7 +6,7 @@ use super::restore_plan::RestorePlan;
 use crate::accounts::Profiles;
 use crate::archive::{ArchiveReader, BackupMode};
 use crate::codex::{CodexConfig, Identity, Login, home};
-use crate::restore::RestoreError;
+use crate::restore::error::RestoreError;
 
 /// Fails if the archive belongs to another account than the live login, unless the request allows this. Also fails if
 /// the archive has the mode `auth` and Codex does not read auth.json. Checks nothing for `--to`, or if the plan

@@ -9,7 +9,7 @@ use crate::archive::{
     NameSet, parse_rollout_name,
 };
 use crate::codex::{HomeEntryKind, home, kind_of};
-use crate::restore::RestoreError;
+use crate::restore::error::RestoreError;
 use std::collections::{HashMap, HashSet};
 use std::hash::{BuildHasher, RandomState};
 use std::path::Path;

@@ -8,7 +8,7 @@ use crate::archive::{ArchiveReader, EntryName, FileEntry, file_extract, parse_ro
 use crate::codex::rollout::{self, Relation, parse_rollout_id};
 use crate::history::rollout::read_head;
 use crate::io::IoContext;
-use crate::restore::RestoreError;
+use crate::restore::error::RestoreError;
 use std::collections::HashSet;
 use std::fs::File;
 use std::io::Read as _;

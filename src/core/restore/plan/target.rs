@@ -6,7 +6,7 @@ use super::restore_plan::{RestorePlan, plan_restore};
 use super::{account, session_rollouts};
 use crate::codex::{Holder, process};
 use crate::io::tree;
-use crate::restore::RestoreError;
+use crate::restore::error::RestoreError;
 
 /// Lists the files of the target and computes the plan. Fails if the request does not allow the account of the archive.
 pub(crate) fn plan_with_live_files(

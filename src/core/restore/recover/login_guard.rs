@@ -6,7 +6,8 @@ use crate::accounts::{OwnerLocation, ProfileError, Profiles};
 use crate::codex::{AUTH_JSON, AuthFile, AuthSnapshot, Holder, Login};
 use crate::io::{Environment, IoError, Timestamp, atomic};
 use crate::journal::{self, RecoveryPolicy};
-use crate::restore::{AuthJsonState, RestoreRequest};
+use crate::restore::plan::auth_json::AuthJsonState;
+use crate::restore::plan::request::RestoreRequest;
 use std::path::{Path, PathBuf};
 
 /// The [`RecoveryPolicy`] of restores, which saves logins to the profiles of this machine.

@@ -12,9 +12,11 @@ use crate::history::files::without_zst;
 use crate::io::quantity::pluralize;
 use crate::io::{IoContext, atomic, tree};
 use crate::journal;
-use crate::restore::{
-    MergeResult, RestoreError, RestoreTarget, RolloutIndex, RolloutOverlay, Workspace,
-};
+use crate::restore::error::RestoreError;
+use crate::restore::plan::request::RestoreTarget;
+use crate::restore::plan::rollout_index::{RolloutIndex, RolloutOverlay};
+use crate::restore::stage::merge::MergeResult;
+use crate::restore::stage::workspace::Workspace;
 use std::collections::HashSet;
 use std::fs;
 use std::path::{Path, PathBuf};

@@ -13,12 +13,14 @@ use crate::codex::{
 use crate::io::{
     IoContext, IoError, SecretBytes, atomic, file_id, file_open, links, modified_ns, shell,
 };
+use crate::restore::error::RestoreError;
 use crate::restore::plan::account::{archived_identity, check_same_account};
+use crate::restore::plan::auth_json::AuthJsonState;
+use crate::restore::plan::request::{RestoreRequest, RestoreTarget};
+use crate::restore::plan::restore_plan::RestorePlan;
 use crate::restore::stage::extract::MAX_LOGIN_BYTES;
-use crate::restore::{
-    ArchivedLogin, AuthJsonState, ExchangeMode, RestoreError, RestorePlan, RestoreRequest,
-    RestoreTarget, Workspace,
-};
+use crate::restore::stage::staged_home::{ArchivedLogin, ExchangeMode};
+use crate::restore::stage::workspace::Workspace;
 use std::io::Read as _;
 use std::path::Path;
 

@@ -7,7 +7,11 @@ use crate::io::{
     Environment, IoContext, IoError, OrdinaryPath, atomic, links, sharing, space, tree,
 };
 use crate::journal::{self, Transaction};
-use crate::restore::{RestoreError, RestorePlan, RestoreRequest, RestoreTarget, Stage, Workspace};
+use crate::restore::error::RestoreError;
+use crate::restore::plan::request::{RestoreRequest, RestoreTarget};
+use crate::restore::plan::restore_plan::RestorePlan;
+use crate::restore::stage::staged_home::Stage;
+use crate::restore::stage::workspace::Workspace;
 use std::io;
 use std::path::{Path, PathBuf};
 

@@ -6,8 +6,13 @@ use crate::codex::database;
 use crate::codex::threads::staged::{self, UnmatchedRows};
 use crate::history::{ConversationId, ThreadNameIndex, session_index};
 use crate::io::{IoContext, atomic, file_open, modes};
+use crate::restore::error::RestoreError;
 use crate::restore::plan::needed_paths::find_newest_state_database;
-use crate::restore::{RestoreError, RestorePlan, RestoreTarget, RolloutOverlay, Stage, Workspace};
+use crate::restore::plan::request::RestoreTarget;
+use crate::restore::plan::restore_plan::RestorePlan;
+use crate::restore::plan::rollout_index::RolloutOverlay;
+use crate::restore::stage::staged_home::Stage;
+use crate::restore::stage::workspace::Workspace;
 use std::collections::{BTreeSet, HashSet};
 use std::path::{Path, PathBuf};
 

@@ -9,9 +9,12 @@ use crate::archive::{
 };
 use crate::codex::{HomeEntryKind, database, home, kind_of};
 use crate::io::{IoContext, IoError, Progress, Timestamp, atomic, links, tree};
-use crate::restore::{
-    AuthJsonState, RestoreError, RestorePlan, RestoreRequest, RestoreTarget, Stage, Workspace,
-};
+use crate::restore::error::RestoreError;
+use crate::restore::plan::auth_json::AuthJsonState;
+use crate::restore::plan::request::{RestoreRequest, RestoreTarget};
+use crate::restore::plan::restore_plan::RestorePlan;
+use crate::restore::stage::staged_home::Stage;
+use crate::restore::stage::workspace::Workspace;
 use std::collections::HashSet;
 use std::ffi::OsString;
 use std::path::{Path, PathBuf};

@@ -2,10 +2,12 @@
 
 use super::hard_linker::HardLinker;
 use crate::io::{IoError, atomic, file_id, tree};
-use crate::restore::{
-    ExchangeMode, OutsideDatabases, RestoreError, RestorePlan, RestoreTarget, Stage, StageRoot,
-    Workspace,
-};
+use crate::restore::OutsideDatabases;
+use crate::restore::error::RestoreError;
+use crate::restore::plan::request::RestoreTarget;
+use crate::restore::plan::restore_plan::RestorePlan;
+use crate::restore::stage::staged_home::{ExchangeMode, Stage, StageRoot};
+use crate::restore::stage::workspace::Workspace;
 use std::collections::BTreeSet;
 use std::ffi::OsString;
 use std::path::Path;

@@ -11,8 +11,10 @@ use crate::codex::kind_of;
 use crate::io::progress::check_interrupt;
 use crate::io::{IoContext, IoError, Progress, atomic, file_id, parallel, sharing};
 use crate::journal::JournalError;
+use crate::restore::error::RestoreError;
+use crate::restore::plan::request::RestoreTarget;
+use crate::restore::plan::restore_plan::RestorePlan;
 use crate::restore::plan::unchanged_files::has_archived_content;
-use crate::restore::{RestoreError, RestorePlan, RestoreTarget};
 use std::path::Path;
 
 /// The largest number of rollouts that are queued for the comparison.

@@ -5,7 +5,7 @@ use crate::archive::file_extract::open_for_chunks;
 use crate::archive::{ArchiveError, FileEntry, Sink, set_attributes};
 use crate::codex::{HomeEntryKind, kind_of};
 use crate::io::{IoContext, SecretBytes, atomic, events, position};
-use crate::restore::RestorePlan;
+use crate::restore::plan::restore_plan::RestorePlan;
 use std::fs::File;
 use std::io;
 use std::sync::{Mutex, PoisonError};

@@ -5,7 +5,8 @@ use super::staged_home::StageRoot;
 use crate::codex::kind_of;
 use crate::io::{IoContext, OrdinaryPath, atomic, space};
 use crate::journal::{self, JournalError, Transaction};
-use crate::restore::{RestoreError, RestorePlan};
+use crate::restore::error::RestoreError;
+use crate::restore::plan::restore_plan::RestorePlan;
 use std::fs;
 use std::path::{Path, PathBuf};
 

@@ -8,7 +8,8 @@ use crate::archive::{
 use crate::codex::{CONFIG_TOML, HomeEntryKind, kind_of};
 use crate::io::{IoError, SecretBytes, atomic, links};
 use crate::journal;
-use crate::restore::{RestorePlan, RolloutIndex};
+use crate::restore::plan::restore_plan::RestorePlan;
+use crate::restore::plan::rollout_index::RolloutIndex;
 use std::collections::BTreeSet;
 use std::path::{Path, PathBuf};
 

@@ -7,10 +7,14 @@ use crate::archive::path_checks::check_case_collisions;
 use crate::archive::{ArchiveError, ArchiveReader, NameSet};
 use crate::io::{IoError, NoSpace, OrdinaryPath, Progress, atomic, links, space};
 use crate::journal::{self, JournalError, Transaction};
+use crate::restore::error::RestoreError;
+use crate::restore::plan::live_files::LiveFiles;
+use crate::restore::plan::request::RestoreRequest;
+use crate::restore::plan::restore_plan::RestorePlan;
+use crate::restore::plan::rollout_index::RolloutIndex;
 use crate::restore::plan::target;
-use crate::restore::{
-    JournalPointer, LiveFiles, LoginGuard, RestoreError, RestorePlan, RestoreRequest, RolloutIndex,
-};
+use crate::restore::recover::journal_pointer::JournalPointer;
+use crate::restore::recover::login_guard::LoginGuard;
 use std::path::{Path, PathBuf};
 
 /// The target of a restore while its new state is staged. Dropping it removes everything that was staged, and the
