@@ -8,6 +8,7 @@ use crate::vault::{backup, snapshots};
 use crate::vault_faults::{assert_error, assert_intact, replace_verb, vault_env};
 use rustix::process::{Pid, Signal, kill_process, test_kill_process};
 use std::fs;
+use std::path::PathBuf;
 use std::process::{Child, Stdio};
 
 const FORGET: [&str; 5] = ["vault", "forget", "--keep-last", "1", "--yes"];
@@ -64,8 +65,11 @@ fn start_endless_backup(env: &TestEnv) -> (Child, Pid) {
 fn kill_orphan(pid: Pid) {
     kill_process(pid, Signal::KILL).unwrap();
     wait_until("it is gone", || {
-        let stat = fs::read_to_string(format!("/proc/{}/stat", pid.as_raw_pid()));
-        test_kill_process(pid).is_err() || stat.is_ok_and(|stat| stat.contains(") Z "))
+        let process = PathBuf::from(format!("/proc/{}", pid.as_raw_pid()));
+        let is_zombie = fs::read_to_string(process.join("stat")).is_ok_and(|s| s.contains(") Z "));
+        // The files of a process stay open until its last thread has ended.
+        let threads = fs::read_dir(process.join("task")).map_or(0, Iterator::count);
+        test_kill_process(pid).is_err() || is_zombie && threads <= 1
     });
 }
 
