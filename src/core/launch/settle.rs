@@ -175,7 +175,10 @@ fn bind_created(record: &mut LaunchRecord, end: LaunchEnd, other_launches: &Othe
 /// Updates the path of a conversation that was archived meanwhile: it keeps its file name.
 fn update_archived_path(conversation: &mut BoundConversation, codex_home: &str) {
     let path = Path::new(&conversation.rollout_path);
-    let Some(name) = path.file_name().filter(|_| !path.exists()) else {
+    if path.exists() {
+        return;
+    }
+    let Some(name) = path.file_name() else {
         return;
     };
     let archived_path = Path::new(codex_home).join(ARCHIVED_SESSIONS).join(name);

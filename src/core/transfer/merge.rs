@@ -327,7 +327,7 @@ fn merge_cooldown(
         }
         for archive in &archives {
             let has_login = archive.archive.is_some() && archive.metadata.captures_login();
-            if let Some(identity) = archive.metadata.identity().filter(|_| has_login) {
+            if has_login && let Some(identity) = archive.metadata.identity() {
                 file.record_archived_account(&identity, has_login);
             }
         }
