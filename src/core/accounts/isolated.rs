@@ -120,8 +120,10 @@ impl Profiles {
         };
         let profile = self.simulate_isolation_return(profile);
         let home = profile.file.live_home.as_deref();
-        let isolated = home.and_then(|home| self.isolation_error(&profile.name, home));
-        isolated.map_or(Ok(()), Err)
+        match home.and_then(|home| self.isolation_error(&profile.name, home)) {
+            Some(isolated) => Err(isolated),
+            None => Ok(()),
+        }
     }
 
     fn isolated_folder(&self, account: &Identity) -> PathBuf {

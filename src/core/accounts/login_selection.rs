@@ -126,9 +126,10 @@ fn choose_newest(
         (LoginChoice::Profile, candidates.profile),
         (LoginChoice::KeepLive, candidates.live),
     ] {
-        let candidate_freshness = candidate.map(&freshness_of);
-        if let Some(of_candidate) = candidate_freshness.filter(|it| !freshness.is_newer_than(it)) {
-            (newest, freshness) = (choice, of_candidate);
+        if let Some(candidate) = candidate
+            && !freshness.is_newer_than(&freshness_of(candidate))
+        {
+            (newest, freshness) = (choice, freshness_of(candidate));
         }
     }
     newest
