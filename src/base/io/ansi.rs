@@ -42,9 +42,9 @@ pub fn to_printable_line(text: &str) -> Cow<'_, str> {
 
 /// Returns true if a text is printable ASCII, as nearly all are.
 pub fn is_plain_ascii(text: &str) -> bool {
-    // Checks all bytes even after a mismatch, because a loop without an early end compares many bytes at a time.
-    let is_plain = |byte| matches!(byte, b' '..=b'~');
-    text.bytes().fold(true, |all, byte| all & is_plain(byte))
+    text.as_bytes()
+        .iter()
+        .all(|byte| matches!(byte, b' '..=b'~'))
 }
 
 fn replace_controls(text: &str, is_kept: impl Fn(char) -> bool) -> Cow<'_, str> {

@@ -153,9 +153,10 @@ pub(crate) fn split_runs(folded: &str) -> impl Iterator<Item = TextRun<'_>> {
     std::iter::from_fn(move || {
         if is_ascii {
             // ASCII is the usual case, and this loop is several times faster.
-            let start = remaining.bytes().position(|b| b.is_ascii_alphanumeric())?;
+            let is_separator = |b: &u8| ByteKind::of(*b) == ByteKind::Separator;
+            let start = remaining.as_bytes().iter().position(|b| !is_separator(b))?;
             remaining = &remaining[start..];
-            let end = remaining.bytes().position(|b| !b.is_ascii_alphanumeric());
+            let end = remaining.as_bytes().iter().position(is_separator);
             let (word, after) = remaining.split_at(end.unwrap_or(remaining.len()));
             remaining = after;
             return Some(TextRun::Word(word));
@@ -196,43 +197,82 @@ pub(crate) fn split_grams(run: &str) -> impl Iterator<Item = &str> {
     })
 }
 
+/// The kinds of bytes that [`find_word_parts`] distinguishes. The bytes of other characters than ASCII are separators.
+#[derive(Clone, Copy, PartialEq, Eq)]
+enum ByteKind {
+    Separator,
+    Lowercase,
+    Uppercase,
+    Digit,
+}
+
+/// The kind of each byte. A lookup is faster than comparisons.
+const BYTE_KINDS: [ByteKind; 256] = {
+    let mut kinds = [ByteKind::Separator; 256];
+    let mut byte = 0u8;
+    while byte.is_ascii() {
+        kinds[byte as usize] = match byte {
+            b'a'..=b'z' => ByteKind::Lowercase,
+            b'A'..=b'Z' => ByteKind::Uppercase,
+            b'0'..=b'9' => ByteKind::Digit,
+            _ => ByteKind::Separator,
+        };
+        byte += 1;
+    }
+    kinds
+};
+
+impl ByteKind {
+    fn of(byte: u8) -> Self {
+        BYTE_KINDS[usize::from(byte)]
+    }
+}
+
 /// Returns the byte ranges of the parts of words in camel case, and of words with letters and digits. `HTTPServer` has
 /// the parts `HTTP` and `Server`, `utf8` has `utf` and `8`, and `server` has none.
 pub(crate) fn find_word_parts(text: &str) -> Vec<Range<usize>> {
     let bytes = text.as_bytes();
     let mut parts = Vec::new();
-    let mut at = 0;
-    while at < bytes.len() {
-        let (start, mut part) = (at, at);
-        while at < bytes.len() && bytes[at].is_ascii_alphanumeric() {
-            // The usual case, a small letter after another one, is tested first.
-            let is_inside = at == start
-                || [at - 1, at]
-                    .iter()
-                    .all(|at| bytes[*at].is_ascii_lowercase());
+    let mut before = ByteKind::Separator;
+    let (mut word_start, mut part_start) = (0, 0);
 
-            if !is_inside && begins_part(bytes, at) {
-                parts.push(part..at);
-                part = at;
+    for (at, byte) in bytes.iter().enumerate() {
+        let kind = ByteKind::of(*byte);
+        // The usual case. Of several capitals, the last one may begin a part.
+        if kind == before && kind != ByteKind::Uppercase {
+            continue;
+        }
+
+        if before == ByteKind::Separator {
+            (word_start, part_start) = (at, at);
+        } else if kind == ByteKind::Separator {
+            // A word that is not divided has no parts.
+            if part_start > word_start {
+                parts.push(part_start..at);
             }
-            at += 1;
+        } else if begins_part(before, kind, bytes.get(at + 1)) {
+            parts.push(part_start..at);
+            part_start = at;
         }
+        before = kind;
+    }
 
-        // A word that is not divided has no parts.
-        if part > start {
-            parts.push(part..at);
-        }
-        at += 1;
+    if before != ByteKind::Separator && part_start > word_start {
+        parts.push(part_start..bytes.len());
     }
     parts
 }
 
-fn begins_part(bytes: &[u8], at: usize) -> bool {
-    let (before, current) = (bytes[at - 1], bytes[at]);
-    let begins_word =
-        || before.is_ascii_lowercase() || bytes.get(at + 1).is_some_and(u8::is_ascii_lowercase);
-    before.is_ascii_digit() != current.is_ascii_digit()
-        || current.is_ascii_uppercase() && begins_word()
+/// Returns true if a part of a word begins at a byte of the kind `current`.
+fn begins_part(before: ByteKind, current: ByteKind, next: Option<&u8>) -> bool {
+    let is_next_lowercase = || next.is_some_and(|next| ByteKind::of(*next) == ByteKind::Lowercase);
+    match (before, current) {
+        (ByteKind::Digit, _)
+        | (_, ByteKind::Digit)
+        | (ByteKind::Lowercase, ByteKind::Uppercase) => true,
+        (_, ByteKind::Uppercase) => is_next_lowercase(),
+        _ => false,
+    }
 }
 
 #[cfg(test)]
