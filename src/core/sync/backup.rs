@@ -205,12 +205,12 @@ pub(crate) fn read_file_list(snapshot: &SyncSnapshot) -> Result<Option<SnapshotL
             Err(BackupError::NotAZip(_)) => return Ok(None),
             opened => opened?,
         };
-        let file = match zip.by_name(LIST_NAME) {
+        let mut file = match zip.by_name(LIST_NAME) {
             Ok(file) => file,
             Err(zip::result::ZipError::FileNotFound) => return Ok(None),
             Err(e) => return Err(unusable(e.to_string())),
         };
-        document::parse_stream(path, file, MAX_ZIPPED_LIST_BYTES)
+        document::parse_stream(path, &mut file, MAX_ZIPPED_LIST_BYTES)
     } else {
         document::read(&path.join(LIST_NAME))
     };

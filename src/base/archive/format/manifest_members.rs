@@ -180,11 +180,11 @@ fn read_from_members(
 ) -> Result<ArchiveManifest, ContentError> {
     let mut tar = tar::Archive::new(MultiGzDecoder::new(BufReader::new(members)));
     let manifest = match tar.entries()?.raw(true).next().transpose()? {
-        Some(entry)
+        Some(mut entry)
             if &*entry.path_bytes() == MANIFEST_NAME.as_bytes()
                 && entry.header().entry_type() == EntryType::Regular =>
         {
-            parse_manifest(path, entry, packed_bytes)?
+            parse_manifest(path, &mut entry, packed_bytes)?
         }
         _ => {
             return Err(ContentError::damaged(
@@ -214,7 +214,7 @@ fn read_from_members(
 /// Parses the text of a manifest whose members have at most `packed_bytes` compressed bytes.
 pub fn parse_manifest(
     path: &Path,
-    content: impl Read,
+    content: &mut dyn Read,
     packed_bytes: u64,
 ) -> Result<ArchiveManifest, ArchiveError> {
     match document::parse_stream(path, content, max_manifest_bytes(packed_bytes)) {
