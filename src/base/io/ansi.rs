@@ -42,9 +42,17 @@ pub fn to_printable_line(text: &str) -> Cow<'_, str> {
 
 /// Returns true if a text is printable ASCII, as nearly all are.
 pub fn is_plain_ascii(text: &str) -> bool {
-    text.as_bytes()
-        .iter()
-        .all(|byte| matches!(byte, b' '..=b'~'))
+    // Eight bytes at a time. The highest bit of a byte is set in the first number from 0x80 on, in the second below
+    // 0x20, and in the third for 0x7f. A carry comes only from a byte that is not plain itself.
+    const ONES: u64 = u64::from_ne_bytes([1; 8]);
+    let is_plain_word = |bytes: &[u8; 8]| {
+        let word = u64::from_ne_bytes(*bytes);
+        let marks = word | word.wrapping_sub(0x20 * ONES) | word.wrapping_add(ONES);
+        marks & (0x80 * ONES) == 0
+    };
+
+    let (words, rest) = text.as_bytes().as_chunks();
+    words.iter().all(is_plain_word) && rest.iter().all(|byte| matches!(byte, b' '..=b'~'))
 }
 
 fn replace_controls(text: &str, is_kept: impl Fn(char) -> bool) -> Cow<'_, str> {
@@ -139,6 +147,20 @@ fn skip_control_sequence(chars: &mut Peekable<Chars<'_>>) {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn plain_ascii_has_no_other_byte_at_any_place() {
+        assert!(is_plain_ascii(&" az~".repeat(5)));
+        for c in ['\0', '\t', '\x1f', '\x7f', '\u{80}', 'ü', '\u{ffff}'] {
+            for len in 0..20 {
+                for at in 0..=len {
+                    let mut text = " ".repeat(len);
+                    text.insert(at, c);
+                    assert!(!is_plain_ascii(&text), "{c:?} at {at} of {len}");
+                }
+            }
+        }
+    }
 
     #[test]
     fn to_plain_text_removes_escapes_and_odd_blanks_but_no_line_ends() {
