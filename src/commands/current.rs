@@ -22,7 +22,7 @@ use codex_manager_core::codex::{
 };
 use codex_manager_core::io::processes;
 use codex_manager_core::quota::state::compute_verdict;
-use codex_manager_core::quota::{Account, AccountEntry};
+use codex_manager_core::quota::{Account, AccountEntry, account::find_by_identity};
 use serde::Serialize;
 use serde_json::json;
 
@@ -202,10 +202,7 @@ fn find_programs(
             .as_ref()
             .filter(|_| is_codex)
             .and_then(|at| account_history.account_at(at));
-        let account_of_program = identity.and_then(|identity| {
-            let mut accounts = accounts.iter();
-            accounts.find(|account| account.entry.identity.is_same(identity))
-        });
+        let account_of_program = identity.and_then(|identity| find_by_identity(accounts, identity));
 
         ProcessView {
             pid: holder.pid,

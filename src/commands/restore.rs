@@ -14,7 +14,7 @@ use codex_manager_core::archive::ArchiveReader;
 use codex_manager_core::inventory::archive_names::{self, parse_latest_offset};
 use codex_manager_core::inventory::resolve::{self, AccountResolveError, merge_archived_accounts};
 use codex_manager_core::inventory::{ArchiveRecord, store};
-use codex_manager_core::quota::Account;
+use codex_manager_core::quota::{Account, account::find_by_identity};
 use std::path::{Path, PathBuf};
 
 /// Restore an archive into the Codex home
@@ -191,10 +191,9 @@ fn to_picker_item(
 ) -> PickerItem {
     let metadata = &record.metadata;
     let email = metadata.email.as_deref().unwrap_or("signed out");
-    let known_account = metadata.identity().and_then(|identity| {
-        let mut accounts = known_accounts.iter();
-        accounts.find(|account| account.entry.identity.is_same(&identity))
-    });
+    let known_account = metadata
+        .identity()
+        .and_then(|identity| find_by_identity(known_accounts, &identity));
     let account_label = known_account.map_or_else(|| account::printable(email), account::label);
 
     // The kind already shows the label of a safety backup.

@@ -5,13 +5,13 @@ use crate::context::Context;
 use crate::error::{CommandError, Outcome, Result};
 use crate::steps::home_checks::check_credential_store;
 use crate::steps::switch_account::SwitchArgs;
-use crate::views::account::{full_time, label, read_accounts_and_profiles, with_verdict};
+use crate::views::account::{full_time, label, read_accounts_and_profiles};
 use clap::Args;
 use codex_manager_core::accounts::switch;
 use codex_manager_core::codex::Identity;
 use codex_manager_core::io::shell;
-use codex_manager_core::quota::Account;
-use codex_manager_core::quota::state::AccountState;
+use codex_manager_core::quota::state::{self, AccountState};
+use codex_manager_core::quota::{Account, account::find_by_identity};
 
 /// Switch the Codex home to another account; only auth.json changes
 ///
@@ -48,12 +48,10 @@ impl UseArgs {
     /// The answer is no, or the switch would be refused anyway.
     fn confirm_cooldown(&self, target: &Identity, context: &Context) -> Result<()> {
         let (accounts, _) = read_accounts_and_profiles(context)?;
-        let account = accounts
-            .into_iter()
-            .find(|a| a.entry.identity.is_same(target));
-        let Some((account, verdict)) = account.map(|account| with_verdict(account, context)) else {
+        let Some(account) = find_by_identity(&accounts, target) else {
             return Ok(());
         };
+        let verdict = state::compute_verdict(&account.entry, &context.now());
         if verdict.state != AccountState::Cooldown || account.current {
             return Ok(());
         }
@@ -67,7 +65,7 @@ impl UseArgs {
         });
         context.warn(format_args!(
             "{} is in cooldown{until_note}",
-            label(&account)
+            label(account)
         ));
 
         // Without a terminal, the warning is enough.

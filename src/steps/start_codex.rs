@@ -14,6 +14,7 @@ use codex_manager_core::codex::{Arguments, Identity, InvocationMode};
 use codex_manager_core::io::{AttachedExit, Timestamp, attached, shell};
 use codex_manager_core::launch::run::LaunchReport;
 use codex_manager_core::launch::session::{self, Launch, LaunchPlan, LaunchRequest};
+use codex_manager_core::quota::account::find_by_identity;
 use std::ffi::OsString;
 use std::path::Path;
 use std::process::Command;
@@ -316,7 +317,7 @@ fn note_live_account(replaced: Option<&Identity>, context: &Context) {
     };
 
     let previous = replaced.filter(|previous| !live.entry.identity.is_same(previous));
-    let previous = previous.and_then(|p| accounts.iter().find(|a| a.entry.identity.is_same(p)));
+    let previous = previous.and_then(|previous| find_by_identity(&accounts, previous));
     let switch_back_hint = previous.map_or(String::new(), |previous| {
         let name = label(previous);
         let command = shell::quote_if_needed(&name);

@@ -20,7 +20,7 @@ use codex_manager_core::codex::{
 };
 use codex_manager_core::inventory::{CooldownFile, store};
 use codex_manager_core::io::pluralize;
-use codex_manager_core::quota::LoginState;
+use codex_manager_core::quota::{LoginState, account::find_by_identity};
 use std::path::Path;
 
 /// The flags of a switch.
@@ -375,7 +375,7 @@ fn show_quota(to: &Identity, context: &Context) {
 
     // The switch has succeeded, so unreadable figures are left out without an error.
     let accounts = read_known_accounts(context).unwrap_or_default();
-    let account = accounts.iter().find(|a| a.entry.identity.is_same(to));
+    let account = find_by_identity(&accounts, to);
     let quota = account.and_then(|account| account.entry.observation.as_ref());
 
     match quota {

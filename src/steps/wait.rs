@@ -7,6 +7,7 @@ use crate::views::account::{full_time, label, read_accounts_and_profiles};
 use chrono::{DateTime, TimeDelta, Utc};
 use codex_manager_core::codex::Identity;
 use codex_manager_core::io::{Timestamp, progress};
+use codex_manager_core::quota::account::find_by_identity;
 use codex_manager_core::quota::state::{self, AccountState};
 use std::time::Duration;
 
@@ -39,8 +40,7 @@ pub(crate) fn wait_for_account(account: &Identity, context: &Context) -> Result<
 /// The end is unknown, or the figures cannot be read.
 pub(crate) fn find_reset_time(account: &Identity, context: &Context) -> Result<Option<Timestamp>> {
     let (accounts, _) = read_accounts_and_profiles(context)?;
-    let mut accounts = accounts.iter();
-    let Some(known) = accounts.find(|known| known.entry.identity.is_same(account)) else {
+    let Some(known) = find_by_identity(&accounts, account) else {
         return Ok(None);
     };
 

@@ -246,6 +246,13 @@ pub struct Account {
     pub current: bool,
 }
 
+/// Returns the account of `accounts` that [`Identity::is_same`] finds equal.
+pub fn find_by_identity<'a>(accounts: &'a [Account], identity: &Identity) -> Option<&'a Account> {
+    accounts
+        .iter()
+        .find(|account| account.entry.identity.is_same(identity))
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
