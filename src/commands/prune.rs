@@ -81,18 +81,36 @@ impl PruneArgs {
     }
 
     fn prune(&self, context: &Context) -> Result<Outcome> {
+        let manager_home = context.manager_home();
+        let (plan, lock) = self.plan_and_lock(context)?;
+        let moved_bytes = plan.drop.iter().map(|d| d.candidate.bytes).sum();
+        let mut is_inventory_updated = true;
+        retention_table::show_decisions(context, &plan, RetentionSubject::Archives);
+
+        if let Some(lock) = lock
+            && !plan.drop.is_empty()
+        {
+            let archives = plan.drop.iter().map(|d| d.candidate.archive.clone());
+            let archives: Vec<_> = archives.collect();
+            trash::move_to_trash(manager_home, &archives, &context.now(), &lock)?;
+            drop(lock);
+            is_inventory_updated = refresh_inventory(context, &[]);
+        }
+
+        self.show_outcome(plan.drop.len(), moved_bytes, context)?;
+        let keep = decisions_json(plan.keep, context);
+        let drop = decisions_json(plan.drop, context);
+        self.show_json(&keep, &drop, &[], moved_bytes, context)?;
+        Ok(Outcome::partial_if(!is_inventory_updated))
+    }
+
+    /// Returns the plan, and the lock to hold until the last move. `None` if nothing will be moved.
+    fn plan_and_lock(&self, context: &Context) -> Result<(RetentionPlan, Option<FileLock>)> {
         let rules = self.rules.to_policy(context, "prune")?;
         let manager_home = context.manager_home();
         let mut checks = ArchiveChecks::default();
-        let mut attempts = 0..MAX_PLANS;
 
-        let (plan, lock) = loop {
-            if attempts.next().is_none() {
-                let message = "other commands kept changing the archives while prune made its plan";
-                return Err(CommandError::failed(message)
-                    .hint("run the same command again later; nothing was changed"));
-            }
-
+        for _ in 0..MAX_PLANS {
             // The slow checks run without the lock, so that no other command has to wait for them.
             let records = context.archives()?;
             let mut plan = make_checked_plan(context, &records, &rules, &mut checks, self.dry_run)?;
@@ -104,43 +122,23 @@ impl PruneArgs {
             }
 
             if self.dry_run || !context.backups().is_dir() {
-                // Nothing is moved, so no lock is needed.
-                break (plan, None);
+                return Ok((plan, None));
             }
 
-            // The lock is held until the last move, so that no other process adds or removes an archive in between.
+            // With the lock, no other process adds or removes an archive.
             let lock = FileLock::acquire_unless_interrupted(&manager_home.join(LOCK_NAME))?;
             trash::recover(manager_home)?;
             // If another process has changed the archives since, the plan is made again.
             if context.archives()? == records {
                 let findings = checks.values().filter_map(|check| check.finding.clone());
                 store::note_verified_locked(manager_home, &findings.collect::<Vec<_>>(), &lock)?;
-                break (plan, Some(lock));
+                return Ok((plan, Some(lock)));
             }
-        };
-
-        let moved_bytes = plan.drop.iter().map(|d| d.candidate.bytes).sum();
-        let mut is_inventory_updated = true;
-        retention_table::show_decisions(context, &plan, RetentionSubject::Archives);
-
-        if let Some(lock) = lock
-            && !plan.drop.is_empty()
-        {
-            let archive_names: Vec<_> = plan
-                .drop
-                .iter()
-                .map(|d| d.candidate.archive.clone())
-                .collect();
-            trash::move_to_trash(manager_home, &archive_names, &context.now(), &lock)?;
-            drop(lock);
-            is_inventory_updated = refresh_inventory(context, &[]);
         }
 
-        self.show_outcome(plan.drop.len(), moved_bytes, context)?;
-        let keep = decisions_json(plan.keep, context);
-        let drop = decisions_json(plan.drop, context);
-        self.show_json(&keep, &drop, &[], moved_bytes, context)?;
-        Ok(Outcome::partial_if(!is_inventory_updated))
+        let message = "other commands kept changing the archives while prune made its plan";
+        Err(CommandError::failed(message)
+            .hint("run the same command again later; nothing was changed"))
     }
 
     /// Prints the JSON document. Its keys are a contract. `put_back` are the archives that `--undo` moved back. `bytes`
@@ -317,9 +315,7 @@ fn make_checked_plan(
     let stamps: HashMap<&str, &Option<FileStamp>> = stamps.collect();
 
     // A file that changed since its check is checked again.
-    let is_still_valid =
-        |name: &str, check: &ArchiveCheck| stamps.get(name).is_some_and(|s| **s == check.stamp);
-    checks.retain(|name, check| is_still_valid(name, check));
+    checks.retain(|name, check| stamps.get(name.as_str()) == Some(&&check.stamp));
     let stamp = |name: &str| stamps.get(name).and_then(|s| (*s).clone());
 
     let mut candidates: Vec<_> = archives
@@ -337,42 +333,36 @@ fn make_checked_plan(
         }
 
         let plan = retention::plan_retention(&candidates, rules, &context.now(), context.zone());
-        let mut unchecked = list_unopened(&plan.keep, usize::MAX);
-        let all_opened = unchecked.is_empty();
-        if all_opened {
-            // Complete reads are slow, so they wait until every kept archive could be opened.
-            unchecked = retention::list_archives_to_verify(&plan, &context.now());
-        } else {
-            // The rules may select these next: with many damaged archives, one round each would take too long.
-            let is_damaged =
-                |check: &&ArchiveCheck| matches!(check.soundness, Soundness::Damaged(_));
-            let damaged_count = checks.values().filter(is_damaged).count();
-            unchecked.extend(list_unopened(&plan.drop, damaged_count));
+        // Complete reads are slow, so they wait until every kept archive was opened.
+        let mut unopened = list_unopened(&plan.keep, usize::MAX);
+        if unopened.is_empty() {
+            let unread = retention::list_archives_to_verify(&plan, &context.now());
+            if unread.is_empty() {
+                return Ok(plan);
+            }
+            for name in unread {
+                let check = read_fully(context, &backups.join(&name), stamp(&name), dry_run);
+                check_interrupt()?;
+                checks.insert(name, check?);
+            }
+            continue;
         }
 
-        if unchecked.is_empty() {
-            return Ok(plan);
-        }
+        // The rules may select these next: with many damaged archives, one round each would take too long.
+        let is_damaged = |check: &&ArchiveCheck| matches!(check.soundness, Soundness::Damaged(_));
+        let damaged_count = checks.values().filter(is_damaged).count();
+        unopened.extend(list_unopened(&plan.drop, damaged_count));
 
+        let open = |name: String| {
+            let check = open_only(&backups.join(&name), stamp(&name));
+            (name, check)
+        };
         let add_check = |(name, check): (String, Result<ArchiveCheck>)| -> Result<()> {
             check_interrupt()?;
             checks.insert(name, check?);
             Ok(())
         };
-
-        if all_opened {
-            let read = |name: String| {
-                let check = read_fully(context, &backups.join(&name), stamp(&name), dry_run);
-                (name, check)
-            };
-            unchecked.into_iter().map(read).try_for_each(add_check)?;
-        } else {
-            let open = |name: String| {
-                let check = open_only(&backups.join(&name), stamp(&name));
-                (name, check)
-            };
-            parallel::run_each_ordered(parallel::thread_count() * 2, unchecked, open, add_check)?;
-        }
+        parallel::run_each_ordered(parallel::thread_count() * 2, unopened, open, add_check)?;
     }
 }
 
