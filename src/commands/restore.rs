@@ -11,6 +11,7 @@ use crate::views::account;
 use crate::views::restore_report::describe_archive;
 use clap::Args;
 use codex_manager_core::archive::ArchiveReader;
+use codex_manager_core::codex::Identity;
 use codex_manager_core::inventory::archive_names::{self, parse_latest_offset};
 use codex_manager_core::inventory::resolve::{self, AccountResolveError, merge_archived_accounts};
 use codex_manager_core::inventory::{ArchiveRecord, store};
@@ -59,52 +60,48 @@ impl RestoreArgs {
     /// Returns the path of the archive that the argument names. Without an argument, returns the archive with the most
     /// messages of the conversation that `--session` names, or without that the archive that the user picks.
     fn resolve_archive_path(&self, context: &Context) -> Result<PathBuf> {
-        let Some(argument) = self.archive_name.as_deref() else {
-            let session = self.options.session.as_deref();
+        match (&self.archive_name, self.options.session.as_deref()) {
+            (Some(argument), _) => find_by_argument(argument, context),
+            (None, None | Some(CHOOSE_SESSION)) => pick_archive_path(context),
             // `restore latest` was meant: --session takes the word as its value.
-            if let Some(text) = session.filter(|text| parse_latest_offset(text).is_some()) {
+            (None, Some(text)) if parse_latest_offset(text).is_some() => {
                 let message = format!("--session takes {text:?} as the name of a conversation");
-                return Err(CommandError::usage(message).hint(format!(
+                Err(CommandError::usage(message).hint(format!(
                     "name the archive first: codex-manager restore {text} --session"
-                )));
+                )))
             }
-
-            return match session {
-                Some(session_name) if session_name != CHOOSE_SESSION => {
-                    fullest::find_fullest_archive(session_name, context)
-                }
-                _ => pick_archive_path(context),
-            };
-        };
-
-        let is_path = argument.ends_with(".tar.gz") || argument.contains(['/', '\\']);
-        if is_path {
-            return find_archive(context, Path::new(argument), ArchiveRecord::is_usable);
+            (None, Some(session_name)) => fullest::find_fullest_archive(session_name, context),
         }
-
-        let backups = context.backups();
-        let records = context.archives()?;
-        if let Some(offset) = parse_latest_offset(argument) {
-            let latest =
-                archive_choice::find_latest(&records, offset, context, ArchiveRecord::is_usable)?;
-            if offset == 0 {
-                warn_of_newer(context, &records, latest);
-            }
-            return Ok(backups.join(&latest.path));
-        }
-
-        if let Some(path) =
-            archive_names::find_archive_file(&backups, &context.env, Path::new(argument))
-        {
-            return Ok(path);
-        }
-
-        let record = match archive_names::find_by_number(&records, argument) {
-            Some(record) => record,
-            None => find_by_account_or_prefix(&records, argument, context)?,
-        };
-        Ok(backups.join(&record.path))
     }
+}
+
+fn find_by_argument(argument: &str, context: &Context) -> Result<PathBuf> {
+    let is_path = argument.ends_with(".tar.gz") || argument.contains(['/', '\\']);
+    if is_path {
+        return find_archive(context, Path::new(argument), ArchiveRecord::is_usable);
+    }
+
+    let backups = context.backups();
+    let records = context.archives()?;
+    if let Some(offset) = parse_latest_offset(argument) {
+        let latest =
+            archive_choice::find_latest(&records, offset, context, ArchiveRecord::is_usable)?;
+        if offset == 0 {
+            warn_of_newer(context, &records, latest);
+        }
+        return Ok(backups.join(&latest.path));
+    }
+
+    let file = archive_names::find_archive_file(&backups, &context.env, Path::new(argument));
+    if let Some(file) = file {
+        return Ok(file);
+    }
+
+    let record = match archive_names::find_by_number(&records, argument) {
+        Some(record) => record,
+        None => find_by_account_or_prefix(&records, argument, context)?,
+    };
+    Ok(backups.join(&record.path))
 }
 
 /// Returns the preferred archive of the account that `argument` denotes, else the only archive whose name
@@ -115,32 +112,37 @@ fn find_by_account_or_prefix<'r>(
     context: &Context,
 ) -> Result<&'r ArchiveRecord> {
     let known_accounts = merge_archived_accounts(&account::read_known_accounts(context)?, records);
-    let account_choices = match resolve::find_account_position(&known_accounts, argument) {
-        Ok(i) => {
-            let identity = &known_accounts[i].identity;
-            let is_of_account =
-                |r: &ArchiveRecord| r.metadata.identity().is_some_and(|i| i.is_same(identity));
-            let preferred = store::find_preferred(records, context.codex_home(), |r| {
-                r.is_usable() && is_of_account(r)
-            });
-            return preferred.ok_or_else(|| {
-                CommandError::failed(format!("no archive of {argument}")).hint(
-                    if records.is_empty() {
-                        account::suggest_first_archive(context)
-                    } else {
-                        "list archives with: codex-manager list-backups; nothing was changed".into()
-                    },
-                )
-            });
-        }
-        Err(e @ AccountResolveError::Ambiguous { .. }) => return Err(e.into()),
+    match resolve::find_account_position(&known_accounts, argument) {
+        Ok(i) => find_preferred(records, &known_accounts[i].identity, argument, context),
         // The argument may begin the name of an archive; the accounts are for the error.
-        Err(AccountResolveError::Unknown { choices, .. }) => choices,
-    };
+        Err(AccountResolveError::Unknown { choices, .. }) => {
+            archive_choice::find_by_prefix(records, argument, context)?.ok_or_else(|| {
+                let message = format!("no archive or account named {argument:?}");
+                archive_choice::unknown_archive_error(message, argument, records, &choices, context)
+            })
+        }
+        Err(e @ AccountResolveError::Ambiguous { .. }) => Err(e.into()),
+    }
+}
 
-    archive_choice::find_by_prefix(records, argument, context)?.ok_or_else(|| {
-        let message = format!("no archive or account named {argument:?}");
-        archive_choice::unknown_archive_error(message, argument, records, &account_choices, context)
+/// Returns the preferred archive of an account. `name` denotes the account in the error.
+fn find_preferred<'r>(
+    records: &'r [ArchiveRecord],
+    identity: &Identity,
+    name: &str,
+    context: &Context,
+) -> Result<&'r ArchiveRecord> {
+    let preferred = store::find_preferred(records, context.codex_home(), |r| {
+        r.is_usable() && r.metadata.identity().is_some_and(|i| i.is_same(identity))
+    });
+
+    preferred.ok_or_else(|| {
+        let hint = if records.is_empty() {
+            account::suggest_first_archive(context)
+        } else {
+            "list archives with: codex-manager list-backups; nothing was changed".into()
+        };
+        CommandError::failed(format!("no archive of {name}")).hint(hint)
     })
 }
 
