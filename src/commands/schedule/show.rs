@@ -11,7 +11,9 @@ use crate::views::table_format::TableArgs;
 use chrono::{DateTime, Utc};
 use clap::{Args, ValueEnum};
 use codex_manager_core::io::shell;
-use codex_manager_core::schedule::{self, InstalledJob, JobKind, Scheduler, Trigger, systemd};
+use codex_manager_core::schedule::{
+    self, InstalledJob, JobKind, JobOptions, Scheduler, Trigger, systemd,
+};
 
 const COLUMNS: [Column; 4] = [
     Column::new("JOB"),
@@ -48,38 +50,25 @@ impl ScheduleShowArgs {
         let mut hints = Vec::new();
         for job in jobs {
             let installed_job = schedule::find(job, &job_context)?;
-            let next_run = installed_job
-                .as_ref()
-                .and_then(|job| find_next_run(job, context));
-            let (style, state) = describe_state(installed_job.as_ref());
-            hints.extend(installed_job.as_ref().and_then(suggest_update));
+            let installed_job = installed_job.as_ref();
+            let options = installed_job.map(|job| &job.options);
+            let next_run = installed_job.and_then(|job| find_next_run(job, context));
+            hints.extend(installed_job.and_then(suggest_update));
 
-            let runs_text = installed_job.as_ref().map_or("-".into(), |job| {
-                let is_dry_run = job.options.job == JobKind::Sync && !job.options.apply;
-                let dry_note = if is_dry_run { ", dry run" } else { "" };
-                format!("{}{dry_note}", describe_trigger(job.options.when))
-            });
+            let (style, state) = describe_state(installed_job);
             table.add_row([
                 Cell::new(Style::Strong, job.name()),
                 Cell::new(style, state),
-                Cell::plain(runs_text),
+                Cell::plain(options.map_or("-".into(), describe_runs)),
                 Cell::plain(next_run.map_or("-".into(), |at| full_time(&at, context)))
                     .value(time_json(next_run, context).unwrap_or_default()),
             ]);
-
-            let options = installed_job.as_ref().map(|job| &job.options);
             documents.push(
                 object()
                     .with("job", job)
                     .with("installed", installed_job.is_some())
-                    .with(
-                        "up_to_date",
-                        installed_job.as_ref().map(|job| job.is_current),
-                    )
-                    .with(
-                        "enabled",
-                        installed_job.as_ref().and_then(|job| job.is_enabled),
-                    )
+                    .with("up_to_date", installed_job.map(|job| job.is_current))
+                    .with("enabled", installed_job.and_then(|job| job.is_enabled))
                     .with("when", options.map(|options| options.when))
                     .with("apply", options.map(|options| options.apply))
                     .with("next_run", time_json(next_run, context))
@@ -97,6 +86,12 @@ impl ScheduleShowArgs {
         }
         Ok(Outcome::Done)
     }
+}
+
+fn describe_runs(options: &JobOptions) -> String {
+    let is_dry_run = options.job == JobKind::Sync && !options.apply;
+    let dry_note = if is_dry_run { ", dry run" } else { "" };
+    format!("{}{dry_note}", describe_trigger(options.when))
 }
 
 fn describe_state(installed_job: Option<&InstalledJob>) -> (Style, &'static str) {
