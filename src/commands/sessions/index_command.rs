@@ -40,22 +40,7 @@ impl IndexArgs {
         let ui = &context.ui;
 
         if self.remove {
-            let mut freed_bytes = access.remove()?;
-            // Before the copies are removed: afterwards, nothing names the machines that have an index.
-            for machine in list_fetched_machines(context) {
-                freed_bytes += IndexAccess::new(&machine.context).remove()?;
-            }
-
-            let machines = machine_homes::machines_folder(context.manager_home());
-            freed_bytes += tree::measure(&machines).bytes;
-            tree::remove(&machines)?;
-
-            print_json(&access, "removed", IndexStatus::default(), &[], context);
-            ui.report(format_args!(
-                "removed the index: {} freed",
-                time::bytes(freed_bytes)
-            ));
-            return Ok(Outcome::Done);
+            return remove_index(&access, context);
         }
 
         let mut skipped = Vec::new();
@@ -103,6 +88,26 @@ impl IndexArgs {
         warn_of_skipped_files(&skipped, context);
         Ok(Outcome::partial_if(!skipped.is_empty()))
     }
+}
+
+/// Deletes the index, and the indexes and conversations of other machines.
+fn remove_index(access: &IndexAccess<'_>, context: &Context) -> Result<Outcome> {
+    let mut freed_bytes = access.remove()?;
+    // Before the copies are removed: afterwards, nothing names the machines that have an index.
+    for machine in list_fetched_machines(context) {
+        freed_bytes += IndexAccess::new(&machine.context).remove()?;
+    }
+
+    let machines = machine_homes::machines_folder(context.manager_home());
+    freed_bytes += tree::measure(&machines).bytes;
+    tree::remove(&machines)?;
+
+    print_json(access, "removed", IndexStatus::default(), &[], context);
+    context.ui.report(format_args!(
+        "removed the index: {} freed",
+        time::bytes(freed_bytes)
+    ));
+    Ok(Outcome::Done)
 }
 
 /// Returns the size of the conversations fetched from a machine.
