@@ -210,17 +210,7 @@ impl<'a> ConversationList<'a> {
     ///
     /// # Errors
     /// Codex's list cannot be read.
-    pub(super) fn for_each(self, mut visit: impl FnMut(ConversationRow) -> bool) -> Result<()> {
-        let read_threads = |filter: &ThreadFilter| match &self.titles {
-            None => list_threads(filter, self.context),
-            Some(titles) => list_threads_as(filter, self.context, |mut thread| {
-                titles.replace_title(&mut thread);
-                thread
-            }),
-        };
-        let listed_row = |thread| ConversationRow::read(thread, Some(&self.accounts), self.context);
-        let unlisted_row = |thread| ConversationRow::read(thread, None, self.context);
-
+    pub(super) fn for_each(mut self, mut visit: impl FnMut(ConversationRow) -> bool) -> Result<()> {
         // One query for the children of all conversations is faster than one for each batch.
         let mut children = match self.child_rows {
             // A conversation of the list is not shown again below its parent.
@@ -232,19 +222,9 @@ impl<'a> ConversationList<'a> {
             ChildRows::Counted | ChildRows::Omitted => Children::default(),
         };
 
-        let mut listed = self.listed.read::<ListEntry>()?.peekable();
-        let mut others = self.entries.into_iter().peekable();
-        let mut entries = std::iter::from_fn(|| {
-            let is_next = |other: &ListEntry| match listed.peek() {
-                Some(Ok(listed)) => other.key < listed.key,
-                Some(Err(_)) => false,
-                None => true,
-            };
-            let other = others.next_if(is_next).map(Ok);
-            other.or_else(|| listed.next())
-        })
-        .take(self.count);
-
+        let listed = std::mem::take(&mut self.listed).read()?;
+        let others = std::mem::take(&mut self.entries);
+        let mut entries = merge_sorted(listed, others).take(self.count);
         loop {
             let batch = entries.by_ref().take(BATCH_ROWS);
             let batch = batch.collect::<Result<Vec<_>>>()?;
@@ -253,45 +233,77 @@ impl<'a> ConversationList<'a> {
             }
 
             let ids: Vec<_> = batch.iter().map(|entry| entry.id.clone()).collect();
-            let threads = read_threads(&ThreadFilter {
-                ids: Some(ids.clone()),
-                ..ThreadFilter::default()
-            })?;
-            let threads = threads.into_iter().map(|one| (one.id.clone(), one));
-            let mut threads_by_id: HashMap<_, _> = threads.collect();
-
+            let mut threads_by_id = self.read_threads(ids.clone())?;
             if self.child_rows == ChildRows::Counted && self.count <= BATCH_ROWS {
                 children = Children::counted(Some(ids), self.context)?;
             }
 
             for entry in batch {
-                let take_listed_row = || threads_by_id.remove(&entry.id).map(listed_row);
-                let parent_row = entry.unlisted.map(|thread| unlisted_row(*thread));
-                let Some(mut parent_row) = parent_row.or_else(take_listed_row) else {
+                let id = entry.id.clone();
+                let Some(mut row) = self.read_row(entry, threads_by_id.remove(&id)) else {
                     continue;
                 };
+                row.hidden_children = children.hidden.get(&id).copied().unwrap_or_default();
 
-                parent_row.machine = entry.machine;
-                parent_row.newer_on = entry.newer_on;
-                parent_row.hidden_children =
-                    children.hidden.get(&entry.id).copied().unwrap_or_default();
-
-                let descendants = children.descendants_of(&entry.id).into_iter();
+                let descendants = children.descendants_of(&id).into_iter();
                 let descendants = descendants.map(|(depth, child)| {
-                    let mut child = listed_row(child.clone());
+                    let accounts = Some(&self.accounts);
+                    let mut child = ConversationRow::read(child.clone(), accounts, self.context);
                     child.depth = depth;
                     child
                 });
-
-                if !std::iter::once(parent_row)
-                    .chain(descendants)
-                    .all(&mut visit)
-                {
+                if !std::iter::once(row).chain(descendants).all(&mut visit) {
                     return Ok(());
                 }
             }
         }
     }
+
+    /// Reads conversations of Codex's list, by id.
+    fn read_threads(&self, ids: Vec<String>) -> Result<HashMap<String, ListedThread>> {
+        let filter = ThreadFilter {
+            ids: Some(ids),
+            ..ThreadFilter::default()
+        };
+        let threads = match &self.titles {
+            None => list_threads(&filter, self.context)?,
+            Some(titles) => list_threads_as(&filter, self.context, |mut thread| {
+                titles.replace_title(&mut thread);
+                thread
+            })?,
+        };
+        let threads = threads.into_iter().map(|one| (one.id.clone(), one));
+        Ok(threads.collect())
+    }
+
+    /// Returns the row of an entry. `listed` is its conversation in Codex's list. `None` if Codex no longer lists it.
+    fn read_row(&self, entry: ListEntry, listed: Option<ListedThread>) -> Option<ConversationRow> {
+        let mut row = match entry.unlisted {
+            Some(thread) => ConversationRow::read(*thread, None, self.context),
+            None => ConversationRow::read(listed?, Some(&self.accounts), self.context),
+        };
+        row.machine = entry.machine;
+        row.newer_on = entry.newer_on;
+        Some(row)
+    }
+}
+
+/// Merges two sorted lists. Of entries with equal keys, that of `listed` comes first.
+fn merge_sorted(
+    listed: impl Iterator<Item = Result<ListEntry>>,
+    others: Vec<ListEntry>,
+) -> impl Iterator<Item = Result<ListEntry>> {
+    let mut listed = listed.peekable();
+    let mut others = others.into_iter().peekable();
+    std::iter::from_fn(move || {
+        let is_next = |other: &ListEntry| match listed.peek() {
+            Some(Ok(listed)) => other.key < listed.key,
+            Some(Err(_)) => false,
+            None => true,
+        };
+        let other = others.next_if(is_next).map(Ok);
+        other.or_else(|| listed.next())
+    })
 }
 
 /// Adds the conversations of other machines, each in its newest version. A conversation that this machine has keeps its
