@@ -139,6 +139,18 @@ fn a_condition_that_recurs_is_shown_again() {
 }
 
 #[test]
+fn without_the_notice_of_backups_an_unreadable_vault_state_is_no_failure() {
+    let env = world();
+    fs::create_dir_all(env.manager_home().join("vault/state.json")).unwrap();
+    let run = env.run(["notify"]).code(1);
+    assert!(run.stderr.contains("state.json"), "{run}");
+    let _ = env
+        .run(["config", "set", "notify.backup_days", "0"])
+        .code(0);
+    assert_eq!(notify(&env), [""; 0]);
+}
+
+#[test]
 fn the_next_window_is_a_new_notice() {
     let mut env = world();
     let _ = env.run(["backup", "--no-status"]).code(0);

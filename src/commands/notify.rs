@@ -196,14 +196,15 @@ fn list_reset_notices(accounts: &[(Account, Verdict)], context: &Context) -> Vec
 /// Returns a notice if the newest full archive and the newest snapshot are older than `notify.backup_days`, or if there
 /// is neither. 0 days turn the notice off.
 fn make_backup_notice(context: &Context) -> Result<Option<DesktopNotice>> {
+    let days = context.settings.preferences.notify.backup_days;
+    if days == 0 || !context.codex_home().is_dir() {
+        return Ok(None);
+    }
+
     let now = context.now();
     let archive = find_newest_full_time(&context.archives()?, now);
     let snapshot = state::read(context.manager_home())?.backed_up_at;
-    let newest = archive.max(snapshot.map(|at| at.to_utc()));
-
-    let days = context.settings.preferences.notify.backup_days;
-    let message = match newest {
-        _ if days == 0 || !context.codex_home().is_dir() => return Ok(None),
+    let message = match archive.max(snapshot.map(|at| at.to_utc())) {
         Some(at) if now - at <= TimeDelta::days(days.into()) => return Ok(None),
         Some(at) => {
             let age = time::format_duration(now - at);
