@@ -57,7 +57,6 @@ impl NotifyArgs {
     /// The accounts, the archives or the record of notices cannot be read, or a notification cannot be shown. A later
     /// run shows that notification.
     pub(crate) fn run(self, context: &Context) -> Result<Outcome> {
-        let path = context.manager_path(FILE_NAME);
         let accounts = read_accounts_and_profiles(context)?.0.into_iter();
         let accounts: Vec<_> = accounts.map(|a| with_verdict(a, context)).collect();
 
@@ -66,31 +65,13 @@ impl NotifyArgs {
         conditions.extend(make_backup_notice(context)?);
         conditions.extend(make_loss_notice(context)?);
 
-        let mut failure = None;
-        let notices = if self.dry_run {
-            let mut state = document::read::<NoticeState>(&path)?
-                .good()
-                .unwrap_or_default();
-            select_unseen(&mut state, &accounts, conditions, context)
+        let (notices, failure) = if self.dry_run {
+            let state = document::read(&context.manager_path(FILE_NAME))?.good();
+            let mut state = state.unwrap_or_default();
+            let unseen = select_unseen(&mut state, &accounts, conditions, context);
+            (unseen, None)
         } else {
-            // The lock is held while the notices are shown, so that no other run shows them too.
-            atomic::create_private_folder(context.manager_home())?;
-            let lock = context.manager_path(LOCK_NAME);
-            let updated = document::update(&path, &lock, |state: &mut NoticeState| {
-                let mut unseen = select_unseen(state, &accounts, conditions, context);
-                unseen.retain(|notice| match show_notification(&notice.message, context) {
-                    Ok(()) => {
-                        state.note_shown(notice);
-                        true
-                    }
-                    Err(problem) => {
-                        failure.get_or_insert(problem);
-                        false
-                    }
-                });
-                unseen
-            })?;
-            updated.value
+            show_unseen(&accounts, conditions, context)?
         };
 
         let json = object()
@@ -101,14 +82,43 @@ impl NotifyArgs {
             context.ui.prose(&notice.message);
         }
 
-        match failure {
-            None => Ok(Outcome::Done),
-            Some(problem) => Err(CommandError::failed(format!(
-                "cannot show a notification: {problem}"
-            ))
-            .hint("choose another program: codex-manager config set notify.command COMMAND")),
-        }
+        let Some(problem) = failure else {
+            return Ok(Outcome::Done);
+        };
+        let message = format!("cannot show a notification: {problem}");
+        Err(CommandError::failed(message)
+            .hint("choose another program: codex-manager config set notify.command COMMAND"))
     }
+}
+
+/// Shows the unseen notices on the desktop. Returns and records those that were shown, and returns the first problem of
+/// the others.
+fn show_unseen(
+    accounts: &[(Account, Verdict)],
+    conditions: Vec<DesktopNotice>,
+    context: &Context,
+) -> Result<(Vec<DesktopNotice>, Option<String>)> {
+    atomic::create_private_folder(context.manager_home())?;
+    let path = context.manager_path(FILE_NAME);
+    let lock = context.manager_path(LOCK_NAME);
+    let mut failure = None;
+
+    // The lock is held while the notices are shown, so that no other run shows them too.
+    let shown = document::update(&path, &lock, |state: &mut NoticeState| {
+        let mut notices = select_unseen(state, accounts, conditions, context);
+        notices.retain(|notice| match show_notification(&notice.message, context) {
+            Ok(()) => {
+                state.note_shown(notice);
+                true
+            }
+            Err(problem) => {
+                failure.get_or_insert(problem);
+                false
+            }
+        });
+        notices
+    })?;
+    Ok((shown.value, failure))
 }
 
 /// Returns the notices that the user has not seen. Also records in `state` the accounts that wait for their quota, and
