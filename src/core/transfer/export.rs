@@ -10,7 +10,6 @@ use super::seal::Encryption;
 use crate::accounts::{LoginOwner, Profile, ProfileFile, Profiles};
 use crate::archive::{EntryName, Metadata, names};
 use crate::codex::AUTH_JSON;
-use crate::inventory::records::FileStamp;
 use crate::inventory::{
     ArchiveProblem, ArchiveRecord, InventoryFile, cooldown, observations, store,
 };
@@ -283,11 +282,10 @@ fn add_backups(
         let Some(sidecar) = names::sidecar_name(&record.path) else {
             continue;
         };
-        if let Some(stamp) = &record.archive {
-            let path = backups.join(&record.path);
-            if !options.with_archives || !add_archive(plan, &record, stamp, &path, progress)? {
-                continue;
-            }
+        if record.archive.is_some()
+            && !(options.with_archives && add_archive(plan, &record, &backups, progress)?)
+        {
+            continue;
         }
         if record.sidecar.is_some() && names::is_sidecar_name(&sidecar) {
             add_sidecar(plan, &record, sidecar, &backups)?;
@@ -296,13 +294,12 @@ fn add_backups(
     Ok(())
 }
 
-/// Adds the archive at `path`. Returns false if it is skipped: it is in a folder of the Python codex-manager, or does
+/// Adds the archive of a record. Returns false if it is skipped: it is in a folder of the Python codex-manager, or does
 /// not match its record.
 fn add_archive(
     plan: &mut ExportPlan,
     record: &ArchiveRecord,
-    stamp: &FileStamp,
-    path: &Path,
+    backups: &Path,
     progress: &dyn Progress,
 ) -> Result<bool, TransferError> {
     if !names::is_archive_name(&record.path) {
@@ -310,14 +307,14 @@ fn add_archive(
         plan.skip(&record.path, reason);
         return Ok(false);
     }
-    let measured = measure_archive(path, record, progress)?;
-    let Some(file) = measured.filter(|file| file.size == stamp.bytes) else {
+    let path = backups.join(&record.path);
+    let Some(file) = measure_archive(&path, record, progress)? else {
         plan.skip(&record.path, "it is damaged: it does not match its sidecar");
         return Ok(false);
     };
 
     plan.manifest.files.push(file);
-    plan.contents.push(ExportContent::File(path.to_path_buf()));
+    plan.contents.push(ExportContent::File(path));
     plan.archives += 1;
     Ok(true)
 }
@@ -344,8 +341,8 @@ fn add_sidecar(
     Ok(())
 }
 
-/// Returns the entry of an archive in the manifest; `None` if the archive does not have the digest in its record, which
-/// may be of another algorithm.
+/// Returns the entry of an archive in the manifest; `None` if the archive does not have the size and the digest in its
+/// record. That digest may be of another algorithm.
 fn measure_archive(
     path: &Path,
     record: &ArchiveRecord,
@@ -362,13 +359,15 @@ fn measure_archive(
         Ok(())
     })?;
 
-    let has_recorded_digest = recorded_digest == record_hasher.map(|hasher| hasher.digest());
+    let recorded_size = record.archive.as_ref().map(|stamp| stamp.bytes);
+    let is_as_recorded = recorded_size == Some(size)
+        && recorded_digest == record_hasher.map(|hasher| hasher.digest());
     let file = ExportFile {
         path: entry_name(&Path::new(BACKUPS).join(&record.path))?,
         size,
         sha256: hasher.digest(),
     };
-    Ok(has_recorded_digest.then_some(file))
+    Ok(is_as_recorded.then_some(file))
 }
 
 /// Passes the content of a file in chunks to `on_chunk`, and returns the length of the file in bytes.
