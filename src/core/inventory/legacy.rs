@@ -398,10 +398,9 @@ pub fn merge_records(
             };
             let mut numbered_names = (1..).map(|number| names::archive_name(&stem, number));
             // The numbers do not end, so one is free.
-            let name = numbered_names.find(is_free).unwrap_or_default();
-            used_names.insert(name.to_lowercase());
-            name
+            numbered_names.find(is_free).unwrap_or_default()
         });
+        used_names.insert(record.archive_name.to_lowercase());
 
         match known_position {
             Some(index) if is_same_except_creation(&inventory.legacy[index], &record) => {
