@@ -162,6 +162,13 @@ impl Identity {
             _ => self.email == other.email,
         }
     }
+
+    /// Returns the workspace account id and the user id in one line each; an unknown id is an empty line.
+    pub fn join_ids(&self) -> String {
+        let [account_id, user_id] =
+            [&self.account_id, &self.user_id].map(|id| id.as_deref().unwrap_or_default());
+        format!("{account_id}\n{user_id}")
+    }
 }
 
 impl fmt::Display for Identity {

@@ -414,17 +414,10 @@ fn wait_until_codex_ends(
     }
 }
 
-/// Returns the workspace account id and the user id in one line each; an unknown id is an empty line.
-pub(crate) fn join_ids(account: &Identity) -> String {
-    let [account_id, user_id] =
-        [&account.account_id, &account.user_id].map(|id| id.as_deref().unwrap_or_default());
-    format!("{account_id}\n{user_id}")
-}
-
 /// Returns the file name for an account: a hash of its ids, which stay the same when the email changes, or of the email
 /// if the account has no ids.
 pub(super) fn account_key(account: &Identity) -> String {
-    let mut hashed = join_ids(account);
+    let mut hashed = account.join_ids();
     if hashed == "\n" {
         // API keys and older logins have no ids.
         hashed = account.email.key();

@@ -3,7 +3,6 @@
 //! Separate from `cooldown.json`, which every shell prompt reads and which has to stay small.
 
 use super::cooldown::LOCK_NAME;
-use crate::accounts::lease::join_ids;
 use crate::archive::encode_label;
 use crate::codex::{Identity, Window};
 use crate::io::{Document, DocumentError, Timestamp, atomic, document, hash};
@@ -114,7 +113,7 @@ pub(crate) fn is_file_name(name: &str) -> bool {
 /// Returns the name of an account's file: `<email>-<8 hex digits of the hash of its ids>.json`.
 pub fn file_name(identity: &Identity) -> String {
     let email = encode_label(&identity.email.key());
-    let id_hash = &hash::sha256(join_ids(identity).as_bytes())[..ID_HASH_DIGITS];
+    let id_hash = &hash::sha256(identity.join_ids().as_bytes())[..ID_HASH_DIGITS];
     format!("{email}-{id_hash}.json")
 }
 
