@@ -5,6 +5,7 @@ use super::scheduler::Scheduler;
 use crate::io::Environment;
 use crate::io::settings::choice_name;
 use serde::{Deserialize, Serialize};
+use std::ffi::OsStr;
 use std::path::{Path, PathBuf};
 
 /// The beginning of the marker line. The options of the job follow it as JSON.
@@ -155,26 +156,29 @@ fn list_variables(
     options: &JobOptions,
     context: &JobContext<'_>,
 ) -> Result<Vec<(String, String)>, ScheduleError> {
-    let text = |path: &Path| to_representable_text(path.as_os_str(), context.scheduler);
+    let text = |value: &OsStr| to_representable_text(value, context.scheduler);
     let mut variables = vec![
-        ("CODEX_HOME".into(), text(&context.codex_home)?),
-        ("CODEX_MANAGER_HOME".into(), text(&context.manager_home)?),
+        ("CODEX_HOME".into(), text(context.codex_home.as_ref())?),
+        (
+            "CODEX_MANAGER_HOME".into(),
+            text(context.manager_home.as_ref())?,
+        ),
     ];
 
     // Codex reads this variable if its config.toml names no folder for databases. Without the variable, a job would
     // back up other databases than those in use.
     if let Some(folder) = context.env.get("CODEX_SQLITE_HOME") {
         let folder = context.env.absolute(Path::new(folder));
-        variables.push(("CODEX_SQLITE_HOME".into(), text(&folder)?));
+        variables.push(("CODEX_SQLITE_HOME".into(), text(folder.as_ref())?));
     }
 
     if let Some(folders) = &options.search_path {
-        variables.push(("PATH".into(), text(Path::new(folders))?));
+        variables.push(("PATH".into(), text(folders.as_ref())?));
     }
 
     // Schedulers start jobs without TZ, and names of archives contain local times.
     if let Some(zone) = context.env.get("TZ") {
-        variables.push(("TZ".into(), text(Path::new(zone))?));
+        variables.push(("TZ".into(), text(zone)?));
     }
     Ok(variables)
 }
@@ -247,10 +251,7 @@ pub fn search_path(
 }
 
 /// Converts `text` to UTF-8, and checks that the scheduler's format can represent it.
-fn to_representable_text(
-    text: &std::ffi::OsStr,
-    scheduler: Scheduler,
-) -> Result<String, ScheduleError> {
+fn to_representable_text(text: &OsStr, scheduler: Scheduler) -> Result<String, ScheduleError> {
     let unwritable = |why| ScheduleError::Unwritable {
         why,
         text: text.to_string_lossy().into_owned(),
