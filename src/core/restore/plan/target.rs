@@ -39,9 +39,11 @@ fn list_files(request: &RestoreRequest<'_>) -> Result<LiveFiles, RestoreError> {
 
     match request.target {
         RestoreTarget::Home => Ok(live_files::list_files(&request.folder, name_table)?),
-        RestoreTarget::Elsewhere if tree::list_if_exists(&request.folder)?.is_empty() => {
+        RestoreTarget::Elsewhere => {
+            if !tree::list_if_exists(&request.folder)?.is_empty() {
+                return Err(RestoreError::NotEmpty(request.folder.clone()));
+            }
             Ok(LiveFiles::empty(name_table))
         }
-        RestoreTarget::Elsewhere => Err(RestoreError::NotEmpty(request.folder.clone())),
     }
 }
