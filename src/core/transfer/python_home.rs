@@ -351,12 +351,11 @@ pub fn apply(
     }
 
     let damaged_inventory = store::refresh(manager_home)?;
-    let ((), mut warnings) = cooldown::update(manager_home, &target.now, target.zone, |file| {
+    let inventory_warning = damaged_inventory.map(|kept| store::format_rebuilt_warning(&kept));
+    let ((), warnings) = cooldown::update(manager_home, &target.now, target.zone, |file| {
         merge_accounts(file, home, &plan);
     })?;
-    if let Some(moved_to) = damaged_inventory {
-        warnings.insert(0, store::format_rebuilt_warning(&moved_to));
-    }
+    let warnings = inventory_warning.into_iter().chain(warnings).collect();
     Ok(CopyReport { plan, warnings })
 }
 
