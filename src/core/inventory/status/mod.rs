@@ -99,35 +99,33 @@ pub fn read_status(options: &StatusOptions) -> Result<StatusReport, StatusError>
     let auth_before = or_unreadable(auth_before);
     check_account_of_text(text.as_ref(), config.store, &auth_before)?;
 
-    let mut report = StatusReport::new(None, config.store);
-    report.notes = collect_notes(&config, inquiry.env);
-    let mut answer = None;
-    match obstacle {
-        Some(problem) => report.problem = Some(problem),
+    let is_api_key = is_api_key(&auth_before, config.store);
+    let answer = match obstacle {
+        Some(problem) => Err(problem),
         // Codex has no quota of an API key, and a text that the user pasted is used in place of its answer.
-        None if is_api_key(&auth_before, config.store) || !inquiry.ask_codex || text.is_some() => {}
-        None => match probe_when_renewed(home, &inquiry, app_server::probe) {
-            Ok(probe_report) => answer = Some(probe_report),
-            Err(problem) => report.problem = Some(problem),
-        },
-    }
+        None if is_api_key || !inquiry.ask_codex || text.is_some() => Ok(None),
+        None => probe_when_renewed(home, &inquiry, app_server::probe).map(Some),
+    };
 
     check_interrupt().map_err(|_| StatusError::Interrupted)?;
 
     // Read again, because Codex may have renewed the login meanwhile.
     let auth = or_unreadable(read_auth());
     check_account_of_text(text.as_ref(), config.store, &auth)?;
-    if config.store.may_read_auth_json()
-        && let Some(login) = auth.login()
-    {
-        report.identity = Some(login.identity.clone());
-        report.plan.clone_from(&login.plan);
-        report.login = LoginState::Ok;
-        report.freshness = Some(login.freshness);
-    }
+    let login = auth.login().filter(|_| config.store.may_read_auth_json());
+    let mut report = StatusReport {
+        identity: login.map(|login| login.identity.clone()),
+        plan: login.and_then(|login| login.plan.clone()),
+        login: login.map_or(LoginState::Unknown, |_| LoginState::Ok),
+        freshness: login.map(|login| login.freshness),
+        notes: collect_notes(&config, inquiry.env),
+        ..StatusReport::new(None, config.store)
+    };
 
-    if let Some(answer) = answer {
-        merge_answer(&mut report, answer, now, zone);
+    match answer {
+        Ok(Some(answer)) => merge_answer(&mut report, answer, now, zone),
+        Ok(None) => {}
+        Err(problem) => report.problem = Some(problem),
     }
     if let Some(text) = text {
         merge_status_text(&mut report, text, zone.at(&now));
