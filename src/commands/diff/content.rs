@@ -110,9 +110,7 @@ pub(super) fn compare_files(
 
     let read_archived_version = |file: &FileEntry| Ok((file.size, file.digest));
     let read_home_version = |file: &FileEntry| {
-        let archived = archived
-            .iter()
-            .find(|archived_file| archived_file.path == file.path);
+        let archived = archived.iter().find(|other| other.path == file.path);
         read_version(file, archived, &home.join(file.path.as_path()))
     };
 
@@ -132,22 +130,19 @@ fn read_version(
     archived: Option<&FileEntry>,
     path: &Path,
 ) -> Result<DiffedVersion> {
-    let digest = match archived {
-        Some(archived)
-            if archived.digest.is_none()
-                || (archived.size, archived.mtime) == (file.size, file.mtime) =>
-        {
-            archived.digest
-        }
-        _ => {
-            // Digests are comparable only if they are of the same algorithm.
-            let digest = archived.and_then(|archived| archived.digest);
-            let hasher = digest.map_or_else(ContentHasher::default, |digest| digest.hasher());
-            let mut reader = file_open::open(path).at("read", path)?;
-            Some(hasher.hash(&mut reader).at("read", path)?.0)
-        }
+    let archived_digest = archived.and_then(|archived| archived.digest);
+    let needs_no_reading = |archived: &FileEntry| {
+        archived.digest.is_none() || (archived.size, archived.mtime) == (file.size, file.mtime)
     };
-    Ok((file.size, digest))
+    if archived.is_some_and(needs_no_reading) {
+        return Ok((file.size, archived_digest));
+    }
+
+    // Digests are comparable only if they are of the same algorithm.
+    let hasher = archived_digest.map_or_else(ContentHasher::default, |digest| digest.hasher());
+    let mut reader = file_open::open(path).at("read", path)?;
+    let (digest, _) = hasher.hash(&mut reader).at("read", path)?;
+    Ok((file.size, Some(digest)))
 }
 
 fn compare_versions<T: PartialEq>(
