@@ -86,22 +86,7 @@ impl ExportArgs {
                 .hint("name a file, or for several conversations a folder: --out FILE"));
         }
 
-        let picked = if self.sessions.is_empty() {
-            Some(pick_conversation(context)?)
-        } else {
-            None
-        };
-        let sessions = self.sessions.iter().chain(&picked);
-        let sessions = sessions.map(|text| {
-            fail_if_interrupted()?;
-            find_conversation(text, context)
-        });
-        let mut sessions: Vec<_> = sessions.collect::<Result<_, _>>()?;
-
-        let mut rollouts = HashSet::new();
-        // An id and a title may name the same conversation.
-        sessions.retain(|session| rollouts.insert(session.rollout.clone()));
-
+        let sessions = self.find_conversations(context)?;
         let mut files = Vec::new();
         let mut redacted = 0;
         let mut used_ids = HashSet::new();
@@ -134,6 +119,27 @@ impl ExportArgs {
         }
         ui.list_document("export", "files", &files);
         Ok(Outcome::Done)
+    }
+
+    /// Returns the conversations that the arguments name, each once; without arguments, one that the user picks.
+    fn find_conversations(&self, context: &Context) -> Result<Vec<NamedConversation>> {
+        if self.sessions.is_empty() {
+            let picked = pick_conversation(context)?;
+            fail_if_interrupted()?;
+            return Ok(vec![find_conversation(&picked, context)?]);
+        }
+
+        let mut conversations = Vec::new();
+        let mut rollouts = HashSet::new();
+        for name in &self.sessions {
+            fail_if_interrupted()?;
+            let conversation = find_conversation(name, context)?;
+            // An id and a title may name the same conversation.
+            if rollouts.insert(conversation.rollout.clone()) {
+                conversations.push(conversation);
+            }
+        }
+        Ok(conversations)
     }
 
     /// Returns the file name for a conversation: its id, or the name of its rollout if `is_id_free` is false,
