@@ -99,26 +99,8 @@ impl LossesArgs {
         listed: &[LossJson],
         context: &Context,
     ) -> Result<Vec<String>> {
-        let mut accepted = Vec::new();
-        for text in &self.accept {
-            let id = |loss: &LossJson| loss.session_id.clone();
-            let has_title = |loss: &LossJson, fits: &dyn Fn(&str) -> bool| fits(&loss.title);
-            let matching = thread_choice::find_named(&listed.iter(), text, id, has_title);
-            match matching.as_slice() {
-                [loss] => accepted.push(loss.session_id.clone()),
-                losses => {
-                    let name = printable(text);
-                    let message = if losses.is_empty() {
-                        format!("no conversation with lost messages has this id or title: {name}")
-                    } else {
-                        format!("{name:?} matches several conversations")
-                    };
-                    let error = CommandError::failed(message);
-                    return Err(error.hint("list them with: codex-manager history losses"));
-                }
-            }
-        }
-
+        let ids = self.accept.iter().map(|text| find_loss_id(text, listed));
+        let accepted = ids.collect::<Result<Vec<_>>>()?;
         if accepted.is_empty() {
             return Ok(accepted);
         }
@@ -139,6 +121,21 @@ impl LossesArgs {
         }
         Ok(accepted)
     }
+}
+
+/// Returns the id of the conversation that `text` names.
+fn find_loss_id(text: &str, listed: &[LossJson]) -> Result<String> {
+    let id = |loss: &LossJson| loss.session_id.clone();
+    let has_title = |loss: &LossJson, fits: &dyn Fn(&str) -> bool| fits(&loss.title);
+    let matching = thread_choice::find_named(&listed.iter(), text, id, has_title);
+
+    let name = printable(text);
+    let message = match matching.as_slice() {
+        [loss] => return Ok(loss.session_id.clone()),
+        [] => format!("no conversation with lost messages has this id or title: {name}"),
+        _ => format!("{name:?} matches several conversations"),
+    };
+    Err(CommandError::failed(message).hint("list them with: codex-manager history losses"))
 }
 
 fn show_losses(losses: &[LossJson], context: &Context) {
