@@ -11,6 +11,7 @@ use crate::views::account::{printable, unique_short_id};
 use clap::Args;
 use codex_manager_core::codex::{CodexConfig, Program};
 use codex_manager_core::history::repair_plan::{self, RepairAction, RepairChange, RepairPlan};
+use codex_manager_core::history::snapshot::RepairSnapshot;
 use codex_manager_core::history::thread_titles::read_titles;
 use codex_manager_core::history::{repair, rollout};
 use codex_manager_core::io::pluralize;
@@ -52,29 +53,29 @@ impl RepairArgs {
             return Ok(self.show_plan(context, &plan));
         }
 
-        let program = plan
-            .needs_codex()
-            .then(|| find_codex_or_explain(context, plan.recreates_database))
-            .transpose()?;
-
-        if program.is_some() {
-            context.note(if plan.recreates_database {
-                "Codex creates its list of conversations again; this may take minutes"
-            } else {
-                "Codex re-reads the conversations that it shows only in part"
-            });
-        }
-
+        let program = find_codex_if_needed(&plan, context)?;
         let snapshot = repair::apply(&target, &mut plan, program.as_ref(), context.now())?;
         warn_of_skipped_files(&plan.skipped, context);
-        let report_after = find_differences(context)?.report;
+        self.check_and_show(&plan, &snapshot, context)
+    }
+
+    /// Checks the home after a repair, and prints the changes and the findings that stay.
+    ///
+    /// # Errors
+    /// The check finds differences that a repair should fix.
+    fn check_and_show(
+        &self,
+        plan: &RepairPlan,
+        snapshot: &RepairSnapshot,
+        context: &Context,
+    ) -> Result<Outcome> {
+        let report = find_differences(context)?.report;
         // Everything that a repair could still fix counts as one finding.
-        let remaining =
-            report_after.count_unrepairable() + usize::from(!report_after.needs_no_repair());
+        let remaining = report.count_unrepairable() + usize::from(!report.needs_no_repair());
 
         show_changes(context, &plan.changes);
-        if !report_after.is_consistent() {
-            check::show_report(context, &report_after, check::MAX_SHOWN);
+        if !report.is_consistent() {
+            check::show_report(context, &report, check::MAX_SHOWN);
         }
         context.ui.prose(format_args!(
             "{} made; the previous state is kept as {}",
@@ -85,11 +86,10 @@ impl RepairArgs {
         self.show_json(&plan.changes, Some(&snapshot.folder), remaining, context);
 
         // After a skipped file, differences are expected.
-        if !report_after.needs_no_repair() && plan.skipped.is_empty() {
-            return Err(
-                CommandError::failed("the check after the repair still finds differences")
-                    .hint("restore the previous state with: codex-manager history undo"),
-            );
+        if !report.needs_no_repair() && plan.skipped.is_empty() {
+            let message = "the check after the repair still finds differences";
+            return Err(CommandError::failed(message)
+                .hint("restore the previous state with: codex-manager history undo"));
         }
         Ok(Outcome::partial_if(remaining > 0))
     }
@@ -136,17 +136,30 @@ impl RepairArgs {
     }
 }
 
-fn find_codex_or_explain(context: &Context, recreates_database: bool) -> Result<Program> {
-    let problem = if recreates_database {
-        "the database is missing or damaged, and only Codex can recreate it"
+/// Finds Codex and prints what it will do; `None` if the repair does not need it.
+fn find_codex_if_needed(plan: &RepairPlan, context: &Context) -> Result<Option<Program>> {
+    if !plan.needs_codex() {
+        return Ok(None);
+    }
+
+    let (problem, note) = if plan.recreates_database {
+        (
+            "the database is missing or damaged, and only Codex can recreate it",
+            "Codex creates its list of conversations again; this may take minutes",
+        )
     } else {
-        "Codex shows conversations without some turns, and only Codex can read them again"
+        (
+            "Codex shows conversations without some turns, and only Codex can read them again",
+            "Codex re-reads the conversations that it shows only in part",
+        )
     };
-    context.find_codex().map_err(|error| {
+    let program = context.find_codex().map_err(|error| {
         CommandError::failed(problem)
             .because(error)
             .hint("install Codex or name it with --codex-bin FILE; nothing was changed")
-    })
+    })?;
+    context.note(note);
+    Ok(Some(program))
 }
 
 /// The number of changes that are listed without --verbose.
