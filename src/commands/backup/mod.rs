@@ -109,17 +109,10 @@ impl BackupArgs {
         refuse_during_restore(context)?;
         check_account_unchanged(&plan, captured.login.as_ref())?;
 
-        let mut result = BackupResult {
-            reused_bytes: captured.packed.reused_bytes,
-            excluded: captured.excluded,
-            skipped: captured.skipped,
-            damaged: captured.damaged,
-            ..BackupResult::default()
-        };
-
+        let packed = captured.packed;
         let published = publish::publish(
             captured.file,
-            &captured.packed,
+            &packed,
             &plan.stem,
             &backups,
             &manager_home.join(LOCK_NAME),
@@ -130,25 +123,24 @@ impl BackupArgs {
         warn_all(&context.ui, &recorded_archive.warnings);
         let is_recorded = warn_not_recorded(&context.ui, recorded_archive.failures);
 
-        result.losses = find_losses_since(
-            previous,
-            &published.archive,
-            &captured.packed.manifest,
-            context,
-        );
-
-        // Without `--vault`, a missing snapshot is no failure.
-        let is_in_vault = !self.vault || {
-            result.snapshot = add_snapshot_or_warn(context, &plan);
-            result.snapshot.is_some()
+        let losses = find_losses_since(previous, &published.archive, &packed.manifest, context);
+        let snapshot = self.vault.then(|| add_snapshot_or_warn(context, &plan));
+        let result = BackupResult {
+            reused_bytes: packed.reused_bytes,
+            excluded: captured.excluded,
+            skipped: captured.skipped,
+            damaged: captured.damaged,
+            losses,
+            snapshot: snapshot.flatten(),
+            is_up_to_date: false,
         };
-
         show_result(context, &published, &plan.report, &result);
         warn_of_unused_globs(context, &plan.globs, &result.excluded);
 
         let lacks_figures = !self.quota.no_status && lacks_quota_figures(&plan.report);
+        let lacks_snapshot = self.vault && result.snapshot.is_none();
         Ok(Outcome::partial_if(
-            lacks_figures || !result.is_complete() || !is_recorded || !is_in_vault,
+            lacks_figures || !result.is_complete() || !is_recorded || lacks_snapshot,
         ))
     }
 
