@@ -119,8 +119,13 @@ impl ListBackupsArgs {
                 })
                 .collect();
             context.ui.list_document("list-backups", "backups", &rows);
+        } else if has_no_archives {
+            let suggestion = account::suggest_first_archive(context);
+            context.note(format_args!("no archives; {suggestion}"));
+        } else if records.is_empty() {
+            context.note("no archive matches; list all archives with: codex-manager list-backups");
         } else {
-            show_table(context, &records, &numbers, &accounts, has_no_archives);
+            show_table(context, &records, &numbers, &accounts);
         }
 
         if has_no_archives {
@@ -216,31 +221,18 @@ fn record_json<'r>(
         .with("problem", problem::describe_problem(record))
 }
 
-/// Prints the selected records. `has_no_archives` is true if there are no archives even without the filters.
 fn show_table(
     context: &Context,
     records: &[&ArchiveRecord],
     numbers: &HashMap<&str, usize>,
     accounts: &[(Account, Verdict)],
-    has_no_archives: bool,
 ) {
     let ui = &context.ui;
-    if records.is_empty() {
-        ui.note(if has_no_archives {
-            format!("no archives; {}", account::suggest_first_archive(context))
-        } else {
-            "no archive matches; list all archives with: codex-manager list-backups".into()
-        });
-        return;
-    }
-
     // One table for all accounts, so that columns align across accounts.
     let mut table = Table::new(ui, COLUMNS);
     let known_accounts = accounts.iter().map(|(account, _)| account);
-    let names = AccountNames::from_entries(&merge_archived_accounts(
-        known_accounts,
-        records.iter().copied(),
-    ));
+    let entries = merge_archived_accounts(known_accounts, records.iter().copied());
+    let names = AccountNames::from_entries(&entries);
 
     for group in group_by_account(records) {
         let metadata = &group[0].metadata;
@@ -248,20 +240,17 @@ fn show_table(
         let state = find_account_state(metadata, accounts);
         table.add_group(who, Some(Cell::new(state_style(state), state.name())));
         for record in group {
-            table.add_row(build_row(
-                context,
-                record,
-                numbers.get(&*record.path).copied(),
-            ));
+            let number = numbers.get(&*record.path).copied();
+            table.add_row(build_row(context, record, number));
         }
     }
     table.print(ui);
 
-    let mut problems = records
+    let problems = records
         .iter()
-        .filter_map(|r| Some((&r.path, problem::describe_problem(r)?)))
-        .peekable();
-    if problems.peek().is_some() {
+        .filter_map(|r| Some((&r.path, problem::describe_problem(r)?)));
+    let problems: Vec<_> = problems.collect();
+    if !problems.is_empty() {
         ui.line("");
     }
     for (path, problem) in problems {
