@@ -155,17 +155,14 @@ fn list_window_notices(accounts: &[(Account, Verdict)], context: &Context) -> Ve
     let now = context.now();
     let mut notices = Vec::new();
     for (account, _) in accounts {
-        let windows = account
-            .entry
-            .observation
-            .iter()
-            .flat_map(|observation| &observation.windows);
-
+        let observations = account.entry.observation.iter();
+        let windows = observations.flat_map(|observation| &observation.windows);
         for window in windows.filter(|w| w.used_percent >= HIGH_USE_PERCENT && !w.is_over(&now)) {
             let (name, quota) = (label(account), window.label());
             let reset_text = window.resets_at.map(|at| full_time(&at, context));
             let reset_text = reset_text.map_or(String::new(), |at| format!("; it resets {at}"));
             let key = observations::file_name(&account.entry.identity);
+            let subject = format!("{key} {} {quota}", window.limit_id);
 
             // A window with another reset is a new subject, so the user gets a notice in each window.
             notices.push(DesktopNotice {
@@ -175,11 +172,7 @@ fn list_window_notices(accounts: &[(Account, Verdict)], context: &Context) -> Ve
                     window.used_percent
                 ),
                 account: Some(name),
-                subjects: [(
-                    format!("{key} {} {quota}", window.limit_id),
-                    window.resets_at,
-                )]
-                .into(),
+                subjects: [(subject, window.resets_at)].into(),
             });
         }
     }
