@@ -2,12 +2,13 @@
 
 use crate::choices::sync_config::check_config;
 use crate::choices::vault_connection::warn_if_jobs_cannot_open_vault;
-use crate::commands::schedule::job_change::{CommonArgs, describe_trigger, show_files, show_steps};
+use crate::commands::schedule::job_change::{
+    CommonArgs, JobChange, describe_trigger, show_files, show_steps,
+};
 use crate::commands::schedule::job_context::{build_job_context, find_configured_codex};
 use crate::commands::schedule::scheduler_commands::run_steps;
 use crate::context::Context;
 use crate::error::{CommandError, Outcome, Result};
-use crate::ui::object;
 use chrono::{Duration, Timelike};
 use clap::Args;
 use codex_manager_core::io::time_format::parse_duration;
@@ -81,17 +82,16 @@ impl InstallArgs {
         }
 
         let enabled = self.enable && !dry_run;
-        // The same keys as those of `schedule remove`.
-        let commands: Vec<_> = steps.iter().map(|step| &step.words).collect();
-        let json = object()
-            .with("job", job)
-            .with("scheduler", job_context.scheduler)
-            .with("when", Some(trigger))
-            .with("runs", &definition.command)
-            .with("files", &files)
-            .with("commands", commands)
-            .with("enabled", enabled)
-            .with("dry_run", dry_run);
+        let json = JobChange {
+            job,
+            scheduler: job_context.scheduler,
+            when: Some(trigger),
+            runs: &definition.command,
+            files: &files,
+            commands: steps.iter().map(|step| &*step.words).collect(),
+            enabled,
+            dry_run,
+        };
         context.ui.document("schedule install", &json);
 
         let ui = &context.ui;

@@ -6,8 +6,9 @@ use crate::views::dry_run::wording;
 use clap::Args;
 use codex_manager_core::io::shell;
 use codex_manager_core::schedule::{
-    FileAction, PlannedJobFile, Scheduler, SchedulerCommand, Trigger,
+    FileAction, JobKind, PlannedJobFile, Scheduler, SchedulerCommand, Trigger,
 };
+use serde::Serialize;
 
 #[derive(Debug, Args)]
 pub(super) struct CommonArgs {
@@ -23,6 +24,21 @@ impl CommonArgs {
     pub(super) fn scheduler(&self) -> Scheduler {
         self.scheduler.unwrap_or(Scheduler::of_this_build())
     }
+}
+
+/// The JSON document of `install` and `remove`. Its keys are an interface.
+#[derive(Serialize)]
+pub(super) struct JobChange<'a> {
+    pub(super) job: JobKind,
+    pub(super) scheduler: Scheduler,
+    /// `None` if the job is removed.
+    pub(super) when: Option<Trigger>,
+    /// The command of the job. Empty if the job is removed.
+    pub(super) runs: &'a [String],
+    pub(super) files: &'a [PlannedJobFile],
+    pub(super) commands: Vec<&'a [String]>,
+    pub(super) enabled: bool,
+    pub(super) dry_run: bool,
 }
 
 /// Prints what happens to each file of the job, with its content.

@@ -1,11 +1,10 @@
 //! `schedule remove`: deactivates a job and removes its files.
 
-use crate::commands::schedule::job_change::{CommonArgs, show_files};
+use crate::commands::schedule::job_change::{CommonArgs, JobChange, show_files};
 use crate::commands::schedule::job_context::{build_job_context, find_configured_codex};
 use crate::commands::schedule::scheduler_commands::run_steps;
 use crate::context::Context;
 use crate::error::{Outcome, Result};
-use crate::ui::object;
 use clap::Args;
 use codex_manager_core::schedule::{self, FileAction, JobKind};
 
@@ -47,17 +46,16 @@ impl ScheduleRemoveArgs {
             schedule::apply(&files, job_context.scheduler)?;
         }
 
-        // The same keys as those of `schedule install`.
-        let commands: Vec<_> = steps.iter().map(|step| &step.words).collect();
-        let json = object()
-            .with("job", self.job)
-            .with("scheduler", job_context.scheduler)
-            .with("when", None::<()>)
-            .with("runs", [(); 0])
-            .with("files", &files)
-            .with("commands", commands)
-            .with("enabled", false)
-            .with("dry_run", dry_run);
+        let json = JobChange {
+            job: self.job,
+            scheduler: job_context.scheduler,
+            when: None,
+            runs: &[],
+            files: &files,
+            commands: steps.iter().map(|step| &*step.words).collect(),
+            enabled: false,
+            dry_run,
+        };
         context.ui.document("schedule remove", &json);
 
         show_files(context, &files, dry_run);
