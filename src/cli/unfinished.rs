@@ -6,7 +6,7 @@ use crate::error::{CommandError, Result};
 use codex_manager_core::io::links;
 use codex_manager_core::journal::{JournalError, Recovery, RecoveryObstacle};
 use codex_manager_core::recovery::{self, Interrupted};
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 
 /// Finishes or undoes interrupted commands before this one reads any file.
 ///
@@ -16,26 +16,17 @@ pub(super) fn recover_interrupted(context: &Context, command: &Command) -> Resul
     let settings = &context.settings;
     let (home, manager_home) = (&settings.codex_home, &settings.manager_home);
     for recovered in recovery::recover_all(home, manager_home, &context.env, context.local_now()) {
-        let name = command_name(recovered.interrupted);
-        let is_restore = recovered.interrupted == Interrupted::Restore;
-        let is_of_databases = matches!(
-            recovered.interrupted,
-            Interrupted::History | Interrupted::Vacuum
-        );
-        let concerns_home = |obstacle: &RecoveryObstacle| {
-            // A repair or vacuum may have changed another home; if the home is not known, it counts as this one.
-            let is_home = |changed| links::resolve_links(changed) == links::resolve_links(home);
-            is_restore || is_of_databases && obstacle.half_changed_home().is_none_or(is_home)
-        };
-
+        let interrupted = recovered.interrupted;
+        let name = command_name(interrupted);
         match recovered.result {
+            Ok(Recovery::None) => {}
             Ok(Recovery::Finished(kept)) => warn_of_recovery(context, name, "finished", &kept),
             Ok(Recovery::Undone(kept)) => warn_of_recovery(context, name, "undone", &kept),
             Ok(Recovery::InProgress) => {
                 context.warn(format_args!("another process is running a {name}"));
             }
             Ok(Recovery::Deferred(obstacle)) => {
-                let is_of_home = concerns_home(&obstacle);
+                let is_of_home = leaves_half_changed(home, interrupted, &obstacle);
                 let error = CommandError::from(JournalError::from(obstacle));
                 if is_of_home && command.requires_complete_home() {
                     return Err(error);
@@ -47,17 +38,27 @@ pub(super) fn recover_interrupted(context: &Context, command: &Command) -> Resul
                     format!("an interrupted {name} is not finished: {error}")
                 });
             }
-            Err(e) if (is_restore || is_of_databases) && command.requires_complete_home() => {
+            Err(e) if exchanges_files(interrupted) && command.requires_complete_home() => {
                 return Err(e.into());
             }
-            // The interrupted command worked on other files than this one.
-            Err(e) => {
-                context.warn(format_args!("cannot finish an interrupted {name}: {e}"));
-            }
-            Ok(Recovery::None) => {}
+            Err(e) => context.warn(format_args!("cannot finish an interrupted {name}: {e}")),
         }
     }
     Ok(())
+}
+
+/// Returns true for commands that exchange files of a Codex home, so that a kill can leave it half changed.
+fn exchanges_files(interrupted: Interrupted) -> bool {
+    use Interrupted::{History, Restore, Vacuum};
+    matches!(interrupted, Restore | History | Vacuum)
+}
+
+/// Returns true if `home` stays half changed until the recovery can continue. A history repair or a vacuum may have
+/// changed another home; if its home is not known, it counts as this one.
+fn leaves_half_changed(home: &Path, interrupted: Interrupted, obstacle: &RecoveryObstacle) -> bool {
+    let is_home = |changed| links::resolve_links(changed) == links::resolve_links(home);
+    interrupted == Interrupted::Restore
+        || exchanges_files(interrupted) && obstacle.half_changed_home().is_none_or(is_home)
 }
 
 fn command_name(interrupted: Interrupted) -> &'static str {
