@@ -40,10 +40,19 @@ pub(crate) struct ClientCopy {
     pub(crate) is_whole: bool,
 }
 
+/// Returns the notice for a new file that looks like a client's copy. No machine will attest such a copy, so sync does
+/// not wait for it.
+fn client_copy_notice(path: &str) -> Notice {
+    let why = "looks like a copy that a cloud client made; it is not synced";
+    NoticeList::Note.notice(path, why)
+}
+
 impl FolderReader<'_> {
-    /// Returns the files of one group if each remote file arrived completely or has no lines that this machine lacks,
-    /// else a notice with the reason to wait. The `copies` of cloud clients are included even if they are incomplete,
-    /// with the reason. `path` is for output.
+    /// Checks the files of one group. The group may be used if each remote file arrived completely or has no lines that
+    /// this machine lacks. Otherwise the inner error is the notice about the first remote file for which sync waits.
+    ///
+    /// The `copies` of cloud clients are included even if they are incomplete, with the reason. `path` names the group in
+    /// notices.
     pub(crate) fn check_delivery(
         &self,
         key: &str,
@@ -64,19 +73,14 @@ impl FolderReader<'_> {
             if let Some(why) = self.find_delivery_problem(key, &mut version, kind, last)?
                 && !self.has_only_local_content(key, &files, &copies, &version, kind)?
             {
-                let is_new = files.local.is_empty() && last.is_none();
                 let remote_path = &version.seen.path;
+                let is_new = files.local.is_empty() && last.is_none();
                 // A decision now could turn a partly delivered version into a conflict.
-                let notice = match kind {
+                return Ok(Err(match kind {
                     FileKind::Rollout => NoticeList::WaitingUnlisted.notice(remote_path, why),
-                    // No machine will attest a client's copy, so sync does not wait for it.
-                    _ if is_new && self.is_beside_original(remote_path) => {
-                        let why = "looks like a copy that a cloud client made; it is not synced";
-                        NoticeList::Note.notice(path, why)
-                    }
+                    _ if is_new && self.is_beside_original(remote_path) => client_copy_notice(path),
                     _ => NoticeList::WaitingUnlisted.notice(path, why),
-                };
-                return Ok(Err(notice));
+                }));
             }
             files.remote[index] = version;
         }
