@@ -71,8 +71,8 @@ pub(super) struct Contents<'a> {
 }
 
 impl Contents<'_> {
-    /// Adds the prompts and the title of a rollout to those of its conversation.
-    fn add(
+    /// Adds the prompts, the title and the last time of a rollout to those of its conversation.
+    fn add_rollout(
         &mut self,
         conversation: &RebuildConversation,
         scan: RolloutScan,
@@ -134,7 +134,7 @@ pub(super) fn read_rollouts(
         let place = owner_of_rollout[i];
         bad_lines += scan.bad_lines;
         let found = found.entry(place).or_default();
-        contents.add(&set.conversations[place], scan, found)
+        contents.add_rollout(&set.conversations[place], scan, found)
     })?;
 
     for place in read_whole {

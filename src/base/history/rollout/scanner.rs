@@ -73,10 +73,14 @@ impl Scanner {
     }
 
     pub(super) fn scan_line(&mut self, line: JsonlLine<'_>) {
-        let (bytes, known_to_be_complete) = match line {
-            JsonlLine::Whole(bytes) => (bytes.trim_ascii(), None),
+        let bytes = match line {
+            JsonlLine::Whole(bytes) => bytes.trim_ascii(),
             // A message of the user is never that long.
-            JsonlLine::TooLong { prefix, last } => (prefix, Some(last == b'}')),
+            JsonlLine::TooLong { prefix, .. } => prefix,
+        };
+        let is_complete = || match line {
+            JsonlLine::Whole(_) => json::is_complete_object(bytes),
+            JsonlLine::TooLong { last, .. } => last == b'}',
         };
 
         if bytes.is_empty() {
@@ -88,11 +92,7 @@ impl Scanner {
         }
 
         match rollout_lines::parse_wanted(bytes, self.wanted_parts()) {
-            LineContent::Skipped { timestamp }
-                if known_to_be_complete.unwrap_or_else(|| json::is_complete_object(bytes)) =>
-            {
-                self.note_time(timestamp);
-            }
+            LineContent::Skipped { timestamp } if is_complete() => self.note_time(timestamp),
             LineContent::Read { timestamp, items } => {
                 if let Some(timestamp) = timestamp {
                     self.note_time(&timestamp);
