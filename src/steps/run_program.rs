@@ -1,7 +1,8 @@
 //! Runs a small program of the system to its end, with a time limit.
 
+use codex_manager_core::codex::redaction::printable;
 use codex_manager_core::io::{ChildGroup, ChildOutput};
-use std::process::Command;
+use std::process::{Command, ExitStatus};
 use std::time::{Duration, Instant};
 
 const PROGRAM_TIMEOUT: Duration = Duration::from_secs(30);
@@ -33,26 +34,20 @@ pub(crate) fn run_program(name: &str, command: &mut Command) -> Result<ProgramEn
     }
 
     let status = child.finish(deadline);
-    let problem = if status.is_some_and(|status| status.success()) {
-        None
-    } else {
-        // The last line of the error output is the most likely cause.
-        let stderr = child.stderr();
-        let last_line = stderr.lines().rfind(|line| !line.trim().is_empty());
-        Some(last_line.map_or_else(
-            || status.map_or("no answer in time".into(), |status| status.to_string()),
-            |line| {
-                format!(
-                    "{name}: {}",
-                    codex_manager_core::codex::redaction::printable(line)
-                )
-            },
-        ))
-    };
-
+    let is_success = status.is_some_and(|status| status.success());
     Ok(ProgramEnd {
         output,
-        problem,
+        problem: (!is_success).then(|| describe_failure(name, status, &child.stderr())),
         code: status.and_then(|status| status.code()),
     })
+}
+
+/// Returns the last line of the error output, because it is the most likely cause, else the exit status.
+fn describe_failure(name: &str, status: Option<ExitStatus>, stderr: &str) -> String {
+    let last_line = stderr.lines().rfind(|line| !line.trim().is_empty());
+    match (last_line, status) {
+        (Some(line), _) => format!("{name}: {}", printable(line)),
+        (None, Some(status)) => status.to_string(),
+        (None, None) => "no answer in time".into(),
+    }
 }
