@@ -16,7 +16,7 @@ mod vault;
 use self::ErrorKind::{Failed, Refused, Usage};
 use codex_manager_core::codex::AUTH_JSON;
 use codex_manager_core::inventory::remedies::format_rename_aside_command;
-use codex_manager_core::io::{list_causes, progress};
+use codex_manager_core::io::{list_causes, progress, shell};
 use std::error::Error;
 use std::fmt;
 
@@ -280,11 +280,9 @@ impl Advised for codex_manager_core::io::settings::SettingsError {
             Self::Io(e) if e.action == "read" => CommandError::wrap(Usage, e),
             Self::Io(e) => CommandError::wrap(Failed, e),
             Self::Value { key, .. } => {
-                let key = codex_manager_core::io::shell::quote_if_needed(key);
-                self.hint(
-                    Usage,
-                    format!("reset it to the default: codex-manager config unset {key}"),
-                )
+                let key = shell::quote_if_needed(key);
+                let fix = format!("reset it to the default: codex-manager config unset {key}");
+                self.hint(Usage, fix)
             }
             Self::Newer { .. } => self.hint(Refused, UPGRADE),
             Self::Syntax { .. } | Self::NotATable { .. } => {

@@ -17,6 +17,7 @@ use codex_manager_core::inventory::status::{self, StatusOptions, StatusReport};
 use codex_manager_core::inventory::{cleanup, cooldown};
 use codex_manager_core::io::{OrdinaryPath, TimeDirection, Timestamp, time_point};
 use codex_manager_core::quota::Observation;
+use codex_manager_core::quota::window::SAME_WINDOW;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
@@ -237,8 +238,7 @@ fn find_quota_end(
         .add_observation(report.observation.clone()?);
 
     let quota_end = figures.find(identity)?.quota_end.as_ref()?;
-    let is_same_window =
-        (quota_end.resets_at - reset_at).abs() <= codex_manager_core::quota::window::SAME_WINDOW;
+    let is_same_window = (quota_end.resets_at - reset_at).abs() <= SAME_WINDOW;
     is_same_window.then(|| context.zone().at(&quota_end.detected_at))
 }
 

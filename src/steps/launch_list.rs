@@ -11,6 +11,7 @@ use crate::views::conversation_usage::settle_launches;
 use codex_manager_core::accounts::Profile;
 use codex_manager_core::codex::{Identity, read_login};
 use codex_manager_core::history::thread_titles::read_titles;
+use codex_manager_core::io::pluralize;
 use codex_manager_core::io::shell::quote_if_needed;
 use codex_manager_core::launch::record::{LaunchRecord, LaunchState};
 use serde::Serialize;
@@ -81,13 +82,14 @@ pub(crate) fn show_launches(
     context.ui.list_document(command, "sessions", &json);
     print_table(&listed, total, profile, context);
 
-    if launches.count_damaged_lines() > 0 {
+    let damaged_count = launches.count_damaged_lines();
+    if damaged_count > 0 {
         context.warn(format_args!(
             "{} of launches.jsonl cannot be read and were skipped",
-            codex_manager_core::io::quantity::pluralize(launches.count_damaged_lines(), "line")
+            pluralize(damaged_count, "line")
         ));
     }
-    Ok(Outcome::partial_if(launches.count_damaged_lines() > 0))
+    Ok(Outcome::partial_if(damaged_count > 0))
 }
 
 const COLUMNS: [Column; 6] = [
