@@ -311,9 +311,11 @@ pub enum ProfileError {
     #[error("the login of the profile {name} is live in a Codex home: {}", home.display())]
     IsLive { name: String, home: PathBuf },
     /// No usable login in `history/` matches.
-    #[error("no such login in the history of the profile {name}")]
+    #[error("the history of the profile {name} has no login {}", wanted.as_deref().unwrap_or("to restore"))]
     NoSuchLogin {
         name: String,
+        /// The beginning of the file name that the user gave.
+        wanted: Option<String>,
         /// The file names of the usable logins.
         choices: Vec<String>,
     },

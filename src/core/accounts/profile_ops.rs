@@ -362,8 +362,11 @@ impl Profiles {
         let Some((old_login, snapshot, login)) =
             chosen.and_then(|old| Some((old, old.auth.snapshot()?, old.auth.login()?)))
         else {
-            let choices = usable.into_iter().map(|old_login| old_login.name).collect();
-            return Err(ProfileError::NoSuchLogin { name, choices });
+            return Err(ProfileError::NoSuchLogin {
+                name,
+                wanted: name_start.map(str::to_owned),
+                choices: usable.into_iter().map(|old_login| old_login.name).collect(),
+            });
         };
 
         let is_stale = profile.newest().is_newer_than(&login.freshness);
