@@ -34,8 +34,8 @@ pub enum TransferError {
     /// The file is encrypted with a passphrase, and no passphrase was given.
     #[error("the export is encrypted with a passphrase: {}", .0.display())]
     NeedsPassphrase(PathBuf),
-    /// The file is encrypted for a recipient, and no private key was given.
-    #[error("the export is encrypted for a private key: {}", .0.display())]
+    /// The file is encrypted with the public key of a recipient, and no private key was given.
+    #[error("the export is encrypted with a public key: {}", .0.display())]
     NeedsIdentity(PathBuf),
     /// The passphrase or key does not decrypt the export.
     #[error("{reason}: {}", path.display())]
