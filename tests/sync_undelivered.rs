@@ -306,7 +306,7 @@ fn a_version_that_was_lost_with_its_machine_is_awaited_only_if_a_clone_has_it() 
         copy_homes(&pair, "a", "latest", false);
         copy_homes(&pair, "a", "image", true);
         pair.apply("a");
-        let given_up = "put back from a backup or copied";
+        let given_up = "restored from a backup or copied";
         let run = pair.run("b", &["run", "--apply"]).code(0);
         assert!(run.to_string().contains(given_up), "{lost}: {run}");
         let run = pair.run("b", &["run", "--apply"]).code(0);

@@ -1,7 +1,7 @@
 //! Simulation of three machines that sync through a store of immutable snapshots: snapshots appear late, publications
 //! are killed before and after the snapshot exists, old snapshots are removed, and several publish at once. In two of
 //! three schedules users rewind, migrate and compact conversations with Codex; in some they delete plain files with
-//! `delete_policy = "propagate"`; in half of them a machine's state or its whole disk is put back from a copy, or a
+//! `delete_policy = "propagate"`; in half of them a machine's state or its whole disk is restored from a copy, or a
 //! machine becomes a copy of another. Users write to files while these are published.
 //!
 //! The seed determines the whole schedule.

@@ -140,8 +140,8 @@ impl<'c> VaultSync<'c> {
         let publishes = self.lock.is_some();
         let join = Join::open(self, config, replica, &tree, &self.kept, publishes)?;
         if join.was_copied {
-            let message = "this machine did not make its newest snapshot: another machine has a copy of this \
-                           disk, or this disk was put back from a copy";
+            let message = "the vault has a snapshot of this machine that is not in the records of this machine: \
+                           another machine has a copy of this disk, or this disk was restored from a copy";
             let hint = format!(
                 "to compare all files anew, move this folder away: {}; nothing was changed",
                 replica.folder.display()

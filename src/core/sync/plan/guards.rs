@@ -281,7 +281,7 @@ pub(super) fn report_incomplete(
         match file.missing {
             Some(version) if file.is_former => {
                 let why = format!(
-                    "{} listed a version before it was put back from a backup or copied; no machine lists that \
+                    "{} listed a version before it was restored from a backup or copied; no machine lists that \
                      version now, so sync does not wait for it",
                     version.machine
                 );
