@@ -144,10 +144,10 @@ fn check_config_file(context: &Context, config: &CodexConfig) -> Check {
         check.fixed_by(remedies::format_rename_aside_command(&path))
     } else if has_archive(context) {
         check.advised(format!(
-            "fix the line: {path_text}; or restore the file from an archive: codex-manager restore latest --only config.toml"
+            "fix the file: {path_text}; or restore it from an archive: codex-manager restore latest --only config.toml"
         ))
     } else {
-        check.advised(format!("fix the line: {path_text}"))
+        check.advised(format!("fix the file: {path_text}"))
     }
 }
 
