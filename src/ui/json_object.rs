@@ -1,5 +1,4 @@
-//! JSON objects without a type of their own, so that a command names the keys of a document where it prints the
-//! document.
+//! JSON objects that are built key by key, so that a command needs no struct for each document that it prints.
 
 use serde::ser::{Serialize, SerializeMap, Serializer};
 

@@ -174,8 +174,8 @@ impl ReaderState {
         is_new
     }
 
-    /// Records a tool call. Returns false if the item is the completed form of a call that the model's own item
-    /// recorded.
+    /// Records a tool call by its id. Returns false if the item is an event that repeats a recorded call or its output:
+    /// Codex may write the call as a `response_item` first, and as an event when it has ended.
     fn record_call(&mut self, item: &LineItem) -> bool {
         let Some(id) = &item.call_id else {
             return true;

@@ -20,8 +20,7 @@ pub(super) fn conflict_copy_path(name: &str) -> String {
     format!("{MANAGER_FOLDER}/{CONFLICT_COPIES_FOLDER}/{name}")
 }
 
-/// Returns the path of a manifest, relative to the cloud folder, for messages. With an empty `name`, returns the path
-/// of the folder of manifests.
+/// Returns the path of a manifest, relative to the cloud folder, for messages.
 pub(super) fn manifest_path(name: &str) -> String {
     format!("{MANAGER_FOLDER}/{MACHINES_FOLDER}/{name}")
 }

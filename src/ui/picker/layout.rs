@@ -53,6 +53,7 @@ impl PickerLayout {
         let whole = Rect::new(0, FILTER_LINES, area.width, height);
 
         let (mut list, mut preview) = (whole, None);
+        // The area is without the last column of the terminal.
         let is_below = area.width + 1 < MIN_BESIDE_COLUMNS;
         if has_preview && !is_below {
             let columns = percent_of(area.width, PREVIEW_PERCENT);
