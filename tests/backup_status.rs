@@ -163,7 +163,7 @@ fn offline_the_newest_valid_observation_names_the_archive() {
 }
 
 #[test]
-fn a_pasted_status_or_a_given_reset_time_replaces_codex() {
+fn a_pasted_status_or_a_given_reset_time_replaces_the_query_of_codex() {
     let Some(lab) = Lab::new() else { return };
     lab.backend
         .account("acct-alice")

@@ -267,7 +267,7 @@ fn a_rewound_conversation_is_not_trashed_without_its_fork() {
 }
 
 #[test]
-fn codex_archives_all_rollouts_and_shows_turns_by_its_projection() {
+fn codex_archives_all_rollouts_of_a_rewind_and_needs_the_projection_for_earlier_turns() {
     let Some(lab) = Lab::new() else { return };
     let id = rewound(&lab);
     let home = lab.home();

@@ -384,7 +384,7 @@ fn assert_order(env: &TestEnv, numbers: [u32; 4]) {
 }
 
 #[test]
-fn conversations_with_another_column_of_times_or_without_a_row_have_their_place_in_the_order() {
+fn conversations_with_times_in_seconds_or_without_a_row_are_sorted_with_the_others() {
     let env = TestEnv::new();
     for number in 1..=4 {
         let minutes = i64::from(number) * 10;
@@ -412,7 +412,7 @@ fn conversations_with_another_column_of_times_or_without_a_row_have_their_place_
 }
 
 #[test]
-fn a_filter_that_selects_nothing_is_explained_as_such_in_a_home_without_a_database() {
+fn a_filter_without_a_match_is_reported_also_in_a_home_without_a_database() {
     let env = TestEnv::new();
     write(&env, &Conversation::new(1, 60, "First", "x"));
     fs::remove_file(env.codex_home().join("state_5.sqlite")).expect("remove");

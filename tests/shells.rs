@@ -410,7 +410,7 @@ fn shells_offer_titles_of_conversations_one_name_of_each_account_and_options_aft
 }
 
 #[test]
-fn bash_gets_no_text_that_it_expands_and_titles_only_in_a_list() {
+fn bash_completion_has_no_expandable_text_and_shows_titles_only_in_a_list() {
     let env = world();
     let titles = [
         (FIRST, "why does $(touch PWN) `fail`; \\ 'it' \"is\" !!"),

@@ -508,7 +508,7 @@ fn turn_0_has_what_comes_before_the_first_prompt() {
 }
 
 #[test]
-fn an_empty_or_damaged_rollout_is_named_as_such() {
+fn show_reports_a_rollout_that_is_empty_damaged_or_missing() {
     let env = TestEnv::new();
     let path = write(&env, &Conversation::new(1, 60, "First", "x"));
     for text in ["", "not a rollout\n"] {

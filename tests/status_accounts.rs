@@ -409,7 +409,7 @@ fn a_profile_is_not_removed_while_a_probe_has_its_login() {
 }
 
 #[test]
-fn a_login_that_moved_to_another_machine_is_no_warning() {
+fn a_login_that_moved_to_another_machine_causes_no_warning() {
     let Some(lab) = Lab::of_two(&SignIn::alice(), &SignIn::bob()) else {
         return;
     };

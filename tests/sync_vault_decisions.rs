@@ -87,7 +87,7 @@ fn a_conflict_that_another_machine_decided_is_not_decided_again() {
 }
 
 #[test]
-fn an_edit_replaces_a_text_that_arrived_before_two_runs_were_killed() {
+fn an_edit_of_a_text_from_a_killed_run_survives_two_more_killed_runs() {
     let root = tempfile::tempdir().unwrap();
     let store = Store::default();
     let [mut first, mut second] = create_machines(root.path(), ConflictPolicy::PreferCloud);

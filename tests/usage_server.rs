@@ -233,7 +233,7 @@ fn a_window_shows_by_day_what_was_used_elsewhere() {
 }
 
 #[test]
-fn the_real_codex_asks_for_days_conversations_and_workspaces() {
+fn the_real_codex_queries_the_server_for_days_conversations_and_workspaces() {
     let Some(lab) = Lab::new() else { return };
     let id = lab.say("hello");
     let used = lab.manager(["usage", "models", "--json"]).code(0).json();

@@ -490,7 +490,7 @@ mod tests {
     }
 
     #[test]
-    fn completed_commands_are_copies_unless_code_mode_ran_them() {
+    fn a_completed_command_repeats_its_tool_call_unless_code_mode_ran_it() {
         let call = |id: &str| {
             item(
                 &json!({"type": "function_call", "name": "exec_command", "call_id": id,

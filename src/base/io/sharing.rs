@@ -210,7 +210,7 @@ mod tests {
 
     #[cfg(windows)]
     #[test]
-    fn a_file_that_another_process_does_not_share_stays_unchanged_after_a_second() {
+    fn a_file_open_without_sharing_is_kept_and_reported_after_a_second() {
         use std::os::windows::fs::OpenOptionsExt;
         let folder = tempfile::tempdir().unwrap();
         let at = |name: &str| folder.path().join(name);

@@ -80,7 +80,7 @@ mod tests {
     use crate::sync::state::{Replica, SyncState};
 
     #[test]
-    fn a_marker_is_removed_only_with_its_own_restore_and_home() {
+    fn a_restore_marks_only_its_home_and_removes_only_its_own_markers() {
         let manager = tempfile::tempdir().unwrap();
         let (home, other) = (Path::new("/home"), Path::new("/other"));
         let [first, second, others] = [(home, "/x"), (home, "/y"), (other, "/x")]

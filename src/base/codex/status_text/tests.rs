@@ -357,7 +357,7 @@ fn a_time_without_a_day_is_the_next_such_time() {
 }
 
 #[test]
-fn a_five_hour_window_that_would_reset_tomorrow_has_already_reset() {
+fn a_five_hour_reset_at_a_time_that_has_passed_today_is_not_tomorrow() {
     let status = parse_now("5h limit: 0% left (resets 07:08)").unwrap();
     assert_eq!(shown(&status), ["codex 5h 100 2026-11-20T07:08:00+00:00"]);
 }
