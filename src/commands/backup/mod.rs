@@ -57,7 +57,7 @@ pub(crate) struct BackupArgs {
     /// Read every file again, even if it seems unchanged since the previous archive
     #[arg(long)]
     rehash: bool,
-    /// Share of the data copied from the previous archive that is checked first [default:
+    /// The part of the reused data to check before it is copied from the previous archive [default:
     /// `backup.verify_reused` of config.toml, else sample]
     #[arg(long, value_enum, value_name = "HOW")]
     verify_reused: Option<VerifyReused>,
