@@ -2,7 +2,7 @@
 
 use crate::context::Context;
 use crate::error::{Outcome, Result};
-use crate::ui::{Cell, Column, Style, Table, bytes, object, problem};
+use crate::ui::{Cell, Column, Style, Table, Ui, bytes, object, problem};
 use crate::views::account::{self, absolute_time, backup_time, printable, state_style, time_json};
 use crate::views::account_table::AccountNames;
 use crate::views::archive_json::archive_json;
@@ -228,39 +228,8 @@ fn show_table(
     accounts: &[(Account, Verdict)],
 ) {
     let ui = &context.ui;
-    // One table for all accounts, so that columns align across accounts.
-    let mut table = Table::new(ui, COLUMNS);
-    let known_accounts = accounts.iter().map(|(account, _)| account);
-    let entries = merge_archived_accounts(known_accounts, records.iter().copied());
-    let names = AccountNames::from_entries(&entries);
-
-    for group in group_by_account(records) {
-        let metadata = &group[0].metadata;
-        let who = names.format_owner(metadata.identity().as_ref(), metadata.made_at().is_some());
-        let state = find_account_state(metadata, accounts);
-        table.add_group(who, Some(Cell::new(state_style(state), state.name())));
-        for record in group {
-            let number = numbers.get(&*record.path).copied();
-            table.add_row(build_row(context, record, number));
-        }
-    }
-    table.print(ui);
-
-    let problems = records
-        .iter()
-        .filter_map(|r| Some((&r.path, problem::describe_problem(r)?)));
-    let problems: Vec<_> = problems.collect();
-    if !problems.is_empty() {
-        ui.line("");
-    }
-    for (path, problem) in problems {
-        ui.prose(format_args!(
-            "{} {}: {}",
-            ui.paint(Style::Bad, "problem"),
-            printable(path),
-            printable(&problem)
-        ));
-    }
+    build_table(context, records, numbers, accounts).print(ui);
+    print_problems(ui, records);
 
     ui.note(
         "CREATED is the time of the backup. The date in a name is the start of the weekly window, or if that is unknown \
@@ -274,6 +243,46 @@ fn show_table(
         ui.note(format_args!(
             "restore the newest one with: codex-manager restore {newest}"
         ));
+    }
+}
+
+/// Builds one table for all accounts, so that columns align across accounts.
+fn build_table(
+    context: &Context,
+    records: &[&ArchiveRecord],
+    numbers: &HashMap<&str, usize>,
+    accounts: &[(Account, Verdict)],
+) -> Table {
+    let mut table = Table::new(&context.ui, COLUMNS);
+    let known_accounts = accounts.iter().map(|(account, _)| account);
+    let all_accounts = merge_archived_accounts(known_accounts, records.iter().copied());
+    let names = AccountNames::from_entries(&all_accounts);
+
+    for group in group_by_account(records) {
+        let metadata = &group[0].metadata;
+        let who = names.format_owner(metadata.identity().as_ref(), metadata.made_at().is_some());
+        let state = find_account_state(metadata, accounts);
+        table.add_group(who, Some(Cell::new(state_style(state), state.name())));
+        for record in group {
+            let number = numbers.get(&*record.path).copied();
+            table.add_row(build_row(context, record, number));
+        }
+    }
+
+    table
+}
+
+/// Prints the problem of each record that has one, after an empty line.
+fn print_problems(ui: &Ui, records: &[&ArchiveRecord]) {
+    let describe = |record| Some((record, problem::describe_problem(record)?));
+    let problems: Vec<_> = records.iter().copied().filter_map(describe).collect();
+    if !problems.is_empty() {
+        ui.line("");
+    }
+    for (record, problem) in problems {
+        let (path, problem) = (printable(&record.path), printable(&problem));
+        let word = ui.paint(Style::Bad, "problem");
+        ui.prose(format_args!("{word} {path}: {problem}"));
     }
 }
 
