@@ -772,7 +772,7 @@ fn the_number_of_matches_and_the_account_of_each_are_printed() {
 }
 
 #[test]
-fn the_pager_of_find_begins_with_the_best_hits() {
+fn the_pager_of_find_begins_with_the_first_hits() {
     let mut env = TestEnv::new();
     for number in 1..=15 {
         let title = format!("needle {number}");

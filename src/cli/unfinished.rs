@@ -38,7 +38,9 @@ pub(super) fn recover_interrupted(context: &Context, command: &Command) -> Resul
                     format!("an interrupted {name} is not finished: {error}")
                 });
             }
-            Err(e) if exchanges_files(interrupted) && command.requires_complete_home() => {
+            Err(e)
+                if may_leave_home_half_changed(interrupted) && command.requires_complete_home() =>
+            {
                 return Err(e.into());
             }
             Err(e) => context.warn(format_args!("cannot finish an interrupted {name}: {e}")),
@@ -47,8 +49,8 @@ pub(super) fn recover_interrupted(context: &Context, command: &Command) -> Resul
     Ok(())
 }
 
-/// Returns true for commands that exchange files of a Codex home, so that a kill can leave it half changed.
-fn exchanges_files(interrupted: Interrupted) -> bool {
+/// Returns true for commands that exchange files of the current Codex home, so that a kill can leave it half changed.
+fn may_leave_home_half_changed(interrupted: Interrupted) -> bool {
     use Interrupted::{History, Restore, Vacuum};
     matches!(interrupted, Restore | History | Vacuum)
 }
@@ -58,7 +60,8 @@ fn exchanges_files(interrupted: Interrupted) -> bool {
 fn leaves_half_changed(home: &Path, interrupted: Interrupted, obstacle: &RecoveryObstacle) -> bool {
     let is_home = |changed| links::resolve_links(changed) == links::resolve_links(home);
     interrupted == Interrupted::Restore
-        || exchanges_files(interrupted) && obstacle.half_changed_home().is_none_or(is_home)
+        || may_leave_home_half_changed(interrupted)
+            && obstacle.half_changed_home().is_none_or(is_home)
 }
 
 fn command_name(interrupted: Interrupted) -> &'static str {

@@ -91,7 +91,7 @@ impl NotifyArgs {
     }
 }
 
-/// Shows the unseen notices on the desktop. Returns and records those that were shown, and returns the first problem of
+/// Shows the unseen notices. Returns and records those that were shown, and returns the first problem of
 /// the others.
 fn show_unseen(
     accounts: &[(Account, Verdict)],

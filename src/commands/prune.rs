@@ -104,7 +104,11 @@ impl PruneArgs {
         Ok(Outcome::partial_if(!is_inventory_updated))
     }
 
-    /// Returns the plan, and the lock to hold until the last move. `None` if nothing will be moved.
+    /// Returns the plan, and the lock to hold until the last move. There is no lock in a dry run or without a folder of
+    /// archives.
+    ///
+    /// # Errors
+    /// An archive or a lock cannot be used, or other commands kept changing the archives.
     fn plan_and_lock(&self, context: &Context) -> Result<(RetentionPlan, Option<FileLock>)> {
         let rules = self.rules.to_policy(context, "prune")?;
         let manager_home = context.manager_home();

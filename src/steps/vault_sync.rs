@@ -140,7 +140,7 @@ impl<'c> VaultSync<'c> {
         let publishes = self.lock.is_some();
         let join = Join::open(self, config, replica, &tree, &self.kept, publishes)?;
         if join.was_copied {
-            let message = "the vault has a snapshot of this machine that is not in the records of this machine: \
+            let message = "the newest snapshot of this machine in the vault is not the one in its records: \
                            another machine has a copy of this disk, or this disk was restored from a copy";
             let hint = format!(
                 "to compare all files anew, move this folder away: {}; nothing was changed",

@@ -124,14 +124,17 @@ impl BackupArgs {
         let is_recorded = warn_not_recorded(&context.ui, recorded_archive.failures);
 
         let losses = find_losses_since(previous, &published.archive, &packed.manifest, context);
-        let snapshot = self.vault.then(|| add_snapshot_or_warn(context, &plan));
+        let snapshot = self
+            .vault
+            .then(|| add_snapshot_or_warn(context, &plan))
+            .flatten();
         let result = BackupResult {
             reused_bytes: packed.reused_bytes,
             excluded: captured.excluded,
             skipped: captured.skipped,
             damaged: captured.damaged,
             losses,
-            snapshot: snapshot.flatten(),
+            snapshot,
             is_up_to_date: false,
         };
         show_result(context, &published, &plan.report, &result);

@@ -311,7 +311,7 @@ pub enum ProfileError {
     #[error("the login of the profile {name} is live in a Codex home: {}", home.display())]
     IsLive { name: String, home: PathBuf },
     /// No usable login in `history/` matches.
-    #[error("the history of the profile {name} has no login {}", wanted.as_deref().unwrap_or("to restore"))]
+    #[error("the history of the profile {name} has no login {}", wanted.as_deref().map_or("to restore".to_owned(), |start| format!("whose name begins with {start:?}")))]
     NoSuchLogin {
         name: String,
         /// The beginning of the file name that the user gave.

@@ -49,10 +49,10 @@ fn client_copy_notice(path: &str) -> Notice {
 
 impl FolderReader<'_> {
     /// Checks the files of one group. The group may be used if each remote file arrived completely or has no lines that
-    /// this machine lacks. Otherwise the inner error is the notice about the first remote file for which sync waits.
+    /// this machine lacks. Otherwise the inner error is the notice about the first remote file that may not be used.
     ///
-    /// The `copies` of cloud clients are included even if they are incomplete, with the reason. `path` names the group in
-    /// notices.
+    /// The `copies` of cloud clients are included even if they are incomplete, with the reason. `path` names the group
+    /// in notices.
     pub(crate) fn check_delivery(
         &self,
         key: &str,
