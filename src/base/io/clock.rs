@@ -75,7 +75,13 @@ impl Zone {
     pub fn at<O: chrono::TimeZone>(self, instant: &DateTime<O>) -> Timestamp {
         let local_time = self.rules.find_local_time_type(instant.timestamp());
         let offset = local_time.map(|local_time| FixedOffset::east_opt(local_time.ut_offset()));
-        instant.with_timezone(&offset.ok().flatten().unwrap_or(Utc.fix()))
+        // At the ends of chrono's calendar, the local time may be beyond it.
+        let is_in_calendar = |offset: &FixedOffset| {
+            let local = instant.naive_utc().checked_add_offset(*offset);
+            local.is_some()
+        };
+        let offset = offset.ok().flatten().filter(is_in_calendar);
+        instant.with_timezone(&offset.unwrap_or(Utc.fix()))
     }
 
     /// Returns the instants at which clocks in this zone show `local`, the earlier one first.
@@ -157,6 +163,18 @@ mod tests {
         // Windows has no such time.
         assert_eq!(at(1 << 43).and_then(from_file_time), None);
         assert_eq!(at(1 << 60).and_then(from_file_time), None);
+    }
+
+    #[test]
+    fn an_instant_at_the_end_of_the_calendar_has_a_local_time() {
+        for zone in ["Pacific/Kiritimati", "Etc/GMT+12"] {
+            let zone = Zone::named(zone).unwrap();
+            for instant in [DateTime::<Utc>::MIN_UTC, DateTime::<Utc>::MAX_UTC] {
+                assert!(!zone.at(&instant).to_rfc3339().is_empty());
+                let (first, _) = zone.resolve_local(instant.naive_utc());
+                assert!(!first.to_rfc3339().is_empty());
+            }
+        }
     }
 
     fn local(text: &str) -> NaiveDateTime {

@@ -320,7 +320,7 @@ mod tests {
         let mut child = shell(&script, Duration::from_millis(400));
         child.expect_changes_in(folder.path());
         assert_eq!(child.finish().stop, None);
-        let mut child = shell("sleep 600", Duration::from_millis(400));
+        let mut child = shell("exec sleep 600", Duration::from_millis(400));
         child.expect_changes_in(folder.path());
         assert_eq!(child.finish().stop, Some(Stop::NoProgress));
     }
