@@ -245,8 +245,8 @@ impl AuthSnapshot {
 }
 
 /// Chooses the login as Codex 0.171 does: the one that `auth_mode` names. Without a mode, every secret but that of an
-/// agent takes precedence over the tokens of a browser login. That includes the API key that early versions stored beside
-/// the tokens, because Codex bills that key.
+/// agent takes precedence over the tokens of a browser login. That includes the API key that early versions stored
+/// beside the tokens, because Codex bills that key.
 fn choose_login(auth: &Value) -> Option<Login> {
     let to_login = |(kind, _, secret): &(LoginKind, &str, String)| Login {
         identity: Identity::from_secret(*kind, secret.as_bytes()),

@@ -276,7 +276,7 @@ impl<'a> ConversationList<'a> {
         Ok(threads.collect())
     }
 
-    /// Returns the row of an entry. `listed` is its conversation in Codex's list. Returns `None` if Codex no longer lists it.
+    /// Returns the row of an entry, or `None` if Codex no longer lists it. `listed` is what Codex lists of it.
     fn read_row(&self, entry: ListEntry, listed: Option<ListedThread>) -> Option<ConversationRow> {
         let mut row = match entry.unlisted {
             Some(thread) => ConversationRow::read(*thread, None, self.context),

@@ -197,7 +197,7 @@ pub(crate) fn split_grams(run: &str) -> impl Iterator<Item = &str> {
     })
 }
 
-/// The kinds of bytes that [`find_word_parts`] distinguishes. The bytes of other characters than ASCII are separators.
+/// The kinds of bytes in a text of ASCII. All other bytes count as separators.
 #[derive(Clone, Copy, PartialEq, Eq)]
 enum ByteKind {
     Separator,
