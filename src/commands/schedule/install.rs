@@ -62,12 +62,11 @@ pub(super) struct InstallArgs {
 impl InstallArgs {
     pub(super) fn run(self, context: &Context) -> Result<Outcome> {
         let options = self.resolve_options(context)?;
-        let (job, trigger) = (options.job, options.when);
         let codex_bin = find_configured_codex(context)?;
         let job_context = build_job_context(context, self.common.scheduler(), codex_bin)?;
         let definition = JobDefinition::new(options, &job_context)?;
         let files = schedule::plan_install(&definition, &job_context)?;
-        let steps = schedule::enable_commands(job, &job_context)?;
+        let steps = schedule::enable_commands(self.job, &job_context)?;
 
         let dry_run = self.common.dry_run;
         if !dry_run {
@@ -82,10 +81,11 @@ impl InstallArgs {
         }
 
         let enabled = self.enable && !dry_run;
+        let options = &definition.options;
         let json = JobChange {
-            job,
+            job: self.job,
             scheduler: job_context.scheduler,
-            when: Some(trigger),
+            when: Some(options.when),
             runs: &definition.command,
             files: &files,
             commands: steps.iter().map(|step| &*step.words).collect(),
@@ -96,30 +96,14 @@ impl InstallArgs {
 
         let ui = &context.ui;
         show_files(context, &files, dry_run);
-        let (name, when) = (job.name(), describe_trigger(trigger));
+        let (name, when) = (self.job.name(), describe_trigger(options.when));
         ui.note(match (dry_run, enabled) {
             (true, _) => format!("{name} would run {when}"),
             (false, true) => format!("{name} runs {when}"),
             (false, false) => format!("{name} will run {when} once it is activated"),
         });
 
-        // The user learns now what would make every run fail, because a scheduled run has no terminal.
-        if job == JobKind::Sync
-            && let Err(e) = check_config(context, definition.options.config.as_deref())
-        {
-            ui.warn(format_args!("every run will fail with exit code 4: {e}"));
-            ui.note("create a configuration: codex-manager sync init --cloud FOLDER");
-        }
-
-        if job == JobKind::Vault {
-            warn_if_jobs_cannot_open_vault(context);
-        }
-        if job == JobKind::Sync && !definition.options.apply {
-            ui.note(
-                "sync is installed as a dry run; after checking its output, install it with --apply",
-            );
-        }
-
+        warn_of_useless_runs(options, context);
         if !enabled {
             let heading = if dry_run && self.enable {
                 "would run:"
@@ -193,5 +177,26 @@ impl InstallArgs {
             .filter(|secs| ALLOWED_INTERVAL_SECS.contains(secs))
             .map(Trigger::Every)
             .ok_or_else(|| CommandError::usage("--every must be between one minute and 31 days"))
+    }
+}
+
+/// Warns if every run of the job would fail, or would change nothing. The user learns it now, because a scheduled run
+/// has no terminal.
+fn warn_of_useless_runs(options: &JobOptions, context: &Context) {
+    let ui = &context.ui;
+    match options.job {
+        JobKind::Sync => {
+            if let Err(e) = check_config(context, options.config.as_deref()) {
+                ui.warn(format_args!("every run will fail with exit code 4: {e}"));
+                ui.note("create a configuration: codex-manager sync init --cloud FOLDER");
+            }
+            if !options.apply {
+                ui.note(
+                    "sync is installed as a dry run; after checking its output, install it with --apply",
+                );
+            }
+        }
+        JobKind::Vault => warn_if_jobs_cannot_open_vault(context),
+        JobKind::Backup | JobKind::Status | JobKind::Notify => {}
     }
 }
