@@ -96,9 +96,8 @@ impl ConversationRow {
 
     pub(super) fn to_cells(&self, context: &Context) -> [Cell; 8] {
         // Codex 0.169 holds a lock on this file while it has the conversation open, also in the daemon.
-        let lock_file = format!("{}.lock", self.thread.id);
-        let writer_lock = context.codex_home().join(THREAD_LOCKS);
-        let is_running = lock::is_held(&writer_lock.join(lock_file));
+        let locks = context.codex_home().join(THREAD_LOCKS);
+        let is_running = lock::is_held(&locks.join(format!("{}.lock", self.thread.id)));
 
         let account = self
             .account
@@ -119,7 +118,7 @@ impl ConversationRow {
         ]
     }
 
-    /// Returns the title, which is indented below a parent.
+    /// Returns the cell of the title, which is indented below a parent.
     fn to_title_cell(&self, is_running: bool) -> Cell {
         let indent = match self.depth {
             0 => String::new(),

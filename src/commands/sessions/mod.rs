@@ -170,19 +170,19 @@ impl SessionsArgs {
 fn explain_empty_list(filter: &ThreadFilter, context: &Context) -> String {
     let home = context.codex_home();
     let has_database = context.state_database().is_some();
-    let has_sessions = home.join(SESSIONS).is_dir();
+    let has_rollouts = home.join(SESSIONS).is_dir();
     let is_signed_out = || read_login(home).is_ok_and(|auth| auth.login().is_none());
 
-    match (has_database, filter.is_restricted()) {
-        // Without a database, the list is from the rollouts.
-        (_, true) if has_database || has_sessions => "no conversation matches".into(),
-        (true, _) => "there are no conversations".into(),
-        (false, _) if has_sessions => {
-            "Codex has no list of conversations yet; find conversations without one: codex-manager history check".into()
-        }
-        (false, _) if is_signed_out() => {
-            format!("there are no conversations yet; {}", suggest_login(context))
-        }
-        (false, _) => "there are no conversations yet".into(),
+    // Without a database, the list is from the rollouts.
+    if filter.is_restricted() && (has_database || has_rollouts) {
+        "no conversation matches".into()
+    } else if has_database {
+        "there are no conversations".into()
+    } else if has_rollouts {
+        "Codex has no list of conversations yet; find conversations without one: codex-manager history check".into()
+    } else if is_signed_out() {
+        format!("there are no conversations yet; {}", suggest_login(context))
+    } else {
+        "there are no conversations yet".into()
     }
 }

@@ -139,19 +139,7 @@ impl<'a> ConversationList<'a> {
         child_rows: ChildRows,
         context: &'a Context,
     ) -> Result<Self> {
-        let sorts_in_database = !matches!(sort, SortOrder::Size | SortOrder::Title);
-        let filter = ThreadFilter {
-            children: match child_rows {
-                ChildRows::Listed => ChildThreads::OrphansOnly,
-                ChildRows::Counted | ChildRows::Omitted => ChildThreads::Omitted,
-            },
-            order: to_thread_order(sort),
-            // One row beyond the limit sets `has_more`. Sizes and names are known only after reading all rows.
-            limit: (sorts_in_database && limit < usize::MAX).then(|| limit + 1),
-            only_ids: sorts_in_database,
-            ..filter.clone()
-        };
-
+        let filter = to_list_filter(filter, sort, limit, child_rows);
         let home = context.codex_home();
         let mut titles = (sort == SortOrder::Title).then(|| ThreadTitles::read(home));
         let (mut last_key, mut is_sorted) = (None, true);
@@ -360,12 +348,29 @@ fn add_remote_conversations(
     Ok(())
 }
 
-fn to_thread_order(sort: SortOrder) -> ThreadOrder {
-    match sort {
-        SortOrder::Updated | SortOrder::Size => ThreadOrder::Updated,
-        SortOrder::Created => ThreadOrder::Created,
-        SortOrder::Tokens => ThreadOrder::Tokens,
-        SortOrder::Title => ThreadOrder::Title,
-        SortOrder::Project => ThreadOrder::Project,
+/// Returns the filter with the order and the limit that the database can apply.
+fn to_list_filter(
+    filter: &ThreadFilter,
+    sort: SortOrder,
+    limit: usize,
+    child_rows: ChildRows,
+) -> ThreadFilter {
+    let sorts_in_database = !matches!(sort, SortOrder::Size | SortOrder::Title);
+    ThreadFilter {
+        children: match child_rows {
+            ChildRows::Listed => ChildThreads::OrphansOnly,
+            ChildRows::Counted | ChildRows::Omitted => ChildThreads::Omitted,
+        },
+        order: match sort {
+            SortOrder::Updated | SortOrder::Size => ThreadOrder::Updated,
+            SortOrder::Created => ThreadOrder::Created,
+            SortOrder::Tokens => ThreadOrder::Tokens,
+            SortOrder::Title => ThreadOrder::Title,
+            SortOrder::Project => ThreadOrder::Project,
+        },
+        // One row beyond the limit sets `has_more`. Sizes and names are known only after reading all rows.
+        limit: (sorts_in_database && limit < usize::MAX).then(|| limit + 1),
+        only_ids: sorts_in_database,
+        ..filter.clone()
     }
 }
