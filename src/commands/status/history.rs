@@ -65,15 +65,13 @@ pub(super) fn print_history(name: Option<&str>, context: &Context) -> Result<Out
     if histories.is_empty() {
         let account = name.map_or(String::new(), |name| format!(" {}", quote_if_needed(name)));
         ui.note(format_args!(
-            "there are no recorded figures yet; add one with: codex-manager status{account}"
+            "there are no recorded figures yet; query them with: codex-manager status{account}"
         ));
-    }
-
-    let mut table = Table::new(ui, COLUMNS);
-    for history in &histories {
-        add_history_rows(&mut table, history, context);
-    }
-    if !histories.is_empty() {
+    } else {
+        let mut table = Table::new(ui, COLUMNS);
+        for history in &histories {
+            add_history_rows(&mut table, history, context);
+        }
         table.print(ui);
     }
 
@@ -110,6 +108,7 @@ fn shift_json(shift: &ResetShift<'_>, context: &Context) -> impl Serialize + use
         .with("seen_after", time(&shift.after.observed_at))
 }
 
+/// Adds the newest samples of a window to the table, and notes how many older ones there are.
 fn add_history_rows(table: &mut Table, history: &WindowHistory, context: &Context) {
     let Some(newest_sample) = history.samples.last() else {
         return;
