@@ -35,45 +35,52 @@ impl ManArgs {
     ///
     /// # Errors
     /// A page cannot be generated or written.
-    pub(crate) fn run(self, context: &Context, mut tree: Command) -> Result<Outcome> {
-        let Some(dir) = self.dir else {
-            let page = String::from_utf8_lossy(&render_page(tree)?).into_owned();
-            if context.ui.writes_to_terminal() && show_with_man(&page, context).is_some() {
-                return Ok(Outcome::Done);
-            }
-
-            // A pipe, or a system without `man`, gets the source of the page.
-            context.ui.line(page.trim_end());
-            context.ui.document("man", &json!({ "page": page }));
-            return Ok(Outcome::Done);
-        };
-
-        let dir = context.env.absolute(&dir);
-        // The pages of subcommands need the names of their parents.
-        tree.build();
-        let mut pages = Vec::new();
-        collect_pages(&tree, &mut pages)?;
-
-        if !self.dry_run {
-            std::fs::create_dir_all(&dir).at("create folder", &dir)?;
-            for (name, page) in &pages {
-                atomic::write_shared(&dir.join(name), page)?;
-            }
+    pub(crate) fn run(self, context: &Context, tree: Command) -> Result<Outcome> {
+        match &self.dir {
+            None => show_page(tree, context)?,
+            Some(dir) => write_pages(tree, &context.env.absolute(dir), self.dry_run, context)?,
         }
-
-        let files: Vec<_> = pages.into_iter().map(|(name, _)| name).collect();
-        let would_be_text = would_be(self.dry_run);
-        context.ui.prose(format_args!(
-            "{} {would_be_text}written to {}",
-            pluralize(files.len(), "page"),
-            printable(&dir.to_string_lossy())
-        ));
-        context.ui.document(
-            "man",
-            &json!({ "dir": dir.to_string_lossy(), "files": files, "dry_run": self.dry_run }),
-        );
         Ok(Outcome::Done)
     }
+}
+
+fn show_page(tree: Command, context: &Context) -> Result<()> {
+    let page = String::from_utf8_lossy(&render_page(tree)?).into_owned();
+    if context.ui.writes_to_terminal() && show_with_man(&page, context).is_some() {
+        return Ok(());
+    }
+
+    // A pipe, or a system without `man`, gets the source of the page.
+    context.ui.line(page.trim_end());
+    context.ui.document("man", &json!({ "page": page }));
+    Ok(())
+}
+
+/// Writes one page for each command to `dir`.
+fn write_pages(mut tree: Command, dir: &Path, dry_run: bool, context: &Context) -> Result<()> {
+    // The pages of subcommands need the names of their parents.
+    tree.build();
+    let mut pages = Vec::new();
+    collect_pages(&tree, &mut pages)?;
+
+    if !dry_run {
+        std::fs::create_dir_all(dir).at("create folder", dir)?;
+        for (name, page) in &pages {
+            atomic::write_shared(&dir.join(name), page)?;
+        }
+    }
+
+    let files: Vec<_> = pages.into_iter().map(|(name, _)| name).collect();
+    let would_be = would_be(dry_run);
+    let dir = dir.to_string_lossy();
+    context.ui.prose(format_args!(
+        "{} {would_be}written to {}",
+        pluralize(files.len(), "page"),
+        printable(&dir)
+    ));
+    let json = json!({ "dir": dir, "files": files, "dry_run": dry_run });
+    context.ui.document("man", &json);
+    Ok(())
 }
 
 /// Shows a page with the system's `man`, which formats it and opens a pager. Returns `None` if that is not

@@ -105,26 +105,27 @@ impl ShowArgs {
     /// # Errors
     /// No conversation or several match, it has no such turn, or the rollout cannot be read.
     pub(crate) fn run(self, context: &Context) -> Result<Outcome> {
-        let session = if let Some(session_text) = &self.session {
-            find_conversation(session_text, context)?
-        } else {
-            let shows_text = self.shows_picked_text(context);
-            let picker = ConversationPicker {
-                enter: if shows_text { "show" } else { "resume" },
-                usage: &["name it: codex-manager show SESSION"],
-                ..ConversationPicker::default()
-            };
+        if let Some(session_text) = &self.session {
+            return self.show(&find_conversation(session_text, context)?, context);
+        }
 
-            if !shows_text {
-                return picker.run_and_resume(context);
-            }
-
-            match picker.run(context)? {
-                ScreenEnd::Chosen(id) => find_conversation(&id, context)?,
-                ScreenEnd::Done(outcome) => return Ok(outcome),
-            }
+        let shows_text = self.shows_picked_text(context);
+        let picker = ConversationPicker {
+            enter: if shows_text { "show" } else { "resume" },
+            usage: &["name it: codex-manager show SESSION"],
+            ..ConversationPicker::default()
         };
+        if !shows_text {
+            return picker.run_and_resume(context);
+        }
 
+        match picker.run(context)? {
+            ScreenEnd::Chosen(id) => self.show(&find_conversation(&id, context)?, context),
+            ScreenEnd::Done(outcome) => Ok(outcome),
+        }
+    }
+
+    fn show(&self, session: &NamedConversation, context: &Context) -> Result<Outcome> {
         let options = TranscriptOptions {
             outputs: self.tools,
             images: false,
@@ -133,17 +134,17 @@ impl ShowArgs {
         };
 
         // Like `find`, counts the turns of the conversation itself, without those of a conversation that it continues.
-        let mut parts = ConversationParts::read_chain(&session);
+        let mut parts = ConversationParts::read_chain(session);
         if let Some(turn) = self.turn {
             parts = parts.without_other_conversations();
-            require_turn(&session, &parts, turn)?;
+            require_turn(session, &parts, turn)?;
         }
 
         let result = if context.ui.wants_json() {
             let turns = TurnsView {
                 parts: &parts,
                 options,
-                args: &self,
+                args: self,
                 context,
             };
             let view = object()
@@ -154,13 +155,13 @@ impl ShowArgs {
             context.ui.document("show", &view);
             Ok(())
         } else if self.raw {
-            print_raw(&session, context).map(|count| parts.left_out_lines.set(count))
+            print_raw(session, context).map(|count| parts.left_out_lines.set(count))
         } else {
-            self.print_markdown(&session, &parts, options, context)
+            self.print_markdown(session, &parts, options, context)
         };
 
-        result.map_err(|e| to_command_error(&session, e))?;
-        warn_of_left_out_lines(parts.left_out_lines.get(), &session, context);
+        result.map_err(|e| to_command_error(session, e))?;
+        warn_of_left_out_lines(parts.left_out_lines.get(), session, context);
         Ok(Outcome::Done)
     }
 
@@ -233,15 +234,15 @@ impl ShowArgs {
         }
 
         drop(pager);
-        if was_cut && !is_rendered {
+        // Without the limit, only the user's end of the pager stops the output.
+        if was_cut && let Some(max_bytes) = self.max_bytes {
             ui.print_part("\n");
             let place = match last_turn {
                 0 => "before turn 1".to_owned(),
                 turn => format!("in turn {turn}"),
             };
             ui.note(format_args!(
-                "cut after {} bytes, {place}; show more with --max-bytes, or another turn with: --turn N",
-                self.max_bytes.unwrap_or_default()
+                "cut after {max_bytes} bytes, {place}; show more with --max-bytes, or another turn with: --turn N"
             ));
         }
 
@@ -284,7 +285,7 @@ fn require_turn(session: &NamedConversation, parts: &ConversationParts, turn: u3
     )))
 }
 
-/// Returns the number of lines that were too long to read.
+/// Prints the lines of the rollout. Returns the number of lines that were too long to read.
 fn print_raw(session: &NamedConversation, context: &Context) -> io::Result<usize> {
     let start_offset = 0;
     let mut lines = RawLines::open(&session.rollout, start_offset)?;

@@ -94,32 +94,28 @@ impl UseArgs {
             return Ok(account.entry.identity);
         }
 
-        // `None` if the user cannot be asked.
-        match context.ui.confirm(format_args!("switch to {name}?")) {
-            Some(true) => Ok(account.entry.identity),
-            answer => {
-                let message = format!("one letter is not enough to switch to {name}");
-                let message = answer.map_or(message, |_| "the switch was not confirmed".into());
-                let command = format!("codex-manager use {}", shell::quote_if_needed(&name));
-                Err(CommandError::refused(message)
-                    .hint(format!("nothing was changed; give the name: {command}")))
-            }
-        }
+        let message = match context.ui.confirm(format_args!("switch to {name}?")) {
+            Some(true) => return Ok(account.entry.identity),
+            Some(false) => "the switch was not confirmed".to_owned(),
+            // The user cannot be asked.
+            None => format!("one letter is not enough to switch to {name}"),
+        };
+        let command = format!("codex-manager use {}", shell::quote_if_needed(&name));
+        Err(CommandError::refused(message)
+            .hint(format!("nothing was changed; give the name: {command}")))
     }
 
     fn resolve_target(&self, context: &Context) -> Result<Identity> {
-        if self.account.as_deref() == Some("-") {
-            let previous =
-                switch::read_previous_account(context.manager_home(), context.codex_home())?;
-            return previous.ok_or_else(|| {
-                CommandError::failed("there is no previous account")
-                    .hint("name an account; list them: codex-manager accounts")
-            });
-        }
-
-        match &self.account {
-            Some(text) => self.confirm_one_letter(text, find_account(text, context)?, context),
+        match self.account.as_deref() {
             None => pick_account("which account?", context),
+            Some("-") => {
+                let (manager, home) = (context.manager_home(), context.codex_home());
+                switch::read_previous_account(manager, home)?.ok_or_else(|| {
+                    CommandError::failed("there is no previous account")
+                        .hint("name an account; list them: codex-manager accounts")
+                })
+            }
+            Some(text) => self.confirm_one_letter(text, find_account(text, context)?, context),
         }
     }
 }

@@ -41,7 +41,7 @@ pub(crate) struct VerifyArgs {
     dry_run: bool,
 }
 
-/// The result for an archive in JSON. Its keys are a contract.
+/// The result for an archive in JSON. Its keys are an interface.
 #[derive(Serialize)]
 struct VerifiedArchiveJson {
     archive: String,
