@@ -25,23 +25,6 @@ pub(super) fn render_page(report: &StorageReport, context: &Context) -> String {
         facts: vec![("Home", context.codex_home().display().to_string())],
     };
 
-    let reclaimable = report.kinds.iter().map(|kind| kind.reclaimable_bytes).sum();
-    let unknown_text = || "unknown".to_owned();
-    let figures = [
-        ("Total", bytes(report.total_bytes)),
-        ("Reclaimable", bytes(reclaimable)),
-        (
-            "Free on the disk",
-            report.free_bytes.map_or_else(unknown_text, bytes),
-        ),
-        (
-            "Growth per day",
-            report
-                .growth
-                .map_or_else(unknown_text, |growth| bytes(growth.bytes_per_day)),
-        ),
-    ];
-
     let kinds = report.kinds.iter();
     let kinds: Vec<_> = kinds
         .map(|kind| (kind.kind.to_owned(), kind.bytes))
@@ -69,11 +52,23 @@ pub(super) fn render_page(report: &StorageReport, context: &Context) -> String {
     ];
 
     let mut page = format_page_start(&head, CHART_STYLE);
-    page.push_str(&format_figures(&figures));
+    page.push_str(&format_figures(&list_figures(report)));
     for (title, html) in sections {
         let _ = write!(page, "<h2>{title}</h2>\n{html}");
     }
     page + &format_page_end("")
+}
+
+fn list_figures(report: &StorageReport) -> [(&'static str, String); 4] {
+    let reclaimable = report.kinds.iter().map(|kind| kind.reclaimable_bytes).sum();
+    let growth = report.growth.map(|growth| growth.bytes_per_day);
+    let or_unknown = |size: Option<u64>| size.map_or("unknown".to_owned(), bytes);
+    [
+        ("Total", bytes(report.total_bytes)),
+        ("Reclaimable", bytes(reclaimable)),
+        ("Free on the disk", or_unknown(report.free_bytes)),
+        ("Growth per day", or_unknown(growth)),
+    ]
 }
 
 /// Returns the areas of the treemap, largest first: the projects of conversations in one colour, and the other kinds of

@@ -30,21 +30,14 @@ const KIND_COLUMNS: [Column; 5] = [
 
 const SHARE: Column = Column::new("SHARE").rank(3).only_text();
 
-/// The length of a bar of 100 %, in columns.
-const BAR_WIDTH: usize = 16;
-
-fn share_cell(bytes: u64, total: u64) -> Cell {
-    Cell::new(
-        Style::Dim,
-        format_share_bar(as_length(bytes), as_length(total), BAR_WIDTH),
-    )
-}
-
 const LARGEST_COLUMNS: [Column; 3] = [
     Column::new("LARGEST").shorten_middle(13),
     Column::new("SIZE").number().rank(1),
     Column::new("TITLE").shorten(8),
 ];
+
+/// The length of a bar of 100 %, in columns.
+const BAR_WIDTH: usize = 16;
 
 /// Prints the disk usage of the Codex home, or with `html` writes it as a page.
 ///
@@ -141,15 +134,8 @@ fn print_report(context: &Context, report: &StorageReport) {
     let months = report.months.len() - month_count..report.months.len();
     show_shares(context, "MONTH", &report.months, months);
 
-    // The report names accounts by the ids of workspaces. The user knows the accounts by labels.
     if report.accounts.len() > 1 {
-        let names = labels_by_workspace(context);
-        let mut accounts = report.accounts.clone();
-        for share in &mut accounts {
-            if let Some(name) = names.get(&share.name) {
-                share.name.clone_from(name);
-            }
-        }
+        let accounts = label_accounts(context, &report.accounts);
         let account_count = ui.limit_items(accounts.len(), MAX_SHOWN);
         show_shares(context, "ACCOUNT", &accounts, 0..account_count);
     }
@@ -157,6 +143,18 @@ fn print_report(context: &Context, report: &StorageReport) {
     show_largest(context, report);
     show_manager_home(context, report);
     show_commands(context, report);
+}
+
+/// Replaces the workspace ids, by which the report names accounts, with the labels that the user knows.
+fn label_accounts(context: &Context, shares: &[UsageShare]) -> Vec<UsageShare> {
+    let labels = labels_by_workspace(context);
+    let mut accounts = shares.to_vec();
+    for share in &mut accounts {
+        if let Some(label) = labels.get(&share.name) {
+            share.name.clone_from(label);
+        }
+    }
+    accounts
 }
 
 fn show_kinds(context: &Context, report: &StorageReport) {
@@ -219,17 +217,16 @@ fn show_largest(context: &Context, report: &StorageReport) {
 /// Prints the commands that free disk space.
 fn show_commands(context: &Context, report: &StorageReport) {
     let ui = &context.ui;
-    let kinds = report.kinds.iter();
-    let commands = kinds.filter_map(|kind| Some((kind.command.as_deref()?, kind)));
-    let commands: Vec<_> = commands.collect();
-    if commands.is_empty() {
+    if report.kinds.iter().all(|kind| kind.command.is_none()) {
         return;
     }
 
     ui.note("\nfree disk space, with Codex closed:");
-    for (command, kind) in commands {
-        let gain = bytes(kind.reclaimable_bytes);
-        ui.note(format_args!("  {}, about {gain}: {command}", kind.kind));
+    for kind in &report.kinds {
+        if let Some(command) = &kind.command {
+            let gain = bytes(kind.reclaimable_bytes);
+            ui.note(format_args!("  {}, about {gain}: {command}", kind.kind));
+        }
     }
 }
 
@@ -239,11 +236,9 @@ fn show_manager_home(context: &Context, report: &StorageReport) {
     const MIN_BYTES: u64 = 1_000_000;
 
     let ui = &context.ui;
-    let large = report
-        .manager
-        .iter()
-        .filter(|entry| entry.bytes >= MIN_BYTES);
-    let large: Vec<_> = large
+    let entries = report.manager.iter();
+    let large: Vec<_> = entries
+        .filter(|entry| entry.bytes >= MIN_BYTES)
         .map(|entry| format!("{} {}", printable(&entry.name), bytes(entry.bytes)))
         .collect();
     if large.is_empty() {
@@ -290,6 +285,13 @@ fn show_shares(context: &Context, head: &'static str, shares: &[UsageShare], sho
     ui.print_hidden_count(hidden);
 }
 
+fn share_cell(bytes: u64, total: u64) -> Cell {
+    let bar = format_share_bar(as_length(bytes), as_length(total), BAR_WIDTH);
+    Cell::new(Style::Dim, bar)
+}
+
+/// Prints the growth of the conversations, and when the disk will be full at this rate. Prints nothing if the growth is
+/// unknown.
 fn show_forecast(context: &Context, report: &StorageReport) {
     /// A forecast beyond ten years is not printed.
     const MAX_DAYS: u64 = 3650;

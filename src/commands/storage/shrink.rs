@@ -258,13 +258,13 @@ fn show_projects(context: &Context, items: &[ShrinkItem]) {
 
 fn show_skipped(context: &Context, items: &[ShrinkItem]) {
     let ui = &context.ui;
-    let reasons = items
-        .iter()
-        .filter_map(|item| Some((&item.session_id, item.reason.as_deref()?)));
-    let mut skipped: Vec<_> = reasons.collect();
-    // A rewound conversation has several rollouts.
+    // A rewound conversation has several rollouts, so its later reasons are left out.
     let mut seen = HashSet::new();
-    skipped.retain(|(session_id, _)| seen.insert(*session_id));
+    let skipped: Vec<_> = items
+        .iter()
+        .filter_map(|item| Some((&item.session_id, item.reason.as_deref()?)))
+        .filter(|(session_id, _)| seen.insert(*session_id))
+        .collect();
 
     let count = ui.limit_items(skipped.len(), MAX_SHOWN);
     for (session_id, reason) in skipped.iter().take(count) {
@@ -279,8 +279,7 @@ fn show_skipped(context: &Context, items: &[ShrinkItem]) {
 fn check_codex_reads_compressed(context: &Context) -> Result<()> {
     let (major, minor) = rollout::FIRST_VERSION_WITH_ZST;
     let advice = format!("install Codex {major}.{minor} or newer: npm install -g @openai/codex");
-    let program = context.find_codex();
-    let program = program.map_err(|e| {
+    let program = context.find_codex().map_err(|e| {
         CommandError::refused("no Codex is installed that reads compressed conversations")
             .because(e)
             .hint(&advice)

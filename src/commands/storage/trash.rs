@@ -93,9 +93,21 @@ struct TrashItem {
     path: String,
     before_bytes: u64,
     after_bytes: u64,
-    /// One of `trash`, `undelete`, `remove`, `skip` (the move failed) and `list` (no change).
-    action: &'static str,
+    action: TrashAction,
     reason: Option<String>,
+}
+
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize)]
+#[serde(rename_all = "lowercase")]
+enum TrashAction {
+    Trash,
+    Undelete,
+    /// The conversation is deleted permanently.
+    Remove,
+    /// The move failed.
+    Skip,
+    /// No change.
+    List,
 }
 
 impl TrashItem {
@@ -110,19 +122,27 @@ impl TrashItem {
                 .unwrap_or_default(),
             before_bytes: selected.bytes,
             after_bytes: if is_moved { 0 } else { selected.bytes },
-            action: if is_moved { "trash" } else { "skip" },
+            action: if is_moved {
+                TrashAction::Trash
+            } else {
+                TrashAction::Skip
+            },
             reason: result.as_ref().err().map(ToString::to_string),
         }
     }
 
-    fn of_entry(entry: &TrashEntry, action: &'static str) -> Self {
+    fn of_entry(entry: &TrashEntry, action: TrashAction) -> Self {
         let size = entry.rollout_bytes();
         Self {
             session_id: entry.conversation.id.clone(),
             title: entry.conversation.title.clone(),
             path: entry.folder.display().to_string(),
             before_bytes: size,
-            after_bytes: if action == "remove" { 0 } else { size },
+            after_bytes: if action == TrashAction::Remove {
+                0
+            } else {
+                size
+            },
             action,
             reason: None,
         }
@@ -174,8 +194,8 @@ impl TrashArgs {
         }
 
         self.print_moved(&items, context);
-        let is_partial =
-            !selection.unreadable.is_empty() || items.iter().any(|item| item.action == "skip");
+        let is_partial = !selection.unreadable.is_empty()
+            || items.iter().any(|item| item.action == TrashAction::Skip);
 
         // The conversations are moved, so an error of the expired ones waits until the document is printed.
         let expired = expired.map(|expired| items.extend(expired));
@@ -188,7 +208,10 @@ impl TrashArgs {
     fn print_moved(&self, items: &[TrashItem], context: &Context) {
         let ui = &context.ui;
         print_items(context, items);
-        let moved_count = items.iter().filter(|item| item.action == "trash").count();
+        let moved_count = items
+            .iter()
+            .filter(|item| item.action == TrashAction::Trash)
+            .count();
         if moved_count == 0 {
             ui.line("no conversation was moved");
             return;
@@ -243,7 +266,7 @@ impl TrashArgs {
         // The sizes are read before the files are deleted.
         let items = entries
             .iter()
-            .map(|entry| TrashItem::of_entry(entry, "remove"));
+            .map(|entry| TrashItem::of_entry(entry, TrashAction::Remove));
         let items: Vec<_> = items.collect();
 
         let ui = &context.ui;
@@ -269,51 +292,24 @@ impl UndeleteArgs {
     /// A name matches no conversation, several, or one of another home, or no conversation can be brought back.
     /// Nothing is changed then.
     pub(super) fn run(self, context: &Context) -> Result<Outcome> {
-        let manager_home = context.manager_home();
-        let entries = trash::list_entries(manager_home)?;
-
+        let entries = trash::list_entries(context.manager_home())?;
         if self.sessions.is_empty() {
-            let items: Vec<_> = entries
-                .iter()
-                .map(|entry| TrashItem::of_entry(entry, "list"))
-                .collect();
-            if items.is_empty() {
-                context.ui.line("the trash is empty");
-            }
-            print_items(context, &items);
-            print_json(context, "storage undelete", &items, self.dry_run);
+            self.print_trash(&entries, context);
             return Ok(Outcome::Done);
         }
 
         require_codex_home(context)?;
-        let home = context.codex_home();
-        let chosen = self.choose_entries(&entries, home, context)?;
-
-        let mut items = Vec::new();
-        let mut first_error = None;
+        let chosen = self.choose_entries(&entries, context.codex_home(), context)?;
         let trash = if self.dry_run {
             None
         } else {
             refuse_during_restore(context)?;
-            Some(ConversationTrash::lock(manager_home)?)
+            Some(ConversationTrash::lock(context.manager_home())?)
         };
-
-        for entry in chosen {
-            let mut item = TrashItem::of_entry(entry, "undelete");
-            let result = match &trash {
-                Some(trash) => trash.put_back(entry),
-                None => entry.refuse_other_copies(),
-            };
-            if let Err(e) = result {
-                item.action = "skip";
-                item.reason = Some(e.to_string());
-                first_error = first_error.or(Some(e));
-            }
-            items.push(item);
-        }
+        let (items, first_error) = put_back(&chosen, trash.as_ref());
 
         // An error ends the run only if no conversation came back. Otherwise the result is partial.
-        let is_restored = |item: &&TrashItem| item.action == "undelete";
+        let is_restored = |item: &&TrashItem| item.action == TrashAction::Undelete;
         let count = items.iter().filter(is_restored).count();
         let is_partial = first_error.is_some();
         if let Some(e) = first_error.filter(|_| count == 0) {
@@ -328,6 +324,16 @@ impl UndeleteArgs {
             .line(format_args!("{conversations} {would_be}brought back"));
         print_json(context, "storage undelete", &items, self.dry_run);
         Ok(Outcome::partial_if(is_partial))
+    }
+
+    fn print_trash(&self, entries: &[TrashEntry], context: &Context) {
+        let to_item = |entry| TrashItem::of_entry(entry, TrashAction::List);
+        let items: Vec<_> = entries.iter().map(to_item).collect();
+        if items.is_empty() {
+            context.ui.line("the trash is empty");
+        }
+        print_items(context, &items);
+        print_json(context, "storage undelete", &items, self.dry_run);
     }
 
     /// Returns the named entries, and the bases that their forks need. Skips conversations that an earlier run restored,
@@ -362,6 +368,29 @@ impl UndeleteArgs {
         }
         Ok(chosen)
     }
+}
+
+/// Brings the entries back, or without `trash` checks that they could be. Goes on after an entry that fails; also
+/// returns the first error.
+fn put_back(
+    entries: &[&TrashEntry],
+    trash: Option<&ConversationTrash>,
+) -> (Vec<TrashItem>, Option<TrashError>) {
+    let (mut items, mut first_error) = (Vec::new(), None);
+    for entry in entries {
+        let mut item = TrashItem::of_entry(entry, TrashAction::Undelete);
+        let result = match trash {
+            Some(trash) => trash.put_back(entry),
+            None => entry.refuse_other_copies(),
+        };
+        if let Err(e) = result {
+            item.action = TrashAction::Skip;
+            item.reason = Some(e.to_string());
+            first_error = first_error.or(Some(e));
+        }
+        items.push(item);
+    }
+    (items, first_error)
 }
 
 /// Returns the entry of `home` that `name` selects. If the conversation is in the trash twice, returns the newest
@@ -423,7 +452,7 @@ fn take_trashed_names(
         };
         let id = &entry.conversation.id;
         context.note(format_args!("already in the trash: {id}"));
-        items.push(TrashItem::of_entry(entry, "list"));
+        items.push(TrashItem::of_entry(entry, TrashAction::List));
         false
     });
     Ok(items)
@@ -437,10 +466,10 @@ fn is_already_restored(
     context: &Context,
 ) -> Result<bool> {
     let id_prefix = name.to_lowercase();
-    let mut in_trash = entries.iter().map(|entry| &entry.conversation);
-    if in_trash
-        .any(|conversation| conversation.id.starts_with(&id_prefix) || conversation.title == name)
-    {
+    let is_named = |TrashEntry { conversation, .. }: &TrashEntry| {
+        conversation.id.starts_with(&id_prefix) || conversation.title == name
+    };
+    if entries.iter().any(is_named) {
         return Ok(false);
     }
 
@@ -448,10 +477,8 @@ fn is_already_restored(
         sessions: vec![name.to_owned()],
         ..TrashFilter::default()
     };
-    Ok(select_conversations(home, &filter, context)?
-        .conversations
-        .len()
-        == 1)
+    let selection = select_conversations(home, &filter, context)?;
+    Ok(selection.conversations.len() == 1)
 }
 
 fn select_conversations(
@@ -464,7 +491,7 @@ fn select_conversations(
     Ok(selection.map_err(TrashError::from)?)
 }
 
-/// Takes the entries that a conversation in their home continues out of a deletion, and names them.
+/// Removes from `entries`, which are to be deleted, those that a conversation in their home continues. Warns of each.
 fn keep_needed(entries: &mut Vec<TrashEntry>, context: &Context) -> Result<()> {
     for entry in trash::take_needed(context.manager_home(), entries)? {
         let id = shell::quote_if_needed(&entry.conversation.id);
@@ -505,7 +532,7 @@ fn remove_expired(trash: &ConversationTrash, context: &Context) -> Result<Vec<Tr
     // The sizes are read before the files are deleted.
     let items: Vec<_> = expired
         .iter()
-        .map(|entry| TrashItem::of_entry(entry, "remove"))
+        .map(|entry| TrashItem::of_entry(entry, TrashAction::Remove))
         .collect();
     trash.remove(&expired)?;
 
@@ -527,13 +554,9 @@ fn check_selection(selection: &TrashSelection) -> Result<()> {
 
     let mut error =
         CommandError::refused("forks that are not chosen need the history of these conversations");
-    for DependentFork {
-        id: child,
-        parent_id: parent,
-    } in &selection.dependent_forks
-    {
+    for DependentFork { id, parent_id } in &selection.dependent_forks {
         error = error.hint(format!(
-            "{child} begins with the history of {parent}: move both, or neither"
+            "{id} begins with the history of {parent_id}: move both, or neither"
         ));
     }
     Err(error)
@@ -566,7 +589,9 @@ fn print_items(context: &Context, items: &[TrashItem]) {
 /// many.
 fn format_undo_ids(items: &[TrashItem]) -> String {
     const MAX_IDS: usize = 3;
-    let moved = items.iter().filter(|item| item.action == "trash");
+    let moved = items
+        .iter()
+        .filter(|item| item.action == TrashAction::Trash);
     let moved: Vec<_> = moved
         .map(|item| shell::quote_if_needed(&item.session_id))
         .collect();
