@@ -36,7 +36,7 @@ use show::UsageTable;
 use std::ops::Range;
 use std::path::{Path, PathBuf};
 
-/// The note instead of a table without rows.
+/// The note in place of a table without rows.
 const NO_USAGE: &str = "no tokens were used in this period";
 
 /// The default of `--limit` on a terminal. It also limits periods, unless the user gives `--since` or `--until`.
@@ -175,21 +175,21 @@ impl UsageArgs {
     fn print(&self, indexes: &UsageIndexes, prices: &Prices, context: &Context) -> Result<Outcome> {
         let store = &indexes.local;
         // `--window` and `--server` without a value are empty texts.
-        let Some(account) = &self.window else {
-            return match self.server.as_deref() {
-                Some("") => server::print_days(store, context),
-                Some(session) => server::print_conversation(session, store, context),
-                None => self
-                    .print_report(indexes, prices, context)
-                    .map(|()| Outcome::Done),
-            };
-        };
-
-        let account = Some(&**account).filter(|name| !name.is_empty());
-        let at = self.at.as_deref();
-        let at = at.map(|text| window::parse_at(text, context)).transpose()?;
-        let (html, asks_server) = (self.html.as_deref(), self.server.is_some());
-        window::print_window(store, account, at, prices, html, asks_server, context)
+        match (&self.window, self.server.as_deref()) {
+            (Some(account), server) => {
+                let account = Some(&**account).filter(|name| !name.is_empty());
+                let at = self.at.as_deref();
+                let at = at.map(|text| window::parse_at(text, context)).transpose()?;
+                let (html, asks_server) = (self.html.as_deref(), server.is_some());
+                window::print_window(store, account, at, prices, html, asks_server, context)
+            }
+            (None, Some("")) => server::print_days(store, context),
+            (None, Some(session)) => server::print_conversation(session, store, context),
+            (None, None) => {
+                self.print_report(indexes, prices, context)?;
+                Ok(Outcome::Done)
+            }
+        }
     }
 
     fn print_report(
@@ -307,7 +307,7 @@ impl UsageArgs {
         ui.streamed_list_document("usage", "rows", summary, |print| items.for_each(print))?;
 
         // SQLite left out the rows beyond the limit, so these are counted by a query of their own.
-        if limit == Some(shown) && !is_filtered {
+        if sql_limit == Some(shown) {
             let count = usage_query::count_conversations(store, slots)?;
             hidden = count.saturating_sub(shown);
         }

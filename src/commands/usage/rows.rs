@@ -28,6 +28,10 @@ use std::ops::Range;
 /// The name of the row for usage without a known project, account, conversation or machine.
 const UNKNOWN: &str = "unknown";
 
+/// The number of low bits in the number of a conversation that count the conversations of one machine. The bits above
+/// them have the position of the machine in [`SelectedUsage::machines`].
+const MACHINE_BITS: u32 = 40;
+
 /// The names of a row. The serialized fields are a part of the row in JSON.
 #[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord, Serialize)]
 pub(super) struct RowKey {
@@ -254,10 +258,6 @@ pub(super) struct UsageIndexes {
     pub local: IndexStore,
     pub others: Vec<(IndexStore, Machine)>,
 }
-
-/// The number of low bits in the number of a conversation that count the conversations of one machine. The bits above
-/// them have the position of the machine in [`SelectedUsage::machines`].
-const MACHINE_BITS: u32 = 40;
 
 impl SelectedUsage {
     /// Adds the conversations of another machine. If both machines have a conversation, the version with fewer tokens

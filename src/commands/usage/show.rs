@@ -8,6 +8,7 @@ use crate::views::account::{printable, short_id, shown_title};
 use codex_manager_core::usage::figures::{NO_COST, format_cost, format_count};
 use codex_manager_core::usage::prices::Prices;
 use codex_manager_core::usage::report::{Report, ReportRow};
+use std::fmt::Display;
 
 /// The length of a bar of 100 %, in columns.
 const BAR_WIDTH: usize = 14;
@@ -34,8 +35,47 @@ impl UsageTable {
     }
 
     pub(super) fn add_row(&mut self, row: &ReportRow<RowKey>) {
-        let cells = to_cells(row, self.has_titles, self.all_tokens, self.is_tsv);
+        let cells = self.to_cells(row);
         self.table.add_row(cells);
+    }
+
+    fn to_cells(&self, row: &ReportRow<RowKey>) -> Vec<Cell> {
+        let ReportRow { key, sum, .. } = row;
+        let name = match (key.shown_name(), self.has_titles) {
+            (_, true) => short_id(&key.key),
+            (Some(shown), false) => shown,
+            (None, false) => &key.key,
+        };
+        let mut cells = vec![self.to_cell(name, || &key.key)];
+        if self.has_titles {
+            let title = key.title.as_deref().unwrap_or_default();
+            cells.push(self.to_cell(shown_title(title), || title));
+        }
+
+        let exact_cost = || sum.cost_usd.map_or_else(String::new, |c| format!("{c:.6}"));
+        let to_count_cell = |count: u64| self.to_cell(format_count(count), || count);
+        let total = sum.tokens.total_tokens;
+        let share = format_share_bar(as_length(total), as_length(self.all_tokens), BAR_WIDTH);
+        cells.extend([
+            to_count_cell(sum.tokens.input_tokens),
+            to_count_cell(sum.tokens.cached_input_tokens),
+            to_count_cell(sum.tokens.output_tokens),
+            to_count_cell(total),
+            self.to_cell(format_cost(sum), exact_cost),
+            Cell::new(Style::Dim, share),
+        ]);
+        cells
+    }
+
+    /// Returns a cell with `text`, and with the exact value for tab-separated values. Other tables do not format that,
+    /// because they may have 10,000 rows.
+    fn to_cell<V: Display>(&self, text: impl Into<String>, exact: impl FnOnce() -> V) -> Cell {
+        let cell = Cell::plain(text);
+        if self.is_tsv {
+            cell.value(exact())
+        } else {
+            cell
+        }
     }
 
     /// Prints the table, then the totals of `report`.
@@ -110,49 +150,4 @@ fn print_totals(report: &Report<RowKey>, prices: &Prices, context: &Context) {
             names.join(", ")
         ));
     }
-}
-
-/// Returns the cells of a row. Adds exact values only for tab-separated values, because there may be 10,000 rows.
-fn to_cells(row: &ReportRow<RowKey>, has_titles: bool, all_tokens: u64, is_tsv: bool) -> Vec<Cell> {
-    let sum = &row.sum;
-    let key = &row.key;
-    let number_cell = |number: u64| {
-        let cell = Cell::plain(format_count(number));
-        if is_tsv { cell.value(number) } else { cell }
-    };
-
-    let name = match (key.shown_name(), has_titles) {
-        (_, true) => short_id(&key.key),
-        (Some(shown), false) => shown,
-        (None, false) => &key.key,
-    };
-    let name = Cell::plain(name);
-
-    let mut cells = Vec::with_capacity(8);
-    cells.push(if is_tsv { name.value(&key.key) } else { name });
-    if has_titles {
-        let title = key.title.as_deref().unwrap_or_default();
-        let cell = Cell::plain(shown_title(title));
-        cells.push(if is_tsv { cell.value(title) } else { cell });
-    }
-
-    let exact_cost = || sum.cost_usd.map_or_else(String::new, |c| format!("{c:.6}"));
-    let cost = Cell::plain(format_cost(sum));
-    cells.extend([
-        number_cell(sum.tokens.input_tokens),
-        number_cell(sum.tokens.cached_input_tokens),
-        number_cell(sum.tokens.output_tokens),
-        number_cell(sum.tokens.total_tokens),
-        if is_tsv {
-            cost.value(exact_cost())
-        } else {
-            cost
-        },
-        Cell::new(Style::Dim, share_bar(sum.tokens.total_tokens, all_tokens)),
-    ]);
-    cells
-}
-
-fn share_bar(tokens: u64, all_tokens: u64) -> String {
-    format_share_bar(as_length(tokens), as_length(all_tokens), BAR_WIDTH)
 }

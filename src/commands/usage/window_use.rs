@@ -159,22 +159,16 @@ impl WindowUse {
         prices: &Prices,
         context: &Context,
     ) -> Result<Option<Self>> {
-        // The observations of a window that contains `at` are less than a week before or after `at`.
-        let latest = at.map_or(context.now(), |at| at + WEEK);
-        let period = latest - WEEK * 2..latest.min(context.now());
-        let mut quotas = usage_query::read_quotas(store, &period, WEEKLY_MINUTES)?;
-        quotas.retain(|quota| conversations.contains_key(&quota.conversation));
-        quotas.extend(read_probes(account, &period, context)?);
-        quotas.sort_by_key(|quota| quota.at);
-
+        let mut quotas = read_quotas_around(at, store, account, conversations, context)?;
         let end = match at {
-            Some(at) => Some(
-                window_end_at(&quotas, at)
-                    .ok_or_else(|| unknown_window_error(account, at, context))?,
-            ),
+            Some(at) => window_end_at(&quotas, at),
             None => quotas.iter().rev().find_map(reset_time),
         };
-        let Some(end) = end else { return Ok(None) };
+        let end = match (end, at) {
+            (Some(end), _) => end,
+            (None, Some(at)) => return Err(unknown_window_error(account, at, context)),
+            (None, None) => return Ok(None),
+        };
 
         // The server moves a reset by seconds from answer to answer.
         quotas.retain(|quota| {
@@ -208,6 +202,25 @@ impl WindowUse {
             last,
         }))
     }
+}
+
+/// Returns the observations of the weekly windows of an account within a week of `at`, or of the last two weeks, in the
+/// order of time: those in conversations and those of queries.
+fn read_quotas_around(
+    at: Option<DateTime<Utc>>,
+    store: &IndexStore,
+    account: &Account,
+    conversations: &AccountConversations,
+    context: &Context,
+) -> Result<Vec<UsageQuota>> {
+    // The observations of a window that contains `at` are less than a week before or after `at`.
+    let latest = at.map_or(context.now(), |at| at + WEEK);
+    let period = latest - WEEK * 2..latest.min(context.now());
+    let mut quotas = usage_query::read_quotas(store, &period, WEEKLY_MINUTES)?;
+    quotas.retain(|quota| conversations.contains_key(&quota.conversation));
+    quotas.extend(read_probes(account, &period, context)?);
+    quotas.sort_by_key(|quota| quota.at);
+    Ok(quotas)
 }
 
 /// Returns the observations that queries of the quota recorded in a period, in no order. The server's figures include
