@@ -4,9 +4,9 @@
 //! - before the home changes: [`home_checks`], [`shutdown`], [`before_new_codex`]
 //! - a backup: [`capture_args`], [`backup_plan`]; a snapshot: [`new_snapshot`]
 //! - a restore: [`restore_options`], with a snapshot as the source: [`snapshot_source`]; a check: [`archive_check`]
-//! - after a restore or a sync: [`earlier_turns`]
+//! - after a restore: [`replaced_messages`]; after a restore or a sync: [`earlier_turns`]
 //! - switching and starting: [`best_login`], [`switch_account`], [`wait`], [`start_codex`], [`launch_list`]
-//! - sync: [`sync_checks`], [`sync_shutdown`], [`sync_index`]; through the vault: [`vault_sync`]
+//! - sync: [`sync_context`], [`sync_checks`], [`sync_shutdown`]; through the vault: [`vault_sync`]
 //! - accounts: [`account_screen`]; figures: [`refresh`], [`price_file`], [`recommend_template`]
 //! - files: [`new_file`], [`run_log`], [`run_program`], [`permanent_deletion`]
 
@@ -34,7 +34,7 @@ pub(crate) mod snapshot_source;
 pub(crate) mod start_codex;
 pub(crate) mod switch_account;
 pub(crate) mod sync_checks;
-pub(crate) mod sync_index;
+pub(crate) mod sync_context;
 pub(crate) mod sync_shutdown;
 pub(crate) mod vault_sync;
 pub(crate) mod wait;

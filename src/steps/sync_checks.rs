@@ -5,7 +5,7 @@ use crate::context::Context;
 use crate::doctor::{Check, machine};
 use crate::error::Result;
 use crate::steps::shutdown::ShutdownArgs;
-use crate::steps::sync_shutdown;
+use crate::steps::sync_context::SyncContext;
 use crate::steps::vault_sync::{VaultPurpose, VaultSync};
 use codex_manager_core::io::{DocumentError, IoContext as _, IoError, atomic, pluralize};
 use codex_manager_core::sync::config::{SyncConfig, SyncRemote};
@@ -14,50 +14,54 @@ use codex_manager_core::sync::listed_versions::RemoteManifests;
 use codex_manager_core::sync::plan::{self, PLACEHOLDERS, PlanRequest, UndeliveredVersion};
 use codex_manager_core::sync::state::{Replica, StateDamage, SyncState};
 use codex_manager_core::sync::{identity, manifest, resolutions, scan, scope};
+use std::collections::BTreeSet;
 use std::path::Path;
 
-/// Checks whether `sync run --apply` with the flags `args` could run. `path` is that of sync.toml. Changes nothing.
+const STATE_ID: &str = "sync.state";
+
+/// Checks whether `sync run --apply` with the flags `shutdown_args` could run. `path` is that of sync.toml. Changes
+/// nothing.
 ///
 /// # Errors
 /// The configuration is missing or invalid.
 pub(crate) fn run_checks(
     context: &Context,
     path: &Path,
-    args: &ShutdownArgs,
+    shutdown_args: &ShutdownArgs,
 ) -> Result<Vec<Check>> {
     let config = read_config_quietly(context, path)?;
+    let sync = SyncContext {
+        context,
+        config: &config,
+        replica: &replica(context, &config),
+        shutdown_args,
+    };
+
     let message = format!("configuration: {}", path.display());
     let mut checks = vec![Check::ok("sync.config", message)];
-    for warning in config
-        .warnings
-        .iter()
-        .chain(&format_misspelled_root_warnings(&config))
-    {
-        checks.push(Check::warn("sync.config", warning.clone()));
-    }
+    let warnings = [&*config.warnings, &format_misspelled_root_warnings(&config)].concat();
+    let to_check = |warning| Check::warn("sync.config", warning);
+    checks.extend(warnings.into_iter().map(to_check));
 
-    check_folders(context, &config, &mut checks);
-    checks.push(sync_shutdown::check_codex_ended(
-        context, &config, path, args,
-    ));
-    check_state(context, &config, &mut checks);
+    check_folders(&sync, &mut checks);
+    checks.push(sync.check_codex_ended(path));
+    check_state(&sync, &mut checks);
 
     match config.remote {
-        SyncRemote::Folder => check_undelivered(context, &config, &mut checks),
-        SyncRemote::Vault => checks.push(check_vault(context, &config)),
+        SyncRemote::Folder => check_undelivered(&sync, &mut checks),
+        SyncRemote::Vault => checks.push(check_vault(&sync)),
     }
     Ok(checks)
 }
 
 /// Checks that the vault can be read and that this machine may sync through it. The message names the repository.
-fn check_vault(context: &Context, config: &SyncConfig) -> Check {
-    let replica = replica(context, config);
+fn check_vault(sync: &SyncContext<'_>) -> Check {
     let read = || -> Result<String> {
-        let Some(vault) = VaultSync::open(context, config, VaultPurpose::Plan)? else {
+        let Some(vault) = VaultSync::open(sync, VaultPurpose::Plan)? else {
             // Not reached, because the sync goes through the vault.
             return Ok(String::new());
         };
-        vault.join(config, &replica)?;
+        vault.join(sync)?;
         Ok(vault.location())
     };
 
@@ -75,10 +79,9 @@ fn check_vault(context: &Context, config: &SyncConfig) -> Check {
 
 /// Warns of newer versions that other machines list and that have not arrived in the cloud folder. Warns of
 /// placeholders too: the cloud folder has these files, and its client has not downloaded them.
-fn check_undelivered(context: &Context, config: &SyncConfig, checks: &mut Vec<Check>) {
+fn check_undelivered(sync: &SyncContext<'_>, checks: &mut Vec<Check>) {
     // If the plan fails, the run itself reports the reason and the remedy.
-    let replica = replica(context, config);
-    let Ok((plan, _)) = plan::plan(&PlanRequest::new(config, &replica)) else {
+    let Ok((plan, _)) = plan::plan(&PlanRequest::new(sync.config, sync.replica)) else {
         return;
     };
     for message in UndeliveredVersion::format_summary_by_machine(&plan.notices.undelivered) {
@@ -96,63 +99,70 @@ pub(crate) fn format_misspelled_root_warnings(config: &SyncConfig) -> Vec<String
     found.map(|why| format!("include_roots {why}")).collect()
 }
 
-fn check_folders(context: &Context, config: &SyncConfig, checks: &mut Vec<Check>) {
-    let (id, local) = ("sync.local", &config.local);
-    if local.is_dir() {
-        let message = format!("Codex home: {}", local.display());
-        checks.push(Check::ok(id, message));
+fn check_folders(sync: &SyncContext<'_>, checks: &mut Vec<Check>) {
+    const HOME_ID: &str = "sync.local";
+    let config = sync.config;
+    let home = config.local.display();
+    checks.push(if config.local.is_dir() {
+        Check::ok(HOME_ID, format!("Codex home: {home}"))
     } else {
-        let message = format!("the Codex home does not exist yet: {}", local.display());
-        checks.push(
-            Check::warn(id, message).advised("start Codex once, or run a sync, which creates it"),
-        );
-    }
+        Check::warn(
+            HOME_ID,
+            format!("the Codex home does not exist yet: {home}"),
+        )
+        .advised("start Codex once, or run a sync, which creates it")
+    });
 
-    let (id, cloud) = ("sync.cloud", &config.cloud);
-    // The check of the state reports a state that cannot be read.
-    let state = replica(context, config).read();
-    let is_created = state.is_ok_and(|state| plan::creates_cloud_folder(config, &state));
-    if config.remote == SyncRemote::Vault {
-        // Checked by `check_vault`.
-    } else if is_created {
-        let message = format!("the cloud folder does not exist yet: {}", cloud.display());
-        let fix = "the first sync run creates it; if that is not its path, correct paths.cloud_root_dir in sync.toml";
-        checks.push(Check::warn(id, message).advised(fix));
-    } else if !cloud.is_dir() {
-        let message = format!("the cloud folder does not exist: {}", cloud.display());
-        let fix = "mount it, start its cloud client, or create it with mkdir";
-        checks.push(Check::fail(id, message).advised(fix));
-    } else if let Err(e) = check_writable(cloud) {
-        let message = format!("the cloud folder is not usable: {e}: {}", e.source);
-        checks.push(Check::fail(id, message));
-    } else {
-        let message = format!("cloud folder: {}", cloud.display());
-        checks.push(Check::ok(id, message));
+    // The vault has a check of its own.
+    if config.remote == SyncRemote::Folder {
+        checks.push(check_cloud_folder(sync));
     }
+    checks.push(check_backup_folder(&config.backup.folder));
 
-    let (id, backups) = ("sync.backups", &config.backup.folder);
-    // The first path that exists decides, also if it is a file or a broken link.
-    let mut ancestors = backups.ancestors();
-    let nearest_path = ancestors.find(|path| path.symlink_metadata().is_ok());
-    if let Some(Ok(())) = nearest_path.map(check_writable) {
-        let message = format!("backup folder: {}", backups.display());
-        checks.push(Check::ok(id, message));
-    } else {
-        let message = format!("the backup folder is not writable: {}", backups.display());
-        let fix = "make it writable, or set paths.backup_dir in sync.toml to another folder";
-        checks.push(Check::fail(id, message).advised(fix));
-    }
-
-    if let Some((_, service)) = machine::find_sync_service(local) {
+    if let Some((_, service)) = machine::find_sync_service(&config.local) {
         let message = format!("the Codex home is inside a folder of {service}");
         let fix = "move it out: replicated databases and logins break";
-        checks.push(Check::warn("sync.local", message).advised(fix));
+        checks.push(Check::warn(HOME_ID, message).advised(fix));
+    }
+}
+
+fn check_cloud_folder(sync: &SyncContext<'_>) -> Check {
+    const ID: &str = "sync.cloud";
+    let config = sync.config;
+    let cloud = config.cloud.display();
+    // The check of the state reports a state that cannot be read.
+    let state = sync.replica.read();
+    if state.is_ok_and(|state| plan::creates_cloud_folder(config, &state)) {
+        let fix = "the first sync run creates it; if that is not its path, correct paths.cloud_root_dir in sync.toml";
+        Check::warn(ID, format!("the cloud folder does not exist yet: {cloud}")).advised(fix)
+    } else if !config.cloud.is_dir() {
+        Check::fail(ID, format!("the cloud folder does not exist: {cloud}"))
+            .advised("mount it, start its cloud client, or create it with mkdir")
+    } else if let Err(e) = check_writable(&config.cloud) {
+        let message = format!("the cloud folder is not usable: {e}: {}", e.source);
+        Check::fail(ID, message)
+    } else {
+        Check::ok(ID, format!("cloud folder: {cloud}"))
+    }
+}
+
+fn check_backup_folder(folder: &Path) -> Check {
+    const ID: &str = "sync.backups";
+    let shown = folder.display();
+    // The first path that exists decides, also if it is a file or a broken link.
+    let mut ancestors = folder.ancestors();
+    let nearest_path = ancestors.find(|path| path.symlink_metadata().is_ok());
+    if let Some(Ok(())) = nearest_path.map(check_writable) {
+        Check::ok(ID, format!("backup folder: {shown}"))
+    } else {
+        Check::fail(ID, format!("the backup folder is not writable: {shown}"))
+            .advised("make it writable, or set paths.backup_dir in sync.toml to another folder")
     }
 }
 
 /// Checks the state of the last sync, the manifests, the conflict copies and the temp files.
-fn check_state(context: &Context, config: &SyncConfig, checks: &mut Vec<Check>) {
-    let replica = replica(context, config);
+fn check_state(sync: &SyncContext<'_>, checks: &mut Vec<Check>) {
+    let (config, replica) = (sync.config, sync.replica);
     let mut state = match replica.read() {
         Ok(state) => state,
         Err(e) => {
@@ -166,34 +176,23 @@ fn check_state(context: &Context, config: &SyncConfig, checks: &mut Vec<Check>) 
         }
     };
 
-    checks.push(check_last_sync(&state, &replica));
-    check_own_manifest(config, &replica, &mut state, checks);
+    checks.push(check_last_sync(&state, replica));
+    check_own_manifest(config, replica, &mut state, checks);
     let remote_manifests = identity::read_remote_manifests(config, &state);
     if let Ok(manifests) = &remote_manifests {
         check_remote_manifests(config, manifests, checks);
     }
 
-    // The decisions of other machines count, too.
-    let copies = ConflictCopies::read(&replica.folder, &config.cloud).unwrap_or_default();
     let remote_resolutions = remote_manifests
         .map(|all| all.resolutions)
         .unwrap_or_default();
-    let resolution_sets = [&state.resolutions, &remote_resolutions];
-    let equals_conversation = |copy: &ConflictCopy| {
-        copy.last_synced(&state)
-            .is_some_and(|last| copies.has_text_of(copy, &config.local.join(&last.local.path)))
-    };
-    let needs_decision = |copy: &&ConflictCopy| {
-        !resolutions::is_dropped(&copy.name, resolution_sets) && !equals_conversation(copy)
-    };
-    let undecided = copies.all.values().filter(needs_decision).count();
+    // The decisions of other machines count, too.
+    let decisions = [&state.resolutions, &remote_resolutions];
+    let undecided = count_undecided_copies(config, replica, &state, decisions);
     if undecided > 0 {
-        let message = format!(
-            "{} without a decision",
-            pluralize(undecided, "conflict copy")
-        );
+        let copies = pluralize(undecided, "conflict copy");
         let fix = "decide with: codex-manager sync resolve";
-        checks.push(Check::warn("sync.forks", message).advised(fix));
+        checks.push(Check::warn("sync.forks", format!("{copies} without a decision")).advised(fix));
     }
 
     let stale_files = atomic::find_stale_temps(&config.local, None);
@@ -204,8 +203,6 @@ fn check_state(context: &Context, config: &SyncConfig, checks: &mut Vec<Check>) 
         checks.push(Check::warn(STATE_ID, message).advised(fix));
     }
 }
-
-const STATE_ID: &str = "sync.state";
 
 fn check_last_sync(state: &SyncState, replica: &Replica) -> Check {
     let state_file = replica.state_file();
@@ -224,6 +221,24 @@ fn check_last_sync(state: &SyncState, replica: &Replica) -> Check {
 
     Check::warn(STATE_ID, damage)
         .advised("the next sync run keeps a copy of the file and compares the content of all files")
+}
+
+/// Counts the conflict copies that no machine has dropped and that differ from their conversations.
+fn count_undecided_copies(
+    config: &SyncConfig,
+    replica: &Replica,
+    state: &SyncState,
+    decisions: [&BTreeSet<String>; 2],
+) -> usize {
+    let copies = ConflictCopies::read(&replica.folder, &config.cloud).unwrap_or_default();
+    let equals_conversation = |copy: &ConflictCopy| {
+        copy.last_synced(state)
+            .is_some_and(|last| copies.has_text_of(copy, &config.local.join(&last.local.path)))
+    };
+    let needs_decision = |copy: &&ConflictCopy| {
+        !resolutions::is_dropped(&copy.name, decisions) && !equals_conversation(copy)
+    };
+    copies.all.values().filter(needs_decision).count()
 }
 
 /// Adds findings about this machine's manifest in the cloud folder.

@@ -3,11 +3,11 @@
 use crate::choices::vault_connection::ConnectionArgs;
 use crate::context::Context;
 use crate::error::{CommandError, Result};
+use crate::steps::sync_context::SyncContext;
 use codex_manager_core::io::{Staging, atomic, events, pluralize, staging, tree};
 use codex_manager_core::sync::config::{SyncConfig, SyncRemote};
 use codex_manager_core::sync::plan::SyncPlan;
 use codex_manager_core::sync::snapshots::{Join, Remote, RemoteSnapshot, SnapshotManifest};
-use codex_manager_core::sync::state::Replica;
 use codex_manager_core::vault::TreeLock;
 use codex_manager_core::vault::replica_store::{ReplicaSnapshot, ReplicaStore};
 use std::cell::RefCell;
@@ -91,17 +91,14 @@ impl<'c> VaultSync<'c> {
     /// # Errors
     /// No vault is set up, restic or the password is missing, the user interrupts the wait for the lock, or the disk is
     /// full.
-    pub(crate) fn open(
-        context: &'c Context,
-        config: &SyncConfig,
-        purpose: VaultPurpose,
-    ) -> Result<Option<Self>> {
+    pub(crate) fn open(sync: &SyncContext<'c>, purpose: VaultPurpose) -> Result<Option<Self>> {
+        let context = sync.context;
         let publishes = purpose == VaultPurpose::Run;
         let manager = context.manager_home();
         let staging_folder = manager.join("sync").join("staging");
         let kept_tree = staging_folder.join("kept");
 
-        if config.remote != SyncRemote::Vault {
+        if sync.config.remote != SyncRemote::Vault {
             if publishes {
                 tree::remove(&kept_tree)?;
             }
@@ -118,8 +115,9 @@ impl<'c> VaultSync<'c> {
         let lock = publishes.then(|| TreeLock::acquire(manager)).transpose()?;
         if lock.is_some() {
             // Only under the lock, because the restic of a killed run may still read its staging folder.
-            let failures = staging::remove_stale(&staging_folder);
-            failures.into_iter().next().map_or(Ok(()), Err)?;
+            if let Some(error) = staging::remove_stale(&staging_folder).into_iter().next() {
+                return Err(error.into());
+            }
         }
 
         Ok(Some(Self {
@@ -133,7 +131,8 @@ impl<'c> VaultSync<'c> {
     }
 
     /// Reads the snapshots of the other machines and prepares their merge.
-    pub(crate) fn join(&self, config: &SyncConfig, replica: &Replica) -> Result<Join<'_, Self>> {
+    pub(crate) fn join(&self, sync: &SyncContext<'_>) -> Result<Join<'_, Self>> {
+        let (config, replica) = (sync.config, sync.replica);
         let tree = self.staging.path("tree");
         atomic::create_private_folder(&tree)?;
 
@@ -171,13 +170,9 @@ impl<'c> VaultSync<'c> {
         let keep = config.keep_snapshots;
         let own = join.replica_id();
         let listed = self.listed.borrow();
+        let own_snapshots = listed.iter().filter(|s| s.published.replica == own);
         // Removes several snapshots at once, because each removal locks the repository.
-        if listed
-            .iter()
-            .filter(|listed| listed.published.replica == own)
-            .count()
-            < keep.saturating_mul(2)
-        {
+        if own_snapshots.count() < keep.saturating_mul(2) {
             return Ok(());
         }
 
@@ -200,36 +195,33 @@ pub(crate) enum StagingRule {
     UnlessIdle,
 }
 
-/// Stages the contents of the vault in a folder, and calls `work` with the configuration and the replica for a sync
-/// with that folder. If nothing is staged because of [`StagingRule::UnlessIdle`], `work` also gets the plan without
-/// steps. If the sync does not go through the vault, calls `work` with the given configuration and replica. Publishes
-/// nothing.
+/// Stages the contents of the vault in a folder, and calls `work` with a sync with that folder. If nothing is staged
+/// because of [`StagingRule::UnlessIdle`], `work` also gets the plan without steps. If the sync does not go through the
+/// vault, calls `work` with `sync`. Publishes nothing.
 pub(crate) fn with_staged_vault<T>(
-    context: &Context,
-    config: &SyncConfig,
-    replica: &Replica,
+    sync: &SyncContext<'_>,
     staging_rule: StagingRule,
-    work: impl FnOnce(&SyncConfig, &Replica, Option<SyncPlan>) -> Result<T>,
+    work: impl FnOnce(&SyncContext<'_>, Option<SyncPlan>) -> Result<T>,
 ) -> Result<T> {
-    let Some(vault) = VaultSync::open(context, config, VaultPurpose::Plan)? else {
-        return work(config, replica, None);
+    let Some(vault) = VaultSync::open(sync, VaultPurpose::Plan)? else {
+        return work(sync, None);
     };
 
-    let mut join = vault.join(config, replica)?;
+    let mut join = vault.join(sync)?;
     if staging_rule == StagingRule::UnlessIdle
         && let Some(plan) = join.idle_plan(&join.inspect_home()?)?
     {
-        return work(&join.config, &join.replica, Some(plan));
+        return work(&sync.staged(&join), Some(plan));
     }
 
     join.stage()?;
     if join.has_further_round() {
-        context.ui.note(
+        sync.context.ui.note(
             "several machines changed the same files: a run merges them one after the other; this plan shows the first",
         );
     }
 
-    let result = work(&join.config, &join.replica, None);
+    let result = work(&sync.staged(&join), None);
     join.keep_tree();
     result
 }

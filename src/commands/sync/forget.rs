@@ -3,7 +3,7 @@
 use crate::choices::sync_config::{read_config, replica};
 use crate::choices::vault_connection::ConnectionArgs;
 use crate::context::Context;
-use crate::error::{CommandError, Outcome};
+use crate::error::{CommandError, Outcome, Result};
 use crate::steps::permanent_deletion;
 use crate::ui::object;
 use clap::Args;
@@ -14,6 +14,9 @@ use codex_manager_core::vault::VaultError;
 use codex_manager_core::vault::replica_store::{ReplicaSnapshot, ReplicaStore};
 use std::collections::BTreeMap;
 use std::path::Path;
+
+/// A shorter text selects a machine only by its name, not by the beginning of its id.
+const MIN_ID_PREFIX: usize = 4;
 
 /// Remove old snapshots of sync from the vault, or all of a machine that is gone
 ///
@@ -32,7 +35,7 @@ pub(super) struct SyncForgetArgs {
 }
 
 impl SyncForgetArgs {
-    pub(super) fn run(self, context: &Context, path: &Path) -> Result<Outcome, CommandError> {
+    pub(super) fn run(self, context: &Context, path: &Path) -> Result<Outcome> {
         let config = read_config(context, path)?;
         if config.remote != SyncRemote::Vault {
             return Err(
@@ -85,7 +88,7 @@ impl SyncForgetArgs {
         &self,
         snapshots: &'l [ReplicaSnapshot],
         own_id: Option<&str>,
-    ) -> Result<BTreeMap<&'l str, usize>, CommandError> {
+    ) -> Result<BTreeMap<&'l str, usize>> {
         let is_selected = |snapshot: &&ReplicaSnapshot| {
             let published = &snapshot.published;
             self.machine.as_deref().is_none_or(|name| {
@@ -124,9 +127,6 @@ impl SyncForgetArgs {
     }
 }
 
-/// A shorter text selects a machine only by its name, not by the beginning of its id.
-const MIN_ID_PREFIX: usize = 4;
-
 /// Removes all but the newest `keep` snapshots of each replica in `counts_by_id`, and the data that only they use.
 ///
 /// # Errors
@@ -138,7 +138,7 @@ fn remove_snapshots(
     snapshots: &[ReplicaSnapshot],
     counts_by_id: &BTreeMap<&str, usize>,
     keep: usize,
-) -> Result<(), CommandError> {
+) -> Result<()> {
     let mut removed = 0;
     // Adds the number of snapshots that were removed before the error.
     let add_progress = |error: VaultError, removed| match (CommandError::from(error), removed) {

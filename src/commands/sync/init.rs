@@ -4,7 +4,7 @@ use crate::choices::sync_config::{config_context, format_sync_command, replica};
 use crate::choices::vault_connection::ConnectionArgs;
 use crate::config::file_access;
 use crate::context::Context;
-use crate::error::{CommandError, Outcome};
+use crate::error::{CommandError, Outcome, Result};
 use crate::ui::object;
 use clap::Args;
 use codex_manager_core::io::settings::SettingsFile;
@@ -38,10 +38,10 @@ pub(super) struct SyncInitArgs {
 }
 
 impl SyncInitArgs {
-    pub(super) fn run(self, context: &Context, default: &Path) -> Result<Outcome, CommandError> {
+    pub(super) fn run(self, context: &Context, default_path: &Path) -> Result<Outcome> {
         let path = match &self.output {
             Some(path) => context.env.absolute(path),
-            None => default.to_path_buf(),
+            None => default_path.to_path_buf(),
         };
         let folder_config = self.read_folder_config(context, &path);
 
@@ -81,12 +81,7 @@ impl SyncInitArgs {
         Ok(Outcome::Done)
     }
 
-    fn write_configuration(
-        &self,
-        context: &Context,
-        path: &Path,
-        text: &str,
-    ) -> Result<(), CommandError> {
+    fn write_configuration(&self, context: &Context, path: &Path, text: &str) -> Result<()> {
         atomic::create_private_folder(atomic::parent_of(path))?;
         file_access::write(path, text)?;
         let ui = &context.ui;
@@ -114,7 +109,7 @@ impl SyncInitArgs {
         (config.remote == SyncRemote::Folder).then_some((config, text))
     }
 
-    fn build_text(&self, context: &Context) -> Result<String, CommandError> {
+    fn build_text(&self, context: &Context) -> Result<String> {
         let machine = machine::read_name(&context.env).unwrap_or_else(|| "this-machine".into());
         let cloud = if self.vault {
             // `set_vault_remote` removes the setting.
@@ -127,7 +122,7 @@ impl SyncInitArgs {
     }
 
     /// Returns the absolute path of the cloud folder, from the flag or from the user's answer.
-    fn resolve_cloud_folder(&self, context: &Context) -> Result<PathBuf, CommandError> {
+    fn resolve_cloud_folder(&self, context: &Context) -> Result<PathBuf> {
         let question = "folder that the cloud client replicates, such as ~/Dropbox/codex:";
         let ask_folder = || context.ui.ask(question).map(PathBuf::from);
         match self.cloud.clone().or_else(ask_folder) {
@@ -142,7 +137,7 @@ impl SyncInitArgs {
 ///
 /// # Errors
 /// No vault is configured, or the text is invalid.
-fn set_vault_remote(context: &Context, path: &Path, text: &str) -> Result<String, CommandError> {
+fn set_vault_remote(context: &Context, path: &Path, text: &str) -> Result<String> {
     if ConnectionArgs::default().repository_url(context).is_none() {
         return Err(VaultError::NotConfigured.into());
     }

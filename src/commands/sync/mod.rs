@@ -11,7 +11,7 @@ mod run;
 
 use crate::choices::sync_config::{read_config_quietly, resolve_config_path};
 use crate::context::Context;
-use crate::error::{CommandError, Outcome};
+use crate::error::{Outcome, Result};
 use crate::steps::shutdown::ShutdownArgs;
 use clap::{Args, Subcommand};
 use std::path::PathBuf;
@@ -83,7 +83,7 @@ impl SyncArgs {
         })
     }
 
-    pub(crate) fn run(self, context: &Context) -> Result<Outcome, CommandError> {
+    pub(crate) fn run(self, context: &Context) -> Result<Outcome> {
         let config = self.config.as_deref();
         let path = resolve_config_path(context, config);
         let shutdown_args = &self.shutdown_args;

@@ -1,7 +1,7 @@
 //! The conflicts, conflict copies and branches that need a decision, and the versions that can be kept.
 
 use crate::context::Context;
-use crate::error::CommandError;
+use crate::error::{CommandError, Result};
 use crate::views::sync_plan::{describe_messages, format_conversation_name};
 use codex_manager_core::history::thread_choice;
 use codex_manager_core::sync::branches::Branch;
@@ -153,7 +153,7 @@ pub(super) fn join_names(choices: &[KeepChoice]) -> String {
 pub(super) fn find_decision<'a>(
     name: &str,
     decisions: &'a [OpenDecision],
-) -> Result<&'a OpenDecision, CommandError> {
+) -> Result<&'a OpenDecision> {
     let is_named = |decision: &OpenDecision| match &decision.subject {
         DecisionSubject::ConflictCopy(copy, _) if copy.digest_prefix() == name => true,
         _ => decision.path_or_name() == name,
@@ -195,7 +195,7 @@ pub(super) fn find_decision<'a>(
 }
 
 /// Fails if the decision does not offer the version `keep`.
-pub(super) fn check_choice(decision: &OpenDecision, keep: KeepChoice) -> Result<(), CommandError> {
+pub(super) fn check_choice(decision: &OpenDecision, keep: KeepChoice) -> Result<()> {
     if decision.choices.contains(&keep) {
         return Ok(());
     }

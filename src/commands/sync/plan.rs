@@ -2,9 +2,10 @@
 
 use crate::choices::sync_config::{read_config, replica};
 use crate::context::Context;
-use crate::error::{CommandError, Outcome};
+use crate::error::{Outcome, Result};
 use crate::steps::shutdown::ShutdownArgs;
-use crate::steps::sync_shutdown::{self, needs_shutdown};
+use crate::steps::sync_context::SyncContext;
+use crate::steps::sync_shutdown::{needs_shutdown, print_shutdown_plan};
 use crate::steps::vault_sync::{StagingRule, with_staged_vault};
 use crate::views::sync_plan::{
     build_plan_json, format_summary, print_notes, print_unsynced, show_steps, undecided_error,
@@ -35,16 +36,16 @@ impl PlanArgs {
         context: &Context,
         path: &Path,
         shutdown_args: &ShutdownArgs,
-    ) -> Result<Outcome, CommandError> {
+    ) -> Result<Outcome> {
         let context = &self.table.apply(context)?;
         let config = read_config(context, path)?;
-        plan_and_print(
+        let sync = SyncContext {
             context,
-            &config,
-            &self.plan_flags,
+            config: &config,
+            replica: &replica(context, &config),
             shutdown_args,
-            "sync plan",
-        )
+        };
+        self.plan_flags.plan_and_print(&sync, "sync plan")
     }
 }
 
@@ -62,7 +63,7 @@ pub(super) struct PlanFlags {
     delete_many: bool,
     /// Sync this file once, although its text seems to contain a secret; a path below the Codex home, as in the warning
     #[arg(long, value_name = "PATH")]
-    pub(super) allow_secrets: Vec<String>,
+    allow_secrets: Vec<String>,
 }
 
 impl PlanFlags {
@@ -80,55 +81,39 @@ impl PlanFlags {
             ..PlanRequest::new(config, replica)
         }
     }
-}
 
-/// Makes the plan and prints it.
-pub(super) fn plan_and_print(
-    context: &Context,
-    config: &SyncConfig,
-    plan_flags: &PlanFlags,
-    shutdown_args: &ShutdownArgs,
-    command: &str,
-) -> Result<Outcome, CommandError> {
-    let replica = replica(context, config);
-    // An idle plan has no steps: nothing to allow, and no details to print.
-    let staging_rule = if plan_flags.allow_secrets.is_empty() && !context.ui.is_verbose() {
-        StagingRule::UnlessIdle
-    } else {
-        StagingRule::Always
-    };
+    pub(super) fn staging_rule(&self, context: &Context) -> StagingRule {
+        // An idle plan has no steps: nothing to allow, and no details to print.
+        if self.allow_secrets.is_empty() && !context.ui.is_verbose() {
+            StagingRule::UnlessIdle
+        } else {
+            StagingRule::Always
+        }
+    }
 
-    with_staged_vault(
-        context,
-        config,
-        &replica,
-        staging_rule,
-        |config, replica, idle_plan| {
+    /// Makes the plan and prints it.
+    pub(super) fn plan_and_print(&self, sync: &SyncContext<'_>, command: &str) -> Result<Outcome> {
+        with_staged_vault(sync, self.staging_rule(sync.context), |sync, idle_plan| {
             if let Some(plan) = idle_plan {
-                return print_plan(context, config, &plan, shutdown_args, command);
+                return print_plan(sync, &plan, command);
             }
 
-            let (mut plan, state) = plan::plan(&plan_flags.to_request(config, replica))?;
+            let (mut plan, state) = plan::plan(&self.to_request(sync.config, sync.replica))?;
             let records = branches::collect_records(&plan, &state);
-            let branch_conflicts = branches::find_undecided_conflicts(&config.local, &records);
+            let branch_conflicts = branches::find_undecided_conflicts(&sync.config.local, &records);
             plan.conflicts.extend(branch_conflicts);
-            print_plan(context, config, &plan, shutdown_args, command)
-        },
-    )
+            print_plan(sync, &plan, command)
+        })
+    }
 }
 
-fn print_plan(
-    context: &Context,
-    config: &SyncConfig,
-    plan: &SyncPlan,
-    shutdown_args: &ShutdownArgs,
-    command: &str,
-) -> Result<Outcome, CommandError> {
+fn print_plan(sync: &SyncContext<'_>, plan: &SyncPlan, command: &str) -> Result<Outcome> {
+    let (context, config) = (sync.context, sync.config);
     let shutdown_plan = if needs_shutdown(plan, config) {
-        sync_shutdown::plan_shutdown(context, config, shutdown_args)
+        sync.plan_shutdown()
     } else {
         // Only prints the programs that use the home, under `--verbose`.
-        sync_shutdown::is_home_in_use(context, config);
+        sync.is_home_in_use();
         None
     };
 
@@ -145,7 +130,7 @@ fn print_plan(
         context.note("nothing was changed; apply it with: codex-manager sync run --apply");
     }
 
-    sync_shutdown::print_shutdown_plan(context, shutdown_plan.as_ref());
+    print_shutdown_plan(context, shutdown_plan.as_ref());
     print_notes(context, plan);
     print_unsynced(context, plan, config, plan.steps.iter());
 

@@ -3,7 +3,7 @@
 use crate::choices::sync_config::read_config;
 use crate::context::Context;
 use crate::doctor::Status;
-use crate::error::{CommandError, Outcome};
+use crate::error::{CommandError, Outcome, Result};
 use crate::steps::shutdown::ShutdownArgs;
 use crate::steps::sync_checks::{format_misspelled_root_warnings, run_checks};
 use crate::ui::object;
@@ -12,7 +12,7 @@ use codex_manager_core::sync::scope::Scope;
 use std::path::Path;
 
 /// Checks the configuration file only.
-pub(super) fn validate(context: &Context, path: &Path) -> Result<Outcome, CommandError> {
+pub(super) fn validate(context: &Context, path: &Path) -> Result<Outcome> {
     let config = read_config(context, path)?;
     Scope::build(&config)
         .map_err(|e| CommandError::usage(format!("filters.exclude_globs: {e}")))?;
@@ -36,7 +36,7 @@ pub(super) fn preflight(
     context: &Context,
     path: &Path,
     shutdown_args: &ShutdownArgs,
-) -> Result<Outcome, CommandError> {
+) -> Result<Outcome> {
     let checks = run_checks(context, path, shutdown_args)?;
     let ui = &context.ui;
     ui.list_document("sync preflight", "checks", &checks);

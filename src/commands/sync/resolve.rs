@@ -6,28 +6,26 @@ use crate::commands::sync::open_decision::{
     join_names, list_offers,
 };
 use crate::context::Context;
-use crate::error::{CommandError, Outcome};
+use crate::error::{CommandError, Outcome, Result};
 use crate::steps::shutdown::ShutdownArgs;
-use crate::steps::sync_index::{lock_replica, update_codex_index};
-use crate::steps::sync_shutdown::shut_down_codex;
+use crate::steps::sync_context::SyncContext;
 use crate::steps::vault_sync::{StagingRule, VaultPurpose, VaultSync, with_staged_vault};
 use crate::views::account::short_id;
 use crate::views::sync_plan::{ConflictJson, VersionsJson};
 use clap::Args;
 use codex_manager_core::io::hash::Sha256Digest;
-use codex_manager_core::io::progress::is_interrupted;
 use codex_manager_core::io::{IoContext, shell};
-use codex_manager_core::sync::apply::{self, ApplyReport, ApplyRequest};
+use codex_manager_core::sync::apply::ApplyReport;
 use codex_manager_core::sync::branches::{self, Branch};
 use codex_manager_core::sync::config::{ConflictPolicy, SyncConfig, SyncRemote};
-use codex_manager_core::sync::conflict_copies::ConflictCopies;
+use codex_manager_core::sync::conflict_copies::{ConflictCopies, ConflictCopy};
 use codex_manager_core::sync::continued_rollouts::ContinuedRollouts;
 use codex_manager_core::sync::plan::{
     self, Conflict, ObservedFile, PlanRequest, SyncPlan, SyncStep,
 };
 use codex_manager_core::sync::resolve::{DecidedCopy, KeepChoice};
 use codex_manager_core::sync::sides::Side;
-use codex_manager_core::sync::state::{Replica, SyncState};
+use codex_manager_core::sync::state::SyncState;
 use codex_manager_core::sync::{contents, identity, manifest, resolutions};
 use serde::Serialize;
 use std::cell::LazyCell;
@@ -68,7 +66,7 @@ struct ResolveJson<'a> {
     dry_run: bool,
 }
 
-/// The result of a decision.
+/// The result of an applied decision.
 #[derive(Default, Serialize)]
 struct DecisionOutcome {
     /// Id of the conversation that was created, if any.
@@ -92,63 +90,39 @@ impl ResolveArgs {
         context: &Context,
         path: &Path,
         shutdown_args: &ShutdownArgs,
-    ) -> Result<Outcome, CommandError> {
+    ) -> Result<Outcome> {
         let config = read_config(context, path)?;
-        let replica = replica(context, &config);
+        let sync = SyncContext {
+            context,
+            config: &config,
+            replica: &replica(context, &config),
+            shutdown_args,
+        };
         let changes_files = self.conflict_name.is_some() && !self.dry_run;
 
         if config.remote == SyncRemote::Folder || !changes_files {
-            let rule = StagingRule::Always;
-            return with_staged_vault(context, &config, &replica, rule, |config, replica, _| {
-                self.decide_or_list(context, config, replica, shutdown_args)
-            });
+            with_staged_vault(&sync, StagingRule::Always, |sync, _| {
+                self.decide_or_list(sync)
+            })?;
+            return Ok(Outcome::Done);
         }
 
-        let _lock = lock_replica(&replica)?;
-        let Some(vault) = VaultSync::open(context, &config, VaultPurpose::Run)? else {
-            return Ok(Outcome::Done);
-        };
-        let mut join = vault.join(&config, &replica)?;
-        join.stage()?;
-
-        let outcome = self.decide_or_list(context, &join.config, &join.replica, shutdown_args)?;
-        join.settle()?;
-        vault.publish(&mut join, &config)?;
-        Ok(outcome)
+        let _lock = sync.lock_replica()?;
+        if let Some(vault) = VaultSync::open(&sync, VaultPurpose::Run)? {
+            let mut join = vault.join(&sync)?;
+            join.stage()?;
+            self.decide_or_list(&sync.staged(&join))?;
+            join.settle()?;
+            vault.publish(&mut join, &config)?;
+        }
+        Ok(Outcome::Done)
     }
 
     /// Applies the decision that the arguments name. Without a name, lists the open decisions, and asks about each on a
     /// terminal.
-    fn decide_or_list(
-        &self,
-        context: &Context,
-        config: &SyncConfig,
-        replica: &Replica,
-        shutdown_args: &ShutdownArgs,
-    ) -> Result<Outcome, CommandError> {
-        let is_vault = config.remote == SyncRemote::Vault;
-        let (open, branch_records) = read_open_decisions(config, replica)?;
-
-        let apply = |name: &str, decision: &OpenDecision, keep| {
-            check_choice(decision, keep)?;
-            let sync = ReplicaContext {
-                context,
-                config,
-                replica,
-            };
-            if self.dry_run {
-                if let DecisionSubject::Conflict(conflict) = &decision.subject {
-                    sync.plan_decided_file(conflict, keep)?;
-                }
-                return Ok(self.print_result(context, name, keep, DecisionOutcome::default()));
-            }
-
-            // Through the vault, the caller holds the lock.
-            let _lock = (!is_vault).then(|| lock_replica(replica)).transpose()?;
-            shut_down_codex(context, config, shutdown_args)?;
-            let resolved = sync.apply(decision, keep)?;
-            Ok(self.print_result(context, name, keep, resolved))
-        };
+    fn decide_or_list(&self, sync: &SyncContext<'_>) -> Result<()> {
+        let (context, config) = (sync.context, sync.config);
+        let (open, branch_records) = read_open_decisions(sync)?;
 
         if let Some(named) = &self.conflict_name {
             let decided = branches::find_decided(&config.local, &branch_records).into_iter();
@@ -163,22 +137,50 @@ impl ResolveArgs {
                 CommandError::usage("no version is chosen: --keep is missing")
                     .hint("list the conflicts and their choices with: codex-manager sync resolve; nothing was changed")
             };
-            return apply(named, decision, keep.ok_or_else(missing_error)?);
+            let keep = keep.ok_or_else(missing_error)?;
+            return self.decide(sync, named, decision, keep);
         }
 
         self.print_open(context, &open);
         // Through the vault, each decision is a run of its own, which publishes it. With --json, the list is the one
         // document of the command.
-        if is_vault || context.ui.wants_json() {
-            return Ok(Outcome::Done);
+        if config.remote == SyncRemote::Vault || context.ui.wants_json() {
+            return Ok(());
         }
 
         for decision in &open {
             if let Some(keep) = ask_version(context, decision) {
-                apply(&decision.display_name(), decision, keep)?;
+                self.decide(sync, &decision.display_name(), decision, keep)?;
             }
         }
-        Ok(Outcome::Done)
+        Ok(())
+    }
+
+    /// Ends Codex, applies the decision and prints the result. A dry run only checks that the file of a conflict can be
+    /// synced as decided. `name` is the name of the decision in the result.
+    fn decide(
+        &self,
+        sync: &SyncContext<'_>,
+        name: &str,
+        decision: &OpenDecision,
+        keep: KeepChoice,
+    ) -> Result<()> {
+        check_choice(decision, keep)?;
+        if self.dry_run {
+            if let DecisionSubject::Conflict(conflict) = &decision.subject {
+                sync.plan_decided_file(conflict, keep)?;
+            }
+            self.print_result(sync.context, name, keep, DecisionOutcome::default());
+            return Ok(());
+        }
+
+        // Through the vault, the caller holds the lock.
+        let needs_lock = sync.config.remote == SyncRemote::Folder;
+        let _lock = needs_lock.then(|| sync.lock_replica()).transpose()?;
+        sync.shut_down_codex()?;
+        let outcome = sync.apply(decision, keep)?;
+        self.print_result(sync.context, name, keep, outcome);
+        Ok(())
     }
 
     fn print_result(
@@ -187,7 +189,7 @@ impl ResolveArgs {
         name: &str,
         keep: KeepChoice,
         outcome: DecisionOutcome,
-    ) -> Outcome {
+    ) {
         let kept_version = match keep {
             KeepChoice::Both => "both versions".to_owned(),
             version => format!("the {} version", version.name()),
@@ -205,7 +207,7 @@ impl ResolveArgs {
             ));
             // Without `--apply`, because the restored file would replace the version that the user keeps.
             ui.note(format_args!(
-                "see what a restore would replace with: codex-manager sync restore --from {snapshot} --dry-run"
+                "see what a restore would replace: codex-manager sync restore --from {snapshot} --dry-run"
             ));
         }
 
@@ -220,35 +222,12 @@ impl ResolveArgs {
             ..ResolveJson::default()
         };
         ui.document("sync resolve", &json);
-        Outcome::Done
     }
 
+    /// Prints the open decisions, each with its reason and a command that decides it.
     fn print_open(&self, context: &Context, open: &[OpenDecision]) {
         let ui = &context.ui;
-        let (mut conflicts, mut forks) = (Vec::new(), Vec::new());
-        for decision in open {
-            match &decision.subject {
-                DecisionSubject::Conflict(conflict)
-                | DecisionSubject::Branch(Branch { conflict, .. }) => {
-                    conflicts.push(ConflictJson::of(conflict, context));
-                }
-                DecisionSubject::ConflictCopy(copy, versions) => forks.push(ConflictCopyJson {
-                    name: copy.name.clone(),
-                    conversation: copy.conversation_label().to_owned(),
-                    bytes: copy.local.or(copy.remote).map_or(0, |stat| stat.size),
-                    versions: versions.as_ref().map(|v| VersionsJson::of(v, context)),
-                }),
-            }
-        }
-
-        let json = ResolveJson {
-            conflicts,
-            forks,
-            dry_run: self.dry_run,
-            ..ResolveJson::default()
-        };
-        ui.document("sync resolve", &json);
-
+        self.print_open_json(context, open);
         if open.is_empty() {
             ui.line("nothing needs a decision");
             return;
@@ -278,19 +257,43 @@ impl ResolveArgs {
             if let DecisionSubject::Branch(branch) = &decision.subject {
                 let path = shell::quote_if_needed(&branch.file.to_string_lossy());
                 ui.note(format_args!(
-                    "read the branch that Codex does not show with: codex-manager show {path}"
+                    "read the branch that Codex does not show: codex-manager show {path}"
                 ));
             }
         }
+    }
+
+    fn print_open_json(&self, context: &Context, open: &[OpenDecision]) {
+        let (mut conflicts, mut forks) = (Vec::new(), Vec::new());
+        for decision in open {
+            match &decision.subject {
+                DecisionSubject::Conflict(conflict)
+                | DecisionSubject::Branch(Branch { conflict, .. }) => {
+                    conflicts.push(ConflictJson::of(conflict, context));
+                }
+                DecisionSubject::ConflictCopy(copy, versions) => forks.push(ConflictCopyJson {
+                    name: copy.name.clone(),
+                    conversation: copy.conversation_label().to_owned(),
+                    bytes: copy.local.or(copy.remote).map_or(0, |stat| stat.size),
+                    versions: versions.as_ref().map(|v| VersionsJson::of(v, context)),
+                }),
+            }
+        }
+
+        let json = ResolveJson {
+            conflicts,
+            forks,
+            dry_run: self.dry_run,
+            ..ResolveJson::default()
+        };
+        context.ui.document("sync resolve", &json);
     }
 }
 
 /// Returns the open decisions: conflicts of the plan, conflict copies, and branches that Codex hides. Also returns the
 /// records of all branches.
-fn read_open_decisions(
-    config: &SyncConfig,
-    replica: &Replica,
-) -> Result<(Vec<OpenDecision>, BTreeSet<String>), CommandError> {
+fn read_open_decisions(sync: &SyncContext<'_>) -> Result<(Vec<OpenDecision>, BTreeSet<String>)> {
+    let (config, replica) = (sync.config, sync.replica);
     let (plan, state) = plan::plan(&PlanRequest {
         finds_needed_versions: true,
         ..PlanRequest::new(config, replica)
@@ -304,10 +307,9 @@ fn read_open_decisions(
     });
 
     let pending = plan.notices.conflict_copies;
-    let copies = copies.all.into_values();
-    let copies = copies.filter(|copy| pending.iter().any(|(name, _)| *name == copy.name));
+    let is_pending = |copy: &ConflictCopy| pending.iter().any(|(name, _)| *name == copy.name);
     let continued = LazyCell::new(|| ContinuedRollouts::read(&config.local, []));
-    let copies = copies.map(|copy| {
+    let copies = copies.all.into_values().filter(is_pending).map(|copy| {
         let decided = DecidedCopy::read(copy.clone(), config, replica, &state);
         let subject = DecisionSubject::ConflictCopy(copy, decided.versions());
         OpenDecision::new(subject, decided.list_offers(&continued))
@@ -367,18 +369,8 @@ struct DecidedFilePlan {
     other_copy: Option<String>,
 }
 
-struct ReplicaContext<'a> {
-    context: &'a Context,
-    config: &'a SyncConfig,
-    replica: &'a Replica,
-}
-
-impl ReplicaContext<'_> {
-    fn apply(
-        &self,
-        decision: &OpenDecision,
-        keep: KeepChoice,
-    ) -> Result<DecisionOutcome, CommandError> {
+impl SyncContext<'_> {
+    fn apply(&self, decision: &OpenDecision, keep: KeepChoice) -> Result<DecisionOutcome> {
         match &decision.subject {
             DecisionSubject::Conflict(conflict) => self.sync_decided_file(conflict, keep),
             DecisionSubject::ConflictCopy(copy, _) => {
@@ -389,11 +381,7 @@ impl ReplicaContext<'_> {
     }
 
     /// Plans the sync of the file of a conflict as decided.
-    fn plan_decided_file(
-        &self,
-        conflict: &Conflict,
-        keep: KeepChoice,
-    ) -> Result<DecidedFilePlan, CommandError> {
+    fn plan_decided_file(&self, conflict: &Conflict, keep: KeepChoice) -> Result<DecidedFilePlan> {
         let path = &*conflict.path;
         let (policy, other_version) = match find_kept_side(conflict, keep) {
             Side::Local => (ConflictPolicy::PreferLocal, &conflict.remote),
@@ -434,11 +422,7 @@ impl ReplicaContext<'_> {
     /// Syncs the file of a conflict as decided. The other version of a conversation is dropped, or with
     /// [`KeepChoice::Both`] becomes a new conversation. Further versions that the plan finds become conflict copies,
     /// each with a decision of its own.
-    fn sync_decided_file(
-        &self,
-        conflict: &Conflict,
-        keep: KeepChoice,
-    ) -> Result<DecisionOutcome, CommandError> {
+    fn sync_decided_file(&self, conflict: &Conflict, keep: KeepChoice) -> Result<DecisionOutcome> {
         let DecidedFilePlan {
             plan,
             mut state,
@@ -457,7 +441,7 @@ impl ReplicaContext<'_> {
         if let Some(name) = other_copy {
             return self.apply_to_conflict_copy(&name, keep, outcome);
         }
-        update_codex_index(self.context, self.config, self.replica)?;
+        self.update_codex_index()?;
         Ok(outcome)
     }
 
@@ -467,7 +451,7 @@ impl ReplicaContext<'_> {
         &self,
         new_copies: &[(String, Sha256Digest)],
         state: &mut SyncState,
-    ) -> Result<(), CommandError> {
+    ) -> Result<()> {
         if new_copies.is_empty() {
             return Ok(());
         }
@@ -479,23 +463,8 @@ impl ReplicaContext<'_> {
     }
 
     /// Applies the plan for one file. A step that is left for the next run is an error.
-    fn apply_one_file(
-        &self,
-        plan: &SyncPlan,
-        state: SyncState,
-    ) -> Result<ApplyReport, CommandError> {
-        let bar = self.context.ui.bar("syncing", 0);
-        let request = ApplyRequest {
-            config: self.config,
-            replica: self.replica,
-            keep_going: &|| !is_interrupted(),
-            progress: &bar,
-            now: self.context.now(),
-        };
-
-        let report = apply::apply(plan, state, &request)?;
-        drop(bar);
-
+    fn apply_one_file(&self, plan: &SyncPlan, state: SyncState) -> Result<ApplyReport> {
+        let report = self.apply_plan(plan, state)?;
         match report.skipped.first() {
             Some((path, reason)) => Err(CommandError::failed(format!("{reason}: {path}"))
                 .hint("run the same command again")),
@@ -504,16 +473,12 @@ impl ReplicaContext<'_> {
     }
 
     /// Applies the choice between two branches, and updates Codex's index.
-    fn choose_branch(
-        &self,
-        branch: &Branch,
-        keep: KeepChoice,
-    ) -> Result<DecisionOutcome, CommandError> {
+    fn choose_branch(&self, branch: &Branch, keep: KeepChoice) -> Result<DecisionOutcome> {
         let (config, replica) = (self.config, self.replica);
         let mut state = replica.read()?;
         let resolutions = identity::read_remote_manifests(config, &state)?.resolutions;
         branch.record_decision(keep, &config.local, replica, &mut state, &resolutions)?;
-        update_codex_index(self.context, config, replica)?;
+        self.update_codex_index()?;
         Ok(DecisionOutcome::default())
     }
 
@@ -524,7 +489,7 @@ impl ReplicaContext<'_> {
         name: &str,
         keep: KeepChoice,
         mut outcome: DecisionOutcome,
-    ) -> Result<DecisionOutcome, CommandError> {
+    ) -> Result<DecisionOutcome> {
         let (config, replica) = (self.config, self.replica);
         let mut state = replica.read()?;
         let copy = DecidedCopy::find(name, config, replica, &state)?;
@@ -532,7 +497,7 @@ impl ReplicaContext<'_> {
             outcome.snapshot = copy.back_up_dropped(keep, self.context.now())?;
         }
         outcome.new_id = copy.apply(keep, &mut state)?;
-        update_codex_index(self.context, config, replica)?;
+        self.update_codex_index()?;
         Ok(outcome)
     }
 }
@@ -553,7 +518,7 @@ fn find_copy_of(
     observed: &ObservedFile,
     copies: &[(String, Sha256Digest)],
     config: &SyncConfig,
-) -> Result<Option<String>, CommandError> {
+) -> Result<Option<String>> {
     let file_path = config.file_path(observed.side, &observed.path);
     let (_, text_digest) = contents::read_text_digest(&file_path).at("read", &file_path)?;
     let matching = copies.iter().find(|(_, digest)| *digest == text_digest);
@@ -565,18 +530,19 @@ fn no_step_error(conflict: &Conflict, new_plan: &SyncPlan) -> CommandError {
     // A notice may name the file in another spelling, form or folder.
     let folded_path = manifest::folded_key(&conflict.path);
     let notices = &new_plan.notices;
-    let reasons = [
+    let mut notices = [
         &notices.warnings,
         &notices.waiting,
         &notices.skipped,
         &notices.notes,
-    ];
-    let mut reasons = reasons.into_iter().flatten();
-    let reason = reasons.find(|(path, _)| manifest::folded_key(path) == folded_path);
+    ]
+    .into_iter()
+    .flatten();
+    let notice = notices.find(|(path, _)| manifest::folded_key(path) == folded_path);
 
     let mut conflicts = new_plan.conflicts.iter();
     let still_open = conflicts.find(|other| other.path == conflict.path);
-    let reason = reason
+    let reason = notice
         .map(|(_, why)| why)
         .or(still_open.map(|same_file| &same_file.reason))
         .map_or("the file has changed in the meantime", |why| why);

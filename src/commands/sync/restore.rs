@@ -2,11 +2,11 @@
 
 use crate::choices::sync_config::{read_config, replica};
 use crate::context::Context;
-use crate::error::{CommandError, Outcome};
+use crate::error::{CommandError, Outcome, Result};
 use crate::steps::run_log::run_with_log;
 use crate::steps::shutdown::ShutdownArgs;
-use crate::steps::sync_index::{lock_replica, update_codex_index};
-use crate::steps::sync_shutdown::{self, shut_down_codex, warn_of_new_holders};
+use crate::steps::sync_context::SyncContext;
+use crate::steps::sync_shutdown::print_shutdown_plan;
 use crate::ui::object;
 use crate::ui::time::bytes;
 use crate::views::dry_run::wording;
@@ -57,7 +57,7 @@ impl SyncRestoreArgs {
         context: &Context,
         path: &Path,
         shutdown_args: &ShutdownArgs,
-    ) -> Result<Outcome, CommandError> {
+    ) -> Result<Outcome> {
         let config = read_config(context, path)?;
         if config.remote == SyncRemote::Vault && self.target == Some(Side::Remote) {
             let message = "snapshots in the vault are never replaced";
@@ -66,57 +66,52 @@ impl SyncRestoreArgs {
             ));
         }
 
+        let sync = SyncContext {
+            context,
+            config: &config,
+            replica: &replica(context, &config),
+            shutdown_args,
+        };
         if !self.applies(&config) {
-            let plan = self.make_plan(context, &config)?;
+            let plan = self.make_plan(&sync)?;
             let is_applied = false;
             print_result(context, &plan, is_applied, None);
             if plan.target == Side::Local {
-                let shutdown_plan = sync_shutdown::plan_shutdown(context, &config, shutdown_args);
-                sync_shutdown::print_shutdown_plan(context, shutdown_plan.as_ref());
+                print_shutdown_plan(context, sync.plan_shutdown().as_ref());
             }
             return Ok(Outcome::partial_if(!plan.skipped.is_empty()));
         }
 
         let machine = Some(&*config.machine_id);
         run_with_log(context, &config.logging, machine, || {
-            self.restore_files(context, &config, shutdown_args)
+            self.restore_files(&sync)
         })
     }
 
-    fn make_plan(
-        &self,
-        context: &Context,
-        config: &SyncConfig,
-    ) -> Result<SyncRestorePlan, CommandError> {
-        let replica = replica(context, config);
+    fn make_plan(&self, sync: &SyncContext<'_>) -> Result<SyncRestorePlan> {
         let from = self.from.as_deref();
-        Ok(restore::plan(config, &replica, from, self.target)?)
+        Ok(restore::plan(sync.config, sync.replica, from, self.target)?)
     }
 
-    fn restore_files(
-        &self,
-        context: &Context,
-        config: &SyncConfig,
-        shutdown_args: &ShutdownArgs,
-    ) -> Result<Outcome, CommandError> {
-        let replica = replica(context, config);
-        let _lock = lock_replica(&replica)?;
-        let plan = self.make_plan(context, config)?;
+    fn restore_files(&self, sync: &SyncContext<'_>) -> Result<Outcome> {
+        let _lock = sync.lock_replica()?;
+        let plan = self.make_plan(sync)?;
         let targets_home = plan.target == Side::Local;
 
         if targets_home {
-            shut_down_codex(context, config, shutdown_args)?;
+            sync.shut_down_codex()?;
             // Recorded before the files are replaced: after a kill, the next run still updates Codex's index.
             let updates = plan.files.iter();
             let updates = updates
                 .filter_map(|file| IndexUpdate::from_path(&file.path, ContentChange::Replaced));
-            PendingIndexUpdates::new(&replica).record(&updates.collect::<Vec<_>>())?;
+            PendingIndexUpdates::new(sync.replica).record(&updates.collect::<Vec<_>>())?;
         }
 
-        let safety_snapshot = restore::apply(&plan, config, &replica, context.now())?;
+        let now = sync.context.now();
+        let safety_snapshot = restore::apply(&plan, sync.config, sync.replica, now)?;
         if targets_home {
-            update_codex_index(context, config, &replica)?;
-            warn_of_new_holders(context, config);
+            sync.update_codex_index()?;
+            sync.warn_of_new_holders();
         }
 
         for (path, why) in &plan.skipped {
@@ -125,7 +120,7 @@ impl SyncRestoreArgs {
         }
 
         let is_applied = true;
-        print_result(context, &plan, is_applied, safety_snapshot);
+        print_result(sync.context, &plan, is_applied, safety_snapshot);
         Ok(Outcome::partial_if(!plan.skipped.is_empty()))
     }
 }

@@ -1,18 +1,14 @@
 //! `sync run`: applies a plan.
 
 use crate::choices::sync_config::{read_config, replica};
-use crate::commands::sync::plan::{self as plan_command, PlanFlags};
+use crate::commands::sync::plan::PlanFlags;
 use crate::context::Context;
-use crate::error::{CommandError, Outcome};
+use crate::error::{CommandError, Outcome, Result};
 use crate::steps::run_log::run_with_log;
 use crate::steps::shutdown::ShutdownArgs;
-use crate::steps::sync_index::{
-    flush_pending_index_updates, has_pending_index_updates, lock_replica, update_codex_index,
-};
-use crate::steps::sync_shutdown::{
-    is_home_in_use, list_home_holders, needs_shutdown, shut_down_codex, warn_of_new_holders,
-};
-use crate::steps::vault_sync::{VaultPurpose, VaultSync};
+use crate::steps::sync_context::SyncContext;
+use crate::steps::sync_shutdown::needs_shutdown;
+use crate::steps::vault_sync::{StagingRule, VaultPurpose, VaultSync};
 use crate::ui::Ui;
 use crate::views::sync_plan::{
     build_plan_json, format_summary, format_totals, print_notes, print_unsynced, to_paths_json,
@@ -20,10 +16,9 @@ use crate::views::sync_plan::{
 };
 use clap::Args;
 use codex_manager_core::io::events;
-use codex_manager_core::io::progress::is_interrupted;
 use codex_manager_core::io::quantity::pluralize;
 use codex_manager_core::logging;
-use codex_manager_core::sync::apply::{self, ApplyError, ApplyReport, ApplyRequest};
+use codex_manager_core::sync::apply::{ApplyError, ApplyReport};
 use codex_manager_core::sync::branches;
 use codex_manager_core::sync::config::{SyncConfig, SyncRemote};
 use codex_manager_core::sync::index_updates::ContentChange;
@@ -32,7 +27,7 @@ use codex_manager_core::sync::plan::{
     self, Conflict, Op, PlanRequest, SyncAction, SyncPlan, SyncStep,
 };
 use codex_manager_core::sync::sides::Side;
-use codex_manager_core::sync::state::{Replica, SyncState};
+use codex_manager_core::sync::state::SyncState;
 use std::path::Path;
 
 /// Sync conversations, prompts and skills in both directions
@@ -66,57 +61,49 @@ impl RunArgs {
         context: &Context,
         path: &Path,
         shutdown_args: &ShutdownArgs,
-    ) -> Result<Outcome, CommandError> {
+    ) -> Result<Outcome> {
         let config = read_config(context, path)?;
+        let sync = SyncContext {
+            context,
+            config: &config,
+            replica: &replica(context, &config),
+            shutdown_args,
+        };
         if !self.applies(&config) {
-            return plan_command::plan_and_print(
-                context,
-                &config,
-                &self.plan_flags,
-                shutdown_args,
-                "sync run",
-            );
+            return self.plan_flags.plan_and_print(&sync, "sync run");
         }
 
         let machine = Some(&*config.machine_id);
         run_with_log(context, &config.logging, machine, || {
-            self.sync_and_publish(context, &config, shutdown_args)
+            self.sync_and_publish(&sync)
         })
     }
 
-    /// Syncs with the cloud folder. Through the vault, joins the other machines one after the other, each in a round of
-    /// its own, and publishes the result.
-    fn sync_and_publish(
-        &self,
-        context: &Context,
-        config: &SyncConfig,
-        shutdown_args: &ShutdownArgs,
-    ) -> Result<Outcome, CommandError> {
-        let replica = replica(context, config);
-        let _lock = lock_replica(&replica)?;
+    fn sync_and_publish(&self, sync: &SyncContext<'_>) -> Result<Outcome> {
+        let _lock = sync.lock_replica()?;
+        match VaultSync::open(sync, VaultPurpose::Run)? {
+            Some(vault) => self.sync_through_vault(sync, &vault),
+            None => self.sync_round(sync)?.finish(sync),
+        }
+    }
 
-        let Some(vault) = VaultSync::open(context, config, VaultPurpose::Run)? else {
-            let round = self.sync_round(context, config, &replica, shutdown_args)?;
-            return round.finish(context, config);
-        };
-        let mut join = vault.join(config, &replica)?;
+    /// Joins the other machines one after the other, each in a round of its own, and publishes the result.
+    fn sync_through_vault(&self, sync: &SyncContext<'_>, vault: &VaultSync<'_>) -> Result<Outcome> {
+        let mut join = vault.join(sync)?;
         let before = join.inspect_home()?;
 
-        // An idle plan has no steps, so it has nothing to allow and no details to print.
-        if self.plan_flags.allow_secrets.is_empty()
-            && !context.ui.is_verbose()
-            && !has_pending_index_updates(context, config, &replica)
+        if self.plan_flags.staging_rule(sync.context) == StagingRule::UnlessIdle
+            && !sync.has_pending_index_updates()
             && let Some(plan) = join.idle_plan(&before)?
         {
-            return SyncedRound::without_steps(plan).finish(context, &join.config);
+            return SyncedRound::without_steps(plan).finish(&sync.staged(&join));
         }
 
         // An error waits until the completed rounds are printed, because these may have changed files.
         let mut all_rounds: Option<SyncedRound> = None;
         let mut stage_and_sync = || {
             while join.stage()? {
-                let mut round =
-                    self.sync_round(context, &join.config, &join.replica, shutdown_args)?;
+                let mut round = self.sync_round(&sync.staged(&join))?;
                 let stop_error = round.error.take();
                 all_rounds = Some(match all_rounds.take() {
                     Some(earlier_rounds) => earlier_rounds.followed_by(round),
@@ -128,7 +115,7 @@ impl RunArgs {
                 join.settle()?;
             }
 
-            vault.publish(&mut join, config)
+            vault.publish(&mut join, sync.config)
         };
 
         let published = stage_and_sync();
@@ -146,7 +133,7 @@ impl RunArgs {
             Ok(()) => join.record_idle(&before, &all_rounds.plan)?,
         }
 
-        all_rounds.finish(context, &join.config)
+        all_rounds.finish(&sync.staged(&join))
     }
 
     /// Plans, ends Codex if needed, applies the plan and updates Codex's index. If a conflict or a later failure stops
@@ -154,19 +141,14 @@ impl RunArgs {
     ///
     /// # Errors
     /// Codex cannot be ended, or an error stops the round before its first change.
-    fn sync_round(
-        &self,
-        context: &Context,
-        config: &SyncConfig,
-        replica: &Replica,
-        shutdown_args: &ShutdownArgs,
-    ) -> Result<SyncedRound, CommandError> {
-        let request = self.plan_flags.to_request(config, replica);
+    fn sync_round(&self, sync: &SyncContext<'_>) -> Result<SyncedRound> {
+        let (context, config) = (sync.context, sync.config);
+        let request = self.plan_flags.to_request(config, sync.replica);
         let PlannedRound {
             mut plan,
             state,
             needs_closed_codex,
-        } = end_codex_and_plan(context, &request, shutdown_args)?;
+        } = end_codex_and_plan(sync, &request)?;
 
         log_conflicts(&plan.conflicts);
         // The notes are printed again once they differ from those of the last run.
@@ -184,41 +166,27 @@ impl RunArgs {
         let records = branches::collect_records(&plan, &state);
 
         let is_cloud_missing = !config.cloud.exists();
-        let total_bytes = plan.steps.iter().map(|step| step.bytes).sum();
-        let bar = context.ui.bar("syncing", total_bytes);
-        let report = apply::apply(
-            &plan,
-            state,
-            &ApplyRequest {
-                config,
-                replica,
-                keep_going: &|| !is_interrupted(),
-                progress: &bar,
-                now: context.now(),
-            },
-        );
-        drop(bar);
-
-        let report = match report {
+        let report = match sync.apply_plan(&plan, state) {
             Err(error @ ApplyError::Stopped { .. }) => {
                 return Ok(SyncedRound::stopped_after_change(plan, error));
             }
             report => report?,
         };
 
-        log_report(context, config, &plan, &report);
+        log_report(&plan, &report);
+        report_pruned_snapshots(context, config, &report);
         if is_cloud_missing {
             let cloud = config.cloud.display();
             context.note(format_args!("created the cloud folder: {cloud}"));
         }
         if !plan.steps.is_empty() {
-            warn_of_new_holders(context, config);
+            sync.warn_of_new_holders();
         }
 
         let mut error = None;
         // A running Codex owns its rows, so rules for project folders wait until it has ended.
-        if needs_closed_codex || list_home_holders(context, config).is_empty() {
-            error = update_codex_index(context, config, replica).err();
+        if needs_closed_codex || sync.list_home_holders().is_empty() {
+            error = sync.update_codex_index().err();
         }
 
         // Now both branches are on this machine.
@@ -293,7 +261,8 @@ impl SyncedRound {
     ///
     /// # Errors
     /// An error stopped the run, or a conflict needs a decision.
-    fn finish(self, context: &Context, config: &SyncConfig) -> Result<Outcome, CommandError> {
+    fn finish(self, sync: &SyncContext<'_>) -> Result<Outcome> {
+        let (context, config) = (sync.context, sync.config);
         show_report(context, config, &self.plan, &self.report);
         if let Some(error) = self.error {
             return Err(error);
@@ -316,27 +285,23 @@ struct PlannedRound {
 
 /// Plans, ends Codex with the user's consent, and plans again if Codex was running. Codex is not ended if there is
 /// nothing to do, or if a conflict stops the run.
-fn end_codex_and_plan(
-    context: &Context,
-    request: &PlanRequest<'_>,
-    shutdown_args: &ShutdownArgs,
-) -> Result<PlannedRound, CommandError> {
-    let (config, replica) = (request.config, request.replica);
-    let was_in_use = is_home_in_use(context, config);
+fn end_codex_and_plan(sync: &SyncContext<'_>, request: &PlanRequest<'_>) -> Result<PlannedRound> {
+    let config = sync.config;
+    let was_in_use = sync.is_home_in_use();
     let (mut plan, mut state) = plan::plan(request)?;
 
     let has_pending_updates = !plan.is_stopped_by_conflict(config.policy.rules.conflict)
-        && has_pending_index_updates(context, config, replica);
+        && sync.has_pending_index_updates();
     let needs_closed_codex = needs_shutdown(&plan, config) || has_pending_updates;
 
     if needs_closed_codex {
-        shut_down_codex(context, config, shutdown_args)?;
-        flush_pending_index_updates(context, config, replica);
+        sync.shut_down_codex()?;
+        sync.flush_pending_index_updates();
         if was_in_use {
             // Plans again, to include what Codex wrote when it ended.
             (plan, state) = plan::plan(request)?;
             // The user may have started Codex again while the plan was made.
-            shut_down_codex(context, config, shutdown_args)?;
+            sync.shut_down_codex()?;
         }
     }
 
@@ -386,12 +351,11 @@ fn log_conflicts(conflicts: &[Conflict]) {
     }
 }
 
-/// Logs the applied steps and the files that were left alone. Logs and prints which old snapshots were removed, or why
-/// none could be.
-fn log_report(context: &Context, config: &SyncConfig, plan: &SyncPlan, report: &ApplyReport) {
+/// Logs the applied steps and the files that were left alone.
+fn log_report(plan: &SyncPlan, report: &ApplyReport) {
     // Written together, because each event alone would lock and open the log again.
     logging::gather_events(|| {
-        for step in report.done.iter().map(|index| &plan.steps[*index]) {
+        for step in list_done_steps(plan, report) {
             let (action, path, why) = (step.action.name(), &*step.path, &*step.reason);
             events::info!(action, path, why, "synced");
             if let Some(why) = step.conflict.as_deref() {
@@ -404,20 +368,23 @@ fn log_report(context: &Context, config: &SyncConfig, plan: &SyncPlan, report: &
         let (path, why) = (&**path, &**why);
         events::warn!(path, why, "not as configured");
     }
-    for (path, why) in plan
-        .notices
-        .waiting
-        .iter()
-        .chain(&plan.notices.skipped)
-        .chain(&report.skipped)
-    {
-        let (path, why) = (&**path, &**why);
-        events::warn!(path, why, "left alone");
+    for left in [
+        &plan.notices.waiting,
+        &plan.notices.skipped,
+        &report.skipped,
+    ] {
+        for (path, why) in left {
+            let (path, why) = (&**path, &**why);
+            events::warn!(path, why, "left alone");
+        }
     }
     for file in &plan.notices.undelivered {
         events::warn!(path = &*file.path, why = file.reason(), "not arrived");
     }
+}
 
+/// Logs and prints which old snapshots were removed, or why none could be.
+fn report_pruned_snapshots(context: &Context, config: &SyncConfig, report: &ApplyReport) {
     if let Some(error) = &report.prune_error {
         let path = config.backup.folder.display().to_string();
         events::warn!(path, why = error.to_string(), "old snapshots are left");
@@ -473,20 +440,21 @@ fn print_next_steps(context: &Context, config: &SyncConfig, plan: &SyncPlan, rep
 
     let updates = report.index_updates.iter();
     let updates = updates.filter(|update| update.change != ContentChange::Deleted);
-    match (&*updates.collect::<Vec<_>>(), &*config.path_rules) {
-        ([], _) => {}
-        // Files that have not arrived come first.
-        _ if !plan.notices.undelivered.is_empty() => {}
-        (_, []) => ui.note("next: start Codex and continue with: codex resume"),
-        // Codex 0.169 searches by the folder stored in the conversation, whatever its index says.
-        ([one], _) => ui.note(format_args!(
-            "next: start Codex and continue with: codex resume {}",
-            one.id
-        )),
-        _ => ui.note(
-            "next: start Codex and continue with: codex resume --all (lists conversations of all folders)",
-        ),
+    let continued: Vec<_> = updates.collect();
+    // Files that have not arrived come first.
+    if continued.is_empty() || !plan.notices.undelivered.is_empty() {
+        return;
     }
+
+    let arguments = match &*continued {
+        _ if config.path_rules.is_empty() => String::new(),
+        // Codex 0.169 searches by the folder stored in the conversation, whatever its index says.
+        [one] => format!(" {}", one.id),
+        _ => " --all (lists conversations of all folders)".to_owned(),
+    };
+    ui.note(format_args!(
+        "next: start Codex and continue with: codex resume{arguments}"
+    ));
 }
 
 /// Prints the snapshot of a run, with the commands that restore it.
@@ -496,15 +464,12 @@ fn print_snapshot(ui: &Ui, done_steps: &[&SyncStep], snapshot: &str, remote: Syn
     ));
 
     for (side, name) in [(Side::Local, "local"), (Side::Remote, "cloud")] {
-        let mut targets = done_steps
-            .iter()
-            .flat_map(|step| &step.ops)
-            .flat_map(Op::targets);
         // Snapshots in the vault are never replaced.
         if side == Side::Remote && remote == SyncRemote::Vault {
             continue;
         }
-        if targets.any(|target| target.side == side) {
+        let ops = done_steps.iter().flat_map(|step| &step.ops);
+        if ops.flat_map(Op::targets).any(|target| target.side == side) {
             ui.note(format_args!(
                 "restore those of the {name} side with: codex-manager sync restore --from {snapshot} --target {name} --apply"
             ));

@@ -1,0 +1,133 @@
+//! One sync: locks its replica, applies a plan, and updates Codex's index.
+
+use crate::context::Context;
+use crate::error::{CommandError, Result};
+use crate::steps::earlier_turns::project_continued_rollouts;
+use crate::steps::shutdown::ShutdownArgs;
+use codex_manager_core::io::progress::is_interrupted;
+use codex_manager_core::io::{FileLock, LockError, atomic};
+use codex_manager_core::sync::apply::{self, ApplyError, ApplyReport, ApplyRequest};
+use codex_manager_core::sync::config::SyncConfig;
+use codex_manager_core::sync::index_updates::{CodexIndex, ContentChange, IndexUpdate};
+use codex_manager_core::sync::pending_index_updates::PendingIndexUpdates;
+use codex_manager_core::sync::plan::SyncPlan;
+use codex_manager_core::sync::snapshots::Join;
+use codex_manager_core::sync::state::{Replica, SyncState};
+use std::time::Duration;
+
+/// The time to wait for the lock. A forked child process inherits the lock until it calls `exec`, so another process
+/// may hold the lock for a moment although no sync runs.
+pub(crate) const LOCK_WAIT: Duration = Duration::from_millis(300);
+
+/// The parts of one sync.
+#[derive(Clone, Copy)]
+pub(crate) struct SyncContext<'a> {
+    pub(crate) context: &'a Context,
+    pub(crate) config: &'a SyncConfig,
+    pub(crate) replica: &'a Replica,
+    pub(crate) shutdown_args: &'a ShutdownArgs,
+}
+
+impl<'a> SyncContext<'a> {
+    /// Returns the sync with the folder in which the contents of the vault are staged.
+    pub(crate) fn staged<'s, R>(&self, join: &'s Join<'_, R>) -> SyncContext<'s>
+    where
+        'a: 's,
+    {
+        SyncContext {
+            config: &join.config,
+            replica: &join.replica,
+            ..*self
+        }
+    }
+
+    /// Locks the replica. Two runs at the same time would undo each other's changes.
+    pub(crate) fn lock_replica(&self) -> Result<FileLock> {
+        atomic::create_private_folder(&self.replica.folder)?;
+        FileLock::acquire_within(&self.replica.lock_file(), LOCK_WAIT).map_err(|e| match e {
+            LockError::Held(_) => CommandError::failed("another sync of this folder is running")
+                .hint("wait for it to end; nothing was changed"),
+            LockError::Io(e) => e.into(),
+        })
+    }
+
+    /// Applies a plan and shows a progress bar. An interrupt stops between two steps.
+    pub(crate) fn apply_plan(
+        &self,
+        plan: &SyncPlan,
+        state: SyncState,
+    ) -> Result<ApplyReport, ApplyError> {
+        let total_bytes = plan.steps.iter().map(|step| step.bytes).sum();
+        let bar = self.context.ui.bar("syncing", total_bytes);
+        let request = ApplyRequest {
+            config: self.config,
+            replica: self.replica,
+            keep_going: &|| !is_interrupted(),
+            progress: &bar,
+            now: self.context.now(),
+        };
+        apply::apply(plan, state, &request)
+    }
+
+    fn codex_index(&self) -> CodexIndex<'a> {
+        CodexIndex {
+            home: &self.config.local,
+            env: &self.context.env,
+            rules: &self.config.path_rules,
+        }
+    }
+
+    /// Updates Codex's index with the pending updates of this run and of earlier runs, then removes the record of these
+    /// updates. Names stay recorded until Codex has an index. The caller holds the lock of the replica and has made
+    /// sure that Codex does not use the home.
+    pub(crate) fn update_codex_index(&self) -> Result<()> {
+        let pending = PendingIndexUpdates::new(self.replica);
+        let codex_index = self.codex_index();
+        let updates = pending.read()?;
+
+        let written = [
+            ContentChange::New,
+            ContentChange::Extended,
+            ContentChange::Replaced,
+        ];
+        let written_updates = updates
+            .iter()
+            .filter(|update| written.contains(&update.change));
+        let threads = written_updates
+            .map(|update| update.id.to_lowercase())
+            .collect();
+
+        for note in codex_index.update_index(updates)? {
+            self.context.ui.note(note);
+        }
+        project_continued_rollouts(self.context, &self.config.local, &threads);
+
+        let cleared = if codex_index.exists() {
+            pending.clear()
+        } else {
+            pending.keep_names_only()
+        };
+        Ok(cleared?)
+    }
+
+    /// Returns true if an earlier run ended before it updated Codex's index, if Codex has had no index until now, or if
+    /// the record of pending updates cannot be read: then the update reports the error.
+    pub(crate) fn has_pending_index_updates(&self) -> bool {
+        let Ok(updates) = PendingIndexUpdates::new(self.replica).read() else {
+            return true;
+        };
+        let is_renamed = |update: &IndexUpdate| update.change == ContentChange::Renamed;
+        // Names wait until Codex has an index.
+        !updates.iter().all(is_renamed) || !updates.is_empty() && self.codex_index().exists()
+    }
+
+    /// Updates Codex's index with the pending updates of earlier runs, before an error can end this run. If this fails,
+    /// only prints a warning, because this run updates the index again after its files are in place.
+    pub(crate) fn flush_pending_index_updates(&self) {
+        if self.has_pending_index_updates()
+            && let Err(error) = self.update_codex_index()
+        {
+            self.context.ui.warn(error);
+        }
+    }
+}
