@@ -6,7 +6,9 @@ use codex_manager_core::archive::verify::{self, VerifyReport};
 use codex_manager_core::archive::{ArchiveError, ArchiveReader, SidecarProblem, names, sidecar};
 use codex_manager_core::inventory::records::{FileStamp, VerifyRecord};
 use codex_manager_core::inventory::store::VerifyFinding;
-use codex_manager_core::io::{ContentHasher, IoContext, Staging, Timestamp, document, file_open};
+use codex_manager_core::io::{
+    ContentHasher, IoContext, Staging, Timestamp, atomic, document, file_open,
+};
 use std::path::Path;
 
 /// Verifies one archive and shows a progress bar. A dry run writes nothing to the manager home.
@@ -86,7 +88,7 @@ pub(crate) fn repair_sidecar(path: &Path, dry_run: bool) -> Result<bool> {
 
     if !dry_run {
         if sidecar_path.exists() {
-            codex_manager_core::io::atomic::keep_copy(&sidecar_path, ".damaged")?;
+            atomic::keep_copy(&sidecar_path, ".damaged")?;
         }
         document::write(&sidecar_path, &metadata)?;
     }

@@ -160,19 +160,18 @@ fn build_metadata_and_stem(
     report: &StatusReport,
 ) -> (Metadata, String) {
     let now = context.local_now();
-    // 168 hours, also across a change of the clocks: the server counts them that way.
-    let week = Duration::days(7);
-
     let observation = report.observation.as_ref();
     let weekly = observation.and_then(Observation::weekly);
     let session_start_at = observation
         .and_then(Observation::session_start_at)
         .map(|at| context.zone().at(&at));
+    // 168 hours, also across a change of the clocks: the server counts them that way.
+    let reset_at = session_start_at.map(|at| at + Duration::days(7));
 
     let mut metadata = Metadata {
         session_start_at,
-        next_available_at: session_start_at.map(|at| at + week),
-        reset_at: session_start_at.map(|at| at + week),
+        next_available_at: reset_at,
+        reset_at,
         plan: report.plan.clone(),
         inference_basis: match (session_start_at, observation) {
             (Some(_), Some(observation)) => format!(
@@ -190,6 +189,7 @@ fn build_metadata_and_stem(
         status_source: observation.map_or("none", |s| s.source.name()).into(),
         windows: observation.map(|s| s.windows.clone()).unwrap_or_default(),
         windows_observed_at: observation.map(|s| s.observed_at),
+        quota_end_detected_at: find_quota_end(context, report, weekly.and_then(|w| w.resets_at)),
         mode: capture.mode,
         label: capture.label.clone(),
         ..Metadata::default()
@@ -203,8 +203,6 @@ fn build_metadata_and_stem(
         None => names::SIGNED_OUT.into(),
     };
 
-    metadata.quota_end_detected_at =
-        find_quota_end(context, report, weekly.and_then(|w| w.resets_at));
     let stem = names::stem(&session_start_at.unwrap_or(now), &label);
     (metadata, stem)
 }

@@ -2,7 +2,6 @@
 
 use crate::context::Context;
 use crate::error::CommandError;
-use codex_manager_core::codex::Program;
 use codex_manager_core::history::repair;
 use codex_manager_core::history::repair_plan::RepairContext;
 use std::collections::BTreeSet;
@@ -26,11 +25,12 @@ pub(crate) fn project_continued_rollouts(
         return;
     }
 
-    let program = Program::find(context.settings.codex_bin.as_deref(), &context.env)
+    let program = context
+        .find_codex()
         .map_err(|e| CommandError::failed("Codex was not found").because(e));
     let projected = program.and_then(|program| {
-        let note = "Codex reads the earlier turns of rewound conversations";
-        context.ui.note(note);
+        let ui = &context.ui;
+        ui.note("Codex reads the earlier turns of rewound conversations");
         Ok(repair::project_continued_rollouts(
             &repair_context,
             &program,

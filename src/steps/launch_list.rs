@@ -14,9 +14,22 @@ use codex_manager_core::history::thread_titles::read_titles;
 use codex_manager_core::io::pluralize;
 use codex_manager_core::io::shell::quote_if_needed;
 use codex_manager_core::launch::record::{LaunchRecord, LaunchState};
+use codex_manager_core::launch::registry::Launches;
 use serde::Serialize;
 use std::collections::HashMap;
 use std::path::Path;
+
+const COLUMNS: [Column; 6] = [
+    Column::new("STATE"),
+    Column::new("PROFILE").shorten(8),
+    Column::new("STARTED").rank(1),
+    Column::new("FOLDER").rank(3).shorten(8),
+    Column::new("CONVERSATION"),
+    Column::new("TITLE").rank(2).shorten(8),
+];
+
+/// The number of launches shown without `--all`.
+const DEFAULT_LAUNCHES: usize = 20;
 
 /// Prints the newest [`DEFAULT_LAUNCHES`] launches and older ones that are running, or with `shows_all` all launches.
 /// `profile` limits the list to one account. `command` is the name of the command in the JSON document.
@@ -30,37 +43,10 @@ pub(crate) fn show_launches(
     context: &Context,
 ) -> Result<Outcome> {
     let launches = settle_launches(context)?;
-
     let account = profile
         .map(|text| find_identity(text, context))
         .transpose()?;
-    let matches_account = |record: &LaunchRecord| {
-        account
-            .as_ref()
-            .is_none_or(|account| record.identity.is_same(account))
-    };
-
-    let limit = if shows_all {
-        usize::MAX
-    } else {
-        DEFAULT_LAUNCHES
-    };
-    let mut newest_launches = launches.newest_first().filter(matches_account);
-    let mut shown: Vec<_> = newest_launches.by_ref().take(limit).collect();
-
-    // Without a chosen account, older launches are counted without parsing them.
-    let total = match account {
-        None => launches.len(),
-        Some(_) => shown.len() + newest_launches.count(),
-    };
-
-    // Running launches are shown even if they are older than the limit.
-    let is_shown = |id: &str| shown.iter().any(|record| record.launch_id == id);
-    let older_running: Vec<_> = launches
-        .iter_unsettled()
-        .filter(|record| matches_account(record) && !is_shown(&record.launch_id))
-        .collect();
-    shown.extend(older_running);
+    let (shown, total) = select_launches(&launches, account.as_ref(), shows_all);
 
     let live_auth = read_login(context.codex_home()).ok();
     let live_login = live_auth.as_ref().and_then(|auth| auth.login());
@@ -92,17 +78,37 @@ pub(crate) fn show_launches(
     Ok(Outcome::partial_if(damaged_count > 0))
 }
 
-const COLUMNS: [Column; 6] = [
-    Column::new("STATE"),
-    Column::new("PROFILE").shorten(8),
-    Column::new("STARTED").rank(1),
-    Column::new("FOLDER").rank(3).shorten(8),
-    Column::new("CONVERSATION"),
-    Column::new("TITLE").rank(2).shorten(8),
-];
+/// Returns the launches to show, and the number of all launches of the account.
+fn select_launches(
+    launches: &Launches,
+    account: Option<&Identity>,
+    shows_all: bool,
+) -> (Vec<LaunchRecord>, usize) {
+    let matches_account =
+        |record: &LaunchRecord| account.is_none_or(|account| record.identity.is_same(account));
+    let limit = if shows_all {
+        usize::MAX
+    } else {
+        DEFAULT_LAUNCHES
+    };
+    let mut newest_launches = launches.newest_first().filter(matches_account);
+    let mut shown: Vec<_> = newest_launches.by_ref().take(limit).collect();
 
-/// The number of launches shown without `--all`.
-const DEFAULT_LAUNCHES: usize = 20;
+    // Without a chosen account, older launches are counted without parsing them.
+    let total = match account {
+        None => launches.len(),
+        Some(_) => shown.len() + newest_launches.count(),
+    };
+
+    // Running launches are shown even if they are older than the limit.
+    let is_shown = |id: &str| shown.iter().any(|record| record.launch_id == id);
+    let older_running: Vec<_> = launches
+        .iter_unsettled()
+        .filter(|record| matches_account(record) && !is_shown(&record.launch_id))
+        .collect();
+    shown.extend(older_running);
+    (shown, total)
+}
 
 struct ListedLaunch {
     record: LaunchRecord,
@@ -249,12 +255,11 @@ fn print_table(launches: &[ListedLaunch], total: usize, profile: Option<&str>, c
     }
 
     if total > launches.len() {
-        let of_profile =
-            profile.map(|profile| format!(" {}", quote_if_needed(&printable(profile))));
+        let argument = profile.map(|profile| format!(" {}", quote_if_needed(&printable(profile))));
         ui.note(format_args!(
             "{} older: codex-manager launches{} --all",
             total - launches.len(),
-            of_profile.unwrap_or_default()
+            argument.unwrap_or_default()
         ));
     }
 }

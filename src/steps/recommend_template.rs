@@ -255,15 +255,12 @@ impl UsageToday {
 
     /// Returns the total number of input and output tokens, such as `1.20M`; empty without an index.
     fn format_tokens(&self) -> String {
-        let rows = self.rows.as_ref();
-        rows.map_or(String::new(), |rows| {
-            let tokens = rows.iter().map(|row| row.tokens);
-            format_count(
-                tokens
-                    .map(|t| t.input_tokens.saturating_add(t.output_tokens))
-                    .sum(),
-            )
-        })
+        let Some(rows) = &self.rows else {
+            return String::new();
+        };
+        let tokens = rows.iter().map(|row| row.tokens);
+        let counts = tokens.map(|t| t.input_tokens.saturating_add(t.output_tokens));
+        format_count(counts.sum())
     }
 
     /// Returns the estimated cost, such as `$3.40`; empty without an index or a price.

@@ -4,14 +4,16 @@ use crate::context::Context;
 use crate::error::{CommandError, Outcome, Result};
 use crate::steps::home_checks::{check_credential_store, check_logins_allowed, check_not_isolated};
 use crate::steps::{before_new_codex, wait};
-use crate::ui::object;
+use crate::ui::{Ui, object};
 use crate::views::account::{
     full_time, label, printable, read_accounts_and_profiles, time_json, warn_all,
 };
 use chrono::TimeDelta;
 use clap::Args;
+use codex_manager_core::accounts::SwitchReport;
 use codex_manager_core::codex::{Arguments, Identity, InvocationMode};
 use codex_manager_core::io::{AttachedExit, Timestamp, attached, shell};
+use codex_manager_core::launch::record::BoundConversation;
 use codex_manager_core::launch::run::LaunchReport;
 use codex_manager_core::launch::session::{self, Launch, LaunchPlan, LaunchRequest};
 use codex_manager_core::quota::account::find_by_identity;
@@ -107,26 +109,21 @@ impl StartArgs {
             wait::wait_for_account(account, context)?;
         }
 
-        let (mut run_args, mut run_session_id) = (args.to_vec(), session_id.map(str::to_owned));
+        // Only a batch run ends at the limit; the terminal interface continues after such a turn.
+        let is_batch = Arguments::parse(args).mode == InvocationMode::Batch;
+        let mut run_args = args.to_vec();
+        let mut run_session_id = session_id.map(str::to_owned);
         loop {
             let report = self.run_once(account, &run_args, run_session_id.as_deref(), context)?;
             let code = report.exit.to_exit_code();
-
-            // Only a batch run ends at the limit; the terminal interface continues after such a turn.
-            let is_batch = Arguments::parse(args).mode == InvocationMode::Batch;
             let conversation = report.record.last_conversation();
             let Some(limited) = conversation.filter(|c| is_batch && code != 0 && c.hit_limit)
             else {
                 return Ok(Outcome::Codex(code));
             };
 
-            // The last exhausted window decides. A reset further back than the lag of the server's clock cannot explain
-            // the limit.
-            let exhausted = limited.windows.iter().filter(|w| w.used_percent >= 100.0);
-            let reset_at = exhausted.filter_map(|window| window.resets_at).max();
-            let reset_at = reset_at.filter(|at| *at > context.now() - MAX_CLOCK_LAG);
+            let reset_at = find_reset_of_limit(limited, context);
             let id = &limited.session_id;
-
             let (Some(prompt), Some(wait_until)) = (&self.then, reset_at) else {
                 note_usage_limit(&report.record.profile, id, reset_at, context);
                 return Ok(Outcome::UsageLimit(code));
@@ -229,6 +226,14 @@ impl StartArgs {
     }
 }
 
+/// Returns the reset of the usage limit that a conversation reached: the last reset of its exhausted windows. `None` if
+/// that is further back than the lag of the server's clock, because it cannot explain the limit then.
+fn find_reset_of_limit(limited: &BoundConversation, context: &Context) -> Option<Timestamp> {
+    let exhausted = limited.windows.iter().filter(|w| w.used_percent >= 100.0);
+    let reset_at = exhausted.filter_map(|window| window.resets_at).max();
+    reset_at.filter(|at| *at > context.now() - MAX_CLOCK_LAG)
+}
+
 /// Prints the command that continues a conversation after a usage limit ended it.
 fn note_usage_limit(profile: &str, id: &str, reset: Option<Timestamp>, context: &Context) {
     let name = printable(profile);
@@ -277,11 +282,13 @@ fn print_launch_notes(plan: &LaunchPlan, launch: &Launch<'_>, context: &Context)
         ));
     }
 
-    // The remaining notes are about the switch of the live account.
-    let Some(switch) = launch.switch.as_ref().filter(|s| !s.plan.is_current) else {
-        return;
-    };
+    if let Some(switch) = launch.switch.as_ref().filter(|s| !s.plan.is_current) {
+        print_switch_notes(switch, plan.daemon, ui);
+    }
+}
 
+/// Prints the warnings of a switch of the live account. `daemon` is the process id of Codex's background daemon.
+fn print_switch_notes(switch: &SwitchReport, daemon: Option<u32>, ui: &Ui) {
     if let Some(quarantined_copy) = &switch.quarantined {
         ui.warn(format_args!(
             "auth.json contained no login; a copy is kept: {}",
@@ -290,7 +297,7 @@ fn print_launch_notes(plan: &LaunchPlan, launch: &Launch<'_>, context: &Context)
     }
 
     if !switch.daemon_stopped
-        && let Some(pid) = plan.daemon
+        && let Some(pid) = daemon
     {
         ui.warn(format_args!(
             "Codex's background daemon (PID {pid}) keeps the account it was started with; a codex \

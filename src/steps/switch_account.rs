@@ -21,6 +21,7 @@ use codex_manager_core::codex::{
 use codex_manager_core::inventory::{CooldownFile, store};
 use codex_manager_core::io::pluralize;
 use codex_manager_core::quota::{LoginState, account::find_by_identity};
+use serde::Serialize;
 use std::path::Path;
 
 /// The flags of a switch.
@@ -80,9 +81,8 @@ impl SwitchArgs {
         // The link is read before the switch replaces it.
         let link_warning = describe_replaced_link(&context.codex_home().join(AUTH_JSON));
 
-        let was_stopped = false;
-        let daemon = name_daemon_state(was_stopped, context);
-        if plan.is_current && !(self.stop_daemon && daemon == "running") {
+        let daemon = DaemonState::find(context);
+        if plan.is_current && !(self.stop_daemon && daemon == DaemonState::Running) {
             show_already_current(&plan, to, daemon, context);
             return Ok(Outcome::Done);
         }
@@ -90,7 +90,7 @@ impl SwitchArgs {
         let report = switch::apply(&request)?;
         // Only the daemon was stopped, or another process made the same switch since the plan.
         if report.plan.is_current {
-            let daemon = name_daemon_state(report.daemon_stopped, context);
+            let daemon = DaemonState::find_after(&report, context);
             show_already_current(&report.plan, to, daemon, context);
             return Ok(Outcome::Done);
         }
@@ -99,11 +99,10 @@ impl SwitchArgs {
         let record_problem = recorded.as_ref().err().map(CommandError::to_one_line);
         let problem = report.unrecorded.clone().or(record_problem);
 
-        let daemon = name_daemon_state(report.daemon_stopped, context);
         if let Some(link_warning) = link_warning {
             context.warn(link_warning);
         }
-        show_switched(&report, to, daemon, context);
+        show_switched(&report, to, context);
 
         if recorded.is_ok_and(|is_refused| is_refused) {
             context.warn(format_args!(
@@ -191,8 +190,7 @@ pub(crate) fn update_cooldown_file(
 }
 
 fn show_plan(plan: &SwitchPlan, to: &Identity, context: &Context) {
-    let was_stopped = false;
-    let daemon = name_daemon_state(was_stopped, context);
+    let daemon = DaemonState::find(context);
     let result = SwitchResult {
         saved_back: plan.save_back.clone(),
         dry_run: true,
@@ -224,24 +222,37 @@ fn show_plan(plan: &SwitchPlan, to: &Identity, context: &Context) {
         ));
     }
     // Without --stop-daemon, the command has already failed because of a running daemon.
-    if daemon == "running" {
+    if daemon == DaemonState::Running {
         ui.report("would stop Codex's background daemon");
     }
 
     ui.report(format_args!("would switch to {}", target_name(plan, to)));
 }
 
-/// Returns the state of Codex's background daemon by its name in the JSON document: "running", "stopped" if the switch
-/// has stopped it, or "none".
-fn name_daemon_state(was_stopped: bool, context: &Context) -> &'static str {
-    match daemon::find(context.codex_home()) {
-        Some(_) => "running",
-        None if was_stopped => "stopped",
-        None => "none",
+/// The state of Codex's background daemon. Its name in JSON is an interface.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize)]
+#[serde(rename_all = "lowercase")]
+enum DaemonState {
+    Running,
+    /// The switch has stopped it.
+    Stopped,
+    None,
+}
+
+impl DaemonState {
+    fn find(context: &Context) -> Self {
+        daemon::find(context.codex_home()).map_or(Self::None, |_| Self::Running)
+    }
+
+    fn find_after(report: &SwitchReport, context: &Context) -> Self {
+        match Self::find(context) {
+            Self::None if report.daemon_stopped => Self::Stopped,
+            state => state,
+        }
     }
 }
 
-/// Describes what a switch does, or has done, with the login that it replaces. `verb` says which of both, such as "would save".
+/// Describes what a switch does with the login that it replaces. `verb` is "would save" or "saved".
 fn describe_save(verb: &str, outcome: SaveOutcome, destination: &str, from: &str) -> String {
     match outcome {
         SaveOutcome::Unchanged => format!("{destination} already has the login of {from}"),
@@ -275,7 +286,7 @@ fn target_name<'a>(plan: &'a SwitchPlan, to: &'a Identity) -> &'a str {
 fn show_json(
     plan: &SwitchPlan,
     to: &Identity,
-    daemon: &str,
+    daemon: DaemonState,
     result: &SwitchResult<'_>,
     context: &Context,
 ) {
@@ -302,25 +313,25 @@ fn show_json(
     context.ui.document("use", &json);
 }
 
-fn show_already_current(plan: &SwitchPlan, to: &Identity, daemon: &'static str, context: &Context) {
+fn show_already_current(plan: &SwitchPlan, to: &Identity, daemon: DaemonState, context: &Context) {
     show_json(plan, to, daemon, &SwitchResult::default(), context);
     context.ui.report(format_args!(
         "{} is already the live account; no login was changed",
         printable(target_name(plan, to))
     ));
 
-    if daemon == "stopped" {
-        context.ui.report("  stopped Codex's background daemon");
-    }
-    if daemon == "running" {
-        context.warn(
+    match daemon {
+        DaemonState::Stopped => context.ui.report("  stopped Codex's background daemon"),
+        DaemonState::Running => context.warn(
             "Codex's background daemon is running and keeps the account it was started with; stop it \
             with --stop-daemon",
-        );
+        ),
+        DaemonState::None => {}
     }
 }
 
-fn show_switched(report: &SwitchReport, to: &Identity, daemon: &'static str, context: &Context) {
+fn show_switched(report: &SwitchReport, to: &Identity, context: &Context) {
+    let daemon = DaemonState::find_after(report, context);
     let saved = report.saved_back.as_ref();
     let result = SwitchResult {
         saved_back: saved.map(|saved| PlannedSave {
@@ -349,7 +360,7 @@ fn show_switched(report: &SwitchReport, to: &Identity, daemon: &'static str, con
         warn_if_live_elsewhere(&saved.profile, context);
     }
 
-    if daemon == "stopped" {
+    if daemon == DaemonState::Stopped {
         ui.report("  stopped Codex's background daemon");
     }
     show_quota(to, context);
@@ -395,7 +406,7 @@ fn show_quota(to: &Identity, context: &Context) {
 }
 
 /// Warns of a login that may be invalid, and of programs that keep the old account.
-fn warn_after_switch(report: &SwitchReport, daemon: &str, context: &Context) {
+fn warn_after_switch(report: &SwitchReport, daemon: DaemonState, context: &Context) {
     let ui = &context.ui;
     if let Some(quarantined_copy) = &report.quarantined {
         let reason = report.plan.unreadable.as_deref().unwrap_or_default();
@@ -426,7 +437,7 @@ fn warn_after_switch(report: &SwitchReport, daemon: &str, context: &Context) {
         ));
     }
 
-    if daemon == "running" {
+    if daemon == DaemonState::Running {
         ui.warn(
             "Codex's background daemon was started during the switch and may use the old account",
         );
