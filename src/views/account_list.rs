@@ -11,7 +11,7 @@ use crate::views::conversation_usage::{LaunchedUsages, format_usage, usage_json}
 use crate::views::week_pace::format_exhaustion_hint;
 use crate::views::{account_table, timeline};
 use codex_manager_core::accounts::{LoginOwner, Profile};
-use codex_manager_core::codex::Identity;
+use codex_manager_core::codex::{AuthFile, Identity};
 use codex_manager_core::quota::Account;
 use codex_manager_core::quota::state::Verdict;
 use serde::Serialize;
@@ -176,8 +176,6 @@ fn print_accounts_json<T: Serialize>(
 
 /// Describes the damage of a profile's login; `None` if the login is usable or was moved to another machine.
 pub(crate) fn describe_login_problem(profile: &Profile) -> Option<String> {
-    use codex_manager_core::codex::auth::AuthFile;
-
     if let Some(other_account) = profile.other_account() {
         return Some(format!(
             "its auth.json contains the login of {other_account}"

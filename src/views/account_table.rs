@@ -47,11 +47,14 @@ pub(super) fn print_accounts(rows: &[(Account, Verdict)], context: &Context) {
     }
 }
 
-/// Returns true if the manager knows that it has no login with which to switch to the account. A login that is live or
+/// Returns true if the manager is known to have no login with which to switch to the account. A login that is live or
 /// was moved to another machine is not missing.
 fn lacks_login(account: &Account) -> bool {
-    use LoginState::{Moved, Ok, Unknown};
-    !account.current && !matches!(account.login, Ok | Unknown | Moved)
+    let has_login = matches!(
+        account.login,
+        LoginState::Ok | LoginState::Unknown | LoginState::Moved
+    );
+    !account.current && !has_login
 }
 
 fn build_row(

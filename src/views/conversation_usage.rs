@@ -33,23 +33,23 @@ impl LaunchedUsages {
     /// Completes launches whose codex-manager was killed, and reads the newest figures of running ones.
     /// Rollouts of completed launches are not opened. Read errors are warnings.
     pub(crate) fn read(context: &Context) -> Self {
-        match settle_launches(context) {
-            Ok(launches) => {
-                let mut running: Vec<_> = launches.iter_unsettled().collect();
-                for record in &mut running {
-                    let since = record.run.started_at.to_utc();
-                    // Codex writes the figures of the server into the rollout (`token_count`), so no query is needed.
-                    for conversation in &mut record.binding.conversations {
-                        binding::read_latest_usage_into(conversation, since);
-                    }
-                }
-                Self { running }
-            }
+        let launches = match settle_launches(context) {
+            Ok(launches) => launches,
             Err(e) => {
                 context.warn(format_args!("cannot read the launches: {e}"));
-                Self::default()
+                return Self::default();
+            }
+        };
+
+        let mut running: Vec<_> = launches.iter_unsettled().collect();
+        for record in &mut running {
+            let since = record.run.started_at.to_utc();
+            // Codex writes the figures of the server into the rollout (`token_count`), so no query is needed.
+            for conversation in &mut record.binding.conversations {
+                binding::read_latest_usage_into(conversation, since);
             }
         }
+        Self { running }
     }
 
     pub(crate) fn find_newest_usage(&self, entry: &AccountEntry) -> Option<SessionUsage> {

@@ -33,6 +33,7 @@ pub(crate) struct AreaChart {
     pub forecast: Option<[(f64, f64); 2]>,
 }
 
+// The size of an area chart, and the space for its labels.
 const WIDTH: f64 = 720.0;
 const HEIGHT: f64 = 240.0;
 const LEFT: f64 = 56.0;
@@ -52,10 +53,6 @@ pub(crate) fn format_figures(figures: &[(&str, String)]) -> String {
 
 impl AreaChart {
     pub(crate) fn draw(&self) -> String {
-        let to_x = |at: f64| LEFT + at * (WIDTH - LEFT - MARGIN);
-        let plot_height = HEIGHT - BOTTOM - MARGIN;
-        let to_y = |percent: f64| MARGIN + (100.0 - percent.min(100.0)) * plot_height / 100.0;
-
         let mut svg = format_svg_start(WIDTH, HEIGHT, "Use of the window");
         for percent in [0.0, 50.0, 100.0] {
             let (x0, x1, y) = (to_x(0.0), to_x(1.0), to_y(percent));
@@ -66,34 +63,7 @@ impl AreaChart {
             );
         }
 
-        let most_heights = self.layers.iter().map(|layer| layer.heights.len()).max();
-        let mut below = vec![0.0; most_heights.unwrap_or(0)];
-        let last_step = as_length(self.steps.max(1) as u64);
-        for (i, layer) in self.layers.iter().enumerate() {
-            let mut path = String::new();
-            let format_point = |step: usize, height: f64| {
-                let x = to_x(as_length(step as u64) / last_step);
-                format!("{x:.1} {:.1} ", to_y(height))
-            };
-
-            // The outline goes back along the top of the layers below, then forward along the top of this one.
-            for (step, height) in below.iter().enumerate().rev() {
-                path.push_str(&format_point(step, *height));
-            }
-            for (step, height) in layer.heights.iter().enumerate() {
-                below[step] += height;
-                path.push_str(&format_point(step, below[step]));
-            }
-
-            let name = escape_html(&layer.name);
-            // The layers beyond the last colour share it.
-            let color = i.min(MAX_COLORS - 1);
-            let _ = writeln!(
-                svg,
-                "<path class=\"a{color}\" d=\"M{path}Z\"><title>{name}</title></path>"
-            );
-        }
-
+        self.push_areas(&mut svg);
         if let Some([(x0, y0), (x1, y1)]) = self.forecast {
             let (x0, y0, x1, y1) = (to_x(x0), to_y(y0), to_x(x1), to_y(y1));
             let _ = writeln!(
@@ -122,6 +92,46 @@ impl AreaChart {
         }
         svg + "</ul>\n"
     }
+
+    fn push_areas(&self, svg: &mut String) {
+        let most_heights = self.layers.iter().map(|layer| layer.heights.len()).max();
+        let mut below = vec![0.0; most_heights.unwrap_or(0)];
+        let last_step = as_length(self.steps.max(1) as u64);
+        let format_point = |step: usize, height: f64| {
+            let x = to_x(as_length(step as u64) / last_step);
+            format!("{x:.1} {:.1} ", to_y(height))
+        };
+
+        for (i, layer) in self.layers.iter().enumerate() {
+            let mut path = String::new();
+            // The outline goes back along the top of the layers below, then forward along the top of this one.
+            for (step, height) in below.iter().enumerate().rev() {
+                path.push_str(&format_point(step, *height));
+            }
+            for (step, height) in layer.heights.iter().enumerate() {
+                below[step] += height;
+                path.push_str(&format_point(step, below[step]));
+            }
+
+            let name = escape_html(&layer.name);
+            // The layers beyond the last colour share it.
+            let color = i.min(MAX_COLORS - 1);
+            let _ = writeln!(
+                svg,
+                "<path class=\"a{color}\" d=\"M{path}Z\"><title>{name}</title></path>"
+            );
+        }
+    }
+}
+
+/// Returns the position in an area chart of a time from 0 to 1.
+fn to_x(at: f64) -> f64 {
+    LEFT + at * (WIDTH - LEFT - MARGIN)
+}
+
+fn to_y(percent: f64) -> f64 {
+    let plot_height = HEIGHT - BOTTOM - MARGIN;
+    MARGIN + (100.0 - percent.min(100.0)) * plot_height / 100.0
 }
 
 /// Draws the tokens of each hour of each day of the week, from Monday. Each of the four shades is a quarter of the

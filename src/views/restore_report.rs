@@ -99,7 +99,7 @@ pub(crate) fn show_plan(
     let is_rollout = |name: &EntryName| kind_of(name.as_path()).is_rollout_folder();
     let mut unchanged_rollouts = NameSet::with_names(unchanged.name_table());
     unchanged_rollouts.extend(unchanged.iter().filter(is_rollout));
-    // A merge leaves them out.
+    // A merge leaves these out.
     let mut restored = plan.writes.clone();
     if plan.merge {
         restored = restored.without(&unchanged_rollouts);

@@ -4,7 +4,7 @@ use crate::context::Context;
 use crate::error::CommandError;
 use crate::ui::table::{Cell, Column, Table};
 use crate::ui::time::bytes;
-use crate::ui::{self, Style};
+use crate::ui::{self, Style, Ui};
 use crate::views::account::short_id;
 use chrono::{DateTime, Utc};
 use codex_manager_core::codex::RolloutName;
@@ -406,23 +406,7 @@ pub(crate) fn print_unsynced<'a>(
         );
     }
 
-    for message in UndeliveredVersion::format_summary_by_machine(&plan.notices.undelivered) {
-        ui.warn(message);
-    }
-    for file in &plan.notices.undelivered {
-        ui.detail(format_args!(
-            "not arrived: {}: {}",
-            file.path,
-            file.reason()
-        ));
-    }
-    if !plan.notices.undelivered.is_empty() {
-        ui.note(
-            "wait until the cloud client has delivered them; a conversation that you continue now becomes a \
-             conflict; before you start Codex on this machine run: codex-manager sync run --apply",
-        );
-    }
-
+    print_undelivered(ui, &plan.notices.undelivered);
     print_messages("not synced", &plan.notices.skipped, MAX_MESSAGES, |text| {
         ui.warn(text);
     });
@@ -444,6 +428,23 @@ pub(crate) fn print_unsynced<'a>(
     }
     if !conflict_copies.is_empty() {
         ui.note("list and resolve them with: codex-manager sync resolve");
+    }
+}
+
+/// Prints the versions that other machines list and that have not arrived in the cloud folder.
+fn print_undelivered(ui: &Ui, undelivered: &[UndeliveredVersion]) {
+    for message in UndeliveredVersion::format_summary_by_machine(undelivered) {
+        ui.warn(message);
+    }
+    for file in undelivered {
+        let reason = file.reason();
+        ui.detail(format_args!("not arrived: {}: {reason}", file.path));
+    }
+    if !undelivered.is_empty() {
+        ui.note(
+            "wait until the cloud client has delivered them; a conversation that you continue now becomes a \
+             conflict; before you start Codex on this machine run: codex-manager sync run --apply",
+        );
     }
 }
 
