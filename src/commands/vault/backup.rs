@@ -63,7 +63,8 @@ impl VaultBackupArgs {
 /// Prints the JSON document, in a dry run without a `report`. Its keys are an interface.
 fn print_json(
     context: &Context,
-    (metadata, host): (&Metadata, &str),
+    metadata: &Metadata,
+    host: &str,
     report: Option<&SnapshotReport>,
     [excluded, skipped, damaged]: [&[PathNote]; 3],
 ) {
@@ -90,7 +91,7 @@ fn print_json(
 fn print_plan(context: &Context, plan: &BackupPlan) -> Result<Outcome> {
     let (scan, metadata) = plan.scan_home()?;
     let left_out = [&*scan.excluded, &scan.skipped, &scan.damaged];
-    print_json(context, (&metadata, &host(context)), None, left_out);
+    print_json(context, &metadata, &host(context), None, left_out);
 
     let ui = &context.ui;
     ui.report(format_args!(
@@ -107,7 +108,7 @@ fn print_snapshot(context: &Context, snapshot: &NewSnapshot) {
     let (tree, report) = (&snapshot.tree, &snapshot.report);
     let metadata = &tree.manifest.metadata;
     let left_out = [&*tree.excluded, &tree.skipped, &tree.damaged];
-    print_json(context, (metadata, &snapshot.host), Some(report), left_out);
+    print_json(context, metadata, &snapshot.host, Some(report), left_out);
 
     let ui = &context.ui;
     let owner = format_owner_suffix(metadata, context);

@@ -42,11 +42,6 @@ pub(super) struct LsArgs {
     table: TableArgs,
 }
 
-/// Returns the absolute path by which restic names a path relative to the Codex home.
-fn to_restic_path(path: &Path) -> PathBuf {
-    Path::new("/").join(path)
-}
-
 impl LsArgs {
     pub(super) fn run(self, context: &Context, connection: &ConnectionArgs) -> Result<Outcome> {
         let context = &self.table.apply(context)?;
@@ -118,23 +113,7 @@ pub(super) struct CatArgs {
 impl CatArgs {
     pub(super) fn run(self, context: &Context, connection: &ConnectionArgs) -> Result<Outcome> {
         let shown_path = self.path.display().to_string();
-
-        // Tokens never reach stdout, where a log or a screen share would keep them.
-        // The names are those of snapshots, with slashes on Windows too.
-        let names = self.path.components().filter_map(|part| match part {
-            Component::Normal(name) => Some(name.to_string_lossy()),
-            _ => None,
-        });
-        let path = names.collect::<Vec<_>>().join("/");
-        let is_secret = reason_to_refuse_name(&path.to_lowercase()).is_some();
-        if is_secret || kind_of(&self.path).is_login() {
-            let [snapshot, path] = [&*self.snapshot, &*path].map(shell::quote_if_needed);
-            let error =
-                CommandError::refused(format!("logins and keys are not printed: {shown_path}"));
-            return Err(error.hint(format!(
-                "restore it: codex-manager vault restore {snapshot} --only {path}"
-            )));
-        }
+        self.refuse_secret()?;
 
         let restic = connection.open(context)?;
         let snapshot = find_snapshot(context, &restic, &self.snapshot)?;
@@ -173,4 +152,29 @@ impl CatArgs {
         ui.document("vault cat", &json);
         Ok(Outcome::Done)
     }
+
+    /// Refuses a file with tokens, which must not reach stdout: a log or a screen share would keep them.
+    fn refuse_secret(&self) -> Result<()> {
+        // The names are those of snapshots, with slashes on Windows too.
+        let names = self.path.components().filter_map(|part| match part {
+            Component::Normal(name) => Some(name.to_string_lossy()),
+            _ => None,
+        });
+        let path = names.collect::<Vec<_>>().join("/");
+        let is_secret = reason_to_refuse_name(&path.to_lowercase()).is_some();
+        if !is_secret && !kind_of(&self.path).is_login() {
+            return Ok(());
+        }
+
+        let message = format!("logins and keys are not printed: {}", self.path.display());
+        let [snapshot, path] = [&*self.snapshot, &*path].map(shell::quote_if_needed);
+        Err(CommandError::refused(message).hint(format!(
+            "restore it: codex-manager vault restore {snapshot} --only {path}"
+        )))
+    }
+}
+
+/// Returns the absolute path by which restic names a path relative to the Codex home.
+fn to_restic_path(path: &Path) -> PathBuf {
+    Path::new("/").join(path)
 }

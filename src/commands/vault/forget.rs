@@ -38,6 +38,48 @@ pub(super) struct ForgetArgs {
     dry_run: bool,
 }
 
+impl ForgetArgs {
+    pub(super) fn run(self, context: &Context, connection: &ConnectionArgs) -> Result<Outcome> {
+        let rules = self.rules.to_policy(context, "vault forget")?;
+        let restic = connection.open(context)?;
+        let snapshots = snapshot::list_snapshots(&restic)?;
+
+        let candidates: Vec<_> = snapshots
+            .iter()
+            .filter_map(Snapshot::to_retention_candidate)
+            .collect();
+        let mut plan =
+            retention::plan_retention(&candidates, &rules, &context.now(), context.zone());
+        keep_last_copies(&mut plan, &restic, &snapshots, context)?;
+
+        let ui = &context.ui;
+        retention_table::show_decisions(context, &plan, RetentionSubject::Snapshots);
+        let removed_count = pluralize(plan.drop.len(), "snapshot");
+        if plan.drop.is_empty() {
+            ui.line("nothing to forget");
+        } else if self.dry_run {
+            ui.prose(format_args!("{removed_count} would be removed"));
+        } else {
+            permanent_deletion::confirm_deletion(context, &removed_count)?;
+            // With a wrong clock, this rule could keep too few snapshots.
+            if rules.within.is_some() {
+                disk_clock::check_system_clock(context.manager_home(), context.now())?;
+            }
+            restic.forget(plan.drop.iter().map(|d| d.candidate.archive.as_str()))?;
+            // A separate step, because a killed prune leaves only unused data, which the next prune removes.
+            restic.run(&["prune"])?;
+            ui.prose(format_args!("{removed_count} removed"));
+        }
+
+        let json = object()
+            .with("keep", decisions_json(plan.keep, context))
+            .with("drop", decisions_json(plan.drop, context))
+            .with("dry_run", self.dry_run);
+        ui.document("vault forget", &json);
+        Ok(Outcome::Done)
+    }
+}
+
 /// Changes the plan so that it keeps the last snapshot with the lost messages of each conversation. For conversations
 /// of other homes, uses the losses that `history losses --vault` recorded.
 fn keep_last_copies(
@@ -95,47 +137,5 @@ fn find_losses(
     match found.failures.into_iter().next() {
         Some((_, e)) => Err(e),
         None => Ok((search, found.losses)),
-    }
-}
-
-impl ForgetArgs {
-    pub(super) fn run(self, context: &Context, connection: &ConnectionArgs) -> Result<Outcome> {
-        let rules = self.rules.to_policy(context, "vault forget")?;
-        let restic = connection.open(context)?;
-        let snapshots = snapshot::list_snapshots(&restic)?;
-
-        let candidates: Vec<_> = snapshots
-            .iter()
-            .filter_map(Snapshot::to_retention_candidate)
-            .collect();
-        let mut plan =
-            retention::plan_retention(&candidates, &rules, &context.now(), context.zone());
-        keep_last_copies(&mut plan, &restic, &snapshots, context)?;
-
-        let ui = &context.ui;
-        retention_table::show_decisions(context, &plan, RetentionSubject::Snapshots);
-        let removed_count = pluralize(plan.drop.len(), "snapshot");
-        if plan.drop.is_empty() {
-            ui.line("nothing to forget");
-        } else if self.dry_run {
-            ui.prose(format_args!("{removed_count} would be removed"));
-        } else {
-            permanent_deletion::confirm_deletion(context, &removed_count)?;
-            // With a wrong clock, this rule could keep too few snapshots.
-            if rules.within.is_some() {
-                disk_clock::check_system_clock(context.manager_home(), context.now())?;
-            }
-            restic.forget(plan.drop.iter().map(|d| d.candidate.archive.as_str()))?;
-            // A separate step, because a killed prune leaves only unused data, which the next prune removes.
-            restic.run(&["prune"])?;
-            ui.prose(format_args!("{removed_count} removed"));
-        }
-
-        let json = object()
-            .with("keep", decisions_json(plan.keep, context))
-            .with("drop", decisions_json(plan.drop, context))
-            .with("dry_run", self.dry_run);
-        ui.document("vault forget", &json);
-        Ok(Outcome::Done)
     }
 }

@@ -35,39 +35,10 @@ pub(super) struct VaultInitArgs {
     dry_run: bool,
 }
 
-/// Returns true if the user part of the URL has a password.
-fn has_password(url: &str) -> bool {
-    let authority = url.split_once("://").map_or("", |(_, rest)| rest);
-    let authority = authority.split('/').next().unwrap_or_default();
-    let user = authority.rsplit_once('@').map_or("", |(user, _)| user);
-    user.contains(':')
-}
-
-/// Returns the name of the password's source in JSON. Without a password, the user is asked.
-fn source_name(password: Option<&Password>) -> &'static str {
-    match password {
-        Some(Password::File(_)) => "file",
-        Some(Password::Command(_)) => "command",
-        Some(Password::Environment) => "environment",
-        Some(Password::Typed(_)) | None => "prompt",
-    }
-}
-
 struct OpenedRepository {
     /// False if the repository existed before.
     is_new: bool,
     snapshot_count: usize,
-}
-
-/// Prints the JSON document, in a dry run without an opened repository.
-fn print_json(context: &Context, url: &str, source: &str, opened: Option<&OpenedRepository>) {
-    let json = object()
-        .with("repository", url)
-        .with("created", opened.map(|opened| opened.is_new))
-        .with("snapshots", opened.map(|opened| opened.snapshot_count))
-        .with("password", source)
-        .with("dry_run", opened.is_none());
-    context.ui.document("vault init", &json);
 }
 
 impl VaultInitArgs {
@@ -86,14 +57,11 @@ impl VaultInitArgs {
         }
 
         connection.check_program(context)?;
-        let (password, typed) = if let Some(password) = configured {
-            (password, None)
-        } else {
-            let typed = ask_new_password(context)?;
-            (Password::Typed(typed.clone()), Some(typed))
+        let password = match configured {
+            Some(password) => password,
+            None => Password::Typed(ask_new_password(context)?),
         };
-        let source = source_name(Some(&password));
-        let restic = connection.open_restic(context, url.clone(), password)?;
+        let restic = connection.open_restic(context, url.clone(), password.clone())?;
 
         // Nothing is stored on this machine before the vault has opened with the password.
         let opened = OpenedRepository {
@@ -102,14 +70,15 @@ impl VaultInitArgs {
             snapshot_count: snapshot::list_snapshots(&restic)?.len(),
         };
 
-        if let Some(typed) = typed {
-            store_password(context, &typed)?;
+        if let Password::Typed(typed) = &password {
+            store_password(context, typed)?;
         }
         save_settings(context, connection, url)?;
 
         let verb = if opened.is_new { "created" } else { "opened" };
         ui.report(format_args!("{verb} the vault {shown_url}"));
         ui.note("make a snapshot: codex-manager vault backup");
+        let source = source_name(Some(&password));
         print_json(context, &shown_url, source, Some(&opened));
         Ok(Outcome::Done)
     }
@@ -137,15 +106,42 @@ impl VaultInitArgs {
     }
 }
 
+/// Returns true if the user part of the URL has a password.
+fn has_password(url: &str) -> bool {
+    let authority = url.split_once("://").map_or("", |(_, rest)| rest);
+    let authority = authority.split('/').next().unwrap_or_default();
+    let user = authority.rsplit_once('@').map_or("", |(user, _)| user);
+    user.contains(':')
+}
+
+/// Returns the name of the password's source in JSON. Without a password, the user is asked.
+fn source_name(password: Option<&Password>) -> &'static str {
+    match password {
+        Some(Password::File(_)) => "file",
+        Some(Password::Command(_)) => "command",
+        Some(Password::Environment) => "environment",
+        Some(Password::Typed(_)) | None => "prompt",
+    }
+}
+
+/// Prints the JSON document, in a dry run without an opened repository.
+fn print_json(context: &Context, url: &str, source: &str, opened: Option<&OpenedRepository>) {
+    let json = object()
+        .with("repository", url)
+        .with("created", opened.map(|opened| opened.is_new))
+        .with("snapshots", opened.map(|opened| opened.snapshot_count))
+        .with("password", source)
+        .with("dry_run", opened.is_none());
+    context.ui.document("vault init", &json);
+}
+
 /// Stores a typed password in a file of the manager home.
 fn store_password(context: &Context, typed: &SecretBytes) -> Result<()> {
-    let vault_folder = vault_folder(context.manager_home());
-    if let Password::File(path) = Password::store(typed, &vault_folder)? {
-        context.note(format_args!(
-            "the password is stored in {}; keep a copy elsewhere",
-            path.display()
-        ));
-    }
+    let path = Password::store(typed, &vault_folder(context.manager_home()))?;
+    context.note(format_args!(
+        "the password is stored in {}; keep a copy elsewhere",
+        path.display()
+    ));
     Ok(())
 }
 

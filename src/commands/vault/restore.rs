@@ -43,7 +43,7 @@ pub(super) struct VaultRestoreArgs {
 impl VaultRestoreArgs {
     pub(super) fn run(mut self, context: &Context, connection: &ConnectionArgs) -> Result<Outcome> {
         // Refuses an invalid --to before the repository is contacted.
-        self.options.destination(context)?;
+        let (_, target) = self.options.destination(context)?;
 
         let restic = connection.open(context)?;
         let name = self.snapshot.as_deref().unwrap_or(LATEST);
@@ -68,7 +68,7 @@ impl VaultRestoreArgs {
         let manifest = source.contents.manifest.clone();
         let manifest_only = ArchiveReader::without_file(Path::new(&id), manifest);
         context.note(describe_archive(context, &manifest_only, "snapshot"));
-        self.confirm_default_snapshot(context, &id)?;
+        self.confirm_default_snapshot(context, &id, target)?;
 
         if self.options.dry_run {
             // A plan needs no content, so nothing is downloaded and nothing written.
@@ -96,9 +96,14 @@ impl VaultRestoreArgs {
     }
 
     /// Asks before the newest snapshot is restored into the Codex home, if the user named none.
-    fn confirm_default_snapshot(&self, context: &Context, id: &str) -> Result<()> {
-        let replaces_home = self.options.destination(context)?.1 == RestoreTarget::Home;
-        let asks_user = self.snapshot.is_none() && replaces_home && !self.options.dry_run;
+    fn confirm_default_snapshot(
+        &self,
+        context: &Context,
+        id: &str,
+        target: RestoreTarget,
+    ) -> Result<()> {
+        let replaces_home = target == RestoreTarget::Home && !self.options.dry_run;
+        let asks_user = self.snapshot.is_none() && replaces_home;
         let question = format!("restore {id}, the newest snapshot?");
         if asks_user && !context.settings.assume_yes && context.ui.confirm(question) != Some(true) {
             let message = "the restore of the newest snapshot was not confirmed";

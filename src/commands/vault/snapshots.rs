@@ -30,7 +30,7 @@ const COLUMNS: [Column; 7] = [
   codex-manager vault snapshots --host laptop
   codex-manager vault snapshots --json | jq -r '.snapshots[].id'")]
 pub(super) struct SnapshotsArgs {
-    /// List only the snapshots of this machine
+    /// List only the snapshots of the machine with this host name
     #[arg(long, value_name = "NAME")]
     host: Option<String>,
     #[command(flatten)]

@@ -60,17 +60,17 @@ impl Password {
             .or_else(|| stored_file.is_file().then_some(Self::File(stored_file)))
     }
 
-    /// Stores a typed password in the vault's folder, 0600, and returns the file.
+    /// Stores a typed password in the vault's folder, 0600, and returns the path of the file.
     ///
     /// # Errors
     /// The file cannot be written; nothing is stored then.
-    pub fn store(secret: &SecretBytes, vault_folder: &Path) -> Result<Self, IoError> {
+    pub fn store(secret: &SecretBytes, vault_folder: &Path) -> Result<PathBuf, IoError> {
         atomic::create_private_folder(vault_folder)?;
         let path = vault_folder.join(PASSWORD_FILE);
         let mut line = secret.expose().to_vec();
         line.push(b'\n');
         atomic::write(&path, &line)?;
-        Ok(Self::File(path))
+        Ok(path)
     }
 
     /// Sets the variables of a restic command.
