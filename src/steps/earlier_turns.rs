@@ -29,8 +29,9 @@ pub(crate) fn project_continued_rollouts(
         .find_codex()
         .map_err(|e| CommandError::failed("Codex was not found").because(e));
     let projected = program.and_then(|program| {
-        let ui = &context.ui;
-        ui.note("Codex reads the earlier turns of rewound conversations");
+        context
+            .ui
+            .note("Codex reads the earlier turns of rewound conversations");
         Ok(repair::project_continued_rollouts(
             &repair_context,
             &program,

@@ -236,17 +236,22 @@ enum DaemonState {
     Running,
     /// The switch has stopped it.
     Stopped,
-    None,
+    #[serde(rename = "none")]
+    NotRunning,
 }
 
 impl DaemonState {
     fn find(context: &Context) -> Self {
-        daemon::find(context.codex_home()).map_or(Self::None, |_| Self::Running)
+        if daemon::find(context.codex_home()).is_some() {
+            Self::Running
+        } else {
+            Self::NotRunning
+        }
     }
 
     fn find_after(report: &SwitchReport, context: &Context) -> Self {
         match Self::find(context) {
-            Self::None if report.daemon_stopped => Self::Stopped,
+            Self::NotRunning if report.daemon_stopped => Self::Stopped,
             state => state,
         }
     }
@@ -326,7 +331,7 @@ fn show_already_current(plan: &SwitchPlan, to: &Identity, daemon: DaemonState, c
             "Codex's background daemon is running and keeps the account it was started with; stop it \
             with --stop-daemon",
         ),
-        DaemonState::None => {}
+        DaemonState::NotRunning => {}
     }
 }
 

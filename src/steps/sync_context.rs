@@ -17,10 +17,9 @@ use std::time::Duration;
 
 /// The time to wait for the lock. A forked child process inherits the lock until it calls `exec`, so another process
 /// may hold the lock for a moment although no sync runs.
-pub(crate) const LOCK_WAIT: Duration = Duration::from_millis(300);
+const LOCK_WAIT: Duration = Duration::from_millis(300);
 
 /// The parts of one sync.
-#[derive(Clone, Copy)]
 pub(crate) struct SyncContext<'a> {
     pub(crate) context: &'a Context,
     pub(crate) config: &'a SyncConfig,

@@ -146,10 +146,11 @@ pub(crate) fn print_shutdown_plan(context: &Context, plan: Option<&ShutdownPlan>
         Some(ShutdownPlan::Ask(targets)) => (targets, " with your consent"),
         Some(ShutdownPlan::Terminate(targets)) => (targets, ""),
         Some(ShutdownPlan::Refuse(refusal)) => {
-            return context.ui.warn(format_args!(
+            context.ui.warn(format_args!(
                 "the Codex home is in use; a run would be refused: {}",
                 refusal.holders.join(", ")
             ));
+            return;
         }
     };
     context.ui.note(format_args!(

@@ -65,7 +65,7 @@ pub(super) fn print_history(name: Option<&str>, context: &Context) -> Result<Out
     if histories.is_empty() {
         let account = name.map_or(String::new(), |name| format!(" {}", quote_if_needed(name)));
         ui.note(format_args!(
-            "there are no recorded figures yet; query them with: codex-manager status{account}"
+            "there are no recorded figures yet; add one with: codex-manager status{account}"
         ));
     } else {
         let mut table = Table::new(ui, COLUMNS);

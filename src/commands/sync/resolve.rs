@@ -178,7 +178,7 @@ impl ResolveArgs {
         let needs_lock = sync.config.remote == SyncRemote::Folder;
         let _lock = needs_lock.then(|| sync.lock_replica()).transpose()?;
         sync.shut_down_codex()?;
-        let outcome = sync.apply(decision, keep)?;
+        let outcome = sync.apply_decision(decision, keep)?;
         self.print_result(sync.context, name, keep, outcome);
         Ok(())
     }
@@ -370,7 +370,7 @@ struct DecidedFilePlan {
 }
 
 impl SyncContext<'_> {
-    fn apply(&self, decision: &OpenDecision, keep: KeepChoice) -> Result<DecisionOutcome> {
+    fn apply_decision(&self, decision: &OpenDecision, keep: KeepChoice) -> Result<DecisionOutcome> {
         match &decision.subject {
             DecisionSubject::Conflict(conflict) => self.sync_decided_file(conflict, keep),
             DecisionSubject::ConflictCopy(copy, _) => {

@@ -79,6 +79,7 @@ impl RunArgs {
         })
     }
 
+    /// Keeps the replica locked until the result is published.
     fn sync_and_publish(&self, sync: &SyncContext<'_>) -> Result<Outcome> {
         let _lock = sync.lock_replica()?;
         match VaultSync::open(sync, VaultPurpose::Run)? {

@@ -160,13 +160,11 @@ impl WindowUse {
         context: &Context,
     ) -> Result<Option<Self>> {
         let mut quotas = read_quotas_around(at, store, account, conversations, context)?;
-        let end = match at {
-            Some(at) => window_end_at(&quotas, at),
-            None => quotas.iter().rev().find_map(reset_time),
-        };
-        let end = match (end, at) {
-            (Some(end), _) => end,
-            (None, Some(at)) => return Err(unknown_window_error(account, at, context)),
+        let newest_end = quotas.iter().rev().find_map(reset_time);
+        let end = match (at, newest_end) {
+            (Some(at), _) => window_end_at(&quotas, at)
+                .ok_or_else(|| unknown_window_error(account, at, context))?,
+            (None, Some(end)) => end,
             (None, None) => return Ok(None),
         };
 
