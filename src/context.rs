@@ -93,6 +93,11 @@ impl Context {
         self.ui.warn(text);
     }
 
+    /// Returns true if the user answers the question with yes, or `--yes` is given; false without a terminal.
+    pub(crate) fn confirm(&self, question: impl Display) -> bool {
+        self.settings.assume_yes || self.ui.confirm(question) == Some(true)
+    }
+
     pub(crate) fn zone(&self) -> Zone {
         self.settings.zone
     }

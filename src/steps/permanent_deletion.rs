@@ -8,8 +8,7 @@ use crate::error::{CommandError, Result};
 /// # Errors
 /// The user declines, or there is no terminal.
 pub(crate) fn confirm_deletion(context: &Context, objects: &str) -> Result<()> {
-    let question = format_args!("delete {objects} permanently?");
-    if context.settings.assume_yes || context.ui.confirm(question) == Some(true) {
+    if context.confirm(format_args!("delete {objects} permanently?")) {
         return Ok(());
     }
     let message = format!("a permanent deletion needs confirmation: {objects}");

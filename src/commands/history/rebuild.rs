@@ -100,7 +100,8 @@ impl RebuildArgs {
         let mut files = rebuild::preview(target.home, &mut plan)?;
         if !self.dry_run {
             require_consent(context, &plan, &files)?;
-            files = rebuild::apply(target.home, &mut plan, !self.no_backup, context.now())?;
+            let keeps_copies = !self.no_backup;
+            files = rebuild::apply(target.home, &mut plan, keeps_copies, context.now())?;
         }
 
         self.show_files(context, &files);
@@ -242,13 +243,12 @@ fn require_consent(context: &Context, plan: &RebuildPlan, files: &[RebuiltFile])
         file.written && file.path.ends_with(prompts::FILE_NAME) && file.path.exists()
     };
     let removed_prompts = plan.prompts.max_removed();
-    if removed_prompts == 0 || context.settings.assume_yes || !files.iter().any(replaces_prompts) {
+    if removed_prompts == 0 || !files.iter().any(replaces_prompts) {
         return Ok(());
     }
 
     let prompts_text = pluralize(removed_prompts, "prompt");
-    let question = format!("remove {prompts_text} from history.jsonl?");
-    if context.ui.confirm(question) == Some(true) {
+    if context.confirm(format_args!("remove {prompts_text} from history.jsonl?")) {
         return Ok(());
     }
 

@@ -12,6 +12,7 @@ use codex_manager_core::accounts::removed::UndoneRemoval;
 use codex_manager_core::codex::Identity;
 use codex_manager_core::io::{pluralize, shell};
 use std::collections::BTreeSet;
+use std::path::PathBuf;
 
 /// Move a profile to the trash, or with --purge delete it
 ///
@@ -37,50 +38,14 @@ impl ProfileRemoveArgs {
     pub(super) fn run(self, context: &Context) -> Result<Outcome> {
         let profiles = context.profiles();
         let profile = choose_profile_name(self.name, context)?;
-        let (mut trash, mut purged) = (None, 0);
         let _account_locks = lock_account(&profile, self.dry_run, &profiles, context)?;
         profiles.check_not_isolated(&profile)?;
 
-        let ui = &context.ui;
-        let shown = printable(&profile);
-        if self.purge {
-            let folders = profiles.list_folders_of(&profile)?;
-            let accounts = describe_accounts(&profiles.read_accounts_to_purge(&profile)?);
-
-            if self.dry_run {
-                purged = folders.len();
-                ui.prose(format_args!(
-                    "would delete {shown} permanently: {}, {accounts}",
-                    pluralize(folders.len(), "folder")
-                ));
-            } else {
-                confirm_purge(&profile, context, &accounts)?;
-                purged = profiles.purge_profile(&profile)?;
-                ui.prose(format_args!(
-                    "deleted {shown} permanently: {}",
-                    pluralize(purged, "folder")
-                ));
-            }
-        } else if self.dry_run {
-            // A dry run too fails for an unknown profile.
-            profiles.find_by_name(&profile)?;
-            ui.prose(format_args!("would move the profile {shown} to the trash"));
+        let (trash, purged) = if self.purge {
+            (None, purge(&profile, self.dry_run, context)?)
         } else {
-            profiles.find_by_name(&profile)?;
-            let question = format!("move the profile {shown} to the trash?");
-            if !context.settings.assume_yes && ui.confirm(question) != Some(true) {
-                return Err(CommandError::refused("the profile was not removed")
-                    .hint("nothing was changed; to remove it without a question, add --yes"));
-            }
-
-            let trash_folder = profiles.move_to_trash(&profile, context.local_now())?;
-            ui.prose(format_args!("moved {shown} to the trash"));
-            ui.note(format_args!(
-                "undo with: codex-manager profile undo {}",
-                shell::quote_if_needed(&profile)
-            ));
-            trash = Some(trash_folder);
-        }
+            (move_to_trash(&profile, self.dry_run, context)?, 0)
+        };
 
         let outcome = record_profiles_if(!self.dry_run, context);
         let json = object()
@@ -88,9 +53,60 @@ impl ProfileRemoveArgs {
             .with("trash", trash)
             .with("purged", purged)
             .with("dry_run", self.dry_run);
-        ui.document("profile remove", &json);
+        context.ui.document("profile remove", &json);
         Ok(outcome)
     }
+}
+
+/// Moves a profile to the trash if the user consents, and returns its new folder; `None` in a dry run.
+fn move_to_trash(profile: &str, dry_run: bool, context: &Context) -> Result<Option<PathBuf>> {
+    let profiles = context.profiles();
+    // Also a dry run fails for an unknown profile.
+    profiles.find_by_name(profile)?;
+
+    let ui = &context.ui;
+    let shown = printable(profile);
+    if dry_run {
+        ui.prose(format_args!("would move the profile {shown} to the trash"));
+        return Ok(None);
+    }
+    if !context.confirm(format_args!("move the profile {shown} to the trash?")) {
+        return Err(CommandError::refused("the profile was not removed")
+            .hint("nothing was changed; to remove it without a question, add --yes"));
+    }
+
+    let trash_folder = profiles.move_to_trash(profile, context.local_now())?;
+    ui.prose(format_args!("moved {shown} to the trash"));
+    ui.note(format_args!(
+        "undo with: codex-manager profile undo {}",
+        shell::quote_if_needed(profile)
+    ));
+    Ok(Some(trash_folder))
+}
+
+/// Deletes a profile and its copies in the trash if the user consents. Returns the number of deleted folders; in a dry
+/// run, of those that would be deleted.
+fn purge(profile: &str, dry_run: bool, context: &Context) -> Result<usize> {
+    let profiles = context.profiles();
+    let folder_count = profiles.list_folders_of(profile)?.len();
+    let accounts = describe_accounts(&profiles.read_accounts_to_purge(profile)?);
+
+    let shown = printable(profile);
+    if dry_run {
+        context.ui.prose(format_args!(
+            "would delete {shown} permanently: {}, {accounts}",
+            pluralize(folder_count, "folder")
+        ));
+        return Ok(folder_count);
+    }
+
+    confirm_purge(profile, context, &accounts)?;
+    let purged = profiles.purge_profile(profile)?;
+    context.ui.prose(format_args!(
+        "deleted {shown} permanently: {}",
+        pluralize(purged, "folder")
+    ));
+    Ok(purged)
 }
 
 /// Asks before a purge, which may delete the only copy of a login.
@@ -100,7 +116,7 @@ impl ProfileRemoveArgs {
 fn confirm_purge(profile: &str, context: &Context, accounts: &str) -> Result<()> {
     let shown = printable(profile);
     let question = format!("delete {shown} ({accounts}) permanently? This may be the only copy");
-    if context.settings.assume_yes || context.ui.confirm(question) == Some(true) {
+    if context.confirm(question) {
         return Ok(());
     }
 

@@ -105,7 +105,7 @@ impl VaultRestoreArgs {
         let replaces_home = target == RestoreTarget::Home && !self.options.dry_run;
         let asks_user = self.snapshot.is_none() && replaces_home;
         let question = format!("restore {id}, the newest snapshot?");
-        if asks_user && !context.settings.assume_yes && context.ui.confirm(question) != Some(true) {
+        if asks_user && !context.confirm(question) {
             let message = "the restore of the newest snapshot was not confirmed";
             return Err(CommandError::refused(message)
                 .hint("name a snapshot, or add --yes; nothing was changed")
