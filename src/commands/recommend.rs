@@ -117,56 +117,27 @@ impl RecommendArgs {
 
     fn recommend(self, template: Option<&Template>, context: &Context) -> Result<Outcome> {
         let mut accounts = read_known_accounts(context)?;
-        let preferences = &context.settings.preferences;
-        let strategy = self.strategy.unwrap_or(preferences.strategy);
-        let include_api_key = self.include_api_key || preferences.include_api_key;
-        let now = context.now();
-
         // Checking a login reads its file, so only accounts that will be shown are checked.
         if self.explain || context.ui.wants_json() {
             recheck_profile_logins(context.manager_home(), &mut accounts);
         } else {
             let shows_better = template.is_some_and(Template::shows_better_account);
-            let order = (strategy, include_api_key);
-            self.recheck_shown_candidates(&mut accounts, shows_better, order, context);
+            self.recheck_shown_candidates(&mut accounts, shows_better, context);
         }
 
-        let ranking = rank_accounts(&accounts, strategy, include_api_key, &now);
-        let Some(best) = self
-            .best_candidate(&ranking)
-            .filter(|best| !self.ready_only || best.is_ready())
-        else {
+        let ranking = self.rank(&accounts, context);
+        let best = self.best_candidate(&ranking);
+        let Some(best) = best.filter(|best| !self.ready_only || best.is_ready()) else {
             return Err(no_account_error(&self, &ranking, context));
         };
 
         if self.switch {
-            note_first_without_login(&ranking, best, context);
-            context.note(format_args!(
-                "{}: {}",
-                label(best.account),
-                format_reason(best, &ranking, context)
-            ));
-            check_credential_store(context)?;
-            let switch_args = SwitchArgs::for_recommend(self.stop_daemon, self.dry_run);
-            return switch_args.run(&best.account.entry.identity, context);
+            return self.switch_to(best, &ranking, context);
         }
-
-        // A prompt does not show the profile of the folder, so it is not read.
-        let uses_folder = template.is_none() || context.ui.wants_json();
-        let folder_profile = uses_folder.then(|| read_folder_profile(context)).flatten();
 
         // Built only for --json, because building the document takes longer than everything else after the reading.
         if context.ui.wants_json() {
-            let candidates = ranking.candidates.iter();
-            let candidates: Vec<_> = candidates
-                .map(|c| candidate_json(c, &ranking, context))
-                .collect();
-            let document = object()
-                .with("recommended", candidate_json(best, &ranking, context))
-                .with("candidates", candidates)
-                .with("strategy", strategy)
-                .with("folder_profile", &folder_profile);
-            context.ui.document("recommend", &document);
+            print_json(best, &ranking, context);
         }
 
         if let Some(template) = template {
@@ -182,26 +153,49 @@ impl RecommendArgs {
         Ok(Outcome::Done)
     }
 
+    fn switch_to(
+        &self,
+        best: &RankedAccount<'_>,
+        ranking: &Ranking<'_>,
+        context: &Context,
+    ) -> Result<Outcome> {
+        note_first_without_login(ranking, best, context);
+        context.note(format_args!(
+            "{}: {}",
+            label(best.account),
+            format_reason(best, ranking, context)
+        ));
+        check_credential_store(context)?;
+        let switch_args = SwitchArgs::for_recommend(self.stop_daemon, self.dry_run);
+        switch_args.run(&best.account.entry.identity, context)
+    }
+
+    /// Ranks the accounts by the options of the command line, else by those of `config.toml`.
+    fn rank<'a>(&self, accounts: &'a [Account], context: &Context) -> Ranking<'a> {
+        let preferences = &context.settings.preferences;
+        let strategy = self.strategy.unwrap_or(preferences.strategy);
+        let include_api_key = self.include_api_key || preferences.include_api_key;
+        rank_accounts(accounts, strategy, include_api_key, &context.now())
+    }
+
     /// Checks the login of the best account. If the template `shows_better`, also checks the login of the best
     /// account that is better than the live one.
     fn recheck_shown_candidates(
         &self,
         accounts: &mut [Account],
         shows_better: bool,
-        (strategy, include_api_key): (Strategy, bool),
         context: &Context,
     ) {
-        let now = context.now();
         // The choice itself is not needed: the search updates the logins in `accounts`.
         let _ = choose_with_checked_login(accounts, context, |accounts| {
-            let ranking = rank_accounts(accounts, strategy, include_api_key, &now);
+            let ranking = self.rank(accounts, context);
             let best = self.best_candidate(&ranking)?;
             accounts.iter().position(|a| a == best.account)
         });
 
         if shows_better {
             let _ = choose_with_checked_login(accounts, context, |accounts| {
-                let ranking = rank_accounts(accounts, strategy, include_api_key, &now);
+                let ranking = self.rank(accounts, context);
                 let better = ranking.find_better()?;
                 accounts.iter().position(|a| a == better.account)
             });
@@ -262,6 +256,17 @@ fn no_account_error(
                 .hint("list all accounts: codex-manager accounts")
         }
     }
+}
+
+fn print_json(best: &RankedAccount<'_>, ranking: &Ranking<'_>, context: &Context) {
+    let candidates = ranking.candidates.iter();
+    let candidates = candidates.map(|c| candidate_json(c, ranking, context));
+    let document = object()
+        .with("recommended", candidate_json(best, ranking, context))
+        .with("candidates", candidates.collect::<Vec<_>>())
+        .with("strategy", ranking.strategy)
+        .with("folder_profile", read_folder_profile(context));
+    context.ui.document("recommend", &document);
 }
 
 /// Returns a candidate in JSON: its account, and the reason for its rank.

@@ -41,7 +41,7 @@ pub struct Ranking<'a> {
     pub candidates: Vec<RankedAccount<'a>>,
     /// The accounts that may not be recommended, ordered by email.
     pub excluded: Vec<RankedAccount<'a>>,
-    strategy: Strategy,
+    pub strategy: Strategy,
 }
 
 /// Ranks `accounts` by their state at `now`: ready accounts first, then unknown ones, then those in cooldown.
