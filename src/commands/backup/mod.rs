@@ -88,33 +88,31 @@ impl BackupArgs {
         if self.dry_run {
             return show_plan(context, &plan);
         }
+        self.archive_home(context, &plan)
+    }
 
-        let manager_home = context.manager_home();
-        let backups = context.backups();
-        let temp_folder = manager_home.join("tmp");
-        for folder in [manager_home, &backups, &temp_folder] {
-            atomic::create_private_folder(folder)?;
-        }
-
+    fn archive_home(&self, context: &Context, plan: &BackupPlan) -> Result<Outcome> {
+        create_folders(context)?;
         refuse_during_restore(context)?;
         remove_leftovers(context);
 
         // The figures are recorded first, so that a failed capture does not lose them.
+        let manager_home = context.manager_home();
         let (now, zone) = (context.now(), context.zone());
         let warnings = status::record_report(manager_home, &plan.report, None, &now, zone)?;
         warn_all(&context.ui, &warnings);
 
-        let (captured, previous) = self.capture_home(context, &plan)?;
+        let (captured, previous) = self.capture_home(context, plan)?;
         // Checked again, because a restore that began during the capture would mix the files of two states.
         refuse_during_restore(context)?;
-        check_account_unchanged(&plan, captured.login.as_ref())?;
+        check_account_unchanged(plan, captured.login.as_ref())?;
 
         let packed = captured.packed;
         let published = publish::publish(
             captured.file,
             &packed,
             &plan.stem,
-            &backups,
+            &context.backups(),
             &manager_home.join(LOCK_NAME),
         )?;
 
@@ -126,7 +124,7 @@ impl BackupArgs {
         let losses = find_losses_since(previous, &published.archive, &packed.manifest, context);
         let snapshot = self
             .vault
-            .then(|| add_snapshot_or_warn(context, &plan))
+            .then(|| add_snapshot_or_warn(context, plan))
             .flatten();
         let result = BackupResult {
             reused_bytes: packed.reused_bytes,
@@ -154,9 +152,8 @@ impl BackupArgs {
         context: &Context,
         plan: &BackupPlan,
     ) -> Result<(CapturedHome, Option<ArchiveReader>)> {
-        let manager = context.manager_home();
-        let (backups, tmp) = (context.backups(), manager.join("tmp"));
-        let records = context.archives()?;
+        let (backups, tmp) = (context.backups(), context.manager_path("tmp"));
+        let previous = self.open_previous_archive(context)?;
 
         let preferences = &context.settings.preferences;
         let compression = self.compression.unwrap_or(preferences.compression);
@@ -165,11 +162,6 @@ impl BackupArgs {
             rehash: self.rehash,
             compression,
         };
-
-        // Without a previous archive that can be read, every file of the home is read.
-        let previous = store::find_last_of_home(&records, context.codex_home(), self.capture.mode);
-        let previous = previous.map(|record| backups.join(&record.path));
-        let previous = previous.and_then(|path| ArchiveReader::open(&path).ok());
         let reusable = previous
             .as_ref()
             .and_then(|archive| PreviousArchive::open(archive, options, NameSet::default()));
@@ -206,6 +198,15 @@ impl BackupArgs {
         }
     }
 
+    /// Opens the last archive of this home and mode. Returns `None` if there is none or it cannot be opened, because
+    /// the backup can read every file of the home instead.
+    fn open_previous_archive(&self, context: &Context) -> Result<Option<ArchiveReader>> {
+        let records = context.archives()?;
+        let last = store::find_last_of_home(&records, context.codex_home(), self.capture.mode);
+        let path = last.map(|record| context.backups().join(&record.path));
+        Ok(path.and_then(|path| ArchiveReader::open(&path).ok()))
+    }
+
     /// Returns the newest archive of this home, mode and account, if it makes a new archive unnecessary: it is younger
     /// than `--if-older`, and with `--if-codex-changed` it was made with the installed build of Codex. If the account
     /// of the home is not known, archives of all accounts count.
@@ -214,13 +215,7 @@ impl BackupArgs {
             return Ok(None);
         }
 
-        let codex_build = match self.if_codex_changed.then(|| read_codex_build(context)) {
-            None => None,
-            // Without Codex, only the age decides: scheduled backups continue after Codex was removed.
-            Some(Err(_)) if self.if_older.is_some() => None,
-            Some(build) => Some(build?),
-        };
-
+        let codex_build = self.read_required_codex_build(context)?;
         let records = context.archives()?;
         let store = CredentialStore::read(context.codex_home());
         let auth = AuthFile::read(&context.codex_home().join(AUTH_JSON)).ok();
@@ -262,6 +257,27 @@ impl BackupArgs {
             metadata: newest.metadata.clone(),
         }))
     }
+
+    /// Returns the build of Codex that a recent archive has to have; `None` if only its age counts.
+    fn read_required_codex_build(&self, context: &Context) -> Result<Option<String>> {
+        if !self.if_codex_changed {
+            return Ok(None);
+        }
+        match read_codex_build(context) {
+            // Scheduled backups continue after Codex was removed.
+            Err(_) if self.if_older.is_some() => Ok(None),
+            build => build.map(Some),
+        }
+    }
+}
+
+/// Creates the folders that a backup writes to, if they do not exist.
+fn create_folders(context: &Context) -> Result<()> {
+    let (backups, tmp) = (context.backups(), context.manager_path("tmp"));
+    for folder in [context.manager_home(), &backups, &tmp] {
+        atomic::create_private_folder(folder)?;
+    }
+    Ok(())
 }
 
 /// Returns the installed build of Codex, in the form in which archives record it.
