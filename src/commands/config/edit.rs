@@ -29,19 +29,16 @@ pub(super) struct ConfigEditArgs {
 /// No editor is set or it fails, the result is invalid, or another command changed the file in the meantime. A rejected
 /// result is saved beside the file, except in a dry run.
 pub(super) fn edit_config(context: &Context, args: &ConfigEditArgs) -> Result<Outcome> {
-    let dry_run = args.dry_run;
     let home = context.manager_home();
     let path = ConfigFile::path_in(home);
-
-    let editor = ["VISUAL", "EDITOR"]
-        .iter()
-        .find_map(|name| context.env.text(name))
-        .ok_or_else(|| {
-            CommandError::usage("no editor is set").hint(format!(
-                "set EDITOR, or edit the file by hand: {}",
-                path.display()
-            ))
-        })?;
+    let mut editors = ["VISUAL", "EDITOR"].iter();
+    let editor = editors.find_map(|name| context.env.text(name));
+    let editor = editor.ok_or_else(|| {
+        CommandError::usage("no editor is set").hint(format!(
+            "set EDITOR, or edit the file by hand: {}",
+            path.display()
+        ))
+    })?;
 
     // A link without a target is refused before the user edits in vain.
     file_access::resolve_link_target(&path)?;
@@ -55,33 +52,31 @@ pub(super) fn edit_config(context: &Context, args: &ConfigEditArgs) -> Result<Ou
     run_editor(editor, &copy_path, &context.env)?;
     let edited = file_open::read_to_string(&copy_path).at("read", &copy_path)?;
 
+    let dry_run = args.dry_run;
     if edited == original {
         context.ui.line("nothing was changed");
     } else {
         let parsed = ConfigFile::parse(path.clone(), &edited);
         // All values are read, because a file can be TOML and still have an invalid value.
-        match parsed.and_then(|file| file.validate().map(|_| file)) {
-            Ok(file) => {
-                warn_of_unknown_keys(context, &file);
-                if !dry_run && !file_access::replace_if_unchanged(home, &original, &file)? {
-                    let conflict = CommandError::conflict(
-                        "another command changed the settings in the meantime",
-                    );
-                    return Err(keep_rejected_copy(&path, &copy_path, conflict)?);
-                }
-                let done = if dry_run { "is valid" } else { "was replaced" };
-                context.ui.prose(format_args!("{} {done}", path.display()));
-            }
+        let file = match parsed.and_then(|file| file.validate().map(|_| file)) {
+            Ok(file) => file,
             Err(e) if dry_run => return Err(e.into()),
             Err(e) => return Err(keep_rejected_copy(&path, &copy_path, e.into())?),
+        };
+        warn_of_unknown_keys(context, &file);
+
+        if !dry_run && !file_access::replace_if_unchanged(home, &original, &file)? {
+            let message = "another command changed the settings in the meantime";
+            let conflict = CommandError::conflict(message);
+            return Err(keep_rejected_copy(&path, &copy_path, conflict)?);
         }
+        let done = if dry_run { "is valid" } else { "was replaced" };
+        context.ui.prose(format_args!("{} {done}", path.display()));
     }
 
     let changed = edited != original && !dry_run;
-    context.ui.document(
-        "config edit",
-        &json!({ "path": path.to_string_lossy(), "changed": changed, "dry_run": dry_run }),
-    );
+    let json = json!({ "path": path.to_string_lossy(), "changed": changed, "dry_run": dry_run });
+    context.ui.document("config edit", &json);
     Ok(Outcome::Done)
 }
 

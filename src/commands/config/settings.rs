@@ -8,7 +8,7 @@ use crate::ui::{Cell, Column, Style, Table, object, variant_name};
 use crate::views::account::printable;
 use crate::views::table_format::TableArgs;
 use clap::Args;
-use codex_manager_core::io::settings::{SettingsError, choice_name};
+use codex_manager_core::io::settings::{SettingKey, SettingsError, choice_name};
 use codex_manager_core::io::shell;
 use serde::Serialize;
 use serde_json::{Value as Json, json};
@@ -240,31 +240,9 @@ fn change_setting(
 /// Returns the effective value of a setting and its source.
 fn read_effective_setting(setting: &Setting, file: &ConfigFile, context: &Context) -> SettingJson {
     let settings = &context.settings;
-    let flags = &settings.flags;
     let key = setting.key;
-
     let value_in_file = file.get(setting);
-    let is_in_environment = key
-        .variable
-        .is_some_and(|name| context.env.get(name).is_some());
-    let is_set_by_flag = match key.name {
-        "timezone" => flags.timezone.is_some(),
-        "color" => flags.color.is_some(),
-        "codex.home" => flags.codex_home.is_some(),
-        "codex.bin" => flags.codex_bin.is_some(),
-        _ => false,
-    };
-
-    // Every variable but TZ takes precedence over the file; TZ describes the machine.
-    let origin = match (is_set_by_flag, is_in_environment, value_in_file) {
-        (true, ..) => ValueOrigin::Flag,
-        (_, _, Some(_)) if key.name == "timezone" => ValueOrigin::File,
-        (_, true, _) if key.name != "timezone" || context::read_tz_zone(&context.env).is_some() => {
-            ValueOrigin::Environment
-        }
-        (_, _, Some(_)) => ValueOrigin::File,
-        _ => ValueOrigin::Default,
-    };
+    let origin = find_origin(key, value_in_file.is_some(), context);
 
     let default = key.default_value().as_ref().map_or(Json::Null, to_json);
     let value = match (key.name, origin) {
@@ -285,6 +263,36 @@ fn read_effective_setting(setting: &Setting, file: &ConfigFile, context: &Contex
         value,
         default,
         origin,
+    }
+}
+
+fn find_origin(key: &SettingKey, is_in_file: bool, context: &Context) -> ValueOrigin {
+    let flags = &context.settings.flags;
+    let is_set_by_flag = match key.name {
+        "timezone" => flags.timezone.is_some(),
+        "color" => flags.color.is_some(),
+        "codex.home" => flags.codex_home.is_some(),
+        "codex.bin" => flags.codex_bin.is_some(),
+        _ => false,
+    };
+    let is_time_zone = key.name == "timezone";
+    let is_in_environment = if is_time_zone {
+        // A TZ that names no known zone is ignored.
+        context::read_tz_zone(&context.env).is_some()
+    } else {
+        key.variable
+            .is_some_and(|name| context.env.get(name).is_some())
+    };
+
+    if is_set_by_flag {
+        ValueOrigin::Flag
+    } else if is_in_environment && !(is_time_zone && is_in_file) {
+        // Every variable but TZ takes precedence over the file; TZ describes the machine.
+        ValueOrigin::Environment
+    } else if is_in_file {
+        ValueOrigin::File
+    } else {
+        ValueOrigin::Default
     }
 }
 
