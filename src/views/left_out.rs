@@ -1,10 +1,11 @@
-//! The files that are missing or damaged in an archive or a snapshot.
+//! The files that are missing or damaged in an archive or a snapshot, and the items that a transfer left out.
 
 use crate::context::Context;
-use crate::ui::{Style, bytes};
-use crate::views::account::owner_name;
+use crate::ui::{Style, Ui, bytes};
+use crate::views::account::{owner_name, printable};
 use codex_manager_core::archive::{Metadata, PathNote};
 use codex_manager_core::io::pluralize;
+use codex_manager_core::transfer::export::NotTransferred;
 
 /// Prints the paths that the backup skipped, and the damaged files that it contains.
 pub(crate) fn show_left_out(
@@ -45,6 +46,14 @@ pub(crate) fn show_left_out(
             let path = item.path.display();
             ui.warn(format_args!("{state}: {path} ({})", item.reason));
         }
+    }
+}
+
+/// Warns of the items that a transfer left out. `participle` is what was not done to them, such as "imported".
+pub(crate) fn warn_of_left(ui: &Ui, participle: &str, left: &[NotTransferred]) {
+    for item in left {
+        let (name, reason) = (printable(&item.name), printable(&item.reason));
+        ui.warn(format_args!("not {participle}: {name}: {reason}"));
     }
 }
 

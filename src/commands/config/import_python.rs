@@ -3,8 +3,9 @@
 use crate::context::Context;
 use crate::error::{CommandError, Outcome, Result};
 use crate::steps::home_checks::check_logins_allowed;
-use crate::views::account::{printable, warn_all};
+use crate::views::account::warn_all;
 use crate::views::dry_run::would_be;
+use crate::views::left_out::warn_of_left;
 use clap::Args;
 use codex_manager_core::io::pluralize;
 use codex_manager_core::transfer::python_home::{self, CopyPlan, CopyTarget};
@@ -87,26 +88,18 @@ impl ImportPythonArgs {
         };
         ui.document("config import-python", &json);
 
-        for uncopied in &plan.left {
-            let name = printable(&uncopied.name);
-            ui.warn(format_args!("not copied: {name}: {}", uncopied.reason));
-        }
+        warn_of_left(ui, "copied", &plan.left);
 
         let would_be_text = would_be(self.dry_run);
         let added_count = plan.added().count();
-        let archive_count = plan
-            .added()
-            .filter(|copy| copy.archive_bytes.is_some())
-            .count();
+        let archives = plan.added().filter(|copy| copy.archive_bytes.is_some());
+        let archive_count = archives.count();
         // A copy without an archive is only a record of one.
-        let copied = match added_count - archive_count {
-            0 => pluralize(archive_count, "archive"),
-            record_count => format!(
-                "{} and {}",
-                pluralize(archive_count, "archive"),
-                pluralize(record_count, "record")
-            ),
-        };
+        let record_count = added_count - archive_count;
+        let mut copied = pluralize(archive_count, "archive");
+        if record_count > 0 {
+            copied = format!("{copied} and {}", pluralize(record_count, "record"));
+        }
         ui.report(format_args!(
             "{copied} {would_be_text}copied, {} already present; newer figures of {}",
             plan.archives.len() - added_count,

@@ -7,6 +7,7 @@ use crate::steps::home_checks::check_credential_store;
 use crate::ui::{Style, object, time};
 use crate::views::account::printable;
 use crate::views::dry_run::wording;
+use crate::views::left_out::warn_of_left;
 use clap::Args;
 use codex_manager_core::accounts::Profile;
 use codex_manager_core::codex::{AUTH_JSON, login_lock};
@@ -195,13 +196,7 @@ impl ProfileExportArgs {
             ));
         }
 
-        for skipped in &plan.left {
-            ui.warn(format_args!(
-                "not exported: {}: {}",
-                printable(&skipped.name),
-                printable(&skipped.reason)
-            ));
-        }
+        warn_of_left(ui, "exported", &plan.left);
 
         if !self.dry_run && !plan.logins.is_empty() {
             ui.note(format_args!(
@@ -236,34 +231,28 @@ pub(super) fn read_passphrase(file: &Path, context: &Context) -> Result<Passphra
 /// Finishes or undoes each export that was killed while it moved logins, and prints the outcome.
 pub(super) fn recover_exports(context: &Context) -> Result<()> {
     let profiles = context.profiles();
-    let mut any_changed = false;
-    for (name, outcome) in &handover::finish_interrupted(&profiles)? {
+    let moves = handover::finish_interrupted(&profiles)?;
+    for (name, outcome) in &moves {
         let profile_name = printable(name);
-        match outcome {
-            MoveOutcome::Moved(file) => {
-                any_changed = true;
-                context.warn(format_args!(
-                    "an interrupted export was complete: the login of {profile_name} is in {}",
-                    file.display()
-                ));
-            }
-
+        context.warn(match outcome {
+            MoveOutcome::Moved(file) => format!(
+                "an interrupted export was complete: the login of {profile_name} is in {}",
+                file.display()
+            ),
             MoveOutcome::Returned => {
-                any_changed = true;
-                context.warn(format_args!(
-                    "an interrupted export was undone: {profile_name} has its login again"
-                ));
+                format!("an interrupted export was undone: {profile_name} has its login again")
             }
-
-            MoveOutcome::Unknown(file) => context.warn(format_args!(
+            MoveOutcome::Unknown(file) => format!(
                 "an export of {profile_name} was interrupted, and {} does not exist: connect its disk; if the file is \
                  nowhere else either, restore the login: codex-manager profile save {profile_name} --from {}",
                 file.display(),
                 shell::quote_if_needed(&profiles.folder_of(name).join(AUTH_JSON).to_string_lossy())
-            )),
-        }
+            ),
+        });
     }
 
+    let mut outcomes = moves.iter().map(|(_, outcome)| outcome);
+    let any_changed = outcomes.any(|outcome| !matches!(outcome, MoveOutcome::Unknown(_)));
     let _ = record_profiles_if(any_changed, context);
     Ok(())
 }

@@ -7,6 +7,7 @@ use crate::error::{Outcome, Result};
 use crate::steps::home_checks::check_logins_allowed;
 use crate::ui::{Style, Ui};
 use crate::views::account::{printable, warn_all};
+use crate::views::left_out::warn_of_left;
 use clap::Args;
 use codex_manager_core::accounts::switchers::Switcher;
 use codex_manager_core::codex::login_lock;
@@ -182,13 +183,7 @@ impl ProfileImportArgs {
             ConfigOutcome::None | ConfigOutcome::Same => {}
         }
 
-        for skipped in &plan.left {
-            ui.warn(format_args!(
-                "not imported: {}: {}",
-                printable(&skipped.name),
-                skipped.reason
-            ));
-        }
+        warn_of_left(ui, "imported", &plan.left);
 
         // A login that loses against the local one still goes to the history, so it is something new.
         let has_nothing_new = plan.left.is_empty()
