@@ -177,11 +177,8 @@ fn print_logins(
     let ui = &context.ui;
 
     for login in imported {
-        let (name, email) = (
-            ui.paint(Style::Strong, &login.profile),
-            printable(&login.email),
-        );
-
+        let name = ui.paint(Style::Strong, &login.profile);
+        let email = printable(&login.email);
         let effect = match login.outcome {
             SaveOutcome::Created => wording(dry_run, "would save", "saved"),
             SaveOutcome::Updated => wording(dry_run, "would update", "updated"),

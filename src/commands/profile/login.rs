@@ -1,7 +1,7 @@
 //! `profile login`: lets Codex sign in in an empty home and saves the login as a profile.
 
 use crate::commands::profile::login_age::signed_in_at;
-use crate::commands::profile::records::record_profiles_if;
+use crate::commands::profile::records::record_profiles;
 use crate::context::Context;
 use crate::error::{CommandError, Outcome, Result};
 use crate::steps::home_checks::{
@@ -13,7 +13,7 @@ use clap::Args;
 use codex_manager_core::accounts::LiveHomeUpdate;
 use codex_manager_core::accounts::new_login::{self, AdoptedLogin, LoginHome, LoginHomeContent};
 use codex_manager_core::accounts::profile_ops::check_profile_name;
-use codex_manager_core::codex::{login_lock, sign_in};
+use codex_manager_core::codex::{Program, login_lock, sign_in};
 use codex_manager_core::io::foreground::ForegroundExit;
 use codex_manager_core::io::shell;
 use std::ffi::OsString;
@@ -68,28 +68,7 @@ impl LoginArgs {
             ));
         }
 
-        // In the Codex home, `codex login` would replace the live login, and `codex logout` of Codex 0.169 revokes a
-        // login on the server.
-        let login_home = LoginHome::create(
-            context.manager_home(),
-            &self.name,
-            context.codex_home(),
-            context.local_now(),
-        )?;
-        let home_path = login_home.codex_home();
-        let exit = sign_in::run_codex_login(&program, &home_path, &context.env, &self.arguments)
-            .map_err(|e| {
-                CommandError::failed(format!("cannot run: {}", program.path().display())).because(e)
-            });
-
-        let new_login = login_home.adopt_and_remove(
-            context.manager_home(),
-            context.local_now(),
-            login_lock::REFRESH_TIMEOUT,
-        )?;
-        // The login is saved even if `codex login` failed after it wrote the login, whose refresh token is valid.
-        let exit = exit?;
-
+        let (new_login, exit) = self.sign_in(&program, context)?;
         match new_login {
             Some(LoginHomeContent::Login(adopted)) => Ok(self.report(&adopted, exit, context)),
             Some(LoginHomeContent::Quarantined(copy)) => Err(CommandError::failed(
@@ -99,6 +78,27 @@ impl LoginArgs {
             .hint("sign in again; update this program first if Codex is newer")),
             None => Err(no_login_error(exit)),
         }
+    }
+
+    /// Runs `codex login` in a home of its own, and saves the login that it wrote. In the Codex home, `codex login`
+    /// would replace the live login, and `codex logout` of Codex 0.169 revokes a login on the server.
+    fn sign_in(
+        &self,
+        program: &Program,
+        context: &Context,
+    ) -> Result<(Option<LoginHomeContent>, ForegroundExit)> {
+        let (home, now) = (context.manager_home(), context.local_now());
+        let login_home = LoginHome::create(home, &self.name, context.codex_home(), now)?;
+        let home_path = login_home.codex_home();
+        let exit = sign_in::run_codex_login(program, &home_path, &context.env, &self.arguments);
+
+        // The login is saved even if `codex login` failed after it wrote the login, whose refresh token is valid.
+        let (now, patience) = (context.local_now(), login_lock::REFRESH_TIMEOUT);
+        let new_login = login_home.adopt_and_remove(home, now, patience)?;
+        let exit = exit.map_err(|e| {
+            CommandError::failed(format!("cannot run: {}", program.path().display())).because(e)
+        })?;
+        Ok((new_login, exit))
     }
 
     fn print_plan(&self, context: &Context) -> Outcome {
@@ -137,7 +137,7 @@ impl LoginArgs {
 
     /// Records the login in `cooldown.json`, prints it, and returns the outcome of the command.
     fn report(&self, adopted: &AdoptedLogin, exit: ForegroundExit, context: &Context) -> Outcome {
-        let recorded = record_profiles_if(true, context);
+        let recorded = record_profiles(context);
         self.print_json(Some(adopted), context);
         print_saved(adopted, context);
         if exit.code != Some(0) {
@@ -161,27 +161,25 @@ fn print_saved(adopted: &AdoptedLogin, context: &Context) {
         printable(adopted.login.identity.email.as_str())
     ));
 
-    let store_error = check_credential_store(context).err();
-    match adopted.live {
+    match (adopted.live, check_credential_store(context)) {
         // No hint to `use`, which refuses while Codex does not read auth.json.
-        LiveHomeUpdate::No if store_error.is_some() => {
-            for message in store_error
-                .iter()
-                .flat_map(|e| std::iter::once(e.to_string()).chain(e.hints.clone()))
-            {
-                ui.warn(message);
+        (LiveHomeUpdate::No, Err(e)) => {
+            ui.warn(&e);
+            for hint in &e.hints {
+                ui.warn(hint);
             }
         }
         // `use` refuses the account while another home has it.
-        LiveHomeUpdate::No if warn_if_live_elsewhere(&adopted.saved.profile, context) => {}
-        LiveHomeUpdate::No => ui.note(format_args!(
+        (LiveHomeUpdate::No, Ok(())) if warn_if_live_elsewhere(&adopted.saved.profile, context) => {
+        }
+        (LiveHomeUpdate::No, Ok(())) => ui.note(format_args!(
             "switch to it: codex-manager use {}",
             shell::quote_if_needed(&adopted.saved.profile)
         )),
-        LiveHomeUpdate::Renewed => {
+        (LiveHomeUpdate::Renewed, _) => {
             ui.line("  the Codex home uses it too: the account is the live one");
         }
-        LiveHomeUpdate::Busy => ui.warn(
+        (LiveHomeUpdate::Busy, _) => ui.warn(
             "Codex kept the live login locked, so the Codex home still has the older one; end \
             Codex, then run the same command again",
         ),
@@ -240,7 +238,7 @@ pub(super) fn recover_sign_ins(context: &Context) -> Result<()> {
     for recovered_login in recovered {
         match recovered_login {
             LoginHomeContent::Login(adopted) => {
-                let _ = record_profiles_if(true, context);
+                let _ = record_profiles(context);
                 context.warn(format_args!(
                     "finished an interrupted sign-in: saved {} as the profile {}",
                     printable(adopted.login.identity.email.as_str()),

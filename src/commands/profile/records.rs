@@ -10,13 +10,16 @@ use crate::views::dry_run::wording;
 use codex_manager_core::accounts::{AccountLocks, Profiles};
 use codex_manager_core::codex::login_lock;
 
-/// Records the profiles in `cooldown.json` if a command has changed them. A failure is only a warning, because the
-/// change is done.
+/// Records the profiles in `cooldown.json`. A failure is only a warning, because the change of the profiles is done.
+pub(super) fn record_profiles(context: &Context) -> Outcome {
+    // The update itself reads all profiles.
+    let update = update_cooldown_file(context, |_| {});
+    Outcome::partial_if(!warn_not_recorded(&context.ui, update.err()))
+}
+
 pub(super) fn record_profiles_if(has_changed: bool, context: &Context) -> Outcome {
     if has_changed {
-        // The update itself reads all profiles.
-        let update = update_cooldown_file(context, |_| {});
-        Outcome::partial_if(!warn_not_recorded(&context.ui, update.err()))
+        record_profiles(context)
     } else {
         Outcome::Done
     }

@@ -2,7 +2,7 @@
 
 use crate::choices::archive_choice::find_archive;
 use crate::commands::profile::login_age::{format_age_line, signed_in_at};
-use crate::commands::profile::records::{record_profiles_if, rename_in_settings};
+use crate::commands::profile::records::{record_profiles, rename_in_settings};
 use crate::context::Context;
 use crate::error::{CommandError, Outcome, Result};
 use crate::steps::home_checks::{
@@ -15,7 +15,7 @@ use clap::Args;
 use codex_manager_core::accounts::profile::LoginCopy;
 use codex_manager_core::accounts::profile_ops::{SavePlan, derive_default_name, plan_save};
 use codex_manager_core::accounts::{SaveOutcome, source};
-use codex_manager_core::codex::{AUTH_JSON, AuthSnapshot, Login, login_lock};
+use codex_manager_core::codex::{AUTH_JSON, AuthSnapshot, Identity, Login, login_lock};
 use std::path::PathBuf;
 
 /// Save the live login, or one from a file, as a profile
@@ -48,7 +48,7 @@ impl SaveArgs {
     pub(super) fn run(self, context: &Context) -> Result<Outcome> {
         check_logins_allowed(context, &[context.manager_home()])?;
         let profiles = context.profiles();
-        let (mut snapshot, mut login) = self.read_source_login(context)?;
+        let (snapshot, login) = self.read_source_login(context)?;
         let copy = match &self.from {
             Some(from)
                 if profiles.is_saved_auth(&context.env.absolute(from), &login.identity)? =>
@@ -64,27 +64,12 @@ impl SaveArgs {
             Some(name) => name.clone(),
             None => derive_default_name(&existing, &login.identity)?,
         };
-        let mut plan = plan_save(&existing, &name, (&snapshot, &login), copy)?;
-
-        let mut outcome = Outcome::Done;
-        if !self.dry_run {
-            let (now, lock_timeout) = (context.local_now(), login_lock::REFRESH_TIMEOUT);
-            let _locks = profiles.lock_accounts(&[&login.identity], now, lock_timeout)?;
-
-            let expected = login.identity;
-            // Codex or another codex-manager may have changed the login before the locks were held.
-            (snapshot, login) = self.read_source_login(context)?;
-            let found = &login.identity;
-            if !found.is_same(&expected) {
-                let message = format!("the live account changed from {expected} to {found}");
-                return Err(CommandError::failed(message)
-                    .hint("run the same command again; nothing was changed"));
-            }
-
-            let home = context.codex_home();
-            (plan, _) = profiles.save_as(&name, (&snapshot, &login), home, copy, now)?;
-            outcome = record_profiles_if(true, context);
-        }
+        let plan = plan_save(&existing, &name, (&snapshot, &login), copy)?;
+        let (plan, login, mut outcome) = if self.dry_run {
+            (plan, login, Outcome::Done)
+        } else {
+            self.save_and_record(&name, &login.identity, copy, context)?
+        };
 
         self.print_result(&plan, &login, context);
         let mut settings = Vec::new();
@@ -106,6 +91,33 @@ impl SaveArgs {
             .with("dry_run", self.dry_run);
         context.ui.document("profile save", &json);
         Ok(outcome)
+    }
+
+    /// Locks the account `expected`, saves its login, and records the profile. Returns what was saved; the outcome is
+    /// that of the record.
+    fn save_and_record(
+        &self,
+        name: &str,
+        expected: &Identity,
+        copy: LoginCopy,
+        context: &Context,
+    ) -> Result<(SavePlan, Login, Outcome)> {
+        let (profiles, now) = (context.profiles(), context.local_now());
+        let _locks = profiles.lock_accounts(&[expected], now, login_lock::REFRESH_TIMEOUT)?;
+
+        // Codex or another codex-manager may have changed the login before the locks were held.
+        let (snapshot, login) = self.read_source_login(context)?;
+        let found = &login.identity;
+        if !found.is_same(expected) {
+            let message = format!("the live account changed from {expected} to {found}");
+            return Err(CommandError::failed(message)
+                .hint("run the same command again; nothing was changed"));
+        }
+
+        let home = context.codex_home();
+        let (plan, _) = profiles.save_as(name, (&snapshot, &login), home, copy, now)?;
+        let recorded = record_profiles(context);
+        Ok((plan, login, recorded))
     }
 
     /// Reads the live login, or the one in the file or archive of `--from`.
