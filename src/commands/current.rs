@@ -4,7 +4,7 @@
 use crate::context::Context;
 use crate::error::{Outcome, Result};
 use crate::steps::refresh;
-use crate::ui::{Style, object};
+use crate::ui::{JsonFields, JsonObject, Style, object};
 use crate::views::account::{
     entry_label, find_figures_source, printable, quota_json, read_accounts_and_profiles,
     suggest_sign_in, time_json,
@@ -82,36 +82,19 @@ impl CurrentArgs {
         let (daemon, processes) = find_programs(&account_history, &accounts, live, context);
 
         let live_entry = live.map(|live| &live.entry);
-        let identity = live_entry.map(|entry| &entry.identity);
         let usage = live_entry.and_then(|entry| usages.find_newest_usage(entry));
         let usage_view = usage.as_ref().map(|usage| usage_json(usage, context));
-        let (source, observed_at) = live_entry.map_or((None, None), |entry| {
-            find_figures_source(entry, &compute_verdict(entry, &context.now()))
-        });
-        let observation = live_entry.and_then(|entry| entry.observation.as_ref());
         let problem = describe_account_problem(store, &auth);
-        let folder_profile = read_folder_profile(context);
 
-        let json = object()
-            .with("email", identity.map(|identity| identity.email.as_str()))
-            .with(
-                "account_id",
-                identity.and_then(|identity| identity.account_id.as_ref()),
-            )
-            .with(
-                "profile",
-                live_entry.and_then(|entry| entry.profile.as_ref()),
-            )
+        let json = identity_json(live_entry)
             .with("store", store.name())
             .with("workspaces", &workspaces)
             .with("daemon", &daemon)
             .with("processes", &processes)
-            .and(quota_json(observation, context))
-            .with("source", source)
-            .with("observed_at", time_json(observed_at, context))
+            .and(figures_json(live_entry, context))
             .with("session", usage_view)
             .with("problem", &problem)
-            .with("folder_profile", &folder_profile);
+            .with("folder_profile", read_folder_profile(context));
         context.ui.document("current", &json);
 
         show_account(live_entry, problem.as_deref(), context);
@@ -133,6 +116,28 @@ impl CurrentArgs {
     }
 }
 
+fn identity_json(live_entry: Option<&AccountEntry>) -> JsonObject<impl JsonFields> {
+    let identity = live_entry.map(|entry| &entry.identity);
+    object()
+        .with("email", identity.map(|identity| identity.email.as_str()))
+        .with("account_id", identity.and_then(|i| i.account_id.as_ref()))
+        .with("profile", live_entry.and_then(|e| e.profile.as_ref()))
+}
+
+/// Returns the quota of the live account, with the source and the time of the figures.
+fn figures_json(
+    live_entry: Option<&AccountEntry>,
+    context: &Context,
+) -> JsonObject<impl JsonFields + use<>> {
+    let (source, observed_at) = live_entry.map_or((None, None), |entry| {
+        find_figures_source(entry, &compute_verdict(entry, &context.now()))
+    });
+    let observation = live_entry.and_then(|entry| entry.observation.as_ref());
+    quota_json(observation, context)
+        .with("source", source)
+        .with("observed_at", time_json(observed_at, context))
+}
+
 /// Returns the workspaces of the login. `None` if Codex is too old or does not answer; that is no failure, because the
 /// command is about the account.
 fn query_workspaces(context: &Context) -> Option<Vec<LoginWorkspace>> {
@@ -148,20 +153,22 @@ fn query_workspaces(context: &Context) -> Option<Vec<LoginWorkspace>> {
 
 /// Prints "workspaces: Acme (workspace, active), me@x.com (personal)".
 fn show_workspaces(workspaces: &[LoginWorkspace], context: &Context) {
+    if workspaces.is_empty() {
+        return;
+    }
+
     let names = workspaces.iter().map(|workspace| {
         let name = workspace.name.as_ref().unwrap_or(&workspace.account_id);
         let active_word = workspace.active.then_some("active");
         let kind = workspace.kind.as_deref();
         let facts: Vec<_> = kind.into_iter().chain(active_word).collect();
-        let suffix = format!(" ({})", facts.join(", "));
-        let suffix = if facts.is_empty() { "" } else { &suffix };
-        printable(&format!("{name}{suffix}"))
+        printable(&match facts.as_slice() {
+            [] => name.clone(),
+            facts => format!("{name} ({})", facts.join(", ")),
+        })
     });
-
-    if !workspaces.is_empty() {
-        let names = names.collect::<Vec<_>>().join(", ");
-        context.ui.prose(format_args!("workspaces: {names}"));
-    }
+    let names = names.collect::<Vec<_>>().join(", ");
+    context.ui.prose(format_args!("workspaces: {names}"));
 }
 
 /// Returns the reason why the live account is unknown; `None` if it is known.

@@ -9,6 +9,7 @@ use crate::ui::time;
 use crate::views::conversation_parts::ConversationParts;
 use crate::views::export_formatter::ExportFormatter;
 use crate::views::transcript_text::{minute_format, to_command_error, warn_of_left_out_lines};
+use chrono::{DateTime, Utc};
 use clap::{Args, ValueEnum};
 use codex_manager_core::codex::redaction::redact_and_count;
 use codex_manager_core::conversations::html::HtmlWriter;
@@ -210,20 +211,7 @@ impl ExportArgs {
         };
 
         let parts = ConversationParts::read_chain(session);
-        let format_time = minute_format(context);
-        let mut formatter = match self.format {
-            ExportFormat::Md => {
-                ExportFormatter::Markdown(MarkdownWriter::new(self.tools, format_time))
-            }
-            ExportFormat::Html => {
-                ExportFormatter::Html(HtmlWriter::new(!self.no_images, format_time))
-            }
-            ExportFormat::Json => ExportFormatter::Json {
-                zone: context.zone(),
-                is_first: true,
-            },
-        };
-
+        let mut formatter = self.create_formatter(context);
         emit(&formatter.format_head(session, &parts, context, &mut redact))?;
 
         // The callback can only end the reading, so the error of `emit` leaves through `write_result`.
@@ -237,6 +225,25 @@ impl ExportArgs {
         warn_of_left_out_lines(parts.left_out_lines.get(), session, context);
         emit(&formatter.format_end(redacted))?;
         Ok(redacted)
+    }
+
+    fn create_formatter(
+        &self,
+        context: &Context,
+    ) -> ExportFormatter<impl Fn(&DateTime<Utc>) -> String> {
+        let format_time = minute_format(context);
+        match self.format {
+            ExportFormat::Md => {
+                ExportFormatter::Markdown(MarkdownWriter::new(self.tools, format_time))
+            }
+            ExportFormat::Html => {
+                ExportFormatter::Html(HtmlWriter::new(!self.no_images, format_time))
+            }
+            ExportFormat::Json => ExportFormatter::Json {
+                zone: context.zone(),
+                is_first: true,
+            },
+        }
     }
 }
 

@@ -1,12 +1,14 @@
 //! Compares the conversations of a home with those of an archive, by messages.
 
 use crate::commands::diff::content::Change;
+use crate::context::Context;
 use crate::copies::archived::group_rollouts_by_conversation;
 use crate::copies::source::{ConversationSource as _, read_messages};
 use crate::error::{Result, check_interrupt};
 use codex_manager_core::archive::scan::HomeScan;
 use codex_manager_core::archive::{ArchiveReader, FileEntry};
 use codex_manager_core::conversations::messages::{self, MessageCounts};
+use codex_manager_core::history::thread_titles::read_titles;
 use codex_manager_core::io::IoContext;
 use serde::Serialize;
 use std::collections::BTreeSet;
@@ -17,7 +19,6 @@ use std::path::Path;
 #[derive(Debug, Serialize)]
 pub(super) struct ConversationDiff {
     pub session_id: String,
-    /// Empty until the caller sets it.
     pub title: String,
     pub change: Change,
     pub messages_gained: usize,
@@ -25,15 +26,16 @@ pub(super) struct ConversationDiff {
 }
 
 /// Returns the conversations that only the archive or only the home has, or whose messages differ. Conversations that
-/// lost messages come first. All titles are empty.
+/// lost messages come first.
 ///
 /// # Errors
 /// A rollout cannot be read, an archived one cannot be extracted, or the user interrupts.
 pub(super) fn compare_conversations(
     archive: &ArchiveReader,
     live: &HomeScan,
-    home: &Path,
+    context: &Context,
 ) -> Result<Vec<ConversationDiff>> {
+    let home = context.codex_home();
     let (archived, live) = (
         group_rollouts_by_conversation(archive.files()),
         group_rollouts_by_conversation(&live.files),
@@ -69,7 +71,17 @@ pub(super) fn compare_conversations(
 
     // `false` sorts first, so the conversations that lost messages do.
     changed.sort_by_key(|row| row.messages_lost == 0);
+    set_titles(&mut changed, context);
     Ok(changed)
+}
+
+fn set_titles(changed: &mut [ConversationDiff], context: &Context) {
+    let ids = changed.iter().map(|row| row.session_id.to_lowercase());
+    let titles = read_titles(context.codex_home(), &context.env, ids.collect());
+    for row in changed {
+        let title = titles.get(&row.session_id.to_lowercase());
+        row.title = title.cloned().unwrap_or_default();
+    }
 }
 
 /// Returns file name, size and mtime of each file, sorted. Equal lists mean equal rollouts, even if Codex moved them to

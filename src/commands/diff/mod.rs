@@ -12,7 +12,6 @@ use crate::ui::{Cell, Column, Style, Table};
 use crate::views::account::{printable, short_id};
 use clap::Args;
 use codex_manager_core::archive::{ArchiveReader, BackupMode, CaptureScope, scan};
-use codex_manager_core::history::thread_titles::read_titles;
 use codex_manager_core::inventory::ArchiveRecord;
 use codex_manager_core::inventory::archive_names::{LATEST, file_name, strip_archive_suffix};
 use codex_manager_core::io::pluralize;
@@ -53,17 +52,7 @@ impl DiffArgs {
         let home = context.codex_home();
         let scope = CaptureScope::new(home, BackupMode::Full);
         let home_scan = scan::scan_home(&scope, &Arc::default())?;
-        let mut conversations = conversations::compare_conversations(&archive, &home_scan, home)?;
-
-        let ids: Vec<_> = conversations
-            .iter()
-            .map(|row| row.session_id.to_lowercase())
-            .collect();
-        let titles = read_titles(home, &context.env, ids);
-        for row in &mut conversations {
-            let title = titles.get(&row.session_id.to_lowercase());
-            row.title = title.cloned().unwrap_or_default();
-        }
+        let conversations = conversations::compare_conversations(&archive, &home_scan, context)?;
 
         // If a config.toml cannot be read, everything else is compared.
         let settings = content::compare_settings(&archive, home);
