@@ -16,7 +16,7 @@ use codex_manager_core::history::session_index;
 use codex_manager_core::inventory::archive_names::{list_numbered, shortest_name};
 use codex_manager_core::io::{Progress as _, Staging, atomic, is_interrupted};
 use codex_manager_core::restore::needed_paths::find_newest_state_database;
-use std::collections::{HashMap, HashSet};
+use std::collections::{BTreeMap, HashMap, HashSet};
 use std::path::{Path, PathBuf};
 
 /// A Codex home, or a temporary home with the conversations of one archive.
@@ -103,41 +103,8 @@ fn search_archive(
 
     let staging = Staging::create_in(&context.manager_path("tmp"))?;
     let folder = staging.path("home");
-    for top_folder in [SESSIONS, ARCHIVED_SESSIONS] {
-        atomic::create_private_folder(&folder.join(top_folder))?;
-    }
-
-    // Only the top folder matters: it tells whether a conversation is archived.
-    let mut extracted_paths: HashMap<PathBuf, PathBuf> = HashMap::new();
-    for entry in searched_rollouts.values().flatten() {
-        let relative = entry.path.as_path();
-        let top_folder = if relative.starts_with(ARCHIVED_SESSIONS) {
-            ARCHIVED_SESSIONS
-        } else {
-            SESSIONS
-        };
-        let file_name = relative.file_name().unwrap_or_default();
-        extracted_paths.insert(relative.to_owned(), folder.join(top_folder).join(file_name));
-    }
-
     let database = folder.join("state.sqlite");
-    if let Some(entry) = find_newest_state_database(archive.files()) {
-        extracted_paths.insert(entry.path.as_path().to_owned(), database.clone());
-    }
-
-    // Older conversations have their names in this file.
-    extracted_paths.insert(
-        session_index::FILE_NAME.into(),
-        folder.join(session_index::FILE_NAME),
-    );
-
-    let extracted_path = |entry: &FileEntry| extracted_paths.get(entry.path.as_path()).cloned();
-    let entries = searched_rollouts.values().flatten();
-    let bytes = entries.map(|entry| entry.size).sum();
-    let bar = context.ui.bar("searching", bytes);
-    bar.expect_bytes(bytes);
-    file_extract::extract_files(&archive, extracted_path, &bar)?;
-    drop(bar);
+    extract_home(&archive, &searched_rollouts, &folder, &database, context)?;
 
     // An archive of the Python tool may have a torn copy. Titles are missing then.
     let threads_of_archive = threads::list(&database, filter).ok();
@@ -149,4 +116,48 @@ fn search_archive(
         })?,
     };
     Ok((searched_rollouts.into_keys().collect(), search(&home)?))
+}
+
+/// Extracts the `rollouts` and the names of their conversations into `folder`, in the form of a Codex home, and the
+/// newest state database, if the archive has one, to `database`.
+fn extract_home(
+    archive: &ArchiveReader,
+    rollouts: &BTreeMap<String, Vec<FileEntry>>,
+    folder: &Path,
+    database: &Path,
+    context: &Context,
+) -> Result<()> {
+    for top_folder in [SESSIONS, ARCHIVED_SESSIONS] {
+        atomic::create_private_folder(&folder.join(top_folder))?;
+    }
+
+    // Only the top folder matters: it tells whether a conversation is archived.
+    let mut extracted_paths: HashMap<PathBuf, PathBuf> = HashMap::new();
+    for entry in rollouts.values().flatten() {
+        let relative = entry.path.as_path();
+        let top_folder = if relative.starts_with(ARCHIVED_SESSIONS) {
+            ARCHIVED_SESSIONS
+        } else {
+            SESSIONS
+        };
+        let file_name = relative.file_name().unwrap_or_default();
+        extracted_paths.insert(relative.to_owned(), folder.join(top_folder).join(file_name));
+    }
+
+    if let Some(entry) = find_newest_state_database(archive.files()) {
+        extracted_paths.insert(entry.path.as_path().to_owned(), database.to_owned());
+    }
+
+    // Older conversations have their names in this file.
+    extracted_paths.insert(
+        session_index::FILE_NAME.into(),
+        folder.join(session_index::FILE_NAME),
+    );
+
+    let extracted_path = |entry: &FileEntry| extracted_paths.get(entry.path.as_path()).cloned();
+    let entries = rollouts.values().flatten();
+    let bytes = entries.map(|entry| entry.size).sum();
+    let bar = context.ui.bar("searching", bytes);
+    bar.expect_bytes(bytes);
+    Ok(file_extract::extract_files(archive, extracted_path, &bar)?)
 }

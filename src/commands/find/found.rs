@@ -49,11 +49,8 @@ impl Found {
         let lists_all = |result: &SearchResult| result.total == Some(result.hits.len());
         // The conversations beyond the limit may be the same.
         let is_countable = !has_common || lists_all(local) && lists_all(remote);
-        let ids_with_hits = local
-            .hits
-            .iter()
-            .map(|hit| hit.conversation.session.clone());
-        let ids_with_hits: HashSet<_> = ids_with_hits.collect();
+        let hits = local.hits.iter();
+        let ids_with_hits: HashSet<_> = hits.map(|hit| hit.conversation.session.clone()).collect();
 
         // A conversation with a hit on both machines counts once.
         let remote_hit_count = remote.hits.len();

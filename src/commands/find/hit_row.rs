@@ -79,9 +79,7 @@ impl HitRow<'_> {
         let conversation = &self.hit.conversation;
         [
             conversation.session.clone(),
-            self.hit
-                .turn
-                .map_or_else(String::new, |turn| turn.to_string()),
+            self.hit.turn.map_or_else(String::new, |n| n.to_string()),
             self.hit.role.name().to_owned(),
             format_local_ms(self.hit.at_ms, context).unwrap_or_default(),
             conversation.cwd.clone(),
@@ -89,11 +87,9 @@ impl HitRow<'_> {
             conversation.title.clone(),
             self.hit.snippet.text.clone(),
             self.hit.score.to_string(),
-            self.archive
-                .map_or_else(String::new, |archive| archive.name.clone()),
+            self.archive.map_or_else(String::new, |a| a.name.clone()),
             self.rollout_path().unwrap_or_default(),
-            self.machine
-                .map_or_else(String::new, |machine| machine.name.clone()),
+            self.machine.map_or_else(String::new, |m| m.name.clone()),
         ]
         .map(Cell::plain)
     }

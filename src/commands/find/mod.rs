@@ -356,15 +356,7 @@ impl FindArgs {
     ) -> Result<Found> {
         let access = IndexAccess::new(context);
         if self.no_refresh {
-            let store = access.open_existing()?.ok_or_else(|| {
-                CommandError::failed("there is no search index yet")
-                    .hint("create it: leave out --no-refresh")
-            })?;
-            return Ok(Found {
-                result: self.search_store(&store, query, filter)?,
-                conversations: store.count_conversations()?,
-                ..Found::default()
-            });
+            return self.search_existing_index(&access, query, filter);
         }
 
         let (mut store, mut report) = access.open_updated(Thoroughness::Changes)?;
@@ -379,16 +371,16 @@ impl FindArgs {
             Err(e) => return Err(e.into()),
         };
 
-        let is_miss = result.hits.is_empty() || result.relaxation.is_some();
-        if is_miss && !report.is_complete && access.problem.borrow().is_none() {
+        let lacks_full_match = result.hits.is_empty() || result.relaxation.is_some();
+        if lacks_full_match && !report.is_complete && access.problem.borrow().is_none() {
             // The text may be in a conversation that Codex's database does not list.
-            let read = report.conversations_read;
+            let already_read = report.conversations_read;
             drop(store);
             (store, report) = access.open_updated(Thoroughness::Files)?;
             if report.conversations_read > 0 || Some(index::read_extent(&store)?) != extent {
                 result = self.search_store(&store, query, filter)?;
             }
-            report.conversations_read += read;
+            report.conversations_read += already_read;
         }
 
         let problem = access.problem.borrow_mut().take();
@@ -407,6 +399,23 @@ impl FindArgs {
             // An outdated index proves hits, but not that there are none.
             is_partial: !report.skipped.is_empty() || is_stale && result.hits.is_empty(),
             result,
+            ..Found::default()
+        })
+    }
+
+    fn search_existing_index(
+        &self,
+        access: &IndexAccess<'_>,
+        query: &Query,
+        filter: &ConversationFilter,
+    ) -> Result<Found> {
+        let store = access.open_existing()?.ok_or_else(|| {
+            CommandError::failed("there is no search index yet")
+                .hint("create it: leave out --no-refresh")
+        })?;
+        Ok(Found {
+            result: self.search_store(&store, query, filter)?,
+            conversations: store.count_conversations()?,
             ..Found::default()
         })
     }
@@ -445,25 +454,19 @@ impl FindArgs {
             database: database.as_deref(),
             filter,
         };
-        let (mut result, skipped, conversations) = self.scan_home(&home, pattern, context)?;
-        self.sort_and_truncate(&mut result.hits);
+        let (mut found, skipped) = self.scan_home(&home, pattern, context)?;
+        self.sort_and_truncate(&mut found.result.hits);
         warn_of_skipped_files(&skipped, context);
-        Ok(Found {
-            result,
-            conversations: i64::try_from(conversations).unwrap_or(i64::MAX),
-            is_partial: !skipped.is_empty(),
-            ..Found::default()
-        })
+        Ok(found)
     }
 
-    /// Searches the rollouts of a home. Returns the hits, the files that could not be read, and the number of searched
-    /// conversations.
+    /// Searches the rollouts of a home. Also returns the files that could not be read.
     fn scan_home(
         &self,
         home: &SearchedHome<'_>,
         pattern: &Regex,
         context: &Context,
-    ) -> Result<(SearchResult, Vec<SkippedFile>, usize)> {
+    ) -> Result<(Found, Vec<SkippedFile>)> {
         let (mut conversations, skipped) = scan::list_conversations(home.folder, home.database)?;
         conversations.retain(|conversation| home.filter.accepts(conversation));
 
@@ -477,12 +480,17 @@ impl FindArgs {
         let mut report = scan::scan(home.folder, conversations, pattern, self.role, &bar)
             .map_err(|_| CommandError::interrupted())?;
         report.skipped.extend(skipped);
-        let result = SearchResult {
-            total: Some(report.hits.len()),
-            hits: report.hits,
-            ..SearchResult::default()
+        let found = Found {
+            result: SearchResult {
+                total: Some(report.hits.len()),
+                hits: report.hits,
+                ..SearchResult::default()
+            },
+            conversations: i64::try_from(searched_count).unwrap_or(i64::MAX),
+            is_partial: !report.skipped.is_empty(),
+            ..Found::default()
         };
-        Ok((result, report.skipped, searched_count))
+        Ok((found, report.skipped))
     }
 
     /// Sorts hits of several homes, and removes those beyond the limit.
@@ -508,7 +516,10 @@ impl FindArgs {
         let search = |home: &SearchedHome<'_>| {
             let query = match matcher {
                 Matcher::Query(query) => query,
-                Matcher::Pattern(pattern) => return Ok(self.scan_home(home, pattern, context)?.0),
+                Matcher::Pattern(pattern) => {
+                    let (found, _) = self.scan_home(home, pattern, context)?;
+                    return Ok(found.result);
+                }
             };
 
             // The archive gets an index of its own in the folder of its extracted files, which the caller removes.

@@ -67,17 +67,14 @@ pub(super) fn read_nearby_lines(
             let turn = event.turn;
             lines.push_back(NearbyLine { turn, role, text });
 
-            lines_to_read = match lines_to_read {
-                Some(left) => Some(left - 1),
-                None if is_match => Some(line_count),
+            if let Some(left) = &mut lines_to_read {
+                *left -= 1;
+            } else if is_match {
+                lines_to_read = Some(line_count);
+            } else if lines.len() > line_count {
                 // Before the match, only the last lines are kept.
-                None => {
-                    if lines.len() > line_count {
-                        lines.pop_front();
-                    }
-                    None
-                }
-            };
+                lines.pop_front();
+            }
 
             if lines_to_read == Some(0) {
                 return Ok(lines.into());
