@@ -8,8 +8,9 @@ use crate::ui::Style;
 use crate::ui::text_width::{columns, elide_end};
 use crate::views::account::{labels_by_workspace, printable, unique_short_id};
 use clap::Args;
-use codex_manager_core::history::check::CheckReport;
+use codex_manager_core::history::check::{CheckReport, DuplicateRollouts, HiddenConversation};
 use codex_manager_core::history::thread_titles::read_titles;
+use codex_manager_core::history::unreadable::UnreadableConversation;
 use codex_manager_core::history::{ConversationId, rollout};
 use codex_manager_core::io::{pluralize, shell};
 use std::collections::HashMap;
@@ -222,13 +223,7 @@ impl FindingList<'_> {
         // Codex never joins such files. A rewind makes a second file too, but its name has the id of the rollout.
         let heading = "in more than one file; Codex uses the first";
         self.print_group(Style::Warn, heading, &report.duplicates, |duplicate| {
-            let id = duplicate.id.to_string();
-            let paths = duplicate.paths.iter().map(|path| {
-                let path = self.format_path(path);
-                format!("\n    {}", path.replace(&id, "…"))
-            });
-            let name = self.format_conversation(&duplicate.id, None);
-            format!("{name}{}", paths.collect::<String>())
+            self.format_duplicate(duplicate)
         });
 
         self.print_group(Style::Bad, "damaged", &report.damaged, |damaged| {
@@ -241,34 +236,43 @@ impl FindingList<'_> {
 
         let heading = "listed, but Codex cannot open it or shows only a part of it";
         self.print_group(Style::Bad, heading, &report.unreadable, |unreadable| {
-            let reason = printable(&unreadable.reason);
-            let (shown, all) = (unreadable.turns_shown, unreadable.turns_on_disk);
-            let fix = unreadable
-                .fix
-                .as_deref()
-                .unwrap_or("no archive has the missing turns");
-            format!(
-                "{}\n    {reason}\n    Codex shows {shown} of {}: {fix}",
-                self.format_conversation(&unreadable.id, Some(&unreadable.title)),
-                pluralize(all, "turn")
-            )
+            self.format_unreadable(unreadable)
         });
 
-        // Codex 0.169 compares the account in the first line of the rollout; the row does not count.
-        let heading = "of another account, hidden by Codex's picker";
-        let labels = if report.hidden.is_empty() {
-            HashMap::new()
-        } else {
-            labels_by_workspace(self.context)
-        };
+        if !report.hidden.is_empty() {
+            self.show_hidden(&report.hidden);
+        }
+    }
 
-        let account_label = |account_id: &str| {
-            let name = labels.get(account_id).cloned();
-            name.unwrap_or_else(|| printable(account_id))
-        };
-        self.print_group(Style::Dim, heading, &report.hidden, |hidden| {
-            let name = account_label(&hidden.account_id);
-            self.format_with_detail(&hidden.id, None, &name)
+    fn format_duplicate(&self, duplicate: &DuplicateRollouts) -> String {
+        let id = duplicate.id.to_string();
+        let paths = duplicate.paths.iter().map(|path| {
+            let path = self.format_path(path);
+            format!("\n    {}", path.replace(&id, "…"))
+        });
+        let name = self.format_conversation(&duplicate.id, None);
+        format!("{name}{}", paths.collect::<String>())
+    }
+
+    fn format_unreadable(&self, unreadable: &UnreadableConversation) -> String {
+        let name = self.format_conversation(&unreadable.id, Some(&unreadable.title));
+        let reason = printable(&unreadable.reason);
+        let shown = unreadable.turns_shown;
+        let all = pluralize(unreadable.turns_on_disk, "turn");
+        let fix = unreadable.fix.as_deref();
+        let fix = fix.unwrap_or("no archive has the missing turns");
+        format!("{name}\n    {reason}\n    Codex shows {shown} of {all}: {fix}")
+    }
+
+    /// Prints the conversations of other accounts. Codex 0.169 compares the account in the first line of the rollout;
+    /// the row does not count.
+    fn show_hidden(&self, hidden: &[HiddenConversation]) {
+        let labels = labels_by_workspace(self.context);
+        let heading = "of another account, hidden by Codex's picker";
+        self.print_group(Style::Dim, heading, hidden, |hidden| {
+            let label = labels.get(&hidden.account_id).cloned();
+            let label = label.unwrap_or_else(|| printable(&hidden.account_id));
+            self.format_with_detail(&hidden.id, None, &label)
         });
     }
 
