@@ -17,6 +17,7 @@ use codex_manager_core::quota::Account;
 use codex_manager_core::quota::state::{AccountState, Verdict};
 use codex_manager_core::transfer::python_home;
 use serde::Serialize;
+use std::cmp::Reverse;
 use std::collections::{HashMap, HashSet};
 
 const COLUMNS: [Column; 9] = [
@@ -83,8 +84,6 @@ impl ListBackupsArgs {
     pub(crate) fn run(self, context: &Context) -> Result<Outcome> {
         let context = &self.table.apply(context)?;
         let all_records = context.archives()?;
-        let has_no_archives = all_records.is_empty();
-
         let accounts: Vec<_> = account::read_known_accounts(context)?
             .into_iter()
             .map(|a| account::with_verdict(a, context))
@@ -94,32 +93,15 @@ impl ListBackupsArgs {
         let archives = archive_names::list_numbered(&all_records).into_iter();
         let numbers: HashMap<_, _> = archives.map(|r| &*r.path).zip(1..).collect();
 
-        // A record is large, so references are sorted.
-        let mut records: Vec<&ArchiveRecord> = all_records.iter().collect();
-        if let Some(text) = self.account.as_ref().or(self.named.as_ref()) {
-            let entries = merge_archived_accounts(accounts.iter().map(|(a, _)| a), &all_records);
-            let identity = &entries[resolve::find_account_position(&entries, text)?].identity;
-            records.retain(|r| r.metadata.identity().is_some_and(|i| i.is_same(identity)));
-        }
-        if self.ready {
-            records.retain(|r| find_account_state(&r.metadata, &accounts) == AccountState::Ready);
-        }
-
-        self.sort_records(&mut records);
-        if self.latest {
-            retain_latest(&mut records);
-        }
-
+        let records = self.select_records(&all_records, &accounts)?;
         if context.ui.wants_json() {
-            let rows: Vec<_> = records
-                .iter()
-                .map(|r| {
-                    let state = find_account_state(&r.metadata, &accounts);
-                    record_json(r, numbers.get(&*r.path).copied(), state, context)
-                })
-                .collect();
+            let rows = records.iter().map(|r| {
+                let state = find_account_state(&r.metadata, &accounts);
+                record_json(r, numbers.get(&*r.path).copied(), state, context)
+            });
+            let rows: Vec<_> = rows.collect();
             context.ui.list_document("list-backups", "backups", &rows);
-        } else if has_no_archives {
+        } else if all_records.is_empty() {
             let suggestion = account::suggest_first_archive(context);
             context.note(format_args!("no archives; {suggestion}"));
         } else if records.is_empty() {
@@ -128,29 +110,44 @@ impl ListBackupsArgs {
             show_table(context, &records, &numbers, &accounts);
         }
 
-        if has_no_archives {
+        if all_records.is_empty() {
             suggest_import(context);
         }
         Ok(Outcome::Done)
     }
 
+    /// Returns the records that the options select, in the order of `--sort`. A record is large, so they are references.
+    fn select_records<'r>(
+        &self,
+        all_records: &'r [ArchiveRecord],
+        accounts: &[(Account, Verdict)],
+    ) -> Result<Vec<&'r ArchiveRecord>> {
+        let mut records: Vec<_> = all_records.iter().collect();
+        if let Some(text) = self.account.as_ref().or(self.named.as_ref()) {
+            let entries = merge_archived_accounts(accounts.iter().map(|(a, _)| a), all_records);
+            let identity = &entries[resolve::find_account_position(&entries, text)?].identity;
+            records.retain(|r| r.metadata.identity().is_some_and(|i| i.is_same(identity)));
+        }
+        if self.ready {
+            records.retain(|r| find_account_state(&r.metadata, accounts) == AccountState::Ready);
+        }
+
+        self.sort_records(&mut records);
+        if self.latest {
+            retain_latest(&mut records);
+        }
+        Ok(records)
+    }
+
     fn sort_records(&self, records: &mut [&ArchiveRecord]) {
-        let newest_first = |m: &Metadata| std::cmp::Reverse(m.created_at);
+        let email = |r: &ArchiveRecord| r.metadata.email.as_ref().map(|e| e.to_lowercase());
+        let bytes = |r: &ArchiveRecord| r.archive.as_ref().map(|a| a.bytes);
         match self.sort {
-            Sort::CreatedAt => records.sort_by_key(|r| newest_first(&r.metadata)),
-            Sort::SessionStartAt => {
-                records.sort_by_key(|r| std::cmp::Reverse(r.metadata.session_start_at));
-            }
-            Sort::ResetAt => records.sort_by_key(|r| std::cmp::Reverse(r.metadata.reset_at)),
-            Sort::Account => records.sort_by_key(|r| {
-                (
-                    r.metadata.email.as_ref().map(|e| e.to_lowercase()),
-                    newest_first(&r.metadata),
-                )
-            }),
-            Sort::Size => {
-                records.sort_by_key(|r| std::cmp::Reverse(r.archive.as_ref().map(|a| a.bytes)));
-            }
+            Sort::CreatedAt => records.sort_by_key(|r| Reverse(r.metadata.created_at)),
+            Sort::SessionStartAt => records.sort_by_key(|r| Reverse(r.metadata.session_start_at)),
+            Sort::ResetAt => records.sort_by_key(|r| Reverse(r.metadata.reset_at)),
+            Sort::Account => records.sort_by_key(|r| (email(r), Reverse(r.metadata.created_at))),
+            Sort::Size => records.sort_by_key(|r| Reverse(bytes(r))),
         }
     }
 }
@@ -343,11 +340,7 @@ fn build_row(context: &Context, record: &ArchiveRecord, number: Option<usize>) -
     let name = archive_names::shortest_name(record);
 
     let problem = problem::describe_problem(record);
-    let style = if problem.is_some() {
-        Style::Bad
-    } else {
-        Style::Plain
-    };
+    let style = problem.as_ref().map_or(Style::Plain, |_| Style::Bad);
 
     // Only tab-separated values need the exact form.
     let with_value = |cell: Cell, value: &dyn Fn() -> String| {

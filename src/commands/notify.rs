@@ -57,8 +57,9 @@ impl NotifyArgs {
     /// The accounts, the archives or the record of notices cannot be read, or a notification cannot be shown. A later
     /// run shows that notification.
     pub(crate) fn run(self, context: &Context) -> Result<Outcome> {
-        let accounts = read_accounts_and_profiles(context)?.0.into_iter();
-        let accounts: Vec<_> = accounts.map(|a| with_verdict(a, context)).collect();
+        let (accounts, _) = read_accounts_and_profiles(context)?;
+        let accounts = accounts.into_iter().map(|a| with_verdict(a, context));
+        let accounts: Vec<_> = accounts.collect();
 
         let mut conditions = list_window_notices(&accounts, context);
         conditions.extend(list_reset_notices(&accounts, context));

@@ -321,53 +321,57 @@ fn make_checked_plan(
     // A file that changed since its check is checked again.
     checks.retain(|name, check| stamps.get(name.as_str()) == Some(&&check.stamp));
     let stamp = |name: &str| stamps.get(name).and_then(|s| (*s).clone());
-
-    let mut candidates: Vec<_> = archives
-        .iter()
-        .filter_map(RetentionCandidate::from_record)
-        .collect();
+    let candidates = archives.iter().filter_map(RetentionCandidate::from_record);
+    let mut candidates: Vec<_> = candidates.collect();
 
     loop {
-        for candidate in &mut candidates {
-            // `verify` may have found damage since the check.
-            let is_damaged = matches!(candidate.soundness, Soundness::Damaged(_));
-            if let Some(check) = checks.get(&candidate.archive).filter(|_| !is_damaged) {
-                candidate.soundness = check.soundness.clone();
-            }
-        }
-
+        set_checked_soundness(&mut candidates, checks);
         let plan = retention::plan_retention(&candidates, rules, &context.now(), context.zone());
-        // Complete reads are slow, so they wait until every kept archive was opened.
+
         let mut unopened = list_unopened(&plan.keep, usize::MAX);
-        if unopened.is_empty() {
-            let unread = retention::list_archives_to_verify(&plan, &context.now());
-            if unread.is_empty() {
-                return Ok(plan);
-            }
-            for name in unread {
-                let check = read_fully(context, &backups.join(&name), stamp(&name), dry_run);
+        if !unopened.is_empty() {
+            // The rules may select these next: with many damaged archives, one round each would take too long.
+            let damaged = checks.values().filter(|c| is_damaged(&c.soundness));
+            let damaged_count = damaged.count();
+            unopened.extend(list_unopened(&plan.drop, damaged_count));
+
+            let open = |name: String| {
+                let check = open_only(&backups.join(&name), stamp(&name));
+                (name, check)
+            };
+            let add_check = |(name, check): (String, Result<ArchiveCheck>)| -> Result<()> {
                 check_interrupt()?;
                 checks.insert(name, check?);
-            }
+                Ok(())
+            };
+            parallel::run_each_ordered(parallel::thread_count() * 2, unopened, open, add_check)?;
             continue;
         }
 
-        // The rules may select these next: with many damaged archives, one round each would take too long.
-        let is_damaged = |check: &&ArchiveCheck| matches!(check.soundness, Soundness::Damaged(_));
-        let damaged_count = checks.values().filter(is_damaged).count();
-        unopened.extend(list_unopened(&plan.drop, damaged_count));
-
-        let open = |name: String| {
-            let check = open_only(&backups.join(&name), stamp(&name));
-            (name, check)
-        };
-        let add_check = |(name, check): (String, Result<ArchiveCheck>)| -> Result<()> {
+        // Complete reads are slow, so they wait until every kept archive was opened.
+        let unread = retention::list_archives_to_verify(&plan, &context.now());
+        if unread.is_empty() {
+            return Ok(plan);
+        }
+        for name in unread {
+            let check = read_fully(context, &backups.join(&name), stamp(&name), dry_run);
             check_interrupt()?;
             checks.insert(name, check?);
-            Ok(())
-        };
-        parallel::run_each_ordered(parallel::thread_count() * 2, unopened, open, add_check)?;
+        }
     }
+}
+
+/// Sets the soundness that each check found, except where `verify` has found damage since then.
+fn set_checked_soundness(candidates: &mut [RetentionCandidate], checks: &ArchiveChecks) {
+    for candidate in candidates.iter_mut().filter(|c| !is_damaged(&c.soundness)) {
+        if let Some(check) = checks.get(&candidate.archive) {
+            candidate.soundness = check.soundness.clone();
+        }
+    }
+}
+
+fn is_damaged(soundness: &Soundness) -> bool {
+    matches!(soundness, Soundness::Damaged(_))
 }
 
 /// Returns the first `max` archives that were not opened yet.

@@ -7,7 +7,9 @@ use crate::error::{CommandError, Outcome, Result};
 use crate::steps::restore_options::{CHOOSE_SESSION, RestoreOptions};
 use crate::ui::picker::{Picker, PickerItem, PickerOptions};
 use crate::ui::{Style, problem};
-use crate::views::account;
+use crate::views::account::{
+    absolute_time, label, printable, read_known_accounts, suggest_first_archive,
+};
 use crate::views::restore_report::describe_archive;
 use clap::Args;
 use codex_manager_core::archive::ArchiveReader;
@@ -111,7 +113,7 @@ fn find_by_account_or_prefix<'r>(
     argument: &str,
     context: &Context,
 ) -> Result<&'r ArchiveRecord> {
-    let known_accounts = merge_archived_accounts(&account::read_known_accounts(context)?, records);
+    let known_accounts = merge_archived_accounts(&read_known_accounts(context)?, records);
     match resolve::find_account_position(&known_accounts, argument) {
         Ok(i) => find_preferred(records, &known_accounts[i].identity, argument, context),
         // The argument may begin the name of an archive; the accounts are for the error.
@@ -138,7 +140,7 @@ fn find_preferred<'r>(
 
     preferred.ok_or_else(|| {
         let hint = if records.is_empty() {
-            account::suggest_first_archive(context)
+            suggest_first_archive(context)
         } else {
             "list archives with: codex-manager list-backups; nothing was changed".into()
         };
@@ -166,7 +168,7 @@ fn pick_archive_path(context: &Context) -> Result<PathBuf> {
     }
 
     let is_latest = |(r, _): &(&ArchiveRecord, usize)| Some(&r.path) == latest;
-    let known_accounts = account::read_known_accounts(context)?;
+    let known_accounts = read_known_accounts(context)?;
     let picker = Picker {
         question: "which archive?",
         default: offered.iter().position(is_latest).unwrap_or(0),
@@ -196,31 +198,21 @@ fn to_picker_item(
     let known_account = metadata
         .identity()
         .and_then(|identity| find_by_identity(known_accounts, &identity));
-    let account_label = known_account.map_or_else(|| account::printable(email), account::label);
+    let account_label = known_account.map_or_else(|| printable(email), label);
 
     // The kind already shows the label of a safety backup.
     let archive_label = metadata.label.as_deref().filter(|_| !metadata.is_safety());
 
-    PickerItem::new(
-        record.path.clone(),
-        vec![
-            (Style::Dim, number.to_string()),
-            (
-                Style::Plain,
-                account::absolute_time(&metadata.created_at, context),
-            ),
-            (Style::Plain, archive_names::format_kind(metadata)),
-            (Style::Plain, account_label),
-            (
-                Style::Plain,
-                account::printable(archive_label.unwrap_or_default()),
-            ),
-            (
-                Style::Dim,
-                account::printable(&archive_names::shortest_name(record)),
-            ),
-        ],
-    )
+    let name = archive_names::shortest_name(record);
+    let columns = vec![
+        (Style::Dim, number.to_string()),
+        (Style::Plain, absolute_time(&metadata.created_at, context)),
+        (Style::Plain, archive_names::format_kind(metadata)),
+        (Style::Plain, account_label),
+        (Style::Plain, printable(archive_label.unwrap_or_default())),
+        (Style::Dim, printable(&name)),
+    ];
+    PickerItem::new(record.path.clone(), columns)
 }
 
 /// Warns if a newer archive than `latest` was passed over because of its damage, or because it has no conversations.
@@ -233,9 +225,9 @@ fn warn_of_newer(context: &Context, records: &[ArchiveRecord], latest: &ArchiveR
     {
         context.warn(format_args!(
             "{} is newer, but {}; the latest undamaged archive is {}",
-            account::printable(&newest.path),
-            account::printable(&problem),
-            account::printable(&latest.path)
+            printable(&newest.path),
+            printable(&problem),
+            printable(&latest.path)
         ));
     }
 
@@ -246,7 +238,7 @@ fn warn_of_newer(context: &Context, records: &[ArchiveRecord], latest: &ArchiveR
     if let Some(newer) = latest_first.iter().find(is_passed_over) {
         context.warn(format_args!(
             "{} is newer, but was made with --exclude or backup.exclude and has no conversations",
-            account::printable(&newer.path)
+            printable(&newer.path)
         ));
     }
 }

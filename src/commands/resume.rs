@@ -209,11 +209,8 @@ fn find_recorded_account(
         return Ok(RecordedAccount::Known(record.identity));
     }
 
-    let Some((user_id, workspace_id)) = conversation
-        .rollout
-        .as_deref()
-        .and_then(binding::read_creator)
-    else {
+    let rollout = conversation.rollout.as_deref();
+    let Some((user_id, workspace_id)) = rollout.and_then(binding::read_creator) else {
         return Ok(RecordedAccount::Unnamed);
     };
 
@@ -260,9 +257,7 @@ fn check_same_account(named_account: &Identity, recorded: &RecordedAccount) -> R
 /// front.
 fn build_resume_args(id: &str, args: &[OsString]) -> Vec<OsString> {
     // Codex takes `resume ID` after `exec`, but its other arguments after the id.
-    let is_exec = args
-        .first()
-        .is_some_and(|first| first == "exec" || first == "e");
+    let is_exec = matches!(args.first(), Some(first) if first == "exec" || first == "e");
     let (exec_arg, other_args) = args.split_at(usize::from(is_exec));
     let mut all_args = exec_arg.to_vec();
     all_args.extend(["resume".into(), id.into()]);
