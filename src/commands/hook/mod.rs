@@ -25,9 +25,9 @@ use std::path::PathBuf;
 /// With --wrap, prints a function `codex` instead, which starts Codex under the account of the folder
 /// (see folders.PATH in config --help). The function exists for bash, fish, powershell and zsh.
 ///
-/// Three let Codex look up past conversations: `mcp` prints the entry of config.toml for the server of `codex-manager
-/// mcp`, `plugin` writes a plugin with the server and a skill to DIR and prints how to install it, and `agents` prints
-/// instructions for AGENTS.md that need no server.
+/// Three values of SHELL let Codex look up past conversations: `mcp` prints the entry of config.toml for the server of
+/// `codex-manager mcp`, `plugin` writes a plugin with the server and a skill to DIR and prints how to install it, and
+/// `agents` prints instructions for AGENTS.md that need no server.
 #[derive(Debug, Args)]
 #[command(after_help = "Examples:
   eval \"$(codex-manager hook bash)\"            # in ~/.bashrc
