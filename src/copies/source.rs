@@ -1,4 +1,4 @@
-//! Finds a conversation in an archive or a snapshot, with the rollouts that it continues, as for `restore --session`.
+//! Finds a conversation and the rollouts that it continues in an archive or a snapshot, for `restore --session`.
 
 use crate::error::{CommandError, Result};
 use codex_manager_core::archive::{
@@ -130,19 +130,18 @@ pub(crate) fn find_rollout_names(
     }
 
     let ids: BTreeSet<_> = matching_files.iter().map(|file| id_of(file)).collect();
-    let rollout_names: BTreeSet<_> = matching_files
-        .iter()
-        .map(|file| file.name.clone())
-        .collect();
-    let rollout_names: Vec<_> = rollout_names.into_iter().collect();
+    let rollout_names = matching_files.iter().map(|file| file.name.clone());
+    let mut rollout_names: Vec<_> = rollout_names.collect();
+    rollout_names.sort();
+    rollout_names.dedup();
 
-    match rollout_names.as_slice() {
-        [] => Ok(None),
-        // A conversation that was rewound has several.
-        _ if ids.len() == 1 => add_continued_rollouts(source, rollout_names).map(Some),
-        ambiguous => {
-            let message = format!("{name_or_id:?} matches {} conversations", ids.len());
-            let rollout_names = similar::join_first_names(ambiguous);
+    match ids.len() {
+        0 => Ok(None),
+        // A conversation that was rewound has several rollouts.
+        1 => add_continued_rollouts(source, rollout_names).map(Some),
+        count => {
+            let message = format!("{name_or_id:?} matches {count} conversations");
+            let rollout_names = similar::join_first_names(&rollout_names);
             Err(CommandError::failed(message)
                 .hint(format!("use the id of one of them: {rollout_names}")))
         }

@@ -17,6 +17,7 @@ use std::io::{self, Read as _, Seek as _};
 /// is the command that restores the conversation from the newest archive with its turns. Without such an archive, the
 /// fix stays as it is. Skips archives that cannot be read.
 pub(crate) fn set_restore_fixes(unreadable: &mut [UnreadableConversation], context: &Context) {
+    // Without this, each check would read the list of archives.
     if !unreadable.iter().any(needs_archive) {
         return;
     }
@@ -24,15 +25,6 @@ pub(crate) fn set_restore_fixes(unreadable: &mut [UnreadableConversation], conte
     let records = context.archives().unwrap_or_default();
     let home = context.codex_home();
     for record in list_numbered(&records) {
-        // The archives come newest first, so a conversation that has its command is done.
-        let mut without_fix = unreadable
-            .iter_mut()
-            .filter(|conversation| needs_archive(conversation))
-            .peekable();
-        if without_fix.peek().is_none() {
-            return;
-        }
-
         if !record.is_usable() || !record.metadata.records_home(home) {
             continue;
         }
@@ -40,11 +32,16 @@ pub(crate) fn set_restore_fixes(unreadable: &mut [UnreadableConversation], conte
             continue;
         };
 
+        // The archives come newest first, so a conversation that has its command is done.
+        let without_fix = unreadable.iter_mut().filter(|c| needs_archive(c));
         for conversation in without_fix {
             if let Some(id) = find_restored_id(&archive, conversation).unwrap_or_default() {
                 let name = shell::quote_if_needed(&shortest_name(record));
                 conversation.fix = Some(format!("codex-manager restore {name} --session {id}"));
             }
+        }
+        if !unreadable.iter().any(needs_archive) {
+            return;
         }
     }
 }
@@ -75,13 +72,8 @@ pub(crate) fn find_restored_id(
             let mut threads = rollouts.iter();
             let owner = threads.find(|(_, entries)| entries.iter().any(is_base));
             // An archive from before the fork has only the base.
-            Ok(owner.map(|(owner, _)| {
-                if rollouts.contains_key(&id) {
-                    id
-                } else {
-                    owner.clone()
-                }
-            }))
+            let own_id = rollouts.contains_key(&id).then_some(id);
+            Ok(owner.map(|(owner, _)| own_id.unwrap_or_else(|| owner.clone())))
         }
 
         UnreadableCause::Shortened { rollout_id, bytes } => {
@@ -95,16 +87,13 @@ pub(crate) fn find_restored_id(
         }
 
         UnreadableCause::Boundary => {
-            let entry = rollouts.get(&id).and_then(|entries| entries.last());
-            let Some(entry) = entry else {
+            let Some(entry) = rollouts.get(&id).and_then(|entries| entries.last()) else {
                 return Ok(None);
             };
-
             let beginning = archive.read_beginning(entry)?;
             let meta = rollout::parse_prefix(&beginning, entry.path.as_path()).unwrap_or_default();
-            Ok(meta
-                .is_some_and(|meta| meta.subagent_start().is_none())
-                .then_some(id))
+            let shows_all = meta.is_some_and(|meta| meta.subagent_start().is_none());
+            Ok(shows_all.then_some(id))
         }
         _ => Ok(None),
     }

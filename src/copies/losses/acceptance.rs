@@ -27,7 +27,7 @@ impl LossAcceptance {
 
         for id in accepted.ids() {
             // In a rollout that cannot be read, no message is live again.
-            let rollouts = live.0.get(id).into_iter().flatten();
+            let rollouts = live.rollouts_of(id).iter();
             let messages = rollouts
                 .flat_map(|rollout| messages::read_messages(&rollout.path).unwrap_or_default());
             let digests = messages.map(|message| message.dated_digest());

@@ -7,7 +7,7 @@ use crate::copies::losses::place::{CopyPlace, CopyPlaceKind};
 use crate::copies::losses::report::{
     CheckExtent, LossJson, record_losses, to_json_rows, warn_of_failures,
 };
-use crate::copies::losses::search::LossSearch;
+use crate::copies::losses::search::{FoundLosses, LossSearch};
 use crate::copies::losses::{describe_last_copy, places, short_id};
 use crate::copies::source::{ConversationSource as _, rollout_files};
 use crate::copies::unreadable_fixes::find_restored_id;
@@ -108,36 +108,29 @@ impl NeededArchives {
         warn_of_failures(&found, context);
 
         let mut needed = Vec::new();
-        // A conversation that could not be compared may have messages in any version, so all versions are needed.
-        for (id, _) in found.failures {
-            for places in search.list_places_of_versions(&id) {
-                needed.push(NeededCopy {
-                    id: id.clone(),
-                    places,
-                    restored_id: id.clone(),
-                    content: NeededContent::NotCompared,
-                });
-            }
-        }
-
-        for loss in found.losses {
-            for places in loss.find_needed_places(&search.places, &is_wanted) {
-                needed.push(NeededCopy {
-                    id: loss.id.clone(),
-                    places,
-                    restored_id: loss.restored_id.clone(),
-                    content: NeededContent::LostMessages,
-                });
-            }
-        }
-
-        for (id, places) in find_hidden_turns(records, context)? {
+        let mut add = |content, id: &String, restored_id: &String, places| {
             needed.push(NeededCopy {
                 id: id.clone(),
                 places,
-                restored_id: id,
-                content: NeededContent::HiddenTurns,
+                restored_id: restored_id.clone(),
+                content,
             });
+        };
+
+        // A conversation that could not be compared may have messages in any version, so all versions are needed.
+        for (id, _) in &found.failures {
+            for places in search.list_places_of_versions(id) {
+                add(NeededContent::NotCompared, id, id, places);
+            }
+        }
+        for loss in &found.losses {
+            let (id, restored_id) = (&loss.id, &loss.restored_id);
+            for places in loss.find_needed_places(&search.places, &is_wanted) {
+                add(NeededContent::LostMessages, id, restored_id, places);
+            }
+        }
+        for (id, places) in find_hidden_turns(records, context)? {
+            add(NeededContent::HiddenTurns, &id, &id, places);
         }
 
         // A caller that wants archives only, such as `prune`, must not count on a copy in the trash.
@@ -186,11 +179,12 @@ pub(crate) fn refuse_last_copy_in_trash(context: &Context) -> Result<()> {
         return Ok(());
     };
 
-    let is_lost = copy.content == NeededContent::LostMessages;
-    let lost_content = if is_lost {
-        "messages that a conversation lost"
+    let (lost_content, alternative) = if copy.content == NeededContent::LostMessages {
+        let alternative = "accept their loss: codex-manager history losses --accept";
+        ("messages that a conversation lost", alternative)
     } else {
-        "turns of a conversation that Codex hides"
+        let alternative = "trash the conversation: codex-manager storage trash";
+        ("turns of a conversation that Codex hides", alternative)
     };
 
     let mut error = CommandError::refused(format!(
@@ -199,14 +193,7 @@ pub(crate) fn refuse_last_copy_in_trash(context: &Context) -> Result<()> {
     if let Some(command) = place.format_restore_command(&copy.restored_id) {
         error = error.hint(format!("bring them back: {command}"));
     }
-
-    Err(error.hint(if is_lost {
-        let command = format!("codex-manager history losses --accept {}", copy.id);
-        format!("or accept their loss: {command}")
-    } else {
-        let command = format!("codex-manager storage trash {}", copy.id);
-        format!("or trash the conversation: {command}")
-    }))
+    Err(error.hint(format!("or {alternative} {}", copy.id)))
 }
 
 /// Returns the conversations of the new archive `name` that lack messages of the previous archive, and records these
@@ -247,12 +234,21 @@ pub(crate) fn find_and_record_losses(
     let acceptance = LossAcceptance::read(search.live(), context)?;
     acceptance.withdraw_returned(context);
     let found = search.find_losses(&acceptance.accepted)?;
-    warn_of_failures(&found, context);
-
-    let listed = to_json_rows(&found.losses, &search.places, context);
     let extent = CheckExtent::LastArchive;
-    record_losses(&found, &listed, &search.places, &extent, context);
-    Ok(listed)
+    Ok(warn_and_record(&found, &search, &extent, context))
+}
+
+/// Warns of conversations that could not be compared, records the losses, and returns them.
+fn warn_and_record(
+    found: &FoundLosses,
+    search: &LossSearch,
+    extent: &CheckExtent,
+    context: &Context,
+) -> Vec<LossJson> {
+    warn_of_failures(found, context);
+    let listed = to_json_rows(&found.losses, &search.places, context);
+    record_losses(found, &listed, &search.places, extent, context);
+    listed
 }
 
 /// After a restore, compares the `changed` conversations of the Codex home and those with recorded losses with all
@@ -284,11 +280,8 @@ pub(crate) fn recheck_after_restore(
     let mut checked_ids = changed;
     checked_ids.extend(recorded_ids);
     let found = search.find_losses_of(&acceptance.accepted, |id| checked_ids.contains(id))?;
-    warn_of_failures(&found, context);
-
-    let listed = to_json_rows(&found.losses, &search.places, context);
     let extent = CheckExtent::Conversations(checked_ids);
-    record_losses(&found, &listed, &search.places, &extent, context);
+    warn_and_record(&found, &search, &extent, context);
     Ok(())
 }
 

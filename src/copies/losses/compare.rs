@@ -102,10 +102,8 @@ impl Loss {
 
     /// Returns the time of the oldest missing message; `None` if no missing message has a time.
     pub(crate) fn first_lost_at(&self) -> Option<DateTime<Utc>> {
-        self.messages
-            .iter()
-            .filter_map(|lost| lost.message.at)
-            .min()
+        let times = self.messages.iter().filter_map(|lost| lost.message.at);
+        times.min()
     }
 
     /// Returns the digests of text and time of all messages that any copy has and the conversation lacks.
@@ -121,10 +119,8 @@ impl Loss {
         places: &[CopyPlace],
         is_wanted: impl Fn(&CopyPlaceKind) -> bool,
     ) -> Vec<Vec<CopyPlace>> {
-        let lost_by_place = self
-            .lost
-            .iter()
-            .map(|(place, lost)| (&places[*place], lost));
+        let lost = self.lost.iter();
+        let lost_by_place = lost.map(|(place, lost)| (&places[*place], lost));
         let wanted = lost_by_place.filter(|(place, _)| is_wanted(&place.kind));
         let places: Vec<_> = wanted
             .map(|(place, lost)| (place, to_numbered_occurrences(lost)))
@@ -148,11 +144,8 @@ impl Loss {
             let alternatives = places
                 .iter()
                 .filter(|(_, occurrences)| occurrences.is_superset(&covered));
-            needed.push(
-                alternatives
-                    .map(|(place, _)| CopyPlace::clone(place))
-                    .collect(),
-            );
+            let alternatives = alternatives.map(|(place, _)| CopyPlace::clone(place));
+            needed.push(alternatives.collect());
             uncovered.retain(|occurrence| !covered.contains(occurrence));
         }
         needed

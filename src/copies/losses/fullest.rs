@@ -38,10 +38,8 @@ impl CopyCounts {
             return Ok(None);
         };
 
-        let own_id = names
-            .first()
-            .and_then(|name| RolloutName::parse(Path::new(name)));
-        let own_id = own_id.as_ref().and_then(RolloutName::id);
+        let own_rollout = names.first().map(Path::new).and_then(RolloutName::parse);
+        let own_id = own_rollout.as_ref().and_then(RolloutName::id);
         let rollouts = list_own_rollouts(archive, own_id.unwrap_or_default());
         self.id = own_id.map(str::to_owned);
         self.archive_count += 1;
@@ -93,10 +91,8 @@ pub(crate) fn find_fullest_archive(wanted: &str, context: &Context) -> Result<Pa
         let Some(count) = copies.count_messages_in(&archive, wanted)? else {
             continue;
         };
-        if fullest
-            .as_ref()
-            .is_none_or(|(most_messages, ..)| count > *most_messages)
-        {
+        let is_fuller = |(most_messages, ..): &(usize, _, _)| count > *most_messages;
+        if fullest.as_ref().is_none_or(is_fuller) {
             fullest = Some((count, path, shortest_name(record)));
         }
     }

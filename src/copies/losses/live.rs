@@ -50,6 +50,11 @@ impl LiveThreads {
         threads
     }
 
+    /// Returns the live rollouts of the thread `id`, which is in lower case; none if the thread was deleted.
+    pub(crate) fn rollouts_of(&self, id: &str) -> &[LiveRollout] {
+        self.0.get(id).map_or(&[], Vec::as_slice)
+    }
+
     fn add(&mut self, path: PathBuf, compressed_copy: Option<PathBuf>, size: u64, mtime: i64) {
         let Some(file) = RolloutName::parse(&path) else {
             return;

@@ -50,11 +50,10 @@ impl CopyPlace {
 
     /// Returns the command that restores the conversation `id` from this place; `None` for [`CopyPlaceKind::File`].
     pub(crate) fn format_restore_command(&self, id: &str) -> Option<String> {
+        let restore_archive = |name: &str| format!("restore {}", shell::quote_if_needed(name));
         let arguments = match &self.kind {
-            CopyPlaceKind::Archive(name) => format!("restore {}", shell::quote_if_needed(name)),
-            CopyPlaceKind::TrashedArchive => {
-                format!("restore {}", shell::quote_if_needed(&self.name))
-            }
+            CopyPlaceKind::Archive(name) => restore_archive(name),
+            CopyPlaceKind::TrashedArchive => restore_archive(&self.name),
             CopyPlaceKind::Snapshot => format!("vault restore {}", self.display_name()),
             CopyPlaceKind::ConflictCopy => return Some(format!("codex-manager sync resolve {id}")),
             CopyPlaceKind::File => return None,

@@ -106,18 +106,13 @@ pub(crate) fn record_losses(
                 .partition(|recorded| recorded.home == home);
 
         for (loss, listed) in found.losses.iter().zip(listed) {
-            let former_loss = former_losses
-                .iter()
-                .find(|former| former.session_id == loss.id);
             // Only a check of all places reads the snapshots, so any other check keeps those on record.
             let snapshots = if *extent == CheckExtent::All {
-                let needed =
-                    loss.find_needed_places(places, |kind| *kind == CopyPlaceKind::Snapshot);
-                let ids =
-                    |places: Vec<CopyPlace>| places.into_iter().map(|place| place.name).collect();
-                needed.into_iter().map(ids).collect()
+                list_needed_snapshots(loss, places)
             } else {
-                former_loss.map_or_else(Vec::new, |former| former.snapshots.clone())
+                let mut former_losses = former_losses.iter();
+                let former = former_losses.find(|former| former.session_id == loss.id);
+                former.map_or_else(Vec::new, |former| former.snapshots.clone())
             };
 
             record.losses.push(KnownLoss {
@@ -132,15 +127,9 @@ pub(crate) fn record_losses(
         let is_found = |id: &str| found.losses.iter().any(|loss| loss.id == id);
         let has_failed = |id: &String| found.failures.iter().any(|(failed, _)| failed == id);
         let kept_losses = former_losses.into_iter().filter(|recorded| {
-            let is_checked = match extent {
-                CheckExtent::All => true,
-                // The snapshots were not read, so they may still have messages that no other place has.
-                CheckExtent::WithoutVault => recorded.snapshots.is_empty(),
-                CheckExtent::LastArchive => false,
-                CheckExtent::Conversations(ids) => ids.contains(&recorded.session_id),
-            };
-            let is_compared = is_checked && !has_failed(&recorded.session_id);
-            !is_compared && !is_found(&recorded.session_id)
+            let id = &recorded.session_id;
+            let is_compared = extent.includes(recorded) && !has_failed(id);
+            !is_compared && !is_found(id)
         });
 
         record.losses.extend(kept_losses);
@@ -150,6 +139,14 @@ pub(crate) fn record_losses(
     if let Err(e) = result {
         context.warn(format_args!("cannot record the lost messages: {e}"));
     }
+}
+
+/// Returns sets of ids of snapshots. As long as one snapshot of each set stays, each message of the loss that any
+/// snapshot has can be restored.
+fn list_needed_snapshots(loss: &Loss, places: &[CopyPlace]) -> Vec<Vec<String>> {
+    let needed = loss.find_needed_places(places, |kind| *kind == CopyPlaceKind::Snapshot);
+    let ids = |places: Vec<CopyPlace>| places.into_iter().map(|place| place.name).collect();
+    needed.into_iter().map(ids).collect()
 }
 
 /// The conversations that were compared, and the copies with which they were compared.
@@ -163,4 +160,17 @@ pub(crate) enum CheckExtent {
     All,
     /// The conversations with these ids, with all archives.
     Conversations(BTreeSet<String>),
+}
+
+impl CheckExtent {
+    /// Returns true if a recorded loss that such a check does not find no longer exists.
+    fn includes(&self, recorded: &KnownLoss) -> bool {
+        match self {
+            Self::All => true,
+            // The snapshots were not read, so they may still have messages that no other place has.
+            Self::WithoutVault => recorded.snapshots.is_empty(),
+            Self::LastArchive => false,
+            Self::Conversations(ids) => ids.contains(&recorded.session_id),
+        }
+    }
 }

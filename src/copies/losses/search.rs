@@ -70,9 +70,8 @@ impl LossSearch {
             return;
         };
 
-        let live = self.live.0.get(&id).map_or(&[][..], Vec::as_slice);
+        let mut live = self.live.rollouts_of(&id).iter();
         let is_unchanged = live
-            .iter()
             .any(|live| live.file == file && (live.size, live.mtime) == (entry.size, entry.mtime));
         if is_unchanged {
             return;
@@ -150,18 +149,17 @@ impl LossSearch {
 
         let compare = |id: &String| {
             let thread = self.collect_copies(id, &bases);
-            (
-                id.clone(),
-                compare::find_lost_messages(&thread, &self.sources),
-            )
+            let lost = compare::find_lost_messages(&thread, &self.sources);
+            (id.clone(), lost)
         };
 
         let add_result = |(id, result): (String, Result<_>)| -> Result<()> {
             check_interrupt()?;
             match result {
-                Ok(lost) => found
-                    .losses
-                    .extend(Loss::from_lost_messages(id, lost, accepted)),
+                Ok(messages) => {
+                    let loss = Loss::from_lost_messages(id, messages, accepted);
+                    found.losses.extend(loss);
+                }
                 Err(e) => found.failures.push((id, e)),
             }
             Ok(())
@@ -173,16 +171,12 @@ impl LossSearch {
         let compared_ids = live_ids.chain(bases.keys()).filter(|id| is_wanted(id));
         // A thread with copies of its own and a missing base is listed twice, but compared once.
         let compared_ids: BTreeSet<&String> = compared_ids.collect();
-        parallel::run_each_ordered(
-            parallel::thread_count() * 2,
-            compared_ids,
-            compare,
-            add_result,
-        )?;
+        let max_running = parallel::thread_count() * 2;
+        parallel::run_each_ordered(max_running, compared_ids, compare, add_result)?;
 
         for loss in &mut found.losses {
-            let live = self.live.0.get(&loss.id).map_or(&[][..], Vec::as_slice);
-            let newest = live.iter().max_by_key(|rollout| &rollout.file.name);
+            let live = self.live.rollouts_of(&loss.id).iter();
+            let newest = live.max_by_key(|rollout| &rollout.file.name);
             loss.rollout_path = newest.map(|rollout| rollout.path.clone());
             if bases.contains_key(&loss.id) {
                 loss.restored_id = self.find_restored_id(loss);
@@ -193,7 +187,6 @@ impl LossSearch {
 
     /// Returns a live thread with the copies of its rollouts and of its missing bases.
     fn collect_copies(&self, id: &String, bases: &MissingBases) -> ComparedThread<'_> {
-        let live = self.live.0.get(id).map_or(&[][..], Vec::as_slice);
         let bases = bases.get(id).cloned().unwrap_or_default();
         let mut copies: Vec<_> = self.copies.get(id).into_iter().flatten().collect();
         if !bases.is_empty() {
@@ -202,7 +195,7 @@ impl LossSearch {
         }
 
         ComparedThread {
-            live,
+            live: self.live.rollouts_of(id),
             copies,
             bases,
         }
