@@ -61,10 +61,9 @@ pub(crate) fn find_by_prefix<'r>(
     let mut matching = list_numbered(records);
     if !matching.is_empty() && name_start.parse::<usize>().is_ok() {
         let count = describe_count(matching.len());
-        let message = format!("no archive has the number {name_start}: {count}");
-        return Err(
-            CommandError::failed(message).hint("list archives with: codex-manager list-backups")
-        );
+        let error =
+            CommandError::failed(format!("no archive has the number {name_start}: {count}"));
+        return Err(error.hint("list archives with: codex-manager list-backups"));
     }
 
     matching.retain(|r| !name_start.is_empty() && r.path.starts_with(name_start));
@@ -161,12 +160,12 @@ pub(crate) fn find_archive(
     }
 
     let records = context.archives()?;
-    let record = match offset {
-        Some(offset) => Some(find_latest(&records, offset, context, accepts)?),
-        None => match find_by_number(&records, &name_text) {
-            Some(record) => Some(record),
-            None => find_by_prefix(&records, &name_text, context)?,
-        },
+    let record = if let Some(offset) = offset {
+        Some(find_latest(&records, offset, context, accepts)?)
+    } else if let Some(numbered) = find_by_number(&records, &name_text) {
+        Some(numbered)
+    } else {
+        find_by_prefix(&records, &name_text, context)?
     };
 
     record.map(|r| backups.join(&r.path)).ok_or_else(|| {

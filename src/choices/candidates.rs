@@ -90,12 +90,11 @@ fn select_matching(
 }
 
 fn complete_accounts(typed: &OsStr) -> Vec<CompletionCandidate> {
-    let Some(settings) = resolve_settings() else {
-        return Vec::new();
+    let load = |settings: Settings| {
+        let now = Clock::System.now();
+        cooldown::load(&settings.manager_home, &now, settings.zone).ok()
     };
-
-    let now = Clock::System.now();
-    let Ok(loaded) = cooldown::load(&settings.manager_home, &now, settings.zone) else {
+    let Some(loaded) = resolve_settings().and_then(load) else {
         return Vec::new();
     };
 
@@ -130,10 +129,8 @@ fn complete_conversations(typed: &OsStr) -> Vec<CompletionCandidate> {
         .take(MAX_CONVERSATIONS);
     let titled_ids = matching_threads.map(|thread| {
         let title = ansi::to_printable_line(&thread.title);
-        (
-            thread.id,
-            Some(title.chars().take(MAX_TITLE_CHARS).collect()),
-        )
+        let short_title = title.chars().take(MAX_TITLE_CHARS).collect();
+        (thread.id, Some(short_title))
     });
 
     let candidates = select_matching(typed, titled_ids).into_iter();

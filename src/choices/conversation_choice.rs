@@ -44,10 +44,8 @@ impl<'r> ChosenConversation<'r> {
             [] => {}
             [row] => return Ok(Self::from_row(row, home)),
             _ => {
-                return Ok(Self::from_row(
-                    choose_row(matching_rows, text, context)?,
-                    home,
-                ));
+                let row = choose_row(matching_rows, text, context)?;
+                return Ok(Self::from_row(row, home));
             }
         }
 

@@ -7,7 +7,7 @@ use crate::choices::index_access::IndexAccess;
 use crate::context::Context;
 use crate::error::{CommandError, Result};
 use codex_manager_core::codex::{ListedThread, ThreadFilter, threads};
-use codex_manager_core::conversations::index::Thoroughness;
+use codex_manager_core::conversations::index::{IndexStore, Thoroughness};
 use codex_manager_core::conversations::search::evaluate::{self, FoundConversation};
 use codex_manager_core::history::thread_titles::replace_titles;
 use codex_manager_core::io::is_interrupted;
@@ -56,22 +56,7 @@ pub(crate) fn list_unlisted(filter: &ThreadFilter, context: &Context) -> Result<
         return Ok(Vec::new());
     }
 
-    let access = IndexAccess::new(context);
-    let store = if access.is_only_list() {
-        match access.open_updated(Thoroughness::All) {
-            Ok((store, _)) => Some(store),
-            Err(e) if is_interrupted() => return Err(e),
-            Err(e) => {
-                let problem = e.to_one_line();
-                let ui = &context.ui;
-                ui.warn(format_args!("cannot list conversations: {problem}"));
-                None
-            }
-        }
-    } else {
-        access.open_existing().ok().flatten()
-    };
-
+    let store = open_index(context)?;
     let conversations = store.and_then(|store| evaluate::list_unlisted(&store).ok());
     let mut conversations = conversations.unwrap_or_default();
     conversations.retain(|conversation| {
@@ -94,6 +79,28 @@ pub(crate) fn list_unlisted(filter: &ThreadFilter, context: &Context) -> Result<
     let listed_ids: HashSet<_> = list_threads_as(&same_ids, context, |row| row.id.to_lowercase())?;
     conversations.retain(|conversation| !listed_ids.contains(&conversation.session));
     Ok(conversations.into_iter().map(to_listed_thread).collect())
+}
+
+/// Opens the index. In a home without Codex's database, creates or updates it first, and warns if that fails. `None` if
+/// the index cannot be opened.
+///
+/// # Errors
+/// The user interrupts.
+fn open_index(context: &Context) -> Result<Option<IndexStore>> {
+    let access = IndexAccess::new(context);
+    if !access.is_only_list() {
+        return Ok(access.open_existing().ok().flatten());
+    }
+
+    match access.open_updated(Thoroughness::All) {
+        Ok((store, _)) => Ok(Some(store)),
+        Err(e) if is_interrupted() => Err(e),
+        Err(e) => {
+            let problem = e.to_one_line();
+            context.warn(format_args!("cannot list conversations: {problem}"));
+            Ok(None)
+        }
+    }
 }
 
 fn to_listed_thread(found: FoundConversation) -> ListedThread {

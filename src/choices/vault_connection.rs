@@ -116,15 +116,9 @@ impl ConnectionArgs {
     ) -> Result<Restic> {
         let timeout = self.timeout_or_default(DEFAULT_TIMEOUT);
         let program = self.configured_program(context);
-        let env = &context.env;
-        Ok(Restic::open(
-            program.as_deref(),
-            url,
-            password,
-            env,
-            vault_folder(context.manager_home()),
-            timeout,
-        )?)
+        let (env, vault) = (&context.env, vault_folder(context.manager_home()));
+        let restic = Restic::open(program.as_deref(), url, password, env, vault, timeout)?;
+        Ok(restic)
     }
 
     fn timeout_or_default(&self, default: Duration) -> Duration {

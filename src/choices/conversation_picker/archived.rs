@@ -1,11 +1,13 @@
 //! Lets the user choose a conversation of an archive or a snapshot.
 
-use crate::choices::conversation_picker::rows::{OfferedConversation, QUESTION, list_and_refuse};
+use crate::choices::conversation_picker::rows::{
+    OfferedConversation, QUESTION, list_and_refuse, select_scopes,
+};
 use crate::context::Context;
 use crate::copies::archived::{group_rollouts_by_conversation, list_ids_on_disk, read_threads};
 use crate::copies::source::ConversationSource;
 use crate::error::{CommandError, Result};
-use crate::ui::picker::{Picker, PickerOptions, PickerScope};
+use crate::ui::picker::{Picker, PickerOptions};
 use codex_manager_core::codex::{ARCHIVED_SESSIONS, ListedThread};
 use std::cmp::Reverse;
 
@@ -31,13 +33,8 @@ pub(crate) fn pick_archived(source: &dyn ConversationSource, context: &Context) 
     }
 
     let on_disk = list_ids_on_disk(context.codex_home())?;
-    let scope = |name, accepts: &dyn Fn(&OfferedConversation) -> bool| PickerScope {
-        name,
-        items: (0..rows.len()).filter(|row| accepts(&rows[*row])).collect(),
-    };
     let is_missing = |row: &OfferedConversation| !on_disk.contains(&row.thread.id.to_lowercase());
-    let mut scopes = vec![scope("missing", &is_missing), scope("all", &|_| true)];
-    scopes.retain(|scope| !scope.items.is_empty());
+    let scopes = select_scopes(&rows, &[("missing", &is_missing), ("all", &|_| true)]);
 
     let picker = Picker {
         question: QUESTION,

@@ -248,20 +248,28 @@ pub(crate) fn list_and_refuse(
 /// Returns the scopes that have conversations: those of the current folder, all, and archived ones. The first two have
 /// no archived conversations.
 pub(crate) fn build_scopes(rows: &[OfferedConversation], here: &Path) -> Vec<PickerScope> {
-    let scope = |name, accepts: &dyn Fn(&ListedThread) -> bool| PickerScope {
-        name,
-        items: (0..rows.len())
-            .filter(|row| accepts(&rows[*row].thread))
-            .collect(),
+    let is_here = |row: &OfferedConversation| {
+        !row.thread.archived && Path::new(&row.thread.cwd).starts_with(here)
     };
-
-    let mut scopes = vec![
-        scope(HERE, &|t| {
-            !t.archived && Path::new(&t.cwd).starts_with(here)
-        }),
-        scope("all", &|t| !t.archived),
-        scope(ARCHIVED, &|t| t.archived),
+    let rules: [ScopeRule<'_>; 3] = [
+        (HERE, &is_here),
+        ("all", &|row| !row.thread.archived),
+        (ARCHIVED, &|row| row.thread.archived),
     ];
-    scopes.retain(|scope| !scope.items.is_empty());
-    scopes
+    select_scopes(rows, &rules)
+}
+
+/// The name of a scope, and the condition for its conversations.
+type ScopeRule<'a> = (&'static str, &'a dyn Fn(&OfferedConversation) -> bool);
+
+/// Returns the scopes that have conversations.
+pub(crate) fn select_scopes(
+    rows: &[OfferedConversation],
+    rules: &[ScopeRule<'_>],
+) -> Vec<PickerScope> {
+    let scopes = rules.iter().map(|&(name, accepts)| {
+        let items = (0..rows.len()).filter(|i| accepts(&rows[*i])).collect();
+        PickerScope { name, items }
+    });
+    scopes.filter(|scope| !scope.items.is_empty()).collect()
 }
