@@ -93,7 +93,7 @@ impl Context {
         self.ui.warn(text);
     }
 
-    /// Returns true if the user answers the question with yes, or `--yes` is given; false without a terminal.
+    /// Returns true if the user answers the question with yes, or `--yes` is given. Without a terminal, only `--yes` counts.
     pub(crate) fn confirm(&self, question: impl Display) -> bool {
         self.settings.assume_yes || self.ui.confirm(question) == Some(true)
     }

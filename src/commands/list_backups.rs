@@ -116,7 +116,7 @@ impl ListBackupsArgs {
         Ok(Outcome::Done)
     }
 
-    /// Returns the records that the options select, in the order of `--sort`. A record is large, so they are references.
+    /// Returns the records that the options select, in the order of `--sort`. References, because a record is large.
     fn select_records<'r>(
         &self,
         all_records: &'r [ArchiveRecord],
@@ -340,7 +340,11 @@ fn build_row(context: &Context, record: &ArchiveRecord, number: Option<usize>) -
     let name = archive_names::shortest_name(record);
 
     let problem = problem::describe_problem(record);
-    let style = problem.as_ref().map_or(Style::Plain, |_| Style::Bad);
+    let style = if problem.is_some() {
+        Style::Bad
+    } else {
+        Style::Plain
+    };
 
     // Only tab-separated values need the exact form.
     let with_value = |cell: Cell, value: &dyn Fn() -> String| {

@@ -269,10 +269,10 @@ impl FindingList<'_> {
     fn show_hidden(&self, hidden: &[HiddenConversation]) {
         let labels = labels_by_workspace(self.context);
         let heading = "of another account, hidden by Codex's picker";
-        self.print_group(Style::Dim, heading, hidden, |hidden| {
-            let label = labels.get(&hidden.account_id).cloned();
-            let label = label.unwrap_or_else(|| printable(&hidden.account_id));
-            self.format_with_detail(&hidden.id, None, &label)
+        self.print_group(Style::Dim, heading, hidden, |conversation| {
+            let label = labels.get(&conversation.account_id).cloned();
+            let label = label.unwrap_or_else(|| printable(&conversation.account_id));
+            self.format_with_detail(&conversation.id, None, &label)
         });
     }
 

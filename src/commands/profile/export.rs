@@ -251,8 +251,10 @@ pub(super) fn recover_exports(context: &Context) -> Result<()> {
         });
     }
 
-    let mut outcomes = moves.iter().map(|(_, outcome)| outcome);
-    let any_changed = outcomes.any(|outcome| !matches!(outcome, MoveOutcome::Unknown(_)));
+    let any_changed = moves.iter().any(|(_, outcome)| match outcome {
+        MoveOutcome::Moved(_) | MoveOutcome::Returned => true,
+        MoveOutcome::Unknown(_) => false,
+    });
     let _ = record_profiles_if(any_changed, context);
     Ok(())
 }

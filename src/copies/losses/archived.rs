@@ -108,29 +108,36 @@ impl NeededArchives {
         warn_of_failures(&found, context);
 
         let mut needed = Vec::new();
-        let mut add = |content, id: &String, restored_id: &String, places| {
+        // A conversation that could not be compared may have messages in any version, so all versions are needed.
+        for (id, _) in found.failures {
+            for places in search.list_places_of_versions(&id) {
+                needed.push(NeededCopy {
+                    id: id.clone(),
+                    places,
+                    restored_id: id.clone(),
+                    content: NeededContent::NotCompared,
+                });
+            }
+        }
+
+        for loss in found.losses {
+            for places in loss.find_needed_places(&search.places, &is_wanted) {
+                needed.push(NeededCopy {
+                    id: loss.id.clone(),
+                    places,
+                    restored_id: loss.restored_id.clone(),
+                    content: NeededContent::LostMessages,
+                });
+            }
+        }
+
+        for (id, places) in find_hidden_turns(records, context)? {
             needed.push(NeededCopy {
                 id: id.clone(),
                 places,
-                restored_id: restored_id.clone(),
-                content,
+                restored_id: id,
+                content: NeededContent::HiddenTurns,
             });
-        };
-
-        // A conversation that could not be compared may have messages in any version, so all versions are needed.
-        for (id, _) in &found.failures {
-            for places in search.list_places_of_versions(id) {
-                add(NeededContent::NotCompared, id, id, places);
-            }
-        }
-        for loss in &found.losses {
-            let (id, restored_id) = (&loss.id, &loss.restored_id);
-            for places in loss.find_needed_places(&search.places, &is_wanted) {
-                add(NeededContent::LostMessages, id, restored_id, places);
-            }
-        }
-        for (id, places) in find_hidden_turns(records, context)? {
-            add(NeededContent::HiddenTurns, &id, &id, places);
         }
 
         // A caller that wants archives only, such as `prune`, must not count on a copy in the trash.
