@@ -14,8 +14,10 @@ mod transfer;
 mod vault;
 
 use self::ErrorKind::{Failed, Refused, Usage};
-use codex_manager_core::codex::AUTH_JSON;
-use codex_manager_core::inventory::remedies::format_rename_aside_command;
+use codex_manager_core::codex::{AUTH_JSON, LoginStorageError};
+use codex_manager_core::inventory::remedies::{
+    describe_making_writable, format_rename_aside_command,
+};
 use codex_manager_core::io::{list_causes, progress, shell};
 use std::error::Error;
 use std::fmt;
@@ -220,6 +222,17 @@ pub(crate) fn check_interrupt() -> Result<()> {
 }
 
 pub(crate) const FREE_SPACE: &str = "free some disk space, then run the same command again";
+/// Returns the hint for a login that Codex might be unable to store.
+pub(crate) fn suggest_login_storage(error: &LoginStorageError) -> String {
+    match error {
+        LoginStorageError::DiskFull(_) => FREE_SPACE.into(),
+        LoginStorageError::OutOfInodes(_) => {
+            "remove some files from that disk, then run the same command again".into()
+        }
+        LoginStorageError::NotWritable(folder) => describe_making_writable(folder),
+    }
+}
+
 const UPGRADE: &str = "upgrade codex-manager; the file was not changed";
 
 /// An error of another room that has an exit code and hints for the user.

@@ -213,6 +213,22 @@ fn i3_an_isolated_launch_is_refused_without_space_for_a_renewed_login() {
 }
 
 #[test]
+fn i3_an_isolated_launch_is_refused_without_inodes_for_a_renewed_login() {
+    let env = TestEnv::new();
+    let Some(_mount) = Mount::of_inodes(&env.manager_home(), 60) else {
+        return;
+    };
+    let world = World::new(env);
+    let args = ["launch", "bob", "--isolated", "--", "exec"];
+    let refused = world.env.run(args).code(1);
+    assert!(
+        refused.stderr.contains("not enough free inodes"),
+        "{refused}"
+    );
+    assert_eq!(world.current(), World::login(1).refresh_token());
+}
+
+#[test]
 fn i3_a_login_without_space_in_its_profile_stays_isolated_until_there_is_space() {
     let Some((mut world, _mount)) = on_a_disk(40 << 10) else {
         return;

@@ -12,7 +12,7 @@ use crate::support::sign_in::{
 };
 use serde_json::{Value, json};
 use std::fs;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::process::Stdio;
 use std::time::Duration;
 
@@ -181,10 +181,19 @@ fn ctrl_c_waits_until_a_renewed_login_is_saved() {
 }
 
 #[test]
-fn i3_without_disk_space_for_a_renewed_login_codex_is_not_asked() {
+fn i3_without_disk_space_or_inodes_for_a_renewed_login_codex_is_not_asked() {
+    let small = |at: &Path| Mount::tmpfs(at, 1_024);
+    let few = |at: &Path| Mount::of_inodes(at, 60);
+    assert_not_asked(small, "not enough free disk space");
+    assert_not_asked(few, "not enough free inodes");
+}
+
+/// Asserts that a manager home on this disk is too full to query an account.
+#[track_caller]
+fn assert_not_asked(mount: impl FnOnce(&Path) -> Option<Mount>, reason: &str) {
     let env = world();
     let full = env.path("full");
-    let Some(_mount) = Mount::tmpfs(&full, 1_024) else {
+    let Some(_mount) = mount(&full) else {
         return;
     };
     let full = full.to_str().expect("text");
@@ -193,7 +202,7 @@ fn i3_without_disk_space_for_a_renewed_login_codex_is_not_asked() {
     let _ = at(&["profile", "save", "home"]).code(0);
     write_auth(&env.codex_home(), &SignIn::alice().issued_at(1_794_900_000));
     let run = at(&["status", "--account", "home"]).code(6);
-    assert!(run.stderr.contains("not enough free disk space"), "{run}");
+    assert!(run.stderr.contains(reason), "{run}");
 }
 
 #[test]

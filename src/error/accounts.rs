@@ -1,8 +1,8 @@
 //! Exit codes and hints for errors about profiles, logins and switches.
 
 use super::ErrorKind::{CodexRunning, Failed, Refused, Usage};
-use super::{Advised, CommandError, FREE_SPACE};
-use codex_manager_core::codex::{CredentialStore, Holder, LoginStorageError, ProcessRole};
+use super::{Advised, CommandError, suggest_login_storage};
+use codex_manager_core::codex::{CredentialStore, Holder, ProcessRole};
 use codex_manager_core::inventory::remedies;
 use codex_manager_core::io::{shell, similar};
 use std::path::Path;
@@ -80,8 +80,7 @@ impl Advised for codex_manager_core::accounts::lease::LeaseError {
             Self::InUse(_) => self.nothing_changed(Failed, "wait for it to end, then run the same command again"),
             Self::ProbeRunning { .. } => self.nothing_changed(CodexRunning, "wait for it to end, then run the same command again"),
             Self::OtherAccountSignedIn(_) => self.nothing_changed(CodexRunning, "end that Codex first; find it with: codex-manager launches"),
-            Self::Storage(LoginStorageError::DiskFull(_)) => self.nothing_changed(Failed, FREE_SPACE),
-            Self::Storage(LoginStorageError::NotWritable(folder)) => self.nothing_changed(Failed, remedies::describe_making_writable(folder)),
+            Self::Storage(e) => self.nothing_changed(Failed, suggest_login_storage(e)),
             Self::AlreadyLeased(_) => self.nothing_changed(Refused, "return it to the profile: codex-manager status --all"),
             Self::Isolated {
                 profile,

@@ -83,6 +83,13 @@ impl Mount {
         Self::new(&["-t", "tmpfs", "-o", &size, "tmpfs"], at)
     }
 
+    /// Mounts a file system in memory with 64 MiB that can hold `count` files and folders. Without permission it skips the
+    /// test and returns `None`.
+    pub(crate) fn of_inodes(at: &Path, count: u64) -> Option<Self> {
+        let size = format!("size=64m,nr_inodes={count},mode=0700");
+        Self::new(&["-t", "tmpfs", "-o", &size, "tmpfs"], at)
+    }
+
     /// Creates a file system without file modes in a file beside `at`, and mounts it: `exfat`, which has no hard
     /// links and no lasting inode numbers, or `ntfs`. Without permission or its programs it skips the test and
     /// returns `None`.

@@ -9,11 +9,16 @@ use std::path::{Path, PathBuf};
 /// The free disk space that Codex needs for the login and for what else it writes when it starts.
 const MIN_FREE_BYTES: u64 = 32 << 20;
 
+/// The free inodes that Codex needs for the same. Codex 0.171 creates more than 22 files and folders in a new home.
+const MIN_FREE_INODES: u64 = 64;
+
 /// The reason why Codex might be unable to store a renewed login in this folder.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 pub enum LoginStorageError {
     #[error("not enough free disk space for a login that Codex may renew: {}", .0.display())]
     DiskFull(PathBuf),
+    #[error("not enough free inodes for a login that Codex may renew: {}", .0.display())]
+    OutOfInodes(PathBuf),
     #[error("the folder of a login that Codex may renew is not writable: {}", .0.display())]
     NotWritable(PathBuf),
 }
@@ -21,13 +26,45 @@ pub enum LoginStorageError {
 /// Checks that Codex can store a renewed login in `folder`.
 ///
 /// # Errors
-/// The disk has too little free space, or the folder is not writable.
+/// The disk has too little free space or too few free inodes, or the folder is not writable.
 pub fn check_login_storage(folder: &Path) -> Result<(), LoginStorageError> {
-    if space::free_bytes(folder).is_some_and(|free| free < MIN_FREE_BYTES) {
-        return Err(LoginStorageError::DiskFull(folder.to_path_buf()));
-    }
+    let (bytes, inodes) = (space::free_bytes(folder), space::free_inodes(folder));
+    check_free_space(folder, bytes, inodes)?;
     if !space::is_writable(folder) {
         return Err(LoginStorageError::NotWritable(folder.to_path_buf()));
     }
     Ok(())
+}
+
+/// Checks what the disk of `folder` reports as free; `None` for what it does not report.
+fn check_free_space(
+    folder: &Path,
+    bytes: Option<u64>,
+    inodes: Option<u64>,
+) -> Result<(), LoginStorageError> {
+    if bytes.is_some_and(|free| free < MIN_FREE_BYTES) {
+        return Err(LoginStorageError::DiskFull(folder.to_path_buf()));
+    }
+    if inodes.is_some_and(|free| free < MIN_FREE_INODES) {
+        return Err(LoginStorageError::OutOfInodes(folder.to_path_buf()));
+    }
+    Ok(())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_login_needs_space_and_inodes_unless_the_disk_reports_none() {
+        let folder = Path::new("/home");
+        let check = |bytes, inodes| check_free_space(folder, bytes, inodes);
+        let enough = Some(u64::MAX);
+        assert_eq!(check(None, None), Ok(()));
+        assert_eq!(check(Some(MIN_FREE_BYTES), Some(MIN_FREE_INODES)), Ok(()));
+        let no_inodes = LoginStorageError::OutOfInodes(folder.into());
+        assert_eq!(check(enough, Some(MIN_FREE_INODES - 1)), Err(no_inodes));
+        let full = LoginStorageError::DiskFull(folder.into());
+        assert_eq!(check(Some(0), enough), Err(full));
+    }
 }

@@ -47,6 +47,23 @@ pub fn free_bytes(path: &Path) -> Option<u64> {
     }
 }
 
+/// Returns the number of files and folders that an ordinary user can still create on the disk of `path`; `None` if the
+/// file system has no fixed number of inodes.
+pub(crate) fn free_inodes(path: &Path) -> Option<u64> {
+    #[cfg(all(unix, not(target_vendor = "apple")))]
+    let (total, free) = rustix::fs::statvfs(path)
+        .map(|stat| (stat.f_files, stat.f_favail))
+        .ok()?;
+    // statvfs counts inodes with 32 bits there.
+    #[cfg(target_vendor = "apple")]
+    let (total, free) = rustix::fs::statfs(path)
+        .map(|stat| (stat.f_files, stat.f_ffree))
+        .ok()?;
+    #[cfg(windows)]
+    let (_, total, free) = (path, 0, 0);
+    (total > 0).then_some(free)
+}
+
 /// Returns true if the permissions of a folder and its disk allow this process to create files in it. Writes nothing.
 pub fn is_writable(folder: &Path) -> bool {
     #[cfg(unix)]

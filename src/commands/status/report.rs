@@ -1,12 +1,12 @@
 //! The report on one account, in JSON and in text.
 
 use crate::context::Context;
-use crate::error::FREE_SPACE;
+use crate::error::suggest_login_storage;
 use crate::ui::time::rfc3339_of;
 use crate::ui::{JsonFields, JsonObject, Style, object};
 use crate::views::account::{quota_json, suggest_new_login, suggest_sign_in};
 use crate::views::account_report::AccountReport;
-use codex_manager_core::codex::{LoginStorageError, ProbeFailure};
+use codex_manager_core::codex::ProbeFailure;
 use codex_manager_core::inventory::remedies;
 use codex_manager_core::inventory::status::{StatusProblem, StatusReport};
 use codex_manager_core::io::shell;
@@ -111,10 +111,7 @@ fn suggest_fix(
                 remedies::format_unlink_command(path)
             )
         }
-        StatusProblem::Storage(LoginStorageError::DiskFull(_)) => FREE_SPACE.into(),
-        StatusProblem::Storage(LoginStorageError::NotWritable(folder)) => {
-            remedies::describe_making_writable(folder)
-        }
+        StatusProblem::Storage(e) => suggest_login_storage(e),
         StatusProblem::Spent(_) => suggest_new_login(report.identity.as_ref(), context),
         StatusProblem::Probe(ProbeFailure::NoProgram(_)) => {
             "install Codex, or name it with --codex-bin FILE".into()
