@@ -186,6 +186,47 @@ fn a_restore_on_another_machine_leaves_the_login_to_the_machine_that_has_it() {
 }
 
 #[test]
+fn a_login_from_the_archive_of_another_machine_names_the_consequence() {
+    let Some(lab) = Lab::signed_in(&SignIn::alice()) else {
+        return;
+    };
+    let archive = lab.back_up();
+    // The new machine does not see the home of the other one.
+    fs::rename(lab.home(), lab.world.path("away")).expect("rename");
+    let new_home = lab.world.path("new/.codex");
+    signed_in_home(&new_home, &lab.backend, &SignIn::alice());
+    fs::remove_file(new_home.join("auth.json")).expect("a new machine is signed out");
+    let archive = archive.to_str().expect("text");
+    let restore = |more: &[&str]| {
+        let (home, manager) = ("new/.codex", "new/manager");
+        let args = ["--codex-home", home, "--manager-home", manager];
+        let args = [&args[..], &["restore", archive, "--yes"], more].concat();
+        lab.manager(args).code(0)
+    };
+    let warning = "if another machine still uses it";
+    for more in [&["--dry-run"][..], &[]] {
+        let run = restore(more);
+        assert!(run.stdout.contains("login: from the archive"), "{run}");
+        assert!(run.stderr.contains(warning), "{run}");
+        assert!(run.stderr.contains("profile login NAME"), "{run}");
+    }
+
+    // A login that was live here is the machine's own.
+    let save = [
+        "--codex-home",
+        "new/.codex",
+        "--manager-home",
+        "new/manager",
+    ];
+    let _ = lab.manager([&save[..], &["profile", "save", "mine"]].concat());
+    fs::remove_file(new_home.join("auth.json")).expect("lose the login");
+    fs::remove_file(lab.world.path("new/manager/profiles/mine/auth.json")).expect("lose it");
+    let run = restore(&[]);
+    assert!(run.stdout.contains("login: from the archive"), "{run}");
+    assert!(!run.stderr.contains(warning), "{run}");
+}
+
+#[test]
 fn an_archive_of_another_home_does_not_take_the_login_of_that_home() {
     let Some(lab) = Lab::signed_in(&SignIn::alice().issued_at(unix_now() - 2 * 86_400)) else {
         return;

@@ -261,6 +261,20 @@ fn choose_login(
         );
     }
 
+    // The records know no login as new as this one, so another machine may use it.
+    let newest = profile.map(Profile::newest).unwrap_or_default();
+    if decision.choice == LoginChoice::Archive
+        && login.identity.kind.is_renewable()
+        && login.freshness.is_newer_than(&newest)
+    {
+        let name = profile.map_or("NAME", |profile| &profile.name);
+        notes.push(format!(
+            "this machine has no record of the login from the archive: if another machine still uses it, one of the \
+             two will be logged out; to prevent this, sign in here with: codex-manager profile login {name}, or \
+             restore with --auth skip"
+        ));
+    }
+
     // Of two equal logins, the profile's is chosen too.
     if decision.choice == LoginChoice::Profile && decision.outcome == AuthOutcome::KeptNewer {
         notes.push(
