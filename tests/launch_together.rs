@@ -15,6 +15,7 @@ use crate::support::pauses::wait_until;
 use crate::support::sign_in::{SignIn, auth_json, read_refresh_token};
 use crate::support::write_program;
 use codex_manager_core::codex::process::find_codex;
+use serde_json::Value;
 use std::fs;
 use std::path::PathBuf;
 
@@ -126,6 +127,24 @@ fn a_conversation_written_in_an_isolated_home_is_locked_in_the_real_one() {
     lab.backend.account("acct-bob").release_turns();
     running.wait_for_all();
     assert_eq!(messages(&rollout(&lab.home(), id)), ["hello"]);
+}
+
+#[test]
+fn current_names_the_account_of_a_codex_in_an_isolated_home() {
+    let Some(lab) = lab_of_three() else { return };
+    let mut running = Running::start_held(&lab, "acct-bob", &isolated("bob"));
+    let current = lab.manager(["current", "--json"]).code(0).json();
+    let processes = current["processes"].as_array().expect("a list");
+    let is_launched = |process: &&Value| process["pid"] == running.codex();
+    let process = processes.iter().find(is_launched).expect("the Codex");
+    assert_eq!(process["email"], "bob@example.com", "{current}");
+    assert_eq!(process["profile"], "bob", "{current}");
+    assert_eq!(process["current"], false, "{current}");
+    assert_eq!(process["isolated"], true, "{current}");
+    let printed = lab.manager(["current"]).code(0);
+    assert!(printed.stdout.contains("): bob, isolated"), "{printed}");
+    lab.backend.account("acct-bob").release_turns();
+    running.wait_for_all();
 }
 
 #[test]

@@ -55,6 +55,8 @@ struct ProcessView {
     profile: Option<String>,
     /// True if that account is the live one.
     current: Option<bool>,
+    /// True for a Codex of `launch --isolated`, which has a login of its own.
+    isolated: bool,
 }
 
 impl CurrentArgs {
@@ -79,7 +81,8 @@ impl CurrentArgs {
         } else {
             AccountHistory::default()
         };
-        let (daemon, processes) = find_programs(&account_history, &accounts, live, context);
+        let (daemon, processes) =
+            find_programs(&account_history, &usages, &accounts, live, context);
 
         let live_entry = live.map(|live| &live.entry);
         let usage = live_entry.and_then(|entry| usages.find_newest_usage(entry));
@@ -189,6 +192,7 @@ fn describe_account_problem(store: CredentialStore, auth: &AuthFile) -> Option<S
 /// Returns Codex's background daemon, and the other programs that use the home.
 fn find_programs(
     account_history: &AccountHistory,
+    launches: &LaunchedUsages,
     accounts: &[Account],
     live: Option<&Account>,
     context: &Context,
@@ -205,10 +209,14 @@ fn find_programs(
         let started_at = holder.pid.and_then(processes::started_at);
         // Other programs can have files of the home open, but they have no account.
         let is_codex = holder.name == "codex";
-        let identity: Option<&Identity> = started_at
-            .as_ref()
-            .filter(|_| is_codex)
-            .and_then(|at| account_history.account_at(at));
+        let codex_pid = holder.pid.filter(|_| is_codex);
+        // Codex has the databases of this home open also in an isolated home.
+        let isolated_identity = codex_pid.and_then(|pid| launches.find_isolated_account(pid));
+        let live_at_start = || {
+            let started_at = started_at.as_ref().filter(|_| is_codex);
+            started_at.and_then(|at| account_history.account_at(at))
+        };
+        let identity: Option<&Identity> = isolated_identity.or_else(live_at_start);
         let account_of_program = identity.and_then(|identity| find_by_identity(accounts, identity));
 
         ProcessView {
@@ -222,6 +230,7 @@ fn find_programs(
             current: identity
                 .zip(live)
                 .map(|(identity, live)| identity.is_same(&live.entry.identity)),
+            isolated: isolated_identity.is_some(),
         }
     };
 
@@ -259,12 +268,12 @@ fn show_processes(
             .pid
             .map_or(String::new(), |pid| format!("PID {pid}, "));
         let (name, why) = (printable(&process.name), printable(&process.why));
+        let label = process.profile.as_ref().or(process.email.as_ref());
+        let label = label.map(|label| printable(label)).unwrap_or_default();
         let account = match (&process.email, process.current) {
+            (Some(_), _) if process.isolated => format!(": {label}, isolated"),
             (Some(_), Some(true)) => ": this account".into(),
-            (Some(email), _) => format!(
-                ": still {}",
-                printable(process.profile.as_ref().unwrap_or(email))
-            ),
+            (Some(_), _) => format!(": still {label}"),
             (None, _) => String::new(),
         };
         ui.line(format_args!("  {name} ({pid}{why}){account}"));

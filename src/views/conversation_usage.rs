@@ -4,12 +4,14 @@ use crate::context::Context;
 use crate::ui::object;
 use crate::ui::windows::window_json;
 use crate::views::account::{local_rfc3339, relative_time, short_id, warn_all};
-use codex_manager_core::io::DocumentError;
+use codex_manager_core::codex::Identity;
+use codex_manager_core::io::{DocumentError, ProcessTable};
 use codex_manager_core::launch::record::LaunchRecord;
 use codex_manager_core::launch::registry::Launches;
 use codex_manager_core::launch::{binding, settle};
 use codex_manager_core::quota::{AccountEntry, QuotaSource, SessionUsage};
 use serde::Serialize;
+use std::path::Path;
 
 /// Completes launches whose codex-manager was killed, and returns all launches.
 ///
@@ -50,6 +52,16 @@ impl LaunchedUsages {
             }
         }
         Self { running }
+    }
+
+    /// Returns the account of a process that runs on an isolated home; `None` for any other process.
+    pub(crate) fn find_isolated_account(&self, pid: u32) -> Option<&Identity> {
+        let is_isolated = |record: &&LaunchRecord| record.run.isolated_home.is_some();
+        let mut isolated = self.running.iter().filter(is_isolated).peekable();
+        isolated.peek()?;
+        let home = ProcessTable::read().get(pid)?.variable("CODEX_HOME")?;
+        let launch = isolated.find(|record| record.home() == Path::new(&home))?;
+        Some(&launch.identity)
     }
 
     pub(crate) fn find_newest_usage(&self, entry: &AccountEntry) -> Option<SessionUsage> {

@@ -198,7 +198,7 @@ impl LaunchRecord {
     }
 
     /// Returns the home that Codex ran on: the isolated one, else the real one.
-    pub(crate) fn home(&self) -> &Path {
+    pub fn home(&self) -> &Path {
         let isolated = self.run.isolated_home.as_ref();
         Path::new(isolated.unwrap_or(&self.run.codex_home))
     }
