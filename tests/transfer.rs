@@ -721,7 +721,10 @@ fn a_killed_export_whose_file_is_missing_does_not_return_logins() {
     assert_eq!(owner(&env, "work"), "moving");
     let _ = env.run(["use", "work"]).code(5);
     let own = text(&folder(&env, "work").join("auth.json"));
-    let _ = env.run(["profile", "save", "work", "--from", &own]).code(0);
+    let saved = env.run(["profile", "save", "work", "--from", &own]).code(0);
+    let consequence = "work takes its login back; do not import the export on another machine";
+    assert!(saved.stdout.contains(consequence), "{saved}");
+    assert!(!saved.stderr.contains("logs the account out"), "{saved}");
     assert_eq!(owner(&env, "work"), "profile");
     let _ = env.run(["use", "work"]).code(0);
 }

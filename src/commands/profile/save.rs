@@ -71,7 +71,7 @@ impl SaveArgs {
             self.save_and_record(&name, &login.identity, copy, context)?
         };
 
-        self.print_result(&plan, &login, context);
+        self.print_result(&plan, &login, copy, context);
         let mut settings = Vec::new();
         if let Some(old_name) = &plan.renamed_from {
             let (changed, in_settings) = rename_in_settings(old_name, &name, self.dry_run, context);
@@ -156,7 +156,7 @@ impl SaveArgs {
         Ok((snapshot, login))
     }
 
-    fn print_result(&self, plan: &SavePlan, login: &Login, context: &Context) {
+    fn print_result(&self, plan: &SavePlan, login: &Login, copy: LoginCopy, context: &Context) {
         let ui = &context.ui;
         let name = ui.paint(Style::Strong, &plan.profile);
         let email = printable(login.identity.email.as_str());
@@ -189,12 +189,19 @@ impl SaveArgs {
             return;
         }
         ui.prose(format_age_line(login.freshness.renewed_at(), context));
+        if plan.takes_back {
+            ui.prose(format_args!(
+                "{name} {} its login back; do not import the export on another machine",
+                word("would take", "takes")
+            ));
+        }
 
         match &self.from {
             None => {
                 warn_if_live_elsewhere(&plan.profile, context);
             }
-            Some(_) if plan.outcome == SaveOutcome::KeptNewer => {}
+            // The file of the profile itself is used by codex-manager only.
+            Some(_) if copy == LoginCopy::Owner || plan.outcome == SaveOutcome::KeptNewer => {}
             Some(from) => ui.note(format_args!(
                 "from now on use this login only through codex-manager: a program that also uses {} \
                 logs the account out",

@@ -25,6 +25,8 @@ pub struct SavePlan {
     /// The present name of the account's profile, if the save renames that profile.
     pub renamed_from: Option<String>,
     pub outcome: SaveOutcome,
+    /// True if an export moved the login away, and the profile takes it back.
+    pub takes_back: bool,
 }
 
 /// A login in `history/` of a profile.
@@ -133,8 +135,10 @@ pub fn plan_save(
         p.file.owner == LoginOwner::Moved && p.snapshot().is_some_and(is_same)
     };
     let outcome = predict_save_outcome(old_profile, snapshot, login);
-    if let Some(moved) = old_profile.filter(was_moved_away)
-        && outcome != SaveOutcome::KeptNewer
+    let moved = old_profile
+        .filter(was_moved_away)
+        .filter(|_| outcome != SaveOutcome::KeptNewer);
+    if let Some(moved) = moved
         && copy == LoginCopy::Ordinary
     {
         return Err(ProfileError::Moved(moved.name.clone()));
@@ -146,6 +150,7 @@ pub fn plan_save(
             .map(|p| p.name.clone())
             .filter(|old| old != name),
         outcome,
+        takes_back: moved.is_some(),
     })
 }
 
