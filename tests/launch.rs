@@ -213,6 +213,18 @@ fn the_live_account_runs_in_the_live_home_even_with_isolated() {
 }
 
 #[test]
+fn an_isolated_launch_of_an_account_that_another_home_has_is_offered_there() {
+    let env = world();
+    codex(&env, RECORD);
+    write_auth(&env.path("other"), &bob());
+    let save = ["--codex-home", "other", "profile", "save", "home"];
+    let _ = env.run(save).code(0);
+    let refused = env.run(["launch", "home", "--isolated"]).code(5);
+    let command = "codex-manager --codex-home [ROOT]/other launch home";
+    assert!(refused.stderr.contains(command), "{refused}");
+}
+
+#[test]
 fn a_missing_account_is_an_error_and_a_dry_run_writes_nothing() {
     let env = world();
     codex(&env, RECORD);

@@ -2,12 +2,22 @@
 
 use super::ErrorKind::{CodexRunning, Failed, Refused};
 use super::{Advised, CommandError};
+use codex_manager_core::accounts::LeaseError;
+use codex_manager_core::io::shell;
 
 impl Advised for codex_manager_core::launch::session::LaunchError {
     fn to_command_error(&self) -> CommandError {
         match self {
             Self::Io(e) => e.to_command_error(),
             Self::Switch(e) => e.to_command_error(),
+            Self::Lease(LeaseError::Live { profile, home }) => self.nothing_changed(
+                Refused,
+                format!(
+                    "launch it there: codex-manager --codex-home {} launch {}",
+                    shell::quote_if_needed(&home.to_string_lossy()),
+                    shell::quote_if_needed(profile)
+                ),
+            ),
             Self::Lease(e) => e.to_command_error(),
             Self::Profile(e) => e.to_command_error(),
             Self::Isolation(e) => e.to_command_error(),
