@@ -4,11 +4,12 @@
 use crate::history_faults::copy;
 use crate::rewinds::{newest, resumed, rewind, user_texts};
 use crate::support::injection::{can_inject, kill_numbers, run_ends_before_call};
-use crate::support::lab::rollouts;
+use crate::support::lab::{Lab, rollouts};
+use crate::support::restic;
 use crate::support::two_machines::TwoMachines;
 use serde_json::{Value, json};
 use std::fs;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 
 /// The user of both machines continued the conversation of this id: `b` from its end, or from a rewind, and `a` from a
 /// later rewind. Neither has synced since.
@@ -89,6 +90,15 @@ impl Branched {
     }
 }
 
+/// Forks a conversation; returns the id of the fork.
+fn fork(lab: &Lab, home: &Path, id: &str) -> String {
+    let fork = lab
+        .codex
+        .app_server_request(home, &lab.backend, "thread/fork", json!({"threadId": id}))
+        .expect("a fork");
+    fork["thread"]["id"].as_str().expect("an id").to_owned()
+}
+
 #[test]
 fn two_branches_are_a_conflict_on_both_machines_until_one_resolves_it() {
     for (is_rewound_on_both, names, keep) in [
@@ -162,16 +172,7 @@ fn branches_that_cross_in_the_cloud_folder_are_a_conflict() {
     }
     // A fork of the branch that is not kept stays.
     let (lab, a) = (&two.lab, two.lab.home());
-    let fork = lab
-        .codex
-        .app_server_request(
-            &a,
-            &lab.backend,
-            "thread/fork",
-            json!({"threadId": branched.id}),
-        )
-        .expect("a fork");
-    let fork = fork["thread"]["id"].as_str().expect("an id").to_owned();
+    let fork = fork(lab, &a, &branched.id);
     lab.resume(&a, &fork, "of the fork");
     branched.assert_decided(["b", "a"], "fork", &branched.id, &branched.of_b);
     assert_eq!(resumed(lab, &a, &fork), ["one", "of a", "of the fork"]);
@@ -325,6 +326,54 @@ fn a_version_that_a_rewind_continues_is_not_replaced() {
     let _ = two.run_sync("a", &["run", "--apply"]);
     for home in [&a, b] {
         assert_eq!(resumed(lab, home, &id), ["one", "two", "of b", "more of b"]);
+    }
+}
+
+#[test]
+fn a_rewind_of_a_rewind_waits_for_the_decision_about_its_base() {
+    for (is_vault, is_fork) in [(false, false), (false, true), (true, false)] {
+        let Some(mut two) = TwoMachines::new() else {
+            return;
+        };
+        if is_vault {
+            if restic::program().is_none() {
+                return;
+            }
+            let repository = two.lab.world.path("vault");
+            restic::new_repository(&repository);
+            two.use_vault(&repository.to_string_lossy());
+        }
+        let (lab, a, b) = (&two.lab, two.lab.home(), &two.b);
+        let id = lab.say("one");
+        two.sync(&["a", "b"]);
+        for prompt in ["two", "three"] {
+            lab.resume(&a, &id, prompt);
+        }
+        lab.resume(b, &id, "of b");
+        let mut tip = id.clone();
+        for prompt in ["first", "second"] {
+            if is_fork {
+                tip = fork(lab, b, &tip);
+            } else {
+                rewind(lab, b, &id, 1);
+            }
+            lab.resume(b, &tip, prompt);
+        }
+        let of_tip = resumed(lab, b, &tip);
+        two.sync(&["b"]);
+        for _ in 0..2 {
+            let run = two.run_sync("a", &["run", "--apply"]).code(2);
+            assert!(run.stderr.contains("1 conversation in conflict"), "{run}");
+            assert_eq!(resumed(lab, &a, &id), ["one", "two", "three"]);
+            assert_eq!(rollouts(&a).len(), 1);
+        }
+        let list = two.run_sync("a", &["resolve", "--json"]).code(0).json();
+        assert_eq!(list["conflicts"].as_array().unwrap().len(), 1, "{list}");
+        let keep = ["resolve", &*id, "--keep", "cloud"];
+        let _ = two.run_sync("a", &keep).code(0);
+        let _ = two.run_sync("a", &["run", "--apply"]);
+        assert_eq!(resumed(lab, &a, &tip), of_tip);
+        assert_eq!(rollouts(&a).len(), 3);
     }
 }
 

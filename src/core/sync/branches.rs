@@ -57,11 +57,18 @@ pub(crate) fn record_name(key: &str) -> String {
     )
 }
 
-/// Returns the records that this machine has once it has applied the plan.
+/// Returns the records that this machine has once it has applied the plan. Leaves out those of branches whose file is in
+/// conflict, so that no file needs two decisions at once: the branch is listed once the conflict of its file is resolved.
 pub fn collect_records(plan: &SyncPlan, state: &SyncState) -> BTreeSet<String> {
+    let conflicts = plan.conflicts.iter();
+    let names_in_conflict = conflicts.filter_map(|c| Some(record_name(&rollouts::key(&c.path)?)));
+    let names_in_conflict: Vec<_> = names_in_conflict.collect();
+
     let published = plan.records.published_records.values().flatten();
     let learned = plan.records.learned_resolutions.iter().chain(published);
-    learned.chain(&state.resolutions).cloned().collect()
+    let records = learned.chain(&state.resolutions);
+    let is_shown = |record: &&String| !names_in_conflict.iter().any(|n| record.starts_with(&**n));
+    records.filter(is_shown).cloned().collect()
 }
 
 /// Returns the conflicts of the [undecided](find_undecided) branches.

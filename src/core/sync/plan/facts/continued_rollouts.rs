@@ -134,25 +134,39 @@ impl<'a> FactReader<'a> {
         }
     }
 
-    /// Returns the keys of the steps of rollouts that continue a rollout in conflict. Codex could not open such a rollout
-    /// on the side that has the other version of the conflict.
+    /// Returns the keys of the steps of rollouts that continue a rollout in conflict, directly or through other rollouts
+    /// of these steps. Codex could not open such a rollout on the side that has the other version of the conflict.
     pub(crate) fn find_steps_continuing_conflicts(&self, plan: &SyncPlan) -> HashSet<String> {
         let conflicts = plan.conflicts.iter();
-        let ids_in_conflict: HashSet<String> = conflicts
+        let mut held_ids: HashSet<String> = conflicts
             .filter_map(|conflict| rollouts::rollout_id(&rollouts::key(&conflict.path)?))
             .collect();
+        let mut held_keys = HashSet::new();
+        if held_ids.is_empty() {
+            return held_keys;
+        }
 
         // Only the files that the steps copy are read, and none without a conflict.
-        let continues_conflict = |seen: &ObservedFile| {
-            let parent_id = rollouts::read_parent_id(&seen.full_path(self.config));
-            parent_id.is_some_and(|parent_id| ids_in_conflict.contains(&parent_id))
-        };
         let steps = plan.steps.iter();
-        let steps = steps.filter(|step| !ids_in_conflict.is_empty() && rollouts::is_key(&step.key));
-        let continuing_steps = steps.filter(|step| {
-            let mut sources = step.ops.iter().flat_map(Op::sources);
-            sources.any(continues_conflict)
+        let steps = steps.filter(|step| rollouts::is_key(&step.key));
+        let with_bases = steps.map(|step| {
+            let sources = step.ops.iter().flat_map(Op::sources);
+            let base_ids =
+                sources.filter_map(|seen| rollouts::read_parent_id(&seen.full_path(self.config)));
+            (&step.key, base_ids.collect::<Vec<_>>())
         });
-        continuing_steps.map(|step| step.key.clone()).collect()
+        let with_bases: Vec<_> = with_bases.collect();
+        loop {
+            let old_count = held_keys.len();
+            for (key, base_ids) in &with_bases {
+                if base_ids.iter().any(|base_id| held_ids.contains(base_id)) {
+                    held_ids.extend(rollouts::rollout_id(key));
+                    held_keys.insert((*key).clone());
+                }
+            }
+            if held_keys.len() == old_count {
+                return held_keys;
+            }
+        }
     }
 }
