@@ -205,6 +205,22 @@ fn a_backup_taken_during_a_turn_resumes_after_a_restore() {
 }
 
 #[test]
+fn an_earlier_version_over_a_removed_rollout_hides_no_turn() {
+    let Some(lab) = Lab::new() else { return };
+    let home = lab.home();
+    let id = lab.say("one");
+    let _ = lab.back_up();
+    lab.resume(&home, &id, "two");
+    lab.resume(&home, &id, "three");
+    fs::remove_file(rollout(&home, &id)).expect("remove");
+    let restore = ["restore", "latest", "--session", &id, "--yes"];
+    let _ = lab.manager(restore).code(0);
+    lab.resume(&home, &id, "four");
+    assert_eq!(messages(&rollout(&home, &id)), ["one", "four"]);
+    assert_eq!(lab.user_messages(&home, &id), ["one", "four"]);
+}
+
+#[test]
 fn codex_completes_a_projection_shorter_than_its_rollout() {
     let Some(lab) = Lab::new() else { return };
     let home = lab.home();

@@ -111,6 +111,33 @@ fn a_fork_shows_its_earlier_turns_after_its_base_was_replaced() {
 }
 
 #[test]
+fn a_version_that_returns_after_its_removal_hides_no_turn() {
+    for is_trashed in [false, true] {
+        let Some(two) = TwoMachines::new() else {
+            return;
+        };
+        let (lab, a, b) = (&two.lab, two.lab.home(), &two.b);
+        let id = lab.say("one");
+        two.sync(&["a", "b"]);
+        lab.resume(&a, &id, "of a");
+        lab.resume(b, &id, "of b");
+        two.sync(&["b"]);
+        if is_trashed {
+            lab.resume(&a, &id, "left");
+            let trash = ["--manager-home", "manager-a", "storage", "trash", &id, "-y"];
+            let _ = lab.manager(trash).code(0);
+        } else {
+            fs::remove_file(rollout(&a, &id)).unwrap();
+        }
+        two.sync(&["a"]);
+        assert_eq!(resumed(lab, &a, &id), ["one", "of b"], "{is_trashed}");
+        lab.resume(&a, &id, "more");
+        assert_eq!(lab.user_messages(&a, &id), ["one", "of b", "more"]);
+        let _ = lab.manager(["history", "check"]).code(0);
+    }
+}
+
+#[test]
 fn names_are_listed_on_a_machine_where_codex_starts_after_the_sync() {
     for is_vault in [false, true] {
         let Some(mut two) = TwoMachines::new() else {

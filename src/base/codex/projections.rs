@@ -37,7 +37,7 @@ impl Projections {
     }
 
     /// Like [`Projections::read_beside`], for the folder of the databases.
-    pub(crate) fn read_folder(folder: &Path) -> Self {
+    pub fn read_folder(folder: &Path) -> Self {
         let database = threads::list_databases(folder, home::HISTORY_DATABASE_PREFIX).pop();
         let offsets = database.as_deref().and_then(|path| read_offsets(path).ok());
         Self {
@@ -47,7 +47,7 @@ impl Projections {
     }
 
     /// Returns the offset up to which Codex has projected a rollout; `None` if it has projected nothing of it.
-    pub(crate) fn projected_offset(&self, rollout_id: &str) -> Option<u64> {
+    pub fn projected_offset(&self, rollout_id: &str) -> Option<u64> {
         self.offsets.get(&rollout_id.to_lowercase()).copied()
     }
 

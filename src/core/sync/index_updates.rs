@@ -41,7 +41,7 @@ pub enum ContentChange {
     Renamed,
     /// Text was appended, so Codex's index of the file stays valid.
     Extended,
-    /// The conversation is new on this machine.
+    /// The home lacked the rollout. Codex may know an earlier text of it, which was moved to the trash or removed.
     New,
     /// The text was replaced, so Codex's offsets into it are invalid.
     Replaced,
@@ -133,8 +133,8 @@ impl CodexIndex<'_> {
         notes.extend(self.map_project_folders(!updates.is_empty())?);
         // The other rollouts of a conversation keep their projections, because Codex does not read the base of a rewind
         // again.
-        let replaced: Vec<_> = filter_replaced(updates).collect();
-        self.delete_projections(&replaced)?;
+        let rewritten: Vec<_> = filter_rewritten(updates).collect();
+        self.delete_projections(&rewritten)?;
         Ok(notes)
     }
 
@@ -203,14 +203,14 @@ impl CodexIndex<'_> {
         Ok(rows.count())
     }
 
-    /// Copies the history mode of replaced and rewound conversations from their rollouts to their rows. Codex 0.169
+    /// Copies the history mode of rewritten and rewound conversations from their rollouts to their rows. Codex 0.169
     /// shows no turn of a migrated rollout whose row has the legacy mode. Returns the ids of the changed rows, because
     /// Codex reads the names of conversations of the other mode from another place.
     fn update_modes(&self, updates: &[IndexUpdate]) -> Result<Vec<String>, IndexUpdateError> {
         let mut modes = Vec::new();
         let is_rewound = |update: &&IndexUpdate| rollouts::is_rewind(&update.path);
         let rewound = updates.iter().filter(is_rewound);
-        for update in filter_replaced(updates).chain(rewound) {
+        for update in filter_rewritten(updates).chain(rewound) {
             let meta = history::rollout::read_head(&self.home.join(&update.path))
                 .ok()
                 .flatten();
@@ -256,7 +256,7 @@ impl CodexIndex<'_> {
         Ok(notes)
     }
 
-    /// Deletes the projections of replaced or deleted rollouts, which show the former text.
+    /// Deletes the projections of rewritten or deleted rollouts, which show the former text.
     fn delete_projections(&self, updates: &[&IndexUpdate]) -> Result<(), IndexUpdateError> {
         let rollout_ids = updates.iter().map(|update| {
             let rollout_id = update.rollout_id();
@@ -283,9 +283,12 @@ impl CodexIndex<'_> {
     }
 }
 
-fn filter_replaced(updates: &[IndexUpdate]) -> impl Iterator<Item = &IndexUpdate> {
+/// Returns the updates of rollouts whose rows and projections, if Codex has any, are of another text. A new rollout may
+/// have been on this machine before, with other turns.
+fn filter_rewritten(updates: &[IndexUpdate]) -> impl Iterator<Item = &IndexUpdate> {
+    let rewritten = [ContentChange::New, ContentChange::Replaced];
     let all = updates.iter();
-    all.filter(|update| update.change == ContentChange::Replaced)
+    all.filter(move |update| rewritten.contains(&update.change))
 }
 
 /// Finds all rollouts of the updated conversations on disk, because Codex may continue a rollout that this run did not

@@ -5,10 +5,11 @@ use super::outside_databases::{self, OutsideDatabases};
 use super::reinstated_rows;
 use crate::archive::{ArchiveError, EntryName, parse_rollout_name};
 use crate::codex::home::{self, HomeEntryKind, kind_of};
-use crate::codex::rollout::{self, Relation};
+use crate::codex::rollout::{self, Relation, parse_rollout_id};
 use crate::codex::threads::staged::{self, RolloutLocations as _, RowGroup, UnmatchedRows};
-use crate::codex::{RolloutName, database};
+use crate::codex::{Projections, RolloutName, database};
 use crate::history::files::without_zst;
+use crate::history::rollout::ends_line_at;
 use crate::io::quantity::pluralize;
 use crate::io::{IoContext, atomic, tree};
 use crate::journal;
@@ -376,7 +377,8 @@ impl DatabaseAdapter<'_, '_> {
             return Ok(());
         }
 
-        let stale_ids = self.find_stale_projection_ids()?;
+        let mut stale_ids = self.find_stale_projection_ids()?;
+        stale_ids.extend(self.find_unfitting_projection_ids(&databases));
         if stale_ids.is_empty() {
             return Ok(());
         }
@@ -392,6 +394,24 @@ impl DatabaseAdapter<'_, '_> {
         }
 
         Ok(())
+    }
+
+    /// Returns the ids of the restored rollouts that end before the end of their projection. The home may lack the longer
+    /// text since then.
+    fn find_unfitting_projection_ids(&self, databases: &[LiveDatabase]) -> Vec<String> {
+        let folders = databases
+            .iter()
+            .filter_map(|database| database.live.parent());
+        let projections: Vec<_> = folders.map(Projections::read_folder).collect();
+        let is_unfitting = |name: &EntryName, id: &str| {
+            let path = self.work.stage.staged_path(name.as_path());
+            let mut offsets = projections.iter().filter_map(|p| p.projected_offset(id));
+            offsets.any(|offset| ends_line_at(&path, offset).is_ok_and(|ends| !ends))
+        };
+        let written = self.work.plan.writes.iter();
+        let written = written.filter_map(|name| Some((parse_rollout_id(name.as_path())?, name)));
+        let unfitting = written.filter(|(id, name)| is_unfitting(name, id));
+        unfitting.map(|(id, _)| id).collect()
     }
 
     /// Returns the ids of the live rollouts that are removed, or replaced by other content than a continuation. These
