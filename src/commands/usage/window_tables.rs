@@ -46,13 +46,11 @@ fn print_breakdown(usage: &WindowUse, rows: &[PartView], kind: PartKind, context
     ];
     let mut table = Table::new(ui, columns);
 
-    // Only the table of days includes the usage of other machines.
-    let (mut remaining, unattributed) = match kind {
-        PartKind::Elsewhere => (usage.parts.unattributed, 0.0),
-        _ => (
-            usage.parts.used - usage.parts.unattributed,
-            usage.parts.unattributed,
-        ),
+    // The rows of days are the usage of other machines, so that has no row of its own below them.
+    let unattributed = usage.parts.unattributed;
+    let (mut remaining, elsewhere) = match kind {
+        PartKind::Elsewhere => (unattributed, 0.0),
+        _ => (usage.parts.used - unattributed, unattributed),
     };
 
     let cells = |percent: f64, name: Cell, tokens: String| {
@@ -78,8 +76,7 @@ fn print_breakdown(usage: &WindowUse, rows: &[PartView], kind: PartKind, context
         PartKind::Subagent => "all others".to_owned(),
         _ => format!("{hidden_count} more: --verbose"),
     };
-    let elsewhere = (unattributed, ELSEWHERE.to_owned());
-    for (percent, name) in [(remaining, others), elsewhere] {
+    for (percent, name) in [(remaining, others), (elsewhere, ELSEWHERE.to_owned())] {
         if percent > MIN_PERCENT {
             table.add_row(cells(percent, Cell::new(Style::Dim, name), String::new()));
         }
