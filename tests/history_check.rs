@@ -216,6 +216,94 @@ fn a_row_with_a_wrong_path_is_corrected() {
 }
 
 #[test]
+fn a_row_may_name_either_file_of_a_compressed_conversation() {
+    let home = Home::new();
+    for n in [1, 2] {
+        let path = home.path(&relative(n));
+        let bytes = zstd::encode_all(&*fs::read(&path).unwrap(), 1).unwrap();
+        fs::write(path.with_extension("jsonl.zst"), bytes).unwrap();
+        fs::remove_file(path).unwrap();
+    }
+    // Archiving records the compressed file. Codex also finds the plain file of a row that names the compressed one.
+    for n in [1, 3] {
+        home.sql(&format!(
+            "UPDATE threads SET rollout_path=rollout_path||'.zst' WHERE id='{}'",
+            id(n)
+        ));
+    }
+    assert_eq!(home.check(0)["listed"], 3);
+    let run = home.run(&["repair"]).code(0);
+    assert!(run.stdout.contains("nothing to repair"), "{run}");
+    // A restore keeps these rows too.
+    let database = fs::read(home.path("state_5.sqlite")).unwrap();
+    let _ = home.env.run(["backup", "--no-status"]).code(0);
+    let _ = home.env.run(["restore", "latest", "--yes"]).code(0);
+    assert_eq!(database, fs::read(home.path("state_5.sqlite")).unwrap());
+}
+
+#[test]
+fn a_database_with_the_journal_of_a_killed_process_is_read_and_not_changed() {
+    let home = Home::new();
+    let database = home.path("state_5.sqlite");
+    let journal = home.path("state_5.sqlite-journal");
+    let killed = home.env.path("killed");
+    fs::create_dir(&killed).unwrap();
+    let writer = Connection::open(&database).unwrap();
+    // The small cache makes SQLite write to the database before the commit.
+    let half_done = "PRAGMA cache_size=1; BEGIN; UPDATE threads SET title='half', history_mode='x';
+                     CREATE TABLE t(x); INSERT INTO t VALUES(zeroblob(99999));";
+    writer.execute_batch(half_done).unwrap();
+    for path in [&database, &journal] {
+        fs::copy(path, killed.join(path.file_name().unwrap())).unwrap();
+    }
+    writer.close().unwrap();
+    for path in [&database, &journal] {
+        fs::copy(killed.join(path.file_name().unwrap()), path).unwrap();
+    }
+
+    let codex_home = home.env.tree("home/.codex");
+    let before = home.env.tree("home");
+    let _ = home.check(0);
+    let listed = home.env.run(["sessions", "--json"]).code(0);
+    assert!(listed.stdout.contains("question 1") && !listed.stdout.contains("half"));
+    let _ = home.env.run(["storage", "vacuum", "--dry-run"]).code(0);
+    let _ = home.run(&["repair", "--dry-run"]).code(0);
+    assert_same_tree(&before, &home.env.tree("home"));
+    let _ = home.env.run(["backup", "--no-status"]).code(0);
+    assert_same_tree(&codex_home, &home.env.tree("home/.codex"));
+    let _ = home
+        .env
+        .run(["restore", "latest", "--to", "restored"])
+        .code(0);
+    let restored = Connection::open(home.env.path("restored/state_5.sqlite")).unwrap();
+    let title = restored.query_row("SELECT min(title) FROM threads", [], |row| row.get(0));
+    assert_eq!(title, Ok("question 1".to_owned()));
+
+    // SQLite would remove the file that a journal names, even if it is a stranger's journal.
+    let named = home.env.write("named", "of the user");
+    let mut bytes = fs::read(&journal).unwrap();
+    let name = named.to_str().unwrap().as_bytes();
+    let sum: u32 = name.iter().map(|byte| u32::from(*byte)).sum();
+    bytes.resize(bytes.len().next_multiple_of(512), 0);
+    bytes.extend([0, 0, 0, 1]);
+    bytes.extend(name);
+    bytes.extend(u32::try_from(name.len()).unwrap().to_be_bytes());
+    bytes.extend(sum.to_be_bytes());
+    bytes.extend([0xd9, 0xd5, 0x05, 0xf9, 0x20, 0xa1, 0x63, 0xd7]);
+    fs::write(&journal, bytes).unwrap();
+    let run = home.run(&["check"]).code(1);
+    assert!(run.stderr.contains("names another file"), "{run}");
+    assert!(named.exists());
+
+    // A command that writes applies the journal.
+    fs::copy(killed.join("state_5.sqlite-journal"), &journal).unwrap();
+    home.put("session_index.jsonl", &line(3, "named"));
+    let _ = home.run(&["repair"]).code(0);
+    assert_eq!(home.row(3, "name"), "named");
+    assert!(!journal.exists());
+}
+
+#[test]
 fn rows_that_point_to_another_home_are_corrected_in_this_home_only() {
     let home = Home::new();
     let other = home.env.path("other");

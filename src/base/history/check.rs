@@ -4,7 +4,7 @@
 //! thousand conversations.
 
 use super::conversations::{ConversationRollout, Conversations};
-use super::files::{self, RolloutFile};
+use super::files::{self, RolloutFile, without_zst};
 use super::id::ConversationId;
 use super::rollout::{self, first_line};
 use super::row;
@@ -369,7 +369,8 @@ impl Differences {
         }
 
         let files = &input.conversations.files[range];
-        let recorded = Path::new(&row.rollout_path);
+        // Codex records either name of a compressed rollout, and finds the rollout by either name.
+        let recorded = without_zst(Path::new(&row.rollout_path));
         let is_recorded = |c: &ConversationRollout| {
             recorded == c.file.plain_path(input.home)
                 || recorded == c.file.plain_path(input.real_home)

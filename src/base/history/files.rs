@@ -22,7 +22,7 @@ impl RolloutFile {
         home.join(&self.relative)
     }
 
-    /// Returns the path that Codex records in its database: without `.zst`, even for a compressed rollout.
+    /// Returns the path without `.zst`, by which Codex finds the rollout even if it is compressed.
     pub(crate) fn plain_path(&self, home: &Path) -> PathBuf {
         home.join(without_zst(&self.relative))
     }

@@ -255,7 +255,7 @@ impl RepairPlan {
         }
     }
 
-    /// Returns the path of a rollout as Codex records it: canonical, and without `.zst`.
+    /// Returns the path of a rollout for its row: canonical, and without `.zst`.
     fn recorded_path(
         &self,
         conversations: &Conversations,

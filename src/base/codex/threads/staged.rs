@@ -9,6 +9,7 @@ use crate::codex::database::{
     run_in_transaction,
 };
 use crate::codex::{home, rollout};
+use crate::io::atomic::with_suffix;
 use rusqlite::{Connection, ErrorCode, params};
 use std::collections::HashSet;
 use std::path::{Path, PathBuf};
@@ -143,17 +144,15 @@ fn choose_target_path(
     rollouts: &dyn RolloutLocations,
     unmatched: UnmatchedRows,
 ) -> Option<(PathBuf, bool)> {
-    // Codex records the name of the plain file, even while the rollout is compressed.
-    let without_zst = |path: PathBuf| {
+    let without_zst = |path: &Path| {
         let text = path.to_str().and_then(|p| p.strip_suffix(rollout::ZST));
-        text.map(PathBuf::from).unwrap_or(path)
+        text.map_or(path.to_path_buf(), PathBuf::from)
     };
 
+    // Codex records either name of a compressed rollout, and finds the rollout by either name.
     let is_known = |path: &Path| {
-        let mut compressed = path.as_os_str().to_owned();
-        compressed.push(rollout::ZST);
-        let is_plain = path.extension().is_none_or(|e| e != "zst");
-        is_plain && (rollouts.has(path) || rollouts.has(Path::new(&compressed)))
+        let plain = without_zst(path);
+        rollouts.has(&plain) || rollouts.has(&with_suffix(&plain, rollout::ZST))
     };
 
     let is_rewound = |relative: &Path, by_id: &Option<PathBuf>| {
@@ -169,7 +168,7 @@ fn choose_target_path(
                 UnmatchedRows::Rebase => Some((relative, false)),
             }
         }
-        (_, Some(by_id)) => Some((without_zst(by_id), true)),
+        (_, Some(by_id)) => Some((without_zst(&by_id), true)),
         (None | Some(_), None) if unmatched == UnmatchedRows::Keep => None,
         (Some(relative), None) => Some((relative, false)),
         // A row without any rollout must not point outside of the home: it gets the name of no file.
