@@ -155,8 +155,8 @@ fn the_wal_of_a_killed_codex_is_archived_and_no_stale_wal_survives_a_restore() {
     let _ = lab.manager(["restore", "latest", "--to", "clone"]).code(0);
     let clone = lab.world.path("clone");
     let ids = |rows: Vec<(String, PathBuf)>| rows.into_iter().map(|r| r.0).collect::<Vec<_>>();
-    assert_eq!(ids(rows(&clone)), ids(live.clone()));
     assert!(!clone.join("state_5.sqlite-wal").exists());
+    assert_eq!(ids(rows(&clone)), ids(live.clone()));
 
     killed_turn("killed after the backup");
     assert!(

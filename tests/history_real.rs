@@ -3,6 +3,7 @@
 use crate::support::env::assert_same_tree;
 use crate::support::kinds::ConversationKinds;
 use crate::support::lab::{Lab, conversation_rows, open, rollout, rows};
+use crate::support::sample::is_in_wal_mode;
 use serde_json::{Value, json};
 use std::fs;
 use std::path::Path;
@@ -78,6 +79,7 @@ fn assert_repaired(context: &NamedHome) {
     assert_same_tree(&before, &lab.world.tree("home/.codex"));
     let _ = lab.manager(["history", "repair"]).code(0);
     let _ = lab.manager(["history", "check"]).code(0);
+    assert!(is_in_wal_mode(&home.join("state_5.sqlite")));
     assert_eq!(&listed(lab, &home), expected, "{found}");
     let _ = lab.manager(["history", "undo"]).code(0);
     assert_eq!(conversation_rows(&home), rows_before);

@@ -2,8 +2,8 @@
 
 use crate::support::env::{TestEnv, Tree, assert_same_tree};
 use crate::support::sample::{
-    FIRST, SECOND, alice, assert_same_home, backup, bob, line, put, rollout, rows, sample_home,
-    set_time, text,
+    FIRST, SECOND, alice, assert_same_home, backup, bob, is_in_wal_mode, line, put, rollout, rows,
+    sample_home, set_time, text,
 };
 use crate::support::sign_in::{auth_json, write_auth, write_auth_text};
 use serde_json::json;
@@ -240,6 +240,7 @@ fn a_merge_keeps_the_row_of_each_rollout_that_stays() {
     ));
     let live = read_rows();
     let _ = restore_json(&env, &[&archive, "--merge"]);
+    assert!(is_in_wal_mode(&database));
     assert_eq!(read_rows(), live);
     assert!(archived.exists() && !in_use.exists());
 
@@ -424,6 +425,7 @@ fn the_option_to_restores_into_a_separate_home() {
     let (document, _) = restore_json(&env, &[&archive, "--to", &text(&to)]);
     assert_eq!(document["auth"], "restored");
     assert_same_tree(&before, &home(&env));
+    assert!(is_in_wal_mode(&to.join("state_5.sqlite")));
     for (_, path) in rows(&to.join("state_5.sqlite")) {
         assert!(
             Path::new(&path).starts_with(&to) && Path::new(&path).exists(),

@@ -5,6 +5,7 @@ use crate::support::faults::Dice;
 use crate::support::folder_snapshot::FolderSnapshot;
 use crate::support::injection::{Fault, can_inject, points, run_with_fault, sample_evenly};
 use crate::support::lab::Lab;
+use crate::support::sample::is_in_wal_mode;
 use rusqlite::Connection;
 use serde_json::Value;
 use std::fs;
@@ -115,6 +116,10 @@ fn the_databases_become_smaller_and_keep_their_rows() {
     assert_eq!(rows(&env.codex_home()), before);
     let after = ["logs_2.sqlite", "state_5.sqlite"]
         .map(|name| database(&env, name).metadata().unwrap().len());
+    for name in ["logs_2.sqlite", "state_5.sqlite"] {
+        assert!(is_in_wal_mode(&database(&env, name)), "{name}");
+        assert!(!database(&env, &format!("{name}-wal")).exists(), "{name}");
+    }
     assert_eq!(done["before_bytes"], sizes.iter().sum::<u64>());
     assert_eq!(done["after_bytes"], after.iter().sum::<u64>());
     assert!(

@@ -86,6 +86,11 @@ pub(crate) fn state_database(path: &Path, home: &Path) {
     connection.close().expect("close");
 }
 
+/// Returns true if the header of a database has WAL mode, which Codex does not set again after it has created a database.
+pub(crate) fn is_in_wal_mode(path: &Path) -> bool {
+    fs::read(path).expect("read")[18..20] == [2, 2]
+}
+
 /// Creates the sample home: Alice's login, two conversations, a database, settings, a skill, a legacy file.
 pub(crate) fn sample_home(env: &TestEnv) -> PathBuf {
     let home = env.codex_home();

@@ -1,14 +1,16 @@
 //! Takes consistent snapshots of Codex's SQLite databases, and checks them.
 //!
-//! All are in WAL mode. The `.sqlite` file may be an empty page while all rows are in the `-wal`, even
-//! when no Codex runs. So a live database is never copied byte by byte.
+//! All are in WAL mode, also those that this program writes. The `.sqlite` file may be an empty page while all rows
+//! are in the `-wal`, even when no Codex runs. So a live database is never copied byte by byte.
 
 use super::connection::{self, Access};
 use super::home;
+use crate::io::atomic::{self, with_suffix};
 use crate::io::{file_open, progress, sharing};
 use rusqlite::backup::{Backup, StepResult};
-use rusqlite::{Connection, TransactionBehavior};
-use std::io::Read;
+use rusqlite::{Connection, TransactionBehavior, ffi};
+use std::fs::File;
+use std::io::{self, Read, Seek, SeekFrom};
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
@@ -57,8 +59,6 @@ impl DatabaseError {
 
     /// Returns true if the database at `source` itself is the cause: it is damaged, or cannot be read.
     pub fn is_source_defect(&self, source: &Path) -> bool {
-        use rusqlite::ffi;
-
         // Errors of writing a copy have other codes.
         const READ_ERRORS: [i32; 6] = [
             ffi::SQLITE_IOERR_READ,
@@ -154,7 +154,7 @@ pub fn may_be_sqlite(path: &Path) -> bool {
 }
 
 /// Returns true if the file begins like a SQLite database; false if it does not exist.
-pub fn has_sqlite_header(path: &Path) -> std::io::Result<bool> {
+pub fn has_sqlite_header(path: &Path) -> io::Result<bool> {
     use std::io::ErrorKind::{IsADirectory, NotFound, UnexpectedEof};
     let mut magic = [0; 16];
     match file_open::open(path).and_then(|mut f| f.read_exact(&mut magic)) {
@@ -180,12 +180,20 @@ pub fn write_snapshot(source: &Path, target: &Path) -> Result<(), DatabaseError>
             .flatten();
 
         let connection = open_source(source, stat_before.is_some())?;
-        let result = copy_pages(&connection, source, target);
+        let mut result = copy_pages(&connection, source, target);
         drop(connection);
 
         // A writer may have started during the copy, which then mixes two states.
         if stat_before.is_some() && stat_before != stat_without_wal(source) {
             continue;
+        }
+
+        if matches!(&result, Err(DatabaseError::Sqlite { source, .. }) if needs_rollback(source)) {
+            if copy_with_log(source, JOURNAL_SUFFIX, target).sqlite_context("copy", source)? {
+                result = Ok(());
+            } else if attempt < MAX_ATTEMPTS {
+                continue;
+            }
         }
 
         return match result.and_then(|()| check_integrity(target)) {
@@ -216,7 +224,7 @@ fn diagnose_damaged_copy(source: &Path, detail: &str) -> DatabaseError {
             action: "copy",
             path: source.to_path_buf(),
             source: rusqlite::Error::SqliteFailure(
-                rusqlite::ffi::Error::new(rusqlite::ffi::SQLITE_IOERR),
+                ffi::Error::new(ffi::SQLITE_IOERR),
                 Some(format!(
                     "the database is sound, but its copy is damaged: {detail}"
                 )),
@@ -267,7 +275,7 @@ fn copy_pages(connection: &Connection, source: &Path, target: &Path) -> Result<(
                 std::thread::sleep(Duration::from_millis(50));
             }
             _ => {
-                let busy = rusqlite::ffi::Error::new(rusqlite::ffi::SQLITE_BUSY);
+                let busy = ffi::Error::new(ffi::SQLITE_BUSY);
                 return Err(rusqlite::Error::SqliteFailure(busy, None))
                     .sqlite_context("copy", source);
             }
@@ -310,18 +318,69 @@ fn run_integrity_check(connection: &Connection, path: &Path) -> Result<(), Datab
     }
 }
 
+pub(super) const JOURNAL_SUFFIX: &str = "-journal";
+
+/// The end of a rollback journal that names another file. SQLite removes that file after it has applied the journal.
+const END_OF_NAMING_JOURNAL: [u8; 8] = [0xd9, 0xd5, 0x05, 0xf9, 0x20, 0xa1, 0x63, 0xd7];
+
+/// Returns true if a process was killed during a write in another mode than WAL. SQLite reads such a database only after
+/// it has applied the rollback journal.
+pub(super) fn needs_rollback(error: &rusqlite::Error) -> bool {
+    let code = error.sqlite_error().map(|e| e.extended_code);
+    code == Some(ffi::SQLITE_READONLY_ROLLBACK)
+}
+
+/// Copies a database that no process uses to `target`, with the log that a killed process left (`suffix`: `-wal` or
+/// `-journal`), and applies the log to the copy. Returns false if another process changed the log during the copy.
+pub(super) fn copy_with_log(source: &Path, suffix: &str, target: &Path) -> rusqlite::Result<bool> {
+    let log = with_suffix(source, suffix);
+    let read_time = || log.metadata().and_then(|meta| meta.modified());
+    let copy_files = || -> io::Result<bool> {
+        let time_before = read_time()?;
+        // The log first: another process may apply it between the copies, and to apply it again changes nothing.
+        for (from, to) in [(&*log, &*with_suffix(target, suffix)), (source, target)] {
+            let _ = sharing::remove_file(to);
+            let mut file = atomic::create_private(to).map_err(|e| e.source)?;
+            io::copy(&mut file_open::open(from)?, &mut file)?;
+        }
+        Ok(read_time()? == time_before)
+    };
+    match copy_files() {
+        Ok(true) => apply_log(target).map(|()| true),
+        Ok(false) => Ok(false),
+        Err(e) if e.kind() == io::ErrorKind::NotFound => Ok(false),
+        Err(e) => Err(rusqlite::Error::ToSqlConversionFailure(Box::new(e))),
+    }
+}
+
 /// Applies the WAL or rollback journal of a private database, and removes its sidecar files.
 pub fn checkpoint_wal(path: &Path) -> Result<(), DatabaseError> {
-    let connection = connection::open(path, Access::Write).sqlite_context("open", path)?;
-    connection
-        // A read applies a rollback journal.
-        .execute_batch("PRAGMA schema_version; PRAGMA wal_checkpoint(TRUNCATE);")
-        .sqlite_context("checkpoint", path)?;
-    close(connection, path)?;
+    apply_log(path).sqlite_context("checkpoint", path)
+}
+
+fn apply_log(path: &Path) -> rusqlite::Result<()> {
+    if names_other_file(&with_suffix(path, JOURNAL_SUFFIX)) {
+        let message = "its rollback journal names another file".to_owned();
+        let code = ffi::Error::new(ffi::SQLITE_READONLY_ROLLBACK);
+        return Err(rusqlite::Error::SqliteFailure(code, Some(message)));
+    }
+    let connection = connection::open(path, Access::Write)?;
+    // A read applies a rollback journal.
+    connection.execute_batch("PRAGMA schema_version; PRAGMA wal_checkpoint(TRUNCATE);")?;
+    connection.close().map_err(|(_, e)| e)?;
     for sidecar in home::database_sidecars(path) {
         let _ = sharing::remove_file(sidecar);
     }
     Ok(())
+}
+
+fn names_other_file(journal: &Path) -> bool {
+    let mut end = [0; 8];
+    let read_end = |mut file: File| {
+        file.seek(SeekFrom::End(-8))?;
+        file.read_exact(&mut end)
+    };
+    file_open::open(journal).and_then(read_end).is_ok() && end == END_OF_NAMING_JOURNAL
 }
 
 /// Returns the tables of a database that no other process uses, with the number of their rows.
@@ -360,7 +419,7 @@ pub(crate) fn compact(path: &Path, logs_since: Option<i64>) -> Result<u64, Datab
         .execute_batch("VACUUM")
         .sqlite_context("compact", path)?;
 
-    close(connection, path)?;
+    close_changed(connection).sqlite_context("close", path)?;
     Ok(deleted as u64)
 }
 
@@ -399,8 +458,7 @@ pub(super) fn try_in_transaction<T, E: From<DatabaseError>>(
     let result = change(&transaction)?;
     transaction.commit().sqlite_context(COMMIT, path)?;
     // Closing merges the WAL into the database, so its failure counts as that of the commit.
-    let closed = connection.close().map_err(|(_, e)| e);
-    closed.sqlite_context(COMMIT, path)?;
+    close_changed(connection).sqlite_context(COMMIT, path)?;
     Ok(result)
 }
 
@@ -408,11 +466,22 @@ pub(super) fn try_in_transaction<T, E: From<DatabaseError>>(
 pub(super) fn open_private(path: &Path) -> Result<Connection, DatabaseError> {
     let connection = open_for_changes(path)?;
     // A journal in memory is enough, because a crash discards the staged file as a whole. It also takes
-    // the file out of WAL mode; Codex sets WAL mode again when it opens the database.
+    // the file out of WAL mode until `close_changed`.
     connection
         .execute_batch("PRAGMA journal_mode=MEMORY; PRAGMA synchronous=OFF;")
         .sqlite_context("open", path)?;
     Ok(connection)
+}
+
+/// Closes a database after a change. A private one gets WAL mode: Codex sets it only when it creates a database
+/// (0.169, 0.171).
+fn close_changed(connection: Connection) -> rusqlite::Result<()> {
+    // Not of an attached database.
+    let run = |sql: &str| connection.query_row(sql, [], |row| row.get::<_, String>(0));
+    if run("PRAGMA main.journal_mode")? == "memory" {
+        run("PRAGMA main.journal_mode=WAL")?;
+    }
+    connection.close().map_err(|(_, e)| e)
 }
 
 #[cfg(test)]

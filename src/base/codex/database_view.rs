@@ -1,12 +1,11 @@
 //! Reads a live database in place, without creating or changing any file.
 
 use super::connection::{self, Access, require_ordinary_threads_table};
-use super::database::{DatabaseError, SqliteContext, stat_without_wal};
+use super::database::{
+    DatabaseError, JOURNAL_SUFFIX, SqliteContext, copy_with_log, needs_rollback, stat_without_wal,
+};
 use super::home;
-use crate::io::file_open;
 use rusqlite::Connection;
-use std::fs::File;
-use std::io;
 use std::path::Path;
 use std::time::Duration;
 
@@ -19,7 +18,8 @@ const MAX_ATTEMPTS: u32 = 4;
 /// Runs `query` on the database at `path` in one read transaction, with the rows of its `-wal`.
 ///
 /// Creates and changes no file beside the database. The index of a WAL (`-shm`) is opened read-only; if
-/// there is none, `query` runs on a temporary copy. `query` may run several times.
+/// there is none, or if a killed process left a rollback journal, `query` runs on a temporary copy. `query` may run
+/// several times.
 pub(crate) fn run_query<T>(
     path: &Path,
     mut query: impl FnMut(&Connection) -> rusqlite::Result<T>,
@@ -61,24 +61,29 @@ pub(crate) fn run_query<T>(
             continue;
         }
 
-        // Without `-shm` SQLite has to build the index of the WAL, and a connection that reads in
-        // place must not.
-        if !lacks_wal_index || shm.exists() || !wal.exists() {
+        // SQLite would have to apply a rollback journal, or to build the index of a WAL without `-shm`, and a connection
+        // that reads in place must not. A process with the database open would have locked it or created the index. So
+        // no process uses these files, and copying them is safe.
+        let log = if result.as_ref().is_err_and(needs_rollback) {
+            JOURNAL_SUFFIX
+        } else if lacks_wal_index && !shm.exists() && wal.exists() {
+            "-wal"
+        } else {
+            return result.sqlite_context("read", path);
+        };
+
+        let to_error = |e: std::io::Error| rusqlite::Error::ToSqlConversionFailure(Box::new(e));
+        let folder = tempfile::tempdir().map_err(to_error);
+        let folder = folder.sqlite_context("copy", path)?;
+        let copy = folder.path().join("database");
+        if !copy_with_log(path, log, &copy).sqlite_context("copy", path)? {
+            if attempt < MAX_ATTEMPTS {
+                continue;
+            }
             return result.sqlite_context("read", path);
         }
 
-        // A process with the WAL open would have created its index or locked the whole database, which
-        // is another error. So no process uses this WAL, and copying both files is safe.
-        let folder = match copy_to_temp_folder(path, &wal) {
-            Err(e) if e.kind() == io::ErrorKind::NotFound && attempt < MAX_ATTEMPTS => continue,
-            copied => copied.map_err(|e| DatabaseError::Sqlite {
-                action: "copy",
-                path: path.to_path_buf(),
-                source: rusqlite::Error::ToSqlConversionFailure(Box::new(e)),
-            })?,
-        };
-
-        return connection::open(&folder.path().join("database"), Access::Read)
+        return connection::open(&copy, Access::ReadImmutable)
             .and_then(|connection| query(&connection))
             .sqlite_context("read", path);
     }
@@ -94,16 +99,6 @@ pub fn read_table_names(path: &Path) -> Result<Vec<String>, DatabaseError> {
             .query_map([], |row| row.get(0))?
             .collect()
     })
-}
-
-/// Copies the database and its `-wal` to a temporary folder.
-fn copy_to_temp_folder(path: &Path, wal: &Path) -> io::Result<tempfile::TempDir> {
-    let folder = tempfile::tempdir()?;
-    for (from, to) in [(path, "database"), (wal, "database-wal")] {
-        let mut target = File::create(folder.path().join(to))?;
-        io::copy(&mut file_open::open(from)?, &mut target)?;
-    }
-    Ok(folder)
 }
 
 #[cfg(all(test, unix))]
