@@ -5,6 +5,7 @@ use crate::support::conversations::{Conversation, assistant, id, state, tool_out
 use crate::support::env::TestEnv;
 use crate::support::faults::Mount;
 use crate::support::profiles::save_alice_and_bob;
+use crate::support::sign_in::{SignIn, write_auth};
 use crate::support::terminal::Terminal;
 use rusqlite::Connection;
 use serde_json::{Value, json};
@@ -276,6 +277,34 @@ fn a_conversation_that_codex_does_not_list_is_found() {
     fs::remove_file(path).expect("remove");
     advance_clock(&mut env);
     assert_eq!(found(&env, &["pin"]), [""; 0]);
+}
+
+#[test]
+fn texts_that_a_command_puts_back_are_found_at_once() {
+    let mut env = TestEnv::new();
+    write_auth(&env.codex_home(), &SignIn::alice());
+    write(&env, &Conversation::new(1, 60, "needle", "one"));
+    let path = write(&env, &Conversation::new(2, 600, "needle", "two"));
+    write(&env, &Conversation::new(3, 600, "other", "three"));
+    let whole = fs::read(&path).expect("read");
+    let _ = env.run(["backup", "--no-status"]).code(0);
+    fs::remove_file(&path).expect("remove");
+    write(&env, &Conversation::new(2, 600, "nothing", "two"));
+    advance_clock(&mut env);
+    assert_eq!(found(&env, &["needle"]), [id(1)]);
+    let both = [id(1), id(2)];
+    let restore = ["restore", "latest", "--session", &id(2), "--yes"];
+    let _ = env.run(restore).code(0);
+    assert_eq!(fs::read(&path).expect("read"), whole);
+    assert_eq!(found(&env, &["needle"]), both);
+
+    // The number of rows stays the same, because another conversation is deleted.
+    let _ = env.run(["storage", "trash", "--session", &id(2)]).code(0);
+    assert_eq!(found(&env, &["needle"]), [id(1)]);
+    let deleted = state(&env).execute("DELETE FROM threads WHERE id=?1", [id(3)]);
+    deleted.expect("delete");
+    let _ = env.run(["storage", "undelete", &id(2)]).code(0);
+    assert_eq!(found(&env, &["needle"]), both);
 }
 
 #[test]

@@ -3,6 +3,7 @@
 use super::command::Command;
 use crate::context::Context;
 use crate::error::{CommandError, Result};
+use codex_manager_core::conversations::index;
 use codex_manager_core::io::links;
 use codex_manager_core::journal::{JournalError, Recovery, RecoveryObstacle};
 use codex_manager_core::recovery::{self, Interrupted};
@@ -20,7 +21,10 @@ pub(super) fn recover_interrupted(context: &Context, command: &Command) -> Resul
         let name = command_name(interrupted);
         match recovered.result {
             Ok(Recovery::None) => {}
-            Ok(Recovery::Finished(kept)) => warn_of_recovery(context, name, "finished", &kept),
+            Ok(Recovery::Finished(kept)) => {
+                index::expect_changed_rollouts(manager_home, home);
+                warn_of_recovery(context, name, "finished", &kept);
+            }
             Ok(Recovery::Undone(kept)) => warn_of_recovery(context, name, "undone", &kept),
             Ok(Recovery::InProgress) => {
                 context.warn(format_args!("another process is running a {name}"));

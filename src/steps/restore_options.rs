@@ -17,6 +17,7 @@ use clap::Args;
 use codex_manager_core::accounts::AuthPolicy;
 use codex_manager_core::archive::{ArchiveReader, EntryName, parse_rollout_name};
 use codex_manager_core::codex::{Holder, ProcessRole, daemon, kind_of};
+use codex_manager_core::conversations::index;
 use codex_manager_core::inventory::archive_names::{file_name, strip_archive_suffix};
 use codex_manager_core::inventory::store;
 use codex_manager_core::io::links;
@@ -402,7 +403,9 @@ pub(crate) fn apply_with_restore_marker(
         applied => applied.is_err(),
     };
 
-    if is_unchanged && let Some(marks) = marks {
+    if !is_unchanged {
+        index::expect_changed_rollouts(request.manager_home, &request.folder);
+    } else if let Some(marks) = marks {
         marks.remove();
     }
     Ok(applied?)

@@ -4,6 +4,7 @@ use crate::context::Context;
 use crate::error::{CommandError, Result};
 use crate::steps::earlier_turns::project_continued_rollouts;
 use crate::steps::shutdown::ShutdownArgs;
+use codex_manager_core::conversations::index;
 use codex_manager_core::io::progress::is_interrupted;
 use codex_manager_core::io::{FileLock, LockError, atomic};
 use codex_manager_core::sync::apply::{self, ApplyError, ApplyReport, ApplyRequest};
@@ -65,7 +66,11 @@ impl<'a> SyncContext<'a> {
             progress: &bar,
             now: self.context.now(),
         };
-        apply::apply(plan, state, &request)
+        let report = apply::apply(plan, state, &request);
+        if !plan.steps.is_empty() {
+            index::expect_changed_rollouts(self.context.manager_home(), &self.config.local);
+        }
+        report
     }
 
     fn codex_index(&self) -> CodexIndex<'a> {

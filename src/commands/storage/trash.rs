@@ -13,6 +13,7 @@ use crate::views::account::{printable, unique_short_id};
 use crate::views::dry_run::would_be;
 use chrono::TimeDelta;
 use clap::Args;
+use codex_manager_core::conversations::index;
 use codex_manager_core::history::thread_choice;
 use codex_manager_core::io::time_format::parse_duration;
 use codex_manager_core::io::{pluralize, progress, shell};
@@ -307,6 +308,10 @@ impl UndeleteArgs {
             Some(ConversationTrash::lock(context.manager_home())?)
         };
         let (items, first_error) = put_back(&chosen, trash.as_ref());
+
+        if !self.dry_run {
+            index::expect_changed_rollouts(context.manager_home(), context.codex_home());
+        }
 
         // An error ends the run only if no conversation came back. Otherwise the result is partial.
         let is_restored = |item: &&TrashItem| item.action == TrashAction::Undelete;

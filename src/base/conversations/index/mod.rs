@@ -26,7 +26,8 @@ pub(crate) use candidates::list_candidates;
 pub use ingest::RefreshReport;
 pub(crate) use plan::{IndexCandidate, format_project};
 pub use refresh::{
-    IndexStatus, Thoroughness, lacks_complete_update, read_status, rebuild, refresh,
+    IndexStatus, Thoroughness, expect_changed_rollouts, lacks_complete_update, read_status,
+    rebuild, refresh,
 };
 pub(crate) use rollout_blocks::searchable_part;
 pub(crate) use store::TextId;

@@ -85,6 +85,16 @@ pub fn lacks_complete_update(store: &IndexStore) -> Result<bool, IndexError> {
     Ok(store.read_meta(LAST_WALK)?.is_none())
 }
 
+/// Has the next update of the index of `codex_home` walk over all rollouts. For commands that put rollouts back, because
+/// Codex's database does not show these changes. Ignores errors: a walk is at most [`WALK_INTERVAL`] away.
+pub fn expect_changed_rollouts(manager_home: &Path, codex_home: &Path) {
+    let path = store::index_path(manager_home, codex_home);
+    if let Ok(Some(store)) = IndexStore::open_existing(&path) {
+        let sql = "UPDATE meta SET value=value-?2 WHERE key=?1";
+        let _ = store.execute(sql, params![LAST_WALK, WALK_INTERVAL.num_milliseconds()]);
+    }
+}
+
 /// Brings the index up to date.
 ///
 /// # Errors
