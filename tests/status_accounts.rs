@@ -312,7 +312,8 @@ fn a_login_that_the_server_ended_is_expired_before_its_token_expires() {
 
 #[test]
 fn the_refusal_of_an_old_copy_in_another_home_says_nothing_about_the_newer_login() {
-    let Some(lab) = Lab::of_two(&SignIn::alice(), &SignIn::bob()) else {
+    let bob = SignIn::bob().issued_at(unix_now() - 3_600);
+    let Some(lab) = Lab::of_two(&SignIn::alice(), &bob) else {
         return;
     };
     let login = || lab.manager(["list", "--json"]).code(0).json()["profiles"][1]["login"].clone();
@@ -331,7 +332,8 @@ fn the_refusal_of_an_old_copy_in_another_home_says_nothing_about_the_newer_login
     let _ = lab.manager(["status", "--account", "bob"]).code(6);
     assert_eq!(login(), "expired");
 
-    let new_bob = SignIn::bob().issued_at(unix_now() + 60).family("f2");
+    // Made elsewhere before the refusal, and newer than the refused login.
+    let new_bob = SignIn::bob().issued_at(unix_now() - 60).family("f2");
     let file = lab.world.write("new.json", auth_json(&new_bob));
     let save = [
         "profile",

@@ -1,6 +1,7 @@
 //! The recorded facts about an account: its login, its quota, its last use.
 
 use super::window::{Observation, SAME_WINDOW};
+use crate::codex::auth::Freshness;
 use crate::codex::{Email, Identity, LoginKind, Window};
 use crate::io::Timestamp;
 use chrono::{DateTime, TimeDelta, Utc};
@@ -97,6 +98,9 @@ pub struct AccountEntry {
     pub login: LoginState,
     /// The last time at which the server refused the login.
     pub expired_at: Option<Timestamp>,
+    /// The times of the login that the server refused then.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub refused: Option<Freshness>,
     /// True if an archive or a legacy file contains a login of the account. That login remains when the profile is
     /// removed.
     pub archived: bool,
@@ -129,6 +133,7 @@ struct EntryOnDisk {
     #[serde(default)]
     login: LoginState,
     expired_at: Option<Timestamp>,
+    refused: Option<Freshness>,
     #[serde(default)]
     archived: bool,
     observation: Option<Observation>,
@@ -154,6 +159,7 @@ impl From<EntryOnDisk> for AccountEntry {
             profile: entry.profile,
             login: entry.login,
             expired_at: entry.expired_at,
+            refused: entry.refused,
             archived: entry.archived,
             observation: entry.observation,
             quota_end: entry.quota_end,
@@ -171,6 +177,12 @@ impl AccountEntry {
     pub fn refused_or_observed_at(&self) -> Option<Timestamp> {
         let observed_at = self.observation.as_ref().map(|seen| seen.observed_at);
         self.expired_at.or(observed_at)
+    }
+
+    /// Returns true if `login` is newer than the login that the server refused, so that it is another one.
+    pub fn is_newer_than_refused(&self, login: &Freshness) -> bool {
+        let refused = self.refused.as_ref();
+        refused.is_some_and(|refused| login.is_newer_than(refused))
     }
 
     /// Creates an entry without any facts.

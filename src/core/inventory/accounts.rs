@@ -78,9 +78,11 @@ fn is_newer_than_profile(manager_home: &Path, live: &Login) -> bool {
 }
 
 /// Returns the availability of an account's login. If the login is recorded as expired or moved, it is available only
-/// if the live login was refreshed after that.
+/// if the live login was refreshed after that, or is newer than the refused one.
 fn judge_login(entry: &AccountEntry, live: Option<&Login>, has_profile_login: bool) -> LoginState {
+    let is_newer = |login: &Login| entry.is_newer_than_refused(&login.freshness);
     match entry.login {
+        LoginState::Expired if live.is_some_and(is_newer) => LoginState::Ok,
         LoginState::Expired | LoginState::Moved => {
             let unavailable_since = entry.refused_or_observed_at();
             let refreshed_at = live.and_then(|login| login.freshness.renewed_at());
@@ -183,6 +185,24 @@ mod tests {
         let mut live = login("a@x.com");
         assert_eq!(states(Some(&live), entry.clone())[0].1, LoginState::Expired);
         live.freshness.last_refresh = Some(at("2026-11-20T12:01:00Z").to_utc());
-        assert_eq!(states(Some(&live), entry)[0].1, LoginState::Ok);
+        assert_eq!(states(Some(&live), entry.clone())[0].1, LoginState::Ok);
+
+        // The times of the refused login decide, if they are known.
+        live.freshness.last_refresh = Some(at("2026-11-20T11:00:00Z").to_utc());
+        for (refused, expected) in [
+            ("2026-11-20T10:00:00Z", LoginState::Ok),
+            ("2026-11-20T11:00:00Z", LoginState::Expired),
+        ] {
+            let refused = Freshness {
+                last_refresh: Some(at(refused).to_utc()),
+                ..Freshness::default()
+            };
+            let refused = Some(refused);
+            let entry = AccountEntry {
+                refused,
+                ..entry.clone()
+            };
+            assert_eq!(states(Some(&live), entry)[0].1, expected);
+        }
     }
 }

@@ -102,16 +102,19 @@ impl CooldownFile {
         }
 
         let expired_since = entry.refused_or_observed_at();
-        let renewed_at = profile.newest().renewed_at();
+        let newest = profile.newest();
+        let renewed_at = newest.renewed_at();
         entry.login = match (profile.file.owner, entry.login) {
             _ if profile.damaged.is_some() => LoginState::Unknown,
             (LoginOwner::Moved, _) => LoginState::Moved,
             // auth.json is missing, holds no login or a login of another account, or a newer version wrote it.
             _ if profile.login().is_none() && entry.archived => LoginState::Archived,
             _ if profile.login().is_none() => LoginState::Unknown,
-            // Only a login that was renewed after the refusal is surely not the refused one.
+            // Only a login that is newer than the refused one, or was renewed after the refusal, is surely another one.
             (_, LoginState::Expired)
-                if renewed_at.is_none() || renewed_at <= expired_since.map(|at| at.to_utc()) =>
+                if !entry.is_newer_than_refused(&newest)
+                    && (renewed_at.is_none()
+                        || renewed_at <= expired_since.map(|at| at.to_utc())) =>
             {
                 LoginState::Expired
             }

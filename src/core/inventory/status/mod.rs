@@ -244,6 +244,7 @@ pub fn record_report(
         }
         if report.login == LoginState::Expired {
             entry.expired_at = Some(zone.at(now));
+            entry.refused = report.freshness;
         }
     })?;
 
