@@ -133,11 +133,13 @@ fn a_partial_or_newer_manifest_attests_nothing() {
         fs::write(&manifest, damage(&whole)).unwrap();
         let _ = pair.run("b", &["run", "--apply"]).code(6);
         assert!(!pair.home("b").join(ROLLOUT).exists(), "{what}");
-        let checks = pair.run("b", &["preflight"]).code(0);
-        assert!(
-            checks.stdout.contains("has not arrived completely"),
-            "{checks}"
-        );
+        let checks = pair.run("b", &["preflight", "--json"]).code(0).json();
+        let mut checks = checks["checks"].as_array().unwrap().iter();
+        let check = checks
+            .find(|check| check["id"] == "sync.manifests")
+            .unwrap();
+        let message = check["message"].as_str().unwrap();
+        assert!(message.contains("has not arrived completely"), "{check}");
         fs::write(&manifest, whole).unwrap();
         pair.apply("b");
         assert_eq!(pair.text("b", ROLLOUT), META);

@@ -18,6 +18,7 @@ use std::collections::BTreeSet;
 use std::path::Path;
 
 const STATE_ID: &str = "sync.state";
+const MANIFESTS_ID: &str = "sync.manifests";
 
 /// Checks whether `sync run --apply` with the flags `shutdown_args` could run. `path` is that of sync.toml. Changes
 /// nothing.
@@ -251,13 +252,13 @@ fn check_own_manifest(
     if let Ok(true) = identity::is_own_manifest_torn(state, config, replica) {
         let message = "this machine's manifest in the cloud folder is incomplete".to_owned();
         let fix = "the next sync run writes it again";
-        checks.push(Check::warn("sync.arrival", message).advised(fix));
+        checks.push(Check::warn(MANIFESTS_ID, message).advised(fix));
     }
 
     if scan::is_placeholder(&identity::own_manifest_path(config, state)) {
         let message = "this machine's manifest is not downloaded".to_owned();
         let fix = "have the cloud client download it";
-        checks.push(Check::fail("sync.arrival", message).advised(fix));
+        checks.push(Check::fail(MANIFESTS_ID, message).advised(fix));
     }
 
     // Changes only `state`, which is not written.
@@ -280,24 +281,24 @@ fn check_remote_manifests(
             path.display()
         );
         let fix = "wait for the cloud client, or sync on that machine; if the machine is gone, remove that file";
-        checks.push(Check::warn("sync.arrival", message).advised(fix));
+        checks.push(Check::warn(MANIFESTS_ID, message).advised(fix));
     }
 
     for name in &manifests.not_downloaded {
         let message = format!("the manifest of another machine is not downloaded: {name}");
         let fix = "have the cloud client download it";
-        checks.push(Check::warn("sync.arrival", message).advised(fix));
+        checks.push(Check::warn(MANIFESTS_ID, message).advised(fix));
     }
 
     for path in &manifests.too_large {
         let message = format!("a manifest is too large and is ignored: {path}");
         let fix = "if none of your machines wrote it, remove it from the cloud folder";
-        checks.push(Check::warn("sync.arrival", message).advised(fix));
+        checks.push(Check::warn(MANIFESTS_ID, message).advised(fix));
     }
 
     for name in &manifests.foreign {
         let message = format!("a file among the manifests has an unknown name: {name}");
-        checks.push(Check::warn("sync.arrival", message));
+        checks.push(Check::warn(MANIFESTS_ID, message));
     }
 }
 
