@@ -12,7 +12,7 @@ use crate::sync::manifest::{
 };
 use crate::sync::state::Deletion;
 use crate::sync::{manager_folder, scan};
-use std::collections::{BTreeSet, HashMap};
+use std::collections::{BTreeMap, BTreeSet, HashMap};
 use std::fs::{self, Metadata};
 use std::io::{self, BufReader, Read};
 use std::path::{Path, PathBuf};
@@ -73,6 +73,8 @@ pub struct RemoteManifests {
     pub not_downloaded: Vec<String>,
     /// Paths of manifests beyond [`MAX_MANIFEST_BYTES`].
     pub too_large: Vec<String>,
+    /// Numbers of versions beyond [`MAX_VERSIONS`], by key.
+    pub(crate) left_out: BTreeMap<String, usize>,
     /// Number of manifests of other machines, usable or not. Former manifests of this machine do not count.
     pub machines: usize,
     /// Paths of files in the folder of manifests whose names do not follow the grammar.
@@ -161,6 +163,8 @@ impl RemoteManifests {
                     entry,
                     listed_by: vec![source_index],
                 });
+            } else {
+                *self.left_out.entry(folded_key(&path)).or_default() += 1;
             }
         }
 
@@ -288,7 +292,6 @@ fn list_manifests(cloud: &Path) -> Result<Vec<ManifestFile>, IoError> {
 mod tests {
     use super::*;
     use crate::sync::state::SyncState;
-    use std::collections::BTreeMap;
 
     /// Returns a cloud folder with these manifests.
     fn cloud(manifests: &[(&str, Vec<u8>)]) -> tempfile::TempDir {
@@ -332,6 +335,21 @@ mod tests {
         assert_eq!(all.too_large, [manager_folder::manifest_path(large)]);
         // The machine counts, whatever its manifest contains.
         assert_eq!((all.machines, all.incomplete.len()), (2, 0));
+    }
+
+    #[test]
+    fn versions_of_a_file_beyond_the_limit_are_counted() {
+        // Names that differ in letter case only are one file.
+        let spell = |number: usize| -> String {
+            let letter = |bit: usize| if number >> bit & 1 == 1 { 'A' } else { 'a' };
+            format!("skills/{}", (0..10).map(letter).collect::<String>())
+        };
+        let names: Vec<_> = (0..MAX_VERSIONS + 2).map(spell).collect();
+        let names: Vec<_> = names.iter().map(String::as_str).collect();
+        let cloud = cloud(&[("desk-00000000.jsonl", encoded(&names))]);
+        let all = read(&cloud);
+        assert_eq!(all.listed_versions(names[0]).len(), MAX_VERSIONS);
+        assert_eq!(all.left_out, BTreeMap::from([(spell(0), 2)]));
     }
 
     #[test]

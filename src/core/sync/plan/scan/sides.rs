@@ -97,7 +97,7 @@ pub(crate) fn scan_sides(request: &PlanRequest<'_>) -> Result<ScannedSides, Plan
     })
 }
 
-/// Returns the notices about manifests that are too large or not downloaded.
+/// Returns the notices about manifests that are too large or not downloaded, and about versions that are left out.
 fn list_manifest_notices(manifests: &RemoteManifests) -> Vec<Notice> {
     let too_large = manifests.too_large.iter();
     let too_large = too_large.map(|path| {
@@ -111,7 +111,14 @@ fn list_manifest_notices(manifests: &RemoteManifests) -> Vec<Notice> {
             "the manifest of another machine is not downloaded; have the cloud client download it";
         NoticeList::Waiting.notice(manager_folder::manifest_path(name), why)
     });
-    too_large.chain(placeholders).collect()
+    let left_out = manifests.left_out.iter().map(|(path, count)| {
+        let entries = pluralize(*count, "entry");
+        let why = format!(
+            "other machines list too many versions; {entries} of their manifests are ignored"
+        );
+        NoticeList::Note.notice(path.clone(), why)
+    });
+    too_large.chain(placeholders).chain(left_out).collect()
 }
 
 /// Returns the warning about a damaged state. Without any readable line of the state, missing files cannot reveal an
