@@ -299,7 +299,7 @@ fn texts_that_a_command_puts_back_are_found_at_once() {
     assert_eq!(found(&env, &["needle"]), both);
 
     // The number of rows stays the same, because another conversation is deleted.
-    let _ = env.run(["storage", "trash", "--session", &id(2)]).code(0);
+    let _ = env.run(["storage", "trash", &id(2)]).code(0);
     assert_eq!(found(&env, &["needle"]), [id(1)]);
     let deleted = state(&env).execute("DELETE FROM threads WHERE id=?1", [id(3)]);
     deleted.expect("delete");
