@@ -345,7 +345,14 @@ pub(super) fn copy_with_log(source: &Path, suffix: &str, target: &Path) -> rusql
         }
         Ok(read_time()? == time_before)
     };
-    match copy_files() {
+    let copied = copy_files();
+    if !matches!(copied, Ok(true)) {
+        // SQLite would apply a log that is beside the next copy.
+        for path in [&*with_suffix(target, suffix), target] {
+            let _ = sharing::remove_file(path);
+        }
+    }
+    match copied {
         Ok(true) => apply_log(target).map(|()| true),
         Ok(false) => Ok(false),
         Err(e) if e.kind() == io::ErrorKind::NotFound => Ok(false),

@@ -32,7 +32,7 @@ pub struct Projections {
 impl Projections {
     /// Reads the projections beside a state database. Creates and changes no file. A database that cannot be read
     /// has none: Codex creates it again.
-    pub(crate) fn read_beside(state: &Path) -> Self {
+    pub fn read_beside(state: &Path) -> Self {
         Self::read_folder(state.parent().unwrap_or(Path::new(".")))
     }
 

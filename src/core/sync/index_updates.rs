@@ -7,10 +7,10 @@
 use super::config::PathRule;
 use super::rollouts;
 use crate::codex::database::DatabaseError;
-use crate::codex::home;
 use crate::codex::rollout::RolloutName;
 use crate::codex::threads::find_databases;
 use crate::codex::threads::live;
+use crate::codex::{Projections, home};
 use crate::history::files::{self, RolloutFile};
 use crate::history::id::ConversationId;
 use crate::history::repair_plan::RepairAction;
@@ -87,6 +87,10 @@ impl IndexUpdate {
     pub(super) fn rollout_id(&self) -> Option<String> {
         rollouts::rollout_id(&rollouts::key(&self.path)?)
     }
+
+    fn projected_id(&self) -> String {
+        self.rollout_id().unwrap_or_else(|| self.id.clone())
+    }
 }
 
 /// Codex's lists of the conversations of one home: its databases and the index of names.
@@ -133,7 +137,17 @@ impl CodexIndex<'_> {
         notes.extend(self.map_project_folders(!updates.is_empty())?);
         // The other rollouts of a conversation keep their projections, because Codex does not read the base of a rewind
         // again.
-        let rewritten: Vec<_> = filter_rewritten(updates).collect();
+        let databases = find_databases(self.home, self.env, home::HISTORY_DATABASE_PREFIX);
+        let projections: Vec<_> = databases
+            .iter()
+            .map(|path| Projections::read_beside(path))
+            .collect();
+        // Most new rollouts have no projection, and then no database of Codex is opened for a change.
+        let is_projected = |id: &str| projections.iter().any(|p| p.projected_offset(id).is_some());
+        let rewritten = filter_rewritten(updates).filter(|update| {
+            update.change == ContentChange::Replaced || is_projected(&update.projected_id())
+        });
+        let rewritten: Vec<_> = rewritten.collect();
         self.delete_projections(&rewritten)?;
         Ok(notes)
     }
@@ -258,11 +272,7 @@ impl CodexIndex<'_> {
 
     /// Deletes the projections of rewritten or deleted rollouts, which show the former text.
     fn delete_projections(&self, updates: &[&IndexUpdate]) -> Result<(), IndexUpdateError> {
-        let rollout_ids = updates.iter().map(|update| {
-            let rollout_id = update.rollout_id();
-            rollout_id.unwrap_or_else(|| update.id.clone())
-        });
-        let rollout_ids: Vec<_> = rollout_ids.collect();
+        let rollout_ids: Vec<_> = updates.iter().map(|u| u.projected_id()).collect();
         let rollout_ids: Vec<_> = rollout_ids.iter().map(String::as_str).collect();
         if rollout_ids.is_empty() {
             return Ok(());
