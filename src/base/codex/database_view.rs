@@ -61,9 +61,9 @@ pub(crate) fn run_query<T>(
             continue;
         }
 
-        // SQLite would have to apply a rollback journal, or to build the index of a WAL without `-shm`, and a connection
-        // that reads in place must not. A process with the database open would have locked it or created the index. So
-        // no process uses these files, and copying them is safe.
+        // SQLite would write here: it would apply the rollback journal, or create the index of a WAL without `-shm`. A
+        // process that has the database open would have locked it, or created that index. No process uses these files,
+        // so a copy of them is consistent.
         let log = if result.as_ref().is_err_and(needs_rollback) {
             JOURNAL_SUFFIX
         } else if lacks_wal_index && !shm.exists() && wal.exists() {

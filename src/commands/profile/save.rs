@@ -93,8 +93,8 @@ impl SaveArgs {
         Ok(outcome)
     }
 
-    /// Locks the account `expected`, saves its login, and records the profile. Returns what was saved; the outcome is
-    /// that of the record.
+    /// Locks the account `expected`, saves its login, and records the profile. Returns what was saved, and a partial
+    /// outcome if `cooldown.json` could not be updated.
     fn save_and_record(
         &self,
         name: &str,
