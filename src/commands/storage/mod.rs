@@ -4,6 +4,8 @@ mod page;
 mod report;
 mod shrink;
 mod trash;
+mod trash_item;
+mod undelete;
 mod vacuum;
 
 use crate::context::Context;
@@ -35,7 +37,7 @@ enum StorageCommand {
     Shrink(shrink::ShrinkArgs),
     Expand(shrink::ExpandArgs),
     Trash(trash::TrashArgs),
-    Undelete(trash::UndeleteArgs),
+    Undelete(undelete::UndeleteArgs),
     Vacuum(vacuum::VacuumArgs),
 }
 

@@ -1,32 +1,26 @@
-//! `storage trash` and `storage undelete`: conversations in the trash of the manager home.
+//! `storage trash`: moves conversations to the trash of the manager home, and empties it.
 
 use crate::choices::project_choice::find_all_project_folders;
 use crate::commands::storage::report::{
-    ambiguous_name_error, check_names_resolved, show_json, warn_of_unreadable,
+    ambiguous_name_error, check_names_resolved, warn_of_unreadable,
 };
+use crate::commands::storage::trash_item::{TrashAction, TrashItem, print_items, print_json};
 use crate::context::Context;
 use crate::error::{CommandError, Outcome, Result, check_interrupt};
 use crate::steps::home_checks::{refuse_during_restore, require_codex_home};
 use crate::steps::permanent_deletion;
-use crate::ui::{Cell, Column, Style, Table, bytes, time};
-use crate::views::account::{printable, unique_short_id};
+use crate::ui::{bytes, time};
+use crate::views::account::printable;
 use crate::views::dry_run::would_be;
 use chrono::TimeDelta;
 use clap::Args;
-use codex_manager_core::conversations::index;
 use codex_manager_core::history::thread_choice;
 use codex_manager_core::io::time_format::parse_duration;
 use codex_manager_core::io::{pluralize, progress, shell};
-use codex_manager_core::storage::selection::{
-    DependentFork, SelectedConversation, TrashFilter, TrashSelection,
-};
+use codex_manager_core::storage::selection::{DependentFork, TrashFilter, TrashSelection};
 use codex_manager_core::storage::trash::{self, ConversationTrash};
 use codex_manager_core::storage::trash_entry::{TrashEntry, TrashError};
-use serde::Serialize;
 use std::path::{Path, PathBuf};
-
-/// The largest number of conversations that are shown without --verbose.
-const MAX_SHOWN: usize = 20;
 
 /// Move conversations to the trash
 ///
@@ -62,92 +56,6 @@ pub(super) struct TrashArgs {
     /// Show what would be done
     #[arg(short = 'n', long)]
     dry_run: bool,
-}
-
-/// Bring conversations back from the trash
-///
-/// Without an argument, lists the trash.
-#[derive(Debug, Args)]
-#[command(after_help = "Examples:
-  codex-manager storage undelete
-  codex-manager storage undelete 01a1f78b")]
-pub(super) struct UndeleteArgs {
-    /// Conversations in the trash: ids, titles, or beginnings of either
-    #[arg(value_name = "SESSION")]
-    sessions: Vec<String>,
-    /// Show what would be done
-    #[arg(short = 'n', long)]
-    dry_run: bool,
-}
-
-const COLUMNS: [Column; 3] = [
-    Column::new("CONVERSATION"),
-    Column::new("SIZE").number().rank(1),
-    Column::new("TITLE").shorten(8),
-];
-
-/// A conversation in JSON. Its keys are an interface.
-#[derive(Debug, Serialize)]
-struct TrashItem {
-    session_id: String,
-    title: String,
-    path: String,
-    before_bytes: u64,
-    after_bytes: u64,
-    action: TrashAction,
-    reason: Option<String>,
-}
-
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize)]
-#[serde(rename_all = "lowercase")]
-enum TrashAction {
-    Trash,
-    Undelete,
-    /// The conversation is deleted permanently.
-    Remove,
-    /// The move failed.
-    Skip,
-    /// No change.
-    List,
-}
-
-impl TrashItem {
-    fn of_selected(selected: &SelectedConversation, result: &Result<(), TrashError>) -> Self {
-        let path = selected.rollouts.first();
-        let is_moved = result.is_ok();
-        Self {
-            session_id: selected.id.clone(),
-            title: selected.title.clone(),
-            path: path
-                .map(|path| path.display().to_string())
-                .unwrap_or_default(),
-            before_bytes: selected.bytes,
-            after_bytes: if is_moved { 0 } else { selected.bytes },
-            action: if is_moved {
-                TrashAction::Trash
-            } else {
-                TrashAction::Skip
-            },
-            reason: result.as_ref().err().map(ToString::to_string),
-        }
-    }
-
-    fn of_entry(entry: &TrashEntry, action: TrashAction) -> Self {
-        let size = entry.rollout_bytes();
-        Self {
-            session_id: entry.conversation.id.clone(),
-            title: entry.conversation.title.clone(),
-            path: entry.folder.display().to_string(),
-            before_bytes: size,
-            after_bytes: if action == TrashAction::Remove {
-                0
-            } else {
-                size
-            },
-            action,
-            reason: None,
-        }
-    }
 }
 
 impl TrashArgs {
@@ -286,124 +194,16 @@ impl TrashArgs {
     }
 }
 
-impl UndeleteArgs {
-    /// Brings the conversations back, or lists the trash.
-    ///
-    /// # Errors
-    /// A name matches no conversation, several, or one of another home, or no conversation can be brought back.
-    /// Nothing is changed then.
-    pub(super) fn run(self, context: &Context) -> Result<Outcome> {
-        let entries = trash::list_entries(context.manager_home())?;
-        if self.sessions.is_empty() {
-            self.print_trash(&entries, context);
-            return Ok(Outcome::Done);
-        }
-
-        require_codex_home(context)?;
-        let chosen = self.choose_entries(&entries, context.codex_home(), context)?;
-        let trash = if self.dry_run {
-            None
-        } else {
-            refuse_during_restore(context)?;
-            Some(ConversationTrash::lock(context.manager_home())?)
-        };
-        let (items, first_error) = put_back(&chosen, trash.as_ref());
-
-        if !self.dry_run {
-            index::expect_changed_rollouts(context.manager_home(), context.codex_home());
-        }
-
-        // An error ends the run only if no conversation came back. Otherwise the result is partial.
-        let is_restored = |item: &&TrashItem| item.action == TrashAction::Undelete;
-        let count = items.iter().filter(is_restored).count();
-        let is_partial = first_error.is_some();
-        if let Some(e) = first_error.filter(|_| count == 0) {
-            return Err(e.into());
-        }
-
-        let would_be = would_be(self.dry_run);
-        print_items(context, &items);
-        let conversations = pluralize(count, "conversation");
-        context
-            .ui
-            .line(format_args!("{conversations} {would_be}brought back"));
-        print_json(context, "storage undelete", &items, self.dry_run);
-        Ok(Outcome::partial_if(is_partial))
-    }
-
-    fn print_trash(&self, entries: &[TrashEntry], context: &Context) {
-        let to_item = |entry| TrashItem::of_entry(entry, TrashAction::List);
-        let items: Vec<_> = entries.iter().map(to_item).collect();
-        if items.is_empty() {
-            context.ui.line("the trash is empty");
-        }
-        print_items(context, &items);
-        print_json(context, "storage undelete", &items, self.dry_run);
-    }
-
-    /// Returns the named entries, and the bases that their forks need. Skips conversations that an earlier run restored,
-    /// so that a command can be repeated after a partial failure.
-    fn choose_entries<'a>(
-        &self,
-        entries: &'a [TrashEntry],
-        home: &Path,
-        context: &Context,
-    ) -> Result<Vec<&'a TrashEntry>> {
-        let mut chosen = Vec::new();
-        for name in &self.sessions {
-            match find_entry(entries, name, home) {
-                Ok(entry) if chosen.contains(&entry) => {}
-                Ok(entry) => chosen.push(entry),
-                Err(_) if is_already_restored(entries, name, home, context)? => {
-                    let note = format!("the home already has this conversation: {name}");
-                    context.note(printable(&note));
-                }
-                Err(e) => return Err(e),
-            }
-        }
-
-        let rollouts = chosen.iter().flat_map(|entry| entry.rollouts());
-        for base in trash::find_bases(entries, home, rollouts.collect()) {
-            if !chosen.contains(&base) {
-                let id = &base.conversation.id;
-                context.note(format_args!("the base of a fork comes back with it: {id}"));
-                // Before its fork: without the base, Codex cannot show the earlier turns of the fork.
-                chosen.insert(0, base);
-            }
-        }
-        Ok(chosen)
-    }
-}
-
-/// Brings the entries back, or without `trash` checks that they could be. Goes on after an entry that fails; also
-/// returns the first error.
-fn put_back(
-    entries: &[&TrashEntry],
-    trash: Option<&ConversationTrash>,
-) -> (Vec<TrashItem>, Option<TrashError>) {
-    let (mut items, mut first_error) = (Vec::new(), None);
-    for entry in entries {
-        let mut item = TrashItem::of_entry(entry, TrashAction::Undelete);
-        let result = match trash {
-            Some(trash) => trash.put_back(entry),
-            None => entry.refuse_other_copies(),
-        };
-        if let Err(e) = result {
-            item.action = TrashAction::Skip;
-            item.reason = Some(e.to_string());
-            first_error = first_error.or(Some(e));
-        }
-        items.push(item);
-    }
-    (items, first_error)
-}
-
 /// Returns the entry of `home` that `name` selects. If the conversation is in the trash twice, returns the newest
 /// entry.
 ///
 /// # Errors
 /// No conversation in the trash matches, several match, or the match belongs to another home.
-fn find_entry<'a>(entries: &'a [TrashEntry], name: &str, home: &Path) -> Result<&'a TrashEntry> {
+pub(super) fn find_entry<'a>(
+    entries: &'a [TrashEntry],
+    name: &str,
+    home: &Path,
+) -> Result<&'a TrashEntry> {
     let has_title =
         |entry: &TrashEntry, fits: &dyn Fn(&str) -> bool| fits(&entry.conversation.title);
     let id = |entry: &TrashEntry| entry.conversation.id.clone();
@@ -463,30 +263,7 @@ fn take_trashed_names(
     Ok(items)
 }
 
-/// Returns true if the trash has no conversation of this name, and the home has exactly one.
-fn is_already_restored(
-    entries: &[TrashEntry],
-    name: &str,
-    home: &Path,
-    context: &Context,
-) -> Result<bool> {
-    let id_prefix = name.to_lowercase();
-    let is_named = |TrashEntry { conversation, .. }: &TrashEntry| {
-        conversation.id.starts_with(&id_prefix) || conversation.title == name
-    };
-    if entries.iter().any(is_named) {
-        return Ok(false);
-    }
-
-    let filter = TrashFilter {
-        sessions: vec![name.to_owned()],
-        ..TrashFilter::default()
-    };
-    let selection = select_conversations(home, &filter, context)?;
-    Ok(selection.conversations.len() == 1)
-}
-
-fn select_conversations(
+pub(super) fn select_conversations(
     home: &Path,
     filter: &TrashFilter,
     context: &Context,
@@ -567,29 +344,6 @@ fn check_selection(selection: &TrashSelection) -> Result<()> {
     Err(error)
 }
 
-fn print_items(context: &Context, items: &[TrashItem]) {
-    let ui = &context.ui;
-    if items.is_empty() {
-        return;
-    }
-
-    let ids = || items.iter().map(|item| &*item.session_id);
-    let shown_count = ui.limit_items(items.len(), MAX_SHOWN);
-    let rows = items.iter().take(shown_count).map(|item| {
-        [
-            Cell::plain(unique_short_id(&item.session_id, ids())),
-            Cell::bytes(item.before_bytes),
-            Cell::new(Style::Dim, &item.title),
-        ]
-    });
-    Table::with_rows(ui, COLUMNS, rows).print(ui);
-    ui.print_hidden_count(items.len() - shown_count);
-
-    for reason in items.iter().filter_map(|item| item.reason.as_ref()) {
-        ui.warn(format_args!("skipped: {reason}"));
-    }
-}
-
 /// Returns the arguments of `storage undelete` for the moved conversations: their ids, or a placeholder if there are
 /// many.
 fn format_undo_ids(items: &[TrashItem]) -> String {
@@ -604,10 +358,4 @@ fn format_undo_ids(items: &[TrashItem]) -> String {
         return "SESSION".to_owned();
     }
     moved.join(" ")
-}
-
-fn print_json(context: &Context, command: &str, items: &[TrashItem], dry_run: bool) {
-    let sum = |size: fn(&TrashItem) -> u64| items.iter().map(size).sum::<u64>();
-    let sums = (sum(|item| item.before_bytes), sum(|item| item.after_bytes));
-    show_json(command, items, sums, dry_run, context);
 }
