@@ -122,9 +122,10 @@ impl Home {
         let run = thread::scope(|scope| {
             let running = scope.spawn(|| self.lab.manager(args));
             wait_until("the conversation is bound", || {
-                let newest = launches(&self.lab).into_iter().next();
-                let is_bound = newest.is_some_and(|launch| launch["session_id"].is_string());
-                running.is_finished() || is_bound && launches(&self.lab).len() > before
+                let launches = launches(&self.lab);
+                let is_bound = |launch: &serde_json::Value| launch["session_id"].is_string();
+                let is_new_bound = launches.len() > before && launches.first().is_some_and(is_bound);
+                running.is_finished() || is_new_bound
             });
             backend.release_turns();
             running.join().expect("a run")
