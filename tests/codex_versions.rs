@@ -124,7 +124,8 @@ impl Home {
             wait_until("the conversation is bound", || {
                 let launches = launches(&self.lab);
                 let is_bound = |launch: &serde_json::Value| launch["session_id"].is_string();
-                let is_new_bound = launches.len() > before && launches.first().is_some_and(is_bound);
+                let is_new_bound =
+                    launches.len() > before && launches.first().is_some_and(is_bound);
                 running.is_finished() || is_new_bound
             });
             backend.release_turns();

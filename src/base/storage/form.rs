@@ -11,7 +11,7 @@ use crate::io::{
     modes, progress, tree,
 };
 use std::fs::{File, Metadata};
-use std::io::{self, ErrorKind, Read, Seek, Write};
+use std::io::{self, BufReader, ErrorKind, Read, Seek, Write};
 use std::path::{Path, PathBuf};
 
 /// The compression level, which is the default of `zstd`.
@@ -24,6 +24,9 @@ const WINDOW_LOG: u32 = 27;
 /// The part of a file that one thread compresses at a time, in bytes. The default would be four
 /// windows.
 const JOB_BYTES: u32 = 16 << 20;
+
+/// The number of bytes that one read of a plain rollout returns.
+const READ_BYTES: usize = 128 * 1024;
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Form {
@@ -63,30 +66,31 @@ impl Form {
     }
 }
 
-/// Converts the rollout `source` of the conversation `conversation_id` in `home` to `target_form`, with the same
-/// modification time and permissions. Returns the size of the new file. Durable on return.
-/// `workers` is the number of threads that compress.
+/// Writes the rollout `source` of the conversation `conversation_id` in `home` in `target_form` beside it, with the same
+/// modification time and permissions. `workers` is the number of threads that compress.
 ///
 /// # Errors
-/// After an error, the rollout has its old form or both forms. If only the last fsync fails, it has its new form, and
-/// the removal of the old one is not durable.
-pub(crate) fn convert(
+/// The conversation is in use, or the new form cannot be written. The rollout has its old form or both forms.
+pub(crate) fn write_new_form(
     home: &Path,
     conversation_id: &str,
     source: &Path,
     target_form: Form,
     workers: u32,
     progress: &dyn Progress,
-) -> Result<u64, ConversionError> {
+) -> Result<NewForm, ConversionError> {
     // Codex takes the same lock before it opens a rollout to append.
-    let _lock = WriterLock::acquire_if_free(home, conversation_id)?.ok_or(ConversionError::Busy)?;
+    let lock = WriterLock::acquire_if_free(home, conversation_id)?.ok_or(ConversionError::Busy)?;
 
     let former_state = FileState::read(source)?.ok_or(ConversionError::Changed)?;
     let new_path = target_form.path_from_other_form(source);
     if new_path.symlink_metadata().is_ok()
-        && let Some(new_size) = merge_forms(source, &new_path, &former_state, target_form)?
+        && let Some(size) = merge_forms(source, &new_path, &former_state, target_form)?
     {
-        return Ok(new_size);
+        return Ok(NewForm {
+            size,
+            unproven: None,
+        });
     }
 
     let mut temp = TempFile::create_beside(&new_path)?;
@@ -97,7 +101,10 @@ pub(crate) fn convert(
     }
 
     let reader: io::Result<Box<dyn Read + Send>> = match target_form {
-        Form::Compressed => file_open::open(source).map(|file| Box::new(file) as _),
+        Form::Compressed => {
+            let file = file_open::open(source);
+            file.map(|file| Box::new(BufReader::with_capacity(READ_BYTES, file)) as _)
+        }
         Form::Plain => rollout::open_plain(source),
     };
     let reader = reader.at("open", source)?;
@@ -110,37 +117,80 @@ pub(crate) fn convert(
     result.map_err(|e| to_conversion_error(e, source, &former_state))?;
 
     let new_file = temp.file();
-    let new_size = new_file.metadata().at("read", &new_path)?.len();
-    if target_form == Form::Compressed && new_size >= former_state.meta.len() {
+    let size = new_file.metadata().at("read", &new_path)?.len();
+    if target_form == Form::Compressed && size >= former_state.meta.len() {
         return Err(ConversionError::Incompressible);
     }
 
     copy_attributes(&former_state.meta, new_file).at("set the attributes of", &new_path)?;
-    // The new form has to survive a power failure before the old one is removed.
-    temp.sync()?;
+    Ok(NewForm {
+        size,
+        unproven: Some(UnprovenForm {
+            _lock: lock,
+            source: source.to_path_buf(),
+            former_state,
+            temp,
+            new_path,
+        }),
+    })
+}
 
-    let (plain, compressed) = match target_form {
-        Form::Plain => (temp.path(), source),
-        Form::Compressed => (source, temp.path()),
-    };
-    // Reads the new file back, to compare the bytes that the disk stored.
-    if rollout::compare(plain, compressed).at("compare", source)? != Relation::Equal {
-        return Err(ConversionError::Changed);
+/// The new form of a rollout.
+pub(crate) struct NewForm {
+    /// Its size in bytes.
+    size: u64,
+    /// `None` if the file existed, and the old form is removed.
+    unproven: Option<UnprovenForm>,
+}
+
+/// A new form that was not compared with the old one.
+struct UnprovenForm {
+    _lock: WriterLock,
+    source: PathBuf,
+    former_state: FileState,
+    temp: TempFile,
+    new_path: PathBuf,
+}
+
+impl NewForm {
+    /// Compares both forms, and gives the new one the place of the old one. Returns the size of the new file. Durable
+    /// on return.
+    ///
+    /// # Errors
+    /// After an error, the rollout has its old form or both forms. If only the last fsync fails, it has its new form,
+    /// and the removal of the old one is not durable.
+    pub(crate) fn replace_old_form(self) -> Result<u64, ConversionError> {
+        if let Some(form) = self.unproven {
+            form.replace_old_form()?;
+        }
+        Ok(self.size)
     }
+}
 
-    match temp.publish(&new_path)? {
-        Ok(()) => {}
-        Err(_taken) => return Err(ConversionError::Changed),
+impl UnprovenForm {
+    fn replace_old_form(self) -> Result<(), ConversionError> {
+        // The new form has to survive a power failure before the old one is removed.
+        self.temp.sync()?;
+
+        // Reads the new file back, to compare the bytes that the disk stored.
+        let relation = rollout::compare(&self.source, self.temp.path());
+        if relation.at("compare", &self.source)? != Relation::Equal {
+            return Err(ConversionError::Changed);
+        }
+
+        match self.temp.publish(&self.new_path)? {
+            Ok(()) => {}
+            Err(_taken) => return Err(ConversionError::Changed),
+        }
+
+        if let Err(e) = remove_old_form(&self.source, &self.former_state) {
+            // Codex may have moved or deleted the conversation, or written to it.
+            tree::remove(&self.new_path)?;
+            return Err(e);
+        }
+
+        Ok(atomic::sync_folder(atomic::parent_of(&self.source))?)
     }
-
-    if let Err(e) = remove_old_form(source, &former_state) {
-        // Codex may have moved or deleted the conversation, or written to it.
-        tree::remove(&new_path)?;
-        return Err(e);
-    }
-
-    atomic::sync_folder(atomic::parent_of(source))?;
-    Ok(new_size)
 }
 
 /// Removes the superfluous file of a rollout that exists in both forms. Returns the size of `target` if that file

@@ -1,7 +1,7 @@
 //! Compresses the rollouts of conversations that have not changed for a while, and expands compressed ones.
 
 use super::facts;
-use super::form::{self, ConversionError, Form, FormSizes};
+use super::form::{self, ConversionError, Form, FormSizes, NewForm};
 use super::selection::{ResolvedNames, read_rows_by_id};
 use super::walk::{self, RolloutUsage, find_rollouts};
 use crate::codex::{ARCHIVED_SESSIONS, SESSIONS};
@@ -12,11 +12,12 @@ use crate::io::{
 use chrono::{DateTime, TimeDelta, Utc};
 use serde::Serialize;
 use std::collections::{BTreeMap, HashSet};
+use std::convert::Infallible;
 use std::path::{Path, PathBuf};
 use std::time::Instant;
 
-/// Rollouts of at least this size, in bytes, are compressed one at a time by all threads. Each
-/// smaller one has a window of at most its own size.
+/// Rollouts of at least this size, in bytes, are compressed one at a time by all threads, because each needs the whole
+/// window. Each smaller one has a window of at most its own size.
 const LARGE_BYTES: u64 = 32 << 20;
 
 /// The number of bytes that the estimate of a plan reads.
@@ -188,20 +189,16 @@ impl ShrinkPlan {
     ) -> bool {
         let target_form = self.to;
         walk::remove_temps_of_killed_conversions(home);
-        let convert_item = |item: &ShrinkItem, workers: usize| -> ConversionResult {
+        let write_new_form = |item: &ShrinkItem, workers: usize| {
             let is_past_deadline = deadline.is_some_and(|deadline| Instant::now() >= deadline);
             if !item.action.converts() || is_past_deadline || progress::is_interrupted() {
                 return None;
             }
             let workers = u32::try_from(workers).unwrap_or(1);
             let id = item.session_id.to_string();
-            Some(form::convert(
-                home,
-                &id,
-                &item.path,
-                target_form,
-                workers,
-                progress,
+            let (path, form) = (&item.path, target_form);
+            Some(form::write_new_form(
+                home, &id, path, form, workers, progress,
             ))
         };
 
@@ -210,32 +207,67 @@ impl ShrinkPlan {
             .items
             .partition_point(|item| item.before_bytes >= LARGE_BYTES);
         let (large_items, small_items) = self.items.split_at_mut(large_count);
-        for item in large_items {
-            let result = convert_item(item, parallel::thread_count());
-            item.record_result(result);
-        }
-        convert_in_parallel(small_items, |item| convert_item(item, 1));
+        let convert = |item: &ShrinkItem| replace_old_form(write_new_form(item, 1));
+        let results = convert_large(large_items, |item| {
+            write_new_form(item, parallel::thread_count())
+        });
+        record_results(large_items, results, convert);
+        let results = convert_small(small_items, convert);
+        record_results(small_items, results, convert);
 
         !progress::is_interrupted()
     }
 }
 
-/// Converts several small rollouts at a time, each with one thread.
-fn convert_in_parallel(
-    items: &mut [ShrinkItem],
-    convert: impl Fn(&ShrinkItem) -> ConversionResult + Sync,
-) {
+fn replace_old_form(written: Option<Result<NewForm, ConversionError>>) -> ConversionResult {
+    written.map(|form| form?.replace_old_form())
+}
+
+/// Converts large rollouts one after the other, each with all threads. While one is compared with its old form by one
+/// thread, the next one is already written.
+fn convert_large(
+    items: &[ShrinkItem],
+    write_new_form: impl Fn(&ShrinkItem) -> Option<Result<NewForm, ConversionError>>,
+) -> Vec<ConversionResult> {
     let mut results = Vec::with_capacity(items.len());
-    let Ok(()) = parallel::run_each_ordered::<_, _, std::convert::Infallible>(
-        2 * parallel::thread_count(),
-        items.iter(),
-        &convert,
+    let Ok(()) = parallel::run_ordered_on::<_, _, _, Infallible>(
+        1,
+        1,
+        replace_old_form,
         |result| {
             results.push(result);
             Ok(())
         },
+        |submitter| {
+            let mut items = items.iter();
+            // Fails only if the consumer does, which never fails.
+            let _ = items.try_for_each(|item| submitter.submit(write_new_form(item)));
+            Ok(())
+        },
     );
+    results
+}
 
+/// Converts several small rollouts at a time, each with one thread.
+fn convert_small(
+    items: &[ShrinkItem],
+    convert: impl Fn(&ShrinkItem) -> ConversionResult + Sync,
+) -> Vec<ConversionResult> {
+    let mut results = Vec::with_capacity(items.len());
+    let max_in_flight = 2 * parallel::thread_count();
+    let Ok(()) =
+        parallel::run_each_ordered::<_, _, Infallible>(max_in_flight, items, convert, |result| {
+            results.push(result);
+            Ok(())
+        });
+    results
+}
+
+fn record_results(
+    items: &mut [ShrinkItem],
+    results: Vec<ConversionResult>,
+    convert: impl Fn(&ShrinkItem) -> ConversionResult,
+) {
     for (item, result) in items.iter_mut().zip(results) {
         let result = match result {
             // The rollouts of a rewound conversation share a lock, which another of the threads may have held.
