@@ -53,6 +53,22 @@ fn parts_of_identifiers_and_numbers_are_found() {
 }
 
 #[test]
+fn coloured_words_are_found_and_shown_without_escapes() {
+    let env = TestEnv::new();
+    write_answer(
+        &env,
+        1,
+        1,
+        "\x1b[31mquokkared\x1b[0m, \x1b[1;32mwombat\x1b[0m",
+    );
+    assert_eq!(found(&env, &["quokkared"]), [id(1)]);
+    assert_eq!(found(&env, &["\"quokkared, wombat\""]), [id(1)]);
+    assert_eq!(found(&env, &["31mquokkared"]), [""; 0]);
+    let hits = env.run(["find", "wombat", "--json"]).code(0).json();
+    assert_eq!(hits["hits"][0]["snippet"], "quokkared, wombat");
+}
+
+#[test]
 fn projects_and_branches_are_found() {
     let env = TestEnv::new();
     let mut conversation = Conversation::new(1, 1, "Slow start", "Cached.");

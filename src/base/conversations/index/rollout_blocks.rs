@@ -8,12 +8,17 @@ use crate::codex::rollout_lines::{self, EventKind, LineItems, LineParts, Role};
 use crate::conversations::past_answers::is_mcp_call_or_answer;
 use crate::conversations::raw_lines::RawLines;
 use crate::history::thread_rollouts::RolloutSlice;
-use crate::io::file_open;
+use crate::io::{ansi::to_plain_text, file_open};
+use memchr::memchr;
+use std::borrow::Cow;
 use std::io;
 use std::path::Path;
 
 /// The size of a block of lines in bytes. A block ends with the line that exceeds this size.
 const BLOCK_BYTES: usize = 512 << 10;
+
+/// The first byte of an ANSI escape.
+const ESCAPE: u8 = 0x1b;
 
 /// A step of the ingestion of a conversation. `L` is a block of lines, before or after it is parsed.
 pub(super) enum IngestStep<L> {
@@ -198,7 +203,7 @@ fn parse_block(block: &LineBlock) -> ParsedBlock {
 
         let texts = items.items.iter().map(|item| {
             let (role, text) = item.kind.author_and_text()?;
-            let number = words.add_text(searchable_part(&item.kind, text));
+            let number = words.add_text(&searchable_part(&item.kind, text));
             Some(ParsedText { role, number })
         });
         let texts = texts.collect();
@@ -220,11 +225,16 @@ fn parse_block(block: &LineBlock) -> ParsedBlock {
 }
 
 /// Returns the searchable part of a text: the beginning of a tool output, nothing of calls of `codex-manager mcp` and
-/// their answers, and all of any other text.
-pub(crate) fn searchable_part<'a>(kind: &EventKind, text: &'a str) -> &'a str {
-    match kind {
+/// their answers, and all of any other text. Without ANSI escapes: the last letter of a colour would be a part of the
+/// word after it.
+pub(crate) fn searchable_part<'a>(kind: &EventKind, text: &'a str) -> Cow<'a, str> {
+    let part = match kind {
         _ if is_mcp_call_or_answer(kind) => "",
         EventKind::ToolOutput(_) => truncate_output(text),
         _ => text,
+    };
+    match memchr(ESCAPE, part.as_bytes()) {
+        Some(_) => Cow::Owned(to_plain_text(part)),
+        None => Cow::Borrowed(part),
     }
 }

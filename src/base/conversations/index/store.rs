@@ -28,9 +28,9 @@ use std::time::Duration;
 /// The folder of indexes in the manager home.
 pub const FOLDER: &str = "index";
 
-/// The version of the tables. An index of another version is created again. The version is also raised when the reader
-/// of rollouts returns more than before, because unchanged rollouts are not read again.
-const SCHEMA_VERSION: i64 = 12;
+/// The version of the tables. An index of another version is created again. The version is also raised when the same
+/// rollout gives other texts than before, because unchanged rollouts are not read again.
+const SCHEMA_VERSION: i64 = 13;
 
 /// The longest time to wait for another process that writes the index.
 const LOCK_TIMEOUT: Duration = Duration::from_secs(10);

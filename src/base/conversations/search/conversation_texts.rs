@@ -120,7 +120,7 @@ impl<'a> ConversationTexts<'a> {
         let LineItems { at, items } = line_items.unwrap_or_default();
         let texts = items.iter().filter_map(|item| {
             let (author, text) = item.kind.author_and_text()?;
-            (author == id.role()).then(|| searchable_part(&item.kind, text).to_owned())
+            (author == id.role()).then(|| searchable_part(&item.kind, text).into_owned())
         });
         let place = TextPlace {
             turn: Some(turn),
