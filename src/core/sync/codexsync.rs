@@ -8,10 +8,9 @@ use super::file_group::state_key;
 use super::scan::SideListing;
 use super::sides::Stat;
 use super::state::{SideFile, SyncedFile};
-use crate::io::{IoContext, IoError, file_open};
+use crate::io::{IoError, file_open};
 use serde::Deserialize;
 use std::collections::{BTreeMap, HashMap, HashSet};
-use std::io;
 use std::path::{Path, PathBuf};
 
 /// The only `data_version` that codexSync has written so far.
@@ -50,10 +49,8 @@ pub(super) fn import_synced_files(
     local: &SideListing,
     remote: &SideListing,
 ) -> Result<HashMap<String, SyncedFile>, CodexSyncStateError> {
-    let bytes = match file_open::read(path) {
-        Ok(bytes) => bytes,
-        Err(e) if e.kind() == io::ErrorKind::NotFound => return Ok(HashMap::new()),
-        Err(e) => return Err(e).at("read", path).map_err(Into::into),
+    let Some(bytes) = file_open::read_if_exists(path)? else {
+        return Ok(HashMap::new());
     };
 
     let invalid = |reason: String| CodexSyncStateError::Invalid {

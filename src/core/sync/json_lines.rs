@@ -8,7 +8,7 @@ use crate::io::{IoContext, IoError, atomic, document, file_open, flush, sharing}
 use serde::Serialize;
 use serde::de::DeserializeOwned;
 use std::fs::{File, OpenOptions};
-use std::io::{ErrorKind, Write};
+use std::io::Write;
 use std::path::{Path, PathBuf};
 
 /// A file of JSON lines, open for appending.
@@ -74,11 +74,7 @@ impl JsonLines {
 /// Reads the lines that parse as `T`, in the order of the file, and skips all others. Returns none if the file is
 /// missing.
 pub(super) fn read<T: DeserializeOwned>(path: &Path) -> Result<Vec<T>, IoError> {
-    let text = match file_open::read(path) {
-        Ok(text) => text,
-        Err(e) if e.kind() == ErrorKind::NotFound => return Ok(Vec::new()),
-        Err(e) => return Err(e).at("read", path),
-    };
+    let text = file_open::read_if_exists(path)?.unwrap_or_default();
     let lines = text.split(|byte| *byte == b'\n');
     let lines = lines.filter_map(|line| serde_json::from_slice(line).ok());
     Ok(lines.collect())

@@ -9,9 +9,8 @@ use super::index_updates::{ContentChange, IndexUpdate};
 use super::json_lines::{self, JsonLines};
 use super::state::Replica;
 use crate::history::session_index::{self, ThreadNameIndex};
-use crate::io::{IoContext, IoError, atomic, document, sharing};
+use crate::io::{IoContext, IoError, atomic, document, tree};
 use std::collections::HashMap;
-use std::io;
 use std::path::{Path, PathBuf};
 
 const PENDING_FILE: &str = "arrived.jsonl";
@@ -102,10 +101,7 @@ impl PendingIndexUpdates {
     /// # Errors
     /// The file cannot be removed; the index is then updated once more.
     pub fn clear(&self) -> Result<(), IoError> {
-        match sharing::remove_file(&self.path) {
-            Err(e) if e.kind() != io::ErrorKind::NotFound => Err(e).at("remove", &self.path),
-            _ => Ok(()),
-        }
+        tree::remove(&self.path)
     }
 }
 

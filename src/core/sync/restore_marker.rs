@@ -5,7 +5,6 @@
 
 use crate::io::random_id::random_id;
 use crate::io::{IoContext, IoError, atomic, file_open, sharing};
-use std::io;
 use std::path::{Path, PathBuf};
 
 const MARKER_FILE: &str = "restored";
@@ -53,12 +52,8 @@ impl RestoreMarkers {
 
 /// Reads the marker in the folder of a state; `None` if there is none.
 pub(super) fn read_marker(folder: &Path) -> Result<Option<String>, IoError> {
-    let path = folder.join(MARKER_FILE);
-    match file_open::read(&path) {
-        Ok(bytes) => Ok(Some(String::from_utf8_lossy(&bytes).into_owned())),
-        Err(e) if e.kind() == io::ErrorKind::NotFound => Ok(None),
-        Err(e) => Err(e).at("read", &path),
-    }
+    let bytes = file_open::read_if_exists(&folder.join(MARKER_FILE))?;
+    Ok(bytes.map(|bytes| String::from_utf8_lossy(&bytes).into_owned()))
 }
 
 /// Removes the marker from the folder of a state, unless a later restore has replaced it.

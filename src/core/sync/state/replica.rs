@@ -48,14 +48,9 @@ impl Replica {
     pub fn find_folders(manager_home: &Path, local: &Path) -> Result<Vec<PathBuf>, IoError> {
         let states_folder = manager_home.join("sync");
         let local = links::resolve_links(local).to_string_lossy().into_owned();
-        let entries = match std::fs::read_dir(&states_folder) {
-            Err(e) if e.kind() == io::ErrorKind::NotFound => return Ok(Vec::new()),
-            entries => entries.at("list", &states_folder)?,
-        };
-
         let mut folders = Vec::new();
-        for entry in entries {
-            let folder = entry.at("list", &states_folder)?.path();
+        for (name, _) in tree::list_if_exists(&states_folder)? {
+            let folder = states_folder.join(name);
             let Ok(file) = file_open::open(folder.join(STATE_FILE)) else {
                 continue;
             };
