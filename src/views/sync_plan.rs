@@ -294,7 +294,9 @@ fn describe_change(step: &SyncStep) -> Option<&'static str> {
         SyncAction::Merge => Some("merged"),
         SyncAction::MoveLocal | SyncAction::MoveCloud => {
             let mut renames = step.ops.iter().filter_map(|op| match op {
-                Op::Rename { from, to } => Some([&from.path, to].map(|path| is_archived(path))),
+                Op::Rename { from, to } => {
+                    Some([&from.path, &to.path].map(|path| is_archived(path)))
+                }
                 _ => None,
             });
             Some(match renames.next() {

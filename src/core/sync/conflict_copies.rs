@@ -12,7 +12,7 @@ use super::state::{SyncState, SyncedFile};
 use super::{contents, rollouts, scan};
 use crate::codex::rollout;
 use crate::io::hash::Sha256Digest;
-use crate::io::{IoContext, IoError, sharing};
+use crate::io::{IoContext, IoError, sharing, tree};
 use std::collections::BTreeMap;
 use std::io;
 use std::path::{Path, PathBuf};
@@ -102,10 +102,7 @@ impl ConflictCopyFolders {
     }
 
     fn folder(&self, side: Side) -> &Path {
-        match side {
-            Side::Local => &self.local,
-            Side::Remote => &self.remote,
-        }
+        side.select(&self.local, &self.remote)
     }
 
     pub fn path(&self, side: Side, name: &str) -> PathBuf {
@@ -197,51 +194,43 @@ impl ConflictCopies {
         };
 
         for side in [Side::Local, Side::Remote] {
-            let folder = copies.folders.folder(side);
-            let entries = match std::fs::read_dir(folder) {
-                Ok(entries) => entries,
-                Err(e) if e.kind() == io::ErrorKind::NotFound => continue,
-                Err(e) => return Err(e).at("list", folder),
-            };
-
-            for entry in entries {
-                let entry = entry.at("list", folder)?;
-                let name = entry.file_name().to_string_lossy().into_owned();
-                // Some cloud clients, such as iCloud Drive, put a file of another name in the place of one that is
-                // not downloaded.
-                let placeholder_name =
-                    cloud_names::placeholder_target(&name).filter(|_| side == Side::Remote);
-                let is_client_placeholder = placeholder_name.is_some();
-                let name = placeholder_name.unwrap_or(name);
-
-                // Anyone can write into the cloud folder, and another name could lead out of the folder.
-                if parse_file_name(&name).is_none() {
-                    continue;
-                }
-                let Some(stat) = Stat::read(&entry.path())? else {
-                    continue;
-                };
-
-                let copy = copies.all.entry(name.clone()).or_insert(ConflictCopy {
-                    name,
-                    local: None,
-                    remote: None,
-                    is_placeholder: false,
-                });
-
-                if is_client_placeholder
-                    || side == Side::Remote && scan::is_placeholder(&entry.path())
-                {
-                    copy.is_placeholder = true;
-                    continue;
-                }
-                match side {
-                    Side::Local => copy.local = Some(stat),
-                    Side::Remote => copy.remote = Some(stat),
-                }
+            let folder = copies.folders.folder(side).to_path_buf();
+            for (name, _) in tree::list_if_exists(&folder)? {
+                copies.add_file(side, &folder.join(name))?;
             }
         }
         Ok(copies)
+    }
+
+    /// Adds a file of the folder of one side, unless its name is not that of a conflict copy.
+    fn add_file(&mut self, side: Side, path: &Path) -> Result<(), IoError> {
+        let name = path.file_name().unwrap_or_default().to_string_lossy();
+        // Some cloud clients, such as iCloud Drive, put a file of another name in the place of one that is not
+        // downloaded.
+        let target = cloud_names::placeholder_target(&name).filter(|_| side == Side::Remote);
+        let is_client_placeholder = target.is_some();
+        let name = target.unwrap_or_else(|| name.into_owned());
+
+        // Anyone can write into the cloud folder, and another name could lead out of the folder.
+        if !is_copy_name(&name) {
+            return Ok(());
+        }
+        let Some(stat) = Stat::read(path)? else {
+            return Ok(());
+        };
+
+        let copy = self.all.entry(name.clone()).or_insert(ConflictCopy {
+            name,
+            local: None,
+            remote: None,
+            is_placeholder: false,
+        });
+        if is_client_placeholder || side == Side::Remote && scan::is_placeholder(path) {
+            copy.is_placeholder = true;
+        } else {
+            *side.select(&mut copy.local, &mut copy.remote) = Some(stat);
+        }
+        Ok(())
     }
 }
 

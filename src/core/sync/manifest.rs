@@ -31,6 +31,14 @@ pub struct ManifestEntry {
 }
 
 impl ManifestEntry {
+    pub(crate) fn new(stat: Stat, digest: Sha256Digest) -> Self {
+        Self {
+            size: stat.size,
+            mtime_ns: stat.mtime_ns,
+            digest,
+        }
+    }
+
     pub(crate) fn stat(&self) -> Stat {
         Stat {
             size: self.size,

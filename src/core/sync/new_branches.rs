@@ -169,7 +169,7 @@ fn find_changed_threads(
 /// Returns the path of the file that the step copies from the side `from` to the other side; `None` if it copies none.
 fn find_copy_source(step: &SyncStep, from: Side) -> Option<&str> {
     step.ops.iter().find_map(|op| match op {
-        Op::Copy(copy) if copy.from.side == from && copy.to.0 != from => Some(&*copy.from.path),
+        Op::Copy(copy) if copy.from.side == from && copy.to.side != from => Some(&*copy.from.path),
         _ => None,
     })
 }

@@ -1,5 +1,6 @@
 //! Notices about files: a path with a reason, and the list of the plan that shows both.
 
+use super::sides::Side;
 use std::io;
 
 /// A reason that the output prints after the path of a file.
@@ -28,6 +29,11 @@ pub(crate) enum NoticeList {
 }
 
 impl NoticeList {
+    /// Returns the list for the entries of a side that are not synced.
+    pub(crate) fn of_unsynced(side: Side) -> Self {
+        side.select(Self::Excluded, Self::Note)
+    }
+
     pub(crate) fn notice(self, path: impl Into<String>, why: impl Into<String>) -> Notice {
         Notice {
             list: self,

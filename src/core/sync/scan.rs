@@ -109,11 +109,8 @@ struct SideWalk<'a> {
 
 impl SideWalk<'_> {
     fn add_notice(&mut self, path: &str, why: &str) {
-        let list = match self.side {
-            Side::Local => NoticeList::Excluded,
-            Side::Remote => NoticeList::Note,
-        };
-        self.listing.notices.push(list.notice(path, why));
+        let notice = NoticeList::of_unsynced(self.side).notice(path, why);
+        self.listing.notices.push(notice);
     }
 
     /// Starts the walk at `start` after checking every folder on the way to it for links.

@@ -19,6 +19,23 @@ pub enum Side {
     Remote,
 }
 
+impl Side {
+    /// Returns the one of two values that belongs to this side.
+    pub(crate) fn select<T>(self, local: T, remote: T) -> T {
+        match self {
+            Self::Local => local,
+            Self::Remote => remote,
+        }
+    }
+}
+
+/// A path on one side, relative to the root of that side, with `/`.
+#[derive(Debug, Clone, PartialEq, Eq, Hash)]
+pub struct SidePath {
+    pub side: Side,
+    pub path: String,
+}
+
 /// Size and mtime of a regular file. The state files of codexSync have the same field names.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Deserialize)]
 pub struct Stat {
@@ -111,18 +128,19 @@ impl ObservedFile {
 
 impl SyncConfig {
     pub(crate) fn root(&self, side: Side) -> &Path {
-        match side {
-            Side::Local => &self.local,
-            Side::Remote => &self.cloud,
-        }
+        side.select(&self.local, &self.cloud)
+    }
+
+    /// Returns true if sync follows a link at this path of a side.
+    pub(crate) fn follows_link(&self, side: Side, path: &str) -> bool {
+        side == Side::Local && scope::follows_link(path, &self.scope.roots)
     }
 
     /// Returns the path of a file on a side, whether it exists or not. A followed link at the top of the home
     /// is resolved, so that replacing the file keeps the link.
     pub fn file_path(&self, side: Side, path: &str) -> PathBuf {
         let full_path = self.root(side).join(path);
-        let may_follow = side == Side::Local && scope::follows_link(path, &self.scope.roots);
-        if may_follow
+        if self.follows_link(side, path)
             && fs::symlink_metadata(&full_path).is_ok_and(|meta| meta.is_symlink())
             && scope::reason_not_to_follow(self.root(side), &full_path).is_none()
         {

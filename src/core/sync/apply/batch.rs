@@ -13,6 +13,7 @@ use super::targets::{NewFolders, clear_target_path, create_folders_above, rename
 use crate::io::parallel::{self, ConsumerFailed};
 use crate::io::{atomic, limits, tree_sync};
 use crate::sync::plan::{CopyOp, Op, SyncStep};
+use crate::sync::rollouts;
 use std::collections::{BTreeMap, HashSet};
 use std::path::PathBuf;
 
@@ -111,10 +112,7 @@ impl ApplyRun<'_> {
         let mut prepared = HashSet::new();
         for copy in copies {
             self.request.check_interrupt()?;
-            let folder = (
-                copy.to.0,
-                copy.to.1.rsplit_once('/').map(|(folder, _)| folder),
-            );
+            let folder = (copy.to.side, rollouts::parent_folder(&copy.to.path));
             let mut result = Ok(());
             if !prepared.contains(&folder) {
                 result = create_folders_above(config, self.plan, &copy.to, NewFolders::Unsynced);
@@ -168,7 +166,7 @@ impl ApplyRun<'_> {
                 continue;
             };
 
-            let root = self.request.config.root(placed.to.0);
+            let root = self.request.config.root(placed.to.side);
             let mut ancestors = atomic::parent_of(target).ancestors();
             // A followed link of the user can lead out of the root.
             let folder = ancestors.next();

@@ -7,7 +7,7 @@ use crate::io::{IoContext, Progress, file_open};
 use crate::sync::config::{SyncConfig, SyncRemote};
 use crate::sync::manifest::ManifestEntry;
 use crate::sync::plan::{CopyOp, ObservedFile};
-use crate::sync::sides::{Side, Stat, mode_of, set_mode, set_mtime};
+use crate::sync::sides::{Side, SidePath, Stat, mode_of, set_mode, set_mtime};
 use crate::sync::{contents, rollouts};
 use std::fs::{self, File};
 use std::io::{self, Read, Write};
@@ -32,7 +32,7 @@ pub(super) struct StagedCopy {
 /// moment.
 #[derive(Debug, Clone)]
 pub(super) struct PlacedFile {
-    pub(super) to: (Side, String),
+    pub(super) to: SidePath,
     pub(super) stat: Stat,
     /// Length and digest of the uncompressed text, if it can be read.
     pub(super) text: Option<(u64, Sha256Digest)>,
@@ -43,7 +43,7 @@ impl StagedCopy {
     pub(super) fn new(
         mut temp: TempFile,
         target: PathBuf,
-        to: (Side, String),
+        to: SidePath,
         entry: ManifestEntry,
         text: Option<(u64, Sha256Digest)>,
     ) -> Result<Self, StepFailure> {
@@ -92,7 +92,7 @@ impl Copier<'_> {
         let is_linked = hard_link.is_some();
         let mut temp = match hard_link {
             Some(hard_link) => hard_link,
-            None => self.create_temp(copy.to.0, &target)?,
+            None => self.create_temp(copy.to.side, &target)?,
         };
 
         // A linked file is read too, because the manifest needs its digest.
@@ -125,7 +125,7 @@ impl Copier<'_> {
         } else {
             match contents::read_text_digest(temp.path()) {
                 Ok(text_digest) => Some(text_digest),
-                Err(e) if rollouts::is_below_sessions(&copy.to.1) => {
+                Err(e) if rollouts::is_below_sessions(&copy.to.path) => {
                     let why = format!("cannot be decompressed ({e}): {}", source.display());
                     return Err(StepFailure::Skip(why));
                 }
@@ -148,9 +148,9 @@ impl Copier<'_> {
     /// - a file whose mtime or mode has to differ from that of the source;
     /// - a file that cannot be linked.
     fn link_conversation(&self, copy: &CopyOp, source: &Path, target: &Path) -> Option<TempFile> {
-        let keeps_target_mode = copy.over.is_some() && copy.to.0 == Side::Local;
+        let keeps_target_mode = copy.over.is_some() && copy.to.side == Side::Local;
         let is_exact = !keeps_target_mode && copy.mtime_ns == copy.from.stat.mtime_ns;
-        let is_conversation = rollouts::key(&copy.to.1).is_some();
+        let is_conversation = rollouts::key(&copy.to.path).is_some();
         let may_link = self.config.remote == SyncRemote::Vault && is_exact && is_conversation;
         may_link
             .then(|| TempFile::link_beside(source, target).ok())

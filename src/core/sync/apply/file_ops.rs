@@ -9,10 +9,11 @@ use crate::io::atomic::{self, TempFile};
 use crate::io::hash::Sha256Digest;
 use crate::io::{IoContext, sharing};
 use crate::sync::conflict_copies::{self, ConflictCopyFolders};
+use crate::sync::contents;
+use crate::sync::line_merge::{self, Merge};
 use crate::sync::manifest::ManifestEntry;
-use crate::sync::plan::{CopyOp, MergeTarget, ObservedFile};
-use crate::sync::sides::{Side, Stat, set_mtime};
-use crate::sync::{contents, line_merge};
+use crate::sync::plan::{CopyOp, MergeOp, MergeTarget, ObservedFile};
+use crate::sync::sides::{Side, SidePath, Stat, set_mtime};
 use std::io;
 use std::path::{Path, PathBuf};
 
@@ -31,71 +32,60 @@ impl ApplyRun<'_> {
 
     /// Writes the merged lines of all versions to each target. Fails before it replaces a file if the bytes of a
     /// version differ from those that the plan read, for example because a cloud client truncated the file.
-    pub(super) fn apply_merge(
-        &mut self,
-        versions: &[(ObservedFile, Sha256Digest)],
-        targets: &[MergeTarget],
-        is_one_text: bool,
-    ) -> Result<(), StepFailure> {
+    pub(super) fn apply_merge(&mut self, op: &MergeOp) -> Result<(), StepFailure> {
         let require_all_unchanged = |run: &Self| {
-            let each = versions
-                .iter()
-                .map(|(planned, _)| run.copier.require_unchanged(planned));
-            each.collect::<Result<Vec<_>, _>>()
+            let planned = op.versions.iter().map(|(planned, _)| planned);
+            let paths = planned.map(|planned| run.copier.require_unchanged(planned));
+            paths.collect::<Result<Vec<_>, _>>()
         };
 
         let paths = require_all_unchanged(self)?;
         let merge = line_merge::merge_versions(&paths)?;
-        for ((_, planned), (path, found)) in versions.iter().zip(paths.iter().zip(&merge.digests)) {
+        let read_versions = paths.iter().zip(&merge.digests);
+        for ((_, planned), (path, found)) in op.versions.iter().zip(read_versions) {
             if planned != found {
                 return Err(changed_file_failure(path));
             }
         }
 
-        // Not the time of this run: two machines that merge the same versions have to write the same file.
-        let times = versions.iter().map(|(planned, _)| planned.stat.mtime_ns);
-        let newest_ns = times.max().unwrap_or(0);
-
-        // A merged file with the size and mtime of the file that it replaces would look unchanged.
-        let replaces_equal = targets.iter().any(|MergeTarget { over, first, .. }| {
-            let merged = Stat {
-                size: merge.bytes_from(*first),
-                mtime_ns: newest_ns,
-            };
-            *over == Some(merged)
-        });
-        // FAT would round a smaller step away.
-        let mtime_ns = newest_ns.saturating_add(if replaces_equal { FAT_MTIME_STEP_NS } else { 0 });
-
+        let mtime_ns = choose_merge_mtime(op, &merge);
         let mut staged = Vec::new();
-        for MergeTarget { place, first, .. } in targets {
-            let target = prepare_target(self.request.config, self.plan, place)?;
-            let mut temp = self.copier.create_temp(place.0, &target)?;
-            merge.write_from(*first, temp.file()).at("merge", &target)?;
-            let size = merge.bytes_from(*first);
-            self.request.progress.add_bytes(size);
-            let entry = ManifestEntry {
-                size,
-                mtime_ns,
-                digest: contents::read_raw_digest(temp.path()).at("read", &target)?,
-            };
-
-            // A replaced file keeps its mode. A new merged file has no single source, so it gets 0600.
-            copy_mode(temp.file(), &target).at("set mode", &target)?;
-            let text = is_one_text.then_some((entry.size, entry.digest));
-            staged.push(StagedCopy::new(temp, target, place.clone(), entry, text)?);
+        for target in &op.targets {
+            staged.push(self.stage_merge(target, &merge, mtime_ns, op.is_one_text)?);
         }
 
         require_all_unchanged(self)?;
         // Both sides are staged before the first one is replaced, so a merge that fails changes neither.
-        for (staged, MergeTarget { place, over, .. }) in staged.into_iter().zip(targets) {
-            if place.0 == Side::Remote {
-                self.ledger.record_upload(&place.1, &staged.entry)?;
+        for (staged, MergeTarget { to, over, .. }) in staged.into_iter().zip(&op.targets) {
+            if to.side == Side::Remote {
+                self.ledger.record_upload(&to.path, &staged.entry)?;
             }
             self.record_name_changes(&staged)?;
             self.publish_copy(staged, *over)?;
         }
         Ok(())
+    }
+
+    /// Writes the merged lines of one side to a temp file beside the target.
+    fn stage_merge(
+        &self,
+        MergeTarget { to, first, .. }: &MergeTarget,
+        merge: &Merge,
+        mtime_ns: i64,
+        is_one_text: bool,
+    ) -> Result<StagedCopy, StepFailure> {
+        let target = prepare_target(self.request.config, self.plan, to)?;
+        let mut temp = self.copier.create_temp(to.side, &target)?;
+        merge.write_from(*first, temp.file()).at("merge", &target)?;
+        let size = merge.bytes_from(*first);
+        self.request.progress.add_bytes(size);
+        let digest = contents::read_raw_digest(temp.path()).at("read", &target)?;
+
+        // A replaced file keeps its mode. A new merged file has no single source, so it gets 0600.
+        copy_mode(temp.file(), &target).at("set mode", &target)?;
+        let entry = ManifestEntry::new(Stat { size, mtime_ns }, digest);
+        let text = is_one_text.then_some((size, digest));
+        StagedCopy::new(temp, target, to.clone(), entry, text)
     }
 
     /// Makes the ledger and a complete copy durable, and then renames the copy to its target. Fails if the target is no
@@ -126,29 +116,24 @@ impl ApplyRun<'_> {
     pub(super) fn apply_rename(
         &mut self,
         from: &ObservedFile,
-        to: &str,
+        to: &SidePath,
     ) -> Result<(), StepFailure> {
         let source = self.copier.require_unchanged(from)?;
-        let to = (from.side, to.to_owned());
-        let target = prepare_target(self.request.config, self.plan, &to)?;
+        let target = prepare_target(self.request.config, self.plan, to)?;
         check_target_unchanged(&target, None)?;
 
         if from.side == Side::Remote {
             // Manifests list the file under its former path. The entry attests the new path.
             let digest = contents::read_raw_digest(&source).at("read", &source)?;
-            let entry = ManifestEntry {
-                size: from.stat.size,
-                mtime_ns: from.stat.mtime_ns,
-                digest,
-            };
+            let entry = ManifestEntry::new(from.stat, digest);
             self.copier.require_unchanged(from)?;
-            self.ledger.record_upload(&to.1, &entry)?;
+            self.ledger.record_upload(&to.path, &entry)?;
             self.ledger.sync()?;
         }
 
         match atomic::rename_to_free(&source, &target) {
             Err(e) if e.source.kind() == io::ErrorKind::CrossesDevices => {
-                self.move_across_disks(from, to, target)
+                self.move_across_disks(from, to.clone(), target)
             }
             Err(e) if e.source.kind() == io::ErrorKind::AlreadyExists => {
                 Err(changed_file_failure(&target))
@@ -166,7 +151,7 @@ impl ApplyRun<'_> {
     fn move_across_disks(
         &mut self,
         from: &ObservedFile,
-        to: (Side, String),
+        to: SidePath,
         target: PathBuf,
     ) -> Result<(), StepFailure> {
         let copy = CopyOp {
@@ -190,6 +175,23 @@ impl ApplyRun<'_> {
         sharing::remove_file(&path).at("remove", &path)?;
         atomic::sync_folder(atomic::parent_of(&path))?;
         Ok(())
+    }
+}
+
+/// Returns the mtime of the merged files: that of the newest version. Not the time of this run, because two machines that
+/// merge the same versions have to write the same file.
+fn choose_merge_mtime(op: &MergeOp, merge: &Merge) -> i64 {
+    let times = op.versions.iter().map(|(planned, _)| planned.stat.mtime_ns);
+    let mtime_ns = times.max().unwrap_or(0);
+    let looks_unchanged = |MergeTarget { over, first, .. }: &MergeTarget| {
+        let size = merge.bytes_from(*first);
+        *over == Some(Stat { size, mtime_ns })
+    };
+    if op.targets.iter().any(looks_unchanged) {
+        // FAT would round a smaller step away.
+        mtime_ns.saturating_add(FAT_MTIME_STEP_NS)
+    } else {
+        mtime_ns
     }
 }
 
@@ -221,10 +223,7 @@ impl ApplyRun<'_> {
         name: &str,
     ) -> Result<(), StepFailure> {
         let source = self.conflict_copy_folders().path(from_side, name);
-        let to_side = match from_side {
-            Side::Local => Side::Remote,
-            Side::Remote => Side::Local,
-        };
+        let to_side = from_side.select(Side::Remote, Side::Local);
 
         let Some(stat) = Stat::read(&source)? else {
             return Err(StepFailure::Skip(format!(

@@ -14,7 +14,7 @@ use crate::sync::manifest::ManifestEntry;
 use crate::sync::pending_index_updates::{self, PendingIndexUpdates};
 use crate::sync::plan::{CopyOp, Op, Placement, StateUpdate, SyncAction, SyncPlan, SyncStep};
 use crate::sync::rollouts;
-use crate::sync::sides::Side;
+use crate::sync::sides::{Side, SidePath};
 use crate::sync::state::{SideFile, StateJournal, SyncState, SyncedFile};
 
 /// A run with the open files that all steps use.
@@ -90,8 +90,7 @@ impl ApplyRun<'_> {
     ) -> Result<(), StepFailure> {
         let to_file = |side, placement: &Placement| {
             let mut placed = self.placed.iter();
-            let placed =
-                placed.find(|placed| (placed.to.0, &placed.to.1) == (side, &placement.path));
+            let placed = placed.find(|file| file.to.side == side && file.to.path == placement.path);
             let stat = placed.map(|placed| placed.stat).or(placement.stat)?;
             Some(SideFile {
                 path: placement.path.clone(),
@@ -135,7 +134,7 @@ impl ApplyRun<'_> {
     /// Records the conversations that get another name from a staged `session_index.jsonl`, so that Codex's lists are
     /// updated even if the run is killed after it replaces the file. Does nothing for other files.
     pub(super) fn record_name_changes(&self, staged: &StagedCopy) -> Result<(), IoError> {
-        let (side, path) = &staged.placed.to;
+        let SidePath { side, path } = &staged.placed.to;
         if *side == Side::Remote || path != session_index::FILE_NAME {
             return Ok(());
         }
@@ -156,13 +155,13 @@ impl ApplyRun<'_> {
                 // No machine attests the remote version, so this machine does from now on.
                 self.ledger.record_upload(&copy.from.path, entry)?;
             }
-            if copy.to.0 == Side::Local {
+            if copy.to.side == Side::Local {
                 self.ledger.record_download(&copy.from.path, entry)?;
             }
         }
 
-        if copy.to.0 == Side::Remote {
-            self.ledger.record_upload(&copy.to.1, entry)?;
+        if copy.to.side == Side::Remote {
+            self.ledger.record_upload(&copy.to.path, entry)?;
         }
         Ok(())
     }

@@ -56,11 +56,7 @@ impl ApplyRun<'_> {
     fn apply_op(&mut self, op: &Op) -> Result<(), StepFailure> {
         match op {
             Op::Copy(copy) => self.apply_copy(copy),
-            Op::Merge {
-                versions,
-                to,
-                is_one_text,
-            } => self.apply_merge(versions, to, *is_one_text),
+            Op::Merge(merge) => self.apply_merge(merge),
             Op::Rename { from, to } => self.apply_rename(from, to),
             Op::KeepConflictCopy { from, name, digest } => {
                 self.keep_conflict_copy(from, name, digest)

@@ -6,8 +6,7 @@ use crate::io::atomic::{self, TempFile};
 use crate::io::tree;
 use crate::sync::config::SyncConfig;
 use crate::sync::plan::{CloudContents, PlanError, SyncPlan};
-use crate::sync::scope;
-use crate::sync::sides::{Side, Stat};
+use crate::sync::sides::{Side, SidePath, Stat};
 use std::path::{Path, PathBuf};
 use std::{fs, io};
 
@@ -25,7 +24,7 @@ pub(super) enum NewFolders {
 pub(super) fn prepare_target(
     config: &SyncConfig,
     plan: &SyncPlan,
-    to: &(Side, String),
+    to: &SidePath,
 ) -> Result<PathBuf, StepFailure> {
     create_folders_above(config, plan, to, NewFolders::Durable)?;
     Ok(clear_target_path(config, to))
@@ -36,24 +35,20 @@ pub(super) fn prepare_target(
 pub(super) fn create_folders_above(
     config: &SyncConfig,
     plan: &SyncPlan,
-    to: &(Side, String),
+    to: &SidePath,
     new_folders: NewFolders,
 ) -> Result<(), StepFailure> {
-    let root = config.root(to.0);
-    if to.0 == Side::Local {
+    let root = config.root(to.side);
+    if to.side == Side::Local {
         atomic::create_private_folder(root)?;
     } else {
         check_mounted(plan, root).map_err(ApplyError::from)?;
     }
 
-    for (slash, _) in to.1.match_indices('/') {
-        let relative = &to.1[..slash];
+    for (slash, _) in to.path.match_indices('/') {
+        let relative = &to.path[..slash];
         let folder = root.join(relative);
-        let is_followed_link = || {
-            let is_user_link =
-                to.0 == Side::Local && scope::follows_link(relative, &config.scope.roots);
-            is_user_link && folder.is_dir()
-        };
+        let is_followed_link = || config.follows_link(to.side, relative) && folder.is_dir();
 
         match fs::symlink_metadata(&folder) {
             Ok(meta) if meta.is_dir() || is_followed_link() => {}
@@ -74,8 +69,8 @@ pub(super) fn create_folders_above(
 }
 
 /// Returns the full path of a target. If a folder without files is at that path, removes the folder.
-pub(super) fn clear_target_path(config: &SyncConfig, to: &(Side, String)) -> PathBuf {
-    let path = config.file_path(to.0, &to.1);
+pub(super) fn clear_target_path(config: &SyncConfig, to: &SidePath) -> PathBuf {
+    let path = config.file_path(to.side, &to.path);
     // A removal in the same run may have emptied the folder.
     if fs::symlink_metadata(&path).is_ok_and(|meta| meta.is_dir()) {
         // A folder with files stays, and the rename to the target fails.

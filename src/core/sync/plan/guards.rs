@@ -19,7 +19,7 @@ use crate::sync::manifest;
 use crate::sync::notice::{Notice, NoticeList};
 use crate::sync::rollouts;
 use crate::sync::secrets::FileSecret;
-use crate::sync::sides::Side;
+use crate::sync::sides::{Side, SidePath};
 use crate::sync::state::SyncState;
 use std::collections::{BTreeSet, HashMap, HashSet};
 use std::fmt::Write as _;
@@ -189,15 +189,12 @@ pub(super) fn drop_blocked_steps(plan: &mut SyncPlan, obstacles: &Obstacles, rem
         })
         .collect();
 
-    let find_reason = |(side, path): (Side, &str)| {
-        let on_side = match side {
-            Side::Local => "on this machine",
-            Side::Remote => remote_place,
-        };
-        let is_removed = |path: &String| removed_files.contains(&(side, path.clone()));
+    let find_reason = |target: &SidePath| {
+        let on_side = target.side.select("on this machine", remote_place);
+        let is_removed = |path: &String| removed_files.contains(&(target.side, path.clone()));
         let remedy = "rename or remove one of the two";
 
-        match obstacles.get(&(side, path.to_owned()))? {
+        match obstacles.get(target)? {
             Obstacle::NotAFolder(above) if is_removed(above) => None,
             Obstacle::NotAFolder(above) => Some(format!(
                 "{above} is not a folder {on_side}, but is one on the other side; {remedy}"

@@ -42,7 +42,7 @@ pub(crate) use scan::sides::{CloudContents, check_cloud_identity};
 pub(crate) use sync_plan::PlanNotices;
 pub use sync_plan::SyncPlan;
 pub use sync_step::{Conflict, Op, SyncAction, SyncStep};
-pub(crate) use sync_step::{CopyOp, MergeTarget, Placement, StateUpdate};
+pub(crate) use sync_step::{CopyOp, MergeOp, MergeTarget, Placement, StateUpdate};
 
 use self::facts::compared_file::FileReading;
 use self::facts::fact_reader::FactReader;

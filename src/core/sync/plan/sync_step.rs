@@ -6,14 +6,13 @@
 use crate::io::hash::Sha256Digest;
 use crate::sync::conflicting_versions::ConflictingVersions;
 use crate::sync::index_updates::ContentChange;
-use crate::sync::sides::{ObservedFile, Side, Stat};
+use crate::sync::sides::{ObservedFile, Side, SidePath, Stat};
 
 /// The copy of one complete file within a side or to the other side.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct CopyOp {
     pub from: ObservedFile,
-    /// Side and relative path of the target.
-    pub to: (Side, String),
+    pub to: SidePath,
     /// Size and mtime of the file that the copy replaces; with `None`, the copy replaces no file.
     pub over: Option<Stat>,
     /// Modification time of the copy, in nanoseconds since 1970.
@@ -24,11 +23,21 @@ pub struct CopyOp {
     pub replaced: Option<Sha256Digest>,
 }
 
+/// The union of the lines of several versions of a file.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct MergeOp {
+    /// The files to merge, each with the digest of the bytes that the plan read.
+    pub versions: Vec<(ObservedFile, Sha256Digest)>,
+    /// The files of the sides that lack lines.
+    pub targets: Vec<MergeTarget>,
+    /// True if both sides have the same lines after the merge; false if the local file lacks old prompts.
+    pub is_one_text: bool,
+}
+
 /// One file that receives the merged lines.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct MergeTarget {
-    /// Side and relative path of the file.
-    pub place: (Side, String),
+    pub to: SidePath,
     /// Size and time of the file that is replaced; `None` for a new file.
     pub over: Option<Stat>,
     /// Index of the first merged line that this side gets. Codex drops the oldest prompts beyond `history.max_bytes`.
@@ -41,19 +50,9 @@ pub enum Op {
     /// Copies a complete file, which replaces the target if there is one.
     Copy(CopyOp),
     /// Replaces the targets by the union of the lines of all versions.
-    Merge {
-        /// The files to merge, each with the digest of the bytes that the plan read.
-        versions: Vec<(ObservedFile, Sha256Digest)>,
-        to: Vec<MergeTarget>,
-        /// True if both sides have the same lines after the merge; false if the local file lacks old prompts.
-        is_one_text: bool,
-    },
+    Merge(MergeOp),
     /// Renames the file within its side.
-    Rename {
-        from: ObservedFile,
-        /// The new relative path.
-        to: String,
-    },
+    Rename { from: ObservedFile, to: SidePath },
     /// Stores the version in the file `from` as a conflict copy on both sides.
     KeepConflictCopy {
         from: ObservedFile,
@@ -78,7 +77,7 @@ impl Op {
     pub(crate) fn sources(&self) -> Vec<&ObservedFile> {
         match self {
             Self::Copy(CopyOp { from, .. }) | Self::KeepConflictCopy { from, .. } => vec![from],
-            Self::Merge { versions, .. } => versions.iter().map(|(seen, _)| seen).collect(),
+            Self::Merge(merge) => merge.versions.iter().map(|(seen, _)| seen).collect(),
             Self::Rename { .. }
             | Self::ReplicateConflictCopy { .. }
             | Self::DropConflictCopy { .. }
@@ -89,19 +88,20 @@ impl Op {
     /// Returns the synced files that this op overwrites or removes. With `backup.before_overwrite` they are backed up
     /// first.
     pub fn targets(&self) -> Vec<ObservedFile> {
-        let replaced_file = |to: &(Side, String), over: &Option<Stat>| {
+        let replaced_file = |to: &SidePath, over: &Option<Stat>| {
             over.map(|stat| ObservedFile {
-                side: to.0,
-                path: to.1.clone(),
+                side: to.side,
+                path: to.path.clone(),
                 stat,
             })
         };
 
         match self {
             Self::Copy(CopyOp { to, over, .. }) => replaced_file(to, over).into_iter().collect(),
-            Self::Merge { to, .. } => to
+            Self::Merge(merge) => merge
+                .targets
                 .iter()
-                .filter_map(|to| replaced_file(&to.place, &to.over))
+                .filter_map(|target| replaced_file(&target.to, &target.over))
                 .collect(),
             Self::Remove(seen) => vec![seen.clone()],
             Self::Rename { .. }
@@ -176,10 +176,7 @@ pub enum SyncAction {
 
 impl SyncAction {
     pub(crate) fn for_copy(source: Side) -> Self {
-        match source {
-            Side::Local => Self::CopyToCloud,
-            Side::Remote => Self::CopyToLocal,
-        }
+        source.select(Self::CopyToCloud, Self::CopyToLocal)
     }
 
     /// Returns the name that tables and JSON show; part of the JSON contract.
@@ -241,18 +238,14 @@ impl SyncStep {
     }
 
     /// Returns the paths at which the step creates synced files.
-    pub(crate) fn new_targets(&self) -> impl Iterator<Item = (Side, &str)> {
-        self.ops.iter().flat_map(|op| {
-            let targets: Vec<(Side, &str)> = match op {
-                Op::Copy(CopyOp { to, over: None, .. }) => vec![(to.0, &*to.1)],
-                Op::Merge { to, .. } => {
-                    let new_files = to.iter().filter(|to| to.over.is_none());
-                    new_files.map(|to| (to.place.0, &*to.place.1)).collect()
-                }
-                Op::Rename { from, to } => vec![(from.side, &**to)],
-                _ => Vec::new(),
-            };
-            targets
+    pub(crate) fn new_targets(&self) -> impl Iterator<Item = &SidePath> {
+        self.ops.iter().flat_map(|op| match op {
+            Op::Copy(CopyOp { to, over: None, .. }) | Op::Rename { to, .. } => vec![to],
+            Op::Merge(merge) => {
+                let new_files = merge.targets.iter().filter(|target| target.over.is_none());
+                new_files.map(|target| &target.to).collect()
+            }
+            _ => Vec::new(),
         })
     }
 

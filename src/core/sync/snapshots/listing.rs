@@ -33,12 +33,7 @@ impl<R: Remote> Join<'_, R> {
                 None => contents::read_raw_digest(&full_path).at("read", &full_path)?,
             };
 
-            let entry = ManifestEntry {
-                size: stat.size,
-                mtime_ns: stat.mtime_ns,
-                digest,
-            };
-            Ok((path.clone(), entry))
+            Ok((path.clone(), ManifestEntry::new(*stat, digest)))
         });
         entries.collect()
     }

@@ -40,10 +40,7 @@ pub struct SyncedFile {
 
 impl SyncedFile {
     pub(crate) fn file_on(&self, side: Side) -> &SideFile {
-        match side {
-            Side::Local => &self.local,
-            Side::Remote => &self.remote,
-        }
+        side.select(&self.local, &self.remote)
     }
 
     /// Returns true if size and mtime on both sides equal those of the last sync.

@@ -7,6 +7,7 @@ use crate::sync::decide::FileFacts;
 use crate::sync::file_version::FileVersion;
 use crate::sync::notice::Notice;
 use crate::sync::plan::file_plan::FilePlan;
+use crate::sync::plan::sync_step::MergeOp;
 use crate::sync::sides::{ObservedFile, Side};
 use crate::sync::state::SyncedFile;
 
@@ -51,34 +52,20 @@ pub(crate) struct ComparedFile<'a> {
 
 impl ComparedFile<'_> {
     pub(crate) fn version_on(&self, side: Side) -> Option<&FileVersion> {
-        match side {
-            Side::Local => self.local.as_ref(),
-            Side::Remote => self.remote.as_ref(),
-        }
+        side.select(&self.local, &self.remote).as_ref()
     }
 }
 
 /// The union of the lines of all versions, compared with the files of both sides.
 #[derive(Debug)]
 pub(crate) struct LineMergeFacts {
-    /// The files to merge, each with the digest of the bytes that were read.
-    pub(crate) versions: Vec<(ObservedFile, Sha256Digest)>,
-    /// The sides that lack lines, which the step writes.
-    pub(crate) changed: Vec<MergedSide>,
-    /// True if both sides have the same lines after the merge; false if the local file lacks old prompts.
-    pub(crate) is_one_text: bool,
+    pub(crate) op: MergeOp,
+    /// Number of bytes that the op writes.
+    pub(crate) bytes: u64,
     /// True if clients' copies are among the versions.
     pub(crate) has_client_copies: bool,
     /// True if an attested file changed between its check and the merge.
     pub(crate) is_outdated: bool,
-}
-
-#[derive(Debug, Clone, Copy)]
-pub(crate) struct MergedSide {
-    pub(crate) side: Side,
-    /// Index of the first merged line that the side gets.
-    pub(crate) first: usize,
-    pub(crate) bytes: u64,
 }
 
 /// The other files and versions of a conversation.

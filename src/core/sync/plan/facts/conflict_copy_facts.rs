@@ -111,7 +111,7 @@ impl<'a> FactReader<'a> {
         for (index, step) in own_steps() {
             for op in &step.ops {
                 if let Op::Copy(op) = op
-                    && op.to.0 == Side::Local
+                    && op.to.side == Side::Local
                 {
                     return Some((op.from.full_path(self.config), Some(index)));
                 }

@@ -82,14 +82,15 @@ impl<'a> FactReader<'a> {
         })?;
 
         // The replaced file may have another name than the copy: compressed, or archived.
-        let side = copy.to.0;
+        let side = copy.to.side;
         let targets = step.ops.iter().flat_map(Op::targets);
         let old_files = targets.filter(|file| file.side == side);
         let (local, remote, needed_sides) = old_files
             .map(|old_file| {
+                let new_file = copy.from.clone();
                 let (local, remote) = match side {
-                    Side::Local => (old_file, copy.from.clone()),
-                    Side::Remote => (copy.from.clone(), old_file),
+                    Side::Local => (old_file, new_file),
+                    Side::Remote => (new_file, old_file),
                 };
                 let needed_sides = self.find_needed_sides(&id, &local, &remote);
                 (local, remote, needed_sides)

@@ -1,6 +1,6 @@
 //! Selects the files to plan, and reads each by the rules of its kind.
 
-use super::compared_file::{ComparedFile, FileReading, LineMergeFacts, MergedSide};
+use super::compared_file::{ComparedFile, FileReading, LineMergeFacts};
 use super::fact_reader::FactReader;
 use crate::codex::config::CodexConfig;
 use crate::codex::rollout::Relation;
@@ -13,8 +13,9 @@ use crate::sync::file_kind::FileKind;
 use crate::sync::file_version::FileVersion;
 use crate::sync::notice::{Notice, NoticeList, describe_read_failure};
 use crate::sync::plan::file_plan::{FileOutcome, FilePlan};
+use crate::sync::plan::sync_step::{MergeOp, MergeTarget};
 use crate::sync::scan::ListedFile;
-use crate::sync::sides::{ObservedFile, Side};
+use crate::sync::sides::{ObservedFile, Side, SidePath};
 use crate::sync::{line_merge, manager_folder, rollouts, secrets};
 use std::collections::HashMap;
 use std::path::Path;
@@ -327,15 +328,22 @@ impl<'a> FactReader<'a> {
             _ => 0,
         };
 
-        let changed_sides = [(Side::Local, local_first_line), (Side::Remote, 0)].into_iter();
-        let changed_sides = changed_sides.filter(|(side, first_line)| {
-            version_on(*side).is_none_or(|version| !merge.matches_version(*first_line, version))
+        let first_lines = [(Side::Local, local_first_line), (Side::Remote, 0)].into_iter();
+        let targets = first_lines.filter_map(|(side, first)| {
+            let version = version_on(side);
+            let is_changed = version.is_none_or(|version| !merge.matches_version(first, version));
+            let replaced = version.map(|version| &sides[version].seen);
+            let replaced = replaced.filter(|seen| seen.path == key);
+            is_changed.then(|| MergeTarget {
+                to: SidePath {
+                    side,
+                    path: key.to_owned(),
+                },
+                over: replaced.map(|seen| seen.stat),
+                first,
+            })
         });
-        let changed_sides = changed_sides.map(|(side, first_line)| MergedSide {
-            side,
-            first: first_line,
-            bytes: merge.bytes_from(first_line),
-        });
+        let targets: Vec<_> = targets.collect();
 
         // An attested version may have changed since its check and before this merge.
         let with_digests = || versions.iter().zip(&merge.digests);
@@ -346,9 +354,12 @@ impl<'a> FactReader<'a> {
         let merged = with_digests().map(|(version, digest)| (version.seen.clone(), *digest));
 
         Ok(LineMergeFacts {
-            changed: changed_sides.collect(),
-            versions: merged.collect(),
-            is_one_text: local_first_line == 0,
+            bytes: targets.iter().map(|t| merge.bytes_from(t.first)).sum(),
+            op: MergeOp {
+                versions: merged.collect(),
+                targets,
+                is_one_text: local_first_line == 0,
+            },
             has_client_copies: !copies.is_empty(),
             is_outdated,
         })

@@ -3,8 +3,7 @@
 use super::fact_reader::FactReader;
 use crate::io::tree;
 use crate::sync::plan::sync_step::SyncStep;
-use crate::sync::scope;
-use crate::sync::sides::Side;
+use crate::sync::sides::{Side, SidePath};
 use std::collections::HashMap;
 use std::fs;
 use std::path::Path;
@@ -19,17 +18,17 @@ pub(crate) enum Obstacle {
     SpecialFile,
 }
 
-/// Obstacles by the side and the path of the file to create.
-pub(crate) type Obstacles = HashMap<(Side, String), Obstacle>;
+/// Obstacles by the path of the file to create.
+pub(crate) type Obstacles = HashMap<SidePath, Obstacle>;
 
 impl FactReader<'_> {
     /// Finds the obstacles of all files that the steps create. [`apply`](crate::sync::apply) checks the paths again.
     pub(crate) fn find_obstacles(&self, steps: &[SyncStep]) -> Obstacles {
         let mut folders = HashMap::new();
         let targets = steps.iter().flat_map(SyncStep::new_targets);
-        let found = targets.filter_map(|(side, path)| {
-            let obstacle = self.find_obstacle(side, path, &mut folders)?;
-            Some(((side, path.to_owned()), obstacle))
+        let found = targets.filter_map(|target| {
+            let obstacle = self.find_obstacle(target, &mut folders)?;
+            Some((target.clone(), obstacle))
         });
         found.collect()
     }
@@ -38,19 +37,19 @@ impl FactReader<'_> {
     /// them.
     fn find_obstacle(
         &self,
-        side: Side,
-        path: &str,
+        target: &SidePath,
         usable_folders: &mut HashMap<(Side, String), bool>,
     ) -> Option<Obstacle> {
+        let SidePath { side, path } = target;
         for (slash, _) in path.match_indices('/') {
             let parent = path[..slash].to_owned();
-            let is_cached_usable = usable_folders.entry((side, parent.clone()));
-            if !*is_cached_usable.or_insert_with(|| self.is_usable_folder(side, &parent)) {
+            let is_cached_usable = usable_folders.entry((*side, parent.clone()));
+            if !*is_cached_usable.or_insert_with(|| self.is_usable_folder(*side, &parent)) {
                 return Some(Obstacle::NotAFolder(parent));
             }
         }
 
-        let full_path = self.config.file_path(side, path);
+        let full_path = self.config.file_path(*side, path);
         let meta = fs::symlink_metadata(&full_path).ok()?;
         if meta.is_dir() {
             let mut files = Vec::new();
@@ -64,10 +63,8 @@ impl FactReader<'_> {
     /// Returns true if files can be created below the path `folder`: a folder is there, or nothing.
     fn is_usable_folder(&self, side: Side, folder: &str) -> bool {
         let full_path = self.config.root(side).join(folder);
-        let follows_link =
-            side == Side::Local && scope::follows_link(folder, &self.config.scope.roots);
         // A folder of the home that the user replaced by a link is on another disk.
-        let metadata = if follows_link {
+        let metadata = if self.config.follows_link(side, folder) {
             fs::metadata(full_path)
         } else {
             fs::symlink_metadata(full_path)

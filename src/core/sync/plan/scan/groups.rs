@@ -35,10 +35,7 @@ pub(crate) fn group_files(
     for (side, listing) in [(Side::Local, local), (Side::Remote, remote)] {
         for listed_file in listing.files {
             let group = groups.entry(state_key(&listed_file.path)).or_default();
-            let files_of_side = match side {
-                Side::Local => &mut group.local,
-                Side::Remote => &mut group.remote,
-            };
+            let files_of_side = side.select(&mut group.local, &mut group.remote);
             // Nearly always the only file. The default growth to four would double the memory of a large plan.
             files_of_side.reserve_exact(1);
             files_of_side.push(listed_file);
@@ -223,13 +220,10 @@ fn block_linked_groups(
 
     let links_with_counts = links.into_iter().zip(blocked_files);
     let notices = links_with_counts.map(|((side, (path, why)), file_count)| {
-        let (list, other_place) = match side {
-            Side::Local => (NoticeList::Excluded, remote_place),
-            Side::Remote => (NoticeList::Note, "on this machine"),
-        };
         if file_count == 0 {
-            return list.notice(path, why);
+            return NoticeList::of_unsynced(side).notice(path, why);
         }
+        let other_place = side.select(remote_place, "on this machine");
         let why = format!("{why}; the file at this path {other_place} is left unchanged");
         NoticeList::Skipped.notice(path, why)
     });

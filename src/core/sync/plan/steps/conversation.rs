@@ -12,7 +12,7 @@ use crate::sync::plan::facts::compared_file::{ComparedFile, NewConflictCopy};
 use crate::sync::plan::file_plan::{FileOutcome, FilePlan};
 use crate::sync::plan::sync_step::{CopyOp, Op, Placement, StateUpdate, SyncAction, SyncStep};
 use crate::sync::rollouts;
-use crate::sync::sides::{ObservedFile, Side, Stat};
+use crate::sync::sides::{ObservedFile, Side, SidePath, Stat};
 
 /// Reason for a rename. All rollouts of a thread are archived at once.
 const MOVED: &str = "its conversation was archived, unarchived or moved";
@@ -90,10 +90,8 @@ impl<'a> ChosenVersion<'a> {
         };
 
         let canonical = file.conversation.canonical.as_ref();
-        let own_file = match from.seen.side {
-            Side::Local => &from.seen,
-            Side::Remote => canonical.unwrap_or(&from.seen),
-        };
+        let remote_file = canonical.unwrap_or(&from.seen);
+        let own_file = from.seen.side.select(&from.seen, remote_file);
         let folder_of = |seen: &'a ObservedFile| rollouts::parent_folder(&seen.path);
         let folder = match (&file.local, canonical) {
             (Some(local), Some(remote)) => {
@@ -177,20 +175,21 @@ impl<'a> ConversationDraft<'a> {
     fn add_placement(&mut self, chosen: &ChosenVersion<'_>, side: Side) -> Placement {
         let file = self.file;
         if let Some(seen) = chosen.file_on(side, file) {
-            let to = rollouts::with_folder(&chosen.folder, &seen.path);
-            if to != seen.path {
+            let path = rollouts::with_folder(&chosen.folder, &seen.path);
+            if path != seen.path {
                 self.ops.push(Op::Rename {
                     from: seen.clone(),
-                    to: to.clone(),
+                    to: SidePath {
+                        side,
+                        path: path.clone(),
+                    },
                 });
             }
-            return Placement::existing(to, seen);
+            return Placement::existing(path, seen);
         }
 
-        let former_file = match side {
-            Side::Local => file.local.as_ref().map(|local| &local.seen),
-            Side::Remote => file.conversation.canonical.as_ref(),
-        };
+        let local_file = file.local.as_ref().map(|local| &local.seen);
+        let former_file = side.select(local_file, file.conversation.canonical.as_ref());
         self.add_copy(chosen, side, former_file)
     }
 
@@ -207,21 +206,24 @@ impl<'a> ConversationDraft<'a> {
         if is_compressed_copy(&from.seen) {
             file_name.push_str(ZST);
         }
-        let to = rollouts::join(&chosen.folder, &file_name);
+        let path = rollouts::join(&chosen.folder, &file_name);
         self.ops.push(Op::Copy(CopyOp {
             from: from.seen.clone(),
-            to: (side, to.clone()),
-            over: self.stat_at(side, &to),
+            over: self.stat_at(side, &path),
+            to: SidePath {
+                side,
+                path: path.clone(),
+            },
             mtime_ns: from.mtime_ns,
             expect: from.attested,
             replaced: None,
         }));
 
         // A file at the same path is replaced by the copy.
-        let former_file = former_file.filter(|former_file| former_file.path != to);
+        let former_file = former_file.filter(|former_file| former_file.path != path);
         self.ops
             .extend(former_file.map(|former_file| Op::Remove(former_file.clone())));
-        Placement::written(to)
+        Placement::written(path)
     }
 
     /// Returns size and time of the file of the conversation at this path, if the scan found one.
@@ -342,8 +344,9 @@ impl Op {
     /// after it.
     fn occupies(&self, seen: &ObservedFile) -> bool {
         match self {
-            Self::Copy(CopyOp { to, .. }) => to.0 == seen.side && to.1 == seen.path,
-            Self::Rename { from, to } => from.side == seen.side && *to == seen.path,
+            Self::Copy(CopyOp { to, .. }) | Self::Rename { to, .. } => {
+                to.side == seen.side && to.path == seen.path
+            }
             Self::Remove(other) => other == seen,
             _ => false,
         }

@@ -10,9 +10,9 @@ use crate::sync::plan::facts::compared_file::{ComparedFile, LineMergeFacts};
 use crate::sync::plan::file_plan::{FileOutcome, FilePlan};
 use crate::sync::plan::guards::{drop_login_step, notice_if_refused};
 use crate::sync::plan::sync_step::{
-    Conflict, CopyOp, MergeTarget, Op, Placement, StateUpdate, SyncAction, SyncStep,
+    Conflict, CopyOp, Op, Placement, StateUpdate, SyncAction, SyncStep,
 };
-use crate::sync::sides::Side;
+use crate::sync::sides::{Side, SidePath};
 
 pub(crate) fn plan_file(mut file: ComparedFile<'_>) -> FilePlan {
     let notices = std::mem::take(&mut file.notices);
@@ -135,7 +135,10 @@ fn plan_copy(
         bytes: from.seen.stat.size,
         ops: vec![Op::Copy(CopyOp {
             from: from.seen.clone(),
-            to: (target_side, path.clone()),
+            to: SidePath {
+                side: target_side,
+                path: path.clone(),
+            },
             over: replaced_version.map(|version| version.seen.stat),
             mtime_ns,
             expect: from.attested,
@@ -184,7 +187,7 @@ fn describe_policy_conflict(
 /// Returns the plan that writes the merge to the sides that lack lines; `None` if both sides have all lines. If an
 /// attested file changed between its check and the merge, the sync waits for it.
 fn plan_merge(file: &ComparedFile<'_>, merge: &LineMergeFacts) -> Option<FilePlan> {
-    if merge.changed.is_empty() {
+    if merge.op.targets.is_empty() {
         return None;
     }
     if merge.is_outdated {
@@ -192,33 +195,21 @@ fn plan_merge(file: &ComparedFile<'_>, merge: &LineMergeFacts) -> Option<FilePla
         return Some(NoticeList::Waiting.notice(file.key, why).into());
     }
 
-    let find_stat = |side| {
-        let seen = file.version_on(side).map(|version| &version.seen);
-        let under_own_name = seen.filter(|seen| seen.path == file.key);
-        under_own_name.map(|seen| seen.stat)
-    };
-
     // A side that the step writes has no stat yet.
-    let placement = |side| Placement {
-        path: file.key.to_owned(),
-        stat: find_stat(side).filter(|_| merge.changed.iter().all(|changed| changed.side != side)),
-    };
-
-    let targets = merge.changed.iter().map(|changed| MergeTarget {
-        place: (changed.side, file.key.to_owned()),
-        over: find_stat(changed.side),
-        first: changed.first,
-    });
-    let op = Op::Merge {
-        versions: merge.versions.clone(),
-        to: targets.collect(),
-        is_one_text: merge.is_one_text,
+    let placement = |side| {
+        let is_written = merge.op.targets.iter().any(|target| target.to.side == side);
+        let seen = file.version_on(side).map(|version| &version.seen);
+        let kept = seen.filter(|seen| !is_written && seen.path == file.key);
+        Placement {
+            path: file.key.to_owned(),
+            stat: kept.map(|seen| seen.stat),
+        }
     };
 
     let reason = "lines of all versions, in order of time";
     let step = SyncStep {
-        bytes: merge.changed.iter().map(|changed| changed.bytes).sum(),
-        ops: vec![op],
+        bytes: merge.bytes,
+        ops: vec![Op::Merge(merge.op.clone())],
         state_update: StateUpdate::Synced {
             local: placement(Side::Local),
             remote: placement(Side::Remote),
