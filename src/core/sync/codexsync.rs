@@ -80,13 +80,9 @@ pub(super) fn import_synced_files(
             continue;
         }
 
-        let to_side_file = |stat: Stat| SideFile {
-            path: listed.path.clone(),
-            stat,
-        };
         let last = SyncedFile {
-            local: to_side_file(*local),
-            remote: to_side_file(*cloud_file),
+            local: SideFile::new(&listed.path, *local),
+            remote: SideFile::new(&listed.path, *cloud_file),
             // codexSync records no digests, so the files are read when they differ.
             contents: None,
         };

@@ -37,13 +37,9 @@ impl FileOutcome {
         remote: &FileVersion,
         contents: Option<(u64, Sha256Digest)>,
     ) -> Self {
-        let side_file = |version: &FileVersion| SideFile {
-            path: version.seen.path.clone(),
-            stat: version.seen.stat,
-        };
         let record = SyncedFile {
-            local: side_file(local),
-            remote: side_file(remote),
+            local: SideFile::new(&local.seen.path, local.seen.stat),
+            remote: SideFile::new(&remote.seen.path, remote.seen.stat),
             contents,
         };
         Self::Equal((last != Some(&record)).then_some(record))

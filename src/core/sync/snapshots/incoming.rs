@@ -8,7 +8,6 @@ use super::store::Remote;
 use crate::sync::resolutions;
 use crate::sync::scope::ScopeMatch;
 use crate::sync::state::SyncState;
-use std::collections::BTreeMap;
 
 /// The causal order of the versions of two machines.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -44,7 +43,7 @@ impl<R: Remote> Join<'_, R> {
                 version: Some(file.version.clone()),
                 is_concurrent: order == VersionOrder::Concurrent,
                 keeps_version: !self.forked.is_ambiguous(&file.version),
-                placed: BTreeMap::new(),
+                ..IncomingFile::default()
             })
         });
 
@@ -57,11 +56,8 @@ impl<R: Remote> Join<'_, R> {
                 && !manifest.resolved.contains(&deletion.id);
             is_gone.then(|| IncomingFile {
                 key: key.clone(),
-                files: BTreeMap::new(),
-                version: None,
-                is_concurrent: false,
                 keeps_version: true,
-                placed: BTreeMap::new(),
+                ..IncomingFile::default()
             })
         });
 
@@ -84,7 +80,7 @@ impl<R: Remote> Join<'_, R> {
         file: &FileVersions,
         other_knowledge: &Knowledge,
     ) -> VersionOrder {
-        let is_known = self.knows(&self.knowledge, key, &file.version)
+        let is_known = self.knows(&self.position.knowledge, key, &file.version)
             || self.is_replaced_by_own(key, &file.version);
 
         let Some(own) = self.outgoing.get(key) else {

@@ -1,12 +1,12 @@
 //! A run that joins the snapshots of the other machines and publishes this machine's.
 
-use super::causality::{Knowledge, VersionId};
+use super::causality::VersionId;
 use super::error::RemoteError;
 use super::heads::{self, ForkedReplicas, find_heads, is_same_id};
 use super::other_machine::{IncomingFile, OtherMachine};
 use super::position::{NEXT_FILE, PUBLISHED_FILE, Position, TakenVersions};
 use super::snapshot_manifest::{FileVersions, SnapshotManifest, is_conflict_copy_path};
-use super::staged_tree::StagedTree;
+use super::staged_tree::{StagedFiles, StagedTree};
 use super::store::{HOME, MANIFEST, Remote, RemoteSnapshot};
 use crate::codex::rollout;
 use crate::io::beneath::{self, FollowedLinks};
@@ -40,7 +40,6 @@ pub struct Join<'r, R> {
     pub(super) own_head: Option<RemoteSnapshot>,
     /// The files of the next snapshot, by key.
     pub(super) outgoing: BTreeMap<String, FileVersions>,
-    pub(super) knowledge: Knowledge,
     /// Machines that are not merged yet.
     pub(super) waiting: Vec<OtherMachine>,
     /// The machines of the current round, each with the files that it changed.
@@ -108,7 +107,6 @@ impl<'r, R: Remote> Join<'r, R> {
             scope,
             own_head: None,
             outgoing: BTreeMap::new(),
-            knowledge: position.knowledge.clone(),
             waiting: Vec::new(),
             round: Vec::new(),
             forked: ForkedReplicas::default(),
@@ -126,16 +124,15 @@ impl<'r, R: Remote> Join<'r, R> {
         };
 
         let snapshots = remote.snapshots()?;
-        join.find_own_head(&snapshots)?;
+        let heads = find_heads(&snapshots);
+        join.find_own_head(&heads)?;
         // Copied only now, because the publication of a killed run replaces `published`.
         join.outgoing.clone_from(&join.published.files);
         join.deleted.clone_from(&join.published.deleted);
 
         if join.was_copied {
-            join.rename_ambiguous_versions(&snapshots);
+            join.rename_ambiguous_versions(&heads, &snapshots);
         }
-
-        let heads = find_heads(&snapshots);
         join.forked = ForkedReplicas::find(&heads, &snapshots);
         join.read_other_manifests(heads)?;
         Ok(join)
@@ -143,22 +140,21 @@ impl<'r, R: Remote> Join<'r, R> {
 
     /// Finds this machine's newest snapshot. If this machine did not publish it, another machine has a copy of this
     /// disk, or this disk was restored from a copy. Then this machine continues under a new id.
-    fn find_own_head(&mut self, snapshots: &[RemoteSnapshot]) -> Result<(), R::Error> {
-        let heads = find_heads(snapshots).into_iter();
-        let own_heads = heads.filter(|head| head.replica == self.position.replica);
-        let own_heads: Vec<_> = own_heads.collect();
+    fn find_own_head(&mut self, heads: &[RemoteSnapshot]) -> Result<(), R::Error> {
+        let own_heads = heads.iter();
+        let own_heads = own_heads.filter(|head| head.replica == self.position.replica);
+        let own_heads: Vec<&RemoteSnapshot> = own_heads.collect();
         let last = self.position.snapshot.clone();
         let is_last =
             |head: &RemoteSnapshot| last.as_deref().is_some_and(|id| is_same_id(&head.id, id));
 
         // A killed run of this machine published the newest snapshot and could not record it.
-        if let [head] = &*own_heads
+        if let [head] = *own_heads
             && !is_last(head)
             && let Some(manifest) = self.find_killed_publication(head)?
         {
             self.position.snapshot = Some(head.id.clone());
             self.position.number = head.number;
-            self.knowledge.clone_from(&manifest.knowledge);
             self.position.knowledge.clone_from(&manifest.knowledge);
             self.published = manifest;
             self.own_head = Some(head.clone());
@@ -172,7 +168,7 @@ impl<'r, R: Remote> Join<'r, R> {
             return Ok(());
         }
 
-        match &*own_heads {
+        match *own_heads {
             // The first run, or another machine removed this machine's snapshots. The list of deleted files went with
             // them, so deleted files come back from other machines.
             [] => self.position.joined.clear(),
@@ -203,15 +199,18 @@ impl<'r, R: Remote> Join<'r, R> {
 
     /// Gives this machine a new replica id, and a new name to each version whose old name a copy of this machine may
     /// have used for another version.
-    fn rename_ambiguous_versions(&mut self, snapshots: &[RemoteSnapshot]) {
+    fn rename_ambiguous_versions(
+        &mut self,
+        heads: &[RemoteSnapshot],
+        snapshots: &[RemoteSnapshot],
+    ) {
         let old_id = std::mem::replace(&mut self.position.replica, self.remote.new_replica_id());
         let last_id = self.position.snapshot.take().unwrap_or_default();
         self.position.number = 0;
 
         // If all snapshots under the old id continue this machine's last one, each old name still means one version.
-        let heads = find_heads(snapshots).into_iter();
-        let mut heads_of_old = heads.filter(|head| head.replica == old_id);
-        let is_ancestor = heads_of_old.all(|head| heads::is_based_on(&head, &last_id, snapshots));
+        let mut heads_of_old = heads.iter().filter(|head| head.replica == old_id);
+        let is_ancestor = heads_of_old.all(|head| heads::is_based_on(head, &last_id, snapshots));
         if is_ancestor {
             return;
         }
@@ -263,34 +262,26 @@ impl<'r, R: Remote> Join<'r, R> {
 
         for (other, incoming) in std::mem::take(&mut self.round) {
             let other_knowledge = &other.manifest.knowledge;
-            self.knowledge.add_merged(other_knowledge);
+            self.position.knowledge.add_merged(other_knowledge);
 
             let mut is_complete = true;
             for file in incoming {
                 let staged_files = staged_by_key.get(&file.key);
                 if is_synced(&file.key, staged_files, &file.files, &state) {
                     self.record_incoming_result(&file, staged_files, &state)?;
-                    self.knowledge.mark_merged(&file.key, other_knowledge);
+                    self.position
+                        .knowledge
+                        .mark_merged(&file.key, other_knowledge);
                 } else {
                     is_complete = false;
-                    if let Some(version) = file.version {
-                        self.knowledge.add_unmerged(&file.key, version);
-                    }
-                    is_undecided = true;
-
-                    // The state and the staged tree go back to this machine's version.
-                    match self.before_round.remove(&file.key) {
-                        Some(last) => state.files.insert(file.key.clone(), last),
-                        None => state.files.remove(&file.key),
-                    };
-                    self.unstage(&file.key, &staged_by_key)?;
-                    self.place_own_version_again(&file.key, &state)?;
+                    self.return_to_own_version(file, &staged_by_key, &mut state)?;
                 }
             }
 
             if is_complete {
                 self.position.joined.insert(other.head.id.clone());
             }
+            is_undecided |= !is_complete;
 
             for (key, deletion) in other.manifest.deleted {
                 self.deleted.entry(key).or_insert(deletion);
@@ -343,6 +334,25 @@ impl<'r, R: Remote> Join<'r, R> {
         Ok(())
     }
 
+    /// Records an incoming version as undecided. The state and the staged tree get this machine's version of the file.
+    fn return_to_own_version(
+        &mut self,
+        incoming: IncomingFile,
+        staged: &StagedFiles,
+        state: &mut SyncState,
+    ) -> Result<(), R::Error> {
+        let key = incoming.key;
+        if let Some(version) = incoming.version {
+            self.position.knowledge.add_unmerged(&key, version);
+        }
+        match self.before_round.remove(&key) {
+            Some(last) => state.files.insert(key.clone(), last),
+            None => state.files.remove(&key),
+        };
+        self.unstage(&key, staged)?;
+        self.place_own_version_again(&key, state)
+    }
+
     /// Places this machine's published version of a file again.
     fn place_own_version_again(&self, key: &str, state: &SyncState) -> Result<(), R::Error> {
         let files = self.outgoing.get(key).map(|file| file.files.clone());
@@ -390,7 +400,7 @@ impl<'r, R: Remote> Join<'r, R> {
             self.replica.record_published()?;
             self.position.snapshot = Some(snapshot_id.clone());
             self.position.number = manifest.number;
-            self.knowledge.clone_from(&manifest.knowledge);
+            self.position.knowledge.clone_from(&manifest.knowledge);
             new_id = Some(snapshot_id);
 
             let rewritten_path = self.find_rewritten_file(&manifest)?;
@@ -403,7 +413,6 @@ impl<'r, R: Remote> Join<'r, R> {
             }
         }
 
-        self.position.knowledge.clone_from(&self.knowledge);
         self.commit_run()?;
         Ok(new_id)
     }
@@ -441,7 +450,7 @@ impl<'r, R: Remote> Join<'r, R> {
                 .or_insert_with(|| deletion.clone());
         }
 
-        let mut knowledge = self.knowledge.clone();
+        let mut knowledge = self.position.knowledge.clone();
         knowledge.seen.insert(replica.clone(), number);
         Ok(SnapshotManifest {
             replica,
@@ -501,9 +510,11 @@ fn is_synced(
     }
 
     // Versions in conflict can have equal sizes and mtimes, so the digest decides if it is known.
-    let digest = last.contents.map(|(_, digest)| digest);
     let is_text = !last.remote.path.ends_with(rollout::ZST);
     let entry = incoming_files.get(&last.remote.path);
     let entry = entry.filter(|entry| is_text && entry.stat() == last.remote.stat);
-    entry.is_none_or(|entry| digest.is_none_or(|digest| digest == entry.digest))
+    entry.is_none_or(|entry| {
+        last.text_digest()
+            .is_none_or(|digest| digest == entry.digest)
+    })
 }

@@ -71,7 +71,7 @@ impl<R: Remote> Join<'_, R> {
         stat: Stat,
     ) -> Option<Sha256Digest> {
         let last = last.filter(|l| l.remote.matches(path, stat) && !path.ends_with(rollout::ZST));
-        if let Some((_, digest)) = last.and_then(|last| last.contents) {
+        if let Some(digest) = last.and_then(SyncedFile::text_digest) {
             return Some(digest);
         }
         // If the state has a matching record without a digest, size and mtime prove nothing: two merges of lines can

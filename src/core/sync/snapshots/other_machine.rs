@@ -27,7 +27,7 @@ impl OtherMachine {
 }
 
 /// A file that another machine changed or deleted.
-#[derive(Debug)]
+#[derive(Debug, Default)]
 pub(super) struct IncomingFile {
     pub(super) key: String,
     /// Empty if the machine deleted the file.

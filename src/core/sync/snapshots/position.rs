@@ -30,6 +30,7 @@ pub(super) struct Position {
     pub(super) snapshot: Option<String>,
     /// Number of the last publication.
     pub(super) number: u64,
+    /// The versions that this machine has merged. The merges of a run are written with its publication.
     pub(super) knowledge: Knowledge,
     /// Ids of the snapshots that were merged completely.
     pub(super) joined: BTreeSet<String>,

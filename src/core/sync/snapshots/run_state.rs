@@ -11,6 +11,7 @@ use crate::io::{IoError, atomic, document, tree};
 use crate::sync::config::SyncConfig;
 use crate::sync::contents;
 use crate::sync::ledger::Ledger;
+use crate::sync::manifest::ManifestEntry;
 use crate::sync::sides::{Side, Stat};
 use crate::sync::state::{OwnManifests, Replica, SideFile, SyncState, SyncedFile};
 
@@ -108,7 +109,7 @@ impl<R: Remote> Join<'_, R> {
         for (key, versions) in taken.files {
             for (index, file) in versions.into_iter().enumerate() {
                 let own = self.outgoing.get(&key);
-                let is_merged = self.knowledge.knows(&key, &file.version)
+                let is_merged = self.position.knowledge.knows(&key, &file.version)
                     || own.is_some_and(|own| own.has_same_files(&file));
 
                 // The record of the killed run has the file of both sides; without one, the home is searched.
@@ -160,25 +161,24 @@ impl<R: Remote> Join<'_, R> {
                 continue;
             };
 
-            let local_path = last.map_or(path, |last| &last.local.path).clone();
-            let synced = SyncedFile {
+            let local_path = last.map_or(path, |last| &last.local.path);
+            let stat = Stat {
                 // No file has this mtime, so the plan compares the content of the local file.
-                local: SideFile {
-                    path: local_path,
-                    stat: Stat {
-                        mtime_ns: Stat::NEVER,
-                        ..entry.stat()
-                    },
-                },
-                remote: SideFile {
-                    path: path.clone(),
-                    stat: entry.stat(),
-                },
-                contents: entry.text_digest(path),
+                mtime_ns: Stat::NEVER,
+                ..entry.stat()
             };
-
+            let synced = to_synced(SideFile::new(local_path, stat), path, entry);
             state.files.insert(key.clone(), synced);
         }
+    }
+}
+
+/// Returns the record of a local file and of a published version, which is at `path` in the staged tree.
+fn to_synced(local: SideFile, path: &str, entry: &ManifestEntry) -> SyncedFile {
+    SyncedFile {
+        local,
+        remote: SideFile::new(path, entry.stat()),
+        contents: entry.text_digest(path),
     }
 }
 
@@ -191,15 +191,8 @@ fn find_placed(config: &SyncConfig, file: &FileVersions) -> Result<Option<Synced
         };
 
         if contents::read_raw_digest(&full_path).is_ok_and(|digest| digest == entry.digest) {
-            let side_file = |stat| SideFile {
-                path: path.clone(),
-                stat,
-            };
-            return Ok(Some(SyncedFile {
-                local: side_file(stat),
-                remote: side_file(entry.stat()),
-                contents: entry.text_digest(path),
-            }));
+            let local = SideFile::new(path, stat);
+            return Ok(Some(to_synced(local, path, entry)));
         }
     }
     Ok(None)

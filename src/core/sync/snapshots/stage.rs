@@ -396,8 +396,8 @@ impl<R: Remote> Join<'_, R> {
             // The planner copies a deletion only for the version of this machine. The other machine knew this version,
             // even if it deleted a later one.
             for file in incoming.iter().filter(|file| file.version.is_none()) {
-                let last = state.files.get(&file.key).and_then(|last| last.contents);
-                if let (Some(deletion), Some((_, digest))) = (deleted.get_mut(&file.key), last) {
+                let last = state.files.get(&file.key).and_then(SyncedFile::text_digest);
+                if let (Some(deletion), Some(digest)) = (deleted.get_mut(&file.key), last) {
                     deletion.digest = digest.to_string();
                 }
             }

@@ -10,7 +10,7 @@ use crate::sync::file_group::state_key;
 use crate::sync::file_kind::FileKind;
 use crate::sync::manifest::ManifestEntry;
 use crate::sync::sides::{Stat, set_mtime};
-use crate::sync::{contents, manager_folder};
+use crate::sync::{contents, manager_folder, rollouts};
 use std::collections::BTreeMap;
 use std::fs;
 use std::io::{self, Read};
@@ -178,10 +178,7 @@ impl StagedTree {
         while let Some((folder, relative_folder)) = folders.pop() {
             for (name, kind) in tree::list_if_exists(&folder)? {
                 let name = name.to_string_lossy().into_owned();
-                let relative_path = match &*relative_folder {
-                    "" => name.clone(),
-                    parent => format!("{parent}/{name}"),
-                };
+                let relative_path = rollouts::join(&relative_folder, &name);
 
                 if kind.is_dir() {
                     folders.push((folder.join(&name), relative_path));

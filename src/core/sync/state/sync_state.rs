@@ -23,6 +23,13 @@ pub struct SideFile {
 }
 
 impl SideFile {
+    pub(crate) fn new(path: &str, stat: Stat) -> Self {
+        Self {
+            path: path.to_owned(),
+            stat,
+        }
+    }
+
     /// Returns true if path, size and mtime are unchanged since the last sync.
     pub(crate) fn matches(&self, path: &str, stat: Stat) -> bool {
         self.stat == stat && self.path == path
@@ -41,6 +48,10 @@ pub struct SyncedFile {
 impl SyncedFile {
     pub(crate) fn file_on(&self, side: Side) -> &SideFile {
         side.select(&self.local, &self.remote)
+    }
+
+    pub(crate) fn text_digest(&self) -> Option<Sha256Digest> {
+        self.contents.map(|(_, digest)| digest)
     }
 
     /// Returns true if size and mtime on both sides equal those of the last sync.
@@ -145,8 +156,7 @@ impl SyncState {
         file: SyncedFile,
         replaced: Option<Sha256Digest>,
     ) {
-        let text_digest = |file: &SyncedFile| file.contents.map(|(_, digest)| digest);
-        let present_digest = text_digest(&file);
+        let present_digest = file.text_digest();
         self.deleted.remove(key);
         let last = self.files.insert(key.to_owned(), file);
 
@@ -154,7 +164,7 @@ impl SyncState {
             return;
         }
 
-        let last_digest = last.as_ref().and_then(text_digest);
+        let last_digest = last.as_ref().and_then(SyncedFile::text_digest);
         for former in [last_digest, replaced].into_iter().flatten() {
             let former_digests = self.replaced.entry(key.to_owned()).or_default();
             former_digests.retain(|digest| *digest != former);
