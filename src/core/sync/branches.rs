@@ -129,7 +129,7 @@ impl Branch {
         let (first, second) = (read_slices(&shown), read_slices(&file));
         let versions = ConflictingVersions::of_branches(home, &thread, &first, &second).ok()?;
 
-        let path = file.strip_prefix(home).ok()?.to_str()?.replace('\\', "/");
+        let path = path_in_home(home, &file)?;
         versions.has_hidden_messages().then(|| Self {
             record,
             file,
@@ -172,8 +172,8 @@ impl Branch {
         state: &mut SyncState,
         remote_records: &BTreeSet<String>,
     ) -> Result<(), IoError> {
-        let shown_key = self.shown.strip_prefix(home).ok().and_then(Path::to_str);
-        let shown_key = shown_key.and_then(|path| rollouts::key(&path.replace('\\', "/")));
+        let shown_path = path_in_home(home, &self.shown);
+        let shown_key = shown_path.as_deref().and_then(rollouts::key);
         let mut continued_key = shown_key.clone();
 
         if choice == KeepChoice::ConflictCopy {
@@ -209,9 +209,7 @@ impl Branch {
     ) -> Result<Option<String>, IoError> {
         let (name, line) = self.build_continuation().at("continue", &self.file)?;
         let target = self.shown.with_file_name(name);
-        let path = target.strip_prefix(home).ok().and_then(Path::to_str);
-        let path = path.map(|path| path.replace('\\', "/"));
-
+        let path = path_in_home(home, &target);
         let update = path
             .as_deref()
             .and_then(|path| IndexUpdate::from_path(path, ContentChange::New));
@@ -252,6 +250,12 @@ impl Branch {
         let line = format!("{meta}\n").into_bytes();
         Ok((format!("{stem}_{new_id}.jsonl"), line))
     }
+}
+
+/// Returns the path of a file relative to the home, with `/`; `None` if the file is outside or the path is not Unicode.
+fn path_in_home(home: &Path, file: &Path) -> Option<String> {
+    let path = file.strip_prefix(home).ok()?.to_str()?;
+    Some(path.replace('\\', "/"))
 }
 
 /// Returns the offset after the last complete line of the plain text of a rollout.

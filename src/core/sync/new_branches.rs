@@ -7,7 +7,6 @@ use super::rewind_knowledge::{self, RewindKnowledge};
 use super::sides::Side;
 use super::state::SyncState;
 use super::{branches, resolutions, rollouts};
-use crate::codex::rollout::RolloutName;
 use crate::history::files;
 use crate::history::rollout::read_last_ordinal;
 use std::collections::{BTreeMap, BTreeSet};
@@ -124,8 +123,7 @@ fn find_changed_threads(
     let mut threads: BTreeMap<String, ChangedThread> = BTreeMap::new();
     for step in &plan.steps {
         let is_synced = matches!(step.state_update, StateUpdate::Synced { .. });
-        let ids = rollouts::id(&step.key).zip(rollouts::rollout_id(&step.key));
-        let Some((thread, id)) = ids.filter(|_| is_synced) else {
+        let Some(ids) = rollouts::ids(&step.key).filter(|_| is_synced) else {
             continue;
         };
 
@@ -136,18 +134,16 @@ fn find_changed_threads(
             continue;
         }
 
-        let changed = threads.entry(thread.to_lowercase()).or_default();
+        let changed = threads.entry(ids.thread).or_default();
         if let Some(path) = download_source {
-            let path = config.file_path(Side::Remote, path);
-            changed.arrived.insert(id.clone(), (step.key.clone(), path));
+            let rollout = (step.key.clone(), config.file_path(Side::Remote, path));
+            changed.arrived.insert(ids.rollout.clone(), rollout);
         }
-
         if step.replaces_lines {
-            changed.diverged.insert(id.clone());
+            changed.diverged.insert(ids.rollout.clone());
         }
-
         if is_uploaded && !state.files.contains_key(&step.key) {
-            changed.first_uploads.insert(id);
+            changed.first_uploads.insert(ids.rollout);
         }
         changed.keys.insert(step.key.clone());
     }
@@ -155,11 +151,10 @@ fn find_changed_threads(
     // The versions of a conflict diverged, whether or not the plan copies them.
     for conflict in &plan.conflicts {
         let key = rollouts::key(&conflict.path);
-        let ids = key.and_then(|key| rollouts::id(&key).zip(rollouts::rollout_id(&key)));
-        let thread =
-            ids.and_then(|(thread, id)| Some((threads.get_mut(&thread.to_lowercase())?, id)));
-        if let Some((changed, id)) = thread {
-            changed.diverged.insert(id);
+        if let Some(ids) = key.and_then(|key| rollouts::ids(&key))
+            && let Some(changed) = threads.get_mut(&ids.thread)
+        {
+            changed.diverged.insert(ids.rollout);
         }
     }
 
@@ -182,19 +177,13 @@ fn find_rollouts(
     let mut rollouts_by_thread: BTreeMap<String, Rollouts> = BTreeMap::new();
     let (files, _) = files::find_readable(home);
     for file in files {
-        let Some(name) = RolloutName::parse(&file.relative) else {
-            continue;
-        };
-
-        let ids = name.id().zip(name.rollout_id());
-        let ids = ids.map(|(thread, id)| (thread.to_lowercase(), id.to_lowercase()));
         let path = file.relative.to_str().map(|path| path.replace('\\', "/"));
-        let key = path.and_then(|path| rollouts::key(&path));
-        if let Some(((thread, id), key)) = ids.zip(key)
-            && threads.contains_key(&thread)
+        if let Some(key) = path.and_then(|path| rollouts::key(&path))
+            && let Some(ids) = rollouts::ids(&key)
+            && threads.contains_key(&ids.thread)
         {
-            let rollouts = rollouts_by_thread.entry(thread).or_default();
-            rollouts.insert(id, (key, file.path(home)));
+            let rollouts = rollouts_by_thread.entry(ids.thread).or_default();
+            rollouts.insert(ids.rollout, (key, file.path(home)));
         }
     }
     rollouts_by_thread

@@ -48,10 +48,10 @@ impl RewindKnowledge {
             };
 
             let name = format!("{label}.jsonl");
-            let ids = rollouts::id(&name).zip(rollouts::rollout_id(&name));
-            if let Some(((thread, id), known_rollout)) = ids.zip(parse_known_rollout(digits)) {
-                let thread = threads.entry(thread.to_lowercase()).or_default();
-                thread.0.entry(id).or_default().push(known_rollout);
+            let known_rollout = parse_known_rollout(digits);
+            if let Some((ids, known_rollout)) = rollouts::ids(&name).zip(known_rollout) {
+                let thread = threads.entry(ids.thread).or_default();
+                thread.0.entry(ids.rollout).or_default().push(known_rollout);
             }
         }
         threads

@@ -102,8 +102,21 @@ pub(crate) fn id(key: &str) -> Option<String> {
 /// Returns the id of a rollout in lower case, from a key, a name or a path, like [`id`]. A rollout that continues
 /// another one refers to it by this id.
 pub(crate) fn rollout_id(key: &str) -> Option<String> {
-    let file = RolloutName::parse(Path::new(file_name(key)))?;
-    file.rollout_id().map(str::to_lowercase)
+    rollout::parse_rollout_id(Path::new(file_name(key)))
+}
+
+/// The ids of a rollout and of its thread, in lower case.
+pub(crate) struct RolloutIds {
+    pub thread: String,
+    pub rollout: String,
+}
+
+/// Returns both ids of a rollout, from a key, a name or a path, like [`id`].
+pub(crate) fn ids(key: &str) -> Option<RolloutIds> {
+    Some(RolloutIds {
+        thread: id(key)?.to_lowercase(),
+        rollout: rollout_id(key)?,
+    })
 }
 
 /// Returns true for the path of a rollout that a rewind began.
@@ -146,8 +159,7 @@ pub(crate) fn join(folder: &str, name: &str) -> String {
 
 /// Returns the path of the same file name in another folder, which is not the root of a side.
 pub(crate) fn with_folder(folder: &str, path: &str) -> String {
-    let name = path.rsplit('/').next().unwrap_or(path);
-    format!("{folder}/{name}")
+    format!("{folder}/{}", file_name(path))
 }
 
 /// Returns the date of the folder below `sessions/`: `2026-11-20` for `2026-11-20/` and for `2026/11/20/`. `None` if

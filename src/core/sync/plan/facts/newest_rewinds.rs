@@ -34,17 +34,16 @@ pub(super) fn find_newest_rewinds(
             [local, remote] => local.or(remote),
         };
 
-        let ids = rollouts::id(key).zip(rollouts::rollout_id(key));
-        let Some(((thread, rollout_id), folder)) = ids.zip(folder) else {
+        let Some((ids, folder)) = rollouts::ids(key).zip(folder) else {
             continue;
         };
         let rewind = NewestRewind {
-            rollout_id,
+            rollout_id: ids.rollout,
             is_archived: rollouts::is_archive_folder(folder),
         };
-        let thread = thread.to_lowercase();
-        if rewinds.get(&thread).is_none_or(|newest| *newest < rewind) {
-            rewinds.insert(thread, rewind);
+        let newest = rewinds.get(&ids.thread);
+        if newest.is_none_or(|newest| *newest < rewind) {
+            rewinds.insert(ids.thread, rewind);
         }
     }
     rewinds
