@@ -179,7 +179,7 @@ fn collect_conflict_copies<'a>(
 ) -> Vec<&'a str> {
     let waiting_copies = plan.notices.conflict_copies.iter().map(|(name, _)| &**name);
     let new_copies = steps.flat_map(SyncStep::new_conflict_copies);
-    let new_copies = new_copies.map(|(name, _)| name);
+    let new_copies = new_copies.map(|copy| &*copy.name);
     let names: BTreeSet<&str> = waiting_copies.chain(new_copies).collect();
     names.into_iter().collect()
 }

@@ -13,7 +13,6 @@ use crate::steps::vault_sync::{StagingRule, VaultPurpose, VaultSync, with_staged
 use crate::views::account::short_id;
 use crate::views::sync_plan::{ConflictJson, VersionsJson};
 use clap::Args;
-use codex_manager_core::io::hash::Sha256Digest;
 use codex_manager_core::io::{IoContext, shell};
 use codex_manager_core::sync::apply::ApplyReport;
 use codex_manager_core::sync::branches::{self, Branch};
@@ -21,7 +20,7 @@ use codex_manager_core::sync::config::{ConflictPolicy, SyncConfig, SyncRemote};
 use codex_manager_core::sync::conflict_copies::{ConflictCopies, ConflictCopy};
 use codex_manager_core::sync::continued_rollouts::ContinuedRollouts;
 use codex_manager_core::sync::plan::{
-    self, Conflict, ObservedFile, PlanRequest, SyncPlan, SyncStep,
+    self, Conflict, NewConflictCopy, ObservedFile, PlanRequest, SyncPlan, SyncStep,
 };
 use codex_manager_core::sync::resolve::{DecidedCopy, KeepChoice};
 use codex_manager_core::sync::sides::Side;
@@ -363,8 +362,8 @@ fn ask_version(context: &Context, decision: &OpenDecision) -> Option<KeepChoice>
 struct DecidedFilePlan {
     plan: SyncPlan,
     state: SyncState,
-    /// The names and digests of the conflict copies that the plan creates.
-    new_copies: Vec<(String, Sha256Digest)>,
+    /// The conflict copies that the plan creates.
+    new_copies: Vec<NewConflictCopy>,
     /// The conflict copy with the version that does not stay in its place.
     other_copy: Option<String>,
 }
@@ -399,8 +398,7 @@ impl SyncContext<'_> {
 
         // The step may keep further versions too, so the text tells which copy is the other version of this conflict.
         let new_copies = plan.steps.iter().flat_map(SyncStep::new_conflict_copies);
-        let new_copies = new_copies.map(|(name, digest)| (name.to_owned(), digest));
-        let new_copies: Vec<_> = new_copies.collect();
+        let new_copies: Vec<_> = new_copies.cloned().collect();
         let other_copy = match other_version {
             Some(file) if !new_copies.is_empty() => find_copy_of(file, &new_copies, self.config)?,
             _ => None,
@@ -447,17 +445,13 @@ impl SyncContext<'_> {
 
     /// Records in the state that the new conflict copies are kept, so that earlier decisions about equal versions, of
     /// any machine, do not drop them if this process is killed.
-    fn keep_new_copies(
-        &self,
-        new_copies: &[(String, Sha256Digest)],
-        state: &mut SyncState,
-    ) -> Result<()> {
+    fn keep_new_copies(&self, new_copies: &[NewConflictCopy], state: &mut SyncState) -> Result<()> {
         if new_copies.is_empty() {
             return Ok(());
         }
         let remote = identity::read_remote_manifests(self.config, state)?.resolutions;
-        for (name, _) in new_copies {
-            resolutions::record_keep(name, &mut state.resolutions, &remote);
+        for copy in new_copies {
+            resolutions::record_keep(&copy.name, &mut state.resolutions, &remote);
         }
         Ok(self.replica.write(state)?)
     }
@@ -516,13 +510,13 @@ fn extract_file_plan(path: &str, full_plan: &SyncPlan) -> Option<SyncPlan> {
 /// Returns the name of the conflict copy with the text of the file `observed`, if there is one.
 fn find_copy_of(
     observed: &ObservedFile,
-    copies: &[(String, Sha256Digest)],
+    copies: &[NewConflictCopy],
     config: &SyncConfig,
 ) -> Result<Option<String>> {
     let file_path = config.file_path(observed.side, &observed.path);
     let (_, text_digest) = contents::read_text_digest(&file_path).at("read", &file_path)?;
-    let matching = copies.iter().find(|(_, digest)| *digest == text_digest);
-    Ok(matching.map(|(name, _)| name.clone()))
+    let matching = copies.iter().find(|copy| copy.digest == text_digest);
+    Ok(matching.map(|copy| copy.name.clone()))
 }
 
 /// Returns the error for a decision for which the new plan has no step, with the reason.

@@ -10,6 +10,10 @@ use regex::bytes::Regex;
 use std::path::{Path, PathBuf};
 use std::sync::LazyLock;
 
+/// The reason not to sync a file whose name looks like that of a client's copy.
+pub(crate) const LOOKS_LIKE_COPY: &str =
+    "looks like a copy that a cloud client made; it is not synced";
+
 /// The class of a path in the cloud folder. Paths are relative, with `/`.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(crate) enum CloudName {

@@ -177,9 +177,14 @@ fn parse_file_name(name: &str) -> Option<(&str, &str)> {
 }
 
 impl ConflictCopies {
+    /// Returns the path of a copy on one side.
+    pub(crate) fn path_of(&self, side: Side, copy: &ConflictCopy) -> PathBuf {
+        self.folders.path(side, &copy.name)
+    }
+
     /// Returns true if the conversation at this path has the text of the copy. Reads no copy that is not downloaded.
     pub fn has_text_of(&self, copy: &ConflictCopy, conversation: &Path) -> bool {
-        let path = self.folders.path(copy.source_side(), &copy.name);
+        let path = self.path_of(copy.source_side(), copy);
         let is_downloaded = copy.local.or(copy.remote).is_some();
         is_downloaded
             && rollout::compare(conversation, &path)

@@ -11,6 +11,7 @@ use super::listed_versions::{MAX_MANIFEST_BYTES, RemoteManifests};
 use super::manifest::{self, EncodedManifest, ManifestEntry};
 use super::sealed_lines;
 use super::state::{Replica, StateDamage, SyncState};
+use crate::io::hash::Sha256Digest;
 use crate::io::{IoContext, IoError, file_open};
 use std::collections::BTreeMap;
 use std::io::{self, Read};
@@ -41,17 +42,8 @@ pub fn rename_if_cloned(
     replica: &Replica,
 ) -> Result<Option<(String, String)>, IoError> {
     if state.file.damage == Some(StateDamage::All) {
-        // Without the state, the former name of this machine is unknown. Each manifest with this machine id counts as
-        // a former one of this machine, so that sync does not wait for the files that it lists.
-        let prefix = format!("{}-", config.machine_id);
-        let has_machine_id = |path: &PathBuf| {
-            let name = path.file_name().unwrap_or_default().to_string_lossy();
-            let writer = name.strip_prefix(&prefix);
-            writer.is_some_and(|writer| !writer.contains('-'))
-        };
-        let paths = manifest::list_paths(&config.cloud).filter(has_machine_id);
-        let end_digests = paths.filter_map(|path| sealed_lines::read_end(&path).ok().flatten());
-        state.own.former.extend(end_digests);
+        // Without the state, the former name of this machine is unknown.
+        state.own.former.extend(read_ends_with_machine_id(config));
     }
 
     let path = own_manifest_path(config, state);
@@ -81,6 +73,20 @@ pub fn rename_if_cloned(
         relative.to_string_lossy().replace('\\', "/"),
         why.to_owned(),
     )))
+}
+
+/// Returns the end digests of all manifests with this machine id. They count as former manifests of this machine, so that
+/// sync does not wait for the files that they list.
+fn read_ends_with_machine_id(config: &SyncConfig) -> Vec<Sha256Digest> {
+    let prefix = format!("{}-", config.machine_id);
+    let has_machine_id = |path: &PathBuf| {
+        let name = path.file_name().unwrap_or_default().to_string_lossy();
+        let writer = name.strip_prefix(&prefix);
+        writer.is_some_and(|writer| !writer.contains('-'))
+    };
+    let paths = manifest::list_paths(&config.cloud).filter(has_machine_id);
+    let end_digests = paths.filter_map(|path| sealed_lines::read_end(&path).ok().flatten());
+    end_digests.collect()
 }
 
 /// Returns true if this machine's manifest is torn and lists nothing new, so that the next run writes it again. Returns
@@ -139,6 +145,15 @@ pub(crate) fn encode_next_manifest(
     Ok(encoded)
 }
 
+/// Writes this machine's manifest to the cloud folder.
+pub(crate) fn write_manifest(
+    manifest: &EncodedManifest,
+    state: &SyncState,
+    config: &SyncConfig,
+) -> Result<(), IoError> {
+    manifest.write(&config.cloud, &own_manifest_path(config, state))
+}
+
 /// Publishes this machine's manifest outside of a run, after writing the state. Writes neither if another machine has
 /// written the manifest under this machine's name: the next run takes a new name and reports that.
 pub(crate) fn publish_manifest(
@@ -152,5 +167,5 @@ pub(crate) fn publish_manifest(
     }
     let manifest = encode_next_manifest(files, state, config)?;
     replica.write(state)?;
-    manifest.write(&config.cloud, &own_manifest_path(config, state))
+    write_manifest(&manifest, state, config)
 }

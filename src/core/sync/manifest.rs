@@ -118,7 +118,8 @@ pub(crate) fn list_paths(cloud: &Path) -> impl Iterator<Item = PathBuf> {
     entries.filter_map(move |entry| {
         let name = entry.file_name().to_string_lossy().into_owned();
         let name = cloud_names::placeholder_target(&name).unwrap_or(name);
-        is_manifest_name(&name).then(|| folder.join(name))
+        parse_machine_name(&name)?;
+        Some(folder.join(name))
     })
 }
 
@@ -243,12 +244,7 @@ pub(crate) fn fold_name(key: &str) -> String {
     }
 }
 
-/// Returns true for the name of a manifest. A name with a client's suffix is not one.
-pub(crate) fn is_manifest_name(name: &str) -> bool {
-    parse_machine_name(name).is_some()
-}
-
-/// Returns the machine of a name `<machine>-<8 hex>.jsonl`.
+/// Returns the machine of a name `<machine>-<8 hex>.jsonl`; `None` for other names, such as one with a client's suffix.
 pub fn parse_machine_name(name: &str) -> Option<&str> {
     let (machine, writer) = name.strip_suffix(".jsonl")?.rsplit_once('-')?;
     let is_name_char = |c: char| c.is_ascii_alphanumeric() || matches!(c, '.' | '_' | '-');
@@ -380,7 +376,7 @@ mod tests {
             ),
             ("desk.jsonl", false),
         ] {
-            assert_eq!(is_manifest_name(name), is_manifest, "{name}");
+            assert_eq!(parse_machine_name(name).is_some(), is_manifest, "{name}");
         }
     }
 }

@@ -12,8 +12,8 @@ const MARKER_FILE: &str = "restored";
 /// The markers that one restore wrote, one for each state of the home. A home has a state for each cloud folder.
 #[derive(Debug)]
 pub struct RestoreMarkers {
-    /// Paths of the markers, without those that replaced the marker of an earlier restore.
-    new_paths: Vec<PathBuf>,
+    /// The folders of the markers, without those that had the marker of an earlier restore.
+    new_folders: Vec<PathBuf>,
     /// The content of the markers, a random id.
     id: String,
 }
@@ -25,16 +25,15 @@ impl RestoreMarkers {
     /// A marker cannot be written. Without it, a sync would treat files that the archive lacks as deleted.
     pub fn write(folders: &[PathBuf]) -> Result<Self, IoError> {
         let mut markers = Self {
-            new_paths: Vec::new(),
+            new_folders: Vec::new(),
             id: random_id(),
         };
 
         for folder in folders {
-            let path = folder.join(MARKER_FILE);
             let is_first = read_marker(folder)?.is_none();
-            atomic::write(&path, markers.id.as_bytes())?;
+            atomic::write(&folder.join(MARKER_FILE), markers.id.as_bytes())?;
             if is_first {
-                markers.new_paths.push(path);
+                markers.new_folders.push(folder.clone());
             }
         }
         Ok(markers)
@@ -43,9 +42,9 @@ impl RestoreMarkers {
     /// Removes the markers of a restore that exchanged nothing. Folders that had the marker of an earlier restore keep
     /// a marker.
     pub fn remove(self) {
-        for path in self.new_paths {
+        for folder in self.new_folders {
             // With a marker that stays, the next sync only treats no missing file as deleted.
-            let _ = remove_if_unchanged(&path, &self.id);
+            let _ = clear_marker(&folder, &self.id);
         }
     }
 }
@@ -58,15 +57,12 @@ pub(super) fn read_marker(folder: &Path) -> Result<Option<String>, IoError> {
 
 /// Removes the marker from the folder of a state, unless a later restore has replaced it.
 pub(super) fn clear_marker(folder: &Path, marker: &str) -> Result<(), IoError> {
-    remove_if_unchanged(&folder.join(MARKER_FILE), marker)
-}
-
-fn remove_if_unchanged(path: &Path, marker: &str) -> Result<(), IoError> {
-    if !file_open::read(path).is_ok_and(|text| text == marker.as_bytes()) {
+    let path = folder.join(MARKER_FILE);
+    if !file_open::read(&path).is_ok_and(|text| text == marker.as_bytes()) {
         return Ok(());
     }
-    sharing::remove_file(path).at("remove", path)?;
-    atomic::sync_folder(atomic::parent_of(path))
+    sharing::remove_file(&path).at("remove", &path)?;
+    atomic::sync_folder(folder)
 }
 
 #[cfg(test)]

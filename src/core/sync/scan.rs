@@ -9,6 +9,7 @@ use crate::codex::home::{self, HomeEntryKind, kind_of};
 use crate::io::temp_name::TEMP_PREFIX;
 use crate::io::{IoContext, IoError, OrdinaryPath, atomic, progress, tree};
 use std::collections::BTreeSet;
+use std::ffi::OsStr;
 use std::fs::{self, Metadata};
 use std::io;
 use std::path::{Path, PathBuf};
@@ -52,6 +53,14 @@ pub(crate) struct ListedFile {
     pub companion: bool,
 }
 
+#[derive(Debug)]
+pub(crate) struct UnfollowedLink {
+    pub side: Side,
+    pub path: String,
+    /// The reason not to follow the link.
+    pub why: &'static str,
+}
+
 #[derive(Debug, Default)]
 pub(crate) struct SideListing {
     /// Files under their own names.
@@ -62,17 +71,26 @@ pub(crate) struct SideListing {
     pub placeholders: Vec<ListedFile>,
     /// Entries of the home that are not synced, and of the cloud folder that are ignored.
     pub notices: Vec<Notice>,
-    /// Links that are not followed, each with the reason. Nothing is read or written at or below their paths,
-    /// so the remote counterpart stays where it is.
-    pub links: Vec<(String, &'static str)>,
+    /// Links that are not followed. Nothing is read or written at or below their paths, so the remote counterpart stays
+    /// where it is.
+    pub links: Vec<UnfollowedLink>,
     /// Links at paths that are not synced. Paths below such a link may still be synced, as when a folder was moved and
     /// replaced by a link.
-    pub unsynced_links: Vec<String>,
+    pub unsynced_links: Vec<UnfollowedLink>,
     /// Temp files of this program that a killed run left.
     pub temp_files: Vec<PathBuf>,
 }
 
-pub(crate) const NOT_FOLLOWED: &str = "a link is not followed";
+/// Returns the name, or the reason why no file of this name is synced.
+fn check_name(name: &OsStr) -> Result<&str, &'static str> {
+    let name = name.to_str().ok_or("its name is not valid UTF-8")?;
+    if name.chars().any(char::is_control) {
+        return Err("its name has control characters");
+    }
+    Ok(name)
+}
+
+const NOT_FOLLOWED: &str = "a link is not followed";
 
 /// Lists one side. A missing root is an empty listing. A folder that cannot be read is an error, because its
 /// files must not count as absent.
@@ -172,7 +190,11 @@ impl SideWalk<'_> {
             }
         };
 
-        self.listing.links.push((relative.to_owned(), why));
+        self.listing.links.push(UnfollowedLink {
+            side: self.side,
+            path: relative.to_owned(),
+            why,
+        });
         Ok(false)
     }
 
@@ -188,17 +210,14 @@ impl SideWalk<'_> {
         for entry in entries {
             let entry = entry.at("list", folder)?;
             let name = entry.file_name();
-            let Some(name) = name.to_str() else {
-                let shown_path = entry.path().to_string_lossy().escape_debug().to_string();
-                self.add_notice(&shown_path, "its name is not valid UTF-8");
-                continue;
+            let name = match check_name(&name) {
+                Ok(name) => name,
+                Err(why) => {
+                    let shown_path = entry.path().to_string_lossy().escape_debug().to_string();
+                    self.add_notice(&shown_path, why);
+                    continue;
+                }
             };
-
-            if name.chars().any(char::is_control) {
-                let shown_path = entry.path().to_string_lossy().escape_debug().to_string();
-                self.add_notice(&shown_path, "its name has control characters");
-                continue;
-            }
 
             let path = rollouts::join(relative, name);
             let kind = entry.file_type().at("inspect", folder)?;
@@ -214,7 +233,11 @@ impl SideWalk<'_> {
                 // The type of an entry is that of the link, so its target decides nothing here.
                 let is_synced = self.scope.classify(&path) == ScopeMatch::Synced;
                 if !is_synced || cloud_names::is_scratch(name) {
-                    self.listing.unsynced_links.push(path);
+                    self.listing.unsynced_links.push(UnfollowedLink {
+                        side: self.side,
+                        path,
+                        why: NOT_FOLLOWED,
+                    });
                 } else if self.accept_link(&entry.path(), &path)? {
                     self.add_or_queue(entry.path(), path)?;
                 }
@@ -250,10 +273,8 @@ impl SideWalk<'_> {
             };
             for entry in entries {
                 let entry = entry.at("list", &folder)?;
-
                 let name = entry.file_name();
-                let has_no_control = |name: &&str| !name.chars().any(char::is_control);
-                let Some(name) = name.to_str().filter(has_no_control) else {
+                let Ok(name) = check_name(&name) else {
                     continue;
                 };
 
@@ -292,10 +313,7 @@ impl SideWalk<'_> {
             || guessed_original.is_some_and(|original| starts.contains(&&*original));
 
         if is_copy && !kind.is_symlink() {
-            self.add_notice(
-                &path,
-                "looks like a copy that a cloud client made; it is not synced",
-            );
+            self.add_notice(&path, cloud_names::LOOKS_LIKE_COPY);
         }
         Ok(())
     }
@@ -332,55 +350,58 @@ impl SideWalk<'_> {
         };
         let scope_match = self.scope.classify(synced_path);
         if scope_match == ScopeMatch::Excluded {
-            // Only explicitly named paths are reported. Most files of a home stay local, and listing them
-            // would hide the rest.
-            if self.side == Side::Remote
-                && let Some(why) = self.scope.exclusion_reason(synced_path)
-            {
-                let why = if scope::never_synced_reason(synced_path).is_some() {
-                    "it is never synced, and does not belong in this folder"
-                } else {
-                    why
-                };
-                self.add_notice(&path, why);
-            } else if kind_of(Path::new(synced_path)) == HomeEntryKind::UserContent
-                && let Some(why) = scope::never_synced_reason(synced_path)
-            {
+            if let Some(why) = self.reason_to_report(synced_path) {
                 self.add_notice(&path, why);
             }
             return;
         }
 
-        let mut listed_file = ListedFile {
+        let listed_file = ListedFile {
             stat: Stat::from_metadata(meta),
             companion: scope_match == ScopeMatch::Companion,
             path,
         };
+        self.list_file(class, listed_file, is_dataless(meta));
+    }
 
+    /// Returns the reason to report that a file is excluded. Only explicitly named paths are reported: most files of a home
+    /// stay local, and listing them would hide the rest.
+    fn reason_to_report(&self, synced_path: &str) -> Option<&'static str> {
+        if self.side == Side::Local {
+            let is_of_user = kind_of(Path::new(synced_path)) == HomeEntryKind::UserContent;
+            let find_reason = || scope::never_synced_reason(synced_path);
+            return is_of_user.then(find_reason).flatten();
+        }
+        let why = self.scope.exclusion_reason(synced_path)?;
+        let is_never_synced = scope::never_synced_reason(synced_path).is_some();
+        Some(if is_never_synced {
+            "it is never synced, and does not belong in this folder"
+        } else {
+            why
+        })
+    }
+
+    /// Adds a file in the scope to the list for names of its class.
+    fn list_file(&mut self, class: CloudName, mut file: ListedFile, is_dataless: bool) {
+        let listing = &mut self.listing;
         match (class, self.side) {
-            (CloudName::Plain, _) if is_dataless(meta) => {
-                self.listing.placeholders.push(listed_file);
-            }
-            (CloudName::Plain, _) => self.listing.files.push(listed_file),
-            (CloudName::ClientCopy(real), Side::Remote) if !is_dataless(meta) => {
-                self.listing.client_copies.push((real, listed_file));
+            (CloudName::Plain, _) if is_dataless => listing.placeholders.push(file),
+            (CloudName::Plain, _) => listing.files.push(file),
+            (CloudName::ClientCopy(real), Side::Remote) if !is_dataless => {
+                listing.client_copies.push((real, file));
             }
             (CloudName::Placeholder(path), Side::Remote) => {
                 // Under its own name, a file of a system or a client is not synced either.
                 if cloud_names::classify(&path) == CloudName::Plain {
-                    listed_file.path = path;
-                    self.listing.placeholders.push(listed_file);
+                    file.path = path;
+                    listing.placeholders.push(file);
                 }
             }
-            (CloudName::Scratch, _) => {}
             (CloudName::Placeholder(_), Side::Local) => {
                 let why = "its name is that of a placeholder for a file that is not downloaded";
-                self.add_notice(&listed_file.path, why);
+                self.add_notice(&file.path, why);
             }
-            _ => self.add_notice(
-                &listed_file.path,
-                "a conflict copy that a cloud client made",
-            ),
+            _ => self.add_notice(&file.path, "a conflict copy that a cloud client made"),
         }
     }
 

@@ -2,6 +2,7 @@
 
 use super::config::SyncConfig;
 use super::scope;
+use crate::io::atomic::{self, TempFile};
 use crate::io::{IoContext, IoError, OrdinaryPath, modified_ns};
 use serde::Deserialize;
 use std::fs::{self, File, Metadata};
@@ -20,6 +21,10 @@ pub enum Side {
 }
 
 impl Side {
+    pub(crate) fn other(self) -> Self {
+        self.select(Self::Remote, Self::Local)
+    }
+
     /// Returns the one of two values that belongs to this side.
     pub(crate) fn select<T>(self, local: T, remote: T) -> T {
         match self {
@@ -34,6 +39,15 @@ impl Side {
 pub struct SidePath {
     pub side: Side,
     pub path: String,
+}
+
+impl SidePath {
+    pub(crate) fn new(side: Side, path: &str) -> Self {
+        Self {
+            side,
+            path: path.to_owned(),
+        }
+    }
 }
 
 /// Size and mtime of a regular file. The state files of codexSync have the same field names.
@@ -108,6 +122,32 @@ pub(super) fn mode_of(meta: &Metadata) -> Option<u32> {
 #[cfg(not(unix))]
 pub(super) fn mode_of(_: &Metadata) -> Option<u32> {
     None
+}
+
+/// Renames a durable temp file to `target`; durable on return. `planned` is the file that the plan found at `target`,
+/// `None` if it found none. Returns false, and leaves `target` unchanged, if another file is there now.
+pub(super) fn move_into_place(
+    temp: TempFile,
+    target: &Path,
+    planned: Option<Stat>,
+) -> Result<bool, IoError> {
+    if planned.is_some() {
+        let is_unchanged = Stat::read(target)? == planned;
+        if is_unchanged {
+            temp.replace_synced(target)?;
+        }
+        return Ok(is_unchanged);
+    }
+
+    // A file that a cloud client created since the plan is in no backup and must not be replaced.
+    match temp.publish_unsynced(target) {
+        Err(e) if e.source.kind() == io::ErrorKind::AlreadyExists => Ok(false),
+        published => {
+            published?;
+            atomic::sync_folder(atomic::parent_of(target))?;
+            Ok(true)
+        }
+    }
 }
 
 /// A file with the size and mtime that the plan observed. If either has changed since, the step is left for the next

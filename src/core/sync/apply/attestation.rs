@@ -10,6 +10,7 @@ use crate::codex::rollout;
 use crate::io::{IoContext, IoError};
 use crate::sync::config::SyncConfig;
 use crate::sync::contents::{self, ContentFormat};
+use crate::sync::ledger::{Ledger, LedgerContents};
 use crate::sync::manifest::{self, ManifestEntry};
 use crate::sync::sides::{Side, Stat};
 use crate::sync::state::{SyncState, SyncedFile};
@@ -69,10 +70,10 @@ pub(super) fn attest_unlisted(
 /// the replaced versions that these entries list.
 pub(super) fn remove_replaced(files: &mut BTreeMap<String, ManifestEntry>, state: &SyncState) {
     files.retain(|path, entry| {
-        let synced_contents = state.files.get(path).and_then(|last| last.contents);
+        let synced_digest = state.files.get(path).and_then(SyncedFile::text_digest);
         rollouts::key(path).is_some()
             || line_merge::is_mergeable(path)
-            || synced_contents.is_none_or(|(_, digest)| digest == entry.digest)
+            || synced_digest.is_none_or(|digest| digest == entry.digest)
     });
 }
 
@@ -131,11 +132,20 @@ fn exceeds_synced_text(path: &str, entry: &ManifestEntry, state: &SyncState) -> 
     !path.ends_with(rollout::ZST) && synced_contents.is_some_and(|(len, _)| entry.size > len)
 }
 
+/// Reads the ledger, with its entries corrected. Of the earlier versions, only those that the cloud client may still
+/// deliver are left.
+pub(super) fn read_written_entries(request: &ApplyRequest<'_>) -> Result<LedgerContents, IoError> {
+    let mut ledger = Ledger::read(request.replica.run_folder())?;
+    let earlier = std::mem::take(&mut ledger.earlier);
+    ledger.earlier = correct_unwritten_entries(&mut ledger.files, earlier, &request.config.cloud);
+    Ok(ledger)
+}
+
 /// Corrects the entries in `files` for which the ledger has `earlier` versions too: a killed run may have recorded a
 /// version that it never wrote. Such an entry becomes the version that the cloud folder has. If the cloud folder has
 /// none of the recorded versions, the entry stays, and the function returns the earlier versions of the file, which the
 /// cloud client may still deliver.
-pub(super) fn correct_unwritten_entries(
+fn correct_unwritten_entries(
     files: &mut BTreeMap<String, ManifestEntry>,
     earlier: Vec<(String, ManifestEntry)>,
     cloud: &Path,
@@ -179,7 +189,7 @@ pub(super) fn correct_unwritten_entries(
 /// Returns true if the entry has the size of the remote file at the last sync and, if that is known, its digest.
 fn matches_last_sync(entry: &ManifestEntry, last: &SyncedFile) -> bool {
     let is_text = !last.remote.path.ends_with(rollout::ZST);
-    let digest = last.contents.filter(|_| is_text).map(|(_, digest)| digest);
+    let digest = last.text_digest().filter(|_| is_text);
     entry.size == last.remote.stat.size && digest.is_none_or(|digest| digest == entry.digest)
 }
 

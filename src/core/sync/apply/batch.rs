@@ -10,11 +10,11 @@ use super::error::{ApplyError, StepFailure};
 use super::report::ApplyReport;
 use super::run::ApplyRun;
 use super::targets::{NewFolders, clear_target_path, create_folders_above, rename_new};
-use crate::io::parallel::{self, ConsumerFailed};
-use crate::io::{atomic, limits, tree_sync};
+use crate::io::{atomic, limits, parallel, tree_sync};
 use crate::sync::plan::{CopyOp, Op, SyncStep};
 use crate::sync::rollouts;
 use std::collections::{BTreeMap, HashSet};
+use std::convert::Infallible;
 use std::path::PathBuf;
 
 /// Maximum number of files in a small batch, which is synced file by file.
@@ -211,7 +211,7 @@ fn sync_each_copy(copies: Vec<StageResult>) -> Vec<StageResult> {
 /// Runs `work` for each job, in [`COPY_THREADS`] threads, and returns the results in the order of the jobs.
 fn run_in_threads<J: Send, R: Send>(jobs: Vec<J>, work: impl Fn(J) -> R + Sync) -> Vec<R> {
     let mut results = Vec::with_capacity(jobs.len());
-    let run_result = parallel::run_ordered_on(
+    let Ok(()) = parallel::run_ordered_on::<_, _, _, Infallible>(
         COPY_THREADS.min(jobs.len()),
         jobs.len(),
         work,
@@ -219,12 +219,11 @@ fn run_in_threads<J: Send, R: Send>(jobs: Vec<J>, work: impl Fn(J) -> R + Sync) 
             results.push(result);
             Ok(())
         },
-        |threads| jobs.into_iter().try_for_each(|job| threads.submit(job)),
-    );
-    debug_assert_eq!(
-        run_result,
-        Ok::<(), ConsumerFailed>(()),
-        "the consumer never fails"
+        |threads| {
+            // The consumer never fails.
+            let _ = jobs.into_iter().try_for_each(|job| threads.submit(job));
+            Ok(())
+        },
     );
     results
 }

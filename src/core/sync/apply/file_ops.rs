@@ -3,7 +3,7 @@
 use super::copying::{StagedCopy, copy_mode};
 use super::error::{ApplyError, StepFailure, changed_file_failure};
 use super::run::ApplyRun;
-use super::targets::{check_mounted, check_target_unchanged, prepare_target, rename_new};
+use super::targets::{check_mounted, prepare_target, refuse_occupied};
 use crate::codex::rollout;
 use crate::io::atomic::{self, TempFile};
 use crate::io::hash::Sha256Digest;
@@ -12,8 +12,8 @@ use crate::sync::conflict_copies::{self, ConflictCopyFolders};
 use crate::sync::contents;
 use crate::sync::line_merge::{self, Merge};
 use crate::sync::manifest::ManifestEntry;
-use crate::sync::plan::{CopyOp, MergeOp, MergeTarget, ObservedFile};
-use crate::sync::sides::{Side, SidePath, Stat, set_mtime};
+use crate::sync::plan::{CopyOp, MergeOp, MergeTarget, NewConflictCopy, ObservedFile};
+use crate::sync::sides::{Side, SidePath, Stat, move_into_place, set_mtime};
 use std::io;
 use std::path::{Path, PathBuf};
 
@@ -100,15 +100,10 @@ impl ApplyRun<'_> {
         self.request.check_interrupt()?;
         staged.temp.sync()?;
 
-        if planned_stat.is_some() {
-            // Checked again because fsync can take long.
-            check_target_unchanged(&staged.target, planned_stat)?;
-            staged.temp.replace_synced(&staged.target)?;
-        } else {
-            rename_new(staged.temp, &staged.target)?;
-            atomic::sync_folder(atomic::parent_of(&staged.target))?;
+        // Checked again because fsync can take long.
+        if !move_into_place(staged.temp, &staged.target, planned_stat)? {
+            return Err(changed_file_failure(&staged.target));
         }
-
         self.placed.push(staged.placed);
         Ok(())
     }
@@ -120,7 +115,7 @@ impl ApplyRun<'_> {
     ) -> Result<(), StepFailure> {
         let source = self.copier.require_unchanged(from)?;
         let target = prepare_target(self.request.config, self.plan, to)?;
-        check_target_unchanged(&target, None)?;
+        refuse_occupied(&target)?;
 
         if from.side == Side::Remote {
             // Manifests list the file under its former path. The entry attests the new path.
@@ -196,22 +191,18 @@ fn choose_merge_mtime(op: &MergeOp, merge: &Merge) -> i64 {
 }
 
 impl ApplyRun<'_> {
-    fn conflict_copy_folders(&self) -> ConflictCopyFolders {
+    pub(super) fn conflict_copy_folders(&self) -> ConflictCopyFolders {
         let request = self.request;
         ConflictCopyFolders::of(&request.replica.folder, &request.config.cloud)
     }
 
     /// Stores a version as a conflict copy on both sides.
-    pub(super) fn keep_conflict_copy(
-        &mut self,
-        from: &ObservedFile,
-        name: &str,
-        digest: &Sha256Digest,
-    ) -> Result<(), StepFailure> {
-        let source = self.copier.require_unchanged(from)?;
+    pub(super) fn keep_conflict_copy(&mut self, copy: &NewConflictCopy) -> Result<(), StepFailure> {
+        let source = self.copier.require_unchanged(&copy.from)?;
         for side in [Side::Local, Side::Remote] {
             self.request.check_interrupt()?;
-            self.write_conflict_copy(&source, (side, name), digest, from.stat.mtime_ns)?;
+            let mtime_ns = copy.from.stat.mtime_ns;
+            self.write_conflict_copy(&source, (side, &copy.name), &copy.digest, mtime_ns)?;
         }
         Ok(())
     }
@@ -223,7 +214,6 @@ impl ApplyRun<'_> {
         name: &str,
     ) -> Result<(), StepFailure> {
         let source = self.conflict_copy_folders().path(from_side, name);
-        let to_side = from_side.select(Side::Remote, Side::Local);
 
         let Some(stat) = Stat::read(&source)? else {
             return Err(StepFailure::Skip(format!(
@@ -240,7 +230,7 @@ impl ApplyRun<'_> {
             );
             return Err(StepFailure::Skip(why));
         }
-        self.write_conflict_copy(&source, (to_side, name), &digest, stat.mtime_ns)
+        self.write_conflict_copy(&source, (from_side.other(), name), &digest, stat.mtime_ns)
     }
 
     /// Writes the uncompressed text of a version as a conflict copy, unless the conflict copy has this text already.
@@ -280,10 +270,5 @@ impl ApplyRun<'_> {
         set_mtime(temp.file(), mtime_ns).at("set time", target)?;
         temp.replace(target)?;
         Ok(())
-    }
-
-    /// Removes a conflict copy; a missing file is no error.
-    pub(super) fn drop_conflict_copy(&self, side: Side, name: &str) -> Result<(), StepFailure> {
-        Ok(self.conflict_copy_folders().remove(side, name)?)
     }
 }

@@ -28,11 +28,12 @@ pub use request::ApplyRequest;
 use self::copying::Copier;
 use self::run::{ApplyRun, index_update_of};
 use self::targets::check_mounted;
+use super::backup::{self, SnapshotFile};
 use super::ledger::Ledger;
 use super::pending_index_updates::PendingIndexUpdates;
 use super::plan::{CloudContents, SyncPlan};
+use super::snapshot_writer;
 use super::state::SyncState;
-use super::{backup, snapshot_writer};
 use crate::io::atomic;
 
 /// Applies a plan. `state` is the state that the plan is based on; the caller holds the lock of the replica.
@@ -89,28 +90,7 @@ fn apply_and_fill_report(
     let updates: Vec<_> = plan.steps.iter().filter_map(index_update_of).collect();
     PendingIndexUpdates::new(request.replica).record(&updates)?;
 
-    // The journal and the ledger are closed with the block, because not every system replaces an open file.
-    {
-        let mut run = ApplyRun {
-            request,
-            copier: Copier {
-                config: request.config,
-                progress: request.progress,
-            },
-            journal: request.replica.open_journal()?,
-            ledger: Ledger::open(request.replica.run_folder())?,
-            state: &mut state,
-            not_backed_up,
-            plan,
-            placed: Vec::new(),
-        };
-        let outcome = run.apply_steps(&plan.steps, report);
-        // Even after a failure, because the completed steps have to stay recorded.
-        let synced = run.journal.sync();
-        outcome?;
-        synced?;
-    }
-
+    apply_steps(plan, &mut state, request, not_backed_up, report)?;
     publish::publish_manifest(plan, report, &state_before, state, request)?;
 
     if request.config.backup.before_overwrite {
@@ -123,4 +103,33 @@ fn apply_and_fill_report(
         }
     }
     Ok(())
+}
+
+/// Applies the steps of a plan. The journal and the ledger are closed on return, because not every system replaces an
+/// open file.
+fn apply_steps(
+    plan: &SyncPlan,
+    state: &mut SyncState,
+    request: &ApplyRequest<'_>,
+    not_backed_up: Vec<(SnapshotFile, String)>,
+    report: &mut ApplyReport,
+) -> Result<(), ApplyError> {
+    let mut run = ApplyRun {
+        request,
+        copier: Copier {
+            config: request.config,
+            progress: request.progress,
+        },
+        journal: request.replica.open_journal()?,
+        ledger: Ledger::open(request.replica.run_folder())?,
+        state,
+        not_backed_up,
+        plan,
+        placed: Vec::new(),
+    };
+    let outcome = run.apply_steps(&plan.steps, report);
+    // Even after a failure, because the completed steps have to stay recorded.
+    let synced = run.journal.sync();
+    outcome?;
+    Ok(synced?)
 }

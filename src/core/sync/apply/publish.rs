@@ -42,11 +42,8 @@ pub(super) fn publish_deletions(
         }
     }
 
-    let LedgerContents {
-        mut files, earlier, ..
-    } = Ledger::read(request.replica.run_folder())?;
-    attestation::correct_unwritten_entries(&mut files, earlier, &request.config.cloud);
-    let files = attestation::select_published_entries(&files, state, request.config)?;
+    let ledger = attestation::read_written_entries(request)?;
+    let files = attestation::select_published_entries(&ledger.files, state, request.config)?;
     let encoded = identity::encode_next_manifest(&files, state, request.config)?;
 
     // The state is durable before the manifest; see `publish_manifest`.
@@ -55,8 +52,7 @@ pub(super) fn publish_deletions(
     }
 
     check_mounted(plan, &request.config.cloud)?;
-    let path = identity::own_manifest_path(request.config, state);
-    Ok(encoded.write(&request.config.cloud, &path)?)
+    Ok(identity::write_manifest(&encoded, state, request.config)?)
 }
 
 /// Records the findings of the plan in the state, compacts the ledger, publishes this machine's manifest and removes
@@ -74,9 +70,7 @@ pub(super) fn publish_manifest(
 
     let LedgerContents {
         mut files, earlier, ..
-    } = Ledger::read(request.replica.run_folder())?;
-    let earlier =
-        attestation::correct_unwritten_entries(&mut files, earlier, &request.config.cloud);
+    } = attestation::read_written_entries(request)?;
     attestation::remove_replaced(&mut files, &state);
     attestation::attest_unlisted(&mut state, &mut files, request)?;
 
@@ -95,10 +89,7 @@ pub(super) fn publish_manifest(
     request.check_interrupt()?;
     // Copying many files takes long enough for a disk to be unmounted; the manifest must not go into its mount point.
     check_mounted(plan, &request.config.cloud)?;
-    encoded.write(
-        &request.config.cloud,
-        &identity::own_manifest_path(request.config, &state),
-    )?;
+    identity::write_manifest(&encoded, &state, request.config)?;
 
     // Last, because nothing depends on it.
     remove_leftover_temps(plan, request);
@@ -138,7 +129,7 @@ fn record_findings(
         state.files.remove(key);
     }
     for (key, digest) in &plan.records.lost_deletions {
-        let deletion = Deletion::with_random_id(digest.clone());
+        let deletion = Deletion::with_random_id(digest.to_string());
         state.deleted.insert(key.clone(), deletion);
     }
     for record in &plan.records.learned_resolutions {

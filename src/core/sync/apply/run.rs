@@ -43,19 +43,14 @@ impl ApplyRun<'_> {
     /// Records the resolutions that a step publishes. The journal is durable before the file is written: once both
     /// sides have the file, no later run would find a reason to record the resolutions.
     pub(super) fn record_resolutions(&mut self, step: &SyncStep) -> Result<(), IoError> {
-        let records = self
-            .plan
-            .records
-            .published_records
-            .get(&step.key)
-            .into_iter()
-            .flatten();
-
-        for record in records.clone() {
+        let Some(records) = self.plan.records.published_records.get(&step.key) else {
+            return Ok(());
+        };
+        for record in records {
             self.journal.record_resolution(record)?;
         }
-        self.state.resolutions.extend(records.clone().cloned());
-        if records.count() > 0 {
+        self.state.resolutions.extend(records.iter().cloned());
+        if !records.is_empty() {
             self.journal.sync()?;
         }
         Ok(())
@@ -92,10 +87,7 @@ impl ApplyRun<'_> {
             let mut placed = self.placed.iter();
             let placed = placed.find(|file| file.to.side == side && file.to.path == placement.path);
             let stat = placed.map(|placed| placed.stat).or(placement.stat)?;
-            Some(SideFile {
-                path: placement.path.clone(),
-                stat,
-            })
+            Some(SideFile::new(&placement.path, stat))
         };
 
         let (Some(local), Some(remote)) =

@@ -58,11 +58,11 @@ impl ApplyRun<'_> {
             Op::Copy(copy) => self.apply_copy(copy),
             Op::Merge(merge) => self.apply_merge(merge),
             Op::Rename { from, to } => self.apply_rename(from, to),
-            Op::KeepConflictCopy { from, name, digest } => {
-                self.keep_conflict_copy(from, name, digest)
-            }
+            Op::KeepConflictCopy(copy) => self.keep_conflict_copy(copy),
             Op::ReplicateConflictCopy { from, name } => self.replicate_conflict_copy(*from, name),
-            Op::DropConflictCopy { side, name } => self.drop_conflict_copy(*side, name),
+            Op::DropConflictCopy { side, name } => {
+                Ok(self.conflict_copy_folders().remove(*side, name)?)
+            }
             Op::Remove(file) => self.apply_remove(file),
         }
     }

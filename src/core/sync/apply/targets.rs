@@ -3,10 +3,10 @@
 
 use super::error::{ApplyError, StepFailure, changed_file_failure};
 use crate::io::atomic::{self, TempFile};
-use crate::io::tree;
+use crate::io::{IoContext, tree};
 use crate::sync::config::SyncConfig;
 use crate::sync::plan::{CloudContents, PlanError, SyncPlan};
-use crate::sync::sides::{Side, SidePath, Stat};
+use crate::sync::sides::{Side, SidePath, is_absent};
 use std::path::{Path, PathBuf};
 use std::{fs, io};
 
@@ -79,16 +79,12 @@ pub(super) fn clear_target_path(config: &SyncConfig, to: &SidePath) -> PathBuf {
     path
 }
 
-/// Fails if the target is no longer the file that the plan observed, or exists although the plan found none (`None`).
-pub(super) fn check_target_unchanged(
-    path: &Path,
-    planned_stat: Option<Stat>,
-) -> Result<(), StepFailure> {
-    let is_special = fs::symlink_metadata(path).is_ok_and(|meta| !meta.is_file());
-    if !is_special && Stat::read(path)? == planned_stat {
-        Ok(())
-    } else {
-        Err(changed_file_failure(path))
+/// Fails if anything is at `path`, where the plan found nothing.
+pub(super) fn refuse_occupied(path: &Path) -> Result<(), StepFailure> {
+    match fs::symlink_metadata(path) {
+        Err(e) if is_absent(&e) => Ok(()),
+        Err(e) => Err(e).at("inspect", path)?,
+        Ok(_) => Err(changed_file_failure(path)),
     }
 }
 

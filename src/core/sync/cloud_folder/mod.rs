@@ -5,5 +5,4 @@
 //! - [`undelivered`]: the listed versions that have not arrived.
 
 pub(crate) mod delivery;
-pub(crate) mod folder_reader;
 pub(crate) mod undelivered;

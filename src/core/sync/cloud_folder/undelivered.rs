@@ -5,7 +5,6 @@
 //! one. Conversations and line-based files only grow, so the longer version is newer; a machine whose conversation got
 //! shorter no longer lists the longer version. Of a plain file, the version with the later mtime is newer.
 
-use super::folder_reader::FolderReader;
 use crate::codex::rollout::ZST;
 use crate::io::hash::Sha256Digest;
 use crate::io::quantity::pluralize;
@@ -15,6 +14,7 @@ use crate::sync::file_group::FileGroup;
 use crate::sync::file_kind::FileKind;
 use crate::sync::listed_versions::{ListedVersion, ManifestAge};
 use crate::sync::manifest::ManifestEntry;
+use crate::sync::plan::FactReader;
 use crate::sync::scan::ListedFile;
 use crate::sync::scope::ScopeMatch;
 use crate::sync::sides::Side;
@@ -76,7 +76,7 @@ pub(crate) struct UndeliveredFile {
 /// Undelivered files by [`folded_key`](crate::sync::manifest::folded_key).
 pub(crate) type UndeliveredFiles = HashMap<String, UndeliveredFile>;
 
-impl FolderReader<'_> {
+impl FactReader<'_> {
     /// Finds all files with listed versions that may not have arrived. `latest_date` is the only day that is synced, if
     /// the sync is limited to one day. `lost_deletions` has the digests, by key, of the files that neither side has any
     /// more and whose deletion this plan publishes.
@@ -84,7 +84,7 @@ impl FolderReader<'_> {
         &self,
         groups: &HashMap<String, FileGroup>,
         latest_date: Option<&str>,
-        lost_deletions: &BTreeMap<String, String>,
+        lost_deletions: &BTreeMap<String, Sha256Digest>,
     ) -> UndeliveredFiles {
         let (manifests, state) = (&self.records.manifests, &self.records.state);
         let keys = state.files.keys().chain(state.deleted.keys());
@@ -110,7 +110,7 @@ impl FolderReader<'_> {
             };
 
             let lost_digest = lost_deletions.get(key).filter(|_| group.is_none());
-            let versions = file.select_newer_undeleted(listed, lost_digest.map(String::as_str));
+            let versions = file.select_newer_undeleted(listed, lost_digest.copied());
             if !versions.is_empty() {
                 let file = file.to_undelivered_file(&versions, latest_date);
                 undelivered.insert(listed_key.to_owned(), file);
@@ -142,25 +142,22 @@ impl FolderReader<'_> {
 
         let ManifestEntry { size, digest, .. } = &version.entry;
         let name = conflict_copies::format_file_name(&key, digest);
-        let copies = &self.records.conflict_copies.all;
-        if copies.contains_key(&name) || resolutions::is_known(&name, self.records.resolutions()) {
+        let copies = &self.records.conflict_copies;
+        let is_copy = copies.all.contains_key(&name);
+        if is_copy || resolutions::is_known(&name, self.records.resolutions()) {
             return true;
         }
 
-        let mut copies = copies.values().filter(|copy| copy.belongs_to(&key));
-        copies.any(|copy| {
-            let path = self
-                .records
-                .conflict_copies
-                .folders
-                .path(copy.source_side(), &copy.name);
+        let mut of_conversation = copies.all.values().filter(|copy| copy.belongs_to(&key));
+        of_conversation.any(|copy| {
+            let path = copies.path_of(copy.source_side(), copy);
             contents::text_begins_with(&path, *size, digest).unwrap_or_default()
         })
     }
 }
 
 struct FileOnSides<'a> {
-    reader: &'a FolderReader<'a>,
+    reader: &'a FactReader<'a>,
     key: &'a str,
     /// `None` if neither side has the file.
     group: Option<&'a FileGroup>,
@@ -173,7 +170,7 @@ impl FileOnSides<'_> {
     fn select_newer_undeleted<'i>(
         &self,
         listed: &'i [ListedVersion],
-        lost_deletion: Option<&str>,
+        lost_deletion: Option<Sha256Digest>,
     ) -> Vec<&'i ListedVersion> {
         let versions = listed.iter();
         let mut newer: Vec<_> = match FileKind::from_key(self.key) {
@@ -194,7 +191,7 @@ impl FileOnSides<'_> {
         if !newer.is_empty() {
             let records = self.reader.records;
             let mut deleted = records.deleted_versions(self.key);
-            deleted.extend(lost_deletion.and_then(Sha256Digest::parse));
+            deleted.extend(lost_deletion);
             newer.retain(|version| {
                 let mut deleted = deleted.iter();
                 !deleted.any(|digest| records.is_deleted(self.key, &version.entry, *digest))
@@ -355,7 +352,7 @@ impl FileOnSides<'_> {
         let local = self.group.into_iter().flat_map(|group| &group.local);
         let times = local.map(|file| file.stat.mtime_ns);
         let last_time = self.last.map(|last| last.local.stat.mtime_ns);
-        let last_contents = self.last.and_then(|last| last.contents);
+        let last_digest = self.last.and_then(SyncedFile::text_digest);
         let replaced_digests = self.reader.records.state.replaced_digests(self.key);
 
         // A new remote file of this size may be the version; it is read when it is planned.
@@ -364,7 +361,7 @@ impl FileOnSides<'_> {
             .any(|(side, file)| file.stat.size == version.size && self.is_new_remote(side, file));
 
         Some(version.mtime_ns) > times.chain(last_time).max()
-            && last_contents.is_none_or(|(_, digest)| digest != version.digest)
+            && last_digest != Some(version.digest)
             && !replaced_digests.contains(&version.digest)
             && !has_arrived
     }

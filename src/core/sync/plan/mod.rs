@@ -35,21 +35,21 @@ mod sync_step;
 pub use super::cloud_folder::undelivered::UndeliveredVersion;
 pub use super::sides::ObservedFile;
 pub use error::PlanError;
+pub(crate) use facts::fact_reader::FactReader;
 pub use guards::PLACEHOLDERS;
 pub use request::PlanRequest;
 pub use scan::sides::creates_cloud_folder;
 pub(crate) use scan::sides::{CloudContents, check_cloud_identity};
 pub(crate) use sync_plan::PlanNotices;
 pub use sync_plan::SyncPlan;
-pub use sync_step::{Conflict, Op, SyncAction, SyncStep};
+pub use sync_step::{Conflict, NewConflictCopy, Op, SyncAction, SyncStep};
 pub(crate) use sync_step::{CopyOp, MergeOp, MergeTarget, Placement, StateUpdate};
 
 use self::facts::compared_file::FileReading;
-use self::facts::fact_reader::FactReader;
 use self::file_plan::FilePlan;
 use self::scan::groups::group_files;
 use self::scan::sides::scan_sides;
-use self::steps::conflict_copies::{plan_conflict_copies, record_obsolete_copies};
+use self::steps::conflict_copies::{add_conflict_copies, record_obsolete_copies};
 use self::steps::file::plan_file;
 use super::config::SyncRemote;
 use super::file_group::FileGroup;
@@ -57,7 +57,7 @@ use super::records::Records;
 use super::resolutions;
 use super::state::SyncState;
 use crate::io::{IoContext, parallel, progress};
-use std::collections::HashSet;
+use std::collections::{HashMap, HashSet};
 
 /// Number of files that a thread plans at a time.
 const CHUNK_FILES: usize = 256;
@@ -83,7 +83,7 @@ pub fn plan(request: &PlanRequest<'_>) -> Result<(SyncPlan, SyncState), PlanErro
     let mut missing = reader.find_missing_files(&groups.by_key, sides.is_renamed)?;
     guards::refuse_unmounted(&mut missing, request)?;
 
-    let undelivered = reader.folder.find_undelivered(
+    let undelivered = reader.find_undelivered(
         &groups.by_key,
         groups.latest_date.as_deref(),
         &missing.lost_deletions,
@@ -97,24 +97,13 @@ pub fn plan(request: &PlanRequest<'_>) -> Result<(SyncPlan, SyncState), PlanErro
         ..SyncPlan::default()
     };
 
-    plan.notices.extend(sides.notices);
-    plan.notices.extend(groups.notices);
+    let notices = sides.notices.into_iter().chain(groups.notices);
     let out_of_scope = guards::out_of_scope_note(missing.out_of_scope);
-    plan.notices.extend(out_of_scope);
+    plan.notices.extend(notices.chain(out_of_scope));
     plan.records.forgotten = missing.forgotten;
     plan.records.lost_deletions = missing.lost_deletions;
 
-    let selected = reader.select_groups(&groups.by_key);
-    let plan_chunk = |files| plan_files(&reader, files, false);
-    // Several threads, because opening a file takes longer than planning it.
-    let chunks = selected.chunks(CHUNK_FILES);
-    parallel::run_each_ordered(CHUNKS_AHEAD, chunks, plan_chunk, |files| {
-        for (key, file_plan) in files? {
-            plan.add_file_plan(key, file_plan);
-        }
-        Ok::<_, PlanError>(())
-    })?;
-
+    plan_groups(&reader, &groups.by_key, &mut plan)?;
     keep_continued_files(&reader, &mut plan)?;
 
     let [own, remote] = records.resolutions();
@@ -125,9 +114,7 @@ pub fn plan(request: &PlanRequest<'_>) -> Result<(SyncPlan, SyncState), PlanErro
         let dropped = record_obsolete_copies(&copies, &plan.conflicts, records.resolutions());
         plan.records.learned_resolutions.extend(dropped);
     }
-    let equals_conversation = |copy: &_| reader.equals_conversation(copy, &plan.steps);
-    let copies = plan_conflict_copies(copies, equals_conversation);
-    plan.add_conflict_copies(copies);
+    add_conflict_copies(&mut plan, &copies);
 
     if request.finds_needed_versions {
         reader.find_needed_versions(&mut plan.conflicts);
@@ -154,6 +141,23 @@ pub fn plan(request: &PlanRequest<'_>) -> Result<(SyncPlan, SyncState), PlanErro
 
     plan.sort_for_output();
     Ok((plan, records.state))
+}
+
+/// Plans all groups, in several threads, because opening a file takes longer than planning it.
+fn plan_groups<'a>(
+    reader: &FactReader<'a>,
+    groups: &'a HashMap<String, FileGroup>,
+    plan: &mut SyncPlan,
+) -> Result<(), PlanError> {
+    let selected = reader.select_groups(groups);
+    let plan_chunk = |files| plan_files(reader, files, false);
+    let chunks = selected.chunks(CHUNK_FILES);
+    parallel::run_each_ordered(CHUNKS_AHEAD, chunks, plan_chunk, |files| {
+        for (key, file_plan) in files? {
+            plan.add_file_plan(key, file_plan);
+        }
+        Ok(())
+    })
 }
 
 /// Replaces the deletions of rollouts that other rollouts continue: the file comes back on the side that lacks it.

@@ -2,7 +2,6 @@
 
 use super::file_plan::{FileOutcome, FilePlan};
 use super::scan::sides::CloudContents;
-use super::steps::conflict_copies::ConflictCopyPlan;
 use super::sync_step::{Conflict, SyncStep};
 use crate::io::hash::Sha256Digest;
 use crate::sync::cloud_folder::undelivered::UndeliveredVersion;
@@ -59,6 +58,19 @@ pub struct PlanNotices {
     pub held_deletions: usize,
 }
 
+impl PlanNotices {
+    /// Returns all lists of paths with reasons.
+    fn lists_mut(&mut self) -> [&mut Vec<(String, String)>; 5] {
+        [
+            &mut self.waiting,
+            &mut self.skipped,
+            &mut self.warnings,
+            &mut self.notes,
+            &mut self.excluded,
+        ]
+    }
+}
+
 impl Extend<Notice> for PlanNotices {
     fn extend<T: IntoIterator<Item = Notice>>(&mut self, notices: T) {
         for notice in notices {
@@ -85,8 +97,8 @@ pub struct PlanRecords {
     pub recorded_equal: Vec<(String, SyncedFile)>,
     /// Keys of the state whose files neither side has any more.
     pub forgotten: Vec<String>,
-    /// Deletions to publish of files that neither side has any more: digest of the deleted text in hex, by key.
-    pub lost_deletions: BTreeMap<String, String>,
+    /// Deletions to publish of files that neither side has any more: digest of the deleted text, by key.
+    pub lost_deletions: BTreeMap<String, Sha256Digest>,
     /// Resolutions to publish before the step of a file, by key.
     pub published_records: BTreeMap<String, Vec<String>>,
     /// [`resolutions`](crate::sync::resolutions) to add to the state: resolutions of other machines and, through the
@@ -115,15 +127,6 @@ impl SyncPlan {
         }
     }
 
-    pub(super) fn add_conflict_copies(&mut self, copies: ConflictCopyPlan) {
-        for (step_index, ops) in copies.added_ops {
-            self.steps[step_index].ops.extend(ops);
-        }
-        self.steps.extend(copies.steps);
-        self.notices.extend(copies.notices);
-        self.notices.conflict_copies = copies.pending;
-    }
-
     /// Adds the steps, conflicts and notices of a later round of the same run, so that output shows both rounds as one
     /// plan. The number of unchanged files becomes that of the later round.
     pub fn append(&mut self, later: Self) {
@@ -131,17 +134,11 @@ impl SyncPlan {
         self.conflicts.extend(later.conflicts);
         self.unchanged = later.unchanged;
 
-        let (notices, later_notices) = (&mut self.notices, later.notices);
-        for (list, later_list) in [
-            (&mut notices.waiting, later_notices.waiting),
-            (&mut notices.skipped, later_notices.skipped),
-            (&mut notices.warnings, later_notices.warnings),
-            (&mut notices.notes, later_notices.notes),
-            (&mut notices.excluded, later_notices.excluded),
-        ] {
-            let later_list = later_list.into_iter();
-            let new_notices: Vec<_> = later_list.filter(|notice| !list.contains(notice)).collect();
-            list.extend(new_notices);
+        let (notices, mut later_notices) = (&mut self.notices, later.notices);
+        let later_lists = later_notices.lists_mut();
+        for (list, later_list) in notices.lists_mut().into_iter().zip(later_lists) {
+            later_list.retain(|notice| !list.contains(notice));
+            list.append(later_list);
         }
 
         notices.undelivered.extend(later_notices.undelivered);
@@ -167,13 +164,7 @@ impl SyncPlan {
             .sort_by(|a, b| (!a.is_deletion(), &a.path).cmp(&(!b.is_deletion(), &b.path)));
 
         self.conflicts.sort_by(|a, b| a.path.cmp(&b.path));
-        for list in [
-            &mut self.notices.waiting,
-            &mut self.notices.skipped,
-            &mut self.notices.warnings,
-            &mut self.notices.notes,
-            &mut self.notices.excluded,
-        ] {
+        for list in self.notices.lists_mut() {
             list.sort();
         }
     }

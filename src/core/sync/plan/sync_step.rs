@@ -44,6 +44,16 @@ pub struct MergeTarget {
     pub first: usize,
 }
 
+/// A conflict copy to create.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct NewConflictCopy {
+    /// The file with the version.
+    pub from: ObservedFile,
+    pub name: String,
+    /// Digest of the uncompressed text.
+    pub digest: Sha256Digest,
+}
+
 /// One change of one file.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum Op {
@@ -53,13 +63,8 @@ pub enum Op {
     Merge(MergeOp),
     /// Renames the file within its side.
     Rename { from: ObservedFile, to: SidePath },
-    /// Stores the version in the file `from` as a conflict copy on both sides.
-    KeepConflictCopy {
-        from: ObservedFile,
-        name: String,
-        /// Digest of the uncompressed text.
-        digest: Sha256Digest,
-    },
+    /// Stores a version as a conflict copy on both sides.
+    KeepConflictCopy(NewConflictCopy),
     /// Copies a conflict copy to the side that lacks it or has a damaged one.
     ReplicateConflictCopy {
         /// The side with the intact file.
@@ -76,7 +81,8 @@ impl Op {
     /// Returns the synced files whose content the op copies. Conflict copies are not among them.
     pub(crate) fn sources(&self) -> Vec<&ObservedFile> {
         match self {
-            Self::Copy(CopyOp { from, .. }) | Self::KeepConflictCopy { from, .. } => vec![from],
+            Self::Copy(CopyOp { from, .. })
+            | Self::KeepConflictCopy(NewConflictCopy { from, .. }) => vec![from],
             Self::Merge(merge) => merge.versions.iter().map(|(seen, _)| seen).collect(),
             Self::Rename { .. }
             | Self::ReplicateConflictCopy { .. }
@@ -105,7 +111,7 @@ impl Op {
                 .collect(),
             Self::Remove(seen) => vec![seen.clone()],
             Self::Rename { .. }
-            | Self::KeepConflictCopy { .. }
+            | Self::KeepConflictCopy(_)
             | Self::ReplicateConflictCopy { .. }
             | Self::DropConflictCopy { .. } => Vec::new(),
         }
@@ -266,10 +272,9 @@ impl SyncStep {
         sizes.sum()
     }
 
-    /// Returns the names and digests of the conflict copies that the step creates.
-    pub fn new_conflict_copies(&self) -> impl Iterator<Item = (&str, Sha256Digest)> {
+    pub fn new_conflict_copies(&self) -> impl Iterator<Item = &NewConflictCopy> {
         self.ops.iter().filter_map(|op| match op {
-            Op::KeepConflictCopy { name, digest, .. } => Some((name.as_str(), *digest)),
+            Op::KeepConflictCopy(copy) => Some(copy),
             _ => None,
         })
     }

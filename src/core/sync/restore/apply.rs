@@ -12,7 +12,7 @@ use crate::sync::config::SyncConfig;
 use crate::sync::ledger::Ledger;
 use crate::sync::manifest::ManifestEntry;
 use crate::sync::plan::PlanError;
-use crate::sync::sides::{Side, Stat, set_mode, set_mtime};
+use crate::sync::sides::{Side, Stat, move_into_place, set_mode, set_mtime};
 use crate::sync::state::{Replica, StateJournal, SyncState};
 use crate::sync::{conflict_copies, contents, identity, resolutions, rollouts, snapshot_writer};
 use chrono::{DateTime, Utc};
@@ -32,67 +32,26 @@ pub fn apply(
     replica: &Replica,
     now: DateTime<Utc>,
 ) -> Result<Option<String>, SyncRestoreError> {
-    let mut replaced_files = Vec::new();
-    let mut record_replaced = |path: PathBuf, relative: &str| -> Result<Option<Stat>, IoError> {
-        let stat = Stat::read(&path)?;
-        if let Some(stat) = stat {
-            let replaced = SnapshotFile::new(plan.target, relative.to_owned(), stat);
-            replaced_files.push((path, replaced));
-        }
-        Ok(stat)
-    };
+    let targets = plan.files.iter().map(|file| {
+        let path = target_path(plan, config, &file.path)?;
+        Ok(Destination::read(path, file.path.clone())?)
+    });
+    let targets: Vec<_> = targets.collect::<Result<_, SyncRestoreError>>()?;
+    let other_forms = find_other_forms(plan, config)?;
 
-    let mut replaced_stats = Vec::with_capacity(plan.files.len());
-    for snapshot_file in &plan.files {
-        let path = target_path(plan, config, &snapshot_file.path)?;
-        replaced_stats.push(record_replaced(path, &snapshot_file.path)?);
-    }
+    let destinations = targets.iter().chain(&other_forms);
+    let replaced = destinations.filter_map(|to| to.to_snapshot_file(plan.target));
+    let safety_snapshot = snapshot_writer::back_up_files(config, replaced.collect(), now)?;
 
-    let mut other_forms = Vec::new();
-    for (path, relative) in find_other_forms(plan, config) {
-        let stat = record_replaced(path.clone(), &relative)?;
-        other_forms.push((path, stat));
-    }
-
-    let safety_snapshot = snapshot_writer::back_up_files(config, replaced_files, now)?;
-
-    // An error in the closure leaves some files restored, so it is reported with their number and the safety snapshot.
+    // An error now leaves some files restored, so it is reported with their number and the safety snapshot.
     let mut restored_count = 0;
-    let restore_all = || -> Result<(), SyncRestoreError> {
-        let mut source = SnapshotReader::open(&plan.snapshot)?;
-        let mut ledger = match plan.target {
-            Side::Local => None,
-            Side::Remote => Some(Ledger::open(replica.run_folder())?),
-        };
-
-        let mut recorder = ResolutionRecorder::open(config, replica)?;
-
-        // The records of a file are durable before the file is in its place.
-        for (snapshot_file, replaced) in plan.files.iter().zip(replaced_stats) {
-            let staged = stage_file(plan, config, &mut source, snapshot_file, ledger.as_mut())?;
-            if let Some(recorder) = &mut recorder {
-                recorder.record_keep(snapshot_file, staged.temp.path())?;
-            }
-            staged.move_into_place(replaced)?;
-            restored_count += 1;
-        }
-
-        // A form that changed since has no copy in the safety snapshot, so it is not removed.
-        for (path, stat) in &other_forms {
-            if Stat::read(path)? != *stat {
-                return Err(SyncRestoreError::Changed(path.clone()));
-            }
-            tree::remove(path)?;
-            atomic::sync_folder(atomic::parent_of(path))?;
-        }
-
-        match plan.target {
+    let restored = restore_files(plan, config, replica, &targets, &mut restored_count)
+        .and_then(|()| remove_other_forms(&other_forms))
+        .and_then(|()| match plan.target {
             Side::Local => Ok(()),
             Side::Remote => publish_own_manifest(config, replica),
-        }
-    };
-
-    match restore_all() {
+        });
+    match restored {
         Ok(()) => Ok(safety_snapshot),
         Err(cause) => Err(SyncRestoreError::Stopped {
             done: restored_count,
@@ -103,10 +62,80 @@ pub fn apply(
     }
 }
 
-/// Returns the files, with their relative paths, that the home already has of the restored conversations at other
-/// paths, because a conversation was archived or compressed since. They have to go: of two files of one conversation,
-/// the next move by Codex 0.169 replaces one by the other.
-fn find_other_forms(plan: &SyncRestorePlan, config: &SyncConfig) -> Vec<(PathBuf, String)> {
+/// A path that the restore writes or clears.
+struct Destination {
+    path: PathBuf,
+    /// Path relative to the home or the cloud folder.
+    relative: String,
+    /// The file that is replaced or removed; `None` if there is none.
+    replaced: Option<Stat>,
+}
+
+impl Destination {
+    fn read(path: PathBuf, relative: String) -> Result<Self, IoError> {
+        Ok(Self {
+            replaced: Stat::read(&path)?,
+            path,
+            relative,
+        })
+    }
+
+    /// Returns the replaced file for the safety snapshot, with its path.
+    fn to_snapshot_file(&self, side: Side) -> Option<(PathBuf, SnapshotFile)> {
+        let file = SnapshotFile::new(side, self.relative.clone(), self.replaced?);
+        Some((self.path.clone(), file))
+    }
+}
+
+/// Restores the files of the plan to the `targets`, and counts them in `restored_count`. The records of a file are durable
+/// before the file is in its place.
+fn restore_files(
+    plan: &SyncRestorePlan,
+    config: &SyncConfig,
+    replica: &Replica,
+    targets: &[Destination],
+    restored_count: &mut usize,
+) -> Result<(), SyncRestoreError> {
+    let mut source = SnapshotReader::open(&plan.snapshot)?;
+    let mut ledger = match plan.target {
+        Side::Local => None,
+        Side::Remote => Some(Ledger::open(replica.run_folder())?),
+    };
+    let mut recorder = ResolutionRecorder::open(config, replica)?;
+
+    for (snapshot_file, target) in plan.files.iter().zip(targets) {
+        let (temp, path) = stage_file(plan, config, &mut source, snapshot_file, ledger.as_mut())?;
+        if let Some(recorder) = &mut recorder {
+            recorder.record_keep(snapshot_file, temp.path())?;
+        }
+        if !move_into_place(temp, &path, target.replaced)? {
+            return Err(SyncRestoreError::Changed(path));
+        }
+        *restored_count += 1;
+    }
+    Ok(())
+}
+
+/// Removes the other forms of the restored conversations. A form that changed since has no copy in the safety snapshot, so
+/// it is not removed.
+fn remove_other_forms(other_forms: &[Destination]) -> Result<(), SyncRestoreError> {
+    for Destination { path, replaced, .. } in other_forms {
+        if Stat::read(path)? != *replaced {
+            return Err(SyncRestoreError::Changed(path.clone()));
+        }
+        tree::remove(path)?;
+        atomic::sync_folder(atomic::parent_of(path))?;
+    }
+    Ok(())
+}
+
+/// Returns the files that the home already has of the restored conversations at other paths, because a conversation was
+/// archived or compressed since. They have to go: of two files of one conversation, the next move by Codex 0.169 replaces
+/// one by the other.
+fn find_other_forms(
+    plan: &SyncRestorePlan,
+    config: &SyncConfig,
+) -> Result<Vec<Destination>, IoError> {
     let home = config.root(Side::Local);
     // If a folder of the home is a link, a file has two paths.
     let parent = |path: &Path| atomic::parent_of(path).canonical().ok();
@@ -135,48 +164,19 @@ fn find_other_forms(plan: &SyncRestorePlan, config: &SyncConfig) -> Vec<(PathBuf
             }
         });
     }
-    other_forms
+    let read = |(path, relative)| Destination::read(path, relative);
+    other_forms.into_iter().map(read).collect()
 }
 
-/// A restored file, complete and durable, beside its destination.
-struct StagedFile {
-    temp: TempFile,
-    path: PathBuf,
-}
-
-impl StagedFile {
-    /// Renames the file to its destination. `replaced` is the file that the safety snapshot has a copy of; `None` if
-    /// the destination was free. Only this file is replaced.
-    fn move_into_place(self, replaced: Option<Stat>) -> Result<(), SyncRestoreError> {
-        let Self { temp, path } = self;
-        if Stat::read(&path)? != replaced {
-            return Err(SyncRestoreError::Changed(path));
-        }
-
-        if replaced.is_some() {
-            return Ok(temp.replace_synced(&path)?);
-        }
-
-        match temp.publish_unsynced(&path) {
-            Err(e) if e.source.kind() == io::ErrorKind::AlreadyExists => {
-                Err(SyncRestoreError::Changed(path))
-            }
-            published => {
-                published?;
-                Ok(atomic::sync_folder(atomic::parent_of(&path))?)
-            }
-        }
-    }
-}
-
-/// Writes a file beside its destination, and records it in the ledger if it goes to the cloud folder.
+/// Writes a file beside its destination, durable on return, and records it in the ledger if it goes to the cloud folder.
+/// Returns the temp file and the destination.
 fn stage_file(
     plan: &SyncRestorePlan,
     config: &SyncConfig,
     source: &mut SnapshotReader,
     snapshot_file: &SnapshotFile,
     ledger: Option<&mut Ledger>,
-) -> Result<StagedFile, SyncRestoreError> {
+) -> Result<(TempFile, PathBuf), SyncRestoreError> {
     let path = target_path(plan, config, &snapshot_file.path)?;
     let folder = atomic::parent_of(&path);
     match plan.target {
@@ -211,7 +211,7 @@ fn stage_file(
         ledger.sync()?;
     }
 
-    Ok(StagedFile { temp, path })
+    Ok((temp, path))
 }
 
 /// Records that the user wants the restored versions of conversations, so that earlier decisions against them

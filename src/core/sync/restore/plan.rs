@@ -74,10 +74,10 @@ pub fn plan(
     }
 
     // All files are read now, so that no half of a damaged snapshot is restored.
-    let reasons = read_reasons_to_skip(&snapshot, target, &files)?;
+    let mut source = SnapshotReader::open(&snapshot)?;
     let (mut restorable, mut skipped) = (Vec::new(), Vec::new());
-    for (snapshot_file, why) in files.into_iter().zip(reasons) {
-        match why {
+    for snapshot_file in files {
+        match find_reason_to_skip(&mut source, &snapshot, target, &snapshot_file)? {
             Some(why) => skipped.push((snapshot_file.path, why)),
             None => restorable.push(snapshot_file),
         }
@@ -124,50 +124,46 @@ fn find_snapshots(
     })
 }
 
-/// Reads all files before anything is restored: a partial snapshot is refused, and a login is recognized
-/// under any name. Returns for each file the reason why it is not restored, or `None`.
-fn read_reasons_to_skip(
+/// Reads a file of the snapshot, and returns the reason why it is not restored; `None` if it may be restored. A login is
+/// recognized under any name.
+///
+/// # Errors
+/// The file is missing or damaged.
+fn find_reason_to_skip(
+    source: &mut SnapshotReader,
     snapshot: &SyncSnapshot,
     target: Side,
-    files: &[SnapshotFile],
-) -> Result<Vec<Option<String>>, SyncRestoreError> {
-    let mut source = SnapshotReader::open(snapshot)?;
-    let mut reasons = Vec::with_capacity(files.len());
-    for snapshot_file in files {
-        let damaged_error = |e: &dyn std::fmt::Display| SyncRestoreError::Damaged {
-            path: snapshot.path.join(snapshot_file.path_in_snapshot()),
-            why: e.to_string(),
-        };
+    file: &SnapshotFile,
+) -> Result<Option<String>, SyncRestoreError> {
+    let damaged_error = |e: &dyn std::fmt::Display| SyncRestoreError::Damaged {
+        path: snapshot.path.join(file.path_in_snapshot()),
+        why: e.to_string(),
+    };
 
-        let size = source
-            .read_with(snapshot_file, |from, _| io::copy(from, &mut io::sink()))
-            .map_err(|e| damaged_error(&e))?;
-        if size != snapshot_file.size && !snapshot.is_zip() {
-            return Err(damaged_error(&"its size differs from the recorded one"));
-        }
-
-        if let Some(why) = scope::never_synced_reason(&snapshot_file.path) {
-            reasons.push(Some(why.to_owned()));
-            continue;
-        }
-
-        if rollouts::key(&snapshot_file.path).is_some() {
-            // Conversations contain the output of commands, so they may contain tokens.
-            reasons.push(None);
-            continue;
-        }
-
-        // A text with a token may return to the user's home. Prompts may quote tokens anywhere.
-        let may_quote_tokens = line_merge::is_mergeable(&snapshot_file.path);
-        let secret = source
-            .read_with(snapshot_file, |from, _| match target {
-                Side::Remote if !may_quote_tokens => secrets::find_secret_in_text(from, size),
-                _ => secrets::find_whole_secret(from, size),
-            })
-            .map_err(|e| damaged_error(&e))?;
-        reasons.push(secret.map(|why| format!("it contains what looks like {why}")));
+    let size = source
+        .read_with(file, |from, _| io::copy(from, &mut io::sink()))
+        .map_err(|e| damaged_error(&e))?;
+    if size != file.size && !snapshot.is_zip() {
+        return Err(damaged_error(&"its size differs from the recorded one"));
     }
-    Ok(reasons)
+
+    if let Some(why) = scope::never_synced_reason(&file.path) {
+        return Ok(Some(why.to_owned()));
+    }
+    // Conversations contain the output of commands, so they may contain tokens.
+    if rollouts::key(&file.path).is_some() {
+        return Ok(None);
+    }
+
+    // A text with a token may return to the user's home. Prompts may quote tokens anywhere.
+    let may_quote_tokens = line_merge::is_mergeable(&file.path);
+    let secret = source
+        .read_with(file, |from, _| match target {
+            Side::Remote if !may_quote_tokens => secrets::find_secret_in_text(from, size),
+            _ => secrets::find_whole_secret(from, size),
+        })
+        .map_err(|e| damaged_error(&e))?;
+    Ok(secret.map(|why| format!("it contains what looks like {why}")))
 }
 
 fn refuse_path_outside(snapshot: &SyncSnapshot, path: &str) -> Result<(), SyncRestoreError> {

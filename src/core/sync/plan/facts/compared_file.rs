@@ -7,7 +7,7 @@ use crate::sync::decide::FileFacts;
 use crate::sync::file_version::FileVersion;
 use crate::sync::notice::Notice;
 use crate::sync::plan::file_plan::FilePlan;
-use crate::sync::plan::sync_step::MergeOp;
+use crate::sync::plan::sync_step::{MergeOp, NewConflictCopy};
 use crate::sync::sides::{ObservedFile, Side};
 use crate::sync::state::SyncedFile;
 
@@ -88,13 +88,4 @@ pub(crate) struct ConversationVersions {
     pub(crate) versions: Option<ConflictingVersions>,
     /// True if the newest rollout of the thread is archived; `None` unless the thread was rewound.
     pub(crate) is_thread_archived: Option<bool>,
-}
-
-/// A conflict copy to create.
-#[derive(Debug, Clone)]
-pub(crate) struct NewConflictCopy {
-    pub(crate) from: ObservedFile,
-    pub(crate) name: String,
-    /// Digest of the uncompressed text.
-    pub(crate) digest: Sha256Digest,
 }

@@ -110,20 +110,8 @@ impl<'a> FactReader<'a> {
         let is_unchanged = facts.is_unchanged();
         let is_line_file = facts.kind == FileKind::Lines;
         if is_line_file || (!is_unchanged && self.must_compare(*facts, local, remote)) {
-            // Codex can rewrite a conversation on two machines, and a rollout that continues one of the versions cannot be
-            // opened with the other one, so the user may keep either.
-            let VersionRelation {
-                mut relation,
-                mut is_rewritten,
-            } = local.compare_to(remote)?;
-            let extending = match relation {
-                Relation::FirstExtends => local,
-                _ => remote,
-            };
-            if is_rewritten && (facts.is_decided || self.is_dropped(file.key, extending)?) {
-                (relation, is_rewritten) = (Relation::Diverged, false);
-            }
-            (facts.relation, facts.is_rewritten) = (Some(relation), is_rewritten);
+            let compared = self.read_relation(file.key, local, remote, facts.is_decided)?;
+            (facts.relation, facts.is_rewritten) = (Some(compared.relation), compared.is_rewritten);
         }
 
         // Merges on two machines can leave equal size and time with different lines.
@@ -131,6 +119,30 @@ impl<'a> FactReader<'a> {
             (facts.local, facts.remote) = (Presence::Changed, Presence::Changed);
         }
         Ok(())
+    }
+
+    /// Compares the contents of both sides. A conversation that Codex rewrote counts as diverged if the user decides about
+    /// it (`is_decided`) or dropped the rewritten version. Codex can rewrite it on two machines, and a rollout that
+    /// continues one of the versions cannot be opened with the other one, so the user may keep either.
+    fn read_relation(
+        &self,
+        key: &str,
+        local: &FileVersion,
+        remote: &FileVersion,
+        is_decided: bool,
+    ) -> Result<VersionRelation, IoError> {
+        let compared = local.compare_to(remote)?;
+        let extending = match compared.relation {
+            Relation::FirstExtends => local,
+            _ => remote,
+        };
+        if compared.is_rewritten && (is_decided || self.is_dropped(key, extending)?) {
+            return Ok(VersionRelation {
+                relation: Relation::Diverged,
+                is_rewritten: false,
+            });
+        }
+        Ok(compared)
     }
 
     /// Returns true if the user decided to drop this version of a conversation.
@@ -190,9 +202,8 @@ impl<'a> FactReader<'a> {
         if !replaced_digests.is_empty() || !own_versions.is_empty() {
             let digest = remote.read_raw_digest()?;
             is_replaced = replaced_digests.contains(&digest);
-            let last_contents = file.last.and_then(|last| last.contents);
-            let is_recorded =
-                is_replaced || last_contents.is_some_and(|(_, last_digest)| last_digest == digest);
+            let last_digest = file.last.and_then(SyncedFile::text_digest);
+            let is_recorded = is_replaced || last_digest == Some(digest);
             let is_own = own_versions.iter().any(|own| own.digest == digest);
             if facts.local != Unchanged && !is_recorded && is_own {
                 // The killed run uploaded this version; then the user edited the local file.
@@ -248,15 +259,15 @@ impl<'a> FactReader<'a> {
             return Ok(());
         }
 
-        let last_contents = file.last.and_then(|last| last.contents);
         match (&file.local, &file.remote) {
             (None, Some(remote)) if file.facts.remote == Presence::Unchanged => {
                 // If the home was restored from an archive, which may never have contained the file, that is no
                 // deletion. If equality was inferred from mtimes only, the deleted content is unknown, so the remote
                 // file is kept.
                 let is_restored = self.records.state.restore_marker.is_some();
-                let is_deleted = match last_contents.filter(|_| !is_restored) {
-                    Some((_, digest)) => remote.read_text_digest()?.1 == digest,
+                let last_digest = file.last.and_then(SyncedFile::text_digest);
+                let is_deleted = match last_digest.filter(|_| !is_restored) {
+                    Some(digest) => remote.read_text_digest()?.1 == digest,
                     None => false,
                 };
                 if !is_deleted {
@@ -292,9 +303,7 @@ impl<'a> FactReader<'a> {
 
             if kind != FileKind::Rollout && !is_equal && file.facts.remote != Presence::Unchanged {
                 let is_first_sync = file.last.is_none();
-                file.download_risk =
-                    self.folder
-                        .find_download_risk(local, remote, kind, is_first_sync)?;
+                file.download_risk = self.find_download_risk(local, remote, kind, is_first_sync)?;
             }
 
             if kind == FileKind::Plain && !is_equal {
@@ -304,15 +313,14 @@ impl<'a> FactReader<'a> {
             }
         }
 
-        let is_allowed = self.request.allow_secrets.contains(&file.path);
-        for version in [&mut file.local, &mut file.remote].into_iter().flatten() {
-            let path = &version.full_path;
-            // Prompts and conversations are not searched: they quote what the user wrote, and skipping them would
-            // lose that.
-            if kind == FileKind::Plain && !is_equal {
+        // Prompts and conversations are not searched: they quote what the user wrote, and skipping them would lose that.
+        if kind == FileKind::Plain && !is_equal {
+            let is_allowed = self.request.allow_secrets.contains(&file.path);
+            let is_withheld =
+                |secret: &FileSecret| !is_allowed || matches!(secret, FileSecret::Whole(_));
+            for version in [&mut file.local, &mut file.remote].into_iter().flatten() {
+                let path = &version.full_path;
                 let secret = secrets::find_secret_in_file(path).at("read", path)?;
-                let is_withheld =
-                    |secret: &FileSecret| !is_allowed || matches!(secret, FileSecret::Whole(_));
                 version.secret = secret.filter(is_withheld);
             }
         }

@@ -28,16 +28,34 @@ pub(crate) enum ConflictCopyState {
     Damaged,
 }
 
+impl ConflictCopyState {
+    pub(crate) fn is_obsolete(self) -> bool {
+        matches!(self, Self::Obsolete | Self::ObsoleteAfter(_))
+    }
+}
+
+pub(crate) struct ConflictCopyFacts<'a> {
+    pub(crate) copy: &'a ConflictCopy,
+    pub(crate) state: ConflictCopyState,
+    /// True if the user has to decide about the copy and can: a side has its content, or can download it.
+    pub(crate) is_pending: bool,
+}
+
 impl<'a> FactReader<'a> {
-    /// Returns all conflict copies with their states. `steps` are the steps of the conversations, which can make
-    /// conflict copies obsolete.
-    pub(crate) fn compare_conflict_copies(
-        &self,
-        steps: &[SyncStep],
-    ) -> Vec<(&'a ConflictCopy, ConflictCopyState)> {
+    /// Reads the facts about all conflict copies. `steps` are the steps of the conversations, which can make conflict
+    /// copies obsolete.
+    pub(crate) fn compare_conflict_copies(&self, steps: &[SyncStep]) -> Vec<ConflictCopyFacts<'a>> {
         let copies = self.records.conflict_copies.all.values();
-        let states = copies.map(|copy| (copy, self.read_copy_state(copy, steps)));
-        states.collect()
+        let facts = copies.map(|copy| {
+            let state = self.read_copy_state(copy, steps);
+            let has_content = !state.is_obsolete() && state != ConflictCopyState::Damaged;
+            ConflictCopyFacts {
+                copy,
+                state,
+                is_pending: has_content && !self.equals_conversation(copy, steps),
+            }
+        });
+        facts.collect()
     }
 
     fn read_copy_state(&self, copy: &ConflictCopy, steps: &[SyncStep]) -> ConflictCopyState {
@@ -62,7 +80,7 @@ impl<'a> FactReader<'a> {
         }
 
         let has_text = |side| {
-            let path = self.records.conflict_copies.folders.path(side, &copy.name);
+            let path = self.records.conflict_copies.path_of(side, copy);
             contents::is_zero_filled(&path, ContentFormat::Lines, SearchedPart::Ends)
                 .is_ok_and(|is_zero_filled| !is_zero_filled)
         };
@@ -84,14 +102,14 @@ impl<'a> FactReader<'a> {
 
     /// Returns true if the file is readable, uncompressed and matches the digest in its name.
     fn is_intact(&self, side: Side, copy: &ConflictCopy) -> bool {
-        let path = self.records.conflict_copies.folders.path(side, &copy.name);
+        let path = self.records.conflict_copies.path_of(side, copy);
         let file = file_open::open(&path);
         let is_uncompressed = file.and_then(|file| contents::is_uncompressed(&file));
         is_uncompressed.unwrap_or_default() && copy.matches_digest_of(&path).unwrap_or_default()
     }
 
     /// Returns true if the conversation has the text of the copy after the steps, so that there is nothing to decide.
-    pub(crate) fn equals_conversation(&self, copy: &ConflictCopy, steps: &[SyncStep]) -> bool {
+    fn equals_conversation(&self, copy: &ConflictCopy, steps: &[SyncStep]) -> bool {
         let copies = &self.records.conflict_copies;
         let conversation = self.find_conversation(copy, steps);
         conversation.is_some_and(|(path, _)| copies.has_text_of(copy, &path))
@@ -133,11 +151,7 @@ impl<'a> FactReader<'a> {
     /// conversation must also have further lines. Returns false if the conversation cannot be read; the plan of the
     /// conversation reports the error.
     fn contains_copy(&self, conversation: &Path, copy: &ConflictCopy) -> bool {
-        let copy_path = self
-            .records
-            .conflict_copies
-            .folders
-            .path(Side::Local, &copy.name);
+        let copy_path = self.records.conflict_copies.path_of(Side::Local, copy);
         let relation = rollout::compare(conversation, &copy_path);
 
         // Through the vault, all machines drop a copy that one of them dropped. If the conversation equals the copy,

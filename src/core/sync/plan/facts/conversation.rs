@@ -5,7 +5,7 @@
 //! 2. Clients' copies are folded into the remote side in the same way.
 //! 3. The two main versions are compared.
 
-use super::compared_file::{ComparedFile, ConversationVersions, NewConflictCopy};
+use super::compared_file::{ComparedFile, ConversationVersions};
 use super::fact_reader::FactReader;
 use crate::codex::rollout::{Relation, ZST};
 use crate::io::{IoContext, IoError};
@@ -15,6 +15,7 @@ use crate::sync::file_group::FileGroup;
 use crate::sync::file_kind::FileKind;
 use crate::sync::file_version::FileVersion;
 use crate::sync::notice::{Notice, NoticeList};
+use crate::sync::plan::sync_step::NewConflictCopy;
 use crate::sync::sides::Side;
 use crate::sync::{conflict_copies, rollouts};
 use std::path::Path;

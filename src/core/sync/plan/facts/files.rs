@@ -180,7 +180,7 @@ impl<'a> FactReader<'a> {
         let logins = versions.iter().flatten().filter(is_login);
         let logins = logins.map(|version| version.seen.clone()).collect();
 
-        let files = match self.folder.check_delivery(key, &path, kind, versions)? {
+        let files = match self.check_delivery(key, &path, kind, versions)? {
             Ok(files) => files,
             Err(notice) => return settled(notice.into()),
         };
@@ -335,10 +335,7 @@ impl<'a> FactReader<'a> {
             let replaced = version.map(|version| &sides[version].seen);
             let replaced = replaced.filter(|seen| seen.path == key);
             is_changed.then(|| MergeTarget {
-                to: SidePath {
-                    side,
-                    path: key.to_owned(),
-                },
+                to: SidePath::new(side, key),
                 over: replaced.map(|seen| seen.stat),
                 first,
             })

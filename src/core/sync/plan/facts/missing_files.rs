@@ -2,6 +2,7 @@
 
 use super::fact_reader::FactReader;
 use crate::io::IoError;
+use crate::io::hash::Sha256Digest;
 use crate::sync::config::DeletePolicy;
 use crate::sync::file_group::FileGroup;
 use crate::sync::identity;
@@ -22,9 +23,9 @@ pub(crate) struct MissingFiles {
     pub(crate) forgotten: Vec<String>,
     /// Number of files that neither side has any more and that no machine reports as deleted.
     pub(crate) lost: usize,
-    /// For the files in `lost`, the digest of the last text in hex, by key. They are published as deletions, because
+    /// For the files in `lost`, the digest of the last text, by key. They are published as deletions, because
     /// another machine that has such a file would restore it.
-    pub(crate) lost_deletions: BTreeMap<String, String>,
+    pub(crate) lost_deletions: BTreeMap<String, Sha256Digest>,
     /// Number of files that the configuration no longer includes and that both sides have.
     pub(crate) out_of_scope: usize,
 }
@@ -68,8 +69,8 @@ impl FactReader<'_> {
                     files.count += 1;
                     files.lost += 1;
                     files.forgotten.push(key.clone());
-                    if publishes_deletions && let Some((_, digest)) = last.contents {
-                        files.lost_deletions.insert(key.clone(), digest.to_string());
+                    if publishes_deletions && let Some(digest) = last.text_digest() {
+                        files.lost_deletions.insert(key.clone(), digest);
                     }
                 }
             }

@@ -4,7 +4,7 @@
 use crate::sync::config::{SessionMode, SyncConfig};
 use crate::sync::file_group::{FileGroup, state_key};
 use crate::sync::notice::{Notice, NoticeList};
-use crate::sync::scan::{ListedFile, NOT_FOLLOWED, SideListing};
+use crate::sync::scan::{ListedFile, SideListing, UnfollowedLink};
 use crate::sync::sides::Side;
 use crate::sync::state::SyncState;
 use crate::sync::{line_merge, rollouts};
@@ -52,8 +52,8 @@ pub(crate) fn group_files(
 
         leftover_temps.extend(listing.temp_files);
         notices.extend(listing.notices);
-        links.extend(listing.links.into_iter().map(|link| (side, link)));
-        unsynced_links.extend(listing.unsynced_links.into_iter().map(|path| (side, path)));
+        links.extend(listing.links);
+        unsynced_links.extend(listing.unsynced_links);
     }
 
     links.extend(select_blocking_links(unsynced_links, &groups));
@@ -173,22 +173,19 @@ fn resolve_case_clash(
 
 /// Returns the links outside the scope that have a file of a group below their path.
 fn select_blocking_links(
-    links: Vec<(Side, String)>,
+    mut links: Vec<UnfollowedLink>,
     groups: &HashMap<String, FileGroup>,
-) -> Vec<(Side, (String, &'static str))> {
+) -> Vec<UnfollowedLink> {
     if links.is_empty() {
-        return Vec::new();
+        return links;
     }
 
     let files = groups.values().flat_map(FileGroup::files_and_placeholders);
     let folders: HashSet<&Path> = files
         .flat_map(|listed_file| Path::new(&listed_file.path).ancestors().skip(1))
         .collect();
-    let is_in_way = |(_, path): &(Side, String)| folders.contains(Path::new(path));
-    let blocking = links.into_iter().filter(is_in_way);
-    blocking
-        .map(|(side, path)| (side, (path, NOT_FOLLOWED)))
-        .collect()
+    links.retain(|link| folders.contains(Path::new(&link.path)));
+    links
 }
 
 /// Blocks the groups at or below each link: a write to such a path would follow the link, and the files of the other
@@ -196,14 +193,14 @@ fn select_blocking_links(
 /// excluded (local) or in a note (remote). `remote_place` describes the place of the remote in messages.
 fn block_linked_groups(
     remote_place: &str,
-    links: Vec<(Side, (String, &'static str))>,
+    links: Vec<UnfollowedLink>,
     groups: &mut HashMap<String, FileGroup>,
 ) -> Vec<Notice> {
     // By key, because the paths of the two sides can differ in Unicode form.
     let index_by_key: HashMap<String, usize> = links
         .iter()
         .enumerate()
-        .map(|(index, (_, (path, _)))| (state_key(path), index))
+        .map(|(index, link)| (state_key(&link.path), index))
         .collect();
 
     let mut blocked_files = vec![0_usize; links.len()];
@@ -219,7 +216,7 @@ fn block_linked_groups(
     }
 
     let links_with_counts = links.into_iter().zip(blocked_files);
-    let notices = links_with_counts.map(|((side, (path, why)), file_count)| {
+    let notices = links_with_counts.map(|(UnfollowedLink { side, path, why }, file_count)| {
         if file_count == 0 {
             return NoticeList::of_unsynced(side).notice(path, why);
         }

@@ -53,7 +53,7 @@ fn has_changed(
     manifests: &RemoteManifests,
     config: &SyncConfig,
 ) -> bool {
-    let Some((_, synced_digest)) = last.contents else {
+    let Some(synced_digest) = last.text_digest() else {
         return false;
     };
     if last.remote.path.ends_with(rollout::ZST) {

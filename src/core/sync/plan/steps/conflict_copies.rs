@@ -2,30 +2,19 @@
 //! any machine, and is removed when it is resolved or when its conversation contains all its lines.
 
 use crate::sync::conflict_copies::ConflictCopy;
-use crate::sync::notice::{Notice, NoticeList};
-use crate::sync::plan::facts::conflict_copy_facts::ConflictCopyState;
+use crate::sync::notice::NoticeList;
+use crate::sync::plan::facts::conflict_copy_facts::{ConflictCopyFacts, ConflictCopyState};
+use crate::sync::plan::sync_plan::SyncPlan;
 use crate::sync::plan::sync_step::{Conflict, Op, SyncAction, SyncStep};
 use crate::sync::sides::Side;
 use crate::sync::{resolutions, rollouts};
 use std::collections::BTreeSet;
 
-#[derive(Debug, Default)]
-pub(crate) struct ConflictCopyPlan {
-    /// Steps that replicate or remove conflict copies.
-    pub(crate) steps: Vec<SyncStep>,
-    /// Ops to add to steps of conversations, by the index of the step. They remove a copy once the conversation that
-    /// contains it is in place.
-    pub(crate) added_ops: Vec<(usize, Vec<Op>)>,
-    /// Conflict copies that wait for a decision: file name and size in bytes.
-    pub(crate) pending: Vec<(String, u64)>,
-    pub(crate) notices: Vec<Notice>,
-}
-
 /// Returns new records that obsolete conflict copies may be dropped. Without a record, a conflict copy that this
 /// machine dropped would come back from the snapshots of other machines. Conflict copies of a conversation in conflict
 /// stay, because this sync does not publish the conversation.
 pub(crate) fn record_obsolete_copies(
-    copies: &[(&ConflictCopy, ConflictCopyState)],
+    copies: &[ConflictCopyFacts<'_>],
     conflicts: &[Conflict],
     [own_records, other_records]: [&BTreeSet<String>; 2],
 ) -> Vec<String> {
@@ -36,43 +25,30 @@ pub(crate) fn record_obsolete_copies(
         keys.any(|key| copy.belongs_to(&key))
     };
 
-    let obsolete_copies = copies.iter().filter(|(copy, state)| {
-        let is_obsolete = matches!(
-            state,
-            ConflictCopyState::Obsolete | ConflictCopyState::ObsoleteAfter(_)
-        );
-        is_obsolete && !is_in_conflict(copy)
-    });
-
     let mut records = own_records.clone();
-    for (copy, _) in obsolete_copies {
-        resolutions::record_drop(&copy.name, &mut records, other_records);
+    for facts in copies.iter().filter(|facts| facts.state.is_obsolete()) {
+        if !is_in_conflict(facts.copy) {
+            resolutions::record_drop(&facts.copy.name, &mut records, other_records);
+        }
     }
     records.difference(own_records).cloned().collect()
 }
 
-/// Plans the conflict copies. `equals_conversation` returns true for a copy that needs no decision because its
-/// conversation has the same text. Through the vault, such a copy stays.
-pub(crate) fn plan_conflict_copies(
-    copies: Vec<(&ConflictCopy, ConflictCopyState)>,
-    equals_conversation: impl Fn(&ConflictCopy) -> bool,
-) -> ConflictCopyPlan {
-    let mut plan = ConflictCopyPlan::default();
-    for (copy, state) in copies {
+/// Adds the steps that replicate or remove conflict copies to the plan, and the copies that wait for a decision. A copy
+/// with the text of its conversation needs no decision. Through the vault, such a copy stays.
+pub(crate) fn add_conflict_copies(plan: &mut SyncPlan, copies: &[ConflictCopyFacts<'_>]) {
+    for ConflictCopyFacts { copy, state, .. } in copies {
         let name = || copy.name.clone();
-        let mut is_pending = true;
-
-        match state {
+        match *state {
             ConflictCopyState::Obsolete => {
                 let why = "no longer needed: it was resolved, or its conversation contains it";
                 plan.steps
                     .extend(build_update_step(copy, why, build_drop_ops(copy)));
-                is_pending = false;
             }
 
+            // Removed once the conversation that contains it is in place.
             ConflictCopyState::ObsoleteAfter(step_index) => {
-                plan.added_ops.push((step_index, build_drop_ops(copy)));
-                is_pending = false;
+                plan.steps[step_index].ops.extend(build_drop_ops(copy));
             }
 
             ConflictCopyState::Replicated => {}
@@ -88,24 +64,25 @@ pub(crate) fn plan_conflict_copies(
 
             ConflictCopyState::NotDownloaded => {
                 let why = "is not downloaded to this machine; have the cloud client download it";
-                plan.notices.push(NoticeList::Waiting.notice(name(), why));
+                plan.notices
+                    .extend([NoticeList::Waiting.notice(name(), why)]);
             }
 
             ConflictCopyState::Damaged => {
                 let why =
                     "has not arrived completely: its content does not match the digest in its name";
-                plan.notices.push(NoticeList::Waiting.notice(name(), why));
-                // Neither side has the content, so the user cannot decide yet.
-                is_pending = false;
+                plan.notices
+                    .extend([NoticeList::Waiting.notice(name(), why)]);
             }
         }
-
-        if is_pending && !equals_conversation(copy) {
-            let size = copy.local.or(copy.remote).map_or(0, |stat| stat.size);
-            plan.pending.push((name(), size));
-        }
     }
-    plan
+
+    let pending = copies.iter().filter(|facts| facts.is_pending);
+    let with_sizes = pending.map(|ConflictCopyFacts { copy, .. }| {
+        let size = copy.local.or(copy.remote).map_or(0, |stat| stat.size);
+        (copy.name.clone(), size)
+    });
+    plan.notices.conflict_copies = with_sizes.collect();
 }
 
 /// Returns the step that replicates or removes a conflict copy; `None` if `ops` is empty.

@@ -8,9 +8,11 @@ use crate::sync::decide::{
 };
 use crate::sync::file_version::FileVersion;
 use crate::sync::index_updates::ContentChange;
-use crate::sync::plan::facts::compared_file::{ComparedFile, NewConflictCopy};
+use crate::sync::plan::facts::compared_file::ComparedFile;
 use crate::sync::plan::file_plan::{FileOutcome, FilePlan};
-use crate::sync::plan::sync_step::{CopyOp, Op, Placement, StateUpdate, SyncAction, SyncStep};
+use crate::sync::plan::sync_step::{
+    CopyOp, NewConflictCopy, Op, Placement, StateUpdate, SyncAction, SyncStep,
+};
 use crate::sync::rollouts;
 use crate::sync::sides::{ObservedFile, Side, SidePath, Stat};
 
@@ -135,11 +137,7 @@ struct ConversationDraft<'a> {
 impl<'a> ConversationDraft<'a> {
     /// Adds ops that store versions as conflict copies.
     fn keep_copies(&mut self, copies: impl Iterator<Item = &'a NewConflictCopy>) {
-        self.ops.extend(copies.map(|copy| Op::KeepConflictCopy {
-            from: copy.from.clone(),
-            name: copy.name.clone(),
-            digest: copy.digest,
-        }));
+        self.ops.extend(copies.cloned().map(Op::KeepConflictCopy));
     }
 
     /// Adds an op that keeps the replaced version as a conflict copy, if the versions diverged. Returns the records to
@@ -161,12 +159,12 @@ impl<'a> ConversationDraft<'a> {
     /// Adds the ops that give each side the chosen version under the conversation's own name in the common folder.
     fn add_copies_and_moves(&mut self, chosen: &ChosenVersion<'_>) -> StateUpdate {
         // The source of the copy is renamed last, because the copy reads it under the name that the plan observed.
-        let (local, remote) = if chosen.from.seen.side == Side::Local {
-            let remote = self.add_placement(chosen, Side::Remote);
-            (self.add_placement(chosen, Side::Local), remote)
-        } else {
-            let local = self.add_placement(chosen, Side::Local);
-            (local, self.add_placement(chosen, Side::Remote))
+        let source = chosen.from.seen.side;
+        let target = self.add_placement(chosen, source.other());
+        let kept = self.add_placement(chosen, source);
+        let (local, remote) = match source {
+            Side::Local => (kept, target),
+            Side::Remote => (target, kept),
         };
         StateUpdate::Synced { local, remote }
     }
@@ -179,10 +177,7 @@ impl<'a> ConversationDraft<'a> {
             if path != seen.path {
                 self.ops.push(Op::Rename {
                     from: seen.clone(),
-                    to: SidePath {
-                        side,
-                        path: path.clone(),
-                    },
+                    to: SidePath::new(side, &path),
                 });
             }
             return Placement::existing(path, seen);
@@ -210,10 +205,7 @@ impl<'a> ConversationDraft<'a> {
         self.ops.push(Op::Copy(CopyOp {
             from: from.seen.clone(),
             over: self.stat_at(side, &path),
-            to: SidePath {
-                side,
-                path: path.clone(),
-            },
+            to: SidePath::new(side, &path),
             mtime_ns: from.mtime_ns,
             expect: from.attested,
             replaced: None,
@@ -262,7 +254,7 @@ impl<'a> ConversationDraft<'a> {
     }
 
     fn count_new_copies(&self) -> usize {
-        let is_new = |op: &&Op| matches!(op, Op::KeepConflictCopy { .. });
+        let is_new = |op: &&Op| matches!(op, Op::KeepConflictCopy(_));
         self.ops.iter().filter(is_new).count()
     }
 

@@ -135,10 +135,7 @@ fn plan_copy(
         bytes: from.seen.stat.size,
         ops: vec![Op::Copy(CopyOp {
             from: from.seen.clone(),
-            to: SidePath {
-                side: target_side,
-                path: path.clone(),
-            },
+            to: SidePath::new(target_side, path),
             over: replaced_version.map(|version| version.seen.stat),
             mtime_ns,
             expect: from.attested,
