@@ -426,28 +426,37 @@ fn print_next_steps(context: &Context, config: &SyncConfig, plan: &SyncPlan, rep
         SyncAction::DeleteCloud,
     ];
     let mut done_steps = list_done_steps(plan, report).into_iter();
-    let changes_remote = done_steps.any(|step| remote_actions.contains(&step.action));
-    if changes_remote && config.remote == SyncRemote::Vault {
-        ui.note(
-            "next: run on the other machine, before you start Codex there: codex-manager sync run --apply",
-        );
-    } else if changes_remote {
-        ui.note(
-            "next: wait until the cloud client has uploaded everything; then run on the other machine, before you \
-             start Codex there: codex-manager sync run --apply",
-        );
-        ui.note("sign in on the other machine as well, because sync never copies logins");
+    if done_steps.any(|step| remote_actions.contains(&step.action)) {
+        print_step_on_other_machine(ui, config.remote);
     }
+    // Files that have not arrived come first.
+    if plan.notices.undelivered.is_empty() {
+        print_resume_step(ui, config, report);
+    }
+}
 
+fn print_step_on_other_machine(ui: &Ui, remote: SyncRemote) {
+    match remote {
+        SyncRemote::Vault => ui.note(
+            "next: run on the other machine, before you start Codex there: codex-manager sync run --apply",
+        ),
+        SyncRemote::Folder => {
+            ui.note(
+                "next: wait until the cloud client has uploaded everything; then run on the other machine, before you \
+                 start Codex there: codex-manager sync run --apply",
+            );
+            ui.note("sign in on the other machine as well, because sync never copies logins");
+        }
+    }
+}
+
+/// Prints how to continue the conversations that the run changed on this machine.
+fn print_resume_step(ui: &Ui, config: &SyncConfig, report: &ApplyReport) {
     let updates = report.index_updates.iter();
     let updates = updates.filter(|update| update.change != ContentChange::Deleted);
     let continued: Vec<_> = updates.collect();
-    // Files that have not arrived come first.
-    if continued.is_empty() || !plan.notices.undelivered.is_empty() {
-        return;
-    }
-
     let arguments = match &*continued {
+        [] => return,
         _ if config.path_rules.is_empty() => String::new(),
         // Codex 0.169 searches by the folder stored in the conversation, whatever its index says.
         [one] => format!(" {}", one.id),

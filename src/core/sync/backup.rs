@@ -4,7 +4,7 @@
 //! under their relative paths, those of the cloud folder below `.cloud/`, and a list, which marks it as made by this
 //! program. It gets its name once it is complete. Retention removes only snapshots with such a list.
 
-use super::config::SyncConfig;
+use super::config::{BackupOptions, SyncConfig};
 use super::sides::{Side, Stat};
 use crate::io::disk_clock::{self, ClockDoubt, Dated};
 use crate::io::document::{self, Document, DocumentError, DocumentState};
@@ -247,15 +247,7 @@ pub(crate) fn prune_snapshots(
     // An unfinished snapshot that cannot be removed stays.
     let _ = staging::remove_stale(&options.folder.join(UNFINISHED_FOLDER));
 
-    let mut policy = RetentionPolicy {
-        max_count: usize::try_from(options.max_backups).unwrap_or(usize::MAX),
-        max_age: i64::try_from(options.retention_days)
-            .ok()
-            .filter(|days| *days > 0)
-            .and_then(TimeDelta::try_days),
-        ..RetentionPolicy::default()
-    };
-
+    let mut policy = build_policy(options);
     // `max_backups` and `retention_days` of 0 keep all snapshots.
     if policy.is_empty() {
         return Ok((Vec::new(), None));
@@ -279,13 +271,11 @@ pub(crate) fn prune_snapshots(
         }
     };
 
-    let items = own_snapshots
-        .iter()
-        .zip(ages)
-        .map(|(own, age)| RetentionItem {
-            age,
-            date: own.made_at.date(),
-        });
+    let items = own_snapshots.iter().zip(ages);
+    let items = items.map(|(own, age)| RetentionItem {
+        age,
+        date: own.made_at.date(),
+    });
     let keep_reasons = policy.apply(&items.collect::<Vec<_>>());
 
     let mut removed = Vec::new();
@@ -297,6 +287,15 @@ pub(crate) fn prune_snapshots(
         }
     }
     Ok((removed, doubt))
+}
+
+fn build_policy(options: &BackupOptions) -> RetentionPolicy {
+    let days = i64::try_from(options.retention_days).ok();
+    RetentionPolicy {
+        max_count: usize::try_from(options.max_backups).unwrap_or(usize::MAX),
+        max_age: days.filter(|days| *days > 0).and_then(TimeDelta::try_days),
+        ..RetentionPolicy::default()
+    }
 }
 
 /// Parses the time in the file name of a snapshot of `machine`; `None` for any other name.

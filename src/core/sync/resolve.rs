@@ -138,11 +138,10 @@ impl<'a> DecidedCopy<'a> {
             return Vec::new();
         }
 
+        let refuse_both = |error: ConflictCopyError| [(); 2].map(|()| Some(error.to_string()));
         let [replacement, separation] = match &self.current_path {
-            None => [(); 2].map(|()| Some(self.no_conversation_error().to_string())),
-            Some(_) if self.copy.local.is_none() => {
-                [(); 2].map(|()| Some(self.not_downloaded_error().to_string()))
-            }
+            None => refuse_both(self.no_conversation_error()),
+            Some(_) if self.copy.local.is_none() => refuse_both(self.not_downloaded_error()),
             Some(current) => {
                 let current_file = self.config.local.join(current);
                 let id = rollouts::rollout_id(current).unwrap_or_default();

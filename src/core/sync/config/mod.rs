@@ -17,7 +17,9 @@ mod settings;
 
 pub use parse::sanitize_machine_name;
 pub use paths::ConfigContext;
+pub(crate) use settings::{
+    BackupOptions, DecisionRules, EqualMtime, PathRule, SessionMode, SnapshotCompression,
+};
 pub use settings::{
     Compare, ConflictPolicy, DeletePolicy, SyncConfig, SyncConfigError, SyncRemote,
 };
-pub(crate) use settings::{DecisionRules, EqualMtime, PathRule, SessionMode, SnapshotCompression};

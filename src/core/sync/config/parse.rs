@@ -68,18 +68,7 @@ impl SyncConfig {
         let codex_home = codex_home.unwrap_or_else(|| context.codex_home.to_path_buf());
 
         let remote: SyncRemote = values.choice("sync.remote");
-        let cloud_folder = match (remote, paths.resolve_setting("paths.cloud_root_dir")) {
-            (SyncRemote::Folder, Some(cloud_folder)) => cloud_folder,
-            (SyncRemote::Folder, None) => {
-                return Err(file.value_error("paths.cloud_root_dir", "is missing"));
-            }
-            (SyncRemote::Vault, None) => context.manager_home.join("sync").join("vault"),
-            // Two remotes would each treat the files that the other one downloads as changes by the user.
-            (SyncRemote::Vault, Some(_)) => {
-                let why = "is set, but sync.remote is \"vault\"; a home syncs through a folder or through the vault";
-                return Err(file.value_error("paths.cloud_root_dir", why));
-            }
-        };
+        let cloud_folder = resolve_cloud_folder(file, &paths, context, remote)?;
 
         // A snapshot has everything that sync includes of a machine, so it cannot be limited to one day.
         if remote == SyncRemote::Vault
@@ -127,6 +116,26 @@ impl SyncConfig {
             cloud: cloud_folder,
             warnings,
         })
+    }
+}
+
+/// Returns the cloud folder, or the folder that stands in for it if the remote is the vault.
+fn resolve_cloud_folder(
+    file: &SettingsFile,
+    paths: &PathBase<'_>,
+    context: &ConfigContext<'_>,
+    remote: SyncRemote,
+) -> Result<PathBuf, SettingsError> {
+    const KEY: &str = "paths.cloud_root_dir";
+    match (remote, paths.resolve_setting(KEY)) {
+        (SyncRemote::Folder, Some(cloud_folder)) => Ok(cloud_folder),
+        (SyncRemote::Folder, None) => Err(file.value_error(KEY, "is missing")),
+        (SyncRemote::Vault, None) => Ok(context.manager_home.join("sync").join("vault")),
+        // Two remotes would each treat the files that the other one downloads as changes by the user.
+        (SyncRemote::Vault, Some(_)) => {
+            let why = "is set, but sync.remote is \"vault\"; a home syncs through a folder or through the vault";
+            Err(file.value_error(KEY, why))
+        }
     }
 }
 
