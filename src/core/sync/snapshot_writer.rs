@@ -79,26 +79,21 @@ fn write_snapshot(
     now: DateTime<Utc>,
     accepts: impl Fn(&[(SnapshotFile, String)]) -> bool,
 ) -> Result<SnapshotResult, BackupError> {
-    let mut snapshot_result = SnapshotResult::default();
     if files.is_empty() {
-        return Ok(snapshot_result);
+        return Ok(SnapshotResult::default());
     }
 
     let folder = &config.backup.folder;
     let unfinished = Staging::create_in(&folder.join(UNFINISHED_FOLDER))?;
-    let list = SnapshotList {
-        number: next_snapshot_number(config)?,
-        files: Vec::new(),
-    };
+    let number = next_snapshot_number(config)?;
     let base_name = format!("{}-{}", config.machine_id, now.format(TIMESTAMP_FORMAT));
 
     // Written in the unfinished folder, so that a killed run leaves no snapshot that looks complete.
     let root = unfinished.path("snapshot");
-    let (list, not_copied) = copy_readable(&root, files, list)?;
-    let is_accepted = !list.files.is_empty() && accepts(&not_copied);
-    snapshot_result.not_copied = not_copied;
-    if !is_accepted {
-        return Ok(snapshot_result);
+    let (list, not_copied) = copy_readable(&root, files, number)?;
+    if list.files.is_empty() || !accepts(&not_copied) {
+        let name = None;
+        return Ok(SnapshotResult { name, not_copied });
     }
 
     let (path, extension) = match config.backup.compression {
@@ -109,9 +104,8 @@ fn write_snapshot(
             (path, ".zip")
         }
     };
-    let name = rename_to_free_name(&path, folder, &base_name, extension)?;
-    snapshot_result.name = Some(name);
-    Ok(snapshot_result)
+    let name = Some(rename_to_free_name(&path, folder, &base_name, extension)?);
+    Ok(SnapshotResult { name, not_copied })
 }
 
 /// Renames a finished snapshot to the first free name. Another run may create one in the same second.
@@ -133,19 +127,19 @@ fn rename_to_free_name(
     unreachable!("numbers have no end")
 }
 
-/// Copies the readable files to the folder `root`, and writes their list there. Returns the list, and the unreadable
-/// files, each with the reason.
+/// Copies the readable files to the folder `root`, and writes their list there, with the number of the snapshot. Returns
+/// the list, and the unreadable files, each with the reason.
 fn copy_readable(
     root: &Path,
     files: Vec<(PathBuf, SnapshotFile)>,
-    mut list: SnapshotList,
+    number: u64,
 ) -> Result<(SnapshotList, Vec<(SnapshotFile, String)>), IoError> {
-    let mut not_copied = Vec::new();
+    let (mut copied, mut not_copied) = (Vec::new(), Vec::new());
     for (source, mut file) in files {
         match copy_into_folder(root, &source, &file) {
             Ok(size) => {
                 file.size = size;
-                list.files.push(file);
+                copied.push(file);
             }
             // The file may be on a failing disk or in a cloud folder that is offline.
             Err(e) if e.path == source => {
@@ -160,6 +154,10 @@ fn copy_readable(
         }
     }
 
+    let list = SnapshotList {
+        number,
+        files: copied,
+    };
     if !list.files.is_empty() {
         atomic::write(&root.join(LIST_NAME), &document::encode(root, &list)?)?;
     }

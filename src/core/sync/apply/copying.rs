@@ -119,26 +119,16 @@ impl Copier<'_> {
             copy_mode(temp.file(), mode_source).at("set mode", &target)?;
         }
 
-        let text_digest = if contents::is_uncompressed(temp.file()).at("read", &target)? {
-            // The text of an uncompressed file is its bytes, so it is not read again.
+        // The text of an uncompressed file is its bytes, so it is not read again.
+        let text = if contents::is_uncompressed(temp.file()).at("read", &target)? {
             Some((size, digest))
         } else {
-            match contents::read_text_digest(temp.path()) {
-                Ok(text_digest) => Some(text_digest),
-                Err(e) if rollouts::is_below_sessions(&copy.to.path) => {
-                    let why = format!("cannot be decompressed ({e}): {}", source.display());
-                    return Err(StepFailure::Skip(why));
-                }
-                Err(_) => None,
-            }
+            read_compressed_text(copy, temp.path(), &source)?
         };
 
-        let entry = ManifestEntry {
-            size,
-            mtime_ns: copy.mtime_ns,
-            digest,
-        };
-        StagedCopy::new(temp, target, copy.to.clone(), entry, text_digest)
+        let mtime_ns = copy.mtime_ns;
+        let entry = ManifestEntry::new(Stat { size, mtime_ns }, digest);
+        StagedCopy::new(temp, target, copy.to.clone(), entry, text)
     }
 
     /// Creates a hard link to a conversation instead of a copy, in a sync through the vault: copies in the staged
@@ -176,6 +166,23 @@ impl Copier<'_> {
             size += n as u64;
             self.progress.add_bytes(n as u64);
         }
+    }
+}
+
+/// Returns length and digest of the text of a compressed copy of `source`; `None` if a file other than a conversation cannot
+/// be decompressed.
+fn read_compressed_text(
+    copy: &CopyOp,
+    staged: &Path,
+    source: &Path,
+) -> Result<Option<(u64, Sha256Digest)>, StepFailure> {
+    match contents::read_text_digest(staged) {
+        Ok(text) => Ok(Some(text)),
+        Err(e) if rollouts::is_below_sessions(&copy.to.path) => {
+            let why = format!("cannot be decompressed ({e}): {}", source.display());
+            Err(StepFailure::Skip(why))
+        }
+        Err(_) => Ok(None),
     }
 }
 
