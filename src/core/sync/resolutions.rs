@@ -56,8 +56,8 @@ impl Resolution {
         self.dropped.max(self.kept).saturating_add(1)
     }
 
-    /// Replaces all records about the version `name`: `name` or `name+N` for one or N dropped copies, and `name-N` for
-    /// N kept ones.
+    /// Replaces all records about the version `name` by those of the highest numbers: `name` for the drop number 1,
+    /// `name+N` for a later drop, and `name-N` for a keep.
     fn replace_records(self, name: &str, records: &mut BTreeSet<String>) {
         let old_records: Vec<_> = records_about(records, name).map(str::to_owned).collect();
         for record in old_records {

@@ -23,8 +23,8 @@ pub(crate) struct MissingFiles {
     pub(crate) forgotten: Vec<String>,
     /// Number of files that neither side has any more and that no machine reports as deleted.
     pub(crate) lost: usize,
-    /// For the files in `lost`, the digest of the last text, by key. They are published as deletions, because
-    /// another machine that has such a file would restore it.
+    /// For the files in `lost`, the digest of the last text, by key. They are published as deletions, because another
+    /// machine that has such a file would restore it.
     pub(crate) lost_deletions: BTreeMap<String, Sha256Digest>,
     /// Number of files that the configuration no longer includes and that both sides have.
     pub(crate) out_of_scope: usize,
