@@ -51,6 +51,12 @@ impl Projections {
         self.offsets.get(&rollout_id.to_lowercase()).copied()
     }
 
+    /// Returns true if Codex has projected a rollout up to the cut.
+    pub(crate) fn reach(&self, cut: &RolloutCut) -> bool {
+        let offset = self.projected_offset(&cut.rollout_id);
+        offset.is_some_and(|offset| offset >= cut.offset)
+    }
+
     /// Returns the number of turns in the projection of a rollout; zero if the database cannot be read. `rollout_id` is
     /// in lower case.
     pub(crate) fn count_turns(&self, rollout_id: &str) -> usize {

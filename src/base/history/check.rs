@@ -330,6 +330,21 @@ struct CheckInput<'a> {
     readability: Option<ReadabilityCheck<'a>>,
 }
 
+impl CheckInput<'_> {
+    /// Returns the position in `files`, the rollouts of a conversation, of the one that a row names. `None` if the row
+    /// is out of date.
+    fn find_recorded(&self, files: &[ConversationRollout], recorded: &Path) -> Option<usize> {
+        let is_recorded = |c: &ConversationRollout| {
+            recorded == c.file.plain_path(self.home)
+                || recorded == c.file.plain_path(self.real_home)
+        };
+        // Codex continues the rollout that the last rewind began, so a row that names another rollout is out of date.
+        let last_rewind = files.first().and_then(ConversationRollout::rewind_id);
+        let is_current = |i: &usize| last_rewind.is_none() || files[*i].rewind_id() == last_rewind;
+        files.iter().position(is_recorded).filter(is_current)
+    }
+}
+
 /// Differences found in the rows read so far.
 struct Differences {
     /// One element for each rollout. The element of a conversation's first rollout is `None` if the conversation has no
@@ -371,15 +386,7 @@ impl Differences {
         let files = &input.conversations.files[range];
         // Codex records either name of a compressed rollout, and finds the rollout by either name.
         let recorded = without_zst(Path::new(&row.rollout_path));
-        let is_recorded = |c: &ConversationRollout| {
-            recorded == c.file.plain_path(input.home)
-                || recorded == c.file.plain_path(input.real_home)
-        };
-
-        // Codex continues the rollout that the last rewind began, so a row that names another rollout is out of date.
-        let last_rewind = files.first().and_then(ConversationRollout::rewind_id);
-        let is_current = |i: &usize| last_rewind.is_none() || files[*i].rewind_id() == last_rewind;
-        let recorded_position = files.iter().position(is_recorded).filter(is_current);
+        let recorded_position = input.find_recorded(files, recorded);
         let position = recorded_position.unwrap_or(0);
         *rollout_of_row = Some(position);
 
@@ -459,22 +466,11 @@ impl Differences {
                 });
             }
 
-            let others = files.iter().enumerate().filter(|(i, _)| *i != used);
-            let ordered: Vec<_> = [used_rollout]
-                .into_iter()
-                .chain(others.map(|(_, c)| c))
-                .collect();
-
-            // Each rewind begins a rollout with an id of its own, so equal ids mean copies of one rollout.
-            let mut rollout_ids: Vec<_> = ordered.iter().map(|c| c.rollout_id()).collect();
-            rollout_ids.sort_unstable();
-            let are_distinct = rollout_ids.windows(2).all(|pair| pair[0] != pair[1])
-                && !ordered.iter().any(|c| c.file.has_compressed_copy);
-            if !are_distinct {
-                let paths = ordered.iter().map(|c| c.file.path(input.home));
-                let compressed_copies = ordered
-                    .iter()
-                    .filter_map(|c| c.file.compressed_copy(input.home));
+            if has_duplicates(files) {
+                let others = files.iter().enumerate().filter(|(i, _)| *i != used);
+                let ordered = [used_rollout].into_iter().chain(others.map(|(_, c)| c));
+                let paths = ordered.clone().map(|c| c.file.path(input.home));
+                let compressed_copies = ordered.filter_map(|c| c.file.compressed_copy(input.home));
                 report.duplicates.push(DuplicateRollouts {
                     id: used_rollout.id.clone(),
                     paths: paths.chain(compressed_copies).collect(),
@@ -491,6 +487,15 @@ impl Differences {
 
         Ok(report)
     }
+}
+
+/// Returns true if a conversation with these files has one rollout in several of them.
+fn has_duplicates(files: &[ConversationRollout]) -> bool {
+    // Each rewind begins a rollout with an id of its own, so equal ids mean copies of one rollout.
+    let mut rollout_ids: Vec<_> = files.iter().map(ConversationRollout::rollout_id).collect();
+    rollout_ids.sort_unstable();
+    rollout_ids.windows(2).any(|pair| pair[0] == pair[1])
+        || files.iter().any(|c| c.file.has_compressed_copy)
 }
 
 /// Returns the name that the user gave to a conversation, if the index has a name and the row has none. Codex 0.169

@@ -20,7 +20,7 @@ use crate::codex::{
     projections, threads,
 };
 use crate::io::{Environment, IoContext, atomic, tree};
-use crate::journal::{FileExchange, IdleHome, Recovery, RecoveryPolicy};
+use crate::journal::{self, FileExchange, IdleHome, Recovery};
 use chrono::{DateTime, Utc};
 use std::collections::{BTreeSet, HashMap, HashSet};
 use std::io;
@@ -29,7 +29,7 @@ use std::time::SystemTime;
 
 /// Returns the processes that have files of the home, or of its databases, open.
 pub fn find_holders(context: &RepairContext<'_>) -> Vec<Holder> {
-    IdleHome { env: context.env }.find_holders(context.home, &[])
+    journal::find_holders(context.home, &[], context.env)
 }
 
 fn require_unused_home(context: &RepairContext<'_>) -> Result<(), HistoryError> {

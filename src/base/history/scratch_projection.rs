@@ -50,20 +50,8 @@ pub(crate) fn create_scratch_projections(
     let settings = config::format_scratch_config(context.home, PROVIDER_KEYS);
     atomic::write(&config, settings.as_bytes())?;
 
-    // Several conversations may continue one rollout, at different places.
-    let mut longest_rollouts: HashMap<&str, ContinuedRollout> = HashMap::new();
-    for rollout in rollouts {
-        let longest_so_far = longest_rollouts
-            .entry(&rollout.cut.rollout_id)
-            .or_insert_with(|| rollout.clone());
-        longest_so_far.is_projected &= rollout.is_projected;
-        if longest_so_far.cut.offset < rollout.cut.offset {
-            longest_so_far.cut = rollout.cut.clone();
-        }
-    }
-
     let mut cuts = Vec::new();
-    for rollout in longest_rollouts.into_values() {
+    for rollout in select_last_cuts(rollouts) {
         // Codex opens no rollout without those that it continues.
         match copy_as_own_conversation(&rollout, &folder) {
             // It must not stop the repair of the others. The check after the repair reports it.
@@ -97,11 +85,7 @@ pub(crate) fn create_scratch_projections(
     database::check_integrity(&database)?;
 
     let created = Projections::read_beside(&database);
-    let is_complete = |cut: &RolloutCut| {
-        let offset = created.projected_offset(&cut.rollout_id);
-        offset.is_some_and(|offset| offset >= cut.offset)
-    };
-    cuts.retain(is_complete);
+    cuts.retain(|cut| created.reach(cut));
 
     Ok(ScratchProjections {
         scratch: ScratchDatabase {
@@ -110,6 +94,21 @@ pub(crate) fn create_scratch_projections(
         },
         cuts,
     })
+}
+
+/// Returns each rollout once, with its last cut: several conversations may continue one rollout, at different places.
+fn select_last_cuts(rollouts: &[ContinuedRollout]) -> impl Iterator<Item = ContinuedRollout> {
+    let mut selected: HashMap<&str, ContinuedRollout> = HashMap::new();
+    for rollout in rollouts {
+        let last_so_far = selected
+            .entry(&rollout.cut.rollout_id)
+            .or_insert_with(|| rollout.clone());
+        last_so_far.is_projected &= rollout.is_projected;
+        if last_so_far.cut.offset < rollout.cut.offset {
+            last_so_far.cut = rollout.cut.clone();
+        }
+    }
+    selected.into_values()
 }
 
 /// Copies a rollout up to its cut, with the id of the rollout in place of the id of its conversation. Codex reads the

@@ -11,10 +11,10 @@ use super::id::ConversationId;
 use super::rollout::{self, SessionMeta};
 use crate::codex::rollout::uuid_time_ms;
 use crate::codex::{ARCHIVED_SESSIONS, RolloutName, SESSIONS, parse_rollout_id};
+use crate::io::tree;
 use chrono::{DateTime, Days, NaiveDate, TimeDelta, Utc};
 use std::collections::HashMap;
 use std::collections::hash_map::Entry;
-use std::fs;
 use std::path::{Path, PathBuf};
 
 /// The largest number of rollouts that continue each other. Damaged rollouts could form a cycle.
@@ -243,13 +243,8 @@ pub fn find_rollout(home: &Path, rollout_id: &str) -> Option<PathBuf> {
     // `archived_sessions/` has no day folders.
     let folders = folders.into_iter().chain([home.join(ARCHIVED_SESSIONS)]);
 
-    let mut files = folders
-        .filter_map(|folder| fs::read_dir(folder).ok())
-        .flatten()
-        .flatten()
-        .map(|entry| entry.path());
-
-    files.find(|path| {
+    let entries = folders.flat_map(|folder| tree::list_entries(&folder));
+    entries.map(|entry| entry.path()).find(|path| {
         let id = parse_rollout_id(path);
         id.is_some_and(|id| id.eq_ignore_ascii_case(rollout_id))
     })
@@ -275,6 +270,7 @@ pub fn day_folders(home: &Path, from: DateTime<Utc>, until: DateTime<Utc>) -> Ve
 #[cfg(test)]
 mod tests {
     use super::*;
+    use std::fs;
 
     #[test]
     fn a_version_7_id_contains_the_creation_time() {

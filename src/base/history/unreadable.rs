@@ -249,7 +249,7 @@ fn follow_bases(
         && let Some(cut) = next_base
     {
         let found = find_base(&cut).and_then(|(path, base)| {
-            let is_projected = is_projected(&cut, projections);
+            let is_projected = projections.reach(&cut);
             // Reading a compressed rollout up to the cut takes long, so only one that Codex has to read is checked.
             let is_checked = is_plain(&path) || !is_projected;
             let lacks_lines =
@@ -271,12 +271,6 @@ fn follow_bases(
     }
     let missing = None;
     BaseChain { rollouts, missing }
-}
-
-/// Returns true if Codex has projected a rollout up to the cut.
-fn is_projected(cut: &RolloutCut, projections: &Projections) -> bool {
-    let offset = projections.projected_offset(&cut.rollout_id);
-    offset.is_some_and(|offset| offset >= cut.offset)
 }
 
 /// Returns the rollouts that `leaf` continues, newest first. Returns none if Codex has projected all of them, or if one

@@ -9,7 +9,8 @@ pub use content::{SessionMeta, UserMessage, first_line};
 pub use location::{find_existing_below, find_recorded_rollout, resolve_rollout_in_home};
 
 use super::lines::{JsonlLine, LineReader};
-use crate::codex::{LineParts, TurnCounter, rollout, rollout_lines};
+use crate::codex::rollout::{self, is_plain};
+use crate::codex::{LineParts, TurnCounter, rollout_lines};
 use crate::io::progress::check_interrupt;
 use crate::io::{Rfc3339Time, file_open};
 use scanner::Scanner;
@@ -42,7 +43,7 @@ pub(crate) fn scan(path: &Path, depth: Depth, progress: impl Fn(u64)) -> io::Res
             Ok(Some(line)) => scanner.scan_line(line),
             Ok(None) => break,
             // A truncated compressed rollout: the lines before the end are good.
-            Err(e) if needs_conversion(path) && e.kind() != io::ErrorKind::Interrupted => {
+            Err(e) if !is_plain(path) && e.kind() != io::ErrorKind::Interrupted => {
                 scanner.count_unreadable_line();
                 break;
             }
@@ -55,17 +56,12 @@ pub(crate) fn scan(path: &Path, depth: Depth, progress: impl Fn(u64)) -> io::Res
 }
 
 fn open(path: &Path) -> io::Result<Box<dyn Read + Send>> {
-    if needs_conversion(path) {
-        rollout::open_plain(path)
-    } else {
+    if is_plain(path) {
         // Not buffered: `LineReader` has its own buffer.
         Ok(Box::new(file_open::open(path)?))
+    } else {
+        rollout::open_plain(path)
     }
-}
-
-/// Returns true if a rollout is, by its name, compressed or a JSON document.
-fn needs_conversion(path: &Path) -> bool {
-    !rollout::is_plain(path)
 }
 
 /// Reads the metadata of a rollout, which is usually in its first line. Returns `None` if the first
@@ -76,10 +72,10 @@ pub fn read_head(path: &Path) -> io::Result<Option<SessionMeta>> {
 
 /// Like [`read_head`], for the first bytes of a rollout. `name` decides whether they are compressed.
 pub fn parse_prefix(prefix: &[u8], name: &Path) -> io::Result<Option<SessionMeta>> {
-    if needs_conversion(name) {
-        parse_head(rollout::decompress(prefix)?)
-    } else {
+    if is_plain(name) {
         parse_head(prefix)
+    } else {
+        parse_head(rollout::decompress(prefix)?)
     }
 }
 
@@ -117,7 +113,7 @@ pub fn read_title(path: &Path) -> Option<String> {
 
 /// Returns the time of the last line that has a time. Reads a plain rollout from its end.
 pub(crate) fn read_last_time(path: &Path) -> io::Result<Option<Rfc3339Time>> {
-    if needs_conversion(path) {
+    if !is_plain(path) {
         return Ok(scan(path, Depth::Messages, |_| ())?.last);
     }
     search_from_end(path, |lines| {
@@ -136,14 +132,14 @@ pub fn ends_line_at(path: &Path, offset: u64) -> io::Result<bool> {
     };
 
     let mut byte = [0];
-    let read_count = if needs_conversion(path) {
-        let mut text = open(path)?;
-        io::copy(&mut (&mut text).take(last_byte_offset), &mut io::sink())?;
-        text.read(&mut byte)?
-    } else {
+    let read_count = if is_plain(path) {
         let mut file = file_open::open(path)?;
         file.seek(SeekFrom::Start(last_byte_offset))?;
         file.read(&mut byte)?
+    } else {
+        let mut text = open(path)?;
+        io::copy(&mut (&mut text).take(last_byte_offset), &mut io::sink())?;
+        text.read(&mut byte)?
     };
 
     Ok(read_count == 1 && byte == *b"\n")
@@ -152,7 +148,7 @@ pub fn ends_line_at(path: &Path, offset: u64) -> io::Result<bool> {
 /// Returns the number of the last numbered line. `None` for a legacy rollout, whose lines have no numbers, and for an
 /// unreadable rollout. Reads a plain rollout from its end.
 pub fn read_last_ordinal(path: &Path) -> Option<u64> {
-    if needs_conversion(path) {
+    if !is_plain(path) {
         return find_last_ordinal(&mut LineReader::new(open(path).ok()?)).ok()?;
     }
     search_from_end(path, find_last_ordinal).ok()?
