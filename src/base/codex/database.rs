@@ -400,7 +400,7 @@ pub(crate) fn count_rows(path: &Path) -> Result<Vec<(String, u64)>, DatabaseErro
         let names = tables.query_map([], |row| row.get::<_, String>(0))?;
 
         let count = |name: String| {
-            let sql = format!("SELECT count(*) FROM \"{}\"", name.replace('"', "\"\""));
+            let sql = format!("SELECT count(*) FROM {}", quote_identifier(&name));
             let count = connection.query_row(&sql, [], |row| row.get(0))?;
             Ok((name, count))
         };
@@ -408,6 +408,10 @@ pub(crate) fn count_rows(path: &Path) -> Result<Vec<(String, u64)>, DatabaseErro
     };
 
     counts().sqlite_context("read", path)
+}
+
+pub(super) fn quote_identifier(name: &str) -> String {
+    format!("\"{}\"", name.replace('"', "\"\""))
 }
 
 /// Rewrites a private (staged) database without unused pages. Before that, deletes the log entries that are older

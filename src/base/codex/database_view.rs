@@ -72,22 +72,32 @@ pub(crate) fn run_query<T>(
             return result.sqlite_context("read", path);
         };
 
-        let to_error = |e: std::io::Error| rusqlite::Error::ToSqlConversionFailure(Box::new(e));
-        let folder = tempfile::tempdir().map_err(to_error);
-        let folder = folder.sqlite_context("copy", path)?;
-        let copy = folder.path().join("database");
-        if !copy_with_log(path, log, &copy).sqlite_context("copy", path)? {
-            if attempt < MAX_ATTEMPTS {
-                continue;
-            }
-            return result.sqlite_context("read", path);
+        match query_copy(path, log, &mut query)? {
+            Some(rows) => return Ok(rows),
+            None if attempt < MAX_ATTEMPTS => {}
+            None => return result.sqlite_context("read", path),
         }
-
-        return connection::open(&copy, Access::ReadImmutable)
-            .and_then(|connection| query(&connection))
-            .sqlite_context("read", path);
     }
     unreachable!("the loop above has no end")
+}
+
+/// Runs `query` on a temporary copy of a database with its log (`-wal` or `-journal`). `None` if another process changed
+/// the log during the copy.
+fn query_copy<T>(
+    path: &Path,
+    log_suffix: &str,
+    query: impl FnOnce(&Connection) -> rusqlite::Result<T>,
+) -> Result<Option<T>, DatabaseError> {
+    let folder = tempfile::tempdir()
+        .map_err(|e| rusqlite::Error::ToSqlConversionFailure(Box::new(e)))
+        .sqlite_context("copy", path)?;
+    let copy = folder.path().join("database");
+    if !copy_with_log(path, log_suffix, &copy).sqlite_context("copy", path)? {
+        return Ok(None);
+    }
+    connection::open(&copy, Access::ReadImmutable)
+        .and_then(|connection| query(&connection).map(Some))
+        .sqlite_context("read", path)
 }
 
 /// Returns the names of all tables. Fails with [`DatabaseError::Damaged`] if SQLite cannot parse the

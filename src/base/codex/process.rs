@@ -280,28 +280,13 @@ pub(crate) fn inspect_home(home: &Path, outside: &[PathBuf], names: &ProgramName
 
         let open_files = process.open_files_beneath(&folders);
         let role = if daemon_pid == Some(process.pid()) {
-            ProcessRole::Daemon
-        } else if is_named(&name, &names.background)
-            && read_codex_home(process).is_none_or(|process_home| process_home == home)
-        {
-            // A helper with an unreadable environment counts, because it may use this home.
-            ProcessRole::Background
-        } else if is_named(&name, &names.codex)
-            && read_codex_home(process).is_some_and(|process_home| process_home == home)
-        {
-            ProcessRole::Codex
-        } else if let Some(file) = open_files.first() {
-            let relative = folders.iter().find_map(|f| file.strip_prefix(f).ok());
-            ProcessRole::OtherProgram {
-                open: relative.unwrap_or(file).to_path_buf(),
-            }
+            Some(ProcessRole::Daemon)
         } else {
+            find_role(process, &name, names, &folders, open_files.first())
+        };
+        let Some(role) = role.filter(|_| !is_update_loop(process)) else {
             continue;
         };
-
-        if is_update_loop(process) {
-            continue;
-        }
 
         open_locks.extend(
             open_files
@@ -337,6 +322,31 @@ pub(crate) fn inspect_home(home: &Path, outside: &[PathBuf], names: &ProgramName
             .collect(),
         processes,
     }
+}
+
+/// Returns the role of a process that is not the daemon; `None` if it does not use the home. `folders` are the home and
+/// its outside folders, and `open_file` is a file in one of them.
+fn find_role(
+    process: &Process,
+    name: &OsStr,
+    names: &ProgramNames,
+    folders: &[&Path],
+    open_file: Option<&PathBuf>,
+) -> Option<ProcessRole> {
+    let is_home = |process_home: PathBuf| process_home == folders[0];
+    // A helper with an unreadable environment counts, because it may use this home.
+    if is_named(name, &names.background) && read_codex_home(process).is_none_or(is_home) {
+        return Some(ProcessRole::Background);
+    }
+    if is_named(name, &names.codex) && read_codex_home(process).is_some_and(is_home) {
+        return Some(ProcessRole::Codex);
+    }
+
+    let file = open_file?;
+    let relative = folders.iter().find_map(|f| file.strip_prefix(f).ok());
+    Some(ProcessRole::OtherProgram {
+        open: relative.unwrap_or(file).to_path_buf(),
+    })
 }
 
 /// Adds the npm launchers of the Codex processes to `processes`, and marks descendants of Codex as

@@ -307,8 +307,8 @@ impl<'a> NamedValue<'a> {
             !is_argument && !self.is_name_in_code(token, next_byte)
         };
 
-        let is_random_literal = has_only_token_chars(token)
-            && looks_random(token)
+        let is_random = has_only_token_chars(token) && looks_random(token);
+        let is_random_literal = is_random
             && is_literal
             // A list may have the names of classes.
             && !(is_argument && is_type_name(token))
@@ -321,8 +321,7 @@ impl<'a> NamedValue<'a> {
                 let is_lower_or_digit = |b: &u8| b.is_ascii_lowercase() || b.is_ascii_digit();
                 let is_lower_word =
                     (!is_argument || has_upper_case_name) && token.iter().all(is_lower_or_digit);
-                let is_random_literal = has_only_token_chars(token) && looks_random(token);
-                token.len() >= 14 && is_literal && (is_random_literal || is_lower_word)
+                token.len() >= 14 && is_literal && (is_random || is_lower_word)
             }
             // As an argument, a value is a password only after the name of a variable: `("DB_PASSWORD", "…")`.
             FormCheck::Password if is_argument => is_human_literal && has_upper_case_name,

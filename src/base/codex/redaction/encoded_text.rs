@@ -105,84 +105,87 @@ impl<'a> UnescapedText<'a> {
 /// Returns the length of the escape at the beginning of a text, and the character that it encodes, if any. `None` if
 /// the text does not begin with an escape.
 fn parse_escape(text: &[u8]) -> Option<(usize, Option<char>)> {
-    let parse_ascii = |digits: &[u8], radix: u32| {
-        let digits = std::str::from_utf8(digits).ok()?;
-        let code = u8::from_str_radix(digits, radix).ok()?;
-        (code.is_ascii_graphic() || code.is_ascii_whitespace()).then_some(char::from(code))
-    };
     match text[0] {
-        b'%' => {
-            // Text may be escaped several times: `%252F` is `%2F`, which is `/`.
-            let escaped_percents = text[1..].chunks_exact(2).take_while(|two| two == b"25");
-            let len = 1 + 2 * escaped_percents.take(MAX_REPEATED).count();
-            let encoded_char = text
-                .get(len..len + 2)
-                .and_then(|digits| parse_ascii(digits, 16));
-            match encoded_char {
-                Some(c) => Some((len + 2, Some(c))),
-                // Without two digits behind it, a chain of escaped percent signs is one percent sign.
-                None => (len > 1).then_some((len, Some('%'))),
-            }
-        }
-
-        b'\\' => {
-            let slashes = text
-                .iter()
-                .take(MAX_REPEATED)
-                .take_while(|b| **b == b'\\')
-                .count();
-            let tail = &text[slashes..];
-
-            // A colour decodes to nothing, so that the text before and after it is joined.
-            let colour = ESCAPE_CODES.iter().find_map(|code| {
-                let parameters = tail.strip_prefix(code.as_bytes())?;
-                Some(slashes + code.len() + colour_len(parameters)?)
-            });
-            if let Some(len) = colour {
-                return Some((len, None));
-            }
-
-            let (len, c) = match tail.first()? {
-                b'u' => (5, parse_ascii(tail.strip_prefix(b"u00")?.get(..2)?, 16)?),
-                b'x' => (3, parse_ascii(tail.get(1..3)?, 16)?),
-                b'n' | b'r' | b't' => (1, '\n'),
-                other if other.is_ascii_punctuation() => (1, char::from(*other)),
-                _ => return None,
-            };
-            Some((slashes + len, Some(c)))
-        }
-
-        b'&' => {
-            let end = text
-                .iter()
-                .take(MAX_REFERENCE_BYTES)
-                .position(|b| *b == b';')?;
-            let c = match &text[1..end] {
-                [b'#', b'x' | b'X', digits @ ..] => parse_ascii(digits, 16)?,
-                [b'#', digits @ ..] => parse_ascii(digits, 10)?,
-                b"amp" => '&',
-                b"lowbar" => '_',
-                b"period" => '.',
-                b"plus" => '+',
-                b"sol" => '/',
-                b"equals" => '=',
-                b"quot" => '"',
-                _ => return None,
-            };
-            Some((end + 1, Some(c)))
-        }
-
+        b'%' => parse_percents(text),
+        b'\\' => parse_backslashes(text),
+        b'&' => parse_reference(text),
         b'\x1b' => {
             let len = colour_len(text.strip_prefix(b"\x1b[")?)?;
             Some((len + 2, None))
         }
-
         _ => {
             let mut zero_width_chars = ZERO_WIDTH_CHARS.iter();
             let invisible = zero_width_chars.find(|c| text.starts_with(c.as_bytes()))?;
             Some((invisible.len(), None))
         }
     }
+}
+
+fn parse_percents(text: &[u8]) -> Option<(usize, Option<char>)> {
+    // Text may be escaped several times: `%252F` is `%2F`, which is `/`.
+    let escaped_percents = text[1..].chunks_exact(2).take_while(|two| two == b"25");
+    let len = 1 + 2 * escaped_percents.take(MAX_REPEATED).count();
+    let digits = text.get(len..len + 2);
+    match digits.and_then(|digits| parse_ascii(digits, 16)) {
+        Some(c) => Some((len + 2, Some(c))),
+        // Without two digits behind it, a chain of escaped percent signs is one percent sign.
+        None => (len > 1).then_some((len, Some('%'))),
+    }
+}
+
+fn parse_backslashes(text: &[u8]) -> Option<(usize, Option<char>)> {
+    let slashes = text
+        .iter()
+        .take(MAX_REPEATED)
+        .take_while(|b| **b == b'\\')
+        .count();
+    let tail = &text[slashes..];
+
+    // A colour decodes to nothing, so that the text before and after it is joined.
+    let colour = ESCAPE_CODES.iter().find_map(|code| {
+        let parameters = tail.strip_prefix(code.as_bytes())?;
+        Some(slashes + code.len() + colour_len(parameters)?)
+    });
+    if let Some(len) = colour {
+        return Some((len, None));
+    }
+
+    let (len, c) = match tail.first()? {
+        b'u' => (5, parse_ascii(tail.strip_prefix(b"u00")?.get(..2)?, 16)?),
+        b'x' => (3, parse_ascii(tail.get(1..3)?, 16)?),
+        b'n' | b'r' | b't' => (1, '\n'),
+        other if other.is_ascii_punctuation() => (1, char::from(*other)),
+        _ => return None,
+    };
+    Some((slashes + len, Some(c)))
+}
+
+/// Parses a character reference of HTML, such as `&#x2F;` or `&amp;`.
+fn parse_reference(text: &[u8]) -> Option<(usize, Option<char>)> {
+    let end = text
+        .iter()
+        .take(MAX_REFERENCE_BYTES)
+        .position(|b| *b == b';')?;
+    let c = match &text[1..end] {
+        [b'#', b'x' | b'X', digits @ ..] => parse_ascii(digits, 16)?,
+        [b'#', digits @ ..] => parse_ascii(digits, 10)?,
+        b"amp" => '&',
+        b"lowbar" => '_',
+        b"period" => '.',
+        b"plus" => '+',
+        b"sol" => '/',
+        b"equals" => '=',
+        b"quot" => '"',
+        _ => return None,
+    };
+    Some((end + 1, Some(c)))
+}
+
+/// Returns the ASCII character with this code, unless it is a control code.
+fn parse_ascii(digits: &[u8], radix: u32) -> Option<char> {
+    let digits = std::str::from_utf8(digits).ok()?;
+    let code = u8::from_str_radix(digits, radix).ok()?;
+    (code.is_ascii_graphic() || code.is_ascii_whitespace()).then_some(char::from(code))
 }
 
 /// Returns the length of the parameters and the final byte of a terminal colour, which follow `ESC [`.

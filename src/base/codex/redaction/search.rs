@@ -275,15 +275,11 @@ fn find_key_block_end(text: &[u8], start: usize) -> Option<usize> {
         longest_run = longest_run.max(base64_run.len());
 
         // A line of the key is long; before the first one there may be headers, before the others only short marks.
-        let gap = key_end.map_or(at, |key_end: usize| at - key_end);
-        let is_near = gap
-            <= if key_end.is_none() {
-                MAX_HEADER_BYTES
-            } else {
-                MAX_MARK_BYTES
-            };
-
-        if base64_run.len() >= MIN_LINE_BYTES && is_near {
+        let (gap_start, max_gap) = match key_end {
+            None => (0, MAX_HEADER_BYTES),
+            Some(end) => (end, MAX_MARK_BYTES),
+        };
+        if base64_run.len() >= MIN_LINE_BYTES && at - gap_start <= max_gap {
             key_end = Some(at + base64_run.len());
         }
         at += base64_run.len() + 1;

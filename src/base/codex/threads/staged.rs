@@ -6,7 +6,7 @@ use super::schema::Schema;
 use crate::codex::connection::require_ordinary_threads_table;
 use crate::codex::database::{
     DatabaseError, SqliteContext as _, open_for_changes, open_immutable, open_private,
-    run_in_transaction,
+    quote_identifier, run_in_transaction,
 };
 use crate::codex::{home, rollout};
 use crate::io::atomic::with_suffix;
@@ -261,13 +261,12 @@ fn copy_rows_into(
         .sqlite_context("open", live)?;
 
     run_in_transaction(connection, staged, |transaction| {
-        let mut ids: Vec<_> = ids.iter().collect();
+        let mut ids: Vec<_> = ids.iter().map(String::as_str).collect();
         if group == RowGroup::MissingThreads && has_threads_table(transaction)? {
             let mut find = transaction.prepare("SELECT 1 FROM main.threads WHERE id=?1")?;
             ids.retain(|id| !find.exists([id]).unwrap_or(false));
         }
 
-        let mut copied_count = 0;
         let data_tables = list_tables_with_thread_id(transaction)?;
         let data_tables = data_tables
             .iter()
@@ -276,50 +275,61 @@ fn copy_rows_into(
             RowGroup::MissingThreads | RowGroup::Threads => &OTHER_TABLES[..],
             RowGroup::ThreadData => &[],
         };
-        for (table, key, source) in other_tables.iter().copied().chain(data_tables) {
-            let columns = quoted_common_columns(transaction, table)?;
-            // A live database of another version of Codex may lack the table.
-            if !columns.contains(&quote_identifier(key)) {
-                continue;
-            }
-
-            let replaces_rows =
-                group != RowGroup::MissingThreads && source == "id" && table != "threads";
-            let condition = match source {
-                "id" => format!("{key}=?1"),
-                _ => format!("{key}=(SELECT {source} FROM live.threads WHERE id=?1)"),
-            };
-            // The row is updated in place, because rows that refer to it would be deleted with it.
-            let on_conflict = match table {
-                "threads" => format!("DO UPDATE SET {}", assign_columns(&columns)),
-                _ => "DO NOTHING".to_owned(),
-            };
-            let (quoted, columns) = (quote_identifier(table), columns.join(","));
-            let delete = format!("DELETE FROM main.{quoted} WHERE {condition}");
-            let mut delete = transaction.prepare(&delete)?;
-            let mut insert = transaction.prepare(&format!(
-                "INSERT OR IGNORE INTO main.{quoted}({columns}) \
-                 SELECT {columns} FROM live.{quoted} WHERE {condition} ON CONFLICT {on_conflict}"
-            ))?;
-
-            for id in &ids {
-                if replaces_rows {
-                    delete.execute([id])?;
-                }
-                let copied_rows = match insert.execute([id]) {
-                    // Codex creates a row again from the rollout if the staged schema rejects it, or if it is damaged.
-                    Err(e) if is_row_error(&e) => 0,
-                    inserted => inserted?,
-                };
-                if table == "threads" && copied_rows > 0 {
-                    fill_missing_times(transaction);
-                }
-                copied_count += copied_rows;
-            }
-        }
-
-        Ok(copied_count)
+        let tables = other_tables.iter().copied().chain(data_tables);
+        tables
+            .map(|table| copy_table(transaction, table, &ids, group))
+            .sum()
     })
+}
+
+/// Copies the rows of one table, which is described as in [`OTHER_TABLES`]. Returns the number of copied rows.
+fn copy_table(
+    transaction: &Connection,
+    (table, key, source): (&str, &str, &str),
+    ids: &[&str],
+    group: RowGroup,
+) -> rusqlite::Result<usize> {
+    let columns = quoted_common_columns(transaction, table)?;
+    // A live database of another version of Codex may lack the table.
+    if !columns.contains(&quote_identifier(key)) {
+        return Ok(0);
+    }
+
+    let replaces_rows = group != RowGroup::MissingThreads && source == "id" && table != "threads";
+    let condition = match source {
+        "id" => format!("{key}=?1"),
+        _ => format!("{key}=(SELECT {source} FROM live.threads WHERE id=?1)"),
+    };
+    // The row is updated in place, because rows that refer to it would be deleted with it.
+    let on_conflict = match table {
+        "threads" => format!("DO UPDATE SET {}", assign_columns(&columns)),
+        _ => "DO NOTHING".to_owned(),
+    };
+    let (quoted, columns) = (quote_identifier(table), columns.join(","));
+    let delete = format!("DELETE FROM main.{quoted} WHERE {condition}");
+    let mut delete = transaction.prepare(&delete)?;
+    let mut insert = transaction.prepare(&format!(
+        "INSERT OR IGNORE INTO main.{quoted}({columns}) \
+         SELECT {columns} FROM live.{quoted} WHERE {condition} ON CONFLICT {on_conflict}"
+    ))?;
+
+    let mut copied_count = 0;
+    for id in ids {
+        if replaces_rows {
+            delete.execute([id])?;
+        }
+        let copied_rows = match insert.execute([id]) {
+            // Codex creates a row again from the rollout if the staged schema rejects it, or if it is damaged.
+            Err(e) if is_row_error(&e) => 0,
+            inserted => inserted?,
+        };
+        if table == "threads" && copied_rows > 0 {
+            fill_missing_times(transaction);
+        }
+        copied_count += copied_rows;
+    }
+
+    Ok(copied_count)
 }
 
 /// Returns true if the error is that of a row, and not of the disk or of the transaction.
@@ -380,10 +390,6 @@ fn assign_columns(columns: &[String]) -> String {
         _ => format!("{column}=excluded.{column}"),
     });
     assignments.collect::<Vec<_>>().join(",")
-}
-
-fn quote_identifier(name: &str) -> String {
-    format!("\"{}\"", name.replace('"', "\"\""))
 }
 
 /// Deletes the projections of the rollouts in `ids` from a staged database, because their byte
