@@ -3,7 +3,7 @@
 use super::io_error::{IoContext, IoError};
 use super::lock::{self, FileLock};
 use super::temp_name::{TEMP_PREFIX, is_temp_name};
-use super::{beneath, events, file_open, flush, modes, owner, sharing};
+use super::{beneath, events, file_open, flush, modes, owner, sharing, tree};
 use std::fs::{self, File, TryLockError};
 use std::io::{Seek, Write};
 use std::path::{Path, PathBuf};
@@ -451,8 +451,7 @@ pub fn keep_copy(path: &Path, suffix: &str) -> Result<PathBuf, IoError> {
 
 /// Returns the temp files in `folder`; none if it cannot be listed.
 fn list_temps(folder: &Path) -> impl Iterator<Item = fs::DirEntry> {
-    let entries = fs::read_dir(folder).into_iter().flatten().flatten();
-    entries.filter(|entry| is_temp_name(&entry.file_name()))
+    tree::list_entries(folder).filter(|entry| is_temp_name(&entry.file_name()))
 }
 
 /// Removes temp files in `folder` that no process is writing.

@@ -55,12 +55,13 @@ pub fn exposes_files(folder: &Path) -> bool {
         return false;
     };
     // In a folder that only its owner may enter, nothing is shared.
-    let is_enterable = existing.metadata().is_ok_and(|m| mode_of(&m) & 0o077 != 0);
+    let is_enterable = existing
+        .metadata()
+        .is_ok_and(|m| is_open_to_others(mode_of(&m)));
     is_enterable && !has_modes(existing).unwrap_or(true)
 }
 
 /// Returns true if a mode gives the group or other users any permission.
-#[cfg(unix)]
 pub(crate) fn is_open_to_others(mode: u32) -> bool {
     mode & 0o077 != 0
 }
