@@ -204,31 +204,8 @@ impl Transaction {
         direction: Direction,
         policy: &dyn RecoveryPolicy,
     ) -> Result<Direction, JournalError> {
-        // If the disk of a staging folder is missing, the steps of this folder look done.
-        for ListedPath(folder) in &self.journal.folders {
-            if !is_real_folder(folder)? {
-                let folder = folder.clone();
-                let journal = self.folder().to_path_buf();
-                return Err(RecoveryObstacle::MissingFolder { folder, journal }.into());
-            }
-        }
-
-        let home = self.journal.home.0.clone();
-        let statuses = self.journal.steps.iter().map(Step::read_status);
-        let statuses = statuses.collect::<Result<Vec<_>, IoError>>()?;
-        let changed = self.find_unrecognized(&statuses, policy);
-        if !changed.is_empty() {
-            let folder = self.folder().to_path_buf();
-            return Err(RecoveryObstacle::Unrecognized {
-                home,
-                folder,
-                changed,
-            }
-            .into());
-        }
-
-        let is_done = |status: &StepStatus| *status == StepStatus::Done;
-        if direction == Direction::Forward && !statuses.iter().any(is_done) {
+        let statuses = self.read_statuses(policy)?;
+        if direction == Direction::Forward && !statuses.contains(&StepStatus::Done) {
             // The files are complete and may have been used since. Going forward could lose later
             // changes. The new state may have been live, if an undo was killed.
             self.journal.keeps_replaced |= self.has_late_writes(Direction::Back, policy)?;
@@ -242,7 +219,7 @@ impl Transaction {
             let steps = remaining.iter().map(|number| &self.journal.steps[*number]);
             let locked = self.lock_idle_home(steps, policy);
             locks = locked.map_err(|holders| RecoveryObstacle::InUse {
-                home: home.clone(),
+                home: self.journal.home.0.clone(),
                 holders,
             })?;
         }
@@ -259,19 +236,37 @@ impl Transaction {
         Ok(direction)
     }
 
-    /// Returns the live paths of the steps whose files match neither state. A file that Codex replaces, such as
-    /// the login, stays as it is.
-    fn find_unrecognized(
-        &self,
-        statuses: &[StepStatus],
-        policy: &dyn RecoveryPolicy,
-    ) -> Vec<PathBuf> {
+    /// Returns the status of each step. Fails if a staging folder is missing, or if files match neither state.
+    fn read_statuses(&self, policy: &dyn RecoveryPolicy) -> Result<Vec<StepStatus>, JournalError> {
+        // If the disk of a staging folder is missing, the steps of this folder look done.
+        for ListedPath(folder) in &self.journal.folders {
+            if !is_real_folder(folder)? {
+                let folder = folder.clone();
+                let journal = self.folder().to_path_buf();
+                return Err(RecoveryObstacle::MissingFolder { folder, journal }.into());
+            }
+        }
+
+        let statuses = self.journal.steps.iter().map(Step::read_status);
+        let statuses = statuses.collect::<Result<Vec<_>, IoError>>()?;
+
+        let home = &self.journal.home.0;
         let steps = statuses.iter().zip(&self.journal.steps);
         let unrecognized = steps.filter(|(status, step)| {
-            **status == StepStatus::Unknown
-                && !policy.is_disposable(&self.journal.home.0, &step.live)
+            // A file that Codex replaces, such as the login, stays as it is.
+            **status == StepStatus::Unknown && !policy.is_disposable(home, &step.live)
         });
-        unrecognized.map(|(_, step)| step.live.clone()).collect()
+        let changed: Vec<_> = unrecognized.map(|(_, step)| step.live.clone()).collect();
+        if !changed.is_empty() {
+            let (home, folder) = (home.clone(), self.folder().to_path_buf());
+            return Err(RecoveryObstacle::Unrecognized {
+                home,
+                folder,
+                changed,
+            }
+            .into());
+        }
+        Ok(statuses)
     }
 
     /// Returns true if another process wrote to the state that is staged, and will be removed, after the steps have

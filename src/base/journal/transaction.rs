@@ -263,7 +263,7 @@ impl Transaction {
         side: WriteSide,
         latest_ns: &[i64],
     ) -> Result<Vec<PathBuf>, IoError> {
-        let home = self.journal.home.0.clone();
+        let home = &self.journal.home.0;
 
         // Writes to the old state are late since the transaction began, those to the new state since the exchange
         // began.
@@ -279,7 +279,7 @@ impl Transaction {
                 // Without a recorded time, every write counts as late.
                 since_ns: self.journal.time_for(step, since_ns).unwrap_or_default(),
                 until_ns: self.journal.time_for(step, latest_ns).unwrap_or(i64::MAX),
-                is_disposable: &|live| policy.is_disposable(&home, live),
+                is_disposable: &|live| policy.is_disposable(home, live),
             };
             writes.collect_late_files(step, side, &mut files)?;
         }
