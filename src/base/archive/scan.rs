@@ -314,25 +314,7 @@ impl HomeWalk<'_> {
         };
 
         if meta.is_dir() {
-            let too_deep = || tree::is_too_deep(relative).then_some(tree::TOO_DEEP);
-            if let Some(reason) = folder_problem(relative).or_else(too_deep) {
-                return self.note_skip(relative, reason);
-            }
-
-            self.scan.folders.push(FolderEntry {
-                path: name,
-                mode: permission_bits(&meta),
-                mtime: modified_ns(&meta),
-            });
-
-            match tree::list(path) {
-                Ok(entries) => {
-                    for (name, _) in entries {
-                        self.add_tree(&path.join(&name), &relative.join(&name));
-                    }
-                }
-                Err(e) => self.note_skip(relative, e.to_string()),
-            }
+            self.add_folder(path, &name, &meta);
         } else if meta.is_symlink() {
             self.add_link(path, relative);
         } else if meta.is_file() {
@@ -342,6 +324,30 @@ impl HomeWalk<'_> {
             self.note_skip(relative, "a socket, pipe or device");
         } else {
             self.note_exclude(relative, "a socket, pipe or device");
+        }
+    }
+
+    /// Adds a folder with everything below it.
+    fn add_folder(&mut self, path: &Path, name: &EntryName, meta: &Metadata) {
+        let relative = name.as_path();
+        let too_deep = || tree::is_too_deep(relative).then_some(tree::TOO_DEEP);
+        if let Some(reason) = folder_problem(relative).or_else(too_deep) {
+            return self.note_skip(relative, reason);
+        }
+
+        self.scan.folders.push(FolderEntry {
+            path: name.clone(),
+            mode: permission_bits(meta),
+            mtime: modified_ns(meta),
+        });
+
+        match tree::list(path) {
+            Ok(entries) => {
+                for (name, _) in entries {
+                    self.add_tree(&path.join(&name), &relative.join(&name));
+                }
+            }
+            Err(e) => self.note_skip(relative, e.to_string()),
         }
     }
 
