@@ -45,23 +45,25 @@ impl<F: Fn(&DateTime<Utc>) -> String> MarkdownWriter<F> {
             let _ = write!(markdown, "\n## Turn {}{time_suffix}\n", entry.turn);
         }
 
-        let heading = match entry.kind {
-            EntryKind::User => "### User\n",
-            EntryKind::Assistant => "### Assistant\n",
-            EntryKind::Reasoning => "### Reasoning\n",
-            _ => "",
-        };
-
         // Entries of one role share a heading, but each message of the user gets its own.
         let role = entry.kind.role();
         if self.role != Some(role) || role == "user" {
             self.role = Some(role);
-            let separator = if heading.is_empty() { "" } else { "\n" };
-            let _ = write!(markdown, "\n{heading}{separator}");
+            markdown.push_str(match entry.kind {
+                EntryKind::User => "\n### User\n\n",
+                EntryKind::Assistant => "\n### Assistant\n\n",
+                EntryKind::Reasoning => "\n### Reasoning\n\n",
+                _ => "\n",
+            });
         } else if role != "tool" {
             markdown.push('\n');
         }
 
+        self.push_content(&mut markdown, entry);
+        strip_escapes(&markdown).into_owned()
+    }
+
+    fn push_content(&self, markdown: &mut String, entry: &TranscriptEntry) {
         match entry.kind {
             EntryKind::User | EntryKind::Assistant | EntryKind::Reasoning => {
                 let _ = writeln!(markdown, "{}", entry.text.trim());
@@ -71,19 +73,12 @@ impl<F: Fn(&DateTime<Utc>) -> String> MarkdownWriter<F> {
                 if self.with_full_calls && entry.text.trim().contains('\n') {
                     let _ = writeln!(markdown, "- {tool}:\n\n{}", fence_code(&entry.text));
                 } else {
-                    let _ = writeln!(
-                        markdown,
-                        "- {tool}: {}",
-                        format_inline_code(&shorten_to_line(&entry.text))
-                    );
+                    let call = format_inline_code(&shorten_to_line(&entry.text));
+                    let _ = writeln!(markdown, "- {tool}: {call}");
                 }
             }
             EntryKind::Files => {
-                let files = entry
-                    .text
-                    .lines()
-                    .map(format_inline_code)
-                    .collect::<Vec<_>>();
+                let files: Vec<_> = entry.text.lines().map(format_inline_code).collect();
                 let _ = writeln!(markdown, "- changed: {}", files.join(", "));
             }
             EntryKind::ToolOutput => {
@@ -97,8 +92,6 @@ impl<F: Fn(&DateTime<Utc>) -> String> MarkdownWriter<F> {
                 }
             }
         }
-
-        strip_escapes(&markdown).into_owned()
     }
 }
 

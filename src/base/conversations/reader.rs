@@ -24,11 +24,16 @@ pub struct EventReader {
     next_slices: VecDeque<RolloutSlice>,
     /// The byte ranges of rolled-back turns in the current rollout. Of these turns, only token counts are returned.
     rolled_back_ranges: Vec<Range<u64>>,
-    selection: LineParts,
     /// The number of lines that were too long to read.
     pub left_out_lines: usize,
+    queue: EventQueue,
+}
+
+/// The events of the lines that were read, until the reader returns them.
+struct EventQueue {
+    selection: LineParts,
     state: ReaderState,
-    queue: VecDeque<RolloutEvent>,
+    events: VecDeque<RolloutEvent>,
     /// The images of the user's next message, which are in a line before its event.
     waiting_images: Vec<RolloutEvent>,
 }
@@ -64,11 +69,13 @@ impl EventReader {
             slice_end: None,
             next_slices: VecDeque::new(),
             rolled_back_ranges: Vec::new(),
-            selection,
             left_out_lines: 0,
-            state: ReaderState::default(),
-            queue: VecDeque::new(),
-            waiting_images: Vec::new(),
+            queue: EventQueue {
+                selection,
+                state: ReaderState::default(),
+                events: VecDeque::new(),
+                waiting_images: Vec::new(),
+            },
         })
     }
 
@@ -78,87 +85,86 @@ impl EventReader {
     /// The file cannot be read, or the user interrupts ([`io::ErrorKind::Interrupted`]).
     pub fn next_event(&mut self) -> io::Result<Option<RolloutEvent>> {
         loop {
-            if let Some(event) = self.queue.pop_front() {
+            if let Some(event) = self.queue.events.pop_front() {
                 return Ok(Some(event));
             }
 
             let line = self.lines.next_line()?;
             // Codex shows a base only up to the place at which the next rollout continues it.
             let line = line.filter(|line| self.slice_end.is_none_or(|end| line.offset < end));
-            let Some(RawLine {
-                offset,
-                bytes,
-                is_too_long,
-            }) = line
-            else {
-                if !self.waiting_images.is_empty() {
-                    self.queue.extend(self.waiting_images.drain(..));
-                    continue;
-                }
-                let Some(next_slice) = self.next_slices.pop_front() else {
-                    return Ok(None);
-                };
-
+            if let Some(line) = line {
+                self.left_out_lines += usize::from(line.is_too_long);
+                let mut ranges = self.rolled_back_ranges.iter();
+                let is_rolled_back = ranges.any(|range| range.contains(&line.offset));
+                self.queue.add_line(line, is_rolled_back);
+            } else if !self.queue.waiting_images.is_empty() {
+                self.queue.release_images();
+            } else if let Some(next_slice) = self.next_slices.pop_front() {
                 self.lines = RawLines::open(&next_slice.path, 0)?;
                 self.slice_end = next_slice.end;
                 self.rolled_back_ranges = find_rolled_back_ranges(&next_slice)?;
-                continue;
-            };
-
-            self.left_out_lines += usize::from(is_too_long);
-            let is_rolled_back = self
-                .rolled_back_ranges
-                .iter()
-                .any(|range| range.contains(&offset));
-
-            let items = rollout_lines::parse(bytes, self.selection).unwrap_or_default();
-            let at = items.at;
-            let mut is_before_message = items
-                .items
-                .iter()
-                .any(|item| item.kind == EventKind::ModelInput);
-            for event in self.state.convert_line(items, offset).into_iter().flatten() {
-                let (turn, is_message) = (event.turn, matches!(event.kind, EventKind::User(_)));
-                let is_text = event.kind.author_and_text().is_some();
-                let mut images = Vec::new();
-                if is_message {
-                    is_before_message = false;
-                    images = mem::take(&mut self.waiting_images);
-                } else if is_text {
-                    // The images belong to no message of the user.
-                    self.queue.extend(self.waiting_images.drain(..));
-                }
-
-                if event.kind == EventKind::ModelInput {
-                    continue;
-                }
-                if !is_rolled_back || event.kind.is_usage_event() {
-                    self.queue.push_back(event);
-                }
-                if !is_rolled_back {
-                    let images = images.into_iter();
-                    self.queue
-                        .extend(images.map(|image| RolloutEvent { turn, ..image }));
-                }
-            }
-
-            if self.selection == LineParts::TEXTS_AND_IMAGES && !is_rolled_back {
-                let turn = self.state.turns.turns;
-                let image_event = |url| RolloutEvent {
-                    turn,
-                    at,
-                    offset,
-                    kind: EventKind::Image(url),
-                };
-                let images = parse_image_urls(bytes).into_iter().map(image_event);
-                if is_before_message {
-                    self.queue.extend(self.waiting_images.drain(..));
-                    self.waiting_images = images.collect();
-                } else {
-                    self.queue.extend(images);
-                }
+            } else {
+                return Ok(None);
             }
         }
+    }
+}
+
+impl EventQueue {
+    fn add_line(&mut self, line: RawLine<'_>, is_rolled_back: bool) {
+        let offset = line.offset;
+        let items = rollout_lines::parse(line.bytes, self.selection).unwrap_or_default();
+        let at = items.at;
+        let mut kinds = items.items.iter().map(|item| &item.kind);
+        let mut is_before_message = kinds.any(|kind| *kind == EventKind::ModelInput);
+        for event in self.state.convert_line(items, offset).into_iter().flatten() {
+            is_before_message &= !matches!(event.kind, EventKind::User(_));
+            self.add_event(event, is_rolled_back);
+        }
+
+        if self.selection == LineParts::TEXTS_AND_IMAGES && !is_rolled_back {
+            let turn = self.state.turns.turns;
+            let image_event = |url| RolloutEvent {
+                turn,
+                at,
+                offset,
+                kind: EventKind::Image(url),
+            };
+            let images = parse_image_urls(line.bytes).into_iter().map(image_event);
+            if is_before_message {
+                self.release_images();
+                self.waiting_images = images.collect();
+            } else {
+                self.events.extend(images);
+            }
+        }
+    }
+
+    fn add_event(&mut self, event: RolloutEvent, is_rolled_back: bool) {
+        let turn = event.turn;
+        let mut images = Vec::new();
+        if matches!(event.kind, EventKind::User(_)) {
+            images = mem::take(&mut self.waiting_images);
+        } else if event.kind.author_and_text().is_some() {
+            // The images belong to no message of the user.
+            self.release_images();
+        }
+
+        if event.kind == EventKind::ModelInput {
+            return;
+        }
+        if !is_rolled_back || event.kind.is_usage_event() {
+            self.events.push_back(event);
+        }
+        if !is_rolled_back {
+            let images = images.into_iter();
+            self.events
+                .extend(images.map(|image| RolloutEvent { turn, ..image }));
+        }
+    }
+
+    fn release_images(&mut self) {
+        self.events.extend(self.waiting_images.drain(..));
     }
 }
 
@@ -519,9 +525,9 @@ mod tests {
         std::fs::write(&path, text).unwrap();
         let mut reader = EventReader::open(&path, LineParts::TEXTS).unwrap();
         while reader.next_event().unwrap().is_some() {}
-        let stored = reader.state.to_bytes();
+        let stored = reader.queue.state.to_bytes();
         let mut state = ReaderState::from_bytes(&stored);
-        assert_eq!(state, reader.state);
+        assert_eq!(state, reader.queue.state);
         let copy = completed("AgentMessage", "Done.").to_string();
         let copy = rollout_lines::parse(copy.as_bytes(), LineParts::TEXTS).unwrap();
         assert_eq!(state.convert_line(copy, 0), [None]);

@@ -55,24 +55,9 @@ impl<F: Fn(&DateTime<Utc>) -> String> HtmlWriter<F> {
         if self.turn != Some(entry.turn) {
             self.close_open_calls(&mut html);
             self.turn = Some(entry.turn);
-
-            let time = entry.at.as_ref().map(&self.format_time);
-            let time_element = time.map_or(String::new(), |time| {
-                format!("<time>{}</time>", escape_html(&time))
-            });
-            let turn = entry.turn;
-            let _ = if self.is_base {
-                writeln!(html, "<h2>Turn {turn}{time_element}</h2>")
-            } else {
-                writeln!(
-                    html,
-                    "<h2 id=\"turn-{turn}\"><a href=\"#turn-{turn}\">Turn {turn}</a>{time_element}</h2>"
-                )
-            };
+            self.push_turn_heading(&mut html, &entry);
         }
 
-        let text = entry.text.trim();
-        // A call, an output and an image are complete after this match. Every other entry ends the wait for outputs.
         match entry.kind {
             EntryKind::ToolCall => {
                 self.flush_pending_call(&mut html);
@@ -83,7 +68,6 @@ impl<F: Fn(&DateTime<Utc>) -> String> HtmlWriter<F> {
                 } else {
                     push_collapsed_call(&mut html, &entry, None);
                 }
-                return html;
             }
             EntryKind::ToolOutput => {
                 self.open_calls = self.open_calls.saturating_sub(1);
@@ -91,42 +75,35 @@ impl<F: Fn(&DateTime<Utc>) -> String> HtmlWriter<F> {
                     Some(call) => push_collapsed_call(&mut html, &call, Some(&entry.text)),
                     None => push_unmatched_output(&mut html, &entry.text),
                 }
-                return html;
             }
             EntryKind::Image => {
                 self.flush_pending_call(&mut html);
-                html.push_str(&format_image(text, self.with_images));
-                return html;
+                html.push_str(&format_image(entry.text.trim(), self.with_images));
             }
-            _ => self.close_open_calls(&mut html),
+            _ => {
+                self.close_open_calls(&mut html);
+                let message = format_message(entry.kind, entry.text.trim());
+                html.push_str(&message);
+                html.push('\n');
+            }
         }
-
-        let _ = match entry.kind {
-            EntryKind::User => writeln!(
-                html,
-                "<div class=\"user\">\n{}</div>",
-                render_typed_text(text)
-            ),
-            EntryKind::Reasoning => {
-                let text = render_markdown(text);
-                writeln!(html, "<div class=\"reasoning\">\n{text}</div>")
-            }
-            EntryKind::Files => {
-                let files = text
-                    .lines()
-                    .map(|file| format!("<code>{}</code>", escape_html(file)));
-                let files = files.collect::<Vec<_>>().join(", ");
-                writeln!(html, "<p class=\"note\">changed {files}</p>")
-            }
-            EntryKind::Compaction => writeln!(html, "{}", format_compaction(text)),
-            _ => writeln!(
-                html,
-                "<div class=\"assistant\">\n{}</div>",
-                render_markdown(text)
-            ),
-        };
-
         html
+    }
+
+    fn push_turn_heading(&self, html: &mut String, entry: &TranscriptEntry) {
+        let time = entry.at.as_ref().map(&self.format_time);
+        let time_element = time.map_or(String::new(), |time| {
+            format!("<time>{}</time>", escape_html(&time))
+        });
+        let turn = entry.turn;
+        let _ = if self.is_base {
+            writeln!(html, "<h2>Turn {turn}{time_element}</h2>")
+        } else {
+            writeln!(
+                html,
+                "<h2 id=\"turn-{turn}\"><a href=\"#turn-{turn}\">Turn {turn}</a>{time_element}</h2>"
+            )
+        };
     }
 
     /// Returns the end of the page, which names the number of redacted secrets.
@@ -152,6 +129,26 @@ impl<F: Fn(&DateTime<Utc>) -> String> HtmlWriter<F> {
         self.flush_pending_call(html);
         self.open_calls = 0;
     }
+}
+
+/// Returns the HTML of an entry that is no call, output or image.
+fn format_message(kind: EntryKind, text: &str) -> String {
+    let (class, message) = match kind {
+        EntryKind::User => ("user", render_typed_text(text)),
+        EntryKind::Reasoning => ("reasoning", render_markdown(text)),
+        EntryKind::Files => return format_files(text),
+        EntryKind::Compaction => return format_compaction(text),
+        _ => ("assistant", render_markdown(text)),
+    };
+    format!("<div class=\"{class}\">\n{message}</div>")
+}
+
+fn format_files(text: &str) -> String {
+    let files = text
+        .lines()
+        .map(|file| format!("<code>{}</code>", escape_html(file)));
+    let files = files.collect::<Vec<_>>().join(", ");
+    format!("<p class=\"note\">changed {files}</p>")
 }
 
 fn format_compaction(summary: &str) -> String {
@@ -273,11 +270,8 @@ fn format_image(url: &str, with_images: bool) -> String {
         None => {
             let shown_url = if url.starts_with("http") { url } else { "" };
             let note = format!("image, not in the conversation {shown_url}");
-            writeln!(
-                html,
-                "<p class=\"note\">{}</p>",
-                escape_html(note.trim_end())
-            )
+            let note = escape_html(note.trim_end());
+            writeln!(html, "<p class=\"note\">{note}</p>")
         }
     };
     html

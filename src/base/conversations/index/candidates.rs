@@ -248,23 +248,19 @@ pub(super) fn find_changed_candidates(
     let (named_ids, names_offset) =
         read_named_ids_since(source.home, store.read_meta(NAMES_OFFSET)?.unwrap_or(0));
     if !named_ids.is_empty() {
-        let changed_ids: HashSet<_> = changed.iter().map(|thread| thread.id.clone()).collect();
         let filter_by_ids = ThreadFilter {
             ids: Some(named_ids),
             ..ThreadFilter::default()
         };
-        let named_threads = list_named_threads(source, &filter_by_ids)?.into_iter();
-        changed.extend(named_threads.filter(|thread| !changed_ids.contains(&thread.id)));
+        add_new_threads(&mut changed, list_named_threads(source, &filter_by_ids)?);
     }
 
     let mut gone = Vec::new();
     // The whole list is read only if necessary, because in a large home this takes most of the time of an update.
     if has_other_changes(store, source, &changed)? {
-        let all_threads = list_named_threads(source, &ThreadFilter::default())?;
-        let ids: HashSet<_> = all_threads
-            .iter()
-            .map(|thread| thread.id.to_lowercase())
-            .collect();
+        let mut all_threads = list_named_threads(source, &ThreadFilter::default())?;
+        let ids = all_threads.iter().map(|thread| thread.id.to_lowercase());
+        let ids: HashSet<_> = ids.collect();
 
         let indexed = plan::read_indexed_conversations(store, None)?;
         let is_gone = |(id, indexed_row): &(&String, &plan::IndexedConversation)| {
@@ -273,13 +269,11 @@ pub(super) fn find_changed_candidates(
         gone.extend(indexed.iter().filter(is_gone).map(|(id, _)| id.clone()));
 
         // Codex may archive a conversation, or add an old one, without a later time of change.
-        let changed_ids: HashSet<_> = changed.iter().map(|thread| thread.id.clone()).collect();
-        let is_also_changed = |thread: &ListedThread| {
+        all_threads.retain(|thread| {
             let indexed = indexed.get(&thread.id.to_lowercase());
-            !changed_ids.contains(&thread.id)
-                && indexed.is_none_or(|row| row.shown.archived != thread.archived)
-        };
-        changed.extend(all_threads.into_iter().filter(is_also_changed));
+            indexed.is_none_or(|row| row.shown.archived != thread.archived)
+        });
+        add_new_threads(&mut changed, all_threads);
     }
 
     let newest_now = changed.iter().filter_map(|thread| thread.updated_ms).max();
@@ -300,6 +294,13 @@ pub(super) fn find_changed_candidates(
         newest: newest_now.max(newest_before),
         names_offset,
     })
+}
+
+/// Adds the threads that the list does not have yet.
+fn add_new_threads(list: &mut Vec<ListedThread>, threads: Vec<ListedThread>) {
+    let listed_ids: HashSet<_> = list.iter().map(|thread| thread.id.clone()).collect();
+    let is_new = |thread: &ListedThread| !listed_ids.contains(&thread.id);
+    list.extend(threads.into_iter().filter(is_new));
 }
 
 /// Returns true if Codex's database has other changes than `changed`: conversations that were deleted, archived, or

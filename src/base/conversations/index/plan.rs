@@ -274,28 +274,26 @@ pub(super) fn plan_task(
     let oldest_head = (start_offset == Some(0))
         .then(|| rollout::read_head(oldest_path).ok().flatten())
         .flatten();
+    let head = oldest_head.as_ref();
 
-    let shown = build_shown_fields(&candidate, &stamp, oldest_head.as_ref(), indexed.as_ref());
+    let shown = build_shown_fields(&candidate, &stamp, head, indexed.as_ref());
     let has_same_fields =
         |row: &IndexedConversation| row.shown == shown && Path::new(&row.path) == candidate.path;
     if start_offset.is_none() && indexed.as_ref().is_some_and(has_same_fields) {
         return None;
     }
 
-    let parent_id = oldest_head.as_ref().and_then(parse_parent_id);
-    let created = oldest_head.as_ref().and_then(SessionMeta::created);
+    let parent_id = head.and_then(parse_parent_id);
     // A conversation that only refers to its base has no copies.
-    let has_copies = parent_id.is_some()
-        && oldest_head
-            .as_ref()
-            .is_some_and(|head| head.base_id().is_none());
+    let copies_parent = parent_id.is_some() && head.is_some_and(|head| head.base_id().is_none());
+    let created = head.and_then(SessionMeta::created);
     let copied_at = created
-        .filter(|_| has_copies)
+        .filter(|_| copies_parent)
         .and_then(|at| DateTime::from_timestamp_millis(at.millis()));
 
     let parent = parent_id.and_then(|id| {
         let path = rollouts.find_rollout(&id)?;
-        let is_filtered = oldest_head.as_ref().is_some_and(SessionMeta::is_subagent);
+        let is_filtered = head.is_some_and(SessionMeta::is_subagent);
         Some(ParentRollout {
             id,
             path,

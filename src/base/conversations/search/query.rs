@@ -194,21 +194,56 @@ fn compile_term(written: &WrittenTerm) -> Result<Term, QueryError> {
     let folded = fold_text(prefix.unwrap_or(&written.text));
 
     let runs: Vec<_> = tokens::split_runs(&folded).collect();
-    let Some(last_run) = runs.len().checked_sub(1) else {
+    let Some(first_run) = runs.first() else {
         return Err(QueryError::NoWords(written.text.clone()));
     };
+    let (words, words_decide) = list_index_words(&runs, is_prefix);
 
-    // `words_decide` is true if the index alone shows a match: one run, not cut short, and not of several grams.
+    let run_is_whole_text = match first_run {
+        TextRun::Word(run) | TextRun::Unspaced(run) => run.len() == folded.len(),
+    };
+
+    // A quoted term ignores the symbols around its words; any other term is searched as it is written.
+    let check = if written.is_phrase {
+        (!words_decide).then(|| TextCheck::Phrase(format_phrase(&runs)))
+    } else {
+        (!words_decide || !run_is_whole_text).then(|| TextCheck::Literal {
+            text: folded.clone(),
+            is_prefix,
+        })
+    };
+
+    let is_word =
+        matches!(first_run, TextRun::Word(word) if word.starts_with(char::is_alphanumeric));
+    let is_plain =
+        is_word && check.is_none() && !written.is_phrase && !written.is_negated && !is_prefix;
+    let part_ranges = is_plain.then(|| find_word_parts(&written.text));
+    let parts = part_ranges.into_iter().flatten();
+    let parts = parts.map(|range| fold_text(&written.text[range]));
+
+    Ok(Term {
+        is_negated: written.is_negated,
+        words,
+        check,
+        is_plain,
+        parts: parts.collect(),
+    })
+}
+
+/// Returns the words of the index in these runs of a term, and true if the words alone show a match.
+fn list_index_words(runs: &[TextRun<'_>], is_prefix: bool) -> (Vec<IndexWord>, bool) {
     let mut words = Vec::new();
+    // They do for one run that is not cut short, and not of several grams.
     let mut words_decide = runs.len() == 1;
     for (i, run) in runs.iter().enumerate() {
         match run {
             TextRun::Word(word) => {
                 let indexed_word = truncate_word(word);
-                words_decide &= indexed_word.len() == word.len();
+                let is_whole = indexed_word.len() == word.len();
+                words_decide &= is_whole;
                 words.push(IndexWord {
                     word: indexed_word.to_owned(),
-                    is_prefix: is_prefix && i == last_run && indexed_word.len() == word.len(),
+                    is_prefix: is_prefix && is_whole && i + 1 == runs.len(),
                 });
             }
             TextRun::Unspaced(run) => {
@@ -225,40 +260,7 @@ fn compile_term(written: &WrittenTerm) -> Result<Term, QueryError> {
             }
         }
     }
-
-    let run_is_whole_text = match runs[0] {
-        TextRun::Word(run) | TextRun::Unspaced(run) => run.len() == folded.len(),
-    };
-
-    // A quoted term ignores the symbols around its words; any other term is searched as it is written.
-    let check = if written.is_phrase {
-        (!words_decide).then(|| TextCheck::Phrase(format_phrase(&runs)))
-    } else {
-        (!words_decide || !run_is_whole_text).then(|| TextCheck::Literal {
-            text: folded.clone(),
-            is_prefix,
-        })
-    };
-
-    let is_word = matches!(runs[0], TextRun::Word(word) if word.starts_with(char::is_alphanumeric));
-    let is_plain =
-        is_word && check.is_none() && !written.is_phrase && !written.is_negated && !is_prefix;
-    let part_ranges = if is_plain {
-        find_word_parts(&written.text)
-    } else {
-        Vec::new()
-    };
-
-    let parts = part_ranges.into_iter();
-    let parts = parts.map(|range| fold_text(&written.text[range]));
-
-    Ok(Term {
-        is_negated: written.is_negated,
-        words,
-        check,
-        is_plain,
-        parts: parts.collect(),
-    })
+    (words, words_decide)
 }
 
 /// Joins runs by blanks. A blank before or after the result marks the boundary of a word. A run of a script without

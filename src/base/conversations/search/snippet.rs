@@ -103,17 +103,12 @@ pub fn cut_around(text: &str, matches: &[Range<usize>]) -> Snippet {
         }
 
         // Blanks and control characters in a row become one blank.
-        if c.is_whitespace() || c.is_control() {
-            if !after_blank {
-                snippet.text.push(' ');
-                char_count += 1;
-            }
-            after_blank = true;
-        } else {
-            snippet.text.push(c);
+        let is_blank = c.is_whitespace() || c.is_control();
+        if !(is_blank && after_blank) {
+            snippet.text.push(if is_blank { ' ' } else { c });
             char_count += 1;
-            after_blank = false;
         }
+        after_blank = is_blank;
     }
 
     if let Some(match_start) = open_start {
