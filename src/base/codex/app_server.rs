@@ -380,12 +380,15 @@ fn to_probe_failure(error: &RpcError) -> ProbeFailure {
         .filter_map(|rest| rest.get(..3)?.parse::<u16>().ok())
         .find(|status| (100..600).contains(status));
     match status {
-        Some(401) => return ProbeFailure::Unauthorized(detail),
-        Some(429) => return ProbeFailure::RateLimited(detail),
-        Some(400..) => return ProbeFailure::Server(detail),
-        _ => {}
+        Some(401) => ProbeFailure::Unauthorized(detail),
+        Some(429) => ProbeFailure::RateLimited(detail),
+        Some(400..) => ProbeFailure::Server(detail),
+        _ => classify_by_words(&message, error.code, detail),
     }
+}
 
+/// Classifies an error that has no HTTP status at its usual place. `message` is in lower case.
+fn classify_by_words(message: &str, code: i64, detail: String) -> ProbeFailure {
     // Digits in a URL or within a longer number are no HTTP status.
     let words: Vec<_> = message
         .split_whitespace()
@@ -416,7 +419,7 @@ fn to_probe_failure(error: &RpcError) -> ProbeFailure {
     {
         ProbeFailure::Server(detail)
     } else {
-        ProbeFailure::Protocol(format!("{detail} ({})", error.code))
+        ProbeFailure::Protocol(format!("{detail} ({code})"))
     }
 }
 

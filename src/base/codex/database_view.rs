@@ -44,13 +44,7 @@ pub(crate) fn run_query<T>(
             return result.sqlite_context("read", path);
         }
 
-        let result = connection::open(path, Access::ReadInPlace).and_then(|connection| {
-            connection.busy_timeout(LOCK_TIMEOUT)?;
-            // One transaction, so that several statements of a query see the same rows.
-            let transaction = connection.unchecked_transaction()?;
-            query(&transaction)
-        });
-
+        let result = query_in_place(path, &mut query);
         let [wal, shm, _] = home::database_sidecars(path);
         let lacks_wal_index = result
             .as_ref()
@@ -79,6 +73,17 @@ pub(crate) fn run_query<T>(
         }
     }
     unreachable!("the loop above has no end")
+}
+
+fn query_in_place<T>(
+    path: &Path,
+    query: impl FnOnce(&Connection) -> rusqlite::Result<T>,
+) -> rusqlite::Result<T> {
+    let connection = connection::open(path, Access::ReadInPlace)?;
+    connection.busy_timeout(LOCK_TIMEOUT)?;
+    // One transaction, so that several statements of a query see the same rows.
+    let transaction = connection.unchecked_transaction()?;
+    query(&transaction)
 }
 
 /// Runs `query` on a temporary copy of a database with its log (`-wal` or `-journal`). `None` if another process changed

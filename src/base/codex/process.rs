@@ -288,11 +288,8 @@ pub(crate) fn inspect_home(home: &Path, outside: &[PathBuf], names: &ProgramName
             continue;
         };
 
-        open_locks.extend(
-            open_files
-                .into_iter()
-                .filter(|file| file.starts_with(&lock_folder)),
-        );
+        let open_files = open_files.into_iter();
+        open_locks.extend(open_files.filter(|file| file.starts_with(&lock_folder)));
         processes.push(to_home_process(process, &name, role));
     }
 

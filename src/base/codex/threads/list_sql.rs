@@ -21,10 +21,8 @@ impl Schema {
 
     /// Returns the condition of side conversations (`/side`), which Codex shows only at their parents.
     pub(super) fn side_condition_sql(&self) -> String {
-        format!(
-            "(coalesce({}, '') <> '')",
-            self.column("attached_thread_parent_id")
-        )
+        let side_parent = self.column("attached_thread_parent_id");
+        format!("(coalesce({side_parent}, '') <> '')")
     }
 
     /// Returns the condition of conversations of subagents, and of side conversations.
@@ -50,10 +48,8 @@ impl Schema {
             "NULL"
         };
         let side_parent = self.column("attached_thread_parent_id");
-        format!(
-            "coalesce({edge}, {side_parent}, {})",
-            self.spawn_parent_sql()
-        )
+        let spawn_parent = self.spawn_parent_sql();
+        format!("coalesce({edge}, {side_parent}, {spawn_parent})")
     }
 
     /// Returns the query for all subagents, with the columns `parent` and `child`. Rows that another machine wrote may
@@ -224,14 +220,10 @@ impl Schema {
         let is_creator = if creator_conditions.is_empty() {
             "0".to_owned()
         } else {
-            format!(
-                "({} AND t.id NOT IN (SELECT value FROM json_each(?)))",
-                creator_conditions.join(" AND ")
-            )
-        };
-        if !creator_conditions.is_empty() {
             values.push(to_json_array(&account.launched_by_others));
-        }
+            let conditions = creator_conditions.join(" AND ");
+            format!("({conditions} AND t.id NOT IN (SELECT value FROM json_each(?)))")
+        };
         values.push(to_json_array(&account.launched));
 
         clauses.add(

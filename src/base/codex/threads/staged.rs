@@ -406,11 +406,9 @@ pub(super) fn delete_rows_with_thread_id(
     ids: &[&str],
 ) -> rusqlite::Result<()> {
     for table in list_tables_with_thread_id(transaction)? {
-        let sql = format!(
-            "DELETE FROM {} WHERE thread_id=?1",
-            quote_identifier(&table)
-        );
-        let mut delete = transaction.prepare(&sql)?;
+        let quoted = quote_identifier(&table);
+        let mut delete =
+            transaction.prepare(&format!("DELETE FROM {quoted} WHERE thread_id=?1"))?;
         for id in ids {
             delete.execute([id])?;
         }
