@@ -63,9 +63,12 @@ fn coloured_words_are_found_and_shown_without_escapes() {
     );
     assert_eq!(found(&env, &["quokkared"]), [id(1)]);
     assert_eq!(found(&env, &["\"quokkared, wombat\""]), [id(1)]);
+    assert_eq!(found(&env, &["--exact", "quokkared, wombat"]), [id(1)]);
     assert_eq!(found(&env, &["31mquokkared"]), [""; 0]);
     let hits = env.run(["find", "wombat", "--json"]).code(0).json();
     assert_eq!(hits["hits"][0]["snippet"], "quokkared, wombat");
+    let nearby = env.run(["find", "wombat", "-C", "1"]).code(0);
+    assert!(nearby.stdout.contains("quokkared, wombat"), "{nearby}");
 }
 
 #[test]

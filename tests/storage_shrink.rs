@@ -140,6 +140,40 @@ fn shrink_and_expand_are_inverse() {
 }
 
 #[test]
+fn large_rollouts_of_one_conversation_are_all_converted() {
+    let (env, _codex) = with_codex("0.169.0");
+    // Larger than the limit above which the next rollout is compressed while one is compared.
+    let text = text(1, "/one", 33 << 20);
+    let thread = id(1);
+    let names = [
+        thread.clone(),
+        format!("{thread}_{}", id(2)),
+        format!("{thread}_{}", id(3)),
+    ];
+    let paths = names.map(|name| {
+        let path = format!("sessions/2026/10/01/rollout-2026-10-01T00-00-00-{name}.jsonl");
+        let path = put(&env, path, &text);
+        set_time(&path, OLD, 0);
+        path
+    });
+
+    let run = env.run(["storage", "shrink", "--json"]).code(0);
+    assert_eq!(actions(&run), [(); 3].map(|()| row("1", "compress", "")));
+    assert!(
+        paths
+            .iter()
+            .all(|path| !path.exists() && zst(path).exists())
+    );
+    let run = env.run(["storage", "expand", "--json"]).code(0);
+    assert_eq!(actions(&run), [(); 3].map(|()| row("1", "expand", "")));
+    assert!(
+        paths
+            .iter()
+            .all(|path| fs::read_to_string(path).unwrap() == text)
+    );
+}
+
+#[test]
 fn files_of_killed_conversions_are_removed_even_if_nothing_is_converted() {
     let (env, _codex) = with_codex("0.169.0");
     let young = rollout(&env, 1, "/one", 400_000, u64::from(u32::MAX));

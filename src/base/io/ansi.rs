@@ -1,9 +1,13 @@
 //! Makes text of other programs and persons safe to print: removes or replaces characters that steer a terminal or
 //! deceive the reader.
 
+use memchr::memchr_iter;
 use std::borrow::Cow;
 use std::iter::Peekable;
 use std::str::Chars;
+
+/// The first byte of an ANSI escape.
+const ESCAPE: u8 = 0x1b;
 
 /// Removes ANSI escapes, control characters, bidirectional controls and byte order marks. Each character that ends a
 /// line becomes `\n`; tabs and no-break spaces become spaces.
@@ -91,6 +95,29 @@ fn replace_controls(text: &str, is_kept: impl Fn(char) -> bool) -> Cow<'_, str> 
     Cow::Owned(printable_text)
 }
 
+/// Removes the escapes that colour a text (SGR), and those that erase the rest of a line after a coloured text. Other
+/// escapes stay: some move the cursor in place of blanks.
+pub fn without_colors(text: &str) -> Cow<'_, str> {
+    let mut plain = String::new();
+    let mut copied_to = 0;
+    for start in memchr_iter(ESCAPE, text.as_bytes()) {
+        let Some(parameters) = text[start + 1..].strip_prefix('[') else {
+            continue;
+        };
+        let after = parameters.trim_start_matches(|c: char| c.is_ascii_digit() || ";:".contains(c));
+        if after.starts_with(['m', 'K']) {
+            plain.push_str(&text[copied_to..start]);
+            copied_to = text.len() - after.len() + 1;
+        }
+    }
+
+    if copied_to == 0 {
+        return Cow::Borrowed(text);
+    }
+    plain.push_str(&text[copied_to..]);
+    Cow::Owned(plain)
+}
+
 /// Removes ANSI escapes, control characters, line separators and bidirectional controls. Keeps `\n` and tabs.
 pub fn strip_escapes(text: &str) -> Cow<'_, str> {
     let is_kept = |c: char| !steers_terminal(c) || matches!(c, '\n' | '\t');
@@ -169,6 +196,25 @@ mod tests {
         assert_eq!(to_plain_text("a\x1b]8;;link\x1b\\b\u{9b}31mc"), "abc");
         assert_eq!(to_plain_text("cut \x1b["), "cut ");
         assert_eq!(to_plain_text("a\x1b(B\x1b[mb"), "ab");
+    }
+
+    #[test]
+    fn without_colors_removes_only_colours_and_the_erasing_of_a_line() {
+        let plain = "plain\0 text";
+        assert!(matches!(without_colors(plain), Cow::Borrowed(text) if text == plain));
+        assert_eq!(
+            without_colors("\x1b[1;38:5:9mred\x1b[0m\x1b[K\x1b[m, b"),
+            "red, b"
+        );
+        for kept in [
+            "a\x1b[3Cb",
+            "a\x1b]0;title\x07b",
+            "a\x1b[1;",
+            "a\x1b",
+            "\x1bü",
+        ] {
+            assert_eq!(without_colors(kept), kept);
+        }
     }
 
     #[test]

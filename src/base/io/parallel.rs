@@ -199,13 +199,13 @@ mod tests {
     #[test]
     fn results_come_in_the_order_of_the_jobs() {
         // Also with one thread, and without any.
-        for threads in [8, 1, 0] {
+        for (threads, max_in_flight) in [(8, 4), (1, 4), (1, 0), (0, 4)] {
             let mut taken = Vec::new();
             let work =
                 |n: u64| (0..(n * 7919) % 5000).fold(n * 2, |sum, _| std::hint::black_box(sum));
             let sum = run_ordered_on(
                 threads,
-                4,
+                max_in_flight,
                 work,
                 |r| {
                     taken.push(r);

@@ -25,7 +25,7 @@ const WINDOW_LOG: u32 = 27;
 /// windows.
 const JOB_BYTES: u32 = 16 << 20;
 
-/// The number of bytes that one read of a plain rollout returns.
+/// The size of the buffer between a plain rollout and its compression, in bytes.
 const READ_BYTES: usize = 128 * 1024;
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -56,6 +56,18 @@ pub(crate) enum ConversionError {
     Io(#[from] IoError),
 }
 
+impl ConversionError {
+    /// Returns true if the cause may be another conversion at the same time: the rollouts of a rewound conversation
+    /// share a lock, and each new form takes space until its old form is removed.
+    pub(crate) fn may_be_of_another_conversion(&self) -> bool {
+        match self {
+            Self::Busy => true,
+            Self::Io(e) => e.source.kind() == ErrorKind::StorageFull,
+            _ => false,
+        }
+    }
+}
+
 impl Form {
     /// Returns the path of a rollout in this form, if `path_in_other_form` is its path in the other form.
     pub(crate) fn path_from_other_form(self, path_in_other_form: &Path) -> PathBuf {
@@ -67,10 +79,11 @@ impl Form {
 }
 
 /// Writes the rollout `source` of the conversation `conversation_id` in `home` in `target_form` beside it, with the same
-/// modification time and permissions. `workers` is the number of threads that compress.
+/// modification time and permissions. `workers` is the number of threads that compress. If both forms exist already,
+/// only removes the superfluous one, durably.
 ///
 /// # Errors
-/// The conversation is in use, or the new form cannot be written. The rollout has its old form or both forms.
+/// The rollout has its old form or both forms.
 pub(crate) fn write_new_form(
     home: &Path,
     conversation_id: &str,
@@ -89,7 +102,7 @@ pub(crate) fn write_new_form(
     {
         return Ok(NewForm {
             size,
-            unproven: None,
+            unverified: None,
         });
     }
 
@@ -125,12 +138,12 @@ pub(crate) fn write_new_form(
     copy_attributes(&former_state.meta, new_file).at("set the attributes of", &new_path)?;
     Ok(NewForm {
         size,
-        unproven: Some(UnprovenForm {
-            _lock: lock,
+        unverified: Some(UnverifiedForm {
             source: source.to_path_buf(),
             former_state,
             temp,
             new_path,
+            _lock: lock,
         }),
     })
 }
@@ -140,34 +153,35 @@ pub(crate) struct NewForm {
     /// Its size in bytes.
     size: u64,
     /// `None` if the file existed, and the old form is removed.
-    unproven: Option<UnprovenForm>,
+    unverified: Option<UnverifiedForm>,
 }
 
 /// A new form that was not compared with the old one.
-struct UnprovenForm {
-    _lock: WriterLock,
+struct UnverifiedForm {
     source: PathBuf,
     former_state: FileState,
     temp: TempFile,
     new_path: PathBuf,
+    // The last field, because the lock is released after an unpublished file is removed.
+    _lock: WriterLock,
 }
 
 impl NewForm {
-    /// Compares both forms, and gives the new one the place of the old one. Returns the size of the new file. Durable
+    /// Compares both forms, publishes the new one and removes the old one. Returns the size of the new file. Durable
     /// on return.
     ///
     /// # Errors
     /// After an error, the rollout has its old form or both forms. If only the last fsync fails, it has its new form,
     /// and the removal of the old one is not durable.
     pub(crate) fn replace_old_form(self) -> Result<u64, ConversionError> {
-        if let Some(form) = self.unproven {
+        if let Some(form) = self.unverified {
             form.replace_old_form()?;
         }
         Ok(self.size)
     }
 }
 
-impl UnprovenForm {
+impl UnverifiedForm {
     fn replace_old_form(self) -> Result<(), ConversionError> {
         // The new form has to survive a power failure before the old one is removed.
         self.temp.sync()?;

@@ -16,8 +16,8 @@ use std::convert::Infallible;
 use std::path::{Path, PathBuf};
 use std::time::Instant;
 
-/// Rollouts of at least this size, in bytes, are compressed one at a time by all threads, because each needs the whole
-/// window. Each smaller one has a window of at most its own size.
+/// Rollouts of at least this size, in bytes, are compressed one at a time by all threads. Each
+/// smaller one has a window of at most its own size.
 const LARGE_BYTES: u64 = 32 << 20;
 
 /// The number of bytes that the estimate of a plan reads.
@@ -189,16 +189,21 @@ impl ShrinkPlan {
     ) -> bool {
         let target_form = self.to;
         walk::remove_temps_of_killed_conversions(home);
-        let write_new_form = |item: &ShrinkItem, workers: usize| {
+        let write = |item: &ShrinkItem, workers: usize| {
             let is_past_deadline = deadline.is_some_and(|deadline| Instant::now() >= deadline);
             if !item.action.converts() || is_past_deadline || progress::is_interrupted() {
                 return None;
             }
             let workers = u32::try_from(workers).unwrap_or(1);
             let id = item.session_id.to_string();
-            let (path, form) = (&item.path, target_form);
+            let path = &item.path;
             Some(form::write_new_form(
-                home, &id, path, form, workers, progress,
+                home,
+                &id,
+                path,
+                target_form,
+                workers,
+                progress,
             ))
         };
 
@@ -207,41 +212,50 @@ impl ShrinkPlan {
             .items
             .partition_point(|item| item.before_bytes >= LARGE_BYTES);
         let (large_items, small_items) = self.items.split_at_mut(large_count);
-        let convert = |item: &ShrinkItem| replace_old_form(write_new_form(item, 1));
-        let results = convert_large(large_items, |item| {
-            write_new_form(item, parallel::thread_count())
+
+        let write_with_all_threads = |item: &ShrinkItem| write(item, parallel::thread_count());
+        let results = convert_large(large_items, write_with_all_threads);
+        record_results(large_items, results, |item| {
+            finish(write_with_all_threads(item))
         });
-        record_results(large_items, results, convert);
-        let results = convert_small(small_items, convert);
-        record_results(small_items, results, convert);
+
+        let convert_with_one_thread = |item: &ShrinkItem| finish(write(item, 1));
+        let results = convert_small(small_items, convert_with_one_thread);
+        record_results(small_items, results, convert_with_one_thread);
 
         !progress::is_interrupted()
     }
 }
 
-fn replace_old_form(written: Option<Result<NewForm, ConversionError>>) -> ConversionResult {
+/// A new form that is not compared yet, or an error; `None` if the conversion was not begun.
+type WriteResult = Option<Result<NewForm, ConversionError>>;
+
+fn finish(written: WriteResult) -> ConversionResult {
     written.map(|form| form?.replace_old_form())
 }
 
-/// Converts large rollouts one after the other, each with all threads. While one is compared with its old form by one
-/// thread, the next one is already written.
+/// Converts large rollouts one after another. While one thread compares one with its old form, the next one is written
+/// with all threads.
 fn convert_large(
     items: &[ShrinkItem],
-    write_new_form: impl Fn(&ShrinkItem) -> Option<Result<NewForm, ConversionError>>,
+    write: impl Fn(&ShrinkItem) -> WriteResult,
 ) -> Vec<ConversionResult> {
+    // No more than that at once, because a new form takes space until the old one is removed.
+    let (threads, max_waiting) = (1, 0);
     let mut results = Vec::with_capacity(items.len());
     let Ok(()) = parallel::run_ordered_on::<_, _, _, Infallible>(
-        1,
-        1,
-        replace_old_form,
+        threads,
+        max_waiting,
+        finish,
         |result| {
             results.push(result);
             Ok(())
         },
         |submitter| {
-            let mut items = items.iter();
             // Fails only if the consumer does, which never fails.
-            let _ = items.try_for_each(|item| submitter.submit(write_new_form(item)));
+            let _ = items
+                .iter()
+                .try_for_each(|item| submitter.submit(write(item)));
             Ok(())
         },
     );
@@ -263,6 +277,8 @@ fn convert_small(
     results
 }
 
+/// Records the results of conversions at the same time. Repeats a conversion that another one of them may have
+/// stopped.
 fn record_results(
     items: &mut [ShrinkItem],
     results: Vec<ConversionResult>,
@@ -270,8 +286,7 @@ fn record_results(
 ) {
     for (item, result) in items.iter_mut().zip(results) {
         let result = match result {
-            // The rollouts of a rewound conversation share a lock, which another of the threads may have held.
-            Some(Err(ConversionError::Busy)) => convert(item),
+            Some(Err(error)) if error.may_be_of_another_conversion() => convert(item),
             result => result,
         };
         item.record_result(result);

@@ -7,6 +7,7 @@ use codex_manager_core::conversations::reader::EventReader;
 use codex_manager_core::conversations::search::evaluate::Hit;
 use codex_manager_core::conversations::search::snippet::{self, Snippet};
 use codex_manager_core::history::thread_rollouts::ThreadChain;
+use codex_manager_core::io::ansi;
 use std::cmp::Reverse;
 use std::collections::VecDeque;
 use std::io;
@@ -45,12 +46,13 @@ pub(super) fn read_nearby_lines(
         let Some((role, text)) = event.kind.author_and_text() else {
             continue;
         };
+        let text = ansi::without_colors(text);
 
         let at_ms = event.at.map(|at| at.timestamp_millis());
         // An event has no id: turn, author and time identify the message of the hit.
         let is_hit_event = (Some(event.turn), role, at_ms) == (hit.turn, hit.role, hit.at_ms);
         let mut best_line = (is_hit_event && lines_to_read.is_none())
-            .then(|| find_best_line(text, matcher))
+            .then(|| find_best_line(&text, matcher))
             .flatten();
 
         for (number, line) in text.lines().enumerate() {

@@ -8,17 +8,13 @@ use crate::codex::rollout_lines::{self, EventKind, LineItems, LineParts, Role};
 use crate::conversations::past_answers::is_mcp_call_or_answer;
 use crate::conversations::raw_lines::RawLines;
 use crate::history::thread_rollouts::RolloutSlice;
-use crate::io::{ansi::to_plain_text, file_open};
-use memchr::memchr;
+use crate::io::{ansi, file_open};
 use std::borrow::Cow;
 use std::io;
 use std::path::Path;
 
 /// The size of a block of lines in bytes. A block ends with the line that exceeds this size.
 const BLOCK_BYTES: usize = 512 << 10;
-
-/// The first byte of an ANSI escape.
-const ESCAPE: u8 = 0x1b;
 
 /// A step of the ingestion of a conversation. `L` is a block of lines, before or after it is parsed.
 pub(super) enum IngestStep<L> {
@@ -225,16 +221,13 @@ fn parse_block(block: &LineBlock) -> ParsedBlock {
 }
 
 /// Returns the searchable part of a text: the beginning of a tool output, nothing of calls of `codex-manager mcp` and
-/// their answers, and all of any other text. Without ANSI escapes: the last letter of a colour would be a part of the
-/// word after it.
+/// their answers, and all of any other text. Colours are removed, because the last letter of their escape would join the
+/// next word.
 pub(crate) fn searchable_part<'a>(kind: &EventKind, text: &'a str) -> Cow<'a, str> {
     let part = match kind {
         _ if is_mcp_call_or_answer(kind) => "",
         EventKind::ToolOutput(_) => truncate_output(text),
         _ => text,
     };
-    match memchr(ESCAPE, part.as_bytes()) {
-        Some(_) => Cow::Owned(to_plain_text(part)),
-        None => Cow::Borrowed(part),
-    }
+    ansi::without_colors(part)
 }

@@ -8,7 +8,7 @@ use crate::conversations::reader::EventReader;
 use crate::history::SkippedFile;
 use crate::history::thread_rollouts::ThreadChain;
 use crate::io::progress::Progress;
-use crate::io::{clock, parallel};
+use crate::io::{ansi, clock, parallel};
 use regex::Regex;
 use std::io;
 use std::path::Path;
@@ -135,12 +135,13 @@ fn find_first_match(
             continue;
         }
 
+        let text = ansi::without_colors(text);
         match &mut first_hit {
-            Some(first_hit) if pattern.is_match(text) => first_hit.score += 1.0,
+            Some(first_hit) if pattern.is_match(&text) => first_hit.score += 1.0,
             Some(_) => {}
             None => {
                 let at = event.at.map(|at| at.timestamp_millis());
-                first_hit = find_in(text, author, Some(event.turn), at);
+                first_hit = find_in(&text, author, Some(event.turn), at);
             }
         }
     }
