@@ -387,7 +387,7 @@ fn to_probe_failure(error: &RpcError) -> ProbeFailure {
     }
 }
 
-/// Classifies an error that has no HTTP status at its usual place. `message` is in lower case.
+/// Classifies an error by the words of `message`, which is in lower case.
 fn classify_by_words(message: &str, code: i64, detail: String) -> ProbeFailure {
     // Digits in a URL or within a longer number are no HTTP status.
     let words: Vec<_> = message

@@ -26,11 +26,11 @@ pub struct EventReader {
     rolled_back_ranges: Vec<Range<u64>>,
     /// The number of lines that were too long to read.
     pub left_out_lines: usize,
-    queue: EventQueue,
+    queue: LineEvents,
 }
 
-/// The events of the lines that were read, until the reader returns them.
-struct EventQueue {
+/// Converts lines to events, and keeps these until the reader returns them.
+struct LineEvents {
     selection: LineParts,
     state: ReaderState,
     events: VecDeque<RolloutEvent>,
@@ -70,7 +70,7 @@ impl EventReader {
             next_slices: VecDeque::new(),
             rolled_back_ranges: Vec::new(),
             left_out_lines: 0,
-            queue: EventQueue {
+            queue: LineEvents {
                 selection,
                 state: ReaderState::default(),
                 events: VecDeque::new(),
@@ -110,7 +110,7 @@ impl EventReader {
     }
 }
 
-impl EventQueue {
+impl LineEvents {
     fn add_line(&mut self, line: RawLine<'_>, is_rolled_back: bool) {
         let offset = line.offset;
         let items = rollout_lines::parse(line.bytes, self.selection).unwrap_or_default();

@@ -331,8 +331,8 @@ struct CheckInput<'a> {
 }
 
 impl CheckInput<'_> {
-    /// Returns the position in `files`, the rollouts of a conversation, of the one that a row names. `None` if the row
-    /// is out of date.
+    /// Returns the position in `files`, the rollouts of a conversation, of the one that a row names; `None` if it
+    /// names none of them, or is out of date.
     fn find_recorded(&self, files: &[ConversationRollout], recorded: &Path) -> Option<usize> {
         let is_recorded = |c: &ConversationRollout| {
             recorded == c.file.plain_path(self.home)

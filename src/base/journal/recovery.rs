@@ -204,7 +204,7 @@ impl Transaction {
         direction: Direction,
         policy: &dyn RecoveryPolicy,
     ) -> Result<Direction, JournalError> {
-        let statuses = self.read_statuses(policy)?;
+        let statuses = self.read_recognized_statuses(policy)?;
         if direction == Direction::Forward && !statuses.contains(&StepStatus::Done) {
             // The files are complete and may have been used since. Going forward could lose later
             // changes. The new state may have been live, if an undo was killed.
@@ -236,8 +236,12 @@ impl Transaction {
         Ok(direction)
     }
 
-    /// Returns the status of each step. Fails if a staging folder is missing, or if files match neither state.
-    fn read_statuses(&self, policy: &dyn RecoveryPolicy) -> Result<Vec<StepStatus>, JournalError> {
+    /// Returns the status of each step. Fails if a staging folder is missing, or if files other than disposable ones match
+    /// neither state.
+    fn read_recognized_statuses(
+        &self,
+        policy: &dyn RecoveryPolicy,
+    ) -> Result<Vec<StepStatus>, JournalError> {
         // If the disk of a staging folder is missing, the steps of this folder look done.
         for ListedPath(folder) in &self.journal.folders {
             if !is_real_folder(folder)? {

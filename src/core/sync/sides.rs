@@ -124,8 +124,8 @@ pub(super) fn mode_of(_: &Metadata) -> Option<u32> {
     None
 }
 
-/// Renames a durable temp file to `target`; durable on return. `planned` is the file that the plan found at `target`,
-/// `None` if it found none. Returns false, and leaves `target` unchanged, if another file is there now.
+/// Renames a durable temp file to `target`; durable on return. `planned` is the file that may be replaced, `None` if
+/// there was none. Returns false, and leaves `target` unchanged, if `target` is not `planned` any more.
 pub(super) fn move_into_place(
     temp: TempFile,
     target: &Path,
@@ -139,7 +139,7 @@ pub(super) fn move_into_place(
         return Ok(is_unchanged);
     }
 
-    // A file that a cloud client created since the plan is in no backup and must not be replaced.
+    // A file that was created since the plan is in no backup and must not be replaced.
     match temp.publish_unsynced(target) {
         Err(e) if e.source.kind() == io::ErrorKind::AlreadyExists => Ok(false),
         published => {

@@ -92,8 +92,10 @@ fn write_snapshot(
     let root = unfinished.path("snapshot");
     let (list, not_copied) = copy_readable(&root, files, number)?;
     if list.files.is_empty() || !accepts(&not_copied) {
-        let name = None;
-        return Ok(SnapshotResult { name, not_copied });
+        return Ok(SnapshotResult {
+            name: None,
+            not_copied,
+        });
     }
 
     let (path, extension) = match config.backup.compression {

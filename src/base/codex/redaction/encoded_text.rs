@@ -181,7 +181,7 @@ fn parse_reference(text: &[u8]) -> Option<(usize, Option<char>)> {
     Some((end + 1, Some(c)))
 }
 
-/// Returns the ASCII character with this code, unless it is a control code.
+/// Returns the ASCII character with this code if it is printable or white space.
 fn parse_ascii(digits: &[u8], radix: u32) -> Option<char> {
     let digits = std::str::from_utf8(digits).ok()?;
     let code = u8::from_str_radix(digits, radix).ok()?;

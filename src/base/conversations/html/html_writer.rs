@@ -80,6 +80,7 @@ impl<F: Fn(&DateTime<Utc>) -> String> HtmlWriter<F> {
                 self.flush_pending_call(&mut html);
                 html.push_str(&format_image(entry.text.trim(), self.with_images));
             }
+            // Any other entry ends the wait for outputs.
             _ => {
                 self.close_open_calls(&mut html);
                 let message = format_message(entry.kind, entry.text.trim());

@@ -233,7 +233,7 @@ fn compile_term(written: &WrittenTerm) -> Result<Term, QueryError> {
 /// Returns the words of the index in these runs of a term, and true if the words alone show a match.
 fn list_index_words(runs: &[TextRun<'_>], is_prefix: bool) -> (Vec<IndexWord>, bool) {
     let mut words = Vec::new();
-    // They do for one run that is not cut short, and not of several grams.
+    // The words of one run decide, unless the run is cut short or has several grams.
     let mut words_decide = runs.len() == 1;
     for (i, run) in runs.iter().enumerate() {
         match run {

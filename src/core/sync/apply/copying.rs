@@ -123,7 +123,7 @@ impl Copier<'_> {
         let text = if contents::is_uncompressed(temp.file()).at("read", &target)? {
             Some((size, digest))
         } else {
-            read_compressed_text(copy, temp.path(), &source)?
+            read_compressed_text_digest(copy, temp.path(), &source)?
         };
 
         let mtime_ns = copy.mtime_ns;
@@ -169,9 +169,12 @@ impl Copier<'_> {
     }
 }
 
-/// Returns length and digest of the text of a compressed copy of `source`; `None` if a file other than a conversation cannot
-/// be decompressed.
-fn read_compressed_text(
+/// Returns length and digest of the text of a compressed copy of `source`; `None` if it cannot be decompressed and is no
+/// conversation.
+///
+/// # Errors
+/// A conversation cannot be decompressed.
+fn read_compressed_text_digest(
     copy: &CopyOp,
     staged: &Path,
     source: &Path,

@@ -3,6 +3,7 @@
 //! A cloud folder can show partial files, old files and files full of zeros. A remote file is trusted if it is as the
 //! last sync left it, or if a machine attests its digest. Only without any such evidence does its content decide.
 
+use super::folder_reader::FolderReader;
 use crate::codex::rollout::{self, Relation};
 use crate::io::hash::Sha256Digest;
 use crate::io::{IoContext, IoError};
@@ -11,7 +12,6 @@ use crate::sync::contents::{self, SearchedPart};
 use crate::sync::file_kind::FileKind;
 use crate::sync::file_version::FileVersion;
 use crate::sync::notice::{Notice, NoticeList, describe_read_failure};
-use crate::sync::plan::FactReader;
 use crate::sync::sides::{ObservedFile, Side};
 use crate::sync::state::SyncedFile;
 
@@ -40,7 +40,7 @@ pub(crate) struct ClientCopy {
     pub(crate) is_whole: bool,
 }
 
-impl FactReader<'_> {
+impl FolderReader<'_> {
     /// Checks the files of one group. The group may be used if each remote file arrived completely or has no lines that
     /// this machine lacks. Otherwise the inner error is the notice about the first remote file that may not be used.
     ///
@@ -171,7 +171,7 @@ impl FactReader<'_> {
             }
         }
 
-        if self.request.accept_unlisted {
+        if self.accept_unlisted {
             return Ok(None);
         }
         self.find_incompleteness(key, version, kind, last)
@@ -311,14 +311,13 @@ impl FactReader<'_> {
 
         // Clients create a file empty before they fill it.
         let is_empty = remote.seen.stat.size == 0 && local.seen.stat.size > 0;
-        if is_empty && is_first_sync && !self.request.accept_unlisted {
+        if is_empty && is_first_sync && !self.accept_unlisted {
             return Ok(Some("is empty, and no machine lists an empty version"));
         }
 
         // Only `sync resolve` uses a truncated file. `--accept-unlisted` does not, because the rest of the file may
         // still be on its way.
-        let is_resolving = self.request.policy_override.is_some();
-        let may_be_truncated = kind == FileKind::Plain && !is_resolving;
+        let may_be_truncated = kind == FileKind::Plain && !self.is_resolving;
         let why = "is the beginning of the local file, cut off within a line; remove it from the cloud folder \
                    to copy the local file there again";
         Ok((may_be_truncated && remote.is_truncated_copy_of(local)?).then_some(why))

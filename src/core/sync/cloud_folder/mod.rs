@@ -3,8 +3,7 @@
 //!
 //! - [`delivery`] checks that a remote file has arrived completely;
 //! - [`undelivered`] finds the listed versions that have not arrived.
-//!
-//! Both are parts of the `FactReader` of a plan, which reads the files.
 
 pub(crate) mod delivery;
+pub(crate) mod folder_reader;
 pub(crate) mod undelivered;

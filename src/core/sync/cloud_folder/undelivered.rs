@@ -5,6 +5,7 @@
 //! one. Conversations and line-based files only grow, so the longer version is newer; a machine whose conversation got
 //! shorter no longer lists the longer version. Of a plain file, the version with the later mtime is newer.
 
+use super::folder_reader::FolderReader;
 use crate::codex::rollout::ZST;
 use crate::io::hash::Sha256Digest;
 use crate::io::quantity::pluralize;
@@ -14,7 +15,6 @@ use crate::sync::file_group::FileGroup;
 use crate::sync::file_kind::FileKind;
 use crate::sync::listed_versions::{ListedVersion, ManifestAge};
 use crate::sync::manifest::ManifestEntry;
-use crate::sync::plan::FactReader;
 use crate::sync::scan::ListedFile;
 use crate::sync::scope::ScopeMatch;
 use crate::sync::sides::Side;
@@ -76,7 +76,7 @@ pub(crate) struct UndeliveredFile {
 /// Undelivered files by [`folded_key`](crate::sync::manifest::folded_key).
 pub(crate) type UndeliveredFiles = HashMap<String, UndeliveredFile>;
 
-impl FactReader<'_> {
+impl FolderReader<'_> {
     /// Finds all files with listed versions that may not have arrived. `latest_date` is the only day that is synced, if
     /// the sync is limited to one day. `lost_deletions` has the digests, by key, of the files that neither side has any
     /// more and whose deletion this plan publishes.
@@ -157,7 +157,7 @@ impl FactReader<'_> {
 }
 
 struct FileOnSides<'a> {
-    reader: &'a FactReader<'a>,
+    reader: &'a FolderReader<'a>,
     key: &'a str,
     /// `None` if neither side has the file.
     group: Option<&'a FileGroup>,

@@ -35,7 +35,6 @@ mod sync_step;
 pub use super::cloud_folder::undelivered::UndeliveredVersion;
 pub use super::sides::ObservedFile;
 pub use error::PlanError;
-pub(crate) use facts::fact_reader::FactReader;
 pub use guards::PLACEHOLDERS;
 pub use request::PlanRequest;
 pub use scan::sides::creates_cloud_folder;
@@ -46,6 +45,7 @@ pub use sync_step::{Conflict, NewConflictCopy, Op, SyncAction, SyncStep};
 pub(crate) use sync_step::{CopyOp, MergeOp, MergeTarget, Placement, StateUpdate};
 
 use self::facts::compared_file::FileReading;
+use self::facts::fact_reader::FactReader;
 use self::file_plan::FilePlan;
 use self::scan::groups::group_files;
 use self::scan::sides::scan_sides;
@@ -83,7 +83,7 @@ pub fn plan(request: &PlanRequest<'_>) -> Result<(SyncPlan, SyncState), PlanErro
     let mut missing = reader.find_missing_files(&groups.by_key, sides.is_renamed)?;
     guards::refuse_unmounted(&mut missing, request)?;
 
-    let undelivered = reader.find_undelivered(
+    let undelivered = reader.folder.find_undelivered(
         &groups.by_key,
         groups.latest_date.as_deref(),
         &missing.lost_deletions,

@@ -61,7 +61,7 @@ pub enum Op {
     Copy(CopyOp),
     /// Replaces the targets by the union of the lines of all versions.
     Merge(MergeOp),
-    /// Renames the file within its side.
+    /// Renames the file. Both paths are on the same side.
     Rename { from: ObservedFile, to: SidePath },
     /// Stores a version as a conflict copy on both sides.
     KeepConflictCopy(NewConflictCopy),

@@ -30,7 +30,8 @@ pub(super) struct Position {
     pub(super) snapshot: Option<String>,
     /// Number of the last publication.
     pub(super) number: u64,
-    /// The versions that this machine has merged. The merges of a run are written with its publication.
+    /// The versions that this machine has merged. During a run these include merges that are not published yet, so only
+    /// the commit of a run may write the position.
     pub(super) knowledge: Knowledge,
     /// Ids of the snapshots that were merged completely.
     pub(super) joined: BTreeSet<String>,

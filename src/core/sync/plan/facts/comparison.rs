@@ -303,7 +303,9 @@ impl<'a> FactReader<'a> {
 
             if kind != FileKind::Rollout && !is_equal && file.facts.remote != Presence::Unchanged {
                 let is_first_sync = file.last.is_none();
-                file.download_risk = self.find_download_risk(local, remote, kind, is_first_sync)?;
+                file.download_risk =
+                    self.folder
+                        .find_download_risk(local, remote, kind, is_first_sync)?;
             }
 
             if kind == FileKind::Plain && !is_equal {

@@ -1,6 +1,7 @@
 //! The request, the records and the rules with which facts about files are read.
 
 use super::newest_rewinds::{NewestRewind, find_newest_rewinds};
+use crate::sync::cloud_folder::folder_reader::FolderReader;
 use crate::sync::config::{Compare, DecisionRules, SyncConfig};
 use crate::sync::continued_rollouts::ContinuedRollouts;
 use crate::sync::file_group::FileGroup;
@@ -11,11 +12,12 @@ use std::collections::HashMap;
 use std::sync::OnceLock;
 
 pub(crate) struct FactReader<'a> {
-    pub(crate) request: &'a PlanRequest<'a>,
-    pub(crate) config: &'a SyncConfig,
-    pub(crate) scope: &'a Scope,
-    pub(crate) records: &'a Records,
+    pub(super) request: &'a PlanRequest<'a>,
+    pub(super) config: &'a SyncConfig,
+    pub(super) scope: &'a Scope,
+    pub(super) records: &'a Records,
     pub(super) rules: DecisionRules,
+    pub(crate) folder: FolderReader<'a>,
     pub(super) groups: &'a HashMap<String, FileGroup>,
     /// By the id of the thread; see [`find_newest_rewinds`].
     pub(super) newest_rewinds: HashMap<String, NewestRewind>,
@@ -44,6 +46,13 @@ impl<'a> FactReader<'a> {
             scope,
             records,
             rules,
+            folder: FolderReader {
+                config,
+                scope,
+                records,
+                accept_unlisted: request.accept_unlisted,
+                is_resolving: request.policy_override.is_some(),
+            },
             groups,
             newest_rewinds: find_newest_rewinds(groups, &records.state),
             continued: OnceLock::new(),

@@ -180,7 +180,7 @@ impl<'a> FactReader<'a> {
         let logins = versions.iter().flatten().filter(is_login);
         let logins = logins.map(|version| version.seen.clone()).collect();
 
-        let files = match self.check_delivery(key, &path, kind, versions)? {
+        let files = match self.folder.check_delivery(key, &path, kind, versions)? {
             Ok(files) => files,
             Err(notice) => return settled(notice.into()),
         };
