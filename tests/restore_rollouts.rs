@@ -1,6 +1,8 @@
 //! Rollouts in every form that the real Codex writes, restored under its databases.
 
+use crate::rewinds::rewind;
 use crate::support::lab::{Lab, messages, rollout, rollouts, rows};
+use serde_json::json;
 use std::fs;
 use std::io::Write as _;
 use std::path::{Path, PathBuf};
@@ -336,4 +338,93 @@ fn a_merge_keeps_the_goals_of_conversations_that_stay() {
     assert_eq!(read_goal(&changed), "the live goal");
     assert_eq!(read_goal(&new), "a new goal");
     assert_eq!(read_goal(&lost), "the goal of the lost one");
+}
+
+/// Makes a fork of a conversation with a turn of its own; returns its id.
+fn fork(lab: &Lab, id: &str, prompt: &str) -> String {
+    let params = json!({"threadId": id});
+    let forked = lab
+        .codex
+        .app_server_request(&lab.home(), &lab.backend, "thread/fork", params)
+        .expect("a fork");
+    let fork = forked["thread"]["id"].as_str().expect("an id").to_owned();
+    lab.resume(&lab.home(), &fork, prompt);
+    fork
+}
+
+#[test]
+fn no_restore_removes_lines_that_a_fork_continues() {
+    let Some(lab) = Lab::new() else { return };
+    let home = lab.home();
+    let id = lab.say("one");
+    let file = relative(&lab, &rollout(&home, &id));
+    let archive = lab.back_up();
+    let archive = archive.to_str().expect("a path");
+    let refuse = |selection: &[&str], continuing: &str| {
+        for more in [&["--dry-run"][..], &["--yes"]] {
+            let args = [&["restore", archive], selection, more].concat();
+            let refused = lab.manager(args).code(5);
+            assert!(refused.stderr.contains(continuing), "{}", refused.stderr);
+        }
+    };
+
+    // A fork of the archived state does not hinder.
+    let early = fork(&lab, &id, "of the early fork");
+    lab.resume(&home, &id, "two");
+    let session = ["restore", archive, "--session", &id, "--yes"];
+    let _ = lab.manager(session).code(0);
+    lab.resume(&home, &id, "three");
+    assert_eq!(
+        lab.user_messages(&home, &early),
+        ["one", "of the early fork"]
+    );
+    let late = fork(&lab, &id, "of the late fork");
+    for selection in [
+        ["--session", &*id],
+        ["--only", "sessions"],
+        ["--only", &*file],
+    ] {
+        refuse(&selection, &late);
+    }
+    assert_eq!(messages(&rollout(&home, &id)), ["one", "three"]);
+
+    // It needs the lines also when it comes back from the trash.
+    let _ = lab.manager(["storage", "trash", &late, "--yes"]).code(0);
+    refuse(&["--session", &id], &late);
+    let _ = lab.manager(["storage", "undelete", &late]).code(0);
+    lab.resume(&home, &late, "again");
+    assert_eq!(
+        lab.user_messages(&home, &late),
+        ["one", "three", "of the late fork", "again"]
+    );
+
+    // A restore of the whole archive removes the forks.
+    let _ = lab.manager(["restore", archive, "--yes"]).code(0);
+    assert_eq!(lab.listed_ids(&home), [&*id]);
+}
+
+#[test]
+fn no_restore_removes_lines_that_a_rewind_continues() {
+    let Some(lab) = Lab::new() else { return };
+    let home = lab.home();
+    let id = lab.say("one");
+    let _ = lab.back_up();
+    for prompt in ["two", "three"] {
+        lab.resume(&home, &id, prompt);
+    }
+    rewind(&lab, &home, &id, 2);
+    lab.resume(&home, &id, "edited");
+    let only = ["restore", "latest", "--only", "sessions", "--yes"];
+    let refused = lab.manager(only).code(5);
+    assert!(refused.stderr.contains(&id), "{}", refused.stderr);
+    lab.resume(&home, &id, "last");
+    assert_eq!(
+        lab.user_messages(&home, &id),
+        ["one", "two", "edited", "last"]
+    );
+    // A restore of the conversation removes its rewind.
+    let _ = lab
+        .manager(["restore", "latest", "--session", &id, "--yes"])
+        .code(0);
+    assert_eq!(messages(&rollout(&home, &id)), ["one"]);
 }

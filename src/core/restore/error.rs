@@ -41,8 +41,8 @@ pub enum RestoreError {
     /// For these conversations, the home and the archive each have turns that the other one lacks. Only with `--merge`.
     #[error("{} diverged between the Codex home and the archive: {}", pluralize(.0.len(), "conversation"), .0.join(", "))]
     Diverged(Vec<String>),
-    /// A fork continues a rollout that a rewind began after the archive was made, so the restore cannot remove it.
-    #[error("the conversation was rewound after the backup, and a fork continues the rollout of the rewind: {}", .0.display())]
+    /// The rollout at this path continues lines that the restore would remove.
+    #[error("the restore would remove lines that a rewind or a fork continues: {}", .0.display())]
     Continued(PathBuf),
     /// Another Codex home uses the databases in this folder.
     #[error("another Codex home shares the databases in {}", .0.display())]

@@ -2,6 +2,7 @@
 
 pub(crate) mod account;
 pub(crate) mod auth_json;
+pub(crate) mod continued_lines;
 pub(crate) mod live_files;
 pub mod needed_paths;
 pub mod request;

@@ -6,10 +6,8 @@ use super::request::{RestoreRequest, RestoreTarget};
 use super::restore_plan::RestorePlan;
 use crate::archive::{ArchiveReader, EntryName, FileEntry, file_extract, parse_rollout_name};
 use crate::codex::rollout::{self, Relation, parse_rollout_id};
-use crate::history::rollout::read_head;
 use crate::io::IoContext;
 use crate::restore::error::RestoreError;
-use std::collections::HashSet;
 use std::fs::File;
 use std::io::Read as _;
 use std::path::Path;
@@ -18,7 +16,7 @@ use std::path::Path;
 /// `--merge`, which compares all rollouts, for `--to`, and without `--session`.
 ///
 /// # Errors
-/// [`RestoreError::Continued`] if a fork in the home continues a rollout that would be removed.
+/// A continued rollout of the archive cannot be compared with that of the home.
 pub(crate) fn adapt_to_session(
     request: &RestoreRequest<'_>,
     plan: &mut RestorePlan,
@@ -28,7 +26,8 @@ pub(crate) fn adapt_to_session(
     match thread_id.filter(|_| !plan.merge && request.target == RestoreTarget::Home) {
         Some(thread_id) => {
             keep_continued_rollouts(request, plan, live, &thread_id)?;
-            plan_removal_of_later_rollouts(request, plan, live, &thread_id)
+            plan_removal_of_later_rollouts(plan, live, &thread_id);
+            Ok(())
         }
         None => Ok(()),
     }
@@ -75,12 +74,7 @@ fn keep_continued_rollouts(
 
 /// Adds the rollouts of the conversation that are newer than the archived ones to the removals of the plan. Codex
 /// continues the newest rollout of a conversation, so these would hide the restored older state.
-fn plan_removal_of_later_rollouts(
-    request: &RestoreRequest<'_>,
-    plan: &mut RestorePlan,
-    live: &LiveFiles,
-    thread_id: &str,
-) -> Result<(), RestoreError> {
+fn plan_removal_of_later_rollouts(plan: &mut RestorePlan, live: &LiveFiles, thread_id: &str) {
     let is_of_thread = |name: &EntryName| {
         parse_rollout_name(name.as_path()).is_some_and(|file| file.id() == Some(thread_id))
     };
@@ -92,30 +86,12 @@ fn plan_removal_of_later_rollouts(
 
     let unrestored = live.names.without(&plan.writes);
     let is_later = |name: &EntryName| is_of_thread(name) && rollout_id(name) > newest_archived_id;
-    let later_rollouts: Vec<_> = unrestored.iter().filter(is_later).collect();
-    if later_rollouts.is_empty() {
-        return Ok(());
-    }
-    let later_ids: HashSet<_> = later_rollouts.iter().filter_map(rollout_id).collect();
-
-    let is_other_rollout =
-        |name: &EntryName| !is_of_thread(name) && parse_rollout_name(name.as_path()).is_some();
-    for fork in live.names.iter().filter(is_other_rollout) {
-        // A rollout that cannot be read counts as one that continues none of them.
-        let head = read_head(&request.folder.join(fork.as_path()));
-        let continued_id = head.ok().flatten().and_then(|meta| meta.base_id());
-        if continued_id.is_some_and(|id| later_ids.contains(&id.to_lowercase())) {
-            return Err(RestoreError::Continued(fork.as_path().to_path_buf()));
-        }
-    }
-
-    plan.removed.extend(later_rollouts);
-    Ok(())
+    plan.removed.extend(unrestored.iter().filter(is_later));
 }
 
 /// Returns true if the plain text of the rollout at `path` begins with that of the archived `file`. Returns false if the
 /// rollout cannot be read.
-fn begins_with(
+pub(super) fn begins_with(
     path: &Path,
     file: &FileEntry,
     archive: &ArchiveReader,
@@ -126,16 +102,26 @@ fn begins_with(
         return Ok(hashed.is_ok_and(|hashed| hashed == (digest, file.size)));
     }
 
-    // The plan of a snapshot in the vault has no archive yet.
+    // The digest of a compressed rollout is not that of its text.
+    let compared = compare_with_archived(path, file, archive)?;
+    Ok(compared
+        .is_some_and(|(relation, _)| matches!(relation, Relation::Equal | Relation::FirstExtends)))
+}
+
+/// Compares the plain text of the rollout at `path` with that of the archived `file`; see [`rollout::compare_texts`].
+/// Returns `None` if the rollout cannot be read, or if there is no archive yet, as in the plan of a snapshot in the vault.
+pub(super) fn compare_with_archived(
+    path: &Path,
+    file: &FileEntry,
+    archive: &ArchiveReader,
+) -> Result<Option<(Relation, u64)>, RestoreError> {
     if !archive.path().is_file() {
-        return Ok(false);
+        return Ok(None);
     }
 
-    // The digest of a compressed rollout is not that of its text.
     let folder = tempfile::tempdir().at("create a folder in", std::env::temp_dir())?;
-    let archived = folder.path().join("rollout.jsonl.zst");
+    let archived = folder.path().join("rollout");
     let created = File::create_new(&archived).at("create", &archived)?;
     file_extract::extract_entry(archive, file, &created)?;
-    let relation = rollout::compare(path, &archived);
-    Ok(relation.is_ok_and(|it| matches!(it, Relation::Equal | Relation::FirstExtends)))
+    Ok(rollout::compare_texts(path, &archived).ok())
 }

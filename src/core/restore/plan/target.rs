@@ -3,7 +3,7 @@
 use super::live_files::{self, LiveFiles};
 use super::request::{RestoreRequest, RestoreTarget};
 use super::restore_plan::{RestorePlan, plan_restore};
-use super::{account, session_rollouts};
+use super::{account, continued_lines, session_rollouts};
 use crate::codex::{Holder, process};
 use crate::io::tree;
 use crate::restore::error::RestoreError;
@@ -15,6 +15,7 @@ pub(crate) fn plan_with_live_files(
     let live = list_files(request)?;
     let mut plan = plan_restore(request, &live)?;
     session_rollouts::adapt_to_session(request, &mut plan, &live)?;
+    continued_lines::check_continued_lines(request, &plan, &live)?;
     account::check_account(request, &plan)?;
     Ok((plan, live))
 }
