@@ -428,3 +428,36 @@ fn no_restore_removes_lines_that_a_rewind_continues() {
         .code(0);
     assert_eq!(messages(&rollout(&home, &id)), ["one"]);
 }
+
+#[test]
+fn no_undo_and_no_restored_database_shows_turns_that_a_restore_removed() {
+    for is_undo in [true, false] {
+        let Some(lab) = Lab::new() else { return };
+        let home = lab.home();
+        let (id, other) = (lab.say("one"), lab.say("other"));
+        let older = fs::read(rollout(&home, &other)).expect("the rollout");
+        let old_archive = lab.back_up();
+        lab.resume(&home, &id, "two");
+        let new_archive = lab.back_up();
+        lab.resume(&home, &other, "lost");
+        fs::write(rollout(&home, &other), older).expect("write");
+        // Its snapshot has the projection with the second turn.
+        let _ = lab.manager(["history", "repair", "--yes"]).code(0);
+
+        let [old, new] = [&old_archive, &new_archive].map(|path| path.to_str().expect("a path"));
+        let _ = lab
+            .manager(["restore", old, "--session", &id, "--yes"])
+            .code(0);
+        let args: &[&str] = if is_undo {
+            &["history", "undo", "--yes"]
+        } else {
+            &["restore", new, "--only", "thread_history_1.sqlite", "--yes"]
+        };
+        let _ = lab.manager(args).code(0);
+        lab.resume(&home, &id, "three");
+        assert_eq!(lab.user_messages(&home, &id), ["one", "three"], "{args:?}");
+        // The undone repair has dropped the projection from which Codex shows the lost turn.
+        let shown = lab.user_messages(&home, &other);
+        assert_eq!(shown.contains(&"lost".to_owned()), is_undo, "{shown:?}");
+    }
+}

@@ -39,10 +39,14 @@ impl Projections {
     /// Like [`Projections::read_beside`], for the folder of the databases.
     pub fn read_folder(folder: &Path) -> Self {
         let database = threads::list_databases(folder, home::HISTORY_DATABASE_PREFIX).pop();
-        let offsets = database.as_deref().and_then(|path| read_offsets(path).ok());
+        database.map(Self::read_database).unwrap_or_default()
+    }
+
+    /// Like [`Projections::read_beside`], for the database itself.
+    pub(crate) fn read_database(database: PathBuf) -> Self {
         Self {
-            database,
-            offsets: offsets.unwrap_or_default(),
+            offsets: read_offsets(&database).unwrap_or_default(),
+            database: Some(database),
         }
     }
 

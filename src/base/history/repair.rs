@@ -10,7 +10,7 @@ use super::scratch_database;
 use super::scratch_projection::{self, ScratchProjections};
 use super::snapshot::{self, RepairSnapshot, RepairSnapshots, SnapshotReason};
 use super::thread_rollouts::{ThreadChain, select_newest_of_each_thread};
-use super::unreadable::{ContinuedRollout, find_unprojected_bases};
+use super::unreadable::{ContinuedRollout, delete_unfitting_projections, find_unprojected_bases};
 use super::{HistoryError, JOURNAL, SkippedFile, for_each_file};
 use crate::codex::rollout::{parse_rollout_id, uuid_time_ms};
 use crate::codex::threads::live;
@@ -19,8 +19,8 @@ use crate::codex::{
     CodexConfig, Holder, Program, Projections, RowChange, RowValues, database_sidecars, home,
     projections, threads,
 };
-use crate::io::{Environment, IoContext, atomic, tree};
-use crate::journal::{self, FileExchange, IdleHome, Recovery};
+use crate::io::{Environment, IoContext, atomic, changed_ns, tree};
+use crate::journal::{self, FileExchange, IdleHome, Recovery, RecoveryPolicy};
 use chrono::{DateTime, Utc};
 use std::collections::{BTreeSet, HashMap, HashSet};
 use std::io;
@@ -492,9 +492,19 @@ pub fn undo(
     let reason = SnapshotReason::Undo;
     let current = exchange_after_snapshot(context, reason, paths, now, |exchange, current| {
         later_rows = LaterRows::read(context, snapshot)?;
-        let add_later_rows =
-            |target: &Path, staged: &Path| later_rows.add_to(current, target, staged);
-        snapshot::restore(snapshot, &add_later_rows, exchange, policy, now)
+        let copied_ns = snapshot.copied_ns();
+        let is_later = |path: &PathBuf| path.metadata().is_ok_and(|m| changed_ns(&m) > copied_ns);
+        let finish = |target: &Path, staged: &Path| {
+            later_rows.add_to(current, target, staged)?;
+            if home::is_database_named(target, home::HISTORY_DATABASE_PREFIX) {
+                // A restore may have put back shorter rollouts since. A repair of an already shorter one is undone.
+                let (files, _) = files::find_readable(context.home);
+                let paths = files.iter().map(|file| file.path(context.home));
+                delete_unfitting_projections(staged, paths.filter(is_later))?;
+            }
+            Ok(())
+        };
+        snapshot::restore(snapshot, &finish, exchange, policy, now)
     })?;
     Ok((current, later_rows))
 }

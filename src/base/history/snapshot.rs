@@ -7,7 +7,7 @@ use super::{HistoryError, JOURNAL};
 use crate::codex::{HomeEntryKind, database, kind_of};
 use crate::io::{
     Document, DocumentState, FileLock, IoContext, atomic, document, file_open, flush, hash, modes,
-    sharing, tree,
+    modified_ns, sharing, tree,
 };
 use crate::journal::{FileExchange, RecoveryPolicy};
 use chrono::{DateTime, Utc};
@@ -198,6 +198,17 @@ pub(super) fn restore(
 }
 
 impl RepairSnapshot {
+    /// Returns the time of the last copy in nanoseconds since 1970, by the clock of the disk.
+    pub(super) fn copied_ns(&self) -> i64 {
+        let contents = self
+            .document
+            .files
+            .iter()
+            .filter_map(|f| f.content.as_ref());
+        let copies = contents.filter_map(|c| self.folder.join(&c.name).metadata().ok());
+        copies.map(|meta| modified_ns(&meta)).max().unwrap_or(0)
+    }
+
     /// Copies the files into the folder. The document comes last: a folder without it is no snapshot.
     fn copy_files(&mut self, files: Vec<PathBuf>) -> Result<(), HistoryError> {
         for (i, path) in files.into_iter().enumerate() {

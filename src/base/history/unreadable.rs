@@ -9,11 +9,12 @@ use super::id::ConversationId;
 use super::rollout;
 use super::thread_rollouts::{MAX_ROLLOUTS, find_rollout};
 use super::thread_titles::title_of;
+use crate::codex::DatabaseError;
 use crate::codex::projections::{Projections, RolloutCut};
-use crate::codex::rollout::is_plain;
-use crate::codex::threads::ThreadRow;
+use crate::codex::rollout::{is_plain, parse_rollout_id};
+use crate::codex::threads::{ThreadRow, staged};
 use serde::Serialize;
-use std::collections::HashMap;
+use std::collections::{HashMap, HashSet};
 use std::path::{Path, PathBuf};
 
 /// The command that corrects rows and projections.
@@ -271,6 +272,35 @@ fn follow_bases(
     }
     let missing = None;
     BaseChain { rollouts, missing }
+}
+
+/// Returns the ids of the rollouts in `paths` that end before the end of their projection, or have no end of a line
+/// there. Codex would show lines that the rollout does not have, and none that it appends.
+pub fn find_unfitting_projections(
+    projections: &Projections,
+    paths: impl IntoIterator<Item = PathBuf>,
+) -> HashSet<String> {
+    let find_unfitting = |path: PathBuf| {
+        let id = parse_rollout_id(&path)?;
+        let offset = projections.projected_offset(&id)?;
+        let fits = rollout::ends_line_at(&path, offset).unwrap_or(true);
+        (!fits).then_some(id)
+    };
+    paths.into_iter().filter_map(find_unfitting).collect()
+}
+
+/// Deletes the [unfitting projections](find_unfitting_projections) of the rollouts in `paths` from a staged database.
+/// Codex projects these rollouts again.
+pub fn delete_unfitting_projections(
+    database: &Path,
+    paths: impl IntoIterator<Item = PathBuf>,
+) -> Result<(), DatabaseError> {
+    let projections = Projections::read_database(database.to_path_buf());
+    let ids = find_unfitting_projections(&projections, paths);
+    if ids.is_empty() {
+        return Ok(());
+    }
+    staged::delete_projections(database, &ids)
 }
 
 /// Returns the rollouts that `leaf` continues, newest first. Returns none if Codex has projected all of them, or if one

@@ -3,13 +3,13 @@
 
 use super::outside_databases::{self, OutsideDatabases};
 use super::reinstated_rows;
-use crate::archive::{ArchiveError, EntryName, parse_rollout_name};
+use crate::archive::{ArchiveError, EntryName, NameSet, parse_rollout_name};
 use crate::codex::home::{self, HomeEntryKind, kind_of};
-use crate::codex::rollout::{self, Relation, parse_rollout_id};
+use crate::codex::rollout::{self, Relation};
 use crate::codex::threads::staged::{self, RolloutLocations as _, RowGroup, UnmatchedRows};
 use crate::codex::{Projections, RolloutName, database};
 use crate::history::files::without_zst;
-use crate::history::rollout::ends_line_at;
+use crate::history::unreadable::{delete_unfitting_projections, find_unfitting_projections};
 use crate::io::quantity::pluralize;
 use crate::io::{IoContext, atomic, tree};
 use crate::journal;
@@ -118,8 +118,16 @@ impl DatabaseAdapter<'_, '_> {
         let is_state = is_named(home::STATE_DATABASE_PREFIX);
         let merges_thread_data =
             self.work.plan.merge && home::THREAD_DATA_PREFIXES.into_iter().any(is_named);
-        if self.work.plan.merge && is_named(home::HISTORY_DATABASE_PREFIX) {
-            self.import_live_rows(name, path, &self.merged.kept_rollouts, RowGroup::ThreadData)?;
+        if is_named(home::HISTORY_DATABASE_PREFIX) {
+            if self.work.plan.merge {
+                let kept = &self.merged.kept_rollouts;
+                self.import_live_rows(name, path, kept, RowGroup::ThreadData)?;
+            }
+            // The rollouts that stay may be shorter than those of the archive.
+            if self.work.plan.partial {
+                let remaining = self.work.live.names.without(&self.work.plan.removed);
+                delete_unfitting_projections(path, self.new_paths(&remaining))?;
+            }
         }
 
         if !is_state && !merges_thread_data {
@@ -378,7 +386,13 @@ impl DatabaseAdapter<'_, '_> {
         }
 
         let mut stale_ids = self.find_stale_projection_ids()?;
-        stale_ids.extend(self.find_unfitting_projection_ids(&databases));
+        let live_paths = databases.iter().map(|database| &database.live);
+        for folder in live_paths.filter_map(|path| path.parent()) {
+            let projections = Projections::read_folder(folder);
+            // The home may have lacked the longer text before.
+            let written = self.new_paths(&self.work.plan.writes);
+            stale_ids.extend(find_unfitting_projections(&projections, written));
+        }
         if stale_ids.is_empty() {
             return Ok(());
         }
@@ -396,22 +410,16 @@ impl DatabaseAdapter<'_, '_> {
         Ok(())
     }
 
-    /// Returns the ids of the restored rollouts that end before the end of their projection. The home may lack the longer
-    /// text since then.
-    fn find_unfitting_projection_ids(&self, databases: &[LiveDatabase]) -> Vec<String> {
-        let folders = databases
-            .iter()
-            .filter_map(|database| database.live.parent());
-        let projections: Vec<_> = folders.map(Projections::read_folder).collect();
-        let is_unfitting = |name: &EntryName, id: &str| {
-            let path = self.work.stage.staged_path(name.as_path());
-            let mut offsets = projections.iter().filter_map(|p| p.projected_offset(id));
-            offsets.any(|offset| ends_line_at(&path, offset).is_ok_and(|ends| !ends))
-        };
-        let written = self.work.plan.writes.iter();
-        let written = written.filter_map(|name| Some((parse_rollout_id(name.as_path())?, name)));
-        let unfitting = written.filter(|(id, name)| is_unfitting(name, id));
-        unfitting.map(|(id, _)| id).collect()
+    /// Returns the paths of the new versions of files: those of the stage for files that the plan writes.
+    fn new_paths(&self, names: &NameSet) -> impl Iterator<Item = PathBuf> {
+        names.iter().map(|name| {
+            let path = name.as_path();
+            if self.work.plan.writes.contains(path) {
+                self.work.stage.staged_path(path)
+            } else {
+                self.work.stage.home().live.join(path)
+            }
+        })
     }
 
     /// Returns the ids of the live rollouts that are removed, or replaced by other content than a continuation. These
