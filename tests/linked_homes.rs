@@ -1,5 +1,6 @@
 //! Homes with parts at other places: databases in `sqlite_home`, linked conversations, a linked home.
 
+use crate::rewinds::rewind;
 use crate::support::env::{TestEnv, assert_same_tree};
 use crate::support::lab::{Lab, messages, rollout, rows};
 use crate::support::sample::{
@@ -234,6 +235,29 @@ fn linked_conversations_are_restored_through_the_link() {
     assert!(home.join("sessions").is_dir() && !home.join("sessions").is_symlink());
     lab.resume(&home, &id, "three");
     assert_eq!(lab.user_messages(&home, &id), ["one", "three"]);
+}
+
+#[test]
+fn the_resolved_path_that_codex_records_below_a_linked_folder_is_no_difference() {
+    let Some(lab) = Lab::new() else { return };
+    let home = lab.home();
+    let disk = lab.world.path("disk/conversations");
+    fs::create_dir_all(&disk).expect("a folder");
+    symlink(&disk, home.join("sessions")).expect("link");
+    let id = lab.say("one");
+    lab.resume(&home, &id, "two");
+    rewind(&lab, &home, &id, 1);
+    let recorded = rows(&home).remove(0).1;
+    assert!(recorded.starts_with(&disk), "{}", recorded.display());
+    let checked = lab.manager(["history", "check", "--json"]).code(0).json();
+    assert_eq!(checked["listed"], 1, "{checked}");
+
+    let _ = lab.back_up();
+    lab.resume(&home, &id, "edited");
+    let _ = lab.manager(["restore", "latest", "--yes"]).code(0);
+    let _ = lab.manager(["history", "check"]).code(0);
+    lab.resume(&home, &id, "again");
+    assert_eq!(lab.user_messages(&home, &id), ["one", "again"]);
 }
 
 #[test]

@@ -13,7 +13,9 @@ use super::thread_titles::title_of;
 use super::unreadable::{ReadabilityCheck, UnreadableConversation};
 use super::{HEADS_AT_A_TIME, HistoryError, SkippedFile, for_each_file};
 use crate::codex::threads::RowTexts;
-use crate::codex::{DatabaseError, Projections, ThreadRow, is_injected, threads};
+use crate::codex::{
+    ARCHIVED_SESSIONS, DatabaseError, Projections, SESSIONS, ThreadRow, is_injected, threads,
+};
 use crate::io::{IoError, OrdinaryPath};
 use serde::Serialize;
 use std::path::{Path, PathBuf};
@@ -74,8 +76,15 @@ fn compare_files(
 
     let damaged = std::mem::take(&mut conversations.damaged);
     let index = ThreadNameIndex::read(home)?;
+    let linked_folders = [SESSIONS, ARCHIVED_SESSIONS].map(|name| home.join(name));
+    let linked_folders = linked_folders
+        .into_iter()
+        .filter(|folder| folder.is_symlink());
     let input = CheckInput {
         home,
+        linked_folders: linked_folders
+            .filter_map(|folder| Some((folder.canonical().ok()?, folder)))
+            .collect(),
         real_home: &home.canonical_or_self(),
         conversations: &conversations,
         index: &index,
@@ -324,6 +333,8 @@ impl CheckReport {
 struct CheckInput<'a> {
     home: &'a Path,
     real_home: &'a Path,
+    /// The targets of the folders of conversations that are links, with the links.
+    linked_folders: Vec<(PathBuf, PathBuf)>,
     conversations: &'a Conversations,
     index: &'a ThreadNameIndex,
     /// `None` if only some rollouts of the home are compared.
@@ -386,6 +397,13 @@ impl Differences {
         let files = &input.conversations.files[range];
         // Codex records either name of a compressed rollout, and finds the rollout by either name.
         let recorded = without_zst(Path::new(&row.rollout_path));
+        // After a rewind or a resume below a linked folder, Codex 0.171 records the resolved path.
+        let find_linked = |(target, link): &(PathBuf, PathBuf)| {
+            let below = recorded.strip_prefix(target).ok()?;
+            Some(link.join(below))
+        };
+        let linked = input.linked_folders.iter().find_map(find_linked);
+        let recorded = linked.as_deref().unwrap_or(recorded);
         let recorded_position = input.find_recorded(files, recorded);
         let position = recorded_position.unwrap_or(0);
         *rollout_of_row = Some(position);
