@@ -261,6 +261,30 @@ fn the_resolved_path_that_codex_records_below_a_linked_folder_is_no_difference()
 }
 
 #[test]
+fn a_linked_folder_without_files_stays_a_link() {
+    let Some(lab) = Lab::new() else { return };
+    let home = lab.home();
+    let disk = lab.world.path("disk/conversations");
+    fs::create_dir_all(&disk).expect("a folder");
+    symlink(&disk, home.join("sessions")).expect("link");
+    let id = lab.say("one");
+    let archived = lab.codex.run(&home, &lab.backend, &["archive", &id]);
+    let _ = archived.expect_success();
+    let _ = lab.back_up();
+    for more in [&["--merge"][..], &[]] {
+        let args = [&["restore", "latest", "--yes"], more].concat();
+        let _ = lab.manager(args).code(0);
+        assert!(home.join("sessions").is_symlink(), "{more:?}");
+        assert!(disk.is_dir(), "{more:?}");
+    }
+    let _ = lab.manager(["history", "check"]).code(0);
+    let unarchived = lab.codex.run(&home, &lab.backend, &["unarchive", &id]);
+    let _ = unarchived.expect_success();
+    lab.resume(&home, &id, "two");
+    assert_eq!(lab.user_messages(&home, &id), ["one", "two"]);
+}
+
+#[test]
 fn a_restore_keeps_the_link_to_a_home() {
     let Some(lab) = Lab::new() else { return };
     let (home, real) = (lab.home(), lab.world.path("disk/codex"));

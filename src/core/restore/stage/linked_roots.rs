@@ -2,6 +2,7 @@
 
 use super::disk_probes;
 use super::staged_home::StageRoot;
+use crate::archive::ArchiveManifest;
 use crate::codex::kind_of;
 use crate::io::{IoContext, OrdinaryPath, atomic, space};
 use crate::journal::{self, JournalError, Transaction};
@@ -10,11 +11,12 @@ use crate::restore::plan::restore_plan::RestorePlan;
 use std::fs;
 use std::path::{Path, PathBuf};
 
-/// Returns the targets of top-level links out of `folder`, and top-level mounts, whose content the plan changes. The
+/// Returns the targets of top-level links out of `folder`, and top-level mounts, for which the plan stages content. The
 /// link or mount itself stays. Excludes logins, settings and databases, for which the link is replaced by a file.
 pub(crate) fn find_linked_roots(
     folder: &Path,
     plan: &RestorePlan,
+    contents: &ArchiveManifest,
 ) -> Result<Vec<StageRoot>, RestoreError> {
     let mut roots = Vec::new();
     let mounts = disk_probes::list_mounts(folder)?;
@@ -30,7 +32,11 @@ pub(crate) fn find_linked_roots(
         let becomes_a_file = kind_of(&prefix).is_replaced_as_link();
         let is_link = entry.file_type().at("read", entry.path())?.is_symlink();
         let is_mount = mounts.contains(&entry.path()) && entry.path().is_dir();
-        if !(is_link || is_mount) || becomes_a_file || !plan.changes_below(&prefix) {
+        // A restore of the whole archive creates the folders of the archive, also those without files.
+        let mut created_folders = contents.folders.iter().filter(|_| !plan.partial);
+        let is_created = created_folders.any(|folder| folder.path.as_path() == prefix);
+        let is_staged = is_created || plan.changes_below(&prefix);
+        if !(is_link || is_mount) || becomes_a_file || !is_staged {
             continue;
         }
 

@@ -53,7 +53,7 @@ impl<'a> Workspace<'a> {
         // Plans again, because another restore may have ended between the first plan and the lock.
         let (plan, live) = target::plan_with_live_files(request)?;
         check_no_mount_inside(&home, &plan)?;
-        let linked_roots = find_linked_roots(&home, &plan)?;
+        let linked_roots = find_linked_roots(&home, &plan, request.archive.contents())?;
 
         let is_beside = transaction.folder() == journal::staging_folder_beside(&home);
         // The manager writes to its own home during a restore, so the exchange must not include the manager home.
