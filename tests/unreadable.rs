@@ -1,6 +1,6 @@
 //! Conversations that the real Codex cannot open, or shows without some of their turns. Codex itself is the judge.
 
-use crate::rewinds::rewound;
+use crate::rewinds::{rewind, rewound};
 use crate::support::lab::{Lab, rollout, rollouts};
 use serde_json::{Value, json};
 use std::fs;
@@ -125,6 +125,70 @@ fn a_truncated_rollout_is_readable_after_a_repair() {
     let _ = lab.manager(["history", "check"]).code(0);
     lab.resume(&home, &id, "three");
     assert_eq!(lab.user_messages(&home, &id), ["one", "three"]);
+}
+
+#[test]
+fn a_longer_version_with_other_lines_is_readable_after_a_repair() {
+    let Some(lab) = Lab::new() else { return };
+    let (home, id) = (lab.home(), lab.say("one"));
+    let path = rollout(&home, &id);
+    let older = fs::read(&path).unwrap();
+    let long = "two ".repeat(5000);
+    lab.resume(&home, &id, long.trim());
+    let longer = fs::read(&path).unwrap();
+    fs::write(&path, older).unwrap();
+    let _ = lab.manager(["history", "repair", "--yes"]).code(0);
+    lab.resume(&home, &id, "three");
+    assert!(fs::read(&path).unwrap().len() < longer.len());
+    // Another program brings the other version back.
+    fs::write(&path, longer).unwrap();
+    let one = unreadable(&lab);
+    assert_turns(&one, 2, 2);
+    run_fix(&lab, &one);
+    let _ = lab.manager(["history", "check"]).code(0);
+    lab.resume(&home, &id, "four");
+    let shown = lab.user_messages(&home, &id);
+    assert_eq!(shown, ["one", long.trim(), "four"]);
+}
+
+#[test]
+fn a_shortened_rollout_is_repairable_once_its_loss_is_accepted() {
+    let Some(lab) = Lab::new() else { return };
+    let (home, id) = (lab.home(), lab.say("one"));
+    let path = rollout(&home, &id);
+    let older = fs::read(&path).unwrap();
+    for prompt in ["two", "three"] {
+        lab.resume(&home, &id, prompt);
+    }
+    lab.back_up();
+    fs::write(&path, older).unwrap();
+    lab.resume(&home, &id, "four");
+    let fix = unreadable(&lab)["fix"].clone();
+    let fix = fix.as_str().expect("a command");
+    assert!(fix.starts_with("codex-manager restore "), "{fix}");
+    let accept = ["history", "losses", "--accept", &id];
+    let _ = lab.manager(accept).code(0);
+    let one = unreadable(&lab);
+    assert_eq!(one["fix"], "codex-manager history repair");
+    run_fix(&lab, &one);
+    let _ = lab.manager(["history", "check"]).code(0);
+    lab.resume(&home, &id, "five");
+    assert_eq!(lab.user_messages(&home, &id), ["one", "four", "five"]);
+}
+
+#[test]
+fn an_archive_without_the_turns_before_the_cut_is_not_named() {
+    let Some(lab) = Lab::new() else { return };
+    let (home, id) = (lab.home(), lab.say("one"));
+    lab.back_up();
+    for prompt in ["two", "three"] {
+        lab.resume(&home, &id, prompt);
+    }
+    let first = rollout(&home, &id);
+    rewind(&lab, &home, &id, 2);
+    lab.resume(&home, &id, "four");
+    fs::remove_file(first).unwrap();
+    assert_eq!(unreadable(&lab)["fix"], Value::Null);
 }
 
 #[test]

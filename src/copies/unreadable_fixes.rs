@@ -10,13 +10,18 @@ use codex_manager_core::codex::rollout::{decompress, is_plain};
 use codex_manager_core::history::rollout;
 use codex_manager_core::history::unreadable::{UnreadableCause, UnreadableConversation};
 use codex_manager_core::inventory::archive_names::{list_numbered, shortest_name};
+use codex_manager_core::inventory::losses;
 use codex_manager_core::io::{IoContext as _, shell};
+use std::collections::{BTreeMap, HashSet};
 use std::io::{self, Read as _, Seek as _};
 
 /// Sets the fix of each conversation that `history repair` cannot repair, or of which a rollout was shortened. The fix
-/// is the command that restores the conversation from the newest archive with its turns. Without such an archive, the
-/// fix stays as it is. Skips archives that cannot be read.
+/// is the command that restores the conversation from the newest archive with its turns. Without such an archive, and
+/// if the user accepted that the shortened rollout lost messages, the fix stays as it is. Skips archives that cannot be
+/// read.
 pub(crate) fn set_restore_fixes(unreadable: &mut [UnreadableConversation], context: &Context) {
+    let accepted_ids = read_accepted_ids(context);
+    let needs_archive = |c: &UnreadableConversation| needs_archive(c, &accepted_ids);
     // Without this, each check would read the list of archives.
     if !unreadable.iter().any(needs_archive) {
         return;
@@ -46,16 +51,29 @@ pub(crate) fn set_restore_fixes(unreadable: &mut [UnreadableConversation], conte
     }
 }
 
+/// Returns the ids of the conversations whose losses the user accepted, without those with another known loss. Empty if
+/// the record cannot be read.
+fn read_accepted_ids(context: &Context) -> HashSet<String> {
+    let home = context.codex_home().display().to_string();
+    let record = losses::read(context.manager_home()).unwrap_or_default();
+    let mut ids: HashSet<_> = record.accepted_in(&home).ids().cloned().collect();
+    for loss in record.losses.iter().filter(|loss| loss.home == home) {
+        ids.remove(&loss.session_id);
+    }
+    ids
+}
+
 /// Returns true if no archive was found yet that has the missing turns of the conversation. Until then, the fix of a
 /// shortened rollout is `history repair`.
-fn needs_archive(conversation: &UnreadableConversation) -> bool {
+fn needs_archive(conversation: &UnreadableConversation, accepted_ids: &HashSet<String>) -> bool {
     let is_shortened = matches!(conversation.cause, UnreadableCause::Shortened { .. });
-    conversation.fix.is_none() || is_shortened && conversation.is_repairable()
+    let is_missed = is_shortened && !accepted_ids.contains(&conversation.id.to_string());
+    conversation.fix.is_none() || is_missed && conversation.is_repairable()
 }
 
 /// Returns the id of the conversation to restore from the archive, so that Codex shows `conversation` as a whole. The
-/// archive has to have the missing rollout, a longer copy of the shortened rollout, or the conversation without the
-/// boundary that hides turns. Returns `None` for any other archive.
+/// archive has to have the missing rollout up to the cut, a longer copy of the shortened rollout, or the conversation
+/// without the boundary that hides turns. Returns `None` for any other archive.
 ///
 /// # Errors
 /// The archive cannot be read.
@@ -67,23 +85,17 @@ pub(crate) fn find_restored_id(
     let id = conversation.id.to_string();
 
     match &conversation.cause {
-        UnreadableCause::MissingBase(base) => {
-            let is_base = |entry: &FileEntry| has_rollout_id(entry, base);
-            let mut threads = rollouts.iter();
-            let owner = threads.find(|(_, entries)| entries.iter().any(is_base));
+        UnreadableCause::MissingBase(cut) => {
+            let end = cut.offset.saturating_sub(1);
+            let owner = find_owner_of_longer_copy(archive, &rollouts, &cut.rollout_id, end)?;
             // An archive from before the fork has only the base.
             let own_id = rollouts.contains_key(&id).then_some(id);
-            Ok(owner.map(|(owner, _)| own_id.unwrap_or_else(|| owner.clone())))
+            Ok(owner.map(|owner| own_id.unwrap_or(owner)))
         }
 
         UnreadableCause::Shortened { rollout_id, bytes } => {
-            let entries = rollouts.values().flatten();
-            for entry in entries.filter(|entry| has_rollout_id(entry, rollout_id)) {
-                if is_longer(archive, entry, *bytes)? {
-                    return Ok(Some(id));
-                }
-            }
-            Ok(None)
+            let owner = find_owner_of_longer_copy(archive, &rollouts, rollout_id, *bytes)?;
+            Ok(owner.map(|_| id))
         }
 
         UnreadableCause::Boundary => {
@@ -97,6 +109,24 @@ pub(crate) fn find_restored_id(
         }
         _ => Ok(None),
     }
+}
+
+/// Returns the id of the conversation of which the archive has this rollout with more than `bytes` bytes of plain text.
+fn find_owner_of_longer_copy(
+    archive: &ArchiveReader,
+    rollouts: &BTreeMap<String, Vec<FileEntry>>,
+    rollout_id: &str,
+    bytes: u64,
+) -> Result<Option<String>> {
+    for (owner, entries) in rollouts {
+        let copies = entries.iter().filter(|e| has_rollout_id(e, rollout_id));
+        for entry in copies {
+            if is_longer(archive, entry, bytes)? {
+                return Ok(Some(owner.clone()));
+            }
+        }
+    }
+    Ok(None)
 }
 
 /// Returns true if the plain text of an archived rollout has more than `bytes` bytes.

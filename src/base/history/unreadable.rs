@@ -55,12 +55,12 @@ pub enum UnreadableCause {
     Mode,
     /// Codex has not projected all rollouts that the conversation continues. Contains all of them, the newest first.
     Unprojected(Vec<ContinuedRollout>),
-    /// A rollout is shorter than its projection.
+    /// A rollout is shorter than its projection, or has no end of a line where its projection ends.
     Shortened { rollout_id: String, bytes: u64 },
     /// All lines precede the ordinal from which Codex shows the lines of a subagent.
     Boundary,
-    /// The rollout with this id has the earlier turns, but is not on disk or has other lines than before.
-    MissingBase(String),
+    /// The rollout of this cut has the earlier turns, but is not on disk or has other lines than before.
+    MissingBase(RolloutCut),
 }
 
 impl UnreadableCause {
@@ -80,13 +80,14 @@ impl UnreadableCause {
             Self::Unprojected(_) => {
                 "Codex has not read the earlier rollouts that it continues".to_owned()
             }
-            Self::Shortened { .. } => "its rollout is shorter than when Codex read it".to_owned(),
+            Self::Shortened { .. } => "its rollout lacks lines that Codex has read".to_owned(),
             Self::Boundary => {
                 "Codex's migration moved all turns before the start of the subagent".to_owned()
             }
-            Self::MissingBase(id) => {
+            Self::MissingBase(cut) => {
                 format!(
-                    "its earlier turns are in another rollout, which is missing or was replaced: {id}"
+                    "its earlier turns are in another rollout, which is missing or was replaced: {}",
+                    cut.rollout_id
                 )
             }
         }
@@ -215,7 +216,11 @@ impl<'a> ReadabilityCheck<'a> {
         }
 
         let bytes = path.metadata().ok()?.len();
-        (bytes < projected_offset).then_some(UnreadableCause::Shortened { rollout_id, bytes })
+        // Codex has usually projected all of the rollout, which then needs no read.
+        let fits = bytes == projected_offset
+            || bytes > projected_offset
+                && rollout::ends_line_at(&path, projected_offset).unwrap_or(true);
+        (!fits).then_some(UnreadableCause::Shortened { rollout_id, bytes })
     }
 
     /// Follows the bases of a rollout; see [`follow_bases`].
@@ -233,8 +238,8 @@ impl<'a> ReadabilityCheck<'a> {
 struct BaseChain {
     /// The found rollouts, newest first.
     rollouts: Vec<ContinuedRollout>,
-    /// The id of the rollout that ends the chain because it is not found.
-    missing: Option<String>,
+    /// The cut in the rollout that ends the chain because it is not found.
+    missing: Option<RolloutCut>,
 }
 
 /// Follows a chain of rollouts, from `base` back to the first one. `find_base` returns the path and the
@@ -258,7 +263,7 @@ fn follow_bases(
             (!lacks_lines).then_some((path, base, is_projected))
         });
         let Some((path, base, is_projected)) = found else {
-            let missing = Some(cut.rollout_id);
+            let missing = Some(cut);
             return BaseChain { rollouts, missing };
         };
 
