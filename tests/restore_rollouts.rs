@@ -1,7 +1,7 @@
 //! Rollouts in every form that the real Codex writes, restored under its databases.
 
 use crate::rewinds::rewind;
-use crate::support::lab::{Lab, messages, rollout, rollouts, rows};
+use crate::support::lab::{Lab, messages, rollout, rollouts, rows, write_legacy};
 use serde_json::json;
 use std::fs;
 use std::io::Write as _;
@@ -460,4 +460,28 @@ fn no_undo_and_no_restored_database_shows_turns_that_a_restore_removed() {
         let shown = lab.user_messages(&home, &other);
         assert_eq!(shown.contains(&"lost".to_owned()), is_undo, "{shown:?}");
     }
+}
+
+#[test]
+fn a_merge_keeps_the_migrated_version_of_a_conversation() {
+    const ID: &str = "01a00000-0000-7000-8000-000000000001";
+    let Some(lab) = Lab::new() else { return };
+    let home = lab.home();
+    let path = write_legacy(&home, ID, "old", "");
+    let other = lab.say("other");
+    let _ = lab.back_up();
+    let legacy = fs::read(&path).expect("the rollout");
+    let migrate = ["migrate-rollouts", "--apply"];
+    let done = lab.codex.run(&home, &lab.backend, &migrate);
+    let _ = done.expect_success();
+    let migrated = fs::read(&path).expect("the rollout");
+    assert_ne!(migrated, legacy);
+    let _ = lab
+        .manager(["restore", "latest", "--merge", "--yes"])
+        .code(0);
+    assert_eq!(fs::read(&path).expect("the rollout"), migrated);
+    let _ = lab.manager(["history", "check"]).code(0);
+    lab.resume(&home, ID, "new");
+    assert_eq!(lab.user_messages(&home, ID), ["old", "new"]);
+    assert_eq!(lab.user_messages(&home, &other), ["other"]);
 }

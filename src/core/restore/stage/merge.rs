@@ -5,6 +5,7 @@ use crate::archive::{EntryName, NameSet, parse_rollout_name, set_attributes};
 use crate::codex::RolloutName;
 use crate::codex::home::{HomeEntryKind, kind_of};
 use crate::codex::rollout::{self, Relation};
+use crate::conversations::messages::{self, RewrittenVersion};
 use crate::io::disk_clock::modified_ns;
 use crate::io::hash::{Hasher, Sha256Digest};
 use crate::io::{IoContext, IoError, file_open, sharing};
@@ -71,7 +72,7 @@ pub(crate) fn merge_conversations(
 
         let live_path = stage.home().live.join(path);
         let staged_path = stage.staged_path(archived_name.as_path());
-        match rollout::compare(&live_path, &staged_path).at("compare", &live_path)? {
+        match compare_versions(&live_path, &staged_path).at("compare", &live_path)? {
             // The staged file adds nothing. The live file stays, with its own name and inode.
             Relation::Equal | Relation::FirstExtends => {
                 sharing::remove_file(&staged_path).at("remove", &staged_path)?;
@@ -99,6 +100,18 @@ pub(crate) fn merge_conversations(
 
     merge_line_files(stage, live)?;
     Ok(merged)
+}
+
+/// Compares the text of two versions of a rollout. A live version into which Codex has rewritten the staged one extends it.
+fn compare_versions(live: &Path, staged: &Path) -> io::Result<Relation> {
+    let relation = rollout::compare(live, staged)?;
+    if relation == Relation::Diverged
+        && let Some(RewrittenVersion::First | RewrittenVersion::Both) =
+            messages::find_rewritten_version(live, staged)?
+    {
+        return Ok(Relation::FirstExtends);
+    }
+    Ok(relation)
 }
 
 /// Appends to each staged line-based file the lines that only the live version has.
