@@ -213,6 +213,33 @@ fn i3_an_isolated_launch_is_refused_without_space_for_a_renewed_login() {
 }
 
 #[test]
+fn i3_a_launch_in_the_codex_home_is_refused_without_space_for_a_renewed_login() {
+    for enough in ["bytes", "inodes"] {
+        let env = TestEnv::new();
+        let home = env.codex_home();
+        let mount = if enough == "bytes" {
+            Mount::of_inodes(&home, 60)
+        } else {
+            Mount::tmpfs(&home, 30 << 10)
+        };
+        let Some(_mount) = mount else { return };
+        let world = World::new(env);
+        let before = world.env.tree("home");
+        for args in [
+            &["launch", "bob", "--", "exec"][..],
+            &["launch", "bob", "--dry-run"],
+            &["launch", "alice", "--", "exec"],
+            &["launch", "alice", "--isolated", "--", "exec"],
+        ] {
+            let refused = world.env.run(args).code(1);
+            assert!(refused.stderr.contains("not enough free"), "{refused}");
+        }
+        assert_eq!(world.current(), World::login(1).refresh_token());
+        assert_same_tree(&before, &world.env.tree("home"));
+    }
+}
+
+#[test]
 fn i3_an_isolated_launch_is_refused_without_inodes_for_a_renewed_login() {
     let env = TestEnv::new();
     let Some(_mount) = Mount::of_inodes(&env.manager_home(), 60) else {

@@ -23,11 +23,13 @@ pub enum LoginStorageError {
     NotWritable(PathBuf),
 }
 
-/// Checks that Codex can store a renewed login in `folder`.
+/// Checks that Codex can store a renewed login in `folder`, or can create `folder`.
 ///
 /// # Errors
 /// The disk has too little free space or too few free inodes, or the folder is not writable.
 pub fn check_login_storage(folder: &Path) -> Result<(), LoginStorageError> {
+    let existing = folder.ancestors().find(|folder| folder.exists());
+    let folder = existing.unwrap_or(folder);
     let (bytes, inodes) = (space::free_bytes(folder), space::free_inodes(folder));
     check_free_space(folder, bytes, inodes)?;
     if !space::is_writable(folder) {

@@ -13,9 +13,9 @@ use crate::codex::arguments::NO_DAEMON;
 use crate::codex::program::{API_KEY_VARIABLE, OVERRIDING_VARIABLES};
 use crate::codex::{
     AUTH_JSON, Arguments, AuthFile, AuthSnapshot, CodexConfig, Identity, InvocationMode, Program,
-    ProgramError, daemon, login_lock, redaction,
+    ProgramError, check_login_storage, daemon, login_lock, redaction,
 };
-use crate::io::{Environment, IoError, Timestamp, events, random_id};
+use crate::io::{Environment, IoError, OrdinaryPath, Timestamp, atomic, events, random_id};
 use std::ffi::OsString;
 use std::path::{Path, PathBuf};
 use std::process::Command;
@@ -174,6 +174,7 @@ fn plan_with_program(
         plan.profile.clone_from(&switch.profile);
     }
     plan.switch = (!switch.is_current).then_some(switch);
+    check_storage(request, plan.switch.is_some())?;
     plan.daemon = daemon::find(request.codex_home).map(|daemon| daemon.pid);
 
     let uses_daemon = may_use_daemon(&arguments) && !Arguments::parse(&args).has_option(NO_DAEMON);
@@ -181,6 +182,19 @@ fn plan_with_program(
         Some(pid) if uses_daemon && !request.stop_daemon => Err(LaunchError::Daemon(pid)),
         _ => Ok(plan),
     }
+}
+
+/// Checks that Codex can store the login of the real home if it renews it. API keys are not renewed.
+fn check_storage(request: &LaunchRequest<'_>, is_switch: bool) -> Result<(), LeaseError> {
+    if !request.account.kind.is_renewable() {
+        return Ok(());
+    }
+    let mut auth_path = request.codex_home.join(AUTH_JSON);
+    // If auth.json is a link, Codex writes beside its target, but a switch replaces the link.
+    if !is_switch {
+        auth_path = auth_path.canonical_or_self();
+    }
+    Ok(check_login_storage(atomic::parent_of(&auth_path))?)
 }
 
 /// Returns true if a Codex with these arguments connects to a running background daemon.
