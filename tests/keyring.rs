@@ -108,6 +108,47 @@ fn each_command_refuses_or_reports_a_credential_store_other_than_file() {
 }
 
 #[test]
+fn a_start_is_refused_if_the_arguments_of_codex_select_another_store() {
+    let (env, _) = world("file");
+    let before = env.tree("");
+    for args in [
+        &["-c", "cli_auth_credentials_store=keyring"][..],
+        &[
+            "exec",
+            "--config",
+            "cli_auth_credentials_store = \"auto\"",
+            "hi",
+        ],
+        &["-ccli_auth_credentials_store='ephemeral'"],
+    ] {
+        for flags in [
+            &["home"][..],
+            &["home", "--isolated"],
+            &["work", "--dry-run"],
+        ] {
+            let run = env
+                .run([&["launch"][..], flags, &["--"], args].concat())
+                .code(5);
+            assert!(
+                run.stderr.contains("(cli_auth_credentials_store = "),
+                "{run}"
+            );
+        }
+    }
+    let diff = before.diff(&env.tree(""));
+    assert!(diff.is_empty(), "{diff}");
+    let args = [
+        "launch",
+        "home",
+        "--",
+        "-c",
+        "cli_auth_credentials_store=file",
+    ];
+    let run = env.run(args);
+    assert!(!run.stderr.contains("cli_auth_credentials"), "{run}");
+}
+
+#[test]
 fn an_auth_json_that_codex_ignores_is_not_shown_as_live() {
     for store in ["keyring", "auto", "ephemeral"] {
         let (env, _) = world(store);

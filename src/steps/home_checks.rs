@@ -4,10 +4,11 @@ use crate::context::Context;
 use crate::error::{CommandError, Result};
 use crate::views::account::{printable, suggest_sign_in};
 use codex_manager_core::accounts::isolated::is_isolated_home;
-use codex_manager_core::codex::CodexConfig;
+use codex_manager_core::codex::{CodexConfig, CredentialStore};
 use codex_manager_core::inventory::remedies;
 use codex_manager_core::io::{modes, shell};
 use codex_manager_core::restore::pending;
+use std::ffi::OsString;
 use std::path::Path;
 
 /// Checks that the Codex home is a folder.
@@ -64,6 +65,15 @@ pub(crate) fn check_credential_store(context: &Context) -> Result<()> {
     let advice = config.store.suggest_file(home);
     Err(CommandError::refused(config.store.describe())
         .hint(format!("{advice}; nothing was changed")))
+}
+
+/// Checks that the arguments of Codex do not select another credential store than `auth.json`.
+pub(crate) fn check_store_in_arguments(arguments: &[OsString]) -> Result<()> {
+    match CredentialStore::from_arguments(arguments) {
+        Some(store) if !store.reads_auth_json() => Err(CommandError::refused(store.describe())
+            .hint("start Codex without this setting in its arguments; nothing was changed")),
+        _ => Ok(()),
+    }
 }
 
 /// Fails if the Codex home is an isolated home, because an isolated home has a fixed account. `CODEX_HOME` names an

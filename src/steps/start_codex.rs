@@ -2,7 +2,9 @@
 
 use crate::context::Context;
 use crate::error::{CommandError, Outcome, Result};
-use crate::steps::home_checks::{check_credential_store, check_logins_allowed, check_not_isolated};
+use crate::steps::home_checks::{
+    check_credential_store, check_logins_allowed, check_not_isolated, check_store_in_arguments,
+};
 use crate::steps::{before_new_codex, wait};
 use crate::ui::{Ui, object};
 use crate::views::account::{
@@ -75,6 +77,7 @@ impl StartArgs {
         context: &Context,
     ) -> Result<Outcome> {
         check_credential_store(context)?;
+        check_store_in_arguments(args)?;
         check_not_isolated(context)?;
 
         if self.then.is_some() && !Arguments::parse(args).is_continuable_exec() {

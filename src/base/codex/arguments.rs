@@ -132,21 +132,36 @@ impl<'a> Arguments<'a> {
 
     /// Returns the folder of the last `-C` or `--cd`, as it was typed.
     pub fn working_root(&self) -> Option<PathBuf> {
-        let mut folder = None;
+        self.option_values("-C", "--cd").pop().map(PathBuf::from)
+    }
+
+    /// Returns the value of a key of `config.toml` in the last `-c` or `--config` that sets it. Codex accepts strings
+    /// without quotes.
+    pub(super) fn config_override(&self, key: &str) -> Option<String> {
+        let values = self.option_values("-c", "--config").into_iter().rev();
+        let mut settings = values.map(|value| value.to_string_lossy().into_owned());
+        settings.find_map(|setting| {
+            let (name, value) = setting.split_once('=')?;
+            let value = value.trim().trim_matches(['"', '\'']);
+            (name.trim() == key).then(|| value.to_owned())
+        })
+    }
+
+    /// Returns the values of an option that takes one, in their order.
+    fn option_values(&self, short: &str, long: &str) -> Vec<OsString> {
+        let prefixes = [format!("{long}="), format!("{short}="), short.to_owned()];
+        let mut values = Vec::new();
         let mut arguments = self.all.iter().take_while(|argument| *argument != "--");
         while let Some(argument) = arguments.next() {
             let text = argument.to_string_lossy();
-            let prefixes = ["--cd=", "-C=", "-C"];
-
-            if is_among("-C --cd", &text) {
-                folder = arguments.next().map(PathBuf::from);
+            if [short, long].contains(&&*text) {
+                values.extend(arguments.next().cloned());
             } else if let Some(value) = prefixes.iter().find_map(|prefix| text.strip_prefix(prefix))
             {
-                folder = Some(PathBuf::from(value));
+                values.push(value.into());
             }
         }
-
-        folder
+        values
     }
 
     /// Returns true if the arguments contain this option, with or without `=value`.
@@ -295,7 +310,7 @@ mod tests {
     }
 
     #[test]
-    fn the_last_cd_option_sets_the_working_folder() {
+    fn the_last_value_of_an_option_counts() {
         for (line, root) in [
             ("--cd=/a exec -C b", Some("b")),
             ("-C b --cd=/a", Some("/a")),
@@ -308,6 +323,15 @@ mod tests {
             let words = words(line);
             let found = Arguments::parse(&words).working_root();
             assert_eq!(found, root.map(PathBuf::from), "{line}");
+        }
+        for (line, store) in [
+            ("-c x=1 --config s='keyring'", Some("keyring")),
+            ("-cs=auto exec --config=s=file go", Some("file")),
+            ("-c sx=auto -- -c s=auto", None),
+        ] {
+            let words = words(line);
+            let found = Arguments::parse(&words).config_override("s");
+            assert_eq!(found.as_deref(), store, "{line}");
         }
         let words = words("--cd=/a");
         let parsed = Arguments::parse(&words);

@@ -1,10 +1,12 @@
 //! Reads the keys of Codex's `config.toml` that decide where logins, databases and servers are.
 
+use super::arguments::Arguments;
 use super::auth::AuthFile;
 use super::home::{AUTH_JSON, CONFIG_TOML};
 use crate::io::environment::Environment;
 use crate::io::{IoError, file_open};
 use smart_default::SmartDefault;
+use std::ffi::OsString;
 use std::path::{Path, PathBuf};
 
 /// The key that selects the store in which Codex keeps a login.
@@ -87,6 +89,22 @@ impl CredentialStore {
     /// Returns true if Codex reads auth.json, or may read it.
     pub fn may_read_auth_json(self) -> bool {
         matches!(self, Self::File | Self::Auto)
+    }
+
+    /// Returns the store with this name. Codex refuses other names, so no other store can be in use.
+    fn from_name(name: &str) -> Self {
+        match name {
+            "keyring" => Self::Keyring,
+            "auto" => Self::Auto,
+            "ephemeral" => Self::Ephemeral,
+            _ => Self::File,
+        }
+    }
+
+    /// Returns the store that the arguments of Codex set in place of that in `config.toml`.
+    pub fn from_arguments(arguments: &[OsString]) -> Option<Self> {
+        let name = Arguments::parse(arguments).config_override(STORE_KEY)?;
+        Some(Self::from_name(&name))
     }
 
     /// Reads the store of a home. A missing key and an unreadable file mean the default.
@@ -197,13 +215,9 @@ impl CodexConfig {
 
         let string_value = |key: &str| document.get(key).and_then(|item| item.as_str());
         Self {
-            store: match string_value(STORE_KEY) {
-                Some("keyring") => CredentialStore::Keyring,
-                Some("auto") => CredentialStore::Auto,
-                Some("ephemeral") => CredentialStore::Ephemeral,
-                // Codex refuses other words, so no other store can be in use.
-                _ => CredentialStore::File,
-            },
+            store: string_value(STORE_KEY)
+                .map(CredentialStore::from_name)
+                .unwrap_or_default(),
             sqlite_home: string_value("sqlite_home")
                 .filter(|folder| !folder.is_empty())
                 .map(PathBuf::from),
