@@ -215,13 +215,31 @@ impl Profile {
 
     /// Returns the Codex home in which this account is signed in: `home`, or the one recorded in `profile.json`.
     pub fn find_live_home(&self, home: &Path) -> Option<PathBuf> {
-        let identity = self.identity()?;
-        let recorded_home = self.file.live_home.as_deref();
-        let homes = [Some(home), recorded_home].into_iter().flatten();
-        homes.map(Path::to_path_buf).find(|home| {
-            let auth = AuthFile::read(&home.join(AUTH_JSON)).ok();
-            let login = auth.as_ref().and_then(AuthFile::login);
-            login.is_some_and(|login| login.identity.is_same(identity))
+        let live = self.live_logins(home).next();
+        live.map(|(home, _)| home.to_path_buf())
+    }
+
+    /// Returns the freshness of the newest login of this account: observed before, or live in `home` or in the recorded
+    /// Codex home. Codex may have renewed a live login since the last save.
+    pub(crate) fn newest_with_live(&self, home: &Path) -> Freshness {
+        let live = self.live_logins(home).map(|(_, freshness)| freshness);
+        live.fold(self.newest(), |newest, live| {
+            if live.is_newer_than(&newest) {
+                live
+            } else {
+                newest
+            }
+        })
+    }
+
+    /// Returns the Codex homes in which this account is signed in, with the age of the login: `home`, and the one
+    /// recorded in `profile.json`.
+    fn live_logins<'a>(&'a self, home: &'a Path) -> impl Iterator<Item = (&'a Path, Freshness)> {
+        let homes = [Some(home), self.file.live_home.as_deref()];
+        homes.into_iter().flatten().filter_map(|home| {
+            let auth = AuthFile::read(&home.join(AUTH_JSON)).ok()?;
+            let login = auth.login().filter(|login| self.is_of(&login.identity))?;
+            Some((home, login.freshness))
         })
     }
 

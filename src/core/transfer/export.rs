@@ -202,7 +202,7 @@ fn add_profile(
     // The location of the login only makes sense on this machine.
     let exported_record = ProfileFile {
         identity: profile.identity().cloned(),
-        newest: profile.newest(),
+        newest: profile.newest_with_live(options.codex_home),
         owner: LoginOwner::Profile,
         live_home: None,
         moving: None,
