@@ -1,7 +1,7 @@
 //! `profile`, `list`, `current`: logins are saved byte for byte, once, and under the right account.
 
 use crate::support::env::{Run, TestEnv, Tree, assert_same_tree};
-use crate::support::profiles::{alice_and_bob, folder, profile_login};
+use crate::support::profiles::{alice_and_bob, folder, live_login, profile_login};
 use crate::support::sample::{RENEWED, alice, backup, bob, sample_home, text};
 use crate::support::sign_in::{SignIn, api_key_auth_json, auth_json, write_auth, write_auth_text};
 use crate::support::terminal::{LINES, Terminal};
@@ -682,6 +682,38 @@ fn undo_is_suggested_only_if_it_puts_the_wanted_profile_back() {
         assert_ne!(run.code, 0, "{run}");
         assert!(!run.stderr.contains(undo), "{run}");
     }
+}
+
+#[test]
+fn i5_an_undo_beside_a_second_profile_advises_to_keep_the_newer_login() {
+    let env = alice_and_bob();
+    let _ = env.run(["profile", "remove", "work", "--yes"]).code(0);
+    // Codex renews the live login.
+    write_auth(&env.codex_home(), &alice(2));
+    let _ = env.run(["use", "home"]).code(0);
+    let undo = ["profile", "undo", "work"];
+    let rename = ["profile", "rename", "alice@example.com", "work"];
+    let refused = env.run(undo).code(5);
+    assert!(refused.stderr.contains(&rename.join(" ")), "{refused}");
+    assert!(!refused.stderr.contains("profile remove"), "{refused}");
+    let _ = env.run(rename).code(0);
+    let refused = env.run(undo).code(5);
+    assert!(refused.stderr.contains("is not needed"), "{refused}");
+    let _ = env.run(["use", "work"]).code(0);
+    assert_eq!(live_login(&env), auth_json(&alice(2)));
+
+    // The second profile has the older login.
+    let _ = env.run(["use", "home"]).code(0);
+    let _ = env.run(["profile", "remove", "work", "--yes"]).code(0);
+    write_auth(&env.codex_home(), &alice(0));
+    let _ = env.run(["use", "home"]).code(0);
+    let remove = ["profile", "remove", "alice@example.com"];
+    let refused = env.run(undo).code(5);
+    assert!(refused.stderr.contains(&remove.join(" ")), "{refused}");
+    let _ = env.run([&remove[..], &["--yes"]].concat()).code(0);
+    let _ = env.run(undo).code(0);
+    let _ = env.run(["use", "work"]).code(0);
+    assert_eq!(live_login(&env), auth_json(&alice(2)));
 }
 
 #[test]

@@ -788,6 +788,74 @@ fn a_restore_does_not_restore_a_moved_login_by_default() {
 }
 
 #[test]
+fn i5_an_export_without_logins_records_a_renewed_login_that_is_not_saved_yet() {
+    let env = TestEnv::new();
+    sample_home(&env);
+    let _ = env.run(["profile", "save", "work"]).code(0);
+    // Codex renews the live login.
+    write_auth(&env.codex_home(), &alice(2));
+    let _ = backup(&env, &[]);
+    let key = write_age_key(&env);
+    fs::create_dir(env.path("second-home")).expect("folder");
+    for (file, home) in [("a.age", None), ("b.age", Some("second-home"))] {
+        let mut args = vec!["profile", "export", file, "--with-archives"];
+        args.extend(["--recipient", &key]);
+        if let Some(home) = home {
+            args.extend(["--codex-home", home]);
+        }
+        let _ = env.run(args).code(0);
+
+        let other = other_machine(&env);
+        fs::create_dir_all(other.codex_home()).expect("folder");
+        let file = env.path(file);
+        let _ = import(&other, &file, &["--identity", "key.txt"]).code(0);
+        let restored = other.run(["restore", "latest", "--yes"]).code(0);
+        assert!(restored.stderr.contains("on another machine"), "{restored}");
+        assert!(!other.codex_home().join("auth.json").exists(), "{restored}");
+        // Restoring the login alone would leave it out as well.
+        let current = other.run(["current"]);
+        assert!(!current.stderr.contains("--only auth.json"), "{current}");
+    }
+}
+
+#[test]
+fn no_import_or_save_creates_a_profile_that_hides_a_newer_removed_one() {
+    let env = env_with_profiles();
+    let key = write_age_key(&env);
+    let with_logins = ["old.age", "--with-logins", "--recipient", &key];
+    let _ = export(&env, &with_logins).code(0);
+    let old = env.path("old.age");
+    let _ = import(&env, &old, &["--identity", "key.txt"]).code(0);
+    write_auth(&env.codex_home(), &alice(2));
+    let _ = env.run(["profile", "save", "work"]).code(0);
+    write_auth(&env.codex_home(), &carol());
+    let _ = export(&env, &["plain"]).code(0);
+    let _ = env.run(["profile", "remove", "work", "--yes"]).code(0);
+
+    let before = state(&env);
+    let undo = "codex-manager profile undo work";
+    for file in [&old, &env.path("plain")] {
+        let file = text(file);
+        let args = ["profile", "import", &file, "--identity", "key.txt"];
+        let printed = env.run(args).code(0);
+        assert!(format!("{printed}").contains(undo), "{printed}");
+        assert!(!folder(&env, "work").exists(), "{printed}");
+    }
+    let dump = text(&env.write("old.json", auth_json(&alice(0))));
+    for flag in ["--dry-run", "--quiet"] {
+        let args = ["profile", "save", "new", "--from", &dump, flag];
+        let refused = env.run(args).code(5);
+        assert!(refused.stderr.contains(undo), "{refused}");
+    }
+    assert_same_tree(&before, &state(&env));
+
+    let _ = env.run(["profile", "undo", "work"]).code(0);
+    let _ = env.run(["use", "work"]).code(0);
+    let live = fs::read_to_string(env.codex_home().join("auth.json")).expect("read");
+    assert_eq!(live, auth_json(&alice(2)));
+}
+
+#[test]
 fn a_removed_profile_whose_login_moved_stays_moved() {
     let env = env_with_profiles();
     let login = fs::read(folder(&env, "work").join("auth.json")).expect("read");

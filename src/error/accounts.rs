@@ -16,7 +16,10 @@ impl Advised for codex_manager_core::accounts::profile::ProfileError {
             Self::Taken { .. }
             | Self::EmailOfAnother { .. }
             | Self::NotAProfile(_) => self.nothing_changed(Refused, "choose another name"),
-            Self::HasProfile { .. } => self.nothing_changed(Refused, "remove that profile first"),
+            Self::HasProfile { name, removed, is_removed_older, .. } => {
+                self.nothing_changed(Refused, hint_for_second_profile(name, removed, *is_removed_older))
+            }
+            Self::InTrash { name, .. } => self.nothing_changed(Refused, remedies::suggest_undo(name)),
             Self::IsLive { .. } => self.nothing_changed(Refused, "switch to another account first: codex-manager use ACCOUNT"),
             Self::Moved(name) => self.nothing_changed(Refused, format!(
                 "sign in again: codex-manager profile login {name}; if this machine still has the login, save it \
@@ -94,6 +97,24 @@ impl Advised for codex_manager_core::accounts::lease::LeaseError {
             | Self::Stale(profile) => self.nothing_changed(Refused, format!("sign in again: codex-manager profile login {profile}")),
             Self::Live { home, .. } => self.nothing_changed(Refused, format!("query it there: codex-manager status --codex-home {}", shell::quote_if_needed(&home.to_string_lossy()))),
             Self::InKeyring { home, .. } => self.nothing_changed(Refused, CredentialStore::read(home).suggest_file(home)),
+        }
+    }
+}
+
+/// Returns the hint for a removed profile whose account has the profile `name` now.
+fn hint_for_second_profile(name: &str, removed: &str, is_removed_older: bool) -> String {
+    let [quoted_name, quoted_removed] = [name, removed].map(shell::quote_if_needed);
+    let is_same_name = name == removed;
+    match (is_removed_older, is_same_name) {
+        (true, true) => "the removed login is not newer, so it is not needed".into(),
+        (true, false) => format!(
+            "the removed login is not newer, so it is not needed; to use its name: codex-manager profile rename {quoted_name} {quoted_removed}"
+        ),
+        (false, true) => format!(
+            "rename that profile, then remove it: codex-manager profile rename {quoted_name} NAME"
+        ),
+        (false, false) => {
+            format!("remove that profile first: codex-manager profile remove {quoted_name}")
         }
     }
 }

@@ -11,6 +11,7 @@ use crate::views::left_out::warn_of_left;
 use clap::Args;
 use codex_manager_core::accounts::switchers::Switcher;
 use codex_manager_core::codex::login_lock;
+use codex_manager_core::inventory::remedies;
 use codex_manager_core::io::{Staging, pluralize, shell, staging};
 use codex_manager_core::transfer::merge::{self, ArchiveOutcome, ConfigOutcome, ImportPlan};
 use codex_manager_core::transfer::profiles::{ImportOptions, LoginOutcome};
@@ -187,10 +188,13 @@ impl ProfileImportArgs {
 
         // A login that loses against the local one still goes to the history, so it is something new.
         let has_nothing_new = plan.left.is_empty()
-            && plan
-                .profiles
-                .iter()
-                .all(|p| !p.created && matches!(p.login, LoginOutcome::Same | LoginOutcome::None))
+            && plan.profiles.iter().all(|p| {
+                !p.created
+                    && matches!(
+                        p.login,
+                        LoginOutcome::Same | LoginOutcome::None | LoginOutcome::InTrash
+                    )
+            })
             && counts.iter().all(|(count, ..)| *count == 0)
             && plan.config != ConfigOutcome::Added;
         if has_nothing_new {
@@ -220,6 +224,7 @@ fn print_profiles(plan: &ImportPlan, renewed: &[String], ui: &Ui) {
                 format!("{name}  {email}: created without a login, which is on another machine")
             }
             LoginOutcome::None => format!("{name}  {email}: already known"),
+            LoginOutcome::InTrash => format!("{name}  {email}: stays in the trash, with the newest login"),
         });
 
         if profile.created && profile.name != profile.profile {
@@ -228,6 +233,9 @@ fn print_profiles(plan: &ImportPlan, renewed: &[String], ui: &Ui) {
                 printable(&profile.name),
                 printable(&profile.profile)
             ));
+        }
+        if profile.login == LoginOutcome::InTrash {
+            ui.note(remedies::suggest_undo(&profile.profile));
         }
         if profile.login == LoginOutcome::Unclear {
             ui.note(format_args!(

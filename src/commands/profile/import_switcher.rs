@@ -126,6 +126,7 @@ fn import_login(
         Some(profiles.lock_accounts(&[&login.identity], now, login_lock::REFRESH_TIMEOUT)?)
     };
 
+    profiles.check_newest_not_in_trash(login)?;
     let existing = profiles.list()?;
     let (name, outcome) = plan_name_and_effect(&existing, &switcher_login.name, (snapshot, login))?;
     if !dry_run {

@@ -162,6 +162,7 @@ impl ProfileUndoArgs {
             name: profile,
             trashed_folder: trash,
             is_stale,
+            ..
         }) = undone
         else {
             let name_note = self

@@ -49,6 +49,7 @@ impl SaveArgs {
         check_logins_allowed(context, &[context.manager_home()])?;
         let profiles = context.profiles();
         let (snapshot, login) = self.read_source_login(context)?;
+        profiles.check_newest_not_in_trash(&login)?;
         let copy = match &self.from {
             Some(from)
                 if profiles.is_saved_auth(&context.env.absolute(from), &login.identity)? =>

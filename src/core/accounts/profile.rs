@@ -320,7 +320,14 @@ pub enum ProfileError {
         account: String,
         /// The name of its newer profile.
         name: String,
+        /// The name of the removed profile.
+        removed: String,
+        /// True if the login of the removed profile is not newer than that of the newer profile.
+        is_removed_older: bool,
     },
+    /// A new profile with an older login would hide a removed one.
+    #[error("the removed profile {name} has a newer login of {account}")]
+    InTrash { account: String, name: String },
     #[error("the name {name} is the email of another account, {account}")]
     EmailOfAnother { name: String, account: String },
     /// A file or folder that is no profile occupies this path.

@@ -9,7 +9,7 @@ use super::profile::{
 };
 use super::profile_ops::check_name_free;
 use super::save::format_stamp;
-use crate::codex::{AUTH_JSON, AuthFile, Identity, Login};
+use crate::codex::{AUTH_JSON, AuthFile, AuthSnapshot, Identity, Login};
 use crate::io::{Document, DocumentState, Timestamp, atomic, document, tree};
 use serde::{Deserialize, Serialize};
 use std::collections::BTreeMap;
@@ -38,6 +38,8 @@ pub struct UndoneRemoval {
     pub trashed_folder: PathBuf,
     /// True if a newer login of the account was observed, so that its refresh token is probably spent.
     pub is_stale: bool,
+    /// The login, unless it is known to be spent or was moved to another machine.
+    pub(crate) usable_login: Option<AuthSnapshot>,
 }
 
 /// A profile in the trash.
@@ -146,7 +148,6 @@ impl Profiles {
         };
 
         let profiles = self.list()?;
-        check_name_free(&profiles, &name, None)?;
         let removed = self.read(format!("{TRASH}/{folder}"))?;
         if let Some(identity) = removed.identity()
             && let Some(newer_profile) = profiles.iter().find(|p| p.is_of(identity))
@@ -154,8 +155,12 @@ impl Profiles {
             return Err(ProfileError::HasProfile {
                 account: identity.to_string(),
                 name: newer_profile.name.clone(),
+                removed: name,
+                is_removed_older: identity.kind.is_renewable()
+                    && !is_login_newer(&removed, newer_profile),
             });
         }
+        check_name_free(&profiles, &name, None)?;
 
         let trash = self.folder.join(TRASH);
         let trashed_folder = trash.join(folder);
@@ -166,6 +171,14 @@ impl Profiles {
         let is_stale = newest
             .zip(removed.login())
             .is_some_and(|(newest, login)| newest.is_newer_than(&login.freshness));
+        let usable_login = removed.snapshot().filter(|snapshot| {
+            let is_usable = |record: &ProfileFile| {
+                record.owner != LoginOwner::Moved
+                    && !record.superseded.contains(&snapshot.fingerprint())
+            };
+            snapshot.login.is_some() && !is_stale && record.as_ref().is_some_and(is_usable)
+        });
+        let usable_login = usable_login.cloned();
 
         if !dry_run {
             if let Some(record) = record.filter(|record| *record != removed.file) {
@@ -181,6 +194,7 @@ impl Profiles {
             name,
             trashed_folder,
             is_stale,
+            usable_login,
         }))
     }
 
@@ -206,18 +220,39 @@ impl Profiles {
         undone.is_ok_and(|removal| removal.is_some())
     }
 
-    /// Returns the name of the last removed profile of an account, if `profile undo` of this name puts it back.
-    pub(crate) fn find_removed_name(&self, account: &Identity) -> Option<String> {
+    /// Returns what `profile undo` of its name would put back: the profile with a usable login of the account, else the
+    /// one that was removed last.
+    pub(crate) fn find_removed(&self, account: &Identity) -> Option<UndoneRemoval> {
         let mut trashed = self.list_trash().ok()?;
-        trashed.retain(|TrashedProfile { folder, .. }| {
-            let profile = self.read(format!("{TRASH}/{folder}"));
-            profile.is_ok_and(|profile| profile.is_of(account))
+        trashed.sort();
+        let removals = trashed.into_iter().filter_map(|profile| {
+            let TrashedProfile { name, folder, .. } = profile;
+            let removed = self.read(format!("{TRASH}/{folder}")).ok()?;
+            let dry_run = true;
+            let undone = || self.undo_remove(Some(&name), dry_run).ok()?;
+            // A later removed profile may have the same name.
+            let is_undone = |undone: &UndoneRemoval| undone.trashed_folder.ends_with(&folder);
+            removed.is_of(account).then(undone)?.filter(is_undone)
         });
-        let TrashedProfile { name, folder, .. } = trashed.into_iter().max()?;
-        let dry_run = true;
-        let undone = self.undo_remove(Some(&name), dry_run).ok()??;
-        // A later removed profile of another account may have the same name.
-        undone.trashed_folder.ends_with(folder).then_some(name)
+        removals.max_by_key(|removal| removal.usable_login.is_some())
+    }
+
+    /// Checks that a new profile with `login` would not hide a removed profile with a newer login of the account.
+    ///
+    /// # Errors
+    /// [`ProfileError::InTrash`].
+    pub fn check_newest_not_in_trash(&self, login: &Login) -> Result<(), ProfileError> {
+        let is_newer =
+            |in_trash: &AuthSnapshot| in_trash.freshness().is_newer_than(&login.freshness);
+        match self.find_removed(&login.identity) {
+            Some(removed) if removed.usable_login.as_ref().is_some_and(is_newer) => {
+                Err(ProfileError::InTrash {
+                    account: login.identity.to_string(),
+                    name: removed.name,
+                })
+            }
+            _ => Ok(()),
+        }
     }
 
     /// Permanently deletes the profile of this name and all profiles of this name in the trash. Returns the number of
@@ -331,6 +366,14 @@ impl Profiles {
 
         Ok(accounts)
     }
+}
+
+/// Returns true if `profile` has a newer login than `other`, or if only `profile` has one.
+fn is_login_newer(profile: &Profile, other: &Profile) -> bool {
+    profile.login().is_some_and(|login| {
+        let other = other.login();
+        other.is_none_or(|other| login.freshness.is_newer_than(&other.freshness))
+    })
 }
 
 /// Returns the former profile name of a folder in the trash.

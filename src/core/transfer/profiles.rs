@@ -54,6 +54,9 @@ pub enum LoginOutcome {
     Unclear,
     /// The export has no login of this profile.
     None,
+    /// The profile was removed, and the trash has the newest login of the account. Nothing is imported, because a profile
+    /// without that login would keep `profile undo` from putting it back.
+    InTrash,
 }
 
 #[derive(Debug, Clone, PartialEq, Eq, Serialize)]
@@ -159,6 +162,28 @@ impl LocalAccount {
         }
     }
 
+    /// Returns the name of the removed profile if it has the newest login of the account, and `outcome` would create a
+    /// profile without it.
+    fn find_newest_in_trash(
+        &self,
+        account: &Identity,
+        exported: &ProfileFile,
+        outcome: LoginOutcome,
+        profiles: &Profiles,
+    ) -> Option<String> {
+        use LoginOutcome::{None as NoLogin, Older, Unclear};
+        if self.profile.is_some() || !matches!(outcome, Older | Unclear | NoLogin) {
+            return None;
+        }
+        let removed = profiles.find_removed(account)?;
+        let in_trash = removed.usable_login?;
+        let (age, live) = (in_trash.freshness(), self.live.as_ref());
+        let is_newest = !exported.newest.is_newer_than(&age)
+            && !exported.superseded.contains(&in_trash.fingerprint())
+            && live.is_none_or(|live| age.is_newer_than(&live.freshness()));
+        is_newest.then_some(removed.name)
+    }
+
     /// Decides the effect of an exported login that differs from the login in the local profile, or if there is none.
     /// `left_with_other_export` is true if the local login left with another export.
     fn decide_between_logins(
@@ -243,18 +268,24 @@ pub(super) fn plan(
             continue;
         }
 
-        let profile = match local_profile {
-            Some(local_profile) => local_profile.name.clone(),
-            None => take_free_name(name, identity, &local_profiles, &mut used_names),
-        };
+        let mut login = local.decide_outcome(exported, &package.id);
+        let removed_name = local.find_newest_in_trash(identity, &exported.file, login, &profiles);
+        if removed_name.is_some() {
+            login = LoginOutcome::InTrash;
+        }
+        let created = local_profile.is_none() && removed_name.is_none();
+        let local_name = local_profile.map(|profile| profile.name.clone());
+        let profile = local_name
+            .or(removed_name)
+            .unwrap_or_else(|| take_free_name(name, identity, &local_profiles, &mut used_names));
 
         plans.push(ProfileImport {
             name: name.clone(),
             profile,
             email: identity.email.to_string(),
             account_id: identity.account_id.clone(),
-            created: local_profile.is_none(),
-            login: local.decide_outcome(exported, &package.id),
+            created,
+            login,
         });
     }
 
@@ -292,6 +323,9 @@ pub(super) fn import_profile(
 ) -> Result<LiveHomeUpdate, TransferError> {
     let profiles = Profiles::of(options.manager_home);
     let (name, home, now) = (&planned.profile, options.codex_home, options.now);
+    if planned.login == LoginOutcome::InTrash {
+        return Ok(LiveHomeUpdate::No);
+    }
     atomic::remove_stale_temps(&profiles.folder_of(name));
 
     let identity = exported.file.identity.clone().unwrap_or_default();

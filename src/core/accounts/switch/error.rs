@@ -79,9 +79,10 @@ pub enum SwitchError {
 
 impl SwitchError {
     pub(super) fn no_profile(request: &SwitchRequest<'_>) -> Self {
+        let removed = Profiles::of(request.manager_home).find_removed(request.to);
         Self::NoProfile {
             account: request.to.clone(),
-            removed: Profiles::of(request.manager_home).find_removed_name(request.to),
+            removed: removed.map(|removal| removal.name),
         }
     }
 }
