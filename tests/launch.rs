@@ -4,7 +4,7 @@
 use crate::support::env::{PROGRAM, TestEnv, assert_same_tree};
 use crate::support::pauses::{EVENT_LIMIT, poll, wait_until};
 use crate::support::profiles::{alice_and_bob, live_login, owner, profile_login};
-use crate::support::sample::{alice, bob};
+use crate::support::sample::{RENEWED, alice, bob};
 use crate::support::sign_in::{auth_json, write_auth};
 use crate::support::{processes, write_program};
 use serde_json::{Value, json};
@@ -210,6 +210,25 @@ fn the_live_account_runs_in_the_live_home_even_with_isolated() {
     );
     assert!(text(&env, "env").starts_with(&env.codex_home().display().to_string()));
     assert_eq!(owner(&env, "work"), "live");
+}
+
+#[test]
+fn a_sign_in_to_an_account_that_runs_isolated_suggests_what_works() {
+    let env = world();
+    let renewed = auth_json(&bob().generation(2).issued_at(RENEWED + 1));
+    let script = format!(
+        "umask 077\nif [ \"$1\" = login ]; then cat > \"$CODEX_HOME/auth.json\" <<'END'\n{renewed}\nEND\nexit 0; fi\n\
+         CODEX_HOME=\"$HOME/.codex\" '{PROGRAM}' profile login home 2> \"$HOME/printed\""
+    );
+    codex(&env, &script);
+    let _ = env
+        .run(["launch", "home", "--isolated", "--", "exec"])
+        .code(0);
+    let printed = text(&env, "printed");
+    assert!(printed.contains("codex-manager use home"), "{printed}");
+    assert!(!printed.contains("--codex-home"), "{printed}");
+    let _ = env.run(["use", "home"]).code(0);
+    assert_eq!(live_login(&env).trim(), renewed.trim());
 }
 
 #[test]

@@ -256,6 +256,7 @@ fn commands_that_would_take_an_isolated_login_are_refused() {
         &["use", "bob", "--dry-run"],
         &["launch", "bob", "--", "exec", "x"],
         &["restore", archive, "--yes"],
+        &["profile", "restore-login", "bob"],
         &sync,
         &ending,
     ] {

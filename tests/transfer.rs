@@ -150,6 +150,8 @@ fn an_encrypted_export_with_a_wrong_byte_is_called_damaged() {
             refused.stderr.contains("the export is damaged"),
             "{refused}"
         );
+        let save = "codex-manager profile save NAME --from FILE";
+        assert!(refused.stderr.contains(save), "{refused}");
     }
     let _ = import(&other, &env.path("out.age"), &["--identity", "key.txt"]).code(0);
 }

@@ -20,7 +20,10 @@ impl Advised for codex_manager_core::transfer::TransferError {
             Self::NeedsIdentity(_) => self.nothing_changed(Usage, "give its private key: --identity FILE"),
             Self::WrongKey { .. } => self.nothing_changed(Refused, "give another: --passphrase-file FILE or --identity FILE"),
             Self::Foreign { .. } => self.nothing_changed(Refused, "save a login from an auth.json or an archive with: codex-manager profile save NAME --from FILE"),
-            Self::Damaged { .. } => self.nothing_changed(Refused, "copy it again from the other machine, or export again there: codex-manager profile export FILE"),
+            Self::Damaged { .. } => self.nothing_changed(Refused,
+                "copy it again from the other machine; if it is damaged there too, export again there: codex-manager profile \
+                 export FILE; a login that moved into it first has to be saved again: codex-manager profile save NAME --from \
+                 FILE, with the auth.json in the folder of that profile"),
             Self::Newer { .. } => self.nothing_changed(Refused, "upgrade codex-manager"),
             Self::NoSpace(_) => self.nothing_changed(Failed, FREE_SPACE),
         }

@@ -131,7 +131,11 @@ pub(crate) fn warn_if_live_elsewhere(profile: &str, context: &Context) -> bool {
     };
 
     let (name, shown_home) = (printable(&profile.name), home.display());
-    if profile.unreadable_home().is_some() {
+    if is_isolated_home(home, context.manager_home()) {
+        context.warn(format_args!(
+            "the login of {name} is in use in an isolated home; when the last Codex there has ended: codex-manager use {name}"
+        ));
+    } else if profile.unreadable_home().is_some() {
         context.warn(format_args!(
             "{name} is the live account of another Codex home, which cannot be read: \
              {shown_home}; if that home is gone for good: codex-manager use {name} --force-stale"

@@ -37,6 +37,7 @@ impl RestoreLoginArgs {
         let profiles = context.profiles();
         let profile_name = choose_profile_name(self.name, context)?;
         let _account_locks = lock_account(&profile_name, self.dry_run, &profiles, context)?;
+        profiles.check_not_isolated(&profile_name)?;
         let restored = profiles.restore_login(
             &profile_name,
             self.login.as_deref(),

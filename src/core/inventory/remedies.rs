@@ -2,7 +2,7 @@
 
 use super::store;
 use crate::accounts::{LoginOwner, Profile, Profiles};
-use crate::codex::{Login, Program, read_login};
+use crate::codex::{Identity, Login, Program, read_login};
 use crate::io::{Environment, atomic, shell};
 use std::path::Path;
 
@@ -23,8 +23,18 @@ pub fn suggest_login_command(codex_home: &Path, manager_home: &Path) -> Option<S
     }
 
     let records = store::list_archives(manager_home).ok()?;
+    // A restore leaves out a login that is on another machine.
+    let is_moved = |account: &Identity| {
+        let mut moved = profiles
+            .iter()
+            .filter(|p| p.file.owner == LoginOwner::Moved);
+        moved.any(|profile| profile.is_of(account))
+    };
     let archive = store::find_newest_usable(&records, |metadata| {
-        metadata.captures_login() && metadata.identity().is_some()
+        metadata.captures_login()
+            && metadata
+                .identity()
+                .is_some_and(|account| !is_moved(&account))
     })?;
     let name = shell::quote_if_needed(&archive.path);
     Some(format!("codex-manager restore {name} --only auth.json"))
