@@ -799,18 +799,18 @@ fn i5_an_export_without_logins_records_a_renewed_login_that_is_not_saved_yet() {
     let _ = backup(&env, &[]);
     let key = write_age_key(&env);
     fs::create_dir(env.path("second-home")).expect("folder");
-    for (file, home) in [("a.age", None), ("b.age", Some("second-home"))] {
-        let mut args = vec!["profile", "export", file, "--with-archives"];
-        args.extend(["--recipient", &key]);
-        if let Some(home) = home {
-            args.extend(["--codex-home", home]);
-        }
-        let _ = env.run(args).code(0);
+    for (file, home) in [("a.age", "home/.codex"), ("b.age", "second-home")] {
+        let args = ["--codex-home", home, "profile", "export", file];
+        let options = ["--with-archives", "--recipient", &key];
+        let _ = env.run([&args[..], &options].concat()).code(0);
+    }
 
+    // The other machine does not see the home.
+    fs::rename(env.codex_home(), env.path("away")).expect("rename");
+    for file in ["a.age", "b.age"] {
         let other = other_machine(&env);
         fs::create_dir_all(other.codex_home()).expect("folder");
-        let file = env.path(file);
-        let _ = import(&other, &file, &["--identity", "key.txt"]).code(0);
+        let _ = import(&other, &env.path(file), &["--identity", "key.txt"]).code(0);
         let restored = other.run(["restore", "latest", "--yes"]).code(0);
         assert!(restored.stderr.contains("on another machine"), "{restored}");
         assert!(!other.codex_home().join("auth.json").exists(), "{restored}");

@@ -188,13 +188,10 @@ impl ProfileImportArgs {
 
         // A login that loses against the local one still goes to the history, so it is something new.
         let has_nothing_new = plan.left.is_empty()
-            && plan.profiles.iter().all(|p| {
-                !p.created
-                    && matches!(
-                        p.login,
-                        LoginOutcome::Same | LoginOutcome::None | LoginOutcome::InTrash
-                    )
-            })
+            && plan
+                .profiles
+                .iter()
+                .all(|p| !p.created && matches!(p.login, LoginOutcome::Same | LoginOutcome::None))
             && counts.iter().all(|(count, ..)| *count == 0)
             && plan.config != ConfigOutcome::Added;
         if has_nothing_new {
