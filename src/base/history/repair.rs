@@ -20,7 +20,7 @@ use crate::codex::{
     projections, threads,
 };
 use crate::io::{Environment, IoContext, atomic, changed_ns, tree};
-use crate::journal::{self, FileExchange, IdleHome, Recovery, RecoveryPolicy};
+use crate::journal::{self, FileExchange, IdleHome, Recovery};
 use chrono::{DateTime, Utc};
 use std::collections::{BTreeSet, HashMap, HashSet};
 use std::io;
