@@ -14,8 +14,8 @@ use std::fs;
 use std::path::PathBuf;
 use std::process::Command;
 
-/// Its name has the characters that the patterns of restic treat specially.
-const ODD_SKILL: &str = "skills/odd/a [b]*?{c}, $d.md";
+/// Its name has the characters that the patterns of restic treat specially, and a backslash.
+const ODD_SKILL: &str = "skills/odd/a [b]*?{c}, $d\\e.md";
 
 /// A change of the text of a manifest.
 type Change<'a> = &'a dyn Fn(&str) -> String;

@@ -155,6 +155,7 @@ impl SnapshotManifest {
         let mut manifest = Self::default();
         let mut outside_path = None;
         let parsed = sealed_lines::parse(BufReader::new(from), |line| match line {
+            SnapshotLine::File(path, ..) if is_left_out(&path) => {}
             SnapshotLine::File(path, ..) if !is_allowed_path(&path) => outside_path = Some(path),
             line => manifest.add_line(line),
         });
@@ -205,13 +206,20 @@ impl SnapshotManifest {
     }
 }
 
-/// Returns true for a relative path inside the home; a path in the manager's folder must be that of a conflict copy.
-fn is_allowed_path(path: &str) -> bool {
+/// Returns true for a path that a snapshot may have: a relative path inside the home. A path in the manager's folder
+/// must be that of a conflict copy. A backslash is part of a name.
+pub(super) fn is_allowed_path(path: &str) -> bool {
     let mut parts = Path::new(path).components();
     let is_inside = parts.all(|part| matches!(part, Component::Normal(_)));
-    let is_plain = !path.contains(['\\', '\0']) && !path.ends_with('/') && !path.contains("//");
+    let is_plain = !path.contains('\0') && !path.ends_with('/') && !path.contains("//");
     let of_manager = Path::new(path).starts_with(MANAGER_FOLDER);
     is_inside && is_plain && !path.is_empty() && (!of_manager || is_conflict_copy_path(path))
+}
+
+/// Returns true if this system can have no file of this name: on Windows, a backslash separates folders, so the file of
+/// another system stays in the snapshots of the other machines.
+fn is_left_out(path: &str) -> bool {
+    cfg!(windows) && path.contains('\\')
 }
 
 /// Returns true for the path of a conflict copy in a snapshot.
@@ -325,7 +333,8 @@ mod tests {
             ("../a", false),
             ("/etc/passwd", false),
             ("a/../../b", false),
-            ("a\\b", false),
+            ("skills/zip\\tool.md", true),
+            ("..\\a", !cfg!(windows)),
             ("", false),
             (".codex-manager/machines/x", false),
             (".codex-manager/forks/../../x.fork", false),

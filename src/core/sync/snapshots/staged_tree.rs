@@ -2,7 +2,7 @@
 //! link if the home has its content, so that it takes no space; other files are copies.
 
 use super::error::RemoteError;
-use super::snapshot_manifest::is_conflict_copy_path;
+use super::snapshot_manifest::is_allowed_path;
 use super::store::HOME;
 use crate::io::{IoContext, IoError, atomic, file_id, file_open, links, sharing, tree};
 use crate::sync::config::SyncConfig;
@@ -182,9 +182,7 @@ impl StagedTree {
 
                 if kind.is_dir() {
                     folders.push((folder.join(&name), relative_path));
-                } else if !relative_path.starts_with(manager_folder::MANAGER_FOLDER)
-                    || is_conflict_copy_path(&relative_path)
-                {
+                } else if is_allowed_path(&relative_path) {
                     let path = folder.join(&name);
                     let meta = fs::symlink_metadata(&path).at("inspect", &path)?;
                     let files = staged_files.entry(state_key(&relative_path)).or_default();
