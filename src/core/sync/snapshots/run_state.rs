@@ -37,6 +37,12 @@ impl<R: Remote> Join<'_, R> {
         let killed = run_replica.read()?;
 
         let mut state = self.replica.read()?;
+        // The run has a state file of its own, which is not damaged.
+        let initial_damage = state.file.damage.take();
+        if initial_damage.is_some() && self.writes {
+            self.replica.keep_damaged_file()?;
+        }
+
         // Decisions that a killed run recorded stay.
         state.resolutions.extend(killed.resolutions.iter().cloned());
         self.adopt_synced(&state);
@@ -50,6 +56,7 @@ impl<R: Remote> Join<'_, R> {
             let folder = self.tree.root.join("state");
             self.replica.with_run_folder(Some(folder))
         };
+        self.replica.initial_damage = initial_damage;
         Ok(self.write_state(&mut state)?)
     }
 

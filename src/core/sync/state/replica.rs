@@ -26,6 +26,8 @@ pub struct Replica {
     cloud: String,
     /// Folder of the state file and the ledger during a run that is not committed yet; `None` if they are in `folder`.
     uncommitted: Option<PathBuf>,
+    /// The damage of the state in `folder`, if an uncommitted run began with a damaged state.
+    pub(crate) initial_damage: Option<StateDamage>,
 }
 
 impl Replica {
@@ -41,6 +43,7 @@ impl Replica {
             local,
             cloud,
             uncommitted: None,
+            initial_damage: None,
         }
     }
 
@@ -169,14 +172,18 @@ impl Replica {
     pub fn write(&self, state: &mut SyncState) -> Result<(), IoError> {
         atomic::create_private_folder(self.run_folder())?;
         let path = self.state_file();
-        if state.file.damage.is_some() {
-            atomic::keep_copy(&path, DAMAGED_SUFFIX)?;
-            state.file.damage = None;
+        if state.file.damage.take().is_some() {
+            self.keep_damaged_file()?;
         }
         let bytes = lines::encode(&self.local, &self.cloud, state).at("encode", &path)?;
         atomic::write(&path, &bytes)?;
         state.file.needs_rewrite = false;
         Ok(())
+    }
+
+    /// Copies a damaged state file to `state.jsonl.damaged`, or to a numbered name if that exists.
+    pub(crate) fn keep_damaged_file(&self) -> Result<(), IoError> {
+        atomic::keep_copy(&self.state_file(), DAMAGED_SUFFIX).map(drop)
     }
 
     /// If this replica has no state, copies the state, the conflict copies and the restore marker of `other`, the

@@ -128,7 +128,7 @@ fn damage_notice(
     state: &SyncState,
     cloud_contents: CloudContents,
 ) -> Result<Option<Notice>, PlanError> {
-    let Some(damage) = state.file.damage else {
+    let Some(damage) = state.file.damage.or(request.replica.initial_damage) else {
         return Ok(None);
     };
 
@@ -138,7 +138,7 @@ fn damage_notice(
         return Err(PlanError::NoManifest(cloud.clone()));
     }
 
-    let state_file = request.replica.state_file();
+    let state_file = request.replica.with_run_folder(None).state_file();
     let damage = match damage {
         StateDamage::All => "cannot be read".to_owned(),
         StateDamage::Lines(count) => format!("has {}", pluralize(count, "unreadable line")),
