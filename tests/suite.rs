@@ -184,7 +184,9 @@ mod sync_undelivered;
 mod sync_vault;
 mod sync_vault_decisions;
 #[cfg(unix)]
+mod sync_vault_forget;
 mod sync_vault_kept_tree;
+mod sync_vault_recovery;
 mod sync_vault_servers;
 mod sync_vault_simulation;
 mod sync_vault_trouble;

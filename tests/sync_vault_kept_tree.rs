@@ -96,6 +96,18 @@ fn a_plan_after_an_idle_run_stages_nothing() {
 }
 
 #[test]
+fn a_plan_on_a_new_machine_keeps_no_links() {
+    let Some(machines) = Machines::new() else {
+        return;
+    };
+    machines.put("b", ROLLOUT, META);
+    machines.apply("b");
+    machines.put("a", OTHER, META);
+    machines.sync("a", &["run", "--dry-run"]).code(0);
+    assert_eq!(kept(&machines), None);
+}
+
+#[test]
 fn the_next_run_removes_the_links_to_deleted_conversations() {
     let Some(machines) = Machines::new() else {
         return;

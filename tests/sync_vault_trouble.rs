@@ -97,6 +97,25 @@ fn a_backup_of_another_machine_does_not_block_a_run() {
 }
 
 #[test]
+fn a_run_leaves_old_snapshots_in_a_locked_repository() {
+    let Some(machines) = Machines::new() else {
+        return;
+    };
+    machines.configure("a", "keep_snapshots = 1\n");
+    for n in 0..2 {
+        machines.put("a", SKILL, &format!("text {n}"));
+        machines.apply("a");
+    }
+    let mut backup = start_with_lock(&machines, &["backup", "--stdin"]);
+    machines.put("a", SKILL, "newer");
+    let run = machines.sync("a", &["run", "--apply"]).code(0);
+    run.has_error("old snapshots were not removed: another process has locked the vault");
+    assert_eq!(machines.snapshots(), 3);
+    backup.kill().unwrap();
+    backup.wait().unwrap();
+}
+
+#[test]
 fn a_repository_that_is_locked_after_files_arrived_gets_the_changes_by_the_next_run() {
     let Some(machines) = machines_with_news() else {
         return;

@@ -50,13 +50,7 @@ impl Remote for VaultSync<'_> {
     }
 
     fn manifest(&self, snapshot: &RemoteSnapshot) -> Result<SnapshotManifest> {
-        let parsed = self.store.read_manifest(&snapshot.id, |stream| {
-            let parsed = SnapshotManifest::parse(&mut *stream, &snapshot.machine);
-            // Reads the rest, because restic would otherwise fail with an error that hides this one.
-            let _ = std::io::copy(stream, &mut std::io::sink());
-            Ok(parsed)
-        })?;
-        Ok(parsed?)
+        Ok(self.store.read_manifest(snapshot)?)
     }
 
     fn fetch(
@@ -157,7 +151,7 @@ impl<'c> VaultSync<'c> {
     }
 
     /// Publishes the synced files as a snapshot. If this machine has at least twice as many snapshots as the
-    /// configuration keeps, removes the old ones.
+    /// configuration keeps, removes the old ones, unless another process locks the repository.
     pub(crate) fn publish(&self, join: &mut Join<'_, Self>, config: &SyncConfig) -> Result<()> {
         let ui = &self.context.ui;
         let id = join.publish()?;
@@ -176,7 +170,8 @@ impl<'c> VaultSync<'c> {
             return Ok(());
         }
 
-        match self.store.forget(&listed, own, keep) {
+        // A later run can do this. A wait would hold the lock of this replica, so that other runs would fail.
+        match self.store.without_lock_wait().forget(&listed, own, keep) {
             Ok(count) => events::info!("removed {}", pluralize(count, "old snapshot")),
             Err(e) if e.is_append_only() => ui.note(
                 "old snapshots stay, because the repository only accepts new ones; a machine that may remove them \

@@ -9,9 +9,9 @@ use crate::ui::object;
 use clap::Args;
 use codex_manager_core::io::quantity::pluralize;
 use codex_manager_core::sync::config::SyncRemote;
-use codex_manager_core::sync::snapshots;
+use codex_manager_core::sync::snapshots::{self, RemoteError, RemoteSnapshot};
 use codex_manager_core::vault::VaultError;
-use codex_manager_core::vault::replica_store::{ReplicaSnapshot, ReplicaStore};
+use codex_manager_core::vault::replica_store::{ReplicaSnapshot, ReplicaStore, newest_by_replica};
 use std::collections::BTreeMap;
 use std::path::Path;
 
@@ -21,7 +21,8 @@ const MIN_ID_PREFIX: usize = 4;
 /// Remove old snapshots of sync from the vault, or all of a machine that is gone
 ///
 /// The newest snapshots of each machine stay, as many as `sync.keep_snapshots` says. If you name a machine, all its
-/// snapshots are removed; the other machines keep the conversations that they received from it. Backups of `vault` are not affected.
+/// snapshots are removed; the other machines keep the conversations that they received from it. A machine that syncs
+/// refuses that until it has merged the newest of them. Backups of `vault` are not affected.
 #[derive(Debug, Args)]
 #[command(after_help = "Examples:
   codex-manager sync forget --dry-run
@@ -44,7 +45,8 @@ impl SyncForgetArgs {
             );
         }
 
-        let own_id = snapshots::replica_id(&replica(context, &config).folder);
+        let own = replica(context, &config);
+        let own_id = snapshots::replica_id(&own.folder);
         let store = ReplicaStore::new(ConnectionArgs::default().open(context)?);
         let snapshots = store.list()?;
 
@@ -60,6 +62,16 @@ impl SyncForgetArgs {
             .values()
             .map(|count| count.saturating_sub(keep))
             .sum();
+
+        if self.machine.is_some() {
+            let listed = snapshots.iter().map(|s| s.published.clone());
+            let listed: Vec<_> = listed.collect();
+            for machine_id in counts_by_id.keys() {
+                for snapshot in own.find_unjoined(&config, machine_id, &listed)? {
+                    refuse_unjoined(context, &store, &snapshot)?;
+                }
+            }
+        }
 
         let removed = pluralize(removed_count, "snapshot");
         if removed_count == 0 {
@@ -79,8 +91,8 @@ impl SyncForgetArgs {
         Ok(Outcome::Done)
     }
 
-    /// Returns the number of snapshots of each selected machine, by the id of its replica. Without a name, selects all
-    /// machines.
+    /// Returns the number of snapshots of each selected machine, by the id of its replica. A machine has the name in its
+    /// newest snapshot. Without a name, selects all machines.
     ///
     /// # Errors
     /// No machine has this name or an id that begins with it, several have, or the machine is this one.
@@ -89,12 +101,12 @@ impl SyncForgetArgs {
         snapshots: &'l [ReplicaSnapshot],
         own_id: Option<&str>,
     ) -> Result<BTreeMap<&'l str, usize>> {
+        let newest = newest_by_replica(snapshots);
         let is_selected = |snapshot: &&ReplicaSnapshot| {
-            let published = &snapshot.published;
+            let id = &*snapshot.published.replica;
             self.machine.as_deref().is_none_or(|name| {
-                let is_id_prefix =
-                    name.len() >= MIN_ID_PREFIX && published.replica.starts_with(name);
-                published.machine == name || is_id_prefix
+                let is_id_prefix = name.len() >= MIN_ID_PREFIX && id.starts_with(name);
+                newest[id].published.machine == name || is_id_prefix
             })
         };
 
@@ -124,6 +136,30 @@ impl SyncForgetArgs {
             // Without a name, the old snapshots of this machine are selected too.
             _ => Ok(counts_by_id),
         }
+    }
+}
+
+/// Refuses to remove a newest snapshot that this machine has not joined completely, because it may be the only one with
+/// its changes. If its manifest is damaged, only prints a warning, because no machine can join it.
+fn refuse_unjoined(
+    context: &Context,
+    store: &ReplicaStore,
+    snapshot: &RemoteSnapshot,
+) -> Result<()> {
+    match store.read_manifest(snapshot) {
+        Ok(_) => {
+            let RemoteSnapshot { id, machine, .. } = snapshot;
+            let message = format!("this machine has not merged all changes of {machine}");
+            Err(CommandError::refused(message).hint(format!(
+                "sync first: codex-manager sync run --apply; if that reports conflicts, decide them: \
+                 codex-manager sync resolve; to lose these changes: restic forget {id}; nothing was changed",
+            )))
+        }
+        Err(e @ VaultError::Sync(RemoteError::Damaged { .. })) => {
+            context.ui.warn(e);
+            Ok(())
+        }
+        Err(e) => Err(e.into()),
     }
 }
 

@@ -114,7 +114,7 @@ impl VaultError {
     /// Returns true if the error proves that the snapshot or the repository is damaged.
     pub fn proves_damage(&self) -> bool {
         match self {
-            Self::DamagedSnapshot { .. } => true,
+            Self::DamagedSnapshot { .. } | Self::Sync(RemoteError::Damaged { .. }) => true,
             Self::Restic { fault, .. } => *fault == Fault::Damaged,
             Self::Archive(e) => !e.is_environmental(),
             _ => false,

@@ -15,7 +15,7 @@ use crate::io::hash::Sha256Digest;
 use crate::io::{FileLock, IoContext, IoError, Progress, atomic, modified_ns, tree, tree_sync};
 use crate::sync::manifest::ManifestEntry;
 use crate::sync::rollouts;
-use crate::sync::snapshots::{HOME, SnapshotManifest, place_fetched};
+use crate::sync::snapshots::{HOME, place_fetched};
 use chrono::{DateTime, Utc};
 use serde::{Deserialize, Serialize};
 use std::cmp::Reverse;
@@ -203,16 +203,13 @@ impl MachineRefresh<'_> {
 
     /// Returns the rollouts of a snapshot and the list of names.
     fn read_manifest(&self, snapshot: &ReplicaSnapshot) -> Result<ManifestFiles, VaultError> {
-        let id = &snapshot.published.id;
-        self.store.read_manifest(id, |stream| {
-            let manifest = SnapshotManifest::parse(stream, &snapshot.published.machine)?;
-            let files = manifest.files().filter(|(path, _)| {
-                rollouts::is_below_sessions(path) || *path == session_index::FILE_NAME
-            });
-            Ok(files
-                .map(|(path, entry)| (path.to_owned(), entry.clone()))
-                .collect())
-        })
+        let manifest = self.store.read_manifest(&snapshot.published)?;
+        let files = manifest.files().filter(|(path, _)| {
+            rollouts::is_below_sessions(path) || *path == session_index::FILE_NAME
+        });
+        Ok(files
+            .map(|(path, entry)| (path.to_owned(), entry.clone()))
+            .collect())
     }
 
     /// Fetches the wanted files that the folder lacks or that `record` lists with another digest, checks their digests,

@@ -11,11 +11,11 @@ use super::snapshot::list_tagged;
 use super::tags::find_value;
 use super::tree_lock::TreeLock;
 use crate::io::Progress;
-use crate::sync::snapshots::{HOME, MANIFEST, RemoteSnapshot};
+use crate::sync::snapshots::{HOME, MANIFEST, RemoteSnapshot, SnapshotManifest};
 use chrono::{DateTime, Utc};
 use std::cell::Cell;
 use std::collections::{BTreeMap, BTreeSet};
-use std::io::Read;
+use std::io::{self, Read};
 use std::path::Path;
 
 /// The largest manifest that is read: some four million files.
@@ -89,30 +89,30 @@ impl ReplicaStore {
         Ok(snapshots)
     }
 
-    /// Passes the manifest of a snapshot to `read`, which may read at most [`MAX_MANIFEST_BYTES`].
+    /// Reads the manifest of a snapshot, which may have at most [`MAX_MANIFEST_BYTES`].
     ///
     /// # Errors
-    /// restic fails, the manifest is larger, or `read` fails.
-    pub fn read_manifest<T>(
-        &self,
-        id: &str,
-        mut read: impl FnMut(&mut dyn Read) -> Result<T, VaultError>,
-    ) -> Result<T, VaultError> {
+    /// restic fails, the manifest is larger, or it cannot be parsed.
+    pub fn read_manifest(&self, snapshot: &RemoteSnapshot) -> Result<SnapshotManifest, VaultError> {
+        let id = &*snapshot.id;
         let path = format!("/{MANIFEST}");
         let no_lock = (!self.locks_next_read.take()).then_some("--no-lock");
         let args = ["dump"].into_iter().chain(no_lock).chain([id, &path]);
 
-        self.restic.stream(&args.collect::<Vec<_>>(), |stream| {
+        let parsed = self.restic.stream(&args.collect::<Vec<_>>(), |stream| {
             let mut limited = stream.take(MAX_MANIFEST_BYTES + 1);
-            let result = read(&mut limited);
+            let result = SnapshotManifest::parse(&mut limited, &snapshot.machine);
+            // Reads the rest, because restic would otherwise fail with an error that hides this one.
+            let _ = io::copy(&mut limited, &mut io::sink());
 
             // The limit is one byte more than a manifest may have.
             if limited.limit() > 0 {
-                return result;
+                return Ok(result);
             }
             let detail = format!("its manifest has more than {MAX_MANIFEST_BYTES} bytes");
             Err(VaultError::damaged_snapshot(id, detail))
-        })
+        })?;
+        Ok(parsed?)
     }
 
     /// Restores the files `wanted_paths` of a snapshot into the private `folder`, where they replace other versions;
@@ -160,6 +160,12 @@ impl ReplicaStore {
         self.restic.run(&["prune"]).map(drop)
     }
 
+    /// Returns this store without a wait for the locks of other processes, for steps that may be left out.
+    #[must_use]
+    pub fn without_lock_wait(&self) -> Self {
+        Self::new(self.restic.without_lock_wait())
+    }
+
     /// Removes the snapshots of a replica, except its newest `keep`, and returns the number of removed snapshots.
     /// `snapshots` is the result of [`ReplicaStore::list`]. The data stays until `restic prune`.
     ///
@@ -179,7 +185,7 @@ impl ReplicaStore {
 
 /// Returns the newest snapshot of each replica, by the id of the replica. The newest snapshot has the highest number;
 /// of several with this number it is the latest.
-pub(crate) fn newest_by_replica(snapshots: &[ReplicaSnapshot]) -> BTreeMap<&str, &ReplicaSnapshot> {
+pub fn newest_by_replica(snapshots: &[ReplicaSnapshot]) -> BTreeMap<&str, &ReplicaSnapshot> {
     let mut newest: BTreeMap<&str, &ReplicaSnapshot> = BTreeMap::new();
     for snapshot in snapshots {
         let newest_so_far = newest

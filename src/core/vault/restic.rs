@@ -45,6 +45,8 @@ pub struct Restic {
     /// The vault's folder in the manager home.
     pub(super) vault_folder: PathBuf,
     pub(super) timeout: Duration,
+    /// Limit of the time in which a command waits while another process locks the repository.
+    pub(super) lock_wait: Duration,
 }
 
 /// Finds the program: `configured`, a path or a name, else `restic` on `PATH`.
@@ -78,10 +80,19 @@ impl Restic {
             env: env.clone(),
             vault_folder,
             timeout,
+            lock_wait: timeout,
         };
 
         restic.check_version()?;
         Ok(restic)
+    }
+
+    /// Returns this program without a wait for the locks of other processes: its commands fail at once if one is held.
+    pub(super) fn without_lock_wait(&self) -> Self {
+        Self {
+            lock_wait: Duration::ZERO,
+            ..self.clone()
+        }
     }
 
     /// Returns the URL of the repository, without credentials.

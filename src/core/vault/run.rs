@@ -228,30 +228,28 @@ impl Restic {
         self.run_once(&["unlock"], |_| {}).map(drop)
     }
 
-    /// Runs `work`, and repeats it while another process holds a lock on the repository, until the
-    /// time limit has passed. Removes the locks of dead processes.
+    /// Runs `work`, and repeats it while another process holds a lock on the repository, until `lock_wait` has passed.
+    /// Removes the locks of dead processes.
     fn retry_while_locked<T>(
         &self,
         mut work: impl FnMut() -> Result<T, VaultError>,
     ) -> Result<T, VaultError> {
-        let deadline = Instant::now() + self.timeout;
-        let mut result = work();
+        let deadline = Instant::now() + self.lock_wait;
         let mut next_check = Instant::now();
-
-        while is_locked(&result) && Instant::now() < deadline {
-            if Instant::now() >= next_check {
+        loop {
+            let mut result = work();
+            if is_locked(&result) && Instant::now() >= next_check {
                 self.remove_dead_locks()?;
                 next_check = Instant::now() + LOCK_CHECK_INTERVAL;
+                result = work();
             }
 
-            result = work();
-            if is_locked(&result) {
-                progress::report_wait("another process to finish");
-                sleep_until_retry()?;
+            if !is_locked(&result) || Instant::now() >= deadline {
+                return result;
             }
+            progress::report_wait("another process to finish");
+            sleep_until_retry()?;
         }
-
-        result
     }
 }
 

@@ -55,6 +55,8 @@ pub struct Join<'r, R> {
     pub(super) deleted: BTreeMap<String, Deletion>,
     /// The folder in which the staged tree stays until the next run or plan.
     pub(super) kept: PathBuf,
+    /// False for a plan on a machine without a kept tree.
+    keeps_tree: bool,
     /// False for a plan, which does not change the state.
     pub(super) writes: bool,
     pub(super) is_staged: bool,
@@ -100,6 +102,7 @@ impl<'r, R: Remote> Join<'r, R> {
         let scope =
             Scope::build(&config).map_err(|e| RemoteError::from(PlanError::InvalidGlob(e)))?;
 
+        let kept = kept_folder.join(replica.folder.file_name().unwrap_or_default());
         let mut join = Self {
             remote,
             tree: StagedTree::create(staging, &config)?,
@@ -114,7 +117,8 @@ impl<'r, R: Remote> Join<'r, R> {
             taken: TakenVersions::default(),
             before_round: HashMap::new(),
             deleted: BTreeMap::new(),
-            kept: kept_folder.join(replica.folder.file_name().unwrap_or_default()),
+            keeps_tree: writes_state || kept.exists(),
+            kept,
             writes: writes_state,
             is_staged: false,
             was_copied: false,
@@ -238,8 +242,7 @@ impl<'r, R: Remote> Join<'r, R> {
         self.position.joined.retain(is_listed);
 
         for head in others {
-            let mut joined = self.position.joined.iter();
-            if joined.any(|id| is_same_id(&head.id, id)) {
+            if self.position.has_joined(&head) {
                 continue;
             }
             let manifest = self.remote.manifest(&head)?;
@@ -421,6 +424,7 @@ impl<'r, R: Remote> Join<'r, R> {
     /// file, and restic reads and lists every file with a new ctime again. A failure is only logged.
     pub fn keep_tree(&self) {
         if self.is_staged
+            && self.keeps_tree
             && let Err(e) = self.tree.move_links_to(&self.kept)
         {
             events::info!("the staged folder is not kept: {e}: {}", e.source);

@@ -2,7 +2,9 @@
 //! costs time, not data: the machine takes a new id, and joins all snapshots again.
 
 use super::causality::Knowledge;
+use super::heads::{find_heads, is_same_id};
 use super::snapshot_manifest::{FileVersions, SnapshotManifest};
+use super::store::RemoteSnapshot;
 use crate::io::document::{self, Document, DocumentError};
 use crate::io::hash::Sha256Digest;
 use crate::io::{IoError, atomic, file_open};
@@ -37,6 +39,14 @@ pub(super) struct Position {
     pub(super) joined: BTreeSet<String>,
     /// Digest of the settings that select the merged files.
     pub(super) scope: String,
+}
+
+impl Position {
+    /// Returns true if the snapshot was merged completely.
+    pub(super) fn has_joined(&self, snapshot: &RemoteSnapshot) -> bool {
+        let mut joined = self.joined.iter();
+        joined.any(|id| is_same_id(&snapshot.id, id))
+    }
 }
 
 impl Document for Position {
@@ -93,6 +103,24 @@ impl Replica {
         let file = file_open::open_if_exists(&self.folder.join(name))?;
         // A damaged file counts as missing: the newest snapshot has the same information.
         Ok(file.and_then(|file| SnapshotManifest::parse(file, "this machine").ok()))
+    }
+
+    /// Returns the newest snapshots of another machine that this machine has not joined completely: it has not synced
+    /// since, or a version in them waits for a decision. Returns none if this machine has never joined any. `machine_id`
+    /// is the id of the other machine's replica, and `listed` has all snapshots of the store.
+    pub fn find_unjoined(
+        &self,
+        config: &SyncConfig,
+        machine_id: &str,
+        listed: &[RemoteSnapshot],
+    ) -> Result<Vec<RemoteSnapshot>, DocumentError> {
+        let position = self.read_position(config, String::new)?;
+        if position.joined.is_empty() {
+            return Ok(Vec::new());
+        }
+        let mut heads = find_heads(listed);
+        heads.retain(|head| head.replica == machine_id && !position.has_joined(head));
+        Ok(heads)
     }
 
     /// Returns this replica with the state of a run that is not published yet. The folder of the run may not exist.

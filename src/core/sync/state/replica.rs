@@ -5,6 +5,7 @@ use super::sync_state::{OwnManifests, StateDamage, StateFile, SyncState};
 use crate::io::document::{self, DocumentError};
 use crate::io::hash::Sha256Digest;
 use crate::io::{IoContext, IoError, atomic, file_open, links, tree};
+use crate::sync::contents;
 use crate::sync::manager_folder::CONFLICT_COPIES_FOLDER;
 use crate::sync::restore_marker;
 use std::collections::HashMap;
@@ -181,9 +182,16 @@ impl Replica {
         Ok(())
     }
 
-    /// Copies a damaged state file to `state.jsonl.damaged`, or to a numbered name if that exists.
+    /// Copies a damaged state file to `state.jsonl.damaged`, or to a numbered name if that exists with other content.
     pub(crate) fn keep_damaged_file(&self) -> Result<(), IoError> {
-        atomic::keep_copy(&self.state_file(), DAMAGED_SUFFIX).map(drop)
+        let state_file = self.state_file();
+        let first_copy = atomic::with_suffix(&state_file, DAMAGED_SUFFIX);
+        // A run that is refused leaves the damaged file, and so does each later one.
+        let digests = [&first_copy, &state_file].map(|path| contents::read_raw_digest(path).ok());
+        if digests[0].is_some() && digests[0] == digests[1] {
+            return Ok(());
+        }
+        atomic::keep_copy(&state_file, DAMAGED_SUFFIX).map(drop)
     }
 
     /// If this replica has no state, copies the state, the conflict copies and the restore marker of `other`, the
