@@ -105,7 +105,7 @@ impl Advised for codex_manager_core::restore::RestoreError {
             Self::Busy(_) => self.nothing_changed(CodexRunning, "end these first, or stop Codex's daemon with --stop-daemon"),
             Self::AnotherAccount { .. } => self.nothing_changed(Refused, "--yes saves the live login to its profile and continues; --auth skip keeps it in place"),
             Self::Diverged(_) => self.nothing_changed(Conflict, "restore without --merge, or into another folder with --to DIR"),
-            Self::Continued(_) => self.nothing_changed(Refused, "restore into another folder with --to DIR"),
+            Self::Continued(_) => self.nothing_changed(Refused, "keep the longer versions with --merge, or restore into another folder with --to DIR"),
             Self::SharedDatabases(_) => self.nothing_changed(Refused, "restore into a separate folder with --to DIR")
                 .hint("if this home was only moved and no other home uses them: codex-manager history repair"),
             Self::OutsideDatabases(_) => self.nothing_changed(Refused, "--yes restores them there; --to DIR restores everything into one folder"),

@@ -9,10 +9,10 @@ use super::row::{self, RowFacts};
 use super::scratch_database;
 use super::scratch_projection::{self, ScratchProjections};
 use super::snapshot::{self, RepairSnapshot, RepairSnapshots, SnapshotReason};
-use super::thread_rollouts::{ThreadChain, select_newest_of_each_thread};
+use super::thread_rollouts::{self, ThreadChain, select_newest_of_each_thread};
 use super::unreadable::{ContinuedRollout, delete_unfitting_projections, find_unprojected_bases};
 use super::{HistoryError, JOURNAL, SkippedFile, for_each_file};
-use crate::codex::rollout::{parse_rollout_id, uuid_time_ms};
+use crate::codex::rollout::uuid_time_ms;
 use crate::codex::threads::live;
 use crate::codex::threads::staged::{self, RowGroup};
 use crate::codex::{
@@ -164,13 +164,7 @@ pub fn find_unprojected_rollouts(
     let projections = Projections::read_folder(&folder);
     let (files, _) = files::find_readable(context.home);
 
-    // A rollout is newer than those that it continues, so most rollouts of a home are not read.
     let first_ms = threads.iter().map(|id| uuid_time_ms(id)).min().flatten();
-    let is_new_enough = |path: &Path| {
-        let ms = parse_rollout_id(path).and_then(|id| uuid_time_ms(&id));
-        let is_older = |(ms, first_ms)| ms < first_ms - MAX_CLOCK_ERROR_MS;
-        !ms.zip(first_ms).is_some_and(is_older)
-    };
     let continues_thread = |id: &str, path: &Path| {
         let chain = ThreadChain::read(context.home, id, path);
         let mut ids = chain.parts.iter().map(|part| part.id.to_lowercase());
@@ -180,14 +174,11 @@ pub fn find_unprojected_rollouts(
     let newest_rollouts = select_newest_of_each_thread(files).into_iter();
     newest_rollouts
         .map(|(id, file)| (id, file.path(context.home)))
-        .filter(|(_, path)| is_new_enough(path))
+        .filter(|(_, path)| thread_rollouts::may_continue(path, first_ms))
         .filter(|(id, path)| threads.contains(id) || continues_thread(id, path))
         .flat_map(|(_, path)| find_unprojected_bases(context.home, &path, &projections))
         .collect()
 }
-
-/// The assumed largest difference between the clocks of two machines, in milliseconds.
-const MAX_CLOCK_ERROR_MS: i64 = 24 * 60 * 60 * 1000;
 
 /// Lets `program` project these rollouts, and adds the projections to the database of the home. No other row is
 /// changed, so no snapshot is made.

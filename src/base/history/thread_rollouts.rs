@@ -255,6 +255,18 @@ pub fn parse_creation_time(id: &str) -> Option<DateTime<Utc>> {
     DateTime::from_timestamp_millis(uuid_time_ms(id)?)
 }
 
+/// The assumed largest difference between the clocks of two machines, in milliseconds.
+const MAX_CLOCK_ERROR_MS: i64 = 24 * 60 * 60 * 1000;
+
+/// Returns false if the rollout at `path` is older than all of some rollouts, the oldest of which was created at
+/// `first_ms` (in milliseconds since 1970), so that it continues none of them. Most rollouts of a home need not be read
+/// for that. Returns true if a time is unknown.
+pub fn may_continue(path: &Path, first_ms: Option<i64>) -> bool {
+    let ms = parse_rollout_id(path).and_then(|id| uuid_time_ms(&id));
+    let is_older = |(ms, first_ms)| ms < first_ms - MAX_CLOCK_ERROR_MS;
+    !ms.zip(first_ms).is_some_and(is_older)
+}
+
 /// Returns the day folders of all dates that a time in the range has in any time zone.
 pub fn day_folders(home: &Path, from: DateTime<Utc>, until: DateTime<Utc>) -> Vec<PathBuf> {
     let sessions = home.join(SESSIONS);

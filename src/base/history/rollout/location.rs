@@ -35,7 +35,7 @@ pub fn find_existing_below(home: &Path, recorded: &str) -> Option<PathBuf> {
 /// Returns the path of the same file below `sessions/` or `archived_sessions/` of `home`; `None` for a file outside of
 /// these folders. Until a launch is settled, Codex records the path by which the isolated home links to the file, and
 /// files are not opened through such links.
-fn resolve_in_session_folders(home: &Path, path: &Path) -> Option<PathBuf> {
+pub fn resolve_in_session_folders(home: &Path, path: &Path) -> Option<PathBuf> {
     let real = path.canonical().ok()?;
     [SESSIONS, ARCHIVED_SESSIONS].iter().find_map(|name| {
         let folder = home.join(name);

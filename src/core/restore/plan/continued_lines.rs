@@ -1,21 +1,22 @@
-//! Refuses a restore that would remove lines which a rewind or a fork continues. Codex could not open the rewind or fork
-//! any more.
+//! Refuses a restore that would remove lines which a rewind or a fork continues. Codex could not open the rewind or
+//! fork any more.
 
 use super::live_files::LiveFiles;
 use super::request::{RestoreRequest, RestoreTarget};
 use super::restore_plan::RestorePlan;
 use super::session_rollouts::{begins_with, compare_with_archived};
 use crate::archive::{EntryName, FileEntry, parse_rollout_name};
-use crate::codex::rollout::{is_plain, parse_rollout_id};
+use crate::codex::rollout::{is_plain, parse_rollout_id, uuid_time_ms};
 use crate::history::rollout::{ends_line_at, read_head};
+use crate::history::thread_rollouts::may_continue;
 use crate::restore::error::RestoreError;
 use crate::storage::trash;
-use std::collections::HashMap;
+use std::collections::{BTreeMap, HashMap};
 use std::path::{Path, PathBuf};
 
-/// Checks the rollouts that stay in the home, and for a partial restore also those in the trash: of the rollout that each
-/// of them continues, the new version has to have the same text up to the cut. Does nothing for a merge, which keeps the
-/// longer version.
+/// Checks the rollouts that stay in the home, and for a partial restore also those in the trash: of the rollout that
+/// each of them continues, the new version has to have the same text up to the cut. Does nothing for a merge, which
+/// keeps the longer version.
 ///
 /// # Errors
 /// [`RestoreError::Continued`] if a new version lacks such text, or an archived version cannot be read.
@@ -28,58 +29,97 @@ pub(crate) fn check_continued_lines(
         return Ok(());
     }
 
-    let rollout_id = |name: &EntryName| {
-        parse_rollout_name(name.as_path()).and_then(|_| parse_rollout_id(name.as_path()))
-    };
-    let live_path = |name: EntryName| request.folder.join(name.as_path());
+    let live_path = |name: &EntryName| request.folder.join(name.as_path());
     let staying = live.names.without(&plan.writes).without(&plan.removed);
     let staying = staying.iter().filter(|name| rollout_id(name).is_some());
-    let mut staying: Vec<PathBuf> = staying.map(live_path).collect();
+    let mut staying: Vec<PathBuf> = staying.map(|name| live_path(&name)).collect();
     if plan.partial {
         // A trash that cannot be read does not hinder a restore.
         let trashed = trash::list_rollouts(request.manager_home, &request.folder);
         staying.extend(trashed.unwrap_or_default());
     }
-
-    // Of a rollout that is there plain and compressed, the plain one comes last. Codex reads that one.
-    let changed = plan.replaced_and_removed().to_sorted_names();
-    let changed = changed.into_iter().rev();
-    let changed = changed.filter_map(|name| Some((rollout_id(&name)?, live_path(name))));
-    let changed: HashMap<_, _> = changed.collect();
-    if staying.is_empty() || changed.is_empty() {
+    if staying.is_empty() {
         return Ok(());
     }
 
-    let written = request.archive.contents().files.iter();
-    let written = written.filter(|file| plan.writes.contains(file.path.as_path()));
-    let written = written.filter_map(|file| Some((rollout_id(&file.path)?, file)));
-    let written: HashMap<_, _> = written.collect();
+    // Of a rollout that is there plain and compressed, the plain one comes last. Codex reads that one.
+    let changed = plan.replaced_and_removed().to_sorted_names();
+    let changed = changed.iter().rev();
+    let changed = changed.filter_map(|name| Some((rollout_id(name)?, live_path(name))));
+    let cuts = find_last_cuts(staying, &changed.collect());
 
-    for path in staying {
-        // A rollout that cannot be read counts as one that continues none.
-        let head = read_head(&path).ok().flatten();
-        let base =
-            head.and_then(|head| Some((head.base_id()?.to_lowercase(), head.base_end_offset()?)));
-        let Some((id, cut)) = base else { continue };
+    let mut written: HashMap<String, FileEntry> = HashMap::new();
+    for file in request.archive.contents().files.iter() {
+        if plan.writes.contains(file.path.as_path())
+            && let Some(id) = rollout_id(&file.path).filter(|id| cuts.contains_key(id))
+            && (is_plain(file.path.as_path()) || !written.contains_key(&id))
+        {
+            written.insert(id, file);
+        }
+    }
 
-        // Codex cannot open the rollout today if its base ends before the cut.
-        let has_cut = |base: &&PathBuf| ends_line_at(base, cut).unwrap_or_default();
-        let Some(base) = changed.get(&id).filter(has_cut) else {
-            continue;
-        };
+    for (id, cut) in cuts {
         let keeps_lines = match written.get(&id) {
-            Some(file) => has_same_beginning(request, base, file, cut)?,
+            Some(file) => has_same_beginning(request, &cut.base, file, cut.offset)?,
             None => false,
         };
         if !keeps_lines {
-            return Err(RestoreError::Continued(path));
+            return Err(RestoreError::Continued(cut.continued_by));
         }
     }
     Ok(())
 }
 
-/// Returns true if the texts of the rollout at `live` and of the archived `file` are equal up to `len`, or if the archive
-/// cannot be read yet.
+fn rollout_id(name: &EntryName) -> Option<String> {
+    parse_rollout_name(name.as_path()).and_then(|_| parse_rollout_id(name.as_path()))
+}
+
+/// The last position in a rollout from which another one continues.
+struct LastCut {
+    base: PathBuf,
+    offset: u64,
+    continued_by: PathBuf,
+}
+
+/// Returns the last cuts of those rollouts in `bases`, by id, that one of `rollouts` continues.
+fn find_last_cuts(
+    rollouts: Vec<PathBuf>,
+    bases: &HashMap<String, PathBuf>,
+) -> BTreeMap<String, LastCut> {
+    let mut cuts: BTreeMap<String, LastCut> = BTreeMap::new();
+    let first_ms = bases.keys().map(|id| uuid_time_ms(id)).min().flatten();
+    for path in rollouts {
+        if !may_continue(&path, first_ms) {
+            continue;
+        }
+        // A rollout that cannot be read counts as one that continues none.
+        let head = read_head(&path).ok().flatten();
+        let continued =
+            head.and_then(|head| Some((head.base_id()?.to_lowercase(), head.base_end_offset()?)));
+        let Some((id, offset)) = continued else {
+            continue;
+        };
+
+        let is_last = cuts.get(&id).is_none_or(|cut| cut.offset < offset);
+        // Codex cannot open the rollout today if its base ends before the cut.
+        let has_cut = |base: &&PathBuf| ends_line_at(base, offset).unwrap_or_default();
+        if let Some(base) = bases.get(&id).filter(|_| is_last).filter(has_cut) {
+            let (base, continued_by) = (base.clone(), path);
+            cuts.insert(
+                id,
+                LastCut {
+                    base,
+                    offset,
+                    continued_by,
+                },
+            );
+        }
+    }
+    cuts
+}
+
+/// Returns true if the texts of the rollout at `live` and of the archived `file` are equal up to `len`, or if the
+/// archive cannot be read yet.
 fn has_same_beginning(
     request: &RestoreRequest<'_>,
     live: &Path,

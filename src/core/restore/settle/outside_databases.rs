@@ -3,6 +3,7 @@
 use crate::archive::{ArchiveError, EntryName};
 use crate::codex::threads::staged;
 use crate::codex::{CodexConfig, DatabaseError, config, database, home};
+use crate::history::rollout::resolve_in_session_folders;
 use crate::io::{
     Environment, IoContext, IoError, OrdinaryPath, atomic, links, sharing, space, tree,
 };
@@ -247,9 +248,11 @@ fn move_outside_into_home(plan: &mut RestorePlan, stage: &Stage) -> Result<(), R
 fn has_foreign_rows(rows: &[(String, String)], home: &Path) -> bool {
     rows.iter().any(|(_, path)| {
         let path = Path::new(path);
-        // Codex writes the path as the user spelled the home, possibly through a link.
+        // Codex writes the path as the user spelled the home, possibly through a link, or the resolved path below a linked
+        // `sessions/`.
         let real_path = path.canonical_or_self();
-        path.is_absolute() && !path.starts_with(home) && !real_path.starts_with(home)
+        let is_below_home = path.starts_with(home) || real_path.starts_with(home);
+        path.is_absolute() && !is_below_home && resolve_in_session_folders(home, path).is_none()
     })
 }
 
