@@ -86,8 +86,8 @@ fn query_in_place<T>(
     query(&transaction)
 }
 
-/// Runs `query` on a temporary copy of a database with its log (`-wal` or `-journal`). `None` if another process changed
-/// the log during the copy.
+/// Runs `query` on a temporary copy of a database with its log (`-wal` or `-journal`). `None` if another process
+/// changed the log during the copy.
 fn query_copy<T>(
     path: &Path,
     log_suffix: &str,

@@ -236,8 +236,8 @@ impl Transaction {
         Ok(direction)
     }
 
-    /// Returns the status of each step. Fails if a staging folder is missing, or if files other than disposable ones match
-    /// neither state.
+    /// Returns the status of each step. Fails if a staging folder is missing, or if files other than disposable ones
+    /// match neither state.
     fn read_recognized_statuses(
         &self,
         policy: &dyn RecoveryPolicy,

@@ -78,9 +78,9 @@ impl Form {
     }
 }
 
-/// Writes the rollout `source` of the conversation `conversation_id` in `home` in `target_form` beside it, with the same
-/// modification time and permissions. `workers` is the number of threads that compress. If both forms exist already,
-/// only removes the superfluous one, durably.
+/// Writes the rollout `source` of the conversation `conversation_id` in `home` in `target_form` beside it, with the
+/// same modification time and permissions. `workers` is the number of threads that compress. If both forms exist
+/// already, only removes the superfluous one, durably.
 ///
 /// # Errors
 /// The rollout has its old form or both forms.

@@ -91,8 +91,8 @@ impl SyncForgetArgs {
         Ok(Outcome::Done)
     }
 
-    /// Returns the number of snapshots of each selected machine, by the id of its replica. A machine has the name in its
-    /// newest snapshot. Without a name, selects all machines.
+    /// Returns the number of snapshots of each selected machine, by the id of its replica. A machine has the name in
+    /// its newest snapshot. Without a name, selects all machines.
     ///
     /// # Errors
     /// No machine has this name or an id that begins with it, several have, or the machine is this one.

@@ -364,8 +364,8 @@ impl SideWalk<'_> {
         self.list_file(class, listed_file, is_dataless(meta));
     }
 
-    /// Returns the reason to report that a file is excluded. Only explicitly named paths are reported: most files of a home
-    /// stay local, and listing them would hide the rest.
+    /// Returns the reason to report that a file is excluded. Only explicitly named paths are reported: most files of a
+    /// home stay local, and listing them would hide the rest.
     fn reason_to_report(&self, synced_path: &str) -> Option<&'static str> {
         if self.side == Side::Local {
             let is_of_user = kind_of(Path::new(synced_path)) == HomeEntryKind::UserContent;

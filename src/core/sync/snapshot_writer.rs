@@ -129,8 +129,8 @@ fn rename_to_free_name(
     unreachable!("numbers have no end")
 }
 
-/// Copies the readable files to the folder `root`, and writes their list there, with the number of the snapshot. Returns
-/// the list, and the unreadable files, each with the reason.
+/// Copies the readable files to the folder `root`, and writes their list there, with the number of the snapshot.
+/// Returns the list, and the unreadable files, each with the reason.
 fn copy_readable(
     root: &Path,
     files: Vec<(PathBuf, SnapshotFile)>,

@@ -221,8 +221,8 @@ fn parse_block(block: &LineBlock) -> ParsedBlock {
 }
 
 /// Returns the searchable part of a text: the beginning of a tool output, nothing of calls of `codex-manager mcp` and
-/// their answers, and all of any other text. Colours are removed, because the last letter of their escape would join the
-/// next word.
+/// their answers, and all of any other text. Colours are removed, because the last letter of their escape would join
+/// the next word.
 pub(crate) fn searchable_part<'a>(kind: &EventKind, text: &'a str) -> Cow<'a, str> {
     let part = match kind {
         _ if is_mcp_call_or_answer(kind) => "",

@@ -109,7 +109,8 @@ pub(super) fn begins_with(
 }
 
 /// Compares the plain text of the rollout at `path` with that of the archived `file`; see [`rollout::compare_texts`].
-/// Returns `None` if the rollout cannot be read, or if there is no archive yet, as in the plan of a snapshot in the vault.
+/// Returns `None` if the rollout cannot be read, or if there is no archive yet, as in the plan of a snapshot in the
+/// vault.
 pub(super) fn compare_with_archived(
     path: &Path,
     file: &FileEntry,

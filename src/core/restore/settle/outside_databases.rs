@@ -248,8 +248,8 @@ fn move_outside_into_home(plan: &mut RestorePlan, stage: &Stage) -> Result<(), R
 fn has_foreign_rows(rows: &[(String, String)], home: &Path) -> bool {
     rows.iter().any(|(_, path)| {
         let path = Path::new(path);
-        // Codex writes the path as the user spelled the home, possibly through a link, or the resolved path below a linked
-        // `sessions/`.
+        // Codex writes the path as the user spelled the home, possibly through a link, or the resolved path below a
+        // linked `sessions/`.
         let real_path = path.canonical_or_self();
         let is_below_home = path.starts_with(home) || real_path.starts_with(home);
         path.is_absolute() && !is_below_home && resolve_in_session_folders(home, path).is_none()

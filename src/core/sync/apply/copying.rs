@@ -169,8 +169,8 @@ impl Copier<'_> {
     }
 }
 
-/// Returns length and digest of the text of a compressed copy of `source`; `None` if it cannot be decompressed and is no
-/// conversation.
+/// Returns length and digest of the text of a compressed copy of `source`; `None` if it cannot be decompressed and is
+/// no conversation.
 ///
 /// # Errors
 /// A conversation cannot be decompressed.

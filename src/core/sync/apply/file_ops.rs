@@ -173,9 +173,9 @@ impl ApplyRun<'_> {
     }
 }
 
-/// Returns the mtime of the merged files: that of the newest version, and one step later if a merged file would look like
-/// the file that it replaces. Not the time of this run, because two machines that merge the same versions have to write
-/// the same file.
+/// Returns the mtime of the merged files: that of the newest version, and one step later if a merged file would look
+/// like the file that it replaces. Not the time of this run, because two machines that merge the same versions have to
+/// write the same file.
 fn choose_merge_mtime(op: &MergeOp, merge: &Merge) -> i64 {
     let times = op.versions.iter().map(|(planned, _)| planned.stat.mtime_ns);
     let mtime_ns = times.max().unwrap_or(0);

@@ -87,8 +87,8 @@ impl Destination {
     }
 }
 
-/// Restores the files of the plan to the `targets`, and counts them in `restored_count`. The records of a file are durable
-/// before the file is in its place.
+/// Restores the files of the plan to the `targets`, and counts them in `restored_count`. The records of a file are
+/// durable before the file is in its place.
 fn restore_files(
     plan: &SyncRestorePlan,
     config: &SyncConfig,
@@ -116,8 +116,8 @@ fn restore_files(
     Ok(())
 }
 
-/// Removes the other forms of the restored conversations. A form that changed since has no copy in the safety snapshot, so
-/// it is not removed.
+/// Removes the other forms of the restored conversations. A form that changed since has no copy in the safety snapshot,
+/// so it is not removed.
 fn remove_other_forms(other_forms: &[Destination]) -> Result<(), SyncRestoreError> {
     for Destination { path, replaced, .. } in other_forms {
         if Stat::read(path)? != *replaced {
@@ -130,8 +130,8 @@ fn remove_other_forms(other_forms: &[Destination]) -> Result<(), SyncRestoreErro
 }
 
 /// Returns the files that the home already has of the restored conversations at other paths, because a conversation was
-/// archived or compressed since. They have to go: of two files of one conversation, the next move by Codex 0.169 replaces
-/// one by the other.
+/// archived or compressed since. They have to go: of two files of one conversation, the next move by Codex 0.169
+/// replaces one by the other.
 fn find_other_forms(
     plan: &SyncRestorePlan,
     config: &SyncConfig,
@@ -168,8 +168,8 @@ fn find_other_forms(
     other_forms.into_iter().map(read).collect()
 }
 
-/// Writes a file beside its destination, durable on return, and records it in the ledger if it goes to the cloud folder.
-/// Returns the temp file and the destination.
+/// Writes a file beside its destination, durable on return, and records it in the ledger if it goes to the cloud
+/// folder. Returns the temp file and the destination.
 fn stage_file(
     plan: &SyncRestorePlan,
     config: &SyncConfig,

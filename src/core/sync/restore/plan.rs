@@ -124,8 +124,8 @@ fn find_snapshots(
     })
 }
 
-/// Reads a file of the snapshot, and returns the reason why it is not restored; `None` if it may be restored. A login is
-/// recognized under any name.
+/// Reads a file of the snapshot, and returns the reason why it is not restored; `None` if it may be restored. A login
+/// is recognized under any name.
 ///
 /// # Errors
 /// The file is missing or damaged.

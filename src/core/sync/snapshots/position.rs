@@ -106,8 +106,8 @@ impl Replica {
     }
 
     /// Returns the newest snapshots of another machine that this machine has not joined completely: it has not synced
-    /// since, or a version in them waits for a decision. Returns none if this machine has never joined any. `machine_id`
-    /// is the id of the other machine's replica, and `listed` has all snapshots of the store.
+    /// since, or a version in them waits for a decision. Returns none if this machine has never joined any.
+    /// `machine_id` is the id of the other machine's replica, and `listed` has all snapshots of the store.
     pub fn find_unjoined(
         &self,
         config: &SyncConfig,

@@ -41,8 +41,8 @@ impl<'a> FactReader<'a> {
     }
 
     /// Returns the id and the path of the newest rollout that is not downloaded, has not arrived, was left alone or is
-    /// copied by a step, and whose first line was not read, so that the rollout that it continues is not known. `None` if
-    /// the steps delete no rollout.
+    /// copied by a step, and whose first line was not read, so that the rollout that it continues is not known. `None`
+    /// if the steps delete no rollout.
     pub(crate) fn find_unread_rollout(&self, plan: &SyncPlan) -> Option<(String, String)> {
         let is_deletion = |step: &&SyncStep| step.is_deletion();
         let (mut deletions, copies): (Vec<_>, Vec<_>) = plan.steps.iter().partition(is_deletion);
