@@ -115,7 +115,7 @@ impl Replica {
         listed: &[RemoteSnapshot],
     ) -> Result<Vec<RemoteSnapshot>, DocumentError> {
         let position = self.read_position(config, String::new)?;
-        if position.joined.is_empty() {
+        if position.knowledge.seen.is_empty() {
             return Ok(Vec::new());
         }
         let mut heads = find_heads(listed);
