@@ -230,7 +230,7 @@ impl StartArgs {
 }
 
 /// Returns the reset of the usage limit that a conversation reached: the last reset of its exhausted windows. `None` if
-/// that reset has passed, because another limit was reached then. The server's clock may lag behind.
+/// all their resets have passed. Then the conversation has reached another limit. The server's clock may lag behind.
 fn find_reset_of_limit(limited: &BoundConversation, context: &Context) -> Option<Timestamp> {
     let exhausted = limited.windows.iter().filter(|w| w.used_percent >= 100.0);
     let reset_at = exhausted.filter_map(|window| window.resets_at).max();

@@ -75,8 +75,8 @@ pub fn rename_if_cloned(
     )))
 }
 
-/// Returns the end digests of all manifests with this machine id. They count as former manifests of this machine, so
-/// that sync does not wait for the files that they list.
+/// Returns the end digests of all manifests with this machine id. They count as former manifests of this machine. Sync
+/// waits for no file that only such manifests list.
 fn read_ends_with_machine_id(config: &SyncConfig) -> Vec<Sha256Digest> {
     let prefix = format!("{}-", config.machine_id);
     let has_machine_id = |path: &PathBuf| {

@@ -71,8 +71,8 @@ pub(crate) struct SideListing {
     pub placeholders: Vec<ListedFile>,
     /// Entries of the home that are not synced, and of the cloud folder that are ignored.
     pub notices: Vec<Notice>,
-    /// Links that are not followed. Nothing is read or written at or below their paths, so the remote counterpart stays
-    /// where it is.
+    /// Links that are not followed. Nothing is read or written at or below their paths, and the remote files of these
+    /// paths are not deleted.
     pub links: Vec<UnfollowedLink>,
     /// Links at paths that are not synced. Paths below such a link may still be synced, as when a folder was moved and
     /// replaced by a link.

@@ -122,8 +122,8 @@ impl<'a> FactReader<'a> {
     }
 
     /// Compares the contents of both sides. A conversation that Codex rewrote counts as diverged if the user decides
-    /// about it (`is_decided`) or dropped the rewritten version. Codex can rewrite it on two machines, and a rollout
-    /// that continues one of the versions cannot be opened with the other one, so the user may keep either.
+    /// about it (`is_decided`) or dropped the rewritten version. The user may keep either version: Codex can rewrite a
+    /// conversation on two machines, and cannot open a rollout whose base was replaced by the other version.
     fn read_relation(
         &self,
         key: &str,
@@ -315,8 +315,7 @@ impl<'a> FactReader<'a> {
             }
         }
 
-        // Prompts and conversations are not searched: they quote what the user wrote, and skipping them would lose
-        // that.
+        // Prompts and conversations are not searched. They quote the user, whose words would be missing elsewhere.
         if kind == FileKind::Plain && !is_equal {
             let is_allowed = self.request.allow_secrets.contains(&file.path);
             let is_withheld =
