@@ -140,6 +140,54 @@ fn i2_i5_a_query_from_a_copied_home_uses_no_refresh_token_twice() {
     assert_eq!(lab.backend.reused_tokens(), [""; 0]);
 }
 
+#[test]
+fn i2_i5_the_live_login_of_a_copied_home_is_not_used() {
+    let Some(lab) = Lab::of_two(&SignIn::alice(), &SignIn::bob()) else {
+        return;
+    };
+    let copy = lab.world.path("copy");
+    copy_tree(&lab.home(), &copy);
+    // Both copies have expired, and only the first home may renew the login.
+    for home in [&lab.home(), &copy] {
+        write_auth_text(home, &expired_auth(home));
+    }
+    let before = live(&copy);
+
+    let there = |args: &[&str]| lab.manager([&["--codex-home", "copy"], args].concat());
+    for args in [
+        &["status"][..],
+        &["status", "--all"],
+        &["backup"],
+        &["usage", "limits"],
+    ] {
+        let run = there(args);
+        assert_eq!(live(&copy), before, "{args:?} {run}");
+    }
+    let status = there(&["status"]).code(6);
+    assert!(status.stderr.contains("is a copy"), "{status}");
+    for args in [&["current"][..], &["doctor"]] {
+        let run = there(args);
+        assert!(format!("{run}").contains("is a copy"), "{run}");
+    }
+    let refused = there(&["launch", "alice", "--", "exec", "hello"]).code(5);
+    assert!(refused.stderr.contains("use ACCOUNT"), "{refused}");
+
+    let _ = lab.say("renews the login");
+    assert_eq!(read_refresh_token(&lab.home()), "rt.acct-alice.f1.2");
+    assert_eq!(lab.backend.reused_tokens(), [""; 0]);
+}
+
+#[test]
+fn the_login_of_a_renamed_home_is_asked_about() {
+    let Some(lab) = Lab::of_two(&SignIn::alice(), &SignIn::bob()) else {
+        return;
+    };
+    fs::rename(lab.home(), lab.world.path("renamed")).expect("rename the home");
+    let run = lab.manager(["--codex-home", "renamed", "status"]);
+    assert!(!run.stderr.contains("is a copy"), "{run}");
+    let _ = run.code(0);
+}
+
 /// Signs Bob in instead, and moves Alice's login into an export.
 #[track_caller]
 fn move_away(env: &TestEnv) {

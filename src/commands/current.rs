@@ -20,6 +20,7 @@ use codex_manager_core::codex::rpc::Api;
 use codex_manager_core::codex::{
     AUTH_JSON, AuthFile, CodexConfig, CredentialStore, Holder, Identity, Question, daemon,
 };
+use codex_manager_core::inventory::remedies::suggest_switch_of_owner;
 use codex_manager_core::io::processes;
 use codex_manager_core::quota::state::compute_verdict;
 use codex_manager_core::quota::{Account, AccountEntry, account::find_by_identity};
@@ -104,6 +105,14 @@ impl CurrentArgs {
         show_workspaces(workspaces.as_deref().unwrap_or_default(), context);
         show_processes(live_entry, daemon.as_ref(), &processes, context);
         note_folder_account(&accounts, context);
+        let owner_of_copy = context.profiles().find_owner_of_copy(&auth, home);
+        if let Some(owner_home) = owner_of_copy.filter(|_| uses_auth_json) {
+            context.warn(format_args!(
+                "the login is a copy of the one in {}: {}",
+                owner_home.display(),
+                suggest_switch_of_owner(&owner_home)
+            ));
+        }
         if uses_auth_json && matches!(auth, AuthFile::Missing) {
             context.note(suggest_sign_in(context));
         }

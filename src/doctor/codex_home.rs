@@ -242,6 +242,15 @@ fn check_login(context: &Context, store: CredentialStore) -> Check {
             .fixed_by_chmod("600", &path);
     }
 
+    let find_owner = |auth| {
+        context
+            .profiles()
+            .find_owner_of_copy(auth, context.codex_home())
+    };
+    if let Some(owner_home) = auth.as_ref().ok().and_then(find_owner) {
+        return describe_login_problem(&StatusProblem::OwnedElsewhere(owner_home), context);
+    }
+
     let login = auth.as_ref().ok().and_then(AuthFile::login);
     let message = login.map_or("auth.json contains no login".to_owned(), |login| {
         let account = context.profiles().describe_account(&login.identity);
@@ -264,6 +273,9 @@ fn describe_login_problem(problem: &StatusProblem, context: &Context) -> Check {
             check.fixed_by(remedies::format_rename_aside_command(path))
         }
         StatusProblem::Denied { path, .. } => check.fixed_by_chmod("u+rw", path),
+        StatusProblem::OwnedElsewhere(owner_home) => {
+            check.advised(remedies::suggest_switch_of_owner(owner_home))
+        }
         _ => match remedies::suggest_login_command(context.codex_home(), context.manager_home()) {
             Some(command) => check.fixed_by(command),
             None => check.advised("sign in: codex login"),

@@ -58,10 +58,7 @@ impl Advised for codex_manager_core::accounts::switch::SwitchError {
             Self::NoLogin { .. } => {
                 self.nothing_changed(Refused, "save a login of the account: codex-manager profile save NAME --from FILE")
             }
-            Self::LiveElsewhere { home, .. } => self.nothing_changed(Refused, format!(
-                "a login that is used in two homes stops working in both; first switch the other home: {}",
-                remedies::format_switch_command(home)
-            )),
+            Self::LiveElsewhere { home, .. } => self.nothing_changed(Refused, remedies::suggest_switch_of_owner(home)),
             Self::Stale { profile } => self.nothing_changed(Refused, format!("sign in again: codex-manager profile login {profile}; --force-stale uses this login anyway")),
             Self::Locked(_) => self.nothing_changed(Failed, "list the Codex processes: codex-manager current"),
             Self::Renewing { .. } => self.nothing_changed(CodexRunning, "end these processes or wait"),

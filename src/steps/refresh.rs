@@ -27,6 +27,7 @@ pub(crate) fn build_inquiry<'a>(
 ) -> Inquiry<'a> {
     Inquiry {
         env: &context.env,
+        manager_home: context.manager_home(),
         codex_bin: context.settings.codex_bin.as_deref(),
         now: context.now(),
         zone: context.zone(),
@@ -142,7 +143,6 @@ pub(crate) fn probe_targets(
     let known_figures = load_cooldown(context)?;
     let options = ProbeAllOptions {
         codex_home: context.codex_home(),
-        manager_home: context.manager_home(),
         inquiry: build_inquiry(context, &known_figures, !dry_run),
     };
 

@@ -111,6 +111,7 @@ fn suggest_fix(
                 remedies::format_unlink_command(path)
             )
         }
+        StatusProblem::OwnedElsewhere(owner_home) => remedies::suggest_switch_of_owner(owner_home),
         StatusProblem::Storage(e) => suggest_login_storage(e),
         StatusProblem::Spent(_) => suggest_new_login(report.identity.as_ref(), context),
         StatusProblem::Probe(ProbeFailure::NoProgram(_)) => {

@@ -269,6 +269,15 @@ impl Profile {
         (is_recorded && !is_same_home && may_have_login()).then_some(recorded_home)
     }
 
+    /// Returns the other Codex home that owns this account's login, if `copy`, the login in `home`, is a copy of it. If
+    /// Codex renewed the copy, the server would refuse the original. A missing home owns nothing, because `home` may be
+    /// the same folder under a new name.
+    pub fn owner_of_copy(&self, copy: &AuthSnapshot, home: &Path) -> Option<&Path> {
+        let owner_home = self.other_live_home(Some(home))?;
+        let is_readable = self.unreadable_home().is_none();
+        (is_readable && !self.is_live_login_older(copy, true)).then_some(owner_home)
+    }
+
     /// Returns true if another Codex home than that of `owner` may have the login. If the user asserted `owner`, a
     /// home that cannot be read does not count.
     pub(super) fn may_be_live_elsewhere(&self, owner: OwnerLocation<'_>) -> bool {
@@ -476,6 +485,14 @@ impl Profiles {
             self.require_readable_version(&profile.name)?;
         }
         Ok(profile)
+    }
+
+    /// Returns the other Codex home that owns the login in `home`, as far as the profiles can be read; see
+    /// [`Profile::owner_of_copy`].
+    pub fn find_owner_of_copy(&self, auth: &AuthFile, home: &Path) -> Option<PathBuf> {
+        let copy = auth.snapshot()?;
+        let profile = self.find(&copy.login.as_ref()?.identity).ok()??;
+        profile.owner_of_copy(copy, home).map(Path::to_path_buf)
     }
 
     /// Reads the profile `name`. A profile that a newer version of this program wrote has no login.

@@ -20,7 +20,6 @@ const LEASE_TIMEOUT: Duration = Duration::from_secs(15);
 #[derive(Debug, Clone, Copy)]
 pub struct ProbeAllOptions<'a> {
     pub codex_home: &'a Path,
-    pub manager_home: &'a Path,
     pub inquiry: Inquiry<'a>,
 }
 
@@ -161,7 +160,7 @@ fn probe_account(
     // Without a question to Codex, the report has nothing new to record.
     if options.inquiry.ask_codex {
         warnings = status::record_report(
-            options.manager_home,
+            options.inquiry.manager_home,
             &report,
             target.used_at,
             &options.inquiry.now,
@@ -181,7 +180,7 @@ fn probe_profile(
     options: &ProbeAllOptions<'_>,
     target: &ProbeTarget,
 ) -> Result<(StatusReport, Option<LeaseError>), StatusError> {
-    let profiles = Profiles::of(options.manager_home);
+    let profiles = Profiles::of(options.inquiry.manager_home);
     let folder = profiles.folder_of(target.profile.as_deref().unwrap_or_default());
     let without_codex = ProbeAllOptions {
         inquiry: Inquiry {

@@ -82,6 +82,14 @@ pub fn format_switch_command(home: &Path) -> String {
     format!("codex-manager --codex-home {home} use ACCOUNT")
 }
 
+/// Advises what to do about a login that the Codex home `owner_home` owns.
+pub fn suggest_switch_of_owner(owner_home: &Path) -> String {
+    format!(
+        "a login that is used in two homes stops working in both; first switch the other home: {}",
+        format_switch_command(owner_home)
+    )
+}
+
 /// The step before a sign-in on a machine without Codex.
 pub const INSTALL_CODEX: &str = "install Codex (npm install -g @openai/codex)";
 

@@ -173,6 +173,12 @@ fn plan_with_program(
     if !switch.profile.is_empty() {
         plan.profile.clone_from(&switch.profile);
     }
+    let owner_of_copy =
+        Profiles::of(request.manager_home).find_owner_of_copy(&live, request.codex_home);
+    if let Some(home) = owner_of_copy.filter(|_| switch.is_current) {
+        let profile = plan.profile;
+        return Err(SwitchError::LiveElsewhere { profile, home }.into());
+    }
     plan.switch = (!switch.is_current).then_some(switch);
     check_storage(request, plan.switch.is_some())?;
     plan.daemon = daemon::find(request.codex_home).map(|daemon| daemon.pid);

@@ -32,6 +32,7 @@ use std::time::{Duration, Instant};
 #[derive(Debug, Clone, Copy)]
 pub struct Inquiry<'a> {
     pub env: &'a Environment,
+    pub manager_home: &'a Path,
     /// The Codex program; searched on `PATH` if `None`.
     pub codex_bin: Option<&'a Path>,
     pub now: DateTime<Utc>,
@@ -354,7 +355,7 @@ pub fn ask_questions<const N: usize>(
     }
 }
 
-/// Finds Codex, checks that it can store a renewed login, waits while a running Codex may be renewing the login, and
+/// Finds Codex, checks that this home owns the login and that Codex can store a renewed one, waits while a running Codex may be renewing the login, and
 /// calls `probe`.
 fn probe_when_renewed<R>(
     home: &Path,
@@ -364,6 +365,11 @@ fn probe_when_renewed<R>(
     let program = Program::find(inquiry.codex_bin, inquiry.env).map_err(ProbeFailure::NoProgram)?;
 
     let read_auth = || AuthFile::read(&home.join(AUTH_JSON));
+    let find_owner = |auth| Profiles::of(inquiry.manager_home).find_owner_of_copy(&auth, home);
+    if let Some(owner_home) = read_auth().ok().and_then(find_owner) {
+        return Err(StatusProblem::OwnedElsewhere(owner_home));
+    }
+
     let may_renew = |auth: AuthFile| {
         // A newer Codex may have another kind of login.
         let login = auth.login();
