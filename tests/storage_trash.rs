@@ -223,6 +223,18 @@ fn a_parent_whose_history_a_fork_needs_is_trashed_only_with_the_fork() {
 }
 
 #[test]
+fn a_filter_leaves_out_a_conversation_whose_history_a_newer_fork_needs() {
+    let mut env = home();
+    // Conversation 1 is from 2026-09-22 and its fork, 4, from 2026-09-25.
+    env.set("CODEX_MANAGER_NOW", "2026-10-24T20:00:00Z");
+    let run = env.run(["storage", "trash", "--older-than", "30d", "--json"]);
+    let run = run.code(0);
+    assert_eq!(ids(&run.json()), [id(2), id(3)]);
+    let note = format!("{} stays, because {} begins", id(1), id(4));
+    assert!(run.stderr.contains(&note), "{run}");
+}
+
+#[test]
 fn a_conversation_in_use_is_skipped() {
     let env = home();
     let lock = put(&env, format!("thread-writer-locks/{}.lock", id(3)), "");

@@ -43,12 +43,13 @@ pub struct TrashSelection {
     pub names: ResolvedNames,
     /// The folders that cannot be listed.
     pub unreadable: Vec<IoError>,
-    /// The forks that are not chosen and begin with the history of a chosen conversation.
+    /// The forks that are not chosen and begin with the history of a chosen conversation, or of one that only filters
+    /// would choose.
     pub dependent_forks: Vec<DependentFork>,
 }
 
 /// A conversation that begins with the history of another one.
-#[derive(Debug)]
+#[derive(Debug, Clone)]
 pub struct DependentFork {
     pub id: String,
     pub parent_id: String,
@@ -88,7 +89,8 @@ impl ResolvedNames {
 }
 
 impl TrashSelection {
-    /// Applies `filter` to the conversations of `home`.
+    /// Applies `filter` to the conversations of `home`. If no conversation is named, those that a fork needs are not
+    /// chosen.
     ///
     /// # Errors
     /// The database cannot be read.
@@ -138,9 +140,26 @@ impl TrashSelection {
             selected.rollouts.push(rollout.path.to_path_buf());
         }
 
-        let conversations: Vec<_> = chosen.into_values().collect();
+        let mut conversations: Vec<_> = chosen.into_values().collect();
+        let rollout_bases = if conversations.is_empty() {
+            Vec::new()
+        } else {
+            read_rollout_bases(&rollouts)
+        };
+        let mut dependent_forks = find_dependent_forks(&rollout_bases, &conversations);
+        if filter.sessions.is_empty() {
+            // A conversation that stays for a fork may itself be a fork.
+            let mut new_forks = dependent_forks.clone();
+            while !new_forks.is_empty() {
+                conversations
+                    .retain(|chosen| new_forks.iter().all(|fork| fork.parent_id != chosen.id));
+                new_forks = find_dependent_forks(&rollout_bases, &conversations);
+                dependent_forks.extend(new_forks.iter().cloned());
+            }
+        }
+
         Ok(Self {
-            dependent_forks: find_dependent_forks(&rollouts, &conversations),
+            dependent_forks,
             conversations,
             names,
             unreadable,
@@ -187,15 +206,28 @@ fn has_no_text(path: &Path) -> io::Result<bool> {
     Ok(true)
 }
 
+/// A rollout that continues another one.
+struct RolloutBase<'a> {
+    conversation_id: &'a ConversationId,
+    base_rollout_id: ConversationId,
+}
+
+fn read_rollout_bases(rollouts: &[RolloutUsage]) -> Vec<RolloutBase<'_>> {
+    let bases = rollouts.iter().filter_map(|rollout| {
+        let head = rollout::read_head(&rollout.path).ok().flatten()?;
+        Some(RolloutBase {
+            conversation_id: rollout.id.as_ref()?,
+            base_rollout_id: ConversationId::of(&head.base_id()?),
+        })
+    });
+    bases.collect()
+}
+
 /// Returns the forks that are not chosen but begin with the history of a chosen conversation.
 fn find_dependent_forks(
-    rollouts: &[RolloutUsage],
+    rollout_bases: &[RolloutBase],
     chosen: &[SelectedConversation],
 ) -> Vec<DependentFork> {
-    if chosen.is_empty() {
-        return Vec::new();
-    }
-
     // A fork names the rollout that it continues; a conversation that was rewound has several.
     let mut chosen_rollouts: HashMap<ConversationId, &str> = HashMap::new();
     for selected in chosen {
@@ -210,15 +242,11 @@ fn find_dependent_forks(
         .map(|selected| ConversationId::of(&selected.id));
     let chosen_ids: HashSet<_> = chosen_ids.collect();
 
-    let forks = rollouts.iter().filter_map(|rollout| {
-        let id = rollout.id.as_ref().filter(|id| !chosen_ids.contains(id))?;
-        let base_id = rollout::read_head(&rollout.path)
-            .ok()
-            .flatten()?
-            .base_id()?;
-        let parent_id = chosen_rollouts.get(&ConversationId::of(&base_id))?;
-        Some(DependentFork {
-            id: id.to_string(),
+    let forks = rollout_bases.iter().filter_map(|base| {
+        let parent_id = chosen_rollouts.get(&base.base_rollout_id)?;
+        let is_chosen = chosen_ids.contains(base.conversation_id);
+        (!is_chosen).then(|| DependentFork {
+            id: base.conversation_id.to_string(),
             parent_id: (*parent_id).to_owned(),
         })
     });

@@ -27,7 +27,7 @@ use std::path::{Path, PathBuf};
 /// A conversation goes with its row and its names, and `codex-manager storage undelete` brings it
 /// back as it was. Codex does not list it any more. After 30 days (setting `storage.keep_trash`), the
 /// next run deletes it permanently and says so, unless the clock and that of the disk differ. A
-/// conversation that has forks is moved only together with them.
+/// conversation that has forks is moved only together with them; filters leave it out.
 #[derive(Debug, Args)]
 #[command(after_help = "Examples:
   codex-manager storage trash 01a1f78b
@@ -79,7 +79,7 @@ impl TrashArgs {
         let mut selection = select_conversations(home, &filter, context)?;
         warn_of_unreadable(context, &selection.unreadable);
         let mut items = take_trashed_names(&mut selection, home, context)?;
-        check_selection(&selection)?;
+        self.check_selection(&selection, context)?;
 
         let mut expired = Ok(Vec::new());
         if self.dry_run {
@@ -112,6 +112,33 @@ impl TrashArgs {
         expired?;
         check_interrupt()?;
         Ok(Outcome::partial_if(is_partial))
+    }
+
+    /// Fails if a name is unknown or ambiguous, or if a fork that is not chosen needs a named conversation. Prints which
+    /// conversations filters leave out because of a fork.
+    fn check_selection(&self, selection: &TrashSelection, context: &Context) -> Result<()> {
+        check_names_resolved(&selection.names)?;
+        if self.sessions.is_empty() {
+            for DependentFork { id, parent_id } in &selection.dependent_forks {
+                context.note(format_args!(
+                    "{parent_id} stays, because {id} begins with its history"
+                ));
+            }
+            return Ok(());
+        }
+        if selection.dependent_forks.is_empty() {
+            return Ok(());
+        }
+
+        let mut error = CommandError::refused(
+            "forks that are not chosen need the history of these conversations",
+        );
+        for DependentFork { id, parent_id } in &selection.dependent_forks {
+            error = error.hint(format!(
+                "{id} begins with the history of {parent_id}: move both, or neither"
+            ));
+        }
+        Err(error)
     }
 
     fn print_moved(&self, items: &[TrashItem], context: &Context) {
@@ -325,23 +352,6 @@ fn remove_expired(trash: &ConversationTrash, context: &Context) -> Result<Vec<Tr
         bytes(items.iter().map(|item| item.before_bytes).sum())
     ));
     Ok(items)
-}
-
-/// Fails if a name is unknown or ambiguous, or if a fork that is not chosen needs a chosen conversation.
-fn check_selection(selection: &TrashSelection) -> Result<()> {
-    check_names_resolved(&selection.names)?;
-    if selection.dependent_forks.is_empty() {
-        return Ok(());
-    }
-
-    let mut error =
-        CommandError::refused("forks that are not chosen need the history of these conversations");
-    for DependentFork { id, parent_id } in &selection.dependent_forks {
-        error = error.hint(format!(
-            "{id} begins with the history of {parent_id}: move both, or neither"
-        ));
-    }
-    Err(error)
 }
 
 /// Returns the arguments of `storage undelete` for the moved conversations: their ids, or a placeholder if there are
