@@ -233,8 +233,10 @@ fn show_table(
          the time of the backup.",
     );
 
-    // The newest archive has the lowest number.
-    let intact = records.iter().filter(|r| r.problem().is_none());
+    // The newest archive has the lowest number. A safety archive is the state before a restore, which it would undo.
+    let intact = records
+        .iter()
+        .filter(|r| r.problem().is_none() && !r.metadata.is_safety());
     let newest = intact.filter_map(|r| numbers.get(&*r.path)).min();
     if let Some(newest) = newest {
         ui.note(format_args!(
