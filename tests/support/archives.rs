@@ -1,6 +1,7 @@
 //! Archives created and restored by calls of the library, without processes.
 
 use super::env::TestEnv;
+use super::pauses::{EVENT_LIMIT, poll};
 use codex_manager_core::accounts::login_selection::AuthPolicy;
 use codex_manager_core::archive::ArchiveError;
 use codex_manager_core::archive::capture::{self, CaptureOptions, CapturedHome};
@@ -113,5 +114,12 @@ pub(crate) fn restore_archive_onto(
         now: chrono::DateTime::default(),
         planned_after: Instant::now(),
     };
-    apply::apply(&request, &Silent).map(|_| folder)
+    // The child that another test has forked has all files of this process open until it executes its program.
+    let restored = poll(EVENT_LIMIT, || match apply::apply(&request, &Silent) {
+        Err(RestoreError::Busy(_)) => None,
+        result => Some(result),
+    });
+    restored
+        .expect("the child executes its program")
+        .map(|_| folder)
 }
