@@ -2,6 +2,7 @@
 
 use crate::support::pair::{META, ROLLOUT, SKILL};
 use crate::sync_vault::Machines;
+use crate::vault_faults::replace_verb;
 use std::collections::BTreeMap;
 use std::fs;
 use std::os::unix::fs::MetadataExt;
@@ -105,6 +106,27 @@ fn a_plan_on_a_new_machine_keeps_no_links() {
     machines.put("a", OTHER, META);
     machines.sync("a", &["run", "--dry-run"]).code(0);
     assert_eq!(kept(&machines), None);
+}
+
+#[test]
+fn a_compressed_conversation_is_not_downloaded_by_each_run() {
+    let Some(machines) = Machines::new() else {
+        return;
+    };
+    machines.put("a", ROLLOUT, META);
+    machines.apply("a");
+    let plain = machines.home("a").join(ROLLOUT);
+    let compressed = zstd::encode_all(META.as_bytes(), 3).unwrap();
+    fs::write(plain.with_extension("jsonl.zst"), compressed).unwrap();
+    fs::remove_file(&plain).unwrap();
+    machines.apply("a");
+    replace_verb(&machines.0, "restore", "echo 'Fatal: download' >&2; exit 1");
+    machines.put("a", OTHER, META);
+    machines.apply("a");
+    fs::remove_file(machines.0.path("bin/restic")).unwrap();
+    machines.apply("b");
+    assert_eq!(machines.text("b", ROLLOUT), META);
+    assert_eq!(machines.text("b", OTHER), META);
 }
 
 #[test]

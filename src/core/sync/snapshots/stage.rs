@@ -204,10 +204,14 @@ impl<R: Remote> Join<'_, R> {
 
         let other_path = Some(path).filter(|path| last_path != Some(path));
         for local_path in last_path.into_iter().chain(other_path) {
-            if local_path.ends_with(rollout::ZST) != path.ends_with(rollout::ZST) {
-                continue;
-            }
             let source = self.config.file_path(Side::Local, local_path);
+            if local_path.ends_with(rollout::ZST) != path.ends_with(rollout::ZST) {
+                // A plain file cannot be compressed to the published bytes again.
+                if path.ends_with(rollout::ZST) {
+                    continue;
+                }
+                return Ok(self.tree.place_expanded(&source, path, entry)?);
+            }
             let trusted = synced_stat.filter(|_| last_path == Some(local_path));
             let placed = self.tree.place_from_home(&source, trusted, path, entry)?;
             if placed.is_some() {

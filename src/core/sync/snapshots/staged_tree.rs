@@ -4,6 +4,7 @@
 use super::error::RemoteError;
 use super::snapshot_manifest::is_allowed_path;
 use super::store::HOME;
+use crate::codex::rollout::open_plain;
 use crate::io::{IoContext, IoError, atomic, file_id, file_open, links, sharing, tree};
 use crate::sync::config::SyncConfig;
 use crate::sync::file_group::state_key;
@@ -128,6 +129,31 @@ impl StagedTree {
         copied.at("copy", from)?;
         set_mtime(&file, entry.mtime_ns).at("set the time of", &target)?;
         Ok(true)
+    }
+
+    /// Places the text of the compressed rollout `source`, if that is the content of the plain file `entry`. Otherwise
+    /// returns `None`. The file takes space until the end of the run, but the repository has to send nothing.
+    pub(super) fn place_expanded(
+        &self,
+        source: &Path,
+        to: &str,
+        entry: &ManifestEntry,
+    ) -> Result<Option<Stat>, IoError> {
+        let Ok(text) = open_plain(source) else {
+            return Ok(None);
+        };
+        let target = self.prepare_target(to)?;
+        let mut file = atomic::create_private(&target)?;
+        // One byte more shows that the text is longer.
+        let is_copied = io::copy(&mut text.take(entry.size + 1), &mut file).is_ok();
+        let has_content = is_copied
+            && contents::read_raw_digest(&target).is_ok_and(|digest| digest == entry.digest);
+        if !has_content {
+            tree::remove(&target)?;
+            return Ok(None);
+        }
+        set_mtime(&file, entry.mtime_ns).at("set the time of", &target)?;
+        Ok(Some(entry.stat()))
     }
 
     pub(super) fn remove(&self, relative: &str) -> Result<(), IoError> {
