@@ -4,7 +4,7 @@ use super::keys::KEYS;
 use super::overlap;
 use super::paths::{ConfigContext, PathBase};
 use super::settings::{
-    BackupOptions, DecisionRules, SafetyOptions, ScopeOptions, SessionMode, SyncConfig,
+    BackupOptions, DecisionRules, PathRule, SafetyOptions, ScopeOptions, SessionMode, SyncConfig,
     SyncConfigError, SyncPolicy, SyncRemote,
 };
 use crate::codex::process::ProgramNames;
@@ -87,7 +87,7 @@ impl SyncConfig {
             machine_id: sanitize_machine_name(
                 values.text("identity.machine_id").unwrap_or(UNNAMED),
             ),
-            path_rules: values.structure("paths.map").unwrap_or_default(),
+            path_rules: parse_path_rules(file, values)?,
             scope: ScopeOptions {
                 roots: parse_include_roots(file, values)?,
                 exclude: values.texts("filters.exclude_globs"),
@@ -117,6 +117,31 @@ impl SyncConfig {
             warnings,
         })
     }
+}
+
+/// Returns the rules of `[[paths.map]]`. Each run maps all folders, so none may be mapped again by the next run.
+fn parse_path_rules(
+    file: &SettingsFile,
+    values: SettingValues<'_>,
+) -> Result<Vec<PathRule>, SettingsError> {
+    let rules: Vec<PathRule> = values.structure("paths.map").unwrap_or_default();
+    let is_below = |path: &str, folder: &str| {
+        let rest = path.strip_prefix(folder.trim_end_matches(['/', '\\']));
+        rest.is_some_and(|rest| rest.starts_with(['/', '\\']) || rest.is_empty())
+    };
+    for rule in &rules {
+        let mapped_again = rules
+            .iter()
+            .find(|other| other.from != rule.to && is_below(&rule.to, &other.from));
+        if let Some(other) = mapped_again {
+            let why = format!(
+                "{:?} is below {:?}, so each sync would map it again",
+                rule.to, other.from
+            );
+            return Err(file.value_error("paths.map", &why));
+        }
+    }
+    Ok(rules)
 }
 
 /// Returns the cloud folder, or the folder that stands in for it if the remote is the vault.
@@ -381,6 +406,10 @@ mod tests {
             (
                 "[paths]\ncloud_root_dir = \"/c\"\nmap = [{from = \"/a\"}]",
                 "paths.map",
+            ),
+            (
+                "[paths]\ncloud_root_dir = \"/c\"\nmap = [{from = \"/a/\", to = \"/a/old\"}]",
+                "\"/a/old\" is below \"/a/\"",
             ),
         ] {
             let whole = if text.contains("[paths]") || text.is_empty() {
