@@ -100,6 +100,26 @@ fn fork(lab: &Lab, home: &Path, id: &str) -> String {
 }
 
 #[test]
+fn a_branch_whose_base_was_replaced_cannot_be_kept() {
+    let Some(branched) = Branched::new(true) else {
+        return;
+    };
+    let two = &branched.two;
+    for name in ["a", "b", "a"] {
+        let _ = two.run_sync(name, &["run", "--apply"]);
+    }
+    let a = two.lab.home();
+    let base = rollouts(&a).into_iter().min().expect("the base");
+    let text = fs::read_to_string(&base).unwrap();
+    // The position in the base at which the branch begins is no end of a line any more.
+    fs::write(&base, text.replacen('{', "{ ", 1)).unwrap();
+    let hidden = branched.hidden.strip_prefix(&two.b).unwrap();
+    let keep = ["resolve", hidden.to_str().unwrap(), "--keep", "fork"];
+    let run = two.run_sync("a", &keep).code(1);
+    assert!(run.stderr.contains("earlier turns were replaced"), "{run}");
+}
+
+#[test]
 fn two_branches_are_a_conflict_on_both_machines_until_one_resolves_it() {
     for (is_rewound_on_both, names, keep) in [
         (false, ["a", "b"], "local"),

@@ -46,7 +46,12 @@ impl OpenDecision {
     }
 
     pub(super) fn of_branch(branch: Branch) -> Self {
-        let offers = vec![(KeepChoice::Local, None), (KeepChoice::ConflictCopy, None)];
+        let obstacle = (!branch.is_whole)
+            .then(|| "its earlier turns were replaced by the version that was kept".to_owned());
+        let offers = vec![
+            (KeepChoice::Local, None),
+            (KeepChoice::ConflictCopy, obstacle),
+        ];
         Self::new(DecisionSubject::Branch(branch), offers)
     }
 

@@ -16,7 +16,7 @@ use super::rewind_knowledge::{self, RewindKnowledge};
 use super::state::{Replica, SyncState};
 use super::{conflict_copies, resolutions, rollouts};
 use crate::codex::rollout::{open_plain, parse_rollout_id};
-use crate::history::rollout::{read_last_ordinal, resolve_rollout_in_home};
+use crate::history::rollout::{ends_line_at, read_last_ordinal, resolve_rollout_in_home};
 use crate::history::thread_rollouts::{
     ThreadChain, find_newest_rollout, find_rollout, parse_creation_time,
 };
@@ -45,6 +45,8 @@ pub struct Branch {
     pub file: PathBuf,
     /// The full path of the rollout that Codex continues.
     shown: PathBuf,
+    /// False if an earlier rollout of the branch was replaced by another version, so that Codex could not continue it.
+    pub is_whole: bool,
     /// The conflict with the branch that Codex shows. Its path is that of `file`, relative to the home.
     pub conflict: Conflict,
 }
@@ -129,11 +131,18 @@ impl Branch {
         let (first, second) = (read_slices(&shown), read_slices(&file));
         let versions = ConflictingVersions::of_branches(home, &thread, &first, &second).ok()?;
 
+        let is_whole = second.iter().all(|slice| {
+            slice
+                .end
+                .is_none_or(|end| ends_line_at(&slice.path, end).unwrap_or_default())
+        });
+
         let path = path_in_home(home, &file)?;
         versions.has_hidden_messages().then(|| Self {
             record,
             file,
             shown,
+            is_whole,
             conflict: Conflict {
                 path,
                 reason: BRANCH_REASON.to_owned(),
