@@ -6,12 +6,12 @@
 use super::conversations::{ConversationRollout, Conversations};
 use super::files::{self, RolloutFile, without_zst};
 use super::id::ConversationId;
-use super::rollout::{self, first_line};
+use super::rollout::first_line;
 use super::row;
 use super::session_index::ThreadNameIndex;
 use super::thread_titles::title_of;
 use super::unreadable::{ReadabilityCheck, UnreadableConversation};
-use super::{HEADS_AT_A_TIME, HistoryError, SkippedFile, for_each_file};
+use super::{HistoryError, SkippedFile, for_each_file, for_each_head};
 use crate::codex::threads::RowTexts;
 use crate::codex::{
     ARCHIVED_SESSIONS, DatabaseError, Projections, SESSIONS, ThreadRow, is_injected, threads,
@@ -142,36 +142,29 @@ fn read_conversations(
     let mut without_meta = Vec::new();
 
     let is_other_account = |account: &&str| live_account.is_some_and(|live| live != *account);
-    let paths = files.iter().map(|file| file.path(home));
-    let damaged = &mut conversations.damaged;
-    for_each_file(
-        paths,
-        HEADS_AT_A_TIME,
-        damaged,
-        rollout::read_head,
-        |i, meta| {
-            match meta {
-                None => without_meta.push(SkippedFile {
-                    path: files[i].path(home),
-                    reason: "its first lines do not name a conversation".into(),
-                }),
-                // Newer versions of Codex do not list these rollouts.
-                Some(meta) if !meta.has_envelope => conversations.old_format += 1,
-                Some(meta) => conversations.files.push(ConversationRollout {
-                    file: files[i].clone(),
-                    other_account: meta
-                        .creator_account_id()
-                        .filter(is_other_account)
-                        .map(Into::into),
-                    is_paginated: meta.is_paginated(),
-                    base: meta.base_cut().map(Box::new),
-                    subagent_start: meta.subagent_start(),
-                    id: meta.id,
-                }),
-            }
-            Ok(())
-        },
-    )?;
+    let rollouts = files.iter().map(|file| (file, file.path(home)));
+    for_each_head(rollouts, &mut conversations.damaged, |file, meta| {
+        match meta {
+            None => without_meta.push(SkippedFile {
+                path: file.path(home),
+                reason: "its first lines do not name a conversation".into(),
+            }),
+            // Newer versions of Codex do not list these rollouts.
+            Some(meta) if !meta.has_envelope => conversations.old_format += 1,
+            Some(meta) => conversations.files.push(ConversationRollout {
+                file: file.clone(),
+                other_account: meta
+                    .creator_account_id()
+                    .filter(is_other_account)
+                    .map(Into::into),
+                is_paginated: meta.is_paginated(),
+                base: meta.base_cut().map(Box::new),
+                subagent_start: meta.subagent_start(),
+                id: meta.id,
+            }),
+        }
+        Ok(())
+    })?;
 
     conversations.damaged.append(&mut without_meta);
     conversations.damaged.sort_by(|a, b| a.path.cmp(&b.path));
@@ -290,18 +283,22 @@ impl CheckReport {
     /// those in which only commands of the user ran.
     fn read_previews(&mut self, home: &Path) -> Result<(), HistoryError> {
         let rows = &mut self.preview_missing;
-        let paths: Vec<_> = rows.iter().map(|row| row.path.clone()).collect();
+        let rollouts = rows.iter_mut().map(|row| {
+            let path = row.path.clone();
+            (row, path)
+        });
         let read = |path: &Path| row::read_texts(home, path);
         // A damaged rollout is in the report already.
         let mut unread = Vec::new();
-        for_each_file(paths.into_iter(), 1, &mut unread, read, |i, texts| {
-            rows[i].preview = texts.preview.clone().unwrap_or_default();
-            rows[i].texts = texts;
+        for_each_file(rollouts, &mut unread, read, |row, texts| {
+            row.preview = texts.preview.clone().unwrap_or_default();
+            row.texts = texts;
             Ok(())
         })?;
 
         rows.retain(|row| !row.preview.is_empty());
         rows.sort_unstable_by(|a, b| a.id.cmp(&b.id));
+        // `Differences::add_row` has counted each current row as listed, because it does not know the preview.
         self.listed -= rows.iter().filter(|row| row.is_current).count();
         Ok(())
     }

@@ -52,7 +52,7 @@ use std::path::{Path, PathBuf};
 /// The number of rollouts that are read at a time. Low, because the prompts of each are held in memory.
 const MAX_OPEN_FILES: usize = 16;
 
-/// The number of rollouts in a batch whose first lines are read. Passing a batch to a thread takes about as long as
+/// The number of rollouts whose first lines a thread reads at a time. Passing work to a thread takes about as long as
 /// reading the first lines of one rollout.
 const HEADS_AT_A_TIME: usize = 32;
 
@@ -137,40 +137,52 @@ pub struct SkippedFile {
     pub reason: String,
 }
 
-/// Runs `read` for each path on all processors. `handle` receives the results in the order of the
-/// paths, each with the index of its path. Paths that no longer exist are ignored; paths that
-/// cannot be read are added to `skipped`. A thread takes `batch_size` paths at a time.
-fn for_each_file<T: Send>(
-    paths: impl Iterator<Item = PathBuf>,
+/// Runs `read` for the path of each file on all processors. `handle` receives the results in the order of the files,
+/// each with the key of its file. Files that no longer exist are ignored; files that cannot be read are added to
+/// `skipped`.
+fn for_each_file<K: Send, T: Send>(
+    files: impl Iterator<Item = (K, PathBuf)>,
+    skipped: &mut Vec<SkippedFile>,
+    read: impl Fn(&Path) -> io::Result<T> + Sync,
+    handle: impl FnMut(K, T) -> Result<(), HistoryError> + Send,
+) -> Result<(), HistoryError> {
+    for_each_file_in_batches(files, 1, skipped, read, handle)
+}
+
+/// Like [`for_each_file`], for the metadata in the first lines of rollouts.
+fn for_each_head<K: Send>(
+    files: impl Iterator<Item = (K, PathBuf)>,
+    skipped: &mut Vec<SkippedFile>,
+    handle: impl FnMut(K, Option<SessionMeta>) -> Result<(), HistoryError> + Send,
+) -> Result<(), HistoryError> {
+    for_each_file_in_batches(files, HEADS_AT_A_TIME, skipped, rollout::read_head, handle)
+}
+
+fn for_each_file_in_batches<K: Send, T: Send>(
+    files: impl Iterator<Item = (K, PathBuf)>,
     batch_size: usize,
     skipped: &mut Vec<SkippedFile>,
     read: impl Fn(&Path) -> io::Result<T> + Sync,
-    mut handle: impl FnMut(usize, T) -> Result<(), HistoryError> + Send,
+    mut handle: impl FnMut(K, T) -> Result<(), HistoryError> + Send,
 ) -> Result<(), HistoryError> {
-    let mut next_index = 0;
-
-    // No path is read after an interrupt, and the check at the end reports it.
-    let mut paths = paths.take_while(|_| !is_interrupted());
+    // No file is read after an interrupt, and the check at the end reports it.
+    let mut files = files.take_while(|_| !is_interrupted());
     let batches = std::iter::from_fn(|| {
-        let batch: Vec<_> = paths.by_ref().take(batch_size).collect();
+        let batch: Vec<_> = files.by_ref().take(batch_size).collect();
         Some(batch).filter(|batch| !batch.is_empty())
     });
 
-    let read_one = |path: PathBuf| (read(&path), path);
+    let read_one = |(key, path): (K, PathBuf)| (key, read(&path), path);
     let read_batch = |batch: Vec<_>| batch.into_iter().map(&read_one).collect::<Vec<_>>();
 
-    let mut handle_one = |(result, path): (io::Result<T>, PathBuf)| {
-        let index = next_index;
-        next_index += 1;
-        match result {
-            Ok(value) => handle(index, value),
-            Err(e) if e.kind() == io::ErrorKind::NotFound => Ok(()),
-            Err(e) if e.kind() == io::ErrorKind::Interrupted => Err(HistoryError::Interrupted),
-            Err(e) => {
-                let reason = e.to_string();
-                skipped.push(SkippedFile { path, reason });
-                Ok(())
-            }
+    let mut handle_one = |(key, result, path): (K, io::Result<T>, PathBuf)| match result {
+        Ok(value) => handle(key, value),
+        Err(e) if e.kind() == io::ErrorKind::NotFound => Ok(()),
+        Err(e) if e.kind() == io::ErrorKind::Interrupted => Err(HistoryError::Interrupted),
+        Err(e) => {
+            let reason = e.to_string();
+            skipped.push(SkippedFile { path, reason });
+            Ok(())
         }
     };
 

@@ -1,6 +1,7 @@
 //! Applies the plan of a repair to Codex's databases, and undoes it. Rollouts are read and never written.
 
 use super::files::{self, RolloutFile};
+use super::id::ConversationId;
 use super::repair_plan::{
     RepairAction, RepairChange, RepairContext, RepairPlan, new_projections_path, plan,
 };
@@ -209,18 +210,17 @@ fn change_rows(database: &Path, plan: &mut RepairPlan) -> Result<(), HistoryErro
     threads::apply_changes(database, |apply_change| {
         for changes in plan.changes.chunks(ROWS_PER_BATCH) {
             let mut rows = build_rows(&plan.home, changes, &plan.provider, &mut skipped)?;
-            for (i, change) in changes.iter().enumerate() {
-                match rows.remove(&i) {
-                    Some(row) => apply_change(&RowChange::Insert(row))?,
-                    None if change.action == RepairAction::Row => {
-                        failed_ids.insert(change.id.clone());
-                    }
-                    None => {
-                        // A change of turns or of the whole database concerns no row.
-                        if let Some(change) = change.to_row_change() {
-                            apply_change(&change)?;
+            for change in changes {
+                if change.action == RepairAction::AddRow {
+                    match rows.remove(&change.id) {
+                        Some(row) => apply_change(&RowChange::Insert(row))?,
+                        None => {
+                            failed_ids.insert(change.id.clone());
                         }
                     }
+                // A change of turns or of the whole database concerns no row.
+                } else if let Some(change) = change.to_row_change() {
+                    apply_change(&change)?;
                 }
             }
         }
@@ -235,22 +235,20 @@ fn change_rows(database: &Path, plan: &mut RepairPlan) -> Result<(), HistoryErro
     Ok(())
 }
 
-/// Builds the rows for changes that add one, by their index in `changes`.
-fn build_rows(
+/// Builds the rows for changes that add one, by their conversations. Leaves out rows whose rollouts cannot be read.
+fn build_rows<'a>(
     home: &Path,
-    changes: &[RepairChange],
+    changes: &'a [RepairChange],
     provider: &str,
     skipped: &mut Vec<SkippedFile>,
-) -> Result<HashMap<usize, RowValues>, HistoryError> {
-    let adds_row = |i: &usize| changes[*i].action == RepairAction::Row;
-    let added_indices: Vec<_> = (0..changes.len()).filter(adds_row).collect();
-
-    // Codex 0.169 records the path of the plain form, also of a compressed rollout.
-    let recorded_path = |i: usize| Path::new(&changes[i].to);
-    let find_existing_path = |i: &usize| rollout::find_existing_below(home, &changes[*i].to);
-    let paths = added_indices
+) -> Result<HashMap<&'a ConversationId, RowValues>, HistoryError> {
+    let added = changes
         .iter()
-        .map(|i| find_existing_path(i).unwrap_or_else(|| recorded_path(*i).into()));
+        .filter(|change| change.action == RepairAction::AddRow);
+    let rollouts = added.map(|change| {
+        let existing_path = rollout::find_existing_below(home, &change.to);
+        (change, existing_path.unwrap_or_else(|| (&change.to).into()))
+    });
 
     let read = |path: &Path| {
         // A rollout that vanished after the plan is skipped with a warning, like an unreadable one.
@@ -262,17 +260,17 @@ fn build_rows(
     };
 
     let mut rows = HashMap::new();
-    for_each_file(paths, 1, skipped, read, |n, (scan, modified_ms)| {
-        let i = added_indices[n];
+    for_each_file(rollouts, skipped, read, |change, (scan, modified_ms)| {
         let facts = RowFacts {
-            path: recorded_path(i),
-            is_archived: changes[i].archived,
+            // Codex 0.169 records the path of the plain form, also of a compressed rollout.
+            path: Path::new(&change.to),
+            is_archived: change.archived,
             modified_ms,
             provider,
         };
 
         if let Some(meta) = &scan.meta {
-            rows.insert(i, row::build_row(meta, &scan, &facts));
+            rows.insert(&change.id, row::build_row(meta, &scan, &facts));
         }
         Ok(())
     })?;

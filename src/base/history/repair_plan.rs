@@ -3,7 +3,8 @@
 use super::check::{Findings, MissingRow, is_given_name};
 use super::conversations::Conversations;
 use super::id::ConversationId;
-use super::rollout::{self, Depth, SessionMeta};
+use super::rollout::SessionMeta;
+use super::row;
 use super::session_index::ThreadNameIndex;
 use super::unreadable::{ContinuedRollout, UnreadableCause, UnreadableConversation};
 use super::{HistoryError, SkippedFile, for_each_file};
@@ -11,6 +12,7 @@ use crate::codex::threads::{PAGINATED, RowTexts};
 use crate::codex::{HISTORY_DATABASE_PREFIX, RowChange, threads};
 use crate::io::{Environment, pluralize};
 use serde::Serialize;
+use std::collections::HashMap;
 use std::path::{Path, PathBuf};
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize)]
@@ -18,7 +20,8 @@ use std::path::{Path, PathBuf};
 pub enum RepairAction {
     /// Corrects the path or the archived flag of a row.
     Path,
-    Row,
+    #[serde(rename = "row")]
+    AddRow,
     Name,
     /// Sets the empty ones of title, first message and preview. Codex does not list a conversation without a preview.
     Preview,
@@ -86,7 +89,7 @@ impl RepairChange {
                 id,
                 mode: PAGINATED,
             }),
-            RepairAction::Row | RepairAction::Turns | RepairAction::Database => None,
+            RepairAction::AddRow | RepairAction::Turns | RepairAction::Database => None,
         }
     }
 }
@@ -205,19 +208,17 @@ impl RepairPlan {
         index: &ThreadNameIndex,
         conversations: &Conversations,
     ) -> Result<(), HistoryError> {
-        // The names are in the order of the missing rows, so each is found in one pass.
-        let names = find_given_names(&missing_rows, index, &mut self.skipped)?;
-        let mut names = names.into_iter().peekable();
-        for (i, missing) in missing_rows.into_iter().enumerate() {
+        let mut names = find_given_names(&missing_rows, index, &mut self.skipped)?;
+        for missing in missing_rows {
             // Codex adds the rows itself when it recreates the database.
             if !self.recreates_database {
                 let path = self.recorded_path(conversations, &missing.id, &missing.path);
                 self.changes.push(RepairChange {
                     archived: missing.archived,
-                    ..RepairChange::new(missing.id.clone(), RepairAction::Row, None, path)
+                    ..RepairChange::new(missing.id.clone(), RepairAction::AddRow, None, path)
                 });
             }
-            if let Some((_, name)) = names.next_if(|(named_index, _)| *named_index == i) {
+            if let Some(name) = names.remove(&missing.id) {
                 let change = RepairChange::new(missing.id, RepairAction::Name, None, name);
                 self.changes.push(change);
             }
@@ -271,39 +272,30 @@ impl RepairPlan {
     }
 }
 
-/// Returns the names that the user gave to conversations without a row, with their indices in `missing`. Reads
-/// only the rollouts of conversations that have a line in the index.
+/// Returns the names that the user gave to conversations without a row. Reads only the rollouts of conversations that
+/// have a line in the index.
 fn find_given_names(
     missing: &[MissingRow],
     index: &ThreadNameIndex,
     skipped: &mut Vec<SkippedFile>,
-) -> Result<Vec<(usize, String)>, HistoryError> {
-    let indexed: Vec<_> = (0..missing.len())
-        .filter(|i| index.has_line(&missing[*i].id))
-        .collect();
-
-    let paths = indexed.iter().map(|i| missing[*i].path.clone());
-    let scan = |path: &Path| rollout::scan(path, Depth::Turns, |_| ());
-    let mut names = Vec::new();
-    for_each_file(paths, 1, skipped, scan, |nth, scan| {
+) -> Result<HashMap<ConversationId, String>, HistoryError> {
+    let indexed = missing.iter().filter(|row| index.has_line(&row.id));
+    let rollouts = indexed.map(|row| (&row.id, row.path.clone()));
+    let mut names = HashMap::new();
+    for_each_file(rollouts, skipped, row::scan_rollout, |id, scan| {
+        let line = index.get(id)?;
         // Codex reads the name of a conversation that is not paginated from the index, not from its
         // row.
-        let meta = scan.meta.as_ref();
-        let is_paginated = meta.is_some_and(SessionMeta::is_paginated);
-
-        let id = &missing[indexed[nth]].id;
-        let line = index.get(id)?;
-        if !is_paginated {
+        if !scan.meta.as_ref().is_some_and(SessionMeta::is_paginated) {
             return Ok(());
         }
 
         let texts = &scan.turn.texts;
-        let derived_names = [&scan.title, &texts.first_message, &texts.preview];
-        let derived_names = derived_names.map(Option::as_deref);
+        let own_texts = [&scan.title, &texts.first_message, &texts.preview];
+        let own_texts = own_texts.into_iter().filter_map(Option::as_deref);
         let name = line.map(|line| line.thread_name);
-        let given_name =
-            name.filter(|name| is_given_name(name, id, derived_names.into_iter().flatten()));
-        names.extend(given_name.map(|name| (indexed[nth], name)));
+        let given_name = name.filter(|name| is_given_name(name, id, own_texts));
+        names.extend(given_name.map(|name| (id.clone(), name)));
         Ok(())
     })?;
 

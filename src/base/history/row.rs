@@ -66,7 +66,7 @@ fn scan_with_first_texts(home: &Path, path: &Path) -> io::Result<RolloutScan> {
     Ok(scan)
 }
 
-fn scan_rollout(path: &Path) -> io::Result<RolloutScan> {
+pub(super) fn scan_rollout(path: &Path) -> io::Result<RolloutScan> {
     rollout::scan(path, Depth::Turns, |_| ())
 }
 

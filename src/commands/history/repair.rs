@@ -176,7 +176,7 @@ fn show_changes(context: &Context, changes: &[RepairChange]) {
         let new_text = printable(&change.to);
         let action = match change.action {
             RepairAction::Path => "fix path",
-            RepairAction::Row => "add row ",
+            RepairAction::AddRow => "add row ",
             RepairAction::Name => "set name",
             RepairAction::Preview => "set text",
             RepairAction::Mode => "set mode",

@@ -213,7 +213,7 @@ impl CodexIndex<'_> {
             return Ok(0);
         }
         let changes = repair::register_rollouts(self.home, self.env, rollouts)?;
-        let rows = changes.iter().filter(|c| c.action == RepairAction::Row);
+        let rows = changes.iter().filter(|c| c.action == RepairAction::AddRow);
         Ok(rows.count())
     }
 

@@ -38,6 +38,9 @@ pub fn preview(home: &Path, plan: &mut RebuildPlan) -> Result<Vec<RebuiltFile>, 
     Ok(files)
 }
 
+/// The number of bytes of two files that are compared at a time.
+const COMPARED_BYTES: usize = 64 << 10;
+
 /// Returns true if the file at `path` begins with the planned text. Lines appended since the plan
 /// may follow.
 fn is_up_to_date(path: &Path, planned: &mut PlannedHistoryFile) -> Result<bool, HistoryError> {
@@ -46,11 +49,11 @@ fn is_up_to_date(path: &Path, planned: &mut PlannedHistoryFile) -> Result<bool, 
         return Ok(false);
     }
 
-    let mut current_file =
-        BufReader::with_capacity(64 << 10, file_open::open(path).at("read", path)?);
+    let current_file = file_open::open(path).at("read", path)?;
+    let mut current_file = BufReader::with_capacity(COMPARED_BYTES, current_file);
     planned.text.rewind().at("read a temp file for", path)?;
     let mut remaining = planned.bytes;
-    let mut planned_chunk = vec![0; 64 << 10];
+    let mut planned_chunk = vec![0; COMPARED_BYTES];
     while remaining > 0 {
         let current_chunk = current_file.fill_buf().at("read", path)?;
         let len = current_chunk
@@ -75,7 +78,7 @@ fn is_up_to_date(path: &Path, planned: &mut PlannedHistoryFile) -> Result<bool, 
 }
 
 /// Returns the length of a file; 0 if it is missing.
-fn file_len(path: &Path) -> u64 {
+pub(super) fn file_len(path: &Path) -> u64 {
     path.metadata().map_or(0, |m| m.len())
 }
 

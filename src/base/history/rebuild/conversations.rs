@@ -6,10 +6,10 @@ use crate::history::files::RolloutFile;
 use crate::history::id::ConversationId;
 use crate::history::rollout::SessionMeta;
 use crate::history::rollout::first_line;
-use crate::history::{HEADS_AT_A_TIME, HistoryError, SkippedFile, files, for_each_file, rollout};
+use crate::history::{HistoryError, SkippedFile, files, for_each_head};
 use crate::io::Rfc3339Time;
 use std::collections::{BTreeMap, HashSet};
-use std::path::Path;
+use std::path::{Path, PathBuf};
 
 /// The values of a row of the table `threads` that a rebuild needs.
 #[derive(Debug)]
@@ -113,7 +113,8 @@ pub(super) struct ConversationSet {
     pub(super) conversations: Vec<RebuildConversation>,
     /// Conversations on disk that the rebuild leaves out: archived, or not in the database.
     excluded: HashSet<ConversationId>,
-    pub(super) orphans: usize,
+    /// The number of rollouts that the rebuild leaves out because they have no row.
+    pub(super) orphans_skipped: usize,
     pub(super) without_id: usize,
 }
 
@@ -131,14 +132,16 @@ impl ConversationSet {
         self.conversations.binary_search_by(|c| c.id.cmp(id)).ok()
     }
 
-    /// Returns the rollouts of the conversations at these places in the list, each with the place of its conversation.
-    pub(super) fn rollouts<'a>(
-        &'a self,
-        places: &'a [usize],
-    ) -> impl Iterator<Item = (usize, &'a RolloutFile)> {
+    /// Returns the paths of the rollouts of the conversations at these places in the list, each after the place of its
+    /// conversation.
+    pub(super) fn rollout_paths(
+        &self,
+        home: &Path,
+        places: &[usize],
+    ) -> impl Iterator<Item = (usize, PathBuf)> {
         let files = |place: usize| self.conversations[place].files.iter();
         let places = places.iter().copied();
-        places.flat_map(move |place| files(place).map(move |file| (place, file)))
+        places.flat_map(move |place| files(place).map(move |file| (place, file.path(home))))
     }
 }
 
@@ -158,7 +161,7 @@ pub(super) fn gather_conversations(
         },
         conversations,
         excluded: HashSet::new(),
-        orphans: 0,
+        orphans_skipped: 0,
         without_id: 0,
     };
 
@@ -173,10 +176,8 @@ pub(super) fn gather_conversations(
     // Without unarchived rows, the rollouts are the only source.
     let takes_orphans = include_orphans || set.source == RebuildSource::Rollouts;
     let mut orphans = BTreeMap::new();
-    let paths = files.iter().map(|file| file.path(home));
-
-    let read = rollout::read_head;
-    for_each_file(paths, HEADS_AT_A_TIME, skipped, read, |i, meta| {
+    let rollouts = files.iter().map(|file| (file, file.path(home)));
+    for_each_head(rollouts, skipped, |file, meta| {
         let Some(meta) = meta else {
             set.without_id += 1;
             return Ok(());
@@ -189,13 +190,13 @@ pub(super) fn gather_conversations(
 
         let new_orphan = || RebuildConversation::new(meta.id.clone(), None);
         match set.position(&meta.id) {
-            Some(place) => set.conversations[place].add_rollout(files[i].clone(), &meta),
+            Some(place) => set.conversations[place].add_rollout(file.clone(), &meta),
             None if takes_orphans => {
                 let orphan = orphans.entry(meta.id.clone()).or_insert_with(new_orphan);
-                orphan.add_rollout(files[i].clone(), &meta);
+                orphan.add_rollout(file.clone(), &meta);
             }
             None => {
-                set.orphans += 1;
+                set.orphans_skipped += 1;
                 set.excluded.insert(meta.id);
             }
         }

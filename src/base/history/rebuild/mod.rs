@@ -42,10 +42,7 @@ pub fn plan(
     progress: &dyn Progress,
 ) -> Result<RebuildPlan, HistoryError> {
     // The length is read before the history, so that lines that Codex appends meanwhile are kept.
-    let history_bytes = home
-        .join(super::prompts::FILE_NAME)
-        .metadata()
-        .map_or(0, |m| m.len());
+    let history_bytes = apply::file_len(&home.join(super::prompts::FILE_NAME));
 
     let index = ThreadNameIndex::read(home)?;
     let mut skipped = Vec::new();
@@ -74,7 +71,7 @@ pub fn plan(
         },
         prompts: PromptCounts::default(),
         unused: UnusedCounts {
-            orphans_skipped: set.orphans,
+            orphans_skipped: set.orphans_skipped,
             without_id: set.without_id,
             without_time,
             bad_lines,

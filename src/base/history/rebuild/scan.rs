@@ -1,5 +1,6 @@
 //! Reads the rollouts of the conversations to rebuild.
 
+use super::apply::file_len;
 use super::conversations::{ConversationSet, RebuildConversation};
 use super::prompts::Prompts;
 use crate::history::rollout::{Depth, RolloutScan};
@@ -46,12 +47,10 @@ fn read_last_times(
     places: &[usize],
     skipped: &mut Vec<SkippedFile>,
 ) -> Result<(), HistoryError> {
-    let owner_of_rollout: Vec<usize> = set.rollouts(places).map(|(place, _)| place).collect();
     let mut last_times: Vec<Option<Rfc3339Time>> = vec![None; set.conversations.len()];
-    let paths = set.rollouts(places).map(|(_, file)| file.path(home));
-
-    for_each_file(paths, 1, skipped, rollout::read_last_time, |i, time| {
-        let last_time = &mut last_times[owner_of_rollout[i]];
+    let rollouts = set.rollout_paths(home, places);
+    for_each_file(rollouts, skipped, rollout::read_last_time, |place, time| {
+        let last_time = &mut last_times[place];
         *last_time = Rfc3339Time::later_of(last_time.take(), time);
         Ok(())
     })?;
@@ -71,12 +70,12 @@ pub(super) struct Contents<'a> {
 }
 
 impl Contents<'_> {
-    /// Adds the prompts, the title and the last time of a rollout to those of its conversation.
+    /// Adds the prompts of a rollout, and its title and last time to the facts of its conversation.
     fn add_rollout(
         &mut self,
         conversation: &RebuildConversation,
         scan: RolloutScan,
-        found: &mut ScanResult,
+        facts: &mut RebuildFacts,
     ) -> Result<(), HistoryError> {
         if let Some(prompts) = self.prompts.as_deref_mut() {
             for message in &scan.messages {
@@ -84,16 +83,16 @@ impl Contents<'_> {
             }
         }
 
-        found.last = Rfc3339Time::later_of(found.last.take(), scan.last);
+        facts.last = Rfc3339Time::later_of(facts.last.take(), scan.last);
 
-        if !found.has_title
+        if !facts.has_title
             && let Some(title) = scan.title
         {
-            found.has_title = true;
+            facts.has_title = true;
             let line = self.index.get(&conversation.id)?;
-            found.is_index_derived = line.is_some_and(|line| line.thread_name == title);
+            facts.is_index_derived = line.is_some_and(|line| line.thread_name == title);
             if conversation.row_title().is_none() {
-                found.title = Some(title);
+                facts.title = Some(title);
             }
         }
 
@@ -120,37 +119,35 @@ pub(super) fn read_rollouts(
         }
     }
 
-    // The rollouts of all these conversations are read in one go, so each has to lead back to its conversation.
-    let owner_of_rollout: Vec<usize> = set.rollouts(&read_whole).map(|(place, _)| place).collect();
-    let paths = || set.rollouts(&read_whole).map(|(_, file)| file.path(home));
-    let lengths = paths().map(|path| path.metadata().map_or(0, |m| m.len()));
+    let rollouts = || set.rollout_paths(home, &read_whole);
+    let lengths = rollouts().map(|(_, path)| file_len(&path));
     progress.expect_bytes(lengths.sum());
 
     let mut bad_lines = 0;
-    let mut found: HashMap<usize, ScanResult> = HashMap::new();
+    let mut facts_by_place: HashMap<usize, RebuildFacts> = HashMap::new();
     let read =
         |path: &Path| rollout::scan(path, Depth::Messages, |bytes| progress.add_bytes(bytes));
-    for_each_file(paths(), 1, skipped, read, |i, scan| {
-        let place = owner_of_rollout[i];
+    for_each_file(rollouts(), skipped, read, |place, scan| {
         bad_lines += scan.bad_lines;
-        let found = found.entry(place).or_default();
-        contents.add_rollout(&set.conversations[place], scan, found)
+        let facts = facts_by_place.entry(place).or_default();
+        contents.add_rollout(&set.conversations[place], scan, facts)
     })?;
 
     for place in read_whole {
-        let found = found.remove(&place).unwrap_or_default();
+        let facts = facts_by_place.remove(&place).unwrap_or_default();
         let conversation = &mut set.conversations[place];
-        conversation.set_updated(found.last);
-        conversation.title = found.title;
-        conversation.is_index_derived = found.is_index_derived;
+        conversation.set_updated(facts.last);
+        conversation.title = facts.title;
+        conversation.is_index_derived = facts.is_index_derived;
     }
 
     read_last_times(home, set, &read_ends_only, skipped)?;
     Ok(bad_lines)
 }
 
+/// The facts about a conversation in those of its rollouts that were read so far.
 #[derive(Default)]
-struct ScanResult {
+struct RebuildFacts {
     last: Option<Rfc3339Time>,
     has_title: bool,
     title: Option<String>,
