@@ -60,7 +60,8 @@ pub(crate) fn compare_rollouts(
     database: Option<&Path>,
     files: Vec<RolloutFile>,
 ) -> Result<Findings, HistoryError> {
-    compare_files(home, database, None, files, None)
+    let (live_account, projections) = (None, None);
+    compare_files(home, database, live_account, files, projections)
 }
 
 fn compare_files(
@@ -76,15 +77,9 @@ fn compare_files(
 
     let damaged = std::mem::take(&mut conversations.damaged);
     let index = ThreadNameIndex::read(home)?;
-    let linked_folders = [SESSIONS, ARCHIVED_SESSIONS].map(|name| home.join(name));
-    let linked_folders = linked_folders
-        .into_iter()
-        .filter(|folder| folder.is_symlink());
     let input = CheckInput {
         home,
-        linked_folders: linked_folders
-            .filter_map(|folder| Some((folder.canonical().ok()?, folder)))
-            .collect(),
+        linked_folders: LinkedFolder::find_all(home),
         real_home: &home.canonical_or_self(),
         conversations: &conversations,
         index: &index,
@@ -330,18 +325,48 @@ impl CheckReport {
 struct CheckInput<'a> {
     home: &'a Path,
     real_home: &'a Path,
-    /// The targets of the folders of conversations that are links, with the links.
-    linked_folders: Vec<(PathBuf, PathBuf)>,
+    linked_folders: Vec<LinkedFolder>,
     conversations: &'a Conversations,
     index: &'a ThreadNameIndex,
     /// `None` if only some rollouts of the home are compared.
     readability: Option<ReadabilityCheck<'a>>,
 }
 
+/// A folder of conversations that is a link, and the target of the link.
+struct LinkedFolder {
+    link: PathBuf,
+    target: PathBuf,
+}
+
+impl LinkedFolder {
+    fn find_all(home: &Path) -> Vec<Self> {
+        let folders = [SESSIONS, ARCHIVED_SESSIONS].map(|name| home.join(name));
+        let links = folders.into_iter().filter(|folder| folder.is_symlink());
+        let with_target = |link: PathBuf| {
+            let target = link.canonical().ok()?;
+            Some(Self { link, target })
+        };
+        links.filter_map(with_target).collect()
+    }
+}
+
 impl CheckInput<'_> {
+    /// Returns the path without `.zst` that a row names, below the link if it is below the target of a linked folder.
+    fn find_recorded_path(&self, row: &ThreadRow) -> PathBuf {
+        // Codex records either name of a compressed rollout, and finds the rollout by either name.
+        let recorded = without_zst(Path::new(&row.rollout_path));
+        // After a rewind or a resume below a linked folder, Codex 0.171 records the resolved path.
+        let move_below_link = |folder: &LinkedFolder| {
+            let below = recorded.strip_prefix(&folder.target).ok()?;
+            Some(folder.link.join(below))
+        };
+        let linked = self.linked_folders.iter().find_map(move_below_link);
+        linked.unwrap_or_else(|| recorded.to_path_buf())
+    }
+
     /// Returns the position in `files`, the rollouts of a conversation, of the one that a row names; `None` if it
     /// names none of them, or is out of date.
-    fn find_recorded(&self, files: &[ConversationRollout], recorded: &Path) -> Option<usize> {
+    fn recorded_position(&self, files: &[ConversationRollout], recorded: &Path) -> Option<usize> {
         let is_recorded = |c: &ConversationRollout| {
             recorded == c.file.plain_path(self.home)
                 || recorded == c.file.plain_path(self.real_home)
@@ -360,7 +385,8 @@ struct Differences {
     /// are not used.
     rollout_of_row: Vec<Option<usize>>,
     report: CheckReport,
-    problem: Option<IoError>,
+    /// The error that ended the reading of the name index.
+    index_error: Option<IoError>,
 }
 
 impl Differences {
@@ -368,7 +394,7 @@ impl Differences {
         Self {
             rollout_of_row: vec![None; rollout_count],
             report: CheckReport::default(),
-            problem: None,
+            index_error: None,
         }
     }
 
@@ -392,16 +418,8 @@ impl Differences {
         }
 
         let files = &input.conversations.files[range];
-        // Codex records either name of a compressed rollout, and finds the rollout by either name.
-        let recorded = without_zst(Path::new(&row.rollout_path));
-        // After a rewind or a resume below a linked folder, Codex 0.171 records the resolved path.
-        let find_linked = |(target, link): &(PathBuf, PathBuf)| {
-            let below = recorded.strip_prefix(target).ok()?;
-            Some(link.join(below))
-        };
-        let linked = input.linked_folders.iter().find_map(find_linked);
-        let recorded = linked.as_deref().unwrap_or(recorded);
-        let recorded_position = input.find_recorded(files, recorded);
+        let recorded = input.find_recorded_path(row);
+        let recorded_position = input.recorded_position(files, &recorded);
         let position = recorded_position.unwrap_or(0);
         *rollout_of_row = Some(position);
 
@@ -446,15 +464,15 @@ impl Differences {
                 name,
                 id,
             }),
-            Err(e) => self.problem = Some(e),
+            Err(e) => self.index_error = Some(e),
         }
     }
 
     /// Sorts the differences by id and adds those that need no row: missing rows, duplicates, and
     /// conversations of other accounts.
     fn into_report(self, input: &CheckInput<'_>) -> Result<CheckReport, HistoryError> {
-        if let Some(problem) = self.problem {
-            return Err(problem.into());
+        if let Some(error) = self.index_error {
+            return Err(error.into());
         }
 
         let mut report = self.report;
@@ -520,23 +538,24 @@ fn find_lost_name(
     index: &ThreadNameIndex,
     id: &ConversationId,
 ) -> Result<Option<String>, IoError> {
-    if !row.is_paginated() || !row.name.trim().is_empty() {
+    let is_legacy = !row.is_paginated();
+    let has_name = !row.name.trim().is_empty();
+    if is_legacy || has_name {
         return Ok(None);
     }
-    let line = index.get(id)?;
-    let derived = [row.title.as_str(), row.message()];
-    Ok(line
-        .map(|line| line.thread_name)
-        .filter(|name| is_given_name(name, id, derived)))
+    let name = index.get(id)?.map(|line| line.thread_name);
+    let own_texts = [row.title.as_str(), row.message()];
+    Ok(name.filter(|name| is_given_name(name, id, own_texts)))
 }
 
-/// Returns true if the user gave this name. A rebuild writes derived names into the index too: the
-/// conversation's id, the first line of one of `derived`, or of a text that Codex inserted.
+/// Returns true if the user gave this name to a conversation. `own_texts` are its title and its first messages. A
+/// rebuild writes derived names into the index too: the id, one of these texts or its first line, or the first line of
+/// a text that Codex inserted.
 pub fn is_given_name<'a>(
     name: &str,
     id: &ConversationId,
-    derived: impl IntoIterator<Item = &'a str>,
+    own_texts: impl IntoIterator<Item = &'a str>,
 ) -> bool {
-    let is_derived = |text: &str| text == name || first_line(text).as_deref() == Some(name);
-    name != id.to_string() && !is_injected(name) && !derived.into_iter().any(is_derived)
+    let is_source = |text: &str| text == name || first_line(text).as_deref() == Some(name);
+    name != id.to_string() && !is_injected(name) && !own_texts.into_iter().any(is_source)
 }

@@ -136,13 +136,13 @@ fn find_given_name(
     };
 
     let name = line.thread_name;
-    let derived_names = row.into_iter().flat_map(|row| {
+    let own_texts = row.into_iter().flat_map(|row| {
         let first_message = row.first_message.as_deref();
         [Some(&*row.title), first_message].into_iter().flatten()
     });
 
     let is_given =
-        !conversation.is_index_derived && is_given_name(&name, &conversation.id, derived_names);
+        !conversation.is_index_derived && is_given_name(&name, &conversation.id, own_texts);
     Ok(is_given.then_some(name))
 }
 
