@@ -147,7 +147,7 @@ fn add_projections(
         return snapshot::copy_file(source, &target);
     };
 
-    let cuts = &projected.cuts;
+    let cuts = &projected.complete_rollouts;
     Ok(projections::replace_projections(database, source, cuts)?)
 }
 
@@ -443,11 +443,12 @@ impl LaterRows {
     ) -> Result<(), HistoryError> {
         let group = if home::is_database_named(target, home::HISTORY_DATABASE_PREFIX) {
             RowGroup::ThreadData
-        } else {
+        } else if target == self.database {
             RowGroup::Threads
+        } else {
+            return Ok(());
         };
-        let is_target = group == RowGroup::ThreadData || target == self.database;
-        if self.ids.is_empty() || !is_target {
+        if self.ids.is_empty() {
             return Ok(());
         }
 

@@ -23,10 +23,11 @@ use std::path::Path;
 /// The longest first line of a rollout, in bytes. The first line has the instructions.
 const MAX_FIRST_LINE_BYTES: u64 = 4 << 20;
 
-/// A database with projections, and the cuts of the rollouts of which it has all turns that Codex shows.
+/// A database with projections that Codex has created.
 pub(crate) struct ScratchProjections {
     pub(super) scratch: ScratchDatabase,
-    pub(super) cuts: Vec<RolloutCut>,
+    /// The rollouts of which the database has all turns that Codex shows, up to these cuts.
+    pub(super) complete_rollouts: Vec<RolloutCut>,
 }
 
 /// Lets `program` project those of these rollouts that are not projected, up to their cuts.
@@ -41,8 +42,8 @@ pub(crate) fn create_scratch_projections(
 ) -> Result<ScratchProjections, HistoryError> {
     let staging = Staging::create_in(&context.manager_home.join("tmp"))?;
     let scratch = staging.path("home");
-    let folder = scratch.join(SESSIONS);
-    for folder in [&scratch, &folder] {
+    let sessions = scratch.join(SESSIONS);
+    for folder in [&scratch, &sessions] {
         atomic::create_private_folder(folder)?;
     }
 
@@ -53,7 +54,7 @@ pub(crate) fn create_scratch_projections(
     let mut cuts = Vec::new();
     for rollout in select_last_cuts(rollouts) {
         // Codex opens no rollout without those that it continues.
-        match copy_as_own_conversation(&rollout, &folder) {
+        match copy_as_own_conversation(&rollout, &sessions) {
             // It must not stop the repair of the others. The check after the repair reports it.
             Err(HistoryError::NotRebuilt(_)) => continue,
             copied => copied?,
@@ -92,7 +93,7 @@ pub(crate) fn create_scratch_projections(
             database,
             _staging: staging,
         },
-        cuts,
+        complete_rollouts: cuts,
     })
 }
 
