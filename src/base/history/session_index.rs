@@ -39,12 +39,18 @@ pub struct IndexEntry {
 pub struct ThreadNameIndex {
     path: PathBuf,
     file: Option<File>,
-    /// The offset and the length of each line.
-    lines: HashMap<ConversationId, (u64, u32)>,
+    lines: HashMap<ConversationId, IndexLinePlace>,
     /// The number of lines that cannot be parsed.
     pub bad_lines: u64,
     /// The length of the file when it was read.
     pub bytes: u64,
+}
+
+/// The place of a line in the file, in bytes.
+#[derive(Debug)]
+struct IndexLinePlace {
+    offset: u64,
+    len: u32,
 }
 
 impl ThreadNameIndex {
@@ -77,13 +83,8 @@ impl ThreadNameIndex {
         };
 
         let mut lines = LineReader::new(&file);
-        loop {
-            let at = lines.position();
-            let Some(line) = lines.next_line().at("read", path)? else {
-                break;
-            };
-
-            let parsed = match line {
+        while let Some(placed) = lines.next_placed().at("read", path)? {
+            let parsed = match placed.line {
                 JsonlLine::Whole(line) if line.trim_ascii().is_empty() || !is_wanted(line) => {
                     continue;
                 }
@@ -99,7 +100,9 @@ impl ThreadNameIndex {
             // Codex ignores a line without a name.
             let id = entry.id.trim();
             if !entry.thread_name.trim().is_empty() && !id.is_empty() {
-                let place = (at, u32::try_from(len).unwrap_or(0));
+                let offset = placed.offset;
+                let len = u32::try_from(len).unwrap_or(0);
+                let place = IndexLinePlace { offset, len };
                 index.lines.insert(ConversationId::of(id), place);
             }
         }
@@ -119,11 +122,11 @@ impl ThreadNameIndex {
     /// # Errors
     /// The file cannot be read any more.
     pub fn get(&self, id: &ConversationId) -> Result<Option<IndexEntry>, IoError> {
-        let (Some((at, len)), Some(file)) = (self.lines.get(id), &self.file) else {
+        let (Some(place), Some(file)) = (self.lines.get(id), &self.file) else {
             return Ok(None);
         };
-        let mut line = vec![0; *len as usize];
-        position::read_exact_at(file, &mut line, *at).at("read", &self.path)?;
+        let mut line = vec![0; place.len as usize];
+        position::read_exact_at(file, &mut line, place.offset).at("read", &self.path)?;
         // Codex only appends. If another program changed the line, the conversation has no name.
         Ok(parse_entry(&line).map(|entry| IndexEntry {
             id: id.to_string(),

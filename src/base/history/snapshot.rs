@@ -182,7 +182,7 @@ pub(super) fn restore(
         match &file.content {
             Some(content) if !is_sidecar(&file.path) => {
                 exchange.add_replacement(&file.path, |staged| {
-                    stage_file(snapshot, file, content, staged)?;
+                    stage_file(snapshot, &file.path, content, staged)?;
                     finish(&file.path, staged)
                 })?;
             }
@@ -200,12 +200,8 @@ pub(super) fn restore(
 impl RepairSnapshot {
     /// Returns the time of the last copy in nanoseconds since 1970, by the clock of the disk.
     pub(super) fn copied_ns(&self) -> i64 {
-        let contents = self
-            .document
-            .files
-            .iter()
-            .filter_map(|f| f.content.as_ref());
-        let copies = contents.filter_map(|c| self.folder.join(&c.name).metadata().ok());
+        let copy_paths = self.contents().map(|c| self.folder.join(&c.name));
+        let copies = copy_paths.filter_map(|path| path.metadata().ok());
         copies.map(|meta| modified_ns(&meta)).max().unwrap_or(0)
     }
 
@@ -215,10 +211,19 @@ impl RepairSnapshot {
             let content = copy_into_snapshot(&path, &self.folder, &i.to_string())?;
             self.document.files.push(SnapshotEntry { path, content });
         }
-        Ok(document::write(
-            &self.folder.join(DOCUMENT),
-            &self.document,
-        )?)
+        let path = self.folder.join(DOCUMENT);
+        Ok(document::write(&path, &self.document)?)
+    }
+
+    fn contents(&self) -> impl Iterator<Item = &SnapshotContent> {
+        let files = self.document.files.iter();
+        files.filter_map(|file| file.content.as_ref())
+    }
+
+    /// Returns the copy of the file at `path`; `None` if the snapshot has none.
+    fn find_content(&self, path: &Path) -> Option<&SnapshotContent> {
+        let mut files = self.document.files.iter();
+        files.find(|file| file.path == path)?.content.as_ref()
     }
 
     /// Copies the database `path` into `folder`, with its logs applied; `None` if the snapshot has none.
@@ -227,14 +232,11 @@ impl RepairSnapshot {
         path: &Path,
         folder: &Path,
     ) -> Result<Option<PathBuf>, HistoryError> {
-        let mut files = self.document.files.iter();
-        let file = files.find(|file| file.path == path);
-        let Some((file, content)) = file.and_then(|file| Some((file, file.content.as_ref()?)))
-        else {
+        let Some(content) = self.find_content(path) else {
             return Ok(None);
         };
         let copy = folder.join("extracted.sqlite");
-        stage_file(self, file, content, &copy)?;
+        stage_file(self, path, content, &copy)?;
         Ok(Some(copy))
     }
 
@@ -283,18 +285,16 @@ pub fn find_snapshot(
 
 /// Checks the digest of every copy.
 fn check_digests(snapshot: &RepairSnapshot) -> Result<(), HistoryError> {
-    for file in &snapshot.document.files {
-        if let Some(content) = &file.content {
-            let source_path = snapshot.folder.join(&content.name);
-            let mut opened = file_open::open(&source_path).at("read", &source_path)?;
-            let (digest, _) = hash::sha256_of_reader(&mut opened).at("read", &source_path)?;
+    for content in snapshot.contents() {
+        let path = snapshot.folder.join(&content.name);
+        let mut copy = file_open::open(&path).at("read", &path)?;
+        let (digest, _) = hash::sha256_of_reader(&mut copy).at("read", &path)?;
 
-            if digest != content.sha256 {
-                return Err(HistoryError::DamagedSnapshot {
-                    path: source_path,
-                    detail: "its SHA-256 differs from the recorded one".into(),
-                });
-            }
+        if digest != content.sha256 {
+            return Err(HistoryError::DamagedSnapshot {
+                path,
+                detail: "its SHA-256 differs from the recorded one".into(),
+            });
         }
     }
     Ok(())
@@ -312,10 +312,10 @@ pub(crate) fn remove_new_logs(snapshot: &RepairSnapshot) -> Result<(), HistoryEr
     new_logs.try_for_each(|file| remove_file_durably(&file.path))
 }
 
-/// Stages a file of a snapshot. Applies the logs of a database to it.
+/// Stages the copy of the file at `original`. Applies the logs of a database to it.
 fn stage_file(
     snapshot: &RepairSnapshot,
-    file: &SnapshotEntry,
+    original: &Path,
     content: &SnapshotContent,
     staged: &Path,
 ) -> Result<(), HistoryError> {
@@ -325,10 +325,7 @@ fn stage_file(
     let mut has_logs = false;
     // The `-shm` is an index of the `-wal`, which SQLite creates again.
     for suffix in ["-wal", "-journal"] {
-        let path = atomic::with_suffix(&file.path, suffix);
-        let mut files = snapshot.document.files.iter();
-        let log = files.find(|file| file.path == path);
-        if let Some(log) = log.and_then(|file| file.content.as_ref()) {
+        if let Some(log) = snapshot.find_content(&atomic::with_suffix(original, suffix)) {
             copy_out(&copy_of(log), log, &atomic::with_suffix(staged, suffix))?;
             has_logs = true;
         }
