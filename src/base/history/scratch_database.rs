@@ -77,9 +77,8 @@ pub(crate) fn create_scratch_database(
     atomic::create_private_folder(&scratch_home)?;
 
     let version = program.version(env, VERSION_TIMEOUT);
-    if let Some(version) =
-        version.filter(|version| is_version_before(version, FIRST_VERSION_WITH_LIST))
-    {
+    let is_too_old = |version: &String| is_version_before(version, FIRST_VERSION_WITH_LIST);
+    if let Some(version) = version.filter(is_too_old) {
         return Err(HistoryError::NoList(version));
     }
 
@@ -120,10 +119,8 @@ fn run_backfill(scratch: &Path, program: &Program, env: &Environment) -> Result<
             send_request("thread/list", &json!({"limit": 1}))?;
 
             let progress = read_backfill_progress(scratch);
-            if progress
-                .as_ref()
-                .is_some_and(|progress| progress.status == "complete")
-            {
+            let is_complete = |progress: &BackfillProgress| progress.status == "complete";
+            if progress.as_ref().is_some_and(is_complete) {
                 return Ok(());
             }
 

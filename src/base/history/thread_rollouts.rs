@@ -226,10 +226,8 @@ pub fn find_newest_rollout(home: &Path, id: &str) -> Option<PathBuf> {
     let (mut files, _) = files::find_with_documents(home);
     files.retain(|file| {
         let name = RolloutName::parse_any(&file.relative);
-        name.is_some_and(|name| {
-            name.id()
-                .is_some_and(|thread| thread.eq_ignore_ascii_case(id))
-        })
+        let thread_id = name.as_ref().and_then(RolloutName::id);
+        thread_id.is_some_and(|thread_id| thread_id.eq_ignore_ascii_case(id))
     });
     let (_, newest) = select_newest_of_each_thread(files).pop()?;
     Some(newest.path(home))

@@ -143,28 +143,28 @@ impl<'a> ReadabilityCheck<'a> {
 
         // A rollout that cannot be read counts as one without turns: the cause is reported anyway.
         let count_turns_in = |path: &Path, end| rollout::count_turns(path, end).unwrap_or(0);
+        let turns_of_base =
+            |base: &ContinuedRollout| count_turns_in(&base.path, Some(base.cut.offset));
         let leaf_turns = count_turns_in(&leaf.file.path(self.home), None);
-        let count_turns_of = |is_counted: &dyn Fn(&ContinuedRollout) -> bool| -> usize {
-            let rollouts = bases.iter().filter(|rollout| is_counted(rollout));
-            let counts = rollouts.map(|r| count_turns_in(&r.path, Some(r.cut.offset)));
-            counts.sum()
-        };
+        let base_turns: usize = bases.iter().map(turns_of_base).sum();
 
-        let turns_on_disk = leaf_turns + count_turns_of(&|_| true);
+        let turns_on_disk = leaf_turns + base_turns;
         let turns_shown = match &cause {
             UnreadableCause::Unprojected(_) => {
-                let unprojected = bases.iter().filter(|rollout| !rollout.is_projected);
-                let partly_shown = unprojected
-                    .map(|rollout| self.projections.count_turns(&rollout.cut.rollout_id));
-                let shown = leaf_turns
-                    + count_turns_of(&|rollout| rollout.is_projected)
-                    + partly_shown.sum::<usize>();
+                let shown_of_base = |base: &ContinuedRollout| {
+                    if base.is_projected {
+                        turns_of_base(base)
+                    } else {
+                        self.projections.count_turns(&base.cut.rollout_id)
+                    }
+                };
+                let shown = leaf_turns + bases.iter().map(shown_of_base).sum::<usize>();
                 // A projection may have turns after the cut.
                 shown.min(turns_on_disk)
             }
             // Codex still shows the projection of the part that the rollout has lost.
             UnreadableCause::Shortened { rollout_id, .. } => {
-                self.projections.count_turns(rollout_id) + count_turns_of(&|_| true)
+                self.projections.count_turns(rollout_id) + base_turns
             }
             _ => 0,
         };
@@ -315,13 +315,7 @@ pub(super) fn find_unprojected_bases(
     leaf: &Path,
     projections: &Projections,
 ) -> Vec<ContinuedRollout> {
-    let read_base = |path: &Path| {
-        rollout::read_head(path)
-            .ok()
-            .flatten()
-            .and_then(|m| m.base_cut())
-    };
-
+    let read_base = |path: &Path| rollout::read_head(path).ok().flatten()?.base_cut();
     let chain = follow_bases(read_base(leaf), projections, |cut| {
         let path = rollout::resolve_rollout_in_home(home, &find_rollout(home, &cut.rollout_id)?)?;
         let base = read_base(&path);

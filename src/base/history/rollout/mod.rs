@@ -178,15 +178,19 @@ fn search_from_end<T>(
     path: &Path,
     find_in: impl Fn(&mut LineReader<io::Take<File>>) -> io::Result<Option<T>>,
 ) -> io::Result<Option<T>> {
+    /// The number of bytes of the last lines that are read first. Most searches end in them.
+    const FIRST_TAIL_BYTES: usize = 64 << 10;
+    const TAIL_GROWTH: u64 = 16;
+
     let mut file = file_open::open(path)?;
     let len = file.metadata()?.len();
-    let mut tail_len = 64 << 10;
+    let mut tail_len = FIRST_TAIL_BYTES as u64;
 
     loop {
         let tail_start = len.saturating_sub(tail_len);
         file.seek(SeekFrom::Start(tail_start))?;
-        let mut lines =
-            LineReader::with_chunk_size(file.try_clone()?.take(len - tail_start), 64 << 10);
+        let tail = file.try_clone()?.take(len - tail_start);
+        let mut lines = LineReader::with_chunk_size(tail, FIRST_TAIL_BYTES);
         if tail_start > 0 {
             // The beginning of the first line is most likely missing.
             let _ = lines.next_line()?;
@@ -197,7 +201,7 @@ fn search_from_end<T>(
             return Ok(value);
         }
 
-        tail_len *= 16;
+        tail_len *= TAIL_GROWTH;
     }
 }
 
