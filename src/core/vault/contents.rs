@@ -153,7 +153,7 @@ impl SnapshotContents {
             return;
         }
 
-        if name.is_reserved() || !path.ancestors().all(|p| scope.captures(kind_of(p))) {
+        if name.is_manager_name() || !path.ancestors().all(|p| scope.captures(kind_of(p))) {
             return;
         }
 

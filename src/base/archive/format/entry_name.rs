@@ -74,7 +74,7 @@ impl EntryName {
 
     /// Returns true if the first component starts with `.codex-manager`, which is reserved for this
     /// program.
-    pub fn is_reserved(&self) -> bool {
+    pub fn is_manager_name(&self) -> bool {
         crate::codex::home::is_manager_name(self.top())
     }
 

@@ -46,7 +46,7 @@ pub fn check_entries(manifest: &ArchiveManifest) -> Result<(), ContentError> {
             && path
                 .file_name()
                 .is_some_and(|n| kind_of(Path::new(n)) == HomeEntryKind::Database);
-        if name.is_reserved() && !is_external_database {
+        if name.is_manager_name() && !is_external_database {
             return refuse(&name, "a name reserved for codex-manager");
         }
 
@@ -100,19 +100,20 @@ pub(crate) fn check_names(manifest: &ArchiveManifest) -> Result<(), ContentError
     let mut ancestors = AncestorLookup::new(&files_and_links);
     for (index, name) in manifest.entry_names().enumerate() {
         let (path, top) = (name.as_path(), Path::new(name.top()));
-        let is_file = index < files.len();
+        let is_top_level_file = index < files.len() && path == top;
         let link = index.checked_sub(files.len()).and_then(|i| links.get(i));
 
         let reason = match link {
             Some(link) => link_problem(path, &link.target),
+            None if is_top_level_file => None,
             // The first component of a longer name is a folder.
-            None => folder_problem(top).filter(|_| !is_file || path != top),
+            None => folder_problem(top),
         };
 
         if let Some(reason) = reason {
             return refuse(&name, reason);
         }
-        if ancestors.is_below(path) {
+        if ancestors.contains_ancestor_of(path) {
             return refuse(&name, "is below a file or link");
         }
     }
@@ -181,7 +182,7 @@ impl<'a> AncestorLookup<'a> {
     }
 
     /// Returns true if a parent folder of `path`, at any level, is in the set.
-    pub fn is_below(&mut self, path: &Path) -> bool {
+    pub fn contains_ancestor_of(&mut self, path: &Path) -> bool {
         let folder = path.parent().unwrap_or(Path::new(""));
         if self.last_folder != folder {
             let both = self.last_folder.components().zip(folder.components());

@@ -80,7 +80,7 @@ impl PythonScan {
             return Err(ContentError::damaged(message));
         }
 
-        if name.is_reserved() {
+        if name.is_manager_name() {
             // An archive of this program that another tool compressed again: its manifest comes
             // last.
             self.reserved.get_or_insert(name);

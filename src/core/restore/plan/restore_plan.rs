@@ -115,7 +115,7 @@ impl RestorePlan {
                     continue;
                 }
                 // Only archives of the Python tool contain such files.
-                HomeEntryKind::Transient if !name.is_reserved() => continue,
+                HomeEntryKind::Transient if !name.is_manager_name() => continue,
                 _ => {}
             }
 
@@ -124,7 +124,7 @@ impl RestorePlan {
             // An archived `-wal` belongs to the archived database. It is applied before the exchange and never
             // goes live itself.
             let is_sidecar = kind == HomeEntryKind::DatabaseSidecar;
-            if !is_sidecar && !name.is_reserved() && !live_names.contains(path) {
+            if !is_sidecar && !name.is_manager_name() && !live_names.contains(path) {
                 self.added.insert(&name);
             }
             self.writes.insert(&name);
@@ -207,7 +207,7 @@ impl RestorePlan {
         let changed = self.writes.iter().chain(self.removed.iter());
         let is_database = |name: &EntryName| kind_of(name.as_path()) == HomeEntryKind::Database;
         let mut sidecars = Vec::new();
-        for database in changed.filter(|name| is_database(name) && !name.is_reserved()) {
+        for database in changed.filter(|name| is_database(name) && !name.is_manager_name()) {
             let is_new = self.added.contains(database.as_path());
             let paths = home::database_sidecars(database.as_path()).into_iter();
             let removed = paths.filter(|path| !is_new || live_names.contains(path));
@@ -220,11 +220,12 @@ impl RestorePlan {
     /// has a file.
     fn plan_removal_of_path_conflicts(&mut self, live_names: &NameSet) {
         let mut written = AncestorLookup::new(&self.writes);
-        let is_below_written = |name: &EntryName| written.is_below(name.as_path());
+        let is_below_written = |name: &EntryName| written.contains_ancestor_of(name.as_path());
         let mut conflicting: Vec<_> = live_names.iter().filter(is_below_written).collect();
 
         let mut live = AncestorLookup::new(live_names);
-        for name in self.writes.iter().filter(|n| live.is_below(n.as_path())) {
+        let is_below_live = |name: &EntryName| live.contains_ancestor_of(name.as_path());
+        for name in self.writes.iter().filter(is_below_live) {
             let above = name.as_path().ancestors().skip(1);
             let live_files_above = above.filter(|path| live_names.contains(path));
             conflicting.extend(live_files_above.filter_map(|path| EntryName::from_path(path).ok()));

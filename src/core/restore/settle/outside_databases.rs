@@ -84,7 +84,7 @@ pub(crate) fn move_databases(work: &mut Workspace<'_>) -> Result<OutsideDatabase
     let databases: Vec<_> = databases
         .filter(|(_, path)| database::may_be_sqlite(path))
         // Codex used the databases outside of the archived home, and not those in it.
-        .filter(|(name, _)| !were_outside || name.is_reserved())
+        .filter(|(name, _)| !were_outside || name.is_manager_name())
         .collect();
     if databases.is_empty() {
         return Ok(outside);
@@ -219,7 +219,8 @@ fn is_shared_folder(folder: &Path, home: &Path, scratch: &Path) -> Result<bool, 
 
 /// Moves the staged databases that were outside of the archived home into the staged home.
 fn move_outside_into_home(plan: &mut RestorePlan, stage: &Stage) -> Result<(), RestoreError> {
-    let names: Vec<_> = plan.writes.iter().filter(EntryName::is_reserved).collect();
+    let names = plan.writes.iter().filter(EntryName::is_manager_name);
+    let names: Vec<_> = names.collect();
     for name in names {
         let file_name = name.as_path().file_name().unwrap_or_default();
         let staged = stage.staged_path(name.as_path());
