@@ -2,7 +2,11 @@
 //! the manifest's members. Gzip programs decode it to nothing.
 
 /// Size of the encoded footer in bytes.
-pub const LEN: usize = 10 + 2 + 4 + 17 + 2 + 8;
+pub const LEN: usize = OFFSET_AT + 8 + 8 + TAIL.len();
+
+/// The place of [`Footer::offset`], before that of [`Footer::len`]. Both take eight bytes.
+const OFFSET_AT: usize = HEAD.len() + EXTRA.len();
+const LEN_AT: usize = OFFSET_AT + 8;
 
 // The magic number, deflate, the flag of an extra field, no time, no hint, an unknown system: no
 // byte depends on the machine that writes.
@@ -25,12 +29,9 @@ pub(crate) struct Footer {
 impl Footer {
     /// Encodes the footer as the last [`LEN`] bytes of an archive.
     pub(crate) fn encode(self) -> [u8; LEN] {
+        let (offset, len) = (self.offset.to_le_bytes(), self.len.to_le_bytes());
         let mut bytes = [0; LEN];
-        bytes[..10].copy_from_slice(&HEAD);
-        bytes[10..17].copy_from_slice(&EXTRA);
-        bytes[17..25].copy_from_slice(&self.offset.to_le_bytes());
-        bytes[25..33].copy_from_slice(&self.len.to_le_bytes());
-        bytes[33..].copy_from_slice(&TAIL);
+        bytes.copy_from_slice(&[&HEAD[..], &EXTRA, &offset, &len, &TAIL].concat());
         bytes
     }
 
@@ -42,12 +43,10 @@ impl Footer {
                 .map(|raw| u64::from_le_bytes(*raw))
         };
 
+        let (offset, len) = (read_u64(OFFSET_AT)?, read_u64(LEN_AT)?);
+        let footer = Self { offset, len };
         // Every fixed byte has to match: the end of another gzip file can have a few of them by
         // chance.
-        let is_footer = bytes[..10] == HEAD && bytes[10..17] == EXTRA && bytes[33..] == TAIL;
-        is_footer.then_some(())?;
-
-        let (offset, len) = (read_u64(17)?, read_u64(25)?);
-        Some(Self { offset, len })
+        (footer.encode() == *bytes).then_some(footer)
     }
 }
