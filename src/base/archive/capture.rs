@@ -6,10 +6,10 @@
 use super::database_snapshots::DatabaseSnapshots;
 use super::error::ArchiveError;
 use super::format::{
-    AccountAuth, ArchiveManifest, Compression, EntryName, FileList, InodeStamp, Metadata, NameSet,
-    NameTable,
+    ArchiveManifest, Compression, EntryName, FileList, InodeStamp, Metadata, NameSet, NameTable,
 };
 use super::home_packer::HomePacker;
+use super::login_read::LoginFile;
 use super::pack::{self, FinishedArchive};
 use super::path_note::PathNote;
 use super::relocation::FileLocator;
@@ -86,7 +86,7 @@ pub fn capture(
     metadata.captured_files = scan.top_entries();
     progress.expect_bytes(scan.total_bytes());
     // Databases come from their snapshots, so only the other files are read from the home.
-    let files = take_plain_files(&mut scan, &databases);
+    let plain_files = take_plain_files(&mut scan, &databases);
 
     let mut file = TempFile::create_in(options.backups)?;
     let path = file.path().to_path_buf();
@@ -114,7 +114,7 @@ pub fn capture(
             .writer
             .add_folders_and_links(&scan.folders, &scan.links)?;
         packer.add_databases(&databases.snapshots)?;
-        packer.add_files(files)?;
+        packer.add_files(plain_files)?;
         let login_file = packer.add_login(scope, scan.login.as_ref())?;
 
         if read_folder_ids(&scope.home) != folder_ids {
@@ -122,15 +122,9 @@ pub fn capture(
         }
 
         skipped = PathNote::sort_and_dedup(packer.skipped);
-        let account_auth = login_file.as_ref().map(|file| file.account_auth.clone());
+        let manifest = new_manifest(scope, metadata, login_file.as_ref(), &skipped, &mut scan);
         login = login_file.and_then(|file| file.login);
-        Ok(new_manifest(
-            scope,
-            metadata,
-            account_auth,
-            &skipped,
-            &mut scan,
-        ))
+        Ok(manifest)
     })?;
 
     Ok(CapturedHome {
@@ -189,7 +183,7 @@ pub(super) fn take_plain_files(scan: &mut HomeScan, databases: &DatabaseSnapshot
 pub(super) fn new_manifest(
     scope: &CaptureScope,
     mut metadata: Metadata,
-    account_auth: Option<AccountAuth>,
+    login_file: Option<&LoginFile>,
     skipped: &[PathNote],
     scan: &mut HomeScan,
 ) -> ArchiveManifest {
@@ -205,7 +199,7 @@ pub(super) fn new_manifest(
     let skipped_names = skipped.iter().map(|s| EntryName::from_path(&s.path).ok());
     ArchiveManifest {
         metadata,
-        account_auth,
+        account_auth: login_file.map(|file| file.account_auth.clone()),
         excluded_globs: scope.excludes.globs.clone(),
         skipped: skipped_names.flatten().collect(),
         linked: std::mem::take(&mut scan.linked),

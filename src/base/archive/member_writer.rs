@@ -43,14 +43,21 @@ pub(super) fn lock_files(files: &SharedFileList) -> MutexGuard<'_, FileList> {
     files.lock().unwrap_or_else(PoisonError::into_inner)
 }
 
+/// A complete file in the tar stream of a member.
+pub(super) struct FileInMember {
+    /// The position of the file in the manifest.
+    pub(super) index: usize,
+    /// The range of the content in the bytes of the member.
+    pub(super) content: std::ops::Range<usize>,
+}
+
 /// The work that produces one member. [`MemberJob::run`] may run on any thread.
 pub(super) enum MemberJob {
-    /// Compresses `bytes`, a part of the tar stream. For each complete file in this part, `files` has the position in
-    /// the manifest and the range in `bytes`.
+    /// Compresses `bytes`, a part of the tar stream, with the complete `files` in it.
     Fresh {
         bytes: Buffer,
         holds: MemberContents,
-        files: Vec<(usize, std::ops::Range<usize>)>,
+        files: Vec<FileInMember>,
     },
     /// Copies a member of the previous archive.
     Reused(PreviousMember),
@@ -80,8 +87,8 @@ impl MemberJob {
                 holds,
                 files,
             } => {
-                let digests = files.into_iter().map(|(index, range)| {
-                    let digest = ContentDigest::of(&bytes[range]);
+                let digests = files.into_iter().map(|FileInMember { index, content }| {
+                    let digest = ContentDigest::of(&bytes[content]);
                     (index, digest)
                 });
                 let digests = digests.collect();
@@ -191,11 +198,8 @@ impl<'a> MemberSink<'a> {
         }
 
         manifest.effort = compression.effort();
-        manifest.files = std::mem::take(&mut *lock_files(self.files));
+        manifest.set_files(std::mem::take(&mut *lock_files(self.files)));
         manifest.members = std::mem::take(&mut self.members);
-        manifest.metadata.files = manifest.files.len() as u64;
-        manifest.metadata.bytes = manifest.files.total_bytes();
-        manifest.metadata.excludes = !manifest.excluded_globs.is_empty();
 
         let path = self.path;
         // Checks the manifest as a reader does: an archive that cannot be restored must not be published as a good one.

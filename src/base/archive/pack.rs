@@ -15,7 +15,9 @@ use super::format::{
     MemberContents, NameTable,
 };
 pub use super::member_writer::FinishedArchive;
-use super::member_writer::{CompressedMember, MemberJob, MemberSink, SharedFileList, lock_files};
+use super::member_writer::{
+    CompressedMember, FileInMember, MemberJob, MemberSink, SharedFileList, lock_files,
+};
 use super::reuse::{PreviousArchive, PreviousMember, ReusableFiles};
 use crate::io::buffers::{Buffer, BufferPool};
 use crate::io::hash::ContentHasher;
@@ -56,7 +58,7 @@ pub fn pack<E: From<ArchiveError> + Send>(
             let mut writer = PackWriter {
                 jobs,
                 path,
-                source: previous,
+                previous,
                 files: &files,
                 buffers: &buffers,
                 void: Vec::new(),
@@ -86,7 +88,7 @@ pub fn pack<E: From<ArchiveError> + Send>(
 pub struct PackWriter<'a> {
     jobs: &'a Jobs<'a>,
     path: &'a Path,
-    source: Option<&'a PreviousArchive<'a>>,
+    previous: Option<&'a PreviousArchive<'a>>,
     files: &'a SharedFileList,
     buffers: &'a BufferPool,
     /// Large files that became shorter while they were read.
@@ -105,8 +107,7 @@ struct EntryGroup {
     bytes: Buffer,
     /// The folder of the files, relative to the home. `None` for a group of folders and links.
     folder: Option<PathBuf>,
-    /// For each file: the position in the manifest, and the range of the content in `bytes`.
-    files: Vec<(usize, std::ops::Range<usize>)>,
+    files: Vec<FileInMember>,
     /// The position of the first entry of the group in the manifest.
     first: u64,
     count: u64,
@@ -181,7 +182,10 @@ impl PackWriter<'_> {
         self.group.bytes.resize(end + padding, 0);
 
         let mut files = lock_files(self.files);
-        self.group.files.push((files.len(), start..end));
+        self.group.files.push(FileInMember {
+            index: files.len(),
+            content: start..end,
+        });
         self.group.count += 1;
         files.push(entry);
         drop(files);
@@ -218,8 +222,9 @@ impl PackWriter<'_> {
         let file_index = self.file_count();
         let first_member = self.submitted;
 
-        let previous = self.source;
-        let previous_head = previous.and_then(|p| Some((p, p.find_head_member(&entry.path)?)));
+        let previous_head = self
+            .previous
+            .and_then(|p| Some((p, p.find_head_member(&entry.path)?)));
 
         let mut head = self.buffers.take_empty();
         head.extend_from_slice(&self.encode_file_header(&entry)?);
@@ -244,7 +249,8 @@ impl PackWriter<'_> {
             let holds = MemberContents::Chunk(file_index, digest_so_far);
 
             // Only complete chunks are compared: the last one has padding and may grow.
-            let old_head = previous_head.filter(|_| len == CHUNK_BYTES && read_result.is_ok());
+            let is_complete = len == CHUNK_BYTES && read_result.is_ok();
+            let old_head = previous_head.filter(|_| is_complete);
             let old_chunk = old_head.and_then(|(p, head)| p.find_chunk(head, chunk_index));
             if let Some((member, previous_digest)) = old_chunk
                 && previous_digest == digest_so_far
@@ -290,7 +296,7 @@ impl PackWriter<'_> {
 
     /// Returns the members of the previous archive that hold the first of `files`, if these files are unchanged.
     pub(super) fn find_reusable(&self, files: &FileList) -> Option<ReusableFiles> {
-        self.source?.find_reusable_files(files)
+        self.previous?.find_reusable_files(files)
     }
 
     /// Adds the first of `files` without reading them, by copying the members that [`PackWriter::find_reusable`]

@@ -67,35 +67,29 @@ pub fn capture_tree(
     // No check of the disk space, because most files become hard links.
     let (mut scan, databases) = scan_with_snapshots(scope, &names, &staging, |_| Ok(()))?;
     metadata.captured_files = scan.top_entries();
-    let files = take_plain_files(&mut scan, &databases);
+    let plain_files = take_plain_files(&mut scan, &databases);
 
     atomic::create_unsynced_folder(root)?;
     let mut writer = TreeWriter::open(root, scope, &scan, &names)?;
     // Until the `CapturedTree` exists, nothing else removes the copies after an error.
-    let login = write_entries(&mut writer, scope, &scan, &databases, &files)
+    let login_file = write_entries(&mut writer, scope, &scan, &databases, &plain_files)
         .inspect_err(|_| remove_copies(root, &writer.files, &writer.linked))?;
 
     let TreeWriter {
-        files,
+        files: placed_files,
         linked,
         mut skipped,
         ..
     } = writer;
     skipped.append(&mut scan.skipped);
     let skipped = PathNote::sort_and_dedup(skipped);
-
-    metadata.excludes = !scope.excludes.globs.is_empty();
-    metadata.files = files.len() as u64;
-    metadata.bytes = files.total_bytes();
-    let account_auth = login.as_ref().map(|file| file.account_auth.clone());
+    let mut manifest = new_manifest(scope, metadata, login_file.as_ref(), &skipped, &mut scan);
+    manifest.set_files(placed_files);
 
     let tree = CapturedTree {
         root: root.to_path_buf(),
-        manifest: ArchiveManifest {
-            files,
-            ..new_manifest(scope, metadata, account_auth, &skipped, &mut scan)
-        },
-        login: login.and_then(|file| file.login),
+        manifest,
+        login: login_file.and_then(|file| file.login),
         excluded: scan.excluded,
         skipped,
         damaged: scan.damaged,
@@ -118,13 +112,13 @@ fn write_entries(
     scope: &CaptureScope,
     scan: &HomeScan,
     databases: &DatabaseSnapshots,
-    files: &FileList,
+    plain_files: &FileList,
 ) -> Result<Option<LoginFile>, ArchiveError> {
     writer.add_folders_and_links(&scan.folders, &scan.links)?;
     for snapshot in &databases.snapshots {
         writer.add_database(&snapshot.planned, &snapshot.path)?;
     }
-    writer.add_files(files)?;
+    writer.add_files(plain_files)?;
 
     // So that the next call keeps the folder of the manifest, which is written later.
     writer.add_folder(atomic::parent_of(Path::new(MANIFEST_NAME)))?;
@@ -178,8 +172,7 @@ impl CapturedTree {
         }
 
         if replaced_count > 0 {
-            self.manifest.metadata.bytes = files.total_bytes();
-            self.manifest.files = files;
+            self.manifest.set_files(files);
             write_manifest(&self.root.join(MANIFEST_NAME), &self.manifest)?;
         }
 

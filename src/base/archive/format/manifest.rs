@@ -114,15 +114,20 @@ pub struct ArchiveManifest {
 }
 
 impl ArchiveManifest {
+    /// Sets the files, and the values in the metadata that follow from the files and the globs.
+    pub(in crate::archive) fn set_files(&mut self, files: FileList) {
+        self.metadata.files = files.len() as u64;
+        self.metadata.bytes = files.total_bytes();
+        self.metadata.excludes = !self.excluded_globs.is_empty();
+        self.files = files;
+    }
+
     /// Returns the names of all files, then of all links, then of all folders.
     pub(crate) fn entry_names(&self) -> impl Iterator<Item = EntryName> + '_ {
+        let files = self.files.iter().map(|f| f.path);
         let links = self.links.iter().map(|l| l.path.clone());
         let folders = self.folders.iter().map(|f| f.path.clone());
-        self.files
-            .iter()
-            .map(|f| f.path)
-            .chain(links)
-            .chain(folders)
+        files.chain(links).chain(folders)
     }
 
     /// Returns true if the archive has a file, link or folder at `path` or below it.
