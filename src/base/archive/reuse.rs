@@ -44,6 +44,7 @@ pub(super) struct ReusableFiles {
 }
 
 /// A file and the member in which it begins, as positions in the lists of the manifest.
+#[derive(Debug)]
 struct FileLocation {
     file: usize,
     member: usize,
@@ -68,9 +69,8 @@ pub struct PreviousArchive<'a> {
     file: File,
     /// Indexed by name id: the position of the file with this name plus one, or zero if there is no such file.
     file_numbers: Vec<u32>,
-    /// The members in which files begin: (position of the first file, number of the member),
-    /// sorted.
-    starts: Vec<(u64, u32)>,
+    /// The first file of each member in which files begin, in order.
+    starts: Vec<FileLocation>,
     /// Creation day of the previous archive, in days since 1970. Decides which members a sample checks.
     day: u64,
     /// Files of the home whose content was compared with the archive and is equal. They stay equal as long as their
@@ -92,7 +92,10 @@ impl<'a> PreviousArchive<'a> {
         let mut starts = Vec::new();
         for (member_index, member) in manifest.members.iter().enumerate() {
             if let MemberContents::Files(first, _) | MemberContents::Head(first) = member.holds {
-                starts.push((first, u32::try_from(member_index).ok()?));
+                starts.push(FileLocation {
+                    file: usize::try_from(first).ok()?,
+                    member: member_index,
+                });
             }
         }
 
@@ -213,12 +216,12 @@ impl<'a> PreviousArchive<'a> {
 
     fn locate_file(&self, name: &EntryName) -> Option<FileLocation> {
         let id = self.name_table().find(name.as_path())?;
-        let file = self.file_numbers.get(id.index())?.checked_sub(1)?;
-        let starts_before = self.starts.partition_point(|s| s.0 <= u64::from(file));
-        let (_, member_index) = self.starts.get(starts_before.checked_sub(1)?)?;
+        let file = self.file_numbers.get(id.index())?.checked_sub(1)? as usize;
+        let starts_before = self.starts.partition_point(|start| start.file <= file);
+        let start = self.starts.get(starts_before.checked_sub(1)?)?;
         Some(FileLocation {
-            file: file as usize,
-            member: *member_index as usize,
+            file,
+            member: start.member,
         })
     }
 
