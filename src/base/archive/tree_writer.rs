@@ -194,10 +194,8 @@ impl<'a> TreeWriter<'a> {
         }
 
         let is_link_to_opened = || {
-            path.symlink_metadata().is_ok_and(|meta| {
-                let named_stamp = InodeStamp::of(&meta);
-                (named_stamp.dev, named_stamp.ino) == (opened_stamp.dev, opened_stamp.ino)
-            })
+            let named = path.symlink_metadata();
+            named.is_ok_and(|meta| InodeStamp::of(&meta).is_same_inode(opened_stamp))
         };
         // An earlier capture may have made the link.
         if is_link_to_opened() {
@@ -225,10 +223,7 @@ impl<'a> TreeWriter<'a> {
         kind_of(path).is_rollout_folder()
             && self.can_link(planned)
             && self.root.join(path).symlink_metadata().is_ok_and(|meta| {
-                let linked_stamp = InodeStamp::of(&meta);
-                linked_stamp.ino != 0
-                    && (linked_stamp.dev, linked_stamp.ino)
-                        == (planned.stamp.dev, planned.stamp.ino)
+                InodeStamp::of(&meta).is_same_inode(planned.stamp)
                     && (meta.len(), modified_ns(&meta)) == (planned.size, planned.mtime)
             })
     }

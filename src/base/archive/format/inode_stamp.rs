@@ -40,6 +40,11 @@ impl InodeStamp {
         }
     }
 
+    /// Returns true if both stamps are of one inode. False on systems without inodes.
+    pub(crate) fn is_same_inode(self, other: Self) -> bool {
+        self.ino != 0 && (self.dev, self.ino) == (other.dev, other.ino)
+    }
+
     /// Returns this stamp if every change of the file after `capture_start` (nanoseconds since 1970) would give another
     /// stamp. Otherwise returns the default stamp, which never counts as unchanged.
     ///
