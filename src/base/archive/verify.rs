@@ -94,8 +94,10 @@ fn verify_into(
     // The archive is hashed and read at the same time, so that both use the same cached disk blocks.
     let path_of = |entry: &FileEntry| find_copy_path(&databases, &entry.path);
     let sink = PathSink { path_of };
+    // A sidecar of the Python tool has no digest.
+    let compared_path = (!archive.is_python()).then_some(path);
     let (sidecar_problem, read_result) = parallel::run_both(
-        || (!archive.is_python()).then(|| find_sidecar_problem(path)),
+        || compared_path.map_or(Ok(None), find_sidecar_problem),
         || archive.read(Extent::All, &sink, progress),
     );
 
@@ -109,23 +111,23 @@ fn verify_into(
         // Other content under the name of a database is reported by `backup` when it archives it, and a digest covers
         // it. The Python tool has no digests.
         let is_empty = copy.metadata().is_ok_and(|meta| meta.len() == 0);
-        let may_be_foreign = !archive.is_python() || is_empty;
-        if (database::may_be_sqlite(copy) || !may_be_foreign)
+        let must_be_sqlite = archive.is_python() && !is_empty;
+        if (database::may_be_sqlite(copy) || must_be_sqlite)
             && let Err(e) = check_database(copy)?
         {
             report.problems.push(format!("{name}: {e}"));
         }
     }
 
-    // The outer `None` is an archive of the Python tool, the inner one a good sidecar.
-    match sidecar_problem.transpose()? {
-        None => report
-            .notes
-            .push("no digests: made by the Python codex-manager".into()),
+    report.sidecar = match sidecar_problem? {
         // The digest of a damaged archive always differs from the sidecar's; that adds no
         // information.
-        Some(Some(SidecarProblem::Mismatch)) if !report.problems.is_empty() => {}
-        Some(problem) => report.sidecar = problem,
+        Some(SidecarProblem::Mismatch) if !report.problems.is_empty() => None,
+        problem => problem,
+    };
+    if archive.is_python() {
+        let note = "no digests: made by the Python codex-manager";
+        report.notes.push(note.into());
     }
 
     Ok(())
@@ -172,8 +174,9 @@ fn find_sidecar_problem(path: &Path) -> Result<Option<SidecarProblem>, ArchiveEr
     };
 
     let mut file = file_open::open(path).at("read", path)?;
-    let actual = listed_digest.hasher().hash(&mut file).at("read", path)?;
-    Ok((actual != (listed_digest, metadata.archive_bytes)).then_some(SidecarProblem::Mismatch))
+    let (digest, bytes) = listed_digest.hasher().hash(&mut file).at("read", path)?;
+    let is_of_archive = digest == listed_digest && bytes == metadata.archive_bytes;
+    Ok((!is_of_archive).then_some(SidecarProblem::Mismatch))
 }
 
 /// Returns the databases of an archive, sorted by name, with the paths in `staging` to which they are unpacked.
