@@ -109,6 +109,7 @@ pub fn refresh(
         let at = store
             .read_meta(key)?
             .and_then(DateTime::from_timestamp_millis);
+        // A later time than now comes from a wrong clock, and proves nothing.
         Ok(at.is_some_and(|at| source.now - at < interval && at <= source.now))
     };
 
@@ -120,16 +121,16 @@ pub fn refresh(
         && session_index_len(source.home) >= names_offset;
 
     if !can_find_changes || !has_recent_comparison {
-        let max_bytes = match thoroughness {
-            Thoroughness::Newest => NEWEST_BYTES,
-            _ => u64::MAX,
+        let compared = match thoroughness {
+            Thoroughness::Newest => ComparedConversations::Newest,
+            _ => ComparedConversations::All,
         };
-        return update_index(store, source, Some(max_bytes), progress);
+        return update_index(store, source, compared, progress);
     }
 
     let mut report = match thoroughness {
         Thoroughness::Files => RefreshReport::default(),
-        _ => update_index(store, source, None, progress)?,
+        _ => update_index(store, source, ComparedConversations::Changed, progress)?,
     };
 
     // Codex's database does not show what other programs change in the rollouts, so sometimes all files are compared.
@@ -139,7 +140,7 @@ pub fn refresh(
             report.is_complete = true;
         } else {
             let read_before = report.conversations_read;
-            report = update_index(store, source, Some(u64::MAX), progress)?;
+            report = update_index(store, source, ComparedConversations::All, progress)?;
             report.conversations_read += read_before;
         }
     }
@@ -147,13 +148,30 @@ pub fn refresh(
     Ok(report)
 }
 
-/// Compares conversations with the index, and reads those that have changed. Without `max_bytes`, compares only the
-/// conversations that changed according to Codex's database. With `max_bytes`, compares all conversations, and reads no
-/// more bytes of rollouts than that, but at least one rollout.
+/// The conversations that an update compares with the index.
+#[derive(Clone, Copy, PartialEq, Eq)]
+enum ComparedConversations {
+    /// Those that changed according to Codex's database.
+    Changed,
+    All,
+    /// All, but no more than [`NEWEST_BYTES`] of the newest rollouts are read, and at least one rollout.
+    Newest,
+}
+
+impl ComparedConversations {
+    fn max_bytes(self) -> u64 {
+        match self {
+            Self::Changed | Self::All => u64::MAX,
+            Self::Newest => NEWEST_BYTES,
+        }
+    }
+}
+
+/// Compares conversations with the index, and reads those that have changed.
 fn update_index(
     store: &mut IndexStore,
     source: IndexSource<'_>,
-    max_bytes: Option<u64>,
+    compared: ComparedConversations,
     progress: &dyn Progress,
 ) -> Result<RefreshReport, IndexError> {
     // `secure_delete` overwrites the words of deleted texts. The first update is faster without it, and deletes
@@ -161,7 +179,7 @@ fn update_index(
     let has_texts = !lacks_complete_update(store)?;
     store.run(|connection| connection.pragma_update(None, "secure_delete", has_texts))?;
 
-    let compares_all = max_bytes.is_some();
+    let compares_all = compared != ComparedConversations::Changed;
     let candidates = if compares_all {
         find_all_candidates(store, source)?
     } else {
@@ -171,13 +189,13 @@ fn update_index(
     let must_read_copies = remove_conversations(store, &candidates.gone)?;
     if must_read_copies && !compares_all {
         // Codex's database does not show that the conversations with copies have to be read again.
-        return update_index(store, source, Some(u64::MAX), progress);
+        return update_index(store, source, ComparedConversations::All, progress);
     }
 
     let on_disk = &candidates.on_disk;
-    let (new_bytes, mut report) = ingest_all(store, source.home, on_disk, max_bytes, progress)?;
+    let (new_bytes, mut report) = ingest_all(store, source.home, on_disk, compared, progress)?;
     report.skipped.extend(candidates.unlistable);
-    if max_bytes.is_some_and(|max| new_bytes > max) {
+    if new_bytes > compared.max_bytes() {
         // LAST_WALK stays unset, so the next update compares all conversations again and reads the missing ones.
         return Ok(report);
     }
@@ -226,17 +244,18 @@ fn erase_and_vacuum(store: &mut IndexStore, new_bytes: u64) -> Result<(), IndexE
 }
 
 /// Compares the candidates with the index, and reads those that have changed, in batches. Also returns the number of
-/// bytes that were to be read. If this number exceeds `max_bytes`, later candidates were not read; the first one is
-/// always read.
+/// bytes that were to be read. If this number exceeds the limit of `compared`, later candidates were not read; the
+/// first one is always read.
 fn ingest_all(
     store: &mut IndexStore,
     home: &Path,
     candidates: &[IndexCandidate],
-    max_bytes: Option<u64>,
+    compared: ComparedConversations,
     progress: &dyn Progress,
 ) -> Result<(u64, RefreshReport), IndexError> {
+    let max_bytes = compared.max_bytes();
     let mut paths: HashMap<&str, &Path> = HashMap::new();
-    if max_bytes.is_some() {
+    if compared != ComparedConversations::Changed {
         // A fork may be read before its parent, which then is not in the index yet.
         paths.extend(candidates.iter().map(|c| (&*c.session, &*c.path)));
     }
@@ -245,24 +264,23 @@ fn ingest_all(
     let mut total_bytes = 0;
     let mut report = RefreshReport::default();
     for batch in candidates.chunks(PLANNED_CONVERSATIONS) {
+        if total_bytes > max_bytes {
+            break;
+        }
+
         let rollouts = HomeRollouts {
             store,
             home,
             paths: &paths,
             rewound: &rewound,
         };
-
-        if total_bytes > max_bytes.unwrap_or(u64::MAX) {
-            break;
-        }
-
         let mut tasks = plan_tasks(store, batch.to_vec(), &rollouts)?;
         if !tasks.is_empty() {
             // The task that exceeds the limit is not done, unless it is the first one.
             let mut fits_limit = |task: &IngestTask| {
                 let is_first = total_bytes == 0;
                 total_bytes += count_unread_bytes(task);
-                is_first || max_bytes.is_none_or(|max| total_bytes <= max)
+                is_first || total_bytes <= max_bytes
             };
             let fitting_count = tasks.iter().take_while(|task| fits_limit(task)).count();
             tasks.truncate(fitting_count);
@@ -301,7 +319,8 @@ fn remove_conversations(store: &IndexStore, sessions: &[String]) -> Result<bool,
         return Ok(false);
     }
 
-    let mut has_copies = false;
+    let mut has_marked_any = false;
+    // `connection` is that of `store`, so all these statements are in the transaction.
     store.run(|connection| {
         let transaction = connection.unchecked_transaction()?;
         for session in sessions {
@@ -313,13 +332,14 @@ fn remove_conversations(store: &IndexStore, sessions: &[String]) -> Result<bool,
             delete_conversation_texts(store, id)?;
             store.execute("DELETE FROM conversation WHERE id=?1", [id])?;
 
-            let mark_sql = "UPDATE conversation SET size=?2 WHERE parent=?1";
-            has_copies |= connection.execute(mark_sql, params![session, NOT_INDEXED])? > 0;
+            let mark_copies_sql = "UPDATE conversation SET size=?2 WHERE parent=?1";
+            let marked = connection.execute(mark_copies_sql, params![session, NOT_INDEXED])?;
+            has_marked_any |= marked > 0;
         }
         transaction.commit()
     })?;
 
-    Ok(has_copies)
+    Ok(has_marked_any)
 }
 
 fn plan_tasks(
