@@ -234,7 +234,7 @@ impl<'a> Writer<'a> {
         };
 
         let state = match &task.indexed {
-            Some(indexed) if start_offset > 0 => indexed.state.clone(),
+            Some(indexed) if task.is_continued() => indexed.state.clone(),
             Some(_) => {
                 // Even if the last read has failed, it may have stored texts.
                 delete_conversation_texts(self.store, id)?;
@@ -463,7 +463,7 @@ impl<'a> Writer<'a> {
                 tail,
                 open.state.to_bytes(),
                 parent_id,
-                open.task.start_offset.is_some_and(|offset| offset > 0),
+                open.task.is_continued(),
                 usage,
             ],
         )

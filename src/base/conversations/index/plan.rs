@@ -165,6 +165,13 @@ pub(super) struct IngestTask {
     pub copied_at: Option<DateTime<Utc>>,
 }
 
+impl IngestTask {
+    /// Returns true if only the lines after the indexed part of the rollout are read.
+    pub(super) fn is_continued(&self) -> bool {
+        self.start_offset.is_some_and(|offset| offset > 0)
+    }
+}
+
 #[derive(Debug)]
 pub(super) struct ParentRollout {
     /// The id of the conversation.
@@ -174,8 +181,8 @@ pub(super) struct ParentRollout {
     pub is_filtered: bool,
 }
 
-const COLUMNS: &str = "id, session, path, file, size, mtime, end, tail, state, title, cwd, created, \
-                       updated, archived, listed, usage, branch";
+const COLUMNS: &str = "id, session, path, file, size, mtime, end, tail, state, usage, title, cwd, branch, created, \
+                       updated, archived, listed";
 
 /// Returns the conversations with these ids from the index, or all conversations if `sessions` is `None`.
 pub(super) fn read_indexed_conversations(
@@ -202,15 +209,15 @@ pub(super) fn read_indexed_conversations(
             end: Place::from_number(row.get(6)?),
             tail: row.get::<_, Option<Vec<u8>>>(7)?.unwrap_or_default(),
             state: state.unwrap_or_default(),
-            usage: row.get::<_, Option<Vec<u8>>>(15)?.unwrap_or_default(),
+            usage: row.get::<_, Option<Vec<u8>>>(9)?.unwrap_or_default(),
             shown: ShownFields {
-                title: row.get(9)?,
-                cwd: row.get(10)?,
-                branch: row.get(16)?,
-                created: row.get(11)?,
-                updated: row.get(12)?,
-                archived: row.get(13)?,
-                listed: row.get(14)?,
+                title: row.get(10)?,
+                cwd: row.get(11)?,
+                branch: row.get(12)?,
+                created: row.get(13)?,
+                updated: row.get(14)?,
+                archived: row.get(15)?,
+                listed: row.get(16)?,
             },
         };
 
@@ -254,8 +261,9 @@ pub(super) fn plan_task(
     let stamp = RolloutStamp::read(&candidate.path)?;
     let is_rewind = RolloutName::parse(&candidate.path).is_some_and(|file| file.is_rewind());
     let start_offset = find_start_offset(&candidate, &stamp, indexed.as_ref(), is_rewind);
+    let is_read_anew = start_offset == Some(0);
 
-    let earlier_rollouts = if start_offset == Some(0) && is_rewind {
+    let earlier_rollouts = if is_read_anew && is_rewind {
         rollouts.find_earlier_rollouts(&candidate)
     } else {
         Vec::new()
@@ -271,7 +279,7 @@ pub(super) fn plan_task(
     let oldest_path = earlier_rollouts
         .first()
         .map_or(&candidate.path, |slice| &slice.path);
-    let oldest_head = (start_offset == Some(0))
+    let oldest_head = is_read_anew
         .then(|| rollout::read_head(oldest_path).ok().flatten())
         .flatten();
     let head = oldest_head.as_ref();
@@ -283,21 +291,13 @@ pub(super) fn plan_task(
         return None;
     }
 
-    let parent_id = head.and_then(parse_parent_id);
-    // A conversation that only refers to its base has no copies.
-    let copies_parent = parent_id.is_some() && head.is_some_and(|head| head.base_id().is_none());
-    let created = head.and_then(SessionMeta::created);
-    let copied_at = created
-        .filter(|_| copies_parent)
-        .and_then(|at| DateTime::from_timestamp_millis(at.millis()));
-
-    let parent = parent_id.and_then(|id| {
-        let path = rollouts.find_rollout(&id)?;
-        let is_filtered = head.is_some_and(SessionMeta::is_subagent);
+    let copied_at = head.and_then(find_copy_time);
+    let parent = head.and_then(|head| {
+        let id = parse_parent_id(head)?;
         Some(ParentRollout {
+            path: rollouts.find_rollout(&id)?,
+            is_filtered: head.is_subagent(),
             id,
-            path,
-            is_filtered,
         })
     });
 
@@ -404,4 +404,13 @@ fn build_shown_fields(
 fn parse_parent_id(head: &SessionMeta) -> Option<String> {
     let original_id = head.text("forked_from_id").map(str::to_lowercase);
     original_id.or_else(|| head.spawn_parent_id().map(str::to_lowercase))
+}
+
+/// Returns the time at which Codex copied the texts of the parent into the conversation; `None` if it copied nothing.
+fn find_copy_time(head: &SessionMeta) -> Option<DateTime<Utc>> {
+    // A conversation that only refers to its base has no copies.
+    if parse_parent_id(head).is_none() || head.base_id().is_some() {
+        return None;
+    }
+    DateTime::from_timestamp_millis(head.created()?.millis())
 }

@@ -43,8 +43,7 @@ impl ConversationUsage {
         task: &IngestTask,
         conversation: i64,
     ) -> rusqlite::Result<Self> {
-        let is_continued = task.start_offset.is_some_and(|from| from > 0);
-        let indexed = task.indexed.as_ref().filter(|_| is_continued);
+        let indexed = task.indexed.as_ref().filter(|_| task.is_continued());
         let stored_state = indexed.map_or(&[][..], |indexed| &indexed.usage);
 
         // Without a stored state, both parts are empty: a new tally, and no model.
