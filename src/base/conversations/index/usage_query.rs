@@ -188,10 +188,12 @@ pub fn visit_largest_conversations(
     limit: Option<usize>,
     visit: &mut dyn FnMut(UsageConversation, &[UsageRow]),
 ) -> Result<(), IndexError> {
-    // Without a limit, even of all rows, SQLite sorts faster.
+    // No limit instead of a very large one: SQLite sorts faster without this clause.
     let limit = limit.map(|limit| i64::try_from(limit).unwrap_or(i64::MAX));
     let limit = limit.map_or_else(String::new, |limit| format!("LIMIT {limit}"));
 
+    // The signs before `slot` forbid the index by time, as in `read_sums`. `CROSS JOIN` keeps the order of the tables,
+    // so that each conversation is looked up once, after its slots are summed.
     // The first eight bytes of `sums` are the number of all tokens in big-endian order, so they sort as numbers.
     let sql = format!(
         "SELECT id, session, title, cwd, listed, sums FROM \
@@ -203,13 +205,13 @@ pub fn visit_largest_conversations(
     let models = read_model_names(store)?;
     store.run(|connection| {
         define_sum_by_model(connection)?;
-        let is_sorted = Cell::new(false);
+        let has_visited = Cell::new(false);
         let mut visit_rows = || {
             let mut statement = connection.prepare_cached(&sql)?;
             let mut rows = statement.query([slots.start, slots.end])?;
             let mut sums = Vec::new();
             while let Some(row) = rows.next()? {
-                is_sorted.set(true);
+                has_visited.set(true);
                 sums.clear();
                 sums.extend(parse_sums(row.get_ref(5)?.as_blob()?, &models));
                 visit(parse_conversation(row)?, &sums);
@@ -218,7 +220,8 @@ pub fn visit_largest_conversations(
         };
 
         let result = visit_rows();
-        if result.is_ok() || is_sorted.get() {
+        // No conversation is visited twice.
+        if result.is_ok() || has_visited.get() {
             return result;
         }
         // The disk of the temporary files may be full. The memory can sort too.
@@ -235,24 +238,27 @@ const SUM_BY_MODEL: &str = "sum_by_model(model, requests, input, cached, output,
 /// models.
 struct SumByModel;
 
+/// The id of a model, the number of its requests, and the parts of their tokens.
+type ModelSums = [u64; 6];
+
 fn define_sum_by_model(connection: &Connection) -> rusqlite::Result<()> {
     let flags = FunctionFlags::SQLITE_DETERMINISTIC;
     connection.create_aggregate_function("sum_by_model", 6, flags, SumByModel)
 }
 
-impl Aggregate<Vec<[u64; 6]>, Vec<u8>> for SumByModel {
-    fn init(&self, _: &mut Context<'_>) -> rusqlite::Result<Vec<[u64; 6]>> {
+impl Aggregate<Vec<ModelSums>, Vec<u8>> for SumByModel {
+    fn init(&self, _: &mut Context<'_>) -> rusqlite::Result<Vec<ModelSums>> {
         Ok(Vec::with_capacity(1))
     }
 
-    fn step(&self, row: &mut Context<'_>, sums: &mut Vec<[u64; 6]>) -> rusqlite::Result<()> {
+    fn step(&self, row: &mut Context<'_>, sums: &mut Vec<ModelSums>) -> rusqlite::Result<()> {
         let mut added = [0; 6];
         for (i, number) in added.iter_mut().enumerate() {
             // Only a damaged index has a negative number.
             *number = u64::try_from(row.get::<i64>(i)?).unwrap_or_default();
         }
 
-        match sums.iter_mut().find(|sum| sum[0] == added[0]) {
+        match sums.iter_mut().find(|[model, ..]| *model == added[0]) {
             None => sums.push(added),
             Some(sum) => {
                 for (sum, number) in sum.iter_mut().zip(added).skip(1) {
@@ -266,7 +272,7 @@ impl Aggregate<Vec<[u64; 6]>, Vec<u8>> for SumByModel {
     fn finalize(
         &self,
         _: &mut Context<'_>,
-        sums: Option<Vec<[u64; 6]>>,
+        sums: Option<Vec<ModelSums>>,
     ) -> rusqlite::Result<Vec<u8>> {
         let sums = sums.unwrap_or_default();
         let all_tokens = sums.iter().fold(0_u64, |all, [_, _, parts @ ..]| {
