@@ -34,12 +34,19 @@ pub(super) struct RolloutEnd {
     pub(super) tail: Vec<u8>,
 }
 
+#[derive(Clone)]
+pub(super) struct LineInBlock {
+    /// The offset of the line in the rollout.
+    offset: u64,
+    /// The end of the line in [`LineBlock::bytes`].
+    end: usize,
+}
+
 /// Complete lines of a rollout.
 #[derive(Clone, Default)]
 pub(super) struct LineBlock {
     pub(super) bytes: Vec<u8>,
-    /// The offset of each line in the rollout, and the end of the line in `bytes`.
-    pub(super) lines: Vec<(u64, usize)>,
+    pub(super) lines: Vec<LineInBlock>,
     /// The number of the rollout among the rollouts of the conversation.
     pub(super) rollout: usize,
     /// Texts from this offset on are skipped, because Codex does not show them. Their requests still count.
@@ -151,7 +158,8 @@ fn submit_lines(
         // The check looks only at the beginning of a line, so most bytes are neither copied nor parsed.
         if rollout_lines::may_have_parts(line.bytes, LineParts::INDEXED) {
             block.bytes.extend_from_slice(line.bytes);
-            block.lines.push((line.offset, block.bytes.len()));
+            let (offset, end) = (line.offset, block.bytes.len());
+            block.lines.push(LineInBlock { offset, end });
         }
 
         if block.bytes.len() >= BLOCK_BYTES {
@@ -184,15 +192,17 @@ fn parse_block(block: &LineBlock) -> ParsedBlock {
     let mut lines = Vec::new();
     let mut words = TextWords::with_block_capacity();
 
-    for (offset, line_end) in &block.lines {
-        let line = &block.bytes[line_start..*line_end];
-        line_start = *line_end;
+    for LineInBlock { offset, end } in &block.lines {
+        let line = &block.bytes[line_start..*end];
+        line_start = *end;
         let Some(mut items) = rollout_lines::parse(line, LineParts::INDEXED) else {
             continue;
         };
 
         // Codex does not show what follows the place of a rewind, but the requests there count.
-        let is_hidden = block.shown_end.is_some_and(|end| *offset >= end);
+        let is_hidden = block
+            .shown_end
+            .is_some_and(|shown_end| *offset >= shown_end);
         if is_hidden {
             items.items.retain(|item| item.kind.is_usage_event());
         }

@@ -66,9 +66,8 @@ impl<'a> WordSearcher<'a> {
             }
 
             let words = words.into_iter().zip(is_indexed);
-            Ok(words
-                .filter_map(|(word, is_found)| is_found.then_some(word))
-                .collect())
+            let known_words = words.filter_map(|(word, is_found)| is_found.then_some(word));
+            Ok(known_words.collect())
         })
     }
 
@@ -103,12 +102,10 @@ impl<'a> WordSearcher<'a> {
 
         match query {
             WordQuery::All(parts) => {
-                for (i, part) in parts.iter().enumerate() {
-                    let texts_of_part = self.evaluate(connection, runs, part)?;
-                    if i == 0 {
-                        set = texts_of_part;
-                    } else {
-                        set.retain_common(&texts_of_part);
+                if let Some((first, others)) = parts.split_first() {
+                    set = self.evaluate(connection, runs, first)?;
+                    for part in others {
+                        set.retain_common(&self.evaluate(connection, runs, part)?);
                     }
                 }
             }

@@ -137,6 +137,15 @@ fn insert_block_word(
     Ok(())
 }
 
+/// The next word of a run that is merged. Of equal words, the word of the oldest run comes first, because texts must
+/// ascend.
+#[derive(PartialEq, Eq, PartialOrd, Ord)]
+struct NextWord {
+    word: Vec<u8>,
+    /// The index of the run among the merged ones.
+    run: usize,
+}
+
 /// Reads the words of a run in order.
 struct RunCursor<'a> {
     connection: &'a Connection,
@@ -172,11 +181,12 @@ impl<'a> RunCursor<'a> {
         Ok(())
     }
 
-    /// Takes the current word out of the cursor, and returns it with `run` as an entry of a heap with the smallest word
-    /// first. `None` at the end.
-    fn take_word(&mut self, run: usize) -> Option<Reverse<(Vec<u8>, usize)>> {
+    /// Takes the current word out of the cursor, and returns it as an entry of a heap with the smallest word first.
+    /// `None` at the end.
+    fn take_word(&mut self, run: usize) -> Option<Reverse<NextWord>> {
         let (word, _) = self.words.last_mut()?;
-        Some(Reverse((std::mem::take(word), run)))
+        let word = std::mem::take(word);
+        Some(Reverse(NextWord { word, run }))
     }
 
     /// Returns the list of the current word, and moves to the next word.
@@ -218,14 +228,13 @@ fn merge_into_one_run(store: &IndexStore, runs: &[WordRun]) -> Result<(), IndexE
     })?;
     let mut writer = store.run(RunWriter::new)?;
 
-    // The next word of each run. Of equal words, the word of the oldest run comes first, because texts must ascend.
     let next_words = cursors.iter_mut().enumerate();
     let mut next_words: BinaryHeap<_> = next_words
         .filter_map(|(run, cursor)| cursor.take_word(run))
         .collect();
 
     let mut word_count = 0u32;
-    while let Some(Reverse((word, mut run))) = next_words.pop() {
+    while let Some(Reverse(NextWord { word, mut run })) = next_words.pop() {
         word_count = word_count.wrapping_add(1);
         if word_count.is_multiple_of(1024) && is_interrupted() {
             return Err(IndexError::Interrupted);
@@ -241,7 +250,7 @@ fn merge_into_one_run(store: &IndexStore, runs: &[WordRun]) -> Result<(), IndexE
                 next_words.extend(cursors[run].take_word(run));
                 // The next word may be the same: a long list continues in the next block or in another run.
                 match next_words.peek_mut() {
-                    Some(next_word) if next_word.0.0 == word => run = PeekMut::pop(next_word).0.1,
+                    Some(next) if next.0.word == word => run = PeekMut::pop(next).0.run,
                     _ => break,
                 }
             }
@@ -346,10 +355,10 @@ mod tests {
         let mut lists = Lists::new();
         for run in list_runs(&store.connection).unwrap() {
             let mut cursor = RunCursor::open(&store.connection, run).unwrap();
-            while let Some(Reverse((word, _))) = cursor.take_word(0) {
+            while let Some(Reverse(next)) = cursor.take_word(0) {
                 let list = cursor.take_list().unwrap();
                 lists
-                    .entry(word)
+                    .entry(next.word)
                     .or_default()
                     .extend(decode_text_numbers(&list));
             }
