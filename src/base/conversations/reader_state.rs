@@ -33,8 +33,9 @@ struct RecentText {
 }
 
 impl ReaderState {
-    /// Encodes the state in at most 118 bytes. It has only the last texts and calls, because copies are a few lines
-    /// apart.
+    /// Encodes the state in at most 118 bytes: the number of turns (4 bytes), 1 if a turn is open (1 byte), the number
+    /// of texts (1 byte), for each text its digest (8 bytes) and its counts (4 bytes), and the digests of calls (8
+    /// bytes each). It has only the last texts and calls, because copies are a few lines apart.
     pub(crate) fn to_bytes(&self) -> Vec<u8> {
         let mut bytes = self.turns.turns.to_le_bytes().to_vec();
         bytes.push(u8::from(self.turns.is_open));
@@ -47,18 +48,13 @@ impl ReaderState {
             let counts = [text.returned, text.seen[0], text.seen[1], text.seen[2]];
             // Only the differences between the counts matter, so each count fits into a byte.
             let smallest_count = counts[1..].iter().min().copied().unwrap_or(0);
-            bytes.extend(
-                counts.map(|count| u8::try_from(count - smallest_count).unwrap_or(u8::MAX)),
-            );
+            let to_byte = |count| u8::try_from(count - smallest_count).unwrap_or(u8::MAX);
+            bytes.extend(counts.map(to_byte));
         }
 
         let first_stored_call = self.calls.len().saturating_sub(MAX_STORED_CALLS);
-        bytes.extend(
-            self.calls
-                .range(first_stored_call..)
-                .flat_map(|call| call.to_le_bytes()),
-        );
-
+        let calls = self.calls.range(first_stored_call..);
+        bytes.extend(calls.flat_map(|call| call.to_le_bytes()));
         bytes
     }
 
@@ -68,13 +64,13 @@ impl ReaderState {
     }
 
     fn decode(bytes: &[u8]) -> Option<Self> {
-        let (turns, remaining) = bytes.split_first_chunk()?;
+        let (turns, remaining) = bytes.split_first_chunk::<4>()?;
         let (is_open, remaining) = remaining.split_first()?;
-        let (count, mut remaining) = remaining.split_first()?;
+        let (text_count, mut remaining) = remaining.split_first()?;
 
         let mut texts = VecDeque::new();
-        for _ in 0..*count {
-            let (digest, after_digest) = remaining.split_first_chunk()?;
+        for _ in 0..*text_count {
+            let (digest, after_digest) = remaining.split_first_chunk::<8>()?;
             let (counts, after_counts) = after_digest.split_first_chunk::<4>()?;
             remaining = after_counts;
             let [returned, seen @ ..] = counts.map(u32::from);
@@ -85,7 +81,7 @@ impl ReaderState {
             });
         }
 
-        let (calls, _) = remaining.as_chunks();
+        let (calls, _) = remaining.as_chunks::<8>();
         Some(Self {
             turns: TurnCounter {
                 turns: u32::from_le_bytes(*turns),
