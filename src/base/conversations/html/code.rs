@@ -226,11 +226,8 @@ impl CodeScanner<'_> {
             return (code.find('\n').unwrap_or(code.len()), "comment");
         }
 
-        if let Some(quote) = language
-            .long_quotes
-            .iter()
-            .find(|quote| code.starts_with(**quote))
-        {
+        let mut long_quotes = language.long_quotes.iter();
+        if let Some(quote) = long_quotes.find(|quote| code.starts_with(**quote)) {
             return self.scan_string(quote, code.len());
         }
 
@@ -288,15 +285,11 @@ impl CodeScanner<'_> {
         let lower_word = word.to_ascii_lowercase();
         let is_sql = self.language.names.starts_with("sql");
         let keyword_form = if is_sql { &*lower_word } else { word };
+        let mut keywords = self.language.keywords.split(' ');
 
         let class = if self.is_before_key_mark(len) {
             "key"
-        } else if self
-            .language
-            .keywords
-            .split(' ')
-            .any(|keyword| keyword == keyword_form)
-        {
+        } else if keywords.any(|keyword| keyword == keyword_form) {
             "keyword"
         } else if first == '$' {
             "variable"

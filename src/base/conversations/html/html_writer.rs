@@ -40,7 +40,7 @@ impl<F: Fn(&DateTime<Utc>) -> String> HtmlWriter<F> {
     /// Begins a part of a fork, and returns the HTML of its heading. Only the turns of the fork itself get anchors.
     pub fn begin_part(&mut self, mark: &PartMark) -> String {
         let mut html = String::new();
-        self.close_open_calls(&mut html);
+        self.stop_waiting_for_outputs(&mut html);
         self.turn = None;
         self.is_base = matches!(mark, PartMark::Base(_));
         let sentence = mark.format_sentence(|id| format!("<code>{}</code>", escape_html(id)));
@@ -53,14 +53,14 @@ impl<F: Fn(&DateTime<Utc>) -> String> HtmlWriter<F> {
     pub fn format_entry(&mut self, entry: TranscriptEntry) -> String {
         let mut html = String::new();
         if self.turn != Some(entry.turn) {
-            self.close_open_calls(&mut html);
+            self.stop_waiting_for_outputs(&mut html);
             self.turn = Some(entry.turn);
             self.push_turn_heading(&mut html, &entry);
         }
 
         match entry.kind {
             EntryKind::ToolCall => {
-                self.flush_pending_call(&mut html);
+                self.push_call_without_output(&mut html);
                 self.open_calls += 1;
                 // With several open calls, it is unknown to which call the next output belongs.
                 if self.open_calls == 1 {
@@ -77,12 +77,12 @@ impl<F: Fn(&DateTime<Utc>) -> String> HtmlWriter<F> {
                 }
             }
             EntryKind::Image => {
-                self.flush_pending_call(&mut html);
+                self.push_call_without_output(&mut html);
                 html.push_str(&format_image(entry.text.trim(), self.with_images));
             }
             // Any other entry ends the wait for outputs.
             _ => {
-                self.close_open_calls(&mut html);
+                self.stop_waiting_for_outputs(&mut html);
                 let message = format_message(entry.kind, entry.text.trim());
                 html.push_str(&message);
                 html.push('\n');
@@ -110,7 +110,7 @@ impl<F: Fn(&DateTime<Utc>) -> String> HtmlWriter<F> {
     /// Returns the end of the page, which names the number of redacted secrets.
     pub fn finish_page(&mut self, redacted_count: usize) -> String {
         let mut html = String::new();
-        self.close_open_calls(&mut html);
+        self.stop_waiting_for_outputs(&mut html);
         let note = match redacted_count {
             0 => String::new(),
             _ => format!("{redacted_count} redacted"),
@@ -119,15 +119,15 @@ impl<F: Fn(&DateTime<Utc>) -> String> HtmlWriter<F> {
         html
     }
 
-    fn flush_pending_call(&mut self, html: &mut String) {
+    fn push_call_without_output(&mut self, html: &mut String) {
         if let Some(call) = self.pending_call.take() {
             push_collapsed_call(html, &call, None);
         }
     }
 
-    /// Ends the wait for outputs of tool calls.
-    fn close_open_calls(&mut self, html: &mut String) {
-        self.flush_pending_call(html);
+    /// Writes the pending call, and counts no call as waiting for an output any more.
+    fn stop_waiting_for_outputs(&mut self, html: &mut String) {
+        self.push_call_without_output(html);
         self.open_calls = 0;
     }
 }

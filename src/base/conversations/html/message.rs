@@ -123,18 +123,14 @@ impl<'a> SafeEvents<'a> {
     fn begin_link(&mut self, target: &str) -> Event<'a> {
         let lower_target = target.trim_start().to_ascii_lowercase();
         let target = escape_html(target);
-        let (begin_tag, end_tag) = if LINK_SCHEMES
-            .iter()
-            .any(|scheme| lower_target.starts_with(scheme))
-        {
+        let mut link_schemes = LINK_SCHEMES.iter();
+        let (begin_tag, end_tag) = if link_schemes.any(|scheme| lower_target.starts_with(scheme)) {
             let begin_tag = format!("<a href=\"{target}\" rel=\"noopener noreferrer nofollow\">");
             (begin_tag, "</a>")
         } else {
             // A target with another scheme is shown, but cannot be followed.
-            (
-                format!("<span class=\"target\" title=\"{target}\">"),
-                "</span>",
-            )
+            let begin_tag = format!("<span class=\"target\" title=\"{target}\">");
+            (begin_tag, "</span>")
         };
 
         self.link_ends.push(end_tag);
