@@ -137,8 +137,9 @@ impl MessageCounts {
         let mut missing: Vec<Message> = copy.to_vec();
         missing.retain(|message| {
             let dated = (message.digest, message.millis_or_zero());
-            let is_found = decrement(&mut unmatched.by_digest_and_time, &dated);
-            !(is_found && decrement(&mut unmatched.by_digest, &message.digest))
+            let is_counted = decrement(&mut unmatched.by_digest_and_time, &dated)
+                && decrement(&mut unmatched.by_digest, &message.digest);
+            !is_counted
         });
         // A migration may change the time of a message, so a message at another time is not missing.
         missing.retain(|message| !decrement(&mut unmatched.by_digest, &message.digest));

@@ -144,9 +144,8 @@ pub(super) fn find_all_candidates(
     let ids_on_disk: HashSet<&String> = on_disk.iter().map(|c| &c.session).collect();
     // A conversation in an unreadable folder may still exist.
     let is_unlistable = |path: &str| {
-        unlistable
-            .iter()
-            .any(|folder| Path::new(path).starts_with(&folder.path))
+        let mut folders = unlistable.iter();
+        folders.any(|folder| Path::new(path).starts_with(&folder.path))
     };
 
     let sql = "SELECT session, path FROM conversation";
@@ -314,10 +313,8 @@ fn has_other_changes(
         return Ok(false);
     };
 
-    let ids: Vec<_> = changed
-        .iter()
-        .map(|thread| thread.id.to_lowercase())
-        .collect();
+    let ids = changed.iter().map(|thread| thread.id.to_lowercase());
+    let ids: Vec<_> = ids.collect();
     let ids: Vec<_> = ids.iter().map(String::as_str).collect();
     let indexed = plan::read_indexed_conversations(store, Some(&ids))?;
 

@@ -281,10 +281,8 @@ impl TextSet {
     }
 
     pub(crate) fn len(&self) -> usize {
-        self.bits
-            .iter()
-            .map(|bits| bits.count_ones() as usize)
-            .sum()
+        let counts = self.bits.iter().map(|bits| bits.count_ones() as usize);
+        counts.sum()
     }
 
     /// Returns the bits of the text ids from `first` to `last` in groups of 64, each with the text id of its lowest

@@ -18,7 +18,7 @@ pub(crate) const MAX_WORD_BYTES: usize = 64;
 pub(crate) const PART_MARK: char = '.';
 
 /// The length in letters of the shortest part of a word that is indexed.
-pub(super) const MIN_PART_LETTERS: usize = 3;
+pub(crate) const MIN_PART_LETTERS: usize = 3;
 
 /// The number of characters of a script without blanks that are indexed as one word.
 pub(crate) const GRAM_CHARS: usize = 3;

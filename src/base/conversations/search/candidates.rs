@@ -182,11 +182,7 @@ impl CandidateFinder<'_> {
     fn remove_excluded(&self, candidates: &mut Vec<RankedCandidate>) -> Result<(), IndexError> {
         for term in self.excluded.iter().filter(|term| term.check.is_none()) {
             let with_term = self.reader.read_postings(&build_exact_query(term))?;
-            candidates.retain(|candidate| {
-                let number = candidate.number;
-                let position = with_term.binary_search_by_key(&number, |p| p.conversation);
-                position.is_err()
-            });
+            candidates.retain(|candidate| !has_posting(&with_term, candidate.number));
         }
         Ok(())
     }
@@ -214,12 +210,11 @@ impl CandidateFinder<'_> {
                     continue;
                 };
 
-                let is_missing_in = |narrower_list: &&Vec<Posting>| {
-                    let found = narrower_list.binary_search_by_key(&number, |p| p.conversation);
-                    found.is_err()
-                };
                 // The lists begin with the narrowest, so each one without the conversation is a step to a wider form.
-                let wider_steps = narrower_lists.iter().take_while(is_missing_in).count();
+                let lists_without = narrower_lists
+                    .iter()
+                    .take_while(|list| !has_posting(list, number));
+                let wider_steps = lists_without.count();
 
                 let texts = f64::from(posting.texts);
                 // Many texts count almost as much as a title, but never more.
@@ -305,6 +300,12 @@ impl CandidateFinder<'_> {
             Ok(())
         })
     }
+}
+
+/// Returns true if a list, which is in the order of the conversations' numbers, has the conversation.
+fn has_posting(list: &[Posting], conversation: i64) -> bool {
+    let position = list.binary_search_by_key(&conversation, |posting| posting.conversation);
+    position.is_ok()
 }
 
 /// Returns the weight of a term. Rarer terms have a higher weight.

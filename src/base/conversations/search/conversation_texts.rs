@@ -139,10 +139,7 @@ impl<'a> ConversationTexts<'a> {
             .flatten()
             .and_then(|paths| serde_json::from_str::<Vec<PathBuf>>(&paths).ok());
 
-        let path = paths.and_then(|mut paths| {
-            (rollout_number < paths.len()).then(|| paths.swap_remove(rollout_number))
-        });
-
+        let path = paths.into_iter().flatten().nth(rollout_number);
         // A conversation with one rollout has no list.
         Ok(path.unwrap_or_else(|| self.conversation.path.clone()))
     }

@@ -285,16 +285,11 @@ impl<'a> Search<'a> {
         let (terms, expression) = self.matched_terms_and_query(candidate);
         let mut texts = ConversationTexts::new(self.reader, candidate.number, conversation);
 
-        for id in texts
-            .find_ids(&expression)?
-            .into_iter()
-            .take(MAX_REFINED_TEXTS)
-        {
+        let ids = texts.find_ids(&expression)?.into_iter();
+        for id in ids.take(MAX_REFINED_TEXTS) {
             let (_, texts_of_line) = texts.read_texts(id)?;
-            if texts_of_line
-                .iter()
-                .any(|text| snippet::has_all_in_sentence(text, &terms))
-            {
+            let has_all_terms = |text: &String| snippet::has_all_in_sentence(text, &terms);
+            if texts_of_line.iter().any(has_all_terms) {
                 candidate.closeness = Closeness::Sentence;
                 candidate.best = id;
                 // A message is preferred to the title, which often repeats the first message and has no turn to open.

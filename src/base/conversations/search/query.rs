@@ -130,10 +130,8 @@ fn parse_terms(
 
     // Stop words are ignored, unless the query has no other words.
     let is_ignored = |term: &Term| term.is_plain && is_stop_word(&term.words[0].word);
-    if terms
-        .iter()
-        .any(|term| !term.is_negated && !is_ignored(term))
-    {
+    let is_searched = |term: &Term| !term.is_negated && !is_ignored(term);
+    if terms.iter().any(is_searched) {
         terms.retain(|term| !is_ignored(term));
     }
 

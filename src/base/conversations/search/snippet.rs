@@ -2,7 +2,9 @@
 
 use super::query::{IndexWord, Term};
 use super::word_forms::matches_form;
-use crate::conversations::index::tokens::{self, TextRun, fold_text, is_word_char};
+use crate::conversations::index::tokens::{
+    self, MIN_PART_LETTERS, TextRun, fold_text, is_word_char,
+};
 use std::collections::HashSet;
 use std::ops::Range;
 
@@ -138,7 +140,8 @@ fn find_matches(text: &str, terms: &[Term]) -> Vec<Range<usize>> {
         let mut plain_terms = terms().filter(|term| term.is_plain);
         plain_terms.any(|term| {
             // The index does not have shorter parts.
-            let mut parts = term.parts.iter().filter(|word| word.len() > 2);
+            let is_indexed = |part: &&String| part.len() >= MIN_PART_LETTERS;
+            let mut parts = term.parts.iter().filter(is_indexed);
             matches_form(part, &term.words[0].word) || parts.any(|word| fold_text(part) == *word)
         })
     };

@@ -25,18 +25,11 @@ impl<'q> WantedTerm<'q> {
         if term.is_plain {
             let word = &term.words[0].word;
             let inflected_words = list_inflections(word);
-            let candidates = inflected_words
-                .iter()
-                .chain([word])
-                .flat_map(index_forms_of);
+            let candidates = inflected_words.iter().chain([word]);
+            let candidates = candidates.flat_map(index_forms_of);
             let candidates: Vec<_> = candidates.filter(|form| form != word).collect();
-
-            forms.extend(
-                words
-                    .find_known(candidates)?
-                    .into_iter()
-                    .map(WordQuery::Word),
-            );
+            let known_forms = words.find_known(candidates)?.into_iter();
+            forms.extend(known_forms.map(WordQuery::Word));
 
             // A name such as `chargeWithRetry` is also found in texts that have all its parts.
             if !term.parts.is_empty() {

@@ -65,16 +65,12 @@ pub(super) fn list_inflections(word: &str) -> BTreeSet<String> {
 pub(super) fn matches_form(run: &str, word: &str) -> bool {
     let matches = |run: &str| {
         // All forms of a word begin with the same letter. This check excludes most of the thousands of words of a text.
-        let may_match = word
-            .chars()
-            .next()
-            .is_some_and(|first| may_begin_with(run, first));
-        let folded = if may_match {
-            fold_text(run)
-        } else {
+        let first_letter = word.chars().next();
+        if !first_letter.is_some_and(|first| may_begin_with(run, first)) {
             return false;
-        };
+        }
 
+        let folded = fold_text(run);
         let is_extension = word.chars().count() >= MIN_PREFIX_CHARS && folded.starts_with(word);
         folded == word
             || is_extension
