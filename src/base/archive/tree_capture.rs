@@ -44,7 +44,7 @@ pub struct CapturedTree {
     /// Captured files whose content does not match their name, such as a database without a SQLite header.
     pub damaged: Vec<PathNote>,
     /// The files in the tree that are hard links.
-    linked: NameSet,
+    hard_linked: NameSet,
 }
 
 /// Captures the files that `scope` selects into the tree at `root`. Sets the file names, file counts and sizes of
@@ -73,11 +73,11 @@ pub fn capture_tree(
     let mut writer = TreeWriter::open(root, scope, &scan, &names)?;
     // Until the `CapturedTree` exists, nothing else removes the copies after an error.
     let login_file = write_entries(&mut writer, scope, &scan, &databases, &plain_files)
-        .inspect_err(|_| remove_copies(root, &writer.files, &writer.linked))?;
+        .inspect_err(|_| remove_copies(root, &writer.files, &writer.hard_linked))?;
 
     let TreeWriter {
         files: placed_files,
-        linked,
+        hard_linked,
         mut skipped,
         ..
     } = writer;
@@ -93,7 +93,7 @@ pub fn capture_tree(
         excluded: scan.excluded,
         skipped,
         damaged: scan.damaged,
-        linked,
+        hard_linked,
     };
 
     // From here on an error removes the copy of the login, by dropping `tree`.
@@ -143,7 +143,7 @@ impl CapturedTree {
         let mut replaced_count = 0;
         for entry in self.manifest.files.iter() {
             let name = entry.path.as_path();
-            if !self.linked.contains(name) || !self.has_changed(&entry) {
+            if !self.hard_linked.contains(name) || !self.has_changed(&entry) {
                 files.push(&entry);
                 continue;
             }
@@ -167,7 +167,7 @@ impl CapturedTree {
                 ..entry.clone()
             };
             copy_prefix(&path, &mut file, &copied)?;
-            self.linked.remove(name);
+            self.hard_linked.remove(name);
             files.push(&copied);
         }
 
@@ -202,6 +202,6 @@ pub fn write_manifest(path: &Path, manifest: &ArchiveManifest) -> Result<(), Arc
 impl Drop for CapturedTree {
     fn drop(&mut self) {
         // The next capture removes what a killed one leaves.
-        remove_copies(&self.root, &self.manifest.files, &self.linked);
+        remove_copies(&self.root, &self.manifest.files, &self.hard_linked);
     }
 }

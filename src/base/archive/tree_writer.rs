@@ -33,7 +33,7 @@ pub(super) struct TreeWriter<'a> {
     /// The placed files: hard links and copies.
     pub(super) files: FileList,
     /// The files that were placed as hard links.
-    pub(super) linked: NameSet,
+    pub(super) hard_linked: NameSet,
     /// The files that could not be placed.
     pub(super) skipped: Vec<PathNote>,
     /// The names of the placed files and symbolic links.
@@ -59,7 +59,7 @@ impl<'a> TreeWriter<'a> {
             duplicates: &scan.duplicates,
             placed_rollouts: HashSet::new(),
             files: FileList::with_names(names),
-            linked: NameSet::with_names(names),
+            hard_linked: NameSet::with_names(names),
             skipped: Vec::new(),
             placed: NameSet::with_names(names),
             folders: HashSet::new(),
@@ -171,7 +171,7 @@ impl<'a> TreeWriter<'a> {
         let path = self.prepare_path(&entry.path)?;
 
         if is_whole && self.can_link(entry) && self.try_hard_link(opened, &path)? {
-            self.linked.insert(&entry.path);
+            self.hard_linked.insert(&entry.path);
         } else {
             match copy_prefix(&path, &mut opened.file, entry) {
                 Err(e) if e.source.kind() == io::ErrorKind::UnexpectedEof => return Ok(false),
@@ -278,7 +278,7 @@ impl CaptureTarget for TreeWriter<'_> {
         let rollout_key = self.duplicates.rollout_key(planned, planned.stamp);
         if !self.is_rollout_placed(rollout_key) && !self.placed.contains(planned.path.as_path()) {
             self.add_folder(atomic::parent_of(planned.path.as_path()))?;
-            self.linked.insert(&planned.path);
+            self.hard_linked.insert(&planned.path);
             self.record_placed(planned);
             self.placed_rollouts.extend(rollout_key);
         }
@@ -325,9 +325,9 @@ pub fn is_always_copied(path: &Path) -> bool {
 }
 
 /// Removes the captured `files` below `root`, except those that are hard links.
-pub(super) fn remove_copies(root: &Path, files: &FileList, linked: &NameSet) {
+pub(super) fn remove_copies(root: &Path, files: &FileList, hard_linked: &NameSet) {
     let copies = files.iter().map(|entry| entry.path);
-    for name in copies.filter(|name| !linked.contains(name.as_path())) {
+    for name in copies.filter(|name| !hard_linked.contains(name.as_path())) {
         let _ = sharing::remove_file(root.join(name.as_path()));
     }
 }
