@@ -404,13 +404,10 @@ impl LaterRows {
         snapshot: &RepairSnapshot,
     ) -> Result<Self, HistoryError> {
         let scratch = tempfile::tempdir().at("create a folder in", std::env::temp_dir())?;
-        let copy_database = |database: &PathBuf| {
-            let copy = snapshot.extract_database(database, scratch.path());
-            copy.map(|copy| copy.zip(Some(database.clone())))
+        let Some(database) = threads::find_state_database(context.home, context.env) else {
+            return Ok(Self::default());
         };
-        let database = threads::find_state_database(context.home, context.env);
-        let copied = database.as_ref().map(copy_database).transpose()?;
-        let Some((copy, database)) = copied.flatten() else {
+        let Some(copy) = snapshot.extract_database(&database, scratch.path())? else {
             return Ok(Self::default());
         };
 
