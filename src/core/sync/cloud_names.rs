@@ -208,47 +208,47 @@ fn match_line_file(name: &str) -> Option<&'static str> {
 /// `NAME-COMPUTER.EXT`, and `NAME.EXT.WORD1`, `NAME.WORD1.EXT` of `rclone --conflict-suffix WORD`. Users name
 /// files like that too, so a match alone proves nothing.
 pub(crate) fn guess_original(path: &str) -> Option<String> {
-    let name_start = path.rfind('/').map_or(0, |slash| slash + 1);
-    let (stem, extension) = match path[name_start..].rfind('.') {
-        Some(dot) if dot > 0 => path.split_at(name_start + dot),
-        _ => (path, ""),
+    let (folder, name) = path.rsplit_once('/').unwrap_or(("", path));
+    let (stem, extension) = match name.rfind('.') {
+        Some(dot) if dot > 0 => name.split_at(dot),
+        _ => (name, ""),
     };
+    if is_numbered_word(extension.trim_start_matches('.')) {
+        return Some(rollouts::join(folder, stem.trim_end_matches('.')));
+    }
 
-    let is_number = |text: &str| !text.is_empty() && text.bytes().all(|b| b.is_ascii_digit());
+    let original = strip_numbered_word(stem)
+        .or_else(|| strip_number(stem))
+        .or_else(|| strip_computer(stem))?;
+    Some(rollouts::join(folder, &format!("{original}{extension}")))
+}
+
+fn strip_numbered_word(stem: &str) -> Option<&str> {
+    let (original, word) = stem.rsplit_once('.')?;
+    let has_mark = is_numbered_word(word) && !original.is_empty();
+    has_mark.then(|| original.trim_end_matches('.'))
+}
+
+fn strip_number(stem: &str) -> Option<&str> {
+    let (original, number) = stem.rsplit_once(' ')?;
+    let in_parentheses = number.strip_prefix('(').and_then(|n| n.strip_suffix(')'));
+    let number = in_parentheses.unwrap_or(number);
+    let is_number = (1..=3).contains(&number.len()) && number.bytes().all(|b| b.is_ascii_digit());
+    (is_number && !original.is_empty()).then_some(original)
+}
+
+fn strip_computer(stem: &str) -> Option<&str> {
     let is_computer_byte = |b: u8| b.is_ascii_uppercase() || b.is_ascii_digit() || b == b'-';
-
-    if is_numbered_word(extension.trim_start_matches('.')) && stem.len() > name_start {
-        return Some(stem.trim_end_matches('.').to_owned());
-    }
-
-    if let Some((original, word)) = stem[name_start..].rsplit_once('.')
-        && is_numbered_word(word)
-        && !original.is_empty()
-    {
-        let original = &stem[..name_start + original.trim_end_matches('.').len()];
-        return Some(format!("{original}{extension}"));
-    }
-
-    let original = if let Some((original, number)) = stem.rsplit_once(' ') {
-        let number = number
-            .strip_prefix('(')
-            .and_then(|n| n.strip_suffix(')'))
-            .unwrap_or(number);
-        (is_number(number) && number.len() <= 3).then_some(original)
-    } else {
-        let mut dashes = stem.match_indices('-').filter(|(at, _)| *at > name_start);
-        dashes
-            .find(|(at, _)| {
-                let computer = &stem[at + 1..];
-                // Names of computers have at most 15 characters; words of fewer than 4 are common in names of files.
-                (4..=15).contains(&computer.len()) && computer.bytes().all(is_computer_byte)
-            })
-            .map(|(at, _)| &stem[..at])
-    };
-
-    original
-        .filter(|original| original.len() > name_start)
-        .map(|original| format!("{original}{extension}"))
+    let mut splits = stem
+        .match_indices('-')
+        .map(|(dash, _)| (&stem[..dash], &stem[dash + 1..]));
+    // Names of computers have at most 15 characters; words of fewer than 4 are common in names of files.
+    let split = splits.find(|(original, computer)| {
+        !original.is_empty()
+            && (4..=15).contains(&computer.len())
+            && computer.bytes().all(is_computer_byte)
+    });
+    split.map(|(original, _)| original)
 }
 
 /// Returns true if a suffix may come from `rclone --conflict-suffix`: a word and a small number.
@@ -419,6 +419,9 @@ mod tests {
             ("skills/a.1", None),
             ("skills/a b.md", None),
             ("skills/ (1).md", None),
+            ("my skills/a-DESKTOP-AB12.md", Some("my skills/a.md")),
+            ("my skills/a (1).md", Some("my skills/a.md")),
+            ("skills/my notes-DESKTOP-AB12.md", Some("skills/my notes.md")),
             ("x (12)", Some("x")),
         ] {
             assert_eq!(guess_original(path).as_deref(), real, "{path}");
