@@ -514,8 +514,8 @@ fn find_copy_of(
     config: &SyncConfig,
 ) -> Result<Option<String>> {
     let file_path = config.file_path(observed.side, &observed.path);
-    let (_, text_digest) = contents::read_text_digest(&file_path).at("read", &file_path)?;
-    let matching = copies.iter().find(|copy| copy.digest == text_digest);
+    let text = contents::read_text_digest(&file_path).at("read", &file_path)?;
+    let matching = copies.iter().find(|copy| copy.digest == text.digest);
     Ok(matching.map(|copy| copy.name.clone()))
 }
 

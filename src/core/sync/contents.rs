@@ -15,10 +15,16 @@ const MANY_ZEROS: usize = 64;
 /// The largest TOML file that is parsed to check whether it is complete.
 const MAX_PARSED_TOML_BYTES: u64 = 1024 * 1024;
 
-/// Returns the length and the digest of the text of a file, decompressed if it is compressed.
-pub fn read_text_digest(path: &Path) -> io::Result<(u64, Sha256Digest)> {
+/// The length in bytes and the digest of the text of a file, decompressed if it is compressed.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
+pub struct TextDigest {
+    pub len: u64,
+    pub digest: Sha256Digest,
+}
+
+pub fn read_text_digest(path: &Path) -> io::Result<TextDigest> {
     let (digest, len) = Sha256Digest::of_reader(&mut *rollout::open_plain(path)?)?;
-    Ok((len, digest))
+    Ok(TextDigest { len, digest })
 }
 
 /// Returns true if the first `len` bytes of the decompressed text of a file have this digest.

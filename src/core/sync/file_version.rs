@@ -4,7 +4,7 @@ use crate::codex::rollout::{self, Relation};
 use crate::conversations::messages::{self, RewrittenVersion};
 use crate::io::hash::Sha256Digest;
 use crate::io::{IoContext, IoError};
-use crate::sync::contents::{self, ContentFormat};
+use crate::sync::contents::{self, ContentFormat, TextDigest};
 use crate::sync::secrets::FileSecret;
 use crate::sync::sides::ObservedFile;
 use std::io;
@@ -49,8 +49,7 @@ impl FileVersion {
         })
     }
 
-    /// Returns the length and the digest of the uncompressed text.
-    pub(crate) fn read_text_digest(&self) -> Result<(u64, Sha256Digest), IoError> {
+    pub(crate) fn read_text_digest(&self) -> Result<TextDigest, IoError> {
         contents::read_text_digest(&self.full_path).at("read", &self.full_path)
     }
 

@@ -5,6 +5,7 @@
 //! do not follow the grammar are ignored. An incomplete manifest is recognized ([`super::sealed_lines`]).
 
 use super::cloud_names;
+use super::contents::TextDigest;
 use super::sealed_lines::{self, SealedLines};
 use super::sides::Stat;
 use super::state::{Deletion, SyncState};
@@ -46,9 +47,10 @@ impl ManifestEntry {
         }
     }
 
-    /// Returns length and digest of the text, if the file at `path` is not compressed.
-    pub(crate) fn text_digest(&self, path: &str) -> Option<(u64, Sha256Digest)> {
-        (!path.ends_with(rollout::ZST)).then_some((self.size, self.digest))
+    /// Returns the text, if the file at `path` is not compressed.
+    pub(crate) fn text_digest(&self, path: &str) -> Option<TextDigest> {
+        let (len, digest) = (self.size, self.digest);
+        (!path.ends_with(rollout::ZST)).then_some(TextDigest { len, digest })
     }
 }
 

@@ -23,9 +23,9 @@ use crate::io::hash::Sha256Digest;
 use crate::io::{IoContext, IoError, file_open, sharing};
 use chrono::{DateTime, Utc};
 use clap::ValueEnum;
-use std::fs;
 use std::io::{self, BufRead, BufReader, Read, Write};
 use std::path::{Path, PathBuf};
+use std::{array, fs};
 
 /// The version that the user keeps of a conflict.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
@@ -138,8 +138,8 @@ impl<'a> DecidedCopy<'a> {
             return Vec::new();
         }
 
-        let refuse_both = |error: ConflictCopyError| [(); 2].map(|()| Some(error.to_string()));
-        let [replacement, separation] = match &self.current_path {
+        let refuse_both = |error: ConflictCopyError| array::from_fn(|_| Some(error.to_string()));
+        let [replacement_refusal, separation_refusal] = match &self.current_path {
             None => refuse_both(self.no_conversation_error()),
             Some(_) if self.copy.local.is_none() => refuse_both(self.not_downloaded_error()),
             Some(current) => {
@@ -156,8 +156,8 @@ impl<'a> DecidedCopy<'a> {
         };
         vec![
             (KeepChoice::Local, None),
-            (KeepChoice::ConflictCopy, replacement),
-            (KeepChoice::Both, separation),
+            (KeepChoice::ConflictCopy, replacement_refusal),
+            (KeepChoice::Both, separation_refusal),
         ]
     }
 
@@ -317,9 +317,7 @@ impl<'a> DecidedCopy<'a> {
     fn replace_conversation(&self, current: &str) -> Result<Sha256Digest, IoError> {
         let (home, copy) = (&self.config.local, &self.path_on(Side::Local));
         let old_path = home.join(current);
-        let digest = contents::read_text_digest(&old_path)
-            .at("read", &old_path)?
-            .1;
+        let replaced_text = contents::read_text_digest(&old_path).at("read", &old_path)?;
 
         let uncompressed_path = current.strip_suffix(rollout::ZST).unwrap_or(current);
         self.record_index_update(uncompressed_path, ContentChange::Replaced)?;
@@ -331,7 +329,7 @@ impl<'a> DecidedCopy<'a> {
         if uncompressed_path != current {
             sharing::remove_file(&old_path).at("remove", &old_path)?;
         }
-        Ok(digest)
+        Ok(replaced_text.digest)
     }
 
     /// Records the index update before the file is written, so that Codex's index is completed even after a kill.
@@ -343,22 +341,22 @@ impl<'a> DecidedCopy<'a> {
     /// Creates a separate conversation from the conflict copy and returns the new id.
     fn create_conversation(&self, current: &str) -> Result<String, ConflictCopyError> {
         let copy = &self.path_on(Side::Local);
-        let (_, digest) = contents::read_text_digest(copy).at("read", copy)?;
-        let (new_id, path, first_line) = plan_separate_conversation(current, copy, &digest)?;
+        let text = contents::read_text_digest(copy).at("read", copy)?;
+        let new = plan_separate_conversation(current, copy, &text.digest)?;
         let mut reader = BufReader::new(file_open::open(copy).at("open", copy)?);
         reader.skip_until(b'\n').at("read", copy)?;
-        let target = self.config.local.join(&path);
+        let target = self.config.local.join(&new.path);
 
-        self.record_index_update(&path, ContentChange::New)?;
+        self.record_index_update(&new.path, ContentChange::New)?;
         atomic::create_private_folder(atomic::parent_of(&target))?;
-        let temp = stage(copy, &first_line, &mut reader, &target)?;
+        let temp = stage(copy, &new.first_line, &mut reader, &target)?;
 
         if fs::symlink_metadata(&target).is_ok() {
             // A decision that was killed before it was recorded created this file, and it may have been continued
             // since.
             let relation = rollout::compare(&target, temp.path()).at("compare", &target)?;
             return if matches!(relation, Relation::Equal | Relation::FirstExtends) {
-                Ok(new_id)
+                Ok(new.id)
             } else {
                 Err(ConflictCopyError::NotConvertible {
                     reason: "a different conversation with the new id exists",
@@ -368,7 +366,7 @@ impl<'a> DecidedCopy<'a> {
         }
 
         temp.replace(&target)?;
-        Ok(new_id)
+        Ok(new.id)
     }
 }
 
@@ -379,14 +377,20 @@ pub fn check_separable(current: &str, version: &Path) -> Result<(), ConflictCopy
     plan_separate_conversation(current, version, &Sha256Digest::of(b"")).map(drop)
 }
 
-/// Returns the id, the path and the first line of the separate conversation that the version in the file `version` of
-/// the conversation at `current` becomes. It is in the folder of `current`, or, if that is archived, in the folder of its
-/// date.
+/// The separate conversation that a version of another one becomes.
+struct SeparateConversation {
+    id: String,
+    path: String,
+    first_line: Vec<u8>,
+}
+
+/// Plans the separate conversation that the version in the file `version` of the conversation at `current` becomes. It
+/// is in the folder of `current`, or, if that is archived, in the folder of its date.
 fn plan_separate_conversation(
     current: &str,
     version: &Path,
     digest: &Sha256Digest,
-) -> Result<(String, String, Vec<u8>), ConflictCopyError> {
+) -> Result<SeparateConversation, ConflictCopyError> {
     let not_convertible = |reason| ConflictCopyError::NotConvertible {
         reason,
         path: version.to_path_buf(),
@@ -410,7 +414,11 @@ fn plan_separate_conversation(
     let mut reader = BufReader::new(text);
     reader.read_until(b'\n', &mut line).at("read", version)?;
     let first_line = rollouts::replace_id(&line, &old_id, &id).map_err(not_convertible)?;
-    Ok((id, path, first_line))
+    Ok(SeparateConversation {
+        id,
+        path,
+        first_line,
+    })
 }
 
 /// Returns the path of a new conversation, which keeps the date of the original and is not archived. `None` if

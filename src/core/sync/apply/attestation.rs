@@ -127,9 +127,9 @@ pub(super) fn select_published_entries(
 
 /// Returns true for a version of a conversation that is longer than the text of the last sync.
 fn exceeds_synced_text(path: &str, entry: &ManifestEntry, state: &SyncState) -> bool {
-    let synced_contents = rollouts::key(path).and_then(|key| state.files.get(&key)?.contents);
+    let synced_text = rollouts::key(path).and_then(|key| state.files.get(&key)?.contents);
     // The size of a compressed file says nothing about its text.
-    !path.ends_with(rollout::ZST) && synced_contents.is_some_and(|(len, _)| entry.size > len)
+    !path.ends_with(rollout::ZST) && synced_text.is_some_and(|text| entry.size > text.len)
 }
 
 /// Reads the ledger, with its entries corrected. Of the earlier versions, only those that the cloud client may still
@@ -208,7 +208,7 @@ fn build_verified_entry(
     let read_text = |path: &Path| contents::read_text_digest(path).at("read", path);
     let is_compressed = last.remote.path.ends_with(rollout::ZST);
     let raw_digest = match last.contents {
-        Some((len, digest)) if !is_compressed && len == last.remote.stat.size => digest,
+        Some(text) if !is_compressed && text.len == last.remote.stat.size => text.digest,
         _ => contents::read_raw_digest(&remote).at("read", &remote)?,
     };
 

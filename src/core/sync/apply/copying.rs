@@ -5,10 +5,11 @@ use crate::io::atomic::TempFile;
 use crate::io::hash::{Hasher, Sha256Digest};
 use crate::io::{IoContext, Progress, file_open};
 use crate::sync::config::{SyncConfig, SyncRemote};
+use crate::sync::contents::{self, TextDigest};
 use crate::sync::manifest::ManifestEntry;
 use crate::sync::plan::{CopyOp, ObservedFile};
+use crate::sync::rollouts;
 use crate::sync::sides::{Side, SidePath, Stat, mode_of, set_mode, set_mtime};
-use crate::sync::{contents, rollouts};
 use std::fs::{self, File};
 use std::io::{self, Read, Write};
 use std::path::{Path, PathBuf};
@@ -34,8 +35,8 @@ pub(super) struct StagedCopy {
 pub(super) struct PlacedFile {
     pub(super) to: SidePath,
     pub(super) stat: Stat,
-    /// Length and digest of the uncompressed text, if it can be read.
-    pub(super) text: Option<(u64, Sha256Digest)>,
+    /// The uncompressed text, if it can be read.
+    pub(super) text: Option<TextDigest>,
 }
 
 impl StagedCopy {
@@ -45,7 +46,7 @@ impl StagedCopy {
         target: PathBuf,
         to: SidePath,
         entry: ManifestEntry,
-        text: Option<(u64, Sha256Digest)>,
+        text: Option<TextDigest>,
     ) -> Result<Self, StepFailure> {
         let file = temp.file();
         set_mtime(file, entry.mtime_ns).at("set time", &target)?;
@@ -121,7 +122,7 @@ impl Copier<'_> {
 
         // The text of an uncompressed file is its bytes, so it is not read again.
         let text = if contents::is_uncompressed(temp.file()).at("read", &target)? {
-            Some((size, digest))
+            Some(TextDigest { len: size, digest })
         } else {
             read_compressed_text_digest(copy, temp.path(), &source)?
         };
@@ -178,7 +179,7 @@ fn read_compressed_text_digest(
     copy: &CopyOp,
     staged: &Path,
     source: &Path,
-) -> Result<Option<(u64, Sha256Digest)>, StepFailure> {
+) -> Result<Option<TextDigest>, StepFailure> {
     match contents::read_text_digest(staged) {
         Ok(text) => Ok(Some(text)),
         Err(e) if rollouts::is_below_sessions(&copy.to.path) => {

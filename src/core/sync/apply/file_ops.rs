@@ -9,7 +9,7 @@ use crate::io::atomic::{self, TempFile};
 use crate::io::hash::Sha256Digest;
 use crate::io::{IoContext, sharing};
 use crate::sync::conflict_copies::{self, ConflictCopyFolders};
-use crate::sync::contents;
+use crate::sync::contents::{self, TextDigest};
 use crate::sync::line_merge::{self, Merge};
 use crate::sync::manifest::ManifestEntry;
 use crate::sync::plan::{CopyOp, MergeOp, MergeTarget, NewConflictCopy, ObservedFile};
@@ -84,7 +84,7 @@ impl ApplyRun<'_> {
         // A replaced file keeps its mode. A new merged file has no single source, so it gets 0600.
         copy_mode(temp.file(), &target).at("set mode", &target)?;
         let entry = ManifestEntry::new(Stat { size, mtime_ns }, digest);
-        let text = is_one_text.then_some((size, digest));
+        let text = is_one_text.then_some(TextDigest { len: size, digest });
         StagedCopy::new(temp, target, to.clone(), entry, text)
     }
 

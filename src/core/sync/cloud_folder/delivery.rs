@@ -104,7 +104,7 @@ impl FolderReader<'_> {
         kind: FileKind,
     ) -> Result<(), IoError> {
         let digest = match version.read_text_digest() {
-            Ok((_, digest)) => digest,
+            Ok(text) => text.digest,
             Err(e) => {
                 let why = describe_read_failure(&e.source);
                 let notice = NoticeList::Waiting.notice(&version.seen.path, why);
@@ -284,7 +284,7 @@ impl FolderReader<'_> {
                 .and_then(|last| last.contents);
             let is_contained = any_begins_with(version.size, version.digest)?
                 || match last_text {
-                    Some((len, digest)) => any_begins_with(len, digest)?,
+                    Some(text) => any_begins_with(text.len, text.digest)?,
                     None => false,
                 };
 

@@ -302,7 +302,7 @@ impl FileOnSides<'_> {
             .iter()
             .filter(|(_, file)| !file.path.ends_with(ZST));
         let last_size = self.last.map(|last| match last.contents {
-            Some((length, _)) => length,
+            Some(text) => text.len,
             None => last.local.stat.size,
         });
         let sizes = uncompressed
@@ -328,7 +328,7 @@ impl FileOnSides<'_> {
         for (side, file) in known_files {
             if file.path.ends_with(ZST) {
                 let path = self.reader.config.file_path(side, &file.path);
-                longest_known = longest_known.max(contents::read_text_digest(&path)?.0);
+                longest_known = longest_known.max(contents::read_text_digest(&path)?.len);
             }
         }
         longer.retain(|version| {

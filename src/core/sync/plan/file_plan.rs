@@ -1,7 +1,7 @@
 //! The plan for one file: the outcome, the notices to print, and the records to publish.
 
 use super::sync_step::{Conflict, SyncStep};
-use crate::io::hash::Sha256Digest;
+use crate::sync::contents::TextDigest;
 use crate::sync::file_version::FileVersion;
 use crate::sync::notice::Notice;
 use crate::sync::state::{SideFile, SyncedFile};
@@ -30,12 +30,12 @@ pub(crate) enum FileOutcome {
 
 impl FileOutcome {
     /// Returns the outcome for a file with the same version on both sides. `last` is the record of the last sync;
-    /// `contents` has the length and digest of the text, if known.
+    /// `contents` is the text, if known.
     pub(crate) fn record_equal(
         last: Option<&SyncedFile>,
         local: &FileVersion,
         remote: &FileVersion,
-        contents: Option<(u64, Sha256Digest)>,
+        contents: Option<TextDigest>,
     ) -> Self {
         let record = SyncedFile {
             local: SideFile::new(&local.seen.path, local.seen.stat),

@@ -250,8 +250,8 @@ impl ResolutionRecorder {
             return Ok(());
         };
 
-        let (_, digest) = contents::read_text_digest(file).at("read", file)?;
-        let name = conflict_copies::format_file_name(&key, &digest);
+        let text = contents::read_text_digest(file).at("read", file)?;
+        let name = conflict_copies::format_file_name(&key, &text.digest);
         let added = resolutions::record_keep(&name, &mut self.state.resolutions, &self.remote);
 
         for record in &added {

@@ -46,20 +46,16 @@ impl<R: Remote> Join<'_, R> {
         path: &str,
         stat: Stat,
     ) -> Option<ManifestEntry> {
-        let (synced, (size, digest)) = (&last.remote, last.contents?);
+        let (synced, text) = (&last.remote, last.contents?);
         let has_grown = rollouts::is_below_sessions(path)
             && synced.path == path
-            && synced.stat.size == size
-            && size < stat.size;
+            && synced.stat.size == text.len
+            && text.len < stat.size;
 
         let full_path = self.tree.path_of(path);
-        let begins_with_synced =
-            has_grown && contents::raw_begins_with(&full_path, size, &digest).unwrap_or_default();
-        begins_with_synced.then_some(ManifestEntry {
-            size,
-            mtime_ns: synced.stat.mtime_ns,
-            digest,
-        })
+        let begins_with_synced = has_grown
+            && contents::raw_begins_with(&full_path, text.len, &text.digest).unwrap_or_default();
+        begins_with_synced.then(|| ManifestEntry::new(synced.stat, text.digest))
     }
 
     /// Returns the recorded digest of a staged file that is unchanged since the last sync or the last publication.

@@ -4,6 +4,7 @@ use super::sync_state::{Deletion, SideFile, SyncState, SyncedFile};
 use crate::io::IoError;
 use crate::io::document::{self, Document, push_line};
 use crate::io::hash::Sha256Digest;
+use crate::sync::contents::TextDigest;
 use crate::sync::json_lines::JsonLines;
 use crate::sync::sides::Stat;
 use serde::{Deserialize, Serialize};
@@ -107,7 +108,7 @@ pub(super) fn parse_line(state: &mut SyncState, line: &[u8]) -> bool {
 }
 
 fn parse_file_line(state: &mut SyncState, line: &[u8]) -> Option<()> {
-    let StateLine(key, local, size, mtime, remote, remote_size, remote_mtime, contents) =
+    let StateLine(key, local, size, mtime, remote, remote_size, remote_mtime, text) =
         serde_json::from_slice(line).ok()?;
     let side_file = |path: Cow<'_, str>, size, mtime_ns| SideFile {
         path: if path.is_empty() {
@@ -121,7 +122,7 @@ fn parse_file_line(state: &mut SyncState, line: &[u8]) -> Option<()> {
     let last = SyncedFile {
         local: side_file(local, size, mtime),
         remote: side_file(remote, remote_size, remote_mtime),
-        contents,
+        contents: text.map(|(len, digest)| TextDigest { len, digest }),
     };
 
     let key = key.into_owned();
@@ -182,7 +183,7 @@ fn format_synced_line<'a>(key: &'a str, last: &'a SyncedFile) -> impl Serialize 
         short_path(&last.remote),
         last.remote.stat.size,
         last.remote.stat.mtime_ns,
-        last.contents,
+        last.contents.map(|text| (text.len, text.digest)),
     )
 }
 

@@ -252,7 +252,10 @@ mod tests {
                 path: "a \"b\".jsonl".into(),
                 stat,
             },
-            contents: Some((n, Sha256Digest::of(b"x"))),
+            contents: Some(contents::TextDigest {
+                len: n,
+                digest: Sha256Digest::of(b"x"),
+            }),
         }
     }
 

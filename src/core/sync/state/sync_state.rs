@@ -4,6 +4,7 @@ use crate::io::IoError;
 use crate::io::hash::Sha256Digest;
 use crate::io::random_id::random_id;
 use crate::sync::config::SyncConfig;
+use crate::sync::contents::TextDigest;
 use crate::sync::file_kind::FileKind;
 use crate::sync::sides::{Side, Stat};
 use std::collections::{BTreeSet, HashMap};
@@ -41,8 +42,8 @@ impl SideFile {
 pub struct SyncedFile {
     pub local: SideFile,
     pub remote: SideFile,
-    /// Length and digest of the text; `None` if it was not read.
-    pub contents: Option<(u64, Sha256Digest)>,
+    /// `None` if the text was not read.
+    pub contents: Option<TextDigest>,
 }
 
 impl SyncedFile {
@@ -51,7 +52,7 @@ impl SyncedFile {
     }
 
     pub(crate) fn text_digest(&self) -> Option<Sha256Digest> {
-        self.contents.map(|(_, digest)| digest)
+        self.contents.map(|text| text.digest)
     }
 
     /// Returns true if size and mtime on both sides equal those of the last sync.

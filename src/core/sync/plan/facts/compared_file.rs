@@ -1,8 +1,8 @@
 //! The facts about one file, from which its decision and its step are made.
 
-use crate::io::hash::Sha256Digest;
 use crate::sync::config::{DecisionRules, SyncRemote};
 use crate::sync::conflicting_versions::ConflictingVersions;
+use crate::sync::contents::TextDigest;
 use crate::sync::decide::FileFacts;
 use crate::sync::file_version::FileVersion;
 use crate::sync::notice::Notice;
@@ -33,8 +33,8 @@ pub(crate) struct ComparedFile<'a> {
     pub(crate) rules: DecisionRules,
     /// The kind of the remote side, for messages.
     pub(crate) remote_kind: SyncRemote,
-    /// Length and digest of the text that both sides have, if known.
-    pub(crate) contents: Option<(u64, Sha256Digest)>,
+    /// The text that both sides have, if known.
+    pub(crate) contents: Option<TextDigest>,
     /// The reason not to copy the remote version over the local one yet.
     pub(crate) download_risk: Option<&'static str>,
     /// Ids of the deletions that creating the file in the cloud folder cancels.

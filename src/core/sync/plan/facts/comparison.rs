@@ -147,8 +147,8 @@ impl<'a> FactReader<'a> {
 
     /// Returns true if the user decided to drop this version of a conversation.
     fn is_dropped(&self, key: &str, version: &FileVersion) -> Result<bool, IoError> {
-        let (_, digest) = version.read_text_digest()?;
-        let name = conflict_copies::format_file_name(key, &digest);
+        let text = version.read_text_digest()?;
+        let name = conflict_copies::format_file_name(key, &text.digest);
         Ok(self.records.may_drop(&name))
     }
 
@@ -267,7 +267,7 @@ impl<'a> FactReader<'a> {
                 let is_restored = self.records.state.restore_marker.is_some();
                 let last_digest = file.last.and_then(SyncedFile::text_digest);
                 let is_deleted = match last_digest.filter(|_| !is_restored) {
-                    Some(digest) => remote.read_text_digest()?.1 == digest,
+                    Some(digest) => remote.read_text_digest()?.digest == digest,
                     None => false,
                 };
                 if !is_deleted {
@@ -278,7 +278,7 @@ impl<'a> FactReader<'a> {
             (Some(local), None) if file.facts.local == Presence::Unchanged => {
                 let mut deletions = self.records.pending_deletions(file.key).peekable();
                 if deletions.peek().is_some() {
-                    let text_digest = local.read_text_digest()?.1.to_string();
+                    let text_digest = local.read_text_digest()?.digest.to_string();
                     file.facts.deletion_requested =
                         deletions.any(|deletion| deletion.digest == text_digest);
                 }
@@ -347,11 +347,11 @@ fn compare_with_last_sync(
         return Ok(Presence::Unchanged);
     }
 
-    if let Some((len, digest)) = last.contents {
+    if let Some(text) = last.contents {
         // A file with another length has other contents, and is not read. The length of a compressed file says nothing
         // about its text.
-        let may_be_equal = stat.size == len || version.seen.path.ends_with(ZST);
-        if may_be_equal && version.read_text_digest()?.1 == digest {
+        let may_be_equal = stat.size == text.len || version.seen.path.ends_with(ZST);
+        if may_be_equal && version.read_text_digest()?.digest == text.digest {
             return Ok(Presence::Unchanged);
         }
     }

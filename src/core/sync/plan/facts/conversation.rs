@@ -195,7 +195,7 @@ impl<'a> FactReader<'a> {
         fold: &ConversationFold<'_>,
         version: &FileVersion,
     ) -> Result<Option<NewConflictCopy>, IoError> {
-        let (_, digest) = version.read_text_digest()?;
+        let digest = version.read_text_digest()?.digest;
         let name = conflict_copies::format_file_name(fold.key, &digest);
         let is_known =
             fold.creates_copy(&name) || !fold.is_resolved && self.is_kept_or_resolved(&name);

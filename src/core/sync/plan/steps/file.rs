@@ -81,10 +81,10 @@ fn plan_deletion(file: &ComparedFile<'_>, decision: FileDecision) -> FileOutcome
     // A deletion applies to exactly the text of the last sync.
     let (action, deleted, state_update, reason) = match (decision, &file.local, &file.remote) {
         (FileDecision::DeleteCloud, _, Some(remote)) => {
-            let Some((_, digest)) = file.contents else {
+            let Some(text) = file.contents else {
                 return FileOutcome::Unchanged;
             };
-            let update = StateUpdate::PublishDeletion(digest);
+            let update = StateUpdate::PublishDeletion(text.digest);
             let why = "deleted on this machine, and delete_policy is propagate";
             (SyncAction::DeleteCloud, remote, update, why)
         }
