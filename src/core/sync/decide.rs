@@ -110,10 +110,8 @@ impl CopyReason {
     pub(crate) fn describe(self, source: Side, remote: SyncRemote) -> String {
         const LOCAL: &str = "on this machine";
         let (remote_name, remote_place) = (remote.label(), remote.describe_place());
-        let (source_place, other_place) = match source {
-            Side::Local => (LOCAL, remote_place),
-            Side::Remote => (remote_place, LOCAL),
-        };
+        let source_place = source.select(LOCAL, remote_place);
+        let other_place = source.other().select(LOCAL, remote_place);
 
         match self {
             Self::OnlyOneSide => format!("only {source_place}"),
@@ -169,12 +167,8 @@ fn decide_both_present(facts: FileFacts, rules: DecisionRules) -> FileDecision {
     // Copying the longer version loses nothing. But if a plain file was synced before, the shorter version may be the
     // newer one, because the user may have removed text.
     let longer_wins = facts.kind != FileKind::Plain || is_first_sync;
-    let longer = match facts.relation {
-        Some(Relation::FirstExtends) if longer_wins => Some(Side::Local),
-        Some(Relation::SecondExtends) if longer_wins => Some(Side::Remote),
-        _ => None,
-    };
-    if let Some(side) = longer {
+    let longer = facts.relation.and_then(Side::of_extending);
+    if let Some(side) = longer.filter(|_| longer_wins) {
         let reason = if facts.is_rewritten {
             CopyReason::Rewritten
         } else {

@@ -21,7 +21,7 @@ pub(crate) struct FileVersion {
     /// Digest of the bytes, if a machine attests them.
     pub(crate) attested: Option<Sha256Digest>,
     /// Digest of the bytes; known only for a plain file that differs from the one on the other side.
-    pub(crate) bytes: Option<Sha256Digest>,
+    pub(crate) raw_digest: Option<Sha256Digest>,
     /// The secret in a plain file, which is therefore not copied.
     pub(crate) secret: Option<FileSecret>,
 }

@@ -31,17 +31,23 @@ struct MergeLine {
     len: u64,
 }
 
+/// One of the merged files, as it was read.
+#[derive(Debug)]
+pub(crate) struct MergedVersion {
+    path: PathBuf,
+    size: u64,
+    pub digest: Sha256Digest,
+    /// Digests of the lines in file order.
+    line_digests: Vec<[u8; 16]>,
+    /// The earliest time in a line.
+    oldest: Option<i128>,
+}
+
 /// A merge that is not written yet. It knows the places of its lines in the versions, not their text.
 #[derive(Debug)]
 pub(crate) struct Merge {
-    versions: Vec<PathBuf>,
+    pub versions: Vec<MergedVersion>,
     lines: Vec<MergeLine>,
-    /// For each version, the digests of the lines in file order, and the size of the file.
-    version_orders: Vec<(Vec<[u8; 16]>, u64)>,
-    /// For each version, the earliest time in a line.
-    oldest: Vec<Option<i128>>,
-    /// For each version, the digest of the file as it was read.
-    pub digests: Vec<Sha256Digest>,
     /// Size of the merge in bytes.
     pub bytes: u64,
 }
@@ -50,17 +56,13 @@ pub(crate) struct Merge {
 ///
 /// # Errors
 /// A version cannot be read.
-pub(crate) fn merge_versions(versions: &[PathBuf]) -> Result<Merge, IoError> {
+pub(crate) fn merge_versions(paths: &[PathBuf]) -> Result<Merge, IoError> {
     let mut copies_by_digest: HashMap<[u8; 16], Vec<MergeLine>> = HashMap::new();
-    let mut version_orders = Vec::new();
-    let (mut oldest, mut digests) = (Vec::new(), Vec::new());
+    let mut versions = Vec::new();
 
-    for (version, path) in versions.iter().enumerate() {
-        let (lines, size, digest) = read_lines(path, version).at("read", path)?;
-        digests.push(digest);
-        let times = lines.iter().map(|line| line.time);
-        oldest.push(times.filter(|time| *time > i128::MIN).min());
-        version_orders.push((lines.iter().map(|line| line.digest).collect(), size));
+    for (index, path) in paths.iter().enumerate() {
+        let (version, lines) = read_version(path, index).at("read", path)?;
+        versions.push(version);
 
         let mut copies_in_version: HashMap<[u8; 16], Vec<MergeLine>> = HashMap::new();
         for line in lines {
@@ -80,11 +82,8 @@ pub(crate) fn merge_versions(versions: &[PathBuf]) -> Result<Merge, IoError> {
     lines.sort_by_key(|line| (line.time, line.digest));
     let bytes = lines.iter().map(|line| line.len + 1).sum();
     Ok(Merge {
-        versions: versions.to_vec(),
-        version_orders,
-        oldest,
+        versions,
         lines,
-        digests,
         bytes,
     })
 }
@@ -97,37 +96,36 @@ impl Merge {
         if self.bytes <= max_bytes {
             return 0;
         }
-        let oldest = self.oldest.get(version).copied().flatten();
-        let Some(oldest) = oldest else { return 0 };
-        self.lines.partition_point(|line| line.time < oldest)
+        match self.versions[version].oldest {
+            Some(oldest) => self.lines.partition_point(|line| line.time < oldest),
+            None => 0,
+        }
     }
 
-    /// Returns the size in bytes of the lines from `first` on.
-    pub(crate) fn bytes_from(&self, first: usize) -> u64 {
-        self.lines[first..].iter().map(|line| line.len + 1).sum()
+    /// Returns the size in bytes of the lines from `first_line` on.
+    pub(crate) fn bytes_from(&self, first_line: usize) -> u64 {
+        let lines = self.lines[first_line..].iter();
+        lines.map(|line| line.len + 1).sum()
     }
 
-    /// Returns true if `version` has exactly the bytes of the lines from `first` on.
-    pub(crate) fn matches_version(&self, first: usize, version: usize) -> bool {
-        let (order, size) = &self.version_orders[version];
-        let lines = &self.lines[first..];
-        *size == self.bytes_from(first) && lines.iter().map(|line| &line.digest).eq(order)
+    /// Returns true if `version` has exactly the bytes of the lines from `first_line` on.
+    pub(crate) fn matches_version(&self, first_line: usize, version: usize) -> bool {
+        let version = &self.versions[version];
+        let line_digests = self.lines[first_line..].iter().map(|line| &line.digest);
+        version.size == self.bytes_from(first_line) && line_digests.eq(&version.line_digests)
     }
 
-    /// Writes the lines from `first` on.
+    /// Writes the lines from `first_line` on.
     ///
     /// # Errors
     /// A file cannot be read or written, or a line changed since the merge ([`io::ErrorKind::InvalidData`]).
-    pub(crate) fn write_from(&self, first: usize, to: &mut dyn Write) -> io::Result<()> {
-        let mut files = self
-            .versions
-            .iter()
-            .map(file_open::open)
-            .collect::<io::Result<Vec<_>>>()?;
+    pub(crate) fn write_from(&self, first_line: usize, to: &mut dyn Write) -> io::Result<()> {
+        let paths = self.versions.iter().map(|version| &version.path);
+        let mut files = paths.map(file_open::open).collect::<io::Result<Vec<_>>>()?;
         let mut to = BufWriter::new(to);
         let mut line_text = Vec::new();
 
-        for line in &self.lines[first..] {
+        for line in &self.lines[first_line..] {
             let file = &mut files[line.version];
             file.seek(SeekFrom::Start(line.offset))?;
             line_text.clear();
@@ -146,8 +144,8 @@ impl Merge {
     }
 }
 
-/// Reads a version. Returns its lines, its size and its digest.
-fn read_lines(path: &Path, version: usize) -> io::Result<(Vec<MergeLine>, u64, Sha256Digest)> {
+/// Reads a version and its lines. `index` is the index of the version.
+fn read_version(path: &Path, index: usize) -> io::Result<(MergedVersion, Vec<MergeLine>)> {
     let mut reader = BufReader::new(file_open::open(path)?);
     let mut lines = Vec::new();
     let mut hasher = Hasher::default();
@@ -157,7 +155,7 @@ fn read_lines(path: &Path, version: usize) -> io::Result<(Vec<MergeLine>, u64, S
         text.clear();
         let read_bytes = reader.read_until(b'\n', &mut text)? as u64;
         if read_bytes == 0 {
-            return Ok((lines, offset, hasher.digest()));
+            break;
         }
 
         hasher.update(&text);
@@ -166,13 +164,23 @@ fn read_lines(path: &Path, version: usize) -> io::Result<(Vec<MergeLine>, u64, S
             lines.push(MergeLine {
                 time: parse_time_ns(line).unwrap_or(i128::MIN),
                 digest: Sha256Digest::of(line).first_half(),
-                version,
+                version: index,
                 offset,
                 len: line.len() as u64,
             });
         }
         offset += read_bytes;
     }
+
+    let times = lines.iter().map(|line| line.time);
+    let version = MergedVersion {
+        path: path.to_path_buf(),
+        size: offset,
+        digest: hasher.digest(),
+        line_digests: lines.iter().map(|line| line.digest).collect(),
+        oldest: times.filter(|time| *time > i128::MIN).min(),
+    };
+    Ok((version, lines))
 }
 
 /// Parses the time in a line, in nanoseconds since 1970: `ts` in seconds, or `updated_at` as RFC 3339.

@@ -2,6 +2,7 @@
 
 use super::config::SyncConfig;
 use super::scope;
+use crate::codex::rollout::Relation;
 use crate::io::atomic::{self, TempFile};
 use crate::io::{IoContext, IoError, OrdinaryPath, modified_ns};
 use serde::Deserialize;
@@ -21,8 +22,25 @@ pub enum Side {
 }
 
 impl Side {
+    /// Returns the side whose version extends the other one. `relation` is that of the local version to the remote one.
+    pub(crate) fn of_extending(relation: Relation) -> Option<Self> {
+        match relation {
+            Relation::FirstExtends => Some(Self::Local),
+            Relation::SecondExtends => Some(Self::Remote),
+            Relation::Equal | Relation::Diverged => None,
+        }
+    }
+
     pub(crate) fn other(self) -> Self {
         self.select(Self::Remote, Self::Local)
+    }
+
+    /// Returns the values of the local and of the remote side: that of this side and that of the other one.
+    pub(crate) fn to_local_and_remote<T>(self, own: T, other: T) -> (T, T) {
+        match self {
+            Self::Local => (own, other),
+            Self::Remote => (other, own),
+        }
     }
 
     /// Returns the one of two values that belongs to this side.

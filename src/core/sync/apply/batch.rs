@@ -43,7 +43,7 @@ pub(super) fn select_next_batch(steps: &[SyncStep]) -> &[SyncStep] {
 
 fn as_copy_to_new_path(step: &SyncStep) -> Option<&CopyOp> {
     match step.ops.as_slice() {
-        [Op::Copy(copy)] if copy.over.is_none() => Some(copy),
+        [Op::Copy(copy)] if copy.replaced_stat.is_none() => Some(copy),
         _ => None,
     }
 }
@@ -152,11 +152,9 @@ impl ApplyRun<'_> {
         is_small: bool,
         outcome: &mut Result<(), ApplyError>,
     ) {
-        let targets = files
-            .iter()
-            .flatten()
-            .map(|file| atomic::parent_of(&file.target));
-        if !is_small && tree_sync::sync_file_systems(targets) {
+        let named_files = files.iter().flatten();
+        let target_folders = named_files.map(|file| atomic::parent_of(&file.target));
+        if !is_small && tree_sync::sync_file_systems(target_folders) {
             return;
         }
 

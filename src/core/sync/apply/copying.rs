@@ -106,7 +106,8 @@ impl Copier<'_> {
 
         // If a writer changed the file while it was read, the copy may be a mix of two versions.
         self.require_unchanged(&copy.from)?;
-        if size != copy.from.stat.size || copy.expect.is_some_and(|expected| expected != digest) {
+        let is_other = |expected| expected != digest;
+        if size != copy.from.stat.size || copy.expected_digest.is_some_and(is_other) {
             let why = format!(
                 "the content is not the one that the plan expected: {}",
                 source.display()
@@ -116,7 +117,7 @@ impl Copier<'_> {
 
         if !is_linked {
             // A replaced file keeps the mode that its user gave it.
-            let mode_source = copy.over.map_or(&source, |_| &target);
+            let mode_source = copy.replaced_stat.map_or(&source, |_| &target);
             copy_mode(temp.file(), mode_source).at("set mode", &target)?;
         }
 
@@ -139,7 +140,7 @@ impl Copier<'_> {
     /// - a file whose mtime or mode has to differ from that of the source;
     /// - a file that cannot be linked.
     fn link_conversation(&self, copy: &CopyOp, source: &Path, target: &Path) -> Option<TempFile> {
-        let keeps_target_mode = copy.over.is_some() && copy.to.side == Side::Local;
+        let keeps_target_mode = copy.replaced_stat.is_some() && copy.to.side == Side::Local;
         let is_exact = !keeps_target_mode && copy.mtime_ns == copy.from.stat.mtime_ns;
         let is_conversation = rollouts::key(&copy.to.path).is_some();
         let may_link = self.config.remote == SyncRemote::Vault && is_exact && is_conversation;
@@ -170,8 +171,7 @@ impl Copier<'_> {
     }
 }
 
-/// Returns length and digest of the text of a compressed copy of `source`; `None` if it cannot be decompressed and is
-/// no conversation.
+/// Reads the text of a compressed copy of `source`; `None` if it cannot be decompressed and is no conversation.
 ///
 /// # Errors
 /// A conversation cannot be decompressed.

@@ -27,7 +27,7 @@ impl ApplyRun<'_> {
         let staged = self.copier.stage(copy, target)?;
         self.record_in_ledger(copy, &staged.entry)?;
         self.record_name_changes(&staged)?;
-        self.publish_copy(staged, copy.over)
+        self.publish_copy(staged, copy.replaced_stat)
     }
 
     /// Writes the merged lines of all versions to each target. Fails before it replaces a file if the bytes of a
@@ -41,9 +41,9 @@ impl ApplyRun<'_> {
 
         let paths = require_all_unchanged(self)?;
         let merge = line_merge::merge_versions(&paths)?;
-        let read_versions = paths.iter().zip(&merge.digests);
-        for ((_, planned), (path, found)) in op.versions.iter().zip(read_versions) {
-            if planned != found {
+        let read_versions = paths.iter().zip(&merge.versions);
+        for ((_, planned_digest), (path, read)) in op.versions.iter().zip(read_versions) {
+            if *planned_digest != read.digest {
                 return Err(changed_file_failure(path));
             }
         }
@@ -56,12 +56,12 @@ impl ApplyRun<'_> {
 
         require_all_unchanged(self)?;
         // Both sides are staged before the first one is replaced, so a merge that fails changes neither.
-        for (staged, MergeTarget { to, over, .. }) in staged.into_iter().zip(&op.targets) {
-            if to.side == Side::Remote {
-                self.ledger.record_upload(&to.path, &staged.entry)?;
+        for (staged, target) in staged.into_iter().zip(&op.targets) {
+            if target.to.side == Side::Remote {
+                self.ledger.record_upload(&target.to.path, &staged.entry)?;
             }
             self.record_name_changes(&staged)?;
-            self.publish_copy(staged, *over)?;
+            self.publish_copy(staged, target.replaced_stat)?;
         }
         Ok(())
     }
@@ -69,15 +69,16 @@ impl ApplyRun<'_> {
     /// Writes the merged lines of one side to a temp file beside the target.
     fn stage_merge(
         &self,
-        MergeTarget { to, first, .. }: &MergeTarget,
+        MergeTarget { to, first_line, .. }: &MergeTarget,
         merge: &Merge,
         mtime_ns: i64,
         is_one_text: bool,
     ) -> Result<StagedCopy, StepFailure> {
         let target = prepare_target(self.request.config, self.plan, to)?;
         let mut temp = self.copier.create_temp(to.side, &target)?;
-        merge.write_from(*first, temp.file()).at("merge", &target)?;
-        let size = merge.bytes_from(*first);
+        let written = merge.write_from(*first_line, temp.file());
+        written.at("merge", &target)?;
+        let size = merge.bytes_from(*first_line);
         self.request.progress.add_bytes(size);
         let digest = contents::read_raw_digest(temp.path()).at("read", &target)?;
 
@@ -152,10 +153,10 @@ impl ApplyRun<'_> {
         let copy = CopyOp {
             from: from.clone(),
             to,
-            over: None,
+            replaced_stat: None,
             mtime_ns: from.stat.mtime_ns,
-            expect: None,
-            replaced: None,
+            expected_digest: None,
+            replaced_digest: None,
         };
 
         let staged = self.copier.stage(&copy, target)?;
@@ -179,9 +180,9 @@ impl ApplyRun<'_> {
 fn choose_merge_mtime(op: &MergeOp, merge: &Merge) -> i64 {
     let times = op.versions.iter().map(|(planned, _)| planned.stat.mtime_ns);
     let mtime_ns = times.max().unwrap_or(0);
-    let looks_unchanged = |MergeTarget { over, first, .. }: &MergeTarget| {
-        let size = merge.bytes_from(*first);
-        *over == Some(Stat { size, mtime_ns })
+    let looks_unchanged = |target: &MergeTarget| {
+        let size = merge.bytes_from(target.first_line);
+        target.replaced_stat == Some(Stat { size, mtime_ns })
     };
     if op.targets.iter().any(looks_unchanged) {
         // FAT would round a smaller step away.
@@ -203,7 +204,7 @@ impl ApplyRun<'_> {
         for side in [Side::Local, Side::Remote] {
             self.request.check_interrupt()?;
             let mtime_ns = copy.from.stat.mtime_ns;
-            self.write_conflict_copy(&source, (side, &copy.name), &copy.digest, mtime_ns)?;
+            self.write_conflict_copy(&source, side, &copy.name, &copy.digest, mtime_ns)?;
         }
         Ok(())
     }
@@ -231,14 +232,15 @@ impl ApplyRun<'_> {
             );
             return Err(StepFailure::Skip(why));
         }
-        self.write_conflict_copy(&source, (from_side.other(), name), &digest, stat.mtime_ns)
+        self.write_conflict_copy(&source, from_side.other(), name, &digest, stat.mtime_ns)
     }
 
     /// Writes the uncompressed text of a version as a conflict copy, unless the conflict copy has this text already.
     fn write_conflict_copy(
         &self,
         source: &Path,
-        (side, name): (Side, &str),
+        side: Side,
+        name: &str,
         digest: &Sha256Digest,
         mtime_ns: i64,
     ) -> Result<(), StepFailure> {

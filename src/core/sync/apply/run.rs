@@ -115,12 +115,12 @@ impl ApplyRun<'_> {
         };
 
         let replaced = step.ops.iter().find_map(|op| match op {
-            Op::Copy(copy) => copy.replaced,
+            Op::Copy(copy) => copy.replaced_digest,
             _ => None,
         });
         self.state.record_synced(&step.key, last.clone(), replaced);
-        let replaced = self.state.replaced_digests(&step.key);
-        Ok(self.journal.record(&step.key, &last, replaced)?)
+        let former_digests = self.state.replaced_digests(&step.key);
+        Ok(self.journal.record(&step.key, &last, former_digests)?)
     }
 
     /// Records the conversations that get another name from a staged `session_index.jsonl`, so that Codex's lists are
@@ -143,7 +143,7 @@ impl ApplyRun<'_> {
         entry: &ManifestEntry,
     ) -> Result<(), IoError> {
         if copy.from.side == Side::Remote {
-            if copy.expect.is_none() {
+            if copy.expected_digest.is_none() {
                 // No machine attests the remote version, so this machine does from now on.
                 self.ledger.record_upload(&copy.from.path, entry)?;
             }

@@ -19,6 +19,14 @@ use crate::sync::state::SyncedFile;
 pub(crate) const ZERO_FILLED: &str = "has zeros where its text was; remove it from the cloud folder, then run on the other \
                                       machine that has it: codex-manager sync run --apply";
 
+/// The files of one group before they are checked.
+pub(crate) struct UncheckedFiles {
+    pub(crate) local: Vec<FileVersion>,
+    pub(crate) remote: Vec<FileVersion>,
+    /// Copies that cloud clients made.
+    pub(crate) client_copies: Vec<FileVersion>,
+}
+
 /// Files of one group that may be used.
 pub(crate) struct DeliveredFiles {
     pub(crate) local: Vec<FileVersion>,
@@ -44,18 +52,19 @@ impl FolderReader<'_> {
     /// Checks the files of one group. The group may be used if each remote file arrived completely or has no lines that
     /// this machine lacks. Otherwise the inner error is the notice about the first remote file that may not be used.
     ///
-    /// The `copies` of cloud clients are included even if they are incomplete, with the reason. `path` names the group
+    /// The copies of cloud clients are included even if they are incomplete, with the reason. `path` names the group
     /// in notices.
     pub(crate) fn check_delivery(
         &self,
         key: &str,
         path: &str,
         kind: FileKind,
-        [local, remote, copies]: [Vec<FileVersion>; 3],
+        versions: UncheckedFiles,
     ) -> Result<Result<DeliveredFiles, Notice>, IoError> {
+        let copies = versions.client_copies;
         let mut files = DeliveredFiles {
-            local,
-            remote,
+            local: versions.local,
+            remote: versions.remote,
             client_copies: Vec::new(),
             notices: Vec::new(),
         };
@@ -139,6 +148,7 @@ impl FolderReader<'_> {
         last: Option<&SyncedFile>,
     ) -> Result<Option<&'static str>, IoError> {
         let ObservedFile { path, stat, .. } = &version.seen;
+        let size = stat.size;
         if let Some(last) = last
             && last.remote.matches(path, *stat)
         {
@@ -146,21 +156,19 @@ impl FolderReader<'_> {
             return Ok(None);
         }
 
-        let path = &version.full_path;
         // Checked before the manifests, because a machine that read the zeros after a power cut may even attest them.
-        let format = kind.content_format();
-        if contents::is_zero_filled(path, format, SearchedPart::Whole).at("read", path)? {
+        let (full_path, format) = (&version.full_path, kind.content_format());
+        if contents::is_zero_filled(full_path, format, SearchedPart::Whole).at("read", full_path)? {
             return Ok(Some(ZERO_FILLED));
         }
 
         let replaced_digests = self.records.state.replaced_digests(key);
-        let mut attested = self.records.attested_versions(key);
+        let attested = || self.records.attested_versions(key);
         // Reads the file only if it may be a known version: one of its size is attested, or this machine had others
         // before.
-        if attested.any(|listed| listed.size == stat.size) || !replaced_digests.is_empty() {
+        if attested().any(|listed| listed.size == size) || !replaced_digests.is_empty() {
             let digest = version.read_raw_digest()?;
-            let mut attested = self.records.attested_versions(key);
-            if let Some(listed) = attested.find(|listed| listed.digest == digest) {
+            if let Some(listed) = attested().find(|listed| listed.digest == digest) {
                 version.mtime_ns = listed.mtime_ns;
                 version.attested = Some(digest);
                 return Ok(None);

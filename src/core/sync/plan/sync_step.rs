@@ -14,13 +14,13 @@ pub struct CopyOp {
     pub from: ObservedFile,
     pub to: SidePath,
     /// Size and mtime of the file that the copy replaces; with `None`, the copy replaces no file.
-    pub over: Option<Stat>,
+    pub replaced_stat: Option<Stat>,
     /// Modification time of the copy, in nanoseconds since 1970.
     pub mtime_ns: i64,
     /// Digest of the bytes, if a machine attests the source. Other bytes are not copied.
-    pub expect: Option<Sha256Digest>,
+    pub expected_digest: Option<Sha256Digest>,
     /// Digest of the plain file that the copy replaces. `None` for other files, and if the copy replaces none.
-    pub replaced: Option<Sha256Digest>,
+    pub replaced_digest: Option<Sha256Digest>,
 }
 
 /// The union of the lines of several versions of a file.
@@ -39,9 +39,9 @@ pub struct MergeOp {
 pub struct MergeTarget {
     pub to: SidePath,
     /// Size and time of the file that is replaced; `None` for a new file.
-    pub over: Option<Stat>,
+    pub replaced_stat: Option<Stat>,
     /// Index of the first merged line that this side gets. Codex drops the oldest prompts beyond `history.max_bytes`.
-    pub first: usize,
+    pub first_line: usize,
 }
 
 /// A conflict copy to create.
@@ -94,8 +94,8 @@ impl Op {
     /// Returns the synced files that this op overwrites or removes. With `backup.before_overwrite` they are backed up
     /// first.
     pub fn targets(&self) -> Vec<ObservedFile> {
-        let replaced_file = |to: &SidePath, over: &Option<Stat>| {
-            over.map(|stat| ObservedFile {
+        let replaced_file = |to: &SidePath, replaced_stat: Option<Stat>| {
+            replaced_stat.map(|stat| ObservedFile {
                 side: to.side,
                 path: to.path.clone(),
                 stat,
@@ -103,11 +103,11 @@ impl Op {
         };
 
         match self {
-            Self::Copy(CopyOp { to, over, .. }) => replaced_file(to, over).into_iter().collect(),
+            Self::Copy(copy) => Vec::from_iter(replaced_file(&copy.to, copy.replaced_stat)),
             Self::Merge(merge) => merge
                 .targets
                 .iter()
-                .filter_map(|target| replaced_file(&target.to, &target.over))
+                .filter_map(|target| replaced_file(&target.to, target.replaced_stat))
                 .collect(),
             Self::Remove(seen) => vec![seen.clone()],
             Self::Rename { .. }
@@ -246,9 +246,11 @@ impl SyncStep {
     /// Returns the paths at which the step creates synced files.
     pub(crate) fn new_targets(&self) -> impl Iterator<Item = &SidePath> {
         self.ops.iter().flat_map(|op| match op {
-            Op::Copy(CopyOp { to, over: None, .. }) | Op::Rename { to, .. } => vec![to],
+            Op::Copy(copy) if copy.replaced_stat.is_none() => vec![&copy.to],
+            Op::Rename { to, .. } => vec![to],
             Op::Merge(merge) => {
-                let new_files = merge.targets.iter().filter(|target| target.over.is_none());
+                let is_new = |target: &&MergeTarget| target.replaced_stat.is_none();
+                let new_files = merge.targets.iter().filter(is_new);
                 new_files.map(|target| &target.to).collect()
             }
             _ => Vec::new(),

@@ -79,7 +79,7 @@ pub(crate) struct ConversationVersions {
     pub(crate) losers: Vec<NewConflictCopy>,
     /// The remote file under the conversation's own name, which other machines read. The remote main version can be
     /// another file: a client's copy that has more lines.
-    pub(crate) canonical: Option<ObservedFile>,
+    pub(crate) canonical_remote: Option<ObservedFile>,
     /// Names of listed versions that will never arrive, because Codex rewrote the conversation. They are beginnings of
     /// the former text and longer than the new text, so machines would wait for them.
     pub(crate) given_up: Vec<String>,

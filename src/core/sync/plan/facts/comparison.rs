@@ -310,8 +310,8 @@ impl<'a> FactReader<'a> {
 
             if kind == FileKind::Plain && !is_equal {
                 // The state remembers the version that loses, because a cloud client may restore it.
-                local.bytes = Some(local.read_raw_digest()?);
-                remote.bytes = Some(remote.read_raw_digest()?);
+                local.raw_digest = Some(local.read_raw_digest()?);
+                remote.raw_digest = Some(remote.read_raw_digest()?);
             }
         }
 

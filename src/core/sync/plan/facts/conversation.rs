@@ -46,32 +46,30 @@ impl<'a> FactReader<'a> {
 
         let local = self.fold_files_of_side(&mut fold, files.local)?;
         let remote = self.fold_files_of_side(&mut fold, files.remote)?;
-        // Other machines read this file, not a client's copy of it.
-        fold.facts.canonical = remote.as_ref().map(|version| version.seen.clone());
+        // Before a client's copy takes the place of this file, because other machines read this one.
+        fold.facts.canonical_remote = remote.as_ref().map(|version| version.seen.clone());
         let copies = files.client_copies;
         let remote = self.fold_client_copies(&mut fold, local.as_ref(), remote, copies)?;
 
         let mut file = self.compare_versions(key, path, FileKind::Rollout, local, remote)?;
-        if let (Some(local), Some(remote)) = (&file.local, &file.remote) {
-            match file.facts.relation {
-                Some(Relation::Diverged) => {
-                    // The decision comes later, so a conflict copy of each version is prepared. The step keeps that of
-                    // the losing one.
-                    for version in [local, remote] {
-                        fold.facts
-                            .losers
-                            .extend(self.new_conflict_copy(&fold, version)?);
-                    }
-                    let (local, remote) = (&local.full_path, &remote.full_path);
-                    fold.facts.versions = self.read_conflicting_versions(key, local, remote)?;
+        if let (Some(local), Some(remote), Some(relation)) =
+            (&file.local, &file.remote, file.facts.relation)
+        {
+            if relation == Relation::Diverged {
+                // The decision comes later, so a conflict copy of each version is prepared. The step keeps that of the
+                // losing one.
+                for version in [local, remote] {
+                    let loser = self.new_conflict_copy(&fold, version)?;
+                    fold.facts.losers.extend(loser);
                 }
-                Some(Relation::FirstExtends) if file.facts.is_rewritten => {
-                    fold.facts.given_up = self.find_given_up_versions(key, remote, local)?;
-                }
-                Some(Relation::SecondExtends) if file.facts.is_rewritten => {
-                    fold.facts.given_up = self.find_given_up_versions(key, local, remote)?;
-                }
-                _ => {}
+                let (local, remote) = (&local.full_path, &remote.full_path);
+                fold.facts.versions = self.read_conflicting_versions(key, local, remote)?;
+            } else if file.facts.is_rewritten
+                && let Some(new_side) = Side::of_extending(relation)
+            {
+                let new_version = new_side.select(local, remote);
+                let old_version = new_side.other().select(local, remote);
+                fold.facts.given_up = self.find_given_up_versions(key, old_version, new_version)?;
             }
         }
 
@@ -215,14 +213,11 @@ impl<'a> FactReader<'a> {
         new_version: &FileVersion,
     ) -> Result<Vec<String>, IoError> {
         let mut names = Vec::new();
-        for listed_version in self.records.attested_versions(key) {
-            if listed_version.size > new_version.seen.stat.size
-                && old_version.text_begins_with(listed_version.size, &listed_version.digest)?
+        for listed in self.records.attested_versions(key) {
+            if listed.size > new_version.seen.stat.size
+                && old_version.text_begins_with(listed.size, &listed.digest)?
             {
-                names.push(conflict_copies::format_file_name(
-                    key,
-                    &listed_version.digest,
-                ));
+                names.push(conflict_copies::format_file_name(key, &listed.digest));
             }
         }
         Ok(names)

@@ -5,7 +5,7 @@ use super::fact_reader::FactReader;
 use crate::codex::config::CodexConfig;
 use crate::codex::rollout::Relation;
 use crate::io::{IoContext, IoError};
-use crate::sync::cloud_folder::delivery::DeliveredFiles;
+use crate::sync::cloud_folder::delivery::{DeliveredFiles, UncheckedFiles};
 use crate::sync::config::{Compare, SessionMode};
 use crate::sync::contents::{self, SearchedPart};
 use crate::sync::file_group::{FileGroup, display_path};
@@ -160,13 +160,13 @@ impl<'a> FactReader<'a> {
             let of_side = files.iter().map(|file| self.to_unread_version(side, file));
             of_side.collect()
         };
-        let versions = [
-            to_versions(Side::Local, &group.local),
-            to_versions(Side::Remote, &group.remote),
-            to_versions(Side::Remote, &group.client_copies),
-        ];
+        let versions = UncheckedFiles {
+            local: to_versions(Side::Local, &group.local),
+            remote: to_versions(Side::Remote, &group.remote),
+            client_copies: to_versions(Side::Remote, &group.client_copies),
+        };
 
-        for local in &versions[0] {
+        for local in &versions.local {
             if let Some(notice) = self.notice_if_zero_filled(key, local, kind)? {
                 return settled(notice.into());
             }
@@ -177,7 +177,8 @@ impl<'a> FactReader<'a> {
 
         // A login is not copied under any name. If the file cannot be read, copying it fails with the reason.
         let is_login = |v: &&FileVersion| secrets::is_login(&v.full_path).unwrap_or_default();
-        let logins = versions.iter().flatten().filter(is_login);
+        let files = versions.local.iter().chain(&versions.remote);
+        let logins = files.chain(&versions.client_copies).filter(is_login);
         let logins = logins.map(|version| version.seen.clone()).collect();
 
         let files = match self.folder.check_delivery(key, &path, kind, versions)? {
@@ -205,7 +206,7 @@ impl<'a> FactReader<'a> {
                 stat: file.stat,
             },
             attested: None,
-            bytes: None,
+            raw_digest: None,
             secret: None,
         }
     }
@@ -215,10 +216,10 @@ impl<'a> FactReader<'a> {
     fn plan_if_equal_by_stat(
         &self,
         key: &str,
-        [local, remote, copies]: &[Vec<FileVersion>; 3],
+        versions: &UncheckedFiles,
         kind: FileKind,
     ) -> Option<FilePlan> {
-        let ([local], [remote]) = (&**local, &**remote) else {
+        let ([local], [remote]) = (&*versions.local, &*versions.remote) else {
             return None;
         };
 
@@ -229,7 +230,7 @@ impl<'a> FactReader<'a> {
             // Two diverged conversations can have equal size and almost equal times. Only times equal to the
             // nanosecond show that one file is a copy of the other.
             FileKind::Rollout => {
-                copies.is_empty()
+                versions.client_copies.is_empty()
                     && local_seen.path == remote_seen.path
                     && local_seen.stat == remote_seen.stat
             }
@@ -281,10 +282,7 @@ impl<'a> FactReader<'a> {
         files: DeliveredFiles,
     ) -> Result<ComparedFile<'a>, IoError> {
         // A group with two files on one side was refused before, because the files have two names.
-        let (local, remote) = (
-            files.local.into_iter().next(),
-            files.remote.into_iter().next(),
-        );
+        let [local, remote] = [files.local, files.remote].map(|files| files.into_iter().next());
         let mut file = self.compare_versions(key, path, kind, local, remote)?;
         file.notices = files.notices;
 
@@ -320,45 +318,52 @@ impl<'a> FactReader<'a> {
         let paths: Vec<_> = versions.iter().map(|v| v.full_path.clone()).collect();
         let merge = line_merge::merge_versions(&paths)?;
 
-        let version_on = |side| sides.iter().position(|version| version.seen.side == side);
-        let max_bytes = (key == PROMPT_HISTORY).then(|| CodexConfig::read(&self.config.local));
-        let max_bytes = max_bytes.and_then(|config| config.history_max_bytes.ok().flatten());
-        let local_first_line = match (max_bytes, version_on(Side::Local)) {
-            (Some(max_bytes), Some(version)) => merge.first_line_within(max_bytes, version),
+        let index_on = |side| sides.iter().position(|version| version.seen.side == side);
+        let local_first_line = match (self.read_max_bytes(key), index_on(Side::Local)) {
+            (Some(max_bytes), Some(index)) => merge.first_line_within(max_bytes, index),
             _ => 0,
         };
 
         let first_lines = [(Side::Local, local_first_line), (Side::Remote, 0)].into_iter();
-        let targets = first_lines.filter_map(|(side, first)| {
-            let version = version_on(side);
-            let is_changed = version.is_none_or(|version| !merge.matches_version(first, version));
-            let replaced = version.map(|version| &sides[version].seen);
+        let targets = first_lines.filter_map(|(side, first_line)| {
+            let index = index_on(side);
+            if index.is_some_and(|index| merge.matches_version(first_line, index)) {
+                return None;
+            }
+            let replaced = index.map(|index| &sides[index].seen);
             let replaced = replaced.filter(|seen| seen.path == key);
-            is_changed.then(|| MergeTarget {
+            Some(MergeTarget {
                 to: SidePath::new(side, key),
-                over: replaced.map(|seen| seen.stat),
-                first,
+                replaced_stat: replaced.map(|seen| seen.stat),
+                first_line,
             })
         });
         let targets: Vec<_> = targets.collect();
 
         // An attested version may have changed since its check and before this merge.
-        let with_digests = || versions.iter().zip(&merge.digests);
-        let is_outdated = with_digests().any(|(version, digest)| {
+        let read_versions = || versions.iter().zip(&merge.versions);
+        let is_outdated = read_versions().any(|(version, read)| {
             let attested = version.attested;
-            attested.is_some_and(|attested| attested != *digest)
+            attested.is_some_and(|attested| attested != read.digest)
         });
-        let merged = with_digests().map(|(version, digest)| (version.seen.clone(), *digest));
+        let with_digests =
+            read_versions().map(|(version, read)| (version.seen.clone(), read.digest));
 
         Ok(LineMergeFacts {
-            bytes: targets.iter().map(|t| merge.bytes_from(t.first)).sum(),
+            bytes: targets.iter().map(|t| merge.bytes_from(t.first_line)).sum(),
             op: MergeOp {
-                versions: merged.collect(),
+                versions: with_digests.collect(),
                 targets,
                 is_one_text: local_first_line == 0,
             },
             has_client_copies: !copies.is_empty(),
             is_outdated,
         })
+    }
+
+    /// Returns the size beyond which Codex drops the oldest lines of the local file.
+    fn read_max_bytes(&self, key: &str) -> Option<u64> {
+        let config = (key == PROMPT_HISTORY).then(|| CodexConfig::read(&self.config.local))?;
+        config.history_max_bytes.ok().flatten()
     }
 }

@@ -91,31 +91,15 @@ impl<'a> ChosenVersion<'a> {
             _ => return None,
         };
 
-        let canonical = file.conversation.canonical.as_ref();
-        let remote_file = canonical.unwrap_or(&from.seen);
-        let own_file = from.seen.side.select(&from.seen, remote_file);
-        let folder_of = |seen: &'a ObservedFile| rollouts::parent_folder(&seen.path);
-        let folder = match (&file.local, canonical) {
-            (Some(local), Some(remote)) => {
-                let last = file
-                    .last
-                    .map(|last| rollouts::parent_folder(&last.local.path));
-                choose_folder(folder_of(&local.seen), folder_of(remote), last)
+        let folder = choose_common_folder(file, from);
+        let folder = match file.conversation.is_thread_archived {
+            Some(true) if !rollouts::is_archive_folder(folder) => ARCHIVED_SESSIONS.to_owned(),
+            Some(false) if rollouts::is_archive_folder(folder) => {
+                rollouts::dated_folder(rollouts::file_name(file.key))
             }
-            _ => folder_of(own_file),
+            _ => folder.to_owned(),
         };
-
-        let thread = file.conversation.is_thread_archived;
-        let thread = thread.filter(|archived| *archived != rollouts::is_archive_folder(folder));
-        Some(Self {
-            from,
-            why,
-            folder: match thread {
-                None => folder.to_owned(),
-                Some(true) => ARCHIVED_SESSIONS.to_owned(),
-                Some(false) => rollouts::dated_folder(rollouts::file_name(file.key)),
-            },
-        })
+        Some(Self { from, why, folder })
     }
 
     /// Returns the file of a side that has the version under the conversation's own name; `None` if the version has to
@@ -123,8 +107,24 @@ impl<'a> ChosenVersion<'a> {
     fn file_on(&self, side: Side, file: &'a ComparedFile<'_>) -> Option<&'a ObservedFile> {
         let seen = &file.version_on(side)?.seen;
         let has_version = self.why.is_none() || side == self.from.seen.side;
-        let is_own_file = side == Side::Local || Some(seen) == file.conversation.canonical.as_ref();
+        let canonical_remote = file.conversation.canonical_remote.as_ref();
+        let is_own_file = side == Side::Local || Some(seen) == canonical_remote;
         (has_version && is_own_file).then_some(seen)
+    }
+}
+
+/// Returns the folder of the conversation by its files: without a file on each side, that of the version `from`.
+fn choose_common_folder<'a>(file: &'a ComparedFile<'_>, from: &'a FileVersion) -> &'a str {
+    let folder_of = |seen: &'a ObservedFile| rollouts::parent_folder(&seen.path);
+    match (&file.local, &file.conversation.canonical_remote) {
+        (Some(local), Some(remote)) => {
+            let last = file
+                .last
+                .map(|last| rollouts::parent_folder(&last.local.path));
+            choose_folder(folder_of(&local.seen), folder_of(remote), last)
+        }
+        (None, Some(remote)) => folder_of(remote),
+        (_, None) => folder_of(&from.seen),
     }
 }
 
@@ -162,10 +162,7 @@ impl<'a> ConversationDraft<'a> {
         let source = chosen.from.seen.side;
         let target = self.add_placement(chosen, source.other());
         let kept = self.add_placement(chosen, source);
-        let (local, remote) = match source {
-            Side::Local => (kept, target),
-            Side::Remote => (target, kept),
-        };
+        let (local, remote) = source.to_local_and_remote(kept, target);
         StateUpdate::Synced { local, remote }
     }
 
@@ -184,7 +181,7 @@ impl<'a> ConversationDraft<'a> {
         }
 
         let local_file = file.local.as_ref().map(|local| &local.seen);
-        let former_file = side.select(local_file, file.conversation.canonical.as_ref());
+        let former_file = side.select(local_file, file.conversation.canonical_remote.as_ref());
         self.add_copy(chosen, side, former_file)
     }
 
@@ -204,11 +201,11 @@ impl<'a> ConversationDraft<'a> {
         let path = rollouts::join(&chosen.folder, &file_name);
         self.ops.push(Op::Copy(CopyOp {
             from: from.seen.clone(),
-            over: self.stat_at(side, &path),
+            replaced_stat: self.stat_at(side, &path),
             to: SidePath::new(side, &path),
             mtime_ns: from.mtime_ns,
-            expect: from.attested,
-            replaced: None,
+            expected_digest: from.attested,
+            replaced_digest: None,
         }));
 
         // A file at the same path is replaced by the copy.
@@ -224,7 +221,7 @@ impl<'a> ConversationDraft<'a> {
         let main_file = self.file.version_on(side).map(|version| &version.seen);
         let mut files = main_file
             .into_iter()
-            .chain(&conversation.canonical)
+            .chain(&conversation.canonical_remote)
             .chain(&conversation.duplicates);
         let file_at_path = files.find(|seen| seen.side == side && seen.path == path);
         file_at_path.map(|seen| seen.stat)
@@ -232,9 +229,9 @@ impl<'a> ConversationDraft<'a> {
 
     /// Adds ops that remove the duplicates of both sides. Their lines are in the main version or in a conflict copy.
     fn remove_duplicates(&mut self) {
-        for seen in &self.file.conversation.duplicates {
-            let removal = Op::Remove(seen.clone());
-            match self.ops.iter().position(|op| op.occupies(seen)) {
+        for duplicate in &self.file.conversation.duplicates {
+            let removal = Op::Remove(duplicate.clone());
+            match self.ops.iter().position(|op| op.occupies(duplicate)) {
                 None => self.ops.push(removal),
                 // A rename never replaces a file, so the duplicate has to go first.
                 Some(index) if matches!(self.ops[index], Op::Rename { .. }) => {
@@ -332,14 +329,14 @@ impl<'a> ConversationDraft<'a> {
 }
 
 impl Op {
-    /// Returns true if the op writes to or removes the path of `seen`, so that the duplicate must not be removed
+    /// Returns true if the op writes to or removes the path of `duplicate`, so that the duplicate must not be removed
     /// after it.
-    fn occupies(&self, seen: &ObservedFile) -> bool {
+    fn occupies(&self, duplicate: &ObservedFile) -> bool {
         match self {
             Self::Copy(CopyOp { to, .. }) | Self::Rename { to, .. } => {
-                to.side == seen.side && to.path == seen.path
+                to.side == duplicate.side && to.path == duplicate.path
             }
-            Self::Remove(other) => other == seen,
+            Self::Remove(removed) => removed == duplicate,
             _ => false,
         }
     }

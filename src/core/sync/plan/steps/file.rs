@@ -113,41 +113,39 @@ fn plan_copy(
     let replaced_plain_version = replaced_version.filter(|_| file.facts.kind == FileKind::Plain);
     // A replaced file keeps its own spelling of the name.
     let path = &replaced_version.unwrap_or(from).seen.path;
+    let source_side = from.seen.side;
     let source = Placement::existing(from.seen.path.clone(), &from.seen);
     let target = Placement::written(path.clone());
+    let (local, remote) = source_side.to_local_and_remote(source, target);
 
     let mut mtime_ns = from.mtime_ns;
     let mut published_records = Vec::new();
-    let (action, target_side, local, remote) = match from.seen.side {
-        Side::Remote => (SyncAction::CopyToLocal, Side::Local, target, source),
-        Side::Local => {
-            published_records.clone_from(&file.cancelled_deletions);
-            // The copy gets a later mtime than the version that it replaces, even if the clock of this machine is slow,
-            // because other machines consider the version with the earlier mtime to be older.
-            if let Some(remote) = replaced_plain_version.filter(|_| why != CopyReason::OlderCloud) {
-                mtime_ns = mtime_ns.max(remote.mtime_ns.saturating_add(1));
-            }
-            (SyncAction::CopyToCloud, Side::Remote, source, target)
+    if source_side == Side::Local {
+        published_records.clone_from(&file.cancelled_deletions);
+        // The copy gets a later mtime than the version that it replaces, even if the clock of this machine is slow,
+        // because other machines consider the version with the earlier mtime to be older.
+        if let Some(remote) = replaced_plain_version.filter(|_| why != CopyReason::OlderCloud) {
+            mtime_ns = mtime_ns.max(remote.mtime_ns.saturating_add(1));
         }
-    };
+    }
 
     let outcome = FileOutcome::Step(SyncStep {
         bytes: from.seen.stat.size,
         ops: vec![Op::Copy(CopyOp {
             from: from.seen.clone(),
-            to: SidePath::new(target_side, path),
-            over: replaced_version.map(|version| version.seen.stat),
+            to: SidePath::new(source_side.other(), path),
+            replaced_stat: replaced_version.map(|version| version.seen.stat),
             mtime_ns,
-            expect: from.attested,
-            replaced: replaced_plain_version.and_then(|version| version.bytes),
+            expected_digest: from.attested,
+            replaced_digest: replaced_plain_version.and_then(|version| version.raw_digest),
         })],
         state_update: StateUpdate::Synced { local, remote },
-        conflict: describe_policy_conflict(file, why, from.seen.side),
+        conflict: describe_policy_conflict(file, why, source_side),
         ..SyncStep::new(
             file.key,
             &file.path,
-            action,
-            &why.describe(from.seen.side, file.remote_kind),
+            SyncAction::for_copy(source_side),
+            &why.describe(source_side, file.remote_kind),
         )
     });
 
@@ -174,10 +172,8 @@ fn describe_policy_conflict(
     } else {
         "the other one is overwritten"
     };
-    let (why, winner) = (
-        describe_conflict(file.facts),
-        describe_winner(winning_side, file.remote_kind),
-    );
+    let why = describe_conflict(file.facts);
+    let winner = describe_winner(winning_side, file.remote_kind);
     Some(format!("{why}: {winner}, {loser}"))
 }
 
