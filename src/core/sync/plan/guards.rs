@@ -41,16 +41,15 @@ pub(super) fn notice_if_refused(file: &ComparedFile<'_>, decision: FileDecision)
         return Some(NoticeList::Waiting.notice(&file.path, why));
     }
 
-    // In a conflict, either version may be copied, because the user chooses one.
-    let sources = match decision {
-        FileDecision::Copy(Side::Local, _) => [&file.local, &None],
-        FileDecision::Copy(Side::Remote, _) => [&None, &file.remote],
-        FileDecision::Conflict => [&file.local, &file.remote],
+    let source_sides: &[Side] = match decision {
+        FileDecision::Copy(side, _) => &[side],
+        // Either version may be copied, because the user chooses one.
+        FileDecision::Conflict => &[Side::Local, Side::Remote],
         _ => return None,
     };
-
-    let mut secrets = sources.into_iter().flatten().filter_map(|v| v.secret);
-    let secret = secrets.next()?;
+    let secret = source_sides
+        .iter()
+        .find_map(|side| file.version_on(*side)?.secret)?;
     let mut why = format!("is not synced: it contains what looks like {secret}");
     if let FileSecret::InText(_) = secret {
         why.push_str("; --allow-secrets syncs it once");

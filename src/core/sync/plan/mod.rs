@@ -150,7 +150,8 @@ fn plan_groups<'a>(
     plan: &mut SyncPlan,
 ) -> Result<(), PlanError> {
     let selected = reader.select_groups(groups);
-    let plan_chunk = |files| plan_files(reader, files, false);
+    let are_continued = false;
+    let plan_chunk = |files| plan_files(reader, files, are_continued);
     let chunks = selected.chunks(CHUNK_FILES);
     parallel::run_each_ordered(CHUNKS_AHEAD, chunks, plan_chunk, |files| {
         for (key, file_plan) in files? {
@@ -170,7 +171,8 @@ fn keep_continued_files(reader: &FactReader<'_>, plan: &mut SyncPlan) -> Result<
         }
         let keys: HashSet<_> = files.iter().map(|(key, _)| *key).collect();
         plan.steps.retain(|step| !keys.contains(&*step.key));
-        for (key, file_plan) in plan_files(reader, &files, true)? {
+        let are_continued = true;
+        for (key, file_plan) in plan_files(reader, &files, are_continued)? {
             plan.add_file_plan(key, file_plan);
         }
     }

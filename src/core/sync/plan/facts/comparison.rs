@@ -132,11 +132,10 @@ impl<'a> FactReader<'a> {
         is_decided: bool,
     ) -> Result<VersionRelation, IoError> {
         let compared = local.compare_to(remote)?;
-        let extending = match compared.relation {
-            Relation::FirstExtends => local,
-            _ => remote,
-        };
-        if compared.is_rewritten && (is_decided || self.is_dropped(key, extending)?) {
+        if compared.is_rewritten
+            && let Some(side) = Side::of_extending(compared.relation)
+            && (is_decided || self.is_dropped(key, side.select(local, remote))?)
+        {
             return Ok(VersionRelation {
                 relation: Relation::Diverged,
                 is_rewritten: false,
@@ -228,17 +227,21 @@ impl<'a> FactReader<'a> {
     ) -> Result<FormerVersion, IoError> {
         let is_unlisted = remote.attested.is_none();
         let has_other_machines = self.records.state.has_other_machines;
-        // A user who returns to an old text writes it later than the one that it replaces.
-        let is_earlier = remote.mtime_ns < local.mtime_ns;
 
         // Without other machines, only the user or the cloud client can have brought the replaced version back.
         if is_replaced && is_unlisted && !has_other_machines {
             return Ok(FormerVersion::Unlisted);
         }
 
-        // A machine may list a partial file that it found before any manifest had arrived.
-        let is_cut = || remote.is_truncated_copy_of(local);
-        if is_replaced && is_unlisted || is_earlier && (is_replaced || !is_unlisted && is_cut()?) {
+        let is_older = if is_unlisted {
+            is_replaced
+        } else {
+            // A user who returns to an old text writes it later than the one that it replaces. A machine may list a
+            // partial file that it found before any manifest had arrived.
+            remote.mtime_ns < local.mtime_ns
+                && (is_replaced || remote.is_truncated_copy_of(local)?)
+        };
+        if is_older {
             return Ok(FormerVersion::Older);
         }
 

@@ -87,11 +87,7 @@ impl<'a> FactReader<'a> {
         let old_files = targets.filter(|file| file.side == side);
         let (local, remote, needed_sides) = old_files
             .map(|old_file| {
-                let new_file = copy.from.clone();
-                let (local, remote) = match side {
-                    Side::Local => (old_file, new_file),
-                    Side::Remote => (new_file, old_file),
-                };
+                let (local, remote) = side.to_local_and_remote(old_file, copy.from.clone());
                 let needed_sides = self.find_needed_sides(&id, &local, &remote);
                 (local, remote, needed_sides)
             })
