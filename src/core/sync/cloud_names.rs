@@ -41,30 +41,18 @@ pub(crate) fn classify(path: &str) -> CloudName {
         return CloudName::Scratch;
     }
 
-    if rollouts::is_below_sessions(path)
-        && let Some((original, is_exact)) = parse_conversation_name(name)
-    {
-        return if is_exact {
-            CloudName::Plain
-        } else {
-            CloudName::ClientCopy(join_folder(&original))
-        };
-    }
-
-    if folder.is_empty()
-        && let Some(original) = match_line_file(name)
-    {
-        return if original == name {
-            CloudName::Plain
-        } else {
-            CloudName::ClientCopy(original.to_owned())
-        };
-    }
-
-    if path.split('/').any(is_conflict_copy) {
-        CloudName::OtherCopy
+    let original = if rollouts::is_below_sessions(path) {
+        match_conversation(name)
+    } else if folder.is_empty() {
+        match_line_file(name).map(str::to_owned)
     } else {
-        CloudName::Plain
+        None
+    };
+    match original {
+        Some(original) if original == name => CloudName::Plain,
+        Some(original) => CloudName::ClientCopy(join_folder(&original)),
+        None if path.split('/').any(is_conflict_copy) => CloudName::OtherCopy,
+        None => CloudName::Plain,
     }
 }
 
@@ -171,16 +159,13 @@ pub(crate) fn possible_placeholders(path: &Path) -> impl Iterator<Item = PathBuf
     names.into_iter().map(|name| path.with_file_name(name))
 }
 
-/// Returns the file name of the conversation that `name` belongs to, and true if `name` is exactly this file name.
-/// `None` unless `name` begins with the stem of a conversation.
-fn parse_conversation_name(name: &str) -> Option<(String, bool)> {
+/// Returns the file name of the conversation if `name` is this name or the name of a client's copy of this file; `None`
+/// unless `name` begins with the stem of a conversation.
+fn match_conversation(name: &str) -> Option<String> {
     let stem = rollouts::parse_stem(name)?;
     let suffix = &name[stem.len()..];
-    if suffix == ".jsonl" || suffix == ".jsonl.zst" {
-        return Some((name.to_owned(), true));
-    }
     let compressed = if suffix.contains(".zst") { ".zst" } else { "" };
-    Some((format!("{stem}.jsonl{compressed}"), false))
+    Some(format!("{stem}.jsonl{compressed}"))
 }
 
 /// Returns `history.jsonl` or `session_index.jsonl` if `name` is this name or the name of a client's copy of this file;
@@ -421,7 +406,10 @@ mod tests {
             ("skills/ (1).md", None),
             ("my skills/a-DESKTOP-AB12.md", Some("my skills/a.md")),
             ("my skills/a (1).md", Some("my skills/a.md")),
-            ("skills/my notes-DESKTOP-AB12.md", Some("skills/my notes.md")),
+            (
+                "skills/my notes-DESKTOP-AB12.md",
+                Some("skills/my notes.md"),
+            ),
             ("x (12)", Some("x")),
         ] {
             assert_eq!(guess_original(path).as_deref(), real, "{path}");

@@ -10,7 +10,7 @@ use crate::io::temp_name::TEMP_PREFIX;
 use crate::io::{IoContext, IoError, OrdinaryPath, atomic, progress, tree};
 use std::collections::BTreeSet;
 use std::ffi::OsStr;
-use std::fs::{self, Metadata};
+use std::fs::{self, FileType, Metadata};
 use std::io;
 use std::path::{Path, PathBuf};
 
@@ -210,41 +210,50 @@ impl SideWalk<'_> {
         for entry in entries {
             let entry = entry.at("list", folder)?;
             let name = entry.file_name();
-            let name = match check_name(&name) {
-                Ok(name) => name,
+            match check_name(&name) {
+                Ok(name) => {
+                    let kind = entry.file_type().at("inspect", folder)?;
+                    self.scan_entry(&entry, name, kind, rollouts::join(relative, name))?;
+                }
                 Err(why) => {
                     let shown_path = entry.path().to_string_lossy().escape_debug().to_string();
                     self.add_notice(&shown_path, why);
-                    continue;
                 }
-            };
-
-            let path = rollouts::join(relative, name);
-            let kind = entry.file_type().at("inspect", folder)?;
-            if kind.is_dir() {
-                if cloud_names::is_scratch(name) {
-                    self.note_scratch_name(&path, &entry.path());
-                } else if tree::is_too_deep(Path::new(&path)) {
-                    self.add_notice(&path, tree::TOO_DEEP);
-                } else if self.scope.may_enter(&path) {
-                    self.folders.push((entry.path(), path));
-                }
-            } else if kind.is_symlink() {
-                // The type of an entry is that of the link, so its target decides nothing here.
-                let is_synced = self.scope.classify(&path) == ScopeMatch::Synced;
-                if !is_synced || cloud_names::is_scratch(name) {
-                    self.listing.unsynced_links.push(UnfollowedLink {
-                        side: self.side,
-                        path,
-                        why: NOT_FOLLOWED,
-                    });
-                } else if self.accept_link(&entry.path(), &path)? {
-                    self.add_or_queue(entry.path(), path)?;
-                }
-            } else if kind.is_file() {
-                self.add_entry(&entry, path)?;
             }
-            // Sockets, pipes and devices are skipped.
+        }
+        Ok(())
+    }
+
+    /// Adds, queues or notes an entry of a folder. Skips sockets, pipes and devices.
+    fn scan_entry(
+        &mut self,
+        entry: &fs::DirEntry,
+        name: &str,
+        kind: FileType,
+        path: String,
+    ) -> Result<(), IoError> {
+        if kind.is_dir() {
+            if cloud_names::is_scratch(name) {
+                self.note_scratch_name(&path, &entry.path());
+            } else if tree::is_too_deep(Path::new(&path)) {
+                self.add_notice(&path, tree::TOO_DEEP);
+            } else if self.scope.may_enter(&path) {
+                self.folders.push((entry.path(), path));
+            }
+        } else if kind.is_symlink() {
+            // The type of an entry is that of the link, so its target decides nothing here.
+            let is_synced = self.scope.classify(&path) == ScopeMatch::Synced;
+            if !is_synced || cloud_names::is_scratch(name) {
+                self.listing.unsynced_links.push(UnfollowedLink {
+                    side: self.side,
+                    path,
+                    why: NOT_FOLLOWED,
+                });
+            } else if self.accept_link(&entry.path(), &path)? {
+                self.add_or_queue(entry.path(), path)?;
+            }
+        } else if kind.is_file() {
+            self.add_entry(entry, path)?;
         }
         Ok(())
     }
@@ -413,14 +422,12 @@ impl SideWalk<'_> {
             && !cloud_names::is_junk(full_path)
         {
             let is_reserved = home::is_manager_name(full_path.file_name().unwrap_or_default());
-            self.add_notice(
-                path,
-                if is_reserved {
-                    "its name is reserved for codex-manager"
-                } else {
-                    "its name is that of a scratch file of a cloud client"
-                },
-            );
+            let why = if is_reserved {
+                "its name is reserved for codex-manager"
+            } else {
+                "its name is that of a scratch file of a cloud client"
+            };
+            self.add_notice(path, why);
         }
     }
 }

@@ -151,31 +151,22 @@ pub(crate) fn contains_root(folder: &str, roots: &[String]) -> bool {
 pub fn describe_misspelled_roots(config: &SyncConfig) -> Vec<String> {
     let sides = [&config.local, &config.cloud];
     let find_other_case = |root: &String| {
-        if sides
-            .iter()
-            .any(|side| side.join(root).symlink_metadata().is_ok())
-        {
+        let mut paths = sides.iter().map(|side| side.join(root));
+        if paths.any(|path| path.symlink_metadata().is_ok()) {
             return None;
         }
 
         let (folder, name) = root.rsplit_once('/').unwrap_or(("", root));
-        let matches_case =
-            |other: &str| other != name && other.to_lowercase() == name.to_lowercase();
-
         let entries = sides
             .iter()
             .filter_map(|side| side.join(folder).read_dir().ok());
-        let mut names = entries
+        let existing_names = entries
             .flatten()
             .flatten()
             .filter_map(|entry| entry.file_name().into_string().ok());
-
         let codex_names = LINKABLE_NAMES.iter().filter(|_| folder.is_empty());
-        names.find(|other| matches_case(other)).or_else(|| {
-            codex_names
-                .map(|known| (*known).to_owned())
-                .find(|known| matches_case(known))
-        })
+        let mut names = existing_names.chain(codex_names.map(|known| (*known).to_owned()));
+        names.find(|other| other != name && other.to_lowercase() == name.to_lowercase())
     };
 
     let roots = config.scope.roots.iter();
@@ -275,15 +266,16 @@ impl Scope {
     }
 
     pub(crate) fn classify(&self, path: &str) -> ScopeMatch {
-        let inside = self.roots.is_empty() || self.roots.iter().any(|root| is_below(path, root));
-        let companion = !inside && self.has_conversations && super::rollouts::key(path).is_some();
-        if !(inside || companion) || self.exclusion_reason(path).is_some() || self.is_excluded(path)
-        {
-            ScopeMatch::Excluded
-        } else if inside {
+        if self.exclusion_reason(path).is_some() || self.is_excluded(path) {
+            return ScopeMatch::Excluded;
+        }
+        let is_inside = self.roots.is_empty() || self.roots.iter().any(|root| is_below(path, root));
+        if is_inside {
             ScopeMatch::Synced
-        } else {
+        } else if self.has_conversations && super::rollouts::key(path).is_some() {
             ScopeMatch::Companion
+        } else {
+            ScopeMatch::Excluded
         }
     }
 
