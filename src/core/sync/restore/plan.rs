@@ -31,30 +31,15 @@ pub fn plan(
     from: Option<&str>,
     target: Option<Side>,
 ) -> Result<SyncRestorePlan, SyncRestoreError> {
-    let is_of_cloud_alone = |list: &Option<SnapshotList>| {
-        let files = list.as_ref().map_or(&[][..], |list| &list.files);
-        !files.is_empty() && files.iter().all(|kept| kept.side() == Side::Remote)
-    };
-
-    let folder = &config.backup.folder;
     let is_vault = config.remote == SyncRemote::Vault;
     let needs_local_files = is_vault && from.is_none() && target.is_none();
-    let mut found = None;
-    for snapshot in find_snapshots(folder, from)? {
-        let list = backup::read_file_list(&snapshot)?;
-        if !(needs_local_files && is_of_cloud_alone(&list)) {
-            found = Some((snapshot, list));
-            break;
-        }
-    }
-    let (snapshot, list) = found.ok_or_else(|| SyncRestoreError::NoLocalFiles(folder.clone()))?;
+    let (snapshot, list) = choose_snapshot(&config.backup.folder, from, needs_local_files)?;
 
-    let target = target.unwrap_or(if is_of_cloud_alone(&list) && !is_vault {
+    let target = target.unwrap_or(if has_only_cloud_files(list.as_ref()) && !is_vault {
         Side::Remote
     } else {
         Side::Local
     });
-
     if target == Side::Remote {
         check_cloud_identity(config, replica)?;
     }
@@ -95,6 +80,27 @@ pub fn plan(
         target_path(&plan, config, &snapshot_file.path)?;
     }
     Ok(plan)
+}
+
+/// Returns the snapshot `name`, or the newest one, with its list. With `needs_local_files`, passes over snapshots of
+/// files of the cloud folder alone.
+fn choose_snapshot(
+    folder: &Path,
+    name: Option<&str>,
+    needs_local_files: bool,
+) -> Result<(SyncSnapshot, Option<SnapshotList>), SyncRestoreError> {
+    for snapshot in find_snapshots(folder, name)? {
+        let list = backup::read_file_list(&snapshot)?;
+        if !needs_local_files || !has_only_cloud_files(list.as_ref()) {
+            return Ok((snapshot, list));
+        }
+    }
+    Err(SyncRestoreError::NoLocalFiles(folder.to_path_buf()))
+}
+
+fn has_only_cloud_files(list: Option<&SnapshotList>) -> bool {
+    let files = list.map_or(&[][..], |list| &list.files);
+    !files.is_empty() && files.iter().all(|file| file.side() == Side::Remote)
 }
 
 /// Returns the snapshot `name`; if it is `None`, all snapshots, the newest first.

@@ -27,11 +27,8 @@ impl Knowledge {
         let VersionId(replica, number) = version;
         let newest_seen = self.seen.get(replica);
         let is_seen = newest_seen.is_some_and(|newest| newest >= number);
-        is_seen
-            && !self
-                .unmerged
-                .get(key)
-                .is_some_and(|unmerged| unmerged.contains(version))
+        let unmerged = self.unmerged.get(key);
+        is_seen && !unmerged.is_some_and(|unmerged| unmerged.contains(version))
     }
 
     /// Adds the knowledge of another machine. The caller merges the versions in its publication, or records them as
@@ -54,10 +51,8 @@ impl Knowledge {
 
     /// Records a version that waits for a decision.
     pub(super) fn add_unmerged(&mut self, key: &str, version: VersionId) {
-        self.unmerged
-            .entry(key.to_owned())
-            .or_default()
-            .insert(version);
+        let unmerged = self.unmerged.entry(key.to_owned()).or_default();
+        unmerged.insert(version);
     }
 
     /// Records that the version of a file in a publication was merged. Its machine had the knowledge `known`, so all

@@ -98,7 +98,7 @@ impl<R: Remote> Join<'_, R> {
             .filter(|path| !path.ends_with(IDLE_FILE) && *path != self.replica.lock_file())
             .map(|path| Ok((Stat::read(&path)?, path)))
             .collect::<Result<_, IoError>>()?;
-        files.sort_by(|a, b| a.1.cmp(&b.1));
+        files.sort_by(|(_, a), (_, b)| a.cmp(b));
         let digested_text = format!("{} {files:?}", before.digest);
         Ok(Sha256Digest::of(digested_text.as_bytes()).to_string())
     }

@@ -145,9 +145,8 @@ impl<'r, R: Remote> Join<'r, R> {
     /// Finds this machine's newest snapshot. If this machine did not publish it, another machine has a copy of this
     /// disk, or this disk was restored from a copy. Then this machine continues under a new id.
     fn find_own_head(&mut self, heads: &[RemoteSnapshot]) -> Result<(), R::Error> {
-        let own_heads = heads.iter();
-        let own_heads = own_heads.filter(|head| head.replica == self.position.replica);
-        let own_heads: Vec<&RemoteSnapshot> = own_heads.collect();
+        let is_own = |head: &&RemoteSnapshot| head.replica == self.position.replica;
+        let own_heads: Vec<_> = heads.iter().filter(is_own).collect();
         let last = self.position.snapshot.clone();
         let is_last =
             |head: &RemoteSnapshot| last.as_deref().is_some_and(|id| is_same_id(&head.id, id));
@@ -235,9 +234,8 @@ impl<'r, R: Remote> Join<'r, R> {
 
     /// Reads the manifests of the other `heads`, except of snapshots that were joined completely.
     fn read_other_manifests(&mut self, heads: Vec<RemoteSnapshot>) -> Result<(), R::Error> {
-        let others = heads.into_iter();
-        let others = others.filter(|head| Some(head) != self.own_head.as_ref());
-        let others: Vec<_> = others.collect();
+        let is_other = |head: &RemoteSnapshot| Some(head) != self.own_head.as_ref();
+        let others: Vec<_> = heads.into_iter().filter(is_other).collect();
         let is_listed = |id: &String| others.iter().any(|head| is_same_id(&head.id, id));
         self.position.joined.retain(is_listed);
 
@@ -311,29 +309,23 @@ impl<'r, R: Remote> Join<'r, R> {
         staged: Option<&BTreeMap<String, Stat>>,
         state: &SyncState,
     ) -> Result<(), R::Error> {
-        let is_unchanged = staged.map_or(incoming.placed.is_empty(), |files| {
-            *files == incoming.placed
-        });
-
-        let file = match (staged, &incoming.version) {
-            (None, _) => None,
-            (Some(_), Some(version)) if is_unchanged && incoming.keeps_version => {
-                Some(FileVersions {
-                    files: incoming.files.clone(),
-                    version: version.clone(),
-                })
-            }
-            (Some(staged), _) => {
-                let files = self.read_entries(state, &incoming.key, staged)?;
-                let version = self.next_version_id();
-                Some(FileVersions { files, version })
-            }
+        let Some(staged) = staged else {
+            self.outgoing.remove(&incoming.key);
+            return Ok(());
         };
 
-        match file {
-            Some(file) => self.outgoing.insert(incoming.key.clone(), file),
-            None => self.outgoing.remove(&incoming.key),
+        let is_unchanged = *staged == incoming.placed;
+        let file = match &incoming.version {
+            Some(version) if is_unchanged && incoming.keeps_version => FileVersions {
+                files: incoming.files.clone(),
+                version: version.clone(),
+            },
+            _ => FileVersions {
+                files: self.read_entries(state, &incoming.key, staged)?,
+                version: self.next_version_id(),
+            },
         };
+        self.outgoing.insert(incoming.key.clone(), file);
         Ok(())
     }
 

@@ -115,32 +115,31 @@ impl<R: Remote> Join<'_, R> {
     ) -> Result<(), IoError> {
         for (key, versions) in taken.files {
             for (index, file) in versions.into_iter().enumerate() {
-                let own = self.outgoing.get(&key);
+                let has_files = |known: Option<&FileVersions>| {
+                    known.is_some_and(|known| known.has_same_files(&file))
+                };
                 let is_merged = self.position.knowledge.knows(&key, &file.version)
-                    || own.is_some_and(|own| own.has_same_files(&file));
+                    || has_files(self.outgoing.get(&key));
+                if is_merged {
+                    continue;
+                }
 
                 // The record of the killed run has the file of both sides; without one, the home is searched.
                 let recorded_file = killed_state.files.get(&key);
-                let last = recorded_file.filter(|last| file.is_synced_as(last));
-                let placed = match last {
-                    _ if is_merged => None,
+                let placed = match recorded_file.filter(|last| file.is_synced_as(last)) {
                     Some(last) => Some(last.clone()),
                     None => find_placed(&self.config, &file)?,
                 };
 
                 // If the user changed the file after the first killed run, a second one may have recorded the change.
-                let was_placed = !is_merged && index == 0 && taken.placed.contains(&key);
+                let was_placed = index == 0 && taken.placed.contains(&key);
                 if placed.is_none() && !was_placed {
                     continue;
                 }
 
-                let waiting = self.waiting.iter();
-                let others = waiting.map(|other| (other, other.manifest.files.get(&key)));
-                let mut holders = others
-                    .filter(|(_, found)| found.is_some_and(|found| found.has_same_files(&file)));
-                if let Some((other, _)) = holders.next() {
-                    let id = other.head.id.clone();
-                    self.adopted.insert(key.clone(), id);
+                let mut waiting = self.waiting.iter();
+                if let Some(holder) = waiting.find(|o| has_files(o.manifest.files.get(&key))) {
+                    self.adopted.insert(key.clone(), holder.head.id.clone());
                 }
 
                 // If the home has another content now, [`Self::match_published`] records the version.

@@ -147,9 +147,9 @@ impl SnapshotManifest {
     /// # Errors
     /// The manifest is damaged, names a path that no sync may write, or was written by a newer version of this program.
     pub fn parse(from: impl Read, machine: &str) -> Result<Self, RemoteError> {
-        let damaged = |detail: String| RemoteError::Damaged {
+        let damaged = |detail: &str| RemoteError::Damaged {
             machine: machine.to_owned(),
-            detail,
+            detail: detail.to_owned(),
         };
 
         let mut manifest = Self::default();
@@ -164,15 +164,13 @@ impl SnapshotManifest {
             Ok(SealedLines::Complete { header, .. }) => header,
             Ok(SealedLines::Newer) => return Err(RemoteError::Newer(machine.to_owned())),
             Ok(SealedLines::Damaged) => {
-                return Err(damaged(
-                    "its manifest is incomplete or was changed".to_owned(),
-                ));
+                return Err(damaged("its manifest is incomplete or was changed"));
             }
-            Err(e) => return Err(damaged(format!("its manifest cannot be read: {e}"))),
+            Err(e) => return Err(damaged(&format!("its manifest cannot be read: {e}"))),
         };
         if let Some(path) = outside_path {
             let detail = format!("it lists a path outside of the Codex home: {path:?}");
-            return Err(damaged(detail));
+            return Err(damaged(&detail));
         }
 
         manifest.replica = header.replica;
