@@ -107,8 +107,8 @@ fn backup_until_unchanged(
             metadata: tree.manifest.metadata.clone(),
             imported: None,
         };
-        let (host, tags) = (origin.host, tags.to_tags());
-        let report = run_backup(restic, &tree.root, host, &tags, &[], progress)?;
+        let (host, tags, more_options) = (origin.host, tags.to_tags(), []);
+        let report = run_backup(restic, &tree.root, host, &tags, &more_options, progress)?;
         // Added before the check of the files, so that the snapshot is also removed if the check fails.
         superseded_ids.push(report.id.clone());
 

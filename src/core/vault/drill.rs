@@ -2,7 +2,7 @@
 
 use super::contents::SnapshotContents;
 use super::error::VaultError;
-use super::folder::{create_staging, staging_folder};
+use super::folder::{create_staging, staging_parent};
 use super::materialize::materialize;
 use super::restic::Restic;
 use super::snapshot::Snapshot;
@@ -50,13 +50,12 @@ pub fn run_drill(
     progress: &dyn Progress,
 ) -> Result<DrillReport, VaultError> {
     let staging = create_staging(options.manager_home)?;
-    let tmp_folder = staging_folder(options.manager_home);
-
     let contents = SnapshotContents::read(restic, snapshot)?;
     let (folder, compression) = (staging.folder(), Compression::Fast);
     let (archive_file, finished_archive) =
         materialize(restic, snapshot, &contents, folder, compression, progress)?;
 
+    let tmp_folder = staging_parent(options.manager_home);
     let verified = verify::verify(archive_file.path(), &tmp_folder, &Silent)?;
     // A read error of the new archive is one of the local disk, and proves nothing about the snapshot.
     if let Some(e) = verified.unread {

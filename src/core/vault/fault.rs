@@ -86,21 +86,23 @@ const RETRY_TEXT: &str = "returned error, retrying after ";
 impl Fault {
     /// Returns the fault of a restic that ended with `code`, or by a signal, and wrote `stderr`.
     pub(crate) fn classify(code: Option<i32>, stderr: &str) -> Self {
-        let lower_stderr = stderr.to_lowercase();
-        let fault_by_message = MESSAGES
-            .iter()
-            .find(|(_, messages)| messages.split('|').any(|m| lower_stderr.contains(m)))
-            .map(|(fault, _)| *fault)
-            .or_else(|| names_pack_file(&lower_stderr).then_some(Self::Damaged));
-
-        match (code, fault_by_message) {
-            (None, _) => Self::Killed,
+        match code {
+            None => Self::Killed,
             // Codes of restic 0.17 and newer.
-            (Some(10), _) => Self::NoRepository,
-            (Some(11), _) => Self::Locked,
-            (Some(12), _) => Self::WrongPassword,
-            (_, fault) => fault.unwrap_or(Self::Other),
+            Some(10) => Self::NoRepository,
+            Some(11) => Self::Locked,
+            Some(12) => Self::WrongPassword,
+            Some(_) => Self::from_message(stderr).unwrap_or(Self::Other),
         }
+    }
+
+    /// Returns the fault that the messages of restic name; `None` if they name none.
+    pub(super) fn from_message(stderr: &str) -> Option<Self> {
+        let lower_stderr = stderr.to_lowercase();
+        let mut rows = MESSAGES.iter();
+        let row = rows.find(|(_, messages)| messages.split('|').any(|m| lower_stderr.contains(m)));
+        row.map(|(fault, _)| *fault)
+            .or_else(|| names_pack_file(&lower_stderr).then_some(Self::Damaged))
     }
 }
 
@@ -160,8 +162,7 @@ pub(crate) fn extract_reason(stderr: &str) -> String {
 /// Returns true if the storage has refused to delete a snapshot. restic 0.14 would retry for 40 seconds.
 pub(crate) fn is_deletion_refused(stderr: &str) -> bool {
     let mut lines = stderr.lines();
-    // 1 is the code of every failure of restic 0.14, so the message decides.
-    let is_refusal = |line: &str| Fault::classify(Some(1), line) == Fault::Credentials;
+    let is_refusal = |line: &str| Fault::from_message(line) == Some(Fault::Credentials);
     lines.any(|line| line.contains("Remove(<snapshot/") && is_refusal(line))
 }
 

@@ -12,7 +12,7 @@ pub fn vault_folder(manager_home: &Path) -> PathBuf {
 
 /// Returns the folder in which restores and drills create their temporary folders. Downloads can contain logins, so the
 /// next command of any kind removes the folders that killed commands left.
-pub(crate) fn staging_folder(manager_home: &Path) -> PathBuf {
+pub(crate) fn staging_parent(manager_home: &Path) -> PathBuf {
     vault_folder(manager_home).join("tmp")
 }
 
@@ -22,7 +22,7 @@ pub(crate) fn staging_folder(manager_home: &Path) -> PathBuf {
 /// A folder cannot be created.
 pub fn create_staging(manager_home: &Path) -> Result<Staging, IoError> {
     create_vault_folder(manager_home)?;
-    Staging::create_in(&staging_folder(manager_home))
+    Staging::create_in(&staging_parent(manager_home))
 }
 
 /// Creates the manager home and the folder of the vault in it, and returns the latter.

@@ -38,7 +38,8 @@ pub fn materialize(
     let path = file.path().to_path_buf();
     let out = file.file().try_clone().at("write", &path)?;
 
-    let finished = pack::pack(out, &path, compression, None, names, |writer| {
+    let previous = None;
+    let finished = pack::pack(out, &path, compression, previous, names, |writer| {
         let listed_files = contents.manifest.files.iter();
         let mut repacker = Repacker {
             snapshot_id: snapshot.short_id(),

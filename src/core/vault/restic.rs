@@ -215,8 +215,8 @@ impl Restic {
     pub(super) fn end_error(&self, end: &ChildEnd) -> VaultError {
         match (end.stop, fault::extract_last_retry_reason(&end.stderr)) {
             (Some(Stop::NoProgress), Some(reason)) => {
-                // 1 is the code without a meaning of its own, so the reason decides.
-                return self.fault_error(Fault::classify(Some(1), &reason), reason);
+                let fault = Fault::from_message(&reason).unwrap_or(Fault::Other);
+                return self.fault_error(fault, reason);
             }
             (Some(Stop::NoProgress), None) => {
                 return VaultError::NoProgress(self.timeout.as_secs());

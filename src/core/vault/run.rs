@@ -80,7 +80,7 @@ impl Restic {
         match end.status {
             Some(status) if status.success() && end.stop.is_none() => Ok(()),
             // The command only reads the storage, so the disk of `folder` is full.
-            _ if Fault::classify(Some(1), &end.stderr) == Fault::NoSpace => {
+            _ if Fault::from_message(&end.stderr) == Some(Fault::NoSpace) => {
                 let disk_full = io::Error::from(io::ErrorKind::StorageFull);
                 Err(disk_full).at("write to", folder)?
             }

@@ -1,7 +1,7 @@
 //! The folders that restic reads: the lock on them, and the removal of secrets that killed commands left there.
 
 use super::error::VaultError;
-use super::folder::{create_vault_folder, staging_folder, vault_folder};
+use super::folder::{create_vault_folder, staging_parent, vault_folder};
 use super::process_note::is_backup_running;
 use crate::archive::tree_capture::is_always_copied;
 use crate::codex::home::kind_of;
@@ -76,7 +76,7 @@ impl TreeLock {
 /// # Errors
 /// A file cannot be removed. The next command tries again.
 pub fn remove_leftovers(manager_home: &Path) -> Result<(), IoError> {
-    let errors = staging::remove_stale(&staging_folder(manager_home));
+    let errors = staging::remove_stale(&staging_parent(manager_home));
     // The first error stands for all.
     errors.into_iter().next().map_or(Ok(()), Err)?;
 
