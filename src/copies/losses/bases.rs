@@ -1,7 +1,8 @@
 //! The rollouts of deleted conversations that live conversations continue: a fork shows the turns of its base.
 
 use crate::copies::losses::live::{LiveRollout, LiveThreads};
-use crate::copies::losses::rollout_copy::{CopyContent, CopyOrigin, RolloutCopy};
+use crate::copies::losses::place::SearchedPlace;
+use crate::copies::losses::rollout_copy::{CopyContent, RolloutCopy};
 use crate::error::{Result, check_interrupt};
 use codex_manager_core::codex::RolloutCut;
 use codex_manager_core::history::rollout;
@@ -20,7 +21,7 @@ pub(super) type MissingBases = BTreeMap<String, HashMap<String, u64>>;
 pub(super) fn find_missing_bases(
     live: &LiveThreads,
     copies: &BTreeMap<String, Vec<RolloutCopy>>,
-    sources: &[Option<CopyOrigin>],
+    places: &[SearchedPlace],
 ) -> Result<MissingBases> {
     let deleted_threads = copies.iter().filter(|(id, _)| !live.0.contains_key(*id));
     let deleted_copies: HashMap<String, &RolloutCopy> = deleted_threads
@@ -56,7 +57,7 @@ pub(super) fn find_missing_bases(
                 break;
             }
             *continued_end = cut.offset;
-            next_base = read_copied_base(copy, sources);
+            next_base = read_copied_base(copy, places);
         }
         Ok(())
     };
@@ -66,12 +67,12 @@ pub(super) fn find_missing_bases(
 }
 
 /// Returns the base of a copied rollout; `None` also if the copy cannot be read.
-fn read_copied_base(copy: &RolloutCopy, sources: &[Option<CopyOrigin>]) -> Option<RolloutCut> {
+fn read_copied_base(copy: &RolloutCopy, places: &[SearchedPlace]) -> Option<RolloutCut> {
     let meta = match &copy.content {
         CopyContent::File(path) => rollout::read_head(path).ok()?,
         CopyContent::Entry(entry) => {
-            let mut sources = copy.places.iter().filter_map(|place| sources.get(*place));
-            let source = sources.find_map(Option::as_ref)?;
+            let mut indexes = copy.places.iter();
+            let source = indexes.find_map(|index| places.get(*index)?.source.as_ref())?;
             let beginning = source.read_beginning(entry).ok()?;
             rollout::parse_prefix(&beginning, entry.path.as_path()).ok()?
         }

@@ -1,9 +1,9 @@
 //! Compares one conversation with its copies.
 
 use crate::copies::losses::live::LiveRollout;
-use crate::copies::losses::place::{CopyPlace, CopyPlaceKind};
+use crate::copies::losses::place::{CopyPlace, CopyPlaceKind, SearchedPlace};
 use crate::copies::losses::prefix::{self, SizedDigest};
-use crate::copies::losses::rollout_copy::{CopyContent, CopyOrigin, RolloutCopy};
+use crate::copies::losses::rollout_copy::{CopyContent, RolloutCopy};
 use crate::error::{CommandError, Result};
 use chrono::{DateTime, Utc};
 use codex_manager_core::codex::{Relation, RolloutName, rollout};
@@ -116,11 +116,11 @@ impl Loss {
     /// message can be restored, if a place that `is_wanted` selects has it.
     pub(crate) fn find_needed_places(
         &self,
-        places: &[CopyPlace],
+        places: &[SearchedPlace],
         is_wanted: impl Fn(&CopyPlaceKind) -> bool,
     ) -> Vec<Vec<CopyPlace>> {
         let lost = self.lost.iter();
-        let lost_by_place = lost.map(|(place, lost)| (&places[*place], lost));
+        let lost_by_place = lost.map(|(index, lost)| (&places[*index].place, lost));
         let wanted = lost_by_place.filter(|(place, _)| is_wanted(&place.kind));
         let places: Vec<_> = wanted
             .map(|(place, lost)| (place, to_numbered_occurrences(lost)))
@@ -173,7 +173,7 @@ fn to_numbered_occurrences(messages: &[LostMessage]) -> BTreeSet<LostOccurrence<
 /// A live rollout or a copy cannot be read, or the user interrupts.
 pub(crate) fn find_lost_messages(
     thread: &ComparedThread<'_>,
-    sources: &[Option<CopyOrigin>],
+    places: &[SearchedPlace],
 ) -> Result<LostMessages> {
     let mut uncompared = thread.copies.clone();
     // The live rollouts have all messages of their prefixes.
@@ -191,13 +191,13 @@ pub(crate) fn find_lost_messages(
         }
 
         let folder = tempfile::tempdir().at("create a folder in", std::env::temp_dir())?;
-        let (path, places) = extract_copy(copy, sources, folder.path())?;
+        let (path, restorable_from) = extract_copy(copy, places, folder.path())?;
         let copied_messages = messages::read_messages(&path).at("read", &path)?;
 
         // A copy that is a prefix of this one has the same messages up to its end, so it is not extracted.
         let prefixes = remove_prefixes(&mut uncompared, &copy.file, &path)?;
         let prefixes = prefixes.into_iter().map(|copy| (copy, &copy.places[..]));
-        for (version, places) in prefixes.chain([(copy, places)]) {
+        for (version, place_indexes) in prefixes.chain([(copy, restorable_from)]) {
             // The messages of a base after the cut are not part of this thread.
             let len = thread.compared_len(version);
             let count = copied_messages.partition_point(|message| message.offset < len);
@@ -207,8 +207,8 @@ pub(crate) fn find_lost_messages(
                 rollout_id: rollout_id.clone(),
             });
             let missing: Vec<_> = missing.collect();
-            for place in places {
-                lost.entry(*place).or_default().extend_from_slice(&missing);
+            for index in place_indexes {
+                lost.entry(*index).or_default().extend_from_slice(&missing);
             }
         }
     }
@@ -219,7 +219,7 @@ pub(crate) fn find_lost_messages(
 /// the file, and the places from which the copy can be restored: the one that it was extracted from, and older ones.
 fn extract_copy<'a>(
     copy: &'a RolloutCopy,
-    sources: &[Option<CopyOrigin>],
+    places: &[SearchedPlace],
     folder: &Path,
 ) -> Result<(PathBuf, &'a [usize])> {
     let entry = match &copy.content {
@@ -231,14 +231,14 @@ fn extract_copy<'a>(
     let path = folder.join(name);
 
     let mut last_error = None;
-    for (i, place) in copy.places.iter().enumerate() {
-        let Some(source) = &sources[*place] else {
+    for (position, index) in copy.places.iter().enumerate() {
+        let Some(source) = &places[*index].source else {
             continue;
         };
         let file = File::create(&path).at("create", &path)?;
         match source.extract(entry, &file) {
             // Nothing can be restored from the places before this one, which are damaged.
-            Ok(()) => return Ok((path, &copy.places[i..])),
+            Ok(()) => return Ok((path, &copy.places[position..])),
             Err(e) if is_interrupted() => return Err(e),
             Err(e) => last_error = Some(e),
         }

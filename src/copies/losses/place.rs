@@ -1,5 +1,6 @@
 //! A place that has copies of conversations, and the command that restores a conversation from it.
 
+use crate::copies::losses::rollout_copy::CopyOrigin;
 use codex_manager_core::inventory::ArchiveRecord;
 use codex_manager_core::inventory::archive_names::shortest_name;
 use codex_manager_core::io::shell;
@@ -11,6 +12,13 @@ pub(crate) struct CopyPlace {
     /// The name of the archive, the id of the snapshot, or the path of the file.
     pub name: String,
     pub kind: CopyPlaceKind,
+}
+
+/// A place that a search reads.
+pub(crate) struct SearchedPlace {
+    pub place: CopyPlace,
+    /// The archive or snapshot at the place; `None` for a file.
+    pub source: Option<CopyOrigin>,
 }
 
 #[derive(Debug, Clone, PartialEq, Eq)]

@@ -2,7 +2,7 @@
 
 use crate::context::Context;
 use crate::copies::losses::compare::Loss;
-use crate::copies::losses::place::{CopyPlace, CopyPlaceKind};
+use crate::copies::losses::place::{CopyPlace, CopyPlaceKind, SearchedPlace};
 use crate::copies::losses::search::FoundLosses;
 use crate::ui::time::{format_absolute, rfc3339};
 use chrono::{DateTime, Utc};
@@ -45,14 +45,14 @@ impl LossJson {
 /// Converts losses to rows of the JSON output, with the titles of their conversations.
 pub(crate) fn to_json_rows(
     losses: &[Loss],
-    places: &[CopyPlace],
+    places: &[SearchedPlace],
     context: &Context,
 ) -> Vec<LossJson> {
     let ids = losses.iter().map(|loss| loss.id.clone()).collect();
     let titles = read_titles(context.codex_home(), &context.env, ids);
 
     let to_json_row = |loss: &Loss| {
-        let place = &places[loss.place];
+        let place = &places[loss.place].place;
         let first_lost_at = loss.first_lost_at();
         LossJson {
             session_id: loss.id.clone(),
@@ -84,7 +84,7 @@ pub(crate) fn warn_of_failures(found: &FoundLosses, context: &Context) {
 pub(crate) fn record_losses(
     found: &FoundLosses,
     listed: &[LossJson],
-    places: &[CopyPlace],
+    places: &[SearchedPlace],
     extent: &CheckExtent,
     context: &Context,
 ) {
@@ -143,7 +143,7 @@ pub(crate) fn record_losses(
 
 /// Returns sets of ids of snapshots. As long as one snapshot of each set stays, each message of the loss that any
 /// snapshot has can be restored.
-fn list_needed_snapshots(loss: &Loss, places: &[CopyPlace]) -> Vec<Vec<String>> {
+fn list_needed_snapshots(loss: &Loss, places: &[SearchedPlace]) -> Vec<Vec<String>> {
     let needed = loss.find_needed_places(places, |kind| *kind == CopyPlaceKind::Snapshot);
     let ids = |places: Vec<CopyPlace>| places.into_iter().map(|place| place.name).collect();
     needed.into_iter().map(ids).collect()

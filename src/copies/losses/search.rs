@@ -4,7 +4,7 @@ use crate::copies::losses::bases::{self, MissingBases};
 pub(crate) use crate::copies::losses::compare::Loss;
 use crate::copies::losses::compare::{self, ComparedThread};
 use crate::copies::losses::live::LiveThreads;
-use crate::copies::losses::place::CopyPlace;
+use crate::copies::losses::place::{CopyPlace, SearchedPlace};
 use crate::copies::losses::rollout_copy::{CopyContent, CopyOrigin, RolloutCopy};
 use crate::copies::source::rollout_files;
 use crate::error::{CommandError, Result, check_interrupt};
@@ -20,9 +20,7 @@ use std::path::PathBuf;
 pub(crate) struct LossSearch {
     live: LiveThreads,
     /// The places of the copies, the newest first.
-    pub(crate) places: Vec<CopyPlace>,
-    /// The archive or snapshot at each place; `None` for a file.
-    sources: Vec<Option<CopyOrigin>>,
+    pub(crate) places: Vec<SearchedPlace>,
     /// The copies by the id of their conversation, in lower case. A copy that equals a live rollout is not listed.
     copies: BTreeMap<String, Vec<RolloutCopy>>,
 }
@@ -60,8 +58,8 @@ impl LossSearch {
                 self.add_entry(file, entry, place_index);
             }
         }
-        self.places.push(place);
-        self.sources.push(Some(source));
+        let source = Some(source);
+        self.places.push(SearchedPlace { place, source });
     }
 
     /// Adds a copy, unless the size and the mtime show that it equals a live rollout.
@@ -101,8 +99,8 @@ impl LossSearch {
             places: vec![self.places.len()],
         };
         self.copies.entry(id).or_default().push(copy);
-        self.places.push(place);
-        self.sources.push(None);
+        let source = None;
+        self.places.push(SearchedPlace { place, source });
     }
 
     pub(crate) fn live(&self) -> &LiveThreads {
@@ -122,7 +120,7 @@ impl LossSearch {
         copies.map(|copy| {
             copy.places
                 .iter()
-                .map(|i| self.places[*i].clone())
+                .map(|index| self.places[*index].place.clone())
                 .collect()
         })
     }
@@ -145,11 +143,11 @@ impl LossSearch {
         is_wanted: impl Fn(&String) -> bool,
     ) -> Result<FoundLosses> {
         let mut found = FoundLosses::default();
-        let bases = bases::find_missing_bases(&self.live, &self.copies, &self.sources)?;
+        let bases = bases::find_missing_bases(&self.live, &self.copies, &self.places)?;
 
         let compare = |id: &String| {
             let thread = self.collect_copies(id, &bases);
-            let lost = compare::find_lost_messages(&thread, &self.sources);
+            let lost = compare::find_lost_messages(&thread, &self.places);
             (id.clone(), lost)
         };
 
@@ -212,7 +210,8 @@ impl LossSearch {
             })
         };
 
-        if self.sources[loss.place].as_ref().is_some_and(has_thread) {
+        let source = self.places[loss.place].source.as_ref();
+        if source.is_some_and(has_thread) {
             return loss.id.clone();
         }
 
