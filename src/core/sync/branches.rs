@@ -157,16 +157,17 @@ impl Branch {
     /// Returns true if the records show that the user knew the whole branch when a rewind created the rollout that
     /// Codex continues. Returns false without such records.
     fn was_left_on_purpose(&self, records: &BTreeSet<String>) -> bool {
-        let thread = rollouts::id(&self.conflict.path);
-        let ids = parse_rollout_id(&self.file).zip(parse_rollout_id(&self.shown));
-        let last = read_last_ordinal(&self.file);
-        let Some(((thread, (id, shown)), last)) = thread.zip(ids).zip(last) else {
-            return false;
+        let was_known = || {
+            let thread = rollouts::id(&self.conflict.path)?.to_lowercase();
+            let id = parse_rollout_id(&self.file)?;
+            let shown_id = parse_rollout_id(&self.shown)?;
+            let last_ordinal = read_last_ordinal(&self.file)?;
+            let knowledge = RewindKnowledge::read(&[records]).remove(&thread);
+            let knowledge = knowledge.unwrap_or_default();
+            let ids = knowledge.ids().chain([&*id, &*shown_id]).collect();
+            knowledge.knows(&shown_id, (&id, last_ordinal), &ids)
         };
-        let knowledge = RewindKnowledge::read(&[records]).remove(&thread.to_lowercase());
-        let knowledge = knowledge.unwrap_or_default();
-        let ids = knowledge.ids().chain([&*id, &*shown]).collect();
-        knowledge.knows(&shown, (&id, last), &ids) == Some(true)
+        was_known() == Some(true)
     }
 
     /// Records the decision of the user, and writes `state`. For [`KeepChoice::ConflictCopy`], makes Codex continue
@@ -196,11 +197,12 @@ impl Branch {
 
         // Lines that another machine adds before it knows the decision are a new conflict.
         for file in [&self.file, &self.shown] {
-            let last = parse_rollout_id(file).zip(read_last_ordinal(file));
-            if let Some((key, (id, last))) = continued_key.as_deref().zip(last)
+            if let Some(key) = continued_key.as_deref()
+                && let Some(id) = parse_rollout_id(file)
+                && let Some(last_ordinal) = read_last_ordinal(file)
                 && rollouts::rollout_id(key).is_some_and(|continued_id| continued_id != id)
             {
-                let record = rewind_knowledge::record_name(key, &id, last);
+                let record = rewind_knowledge::record_name(key, &id, last_ordinal);
                 state.resolutions.insert(record);
             }
         }

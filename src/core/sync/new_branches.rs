@@ -12,8 +12,13 @@ use crate::history::rollout::read_last_ordinal;
 use std::collections::{BTreeMap, BTreeSet};
 use std::path::{Path, PathBuf};
 
-/// Maps the id of each rollout of a thread to the key and the path of the rollout.
-type Rollouts = BTreeMap<String, (String, PathBuf)>;
+struct KeyedRollout {
+    key: String,
+    path: PathBuf,
+}
+
+/// The rollouts of a thread, by their ids.
+type Rollouts = BTreeMap<String, KeyedRollout>;
 
 /// The rollouts of a thread that a plan changes.
 #[derive(Default)]
@@ -40,33 +45,33 @@ pub fn record_new_branches(plan: &mut SyncPlan, state: &SyncState, config: &Sync
         return;
     }
 
-    let local_rollouts = find_rollouts(&config.local, &changed);
+    let mut local_rollouts = find_rollouts(&config.local, &changed);
     let mut own_records = state.resolutions.clone();
     let learned: BTreeSet<_> = plan.records.learned_resolutions.iter().cloned().collect();
     let mut knowledge_by_thread = RewindKnowledge::read(&[&own_records, &learned]);
 
     for (thread, changed) in &changed {
-        let no_rollouts = Rollouts::new();
-        let local_rollouts = local_rollouts.get(thread).unwrap_or(&no_rollouts);
+        let local_rollouts = local_rollouts.remove(thread).unwrap_or_default();
         let mut added = Vec::new();
         let mut knowledge = knowledge_by_thread.remove(thread).unwrap_or_default();
 
-        for (id, (key, _)) in local_rollouts {
+        for (id, KeyedRollout { key, .. }) in &local_rollouts {
             let previous = local_rollouts.range(..id.clone()).next_back();
             // A rollout without a sync and without a record began on this machine, where the user knew the one before.
             let began_here = !state.files.contains_key(key) && !knowledge.has_records(id);
-            let Some((previous, (_, previous_path))) = previous.filter(|_| began_here) else {
+            let Some((previous_id, previous)) = previous.filter(|_| began_here) else {
                 continue;
             };
-            let last_ordinal = read_last_ordinal(previous_path).unwrap_or(0);
-            knowledge.add(id, previous, last_ordinal);
+            let last_ordinal = read_last_ordinal(&previous.path).unwrap_or(0);
+            knowledge.add(id, previous_id, last_ordinal);
             if changed.first_uploads.contains(id) {
-                added.push(rewind_knowledge::record_name(key, previous, last_ordinal));
+                let record = rewind_knowledge::record_name(key, previous_id, last_ordinal);
+                added.push(record);
             }
         }
 
         own_records.extend(added.iter().cloned());
-        for key in find_new_branches(local_rollouts, changed, &knowledge) {
+        for key in find_new_branches(&local_rollouts, changed, &knowledge) {
             let name = branches::record_name(&key);
             added.extend(resolutions::record_keep(&name, &mut own_records, &learned));
         }
@@ -102,16 +107,16 @@ fn find_new_branches(
     let local_ends = local_ends.filter(|(id, _)| !arrived.contains_key(*id));
 
     // Of a rollout that diverged, the number of a line does not tell which lines the user knew.
-    let hidden = local_ends.chain(arrived).filter(|(id, (_, path))| {
-        **id != newest
-            && (changed.diverged.contains(*id)
-                || knowledge.has_diverged(id, &ids)
-                || read_last_ordinal(path).is_some_and(|last_ordinal| {
-                    knowledge.knows(newest, (id, last_ordinal), &ids) == Some(false)
-                }))
+    let has_diverged =
+        |id: &String| changed.diverged.contains(id) || knowledge.has_diverged(id, &ids);
+    let was_unknown = |id: &String, path: &Path| {
+        let last_ordinal = read_last_ordinal(path);
+        last_ordinal.is_some_and(|last| knowledge.knows(newest, (id, last), &ids) == Some(false))
+    };
+    let hidden = local_ends.chain(arrived).filter(|(id, rollout)| {
+        **id != newest && (has_diverged(id) || was_unknown(id, &rollout.path))
     });
-
-    hidden.map(|(_, (key, _))| key.clone()).collect()
+    hidden.map(|(_, rollout)| rollout.key.clone()).collect()
 }
 
 /// Returns the threads with a rollout that the plan uploads or downloads, by thread id in lower case.
@@ -136,7 +141,10 @@ fn find_changed_threads(
 
         let changed = threads.entry(ids.thread).or_default();
         if let Some(path) = download_source {
-            let rollout = (step.key.clone(), config.file_path(Side::Remote, path));
+            let rollout = KeyedRollout {
+                key: step.key.clone(),
+                path: config.file_path(Side::Remote, path),
+            };
             changed.arrived.insert(ids.rollout.clone(), rollout);
         }
         if step.replaces_lines {
@@ -182,8 +190,9 @@ fn find_rollouts(
             && let Some(ids) = rollouts::ids(&key)
             && threads.contains_key(&ids.thread)
         {
+            let path = file.path(home);
             let rollouts = rollouts_by_thread.entry(ids.thread).or_default();
-            rollouts.insert(ids.rollout, (key, file.path(home)));
+            rollouts.insert(ids.rollout, KeyedRollout { key, path });
         }
     }
     rollouts_by_thread
