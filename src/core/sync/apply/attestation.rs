@@ -94,19 +94,20 @@ pub(super) fn select_published_entries(
     let mut entries = files.clone();
     entries.retain(|path, entry| !exceeds_synced_text(path, entry, state));
 
-    let mut missing = files.keys().filter(|path| {
+    let is_missing = |path: &&String| {
         let key = rollouts::key(path);
         !state.files.contains_key(key.as_deref().unwrap_or(path))
             && config.cloud.join(path).symlink_metadata().is_err()
-    });
-    let Some(first_missing) = missing.next() else {
-        return Ok(entries);
     };
+    let missing: Vec<_> = files.keys().filter(is_missing).collect();
+    if missing.is_empty() {
+        return Ok(entries);
+    }
 
     let others = identity::read_remote_manifests(config, state)?;
     let recorded_keys = state.files.keys().chain(state.deleted.keys());
     let known: BTreeSet<String> = recorded_keys.map(|key| manifest::fold_name(key)).collect();
-    for path in std::iter::once(first_missing).chain(missing) {
+    for path in missing {
         let key = manifest::folded_key(path);
         let own_deletion = rollouts::key(path).and_then(|key| state.deleted.get(&key));
         let deletions: Vec<_> = others.pending_deletions(&key).chain(own_deletion).collect();
@@ -165,14 +166,14 @@ fn correct_unwritten_entries(
         // A file that cannot be read matches no version.
         let size = Stat::read(&full_path).ok().flatten().map(|stat| stat.size);
         let has_size = |entry: &ManifestEntry| size == Some(entry.size);
-        // No earlier version has this size, so the recorded version was written.
-        if has_size(recorded) && !versions.iter().any(has_size) {
+        let has_size_of_earlier = versions.iter().any(has_size);
+        if has_size(recorded) && !has_size_of_earlier {
+            // The recorded version was written.
             continue;
         }
 
-        let may_match = has_size(recorded) || versions.iter().any(has_size);
         // Sizes tell most versions apart, so the content is read only if a size is equal.
-        let digest = may_match
+        let digest = has_size_of_earlier
             .then(|| contents::read_raw_digest(&full_path).ok())
             .flatten();
         if Some(recorded.digest) == digest {

@@ -19,13 +19,11 @@ pub(super) fn publish_deletions(
     state: &mut SyncState,
     request: &ApplyRequest<'_>,
 ) -> Result<(), ApplyError> {
-    let deleted = plan
-        .steps
-        .iter()
-        .filter_map(|step| match &step.state_update {
-            StateUpdate::PublishDeletion(digest) => Some((&step.key, digest.to_string())),
-            _ => None,
-        });
+    let steps = plan.steps.iter();
+    let deleted = steps.filter_map(|step| match &step.state_update {
+        StateUpdate::PublishDeletion(digest) => Some((&step.key, digest.to_string())),
+        _ => None,
+    });
     let deleted: Vec<_> = deleted.collect();
     if deleted.is_empty() {
         return Ok(());
@@ -121,8 +119,9 @@ fn record_findings(
             &plan.notices.skipped,
             &report.skipped,
         ];
-        state.has_gaps &=
+        let is_unfinished =
             !plan.conflicts.is_empty() || unfinished.iter().any(|list| !list.is_empty());
+        state.has_gaps &= is_unfinished;
     }
 
     for key in &plan.records.forgotten {

@@ -172,20 +172,19 @@ impl FileOnSides<'_> {
         listed: &'i [ListedVersion],
         lost_deletion: Option<Sha256Digest>,
     ) -> Vec<&'i ListedVersion> {
-        let versions = listed.iter();
         let mut newer: Vec<_> = match FileKind::from_key(self.key) {
             // An unreadable file is reported when its group is planned.
             FileKind::Rollout => self
                 .find_longer_conversation_versions(listed)
                 .unwrap_or_default(),
-            FileKind::Lines => {
-                let longer = versions.filter(|version| self.is_newer_line_version(&version.entry));
-                longer.collect()
-            }
-            FileKind::Plain => {
-                let newer = versions.filter(|version| self.is_newer_plain_version(&version.entry));
-                newer.collect()
-            }
+            FileKind::Lines => listed
+                .iter()
+                .filter(|version| self.is_newer_line_version(&version.entry))
+                .collect(),
+            FileKind::Plain => listed
+                .iter()
+                .filter(|version| self.is_newer_plain_version(&version.entry))
+                .collect(),
         };
 
         if !newer.is_empty() {
@@ -208,9 +207,8 @@ impl FileOnSides<'_> {
         versions: &[&ListedVersion],
         latest_date: Option<&str>,
     ) -> UndeliveredFile {
-        let missing_versions = versions.iter().copied();
-        let missing_versions = missing_versions.filter(|version| !self.may_be_arriving(version));
-        let missing_versions: Vec<_> = missing_versions.collect();
+        let is_missing = |version: &&ListedVersion| !self.may_be_arriving(version);
+        let missing_versions: Vec<_> = versions.iter().copied().filter(is_missing).collect();
 
         // A version of a former manifest counts only if no current manifest lists one.
         let is_former = self.select_newest(versions, ManifestAge::Current).is_none();
