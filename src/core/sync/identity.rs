@@ -69,10 +69,8 @@ pub fn rename_if_cloned(
     let relative = path.strip_prefix(&config.cloud).unwrap_or(&path);
     let why = "was written by a clone of this machine, or by this machine before it was restored from a \
                backup; it counts as another machine's, and this machine continues under a new name";
-    Ok(Some((
-        relative.to_string_lossy().replace('\\', "/"),
-        why.to_owned(),
-    )))
+    let relative = relative.to_string_lossy().replace('\\', "/");
+    Ok(Some((relative, why.to_owned())))
 }
 
 /// Returns the end digests of all manifests with this machine id. They count as former manifests of this machine. Sync
@@ -126,10 +124,8 @@ fn is_own_remainder(
     // Includes versions that a killed run recorded without publishing them.
     files.extend(earlier);
     let with_earlier = encode(&files)?;
-    Ok(manifest::is_remainder_of(
-        &remainder,
-        &[latest, with_earlier],
-    ))
+    let own_manifests = [latest, with_earlier];
+    Ok(manifest::is_remainder_of(&remainder, &own_manifests))
 }
 
 /// Encodes the next manifest of this machine and records its digest in `state`. The caller writes the state before the
@@ -163,6 +159,7 @@ pub(crate) fn publish_manifest(
     replica: &Replica,
 ) -> Result<(), IoError> {
     if rename_if_cloned(state, config, replica)?.is_some() {
+        // The new name is only in memory, so the next run finds the same manifest again.
         return Ok(());
     }
     let manifest = encode_next_manifest(files, state, config)?;

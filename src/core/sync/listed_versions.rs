@@ -169,8 +169,8 @@ impl RemoteManifests {
         }
 
         if is_current {
-            for (path, deletion) in manifest.deleted {
-                let deletions = self.deleted.entry(fold_name(&path)).or_default();
+            for (key, deletion) in manifest.deleted {
+                let deletions = self.deleted.entry(fold_name(&key)).or_default();
                 deletions.push(deletion);
             }
             self.resolutions.extend(manifest.resolved);

@@ -75,8 +75,8 @@ impl MachineManifest {
             ManifestLine::File(path, entry) => {
                 self.files.insert(path, entry);
             }
-            ManifestLine::Deleted(path, digest, id) => {
-                self.deleted.insert(path, Deletion { digest, id });
+            ManifestLine::Deleted(key, digest, id) => {
+                self.deleted.insert(key, Deletion { digest, id });
             }
             ManifestLine::Resolved(record) => {
                 self.resolved.insert(record);
@@ -189,8 +189,8 @@ pub(crate) fn encode(
         .iter()
         .map(|(path, entry)| ManifestLine::File(path.clone(), entry.clone()));
     let sorted_deletions: BTreeMap<_, _> = state.deleted.iter().collect();
-    let deletion_lines = sorted_deletions.into_iter().map(|(path, deletion)| {
-        ManifestLine::Deleted(path.clone(), deletion.digest.clone(), deletion.id.clone())
+    let deletion_lines = sorted_deletions.into_iter().map(|(key, deletion)| {
+        ManifestLine::Deleted(key.clone(), deletion.digest.clone(), deletion.id.clone())
     });
     let resolution_lines = state.resolutions.iter().cloned();
     let resolution_lines = resolution_lines.map(ManifestLine::Resolved);
