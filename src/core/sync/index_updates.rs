@@ -134,9 +134,18 @@ impl CodexIndex<'_> {
         });
         let mut notes: Vec<_> = notes.collect();
 
-        notes.extend(self.map_project_folders(!updates.is_empty())?);
-        // The other rollouts of a conversation keep their projections, because Codex does not read the base of a rewind
-        // again.
+        let has_updates = !updates.is_empty();
+        notes.extend(self.map_project_folders(has_updates)?);
+        self.delete_rewritten_projections(updates)?;
+        Ok(notes)
+    }
+
+    /// Deletes the projections of the rewritten rollouts. The other rollouts of a conversation keep theirs, because Codex
+    /// does not read the base of a rewind again.
+    fn delete_rewritten_projections(
+        &self,
+        updates: &[IndexUpdate],
+    ) -> Result<(), IndexUpdateError> {
         let databases = find_databases(self.home, self.env, home::HISTORY_DATABASE_PREFIX);
         let projections: Vec<_> = databases
             .iter()
@@ -147,9 +156,7 @@ impl CodexIndex<'_> {
         let rewritten = filter_rewritten(updates).filter(|update| {
             update.change == ContentChange::Replaced || is_projected(&update.projected_id())
         });
-        let rewritten: Vec<_> = rewritten.collect();
-        self.delete_projections(&rewritten)?;
-        Ok(notes)
+        self.delete_projections(&rewritten.collect::<Vec<_>>())
     }
 
     /// Copies the names of these conversations from `session_index.jsonl` to Codex's rows. Returns the number of
@@ -308,11 +315,8 @@ fn find_rollouts_of(home: &Path, updates: &[IndexUpdate]) -> Vec<RolloutFile> {
         return Vec::new();
     }
 
-    let threads: HashSet<_> = updates
-        .iter()
-        .map(|update| update.id.to_lowercase())
-        .collect();
-
+    let threads = updates.iter().map(|update| update.id.to_lowercase());
+    let threads: HashSet<_> = threads.collect();
     let (mut files, _) = files::find_readable(home);
     files.retain(|file| {
         let name = RolloutName::parse(&file.relative);

@@ -79,9 +79,8 @@ impl PendingIndexUpdates {
     /// The file cannot be read or replaced.
     pub fn keep_names_only(&self) -> Result<(), IoError> {
         let updates = self.read()?;
-        let names = updates.iter();
-        let names = names.filter(|update| update.change == ContentChange::Renamed);
-        let names: Vec<_> = names.collect();
+        let is_renamed = |update: &&IndexUpdate| update.change == ContentChange::Renamed;
+        let names: Vec<_> = updates.iter().filter(is_renamed).collect();
         if names.is_empty() {
             return self.clear();
         }

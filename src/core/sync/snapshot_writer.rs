@@ -173,7 +173,7 @@ fn copy_into_folder(root: &Path, source: &Path, file: &SnapshotFile) -> Result<u
     atomic::create_private_folder(atomic::parent_of(&target))?;
     let mut to = TempFile::create_beside(&target)?;
     let copied = io::copy(&mut from, to.file());
-    let size = add_failed_path(copied, source, &target)?;
+    let size = attribute_copy_error(copied, source, &target)?;
     set_mtime(to.file(), file.mtime_ns).at("set time", &target)?;
     modes::ignore_refusal(to.file().set_permissions(mode)).at("set mode", &target)?;
     to.replace(&target)?;
@@ -200,11 +200,11 @@ fn write_zip(path: &Path, root: &Path, list: &SnapshotList) -> Result<(), IoErro
 
 /// Adds the path that failed to the error of a copy: the source if it cannot be read, so that the file is left out,
 /// else the target, whose error ends the run.
-fn add_failed_path(copied: io::Result<u64>, source: &Path, target: &Path) -> Result<u64, IoError> {
-    let read_source_again = || io::copy(&mut file_open::open(source)?, &mut io::sink());
+fn attribute_copy_error(copied: io::Result<u64>, from: &Path, to: &Path) -> Result<u64, IoError> {
+    let read_source_again = || io::copy(&mut file_open::open(from)?, &mut io::sink());
     match copied {
-        Err(e) if read_source_again().is_ok() => Err(e).at("write", target),
-        copied => copied.at("copy", source),
+        Err(e) if read_source_again().is_ok() => Err(e).at("write", to),
+        copied => copied.at("copy", from),
     }
 }
 
