@@ -167,10 +167,8 @@ pub(crate) fn is_copy_name(name: &str) -> bool {
 fn parse_file_name(name: &str) -> Option<(&str, &str)> {
     let (conversation, prefix) = name.strip_suffix(EXTENSION)?.rsplit_once('.')?;
     // Only lower case: on a case-insensitive disk, two spellings would be one file.
-    let has_digest = prefix.len() == DIGEST_PREFIX_CHARS
-        && prefix
-            .bytes()
-            .all(|b| b.is_ascii_digit() || (b'a'..=b'f').contains(&b));
+    let is_lower_hex = |b: u8| matches!(b, b'0'..=b'9' | b'a'..=b'f');
+    let has_digest = prefix.len() == DIGEST_PREFIX_CHARS && prefix.bytes().all(is_lower_hex);
     let is_printable = !conversation.chars().any(char::is_control);
     (has_digest && is_printable && !conversation.is_empty() && !conversation.starts_with('.'))
         .then_some((conversation, prefix))

@@ -226,12 +226,10 @@ pub(crate) fn find_truncation(path: &Path) -> io::Result<Option<&'static str>> {
 /// escape.
 fn is_text(head: &[u8]) -> bool {
     const ESCAPE: u8 = 0x1b;
-    let is_valid = match std::str::from_utf8(head) {
-        Ok(_) => true,
-        Err(e) => e.error_len().is_none(),
-    };
+    // An error without a length is a character that the end of `head` cuts.
+    let is_invalid = std::str::from_utf8(head).is_err_and(|e| e.error_len().is_some());
     let is_control = |b: &u8| *b < b' ' && !b.is_ascii_whitespace() && *b != ESCAPE;
-    is_valid && !head.iter().any(is_control)
+    !is_invalid && !head.iter().any(is_control)
 }
 
 fn is_zstd(head: &[u8]) -> bool {

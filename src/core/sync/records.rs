@@ -119,10 +119,8 @@ impl Records {
 fn group_by_key(entries: impl IntoIterator<Item = (String, ManifestEntry)>) -> VersionsByKey {
     let mut versions = VersionsByKey::new();
     for (path, entry) in entries {
-        versions
-            .entry(manifest::folded_key(&path))
-            .or_default()
-            .push(entry);
+        let versions_of_key = versions.entry(manifest::folded_key(&path)).or_default();
+        versions_of_key.push(entry);
     }
     versions
 }

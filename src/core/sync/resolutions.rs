@@ -124,12 +124,10 @@ pub fn record_keep(
 /// decisions of both sets. This machine publishes them too, in case the other machines are gone or were restored from a
 /// backup.
 pub(crate) fn list_newer(records: &BTreeSet<String>, remote: &BTreeSet<String>) -> Vec<String> {
-    let names: BTreeSet<&str> = remote.iter().map(|record| version_of(record)).collect();
+    let mut names: BTreeSet<&str> = remote.iter().map(|record| version_of(record)).collect();
+    names.retain(|name| conflict_copies::is_copy_name(name));
     let mut newer_records = Vec::new();
-    for name in names
-        .into_iter()
-        .filter(|name| conflict_copies::is_copy_name(name))
-    {
+    for name in names {
         let own_resolution = Resolution::of(name, [records]);
         let combined = Resolution::of(name, [records, remote]);
         if own_resolution != combined {

@@ -220,13 +220,7 @@ pub(crate) fn derive_id(millis: u64, contents: &Sha256Digest) -> String {
     let digest = Sha256Digest::of(format!("{time} {contents}").as_bytes()).to_string();
 
     // The form of a UUID of version 7 needs the digit 7 and one of these four.
-    let variant = match digest.as_bytes()[3] % 4 {
-        0 => '8',
-        1 => '9',
-        2 => 'a',
-        _ => 'b',
-    };
-
+    let variant = ['8', '9', 'a', 'b'][usize::from(digest.as_bytes()[3] % 4)];
     format!(
         "{time}-7{}-{variant}{}-{}",
         &digest[..3],

@@ -47,10 +47,7 @@ impl fmt::Display for NamedFolder {
 
 /// Returns true if two paths lead to the same folder: one may lead through a mount, or differ in case.
 fn is_same_folder(a: &Path, b: &Path) -> bool {
-    let (a, b) = (
-        file_id::read_device_and_inode(a),
-        file_id::read_device_and_inode(b),
-    );
+    let [a, b] = [a, b].map(file_id::read_device_and_inode);
     a.is_some() && a == b
 }
 

@@ -9,7 +9,7 @@ use super::settings::{
 };
 use crate::codex::process::ProgramNames;
 use crate::io::beneath::{self, FollowedLinks};
-use crate::io::settings::{SettingValues, SettingsError, SettingsFile, ValueKind};
+use crate::io::settings::{SettingKey, SettingValues, SettingsError, SettingsFile, ValueKind};
 use crate::io::{IoContext, file_open};
 use crate::logging::LogSettings;
 use crate::shutdown::ShutdownSettings;
@@ -166,14 +166,11 @@ fn resolve_cloud_folder(
 
 /// Returns true if the value of a text or choice is blank: codexSync treats such a value as an absent one.
 fn is_blank_text(file: &SettingsFile, name: &str) -> bool {
-    let key = KEYS.iter().find(|key| key.name == name);
-    let kind = key.map(|key| key.kind);
-    let is_text = matches!(
-        kind,
-        Some(ValueKind::Text { .. } | ValueKind::Choice { .. })
-    );
+    let is_text =
+        |key: &SettingKey| matches!(key.kind, ValueKind::Text { .. } | ValueKind::Choice { .. });
     let text = file.get(name).and_then(toml_edit::Value::as_str);
-    is_text && text.is_some_and(|text| text.trim().is_empty())
+    KEYS.iter().any(|key| key.name == name && is_text(key))
+        && text.is_some_and(|text| text.trim().is_empty())
 }
 
 /// Returns a warning for each unknown key or table, and for `paths.temp_dir`, which users expect to have an effect.
