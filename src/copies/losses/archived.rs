@@ -310,22 +310,19 @@ fn find_hidden_turns(
         return Ok(Vec::new());
     }
 
-    let mut places = vec![Vec::new(); unreadable.len()];
+    let ids = unreadable.iter().map(|c| c.id.to_string());
+    let mut hidden: Vec<_> = ids.map(|id| (id, Vec::new())).collect();
     for file in places::list_archived_copies(records, context)? {
         check_interrupt()?;
         let Ok(archive) = ArchiveReader::open(&file.path) else {
             continue;
         };
-        for (conversation, places) in unreadable.iter().zip(&mut places) {
+        for (conversation, (_, places)) in unreadable.iter().zip(&mut hidden) {
             let restored_id = find_restored_id(&archive, conversation).unwrap_or_default();
             places.extend(restored_id.map(|_| file.place.clone()));
         }
     }
-
-    let ids = unreadable
-        .iter()
-        .map(|conversation| conversation.id.to_string());
-    Ok(ids.zip(places).collect())
+    Ok(hidden)
 }
 
 fn list_rollout_ids(files: &FileList) -> BTreeSet<String> {
