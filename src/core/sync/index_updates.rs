@@ -140,8 +140,8 @@ impl CodexIndex<'_> {
         Ok(notes)
     }
 
-    /// Deletes the projections of the rewritten rollouts. The other rollouts of a conversation keep theirs, because Codex
-    /// does not read the base of a rewind again.
+    /// Deletes the projections of the rewritten rollouts. The other rollouts of a conversation keep theirs, because
+    /// Codex does not read the base of a rewind again.
     fn delete_rewritten_projections(
         &self,
         updates: &[IndexUpdate],

@@ -258,8 +258,8 @@ impl<'a> DecidedCopy<'a> {
                 let replaced_digest = self.replace_conversation(current)?;
                 // The decision is recorded only after the new version is in place. After a kill in between, the
                 // old version comes back as a conflict copy, and the user decides again.
-                let name = self.copy.sibling_name(&replaced_digest);
-                resolutions::record_drop(&name, &mut state.resolutions, remote_records);
+                let replaced_name = self.copy.sibling_name(&replaced_digest);
+                resolutions::record_drop(&replaced_name, &mut state.resolutions, remote_records);
             }
         }
 
@@ -271,9 +271,9 @@ impl<'a> DecidedCopy<'a> {
         }
 
         // Machines stop waiting for a version with any record, and a record to keep drops nothing.
-        for name in &beginning_names {
-            if !resolutions::is_known(name, [&state.resolutions, remote_records]) {
-                resolutions::record_keep(name, &mut state.resolutions, remote_records);
+        for beginning_name in &beginning_names {
+            if !resolutions::is_known(beginning_name, [&state.resolutions, remote_records]) {
+                resolutions::record_keep(beginning_name, &mut state.resolutions, remote_records);
             }
         }
 

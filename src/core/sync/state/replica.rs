@@ -151,7 +151,9 @@ impl Replica {
                 state.file.needs_rewrite = !line.is_empty();
                 break;
             }
-            damaged_lines += usize::from(!lines::parse_line(&mut state, &line));
+            if !lines::parse_line(&mut state, &line) {
+                damaged_lines += 1;
+            }
         }
 
         if damaged_lines > 0 {
