@@ -287,8 +287,7 @@ impl UsageArgs {
             }
 
             shown += 1;
-            let key = RowKey::new(&conversation.session, Some(conversation.title));
-            let row = costs.sum_rows(key, sums);
+            let row = costs.sum_rows(RowKey::of_conversation(&conversation), sums);
             if ui.wants_json() {
                 items.add(&row);
             } else {
@@ -356,11 +355,9 @@ impl UsageArgs {
             prices,
             hours,
             window,
-            breakdowns: [
-                report_by(Grouping::Projects)?,
-                report_by(Grouping::Accounts)?,
-                report_by(Grouping::Models)?,
-            ],
+            by_project: report_by(Grouping::Projects)?,
+            by_account: report_by(Grouping::Accounts)?,
+            by_model: report_by(Grouping::Models)?,
             conversation_count: report_by(Grouping::Sessions)?.rows.len(),
         };
 

@@ -39,8 +39,9 @@ pub(super) struct UsagePageSource<'a> {
     pub hours: [[u64; 24]; 7],
     /// The title and the drawing of the weekly window.
     pub window: Option<(String, String)>,
-    /// The reports by project, account and model.
-    pub breakdowns: [Report<RowKey>; 3],
+    pub by_project: Report<RowKey>,
+    pub by_account: Report<RowKey>,
+    pub by_model: Report<RowKey>,
     pub conversation_count: usize,
 }
 
@@ -152,9 +153,9 @@ impl UsagePageSource<'_> {
         sections.push(("Hours of the week".to_owned(), draw_hours(&self.hours)));
 
         for (kind, title, report) in [
-            (Grouping::Projects, "Projects", &self.breakdowns[0]),
-            (Grouping::Accounts, "Accounts", &self.breakdowns[1]),
-            (Grouping::Models, "Models", &self.breakdowns[2]),
+            (Grouping::Projects, "Projects", &self.by_project),
+            (Grouping::Accounts, "Accounts", &self.by_account),
+            (Grouping::Models, "Models", &self.by_model),
         ] {
             // The table of the report shows this kind already.
             if kind == self.by {

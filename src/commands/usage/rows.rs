@@ -41,20 +41,36 @@ pub(super) struct RowKey {
     /// The name that programs use: a date, an id, a path.
     pub key: String,
     /// The title of a conversation, or the profile of an account.
-    #[serde(skip_serializing_if = "Option::is_none")]
-    pub title: Option<String>,
+    #[serde(rename = "title", skip_serializing_if = "Option::is_none")]
+    pub display_name: Option<String>,
     /// The start of a block of five hours, as text.
     #[serde(skip)]
     block: Option<String>,
 }
 
 impl RowKey {
-    pub(super) fn new(key: &str, title: Option<String>) -> Self {
+    /// Returns the names of a row that has only `key`.
+    fn of(key: &str) -> Self {
         Self {
             start: 0,
             key: key.to_owned(),
-            title,
+            display_name: None,
             block: None,
+        }
+    }
+
+    pub(super) fn of_conversation(conversation: &UsageConversation) -> Self {
+        Self {
+            display_name: Some(conversation.title.clone()),
+            ..Self::of(&conversation.session)
+        }
+    }
+
+    fn of_account(account: &ConversationAccount) -> Self {
+        let (email, profile) = (account.email.as_deref(), account.profile.as_deref());
+        Self {
+            display_name: account.profile.clone(),
+            ..Self::of(email.or(profile).unwrap_or(UNKNOWN))
         }
     }
 
@@ -64,9 +80,9 @@ impl RowKey {
         printable(shown.unwrap_or(&self.key))
     }
 
-    /// Returns the title or the block; `None` if the row has only `key`.
+    /// Returns the title, the profile or the block; `None` if the row has only `key`.
     pub(super) fn shown_name(&self) -> Option<&str> {
-        self.title.as_deref().or(self.block.as_deref())
+        self.display_name.as_deref().or(self.block.as_deref())
     }
 }
 
@@ -108,13 +124,12 @@ fn to_row_key(
     let slot_start = DateTime::<Utc>::from_timestamp_millis(row.slot.saturating_mul(SLOT_MS));
     let slot_start = slot_start.unwrap_or_default();
     let conversation = selected.conversations.get(&row.conversation);
-    let untitled = |name: &str| RowKey::new(name, None);
 
     if let Some(period) = by.period() {
         let first_day = period.first_day(&slot_start, zone);
         return RowKey {
             start: start_of_day(first_day, zone).timestamp_millis(),
-            ..untitled(&period.name(first_day))
+            ..RowKey::of(&period.name(first_day))
         };
     }
 
@@ -124,33 +139,27 @@ fn to_row_key(
             RowKey {
                 start: start.timestamp_millis(),
                 block: Some(absolute_time(&start, context)),
-                ..untitled(&local_rfc3339(&start, context))
+                ..RowKey::of(&local_rfc3339(&start, context))
             }
         }
         Grouping::Machines => {
             // The high bits of the number are the position of the machine.
             let machine = usize::try_from(row.conversation >> MACHINE_BITS).unwrap_or_default();
-            untitled(selected.machines.get(machine).map_or(UNKNOWN, |name| name))
+            RowKey::of(selected.machines.get(machine).map_or(UNKNOWN, |name| name))
         }
         Grouping::Projects => {
             let cwd = conversation.map(|found| &*found.cwd);
-            untitled(cwd.filter(|cwd| !cwd.is_empty()).unwrap_or(UNKNOWN))
+            RowKey::of(cwd.filter(|cwd| !cwd.is_empty()).unwrap_or(UNKNOWN))
         }
         Grouping::Accounts => {
             let account = conversation.and_then(|c| selected.accounts.get(&c.session));
-            let profile = account.and_then(|account| account.profile.clone());
-            let email = account.and_then(|account| account.email.as_deref());
-            RowKey::new(
-                email.or(profile.as_deref()).unwrap_or(UNKNOWN),
-                profile.clone(),
-            )
+            account.map_or_else(|| RowKey::of(UNKNOWN), RowKey::of_account)
         }
-        Grouping::Sessions => conversation.map_or_else(
-            || untitled(UNKNOWN),
-            |found| RowKey::new(&found.session, Some(found.title.clone())),
-        ),
+        Grouping::Sessions => {
+            conversation.map_or_else(|| RowKey::of(UNKNOWN), RowKey::of_conversation)
+        }
         // The rows are models: periods are handled above.
-        _ => untitled(&row.model),
+        _ => RowKey::of(&row.model),
     }
 }
 
@@ -267,14 +276,16 @@ impl SelectedUsage {
         let first_number = i64::try_from(self.machines.len()).unwrap_or_default() << MACHINE_BITS;
         self.machines.push(machine_name);
 
-        let (own_totals, other_totals) = (self.sum_tokens_by_id(), other.sum_tokens_by_id());
+        let own_totals = self.sum_tokens_by_id();
         let (mut replaced, mut dropped) = (HashSet::new(), HashSet::new());
-        for (id, (number, tokens)) in other_totals {
-            match own_totals.get(&id) {
-                Some((own, own_tokens)) if *own_tokens < tokens => replaced.insert(*own),
-                Some(_) => dropped.insert(number),
-                None => false,
-            };
+        for (id, (number, tokens)) in other.sum_tokens_by_id() {
+            if let Some((own_number, own_tokens)) = own_totals.get(&id) {
+                if *own_tokens < tokens {
+                    replaced.insert(*own_number);
+                } else {
+                    dropped.insert(number);
+                }
+            }
         }
 
         self.remove_conversations(&replaced);
@@ -344,7 +355,8 @@ fn read_machine_usage(
     context: &Context,
 ) -> Result<SelectedUsage> {
     let is_filtered = filter.is_restricted();
-    let detail = match (by.is_of_time(), is_filtered || merges_machines) {
+    let needs_conversations = is_filtered || merges_machines;
+    let detail = match (by.is_of_time(), needs_conversations) {
         (true, false) => UsageDetail::Slots,
         (false, false) if by == Grouping::Models => UsageDetail::Models,
         (true, true) => UsageDetail::Both,
