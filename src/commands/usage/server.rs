@@ -164,13 +164,14 @@ pub(super) fn divide_elsewhere_by_day(
     let days: Vec<_> = days.collect();
 
     #[allow(clippy::cast_precision_loss, reason = "a share")]
-    let share = |tokens: u64| tokens as f64 / days.iter().map(|(_, n)| *n as f64).sum::<f64>();
-    let parts = days.iter().map(|(day, tokens)| PartView {
+    let as_float = |tokens: u64| tokens as f64;
+    let elsewhere_tokens: f64 = days.iter().map(|(_, tokens)| as_float(*tokens)).sum();
+    let parts = days.into_iter().map(|(day, tokens)| PartView {
         kind: PartKind::Elsewhere,
-        key: day.clone(),
+        key: day,
         title: None,
-        tokens: *tokens,
-        percent_of_window: window.parts.unattributed * share(*tokens),
+        tokens,
+        percent_of_window: window.parts.unattributed * (as_float(tokens) / elsewhere_tokens),
     });
     Ok(Some(parts.collect()))
 }
@@ -199,24 +200,22 @@ fn compare_days(
         return Ok(Vec::new());
     };
 
-    let mut days: BTreeMap<NaiveDate, (Option<u64>, u64)> = BTreeMap::new();
-    for (day, tokens) in &usage.days {
-        days.insert(*day, (Some(*tokens), 0));
-    }
-
+    let days_of_server = usage.days.keys().map(|day| (*day, 0));
+    let mut local: BTreeMap<NaiveDate, u64> = days_of_server.collect();
     for row in read_local_usage(store, |number| conversations.contains_key(&number))? {
         let slot_start = DateTime::from_timestamp_millis(row.slot.saturating_mul(SLOT_MS));
         let day = Period::Day.first_day(&slot_start.unwrap_or_default(), Zone::UTC);
         if (first..=last).contains(&&day) {
-            let sum = &mut days.entry(day).or_default().1;
+            let sum = local.entry(day).or_default();
             *sum = sum.saturating_add(row.tokens.total_tokens);
         }
     }
 
-    let to_row = |(day, (server_tokens, local_tokens)): (NaiveDate, _)| {
+    let to_row = |(day, local_tokens)| {
+        let server_tokens = usage.days.get(&day).copied();
         ServerRow::new(Period::Day.name(day), server_tokens, local_tokens)
     };
-    Ok(days.into_iter().map(to_row).collect())
+    Ok(local.into_iter().map(to_row).collect())
 }
 
 /// Returns a row for each model that the server reports, then for each other model of the conversation in the index.

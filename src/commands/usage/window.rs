@@ -109,7 +109,8 @@ pub(super) fn draw_newest(
     // The hint is empty because the error is dropped.
     let account = find_account_or_live(account, "", context).ok()?;
     let conversations = read_conversations_of(store, &account.entry.identity, context).ok()?;
-    let usage = WindowUse::read(store, &account, &conversations, None, prices, context)
+    let newest = None;
+    let usage = WindowUse::read(store, &account, &conversations, newest, prices, context)
         .ok()
         .flatten()?;
 

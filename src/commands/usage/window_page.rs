@@ -129,12 +129,13 @@ impl WindowPage<'_> {
             .filter(|row| row.kind == PartKind::Conversation);
         let shown: Vec<_> = conversations.clone().take(MAX_SHOWN).collect();
         let other_count = conversations.count() - shown.len();
-        let indexes: HashMap<&str, usize> =
+        let layers_by_id: HashMap<&str, usize> =
             (0..).zip(&shown).map(|(i, row)| (&*row.key, i)).collect();
 
-        // Two layers follow those of the shown conversations: the other conversations, then the other machines.
         let mut names: Vec<_> = shown.iter().map(|row| redacted_name(row)).collect();
+        let layer_of_others = names.len();
         names.push(pluralize(other_count, "other conversation"));
+        let layer_of_machines = names.len();
         names.push(ELSEWHERE.to_owned());
 
         let mut heights = vec![vec![0.0; drawn_hours]; names.len()];
@@ -142,11 +143,11 @@ impl WindowPage<'_> {
         let hour_of = |at: DateTime<Utc>| count_hours(&(usage.span.start..at)).min(drawn_hours - 1);
         for (request, percent) in usage.requests.iter().zip(&usage.parts.of_requests) {
             let found = self.conversations.get(&request.conversation);
-            let index = found.and_then(|(found, _)| indexes.get(&*found.session));
-            heights[index.copied().unwrap_or(shown.len())][hour_of(request.at)] += percent;
+            let layer = found.and_then(|found| layers_by_id.get(&*found.conversation.session));
+            heights[*layer.unwrap_or(&layer_of_others)][hour_of(request.at)] += percent;
         }
         for (at, percent) in &self.usage.parts.elsewhere {
-            heights[shown.len() + 1][hour_of(*at)] += percent;
+            heights[layer_of_machines][hour_of(*at)] += percent;
         }
 
         // Each height is the use of a single hour. A layer has the sum of all hours until then.

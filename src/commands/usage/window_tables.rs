@@ -46,9 +46,9 @@ fn print_breakdown(usage: &WindowUse, rows: &[PartView], kind: PartKind, context
     ];
     let mut table = Table::new(ui, columns);
 
-    // The rows of days are the usage of other machines, so that has no row of its own below them.
     let unattributed = usage.parts.unattributed;
     let (mut remaining, elsewhere) = match kind {
+        // The rows are the days of the usage elsewhere, so that has no row of its own below them.
         PartKind::Elsewhere => (unattributed, 0.0),
         _ => (usage.parts.used - unattributed, unattributed),
     };
@@ -89,12 +89,7 @@ fn print_breakdown(usage: &WindowUse, rows: &[PartView], kind: PartKind, context
 /// Returns the table of all parts for tab-separated values.
 fn build_tsv_table(usage: &WindowUse, rows: &[PartView], context: &Context) -> Table {
     let ui = &context.ui;
-    let columns = [
-        Column::new("PART"),
-        Column::new("KIND"),
-        Column::new("NAME"),
-        Column::new("TOKENS"),
-    ];
+    let columns = ["PART", "KIND", "NAME", "TOKENS"].map(Column::new);
     let mut table = Table::new(ui, columns);
     let percent_cell = |percent: f64| Cell::plain(format!("{percent:.1} %")).value(percent);
 

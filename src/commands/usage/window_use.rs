@@ -94,10 +94,11 @@ impl PartKind {
 pub(super) fn sum_parts(usage: &WindowUse, conversations: &AccountConversations) -> Vec<PartView> {
     let mut sums: BTreeMap<(PartKind, String), PartView> = BTreeMap::new();
     for (request, percent) in usage.requests.iter().zip(&usage.parts.of_requests) {
-        let Some((conversation, is_subagent)) = conversations.get(&request.conversation) else {
+        let Some(of_account) = conversations.get(&request.conversation) else {
             continue;
         };
 
+        let conversation = &of_account.conversation;
         let session = &conversation.session;
         let title = || Some(conversation.title.clone());
         let mut add = |kind, key: &str, title: Option<String>| {
@@ -116,7 +117,7 @@ pub(super) fn sum_parts(usage: &WindowUse, conversations: &AccountConversations)
         add(PartKind::Conversation, session, title());
         add(PartKind::Project, &conversation.cwd, None);
         add(PartKind::Model, &request.model, None);
-        if *is_subagent {
+        if of_account.is_subagent {
             add(PartKind::Subagent, session, title());
         }
     }
@@ -134,8 +135,13 @@ pub(super) fn sum_parts(usage: &WindowUse, conversations: &AccountConversations)
 
 const WEEK: TimeDelta = TimeDelta::minutes(WEEKLY_MINUTES as i64);
 
-/// The conversations of an account, by their numbers in the index; true for those of subagents.
-pub(super) type AccountConversations = HashMap<i64, (UsageConversation, bool)>;
+/// The conversations of an account, by their numbers in the index.
+pub(super) type AccountConversations = HashMap<i64, ConversationOfAccount>;
+
+pub(super) struct ConversationOfAccount {
+    pub conversation: UsageConversation,
+    is_subagent: bool,
+}
 
 pub(super) struct WindowUse {
     pub span: Range<DateTime<Utc>>,
@@ -233,6 +239,7 @@ fn read_probes(
 
     let to_quota = |observation: &Observation, at: DateTime<Utc>| {
         Some(UsageQuota {
+            // A query belongs to no conversation.
             conversation: 0,
             at,
             window: observation.weekly()?.clone(),
@@ -286,14 +293,17 @@ pub(super) fn read_conversations_of(
         account: Some(read_account_filter(identity, context)?),
         ..ThreadFilter::default()
     };
-    let of_account: HashMap<_, _> = list_threads_as(&filter, context, |thread| {
+    let is_subagent_by_id: HashMap<_, _> = list_threads_as(&filter, context, |thread| {
         (thread.id.to_lowercase(), thread.source == SUBAGENT)
     })?;
 
     let indexed = usage_query::read_conversations(store)?.into_iter();
     let indexed = indexed.filter_map(|(number, conversation)| {
-        let is_subagent = *of_account.get(&conversation.session)?;
-        Some((number, (conversation, is_subagent)))
+        let of_account = ConversationOfAccount {
+            is_subagent: *is_subagent_by_id.get(&conversation.session)?,
+            conversation,
+        };
+        Some((number, of_account))
     });
     Ok(indexed.collect())
 }
