@@ -156,8 +156,7 @@ fn extract_home(
 
     let extracted_path = |entry: &FileEntry| extracted_paths.get(entry.path.as_path()).cloned();
     let entries = rollouts.values().flatten();
-    let bytes = entries.map(|entry| entry.size).sum();
-    let bar = context.ui.bar("searching", bytes);
-    bar.expect_bytes(bytes);
+    let bar = context.ui.bar("searching", 0);
+    bar.expect_bytes(entries.map(|entry| entry.size).sum());
     Ok(file_extract::extract_files(archive, extracted_path, &bar)?)
 }

@@ -215,7 +215,8 @@ impl FindArgs {
         for spelling in describe_spellings(&found.result.spellings) {
             ui.note(printable(&spelling));
         }
-        if let Some(relaxation) = &found.result.relaxation {
+        let relaxation = found.result.relaxation.as_ref();
+        if let Some(relaxation) = relaxation {
             let elsewhere = self.describe_unfiltered(matcher, context);
             let elsewhere = elsewhere.map_or(String::new(), |n| format!("; full matches: {n}"));
             ui.note(format_args!("{relaxation}{elsewhere}"));
@@ -228,10 +229,7 @@ impl FindArgs {
                 .with("total", found.result.total)
                 .with("refreshed", found.refreshed)
                 .with("conversations", found.conversations)
-                .with(
-                    "relaxation",
-                    found.result.relaxation.as_ref().map(Relaxation::name),
-                )
+                .with("relaxation", relaxation.map(Relaxation::name))
                 .with("spellings", &found.result.spellings);
             ui.document("find", &document);
         } else if ui.wants_tsv() {
@@ -472,11 +470,11 @@ impl FindArgs {
 
         let file_size = |path: &Path| path.metadata().map_or(0, |meta| meta.len());
         let sizes = conversations.iter().map(|found| file_size(&found.path));
-        let total = sizes.sum();
-        let bar = context.ui.bar("searching", total);
-        bar.expect_bytes(total);
+        let bar = context.ui.bar("searching", 0);
+        bar.expect_bytes(sizes.sum());
 
         let searched_count = conversations.len();
+        // Only Ctrl-C ends the scan with an error: files that cannot be read are in the report.
         let mut report = scan::scan(home.folder, conversations, pattern, self.role, &bar)
             .map_err(|_| CommandError::interrupted())?;
         report.skipped.extend(skipped);

@@ -56,16 +56,14 @@ pub(super) fn read_nearby_lines(
             .flatten();
 
         for (number, line) in text.lines().enumerate() {
-            let snippet_of_line = best_line.take_if(|(best, _)| *best == number);
-            let is_match = snippet_of_line.is_some();
             if line.trim().is_empty() {
                 continue;
             }
 
-            let text = match snippet_of_line {
-                Some((_, snippet)) => snippet,
-                None => snippet::cut_around(line, &[]),
-            };
+            let matching_line = best_line.take_if(|(best, _)| *best == number);
+            let is_match = matching_line.is_some();
+            let without_matches = || snippet::cut_around(line, &[]);
+            let text = matching_line.map_or_else(without_matches, |(_, snippet)| snippet);
             let turn = event.turn;
             lines.push_back(NearbyLine { turn, role, text });
 
