@@ -18,9 +18,9 @@ use clap::Args;
 pub(crate) struct LaunchesArgs {
     /// Only launches of this account
     #[arg(value_name = "PROFILE")]
-    named: Option<String>,
+    profile_argument: Option<String>,
     /// The same as PROFILE
-    #[arg(long, value_name = "PROFILE", conflicts_with = "named")]
+    #[arg(long, value_name = "PROFILE", conflicts_with = "profile_argument")]
     profile: Option<String>,
     /// Show all launches, not only the last 20
     #[arg(long)]
@@ -34,7 +34,7 @@ impl LaunchesArgs {
     /// The registry cannot be read or completed, or no account or several match.
     pub(crate) fn run(self, context: &Context) -> Result<Outcome> {
         let context = &self.table.apply(context)?;
-        let profile = self.profile.or(self.named);
+        let profile = self.profile.or(self.profile_argument);
         show_launches("launches", profile.as_deref(), self.all, context)
     }
 }

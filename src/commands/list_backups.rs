@@ -58,9 +58,9 @@ enum Sort {
 pub(crate) struct ListBackupsArgs {
     /// Only archives of one account: a profile, an email, or a unique prefix of one
     #[arg(value_name = "ACCOUNT")]
-    named: Option<String>,
+    account_argument: Option<String>,
     /// The same as ACCOUNT
-    #[arg(long, value_name = "ACCOUNT", conflicts_with = "named")]
+    #[arg(long, value_name = "ACCOUNT", conflicts_with = "account_argument")]
     account: Option<String>,
     /// Only archives of accounts that are ready now
     #[arg(long)]
@@ -123,7 +123,7 @@ impl ListBackupsArgs {
         accounts: &[(Account, Verdict)],
     ) -> Result<Vec<&'r ArchiveRecord>> {
         let mut records: Vec<_> = all_records.iter().collect();
-        if let Some(text) = self.account.as_ref().or(self.named.as_ref()) {
+        if let Some(text) = self.account.as_ref().or(self.account_argument.as_ref()) {
             let entries = merge_archived_accounts(accounts.iter().map(|(a, _)| a), all_records);
             let identity = &entries[resolve::find_account_position(&entries, text)?].identity;
             records.retain(|r| r.metadata.identity().is_some_and(|i| i.is_same(identity)));

@@ -44,7 +44,7 @@ pub(crate) struct SessionsArgs {
     command: Option<SessionsCommand>,
     /// Only conversations of this account; the same as `--account`
     #[arg(value_name = "ACCOUNT", conflicts_with = "account")]
-    named: Option<String>,
+    account_argument: Option<String>,
     #[command(flatten)]
     filter: FilterArgs,
     /// Show archived conversations too
@@ -93,11 +93,12 @@ impl SessionsArgs {
 
         if self.launched {
             let context = &self.table.apply(context)?;
-            let profile = self.profile.or(self.named);
+            let profile = self.profile.or(self.account_argument);
             return show_launches("sessions", profile.as_deref(), self.all, context);
         }
 
-        self.filter.selection.select_account(self.named.take());
+        let account = self.account_argument.take();
+        self.filter.selection.select_account(account);
         let filter = self.filter.to_thread_filter(context)?;
 
         if self.pick {

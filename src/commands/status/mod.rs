@@ -40,12 +40,12 @@ pub(crate) struct StatusArgs {
     /// Show this account, live or not: a profile, an email, or a unique prefix of one. With --status-file: the
     /// account of the pasted text
     #[arg(value_name = "ACCOUNT")]
-    named: Option<String>,
+    account_argument: Option<String>,
     /// The same as ACCOUNT
-    #[arg(long, value_name = "ACCOUNT", conflicts_with = "named")]
+    #[arg(long, value_name = "ACCOUNT", conflicts_with = "account_argument")]
     account: Option<String>,
     /// Query all accounts with a saved login, and show them like `accounts`
-    #[arg(long, conflicts_with_all = ["named", "account", "status_file"])]
+    #[arg(long, conflicts_with_all = ["account_argument", "account", "status_file"])]
     all: bool,
     /// Show recorded figures over time and resets that moved; makes no query
     #[arg(long, conflicts_with_all = ["all", "status_file"])]
@@ -67,7 +67,7 @@ impl StatusArgs {
     /// recorded.
     pub(crate) fn run(self, context: &Context) -> Result<Outcome> {
         let context = &self.table.apply(context)?;
-        let account = self.account.as_deref().or(self.named.as_deref());
+        let account = self.account.as_deref().or(self.account_argument.as_deref());
 
         if self.history {
             return history::print_history(account, context);
@@ -97,10 +97,10 @@ impl StatusArgs {
     /// `--if-older`.
     fn report_live(&self, pasted_text: Option<&str>, context: &Context) -> Result<Outcome> {
         let cooldown_file = load_cooldown(context)?;
-        let queries_codex = !self.dry_run && !self.is_recent_enough(context, &cooldown_file);
+        let may_query = !self.dry_run && !self.is_recent_enough(context, &cooldown_file);
         let mut report =
-            refresh::read_live_status(context, &cooldown_file, pasted_text, queries_codex)?;
-        let is_recorded = !queries_codex || refresh::record_report(context, &report);
+            refresh::read_live_status(context, &cooldown_file, pasted_text, may_query)?;
+        let has_record_failed = may_query && !refresh::record_report(context, &report);
 
         let account_entry = report
             .identity
@@ -114,10 +114,9 @@ impl StatusArgs {
         self.print(&report, profile, context)?;
 
         // Without a query, the last observation is a complete result.
-        let has_last_figures = !queries_codex && report.observation.is_some();
-        Ok(Outcome::partial_if(
-            !is_recorded || !report.is_complete() && !has_last_figures,
-        ))
+        let has_last_figures = !may_query && report.observation.is_some();
+        let is_complete = report.is_complete() || has_last_figures;
+        Ok(Outcome::partial_if(has_record_failed || !is_complete))
     }
 
     /// Prints the report and, except in a dry run, the resets that moved since the last observation.
@@ -141,9 +140,11 @@ impl StatusArgs {
             &refresh::build_inquiry(context, &cooldown_file, ask_codex),
         )?;
 
-        let is_recorded = self.dry_run || refresh::record_report(context, &report);
+        let has_record_failed = !self.dry_run && !refresh::record_report(context, &report);
         self.print(&report, account_entry.profile.as_deref(), context)?;
-        Ok(Outcome::partial_if(!is_recorded || !report.is_complete()))
+        Ok(Outcome::partial_if(
+            has_record_failed || !report.is_complete(),
+        ))
     }
 
     /// Returns true if the figures of the live account are younger than `--if-older`.
