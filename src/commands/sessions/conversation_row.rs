@@ -44,21 +44,28 @@ pub(super) struct ConversationRow {
 }
 
 impl ConversationRow {
-    /// Returns the row of a conversation. `accounts` is `None` for a conversation that Codex does not list.
-    pub(super) fn read(
+    pub(super) fn listed(
         thread: ListedThread,
-        accounts: Option<&ConversationAccounts>,
+        accounts: &ConversationAccounts,
         context: &Context,
     ) -> Self {
+        Self {
+            account: accounts.find(&thread),
+            is_unlisted: false,
+            ..Self::unlisted(thread, context)
+        }
+    }
+
+    pub(super) fn unlisted(thread: ListedThread, context: &Context) -> Self {
         let (newest_bytes, compressed) = read_rollout_size(&thread.rollout_path);
         let earlier_bytes = sum_earlier_rollouts(&thread, context.codex_home());
         let bytes = newest_bytes.map(|bytes| bytes + earlier_bytes);
 
         Self {
-            account: accounts.map_or_else(ConversationAccount::default, |all| all.find(&thread)),
+            account: ConversationAccount::default(),
             bytes,
             compressed,
-            is_unlisted: accounts.is_none(),
+            is_unlisted: true,
             thread,
             machine: None,
             newer_on: None,

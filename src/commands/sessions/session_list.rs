@@ -101,7 +101,10 @@ impl SortKey {
     fn of(thread: &ListedThread, sort: SortOrder) -> Self {
         match sort {
             SortOrder::Updated => Self::Updated(Reverse(thread.updated_ms)),
-            SortOrder::Size => Self::Size(Reverse(read_rollout_size(&thread.rollout_path).0)),
+            SortOrder::Size => {
+                let (bytes, _) = read_rollout_size(&thread.rollout_path);
+                Self::Size(Reverse(bytes))
+            }
             SortOrder::Title => Self::Title(thread.title.clone()),
             SortOrder::Created | SortOrder::Tokens | SortOrder::Project => Self::AsRead,
         }
@@ -142,13 +145,14 @@ impl<'a> ConversationList<'a> {
         let filter = to_list_filter(filter, sort, limit, child_rows);
         let home = context.codex_home();
         let mut titles = (sort == SortOrder::Title).then(|| ThreadTitles::read(home));
-        let (mut last_key, mut is_sorted) = (None, true);
+        let (mut last_key, mut is_sorted): (Option<SortKey>, bool) = (None, true);
         let mut listed: StoredItems = list_threads_as(&filter, context, |mut thread| {
             if let Some(titles) = &titles {
                 titles.replace_title(&mut thread);
             }
             let entry = ListEntry::new(&thread, sort);
-            is_sorted &= last_key.replace(entry.key.clone()).as_ref() <= Some(&entry.key);
+            let previous_key = last_key.replace(entry.key.clone());
+            is_sorted &= previous_key.is_none_or(|previous| previous <= entry.key);
             entry
         })?;
 
@@ -235,8 +239,8 @@ impl<'a> ConversationList<'a> {
 
                 let descendants = children.descendants_of(&id).into_iter();
                 let descendants = descendants.map(|(depth, child)| {
-                    let accounts = Some(&self.accounts);
-                    let mut child = ConversationRow::read(child.clone(), accounts, self.context);
+                    let accounts = &self.accounts;
+                    let mut child = ConversationRow::listed(child.clone(), accounts, self.context);
                     child.depth = depth;
                     child
                 });
@@ -267,8 +271,8 @@ impl<'a> ConversationList<'a> {
     /// Returns the row of an entry, or `None` if Codex no longer lists it. `listed` is what Codex lists of it.
     fn read_row(&self, entry: ListEntry, listed: Option<ListedThread>) -> Option<ConversationRow> {
         let mut row = match entry.unlisted {
-            Some(thread) => ConversationRow::read(*thread, None, self.context),
-            None => ConversationRow::read(listed?, Some(&self.accounts), self.context),
+            Some(thread) => ConversationRow::unlisted(*thread, self.context),
+            None => ConversationRow::listed(listed?, &self.accounts, self.context),
         };
         row.machine = entry.machine;
         row.newer_on = entry.newer_on;
