@@ -57,23 +57,14 @@ impl CooldownArgs {
     /// read or written.
     pub(crate) fn run(self, context: &Context) -> Result<Outcome> {
         let context = &self.table.apply(context)?;
-        let change = match (&self.clear, &self.set, &self.until) {
-            (Some(account), ..) => (&**account, None),
-            (None, Some(account), Some(text)) => (&**account, Some(parse_until(text, context)?)),
-            _ => {
-                let mut list = AccountList::read(self.dry_run, context)?;
-                if let Some(text) = &self.account {
-                    list.retain_account(&find_identity(text, context)?);
-                }
-
-                list.print_cooldown_json(context);
-                // Profiles that a newer version wrote only cause warnings: `cooldown` is about the accounts.
-                let _ = list.show(self.timeline, context);
-                return Ok(Outcome::Done);
-            }
+        let (account_name, until) = match (&self.clear, &self.set, &self.until) {
+            (Some(account), ..) => (account, None),
+            (None, Some(account), Some(text)) => (account, Some(parse_until(text, context)?)),
+            _ => return self.show_accounts(context),
         };
 
-        let (file, changed_identity) = apply_hold_change(change, self.dry_run, context)?;
+        let (file, changed_identity) =
+            apply_hold_change(account_name, until, self.dry_run, context)?;
         let accounts = list_with_live_account(context, file);
         let mut list = AccountList::of_accounts(accounts, context);
         list.print_cooldown_json(context);
@@ -82,10 +73,19 @@ impl CooldownArgs {
         let _ = list.show(self.timeline, context);
         Ok(Outcome::Done)
     }
-}
 
-/// The account as the user names it, and the time until which it is held back; `None` ends the hold.
-type HoldChange<'a> = (&'a str, Option<Timestamp>);
+    fn show_accounts(&self, context: &Context) -> Result<Outcome> {
+        let mut list = AccountList::read(self.dry_run, context)?;
+        if let Some(text) = &self.account {
+            list.retain_account(&find_identity(text, context)?);
+        }
+
+        list.print_cooldown_json(context);
+        // Profiles that a newer version wrote only cause warnings: `cooldown` is about the accounts.
+        let _ = list.show(self.timeline, context);
+        Ok(Outcome::Done)
+    }
+}
 
 fn parse_until(text: &str, context: &Context) -> Result<Timestamp> {
     // A later day or week ends the hold at its start, the current one at its end.
@@ -101,9 +101,11 @@ fn parse_until(text: &str, context: &Context) -> Result<Timestamp> {
     Ok(until)
 }
 
-/// Applies the change, with `dry_run` only to the returned file. Also returns the identity of the account.
+/// Holds an account back until a time, or with `None` ends the hold; with `dry_run` only in the returned file. Also
+/// returns the identity of the account.
 fn apply_hold_change(
-    change: HoldChange<'_>,
+    account_name: &str,
+    until: Option<Timestamp>,
     dry_run: bool,
     context: &Context,
 ) -> Result<(CooldownFile, Identity)> {
@@ -112,7 +114,7 @@ fn apply_hold_change(
 
     // Planned once without the lock: an impossible change must not create the manager home.
     let mut loaded = cooldown::load(manager_home, &now, zone)?;
-    let (planned_note, identity) = change_entry(&mut loaded.file, change, context)?;
+    let (planned_note, identity) = change_entry(&mut loaded.file, account_name, until, context)?;
     if dry_run {
         warn_all(&context.ui, &loaded.warnings);
         context.note(planned_note);
@@ -120,7 +122,7 @@ fn apply_hold_change(
     }
 
     let (changed, warnings) = cooldown::update(manager_home, &now, zone, |file| {
-        let changed = change_entry(file, change, context);
+        let changed = change_entry(file, account_name, until, context);
         changed.map(|(note, identity)| (file.clone(), note, identity))
     })?;
     warn_all(&context.ui, &warnings);
@@ -132,7 +134,8 @@ fn apply_hold_change(
 /// Changes the entry of the account in `file`. Returns the message for the user and the identity of the account.
 fn change_entry(
     file: &mut CooldownFile,
-    (account_name, until): HoldChange<'_>,
+    account_name: &str,
+    until: Option<Timestamp>,
     context: &Context,
 ) -> Result<(String, Identity)> {
     // The live account can be held before it has an entry in cooldown.json.
