@@ -74,8 +74,8 @@ fn list_figures(report: &StorageReport) -> [(&'static str, String); 4] {
 /// Returns the areas of the treemap, largest first: the projects of conversations in one colour, and the other kinds of
 /// files in other colours.
 fn to_treemap_items(report: &StorageReport) -> Vec<TreemapItem> {
-    let to_item = |(color, name, size): (usize, String, u64)| TreemapItem {
-        name,
+    let to_item = |color: usize, name: &str, size: u64| TreemapItem {
+        name: name.to_owned(),
         size,
         shown: bytes(size),
         color,
@@ -89,15 +89,15 @@ fn to_treemap_items(report: &StorageReport) -> Vec<TreemapItem> {
         .filter(|kind| !(has_projects && kind.kind == CONVERSATION_KIND))
         .enumerate()
         .map(|(i, kind)| {
-            // Colour 0 is that of the projects.
+            // The projects have colour 0.
             let color = (i + 1).min(MAX_COLORS - 1);
-            (color, kind.kind.to_owned(), kind.bytes)
+            to_item(color, kind.kind, kind.bytes)
         });
 
     let projects = report.projects.iter();
-    let projects = projects.map(|project| (0, project.name.clone(), project.bytes));
+    let projects = projects.map(|project| to_item(0, &project.name, project.bytes));
 
-    let mut items: Vec<_> = kinds.chain(projects).map(to_item).collect();
+    let mut items: Vec<_> = kinds.chain(projects).collect();
     items.sort_by_key(|item| std::cmp::Reverse(item.size));
     items
 }

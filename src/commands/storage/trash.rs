@@ -84,7 +84,7 @@ impl TrashArgs {
         let mut expired = Ok(Vec::new());
         if self.dry_run {
             let chosen = selection.conversations.iter();
-            items.extend(chosen.map(|selected| TrashItem::of_selected(selected, &Ok(()))));
+            items.extend(chosen.map(TrashItem::trashed));
         } else if !selection.conversations.is_empty() {
             refuse_during_restore(context)?;
             let trash = ConversationTrash::lock(context.manager_home())?;
@@ -94,7 +94,10 @@ impl TrashArgs {
                     break;
                 }
                 let result = trash.discard(home, state.as_deref(), selected, context.now());
-                items.push(TrashItem::of_selected(selected, &result.map(drop)));
+                items.push(match result {
+                    Ok(_) => TrashItem::trashed(selected),
+                    Err(e) => TrashItem::skipped(selected, &e),
+                });
             }
 
             if !progress::is_interrupted() {

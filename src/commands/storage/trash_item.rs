@@ -43,12 +43,8 @@ pub(super) enum TrashAction {
 }
 
 impl TrashItem {
-    pub(super) fn of_selected(
-        selected: &SelectedConversation,
-        result: &Result<(), TrashError>,
-    ) -> Self {
+    pub(super) fn trashed(selected: &SelectedConversation) -> Self {
         let path = selected.rollouts.first();
-        let is_moved = result.is_ok();
         Self {
             session_id: selected.id.clone(),
             title: selected.title.clone(),
@@ -56,13 +52,18 @@ impl TrashItem {
                 .map(|path| path.display().to_string())
                 .unwrap_or_default(),
             before_bytes: selected.bytes,
-            after_bytes: if is_moved { 0 } else { selected.bytes },
-            action: if is_moved {
-                TrashAction::Trash
-            } else {
-                TrashAction::Skip
-            },
-            reason: result.as_ref().err().map(ToString::to_string),
+            after_bytes: 0,
+            action: TrashAction::Trash,
+            reason: None,
+        }
+    }
+
+    pub(super) fn skipped(selected: &SelectedConversation, problem: &TrashError) -> Self {
+        Self {
+            after_bytes: selected.bytes,
+            action: TrashAction::Skip,
+            reason: Some(problem.to_string()),
+            ..Self::trashed(selected)
         }
     }
 
