@@ -23,7 +23,6 @@ use codex_manager_core::inventory::{
     ArchiveProblem, ArchiveRecord, RetentionCandidate, Soundness, catalog,
 };
 use codex_manager_core::io::{DocumentError, FileLock, RetentionPolicy, parallel, pluralize};
-use serde::Serialize;
 use std::collections::{BTreeMap, HashMap};
 use std::path::{Path, PathBuf};
 
@@ -98,9 +97,12 @@ impl PruneArgs {
         }
 
         self.show_outcome(plan.drop.len(), moved_bytes, context)?;
-        let keep = decisions_json(plan.keep, context);
-        let drop = decisions_json(plan.drop, context);
-        self.show_json(&keep, &drop, &[], moved_bytes, context)?;
+        let result = PruneResult {
+            plan,
+            bytes: moved_bytes,
+            ..PruneResult::default()
+        };
+        self.show_json(result, context)?;
         Ok(Outcome::partial_if(!is_inventory_updated))
     }
 
@@ -145,17 +147,9 @@ impl PruneArgs {
             .hint("run the same command again later; nothing was changed"))
     }
 
-    /// Prints the JSON document. Its keys are a contract. `put_back` are the archives that `--undo` moved back. `bytes`
-    /// is the size of the archives that were moved to the trash, or deleted by `--empty-trash`.
-    fn show_json(
-        &self,
-        keep: &[impl Serialize],
-        drop: &[impl Serialize],
-        put_back: &[RestoredArchive],
-        bytes: u64,
-        context: &Context,
-    ) -> Result<()> {
-        let put_back = put_back.iter().map(|restored| {
+    /// Prints the JSON document. Its keys are a contract.
+    fn show_json(&self, result: PruneResult, context: &Context) -> Result<()> {
+        let put_back = result.put_back.iter().map(|restored| {
             object()
                 .with("archive", &restored.archive)
                 .with("name", &restored.name)
@@ -163,10 +157,10 @@ impl PruneArgs {
         });
 
         let json = object()
-            .with("keep", keep)
-            .with("drop", drop)
+            .with("keep", decisions_json(result.plan.keep, context))
+            .with("drop", decisions_json(result.plan.drop, context))
             .with("put_back", put_back.collect::<Vec<_>>())
-            .with("bytes", bytes)
+            .with("bytes", result.bytes)
             .with("trash_bytes", trash_bytes(context)?)
             .with("dry_run", self.dry_run);
         context.ui.document("prune", &json);
@@ -234,7 +228,11 @@ impl PruneArgs {
             ));
         }
 
-        self.show_json(NO_ROWS, NO_ROWS, &restored, 0, context)?;
+        let result = PruneResult {
+            put_back: restored,
+            ..PruneResult::default()
+        };
+        self.show_json(result, context)?;
         Ok(Outcome::partial_if(!is_inventory_updated))
     }
 
@@ -242,16 +240,15 @@ impl PruneArgs {
         let manager_home = context.manager_home();
         let ui = &context.ui;
         let trashed = trash::read_trash(manager_home)?;
-        let size = trashed.bytes;
         let description = format!(
             "{}, {}",
             pluralize(trashed.archives, "archive"),
-            bytes(size)
+            bytes(trashed.bytes)
         );
 
         if self.dry_run {
             ui.prose(format_args!("would be deleted permanently: {description}"));
-        } else if size > 0 {
+        } else if trashed.bytes > 0 {
             refuse_last_copy_in_trash(context)?;
             permanent_deletion::confirm_deletion(context, &description)?;
             let lock = FileLock::acquire_unless_interrupted(&manager_home.join(LOCK_NAME))?;
@@ -262,7 +259,11 @@ impl PruneArgs {
             ui.line("the trash is empty");
         }
 
-        self.show_json(NO_ROWS, NO_ROWS, &[], size, context)?;
+        let result = PruneResult {
+            bytes: trashed.bytes,
+            ..PruneResult::default()
+        };
+        self.show_json(result, context)?;
         Ok(Outcome::Done)
     }
 }
@@ -270,8 +271,15 @@ impl PruneArgs {
 /// The number of plans after which `prune` gives up. It plans again if the archives changed while it waited for its lock.
 const MAX_PLANS: u32 = 5;
 
-/// The kept and dropped archives of `--undo` and `--empty-trash`, which apply no rules.
-const NO_ROWS: &[()] = &[];
+#[derive(Default)]
+struct PruneResult {
+    /// Empty for `--undo` and `--empty-trash`, which apply no rules.
+    plan: RetentionPlan,
+    /// The archives that `--undo` moved back.
+    put_back: Vec<RestoredArchive>,
+    /// The size of the archives that were moved to the trash, or deleted by `--empty-trash`.
+    bytes: u64,
+}
 
 fn trash_bytes(context: &Context) -> Result<u64> {
     Ok(trash::read_trash(context.manager_home())?.bytes)
