@@ -9,12 +9,13 @@ mod resolve;
 mod restore;
 mod run;
 
-use crate::choices::sync_config::{read_config_quietly, resolve_config_path};
+use crate::choices::sync_config::{read_config, read_config_quietly, replica, resolve_config_path};
 use crate::context::Context;
 use crate::error::{Outcome, Result};
 use crate::steps::shutdown::ShutdownArgs;
+use crate::steps::sync_context::SyncContext;
 use clap::{Args, Subcommand};
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 
 /// Sync conversations through a cloud folder or the vault
 ///
@@ -85,17 +86,36 @@ impl SyncArgs {
 
     pub(crate) fn run(self, context: &Context) -> Result<Outcome> {
         let config = self.config.as_deref();
-        let path = resolve_config_path(context, config);
-        let shutdown_args = &self.shutdown_args;
+        let path = &resolve_config_path(context, config);
+        let shutdown = &self.shutdown_args;
         match self.command {
-            SyncCommand::Init(args) => args.run(context, &path),
-            SyncCommand::Validate => preflight::validate(context, &path),
-            SyncCommand::Preflight => preflight::preflight(context, &path, shutdown_args),
-            SyncCommand::Plan(args) => args.run(context, &path, shutdown_args),
-            SyncCommand::Run(args) => args.run(context, &path, shutdown_args),
-            SyncCommand::Restore(args) => args.run(context, &path, shutdown_args),
-            SyncCommand::Resolve(args) => args.run(context, &path, shutdown_args),
-            SyncCommand::Forget(args) => args.run(context, &path),
+            SyncCommand::Init(args) => args.run(context, path),
+            SyncCommand::Validate => preflight::validate(context, path),
+            SyncCommand::Preflight => preflight::preflight(context, path, shutdown),
+            SyncCommand::Plan(args) => {
+                let context = &args.table.apply(context)?;
+                with_sync(context, path, shutdown, |sync| args.run(sync))
+            }
+            SyncCommand::Run(args) => with_sync(context, path, shutdown, |sync| args.run(sync)),
+            SyncCommand::Restore(args) => with_sync(context, path, shutdown, |sync| args.run(sync)),
+            SyncCommand::Resolve(args) => with_sync(context, path, shutdown, |sync| args.run(sync)),
+            SyncCommand::Forget(args) => args.run(context, path),
         }
     }
+}
+
+/// Runs `command` with the sync of the configuration at `path`.
+fn with_sync(
+    context: &Context,
+    path: &Path,
+    shutdown_args: &ShutdownArgs,
+    command: impl FnOnce(&SyncContext<'_>) -> Result<Outcome>,
+) -> Result<Outcome> {
+    let config = read_config(context, path)?;
+    command(&SyncContext {
+        context,
+        config: &config,
+        replica: &replica(context, &config),
+        shutdown_args,
+    })
 }

@@ -1,9 +1,7 @@
 //! `sync plan`: shows what a sync would do.
 
-use crate::choices::sync_config::{read_config, replica};
 use crate::context::Context;
 use crate::error::{Outcome, Result};
-use crate::steps::shutdown::ShutdownArgs;
 use crate::steps::sync_context::SyncContext;
 use crate::steps::sync_shutdown::{needs_shutdown, print_shutdown_plan};
 use crate::steps::vault_sync::{StagingRule, with_staged_vault};
@@ -16,7 +14,6 @@ use codex_manager_core::sync::branches;
 use codex_manager_core::sync::config::SyncConfig;
 use codex_manager_core::sync::plan::{self, PlanRequest, SyncPlan};
 use codex_manager_core::sync::state::Replica;
-use std::path::Path;
 
 /// Show what a sync would do; write nothing
 #[derive(Debug, Args)]
@@ -27,25 +24,12 @@ pub(super) struct PlanArgs {
     #[command(flatten)]
     plan_flags: PlanFlags,
     #[command(flatten)]
-    table: TableArgs,
+    pub(super) table: TableArgs,
 }
 
 impl PlanArgs {
-    pub(super) fn run(
-        self,
-        context: &Context,
-        path: &Path,
-        shutdown_args: &ShutdownArgs,
-    ) -> Result<Outcome> {
-        let context = &self.table.apply(context)?;
-        let config = read_config(context, path)?;
-        let sync = SyncContext {
-            context,
-            config: &config,
-            replica: &replica(context, &config),
-            shutdown_args,
-        };
-        self.plan_flags.plan_and_print(&sync, "sync plan")
+    pub(super) fn run(self, sync: &SyncContext<'_>) -> Result<Outcome> {
+        self.plan_flags.plan_and_print(sync, "sync plan")
     }
 }
 

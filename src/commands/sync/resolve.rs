@@ -1,13 +1,11 @@
 //! `sync resolve`: lists and decides conflicts.
 
-use crate::choices::sync_config::{read_config, replica};
 use crate::commands::sync::open_decision::{
     DecisionSubject, NOT_DOWNLOADED, OpenDecision, check_choice, find_decision, find_kept_side,
     join_names, list_offers,
 };
 use crate::context::Context;
 use crate::error::{CommandError, Outcome, Result};
-use crate::steps::shutdown::ShutdownArgs;
 use crate::steps::sync_context::SyncContext;
 use crate::steps::vault_sync::{StagingRule, VaultPurpose, VaultSync, with_staged_vault};
 use crate::views::account::short_id;
@@ -29,7 +27,6 @@ use codex_manager_core::sync::{contents, identity, manifest, resolutions};
 use serde::Serialize;
 use std::cell::LazyCell;
 use std::collections::BTreeSet;
-use std::path::Path;
 
 /// List and resolve conflicts and conflict copies of conversations
 ///
@@ -84,35 +81,25 @@ struct ConflictCopyJson<'a> {
 }
 
 impl ResolveArgs {
-    pub(super) fn run(
-        self,
-        context: &Context,
-        path: &Path,
-        shutdown_args: &ShutdownArgs,
-    ) -> Result<Outcome> {
-        let config = read_config(context, path)?;
-        let sync = SyncContext {
-            context,
-            config: &config,
-            replica: &replica(context, &config),
-            shutdown_args,
-        };
+    pub(super) fn run(self, sync: &SyncContext<'_>) -> Result<Outcome> {
+        let config = sync.config;
         let changes_files = self.conflict_name.is_some() && !self.dry_run;
+        let publishes = config.remote == SyncRemote::Vault && changes_files;
 
-        if config.remote == SyncRemote::Folder || !changes_files {
-            with_staged_vault(&sync, StagingRule::Always, |sync, _| {
+        if !publishes {
+            with_staged_vault(sync, StagingRule::Always, |sync, _| {
                 self.decide_or_list(sync)
             })?;
             return Ok(Outcome::Done);
         }
 
         let _lock = sync.lock_replica()?;
-        if let Some(vault) = VaultSync::open(&sync, VaultPurpose::Run)? {
-            let mut join = vault.join(&sync)?;
+        if let Some(vault) = VaultSync::open(sync, VaultPurpose::Run)? {
+            let mut join = vault.join(sync)?;
             join.stage()?;
             self.decide_or_list(&sync.staged(&join))?;
             join.settle()?;
-            vault.publish(&mut join, &config)?;
+            vault.publish(&mut join, config)?;
         }
         Ok(Outcome::Done)
     }

@@ -1,10 +1,8 @@
 //! `sync restore`: restores files that a sync overwrote or deleted.
 
-use crate::choices::sync_config::{read_config, replica};
 use crate::context::Context;
 use crate::error::{CommandError, Outcome, Result};
 use crate::steps::run_log::run_with_log;
-use crate::steps::shutdown::ShutdownArgs;
 use crate::steps::sync_context::SyncContext;
 use crate::steps::sync_shutdown::print_shutdown_plan;
 use crate::ui::object;
@@ -19,7 +17,6 @@ use codex_manager_core::sync::index_updates::{ContentChange, IndexUpdate};
 use codex_manager_core::sync::pending_index_updates::PendingIndexUpdates;
 use codex_manager_core::sync::restore::{self, SyncRestorePlan};
 use codex_manager_core::sync::sides::Side;
-use std::path::Path;
 
 /// Restore files that a sync overwrote or deleted
 ///
@@ -52,13 +49,8 @@ impl SyncRestoreArgs {
         self.apply || !(self.dry_run || config.safety.dry_run_default)
     }
 
-    pub(super) fn run(
-        self,
-        context: &Context,
-        path: &Path,
-        shutdown_args: &ShutdownArgs,
-    ) -> Result<Outcome> {
-        let config = read_config(context, path)?;
+    pub(super) fn run(self, sync: &SyncContext<'_>) -> Result<Outcome> {
+        let (context, config) = (sync.context, sync.config);
         if config.remote == SyncRemote::Vault && self.target == Some(Side::Remote) {
             let message = "snapshots in the vault are never replaced";
             return Err(CommandError::usage(message).hint(
@@ -66,14 +58,8 @@ impl SyncRestoreArgs {
             ));
         }
 
-        let sync = SyncContext {
-            context,
-            config: &config,
-            replica: &replica(context, &config),
-            shutdown_args,
-        };
-        if !self.applies(&config) {
-            let plan = self.make_plan(&sync)?;
+        if !self.applies(config) {
+            let plan = self.make_plan(sync)?;
             let is_applied = false;
             print_result(context, &plan, is_applied, None);
             if plan.target == Side::Local {
@@ -84,7 +70,7 @@ impl SyncRestoreArgs {
 
         let machine = Some(&*config.machine_id);
         run_with_log(context, &config.logging, machine, || {
-            self.restore_files(&sync)
+            self.restore_files(sync)
         })
     }
 

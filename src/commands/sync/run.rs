@@ -1,11 +1,9 @@
 //! `sync run`: applies a plan.
 
-use crate::choices::sync_config::{read_config, replica};
 use crate::commands::sync::plan::PlanFlags;
 use crate::context::Context;
 use crate::error::{CommandError, Outcome, Result};
 use crate::steps::run_log::run_with_log;
-use crate::steps::shutdown::ShutdownArgs;
 use crate::steps::sync_context::SyncContext;
 use crate::steps::sync_shutdown::needs_shutdown;
 use crate::steps::vault_sync::{StagingRule, VaultPurpose, VaultSync};
@@ -28,7 +26,6 @@ use codex_manager_core::sync::plan::{
 };
 use codex_manager_core::sync::sides::Side;
 use codex_manager_core::sync::state::SyncState;
-use std::path::Path;
 
 /// Sync conversations, prompts and skills in both directions
 ///
@@ -56,26 +53,15 @@ impl RunArgs {
         self.apply || !(self.dry_run || config.safety.dry_run_default)
     }
 
-    pub(super) fn run(
-        self,
-        context: &Context,
-        path: &Path,
-        shutdown_args: &ShutdownArgs,
-    ) -> Result<Outcome> {
-        let config = read_config(context, path)?;
-        let sync = SyncContext {
-            context,
-            config: &config,
-            replica: &replica(context, &config),
-            shutdown_args,
-        };
-        if !self.applies(&config) {
-            return self.plan_flags.plan_and_print(&sync, "sync run");
+    pub(super) fn run(self, sync: &SyncContext<'_>) -> Result<Outcome> {
+        let config = sync.config;
+        if !self.applies(config) {
+            return self.plan_flags.plan_and_print(sync, "sync run");
         }
 
         let machine = Some(&*config.machine_id);
-        run_with_log(context, &config.logging, machine, || {
-            self.sync_and_publish(&sync)
+        run_with_log(sync.context, &config.logging, machine, || {
+            self.sync_and_publish(sync)
         })
     }
 
