@@ -45,8 +45,8 @@ impl SyncForgetArgs {
             );
         }
 
-        let own = replica(context, &config);
-        let own_id = snapshots::replica_id(&own.folder);
+        let own_replica = replica(context, &config);
+        let own_id = snapshots::replica_id(&own_replica.folder);
         let store = ReplicaStore::new(ConnectionArgs::default().open(context)?);
         let snapshots = store.list()?;
 
@@ -67,7 +67,7 @@ impl SyncForgetArgs {
             let listed = snapshots.iter().map(|s| s.published.clone());
             let listed: Vec<_> = listed.collect();
             for machine_id in counts_by_id.keys() {
-                for snapshot in own.find_unjoined(&config, machine_id, &listed)? {
+                for snapshot in own_replica.find_unjoined(&config, machine_id, &listed)? {
                     refuse_unjoined(context, &store, &snapshot)?;
                 }
             }
