@@ -32,31 +32,29 @@ pub(super) struct ConversationDiff {
 /// A rollout cannot be read, an archived one cannot be extracted, or the user interrupts.
 pub(super) fn compare_conversations(
     archive: &ArchiveReader,
-    live: &HomeScan,
+    home_scan: &HomeScan,
     context: &Context,
 ) -> Result<Vec<ConversationDiff>> {
     let home = context.codex_home();
-    let (archived, live) = (
-        group_rollouts_by_conversation(archive.files()),
-        group_rollouts_by_conversation(&live.files),
-    );
-    let ids: BTreeSet<_> = archived.keys().chain(live.keys()).collect();
+    let archived_by_id = group_rollouts_by_conversation(archive.files());
+    let live_by_id = group_rollouts_by_conversation(&home_scan.files);
+    let ids: BTreeSet<_> = archived_by_id.keys().chain(live_by_id.keys()).collect();
     let mut changed = Vec::new();
 
     for id in ids {
         check_interrupt()?;
 
-        let (old, new) = (archived.get(id), live.get(id));
+        let (archived, live) = (archived_by_id.get(id), live_by_id.get(id));
         // `None` if both the archive and the home have the conversation.
-        let presence = Change::between(old.map(|_| ()), new.map(|_| ()));
-        let old = old.map(Vec::as_slice).unwrap_or_default();
-        let new = new.map(Vec::as_slice).unwrap_or_default();
+        let presence = Change::between(archived.map(|_| ()), live.map(|_| ()));
+        let archived = archived.map(Vec::as_slice).unwrap_or_default();
+        let live = live.map(Vec::as_slice).unwrap_or_default();
         // Rollouts with equal stamps need not be read.
-        if list_rollout_stamps(old) == list_rollout_stamps(new) {
+        if list_rollout_stamps(archived) == list_rollout_stamps(live) {
             continue;
         }
 
-        let (messages_gained, messages_lost) = count_messages(old, new, archive, home)?;
+        let (messages_gained, messages_lost) = count_messages(archived, live, archive, home)?;
         let has_other_messages = messages_gained + messages_lost > 0;
         if let Some(change) = presence.or(has_other_messages.then_some(Change::Changed)) {
             changed.push(ConversationDiff {
@@ -96,22 +94,22 @@ fn list_rollout_stamps(files: &[FileEntry]) -> Vec<(Option<OsString>, u64, i64)>
     stamps
 }
 
-/// Returns the number of messages that only the home has, and the number that only the archive has. `old` are the
-/// rollouts of a conversation in the archive, `new` its rollouts in the home.
+/// Returns the number of messages that only the home has, and the number that only the archive has. `archived` are the
+/// rollouts of a conversation in the archive, `live` its rollouts in the home.
 fn count_messages(
-    old: &[FileEntry],
-    new: &[FileEntry],
+    archived: &[FileEntry],
+    live: &[FileEntry],
     archive: &ArchiveReader,
     home: &Path,
 ) -> Result<(usize, usize)> {
-    let (mut live, mut archived) = (Vec::new(), Vec::new());
-    for file in new {
+    let (mut live_messages, mut archived_messages) = (Vec::new(), Vec::new());
+    for file in live {
         let path = home.join(file.path.as_path());
-        live.extend(messages::read_messages(&path).at("read", &path)?);
+        live_messages.extend(messages::read_messages(&path).at("read", &path)?);
     }
 
-    for file in old {
-        archived.extend(read_messages(archive, file)?);
+    for file in archived {
+        archived_messages.extend(read_messages(archive, file)?);
     }
 
     let count_new = |known: &[_], all: &[_]| {
@@ -119,5 +117,7 @@ fn count_messages(
         counts.add(known);
         counts.find_missing(all).len()
     };
-    Ok((count_new(&archived, &live), count_new(&live, &archived)))
+    let gained = count_new(&archived_messages, &live_messages);
+    let lost = count_new(&live_messages, &archived_messages);
+    Ok((gained, lost))
 }
