@@ -187,14 +187,13 @@ impl ProfileImportArgs {
         warn_of_left(ui, "imported", &plan.left);
 
         // A login that loses against the local one still goes to the history, so it is something new.
-        let has_nothing_new = plan.left.is_empty()
-            && plan
-                .profiles
-                .iter()
-                .all(|p| !p.created && matches!(p.login, LoginOutcome::Same | LoginOutcome::None))
-            && counts.iter().all(|(count, ..)| *count == 0)
-            && plan.config != ConfigOutcome::Added;
-        if has_nothing_new {
+        let are_profiles_known = plan
+            .profiles
+            .iter()
+            .all(|p| !p.created && matches!(p.login, LoginOutcome::Same | LoginOutcome::None));
+        let has_new_records = counts.iter().any(|(count, ..)| *count > 0);
+        let has_new_config = plan.config == ConfigOutcome::Added;
+        if are_profiles_known && !has_new_records && !has_new_config && plan.left.is_empty() {
             ui.line("nothing to import: everything is already present");
         }
     }

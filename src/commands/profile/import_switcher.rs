@@ -113,7 +113,7 @@ fn import_login(
     let live_auth = read_login(context.codex_home())?;
     let is_live = live_auth
         .login()
-        .is_some_and(|live_auth| live_auth.identity.is_same(&login.identity));
+        .is_some_and(|live_login| live_login.identity.is_same(&login.identity));
 
     let (profiles, now) = (context.profiles(), context.local_now());
     // The switcher's home of this account owns the login, unless the account is live in the Codex home.
@@ -135,6 +135,7 @@ fn import_login(
 
     let own_profile = profiles.find(&login.identity)?;
     let recorded_home = own_profile.and_then(|profile| profile.find_live_home(home));
+    // In a dry run, a new account has no profile yet that records the home.
     let live_home = (is_live || switcher_login.home.is_some()).then(|| home.to_path_buf());
     Ok(ImportedLogin {
         name: switcher_login.name.clone(),

@@ -138,10 +138,12 @@ fn print_details(
 
     print(
         "location",
-        &match (live_home, owner_name(profile, live_home)) {
+        &match (live_home, profile.file.owner) {
             (Some(home), _) => format!("the live home {}", home.display()),
-            (None, "moved") => "another machine".into(),
-            (None, "moving") => "an interrupted export".into(),
+            (None, LoginOwner::Moved) if profile.file.moving.is_some() => {
+                "an interrupted export".into()
+            }
+            (None, LoginOwner::Moved) => "another machine".into(),
             (None, _) => "this profile".into(),
         },
     );
