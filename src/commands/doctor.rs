@@ -212,8 +212,9 @@ impl FixRun<'_> {
             let (now, zone) = (self.context.now(), self.context.zone());
             let message = format!("cooldown.json {created} again from the records");
             // Every update of cooldown.json replaces a damaged file, even one that changes nothing.
+            let no_change = |_: &mut cooldown::CooldownFile| {};
             self.fix("manager.cooldown", message, || {
-                store::note_profiles_and(home, &now, zone, |_| {}).map(drop)
+                store::note_profiles_and(home, &now, zone, no_change).map(drop)
             });
         }
     }

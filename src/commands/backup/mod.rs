@@ -99,7 +99,9 @@ impl BackupArgs {
         // The figures are recorded first, so that a failed capture does not lose them.
         let manager_home = context.manager_home();
         let (now, zone) = (context.now(), context.zone());
-        let warnings = status::record_report(manager_home, &plan.report, None, &now, zone)?;
+        // The archive is a later use of the account, which `note_archive` records.
+        let used_at = None;
+        let warnings = status::record_report(manager_home, &plan.report, used_at, &now, zone)?;
         warn_all(&context.ui, &warnings);
 
         let (captured, previous) = self.capture_home(context, plan)?;
@@ -223,14 +225,14 @@ impl BackupArgs {
         let login = login.filter(|_| store.may_read_auth_json());
         let identity = login.map(|login| &login.identity);
         // A login in the keyring is not read, so that archives of the home count, whichever account they have.
-        let is_account_known = identity.is_some() || store.reads_auth_json();
+        let is_account_hidden = identity.is_none() && !store.reads_auth_json();
 
         let newest = store::find_newest_usable(&records, |metadata| {
             metadata.mode == self.capture.mode
                 && !metadata.is_single_login()
                 && !metadata.is_safety()
                 && metadata.records_home(context.codex_home())
-                && (!is_account_known
+                && (is_account_hidden
                     || is_same_account_or_none(metadata.identity().as_ref(), identity))
         });
         let Some(newest) = newest else {

@@ -106,7 +106,7 @@ pub(super) fn print_settings(context: &Context, args: &ConfigListArgs) -> Result
         .collect();
 
     let mut table = Table::new(ui, COLUMNS);
-    let mut long = Vec::new();
+    let mut below = Vec::new();
     // The list begins with the values of `KEYS`; the folder settings after them are printed below the table.
     for (key, setting) in KEYS.iter().zip(&settings) {
         let style = match setting.origin {
@@ -116,7 +116,7 @@ pub(super) fn print_settings(context: &Context, args: &ConfigListArgs) -> Result
         let value = printable(&format_value(&setting.value));
         let short_value = shorten_for_table(&value);
         if short_value != value {
-            long.push((key.name.to_owned(), value.clone()));
+            below.push((key.name.to_owned(), value.clone()));
         }
         table.add_row([
             Cell::plain(key.name),
@@ -129,8 +129,8 @@ pub(super) fn print_settings(context: &Context, args: &ConfigListArgs) -> Result
 
     // Folder keys are paths, too long for a table of 80 columns.
     let folder_values = settings.iter().skip(KEYS.len());
-    long.extend(folder_values.map(|s| (printable(&s.key), printable(&format_value(&s.value)))));
-    for (name, value) in long {
+    below.extend(folder_values.map(|s| (printable(&s.key), printable(&format_value(&s.value)))));
+    for (name, value) in below {
         ui.line(format_args!("{name} = {value}"));
     }
 
@@ -275,10 +275,10 @@ fn find_origin(key: &SettingKey, is_in_file: bool, context: &Context) -> ValueOr
         "codex.bin" => flags.codex_bin.is_some(),
         _ => false,
     };
-    let is_time_zone = key.name == "timezone";
-    let is_in_environment = if is_time_zone {
-        // A TZ that names no known zone is ignored.
-        context::read_tz_zone(&context.env).is_some()
+    let is_in_environment = if key.name == "timezone" {
+        // TZ describes the machine, so unlike other variables it does not replace the value of the file. A TZ that
+        // names no known zone is ignored.
+        !is_in_file && context::read_tz_zone(&context.env).is_some()
     } else {
         key.variable
             .is_some_and(|name| context.env.get(name).is_some())
@@ -286,8 +286,7 @@ fn find_origin(key: &SettingKey, is_in_file: bool, context: &Context) -> ValueOr
 
     if is_set_by_flag {
         ValueOrigin::Flag
-    } else if is_in_environment && !(is_time_zone && is_in_file) {
-        // Every variable but TZ takes precedence over the file; TZ describes the machine.
+    } else if is_in_environment {
         ValueOrigin::Environment
     } else if is_in_file {
         ValueOrigin::File

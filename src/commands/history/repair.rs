@@ -174,6 +174,7 @@ fn show_changes(context: &Context, changes: &[RepairChange]) {
 
     for (change, id) in changes.iter().zip(&ids).take(shown) {
         let new_text = printable(&change.to);
+        // The words are padded to the same width.
         let action = match change.action {
             RepairAction::Path => "fix path",
             RepairAction::AddRow => "add row ",
