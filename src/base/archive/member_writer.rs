@@ -47,7 +47,7 @@ pub(super) fn lock_files(files: &SharedFileList) -> MutexGuard<'_, FileList> {
 pub(super) struct FileInMember {
     /// The position of the file in the manifest.
     pub(super) index: usize,
-    /// The range of the content in the bytes of the member.
+    /// The range of the content in the tar stream of the member, before compression.
     pub(super) content: std::ops::Range<usize>,
 }
 

@@ -385,7 +385,7 @@ struct Differences {
     /// are not used.
     rollout_of_row: Vec<Option<usize>>,
     report: CheckReport,
-    /// The error that ended the reading of the name index.
+    /// The last error of reading a line of the name index; the check fails with it.
     index_error: Option<IoError>,
 }
 

@@ -158,6 +158,7 @@ fn for_each_head<K: Send>(
     for_each_file_in_batches(files, HEADS_AT_A_TIME, skipped, rollout::read_head, handle)
 }
 
+/// Like [`for_each_file`]; a thread takes `batch_size` files at a time.
 fn for_each_file_in_batches<K: Send, T: Send>(
     files: impl Iterator<Item = (K, PathBuf)>,
     batch_size: usize,

@@ -218,8 +218,8 @@ fn change_rows(database: &Path, plan: &mut RepairPlan) -> Result<(), HistoryErro
                             failed_ids.insert(change.id.clone());
                         }
                     }
-                // A change of turns or of the whole database concerns no row.
                 } else if let Some(change) = change.to_row_change() {
+                    // Changes of turns or of the whole database concern no row.
                     apply_change(&change)?;
                 }
             }

@@ -146,19 +146,20 @@ impl<'a> ReadabilityCheck<'a> {
         let turns_of_base =
             |base: &ContinuedRollout| count_turns_in(&base.path, Some(base.cut.offset));
         let leaf_turns = count_turns_in(&leaf.file.path(self.home), None);
-        let base_turns: usize = bases.iter().map(turns_of_base).sum();
+        let counts: Vec<_> = bases.iter().map(turns_of_base).collect();
+        let base_turns: usize = counts.iter().sum();
 
         let turns_on_disk = leaf_turns + base_turns;
         let turns_shown = match &cause {
             UnreadableCause::Unprojected(_) => {
-                let shown_of_base = |base: &ContinuedRollout| {
+                let shown_of_bases = bases.iter().zip(&counts).map(|(base, turns)| {
                     if base.is_projected {
-                        turns_of_base(base)
+                        *turns
                     } else {
                         self.projections.count_turns(&base.cut.rollout_id)
                     }
-                };
-                let shown = leaf_turns + bases.iter().map(shown_of_base).sum::<usize>();
+                });
+                let shown = leaf_turns + shown_of_bases.sum::<usize>();
                 // A projection may have turns after the cut.
                 shown.min(turns_on_disk)
             }

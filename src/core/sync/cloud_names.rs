@@ -232,6 +232,7 @@ fn strip_computer(stem: &str) -> Option<&str> {
         !original.is_empty()
             && (4..=15).contains(&computer.len())
             && computer.bytes().all(is_computer_byte)
+            && computer.bytes().any(|b| b.is_ascii_uppercase())
     });
     split.map(|(original, _)| original)
 }

@@ -15,7 +15,8 @@ const MANY_ZEROS: usize = 64;
 /// The largest TOML file that is parsed to check whether it is complete.
 const MAX_PARSED_TOML_BYTES: u64 = 1024 * 1024;
 
-/// The length in bytes and the digest of the text of a file, decompressed if it is compressed.
+/// The length in bytes and the digest of the text of a file, decompressed if it is compressed. The order is that of the
+/// fields: all machines choose by it between two rewritten versions.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
 pub struct TextDigest {
     pub len: u64,

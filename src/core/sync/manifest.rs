@@ -47,7 +47,7 @@ impl ManifestEntry {
         }
     }
 
-    /// Returns the text, if the file at `path` is not compressed.
+    /// Returns length and digest of the text, if the file at `path` is not compressed.
     pub(crate) fn text_digest(&self, path: &str) -> Option<TextDigest> {
         let (len, digest) = (self.size, self.digest);
         (!path.ends_with(rollout::ZST)).then_some(TextDigest { len, digest })

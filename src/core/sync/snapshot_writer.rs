@@ -200,11 +200,15 @@ fn write_zip(path: &Path, root: &Path, list: &SnapshotList) -> Result<(), IoErro
 
 /// Adds the path that failed to the error of a copy: the source if it cannot be read, so that the file is left out,
 /// else the target, whose error ends the run.
-fn attribute_copy_error(copied: io::Result<u64>, from: &Path, to: &Path) -> Result<u64, IoError> {
-    let read_source_again = || io::copy(&mut file_open::open(from)?, &mut io::sink());
+fn attribute_copy_error(
+    copied: io::Result<u64>,
+    source: &Path,
+    target: &Path,
+) -> Result<u64, IoError> {
+    let read_source_again = || io::copy(&mut file_open::open(source)?, &mut io::sink());
     match copied {
-        Err(e) if read_source_again().is_ok() => Err(e).at("write", to),
-        copied => copied.at("copy", from),
+        Err(e) if read_source_again().is_ok() => Err(e).at("write", target),
+        copied => copied.at("copy", source),
     }
 }
 

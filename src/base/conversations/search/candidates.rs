@@ -213,7 +213,7 @@ impl CandidateFinder<'_> {
                 // The lists begin with the narrowest, so each one without the conversation is a step to a wider form.
                 let lists_without = narrower_lists
                     .iter()
-                    .take_while(|list| !has_posting(list, number));
+                    .take_while(|narrower| !has_posting(narrower, number));
                 let wider_steps = lists_without.count();
 
                 let texts = f64::from(posting.texts);

@@ -140,8 +140,8 @@ fn find_matches(text: &str, terms: &[Term]) -> Vec<Range<usize>> {
         let mut plain_terms = terms().filter(|term| term.is_plain);
         plain_terms.any(|term| {
             // The index does not have shorter parts.
-            let is_indexed = |part: &&String| part.len() >= MIN_PART_LETTERS;
-            let mut parts = term.parts.iter().filter(is_indexed);
+            let is_long_enough = |part: &&String| part.len() >= MIN_PART_LETTERS;
+            let mut parts = term.parts.iter().filter(is_long_enough);
             matches_form(part, &term.words[0].word) || parts.any(|word| fold_text(part) == *word)
         })
     };

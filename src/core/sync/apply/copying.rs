@@ -35,7 +35,7 @@ pub(super) struct StagedCopy {
 pub(super) struct PlacedFile {
     pub(super) to: SidePath,
     pub(super) stat: Stat,
-    /// The uncompressed text, if it can be read.
+    /// Length and digest of the uncompressed text, if it can be read.
     pub(super) text: Option<TextDigest>,
 }
 

@@ -30,7 +30,7 @@ pub(crate) enum FileOutcome {
 
 impl FileOutcome {
     /// Returns the outcome for a file with the same version on both sides. `last` is the record of the last sync;
-    /// `contents` is the text, if known.
+    /// `contents` is the length and digest of the text, if known.
     pub(crate) fn record_equal(
         last: Option<&SyncedFile>,
         local: &FileVersion,

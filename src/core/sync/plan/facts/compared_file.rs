@@ -33,7 +33,7 @@ pub(crate) struct ComparedFile<'a> {
     pub(crate) rules: DecisionRules,
     /// The kind of the remote side, for messages.
     pub(crate) remote_kind: SyncRemote,
-    /// The text that both sides have, if known.
+    /// Length and digest of the text that both sides have, if known.
     pub(crate) contents: Option<TextDigest>,
     /// The reason not to copy the remote version over the local one yet.
     pub(crate) download_risk: Option<&'static str>,

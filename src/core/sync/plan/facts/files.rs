@@ -319,7 +319,7 @@ impl<'a> FactReader<'a> {
         let merge = line_merge::merge_versions(&paths)?;
 
         let index_on = |side| sides.iter().position(|version| version.seen.side == side);
-        let local_first_line = match (self.read_max_bytes(key), index_on(Side::Local)) {
+        let local_first_line = match (self.read_history_limit(key), index_on(Side::Local)) {
             (Some(max_bytes), Some(index)) => merge.first_line_within(max_bytes, index),
             _ => 0,
         };
@@ -361,8 +361,9 @@ impl<'a> FactReader<'a> {
         })
     }
 
-    /// Returns the size beyond which Codex drops the oldest lines of the local file.
-    fn read_max_bytes(&self, key: &str) -> Option<u64> {
+    /// Returns the size beyond which Codex drops the oldest lines of the local `history.jsonl`; `None` without a limit,
+    /// and for other files.
+    fn read_history_limit(&self, key: &str) -> Option<u64> {
         let config = (key == PROMPT_HISTORY).then(|| CodexConfig::read(&self.config.local))?;
         config.history_max_bytes.ok().flatten()
     }

@@ -62,14 +62,16 @@ pub(crate) fn add_conflict_copies(plan: &mut SyncPlan, copies: &[ConflictCopyFac
                 plan.steps.extend(build_update_step(copy, why, vec![op]));
             }
 
-            ConflictCopyState::NotDownloaded | ConflictCopyState::Damaged => {
-                let why = if *state == ConflictCopyState::NotDownloaded {
-                    "is not downloaded to this machine; have the cloud client download it"
-                } else {
-                    "has not arrived completely: its content does not match the digest in its name"
-                };
-                let notice = NoticeList::Waiting.notice(name(), why);
-                plan.notices.extend([notice]);
+            ConflictCopyState::NotDownloaded => {
+                let why = "is not downloaded to this machine; have the cloud client download it";
+                plan.notices
+                    .extend([NoticeList::Waiting.notice(name(), why)]);
+            }
+            ConflictCopyState::Damaged => {
+                let why =
+                    "has not arrived completely: its content does not match the digest in its name";
+                plan.notices
+                    .extend([NoticeList::Waiting.notice(name(), why)]);
             }
         }
     }
