@@ -60,8 +60,7 @@ pub fn parse(text: &str, now: DateTime<Utc>, zone: Zone) -> Result<StatusText, S
 
     let mut reader = StatusReader {
         status: StatusText::default(),
-        are_secondary: Vec::new(),
-        earlier_windows: 0,
+        windows: Vec::new(),
         heading_limit_id: CODEX_LIMIT.to_owned(),
         context: ResetContext { now, zone },
     };
@@ -70,7 +69,8 @@ pub fn parse(text: &str, now: DateTime<Utc>, zone: Zone) -> Result<StatusText, S
         reader.read_field(&field)?;
     }
 
-    let status = reader.status;
+    let mut status = reader.status;
+    status.windows = reader.windows.into_iter().map(|read| read.window).collect();
     if status.email.is_none() && status.windows.is_empty() && status.spend_cap.is_none() {
         return Err(StatusTextError::Nothing);
     }
@@ -78,15 +78,21 @@ pub fn parse(text: &str, now: DateTime<Utc>, zone: Zone) -> Result<StatusText, S
 }
 
 struct StatusReader {
+    /// The values that were read so far, without the windows.
     status: StatusText,
-    /// For each window in `status.windows`, true if its label is the one of a second window. Codex gives all windows of
-    /// an unusual length the same label, and marks the second one.
-    are_secondary: Vec<bool>,
-    /// The number of windows that come from earlier screens of the text.
-    earlier_windows: usize,
+    windows: Vec<ReadWindow>,
     /// The limit id of the last heading.
     heading_limit_id: String,
     context: ResetContext,
+}
+
+struct ReadWindow {
+    window: Window,
+    /// True if its label is the one of a second window. Codex gives all windows of an unusual length the same label, and
+    /// marks the second one.
+    is_secondary: bool,
+    /// True if only an earlier screen of the text shows the window.
+    is_of_earlier_screen: bool,
 }
 
 impl StatusReader {
@@ -98,7 +104,8 @@ impl StatusReader {
                 Ok(())
             }
             Label::Quota => {
-                self.read_window(CODEX_LIMIT.into(), Some(WEEKLY_MINUTES), false, field)
+                let (limit_id, is_secondary) = (CODEX_LIMIT.to_owned(), false);
+                self.read_window(limit_id, Some(WEEKLY_MINUTES), is_secondary, field)
             }
             Label::Limit(limit) => self.read_limit(limit, field),
         }
@@ -108,7 +115,9 @@ impl StatusReader {
     fn read_account(&mut self, field: &StatusField) -> Result<(), StatusTextError> {
         // The account line is the first of a screen.
         self.heading_limit_id = CODEX_LIMIT.into();
-        self.earlier_windows = self.status.windows.len();
+        for read in &mut self.windows {
+            read.is_of_earlier_screen = true;
+        }
         self.status.spend_cap = None;
 
         let Some((email, plan)) = parse_account_value(&field.lines) else {
@@ -180,28 +189,29 @@ impl StatusReader {
         field: &StatusField,
     ) -> Result<(), StatusTextError> {
         let figure = self.context.parse_figure(&field.lines, minutes)?;
-        let window = Window {
-            limit_id,
-            minutes,
-            used_percent: figure.used_percent,
-            resets_at: figure.resets_at,
+        let read = ReadWindow {
+            window: Window {
+                limit_id,
+                minutes,
+                used_percent: figure.used_percent,
+                resets_at: figure.resets_at,
+            },
+            is_secondary,
+            is_of_earlier_screen: false,
         };
 
-        let windows = &mut self.status.windows;
-        let mut known_windows = windows.iter().zip(&self.are_secondary);
-        let position = known_windows.position(|(known, known_is_secondary)| {
-            known.limit_id == window.limit_id
-                && known.minutes == minutes
-                && *known_is_secondary == is_secondary
+        let known = self.windows.iter_mut().find(|known| {
+            known.window.limit_id == read.window.limit_id
+                && known.window.minutes == minutes
+                && known.is_secondary == is_secondary
         });
-        match position {
-            None => {
-                windows.push(window);
-                self.are_secondary.push(is_secondary);
-            }
+        match known {
+            None => self.windows.push(read),
             // A later screen replaces the figures of an earlier one.
-            Some(i) if i < self.earlier_windows || windows[i] == window => windows[i] = window,
-            Some(_) => return Err(StatusTextError::TwoFigures(window.label())),
+            Some(known) if known.is_of_earlier_screen || known.window == read.window => {
+                *known = read;
+            }
+            Some(_) => return Err(StatusTextError::TwoFigures(read.window.label())),
         }
 
         Ok(())

@@ -286,6 +286,18 @@ fn the_last_of_several_screens_is_used() {
 }
 
 #[test]
+fn two_figures_for_one_window_are_refused_in_the_second_screen_too() {
+    // The heading of the second limit is missing.
+    let later = format!("{CURRENT}5h limit: 97% left");
+    let both = parse_now(&format!("{CURRENT}{later}"));
+    assert_eq!(both, parse_now(&later));
+    assert_eq!(
+        both.unwrap_err().to_string(),
+        "the status text shows two different figures for one window: 5h"
+    );
+}
+
+#[test]
 fn a_monthly_credit_limit_is_returned_only_if_used_up() {
     let text = |left: u8| {
         format!(
