@@ -56,16 +56,22 @@ impl<'a> Arguments<'a> {
     /// is a subcommand, and is a prompt otherwise.
     pub fn parse(all: &'a [OsString]) -> Self {
         let positional = find_positional_indices(all);
-        let positional_text = |at: usize| positional.get(at).and_then(|i| all[*i].to_str());
+        // After `--`, a word is a prompt, even the name of a subcommand.
+        let options_end = all.iter().position(|argument| argument == "--");
+        let may_be_subcommand = |i: &&usize| options_end.is_none_or(|end| **i < end);
+        let subcommand_text = |at: usize| {
+            let position = positional.get(at).filter(may_be_subcommand)?;
+            all[*position].to_str()
+        };
 
-        let (mode, subcommand_count) = match positional_text(0) {
+        let (mode, subcommand_count) = match subcommand_text(0) {
             _ if asks_for_help_or_version(all) => (InvocationMode::Administrative, 0),
             Some(first) if is_among(INTERACTIVE_SUBCOMMANDS, first) => {
                 (InvocationMode::Interactive, 1)
             }
             Some(first) if is_among(BATCH_SUBCOMMANDS, first) => {
                 // `exec resume` and `exec review` have a subcommand of their own.
-                let is_nested = matches!(positional_text(1), Some("resume" | "fork" | "review"));
+                let is_nested = matches!(subcommand_text(1), Some("resume" | "fork" | "review"));
                 (InvocationMode::Batch, 1 + usize::from(is_nested))
             }
             Some(first) if is_among(ADMINISTRATIVE_SUBCOMMANDS, first) => {
@@ -253,6 +259,9 @@ mod tests {
             ("exec --help", InvocationMode::Administrative, None),
             ("--version", InvocationMode::Administrative, None),
             ("-- --version", InvocationMode::Interactive, None),
+            ("-- login", InvocationMode::Interactive, None),
+            ("exec -- resume abc", InvocationMode::Batch, None),
+            ("resume -- abc", InvocationMode::Interactive, Some("abc")),
         ] {
             let words = words(line);
             let parsed = Arguments::parse(&words);
