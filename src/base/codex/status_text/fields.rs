@@ -216,18 +216,17 @@ fn parse_limit_label(text: &str) -> Option<LimitLabel<'_>> {
 
     let is_usage = take_last_word(&mut name, "usage");
     // The length may have two words: `5 hour`.
-    let minutes_and_word_count = (1..=name.len().min(2)).find_map(|word_count| {
-        let minutes = parse_window_minutes(&name[name.len() - word_count..].concat())?;
-        Some((minutes, word_count))
+    let minutes = (1..=name.len().min(2)).find_map(|word_count| {
+        let start = name.len() - word_count;
+        let minutes = parse_window_minutes(&name[start..].concat())?;
+        name.truncate(start);
+        Some(minutes)
     });
-    name.truncate(name.len() - minutes_and_word_count.map_or(0, |(_, word_count)| word_count));
-
-    let is_secondary =
-        is_usage && minutes_and_word_count.is_none() && take_last_word(&mut name, "secondary");
+    let is_secondary = is_usage && minutes.is_none() && take_last_word(&mut name, "secondary");
 
     Some(LimitLabel {
         name,
-        minutes: minutes_and_word_count.map(|(minutes, _)| minutes),
+        minutes,
         is_secondary,
         is_usage,
     })

@@ -20,55 +20,61 @@ pub(super) struct ResetContext {
 }
 
 impl ResetContext {
-    /// Parses the value of a window of this length: `[██░░] 88% left (resets 09:08)`.
+    /// Parses the value of a window: `[██░░] 88% left (resets 09:08)`.
     ///
     /// Lines of a value may end inside a word. The lines are first joined by blanks; if that gives no
     /// valid value, they are joined without blanks.
     pub(super) fn parse_figure(
         self,
         lines: &[&str],
-        minutes: Option<u32>,
+        window_minutes: Option<u32>,
     ) -> Result<WindowFigure, StatusTextError> {
-        self.parse_unwrapped_figure(&lines.join(" "), minutes)
+        self.parse_joined_figure(&lines.join(" "), window_minutes)
             .or_else(|error| {
-                let is_wrapped = lines.len() > 1;
+                if lines.len() <= 1 {
+                    return Err(error);
+                }
                 // A narrow terminal breaks lines within words.
-                let joined_value = is_wrapped.then(|| separate_letters_and_digits(&lines.concat()));
-                joined_value
-                    .and_then(|value| self.parse_unwrapped_figure(&value, minutes).ok())
-                    .ok_or(error)
+                let joined_value = separate_letters_and_digits(&lines.concat());
+                self.parse_joined_figure(&joined_value, window_minutes)
+                    .map_err(|_| error)
             })
     }
 
-    fn parse_unwrapped_figure(
+    fn parse_joined_figure(
         self,
         value: &str,
-        minutes: Option<u32>,
+        window_minutes: Option<u32>,
     ) -> Result<WindowFigure, StatusTextError> {
         let bad_time_error = |text: &str| StatusTextError::BadTime(excerpt(text));
         let (used_percent, rest) =
             parse_used_percent(value).ok_or_else(|| StatusTextError::BadFigure(excerpt(value)))?;
-        let time = parse_reset_time(rest).ok_or_else(|| bad_time_error(rest.trim()))?;
-        let to_instant = |time| {
-            self.resolve_reset(time, minutes)
-                .ok_or_else(|| bad_time_error(time))
+
+        let is_separator = |c: char| !c.is_alphanumeric() && !"()".contains(c);
+        let reset = rest.trim_start_matches(is_separator);
+        let resets_at = if reset.is_empty() {
+            None
+        } else {
+            let time = parse_reset_time(reset).ok_or_else(|| bad_time_error(rest.trim()))?;
+            let instant = self.resolve_reset(time, window_minutes);
+            Some(instant.ok_or_else(|| bad_time_error(time))?)
         };
 
         Ok(WindowFigure {
             used_percent,
-            resets_at: time.map(to_instant).transpose()?,
+            resets_at,
         })
     }
 
     /// Returns the instant of a reset time, by the rules of [`parse`](super::parse). `None` if the text is no time.
-    fn resolve_reset(self, text: &str, minutes: Option<u32>) -> Option<Timestamp> {
+    fn resolve_reset(self, text: &str, window_minutes: Option<u32>) -> Option<Timestamp> {
         let Self { now, zone } = self;
         if let Some(span) = text.strip_prefix("in ").and_then(time_format::parse_span) {
             return now.checked_add_signed(span).map(|at| zone.at(&at));
         }
 
         let WallTime { day, time } = time_format::parse_wall_time(text)?;
-        let length = minutes.map(|m| Duration::minutes(i64::from(m)));
+        let length = window_minutes.map(|minutes| Duration::minutes(i64::from(minutes)));
         match (day, time) {
             (None, Some(time)) => {
                 let next = zone.next_occurrence(time, None, &now);
@@ -124,30 +130,19 @@ fn parse_used_percent(value: &str) -> Option<(f64, &str)> {
     (0.0..=100.0).contains(&percent).then_some((used, rest))
 }
 
-/// Parses `(resets 09:08)` or `resets 09:08` and returns the time: `Some(None)` if there is no reset,
-/// `None` if the text is invalid.
-#[allow(
-    clippy::option_option,
-    reason = "no reset and no grammar are two cases"
-)]
-fn parse_reset_time(rest: &str) -> Option<Option<&str>> {
-    let is_separator = |c: char| !c.is_alphanumeric() && !"()".contains(c);
-    let rest = rest.trim_start_matches(is_separator);
-    if rest.is_empty() {
-        return Some(None);
-    }
-
-    let inner = match rest.strip_prefix('(') {
+/// Returns the text of the time in `(resets 09:08)` or `resets 09:08`.
+fn parse_reset_time(reset: &str) -> Option<&str> {
+    let inner = match reset.strip_prefix('(') {
         Some(inner) => {
             let (inner, after) = inner.split_once(')')?;
             // Text of another program after the bracket is harmless, but a second figure is not.
             (!after.contains('%')).then_some(inner)?
         }
-        None => rest,
+        None => reset,
     };
 
     let time = strip_prefix_ignoring_case(inner.trim(), "resets")?;
-    Some(Some(time.trim_start_matches([':', ' ']).trim_end()))
+    Some(time.trim_start_matches([':', ' ']).trim_end())
 }
 
 /// Returns the instant of a date. Without a year it is the first such date on which the window can
