@@ -135,10 +135,8 @@ pub fn list_kept_folders(folder: &Path) -> Vec<(PathBuf, KeptAs)> {
         .into_iter()
         .filter(|(name, _)| name.as_encoded_bytes().starts_with(name_prefix))
         .filter_map(|(name, _)| {
-            Some((
-                folder.with_file_name(&name),
-                parse_kept_name(Path::new(&name))?,
-            ))
+            let kept_as = parse_kept_name(Path::new(&name))?;
+            Some((folder.with_file_name(&name), kept_as))
         })
         .collect();
     kept_folders.sort_by(|a, b| a.0.cmp(&b.0));

@@ -111,23 +111,26 @@ impl Transaction {
         let steps = std::mem::take(&mut self.journal.steps);
         for (number, mut step) in steps.into_iter().enumerate() {
             let path_numbers = by_path.get(&step.live).filter(|all| all.contains(&number));
-            let mut adapted = vec![step.clone()];
-            if let Some(path_numbers) = path_numbers {
-                let is_foreign = foreign_paths.contains(&step.live);
-                if is_foreign && path_numbers.len() > 1 {
-                    adapted[0].record_live_entry(direction)?;
-                } else {
-                    if is_foreign || step.is_foreign_entry_at(&step.staged)? {
-                        step.record_current_ids(direction)?;
-                    }
-                    let moves = interim.plan_two_moves(&self.journal, &step, direction)?;
-                    adapted = moves.map_or_else(|| vec![step], Vec::from);
+            let Some(path_numbers) = path_numbers else {
+                self.journal.steps.push(step);
+                continue;
+            };
+
+            let is_foreign = foreign_paths.contains(&step.live);
+            let is_one_of_two_moves = path_numbers.len() > 1;
+            let adapted = if is_foreign && is_one_of_two_moves {
+                step.record_live_entry(direction)?;
+                vec![step]
+            } else {
+                if is_foreign || step.is_foreign_entry_at(&step.staged)? {
+                    step.record_current_ids(direction)?;
                 }
+                let moves = interim.plan_two_moves(&self.journal, &step, direction)?;
+                moves.map_or_else(|| vec![step], Vec::from)
+            };
 
-                let first_number = self.journal.steps.len();
-                adapted_numbers.extend(first_number..first_number + adapted.len());
-            }
-
+            let first_number = self.journal.steps.len();
+            adapted_numbers.extend(first_number..first_number + adapted.len());
             self.journal.steps.extend(adapted);
         }
         Ok(adapted_numbers)

@@ -21,8 +21,9 @@ pub struct Step {
     staged_id: Option<FileId>,
     /// The id of the other file, if this step is one of two moves that exchange two files. Such moves
     /// link the old file and rename the new one over it, so that the live path is never empty.
-    #[serde(default, skip_serializing_if = "Option::is_none")]
-    partner_id: Option<FileId>,
+    #[serde(rename = "partner_id", default)]
+    #[serde(skip_serializing_if = "Option::is_none")]
+    exchanged_with: Option<FileId>,
 }
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -53,7 +54,7 @@ impl Step {
         Ok(Self {
             live_id: FileId::read(&live)?,
             staged_id: FileId::read(&staged)?,
-            partner_id: None,
+            exchanged_with: None,
             live,
             staged,
         })
@@ -87,12 +88,12 @@ impl Step {
             Direction::Back => (self.staged.clone(), aside),
         };
 
-        let move_step = |staged, live_id, staged_id, partner| Self {
+        let move_step = |staged, live_id, staged_id, other_file| Self {
             live: self.live.clone(),
             staged,
             live_id,
             staged_id,
-            partner_id: are_files.then_some(partner),
+            exchanged_with: are_files.then_some(other_file),
         };
         Some([
             move_step(old_path, Some(old), None, new),
@@ -161,6 +162,7 @@ impl Step {
         let (has_live, has_staged) = (exists(&self.live)?, exists(&self.staged)?);
         match (self.live_id, self.staged_id) {
             (Some(_), Some(_)) if has_live && has_staged => self.exchange(),
+            // A move to the staged path, or an exchange whose new file another program has removed.
             (Some(_), _) if has_staged => self.move_to_live(),
             (None, Some(_)) if has_live => self.move_to_staged(),
             // The old or the new file is gone, so nothing can be moved back.
@@ -180,7 +182,7 @@ impl Step {
     fn move_to_staged(&self) -> Result<(), IoError> {
         // A rename would leave the live path empty until the other half is moved here, and a Codex that starts
         // in between would create the file anew. A file system without hard links leaves no other way.
-        if self.partner_id.is_some() && sharing::hard_link(&self.live, &self.staged).is_ok() {
+        if self.exchanged_with.is_some() && sharing::hard_link(&self.live, &self.staged).is_ok() {
             return Ok(());
         }
         atomic::rename_to_free_unsynced(&self.live, &self.staged)
@@ -191,15 +193,16 @@ impl Step {
     /// staged name.
     fn move_to_live(&self) -> Result<(), IoError> {
         let live = stat(&self.live)?;
-        let is_partner = |(id, _): &(FileId, _)| self.partner_id.is_some_and(|p| p.is_same(*id));
+        let is_other_file =
+            |(id, _): &(FileId, _)| self.exchanged_with.is_some_and(|f| f.is_same(*id));
         let is_linked = |(id, _): &(FileId, _)| self.live_id.is_some_and(|old| old.is_same(*id));
 
         match &live {
-            Some(live_entry) if self.partner_id.is_some() && is_linked(live_entry) => {
+            Some(live_entry) if self.exchanged_with.is_some() && is_linked(live_entry) => {
                 // An undo: the old file never left the live path, so only its second link goes.
                 sharing::remove_file(&self.staged).at("remove", &self.staged)
             }
-            Some(live_entry) if is_partner(live_entry) => {
+            Some(live_entry) if is_other_file(live_entry) => {
                 sharing::rename(&self.staged, &self.live).at("move", &self.staged)
             }
             _ => atomic::rename_to_free_unsynced(&self.staged, &self.live),
@@ -226,7 +229,7 @@ impl Step {
 
     /// Returns true if `id` was the id of an entry of the old or the new state when the step was recorded.
     pub(super) fn has_recorded(&self, id: FileId) -> bool {
-        let ids = [self.live_id, self.staged_id, self.partner_id];
+        let ids = [self.live_id, self.staged_id, self.exchanged_with];
         ids.iter().flatten().any(|recorded| recorded.is_same(id))
     }
 
@@ -256,12 +259,12 @@ impl Step {
             Direction::Forward if is_outgoing => self.live_id = current_id,
             Direction::Back if is_outgoing => self.staged_id = current_id,
             // The other half of the two moves. It only has to know which file it may replace.
-            _ => self.partner_id = self.partner_id.and(current_id),
+            _ => self.exchanged_with = self.exchanged_with.and(current_id),
         }
 
         // Only a file can be linked, so only two moves of files know each other.
         if !is_file {
-            self.partner_id = None;
+            self.exchanged_with = None;
         }
         Ok(())
     }

@@ -537,21 +537,15 @@ fn check_disjoint<'a>(
     mut paths: impl Iterator<Item = &'a Path> + Clone,
 ) -> Result<(), JournalError> {
     let mut all_paths = HashSet::new();
-    for path in paths.clone() {
-        if !all_paths.insert(path) {
-            return Err(JournalError::ConflictingSteps(path.to_path_buf()));
-        }
-    }
-
-    let is_below = |path: &&Path| {
-        path.ancestors()
-            .skip(1)
-            .any(|ancestor| all_paths.contains(ancestor))
+    let duplicate = paths.clone().find(|path| !all_paths.insert(*path));
+    let is_below_another = |path: &&Path| {
+        let mut ancestors = path.ancestors().skip(1);
+        ancestors.any(|ancestor| all_paths.contains(ancestor))
     };
-    let conflict = paths.find(is_below);
-    conflict.map_or(Ok(()), |path| {
-        Err(JournalError::ConflictingSteps(path.to_path_buf()))
-    })
+    match duplicate.or_else(|| paths.find(is_below_another)) {
+        Some(path) => Err(JournalError::ConflictingSteps(path.to_path_buf())),
+        None => Ok(()),
+    }
 }
 
 /// Removes a staging folder, its journal and lock last. Once the lock is gone, another transaction
