@@ -96,12 +96,12 @@ pub fn infer_quota(
     let next_available_at = zone.at(&(start + Duration::days(7)));
     let available_on = next_available_at.date_naive();
 
-    let current_year = options.year.unwrap_or_else(|| zone.at(now).year());
+    let current_year = zone.at(now).year();
     let agrees = |year| name.date_in_year(year) == Some(available_on);
-    let year = if agrees(current_year) || options.year.is_some() || !agrees(available_on.year()) {
-        current_year
-    } else {
-        available_on.year()
+    let year = match options.year {
+        Some(year) => year,
+        None if !agrees(current_year) && agrees(available_on.year()) => available_on.year(),
+        None => current_year,
     };
 
     LegacyInference {

@@ -233,23 +233,23 @@ impl<'a> Ranking<'a> {
     /// relative to now, `format_time` in full.
     pub fn reason(
         &self,
-        candidate: &RankedAccount<'_>,
+        ranked: &RankedAccount<'_>,
         format_ago: impl Fn(&Timestamp) -> String,
         format_time: impl Fn(&Timestamp) -> String,
     ) -> String {
-        if let Some(exclusion) = self.explain_exclusion(candidate) {
+        if let Some(exclusion) = self.explain_exclusion(ranked) {
             return exclusion.into();
         }
 
-        let entry = &candidate.account.entry;
+        let entry = &ranked.account.entry;
         let last_use = entry.last_used_at.map_or_else(
             || "never used".into(),
             |at| format!("last used {}", format_ago(&at)),
         );
 
-        match candidate.verdict.state {
-            AccountState::Ready => self.explain_ready(candidate, &last_use, format_ago),
-            AccountState::Cooldown => candidate.explain_cooldown(format_ago, format_time),
+        match ranked.verdict.state {
+            AccountState::Ready => self.explain_ready(ranked, &last_use, format_ago),
+            AccountState::Cooldown => ranked.explain_cooldown(format_ago, format_time),
             AccountState::Unknown if entry.identity.kind.is_billed_by_use() => {
                 format!("an API key, billed by use; {last_use}")
             }
@@ -258,27 +258,27 @@ impl<'a> Ranking<'a> {
     }
 
     /// Explains why an account is not among the candidates. Returns `None` for a candidate.
-    fn explain_exclusion(&self, candidate: &RankedAccount<'_>) -> Option<&'static str> {
-        match candidate.account.login {
+    fn explain_exclusion(&self, ranked: &RankedAccount<'_>) -> Option<&'static str> {
+        match ranked.account.login {
             LoginState::Expired => return Some("never recommended: its login has expired"),
             LoginState::Moved => {
                 return Some("never recommended: its login was moved to another machine");
             }
             _ => {}
         }
-        let is_key = candidate.account.entry.identity.kind.is_billed_by_use();
-        let is_same = |c: &RankedAccount<'_>| std::ptr::eq(c.account, candidate.account);
-        (is_key && !self.candidates.iter().any(is_same))
-            .then_some("not recommended: an API key is billed by use")
+        let is_key = ranked.account.entry.identity.kind.is_billed_by_use();
+        let mut candidates = self.candidates.iter();
+        let is_candidate = candidates.any(|c| std::ptr::eq(c.account, ranked.account));
+        (is_key && !is_candidate).then_some("not recommended: an API key is billed by use")
     }
 
     fn explain_ready(
         &self,
-        candidate: &RankedAccount<'_>,
+        ranked: &RankedAccount<'_>,
         last_use: &str,
         format_ago: impl Fn(&Timestamp) -> String,
     ) -> String {
-        let figure = match (candidate.weekly_left, candidate.evidence()) {
+        let figure = match (ranked.weekly_left, ranked.evidence()) {
             (Some(left), Some((source, at))) => format!(
                 "; {left:.0} % of the weekly quota left ({}, {})",
                 source.name(),
@@ -287,11 +287,11 @@ impl<'a> Ranking<'a> {
             _ => String::new(),
         };
 
-        let observation = candidate.account.entry.observation.as_ref();
+        let observation = ranked.account.entry.observation.as_ref();
         let reset = observation.and_then(|observation| observation.weekly()?.resets_at);
         match (self.strategy, reset) {
             (Strategy::MostLeft, _) => format!("ready{figure}; {last_use}"),
-            (Strategy::Stay, _) if candidate.account.current => format!("ready, in use{figure}"),
+            (Strategy::Stay, _) if ranked.account.current => format!("ready, in use{figure}"),
             (Strategy::ExpiringFirst | Strategy::Stay, Some(at)) if !figure.is_empty() => {
                 format!("ready{figure}, reset {}; {last_use}", format_ago(&at))
             }

@@ -49,7 +49,7 @@ pub fn divide(
 ) -> WindowParts {
     let rises = find_rises(start, requests, observations);
     // The median ignores single large rises, such as a day of work on another machine.
-    let usual = median_rate(&rises);
+    let usual_rate = median_rate(&rises);
 
     let mut parts = WindowParts {
         of_requests: vec![0.0; requests.len()],
@@ -59,16 +59,17 @@ pub fn divide(
     };
 
     for rise in &rises {
-        let here = match usual {
-            Some(usual) => rise.percent.min(USUAL_TOLERANCE * usual * rise.weight),
+        let percent_here = match usual_rate {
+            Some(rate) => rise.percent.min(USUAL_TOLERANCE * rate * rise.weight),
             // Without a usual rate the whole rise counts as used elsewhere.
             None => 0.0,
         };
 
-        parts.unattributed += rise.percent - here;
-        parts.elsewhere.push((rise.at, rise.percent - here));
+        let percent_elsewhere = rise.percent - percent_here;
+        parts.unattributed += percent_elsewhere;
+        parts.elsewhere.push((rise.at, percent_elsewhere));
         for i in rise.requests.clone() {
-            parts.of_requests[i] = here * requests[i].weight / rise.weight;
+            parts.of_requests[i] = percent_here * requests[i].weight / rise.weight;
         }
     }
 
