@@ -30,27 +30,33 @@ impl InternedNames {
         self.0.insert(Arc::clone(&name));
         name
     }
+
+    fn new_facts(&mut self, project: &str, account: &str) -> ConversationFacts {
+        ConversationFacts {
+            project: self.intern(project),
+            account: self.intern(account),
+            title: String::new(),
+        }
+    }
 }
 
-type Titles = HashMap<ConversationId, String>;
-
-/// The project and the account of a conversation.
-pub(super) type ProjectAndAccount = (Arc<str>, Arc<str>);
+#[derive(Clone)]
+pub(super) struct ConversationFacts {
+    pub(super) project: Arc<str>,
+    pub(super) account: Arc<str>,
+    /// Empty if the conversation has no row, or is not one of the [`MAX_LARGEST`] first.
+    pub(super) title: String,
+}
 
 /// Facts about conversations from the database.
 #[derive(Default)]
-struct ConversationFacts {
+struct DatabaseFacts {
     names: InternedNames,
-    rows: HashMap<ConversationId, ProjectAndAccount>,
-    /// The titles of the largest conversations.
-    titles: Titles,
+    rows: HashMap<ConversationId, ConversationFacts>,
 }
 
 /// Reads the facts from the database, with the titles of the [`MAX_LARGEST`] first of `rollouts`.
-fn read_database_facts(
-    rollouts: &[RolloutUsage],
-    state_database: Option<&Path>,
-) -> ConversationFacts {
+fn read_database_facts(rollouts: &[RolloutUsage], state_database: Option<&Path>) -> DatabaseFacts {
     let largest = rollouts
         .iter()
         .take(MAX_LARGEST)
@@ -58,16 +64,13 @@ fn read_database_facts(
     let largest: HashSet<_> = largest.cloned().collect();
 
     let facts_from_rows = state_database.map(|path| {
-        threads::fold_rows(path, ConversationFacts::default, |known, row| {
+        threads::fold_rows(path, DatabaseFacts::default, |known, row| {
             let id = ConversationId::of(&row.id);
+            let mut facts = known.names.new_facts(&row.cwd, &row.account_id);
             if largest.contains(&id) {
-                known.titles.insert(id.clone(), title_of(&row));
+                facts.title = title_of(&row);
             }
-            let project_and_account = (
-                known.names.intern(&row.cwd),
-                known.names.intern(&row.account_id),
-            );
-            known.rows.insert(id, project_and_account);
+            known.rows.insert(id, facts);
         })
     });
 
@@ -77,17 +80,17 @@ fn read_database_facts(
         .unwrap_or_default()
 }
 
-/// Returns the project and account of each rollout, from the row of its conversation or else its metadata, and the
-/// titles of the [`MAX_LARGEST`] first ones. Facts that cannot be read are "unknown".
+/// Returns the facts of each rollout, from the row of its conversation or else its metadata. A project or account that
+/// cannot be read is "unknown". Only the [`MAX_LARGEST`] first ones get their title.
 pub(super) fn read_facts(
     rollouts: &[RolloutUsage],
     state_database: Option<&Path>,
-) -> (Vec<ProjectAndAccount>, Titles) {
+) -> Vec<ConversationFacts> {
     let mut known = read_database_facts(rollouts, state_database);
 
     // An empty name is interned as "unknown".
-    let unknown_names = (known.names.intern(""), known.names.intern(""));
-    let mut facts = vec![unknown_names; rollouts.len()];
+    let unknown = known.names.new_facts("", "");
+    let mut facts = vec![unknown; rollouts.len()];
 
     let mut without_row = Vec::new();
     for (i, rollout) in rollouts.iter().enumerate() {
@@ -106,10 +109,10 @@ pub(super) fn read_facts(
     // Incomplete if the user interrupts; the caller discards it.
     let _ = parallel::run_each_ordered(MAX_OPEN_ROLLOUTS, without_row, read_head, |result| {
         if let Some((i, project, account)) = result {
-            facts[i] = (known.names.intern(&project), known.names.intern(&account));
+            facts[i] = known.names.new_facts(&project, &account);
         }
         progress::check_interrupt()
     });
 
-    (facts, known.titles)
+    facts
 }

@@ -113,16 +113,8 @@ pub(crate) fn write_new_form(
             .at("expand", source)?;
     }
 
-    let reader: io::Result<Box<dyn Read + Send>> = match target_form {
-        Form::Compressed => {
-            let file = file_open::open(source);
-            file.map(|file| Box::new(BufReader::with_capacity(READ_BYTES, file)) as _)
-        }
-        Form::Plain => rollout::open_plain(source),
-    };
-    let reader = reader.at("open", source)?;
+    let reader = open_old_form(source, target_form).at("open", source)?;
     let mut reader = ReportingReader { reader, progress };
-
     let result = match target_form {
         Form::Compressed => compress(&mut reader, former_state.meta.len(), temp.file(), workers),
         Form::Plain => io::copy(&mut reader, temp.file()).map(drop),
@@ -146,6 +138,17 @@ pub(crate) fn write_new_form(
             _lock: lock,
         }),
     })
+}
+
+/// Opens a rollout that is not in `target_form` yet, to read its text.
+fn open_old_form(source: &Path, target_form: Form) -> io::Result<Box<dyn Read + Send>> {
+    match target_form {
+        Form::Compressed => {
+            let file = file_open::open(source)?;
+            Ok(Box::new(BufReader::with_capacity(READ_BYTES, file)))
+        }
+        Form::Plain => rollout::open_plain(source),
+    }
 }
 
 /// The new form of a rollout.

@@ -91,9 +91,7 @@ pub(super) fn measure_growth(rollouts: &[RolloutUsage], now: DateTime<Utc>) -> O
     let recent_rollouts: Vec<_> = rollouts
         .iter()
         .filter_map(|rollout| {
-            let day = rollout
-                .began
-                .or(rollout.changed.map(|at| at.date_naive()))?;
+            let day = rollout.day()?;
             (day > day_before_period && day <= today).then_some((day, rollout.bytes))
         })
         .collect();
@@ -151,27 +149,25 @@ pub(super) fn add_shares(
     report: &mut StorageReport,
 ) {
     let rollouts = merge_by_conversation(rollouts);
-    let (facts, mut titles) = facts::read_facts(&rollouts, state_database);
+    let facts = facts::read_facts(&rollouts, state_database);
     let (mut projects, mut months, mut accounts) =
         (BTreeMap::new(), BTreeMap::new(), BTreeMap::new());
 
-    for (i, (rollout, (project, account))) in rollouts.into_iter().zip(facts).enumerate() {
-        add_to_share(&mut projects, &project, rollout.bytes);
-        add_to_share(&mut accounts, &account, rollout.bytes);
-        let changed_day = rollout.changed.map(|at| at.date_naive());
-        let day = rollout.began.or(changed_day);
-        let month = day.map_or("unknown".into(), |day| day.format("%Y-%m").to_string());
-        add_to_share(&mut months, &month, rollout.bytes);
+    for (i, (rollout, facts)) in rollouts.into_iter().zip(facts).enumerate() {
+        add_to_share(&mut projects, &facts.project, rollout.bytes);
+        add_to_share(&mut accounts, &facts.account, rollout.bytes);
+        let month = rollout.day().map(|day| day.format("%Y-%m").to_string());
+        let month = month.as_deref().unwrap_or("unknown");
+        add_to_share(&mut months, month, rollout.bytes);
 
         // The rollouts are in the order of their sizes, the largest first.
         if i < MAX_LARGEST {
-            let title = rollout.id.as_ref().and_then(|id| titles.remove(id));
             report.largest.push(LargeConversation {
                 id: rollout.id,
                 path: rollout.path.into(),
                 bytes: rollout.bytes,
-                project: project.to_string(),
-                title: title.unwrap_or_default(),
+                project: facts.project.to_string(),
+                title: facts.title,
                 archived: rollout.archived,
             });
         }

@@ -116,18 +116,17 @@ impl TrashSelection {
                 (Some(_), None) => Some(HashSet::new()),
             };
 
-        let (facts, _) = facts::read_facts(&rollouts, state_database);
+        let facts = facts::read_facts(&rollouts, state_database);
         let mut chosen: BTreeMap<String, SelectedConversation> = BTreeMap::new();
-        for (rollout, (project, _)) in rollouts.iter().zip(facts) {
+        for (rollout, facts) in rollouts.iter().zip(facts) {
             let Some(id) = &rollout.id else { continue };
             let row = rows.get(id);
             let age = rollout.changed.map(|at| now - at);
             let is_old = |limit| age.is_some_and(|age| age >= limit);
-            let is_below = |folder: &PathBuf| Path::new(&*project).starts_with(folder);
             let is_selected = (filter.sessions.is_empty() || names.ids.contains(id))
                 && subagents.as_ref().is_none_or(|ids| ids.contains(id))
                 && filter.older_than.is_none_or(is_old)
-                && (filter.projects.is_empty() || filter.projects.iter().any(is_below))
+                && allows_project(&filter.projects, &facts.project)
                 && (!filter.no_turns || row.is_some_and(|row| has_no_turn(row, &rollout.path)));
             if !is_selected {
                 continue;
@@ -167,6 +166,11 @@ impl TrashSelection {
     }
 }
 
+/// Returns true if a project is one of `folders` or below one of them. No `folders` allow any project.
+pub(super) fn allows_project(folders: &[PathBuf], project: &str) -> bool {
+    folders.is_empty() || folders.iter().any(|f| Path::new(project).starts_with(f))
+}
+
 pub(super) fn read_rows_by_id(
     state_database: Option<&Path>,
 ) -> Result<HashMap<ConversationId, ThreadRow>, DatabaseError> {
@@ -182,17 +186,24 @@ pub(super) fn read_rows_by_id(
 /// Returns true if a conversation has metadata but no turns, neither its own nor those of a parent, and the user gave it
 /// no name. False for a damaged or unreadable rollout.
 fn has_no_turn(row: &ThreadRow, path: &Path) -> bool {
-    // The row of a subagent has no message either, although it has turns.
-    row.first_user_message.is_empty()
-        && row.given_name().is_none()
-        && rollout::scan(path, Depth::Turns, |_| ()).is_ok_and(|scan| {
-            let has_no_base = scan.meta.is_some_and(|meta| meta.base_id().is_none());
-            let has_no_entries = scan.messages.is_empty() && scan.turn.context.is_none();
-            has_no_base && has_no_entries && scan.bad_lines == 0
-        })
+    let is_unnamed_and_empty = row.first_user_message.is_empty() && row.given_name().is_none();
+    // The row of a subagent has no message either, although it has turns, so the rollout is read too.
+    is_unnamed_and_empty
+        && has_neither_messages_nor_base(path)
         // A command that the user ran with `!` is a turn without a message and without a context.
         && rollout::count_turns(path, None).is_ok_and(|turns| turns == 0)
+        // Turns that were undone do not count, but the rollout has their texts.
         && has_no_text(path).unwrap_or(false)
+}
+
+/// Returns true for a complete rollout without a message of the user and without the settings of a turn, which continues
+/// no other rollout.
+fn has_neither_messages_nor_base(path: &Path) -> bool {
+    rollout::scan(path, Depth::Turns, |_| ()).is_ok_and(|scan| {
+        let has_no_base = scan.meta.is_some_and(|meta| meta.base_id().is_none());
+        let has_no_turn_values = scan.messages.is_empty() && scan.turn.context.is_none();
+        has_no_base && has_no_turn_values && scan.bad_lines == 0
+    })
 }
 
 /// Returns true if the rollout has no text of the user, of an assistant or of a tool.
@@ -230,17 +241,14 @@ fn find_dependent_forks(
 ) -> Vec<DependentFork> {
     // A fork names the rollout that it continues; a conversation that was rewound has several.
     let mut chosen_rollouts: HashMap<ConversationId, &str> = HashMap::new();
+    let mut chosen_ids = HashSet::new();
     for selected in chosen {
+        chosen_ids.insert(ConversationId::of(&selected.id));
         for path in &selected.rollouts {
             let id = parse_rollout_id(path).map(|id| ConversationId::of(&id));
             chosen_rollouts.extend(id.map(|id| (id, &*selected.id)));
         }
     }
-
-    let chosen_ids = chosen
-        .iter()
-        .map(|selected| ConversationId::of(&selected.id));
-    let chosen_ids: HashSet<_> = chosen_ids.collect();
 
     let forks = rollout_bases.iter().filter_map(|base| {
         let parent_id = chosen_rollouts.get(&base.base_rollout_id)?;

@@ -2,7 +2,7 @@
 
 use super::facts;
 use super::form::{self, ConversionError, Form, FormSizes, NewForm};
-use super::selection::{ResolvedNames, read_rows_by_id};
+use super::selection::{ResolvedNames, allows_project, read_rows_by_id};
 use super::walk::{self, RolloutUsage, find_rollouts};
 use crate::codex::{ARCHIVED_SESSIONS, SESSIONS};
 use crate::history::ConversationId;
@@ -109,16 +109,14 @@ impl ShrinkPlan {
         rollouts.retain(|rollout| filter.matches(rollout, &names, now));
         rollouts.sort_by(|a, b| b.bytes.cmp(&a.bytes).then_with(|| a.path.cmp(&b.path)));
 
-        let (facts, _) = facts::read_facts(&rollouts, state_database);
+        let facts = facts::read_facts(&rollouts, state_database);
         let open_files = list_open_files(home);
 
         let mut items = Vec::new();
-        for (rollout, (project, _)) in rollouts.into_iter().zip(facts) {
-            let is_in_folder = |folder: &PathBuf| Path::new(&*project).starts_with(folder);
-            if !filter.projects.is_empty() && !filter.projects.iter().any(is_in_folder) {
+        for (rollout, facts) in rollouts.into_iter().zip(facts) {
+            if !allows_project(&filter.projects, &facts.project) {
                 continue;
             }
-
             let Some(session_id) = rollout.id else {
                 continue;
             };
@@ -142,7 +140,7 @@ impl ShrinkPlan {
                 },
                 reason: is_open.then(|| "a process has it open".to_owned()),
                 path,
-                project: project.to_string(),
+                project: facts.project.to_string(),
             });
         }
 
@@ -415,10 +413,8 @@ pub fn sum_by_project(items: &[ShrinkItem]) -> Vec<(String, ProjectSum)> {
         sum.after_bytes += item.after_bytes;
     }
 
-    let mut sums: Vec<_> = sums
-        .into_iter()
-        .map(|(name, sum)| (name.to_owned(), sum))
-        .collect();
+    let sums = sums.into_iter().map(|(name, sum)| (name.to_owned(), sum));
+    let mut sums: Vec<_> = sums.collect();
     sums.sort_by_key(|(_, sum)| std::cmp::Reverse(sum.before_bytes.abs_diff(sum.after_bytes)));
     sums
 }

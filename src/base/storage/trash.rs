@@ -97,10 +97,9 @@ impl ConversationTrash {
         // Two homes may have the conversation, and trash it in one second.
         let name = format!("{}-{id}", now.format(NAME_FORMAT));
         let target = atomic::find_free_path(&self.folder.join(name));
-        let name = target.file_name().unwrap_or_default().to_string_lossy();
-        let pending = self.folder.join(format!("{PENDING}{name}"));
+        let free_name = target.file_name().unwrap_or_default().to_string_lossy();
         let entry = TrashEntry {
-            folder: pending,
+            folder: self.folder.join(format!("{PENDING}{free_name}")),
             conversation,
         };
 
@@ -286,10 +285,8 @@ pub fn recover(manager_home: &Path) -> Result<usize, TrashError> {
     let folder = manager_home.join(FOLDER);
     let is_pending = |name: &[u8]| name.starts_with(PENDING.as_bytes());
     let entries = tree::list(&folder).unwrap_or_default();
-    if !entries
-        .iter()
-        .any(|(name, _)| is_pending(name.as_encoded_bytes()))
-    {
+    let mut names = entries.iter().map(|(name, _)| name.as_encoded_bytes());
+    if !names.any(is_pending) {
         return Ok(0);
     }
 

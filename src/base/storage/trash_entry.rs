@@ -45,20 +45,14 @@ impl TrashedConversation {
     /// Returns true if each rollout belongs below the home, and its copy directly in the folder of the entry. This
     /// program writes no other entries.
     pub(super) fn is_within_home(&self) -> bool {
+        let is_normal = |part: Component<'_>| matches!(part, Component::Normal(_));
         self.files.iter().all(|(ListedPath(path), name)| {
-            let mut below = path
-                .strip_prefix(&self.home.0)
-                .into_iter()
-                .flat_map(Path::components);
-            let is_below = path.starts_with(&self.home.0)
-                && below.all(|part| matches!(part, Component::Normal(_)));
-
-            let mut name = Path::new(name).components();
-            is_below
-                && matches!(
-                    (name.next(), name.next()),
-                    (Some(Component::Normal(_)), None)
-                )
+            let relative = path.strip_prefix(&self.home.0);
+            let is_below_home = relative.is_ok_and(|path| path.components().all(is_normal));
+            let mut name_parts = Path::new(name).components();
+            let is_file_name =
+                name_parts.next().is_some_and(is_normal) && name_parts.next().is_none();
+            is_below_home && is_file_name
         })
     }
 }
@@ -222,11 +216,8 @@ impl TrashEntry {
 
         if has_document && !all_in_home {
             self.remove_from_home_unchecked()?;
-            let name = self
-                .folder
-                .file_name()
-                .unwrap_or_default()
-                .to_string_lossy();
+            let name = self.folder.file_name().unwrap_or_default();
+            let name = name.to_string_lossy();
             let target = trash.join(name.trim_start_matches(PENDING));
             return Ok(atomic::rename_to_free(&self.folder, &target)?);
         }

@@ -168,6 +168,12 @@ impl RolloutUsage {
             path: path.into(),
         })
     }
+
+    /// Returns the day on which the conversation began, or else that of its last change.
+    pub(super) fn day(&self) -> Option<NaiveDate> {
+        let changed_day = self.changed.map(|at| at.date_naive());
+        self.began.or(changed_day)
+    }
 }
 
 /// Parses the day in `rollout-2026-11-20T10-48-02-….jsonl`.
