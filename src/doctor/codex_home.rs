@@ -158,7 +158,7 @@ fn check_store_setting(home: &Path, store: CredentialStore) -> Check {
 
     Check::warn("home.store", store.describe())
         .because("codex-manager switches only logins in auth.json")
-        .advised(store.suggest_file(home))
+        .advised(store.advise_file_store(home))
 }
 
 /// Checks that Codex's background daemon uses the account in `auth.json`. Returns `None` if no daemon is running or

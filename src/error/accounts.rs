@@ -93,7 +93,7 @@ impl Advised for codex_manager_core::accounts::lease::LeaseError {
             | Self::Moved(profile)
             | Self::Stale(profile) => self.nothing_changed(Refused, format!("sign in again: codex-manager profile login {profile}")),
             Self::Live { home, .. } => self.nothing_changed(Refused, format!("query it there: codex-manager status --codex-home {}", shell::quote_if_needed(&home.to_string_lossy()))),
-            Self::InKeyring { home, .. } => self.nothing_changed(Refused, CredentialStore::read(home).suggest_file(home)),
+            Self::InKeyring { home, .. } => self.nothing_changed(Refused, CredentialStore::read(home).advise_file_store(home)),
         }
     }
 }

@@ -62,7 +62,7 @@ pub(crate) fn check_credential_store(context: &Context) -> Result<()> {
         return Ok(());
     }
 
-    let advice = config.store.suggest_file(home);
+    let advice = config.store.advise_file_store(home);
     Err(CommandError::refused(config.store.describe())
         .hint(format!("{advice}; nothing was changed")))
 }

@@ -70,10 +70,11 @@ impl CredentialStore {
     }
 
     /// Returns the advice to make Codex use auth.json of `home`.
-    pub fn suggest_file(self, home: &Path) -> String {
+    pub fn advise_file_store(self, home: &Path) -> String {
         let file = home.join(CONFIG_TOML);
         let setting = format!("set {STORE_KEY} = \"file\" in {}", file.display());
         match self {
+            // Without a keyring, the login is in auth.json already.
             Self::Auto => format!(
                 "{setting}; then sign in only if codex login status prints \"Not logged in\""
             ),
