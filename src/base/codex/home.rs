@@ -145,17 +145,6 @@ pub fn kind_of(relative: &Path) -> HomeEntryKind {
 
     let second = parts.next();
     // If a top-level folder is a mount point, a restore has its working folder inside it.
-    let is_restore_folder = |name: &OsStr| {
-        // Any suffix: a restore renames a working folder that it cannot remove.
-        let prefixes = [
-            &b".codex-manager-undone-"[..],
-            b".codex-manager-restore",
-            b".codex-manager-journal",
-        ];
-        let name = name.as_encoded_bytes();
-        prefixes.iter().any(|prefix| name.starts_with(prefix))
-    };
-
     if is_manager_name(top) || second.is_some_and(is_restore_folder) {
         return HomeEntryKind::Transient;
     }
@@ -201,6 +190,17 @@ pub fn kind_of(relative: &Path) -> HomeEntryKind {
     }
 }
 
+fn is_restore_folder(name: &OsStr) -> bool {
+    // Any suffix: a restore renames a working folder that it cannot remove.
+    let prefixes = [
+        &b".codex-manager-undone-"[..],
+        b".codex-manager-restore",
+        b".codex-manager-journal",
+    ];
+    let name = name.as_encoded_bytes();
+    prefixes.iter().any(|prefix| name.starts_with(prefix))
+}
+
 /// Returns true if Codex uses a top-level name, in any letter case.
 pub(crate) fn is_codex_name(top: &OsStr) -> bool {
     top.to_str().is_some_and(|name| {
@@ -226,15 +226,15 @@ fn classify_top_level(name: &str) -> HomeEntryKind {
         return database;
     }
 
-    // Codex locks a file by another one beside it. A lock is of no use in a backup.
-    let is_lock = name.strip_suffix(".lock").is_some_and(|locked| {
+    // Codex locks a file by another one beside it. A `.lock` beside a file of the user belongs to the user.
+    let locks_codex_file = name.strip_suffix(".lock").is_some_and(|locked| {
         let kind = kind_of(Path::new(locked));
-        let is_of_user = matches!(kind, HomeEntryKind::Unknown | HomeEntryKind::UserContent);
-        locked == "auth" || !is_of_user
+        !matches!(kind, HomeEntryKind::Unknown | HomeEntryKind::UserContent)
     });
+    // Codex writes a new login to such a file, then renames it. One stays if Codex is killed in between.
+    let is_unfinished_login = name.starts_with(".auth-");
 
-    // A new login on its way to auth.json, left by a Codex that was killed.
-    if is_lock || name.starts_with(".auth-") {
+    if locks_codex_file || name == "auth.lock" || is_unfinished_login {
         HomeEntryKind::Transient
     } else if name.ends_with("_auth.json") {
         HomeEntryKind::LegacyAuth
