@@ -6,6 +6,18 @@ use serde::Deserialize;
 /// The shortest value that counts as random.
 pub(super) const MIN_RANDOM_BYTES: usize = 16;
 
+/// The shortest value without digits and quotes that counts as random.
+const MIN_DIGITLESS_BYTES: usize = 28;
+
+/// The shortest value with the name of a provider that counts as a secret.
+const MIN_PROVIDER_BYTES: usize = 14;
+
+/// The shortest value that counts as a password.
+const MIN_PASSWORD_BYTES: usize = 6;
+
+/// The shortest value that counts as a password if its name only marks it as secret, such as `token`.
+const MIN_NAMED_PASSWORD_BYTES: usize = 8;
+
 /// The length of the beginning of a value that is searched for [`PLACEHOLDER_WORDS`].
 const MAX_PLACEHOLDER_BYTES: usize = 80;
 
@@ -194,7 +206,7 @@ fn is_human_password(value: &[u8]) -> bool {
     let has_mark = value
         .iter()
         .any(|b| b.is_ascii_digit() || b"!#%^&@~|".contains(b));
-    value.len() >= 6
+    value.len() >= MIN_PASSWORD_BYTES
         && !is_code(value)
         && !is_version_or_date(value)
         && (has_mark || looks_random(value))
@@ -312,7 +324,7 @@ impl<'a> NamedValue<'a> {
             && is_literal
             // A list may have the names of classes.
             && !(is_argument && is_type_name(token))
-            && (self.is_quoted || has_digit || token.len() >= 28);
+            && (self.is_quoted || has_digit || token.len() >= MIN_DIGITLESS_BYTES);
         let is_human_literal = is_literal && is_human_password(value);
 
         match check {
@@ -321,16 +333,19 @@ impl<'a> NamedValue<'a> {
                 let is_lower_or_digit = |b: &u8| b.is_ascii_lowercase() || b.is_ascii_digit();
                 let is_lower_word =
                     (!is_argument || has_upper_case_name) && token.iter().all(is_lower_or_digit);
-                token.len() >= 14 && is_literal && (is_random || is_lower_word)
+                token.len() >= MIN_PROVIDER_BYTES && is_literal && (is_random || is_lower_word)
             }
             // As an argument, a value is a password only after the name of a variable: `("DB_PASSWORD", "…")`.
             FormCheck::Password if is_argument => is_human_literal && has_upper_case_name,
             FormCheck::Password => {
-                is_human_literal || is_variable_assignment && value.len() >= 6 && !is_code(value)
+                is_human_literal
+                    || is_variable_assignment
+                        && value.len() >= MIN_PASSWORD_BYTES
+                        && !is_code(value)
             }
             _ => {
                 token.len() >= MIN_RANDOM_BYTES && is_random_literal
-                    || value.len() >= 8
+                    || value.len() >= MIN_NAMED_PASSWORD_BYTES
                         && is_human_literal
                         && !is_argument
                         && (self.is_quoted || is_variable_assignment)
