@@ -129,12 +129,13 @@ impl Schema {
         }
 
         // The unit of a column in seconds is 1000. A second that has begun counts as a whole one.
-        let (updated, unit) = self.updated_column_and_unit();
-        let until = filter.until_ms.map(|time| time.saturating_add(unit - 1));
+        let (updated, unit_ms) = self.updated_column_and_unit();
+        let until = filter.until_ms.map(|time| time.saturating_add(unit_ms - 1));
         for (time, sign) in [(filter.since_ms, ">="), (until, "<")] {
             if let Some(time) = time {
                 clauses.sql.push(format!("{updated} {sign} ?"));
-                clauses.values.push(Value::Integer(time.div_euclid(unit)));
+                let value = Value::Integer(time.div_euclid(unit_ms));
+                clauses.values.push(value);
             }
         }
 
@@ -153,13 +154,13 @@ impl Schema {
             let condition = format!("{} = ?", self.column("git_branch"));
             clauses.add(&condition, [branch.clone()]);
         }
-        let is_child = self.child_condition_sql();
+        let child_sql = self.child_condition_sql();
         match filter.children {
             ChildThreads::Included => {}
-            ChildThreads::Omitted => clauses.sql.push(format!("NOT {is_child}")),
-            ChildThreads::Only => clauses.sql.push(is_child),
+            ChildThreads::Omitted => clauses.sql.push(format!("NOT {child_sql}")),
+            ChildThreads::Only => clauses.sql.push(child_sql),
             ChildThreads::OrphansOnly => clauses.sql.push(format!(
-                "(NOT {is_child} OR NOT EXISTS (SELECT 1 FROM threads p WHERE p.id = {}))",
+                "(NOT {child_sql} OR NOT EXISTS (SELECT 1 FROM threads p WHERE p.id = {}))",
                 self.parent_sql()
             )),
         }
@@ -180,10 +181,8 @@ impl Schema {
 
     fn add_folder_condition(&self, clauses: &mut Clauses, folders: &[String]) {
         let cwd = self.column("cwd");
-        let prefixes: Vec<_> = folders
-            .iter()
-            .map(|folder| with_separator(folder))
-            .collect();
+        let prefixes = folders.iter().map(|folder| with_separator(folder));
+        let prefixes: Vec<_> = prefixes.collect();
 
         // A separator is appended to each folder, so that `/a` contains `/a` and `/a/b`, but not `/ab`.
         clauses.add(

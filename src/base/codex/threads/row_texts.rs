@@ -40,10 +40,9 @@ impl RowTexts {
                 self.add_message(payload.message, placeholder);
             }
             Some("item_completed") => {
-                let Some(item) = payload
-                    .item
-                    .filter(|item| item.kind.as_deref() == Some("UserMessage"))
-                else {
+                let is_of_user =
+                    |item: &CompletedMessage<'_>| item.kind.as_deref() == Some("UserMessage");
+                let Some(item) = payload.item.filter(is_of_user) else {
                     return;
                 };
                 let texts = item.content.iter().filter_map(|part| part.text.as_deref());

@@ -160,22 +160,22 @@ fn choose_target_path(
         path_by_id.is_some_and(|path| rollout::is_later_rollout(path, relative))
     };
 
-    match (path_within_home(old), rollouts.path_of(id)) {
+    let relative = match (path_within_home(old), rollouts.path_of(id)) {
         (Some(relative), by_id) if is_known(&relative) && !is_rewound(&relative, &by_id) => {
-            // A row that leads to a known rollout may still name another home.
-            match unmatched {
-                UnmatchedRows::Keep => None,
-                UnmatchedRows::Rebase => Some((relative, false)),
-            }
+            relative
         }
-        (_, Some(by_id)) => Some((without_zst(&by_id), true)),
-        (None | Some(_), None) if unmatched == UnmatchedRows::Keep => None,
-        (Some(relative), None) => Some((relative, false)),
+        (_, Some(by_id)) => return Some((without_zst(&by_id), true)),
+        (Some(relative), None) => relative,
         // A row without any rollout must not point outside of the home: it gets the name of no file.
         (None, None) => {
             let name = format!("missing-{}.jsonl", sanitize_for_file_name(id));
-            Some((Path::new(home::SESSIONS).join(name), false))
+            Path::new(home::SESSIONS).join(name)
         }
+    };
+    match unmatched {
+        UnmatchedRows::Keep => None,
+        // Also a row that leads to a known rollout may name another home.
+        UnmatchedRows::Rebase => Some((relative, false)),
     }
 }
 
@@ -213,8 +213,8 @@ pub enum RowGroup {
     ThreadData,
 }
 
-/// The tables without a column `thread_id` that have rows of a thread, their key, and the column of `threads` that has its
-/// value. Rows come after those that they refer to.
+/// The tables without a column `thread_id` that have rows of a thread, each with its key and the column of `threads` that
+/// has the value of the key. Rows come after those that they refer to.
 const OTHER_TABLES: [(&str, &str, &str); 5] = [
     ("thread_sections", "id", "thread_section_id"),
     ("projects", "id", "project_id"),
@@ -285,7 +285,7 @@ fn copy_rows_into(
 /// Copies the rows of one table, which is described as in [`OTHER_TABLES`]. Returns the number of copied rows.
 fn copy_table(
     transaction: &Connection,
-    (table, key, source): (&str, &str, &str),
+    (table, key, thread_column): (&str, &str, &str),
     ids: &[&str],
     group: RowGroup,
 ) -> rusqlite::Result<usize> {
@@ -295,12 +295,16 @@ fn copy_table(
         return Ok(0);
     }
 
-    let replaces_rows = group != RowGroup::MissingThreads && source == "id" && table != "threads";
-    let condition = match source {
-        "id" => format!("{key}=?1"),
-        _ => format!("{key}=(SELECT {source} FROM live.threads WHERE id=?1)"),
+    // Other threads may have the same section or project.
+    let is_of_one_thread = thread_column == "id";
+    let condition = if is_of_one_thread {
+        format!("{key}=?1")
+    } else {
+        format!("{key}=(SELECT {thread_column} FROM live.threads WHERE id=?1)")
     };
-    // The row is updated in place, because rows that refer to it would be deleted with it.
+    // The row of a thread is updated in place, because rows that refer to it would be deleted with it.
+    let deletes_old_rows =
+        is_of_one_thread && table != "threads" && group != RowGroup::MissingThreads;
     let on_conflict = match table {
         "threads" => format!("DO UPDATE SET {}", assign_columns(&columns)),
         _ => "DO NOTHING".to_owned(),
@@ -315,7 +319,7 @@ fn copy_table(
 
     let mut copied_count = 0;
     for id in ids {
-        if replaces_rows {
+        if deletes_old_rows {
             delete.execute([id])?;
         }
         let copied_rows = match insert.execute([id]) {
