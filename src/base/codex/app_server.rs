@@ -14,7 +14,7 @@ mod server_usage;
 mod workspaces;
 
 pub use self::rate_limits::AccountLimits;
-pub use self::server_usage::{ServerUsage, ThreadEstimate};
+pub use self::server_usage::{ModelEstimate, ServerUsage, ThreadEstimate};
 pub use self::workspaces::{LoginWorkspace, parse_workspaces};
 
 use super::auth::{AuthFile, text_field};
@@ -261,9 +261,8 @@ impl ProbeSession<'_> {
 
         if self.is_renewing {
             // Codex renews the login between the request `initialize` and its answer.
-            self.deadline = self
-                .deadline
-                .max(Instant::now() + self.options.renewal_timeout);
+            let renewal_deadline = Instant::now() + self.options.renewal_timeout;
+            self.deadline = self.deadline.max(renewal_deadline);
         }
 
         loop {

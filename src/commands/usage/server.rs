@@ -12,7 +12,7 @@ use crate::ui::{Cell, Column, Table, object};
 use crate::views::account::{label, printable};
 use chrono::{DateTime, NaiveDate};
 use codex_manager_core::codex::Question;
-use codex_manager_core::codex::app_server::{ServerUsage, ThreadEstimate};
+use codex_manager_core::codex::app_server::{ModelEstimate, ServerUsage, ThreadEstimate};
 use codex_manager_core::conversations::index::IndexStore;
 use codex_manager_core::conversations::index::usage_query::{self, SLOT_MS, UsageDetail, UsageRow};
 use codex_manager_core::io::Zone;
@@ -239,7 +239,7 @@ fn compare_models(
     let server_rows = estimate
         .models
         .iter()
-        .map(|(model, (tokens, credits))| ServerRow {
+        .map(|(model, ModelEstimate { tokens, credits })| ServerRow {
             credits: Some(*credits),
             ..ServerRow::new(model.clone(), *tokens, local.remove(model).unwrap_or(0))
         });

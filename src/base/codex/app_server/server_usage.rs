@@ -3,6 +3,7 @@
 use crate::codex::auth::text_field;
 use chrono::NaiveDate;
 use serde_json::Value;
+use smart_default::SmartDefault;
 use std::collections::BTreeMap;
 
 /// The tokens that the server counted for an account, on all machines.
@@ -32,8 +33,16 @@ impl ServerUsage {
 pub struct ThreadEstimate {
     pub credits: f64,
     pub usd: Option<f64>,
-    /// By model: the tokens, if the server names them, and the credits.
-    pub models: BTreeMap<String, (Option<u64>, f64)>,
+    pub models: BTreeMap<String, ModelEstimate>,
+}
+
+/// The server's estimate of the use of a model.
+#[derive(Debug, Clone, Copy, PartialEq, SmartDefault)]
+pub struct ModelEstimate {
+    /// `None` if the server does not name all tokens.
+    #[default(Some(0))]
+    pub tokens: Option<u64>,
+    pub credits: f64,
 }
 
 impl ThreadEstimate {
@@ -54,11 +63,10 @@ impl ThreadEstimate {
                 .or_else(|| count("inputTokens")?.checked_add(count("outputTokens")?));
             let model = text_field(group, "model").unwrap_or_default();
 
-            let totals = estimate.models.entry(model).or_insert((Some(0), 0.0));
-            let (token_sum, credit_sum) = totals;
+            let total = estimate.models.entry(model).or_default();
             // One group without tokens makes the sum of its model unknown.
-            *token_sum = token_sum.zip(tokens).and_then(|(a, b)| a.checked_add(b));
-            *credit_sum += parse_millionths(group, "estimatedUsageCreditsMicros").unwrap_or(0.0);
+            total.tokens = total.tokens.zip(tokens).and_then(|(a, b)| a.checked_add(b));
+            total.credits += parse_millionths(group, "estimatedUsageCreditsMicros").unwrap_or(0.0);
         }
 
         Some(estimate)
