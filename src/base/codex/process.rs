@@ -84,6 +84,12 @@ pub enum ProcessRole {
     },
 }
 
+impl ProcessRole {
+    pub(crate) fn is_codex(&self) -> bool {
+        matches!(self, Self::Codex | Self::Daemon)
+    }
+}
+
 impl fmt::Display for ProcessRole {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
@@ -302,27 +308,21 @@ pub(crate) fn inspect_home(home: &Path, outside: &[PathBuf], names: &ProgramName
     assign_relations(&table, &mut processes);
 
     let held_locks = find_held_thread_locks(&home);
+    let unexplained = held_locks.iter().filter(|lock| !open_locks.contains(*lock));
+    let to_id = |lock: &PathBuf| locked_conversation_id(lock);
     HomeUsage {
         codex_ancestor: table.ancestors(own_pid).into_iter().find(|pid| {
-            let is_codex =
-                |p: &HomeProcess| matches!(p.role, ProcessRole::Codex | ProcessRole::Daemon);
-            processes.iter().any(|p| p.pid == *pid && is_codex(p))
+            let mut processes = processes.iter();
+            processes.any(|process| process.pid == *pid && process.role.is_codex())
         }),
-        conversations: held_locks
-            .iter()
-            .map(|lock| locked_conversation_id(lock))
-            .collect(),
-        unexplained: held_locks
-            .iter()
-            .filter(|lock| !open_locks.contains(*lock))
-            .map(|lock| locked_conversation_id(lock))
-            .collect(),
+        conversations: held_locks.iter().map(to_id).collect(),
+        unexplained: unexplained.map(to_id).collect(),
         processes,
     }
 }
 
-/// Returns the role of a process that is not the daemon; `None` if it does not use the home. `folders` are the home and
-/// its outside folders, and `open_file` is a file in one of them.
+/// Returns the role of a process that is not the daemon; `None` if it does not use the home. `folders` are the home,
+/// which is the first one, and its outside folders; `open_file` is a file in one of them.
 fn find_role(
     process: &Process,
     name: &OsStr,
@@ -349,11 +349,8 @@ fn find_role(
 /// Adds the npm launchers of the Codex processes to `processes`, and marks descendants of Codex as
 /// [`ProcessRole::CodexChild`].
 fn assign_relations(table: &ProcessTable, processes: &mut Vec<HomeProcess>) {
-    let codex_pids: Vec<u32> = processes
-        .iter()
-        .filter(|process| matches!(process.role, ProcessRole::Codex | ProcessRole::Daemon))
-        .map(|process| process.pid)
-        .collect();
+    let codex = processes.iter().filter(|process| process.role.is_codex());
+    let codex_pids: Vec<u32> = codex.map(|process| process.pid).collect();
 
     for process in processes.iter_mut() {
         if let ProcessRole::OtherProgram { open } = &process.role

@@ -118,27 +118,21 @@ pub(super) fn end_processes(
         .partition(|process| matches!(process.role, ProcessRole::Codex | ProcessRole::Launcher));
 
     // Codex gets SIGTERM before its daemon is stopped, because a running Codex would start the daemon again.
-    let mut remaining = terminate_and_wait(
-        &clients,
-        |process| process.role == ProcessRole::Codex,
-        deadline,
-    )?;
+    let is_codex = |process: &HomeProcess| process.role == ProcessRole::Codex;
+    let mut remaining = terminate_and_wait(&clients, is_codex, deadline)?;
     if remaining.is_empty() {
         for process in &daemons {
             stop_daemon(request, process, deadline)?;
         }
         // The processes that Codex started end with it, and get no signal.
-        remaining = terminate_and_wait(&offspring, |_| false, deadline)?;
+        let is_signalled = |_: &HomeProcess| false;
+        remaining = terminate_and_wait(&offspring, is_signalled, deadline)?;
     }
 
     // Another Codex may have been started in the meantime.
     if remaining.is_empty() {
-        remaining = request
-            .find_home_usage()
-            .holders()
-            .iter()
-            .map(ToString::to_string)
-            .collect();
+        let usage = request.find_home_usage();
+        remaining = usage.holders().iter().map(ToString::to_string).collect();
     }
 
     if remaining.is_empty() {

@@ -177,10 +177,7 @@ pub fn plan_shutdown(
 fn find_refusal_reason(usage: &HomeUsage, settings: &ShutdownSettings) -> Option<RefusalReason> {
     let any_process = |test: fn(&HomeProcess) -> bool| usage.processes.iter().any(test);
     let is_of_another_user = |p: &HomeProcess| {
-        let is_codex = matches!(
-            p.role,
-            ProcessRole::Codex | ProcessRole::Daemon | ProcessRole::Launcher
-        );
+        let is_codex = p.role.is_codex() || p.role == ProcessRole::Launcher;
         is_codex && !p.is_own
     };
 
