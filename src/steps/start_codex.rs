@@ -263,7 +263,7 @@ fn print_launch_notes(plan: &LaunchPlan, launch: &Launch<'_>, context: &Context)
         printable(&plan.email)
     ));
 
-    if plan.is_live_account {
+    if plan.ignores_isolated {
         ui.note(format_args!(
             "{name} is the live account, so --isolated has no effect: Codex runs in the Codex home"
         ));

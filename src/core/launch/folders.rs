@@ -76,6 +76,7 @@ fn find_nearest_setting<'a, T>(
         let folders = folders.iter().flatten().enumerate();
         let steps = folders.filter_map(|(position, folder)| {
             let below = folder.strip_prefix(setting).ok()?;
+            // At the same distance, the setting above the given path wins.
             Some((below.components().count(), position))
         });
         steps.min()

@@ -51,7 +51,7 @@ pub struct LaunchPlan {
     pub isolated_home: Option<PathBuf>,
     /// True if `--isolated` was given for the live account. It runs in the real home, because a login
     /// must not have two owners.
-    pub is_live_account: bool,
+    pub ignores_isolated: bool,
     /// The switch of the real home; `None` if none is needed.
     pub switch: Option<SwitchPlan>,
     /// The process id of a running background daemon, which keeps its account.
@@ -151,11 +151,12 @@ fn plan_with_program(
     let words = words.map(|word| word.to_string_lossy().into_owned());
     let email = request.account.email.to_string();
     let mut plan = LaunchPlan {
+        // Until a profile of the account is found below.
         profile: email.clone(),
         email,
         account_id: request.account.account_id.clone(),
         isolated_home: None,
-        is_live_account: request.isolated && is_live,
+        ignores_isolated: request.isolated && is_live,
         switch: None,
         daemon: None,
         command: words.collect(),
