@@ -251,15 +251,15 @@ impl Step {
         let is_file = live_entry.is_some_and(|(_, meta)| !meta.is_dir());
         let current_id = FileId::read(&self.live)?;
 
-        let is_outgoing = match direction {
-            Direction::Forward => self.live_id.is_some(),
-            Direction::Back => self.staged_id.is_some(),
+        let outgoing_id = match direction {
+            Direction::Forward => &mut self.live_id,
+            Direction::Back => &mut self.staged_id,
         };
-        match direction {
-            Direction::Forward if is_outgoing => self.live_id = current_id,
-            Direction::Back if is_outgoing => self.staged_id = current_id,
+        if outgoing_id.is_some() {
+            *outgoing_id = current_id;
+        } else {
             // The other half of the two moves. It only has to know which file it may replace.
-            _ => self.exchanged_with = self.exchanged_with.and(current_id),
+            self.exchanged_with = self.exchanged_with.and(current_id);
         }
 
         // Only a file can be linked, so only two moves of files know each other.
