@@ -248,7 +248,7 @@ impl AuthSnapshot {
 /// agent takes precedence over the tokens of a browser login. That includes the API key that early versions stored
 /// beside the tokens, because Codex bills that key.
 fn choose_login(auth: &Value) -> Option<Login> {
-    let to_login = |(kind, _, secret): &(LoginKind, &str, String)| Login {
+    let to_login = |(kind, _, secret): &LoginSecret| Login {
         identity: Identity::from_secret(*kind, secret.as_bytes()),
         plan: None,
         freshness: Freshness::default(),
@@ -256,7 +256,7 @@ fn choose_login(auth: &Value) -> Option<Login> {
 
     let mode = auth.get("auth_mode").and_then(Value::as_str);
     let secrets = list_secrets(auth);
-    let precedes_tokens = |(kind, secret_mode, _): &&(LoginKind, &str, String)| match mode {
+    let precedes_tokens = |(kind, secret_mode, _): &&LoginSecret| match mode {
         Some(mode) => mode == *secret_mode,
         None => *kind != LoginKind::Agent,
     };
@@ -274,9 +274,11 @@ fn choose_login(auth: &Value) -> Option<Login> {
         .or_else(|| parse_undecoded_login(auth, tokens?))
 }
 
-/// Returns the secrets that are logins by themselves, each with its kind and its `auth_mode`, in the order
-/// in which Codex 0.169 chooses without a mode.
-fn list_secrets(auth: &Value) -> Vec<(LoginKind, &'static str, String)> {
+/// The kind, the `auth_mode` and the text of a secret that is a login by itself.
+type LoginSecret = (LoginKind, &'static str, String);
+
+/// Returns the secrets that are logins by themselves, in the order in which Codex 0.169 chooses without a mode.
+fn list_secrets(auth: &Value) -> Vec<LoginSecret> {
     use LoginKind::{AccessToken, Agent, ApiKey, BedrockKey};
     let top_level = |name: &str| text_field(auth, name);
     let nested = |key: &str, name: &str| text_field(&auth[key], name);

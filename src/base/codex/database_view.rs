@@ -58,7 +58,7 @@ pub(crate) fn run_query<T>(
         // SQLite would write here: it would apply the rollback journal, or create the index of a WAL without `-shm`. A
         // process that has the database open would have locked it, or created that index. No process uses these files,
         // so a copy of them is consistent.
-        let log = if result.as_ref().is_err_and(needs_rollback) {
+        let log_suffix = if result.as_ref().is_err_and(needs_rollback) {
             JOURNAL_SUFFIX
         } else if lacks_wal_index && !shm.exists() && wal.exists() {
             "-wal"
@@ -66,7 +66,7 @@ pub(crate) fn run_query<T>(
             return result.sqlite_context("read", path);
         };
 
-        match query_copy(path, log, &mut query)? {
+        match query_copy(path, log_suffix, &mut query)? {
             Some(rows) => return Ok(rows),
             None if attempt < MAX_ATTEMPTS => {}
             None => return result.sqlite_context("read", path),

@@ -215,17 +215,17 @@ impl<'a> Ranking<'a> {
     /// the live account is unknown.
     pub fn find_better(&self) -> Option<&RankedAccount<'a>> {
         let live = self.live().filter(|live| live.is_ready());
-        let has_more = |c: &RankedAccount<'_>| match (live, live.and_then(|l| l.weekly_left)) {
-            (None, _) => true,
-            (Some(_), Some(left)) if self.strategy != Strategy::Stay => c
-                .weekly_left
-                .is_some_and(|candidate_left| candidate_left >= left + MIN_QUOTA_ADVANTAGE),
-            _ => false,
+        let is_worth_a_switch = |c: &RankedAccount<'_>| {
+            let Some(live) = live else { return true };
+            let both_left = c.weekly_left.zip(live.weekly_left);
+            let has_more =
+                both_left.is_some_and(|(left, live_left)| left >= live_left + MIN_QUOTA_ADVANTAGE);
+            has_more && self.strategy != Strategy::Stay
         };
 
         self.candidates.iter().find(|c| {
             let is_saved_elsewhere = !c.account.current && c.account.login == LoginState::Ok;
-            is_saved_elsewhere && c.is_ready() && has_more(c)
+            is_saved_elsewhere && c.is_ready() && is_worth_a_switch(c)
         })
     }
 
