@@ -88,8 +88,8 @@ struct StatusReader {
 
 struct ReadWindow {
     window: Window,
-    /// True if its label is the one of a second window. Codex gives all windows of an unusual length the same label, and
-    /// marks the second one.
+    /// True if its label is the one of a second window. Codex gives all windows of an unusual length the same label,
+    /// and marks the second one.
     is_secondary: bool,
     /// True if only an earlier screen of the text shows the window.
     is_of_earlier_screen: bool,
