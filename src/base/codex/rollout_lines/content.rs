@@ -5,6 +5,7 @@ use serde::Deserialize;
 use serde::de::IgnoredAny;
 use serde_json::value::RawValue;
 use std::borrow::Cow;
+use std::collections::BTreeMap;
 
 /// The payload of a line, unparsed.
 pub(super) struct PayloadText<'a> {
@@ -87,8 +88,8 @@ fn is_image_mark(text: &str) -> bool {
     matches!(text, "<image>" | "</image>") || is_named_image()
 }
 
-/// Returns the text of an output: a string, a string of JSON with the text in `output`, a list of parts, or an object.
-/// Empty for any other value.
+/// Returns the text of an output: a string, a string of JSON with the text in `output` and no other text, a list of
+/// parts, or an object. Empty for any other value.
 pub(super) fn extract_output(output: &RawValue) -> String {
     #[derive(Deserialize)]
     #[serde(untagged)]
@@ -101,9 +102,13 @@ pub(super) fn extract_output(output: &RawValue) -> String {
         },
         Other(IgnoredAny),
     }
+    // JSON that a command printed may have an `output` too, and its other keys are text.
     #[derive(Deserialize)]
+    #[serde(deny_unknown_fields)]
     struct Wrapped {
         output: String,
+        #[serde(rename = "metadata")]
+        _metadata: Option<IgnoredAny>,
     }
 
     match serde_json::from_str(output.get()) {
@@ -111,7 +116,7 @@ pub(super) fn extract_output(output: &RawValue) -> String {
             // Older versions put the output and its exit code into JSON within the string.
             let wrapped = text.starts_with('{').then(|| serde_json::from_str(&text));
             match wrapped {
-                Some(Ok(Wrapped { output })) => output,
+                Some(Ok(Wrapped { output, .. })) => output,
                 _ => text,
             }
         }
@@ -161,8 +166,10 @@ impl CommandLine {
     pub(super) fn into_text(self) -> String {
         match self {
             Self::Words(mut words) => {
-                // `bash -lc SCRIPT`: the user knows the script and not the shell.
-                let runs_script = words.len() == 3 && matches!(&*words[1], "-lc" | "-c");
+                // `bash -lc SCRIPT`: the user knows the script and not the shell. `grep -c` is another command.
+                let runs_script = words.len() == 3
+                    && words[0].ends_with("sh")
+                    && matches!(&*words[1], "-lc" | "-c");
                 if runs_script {
                     words.pop().unwrap_or_default()
                 } else {
@@ -175,14 +182,38 @@ impl CommandLine {
     }
 }
 
-/// Returns the command in the JSON arguments of a tool, else the arguments themselves.
+/// The arguments of Codex's shell tools beside the command (0.98 to 0.171). They say how the command runs.
+const SHELL_OPTIONS: [&str; 14] = [
+    "additional_permissions",
+    "environment_id",
+    "justification",
+    "login",
+    "max_output_tokens",
+    "prefix_rule",
+    "sandbox_permissions",
+    "shell",
+    "timeout",
+    "timeout_ms",
+    "tty",
+    "with_escalated_permissions",
+    "workdir",
+    "yield_time_ms",
+];
+
+/// Returns the command in the JSON arguments of a shell tool of Codex, else the arguments themselves.
 pub(super) fn extract_command(arguments: &str) -> String {
-    #[derive(Deserialize)]
-    struct Arguments {
-        cmd: Option<CommandLine>,
-        command: Option<CommandLine>,
+    parse_shell_command(arguments).unwrap_or_else(|| arguments.to_owned())
+}
+
+/// Returns `None` for the arguments of other tools, in which a `command` is only a part of what the tool does.
+fn parse_shell_command(arguments: &str) -> Option<String> {
+    let mut values: BTreeMap<String, &RawValue> = serde_json::from_str(arguments).ok()?;
+    let command = values.remove("cmd").or_else(|| values.remove("command"))?;
+    if !values.keys().all(|key| SHELL_OPTIONS.contains(&&**key)) {
+        return None;
     }
-    let parsed: Option<Arguments> = serde_json::from_str(arguments).ok();
-    let command = parsed.and_then(|parsed| parsed.cmd.or(parsed.command));
-    command.map_or_else(|| arguments.to_owned(), CommandLine::into_text)
+    match serde_json::from_str(command.get()).ok()? {
+        CommandLine::Other(_) => None,
+        command => Some(command.into_text()),
+    }
 }

@@ -59,6 +59,31 @@ fn shell_commands_are_read_in_all_forms() {
 }
 
 #[test]
+fn arguments_of_other_tools_are_read_with_all_keys() {
+    let text = |arguments: &str| {
+        let arguments = serde_json::to_string(arguments).unwrap();
+        let payload = format!(r#"{{"type":"function_call","name":"x","arguments":{arguments}}}"#);
+        match kinds(&line("response_item", &payload)).pop() {
+            Some(EventKind::ToolCall { text, .. }) => text,
+            other => panic!("{other:?}"),
+        }
+    };
+    for shown_whole in [
+        r#"{"command":"git","args":["push","--force"],"cwd":"/w"}"#,
+        r#"{"command":"create","path":"/w/a.py","file_text":"print()"}"#,
+        r#"{"cmd":"ls","command":"rm"}"#,
+        r#"{"command":{"program":"ls"}}"#,
+    ] {
+        assert_eq!(text(shown_whole), shown_whole);
+    }
+    let options = r#"{"cmd":"ls","workdir":"/w","login":true,"yield_time_ms":1000,"max_output_tokens":9,
+        "sandbox_permissions":"require_escalated","justification":"why","prefix_rule":["ls"]}"#;
+    assert_eq!(text(options), "ls");
+    let words = r#"{"command":["grep","-c","x"],"timeout_ms":1}"#;
+    assert_eq!(text(words), "grep -c x");
+}
+
+#[test]
 fn outputs_are_read_in_all_forms() {
     let output = |json: &str| {
         let payload = format!(r#"{{"type":"function_call_output","output":{json}}}"#);
@@ -66,7 +91,8 @@ fn outputs_are_read_in_all_forms() {
     };
     for json in [
         r#""text""#,
-        r#""{\"output\":\"text\",\"metadata\":{}}""#,
+        r#""{\"output\":\"text\",\"metadata\":{\"exit_code\":0}}""#,
+        r#""{\"output\":\"text\"}""#,
         r#"[{"type":"input_text","text":"text"},{"type":"input_image","image_url":"data:"}]"#,
         r#"{"content":"text","success":true}"#,
     ] {
@@ -76,6 +102,9 @@ fn outputs_are_read_in_all_forms() {
             "{json}"
         );
     }
+    let printed = r#"{"output":"done","error":"no disk"}"#;
+    let json = serde_json::to_string(printed).unwrap();
+    assert_eq!(output(&json), [EventKind::ToolOutput(printed.into())]);
 }
 
 #[test]
