@@ -193,8 +193,23 @@ fn a_compressed_rollout_with_invalid_data_is_an_error() {
         .extend((0..20_000).map(|n| assistant(&format!("answer {n}"))));
     let whole = zstd::encode_all(long.text().as_bytes(), 1).expect("compress");
     fs::write(&compressed, &whole[..whole.len() / 2]).expect("write");
-    let shown = env.run(["show", "01a1"]).code(0).stdout;
-    assert!(shown.contains("answer 1\n") && !shown.contains("answer 19999"));
+    for args in [
+        &["show", "01a1"][..],
+        &["show", "01a1", "--raw"],
+        &["show", "01a1", "--json"],
+        &["export", "01a1"],
+        &["find", "--exact", "answer 1"],
+        &["find", "answer"],
+        &["usage"],
+    ] {
+        // The first command that reads a rollout into the index names it.
+        let _ = env.run(["sessions", "index", "--remove"]).code(0);
+        let run = env.run(args).code(6);
+        assert!(run.stderr.contains("damaged"), "{}", run.stderr);
+        assert!(!run.stdout.contains("answer 19999"), "{args:?}");
+    }
+    let shown = env.run(["show", "01a1"]).code(6).stdout;
+    assert!(shown.contains("answer 1\n"));
 }
 
 #[test]
@@ -522,6 +537,33 @@ fn show_reports_a_rollout_that_is_empty_damaged_or_missing() {
     assert!(run.stderr.contains("the home has no rollout"), "{run}");
 }
 
+#[test]
+fn damaged_lines_are_counted_and_an_incomplete_last_line_is_not() {
+    let env = TestEnv::new();
+    let conversation = Conversation::new(1, 60, "First", "important answer");
+    let path = write(&env, &conversation);
+    let text = conversation.text();
+    let torn = &text[..text.len() - 9];
+    for (bytes, count) in [
+        (text.as_bytes().to_vec(), 0),
+        (torn.as_bytes().to_vec(), 0),
+        (text.replace("important", "imp\u{1}ortant").into_bytes(), 1),
+        (text.replace('\n', "\n\n").into_bytes(), 0),
+        ([text.as_bytes(), b"\0\0", text.as_bytes()].concat(), 1),
+        ([torn.as_bytes(), b"\xff\xfe\n"].concat(), 1),
+    ] {
+        fs::write(&path, &bytes).expect("write");
+        for args in [
+            &["show", "01a1"][..],
+            &["export", "01a1", "--format", "html"],
+        ] {
+            let run = env.run(args).code(if count > 0 { 6 } else { 0 });
+            let warns = run.stderr.contains("damaged line left out: ");
+            assert_eq!(warns, count > 0, "{run}");
+        }
+    }
+}
+
 /// Returns the line of a prompt with an image of this many bytes.
 fn prompt_with_image(bytes: usize) -> Value {
     let url = format!("data:image/png;base64,{}", "A".repeat(bytes));
@@ -554,7 +596,7 @@ fn long_lines_are_shown_and_those_above_16_mib_are_counted() {
         &["show", "First", "--raw"],
         &["export", "First"],
     ] {
-        let run = env.run(args).code(0);
+        let run = env.run(args).code(6);
         assert!(run.stdout.contains("The end."), "{}", run.stderr);
         assert!(
             run.stderr.contains("1 line longer than 16 MiB left out: "),

@@ -8,7 +8,7 @@ use crate::steps::new_file::publish_new;
 use crate::ui::time;
 use crate::views::conversation_parts::ConversationParts;
 use crate::views::export_formatter::ExportFormatter;
-use crate::views::transcript_text::{minute_format, to_command_error, warn_of_left_out_lines};
+use crate::views::transcript_text::{minute_format, to_command_error, warn_of_left_out};
 use chrono::{DateTime, Utc};
 use clap::{Args, ValueEnum};
 use codex_manager_core::codex::redaction::redact_and_count;
@@ -90,11 +90,14 @@ impl ExportArgs {
         let sessions = self.find_conversations(context)?;
         let mut files = Vec::new();
         let mut redacted = 0;
+        let mut outcome = Outcome::Done;
         let mut used_ids = HashSet::new();
         for session in &sessions {
             fail_if_interrupted()?;
             let Some(out) = &self.out else {
-                redacted += self.print_conversation(session, context)?;
+                let (count, left_out) = self.print_conversation(session, context)?;
+                redacted += count;
+                outcome = left_out;
                 continue;
             };
 
@@ -105,7 +108,8 @@ impl ExportArgs {
                 path = path.join(self.export_file_name(session, is_id_free));
             }
 
-            let file = self.save_conversation(session, &path, context)?;
+            let (file, left_out) = self.save_conversation(session, &path, context)?;
+            outcome = outcome.or(left_out);
             redacted += file.redacted;
             ui.report(format_args!("{} {}", time::bytes(file.bytes), file.path));
             files.push(file);
@@ -119,7 +123,7 @@ impl ExportArgs {
             ));
         }
         ui.list_document("export", "files", &files);
-        Ok(Outcome::Done)
+        Ok(outcome)
     }
 
     /// Returns the conversations that the arguments name, each once; without arguments, one that the user picks.
@@ -151,7 +155,11 @@ impl ExportArgs {
         format!("{stem}.{}", choice_name(&self.format))
     }
 
-    fn print_conversation(&self, session: &NamedConversation, context: &Context) -> Result<usize> {
+    fn print_conversation(
+        &self,
+        session: &NamedConversation,
+        context: &Context,
+    ) -> Result<(usize, Outcome)> {
         self.write_conversation(session, context, &mut |text| {
             context.ui.print_part(text);
             Ok(())
@@ -163,13 +171,13 @@ impl ExportArgs {
         session: &NamedConversation,
         path: &Path,
         context: &Context,
-    ) -> Result<ExportedFile> {
+    ) -> Result<(ExportedFile, Outcome)> {
         // An interrupted export leaves no half of a conversation behind.
         let mut temp = TempFile::create_beside(path)?;
 
         let mut bytes = 0;
         let mut file = BufWriter::new(temp.file());
-        let redacted = self.write_conversation(session, context, &mut |text| {
+        let (redacted, outcome) = self.write_conversation(session, context, &mut |text| {
             bytes += text.len() as u64;
             Ok(file.write_all(text.as_bytes()).at("write", path)?)
         })?;
@@ -177,21 +185,23 @@ impl ExportArgs {
         drop(file);
 
         publish_new(temp, path)?;
-        Ok(ExportedFile {
+        let file = ExportedFile {
             session_id: session.id.clone(),
             path: path.display().to_string(),
             bytes,
             redacted,
-        })
+        };
+        Ok((file, outcome))
     }
 
-    /// Formats a conversation and passes it to `emit`, part by part. Returns the number of redacted secrets.
+    /// Formats a conversation and passes it to `emit`, part by part. Returns the number of redacted secrets, and
+    /// [`Outcome::Partial`] if a part of the conversation was left out.
     fn write_conversation(
         &self,
         session: &NamedConversation,
         context: &Context,
         emit: &mut dyn FnMut(&str) -> Result<()>,
-    ) -> Result<usize> {
+    ) -> Result<(usize, Outcome)> {
         let options = TranscriptOptions {
             outputs: self.tools || self.format == ExportFormat::Html,
             images: self.format == ExportFormat::Html,
@@ -222,9 +232,9 @@ impl ExportArgs {
         });
         read_result.map_err(|e| to_command_error(session, e))?;
         write_result?;
-        warn_of_left_out_lines(parts.left_out_lines.get(), session, context);
+        let outcome = warn_of_left_out(parts.left_out.get(), session, context);
         emit(&formatter.format_end(redacted))?;
-        Ok(redacted)
+        Ok((redacted, outcome))
     }
 
     fn create_formatter(

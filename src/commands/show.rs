@@ -8,10 +8,11 @@ use crate::ui::object;
 use crate::views::conversation_parts::{ConversationParts, TranscriptPiece};
 use crate::views::export_formatter::entry_json;
 use crate::views::transcript_text::{
-    format_head, minute_format, to_command_error, warn_of_left_out_lines,
+    format_head, minute_format, to_command_error, warn_of_left_out,
 };
 use clap::{Args, ValueEnum};
 use codex_manager_core::codex::redaction::redact_and_count;
+use codex_manager_core::conversations::left_out::LeftOut;
 use codex_manager_core::conversations::markdown::MarkdownWriter;
 use codex_manager_core::conversations::named_conversation::NamedConversation;
 use codex_manager_core::conversations::raw_lines::RawLines;
@@ -155,14 +156,13 @@ impl ShowArgs {
             context.ui.document("show", &view);
             Ok(())
         } else if self.raw {
-            print_raw(session, context).map(|count| parts.left_out_lines.set(count))
+            print_raw(session, context).map(|left_out| parts.left_out.set(left_out))
         } else {
             self.print_markdown(session, &parts, options, context)
         };
 
         result.map_err(|e| to_command_error(session, e))?;
-        warn_of_left_out_lines(parts.left_out_lines.get(), session, context);
-        Ok(Outcome::Done)
+        Ok(warn_of_left_out(parts.left_out.get(), session, context))
     }
 
     /// Returns true if the conversation that the user picks is shown instead of resumed: an option is about the printed
@@ -286,14 +286,15 @@ fn require_turn(session: &NamedConversation, parts: &ConversationParts, turn: u3
     )))
 }
 
-/// Prints the lines of the rollout. Returns the number of lines that were too long to read.
-fn print_raw(session: &NamedConversation, context: &Context) -> io::Result<usize> {
+/// Prints the lines of the rollout, also damaged ones. Returns the parts that were left out.
+fn print_raw(session: &NamedConversation, context: &Context) -> io::Result<LeftOut> {
     let start_offset = 0;
     let mut lines = RawLines::open(&session.rollout, start_offset)?;
-    let mut left_out_lines = 0;
+    let mut left_out = LeftOut::default();
     while let Some(line) = lines.next_line()? {
         context.ui.print_raw(&[line.bytes, b"\n"].concat());
-        left_out_lines += usize::from(line.is_too_long);
+        left_out.long_lines += usize::from(line.is_too_long);
     }
-    Ok(left_out_lines)
+    left_out.is_cut = lines.is_cut;
+    Ok(left_out)
 }

@@ -9,6 +9,7 @@ use crate::context::Context;
 use crate::error::{CommandError, Result};
 use crate::views::conversation_parts::{ConversationParts, TranscriptPiece};
 use crate::views::transcript_text::to_command_error;
+use codex_manager_core::conversations::left_out::LeftOut;
 use codex_manager_core::conversations::markdown::shorten_to_line;
 use codex_manager_core::conversations::past_answers::is_mcp_answer;
 use codex_manager_core::conversations::transcript::{
@@ -110,8 +111,12 @@ impl OpenArguments {
             return Err(CommandError::failed(message));
         }
 
-        let note = page.is_full.then(|| format_cursor_note(page.line_count));
-        Ok(page.text.finish(note.as_slice()))
+        let left_out = parts.left_out.get() != LeftOut::default();
+        let incomplete = left_out
+            .then(|| "Parts of the rollout are damaged or too long, and left out.".to_owned());
+        let cursor = page.is_full.then(|| format_cursor_note(page.line_count));
+        let notes: Vec<_> = incomplete.into_iter().chain(cursor).collect();
+        Ok(page.text.finish(&notes))
     }
 }
 

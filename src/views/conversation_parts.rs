@@ -1,6 +1,7 @@
 //! The parts of other conversations with which a fork begins. Codex 0.169 keeps a fork's own turns only.
 
 use crate::views::account::printable;
+use codex_manager_core::conversations::left_out::LeftOut;
 use codex_manager_core::conversations::named_conversation::NamedConversation;
 use codex_manager_core::conversations::transcript::{
     self, PartMark, TranscriptEntry, TranscriptOptions,
@@ -16,8 +17,8 @@ pub(crate) struct ConversationParts {
     pub list: Vec<ThreadPart>,
     /// The id of the rollout with the turns before the first part, if that rollout cannot be read.
     pub missing_parent: Option<String>,
-    /// The number of lines that the last [`Self::read`] left out because they are too long.
-    pub left_out_lines: Cell<usize>,
+    /// The parts of the rollouts that the last [`Self::read`] left out.
+    pub left_out: Cell<LeftOut>,
 }
 
 pub(crate) enum TranscriptPiece<'a> {
@@ -33,7 +34,7 @@ impl ConversationParts {
         Self {
             list: chain.parts,
             missing_parent: chain.missing.map(|id| printable(&id)),
-            left_out_lines: Cell::new(0),
+            left_out: Cell::default(),
         }
     }
 
@@ -71,7 +72,7 @@ impl ConversationParts {
         mut each: impl FnMut(TranscriptPiece<'_>) -> bool,
     ) -> io::Result<()> {
         let missing = self.missing_parent.clone().map(PartMark::Missing);
-        self.left_out_lines.set(0);
+        let mut left_out = LeftOut::default();
         let mut goes_on = missing.is_none_or(|mark| each(TranscriptPiece::Mark(mark)));
 
         for part in &self.list {
@@ -81,14 +82,13 @@ impl ConversationParts {
                 break;
             }
 
-            let left_out = transcript::read_entries(&part.slices, options, |mut entry| {
+            left_out += transcript::read_entries(&part.slices, options, |mut entry| {
                 entry.map_texts(&mut *redact);
                 goes_on = each(TranscriptPiece::Entry(&part.id, entry));
                 goes_on
             })?;
-            self.left_out_lines
-                .set(self.left_out_lines.get() + left_out);
         }
+        self.left_out.set(left_out);
         Ok(())
     }
 

@@ -1,9 +1,10 @@
 //! Conversations as Markdown, for `show` and `export`.
 
 use crate::context::Context;
-use crate::error::CommandError;
+use crate::error::{CommandError, Outcome};
 use crate::views::conversation_parts::ConversationParts;
 use chrono::{DateTime, Utc};
+use codex_manager_core::conversations::left_out::LeftOut;
 use codex_manager_core::conversations::named_conversation::NamedConversation;
 use codex_manager_core::history::lines::MAX_LINE_BYTES;
 use codex_manager_core::io::ansi::strip_escapes;
@@ -38,16 +39,35 @@ pub(crate) fn format_head(session: &NamedConversation, parts: &ConversationParts
     strip_escapes(&text).into_owned()
 }
 
-/// Warns of lines of a conversation that were too long to read.
-pub(crate) fn warn_of_left_out_lines(count: usize, session: &NamedConversation, context: &Context) {
-    if count > 0 {
+/// Warns of the parts of a conversation that could not be read, which make the result partial.
+pub(crate) fn warn_of_left_out(
+    left_out: LeftOut,
+    session: &NamedConversation,
+    context: &Context,
+) -> Outcome {
+    let path = session.rollout.display();
+    let LeftOut {
+        long_lines,
+        damaged_lines,
+        is_cut,
+    } = left_out;
+    if long_lines > 0 {
+        let (lines, mib) = (pluralize(long_lines, "line"), MAX_LINE_BYTES >> 20);
         context.warn(format_args!(
-            "{} longer than {} MiB left out: {}",
-            pluralize(count, "line"),
-            MAX_LINE_BYTES >> 20,
-            session.rollout.display()
+            "{lines} longer than {mib} MiB left out: {path}"
         ));
     }
+    if damaged_lines > 0 {
+        let lines = pluralize(damaged_lines, "damaged line");
+        context.warn(format_args!("{lines} left out: {path}"));
+    }
+    if is_cut {
+        context.warn(format_args!(
+            "text after the damage in a compressed rollout left out: {path}"
+        ));
+        context.note("list messages that only an archive has: codex-manager history losses");
+    }
+    Outcome::partial_if(left_out != LeftOut::default())
 }
 
 /// Converts the error of reading a conversation. An interruption becomes [`CommandError::interrupted`].

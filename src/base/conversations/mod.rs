@@ -16,6 +16,7 @@
 
 pub mod html;
 pub mod index;
+pub mod left_out;
 pub mod markdown;
 pub mod messages;
 pub mod named_conversation;

@@ -23,6 +23,8 @@ pub struct RawLines {
     start: u64,
     is_compressed: bool,
     end_offset: u64,
+    /// True if a compressed rollout is damaged after the last line that was returned.
+    pub is_cut: bool,
     /// The number of lines so far, to check for an interrupt now and then.
     line_count: u32,
 }
@@ -47,6 +49,7 @@ impl RawLines {
             start,
             is_compressed,
             end_offset: start,
+            is_cut: false,
             line_count: 0,
         })
     }
@@ -57,7 +60,8 @@ impl RawLines {
     }
 
     /// Returns the next complete line, or `None` at the end. A last line without a newline is complete if it is valid
-    /// JSON. A damaged compressed rollout ends at the damage, if at least one complete line comes before it.
+    /// JSON. A damaged compressed rollout ends at the damage ([`Self::is_cut`]), if at least one complete line comes
+    /// before it.
     ///
     /// # Errors
     /// The file cannot be read, a compressed rollout is damaged before its first complete line, or the user interrupts
@@ -77,6 +81,7 @@ impl RawLines {
                     && self.end_offset > self.start
                     && e.kind() != io::ErrorKind::Interrupted =>
             {
+                self.is_cut = true;
                 return Ok(None);
             }
             Err(e) => return Err(e),

@@ -1,12 +1,13 @@
 //! Reads the events of a rollout one after another, in bounded memory.
 //!
-//! Damaged lines are skipped, and so are lines longer than
-//! [`MAX_LINE_BYTES`](crate::history::lines::MAX_LINE_BYTES), which are counted.
+//! Damaged lines are skipped and counted, and so are lines longer than
+//! [`MAX_LINE_BYTES`](crate::history::lines::MAX_LINE_BYTES).
 //! An incomplete last line is not consumed, because Codex may still be writing it.
 
+use super::left_out::LeftOut;
 use super::raw_lines::{RawLine, RawLines};
 use super::reader_state::ReaderState;
-use crate::codex::rollout_lines::{self, EventKind, LineParts, RolloutEvent};
+use crate::codex::rollout_lines::{self, EventKind, LineContent, LineParts, RolloutEvent};
 use crate::history::thread_rollouts::RolloutSlice;
 use memchr::memmem;
 use serde_json::Value;
@@ -24,8 +25,7 @@ pub struct EventReader {
     next_slices: VecDeque<RolloutSlice>,
     /// The byte ranges of rolled-back turns in the current rollout. Of these turns, only token counts are returned.
     rolled_back_ranges: Vec<Range<u64>>,
-    /// The number of lines that were too long to read.
-    pub left_out_lines: usize,
+    pub left_out: LeftOut,
     queue: LineEvents,
 }
 
@@ -69,7 +69,7 @@ impl EventReader {
             slice_end: None,
             next_slices: VecDeque::new(),
             rolled_back_ranges: Vec::new(),
-            left_out_lines: 0,
+            left_out: LeftOut::default(),
             queue: LineEvents {
                 selection,
                 state: ReaderState::default(),
@@ -93,11 +93,15 @@ impl EventReader {
             // Codex shows a base only up to the place at which the next rollout continues it.
             let line = line.filter(|line| self.slice_end.is_none_or(|end| line.offset < end));
             if let Some(line) = line {
-                self.left_out_lines += usize::from(line.is_too_long);
                 let mut ranges = self.rolled_back_ranges.iter();
                 let is_rolled_back = ranges.any(|range| range.contains(&line.offset));
-                self.queue.add_line(line, is_rolled_back);
-            } else if !self.queue.waiting_images.is_empty() {
+                self.queue
+                    .add_line(line, is_rolled_back, &mut self.left_out);
+                continue;
+            }
+
+            self.left_out.is_cut |= self.lines.is_cut;
+            if !self.queue.waiting_images.is_empty() {
                 self.queue.release_images();
             } else if let Some(next_slice) = self.next_slices.pop_front() {
                 self.lines = RawLines::open(&next_slice.path, 0)?;
@@ -111,9 +115,14 @@ impl EventReader {
 }
 
 impl LineEvents {
-    fn add_line(&mut self, line: RawLine<'_>, is_rolled_back: bool) {
+    fn add_line(&mut self, line: RawLine<'_>, is_rolled_back: bool, left_out: &mut LeftOut) {
         let offset = line.offset;
-        let items = rollout_lines::parse(line.bytes, self.selection).unwrap_or_default();
+        let content = rollout_lines::parse_wanted(line.bytes, self.selection);
+        let is_damaged =
+            matches!(content, LineContent::Damaged) && !line.bytes.trim_ascii().is_empty();
+        left_out.long_lines += usize::from(line.is_too_long);
+        left_out.damaged_lines += usize::from(is_damaged && !is_rolled_back);
+        let items = content.into_items().unwrap_or_default();
         let at = items.at;
         let mut kinds = items.items.iter().map(|item| &item.kind);
         let mut is_before_message = kinds.any(|kind| *kind == EventKind::ModelInput);

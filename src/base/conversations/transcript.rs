@@ -1,5 +1,6 @@
 //! Reads a conversation as a transcript: its messages, tool calls and compactions in order.
 
+use super::left_out::LeftOut;
 use super::reader::EventReader;
 use crate::codex::rollout::is_plain;
 use crate::codex::rollout_lines::{EventKind, LineParts, RolloutEvent};
@@ -71,7 +72,7 @@ pub struct TranscriptOptions {
 }
 
 /// Calls `visit` with each entry of a conversation in order, until `visit` returns false. The conversation consists of
-/// rollouts that continue each other. Returns the number of lines that were too long to read.
+/// rollouts that continue each other. Returns the parts that were left out.
 ///
 /// # Errors
 /// A rollout cannot be read, or the user interrupts ([`io::ErrorKind::Interrupted`]).
@@ -79,7 +80,7 @@ pub fn read_entries(
     slices: &[RolloutSlice],
     options: TranscriptOptions,
     mut visit: impl FnMut(TranscriptEntry) -> bool,
-) -> io::Result<usize> {
+) -> io::Result<LeftOut> {
     let selection = if options.images {
         LineParts::TEXTS_AND_IMAGES
     } else {
@@ -109,7 +110,7 @@ pub fn read_entries(
             break;
         }
     }
-    Ok(reader.left_out_lines)
+    Ok(reader.left_out)
 }
 
 /// Returns the entries of the last turn that has entries. Reads only the last [`MAX_TAIL_BYTES`] of a plain

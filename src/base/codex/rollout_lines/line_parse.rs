@@ -39,6 +39,19 @@ pub(crate) enum LineContent<'a> {
     Damaged,
 }
 
+impl LineContent<'_> {
+    /// Returns the items with the time of the line; `None` if it has no items.
+    pub(crate) fn into_items(self) -> Option<LineItems> {
+        match self {
+            Self::Read { timestamp, items } if !items.is_empty() => Some(LineItems {
+                at: timestamp.as_deref().and_then(rfc3339::parse_instant),
+                items,
+            }),
+            _ => None,
+        }
+    }
+}
+
 /// Returns false if a line certainly has no wanted part. Examines only the beginning.
 pub(crate) fn may_have_parts(line: &[u8], wanted: LineParts) -> bool {
     match Envelope::parse(line) {
@@ -57,13 +70,7 @@ fn envelope_may_have(envelope: &Envelope<'_>, wanted: LineParts) -> bool {
 /// Parses a line. The result has all items that are wanted, and maybe others. `None` if it has no items, or the line is
 /// damaged.
 pub(crate) fn parse(line: &[u8], wanted: LineParts) -> Option<LineItems> {
-    match parse_wanted(line, wanted) {
-        LineContent::Read { timestamp, items } if !items.is_empty() => Some(LineItems {
-            at: timestamp.as_deref().and_then(rfc3339::parse_instant),
-            items,
-        }),
-        _ => None,
-    }
+    parse_wanted(line, wanted).into_items()
 }
 
 /// Parses a `token_count` event; `None` for any other line.

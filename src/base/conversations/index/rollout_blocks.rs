@@ -5,13 +5,13 @@ use super::store::{IndexError, Place};
 use super::text_words::{TextWords, WordLists};
 use super::tokens::truncate_output;
 use crate::codex::rollout_lines::{self, EventKind, LineItems, LineParts, Role};
+use crate::conversations::left_out::CUT_REASON;
 use crate::conversations::past_answers::is_mcp_call_or_answer;
 use crate::conversations::raw_lines::RawLines;
 use crate::history::thread_rollouts::RolloutSlice;
 use crate::io::{ansi, file_open};
 use std::borrow::Cow;
 use std::io;
-use std::path::Path;
 
 /// The size of a block of lines in bytes. A block ends with the line that exceeds this size.
 const BLOCK_BYTES: usize = 512 << 10;
@@ -123,7 +123,7 @@ fn submit_slices(
     start_offset: u64,
     submit: &SubmitStep<'_>,
 ) -> io::Result<Option<RolloutEnd>> {
-    let mut end = None;
+    let (mut end, mut is_cut) = (None, false);
     for (rollout, slice) in (first_rollout..).zip(slices) {
         let block = LineBlock {
             rollout,
@@ -131,26 +131,32 @@ fn submit_slices(
             ..LineBlock::default()
         };
 
-        let Some(offset) = submit_lines(&slice.path, start_offset, &block, submit)? else {
+        let mut lines = RawLines::open(&slice.path, start_offset)?;
+        if !submit_lines(&mut lines, start_offset, &block, submit)? {
             return Ok(None);
-        };
+        }
 
+        is_cut |= lines.is_cut;
+        let offset = lines.end_offset();
         let tail = plan::read_tail(&slice.path, offset)?;
         let place = Place { rollout, offset };
         end = Some(RolloutEnd { place, tail });
     }
+
+    if is_cut {
+        return Err(io::Error::new(io::ErrorKind::InvalidData, CUT_REASON));
+    }
     Ok(end)
 }
 
-/// Submits the lines of a rollout in blocks, each of which begins as a copy of `template`. Returns the end of the last
-/// line, or `None` if `submit` returned false.
+/// Submits the lines of a rollout in blocks, each of which begins as a copy of `template`. Returns false if `submit`
+/// did.
 fn submit_lines(
-    path: &Path,
+    lines: &mut RawLines,
     start_offset: u64,
     template: &LineBlock,
     submit: &SubmitStep<'_>,
-) -> io::Result<Option<u64>> {
-    let mut lines = RawLines::open(path, start_offset)?;
+) -> io::Result<bool> {
     let mut block = template.clone();
     let mut block_start = start_offset;
 
@@ -169,13 +175,13 @@ fn submit_lines(
                 &mut block,
                 template.clone(),
             ))) {
-                return Ok(None);
+                return Ok(false);
             }
         }
     }
 
     block.bytes_read = lines.end_offset() - block_start;
-    Ok(submit(IngestStep::Lines(block)).then(|| lines.end_offset()))
+    Ok(submit(IngestStep::Lines(block)))
 }
 
 pub(super) fn parse_step(step: IngestStep<LineBlock>) -> IngestStep<ParsedBlock> {

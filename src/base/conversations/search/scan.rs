@@ -4,6 +4,7 @@ use super::evaluate::{FoundConversation, Hit};
 use super::snippet;
 use crate::codex::rollout_lines::{LineParts, Role};
 use crate::conversations::index::{IndexCandidate, IndexError, list_candidates};
+use crate::conversations::left_out::CUT_REASON;
 use crate::conversations::reader::EventReader;
 use crate::history::SkippedFile;
 use crate::history::thread_rollouts::ThreadChain;
@@ -78,12 +79,20 @@ pub fn scan(
             let found = find_first_match(home, &conversation, pattern, role);
             (conversation, found)
         },
-        |(conversation, found): (FoundConversation, io::Result<Option<Hit>>)| {
+        |(conversation, found): (FoundConversation, io::Result<(Option<Hit>, bool)>)| {
             let size = conversation.path.metadata().map_or(0, |meta| meta.len());
             progress.add_bytes(size);
 
             match found {
-                Ok(hit) => report.hits.extend(hit),
+                Ok((hit, is_cut)) => {
+                    report.hits.extend(hit);
+                    if is_cut {
+                        report.skipped.push(SkippedFile {
+                            path: conversation.path,
+                            reason: CUT_REASON.to_owned(),
+                        });
+                    }
+                }
                 Err(e) if e.kind() == io::ErrorKind::Interrupted => return Err(e),
                 Err(e) if e.kind() == io::ErrorKind::NotFound => {}
                 Err(e) => report.skipped.push(SkippedFile {
@@ -99,13 +108,13 @@ pub fn scan(
 }
 
 /// Returns the first match in a conversation. The score of the hit is the number of texts that match. The title is
-/// searched only if no other text matches.
+/// searched only if no other text matches. Also returns true if only the beginning of a damaged rollout was searched.
 fn find_first_match(
     home: &Path,
     conversation: &FoundConversation,
     pattern: &Regex,
     role: Option<Role>,
-) -> io::Result<Option<Hit>> {
+) -> io::Result<(Option<Hit>, bool)> {
     let is_searched = |author: Role| role.is_none_or(|role| role == author);
 
     let find_in = |text: &str, author, turn, at_ms| {
@@ -150,5 +159,5 @@ fn find_first_match(
         first_hit = find_in(&conversation.title, Role::Title, None, None);
     }
 
-    Ok(first_hit)
+    Ok((first_hit, reader.left_out.is_cut))
 }
