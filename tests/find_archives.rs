@@ -1,6 +1,6 @@
 //! `find --archives` finds conversations that are only in archives, and prints the command to restore them.
 
-use crate::support::conversations::{Conversation, id, state, write};
+use crate::support::conversations::{Conversation, id, state, user, write, write_rewound};
 use crate::support::env::TestEnv;
 use crate::support::profiles::save_alice_and_bob;
 use serde_json::Value;
@@ -114,6 +114,28 @@ fn a_deleted_conversation_is_found_in_the_newest_archive_that_has_it() {
     let left = fs::read_dir(tmp).expect("the folder").flatten();
     let left: Vec<_> = left.map(|entry| entry.file_name()).collect();
     assert_eq!(left, [".lock"]);
+}
+
+#[test]
+fn all_rollouts_of_a_rewound_conversation_in_an_archive_are_searched() {
+    let mut env = TestEnv::new();
+    save_alice_and_bob(&env);
+    let mut conversation = Conversation::new(1, 60, "About the parser", "The borrow checker.");
+    conversation.lines.push(user("taken back"));
+    let newest = write_rewound(&env, &conversation, 3);
+    back_up(&mut env, "10:00");
+    fs::remove_file(newest).expect("remove");
+    delete(&env, 1);
+
+    for form in [&[][..], &["--exact"], &["--regex"]] {
+        let found = |text: &str, code| {
+            let args = [&["find", "--archives"], form, &[text]].concat();
+            let _ = env.run(args).code(code);
+        };
+        found("borrow checker", 0);
+        found("instead", 0);
+        found("taken back", 5);
+    }
 }
 
 #[test]

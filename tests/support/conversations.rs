@@ -86,6 +86,36 @@ pub(crate) fn tool_output(text: &str) -> Value {
         {"type": "function_call_output", "call_id": "call_1", "output": text}})
 }
 
+/// Writes a conversation that was rewound to its first `kept_lines`, and then got the message `instead`. Returns the
+/// path of the newest rollout.
+pub(crate) fn write_rewound(
+    env: &TestEnv,
+    conversation: &Conversation,
+    kept_lines: usize,
+) -> PathBuf {
+    let first = write(env, conversation);
+    let text = conversation.text();
+    let kept: usize = text
+        .split_inclusive('\n')
+        .take(kept_lines)
+        .map(str::len)
+        .sum();
+    let thread = id(conversation.number);
+    // The id of the rollout is of the same day, but later.
+    let rollout = thread.replace("01a1f78b", "01a1f78c");
+    let newest = first.with_file_name(format!(
+        "rollout-2026-11-20T07-00-00-{thread}_{rollout}.jsonl"
+    ));
+    let meta = json!({"timestamp": "2026-11-20T07:00:00.000Z", "type": "session_meta", "payload":
+        {"id": thread, "timestamp": "2026-11-20T07:00:00.000Z", "cwd": conversation.cwd,
+         "history_base": {"thread_id": thread, "end_ordinal_exclusive": kept_lines, "end_byte_offset": kept}}});
+    fs::write(&newest, format!("{meta}\n{}\n", user("instead"))).expect("write");
+    let sql = "UPDATE threads SET rollout_path=?2, updated_at_ms=updated_at_ms+1000 WHERE id=?1";
+    let updated = state(env).execute(sql, params![thread, newest.to_str()]);
+    assert_eq!(updated, Ok(1));
+    newest
+}
+
 /// Creates the state database, if it does not exist, and opens it.
 pub(crate) fn state(env: &TestEnv) -> Connection {
     let home = env.codex_home();

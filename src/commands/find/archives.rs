@@ -9,7 +9,7 @@ use crate::copies::archived::{group_rollouts_by_conversation, list_ids_on_disk};
 use crate::copies::source::ConversationSource as _;
 use crate::error::{CommandError, Result, check_interrupt};
 use codex_manager_core::archive::{ArchiveReader, FileEntry, file_extract};
-use codex_manager_core::codex::{ARCHIVED_SESSIONS, SESSIONS, ThreadFilter, threads};
+use codex_manager_core::codex::{ThreadFilter, threads};
 use codex_manager_core::conversations::search::conversation_filter::ConversationFilter;
 use codex_manager_core::conversations::search::evaluate::SearchResult;
 use codex_manager_core::history::session_index;
@@ -127,21 +127,13 @@ fn extract_home(
     database: &Path,
     context: &Context,
 ) -> Result<()> {
-    for top_folder in [SESSIONS, ARCHIVED_SESSIONS] {
-        atomic::create_private_folder(&folder.join(top_folder))?;
-    }
-
-    // Only the top folder matters: it tells whether a conversation is archived.
+    // The rollouts that a rewound conversation continues are searched in the day folders of their ids.
     let mut extracted_paths: HashMap<PathBuf, PathBuf> = HashMap::new();
     for entry in rollouts.values().flatten() {
         let relative = entry.path.as_path();
-        let top_folder = if relative.starts_with(ARCHIVED_SESSIONS) {
-            ARCHIVED_SESSIONS
-        } else {
-            SESSIONS
-        };
-        let file_name = relative.file_name().unwrap_or_default();
-        extracted_paths.insert(relative.to_owned(), folder.join(top_folder).join(file_name));
+        let path = folder.join(relative);
+        atomic::create_unsynced_folder(atomic::parent_of(&path))?;
+        extracted_paths.insert(relative.to_owned(), path);
     }
 
     if let Some(entry) = find_newest_state_database(archive.files()) {
