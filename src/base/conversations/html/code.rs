@@ -146,9 +146,13 @@ const LANGUAGES: [Language; 12] = [
     },
 ];
 
-/// Appends a block of code. `info` is the text after ```` ``` ````; its first word is the language.
+/// Appends a block of code. `info` is the text after ```` ``` ````: the language, or the first line of a pasted text.
 pub(super) fn push_code_block(html: &mut String, code: &str, info: &str) {
-    let language = info.split([' ', ',', '{']).next().unwrap_or_default();
+    let is_language_char = |c: char| c.is_alphanumeric() || "+#-._,".contains(c);
+    if !info.chars().all(is_language_char) {
+        return push_code_block(html, &format!("{info}\n{code}"), "");
+    }
+    let language = info.split(',').next().unwrap_or_default();
     let language = language.to_ascii_lowercase();
     html.push_str("<pre><code");
     if !language.is_empty() && language != "text" {

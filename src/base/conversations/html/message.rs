@@ -243,5 +243,9 @@ mod tests {
             "<p class=\"typed\">see __init__ and *x*\n  # y</p>\n\
              <pre><code data-language=\"sh\">ls &lt;x&gt;\n</code></pre>\n<p class=\"typed\">end</p>\n"
         );
+        let pasted = "```Error: no module\n  at x\n```";
+        let block = "<pre><code>Error: no module\n  at x\n</code></pre>\n";
+        assert_eq!(render_typed_text(pasted), block);
+        assert_eq!(render_markdown(pasted), block);
     }
 }
