@@ -181,8 +181,12 @@ fn a_compressed_rollout_with_invalid_data_is_an_error() {
     fs::rename(&path, &compressed).expect("rename");
     // The beginning of a zstd frame, followed by invalid data.
     fs::write(&compressed, b"\x28\xb5\x2f\xfd no zstd at all").expect("write");
-    for command in ["show", "export"] {
-        let run = env.run([command, "01a1"]).code(1);
+    for args in [
+        &["show", "01a1"][..],
+        &["show", "01a1", "--json"],
+        &["export", "01a1"],
+    ] {
+        let run = env.run(args).code(1);
         assert!(run.stderr.contains("cannot read the conversation"), "{run}");
     }
     let run = env.run(["find", "hello"]).code(6);

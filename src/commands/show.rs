@@ -142,6 +142,9 @@ impl ShowArgs {
         }
 
         let result = if context.ui.wants_json() {
+            // An error within the document would count as one of stdout.
+            let readable = parts.read(options, &mut |text| text.to_owned(), |_| true);
+            readable.map_err(|e| to_command_error(session, e))?;
             let turns = TurnsView {
                 parts: &parts,
                 options,
