@@ -89,8 +89,23 @@ pub(crate) fn fold_text(text: &str) -> String {
         .flat_map(char::to_lowercase)
         // The lower case of `İ` is an `i` with an accent.
         .filter(|c| !is_accent(c))
-        .map(|c| if c == 'ς' { 'σ' } else { c });
+        .flat_map(fold_letter);
     folded.nfc().collect()
+}
+
+/// Replaces letters that Unicode does not decompose by the letters that people type for them.
+fn fold_letter(c: char) -> impl Iterator<Item = char> {
+    let (first, second) = match c {
+        'ς' => ('σ', None),
+        'ß' => ('s', Some('s')),
+        'æ' => ('a', Some('e')),
+        'œ' => ('o', Some('e')),
+        'ø' => ('o', None),
+        'đ' => ('d', None),
+        'ł' => ('l', None),
+        other => (other, None),
+    };
+    std::iter::once(first).chain(second)
 }
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]

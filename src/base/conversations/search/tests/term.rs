@@ -22,6 +22,13 @@ pub(super) fn naive_fold(text: &str) -> String {
     let mut folded = String::new();
     for c in text.chars() {
         let c = match c {
+            'ß' => {
+                folded.push('s');
+                's'
+            }
+            'Ł' | 'ł' => 'l',
+            'Ø' | 'ø' | 'ó' => 'o',
+            'ź' => 'z',
             'Ä' | 'ä' | 'Ａ' => 'a',
             'é' | 'É' => 'e',
             'ï' => 'i',
