@@ -1,7 +1,9 @@
 //! `find` searches the contents of conversations and updates its index.
 
 use crate::sessions::has_row;
-use crate::support::conversations::{Conversation, assistant, id, state, tool_output, user, write};
+use crate::support::conversations::{
+    Conversation, assistant, id, state, tool_output, user, write, write_rewound,
+};
 use crate::support::env::TestEnv;
 use crate::support::faults::Mount;
 use crate::support::profiles::save_alice_and_bob;
@@ -73,6 +75,37 @@ fn hits_have_all_words_and_rank_higher_if_one_message_has_them() {
     assert!(run.stderr.contains("no conversation matches"), "{run}");
     let run = env.run(["find", "-error"]).code(4);
     assert!(run.stderr.contains("no words to search for"), "{run}");
+}
+
+#[test]
+fn a_title_from_a_message_that_was_taken_back_is_not_found() {
+    let env = TestEnv::new();
+    let mut legacy = Conversation::new(1, 60, "forgettable", "Done.");
+    let mut rewound = Conversation::new(2, 60, "regrettable", "Done.");
+    legacy.title.clear();
+    rewound.title.clear();
+    write(&env, &legacy);
+    write(&env, &rewound);
+    for title in ["forgettable", "regrettable"] {
+        let _ = env.run(["find", title]).code(0);
+    }
+
+    write_rewound(&env, &rewound, 1);
+    let back = json!({"timestamp": "2026-11-20T06:00:09.000Z", "type": "event_msg", "payload":
+        {"type": "thread_rolled_back", "num_turns": 1}});
+    legacy.lines.extend([back, user("instead")]);
+    legacy.updated_ms += 1000;
+    write(&env, &legacy);
+
+    let found = env.run(["find", "--json", "instead"]).code(0).json();
+    let titles = found["hits"].as_array().expect("hits").iter();
+    assert_eq!(
+        titles.map(|hit| &hit["title"]).collect::<Vec<_>>(),
+        ["instead"; 2]
+    );
+    for title in ["forgettable", "regrettable"] {
+        let _ = env.run(["find", title]).code(5);
+    }
 }
 
 #[test]

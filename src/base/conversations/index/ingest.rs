@@ -100,6 +100,16 @@ struct OpenConversation {
     usage: ConversationUsage,
 }
 
+impl OpenConversation {
+    /// Forgets a title that comes from the first message, which is read again or was taken back.
+    fn clear_derived_title(&mut self) {
+        self.title = None;
+        if self.task.derives_title {
+            self.task.shown.title.clear();
+        }
+    }
+}
+
 struct Writer<'a> {
     store: &'a mut IndexStore,
     open: Option<OpenConversation>,
@@ -252,7 +262,7 @@ impl<'a> Writer<'a> {
             self.set_rollout_paths(id, &task)?;
         }
 
-        self.open = Some(OpenConversation {
+        let mut open = OpenConversation {
             id,
             usage: ConversationUsage::begin(self.store, &task, id)?,
             state,
@@ -260,7 +270,11 @@ impl<'a> Writer<'a> {
             parent,
             has_copies: false,
             task,
-        });
+        };
+        if start_offset == 0 {
+            open.clear_derived_title();
+        }
+        self.open = Some(open);
         Ok(())
     }
 
@@ -378,6 +392,9 @@ impl<'a> Writer<'a> {
             if let EventKind::RolledBack(_) = event.kind {
                 self.write_span(open.id)?;
                 delete_turns_after(self.store, open.id, event.turn)?;
+                if event.turn == 0 {
+                    open.clear_derived_title();
+                }
                 continue;
             }
 

@@ -150,6 +150,8 @@ pub(super) struct IngestTask {
     pub stamp: RolloutStamp,
     /// The fields to store.
     pub shown: ShownFields,
+    /// True if the title comes from the first message, because Codex has none.
+    pub derives_title: bool,
     /// The row of the conversation in the index; `None` if it is new.
     pub indexed: Option<IndexedConversation>,
     /// The offset from which the rollout is read; `None` if only the fields have changed.
@@ -301,6 +303,12 @@ pub(super) fn plan_task(
         })
     });
 
+    let given_title = match &candidate.thread {
+        Some(thread) => Some(&thread.title),
+        None => candidate.name.as_ref(),
+    };
+    let derives_title = given_title.is_none_or(String::is_empty);
+
     // `shown` has the same fields. The first update of a large home has a task for each conversation, so memory
     // matters.
     candidate.thread = None;
@@ -308,6 +316,7 @@ pub(super) fn plan_task(
         candidate,
         stamp,
         shown,
+        derives_title,
         indexed,
         start_offset,
         earlier_rollouts,
