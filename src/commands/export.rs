@@ -102,7 +102,7 @@ impl ExportArgs {
             };
 
             let mut path = context.env.absolute(out);
-            if self.sessions.len() > 1 {
+            if sessions.len() > 1 {
                 std::fs::create_dir_all(&path).at("create folder", &path)?;
                 let is_id_free = used_ids.insert(&session.id);
                 path = path.join(self.export_file_name(session, is_id_free));
