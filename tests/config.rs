@@ -145,13 +145,13 @@ fn a_typo_is_one_line_and_does_not_stop_accounts_and_recommend() {
     for (text, problem) in [
         (
             "color = 'never'\n\ntimezone = UTC\n",
-            "not valid TOML in line 3, `timezone = UTC`: string values must be quoted, expected literal string",
+            "not valid TOML in line 3: string values must be quoted, expected literal string",
         ),
         (
             "color = 'never'\n[recommend]\nstrategy = 'lur'\n",
             "recommend.strategy must be one of ",
         ),
-        ("color = [\n", "not valid TOML in line 1, `color = [`: "),
+        ("color = [\n", "not valid TOML in line 1: "),
     ] {
         env.write(FILE, text);
         let run = env.run(["list-backups"]).code(4);
@@ -165,6 +165,24 @@ fn a_typo_is_one_line_and_does_not_stop_accounts_and_recommend() {
             assert!(run.stderr.starts_with(&warning), "{run}");
             assert!(run.stderr.contains("; the defaults are used\n"), "{run}");
         }
+    }
+}
+
+#[test]
+fn the_message_of_a_typo_does_not_repeat_the_line_because_it_may_be_a_password() {
+    let env = TestEnv::new();
+    let typo = "repository = rest:http://me:fishbone9@nas/\n";
+    for (file, command) in [
+        ("config.toml", ["config", "list"]),
+        ("sync.toml", ["sync", "plan"]),
+        ("prices.toml", ["usage", "models"]),
+    ] {
+        let path = format!("home/.codex-manager/{file}");
+        env.write(&path, format!("\n{typo}"));
+        let run = env.run(command);
+        assert!(run.stderr.contains("line 2: "), "{run}");
+        assert!(!run.stderr.contains("fishbone9"), "{run}");
+        env.write(&path, "");
     }
 }
 

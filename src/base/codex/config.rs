@@ -4,6 +4,7 @@ use super::arguments::Arguments;
 use super::auth::AuthFile;
 use super::home::{AUTH_JSON, CONFIG_TOML};
 use crate::io::environment::Environment;
+use crate::io::settings::describe_toml_error;
 use crate::io::{IoError, file_open};
 use smart_default::SmartDefault;
 use std::ffi::OsString;
@@ -15,14 +16,6 @@ pub(crate) const STORE_KEY: &str = "cli_auth_credentials_store";
 /// The largest `config.toml` that is read, in bytes. Parsing takes many times the size of the file in
 /// memory, and no real settings are larger.
 const MAX_BYTES: u64 = 1024 * 1024;
-
-/// Returns the message of a syntax error with the number of its line.
-fn format_toml_error(error: &toml_edit::TomlError, text: &str) -> String {
-    let text_before = error.span().and_then(|span| text.get(..span.start));
-    let line_prefix =
-        text_before.map(|text_before| format!("line {}: ", text_before.matches('\n').count() + 1));
-    line_prefix.unwrap_or_default() + error.message()
-}
 
 /// Reads the text of a `config.toml`.
 ///
@@ -211,7 +204,7 @@ impl CodexConfig {
     pub fn parse(text: &str) -> Self {
         let document: toml_edit::DocumentMut = match text.parse() {
             Ok(document) => document,
-            Err(e) => return Self::with_problem(format_toml_error(&e, text)),
+            Err(e) => return Self::with_problem(describe_toml_error(text, &e)),
         };
 
         let string_value = |key: &str| document.get(key).and_then(|item| item.as_str());

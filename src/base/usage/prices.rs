@@ -1,6 +1,7 @@
 //! Prices of tokens, and estimates of costs.
 
 use crate::codex::rollout_lines::TokenUsage;
+use crate::io::settings::describe_toml_error;
 use serde::Deserialize;
 use std::collections::BTreeMap;
 
@@ -49,8 +50,8 @@ struct PriceFile {
 #[derive(Debug, thiserror::Error)]
 pub enum PricesError {
     /// The text is not TOML, or has other keys than [`PriceFile`].
-    #[error(transparent)]
-    Form(#[from] toml_edit::de::Error),
+    #[error("{0}")]
+    Form(String),
     /// A price of this model is negative, infinite or not a number.
     #[error("a price of the model {0} is negative or not a number")]
     Number(String),
@@ -111,7 +112,8 @@ fn find_longest(prices: &BTreeMap<String, Price>, matches: impl Fn(&str) -> bool
 }
 
 fn parse(text: &str) -> Result<PriceFile, PricesError> {
-    let file: PriceFile = toml_edit::de::from_str(text)?;
+    let file = toml_edit::de::from_str::<PriceFile>(text);
+    let file = file.map_err(|e| PricesError::Form(describe_toml_error(text, &e.into())))?;
     let is_price = |number: f64| number.is_finite() && number >= 0.0;
     for (model, price) in &file.models {
         let numbers = [price.input, price.output, price.cached_input.unwrap_or(0.0)];

@@ -15,14 +15,9 @@ const SCHEMA: i64 = 1;
 pub enum SettingsError {
     #[error(transparent)]
     Io(#[from] IoError),
-    #[error("not valid TOML in line {line}, `{excerpt}`: {problem}: {}", path.display())]
-    Syntax {
-        path: PathBuf,
-        line: usize,
-        /// The beginning of the line.
-        excerpt: String,
-        problem: String,
-    },
+    /// `problem` is a result of [`describe_toml_error`].
+    #[error("not valid TOML in {problem}: {}", path.display())]
+    Syntax { path: PathBuf, problem: String },
     #[error("{key} {problem}: {}", path.display())]
     Value {
         path: PathBuf,
@@ -59,7 +54,10 @@ impl SettingsFile {
         let empty = text.is_empty().then(|| Ok(DocumentMut::new()));
         match empty.unwrap_or_else(|| text.parse()) {
             Ok(document) => Ok(Self { path, document }),
-            Err(error) => Err(syntax_error(path, text, &error)),
+            Err(error) => Err(SettingsError::Syntax {
+                path,
+                problem: describe_toml_error(text, &error),
+            }),
         }
     }
 
@@ -200,16 +198,13 @@ impl SettingsFile {
     }
 }
 
-fn syntax_error(path: PathBuf, text: &str, error: &TomlError) -> SettingsError {
-    const MAX_EXCERPT_CHARS: usize = 40;
+/// Returns `line N: …`, without the text of the line, which may be a password.
+pub fn describe_toml_error(text: &str, error: &TomlError) -> String {
     let line = line_number(text, error.span().map_or(0, |span| span.start));
-    let excerpt = text.lines().nth(line - 1).unwrap_or_default().trim();
-    SettingsError::Syntax {
-        path,
-        line,
-        excerpt: excerpt.chars().take(MAX_EXCERPT_CHARS).collect(),
-        problem: error.message().trim().replace('\n', ", "),
-    }
+    format!(
+        "line {line}: {}",
+        error.message().trim().replace('\n', ", ")
+    )
 }
 
 /// Returns the number of the line, from 1, that contains the byte at `offset`. For an offset at the end of the text,

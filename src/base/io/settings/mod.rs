@@ -7,6 +7,6 @@ mod file;
 mod key;
 mod values;
 
-pub use file::{SCHEMA_KEY, SettingsError, SettingsFile};
+pub use file::{SCHEMA_KEY, SettingsError, SettingsFile, describe_toml_error};
 pub use key::{SettingKey, ValueKind, choice_name, parse_structure};
 pub use values::SettingValues;
