@@ -3,8 +3,6 @@
 
 use memchr::memchr_iter;
 use std::borrow::Cow;
-use std::iter::Peekable;
-use std::str::Chars;
 
 /// The first byte of an ANSI escape.
 const ESCAPE: u8 = 0x1b;
@@ -21,13 +19,13 @@ pub fn to_plain_text(text: &str) -> String {
 
 /// Returns true for control characters, line separators and bidirectional controls, which reverse the order in which
 /// other characters are shown.
-fn steers_terminal(c: char) -> bool {
+pub fn steers_terminal(c: char) -> bool {
     c.is_control()
         || matches!(c, '\u{61c}' | '\u{200e}' | '\u{200f}' | '\u{2028}'..='\u{202e}' | '\u{2066}'..='\u{2069}')
 }
 
 /// Returns true for characters without width, which hide text or make two texts look alike.
-fn is_invisible(c: char) -> bool {
+pub fn is_invisible(c: char) -> bool {
     matches!(c, '\u{ad}' | '\u{34f}' | '\u{115f}' | '\u{1160}' | '\u{17b4}' | '\u{17b5}' | '\u{180e}'
         | '\u{200b}'..='\u{200d}' | '\u{2060}'..='\u{2065}' | '\u{206a}'..='\u{206f}' | '\u{3164}'
         | '\u{feff}' | '\u{ffa0}' | '\u{fff9}'..='\u{fffb}' | '\u{e0000}'..='\u{e007f}')
@@ -130,45 +128,58 @@ pub fn strip_escapes(text: &str) -> Cow<'_, str> {
 /// Removes ANSI escapes, and replaces each other character by the result of `replace`, or removes it on `None`.
 fn strip_escapes_and_map(text: &str, replace: impl Fn(char) -> Option<char>) -> String {
     let mut plain = String::with_capacity(text.len());
-    let mut chars = text.chars().peekable();
-    while let Some(c) = chars.next() {
-        match c {
-            '\x1b' => skip_escape(&mut chars),
-            // `ESC [` as one character, which 8-bit terminals accept.
-            '\u{9b}' => skip_control_sequence(&mut chars),
-            c => plain.extend(replace(c)),
-        }
+    let mut rest = text;
+    while let Some(c) = rest.chars().next() {
+        rest = match strip_escape(rest) {
+            Some(after) => after,
+            None => {
+                plain.extend(replace(c));
+                &rest[c.len_utf8()..]
+            }
+        };
     }
     plain
 }
 
-fn skip_escape(chars: &mut Peekable<Chars<'_>>) {
-    match chars.next() {
-        Some('[') => skip_control_sequence(chars),
-        // A window title or a link, which ends at BEL or `ESC \` in the same line.
-        Some(']' | 'P' | '^' | '_') => {
-            // A sequence without an end must not swallow all following lines.
-            while let Some(c) = chars.next_if(|c| *c != '\n') {
-                if c == '\x07' || (c == '\x1b' && chars.next_if_eq(&'\\').is_some()) {
-                    break;
-                }
-            }
-        }
+/// Returns the text after the ANSI escape at its beginning, which has no end if it is cut. `None` if the text does not
+/// begin with an escape.
+pub fn strip_escape(text: &str) -> Option<&str> {
+    // `ESC [` as one character, which 8-bit terminals accept.
+    if let Some(parameters) = text.strip_prefix('\u{9b}') {
+        return Some(strip_control_sequence(parameters));
+    }
+
+    let sequence = text.strip_prefix('\x1b')?;
+    let mut chars = sequence.chars();
+    Some(match chars.next() {
+        Some('[') => strip_control_sequence(chars.as_str()),
+        Some(']' | 'P' | '^' | '_') => strip_control_string(chars.as_str()),
         // A choice of the character set, such as `ESC ( B` of `tput sgr0`, ends at the first other character.
         Some(' '..='/') => {
-            while chars.next_if(|c| (' '..='/').contains(c)).is_some() {}
-            let _ = chars.next_if(|c| ('0'..='~').contains(c));
+            let after = sequence.trim_start_matches(|c| (' '..='/').contains(&c));
+            let end = after.strip_prefix(|c| ('0'..='~').contains(&c));
+            end.unwrap_or(after)
         }
-        _ => {}
-    }
+        _ => chars.as_str(),
+    })
 }
 
-fn skip_control_sequence(chars: &mut Peekable<Chars<'_>>) {
-    while let Some(c) = chars.next_if(|c| ('\x20'..='\x7e').contains(c)) {
-        if ('\x40'..='\x7e').contains(&c) {
-            break;
-        }
-    }
+fn strip_control_sequence(parameters: &str) -> &str {
+    let end = parameters.trim_start_matches(|c| (' '..='?').contains(&c));
+    let after = end.strip_prefix(|c| ('@'..='~').contains(&c));
+    after.unwrap_or(end)
+}
+
+/// Strips a window title or a link, which ends at BEL or `ESC \` in the same line. A string without an end must not
+/// swallow all following lines.
+fn strip_control_string(text: &str) -> &str {
+    let mut ends = text.match_indices(['\n', '\x07', '\x1b']);
+    let after = ends.find_map(|(at, end)| match end {
+        "\n" => Some(&text[at..]),
+        "\x07" => Some(&text[at + 1..]),
+        _ => text[at + 1..].strip_prefix('\\'),
+    });
+    after.unwrap_or("")
 }
 
 #[cfg(test)]
@@ -194,7 +205,9 @@ mod tests {
         assert_eq!(to_plain_text("\x1b[1mone\x1b[0m\ttwo\r\n"), "one two\n\n");
         assert_eq!(to_plain_text("\x1b]0;title\x07a\u{a0}b"), "a b");
         assert_eq!(to_plain_text("a\x1b]8;;link\x1b\\b\u{9b}31mc"), "abc");
-        assert_eq!(to_plain_text("cut \x1b["), "cut ");
+        for cut in ["\x1b", "\x1b[", "\x1b[1;", "\x1b]8;;x\x1b", "\x1b("] {
+            assert_eq!(to_plain_text(&format!("cut {cut}")), "cut ");
+        }
         assert_eq!(to_plain_text("a\x1b(B\x1b[mb"), "ab");
     }
 

@@ -1,5 +1,6 @@
-//! Text in which escapes or base64 hide other text: in JSON strings, in HTML, in URLs, between colours.
+//! Text in which escapes or base64 hide other text: in JSON strings, in HTML, in URLs, between terminal escapes.
 
+use crate::io::ansi;
 use base64::engine::{DecodePaddingMode, GeneralPurpose, GeneralPurposeConfig};
 use base64::{Engine, alphabet};
 use std::borrow::Cow;
@@ -17,7 +18,7 @@ const MAX_REPEATED: usize = 64;
 /// The longest decoded character reference, from `&` to `;`.
 const MAX_REFERENCE_BYTES: usize = 10;
 
-/// The longest terminal colour, without `ESC [`.
+/// The longest terminal colour behind a written `ESC [`.
 const MAX_COLOUR_BYTES: usize = 17;
 
 /// The ways of writing `ESC [` after a backslash.
@@ -30,27 +31,34 @@ const BASE64: GeneralPurpose = GeneralPurpose::new(
         .with_decode_allow_trailing_bits(true),
 );
 
-/// Characters without a width, which web pages and chats leave in copied text: zero-width space, non-joiner and joiner,
-/// word joiner, byte order mark, soft hyphen.
-const ZERO_WIDTH_CHARS: [&str; 6] = [
-    "\u{200b}", "\u{200c}", "\u{200d}", "\u{2060}", "\u{feff}", "\u{ad}",
-];
+/// The treatment of control characters and bidirectional controls, which exports and answers to agents leave out.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Controls {
+    /// They separate words, as the terminal showed them: a carriage return, the NUL between variables.
+    Kept,
+    /// The text before and after them is joined, as the reader of the export will see it.
+    Removed,
+}
 
 #[derive(Debug)]
 pub(super) struct UnescapedText<'a> {
     pub text: Cow<'a, str>,
     /// For each escape, the offset after it in `text` and in the original.
     escape_ends: Vec<(usize, usize)>,
+    /// True if `text` has control characters that are left out of exports.
+    pub has_controls: bool,
 }
 
 impl<'a> UnescapedText<'a> {
     /// Decodes backslash escapes, character references and percent signs that encode ASCII, and removes terminal
-    /// colours and characters without a width. Other text stays.
-    pub(super) fn decode(original: &'a str) -> Self {
-        // The last three begin the characters without a width.
-        let begins_escape = |b: u8| matches!(b, b'\\' | b'&' | b'%' | b'\x1b' | 0xe2 | 0xef | 0xc2);
+    /// escapes and characters without a width. Other text stays.
+    pub(super) fn decode(original: &'a str, controls: Controls) -> Self {
+        // The last range begins all characters but ASCII.
+        let begins_escape =
+            |b: u8| matches!(b, b'\\' | b'&' | b'%' | 0..=8 | 0x0b..=0x1f | 0x7f | 0xc2..);
         let mut text = String::new();
         let mut escape_ends = Vec::new();
+        let mut has_controls = false;
         let (mut copied_to, mut at) = (0, 0);
 
         while let Some(offset) = original.as_bytes()[at..]
@@ -58,7 +66,10 @@ impl<'a> UnescapedText<'a> {
             .position(|b| begins_escape(*b))
         {
             at += offset;
-            let Some((len, decoded_char)) = parse_escape(&original.as_bytes()[at..]) else {
+            let tail = &original[at..];
+            let Some((len, decoded_char)) = parse_escape(tail, controls) else {
+                has_controls |=
+                    tail.starts_with(ansi::steers_terminal) && !tail.starts_with("\r\n");
                 at += 1;
                 continue;
             };
@@ -74,6 +85,7 @@ impl<'a> UnescapedText<'a> {
             return Self {
                 text: Cow::Borrowed(original),
                 escape_ends,
+                has_controls,
             };
         }
 
@@ -81,6 +93,7 @@ impl<'a> UnescapedText<'a> {
         Self {
             text: Cow::Owned(text),
             escape_ends,
+            has_controls,
         }
     }
 
@@ -104,21 +117,29 @@ impl<'a> UnescapedText<'a> {
 
 /// Returns the length of the escape at the beginning of a text, and the character that it encodes, if any. `None` if
 /// the text does not begin with an escape.
-fn parse_escape(text: &[u8]) -> Option<(usize, Option<char>)> {
-    match text[0] {
-        b'%' => parse_percents(text),
-        b'\\' => parse_backslashes(text),
-        b'&' => parse_reference(text),
-        b'\x1b' => {
-            let len = colour_len(text.strip_prefix(b"\x1b[")?)?;
-            Some((len + 2, None))
-        }
-        _ => {
-            let mut zero_width_chars = ZERO_WIDTH_CHARS.iter();
-            let invisible = zero_width_chars.find(|c| text.starts_with(c.as_bytes()))?;
-            Some((invisible.len(), None))
-        }
+fn parse_escape(text: &str, controls: Controls) -> Option<(usize, Option<char>)> {
+    match text.as_bytes()[0] {
+        b'%' => parse_percents(text.as_bytes()),
+        b'\\' => parse_backslashes(text.as_bytes()),
+        b'&' => parse_reference(text.as_bytes()),
+        _ => parse_hidden(text, controls),
     }
+}
+
+/// Parses a terminal escape or a character that the reader does not see, or sees as a blank.
+fn parse_hidden(text: &str, controls: Controls) -> Option<(usize, Option<char>)> {
+    if let Some(after) = ansi::strip_escape(text) {
+        return Some((text.len() - after.len(), None));
+    }
+
+    let c = text.chars().next()?;
+    let decoded_char = match c {
+        '\u{a0}' | '\u{202f}' => Some(' '),
+        _ if ansi::is_invisible(c) => None,
+        _ if ansi::steers_terminal(c) && controls == Controls::Removed => None,
+        _ => return None,
+    };
+    Some((c.len_utf8(), decoded_char))
 }
 
 fn parse_percents(text: &[u8]) -> Option<(usize, Option<char>)> {
@@ -287,14 +308,34 @@ mod tests {
                 "ü\\ü & &x; &#999; \\u00e4 \\",
             ),
         ] {
-            assert_eq!(UnescapedText::decode(original).text, plain, "{original}");
+            let decoded = UnescapedText::decode(original, Controls::Kept);
+            assert_eq!(decoded.text, plain, "{original}");
         }
-        let text = UnescapedText::decode(r"xü \u002db\u002d c");
+        let text = UnescapedText::decode(r"xü \u002db\u002d c", Controls::Kept);
         assert_eq!(text.text, "xü -b- c");
         assert_eq!(text.original_range(&(0..3)), 0..3);
         assert_eq!(text.original_range(&(5..6)), 10..11);
         assert_eq!(text.original_range(&(5..7)), 10..17);
         assert_eq!(text.original_range(&(7..9)), 17..19);
+    }
+
+    #[test]
+    fn exactly_the_characters_that_exports_leave_out_are_removed() {
+        let mut text =
+            "a\x1b(B\x1b[mb\x1b]8;;file:///x\x07c\x1b]8;;\x1b\\\\d\u{9b}1mf\r\n".to_owned();
+        text.extend(('\0'..'\u{3000}').filter(|c| *c < ' ' || *c > '\x7e'));
+        let removed = UnescapedText::decode(&text, Controls::Removed);
+        let is_visible = |c: &char| !ansi::is_invisible(*c);
+        let shown: String = ansi::strip_escapes(&text)
+            .chars()
+            .filter(is_visible)
+            .collect();
+        assert_eq!(removed.text, shown.replace(['\u{a0}', '\u{202f}'], " "));
+        assert!(!removed.has_controls);
+        for (text, has_controls) in [("a\r\nb\t\x1b[m", false), ("a\rb", true), ("a\0", true)] {
+            let kept = UnescapedText::decode(text, Controls::Kept);
+            assert_eq!(kept.has_controls, has_controls, "{text:?}");
+        }
     }
 
     #[test]

@@ -8,7 +8,7 @@ mod checks;
 mod encoded_text;
 mod search;
 
-use encoded_text::{UnescapedText, decode_base64_parts};
+use encoded_text::{Controls, UnescapedText, decode_base64_parts};
 use regex::{Captures, Regex};
 use search::TextKind;
 use std::ffi::OsString;
@@ -58,19 +58,24 @@ pub fn redact_and_count(text: &str) -> (String, usize) {
     };
     let mut secret_places = find_places(text);
 
-    // Base64 is searched in the unescaped text, because escapes may interrupt it.
-    let unescaped = UnescapedText::decode(text);
-    let mut decoded_places: Vec<Range<usize>> = decode_base64_parts(&unescaped.text)
-        .filter(|(_, hidden)| find_secret(hidden).is_some())
-        .map(|(place, _)| place)
-        .collect();
-    if unescaped.has_escapes() {
-        decoded_places.extend(find_places(&unescaped.text));
+    let unescaped = UnescapedText::decode(text, Controls::Kept);
+    let joined = unescaped
+        .has_controls
+        .then(|| UnescapedText::decode(text, Controls::Removed));
+    for unescaped in [Some(unescaped), joined].into_iter().flatten() {
+        // Base64 is searched in the unescaped text, because escapes may interrupt it.
+        let mut decoded_places: Vec<Range<usize>> = decode_base64_parts(&unescaped.text)
+            .filter(|(_, hidden)| find_secret(hidden).is_some())
+            .map(|(place, _)| place)
+            .collect();
+        if unescaped.has_escapes() {
+            decoded_places.extend(find_places(&unescaped.text));
+        }
+        for place in decoded_places {
+            secret_places.push(unescaped.original_range(&place));
+        }
     }
 
-    for place in decoded_places {
-        secret_places.push(unescaped.original_range(&place));
-    }
     replace_places(text, secret_places)
 }
 
@@ -348,6 +353,11 @@ mod tests {
             key.replace('-', r"\-"),
             key.replace("proj", "\u{1b}[31mproj\u{1b}[0m"),
             key.replace('-', "-\u{200b}"),
+            key.replace("proj", "\u{1b}(B\u{1b}[mproj\u{f}"),
+            key.replace("proj", "\u{1b}]8;;file:///x\u{7}proj\u{1b}]8;;\u{1b}\\"),
+            key.replace("proj", "\u{202e}proj\r"),
+            key.chars().flat_map(|c| [c, '\0']).collect(),
+            format!("x\r\u{1b}[31m{key}"),
             format!(r"x\n{key}"),
             base64.clone(),
             base64.replace('=', ""),
@@ -371,7 +381,7 @@ mod tests {
         for text in [
             r"C:\users\new \u00e4 \u002d 100% &amp; &#45;",
             "aGVsbG8gd29ybGQsIGhlbGxvIHdvcmxkLCBoZWxsbyB3b3JsZA==",
-            "\u{1b}[32mok\u{1b}[0m",
+            "\u{1b}[32mok\u{1b}[0m\r\0",
         ] {
             assert_eq!(redact_and_count(text), (text.to_owned(), 0));
         }
