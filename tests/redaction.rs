@@ -91,8 +91,9 @@ in a text; a file with one is not synced, and a warning names its kind and its l
 
 Exports and `show` also look behind escapes and into base64. Messages and logs lose more: any long opaque word.
 
-Not found: a password in a sentence, a passphrase of plain words outside `NAME=value`, a secret that goes on in the
-next line or in another string, base64 of base64, or a secret in a picture or a compressed file. Examples and placeholders
+Not found: a password in a sentence, a passphrase of plain words outside `NAME=value`, some passwords without quotes that
+have brackets, a secret that goes on in the next line or in another string, base64 of base64, or a secret in a picture or
+a compressed file. Examples and placeholders
 (`sk-your-key`, `AKIAIOSFODNN7EXAMPLE`) stay. So look at an export before you publish it.
 
 ## Other text

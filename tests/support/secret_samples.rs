@@ -78,6 +78,7 @@ impl Samples {
             "s" => lower.to_owned(),
             "L" => format!("{lower}{upper}"),
             "base32" => format!("{upper}234567"),
+            "g" => format!("{lower}{upper}{digits}!#$%^*"),
             "bech" => "QPZRY9X8GF2TVDW0S3JN54KHCE6MUA7L".to_owned(),
             other => panic!("no class {other}"),
         };

@@ -1,7 +1,9 @@
 //! Tells secrets from placeholders, names and code that have the same form.
 
 use memchr::memmem;
+use regex::bytes::Regex;
 use serde::Deserialize;
+use std::sync::LazyLock;
 
 /// The shortest value that counts as random.
 pub(super) const MIN_RANDOM_BYTES: usize = 16;
@@ -206,10 +208,11 @@ fn is_human_password(value: &[u8]) -> bool {
     let has_mark = value
         .iter()
         .any(|b| b.is_ascii_digit() || b"!#%^&@~|".contains(b));
+    let code_marks = value.iter().filter(|b| b"$*<>(){}[]".contains(b)).count();
     value.len() >= MIN_PASSWORD_BYTES
         && !is_code(value)
         && !is_version_or_date(value)
-        && (has_mark || looks_random(value))
+        && (has_mark || code_marks > 1 || looks_random(value))
         && !is_placeholder(value)
         && !contains_any(value, COMMON)
 }
@@ -223,13 +226,46 @@ fn contains_any(value: &[u8], words: &str) -> bool {
 
 /// Returns true for variables, calls, paths, URLs and other text that is no secret itself.
 fn is_code(value: &[u8]) -> bool {
-    value.first().is_some_and(|b| b"!#=@".contains(b))
+    let has_chars_of_code = value.first().is_some_and(|b| b"!#=@".contains(b))
         || value.starts_with(b"&#")
-        || value.starts_with(b"/") && !looks_random(value)
         || value
             .iter()
-            .any(|b| b"(){}[]<>$*`".contains(b) || b.is_ascii_whitespace())
+            .any(|b| b"(){}[]<>$*`".contains(b) || b.is_ascii_whitespace());
+    // Generators of passwords use these characters too.
+    has_chars_of_code && (!looks_generated(value) || has_form_of_code(value))
+        || value.starts_with(b"/") && !looks_random(value)
         || contains_any(value, "// :: arn:")
+}
+
+/// Returns true for text as a generator of passwords makes it: at least 8 characters without a blank, and letters with
+/// digits or of both cases.
+fn looks_generated(value: &[u8]) -> bool {
+    let has = |is_kind: fn(&u8) -> bool| value.iter().any(is_kind);
+    value.len() >= 8
+        && !has(u8::is_ascii_whitespace)
+        && has(u8::is_ascii_alphabetic)
+        && (has(u8::is_ascii_digit) || has(u8::is_ascii_lowercase) && has(u8::is_ascii_uppercase))
+}
+
+/// Returns true for a variable, a call, an index, a pattern, or text with an interpolation.
+fn has_form_of_code(value: &[u8]) -> bool {
+    static FORMS: LazyLock<Option<Regex>> = LazyLock::new(|| {
+        Regex::new(
+            r"(?x-u)
+            ^\$(?:[A-Z0-9_]+|[A-Za-z]?[a-z_.-]*(?:[A-Z][a-z]+)*[0-9]{0,3})$   # $name
+            | ^[!\#=@](?:[a-z0-9_.-]*|[A-Z0-9_.-]*)$                          # #name
+            | ^[$\#@%&!*]*(?:<.*>|\[.*\]|\(.*\)|\{.*\})$                      # <name>
+            | ^[$%\#@][{(] | ^\{\w+[=:]                                       # ${name, {name:
+            | ^\$[\w:]*(?:->|\[)[\w>\[\]-]*$                                  # $name->field
+            | ^[\w.:]+(?:\(.*\)|\[.*\]$|<.*>$)                                # name(a), name[a]
+            | ^[$&]?[\w.:]+[({\[<][&$]?\w*$                                   # name(, before a string
+            | [$%\#@]\{\w.*\} | [$%]\(.*\) | \{\{.*\}\}                       # a${b}, a$(b)
+            | \{(?:[0-9]?|[a-z_.]{3,})\} | \[-?[0-9]+\]                       # a{}, a{b}, a[0]
+            | [aA]-[zZ] | 0-9                                                 # [A-Z0-9]+",
+        )
+        .ok()
+    });
+    FORMS.as_ref().is_none_or(|forms| forms.is_match(value))
 }
 
 /// Returns true for the name of a constant: `WIN32_ERROR`.

@@ -327,6 +327,38 @@ mod tests {
     }
 
     #[test]
+    fn passwords_of_generators_are_replaced_although_they_have_characters_of_code() {
+        for password in [
+            "J#d%Mtm7Cnv*%$fCJ@",
+            "@w%apu%7fV*&w^ul8L",
+            "pF[9!x$<Q)t}R2m^zW",
+        ] {
+            for text in [
+                "export DB_PASSWORD='?'",
+                "db:\n  password: \"?\"",
+                r#"{"body": "{\"password\": \"?\"}"}"#,
+                "define('DB_PASSWORD', '?');",
+                "mysqldump --password='?' db",
+                "CREATE USER me IDENTIFIED BY '?'",
+                "DB_PASSWORD=?\nexport A=1",
+                "Server=db;Password=?;Encrypt=True",
+            ] {
+                // VALUE does not begin with `@`.
+                let text = if text.contains("=?") {
+                    text.replace('?', "x?")
+                } else {
+                    text.to_owned()
+                };
+                let (redacted, count) = redact_and_count(&text.replace('?', password));
+                assert_eq!(count, 1, "{redacted}");
+                assert!(!redacted.contains(&password[12..]), "{redacted}");
+            }
+        }
+        let (redacted, _) = redact_and_count("postgres://app:$!&wg7OwHM(cs!j%&B@db/app");
+        assert_eq!(redacted, "postgres://[redacted]@db/app");
+    }
+
+    #[test]
     fn random_values_with_the_letters_of_words_are_replaced() {
         for secret in [
             "pscale_oauth_m5DnW7bwT9_hR8IVBWfhOzJt1J4N4YOuRKgLeFVVCmC",
@@ -490,6 +522,13 @@ mod tests {
             "saslAuth: arn:aws:secretsmanager:us-east-1:01234567890:secret:SaslScram256",
             "client_auth_class = OAuth2ClientAuth\n",
             "tokenPostfix: \".freemarker2\",",
+            "password: \"$dbPassword1\", passwd='${DB_PASS1:-Abc}', pwd = \"<Your-Password1>\"",
+            "password = '{{ vault.Password1 }}' or \"%(Password1)s\" or '#{user.Password1}'",
+            "password_pattern = '^[A-Z0-9]{8,}$'; \"password\": \"row[0].Password\"",
+            "self.password_handler = HTTPBasicAuthHandler2(pm); pass_leaf = Leaf2(text_type, 'pass')",
+            "passwords: Dict2[str, AuthInfo] = {}; fn new(passphrase: Option2<&'static str>)",
+            "auth = dict(Email=credentials[0], Passwd=credentials[1], service=service)",
+            "--responses NEW_PASSWORD=[Password1] --auth-parameters USERNAME=me,PASSWORD=[Password1]",
             "create_engine(\"mysql+mysqldb://scott:tiger@localhost/test\")",
         ] {
             assert_eq!(find_secret(text.as_bytes()), None, "{text}");

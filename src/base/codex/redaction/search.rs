@@ -200,13 +200,18 @@ impl SecretForm {
         }
 
         let before = &text[start.saturating_sub(MAX_BEFORE_KEYWORD_BYTES)..start + secret.start];
-        let value = &searched[secret.start..secret.end.min(secret.start + MAX_CHECKED_BYTES)];
+        let unquoted_len = match self.check {
+            FormCheck::Password => unquoted_password_len(before, &searched[secret.start..]),
+            _ => 0,
+        };
+        let end = secret.end.max(secret.start + unquoted_len);
+        let value = &searched[secret.start..end.min(secret.start + MAX_CHECKED_BYTES)];
         // In Markdown, `**` ends bold text.
         let value = value.strip_suffix(b"**").unwrap_or(value);
 
         let is_secret =
-            kind == TextKind::Message || self.check.accepts(before, value, &searched[secret.end..]);
-        is_secret.then(|| start + secret.start..find_secret_end(text, start + secret.end))
+            kind == TextKind::Message || self.check.accepts(before, value, &searched[end..]);
+        is_secret.then(|| start + secret.start..find_secret_end(text, start + end))
     }
 }
 
@@ -244,6 +249,44 @@ fn find_word_start(text: &[u8], keyword: usize) -> Option<usize> {
         .take_while(|b| b.is_ascii_alphanumeric() || matches!(b, b'_' | b'.' | b'~' | b'-'))
         .count();
     (prefix_len > 0 && prefix_len < MAX_BEFORE_KEYWORD_BYTES).then_some(keyword - prefix_len)
+}
+
+/// Returns the length of a password without quotes with its punctuation, as a generator makes it. Zero if the value is
+/// in quotes or followed by other arguments.
+fn unquoted_password_len(before: &[u8], text: &[u8]) -> usize {
+    let is_quote = |b: &u8| b"\"'`\\".contains(b);
+    let is_end = |b: &u8| !b.is_ascii_graphic() || is_quote(b) || *b == b';';
+    let value = &text[..text.iter().position(is_end).unwrap_or(text.len())];
+    let end_tag = memchr::memmem::find(value, b"</");
+    let mut value = &value[..end_tag.unwrap_or(value.len())];
+
+    let begins_argument = |part: &[u8]| {
+        let mut after_name = part
+            .iter()
+            .skip_while(|b| b.is_ascii_alphanumeric() || **b == b'_');
+        matches!(after_name.next(), Some(b'=' | b':'))
+    };
+    let mut next_parts = value.split(|b| b"&,?".contains(b)).skip(1);
+    if before.last().is_some_and(is_quote) || next_parts.any(begins_argument) {
+        return 0;
+    }
+
+    // Punctuation of the sentence, and a bracket whose other half is before the value.
+    while let [rest @ .., last] = value {
+        let opening = match last {
+            b')' => b'(',
+            b']' => b'[',
+            b'}' => b'{',
+            b'>' => b'<',
+            b',' | b'.' | b':' | b'*' => b' ',
+            _ => break,
+        };
+        if rest.contains(&opening) {
+            break;
+        }
+        value = rest;
+    }
+    value.len()
 }
 
 /// Returns the end of a secret, which is a character boundary. `end` is the end of the match, which may have only the
