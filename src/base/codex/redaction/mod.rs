@@ -359,6 +359,42 @@ mod tests {
     }
 
     #[test]
+    fn all_cookies_of_a_long_header_are_replaced() {
+        let harmless = |count: usize| "_ga_x=GS1.1.1700000000.1.0; pref=on; ".repeat(count);
+        for count in [0, 10, 100, 200] {
+            let cookies = format!(
+                "{}sid={}; {}b={}",
+                harmless(count),
+                random(24),
+                harmless(count),
+                random(26)
+            );
+            for (text, expected) in [
+                (
+                    format!("Cookie: {cookies}\nHost: x"),
+                    "Cookie: [redacted]\nHost: x",
+                ),
+                (
+                    format!("-H 'cookie: {cookies}' -v"),
+                    "-H 'cookie: [redacted]' -v",
+                ),
+                (
+                    format!("curl x \\\n  -b '{cookies}' -v"),
+                    "curl x \\\n  -b '[redacted]' -v",
+                ),
+                (
+                    format!("curl -b sid={} x", random(24)),
+                    "curl -b [redacted] x",
+                ),
+            ] {
+                assert_eq!(redact_and_count(&text).0, expected);
+            }
+            let text = format!("Cookie: {}", harmless(count + 1));
+            assert_eq!(redact_and_count(&text), (text, 0));
+        }
+    }
+
+    #[test]
     fn random_values_with_the_letters_of_words_are_replaced() {
         for secret in [
             "pscale_oauth_m5DnW7bwT9_hR8IVBWfhOzJt1J4N4YOuRKgLeFVVCmC",
@@ -573,6 +609,8 @@ mod tests {
             "Private-Lines: 8\n",
             "--token ",
             "mysql -",
+            "cookie: a=b ",
+            "cookie: a=abcdefghijklmnopqrst ",
         ] {
             redact_and_count(&part.repeat((1 << 18) / part.len()));
         }

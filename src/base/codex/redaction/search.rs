@@ -21,6 +21,9 @@ const MAX_NAMED_BYTES: usize = 320;
 /// The longest part of a value that is checked.
 const MAX_CHECKED_BYTES: usize = 256;
 
+/// The longest part of a value that is checked if it goes on to the end of its line. Servers refuse longer headers.
+const MAX_CHECKED_LINE_BYTES: usize = 8 * 1024;
+
 /// The longest part of a word that precedes a keyword in the word.
 const MAX_BEFORE_KEYWORD_BYTES: usize = 64;
 
@@ -55,6 +58,7 @@ enum FormPlace {
     Within,
     Any,
     Block,
+    Line,
     Name,
 }
 
@@ -199,19 +203,30 @@ impl SecretForm {
             return Some(start..end);
         }
 
-        let before = &text[start.saturating_sub(MAX_BEFORE_KEYWORD_BYTES)..start + secret.start];
-        let unquoted_len = match self.check {
-            FormCheck::Password => unquoted_password_len(before, &searched[secret.start..]),
-            _ => 0,
+        let secret = start + secret.start..start + secret.end;
+        let before = &text[start.saturating_sub(MAX_BEFORE_KEYWORD_BYTES)..secret.start];
+        let tail = &text[secret.start..];
+        let is_secret = |value: &[u8], after: &[u8]| {
+            kind == TextKind::Message || self.check.accepts(before, value, after)
         };
-        let end = secret.end.max(secret.start + unquoted_len);
-        let value = &searched[secret.start..end.min(secret.start + MAX_CHECKED_BYTES)];
+
+        if self.place == FormPlace::Line {
+            // Only a secret is followed to the end of its line, so that the time is linear.
+            let checked = &tail[..tail.len().min(MAX_CHECKED_LINE_BYTES)];
+            let value = &checked[..line_value_len(checked)];
+            return is_secret(value, &[])
+                .then(|| secret.start..secret.start + line_value_len(tail));
+        }
+
+        let len = match self.check {
+            FormCheck::Password => unquoted_password_len(before, tail).max(secret.len()),
+            _ => secret.len(),
+        };
+        let value = &tail[..len.min(MAX_CHECKED_BYTES)];
         // In Markdown, `**` ends bold text.
         let value = value.strip_suffix(b"**").unwrap_or(value);
-
-        let is_secret =
-            kind == TextKind::Message || self.check.accepts(before, value, &searched[end..]);
-        is_secret.then(|| start + secret.start..find_secret_end(text, start + end))
+        is_secret(value, &tail[len..])
+            .then(|| secret.start..find_secret_end(text, secret.start + len))
     }
 }
 
@@ -251,11 +266,18 @@ fn find_word_start(text: &[u8], keyword: usize) -> Option<usize> {
     (prefix_len > 0 && prefix_len < MAX_BEFORE_KEYWORD_BYTES).then_some(keyword - prefix_len)
 }
 
+/// Returns the length of a value that ends with its line or at a quote or bracket.
+fn line_value_len(text: &[u8]) -> usize {
+    let is_end = |b: &u8| b"\n\"'`\\{}()".contains(b);
+    text.iter().position(is_end).unwrap_or(text.len())
+}
+
 /// Returns the length of a password without quotes with its punctuation, as a generator makes it. Zero if the value is
 /// in quotes or followed by other arguments.
 fn unquoted_password_len(before: &[u8], text: &[u8]) -> usize {
     let is_quote = |b: &u8| b"\"'`\\".contains(b);
     let is_end = |b: &u8| !b.is_ascii_graphic() || is_quote(b) || *b == b';';
+    let text = &text[..text.len().min(MAX_NAMED_BYTES)];
     let value = &text[..text.iter().position(is_end).unwrap_or(text.len())];
     let end_tag = memchr::memmem::find(value, b"</");
     let mut value = &value[..end_tag.unwrap_or(value.len())];
