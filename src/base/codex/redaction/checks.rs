@@ -48,6 +48,8 @@ pub(super) enum FormCheck {
     Password,
     /// A value with the name of a provider.
     Provider,
+    /// The data of a Kubernetes secret whose kind is behind them.
+    Kind,
     /// Any value in a message; no value elsewhere.
     Message,
 }
@@ -62,6 +64,7 @@ impl FormCheck {
     pub(super) fn accepts(self, before: &[u8], value: &[u8], after: &[u8]) -> bool {
         match self {
             Self::Any | Self::Message => true,
+            Self::Kind => is_data_of_secret(after),
             Self::Real => !is_placeholder(value),
             Self::Varied => !is_placeholder(value) && looks_random(value),
             Self::Random => {
@@ -77,6 +80,19 @@ impl FormCheck {
             }
         }
     }
+}
+
+/// Returns true if `kind: Secret` follows the data of a Kubernetes object, as in the output of `kubectl get`.
+fn is_data_of_secret(after: &[u8]) -> bool {
+    static KIND: LazyLock<Option<Regex>> = LazyLock::new(|| {
+        let indent = r"[^A-Za-z]*";
+        Regex::new(&format!(
+            r#"(?-u)^{indent}(?:immutable\W{{1,4}}\w+{indent})?kind["']?:\s?["']?Secret\b"#
+        ))
+        .ok()
+    });
+    let after = &after[..after.len().min(200)];
+    KIND.as_ref().is_none_or(|kind| kind.is_match(after))
 }
 
 /// Returns the password of `user:password`, or the whole value if it has no colon.
@@ -425,5 +441,42 @@ impl<'a> NamedValue<'a> {
         HARMLESS_ENDINGS
             .split(' ')
             .any(|word| lower.ends_with(word.as_bytes()))
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::super::redact_and_count;
+
+    #[test]
+    fn passwords_of_generators_are_replaced_although_they_have_characters_of_code() {
+        for password in [
+            "J#d%Mtm7Cnv*%$fCJ@",
+            "@w%apu%7fV*&w^ul8L",
+            "pF[9!x$<Q)t}R2m^zW",
+        ] {
+            for text in [
+                "export DB_PASSWORD='?'",
+                "db:\n  password: \"?\"",
+                r#"{"body": "{\"password\": \"?\"}"}"#,
+                "define('DB_PASSWORD', '?');",
+                "mysqldump --password='?' db",
+                "CREATE USER me IDENTIFIED BY '?'",
+                "DB_PASSWORD=?\nexport A=1",
+                "Server=db;Password=?;Encrypt=True",
+            ] {
+                // VALUE does not begin with `@`.
+                let text = if text.contains("=?") {
+                    text.replace('?', "x?")
+                } else {
+                    text.to_owned()
+                };
+                let (redacted, count) = redact_and_count(&text.replace('?', password));
+                assert_eq!(count, 1, "{redacted}");
+                assert!(!redacted.contains(&password[12..]), "{redacted}");
+            }
+        }
+        let (redacted, _) = redact_and_count("postgres://app:$!&wg7OwHM(cs!j%&B@db/app");
+        assert_eq!(redacted, "postgres://[redacted]@db/app");
     }
 }

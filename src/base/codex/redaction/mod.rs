@@ -327,74 +327,6 @@ mod tests {
     }
 
     #[test]
-    fn passwords_of_generators_are_replaced_although_they_have_characters_of_code() {
-        for password in [
-            "J#d%Mtm7Cnv*%$fCJ@",
-            "@w%apu%7fV*&w^ul8L",
-            "pF[9!x$<Q)t}R2m^zW",
-        ] {
-            for text in [
-                "export DB_PASSWORD='?'",
-                "db:\n  password: \"?\"",
-                r#"{"body": "{\"password\": \"?\"}"}"#,
-                "define('DB_PASSWORD', '?');",
-                "mysqldump --password='?' db",
-                "CREATE USER me IDENTIFIED BY '?'",
-                "DB_PASSWORD=?\nexport A=1",
-                "Server=db;Password=?;Encrypt=True",
-            ] {
-                // VALUE does not begin with `@`.
-                let text = if text.contains("=?") {
-                    text.replace('?', "x?")
-                } else {
-                    text.to_owned()
-                };
-                let (redacted, count) = redact_and_count(&text.replace('?', password));
-                assert_eq!(count, 1, "{redacted}");
-                assert!(!redacted.contains(&password[12..]), "{redacted}");
-            }
-        }
-        let (redacted, _) = redact_and_count("postgres://app:$!&wg7OwHM(cs!j%&B@db/app");
-        assert_eq!(redacted, "postgres://[redacted]@db/app");
-    }
-
-    #[test]
-    fn all_cookies_of_a_long_header_are_replaced() {
-        let harmless = |count: usize| "_ga_x=GS1.1.1700000000.1.0; pref=on; ".repeat(count);
-        for count in [0, 10, 100, 200] {
-            let cookies = format!(
-                "{}sid={}; {}b={}",
-                harmless(count),
-                random(24),
-                harmless(count),
-                random(26)
-            );
-            for (text, expected) in [
-                (
-                    format!("Cookie: {cookies}\nHost: x"),
-                    "Cookie: [redacted]\nHost: x",
-                ),
-                (
-                    format!("-H 'cookie: {cookies}' -v"),
-                    "-H 'cookie: [redacted]' -v",
-                ),
-                (
-                    format!("curl x \\\n  -b '{cookies}' -v"),
-                    "curl x \\\n  -b '[redacted]' -v",
-                ),
-                (
-                    format!("curl -b sid={} x", random(24)),
-                    "curl -b [redacted] x",
-                ),
-            ] {
-                assert_eq!(redact_and_count(&text).0, expected);
-            }
-            let text = format!("Cookie: {}", harmless(count + 1));
-            assert_eq!(redact_and_count(&text), (text, 0));
-        }
-    }
-
-    #[test]
     fn random_values_with_the_letters_of_words_are_replaced() {
         for secret in [
             "pscale_oauth_m5DnW7bwT9_hR8IVBWfhOzJt1J4N4YOuRKgLeFVVCmC",
@@ -610,6 +542,9 @@ mod tests {
             "--token ",
             "mysql -",
             "cookie: a=b ",
+            "data: a: bbbb ",
+            "data: {a: bbbb ",
+            " data:\n  a: bbbb\n",
             "cookie: a=abcdefghijklmnopqrst ",
         ] {
             redact_and_count(&part.repeat((1 << 18) / part.len()));

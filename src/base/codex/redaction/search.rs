@@ -21,8 +21,11 @@ const MAX_NAMED_BYTES: usize = 320;
 /// The longest part of a value that is checked.
 const MAX_CHECKED_BYTES: usize = 256;
 
-/// The longest part of a value that is checked if it goes on to the end of its line. Servers refuse longer headers.
-const MAX_CHECKED_LINE_BYTES: usize = 8 * 1024;
+/// The longest part of a value that is checked if it goes on to the end of its line.
+const MAX_CHECKED_LINE_BYTES: usize = 4 * 1024;
+
+/// The longest map, from its first key.
+const MAX_MAP_BYTES: usize = 64 * 1024;
 
 /// The longest part of a word that precedes a keyword in the word.
 const MAX_BEFORE_KEYWORD_BYTES: usize = 64;
@@ -59,6 +62,7 @@ enum FormPlace {
     Any,
     Block,
     Line,
+    Map,
     Name,
 }
 
@@ -206,6 +210,12 @@ impl SecretForm {
         let secret = start + secret.start..start + secret.end;
         let before = &text[start.saturating_sub(MAX_BEFORE_KEYWORD_BYTES)..secret.start];
         let tail = &text[secret.start..];
+        if self.place == FormPlace::Map {
+            let len = map_len(&text[..secret.start], tail);
+            let is_secret = self.check.accepts(before, &tail[..len], &tail[len..]);
+            return is_secret.then(|| secret.start..secret.start + len);
+        }
+
         let is_secret = |value: &[u8], after: &[u8]| {
             kind == TextKind::Message || self.check.accepts(before, value, after)
         };
@@ -264,6 +274,29 @@ fn find_word_start(text: &[u8], keyword: usize) -> Option<usize> {
         .take_while(|b| b.is_ascii_alphanumeric() || matches!(b, b'_' | b'.' | b'~' | b'-'))
         .count();
     (prefix_len > 0 && prefix_len < MAX_BEFORE_KEYWORD_BYTES).then_some(keyword - prefix_len)
+}
+
+/// Returns the length of a map of YAML or JSON that begins with its first key: up to the closing bracket, or with all
+/// lines that are indented as deep as the key. There may be line numbers and marks of diffs before the lines.
+fn map_len(before: &[u8], text: &[u8]) -> usize {
+    let text = &text[..text.len().min(MAX_MAP_BYTES)];
+    if before.trim_ascii_end().ends_with(b"{") {
+        let (mut is_in_string, mut previous_byte) = (false, b' ');
+        let is_end = |b: &u8| {
+            is_in_string ^= *b == b'"' && previous_byte != b'\\';
+            previous_byte = *b;
+            *b == b'}' && !is_in_string
+        };
+        return text.iter().position(is_end).unwrap_or(text.len());
+    }
+
+    let is_indent = |b: &&u8| b" \t>|+-:".contains(b) || b.is_ascii_digit() || !b.is_ascii();
+    let line_before = before.iter().rev().take(MAX_FORM_BYTES);
+    let column = line_before.take_while(|b| **b != b'\n').count();
+    let mut line_starts = memchr::memchr_iter(b'\n', text).map(|at| at + 1);
+    let is_outside = |at: &usize| text[*at..].iter().take_while(is_indent).count() < column;
+    let len = line_starts.find(is_outside).unwrap_or(text.len());
+    text[..len].trim_ascii_end().len()
 }
 
 /// Returns the length of a value that ends with its line or at a quote or bracket.
@@ -367,8 +400,81 @@ fn find_key_block_end(text: &[u8], start: usize) -> Option<usize> {
 
 #[cfg(test)]
 mod tests {
+    use super::super::redact_and_count;
     use super::*;
     use std::collections::HashSet;
+
+    #[test]
+    fn all_data_of_a_kubernetes_secret_are_one_secret_wherever_its_kind_is() {
+        let entries = |before: &str, after: &str| -> String {
+            let entry = |i| format!("{before}KEY_{i}{after}");
+            (0..40).map(entry).collect()
+        };
+        let yaml = entries("  ", ": czNjcjN0UDRzcw==\n");
+        let json = entries("\"", "\": \"czNjcjN0UDRzcw==\",\n ");
+        for text in [
+            format!("kind: Secret\nmetadata:\n  name: app\ndata:\n{yaml}type: Opaque\n"),
+            format!("apiVersion: v1\ndata:\n{yaml}kind: Secret\nmetadata:\n  name: app\n"),
+            format!("data:\n{yaml}immutable: true\nkind: Secret\n"),
+            format!(
+                "- apiVersion: v1\n{}  kind: Secret\n",
+                format!("data:\n{yaml}").replace("  ", "    ")
+            ),
+            format!(
+                "{{\"data\": {{\n {json}\"b\": \"czNj\"\n}},\n\"kind\": \"Secret\", \"type\": \"x\"}}"
+            ),
+            format!(
+                "{{\"data\":{{{}\"b\":\"{{}}czNj\"}},\"kind\":\"Secret\"}}",
+                json.replace(['\n', ' '], "")
+            ),
+        ] {
+            let found: Vec<_> = find_secrets(text.as_bytes(), TextKind::Document).collect();
+            let [FoundSecret { place, .. }] = &found[..] else {
+                panic!("{found:?}: {text}");
+            };
+            let kept = format!("{}{}", &text[..place.start], &text[place.end..]);
+            assert!(!kept.contains("czNj") && kept.contains("Secret"), "{kept}");
+            let other = text.replace("Secret", "ConfigMap");
+            assert_eq!(
+                find_secrets(other.as_bytes(), TextKind::Document).count(),
+                0
+            );
+        }
+    }
+
+    #[test]
+    fn all_cookies_of_a_long_header_are_replaced() {
+        const LONG: &str = "q7m2k9v4c1x8b5n3z6l0j2h7";
+        let harmless = |count: usize| "_ga_x=GS1.1.1700000000.1.0; pref=on; ".repeat(count);
+        for count in [0, 10, 50, 100] {
+            let cookies = format!(
+                "{}sid={}; {}b={}",
+                harmless(count),
+                LONG,
+                harmless(count),
+                LONG
+            );
+            for (text, expected) in [
+                (
+                    format!("Cookie: {cookies}\nHost: x"),
+                    "Cookie: [redacted]\nHost: x",
+                ),
+                (
+                    format!("-H 'cookie: {cookies}' -v"),
+                    "-H 'cookie: [redacted]' -v",
+                ),
+                (
+                    format!("curl x \\\n  -b '{cookies}' -v"),
+                    "curl x \\\n  -b '[redacted]' -v",
+                ),
+                (format!("curl -b sid={} x", LONG), "curl -b [redacted] x"),
+            ] {
+                assert_eq!(redact_and_count(&text).0, expected);
+            }
+            let text = format!("Cookie: {}", harmless(count + 1));
+            assert_eq!(redact_and_count(&text), (text, 0));
+        }
+    }
 
     #[test]
     fn each_form_has_a_pattern_lower_case_keywords_and_a_source() {
