@@ -319,6 +319,19 @@ mod tests {
             "**Authorization:** Basic ?",
             "**Authorization**: `Bearer ?`",
             "密码 password=?，然后",
+            "set -gx DB_PASSWORD ?",
+            "set -x -g DB_PASSWORD '?'",
+            "setenv DB_PASSWORD ?",
+            "SetEnv DB_PASSWORD ?",
+            "requirepass ?",
+            "127.0.0.1:6379> AUTH ?",
+            "proxy_set_header Authorization \"Basic ?\";",
+            r#"{"Name": "/prod/db", "Type": "SecureString", "Value": "?"}"#,
+            r#"[{"value": "?", "name": "DB_PASSWORD"}]"#,
+            "root:$6$Zk3jQ9wLm2Xv8Bn5$?:19000:0:99999:7:::",
+            "define( 'NONCE_SALT',  'v]k;q#8Lr2{Tz+m9<Wx!c4^B (n6&Vd1*Jg%Ys0 ?' );",
+            "FERNET_KEY=???=",
+            "PresharedKey = ???=",
             "(password: ?)",
         ] {
             let (redacted, _) = redact_and_count(&text.replace('?', &password));
@@ -442,8 +455,13 @@ mod tests {
             assert_eq!(count, 1, "{redacted}");
             assert!(!redacted.contains(&random(16)), "{redacted}");
             // A key that is cut.
-            let (redacted, _) = redact_and_count(text.split("xaB3d").next().unwrap());
-            assert!(!redacted.contains(&random(16)), "{redacted}");
+            let (beginning, _) = text.split_once("xaB3d").unwrap();
+            let (_, end) = text.split_once("PRIVATE KEY-----").unwrap();
+            for part in [beginning, end] {
+                let (redacted, count) = redact_and_count(part);
+                assert_eq!(count, 1, "{redacted}");
+                assert!(!redacted.contains(&random(16)), "{redacted}");
+            }
         }
     }
 
@@ -542,6 +560,7 @@ mod tests {
             "--token ",
             "mysql -",
             "cookie: a=b ",
+            "-END PRIVATE KEY",
             "data: a: bbbb ",
             "data: {a: bbbb ",
             " data:\n  a: bbbb\n",

@@ -24,6 +24,9 @@ const MAX_CHECKED_BYTES: usize = 256;
 /// The longest part of a value that is checked if it goes on to the end of its line.
 const MAX_CHECKED_LINE_BYTES: usize = 4 * 1024;
 
+/// The shortest line of a private key but its last one.
+const MIN_KEY_LINE_BYTES: usize = 40;
+
 /// The longest map, from its first key.
 const MAX_MAP_BYTES: usize = 64 * 1024;
 
@@ -200,7 +203,7 @@ impl SecretForm {
 
         if self.place == FormPlace::Block {
             if is_key_footer(&text[..start]) {
-                return None;
+                return find_key_end(&text[..start]);
             }
 
             let end = find_key_block_end(text, start + secret.end)?;
@@ -357,7 +360,6 @@ fn find_secret_end(text: &[u8], end: usize) -> usize {
 /// last long line of a key that is cut. `None` if no key follows. There may be line numbers, quotes, escapes, marks of
 /// comments and diffs between the lines, and PEM headers such as `Proc-Type: 4,ENCRYPTED` before them.
 fn find_key_block_end(text: &[u8], start: usize) -> Option<usize> {
-    const MIN_LINE_BYTES: usize = 40;
     const MAX_HEADER_BYTES: usize = 200;
     const MAX_MARK_BYTES: usize = 32;
 
@@ -366,10 +368,9 @@ fn find_key_block_end(text: &[u8], start: usize) -> Option<usize> {
     let footer_at = memchr::memmem::find(body, b"----");
     let body = &body[..footer_at.unwrap_or(body.len())];
 
-    let is_base64 = |b: &u8| b.is_ascii_alphanumeric() || b"+/=".contains(b);
     let mut key_end = None;
     let (mut at, mut longest_run) = (0, 0);
-    for base64_run in body.split(|b| !is_base64(b)) {
+    for base64_run in body.split(|b| !is_key_char(*b)) {
         longest_run = longest_run.max(base64_run.len());
 
         // A line of the key is long; before the first one there may be headers, before the others only short marks.
@@ -377,7 +378,7 @@ fn find_key_block_end(text: &[u8], start: usize) -> Option<usize> {
             None => (0, MAX_HEADER_BYTES),
             Some(end) => (end, MAX_MARK_BYTES),
         };
-        if base64_run.len() >= MIN_LINE_BYTES && at - gap_start <= max_gap {
+        if base64_run.len() >= MIN_KEY_LINE_BYTES && at - gap_start <= max_gap {
             key_end = Some(at + base64_run.len());
         }
         at += base64_run.len() + 1;
@@ -396,6 +397,36 @@ fn find_key_block_end(text: &[u8], start: usize) -> Option<usize> {
         return (longest_run >= checks::MIN_RANDOM_BYTES).then_some(start + body.len());
     }
     key_end.map(|key_end| start + key_end)
+}
+
+/// Returns the place of the end of a private key whose first line is missing. `before` ends inside its footer.
+fn find_key_end(before: &[u8]) -> Option<Range<usize>> {
+    /// The last line of the key, which may be short, and marks between lines.
+    const MAX_GAP_BYTES: usize = 100;
+
+    let is_in_key = |b: &u8| *b != b'-' && !b.is_ascii_whitespace();
+    let footer = memchr::memmem::rfind(before, b"-END ")?;
+    let end = before[..footer].iter().rposition(is_in_key)? + 1;
+    let body = &before[end.saturating_sub(MAX_KEY_BYTES)..end];
+    let header = memchr::memmem::rfind(body, b"----");
+    let body = &body[header.map_or(0, |at| at + 4)..];
+
+    let (mut len, mut key_len) = (0, 0);
+    for base64_run in body.rsplit(|b| !is_key_char(*b)) {
+        if len - key_len > MAX_GAP_BYTES {
+            break;
+        }
+        len += base64_run.len();
+        if base64_run.len() >= MIN_KEY_LINE_BYTES {
+            key_len = len;
+        }
+        len += 1;
+    }
+    (key_len > 0).then(|| end - key_len..end)
+}
+
+fn is_key_char(byte: u8) -> bool {
+    byte.is_ascii_alphanumeric() || b"+/=".contains(&byte)
 }
 
 #[cfg(test)]
