@@ -171,6 +171,7 @@ fn a_typo_is_one_line_and_does_not_stop_accounts_and_recommend() {
 #[test]
 fn the_message_of_a_typo_does_not_repeat_the_line_because_it_may_be_a_password() {
     let env = TestEnv::new();
+    env.write("home/.codex/config.toml", "");
     let typo = "repository = rest:http://me:fishbone9@nas/\n";
     for (file, command) in [
         ("config.toml", ["config", "list"]),

@@ -19,13 +19,13 @@ pub fn to_plain_text(text: &str) -> String {
 
 /// Returns true for control characters, line separators and bidirectional controls, which reverse the order in which
 /// other characters are shown.
-pub fn steers_terminal(c: char) -> bool {
+pub(crate) fn steers_terminal(c: char) -> bool {
     c.is_control()
         || matches!(c, '\u{61c}' | '\u{200e}' | '\u{200f}' | '\u{2028}'..='\u{202e}' | '\u{2066}'..='\u{2069}')
 }
 
 /// Returns true for characters without width, which hide text or make two texts look alike.
-pub fn is_invisible(c: char) -> bool {
+pub(crate) fn is_invisible(c: char) -> bool {
     matches!(c, '\u{ad}' | '\u{34f}' | '\u{115f}' | '\u{1160}' | '\u{17b4}' | '\u{17b5}' | '\u{180e}'
         | '\u{200b}'..='\u{200d}' | '\u{2060}'..='\u{2065}' | '\u{206a}'..='\u{206f}' | '\u{3164}'
         | '\u{feff}' | '\u{ffa0}' | '\u{fff9}'..='\u{fffb}' | '\u{e0000}'..='\u{e007f}')
@@ -143,7 +143,7 @@ fn strip_escapes_and_map(text: &str, replace: impl Fn(char) -> Option<char>) -> 
 
 /// Returns the text after the ANSI escape at its beginning, which has no end if it is cut. `None` if the text does not
 /// begin with an escape.
-pub fn strip_escape(text: &str) -> Option<&str> {
+pub(crate) fn strip_escape(text: &str) -> Option<&str> {
     // `ESC [` as one character, which 8-bit terminals accept.
     if let Some(parameters) = text.strip_prefix('\u{9b}') {
         return Some(strip_control_sequence(parameters));

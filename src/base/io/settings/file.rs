@@ -199,7 +199,7 @@ impl SettingsFile {
 }
 
 /// Returns `line N: …`, without the text of the line, which may be a password.
-pub fn describe_toml_error(text: &str, error: &TomlError) -> String {
+pub(crate) fn describe_toml_error(text: &str, error: &TomlError) -> String {
     let line = line_number(text, error.span().map_or(0, |span| span.start));
     format!(
         "line {line}: {}",

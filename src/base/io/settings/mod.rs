@@ -7,6 +7,7 @@ mod file;
 mod key;
 mod values;
 
-pub use file::{SCHEMA_KEY, SettingsError, SettingsFile, describe_toml_error};
+pub(crate) use file::describe_toml_error;
+pub use file::{SCHEMA_KEY, SettingsError, SettingsFile};
 pub use key::{SettingKey, ValueKind, choice_name, parse_structure};
 pub use values::SettingValues;
