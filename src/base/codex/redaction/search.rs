@@ -216,7 +216,7 @@ impl SecretForm {
         if self.place == FormPlace::Map {
             let len = map_len(&text[..secret.start], tail);
             let is_secret = self.check.accepts(before, &tail[..len], &tail[len..]);
-            return is_secret.then(|| secret.start..secret.start + len);
+            return is_secret.then(|| secret.start..find_secret_end(text, secret.start + len));
         }
 
         let is_secret = |value: &[u8], after: &[u8]| {
@@ -470,6 +470,16 @@ mod tests {
                 find_secrets(other.as_bytes(), TextKind::Document).count(),
                 0
             );
+        }
+    }
+
+    #[test]
+    fn a_map_that_is_too_long_ends_at_a_character_boundary() {
+        for before in ["kind: Secret\ndata:\n  a: bb", "kind: Secret\ndata: {a: bb"] {
+            for first in ["", "b"] {
+                let text = format!("{before}{first}{}", "ü".repeat(MAX_MAP_BYTES));
+                assert_eq!(redact_and_count(&text).1, 1);
+            }
         }
     }
 
