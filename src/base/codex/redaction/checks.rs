@@ -220,7 +220,8 @@ fn is_url_password(value: &[u8]) -> bool {
 
 /// Returns true for text that a person may choose as a password: it has a digit or a mark such as `!`, or looks random.
 fn is_human_password(value: &[u8]) -> bool {
-    const COMMON: &str = "token user test foo my_ %s %d,";
+    const COMMON: &str = "token user test foo my_ %d,";
+    let is_field = |at: usize| !value.get(at + 2).is_some_and(u8::is_ascii_alphanumeric);
     let has_mark = value
         .iter()
         .any(|b| b.is_ascii_digit() || b"!#%^&@~|".contains(b));
@@ -231,6 +232,7 @@ fn is_human_password(value: &[u8]) -> bool {
         && (has_mark || code_marks > 1 || looks_random(value))
         && !is_placeholder(value)
         && !contains_any(value, COMMON)
+        && !memmem::find_iter(value, b"%s").any(is_field)
 }
 
 /// Returns true if the value contains one of `words`, which are in lower case and separated by blanks.
@@ -454,6 +456,7 @@ mod tests {
             "J#d%Mtm7Cnv*%$fCJ@",
             "@w%apu%7fV*&w^ul8L",
             "pF[9!x$<Q)t}R2m^zW",
+            "wD!rIPO%sJk19&NXTc",
         ] {
             for text in [
                 "export DB_PASSWORD='?'",
