@@ -268,7 +268,8 @@ impl PruneArgs {
     }
 }
 
-/// The number of plans after which `prune` gives up. It plans again if the archives changed while it waited for its lock.
+/// The number of plans after which `prune` gives up. It plans again if the archives changed while it waited for its
+/// lock.
 const MAX_PLANS: u32 = 5;
 
 #[derive(Default)]

@@ -199,7 +199,7 @@ impl ShowArgs {
         let mut pager = is_rendered.then(|| ui.start_pager(&context.env));
         let mut bytes_left = self.max_bytes.unwrap_or(usize::MAX);
 
-        // Returns false at the end of the output: at the limit, or if the user closed the pager.
+        // Returns false if the text was cut at the limit, or if the user closed the pager.
         let mut write = |text: &str| {
             if let Some(pager) = &mut pager {
                 return pager.write(&ui.render_markdown(text));

@@ -234,6 +234,7 @@ fn classify_top_level(name: &str) -> HomeEntryKind {
     // Codex writes a new login to such a file, then renames it. One stays if Codex is killed in between.
     let is_unfinished_login = name.starts_with(".auth-");
 
+    // Codex takes `auth.lock` to renew a login. A lock is of no use in a backup.
     if locks_codex_file || name == "auth.lock" || is_unfinished_login {
         HomeEntryKind::Transient
     } else if name.ends_with("_auth.json") {

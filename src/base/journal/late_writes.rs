@@ -51,12 +51,12 @@ impl LateWrites<'_> {
             return self.collect_below(removed_path, kept_path, live, late_files);
         }
 
-        let write_ns = match side {
+        let time_ns = match side {
             WriteSide::Live => changed_ns(&meta),
             // The step itself changes the ctime of a file that it moves here, and so does a second link to it.
             WriteSide::Staged => modified_ns(&meta),
         };
-        let is_written = is_written_since(&meta, self.since_ns) && write_ns <= self.until_ns;
+        let is_written = is_written_since(&meta, self.since_ns) && time_ns <= self.until_ns;
         if !self.is_ignored(live, meta.len())
             && (is_written || !step.has_recorded(id))
             && !is_file_at(kept_path, id)?

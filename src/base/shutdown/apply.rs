@@ -118,8 +118,8 @@ pub(super) fn end_processes(
         .partition(|process| matches!(process.role, ProcessRole::Codex | ProcessRole::Launcher));
 
     // Codex gets SIGTERM before its daemon is stopped, because a running Codex would start the daemon again.
-    let is_codex = |process: &HomeProcess| process.role == ProcessRole::Codex;
-    let mut remaining = terminate_and_wait(&clients, is_codex, deadline)?;
+    let is_signalled = |process: &HomeProcess| process.role == ProcessRole::Codex;
+    let mut remaining = terminate_and_wait(&clients, is_signalled, deadline)?;
     if remaining.is_empty() {
         for process in &daemons {
             stop_daemon(request, process, deadline)?;

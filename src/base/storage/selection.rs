@@ -196,8 +196,8 @@ fn has_no_turn(row: &ThreadRow, path: &Path) -> bool {
         && has_no_text(path).unwrap_or(false)
 }
 
-/// Returns true for a complete rollout without a message of the user and without the settings of a turn, which
-/// continues no other rollout.
+/// Returns true for a complete rollout that continues no other one, and has no text message of the user and no settings
+/// of a turn.
 fn has_neither_messages_nor_base(path: &Path) -> bool {
     rollout::scan(path, Depth::Turns, |_| ()).is_ok_and(|scan| {
         let has_no_base = scan.meta.is_some_and(|meta| meta.base_id().is_none());

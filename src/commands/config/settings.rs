@@ -275,7 +275,7 @@ fn find_origin(key: &SettingKey, is_in_file: bool, context: &Context) -> ValueOr
         "codex.bin" => flags.codex_bin.is_some(),
         _ => false,
     };
-    let is_in_environment = if key.name == "timezone" {
+    let is_from_environment = if key.name == "timezone" {
         // TZ describes the machine, so unlike other variables it does not replace the value of the file. A TZ that
         // names no known zone is ignored.
         !is_in_file && context::read_tz_zone(&context.env).is_some()
@@ -286,7 +286,7 @@ fn find_origin(key: &SettingKey, is_in_file: bool, context: &Context) -> ValueOr
 
     if is_set_by_flag {
         ValueOrigin::Flag
-    } else if is_in_environment {
+    } else if is_from_environment {
         ValueOrigin::Environment
     } else if is_in_file {
         ValueOrigin::File

@@ -191,9 +191,9 @@ impl ProfileImportArgs {
             .profiles
             .iter()
             .all(|p| !p.created && matches!(p.login, LoginOutcome::Same | LoginOutcome::None));
-        let has_new_records = counts.iter().any(|(count, ..)| *count > 0);
+        let has_new_items = counts.iter().any(|(count, ..)| *count > 0);
         let has_new_config = plan.config == ConfigOutcome::Added;
-        if are_profiles_known && !has_new_records && !has_new_config && plan.left.is_empty() {
+        if are_profiles_known && !has_new_items && !has_new_config && plan.left.is_empty() {
             ui.line("nothing to import: everything is already present");
         }
     }

@@ -42,7 +42,7 @@ pub(super) struct RowKey {
     pub key: String,
     /// The title of a conversation, or the profile of an account.
     #[serde(rename = "title", skip_serializing_if = "Option::is_none")]
-    pub display_name: Option<String>,
+    pub title_or_profile: Option<String>,
     /// The start of a block of five hours, as text.
     #[serde(skip)]
     block: Option<String>,
@@ -54,14 +54,14 @@ impl RowKey {
         Self {
             start: 0,
             key: key.to_owned(),
-            display_name: None,
+            title_or_profile: None,
             block: None,
         }
     }
 
     pub(super) fn of_conversation(conversation: &UsageConversation) -> Self {
         Self {
-            display_name: Some(conversation.title.clone()),
+            title_or_profile: Some(conversation.title.clone()),
             ..Self::of(&conversation.session)
         }
     }
@@ -69,7 +69,7 @@ impl RowKey {
     fn of_account(account: &ConversationAccount) -> Self {
         let (email, profile) = (account.email.as_deref(), account.profile.as_deref());
         Self {
-            display_name: account.profile.clone(),
+            title_or_profile: account.profile.clone(),
             ..Self::of(email.or(profile).unwrap_or(UNKNOWN))
         }
     }
@@ -82,7 +82,7 @@ impl RowKey {
 
     /// Returns the title, the profile or the block; `None` if the row has only `key`.
     pub(super) fn shown_name(&self) -> Option<&str> {
-        self.display_name.as_deref().or(self.block.as_deref())
+        self.title_or_profile.as_deref().or(self.block.as_deref())
     }
 }
 

@@ -48,7 +48,7 @@ impl UsageTable {
         };
         let mut cells = vec![self.to_cell(name, || &key.key)];
         if self.has_titles {
-            let title = key.display_name.as_deref().unwrap_or_default();
+            let title = key.title_or_profile.as_deref().unwrap_or_default();
             cells.push(self.to_cell(shown_title(title), || title));
         }
 

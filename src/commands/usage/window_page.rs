@@ -135,7 +135,7 @@ impl WindowPage<'_> {
         let mut names: Vec<_> = shown.iter().map(|row| redacted_name(row)).collect();
         let layer_of_others = names.len();
         names.push(pluralize(other_count, "other conversation"));
-        let layer_of_machines = names.len();
+        let layer_of_elsewhere = names.len();
         names.push(ELSEWHERE.to_owned());
 
         let mut heights = vec![vec![0.0; drawn_hours]; names.len()];
@@ -147,7 +147,7 @@ impl WindowPage<'_> {
             heights[*layer.unwrap_or(&layer_of_others)][hour_of(request.at)] += percent;
         }
         for (at, percent) in &self.usage.parts.elsewhere {
-            heights[layer_of_machines][hour_of(*at)] += percent;
+            heights[layer_of_elsewhere][hour_of(*at)] += percent;
         }
 
         // Each height is the use of a single hour. A layer has the sum of all hours until then.

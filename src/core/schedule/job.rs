@@ -258,8 +258,8 @@ fn to_representable_text(text: &OsStr, scheduler: Scheduler) -> Result<String, S
     };
 
     let plain = text.to_str().ok_or_else(|| unwritable("it is not UTF-8"))?;
-    let is_control = |c: char| c.is_control() || matches!(c, '\u{fffe}' | '\u{ffff}');
-    if plain.contains(is_control) {
+    let is_unrepresentable = |c: char| c.is_control() || matches!(c, '\u{fffe}' | '\u{ffff}');
+    if plain.contains(is_unrepresentable) {
         return Err(unwritable("it has a control character"));
     }
 

@@ -8,13 +8,13 @@ use std::sync::LazyLock;
 /// The shortest value that counts as random.
 pub(super) const MIN_RANDOM_BYTES: usize = 16;
 
-/// The shortest value without digits and quotes that counts as random.
+/// The shortest value without digits and quotes that counts as random after a name that only marks it as secret.
 const MIN_DIGITLESS_BYTES: usize = 28;
 
 /// The shortest value with the name of a provider that counts as a secret.
 const MIN_PROVIDER_BYTES: usize = 14;
 
-/// The shortest value that counts as a password.
+/// The shortest value that counts as a password, except in a URL.
 const MIN_PASSWORD_BYTES: usize = 6;
 
 /// The shortest value that counts as a password if its name only marks it as secret, such as `token`.

@@ -216,11 +216,13 @@ fn parse_limit_label(text: &str) -> Option<LimitLabel<'_>> {
 
     let is_usage = take_last_word(&mut name, "usage");
     // The length may have two words: `5 hour`.
-    let minutes = (1..=name.len().min(2)).find_map(|word_count| {
+    let length = (1..=name.len().min(2)).find_map(|word_count| {
         let start = name.len() - word_count;
-        let minutes = parse_window_minutes(&name[start..].concat())?;
+        Some((start, parse_window_minutes(&name[start..].concat())?))
+    });
+    let minutes = length.map(|(start, minutes)| {
         name.truncate(start);
-        Some(minutes)
+        minutes
     });
     let is_secondary = is_usage && minutes.is_none() && take_last_word(&mut name, "secondary");
 
