@@ -485,3 +485,25 @@ fn a_merge_keeps_the_migrated_version_of_a_conversation() {
     assert_eq!(lab.user_messages(&home, ID), ["old", "new"]);
     assert_eq!(lab.user_messages(&home, &other), ["other"]);
 }
+
+#[test]
+fn the_undo_of_a_partial_restore_shows_the_newest_rollout_of_a_rewind() {
+    let Some(lab) = Lab::new() else { return };
+    let home = lab.home();
+    let (id, other) = (lab.say("one"), lab.say("other"));
+    lab.resume(&home, &id, "two");
+    let _ = lab.back_up();
+    rewind(&lab, &home, &id, 1);
+    lab.resume(&home, &id, "edited");
+    let archived = serde_json::json!({"threadId": other});
+    let answer = lab
+        .codex
+        .app_server_request(&home, &lab.backend, "thread/archive", archived);
+    answer.expect("archived");
+    let only = ["restore", "latest", "--only", "sessions", "--yes", "--json"];
+    let report = lab.manager(only).code(0).json();
+    let safety_backup = report["safety_backup"].as_str().expect("a path");
+    let _ = lab.manager(["restore", safety_backup, "--yes"]).code(0);
+    let _ = lab.manager(["history", "check"]).code(0);
+    assert_eq!(lab.user_messages(&home, &id), ["one", "edited"]);
+}

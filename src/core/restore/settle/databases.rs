@@ -134,12 +134,8 @@ impl DatabaseAdapter<'_, '_> {
             return Ok(());
         }
 
-        // After a partial restore, rows may also belong to rollouts that stay in the home.
-        let live_rollouts = if self.work.plan.partial {
-            self.index_remaining_rollouts()
-        } else {
-            RolloutIndex::default()
-        };
+        // After a partial restore or that of a safety backup, rows may also belong to rollouts that stay in the home.
+        let live_rollouts = self.index_remaining_rollouts();
         let rollouts = RolloutOverlay(vec![
             &self.merged.kept_files,
             &self.work.stage.rollouts,
