@@ -4,7 +4,9 @@
 use crate::support::env::{TestEnv, assert_same_tree};
 use crate::support::faults::without_processes;
 use crate::support::injection::{can_inject, traced};
-use crate::support::sample::{FIRST, backup, put, rollout, sample_home, state_database, text};
+use crate::support::sample::{
+    FIRST, backup, line, put, rollout, sample_home, state_database, text,
+};
 use std::fs;
 use std::os::unix::fs::PermissionsExt;
 use std::path::{Path, PathBuf};
@@ -283,4 +285,39 @@ fn a_live_database_that_cannot_be_copied_is_not_treated_as_damaged() {
         .query_row(select, [FIRST], |row| row.get(0))
         .expect("a row");
     assert_eq!(title, "only here");
+}
+
+/// Runs statements in a database.
+fn change(database: &Path, sql: &str) {
+    let connection = rusqlite::Connection::open(database).expect("open");
+    connection.execute_batch(sql).expect("change");
+    connection.close().expect("close");
+}
+
+#[test]
+fn a_merge_keeps_the_name_and_the_pin_of_a_conversation_that_the_archive_continues() {
+    let env = TestEnv::new();
+    let home = sample_home(&env);
+    let database = home.join("state_5.sqlite");
+    change(
+        &database,
+        "ALTER TABLE threads ADD COLUMN name TEXT;
+         ALTER TABLE threads ADD COLUMN is_pinned INTEGER NOT NULL DEFAULT 0;
+         UPDATE threads SET title='continued'",
+    );
+    let shorter = fs::read_to_string(home.join(rollout(FIRST))).expect("read");
+    put(&env, rollout(FIRST), shorter.clone() + &line(99));
+    let archive = text(&backup(&env, &[]));
+    put(&env, rollout(FIRST), &shorter);
+    change(
+        &database,
+        "UPDATE threads SET title='older', name='renamed', is_pinned=1",
+    );
+    let _ = env.run(["restore", &archive, "--merge"]).code(0);
+    let connection = rusqlite::Connection::open(&database).expect("open");
+    let sql = "SELECT title || name || is_pinned FROM threads WHERE id=?1";
+    let row: String = connection
+        .query_row(sql, [FIRST], |row| row.get(0))
+        .expect("a row");
+    assert_eq!(row, "continuedrenamed1");
 }

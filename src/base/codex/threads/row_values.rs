@@ -68,3 +68,44 @@ impl RowValues {
             .execute(params_from_iter(values))
     }
 }
+
+/// Returns the `ON CONFLICT` clause of an insertion that replaces the values of an existing row by those of the
+/// inserted one. `columns` are quoted.
+pub(super) fn replace_on_conflict(columns: &[String]) -> String {
+    let assignments = columns.iter().map(|column| {
+        let value = choose_user_value(column, "excluded", "threads");
+        let value = value.unwrap_or_else(|| format!("excluded.{column}"));
+        format!("{column}={value}")
+    });
+    let assignments = assignments.collect::<Vec<_>>().join(",");
+    format!("ON CONFLICT DO UPDATE SET {assignments}")
+}
+
+/// Returns the `ON CONFLICT` clause of an insertion that gives an existing row the name, pin, project and section of
+/// the inserted one where it has none. `columns` are quoted.
+pub(super) fn complete_on_conflict(columns: &[String]) -> String {
+    let assignments = columns.iter().filter_map(|column| {
+        let value = choose_user_value(column, "threads", "excluded")?;
+        Some(format!("{column}={value}"))
+    });
+    let assignments = assignments.collect::<Vec<_>>().join(",");
+    if assignments.is_empty() {
+        return "ON CONFLICT DO NOTHING".to_owned();
+    }
+    format!("ON CONFLICT DO UPDATE SET {assignments}")
+}
+
+/// Returns the SQL of a value that only the user sets: that of the row `first`, or of the row `second` if `first` has
+/// none, as a row that Codex created again from the rollout. `None` for other columns.
+fn choose_user_value(column: &str, first: &str, second: &str) -> Option<String> {
+    match column {
+        "\"is_pinned\"" => Some(format!("max({first}.{column}, {second}.{column})")),
+        "\"name\"" | "\"project_id\"" => {
+            Some(format!("coalesce({first}.{column}, {second}.{column})"))
+        }
+        "\"thread_section_id\"" | "\"section_position\"" | "\"section_entered_at_ms\"" => Some(
+            format!("iif({first}.thread_section_id IS NULL, {second}.{column}, {first}.{column})"),
+        ),
+        _ => None,
+    }
+}

@@ -2,6 +2,7 @@
 //! from a live database, deletes projections.
 
 use super::changes::set_archived;
+use super::row_values::{complete_on_conflict, replace_on_conflict};
 use super::schema::Schema;
 use crate::codex::connection::require_ordinary_threads_table;
 use crate::codex::database::{
@@ -205,6 +206,8 @@ fn path_within_home(path: &Path) -> Option<PathBuf> {
 pub enum RowGroup {
     /// Like [`RowGroup::Threads`], for threads without a row in the staged database.
     MissingThreads,
+    /// Name, pin, project and section of threads whose row in the staged database has none.
+    UserValues,
     /// The rows of the table `threads` with their data and the parent of a subagent; they replace those of the staged
     /// database. Also the projects and sections of these threads that the staged database lacks.
     Threads,
@@ -222,6 +225,9 @@ const OTHER_TABLES: [(&str, &str, &str); 5] = [
     ("threads", "id", "id"),
     ("thread_spawn_edges", "child_thread_id", "id"),
 ];
+
+/// The number of the tables in [`OTHER_TABLES`] with name, pin, project and section.
+const USER_TABLE_COUNT: usize = 4;
 
 /// Copies the rows of the threads in `ids`, or of the rollouts in `ids`, from `live` to a staged database. No process may
 /// use `live`. Columns that both databases have are copied, and rows that the staged database rejects are skipped. Returns
@@ -262,17 +268,24 @@ fn copy_rows_into(
 
     run_in_transaction(connection, staged, |transaction| {
         let mut ids: Vec<_> = ids.iter().map(String::as_str).collect();
-        if group == RowGroup::MissingThreads && has_threads_table(transaction)? {
+        if matches!(group, RowGroup::MissingThreads | RowGroup::UserValues)
+            && has_threads_table(transaction)?
+        {
             let mut find = transaction.prepare("SELECT 1 FROM main.threads WHERE id=?1")?;
-            ids.retain(|id| !find.exists([id]).unwrap_or(false));
+            let needs_row = group == RowGroup::UserValues;
+            ids.retain(|id| find.exists([id]).unwrap_or(false) == needs_row);
         }
 
-        let data_tables = list_tables_with_thread_id(transaction)?;
+        let data_tables = match group {
+            RowGroup::UserValues => Vec::new(),
+            _ => list_tables_with_thread_id(transaction)?,
+        };
         let data_tables = data_tables
             .iter()
             .map(|table| (&**table, "thread_id", "id"));
         let other_tables = match group {
             RowGroup::MissingThreads | RowGroup::Threads => &OTHER_TABLES[..],
+            RowGroup::UserValues => &OTHER_TABLES[..USER_TABLE_COUNT],
             RowGroup::ThreadData => &[],
         };
         let tables = other_tables.iter().copied().chain(data_tables);
@@ -305,16 +318,17 @@ fn copy_table(
     // The row of a thread is updated in place, because rows that refer to it would be deleted with it.
     let deletes_old_rows =
         is_of_one_thread && table != "threads" && group != RowGroup::MissingThreads;
-    let on_conflict = match table {
-        "threads" => format!("DO UPDATE SET {}", assign_columns(&columns)),
-        _ => "DO NOTHING".to_owned(),
+    let on_conflict = match (table, group) {
+        ("threads", RowGroup::UserValues) => complete_on_conflict(&columns),
+        ("threads", _) => replace_on_conflict(&columns),
+        _ => "ON CONFLICT DO NOTHING".to_owned(),
     };
     let (quoted, columns) = (quote_identifier(table), columns.join(","));
     let delete = format!("DELETE FROM main.{quoted} WHERE {condition}");
     let mut delete = transaction.prepare(&delete)?;
     let mut insert = transaction.prepare(&format!(
         "INSERT OR IGNORE INTO main.{quoted}({columns}) \
-         SELECT {columns} FROM live.{quoted} WHERE {condition} ON CONFLICT {on_conflict}"
+         SELECT {columns} FROM live.{quoted} WHERE {condition} {on_conflict}"
     ))?;
 
     let mut copied_count = 0;
@@ -378,22 +392,6 @@ fn list_tables_with_thread_id(connection: &Connection) -> rusqlite::Result<Vec<S
     )?;
     let rows = statement.query_map([], |row| row.get(0))?;
     rows.collect()
-}
-
-/// Returns the assignments that replace the values of a row by those of the inserted one. `columns` are quoted.
-fn assign_columns(columns: &[String]) -> String {
-    // A row that Codex created again from the rollout has no name, no pin, no project and no section.
-    let assignments = columns.iter().map(|column| match column.as_str() {
-        "\"is_pinned\"" => format!("{column}=max(excluded.{column}, {column})"),
-        "\"name\"" | "\"project_id\"" => {
-            format!("{column}=coalesce(excluded.{column}, {column})")
-        }
-        "\"thread_section_id\"" | "\"section_position\"" | "\"section_entered_at_ms\"" => {
-            format!("{column}=iif(excluded.thread_section_id IS NULL, {column}, excluded.{column})")
-        }
-        _ => format!("{column}=excluded.{column}"),
-    });
-    assignments.collect::<Vec<_>>().join(",")
 }
 
 /// Deletes the projections of the rollouts in `ids` from a staged database, because their byte

@@ -150,6 +150,10 @@ impl DatabaseAdapter<'_, '_> {
         if self.work.plan.merge {
             let ids = self.list_conversations_that_stay(&rollouts);
             self.import_live_rows(name, path, &ids, group)?;
+            if is_state {
+                let restored_ids = self.work.stage.rollouts.ids();
+                self.import_live_rows(name, path, &restored_ids, RowGroup::UserValues)?;
+            }
         }
         if !is_state {
             return Ok(());
