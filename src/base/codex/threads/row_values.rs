@@ -44,8 +44,8 @@ impl RowValues {
         self.0.remove(column);
     }
 
-    /// Adds the row, unless the conversation has one. Columns that the table lacks are skipped. Returns
-    /// the number of added rows.
+    /// Adds the row. If the conversation has one, completes its name, pin, project and section only. Columns that the
+    /// table lacks are skipped. Returns the number of added or completed rows.
     pub(super) fn insert_into(
         &self,
         connection: &Connection,
@@ -57,9 +57,10 @@ impl RowValues {
             .unzip();
 
         let placeholders = vec!["?"; names.len()].join(",");
+        // Codex may have added the row in the meantime. Its row is newer, but has nothing that only the user sets.
+        let on_conflict = complete_on_conflict(&names);
         let sql = format!(
-            // Codex may have added the row in the meantime. Its row is newer.
-            "INSERT OR IGNORE INTO threads({}) VALUES({placeholders})",
+            "INSERT OR IGNORE INTO threads({}) VALUES({placeholders}) {on_conflict}",
             names.join(",")
         );
 

@@ -44,8 +44,8 @@ pub(crate) fn delete(path: &Path, id: &str) -> Result<(), DatabaseError> {
     })
 }
 
-/// Adds a row, unless the conversation has one. Skips columns that the table does not have. Durable
-/// on return.
+/// Adds a row. If the conversation has one, completes its name, pin, project and section only. Skips columns that the
+/// table does not have. Durable on return.
 ///
 /// # Errors
 /// SQLite fails, or another process locks the database for more than five seconds.
@@ -103,5 +103,35 @@ mod tests {
             .query_row("SELECT count(*) FROM tools", [], |r| r.get(0))
             .unwrap();
         assert_eq!(tools, 1);
+    }
+
+    #[test]
+    fn a_restored_row_completes_the_one_that_codex_created_meanwhile() {
+        let folder = tempfile::tempdir().unwrap();
+        let path = folder.path().join("state_5.sqlite");
+        let database = Connection::open(&path).unwrap();
+        let user_values = "'mine', 1, 'p', 's', 3";
+        let columns = "id TEXT PRIMARY KEY, title TEXT, name TEXT, is_pinned INTEGER NOT NULL, project_id TEXT,
+             thread_section_id TEXT, section_position INTEGER";
+        database
+            .execute_batch(&format!(
+                "CREATE TABLE threads({columns}); INSERT INTO threads VALUES('a', 'old', {user_values});"
+            ))
+            .unwrap();
+        let row = read(&path, "a").unwrap().expect("a row");
+        for (values, expected) in [
+            ("NULL, 0, NULL, NULL, NULL", user_values),
+            ("'later', 0, 'q', 't', 4", "'later', 1, 'q', 't', 4"),
+        ] {
+            let replace = format!("INSERT OR REPLACE INTO threads VALUES('a', 'new', {values})");
+            database.execute_batch(&replace).unwrap();
+            insert(&path, &row).unwrap();
+            let sql = format!(
+                "SELECT count(*) FROM threads WHERE (title, name, is_pinned, project_id, thread_section_id,
+                 section_position) = ('new', {expected})"
+            );
+            let count: i64 = database.query_row(&sql, [], |row| row.get(0)).unwrap();
+            assert_eq!(count, 1, "{values}");
+        }
     }
 }
