@@ -1,5 +1,6 @@
 //! `storage trash` and `undelete`: the choice of conversations, and their complete return.
 
+use crate::rewinds::rewind;
 use crate::support::copy_tree;
 use crate::support::env::{Run, TestEnv, assert_same_tree};
 use crate::support::faults::Dice;
@@ -734,4 +735,33 @@ fn conversations_with_a_name_or_a_command_of_the_user_are_kept_by_no_turns() {
     database.close().unwrap();
     let args = ["storage", "trash", "--no-turns", "--dry-run", "--json"];
     assert_eq!(ids(&lab.manager(args).code(0).json()), [empty]);
+}
+
+#[test]
+fn a_trashed_version_with_turns_that_a_restore_has_removed_stays_and_comes_back() {
+    let Some(lab) = Lab::new() else { return };
+    let home = lab.home();
+    let id = lab.say("one");
+    let _ = lab.back_up();
+    lab.resume(&home, &id, "two");
+    rewind(&lab, &home, &id, 1);
+    lab.resume(&home, &id, "edited");
+    let _ = lab.manager(["storage", "trash", &id]).code(0);
+    let _ = lab.manager(["restore", "latest", "--yes"]).code(0);
+    assert_eq!(lab.user_messages(&home, &id), ["one"]);
+    let empty = ["storage", "trash", "--empty-trash", "--yes"];
+    let run = lab.manager(empty).code(0);
+    let command = format!("codex-manager storage undelete {id}");
+    assert!(run.stderr.contains(&command), "{run}");
+    let _ = lab.manager(["storage", "undelete", &id]).code(0);
+    // Codex has read only the earlier version of the rollout before the rewind.
+    let _ = lab.manager(["history", "repair", "--yes"]).code(0);
+    let _ = lab.manager(["history", "check"]).code(0);
+    lab.resume(&home, &id, "three");
+    assert_eq!(lab.user_messages(&home, &id), ["one", "edited", "three"]);
+    // Then the home does not have the conversation.
+    let _ = lab.manager(["storage", "trash", &id]).code(0);
+    let _ = lab.manager(empty).code(0);
+    let listed = lab.manager(["storage", "undelete", "--json"]).code(0);
+    assert_eq!(ids(&listed.json()), Vec::<String>::new());
 }

@@ -117,7 +117,8 @@ impl ConversationTrash {
         })
     }
 
-    /// Restores the rollouts, the row and the names of a conversation. Durable on return; safe to repeat after a kill.
+    /// Restores the rollouts, the row and the names of a conversation, also in place of an earlier version. Durable on
+    /// return; safe to repeat after a kill.
     ///
     /// # Errors
     /// Another process writes the conversation, one of its paths is occupied, or a file cannot be written. The entry
@@ -127,7 +128,14 @@ impl ConversationTrash {
         let home = &conversation.home.0;
         let busy = || TrashError::Busy(conversation.id.clone());
         let _writer = WriterLock::acquire_if_free(home, &conversation.id)?.ok_or_else(busy)?;
-        entry.refuse_other_copies()?;
+        let earlier_versions = entry.refuse_other_copies()?;
+        if entry.has_text_missing_in_home()? {
+            entry.delete_row()?;
+        }
+        // Codex continues the projection of an earlier version with the rest of the rollout.
+        for path in earlier_versions {
+            tree::remove(&path)?;
+        }
         // The rollouts before the row, for the same reason as in `remove_from_home_unchecked`.
         entry.restore_into_home()?;
         tree::remove(&entry.folder)?;
@@ -246,6 +254,20 @@ pub fn take_needed(
     }
     let is_needed = |entry: &mut TrashEntry| needed.contains(&&*entry);
     Ok(entries.extract_if(.., is_needed).collect())
+}
+
+/// Takes the entries whose conversation is in its home again, but lacks text of the trashed version, out of `entries`,
+/// and returns them.
+///
+/// # Errors
+/// A rollout cannot be compared.
+pub fn take_more_complete(entries: &mut Vec<TrashEntry>) -> Result<Vec<TrashEntry>, IoError> {
+    let have_more = entries.iter().map(TrashEntry::has_text_missing_in_home);
+    let have_more = have_more.collect::<Result<Vec<_>, IoError>>()?;
+    let mut have_more = have_more.into_iter();
+    Ok(entries
+        .extract_if(.., |_| have_more.next() == Some(true))
+        .collect())
 }
 
 /// Returns true for the name of an entry, but not of the lock or of an incomplete entry.

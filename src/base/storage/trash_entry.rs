@@ -2,6 +2,7 @@
 
 use crate::codex::threads::saved_row;
 use crate::codex::{DatabaseError, Relation, RolloutName, RowValues, parse_rollout_id, rollout};
+use crate::conversations::messages::{self, RewrittenVersion};
 use crate::history::{ConversationId, HistoryError, files, session_index};
 use crate::io::{
     ClockDoubt, Document, DocumentError, IoContext, IoError, ListedPath, atomic, beneath, document,
@@ -9,6 +10,7 @@ use crate::io::{
 };
 use chrono::{DateTime, Utc};
 use serde::{Deserialize, Serialize};
+use std::collections::{HashMap, HashSet};
 use std::path::{Component, Path, PathBuf};
 
 /// The name of the document of an entry.
@@ -153,11 +155,9 @@ impl TrashEntry {
     /// [`recover`](super::trash::recover) puts the row and the names back.
     fn remove_from_home_unchecked(&self) -> Result<(), TrashError> {
         let conversation = &self.conversation;
-        if let Some(database) = &conversation.database {
-            // The row before the rollout: Codex 0.169 indexes a rollout without a row again, but keeps a row without a
-            // rollout.
-            saved_row::delete(&database.0, &conversation.id)?;
-        }
+        // The row before the rollout: Codex 0.169 indexes a rollout without a row again, but keeps a row without a
+        // rollout.
+        self.delete_row()?;
         session_index::remove_lines(&conversation.home.0, &ConversationId::of(&conversation.id))?;
 
         for (path, name) in &conversation.files {
@@ -170,6 +170,14 @@ impl TrashEntry {
             atomic::sync_folder(atomic::parent_of(&path.0))?;
         }
         Ok(())
+    }
+
+    /// Deletes the row of the conversation, if the entry has one.
+    pub(super) fn delete_row(&self) -> Result<(), DatabaseError> {
+        let database = self.conversation.database.as_ref();
+        database.map_or(Ok(()), |database| {
+            saved_row::delete(&database.0, &self.conversation.id)
+        })
     }
 
     /// Restores the rollouts, the row and the names that the home does not have.
@@ -230,40 +238,83 @@ impl TrashEntry {
     }
 
     /// Fails if the home has another file of this conversation, in plain or compressed form, archived or not. If there
-    /// are two files, the next move by Codex 0.169 replaces one by the other.
+    /// are two files, the next move by Codex 0.169 replaces one by the other. Returns the files that are a beginning of
+    /// their trashed version, which may replace them.
     ///
     /// # Errors
     /// Another file is found, or it cannot be compared.
-    pub fn refuse_other_copies(&self) -> Result<(), TrashError> {
+    pub fn refuse_other_copies(&self) -> Result<Vec<PathBuf>, TrashError> {
         let files = &self.conversation.files;
-        let rollout_name = |path: &Path| Some(RolloutName::parse(path)?.name);
-        let own_names: Vec<_> = files
-            .iter()
-            .filter_map(|(path, _)| rollout_name(&path.0))
-            .collect();
-
-        let mut found_paths = Vec::new();
-        files::visit_rollouts(&self.conversation.home.0, &mut |entry, path, _| {
-            if rollout_name(&path).is_some_and(|name| own_names.contains(&name)) {
-                found_paths.push(entry.path());
-            }
-        });
-
+        let mut found = self.find_live_copies();
         // Anything else in the place of a rollout occupies it too.
-        found_paths.extend(files.iter().map(|(path, _)| path.0.clone()));
+        found.extend(files.iter().map(|file| (file.0.0.clone(), file)));
 
-        for path in found_paths {
+        let mut earlier_versions = Vec::new();
+        for (path, file) in found {
+            // A rollout can be in the trash in both forms.
             let listed_file = files.iter().find(|(listed, _)| listed.0 == path);
-            let is_trashed_copy = match listed_file {
-                Some((_, entry_name)) => is_same_or_copy(&path, &self.folder.join(entry_name))?,
-                None => false,
+            let (ListedPath(listed), name) = listed_file.unwrap_or(file);
+            let Ok(meta) = path.symlink_metadata() else {
+                continue;
             };
-            if path.symlink_metadata().is_ok() && !is_trashed_copy {
+            let trashed = self.folder.join(name);
+            if path == *listed && is_same_or_copy(&path, &trashed)? {
+                continue;
+            }
+            // Elsewhere, the row would not lead to the rollout that replaces it.
+            let is_in_place = meta.is_file() && path.parent() == listed.parent();
+            if !is_in_place || compare(&path, &trashed)? != Relation::SecondExtends {
                 return Err(TrashError::Occupied(path));
             }
+            earlier_versions.push(path);
         }
-        Ok(())
+        Ok(earlier_versions)
     }
+
+    /// Returns the live rollouts with the name of a trashed one, each with that one.
+    fn find_live_copies(&self) -> Vec<(PathBuf, &(ListedPath, String))> {
+        let files = self.conversation.files.iter();
+        let named_files = files.filter_map(|file| Some((rollout_name(&file.0.0)?, file)));
+        let named_files: HashMap<_, _> = named_files.collect();
+
+        let mut found = Vec::new();
+        files::visit_rollouts(&self.conversation.home.0, &mut |entry, path, _| {
+            if let Some(file) = rollout_name(&path).and_then(|name| named_files.get(&name)) {
+                found.push((entry.path(), *file));
+            }
+        });
+        found
+    }
+
+    /// Returns true if the conversation is in the home again, but lacks text of a trashed rollout.
+    ///
+    /// # Errors
+    /// A rollout cannot be compared.
+    pub(super) fn has_text_missing_in_home(&self) -> Result<bool, IoError> {
+        let found = self.find_live_copies();
+        let is_in_home = !found.is_empty();
+        let mut complete_names = HashSet::new();
+        for (path, (_, name)) in found {
+            let trashed = self.folder.join(name);
+            let is_complete = match compare(&path, &trashed)? {
+                Relation::Equal | Relation::FirstExtends => true,
+                Relation::SecondExtends => false,
+                Relation::Diverged => matches!(
+                    messages::find_rewritten_version(&path, &trashed).at("compare", &path)?,
+                    Some(RewrittenVersion::First | RewrittenVersion::Both)
+                ),
+            };
+            complete_names.extend(rollout_name(&path).filter(|_| is_complete));
+        }
+
+        let files = self.conversation.files.iter();
+        let mut names = files.filter_map(|(path, _)| rollout_name(&path.0));
+        Ok(is_in_home && names.any(|name| !complete_names.contains(&name)))
+    }
+}
+
+fn rollout_name(path: &Path) -> Option<String> {
+    Some(RolloutName::parse(path)?.name)
 }
 
 fn set_mode(path: &Path, mode: u32) -> Result<(), IoError> {
@@ -271,6 +322,10 @@ fn set_mode(path: &Path, mode: u32) -> Result<(), IoError> {
         std::fs::set_permissions(beneath::resolve(path)?, mode)
     });
     result.at("set the mode of", path)
+}
+
+fn compare(first: &Path, second: &Path) -> Result<Relation, IoError> {
+    rollout::compare(first, second).at("compare", first)
 }
 
 /// Returns true if both files exist, and are links to one file, or copies: of equal size, and with equal mtime or text.
@@ -287,6 +342,6 @@ fn is_same_or_copy(first: &Path, second: &Path) -> Result<bool, IoError> {
 
     // Disks keep times with different precision.
     let is_copy = first_meta.modified().ok() == second_meta.modified().ok()
-        || rollout::compare(first, second).at("compare", first)? == Relation::Equal;
+        || compare(first, second)? == Relation::Equal;
     Ok(is_copy)
 }

@@ -50,7 +50,8 @@ pub(super) struct TrashArgs {
     /// Only conversations without any turn, command or name
     #[arg(long)]
     no_turns: bool,
-    /// Delete all conversations in the trash permanently, except those that a fork in their home needs
+    /// Delete all conversations in the trash permanently, except those that a fork in their home needs, and
+    /// those with turns that their home lacks
     #[arg(long, conflicts_with_all = ["sessions", "older_than", "project", "subagents_of", "no_turns"])]
     empty_trash: bool,
     /// Show what would be done
@@ -303,9 +304,16 @@ pub(super) fn select_conversations(
     Ok(selection.map_err(TrashError::from)?)
 }
 
-/// Removes from `entries`, which are to be deleted, those that a conversation in their home continues. Warns of each.
+/// Removes from `entries`, which are to be deleted, those that a conversation in their home continues, and those with
+/// turns that their home lacks. Warns of each.
 fn keep_needed(entries: &mut Vec<TrashEntry>, context: &Context) -> Result<()> {
-    for entry in trash::take_needed(context.manager_home(), entries)? {
+    let with_reason = |reason| move |entry| (entry, reason);
+    let more_complete = trash::take_more_complete(entries)?.into_iter();
+    let bases = trash::take_needed(context.manager_home(), entries)?.into_iter();
+    let kept = more_complete
+        .map(with_reason("its home lacks turns of it"))
+        .chain(bases.map(with_reason("a conversation continues it")));
+    for (entry, reason) in kept {
         let id = shell::quote_if_needed(&entry.conversation.id);
         let home = &entry.conversation.home.0;
         let option = if entry.is_of_home(context.codex_home()) {
@@ -317,7 +325,7 @@ fn keep_needed(entries: &mut Vec<TrashEntry>, context: &Context) -> Result<()> {
             )
         };
         context.warn(format_args!(
-            "kept, because a conversation continues it; bring it back: codex-manager{option} storage undelete {id}"
+            "kept, because {reason}; bring it back: codex-manager{option} storage undelete {id}"
         ));
     }
     Ok(())
