@@ -23,7 +23,7 @@
 //! stops the exchange, or undoes it. If there is none, the replaced state is removed. The second check looks for
 //! processes first: a process without an open file of the replaced state can no longer write to it. A recovery
 //! cannot undo: if files were written, it moves everything that is staged to a folder that stays
-//! ([`KeptAs::Evidence`]).
+//! ([`KeptAs::Evidence`]), with a log that was written since beside a database that is still to be exchanged.
 //!
 //! **A database that another process has open is never exchanged** (`database_locks`).
 //!

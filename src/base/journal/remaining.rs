@@ -5,7 +5,8 @@ use super::error::{Direction, JournalError};
 use super::policy::RecoveryPolicy;
 use super::step::{Step, StepStatus};
 use super::transaction::Transaction;
-use crate::io::IoError;
+use crate::codex::database_sidecars;
+use crate::io::{IoError, atomic};
 use std::collections::{BTreeMap, BTreeSet};
 use std::path::PathBuf;
 
@@ -30,14 +31,21 @@ impl Transaction {
     }
 
     /// Performs or undoes the steps with the numbers `remaining`. Moves the entries that other programs
-    /// have put at live paths to the staging folders, which then stay.
+    /// have put at live paths, and new logs of databases, to the staging folders, which then stay.
     pub(super) fn exchange_remaining(
         &mut self,
         remaining: &[usize],
         direction: Direction,
         policy: &dyn RecoveryPolicy,
     ) -> Result<(), JournalError> {
+        let logs = self.find_unrecorded_logs(remaining);
+        // The journal says so before the first log is moved, for the case of another kill.
+        self.journal.keeps_replaced |= !logs.is_empty();
         let numbers = self.prepare_steps(remaining, direction, policy)?;
+        for (log, target) in logs {
+            atomic::rename_to_free_unsynced(&log, &target)?;
+        }
+
         let mut steps = numbers.into_iter().map(|n| &self.journal.steps[n]);
         match direction {
             Direction::Forward => steps.try_for_each(Step::apply)?,
@@ -46,6 +54,26 @@ impl Transaction {
             Direction::Back => steps.rev().try_for_each(Step::undo)?,
         }
         Ok(self.sync_parents()?)
+    }
+
+    /// Returns the logs that Codex has written since the kill beside the databases of the remaining steps, each with a
+    /// path in the staging folder. SQLite would apply such a log to the database that takes the place of its own.
+    fn find_unrecorded_logs(&self, remaining: &[usize]) -> BTreeMap<PathBuf, PathBuf> {
+        let steps = remaining.iter().map(|number| &self.journal.steps[*number]);
+        // A step of its own moves a log that was there before.
+        let recorded: BTreeSet<_> = steps.clone().map(|step| &step.live).collect();
+        let mut logs = BTreeMap::new();
+        for step in steps.filter(|step| step.live.extension().is_some_and(|ext| ext == "sqlite")) {
+            let [log, _, rollback_journal] = database_sidecars(&step.live);
+            for log in [log, rollback_journal] {
+                if !recorded.contains(&log) && log.metadata().is_ok_and(|meta| meta.len() > 0) {
+                    let folder = self.journal.staging_folder_of(step);
+                    let target = folder.join(log.file_name().unwrap_or_default());
+                    logs.insert(log, atomic::find_free_path(&target));
+                }
+            }
+        }
+        logs
     }
 
     /// Calls the policy for each entry that is replaced, and adapts the steps to files that other programs
