@@ -1,13 +1,13 @@
 //! Adapts databases to the restored files: rewrites the paths in them, and removes projections of rollouts that are
 //! replaced by other content.
 
-use super::outside_databases::{self, OutsideDatabases};
+use super::outside_databases::{self, OutsideDatabases, find_outside_folder};
 use super::reinstated_rows;
 use crate::archive::{ArchiveError, EntryName, NameSet, parse_rollout_name};
 use crate::codex::home::{self, HomeEntryKind, kind_of};
 use crate::codex::rollout::{self, Relation};
 use crate::codex::threads::staged::{self, RolloutLocations as _, RowGroup, UnmatchedRows};
-use crate::codex::{Projections, RolloutName, database};
+use crate::codex::{CodexConfig, Projections, RolloutName, database};
 use crate::history::files::without_zst;
 use crate::history::unreadable::{delete_unfitting_projections, find_unfitting_projections};
 use crate::io::quantity::pluralize;
@@ -349,11 +349,14 @@ impl DatabaseAdapter<'_, '_> {
     ) -> Result<(), RestoreError> {
         let mut restored_outside = self.outside.restored.iter();
         let is_outside = restored_outside.any(|(restored, _)| restored == name);
-        let live = match &self.outside.sqlite_home {
-            Some(folder) if is_outside => {
-                folder.join(name.as_path().file_name().unwrap_or_default())
-            }
-            _ => self.work.stage.home().live.join(name.as_path()),
+        let home = &self.work.stage.home().live;
+        let file_name = name.as_path().file_name().unwrap_or_default();
+        // The restored settings may name another folder than the live ones.
+        let live = match find_outside_folder(&CodexConfig::read(home), home, self.work.request.env)
+        {
+            Some(folder) => folder.join(file_name),
+            None if is_outside => home.join(file_name),
+            None => home.join(name.as_path()),
         };
 
         if ids.is_empty() || !database::may_be_sqlite(&live) {
