@@ -418,6 +418,8 @@ fn i2_i3_a_move_that_fails_anywhere_is_finished_or_undone() {
                 let listed = env.run(["storage", "undelete", "--json"]);
                 assert_eq!(listed.code, 0, "{context}\n{output:?}\n{listed}");
                 let trashed = ids(&listed.json());
+                let is_finished = listed.stderr.contains("was finished");
+                assert!(!is_finished || !trashed.is_empty(), "{context}\n{listed}");
                 let live = rollouts(&home).len();
                 assert!(trashed.iter().all(|id| chosen.contains(id)), "{context}");
                 assert!(

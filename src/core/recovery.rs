@@ -76,11 +76,7 @@ pub fn recover_all(
     let prune = trash::recover(manager_home).map_err(Into::into);
     let history = repair::recover(manager_home, env);
     let vacuum = vacuum::recover(manager_home, env);
-    let trash =
-        conversation_trash::recover(manager_home).map(|recovered_count| match recovered_count {
-            0 => Recovery::None,
-            _ => Recovery::Finished(Vec::new()),
-        });
+    let trash = conversation_trash::recover(manager_home);
 
     // The leftovers of a snapshot are only removed, so there is nothing to report.
     let snapshot = vault::remove_leftovers(manager_home).map(|()| Recovery::None);

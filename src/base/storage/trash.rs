@@ -17,6 +17,7 @@ use crate::io::{
     Dated, DocumentState, FileLock, IoContext, IoError, ListedPath, atomic, disk_clock, document,
     modes, tree,
 };
+use crate::journal::Recovery;
 use chrono::{DateTime, TimeDelta, Utc};
 use std::collections::{BTreeSet, HashSet};
 use std::fs::Metadata;
@@ -298,25 +299,30 @@ fn list_entries_in(
     Ok(entries)
 }
 
-/// Finishes or undoes incomplete moves of a killed `storage trash`. Returns the number of affected
-/// conversations. Costs one `lstat` if there is no trash.
+/// Finishes or undoes incomplete moves of a killed `storage trash`. Costs one `lstat` if there is no trash.
 ///
 /// # Errors
 /// The files cannot be written. The next call tries again.
-pub fn recover(manager_home: &Path) -> Result<usize, TrashError> {
+pub fn recover(manager_home: &Path) -> Result<Recovery, TrashError> {
     let folder = manager_home.join(FOLDER);
     let is_pending = |name: &[u8]| name.starts_with(PENDING.as_bytes());
     let entries = tree::list(&folder).unwrap_or_default();
     let mut names = entries.iter().map(|(name, _)| name.as_encoded_bytes());
     if !names.any(is_pending) {
-        return Ok(0);
+        return Ok(Recovery::None);
     }
 
     // The first look takes no lock, so the entries are read again under it.
     let trash = ConversationTrash::lock(manager_home)?;
     let pending = list_entries_in(&folder, is_pending)?;
+    let mut recovery = Recovery::None;
     for entry in &pending {
-        entry.finish_or_undo(&trash.folder)?;
+        let is_finished = entry.finish_or_undo(&trash.folder)?;
+        if is_finished {
+            recovery = Recovery::Finished(Vec::new());
+        } else if recovery == Recovery::None {
+            recovery = Recovery::Undone(Vec::new());
+        }
     }
 
     // As long as an entry has no document, nothing was taken out of the home.
@@ -328,5 +334,5 @@ pub fn recover(manager_home: &Path) -> Result<usize, TrashError> {
         }
     }
 
-    Ok(pending.len())
+    Ok(recovery)
 }

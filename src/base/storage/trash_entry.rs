@@ -211,11 +211,11 @@ impl TrashEntry {
         files.all(|(path, _)| path.0.symlink_metadata().is_ok())
     }
 
-    /// Undoes an interrupted move if all rollouts are in the home, else finishes it.
-    pub(super) fn finish_or_undo(&self, trash: &Path) -> Result<(), TrashError> {
+    /// Undoes an interrupted move if all rollouts are in the home, else finishes it. Returns true if it was finished.
+    pub(super) fn finish_or_undo(&self, trash: &Path) -> Result<bool, TrashError> {
         // The move may have failed before the entry had a folder.
         if self.folder.symlink_metadata().is_err() {
-            return Ok(());
+            return Ok(false);
         }
 
         let has_document = self.folder.join(DOCUMENT).symlink_metadata().is_ok();
@@ -227,14 +227,16 @@ impl TrashEntry {
             let name = self.folder.file_name().unwrap_or_default();
             let name = name.to_string_lossy();
             let target = trash.join(name.trim_start_matches(PENDING));
-            return Ok(atomic::rename_to_free(&self.folder, &target)?);
+            atomic::rename_to_free(&self.folder, &target)?;
+            return Ok(true);
         }
 
         if has_document {
             self.restore_into_home()?;
         }
         tree::remove(&self.folder)?;
-        Ok(atomic::sync_folder(trash)?)
+        atomic::sync_folder(trash)?;
+        Ok(false)
     }
 
     /// Fails if the home has another file of this conversation, in plain or compressed form, archived or not. If there
