@@ -575,8 +575,8 @@ fn changes_by_codex_between_choice_and_move_are_detected() {
 fn undelete_refuses_conversations_of_another_home() {
     let env = home();
     let _ = env.run(["storage", "trash", &id(3)]).code(0);
-    fs::rename(env.codex_home(), env.path("home/other")).unwrap();
     let other = env.path("home/other");
+    copy_tree(&env.codex_home(), &other);
     let other = other.to_str().expect("UTF-8");
     let before = env.tree("home");
     let run = env
@@ -584,7 +584,7 @@ fn undelete_refuses_conversations_of_another_home() {
         .code(5);
     assert!(run.stderr.contains("--codex-home"), "{run}");
     assert_same_tree(&before, &env.tree("home"));
-    fs::rename(other, env.codex_home()).unwrap();
+    fs::remove_dir_all(other).unwrap();
     // The home is found under another name.
     std::os::unix::fs::symlink(env.codex_home(), other).unwrap();
     let _ = env
@@ -766,4 +766,21 @@ fn a_trashed_version_with_turns_that_a_restore_has_removed_stays_and_comes_back(
     let _ = lab.manager(empty).code(0);
     let listed = lab.manager(["storage", "undelete", "--json"]).code(0);
     assert_eq!(ids(&listed.json()), Vec::<String>::new());
+}
+
+#[test]
+fn undelete_names_the_command_that_helps_after_a_home_was_moved() {
+    let env = home();
+    let id = id(3);
+    let _ = env.run(["storage", "trash", &id]).code(0);
+    let new = env.path("home/new");
+    fs::rename(env.codex_home(), &new).unwrap();
+    let home = new.to_str().unwrap();
+    let undelete = ["--codex-home", home, "storage", "undelete", &id];
+    let run = env.run(undelete).code(5);
+    let command = "ln -s [ROOT]/home/new [ROOT]/home/.codex";
+    assert!(run.stderr.contains(command), "{run}");
+    std::os::unix::fs::symlink(&new, env.codex_home()).unwrap();
+    let _ = env.run(undelete).code(0);
+    assert_eq!(rollouts(&new).len(), 5);
 }

@@ -260,10 +260,19 @@ pub(super) fn find_entry<'a>(
     }
 
     if !is_of_home(&newest_entry) {
-        let origin = newest_entry.conversation.home.0.display();
+        let origin = &newest_entry.conversation.home.0;
+        let hint = if origin.exists() {
+            "choose that home with --codex-home; nothing was changed".to_owned()
+        } else {
+            let [new, old] =
+                [home, origin].map(|path| shell::quote_if_needed(&path.to_string_lossy()));
+            format!(
+                "if that home was moved, link its old path to it, and repeat: ln -s {new} {old}"
+            )
+        };
+        let origin = origin.display();
         let message = format!("this conversation belongs to another Codex home: {origin}");
-        return Err(CommandError::refused(message)
-            .hint("choose that home with --codex-home; nothing was changed"));
+        return Err(CommandError::refused(message).hint(hint));
     }
 
     Ok(newest_entry)
