@@ -803,6 +803,16 @@ fn restore_lets_the_user_choose_a_conversation_that_is_no_longer_on_disk() {
     let run = env.run(["restore", "latest", "--session"]).code(4);
     assert!(run.stderr.contains("which conversation?"), "{run}");
     assert!(run.stderr.contains("Write the docs"), "{run}");
+
+    // A title that the picker shows is also a name for the option.
+    for args in [&["restore", "latest"][..], &["restore"]] {
+        fs::remove_file(&rollout).expect("remove");
+        let args = [args, &["--session", "Write the docs"]].concat();
+        let _ = env.run(args).code(0);
+        assert!(rollout.is_file());
+    }
+    let run = env.run(["restore", "--session", "no such title"]).code(1);
+    assert!(run.stderr.contains("find --archives WORDS"), "{run}");
 }
 
 #[test]

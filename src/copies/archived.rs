@@ -1,11 +1,10 @@
 //! The conversations of an archive or a snapshot.
 
-use crate::copies::source::{ConversationSource, rollout_files};
+use crate::copies::source::rollout_files;
 use codex_manager_core::archive::{FileEntry, FileList};
-use codex_manager_core::codex::{ListedThread, RolloutName, ThreadFilter, threads};
+use codex_manager_core::codex::RolloutName;
 use codex_manager_core::history::files;
 use codex_manager_core::io::IoError;
-use codex_manager_core::restore::needed_paths::find_newest_state_database;
 use std::collections::{BTreeMap, HashSet};
 use std::path::Path;
 
@@ -40,16 +39,4 @@ pub(crate) fn list_ids_on_disk(home: &Path) -> Result<HashSet<String>, IoError> 
     Ok(names
         .filter_map(|name| name.id().map(str::to_lowercase))
         .collect())
-}
-
-/// Returns the conversations in the newest state database of a source. Returns none if the database is missing or
-/// unreadable, because each conversation can also be found by its rollouts.
-pub(crate) fn read_threads(source: &dyn ConversationSource) -> Vec<ListedThread> {
-    let try_read = || {
-        let entry = find_newest_state_database(source.files())?;
-        let database = tempfile::NamedTempFile::new().ok()?;
-        source.extract(&entry, database.as_file()).ok()?;
-        threads::list(database.path(), &ThreadFilter::default()).ok()
-    };
-    try_read().unwrap_or_default()
 }

@@ -5,11 +5,12 @@ use codex_manager_core::archive::{
     ArchiveError, ArchiveReader, Extent, FileEntry, FileList, Sink, file_extract,
     parse_rollout_name,
 };
-use codex_manager_core::codex::RolloutName;
+use codex_manager_core::codex::{ListedThread, RolloutName, ThreadFilter, threads};
 use codex_manager_core::conversations::messages::{self, Message};
 use codex_manager_core::history::{JsonlLine, LineReader, rollout, session_index, thread_choice};
 use codex_manager_core::io::{IoContext, Silent, similar};
 use codex_manager_core::restore::RestoreError;
+use codex_manager_core::restore::needed_paths::find_newest_state_database;
 use std::collections::{BTreeSet, HashMap};
 use std::fs::File;
 use std::io::Seek as _;
@@ -90,7 +91,8 @@ pub(crate) fn read_messages(
 }
 
 /// Returns the file names of the rollouts of one conversation, then those of the rollouts that they continue. Chooses
-/// the conversation by [`thread_choice::find_named`], with the names in the session index of `source`.
+/// the conversation by [`thread_choice::find_named`], with the names in the session index of `source` and the titles in its
+/// state database.
 ///
 /// # Errors
 /// No conversation or several ones match, or a file of `source` cannot be read.
@@ -121,10 +123,11 @@ pub(crate) fn find_rollout_names(
         thread_choice::find_named(&files.iter(), name_or_id, id_of, has_no_title);
 
     if matching_files.is_empty() {
-        // The names are read only if no id matches, because an archive has them near its end.
-        let names = read_names(source)?;
+        // The titles are read only if no id matches, because an archive has them near its end.
+        let titles = read_titles(source)?;
         let has_title = |file: &RolloutName, fits: &dyn Fn(&str) -> bool| {
-            names.get(&id_of(file)).is_some_and(|name| fits(name))
+            let own_titles = titles.get(&id_of(file).to_lowercase());
+            own_titles.is_some_and(|titles| titles.iter().any(|title| fits(title)))
         };
         matching_files = thread_choice::find_named(&files.iter(), name_or_id, id_of, has_title);
     }
@@ -209,6 +212,33 @@ impl Sink for RolloutHeadSink<'_> {
         }
         Ok(())
     }
+}
+
+/// Returns the conversations in the newest state database of a source. Returns none if the database is missing or
+/// unreadable, because each conversation can also be found by its rollouts.
+pub(crate) fn read_threads(source: &dyn ConversationSource) -> Vec<ListedThread> {
+    let try_read = || {
+        let entry = find_newest_state_database(source.files())?;
+        let database = tempfile::NamedTempFile::new().ok()?;
+        source.extract(&entry, database.as_file()).ok()?;
+        threads::list(database.path(), &ThreadFilter::default()).ok()
+    };
+    try_read().unwrap_or_default()
+}
+
+/// Returns the titles of each conversation by its id in lower case: the one that the picker shows, and the name in
+/// `session_index.jsonl`.
+fn read_titles(source: &dyn ConversationSource) -> Result<HashMap<String, Vec<String>>> {
+    let threads = read_threads(source).into_iter();
+    // The picker does not offer subagents and side conversations.
+    let offered = threads.filter(|thread| !thread.is_child());
+    let shown = offered.map(|thread| (thread.id, thread.title));
+
+    let mut titles: HashMap<String, Vec<String>> = HashMap::new();
+    for (id, title) in shown.chain(read_names(source)?) {
+        titles.entry(id.to_lowercase()).or_default().push(title);
+    }
+    Ok(titles)
 }
 
 /// Returns the names in `session_index.jsonl` by the id of the conversation. The last line of an id counts.

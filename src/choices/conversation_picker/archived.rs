@@ -4,8 +4,8 @@ use crate::choices::conversation_picker::rows::{
     OfferedConversation, QUESTION, list_and_refuse, select_scopes,
 };
 use crate::context::Context;
-use crate::copies::archived::{group_rollouts_by_conversation, list_ids_on_disk, read_threads};
-use crate::copies::source::ConversationSource;
+use crate::copies::archived::{group_rollouts_by_conversation, list_ids_on_disk};
+use crate::copies::source::{ConversationSource, read_threads};
 use crate::error::{CommandError, Result};
 use crate::ui::picker::{Picker, PickerOptions};
 use codex_manager_core::codex::{ARCHIVED_SESSIONS, ListedThread};

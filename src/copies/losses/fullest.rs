@@ -99,7 +99,7 @@ pub(crate) fn find_fullest_archive(wanted: &str, context: &Context) -> Result<Pa
 
     let Some((count, path, name)) = fullest else {
         let message = format!("no archive has a conversation with this id or name: {wanted}");
-        let hint = "list the archives with: codex-manager list-backups";
+        let hint = "search the archives by words: codex-manager find --archives WORDS";
         return Err(CommandError::failed(message).hint(hint));
     };
 
