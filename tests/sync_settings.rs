@@ -233,6 +233,9 @@ fn init_writes_through_a_link_but_not_through_a_broken_one() {
     assert_eq!(fs::read_to_string(&real).unwrap(), "# mine\n");
     let _ = init(&["--force"]).code(0);
     assert!(fs::read_to_string(&real).unwrap().contains("[paths]"));
+    // The settings of the replaced file are kept.
+    let copy = pair.0.path("link.toml.bak");
+    assert_eq!(fs::read_to_string(copy).unwrap(), "# mine\n");
     fs::remove_file(&real).unwrap();
     for more in [&[][..], &["--force"]] {
         let run = init(more).code(1);

@@ -29,7 +29,7 @@ pub(super) struct SyncInitArgs {
     /// Sync through the vault, encrypted; continues what this machine synced through a folder
     #[arg(long, conflicts_with = "cloud")]
     vault: bool,
-    /// Replace an existing file
+    /// Replace an existing file; its copy gets the suffix .bak
     #[arg(long)]
     force: bool,
     /// Print the configuration; write nothing
@@ -82,9 +82,13 @@ impl SyncInitArgs {
     }
 
     fn write_configuration(&self, context: &Context, path: &Path, text: &str) -> Result<()> {
-        atomic::create_private_folder(atomic::parent_of(path))?;
-        file_access::write(path, text)?;
         let ui = &context.ui;
+        atomic::create_private_folder(atomic::parent_of(path))?;
+        if self.force && path.exists() {
+            let copy = atomic::keep_copy(path, ".bak")?;
+            ui.note(format_args!("the old settings are in {}", copy.display()));
+        }
+        file_access::write(path, text)?;
         ui.prose(format_args!("wrote {}", path.display()));
         let preflight = format_sync_command(context, path, "preflight");
         ui.note(format_args!("check it with: {preflight}"));
