@@ -643,6 +643,39 @@ fn latest_is_a_backup_with_conversations_even_if_a_newer_one_excludes_them() {
 }
 
 #[test]
+fn a_backup_of_an_emptied_home_does_not_take_the_place_of_the_last_full_one() {
+    let mut env = TestEnv::new();
+    sample_home(&env);
+    let complete = backup(&env, &[]);
+    fs::remove_dir_all(env.codex_home()).expect("remove");
+    fs::create_dir(env.codex_home()).expect("create");
+    env.set("CODEX_MANAGER_NOW", "2026-11-20T13:00:00Z");
+    let run = env.run(["backup", "--no-status", "--if-older", "0min"]);
+    let name = complete.file_name().unwrap().to_str().unwrap();
+    let stem = name.strip_suffix("-codex.tar.gz").unwrap();
+    assert!(
+        run.stderr.contains("the home has no conversations"),
+        "{run}"
+    );
+    let command = format!("codex-manager restore {stem}");
+    assert!(run.stderr.contains(&command), "{run}");
+
+    let kept = env
+        .run(["prune", "--keep-last", "1", "--dry-run", "--json"])
+        .code(0)
+        .json();
+    assert_eq!(kept["drop"], json!([]), "{kept}");
+    let restored = env.run(["restore", "latest", "--yes"]).code(0);
+    assert!(
+        restored
+            .stderr
+            .contains("is newer, but has no conversations"),
+        "{restored}"
+    );
+    assert!(env.codex_home().join(rollout(FIRST)).exists());
+}
+
+#[test]
 fn errors_about_what_an_archive_lacks_name_the_archive() {
     let (env, archive) = sample_with_archive();
     let run = env

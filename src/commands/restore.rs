@@ -35,8 +35,8 @@ use std::path::{Path, PathBuf};
   codex-manager restore latest --to ~/elsewhere        # a home of its own")]
 pub(crate) struct RestoreArgs {
     /// A name under backups/ or its beginning, a number of `list-backups`, a path, an account, or `latest`: the newest
-    /// undamaged archive of this home that is neither a safety nor a partial one, full ones first; one that --exclude left
-    /// without conversations does not count as full; `latest~1` is the one before it. Archives of other homes count only if this home has none [default: a picker; with `--session ID`, the archive with the most messages of it]
+    /// undamaged archive of this home that is neither a safety nor a partial one, full ones first, and of these the ones
+    /// with conversations; `latest~1` is the one before it. Archives of other homes count only if this home has none [default: a picker; with `--session ID`, the archive with the most messages of it]
     #[arg(value_name = "ARCHIVE|ACCOUNT|latest")]
     archive_name: Option<String>,
     #[command(flatten)]
@@ -233,11 +233,16 @@ fn warn_of_newer(context: &Context, records: &[ArchiveRecord], latest: &ArchiveR
 
     let is_passed_over = |r: &&&ArchiveRecord| {
         let is_newer = r.metadata.created_at > latest.metadata.created_at;
-        is_newer && r.metadata.lacks_conversations() && r.is_usable()
+        is_newer && r.metadata.has_no_conversations() && r.is_usable()
     };
     if let Some(newer) = latest_first.iter().find(is_passed_over) {
+        let cause = if newer.metadata.excludes {
+            "was made with --exclude or backup.exclude and "
+        } else {
+            ""
+        };
         context.warn(format_args!(
-            "{} is newer, but was made with --exclude or backup.exclude and has no conversations",
+            "{} is newer, but {cause}has no conversations",
             printable(&newer.path)
         ));
     }

@@ -123,6 +123,11 @@ impl BackupArgs {
         warn_all(&context.ui, &recorded_archive.warnings);
         let is_recorded = warn_not_recorded(&context.ui, recorded_archive.failures);
 
+        let lost_all = !published.metadata.excludes && published.metadata.has_no_conversations();
+        let last_with_conversations = previous
+            .as_ref()
+            .filter(|last| lost_all && last.metadata().lists_conversations())
+            .map(|last| file_name(last.path()));
         let losses = find_losses_since(previous, &published.archive, &packed.manifest, context);
         let snapshot = self
             .vault
@@ -134,6 +139,7 @@ impl BackupArgs {
             skipped: captured.skipped,
             damaged: captured.damaged,
             losses,
+            last_with_conversations,
             snapshot,
             is_up_to_date: false,
         };

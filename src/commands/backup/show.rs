@@ -24,6 +24,8 @@ pub(super) struct BackupResult {
     pub(super) damaged: Vec<PathNote>,
     /// Conversations that lack messages which an earlier archive has.
     pub(super) losses: Vec<LossJson>,
+    /// The name of the last archive with conversations, if the home has none any more.
+    pub(super) last_with_conversations: Option<String>,
     /// The id of the snapshot in the vault, with `--vault`.
     pub(super) snapshot: Option<String>,
     /// True if no archive was made, because the last one is recent enough.
@@ -118,6 +120,12 @@ pub(super) fn show_result(
 
     show_left_out(context, &result.excluded, &result.skipped, &result.damaged);
     warn_of_losses(context, &result.losses);
+    if let Some(last) = &result.last_with_conversations {
+        context.warn(format_args!(
+            "the home has no conversations; the last archive with some: codex-manager restore {}",
+            shell::quote_if_needed(strip_archive_suffix(last))
+        ));
+    }
     ui.note(format_args!(
         "restore it with: codex-manager restore {}",
         shell::quote_if_needed(strip_archive_suffix(&name))

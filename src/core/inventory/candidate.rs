@@ -67,6 +67,8 @@ pub struct RetentionCandidate {
     pub machine: Option<String>,
     /// True if the archive was made with `--exclude`. Such archives count separately.
     pub excludes: bool,
+    /// True if the archive is known to have no conversations.
+    pub lacks_conversations: bool,
     /// True if unreadable files are missing in the archive. Such archives count separately.
     pub incomplete: bool,
     /// True for an archive of a single login, or of the files that a restore changed.
@@ -108,6 +110,7 @@ impl RetentionCandidate {
             home,
             machine: None,
             excludes: metadata.excludes,
+            lacks_conversations: metadata.has_no_conversations(),
             incomplete: metadata.skipped > 0,
             is_partial: metadata.is_single_login() || metadata.holds_changes_only,
             made_at: metadata.made_at().map(|at| at.to_utc()),

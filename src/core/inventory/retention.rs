@@ -78,6 +78,12 @@ impl RetentionPlan {
             reasons[position].get_or_insert_with(|| "last verified full archive".into());
         }
 
+        // Backups of an emptied home must not take the place of the last one with conversations.
+        let has_conversations = |c: &&RetentionCandidate| !c.lacks_conversations;
+        if let Some(position @ 1..) = eligible.iter().position(has_conversations) {
+            reasons[position].get_or_insert_with(|| "last with conversations".into());
+        }
+
         let names = eligible.iter().map(|c| c.archive.as_str());
         let mut reasons: HashMap<&str, Option<String>> = names.zip(reasons).collect();
 
@@ -117,9 +123,9 @@ fn to_decision(candidate: &RetentionCandidate, reason: impl Into<String>) -> Ret
 
 /// Applies `policy` at `now`. Without a rule all archives are kept.
 ///
-/// The newest verified full archive of each account and home is always kept. Archives made with
-/// exclusions, or lacking unreadable files, count separately, so they never cause a complete archive to
-/// be dropped. A damaged archive is dropped only if a good archive of its account, class and home is kept.
+/// The newest verified full archive of each account and home is always kept, and the newest one with conversations if
+/// newer ones have none. Archives made with exclusions, or lacking unreadable files, count separately, so they never
+/// cause a complete archive to be dropped. A damaged archive is dropped only if a good archive of its account, class and home is kept.
 pub fn plan_retention(
     candidates: &[RetentionCandidate],
     policy: &RetentionPolicy,

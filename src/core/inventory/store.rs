@@ -265,8 +265,9 @@ pub fn find_newest_usable(
 }
 
 /// Returns the archives that `latest`, `latest~1`, … denote, in this order: of the accepted archives of `home` the full
-/// ones from the newest, then those of other modes or without conversations. Leaves out safety backups and single logins, which may hold few
-/// files. Without an archive of `home`, returns those of other homes, because the home may have been moved.
+/// ones with conversations from the newest, then the other full ones, then those of other modes. Leaves out safety
+/// backups and single logins, which may hold few files. Without an archive of `home`, returns those of other homes,
+/// because the home may have been moved.
 pub fn list_latest_first<'r>(
     records: &'r [ArchiveRecord],
     home: &Path,
@@ -301,11 +302,16 @@ pub fn find_preferred<'r>(
         .max_by_key(|r| restore_preference(r, home))
 }
 
-fn restore_preference(record: &ArchiveRecord, home: &Path) -> (bool, bool, bool, Timestamp, bool) {
+/// Orders archives by their use for a restore; the best one is the largest.
+type RestorePreference = (bool, bool, bool, bool, Timestamp, bool);
+
+fn restore_preference(record: &ArchiveRecord, home: &Path) -> RestorePreference {
     let metadata = &record.metadata;
     (
         !metadata.is_single_login(),
         metadata.is_of_home(home),
+        // A backup of an emptied home must not take the place of an earlier one.
+        metadata.is_full() && !metadata.has_no_conversations(),
         metadata.is_full(),
         metadata.created_at,
         metadata.mode == BackupMode::Sessions,
@@ -323,7 +329,7 @@ pub fn find_last_of_home<'a>(
         m.mode == mode && !m.is_single_login() && !m.is_safety() && m.records_home(home)
     };
     find_newest_usable(records, |m| {
-        is_of_home_and_mode(m) && !m.lacks_conversations()
+        is_of_home_and_mode(m) && !m.has_no_conversations()
     })
     .or_else(|| find_newest_usable(records, is_of_home_and_mode))
 }

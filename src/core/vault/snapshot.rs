@@ -65,6 +65,7 @@ impl Snapshot {
             home: format!("{}:{}", self.host, metadata.source_codex_home),
             machine: tags.machine.clone(),
             excludes: metadata.excludes,
+            lacks_conversations: metadata.has_no_conversations(),
             incomplete: metadata.skipped > 0,
             is_partial: false,
             made_at: Some(self.time),

@@ -226,7 +226,18 @@ impl Metadata {
         self.mode != BackupMode::Auth && self.excludes && lacks_all
     }
 
-    pub(crate) fn lists_conversations(&self) -> bool {
+    /// Returns true if the archive could have conversations and is known to have none, because the home had none or all
+    /// were left out.
+    pub fn has_no_conversations(&self) -> bool {
+        // An empty list may be that of an older version, which recorded none. It did not record this digest either.
+        let has_list = !self.captured_files.is_empty() || self.archive_blake3.is_some();
+        let lists_none = has_list && !self.lists_conversations();
+        let is_whole = self.mode != BackupMode::Auth && !self.is_safety();
+        is_whole && lists_none || self.lacks_conversations()
+    }
+
+    /// Returns true if the list of captured files has conversations.
+    pub fn lists_conversations(&self) -> bool {
         let is_conversation_folder =
             |name: &String| [SESSIONS, ARCHIVED_SESSIONS].contains(&name.trim_end_matches('/'));
         self.captured_files.iter().any(is_conversation_folder)
@@ -326,6 +337,26 @@ mod tests {
             ..with(true, &["auth.json"])
         };
         assert!(without_conversations.is_full());
+    }
+
+    #[test]
+    fn an_archive_has_no_conversations_if_its_list_has_none() {
+        let with = |files: &[&str]| Metadata {
+            captured_files: files.iter().map(ToString::to_string).collect(),
+            ..Metadata::default()
+        };
+        assert!(with(&["auth.json"]).has_no_conversations());
+        assert!(!with(&["auth.json", "sessions/"]).has_no_conversations());
+        assert!(!with(&[]).has_no_conversations(), "an older version");
+        let digest = ContentDigest::Blake3(DigestBytes([0; 32]));
+        let empty = with(&[]).into_sidecar(1, &digest);
+        assert!(empty.has_no_conversations(), "an empty home");
+        let mut other = with(&["auth.json"]);
+        other.label = Some(SAFETY_LABEL.into());
+        assert!(!other.has_no_conversations());
+        other = with(&["auth.json"]);
+        other.mode = BackupMode::Auth;
+        assert!(!other.has_no_conversations());
     }
 
     #[test]

@@ -15,6 +15,7 @@ fn now() -> DateTime<Utc> {
 fn archive_made_at(text: &str) -> RetentionCandidate {
     RetentionCandidate {
         excludes: false,
+        lacks_conversations: false,
         incomplete: false,
         is_partial: false,
         archive: format!("{text}-codex.tar.gz"),
@@ -303,6 +304,31 @@ fn dropping_requires_a_full_read_of_the_newest_kept_archive() {
     assert_eq!(to_read(&all), [""; 0], "a verified one is kept");
 }
 
+#[test]
+fn backups_of_an_emptied_home_do_not_remove_the_last_one_with_conversations() {
+    let days = ["20", "19", "18", "17"];
+    let all = days.map(|day| archive_made_at(&format!("2026-11-{day}T10:00:00Z")));
+    let with_empty = |count: usize| {
+        let mut all = all.clone();
+        for archive in &mut all[..count] {
+            archive.lacks_conversations = true;
+        }
+        let rules = RetentionPolicy {
+            last: 1,
+            ..RetentionPolicy::default()
+        };
+        let lines = decided(&all, rules, "UTC").into_iter();
+        lines
+            .filter(|line| line.starts_with('+'))
+            .collect::<Vec<_>>()
+    };
+    let newest = "+2026-11-20T10:00:00Z: last 1";
+    let full = "+2026-11-18T10:00:00Z: last with conversations";
+    assert_eq!(with_empty(0), [newest]);
+    assert_eq!(with_empty(2), [newest, full]);
+    assert_eq!(with_empty(4), [newest], "the home never had any");
+}
+
 fn candidates() -> impl Strategy<Value = Vec<RetentionCandidate>> {
     let soundness = prop_oneof![
         3 => Just(Soundness::Sound),
@@ -323,6 +349,7 @@ fn candidates() -> impl Strategy<Value = Vec<RetentionCandidate>> {
             .map(
                 |(i, (hours, account, class, home, soundness))| RetentionCandidate {
                     excludes: i % 5 == 4,
+                    lacks_conversations: i % 11 == 10,
                     incomplete: i % 7 == 6,
                     is_partial: false,
                     archive: format!("{i}"),
