@@ -66,7 +66,7 @@ fn is_recent(at: Option<Timestamp>, max_days: i64, now: DateTime<Utc>) -> bool {
     at.is_some_and(|at| now - at.to_utc() < Duration::days(max_days))
 }
 
-/// Checks the mode of the password file. Returns `None` if the password has another source.
+/// Checks that there is a password, and the mode of its file. Returns `None` if the password has another source.
 fn check_password_file(context: &Context, settings: &VaultSettings) -> Option<Check> {
     const ID: &str = "vault.password";
     let no_flags = NamedPassword::default();
@@ -76,8 +76,18 @@ fn check_password_file(context: &Context, settings: &VaultSettings) -> Option<Ch
         &context.env,
         &vault_folder(context.manager_home()),
     );
-    let Some(Password::File(path)) = password else {
-        return None;
+    let path = match password {
+        Some(Password::File(path)) => path,
+        Some(_) => return None,
+        None => {
+            return Some(
+                Check::warn(ID, "no password is stored")
+                    .because("runs without a terminal cannot open the vault")
+                    .advised(
+                        "name a file with it: codex-manager config set vault.password_file FILE",
+                    ),
+            );
+        }
     };
 
     Some(match mode_open_to_others(&path) {

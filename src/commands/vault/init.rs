@@ -70,8 +70,13 @@ impl VaultInitArgs {
             snapshot_count: snapshot::list_snapshots(&restic)?.len(),
         };
 
-        if let Password::Typed(typed) = &password {
-            store_password(context, typed)?;
+        match &password {
+            Password::Typed(typed) => store_password(context, typed)?,
+            Password::Environment => ui.note(
+                "the password is in a variable of restic and is not stored; for runs without the variable, name a file \
+                 with it: codex-manager config set vault.password_file FILE",
+            ),
+            Password::File(_) | Password::Command(_) => {}
         }
         save_settings(context, connection, url)?;
 
