@@ -91,7 +91,12 @@ fn run(cli: Cli, is_dry_run: bool, env: Environment) -> ExitCode {
         _ => Verbosity::Normal,
     };
 
-    let home_options = format_home_options(&flags, &env);
+    let mut home_options = format_home_options(&flags, &env);
+    if let Some(config) = command.named_sync_config() {
+        let path = env.absolute(config);
+        let config = shell::quote_if_needed(&path.to_string_lossy());
+        home_options.push(format!("-c {config}"));
+    }
     let (settings, config_problem) = resolve_settings(&command, flags.clone(), &env);
     let color = match &settings {
         Ok(settings) => settings.color,

@@ -436,6 +436,15 @@ fn init_warns_that_conversations_are_copied_unencrypted_and_suggests_vault() {
 }
 
 #[test]
+fn a_suggested_command_of_sync_names_the_configuration() {
+    let pair = Pair::new();
+    pair.put("a", ROLLOUT, META);
+    let run = pair.run("a", &["plan"]).code(0);
+    let command = "sync run --apply -c [ROOT]/a.toml\n";
+    assert!(run.to_string().contains(command), "{run}");
+}
+
+#[test]
 fn init_writes_a_valid_configuration() {
     let env = TestEnv::new();
     let _ = env.run(["sync", "plan"]).code(4);

@@ -262,11 +262,11 @@ fn a_conflict_is_described_by_its_title_and_messages() {
     assert!(listed.stdout.contains(described), "{listed}");
     assert!(listed.stdout.contains(ASKED), "{listed}");
     let command = format!(
-        "\ncodex-manager --manager-home [ROOT]/manager-b sync resolve {} --keep local\n",
+        "\ncodex-manager --manager-home [ROOT]/manager-b sync resolve {} --keep local -c [ROOT]/b.toml\n",
         &ID[..13]
     );
     assert!(listed.stdout.contains(&command), "{listed}");
-    let what: Vec<_> = command.split_whitespace().skip(4).collect();
+    let what: Vec<_> = command.split_whitespace().skip(4).take(4).collect();
     let _ = pair.run("b", &what).code(0);
 }
 

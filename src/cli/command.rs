@@ -4,6 +4,7 @@ use crate::commands;
 use crate::context::{Context, Flags};
 use crate::error::{Outcome, Result};
 use clap::{Parser, Subcommand};
+use std::path::Path;
 
 /// Keeps your Codex CLI accounts and conversations safe, switchable and portable.
 #[derive(Debug, Parser)]
@@ -62,6 +63,14 @@ pub(super) enum Command {
 }
 
 impl Command {
+    /// Returns the value of `sync -c`.
+    pub(super) fn named_sync_config(&self) -> Option<&Path> {
+        match self {
+            Self::Sync(args) => args.named_config(),
+            _ => None,
+        }
+    }
+
     /// Returns true if the command opens its own log, so that `--log` must not open a second one.
     pub(super) fn opens_own_log(&self, context: &Context) -> bool {
         matches!(self, Self::Sync(args) if args.keeps_log(context))

@@ -66,7 +66,8 @@ pub(super) fn wrap_commands_apart(
 }
 
 /// Returns a command as one unbroken line, indented by `indent` spaces, or by fewer if it would not fit. A command of
-/// this program gets those of the `home_options` that it lacks, and a command of Codex the home.
+/// this program gets those of the `home_options` that it lacks, one of `sync` also its `-c`, and a command of Codex the
+/// home.
 pub(super) fn indent_command(
     command: &str,
     indent: usize,
@@ -76,8 +77,13 @@ pub(super) fn indent_command(
     let mut words: Vec<_> = command.split(' ').collect();
     for option in home_options {
         let name = option.split(' ').next();
-        if words[0] == PROGRAM && !words.iter().any(|word| Some(*word) == name) {
-            words.insert(1, option);
+        if words[0] != PROGRAM || words.iter().any(|word| Some(*word) == name) {
+            continue;
+        }
+        match name {
+            Some("-c") if words.contains(&"sync") => words.push(option),
+            Some("-c") => {}
+            _ => words.insert(1, option),
         }
     }
     let mut command = words.join(" ");
@@ -280,6 +286,24 @@ mod tests {
         assert_eq!(
             apart("run on the other machine a: codex-manager list"),
             "run on the other machine a:\n    codex-manager list"
+        );
+    }
+
+    #[test]
+    fn a_command_of_sync_gets_the_configuration_that_it_lacks() {
+        let options = ["-c /x.toml".into(), "--codex-home /c".into()];
+        let indent = |command| indent_command(command, 0, 80, &options);
+        assert_eq!(
+            indent("codex-manager sync run"),
+            "codex-manager --codex-home /c sync run -c /x.toml"
+        );
+        assert_eq!(
+            indent("codex-manager sync -c /y.toml run"),
+            "codex-manager --codex-home /c sync -c /y.toml run"
+        );
+        assert_eq!(
+            indent("codex-manager list"),
+            "codex-manager --codex-home /c list"
         );
     }
 

@@ -62,6 +62,11 @@ enum SyncCommand {
 }
 
 impl SyncArgs {
+    /// Returns the value of `-c`.
+    pub(crate) fn named_config(&self) -> Option<&Path> {
+        self.config.as_deref()
+    }
+
     /// Returns true if the command reads or writes files of the Codex home.
     pub(crate) fn works_on_home(&self) -> bool {
         matches!(
