@@ -79,6 +79,22 @@ fn without_codex_each_command_suggests_its_installation_and_a_sign_in() {
 }
 
 #[test]
+fn a_new_machine_gets_its_first_archive_from_a_copy() {
+    let env = TestEnv::new();
+    for args in [
+        &["restore", "latest"][..],
+        &["verify"],
+        &["diff"],
+        &["list-backups"],
+    ] {
+        let run = env.run(args);
+        for command in ["restore PATH", "vault init URL"] {
+            assert!(run.stderr.contains(command), "{args:?}: {run}");
+        }
+    }
+}
+
+#[test]
 fn with_codex_each_command_suggests_a_sign_in() {
     let env = TestEnv::new();
     let codex = env.write("bin/codex", "#!/bin/sh\nexit 1\n");
