@@ -696,6 +696,7 @@ fn a_named_home_that_does_not_exist_gets_no_login() {
             "check --codex-home"
         };
         assert!(text.contains(name), "{run}");
+        assert!(text.contains("mkdir -m 700 -p "), "{run}");
         for command in ["codex-manager use", "codex login", "restore latest"] {
             assert!(!text.contains(command), "{command}: {run}");
         }

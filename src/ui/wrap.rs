@@ -110,7 +110,7 @@ fn introduces_command(word: &str) -> bool {
 
 fn begins_command(word: &str, next: Option<&str>) -> bool {
     match word {
-        PROGRAM | "chmod" | "chown" | "cp" | "mv" | "rm" | "tar" => true,
+        PROGRAM | "chmod" | "chown" | "cp" | "mkdir" | "mv" | "rm" | "tar" => true,
         // In prose, `codex` is the name of the program.
         "codex" => matches!(next, Some("login" | "app-server" | "resume" | "--version")),
         _ => word.starts_with("CODEX_HOME=") || next == Some("--version"),
