@@ -4,7 +4,7 @@ use crate::cooldown::{entry, write_cooldown};
 use crate::prune::archives;
 use crate::support::env::{TestEnv, assert_same_tree};
 use crate::support::sample::backup;
-use crate::support::sign_in::{SignIn, auth_json};
+use crate::support::sign_in::{SignIn, api_key_auth_json, auth_json, write_auth};
 use crate::support::terminal::{LINES, Terminal};
 use std::fs;
 use std::time::Duration;
@@ -200,6 +200,19 @@ which account?                                                                  
   home   cooldown    0 %  home@example.com
 enter choose · ↑↓ move · esc cancel · type to filter
 ");
+}
+
+#[test]
+fn an_account_that_is_not_recommended_is_not_preselected() {
+    let env = TestEnv::new();
+    write_auth(&env.codex_home(), &SignIn::alice());
+    let _ = env.run(["profile", "save", "live"]).code(0);
+    let key = "home/.codex-manager/profiles/key/auth.json";
+    env.write(key, api_key_auth_json("sk-test-0000"));
+    let terminal = Terminal::start(&mut env.command(["use", "--dry-run"]));
+    let picture = terminal.wait_until(WIDE, LIMIT, |picture| picture.contains("enter choose"));
+    assert!(picture.contains("  key"), "{picture}");
+    assert!(selected(&picture).contains("live"), "{picture}");
 }
 
 #[test]

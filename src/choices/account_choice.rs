@@ -70,7 +70,7 @@ pub(crate) fn find_account_index(
 }
 
 /// Lets the user choose an account that has a profile. The list shows the remaining weekly quota and begins with the
-/// recommended account. The first account that has a login and is not live is preselected.
+/// recommended account. The first account that may be recommended, has a login and is not live is preselected.
 ///
 /// # Errors
 /// There are no profiles, or the user cancelled. Without a terminal, the message of the error is `question`.
@@ -95,7 +95,7 @@ pub(crate) fn choose_profile_name(name: Option<String>, context: &Context) -> Re
 }
 
 /// Lets the user choose an account that has a profile. The list begins with the recommended account. The first
-/// account that `is_default` accepts is preselected.
+/// account that may be recommended and that `is_default` accepts is preselected.
 fn choose_account(
     question: &str,
     is_default: impl Fn(&Account) -> bool,
@@ -112,7 +112,9 @@ fn choose_account(
     let (strategy, include_api_key) = (preferences.strategy, preferences.include_api_key);
     let ranking = rank_accounts(&accounts, strategy, include_api_key, &context.now());
     let ranked: Vec<_> = ranking.candidates.iter().chain(&ranking.excluded).collect();
-    let default_position = ranked.iter().position(|ranked| is_default(ranked.account));
+    // One Enter must not choose an API key, which is billed by use, unless it may be recommended.
+    let mut candidates = ranking.candidates.iter();
+    let default_position = candidates.position(|ranked| is_default(ranked.account));
 
     let picker = Picker {
         question,
