@@ -3,6 +3,7 @@
 use crate::cooldown::{entry, write_cooldown};
 use crate::prune::archives;
 use crate::support::env::{TestEnv, assert_same_tree};
+use crate::support::profiles::write_age_key;
 use crate::support::sample::backup;
 use crate::support::sign_in::{SignIn, api_key_auth_json, auth_json, write_auth};
 use crate::support::terminal::{LINES, Terminal};
@@ -213,6 +214,20 @@ fn an_account_that_is_not_recommended_is_not_preselected() {
     let picture = terminal.wait_until(WIDE, LIMIT, |picture| picture.contains("enter choose"));
     assert!(picture.contains("  key"), "{picture}");
     assert!(selected(&picture).contains("live"), "{picture}");
+}
+
+#[test]
+fn an_account_with_a_moved_login_says_so() {
+    let env = three_profiles();
+    let export = ["profile", "export", "out.age", "--with-logins"];
+    let key = write_age_key(&env);
+    let args = [&export[..], &["--recipient", &key]].concat();
+    let _ = env.run(args).code(0);
+    let terminal = Terminal::start(&mut env.command(["use", "--dry-run"]));
+    let picture = terminal.wait_until(WIDE, LIMIT, |picture| picture.contains("enter choose"));
+    let mut rows = picture.lines();
+    let moved = rows.rfind(|row| row.contains("work")).expect("a row");
+    assert!(moved.contains("login moved"), "{picture}");
 }
 
 #[test]

@@ -152,10 +152,15 @@ fn build_picker_item(id: usize, account: &Account, context: &Context) -> PickerI
     let name_width = if is_narrow { 16 } else { usize::MAX };
     let short_name = elide_middle(&name, name_width);
 
+    let state_cell = match account.login {
+        LoginState::Moved => (Style::Warn, "login moved".to_owned()),
+        _ => (state_style(verdict.state), verdict.state.name().to_owned()),
+    };
+
     let columns = vec![
         (Style::Strong, mark.to_owned()),
         (Style::Strong, short_name.into_owned()),
-        (state_style(verdict.state), verdict.state.name().to_owned()),
+        state_cell,
         quota_cell,
         (Style::Plain, email.clone()),
     ];

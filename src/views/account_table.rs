@@ -47,13 +47,9 @@ pub(super) fn print_accounts(rows: &[(Account, Verdict)], context: &Context) {
     }
 }
 
-/// Returns true if the manager is known to have no login with which to switch to the account. A login that is live or
-/// was moved to another machine is not missing.
+/// Returns true if the manager is known to have no login with which to switch to the account, which is not live.
 fn lacks_login(account: &Account) -> bool {
-    let has_login = matches!(
-        account.login,
-        LoginState::Ok | LoginState::Unknown | LoginState::Moved
-    );
+    let has_login = matches!(account.login, LoginState::Ok | LoginState::Unknown);
     !account.current && !has_login
 }
 
