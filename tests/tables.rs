@@ -307,6 +307,19 @@ fn archive_names_are_shown_in_full_at_80_columns_and_in_the_plan_of_prune_at_100
 }
 
 #[test]
+fn the_kind_of_an_archive_is_shown_on_narrow_terminals() {
+    let mut env = TestEnv::new();
+    archives(&mut env, &["2026-11-19T10:00:00Z", "2026-11-20T10:00:00Z"]);
+    let _ = env.run(["restore", "latest", "--yes"]).code(0);
+    let prune = &["prune", "--keep-last=1", "--dry-run"][..];
+    for (args, columns) in [(&["list-backups"][..], 60), (prune, 80)] {
+        let text = shown(&env, args, columns);
+        assert!(text.contains(" KIND "), "{text}");
+        assert!(text.contains(" safety "), "{text}");
+    }
+}
+
+#[test]
 fn a_long_name_of_an_archive_is_shortened_and_its_row_stays_a_line() {
     let env = TestEnv::new();
     let email = "contractor-daniel.novak@very-long-client-company-name.example";

@@ -25,10 +25,11 @@ const COLUMNS: [Column; 9] = [
     Column::new("ACCOUNT").only_tsv(),
     Column::new("CREATED").rank(1),
     Column::new("WINDOW").rank(5).only_text(),
-    Column::new("KIND").rank(2),
+    // A safety backup undoes a restore, so its kind is always shown.
+    Column::new("KIND"),
     Column::new("SIZE").rank(4).number(),
-    // The number is enough to name an archive. KIND, which marks safety backups, has to fit 80 columns.
-    Column::new("ARCHIVE").shorten_middle(33).widen(46, 4),
+    // The number is enough to name an archive.
+    Column::new("ARCHIVE").shorten_middle(20).widen(46, 4),
     Column::new("LABEL").rank(3).shorten(8),
     Column::new("PROBLEM").only_tsv(),
 ];

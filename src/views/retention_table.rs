@@ -20,8 +20,8 @@ pub(crate) enum RetentionSubject {
 
 fn build_columns(subject: RetentionSubject) -> [Column; 7] {
     let name = match subject {
-        // The time and the size identify the archive, even if the name does not fit.
-        RetentionSubject::Archives => Column::new("ARCHIVE").shorten_middle(20),
+        // The time identifies the archive, even if the name does not fit.
+        RetentionSubject::Archives => Column::new("ARCHIVE").shorten(20),
         RetentionSubject::Snapshots => Column::new("SNAPSHOT"),
     };
 
@@ -29,8 +29,9 @@ fn build_columns(subject: RetentionSubject) -> [Column; 7] {
         Column::new("ACCOUNT").only_tsv(),
         Column::new("DO").rank(1),
         Column::new("CREATED").rank(2),
-        Column::new("KIND").rank(4),
-        Column::new("SIZE").rank(3).number(),
+        // The rules count each kind separately.
+        Column::new("KIND").rank(2),
+        Column::new("SIZE").rank(4).number(),
         name,
         Column::new("WHY").rank(3).wrap(14),
     ]
