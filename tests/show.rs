@@ -79,6 +79,8 @@ fn show_prints_markdown_with_folded_tools_and_marked_compactions() {
             .contains("no conversation has this id or title"),
         "{unknown}"
     );
+    let search = "codex-manager find 'the parser'";
+    assert!(unknown.stderr.contains(search), "{unknown}");
     let all = env
         .run(["show", "01a1", "--tools", "--reasoning"])
         .code(0)

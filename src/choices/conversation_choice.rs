@@ -62,13 +62,14 @@ impl<'r> ChosenConversation<'r> {
 
         let message = format!("no conversation has this id or title: {}", printable(text));
         let mut error = CommandError::failed(message);
+        if !home.is_dir() {
+            return Err(error.hint(suggest_login(context)));
+        }
+        let words = shell::quote_if_needed(&printable(text));
+        error = error.hint(format!("search for it: codex-manager find {words}"));
         let names = rows.iter().filter_map(ThreadRow::given_name);
         error.hints.extend(suggest_similar_names(text, names));
-        Err(if home.is_dir() {
-            add_list_hints(error)
-        } else {
-            error.hint(suggest_login(context))
-        })
+        Err(add_list_hints(error))
     }
 
     pub(crate) fn from_row(row: &'r ThreadRow, home: &Path) -> Self {
