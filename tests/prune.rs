@@ -252,6 +252,19 @@ fn an_archive_that_undo_renames_keeps_its_verify_result() {
 }
 
 #[test]
+fn the_trash_is_no_problem_that_doctor_fixes() {
+    let mut env = TestEnv::new();
+    archives(&mut env, &DAYS);
+    let _ = env.run(["prune", "--keep-last", "1"]).code(0);
+    let found = env.run(["doctor", "--json"]).json();
+    let mut checks = found["checks"].as_array().expect("checks").iter();
+    let trash = checks.find(|check| check["id"] == "archives.trash");
+    let trash = trash.expect("a finding");
+    assert_eq!(trash["status"], "ok", "{trash}");
+    assert!(trash["fix"].is_null(), "{trash}");
+}
+
+#[test]
 fn a_quiet_prune_prints_no_table() {
     let mut env = TestEnv::new();
     archives(&mut env, &DAYS[..2]);

@@ -236,7 +236,7 @@ fn check_trash(manager_home: &Path) -> Option<Check> {
     (content.archives > 0).then(|| {
         let archives = pluralize(content.archives, "pruned archive");
         let message = format!("in the trash: {archives}, {}", time::bytes(content.bytes));
-        Check::ok("archives.trash", message).fixed_by("codex-manager prune --empty-trash")
+        Check::ok("archives.trash", message)
     })
 }
 
