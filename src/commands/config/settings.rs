@@ -114,7 +114,11 @@ pub(super) fn print_settings(context: &Context, args: &ConfigListArgs) -> Result
             _ => Style::Plain,
         };
         let value = printable(&format_value(&setting.value));
-        let short_value = shorten_for_table(&value);
+        let short_value = if ui.is_terminal() {
+            shorten_for_table(&value)
+        } else {
+            value.clone()
+        };
         if short_value != value {
             below.push((key.name.to_owned(), value.clone()));
         }
