@@ -186,6 +186,10 @@ fn the_login_of_a_renamed_home_is_asked_about() {
     let run = lab.manager(["--codex-home", "renamed", "status"]);
     assert!(!run.stderr.contains("is a copy"), "{run}");
     let _ = run.code(0);
+    // The old path leads to the new one.
+    std::os::unix::fs::symlink(lab.world.path("renamed"), lab.home()).expect("link");
+    let _ = lab.manager(["--codex-home", "renamed", "status"]).code(0);
+    let _ = lab.manager(["status"]).code(0);
 }
 
 /// Signs Bob in instead, and moves Alice's login into an export.

@@ -247,7 +247,8 @@ fn check_login(context: &Context, store: CredentialStore) -> Check {
             .profiles()
             .find_owner_of_copy(auth, context.codex_home())
     };
-    if let Some(owner_home) = auth.as_ref().ok().and_then(find_owner) {
+    let owner_home = auth.as_ref().ok().and_then(find_owner);
+    if let Some(owner_home) = owner_home.filter(|_| store.may_read_auth_json()) {
         return describe_login_problem(&StatusProblem::OwnedElsewhere(owner_home), context);
     }
 

@@ -365,8 +365,11 @@ fn probe_when_renewed<R>(
     let program = Program::find(inquiry.codex_bin, inquiry.env).map_err(ProbeFailure::NoProgram)?;
 
     let read_auth = || AuthFile::read(&home.join(AUTH_JSON));
-    let find_owner = |auth| Profiles::of(inquiry.manager_home).find_owner_of_copy(&auth, home);
-    if let Some(owner_home) = read_auth().ok().and_then(find_owner) {
+    let uses_auth_json = CredentialStore::read(home).may_read_auth_json();
+    let profiles = Profiles::of(inquiry.manager_home);
+    let find_owner = |auth| profiles.find_owner_before_renewal(&auth, home, &inquiry.now);
+    let owner_home = read_auth().ok().and_then(find_owner);
+    if let Some(owner_home) = owner_home.filter(|_| uses_auth_json) {
         return Err(StatusProblem::OwnedElsewhere(owner_home));
     }
 
@@ -375,7 +378,7 @@ fn probe_when_renewed<R>(
         let login = auth.login();
         login.is_none_or(|login| login.identity.kind.is_renewable())
     };
-    if CredentialStore::read(home).may_read_auth_json() && read_auth().is_ok_and(may_renew) {
+    if uses_auth_json && read_auth().is_ok_and(may_renew) {
         // If auth.json is a link, Codex writes beside its target.
         let auth_path = home.join(AUTH_JSON).canonical_or_self();
         check_login_storage(atomic::parent_of(&auth_path))?;

@@ -82,7 +82,7 @@ pub enum StatusProblem {
     #[error("auth.json has a second hard link, so Codex cannot store a renewed login: {}", .0.display())]
     HardLinked(PathBuf),
     /// Another Codex home owns the login, so Codex was not started with the copy.
-    #[error("not asked, because the login is a copy of the one in another Codex home: {}", .0.display())]
+    #[error("not asked, because the login is a copy of the one in another Codex home, or older: {}", .0.display())]
     OwnedElsewhere(PathBuf),
     /// Codex could not store a renewed login, so it was not started.
     #[error(transparent)]
