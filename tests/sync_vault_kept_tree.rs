@@ -123,6 +123,10 @@ fn a_compressed_conversation_is_not_downloaded_by_each_run() {
     replace_verb(&machines.0, "restore", "echo 'Fatal: download' >&2; exit 1");
     machines.put("a", OTHER, META);
     machines.apply("a");
+    // Codex makes it plain again when it resumes it.
+    fs::remove_file(plain.with_extension("jsonl.zst")).unwrap();
+    machines.put("a", ROLLOUT, META);
+    machines.apply("a");
     fs::remove_file(machines.0.path("bin/restic")).unwrap();
     machines.apply("b");
     assert_eq!(machines.text("b", ROLLOUT), META);

@@ -205,15 +205,18 @@ impl<R: Remote> Join<'_, R> {
         let other_path = Some(path).filter(|path| last_path != Some(path));
         for local_path in last_path.into_iter().chain(other_path) {
             let source = self.config.file_path(Side::Local, local_path);
-            if local_path.ends_with(rollout::ZST) != path.ends_with(rollout::ZST) {
+            let placed = match (
+                local_path.ends_with(rollout::ZST),
+                path.ends_with(rollout::ZST),
+            ) {
+                (true, false) => self.tree.place_expanded(&source, path, entry)?,
                 // A plain file cannot be compressed to the published bytes again.
-                if path.ends_with(rollout::ZST) {
-                    continue;
+                (false, true) => None,
+                _ => {
+                    let trusted = synced_stat.filter(|_| last_path == Some(local_path));
+                    self.tree.place_from_home(&source, trusted, path, entry)?
                 }
-                return Ok(self.tree.place_expanded(&source, path, entry)?);
-            }
-            let trusted = synced_stat.filter(|_| last_path == Some(local_path));
-            let placed = self.tree.place_from_home(&source, trusted, path, entry)?;
+            };
             if placed.is_some() {
                 return Ok(placed);
             }
