@@ -119,21 +119,23 @@ impl SyncConfig {
     }
 }
 
-/// Returns the rules of `[[paths.map]]`. Each run maps all folders, so none may be mapped again by the next run.
+/// Returns the rules of `[[paths.map]]`. Each run applies them in their order, so none may fit a folder that it or a
+/// later rule has mapped.
 fn parse_path_rules(
     file: &SettingsFile,
     values: SettingValues<'_>,
 ) -> Result<Vec<PathRule>, SettingsError> {
     let rules: Vec<PathRule> = values.structure("paths.map").unwrap_or_default();
-    let is_below = |path: &str, folder: &str| {
-        let rest = path.strip_prefix(folder.trim_end_matches(['/', '\\']));
-        rest.is_some_and(|rest| rest.starts_with(['/', '\\']) || rest.is_empty())
-    };
-    for rule in &rules {
-        let mapped_again = rules
-            .iter()
-            .find(|other| other.from != rule.to && is_below(&rule.to, &other.from));
-        if let Some(other) = mapped_again {
+    let trim = |path: &'_ str| path.trim_end_matches(['/', '\\']).to_owned();
+    for (i, rule) in rules.iter().enumerate() {
+        let to = trim(&rule.to);
+        let fits = |other: &&PathRule| {
+            let from = trim(&other.from);
+            let rest = to.strip_prefix(&*from).filter(|_| !from.is_empty());
+            rest.is_some_and(|rest| rest.starts_with(['/', '\\']))
+        };
+        // A rule that comes later maps the folder in the same run.
+        if let Some(other) = rules[..=i].iter().find(fits) {
             let why = format!(
                 "{:?} is below {:?}, so each sync would map it again",
                 rule.to, other.from
