@@ -64,7 +64,6 @@ impl Advised for codex_manager_core::launch::isolated_home::IsolationError {
     fn to_command_error(&self) -> CommandError {
         match self {
             Self::Io(e) => e.to_command_error(),
-            Self::Names(e) => e.to_command_error(),
             Self::NotALink { .. } => self.hint(
                 Refused,
                 "move its content to the real Codex home, then remove it",

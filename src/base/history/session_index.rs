@@ -8,7 +8,7 @@
 use super::HistoryError;
 use super::id::ConversationId;
 use super::lines::{JsonlLine, LineReader};
-use crate::io::{FileLock, IoContext, IoError, Rfc3339Time, atomic, file_open, position, tree};
+use crate::io::{FileLock, IoContext, IoError, Rfc3339Time, atomic, file_open, position};
 use memchr::memchr;
 use serde::{Deserialize, Serialize};
 use std::collections::{HashMap, HashSet};
@@ -225,28 +225,10 @@ fn is_line_of(line: &str, id: &ConversationId) -> bool {
     serde_json::from_str::<IndexEntry>(line).is_ok_and(|entry| ConversationId::of(&entry.id) == *id)
 }
 
-/// Moves the lines that only the file `other` has to the end of the index, under Codex's lock.
-pub fn move_lines_from(other: &Path, home: &Path) -> Result<(), HistoryError> {
-    let _lock = FileLock::acquire_within(&home.join(LOCK_NAME), LOCK_TIMEOUT)?;
-    let text = read_index_text(other)?;
-    change_locked_lines(home, |lines| {
-        let known: HashSet<_> = lines.iter().cloned().collect();
-        let new_lines = text.lines().filter(|line| !known.contains(*line));
-        lines.extend(new_lines.map(Into::into));
-    })?;
-    Ok(tree::remove(other)?)
-}
-
 fn change_lines(home: &Path, change: impl FnOnce(&mut Vec<String>)) -> Result<(), HistoryError> {
     // The whole file is written again, so a line that Codex appends meanwhile would be lost without its lock.
     let _lock = FileLock::acquire_within(&home.join(LOCK_NAME), LOCK_TIMEOUT)?;
-    change_locked_lines(home, change)
-}
 
-fn change_locked_lines(
-    home: &Path,
-    change: impl FnOnce(&mut Vec<String>),
-) -> Result<(), HistoryError> {
     let path = home.join(FILE_NAME);
     let old_lines: Vec<String> = read_index_text(&path)?.lines().map(Into::into).collect();
     let mut new_lines = old_lines.clone();

@@ -1,8 +1,7 @@
 //! Creates the content of an isolated home: links to the real Codex home for everything but the login.
 //!
 //! Observed with Codex 0.169 in such a home: it writes rollouts, names, prompts and settings through the
-//! links, and keeps the links of `config.toml` and `session_index.jsonl`. A deletion replaces the link of
-//! `session_index.jsonl` by a file (0.171). Archive and unarchive move
+//! links, and keeps the links of `config.toml` and `session_index.jsonl`. Archive and unarchive move
 //! files between the linked folders. `threads.rollout_path` gets a path through the link, so
 //! [`crate::codex::threads::live::rebase_rollout_paths`] corrects it afterwards. Databases are never
 //! linked, because SQLite would keep `-wal` files beside the link; `CODEX_SQLITE_HOME` shares them.
@@ -11,7 +10,6 @@ use crate::codex::{
     ARCHIVED_SESSIONS, AUTH_JSON, CONFIG_TOML, CodexConfig, HomeEntryKind, SESSIONS, THREAD_LOCKS,
     kind_of,
 };
-use crate::history::{HistoryError, session_index};
 use crate::io::{IoContext, IoError, OrdinaryPath, atomic, links, sharing};
 use std::fs;
 use std::io::ErrorKind;
@@ -45,8 +43,6 @@ const MCP_CREDENTIALS: &str = ".credentials.json";
 pub enum IsolationError {
     #[error(transparent)]
     Io(#[from] IoError),
-    #[error(transparent)]
-    Names(#[from] HistoryError),
     /// A folder is in the place of a link of the isolated home. Other homes would not see the conversations in it.
     #[error("expected a link to {}, but found a folder: {}", real.display(), path.display())]
     NotALink {
@@ -149,15 +145,6 @@ pub(crate) fn prepare(isolated_home: &Path, real_home: &Path) -> Result<(), Isol
     names.extend(SHARED_FILES.map(PathBuf::from));
     names.sort();
     names.dedup();
-
-    // The names in a file that has replaced the link would be seen in this isolated home only.
-    let names_file = isolated_home.join(session_index::FILE_NAME);
-    if names_file
-        .symlink_metadata()
-        .is_ok_and(|meta| meta.is_file())
-    {
-        session_index::move_lines_from(&names_file, real_home)?;
-    }
 
     for name in names {
         ensure_link(&real_home.join(&name), &isolated_home.join(&name))?;
@@ -272,22 +259,6 @@ mod tests {
         for entry in fs::read_dir(&isolated).unwrap() {
             assert!(entry.unwrap().file_type().unwrap().is_symlink());
         }
-    }
-
-    #[test]
-    fn names_in_a_file_that_replaced_the_link_return_to_the_real_home() {
-        let folder = tempfile::tempdir().unwrap();
-        let (real, isolated) = (folder.path().join("real"), folder.path().join("isolated"));
-        fs::create_dir(&real).unwrap();
-        fs::write(real.join("session_index.jsonl"), "deleted\nfirst\n").unwrap();
-        prepare(&isolated, &real).unwrap();
-        let linked = isolated.join("session_index.jsonl");
-        fs::remove_file(&linked).unwrap();
-        fs::write(&linked, "first\nsecond\n").unwrap();
-        prepare(&isolated, &real).unwrap();
-        let names = fs::read_to_string(real.join("session_index.jsonl")).unwrap();
-        assert_eq!(names, "deleted\nfirst\nsecond\n");
-        assert!(linked.is_symlink());
     }
 
     #[test]
