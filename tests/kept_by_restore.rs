@@ -324,24 +324,31 @@ fn a_merge_keeps_the_name_and_the_pin_of_a_conversation_that_the_archive_continu
 
 #[test]
 fn a_merge_finds_the_live_databases_in_a_folder_that_the_archive_does_not_name() {
-    let env = TestEnv::new();
-    let home = sample_home(&env);
-    let archive = text(&backup(&env, &[]));
-    let folder = env.path("databases");
-    fs::create_dir(&folder).expect("folder");
-    let live = folder.join("state_5.sqlite");
-    fs::rename(home.join("state_5.sqlite"), &live).expect("move");
-    put(
-        &env,
-        "config.toml",
-        format!("sqlite_home = {:?}\n", text(&folder)),
-    );
-    change(&live, "UPDATE threads SET title='renamed'");
-    let _ = env.run(["restore", &archive, "--merge"]).code(0);
-    let connection = rusqlite::Connection::open(home.join("state_5.sqlite")).expect("open");
-    let sql = "SELECT count(*) FROM threads WHERE title='renamed'";
-    let count: i64 = connection
-        .query_row(sql, [], |row| row.get(0))
-        .expect("a count");
-    assert_eq!(count, 2);
+    for is_in_home in [false, true] {
+        let env = TestEnv::new();
+        let home = sample_home(&env);
+        let archive = text(&backup(&env, &[]));
+        let parent = if is_in_home {
+            home.clone()
+        } else {
+            env.path("")
+        };
+        let folder = parent.join("databases");
+        fs::create_dir(&folder).expect("folder");
+        let live = folder.join("state_5.sqlite");
+        fs::rename(home.join("state_5.sqlite"), &live).expect("move");
+        put(
+            &env,
+            "config.toml",
+            format!("sqlite_home = {:?}\n", text(&folder)),
+        );
+        change(&live, "UPDATE threads SET title='renamed'");
+        let _ = env.run(["restore", &archive, "--merge"]).code(0);
+        let connection = rusqlite::Connection::open(home.join("state_5.sqlite")).expect("open");
+        let sql = "SELECT count(*) FROM threads WHERE title='renamed'";
+        let count: i64 = connection
+            .query_row(sql, [], |row| row.get(0))
+            .expect("a count");
+        assert_eq!(count, 2, "{is_in_home}");
+    }
 }

@@ -1,7 +1,7 @@
 //! Adapts databases to the restored files: rewrites the paths in them, and removes projections of rollouts that are
 //! replaced by other content.
 
-use super::outside_databases::{self, OutsideDatabases, find_outside_folder};
+use super::outside_databases::{self, OutsideDatabases};
 use super::reinstated_rows;
 use crate::archive::{ArchiveError, EntryName, NameSet, parse_rollout_name};
 use crate::codex::home::{self, HomeEntryKind, kind_of};
@@ -347,15 +347,12 @@ impl DatabaseAdapter<'_, '_> {
         ids: &HashSet<String>,
         rows: RowGroup,
     ) -> Result<(), RestoreError> {
-        let mut restored_outside = self.outside.restored.iter();
-        let is_outside = restored_outside.any(|(restored, _)| restored == name);
         let home = &self.work.stage.home().live;
         let file_name = name.as_path().file_name().unwrap_or_default();
         // The restored settings may name another folder than the live ones.
-        let live = match find_outside_folder(&CodexConfig::read(home), home, self.work.request.env)
-        {
+        let live = match CodexConfig::read(home).database_folder(home, self.work.request.env) {
             Some(folder) => folder.join(file_name),
-            None if is_outside => home.join(file_name),
+            None if name.is_manager_name() => home.join(file_name),
             None => home.join(name.as_path()),
         };
 

@@ -177,11 +177,7 @@ fn check_space(
 }
 
 /// Returns the folder of the databases by `config` or the environment, if it is outside of the home.
-pub(super) fn find_outside_folder(
-    config: &CodexConfig,
-    home: &Path,
-    env: &Environment,
-) -> Option<PathBuf> {
+fn find_outside_folder(config: &CodexConfig, home: &Path, env: &Environment) -> Option<PathBuf> {
     let folder = links::resolve_links(&config.database_folder(home, env)?);
     Some(folder).filter(|folder| !folder.starts_with(links::resolve_links(home)))
 }
