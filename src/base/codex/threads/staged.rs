@@ -226,9 +226,6 @@ const OTHER_TABLES: [(&str, &str, &str); 5] = [
     ("thread_spawn_edges", "child_thread_id", "id"),
 ];
 
-/// The number of the tables in [`OTHER_TABLES`] with name, pin, project and section.
-const USER_TABLE_COUNT: usize = 4;
-
 /// Copies the rows of the threads in `ids`, or of the rollouts in `ids`, from `live` to a staged database. No process may
 /// use `live`. Columns that both databases have are copied, and rows that the staged database rejects are skipped. Returns
 /// the number of copied rows.
@@ -283,12 +280,13 @@ fn copy_rows_into(
         let data_tables = data_tables
             .iter()
             .map(|table| (&**table, "thread_id", "id"));
-        let other_tables = match group {
-            RowGroup::MissingThreads | RowGroup::Threads => &OTHER_TABLES[..],
-            RowGroup::UserValues => &OTHER_TABLES[..USER_TABLE_COUNT],
-            RowGroup::ThreadData => &[],
-        };
-        let tables = other_tables.iter().copied().chain(data_tables);
+        let other_tables = OTHER_TABLES.iter().filter(|(table, ..)| match group {
+            RowGroup::MissingThreads | RowGroup::Threads => true,
+            // The user does not set the parent of a subagent.
+            RowGroup::UserValues => *table != "thread_spawn_edges",
+            RowGroup::ThreadData => false,
+        });
+        let tables = other_tables.copied().chain(data_tables);
         tables
             .map(|table| copy_table(transaction, table, &ids, group))
             .sum()
