@@ -99,7 +99,7 @@ fn list_databases(path: &Path) -> Vec<PathBuf> {
     databases
 }
 
-fn is_database(path: &Path) -> bool {
+pub(super) fn is_database(path: &Path) -> bool {
     path.extension().is_some_and(|ext| ext == "sqlite")
 }
 

@@ -1,6 +1,7 @@
 //! Exchanges the steps of a transaction that remain in one direction, also after other programs have
 //! changed files.
 
+use super::database_locks::is_database;
 use super::error::{Direction, JournalError};
 use super::policy::RecoveryPolicy;
 use super::step::{Step, StepStatus};
@@ -63,7 +64,7 @@ impl Transaction {
         // A step of its own moves a log that was there before.
         let recorded: BTreeSet<_> = steps.clone().map(|step| &step.live).collect();
         let mut logs = BTreeMap::new();
-        for step in steps.filter(|step| step.live.extension().is_some_and(|ext| ext == "sqlite")) {
+        for step in steps.filter(|step| is_database(&step.live)) {
             let [log, _, rollback_journal] = database_sidecars(&step.live);
             for log in [log, rollback_journal] {
                 if !recorded.contains(&log) && log.metadata().is_ok_and(|meta| meta.len() > 0) {
