@@ -264,11 +264,14 @@ pub(super) fn find_entry<'a>(
         let hint = if origin.exists() {
             "choose that home with --codex-home; nothing was changed".to_owned()
         } else {
-            let [new, old] =
-                [home, origin].map(|path| shell::quote_if_needed(&path.to_string_lossy()));
-            format!(
-                "if that home was moved, link its old path to it, and repeat: ln -s {new} {old}"
-            )
+            let sentence = "if that home was moved, link its old path to it, and repeat";
+            if cfg!(windows) {
+                sentence.to_owned()
+            } else {
+                let [new, old] =
+                    [home, origin].map(|path| shell::quote_if_needed(&path.to_string_lossy()));
+                format!("{sentence}: ln -s {new} {old}")
+            }
         };
         let origin = origin.display();
         let message = format!("this conversation belongs to another Codex home: {origin}");

@@ -65,7 +65,12 @@ pub fn suggest_undo(profile: &str) -> String {
 /// Advises what to do about a Codex home that does not exist. `name` is the flag, variable or setting that names it.
 pub fn suggest_check_of_home(name: &str, codex_home: &Path) -> String {
     let quoted_home = shell::quote_if_needed(&codex_home.to_string_lossy());
-    format!("check {name}; or create the folder: mkdir -m 700 -p {quoted_home}")
+    let command = if cfg!(windows) {
+        "mkdir"
+    } else {
+        "mkdir -m 700 -p"
+    };
+    format!("check {name}; or create the folder: {command} {quoted_home}")
 }
 
 /// Advises how to correct the setting `folders.` of `folder`, if it names an account that does not exist.
