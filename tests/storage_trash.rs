@@ -1,6 +1,5 @@
 //! `storage trash` and `undelete`: the choice of conversations, and their complete return.
 
-use crate::rewinds::rewind;
 use crate::support::copy_tree;
 use crate::support::env::{Run, TestEnv, assert_same_tree};
 use crate::support::faults::Dice;
@@ -740,32 +739,59 @@ fn conversations_with_a_name_or_a_command_of_the_user_are_kept_by_no_turns() {
 }
 
 #[test]
-fn a_trashed_version_with_turns_that_a_restore_has_removed_stays_and_comes_back() {
-    let Some(lab) = Lab::new() else { return };
-    let home = lab.home();
-    let id = lab.say("one");
-    let _ = lab.back_up();
-    lab.resume(&home, &id, "two");
-    rewind(&lab, &home, &id, 1);
-    lab.resume(&home, &id, "edited");
-    let _ = lab.manager(["storage", "trash", &id]).code(0);
-    let _ = lab.manager(["restore", "latest", "--yes"]).code(0);
-    assert_eq!(lab.user_messages(&home, &id), ["one"]);
+fn a_trashed_version_with_turns_that_the_home_lacks_stays() {
+    let mut env = home();
+    let first = id(1);
+    let entry_folder = |env: &TestEnv| {
+        let trash = fs::read_dir(env.manager_home().join("trash/conversations")).unwrap();
+        let mut folders = trash.flatten().map(|entry| entry.path());
+        folders.find(|path| path.is_dir())
+    };
+    let name = format!("rollout-2026-10-01T00-00-00-{first}.jsonl");
+    let live = env.codex_home().join("sessions/2026/10/01").join(&name);
+    let full_text = fs::read_to_string(&live).unwrap();
+    let (head, _) = full_text.trim_end().rsplit_once('\n').expect("two lines");
     let empty = ["storage", "trash", "--empty-trash", "--yes"];
-    let run = lab.manager(empty).code(0);
-    let command = format!("codex-manager storage undelete {id}");
-    assert!(run.stderr.contains(&command), "{run}");
-    let _ = lab.manager(["storage", "undelete", &id]).code(0);
-    // Codex has read only the earlier version of the rollout before the rewind.
-    let _ = lab.manager(["history", "repair", "--yes"]).code(0);
-    let _ = lab.manager(["history", "check"]).code(0);
-    lab.resume(&home, &id, "three");
-    assert_eq!(lab.user_messages(&home, &id), ["one", "edited", "three"]);
-    // Then the home does not have the conversation.
-    let _ = lab.manager(["storage", "trash", &id]).code(0);
-    let _ = lab.manager(empty).code(0);
-    let listed = lab.manager(["storage", "undelete", "--json"]).code(0);
-    assert_eq!(ids(&listed.json()), Vec::<String>::new());
+    // Its fork would keep it too.
+    let _ = env.run(["storage", "trash", &id(4)]).code(0);
+    let _ = env.run(empty).code(0);
+    let _ = env.run(["storage", "trash", &first]).code(0);
+    fs::write(&live, format!("{head}\n")).unwrap();
+    let entry = entry_folder(&env).expect("an entry");
+    let entry_name = entry
+        .file_name()
+        .unwrap()
+        .to_str()
+        .expect("UTF-8")
+        .to_owned();
+    let run = env.run(empty).code(0);
+    let reason = format!("{name} lacks: ");
+    assert!(
+        run.stderr.contains(&reason) && run.stderr.contains(&entry_name),
+        "{run}"
+    );
+    // The live version is not replaced, and it is the newer one in the trash.
+    let _ = env.run(["storage", "undelete", &first]).code(2);
+    assert_eq!(fs::read_to_string(&live).unwrap(), format!("{head}\n"));
+    env.set("CODEX_MANAGER_NOW", "2026-11-20T12:01:00Z");
+    let _ = env.run(["storage", "trash", &first]).code(0);
+    let _ = env.run(["storage", "undelete", &first]).code(0);
+    assert_eq!(fs::read_to_string(&live).unwrap(), format!("{head}\n"));
+
+    let trashed = entry.join(&name);
+    let away = env.path("away");
+    fs::rename(&trashed, &away).unwrap();
+    let run = env.run(empty).code(0);
+    let reason = "cannot be compared";
+    assert!(
+        run.stderr.contains(reason) && run.stderr.contains(&entry_name),
+        "{run}"
+    );
+    fs::rename(&away, &trashed).unwrap();
+    // Then the home has all turns.
+    fs::write(&live, full_text + "{}\n").unwrap();
+    let _ = env.run(empty).code(0);
+    assert_eq!(entry_folder(&env), None);
 }
 
 #[test]

@@ -8,6 +8,7 @@
 use super::selection::SelectedConversation;
 use super::trash_entry::{
     DOCUMENT, PENDING, TrashEntry, TrashError, TrashedConversation, assign_entry_names,
+    list_rollouts_by_name,
 };
 use crate::codex::WriterLock;
 use crate::codex::threads::saved_row;
@@ -19,7 +20,7 @@ use crate::io::{
 };
 use crate::journal::Recovery;
 use chrono::{DateTime, TimeDelta, Utc};
-use std::collections::{BTreeSet, HashSet};
+use std::collections::{BTreeSet, HashMap, HashSet};
 use std::fs::Metadata;
 use std::path::{Path, PathBuf};
 
@@ -118,8 +119,7 @@ impl ConversationTrash {
         })
     }
 
-    /// Restores the rollouts, the row and the names of a conversation, also in place of an earlier version. Durable on
-    /// return; safe to repeat after a kill.
+    /// Restores the rollouts, the row and the names of a conversation. Durable on return; safe to repeat after a kill.
     ///
     /// # Errors
     /// Another process writes the conversation, one of its paths is occupied, or a file cannot be written. The entry
@@ -129,14 +129,7 @@ impl ConversationTrash {
         let home = &conversation.home.0;
         let busy = || TrashError::Busy(conversation.id.clone());
         let _writer = WriterLock::acquire_if_free(home, &conversation.id)?.ok_or_else(busy)?;
-        let earlier_versions = entry.refuse_other_copies()?;
-        if entry.has_text_missing_in_home()? {
-            entry.delete_row()?;
-        }
-        // Codex continues the projection of an earlier version with the rest of the rollout.
-        for path in earlier_versions {
-            tree::remove(&path)?;
-        }
+        entry.refuse_other_copies()?;
         // The rollouts before the row, for the same reason as in `remove_from_home_unchecked`.
         entry.restore_into_home()?;
         tree::remove(&entry.folder)?;
@@ -257,18 +250,25 @@ pub fn take_needed(
     Ok(entries.extract_if(.., is_needed).collect())
 }
 
-/// Takes the entries whose conversation is in its home again, but lacks text of the trashed version, out of `entries`,
-/// and returns them.
-///
-/// # Errors
-/// A rollout cannot be compared.
-pub fn take_more_complete(entries: &mut Vec<TrashEntry>) -> Result<Vec<TrashEntry>, IoError> {
-    let have_more = entries.iter().map(TrashEntry::has_text_missing_in_home);
-    let have_more = have_more.collect::<Result<Vec<_>, IoError>>()?;
-    let mut have_more = have_more.into_iter();
-    Ok(entries
-        .extract_if(.., |_| have_more.next() == Some(true))
-        .collect())
+/// Takes the entries whose conversation is in its home again, but lacks text of the trashed version, out of `entries`.
+/// Returns each with the path of the live rollout, or with the reason why the versions cannot be compared.
+pub fn take_more_complete(
+    entries: &mut Vec<TrashEntry>,
+) -> Vec<(TrashEntry, Result<PathBuf, IoError>)> {
+    let mut rollouts_by_home = HashMap::new();
+    let (mut more_complete, mut others) = (Vec::new(), Vec::new());
+    for entry in entries.drain(..) {
+        let home = &entry.conversation.home.0;
+        let live_rollouts = rollouts_by_home
+            .entry(home.clone())
+            .or_insert_with(|| list_rollouts_by_name(home));
+        match entry.find_less_complete_rollout(live_rollouts).transpose() {
+            Some(live) => more_complete.push((entry, live)),
+            None => others.push(entry),
+        }
+    }
+    *entries = others;
+    more_complete
 }
 
 /// Returns true for the name of an entry, but not of the lock or of an incomplete entry.

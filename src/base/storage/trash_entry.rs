@@ -10,7 +10,7 @@ use crate::io::{
 };
 use chrono::{DateTime, Utc};
 use serde::{Deserialize, Serialize};
-use std::collections::{HashMap, HashSet};
+use std::collections::HashMap;
 use std::path::{Component, Path, PathBuf};
 
 /// The name of the document of an entry.
@@ -18,6 +18,9 @@ pub(super) const DOCUMENT: &str = "conversation.json";
 
 /// The beginning of the name of an entry that is not complete.
 pub(super) const PENDING: &str = ".pending-";
+
+/// The paths of the rollouts of a home, by the name that both forms of a rollout have.
+pub(super) type RolloutsByName = HashMap<String, Vec<PathBuf>>;
 
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 pub struct TrashedConversation {
@@ -155,9 +158,11 @@ impl TrashEntry {
     /// [`recover`](super::trash::recover) puts the row and the names back.
     fn remove_from_home_unchecked(&self) -> Result<(), TrashError> {
         let conversation = &self.conversation;
-        // The row before the rollout: Codex 0.169 indexes a rollout without a row again, but keeps a row without a
-        // rollout.
-        self.delete_row()?;
+        if let Some(database) = &conversation.database {
+            // The row before the rollout: Codex 0.169 indexes a rollout without a row again, but keeps a row without a
+            // rollout.
+            saved_row::delete(&database.0, &conversation.id)?;
+        }
         session_index::remove_lines(&conversation.home.0, &ConversationId::of(&conversation.id))?;
 
         for (path, name) in &conversation.files {
@@ -170,14 +175,6 @@ impl TrashEntry {
             atomic::sync_folder(atomic::parent_of(&path.0))?;
         }
         Ok(())
-    }
-
-    /// Deletes the row of the conversation, if the entry has one.
-    pub(super) fn delete_row(&self) -> Result<(), DatabaseError> {
-        let database = self.conversation.database.as_ref();
-        database.map_or(Ok(()), |database| {
-            saved_row::delete(&database.0, &self.conversation.id)
-        })
     }
 
     /// Restores the rollouts, the row and the names that the home does not have.
@@ -240,79 +237,97 @@ impl TrashEntry {
     }
 
     /// Fails if the home has another file of this conversation, in plain or compressed form, archived or not. If there
-    /// are two files, the next move by Codex 0.169 replaces one by the other. Returns the files that are a beginning of
-    /// their trashed version, which may replace them.
+    /// are two files, the next move by Codex 0.169 replaces one by the other.
     ///
     /// # Errors
     /// Another file is found, or it cannot be compared.
-    pub fn refuse_other_copies(&self) -> Result<Vec<PathBuf>, TrashError> {
+    pub fn refuse_other_copies(&self) -> Result<(), TrashError> {
         let files = &self.conversation.files;
-        let mut found = self.find_live_copies();
-        // Anything else in the place of a rollout occupies it too.
-        found.extend(files.iter().map(|file| (file.0.0.clone(), file)));
+        let own_names: Vec<_> = files
+            .iter()
+            .filter_map(|(path, _)| rollout_name(&path.0))
+            .collect();
 
-        let mut earlier_versions = Vec::new();
-        for (path, file) in found {
-            // A rollout can be in the trash in both forms.
-            let listed_file = files.iter().find(|(listed, _)| listed.0 == path);
-            let (ListedPath(listed), name) = listed_file.unwrap_or(file);
-            let Ok(meta) = path.symlink_metadata() else {
-                continue;
-            };
-            let trashed = self.folder.join(name);
-            if path == *listed && is_same_or_copy(&path, &trashed)? {
-                continue;
-            }
-            // Elsewhere, the row would not lead to the rollout that replaces it.
-            let is_in_place = meta.is_file() && path.parent() == listed.parent();
-            if !is_in_place || compare(&path, &trashed)? != Relation::SecondExtends {
-                return Err(TrashError::Occupied(path));
-            }
-            earlier_versions.push(path);
-        }
-        Ok(earlier_versions)
-    }
-
-    /// Returns the live rollouts with the name of a trashed one, each with that one.
-    fn find_live_copies(&self) -> Vec<(PathBuf, &(ListedPath, String))> {
-        let files = self.conversation.files.iter();
-        let named_files = files.filter_map(|file| Some((rollout_name(&file.0.0)?, file)));
-        let named_files: HashMap<_, _> = named_files.collect();
-
-        let mut found = Vec::new();
+        let mut found_paths = Vec::new();
         files::visit_rollouts(&self.conversation.home.0, &mut |entry, path, _| {
-            if let Some(file) = rollout_name(&path).and_then(|name| named_files.get(&name)) {
-                found.push((entry.path(), *file));
+            if rollout_name(&path).is_some_and(|name| own_names.contains(&name)) {
+                found_paths.push(entry.path());
             }
         });
-        found
+
+        // Anything else in the place of a rollout occupies it too.
+        found_paths.extend(files.iter().map(|(path, _)| path.0.clone()));
+
+        for path in found_paths {
+            let listed_file = files.iter().find(|(listed, _)| listed.0 == path);
+            let is_trashed_copy = match listed_file {
+                Some((_, entry_name)) => is_same_or_copy(&path, &self.folder.join(entry_name))?,
+                None => false,
+            };
+            if path.symlink_metadata().is_ok() && !is_trashed_copy {
+                return Err(TrashError::Occupied(path));
+            }
+        }
+        Ok(())
     }
 
-    /// Returns true if the conversation is in the home again, but lacks text of a trashed rollout.
+    /// Returns the path of a rollout that lacks text of its trashed version, if the home has the conversation again.
+    /// `live_rollouts` are the rollouts of the home.
     ///
     /// # Errors
     /// A rollout cannot be compared.
-    pub(super) fn has_text_missing_in_home(&self) -> Result<bool, IoError> {
-        let found = self.find_live_copies();
-        let is_in_home = !found.is_empty();
-        let mut complete_names = HashSet::new();
-        for (path, (_, name)) in found {
-            let trashed = self.folder.join(name);
-            let is_complete = match compare(&path, &trashed)? {
-                Relation::Equal | Relation::FirstExtends => true,
-                Relation::SecondExtends => false,
-                Relation::Diverged => matches!(
-                    messages::find_rewritten_version(&path, &trashed).at("compare", &path)?,
-                    Some(RewrittenVersion::First | RewrittenVersion::Both)
-                ),
-            };
-            complete_names.extend(rollout_name(&path).filter(|_| is_complete));
+    pub(super) fn find_less_complete_rollout(
+        &self,
+        live_rollouts: &RolloutsByName,
+    ) -> Result<Option<PathBuf>, IoError> {
+        let live_copies = |path: &Path| {
+            let copies = rollout_name(path).and_then(|name| live_rollouts.get(&name));
+            copies.map_or(&[][..], Vec::as_slice)
+        };
+        let files = &self.conversation.files;
+        if files
+            .iter()
+            .all(|(path, _)| live_copies(&path.0).is_empty())
+        {
+            return Ok(None);
         }
 
-        let files = self.conversation.files.iter();
-        let mut names = files.filter_map(|(path, _)| rollout_name(&path.0));
-        Ok(is_in_home && names.any(|name| !complete_names.contains(&name)))
+        for (path, name) in files {
+            let trashed = self.folder.join(name);
+            let copies = live_copies(&path.0);
+            let mut is_complete = false;
+            for copy in copies {
+                is_complete |= has_text_of(copy, &trashed)?;
+            }
+            if !is_complete {
+                return Ok(Some(copies.first().unwrap_or(&path.0).clone()));
+            }
+        }
+        Ok(None)
     }
+}
+
+/// Returns the rollouts of `home`, in plain and compressed form, archived and not.
+pub(super) fn list_rollouts_by_name(home: &Path) -> RolloutsByName {
+    let mut rollouts = RolloutsByName::new();
+    files::visit_rollouts(home, &mut |entry, path, _| {
+        if let Some(name) = rollout_name(&path) {
+            rollouts.entry(name).or_default().push(entry.path());
+        }
+    });
+    rollouts
+}
+
+/// Returns true if the live rollout has all text of the trashed one, also if it was rewritten.
+fn has_text_of(live: &Path, trashed: &Path) -> Result<bool, IoError> {
+    Ok(match compare(live, trashed)? {
+        Relation::Equal | Relation::FirstExtends => true,
+        Relation::SecondExtends => false,
+        Relation::Diverged => matches!(
+            messages::find_rewritten_version(live, trashed).at("compare", live)?,
+            Some(RewrittenVersion::First | RewrittenVersion::Both)
+        ),
+    })
 }
 
 fn rollout_name(path: &Path) -> Option<String> {

@@ -319,13 +319,19 @@ pub(super) fn select_conversations(
 /// Removes from `entries`, which are to be deleted, those that a conversation in their home continues, and those with
 /// turns that their home lacks. Warns of each.
 fn keep_needed(entries: &mut Vec<TrashEntry>, context: &Context) -> Result<()> {
-    let with_reason = |reason| move |entry| (entry, reason);
-    let more_complete = trash::take_more_complete(entries)?.into_iter();
-    let bases = trash::take_needed(context.manager_home(), entries)?.into_iter();
-    let kept = more_complete
-        .map(with_reason("its home lacks turns of it"))
-        .chain(bases.map(with_reason("a conversation continues it")));
-    for (entry, reason) in kept {
+    for (entry, live) in trash::take_more_complete(entries) {
+        // `storage undelete` refuses the entry, and takes a newer one once the live conversation is in the trash too.
+        let folder = entry.folder.display();
+        let message = match live {
+            Ok(live) => format!(
+                "kept, because it has turns that {} lacks: {folder}",
+                live.display()
+            ),
+            Err(e) => format!("kept, because it cannot be compared with its home: {folder}: {e}"),
+        };
+        context.warn(printable(&message));
+    }
+    for entry in trash::take_needed(context.manager_home(), entries)? {
         let id = shell::quote_if_needed(&entry.conversation.id);
         let home = &entry.conversation.home.0;
         let option = if entry.is_of_home(context.codex_home()) {
@@ -337,7 +343,7 @@ fn keep_needed(entries: &mut Vec<TrashEntry>, context: &Context) -> Result<()> {
             )
         };
         context.warn(format_args!(
-            "kept, because {reason}; bring it back: codex-manager{option} storage undelete {id}"
+            "kept, because a conversation continues it; bring it back: codex-manager{option} storage undelete {id}"
         ));
     }
     Ok(())

@@ -131,7 +131,7 @@ fn put_back(
         let mut item = TrashItem::of_entry(entry, TrashAction::Undelete);
         let result = match trash {
             Some(trash) => trash.put_back(entry),
-            None => entry.refuse_other_copies().map(drop),
+            None => entry.refuse_other_copies(),
         };
         if let Err(e) = result {
             item.action = TrashAction::Skip;
