@@ -441,7 +441,11 @@ impl<'a> Writer<'a> {
 
         self.report.conversations_read += 1;
 
-        let RolloutEnd { place, tail } = match result {
+        let RolloutEnd {
+            place,
+            tail,
+            cut_rollout,
+        } = match result {
             Ok(end) => end,
             Err(reason) => {
                 let path = open.task.candidate.path.clone();
@@ -451,6 +455,7 @@ impl<'a> Writer<'a> {
                 RolloutEnd {
                     place: Place::from_number(0),
                     tail: Vec::new(),
+                    cut_rollout: None,
                 }
             }
         };
@@ -467,10 +472,11 @@ impl<'a> Writer<'a> {
 
         let stamp = &open.task.stamp;
         let file = serde_json::to_string(&stamp.file).unwrap_or_default();
-        // `parent` is kept if reading continued after the indexed part, because the copies are at the beginning.
+        // `parent` and `cut` are kept if reading continued after the indexed part, because they are about that part.
         self.store.execute(
             "UPDATE conversation SET file=?2, size=?3, mtime=?4, end=?5, tail=?6, \
-             state=?7, parent=coalesce(?8, CASE WHEN ?9 THEN parent END), usage=?10 WHERE id=?1",
+             state=?7, parent=coalesce(?8, CASE WHEN ?9 THEN parent END), usage=?10, \
+             cut=coalesce(?11, CASE WHEN ?9 THEN cut END) WHERE id=?1",
             params![
                 open.id,
                 file,
@@ -482,6 +488,7 @@ impl<'a> Writer<'a> {
                 parent_id,
                 open.task.is_continued(),
                 usage,
+                cut_rollout.and_then(|number| i64::try_from(number).ok()),
             ],
         )
     }

@@ -15,12 +15,14 @@ use super::store::{self, IndexError, IndexStore};
 use super::text_spans::{ERASE_NEEDED, TextSpans, delete_conversation_texts};
 use super::word_runs::erase_deleted_texts;
 use crate::codex::threads;
+use crate::conversations::left_out::CUT_REASON;
+use crate::history::SkippedFile;
 use crate::io::progress::{Progress, check_interrupt};
 use chrono::{DateTime, TimeDelta};
 use rusqlite::params;
 use std::cell::OnceCell;
 use std::collections::HashMap;
-use std::path::Path;
+use std::path::{Path, PathBuf};
 
 /// The time after which an update walks over all rollouts.
 const WALK_INTERVAL: TimeDelta = TimeDelta::minutes(10);
@@ -95,11 +97,34 @@ pub fn expect_changed_rollouts(manager_home: &Path, codex_home: &Path) {
     }
 }
 
-/// Brings the index up to date.
+/// Brings the index up to date. The report names each damaged rollout of which only the beginning is in the index, also
+/// one that an earlier update read.
 ///
 /// # Errors
 /// The database of Codex or the index cannot be read, the index cannot be written, or the user interrupts.
 pub fn refresh(
+    store: &mut IndexStore,
+    source: IndexSource<'_>,
+    thoroughness: Thoroughness,
+    progress: &dyn Progress,
+) -> Result<RefreshReport, IndexError> {
+    let mut report = update_if_needed(store, source, thoroughness, progress)?;
+    report.skipped.extend(list_cut_rollouts(store)?);
+    Ok(report)
+}
+
+fn list_cut_rollouts(store: &IndexStore) -> Result<Vec<SkippedFile>, IndexError> {
+    let sql = "SELECT coalesce(json_extract(rollouts, '$[' || cut || ']'), path) FROM conversation \
+               WHERE cut IS NOT NULL";
+    store.query_rows(sql, [], |row| {
+        Ok(SkippedFile {
+            path: PathBuf::from(row.get::<_, String>(0)?),
+            reason: CUT_REASON.to_owned(),
+        })
+    })
+}
+
+fn update_if_needed(
     store: &mut IndexStore,
     source: IndexSource<'_>,
     thoroughness: Thoroughness,

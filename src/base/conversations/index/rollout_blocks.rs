@@ -5,7 +5,6 @@ use super::store::{IndexError, Place};
 use super::text_words::{TextWords, WordLists};
 use super::tokens::truncate_output;
 use crate::codex::rollout_lines::{self, EventKind, LineItems, LineParts, Role};
-use crate::conversations::left_out::CUT_REASON;
 use crate::conversations::past_answers::is_mcp_call_or_answer;
 use crate::conversations::raw_lines::RawLines;
 use crate::history::thread_rollouts::RolloutSlice;
@@ -32,6 +31,8 @@ pub(super) struct RolloutEnd {
     pub(super) place: Place,
     /// The last bytes before the place.
     pub(super) tail: Vec<u8>,
+    /// The number of a compressed rollout of which only the beginning could be read.
+    pub(super) cut_rollout: Option<usize>,
 }
 
 #[derive(Clone)]
@@ -123,7 +124,7 @@ fn submit_slices(
     start_offset: u64,
     submit: &SubmitStep<'_>,
 ) -> io::Result<Option<RolloutEnd>> {
-    let (mut end, mut is_cut) = (None, false);
+    let (mut end, mut cut_rollout) = (None, None);
     for (rollout, slice) in (first_rollout..).zip(slices) {
         let block = LineBlock {
             rollout,
@@ -136,16 +137,17 @@ fn submit_slices(
             return Ok(None);
         }
 
-        is_cut |= lines.is_cut;
+        cut_rollout = cut_rollout.or(lines.is_cut.then_some(rollout));
         let offset = lines.end_offset();
         let tail = plan::read_tail(&slice.path, offset)?;
         let place = Place { rollout, offset };
-        end = Some(RolloutEnd { place, tail });
+        end = Some(RolloutEnd {
+            place,
+            tail,
+            cut_rollout,
+        });
     }
 
-    if is_cut {
-        return Err(io::Error::new(io::ErrorKind::InvalidData, CUT_REASON));
-    }
     Ok(end)
 }
 

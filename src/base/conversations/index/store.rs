@@ -38,12 +38,15 @@ const LOCK_TIMEOUT: Duration = Duration::from_secs(10);
 /// The longest wait of a reader that must not delay a shell prompt.
 const PROMPT_LOCK_TIMEOUT: Duration = Duration::from_millis(100);
 
+/// `cut` is the number of a damaged compressed rollout of which only the beginning is indexed, `rollouts` the list of
+/// the paths of several rollouts.
 const CREATE_CONVERSATIONS: &str = "
 CREATE TABLE conversation(
     id INTEGER PRIMARY KEY,
     session TEXT NOT NULL UNIQUE,
     path TEXT NOT NULL,
     rollouts TEXT,
+    cut INTEGER,
     file TEXT NOT NULL,
     size INTEGER NOT NULL,
     mtime INTEGER NOT NULL,
@@ -66,6 +69,7 @@ const CREATE_CONVERSATION_INDEXES: &str = "
 CREATE INDEX conversation_listed ON conversation(listed, archived);
 CREATE INDEX conversation_updated ON conversation(id, updated);
 CREATE INDEX conversation_parent ON conversation(parent) WHERE parent IS NOT NULL;
+CREATE INDEX conversation_cut ON conversation(id) WHERE cut IS NOT NULL;
 ";
 
 const CREATE_TABLES: &str = "
