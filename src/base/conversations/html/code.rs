@@ -40,7 +40,7 @@ const SCRIPT: Language = Language {
     ..C_LIKE
 };
 
-const LANGUAGES: [Language; 12] = [
+static LANGUAGES: [Language; 12] = [
     Language {
         names: "rust rs",
         quotes: "",
@@ -148,12 +148,9 @@ const LANGUAGES: [Language; 12] = [
 
 /// Appends a block of code. `info` is the text after ```` ``` ````: the language, or the first line of a pasted text.
 pub(super) fn push_code_block(html: &mut String, code: &str, info: &str) {
-    let is_language_char = |c: char| c.is_alphanumeric() || "+#-._,".contains(c);
-    if !info.chars().all(is_language_char) {
+    let Some(language) = parse_language(info) else {
         return push_code_block(html, &format!("{info}\n{code}"), "");
-    }
-    let language = info.split(',').next().unwrap_or_default();
-    let language = language.to_ascii_lowercase();
+    };
     html.push_str("<pre><code");
     if !language.is_empty() && language != "text" {
         let _ = write!(html, " data-language=\"{}\"", escape_html(&language));
@@ -163,13 +160,44 @@ pub(super) fn push_code_block(html: &mut String, code: &str, info: &str) {
     html.push_str("</code></pre>\n");
 }
 
+/// Returns the language in the text after ```` ``` ````. `None` if the text is the first line of a pasted text, which
+/// must not be lost. Behind a known language may be attributes, as in `rust,ignore`, `js {1,3}` and `py title="x"`.
+fn parse_language(info: &str) -> Option<String> {
+    let in_braces = info
+        .strip_prefix('{')
+        .and_then(|rest| rest.strip_suffix('}'));
+    let named = in_braces.unwrap_or(info);
+    let name_end = named.find([' ', ',', '{', ':']).unwrap_or(named.len());
+    let (name, attributes) = named.split_at(name_end);
+    let name = name.to_ascii_lowercase();
+    if attributes.is_empty() && in_braces.is_none() {
+        let is_name_char = |c: char| c.is_alphanumeric() || "+#-._".contains(c);
+        return name.chars().all(is_name_char).then_some(name);
+    }
+
+    // `bash: x: not found` and `make CC=gcc` are texts.
+    let is_key_char = |c: char| c.is_ascii_lowercase() || c == '_';
+    let has_key = attributes.split_once('=').is_some_and(|(before, _)| {
+        let key = before.rsplit([' ', ',']).next().unwrap_or_default();
+        !key.is_empty() && key.chars().all(is_key_char)
+    });
+    let has_attributes =
+        attributes.trim_start().starts_with('{') || !attributes.contains(' ') || has_key;
+    let is_known = matches!(&*name, "diff" | "patch" | "text") || find_language(&name).is_some();
+    (is_known && has_attributes).then_some(name)
+}
+
+fn find_language(name: &str) -> Option<&'static Language> {
+    let has_name = |language: &&Language| language.names.split(' ').any(|known| known == name);
+    LANGUAGES.iter().find(has_name)
+}
+
 /// Returns `code` as HTML, highlighted if the language is known.
 pub(super) fn highlight_code(code: &str, language: &str) -> String {
     let mut html = String::with_capacity(code.len() * 2);
-    let has_name = |candidate: &&Language| candidate.names.split(' ').any(|name| name == language);
     if matches!(language, "diff" | "patch") {
         push_diff(&mut html, code);
-    } else if let Some(language) = LANGUAGES.iter().find(has_name) {
+    } else if let Some(language) = find_language(language) {
         CodeScanner { language, code }.push_tokens(&mut html);
     } else {
         push_escaped(&mut html, code);
@@ -388,6 +416,34 @@ mod tests {
         ] {
             assert_eq!(marked(code, language), html, "{language}");
         }
+    }
+
+    #[test]
+    fn the_text_after_the_fence_is_a_language_or_the_first_line() {
+        for (info, language) in [
+            ("", Some("")),
+            ("Rust", Some("rust")),
+            ("unknown", Some("unknown")),
+            ("rust,ignore", Some("rust")),
+            ("rust title=\"x.rs\"", Some("rust")),
+            ("js {1,3}", Some("js")),
+            ("ts:src/a.ts", Some("ts")),
+            ("{r}", Some("r")),
+            ("{r, echo=FALSE}", Some("r")),
+            ("id,name,age", None),
+            ("Error: no module", None),
+            ("bash: x: command not found", None),
+            ("make CC=gcc all", None),
+            ("go build -ldflags=-s", None),
+            ("{\"a\":1}", None),
+            ("{foo}", None),
+            ("$x", None),
+        ] {
+            assert_eq!(parse_language(info).as_deref(), language, "{info}");
+        }
+        let mut html = String::new();
+        push_code_block(&mut html, "1,a,9\n", "id,name,age");
+        assert_eq!(html, "<pre><code>id,name,age\n1,a,9\n</code></pre>\n");
     }
 
     #[test]
