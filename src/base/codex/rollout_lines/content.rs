@@ -168,7 +168,7 @@ impl CommandLine {
             Self::Words(mut words) => {
                 // `bash -lc SCRIPT`: the user knows the script and not the shell. `grep -c` is another command.
                 let runs_script = words.len() == 3
-                    && words[0].ends_with("sh")
+                    && words[0].trim_end_matches(".exe").ends_with("sh")
                     && matches!(&*words[1], "-lc" | "-c");
                 if runs_script {
                     words.pop().unwrap_or_default()
@@ -181,6 +181,15 @@ impl CommandLine {
         }
     }
 }
+
+/// The names of Codex's shell tools.
+const SHELL_TOOLS: [&str; 5] = [
+    "shell",
+    "shell_command",
+    "exec_command",
+    "local_shell",
+    "container.exec",
+];
 
 /// The arguments of Codex's shell tools beside the command (0.98 to 0.171). They say how the command runs.
 const SHELL_OPTIONS: [&str; 14] = [
@@ -200,20 +209,22 @@ const SHELL_OPTIONS: [&str; 14] = [
     "yield_time_ms",
 ];
 
-/// Returns the command in the JSON arguments of a shell tool of Codex, else the arguments themselves.
-pub(super) fn extract_command(arguments: &str) -> String {
-    parse_shell_command(arguments).unwrap_or_else(|| arguments.to_owned())
+/// Returns the command in the JSON arguments of a shell tool of Codex. Returns the arguments of other tools themselves,
+/// because a `command` in them is only a part of what the tool does.
+pub(super) fn extract_command(tool: &str, arguments: &str) -> String {
+    let command = SHELL_TOOLS
+        .contains(&tool)
+        .then(|| parse_shell_command(arguments));
+    command.flatten().unwrap_or_else(|| arguments.to_owned())
 }
 
-/// Returns `None` for the arguments of other tools, in which a `command` is only a part of what the tool does.
+/// Returns `None` if the arguments have no command, or more than a command and [`SHELL_OPTIONS`].
 fn parse_shell_command(arguments: &str) -> Option<String> {
     let mut values: BTreeMap<String, &RawValue> = serde_json::from_str(arguments).ok()?;
     let command = values.remove("cmd").or_else(|| values.remove("command"))?;
     if !values.keys().all(|key| SHELL_OPTIONS.contains(&&**key)) {
         return None;
     }
-    match serde_json::from_str(command.get()).ok()? {
-        CommandLine::Other(_) => None,
-        command => Some(command.into_text()),
-    }
+    let command: CommandLine = serde_json::from_str(command.get()).ok()?;
+    Some(command.into_text()).filter(|text| !text.is_empty())
 }

@@ -89,7 +89,9 @@ pub(super) fn parse_tool_call(payload: &PayloadText<'_>) -> ParsedItems {
     let call: ToolCall<'_> = serde_json::from_str(payload.json)?;
     let text = match (call.arguments, call.input, call.action) {
         // JSON in a text, in which shell tools have the command.
-        (Some(arguments), _, _) => extract_command(&arguments),
+        (Some(arguments), _, _) => {
+            extract_command(call.name.as_deref().unwrap_or_default(), &arguments)
+        }
         (None, Some(input), _) => input.into_owned(),
         (None, None, Some(action)) => {
             let command = action.command.map(CommandLine::into_text);

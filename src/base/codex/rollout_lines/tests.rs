@@ -30,6 +30,10 @@ fn shell_commands_are_read_in_all_forms() {
             tool("shell", "ls a"),
         ),
         (
+            r#"{"type":"function_call","name":"shell","arguments":"{\"command\":[\"C:/Git/bin/bash.exe\",\"-lc\",\"ls a\"]}"}"#,
+            tool("shell", "ls a"),
+        ),
+        (
             r#"{"type":"function_call","name":"shell","arguments":"{\"command\":[\"ls\",\"a\"]}"}"#,
             tool("shell", "ls a"),
         ),
@@ -60,9 +64,10 @@ fn shell_commands_are_read_in_all_forms() {
 
 #[test]
 fn arguments_of_other_tools_are_read_with_all_keys() {
-    let text = |arguments: &str| {
+    let text = |tool: &str, arguments: &str| {
         let arguments = serde_json::to_string(arguments).unwrap();
-        let payload = format!(r#"{{"type":"function_call","name":"x","arguments":{arguments}}}"#);
+        let payload =
+            format!(r#"{{"type":"function_call","name":"{tool}","arguments":{arguments}}}"#);
         match kinds(&line("response_item", &payload)).pop() {
             Some(EventKind::ToolCall { text, .. }) => text,
             other => panic!("{other:?}"),
@@ -73,14 +78,17 @@ fn arguments_of_other_tools_are_read_with_all_keys() {
         r#"{"command":"create","path":"/w/a.py","file_text":"print()"}"#,
         r#"{"cmd":"ls","command":"rm"}"#,
         r#"{"command":{"program":"ls"}}"#,
+        r#"{"command":""}"#,
     ] {
-        assert_eq!(text(shown_whole), shown_whole);
+        assert_eq!(text("shell", shown_whole), shown_whole);
     }
+    let of_other_tool = r#"{"command":"reboot","timeout":9,"shell":"sh"}"#;
+    assert_eq!(text("run_on_host", of_other_tool), of_other_tool);
     let options = r#"{"cmd":"ls","workdir":"/w","login":true,"yield_time_ms":1000,"max_output_tokens":9,
         "sandbox_permissions":"require_escalated","justification":"why","prefix_rule":["ls"]}"#;
-    assert_eq!(text(options), "ls");
+    assert_eq!(text("exec_command", options), "ls");
     let words = r#"{"command":["grep","-c","x"],"timeout_ms":1}"#;
-    assert_eq!(text(words), "grep -c x");
+    assert_eq!(text("container.exec", words), "grep -c x");
 }
 
 #[test]
