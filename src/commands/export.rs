@@ -8,11 +8,14 @@ use crate::steps::new_file::publish_new;
 use crate::ui::time;
 use crate::views::conversation_parts::ConversationParts;
 use crate::views::export_formatter::ExportFormatter;
-use crate::views::transcript_text::{minute_format, to_command_error, warn_of_left_out};
+use crate::views::transcript_text::{
+    minute_format, to_command_error, to_outcome, warn_of_left_out,
+};
 use chrono::{DateTime, Utc};
 use clap::{Args, ValueEnum};
 use codex_manager_core::codex::redaction::redact_and_count;
 use codex_manager_core::conversations::html::HtmlWriter;
+use codex_manager_core::conversations::left_out::LeftOut;
 use codex_manager_core::conversations::markdown::MarkdownWriter;
 use codex_manager_core::conversations::named_conversation::NamedConversation;
 use codex_manager_core::conversations::transcript::TranscriptOptions;
@@ -90,14 +93,14 @@ impl ExportArgs {
         let sessions = self.find_conversations(context)?;
         let mut files = Vec::new();
         let mut redacted = 0;
-        let mut outcome = Outcome::Done;
+        let mut left_out = LeftOut::default();
         let mut used_ids = HashSet::new();
         for session in &sessions {
             fail_if_interrupted()?;
             let Some(out) = &self.out else {
-                let (count, left_out) = self.print_conversation(session, context)?;
+                let (count, left_out_here) = self.print_conversation(session, context)?;
                 redacted += count;
-                outcome = left_out;
+                left_out += left_out_here;
                 continue;
             };
 
@@ -108,8 +111,8 @@ impl ExportArgs {
                 path = path.join(self.export_file_name(session, is_id_free));
             }
 
-            let (file, left_out) = self.save_conversation(session, &path, context)?;
-            outcome = outcome.or(left_out);
+            let (file, left_out_here) = self.save_conversation(session, &path, context)?;
+            left_out += left_out_here;
             redacted += file.redacted;
             ui.report(format_args!("{} {}", time::bytes(file.bytes), file.path));
             files.push(file);
@@ -122,6 +125,7 @@ impl ExportArgs {
                 pluralize(redacted, "token or key").replace("token or keys", "tokens or keys")
             ));
         }
+        let outcome = to_outcome(&left_out, context);
         ui.list_document("export", "files", &files);
         Ok(outcome)
     }
@@ -159,7 +163,7 @@ impl ExportArgs {
         &self,
         session: &NamedConversation,
         context: &Context,
-    ) -> Result<(usize, Outcome)> {
+    ) -> Result<(usize, LeftOut)> {
         self.write_conversation(session, context, &mut |text| {
             context.ui.print_part(text);
             Ok(())
@@ -171,13 +175,13 @@ impl ExportArgs {
         session: &NamedConversation,
         path: &Path,
         context: &Context,
-    ) -> Result<(ExportedFile, Outcome)> {
+    ) -> Result<(ExportedFile, LeftOut)> {
         // An interrupted export leaves no half of a conversation behind.
         let mut temp = TempFile::create_beside(path)?;
 
         let mut bytes = 0;
         let mut file = BufWriter::new(temp.file());
-        let (redacted, outcome) = self.write_conversation(session, context, &mut |text| {
+        let (redacted, left_out) = self.write_conversation(session, context, &mut |text| {
             bytes += text.len() as u64;
             Ok(file.write_all(text.as_bytes()).at("write", path)?)
         })?;
@@ -191,17 +195,17 @@ impl ExportArgs {
             bytes,
             redacted,
         };
-        Ok((file, outcome))
+        Ok((file, left_out))
     }
 
     /// Formats a conversation and passes it to `emit`, part by part. Returns the number of redacted secrets, and
-    /// [`Outcome::Partial`] if a part of the conversation was left out.
+    /// the parts of the conversation that were left out.
     fn write_conversation(
         &self,
         session: &NamedConversation,
         context: &Context,
         emit: &mut dyn FnMut(&str) -> Result<()>,
-    ) -> Result<(usize, Outcome)> {
+    ) -> Result<(usize, LeftOut)> {
         let options = TranscriptOptions {
             outputs: self.tools || self.format == ExportFormat::Html,
             images: self.format == ExportFormat::Html,
@@ -232,9 +236,10 @@ impl ExportArgs {
         });
         read_result.map_err(|e| to_command_error(session, e))?;
         write_result?;
-        let outcome = warn_of_left_out(parts.left_out.get(), session, context);
+        let left_out = parts.left_out.take();
+        warn_of_left_out(&left_out, session, context);
         emit(&formatter.format_end(redacted))?;
-        Ok((redacted, outcome))
+        Ok((redacted, left_out))
     }
 
     fn create_formatter(

@@ -8,7 +8,7 @@ use crate::ui::object;
 use crate::views::conversation_parts::{ConversationParts, TranscriptPiece};
 use crate::views::export_formatter::entry_json;
 use crate::views::transcript_text::{
-    format_head, minute_format, to_command_error, warn_of_left_out,
+    format_head, minute_format, to_command_error, to_outcome, warn_of_left_out,
 };
 use clap::{Args, ValueEnum};
 use codex_manager_core::codex::redaction::redact_and_count;
@@ -138,7 +138,7 @@ impl ShowArgs {
         let mut parts = ConversationParts::read_chain(session);
         if let Some(turn) = self.turn {
             parts = parts.without_other_conversations();
-            require_turn(session, &parts, turn)?;
+            require_turn(session, &parts, turn, context)?;
         }
 
         let result = if context.ui.wants_json() {
@@ -165,7 +165,9 @@ impl ShowArgs {
         };
 
         result.map_err(|e| to_command_error(session, e))?;
-        Ok(warn_of_left_out(parts.left_out.get(), session, context))
+        let left_out = parts.left_out.take();
+        warn_of_left_out(&left_out, session, context);
+        Ok(to_outcome(&left_out, context))
     }
 
     /// Returns true if the conversation that the user picks is shown instead of resumed: an option is about the printed
@@ -261,7 +263,12 @@ impl ShowArgs {
 }
 
 /// Refuses a turn that the conversation does not have. Turn 0 has the entries before the first turn.
-fn require_turn(session: &NamedConversation, parts: &ConversationParts, turn: u32) -> Result<()> {
+fn require_turn(
+    session: &NamedConversation,
+    parts: &ConversationParts,
+    turn: u32,
+    context: &Context,
+) -> Result<()> {
     let options = TranscriptOptions {
         outputs: false,
         images: false,
@@ -283,7 +290,14 @@ fn require_turn(session: &NamedConversation, parts: &ConversationParts, turn: u3
     if is_found {
         return Ok(());
     }
-    let count = pluralize(last_turn, "turn");
+    let left_out = parts.left_out.take();
+    warn_of_left_out(&left_out, session, context);
+    let noun = if left_out.is_empty() {
+        "turn"
+    } else {
+        "readable turn"
+    };
+    let count = pluralize(last_turn, noun);
     Err(CommandError::failed(format!(
         "the conversation has {count}; there is no turn {turn}"
     )))
@@ -298,6 +312,6 @@ fn print_raw(session: &NamedConversation, context: &Context) -> io::Result<LeftO
         context.ui.print_raw(&[line.bytes, b"\n"].concat());
         left_out.long_lines += usize::from(line.is_too_long);
     }
-    left_out.is_cut = lines.is_cut;
+    left_out.cut = lines.is_cut.then(|| session.rollout.clone());
     Ok(left_out)
 }

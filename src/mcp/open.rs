@@ -9,7 +9,6 @@ use crate::context::Context;
 use crate::error::{CommandError, Result};
 use crate::views::conversation_parts::{ConversationParts, TranscriptPiece};
 use crate::views::transcript_text::to_command_error;
-use codex_manager_core::conversations::left_out::LeftOut;
 use codex_manager_core::conversations::markdown::shorten_to_line;
 use codex_manager_core::conversations::past_answers::is_mcp_answer;
 use codex_manager_core::conversations::transcript::{
@@ -105,14 +104,21 @@ impl OpenArguments {
         });
         outcome.map_err(|e| to_command_error(&session, e))?;
 
+        let has_left_out = !parts.left_out.take().is_empty();
         if page.line_count <= page.skipped_lines {
-            let count = pluralize(last_turn, "turn");
-            let message = format!("no more turns: the conversation has {count}");
+            let message = if has_left_out {
+                let count = pluralize(last_turn, "readable turn");
+                format!(
+                    "no more turns: the conversation has {count}; other parts are damaged or too long"
+                )
+            } else {
+                let count = pluralize(last_turn, "turn");
+                format!("no more turns: the conversation has {count}")
+            };
             return Err(CommandError::failed(message));
         }
 
-        let left_out = parts.left_out.get() != LeftOut::default();
-        let incomplete = left_out
+        let incomplete = has_left_out
             .then(|| "Parts of the rollout are damaged or too long, and left out.".to_owned());
         let cursor = page.is_full.then(|| format_cursor_note(page.line_count));
         let notes: Vec<_> = incomplete.into_iter().chain(cursor).collect();

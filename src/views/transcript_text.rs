@@ -2,6 +2,7 @@
 
 use crate::context::Context;
 use crate::error::{CommandError, Outcome};
+use crate::views::account::printable;
 use crate::views::conversation_parts::ConversationParts;
 use chrono::{DateTime, Utc};
 use codex_manager_core::conversations::left_out::LeftOut;
@@ -39,35 +40,35 @@ pub(crate) fn format_head(session: &NamedConversation, parts: &ConversationParts
     strip_escapes(&text).into_owned()
 }
 
-/// Warns of the parts of a conversation that could not be read, which make the result partial.
-pub(crate) fn warn_of_left_out(
-    left_out: LeftOut,
-    session: &NamedConversation,
-    context: &Context,
-) -> Outcome {
-    let path = session.rollout.display();
-    let LeftOut {
-        long_lines,
-        damaged_lines,
-        is_cut,
-    } = left_out;
+/// Warns of the parts of a conversation that could not be read.
+pub(crate) fn warn_of_left_out(left_out: &LeftOut, session: &NamedConversation, context: &Context) {
+    // The lines may be in several rollouts.
+    let id = printable(&session.id);
+    let long_lines = left_out.long_lines;
     if long_lines > 0 {
         let (lines, mib) = (pluralize(long_lines, "line"), MAX_LINE_BYTES >> 20);
         context.warn(format_args!(
-            "{lines} longer than {mib} MiB left out: {path}"
+            "{lines} longer than {mib} MiB left out: conversation {id}"
         ));
     }
-    if damaged_lines > 0 {
-        let lines = pluralize(damaged_lines, "damaged line");
-        context.warn(format_args!("{lines} left out: {path}"));
+    if left_out.damaged_lines > 0 {
+        let lines = pluralize(left_out.damaged_lines, "damaged line");
+        context.warn(format_args!("{lines} left out: conversation {id}"));
     }
-    if is_cut {
+    if let Some(path) = &left_out.cut {
+        let path = printable(&path.to_string_lossy());
         context.warn(format_args!(
             "text after the damage in a compressed rollout left out: {path}"
         ));
+    }
+}
+
+/// Returns the outcome of a command that left out these parts. Says where messages after damage may be.
+pub(crate) fn to_outcome(left_out: &LeftOut, context: &Context) -> Outcome {
+    if left_out.cut.is_some() {
         context.note("list messages that only an archive has: codex-manager history losses");
     }
-    Outcome::partial_if(left_out != LeftOut::default())
+    Outcome::partial_if(!left_out.is_empty())
 }
 
 /// Converts the error of reading a conversation. An interruption becomes [`CommandError::interrupted`].

@@ -1,24 +1,36 @@
 //! The parts of rollouts that a reader left out.
 
 use std::ops::AddAssign;
+use std::path::{Path, PathBuf};
 
-/// The reason why a rollout with [`LeftOut::is_cut`] is skipped.
+/// The reason why a rollout with [`LeftOut::cut`] counts as skipped.
 pub(crate) const CUT_REASON: &str = "the compressed text is damaged; only its beginning was read";
 
-#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub struct LeftOut {
     /// The number of lines that were too long to read.
     pub long_lines: usize,
-    /// The number of lines that are no JSON. An incomplete last line does not count, because Codex may be writing it.
+    /// The number of lines that are seen not to be JSON. Of lines without texts, only the beginning is checked. An
+    /// incomplete last line does not count, because Codex may be writing it.
     pub damaged_lines: usize,
-    /// True if a compressed rollout is damaged, and only the lines before the damage were read.
-    pub is_cut: bool,
+    /// The first damaged compressed rollout. Only its lines before the damage were read.
+    pub cut: Option<PathBuf>,
+}
+
+impl LeftOut {
+    pub fn is_empty(&self) -> bool {
+        *self == Self::default()
+    }
+
+    pub(crate) fn add_cut(&mut self, path: &Path) {
+        self.cut.get_or_insert_with(|| path.to_owned());
+    }
 }
 
 impl AddAssign for LeftOut {
     fn add_assign(&mut self, other: Self) {
         self.long_lines += other.long_lines;
         self.damaged_lines += other.damaged_lines;
-        self.is_cut |= other.is_cut;
+        self.cut = self.cut.take().or(other.cut);
     }
 }

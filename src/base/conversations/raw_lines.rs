@@ -4,6 +4,7 @@ use crate::codex::rollout;
 use crate::history::lines::{JsonlLine, LineReader};
 use crate::io::file_open;
 use crate::io::progress::check_interrupt;
+use memchr::memmem;
 use serde::de::IgnoredAny;
 use std::io::{self, Read, Seek, SeekFrom};
 use std::path::Path;
@@ -15,6 +16,17 @@ pub struct RawLine<'a> {
     /// The line without its newline; empty if the line is too long.
     pub bytes: &'a [u8],
     pub is_too_long: bool,
+}
+
+impl RawLine<'_> {
+    /// Returns true if a torn line has no newline, so that Codex's next line follows in it.
+    pub(crate) fn has_second_line(&self) -> bool {
+        let line_start = b"{\"timestamp\":\"";
+        let after_first_byte = self.bytes.get(1..).unwrap_or_default();
+        // The search is much cheaper than parsing, and nearly no line has such a part.
+        memmem::find(after_first_byte, line_start).is_some()
+            && serde_json::from_slice::<IgnoredAny>(self.bytes).is_err()
+    }
 }
 
 pub struct RawLines {

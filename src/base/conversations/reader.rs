@@ -15,11 +15,13 @@ use std::collections::VecDeque;
 use std::io;
 use std::mem;
 use std::ops::Range;
-use std::path::Path;
+use std::path::{Path, PathBuf};
 
 /// Reads the events of one rollout, or of several rollouts that continue each other.
 pub struct EventReader {
     lines: RawLines,
+    /// The path of the current rollout.
+    path: PathBuf,
     /// The offset at which the slice of the current rollout ends.
     slice_end: Option<u64>,
     next_slices: VecDeque<RolloutSlice>,
@@ -66,6 +68,7 @@ impl EventReader {
     ) -> io::Result<Self> {
         Ok(Self {
             lines: RawLines::open(path, start_offset)?,
+            path: path.to_owned(),
             slice_end: None,
             next_slices: VecDeque::new(),
             rolled_back_ranges: Vec::new(),
@@ -100,13 +103,16 @@ impl EventReader {
                 continue;
             }
 
-            self.left_out.is_cut |= self.lines.is_cut;
+            if self.lines.is_cut {
+                self.left_out.add_cut(&self.path);
+            }
             if !self.queue.waiting_images.is_empty() {
                 self.queue.release_images();
             } else if let Some(next_slice) = self.next_slices.pop_front() {
                 self.lines = RawLines::open(&next_slice.path, 0)?;
                 self.slice_end = next_slice.end;
                 self.rolled_back_ranges = find_rolled_back_ranges(&next_slice)?;
+                self.path = next_slice.path;
             } else {
                 return Ok(None);
             }
@@ -118,8 +124,11 @@ impl LineEvents {
     fn add_line(&mut self, line: RawLine<'_>, is_rolled_back: bool, left_out: &mut LeftOut) {
         let offset = line.offset;
         let content = rollout_lines::parse_wanted(line.bytes, self.selection);
-        let is_damaged =
-            matches!(content, LineContent::Damaged) && !line.bytes.trim_ascii().is_empty();
+        let is_damaged = match content {
+            LineContent::Damaged => !line.bytes.trim_ascii().is_empty(),
+            LineContent::Skipped { .. } => line.has_second_line(),
+            LineContent::Read { .. } => false,
+        };
         left_out.long_lines += usize::from(line.is_too_long);
         left_out.damaged_lines += usize::from(is_damaged && !is_rolled_back);
         let items = content.into_items().unwrap_or_default();

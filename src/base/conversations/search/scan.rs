@@ -12,7 +12,7 @@ use crate::io::progress::Progress;
 use crate::io::{ansi, clock, parallel};
 use regex::Regex;
 use std::io;
-use std::path::Path;
+use std::path::{Path, PathBuf};
 
 /// The number of rollouts that are read at the same time.
 const MAX_OPEN_ROLLOUTS: usize = 16;
@@ -79,19 +79,20 @@ pub fn scan(
             let found = find_first_match(home, &conversation, pattern, role);
             (conversation, found)
         },
-        |(conversation, found): (FoundConversation, io::Result<(Option<Hit>, bool)>)| {
+        |(conversation, found): (
+            FoundConversation,
+            io::Result<(Option<Hit>, Option<PathBuf>)>,
+        )| {
             let size = conversation.path.metadata().map_or(0, |meta| meta.len());
             progress.add_bytes(size);
 
             match found {
-                Ok((hit, is_cut)) => {
+                Ok((hit, cut)) => {
                     report.hits.extend(hit);
-                    if is_cut {
-                        report.skipped.push(SkippedFile {
-                            path: conversation.path,
-                            reason: CUT_REASON.to_owned(),
-                        });
-                    }
+                    report.skipped.extend(cut.map(|path| SkippedFile {
+                        path,
+                        reason: CUT_REASON.to_owned(),
+                    }));
                 }
                 Err(e) if e.kind() == io::ErrorKind::Interrupted => return Err(e),
                 Err(e) if e.kind() == io::ErrorKind::NotFound => {}
@@ -108,13 +109,13 @@ pub fn scan(
 }
 
 /// Returns the first match in a conversation. The score of the hit is the number of texts that match. The title is
-/// searched only if no other text matches. Also returns true if only the beginning of a damaged rollout was searched.
+/// searched only if no other text matches. Also returns a damaged rollout of which only the beginning was searched.
 fn find_first_match(
     home: &Path,
     conversation: &FoundConversation,
     pattern: &Regex,
     role: Option<Role>,
-) -> io::Result<(Option<Hit>, bool)> {
+) -> io::Result<(Option<Hit>, Option<PathBuf>)> {
     let is_searched = |author: Role| role.is_none_or(|role| role == author);
 
     let find_in = |text: &str, author, turn, at_ms| {
@@ -159,5 +160,5 @@ fn find_first_match(
         first_hit = find_in(&conversation.title, Role::Title, None, None);
     }
 
-    Ok((first_hit, reader.left_out.is_cut))
+    Ok((first_hit, reader.left_out.cut))
 }
