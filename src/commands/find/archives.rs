@@ -8,11 +8,12 @@ use crate::context::Context;
 use crate::copies::archived::{group_rollouts_by_conversation, list_ids_on_disk};
 use crate::copies::source::ConversationSource as _;
 use crate::error::{CommandError, Result, check_interrupt};
+use crate::views::account::printable;
 use codex_manager_core::archive::{ArchiveReader, FileEntry, file_extract};
 use codex_manager_core::codex::{ThreadFilter, threads};
 use codex_manager_core::conversations::search::conversation_filter::ConversationFilter;
 use codex_manager_core::conversations::search::evaluate::SearchResult;
-use codex_manager_core::history::session_index;
+use codex_manager_core::history::{SkippedFile, session_index};
 use codex_manager_core::inventory::archive_names::{list_numbered, shortest_name};
 use codex_manager_core::io::{Progress as _, Staging, atomic, is_interrupted};
 use codex_manager_core::restore::needed_paths::find_newest_state_database;
@@ -30,7 +31,7 @@ pub(super) struct SearchedHome<'a> {
 
 /// Searches the archives of the Codex home and adds the hits to `found`. Calls `search` with the extracted
 /// conversations of one archive at a time. A conversation that is in several archives is searched in the newest one.
-/// An archive that cannot be read or searched is left out with a warning, and makes the result partial.
+/// An archive or a file in it that cannot be read is left out with a warning, and makes the result partial.
 ///
 /// # Errors
 /// The archives or the home cannot be listed, or the user interrupts.
@@ -38,7 +39,7 @@ pub(super) fn search_archives(
     found: &mut Found,
     filter: &ThreadFilter,
     context: &Context,
-    search: impl Fn(&SearchedHome<'_>) -> Result<SearchResult>,
+    search: impl Fn(&SearchedHome<'_>) -> Result<(SearchResult, Vec<SkippedFile>)>,
 ) -> Result<()> {
     let mut known_ids = list_ids_on_disk(context.codex_home())?;
     let records = context.archives()?;
@@ -53,7 +54,18 @@ pub(super) fn search_archives(
         let path = context.backups().join(&record.path);
         let name = shortest_name(record);
         match search_archive(&path, &known_ids, filter, context, &search) {
-            Ok((searched_ids, SearchResult { hits, total, .. })) => {
+            Ok(ArchiveHits {
+                searched_ids,
+                result: SearchResult { hits, total, .. },
+                skipped,
+            }) => {
+                found.is_partial |= !skipped.is_empty();
+                for SkippedFile { path, reason } in skipped {
+                    let (path, reason) = (printable(&path.to_string_lossy()), printable(&reason));
+                    let ui = &context.ui;
+                    ui.warn(format_args!("skipped in archive {name}: {reason}: {path}"));
+                }
+
                 found.conversations += i64::try_from(searched_ids.len()).unwrap_or(i64::MAX);
                 let ids = hits.iter().map(|hit| hit.conversation.session.clone());
                 let to_found = || FoundArchive {
@@ -81,15 +93,23 @@ pub(super) fn search_archives(
     Ok(())
 }
 
-/// Searches the conversations of an archive that are not in `known_ids`. Returns the ids of the searched conversations
-/// and the hits.
+/// The result of the search of one archive.
+struct ArchiveHits {
+    /// The conversations with hits, and those that were read completely. Older archives are not searched for them.
+    searched_ids: Vec<String>,
+    result: SearchResult,
+    /// The files in the archive that could not be read completely.
+    skipped: Vec<SkippedFile>,
+}
+
+/// Searches the conversations of an archive that are not in `known_ids`.
 fn search_archive(
     path: &Path,
     known_ids: &HashSet<String>,
     filter: &ThreadFilter,
     context: &Context,
-    search: impl Fn(&SearchedHome<'_>) -> Result<SearchResult>,
-) -> Result<(Vec<String>, SearchResult)> {
+    search: impl Fn(&SearchedHome<'_>) -> Result<(SearchResult, Vec<SkippedFile>)>,
+) -> Result<ArchiveHits> {
     let archive = ArchiveReader::open(path)?;
     let mut searched_rollouts = group_rollouts_by_conversation(archive.files());
     searched_rollouts.retain(|id, _| !known_ids.contains(id));
@@ -98,7 +118,11 @@ fn search_archive(
             total: Some(0),
             ..SearchResult::default()
         };
-        return Ok((Vec::new(), no_hits));
+        return Ok(ArchiveHits {
+            searched_ids: Vec::new(),
+            result: no_hits,
+            skipped: Vec::new(),
+        });
     }
 
     let staging = Staging::create_in(&context.manager_path("tmp"))?;
@@ -115,7 +139,30 @@ fn search_archive(
             Ok::<_, CommandError>(threads_of_archive.unwrap_or_default())
         })?,
     };
-    Ok((searched_rollouts.into_keys().collect(), search(&home)?))
+
+    let (result, mut skipped) = search(&home)?;
+    for file in &mut skipped {
+        if let Ok(path_in_archive) = file.path.strip_prefix(&folder) {
+            file.path = path_in_archive.to_owned();
+        }
+    }
+
+    // An older archive may have the text that is missing in this one.
+    searched_rollouts.retain(|id, files| {
+        let is_skipped = |file: &FileEntry| skipped.iter().any(|s| s.path == file.path.as_path());
+        let has_hit = || {
+            result
+                .hits
+                .iter()
+                .any(|hit| hit.conversation.session == *id)
+        };
+        !files.iter().any(is_skipped) || has_hit()
+    });
+    Ok(ArchiveHits {
+        searched_ids: searched_rollouts.into_keys().collect(),
+        result,
+        skipped,
+    })
 }
 
 /// Extracts the `rollouts` and the names of their conversations into `folder`, in the form of a Codex home, and the

@@ -515,8 +515,8 @@ impl FindArgs {
             let query = match matcher {
                 Matcher::Query(query) => query,
                 Matcher::Pattern(pattern) => {
-                    let (found, _) = self.scan_home(home, pattern, context)?;
-                    return Ok(found.result);
+                    let (found, skipped) = self.scan_home(home, pattern, context)?;
+                    return Ok((found.result, skipped));
                 }
             };
 
@@ -527,8 +527,9 @@ impl FindArgs {
                 now: context.now(),
             };
             let mut store = IndexStore::open(&home.folder.join("index.sqlite"))?;
-            index::refresh(&mut store, source, Thoroughness::All, &Silent)?;
-            Ok(self.search_store(&store, query, home.filter)?)
+            let report = index::refresh(&mut store, source, Thoroughness::All, &Silent)?;
+            let result = self.search_store(&store, query, home.filter)?;
+            Ok((result, report.skipped))
         };
 
         search_archives(found, filter, context, search)?;
