@@ -206,16 +206,24 @@ fn a_compressed_rollout_with_invalid_data_is_an_error() {
         &["export", "01a1"],
         &["find", "--exact", "answer 1"],
         &["find", "answer"],
+        &["find", "answer"],
+        &["usage"],
         &["usage"],
     ] {
-        // The first command that reads a rollout into the index names it.
-        let _ = env.run(["sessions", "index", "--remove"]).code(0);
+        // Each command names it, also if the index has it already.
         let run = env.run(args).code(6);
+        assert!(run.stderr.contains("01a1"), "{}", run.stderr);
         assert!(run.stderr.contains("damaged"), "{}", run.stderr);
         assert!(!run.stdout.contains("answer 19999"), "{args:?}");
     }
     let shown = env.run(["show", "01a1"]).code(6).stdout;
     assert!(shown.contains("answer 1\n"));
+    let beyond = env.run(["show", "01a1", "--turn", "9"]).code(1);
+    let count = "the conversation has 1 readable turn; there is no turn 9";
+    assert!(beyond.stderr.contains(count), "{beyond}");
+    assert!(beyond.stderr.contains("left out: "), "{beyond}");
+    let found = env.run(["find", "answer", "--json"]).code(6).json();
+    assert_eq!(found["refreshed"], 0, "{found}");
 }
 
 #[test]
@@ -550,7 +558,12 @@ fn damaged_lines_are_counted_and_an_incomplete_last_line_is_not() {
     let path = write(&env, &conversation);
     let text = conversation.text();
     let torn = &text[..text.len() - 9];
+    let tokens = r#"{"timestamp":"2026-11-20T06:00:09Z","type":"event_msg","payload":{"type":"token_count","info":"#;
+    let hidden_message = format!("{tokens}{}\n", user("Next"));
+    let inner_time = format!("{tokens}{{\"timestamp\":\"x\"}}}}}}\n");
     for (bytes, count) in [
+        ([&*text, &*hidden_message].concat().into_bytes(), 1),
+        ([&*text, &*inner_time].concat().into_bytes(), 0),
         (text.as_bytes().to_vec(), 0),
         (torn.as_bytes().to_vec(), 0),
         (text.replace("important", "imp\u{1}ortant").into_bytes(), 1),
