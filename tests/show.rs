@@ -213,7 +213,7 @@ fn a_compressed_rollout_with_invalid_data_is_an_error() {
         // Each command names it, also if the index has it already.
         let run = env.run(args).code(6);
         assert!(run.stderr.contains("01a1"), "{}", run.stderr);
-        assert!(run.stderr.contains("damaged"), "{}", run.stderr);
+        assert!(run.stderr.contains("damage"), "{}", run.stderr);
         assert!(!run.stdout.contains("answer 19999"), "{args:?}");
     }
     let shown = env.run(["show", "01a1"]).code(6).stdout;
@@ -559,7 +559,8 @@ fn damaged_lines_are_counted_and_an_incomplete_last_line_is_not() {
     let text = conversation.text();
     let torn = &text[..text.len() - 9];
     let tokens = r#"{"timestamp":"2026-11-20T06:00:09Z","type":"event_msg","payload":{"type":"token_count","info":"#;
-    let hidden_message = format!("{tokens}{}\n", user("Next"));
+    let message = r#"{"timestamp":"2026-11-20T06:00:09Z","type":"event_msg","payload":{"type":"user_message","message":"Next"}}"#;
+    let hidden_message = format!("{tokens}{message}\n");
     let inner_time = format!("{tokens}{{\"timestamp\":\"x\"}}}}}}\n");
     for (bytes, count) in [
         ([&*text, &*hidden_message].concat().into_bytes(), 1),
