@@ -1,6 +1,8 @@
 //! `find --archives` finds conversations that are only in archives, and prints the command to restore them.
 
-use crate::support::conversations::{Conversation, id, state, user, write, write_rewound};
+use crate::support::conversations::{
+    Conversation, assistant, id, state, user, write, write_rewound,
+};
 use crate::support::env::TestEnv;
 use crate::support::profiles::save_alice_and_bob;
 use serde_json::Value;
@@ -202,6 +204,39 @@ fn a_damaged_archive_is_named_and_the_others_are_searched() {
         found,
         [(id(1), archive.clone()), (id(2), archive), (id(3), None)]
     );
+}
+
+#[test]
+fn the_missing_part_of_a_cut_rollout_is_found_in_an_older_archive() {
+    let mut env = TestEnv::new();
+    save_alice_and_bob(&env);
+    let mut conversation = Conversation::new(1, 60, "About the parser", "The beginning.");
+    let answers = (0..20_000).map(|n| assistant(&format!("answer {n}")));
+    conversation.lines.extend(answers);
+    conversation.lines.push(assistant("The borrow checker."));
+    let path = write(&env, &conversation);
+    back_up(&mut env, "10:00");
+    let whole = zstd::encode_all(conversation.text().as_bytes(), 1).expect("compress");
+    let compressed = path.with_extension("jsonl.zst");
+    fs::rename(&path, &compressed).expect("rename");
+    fs::write(&compressed, &whole[..whole.len() / 2]).expect("write");
+    back_up(&mut env, "11:00");
+    fs::rename(&compressed, &path).expect("rename");
+    delete(&env, 1);
+
+    let in_archive = |time: &str| {
+        let name = format!("2026-11-20-{time}-alice@example.com");
+        [(id(1), Some(name))]
+    };
+    for form in [&[][..], &["--exact"]] {
+        for (text, time) in [("borrow checker", "100000"), ("beginning", "110000")] {
+            let args = [&["find", "--archives", "--json"], form, &[text]].concat();
+            let run = env.run(args).code(6);
+            let warning = "skipped in archive 2026-11-20-110000";
+            assert!(run.stderr.contains(warning), "{run}");
+            assert_eq!(hits(&run.json()), in_archive(time));
+        }
+    }
 }
 
 #[test]
