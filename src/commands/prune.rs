@@ -31,11 +31,11 @@ use std::path::{Path, PathBuf};
 /// An archive is kept if any rule keeps it. Rules apply separately to each account and each of its
 /// homes, to full, auth, sessions and safety archives, and to archives made with --exclude or
 /// lacking unreadable files. Days, weeks and months are those of the local time zone. The newest
-/// full archive that `verify` found good is always kept for each account, and so is the newest good one of
-/// every kind; if newer ones have no conversations, the newest one that has some too. The last archive
-/// with messages that a conversation lacks now is kept until `history losses --accept`, and so is the last one with
-/// turns that a migration hid; --empty-trash refuses to delete them. A damaged archive does not use up a rule. Rules
-/// that are not given are taken from `prune.keep_*` of config.toml.
+/// full archive that `verify` found good is always kept for each account, one with conversations if one has some, and
+/// so is the newest good one of every kind; if newer ones have no conversations, the newest one that has some too. The
+/// last archive with messages that a conversation lacks now is kept until `history losses --accept`, and so is the last
+/// one with turns that a migration hid; --empty-trash refuses to delete them. A damaged archive does not use up a rule.
+/// Rules that are not given are taken from `prune.keep_*` of config.toml.
 ///
 /// Before `prune` moves anything, it opens every archive that it keeps. If `verify` has found no
 /// archive of an account and kind good, `prune` reads the newest one completely. If that one is

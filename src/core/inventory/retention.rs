@@ -70,16 +70,21 @@ impl RetentionPlan {
             .collect();
         let mut reasons = find_keeping_rules(&eligible, policy, now, zone);
 
-        // The archives are ordered from the newest, so the first verified one is the newest.
+        // The archives are ordered from the newest, so the first verified one is the newest. One without conversations
+        // must not take the place of one that has them.
         let is_verified = |c: &&RetentionCandidate| c.soundness == Soundness::Verified;
-        if let Some(position) = eligible.iter().position(is_verified)
+        let has_conversations = |c: &&RetentionCandidate| !c.lacks_conversations;
+        let is_verified_with_conversations =
+            |c: &&RetentionCandidate| is_verified(c) && has_conversations(c);
+        let mut archives = eligible.iter();
+        let verified = archives.position(is_verified_with_conversations);
+        if let Some(position) = verified.or_else(|| eligible.iter().position(is_verified))
             && eligible[position].class == ArchiveClass::Full
         {
             reasons[position].get_or_insert_with(|| "last verified full archive".into());
         }
 
         // Backups of an emptied home must not take the place of the last one with conversations.
-        let has_conversations = |c: &&RetentionCandidate| !c.lacks_conversations;
         if let Some(position @ 1..) = eligible.iter().position(has_conversations) {
             reasons[position].get_or_insert_with(|| "last with conversations".into());
         }
@@ -123,9 +128,10 @@ fn to_decision(candidate: &RetentionCandidate, reason: impl Into<String>) -> Ret
 
 /// Applies `policy` at `now`. Without a rule all archives are kept.
 ///
-/// The newest verified full archive of each account and home is always kept, and the newest one with conversations if
-/// newer ones have none. Archives made with exclusions, or lacking unreadable files, count separately, so they never
-/// cause a complete archive to be dropped. A damaged archive is dropped only if a good archive of its account, class and home is kept.
+/// The newest verified full archive of each account and home is always kept, one with conversations if there is one,
+/// and the newest one with conversations if newer ones have none. Archives made with exclusions, or lacking unreadable
+/// files, count separately, so they never cause a complete archive to be dropped. A damaged archive is dropped only if
+/// a good archive of its account, class and home is kept.
 pub fn plan_retention(
     candidates: &[RetentionCandidate],
     policy: &RetentionPolicy,
@@ -179,7 +185,7 @@ fn is_same_account(a: Option<&Identity>, b: Option<&Identity>) -> bool {
 
 /// Returns the archives that must be read completely before the plan is applied: for each
 /// account, class and home that loses an archive and keeps no verified one, the newest of the kept archives that count
-/// towards rules.
+/// towards rules. Of kept archives with and without conversations, only those with conversations count.
 pub fn list_archives_to_verify(plan: &RetentionPlan, now: &DateTime<Utc>) -> Vec<String> {
     let kept_names = plan.keep.iter().map(|d| d.candidate.archive.as_str());
     let kept_names: HashSet<&str> = kept_names.collect();
@@ -192,12 +198,17 @@ pub fn list_archives_to_verify(plan: &RetentionPlan, now: &DateTime<Utc>) -> Vec
             let (kept, dropped): (Vec<&RetentionCandidate>, Vec<_>) = group
                 .into_iter()
                 .partition(|c| kept_names.contains(c.archive.as_str()));
-            let has_verified = kept.iter().any(|c| c.soundness == Soundness::Verified);
-            if dropped.is_empty() || has_verified {
+            let mut eligible = kept.iter().filter(|c| c.is_eligible_for_rules(now));
+            let has_conversations = eligible.any(|c| !c.lacks_conversations);
+            // A good archive without conversations does not prove that the conversations can be restored.
+            let counts = |c: &&RetentionCandidate| !(has_conversations && c.lacks_conversations);
+            let mut counting = kept.into_iter().filter(counts);
+
+            let is_verified = |c: &RetentionCandidate| c.soundness == Soundness::Verified;
+            if dropped.is_empty() || counting.clone().any(is_verified) {
                 return None;
             }
-
-            kept.into_iter().find(|c| c.is_eligible_for_rules(now))
+            counting.find(|c| c.is_eligible_for_rules(now))
         });
     newest.map(|candidate| candidate.archive.clone()).collect()
 }

@@ -329,6 +329,41 @@ fn backups_of_an_emptied_home_do_not_remove_the_last_one_with_conversations() {
     assert_eq!(with_empty(4), [newest], "the home never had any");
 }
 
+#[test]
+fn a_verified_archive_of_an_emptied_home_proves_no_conversations() {
+    let days = ["20", "19", "18", "17"];
+    let mut all = days.map(|day| archive_made_at(&format!("2026-11-{day}T10:00:00Z")));
+    all[0].lacks_conversations = true;
+    all[0].soundness = Soundness::Verified;
+    let one = RetentionPolicy {
+        last: 1,
+        ..RetentionPolicy::default()
+    };
+    let to_read = |all: &[RetentionCandidate]| {
+        let plan = plan_retention(all, &one, &now(), Zone::UTC);
+        list_archives_to_verify(&plan, &now())
+    };
+    assert_eq!(to_read(&all), [all[1].archive.clone()]);
+
+    all[2].soundness = Soundness::Verified;
+    assert_eq!(
+        decided(&all, one, "UTC"),
+        [
+            "+2026-11-20T10:00:00Z: last 1",
+            "+2026-11-19T10:00:00Z: last with conversations",
+            "+2026-11-18T10:00:00Z: last verified full archive",
+            "-2026-11-17T10:00:00Z: no rule",
+        ]
+    );
+    assert_eq!(to_read(&all), [""; 0], "one with conversations is verified");
+
+    let mut empty = all;
+    for archive in &mut empty {
+        archive.lacks_conversations = true;
+    }
+    assert_eq!(to_read(&empty), [""; 0], "no archive has conversations");
+}
+
 fn candidates() -> impl Strategy<Value = Vec<RetentionCandidate>> {
     let soundness = prop_oneof![
         3 => Just(Soundness::Sound),
@@ -392,7 +427,8 @@ proptest! {
             set.iter()
                 .filter(|c| key(c) == key(like) && c.is_eligible_for_rules(&now()))
                 .filter(|c| !verified || c.soundness == Soundness::Verified)
-                .map(|c| (c.made_at, c.archive.clone()))
+                // A verified archive with conversations is preferred.
+                .map(|c| (verified && !c.lacks_conversations, c.made_at, c.archive.clone()))
                 .max()
         };
         for candidate in &all {
