@@ -647,8 +647,11 @@ fn a_backup_of_an_emptied_home_does_not_take_the_place_of_the_last_full_one() {
     let mut env = TestEnv::new();
     sample_home(&env);
     let complete = backup(&env, &[]);
+    // The login stays, so that both archives are of one account.
+    let login = fs::read(env.codex_home().join("auth.json")).expect("read");
     fs::remove_dir_all(env.codex_home()).expect("remove");
     fs::create_dir(env.codex_home()).expect("create");
+    fs::write(env.codex_home().join("auth.json"), login).expect("write");
     env.set("CODEX_MANAGER_NOW", "2026-11-20T13:00:00Z");
     let run = env.run(["backup", "--no-status", "--if-older", "0min"]);
     let name = complete.file_name().unwrap().to_str().unwrap();
@@ -665,6 +668,10 @@ fn a_backup_of_an_emptied_home_does_not_take_the_place_of_the_last_full_one() {
         .code(0)
         .json();
     assert_eq!(kept["drop"], json!([]), "{kept}");
+    assert!(
+        kept.to_string().contains("last with conversations"),
+        "{kept}"
+    );
     let restored = env.run(["restore", "latest", "--yes"]).code(0);
     assert!(
         restored

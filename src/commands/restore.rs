@@ -35,8 +35,9 @@ use std::path::{Path, PathBuf};
   codex-manager restore latest --to ~/elsewhere        # a home of its own")]
 pub(crate) struct RestoreArgs {
     /// A name under backups/ or its beginning, a number of `list-backups`, a path, an account, or `latest`: the newest
-    /// undamaged archive of this home that is neither a safety nor a partial one, full ones first, and of these the ones
-    /// with conversations; `latest~1` is the one before it. Archives of other homes count only if this home has none [default: a picker; with `--session ID`, the archive with the most messages of it]
+    /// undamaged archive of this home that is neither a safety nor a partial one, full ones first, and of these the
+    /// ones with conversations; `latest~1` is the one before it. Archives of other homes count only if this home has
+    /// none [default: a picker; with `--session ID`, the archive with the most messages of it]
     #[arg(value_name = "ARCHIVE|ACCOUNT|latest")]
     archive_name: Option<String>,
     #[command(flatten)]
@@ -236,7 +237,7 @@ fn warn_of_newer(context: &Context, records: &[ArchiveRecord], latest: &ArchiveR
         is_newer && r.metadata.has_no_conversations() && r.is_usable()
     };
     if let Some(newer) = latest_first.iter().find(is_passed_over) {
-        let cause = if newer.metadata.excludes {
+        let cause = if newer.metadata.lacks_conversations() {
             "was made with --exclude or backup.exclude and "
         } else {
             ""

@@ -123,7 +123,10 @@ impl BackupArgs {
         warn_all(&context.ui, &recorded_archive.warnings);
         let is_recorded = warn_not_recorded(&context.ui, recorded_archive.failures);
 
-        let lost_all = !published.metadata.excludes && published.metadata.has_no_conversations();
+        // Neither exclusions nor unreadable files are the cause.
+        let lost_all = published.metadata.has_no_conversations()
+            && !published.metadata.lacks_conversations()
+            && published.metadata.skipped == 0;
         let last_with_conversations = previous
             .as_ref()
             .filter(|last| lost_all && last.metadata().lists_conversations())
@@ -206,11 +209,12 @@ impl BackupArgs {
         }
     }
 
-    /// Opens the last archive of this home and mode. Returns `None` if there is none or it cannot be opened, because
-    /// the backup can read every file of the home instead.
+    /// Opens the last archive of this home and mode, one with conversations if there is one. Returns `None` if there is
+    /// none or it cannot be opened, because the backup can read every file of the home instead.
     fn open_previous_archive(&self, context: &Context) -> Result<Option<ArchiveReader>> {
         let records = context.archives()?;
-        let last = store::find_last_of_home(&records, context.codex_home(), self.capture.mode);
+        let last =
+            store::find_last_with_conversations(&records, context.codex_home(), self.capture.mode);
         let path = last.map(|record| context.backups().join(&record.path));
         Ok(path.and_then(|path| ArchiveReader::open(&path).ok()))
     }

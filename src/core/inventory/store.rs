@@ -318,20 +318,35 @@ fn restore_preference(record: &ArchiveRecord, home: &Path) -> RestorePreference 
     )
 }
 
-/// Returns the newest archive of this home and mode without known damage, one with conversations if there is one. Skips
-/// safety backups and single logins, which may hold few files.
+/// Returns the newest archive of this home and mode without known damage. Skips safety backups and single logins, which
+/// may hold few files.
 pub fn find_last_of_home<'a>(
     records: &'a [ArchiveRecord],
     home: &Path,
     mode: BackupMode,
 ) -> Option<&'a ArchiveRecord> {
-    let is_of_home_and_mode = |m: &Metadata| {
-        m.mode == mode && !m.is_single_login() && !m.is_safety() && m.records_home(home)
-    };
-    find_newest_usable(records, |m| {
-        is_of_home_and_mode(m) && !m.has_no_conversations()
+    find_newest_usable(records, |metadata| {
+        is_of_home_and_mode(metadata, home, mode)
     })
-    .or_else(|| find_newest_usable(records, is_of_home_and_mode))
+}
+
+/// Like [`find_last_of_home`], but prefers archives with conversations, from which a backup copies more data.
+pub fn find_last_with_conversations<'a>(
+    records: &'a [ArchiveRecord],
+    home: &Path,
+    mode: BackupMode,
+) -> Option<&'a ArchiveRecord> {
+    find_newest_usable(records, |metadata| {
+        is_of_home_and_mode(metadata, home, mode) && !metadata.has_no_conversations()
+    })
+    .or_else(|| find_last_of_home(records, home, mode))
+}
+
+fn is_of_home_and_mode(metadata: &Metadata, home: &Path, mode: BackupMode) -> bool {
+    metadata.mode == mode
+        && !metadata.is_single_login()
+        && !metadata.is_safety()
+        && metadata.records_home(home)
 }
 
 #[cfg(test)]
@@ -387,5 +402,23 @@ mod tests {
         let find = |records| find_last_of_home(records, Path::new("/home"), BackupMode::Full);
         assert_eq!(find(&records).map(|r| r.path.as_str()), Some("good"));
         assert_eq!(find(&records[2..]), None);
+    }
+
+    #[test]
+    fn only_a_backup_prefers_an_archive_with_conversations() {
+        let lists = |file: &'static str| {
+            move |r: &mut ArchiveRecord| r.metadata.captured_files = vec![file.into()]
+        };
+        let records = [
+            record("full", "2026-11-01T00:00:00+00:00", lists("sessions/")),
+            record("empty", "2026-11-02T00:00:00+00:00", lists("auth.json")),
+        ];
+        let (home, mode) = (Path::new("/home"), BackupMode::Full);
+        let last = find_last_of_home(&records, home, mode);
+        assert_eq!(last.map(|r| r.path.as_str()), Some("empty"));
+        let previous = find_last_with_conversations(&records, home, mode);
+        assert_eq!(previous.map(|r| r.path.as_str()), Some("full"));
+        let previous = find_last_with_conversations(&records[1..], home, mode);
+        assert_eq!(previous.map(|r| r.path.as_str()), Some("empty"));
     }
 }
