@@ -23,9 +23,9 @@ use codex_manager_core::vault::snapshot::{self, Snapshot};
 /// Remove old snapshots from the vault
 ///
 /// Applies the rules of `prune`, separately for each account, machine and home. The newest full
-/// snapshot of each is always kept, and so is the last one with messages that a conversation of the Codex home lacks,
-/// until `history losses --vault --accept`. There is no trash: unused data is deleted from the repository.
-/// Snapshots of other programs are never removed.
+/// snapshot of each is always kept, one with conversations if one has some, and so is the last one with messages that a
+/// conversation of the Codex home lacks, until `history losses --vault --accept`. There is no trash: unused data is
+/// deleted from the repository. Snapshots of other programs are never removed.
 #[derive(Debug, Args)]
 #[command(after_help = "Examples:
   codex-manager vault forget --keep-last 3 --keep-weekly 4 --dry-run

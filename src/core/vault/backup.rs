@@ -104,6 +104,7 @@ fn backup_until_unchanged(
         let tags = SnapshotTags {
             machine: origin.machine.map(str::to_owned),
             profile: origin.profile.map(str::to_owned),
+            has_no_conversations: tree.manifest.metadata.has_no_conversations(),
             metadata: tree.manifest.metadata.clone(),
             imported: None,
         };

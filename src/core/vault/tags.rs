@@ -18,6 +18,8 @@ pub struct SnapshotTags {
     /// Only these fields are in tags: mode, account, label, home, the number and size of the files, the number of
     /// skipped paths, and whether globs excluded any.
     pub metadata: Metadata,
+    /// See [`Metadata::has_no_conversations`]. Snapshots of earlier versions do not say so.
+    pub has_no_conversations: bool,
     /// Id of the machine; `None` after an import.
     pub machine: Option<String>,
     /// Profile of the account on the machine that made the snapshot.
@@ -50,6 +52,7 @@ impl SnapshotTags {
             ("files", Some(&*files)),
             ("bytes", Some(&*bytes)),
             ("excludes", metadata.excludes.then_some(excludes)),
+            ("conversations", self.has_no_conversations.then_some("none")),
             ("skipped", (metadata.skipped > 0).then_some(&*skipped)),
             ("archive", self.imported.as_deref()),
         ];
@@ -93,6 +96,7 @@ impl SnapshotTags {
                 skipped: number("skipped"),
                 ..Metadata::default()
             },
+            has_no_conversations: value("conversations").is_some_and(|what| what == "none"),
             machine: value("machine"),
             profile: value("profile"),
             imported: value("archive"),
@@ -128,6 +132,7 @@ mod tests {
                 skipped: 1,
                 ..Metadata::default()
             },
+            has_no_conversations: true,
             ..SnapshotTags::default()
         };
         let tags = own.to_tags();
