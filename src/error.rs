@@ -14,6 +14,7 @@ mod transfer;
 mod vault;
 
 use self::ErrorKind::{Failed, Refused, Usage};
+pub(crate) use self::vault::STORE_PASSWORD;
 use codex_manager_core::codex::{AUTH_JSON, LoginStorageError};
 use codex_manager_core::inventory::remedies::{
     describe_making_writable, format_rename_aside_command,

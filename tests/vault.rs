@@ -499,30 +499,6 @@ fn relative_paths_in_variables_and_urls_work_for_every_command() {
 }
 
 #[test]
-fn a_password_that_is_not_stored_leads_to_storing_it() {
-    let Some(mut env) = vault_env() else { return };
-    let again = env.run(["vault", "init", "vault"]).code(0);
-    assert!(again.stderr.contains("is not stored"), "{again}");
-
-    let stores = "codex-manager config set vault.password_file FILE";
-    assert!(again.stderr.contains(stores), "{again}");
-    env.set("RESTIC_PASSWORD", "wrong");
-    let wrong = env.run(["vault", "snapshots"]);
-    assert!(wrong.stderr.contains(stores), "{wrong}");
-    env.unset("RESTIC_PASSWORD");
-    for args in [
-        &["backup", "--vault", "--no-status"][..],
-        &["find", "--machines", "word"],
-        &["history", "losses", "--vault"],
-    ] {
-        let run = env.run(args);
-        assert!(run.stderr.contains(stores), "{args:?}: {run}");
-    }
-    let found = env.run(["doctor"]);
-    assert!(found.stdout.contains("no password is stored"), "{found}");
-}
-
-#[test]
 fn a_machine_without_snapshots_is_named() {
     let Some(env) = vault_env() else { return };
     backup(&env);

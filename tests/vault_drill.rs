@@ -152,7 +152,7 @@ fn installing_the_job_without_a_stored_password_warns() {
     assert!(run.stderr.contains("do not have RESTIC_PASSWORD"), "{run}");
     assert!(
         run.stderr
-            .contains("codex-manager config set vault.password_file FILE"),
+            .contains("codex-manager vault init URL --password-file FILE"),
         "{run}"
     );
 }

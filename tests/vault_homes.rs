@@ -1,6 +1,7 @@
 //! Vaults of several homes, of homes with unusual names and modes, and of homes that change.
 
 use crate::support::env::{TestEnv, assert_same_tree};
+use crate::support::restic::PASSWORD;
 use crate::support::sample::{FIRST, line, put, put_at, rollout, sample_home_at, set_time};
 use crate::vault::{backup, snapshots, vault_env};
 use crate::vault_faults::{assert_error, assert_intact, replace_verb};
@@ -228,4 +229,42 @@ fn two_homes_in_one_vault_are_distinguished() {
     let id = first["snapshot"].as_str().unwrap();
     let _ = env.run(["vault", "restore", id]).code(0);
     assert_eq!(text(&other), "of this home\n");
+}
+
+#[test]
+fn a_password_that_is_not_stored_leads_to_storing_it() {
+    let Some(mut env) = vault_env() else { return };
+    let again = env.run(["vault", "init", "vault"]).code(0);
+    assert!(again.stderr.contains("is not stored"), "{again}");
+
+    let stores = "codex-manager vault init URL --password-file FILE";
+    assert!(again.stderr.contains(stores), "{again}");
+    env.set("RESTIC_PASSWORD", "wrong");
+    let wrong = env.run(["vault", "snapshots"]);
+    assert!(
+        wrong.stderr.contains("correct it where it is set"),
+        "{wrong}"
+    );
+    assert!(!wrong.stderr.contains(stores), "{wrong}");
+    env.unset("RESTIC_PASSWORD");
+    for args in [
+        &["backup", "--vault", "--no-status"][..],
+        &["find", "--machines", "word"],
+        &["history", "losses", "--vault"],
+    ] {
+        let run = env.run(args);
+        assert!(run.stderr.contains(stores), "{args:?}: {run}");
+    }
+    let found = env.run(["doctor"]);
+    assert!(found.stdout.contains("no password is stored"), "{found}");
+
+    // The command of the hint stores the password, and says nothing about it with the variable.
+    fs::write(env.path("pw"), format!("{PASSWORD}\n")).expect("write");
+    let _ = env
+        .run(["vault", "init", "vault", "--password-file", "pw"])
+        .code(0);
+    let _ = env.run(["vault", "snapshots"]).code(0);
+    env.set("RESTIC_PASSWORD", PASSWORD);
+    let again = env.run(["vault", "init", "vault"]).code(0);
+    assert!(!again.stderr.contains("is not stored"), "{again}");
 }

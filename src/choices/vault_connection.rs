@@ -1,7 +1,7 @@
 //! The options of all vault commands: repository, password and program.
 
 use crate::context::Context;
-use crate::error::Result;
+use crate::error::{Result, STORE_PASSWORD};
 use clap::Args;
 use codex_manager_core::io::machine;
 use codex_manager_core::vault::password::{NamedPassword, Password};
@@ -178,7 +178,7 @@ pub(crate) fn warn_if_jobs_cannot_open_vault(context: &Context) {
         None | Some(Password::Environment)
     ) {
         ui.warn("every run will fail with exit code 4: scheduled runs have no terminal and do not have RESTIC_PASSWORD");
-        ui.note("set a file with the password: codex-manager config set vault.password_file FILE");
+        ui.note(STORE_PASSWORD);
     }
 }
 

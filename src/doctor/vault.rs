@@ -5,6 +5,7 @@ use super::permissions::mode_open_to_others;
 use crate::config::VaultSettings;
 use crate::config::file::ConfigFile;
 use crate::context::Context;
+use crate::error::STORE_PASSWORD;
 use crate::ui::time;
 use chrono::{DateTime, Duration, Utc};
 use codex_manager_core::io::clock::Timestamp;
@@ -83,9 +84,7 @@ fn check_password_file(context: &Context, settings: &VaultSettings) -> Option<Ch
             return Some(
                 Check::warn(ID, "no password is stored")
                     .because("runs without a terminal cannot open the vault")
-                    .advised(
-                        "name a file with it: codex-manager config set vault.password_file FILE",
-                    ),
+                    .advised(STORE_PASSWORD),
             );
         }
     };

@@ -14,8 +14,12 @@ const INSTALL: &str = if cfg!(target_os = "macos") {
     "install it: sudo apt install restic, or with the package manager of your system"
 };
 
-/// Commands that use the vault among others, such as `sync run`, have no option for the password.
-const GIVE_PASSWORD: &str = "name a file with the password once: codex-manager config set vault.password_file FILE, or set RESTIC_PASSWORD_FILE";
+/// How to store the password. Commands that use the vault among others, such as `sync run`, have no option for it.
+pub(crate) const STORE_PASSWORD: &str =
+    "store it once: codex-manager vault init URL --password-file FILE";
+
+/// The places that a wrong password may come from.
+const CORRECT_PASSWORD: &str = "correct it where it is set: --password-file, a variable RESTIC_PASSWORD…, vault.password_file, or the stored file";
 
 impl Advised for VaultError {
     fn to_command_error(&self) -> CommandError {
@@ -30,7 +34,7 @@ impl Advised for VaultError {
             Self::TooOld { .. } => self.hint(Failed, "codex-manager needs restic 0.14 or newer"),
             Self::NotRestic(_) => self.hint(Usage, "pass the path of restic: --restic-bin FILE; for all commands: codex-manager config set vault.program FILE"),
             Self::NotConfigured => self.hint(Usage, "set one up: codex-manager vault init URL"),
-            Self::NoPassword => self.hint(Usage, GIVE_PASSWORD),
+            Self::NoPassword => self.hint(Usage, STORE_PASSWORD),
             Self::Restic { fault, .. } => to_fault_error(*fault, self),
             Self::NoProgress(_) => self.hint(Failed, "run the same command again; --timeout SECONDS allows longer pauses; earlier snapshots are unaffected"),
             Self::NoSnapshot(_) => self.hint(Failed, "list them: codex-manager vault snapshots"),
@@ -50,7 +54,7 @@ fn to_fault_error(fault: Fault, error: &VaultError) -> CommandError {
         Fault::NoRepository => wrapped
             .hint("if its disk is not mounted, mount it first; if it was moved, name its new place; else create it: codex-manager vault init URL"),
         Fault::Exists => wrapped.hint("use it with its password: codex-manager vault init URL"),
-        Fault::WrongPassword => wrapped.nothing_changed(GIVE_PASSWORD),
+        Fault::WrongPassword => wrapped.nothing_changed(CORRECT_PASSWORD),
         Fault::Locked => wrapped.hint("wait for the other process to end, then run the same command again; if it was killed, its lock expires after 30 minutes, or remove it: restic unlock"),
         Fault::Network => wrapped.hint("check the connection, then run the same command again; earlier snapshots are unaffected"),
         Fault::Credentials => wrapped.nothing_changed("check the credentials of the storage; for S3: AWS_ACCESS_KEY_ID and AWS_SECRET_ACCESS_KEY"),

@@ -4,13 +4,13 @@ use crate::choices::vault_connection::{ConnectionArgs, to_absolute_url};
 use crate::config::file::ConfigFile;
 use crate::config::{file_access, find_setting};
 use crate::context::Context;
-use crate::error::{CommandError, Outcome, Result};
+use crate::error::{CommandError, Outcome, Result, STORE_PASSWORD};
 use crate::ui::object;
 use clap::Args;
 use codex_manager_core::codex::redaction::redact_message;
-use codex_manager_core::io::{OrdinaryPath, SecretBytes};
+use codex_manager_core::io::{Environment, OrdinaryPath, SecretBytes};
 use codex_manager_core::vault::fault::Fault;
-use codex_manager_core::vault::password::Password;
+use codex_manager_core::vault::password::{NamedPassword, Password};
 use codex_manager_core::vault::restic::Restic;
 use codex_manager_core::vault::{VaultError, snapshot, vault_folder};
 use std::path::{Path, PathBuf};
@@ -72,11 +72,10 @@ impl VaultInitArgs {
 
         match &password {
             Password::Typed(typed) => store_password(context, typed)?,
-            Password::Environment => ui.note(
-                "the password is in a variable of restic and is not stored; for runs without the variable, name a file \
-                 with it: codex-manager config set vault.password_file FILE",
-            ),
-            Password::File(_) | Password::Command(_) => {}
+            Password::Environment if !has_stored_password(context) => ui.note(format_args!(
+                "the password is in a variable of restic and is not stored; for runs without the variable, {STORE_PASSWORD}"
+            )),
+            Password::Environment | Password::File(_) | Password::Command(_) => {}
         }
         save_settings(context, connection, url)?;
 
@@ -138,6 +137,14 @@ fn print_json(context: &Context, url: &str, source: &str, opened: Option<&Opened
         .with("password", source)
         .with("dry_run", opened.is_none());
     context.ui.document("vault init", &json);
+}
+
+/// Returns true if runs without a variable of restic have a password.
+fn has_stored_password(context: &Context) -> bool {
+    let configured = &context.settings.preferences.vault.password;
+    let (no_flags, no_variables) = (NamedPassword::default(), Environment::default());
+    let folder = vault_folder(context.manager_home());
+    Password::find(&no_flags, configured, &no_variables, &folder).is_some()
 }
 
 /// Stores a typed password in a file of the manager home.
