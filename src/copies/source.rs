@@ -5,6 +5,7 @@ use codex_manager_core::archive::{
     ArchiveError, ArchiveReader, Extent, FileEntry, FileList, Sink, file_extract,
     parse_rollout_name,
 };
+use codex_manager_core::codex::rollout::split_uuid;
 use codex_manager_core::codex::{ListedThread, RolloutName, ThreadFilter, threads};
 use codex_manager_core::conversations::messages::{self, Message};
 use codex_manager_core::history::{JsonlLine, LineReader, rollout, session_index, thread_choice};
@@ -91,8 +92,8 @@ pub(crate) fn read_messages(
 }
 
 /// Returns the file names of the rollouts of one conversation, then those of the rollouts that they continue. Chooses
-/// the conversation by [`thread_choice::find_named`], with the names in the session index of `source` and the titles in its
-/// state database.
+/// the conversation by [`thread_choice::find_named`], with the names in the session index of `source` and the titles in
+/// its state database.
 ///
 /// # Errors
 /// No conversation or several ones match, or a file of `source` cannot be read.
@@ -122,7 +123,7 @@ pub(crate) fn find_rollout_names(
     let mut matching_files =
         thread_choice::find_named(&files.iter(), name_or_id, id_of, has_no_title);
 
-    if matching_files.is_empty() {
+    if matching_files.is_empty() && may_be_title(name_or_id) {
         // The titles are read only if no id matches, because an archive has them near its end.
         let titles = read_titles(source)?;
         let has_title = |file: &RolloutName, fits: &dyn Fn(&str) -> bool| {
@@ -149,6 +150,13 @@ pub(crate) fn find_rollout_names(
                 .hint(format!("use the id of one of them: {rollout_names}")))
         }
     }
+}
+
+/// Returns false for a complete id and for the path of a rollout, which name one conversation.
+fn may_be_title(text: &str) -> bool {
+    let is_path = thread_choice::parse_thread_id_in_path(text).is_some();
+    let is_id = split_uuid(text).is_some_and(|(before, _)| before.is_empty());
+    !is_path && !is_id
 }
 
 /// Adds to `names` the rollouts that these rollouts continue (`history_base`), directly or through other rollouts, if
