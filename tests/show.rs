@@ -79,8 +79,10 @@ fn show_prints_markdown_with_folded_tools_and_marked_compactions() {
             .contains("no conversation has this id or title"),
         "{unknown}"
     );
-    let search = "codex-manager find 'the parser'";
+    let search = "codex-manager find WORDS";
     assert!(unknown.stderr.contains(search), "{unknown}");
+    let unknown = env.run(["show", "ffff-0"]).code(1);
+    assert!(!unknown.stderr.contains(search), "an id: {unknown}");
     let all = env
         .run(["show", "01a1", "--tools", "--reasoning"])
         .code(0)

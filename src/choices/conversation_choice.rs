@@ -65,8 +65,10 @@ impl<'r> ChosenConversation<'r> {
         if !home.is_dir() {
             return Err(error.hint(suggest_login(context)));
         }
-        let words = shell::quote_if_needed(&printable(text));
-        error = error.hint(format!("search for it: codex-manager find {words}"));
+        let is_id = text.chars().all(|c| c.is_ascii_hexdigit() || c == '-');
+        if !is_id {
+            error = error.hint("search for it: codex-manager find WORDS");
+        }
         let names = rows.iter().filter_map(ThreadRow::given_name);
         error.hints.extend(suggest_similar_names(text, names));
         Err(add_list_hints(error))
