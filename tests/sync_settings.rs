@@ -236,6 +236,9 @@ fn init_writes_through_a_link_but_not_through_a_broken_one() {
     // The settings of the replaced file are kept.
     let copy = pair.0.path("link.toml.bak");
     assert_eq!(fs::read_to_string(copy).unwrap(), "# mine\n");
+    let again = init(&["--force"]).code(0);
+    assert!(!again.stderr.contains("the old settings"), "{again}");
+    assert!(!pair.0.path("link.toml.bak-2").exists(), "the same text");
     fs::remove_file(&real).unwrap();
     for more in [&[][..], &["--force"]] {
         let run = init(more).code(1);

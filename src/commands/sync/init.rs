@@ -84,7 +84,9 @@ impl SyncInitArgs {
     fn write_configuration(&self, context: &Context, path: &Path, text: &str) -> Result<()> {
         let ui = &context.ui;
         atomic::create_private_folder(atomic::parent_of(path))?;
-        if self.force && path.exists() {
+        let is_unchanged =
+            || file_open::read_to_string(path).is_ok_and(|old_text| old_text == text);
+        if self.force && path.exists() && !is_unchanged() {
             let copy = atomic::keep_copy(path, ".bak")?;
             ui.note(format_args!("the old settings are in {}", copy.display()));
         }
