@@ -843,7 +843,8 @@ fn i2_the_hint_of_a_decision_does_not_undo_it() {
         let (_, hint) = text
             .split_once(" sync restore ")
             .unwrap_or_else(|| panic!("no hint: {run}"));
-        let hint = hint.split(' ').take_while(|word| !word.ends_with(':'));
+        // The command ends with the configuration, which `Pair::run` names too.
+        let hint = hint.split(' ').take_while(|word| *word != "-c");
         let args: Vec<_> = std::iter::once("restore").chain(hint).collect();
         let shown = pair.run("b", &args).code(0);
         assert!(shown.stdout.contains(ROLLOUT), "{shown}");
