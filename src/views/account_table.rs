@@ -42,7 +42,10 @@ pub(super) fn print_accounts(rows: &[(Account, Verdict)], context: &Context) {
     let cells = rows.iter();
     let cells = cells.map(|(account, verdict)| build_row(account, verdict, &names, context));
     Table::with_rows(&context.ui, COLUMNS, cells).print(&context.ui);
-    if rows.iter().any(|(account, _)| lacks_login(account)) {
+    // A login was moved on purpose, and its cell says so.
+    let needs_login =
+        |account: &Account| lacks_login(account) && account.login != LoginState::Moved;
+    if rows.iter().any(|(account, _)| needs_login(account)) {
         context.note("! no usable saved login; sign in: codex-manager profile login NAME");
     }
 }
