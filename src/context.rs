@@ -180,7 +180,7 @@ pub(crate) struct Flags {
     /// Print one JSON document on stdout instead of text
     #[arg(long, global = true)]
     pub json: bool,
-    /// Print no notes and no progress
+    /// Leave out notes, progress, and reports of what was done
     #[arg(short, long, global = true, conflicts_with = "verbose")]
     pub quiet: bool,
     /// Print each file that is read or written, and each program that is started. A run with a log writes its steps to

@@ -32,7 +32,7 @@ Global options (explained by: codex-manager help global):
       --codex-bin <FILE>    The Codex program
       --timezone <ZONE>     The local time zone
       --json                Print one JSON document on stdout instead of text
-  -q, --quiet               Print no notes and no progress
+  -q, --quiet               Leave out notes, progress, and reports
   -v, --verbose             Print files read and written, and programs started
       --color <WHEN>        When to use colour: auto, always, never
   -y, --yes                 Answer yes to every question";
