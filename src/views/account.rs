@@ -220,8 +220,8 @@ pub(crate) fn list_with_live_account(context: &Context, file: CooldownFile) -> V
     accounts::list_accounts(context.manager_home(), live.login(), file)
 }
 
-/// Returns the advice for a first archive: a backup, or if there is no Codex home to back up, a copy from another machine
-/// or a sign-in.
+/// Returns the advice for a first archive: a backup, or if there is no Codex home to back up, a copy from another
+/// machine or a sign-in.
 pub(crate) fn suggest_first_archive(context: &Context) -> String {
     if context.codex_home().is_dir() {
         "create one with: codex-manager backup".into()
