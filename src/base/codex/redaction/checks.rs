@@ -244,15 +244,31 @@ fn contains_any(value: &[u8], words: &str) -> bool {
 
 /// Returns true for variables, calls, paths, URLs and other text that is no secret itself.
 fn is_code(value: &[u8]) -> bool {
-    let has_chars_of_code = value.first().is_some_and(|b| b"!#=@".contains(b))
+    // Generators of passwords use the characters of code too.
+    has_chars_of_code(value)
+        && (!looks_generated(value) || is_marked_name(value) || has_form_of_code(value))
+        || value.starts_with(b"/") && !looks_random(value)
+        || contains_any(value, "// :: arn:")
+}
+
+/// Returns true for text with characters that are rare outside of code, except in passwords of generators.
+pub(super) fn has_chars_of_code(value: &[u8]) -> bool {
+    value.first().is_some_and(|b| b"!#=@".contains(b))
         || value.starts_with(b"&#")
         || value
             .iter()
-            .any(|b| b"(){}[]<>$*`".contains(b) || b.is_ascii_whitespace());
-    // Generators of passwords use these characters too.
-    has_chars_of_code && (!looks_generated(value) || has_form_of_code(value))
-        || value.starts_with(b"/") && !looks_random(value)
-        || contains_any(value, "// :: arn:")
+            .any(|b| b"(){}[]<>$*`".contains(b) || b.is_ascii_whitespace())
+}
+
+/// Returns true for a name or path behind a mark: `$dbPassword2`, `!GetSecretValue`, `@string/password`.
+fn is_marked_name(value: &[u8]) -> bool {
+    let is_name = |b: &u8| b.is_ascii_alphanumeric() || b"_.:/-".contains(b);
+    value.split_first().is_some_and(|(mark, name)| {
+        // A number may end any name.
+        let name_end = name.iter().rposition(|b| !b.is_ascii_digit());
+        let word = &name[..name_end.map_or(0, |at| at + 1)];
+        b"$!#=@*".contains(mark) && name.iter().all(is_name) && !looks_random(word)
+    })
 }
 
 /// Returns true for text as a generator of passwords makes it: at least 8 characters without a blank, and letters with
@@ -481,5 +497,47 @@ mod tests {
         }
         let (redacted, _) = redact_and_count("postgres://app:$!&wg7OwHM(cs!j%&B@db/app");
         assert_eq!(redacted, "postgres://[redacted]@db/app");
+    }
+
+    #[test]
+    fn a_password_before_punctuation_is_replaced_without_it() {
+        for text in [
+            "password=?<br>",
+            "<td>password: ?<br></td>",
+            "[password=?](https://host/x)",
+            "PASSWORD=?(admin)",
+            "password=?,{}",
+            "?password=?&ids[0]=3",
+            "password=?>{}",
+            "DB_PASSWORD=?<newline>",
+        ] {
+            let (before, after) = text.rsplit_once('?').unwrap();
+            let (redacted, count) = redact_and_count(&format!("{before}Hunter2xyz{after}"));
+            assert_eq!(redacted, format!("{before}[redacted]{after}"));
+            assert_eq!(count, 1);
+        }
+    }
+
+    #[test]
+    fn names_behind_a_mark_are_no_passwords() {
+        for text in [
+            "DBPassword: !ImportValue shared",
+            "Password: !FindInMap [a, b, c]",
+            "password: !GetSecretValue",
+            "this.hidePassword = !hidePassword;",
+            "SET password = @NewPassword",
+            "android:password=\"@string/passwordHint\"",
+            "password: *PasswordRef1",
+            "$password = $env:DB_PASSWORD",
+            "tool --password $HOME/pw1/x",
+            "tool --password $DB_PASSWORD_v2",
+            "PASSWORD=$DB_PASSWORD_v2",
+            "PASSWORD=$Prefix_DB",
+            "PASSWORD=\"$dbPassword2024\"",
+            "password: \"$db2Password\"",
+            "password: \"$DBPassword\"",
+        ] {
+            assert_eq!(redact_and_count(text), (text.to_owned(), 0));
+        }
     }
 }

@@ -512,7 +512,7 @@ mod tests {
             "password = '{{ vault.Password1 }}' or \"%(Password1)s\" or '#{user.Password1}'",
             "password_pattern = '^[A-Z0-9]{8,}$'; \"password\": \"row[0].Password\"",
             "self.password_handler = HTTPBasicAuthHandler2(pm); pass_leaf = Leaf2(text_type, 'pass')",
-            "passwords: Dict2[str, AuthInfo] = {}; fn new(passphrase: Option2<&'static str>)",
+            "passwords: Dict2[str, AuthInfo] = {}; fn new(passphrase: Option<&'static str>)",
             "auth = dict(Email=credentials[0], Passwd=credentials[1], service=service)",
             "--responses NEW_PASSWORD=[Password1] --auth-parameters USERNAME=me,PASSWORD=[Password1]",
             "create_engine(\"mysql+mysqldb://scott:tiger@localhost/test\")",

@@ -231,15 +231,28 @@ impl SecretForm {
                 .then(|| secret.start..secret.start + line_value_len(tail));
         }
 
-        let len = match self.check {
-            FormCheck::Password => unquoted_password_len(before, tail).max(secret.len()),
-            _ => secret.len(),
+        let is_secret_of_len = |len: usize| {
+            let value = &tail[..len.min(MAX_CHECKED_BYTES)];
+            // In Markdown, `**` ends bold text.
+            let value = value.strip_suffix(b"**").unwrap_or(value);
+            is_secret(value, &tail[len..])
         };
-        let value = &tail[..len.min(MAX_CHECKED_BYTES)];
-        // In Markdown, `**` ends bold text.
-        let value = value.strip_suffix(b"**").unwrap_or(value);
-        is_secret(value, &tail[len..])
-            .then(|| secret.start..find_secret_end(text, secret.start + len))
+        let place_of_len = |len| secret.start..find_secret_end(text, secret.start + len);
+
+        if self.check == FormCheck::Password {
+            let len = unquoted_password_len(before, tail);
+            if len > secret.len() {
+                if is_secret_of_len(len) {
+                    return Some(place_of_len(len));
+                }
+                // The punctuation does not belong to the password: `password=Hunter2xyz<br>`. But `[Password1` is only
+                // the beginning of code.
+                if checks::has_chars_of_code(&tail[..secret.len()]) {
+                    return None;
+                }
+            }
+        }
+        is_secret_of_len(secret.len()).then(|| place_of_len(secret.len()))
     }
 }
 
