@@ -34,9 +34,11 @@ const BASE64: GeneralPurpose = GeneralPurpose::new(
 /// The treatment of control characters and bidirectional controls, which exports and answers to agents leave out.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) enum Controls {
-    /// They separate words, as the terminal showed them: a carriage return, the NUL between variables.
+    /// They separate words, as the terminal showed them: a carriage return, the NUL between variables. Window titles,
+    /// links and other control strings stay, and the escapes in them are decoded, because some outputs have them.
     Kept,
-    /// The text before and after them is joined, as the reader of the export will see it.
+    /// The text before and after them is joined, as the reader of the export will see it. Control strings are removed
+    /// with their text.
     Removed,
 }
 
@@ -51,7 +53,7 @@ pub(super) struct UnescapedText<'a> {
 
 impl<'a> UnescapedText<'a> {
     /// Decodes backslash escapes, character references and percent signs that encode ASCII, and removes terminal
-    /// escapes and characters without a width. Other text stays.
+    /// escapes (colours and the like, all with [`Controls::Removed`]) and characters without a width. Other text stays.
     pub(super) fn decode(original: &'a str, controls: Controls) -> Self {
         // The last range begins all characters but ASCII.
         let begins_escape =
@@ -128,7 +130,13 @@ fn parse_escape(text: &str, controls: Controls) -> Option<(usize, Option<char>)>
 
 /// Parses a terminal escape or a character that the reader does not see, or sees as a blank.
 fn parse_hidden(text: &str, controls: Controls) -> Option<(usize, Option<char>)> {
-    if let Some(after) = ansi::strip_escape(text) {
+    // `ESC [`, or a choice of the character set.
+    let is_without_text = |sequence: &str| sequence.starts_with(|c| matches!(c, '[' | ' '..='/'));
+    let is_kept = controls == Controls::Kept
+        && text
+            .strip_prefix('\x1b')
+            .is_some_and(|sequence| !is_without_text(sequence));
+    if !is_kept && let Some(after) = ansi::strip_escape(text) {
         return Some((text.len() - after.len(), None));
     }
 
@@ -311,6 +319,9 @@ mod tests {
             let decoded = UnescapedText::decode(original, Controls::Kept);
             assert_eq!(decoded.text, plain, "{original}");
         }
+        let strings = "\x1b]8;;a%2Db\x07c\x1b]0;\\x2d\x1bPd&#45;";
+        let kept = UnescapedText::decode(strings, Controls::Kept);
+        assert_eq!(kept.text, "\x1b]8;;a-b\x07c\x1b]0;-\x1bPd-");
         let text = UnescapedText::decode(r"xü \u002db\u002d c", Controls::Kept);
         assert_eq!(text.text, "xü -b- c");
         assert_eq!(text.original_range(&(0..3)), 0..3);

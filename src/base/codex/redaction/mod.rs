@@ -368,6 +368,11 @@ mod tests {
             key.replace('-', "-\u{200b}"),
             key.replace("proj", "\u{1b}(B\u{1b}[mproj\u{f}"),
             key.replace("proj", "\u{1b}]8;;file:///x\u{7}proj\u{1b}]8;;\u{1b}\\"),
+            format!("\u{1b}]52;c;{base64}\u{7}"),
+            key.replace('-', "%2D")
+                .replace("sk", "\u{1b}]8;;https://h/x?k=sk")
+                + "\u{7}link\u{1b}]8;;\u{7}",
+            key.replace('-', r"\u002d").replace("sk", "\u{1b}]0;sk"),
             key.replace("proj", "\u{202e}proj\r"),
             key.chars().flat_map(|c| [c, '\0']).collect(),
             format!("x\r\u{1b}[31m{key}"),
@@ -508,6 +513,7 @@ mod tests {
             "saslAuth: arn:aws:secretsmanager:us-east-1:01234567890:secret:SaslScram256",
             "client_auth_class = OAuth2ClientAuth\n",
             "tokenPostfix: \".freemarker2\",",
+            "> Auth OAuth2.0 flow: the secret holds data: user1:pw2",
             "password: \"$dbPassword1\", passwd='${DB_PASS1:-Abc}', pwd = \"<Your-Password1>\"",
             "password = '{{ vault.Password1 }}' or \"%(Password1)s\" or '#{user.Password1}'",
             "password_pattern = '^[A-Z0-9]{8,}$'; \"password\": \"row[0].Password\"",
