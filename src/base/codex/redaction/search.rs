@@ -300,6 +300,8 @@ fn map_len(before: &[u8], text: &[u8]) -> usize {
         let (mut is_in_string, mut previous_byte) = (false, b' ');
         let is_end = |b: &u8| {
             is_in_string ^= *b == b'"' && previous_byte != b'\\';
+            // No string goes on in the next line.
+            is_in_string &= *b != b'\n';
             previous_byte = *b;
             *b == b'}' && !is_in_string
         };
@@ -310,15 +312,26 @@ fn map_len(before: &[u8], text: &[u8]) -> usize {
     let line_before = before.iter().rev().take(MAX_FORM_BYTES);
     let column = line_before.take_while(|b| **b != b'\n').count();
     let mut line_starts = memchr::memchr_iter(b'\n', text).map(|at| at + 1);
-    let is_outside = |at: &usize| text[*at..].iter().take_while(is_indent).count() < column;
+    let is_outside = |at: &usize| {
+        let line = &text[*at..];
+        let indent = line.iter().take_while(is_indent).count();
+        // An empty line or a comment, but not the `---` before the next document.
+        let is_ignored = matches!(line.get(indent), None | Some(b'\n' | b'\r' | b'#'));
+        indent < column && (!is_ignored || line.starts_with(b"---"))
+    };
     let len = line_starts.find(is_outside).unwrap_or(text.len());
     text[..len].trim_ascii_end().len()
 }
 
-/// Returns the length of a value that ends with its line or at a quote or bracket.
+/// Returns the length of a value that ends with its line or at a quote or bracket, except in JSON: `state={"i_l":0}`.
 fn line_value_len(text: &[u8]) -> usize {
-    let is_end = |b: &u8| b"\n\"'`\\{}()".contains(b);
-    text.iter().position(is_end).unwrap_or(text.len())
+    static VALUE: LazyLock<Option<Regex>> = LazyLock::new(|| {
+        let json = r#"\{\\{0,4}"(?:[^\n{}]|\{[^\n{}]*\})*\}"#;
+        Regex::new(&format!(r#"\A(?-u:{json}|[^\n"'`\\{{}}()])*"#)).ok()
+    });
+    // The pattern is constant and tested, so it is always there.
+    let value = VALUE.as_ref().and_then(|value| value.find(text));
+    value.map_or(text.len(), |value| value.len())
 }
 
 /// Returns the length of a password without quotes with its punctuation, as a generator makes it. Zero if the value is
@@ -461,6 +474,12 @@ mod tests {
             format!("apiVersion: v1\ndata:\n{yaml}kind: Secret\nmetadata:\n  name: app\n"),
             format!("data:\n{yaml}immutable: true\nkind: Secret\n"),
             format!(
+                "kind: Secret\ndata:\n  a: x\n\n# more\n{yaml}\n  # last\n{yaml}---\nkind: x\n"
+            ),
+            format!("data:\n  a: x\n#\n  \n{yaml}kind: Secret\n"),
+            format!("{{\"data\": {{\n\"a\": \"b,\n {json}}},\n\"kind\": \"Secret\"}}"),
+            format!("{{\"kind\":\"Secret\",\"data\":{{\"a\":\"x\",{json}}},\"type\":\"x\"}}"),
+            format!(
                 "- apiVersion: v1\n{}  kind: Secret\n",
                 format!("data:\n{yaml}").replace("  ", "    ")
             ),
@@ -522,6 +541,14 @@ mod tests {
                     "curl x \\\n  -b '[redacted]' -v",
                 ),
                 (format!("curl -b sid={} x", LONG), "curl -b [redacted] x"),
+                (
+                    format!("Cookie: state={{\"i\":{{\"l\":0}}}}; sid={LONG}\nHost: x"),
+                    "Cookie: [redacted]\nHost: x",
+                ),
+                (
+                    format!("-H \"Cookie: a=b; g={{\\\"i_l\\\":0}}; {cookies}\" -v"),
+                    "-H \"Cookie: [redacted]\" -v",
+                ),
             ] {
                 assert_eq!(redact_and_count(&text).0, expected);
             }
