@@ -177,5 +177,8 @@ mod tests {
         ] {
             assert!(prices.clone().with_user_prices(text).is_err(), "{text}");
         }
+        let text = "[models.a]\ninput = \"hunter2, expected x\"\noutput = 1";
+        let error = prices.with_user_prices(text).unwrap_err().to_string();
+        assert_eq!(error, "line 2: invalid type, expected f64");
     }
 }

@@ -201,10 +201,14 @@ impl SettingsFile {
 /// Returns `line N: …`, without the text of the line, which may be a password.
 pub(crate) fn describe_toml_error(text: &str, error: &TomlError) -> String {
     let line = line_number(text, error.span().map_or(0, |span| span.start));
-    format!(
-        "line {line}: {}",
-        error.message().trim().replace('\n', ", ")
-    )
+    let message = error.message().trim().replace('\n', ", ");
+    // `invalid type: string "…", expected f64` repeats the value.
+    match (message.split_once(": "), message.rsplit_once(", expected ")) {
+        (Some((problem @ ("invalid type" | "invalid value"), _)), Some((_, expected))) => {
+            format!("line {line}: {problem}, expected {expected}")
+        }
+        _ => format!("line {line}: {message}"),
+    }
 }
 
 /// Returns the number of the line, from 1, that contains the byte at `offset`. For an offset at the end of the text,
