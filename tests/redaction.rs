@@ -88,14 +88,17 @@ in a text; a file with one is not synced, and a warning names its kind and its l
 - values whose name tells: `PASSWORD=`, `\"password\":`, `SECRET_KEY`, `*_TOKEN`, names of providers, in shell, YAML,
   JSON, XML, TOML, `.netrc`, `.npmrc`, kubeconfig, Kubernetes secrets and code,
 - passwords in URLs, `Authorization`, `X-Api-Key` and `Cookie` headers, options such as `--password`,
-- variables of fish, csh and Apache, parameters of AWS, passwords of Redis, salts of WordPress and hashes in `/etc/shadow`.
+- variables of fish, csh and Apache, parameters of AWS, passwords of Redis, salts of WordPress and hashes in
+  `/etc/shadow`.
 
 Exports and `show` also look behind escapes and into base64. Messages and logs lose more: any long opaque word.
 
 Not found: a password in a sentence or in a column of a table, in `.pgpass` with another port than 5432, a passphrase
-of plain words outside `NAME=value`, some passwords without quotes that have brackets, a secret that goes on in the
-next line or in another string, base64 of base64, or a secret in a picture or a compressed file. Examples and
-placeholders (`sk-your-key`, `AKIAIOSFODNN7EXAMPLE`) stay. So look at an export before you publish it.
+of plain words outside `NAME=value`, some passwords that have brackets, without quotes or in URLs, a password of plain
+letters behind a mark such as `$` or `!`, which is taken for a name, cookies behind a bracket that is not of JSON or
+without a secret in their first 4 KB, a secret that goes on in the next line or in another string, base64 of base64, or
+a secret in a picture or a compressed file. Examples and placeholders (`sk-your-key`, `AKIAIOSFODNN7EXAMPLE`) stay. So
+look at an export before you publish it.
 
 ## Other text
 
