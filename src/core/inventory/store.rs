@@ -320,7 +320,7 @@ fn restore_preference(record: &ArchiveRecord, home: &Path) -> RestorePreference 
 
 /// Returns the newest archive of this home and mode without known damage. Skips safety backups and single logins, which
 /// may hold few files.
-pub fn find_last_of_home<'a>(
+pub(crate) fn find_last_of_home<'a>(
     records: &'a [ArchiveRecord],
     home: &Path,
     mode: BackupMode,
