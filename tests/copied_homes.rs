@@ -169,11 +169,16 @@ fn i2_i5_the_live_login_of_a_copied_home_is_not_used() {
         let run = there(args);
         assert!(format!("{run}").contains("is a copy"), "{run}");
     }
-    let refused = there(&["launch", "alice", "--", "exec", "hello"]).code(5);
+    let launch = ["launch", "alice", "--", "exec", "hello"];
+    let refused = there(&launch).code(5);
     assert!(refused.stderr.contains("use ACCOUNT"), "{refused}");
 
     let _ = lab.say("renews the login");
     assert_eq!(read_refresh_token(&lab.home()), "rt.acct-alice.f1.2");
+    // The copy is older now, and Codex would renew it.
+    let _ = there(&launch).code(5);
+    let _ = there(&["status"]).code(6);
+    assert_eq!(live(&copy), before);
     assert_eq!(lab.backend.reused_tokens(), [""; 0]);
 }
 

@@ -105,10 +105,12 @@ impl CurrentArgs {
         show_workspaces(workspaces.as_deref().unwrap_or_default(), context);
         show_processes(live_entry, daemon.as_ref(), &processes, context);
         note_folder_account(&accounts, context);
-        let owner_of_copy = context.profiles().find_owner_of_copy(&auth, home);
+        let owner_of_copy = context
+            .profiles()
+            .find_owner_of_copy(&auth, home, &context.now());
         if let Some(owner_home) = owner_of_copy.filter(|_| uses_auth_json) {
             context.warn(format_args!(
-                "the login is a copy of the one in {}: {}",
+                "the login is a copy of the one in {}, or older: {}",
                 owner_home.display(),
                 suggest_switch_of_owner(&owner_home)
             ));

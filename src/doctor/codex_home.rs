@@ -245,7 +245,7 @@ fn check_login(context: &Context, store: CredentialStore) -> Check {
     let find_owner = |auth| {
         context
             .profiles()
-            .find_owner_of_copy(auth, context.codex_home())
+            .find_owner_of_copy(auth, context.codex_home(), &context.now())
     };
     let owner_home = auth.as_ref().ok().and_then(find_owner);
     if let Some(owner_home) = owner_home.filter(|_| store.may_read_auth_json()) {

@@ -250,25 +250,36 @@ pub fn take_needed(
     Ok(entries.extract_if(.., is_needed).collect())
 }
 
-/// Takes the entries whose conversation is in its home again, but lacks text of the trashed version, out of `entries`.
-/// Returns each with the path of the live rollout, or with the reason why the versions cannot be compared.
+/// Takes the entries out of `entries` whose conversation is in its home again, or in another entry that stays, but lacks
+/// text of the trashed version there. Returns each with the path of that rollout, or with the reason why the versions
+/// cannot be compared.
+///
+/// # Errors
+/// The trash cannot be listed.
 pub fn take_more_complete(
+    manager_home: &Path,
     entries: &mut Vec<TrashEntry>,
-) -> Vec<(TrashEntry, Result<PathBuf, IoError>)> {
+) -> Result<Vec<(TrashEntry, Result<PathBuf, IoError>)>, TrashError> {
+    let deleted_folders: HashSet<_> = entries.iter().map(|entry| entry.folder.clone()).collect();
+    let mut kept_entries = list_entries(manager_home)?;
+    kept_entries.retain(|entry| !deleted_folders.contains(&entry.folder));
     let mut rollouts_by_home = HashMap::new();
     let (mut more_complete, mut others) = (Vec::new(), Vec::new());
     for entry in entries.drain(..) {
         let home = &entry.conversation.home.0;
-        let live_rollouts = rollouts_by_home
-            .entry(home.clone())
-            .or_insert_with(|| list_rollouts_by_name(home));
+        let live_rollouts = rollouts_by_home.entry(home.clone()).or_insert_with(|| {
+            let mut rollouts = list_rollouts_by_name(home);
+            let of_home = kept_entries.iter().filter(|kept| kept.is_of_home(home));
+            of_home.for_each(|kept| kept.add_rollouts_to(&mut rollouts));
+            rollouts
+        });
         match entry.find_less_complete_rollout(live_rollouts).transpose() {
             Some(live) => more_complete.push((entry, live)),
             None => others.push(entry),
         }
     }
     *entries = others;
-    more_complete
+    Ok(more_complete)
 }
 
 /// Returns true for the name of an entry, but not of the lock or of an incomplete entry.

@@ -271,8 +271,17 @@ impl TrashEntry {
         Ok(())
     }
 
-    /// Returns the path of a rollout that lacks text of its trashed version, if the home has the conversation again.
-    /// `live_rollouts` are the rollouts of the home.
+    pub(super) fn add_rollouts_to(&self, rollouts: &mut RolloutsByName) {
+        for (path, name) in &self.conversation.files {
+            if let Some(rollout_name) = rollout_name(&path.0) {
+                let paths = rollouts.entry(rollout_name).or_default();
+                paths.push(self.folder.join(name));
+            }
+        }
+    }
+
+    /// Returns the path of a rollout that lacks text of its trashed version, if `live_rollouts` has the conversation:
+    /// the rollouts of the home, and of other versions in the trash.
     ///
     /// # Errors
     /// A rollout cannot be compared.

@@ -118,8 +118,8 @@ impl TrashArgs {
         Ok(Outcome::partial_if(is_partial))
     }
 
-    /// Fails if a name is unknown or ambiguous, or if a fork that is not chosen needs a named conversation. Prints which
-    /// conversations filters leave out because of a fork.
+    /// Fails if a name is unknown or ambiguous, or if a fork that is not chosen needs a named conversation. Prints
+    /// which conversations filters leave out because of a fork.
     fn check_selection(&self, selection: &TrashSelection, context: &Context) -> Result<()> {
         check_names_resolved(&selection.names)?;
         if self.sessions.is_empty() {
@@ -319,7 +319,7 @@ pub(super) fn select_conversations(
 /// Removes from `entries`, which are to be deleted, those that a conversation in their home continues, and those with
 /// turns that their home lacks. Warns of each.
 fn keep_needed(entries: &mut Vec<TrashEntry>, context: &Context) -> Result<()> {
-    for (entry, live) in trash::take_more_complete(entries) {
+    for (entry, live) in trash::take_more_complete(context.manager_home(), entries)? {
         // `storage undelete` refuses the entry, and takes a newer one once the live conversation is in the trash too.
         let folder = entry.folder.display();
         let message = match live {

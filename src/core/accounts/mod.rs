@@ -16,6 +16,7 @@
 
 pub mod isolated;
 pub mod lease;
+mod login_copy;
 pub mod login_selection;
 pub mod new_login;
 pub(crate) mod owner;

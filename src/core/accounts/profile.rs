@@ -11,7 +11,6 @@ use crate::io::{
     Document, DocumentError, DocumentState, FileId, FileLock, IoError, OrdinaryPath, SecretBytes,
     Timestamp, atomic, document, file_id, file_open, tree,
 };
-use chrono::{DateTime, Utc};
 use serde::{Deserialize, Serialize};
 use std::fs;
 use std::path::{Path, PathBuf};
@@ -270,41 +269,6 @@ impl Profile {
         (is_recorded && !is_same_home && may_have_login()).then_some(recorded_home)
     }
 
-    /// Returns the other Codex home that owns the login `copy` in `home`: it has the same refresh token, which the server
-    /// accepts once.
-    fn owner_of_copy(&self, copy: &AuthSnapshot, home: &Path) -> Option<&Path> {
-        let (owner_home, original) = self.read_other_live_login(home)?;
-        (original.fingerprint() == copy.fingerprint()).then_some(owner_home)
-    }
-
-    /// Like [`Self::owner_of_copy`], also for an older login that Codex would renew at `now`: the original may have been
-    /// renewed since the copy was made.
-    fn owner_before_renewal(
-        &self,
-        copy: &AuthSnapshot,
-        home: &Path,
-        now: &DateTime<Utc>,
-    ) -> Option<&Path> {
-        let (owner_home, original) = self.read_other_live_login(home)?;
-        let is_older = original.freshness().is_newer_than(&copy.freshness());
-        let is_renewal_due = copy.login.as_ref().is_some_and(|l| l.is_renewal_due(now));
-        let is_copy = original.fingerprint() == copy.fingerprint();
-        (is_copy || is_older && is_renewal_due).then_some(owner_home)
-    }
-
-    /// Returns the recorded Codex home, unless it is `home`, also under another name, and its login of this account.
-    fn read_other_live_login(&self, home: &Path) -> Option<(&Path, AuthSnapshot)> {
-        let owner_home = self.other_live_home(Some(home))?;
-        let file = |home: &Path| file_id::read_device_and_inode(&home.join(AUTH_JSON));
-        if file(home) == file(owner_home) {
-            return None;
-        }
-        let AuthFile::Present(original) = AuthFile::read(&owner_home.join(AUTH_JSON)).ok()? else {
-            return None;
-        };
-        original.login.is_some().then_some((owner_home, original))
-    }
-
     /// Returns true if another Codex home than that of `owner` may have the login. If the user asserted `owner`, a
     /// home that cannot be read does not count.
     pub(super) fn may_be_live_elsewhere(&self, owner: OwnerLocation<'_>) -> bool {
@@ -512,28 +476,6 @@ impl Profiles {
             self.require_readable_version(&profile.name)?;
         }
         Ok(profile)
-    }
-
-    /// Returns the other Codex home that owns the login in `home`, as far as the profiles can be read; see
-    /// [`Profile::owner_of_copy`].
-    pub fn find_owner_of_copy(&self, auth: &AuthFile, home: &Path) -> Option<PathBuf> {
-        let copy = auth.snapshot()?;
-        let profile = self.find(&copy.login.as_ref()?.identity).ok()??;
-        profile.owner_of_copy(copy, home).map(Path::to_path_buf)
-    }
-
-    /// Returns the other Codex home whose login a renewal in `home` may end, as far as the profiles can be read; see
-    /// [`Profile::owner_before_renewal`].
-    pub(crate) fn find_owner_before_renewal(
-        &self,
-        auth: &AuthFile,
-        home: &Path,
-        now: &DateTime<Utc>,
-    ) -> Option<PathBuf> {
-        let copy = auth.snapshot()?;
-        let profile = self.find(&copy.login.as_ref()?.identity).ok()??;
-        let owner_home = profile.owner_before_renewal(copy, home, now);
-        owner_home.map(Path::to_path_buf)
     }
 
     /// Reads the profile `name`. A profile that a newer version of this program wrote has no login.

@@ -174,8 +174,11 @@ fn plan_with_program(
     if !switch.profile.is_empty() {
         plan.profile.clone_from(&switch.profile);
     }
-    let owner_of_copy =
-        Profiles::of(request.manager_home).find_owner_of_copy(&live, request.codex_home);
+    let owner_of_copy = Profiles::of(request.manager_home).find_owner_of_copy(
+        &live,
+        request.codex_home,
+        &request.now.to_utc(),
+    );
     if let Some(home) = owner_of_copy.filter(|_| switch.is_current) {
         let profile = plan.profile;
         return Err(SwitchError::LiveElsewhere { profile, home }.into());

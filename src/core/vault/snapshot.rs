@@ -129,8 +129,7 @@ pub struct SnapshotPlace<'a> {
 }
 
 /// Returns the best snapshot of this program that `is_wanted` accepts, except safety backups. Prefers snapshots of the
-/// machine, then of its host name, then of the home, then full ones with conversations, then full ones, then those of
-/// conversations, and last the newest.
+/// machine, then of its host name, then of the home, then full ones, then those of conversations, and last the newest.
 pub fn find_preferred<'a>(
     snapshots: &'a [Snapshot],
     place: SnapshotPlace<'_>,
@@ -145,7 +144,6 @@ pub fn find_preferred<'a>(
                 tags.machine.is_some() && tags.machine.as_deref() == place.machine,
                 snapshot.host == place.host,
                 tags.metadata.source_codex_home == place.home,
-                tags.metadata.is_full() && !tags.has_no_conversations,
                 tags.metadata.is_full(),
                 tags.metadata.mode == BackupMode::Sessions,
                 snapshot.time,
@@ -236,9 +234,6 @@ mod tests {
         };
         let candidate = of_emptied_home.to_retention_candidate();
         assert!(candidate.is_some_and(|candidate| candidate.lacks_conversations));
-        let both = [all[0].clone(), of_emptied_home];
-        let preferred = find_preferred(&both, SnapshotPlace::default(), |_| true);
-        assert_eq!(preferred.map(|snapshot| snapshot.id.as_str()), Some("aa1"));
         assert_eq!(find_by_id(&all, "ab").unwrap().id, "ab3");
         assert!(matches!(
             find_by_id(&all, "a"),

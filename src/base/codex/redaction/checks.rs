@@ -87,7 +87,7 @@ fn is_data_of_secret(after: &[u8]) -> bool {
     static KIND: LazyLock<Option<Regex>> = LazyLock::new(|| {
         let indent = r"[^A-Za-z]*";
         Regex::new(&format!(
-            r#"(?-u)^{indent}(?:immutable\W{{1,4}}\w+{indent})?kind["']?:\s?["']?Secret\b"#
+            r#"(?-u)^{indent}(?:immutable\W{{1,4}}\w+{indent})?kind["']?\s{{0,4}}:\s{{0,16}}["']?Secret\b"#
         ))
         .ok()
     });
@@ -267,7 +267,11 @@ fn is_marked_name(value: &[u8]) -> bool {
         // A number may end any name.
         let name_end = name.iter().rposition(|b| !b.is_ascii_digit());
         let word = &name[..name_end.map_or(0, |at| at + 1)];
-        b"$!#=@*".contains(mark) && name.iter().all(is_name) && !looks_random(word)
+        // Behind another mark, a word with digits is rather a password: `!Summer2024`.
+        let may_have_digits = b"$*".contains(mark);
+        (may_have_digits || b"!#=@".contains(mark) && !name.iter().any(u8::is_ascii_digit))
+            && name.iter().all(is_name)
+            && !looks_random(word)
     })
 }
 

@@ -130,12 +130,9 @@ fn parse_escape(text: &str, controls: Controls) -> Option<(usize, Option<char>)>
 
 /// Parses a terminal escape or a character that the reader does not see, or sees as a blank.
 fn parse_hidden(text: &str, controls: Controls) -> Option<(usize, Option<char>)> {
-    // `ESC [`, or a choice of the character set.
-    let is_without_text = |sequence: &str| sequence.starts_with(|c| matches!(c, '[' | ' '..='/'));
-    let is_kept = controls == Controls::Kept
-        && text
-            .strip_prefix('\x1b')
-            .is_some_and(|sequence| !is_without_text(sequence));
+    // A control string, such as a title or a link, has text.
+    let is_string = |sequence: &str| sequence.starts_with([']', 'P', 'X', '^', '_']);
+    let is_kept = controls == Controls::Kept && text.strip_prefix('\x1b').is_some_and(is_string);
     if !is_kept && let Some(after) = ansi::strip_escape(text) {
         return Some((text.len() - after.len(), None));
     }

@@ -355,8 +355,8 @@ pub fn ask_questions<const N: usize>(
     }
 }
 
-/// Finds Codex, checks that this home owns the login and that Codex can store a renewed one, waits while a running Codex may be renewing the login, and
-/// calls `probe`.
+/// Finds Codex, checks that this home owns the login and that Codex can store a renewed one, waits while a running
+/// Codex may be renewing the login, and calls `probe`.
 fn probe_when_renewed<R>(
     home: &Path,
     inquiry: &Inquiry,
@@ -367,7 +367,7 @@ fn probe_when_renewed<R>(
     let read_auth = || AuthFile::read(&home.join(AUTH_JSON));
     let uses_auth_json = CredentialStore::read(home).may_read_auth_json();
     let profiles = Profiles::of(inquiry.manager_home);
-    let find_owner = |auth| profiles.find_owner_before_renewal(&auth, home, &inquiry.now);
+    let find_owner = |auth| profiles.find_owner_of_copy(&auth, home, &inquiry.now);
     let owner_home = read_auth().ok().and_then(find_owner);
     if let Some(owner_home) = owner_home.filter(|_| uses_auth_json) {
         return Err(StatusProblem::OwnedElsewhere(owner_home));
