@@ -179,7 +179,7 @@ fn a_password_file_that_others_can_read_is_reported() {
     };
     assert_eq!(status(&env), None, "the password is in a variable");
     env.unset("RESTIC_PASSWORD");
-    let file = env.write("home/pw", format!("{}\n", PASSWORD));
+    let file = env.write("home/pw", format!("{PASSWORD}\n"));
     fs::set_permissions(&file, fs::Permissions::from_mode(0o644)).unwrap();
     let flag = format!("--password-file={}", file.display());
     let _ = env.run(["vault", "init", "vault", &flag]).code(0);

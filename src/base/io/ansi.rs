@@ -130,12 +130,11 @@ fn strip_escapes_and_map(text: &str, replace: impl Fn(char) -> Option<char>) -> 
     let mut plain = String::with_capacity(text.len());
     let mut rest = text;
     while let Some(c) = rest.chars().next() {
-        rest = match strip_escape(rest) {
-            Some(after) => after,
-            None => {
-                plain.extend(replace(c));
-                &rest[c.len_utf8()..]
-            }
+        rest = if let Some(after) = strip_escape(rest) {
+            after
+        } else {
+            plain.extend(replace(c));
+            &rest[c.len_utf8()..]
         };
     }
     plain

@@ -158,10 +158,10 @@ impl TrashSelection {
         }
 
         Ok(Self {
-            dependent_forks,
             conversations,
             names,
             unreadable,
+            dependent_forks,
         })
     }
 }

@@ -250,16 +250,18 @@ pub fn take_needed(
     Ok(entries.extract_if(.., is_needed).collect())
 }
 
+/// A trashed version, and the rollout that lacks text of it, or the reason why the two cannot be compared.
+pub type MoreCompleteEntry = (TrashEntry, Result<PathBuf, IoError>);
+
 /// Takes the entries out of `entries` whose conversation is in its home again, or in another entry that stays, but lacks
-/// text of the trashed version there. Returns each with the path of that rollout, or with the reason why the versions
-/// cannot be compared.
+/// text of the trashed version there.
 ///
 /// # Errors
 /// The trash cannot be listed.
 pub fn take_more_complete(
     manager_home: &Path,
     entries: &mut Vec<TrashEntry>,
-) -> Result<Vec<(TrashEntry, Result<PathBuf, IoError>)>, TrashError> {
+) -> Result<Vec<MoreCompleteEntry>, TrashError> {
     let deleted_folders: HashSet<_> = entries.iter().map(|entry| entry.folder.clone()).collect();
     let mut kept_entries = list_entries(manager_home)?;
     kept_entries.retain(|entry| !deleted_folders.contains(&entry.folder));

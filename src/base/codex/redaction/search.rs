@@ -540,7 +540,7 @@ mod tests {
                     format!("curl x \\\n  -b '{cookies}' -v"),
                     "curl x \\\n  -b '[redacted]' -v",
                 ),
-                (format!("curl -b sid={} x", LONG), "curl -b [redacted] x"),
+                (format!("curl -b sid={LONG} x"), "curl -b [redacted] x"),
                 (
                     format!("Cookie: state={{\"i\":{{\"l\":0}}}}; sid={LONG}\nHost: x"),
                     "Cookie: [redacted]\nHost: x",

@@ -51,11 +51,11 @@ impl ResetContext {
             parse_used_percent(value).ok_or_else(|| StatusTextError::BadFigure(excerpt(value)))?;
 
         let is_separator = |c: char| !c.is_alphanumeric() && !"()".contains(c);
-        let reset = rest.trim_start_matches(is_separator);
-        let resets_at = if reset.is_empty() {
+        let reset_text = rest.trim_start_matches(is_separator);
+        let resets_at = if reset_text.is_empty() {
             None
         } else {
-            let time = parse_reset_time(reset).ok_or_else(|| bad_time_error(rest.trim()))?;
+            let time = parse_reset_time(reset_text).ok_or_else(|| bad_time_error(rest.trim()))?;
             let instant = self.resolve_reset(time, window_minutes);
             Some(instant.ok_or_else(|| bad_time_error(time))?)
         };

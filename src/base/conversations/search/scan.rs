@@ -79,10 +79,7 @@ pub fn scan(
             let found = find_first_match(home, &conversation, pattern, role);
             (conversation, found)
         },
-        |(conversation, found): (
-            FoundConversation,
-            io::Result<(Option<Hit>, Option<PathBuf>)>,
-        )| {
+        |(conversation, found): (FoundConversation, io::Result<FirstMatch>)| {
             let size = conversation.path.metadata().map_or(0, |meta| meta.len());
             progress.add_bytes(size);
 
@@ -108,14 +105,17 @@ pub fn scan(
     Ok(report)
 }
 
+/// The first match in a conversation, and a damaged rollout of which only the beginning was searched.
+type FirstMatch = (Option<Hit>, Option<PathBuf>);
+
 /// Returns the first match in a conversation. The score of the hit is the number of texts that match. The title is
-/// searched only if no other text matches. Also returns a damaged rollout of which only the beginning was searched.
+/// searched only if no other text matches.
 fn find_first_match(
     home: &Path,
     conversation: &FoundConversation,
     pattern: &Regex,
     role: Option<Role>,
-) -> io::Result<(Option<Hit>, Option<PathBuf>)> {
+) -> io::Result<FirstMatch> {
     let is_searched = |author: Role| role.is_none_or(|role| role == author);
 
     let find_in = |text: &str, author, turn, at_ms| {
