@@ -253,8 +253,8 @@ pub fn take_needed(
 /// A trashed version, and the rollout that lacks text of it, or the reason why the two cannot be compared.
 pub type MoreCompleteEntry = (TrashEntry, Result<PathBuf, IoError>);
 
-/// Takes the entries out of `entries` whose conversation is in its home again, or in another entry that stays, but lacks
-/// text of the trashed version there.
+/// Takes the entries out of `entries` whose conversation is in its home again, or in another entry that stays, but
+/// lacks text of the trashed version there.
 ///
 /// # Errors
 /// The trash cannot be listed.

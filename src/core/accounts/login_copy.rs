@@ -9,7 +9,8 @@ use std::path::{Path, PathBuf};
 
 impl Profiles {
     /// Returns the other Codex home that owns the login in `home`, as far as the profiles can be read. The login is a
-    /// copy, or it is older and Codex would renew it at `now`: the original may have been renewed since the copy was made.
+    /// copy, or it is older and Codex would renew it at `now`: the original may have been renewed since the copy was
+    /// made.
     pub fn find_owner_of_copy(
         &self,
         auth: &AuthFile,
