@@ -268,7 +268,7 @@ impl PruneArgs {
     }
 }
 
-/// The number of plans after which `prune` gives up. It plans again if the archives changed while it waited for its
+/// `prune` gives up after this number of plans. It makes a new plan if the archives changed while it waited for its
 /// lock.
 const MAX_PLANS: u32 = 5;
 

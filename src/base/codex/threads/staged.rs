@@ -216,8 +216,8 @@ pub enum RowGroup {
     ThreadData,
 }
 
-/// The tables without a column `thread_id` that have rows of a thread, each with its key and the column of `threads`
-/// that has the value of the key. Rows come after those that they refer to.
+/// The tables without a column `thread_id` that have rows of a thread: table, key, and the column of `threads` with the
+/// value of the key. A table follows the tables that its rows refer to.
 const OTHER_TABLES: [(&str, &str, &str); 5] = [
     ("thread_sections", "id", "thread_section_id"),
     ("projects", "id", "project_id"),
