@@ -14,6 +14,7 @@ use codex_manager_core::archive::reuse::{PreviousArchive, ReuseOptions, VerifyRe
 use codex_manager_core::archive::scope::CaptureScope;
 use codex_manager_core::io::environment::Environment;
 use codex_manager_core::io::progress::{Progress, Silent};
+use codex_manager_core::journal::JournalError;
 use codex_manager_core::restore::plan::{RestoreTarget, Selection};
 use codex_manager_core::restore::request::RestoreRequest;
 use codex_manager_core::restore::{RestoreError, apply};
@@ -116,7 +117,7 @@ pub(crate) fn restore_archive_onto(
     };
     // The child that another test has forked has all files of this process open until it executes its program.
     let restored = poll(EVENT_LIMIT, || match apply::apply(&request, &Silent) {
-        Err(RestoreError::Busy(_)) => None,
+        Err(RestoreError::Busy(_) | RestoreError::Journal(JournalError::Opened { .. })) => None,
         result => Some(result),
     });
     restored
