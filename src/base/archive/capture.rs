@@ -103,9 +103,6 @@ pub fn capture(
             writer,
             skipped: std::mem::take(&mut scan.skipped),
             pending: NameSet::default(),
-            moved: HashSet::new(),
-            duplicates: &scan.duplicates,
-            archived_rollouts: HashSet::new(),
             started_at,
             progress,
         };

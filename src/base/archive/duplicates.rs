@@ -1,6 +1,6 @@
 //! Finds duplicate rollouts: of several files with the same conversation, one is archived.
 
-use super::format::{EntryName, FileEntry, FileList, InodeStamp, NameSet};
+use super::format::{FileEntry, FileList, NameSet};
 use super::path_note::PathNote;
 use super::source_paths::SourcePaths;
 use crate::codex::home::kind_of;
@@ -11,24 +11,19 @@ use std::path::Path;
 
 /// Removes duplicate rollouts from `files`: a conversation may have a plain and a compressed file, in `sessions/` and
 /// in `archived_sessions/`. The most complete file stays. Files with diverging content all stay, so no turn is lost.
-/// Returns the conversations with more than one file, and a note for each removed file, sorted by path.
-pub(super) fn drop_duplicates(
-    files: &mut FileList,
-    places: &SourcePaths,
-) -> (DuplicateConversations, Vec<PathNote>) {
-    let conversations = DuplicateConversations::find(files);
+/// Returns a note for each removed file, sorted by path.
+pub(super) fn drop_duplicates(files: &mut FileList, places: &SourcePaths) -> Vec<PathNote> {
     let mut dropped = NameSet::with_names(files.name_table());
 
-    for copies in group_by_conversation(files, &conversations).into_values() {
+    for copies in group_by_conversation(files).into_values() {
         // Each file is compared with the most complete file so far. A file that diverged from it stays.
-        let mut most_complete = copies[0].clone();
+        let mut most_complete = &copies[0];
         for copy in &copies[1..] {
-            let superseded = find_superseded(&most_complete, copy, places);
-            if superseded == Some(&most_complete) {
-                dropped.insert(&most_complete);
-                most_complete = copy.clone();
-            } else if superseded.is_some() {
-                dropped.insert(copy);
+            if let Some(superseded) = find_superseded(most_complete, copy, places) {
+                dropped.insert(&superseded.path);
+                if superseded.path == most_complete.path {
+                    most_complete = copy;
+                }
             }
         }
     }
@@ -38,27 +33,39 @@ pub(super) fn drop_duplicates(
     let reason = "another file has the same conversation";
     let sorted_names = dropped.to_sorted_names().into_iter();
     let notes = sorted_names.map(|name| PathNote::new(name.as_path(), reason));
-    (conversations, notes.collect())
+    notes.collect()
 }
 
-/// Returns the files of each duplicate conversation, at least two each, in the order of `files`.
-fn group_by_conversation(
-    files: &FileList,
-    conversations: &DuplicateConversations,
-) -> HashMap<String, Vec<EntryName>> {
-    let mut files_by_name: HashMap<String, Vec<EntryName>> = HashMap::new();
-    if conversations.name_hashes.is_empty() {
+/// Returns the files of each conversation that has more than one, in the order of `files`.
+fn group_by_conversation(files: &FileList) -> HashMap<String, Vec<FileEntry>> {
+    // Compares hashes first: a table of all names would need as much memory as the file list.
+    let hasher = RandomState::new();
+    let rollout_name = |index: usize| {
+        let name = files.name_at(index)?;
+        Some(parse_rollout_name(name.as_path())?.name)
+    };
+
+    let mut hashes: Vec<u64> = Vec::with_capacity(files.len());
+    let names = (0..files.len()).filter_map(rollout_name);
+    hashes.extend(names.map(|name| hasher.hash_one(name)));
+    hashes.sort_unstable();
+
+    // Equal hashes are adjacent, so a pair of them is a conversation with several files.
+    let pairs = hashes.windows(2).filter(|pair| pair[0] == pair[1]);
+    let repeated: HashSet<u64> = pairs.map(|pair| pair[0]).collect();
+
+    let mut files_by_name: HashMap<String, Vec<FileEntry>> = HashMap::new();
+    if repeated.is_empty() {
         return files_by_name;
     }
-
-    for name in (0..files.len()).filter_map(|index| files.name_at(index)) {
-        let Some(rollout) = parse_rollout_name(name.as_path()) else {
-            continue;
-        };
-
-        let name_hash = conversations.hasher.hash_one(&rollout.name);
-        if conversations.name_hashes.contains(&name_hash) {
-            files_by_name.entry(rollout.name).or_default().push(name);
+    for index in 0..files.len() {
+        if let Some(name) = rollout_name(index)
+            && repeated.contains(&hasher.hash_one(&name))
+        {
+            files_by_name
+                .entry(name)
+                .or_default()
+                .extend(files.get(index));
         }
     }
 
@@ -70,76 +77,25 @@ fn group_by_conversation(
 /// Returns the file whose content is completely contained in the other file. Of two equal files, returns the compressed
 /// one, or else `second`. Returns `None` if the files diverged or cannot be compared.
 fn find_superseded<'a>(
-    first: &'a EntryName,
-    second: &'a EntryName,
+    first: &'a FileEntry,
+    second: &'a FileEntry,
     places: &SourcePaths,
-) -> Option<&'a EntryName> {
+) -> Option<&'a FileEntry> {
     let is_compressed =
-        |name: &EntryName| parse_rollout_name(name.as_path()).is_some_and(|r| r.compressed);
+        |file: &FileEntry| parse_rollout_name(file.path.as_path()).is_some_and(|r| r.compressed);
+    let source = |file: &FileEntry| places.source_path(&file.path);
 
-    match rollout::compare(&places.source_path(first), &places.source_path(second)) {
+    match rollout::compare(&source(first), &source(second)) {
         // For equal texts Codex uses the plain file.
         Ok(Relation::Equal) if is_compressed(first) && !is_compressed(second) => Some(first),
         Ok(Relation::Equal | Relation::FirstExtends) => Some(second),
         Ok(Relation::SecondExtends) => Some(first),
+        // Codex moved the file during the scan, which found it under both names.
+        Err(_) if first.stamp.is_same_inode(second.stamp) => {
+            let is_missing = |file: &&FileEntry| matches!(source(file).try_exists(), Ok(false));
+            [first, second].into_iter().find(is_missing)
+        }
         Ok(Relation::Diverged) | Err(_) => None,
-    }
-}
-
-/// Identifies a rollout across renames. The inode alone does not suffice, because the file system may reuse its number
-/// for a new file.
-#[derive(Clone, Copy, PartialEq, Eq, Hash)]
-pub(super) struct RolloutKey {
-    conversation_hash: u64,
-    device: u64,
-    inode: u64,
-}
-
-/// The conversations of a scan that have more than one file, as hashes of their names. A hash collision can add a
-/// conversation with a single file.
-#[derive(Debug, Default)]
-pub(super) struct DuplicateConversations {
-    hasher: RandomState,
-    name_hashes: HashSet<u64>,
-}
-
-impl DuplicateConversations {
-    fn find(files: &FileList) -> Self {
-        // Compares hashes first: a table of all names would need as much memory as the file list.
-        let hasher = RandomState::new();
-        let hash_rollout_name = |index: usize| {
-            let name = files.name_at(index)?;
-            Some(hasher.hash_one(parse_rollout_name(name.as_path())?.name))
-        };
-
-        let mut name_hashes: Vec<u64> = Vec::with_capacity(files.len());
-        name_hashes.extend((0..files.len()).filter_map(hash_rollout_name));
-        name_hashes.sort_unstable();
-
-        // Equal hashes are adjacent, so a pair of them is a conversation with several files.
-        let repeated = name_hashes.windows(2).filter(|w| w[0] == w[1]);
-        let name_hashes = repeated.map(|w| w[0]).collect();
-        Self {
-            hasher,
-            name_hashes,
-        }
-    }
-
-    /// Returns the key that identifies a rollout under all its names. Returns `None` if the conversation has a single
-    /// file, or the system has no inode numbers.
-    pub(super) fn rollout_key(&self, file: &FileEntry, stamp: InodeStamp) -> Option<RolloutKey> {
-        if stamp.ino == 0 || self.name_hashes.is_empty() {
-            return None;
-        }
-
-        let rollout = parse_rollout_name(file.path.as_path())?;
-        let name_hash = self.hasher.hash_one(rollout.name);
-        let is_duplicate = self.name_hashes.contains(&name_hash);
-        is_duplicate.then_some(RolloutKey {
-            conversation_hash: name_hash,
-            device: stamp.dev,
-            inode: stamp.ino,
-        })
     }
 }
 
@@ -147,4 +103,39 @@ impl DuplicateConversations {
 pub fn parse_rollout_name(path: &Path) -> Option<RolloutName> {
     let in_folder = kind_of(path).is_rollout_folder();
     in_folder.then(|| RolloutName::parse(path)).flatten()
+}
+
+#[cfg(all(test, unix))]
+mod tests {
+    use super::*;
+    use crate::archive::format::{EntryName, InodeStamp};
+    use crate::archive::scan::entry_from_metadata;
+    use std::fs;
+
+    #[test]
+    fn of_a_file_that_moved_during_the_scan_the_present_name_stays() {
+        let home = tempfile::tempdir().unwrap();
+        let name = "rollout-2026-11-18T10-00-00-01a1f78b-4d30-7ef3-b0ee-5caab8d3b455.jsonl";
+        let paths = ["archived_sessions", "sessions"].map(|folder| Path::new(folder).join(name));
+        for present in &paths {
+            let source = home.path().join(present);
+            fs::create_dir_all(source.parent().unwrap()).unwrap();
+            fs::write(&source, "x").unwrap();
+            let list = |ino_of_first: u64| {
+                let mut files = FileList::default();
+                for (path, ino) in paths.iter().zip([ino_of_first, 7]) {
+                    let path = EntryName::from_path(path).unwrap();
+                    let file = entry_from_metadata(path, &source.metadata().unwrap());
+                    let stamp = InodeStamp { ino, ..file.stamp };
+                    files.push(&FileEntry { stamp, ..file });
+                }
+                drop_duplicates(&mut files, &SourcePaths::new(home.path(), None));
+                files.iter().map(|file| file.path).collect::<Vec<_>>()
+            };
+            assert_eq!(list(7), [EntryName::from_path(present).unwrap()]);
+            // Of another file, the missing name may have moved to a place that is not listed.
+            assert_eq!(list(8).len(), 2);
+            fs::remove_file(&source).unwrap();
+        }
+    }
 }

@@ -2,7 +2,6 @@
 
 use super::capture_target::{CaptureTarget, SkipReason};
 use super::database_snapshots::DatabaseSnapshot;
-use super::duplicates::{DuplicateConversations, RolloutKey};
 use super::error::ArchiveError;
 use super::format::sizes::LARGE_BYTES;
 use super::format::{EntryName, FileEntry, FileList, InodeStamp, NameSet};
@@ -15,7 +14,6 @@ use super::scope::CaptureScope;
 use super::stable_read::{CaptureAttempt, StablePrefix};
 use crate::io::progress::check_interrupt;
 use crate::io::{IoContext, Progress, ReportingReader, file_open};
-use std::collections::HashSet;
 use std::io::{self, Read};
 
 /// Writes the files of a home into an archive, and collects the files that cannot be archived.
@@ -23,13 +21,8 @@ pub(super) struct HomePacker<'a, 'w> {
     pub(super) locator: FileLocator<'a>,
     pub(super) writer: &'a mut PackWriter<'w>,
     pub(super) skipped: Vec<PathNote>,
-    /// The names of the listed files that were not attempted yet.
+    /// The names of the listed files that still have to be archived, with those that were deferred.
     pub(super) pending: NameSet,
-    /// The new names of files that were archived after Codex moved them. These names are not archived again.
-    pub(super) moved: HashSet<EntryName>,
-    pub(super) duplicates: &'a DuplicateConversations,
-    /// The archived files of the conversations in `duplicates`.
-    pub(super) archived_rollouts: HashSet<RolloutKey>,
     /// Start of the capture in nanoseconds since 1970, by the clock of the file system.
     pub(super) started_at: i64,
     pub(super) progress: &'a dyn Progress,
@@ -64,8 +57,9 @@ impl HomePacker<'_, '_> {
                 }
                 files.remove_front(reused);
             } else if let Some(planned) = files.pop_front() {
-                self.pending.remove(planned.path.as_path());
-                if !self.try_capture(&planned, CaptureAttempt::First)? {
+                if self.try_capture(&planned, CaptureAttempt::First)? {
+                    self.pending.remove(planned.path.as_path());
+                } else {
                     deferred.push(planned);
                 }
             }
@@ -84,21 +78,7 @@ impl HomePacker<'_, '_> {
         };
         let file_count = reusable.digests.len();
 
-        // Codex may have moved one of these files after its content was archived under the other name.
-        let is_archived = |file: FileEntry| {
-            self.moved.contains(&file.path)
-                || self
-                    .duplicates
-                    .rollout_key(&file, file.stamp)
-                    .is_some_and(|key| self.archived_rollouts.contains(&key))
-        };
-        if files.range(0..file_count).any(is_archived) {
-            return Ok(0);
-        }
-
         for file in files.range(0..file_count) {
-            let rollout = self.duplicates.rollout_key(&file, file.stamp);
-            self.archived_rollouts.extend(rollout);
             // The progress counts the file as done, although it is not read.
             self.progress.add_bytes(file.size);
         }
@@ -164,11 +144,6 @@ impl CaptureTarget for HomePacker<'_, '_> {
         self.skipped.push(PathNote::new(name.as_path(), reason));
     }
 
-    /// Returns true if another listed file was archived under this name, because Codex moved it there.
-    fn record_if_captured(&mut self, planned: &FileEntry) -> Result<bool, ArchiveError> {
-        Ok(self.moved.contains(&planned.path))
-    }
-
     fn add_opened_file(
         &mut self,
         planned: &FileEntry,
@@ -177,21 +152,11 @@ impl CaptureTarget for HomePacker<'_, '_> {
     ) -> Result<Option<SkipReason>, ArchiveError> {
         let StablePrefix { meta, size } = prefix;
 
-        // Codex moves rollouts between folders: this inode may have been archived under another
-        // name. Copies with different content have other inodes and are archived as files of their
-        // own.
-        let rollout_key = self.duplicates.rollout_key(planned, InodeStamp::of(&meta));
-        if rollout_key.is_some_and(|key| self.archived_rollouts.contains(&key)) {
-            return Ok(None);
-        }
-
         // Codex has moved the file. Its new name was archived already, or is listed and will be.
         let name = &opened.name;
-        if *name != planned.path {
-            let is_pending = self.pending.contains(name.as_path());
-            if is_pending || self.writer.contains(name) || self.moved.contains(name) {
-                return Ok(None);
-            }
+        let is_moved = *name != planned.path;
+        if is_moved && (self.pending.contains(name.as_path()) || self.writer.contains(name)) {
+            return Ok(None);
         }
 
         let entry = FileEntry {
@@ -205,14 +170,6 @@ impl CaptureTarget for HomePacker<'_, '_> {
             ..scan::entry_from_metadata(name.clone(), &meta)
         };
 
-        let skip_reason = self.write_entry(&entry, size, &mut opened.file)?;
-        if skip_reason.is_none() {
-            if *name != planned.path {
-                self.moved.insert(name.clone());
-            }
-            self.archived_rollouts.extend(rollout_key);
-        }
-
-        Ok(skip_reason)
+        self.write_entry(&entry, size, &mut opened.file)
     }
 }

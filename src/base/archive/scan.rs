@@ -1,7 +1,7 @@
 //! Lists the files of a Codex home that an archive captures. Opens only databases, to read their headers, and rollouts
 //! of conversations with several files, to compare them.
 
-use super::duplicates::{self, DuplicateConversations};
+use super::duplicates;
 use super::format::path_checks::{folder_problem, link_problem, relativize_target};
 use super::format::{
     EXTERNAL_DATABASES_FOLDER, EntryName, FileEntry, FileList, FolderEntry, InodeStamp, LinkEntry,
@@ -45,7 +45,6 @@ pub struct HomeScan {
     pub skipped: Vec<PathNote>,
     /// Archived files whose content does not match their name, such as a database without a SQLite header.
     pub damaged: Vec<PathNote>,
-    pub(super) duplicates: DuplicateConversations,
 }
 
 impl HomeScan {
@@ -137,9 +136,8 @@ pub fn scan_home(scope: &CaptureScope, names: &Arc<NameTable>) -> Result<HomeSca
     }
 
     rescan_archived_sessions(scope, &real_home, &mut scan);
-    let (conversations, dropped_notes) = duplicates::drop_duplicates(&mut scan.files, &scan.places);
+    let dropped_notes = duplicates::drop_duplicates(&mut scan.files, &scan.places);
     scan.excluded.extend(dropped_notes);
-    scan.duplicates = conversations;
 
     scan.databases.sort_by(|a, b| a.path.cmp(&b.path));
     Ok(scan)

@@ -2,7 +2,6 @@
 
 use super::attributes::set_attributes;
 use super::capture_target::{CaptureTarget, SkipReason};
-use super::duplicates::{DuplicateConversations, RolloutKey};
 use super::error::ArchiveError;
 use super::format::{
     EntryName, FileEntry, FileList, FolderEntry, InodeStamp, LinkEntry, NameSet, NameTable,
@@ -27,9 +26,6 @@ const MIN_LINK_AGE_NANOS: i64 = 60 * 1_000_000_000;
 pub(super) struct TreeWriter<'a> {
     root: &'a Path,
     locator: FileLocator<'a>,
-    duplicates: &'a DuplicateConversations,
-    /// The placed files of the conversations in `duplicates`.
-    placed_rollouts: HashSet<RolloutKey>,
     /// The placed files: hard links and copies.
     pub(super) files: FileList,
     /// The files that were placed as hard links.
@@ -56,8 +52,6 @@ impl<'a> TreeWriter<'a> {
         Ok(Self {
             root,
             locator: FileLocator::new(scope, &scan.places, &scan.links, names),
-            duplicates: &scan.duplicates,
-            placed_rollouts: HashSet::new(),
             files: FileList::with_names(names),
             hard_linked: NameSet::with_names(names),
             skipped: Vec::new(),
@@ -233,10 +227,6 @@ impl<'a> TreeWriter<'a> {
             && !is_always_copied(entry.path.as_path())
     }
 
-    fn is_rollout_placed(&self, rollout_key: Option<RolloutKey>) -> bool {
-        rollout_key.is_some_and(|key| self.placed_rollouts.contains(&key))
-    }
-
     fn record_placed(&mut self, entry: &FileEntry) {
         self.placed.insert(&entry.path);
         self.files.push(&FileEntry {
@@ -275,12 +265,10 @@ impl CaptureTarget for TreeWriter<'_> {
             return Ok(false);
         }
 
-        let rollout_key = self.duplicates.rollout_key(planned, planned.stamp);
-        if !self.is_rollout_placed(rollout_key) && !self.placed.contains(planned.path.as_path()) {
+        if !self.placed.contains(planned.path.as_path()) {
             self.add_folder(atomic::parent_of(planned.path.as_path()))?;
             self.hard_linked.insert(&planned.path);
             self.record_placed(planned);
-            self.placed_rollouts.extend(rollout_key);
         }
 
         Ok(true)
@@ -288,13 +276,12 @@ impl CaptureTarget for TreeWriter<'_> {
 
     fn add_opened_file(
         &mut self,
-        planned: &FileEntry,
+        _planned: &FileEntry,
         opened: &mut OpenedFile,
         prefix: StablePrefix,
     ) -> Result<Option<SkipReason>, ArchiveError> {
         let StablePrefix { meta, size } = prefix;
-        let rollout_key = self.duplicates.rollout_key(planned, InodeStamp::of(&meta));
-        if self.is_rollout_placed(rollout_key) || self.placed.contains(opened.name.as_path()) {
+        if self.placed.contains(opened.name.as_path()) {
             return Ok(None);
         }
 
@@ -306,8 +293,6 @@ impl CaptureTarget for TreeWriter<'_> {
         if !self.place_file(opened, &entry, is_whole)? {
             return Ok(Some(SkipReason::Shorter));
         }
-
-        self.placed_rollouts.extend(rollout_key);
         Ok(None)
     }
 }
