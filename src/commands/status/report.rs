@@ -76,13 +76,8 @@ fn suggest_fix(
     report: &StatusReport,
     context: &Context,
 ) -> Option<String> {
-    let saved_login_command = || {
-        // With another credential store Codex ignores auth.json, so restoring it would not help.
-        if !report.store.reads_auth_json() {
-            return None;
-        }
-        remedies::suggest_login_command(context.codex_home(), context.manager_home())
-    };
+    let saved_login_command =
+        || remedies::suggest_login_command(context.codex_home(), context.manager_home());
 
     Some(match problem {
         StatusProblem::SignedOut | StatusProblem::Probe(ProbeFailure::NotSignedIn) => {
