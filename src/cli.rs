@@ -190,7 +190,10 @@ fn run_command_line(words: &[OsString], context: &Context) -> Result<Outcome> {
 
 /// Finishes interrupted commands, then runs the command. Logs both if `wants_log` is true.
 fn recover_and_run(command: Command, context: &Context, wants_log: bool) -> Result<Outcome> {
-    warn_of_unknown_keys(context, &command);
+    // In a prompt, the warning would repeat with every line.
+    if !command.runs_in_prompt() && !command.tolerates_invalid_config() {
+        context.warn_of_unknown_keys(&context.settings.unknown_keys);
+    }
     let opens_own_log = command.opens_own_log(context);
     if context.ui.is_verbose() {
         print_homes_and_steps(context, wants_log || opens_own_log);
@@ -269,17 +272,5 @@ fn print_completions(env: &Environment) -> ExitCode {
     match result {
         Ok(_) => ExitCode::SUCCESS,
         Err(_) => ExitCode::from(ErrorKind::Usage as u8),
-    }
-}
-
-/// Warns of unknown keys in `config.toml`, except in a prompt, where the warning would repeat with
-/// every line.
-fn warn_of_unknown_keys(context: &Context, command: &Command) {
-    if command.runs_in_prompt() || command.tolerates_invalid_config() {
-        return;
-    }
-    for unknown in &context.settings.unknown_keys {
-        let text = crate::views::account::printable(unknown);
-        context.warn(format_args!("config.toml: {text}"));
     }
 }

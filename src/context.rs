@@ -2,7 +2,7 @@
 //! these values as arguments and never read the process's environment or clock themselves.
 
 use crate::config::file::ConfigFile;
-use crate::config::{ColorChoice, ConfigValues, Preferences};
+use crate::config::{ColorChoice, ConfigValues, FILE_NAME, Preferences};
 use crate::error::{CommandError, Outcome, Result};
 use crate::ui::Ui;
 use chrono::{DateTime, Utc};
@@ -91,6 +91,13 @@ impl Context {
     /// Prints a warning on stderr; see [`Ui::warn`].
     pub(crate) fn warn(&self, text: impl Display) {
         self.ui.warn(text);
+    }
+
+    /// Warns of keys of `config.toml` that have no effect.
+    pub(crate) fn warn_of_unknown_keys(&self, keys: &[impl Display]) {
+        for key in keys {
+            self.warn(format_args!("{FILE_NAME}: {key}"));
+        }
     }
 
     /// Returns true if the user answers the question with yes, or `--yes` is given. Without a terminal, only `--yes` counts.

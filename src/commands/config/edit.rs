@@ -1,6 +1,5 @@
 //! `config edit`: opens `config.toml` in the user's editor.
 
-use crate::commands::config::settings::warn_of_unknown_keys;
 use crate::config::file::ConfigFile;
 use crate::config::{FILE_NAME, file_access};
 use crate::context::Context;
@@ -63,7 +62,7 @@ pub(super) fn edit_config(context: &Context, args: &ConfigEditArgs) -> Result<Ou
             Err(e) if dry_run => return Err(e.into()),
             Err(e) => return Err(keep_rejected_copy(&path, &copy_path, e.into())?),
         };
-        warn_of_unknown_keys(context, &file);
+        context.warn_of_unknown_keys(&file.unknown_keys());
 
         if !dry_run && !file_access::replace_if_unchanged(home, &original, &file)? {
             let message = "another command changed the settings in the meantime";

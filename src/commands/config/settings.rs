@@ -1,7 +1,7 @@
 //! `config list`, `get`, `set` and `unset`: the values of settings.
 
 use crate::config::file::ConfigFile;
-use crate::config::{self, FILE_NAME, KEYS, Setting, file_access};
+use crate::config::{self, KEYS, Setting, file_access};
 use crate::context::{self, Context};
 use crate::error::{CommandError, Outcome, Result};
 use crate::ui::{Cell, Column, Style, Table, object, variant_name};
@@ -95,7 +95,7 @@ pub(super) fn print_settings(context: &Context, args: &ConfigListArgs) -> Result
     let context = &args.table.apply(context)?;
     let file = ConfigFile::read(context.manager_home())?;
     let ui = &context.ui;
-    warn_of_unknown_keys(context, &file);
+    context.warn_of_unknown_keys(&file.unknown_keys());
 
     let key_settings: Vec<Setting> = KEYS.iter().map(Into::into).collect();
     let folder_settings = file.folder_settings();
@@ -330,14 +330,5 @@ fn format_value(value: &Json) -> String {
             items.join(", ")
         }
         other => other.to_string(),
-    }
-}
-
-pub(super) fn warn_of_unknown_keys(context: &Context, file: &ConfigFile) {
-    for unknown in file.unknown_keys() {
-        context.warn(format_args!(
-            "{FILE_NAME}: {}",
-            printable(&unknown.to_string())
-        ));
     }
 }
