@@ -88,7 +88,7 @@ fn print_json(
         .with("user_id", &account.entry.identity.user_id)
         .with("plan", &account.entry.plan)
         .with("current", account.current)
-        .with("owner", owner_name(profile, live_home))
+        .with("owner", describe_owner(profile, live_home).0)
         .with("saved_at", time_json(profile.file.saved_at, context))
         .with("last_refresh", renewal(profile.login()))
         .with("newest_seen", time_json(newest_seen, context))
@@ -97,14 +97,17 @@ fn print_json(
     context.ui.document("profile show", &json);
 }
 
-/// Returns the name of the owner of a profile's login in JSON. `live_home` is the home in which the login is live.
-fn owner_name(profile: &Profile, live_home: Option<&Path>) -> &'static str {
+/// Describes the owner of a profile's login: its name in JSON, and the location of the login for people. `live_home` is
+/// the home in which the login is live.
+fn describe_owner(profile: &Profile, live_home: Option<&Path>) -> (&'static str, String) {
     match (profile.file.owner, live_home) {
-        (_, Some(_)) => "live",
-        (LoginOwner::Moved, None) if profile.file.moving.is_some() => "moving",
-        (LoginOwner::Moved, None) => "moved",
-        (LoginOwner::Probe, None) => "probe",
-        (LoginOwner::Live | LoginOwner::Profile, None) => "profile",
+        (_, Some(home)) => ("live", format!("the live home {}", home.display())),
+        (LoginOwner::Moved, None) if profile.file.moving.is_some() => {
+            ("moving", "an interrupted export".into())
+        }
+        (LoginOwner::Moved, None) => ("moved", "another machine".into()),
+        (LoginOwner::Probe, None) => ("probe", "this profile".into()),
+        (LoginOwner::Live | LoginOwner::Profile, None) => ("profile", "this profile".into()),
     }
 }
 
@@ -136,17 +139,7 @@ fn print_details(
         print("renewed", &format!("{at}, {ago}"));
     }
 
-    print(
-        "location",
-        &match (live_home, profile.file.owner) {
-            (Some(home), _) => format!("the live home {}", home.display()),
-            (None, LoginOwner::Moved) if profile.file.moving.is_some() => {
-                "an interrupted export".into()
-            }
-            (None, LoginOwner::Moved) => "another machine".into(),
-            (None, _) => "this profile".into(),
-        },
-    );
+    print("location", &describe_owner(profile, live_home).1);
 }
 
 fn print_fact(name: &str, text: &str, context: &Context) {
