@@ -8,7 +8,7 @@ use crate::error::{CommandError, Outcome, Result, STORE_PASSWORD};
 use crate::ui::object;
 use clap::Args;
 use codex_manager_core::codex::redaction::redact_message;
-use codex_manager_core::io::{Environment, OrdinaryPath, SecretBytes};
+use codex_manager_core::io::{Environment, SecretBytes, links};
 use codex_manager_core::vault::fault::Fault;
 use codex_manager_core::vault::password::{NamedPassword, Password};
 use codex_manager_core::vault::restic::Restic;
@@ -171,14 +171,7 @@ fn refuse_inside_homes(context: &Context, url: &str) -> Result<()> {
     ];
 
     for (name, home) in homes {
-        let canonical_home = home.canonical().ok();
-        // The home or the folder of the vault may be named through a link.
-        let is_home = |ancestor: &Path| {
-            ancestor == home
-                || (canonical_home.is_some() && ancestor.canonical().ok() == canonical_home)
-        };
-
-        if folder.ancestors().any(is_home) {
+        if links::lies_in(folder, home) {
             let error = format!("the vault would be in the {name}: {}", folder.display());
             return Err(
                 CommandError::usage(error).hint("choose a folder on another disk or machine")
