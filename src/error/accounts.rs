@@ -134,22 +134,6 @@ fn hint_for_isolated(profile: &str, home: &Path, holders: &[Holder]) -> String {
     )
 }
 
-impl Advised for codex_manager_core::accounts::source::SourceError {
-    fn to_command_error(&self) -> CommandError {
-        match self {
-            Self::Io(e) => e.to_command_error(),
-            Self::Archive(e) => e.to_command_error(),
-            Self::Missing(_) => self.nothing_changed(
-                Failed,
-                "name a file with --from FILE, or sign in: codex-manager profile login NAME",
-            ),
-            Self::Unreadable { .. } => {
-                self.nothing_changed(Refused, "sign in again: codex-manager profile login NAME")
-            }
-        }
-    }
-}
-
 impl Advised for codex_manager_core::accounts::switchers::SwitcherError {
     fn to_command_error(&self) -> CommandError {
         match self {

@@ -15,7 +15,7 @@ use clap::Args;
 use codex_manager_core::accounts::profile::LoginCopy;
 use codex_manager_core::accounts::profile_ops::{SavePlan, derive_default_name, plan_save};
 use codex_manager_core::accounts::{SaveOutcome, source};
-use codex_manager_core::codex::{AUTH_JSON, AuthSnapshot, Identity, Login, login_lock};
+use codex_manager_core::codex::{AUTH_JSON, AuthFile, AuthSnapshot, Identity, Login, login_lock};
 use std::path::PathBuf;
 
 /// Save the live login, or one from a file, as a profile
@@ -40,6 +40,9 @@ pub(super) struct SaveArgs {
     #[arg(short = 'n', long)]
     pub(super) dry_run: bool,
 }
+
+/// The hint for a live home without a usable login.
+const SIGN_IN_HINT: &str = "name a file with --from FILE, or sign in: codex-manager profile login NAME; nothing was changed";
 
 /// The hint for a file without a usable login.
 const OTHER_FILE_HINT: &str = "name another auth.json or an archive; list archives with: codex-manager list-backups; nothing was changed";
@@ -138,23 +141,25 @@ impl SaveArgs {
             Some(from) => context.env.absolute(from),
         };
 
-        let snapshot = source::read_auth_or_archive(&path).map_err(|e| {
-            let mut error = CommandError::from(e);
-            if self.from.is_some() {
-                // The usual hints advise `--from` or a sign-in, but the user has named a file.
-                error.hints = vec![OTHER_FILE_HINT.into()];
-            }
-            error
-        })?;
-
-        let Some(login) = snapshot.login.clone() else {
-            let error = CommandError::refused(format!("contains no login: {}", path.display()));
-            return Err(error.hint(match self.from {
-                Some(_) => OTHER_FILE_HINT,
-                None => "sign in: codex-manager profile login NAME; nothing was changed",
-            }));
+        let hint = match &self.from {
+            Some(_) => OTHER_FILE_HINT,
+            None => SIGN_IN_HINT,
         };
-        Ok((snapshot, login))
+        let file = path.display();
+        let mut error = match source::read_auth_or_archive(&path) {
+            Ok(AuthFile::Present(snapshot)) => match snapshot.login.clone() {
+                Some(login) => return Ok((snapshot, login)),
+                None => CommandError::refused(format!("contains no login: {file}")),
+            },
+            Ok(AuthFile::Missing) => CommandError::failed(format!("no auth.json found: {file}")),
+            Ok(AuthFile::Unreadable { reason, .. }) => {
+                CommandError::refused(format!("not a valid auth.json ({reason}): {file}"))
+            }
+            Err(e) if self.from.is_none() => return Err(e.into()),
+            Err(e) => e.into(),
+        };
+        error.hints = vec![hint.into()];
+        Err(error)
     }
 
     fn print_result(&self, plan: &SavePlan, login: &Login, copy: LoginCopy, context: &Context) {
