@@ -4,10 +4,11 @@
 //! ([`crate::io::temp_name`]), staging folders below `tmp/` ([`staging::is_staging_name`]), and
 //! unfinished backups of a sync ([`crate::sync::backup`]).
 
-use crate::io::{IoError, atomic, staging, tree};
+use crate::io::{IoError, atomic, staging};
 use crate::sync::backup;
 use std::path::{Path, PathBuf};
 use std::time::SystemTime;
+use walkdir::{DirEntry, WalkDir};
 
 /// Folders of the manager home that may hold temp files, each with the depth of subfolders to
 /// search.
@@ -29,24 +30,16 @@ const DEFAULT_SYNC_BACKUPS: &str = "sync-backups";
 
 /// Returns the existing folders of [`TEMP_FILE_FOLDERS`] with their subfolders, except staging folders.
 fn list_temp_folders(manager_home: &Path) -> Vec<PathBuf> {
-    let mut folders = Vec::new();
-    for (name, max_depth) in TEMP_FILE_FOLDERS {
-        collect_folders(manager_home.join(name), max_depth, &mut folders);
-    }
-    folders
-}
-
-fn collect_folders(folder: PathBuf, max_depth: usize, folders: &mut Vec<PathBuf>) {
-    let Ok(entries) = tree::list(&folder) else {
-        return;
+    // A staging folder is found and removed as a whole.
+    let is_searched = |entry: &DirEntry| {
+        let is_staging = staging::is_staging_name(entry.file_name());
+        entry.depth() == 0 || (entry.file_type().is_dir() && !is_staging)
     };
-    for (name, kind) in entries {
-        // A staging folder is found and removed as a whole.
-        if max_depth > 0 && kind.is_dir() && !staging::is_staging_name(&name) {
-            collect_folders(folder.join(name), max_depth - 1, folders);
-        }
-    }
-    folders.push(folder);
+    let folders = TEMP_FILE_FOLDERS.into_iter().flat_map(|(name, max_depth)| {
+        let folder = WalkDir::new(manager_home.join(name)).max_depth(max_depth);
+        folder.into_iter().filter_entry(is_searched).flatten()
+    });
+    folders.map(DirEntry::into_path).collect()
 }
 
 /// Lists leftovers in the manager home, and temp files in `other_folders`. Changes nothing. `now` is
