@@ -7,7 +7,7 @@ use crate::error::{CommandError, Result};
 use crate::views::account::{load_cooldown, printable, suggest_new_login, warn_all};
 use chrono::DateTime;
 use codex_manager_core::codex::{Identity, Question, ThreadFilter, app_server, status_text};
-use codex_manager_core::inventory::probe_all::{self, AccountProbe, ProbeAllOptions, ProbeTarget};
+use codex_manager_core::inventory::probe_all::{self, AccountProbe, ProbeTarget};
 use codex_manager_core::inventory::status::{
     self, Inquiry, StatusOptions, StatusProblem, StatusReport,
 };
@@ -141,10 +141,7 @@ pub(crate) fn probe_targets(
     context: &Context,
 ) -> Result<Vec<AccountProbe>> {
     let known_figures = load_cooldown(context)?;
-    let options = ProbeAllOptions {
-        codex_home: context.codex_home(),
-        inquiry: build_inquiry(context, &known_figures, !dry_run),
-    };
+    let inquiry = build_inquiry(context, &known_figures, !dry_run);
 
     let shows_progress = !dry_run && !targets.is_empty();
     let ui = &context.ui;
@@ -163,7 +160,8 @@ pub(crate) fn probe_targets(
         }
     }
 
-    Ok(probe_all::probe_all(&options, &targets, &on_answer)?)
+    let home = context.codex_home();
+    Ok(probe_all::probe_all(home, &inquiry, &targets, &on_answer)?)
 }
 
 /// Queries all accounts with a saved login. Prints a warning for each failed query, and returns false if there was one.

@@ -17,12 +17,6 @@ const MAX_CONCURRENT_PROBES: usize = 4;
 /// The longest wait for another codex-manager process that holds a login.
 const LEASE_TIMEOUT: Duration = Duration::from_secs(15);
 
-#[derive(Debug, Clone, Copy)]
-pub struct ProbeAllOptions<'a> {
-    pub codex_home: &'a Path,
-    pub inquiry: Inquiry<'a>,
-}
-
 /// The home in which an account is probed.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum ProbeLocation {
@@ -124,7 +118,8 @@ pub fn load_targets(
 /// # Errors
 /// An answer cannot be recorded, or the user interrupts. Earlier answers are recorded.
 pub fn probe_all(
-    options: &ProbeAllOptions<'_>,
+    codex_home: &Path,
+    inquiry: &Inquiry<'_>,
     targets: &[ProbeTarget],
     on_answer: &(dyn Fn() + Sync),
 ) -> Result<Vec<AccountProbe>, StatusError> {
@@ -133,7 +128,7 @@ pub fn probe_all(
         MAX_CONCURRENT_PROBES,
         targets,
         |target: &ProbeTarget| {
-            let answer = probe_account(options, target);
+            let answer = probe_account(codex_home, inquiry, target);
             on_answer();
             answer
         },
@@ -148,23 +143,24 @@ pub fn probe_all(
 
 /// Probes one account and records the answer.
 fn probe_account(
-    options: &ProbeAllOptions<'_>,
+    codex_home: &Path,
+    inquiry: &Inquiry<'_>,
     target: &ProbeTarget,
 ) -> Result<AccountProbe, StatusError> {
     let (report, obstacle) = match target.place {
-        ProbeLocation::Live => (read_status(options, options.codex_home)?, None),
-        _ => probe_profile(options, target)?,
+        ProbeLocation::Live => (read_status(codex_home, inquiry)?, None),
+        _ => probe_profile(codex_home, inquiry, target)?,
     };
 
     let mut warnings = Vec::new();
     // Without a question to Codex, the report has nothing new to record.
-    if options.inquiry.ask_codex {
+    if inquiry.ask_codex {
         warnings = status::record_report(
-            options.inquiry.manager_home,
+            inquiry.manager_home,
             &report,
             target.used_at,
-            &options.inquiry.now,
-            options.inquiry.zone,
+            &inquiry.now,
+            inquiry.zone,
         )?;
     }
 
@@ -177,52 +173,49 @@ fn probe_account(
 }
 
 fn probe_profile(
-    options: &ProbeAllOptions<'_>,
+    codex_home: &Path,
+    inquiry: &Inquiry<'_>,
     target: &ProbeTarget,
 ) -> Result<(StatusReport, Option<LeaseError>), StatusError> {
-    let profiles = Profiles::of(options.inquiry.manager_home);
+    let profiles = Profiles::of(inquiry.manager_home);
     let folder = profiles.folder_of(target.profile.as_deref().unwrap_or_default());
-    let without_codex = ProbeAllOptions {
-        inquiry: Inquiry {
+    let read_stored = || {
+        let without_codex = Inquiry {
             ask_codex: false,
-            ..options.inquiry
-        },
-        ..*options
+            ..*inquiry
+        };
+        read_scratch_status(&folder, &without_codex)
     };
 
     let is_api_key = target.identity.kind.is_billed_by_use();
-    if is_api_key || !options.inquiry.ask_codex {
-        return Ok((read_status(&without_codex, &folder)?, None));
+    if is_api_key || !inquiry.ask_codex {
+        return Ok((read_stored()?, None));
     }
 
-    let now = options.inquiry.zone.at(&options.inquiry.now);
-    let lease =
-        match profiles.acquire_lease(&target.identity, options.codex_home, now, LEASE_TIMEOUT) {
-            Ok(lease) => lease,
-            Err(LeaseError::Interrupted) => return Err(StatusError::Interrupted),
-            Err(obstacle) => {
-                return Ok((read_status(&without_codex, &folder)?, Some(obstacle)));
-            }
-        };
+    let now = inquiry.zone.at(&inquiry.now);
+    let lease = match profiles.acquire_lease(&target.identity, codex_home, now, LEASE_TIMEOUT) {
+        Ok(lease) => lease,
+        Err(LeaseError::Interrupted) => return Err(StatusError::Interrupted),
+        Err(obstacle) => return Ok((read_stored()?, Some(obstacle))),
+    };
 
-    let report = read_status(options, lease.home());
+    let report = read_scratch_status(lease.home(), inquiry);
     // Also after an error or an interrupt: Codex may have renewed the login.
     let obstacle = lease.release().err();
     Ok((report?, obstacle))
 }
 
-fn read_status(options: &ProbeAllOptions<'_>, home: &Path) -> Result<StatusReport, StatusError> {
-    let is_live = home == options.codex_home;
+/// Like [`read_status`], for a home that is not the Codex home.
+fn read_scratch_status(home: &Path, inquiry: &Inquiry<'_>) -> Result<StatusReport, StatusError> {
     // Otherwise a `CODEX_SQLITE_HOME` of the user would make a scratch home use the real databases.
-    let scratch_env =
-        (!is_live).then(|| options.inquiry.env.clone().with("CODEX_SQLITE_HOME", home));
+    let env = &inquiry.env.clone().with("CODEX_SQLITE_HOME", home);
+    read_status(home, &Inquiry { env, ..*inquiry })
+}
 
+fn read_status(home: &Path, inquiry: &Inquiry<'_>) -> Result<StatusReport, StatusError> {
     status::read_status(&StatusOptions {
         home,
-        inquiry: Inquiry {
-            env: scratch_env.as_ref().unwrap_or(options.inquiry.env),
-            ..options.inquiry
-        },
+        inquiry: *inquiry,
         status_text: None,
         reset_at: None,
     })
