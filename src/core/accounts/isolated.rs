@@ -98,10 +98,11 @@ impl Profiles {
     /// isolated home where no Codex runs is back in the profile. The content of the login stays that of the profile,
     /// which may be older.
     pub(super) fn simulate_isolation_return(&self, mut profile: Profile) -> Profile {
-        let live_home = profile.file.live_home.as_deref();
-        if live_home.is_some_and(|home| {
+        let is_left_isolated_home = |home: &Path| {
             is_beneath(home, &self.folder.join(ISOLATED)) && find_codex_using(home).is_empty()
-        }) {
+        };
+        let live_home = profile.file.live_home.as_deref();
+        if live_home.is_some_and(is_left_isolated_home) {
             profile.file.live_home = None;
             profile.file.owner = LoginOwner::Profile;
         }
@@ -199,6 +200,7 @@ impl Profiles {
         check_login_storage(&self.folder)?;
         let no_login = || LeaseError::NoLogin(account.to_string());
         let profile = self.find(account)?.ok_or_else(no_login)?;
+        // Fails if the profile does not own the login. `save_back` needs the whole snapshot, not only these bytes.
         self.read_owner_login(&profile, codex_home)?;
         let snapshot = profile.snapshot().ok_or_else(no_login)?.clone();
         let login = profile.login().ok_or_else(no_login)?.clone();

@@ -159,8 +159,9 @@ impl Profiles {
 
         // Lock in one order, so that two processes that need the same accounts do not deadlock.
         let mut accounts_by_key: Vec<_> = accounts.iter().map(|a| (account_key(a), a)).collect();
-        accounts_by_key.sort_by(|a, b| a.0.cmp(&b.0));
-        accounts_by_key.dedup_by(|a, b| a.0 == b.0);
+        accounts_by_key.sort_by(|(a, _), (b, _)| a.cmp(b));
+        accounts_by_key.dedup_by(|(a, _), (b, _)| a == b);
+
         if !accounts_by_key.is_empty() {
             atomic::create_private_folder(&self.folder.join(PROBE_HOMES))?;
         }
@@ -228,12 +229,10 @@ impl Profiles {
         let auth_bytes = self.record_lease(account, &home, codex_home)?;
         let config = config::format_scratch_config(codex_home, config::SERVER_KEYS);
         atomic::write(&home.join(CONFIG_TOML), config.as_bytes())?;
-
         // Reuse the installation id, so that the servers do not see a new installation per probe.
         if let Ok(id) = file_open::read(codex_home.join(INSTALLATION_ID)) {
             atomic::write(&home.join(INSTALLATION_ID), &id)?;
         }
-
         atomic::write(&home.join(AUTH_JSON), auth_bytes.expose())?;
 
         Ok(Lease {

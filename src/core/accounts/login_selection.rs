@@ -99,13 +99,12 @@ pub(crate) fn select_login(policy: AuthPolicy, candidates: &LoginCandidates<'_>)
         Some(_) => AuthOutcome::KeptNewer,
     };
 
-    let newest_known = [candidates.live, candidates.profile]
-        .into_iter()
-        .flatten()
-        .map(freshness_of)
-        .fold(candidates.newest_seen, |a, b| {
-            if b.is_newer_than(&a) { b } else { a }
-        });
+    let mut newest_known = candidates.newest_seen;
+    for snapshot in [candidates.live, candidates.profile].into_iter().flatten() {
+        if freshness_of(snapshot).is_newer_than(&newest_known) {
+            newest_known = freshness_of(snapshot);
+        }
+    }
     let is_stale =
         activated_login.is_some_and(|login| newest_known.is_newer_than(&freshness_of(login)));
 

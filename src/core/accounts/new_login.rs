@@ -226,8 +226,8 @@ fn adopt_login(
 }
 
 /// Saves a new login: into the profile of its account, which keeps its name; else as `profile_name`; if that is taken
-/// or invalid, under the account's email. In the last case also returns the account that has the name, or "something
-/// else".
+/// or invalid, under the account's email. In the last case also returns the problem with `profile_name`, as the
+/// predicate of a sentence.
 pub(crate) fn save_new_login(
     profiles: &Profiles,
     profile_name: &str,
@@ -271,12 +271,13 @@ pub(crate) fn renew_live_login(
     patience: Duration,
 ) -> Result<LiveHomeUpdate, ProfileError> {
     let path = home.join(AUTH_JSON);
-    let is_older = |live: &AuthFile| {
-        live.login().is_some_and(|live| {
+    let is_older = |auth: &AuthFile| {
+        auth.login().is_some_and(|live| {
             live.identity.is_same(&login.identity) && login.freshness.is_newer_than(&live.freshness)
         })
     };
 
+    // Checked before the lock too, so that a home with nothing to replace is not locked.
     if !CodexConfig::read(home).store.reads_auth_json()
         || !AuthFile::read(&path).is_ok_and(|live| is_older(&live))
     {

@@ -532,15 +532,15 @@ pub(crate) fn find_own_profile<'a>(
     let matching: Vec<_> = profiles.iter().filter(|p| p.is_of(account)).collect();
 
     // The profile with exactly these ids wins over those that only may be of the same account.
-    let ids = |identity: &Identity| (identity.account_id.clone(), identity.user_id.clone());
-    let has_same_ids = |p: &&&Profile| p.identity().is_some_and(|id| ids(id) == ids(account));
+    let ids_of = |identity: &Identity| (identity.account_id.clone(), identity.user_id.clone());
+    let has_same_ids = |p: &&&Profile| p.identity().is_some_and(|id| ids_of(id) == ids_of(account));
     if let Some(profile) = matching.iter().find(has_same_ids) {
         return Ok(Some(profile));
     }
 
     // An email with few ids can match several workspaces. Two profiles of the same account are no contradiction.
-    let mut accounts = matching.iter().filter_map(|p| p.identity());
-    if accounts.any(|account| matching.iter().any(|p| !p.is_of(account))) {
+    let mut matching_accounts = matching.iter().filter_map(|p| p.identity());
+    if matching_accounts.any(|one| matching.iter().any(|other| !other.is_of(one))) {
         return Err(ProfileError::Ambiguous {
             account: account.to_string(),
             names: matching.iter().map(|p| p.name.clone()).collect(),

@@ -91,10 +91,12 @@ pub fn derive_default_name(
         return Ok(profile.name.clone());
     }
 
+    // After an `x`, because `encode_label` also encodes a dot or a hyphen at the beginning.
     let is_allowed = |c: &char| encode_label(&format!("x{c}")).ends_with(*c);
-    let email = identity.email.as_str().chars().filter(is_allowed);
-    let email = email.skip_while(|c| matches!(c, '.' | '-'));
-    let email: String = email.collect();
+    let allowed_chars = identity.email.as_str().chars().filter(is_allowed);
+    let email: String = allowed_chars
+        .skip_while(|c| matches!(c, '.' | '-'))
+        .collect();
 
     let local_part = email.split('@').next().unwrap_or_default().to_owned();
     let numbered = (2..).map(|number| format!("{email}-{number}"));
@@ -129,7 +131,6 @@ pub fn plan_save(
     check_name_free(profiles, name, old_profile)?;
     check_not_anothers_email(profiles, name, &login.identity)?;
 
-    // An ordinary copy does not bring back a login that was moved to another machine.
     let was_moved_away = |p: &&Profile| {
         let is_same = |moved: &AuthSnapshot| moved.fingerprint() == snapshot.fingerprint();
         p.file.owner == LoginOwner::Moved && p.snapshot().is_some_and(is_same)
@@ -138,6 +139,7 @@ pub fn plan_save(
     let moved = old_profile
         .filter(was_moved_away)
         .filter(|_| outcome != SaveOutcome::KeptNewer);
+    // An ordinary copy does not bring back a login that was moved to another machine.
     if let Some(moved) = moved
         && copy == LoginCopy::Ordinary
     {
@@ -244,9 +246,11 @@ impl Profiles {
         } else if existing.is_none() {
             self.clear_unfinished_folder(name)?;
         }
+        // The folder has the new name from here on.
         if let Some(existing) = &mut existing {
             name.clone_into(&mut existing.name);
         }
+
         // A removed profile leaves its record to the new one, such as the spent logins of the account.
         let old_profile = existing.or_else(|| self.recall_removed_profile(name, login));
 
@@ -351,6 +355,7 @@ impl Profiles {
         if let Some(home) = profile.find_live_home(codex_home) {
             return Err(ProfileError::IsLive { name, home });
         }
+
         // Another login in its place would hide the moved one: copies are recognized by the login that the profile has.
         if profile.file.owner == LoginOwner::Moved {
             return Err(ProfileError::Moved(name));

@@ -64,31 +64,33 @@ impl Profiles {
     /// Reads the last `profile.json` of an account whose profile was removed, merged from the trash and
     /// the record of deleted profiles.
     pub(crate) fn read_removed_record(&self, identity: &Identity) -> Option<ProfileFile> {
-        let trashed = self.list_trash().unwrap_or_default().into_iter();
-        let mut records: Vec<_> = trashed
-            .filter_map(|TrashedProfile { stamp, folder, .. }| {
-                let profile = self.read(format!("{TRASH}/{folder}")).ok()?;
-                let is_of_account = profile.identity()?.is_same(identity);
-                let newest = profile.newest();
+        let mut records = Vec::new();
+        for TrashedProfile { stamp, folder, .. } in self.list_trash().unwrap_or_default() {
+            // An unreadable profile in the trash only lacks its record.
+            if let Ok(profile) = self.read(format!("{TRASH}/{folder}"))
+                && profile.is_of(identity)
+            {
                 let record = ProfileFile {
-                    newest,
+                    newest: profile.newest(),
                     ..profile.file
                 };
-                is_of_account.then_some((stamp, record))
-            })
-            .collect();
+                records.push((stamp, record));
+            }
+        }
 
-        let deleted = document::read::<DeletedFile>(&self.folder.join(DELETED)).ok();
-        let deleted = deleted.and_then(DocumentState::good).unwrap_or_default();
-        let deleted = deleted.accounts.get(&account_key(identity)).cloned();
+        let deleted_file = document::read::<DeletedFile>(&self.folder.join(DELETED)).ok();
+        let deleted_file = deleted_file.and_then(DocumentState::good);
+        let mut deleted_records = deleted_file.unwrap_or_default().accounts;
+        let deleted_record = deleted_records.remove(&account_key(identity));
         // An empty stamp sorts before the stamps of folders.
-        records.extend(deleted.map(|record| (String::new(), record)));
+        records.extend(deleted_record.map(|record| (String::new(), record)));
 
         // The last record wins: the one with the newest login, else the one that was removed last, else a moved one.
         let is_moved = |record: &ProfileFile| record.owner == LoginOwner::Moved;
-        records.sort_by(|(a_at, a), (b_at, b)| {
-            let by_age = a.newest.compare(&b.newest).then_with(|| a_at.cmp(b_at));
-            by_age.then_with(|| is_moved(a).cmp(&is_moved(b)))
+        records.sort_by(|(a_stamp, a), (b_stamp, b)| {
+            let by_age = a.newest.compare(&b.newest);
+            let by_age_and_stamp = by_age.then_with(|| a_stamp.cmp(b_stamp));
+            by_age_and_stamp.then_with(|| is_moved(a).cmp(&is_moved(b)))
         });
 
         // A login is spent if any of the records has it as spent.
@@ -162,24 +164,20 @@ impl Profiles {
         }
         check_name_free(&profiles, &name, None)?;
 
-        let trash = self.folder.join(TRASH);
-        let trashed_folder = trash.join(folder);
         // A later profile of the account may have had a newer login, or one that was moved to another machine.
         let identity = removed.identity().filter(|_| removed.damaged.is_none());
         let record = identity.and_then(|account| self.read_removed_record(account));
-        let newest = record.as_ref().map(|record| record.newest);
-        let is_stale = newest
+        let is_stale = record
+            .as_ref()
             .zip(removed.login())
-            .is_some_and(|(newest, login)| newest.is_newer_than(&login.freshness));
-        let usable_login = removed.snapshot().filter(|snapshot| {
-            let is_usable = |record: &ProfileFile| {
-                record.owner != LoginOwner::Moved
-                    && !record.superseded.contains(&snapshot.fingerprint())
-            };
-            snapshot.login.is_some() && !is_stale && record.as_ref().is_some_and(is_usable)
-        });
-        let usable_login = usable_login.cloned();
+            .is_some_and(|(record, login)| record.newest.is_newer_than(&login.freshness));
+        let login = record
+            .as_ref()
+            .and_then(|record| find_usable_login(&removed, record));
+        let usable_login = login.filter(|_| !is_stale).cloned();
 
+        let trash = self.folder.join(TRASH);
+        let trashed_folder = trash.join(folder);
         if !dry_run {
             if let Some(record) = record.filter(|record| *record != removed.file) {
                 write_profile_json(&trashed_folder, &record)?;
@@ -228,11 +226,15 @@ impl Profiles {
         let removals = trashed.into_iter().filter_map(|profile| {
             let TrashedProfile { name, folder, .. } = profile;
             let removed = self.read(format!("{TRASH}/{folder}")).ok()?;
+            if !removed.is_of(account) {
+                return None;
+            }
+
             let dry_run = true;
-            let undone = || self.undo_remove(Some(&name), dry_run).ok()?;
+            let undone = self.undo_remove(Some(&name), dry_run).ok()??;
             // A later removed profile may have the same name.
-            let is_undone = |undone: &UndoneRemoval| undone.trashed_folder.ends_with(&folder);
-            removed.is_of(account).then(undone)?.filter(is_undone)
+            let is_this_profile = undone.trashed_folder.ends_with(&folder);
+            is_this_profile.then_some(undone)
         });
         removals.max_by_key(|removal| removal.usable_login.is_some())
     }
@@ -275,12 +277,12 @@ impl Profiles {
     /// Records the freshness of the logins that are about to be deleted, without tokens or names.
     fn record_deleted(&self, folders: &[PathBuf]) -> Result<(), ProfileError> {
         let path = self.folder.join(DELETED);
-        let recorded = document::read::<DeletedFile>(&path)?;
-        if matches!(recorded, DocumentState::Damaged(_)) {
+        let deleted_file = document::read::<DeletedFile>(&path)?;
+        if matches!(deleted_file, DocumentState::Damaged(_)) {
             document::move_aside(&path)?;
         }
 
-        let mut deleted = recorded.good().unwrap_or_default();
+        let mut deleted_file = deleted_file.good().unwrap_or_default();
         for folder in folders {
             let Ok(name) = folder.strip_prefix(&self.folder) else {
                 continue;
@@ -290,7 +292,7 @@ impl Profiles {
                 continue;
             };
 
-            let deleted_record = ProfileFile {
+            let new_record = ProfileFile {
                 newest: profile.newest(),
                 identity: None,
                 plan: None,
@@ -298,20 +300,22 @@ impl Profiles {
                 ..profile.file.clone()
             };
 
-            // An earlier deletion may have recorded a newer login of the account. What one of both records as spent stays
-            // spent.
-            let record = deleted.accounts.entry(account_key(identity)).or_default();
-            let recorded = std::mem::take(record);
-            let [newer, older] = if recorded.newest.is_newer_than(&deleted_record.newest) {
-                [recorded, deleted_record]
+            // An earlier deletion may have recorded a newer login. A login that is spent in one record stays spent.
+            let record = deleted_file
+                .accounts
+                .entry(account_key(identity))
+                .or_default();
+            let old_record = std::mem::take(record);
+            let [newer, older] = if old_record.newest.is_newer_than(&new_record.newest) {
+                [old_record, new_record]
             } else {
-                [deleted_record, recorded]
+                [new_record, old_record]
             };
             *record = newer;
             record.merge_superseded(&older.superseded);
         }
 
-        document::write(&path, &deleted)?;
+        document::write(&path, &deleted_file)?;
         Ok(())
     }
 
@@ -374,6 +378,14 @@ fn is_login_newer(profile: &Profile, other: &Profile) -> bool {
         let other = other.login();
         other.is_none_or(|other| login.freshness.is_newer_than(&other.freshness))
     })
+}
+
+/// Returns the login of a removed profile, unless it is spent or was moved to another machine according to `record`.
+fn find_usable_login<'a>(removed: &'a Profile, record: &ProfileFile) -> Option<&'a AuthSnapshot> {
+    let snapshot = removed.snapshot()?;
+    let is_moved = record.owner == LoginOwner::Moved;
+    let is_spent = record.superseded.contains(&snapshot.fingerprint());
+    (snapshot.login.is_some() && !is_moved && !is_spent).then_some(snapshot)
 }
 
 /// Returns the former profile name of a folder in the trash.

@@ -109,7 +109,6 @@ impl Profiles {
         // The record of a removed profile must be written to the new folder, even if it did not change.
         let is_recorded =
             outcome != SaveOutcome::Created && old_profile.is_some_and(|p| p.file == new_record);
-
         let needs_record = is_owner_known && !is_recorded;
 
         // Write order: an owner elsewhere is recorded before the copy is written, an owner in the
@@ -226,23 +225,23 @@ fn record_after_save(
     let newest = old_profile.map(Profile::newest).unwrap_or_default();
     let old_login = old_profile.and_then(|p| Some((p.snapshot()?, p.login()?)));
 
-    // The successor of a login is newer, even if its timestamp is older.
+    // If the newest observed login is spent, its successor is newer, even if the timestamp of the successor is older.
     let is_successor_of_spent = outcome == SaveOutcome::Updated
         && old_profile.is_some_and(Profile::is_superseded)
-        && old_login.is_some_and(|(_, login)| login.freshness == newest);
-    let is_newer = is_successor_of_spent || login.freshness.is_newer_than(&newest);
+        && old_login.is_some_and(|(_, old)| old.freshness == newest);
+    let is_newest = is_successor_of_spent || login.freshness.is_newer_than(&newest);
 
     let fingerprint = snapshot.fingerprint();
     let has_same_login =
         old_login.is_some_and(|(snapshot, _)| snapshot.fingerprint() == fingerprint);
     let keeps_owner = old_profile.is_some_and(|profile| {
-        keeps_recorded_owner(profile, outcome, snapshot, has_same_login, is_newer, owner)
+        keeps_recorded_owner(profile, outcome, snapshot, has_same_login, is_newest, owner)
     });
 
     let mut record = ProfileFile {
         identity: Some(login.identity.clone()),
         plan: login.plan.clone(),
-        newest: if is_newer { login.freshness } else { newest },
+        newest: if is_newest { login.freshness } else { newest },
         saved_at: match outcome {
             SaveOutcome::Unchanged | SaveOutcome::KeptNewer => old_record.saved_at.or(Some(now)),
             SaveOutcome::Created | SaveOutcome::Updated => Some(now),
@@ -275,14 +274,14 @@ fn record_after_save(
 }
 
 /// Returns true if a save must not change the recorded owner: saving a copy or an older login neither undoes a move nor
-/// replaces a live owner. `has_same_login` is true if the profile has the same login, `is_newer` if the saved login is
+/// replaces a live owner. `has_same_login` is true if the profile has the same login, `is_newest` if the saved login is
 /// newer than all observed ones.
 fn keeps_recorded_owner(
     profile: &Profile,
     outcome: SaveOutcome,
     snapshot: &AuthSnapshot,
     has_same_login: bool,
-    is_newer: bool,
+    is_newest: bool,
     owner: OwnerLocation<'_>,
 ) -> bool {
     let is_moved = profile.file.owner == LoginOwner::Moved;
@@ -292,7 +291,7 @@ fn keeps_recorded_owner(
         // `profile` has the record of a removed profile. Unlike a refresh token, an API key can be used on several
         // machines.
         SaveOutcome::Created => {
-            is_moved && !is_newer && !owner.is_asserted() && profile.is_renewable()
+            is_moved && !is_newest && !owner.is_asserted() && profile.is_renewable()
         }
         SaveOutcome::Updated | SaveOutcome::Unchanged => {
             let is_copy_of_moved = is_moved && has_same_login && !owner.is_asserted();
@@ -317,7 +316,7 @@ pub(crate) fn predict_save_outcome(
     }
 
     // The login in the profile may be spent in spite of its newer time.
-    let is_known_spent = || {
+    let is_only_old_spent = || {
         let superseded = &profile.file.superseded;
         profile.is_superseded() && !superseded.contains(&snapshot.fingerprint())
     };
@@ -325,7 +324,7 @@ pub(crate) fn predict_save_outcome(
     // API keys have no age, so the saved key always replaces the one in the profile.
     if old.freshness().is_newer_than(&login.freshness)
         && login.identity.kind.is_renewable()
-        && !is_known_spent()
+        && !is_only_old_spent()
     {
         SaveOutcome::KeptNewer
     } else {

@@ -92,14 +92,14 @@ impl Switcher {
     }
 }
 
-/// Reads `<name>/auth.json` for each name in `folder`. With `home`, reads `<name>/<home>/auth.json`, the file of a
+/// Reads `<name>/auth.json` for each name in `folder`. With `subdir`, reads `<name>/<subdir>/auth.json`, the file of a
 /// Codex home.
-fn read_folders(folder: &Path, home: Option<&str>) -> Result<Vec<SwitcherLogin>, SwitcherError> {
+fn read_folders(folder: &Path, subdir: Option<&str>) -> Result<Vec<SwitcherLogin>, SwitcherError> {
     let mut logins = Vec::new();
     for (name, _) in tree::list_if_exists(folder)? {
-        let folder = folder.join(&name);
-        let home = home.map(|home| folder.join(home));
-        let path = home.as_ref().unwrap_or(&folder).join(AUTH_JSON);
+        let login_folder = folder.join(&name);
+        let home = subdir.map(|subdir| login_folder.join(subdir));
+        let path = home.as_ref().unwrap_or(&login_folder).join(AUTH_JSON);
         logins.push(SwitcherLogin {
             name: name.to_string_lossy().into_owned(),
             auth: read_auth(&path),
@@ -122,12 +122,11 @@ fn read_codex_auth(folder: &Path) -> Result<Vec<SwitcherLogin>, SwitcherError> {
     // Without a registry the logins have no names.
     let registry: Value = serde_json::from_slice(&registry).unwrap_or_default();
 
+    let is_safe = |c: char| c.is_ascii_alphanumeric() || "-_.".contains(c);
     let accounts = registry["accounts"].as_array().into_iter().flatten();
-    let names: HashMap<String, &str> = accounts
+    let names_by_stem: HashMap<String, &str> = accounts
         .filter_map(|account| {
             let key = account["account_key"].as_str()?;
-            let is_safe = |c: char| c.is_ascii_alphanumeric() || "-_.".contains(c);
-
             // codex-auth encodes a key with characters that it does not use in file names.
             let file_stem = if key.chars().all(is_safe) {
                 key.to_owned()
@@ -141,9 +140,13 @@ fn read_codex_auth(folder: &Path) -> Result<Vec<SwitcherLogin>, SwitcherError> {
     let mut logins = Vec::new();
     for (name, _) in tree::list_if_exists(folder)? {
         let file_name = name.to_string_lossy();
-        if let Some(key) = file_name.strip_suffix(".auth.json") {
+        if let Some(file_stem) = file_name.strip_suffix(".auth.json") {
             logins.push(SwitcherLogin {
-                name: names.get(key).copied().unwrap_or_default().to_owned(),
+                name: names_by_stem
+                    .get(file_stem)
+                    .copied()
+                    .unwrap_or_default()
+                    .to_owned(),
                 auth: read_auth(&folder.join(&name)),
                 path: folder.join(&name),
                 home: None,
@@ -204,7 +207,7 @@ fn read_names_and_settings(path: &Path) -> Result<Vec<(String, Value)>, Switcher
 }
 
 fn query_names_and_settings(path: &Path) -> rusqlite::Result<Vec<(String, Value)>> {
-    // No index of a WAL is created beside the database.
+    // The access keeps SQLite from creating the index of a WAL beside the database of another program.
     let database = connection::open(path, Access::ReadInPlace)?;
 
     let sql = "SELECT name, settings_config FROM providers WHERE app_type = 'codex'";

@@ -10,6 +10,7 @@ use crate::accounts::save::predict_save_outcome;
 use crate::codex::{AUTH_JSON, AuthFile, AuthSnapshot, Identity, Login};
 use crate::io::OrdinaryPath;
 use serde::Serialize;
+use std::path::Path;
 
 /// The planned effect of a switch.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize)]
@@ -61,6 +62,7 @@ pub(crate) fn plan_switch(
         && both_logins.is_some_and(|(live, saved)| saved.freshness.is_newer_than(&live.freshness));
 
     let is_missing = matches!(live, AuthFile::Missing);
+    // Only a record names the last account of a home without auth.json.
     let was_live_here = |profile: &&Profile| profile.is_recorded_in(request.codex_home);
     let last_live = profiles.iter().find(was_live_here);
     let mut plan = SwitchPlan {
@@ -152,8 +154,7 @@ fn check_other_homes(
     is_outdated: bool,
     request: &SwitchRequest<'_>,
 ) -> Result<(), SwitchError> {
-    // If this home has an older login of the account, the newer one may be in the home that the profile records, so the
-    // recorded home is read first.
+    // If this home has an older login of the account, the newer one may be in the recorded home, so that is read first.
     let recorded_home = target.file.live_home.as_deref();
     let first_home = if is_outdated {
         recorded_home.unwrap_or(request.codex_home)
@@ -162,9 +163,11 @@ fn check_other_homes(
     };
 
     let profile = target.name.clone();
+    let this_home = request.codex_home.canonical_or_self();
+    // This switch replaces the outdated login in this home.
+    let is_replaced = |home: &Path| is_outdated && home.canonical_or_self() == this_home;
     if let Some(home) = target.find_live_home(first_home)
-        // The outdated login in this home is replaced by this switch.
-        && !(is_outdated && home.canonical_or_self() == request.codex_home.canonical_or_self())
+        && !is_replaced(&home)
     {
         let profiles = Profiles::of(request.manager_home);
         // The record of an isolated login would be lost, also that of an API key.
@@ -176,19 +179,16 @@ fn check_other_homes(
         }
     }
 
-    // The login of this home was read already; only another home that cannot be read is an
-    // obstacle.
-    match target.unreadable_home() {
-        Some(home)
-            if target.is_renewable()
-                && home != request.codex_home.canonical_or_self()
-                && !request.force_stale =>
-        {
-            let home = home.to_path_buf();
-            Err(LeaseError::HomeUnreadable { profile, home }.into())
-        }
-        _ => Ok(()),
+    // The login of this home was read already, so only another home is an obstacle.
+    if let Some(home) = target.unreadable_home()
+        && home != this_home
+        && target.is_renewable()
+        && !request.force_stale
+    {
+        let home = home.to_path_buf();
+        return Err(LeaseError::HomeUnreadable { profile, home }.into());
     }
+    Ok(())
 }
 
 /// Plans a switch from the current state on disk. Takes no lock and writes nothing. A login that a
@@ -213,7 +213,6 @@ mod tests {
     use crate::codex::auth::{AuthSnapshot, Freshness, Login};
     use crate::io::clock::Timestamp;
     use crate::io::secret::SecretBytes;
-    use std::path::Path;
     use std::time::Duration;
 
     fn who(name: &str) -> Identity {
