@@ -95,15 +95,6 @@ pub(crate) fn unknown_archive_error(
     other_names: &[String],
     context: &Context,
 ) -> CommandError {
-    let numbered_archives = list_numbered(records);
-    let has_archives = !numbered_archives.is_empty();
-    let latest = has_archives.then(|| LATEST.to_owned());
-    let known_names: Vec<_> = latest
-        .into_iter()
-        .chain(numbered_archives.into_iter().map(shortest_name))
-        .chain(other_names.iter().cloned())
-        .collect();
-
     let mut error = CommandError::failed(message);
     if let Some(trashed) = find_in_trash(text, context) {
         let trashed = trashed.display();
@@ -112,6 +103,14 @@ pub(crate) fn unknown_archive_error(
             .hint("move the archives of the last prune back: codex-manager prune --undo");
     }
 
+    let numbered_archives = list_numbered(records);
+    let has_archives = !numbered_archives.is_empty();
+    let latest = has_archives.then(|| LATEST.to_owned());
+    let known_names: Vec<_> = latest
+        .into_iter()
+        .chain(numbered_archives.into_iter().map(shortest_name))
+        .chain(other_names.iter().cloned())
+        .collect();
     let suggestion = similar::format_suggestion(text, known_names.iter().map(String::as_str));
     error.hints.extend(suggestion);
     error.hint(if has_archives {

@@ -87,6 +87,7 @@ impl ConversationAccounts {
             return ConversationAccount::default();
         }
 
+        // A user id that the profile or the conversation lacks does not distinguish them.
         let is_creator = |identity: &Identity| {
             let user_id = identity.user_id.as_deref();
             identity.account_id.as_deref() == Some(&*thread.account_id)

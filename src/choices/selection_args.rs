@@ -84,25 +84,22 @@ impl SelectionArgs {
     /// # Errors
     /// No account or no project has this name, or `launches.jsonl` or Codex's list cannot be read.
     pub(crate) fn to_thread_filter(&self, context: &Context) -> Result<ThreadFilter> {
-        let current_folder = self.here.then(|| vec![context.env.current_dir.clone()]);
-        let project = self.project.as_deref();
-        let project = project.map(|name| find_project_folders(name, context));
-        let folders = project.transpose()?.or(current_folder);
+        let folders = match &self.project {
+            Some(project) => Some(find_project_folders(project, context)?),
+            None => self.here.then(|| vec![context.env.current_dir.clone()]),
+        };
+        let account = match &self.account {
+            Some(name) => Some(read_account_filter(
+                &find_identity(name, context)?,
+                context,
+            )?),
+            None => None,
+        };
 
-        let folder_texts = folders.map(|folders| {
-            let folders = folders.into_iter();
-            folders
-                .map(|folder| folder.to_string_lossy().into_owned())
-                .collect()
-        });
-
-        let account = self.account.as_deref();
-        let account =
-            account.map(|name| read_account_filter(&find_identity(name, context)?, context));
-
+        let to_text = |folder: PathBuf| folder.to_string_lossy().into_owned();
         Ok(ThreadFilter {
-            folders: folder_texts,
-            account: account.transpose()?,
+            folders: folders.map(|folders| folders.into_iter().map(to_text).collect()),
+            account,
             ..ThreadFilter::default()
         })
     }

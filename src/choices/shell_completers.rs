@@ -48,16 +48,17 @@ impl EnvCompleter for ShellCompleter<'_> {
     ) -> io::Result<()> {
         let env = Environment::from_process();
         let variable = |name| env.get(name).and_then(|value| value.to_str());
-        let index = variable("_CLAP_COMPLETE_INDEX").and_then(|index| index.parse().ok());
-        let index = index.unwrap_or_else(|| args.len().saturating_sub(1));
+        // Without an index the last word is completed.
+        let word_index = variable("_CLAP_COMPLETE_INDEX").and_then(|index| index.parse().ok());
+        let word_index = word_index.unwrap_or_else(|| args.len().saturating_sub(1));
 
-        let word = args.get(index).map(|word| word.to_string_lossy());
+        let word = args.get(word_index).map(|word| word.to_string_lossy());
         let wants_options = word.is_some_and(|word| word.starts_with('-'));
         let separator = variable("_CLAP_IFS").unwrap_or("\n");
 
         let mut candidates = if self.is("bash") {
             let is_listing = variable("_CLAP_COMPLETE_COMP_TYPE") == Some(COMP_TYPE_LISTING);
-            list_for_bash(cmd, args, index, current_dir, is_listing)?
+            list_for_bash(cmd, args, word_index, current_dir, is_listing)?
         } else {
             let mut printed = Vec::new();
             self.0
@@ -90,6 +91,10 @@ fn list_for_bash(
     let candidates = engine::complete(cmd, args, word_index, current_dir)?;
     let lines = candidates.iter().filter_map(|candidate| {
         let value = candidate.get_value().to_str()?;
+        if !value.chars().all(is_never_expanded) {
+            return None;
+        }
+
         let tag = candidate.get_tag().map(ToString::to_string);
         let is_titled = is_listing && tag.as_deref() == Some(CONVERSATION_TAG);
         let title = candidate.get_help().filter(|_| is_titled);
@@ -98,11 +103,7 @@ fn list_for_bash(
             .chars()
             .filter(|c| *c == ' ' || is_never_expanded(*c))
             .collect();
-
-        value
-            .chars()
-            .all(is_never_expanded)
-            .then(|| format!("{value}{safe_title}"))
+        Some(format!("{value}{safe_title}"))
     });
 
     Ok(lines.collect())

@@ -40,8 +40,8 @@ pub(crate) fn preview_task(
             return Vec::new();
         };
 
-        let matching_turn = query.found.as_ref();
-        let matching_turn = matching_turn.and_then(|found| describe_match(row, found, &context));
+        let found = query.found.as_ref();
+        let matching_turn = found.and_then(|found| describe_match(row, found, &context));
         matching_turn.unwrap_or_else(|| {
             let (zone, now) = (context.zone(), context.now());
             describe_conversation(row, context.codex_home(), zone, &now)
@@ -75,19 +75,19 @@ fn describe_match(
     });
     outcome.ok()?;
 
-    // The entry with the most different marks, of equal ones the first.
-    let place = |(number, entry): (usize, &TranscriptEntry)| {
+    // The preview begins in the entry with the most different marks, of equal ones in the first.
+    let rank_entry = |(index, entry): (usize, &TranscriptEntry)| {
         let (count, at) = find_densest_place(&entry.text, &found.marks)?;
-        Some((count, Reverse(number), at))
+        Some((count, Reverse(index), at))
     };
-    let (_, Reverse(first), at) = entries.iter().enumerate().filter_map(place).max()?;
+    let (_, Reverse(first), at) = entries.iter().enumerate().filter_map(rank_entry).max()?;
 
     let mut paragraphs = vec![(Style::Strong, row.title())];
-    for (number, entry) in entries.iter().enumerate().skip(first) {
+    for (index, entry) in entries.iter().enumerate().skip(first) {
         let author = entry.kind.role();
         paragraphs.push((Style::Dim, format!("turn {turn}, {author}:")));
 
-        let text_start = if number == first { at } else { 0 };
+        let text_start = if index == first { at } else { 0 };
         let text = truncate_message(&entry.text[text_start..]);
         let ellipsis = if text_start > 0 { "…" } else { "" };
         paragraphs.push((Style::Plain, format!("{ellipsis}{text}")));
@@ -98,10 +98,6 @@ fn describe_match(
 /// Finds the place of a text at which the most different `marks` (matching words) are close together. Returns their
 /// number and the byte at which the preview begins. `None` if the text has no mark.
 fn find_densest_place(text: &str, marks: &[String]) -> Option<(usize, usize)> {
-    let places = marks
-        .iter()
-        .flat_map(|mark| text.match_indices(mark.as_str()));
-
     let count_marks_from = |at: usize| {
         let mut end = text.len().min(at + NEARBY_BYTES);
         while !text.is_char_boundary(end) {
@@ -114,19 +110,20 @@ fn find_densest_place(text: &str, marks: &[String]) -> Option<(usize, usize)> {
             .count()
     };
 
-    let places = places
+    let matches = marks
+        .iter()
+        .flat_map(|mark| text.match_indices(mark.as_str()));
+    let counts = matches
         .take(MAX_COMPARED_MATCHES)
         .map(|(at, _)| (count_marks_from(at), Reverse(at)));
-    let (count, Reverse(at)) = places.max()?;
+    let (count, Reverse(at)) = counts.max()?;
 
     // The preview begins a little before the match, but on its line.
-    let line = text[..at].rfind('\n').map_or(0, |end| end + 1);
-    let before = text[line..at]
-        .char_indices()
-        .rev()
-        .take(CHARS_BEFORE)
-        .last();
-    Some((count, line + before.map_or(at - line, |(from, _)| from)))
+    let line_start = text[..at].rfind('\n').map_or(0, |end| end + 1);
+    let chars_backwards = text[line_start..at].char_indices().rev();
+    let first_shown = chars_backwards.take(CHARS_BEFORE).last();
+    let offset = first_shown.map_or(0, |(offset, _)| offset);
+    Some((count, line_start + offset))
 }
 
 /// Returns the title, the facts and the last turn of a conversation.

@@ -62,7 +62,9 @@ impl ConversationPicker {
             if ui.writes_to_terminal() {
                 self.keys.push(TRASH);
             }
-            self.keys.extend((!trashed.is_empty()).then_some(UNDO));
+            if !trashed.is_empty() {
+                self.keys.push(UNDO);
+            }
             self.keys.push(COPY_ID);
 
             let choice = self.clone().pick(context)?;
@@ -73,13 +75,17 @@ impl ConversationPicker {
             self.notice = match choice.key.unwrap_or_default() {
                 key if key == TRASH.letter => {
                     let failure = run_in_storage("trash", &choice.id, context);
-                    trashed.extend(failure.is_none().then_some(choice.id));
+                    if failure.is_none() {
+                        trashed.push(choice.id);
+                    }
                     failure.or_else(|| Some("moved to the trash · ^z undo".to_owned()))
                 }
                 key if key == UNDO.letter => {
                     let id = trashed.pop().unwrap_or_default();
                     let failure = run_in_storage("undelete", &id, context);
-                    trashed.extend(failure.is_some().then_some(id));
+                    if failure.is_some() {
+                        trashed.push(id);
+                    }
                     failure.or_else(|| Some("brought back from the trash".to_owned()))
                 }
                 key if key == OPEN.letter => {
