@@ -156,22 +156,22 @@ pub(super) fn distribute_widths(
 
     let mut widths = vec![0; columns.len()];
     // The first column has no gap before it.
-    let mut free = width + GAP;
+    let mut free_width = width + GAP;
 
     for (position, &i) in by_rank.iter().enumerate() {
         let rank = columns[i].column.rank;
         for &earlier in &by_rank[..position] {
             if widths[earlier] > 0 {
                 let requested = columns[earlier].requested_width(rank);
-                let growth = requested.saturating_sub(widths[earlier]).min(free);
+                let growth = requested.saturating_sub(widths[earlier]).min(free_width);
                 widths[earlier] += growth;
-                free -= growth;
+                free_width -= growth;
             }
         }
 
         let min_width = columns[i].column.min_width(columns[i].natural);
-        match free.checked_sub(min_width + GAP) {
-            Some(free_after) => (widths[i], free) = (min_width, free_after),
+        match free_width.checked_sub(min_width + GAP) {
+            Some(rest) => (widths[i], free_width) = (min_width, rest),
             None if rank == 0 => return None,
             None => {}
         }
@@ -181,9 +181,9 @@ pub(super) fn distribute_widths(
         if widths[i] == 0 {
             continue;
         }
-        let growth = free.min(columns[i].natural - widths[i]);
+        let growth = free_width.min(columns[i].natural - widths[i]);
         widths[i] += growth;
-        free -= growth;
+        free_width -= growth;
     }
 
     let is_unshortened = widths.iter().zip(columns).all(|(w, c)| *w == c.natural);

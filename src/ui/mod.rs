@@ -314,18 +314,17 @@ impl Ui {
         }
 
         let tag = |style, word| paint(self.color_err, style, word);
-        let mut lines = vec![self.wrap_for_stderr(
-            2,
-            &format!(
-                "{} {}",
-                tag(Style::Bad, "error:"),
-                ansi::printable(&error.to_string())
-            ),
-        )];
+        let message = error.to_string();
+        let message = format!(
+            "{} {}",
+            tag(Style::Bad, "error:"),
+            ansi::printable(&message)
+        );
+        let mut lines = vec![self.wrap_for_stderr(2, &message)];
 
         for cause in error.causes() {
-            lines
-                .push(self.wrap_for_stderr(4, &format!("  caused by: {}", ansi::printable(cause))));
+            let cause = format!("  caused by: {}", ansi::printable(cause));
+            lines.push(self.wrap_for_stderr(4, &cause));
         }
 
         if !error.hints.is_empty() {

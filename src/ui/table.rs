@@ -305,13 +305,14 @@ impl Table {
         widths: &[usize],
         put_line: &mut dyn FnMut(&str),
     ) -> io::Result<()> {
-        let kept: Vec<_> = shown.iter().zip(widths).filter(|(_, w)| **w > 0).collect();
-        let heads = kept
+        let columns = shown.iter().zip(widths.iter().copied());
+        let kept: Vec<_> = columns.filter(|(_, width)| *width > 0).collect();
+        let head_cells = kept
             .iter()
-            .map(|(s, w)| (s.column, **w, Style::Dim, Cow::Borrowed(s.column.head)));
+            .map(|(s, width)| (s.column, *width, Style::Dim, Cow::Borrowed(s.column.head)));
         let indent = self.row_indent();
-        let heads = self.format_line(indent, heads);
-        put_line(&heads);
+        let head_line = self.format_line(indent, head_cells);
+        put_line(&head_line);
 
         // Reading a line counts `left` down, so the length of the table is read before the loop.
         let repeats_heads =
@@ -320,16 +321,17 @@ impl Table {
             if line.is_heading {
                 put_line(&self.format_heading(line));
             } else {
-                let cells = kept.iter().filter_map(|(s, w)| {
+                let cells = kept.iter().filter_map(|(s, width)| {
                     let (style, text) = line.cell(s.index)?;
-                    Some((s.column, **w, style, s.column.shorten_text(text, **w)))
+                    let text = s.column.shorten_text(text, *width);
+                    Some((s.column, *width, style, text))
                 });
                 put_line(&self.format_line(indent, cells));
             }
         }
 
         if repeats_heads {
-            put_line(&heads);
+            put_line(&head_line);
         }
         Ok(())
     }
@@ -384,13 +386,13 @@ impl Table {
         put_line: &mut dyn FnMut(&str),
     ) -> io::Result<()> {
         let width = self.width.unwrap_or(usize::MAX);
-        let title_index = shown.iter().min_by_key(|s| s.column.rank).map(|s| s.index);
+        let title_column = shown.iter().min_by_key(|s| s.column.rank);
+        let title_index = title_column.map(|s| s.index);
         let is_mark = |s: &ShownColumn| s.column.head.is_empty();
         let is_in_title = |s: &&ShownColumn| Some(s.index) == title_index || is_mark(s);
         let others = || shown.iter().filter(|s| !is_in_title(s));
 
-        let heads = shown.iter().filter(|s| Some(s.index) == title_index);
-        for s in heads {
+        if let Some(s) = title_column {
             put_line(&paint(self.is_colored, Style::Dim, s.column.head));
         }
 
@@ -403,19 +405,19 @@ impl Table {
 
             // The mark and the title share the first line of the block.
             let cell = |s: &ShownColumn| line.cell(s.index).filter(|(_, text)| !text.is_empty());
-            let mut heading = String::new();
+            let mut title = String::new();
             for s in shown.iter().filter(is_in_title) {
                 let Some((_, text)) = cell(s) else {
                     continue;
                 };
                 if is_mark(s) {
-                    heading = format!("{text} ");
+                    title = format!("{text} ");
                 } else {
-                    let free_width = width.saturating_sub(width_of(&heading));
-                    heading.push_str(&s.column.shorten_text(text, free_width));
+                    let free_width = width.saturating_sub(width_of(&title));
+                    title.push_str(&s.column.shorten_text(text, free_width));
                 }
             }
-            put_line(&paint(self.is_colored, Style::Strong, heading));
+            put_line(&paint(self.is_colored, Style::Strong, title));
 
             for s in others() {
                 let Some((style, text)) = cell(s) else {

@@ -39,16 +39,16 @@ pub(crate) fn quota_json(
     // Stored resets may have another offset.
     let time = |at: &Timestamp| time::rfc3339(&at.to_utc(), zone);
     let windows = quota.iter().flat_map(|quota| &quota.windows);
-    let windows = windows.map(|window| window_json(window, zone));
+    let windows_json = windows.map(|window| window_json(window, zone));
 
     let cap = quota.and_then(|quota| quota.spend_cap);
-    let cap = cap.map(|cap| {
+    let cap_json = cap.map(|cap| {
         let resets_at = cap.resets_at.as_ref().map(time);
         object().with("kind", cap.kind).with("resets_at", resets_at)
     });
 
     let resets = quota.and_then(|quota| quota.reset_credits.as_ref());
-    let resets = resets.map(|resets| {
+    let resets_json = resets.map(|resets| {
         let unexpired = resets.unexpired_at(now);
         let expires_at: Vec<_> = unexpired.expires_at.iter().map(time).collect();
         object()
@@ -57,9 +57,9 @@ pub(crate) fn quota_json(
     });
 
     object()
-        .with("windows", windows.collect::<Vec<_>>())
-        .with("spend_cap", cap)
-        .with("reset_credits", resets)
+        .with("windows", windows_json.collect::<Vec<_>>())
+        .with("spend_cap", cap_json)
+        .with("reset_credits", resets_json)
 }
 
 /// Returns a line for each window (label, bar, percentage, reset), one for banked resets, and one for a spend cap.
@@ -74,20 +74,16 @@ pub(crate) fn format_window_lines(
     let width = labels.iter().map(|l| l.chars().count()).max();
     let width = width.unwrap_or(0).max("weekly".len());
 
-    labels
-        .iter()
-        .zip(windows)
-        .map(|(label, window)| format!("{label:<width$}  {}", format_line(ui, window, zone, now)))
-        .chain(
-            format_resets(observation, zone, now)
-                .map(|text| format!("{:<width$}  {text}", "banked")),
-        )
-        .chain(
-            observation
-                .spend_cap
-                .map(|cap| format_cap(ui, cap, zone, now)),
-        )
-        .collect()
+    let mut lines = Vec::new();
+    for (label, window) in labels.iter().zip(windows) {
+        let quota = format_line(ui, window, zone, now);
+        lines.push(format!("{label:<width$}  {quota}"));
+    }
+    let resets = format_resets(observation, zone, now);
+    lines.extend(resets.map(|text| format!("{:<width$}  {text}", "banked")));
+    let cap = observation.spend_cap;
+    lines.extend(cap.map(|cap| format_cap(ui, cap, zone, now)));
+    lines
 }
 
 /// Formats the banked resets as "2 resets, one until Fri 28 Nov"; `None` if none is left or their number is unknown.

@@ -28,12 +28,13 @@ pub(super) fn wrap_commands_apart(
     for line in text.split('\n') {
         // The homes of the other machine are not known.
         let is_local = !line.contains(" other machine");
-        let home_options = Some(home_options).filter(|_| is_local).unwrap_or_default();
+        let home_options: &[String] = if is_local { home_options } else { &[] };
+
         let mut prose: Vec<&str> = Vec::new();
         let mut words = line.split(' ').peekable();
         while let Some(word) = words.next() {
-            let last = prose.last().map(|last| last.trim_end_matches("\x1b[0m"));
-            let is_introduced = last.is_some_and(introduces_command);
+            let previous = prose.last().map(|word| word.trim_end_matches("\x1b[0m"));
+            let is_introduced = previous.is_some_and(introduces_command);
             if !is_introduced || !begins_command(word, words.peek().copied()) {
                 prose.push(word);
                 continue;
@@ -76,16 +77,18 @@ pub(super) fn indent_command(
 ) -> String {
     let mut words: Vec<_> = command.split(' ').collect();
     for option in home_options {
-        let name = option.split(' ').next();
-        if words[0] != PROGRAM || words.iter().any(|word| Some(*word) == name) {
+        let flag = option.split(' ').next();
+        let is_given = words.iter().any(|word| Some(*word) == flag);
+        if words[0] != PROGRAM || is_given {
             continue;
         }
-        match name {
+        match flag {
             Some("-c") if words.contains(&"sync") => words.push(option),
             Some("-c") => {}
             _ => words.insert(1, option),
         }
     }
+
     let mut command = words.join(" ");
     let mut homes = home_options.iter();
     if words[0] == "codex"
@@ -94,6 +97,7 @@ pub(super) fn indent_command(
         // Without the variable, `codex login` would revoke the login in the default home.
         command = format!("CODEX_HOME={home} {command}");
     }
+
     let fits_width = |blanks: &usize| blanks + columns(&command) <= width;
     // An indentation of 4 is enough to set the command apart.
     let blanks = [indent, 4].into_iter().find(fits_width).unwrap_or(0);
@@ -125,10 +129,8 @@ fn wrap_line(line: &str, indent: usize, width: usize) -> String {
     let mut wrapped = String::with_capacity(line.len() + 16);
     let mut line_width = 0;
     let mut has_words = false;
-    for (unit_index, unit) in split_unbreakable_units(line, width.saturating_sub(indent))
-        .iter()
-        .enumerate()
-    {
+    let units = split_unbreakable_units(line, width.saturating_sub(indent));
+    for (unit_index, unit) in units.iter().enumerate() {
         let unit_width = columns(unit);
         if has_words && line_width + 1 + unit_width > width {
             // Blanks at the end of a line are dropped.
@@ -179,28 +181,20 @@ fn split_unbreakable_units(line: &str, max_command: usize) -> Vec<String> {
     let mut units = Vec::new();
     let mut first = 0;
     while first < words.len() {
-        let is_command = words[first].trim_start_matches(['(', '"', '`']) == PROGRAM;
-        let is_last = |word: &&str| word.ends_with([',', ';', ':', ')']);
-        let end = words[first..].iter().position(is_last);
-        let end = end.map_or(words.len(), |last| first + last + 1);
-        let command = words[first..end].join(" ");
+        let rest = &words[first..];
+        let is_command = rest[0].trim_start_matches(['(', '"', '`']) == PROGRAM;
+        let ends_command = |word: &&str| word.ends_with([',', ';', ':', ')']);
+        let last = rest.iter().position(ends_command);
+        let command = &rest[..last.map_or(rest.len(), |last| last + 1)];
 
-        if is_command && columns(&command) <= max_command {
-            units.push(command);
-            first = end;
-        } else if words.get(first + 1) == Some(&"=") && first + 2 < words.len() {
-            units.push(words[first..first + 3].join(" "));
-            first += 3;
-        } else if words
-            .get(first + 1)
-            .is_some_and(|next| is_quantity(words[first], next))
-        {
-            units.push(words[first..first + 2].join(" "));
-            first += 2;
-        } else {
-            units.push(words[first].to_owned());
-            first += 1;
-        }
+        let word_count = match rest {
+            _ if is_command && columns(&command.join(" ")) <= max_command => command.len(),
+            [_, "=", _, ..] => 3,
+            [number, unit, ..] if is_quantity(number, unit) => 2,
+            _ => 1,
+        };
+        units.push(rest[..word_count].join(" "));
+        first += word_count;
     }
     units
 }

@@ -36,14 +36,16 @@ impl PickerListing {
             }
         }
 
-        let columns = items.iter().map(|item| item.columns.len()).max();
+        let column_count = items.iter().map(|item| item.columns.len()).max();
         let width_of = |column: usize| {
             let cells = items.iter().filter_map(|item| item.columns.get(column));
             cells.map(|(_, text)| Span::raw(text).width()).max()
         };
 
         Self {
-            widths: (0..columns.unwrap_or(0)).filter_map(width_of).collect(),
+            widths: (0..column_count.unwrap_or(0))
+                .filter_map(width_of)
+                .collect(),
             searched: items.iter().map(|i| i.search.as_str().into()).collect(),
             by_id: (0..)
                 .zip(&items)

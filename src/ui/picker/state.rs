@@ -409,29 +409,25 @@ impl PickerState {
         }
 
         // Matches of all words come first, then matches in contents, then entries that only have the letters in order.
-        let contents = self.content_matches.iter().map(|(item, _)| *item);
-        let by_content: HashSet<_> = contents.clone().collect();
-        let words = &self.filter.with_words;
-        let with_words = words.iter().copied();
-        let contents = contents.filter(|item| words.binary_search(item).is_err());
-        let letters = self.filter.with_letters();
-        let letters = letters.filter(|item| !by_content.contains(item));
-        let all: Vec<_> = with_words.chain(contents).chain(letters).collect();
+        let with_words = &self.filter.with_words;
+        let with_content = self.content_matches.iter().map(|(item, _)| *item);
+        let content_set: HashSet<_> = with_content.clone().collect();
+        let only_content = with_content.filter(|item| with_words.binary_search(item).is_err());
+        let with_letters = self.filter.with_letters();
+        let only_letters = with_letters.filter(|item| !content_set.contains(item));
+        let with_words = with_words.iter().copied();
+        let all: Vec<_> = with_words.chain(only_content).chain(only_letters).collect();
 
         let is_in = |scope: usize, item: usize| self.listing.scope_contains(scope, item);
         let count = |scope| all.iter().filter(|item| is_in(scope, **item)).count();
         self.scope_counts = (0..scopes.len()).map(count).collect();
 
-        let next_scopes = (0..scopes.len()).map(|offset| (self.scope + offset) % scopes.len());
-        let mut next_scopes =
-            next_scopes.filter(|scope| self.scope_counts[*scope] > 0 && !self.may_lack_entries());
-        let shown = if self.scope_counts[self.scope] > 0 {
-            None
-        } else {
-            next_scopes.next()
-        };
-        let shown = shown.unwrap_or(self.scope);
-
+        let mut shown = self.scope;
+        if self.scope_counts[shown] == 0 && !self.may_lack_entries() {
+            let mut next_scopes = (1..scopes.len()).map(|offset| (shown + offset) % scopes.len());
+            let next_scope = next_scopes.find(|scope| self.scope_counts[*scope] > 0);
+            shown = next_scope.unwrap_or(shown);
+        }
         self.matching = all.into_iter().filter(|item| is_in(shown, *item)).collect();
     }
 }

@@ -73,19 +73,23 @@ impl PickerView<'_> {
         let next_scope = if is_narrow { "" } else { &next_scope };
         let count = format!("{count}{next_scope}{ellipsis}");
 
-        let needed = columns(self.question) + 1 + columns(query) + GAP + columns(&count);
+        let needed_width = columns(self.question) + 1 + columns(query) + GAP + columns(&count);
         // What the user types is more important than the question.
-        let question = if needed <= width || query.is_empty() && !state.has_scopes() {
+        let question = if needed_width <= width || query.is_empty() && !state.has_scopes() {
             self.question
         } else {
             ""
         };
 
-        let (end, _) = frame.set_stringn(0, 0, question, width, strong_style());
-        let mut cursor = end;
+        let (question_end, _) = frame.set_stringn(0, 0, question, width, strong_style());
+        let mut cursor = question_end;
         if !query.is_empty() || width > usize::from(cursor) + 1 {
-            let start = if question.is_empty() { 0 } else { end + 1 };
-            (cursor, _) = frame.set_stringn(start, 0, query, width, CellStyle::new());
+            let query_start = if question.is_empty() {
+                0
+            } else {
+                question_end + 1
+            };
+            (cursor, _) = frame.set_stringn(query_start, 0, query, width, CellStyle::new());
         }
 
         let count_start = width.saturating_sub(Span::raw(&*count).width());
@@ -94,8 +98,14 @@ impl PickerView<'_> {
         }
         frame.set_stringn(to_column(count_start), 0, count, width, dim_style());
 
-        // The facts end beside the count; those that do not fit are left out.
-        let facts_start = usize::from(cursor + 1).max(usize::from(end) + FILTER_WIDTH);
+        let facts_start = usize::from(cursor + 1).max(usize::from(question_end) + FILTER_WIDTH);
+        self.draw_facts(frame, facts_start, count_start);
+        cursor
+    }
+
+    /// Draws the facts so that they end beside the count, which begins at the column `count_start`. Facts that would
+    /// begin before the column `facts_start` are left out.
+    fn draw_facts(&self, frame: &mut Buffer, facts_start: usize, count_start: usize) {
         let mut free_width = count_start.saturating_sub(facts_start);
         let mut shown_facts = Vec::new();
         for (style, text) in &self.options.facts {
@@ -107,13 +117,13 @@ impl PickerView<'_> {
             shown_facts.push((*style, text));
         }
 
+        let width = usize::from(self.layout.area.width);
         let mut x = facts_start + free_width;
         for (style, text) in shown_facts {
             let style = self.cell_style(style);
             let (end, _) = frame.set_stringn(to_column(x), 0, text, width, style);
             x = usize::from(end) + GAP;
         }
-        cursor
     }
 
     fn draw_item(
@@ -251,11 +261,13 @@ fn fit_columns(natural: &[usize], width: usize) -> Vec<usize> {
     };
 
     widths[widest] = natural[widest].min(MIN_WIDEST_COLUMN);
-    let sum = |count: usize| widths[..count].iter().sum::<usize>() + GAP * (count - 1);
-    let shown = (1..=natural.len()).rev().find(|count| sum(*count) <= width);
-    widths[widest] = match shown {
-        Some(shown) if shown > widest => {
-            let free_width = width - sum(shown);
+    let width_of_first = |count: usize| widths[..count].iter().sum::<usize>() + GAP * (count - 1);
+    let fitting = (1..=natural.len())
+        .rev()
+        .find(|count| width_of_first(*count) <= width);
+    widths[widest] = match fitting {
+        Some(count) if count > widest => {
+            let free_width = width - width_of_first(count);
             natural[widest].min(widths[widest] + free_width)
         }
         _ => natural[widest],
