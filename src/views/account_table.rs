@@ -177,9 +177,8 @@ fn format_note(entry: &AccountEntry, verdict: &Verdict, context: &Context) -> St
     if let Some(Cause::Capped(cap)) = &verdict.cause {
         notes.push(cap.describe().to_owned());
     }
-    if let Some(since) = entry
-        .held_since
-        .filter(|_| verdict.cause == Some(Cause::Held))
+    if verdict.cause == Some(Cause::Held)
+        && let Some(since) = entry.held_since
     {
         notes.push(format!("set {}", relative_time(&since, context)));
     }

@@ -38,16 +38,15 @@ pub(crate) fn print_check(ui: &Ui, check: &Check) {
         ui.line(ui.wrapped(column, format_args!("{indent}{why}")));
     }
 
-    let fix = match &check.fix {
-        None => return,
-        Some(Remedy::Advice(words)) => printable(words),
+    match &check.fix {
+        None => {}
+        Some(Remedy::Advice(words)) => {
+            let advice = format!("{indent}→ {}", printable(words));
+            ui.line(ui.paint(Style::Dim, ui.wrap_commands_apart(column + 2, advice)));
+        }
         Some(Remedy::Command(command)) => {
             ui.line(ui.paint(Style::Dim, format_args!("{indent}→ fix it with:")));
             ui.line(ui.indent_command(column + 2, &printable(command)));
-            return;
         }
-    };
-
-    let fix = ui.wrap_commands_apart(column + 2, format_args!("{indent}→ {fix}"));
-    ui.line(ui.paint(Style::Dim, fix));
+    }
 }

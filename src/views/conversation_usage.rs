@@ -58,6 +58,7 @@ impl LaunchedUsages {
     pub(crate) fn find_isolated_account(&self, pid: u32) -> Option<&Identity> {
         let is_isolated = |record: &&LaunchRecord| record.run.isolated_home.is_some();
         let mut isolated = self.running.iter().filter(is_isolated).peekable();
+        // Without isolated launches, the table of all processes is not read.
         isolated.peek()?;
         let home = ProcessTable::read().get(pid)?.variable("CODEX_HOME")?;
         let launch = isolated.find(|record| record.home() == Path::new(&home))?;
@@ -89,24 +90,18 @@ pub(crate) fn usage_json(usage: &SessionUsage, context: &Context) -> impl Serial
 /// Formats usage as "launched conversation 01a1fd3e, 5 min ago: weekly 9 % left". Returns `None` without
 /// windows.
 pub(crate) fn format_usage(usage: &SessionUsage, context: &Context) -> Option<String> {
-    let window_texts: Vec<_> = usage
-        .windows
-        .iter()
-        .map(|window| {
-            format!(
-                "{} {:.0} % left",
-                window.label(),
-                (100.0 - window.used_percent).max(0.0)
-            )
-        })
-        .collect();
+    if usage.windows.is_empty() {
+        return None;
+    }
 
+    let windows = usage.windows.iter().map(|window| {
+        let left = (100.0 - window.used_percent).max(0.0);
+        format!("{} {left:.0} % left", window.label())
+    });
+    let windows = windows.collect::<Vec<_>>().join(", ");
     let conversation = short_id(&usage.session_id);
     let age = relative_time(&usage.captured_at, context);
-    (!window_texts.is_empty()).then(|| {
-        format!(
-            "launched conversation {conversation}, {age}: {}",
-            window_texts.join(", ")
-        )
-    })
+    Some(format!(
+        "launched conversation {conversation}, {age}: {windows}"
+    ))
 }

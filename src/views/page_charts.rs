@@ -94,8 +94,8 @@ impl AreaChart {
     }
 
     fn push_areas(&self, svg: &mut String) {
-        let most_heights = self.layers.iter().map(|layer| layer.heights.len()).max();
-        let mut below = vec![0.0; most_heights.unwrap_or(0)];
+        let step_count = self.layers.iter().map(|layer| layer.heights.len()).max();
+        let mut tops = vec![0.0; step_count.unwrap_or(0)];
         let last_step = as_length(self.steps.max(1) as u64);
         let format_point = |step: usize, height: f64| {
             let x = to_x(as_length(step as u64) / last_step);
@@ -105,12 +105,12 @@ impl AreaChart {
         for (i, layer) in self.layers.iter().enumerate() {
             let mut path = String::new();
             // The outline goes back along the top of the layers below, then forward along the top of this one.
-            for (step, height) in below.iter().enumerate().rev() {
+            for (step, height) in tops.iter().enumerate().rev() {
                 path.push_str(&format_point(step, *height));
             }
             for (step, height) in layer.heights.iter().enumerate() {
-                below[step] += height;
-                path.push_str(&format_point(step, below[step]));
+                tops[step] += height;
+                path.push_str(&format_point(step, tops[step]));
             }
 
             let name = escape_html(&layer.name);
@@ -137,16 +137,18 @@ fn to_y(percent: f64) -> f64 {
 /// Draws the tokens of each hour of each day of the week, from Monday. Each of the four shades is a quarter of the
 /// largest number.
 pub(crate) fn draw_hours(tokens: &[[u64; 24]; 7]) -> String {
-    const CELL: usize = 28;
-    const NAMES: usize = 44;
+    const NAMES_WIDTH: usize = 44;
+    const CELL_WIDTH: usize = 28;
+    const CELL_HEIGHT: usize = 22;
+
     let most_tokens = tokens.iter().flatten().max().copied().unwrap_or(0);
     let mut svg = format_svg_start(714.0, 176.0, "Tokens by hour");
     for (row, (weekday, hours)) in WEEKDAYS.into_iter().zip(tokens).enumerate() {
-        let y = row * 22;
+        let y = row * CELL_HEIGHT;
         let _ = writeln!(svg, "<text x=\"0\" y=\"{}\">{weekday}</text>", y + 15);
 
         for (hour, tokens) in hours.iter().enumerate() {
-            let x = NAMES + hour * CELL;
+            let x = NAMES_WIDTH + hour * CELL_WIDTH;
             let level = (as_length(*tokens) / as_length(most_tokens.max(1)) * 4.0).ceil();
             let _ = writeln!(
                 svg,
@@ -158,7 +160,7 @@ pub(crate) fn draw_hours(tokens: &[[u64; 24]; 7]) -> String {
     }
 
     for hour in (0..24).step_by(6) {
-        let x = NAMES + hour * CELL;
+        let x = NAMES_WIDTH + hour * CELL_WIDTH;
         let _ = writeln!(svg, "<text x=\"{x}\" y=\"172\">{hour:02}:00</text>");
     }
     svg + "</svg></div>\n"
@@ -227,12 +229,13 @@ fn push_rectangle(svg: &mut String, item: &TreemapItem, [x, y, width, height]: [
     );
 
     let fits = |text: &str| as_length(text.chars().count() as u64) * CHARACTER + 12.0 < width;
-    let last = item.name.rsplit('/').next().unwrap_or_default();
+    let short_name = item.name.rsplit('/').next().unwrap_or_default();
     // The letters are larger on small screens; the inner `svg` cuts what does not fit.
-    for (line, bottom, text) in [("1.5em", 30.0, last), ("2.8em", 60.0, &*item.shown)] {
-        if fits(text) && height > bottom {
+    let lines = [("1.5em", 30.0, short_name), ("2.8em", 60.0, &*item.shown)];
+    for (baseline, min_height, text) in lines {
+        if fits(text) && height > min_height {
             let text = escape_html(text);
-            let _ = writeln!(svg, "<text x=\"6\" dy=\"{line}\">{text}</text>");
+            let _ = writeln!(svg, "<text x=\"6\" dy=\"{baseline}\">{text}</text>");
         }
     }
     svg.push_str("</svg>\n");

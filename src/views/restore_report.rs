@@ -94,22 +94,23 @@ pub(crate) fn show_plan(
     notes: &[String],
 ) {
     let unchanged = find_unchanged(request.archive.contents(), plan, &request.folder);
-    let removed_names = list_removed_names(&plan.removed);
-    let login_outcome = login.map(|login| login.outcome);
     let is_rollout = |name: &EntryName| kind_of(name.as_path()).is_rollout_folder();
     let mut unchanged_rollouts = NameSet::with_names(unchanged.name_table());
     unchanged_rollouts.extend(unchanged.iter().filter(is_rollout));
-    // A merge leaves these out.
+
     let mut restored = plan.writes.clone();
     if plan.merge {
+        // A merge leaves these out.
         restored = restored.without(&unchanged_rollouts);
     }
+    let login_outcome = login.map(|login| login.outcome);
     let (file_count, byte_count) = apply::count_restored(
         request.archive,
         &restored,
         login_outcome.unwrap_or(AuthOutcome::Restored),
     );
 
+    let removed_names = list_removed_names(&plan.removed);
     let unchanged_count = unchanged_rollouts.len() as u64;
     let counts = (file_count, byte_count);
     let json = start_json(request, counts, unchanged_count, &removed_names)

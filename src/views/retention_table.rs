@@ -45,15 +45,15 @@ pub(crate) fn show_decisions(context: &Context, plan: &RetentionPlan, subject: R
     }
 
     let accounts = account::read_known_accounts(context).unwrap_or_default();
+    // Archives can be of accounts that are not known any more.
     let decisions = plan.keep.iter().chain(&plan.drop);
     let identities = decisions.filter_map(|decision| decision.candidate.identity.clone());
-    // Archives can be of accounts that are not known any more.
     let entries = resolve::merge_entries(&accounts, identities);
     let names = AccountNames::from_entries(&entries);
 
     let kept = plan.keep.iter().map(|decision| (decision, true));
-    let decisions = kept.chain(plan.drop.iter().map(|decision| (decision, false)));
-    let rows = decisions.map(|(decision, is_kept)| {
+    let dropped = plan.drop.iter().map(|decision| (decision, false));
+    let rows = kept.chain(dropped).map(|(decision, is_kept)| {
         let candidate = &decision.candidate;
         let who = names.format_owner(candidate.identity.as_ref(), candidate.made_at.is_some());
         (who, decision, is_kept)

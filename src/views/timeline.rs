@@ -26,22 +26,20 @@ pub(super) fn draw_timeline(rows: &[(Account, Verdict)], context: &Context) {
     let name_width = names.iter().map(|n| columns(n)).max().unwrap_or(0);
 
     // A cell stands for an hour or more, and three cells a day have room for the name of the day.
-    let per_day = (ui.width().saturating_sub(name_width + 2) / DAYS).clamp(3, 24);
-    let cell_duration = Duration::days(1) / i32::try_from(per_day).unwrap_or(24);
+    let cells_per_day = (ui.width().saturating_sub(name_width + 2) / DAYS).clamp(3, 24);
+    let cell_duration = Duration::days(1) / i32::try_from(cells_per_day).unwrap_or(24);
 
-    let starts: Vec<Timestamp> = (0..=DAYS * per_day)
-        .scan(context.local_now(), |at, _| {
-            // Each cell is converted on its own: a day with a change of the clocks has 23 or 25 hours.
-            let start = context.zone().at(&at.to_utc());
-            *at += cell_duration;
-            Some(start)
-        })
-        .collect();
+    let mut starts: Vec<Timestamp> = Vec::new();
+    let mut at = context.local_now();
+    for _ in 0..=DAYS * cells_per_day {
+        // Each cell is converted on its own: a day with a change of the clocks has 23 or 25 hours.
+        starts.push(context.zone().at(&at.to_utc()));
+        at += cell_duration;
+    }
 
-    ui.line(ui.paint(
-        Style::Dim,
-        format!("{:name_width$}  {}", "", format_day_names(&starts, per_day)),
-    ));
+    let day_names = format_day_names(&starts, cells_per_day);
+    let head = format!("{:name_width$}  {day_names}", "");
+    ui.line(ui.paint(Style::Dim, head));
     for ((account, verdict), name) in rows.iter().zip(names) {
         let line = build_line(account, verdict, &starts)
             .map(|(style, part)| ui.paint(style, part))
@@ -88,6 +86,7 @@ fn format_day_names(starts: &[Timestamp], cells_per_day: usize) -> String {
 
 /// Returns the parts of the line of an account, with their styles.
 fn build_line(account: &Account, verdict: &Verdict, starts: &[Timestamp]) -> [(Style, String); 3] {
+    // The last time is the end of the last cell.
     let cells = starts.len() - 1;
     let starts = &starts[..cells];
     if verdict.state == AccountState::Unknown {
@@ -111,10 +110,10 @@ fn build_line(account: &Account, verdict: &Verdict, starts: &[Timestamp]) -> [(S
     let reset_cell = weekly.and_then(|w| w.resets_at).map_or(0, cells_before);
     // The cell of the reset has the mark instead.
     let running = reset_cell.saturating_sub(blocked + 1);
-    let resets = usize::from(reset_cell > blocked && reset_cell < cells);
-    let ready = cells - blocked - running - resets;
+    let reset_marks = usize::from(reset_cell > blocked && reset_cell < cells);
+    let ready = cells - blocked - running - reset_marks;
 
-    let window = format!("{}{}", "─".repeat(running), "┤".repeat(resets));
+    let window = format!("{}{}", "─".repeat(running), "┤".repeat(reset_marks));
     [
         (Style::Warn, "█".repeat(blocked)),
         (Style::Plain, window),
