@@ -112,16 +112,13 @@ fn check_archive_ages(records: &[ArchiveRecord], context: &Context) -> Vec<Check
     let last_verified = verifications.map(|v| v.at.to_utc()).max();
     let archives = records.iter().filter(|r| r.archive.is_some());
     let creation_times = archives.clone().filter_map(|r| r.metadata.made_at());
+    let first_created_at = creation_times.map(|at| at.to_utc()).min();
+    let newest_full_at = find_newest_full_time(records, now);
 
     let mut checks = vec![
-        check_backup_age(archives.count(), find_newest_full_time(records, now), now),
-        check_verify_age(
-            last_verified,
-            creation_times.map(|at| at.to_utc()).min(),
-            now,
-        ),
+        check_backup_age(archives.count(), newest_full_at, now),
+        check_verify_age(last_verified, first_created_at, now),
     ];
-
     checks.extend(check_future_archives(records, now));
     checks.extend(check_new_codex(records, context));
     checks

@@ -44,14 +44,12 @@ pub(crate) fn run_checks(context: &Context) -> Vec<Check> {
         // FAT, exFAT and most mounts of Windows disks have one mode for all files.
         if modes::exposes_files(&real_home) {
             checks.push(missing_modes_warning(disk_id, &real_home));
-        } else {
-            checks.extend(
-                space::network_fs(&real_home)
-                    .map(|kind| network_file_system_warning(disk_id, &real_home, kind)),
-            );
+        } else if let Some(kind) = space::network_fs(&real_home) {
+            checks.push(network_file_system_warning(disk_id, &real_home, kind));
         }
     }
 
+    // The clock must not be behind the newest of these files.
     let read_mtime = |name: &str| context.codex_home().join(name).metadata()?.modified();
     let mtimes = ["auth.json", "history.jsonl"].map(|name| read_mtime(name).ok());
     let mtimes = mtimes.into_iter().flatten();

@@ -268,12 +268,13 @@ fn find_profile_fault(
     };
 
     let fault = format!("the auth.json of {name} is {reason}");
-    let dry_run = true;
+    // A dry run does not use the time.
+    let (now, dry_run) = (Timestamp::default(), true);
     // If the account is live, the newest login is the one in the Codex home.
     let fix = if profile.find_live_home(codex_home).is_some() {
         Remedy::Command(format!("codex-manager profile save {quoted_name}"))
     } else if profiles
-        .restore_login(name, None, codex_home, Timestamp::default(), dry_run)
+        .restore_login(name, None, codex_home, now, dry_run)
         .is_ok()
     {
         Remedy::Command(format!("codex-manager profile restore-login {quoted_name}"))
@@ -387,8 +388,7 @@ fn warn_of_kept_folders(folders: &[(PathBuf, KeptAs)]) -> Vec<Check> {
 
 fn check_leftovers(context: &Context) -> Vec<Check> {
     let folders = pending::find_candidate_folders(context.codex_home(), context.manager_home());
-    let mut folders = folders.keys();
-    let pending = folders.find(|folder| folder.exists());
+    let pending = folders.keys().find(|folder| folder.exists());
     // The folder exists while a restore runs, too, not only after a kill.
     let interrupted = pending.filter(|folder| !journal::is_in_progress(folder));
 
