@@ -73,8 +73,9 @@ pub(super) fn quote(text: &str) -> String {
         let line = ansi::to_printable_line(line);
         let mut remaining = &*line;
         loop {
-            let end = remaining.char_indices().nth(MAX_LINE_CHARS);
-            let (part, after_part) = remaining.split_at(end.map_or(remaining.len(), |(at, _)| at));
+            let first_excess = remaining.char_indices().nth(MAX_LINE_CHARS);
+            let end = first_excess.map_or(remaining.len(), |(at, _)| at);
+            let (part, after_part) = remaining.split_at(end);
             quoted.push_str("> ");
             quoted.push_str(part);
             quoted.push('\n');

@@ -7,7 +7,7 @@ use crate::context::Context;
 use crate::error::{CommandError, Result};
 use codex_manager_core::codex::threads::ThreadFilter;
 use serde::Deserialize;
-use std::path::Path;
+use std::path::{Path, PathBuf};
 use std::sync::atomic::AtomicBool;
 
 /// The values that a tool needs to answer a call, besides its arguments.
@@ -53,16 +53,10 @@ pub(super) fn to_thread_filter(
         (None, CallScope::All) => None,
     };
 
-    let folder_texts = folders.map(|folders| {
-        let folders = folders.into_iter();
-        folders
-            .map(|folder| folder.to_string_lossy().into_owned())
-            .collect()
-    });
-
+    let to_text = |folder: PathBuf| folder.to_string_lossy().into_owned();
     let since = since.map(|since| parse_millis_range(since, context));
     Ok(ThreadFilter {
-        folders: folder_texts,
+        folders: folders.map(|folders| folders.into_iter().map(to_text).collect()),
         since_ms: since.transpose()?.map(|period| period.start),
         ..ThreadFilter::default()
     })

@@ -104,8 +104,8 @@ impl IndexRefresh {
             IndexWork::Walk => (state.last_walk, WALK_INTERVAL),
             _ => (state.last_update, UPDATE_INTERVAL),
         };
-
-        if state.is_working || last_time.is_none_or(|last_time| last_time.elapsed() >= interval) {
+        let is_due = last_time.is_none_or(|last_time| last_time.elapsed() >= interval);
+        if state.is_working || is_due {
             self.request_and_wait(state, work);
         } else {
             drop(state);

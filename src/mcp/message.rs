@@ -92,10 +92,10 @@ pub(super) fn parse(line: &[u8]) -> ClientMessage {
     };
 
     let id = message.remove("id");
-    let has_id = id.is_some();
+    let is_request = id.is_some() && message.contains_key("method");
     let id = id.unwrap_or_default();
     let is_valid_id = id.is_string() || id.is_i64() || id.is_u64();
-    if !is_valid_id && has_id && message.contains_key("method") {
+    if is_request && !is_valid_id {
         return to_invalid_message(Value::Null, "the id is neither a string nor an integer");
     }
 

@@ -64,10 +64,10 @@ impl OpenArguments {
 
         let session = find_conversation(&self.id, context)?;
         let mut parts = ConversationParts::read_chain(&session);
-        let first_meta = parts.read_own_head();
-        let cwd = first_meta.as_ref().and_then(|meta| meta.text("cwd"));
-        page.text
-            .add_if_fits(&quote_title(cwd.unwrap_or_default(), &session.title));
+        let own_head = parts.read_own_head();
+        let cwd = own_head.as_ref().and_then(|head| head.text("cwd"));
+        let title = quote_title(cwd.unwrap_or_default(), &session.title);
+        page.text.add_if_fits(&title);
 
         let mut turns = 0..=u32::MAX;
         if let Some(turn) = self.turn {
@@ -85,9 +85,10 @@ impl OpenArguments {
             turn: None,
         };
 
+        // `add_entry` redacts the lines that are shown, so the other lines are not redacted.
+        let mut keep_text = |text: &str| text.to_owned();
         let mut last_turn = 0;
-        // Redacts only the lines that are shown.
-        let outcome = parts.read(options, &mut |text| text.to_owned(), |piece| {
+        let read_result = parts.read(options, &mut keep_text, |piece| {
             match piece {
                 TranscriptPiece::Mark(mark) => {
                     page.add_section(&mark.format_sentence(ToOwned::to_owned), "");
@@ -102,20 +103,11 @@ impl OpenArguments {
             // False ends the reading.
             !page.is_full && last_turn <= *turns.end() && !call.is_cancelled.load(Ordering::Relaxed)
         });
-        outcome.map_err(|e| to_command_error(&session, e))?;
+        read_result.map_err(|e| to_command_error(&session, e))?;
 
         let has_left_out = !parts.left_out.take().is_empty();
         if page.line_count <= page.skipped_lines {
-            let message = if has_left_out {
-                let count = pluralize(last_turn, "readable turn");
-                format!(
-                    "no more turns: the conversation has {count}; other parts are damaged or too long"
-                )
-            } else {
-                let count = pluralize(last_turn, "turn");
-                format!("no more turns: the conversation has {count}")
-            };
-            return Err(CommandError::failed(message));
+            return Err(no_more_turns_error(last_turn, has_left_out));
         }
 
         let incomplete = has_left_out
@@ -124,6 +116,19 @@ impl OpenArguments {
         let notes: Vec<_> = incomplete.into_iter().chain(cursor).collect();
         Ok(page.text.finish(&notes))
     }
+}
+
+/// Returns the error for a page beyond the last turn of a conversation.
+fn no_more_turns_error(last_turn: u32, has_left_out: bool) -> CommandError {
+    let (noun, others) = if has_left_out {
+        ("readable turn", "; other parts are damaged or too long")
+    } else {
+        ("turn", "")
+    };
+    let count = pluralize(last_turn, noun);
+    CommandError::failed(format!(
+        "no more turns: the conversation has {count}{others}"
+    ))
 }
 
 /// Returns the beginning of a text, up to the end of a word, so that no secret is cut.

@@ -160,18 +160,20 @@ impl ServerSession<'_> {
 
     /// Answers waiting calls until none is left. Drops them if no process reads the answers.
     fn answer_waiting_calls(&self) {
-        let mut is_open = true;
+        let mut is_closed = false;
         loop {
             let mut calls = self.lock_calls();
-            calls.is_closed |= !is_open;
+            calls.is_closed |= is_closed;
+            is_closed = calls.is_closed;
             let call = calls.waiting.pop_front();
-            calls.workers -= usize::from(call.is_none());
+            if call.is_none() {
+                calls.workers -= 1;
+            }
             self.calls_changed.notify_all();
-            let was_closed = calls.is_closed;
             drop(calls);
 
             let Some(call) = call else { return };
-            is_open = was_closed || self.answer_call(&call);
+            is_closed = is_closed || !self.answer_call(&call);
         }
     }
 
