@@ -102,7 +102,7 @@ fn find_nearest_name(name: &str) -> Option<&'static str> {
     KEYS.iter()
         .map(|key| (similarity(key), key.name))
         .filter(|(similarity, _)| *similarity >= MIN_SIMILARITY)
-        .max_by(|a, b| a.0.total_cmp(&b.0))
+        .max_by(|(a, _), (b, _)| a.total_cmp(b))
         .map(|(_, name)| name)
 }
 
