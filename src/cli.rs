@@ -97,11 +97,13 @@ fn run(cli: Cli, is_dry_run: bool, env: Environment) -> ExitCode {
         let config = shell::quote_if_needed(&path.to_string_lossy());
         home_options.push(format!("-c {config}"));
     }
+
     let (settings, config_problem) = resolve_settings(&command, flags.clone(), &env);
     let color = match &settings {
         Ok(settings) => settings.color,
         Err(_) => flags.color.unwrap_or_default(),
     };
+
     let mut ui = Ui::new(flags.json, verbosity, color, &env);
     ui.home_options = home_options;
     if let Some(problem) = config_problem {
@@ -114,26 +116,24 @@ fn run(cli: Cli, is_dry_run: bool, env: Environment) -> ExitCode {
     });
 
     let interrupt_hint = command.interrupt_hint();
-    let result = settings
-        .and_then(|settings| Ok((settings, context::read_clock(&env)?)))
-        .and_then(|(settings, clock)| {
-            let context = Context {
-                settings,
-                clock,
-                env,
-                ui: ui.clone(),
-                runner: run_command_line,
-            };
-            recover_and_run(command, &context, flags.log)
-        })
+    let result = settings.and_then(|settings| {
+        let context = Context {
+            settings,
+            clock: context::read_clock(&env)?,
+            env,
+            ui: ui.clone(),
+            runner: run_command_line,
+        };
+        let outcome = recover_and_run(command, &context, flags.log)?;
         // A print returns no error. If the disk is full, the command fails at the end.
-        .and_then(|outcome| match ui::take_output_error() {
+        match ui::take_output_error() {
             None => Ok(outcome),
             Some(e) => Err(
                 CommandError::failed(format!("cannot write the result to stdout: {e}"))
                     .hint("the command itself succeeded"),
             ),
-        });
+        }
+    });
 
     match result {
         Ok(outcome) => {

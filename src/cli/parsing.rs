@@ -63,15 +63,14 @@ pub(super) fn parse_arguments() -> Result<(Cli, bool), clap::Error> {
         return Ok(parsed);
     }
 
-    let parsed = tree().try_get_matches();
-    let matches = match parsed {
-        // clap takes `-Cargo`, which excludes a word, for `-C` with the value `argo`.
-        Err(e)
-            if matches!(
-                e.kind(),
-                Kind::UnknownArgument | Kind::ValueValidation | Kind::ArgumentConflict
-            ) =>
-        {
+    // clap takes `-Cargo`, which excludes a word, for `-C` with the value `argo`.
+    let errors_of_negations = [
+        Kind::UnknownArgument,
+        Kind::ValueValidation,
+        Kind::ArgumentConflict,
+    ];
+    let matches = match tree().try_get_matches() {
+        Err(e) if errors_of_negations.contains(&e.kind()) => {
             let words: Vec<_> = std::env::args_os().collect();
             mark_negations(words)
                 .and_then(|words| tree().try_get_matches_from(words).ok())
@@ -88,19 +87,20 @@ pub(super) fn parse_arguments() -> Result<(Cli, bool), clap::Error> {
 /// other commands.
 fn mark_negations(words: Vec<OsString>) -> Option<Vec<OsString>> {
     let find = words.iter().position(|word| word == "find")?;
-    let end = words.iter().position(|word| word == "--");
-    let is_option = |position| position > find && end.is_none_or(|end| position < end);
+    let options_end = words.iter().position(|word| word == "--");
+    let may_be_option = |position| position > find && options_end.is_none_or(|end| position < end);
+
+    // `bare` is a word without its first hyphen.
+    let is_excluded = |bare: &&str| {
+        let context_lines = bare.strip_prefix('C').map(|n| n.trim_start_matches('='));
+        let is_context = context_lines.is_some_and(|n| n.bytes().all(|b| b.is_ascii_digit()));
+        bare.len() > 1 && !bare.starts_with('-') && !is_context
+    };
 
     let mark_word = |(position, word): (usize, OsString)| {
-        let negated = word.to_str().and_then(|word| word.strip_prefix('-'));
-        let is_excluded = |bare: &&str| {
-            let context_lines = bare.strip_prefix('C').map(|n| n.trim_start_matches('='));
-            let is_context = context_lines.is_some_and(|n| n.bytes().all(|b| b.is_ascii_digit()));
-            bare.len() > 1 && !bare.starts_with('-') && !is_context
-        };
-
-        match negated.filter(is_excluded) {
-            Some(bare) if is_option(position) => format!("!{bare}").into(),
+        let bare = word.to_str().and_then(|word| word.strip_prefix('-'));
+        match bare.filter(is_excluded) {
+            Some(bare) if may_be_option(position) => format!("!{bare}").into(),
             _ => word,
         }
     };

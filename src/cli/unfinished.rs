@@ -30,13 +30,13 @@ pub(super) fn recover_interrupted(context: &Context, command: &Command) -> Resul
                 context.warn(format_args!("another process is running a {name}"));
             }
             Ok(Recovery::Deferred(obstacle)) => {
-                let is_of_home = leaves_half_changed(home, interrupted, &obstacle);
+                let is_half_changed = leaves_half_changed(home, interrupted, &obstacle);
                 let error = CommandError::from(JournalError::from(obstacle));
-                if is_of_home && command.requires_complete_home() {
+                if is_half_changed && command.requires_complete_home() {
                     return Err(error);
                 }
                 let error = format!("{error}: {}", error.hints.join("; "));
-                context.warn(if is_of_home {
+                context.warn(if is_half_changed {
                     error
                 } else {
                     format!("an interrupted {name} is not finished: {error}")
