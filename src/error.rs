@@ -223,6 +223,7 @@ pub(crate) fn check_interrupt() -> Result<()> {
 }
 
 pub(crate) const FREE_SPACE: &str = "free some disk space, then run the same command again";
+
 /// Returns the hint for a login that Codex might be unable to store.
 pub(crate) fn suggest_login_storage(error: &LoginStorageError) -> String {
     match error {
