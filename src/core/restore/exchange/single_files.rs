@@ -18,39 +18,39 @@ fn is_folder(path: &Path) -> bool {
 
 /// Returns a step for each file, for each new folder, and for each removed file. The login is last.
 pub(crate) fn plan_steps(plan: &RestorePlan, stage: &Stage) -> Result<Vec<Step>, RestoreError> {
-    let mut steps = SingleFileSteps {
+    let mut planner = StepPlanner {
         linker: HardLinker::new(plan, stage),
         steps: Vec::new(),
     };
 
     // The home is the first root, and is exchanged after the folders that it links to.
     for root in stage.roots.iter().rev() {
-        steps.add_steps(&root.prefix, &root.live, &root.staged)?;
+        planner.add_steps(&root.prefix, &root.live, &root.staged)?;
     }
 
     // A removal at or below a path that is exchanged would remove a part of the new state.
-    let exchanged: HashSet<_> = steps.steps.iter().map(|step| step.live.clone()).collect();
+    let exchanged: HashSet<_> = planner.steps.iter().map(|s| s.live.clone()).collect();
     for name in plan.removed.iter() {
         let root = stage.root_of(name.as_path());
         let live = root.live_path(name.as_path());
         if !live.ancestors().any(|above| exchanged.contains(above)) {
-            steps.add_removal(root, live)?;
+            planner.add_removal(root, live)?;
         }
     }
 
-    let mut steps = steps.steps;
+    let mut steps = planner.steps;
     let live_login = stage.home().live.join(home::AUTH_JSON);
     // The sort is stable, so that logs are still removed before their databases.
     steps.sort_by_key(|step| step.live == live_login);
     Ok(steps)
 }
 
-struct SingleFileSteps<'a> {
+struct StepPlanner<'a> {
     linker: HardLinker<'a>,
     steps: Vec<Step>,
 }
 
-impl SingleFileSteps<'_> {
+impl StepPlanner<'_> {
     /// Adds the steps that exchange `staged`, and everything below it, with `live`. `relative` is the path of `live` in
     /// the home.
     ///

@@ -30,36 +30,37 @@ pub(crate) fn check_continued_lines(
     }
 
     let live_path = |name: &EntryName| request.folder.join(name.as_path());
-    let staying = live.names.without(&plan.writes).without(&plan.removed);
-    let staying = staying.iter().filter(|name| rollout_id(name).is_some());
-    let mut staying: Vec<PathBuf> = staying.map(|name| live_path(&name)).collect();
+    let unchanged_names = live.names.without(&plan.writes).without(&plan.removed);
+    let unchanged_rollouts = unchanged_names.iter().filter(|n| rollout_id(n).is_some());
+    let mut continuing: Vec<PathBuf> = unchanged_rollouts.map(|name| live_path(&name)).collect();
     if plan.partial {
         // A trash that cannot be read does not hinder a restore.
         let trashed = trash::list_rollouts(request.manager_home, &request.folder);
-        staying.extend(trashed.unwrap_or_default());
+        continuing.extend(trashed.unwrap_or_default());
     }
-    if staying.is_empty() {
+    if continuing.is_empty() {
         return Ok(());
     }
 
-    // Of a rollout that is there plain and compressed, the plain one comes last. Codex reads that one.
-    let changed = plan.replaced_and_removed().to_sorted_names();
-    let changed = changed.iter().rev();
-    let changed = changed.filter_map(|name| Some((rollout_id(name)?, live_path(name))));
-    let cuts = find_last_cuts(staying, &changed.collect());
+    // If a rollout exists plain and compressed, Codex reads the plain file. In the reverse order it comes last, so the
+    // map keeps that one.
+    let changed_names = plan.replaced_and_removed().to_sorted_names();
+    let plain_last = changed_names.iter().rev();
+    let live_bases = plain_last.filter_map(|name| Some((rollout_id(name)?, live_path(name))));
+    let cuts = find_last_cuts(continuing, &live_bases.collect());
 
-    let mut written: HashMap<String, FileEntry> = HashMap::new();
+    let mut archived_bases: HashMap<String, FileEntry> = HashMap::new();
     for file in request.archive.contents().files.iter() {
         if plan.writes.contains(file.path.as_path())
             && let Some(id) = rollout_id(&file.path).filter(|id| cuts.contains_key(id))
-            && (is_plain(file.path.as_path()) || !written.contains_key(&id))
+            && (is_plain(file.path.as_path()) || !archived_bases.contains_key(&id))
         {
-            written.insert(id, file);
+            archived_bases.insert(id, file);
         }
     }
 
     for (id, cut) in cuts {
-        let keeps_lines = match written.get(&id) {
+        let keeps_lines = match archived_bases.get(&id) {
             Some(file) => has_same_beginning(request, &cut.base, file, cut.offset)?,
             None => false,
         };
@@ -87,11 +88,12 @@ fn find_last_cuts(
     bases: &HashMap<String, PathBuf>,
 ) -> BTreeMap<String, LastCut> {
     let mut cuts: BTreeMap<String, LastCut> = BTreeMap::new();
-    let first_ms = bases.keys().map(|id| uuid_time_ms(id)).min().flatten();
+    let oldest_base_ms = bases.keys().map(|id| uuid_time_ms(id)).min().flatten();
     for path in rollouts {
-        if !may_continue(&path, first_ms) {
+        if !may_continue(&path, oldest_base_ms) {
             continue;
         }
+
         // A rollout that cannot be read counts as one that continues none.
         let head = read_head(&path).ok().flatten();
         let continued =
@@ -104,15 +106,12 @@ fn find_last_cuts(
         // Codex cannot open the rollout today if its base ends before the cut.
         let has_cut = |base: &&PathBuf| ends_line_at(base, offset).unwrap_or_default();
         if let Some(base) = bases.get(&id).filter(|_| is_last).filter(has_cut) {
-            let (base, continued_by) = (base.clone(), path);
-            cuts.insert(
-                id,
-                LastCut {
-                    base,
-                    offset,
-                    continued_by,
-                },
-            );
+            let cut = LastCut {
+                base: base.clone(),
+                offset,
+                continued_by: path,
+            };
+            cuts.insert(id, cut);
         }
     }
     cuts

@@ -172,31 +172,32 @@ impl RestorePlan {
     fn plan_removal_of_other_rollout_files(&mut self, live_names: &NameSet) {
         let rollout_name = |name: &EntryName| Some(parse_rollout_name(name.as_path())?.name);
 
-        // Compares hashes first: a set of all names would need more memory than the rest of the
-        // plan.
+        // Compares hashes first, because a set of all names would need more memory than the rest of the plan.
         let hashes = RandomState::new();
-        let written: HashSet<u64> = self
+        let written_hashes: HashSet<u64> = self
             .writes
             .iter()
             .filter_map(|name| Some(hashes.hash_one(rollout_name(&name)?)))
             .collect();
 
-        let mut other_names: HashMap<String, Vec<EntryName>> = HashMap::new();
+        // The live files that the plan does not write, by the rollout that it probably writes to another path.
+        let mut candidates: HashMap<String, Vec<EntryName>> = HashMap::new();
         for name in live_names.without(&self.writes).iter() {
             if let Some(rollout) = rollout_name(&name)
-                && written.contains(&hashes.hash_one(&rollout))
+                && written_hashes.contains(&hashes.hash_one(&rollout))
             {
-                other_names.entry(rollout).or_default().push(name);
+                candidates.entry(rollout).or_default().push(name);
             }
         }
 
-        if other_names.is_empty() {
+        if candidates.is_empty() {
             return;
         }
 
+        // Two rollouts can have one hash, so the names decide.
         for name in self.writes.iter() {
             let rollout = rollout_name(&name);
-            let other_files = rollout.and_then(|rollout| other_names.remove(&rollout));
+            let other_files = rollout.and_then(|rollout| candidates.remove(&rollout));
             self.removed.extend(other_files.into_iter().flatten());
         }
     }

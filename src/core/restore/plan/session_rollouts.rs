@@ -56,12 +56,13 @@ fn keep_continued_rollouts(
             parse_rollout_name(name.as_path()).is_some_and(|other| other.name == rollout.name)
         };
         let live_files: Vec<_> = live.names.iter().filter(is_same_rollout).collect();
-        let mut is_in_home = false;
+        let mut home_has_content = false;
         for name in &live_files {
             let path = request.folder.join(name.as_path());
-            is_in_home |= begins_with(&path, &file, request.archive)?;
+            home_has_content |= begins_with(&path, &file, request.archive)?;
         }
-        if is_in_home {
+
+        if home_has_content {
             plan.bytes = plan.bytes.saturating_sub(file.size);
             plan.drop_write(&file.path);
             for name in live_files {

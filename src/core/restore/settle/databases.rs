@@ -110,27 +110,17 @@ impl DatabaseAdapter<'_, '_> {
         staged
     }
 
-    /// Updates the paths of rollouts in a staged state database. For a merge, first copies live rows into the
-    /// staged database: the projections of rollouts that stay into a projection database; into a state database, and
-    /// into those of goals, queued messages and memories, the rows of conversations whose newest rollout stays.
+    /// Updates the paths of rollouts in a staged state database. For a merge, first copies the live rows of
+    /// conversations whose newest rollout stays into it, and into the databases of goals, queued messages and memories.
     fn adapt_staged_database(&mut self, name: &EntryName, path: &Path) -> Result<(), RestoreError> {
         let is_named = |prefix: &str| home::is_database_named(name.as_path(), prefix);
-        let is_state = is_named(home::STATE_DATABASE_PREFIX);
-        let merges_thread_data =
-            self.work.plan.merge && home::THREAD_DATA_PREFIXES.into_iter().any(is_named);
         if is_named(home::HISTORY_DATABASE_PREFIX) {
-            if self.work.plan.merge {
-                let kept = &self.merged.kept_rollouts;
-                self.import_live_rows(name, path, kept, RowGroup::ThreadData)?;
-            }
-            // The rollouts that stay may be shorter than those of the archive.
-            if self.work.plan.partial {
-                let remaining = self.work.live.names.without(&self.work.plan.removed);
-                delete_unfitting_projections(path, self.new_paths(&remaining))?;
-            }
+            return self.adapt_staged_projections(name, path);
         }
 
-        if !is_state && !merges_thread_data {
+        let is_state = is_named(home::STATE_DATABASE_PREFIX);
+        let has_thread_data = home::THREAD_DATA_PREFIXES.into_iter().any(is_named);
+        if !is_state && !(has_thread_data && self.work.plan.merge) {
             return Ok(());
         }
 
@@ -142,13 +132,13 @@ impl DatabaseAdapter<'_, '_> {
             &live_rollouts,
         ]);
 
-        let group = if is_state {
-            RowGroup::Threads
-        } else {
-            RowGroup::ThreadData
-        };
         if self.work.plan.merge {
             let ids = self.list_conversations_that_stay(&rollouts);
+            let group = if is_state {
+                RowGroup::Threads
+            } else {
+                RowGroup::ThreadData
+            };
             self.import_live_rows(name, path, &ids, group)?;
             if is_state {
                 let restored_ids = self.work.stage.rollouts.ids();
@@ -174,6 +164,22 @@ impl DatabaseAdapter<'_, '_> {
             let paths = pluralize(changed_count, "path");
             let note = format!("updated {paths} in {name} to this home");
             self.work.notes.push(note);
+        }
+
+        Ok(())
+    }
+
+    /// Adapts a staged projection database. For a merge, copies the live projections of rollouts that stay into it.
+    fn adapt_staged_projections(&self, name: &EntryName, path: &Path) -> Result<(), RestoreError> {
+        if self.work.plan.merge {
+            let kept = &self.merged.kept_rollouts;
+            self.import_live_rows(name, path, kept, RowGroup::ThreadData)?;
+        }
+
+        // The rollouts that stay may be shorter than those of the archive.
+        if self.work.plan.partial {
+            let remaining = self.work.live.names.without(&self.work.plan.removed);
+            delete_unfitting_projections(path, self.new_paths(&remaining))?;
         }
 
         Ok(())
@@ -389,7 +395,7 @@ impl DatabaseAdapter<'_, '_> {
         let live_paths = databases.iter().map(|database| &database.live);
         for folder in live_paths.filter_map(|path| path.parent()) {
             let projections = Projections::read_folder(folder);
-            // The home may have lacked the longer text before.
+            // The comparison above misses a projection that covers more text than the live rollout has.
             let written = self.new_paths(&self.work.plan.writes);
             stale_ids.extend(find_unfitting_projections(&projections, written));
         }
@@ -427,19 +433,19 @@ impl DatabaseAdapter<'_, '_> {
     fn find_stale_projection_ids(&self) -> Result<HashSet<String>, RestoreError> {
         let mut stale_ids = HashSet::new();
         for file in self.work.live.names.iter() {
-            let rollout = parse_rollout_name(file.as_path());
-            let Some((rollout, id)) = rollout.as_ref().and_then(|c| Some((c, c.rollout_id()?)))
-            else {
+            let Some(rollout) = parse_rollout_name(file.as_path()) else {
+                continue;
+            };
+            let Some(id) = rollout.rollout_id() else {
                 continue;
             };
 
             let stage = &self.work.stage;
             let live = stage.home().live.join(file.as_path());
-            let replacement = stage.rollouts.find_same_rollout(rollout);
-            let replacement = replacement.map(|name| stage.staged_path(name.as_path()));
-            let replacement = replacement.filter(|path| path.exists());
+            let restored_name = stage.rollouts.find_same_rollout(&rollout);
+            let staged = restored_name.map(|name| stage.staged_path(name.as_path()));
 
-            let keeps_projection = match replacement {
+            let keeps_projection = match staged.filter(|path| path.exists()) {
                 Some(staged) => matches!(
                     rollout::compare(&live, &staged).at("compare", &live)?,
                     // Codex continues a projection from the byte at which it stopped, so a longer rollout with

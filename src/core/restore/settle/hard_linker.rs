@@ -76,14 +76,14 @@ impl<'a> HardLinker<'a> {
             return Ok(());
         };
 
-        if self.is_never_linked(relative) || (!meta.is_dir() && self.stays_unlinked(relative)) {
-            return Ok(());
-        }
-
-        if meta.is_dir() {
+        if meta.is_dir() && !self.is_never_linked(relative) {
             for (name, _) in tree::list(live).at("list", live)? {
                 self.check_no_loss(&live.join(&name), &relative.join(&name))?;
             }
+            return Ok(());
+        }
+
+        if self.stays_unlinked(relative) {
             return Ok(());
         }
 
@@ -116,8 +116,8 @@ impl<'a> HardLinker<'a> {
             return Ok(());
         };
 
+        // Where an archived entry is staged already, only two folders can be merged.
         let staged_meta = staged.symlink_metadata();
-        // An archived entry is staged here already. Only two folders can be merged.
         if staged_meta.is_ok_and(|staged| !(staged.is_dir() && live_meta.is_dir())) {
             return self.check_no_loss(live, relative);
         }

@@ -84,8 +84,8 @@ pub struct LoginPreview {
     pub notes: Vec<String>,
 }
 
-/// Chooses the login like the restore, but takes no locks and writes nothing. Returns `None` if the plan wants the login of
-/// a snapshot that is not downloaded.
+/// Chooses the login like the restore, but takes no locks and writes nothing. Returns `None` if the choice needs the
+/// login of a snapshot that is not downloaded.
 ///
 /// # Errors
 /// The archive or a login cannot be read, or the archive belongs to another account than the request allows.
@@ -98,6 +98,7 @@ pub fn preview_login(
         return Ok(Some(preview));
     }
 
+    // A snapshot that is not downloaded. For `--to`, its login is restored whatever it is.
     if !request.archive.path().is_file() {
         let outcome = AuthOutcome::Restored;
         let is_elsewhere = plan.target == RestoreTarget::Elsewhere;
@@ -221,7 +222,7 @@ fn choose_login(
     notes: &mut Vec<String>,
 ) -> Result<Option<(LoginDecision, Option<AuthSnapshot>)>, RestoreError> {
     let parsed = archived.and_then(|bytes| parse_archived_login(bytes, store, notes));
-    let Some((archived, login)) = parsed else {
+    let Some((archive_auth, login)) = parsed else {
         return Ok(None);
     };
     check_same_account(request, live.login(), &login.identity)?;
@@ -234,21 +235,24 @@ fn choose_login(
 
     let is_of_account = |auth: &&AuthSnapshot| is_login_of(auth, &login.identity);
     let profile_auth = profile.and_then(Profile::snapshot);
+    let newest_seen = profile.map(Profile::newest).unwrap_or_default();
+    let fingerprint = archive_auth.fingerprint();
     let decision = login_selection::select_login(
         request.auth,
         &LoginCandidates {
             live: live.snapshot().filter(is_of_account),
-            archive: &archived,
+            archive: &archive_auth,
             profile: profile_auth.filter(is_of_account),
-            newest_seen: profile.map(Profile::newest).unwrap_or_default(),
-            is_spent: profile.is_some_and(|p| p.file.superseded.contains(&archived.fingerprint())),
+            newest_seen,
+            is_spent: profile.is_some_and(|p| p.file.superseded.contains(&fingerprint)),
         },
     );
 
-    // Two homes with one login renew it in turn, and each renewal signs the other home out.
-    let needs_owner =
+    // Two homes with one login renew it in turn, and each renewal signs the other home out. `--auth archive` asserts
+    // that no other home uses it.
+    let must_have_no_owner =
         request.auth != AuthPolicy::Archive && decision.choice != LoginChoice::KeepLive;
-    if needs_owner && let Some(obstacle) = describe_other_owner(request, profile, &login) {
+    if must_have_no_owner && let Some(obstacle) = describe_other_owner(request, profile, &login) {
         notes.push(format!("the login was not restored: {obstacle}"));
         return Ok(None);
     }
@@ -262,10 +266,9 @@ fn choose_login(
     }
 
     // The records know no login as new as this one, so another machine may use it.
-    let newest = profile.map(Profile::newest).unwrap_or_default();
     if decision.choice == LoginChoice::Archive
         && login.identity.kind.is_renewable()
-        && login.freshness.is_newer_than(&newest)
+        && login.freshness.is_newer_than(&newest_seen)
     {
         let name = profile.map_or("NAME", |profile| &profile.name);
         notes.push(format!(
@@ -285,7 +288,7 @@ fn choose_login(
     let chosen_auth = match decision.choice {
         LoginChoice::KeepLive => None,
         LoginChoice::Profile => profile_auth.cloned(),
-        LoginChoice::Archive => Some(archived),
+        LoginChoice::Archive => Some(archive_auth),
     };
     Ok(Some((decision, chosen_auth)))
 }
@@ -344,7 +347,8 @@ fn describe_other_owner(
     is_obsolete.then(|| {
         let name = &profile.name;
         format!(
-            "a restore would end the login of {name} on another machine; sign in here with: codex-manager profile login {name}; if that machine no longer needs it: --auth archive"
+            "a restore would end the login of {name} on another machine; sign in here with: codex-manager profile \
+             login {name}; if that machine no longer needs it: --auth archive"
         )
     })
 }
@@ -356,6 +360,7 @@ fn signed_in_source_home<'a>(request: &RestoreRequest<'a>, login: &Login) -> Opt
     if metadata.is_of_home(&request.folder) || !login.identity.kind.is_renewable() {
         return None;
     }
+
     let source_home = Path::new(&metadata.source_codex_home);
     let auth = AuthFile::read(&source_home.join(home::AUTH_JSON)).ok()?;
     let is_signed_in = auth.login()?.identity.is_same(&login.identity);

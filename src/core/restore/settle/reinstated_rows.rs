@@ -72,26 +72,26 @@ pub(crate) fn reinstate_names(work: &mut Workspace<'_>) -> Result<(), RestoreErr
     let (archive, scratch) = (work.request.archive, work.transaction.folder());
     let (plan, stage) = (&mut work.plan, &work.stage);
 
-    let name = Path::new(session_index::FILE_NAME);
+    let index_name = Path::new(session_index::FILE_NAME);
     // Sorted, because a set has another order in each run.
     let ids: BTreeSet<_> = conversations_to_reinstate(plan, stage)
         .into_iter()
         .collect();
-    if ids.is_empty() || plan.writes.contains(name) {
+    if ids.is_empty() || plan.writes.contains(index_name) {
         return Ok(());
     }
 
     let mut files = archive.contents().files.iter();
-    let is_index = |f: &FileEntry| f.path.as_path() == name && f.size <= MAX_INDEX_BYTES;
-    let Some(archived) = files.find(is_index) else {
+    let is_index = |f: &FileEntry| f.path.as_path() == index_name && f.size <= MAX_INDEX_BYTES;
+    let Some(archived_file) = files.find(is_index) else {
         return Ok(());
     };
 
     let unpacked = scratch.join("archived.jsonl");
-    unpack_entry(archive, &archived, &unpacked)?;
+    unpack_entry(archive, &archived_file, &unpacked)?;
     let archived_index = ThreadNameIndex::open(&unpacked)?;
 
-    let live_path = stage.home().live.join(name);
+    let live_path = stage.home().live.join(index_name);
     let live_bytes = file_open::read_if_exists(&live_path)?;
     let live_index = ThreadNameIndex::open(&live_path)?;
 
@@ -105,21 +105,21 @@ pub(crate) fn reinstate_names(work: &mut Workspace<'_>) -> Result<(), RestoreErr
         return Ok(());
     }
 
-    let staged = stage.staged_path(name);
+    let staged = stage.staged_path(index_name);
     atomic::create_unsynced_folder(atomic::parent_of(&staged))?;
     let is_new = live_bytes.is_none();
     let index = session_index::append_entries(live_bytes.unwrap_or_default(), &new_entries);
     atomic::write(&staged, &index)?;
 
-    // The staged index replaces the live one and keeps its mode.
     if is_new {
-        plan.added.insert(&archived.path);
+        plan.added.insert(&archived_file.path);
     } else {
+        // The staged index replaces the live one and keeps its mode.
         let staged_file = file_open::open(&staged).at("open", &staged)?;
         modes::copy_mode(&live_path, &staged_file).at("set the mode of", &staged)?;
     }
 
-    plan.writes.insert(&archived.path);
+    plan.writes.insert(&archived_file.path);
     Ok(())
 }
 

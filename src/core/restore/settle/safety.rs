@@ -262,13 +262,13 @@ fn list_replaced_outside(outside: &OutsideDatabases) -> Result<Vec<PathBuf>, Res
         return Ok(Vec::new());
     };
 
-    let staged = tree::list(&staged).at("list", &staged)?.into_iter();
-    let replaced = staged.filter(|(name, _)| live.join(name).exists());
-    let removed = outside.removed.iter().filter_map(|path| path.file_name());
-    let names = replaced
+    let staged_entries = tree::list(&staged).at("list", &staged)?.into_iter();
+    let replaced_names = staged_entries
         .map(|(name, _)| name)
-        .chain(removed.map(OsString::from));
-    Ok(names
+        .filter(|name| live.join(name).exists());
+    let removed_names = outside.removed.iter().filter_map(|path| path.file_name());
+    Ok(replaced_names
+        .chain(removed_names.map(OsString::from))
         .map(|name| Path::new(EXTERNAL_DATABASES_FOLDER).join(name))
         .collect())
 }

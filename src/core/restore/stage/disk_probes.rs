@@ -56,8 +56,9 @@ pub(crate) fn list_mounts(folder: &Path) -> Result<Vec<PathBuf>, IoError> {
 fn unescape_octal(mut escaped: &[u8]) -> Vec<u8> {
     let mut plain = Vec::with_capacity(escaped.len());
     while let [first, rest @ ..] = escaped {
-        let escape = rest.get(..3).filter(|_| *first == b'\\');
-        let decoded = escape.and_then(|e| u8::from_str_radix(std::str::from_utf8(e).ok()?, 8).ok());
+        let digits = rest.get(..3).filter(|_| *first == b'\\');
+        let digits = digits.and_then(|digits| std::str::from_utf8(digits).ok());
+        let decoded = digits.and_then(|digits| u8::from_str_radix(digits, 8).ok());
         plain.push(decoded.unwrap_or(*first));
         escaped = if decoded.is_some() { &rest[3..] } else { rest };
     }

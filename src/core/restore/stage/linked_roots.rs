@@ -29,12 +29,14 @@ pub(crate) fn find_linked_roots(
     for entry in entries {
         let entry = entry.at("list", folder)?;
         let prefix = PathBuf::from(entry.file_name());
-        let becomes_a_file = kind_of(&prefix).is_replaced_as_link();
         let is_link = entry.file_type().at("read", entry.path())?.is_symlink();
         let is_mount = mounts.contains(&entry.path()) && entry.path().is_dir();
+        let becomes_a_file = kind_of(&prefix).is_replaced_as_link();
+
         // A restore of the whole archive creates the folders of the archive, also those without files.
-        let mut created_folders = contents.folders.iter().filter(|_| !plan.partial);
-        let is_created = created_folders.any(|folder| folder.path.as_path() == prefix);
+        let mut archived_folders = contents.folders.iter();
+        let is_created =
+            !plan.partial && archived_folders.any(|folder| folder.path.as_path() == prefix);
         let is_staged = is_created || plan.changes_below(&prefix);
         if !(is_link || is_mount) || becomes_a_file || !is_staged {
             continue;
@@ -44,6 +46,7 @@ pub(crate) fn find_linked_roots(
         let Ok(target) = entry.path().canonical() else {
             continue;
         };
+        // A target inside the home is exchanged with the home.
         if !is_mount && target.starts_with(folder) {
             continue;
         }

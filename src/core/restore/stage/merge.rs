@@ -50,7 +50,7 @@ pub(crate) fn merge_conversations(
     }
 
     let by_rollout = |name: EntryName| Some((parse_rollout_name(name.as_path())?.name, name));
-    let mut archived_files: HashMap<_, _> = plan.writes.iter().filter_map(by_rollout).collect();
+    let mut archived_names: HashMap<_, _> = plan.writes.iter().filter_map(by_rollout).collect();
 
     let mut merged = MergeResult {
         kept_files: RolloutIndex::from_files(&NameSet::with_names(live.name_table())),
@@ -64,12 +64,12 @@ pub(crate) fn merge_conversations(
             continue;
         };
 
-        let Some(archived_name) = archived_files.get(&rollout.name) else {
+        let Some(archived_name) = archived_names.get(&rollout.name) else {
             merged.keep(&rollout, &live_name);
             continue;
         };
-        let id = rollout.id().unwrap_or(&rollout.name);
 
+        let id = rollout.id().unwrap_or(&rollout.name);
         let live_path = stage.home().live.join(path);
         let staged_path = stage.staged_path(archived_name.as_path());
         match compare_versions(&live_path, &staged_path).at("compare", &live_path)? {
@@ -80,7 +80,7 @@ pub(crate) fn merge_conversations(
                 stage.rollouts.replace(id, archived_name, &live_name);
                 merged.keep(&rollout, &live_name);
                 // The staged file is gone, so a second live file of the conversation is not compared.
-                archived_files.remove(&rollout.name);
+                archived_names.remove(&rollout.name);
             }
 
             Relation::SecondExtends if *archived_name != live_name => {

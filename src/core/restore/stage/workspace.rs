@@ -160,11 +160,12 @@ fn check_case(
     let kept_names = live.names.without(&plan.writes).without(&plan.removed);
 
     // A partial restore creates no folders.
-    let folders = &request.archive.contents().folders;
-    let folders = folders.iter().filter(|_| !plan.partial);
-    let folders = folders.map(|folder| folder.path.clone());
+    let archived_folders = request.archive.contents().folders.iter();
+    let created_folders = archived_folders.filter(|_| !plan.partial);
+    let folder_names = created_folders.map(|folder| folder.path.clone());
 
-    let checked = check_case_collisions(plan.writes.iter().chain(folders).chain(kept_names.iter()));
+    let new_names = plan.writes.iter().chain(folder_names);
+    let checked = check_case_collisions(new_names.chain(kept_names.iter()));
     Ok(checked.map_err(|e| e.into_archive_error(request.archive.path()))?)
 }
 
@@ -198,10 +199,11 @@ fn begin_transaction(
     request: &RestoreRequest<'_>,
     home: &Path,
 ) -> Result<(JournalPointer, Transaction), RestoreError> {
-    // The pointer is written before the journal: a journal without a pointer would stay hidden from commands for other
-    // homes, and a pointer without a journal is harmless.
     let beside = journal::staging_folder_beside(home);
     let is_mount = disk_probes::list_mounts(home)?.iter().any(|m| m == home);
+
+    // The pointer is written before the journal: a journal without a pointer would stay hidden from commands for other
+    // homes, and a pointer without a journal is harmless.
     let pointer = JournalPointer::create(request.manager_home, &beside)?;
 
     let guard = LoginGuard::from_request(request);
