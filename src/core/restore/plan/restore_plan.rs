@@ -142,7 +142,7 @@ impl RestorePlan {
 
         let restores_all = !self.partial && !self.merge;
         // A partial archive lacks files on purpose, so its gaps prove nothing.
-        let removes_missing = restores_all && !contents.partial;
+        let removes_absent = restores_all && !contents.partial;
 
         let [undo_removes, skipped] = [&contents.undo_removes, &contents.skipped]
             .map(|names| names.iter().map(EntryName::as_path).collect::<HashSet<_>>());
@@ -152,7 +152,7 @@ impl RestorePlan {
 
         for name in live.names.without(&archived).iter() {
             let (path, kind) = (name.as_path(), kind_of(name.as_path()));
-            let is_absent = removes_missing
+            let was_absent = removes_absent
                 && removes_if_absent(archive.metadata().mode, kind)
                 && !live.not_archivable.contains(path)
                 && !path.ancestors().any(|above| skipped.contains(above))
@@ -161,7 +161,7 @@ impl RestorePlan {
             let was_added_by_restore =
                 restores_all && undo_removes.contains(path) && !kind.is_login();
 
-            if is_absent || was_added_by_restore {
+            if was_absent || was_added_by_restore {
                 self.removed.insert(&name);
             }
         }
@@ -209,6 +209,7 @@ impl RestorePlan {
         let is_database = |name: &EntryName| kind_of(name.as_path()) == HomeEntryKind::Database;
         let mut sidecars = Vec::new();
         for database in changed.filter(|name| is_database(name) && !name.is_manager_name()) {
+            // Beside a new database, the home can only have sidecars of an earlier one.
             let is_new = self.added.contains(database.as_path());
             let paths = home::database_sidecars(database.as_path()).into_iter();
             let removed = paths.filter(|path| !is_new || live_names.contains(path));

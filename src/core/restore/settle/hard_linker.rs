@@ -97,8 +97,7 @@ impl<'a> HardLinker<'a> {
         relative: &Path,
         staged: &Path,
     ) -> Result<(), IoError> {
-        // Lists the whole folder first: one open descriptor per level would be too many for a deep
-        // path.
+        // Lists the whole folder first: one open descriptor per level would be too many for a deep path.
         for (name, _) in tree::list(live).at("list", live)? {
             let (live, staged) = (live.join(&name), staged.join(&name));
             self.link_entry(&live, &relative.join(&name), &staged)?;
@@ -111,7 +110,7 @@ impl<'a> HardLinker<'a> {
             return Ok(());
         }
 
-        // An entry that cannot be inspected cannot be linked, and would be removed with the old home.
+        // An error ends the restore: an entry that is not linked would be removed with the old home.
         let Some((_, live_meta)) = file_id::stat(live)? else {
             return Ok(());
         };

@@ -235,7 +235,6 @@ fn choose_login(
 
     let is_of_account = |auth: &&AuthSnapshot| is_login_of(auth, &login.identity);
     let profile_auth = profile.and_then(Profile::snapshot);
-    let newest_seen = profile.map(Profile::newest).unwrap_or_default();
     let fingerprint = archive_auth.fingerprint();
     let decision = login_selection::select_login(
         request.auth,
@@ -243,7 +242,7 @@ fn choose_login(
             live: live.snapshot().filter(is_of_account),
             archive: &archive_auth,
             profile: profile_auth.filter(is_of_account),
-            newest_seen,
+            newest_seen: profile.map(Profile::newest).unwrap_or_default(),
             is_spent: profile.is_some_and(|p| p.file.superseded.contains(&fingerprint)),
         },
     );
@@ -257,6 +256,22 @@ fn choose_login(
         return Ok(None);
     }
 
+    note_consequences(decision, profile, &login, notes);
+    let chosen_auth = match decision.choice {
+        LoginChoice::KeepLive => None,
+        LoginChoice::Profile => profile_auth.cloned(),
+        LoginChoice::Archive => Some(archive_auth),
+    };
+    Ok(Some((decision, chosen_auth)))
+}
+
+/// Adds sentences about the consequences of `decision` to `notes`. `archived` is the login of the archive.
+fn note_consequences(
+    decision: LoginDecision,
+    profile: Option<&Profile>,
+    archived: &Login,
+    notes: &mut Vec<String>,
+) {
     if decision.is_stale && decision.choice != LoginChoice::KeepLive {
         notes.push(
             "a newer login of this account was seen, so the refresh token of this one is probably \
@@ -266,9 +281,10 @@ fn choose_login(
     }
 
     // The records know no login as new as this one, so another machine may use it.
+    let newest_seen = profile.map(Profile::newest).unwrap_or_default();
     if decision.choice == LoginChoice::Archive
-        && login.identity.kind.is_renewable()
-        && login.freshness.is_newer_than(&newest_seen)
+        && archived.identity.kind.is_renewable()
+        && archived.freshness.is_newer_than(&newest_seen)
     {
         let name = profile.map_or("NAME", |profile| &profile.name);
         notes.push(format!(
@@ -284,13 +300,6 @@ fn choose_login(
             "the profile has a newer login than the archive, so its login is restored".into(),
         );
     }
-
-    let chosen_auth = match decision.choice {
-        LoginChoice::KeepLive => None,
-        LoginChoice::Profile => profile_auth.cloned(),
-        LoginChoice::Archive => Some(archive_auth),
-    };
-    Ok(Some((decision, chosen_auth)))
 }
 
 /// Returns the login in the archive, if Codex would read it. Otherwise returns `None` and adds the reason to `notes`,

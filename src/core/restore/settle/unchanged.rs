@@ -60,9 +60,10 @@ fn link_into_stage(work: &Workspace<'_>) -> Result<(), IoError> {
         return linker.link_root(stage.home());
     }
 
-    let names = list_changed_top_names(plan, stage);
-    let mut names = names.iter().map(Path::new);
-    names.try_for_each(|name| linker.link_path_in_root(stage.home(), name))
+    for name in list_changed_top_names(plan, stage) {
+        linker.link_path_in_root(stage.home(), Path::new(&name))?;
+    }
+    Ok(())
 }
 
 /// Returns the top-level names of the home that change, without the linked folders.
@@ -96,6 +97,7 @@ fn cannot_rename_home(root: &StageRoot) -> Result<bool, IoError> {
 
     #[allow(clippy::disallowed_methods, reason = "nothing is renamed")]
     let renamed = fs::rename(&root.live, &occupied);
+    // An error about the target means that the home itself can be renamed.
     let can_rename = renamed.is_err_and(|e| {
         matches!(
             e.kind(),
