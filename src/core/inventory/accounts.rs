@@ -19,22 +19,22 @@ pub fn list_accounts(
     let live_account = live.map(|login| file.entry(&login.identity).identity.clone());
     let profiles = manager_home.join("profiles");
     let to_account = |entry: AccountEntry| {
-        let live = live.filter(|_| live_account.as_ref() == Some(&entry.identity));
+        let own_live = live.filter(|_| live_account.as_ref() == Some(&entry.identity));
         let profile_name = entry.profile.as_ref();
         let has_profile_login =
             profile_name.is_some_and(|name| profiles.join(name).join(AUTH_JSON).is_file());
 
         // A later sign-in on this machine replaces the login that was moved away.
-        let is_newer_sign_in = live.is_some_and(|live| {
-            entry.login == LoginState::Moved && is_newer_than_profile(manager_home, live)
+        let is_newer_sign_in = own_live.is_some_and(|login| {
+            entry.login == LoginState::Moved && is_newer_than_profile(manager_home, login)
         });
 
         Account {
-            login: match judge_login(&entry, live, has_profile_login) {
+            login: match judge_login(&entry, own_live, has_profile_login) {
                 LoginState::Moved if is_newer_sign_in => LoginState::Ok,
                 known => known,
             },
-            current: live.is_some(),
+            current: own_live.is_some(),
             entry,
         }
     };

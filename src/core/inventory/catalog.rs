@@ -26,24 +26,25 @@ pub(crate) fn list_all(
     if matches!(backups.metadata(), Err(e) if e.kind() == ErrorKind::NotFound) {
         return Ok(Vec::new());
     }
-    // `read_known` runs on this thread: the heap of another thread would have to grow page by page for
-    // it.
+
+    // `read_known` runs on this thread: the heap of another thread would have to grow page by page for it.
     let (pairs, mut known_records) = parallel::run_both(|| list_pairs(backups), read_known);
     let pairs = pairs?;
 
-    let mut records = Vec::with_capacity(pairs.len());
-    // The order of `pairs`. `inventory.json` is written in this order, so sorting moves nothing.
+    // Both lists have the order of the paths, so one pass finds the record of each pair. `inventory.json` is written in
+    // this order, so sorting moves nothing.
     known_records.sort_by(|a, b| a.path.cmp(&b.path));
     let mut known_records = known_records.into_iter();
 
+    let mut records = Vec::with_capacity(pairs.len());
     for (relative, pair) in pairs {
-        let mut known_record = None;
+        let mut last_up_to_path = None;
         while let Some(next) = known_records.as_slice().first()
             && next.path <= relative
         {
-            known_record = known_records.next();
+            last_up_to_path = known_records.next();
         }
-        let known_record = known_record.filter(|record| record.path == relative);
+        let known_record = last_up_to_path.filter(|record| record.path == relative);
 
         // Neither name belongs to a regular file.
         if pair == FilePair::default() {
@@ -149,9 +150,9 @@ pub fn read_file_stamp(path: &Path) -> Option<FileStamp> {
 /// Reads a pair: the sidecar if it is good, else the archive itself.
 fn read_pair(backups: &Path, path: String, pair: FilePair) -> ArchiveRecord {
     let archive_path = backups.join(&path);
-    let read_sidecar = names::sidecar_path(&archive_path)
-        .filter(|_| pair.sidecar.is_some())
-        .map_or(Err(SidecarProblem::Missing), |path| sidecar::read(&path));
+    let sidecar_path = names::sidecar_path(&archive_path).filter(|_| pair.sidecar.is_some());
+    let read_sidecar =
+        sidecar_path.map_or(Err(SidecarProblem::Missing), |path| sidecar::read(&path));
 
     let (metadata, listed_problem) = match &pair.archive {
         None => evaluate_lone_sidecar(read_sidecar),
@@ -194,10 +195,8 @@ fn evaluate_archive(
         }
         Ok(metadata) => {
             let is_empty = stamp.bytes == 0;
-            return (
-                metadata,
-                is_empty.then(|| ArchiveProblem::Damaged("empty".into())),
-            );
+            let damage = is_empty.then(|| ArchiveProblem::Damaged("empty".into()));
+            return (metadata, damage);
         }
         Err(problem) => (None, problem),
     };

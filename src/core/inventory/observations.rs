@@ -80,25 +80,22 @@ fn has_same_figures(a: &Observation, b: &Observation) -> bool {
         _ => false,
     };
 
-    let is_equal = |a: &Window, b: &Window| {
+    let is_equal_window = |a: &Window, b: &Window| {
         is_same_reset(a.resets_at, b.resets_at)
             && a.limit_id == b.limit_id
             && a.minutes == b.minutes
             && (a.used_percent - b.used_percent).abs() < f64::EPSILON
     };
 
+    let cap_reset = |observation: &Observation| observation.spend_cap.and_then(|c| c.resets_at);
+    let mut window_pairs = a.windows.iter().zip(&b.windows);
+
     a.source == b.source
         && a.usage_allowed == b.usage_allowed
         && a.spend_cap.map(|cap| cap.kind) == b.spend_cap.map(|cap| cap.kind)
-        && is_same_reset(
-            a.spend_cap.and_then(|cap| cap.resets_at),
-            b.spend_cap.and_then(|cap| cap.resets_at),
-        )
+        && is_same_reset(cap_reset(a), cap_reset(b))
         && a.windows.len() == b.windows.len()
-        && a.windows
-            .iter()
-            .zip(&b.windows)
-            .all(|(a, b)| is_equal(a, b))
+        && window_pairs.all(|(a, b)| is_equal_window(a, b))
 }
 
 /// The number of hex digits in the name of a file, which distinguish accounts with the same email.

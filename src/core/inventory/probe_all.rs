@@ -178,13 +178,13 @@ fn probe_profile(
     target: &ProbeTarget,
 ) -> Result<(StatusReport, Option<LeaseError>), StatusError> {
     let profiles = Profiles::of(inquiry.manager_home);
-    let folder = profiles.folder_of(target.profile.as_deref().unwrap_or_default());
+    let profile_folder = profiles.folder_of(target.profile.as_deref().unwrap_or_default());
     let read_stored = || {
         let without_codex = Inquiry {
             ask_codex: false,
             ..*inquiry
         };
-        read_scratch_status(&folder, &without_codex)
+        read_scratch_status(&profile_folder, &without_codex)
     };
 
     let is_api_key = target.identity.kind.is_billed_by_use();

@@ -89,9 +89,9 @@ fn add_account_entry(
     let percent_left = match fields.get("quota_percent_left") {
         // The reset is invented; see the module documentation.
         None | Some(Value::Null) => return,
-        Some(percent_left) => percent_left.as_f64(),
+        Some(value) => value.as_f64().filter(|p| (0.0..=100.0).contains(p)),
     };
-    let percent_left = percent_left.filter(|percent| (0.0..=100.0).contains(percent));
+
     match (percent_left, parse_isoformat(fields, "updated_at", zone)) {
         (Some(percent_left), Some(observed_at)) => {
             let weekly = Window::new_weekly(

@@ -13,8 +13,8 @@ pub fn suggest_login_command(codex_home: &Path, manager_home: &Path) -> Option<S
     let profiles = Profiles::of(manager_home).list().unwrap_or_default();
     let usable_profiles = profiles.iter().filter(|p| may_go_live(p, codex_home));
     let best_profile = usable_profiles.max_by(|a, b| {
-        let [of_a, of_b] = [a, b].map(|profile| profile.is_recorded_in(codex_home));
-        let by_home = of_a.cmp(&of_b);
+        let [a_was_live, b_was_live] = [a, b].map(|profile| profile.is_recorded_in(codex_home));
+        let by_home = a_was_live.cmp(&b_was_live);
         by_home.then_with(|| a.newest().compare(&b.newest()))
     });
     if let Some(profile) = best_profile {
@@ -25,16 +25,13 @@ pub fn suggest_login_command(codex_home: &Path, manager_home: &Path) -> Option<S
     let records = store::list_archives(manager_home).ok()?;
     // A restore leaves out a login that is on another machine.
     let is_moved = |account: &Identity| {
-        let mut moved = profiles
+        profiles
             .iter()
-            .filter(|p| p.file.owner == LoginOwner::Moved);
-        moved.any(|profile| profile.is_of(account))
+            .any(|profile| profile.file.owner == LoginOwner::Moved && profile.is_of(account))
     };
     let archive = store::find_newest_usable(&records, |metadata| {
-        metadata.captures_login()
-            && metadata
-                .identity()
-                .is_some_and(|account| !is_moved(&account))
+        let account = metadata.identity();
+        metadata.captures_login() && account.is_some_and(|account| !is_moved(&account))
     })?;
     let name = shell::quote_if_needed(&archive.path);
     Some(format!("codex-manager restore {name} --only auth.json"))

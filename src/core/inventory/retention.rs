@@ -74,11 +74,10 @@ impl RetentionPlan {
         // must not take the place of one that has them.
         let is_verified = |c: &&RetentionCandidate| c.soundness == Soundness::Verified;
         let has_conversations = |c: &&RetentionCandidate| !c.lacks_conversations;
-        let is_verified_with_conversations =
-            |c: &&RetentionCandidate| is_verified(c) && has_conversations(c);
         let mut archives = eligible.iter();
-        let verified = archives.position(is_verified_with_conversations);
-        if let Some(position) = verified.or_else(|| eligible.iter().position(is_verified))
+        let with_conversations = archives.position(|c| is_verified(c) && has_conversations(c));
+        let last_verified = with_conversations.or_else(|| eligible.iter().position(is_verified));
+        if let Some(position) = last_verified
             && eligible[position].class == ArchiveClass::Full
         {
             reasons[position].get_or_insert_with(|| "last verified full archive".into());
@@ -90,7 +89,7 @@ impl RetentionPlan {
         }
 
         let names = eligible.iter().map(|c| c.archive.as_str());
-        let mut reasons: HashMap<&str, Option<String>> = names.zip(reasons).collect();
+        let mut reasons_by_name: HashMap<&str, Option<String>> = names.zip(reasons).collect();
 
         for candidate in group.iter().copied() {
             match &candidate.soundness {
@@ -110,7 +109,7 @@ impl RetentionPlan {
                 _ if !candidate.is_eligible_for_rules(now) => {
                     self.keep(candidate, "dated in the future");
                 }
-                _ => match reasons.remove(candidate.archive.as_str()).flatten() {
+                _ => match reasons_by_name.remove(candidate.archive.as_str()).flatten() {
                     Some(rules) => self.keep(candidate, rules + reason_suffix),
                     None => self.drop(candidate, "no rule"),
                 },
@@ -192,25 +191,27 @@ pub fn list_archives_to_verify(plan: &RetentionPlan, now: &DateTime<Utc>) -> Vec
     let decisions = plan.keep.iter().chain(&plan.drop);
     let candidates: Vec<_> = decisions.map(|d| d.candidate.clone()).collect();
 
-    let newest = group_candidates(&candidates)
-        .into_iter()
-        .filter_map(|group| {
-            let (kept, dropped): (Vec<&RetentionCandidate>, Vec<_>) = group
-                .into_iter()
-                .partition(|c| kept_names.contains(c.archive.as_str()));
-            let mut eligible = kept.iter().filter(|c| c.is_eligible_for_rules(now));
-            let has_conversations = eligible.any(|c| !c.lacks_conversations);
-            // A good archive without conversations does not prove that the conversations can be restored.
-            let counts = |c: &&RetentionCandidate| !(has_conversations && c.lacks_conversations);
-            let mut counting = kept.into_iter().filter(counts);
+    let mut to_verify = Vec::new();
+    for group in group_candidates(&candidates) {
+        let (mut kept, dropped): (Vec<&RetentionCandidate>, Vec<_>) = group
+            .into_iter()
+            .partition(|c| kept_names.contains(c.archive.as_str()));
+        if dropped.is_empty() {
+            continue;
+        }
 
-            let is_verified = |c: &RetentionCandidate| c.soundness == Soundness::Verified;
-            if dropped.is_empty() || counting.clone().any(is_verified) {
-                return None;
-            }
-            counting.find(|c| c.is_eligible_for_rules(now))
-        });
-    newest.map(|candidate| candidate.archive.clone()).collect()
+        // A good archive without conversations does not prove that the conversations can be restored.
+        let mut eligible = kept.iter().filter(|c| c.is_eligible_for_rules(now));
+        if eligible.any(|c| !c.lacks_conversations) {
+            kept.retain(|c| !c.lacks_conversations);
+        }
+
+        if !kept.iter().any(|c| c.soundness == Soundness::Verified) {
+            let newest = kept.iter().find(|c| c.is_eligible_for_rules(now));
+            to_verify.extend(newest.map(|c| c.archive.clone()));
+        }
+    }
+    to_verify
 }
 
 /// Groups archives by account, class, home, machine and completeness. Each group is ordered from the newest.
@@ -263,6 +264,7 @@ fn find_keeping_rules(
     zone: Zone,
 ) -> Vec<Option<String>> {
     let items = group.iter().map(|candidate| {
+        // The time of an archive that counts towards rules is known.
         let made_at = candidate.made_at.unwrap_or_default();
         RetentionItem {
             age: *now - made_at,

@@ -48,6 +48,7 @@ pub fn refresh_with_trash(
 ) -> Result<Option<PathBuf>, DocumentError> {
     update_inventory(manager_home, |inventory| {
         let mut known = inventory.archives.clone();
+        // An undo may give an archive another name than it had in the trash.
         for (trash_name, new_name) in renamed {
             let record = inventory.trashed.iter().find(|r| r.path == *trash_name);
             known.extend(record.map(|record| ArchiveRecord {
@@ -66,10 +67,11 @@ pub fn refresh_with_trash(
 
         // An archive in the trash keeps its result of `verify` for an undo.
         let listed: BTreeSet<_> = inventory.archives.iter().map(|r| &r.path).collect();
-        known.retain(|r| {
+        let mut trashed = known;
+        trashed.retain(|r| {
             r.verified.is_some() && in_trash.contains(&r.path) && !listed.contains(&r.path)
         });
-        inventory.trashed = known;
+        inventory.trashed = trashed;
         Ok(())
     })
 }
@@ -279,10 +281,10 @@ pub fn list_latest_first<'r>(
     // Of archives with the same time, the last one in the list is the latest.
     archives.reverse();
     archives.sort_by_cached_key(|r| std::cmp::Reverse(restore_preference(r, home)));
-    if archives
-        .first()
-        .is_some_and(|r| r.metadata.is_of_home(home))
-    {
+
+    // The archives of the home come first, so the first one shows whether there are any.
+    let preferred = archives.first();
+    if preferred.is_some_and(|r| r.metadata.is_of_home(home)) {
         archives.retain(|r| r.metadata.is_of_home(home));
     }
     archives

@@ -62,13 +62,14 @@ pub fn move_to_trash(
     atomic::sync_folder(&trash)?;
     atomic::sync_folder(&backups)?;
 
-    let move_steps = archives
-        .iter()
-        .flat_map(|archive| [Some(archive.clone()), names::sidecar_name(archive)])
-        .flatten()
-        .filter(|file| backups.join(file).symlink_metadata().is_ok())
-        .map(|file| Step::record(backups.join(&file), batch.join(&file)))
-        .collect::<Result<_, _>>()?;
+    let mut move_steps = Vec::new();
+    for archive in archives {
+        for file in std::iter::once(archive.clone()).chain(names::sidecar_name(archive)) {
+            if backups.join(&file).symlink_metadata().is_ok() {
+                move_steps.push(Step::record(backups.join(&file), batch.join(&file))?);
+            }
+        }
+    }
 
     match transaction.commit(move_steps, &NoPolicy) {
         Ok(_) => Ok(batch),
@@ -102,6 +103,7 @@ fn plan_undo_of_batch(manager_home: &Path, batch: &Path) -> Result<Vec<RestoredA
     for record in records.filter(|record| record.archive.is_some()) {
         let archive = record.path;
         let stem = names::strip_archive_suffix(&archive);
+        // The numbers of the free paths do not end, so one name is found.
         let free_name = publish::free_paths(stem, &backups)
             .map(|(path, _)| file_name(&path))
             .find(|name| !taken_names.contains(name))
@@ -137,11 +139,9 @@ pub fn undo_last_prune(
     let backups = store::backups_folder(manager_home);
     let mut move_steps = Vec::new();
     for RestoredArchive { archive, name, .. } in &restored {
-        let sidecars = (names::sidecar_name(archive), names::sidecar_name(name));
-        for (from, to) in [(Some(archive.clone()), Some(name.clone())), sidecars] {
-            if let (Some(from), Some(to)) = (from, to)
-                && batch.join(&from).symlink_metadata().is_ok()
-            {
+        let sidecars = names::sidecar_name(archive).zip(names::sidecar_name(name));
+        for (from, to) in std::iter::once((archive.clone(), name.clone())).chain(sidecars) {
+            if batch.join(&from).symlink_metadata().is_ok() {
                 move_steps.push(Step::record(batch.join(from), backups.join(to))?);
             }
         }

@@ -60,6 +60,7 @@ pub fn load(
             return Ok(with_origin((file, Vec::new()), CooldownOrigin::Native));
         }
         DocumentState::Damaged(problem) => problem,
+        // Not reached, because `parse` gets the bytes of an existing file.
         DocumentState::Absent => String::new(),
     };
 

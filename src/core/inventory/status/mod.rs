@@ -176,13 +176,11 @@ fn add_stored_figures(report: &mut StatusReport, cooldown: &CooldownFile, now: &
         report.observation = find_valid_observation(cooldown, report.identity.as_ref(), now);
     }
 
-    let stored_entry = report
-        .identity
-        .as_ref()
-        .and_then(|account| cooldown.find(account));
+    let account = report.identity.as_ref();
+    let stored_entry = account.and_then(|account| cooldown.find(account));
     if let Some(observation) = &mut report.observation {
-        observation
-            .inherit_reset_credits(stored_entry.and_then(|entry| entry.observation.as_ref()));
+        let stored_observation = stored_entry.and_then(|entry| entry.observation.as_ref());
+        observation.inherit_reset_credits(stored_observation);
     }
 
     if report.plan.is_none() {

@@ -38,7 +38,7 @@ pub(super) fn merge_answer(
         }
     }
 
-    // The answer names the account if auth.json does not, or if Codex may have its login elsewhere.
+    // If auth.json names no account, or Codex may have its login elsewhere, the account of the answer counts.
     if live.is_some() && (report.identity.is_none() || !report.store.reads_auth_json()) {
         report.identity = live;
         report.login = LoginState::Ok;
@@ -159,12 +159,10 @@ pub(super) fn find_valid_observation(
     now: &DateTime<Utc>,
 ) -> Option<Observation> {
     let observation = cooldown.find(identity?)?.observation.as_ref()?;
+    let resets_later = |window: &Window| window.resets_at.is_some_and(|at| at > *now);
     let has_future_reset = match observation.weekly() {
-        Some(weekly) => weekly.resets_at.is_some_and(|at| at > *now),
-        None => observation
-            .windows
-            .iter()
-            .any(|window| window.resets_at.is_some_and(|at| at > *now)),
+        Some(weekly) => resets_later(weekly),
+        None => observation.windows.iter().any(resets_later),
     };
     let is_capped = observation.spend_cap.is_some_and(|cap| !cap.is_over(now));
     (has_future_reset || is_capped).then(|| observation.clone())
