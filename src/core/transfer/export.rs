@@ -282,12 +282,10 @@ fn add_backups(
         let Some(sidecar) = names::sidecar_name(&record.path) else {
             continue;
         };
-        if record.archive.is_some()
-            && !(options.with_archives && add_archive(plan, &record, &backups, progress)?)
-        {
-            continue;
-        }
-        if record.sidecar.is_some() && names::is_sidecar_name(&sidecar) {
+        // The sidecar of an archive is exported only with the archive.
+        let is_exported = record.archive.is_none()
+            || (options.with_archives && add_archive(plan, &record, &backups, progress)?);
+        if is_exported && record.sidecar.is_some() && names::is_sidecar_name(&sidecar) {
             add_sidecar(plan, &record, sidecar, &backups)?;
         }
     }

@@ -97,8 +97,8 @@ pub(crate) fn publish_export(
     let _lock = FileLock::acquire(&profiles.lock_path())?;
     let profiles_before = load_unchanged_profiles(profiles, logins, codex_home)?;
 
-    let id = FileId::read(file.path())?;
     let not_found = || io::Error::from(ErrorKind::NotFound);
+    let id = FileId::read(file.path())?;
     let id = id.ok_or_else(not_found).at("find", file.path())?;
     let pending_move = PendingMove {
         file: target.to_path_buf(),
@@ -109,11 +109,11 @@ pub(crate) fn publish_export(
     };
 
     // Each profile records the pending move before the rename, so that a kill at any point can be finished or undone.
-    let result = profiles_before.iter().try_for_each(|profile| {
+    let recorded = profiles_before.iter().try_for_each(|profile| {
         let moving = to_moving_record(profile, &pending_move, export_id);
         profiles.write_record(&profile.name, &moving)
     });
-    if let Err(e) = result {
+    if let Err(e) = recorded {
         return_logins(profiles, &profiles_before, file)?;
         return Err(e.into());
     }
@@ -147,7 +147,7 @@ fn rename_export(
         return record_moved(profiles, profiles_before, pending_move, export_id).map(|()| true);
     };
 
-    // Without a file in the error, the rename happened, but may not be durable.
+    // Without a file in the error, the rename happened, but may not be durable, so the move stays pending.
     let Some(file) = file else {
         return Err(error.into());
     };

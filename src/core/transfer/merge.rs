@@ -342,12 +342,12 @@ fn import_archives(
     home: &Path,
 ) -> Result<(), TransferError> {
     let backups = store::backups_folder(home);
-    let staged_archives: BTreeMap<_, _> = package.archives.iter().map(|a| (&a.name, a)).collect();
+    let archives_by_name: BTreeMap<_, _> = package.archives.iter().map(|a| (&a.name, a)).collect();
     atomic::create_private_folder(&backups)?;
 
     for plan in planned {
         let target = backups.join(&plan.saved_as);
-        let archive = staged_archives.get(&plan.archive);
+        let archive = archives_by_name.get(&plan.archive);
         let staged_file = archive.and_then(|archive| archive.staged.as_deref());
         if plan.outcome == ArchiveOutcome::Added
             && let Some(staged_file) = staged_file
@@ -356,9 +356,9 @@ fn import_archives(
             return Err(TransferError::Exists(target));
         }
 
-        let sidecar = names::sidecar_name(&plan.archive);
-        let sidecar = sidecar.and_then(|name| package.sidecars.get(&name));
-        if let (Some(bytes), Some(path)) = (sidecar, names::sidecar_path(&target))
+        let sidecar_name = names::sidecar_name(&plan.archive);
+        let sidecar_bytes = sidecar_name.and_then(|name| package.sidecars.get(&name));
+        if let (Some(bytes), Some(path)) = (sidecar_bytes, names::sidecar_path(&target))
             && path.symlink_metadata().is_err()
         {
             atomic::write(&path, bytes)?;

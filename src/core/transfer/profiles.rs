@@ -175,12 +175,14 @@ impl LocalAccount {
         if self.profile.is_some() || !matches!(outcome, Older | Unclear | NoLogin) {
             return None;
         }
+
         let removed = profiles.find_removed(account)?;
-        let in_trash = removed.usable_login?;
-        let (age, live) = (in_trash.freshness(), self.live.as_ref());
-        let is_newest = !exported.newest.is_newer_than(&age)
-            && !exported.superseded.contains(&in_trash.fingerprint())
-            && live.is_none_or(|live| age.is_newer_than(&live.freshness()));
+        let trashed_login = removed.usable_login?;
+        let freshness = trashed_login.freshness();
+        let live = self.live.as_ref();
+        let is_newest = !exported.newest.is_newer_than(&freshness)
+            && !exported.superseded.contains(&trashed_login.fingerprint())
+            && live.is_none_or(|live| freshness.is_newer_than(&live.freshness()));
         is_newest.then_some(removed.name)
     }
 
@@ -217,9 +219,12 @@ impl LocalAccount {
         }
 
         let is_newer = login.freshness.is_newer_than(&newest);
-        let live = self.live.as_ref().map(AuthSnapshot::fingerprint);
-        let has_other_live_login = live.is_some_and(|live| live != exported_fingerprint);
         let is_saved_stale = self.profile.as_ref().is_some_and(Profile::is_stale);
+
+        // The local login may still work: in the home, or on the machine that imported the other export.
+        let live_fingerprint = self.live.as_ref().map(AuthSnapshot::fingerprint);
+        let has_other_live_login =
+            live_fingerprint.is_some_and(|live| live != exported_fingerprint);
         let may_work_elsewhere = left_with_other_export || has_other_live_login;
 
         match saved {
@@ -268,11 +273,12 @@ pub(super) fn plan(
             continue;
         }
 
-        let mut login = local.decide_outcome(exported, &package.id);
-        let removed_name = local.find_newest_in_trash(identity, &exported.file, login, &profiles);
+        let mut outcome = local.decide_outcome(exported, &package.id);
+        let removed_name = local.find_newest_in_trash(identity, &exported.file, outcome, &profiles);
         if removed_name.is_some() {
-            login = LoginOutcome::InTrash;
+            outcome = LoginOutcome::InTrash;
         }
+
         let created = local_profile.is_none() && removed_name.is_none();
         let local_name = local_profile.map(|profile| profile.name.clone());
         let profile = local_name
@@ -285,7 +291,7 @@ pub(super) fn plan(
             email: identity.email.to_string(),
             account_id: identity.account_id.clone(),
             created,
-            login,
+            login: outcome,
         });
     }
 
@@ -336,6 +342,7 @@ pub(super) fn import_profile(
     };
 
     let identity = &login.identity;
+    // The local login stays, and the history keeps the exported one.
     if matches!(planned.login, LoginOutcome::Older | LoginOutcome::Unclear) {
         if planned.created {
             create_without_exported_login(name, &exported.file, &local, &profiles, options)?;
@@ -353,9 +360,10 @@ pub(super) fn import_profile(
     if planned.created {
         profiles.save_as(name, (snapshot, login), home, LoginCopy::Ordinary, now)?;
 
-        let is_this_export = |record: &ProfileFile| record.moved_with.as_deref() == Some(export_id);
-        if local.removed.as_ref().is_some_and(is_this_export) {
-            // The login had left with this same export, so it comes back.
+        let left_with_this_export =
+            |record: &ProfileFile| record.moved_with.as_deref() == Some(export_id);
+        if local.removed.as_ref().is_some_and(left_with_this_export) {
+            // This machine owns the login again.
             profiles.save_back(snapshot, login, OwnerLocation::AssertedProfile, now)?;
         }
 

@@ -234,14 +234,14 @@ fn find_copy_name(
     backups: &Path,
 ) -> Result<(String, ArchiveOutcome), String> {
     let source_pair = archive_and_sidecar_paths(source, &record.path);
-    // Without an archive, the record consists of the sidecar alone.
-    let compared_index = usize::from(record.archive.is_none());
+    // The index in a pair: the archive, or the sidecar if the record has no archive.
+    let main_index = usize::from(record.archive.is_none());
 
     // The files are opened before the import, because a file that cannot be opened would abort it half-way. An archive
     // without a sidecar is no error.
     for (i, path) in source_pair.iter().enumerate() {
         if let Err(e) = file_open::open(path)
-            && (i == compared_index || e.kind() != ErrorKind::NotFound)
+            && (i == main_index || e.kind() != ErrorKind::NotFound)
         {
             return Err(e.to_string());
         }
@@ -256,7 +256,7 @@ fn find_copy_name(
             return Ok((name, ArchiveOutcome::Added));
         }
 
-        let (from, to) = (&source_pair[compared_index], &target_pair[compared_index]);
+        let (from, to) = (&source_pair[main_index], &target_pair[main_index]);
         if to.is_file() && has_same_content(from, to).map_err(|e| e.to_string())? {
             return Ok((name, ArchiveOutcome::Present));
         }
@@ -293,6 +293,7 @@ fn merge_accounts(file: &mut CooldownFile, home: &PythonHome, plan: &CopyPlan) {
 
     for imported in &home.cooldown.accounts {
         merge_entry(file, imported);
+        // The logins are in the archives, which were recorded above.
         let has_login = false;
         file.record_archived_account(&imported.identity, has_login);
 
