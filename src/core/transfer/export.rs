@@ -482,29 +482,37 @@ fn write_tar(
                 // a check for interruption.
                 tar.append_data(&mut header, file.path.as_path(), io::empty())
                     .at("write", target)?;
-
-                let mut hasher = Hasher::default();
-                let written = read_chunks(path, progress, |bytes| {
-                    hasher.update(bytes);
-                    tar.get_mut().write_all(bytes).at("write", target)
-                })?;
-
-                // The manifest is already written, so the export cannot include the changed archive.
-                if written != file.size || hasher.digest() != file.sha256 {
-                    return Err(TransferError::Changed(path.display().to_string()));
-                }
-
-                // A tar file consists of blocks of 512 bytes.
-                let padding = usize::try_from(written.next_multiple_of(512) - written).unwrap_or(0);
-                tar.get_mut()
-                    .write_all(&[0; 512][..padding])
-                    .at("write", target)?;
+                write_tar_content(file, path, tar.get_mut(), target, progress)?;
             }
         }
     }
 
     tar.into_inner().at("write", target)?;
     Ok(())
+}
+
+/// Writes the content of the archive at `path` and the padding of its tar entry. `file` is its entry in the manifest.
+fn write_tar_content(
+    file: &ExportFile,
+    path: &Path,
+    output: &mut impl Write,
+    target: &Path,
+    progress: &dyn Progress,
+) -> Result<(), TransferError> {
+    let mut hasher = Hasher::default();
+    let written = read_chunks(path, progress, |bytes| {
+        hasher.update(bytes);
+        output.write_all(bytes).at("write", target)
+    })?;
+
+    // The manifest is already written, so the export cannot include a changed archive.
+    if written != file.size || hasher.digest() != file.sha256 {
+        return Err(TransferError::Changed(path.display().to_string()));
+    }
+
+    // A tar file consists of blocks of 512 bytes.
+    let padding = usize::try_from(written.next_multiple_of(512) - written).unwrap_or(0);
+    Ok(output.write_all(&[0; 512][..padding]).at("write", target)?)
 }
 
 fn new_tar_header(size: u64) -> tar::Header {

@@ -273,20 +273,20 @@ pub fn finish_interrupted(
 
         let outcome = determine_outcome(pending_move);
         let mut record = profile.file.clone();
+        record.moving = None;
         match &outcome {
             MoveOutcome::Moved(_) => record.owner = LoginOwner::Moved,
             MoveOutcome::Returned => {
                 record.owner = LoginOwner::Profile;
                 record.moved_with = None;
             }
-            MoveOutcome::Unknown(_) => {
-                outcomes.push((profile.name.clone(), outcome));
-                // The move stays pending.
-                continue;
-            }
+            MoveOutcome::Unknown(_) => {}
         }
-        record.moving = None;
-        profiles.write_record(&profile.name, &record)?;
+
+        // A move with an unknown outcome stays pending.
+        if !matches!(outcome, MoveOutcome::Unknown(_)) {
+            profiles.write_record(&profile.name, &record)?;
+        }
         outcomes.push((profile.name.clone(), outcome));
     }
 

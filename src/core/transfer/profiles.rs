@@ -86,13 +86,14 @@ impl LocalAccount {
     fn find(identity: &Identity, profiles: &[Profile], options: &ImportOptions<'_>) -> Self {
         let profile = profiles.iter().find(|p| p.is_of(identity)).cloned();
 
-        let home = match &profile {
+        // Only a profile records that its account is live in another Codex home.
+        let live_home = match &profile {
             Some(profile) => profile.find_live_home(options.codex_home),
             None => Some(options.codex_home.to_path_buf()),
         };
-        let live = home.and_then(|home| AuthFile::read(&home.join(AUTH_JSON)).ok());
-        let live = live.and_then(|auth| auth.snapshot().cloned());
-        let live = live.filter(|snapshot| is_login_of(snapshot, identity));
+        let auth = live_home.and_then(|home| AuthFile::read(&home.join(AUTH_JSON)).ok());
+        let snapshot = auth.and_then(|auth| auth.snapshot().cloned());
+        let live = snapshot.filter(|snapshot| is_login_of(snapshot, identity));
 
         let removed = match &profile {
             Some(_) => None,
