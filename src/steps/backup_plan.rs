@@ -92,21 +92,15 @@ pub(crate) struct QuotaArgs {
 impl QuotaArgs {
     fn read_status(&self, context: &Context, may_query: bool) -> Result<StatusReport> {
         let now = context.now();
-        let text = self
-            .status_file
-            .as_deref()
-            .map(read_status_text)
-            .transpose()?;
+        let status_file = self.status_file.as_deref();
+        let text = status_file.map(read_status_text).transpose()?;
 
-        let reset_at = match &self.reset_at {
-            None => None,
-            Some(text) => Some(
-                time_point::parse(text, TimeDirection::Ahead, &now, context.zone())
-                    .map_err(|e| CommandError::usage("--reset-at is not a valid time").because(e))?
-                    .next_bound(&now)
-                    .to_utc(),
-            ),
+        let parse_reset = |text: &String| {
+            time_point::parse(text, TimeDirection::Ahead, &now, context.zone())
+                .map(|period| period.next_bound(&now).to_utc())
+                .map_err(|e| CommandError::usage("--reset-at is not a valid time").because(e))
         };
+        let reset_at = self.reset_at.as_ref().map(parse_reset).transpose()?;
 
         let known_figures = load_cooldown(context)?;
         Ok(status::read_status(&StatusOptions {

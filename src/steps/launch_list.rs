@@ -207,10 +207,8 @@ impl ListedLaunch {
         let isolated_suffix = run.isolated_home.as_ref().map_or("", |_| ", isolated");
         let folder = Path::new(&run.cwd).file_name();
         let folder = folder.map_or(run.cwd.as_str().into(), |name| name.to_string_lossy());
-        let session_id = self
-            .record
-            .last_conversation()
-            .map_or("", |c| &c.session_id);
+        let conversation = self.record.last_conversation();
+        let session_id = conversation.map_or("", |c| &c.session_id);
 
         [
             Cell::new(style, format!("{}{isolated_suffix}", self.state.name())),

@@ -117,10 +117,10 @@ impl RestoreOptions {
         let is_recorded = record_result(context, target, &mut report);
 
         // The name of the safety backup is known only now, so the note is written again with it.
-        let safety = report.safety.as_ref();
-        let safety = safety.map(|safety| format_archive_argument(&safety.archive, context));
-        let message_note = safety.map_or(replaced_note, |safety| {
-            describe_replaced_messages(replaced_messages, &safety)
+        let backup = report.safety.as_ref();
+        let backup_name = backup.map(|backup| format_archive_argument(&backup.archive, context));
+        let message_note = backup_name.map_or(replaced_note, |name| {
+            describe_replaced_messages(replaced_messages, &name)
         });
         report.notes.extend(message_note);
 
@@ -251,10 +251,8 @@ impl RestoreOptions {
             // A folder that contains an existing home is not empty, which is another error.
             links::lies_in(&folder, home) || (!home.exists() && links::lies_in(home, &folder))
         };
-        if [context.codex_home(), context.manager_home()]
-            .into_iter()
-            .any(overlaps_with)
-        {
+        let mut homes = [context.codex_home(), context.manager_home()].into_iter();
+        if homes.any(overlaps_with) {
             return Err(RestoreError::OverlapsHome(folder).into());
         }
 
@@ -323,12 +321,12 @@ fn confirm_replacement(
 
     let unchanged = find_unchanged(request.archive.contents(), plan, &request.folder);
     let replaced = describe_replaced(plan, &unchanged);
-    let removed = list_removed_names(&plan.removed).len();
-    let clause = |verb, count| match count {
+    let format_clause = |verb, count| match count {
         0 => String::new(),
         count => format!(", {verb} {count}"),
     };
-    let (added, removed) = (clause("add", plan.added.len()), clause("remove", removed));
+    let added = format_clause("add", plan.added.len());
+    let removed = format_clause("remove", list_removed_names(&plan.removed).len());
 
     let login = if request.auth == AuthPolicy::Archive && plan.wants_login {
         ", use the login of the archive"
@@ -381,19 +379,17 @@ pub(crate) fn apply_with_restore_marker(
     plan: &RestorePlan,
     context: &Context,
 ) -> Result<RestoreReport> {
-    let marks = match request.target {
+    let markers = match request.target {
         RestoreTarget::Home if !plan.partial || !plan.removed.is_empty() => {
-            Some(RestoreMarkers::write(&Replica::find_folders(
-                request.manager_home,
-                &request.folder,
-            )?)?)
+            let folders = Replica::find_folders(request.manager_home, &request.folder)?;
+            Some(RestoreMarkers::write(&folders)?)
         }
         _ => None,
     };
 
     let applied = apply::apply(request, &context.ui.bar("restoring", plan.bytes));
     let is_unchanged = match &applied {
-        // Steps of the exchange may be done.
+        // These two errors leave the old state live. After another error of the journal, some steps may be done.
         Err(RestoreError::Journal(error)) => {
             matches!(
                 error,
@@ -405,8 +401,8 @@ pub(crate) fn apply_with_restore_marker(
 
     if !is_unchanged {
         index::expect_changed_rollouts(request.manager_home, &request.folder);
-    } else if let Some(marks) = marks {
-        marks.remove();
+    } else if let Some(markers) = markers {
+        markers.remove();
     }
     Ok(applied?)
 }

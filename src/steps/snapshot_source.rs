@@ -44,10 +44,8 @@ pub(crate) fn add_snapshots(
 ) -> Result<()> {
     let home = context.settings.codex_home.to_string_lossy();
     snapshots.retain(|snapshot| {
-        let is_of_home = snapshot
-            .tags
-            .as_ref()
-            .is_some_and(|tags| tags.metadata.source_codex_home == home);
+        let tags = snapshot.tags.as_ref();
+        let is_of_home = tags.is_some_and(|tags| tags.metadata.source_codex_home == home);
         is_of_home && is_from_this_machine(context, snapshot)
     });
 

@@ -326,10 +326,10 @@ fn note_live_account(replaced: Option<&Identity>, context: &Context) {
         return;
     };
 
-    let previous = replaced.filter(|previous| !live.entry.identity.is_same(previous));
-    let previous = previous.and_then(|previous| find_by_identity(&accounts, previous));
-    let switch_back_hint = previous.map_or(String::new(), |previous| {
-        let name = label(previous);
+    let previous = replaced.filter(|replaced| !live.entry.identity.is_same(replaced));
+    let previous_account = previous.and_then(|previous| find_by_identity(&accounts, previous));
+    let switch_back_hint = previous_account.map_or(String::new(), |account| {
+        let name = label(account);
         let command = shell::quote_if_needed(&name);
         format!("; to return to {name}: codex-manager use {command}")
     });

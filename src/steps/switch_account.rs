@@ -104,7 +104,7 @@ impl SwitchArgs {
         }
         show_switched(&report, to, context);
 
-        if recorded.is_ok_and(|is_refused| is_refused) {
+        if recorded.is_ok_and(|was_refused| was_refused) {
             context.warn(format_args!(
                 "the server rejected this login at the last query; if Codex fails, sign in \
                  again: codex-manager profile login {}",
@@ -299,6 +299,7 @@ fn show_json(
     let email = plan.from.as_ref().map(|from| from.email.as_str());
     let saved = result.saved_back.as_ref().or(plan.save_back.as_ref());
     let saved_to = saved.and_then(|saved| saved.profile.as_deref());
+    // The name of the account that was live, or still is: its profile, else its email.
     let from = if plan.is_current {
         Some(name)
     } else {

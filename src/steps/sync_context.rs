@@ -89,22 +89,19 @@ impl<'a> SyncContext<'a> {
         let codex_index = self.codex_index();
         let updates = pending.read()?;
 
-        let written = [
-            ContentChange::New,
-            ContentChange::Extended,
-            ContentChange::Replaced,
-        ];
-        let written_updates = updates
-            .iter()
-            .filter(|update| written.contains(&update.change));
-        let threads = written_updates
+        let is_written = |update: &&IndexUpdate| {
+            use ContentChange::{Extended, New, Replaced};
+            matches!(update.change, New | Extended | Replaced)
+        };
+        let written_updates = updates.iter().filter(is_written);
+        let written_threads = written_updates
             .map(|update| update.id.to_lowercase())
             .collect();
 
         for note in codex_index.update_index(updates)? {
             self.context.ui.note(note);
         }
-        project_continued_rollouts(self.context, &self.config.local, &threads);
+        project_continued_rollouts(self.context, &self.config.local, &written_threads);
 
         let cleared = if codex_index.exists() {
             pending.clear()
@@ -120,9 +117,9 @@ impl<'a> SyncContext<'a> {
         let Ok(updates) = PendingIndexUpdates::new(self.replica).read() else {
             return true;
         };
-        let is_renamed = |update: &IndexUpdate| update.change == ContentChange::Renamed;
         // Names wait until Codex has an index.
-        !updates.iter().all(is_renamed) || !updates.is_empty() && self.codex_index().exists()
+        let can_wait = |update: &IndexUpdate| update.change == ContentChange::Renamed;
+        !updates.iter().all(can_wait) || (!updates.is_empty() && self.codex_index().exists())
     }
 
     /// Updates Codex's index with the pending updates of earlier runs, before an error can end this run. If this fails,

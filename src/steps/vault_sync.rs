@@ -41,10 +41,7 @@ impl Remote for VaultSync<'_> {
 
     fn snapshots(&self) -> Result<Vec<RemoteSnapshot>> {
         let listed = self.store.list()?;
-        let snapshots = listed
-            .iter()
-            .map(|snapshot| snapshot.published.clone())
-            .collect();
+        let snapshots = listed.iter().map(|s| s.published.clone()).collect();
         self.listed.replace(listed);
         Ok(snapshots)
     }
@@ -56,12 +53,12 @@ impl Remote for VaultSync<'_> {
     fn fetch(
         &self,
         snapshot: &RemoteSnapshot,
-        all: &SnapshotManifest,
+        manifest: &SnapshotManifest,
         wanted: &BTreeSet<&str>,
         folder: &Path,
     ) -> Result<()> {
-        let all = all.files().map(|(path, _)| path);
-        Ok(self.store.fetch(&snapshot.id, all, wanted, folder)?)
+        let all_paths = manifest.files().map(|(path, _)| path);
+        Ok(self.store.fetch(&snapshot.id, all_paths, wanted, folder)?)
     }
 
     fn publish(&self, tree: &Path, snapshot: &RemoteSnapshot) -> Result<String> {
@@ -70,6 +67,8 @@ impl Remote for VaultSync<'_> {
                 "cannot publish: this run holds no lock of the vault",
             ));
         };
+
+        // Only a snapshot that is still in the repository can be the parent.
         let listed = self.listed.borrow();
         let is_listed = |id: &&str| listed.iter().any(|s| s.published.id.starts_with(id));
         let parent = snapshot.base.as_deref().filter(is_listed);
