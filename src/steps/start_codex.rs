@@ -111,7 +111,18 @@ impl StartArgs {
         if self.wait {
             wait::wait_for_account(account, context)?;
         }
+        self.run_with_continuations(account, args, session_id, context)
+    }
 
+    /// Runs Codex. If a usage limit ends a batch run, waits for the reset and runs it again with the prompt of `--then`;
+    /// without `--then` or a known reset, prints a note.
+    fn run_with_continuations(
+        &self,
+        account: &Identity,
+        args: &[OsString],
+        session_id: Option<&str>,
+        context: &Context,
+    ) -> Result<Outcome> {
         // Only a batch run ends at the limit; the terminal interface continues after such a turn.
         let is_batch = Arguments::parse(args).mode == InvocationMode::Batch;
         let mut run_args = args.to_vec();
