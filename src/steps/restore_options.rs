@@ -389,7 +389,8 @@ pub(crate) fn apply_with_restore_marker(
 
     let applied = apply::apply(request, &context.ui.bar("restoring", plan.bytes));
     let is_unchanged = match &applied {
-        // These two errors leave the old state live. After another error of the journal, some steps may be done.
+        // These two errors leave the old state live. Other errors of the journal may leave steps done, so all of them
+        // count as a change.
         Err(RestoreError::Journal(error)) => {
             matches!(
                 error,

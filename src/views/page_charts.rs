@@ -94,8 +94,8 @@ impl AreaChart {
     }
 
     fn push_areas(&self, svg: &mut String) {
-        let step_count = self.layers.iter().map(|layer| layer.heights.len()).max();
-        let mut tops = vec![0.0; step_count.unwrap_or(0)];
+        let height_count = self.layers.iter().map(|layer| layer.heights.len()).max();
+        let mut tops = vec![0.0; height_count.unwrap_or(0)];
         let last_step = as_length(self.steps.max(1) as u64);
         let format_point = |step: usize, height: f64| {
             let x = to_x(as_length(step as u64) / last_step);

@@ -45,13 +45,13 @@ fn group_by_conversation(files: &FileList) -> HashMap<String, Vec<FileEntry>> {
         Some(parse_rollout_name(name.as_path())?.name)
     };
 
-    let mut hashes: Vec<u64> = Vec::with_capacity(files.len());
+    let mut name_hashes: Vec<u64> = Vec::with_capacity(files.len());
     let names = (0..files.len()).filter_map(rollout_name);
-    hashes.extend(names.map(|name| hasher.hash_one(name)));
-    hashes.sort_unstable();
+    name_hashes.extend(names.map(|name| hasher.hash_one(name)));
+    name_hashes.sort_unstable();
 
     // Equal hashes are adjacent, so a pair of them is a conversation with several files.
-    let pairs = hashes.windows(2).filter(|pair| pair[0] == pair[1]);
+    let pairs = name_hashes.windows(2).filter(|pair| pair[0] == pair[1]);
     let repeated: HashSet<u64> = pairs.map(|pair| pair[0]).collect();
 
     let mut files_by_name: HashMap<String, Vec<FileEntry>> = HashMap::new();

@@ -200,7 +200,8 @@ impl Profiles {
         check_login_storage(&self.folder)?;
         let no_login = || LeaseError::NoLogin(account.to_string());
         let profile = self.find(account)?.ok_or_else(no_login)?;
-        // Fails if the profile does not own the login. `save_back` needs the whole snapshot, not only these bytes.
+        // Fails unless the profile has the owner's and newest copy of the login. The snapshot is read again, because
+        // `save_back` needs all of it, not only these bytes.
         self.read_owner_login(&profile, codex_home)?;
         let snapshot = profile.snapshot().ok_or_else(no_login)?.clone();
         let login = profile.login().ok_or_else(no_login)?.clone();

@@ -277,7 +277,7 @@ pub(crate) fn renew_live_login(
         })
     };
 
-    // Checked before the lock too, so that a home with nothing to replace is not locked.
+    // The age is checked before the lock too, so that a home with nothing to replace is not locked.
     if !CodexConfig::read(home).store.reads_auth_json()
         || !AuthFile::read(&path).is_ok_and(|live| is_older(&live))
     {

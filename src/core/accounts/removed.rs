@@ -66,7 +66,7 @@ impl Profiles {
     pub(crate) fn read_removed_record(&self, identity: &Identity) -> Option<ProfileFile> {
         let mut records = Vec::new();
         for TrashedProfile { stamp, folder, .. } in self.list_trash().unwrap_or_default() {
-            // An unreadable profile in the trash only lacks its record.
+            // If a `profile.json` cannot be read, only its record is missing from the result.
             if let Ok(profile) = self.read(format!("{TRASH}/{folder}"))
                 && profile.is_of(identity)
             {

@@ -31,8 +31,8 @@ pub(crate) fn list_all(
     let (pairs, mut known_records) = parallel::run_both(|| list_pairs(backups), read_known);
     let pairs = pairs?;
 
-    // Both lists have the order of the paths, so one pass finds the record of each pair. `inventory.json` is written in
-    // this order, so sorting moves nothing.
+    // Sorted like `pairs`, so one pass finds the record of each pair. `inventory.json` is written in this order, so
+    // sorting moves little.
     known_records.sort_by(|a, b| a.path.cmp(&b.path));
     let mut known_records = known_records.into_iter();
 

@@ -86,7 +86,7 @@ impl LocalAccount {
     fn find(identity: &Identity, profiles: &[Profile], options: &ImportOptions<'_>) -> Self {
         let profile = profiles.iter().find(|p| p.is_of(identity)).cloned();
 
-        // Only a profile records that its account is live in another Codex home.
+        // Without a profile, only this Codex home is read.
         let live_home = match &profile {
             Some(profile) => profile.find_live_home(options.codex_home),
             None => Some(options.codex_home.to_path_buf()),
@@ -343,7 +343,7 @@ pub(super) fn import_profile(
     };
 
     let identity = &login.identity;
-    // The local login stays, and the history keeps the exported one.
+    // The exported login does not become the login of the profile, but only goes to its history.
     if matches!(planned.login, LoginOutcome::Older | LoginOutcome::Unclear) {
         if planned.created {
             create_without_exported_login(name, &exported.file, &local, &profiles, options)?;

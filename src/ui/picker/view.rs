@@ -103,8 +103,8 @@ impl PickerView<'_> {
         cursor
     }
 
-    /// Draws the facts so that they end beside the count, which begins at the column `count_start`. Facts that would
-    /// begin before the column `facts_start` are left out.
+    /// Draws the facts so that they end beside the count, which begins at the column `count_start`. From the first fact
+    /// that has no room after the column `facts_start`, facts are left out.
     fn draw_facts(&self, frame: &mut Buffer, facts_start: usize, count_start: usize) {
         let mut free_width = count_start.saturating_sub(facts_start);
         let mut shown_facts = Vec::new();

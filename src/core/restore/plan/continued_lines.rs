@@ -32,13 +32,13 @@ pub(crate) fn check_continued_lines(
     let live_path = |name: &EntryName| request.folder.join(name.as_path());
     let unchanged_names = live.names.without(&plan.writes).without(&plan.removed);
     let unchanged_rollouts = unchanged_names.iter().filter(|n| rollout_id(n).is_some());
-    let mut continuing: Vec<PathBuf> = unchanged_rollouts.map(|name| live_path(&name)).collect();
+    let mut kept_rollouts: Vec<PathBuf> = unchanged_rollouts.map(|name| live_path(&name)).collect();
     if plan.partial {
         // A trash that cannot be read does not hinder a restore.
         let trashed = trash::list_rollouts(request.manager_home, &request.folder);
-        continuing.extend(trashed.unwrap_or_default());
+        kept_rollouts.extend(trashed.unwrap_or_default());
     }
-    if continuing.is_empty() {
+    if kept_rollouts.is_empty() {
         return Ok(());
     }
 
@@ -47,7 +47,7 @@ pub(crate) fn check_continued_lines(
     let changed_names = plan.replaced_and_removed().to_sorted_names();
     let plain_last = changed_names.iter().rev();
     let live_bases = plain_last.filter_map(|name| Some((rollout_id(name)?, live_path(name))));
-    let cuts = find_last_cuts(continuing, &live_bases.collect());
+    let cuts = find_last_cuts(kept_rollouts, &live_bases.collect());
 
     let mut archived_bases: HashMap<String, FileEntry> = HashMap::new();
     for file in request.archive.contents().files.iter() {

@@ -110,8 +110,9 @@ impl DatabaseAdapter<'_, '_> {
         staged
     }
 
-    /// Updates the paths of rollouts in a staged state database. For a merge, first copies the live rows of
-    /// conversations whose newest rollout stays into it, and into the databases of goals, queued messages and memories.
+    /// Updates the paths of rollouts in a staged state database. For a merge, first copies live rows into it, and into
+    /// the databases of goals, queued messages and memories: those of conversations whose newest rollout stays.
+    /// Projection databases are left to [`Self::adapt_staged_projections`].
     fn adapt_staged_database(&mut self, name: &EntryName, path: &Path) -> Result<(), RestoreError> {
         let is_named = |prefix: &str| home::is_database_named(name.as_path(), prefix);
         if is_named(home::HISTORY_DATABASE_PREFIX) {
@@ -120,7 +121,8 @@ impl DatabaseAdapter<'_, '_> {
 
         let is_state = is_named(home::STATE_DATABASE_PREFIX);
         let has_thread_data = home::THREAD_DATA_PREFIXES.into_iter().any(is_named);
-        if !is_state && !(has_thread_data && self.work.plan.merge) {
+        let receives_live_rows = self.work.plan.merge && has_thread_data;
+        if !is_state && !receives_live_rows {
             return Ok(());
         }
 
@@ -169,7 +171,8 @@ impl DatabaseAdapter<'_, '_> {
         Ok(())
     }
 
-    /// Adapts a staged projection database. For a merge, copies the live projections of rollouts that stay into it.
+    /// Adapts a staged projection database. For a merge, copies the live projections of rollouts that stay into it. For
+    /// a partial restore, deletes the projections that do not fit the remaining rollouts.
     fn adapt_staged_projections(&self, name: &EntryName, path: &Path) -> Result<(), RestoreError> {
         if self.work.plan.merge {
             let kept = &self.merged.kept_rollouts;
@@ -395,7 +398,8 @@ impl DatabaseAdapter<'_, '_> {
         let live_paths = databases.iter().map(|database| &database.live);
         for folder in live_paths.filter_map(|path| path.parent()) {
             let projections = Projections::read_folder(folder);
-            // The comparison above misses a projection that covers more text than the live rollout has.
+            // The comparison above misses a projection that covers more text than the live rollout has, and one of a
+            // rollout that the home lacks.
             let written = self.new_paths(&self.work.plan.writes);
             stale_ids.extend(find_unfitting_projections(&projections, written));
         }

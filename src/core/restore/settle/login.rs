@@ -249,9 +249,9 @@ fn choose_login(
 
     // Two homes with one login renew it in turn, and each renewal signs the other home out. `--auth archive` asserts
     // that no other home uses it.
-    let must_have_no_owner =
+    let forbids_other_owner =
         request.auth != AuthPolicy::Archive && decision.choice != LoginChoice::KeepLive;
-    if must_have_no_owner && let Some(obstacle) = describe_other_owner(request, profile, &login) {
+    if forbids_other_owner && let Some(obstacle) = describe_other_owner(request, profile, &login) {
         notes.push(format!("the login was not restored: {obstacle}"));
         return Ok(None);
     }
