@@ -188,6 +188,7 @@ pub(super) fn new_manifest(
     if !scope.excludes.globs.is_empty() {
         let is_conversation = |note: &PathNote| kind_of(&note.path).is_rollout_folder();
         let leaves_out_some = scan.excluded.iter().any(is_conversation);
+        // True only if no conversation is left.
         metadata.excludes_conversations = Some(leaves_out_some && !metadata.lists_conversations());
     }
     metadata.limit_size();

@@ -309,8 +309,8 @@ pub fn delete_unfitting_projections(
     staged::delete_projections(database, &ids)
 }
 
-/// Returns the rollouts that `leaf` continues, newest first. Returns none if Codex has projected all of them, or if one
-/// of them is missing, because Codex cannot open such a conversation or shows it without some turns.
+/// Returns the rollouts that `leaf` continues, newest first. Empty if Codex has projected all of them. Also empty if one
+/// of them is missing: Codex then cannot open the conversation, or shows it without some turns.
 pub(super) fn find_unprojected_bases(
     home: &Path,
     leaf: &Path,

@@ -48,7 +48,7 @@ impl DatabaseLocks {
                 let Some(file) = open_to_lock(&database) else {
                     continue;
                 };
-                // Kept before it is locked: closing any descriptor of a file drops its locks.
+                // Kept from here on: if any descriptor of a file is closed, the locks of this process on it end.
                 locks.files.push(file);
                 while locks.files.last().is_some_and(fails_to_lock) {
                     if Instant::now() > deadline {

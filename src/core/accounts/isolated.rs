@@ -153,8 +153,8 @@ impl Profiles {
     }
 
     /// Moves the login of `account` from its profile into its isolated home, or joins the launches that already run
-    /// there. `_lock` is the lock on the account. Keep it until Codex has started: after this process has ended, only
-    /// the running Codex marks the home as used.
+    /// there. Hold `_lock`, the lock on the account, until Codex has started: from then on, the running Codex marks the
+    /// home as used, also after this process has ended.
     ///
     /// # Errors
     /// The profile does not own the login, or has an older login than the newest observed one; a Codex that runs in the
@@ -174,7 +174,7 @@ impl Profiles {
         let launch_lock =
             FileLock::acquire_shared(&self.isolated_folder(account).join(LAUNCH_LOCK))?;
 
-        // A login in the isolated home belongs to a running launch: otherwise `lock_accounts` would have returned it.
+        // A login in the isolated home belongs to a running launch: `lock_accounts` has returned those of ended ones.
         let snapshot = match AuthFile::read(&home.join(AUTH_JSON))? {
             AuthFile::Missing => self.move_login_into(account, &home, codex_home, now)?,
             AuthFile::Present(snapshot) if is_login_of(&snapshot, account) => snapshot,

@@ -225,9 +225,9 @@ fn adopt_login(
     })
 }
 
-/// Saves a new login: into the profile of its account, which keeps its name; else as `profile_name`; if that is taken
-/// or invalid, under the account's email. In the last case also returns the problem with `profile_name`, as the
-/// predicate of a sentence.
+/// Saves a new login into the profile of its account. Without a profile, creates one with the name `profile_name`. If
+/// that is taken or invalid, the profile is named after the email of the account, and the problem with `profile_name`
+/// is returned too, as the predicate of a sentence.
 pub(crate) fn save_new_login(
     profiles: &Profiles,
     profile_name: &str,
@@ -257,6 +257,7 @@ pub(crate) fn save_new_login(
     let owner = live_home
         .as_deref()
         .map_or(OwnerLocation::Profile, OwnerLocation::Live);
+    // Into the profile of the account; a new one is named after the email.
     let saved = profiles.save_back(snapshot, login, owner, now)?;
     Ok((saved, name_problem))
 }

@@ -42,8 +42,8 @@ pub(crate) fn back_up_plan(
         let path = config.root(seen.side).join(&seen.path);
         (path, SnapshotFile::new(seen.side, seen.path, seen.stat))
     });
-    let accepts_any = |_: &[(SnapshotFile, String)]| true;
-    write_snapshot(config, files.collect(), now, accepts_any)
+    let may_leave_out_any = |_: &[(SnapshotFile, String)]| true;
+    write_snapshot(config, files.collect(), now, may_leave_out_any)
 }
 
 /// Copies files, each given with its current path, to a new snapshot. Returns the name of the snapshot; `None` if no

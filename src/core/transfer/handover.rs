@@ -290,8 +290,8 @@ pub fn finish_interrupted(
         outcomes.push((profile.name.clone(), outcome));
     }
 
-    // The file is removed last: until all profiles have their logins back, only the file proves that they may have
-    // them.
+    // The unfinished export is removed last. Without it, a later command could not tell that the logins of the profiles
+    // that are still pending may return.
     for (profile, (_, outcome)) in pending_profiles.iter().zip(&outcomes) {
         if let (MoveOutcome::Returned, Some(pending_move)) = (outcome, &profile.file.moving) {
             tree::remove(&pending_move.unfinished)?;

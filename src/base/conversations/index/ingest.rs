@@ -239,6 +239,7 @@ impl<'a> Writer<'a> {
 
     fn begin_conversation(&mut self, task: Box<IngestTask>) -> rusqlite::Result<()> {
         let id = self.find_or_insert_conversation(&task)?;
+        // Without it, only fields have changed. From 0, the whole conversation is read.
         let Some(start_offset) = task.start_offset else {
             return self.set_shown_fields(id, &task);
         };

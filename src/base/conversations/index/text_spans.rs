@@ -67,7 +67,7 @@ pub fn read_extent(store: &IndexStore) -> Result<(Option<i64>, i64), IndexError>
 /// Reads a row with the columns `first`, `roles` and `conversation`.
 fn parse_range_row(row: &Row<'_>) -> rusqlite::Result<SpanRange> {
     let TextId(first) = TextId::smallest_of(row.get(0)?);
-    // Each byte has the bits of two texts, and each text has four possible ids.
+    // A byte stands for eight ids: it has the bits of two texts, and each text has four possible ids.
     let bytes = i64::try_from(row.get_ref(1)?.as_blob()?.len()).unwrap_or(0);
     Ok(SpanRange {
         first,

@@ -261,8 +261,8 @@ fn list_index_words(runs: &[TextRun<'_>], is_prefix: bool) -> (Vec<IndexWord>, b
     (words, words_decide)
 }
 
-/// Joins runs by blanks. A blank before or after the result marks the boundary of a word. A run of a script without
-/// blanks has none there, because it may be a part of a longer run.
+/// Joins runs by blanks. A word at the beginning or end of the result also has a blank on its outer side, which marks
+/// its boundary. A run of a script without blanks has none there, because it may be a part of a longer run.
 fn format_phrase(runs: &[TextRun<'_>]) -> String {
     let mut phrase = String::new();
     for (i, run) in runs.iter().enumerate() {

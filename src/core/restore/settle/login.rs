@@ -98,7 +98,8 @@ pub fn preview_login(
         return Ok(Some(preview));
     }
 
-    // A snapshot that is not downloaded. For `--to`, its login is restored whatever it is.
+    // The snapshot is not downloaded. A restore to another folder takes its login whatever it is; for the home, the
+    // choice needs the login.
     if !request.archive.path().is_file() {
         let outcome = AuthOutcome::Restored;
         let is_elsewhere = plan.target == RestoreTarget::Elsewhere;
@@ -122,7 +123,7 @@ pub fn preview_login(
         return Ok(Some(preview));
     }
 
-    // An archived link at this path is not followed here, but by the restore, once it is staged.
+    // If the archive has a link at this path, the restore follows it once it is staged. This preview does not.
     let is_config_file = |file: FileEntry| file.path.as_path() == Path::new(CONFIG_TOML);
     let has_config = request.archive.contents().files.iter().any(is_config_file);
     let config = if has_config && plan.writes.contains(Path::new(CONFIG_TOML)) {

@@ -102,8 +102,8 @@ pub(crate) fn merge_conversations(
     Ok(merged)
 }
 
-/// Compares the text of two versions of a rollout. A live version into which Codex has rewritten the staged one extends
-/// it.
+/// Compares the text of two versions of a rollout. A live version that Codex made of the staged one by rewriting it
+/// counts as its extension.
 fn compare_versions(live: &Path, staged: &Path) -> io::Result<Relation> {
     let relation = rollout::compare(live, staged)?;
     if relation == Relation::Diverged

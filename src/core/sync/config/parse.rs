@@ -33,8 +33,8 @@ impl SyncConfig {
         Self::parse(path, &text, context)
     }
 
-    /// Parses and validates `text`, the content of `path`. From then on, [`beneath`] keeps paths inside the Codex home
-    /// and the cloud folder of the configuration.
+    /// Parses and validates `text`, the content of `path`. Also protects the Codex home and the cloud folder of the
+    /// configuration: from then on, [`beneath`] keeps paths inside them.
     pub fn parse(
         path: &Path,
         text: &str,

@@ -21,10 +21,12 @@ pub struct SyncRestorePlan {
     pub skipped: Vec<(String, String)>,
 }
 
-/// Plans to restore the files of the side `target` from the snapshot `from`, or from the newest one. Without `target`,
-/// the side is the cloud folder if all files of the snapshot are from there, else the home. Through the vault, the side
-/// is always the home; without `from` and `target`, the newest snapshot with files of the home is restored. Of a snapshot
-/// by codexSync, or of one without files of the side, all files are restored.
+/// Plans to restore the files of the side `target` from the snapshot `from`, or from the newest one.
+///
+/// - Without `target`, the side is the cloud folder if all files of the snapshot are from there, else the home.
+/// - Through the vault, the side is always the home. Without `from` and `target`, the newest snapshot with files of the
+///   home is restored.
+/// - Of a snapshot by codexSync, or of one without files of the side, all files are restored.
 pub fn plan(
     config: &SyncConfig,
     replica: &Replica,
