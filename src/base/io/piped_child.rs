@@ -312,15 +312,18 @@ mod tests {
         let wait = "while :; do sleep 0.01; done";
         assert!(!run(&format!("echo retrying >&2; {wait}"), 60));
         assert!(run(wait, 3), "silence alone is no failure");
-        assert!(run(&format!("echo begun; echo retrying >&2; {wait}"), 5));
+        // The pause lets the output arrive before the error, also on a busy machine.
+        let begun_first = format!("echo begun; sleep 1; echo retrying >&2; {wait}");
+        assert!(run(&begun_first, 5));
     }
 
     #[test]
     fn changes_in_the_folder_are_progress() {
         let folder = tempfile::tempdir().unwrap();
         let file = folder.path().join("file").display().to_string();
-        let script = format!("for i in 1 2 3 4 5 6; do echo >> '{file}'; sleep 0.2; done");
-        let mut child = shell(&script, Duration::from_millis(400));
+        // Together longer than the limit, which a slow disk does not reach between two changes.
+        let script = format!("for i in 1 2 3 4 5 6 7 8; do echo >> '{file}'; sleep 0.8; done");
+        let mut child = shell(&script, Duration::from_secs(6));
         child.expect_changes_in(folder.path());
         assert_eq!(child.finish().stop, None);
         let mut child = shell("exec sleep 600", Duration::from_millis(400));
