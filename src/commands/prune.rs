@@ -268,8 +268,7 @@ impl PruneArgs {
     }
 }
 
-/// `prune` gives up after this number of plans. It makes a new plan if the archives changed while it waited for its
-/// lock.
+/// The largest number of plans. If the archives changed while `prune` waited for its lock, it plans again.
 const MAX_PLANS: u32 = 5;
 
 #[derive(Default)]

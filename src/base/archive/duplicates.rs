@@ -109,7 +109,6 @@ pub fn parse_rollout_name(path: &Path) -> Option<RolloutName> {
 mod tests {
     use super::*;
     use crate::archive::format::{EntryName, InodeStamp};
-    use crate::archive::scan::entry_from_metadata;
     use std::fs;
 
     #[test]
@@ -125,9 +124,18 @@ mod tests {
                 let mut files = FileList::default();
                 for (path, ino) in paths.iter().zip([ino_of_first, 7]) {
                     let path = EntryName::from_path(path).unwrap();
-                    let file = entry_from_metadata(path, &source.metadata().unwrap());
-                    let stamp = InodeStamp { ino, ..file.stamp };
-                    files.push(&FileEntry { stamp, ..file });
+                    files.push(&FileEntry {
+                        path,
+                        size: 1,
+                        mode: 0o600,
+                        mtime: 0,
+                        digest: None,
+                        stamp: InodeStamp {
+                            ctime: 1,
+                            ino,
+                            dev: 1,
+                        },
+                    });
                 }
                 drop_duplicates(&mut files, &SourcePaths::new(home.path(), None));
                 files.iter().map(|file| file.path).collect::<Vec<_>>()

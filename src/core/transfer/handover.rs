@@ -290,8 +290,8 @@ pub fn finish_interrupted(
         outcomes.push((profile.name.clone(), outcome));
     }
 
-    // The unfinished export is removed last. Without it, a later command could not tell that the logins of the profiles
-    // that are still pending may return.
+    // The unfinished exports are removed last. A profile whose move is still pending gets its login back only while the
+    // unfinished export exists.
     for (profile, (_, outcome)) in pending_profiles.iter().zip(&outcomes) {
         if let (MoveOutcome::Returned, Some(pending_move)) = (outcome, &profile.file.moving) {
             tree::remove(&pending_move.unfinished)?;

@@ -103,8 +103,8 @@ impl PickerView<'_> {
         cursor
     }
 
-    /// Draws the facts so that they end beside the count, which begins at the column `count_start`. From the first fact
-    /// that has no room after the column `facts_start`, facts are left out.
+    /// Draws facts between the columns `facts_start` and `count_start`, where the count begins. They end beside the count.
+    /// The first fact without room and all later ones are left out.
     fn draw_facts(&self, frame: &mut Buffer, facts_start: usize, count_start: usize) {
         let mut free_width = count_start.saturating_sub(facts_start);
         let mut shown_facts = Vec::new();

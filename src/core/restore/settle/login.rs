@@ -248,8 +248,8 @@ fn choose_login(
         },
     );
 
-    // Two homes with one login renew it in turn, and each renewal signs the other home out. `--auth archive` asserts
-    // that no other home uses it.
+    // Two homes with one login renew it in turn, and each renewal signs the other home out. With `--auth archive`, the
+    // user says that no other home has the login.
     let forbids_other_owner =
         request.auth != AuthPolicy::Archive && decision.choice != LoginChoice::KeepLive;
     if forbids_other_owner && let Some(obstacle) = describe_other_owner(request, profile, &login) {
