@@ -9,7 +9,9 @@ use codex_manager_core::sync::config::{SyncConfig, SyncRemote};
 use codex_manager_core::sync::plan::SyncPlan;
 use codex_manager_core::sync::snapshots::{Join, Remote, RemoteSnapshot, SnapshotManifest};
 use codex_manager_core::vault::TreeLock;
-use codex_manager_core::vault::replica_store::{ReplicaSnapshot, ReplicaStore};
+use codex_manager_core::vault::replica_store::{
+    ReplicaSnapshot, ReplicaStore, ids_of_all_but_newest,
+};
 use std::cell::RefCell;
 use std::collections::BTreeSet;
 use std::path::{Path, PathBuf};
@@ -163,15 +165,16 @@ impl<'c> VaultSync<'c> {
         let keep = config.keep_snapshots;
         let own = join.replica_id();
         let listed = self.listed.borrow();
-        let own_snapshots = listed.iter().filter(|s| s.published.replica == own);
+        let old_ids = ids_of_all_but_newest(&listed, own, keep);
         // Removes several snapshots at once, because each removal locks the repository.
-        if own_snapshots.count() < keep.saturating_mul(2) {
+        if old_ids.len() < keep {
             return Ok(());
         }
 
+        let removed = pluralize(old_ids.len(), "old snapshot");
         // A later run can do this. A wait would hold the lock of this replica, so that other runs would fail.
-        match self.store.without_lock_wait().forget(&listed, own, keep) {
-            Ok(count) => events::info!("removed {}", pluralize(count, "old snapshot")),
+        match self.store.without_lock_wait().forget(old_ids) {
+            Ok(()) => events::info!("removed {removed}"),
             Err(e) if e.is_append_only() => ui.note(
                 "old snapshots stay, because the repository only accepts new ones; a machine that may remove them \
                  runs: codex-manager sync forget",

@@ -11,8 +11,9 @@ use codex_manager_core::io::quantity::pluralize;
 use codex_manager_core::sync::config::SyncRemote;
 use codex_manager_core::sync::snapshots::{self, RemoteError, RemoteSnapshot};
 use codex_manager_core::vault::VaultError;
-use codex_manager_core::vault::replica_store::{ReplicaSnapshot, ReplicaStore, newest_by_replica};
-use std::collections::BTreeMap;
+use codex_manager_core::vault::replica_store::{
+    ReplicaSnapshot, ReplicaStore, ids_of_all_but_newest, newest_by_replica,
+};
 use std::path::Path;
 
 /// A shorter text selects a machine only by its name, not by the beginning of its id.
@@ -57,16 +58,17 @@ impl SyncForgetArgs {
             config.keep_snapshots
         };
 
-        let counts_by_id = self.count_selected(&snapshots, own_id.as_deref())?;
-        let removed_count: usize = counts_by_id
-            .values()
-            .map(|count| count.saturating_sub(keep))
-            .sum();
+        let machine_ids = self.select_machines(&snapshots, own_id.as_deref())?;
+        let old_snapshots = machine_ids
+            .iter()
+            .flat_map(|machine_id| ids_of_all_but_newest(&snapshots, machine_id, keep));
+        let old_snapshots: Vec<_> = old_snapshots.collect();
+        let removed_count = old_snapshots.len();
 
         if self.machine.is_some() {
             let listed = snapshots.iter().map(|s| s.published.clone());
             let listed: Vec<_> = listed.collect();
-            for machine_id in counts_by_id.keys() {
+            for machine_id in &machine_ids {
                 for snapshot in own_replica.find_unjoined(&config, machine_id, &listed)? {
                     refuse_unjoined(context, &store, &snapshot)?;
                 }
@@ -80,7 +82,7 @@ impl SyncForgetArgs {
             context.ui.prose(format_args!("{removed} would be removed"));
         } else {
             permanent_deletion::confirm_deletion(context, &removed)?;
-            remove_snapshots(context, &store, &snapshots, &counts_by_id, keep)?;
+            remove_snapshots(context, &store, &old_snapshots)?;
         }
 
         let json = object()
@@ -91,50 +93,46 @@ impl SyncForgetArgs {
         Ok(Outcome::Done)
     }
 
-    /// Returns the number of snapshots of each selected machine, by the id of its replica. A machine has the name in
-    /// its newest snapshot. Without a name, selects all machines.
+    /// Returns the ids of the replicas of the selected machines. A machine has the name in its newest snapshot. Without
+    /// a name, selects all machines.
     ///
     /// # Errors
     /// No machine has this name or an id that begins with it, several have, or the machine is this one.
-    fn count_selected<'l>(
+    fn select_machines<'l>(
         &self,
         snapshots: &'l [ReplicaSnapshot],
         own_id: Option<&str>,
-    ) -> Result<BTreeMap<&'l str, usize>> {
-        let newest = newest_by_replica(snapshots);
-        let is_selected = |snapshot: &&ReplicaSnapshot| {
-            let id = &*snapshot.published.replica;
+    ) -> Result<Vec<&'l str>> {
+        let newest = newest_by_replica(snapshots).into_iter();
+        let is_selected = |id: &str, snapshot: &ReplicaSnapshot| {
             self.machine.as_deref().is_none_or(|name| {
                 let is_id_prefix = name.len() >= MIN_ID_PREFIX && id.starts_with(name);
-                newest[id].published.machine == name || is_id_prefix
+                snapshot.published.machine == name || is_id_prefix
             })
         };
 
-        let mut counts_by_id: BTreeMap<&str, usize> = BTreeMap::new();
-        for snapshot in snapshots.iter().filter(is_selected) {
-            *counts_by_id.entry(&snapshot.published.replica).or_default() += 1;
-        }
+        let selected = newest.filter(|(id, snapshot)| is_selected(id, snapshot));
+        let machine_ids: Vec<_> = selected.map(|(id, _)| id).collect();
 
         match &self.machine {
-            Some(name) if counts_by_id.is_empty() => {
+            Some(name) if machine_ids.is_empty() => {
                 let message =
                     format!("no machine with this name has synced through the vault: {name}");
                 Err(CommandError::failed(message).hint("nothing was changed"))
             }
-            Some(name) if counts_by_id.len() > 1 => {
-                let ids: Vec<_> = counts_by_id.into_keys().collect();
+            Some(name) if machine_ids.len() > 1 => {
                 let message = format!("{name} is the name of several machines");
                 Err(CommandError::failed(message).hint(format!(
                     "name one by the beginning of its id: {}; nothing was changed",
-                    ids.join(", ")
+                    machine_ids.join(", ")
                 )))
             }
-            Some(name) if own_id.is_some_and(|own_id| counts_by_id.contains_key(own_id)) => {
+            Some(name) if own_id.is_some_and(|own_id| machine_ids.contains(&own_id)) => {
                 let message = format!("{name} is this machine");
                 Err(CommandError::usage(message).hint("name another machine; nothing was changed"))
             }
             // Without a name, the old snapshots of this machine are selected too.
-            _ => Ok(counts_by_id),
+            _ => Ok(machine_ids),
         }
     }
 }
@@ -163,38 +161,17 @@ fn refuse_unjoined(
     }
 }
 
-/// Removes all but the newest `keep` snapshots of each replica in `counts_by_id`, and the data that only they use.
+/// Removes snapshots, and the data that only they use.
 ///
 /// # Errors
-/// restic fails, or the repository is append-only for this machine. The error has the number of snapshots that were
-/// removed before.
-fn remove_snapshots(
-    context: &Context,
-    store: &ReplicaStore,
-    snapshots: &[ReplicaSnapshot],
-    counts_by_id: &BTreeMap<&str, usize>,
-    keep: usize,
-) -> Result<()> {
-    let mut removed = 0;
-    // Adds the number of snapshots that were removed before the error.
-    let add_progress = |error: VaultError, removed| match (CommandError::from(error), removed) {
-        (error, 0) => error,
-        (error, removed) => {
-            error.after_change(format!("{} removed", pluralize(removed, "snapshot")))
-        }
-    };
-
-    for replica in counts_by_id.keys() {
-        let count = store.forget(snapshots, replica, keep);
-        removed += count.map_err(|error| add_progress(error, removed))?;
-    }
+/// restic fails, or the repository is append-only for this machine. The error says if the snapshots were removed.
+fn remove_snapshots(context: &Context, store: &ReplicaStore, ids: &[&str]) -> Result<()> {
+    store.forget(ids.iter().copied())?;
+    let removed = format!("{} removed", pluralize(ids.len(), "snapshot"));
 
     // A separate step, because a killed prune leaves only unused data, which the next prune removes.
-    store
-        .prune()
-        .map_err(|error| add_progress(error, removed))?;
-
-    let snapshot_count = pluralize(removed, "snapshot");
-    context.ui.prose(format_args!("{snapshot_count} removed"));
+    let pruned = store.prune();
+    pruned.map_err(|e| CommandError::from(e).after_change(removed.as_str()))?;
+    context.ui.prose(removed);
     Ok(())
 }

@@ -11,7 +11,7 @@ use super::snapshot::list_tagged;
 use super::tags::find_value;
 use super::tree_lock::TreeLock;
 use crate::io::Progress;
-use crate::sync::snapshots::{HOME, MANIFEST, RemoteSnapshot, SnapshotManifest};
+use crate::sync::snapshots::{HOME, MANIFEST, RemoteSnapshot, SnapshotManifest, find_heads};
 use chrono::{DateTime, Utc};
 use std::cell::Cell;
 use std::collections::{BTreeMap, BTreeSet};
@@ -166,20 +166,12 @@ impl ReplicaStore {
         Self::new(self.restic.without_lock_wait())
     }
 
-    /// Removes the snapshots of a replica, except its newest `keep`, and returns the number of removed snapshots.
-    /// `snapshots` is the result of [`ReplicaStore::list`]. The data stays until `restic prune`.
+    /// Removes snapshots. Their data stays until [`ReplicaStore::prune`].
     ///
     /// # Errors
     /// restic fails. An append-only repository refuses; see [`VaultError::is_append_only`].
-    pub fn forget(
-        &self,
-        snapshots: &[ReplicaSnapshot],
-        replica: &str,
-        keep: usize,
-    ) -> Result<usize, VaultError> {
-        let ids = ids_of_all_but_newest(snapshots, replica, keep);
-        self.restic.forget(ids.iter().copied())?;
-        Ok(ids.len())
+    pub fn forget<'a>(&self, ids: impl IntoIterator<Item = &'a str>) -> Result<(), VaultError> {
+        self.restic.forget(ids)
     }
 }
 
@@ -198,14 +190,21 @@ pub fn newest_by_replica(snapshots: &[ReplicaSnapshot]) -> BTreeMap<&str, &Repli
     newest
 }
 
-/// Returns the ids of all snapshots of a replica except the newest `keep`.
-fn ids_of_all_but_newest<'a>(
+/// Returns the ids of the snapshots of a replica, except of its newest `keep`. If two machines published under its id
+/// and some are to be kept, returns none: a machine that has not synced since finds the newest snapshot of the one
+/// that published less by the snapshots on which the other's newest one is based.
+pub fn ids_of_all_but_newest<'a>(
     snapshots: &'a [ReplicaSnapshot],
     replica: &str,
     keep: usize,
 ) -> Vec<&'a str> {
     let is_of_replica = |snapshot: &&ReplicaSnapshot| snapshot.published.replica == replica;
     let mut oldest: Vec<_> = snapshots.iter().filter(is_of_replica).collect();
+    let published: Vec<_> = oldest.iter().map(|one| one.published.clone()).collect();
+    if keep > 0 && find_heads(&published).len() > 1 {
+        return Vec::new();
+    }
+
     oldest.sort_by_key(|snapshot| snapshot.sort_key());
     oldest.truncate(oldest.len().saturating_sub(keep));
     let ids = oldest.iter().map(|snapshot| &*snapshot.published.id);
@@ -216,25 +215,41 @@ fn ids_of_all_but_newest<'a>(
 mod tests {
     use super::*;
 
-    #[test]
-    fn the_newest_snapshots_are_those_with_the_highest_numbers() {
-        let one = |id: &str, secs, number| ReplicaSnapshot {
+    fn snapshot(id: &str, secs: i64, number: u64, base: &str) -> ReplicaSnapshot {
+        ReplicaSnapshot {
             time: DateTime::from_timestamp(secs, 0).unwrap(),
             published: RemoteSnapshot {
                 id: id.into(),
                 replica: "r".into(),
                 machine: String::new(),
                 number,
-                base: None,
+                base: Some(base.to_owned()),
             },
-        };
+        }
+    }
+
+    #[test]
+    fn the_newest_snapshots_are_those_with_the_highest_numbers() {
         let all = [
-            one("a", 1, 3),
-            one("b", 2, 1),
-            one("c", 3, 1),
-            one("d", 0, 2),
+            snapshot("d", 1, 5, "c"),
+            snapshot("a", 2, 2, "gone"),
+            snapshot("b", 3, 3, "a"),
+            snapshot("c", 0, 4, "b"),
         ];
-        assert_eq!(newest_by_replica(&all)["r"].published.id, "a");
-        assert_eq!(ids_of_all_but_newest(&all, "r", 2), ["b", "c"]);
+        assert_eq!(newest_by_replica(&all)["r"].published.id, "d");
+        assert_eq!(ids_of_all_but_newest(&all, "r", 2), ["a", "b"]);
+    }
+
+    #[test]
+    fn snapshots_of_two_machines_with_one_id_stay_unless_all_are_removed() {
+        let all = [
+            snapshot("a", 1, 1, "gone"),
+            snapshot("copy", 2, 2, "a"),
+            snapshot("b", 3, 2, "a"),
+            snapshot("c", 4, 3, "b"),
+        ];
+        assert!(ids_of_all_but_newest(&all, "r", 1).is_empty());
+        let each = ["a", "copy", "b", "c"];
+        assert_eq!(ids_of_all_but_newest(&all, "r", 0), each);
     }
 }

@@ -46,7 +46,7 @@ pub(super) fn is_same_id(a: &str, b: &str) -> bool {
 }
 
 /// Returns the newest snapshots of each replica: one, unless two machines published under its id.
-pub(super) fn find_heads(snapshots: &[RemoteSnapshot]) -> Vec<RemoteSnapshot> {
+pub(crate) fn find_heads(snapshots: &[RemoteSnapshot]) -> Vec<RemoteSnapshot> {
     let mut by_replica: BTreeMap<&str, Vec<&RemoteSnapshot>> = BTreeMap::new();
     for snapshot in snapshots {
         let of_replica = by_replica.entry(&snapshot.replica).or_default();

@@ -31,6 +31,7 @@ mod staged_tree;
 mod store;
 
 pub use error::RemoteError;
+pub(crate) use heads::find_heads;
 pub use join::Join;
 pub use position::replica_id;
 pub use snapshot_manifest::SnapshotManifest;
