@@ -490,7 +490,11 @@ fn relative_paths_in_variables_and_urls_work_for_every_command() {
     fs::write(folder.join("pw"), PASSWORD).unwrap();
     env.set("RESTIC_PASSWORD_FILE", "pw");
     env.set("RESTIC_CACHE_DIR", "cache");
-    let _ = env.run(["vault", "init", "local:other"]).code(0);
+    let run = env.run(["vault", "init", "local:other"]).code(0);
+    let replaced = "this vault replaces [ROOT]/vault in config.toml";
+    assert!(run.stderr.contains(replaced), "{run}");
+    let run = env.run(["vault", "init", "local:other"]).code(0);
+    assert!(!run.stderr.contains("replaces"), "{run}");
     backup(&env);
     assert_eq!(snapshots(&env).len(), 1);
     let _ = env.run(["vault", "check"]).code(0);

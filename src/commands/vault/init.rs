@@ -49,6 +49,7 @@ impl VaultInitArgs {
         let shown_url = redact_message(&url);
         self.check_url(&url)?;
         refuse_inside_homes(context, &url)?;
+        warn_of_replaced_vault(context, &url);
 
         if self.dry_run {
             ui.report(format_args!("would create or open the vault {shown_url}"));
@@ -179,6 +180,17 @@ fn refuse_inside_homes(context: &Context, url: &str) -> Result<()> {
         }
     }
     Ok(())
+}
+
+/// Warns if another vault is configured, because the next backups, perhaps scheduled ones, go to the new one.
+fn warn_of_replaced_vault(context: &Context, url: &str) {
+    let replaced = &context.settings.preferences.vault.repository;
+    if let Some(replaced) = replaced.as_deref().filter(|replaced| *replaced != url) {
+        context.ui.warn(format_args!(
+            "this vault replaces {} in config.toml; the snapshots there stay as they are",
+            redact_message(replaced)
+        ));
+    }
 }
 
 /// Creates the repository. Returns false if the repository exists already.
