@@ -804,7 +804,7 @@ fn the_number_of_matches_and_the_account_of_each_are_printed() {
         20,
         "{run}"
     );
-    let note = "20 of 25 conversations; for more: --limit 80";
+    let note = "20 of 25 conversations; add --limit 25 to see more";
     assert!(run.stderr.contains(note), "{run}");
     let run = env.run(["find", "needle", "--limit", "30"]).code(0);
     assert_eq!(run.stderr, "", "{run}");

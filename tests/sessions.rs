@@ -116,7 +116,7 @@ fn filters_select_conversations() {
         "--limit",
         "1",
     ]);
-    let note = "there are more; to see them: --limit 4\n";
+    let note = "there are more; add --limit 4 to see them\n";
     assert_eq!(run.code(0).stderr, note);
 }
 

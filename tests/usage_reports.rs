@@ -149,7 +149,7 @@ fn a_limit_shows_the_rows_with_the_most_tokens() {
     assert!(run.stdout.contains("total: 90.2k tokens"), "{run}");
     assert!(
         run.stderr
-            .contains("there are more; to see them: --limit 40\n"),
+            .contains("there are more; add --limit 40 to see them\n"),
         "{run}"
     );
     let all = env.run(["usage", "projects"]).code(0);

@@ -83,7 +83,7 @@ impl Check {
         let first = paths.first()?.display();
         let message = match paths.len() {
             1 => format!("{finding}: {first}"),
-            n => format!("{finding}: {n}, first {first}"),
+            n => format!("{finding}: {n} paths, the first is {first}"),
         };
         Some(Self::new(id, status, message))
     }

@@ -245,11 +245,14 @@ impl FindArgs {
         let (shown, more) = (found.result.hits.len(), self.max_hits().saturating_mul(4));
         match found.result.total {
             Some(total) if total > shown => ui.note(format_args!(
-                "{shown} of {total} conversations; for more: --limit {more}"
+                "{shown} of {total} conversations; add --limit {} to see more",
+                more.min(total)
             )),
             None if shown > 0 => {
                 let shown = pluralize(shown, "conversation");
-                ui.note(format_args!("{shown} shown; for more: --limit {more}"));
+                ui.note(format_args!(
+                    "{shown} shown; add --limit {more} to see more"
+                ));
             }
             _ => {}
         }

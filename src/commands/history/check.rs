@@ -117,7 +117,7 @@ fn show_database_problem(context: &Context, report: &CheckReport) {
         }
         (None, _) if report.on_disk > 0 => {
             ui.line(ui.paint(Style::Warn, "no state database in the Codex home"));
-            ui.note("Codex up to 0.104 keeps none, and has nothing to repair");
+            ui.note("Codex up to 0.104 keeps none and needs no repair; a newer Codex creates it when it starts");
         }
         _ => {}
     }

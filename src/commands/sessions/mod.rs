@@ -158,7 +158,7 @@ impl SessionsArgs {
             ui.note(explain_empty_list(&filter, context));
         } else if has_more {
             ui.note(format_args!(
-                "there are more; to see them: --limit {}",
+                "there are more; add --limit {} to see them",
                 // The number of the others is unknown, so four times the limit is a guess.
                 limit.saturating_mul(4)
             ));

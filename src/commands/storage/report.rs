@@ -102,7 +102,7 @@ pub(super) fn warn_of_unreadable(context: &Context, folders: &[IoError]) {
 
 pub(super) fn ambiguous_name_error(name: &str) -> CommandError {
     CommandError::failed(format!("{name:?} matches several conversations"))
-        .hint("give more characters of the id")
+        .hint("give more characters of the id, which this lists: codex-manager sessions")
 }
 
 fn print_report(context: &Context, report: &StorageReport) {

@@ -187,7 +187,9 @@ impl ResolveArgs {
         if let Some(id) = &outcome.new_id {
             ui.line(format_args!("the new conversation has the id {id}"));
         }
-        if let Some(snapshot) = &outcome.snapshot {
+        // A conversation of which both versions stay is complete in the home.
+        let replaced = outcome.snapshot.as_ref();
+        if let Some(snapshot) = replaced.filter(|_| outcome.new_id.is_none()) {
             ui.note(format_args!(
                 "the version that was not kept is in the snapshot {snapshot}"
             ));

@@ -431,7 +431,10 @@ fn print_step_on_other_machine(ui: &Ui, remote: SyncRemote) {
                 "next: wait until the cloud client has uploaded everything; then run on the other machine, before you \
                  start Codex there: codex-manager sync run --apply",
             );
-            ui.note("sign in on the other machine as well, because sync never copies logins");
+            ui.note(
+                "a new machine first needs a login, which sync never copies, and its own settings: codex-manager sync \
+                 init --cloud DIR",
+            );
         }
     }
 }

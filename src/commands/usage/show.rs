@@ -91,7 +91,9 @@ impl UsageTable {
 pub(super) fn note_hidden_rows(shown: usize, hidden: usize, context: &Context) {
     if hidden > 0 {
         let count = shown + hidden;
-        context.note(format_args!("there are more; to see them: --limit {count}"));
+        context.note(format_args!(
+            "there are more; add --limit {count} to see them"
+        ));
     }
 }
 
