@@ -11,7 +11,8 @@ use crate::support::sign_in::{
     SignIn, expired_auth, read_refresh_token, write_auth, write_auth_text,
 };
 use crate::support::terminal::{LINES, Terminal};
-use codex_manager_core::codex::process::find_busy_conversations;
+use codex_manager_core::codex::process::find_locked_conversations;
+use codex_manager_core::history::running_turns::find_busy_conversations;
 use std::fs;
 use std::io::Write as _;
 use std::path::Path;
@@ -47,10 +48,45 @@ fn use_offers_a_picker_on_a_terminal() {
 /// Starts Codex's interface on a terminal in a trusted folder, with a first turn. Tests do not read the
 /// screen, because its timing depends on the load of the machine.
 fn interface(lab: &Lab) -> Terminal {
+    start_interface(lab, &["hello"])
+}
+
+fn start_interface(lab: &Lab, args: &[&str]) -> Terminal {
     let folder = lab.world.path("project");
     let mut command = lab.codex.command(&lab.home(), &lab.backend, &folder);
-    command.env("TERM", "xterm-256color").arg("hello");
+    command.env("TERM", "xterm-256color").args(args);
     Terminal::start(&mut command)
+}
+
+/// Creates the folder of the interface, which Codex trusts.
+fn create_trusted_folder(lab: &Lab) {
+    let folder = lab.world.path("project");
+    fs::create_dir(&folder).expect("folder");
+    let config = fs::OpenOptions::new()
+        .append(true)
+        .open(lab.home().join("config.toml"));
+    let trust = format!("\n[projects.{folder:?}]\ntrust_level = \"trusted\"\n");
+    config
+        .and_then(|mut c| c.write_all(trust.as_bytes()))
+        .expect("write");
+}
+
+#[test]
+fn an_interface_without_a_first_prompt_does_not_keep_the_daemon() {
+    let Some(lab) = Lab::of_two(&SignIn::alice(), &SignIn::bob()) else {
+        return;
+    };
+    create_trusted_folder(&lab);
+    let daemon = lab.codex.watch_daemon(&lab.home(), &lab.backend);
+    let waiting = start_interface(&lab, &[]);
+    wait_until("the daemon holds a conversation", || {
+        !find_locked_conversations(&lab.home()).is_empty()
+    });
+    let pid = daemon.pid().expect("a daemon");
+    let switched = lab.manager(["use", "bob", "--stop-daemon", "--json"]);
+    assert_eq!(switched.code(0).json()["daemon"], "stopped");
+    assert!(!processes::alive(pid));
+    drop(waiting);
 }
 
 /// Waits for a turn, and asserts that all turns so far are of this account.
@@ -74,15 +110,7 @@ fn the_daemon_of_the_tui_keeps_its_account_until_it_is_stopped() {
         return;
     };
     let home = lab.home();
-    let folder = lab.world.path("project");
-    fs::create_dir(&folder).expect("folder");
-    let config = fs::OpenOptions::new()
-        .append(true)
-        .open(home.join("config.toml"));
-    let trust = format!("\n[projects.{folder:?}]\ntrust_level = \"trusted\"\n");
-    config
-        .and_then(|mut c| c.write_all(trust.as_bytes()))
-        .expect("write");
+    create_trusted_folder(&lab);
     let daemon = lab.codex.watch_daemon(&home, &lab.backend);
     let alice = lab.backend.account("acct-alice");
     alice.hold_turns();

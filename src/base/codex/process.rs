@@ -7,7 +7,6 @@
 
 use super::config::CodexConfig;
 use super::home::{ARCHIVED_SESSIONS, SESSIONS, THREAD_LOCKS};
-use super::rollout::{self, RolloutName};
 use super::{daemon, redaction};
 use crate::io::environment::Environment;
 use crate::io::processes::{self, Process, ProcessTable};
@@ -223,29 +222,6 @@ pub fn find_codex(home: &Path) -> Vec<Holder> {
     codex_processes
 }
 
-/// Returns the ids of the conversations in which the daemon of `home` may be running a turn.
-///
-/// A held writer lock is not enough, because the daemon of Codex 0.169 also keeps the locks of conversations that wait
-/// for the user. A conversation waits if the daemon has its rollout open, and the rollout has the end of the last turn.
-pub fn find_busy_conversations(home: &Path) -> Vec<String> {
-    let home = home.canonical_or_self();
-    let table = ProcessTable::read();
-    let daemon = daemon::find(&home).and_then(|daemon| table.get(daemon.pid));
-    let open_files = daemon.map(|daemon| daemon.open_files_beneath(&[&home]));
-    let open_files = open_files.unwrap_or_default();
-
-    find_held_thread_locks(&home)
-        .iter()
-        .map(|lock| locked_conversation_id(lock))
-        .filter(|id| {
-            let rollout = open_files
-                .iter()
-                .find(|path| RolloutName::parse(path).is_some_and(|name| name.id() == Some(id)));
-            !rollout.is_some_and(|path| rollout::has_no_running_turn(path))
-        })
-        .collect()
-}
-
 /// Kills the Codex programs that were started on `home`. Only for scratch homes, whose Codex must not
 /// outlive this program.
 pub(crate) fn kill_codex(home: &Path) {
@@ -398,6 +374,15 @@ fn is_launcher(process: &Process) -> bool {
 /// data, so it never counts as a user of the home.
 fn is_update_loop(process: &Process) -> bool {
     process.arguments().iter().any(|a| a == "pid-update-loop")
+}
+
+/// Returns the ids of the conversations whose writer locks a process holds.
+pub fn find_locked_conversations(home: &Path) -> Vec<String> {
+    let locks = find_held_thread_locks(home);
+    locks
+        .iter()
+        .map(|lock| locked_conversation_id(lock))
+        .collect()
 }
 
 /// Returns the id of the conversation that a lock file protects.

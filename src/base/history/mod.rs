@@ -27,6 +27,7 @@ pub mod repair;
 pub mod repair_plan;
 pub mod rollout;
 pub(crate) mod row;
+pub mod running_turns;
 pub(crate) mod scratch_database;
 mod scratch_projection;
 pub mod session_index;

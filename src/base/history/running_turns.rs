@@ -1,0 +1,34 @@
+//! The conversations in which Codex's background daemon may be running a turn.
+
+use super::thread_rollouts::{find_rollout, parse_creation_time};
+use crate::codex::process::find_locked_conversations;
+use crate::codex::{RolloutName, daemon, rollout};
+use crate::io::OrdinaryPath;
+use crate::io::processes::ProcessTable;
+use std::path::{Path, PathBuf};
+
+/// Returns the ids of the conversations in which the daemon of `home` may be running a turn.
+///
+/// A held writer lock is not enough, because the daemon of Codex 0.169 also keeps the locks of conversations that wait
+/// for the user. A conversation waits if the daemon has its rollout open, and the rollout has the end of the last turn;
+/// or if it has no rollout, which Codex 0.171 creates with the first prompt.
+pub fn find_busy_conversations(home: &Path) -> Vec<String> {
+    let home = home.canonical_or_self();
+    let table = ProcessTable::read();
+    let daemon = daemon::find(&home).and_then(|daemon| table.get(daemon.pid));
+    let open_files = daemon.map(|daemon| daemon.open_files_beneath(&[&home]));
+    let open_files = open_files.unwrap_or_default();
+
+    let mut ids = find_locked_conversations(&home);
+    ids.retain(|id| {
+        let mut open_files = open_files.iter();
+        let is_of_conversation =
+            |path: &&PathBuf| RolloutName::parse(path).is_some_and(|name| name.id() == Some(id));
+        match open_files.find(is_of_conversation) {
+            Some(path) => !rollout::has_no_running_turn(path),
+            // The rollout is found only by the time in the id.
+            None => parse_creation_time(id).is_none() || find_rollout(&home, id).is_some(),
+        }
+    });
+    ids
+}
