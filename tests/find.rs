@@ -811,7 +811,7 @@ fn the_number_of_matches_and_the_account_of_each_are_printed() {
     // Code is checked in the rollouts, so not all are counted.
     let run = env.run(["find", "pin-point", "--limit", "3"]).code(0);
     assert!(
-        run.stderr.contains("3 conversations shown; for more"),
+        run.stderr.contains("3 conversations shown; add --limit 12"),
         "{run}"
     );
     let run = env.run(["find", "--exact", "pin-point", "--limit", "3"]);
