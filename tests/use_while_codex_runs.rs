@@ -65,7 +65,9 @@ fn create_trusted_folder(lab: &Lab) {
     let config = fs::OpenOptions::new()
         .append(true)
         .open(lab.home().join("config.toml"));
-    let trust = format!("\n[projects.{folder:?}]\ntrust_level = \"trusted\"\n");
+    // TOML quotes as Rust does.
+    let quoted = format!("{:?}", folder.display().to_string());
+    let trust = format!("\n[projects.{quoted}]\ntrust_level = \"trusted\"\n");
     config
         .and_then(|mut c| c.write_all(trust.as_bytes()))
         .expect("write");
