@@ -75,6 +75,37 @@ fn a_login_that_codex_renewed_is_kept_unless_auth_is_archive() {
 }
 
 #[test]
+fn a_newer_login_of_a_removed_profile_is_restored_instead_of_the_archived_one() {
+    let Some(lab) = Lab::signed_in(&SignIn::alice().with_expired_token()) else {
+        return;
+    };
+    let home = lab.home();
+    let _ = lab.back_up();
+    let _ = lab.say("renews the login");
+    let _ = lab.manager(["profile", "save", "alice"]).code(0);
+    write_auth(&home, &SignIn::bob());
+    let _ = lab.manager(["profile", "remove", "alice", "--yes"]).code(0);
+    let of_alice = ["restore", "alice", "--yes", "--json"];
+    let plan = lab.world.run([&of_alice[..], &["--dry-run"]].concat());
+    let back = lab.manager(of_alice);
+    for document in [plan.code(0).json(), back.code(0).json()] {
+        assert_eq!(document["auth"], "kept-newer", "{document}");
+        let note =
+            "the removed profile has a newer login than the archive, so its login is restored";
+        assert!(notes(&document).contains(note), "{document}");
+    }
+    assert_eq!(read_refresh_token(&home), SECOND);
+    let _ = lab.say("still signed in");
+
+    // The copy in the trash replaces nothing newer.
+    let _ = lab.manager(["profile", "undo", "alice"]).code(0);
+    let _ = lab.manager(["use", "bob@example.com"]).code(0);
+    let _ = lab.manager(["use", "alice"]).code(0);
+    let _ = lab.say("signed in after two switches");
+    assert_eq!(lab.backend.reused_tokens(), [""; 0]);
+}
+
+#[test]
 fn a_login_renewed_by_the_probe_of_a_backup_is_the_one_archived() {
     let Some(lab) = Lab::signed_in(&SignIn::alice().with_expired_token()) else {
         return;

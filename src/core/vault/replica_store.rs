@@ -190,9 +190,10 @@ pub fn newest_by_replica(snapshots: &[ReplicaSnapshot]) -> BTreeMap<&str, &Repli
     newest
 }
 
-/// Returns the ids of the snapshots of a replica, except of its newest `keep`. If two machines published under its id
-/// and some are to be kept, returns none: a machine that has not synced since finds the newest snapshot of the one
-/// that published less by the snapshots on which the other's newest one is based.
+/// Returns the ids of the snapshots of a replica, except of its newest `keep`.
+///
+/// If two machines published under this id, the replica has two newest snapshots, and [`find_heads`] needs the
+/// snapshots before them to find both. Returns no ids then, unless `keep` is 0.
 pub fn ids_of_all_but_newest<'a>(
     snapshots: &'a [ReplicaSnapshot],
     replica: &str,

@@ -231,11 +231,19 @@ fn choose_login(
     let profiles = Profiles::of(request.manager_home);
     // Records about an account outlive its profile.
     let recall = || profiles.recall_removed_profile(login.identity.email.as_str(), &login);
-    let profile = profiles.find(&login.identity)?.or_else(recall);
+    let own_profile = profiles.find(&login.identity)?;
+    // The trash has the login of a removed profile.
+    let removed_login = match own_profile {
+        Some(_) => None,
+        None => profiles.find_removed(&login.identity),
+    };
+    let removed_login = removed_login.and_then(|removed| removed.usable_login);
+    let profile = own_profile.or_else(recall);
     let profile = profile.as_ref();
 
     let is_of_account = |auth: &&AuthSnapshot| is_login_of(auth, &login.identity);
     let profile_auth = profile.and_then(Profile::snapshot);
+    let profile_auth = profile_auth.or(removed_login.as_ref());
     let fingerprint = archive_auth.fingerprint();
     let decision = login_selection::select_login(
         request.auth,
@@ -297,9 +305,14 @@ fn note_consequences(
 
     // Of two equal logins, the profile's is chosen too.
     if decision.choice == LoginChoice::Profile && decision.outcome == AuthOutcome::KeptNewer {
-        notes.push(
-            "the profile has a newer login than the archive, so its login is restored".into(),
-        );
+        let profile = if profile.is_some_and(|profile| profile.auth.login().is_some()) {
+            "the profile"
+        } else {
+            "the removed profile"
+        };
+        notes.push(format!(
+            "{profile} has a newer login than the archive, so its login is restored"
+        ));
     }
 }
 
