@@ -43,7 +43,7 @@ pub(crate) fn main() -> ExitCode {
     }
     // The `help` of clap takes the names of commands only.
     if words == ["help", "global"] {
-        ui::print_help(&render_global_options());
+        ui::print_help(&render_global_options(None));
         return ExitCode::SUCCESS;
     }
     if let Some(args) = RecommendArgs::parse_prompt(&words) {

@@ -74,12 +74,15 @@ fn apply_template(command: Command, template: &str) -> Command {
         .mut_subcommands(move |subcommand| apply_template(subcommand, &template))
 }
 
-/// Returns the complete help of the global options.
-pub(super) fn render_global_options() -> String {
-    let command = Flags::augment_args(Command::new("codex-manager"))
+/// Returns the complete help of the global options in `columns`, else in those of the terminal.
+pub(super) fn render_global_options(columns: Option<usize>) -> String {
+    let mut command = Flags::augment_args(Command::new("codex-manager"))
         .disable_help_flag(true)
         .max_term_width(100)
         .help_template("{options}");
+    if let Some(columns) = columns {
+        command = command.term_width(columns);
+    }
     let help = command.about(None).clone().render_long_help().to_string();
     format!(
         "Options of every command, before or after its name:\n\n{}",

@@ -43,7 +43,7 @@ fn the_cli_reference_matches_help() {
     let path = Path::new(env!("CARGO_MANIFEST_DIR")).join("docs/cli-reference.md");
     let mut text = HEAD.to_owned();
     describe(&tree(), "", &mut text);
-    let global = render_global_options();
+    let global = render_global_options(Some(100));
     write!(text, "\n## Global options\n\n```text\n{global}\n```\n").unwrap();
     if std::env::var_os("UPDATE_DOCS").is_some() {
         std::fs::write(&path, &text).unwrap();
@@ -77,7 +77,7 @@ fn the_overview_lists_every_command_with_its_summary_in_one_line() {
 
 #[test]
 fn the_global_options_are_those_of_every_command() {
-    let page = render_global_options();
+    let page = render_global_options(Some(100));
     let mut tree = tree();
     tree.build();
     for arg in tree.get_arguments().filter(|arg| arg.is_global_set()) {
