@@ -277,7 +277,13 @@ fn i5_a_restore_leaves_out_a_moved_or_spent_login_of_a_removed_profile() {
         let _ = env.run(["use", "home"]).code(0);
         let _ = env.run(&remove).code(0);
         let output = env.run(["restore", &archive, "--yes"]).code(0);
-        assert!(output.stderr.contains("probably spent"), "{output}");
+        if removal.contains(&"--purge") {
+            assert!(output.stderr.contains("probably spent"), "{output}");
+        } else {
+            // The trash has the renewed login.
+            assert!(output.stderr.contains("the removed profile has a newer"));
+            assert_eq!(live(&env.codex_home()), auth_json(&alice(3)));
+        }
     }
 }
 
