@@ -111,7 +111,10 @@ impl Ui {
         // COLUMNS is for logs and pictures, which have no terminal to ask. Shells set it without exporting it.
         let columns = env.text("COLUMNS").and_then(|c| c.parse().ok());
         // Text of fewer than 40 columns breaks after each word; lines of more than 200 are hard to follow.
-        let bound = |detected: Option<usize>| columns.or(detected).unwrap_or(80).clamp(40, 200);
+        let bound = |size: Option<(u16, u16)>| {
+            let detected = size.map(|(columns, _)| usize::from(columns));
+            columns.or(detected).unwrap_or(80).clamp(40, 200)
+        };
 
         let (color_out, color_err) = (uses_colors(tty_out) && !json, uses_colors(tty_err));
         HAS_COLORS.fetch_or(color_out || color_err, Ordering::Relaxed);
@@ -128,8 +131,8 @@ impl Ui {
             interactive,
             // A picker moves the cursor.
             can_pick: interactive && env.text("TERM") != Some("dumb"),
-            width: bound(tty_out.then(|| terminal_width(&io::stdout())).flatten()),
-            width_err: bound(tty_err.then(|| terminal_width(&io::stderr())).flatten()),
+            width: bound(tty_out.then(|| terminal_size(&io::stdout())).flatten()),
+            width_err: bound(tty_err.then(|| terminal_size(&io::stderr())).flatten()),
             home_options: Vec::new(),
         }
     }
@@ -348,27 +351,27 @@ pub(crate) fn print_help(text: &str) {
 /// Returns false without printing on other outputs.
 pub(crate) fn print_narrow_help(text: &str) -> bool {
     let stdout = io::stdout();
-    let width = stdout.is_terminal().then(|| terminal_width(&stdout));
-    let narrow_width = width.flatten().filter(|width| *width < HELP_WIDTH);
+    let size = stdout.is_terminal().then(|| terminal_size(&stdout));
+    let width = size.flatten().map(|(columns, _)| usize::from(columns));
+    let narrow_width = width.filter(|width| *width < HELP_WIDTH);
     if let Some(width) = narrow_width {
         print_help(wrap::wrap(text, HELP_INDENT, width).trim_end());
     }
     narrow_width.is_some()
 }
 
+/// Returns the columns and lines of the terminal of `stream`. The controlling terminal of the process may be another one.
 #[cfg(unix)]
-fn terminal_width(stream: &impl std::os::fd::AsFd) -> Option<usize> {
-    rustix::termios::tcgetwinsize(stream)
-        .ok()
-        .map(|s| usize::from(s.ws_col))
-        .filter(|w| *w > 0)
+fn terminal_size(stream: &impl std::os::fd::AsFd) -> Option<(u16, u16)> {
+    let size = rustix::termios::tcgetwinsize(stream).ok()?;
+    (size.ws_col > 0).then_some((size.ws_col, size.ws_row))
 }
 
-/// Returns the width of the console, which is the same for all streams.
+/// Returns the columns and lines of the console, which are the same for all streams.
 #[cfg(not(unix))]
-fn terminal_width<T>(_stream: &T) -> Option<usize> {
-    let (columns, _) = crossterm::terminal::size().ok()?;
-    Some(usize::from(columns)).filter(|width| *width > 0)
+fn terminal_size<T>(_stream: &T) -> Option<(u16, u16)> {
+    let size = crossterm::terminal::size().ok();
+    size.filter(|(columns, _)| *columns > 0)
 }
 
 /// Turns colours on and returns true if the terminal shows them. The console of Windows shows them only

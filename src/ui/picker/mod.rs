@@ -18,7 +18,7 @@ use self::screen::InlineScreen;
 use self::state::{PickerAction, PickerState};
 use self::view::PickerView;
 use self::worker::Worker;
-use super::Ui;
+use super::{Ui, terminal_size};
 use crate::error::{CommandError, Result};
 use codex_manager_core::io::progress::is_interrupted;
 use crossterm::event::{self, Event, KeyEventKind};
@@ -253,7 +253,8 @@ impl Workers {
 
 /// Returns the area for `items` entries at the current size of the terminal.
 fn compute_picker_area(items: usize, has_preview: bool) -> io::Result<Rect> {
-    let (columns, lines) = crossterm::terminal::size()?;
+    let size = terminal_size(&io::stderr());
+    let (columns, lines) = size.map_or_else(crossterm::terminal::size, Ok)?;
     let item_lines = u16::try_from(items).unwrap_or(u16::MAX);
     let natural_height = if has_preview {
         percent_of(lines, PREVIEW_HEIGHT_PERCENT).max(MIN_PREVIEW_HEIGHT)
