@@ -21,6 +21,7 @@ use codex_manager_core::codex::CredentialStore;
 use codex_manager_core::inventory::accounts::recheck_profile_logins;
 use codex_manager_core::io::signals;
 use codex_manager_core::quota::recommend::{RankedAccount, Ranking, Strategy, rank_accounts};
+use codex_manager_core::quota::state::AccountState;
 use codex_manager_core::quota::{Account, LoginState};
 use serde::Serialize;
 use serde_json::Value;
@@ -303,7 +304,13 @@ fn print_best(best: &RankedAccount<'_>, ranking: &Ranking<'_>, context: &Context
 
     let credential_store = CredentialStore::read(context.codex_home());
     match best.account.login {
-        LoginState::Ok if best.account.current => ui.note("it is already the live account"),
+        LoginState::Ok if best.account.current => {
+            ui.note("it is already the live account");
+            let is_key = entry.identity.kind.is_billed_by_use();
+            if best.verdict.state == AccountState::Unknown && !is_key {
+                ui.note("query its quota: codex-manager status");
+            }
+        }
         LoginState::Ok if !credential_store.reads_auth_json() => ui.note(format_args!(
             "cannot switch to it: {}",
             credential_store.describe()
@@ -312,7 +319,7 @@ fn print_best(best: &RankedAccount<'_>, ranking: &Ranking<'_>, context: &Context
             "switch to it: codex-manager use {}",
             label(best.account)
         )),
-        _ => ui.note(describe_missing_login(best.account)),
+        _ => ui.note(describe_missing_login(best.account, context)),
     }
 }
 

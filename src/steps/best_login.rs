@@ -4,6 +4,7 @@ use crate::context::Context;
 use crate::error::{CommandError, Result};
 use crate::views::account::{label, read_known_accounts};
 use codex_manager_core::inventory::accounts::recheck_profile_logins;
+use codex_manager_core::inventory::remedies;
 use codex_manager_core::quota::recommend::{RankedAccount, Ranking, rank_accounts};
 use codex_manager_core::quota::{Account, LoginState};
 
@@ -64,18 +65,23 @@ pub(crate) fn note_first_without_login(
         context.note(format_args!(
             "{} ranks first, but {}",
             label(first.account),
-            describe_missing_login(first.account)
+            describe_missing_login(first.account, context)
         ));
     }
 }
 
 /// Returns a clause about an account without a saved login, with the command that saves one.
-pub(crate) fn describe_missing_login(account: &Account) -> &'static str {
+pub(crate) fn describe_missing_login(account: &Account, context: &Context) -> String {
+    let identity = &account.entry.identity;
+    if let Some(advice) = remedies::suggest_removed_login(identity, context.manager_home()) {
+        return advice;
+    }
+
     // The command does not name the file: reading all archives to find it would take longer than the rest of
     // `recommend`.
     if account.login == LoginState::Archived {
-        "its login is in an archive or in an old login file; save it to a profile: codex-manager profile save NAME --from FILE"
+        "its login is in an archive or in an old login file; save it to a profile: codex-manager profile save NAME --from FILE".into()
     } else {
-        "it has no saved login; sign in: codex-manager profile login NAME"
+        "it has no saved login; sign in: codex-manager profile login NAME".into()
     }
 }

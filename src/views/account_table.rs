@@ -5,6 +5,7 @@ use crate::ui::{Cell, Column, Style, Table, time, windows};
 use crate::views::account::{absolute_time, local_rfc3339, printable, relative_time, state_style};
 use codex_manager_core::codex::window::{CODEX_LIMIT, WEEKLY_LABEL};
 use codex_manager_core::codex::{Identity, Window};
+use codex_manager_core::inventory::remedies;
 use codex_manager_core::io::Timestamp;
 use codex_manager_core::quota::state::{self, AccountState, Cause, Verdict};
 use codex_manager_core::quota::{Account, AccountEntry, LoginState};
@@ -45,8 +46,16 @@ pub(super) fn print_accounts(rows: &[(Account, Verdict)], context: &Context) {
     // A login was moved on purpose, and its cell says so.
     let needs_login =
         |account: &Account| lacks_login(account) && account.login != LoginState::Moved;
-    if rows.iter().any(|(account, _)| needs_login(account)) {
+    let accounts = rows.iter().map(|(account, _)| account);
+    let accounts: Vec<_> = accounts.filter(|account| needs_login(account)).collect();
+    if !accounts.is_empty() {
         context.note("! no usable saved login; sign in: codex-manager profile login NAME");
+    }
+    for account in accounts {
+        let identity = &account.entry.identity;
+        if let Some(advice) = remedies::suggest_removed_login(identity, context.manager_home()) {
+            context.note(format_args!("{}: {advice}", identity.email));
+        }
     }
 }
 
