@@ -1,6 +1,7 @@
 //! Finds a conversation and the rollouts that it continues in an archive or a snapshot, for `restore --session`.
 
 use crate::error::{CommandError, Result};
+use crate::views::account::printable;
 use codex_manager_core::archive::{
     ArchiveError, ArchiveReader, Extent, FileEntry, FileList, Sink, file_extract,
     parse_rollout_name,
@@ -9,7 +10,7 @@ use codex_manager_core::codex::rollout::split_uuid;
 use codex_manager_core::codex::{ListedThread, RolloutName, ThreadFilter, threads};
 use codex_manager_core::conversations::messages::{self, Message};
 use codex_manager_core::history::{JsonlLine, LineReader, rollout, session_index, thread_choice};
-use codex_manager_core::io::{IoContext, Silent, similar};
+use codex_manager_core::io::{IoContext, Silent};
 use codex_manager_core::restore::RestoreError;
 use codex_manager_core::restore::needed_paths::find_newest_state_database;
 use std::collections::{BTreeSet, HashMap};
@@ -17,6 +18,9 @@ use std::fs::File;
 use std::io::Seek as _;
 use std::path::Path;
 use std::sync::Mutex;
+
+/// The number of conversations that an error names.
+const MAX_LISTED: usize = 10;
 
 /// An archive or a snapshot in which conversations are searched.
 pub(crate) trait ConversationSource {
@@ -145,9 +149,16 @@ pub(crate) fn find_rollout_names(
         1 => add_continued_rollouts(source, rollout_names).map(Some),
         count => {
             let message = format!("{name_or_id:?} matches {count} conversations");
-            let rollout_names = similar::join_first_names(&rollout_names);
-            Err(CommandError::failed(message)
-                .hint(format!("use the id of one of them: {rollout_names}")))
+            let titles = read_titles(source)?;
+            let describe = |id: String| match titles.get(&id.to_lowercase()).map(Vec::as_slice) {
+                Some([title, ..]) => format!("{id}  {}", printable(title)),
+                _ => id,
+            };
+            let error = CommandError::failed(message);
+            let mut error = error.hint("use the id of one of them; the first are:");
+            let choices = ids.into_iter().take(MAX_LISTED).map(describe);
+            error.hints.extend(choices);
+            Err(error)
         }
     }
 }

@@ -98,7 +98,7 @@ impl RestoreOptions {
             return Ok(Outcome::Done);
         }
 
-        if !confirm_replacement(context, &request, &plan) {
+        if !self.confirm_replacement(context, &request, &plan)? {
             return Err(CommandError::refused("the restore was not confirmed")
                 .hint("nothing was changed; see what would change with --dry-run"));
         }
@@ -146,8 +146,11 @@ impl RestoreOptions {
                 ));
             }
             // No login is lost, because the restore saves the live login to its profile.
-            Err(RestoreError::AnotherAccount { archive, live })
-                if Self::confirm_account_switch(context, &archive, &live) => {}
+            Err(RestoreError::AnotherAccount { archive, live }) => {
+                if !self.confirm_account_switch(context, request, &archive, &live)? {
+                    return Err(RestoreError::AnotherAccount { archive, live }.into());
+                }
+            }
             result => return Ok(result?),
         }
         request.may_switch_account = true;
@@ -192,8 +195,12 @@ impl RestoreOptions {
             Ok(_) | Err(RestoreError::AnotherAccount { .. }) => {}
             Err(e) => return Err(e.into()),
         }
+        self.check_idle(context, &request)
+    }
 
-        let holders = restore::find_holders(&request);
+    /// Fails if a process that the restore does not stop uses the home.
+    fn check_idle(&self, context: &Context, request: &RestoreRequest<'_>) -> Result<()> {
+        let holders = restore::find_holders(request);
         let stops_daemon = self.stop_daemon && daemon::find(context.codex_home()).is_some();
         // The children of the daemon end with it, but another Codex does not.
         let is_codex = |holder: &Holder| holder.why == ProcessRole::Codex.to_string();
@@ -259,11 +266,59 @@ impl RestoreOptions {
         Ok((folder, RestoreTarget::Elsewhere))
     }
 
-    fn confirm_account_switch(context: &Context, archive: &str, live: &str) -> bool {
+    fn confirm_account_switch(
+        &self,
+        context: &Context,
+        request: &RestoreRequest<'_>,
+        archive: &str,
+        live: &str,
+    ) -> Result<bool> {
+        if !context.ui.is_interactive() {
+            return Ok(false);
+        }
+
+        // No answer is of use while the home is busy.
+        self.check_idle(context, request)?;
         let question = format!(
             "{live} is signed in; the archive is of {archive}. Save the live login to its profile and go on?"
         );
-        context.ui.confirm(question) == Some(true)
+        Ok(context.ui.confirm(question) == Some(true))
+    }
+
+    /// Asks for confirmation before a whole home is replaced. Returns true without a question if there is no terminal or
+    /// with `--yes`. Asks even if all sizes and times are equal, because the contents or the login may differ.
+    fn confirm_replacement(
+        &self,
+        context: &Context,
+        request: &RestoreRequest<'_>,
+        plan: &RestorePlan,
+    ) -> Result<bool> {
+        let is_asked = request.target == RestoreTarget::Home && !plan.partial;
+        if !is_asked || context.settings.assume_yes || !context.ui.is_interactive() {
+            return Ok(true);
+        }
+
+        self.check_idle(context, request)?;
+        let unchanged = find_unchanged(request.archive.contents(), plan, &request.folder);
+        let replaced = describe_replaced(plan, &unchanged);
+        let format_clause = |verb, count| match count {
+            0 => String::new(),
+            count => format!(", {verb} {count}"),
+        };
+        let added = format_clause("add", plan.added.len());
+        let removed = format_clause("remove", list_removed_names(&plan.removed).len());
+
+        let login = if request.auth == AuthPolicy::Archive && plan.wants_login {
+            ", use the login of the archive"
+        } else {
+            ""
+        };
+
+        let home = request.folder.display();
+        let other_home = describe_other_home(request.archive.metadata(), context);
+        let question = format!("replace {replaced} in {home}{added}{removed}{login}{other_home}?");
+        // `None` means that the question could not be asked, which is no refusal.
+        Ok(context.ui.confirm(question) != Some(false))
     }
 
     /// Returns the part of `source` that `--only` and `--session` select.
@@ -305,40 +360,6 @@ fn changed_thread_ids(plan: &RestorePlan) -> BTreeSet<String> {
     rollouts
         .filter_map(|file| file.id().map(str::to_lowercase))
         .collect()
-}
-
-/// Asks for confirmation before a whole home is replaced. Returns true without a question if there is no terminal or
-/// with `--yes`. Asks even if all sizes and times are equal, because the contents or the login may differ.
-fn confirm_replacement(
-    context: &Context,
-    request: &RestoreRequest<'_>,
-    plan: &RestorePlan,
-) -> bool {
-    let is_asked = request.target == RestoreTarget::Home && !plan.partial;
-    if !is_asked || context.settings.assume_yes || !context.ui.is_interactive() {
-        return true;
-    }
-
-    let unchanged = find_unchanged(request.archive.contents(), plan, &request.folder);
-    let replaced = describe_replaced(plan, &unchanged);
-    let format_clause = |verb, count| match count {
-        0 => String::new(),
-        count => format!(", {verb} {count}"),
-    };
-    let added = format_clause("add", plan.added.len());
-    let removed = format_clause("remove", list_removed_names(&plan.removed).len());
-
-    let login = if request.auth == AuthPolicy::Archive && plan.wants_login {
-        ", use the login of the archive"
-    } else {
-        ""
-    };
-
-    let home = request.folder.display();
-    let other_home = describe_other_home(request.archive.metadata(), context);
-    let question = format!("replace {replaced} in {home}{added}{removed}{login}{other_home}?");
-    // `None` means that the question could not be asked, which is no refusal.
-    context.ui.confirm(question) != Some(false)
 }
 
 /// Returns the argument by which commands find an archive: its file name without the suffix if the archive is in
