@@ -5,6 +5,7 @@ use crate::context::Context;
 use crate::ui::chart::{as_length, format_share_bar};
 use crate::ui::{Cell, Column, Style, Table};
 use crate::views::account::{printable, short_id, shown_title};
+use codex_manager_core::conversations::index::UNKNOWN_MODEL;
 use codex_manager_core::usage::figures::{NO_COST, format_cost, format_count};
 use codex_manager_core::usage::prices::Prices;
 use codex_manager_core::usage::report::{Report, ReportRow};
@@ -144,8 +145,9 @@ fn print_totals(report: &Report<RowKey>, prices: &Prices, context: &Context) {
         format_count(totals.tokens.output_tokens),
     ));
 
-    let names = report.unknown_models.iter().map(|name| printable(name));
-    let names: Vec<_> = names.collect();
+    let models = report.unknown_models.iter();
+    let models = models.filter(|model| *model != UNKNOWN_MODEL);
+    let names: Vec<_> = models.map(|model| printable(model)).collect();
     if !names.is_empty() {
         ui.note(format_args!(
             "no price is known for {}; add one to prices.toml in the manager home",

@@ -38,6 +38,7 @@ pub(crate) struct VaultArgs {
 enum VaultCommand {
     Init(init::VaultInitArgs),
     Backup(backup::VaultBackupArgs),
+    #[command(alias = "list")]
     Snapshots(snapshots::SnapshotsArgs),
     Ls(contents::LsArgs),
     Cat(contents::CatArgs),

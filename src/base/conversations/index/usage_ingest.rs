@@ -13,7 +13,7 @@ use rusqlite::{OptionalExtension as _, params};
 use std::collections::HashMap;
 
 /// The name of the model of a request if the rollout does not record the model.
-pub(crate) const UNKNOWN_MODEL: &str = "unknown";
+pub const UNKNOWN_MODEL: &str = "unknown";
 
 /// The longest time between two events that Codex writes when it copies a conversation. A request takes
 /// longer.
