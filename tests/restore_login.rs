@@ -86,9 +86,8 @@ fn a_newer_login_of_a_removed_profile_is_restored_instead_of_the_archived_one() 
     write_auth(&home, &SignIn::bob());
     let _ = lab.manager(["profile", "remove", "alice", "--yes"]).code(0);
     let accounts = lab.world.run(["accounts"]).code(0);
-    let advice =
-        "alice@example.com: the profile was removed; put it back: codex-manager profile undo";
-    assert!(accounts.stderr.contains(advice), "{accounts}");
+    let undo = "codex-manager profile undo alice";
+    assert!(accounts.stderr.contains(undo), "{accounts}");
     let of_alice = ["restore", "alice", "--yes", "--json"];
     let plan = lab.world.run([&of_alice[..], &["--dry-run"]].concat());
     let back = lab.manager(of_alice);
