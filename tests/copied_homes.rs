@@ -3,6 +3,7 @@
 
 use crate::support::copy_tree;
 use crate::support::env::{Run, TestEnv, assert_same_tree};
+use crate::support::injection::{RENAME, can_inject, run_ends_before_call};
 use crate::support::lab::Lab;
 use crate::support::profiles::{alice_and_bob, write_age_key};
 use crate::support::sample::{RENEWED, alice, bob, text};
@@ -232,6 +233,37 @@ fn i2_a_restore_leaves_out_a_login_that_another_home_uses() {
             // With `--auth archive` the archived login is restored.
             let _ = run_in_copy(&env, &[&restore[..], &["--auth", "archive"]].concat()).code(0);
             assert_eq!(live(&env.path("copy")), auth_json(&alice(0)));
+        }
+    }
+}
+
+#[test]
+fn i2_another_home_cannot_use_the_login_of_a_killed_restore() {
+    if !can_inject() {
+        return;
+    }
+    for number in 1.. {
+        let env = world();
+        let archive = archive(&env);
+        let _ = env.run(["use", "home"]).code(0);
+        fs::remove_file(env.path("copy/auth.json")).expect("sign out");
+        let restore = ["--codex-home", "copy", "restore", &archive, "--yes"];
+        let is_complete = run_ends_before_call(&env, &restore, RENAME, number);
+        let _ = run_in_copy(&env, &["current"]);
+        let used = env.run(["use", "work"]);
+        let is_in_copy = env.path("copy/auth.json").exists();
+        let code = if is_in_copy { 5 } else { 0 };
+        let used = used.code(code);
+        assert!(
+            !is_in_copy || used.stderr.contains("another Codex home"),
+            "{used}"
+        );
+        if is_complete {
+            assert!(
+                is_in_copy && number > 3,
+                "the restore ended before the exchange"
+            );
+            break;
         }
     }
 }

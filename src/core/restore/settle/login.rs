@@ -358,7 +358,8 @@ fn describe_other_owner(
             None => login.identity.email.to_string(),
         };
         return Some(format!(
-            "{account} is signed in to another Codex home: {}; if that home no longer needs it: --auth archive",
+            "{account} is signed in to another Codex home: {}; switch that home to another account, then this one: \
+             codex-manager use {account}; --auth archive ignores that home",
             other_home.display()
         ));
     }
@@ -442,31 +443,40 @@ impl StagedLogin {
         self.went_live.is_some()
     }
 
-    /// Records the owners of both logins after the exchange. The logins themselves were saved before, so a kill in
-    /// between leaves a wrong record, but loses no login.
-    pub(crate) fn record_owners(&self, request: &RestoreRequest<'_>) -> Result<(), RestoreError> {
-        let profiles = Profiles::of(request.manager_home);
-        let live_location = match request.auth {
+    /// Records the home as the owner of the login that goes live. Before the exchange: a kill in between leaves the
+    /// record of a login that the home does not have, and readers look into the home. A kill before the record would let
+    /// another home use the same login.
+    pub(crate) fn record_new_owner(
+        &self,
+        request: &RestoreRequest<'_>,
+    ) -> Result<(), RestoreError> {
+        let owner = match request.auth {
             AuthPolicy::Archive => OwnerLocation::AssertedLive(&request.folder),
             AuthPolicy::Newest | AuthPolicy::Skip => OwnerLocation::Live(&request.folder),
         };
-
-        let owners = [
-            (&self.was_live, OwnerLocation::Profile),
-            (&self.went_live, live_location),
-        ];
-        for (snapshot, location) in owners {
-            if let Some(snapshot) = snapshot
-                && let Some(login) = &snapshot.login
-                // A restore creates no profile of an account that the user never saved.
-                && profiles.find(&login.identity)?.is_some()
-            {
-                profiles.save_back(snapshot, login, location, request.now)?;
-            }
-        }
-
-        Ok(())
+        record_owner(request, self.went_live.as_ref(), owner)
     }
+
+    /// Records after the exchange that the profile owns the replaced login. That login was saved before.
+    pub(crate) fn record_replaced(&self, request: &RestoreRequest<'_>) -> Result<(), RestoreError> {
+        record_owner(request, self.was_live.as_ref(), OwnerLocation::Profile)
+    }
+}
+
+fn record_owner(
+    request: &RestoreRequest<'_>,
+    snapshot: Option<&AuthSnapshot>,
+    owner: OwnerLocation<'_>,
+) -> Result<(), RestoreError> {
+    let profiles = Profiles::of(request.manager_home);
+    if let Some(snapshot) = snapshot
+        && let Some(login) = &snapshot.login
+        // A restore creates no profile of an account that the user never saved.
+        && profiles.find(&login.identity)?.is_some()
+    {
+        profiles.save_back(snapshot, login, owner, request.now)?;
+    }
+    Ok(())
 }
 
 /// Writes a new auth.json with mode 0600. Without `mtime_ns`, the file keeps the current time.
