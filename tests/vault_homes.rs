@@ -36,10 +36,19 @@ fn forget_counts_machines_with_the_same_host_name_separately() {
         assert!(plan.stdout.contains(&id[..8]), "{plan}");
         assert!(!plan.stdout.contains(&id[..9]), "{plan}");
     }
+    // Only the other machine knows which messages it has lost.
+    let warning = "2 snapshots of other machines or homes";
+    assert!(plan.stderr.contains(warning), "{plan}");
     let _ = env.run([&rules[..], &["--yes"]].concat()).code(0);
     let kept = snapshots(&env);
     let kept: Vec<_> = kept.iter().map(|s| s["id"].as_str().unwrap()).collect();
     assert_eq!(kept, [ids[3], ids[4]]);
+    // `vault restore latest` is suggested only where it is a snapshot of this machine.
+    let hint = "newest one of this machine";
+    let suggests = |env: &TestEnv| env.run(["vault", "snapshots"]).stderr.contains(hint);
+    assert!(suggests(&env));
+    env.set("CODEX_MANAGER_HOME", &add_manager(&env, "third-manager"));
+    assert!(!suggests(&env));
 }
 
 #[test]

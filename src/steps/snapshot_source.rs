@@ -42,12 +42,7 @@ pub(crate) fn add_snapshots(
     mut snapshots: Vec<Snapshot>,
     context: &Context,
 ) -> Result<()> {
-    let home = context.settings.codex_home.to_string_lossy();
-    snapshots.retain(|snapshot| {
-        let tags = snapshot.tags.as_ref();
-        let is_of_home = tags.is_some_and(|tags| tags.metadata.source_codex_home == home);
-        is_of_home && is_from_this_machine(context, snapshot)
-    });
+    snapshots.retain(|snapshot| is_of_this_home(context, snapshot));
 
     // A search names the first snapshot with the lost messages. The newest one lacks the fewest other messages.
     snapshots.sort_by_key(|snapshot| Reverse(snapshot.time));
@@ -136,6 +131,14 @@ impl ConversationSource for SnapshotSource {
     fn to_not_found_error(&self, wanted: &str) -> CommandError {
         self.snapshot.no_path_error(wanted).into()
     }
+}
+
+/// Returns true if this machine made the snapshot, of the Codex home of the command.
+pub(crate) fn is_of_this_home(context: &Context, snapshot: &Snapshot) -> bool {
+    let home = context.settings.codex_home.to_string_lossy();
+    let tags = snapshot.tags.as_ref();
+    let is_of_home = tags.is_some_and(|tags| tags.metadata.source_codex_home == home);
+    is_of_home && is_from_this_machine(context, snapshot)
 }
 
 /// Returns true if this machine made the snapshot.

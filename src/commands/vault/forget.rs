@@ -10,7 +10,7 @@ use crate::copies::losses::place::CopyPlaceKind;
 use crate::copies::losses::search::{Loss, LossSearch};
 use crate::error::{Outcome, Result};
 use crate::steps::permanent_deletion;
-use crate::steps::snapshot_source::add_snapshots;
+use crate::steps::snapshot_source::{add_snapshots, is_of_this_home};
 use crate::ui::object;
 use crate::views::retention_table::{self, RetentionSubject, decisions_json};
 use clap::Args;
@@ -54,6 +54,7 @@ impl ForgetArgs {
 
         let ui = &context.ui;
         retention_table::show_decisions(context, &plan, RetentionSubject::Snapshots);
+        warn_of_other_homes(&plan, &snapshots, context);
         let removed_count = pluralize(plan.drop.len(), "snapshot");
         if plan.drop.is_empty() {
             ui.line("nothing to forget");
@@ -80,6 +81,26 @@ impl ForgetArgs {
     }
 }
 
+/// Warns if the plan drops snapshots of homes whose conversations this machine cannot compare with them.
+fn warn_of_other_homes(plan: &RetentionPlan, snapshots: &[Snapshot], context: &Context) {
+    let others = snapshots
+        .iter()
+        .filter(|snapshot| is_dropped(snapshot, plan) && !is_of_this_home(context, snapshot));
+    let count = others.count();
+    if count > 0 {
+        context.warn(format_args!(
+            "{} of other machines or homes: whether they have the last copy of lost messages is known only there: \
+             codex-manager history losses --vault",
+            pluralize(count, "snapshot")
+        ));
+    }
+}
+
+fn is_dropped(snapshot: &Snapshot, plan: &RetentionPlan) -> bool {
+    let mut dropped = plan.drop.iter();
+    dropped.any(|decision| decision.candidate.archive == snapshot.id)
+}
+
 /// Changes the plan so that it keeps the last snapshot with the lost messages of each conversation. For conversations
 /// of other homes, uses the losses that `history losses --vault` recorded.
 fn keep_last_copies(
@@ -98,11 +119,8 @@ fn keep_last_copies(
     }
 
     // If the dropped snapshots have no lost message, the others need not be searched.
-    let is_dropped = |snapshot: &&Snapshot| {
-        let mut dropped = plan.drop.iter();
-        dropped.any(|decision| decision.candidate.archive == snapshot.id)
-    };
-    let dropped: Vec<_> = snapshots.iter().filter(is_dropped).cloned().collect();
+    let dropped = snapshots.iter().filter(|s| is_dropped(s, plan));
+    let dropped: Vec<_> = dropped.cloned().collect();
     let (_, losses) = find_losses(restic, dropped, context)?;
     if losses.is_empty() {
         return Ok(());

@@ -3,6 +3,7 @@
 use crate::choices::vault_connection::ConnectionArgs;
 use crate::context::Context;
 use crate::error::{Outcome, Result};
+use crate::steps::snapshot_source::is_from_this_machine;
 use crate::ui::{Cell, Column, Table, object};
 use crate::views::account::{labels_by_workspace, local_rfc3339, printable};
 use crate::views::table_format::TableArgs;
@@ -123,7 +124,7 @@ fn print_table(context: &Context, snapshots: &[Snapshot]) {
     });
 
     Table::with_rows(ui, COLUMNS, rows).print(ui);
-    if snapshots.iter().any(|snapshot| snapshot.tags.is_some()) {
+    if snapshots.iter().any(|s| is_from_this_machine(context, s)) {
         ui.note("restore the newest one of this machine: codex-manager vault restore latest");
     }
 }
