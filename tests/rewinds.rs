@@ -1,6 +1,6 @@
 //! Conversations that the real Codex rewound (Esc Esc): several rollouts, of which Codex shows parts.
 
-use crate::support::lab::{Lab, rollouts, rows};
+use crate::support::lab::{Lab, rollout, rollouts, rows};
 use crate::support::pauses::EVENT_LIMIT;
 use crate::support::two_machines::TwoMachines;
 use serde_json::{Value, json};
@@ -525,6 +525,47 @@ fn an_archive_made_before_a_rewind_restores_the_conversation_without_it() {
         .code(5);
     assert!(refused.stderr.contains(&fork), "{}", refused.stderr);
     assert_eq!(resumed(&lab, &home, &id), ["one", "five"]);
+}
+
+/// The id of a conversation of Codex up to 0.34: a UUID of version 4, without a time.
+pub(crate) const OLD_ID: &str = "c9e9da7a-486a-4153-9d2c-0b6a3b1c7d55";
+
+/// Gives the only conversation of a home the id [`OLD_ID`], and removes the databases that have the old one.
+pub(crate) fn give_old_id(home: &Path, id: &str) {
+    let path = rollout(home, id);
+    let text = fs::read_to_string(&path).unwrap().replace(id, OLD_ID);
+    fs::write(path.to_string_lossy().replace(id, OLD_ID), text).unwrap();
+    fs::remove_file(path).unwrap();
+    for entry in fs::read_dir(home).unwrap().flatten() {
+        let name = entry.file_name().to_string_lossy().into_owned();
+        if name.starts_with("state_5.sqlite") || name.starts_with("thread_history_1.sqlite") {
+            fs::remove_file(entry.path()).unwrap();
+        }
+    }
+}
+
+#[test]
+fn the_rewinds_of_a_conversation_whose_id_has_no_time_are_its_newest_rollouts() {
+    let Some(lab) = Lab::new() else { return };
+    let home = lab.home();
+    let id = lab.say("one");
+    give_old_id(&home, &id);
+    lab.resume(&home, OLD_ID, "two");
+    let archive = lab.back_up();
+    let archive = archive.to_string_lossy().into_owned();
+    rewind(&lab, &home, OLD_ID, 1);
+    lab.resume(&home, OLD_ID, "three");
+    let tip = newest(&home, OLD_ID).to_string_lossy().into_owned();
+    for shown in [OLD_ID, &*tip] {
+        let shown = lab.manager(["show", shown, "--json"]).code(0).json();
+        assert_eq!(user_texts(&shown), ["one", "three"]);
+    }
+    let _ = lab.manager(["history", "check"]).code(0);
+    let restore = ["restore", &*archive, "--session", OLD_ID, "--yes"];
+    let _ = lab.manager(restore).code(0);
+    assert_eq!(rollouts(&home).len(), 1, "the rewind is removed");
+    assert_eq!(resumed(&lab, &home, OLD_ID), ["one", "two"]);
+    let _ = lab.manager(["history", "check"]).code(0);
 }
 
 #[test]

@@ -2,7 +2,7 @@
 //! Codex: two branches, of which Codex shows one.
 
 use crate::history_faults::copy;
-use crate::rewinds::{newest, resumed, rewind, user_texts};
+use crate::rewinds::{OLD_ID, give_old_id, newest, resumed, rewind, user_texts};
 use crate::support::injection::{can_inject, kill_numbers, run_ends_before_call};
 use crate::support::lab::{Lab, rollouts};
 use crate::support::restic;
@@ -26,8 +26,13 @@ struct Branched {
 impl Branched {
     fn new(is_rewound_on_both: bool) -> Option<Self> {
         let two = TwoMachines::new()?;
+        let id = two.lab.say("one");
+        Some(Self::of_conversation(two, id, is_rewound_on_both))
+    }
+
+    /// Continues the conversation of this id, which only `a` has, on both machines.
+    fn of_conversation(two: TwoMachines, id: String, is_rewound_on_both: bool) -> Self {
         let (lab, a, b) = (&two.lab, two.lab.home(), &two.b);
-        let id = lab.say("one");
         for prompt in ["two", "three"] {
             lab.resume(&a, &id, prompt);
         }
@@ -41,13 +46,13 @@ impl Branched {
         let hidden = newest(b, &id);
         rewind(lab, &a, &id, 1);
         lab.resume(&a, &id, "of a");
-        Some(Self {
+        Self {
             id,
             of_a: vec!["one", "of a"],
             of_b,
             hidden,
             two,
-        })
+        }
     }
 
     /// Checks that a machine lists the conflict.
@@ -172,6 +177,25 @@ fn two_branches_are_a_conflict_on_both_machines_until_one_resolves_it() {
         two.sync(&["b", "a"]);
         assert_eq!(resumed(&two.lab, &two.lab.home(), &branched.id), longer);
     }
+}
+
+#[test]
+fn branches_of_a_conversation_whose_id_has_no_time_are_a_conflict() {
+    let Some(two) = TwoMachines::new() else {
+        return;
+    };
+    let id = two.lab.say("one");
+    give_old_id(&two.lab.home(), &id);
+    let branched = Branched::of_conversation(two, OLD_ID.to_owned(), false);
+    let two = &branched.two;
+    two.sync(&["a"]);
+    for name in ["b", "a", "b"] {
+        let _ = two.run_sync(name, &["run", "--apply"]).code(2);
+    }
+    for name in ["a", "b"] {
+        branched.assert_listed(name);
+    }
+    branched.assert_decided(["b", "a"], "fork", OLD_ID, &branched.of_b);
 }
 
 #[test]

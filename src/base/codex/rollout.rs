@@ -98,6 +98,14 @@ impl RolloutName {
         self.thread_and_rollout_id().map(|(_, rollout)| rollout)
     }
 
+    /// Returns the id of the rollout with its place in the order of the rollouts of the thread.
+    pub(crate) fn ordered_id(&self) -> Option<OrderedRolloutId> {
+        Some(OrderedRolloutId {
+            is_rewind: self.is_rewind(),
+            id: self.rollout_id()?.to_lowercase(),
+        })
+    }
+
     /// Returns true if a rewind began this rollout.
     pub fn is_rewind(&self) -> bool {
         self.thread_and_rollout_id()
@@ -113,8 +121,24 @@ impl RolloutName {
     }
 }
 
-/// Returns the rollout id in the name of a rollout, in lower case. Ids begin with their time, so their order is that of
-/// their creation.
+/// The id of a rollout, in lower case. The ids of one thread are in the order in which the rollouts were created. Those
+/// of rewinds are UUIDs of version 7, which begin with their time. The first rollout is older than all rewinds, but has
+/// a random id, of version 4, if Codex up to 0.34 created it.
+#[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub struct OrderedRolloutId {
+    // The first field, because it is compared first.
+    is_rewind: bool,
+    pub id: String,
+}
+
+impl OrderedRolloutId {
+    /// Parses the file name of `path`; `None` if it is not that of a rollout, or has no id.
+    pub fn parse_name(path: &Path) -> Option<Self> {
+        RolloutName::parse(path)?.ordered_id()
+    }
+}
+
+/// Returns the rollout id in the name of a rollout, in lower case. [`OrderedRolloutId`] has the order of rollouts.
 pub fn parse_rollout_id(path: &Path) -> Option<String> {
     let file = RolloutName::parse(path)?;
     file.rollout_id().map(str::to_lowercase)
@@ -124,7 +148,7 @@ pub fn parse_rollout_id(path: &Path) -> Option<String> {
 pub fn is_later_rollout(path: &Path, other: &Path) -> bool {
     let [path, other] = [path, other].map(RolloutName::parse);
     path.zip(other).is_some_and(|(path, other)| {
-        path.id() == other.id() && path.rollout_id() > other.rollout_id()
+        path.id() == other.id() && path.ordered_id() > other.ordered_id()
     })
 }
 
@@ -360,6 +384,7 @@ pub(crate) fn complete_lines_len(file: &mut File, len: u64) -> io::Result<u64> {
 mod tests {
     use super::*;
     use std::io::Write;
+    use std::path::PathBuf;
 
     #[test]
     fn plain_and_compressed_names_identify_one_conversation() {
@@ -406,6 +431,27 @@ mod tests {
             assert_eq!(file.thread_and_rollout_id(), ids, "{name}");
             assert_eq!(file.is_rewind(), is_rewind, "{name}");
         }
+    }
+
+    #[test]
+    fn the_first_rollout_of_a_thread_is_older_than_its_rewinds() {
+        let (first, older, newer) = (
+            "c9e9da7a-486a-4153-9d2c-0b6a3b1c7d55",
+            "01a20471-e6dd-7613-9612-d0b77e1e1a66",
+            "01a20471-ef54-7cd3-bf51-82eb8a211511",
+        );
+        let names = [String::new(), format!("_{older}"), format!("_{newer}")];
+        let paths = names.map(|rewind| {
+            PathBuf::from(format!("rollout-2025-09-01T01-02-03-{first}{rewind}.jsonl"))
+        });
+        for (i, path) in paths.iter().enumerate() {
+            for (j, other) in paths.iter().enumerate() {
+                assert_eq!(is_later_rollout(path, other), i > j, "{i} {j}");
+            }
+        }
+        let thread =
+            Path::new("rollout-2025-09-01T01-02-03-01a20471-173b-7473-bfed-d3ac4957f9e9.jsonl");
+        assert!(!is_later_rollout(&paths[2], thread));
     }
 
     #[test]

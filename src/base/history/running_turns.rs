@@ -26,7 +26,7 @@ pub fn find_busy_conversations(home: &Path) -> Vec<String> {
             |path: &&PathBuf| RolloutName::parse(path).is_some_and(|name| name.id() == Some(id));
         match open_files.find(is_of_conversation) {
             Some(path) => !rollout::has_no_running_turn(path),
-            // The rollout is found only by the time in the id.
+            // Only versions of Codex with times in their ids create the rollout late.
             None => parse_creation_time(id).is_none() || find_rollout(&home, id).is_some(),
         }
     });

@@ -9,7 +9,7 @@
 use super::files::{self, RolloutFile};
 use super::id::ConversationId;
 use super::rollout::{self, SessionMeta};
-use crate::codex::rollout::uuid_time_ms;
+use crate::codex::rollout::{OrderedRolloutId, uuid_time_ms};
 use crate::codex::{ARCHIVED_SESSIONS, RolloutName, SESSIONS, parse_rollout_id};
 use crate::io::tree;
 use chrono::{DateTime, Days, NaiveDate, TimeDelta, Utc};
@@ -148,8 +148,7 @@ impl RewoundThreads {
         // A thread that was not rewound has no entry, so its first rollout is left out.
         for (id, rollouts) in &mut threads {
             rollouts.extend(first_rollouts.remove(id).map(|file| file.path(home)));
-            // The ids are UUIDs of version 7, so they sort by the time of creation.
-            rollouts.sort_by_key(|path| parse_rollout_id(path));
+            rollouts.sort_by_key(|path| OrderedRolloutId::parse_name(path));
             rollouts.dedup_by_key(|path| parse_rollout_id(path));
         }
 
@@ -194,7 +193,10 @@ impl RewoundThreads {
 /// `sessions/` is returned. Files without an id are left out.
 pub(crate) fn select_newest_of_each_thread(files: Vec<RolloutFile>) -> Vec<(String, RolloutFile)> {
     // A killed Codex or a sync leaves one rollout of a thread archived and another one not.
-    let rank = |file: &RolloutFile| (parse_rollout_id(&file.relative), !file.is_archived);
+    let rank = |file: &RolloutFile| {
+        let id = OrderedRolloutId::parse_name(&file.relative);
+        (id, !file.is_archived)
+    };
 
     let mut positions: HashMap<ConversationId, usize> = HashMap::new();
     let mut newest: Vec<(String, RolloutFile)> = Vec::new();
@@ -234,21 +236,26 @@ pub fn find_newest_rollout(home: &Path, id: &str) -> Option<PathBuf> {
 }
 
 /// Finds a rollout by its id, in the day folders that match the time in the id, else in `archived_sessions/`. Lists at
-/// most four folders, and none for an id without a time.
+/// most four folders, but the whole home for an id without a time, as Codex up to 0.34 gave them.
 pub fn find_rollout(home: &Path, rollout_id: &str) -> Option<PathBuf> {
-    let created = parse_creation_time(rollout_id)?;
+    let has_id =
+        |path: &Path| parse_rollout_id(path).is_some_and(|id| id.eq_ignore_ascii_case(rollout_id));
+    let Some(created) = parse_creation_time(rollout_id) else {
+        let (files, _) = files::find_readable(home);
+        let file = files.into_iter().find(|file| has_id(&file.relative))?;
+        return Some(file.path(home));
+    };
+
     let folders = day_folders(home, created, created);
     // `archived_sessions/` has no day folders.
     let folders = folders.into_iter().chain([home.join(ARCHIVED_SESSIONS)]);
 
     let entries = folders.flat_map(|folder| tree::list_entries(&folder));
-    entries.map(|entry| entry.path()).find(|path| {
-        let id = parse_rollout_id(path);
-        id.is_some_and(|id| id.eq_ignore_ascii_case(rollout_id))
-    })
+    entries.map(|entry| entry.path()).find(|path| has_id(path))
 }
 
-/// Returns the creation time in an id of a thread or rollout, which is a UUID of version 7; `None` for any other id.
+/// Returns the creation time in an id of a thread or rollout, which is a UUID of version 7; `None` for any other id, as
+/// for those of Codex up to 0.34.
 pub fn parse_creation_time(id: &str) -> Option<DateTime<Utc>> {
     DateTime::from_timestamp_millis(uuid_time_ms(id)?)
 }
@@ -306,6 +313,8 @@ mod tests {
     const SECOND: &str = "01a20471-e6dd-7613-9612-d0b77e1e1a66";
     const THIRD: &str = "01a20471-ef54-7cd3-bf51-82eb8a211511";
     const FORK: &str = "01a20472-00fe-7840-aca0-96dcd7fa4a02";
+    /// The id of a thread of Codex up to 0.34, which has no time.
+    const OLD: &str = "c9e9da7a-486a-4153-9d2c-0b6a3b1c7d55";
 
     fn write(home: &Path, name: &str, id: &str, base: Option<(&str, u64)>) -> PathBuf {
         let folder = home.join("sessions/2026/11/22");
@@ -322,32 +331,35 @@ mod tests {
 
     #[test]
     fn a_chain_has_each_ancestor_rollout_up_to_its_rewind_or_fork() {
-        let folder = tempfile::tempdir().unwrap();
-        let home = folder.path();
-        let first = write(home, FIRST, FIRST, None);
-        let second = write(home, &format!("{FIRST}_{SECOND}"), FIRST, Some((FIRST, 20)));
-        let third = write(home, &format!("{FIRST}_{THIRD}"), FIRST, Some((FIRST, 10)));
-        let fork = write(home, FORK, FORK, Some((THIRD, 30)));
-        let slice = |path: &Path, end| RolloutSlice {
-            path: path.to_path_buf(),
-            end,
-        };
-        let chain = ThreadChain::read(home, FORK, &fork);
-        let parent = ThreadPart {
-            id: FIRST.to_owned(),
-            slices: vec![slice(&first, Some(10)), slice(&third, Some(30))],
-        };
-        assert_eq!(chain.parts[0], parent, "the second rollout is hidden");
-        assert_eq!(chain.rollouts(), [slice(&fork, None)]);
-        assert_eq!(chain.missing, None);
-        assert_eq!(find_newest_rollout(home, FIRST).as_ref(), Some(&third));
-        let rewound = RewoundThreads::read(home);
-        let shown = [slice(&first, Some(10)), slice(&second, Some(0))];
-        assert_eq!(rewound.find_earlier(FIRST, &third), shown);
-        assert!(rewound.find_earlier(FORK, &fork).is_empty());
-        fs::remove_file(first).unwrap();
-        let chain = ThreadChain::read(home, FORK, &fork);
-        assert_eq!(chain.missing.as_deref(), Some(FIRST));
+        for id in [FIRST, OLD] {
+            let folder = tempfile::tempdir().unwrap();
+            let home = folder.path();
+            let first = write(home, id, id, None);
+            let second = write(home, &format!("{id}_{SECOND}"), id, Some((id, 20)));
+            let third = write(home, &format!("{id}_{THIRD}"), id, Some((id, 10)));
+            let fork = write(home, FORK, FORK, Some((THIRD, 30)));
+            let slice = |path: &Path, end| RolloutSlice {
+                path: path.to_path_buf(),
+                end,
+            };
+            let chain = ThreadChain::read(home, FORK, &fork);
+            let parent = ThreadPart {
+                id: id.to_owned(),
+                slices: vec![slice(&first, Some(10)), slice(&third, Some(30))],
+            };
+            assert_eq!(chain.parts[0], parent, "the second rollout is hidden");
+            assert_eq!(chain.rollouts(), [slice(&fork, None)]);
+            assert_eq!(chain.missing, None);
+            assert_eq!(find_rollout(home, id).as_ref(), Some(&first));
+            assert_eq!(find_newest_rollout(home, id).as_ref(), Some(&third));
+            let rewound = RewoundThreads::read(home);
+            let shown = [slice(&first, Some(10)), slice(&second, Some(0))];
+            assert_eq!(rewound.find_earlier(id, &third), shown);
+            assert!(rewound.find_earlier(FORK, &fork).is_empty());
+            fs::remove_file(first).unwrap();
+            let chain = ThreadChain::read(home, FORK, &fork);
+            assert_eq!(chain.missing.as_deref(), Some(id));
+        }
     }
 
     #[test]

@@ -15,7 +15,7 @@ use super::resolve::KeepChoice;
 use super::rewind_knowledge::{self, RewindKnowledge};
 use super::state::{Replica, SyncState};
 use super::{conflict_copies, resolutions, rollouts};
-use crate::codex::rollout::{open_plain, parse_rollout_id};
+use crate::codex::rollout::{OrderedRolloutId, open_plain, parse_rollout_id};
 use crate::history::rollout::{ends_line_at, read_last_ordinal, resolve_rollout_in_home};
 use crate::history::thread_rollouts::{
     ThreadChain, find_newest_rollout, find_rollout, parse_creation_time,
@@ -159,12 +159,12 @@ impl Branch {
     fn was_left_on_purpose(&self, records: &BTreeSet<String>) -> bool {
         let was_known = || {
             let thread = rollouts::id(&self.conflict.path)?.to_lowercase();
-            let id = parse_rollout_id(&self.file)?;
-            let shown_id = parse_rollout_id(&self.shown)?;
+            let id = OrderedRolloutId::parse_name(&self.file)?;
+            let shown_id = OrderedRolloutId::parse_name(&self.shown)?;
             let last_ordinal = read_last_ordinal(&self.file)?;
             let knowledge = RewindKnowledge::read(&[records]).remove(&thread);
             let knowledge = knowledge.unwrap_or_default();
-            let ids = knowledge.ids().chain([&*id, &*shown_id]).collect();
+            let ids = knowledge.ids().chain([&id, &shown_id]).collect();
             knowledge.knows(&shown_id, (&id, last_ordinal), &ids)
         };
         was_known() == Some(true)

@@ -7,6 +7,7 @@ use super::rewind_knowledge::{self, RewindKnowledge};
 use super::sides::Side;
 use super::state::SyncState;
 use super::{branches, resolutions, rollouts};
+use crate::codex::rollout::OrderedRolloutId;
 use crate::history::files;
 use crate::history::rollout::read_last_ordinal;
 use std::collections::{BTreeMap, BTreeSet};
@@ -18,7 +19,7 @@ struct KeyedRollout {
 }
 
 /// The rollouts of a thread, by their ids.
-type Rollouts = BTreeMap<String, KeyedRollout>;
+type Rollouts = BTreeMap<OrderedRolloutId, KeyedRollout>;
 
 /// The rollouts of a thread that a plan changes.
 #[derive(Default)]
@@ -26,9 +27,9 @@ struct ChangedThread {
     /// The rollouts that the plan copies to this machine, with their paths on the remote side.
     arrived: Rollouts,
     /// The ids of rollouts that the plan uploads for the first time.
-    first_uploads: BTreeSet<String>,
+    first_uploads: BTreeSet<OrderedRolloutId>,
     /// The ids of rollouts that diverged: each side has lines that the other side lacks.
-    diverged: BTreeSet<String>,
+    diverged: BTreeSet<OrderedRolloutId>,
     /// The keys of the rollouts that the plan uploads or downloads.
     keys: BTreeSet<String>,
 }
@@ -63,9 +64,9 @@ pub fn record_new_branches(plan: &mut SyncPlan, state: &SyncState, config: &Sync
                 continue;
             };
             let last_ordinal = read_last_ordinal(&previous.path).unwrap_or(0);
-            knowledge.add(id, previous_id, last_ordinal);
+            knowledge.add(id, &previous_id.id, last_ordinal);
             if changed.first_uploads.contains(id) {
-                let record = rewind_knowledge::record_name(key, previous_id, last_ordinal);
+                let record = rewind_knowledge::record_name(key, &previous_id.id, last_ordinal);
                 added.push(record);
             }
         }
@@ -91,9 +92,9 @@ fn find_new_branches(
     knowledge: &RewindKnowledge,
 ) -> Vec<String> {
     let arrived = &changed.arrived;
-    let ids = local.keys().chain(arrived.keys()).map(|id| &**id);
+    let ids = local.keys().chain(arrived.keys());
     // A newer rollout may be on its way: its records arrive first.
-    let ids: BTreeSet<&str> = ids.chain(knowledge.ids()).collect();
+    let ids: BTreeSet<&OrderedRolloutId> = ids.chain(knowledge.ids()).collect();
     let Some(newest) = ids.last().copied().filter(|_| ids.len() > 1) else {
         return Vec::new();
     };
@@ -108,13 +109,13 @@ fn find_new_branches(
 
     // Of a rollout that diverged, the number of a line does not tell which lines the user knew.
     let has_diverged =
-        |id: &String| changed.diverged.contains(id) || knowledge.has_diverged(id, &ids);
-    let was_unknown = |id: &String, path: &Path| {
+        |id: &OrderedRolloutId| changed.diverged.contains(id) || knowledge.has_diverged(id, &ids);
+    let was_unknown = |id: &OrderedRolloutId, path: &Path| {
         let last_ordinal = read_last_ordinal(path);
         last_ordinal.is_some_and(|last| knowledge.knows(newest, (id, last), &ids) == Some(false))
     };
     let hidden = local_ends.chain(arrived).filter(|(id, rollout)| {
-        **id != newest && (has_diverged(id) || was_unknown(id, &rollout.path))
+        *id != newest && (has_diverged(id) || was_unknown(id, &rollout.path))
     });
     hidden.map(|(_, rollout)| rollout.key.clone()).collect()
 }

@@ -405,7 +405,7 @@ fn plan_separate_conversation(
 
     let old_id = rollouts::id(name)
         .ok_or_else(|| not_convertible("the file name of its conversation has no id"))?;
-    let id = rollouts::derive_conversation_id(&old_id, digest);
+    let id = rollouts::derive_conversation_id(&old_id, name, digest);
     let path = path_of_new_conversation(current, name, &id)
         .ok_or_else(|| not_convertible("the file name of its conversation has no date"))?;
 

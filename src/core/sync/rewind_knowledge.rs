@@ -8,6 +8,7 @@
 //! no machine has: in place of a digest, they have the end of the id of the known rollout and the line number.
 
 use super::{conflict_copies, rollouts};
+use crate::codex::rollout::OrderedRolloutId;
 use std::collections::{BTreeMap, BTreeSet, HashMap, HashSet};
 
 /// Number of hex digits at the end of an id that a record contains.
@@ -18,7 +19,7 @@ type KnownRollout = (String, u64);
 
 /// Maps the id of each rollout of one thread to the rollouts that the user knew when that rollout began.
 #[derive(Debug, Default)]
-pub(super) struct RewindKnowledge(BTreeMap<String, Vec<KnownRollout>>);
+pub(super) struct RewindKnowledge(BTreeMap<OrderedRolloutId, Vec<KnownRollout>>);
 
 fn end_of_id(id: &str) -> &str {
     id.len()
@@ -57,27 +58,31 @@ impl RewindKnowledge {
         threads
     }
 
-    pub(super) fn add(&mut self, id: &str, known_id: &str, last_ordinal: u64) {
-        let known_rollouts = self.0.entry(id.to_owned()).or_default();
+    pub(super) fn add(&mut self, id: &OrderedRolloutId, known_id: &str, last_ordinal: u64) {
+        let known_rollouts = self.0.entry(id.clone()).or_default();
         known_rollouts.push((end_of_id(known_id).to_owned(), last_ordinal));
     }
 
-    pub(super) fn has_records(&self, id: &str) -> bool {
+    pub(super) fn has_records(&self, id: &OrderedRolloutId) -> bool {
         self.0.contains_key(id)
     }
 
     /// Returns true if a conflict about versions of the rollout was ever decided, so that a line number does not
     /// identify a line. Such a decision has a digest where the records of this module have the id of one of the
     /// `rollouts`, which are all rollouts of the thread.
-    pub(super) fn has_diverged(&self, id: &str, rollouts: &BTreeSet<&str>) -> bool {
+    pub(super) fn has_diverged(
+        &self,
+        id: &OrderedRolloutId,
+        rollouts: &BTreeSet<&OrderedRolloutId>,
+    ) -> bool {
         let mut known_rollouts = self.0.get(id).into_iter().flatten();
-        let is_rollout = |known_end: &str| rollouts.iter().any(|id| end_of_id(id) == known_end);
+        let is_rollout = |known_end: &str| rollouts.iter().any(|id| end_of_id(&id.id) == known_end);
         known_rollouts.any(|(known_end, _)| !is_rollout(known_end))
     }
 
     /// Returns the ids of the rollouts with records.
-    pub(super) fn ids(&self) -> impl Iterator<Item = &str> {
-        self.0.keys().map(String::as_str)
+    pub(super) fn ids(&self) -> impl Iterator<Item = &OrderedRolloutId> {
+        self.0.keys()
     }
 
     /// Returns true if the user knew the rollout `other` up to the line `last_ordinal` when the rollout `id` began. A
@@ -85,9 +90,9 @@ impl RewindKnowledge {
     /// are missing, which earlier versions of this program did not write. `rollouts` are all rollouts of the thread.
     pub(super) fn knows(
         &self,
-        id: &str,
-        (other, last_ordinal): (&str, u64),
-        rollouts: &BTreeSet<&str>,
+        id: &OrderedRolloutId,
+        (other, last_ordinal): (&OrderedRolloutId, u64),
+        rollouts: &BTreeSet<&OrderedRolloutId>,
     ) -> Option<bool> {
         let (mut pending_ids, mut visited_ids) = (vec![id], HashSet::new());
         let mut answer = Some(false);
@@ -103,10 +108,10 @@ impl RewindKnowledge {
             }
 
             for (known_end, known_ordinal) in self.0.get(id).into_iter().flatten() {
-                if end_of_id(other) == known_end && *known_ordinal >= last_ordinal {
+                if end_of_id(&other.id) == known_end && *known_ordinal >= last_ordinal {
                     return Some(true);
                 }
-                pending_ids.extend(rollouts.iter().filter(|id| end_of_id(id) == known_end));
+                pending_ids.extend(rollouts.iter().filter(|id| end_of_id(&id.id) == known_end));
             }
         }
 

@@ -2,8 +2,9 @@
 //! conversation, and the new id of a conversation that is created from a conflict copy.
 
 use crate::codex::home::{ARCHIVED_SESSIONS, SESSIONS};
-use crate::codex::rollout::{self, RolloutName};
+use crate::codex::rollout::{self, OrderedRolloutId, RolloutName};
 use crate::io::hash::Sha256Digest;
+use chrono::NaiveDateTime;
 use serde_json::Value;
 use std::io::{self, BufRead, BufReader, Read};
 use std::ops::Range;
@@ -108,14 +109,14 @@ pub(crate) fn rollout_id(key: &str) -> Option<String> {
 /// The ids of a rollout and of its thread, in lower case.
 pub(crate) struct RolloutIds {
     pub thread: String,
-    pub rollout: String,
+    pub rollout: OrderedRolloutId,
 }
 
 /// Returns both ids of a rollout, from a key, a name or a path, like [`id`].
 pub(crate) fn ids(key: &str) -> Option<RolloutIds> {
     Some(RolloutIds {
         thread: id(key)?.to_lowercase(),
-        rollout: rollout_id(key)?,
+        rollout: OrderedRolloutId::parse_name(Path::new(file_name(key)))?,
     })
 }
 
@@ -205,12 +206,23 @@ pub(super) fn read_first_line(path: &Path) -> io::Result<Value> {
 
 /// Returns the id of the conversation that is created from a conflict copy. The id is derived from the content, so that
 /// two machines that decide the same create the same conversation. Its time is up to 4 seconds later than that of the
-/// original id, because lists and commands show only the times of ids.
-pub(crate) fn derive_conversation_id(original_id: &str, contents: &Sha256Digest) -> String {
-    let parse_hex = |digits: &str| u64::from_str_radix(digits, 16).unwrap_or(0);
-    let time = original_id.get(..13).unwrap_or_default().replace('-', "");
-    let delay = 1 + parse_hex(&contents.to_string()[..3]);
-    derive_id(parse_hex(&time) + delay, contents)
+/// original id, because lists and commands show only the times of ids. For an id without a time, the time is that in
+/// `name`, the file name of the original conversation.
+pub(crate) fn derive_conversation_id(
+    original_id: &str,
+    name: &str,
+    contents: &Sha256Digest,
+) -> String {
+    let created = rollout::uuid_time_ms(original_id).or_else(|| parse_time_ms(name));
+    let delay = 1 + u64::from_str_radix(&contents.to_string()[..3], 16).unwrap_or(0);
+    derive_id(created.unwrap_or(0).unsigned_abs() + delay, contents)
+}
+
+/// Returns the time in the name of a rollout in milliseconds since 1970, as if the local time were UTC.
+fn parse_time_ms(name: &str) -> Option<i64> {
+    let time = parse_stem(name)?.strip_prefix("rollout-")?;
+    let time = NaiveDateTime::parse_from_str(time.get(..TIME_BYTES)?, "%Y-%m-%dT%H-%M-%S");
+    Some(time.ok()?.and_utc().timestamp_millis())
 }
 
 /// Returns an id that is derived from `contents`, with a time in milliseconds since 1970.
@@ -327,8 +339,10 @@ mod tests {
 
     #[test]
     fn a_new_id_is_a_version_7_uuid_of_almost_the_same_time() {
-        let [a, b] = [b"a", b"b"].map(|text| derive_conversation_id(ID, &Sha256Digest::of(text)));
-        assert_eq!(a, derive_conversation_id(ID, &Sha256Digest::of(b"a")));
+        let name = format!("rollout-2026-11-18T10-00-00-{ID}.jsonl");
+        let derive = |text: &[u8]| derive_conversation_id(ID, &name, &Sha256Digest::of(text));
+        let [a, b] = [derive(b"a"), derive(b"b")];
+        assert_eq!(a, derive(b"a"));
         // Commands name conversations by the time.
         for (one, other) in [(&a, &b), (&a, &ID.to_owned()), (&b, &ID.to_owned())] {
             assert_ne!(one[..13], other[..13]);
@@ -337,5 +351,14 @@ mod tests {
         assert_eq!(&a[13..15], "-7", "{a}");
         let name = format!("rollout-2026-11-18T10-00-00-{a}.jsonl");
         assert_eq!(id(&name), Some(a));
+    }
+
+    #[test]
+    fn a_new_id_has_the_time_of_the_file_name_if_the_old_id_has_none() {
+        let old = "c9e9da7a-486a-4153-9d2c-0b6a3b1c7d55";
+        let name = format!("rollout-2025-09-01T10-00-00-{old}.jsonl");
+        let new = derive_conversation_id(old, &name, &Sha256Digest::of(b"a"));
+        let time = rollout::uuid_time_ms(&new).unwrap();
+        assert!((1..=4096).contains(&(time - 1_756_720_800_000)), "{new}");
     }
 }

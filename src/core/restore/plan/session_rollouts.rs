@@ -5,7 +5,7 @@ use super::live_files::LiveFiles;
 use super::request::{RestoreRequest, RestoreTarget};
 use super::restore_plan::RestorePlan;
 use crate::archive::{ArchiveReader, EntryName, FileEntry, file_extract, parse_rollout_name};
-use crate::codex::rollout::{self, Relation, parse_rollout_id};
+use crate::codex::rollout::{self, OrderedRolloutId, Relation};
 use crate::io::IoContext;
 use crate::restore::error::RestoreError;
 use std::fs::File;
@@ -80,9 +80,8 @@ fn plan_removal_of_later_rollouts(plan: &mut RestorePlan, live: &LiveFiles, thre
         parse_rollout_name(name.as_path()).is_some_and(|file| file.id() == Some(thread_id))
     };
 
-    let rollout_id = |name: &EntryName| parse_rollout_id(name.as_path());
+    let rollout_id = |name: &EntryName| OrderedRolloutId::parse_name(name.as_path());
     let archived = plan.writes.iter().filter(is_of_thread);
-    // The ids of rollouts are UUIDs that begin with a time, so their order is the order of creation.
     let newest_archived_id = archived.filter_map(|name| rollout_id(&name)).max();
 
     let unrestored = live.names.without(&plan.writes);

@@ -1,15 +1,16 @@
 //! Finds the newest rollout of each rewound thread by the names and places of the files.
 
+use crate::codex::rollout::OrderedRolloutId;
 use crate::sync::decide::choose_folder;
 use crate::sync::file_group::FileGroup;
 use crate::sync::rollouts;
 use crate::sync::state::SyncState;
 use std::collections::HashMap;
 
-/// The newest rollout of a rewound thread. Ids of rollouts are in the order of time.
+/// The newest rollout of a rewound thread.
 #[derive(PartialEq, Eq, PartialOrd, Ord)]
 pub(super) struct NewestRewind {
-    rollout_id: String,
+    rollout_id: OrderedRolloutId,
     /// True if the rollout is in the archive after this sync.
     pub is_archived: bool,
 }
