@@ -1,7 +1,7 @@
 //! Deletions with `delete_policy = "propagate"`, also in killed runs.
 
 use crate::support::injection::{can_inject, kill_numbers, run_ends_before_call};
-use crate::support::pair::{META, Pair, ROLLOUT, actions};
+use crate::support::pair::{META, Pair, ROLLOUT, SKILL, actions};
 use std::fs;
 
 /// Number of calls of one kind at which a run is killed, at most.
@@ -235,6 +235,45 @@ fn i2_a_deletion_does_not_apply_to_the_older_version_of_a_machine_that_is_behind
         }
         for root in [pair.home("a"), pair.home("b"), pair.cloud()] {
             assert!(!root.join(ROLLOUT).exists(), "{deleting}");
+        }
+    }
+}
+
+#[test]
+fn a_conversation_that_gets_an_excluded_name_is_not_deleted() {
+    let name = ROLLOUT.rsplit('/').next().unwrap();
+    let archived = format!("archived_sessions/{name}");
+    let packed = format!("{ROLLOUT}.zst");
+    for (glob, moved) in [
+        ("*.zst", &packed),
+        ("archived_sessions/*", &archived),
+        ("archived_sessions", &archived),
+    ] {
+        for policy in ["propagate", "never"] {
+            let pair = Pair::new();
+            pair.configure(
+                "a",
+                &format!("[sync]\ndelete_policy = \"{policy}\"\n[filters]\nexclude_globs = [\"{glob}\"]\n"),
+            );
+            pair.configure("b", PROPAGATE);
+            pair.sync(&[(ROLLOUT, META), (SKILL, "one")]);
+            fs::remove_file(pair.home("a").join(ROLLOUT)).unwrap();
+            let moved = pair.put("a", moved, META);
+            if glob == "*.zst" {
+                fs::write(&moved, zstd::encode_all(META.as_bytes(), 1).unwrap()).unwrap();
+            }
+            for name in ["a", "b", "a"] {
+                let label = format!("{glob} {policy} {name}");
+                assert_eq!(actions(&pair.apply(name)), [""; 0], "{label}");
+            }
+            assert_eq!(pair.text("b", ROLLOUT), META);
+            // Turns of the other machine arrive.
+            let longer = format!("{META}{{\"n\":1}}\n");
+            pair.put("b", ROLLOUT, &longer);
+            pair.apply("b");
+            pair.apply("a");
+            assert_eq!(pair.text("a", ROLLOUT), longer, "{glob} {policy}");
+            assert!(moved.exists());
         }
     }
 }

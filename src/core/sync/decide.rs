@@ -34,6 +34,8 @@ pub(crate) struct FileFacts {
     pub newer: Option<Side>,
     /// [`FormerVersion::No`] for conversations and files of lines.
     pub former: FormerVersion,
+    /// True if the home has the conversation under an excluded name only, so that the absent file is no deletion.
+    pub is_excluded: bool,
     /// True if another machine requests the deletion of this version.
     pub deletion_requested: bool,
     /// True if a rollout that stays continues this one. Read only for a rollout that would be deleted.
@@ -143,6 +145,7 @@ pub(crate) fn decide(facts: FileFacts, rules: DecisionRules) -> FileDecision {
     };
     match (facts.local, facts.remote) {
         (Absent, Absent) | (Unchanged, Unchanged) => FileDecision::Nothing,
+        (Absent, Unchanged) if facts.is_excluded => FileDecision::Nothing,
         (Absent, New) => FileDecision::Copy(Side::Remote, CopyReason::OnlyOneSide),
         (New, Absent) => FileDecision::Copy(Side::Local, CopyReason::OnlyOneSide),
         (Absent, Unchanged) if propagates => FileDecision::DeleteCloud,
@@ -283,6 +286,7 @@ mod tests {
             is_rewritten: false,
             newer: None,
             former: FormerVersion::No,
+            is_excluded: false,
             deletion_requested: false,
             is_continued: false,
             is_decided: false,
@@ -468,6 +472,11 @@ mod tests {
             decide(facts(Plain, Absent, Unchanged, None), rules),
             D::DeleteCloud
         );
+        let mut excluded = facts(Rollout, Absent, Unchanged, None);
+        excluded.is_excluded = true;
+        for rules in [rules, RULES] {
+            assert_eq!(decide(excluded, rules), D::Nothing);
+        }
         let mut gone = facts(Plain, Unchanged, Absent, None);
         assert_eq!(
             decide(gone, rules),

@@ -38,6 +38,7 @@ impl<'a> FactReader<'a> {
                 is_rewritten: false,
                 newer: None,
                 former: FormerVersion::No,
+                is_excluded: local.is_none() && self.is_excluded_locally(key),
                 deletion_requested: false,
                 is_continued: false,
                 is_decided: self.request.decides(&path),
@@ -263,6 +264,7 @@ impl<'a> FactReader<'a> {
         }
 
         match (&file.local, &file.remote) {
+            (None, Some(_)) if file.facts.is_excluded => {}
             (None, Some(remote)) if file.facts.remote == Presence::Unchanged => {
                 // If the home was restored from an archive, which may never have contained the file, that is no
                 // deletion. If equality was inferred from mtimes only, the deleted content is unknown, so the remote

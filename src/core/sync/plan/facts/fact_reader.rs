@@ -8,7 +8,7 @@ use crate::sync::file_group::FileGroup;
 use crate::sync::plan::request::PlanRequest;
 use crate::sync::records::Records;
 use crate::sync::scope::Scope;
-use std::collections::HashMap;
+use std::collections::{HashMap, HashSet};
 use std::sync::OnceLock;
 
 pub(crate) struct FactReader<'a> {
@@ -22,6 +22,8 @@ pub(crate) struct FactReader<'a> {
     /// By the id of the thread; see [`find_newest_rewinds`].
     pub(super) newest_rewinds: HashMap<String, NewestRewind>,
     pub(super) continued: OnceLock<ContinuedRollouts>,
+    /// The keys of the local conversations that `exclude_globs` excludes; empty without globs.
+    pub(super) excluded_keys: OnceLock<HashSet<String>>,
 }
 
 impl<'a> FactReader<'a> {
@@ -56,6 +58,7 @@ impl<'a> FactReader<'a> {
             groups,
             newest_rewinds: find_newest_rewinds(groups, &records.state),
             continued: OnceLock::new(),
+            excluded_keys: OnceLock::new(),
         }
     }
 }

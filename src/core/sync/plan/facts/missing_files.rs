@@ -1,15 +1,16 @@
 //! Files of the last sync that a side no longer has, or that the configuration no longer includes.
 
 use super::fact_reader::FactReader;
+use crate::history::files;
 use crate::io::IoError;
 use crate::io::hash::Sha256Digest;
 use crate::sync::config::DeletePolicy;
 use crate::sync::file_group::FileGroup;
-use crate::sync::identity;
 use crate::sync::scope::ScopeMatch;
 use crate::sync::sides::{Side, Stat};
 use crate::sync::state::SyncedFile;
-use std::collections::{BTreeMap, HashMap};
+use crate::sync::{identity, rollouts};
+use std::collections::{BTreeMap, HashMap, HashSet};
 
 #[derive(Debug, Default)]
 pub(crate) struct MissingFiles {
@@ -65,6 +66,7 @@ impl FactReader<'_> {
                 None if self.is_out_of_scope(last) || records.has_deletion(key) => {
                     files.forgotten.push(key.clone());
                 }
+                None if self.is_excluded_locally(key) => {}
                 None => {
                     files.count += 1;
                     files.lost += 1;
@@ -85,6 +87,25 @@ impl FactReader<'_> {
         [&last.local, &last.remote]
             .into_iter()
             .all(|file| self.scope.classify(&file.path) == ScopeMatch::Excluded)
+    }
+
+    /// Returns true if the home has a file of this conversation under a name that `exclude_globs` excludes, as after
+    /// `codex archive` or `storage shrink`.
+    pub(super) fn is_excluded_locally(&self, key: &str) -> bool {
+        let excluded_keys = self.excluded_keys.get_or_init(|| {
+            if self.config.scope.exclude.is_empty() {
+                return HashSet::new();
+            }
+            // The scan does not enter excluded folders.
+            let (local_files, _) = files::find_readable(&self.config.local);
+            let paths = local_files.iter().filter_map(|file| file.relative.to_str());
+            let paths = paths.map(|path| path.replace('\\', "/"));
+            let excluded_paths = paths.filter(|path| self.scope.is_excluded(path));
+            excluded_paths
+                .filter_map(|path| rollouts::key(&path))
+                .collect()
+        });
+        excluded_keys.contains(key)
     }
 
     fn is_on_both_sides(&self, last: &SyncedFile) -> Result<bool, IoError> {
