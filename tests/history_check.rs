@@ -73,20 +73,20 @@ impl Home {
         fs::write(path, text).unwrap();
     }
 
-    fn sql(&self, sql: &str) {
+    pub(crate) fn sql(&self, sql: &str) {
         let database = Connection::open(self.path("state_5.sqlite")).unwrap();
         database.execute_batch(sql).unwrap();
         database.close().unwrap();
     }
 
-    fn row(&self, n: u32, column: &str) -> String {
+    pub(crate) fn row(&self, n: u32, column: &str) -> String {
         let database = Connection::open(self.path("state_5.sqlite")).unwrap();
         let sql = format!("SELECT CAST({column} AS TEXT) FROM threads WHERE lower(id)=?1");
         let value: Option<String> = database.query_row(&sql, [id(n)], |row| row.get(0)).unwrap();
         value.unwrap_or_default()
     }
 
-    fn run(&self, args: &[&str]) -> Run {
+    pub(crate) fn run(&self, args: &[&str]) -> Run {
         self.env.run(["history"].iter().chain(args))
     }
 
@@ -517,7 +517,7 @@ fn an_undo_keeps_the_replaced_state_and_verifies_the_snapshot() {
     let broken = home.env.tree("home/.codex");
     let _ = home.run(&["repair"]).code(0);
     home.sql(&format!(
-        "UPDATE threads SET name='later' WHERE id='{}'",
+        "UPDATE threads SET title='later' WHERE id='{}'",
         id(1)
     ));
     let later = home.env.tree("home/.codex");

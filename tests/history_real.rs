@@ -542,7 +542,7 @@ fn an_undo_keeps_conversations_that_began_after_the_repair_in_the_list() {
 
     let before = lab.world.tree("home/.codex");
     let planned = lab.manager(["history", "undo", "--dry-run"]).code(0);
-    let kept = "would be kept in Codex's list: 2 conversations that began or continued later";
+    let kept = "would be kept in Codex's list: 2 conversations that began or changed later";
     assert!(planned.stdout.contains(kept), "{planned}");
     assert_same_tree(&before, &lab.world.tree("home/.codex"));
 

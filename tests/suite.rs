@@ -57,6 +57,7 @@ mod history_check;
 mod history_faults;
 mod history_real;
 mod history_rebuild;
+mod history_undo;
 mod hostile;
 mod hostile_exports;
 mod import_switchers;

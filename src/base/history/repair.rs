@@ -9,7 +9,7 @@ use super::rollout;
 use super::row::{self, RowFacts};
 use super::scratch_database;
 use super::scratch_projection::{self, ScratchProjections};
-use super::snapshot::{self, RepairSnapshot, RepairSnapshots, SnapshotReason};
+use super::snapshot::{self, RepairSnapshot, RepairSnapshots, RepairedValues, SnapshotReason};
 use super::thread_rollouts::{self, ThreadChain, select_newest_of_each_thread};
 use super::unreadable::{ContinuedRollout, delete_unfitting_projections, find_unprojected_bases};
 use super::{HistoryError, JOURNAL, SkippedFile, for_each_file};
@@ -18,7 +18,7 @@ use crate::codex::threads::live;
 use crate::codex::threads::staged::{self, RowGroup};
 use crate::codex::{
     CodexConfig, Holder, Program, Projections, RowChange, RowValues, database_sidecars, home,
-    projections, threads,
+    parse_rollout_id, projections, threads,
 };
 use crate::io::{Environment, IoContext, atomic, changed_ns, tree};
 use crate::journal::{self, FileExchange, IdleHome, Recovery};
@@ -77,7 +77,9 @@ pub fn apply(
     }
 
     let snapshots = RepairSnapshots::lock(context.manager_home)?;
-    let snapshot = snapshots.create(context.home, SnapshotReason::Repair, files, now)?;
+    let repaired = Some(plan.repaired_values());
+    let reason = SnapshotReason::Repair;
+    let snapshot = snapshots.create(context.home, reason, files, repaired, now)?;
 
     // Again, because Codex may have been started meanwhile.
     let result = require_unused_home(context).and_then(|()| change_rows(&database, plan));
@@ -345,7 +347,7 @@ fn recreate_database(
     }
 
     let reason = SnapshotReason::Repair;
-    exchange_after_snapshot(context, reason, copied_files, now, |exchange, _| {
+    exchange_after_snapshot(context, reason, copied_files, None, now, |exchange, _| {
         install_database(exchange, &scratch.database, &target, context)
     })
 }
@@ -356,13 +358,14 @@ fn exchange_after_snapshot(
     context: &RepairContext<'_>,
     reason: SnapshotReason,
     files: Vec<PathBuf>,
+    repaired: Option<RepairedValues>,
     now: DateTime<Utc>,
     exchange: impl FnOnce(FileExchange, &RepairSnapshot) -> Result<(), HistoryError>,
 ) -> Result<RepairSnapshot, HistoryError> {
     let snapshots = RepairSnapshots::lock(context.manager_home)?;
     let policy = &IdleHome { env: context.env };
     let begun = FileExchange::begin(context.manager_home, JOURNAL, context.home, policy)?;
-    let snapshot = snapshots.create(context.home, reason, files, now)?;
+    let snapshot = snapshots.create(context.home, reason, files, repaired, now)?;
     exchange(begun, &snapshot).inspect_err(|_| {
         // After a pending exchange is finished, `history undo` needs the snapshot.
         if !FileExchange::is_pending(context.manager_home, JOURNAL) {
@@ -387,10 +390,12 @@ fn install_database(
     Ok(exchange.commit(&IdleHome { env: context.env })?)
 }
 
-/// The conversations that began after a snapshot, or that it has and that continued. An undo keeps their rows.
+/// The conversations that began, continued or changed after a snapshot. An undo keeps their rows.
 #[derive(Debug, Default)]
 pub struct LaterRows {
     pub ids: Vec<String>,
+    /// The ids of their rollouts, which differ from `ids` after a rewind.
+    rollout_ids: Vec<String>,
     database: PathBuf,
 }
 
@@ -412,22 +417,41 @@ impl LaterRows {
         };
 
         let snapshot_ms = snapshot.document.created_at.timestamp_millis();
-        let read_ids = || {
+        let repaired = snapshot.document.repaired.as_ref();
+        let read_rows = || {
             // Rows cannot be added to a damaged database.
-            let known_ids = threads::fold_rows(&copy, HashSet::new, |ids, row| {
-                ids.insert(row.id);
+            let old_rows = threads::fold_rows(&copy, HashMap::new, |rows, row| {
+                rows.insert(row.id, [row.rollout_path, row.mode, row.name]);
             });
-            let known_ids = known_ids.ok()??;
-            let ids = threads::fold_rows(&database, Vec::new, |ids, row| {
+            let old_rows = old_rows.ok()??;
+            let later_rows = threads::fold_rows(&database, Self::default, |later, row| {
+                let old_values = old_rows.get(&row.id);
                 // A row that the repair added has the time of its rollout.
-                let updated_ms = row.updated_ms.filter(|_| known_ids.contains(&row.id));
-                let is_later = row.created_ms.max(updated_ms) >= Some(snapshot_ms);
-                ids.extend(is_later.then_some(row.id));
+                let updated_ms = row.updated_ms.filter(|_| old_values.is_some());
+                // Codex archives, migrates and renames a conversation without a change of its times. So a path, mode or
+                // name that is neither in the snapshot nor one of the repair is later.
+                let is_changed = |repaired: &RepairedValues| {
+                    let repaired_values = repaired.get(&row.id).into_iter().flatten();
+                    let old_values = old_values.into_iter().flatten();
+                    let known_values: Vec<_> = old_values.chain(repaired_values).collect();
+                    let mut values = [&row.rollout_path, &row.mode, &row.name].into_iter();
+                    values.any(|value| !value.is_empty() && !known_values.contains(&value))
+                };
+                let is_later = row.created_ms.max(updated_ms) >= Some(snapshot_ms)
+                    || repaired.is_some_and(is_changed);
+                if is_later {
+                    let rollout_id = parse_rollout_id(Path::new(&row.rollout_path));
+                    later.rollout_ids.extend(rollout_id);
+                    later.ids.push(row.id);
+                }
             });
-            ids.ok()?
+            later_rows.ok()?
         };
-        let ids = read_ids().unwrap_or_default();
-        Ok(Self { ids, database })
+        let later_rows = read_rows().unwrap_or_default();
+        Ok(Self {
+            database,
+            ..later_rows
+        })
     }
 
     /// Adds the rows to `staged`, if it is going to be a database of conversations. `current` is the state before the
@@ -452,14 +476,14 @@ impl LaterRows {
         let Some(live) = current.extract_database(target, atomic::parent_of(staged))? else {
             return Ok(());
         };
-        let ids = self.ids.iter().cloned().collect();
+        let ids = self.ids.iter().chain(&self.rollout_ids).cloned().collect();
         staged::copy_rows(staged, &live, &ids, group)?;
         Ok(tree::remove(&live)?)
     }
 }
 
-/// Restores the state before a repair, and keeps the rows of conversations that began or continued later. Takes a
-/// snapshot of the current state first and returns it with these conversations.
+/// Restores the state before a repair, and keeps the rows of conversations that began, continued or changed later.
+/// Takes a snapshot of the current state first and returns it with these conversations.
 ///
 /// # Errors
 /// A process uses the home, a copy in `snapshot` is damaged, or a file cannot be written. Then no file is changed, or
@@ -477,7 +501,9 @@ pub fn undo(
     let mut later_rows = LaterRows::default();
 
     let reason = SnapshotReason::Undo;
-    let current = exchange_after_snapshot(context, reason, paths, now, |exchange, current| {
+    // An undo of this undo restores the values of the repair.
+    let repaired = snapshot.document.repaired.clone();
+    let kept = exchange_after_snapshot(context, reason, paths, repaired, now, |begun, current| {
         later_rows = LaterRows::read(context, snapshot)?;
         let copied_ns = snapshot.copied_ns();
         let is_later = |path: &PathBuf| path.metadata().is_ok_and(|m| changed_ns(&m) > copied_ns);
@@ -491,9 +517,9 @@ pub fn undo(
             }
             Ok(())
         };
-        snapshot::restore(snapshot, &finish, exchange, policy, now)
+        snapshot::restore(snapshot, &finish, begun, policy, now)
     })?;
-    Ok((current, later_rows))
+    Ok((kept, later_rows))
 }
 
 /// Finishes or undoes an exchange of files that was killed, by an undo or by a repair that recreates

@@ -6,6 +6,7 @@ use super::id::ConversationId;
 use super::rollout::SessionMeta;
 use super::row;
 use super::session_index::ThreadNameIndex;
+use super::snapshot::RepairedValues;
 use super::unreadable::{ContinuedRollout, UnreadableCause, UnreadableConversation};
 use super::{HistoryError, SkippedFile, for_each_file};
 use crate::codex::threads::{PAGINATED, RowTexts};
@@ -14,6 +15,9 @@ use crate::io::{Environment, pluralize};
 use serde::Serialize;
 use std::collections::HashMap;
 use std::path::{Path, PathBuf};
+
+/// The mode of conversations whose rollouts Codex has not migrated.
+const LEGACY: &str = "legacy";
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize)]
 #[serde(rename_all = "lowercase")]
@@ -45,6 +49,9 @@ pub struct RepairChange {
     pub to: String,
     #[serde(skip)]
     pub(super) archived: bool,
+    /// True if the rollout of a new row is paginated.
+    #[serde(skip)]
+    is_paginated: bool,
     /// The texts of a row that lacks them.
     #[serde(skip)]
     pub(super) texts: RowTexts,
@@ -61,18 +68,23 @@ impl RepairChange {
             from,
             to,
             archived: false,
+            is_paginated: false,
             texts: RowTexts::default(),
             row_id: None,
         }
     }
 
-    /// Returns the change of an existing row; `None` if the change adds a row or concerns no row.
-    pub(super) fn to_row_change(&self) -> Option<RowChange> {
-        let id = match &self.row_id {
+    /// Returns the id exactly as the row has it.
+    fn row_id(&self) -> String {
+        match &self.row_id {
             Some(id) => id.clone().into_string(),
             None => self.id.to_string(),
-        };
+        }
+    }
 
+    /// Returns the change of an existing row; `None` if the change adds a row or concerns no row.
+    pub(super) fn to_row_change(&self) -> Option<RowChange> {
+        let id = self.row_id();
         let to = self.to.clone();
         match self.action {
             RepairAction::Path => Some(RowChange::Path {
@@ -200,6 +212,24 @@ impl RepairPlan {
         self.recreates_database || !self.unprojected.is_empty()
     }
 
+    /// Returns the paths, modes and names before and after the repair, by the ids of the rows.
+    pub(super) fn repaired_values(&self) -> RepairedValues {
+        let mut values = RepairedValues::new();
+        for change in &self.changes {
+            let mode = match change.action {
+                RepairAction::Path | RepairAction::Name | RepairAction::Mode => None,
+                RepairAction::AddRow if change.is_paginated => Some(PAGINATED),
+                RepairAction::AddRow => Some(LEGACY),
+                RepairAction::Preview | RepairAction::Turns | RepairAction::Database => continue,
+            };
+            let of_row = values.entry(change.row_id()).or_default();
+            of_row.extend(change.from.clone());
+            of_row.push(change.to.clone());
+            of_row.extend(mode.map(str::to_owned));
+        }
+        values
+    }
+
     /// Adds the rows of conversations that have none, unless Codex recreates the database, and the names that the user
     /// gave to these conversations.
     fn add_missing(
@@ -213,8 +243,10 @@ impl RepairPlan {
             // Codex adds the rows itself when it recreates the database.
             if !self.recreates_database {
                 let path = self.recorded_path(conversations, &missing.id, &missing.path);
+                let used_rollout = conversations.rollouts_of(&missing.id).first();
                 self.changes.push(RepairChange {
                     archived: missing.archived,
+                    is_paginated: used_rollout.is_some_and(|rollout| rollout.is_paginated),
                     ..RepairChange::new(missing.id.clone(), RepairAction::AddRow, None, path)
                 });
             }
@@ -232,11 +264,9 @@ impl RepairPlan {
             let turns_shown = conversation.turns_shown.to_string();
             let turns_on_disk = || pluralize(conversation.turns_on_disk, "turn");
             let (action, from, to) = match conversation.cause {
-                UnreadableCause::Mode => (
-                    RepairAction::Mode,
-                    "legacy".to_owned(),
-                    PAGINATED.to_owned(),
-                ),
+                UnreadableCause::Mode => {
+                    (RepairAction::Mode, LEGACY.to_owned(), PAGINATED.to_owned())
+                }
                 UnreadableCause::Unprojected(rollouts) => {
                     self.unprojected.extend(rollouts);
                     (RepairAction::Turns, turns_shown, turns_on_disk())

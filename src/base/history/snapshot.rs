@@ -12,6 +12,7 @@ use crate::io::{
 use crate::journal::{FileExchange, RecoveryPolicy};
 use chrono::{DateTime, Utc};
 use serde::{Deserialize, Serialize};
+use std::collections::BTreeMap;
 use std::fs::{self, File};
 use std::io::{self, Seek};
 use std::path::{Path, PathBuf};
@@ -43,7 +44,12 @@ pub struct RepairSnapshotFile {
     pub undone_at: Option<DateTime<Utc>>,
     /// The copied files, and those that were absent.
     pub files: Vec<SnapshotEntry>,
+    /// `None` in the snapshots of older versions, and if Codex recreated the database.
+    pub repaired: Option<RepairedValues>,
 }
+
+/// The paths, modes and names before and after a repair, by the ids of the rows that it changed or added.
+pub type RepairedValues = BTreeMap<String, Vec<String>>;
 
 impl Document for RepairSnapshotFile {
     const SCHEMA: u64 = 1;
@@ -136,6 +142,7 @@ impl RepairSnapshots {
         codex_home: &Path,
         reason: SnapshotReason,
         files: Vec<PathBuf>,
+        repaired: Option<RepairedValues>,
         now: DateTime<Utc>,
     ) -> Result<RepairSnapshot, HistoryError> {
         let name = now.format("%Y%m%dT%H%M%SZ").to_string();
@@ -148,6 +155,7 @@ impl RepairSnapshots {
                 codex_home: codex_home.to_path_buf(),
                 created_at: now,
                 reason,
+                repaired,
                 ..RepairSnapshotFile::default()
             },
         };

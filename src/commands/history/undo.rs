@@ -14,8 +14,9 @@ use codex_manager_core::io::quantity::pluralize;
 
 /// Restore the state before the last repair
 ///
-/// Requires that Codex is closed. Conversations that began or continued after the repair stay as they are. A name, a pin, a
-/// project or an archiving of another conversation is undone too. The state before the undo is kept, for `--snapshot`.
+/// Requires that Codex is closed. Conversations that began, continued, or were renamed, archived or migrated after the
+/// repair stay as they are. A pin or a project of another conversation is undone too. The state before the undo is
+/// kept, for `--snapshot`.
 #[derive(Debug, Args)]
 #[command(after_help = "Examples:
   codex-manager history undo
@@ -65,7 +66,7 @@ impl UndoArgs {
         if !later_rows.ids.is_empty() {
             let conversations = pluralize(later_rows.ids.len(), "conversation");
             context.ui.prose(format_args!(
-                "{would_be_text}kept in Codex's list: {conversations} that began or continued later"
+                "{would_be_text}kept in Codex's list: {conversations} that began or changed later"
             ));
         }
         if let Some(state_before_undo) = &state_before_undo {
