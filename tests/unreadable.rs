@@ -89,6 +89,28 @@ fn codex_shows_all_turns_of_a_rewound_conversation_after_a_repair() {
 }
 
 #[test]
+fn one_repair_restores_the_list_and_the_turns_of_rewound_conversations() {
+    let Some(lab) = Lab::new() else { return };
+    let id = rewound(&lab);
+    let home = lab.home();
+    for entry in fs::read_dir(&home).expect("a folder").flatten() {
+        if entry.file_name().to_string_lossy().contains(".sqlite") {
+            fs::remove_file(entry.path()).expect("remove");
+        }
+    }
+    let _ = lab.manager(["history", "repair", "--yes"]).code(0);
+    let _ = lab.manager(["history", "undo", "--yes"]).code(0);
+    for name in ["state_5.sqlite", "thread_history_1.sqlite"] {
+        assert!(!home.join(name).exists(), "{name}");
+    }
+    let _ = lab.manager(["history", "repair", "--yes"]).code(0);
+    let _ = lab.manager(["history", "check"]).code(0);
+    lab.resume(&home, &id, "seven");
+    let expected = ["one", "two", "six", "seven"];
+    assert_eq!(lab.user_messages(&home, &id), expected);
+}
+
+#[test]
 fn a_legacy_row_of_a_migrated_rollout_gets_the_correct_history_mode() {
     let Some(lab) = Lab::new() else { return };
     let (home, id) = (lab.home(), lab.say("one"));

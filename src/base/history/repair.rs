@@ -71,9 +71,7 @@ pub fn apply(
 
     let mut files = database_and_sidecar_paths(&database);
     if projected.is_some() || !plan.shortened.is_empty() {
-        let projections_database = plan.projections.clone();
-        let projections = projections_database.unwrap_or_else(|| new_projections_path(context));
-        files.extend(database_and_sidecar_paths(&projections));
+        files.extend(projection_paths(context, plan));
     }
 
     let snapshots = RepairSnapshots::lock(context.manager_home)?;
@@ -94,15 +92,7 @@ pub fn apply(
         }
     })?;
 
-    // Two databases have no common transaction. A failure or a kill here leaves old projections, and the next
-    // repair finds them.
-    match change_projections(context, plan, projected.as_ref()) {
-        Ok(()) => Ok(snapshot),
-        Err(error) => Err(HistoryError::Unprojected {
-            snapshot: snapshot.name(),
-            source: error.into(),
-        }),
-    }
+    finish_projections(context, plan, projected.as_ref(), snapshot)
 }
 
 /// Has Codex project the rollouts of the plan in a scratch home.
@@ -117,6 +107,24 @@ fn project_rollouts(
 
     let program = program.ok_or_else(|| HistoryError::NotRebuilt("Codex was not found".into()))?;
     scratch_projection::create_scratch_projections(context, program, &plan.unprojected).map(Some)
+}
+
+/// Changes the projections after the rows, and returns the snapshot.
+fn finish_projections(
+    context: &RepairContext<'_>,
+    plan: &RepairPlan,
+    projected: Option<&ScratchProjections>,
+    snapshot: RepairSnapshot,
+) -> Result<RepairSnapshot, HistoryError> {
+    // Two databases have no common transaction. A failure or a kill here leaves old projections, and the next
+    // repair finds them.
+    match change_projections(context, plan, projected) {
+        Ok(()) => Ok(snapshot),
+        Err(error) => Err(HistoryError::Unprojected {
+            snapshot: snapshot.name(),
+            source: error.into(),
+        }),
+    }
 }
 
 /// Adds the projections to Codex's database, and deletes the projections of rollouts that became shorter.
@@ -314,9 +322,15 @@ fn database_and_sidecar_paths(database: &Path) -> Vec<PathBuf> {
     vec![database.to_path_buf(), wal, shm, journal]
 }
 
+/// Like [`database_and_sidecar_paths`], for the projections, which may not exist yet.
+fn projection_paths(context: &RepairContext<'_>, plan: &RepairPlan) -> Vec<PathBuf> {
+    let database = plan.projections.clone();
+    database_and_sidecar_paths(&database.unwrap_or_else(|| new_projections_path(context)))
+}
+
 fn recreate_database(
     context: &RepairContext<'_>,
-    plan: &RepairPlan,
+    plan: &mut RepairPlan,
     program: Option<&Program>,
     now: DateTime<Utc>,
 ) -> Result<RepairSnapshot, HistoryError> {
@@ -336,6 +350,17 @@ fn recreate_database(
     })?;
 
     let folder = threads::find_state_folder(context.home, context.env);
+    // Without rows, the check compares no conversation with its projections.
+    let ids = plan.conversations.iter();
+    let ids = ids.map(|rollout| rollout.id.to_string()).collect();
+    plan.unprojected = find_unprojected_rollouts(context, &ids);
+    plan.projections = Projections::read_folder(&folder).database;
+    let projected = match project_rollouts(context, plan, Some(program)) {
+        // Codex opens none of them. The check after the repair reports them.
+        Err(HistoryError::NotRebuilt(_)) => None,
+        projected => projected?,
+    };
+
     let target = folder.join(scratch.database.file_name().unwrap_or_default());
 
     // The snapshot gets the logs too, because the old database may be complete only with them.
@@ -345,11 +370,16 @@ fn recreate_database(
     {
         copied_files.extend(database_and_sidecar_paths(old_database));
     }
+    if projected.is_some() {
+        copied_files.extend(projection_paths(context, plan));
+    }
 
     let reason = SnapshotReason::Repair;
-    exchange_after_snapshot(context, reason, copied_files, None, now, |exchange, _| {
-        install_database(exchange, &scratch.database, &target, context)
-    })
+    let snapshot =
+        exchange_after_snapshot(context, reason, copied_files, None, now, |exchange, _| {
+            install_database(exchange, &scratch.database, &target, context)
+        })?;
+    finish_projections(context, plan, projected.as_ref(), snapshot)
 }
 
 /// Takes a snapshot of `files` and returns it after `exchange` has exchanged files. An error leaves no snapshot, unless

@@ -88,8 +88,12 @@ impl RepairArgs {
         // After a skipped file, differences are expected.
         if !report.needs_no_repair() && plan.skipped.is_empty() {
             let message = "the check after the repair still finds differences";
-            return Err(CommandError::failed(message)
-                .hint("restore the previous state with: codex-manager history undo"));
+            let hint = if plan.recreates_database {
+                "run the same command again to repair the rest"
+            } else {
+                "restore the previous state with: codex-manager history undo"
+            };
+            return Err(CommandError::failed(message).hint(hint));
         }
         Ok(Outcome::partial_if(remaining > 0))
     }
