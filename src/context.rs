@@ -16,6 +16,7 @@ use codex_manager_core::io::beneath::{self, FollowedLinks};
 use codex_manager_core::io::clock::{Clock, Timestamp, Zone};
 pub(crate) use codex_manager_core::io::environment::Environment;
 use codex_manager_core::io::{IoError, OrdinaryPath};
+use codex_manager_core::vault::state;
 use std::ffi::OsString;
 use std::fmt::Display;
 use std::path::{Path, PathBuf};
@@ -130,6 +131,11 @@ impl Context {
 
     pub(crate) fn manager_home(&self) -> &Path {
         &self.settings.manager_home
+    }
+
+    /// Returns the id of this machine and manager home; `None` if there is none yet, or if it cannot be read.
+    pub(crate) fn machine(&self) -> Option<String> {
+        state::read(&self.settings.manager_home).ok()?.machine
     }
 
     /// Finds the Codex program of the settings.

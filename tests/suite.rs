@@ -98,6 +98,7 @@ mod old_codex;
 mod old_rollouts;
 mod older_archives;
 mod older_exports;
+mod other_machines;
 mod other_owner;
 mod owners;
 mod pasteable;

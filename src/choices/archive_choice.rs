@@ -22,7 +22,8 @@ pub(crate) fn find_latest<'r>(
     context: &Context,
     accepts: impl Fn(&ArchiveRecord) -> bool,
 ) -> Result<&'r ArchiveRecord> {
-    let archives = store::list_latest_first(records, context.codex_home(), &accepts);
+    let (home, machine) = (context.codex_home(), context.machine());
+    let archives = store::list_latest_first(records, home, machine.as_deref(), &accepts);
     if let Some(record) = archives.get(offset) {
         return Ok(record);
     }

@@ -329,8 +329,9 @@ fn make_checked_plan(
     // A file that changed since its check is checked again.
     checks.retain(|name, check| stamps.get(name.as_str()) == Some(&&check.stamp));
     let stamp = |name: &str| stamps.get(name).and_then(|s| (*s).clone());
-    let candidates = archives.iter().filter_map(RetentionCandidate::from_record);
-    let mut candidates: Vec<_> = candidates.collect();
+    let machine = context.machine();
+    let to_candidate = |record| RetentionCandidate::from_record(record, machine.as_deref());
+    let mut candidates: Vec<_> = archives.iter().filter_map(to_candidate).collect();
 
     loop {
         set_checked_soundness(&mut candidates, checks);

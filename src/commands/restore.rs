@@ -135,7 +135,8 @@ fn find_preferred<'r>(
     name: &str,
     context: &Context,
 ) -> Result<&'r ArchiveRecord> {
-    let preferred = store::find_preferred(records, context.codex_home(), |r| {
+    let (home, machine) = (context.codex_home(), context.machine());
+    let preferred = store::find_preferred(records, home, machine.as_deref(), |r| {
         r.is_usable() && r.metadata.identity().is_some_and(|i| i.is_same(identity))
     });
 
@@ -153,8 +154,9 @@ fn find_preferred<'r>(
 /// an argument.
 fn pick_archive_path(context: &Context) -> Result<PathBuf> {
     let records = context.archives()?;
-    let latest_first =
-        store::list_latest_first(&records, context.codex_home(), ArchiveRecord::is_usable);
+    let (home, machine) = (context.codex_home(), context.machine());
+    let is_usable = ArchiveRecord::is_usable;
+    let latest_first = store::list_latest_first(&records, home, machine.as_deref(), is_usable);
     let latest = latest_first.first().map(|r| &r.path);
 
     let offered: Vec<_> = archive_names::list_numbered(&records)
@@ -218,8 +220,9 @@ fn to_picker_item(
 
 /// Warns if a newer archive than `latest` was passed over because of its damage, or because it has no conversations.
 fn warn_of_newer(context: &Context, records: &[ArchiveRecord], latest: &ArchiveRecord) {
-    let latest_first =
-        store::list_latest_first(records, context.codex_home(), |r| r.archive.is_some());
+    let (home, machine) = (context.codex_home(), context.machine());
+    let exists = |r: &ArchiveRecord| r.archive.is_some();
+    let latest_first = store::list_latest_first(records, home, machine.as_deref(), exists);
     let newest = latest_first.first();
     if let Some(newest) = newest.filter(|newest| newest.path != latest.path)
         && let Some(problem) = problem::describe_problem(newest)

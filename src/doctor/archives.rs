@@ -29,7 +29,9 @@ const REPLACE_ADVICE: &str = "create a new one: codex-manager backup; then remov
 /// Returns true if there is an archive that `restore latest` would restore.
 pub(super) fn has_archive(context: &Context) -> bool {
     let records = context.archives().unwrap_or_default();
-    !store::list_latest_first(&records, context.codex_home(), ArchiveRecord::is_usable).is_empty()
+    let (home, machine) = (context.codex_home(), context.machine());
+    !store::list_latest_first(&records, home, machine.as_deref(), ArchiveRecord::is_usable)
+        .is_empty()
 }
 
 pub(super) fn run_checks(context: &Context) -> Vec<Check> {
@@ -129,7 +131,8 @@ fn check_new_codex(records: &[ArchiveRecord], context: &Context) -> Option<Check
     // Compares the file of the program. Starting Codex for its version takes long, and Codex 0.98 then writes to the
     // home.
     let program = context.find_codex().ok()?;
-    let change = describe_codex_change(records, context.codex_home(), &program)?;
+    let (home, machine) = (context.codex_home(), context.machine());
+    let change = describe_codex_change(records, home, machine.as_deref(), &program)?;
     let check = Check::warn("archives.codex", change)
         .because("a new Codex may rewrite conversations when it starts");
     Some(check.fixed_by("codex-manager backup --if-codex-changed"))

@@ -18,6 +18,7 @@ use codex_manager_core::inventory::{cleanup, cooldown};
 use codex_manager_core::io::{OrdinaryPath, TimeDirection, Timestamp, time_point};
 use codex_manager_core::quota::Observation;
 use codex_manager_core::quota::window::SAME_WINDOW;
+use codex_manager_core::vault::state;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
@@ -58,6 +59,19 @@ impl BackupPlan {
             stem,
             globs: capture.exclude.clone(),
         })
+    }
+
+    /// Records the machine in the metadata. Creates the id of the machine if there is none. If the id cannot be stored,
+    /// prints a warning, and the archive records no machine.
+    pub(crate) fn with_machine(mut self, context: &Context) -> Self {
+        match state::ensure_machine_id(context.manager_home()) {
+            Ok(machine) => self.metadata.machine = Some(machine),
+            Err(e) => context.warn(format_args!(
+                "the archive does not record this machine: {}",
+                CommandError::from(e).to_one_line()
+            )),
+        }
+        self
     }
 
     /// Lists the files that a capture would include now, and returns the metadata that the archive would have.

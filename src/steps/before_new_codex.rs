@@ -25,8 +25,8 @@ pub(crate) fn archive_if_codex_changed(context: &Context) -> Result<()> {
     };
 
     let records = context.archives()?;
-    let home = context.codex_home();
-    let Some(change) = describe_codex_change(&records, home, &program) else {
+    let (home, machine) = (context.codex_home(), context.machine());
+    let Some(change) = describe_codex_change(&records, home, machine.as_deref(), &program) else {
         return Ok(());
     };
 

@@ -6,8 +6,8 @@ use crate::error::{Outcome, Result};
 use crate::steps::backup_plan::{BackupPlan, check_account_unchanged, remove_leftovers};
 use crate::steps::home_checks::refuse_during_restore;
 use crate::views::account::warn_not_recorded;
-use codex_manager_core::archive::CapturedTree;
 use codex_manager_core::archive::tree_capture::capture_tree;
+use codex_manager_core::archive::{CapturedTree, Metadata};
 use codex_manager_core::codex::Identity;
 use codex_manager_core::io::atomic;
 use codex_manager_core::vault::backup::{Origin, SnapshotReport, backup};
@@ -51,19 +51,22 @@ impl NewSnapshot {
         // All snapshots are made from the same folder, because restic recognizes unchanged files by their path.
         let lock = TreeLock::acquire(manager)?;
         let tmp = manager.join("tmp");
-        let mut tree = capture_tree(&plan.scope, &lock.tree_path(), &tmp, plan.metadata.clone())?;
+        let machine = state::ensure_machine_id(manager);
+        let metadata = Metadata {
+            machine: machine.as_ref().ok().cloned(),
+            ..plan.metadata.clone()
+        };
+        let mut tree = capture_tree(&plan.scope, &lock.tree_path(), &tmp, metadata)?;
 
         // A restore may have begun while the files were captured.
         refuse_during_restore(context)?;
         check_account_unchanged(plan, tree.login.as_ref())?;
 
         let host = host(context);
-        let machine = state::ensure_machine_id(manager);
         let profile = find_profile_name(context, tree.manifest.metadata.identity().as_ref());
         let bar = context.ui.bar("backing up", 0);
         let origin = Origin {
             host: &host,
-            machine: machine.as_deref().ok(),
             profile: profile.as_deref(),
         };
         let report = backup(&restic, &mut tree, origin, &bar)?;

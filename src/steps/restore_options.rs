@@ -240,6 +240,7 @@ impl RestoreOptions {
             safety_without_logins: is_manager_shared,
             ignores_case: None,
             manager_home: context.manager_home(),
+            machine: context.machine(),
             env: &context.env,
             now: context.local_now(),
             planned_after: journal::wait_for_next_tick(context.codex_home()),

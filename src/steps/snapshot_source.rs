@@ -9,11 +9,11 @@ use crate::error::{CommandError, Result};
 use codex_manager_core::archive::{Compression, FileEntry, FileList};
 use codex_manager_core::io::IoContext;
 use codex_manager_core::restore::plan::Selection;
+use codex_manager_core::vault::VaultError;
 use codex_manager_core::vault::contents::SnapshotContents;
 use codex_manager_core::vault::materialize::materialize;
 use codex_manager_core::vault::restic::Restic;
 use codex_manager_core::vault::snapshot::{self, Snapshot};
-use codex_manager_core::vault::{VaultError, state};
 use std::cmp::Reverse;
 use std::fs::File;
 use std::io::{self, Read};
@@ -146,8 +146,8 @@ pub(crate) fn is_from_this_machine(context: &Context, snapshot: &Snapshot) -> bo
     let Some(tags) = &snapshot.tags else {
         return false;
     };
-    // Containers often share one host name, so the machine id decides too. An imported snapshot has no machine id.
-    let state = state::read(context.manager_home());
-    let this_machine = state.ok().and_then(|state| state.machine);
-    snapshot.host == host(context) && (tags.machine.is_none() || tags.machine == this_machine)
+    // Containers often share one host name, so the machine id decides too. A snapshot of an imported archive has the id
+    // of the machine that made the archive, unless an older version made or imported it.
+    let machine = context.machine();
+    snapshot.host == host(context) && !tags.metadata.is_from_other_machine(machine.as_deref())
 }

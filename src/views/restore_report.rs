@@ -34,10 +34,15 @@ pub(crate) fn describe_archive(context: &Context, archive: &ArchiveReader, noun:
     )
 }
 
-/// Returns ", from another home: PATH" for an archive of another home; empty for one of this home.
+/// Returns ", from another home: PATH" for an archive of another home, and ", from another machine" for one of the same
+/// path on another machine. Empty for an archive of this home.
 pub(crate) fn describe_other_home(metadata: &Metadata, context: &Context) -> String {
-    if metadata.is_of_home(context.codex_home()) {
+    let (codex_home, machine) = (context.codex_home(), context.machine());
+    if metadata.is_of_home(codex_home, machine.as_deref()) {
         return String::new();
+    }
+    if metadata.is_of_home(codex_home, metadata.machine.as_deref()) {
+        return ", from another machine".into();
     }
     let home = account::printable(&metadata.source_codex_home);
     format!(", from another home: {home}")

@@ -111,6 +111,7 @@ pub(crate) fn restore_archive_onto(
         may_write_outside: false,
         ignores_case,
         manager_home: &manager_home,
+        machine: None,
         env: &process,
         now: chrono::DateTime::default(),
         planned_after: Instant::now(),

@@ -88,13 +88,14 @@ impl BackupArgs {
         if self.dry_run {
             return show_plan(context, &plan);
         }
-        self.archive_home(context, &plan)
+        self.archive_home(context, plan)
     }
 
-    fn archive_home(&self, context: &Context, plan: &BackupPlan) -> Result<Outcome> {
+    fn archive_home(&self, context: &Context, plan: BackupPlan) -> Result<Outcome> {
         create_folders(context)?;
         refuse_during_restore(context)?;
         remove_leftovers(context);
+        let plan = &plan.with_machine(context);
 
         // The figures are recorded first, so that a failed capture does not lose them.
         let manager_home = context.manager_home();
@@ -213,8 +214,9 @@ impl BackupArgs {
     /// none or it cannot be opened, because the backup can read every file of the home instead.
     fn open_previous_archive(&self, context: &Context) -> Result<Option<ArchiveReader>> {
         let records = context.archives()?;
-        let last =
-            store::find_last_with_conversations(&records, context.codex_home(), self.capture.mode);
+        let (home, machine) = (context.codex_home(), context.machine());
+        let (machine, mode) = (machine.as_deref(), self.capture.mode);
+        let last = store::find_last_with_conversations(&records, home, machine, mode);
         let path = last.map(|record| context.backups().join(&record.path));
         Ok(path.and_then(|path| ArchiveReader::open(&path).ok()))
     }
@@ -237,11 +239,13 @@ impl BackupArgs {
         // A login in the keyring is not read, so that archives of the home count, whichever account they have.
         let is_account_hidden = identity.is_none() && !store.reads_auth_json();
 
+        let machine = context.machine();
         let newest = store::find_newest_usable(&records, |metadata| {
             metadata.mode == self.capture.mode
                 && !metadata.is_single_login()
                 && !metadata.is_safety()
                 && metadata.records_home(context.codex_home())
+                && !metadata.is_from_other_machine(machine.as_deref())
                 && (is_account_hidden
                     || is_same_account_or_none(metadata.identity().as_ref(), identity))
         });

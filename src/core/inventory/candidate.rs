@@ -63,7 +63,8 @@ pub struct RetentionCandidate {
     /// The archived home, preceded by `HOST:` for snapshots. Empty if the home is unknown, or if the archive was made
     /// from a legacy file.
     pub home: String,
-    /// The id of the machine of a snapshot, because several machines may have one host name. `None` for archives.
+    /// The id of the machine of a snapshot, because several machines may have one host name, or of the other machine
+    /// that made the archive. `None` for an archive of this machine.
     pub machine: Option<String>,
     /// True if the archive was made with `--exclude`. Such archives count separately.
     pub excludes: bool,
@@ -80,8 +81,9 @@ pub struct RetentionCandidate {
 }
 
 impl RetentionCandidate {
-    /// Returns the properties of a recorded archive; `None` for a record without an archive.
-    pub fn from_record(record: &ArchiveRecord) -> Option<Self> {
+    /// Returns the properties of a recorded archive; `None` for a record without an archive. `machine` is the id of this
+    /// machine.
+    pub fn from_record(record: &ArchiveRecord, machine: Option<&str>) -> Option<Self> {
         let metadata = &record.metadata;
         let bytes = record.archive.as_ref()?.bytes;
 
@@ -108,7 +110,11 @@ impl RetentionCandidate {
             identity: metadata.identity(),
             class: ArchiveClass::of(metadata),
             home,
-            machine: None,
+            // Archives of older versions do not record their machine. They count together with those of this machine.
+            machine: metadata
+                .machine
+                .clone()
+                .filter(|_| metadata.is_from_other_machine(machine)),
             excludes: metadata.excludes,
             lacks_conversations: metadata.has_no_conversations(),
             incomplete: metadata.skipped > 0,

@@ -12,7 +12,7 @@ use walkdir::{DirEntry, WalkDir};
 
 /// Folders of the manager home that may hold temp files, each with the depth of subfolders to
 /// search.
-const TEMP_FILE_FOLDERS: [(&str, usize); 10] = [
+const TEMP_FILE_FOLDERS: [(&str, usize); 11] = [
     ("", 0),
     ("backups", 0),
     ("backups/.trash", 1),
@@ -23,6 +23,7 @@ const TEMP_FILE_FOLDERS: [(&str, usize); 10] = [
     ("schedule", 1),
     ("logs", 0),
     ("tmp", 1),
+    ("vault", 0),
 ];
 
 /// The default folder for files that a sync overwrites.
@@ -96,6 +97,7 @@ mod tests {
             "logs",
             "tmp/restores",
             "tmp/login-x",
+            "vault",
         ];
         let others = ["isolated/home", "backups/auth/a@x.com", "tmp/staging-x"];
         let temp = |folder: &str| {

@@ -7,14 +7,15 @@ use crate::archive::BackupMode;
 use crate::codex::Program;
 use std::path::Path;
 
-/// Compares a program with the last full archive of a home. Returns a sentence without a full stop if they are of
-/// different builds; `None` if both builds are the same or one of them is unknown.
+/// Compares a program with the last full archive of a home on the machine with the id `machine`. Returns a sentence
+/// without a full stop if they are of different builds; `None` if both builds are the same or one of them is unknown.
 pub fn describe_codex_change(
     records: &[ArchiveRecord],
     home: &Path,
+    machine: Option<&str>,
     program: &Program,
 ) -> Option<String> {
-    let last_archive = store::find_last_of_home(records, home, BackupMode::Full)?;
+    let last_archive = store::find_last_of_home(records, home, machine, BackupMode::Full)?;
     let archived_build = last_archive.metadata.codex_build.clone()?;
     let current_build = program.build_id()?;
 

@@ -266,13 +266,14 @@ pub fn find_newest_usable(
         .max_by_key(|r| (r.metadata.created_at, r.path.clone()))
 }
 
-/// Returns the archives that `latest`, `latest~1`, … denote, in this order: of the accepted archives of `home` the full
-/// ones with conversations from the newest, then the other full ones, then those of other modes. Leaves out safety
-/// backups and single logins, which may hold few files. Without an archive of `home`, returns those of other homes,
-/// because the home may have been moved.
+/// Returns the archives that `latest`, `latest~1`, … denote, in this order: of the accepted archives of `home` on the
+/// machine with the id `machine` the full ones with conversations from the newest, then the other full ones, then those
+/// of other modes. Leaves out safety backups and single logins, which may hold few files. Without an archive of `home`,
+/// returns those of other homes and machines, because the home may have been moved.
 pub fn list_latest_first<'r>(
     records: &'r [ArchiveRecord],
     home: &Path,
+    machine: Option<&str>,
     accepts: impl Fn(&ArchiveRecord) -> bool,
 ) -> Vec<&'r ArchiveRecord> {
     let is_listed =
@@ -280,38 +281,43 @@ pub fn list_latest_first<'r>(
     let mut archives: Vec<_> = records.iter().filter(is_listed).collect();
     // Of archives with the same time, the last one in the list is the latest.
     archives.reverse();
-    archives.sort_by_cached_key(|r| std::cmp::Reverse(restore_preference(r, home)));
+    archives.sort_by_cached_key(|r| std::cmp::Reverse(restore_preference(r, home, machine)));
 
     // The archives of the home come first, so the first one shows whether there are any.
     let preferred = archives.first();
-    if preferred.is_some_and(|r| r.metadata.is_of_home(home)) {
-        archives.retain(|r| r.metadata.is_of_home(home));
+    if preferred.is_some_and(|r| r.metadata.is_of_home(home, machine)) {
+        archives.retain(|r| r.metadata.is_of_home(home, machine));
     }
     archives
 }
 
-/// Returns the accepted archive that a restore prefers: one of `home`, else of another home, else a single login. Of
-/// these it is the newest full one, else the newest of another mode. Leaves out safety backups, which are restored only
-/// by name.
+/// Returns the accepted archive that a restore prefers: one of `home` on the machine with the id `machine`, else of
+/// another home, else a single login. Of these it is the newest full one, else the newest of another mode. Leaves out
+/// safety backups, which are restored only by name.
 pub fn find_preferred<'r>(
     records: &'r [ArchiveRecord],
     home: &Path,
+    machine: Option<&str>,
     accepts: impl Fn(&ArchiveRecord) -> bool,
 ) -> Option<&'r ArchiveRecord> {
     records
         .iter()
         .filter(|r| !r.metadata.is_safety() && accepts(r))
-        .max_by_key(|r| restore_preference(r, home))
+        .max_by_key(|r| restore_preference(r, home, machine))
 }
 
 /// Orders archives by their use for a restore; the best one is the largest.
 type RestorePreference = (bool, bool, bool, bool, Timestamp, bool);
 
-fn restore_preference(record: &ArchiveRecord, home: &Path) -> RestorePreference {
+fn restore_preference(
+    record: &ArchiveRecord,
+    home: &Path,
+    machine: Option<&str>,
+) -> RestorePreference {
     let metadata = &record.metadata;
     (
         !metadata.is_single_login(),
-        metadata.is_of_home(home),
+        metadata.is_of_home(home, machine),
         // A backup of an emptied home must not take the place of an earlier one.
         metadata.is_full() && !metadata.has_no_conversations(),
         metadata.is_full(),
@@ -320,15 +326,16 @@ fn restore_preference(record: &ArchiveRecord, home: &Path) -> RestorePreference 
     )
 }
 
-/// Returns the newest archive of this home and mode without known damage. Skips safety backups and single logins, which
-/// may hold few files.
+/// Returns the newest archive of this home, machine and mode without known damage. Skips safety backups and single
+/// logins, which may hold few files.
 pub(crate) fn find_last_of_home<'a>(
     records: &'a [ArchiveRecord],
     home: &Path,
+    machine: Option<&str>,
     mode: BackupMode,
 ) -> Option<&'a ArchiveRecord> {
     find_newest_usable(records, |metadata| {
-        is_of_home_and_mode(metadata, home, mode)
+        is_of_home_and_mode(metadata, home, machine, mode)
     })
 }
 
@@ -336,19 +343,26 @@ pub(crate) fn find_last_of_home<'a>(
 pub fn find_last_with_conversations<'a>(
     records: &'a [ArchiveRecord],
     home: &Path,
+    machine: Option<&str>,
     mode: BackupMode,
 ) -> Option<&'a ArchiveRecord> {
     find_newest_usable(records, |metadata| {
-        is_of_home_and_mode(metadata, home, mode) && !metadata.has_no_conversations()
+        is_of_home_and_mode(metadata, home, machine, mode) && !metadata.has_no_conversations()
     })
-    .or_else(|| find_last_of_home(records, home, mode))
+    .or_else(|| find_last_of_home(records, home, machine, mode))
 }
 
-fn is_of_home_and_mode(metadata: &Metadata, home: &Path, mode: BackupMode) -> bool {
+fn is_of_home_and_mode(
+    metadata: &Metadata,
+    home: &Path,
+    machine: Option<&str>,
+    mode: BackupMode,
+) -> bool {
     metadata.mode == mode
         && !metadata.is_single_login()
         && !metadata.is_safety()
         && metadata.records_home(home)
+        && !metadata.is_from_other_machine(machine)
 }
 
 #[cfg(test)]
@@ -391,6 +405,9 @@ mod tests {
             record("other home", "2026-11-04T00:00:00+00:00", |r| {
                 r.metadata.source_codex_home = "/elsewhere".into();
             }),
+            record("other machine", "2026-11-04T12:00:00+00:00", |r| {
+                r.metadata.machine = Some("b".into());
+            }),
             record("damaged", "2026-11-05T00:00:00+00:00", |r| {
                 r.listed_problem = Some(ArchiveProblem::Damaged("empty".into()));
             }),
@@ -401,7 +418,8 @@ mod tests {
                 r.archive = None;
             }),
         ];
-        let find = |records| find_last_of_home(records, Path::new("/home"), BackupMode::Full);
+        let find =
+            |records| find_last_of_home(records, Path::new("/home"), Some("a"), BackupMode::Full);
         assert_eq!(find(&records).map(|r| r.path.as_str()), Some("good"));
         assert_eq!(find(&records[2..]), None);
     }
@@ -416,11 +434,11 @@ mod tests {
             record("empty", "2026-11-02T00:00:00+00:00", lists("auth.json")),
         ];
         let (home, mode) = (Path::new("/home"), BackupMode::Full);
-        let last = find_last_of_home(&records, home, mode);
+        let last = find_last_of_home(&records, home, None, mode);
         assert_eq!(last.map(|r| r.path.as_str()), Some("empty"));
-        let previous = find_last_with_conversations(&records, home, mode);
+        let previous = find_last_with_conversations(&records, home, None, mode);
         assert_eq!(previous.map(|r| r.path.as_str()), Some("full"));
-        let previous = find_last_with_conversations(&records[1..], home, mode);
+        let previous = find_last_with_conversations(&records[1..], home, None, mode);
         assert_eq!(previous.map(|r| r.path.as_str()), Some("empty"));
     }
 }

@@ -43,8 +43,6 @@ impl SnapshotReport {
 #[derive(Debug, Clone, Copy)]
 pub struct Origin<'a> {
     pub host: &'a str,
-    /// Id of the machine, see [`super::state::ensure_machine_id`].
-    pub machine: Option<&'a str>,
     pub profile: Option<&'a str>,
 }
 
@@ -102,7 +100,6 @@ fn backup_until_unchanged(
 ) -> Result<SnapshotReport, VaultError> {
     for _ in 0..MAX_RUNS {
         let tags = SnapshotTags {
-            machine: origin.machine.map(str::to_owned),
             profile: origin.profile.map(str::to_owned),
             has_no_conversations: tree.manifest.metadata.has_no_conversations(),
             metadata: tree.manifest.metadata.clone(),

@@ -47,9 +47,9 @@ impl SnapshotContents {
     /// program holds no Codex home.
     pub fn read(restic: &Restic, snapshot: &Snapshot) -> Result<Self, VaultError> {
         // Without tags, the snapshot is one of another program.
-        if snapshot.tags.is_none() {
+        let Some(tags) = &snapshot.tags else {
             return Self::read_plain_backup(restic, snapshot);
-        }
+        };
 
         let manifest_path = format!("/{MANIFEST_NAME}");
         let manifest = restic.dump(&snapshot.id, manifest_path.as_ref(), |stream| {
@@ -60,7 +60,11 @@ impl SnapshotContents {
             check_entries(&manifest).map_err(|e| e.into_archive_error(shown_path))?;
             Ok(manifest)
         });
-        let manifest = manifest.map_err(|e| e.into_snapshot_error(snapshot.short_id()))?;
+        let mut manifest = manifest.map_err(|e| e.into_snapshot_error(snapshot.short_id()))?;
+        // Older versions recorded the machine in the tags only.
+        if manifest.metadata.machine.is_none() {
+            manifest.metadata.machine.clone_from(&tags.metadata.machine);
+        }
 
         Ok(Self {
             manifest,

@@ -113,6 +113,7 @@ fn restore_to_temporary_home(
         may_write_outside: false,
         ignores_case: None,
         manager_home: options.manager_home,
+        machine: None,
         env: options.env,
         now: options.now,
         planned_after: Instant::now(),

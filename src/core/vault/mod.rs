@@ -13,7 +13,7 @@
 //! - restore or check one: [`materialize`], [`drill`]
 //! - know the conversations of the other machines: [`machine_homes`]
 //! - share the state of replicas between machines: [`replica_store`], [`replica_tags`], [`restored_files`]
-//! - know what this machine did last: [`state`]
+//! - know the id of this machine, and what it did last: [`state`]
 
 pub mod backup;
 pub mod contents;

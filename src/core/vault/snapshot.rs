@@ -63,7 +63,7 @@ impl Snapshot {
             identity: metadata.identity(),
             class: ArchiveClass::of(metadata),
             home: format!("{}:{}", self.host, metadata.source_codex_home),
-            machine: tags.machine.clone(),
+            machine: metadata.machine.clone(),
             excludes: metadata.excludes,
             lacks_conversations: tags.has_no_conversations || metadata.lacks_conversations(),
             incomplete: metadata.skipped > 0,
@@ -141,7 +141,8 @@ pub fn find_preferred<'a>(
         .filter(|(_, tags)| !tags.metadata.is_safety() && is_wanted(&tags.metadata))
         .max_by_key(|(snapshot, tags)| {
             (
-                tags.machine.is_some() && tags.machine.as_deref() == place.machine,
+                tags.metadata.machine.is_some()
+                    && tags.metadata.machine.as_deref() == place.machine,
                 snapshot.host == place.host,
                 tags.metadata.source_codex_home == place.home,
                 tags.metadata.is_full(),
@@ -176,7 +177,7 @@ mod tests {
         let of = |id: &str, host: &str, machine: &str, home: &str, at: i64| {
             let mut made = snapshot(id, host, BackupMode::Full, at);
             if let Some(tags) = &mut made.tags {
-                tags.machine = Some(machine.into());
+                tags.metadata.machine = Some(machine.into());
                 tags.metadata.source_codex_home = home.into();
             }
             made

@@ -1,6 +1,6 @@
-//! The last backup and the last drills of this machine: `vault/state.json` of the manager home.
+//! The id, the last backup and the last drills of this machine: `vault/state.json` of the manager home.
 
-use super::folder::vault_folder;
+use super::folder::{create_vault_folder, vault_folder};
 use crate::io::{Document, DocumentError, Timestamp, document, random_id};
 use serde::{Deserialize, Serialize};
 use std::path::{Path, PathBuf};
@@ -8,7 +8,8 @@ use std::path::{Path, PathBuf};
 /// The content of `vault/state.json`.
 #[derive(Debug, Clone, PartialEq, Default, Serialize, Deserialize)]
 pub struct VaultState {
-    /// Random id of this machine and manager home, because several machines may have one host name.
+    /// Random id of this machine and manager home, because several machines may have one host name, and homes with one
+    /// path. Archives and snapshots record it.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub machine: Option<String>,
     #[serde(default)]
@@ -46,14 +47,15 @@ pub fn read(manager_home: &Path) -> Result<VaultState, DocumentError> {
         .unwrap_or_default())
 }
 
-/// Returns the id of this machine. Creates the id if there is none yet.
+/// Returns the id of this machine. Creates the id if there is none yet, also without a vault.
 ///
 /// # Errors
-/// As [`update`].
+/// As [`update`], or the folder of the state cannot be created.
 pub fn ensure_machine_id(manager_home: &Path) -> Result<String, DocumentError> {
     if let Some(id) = read(manager_home)?.machine {
         return Ok(id);
     }
+    create_vault_folder(manager_home)?;
     // Another process may have stored an id since; then that one counts.
     let mut id = random_id();
     update(manager_home, |state| {

@@ -15,13 +15,11 @@ pub(super) const RESERVED: &AsciiSet = &CONTROLS.add(b',').add(b'%');
 
 #[derive(Debug, Clone, PartialEq, Default)]
 pub struct SnapshotTags {
-    /// Only these fields are in tags: mode, account, label, home, the number and size of the files, the number of
-    /// skipped paths, and whether globs excluded any.
+    /// Only these fields are in tags: mode, account, machine, label, home, the number and size of the files, the number
+    /// of skipped paths, and whether globs excluded any.
     pub metadata: Metadata,
     /// See [`Metadata::has_no_conversations`]. Snapshots of earlier versions do not say so.
     pub has_no_conversations: bool,
-    /// Id of the machine; `None` after an import.
-    pub machine: Option<String>,
     /// Profile of the account on the machine that made the snapshot.
     pub profile: Option<String>,
     /// SHA-256 of the imported archive, in hexadecimal.
@@ -45,7 +43,7 @@ impl SnapshotTags {
             ("email", metadata.email.as_deref()),
             ("account", metadata.account_id.as_deref()),
             ("user", metadata.user_id.as_deref()),
-            ("machine", self.machine.as_deref()),
+            ("machine", metadata.machine.as_deref()),
             ("profile", self.profile.as_deref()),
             ("label", metadata.label.as_deref()),
             ("home", Some(&*metadata.source_codex_home)),
@@ -87,6 +85,7 @@ impl SnapshotTags {
                 email: value("email"),
                 account_id: value("account"),
                 user_id: value("user"),
+                machine: value("machine"),
                 label: value("label"),
                 source_codex_home: home,
                 files: number("files"),
@@ -97,7 +96,6 @@ impl SnapshotTags {
                 ..Metadata::default()
             },
             has_no_conversations: value("conversations").is_some_and(|what| what == "none"),
-            machine: value("machine"),
             profile: value("profile"),
             imported: value("archive"),
         })
@@ -123,6 +121,7 @@ mod tests {
             metadata: Metadata {
                 mode: BackupMode::Sessions,
                 email: Some("a,b%c@x.com".into()),
+                machine: Some("0123456789abcdef".into()),
                 label: Some("before, the update".into()),
                 source_codex_home: "/home/me/.codex".into(),
                 files: 3,

@@ -97,6 +97,10 @@ pub struct Metadata {
     /// Path of the captured Codex home, or of the legacy file's folder.
     #[serde(default)]
     pub source_codex_home: String,
+    /// Id of the machine and manager home that made the archive. `None` in archives of older versions, and if the id
+    /// could not be stored.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub machine: Option<String>,
     /// Top-level entries of the archive, as many as fit; see [`Metadata::limit_size`]. Folders end
     /// in `/`.
     #[serde(default)]
@@ -248,9 +252,17 @@ impl Metadata {
         self.label.as_deref() == Some(SAFETY_LABEL)
     }
 
-    /// Returns true if the archive was made of the home at `home`, or does not record its home.
-    pub fn is_of_home(&self, home: &Path) -> bool {
-        self.source_codex_home.is_empty() || self.records_home(home)
+    /// Returns true if the archive was made of the home at `home` on the machine with the id `machine`. An archive that
+    /// does not record its home or its machine may be of any.
+    pub fn is_of_home(&self, home: &Path, machine: Option<&str>) -> bool {
+        let is_at_path = self.source_codex_home.is_empty() || self.records_home(home);
+        is_at_path && !self.is_from_other_machine(machine)
+    }
+
+    /// Returns true if the archive records another machine than the one with the id `machine`, which is `None` if this
+    /// machine has no id yet.
+    pub fn is_from_other_machine(&self, machine: Option<&str>) -> bool {
+        self.machine.is_some() && self.machine.as_deref() != machine
     }
 
     /// Returns true if the archive records `home` as its home, which may have been named by a link or in another spelling.
@@ -357,6 +369,25 @@ mod tests {
         other = with(&["auth.json"]);
         other.mode = BackupMode::Auth;
         assert!(!other.has_no_conversations());
+    }
+
+    #[test]
+    fn an_archive_of_the_same_path_on_another_machine_is_of_another_home() {
+        let (home, other_home) = (Path::new("/home/me/.codex"), Path::new("/elsewhere"));
+        let mut metadata = Metadata {
+            source_codex_home: "/home/me/.codex".into(),
+            ..Metadata::default()
+        };
+        // An older version did not record the machine.
+        for machine in [None, Some("a")] {
+            assert!(metadata.is_of_home(home, machine));
+            assert!(!metadata.is_of_home(other_home, machine));
+        }
+        metadata.machine = Some("a".into());
+        assert!(metadata.is_of_home(home, Some("a")));
+        assert!(!metadata.is_of_home(other_home, Some("a")));
+        assert!(!metadata.is_of_home(home, Some("b")));
+        assert!(!metadata.is_of_home(home, None), "a machine without an id");
     }
 
     #[test]

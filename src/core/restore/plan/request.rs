@@ -72,6 +72,8 @@ pub struct RestoreRequest<'a> {
     pub ignores_case: Option<bool>,
     /// The manager home, for profiles, safety backups and pointers to journals.
     pub manager_home: &'a Path,
+    /// The id of this machine, which the safety backup records; `None` if the manager home has none yet.
+    pub machine: Option<String>,
     pub env: &'a Environment,
     /// The current time in the local zone.
     pub now: Timestamp,

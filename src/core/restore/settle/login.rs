@@ -381,7 +381,9 @@ fn describe_other_owner(
 /// account of `login`. No profile records this if the user saved none.
 fn signed_in_source_home<'a>(request: &RestoreRequest<'a>, login: &Login) -> Option<&'a Path> {
     let metadata = request.archive.metadata();
-    if metadata.is_of_home(&request.folder) || !login.identity.kind.is_renewable() {
+    // A home of another machine at the path of this home is no other home of this machine.
+    let is_at_path = metadata.is_of_home(&request.folder, metadata.machine.as_deref());
+    if is_at_path || !login.identity.kind.is_renewable() {
         return None;
     }
 

@@ -138,6 +138,7 @@ impl SafetyBackup<'_> {
         let mut metadata = Metadata {
             created_at: self.request.now,
             source_codex_home: self.request.folder.display().to_string(),
+            machine: self.request.machine.clone(),
             mode: scope.mode,
             holds_changes_only: scope.only.is_some(),
             label: Some(SAFETY_LABEL.into()),
