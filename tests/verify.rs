@@ -292,6 +292,7 @@ fn a_damaged_archive_without_a_sidecar_is_never_the_latest() {
         !sidecar(&made[1]).exists(),
         "no sidecar for a damaged archive: {run}"
     );
+    assert!(!run.stdout.contains("create it with"), "{run}");
     assert_eq!(latest(&env), name(&made[0]));
     let newest = env.run(["list-backups", "--latest", "--json"]).code(0);
     assert_eq!(newest.json()["backups"][0]["archive"], name(&made[0]));

@@ -162,11 +162,12 @@ fn print_result(
     let ui = &context.ui;
     let name = file_name(&report.archive);
     let ok = report.is_ok();
+    let is_archive_good = report.is_archive_good();
 
     // The words are padded to the same width.
     let (style, status_word) = if ok {
         (Style::Good, "ok     ")
-    } else if report.is_archive_good() {
+    } else if is_archive_good {
         (Style::Warn, "sidecar")
     } else if report.unread.is_some() {
         (Style::Bad, "unread ")
@@ -179,7 +180,8 @@ fn print_result(
     let path = report.archive.strip_prefix(context.backups());
     let path = path.unwrap_or(&report.archive).to_string_lossy();
     let sidecar = report.sidecar.as_ref();
-    problems.extend(sidecar.map(|problem| problem::describe_sidecar(problem, &path)));
+    let repairable = is_archive_good.then_some(&*path);
+    problems.extend(sidecar.map(|problem| problem::describe_sidecar(problem, repairable)));
 
     // The date in the name is the start of the quota window, not the time of the backup.
     let backup_note =

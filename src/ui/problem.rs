@@ -6,7 +6,7 @@ use codex_manager_core::io::shell;
 
 pub(crate) fn describe_problem(record: &ArchiveRecord) -> Option<String> {
     Some(match record.problem()? {
-        ArchiveProblem::Sidecar(problem) => describe_sidecar(problem, &record.path),
+        ArchiveProblem::Sidecar(problem) => describe_sidecar(problem, Some(&record.path)),
         ArchiveProblem::NoArchive => "the archive is missing".into(),
         ArchiveProblem::Damaged(detail) => format!("damaged: {detail}"),
         ArchiveProblem::FoundDamaged => "damaged, as found by codex-manager verify".into(),
@@ -14,23 +14,28 @@ pub(crate) fn describe_problem(record: &ArchiveRecord) -> Option<String> {
     })
 }
 
-/// Describes a problem of the sidecar of `archive`, a path or a name below `backups/`.
-pub(crate) fn describe_sidecar(problem: &SidecarProblem, archive: &str) -> String {
-    let repair = format!(
-        "codex-manager verify --repair {}",
-        shell::quote_if_needed(archive)
-    );
-    match problem {
-        SidecarProblem::Missing => format!("no sidecar; create it with: {repair}"),
+/// Describes a problem of the sidecar of `archive`, a path or a name below `backups/`. `None` for a damaged archive, of
+/// which no sidecar is created.
+pub(crate) fn describe_sidecar(problem: &SidecarProblem, archive: Option<&str>) -> String {
+    let (text, advice) = match problem {
+        SidecarProblem::Missing => ("no sidecar".to_owned(), "create it with"),
         SidecarProblem::Damaged(detail) => {
-            format!("the sidecar is damaged: {detail}; recreate it with: {repair}")
+            let text = format!("the sidecar is damaged: {detail}");
+            (text, "recreate it with")
         }
-        SidecarProblem::Mismatch => format!(
-            "the sidecar describes another archive; move it away, then create it with: {repair}"
+        SidecarProblem::Mismatch => (
+            "the sidecar describes another archive".to_owned(),
+            "move it away, then create it with",
         ),
         SidecarProblem::Newer(schema) => {
-            format!("the sidecar was written by a newer codex-manager (schema {schema})")
+            return format!("the sidecar was written by a newer codex-manager (schema {schema})");
         }
-        SidecarProblem::Unreadable(detail) => format!("the sidecar cannot be read: {detail}"),
+        SidecarProblem::Unreadable(detail) => {
+            return format!("the sidecar cannot be read: {detail}");
+        }
+    };
+    match archive.map(shell::quote_if_needed) {
+        Some(archive) => format!("{text}; {advice}: codex-manager verify --repair {archive}"),
+        None => text,
     }
 }
