@@ -400,7 +400,7 @@ fn long_paths_are_shown_in_full_and_the_list_fits_80_columns() {
     let is_row = |line: &str| line.starts_with("codex.home ") && line.contains(home);
     assert!(shown.lines().any(is_row), "in a pipe: {shown}");
     let on_terminal = crate::tables::shown(&env, &["config", "list"], 80);
-    let row = "codex.home                        …he-table/.codex  ";
+    let row = "codex.home                        …he-table/.codex  environment  ";
     assert!(on_terminal.contains(row), "{on_terminal}");
     let whole = format!("codex.home = {home}");
     for line in [&*whole, "backup.exclude = logs_*.sqlite, *.tmp"] {
@@ -414,4 +414,16 @@ fn long_paths_are_shown_in_full_and_the_list_fits_80_columns() {
         .filter(|line| line.chars().count() > 80)
         .collect();
     assert!(long.iter().all(|line| **line == whole), "{long:?}");
+}
+
+#[test]
+fn tab_separated_settings_have_a_row_for_each_folder() {
+    let env = TestEnv::new();
+    let _ = env.run(["config", "set", "folders./acme", "work"]).code(0);
+    let shown = env
+        .run(["config", "list", "--format", "tsv"])
+        .code(0)
+        .stdout;
+    let row = "folders./acme\twork\tfile\tthe account of a folder";
+    assert!(shown.lines().any(|line| line == row), "{shown}");
 }

@@ -17,8 +17,8 @@ use toml_edit::Value;
 const COLUMNS: [Column; 4] = [
     Column::new("KEY"),
     Column::new("VALUE"),
-    Column::new("FROM").rank(2),
-    Column::new("FOR").rank(1).wrap(20),
+    Column::new("FROM").rank(1),
+    Column::new("FOR").rank(2).wrap(15),
 ];
 
 /// List all settings with their values and where each value comes from
@@ -97,43 +97,45 @@ pub(super) fn print_settings(context: &Context, args: &ConfigListArgs) -> Result
     let ui = &context.ui;
     context.warn_of_unknown_keys(&file.unknown_keys());
 
-    let key_settings: Vec<Setting> = KEYS.iter().map(Into::into).collect();
-    let folder_settings = file.folder_settings();
-    let settings: Vec<_> = key_settings
+    let keys: Vec<Setting> = KEYS
         .iter()
-        .chain(&folder_settings)
+        .map(Setting::from)
+        .chain(file.folder_settings())
+        .collect();
+    let settings: Vec<_> = keys
+        .iter()
         .map(|key| read_effective_setting(key, &file, context))
         .collect();
 
     let mut table = Table::new(ui, COLUMNS);
     let mut below = Vec::new();
-    // The list begins with the values of `KEYS`; the folder settings after them are printed below the table.
-    for (key, setting) in KEYS.iter().zip(&settings) {
+    for (Setting { key, folder }, setting) in keys.iter().zip(&settings) {
+        let value = printable(&format_value(&setting.value));
+        // Folder keys are paths, too long for a table of 80 columns.
+        if folder.is_some() && !ui.wants_tsv() {
+            below.push((printable(&setting.key), value));
+            continue;
+        }
         let style = match setting.origin {
             ValueOrigin::Default => Style::Dim,
             _ => Style::Plain,
         };
-        let value = printable(&format_value(&setting.value));
         let short_value = if ui.is_terminal() {
             shorten_for_table(&value)
         } else {
             value.clone()
         };
         if short_value != value {
-            below.push((key.name.to_owned(), value.clone()));
+            below.push((setting.key.clone(), value.clone()));
         }
         table.add_row([
-            Cell::plain(key.name),
+            Cell::plain(setting.key.clone()),
             Cell::new(style, short_value).value(value),
             Cell::new(style, variant_name(setting.origin)),
             Cell::new(Style::Dim, key.about),
         ]);
     }
     table.print(ui);
-
-    // Folder keys are paths, too long for a table of 80 columns.
-    let folder_values = settings.iter().skip(KEYS.len());
-    below.extend(folder_values.map(|s| (printable(&s.key), printable(&format_value(&s.value)))));
     for (name, value) in below {
         ui.line(format_args!("{name} = {value}"));
     }

@@ -64,17 +64,18 @@ pub(super) fn show_files(context: &Context, files: &[PlannedJobFile], dry_run: b
 /// Prints the commands for the user, on stderr and quoted for the shell of the system.
 pub(super) fn show_steps(context: &Context, steps: &[SchedulerCommand], scheduler: Scheduler) {
     for step in steps {
-        let words: Vec<_> = step
-            .words
-            .iter()
-            .map(|word| match scheduler {
-                Scheduler::Windows if word.contains(' ') => format!("\"{word}\""),
-                Scheduler::Windows => word.clone(),
-                Scheduler::Systemd | Scheduler::Launchd => shell::quote_if_needed(word),
-            })
-            .collect();
-        context.note(format_args!("  {}", words.join(" ")));
+        context.note(format_args!("  {}", format_step(step, scheduler)));
     }
+}
+
+/// Returns the command, quoted for the shell of the system.
+pub(super) fn format_step(step: &SchedulerCommand, scheduler: Scheduler) -> String {
+    let words = step.words.iter().map(|word| match scheduler {
+        Scheduler::Windows if word.contains(' ') => format!("\"{word}\""),
+        Scheduler::Windows => word.clone(),
+        Scheduler::Systemd | Scheduler::Launchd => shell::quote_if_needed(word),
+    });
+    words.collect::<Vec<_>>().join(" ")
 }
 
 pub(super) fn describe_trigger(trigger: Trigger) -> String {

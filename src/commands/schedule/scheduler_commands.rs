@@ -1,11 +1,12 @@
 //! Runs commands of the scheduler and reports their errors.
 
+use crate::commands::schedule::job_change::format_step;
 use crate::context::Context;
 use crate::error::{CommandError, Result};
 use crate::steps::run_program::{ProgramEnd, run_program};
 use codex_manager_core::codex::Program;
 use codex_manager_core::io::Environment;
-use codex_manager_core::schedule::SchedulerCommand;
+use codex_manager_core::schedule::{Scheduler, SchedulerCommand};
 use std::path::Path;
 use std::time::{Duration, Instant};
 
@@ -37,13 +38,13 @@ pub(super) fn run_steps(
             continue;
         }
 
-        let left: Vec<_> = steps[i..].iter().map(|step| step.words.join(" ")).collect();
-        return Err(
-            CommandError::failed(format!("the scheduler command failed: {problem}")).hint(format!(
-                "{state_after_failure}; run this in your desktop or login session: {}",
-                left.join("; ")
-            )),
-        );
+        let mut hint = format!("{state_after_failure}; run this in your desktop or login session:");
+        for step in &steps[i..] {
+            hint.push_str("\n  ");
+            hint.push_str(&format_step(step, Scheduler::of_this_build()));
+        }
+        let message = format!("the scheduler command failed: {problem}");
+        return Err(CommandError::failed(message).hint(hint));
     }
     Ok(())
 }
@@ -80,7 +81,7 @@ pub(super) fn run_command(words: &[String], env: &Environment) -> Result<Program
 #[cfg(all(test, unix))]
 mod tests {
     use super::*;
-    use codex_manager_core::schedule::{JobContext, JobKind, Scheduler, enable_commands};
+    use codex_manager_core::schedule::{JobContext, JobKind, enable_commands};
     use std::os::unix::fs::PermissionsExt;
 
     /// Creates a launchctl that answers `bootstrap` with these exit codes, one after the other.
