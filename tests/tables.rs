@@ -367,7 +367,7 @@ fn the_kind_of_an_archive_is_shown_at_80_columns() {
     }
     let text = shown(&env, &["list-backups"], 80);
     let row = |mode: &str| {
-        let is_row = |line: &&str| line.contains(&format!(" {mode} ")) && line.contains(" wip");
+        let is_row = |line: &&str| line.contains(&format!(" {mode} "));
         text.lines().filter(is_row).count()
     };
     let counts = modes.map(row);
@@ -375,6 +375,20 @@ fn the_kind_of_an_archive_is_shown_at_80_columns() {
     assert_eq!(counts[1], 1, "{text}");
     let is_too_long = |line: &str| line.chars().count() > 80;
     assert!(!text.lines().any(is_too_long), "{text}");
+}
+
+#[test]
+fn a_label_takes_no_room_from_the_names_and_sizes_of_archives() {
+    let mut env = TestEnv::new();
+    archives(&mut env, &["2026-11-19T10:00:00Z", "2026-11-20T10:00:00Z"]);
+    env.set("CODEX_MANAGER_NOW", "2026-11-20T11:00:00Z");
+    let label = "before the big refactoring of the parser";
+    let _ = env.run(["backup", "--no-status", "--label", label]).code(0);
+    let text = shown(&env, &["list-backups"], 80);
+    let name = "2026-11-20-110000-alice@example.com";
+    assert!(text.split_whitespace().any(|word| word == name), "{text}");
+    assert!(text.contains(" SIZE"), "{text}");
+    assert!(text.contains(" befo"), "{text}");
 }
 
 #[test]

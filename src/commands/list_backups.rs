@@ -27,10 +27,11 @@ const COLUMNS: [Column; 9] = [
     Column::new("WINDOW").rank(5).only_text(),
     // A safety backup undoes a restore, so its kind is always shown.
     Column::new("KIND"),
-    Column::new("SIZE").rank(4).number(),
+    Column::new("SIZE").rank(3).number(),
     // The number is enough to name an archive.
-    Column::new("ARCHIVE").shorten_middle(20).widen(46, 4),
-    Column::new("LABEL").rank(3).shorten(8),
+    Column::new("ARCHIVE").shorten_middle(20).widen(46, 3),
+    // A label is a text of any length, so it takes no room from the names and sizes.
+    Column::new("LABEL").rank(4).shorten(5),
     Column::new("PROBLEM").only_tsv(),
 ];
 
