@@ -71,6 +71,18 @@ fn invalid_settings_are_reported_and_not_listed_as_removed() {
 }
 
 #[test]
+fn a_diff_without_the_settings_does_not_report_that_nothing_changed() {
+    let env = TestEnv::new();
+    write(&env, &conversation(1, "kept"));
+    put(&env, "config.toml", "model = 'a'\n");
+    let _ = env.run(["backup", "--no-status"]).code(0);
+    put(&env, "config.toml", "model = = 'a'\n");
+    let run = env.run(["diff"]).code(6);
+    let text = "nothing else changed since ";
+    assert!(run.stdout.starts_with(text), "{run}");
+}
+
+#[test]
 fn every_kind_of_change_is_named_once() {
     let env = changed_home();
     let before = env.tree("home");

@@ -41,9 +41,9 @@ const MANAGER_FILES: [&str; 23] = [
 ];
 
 /// Returns true for the name of a file or folder that codex-manager creates at the top of the manager home, including
-/// copies of damaged and imported documents.
+/// copies of damaged, imported and replaced documents.
 pub(super) fn is_manager_file(name: &str) -> bool {
-    let copy_suffixes = [".damaged", ".python-backup"];
+    let copy_suffixes = [".damaged", ".python-backup", ".bak"];
     let stem = copy_suffixes
         .iter()
         .find_map(|suffix| name.split_once(suffix));
@@ -216,6 +216,7 @@ mod tests {
         for name in [
             "cooldown.json.python-backup-2",
             "inventory.json.damaged",
+            "sync.toml.bak",
             ".codex-manager-tmp-x",
             ".lock",
         ] {

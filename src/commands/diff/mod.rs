@@ -69,7 +69,7 @@ impl DiffArgs {
             conversations,
             content: changes,
         };
-        show_differences(&document, context);
+        show_differences(&document, is_partial, context);
         context.ui.document("diff", &document);
         Ok(Outcome::partial_if(is_partial))
     }
@@ -83,12 +83,17 @@ const CONVERSATION_COLUMNS: [Column; 5] = [
     Column::new("TITLE").rank(1).shorten(8),
 ];
 
-fn show_differences(document: &DiffJson, context: &Context) {
+fn show_differences(document: &DiffJson, is_partial: bool, context: &Context) {
     let ui = &context.ui;
     let archive = printable(&document.archive);
 
     if document.conversations.is_empty() && document.content.is_empty() {
-        ui.prose(format_args!("nothing changed since {archive}"));
+        let nothing = if is_partial {
+            "nothing else"
+        } else {
+            "nothing"
+        };
+        ui.prose(format_args!("{nothing} changed since {archive}"));
         return;
     }
 
