@@ -9,7 +9,7 @@ mod tests;
 mod unfinished;
 
 use self::command::{Cli, Command};
-use self::help::{render_global_options, tree};
+use self::help::{asks_for_global_options, render_global_options, tree};
 use crate::choices::shell_completers::ShellCompleter;
 use crate::commands::{self, recommend::RecommendArgs};
 use crate::context::{self, Context, Environment, Flags, Settings};
@@ -41,8 +41,7 @@ pub(crate) fn main() -> ExitCode {
         ui::print_help(VERSION);
         return ExitCode::SUCCESS;
     }
-    // The `help` of clap takes the names of commands only.
-    if words == ["help", "global"] {
+    if asks_for_global_options(&words) {
         ui::print_help(&render_global_options(None));
         return ExitCode::SUCCESS;
     }

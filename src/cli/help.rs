@@ -2,7 +2,8 @@
 
 use super::command::Cli;
 use crate::context::Flags;
-use clap::{Args, Command, CommandFactory};
+use clap::{Arg, Args, Command, CommandFactory};
+use std::ffi::OsString;
 use std::fmt::Write as _;
 
 /// The commands by topic, the most used first.
@@ -72,6 +73,23 @@ fn apply_template(command: Command, template: &str) -> Command {
     command
         .help_template(template.clone())
         .mut_subcommands(move |subcommand| apply_template(subcommand, &template))
+}
+
+/// Returns true if the arguments are `help global`, with or without global options. The `help` of clap takes the names
+/// of commands only.
+pub(super) fn asks_for_global_options(words: &[OsString]) -> bool {
+    // Without clap, which every command would wait for.
+    if !words.iter().any(|word| word == "global") {
+        return false;
+    }
+    let command = Flags::augment_args(Command::new("codex-manager"))
+        .no_binary_name(true)
+        .disable_help_flag(true)
+        .arg(Arg::new("words").num_args(0..));
+    command.try_get_matches_from(words).is_ok_and(|matches| {
+        let named = matches.get_many::<String>("words");
+        named.into_iter().flatten().eq(["help", "global"])
+    })
 }
 
 /// Returns the complete help of the global options in `columns`, else in those of the terminal.

@@ -1,7 +1,10 @@
 //! docs/cli-reference.md and the help are those of the tree of commands, and the examples of the help are valid.
 
-use super::help::{GLOBAL_OPTIONS, render_commands, render_global_options, tree};
+use super::help::{
+    GLOBAL_OPTIONS, asks_for_global_options, render_commands, render_global_options, tree,
+};
 use clap::Command;
+use std::ffi::OsString;
 use std::fmt::Write;
 use std::path::Path;
 
@@ -85,6 +88,21 @@ fn the_global_options_are_those_of_every_command() {
         let is_shown = !arg.is_hide_set();
         assert_eq!(GLOBAL_OPTIONS.contains(&name), is_shown, "{name}");
         assert_eq!(page.contains(&name), is_shown, "{name}\n{page}");
+    }
+}
+
+#[test]
+fn help_global_takes_global_options() {
+    let asks = |line: &str| {
+        let words: Vec<_> = line.split(' ').map(OsString::from).collect();
+        asks_for_global_options(&words)
+    };
+    for line in ["", "-v ", "--json ", "--codex-home sync "] {
+        assert!(asks(&format!("{line}help global")), "{line}");
+    }
+    assert!(asks("help global --color never"));
+    for line in ["help", "global", "sync help global", "find help global x"] {
+        assert!(!asks(line), "{line}");
     }
 }
 
