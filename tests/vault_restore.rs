@@ -253,6 +253,7 @@ fn a_home_that_codex_uses_is_refused_before_the_download() {
     let before = env.tree("home/.codex");
     let run = env.run(["vault", "restore", "latest"]).code(3);
     assert!(run.stderr.contains("the Codex home is in use by"), "{run}");
+    assert!(!run.stderr.contains("--stop-daemon"), "{run}");
     assert_same_tree(&before, &env.tree("home/.codex"));
     assert_eq!(downloaded(&seen), ["/.codex-manager/manifest.json"]);
     // No daemon runs, so stopping it would not free the home.

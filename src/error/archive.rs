@@ -2,6 +2,7 @@
 
 use super::ErrorKind::{CodexRunning, Conflict, Failed, Refused, Usage};
 use super::{Advised, CommandError, FREE_SPACE};
+use codex_manager_core::codex::{Holder, ProcessRole};
 use codex_manager_core::io::shell;
 
 impl Advised for codex_manager_core::archive::ArchiveError {
@@ -82,6 +83,16 @@ fn hint_for_undone(next_step: &str, kept_folders: &[std::path::PathBuf]) -> Stri
     format!("files written in the meantime are in {folders}; {next_step}")
 }
 
+/// Returns the hint for a home in use. Names the option for the daemon only if the daemon is one of the holders.
+fn hint_for_busy(holders: &[Holder]) -> &'static str {
+    let daemon = ProcessRole::Daemon.to_string();
+    if holders.iter().any(|holder| holder.why == daemon) {
+        "end these first, or stop Codex's daemon with --stop-daemon"
+    } else {
+        "end these first"
+    }
+}
+
 impl Advised for codex_manager_core::recovery::RecoveryError {
     fn to_command_error(&self) -> CommandError {
         match self {
@@ -102,7 +113,7 @@ impl Advised for codex_manager_core::restore::RestoreError {
             Self::Lease(e) => e.to_command_error(),
             Self::Journal(e) => e.to_command_error(),
             Self::Database(e) => e.to_command_error(),
-            Self::Busy(_) => self.nothing_changed(CodexRunning, "end these first, or stop Codex's daemon with --stop-daemon"),
+            Self::Busy(holders) => self.nothing_changed(CodexRunning, hint_for_busy(holders)),
             Self::AnotherAccount { .. } => self.nothing_changed(Refused, "--yes saves the live login to its profile and continues; --auth skip keeps it in place"),
             Self::Diverged(_) => self.nothing_changed(Conflict, "restore without --merge, or into another folder with --to DIR"),
             Self::Continued(_) => self.nothing_changed(Refused, "keep the longer versions with --merge, or restore into another folder with --to DIR"),
