@@ -33,9 +33,11 @@ pub(super) fn wrap_commands_apart(
         let mut prose: Vec<&str> = Vec::new();
         let mut words = line.split(' ').peekable();
         while let Some(word) = words.next() {
+            let mut later_words = words.clone();
+            let next_words = [later_words.next(), later_words.next()];
             let previous = prose.last().map(|word| word.trim_end_matches("\x1b[0m"));
             let is_introduced = previous.is_some_and(introduces_command);
-            if !is_introduced || !begins_command(word, words.peek().copied()) {
+            if !is_introduced || !begins_command(word, next_words) {
                 prose.push(word);
                 continue;
             }
@@ -112,11 +114,17 @@ fn introduces_command(word: &str) -> bool {
             .any(|label| word.ends_with(label))
 }
 
-fn begins_command(word: &str, next: Option<&str>) -> bool {
+fn begins_command(word: &str, next_words: [Option<&str>; 2]) -> bool {
+    let [next, second] = next_words;
     match word {
         PROGRAM | "chmod" | "chown" | "cp" | "mkdir" | "mv" | "rm" | "tar" => true,
-        // In prose, `codex` is the name of the program.
-        "codex" => matches!(next, Some("login" | "app-server" | "resume" | "--version")),
+        // In prose, `codex` is the name of the program: `codex login failed` and `codex app-server ended` are no commands.
+        "codex" => match next {
+            Some("login") => second.is_none_or(|option| option.starts_with('-')),
+            Some("app-server") => second == Some("daemon"),
+            Some("resume" | "--version") => true,
+            _ => false,
+        },
         _ => word.starts_with("CODEX_HOME=") || next == Some("--version"),
     }
 }
@@ -243,6 +251,14 @@ mod tests {
         assert_eq!(
             apart("error: codex login failed"),
             "error: codex login failed"
+        );
+        assert_eq!(
+            apart("no live figures: codex app-server ended without an answer"),
+            "no live figures: codex\n  app-server ended without an\n  answer"
+        );
+        assert_eq!(
+            apart("stop it: codex app-server daemon stop"),
+            "stop it:\ncodex app-server daemon stop"
         );
         assert_eq!(
             apart("\x1b[1mhint:\x1b[0m codex-manager list"),
