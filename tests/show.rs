@@ -549,8 +549,14 @@ fn show_reports_a_rollout_that_is_empty_damaged_or_missing() {
         assert!(run.stderr.contains(message), "{run}");
     }
     fs::remove_file(&path).expect("remove");
-    let run = env.run(["show", "First"]).code(1);
-    assert!(run.stderr.contains("the home has no rollout"), "{run}");
+    for command in ["show", "resume"] {
+        let run = env.run([command, "First"]).code(1);
+        assert!(run.stderr.contains("the home has no rollout"), "{run}");
+        let restore = format!("codex-manager restore --session {}\n", id(1));
+        assert!(run.stderr.contains(&restore), "{run}");
+    }
+    let run = env.run(["resume", "First", "--json"]).code(4);
+    assert!(run.stderr.contains("--json needs --dry-run"), "{run}");
 }
 
 #[test]

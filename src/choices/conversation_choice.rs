@@ -81,6 +81,27 @@ impl<'r> ChosenConversation<'r> {
             rollout: locate_rollout(home, &row.id, &row.rollout_path),
         }
     }
+
+    /// Returns the rollout.
+    ///
+    /// # Errors
+    /// The rollout is missing, empty or damaged.
+    pub(crate) fn require_rollout(&self, context: &Context) -> Result<&Path> {
+        self.rollout.as_deref().ok_or_else(|| {
+            let recorded_path = self.row.map_or("", |row| &row.rollout_path);
+            let message = match find_existing_below(context.codex_home(), recorded_path) {
+                Some(path) => format!(
+                    "the rollout of the conversation is empty or damaged: {}",
+                    path.display()
+                ),
+                None => format!("the home has no rollout of the conversation: {recorded_path}"),
+            };
+            let id = printable(&self.id);
+            add_list_hints(CommandError::failed(message).hint(format!(
+                "bring it back from an archive: codex-manager restore --session {id}"
+            )))
+        })
+    }
 }
 
 fn add_list_hints(error: CommandError) -> CommandError {
@@ -121,28 +142,21 @@ pub(crate) fn find_conversation(name: &str, context: &Context) -> Result<NamedCo
 
 fn find_in_home(text: &str, context: &Context) -> Result<NamedConversation> {
     let rows = list_rows(context)?;
-    let ChosenConversation { id, row, rollout } = ChosenConversation::find(&rows, text, context)?;
+    let conversation = ChosenConversation::find(&rows, text, context)?;
 
     // A path may name an older rollout of a rewound conversation, which Codex does not show.
     let named_path = context.env.absolute(Path::new(text));
     let named_rollout = RolloutName::parse(&named_path)
         .and_then(|_| resolve_rollout_in_home(&context.settings.codex_home, &named_path));
-    let rollout = named_rollout.or(rollout).ok_or_else(|| {
-        let recorded_path = row.map_or("", |row| &row.rollout_path);
-        let message = match find_existing_below(context.codex_home(), recorded_path) {
-            Some(path) => format!(
-                "the rollout of the conversation is empty or damaged: {}",
-                path.display()
-            ),
-            None => format!("the home has no rollout of the conversation: {recorded_path}"),
-        };
-        add_list_hints(CommandError::failed(message))
-    })?;
+    let rollout = match named_rollout {
+        Some(rollout) => rollout,
+        None => conversation.require_rollout(context)?.to_path_buf(),
+    };
 
     Ok(NamedConversation {
-        title: row.map(title_of).unwrap_or_default(),
+        title: conversation.row.map(title_of).unwrap_or_default(),
         home: context.codex_home().to_path_buf(),
-        id,
+        id: conversation.id,
         rollout,
     })
 }

@@ -67,6 +67,7 @@ impl ResumeArgs {
     /// No conversation or several match, its account has no profile, or `--profile` names another
     /// account; see [`StartArgs::start`].
     pub(crate) fn run(self, context: &Context) -> Result<Outcome> {
+        self.start.check_json(context)?;
         if self.session.is_none() && !self.last {
             return self.pick_and_resume(context);
         }
@@ -77,6 +78,7 @@ impl ResumeArgs {
             None => find_last_in_current_folder(&rows, context)?,
         };
 
+        check_rollout(&conversation, context)?;
         if !self.untracked {
             check_resumable(&conversation)?;
         }
@@ -170,12 +172,25 @@ fn find_last_in_current_folder<'r>(
     let folder = &context.env.current_dir;
     let mut offered = rows.iter().filter(|row| !row.archived && !row.is_child);
     let Some(last_row) = offered.find(|row| Path::new(&row.cwd) == folder) else {
-        let message = format!("no conversation in this folder: {}", folder.display());
-        return Err(
-            CommandError::failed(message).hint("choose one on a terminal: codex-manager resume")
+        let message = format!(
+            "no conversation was begun in exactly this folder: {}",
+            folder.display()
         );
+        return Err(CommandError::failed(message)
+            .hint("list those of the folders below it: codex-manager sessions --here")
+            .hint("choose one on a terminal: codex-manager resume"));
     };
     Ok(ChosenConversation::from_row(last_row, context.codex_home()))
+}
+
+/// Refuses a conversation without a file, with which Codex would fail only after the switch to its account.
+fn check_rollout(conversation: &ChosenConversation<'_>, context: &Context) -> Result<()> {
+    // Codex may read a rollout outside of the home.
+    let recorded = conversation.row.map(|row| Path::new(&row.rollout_path));
+    if !recorded.is_some_and(Path::exists) {
+        conversation.require_rollout(context)?;
+    }
+    Ok(())
 }
 
 /// Refuses a subagent that Codex 0.171 continues only through the conversation that started it.

@@ -101,17 +101,22 @@ impl StartArgs {
             return Ok(Outcome::Done);
         }
 
-        if context.ui.wants_json() {
+        self.check_json(context)?;
+        if self.wait {
+            wait::wait_for_account(account, context)?;
+        }
+        self.run_with_continuations(account, args, session_id, context)
+    }
+
+    /// Refuses `--json` without `--dry-run`.
+    pub(crate) fn check_json(&self, context: &Context) -> Result<()> {
+        if context.ui.wants_json() && !self.dry_run {
             return Err(
                 CommandError::usage("--json needs --dry-run: Codex itself uses stdout")
                     .hint("show launches as JSON: codex-manager launches --json"),
             );
         }
-
-        if self.wait {
-            wait::wait_for_account(account, context)?;
-        }
-        self.run_with_continuations(account, args, session_id, context)
+        Ok(())
     }
 
     /// Runs Codex. If a usage limit ends a batch run, waits for the reset and runs it again with the prompt of `--then`;

@@ -118,7 +118,7 @@ fn begins_command(word: &str, next_words: [Option<&str>; 2]) -> bool {
     let [next, second] = next_words;
     match word {
         PROGRAM | "chmod" | "chown" | "cp" | "mkdir" | "mv" | "rm" | "tar" => true,
-        // In prose, `codex` is the name of the program: `codex login failed` and `codex app-server ended` are no commands.
+        // In prose, `codex` is the name of the program: `codex login failed` and `codex app-server ended` are messages.
         "codex" => match next {
             Some("login") => second.is_none_or(|option| option.starts_with('-')),
             Some("app-server") => second == Some("daemon"),
