@@ -172,6 +172,8 @@ fn hits_name_the_turn_the_author_and_the_text() {
     let text = env.run(["find", "zeppelin"]).code(0).stdout;
     assert_eq!(text.matches("zeppelin").count(), 1, "{text}");
     assert!(text.ends_with("--turn 1\n"), "{text}");
+    let text = env.run(["find", "proj"]).code(0).stdout;
+    assert!(text.contains("\n    folder: alice/proj"), "{text}");
     assert_eq!(found(&env, &["needle", "--role", "tool"]), [id(1)]);
     assert_eq!(found(&env, &["needle", "--role", "user"]), [""; 0]);
     assert_eq!(found(&env, &["needle", "--since", "30min"]), [""; 0]);

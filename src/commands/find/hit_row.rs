@@ -7,6 +7,7 @@ use crate::ui::{Cell, Column, Style, object, time};
 use crate::views::account::{absolute_time, format_local_ms, printable, short_id, shown_title};
 use chrono::DateTime;
 use codex_manager_core::codex::rollout_lines::Role;
+use codex_manager_core::conversations::index::format_project;
 use codex_manager_core::conversations::search::evaluate::Hit;
 use codex_manager_core::conversations::search::snippet::Snippet;
 use codex_manager_core::io::shell;
@@ -123,7 +124,12 @@ impl HitRow<'_> {
 
         // The snippet is printed only if neither the title nor the lines around the match contain it.
         if self.nearby.is_empty() && matching_title.is_none() {
-            let place = format_turn_and_author(self.hit.turn, self.hit.role.name());
+            let author = if self.is_in_project() {
+                "folder"
+            } else {
+                self.hit.role.name()
+            };
+            let place = format_turn_and_author(self.hit.turn, author);
             let place = ui.paint(Style::Dim, place);
             let text = highlight_matches(&self.hit.snippet, context);
             lines.push(wrap(4, format!("    {place} {text}")));
@@ -169,6 +175,13 @@ impl HitRow<'_> {
             text: title.clone(),
             matches: matches.collect::<Option<_>>()?,
         })
+    }
+
+    /// Returns true if the snippet is of the folder and the branch, which the index keeps with the title.
+    fn is_in_project(&self) -> bool {
+        let conversation = &self.hit.conversation;
+        let project = format_project(&conversation.cwd, &conversation.branch);
+        self.hit.role == Role::Title && project.contains(self.hit.snippet.text.trim_matches('…'))
     }
 
     /// Returns the age, the project folder and the location of the conversation, for the line with its title.

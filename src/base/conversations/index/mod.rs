@@ -24,7 +24,8 @@ mod word_runs;
 pub use candidates::IndexSource;
 pub(crate) use candidates::list_candidates;
 pub use ingest::RefreshReport;
-pub(crate) use plan::{IndexCandidate, format_project};
+pub(crate) use plan::IndexCandidate;
+pub use plan::format_project;
 pub use refresh::{
     IndexStatus, Thoroughness, expect_changed_rollouts, lacks_complete_update, read_status,
     rebuild, refresh,

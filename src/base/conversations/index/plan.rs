@@ -136,7 +136,7 @@ impl ShownFields {
 
 /// Returns the text by which a search finds the project of a conversation: the last two folders of its path, and the
 /// branch. The folders above are left out, because they are the same for most conversations.
-pub(crate) fn format_project(cwd: &str, branch: &str) -> String {
+pub fn format_project(cwd: &str, branch: &str) -> String {
     let mut folders = cwd.rsplit(['/', '\\']).filter(|name| !name.is_empty());
     let (folder, parent) = (folders.next(), folders.next());
     let folders: Vec<_> = parent.into_iter().chain(folder).collect();
