@@ -47,7 +47,7 @@ fn forget_counts_machines_with_the_same_host_name_separately() {
     let hint = "newest one of this machine";
     let suggests = |env: &TestEnv| env.run(["vault", "snapshots"]).stderr.contains(hint);
     assert!(suggests(&env));
-    env.set("CODEX_MANAGER_HOME", &add_manager(&env, "third-manager"));
+    env.set("CODEX_MANAGER_HOME", add_manager(&env, "third-manager"));
     assert!(!suggests(&env));
 }
 
