@@ -11,6 +11,48 @@ use tz::{TimeZone, TimeZoneRef};
 /// An instant together with the offset it is shown in. Compares by instant.
 pub type Timestamp = DateTime<FixedOffset>;
 
+/// Reads the times of documents that have thousands. chrono's own implementation accepts looser forms than RFC 3339 too,
+/// and takes several times as long. They are accepted here as well, after the strict form.
+pub(crate) mod strict_time {
+    use super::{DateTime, Timestamp};
+    use serde::de::{Deserialize, Deserializer, Error, Visitor};
+    use std::fmt;
+
+    pub(crate) fn deserialize<'de, D: Deserializer<'de>>(input: D) -> Result<Timestamp, D::Error> {
+        input.deserialize_str(TimeVisitor)
+    }
+
+    pub(crate) fn deserialize_option<'de, D: Deserializer<'de>>(
+        input: D,
+    ) -> Result<Option<Timestamp>, D::Error> {
+        let time = Option::<StrictTime>::deserialize(input)?;
+        Ok(time.map(|time| time.0))
+    }
+
+    struct StrictTime(Timestamp);
+
+    impl<'de> Deserialize<'de> for StrictTime {
+        fn deserialize<D: Deserializer<'de>>(input: D) -> Result<Self, D::Error> {
+            deserialize(input).map(Self)
+        }
+    }
+
+    struct TimeVisitor;
+
+    impl Visitor<'_> for TimeVisitor {
+        type Value = Timestamp;
+
+        fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+            f.write_str("a time in the form of RFC 3339")
+        }
+
+        fn visit_str<E: Error>(self, text: &str) -> Result<Timestamp, E> {
+            let strict = DateTime::parse_from_rfc3339(text);
+            strict.or_else(|_| text.parse()).map_err(E::custom)
+        }
+    }
+}
+
 #[derive(Debug, Clone, Copy)]
 pub enum Clock {
     System,
