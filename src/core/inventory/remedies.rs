@@ -94,7 +94,7 @@ pub fn format_switch_command(home: &Path) -> String {
 /// Advises what to do about a login that the Codex home `owner_home` owns.
 pub fn suggest_switch_of_owner(owner_home: &Path) -> String {
     format!(
-        "a login that is used in two homes stops working in both; first switch the other home: {}",
+        "a login that is used in two homes stops working in both; use it in that home, or first switch that home: {}",
         format_switch_command(owner_home)
     )
 }
