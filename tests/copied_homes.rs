@@ -249,7 +249,6 @@ fn i2_another_home_cannot_use_the_login_of_a_killed_restore() {
         fs::remove_file(env.path("copy/auth.json")).expect("sign out");
         let restore = ["--codex-home", "copy", "restore", &archive, "--yes"];
         let is_complete = run_ends_before_call(&env, &restore, RENAME, number);
-        let _ = run_in_copy(&env, &["current"]);
         let used = env.run(["use", "work"]);
         let is_in_copy = env.path("copy/auth.json").exists();
         let code = if is_in_copy { 5 } else { 0 };

@@ -37,7 +37,7 @@ pub struct RestoreReport {
     pub is_login_replaced: bool,
     /// Sentences for the user about exceptions, without a final period.
     pub notes: Vec<String>,
-    /// The reason why the owner of the replaced login could not be recorded. The restore is complete all the same.
+    /// The reason why the new owner of the login could not be recorded. The restore is complete all the same.
     pub owner_error: Option<RestoreError>,
 }
 
@@ -54,7 +54,7 @@ pub fn plan(request: &RestoreRequest<'_>) -> Result<RestorePlan, RestoreError> {
 /// two states. After a kill, the old state or the new one is live, or the next command completes one of them.
 ///
 /// # Errors
-/// See [`RestoreError`]. If only the owner of the replaced login cannot be recorded, returns the report with
+/// See [`RestoreError`]. If only the owner of the login cannot be recorded, returns the report with
 /// [`RestoreReport::owner_error`].
 pub fn apply(
     request: &RestoreRequest<'_>,
@@ -82,12 +82,11 @@ pub fn apply(
     let steps = exchange_steps::plan_steps(&work, &outside, exchange_mode)?;
     let (plan, stage) = (&work.plan, &work.stage);
     equal_rollouts::check_linked_rollouts_unchanged(request.archive.contents(), plan, stage)?;
-    staged_login.record_new_owner(request)?;
     let leftover_notes = exchange_states(request, work.transaction, steps)?;
     work.notes.extend(leftover_notes);
 
     // The exchange is done, so later errors are reported but do not fail the restore.
-    let owner_error = staged_login.record_replaced(request).err();
+    let owner_error = staged_login.record_owners(request).err();
     let (files, bytes) = count_restored(request.archive, &restored, staged_login.outcome);
 
     Ok(RestoreReport {

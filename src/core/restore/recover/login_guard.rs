@@ -46,6 +46,21 @@ impl RecoveryPolicy for LoginGuard<'_> {
         }
     }
 
+    /// Records `home` as the owner of its login. Without the record, another home could use the same login.
+    fn after_exchange(&self, home: &Path) {
+        let profiles = Profiles::of(self.manager_home);
+        let record_owner = || {
+            let auth = AuthFile::read(&home.join(AUTH_JSON)).ok()?;
+            let (snapshot, login) = (auth.snapshot()?, auth.login()?);
+            // A restore creates no profile of an account that the user never saved.
+            let _ = profiles.find(&login.identity).ok()??;
+            let owner = OwnerLocation::Live(home);
+            profiles.save_back(snapshot, login, owner, self.now).ok()
+        };
+        // The restore records it again, and reports a failure.
+        let _ = record_owner();
+    }
+
     fn lock_marker(&self, folder: &Path) -> Option<String> {
         journal_pointer::read_marker(self.manager_home, folder)
     }

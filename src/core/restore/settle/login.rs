@@ -382,8 +382,7 @@ fn describe_other_owner(
 fn signed_in_source_home<'a>(request: &RestoreRequest<'a>, login: &Login) -> Option<&'a Path> {
     let metadata = request.archive.metadata();
     // A home of another machine at the path of this home is no other home of this machine.
-    let is_at_path = metadata.is_of_home(&request.folder, metadata.machine.as_deref());
-    if is_at_path || !login.identity.kind.is_renewable() {
+    if metadata.is_of_path(&request.folder) || !login.identity.kind.is_renewable() {
         return None;
     }
 
@@ -445,40 +444,32 @@ impl StagedLogin {
         self.went_live.is_some()
     }
 
-    /// Records the home as the owner of the login that goes live. Before the exchange: a kill in between leaves the
-    /// record of a login that the home does not have, and readers look into the home. A kill before the record would let
-    /// another home use the same login.
-    pub(crate) fn record_new_owner(
-        &self,
-        request: &RestoreRequest<'_>,
-    ) -> Result<(), RestoreError> {
-        let owner = match request.auth {
+    /// Records the owners of both logins after the exchange. The new one was recorded by
+    /// [`RecoveryPolicy::after_exchange`](crate::journal::RecoveryPolicy::after_exchange), also after a kill, but without
+    /// the assertion of the user. The old one was saved before, so a kill leaves a wrong record, but loses no login.
+    pub(crate) fn record_owners(&self, request: &RestoreRequest<'_>) -> Result<(), RestoreError> {
+        let profiles = Profiles::of(request.manager_home);
+        let live_location = match request.auth {
             AuthPolicy::Archive => OwnerLocation::AssertedLive(&request.folder),
             AuthPolicy::Newest | AuthPolicy::Skip => OwnerLocation::Live(&request.folder),
         };
-        record_owner(request, self.went_live.as_ref(), owner)
-    }
 
-    /// Records after the exchange that the profile owns the replaced login. That login was saved before.
-    pub(crate) fn record_replaced(&self, request: &RestoreRequest<'_>) -> Result<(), RestoreError> {
-        record_owner(request, self.was_live.as_ref(), OwnerLocation::Profile)
-    }
-}
+        let owners = [
+            (&self.was_live, OwnerLocation::Profile),
+            (&self.went_live, live_location),
+        ];
+        for (snapshot, location) in owners {
+            if let Some(snapshot) = snapshot
+                && let Some(login) = &snapshot.login
+                // A restore creates no profile of an account that the user never saved.
+                && profiles.find(&login.identity)?.is_some()
+            {
+                profiles.save_back(snapshot, login, location, request.now)?;
+            }
+        }
 
-fn record_owner(
-    request: &RestoreRequest<'_>,
-    snapshot: Option<&AuthSnapshot>,
-    owner: OwnerLocation<'_>,
-) -> Result<(), RestoreError> {
-    let profiles = Profiles::of(request.manager_home);
-    if let Some(snapshot) = snapshot
-        && let Some(login) = &snapshot.login
-        // A restore creates no profile of an account that the user never saved.
-        && profiles.find(&login.identity)?.is_some()
-    {
-        profiles.save_back(snapshot, login, owner, request.now)?;
+        Ok(())
     }
-    Ok(())
 }
 
 /// Writes a new auth.json with mode 0600. Without `mtime_ns`, the file keeps the current time.
