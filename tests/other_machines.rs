@@ -60,6 +60,24 @@ fn an_archive_from_another_machine_takes_the_place_of_no_own_one() {
     assert!(backups.join(other).exists() && backups.join(made).exists());
 }
 
+#[test]
+fn a_backup_of_an_empty_home_on_a_new_machine_is_not_the_latest() {
+    let mut env = TestEnv::new();
+    sample_home(&env);
+    env.set("CODEX_MANAGER_NOW", "2026-11-20T13:00:00Z");
+    let other = bring_archive(&mut env);
+    fs::remove_dir_all(env.codex_home()).unwrap();
+    put(&env, "AGENTS.md", "of this machine");
+    env.set("CODEX_MANAGER_NOW", "2026-11-20T14:00:00Z");
+    let made = env.run(["backup", "--no-status"]).code(0);
+    let warning = "the home has no conversations";
+    assert!(made.stderr.contains(warning), "{made}");
+    let run = env
+        .run(["restore", "latest", "--dry-run", "--json"])
+        .code(0);
+    assert_eq!(run.json()["archive"], other.as_str(), "{run}");
+}
+
 /// Returns the machine that a document records.
 fn machine(path: &Path) -> String {
     let document: Value = serde_json::from_slice(&fs::read(path).unwrap()).unwrap();

@@ -268,8 +268,9 @@ pub fn find_newest_usable(
 
 /// Returns the archives that `latest`, `latest~1`, … denote, in this order: of the accepted archives of `home` on the
 /// machine with the id `machine` the full ones with conversations from the newest, then the other full ones, then those
-/// of other modes. Leaves out safety backups and single logins, which may hold few files. Without an archive of `home`,
-/// returns those of other homes and machines, because the home may have been moved.
+/// of other modes. Leaves out safety backups and single logins, which may hold few files. Includes archives of other
+/// machines if only these have conversations, and those of other homes without an archive of `home`, which may have been
+/// moved.
 pub fn list_latest_first<'r>(
     records: &'r [ArchiveRecord],
     home: &Path,
@@ -284,9 +285,11 @@ pub fn list_latest_first<'r>(
     archives.sort_by_cached_key(|r| std::cmp::Reverse(restore_preference(r, home, machine)));
 
     // The archives of the home come first, so the first one shows whether there are any.
-    let preferred = archives.first();
-    if preferred.is_some_and(|r| r.metadata.is_of_home(home, machine)) {
+    let preferred = archives.first().map(|r| &r.metadata);
+    if preferred.is_some_and(|metadata| metadata.is_of_home(home, machine)) {
         archives.retain(|r| r.metadata.is_of_home(home, machine));
+    } else if preferred.is_some_and(|metadata| metadata.is_of_path(home)) {
+        archives.retain(|r| r.metadata.is_of_path(home));
     }
     archives
 }
@@ -307,7 +310,7 @@ pub fn find_preferred<'r>(
 }
 
 /// Orders archives by their use for a restore; the best one is the largest.
-type RestorePreference = (bool, bool, bool, bool, Timestamp, bool);
+type RestorePreference = (bool, bool, bool, bool, bool, Timestamp, bool);
 
 fn restore_preference(
     record: &ArchiveRecord,
@@ -317,9 +320,10 @@ fn restore_preference(
     let metadata = &record.metadata;
     (
         !metadata.is_single_login(),
-        metadata.is_of_home(home, machine),
-        // A backup of an emptied home must not take the place of an earlier one.
+        metadata.is_of_path(home),
+        // A backup of an emptied home, or of an empty one on a new machine, must not take the place of an earlier one.
         metadata.is_full() && !metadata.has_no_conversations(),
+        !metadata.is_from_other_machine(machine),
         metadata.is_full(),
         metadata.created_at,
         metadata.mode == BackupMode::Sessions,
@@ -348,6 +352,14 @@ pub fn find_last_with_conversations<'a>(
 ) -> Option<&'a ArchiveRecord> {
     find_newest_usable(records, |metadata| {
         is_of_home_and_mode(metadata, home, machine, mode) && !metadata.has_no_conversations()
+    })
+    .or_else(|| {
+        // On a new machine that has the archives of the old one.
+        find_newest_usable(records, |metadata| {
+            let old_machine = metadata.machine.as_deref();
+            is_of_home_and_mode(metadata, home, old_machine, mode)
+                && !metadata.has_no_conversations()
+        })
     })
     .or_else(|| find_last_of_home(records, home, machine, mode))
 }

@@ -261,8 +261,12 @@ impl Metadata {
     /// Returns true if the archive was made of the home at `home` on the machine with the id `machine`. An archive that
     /// does not record its home or its machine may be of any.
     pub fn is_of_home(&self, home: &Path, machine: Option<&str>) -> bool {
-        let is_at_path = self.source_codex_home.is_empty() || self.records_home(home);
-        is_at_path && !self.is_from_other_machine(machine)
+        self.is_of_path(home) && !self.is_from_other_machine(machine)
+    }
+
+    /// Returns true if the archive was made of a home at `home`, on any machine, or does not record its home.
+    pub fn is_of_path(&self, home: &Path) -> bool {
+        self.source_codex_home.is_empty() || self.records_home(home)
     }
 
     /// Returns true if the archive records another machine than the one with the id `machine`, which is `None` if this
