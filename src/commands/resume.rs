@@ -9,7 +9,7 @@ use crate::steps::start_codex::StartArgs;
 use crate::views::account::printable;
 use clap::Args;
 use codex_manager_core::accounts::Profile;
-use codex_manager_core::codex::{Arguments, Identity, ThreadRow, read_login};
+use codex_manager_core::codex::{Arguments, Identity, ThreadRow, ZST, read_login};
 use codex_manager_core::history::rollout;
 use codex_manager_core::io::shell;
 use codex_manager_core::launch::binding;
@@ -185,9 +185,13 @@ fn find_last_in_current_folder<'r>(
 
 /// Refuses a conversation without a file, with which Codex would fail only after the switch to its account.
 fn check_rollout(conversation: &ChosenConversation<'_>, context: &Context) -> Result<()> {
-    // Codex may read a rollout outside of the home.
-    let recorded = conversation.row.map(|row| Path::new(&row.rollout_path));
-    if !recorded.is_some_and(Path::exists) {
+    // Codex may read a rollout outside of the home, plain or compressed.
+    let is_on_disk = |row: &ThreadRow| {
+        let plain = row.rollout_path.trim_end_matches(ZST);
+        let forms = [plain.to_owned(), format!("{plain}{ZST}")];
+        forms.iter().any(|path| Path::new(path).exists())
+    };
+    if !conversation.row.is_some_and(is_on_disk) {
         conversation.require_rollout(context)?;
     }
     Ok(())

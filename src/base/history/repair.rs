@@ -355,11 +355,9 @@ fn recreate_database(
     let ids = ids.map(|rollout| rollout.id.to_string()).collect();
     plan.unprojected = find_unprojected_rollouts(context, &ids);
     plan.projections = Projections::read_folder(&folder).database;
-    let projected = match project_rollouts(context, plan, Some(program)) {
-        // Codex opens none of them. The check after the repair reports them.
-        Err(HistoryError::NotRebuilt(_)) => None,
-        projected => projected?,
-    };
+    // The list is restored without the turns too, as on a small disk. The check after the repair reports them.
+    let projected = project_rollouts(context, plan, Some(program));
+    let projected = projected.ok().flatten();
 
     let target = folder.join(scratch.database.file_name().unwrap_or_default());
 

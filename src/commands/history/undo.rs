@@ -14,9 +14,9 @@ use codex_manager_core::io::quantity::pluralize;
 
 /// Restore the state before the last repair
 ///
-/// Requires that Codex is closed. Conversations that began, continued, or were renamed, archived or migrated after the
-/// repair stay as they are. A pin or a project of another conversation is undone too. The state before the undo is
-/// kept, for `--snapshot`.
+/// Requires that Codex is closed. Conversations that began or continued after the repair stay as they are, and those that
+/// were renamed, archived or migrated, unless the repair recreated the database. A pin or a project of another
+/// conversation is undone too. The state before the undo is kept, for `--snapshot`.
 #[derive(Debug, Args)]
 #[command(after_help = "Examples:
   codex-manager history undo

@@ -10,11 +10,11 @@ use crate::steps::snapshot_source::{SnapshotSource, is_from_this_machine};
 use crate::views::account::owner_name;
 use crate::views::restore_report::describe_archive;
 use clap::Args;
-use codex_manager_core::accounts::{AuthPolicy, LoginOwner};
-use codex_manager_core::archive::{ArchiveReader, Metadata};
+use codex_manager_core::accounts::AuthPolicy;
+use codex_manager_core::archive::ArchiveReader;
 use codex_manager_core::codex::AUTH_JSON;
 use codex_manager_core::inventory::archive_names::LATEST;
-use codex_manager_core::io::{pluralize, shell};
+use codex_manager_core::io::pluralize;
 use codex_manager_core::restore::needed_paths::needed_paths;
 use codex_manager_core::restore::plan::{RestoreTarget, Selection};
 use codex_manager_core::vault::contents::SnapshotContents;
@@ -134,23 +134,9 @@ fn explain_skipped_login(context: &Context, source: &SnapshotSource, selection: 
         snapshot.host.clone()
     };
 
-    let advice = match tags.and_then(|tags| find_usable_profile(&tags.metadata, context)) {
-        Some(profile) => format!(
-            "the profile has a login for this machine: codex-manager use {}",
-            shell::quote_if_needed(&profile)
-        ),
-        None => "sign in here: codex-manager profile login NAME; if that machine is gone, add --auth archive".into(),
-    };
     context.note(format_args!(
-        "{login} is not restored: {machine_text} may have renewed it since, and a login works on one machine only; {advice}"
+        "{login} is not restored: {machine_text} may have renewed it since, and a login works on one machine only; sign in here: codex-manager profile login NAME; if that machine is gone, add --auth archive"
     ));
-}
-
-/// Returns the name of the account's profile if it has a login that was not moved to another machine.
-fn find_usable_profile(metadata: &Metadata, context: &Context) -> Option<String> {
-    let profile = context.profiles().find(&metadata.identity()?).ok()??;
-    let is_usable = profile.login().is_some() && profile.file.owner != LoginOwner::Moved;
-    is_usable.then_some(profile.name)
 }
 
 /// Warns that a snapshot which another program made is restored only in part.
