@@ -3,7 +3,7 @@
 
 use crate::support::copy_tree;
 use crate::support::env::{Run, TestEnv, assert_same_tree};
-use crate::support::injection::{RENAME, can_inject, run_ends_before_call};
+use crate::support::injection::{can_inject, run_ends_before_call};
 use crate::support::lab::Lab;
 use crate::support::profiles::{alice_and_bob, write_age_key};
 use crate::support::sample::{RENEWED, alice, bob, text};
@@ -238,33 +238,32 @@ fn i2_a_restore_leaves_out_a_login_that_another_home_uses() {
 }
 
 #[test]
-fn i2_another_home_cannot_use_the_login_of_a_killed_restore() {
+fn i2_another_home_cannot_use_the_login_of_a_restore_that_is_killed_while_it_removes_the_old_home()
+{
     if !can_inject() {
         return;
     }
+    let mut exchanged = 0;
     for number in 1.. {
         let env = world();
         let archive = archive(&env);
         let _ = env.run(["use", "home"]).code(0);
         fs::remove_file(env.path("copy/auth.json")).expect("sign out");
         let restore = ["--codex-home", "copy", "restore", &archive, "--yes"];
-        let is_complete = run_ends_before_call(&env, &restore, RENAME, number);
-        let used = env.run(["use", "work"]);
+        let is_complete = run_ends_before_call(&env, &restore, "unlinkat", number);
         let is_in_copy = env.path("copy/auth.json").exists();
-        let code = if is_in_copy { 5 } else { 0 };
-        let used = used.code(code);
-        assert!(
-            !is_in_copy || used.stderr.contains("another Codex home"),
-            "{used}"
-        );
+        let used = env
+            .run(["use", "work"])
+            .code(if is_in_copy { 5 } else { 0 });
+        if is_in_copy {
+            exchanged += 1;
+            assert!(used.stderr.contains("another Codex home"), "{used}");
+        }
         if is_complete {
-            assert!(
-                is_in_copy && number > 3,
-                "the restore ended before the exchange"
-            );
             break;
         }
     }
+    assert!(exchanged > 1, "the old home was removed by another call");
 }
 
 #[test]
@@ -275,6 +274,22 @@ fn i2_a_home_that_was_restored_beside_the_first_does_not_own_its_login() {
     let _ = env.run(["--codex-home", "new", "use", "home"]).code(0);
     assert_first_home_has_it(&env);
     let _ = env.run(["--codex-home", "new", "use", "work"]).code(5);
+}
+
+#[test]
+fn i2_a_restore_that_makes_no_login_live_changes_no_record() {
+    let env = world();
+    let archive = archive(&env);
+    write_auth(&env.codex_home(), &alice(3));
+    let _ = env.run(["use", "home"]).code(0);
+    let before = note(&env, "work");
+    let _ = env.run(["restore", &archive, "--to", "new"]).code(0);
+    let _ = run_in_copy(&env, &["restore", &archive, "--auth", "skip", "--yes"]).code(0);
+    let only = ["restore", &archive, "--only", "config.toml", "--yes"];
+    let _ = run_in_copy(&env, &only);
+    assert_eq!(note(&env, "work"), before);
+    let _ = env.run(["use", "work"]).code(0);
+    assert_eq!(live(&env.codex_home()), auth_json(&alice(3)));
 }
 
 #[test]

@@ -76,6 +76,19 @@ fn a_backup_of_an_empty_home_on_a_new_machine_is_not_the_latest() {
         .run(["restore", "latest", "--dry-run", "--json"])
         .code(0);
     assert_eq!(run.json()["archive"], other.as_str(), "{run}");
+
+    // Its own conversations come first, also if they are not in a full archive.
+    let mut env = TestEnv::new();
+    sample_home(&env);
+    env.set("CODEX_MANAGER_NOW", "2026-11-20T13:00:00Z");
+    let _ = bring_archive(&mut env);
+    env.set("CODEX_MANAGER_NOW", "2026-11-20T15:00:00Z");
+    let own = backup(&env, &["--mode", "sessions"]);
+    let name = own.file_name().and_then(|name| name.to_str()).unwrap();
+    let run = env
+        .run(["restore", "latest", "--dry-run", "--json"])
+        .code(0);
+    assert_eq!(run.json()["archive"], name, "{run}");
 }
 
 /// Returns the machine that a document records.

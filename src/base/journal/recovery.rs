@@ -147,10 +147,6 @@ fn recover_locked(
         JournalState::Committed => Direction::Forward,
     };
 
-    if live_state == Direction::Forward {
-        policy.after_exchange(&transaction.journal.home.0);
-    }
-
     // Staged files stay in folders of their own if another program wrote to them.
     let kept_folders = if transaction.journal.keeps_replaced {
         transaction.move_staged_to_kept_folders()?

@@ -171,7 +171,7 @@ impl Transaction {
         // The locks end before the removal, which takes long for a large home. No process can have a replaced database
         // open any more.
         drop(locks);
-        policy.after_exchange(&self.journal.home.0);
+        policy.after_exchange();
         Ok(self.remove_folders())
     }
 

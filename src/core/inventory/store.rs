@@ -282,7 +282,10 @@ pub fn list_latest_first<'r>(
     let mut archives: Vec<_> = records.iter().filter(is_listed).collect();
     // Of archives with the same time, the last one in the list is the latest.
     archives.reverse();
-    archives.sort_by_cached_key(|r| std::cmp::Reverse(restore_preference(r, home, machine)));
+    let prefers_own = has_own_conversations(&archives, home, machine);
+    archives.sort_by_cached_key(|r| {
+        std::cmp::Reverse(restore_preference(r, home, machine, prefers_own))
+    });
 
     // The archives of the home come first, so the first one shows whether there are any.
     let preferred = archives.first().map(|r| &r.metadata);
@@ -303,10 +306,20 @@ pub fn find_preferred<'r>(
     machine: Option<&str>,
     accepts: impl Fn(&ArchiveRecord) -> bool,
 ) -> Option<&'r ArchiveRecord> {
-    records
+    let is_accepted = |r: &&ArchiveRecord| !r.metadata.is_safety() && accepts(r);
+    let archives: Vec<_> = records.iter().filter(is_accepted).collect();
+    let prefers_own = has_own_conversations(&archives, home, machine);
+    let archives = archives.into_iter();
+    archives.max_by_key(|r| restore_preference(r, home, machine, prefers_own))
+}
+
+/// Returns true if the best archive of `home` from this machine may have conversations.
+fn has_own_conversations(archives: &[&ArchiveRecord], home: &Path, machine: Option<&str>) -> bool {
+    let own = archives
         .iter()
-        .filter(|r| !r.metadata.is_safety() && accepts(r))
-        .max_by_key(|r| restore_preference(r, home, machine))
+        .filter(|r| r.metadata.is_of_home(home, machine) && !r.metadata.is_single_login());
+    let best = own.max_by_key(|r| restore_preference(r, home, machine, true));
+    best.is_some_and(|r| !r.metadata.has_no_conversations())
 }
 
 /// Orders archives by their use for a restore; the best one is the largest.
@@ -316,14 +329,16 @@ fn restore_preference(
     record: &ArchiveRecord,
     home: &Path,
     machine: Option<&str>,
+    prefers_own: bool,
 ) -> RestorePreference {
     let metadata = &record.metadata;
     (
         !metadata.is_single_login(),
         metadata.is_of_path(home),
-        // A backup of an emptied home, or of an empty one on a new machine, must not take the place of an earlier one.
+        // Archives of a new machine without conversations must not take the place of those of the old one.
+        !prefers_own || !metadata.is_from_other_machine(machine),
+        // A backup of an emptied home must not take the place of an earlier one.
         metadata.is_full() && !metadata.has_no_conversations(),
-        !metadata.is_from_other_machine(machine),
         metadata.is_full(),
         metadata.created_at,
         metadata.mode == BackupMode::Sessions,

@@ -7,6 +7,7 @@ use super::plan::restore_plan::RestorePlan;
 use super::plan::rollout_index::RolloutIndex;
 use super::plan::target;
 use super::recover::login_guard::LoginGuard;
+use super::settle::login::StagedLogin;
 use super::settle::{databases, login, safety, unchanged};
 use super::stage::extract::ExtractSink;
 use super::stage::workspace::Workspace;
@@ -82,7 +83,7 @@ pub fn apply(
     let steps = exchange_steps::plan_steps(&work, &outside, exchange_mode)?;
     let (plan, stage) = (&work.plan, &work.stage);
     equal_rollouts::check_linked_rollouts_unchanged(request.archive.contents(), plan, stage)?;
-    let leftover_notes = exchange_states(request, work.transaction, steps)?;
+    let leftover_notes = exchange_states(request, &staged_login, work.transaction, steps)?;
     work.notes.extend(leftover_notes);
 
     // The exchange is done, so later errors are reported but do not fail the restore.
@@ -148,10 +149,19 @@ fn unpack_planned_files(
 /// removed.
 fn exchange_states(
     request: &RestoreRequest<'_>,
+    staged_login: &StagedLogin,
     transaction: Transaction,
     steps: Vec<Step>,
 ) -> Result<Vec<String>, RestoreError> {
-    let leftover_paths = match transaction.commit(steps, &LoginGuard::from_request(request)) {
+    let record_owners = || {
+        // They are recorded again after the removal of the old state, which reports a failure.
+        let _ = staged_login.record_owners(request);
+    };
+    let guard = LoginGuard {
+        record_owners: Some(&record_owners),
+        ..LoginGuard::from_request(request)
+    };
+    let leftover_paths = match transaction.commit(steps, &guard) {
         // The hint of `RestoreError::Busy` names the options of `restore`.
         Err(JournalError::Busy(holders)) => return Err(RestoreError::Busy(holders)),
         other => other?,

@@ -15,6 +15,8 @@ pub(crate) struct LoginGuard<'a> {
     pub(crate) manager_home: &'a Path,
     pub(crate) env: &'a Environment,
     pub(crate) now: Timestamp,
+    /// Records the owners of the exchanged logins; `None` in a recovery.
+    pub(crate) record_owners: Option<&'a dyn Fn()>,
 }
 
 impl<'a> LoginGuard<'a> {
@@ -23,6 +25,7 @@ impl<'a> LoginGuard<'a> {
             manager_home: request.manager_home,
             env: request.env,
             now: request.now,
+            record_owners: None,
         }
     }
 }
@@ -46,19 +49,11 @@ impl RecoveryPolicy for LoginGuard<'_> {
         }
     }
 
-    /// Records `home` as the owner of its login. Without the record, another home could use the same login.
-    fn after_exchange(&self, home: &Path) {
-        let profiles = Profiles::of(self.manager_home);
-        let record_owner = || {
-            let auth = AuthFile::read(&home.join(AUTH_JSON)).ok()?;
-            let (snapshot, login) = (auth.snapshot()?, auth.login()?);
-            // A restore creates no profile of an account that the user never saved.
-            let _ = profiles.find(&login.identity).ok()??;
-            let owner = OwnerLocation::Live(home);
-            profiles.save_back(snapshot, login, owner, self.now).ok()
-        };
-        // The restore records it again, and reports a failure.
-        let _ = record_owner();
+    /// Without the record, another home could use the same login.
+    fn after_exchange(&self) {
+        if let Some(record_owners) = self.record_owners {
+            record_owners();
+        }
     }
 
     fn lock_marker(&self, folder: &Path) -> Option<String> {
@@ -159,6 +154,7 @@ mod tests {
             manager_home: &manager_home,
             env: &env,
             now: Timestamp::parse_from_rfc3339("2026-11-20T10:00:00Z").unwrap(),
+            record_owners: None,
         };
         let kept = || {
             let folder = manager_home.join("profiles/.unreadable");

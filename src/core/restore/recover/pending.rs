@@ -73,6 +73,7 @@ pub(crate) fn recover_all(
         manager_home,
         env,
         now,
+        record_owners: None,
     };
 
     let mut recovered = Vec::new();

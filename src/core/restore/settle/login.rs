@@ -444,9 +444,8 @@ impl StagedLogin {
         self.went_live.is_some()
     }
 
-    /// Records the owners of both logins after the exchange. The new one was recorded by
-    /// [`RecoveryPolicy::after_exchange`](crate::journal::RecoveryPolicy::after_exchange), also after a kill, but without
-    /// the assertion of the user. The old one was saved before, so a kill leaves a wrong record, but loses no login.
+    /// Records the owners of both logins after the exchange. The logins themselves were saved before, so a kill in
+    /// between leaves a wrong record, but loses no login.
     pub(crate) fn record_owners(&self, request: &RestoreRequest<'_>) -> Result<(), RestoreError> {
         let profiles = Profiles::of(request.manager_home);
         let live_location = match request.auth {
