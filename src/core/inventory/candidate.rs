@@ -63,8 +63,8 @@ pub struct RetentionCandidate {
     /// The archived home, preceded by `HOST:` for snapshots. Empty if the home is unknown, or if the archive was made
     /// from a legacy file.
     pub home: String,
-    /// The id of the machine of a snapshot, because several machines may have one host name, or of the other machine
-    /// that made the archive. `None` for an archive of this machine.
+    /// The id of the machine that made the snapshot or archive. Several machines may have one host name. `None` for
+    /// archives that this machine made.
     pub machine: Option<String>,
     /// True if the archive was made with `--exclude`. Such archives count separately.
     pub excludes: bool,

@@ -154,7 +154,7 @@ fn exchange_states(
     steps: Vec<Step>,
 ) -> Result<Vec<String>, RestoreError> {
     let record_owners = || {
-        // They are recorded again after the removal of the old state, which reports a failure.
+        // `apply` records them again and reports a failure: this is not called if the journal could not be written.
         let _ = staged_login.record_owners(request);
     };
     let guard = LoginGuard {
