@@ -320,6 +320,31 @@ fn diverged_base(forked: &str, forms: [Form; 2]) -> (Pair, [String; 2]) {
     (pair, texts)
 }
 
+/// Adds a rewind on a machine that continues the whole `base`.
+fn put_rewind(pair: &Pair, name: &str, base: &str) {
+    let id = FORK_ID.replace("b456", &format!("b45{name}"));
+    let path = ROLLOUT.replace(".jsonl", &format!("_{id}.jsonl"));
+    pair.put(name, &path, &continuation(ID, base));
+}
+
+/// Creates a conversation that `a` and `b` continued differently by lines of equal lengths, and that the machines
+/// `rewound` rewound then. `a` has synced. Returns the machines and the texts of `a` and `b`.
+fn diverged_with_equal_lengths(rewound: &[&str]) -> (Pair, [String; 2]) {
+    let pair = Pair::synced(&[(ROLLOUT, META)]);
+    let texts = ["a", "b"].map(|name| {
+        let text = format!("{META}{}", line(name));
+        pair.put(name, ROLLOUT, &text);
+        if rewound.contains(&name) {
+            put_rewind(&pair, name, &text);
+        }
+        if name == "a" {
+            pair.apply(name);
+        }
+        text
+    });
+    (pair, texts)
+}
+
 fn policy(name: &str) -> String {
     format!("[conflict]\npolicy = \"{name}\"\n")
 }
@@ -409,6 +434,8 @@ fn resolve_offers_exactly_the_versions_that_can_be_kept() {
         let create = || diverged_base(forked, [Form::Plain; 2]).0;
         assert_offers_are_true(create, ID, &expected);
     }
+    let equal_lengths = || diverged_with_equal_lengths(&["b"]).0;
+    assert_offers_are_true(equal_lengths, ID, &["local", "both"]);
     let plain = || {
         let pair = Pair::new();
         pair.diverge();
@@ -428,6 +455,27 @@ fn resolve_offers_exactly_the_versions_that_can_be_kept() {
             pair
         };
         assert_offers_are_true(create, &path, &["local", "cloud"]);
+    }
+}
+
+#[test]
+fn a_decision_about_a_rewound_conversation_holds_on_both_machines() {
+    let rewound = ["b"];
+    for keep in ["local", "both"] {
+        let (pair, [_, of_b]) = diverged_with_equal_lengths(&rewound);
+        let _ = pair.run("b", &["resolve", ID, "--keep", keep]).code(0);
+        for name in ["b", "a", "b"] {
+            let _ = pair.run(name, &["run", "--apply"]);
+        }
+        for name in ["a", "b"] {
+            assert_eq!(pair.text(name, ROLLOUT), of_b, "{rewound:?} {keep} {name}");
+            let plan = pair.run(name, &["plan", "--json"]).json();
+            assert_eq!(plan["actions"], json!([]), "{rewound:?} {keep} {name}");
+        }
+        let count = 1 + rewound.len() + usize::from(keep == "both");
+        for root in [pair.home("a"), pair.home("b"), pair.cloud()] {
+            assert_eq!(rollouts(&root).len(), count, "{rewound:?} {keep}");
+        }
     }
 }
 

@@ -296,7 +296,7 @@ fn read_open_decisions(sync: &SyncContext<'_>) -> Result<(Vec<OpenDecision>, BTr
 
     let pending = plan.notices.conflict_copies;
     let is_pending = |copy: &ConflictCopy| pending.iter().any(|(name, _)| *name == copy.name);
-    let continued = LazyCell::new(|| ContinuedRollouts::read(&config.local, []));
+    let continued = LazyCell::new(|| ContinuedRollouts::read(&config.local, [], |_| false));
     let copies = copies.all.into_values().filter(is_pending).map(|copy| {
         let decided = DecidedCopy::read(copy.clone(), config, replica, &state);
         let subject = DecisionSubject::ConflictCopy(copy, decided.versions());

@@ -9,8 +9,16 @@ use crate::history::rollout::{ends_line_at, read_head};
 use std::collections::{HashMap, HashSet};
 use std::path::{Path, PathBuf};
 
-/// The id of a rollout that continues another one, and the offset in the plain text of the base.
-type Continuation = (String, Option<u64>);
+/// A rollout that continues another one.
+#[derive(Debug)]
+struct Continuation {
+    /// In lower case.
+    id: String,
+    /// The offset in the plain text of the base.
+    base_end: Option<u64>,
+    /// The only side that has the rollout; `None` if both sides have it.
+    only_side: Option<Side>,
+}
 
 /// Maps the id of each continued rollout to the rollouts that continue it, and an empty id to those that continue none.
 /// Ids are in lower case.
@@ -18,19 +26,30 @@ type Continuation = (String, Option<u64>);
 pub struct ContinuedRollouts(HashMap<String, Vec<Continuation>>);
 
 impl ContinuedRollouts {
-    /// Reads the first lines of the rollouts of the home and of `other_paths`. A rollout that cannot be read continues
-    /// none.
-    pub fn read(home: &Path, other_paths: impl IntoIterator<Item = PathBuf>) -> Self {
+    /// Reads the first lines of the rollouts of the home and of `remote_paths`. A rollout that cannot be read continues
+    /// none. `is_on_both_sides` gets the id of a rollout in lower case.
+    pub fn read(
+        home: &Path,
+        remote_paths: impl IntoIterator<Item = PathBuf>,
+        is_on_both_sides: impl Fn(&str) -> bool,
+    ) -> Self {
         let (local_files, _) = files::find_readable(home);
-        let local_paths = local_files.iter().map(|file| file.path(home));
+        let local = local_files
+            .iter()
+            .map(|file| (Side::Local, file.path(home)));
+        let remote = remote_paths.into_iter().map(|path| (Side::Remote, path));
 
         let mut continued = Self::default();
-        for path in local_paths.chain(other_paths) {
+        for (side, path) in local.chain(remote) {
             let head = read_head(&path).ok().flatten();
             if let Some((head, id)) = head.zip(parse_rollout_id(&path)) {
                 let base_id = head.base_id().unwrap_or_default().to_lowercase();
                 let continuations = continued.0.entry(base_id).or_default();
-                continuations.push((id.to_lowercase(), head.base_end_offset()));
+                continuations.push(Continuation {
+                    only_side: (!is_on_both_sides(&id)).then_some(side),
+                    base_end: head.base_end_offset(),
+                    id,
+                });
             }
         }
         continued
@@ -43,33 +62,40 @@ impl ContinuedRollouts {
     /// Returns the ids of the rollouts whose first lines were read.
     pub(crate) fn read_ids(&self) -> HashSet<&str> {
         let rollouts = self.0.values().flatten();
-        rollouts.map(|(id, _)| id.as_str()).collect()
+        rollouts.map(|rollout| rollout.id.as_str()).collect()
     }
 
     /// Returns true if a rollout for which `is_deleted` returns false continues the rollout `id`.
     pub(crate) fn is_needed(&self, id: &str, is_deleted: impl Fn(&str) -> bool) -> bool {
         let mut continuations = self.continuations(id).iter();
-        continuations.any(|(id, _)| !is_deleted(id))
+        continuations.any(|continuation| !is_deleted(&continuation.id))
     }
 
     /// Returns the sides that need to keep their version of the rollout `id`: another rollout continues lines that only
     /// this version has. If both sides need to, one of the continuing rollouts will not open. Returns no side if a file
     /// cannot be read, because no step copies such a file.
     pub(crate) fn find_needed_sides(&self, id: &str, local: &Path, remote: &Path) -> Vec<Side> {
-        let offsets = self.continuations(id).iter();
-        let offsets: Vec<u64> = offsets.filter_map(|(_, offset)| *offset).collect();
+        let continuations = self.continuations(id).iter();
+        let cuts = continuations.filter_map(|rollout| Some((rollout.base_end?, rollout.only_side)));
+        let cuts: Vec<_> = cuts.collect();
         // The comparison reads both files, and most rollouts have no offset to check.
-        let comparison = offsets
-            .first()
-            .and_then(|_| compare_texts(local, remote).ok());
+        let comparison = cuts.first().and_then(|_| compare_texts(local, remote).ok());
         let Some((_, common_len)) = comparison else {
             return Vec::new();
         };
-        let is_needed = |(_, path): &(Side, &Path)| {
-            let mut offsets = offsets.iter().filter(|offset| **offset > common_len);
-            offsets.any(|offset| ends_line_at(path, *offset).unwrap_or_default())
+
+        let ends_line = |path: &Path, offset: u64| ends_line_at(path, offset).unwrap_or_default();
+        let is_needed = |side: &Side| {
+            let [own, other] = [*side, side.other()].map(|side| side.select(local, remote));
+            let mut cuts = cuts.iter().filter(|(offset, _)| *offset > common_len);
+            // Versions with lines of equal lengths end a line at the same offsets. Then the rollout continues the
+            // version on its own side, because sync copies no rollout that continues a conversation in conflict.
+            cuts.any(|(offset, only_side)| {
+                let is_of_other = *only_side == Some(side.other());
+                ends_line(own, *offset) && !(is_of_other && ends_line(other, *offset))
+            })
         };
-        let sides = [(Side::Local, local), (Side::Remote, remote)].into_iter();
-        sides.filter(is_needed).map(|(side, _)| side).collect()
+        let sides = [Side::Local, Side::Remote].into_iter();
+        sides.filter(is_needed).collect()
     }
 }

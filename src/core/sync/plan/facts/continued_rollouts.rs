@@ -18,7 +18,13 @@ impl<'a> FactReader<'a> {
             let remote_files = remote_files.filter(|file| rollouts::is_below_sessions(&file.path));
             let remote_paths =
                 remote_files.map(|file| self.config.file_path(Side::Remote, &file.path));
-            ContinuedRollouts::read(&self.config.local, remote_paths)
+
+            let groups = self.groups.iter();
+            let groups =
+                groups.filter(|(_, group)| !group.local.is_empty() && !group.remote.is_empty());
+            let ids = groups.filter_map(|(key, _)| rollouts::rollout_id(key));
+            let ids: HashSet<_> = ids.collect();
+            ContinuedRollouts::read(&self.config.local, remote_paths, |id| ids.contains(id))
         })
     }
 
