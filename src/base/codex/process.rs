@@ -3,7 +3,7 @@
 //! The process table shows the Codex programs that run with this home, their parents and children,
 //! and every process that has a file of the home open. Open files are visible on Linux only, so
 //! Codex's own marks count as well: the pid file of the daemon and the held locks on conversations.
-//! Processes of other users that cannot be inspected are ignored.
+//! Processes that cannot be inspected are ignored, such as those of other users.
 
 use super::config::CodexConfig;
 use super::home::{ARCHIVED_SESSIONS, SESSIONS, THREAD_LOCKS};

@@ -1,9 +1,16 @@
 //! Processes as `sysinfo` shows them. All properties are read when the table is read.
 
+use super::time_limit::read_within;
 use chrono::{DateTime, Utc};
+use std::collections::HashMap;
 use std::ffi::{OsStr, OsString};
 use std::path::{Path, PathBuf};
+use std::time::Duration;
 use sysinfo::{Pid, ProcessRefreshKind, ProcessStatus, ProcessesToUpdate, System, UpdateKind};
+
+/// The time limit for reading the memory of processes, which usually takes milliseconds. wine 8 may wait for the memory
+/// of a process without end.
+const MEMORY_TIMEOUT: Duration = Duration::from_secs(5);
 
 /// A process at the time of the snapshot.
 #[derive(Debug)]
@@ -12,6 +19,13 @@ pub struct Process {
     parent: Option<u32>,
     started: u64,
     is_own: bool,
+    memory: ProcessMemory,
+}
+
+/// The properties that Windows has only in the memory of the process. Empty if this user may not read it, or if it was
+/// not read within [`MEMORY_TIMEOUT`].
+#[derive(Debug, Default)]
+struct ProcessMemory {
     program: Option<PathBuf>,
     arguments: Vec<OsString>,
     environment: Vec<OsString>,
@@ -20,17 +34,16 @@ pub struct Process {
 
 pub(super) fn read_all() -> Vec<Process> {
     let mut system = System::new();
-    let properties = ProcessRefreshKind::nothing()
-        .with_exe(UpdateKind::Always)
-        .with_cmd(UpdateKind::Always)
-        .with_environ(UpdateKind::Always)
-        .with_cwd(UpdateKind::Always)
-        .with_user(UpdateKind::Always);
+    let properties = ProcessRefreshKind::nothing().with_user(UpdateKind::Always);
     system.refresh_processes_specifics(ProcessesToUpdate::All, true, properties);
 
     let own_user = system
         .process(Pid::from_u32(std::process::id()))
         .and_then(|process| process.user_id().cloned());
+
+    let pids: Vec<Pid> = system.processes().keys().copied().collect();
+    let memories = read_within(&pids, MEMORY_TIMEOUT, read_memories);
+    let mut memories: HashMap<Pid, ProcessMemory> = memories.into_iter().collect();
 
     system
         .processes()
@@ -42,11 +55,29 @@ pub(super) fn read_all() -> Vec<Process> {
             started: process.start_time(),
             // Two unknown users are not the same user.
             is_own: own_user.is_some() && process.user_id() == own_user.as_ref(),
-            program: process.exe().map(Path::to_path_buf),
-            arguments: process.cmd().to_vec(),
-            environment: process.environ().to_vec(),
-            working_folder: process.cwd().map(Path::to_path_buf),
+            memory: memories.remove(&process.pid()).unwrap_or_default(),
         })
+        .collect()
+}
+
+fn read_memories(pids: &[Pid]) -> Vec<(Pid, ProcessMemory)> {
+    let mut system = System::new();
+    let properties = ProcessRefreshKind::nothing()
+        .with_exe(UpdateKind::Always)
+        .with_cmd(UpdateKind::Always)
+        .with_environ(UpdateKind::Always)
+        .with_cwd(UpdateKind::Always);
+    system.refresh_processes_specifics(ProcessesToUpdate::Some(pids), true, properties);
+
+    let to_memory = |process: &sysinfo::Process| ProcessMemory {
+        program: process.exe().map(Path::to_path_buf),
+        arguments: process.cmd().to_vec(),
+        environment: process.environ().to_vec(),
+        working_folder: process.cwd().map(Path::to_path_buf),
+    };
+    let processes = system.processes().iter();
+    processes
+        .map(|(pid, process)| (*pid, to_memory(process)))
         .collect()
 }
 
@@ -105,23 +136,24 @@ impl Process {
     }
 
     pub(crate) fn program(&self) -> Option<PathBuf> {
-        self.program.clone()
+        self.memory.program.clone()
     }
 
     pub fn name(&self) -> Option<OsString> {
-        self.program.as_ref()?.file_name().map(OsStr::to_os_string)
+        let program = self.memory.program.as_ref()?;
+        program.file_name().map(OsStr::to_os_string)
     }
 
     /// Returns the command line, beginning with the program name.
     pub(crate) fn arguments(&self) -> Vec<OsString> {
-        self.arguments.clone()
+        self.memory.arguments.clone()
     }
 
     /// Returns a variable of the initial environment of the process; an empty one counts as unset.
     pub fn variable(&self, name: &str) -> Option<OsString> {
         let is_wanted =
             |stored: &str| stored == name || (cfg!(windows) && stored.eq_ignore_ascii_case(name));
-        let mut entries = self.environment.iter().filter_map(|entry| {
+        let mut entries = self.memory.environment.iter().filter_map(|entry| {
             let (stored, value) = entry.to_str()?.split_once('=')?;
             (is_wanted(stored) && !value.is_empty()).then(|| value.into())
         });
@@ -129,7 +161,7 @@ impl Process {
     }
 
     pub(crate) fn working_folder(&self) -> Option<PathBuf> {
-        self.working_folder.clone()
+        self.memory.working_folder.clone()
     }
 
     /// Returns the regular files beneath `folders` that the process has open: not known on this system.

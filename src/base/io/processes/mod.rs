@@ -1,7 +1,8 @@
 //! The processes of this machine: their program, user and open files, and asking them to end.
 //!
 //! Linux reads `/proc`; other systems use the crate `sysinfo`, which does not list open files.
-//! A process has no name here if this user may not inspect it, or if it is a zombie.
+//! A process has no name here if this user may not inspect it, if it is a zombie, or if `sysinfo` cannot read it in
+//! time.
 
 mod ending;
 #[cfg(target_os = "linux")]
@@ -10,6 +11,8 @@ mod table;
 #[cfg(not(target_os = "linux"))]
 #[path = "elsewhere.rs"]
 mod table;
+#[cfg(any(test, not(target_os = "linux")))]
+mod time_limit;
 
 pub(crate) use ending::terminate_all;
 pub use ending::{EndTarget, kill};
