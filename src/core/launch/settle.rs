@@ -148,7 +148,13 @@ fn bind_created(record: &mut LaunchRecord, end: LaunchEnd, other_launches: &Othe
     created.retain(|conversation| end.may_be_after_check(read_creation_time(conversation)));
 
     let reason = match created.as_slice() {
-        [] if record.binding.codex_chose => "Codex itself chose the conversation".to_owned(),
+        // If Codex failed, it probably found no conversation. Open files that were checked would have shown one.
+        [] if record.binding.codex_chose
+            && end.last_check.is_none()
+            && matches!(end.exit_code, None | Some(0)) =>
+        {
+            "Codex itself chose the conversation".to_owned()
+        }
         [] => return,
         [conversation] if other_launches.may_have_started(&conversation.session_id) => {
             "another launch of this account ran at the same time".to_owned()
@@ -354,6 +360,30 @@ mod tests {
             complete_record(&mut ended, end, &others);
             let found = ended.binding.conversations.first();
             assert_eq!(found.map(|c| &*c.session_id), bound);
+        }
+    }
+
+    #[test]
+    fn a_resume_that_failed_or_opened_no_conversation_ends_without_a_warning() {
+        let home = tempfile::tempdir().unwrap();
+        let launches = Launches::default();
+        for (exit_code, last_check, is_unbound) in [
+            (Some(1), None, false),
+            (Some(0), Some(SystemTime::UNIX_EPOCH), false),
+            (Some(0), None, true),
+            (None, None, true),
+        ] {
+            let mut ended = record(home.path());
+            ended.binding.codex_chose = true;
+            let end = LaunchEnd {
+                at: Utc::now().fixed_offset(),
+                exit_code,
+                last_check,
+            };
+            let others = OtherLaunches::select(&launches, &ended);
+            complete_record(&mut ended, end, &others);
+            let reason = ended.binding.unbound_because;
+            assert_eq!(reason.is_some(), is_unbound, "{exit_code:?} {last_check:?}");
         }
     }
 }
