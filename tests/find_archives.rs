@@ -119,6 +119,27 @@ fn a_deleted_conversation_is_found_in_the_newest_archive_that_has_it() {
 }
 
 #[test]
+fn a_conversation_whose_file_is_gone_but_indexed_is_found_once() {
+    let mut env = TestEnv::new();
+    save_alice_and_bob(&env);
+    let conversation = Conversation::new(1, 60, "About the parser", "The borrow checker.");
+    let rollout = write(&env, &conversation);
+    back_up(&mut env, "10:00");
+    let _ = env.run(["find", "borrow"]).code(0);
+    fs::remove_file(rollout).expect("remove");
+
+    let indexed = env.run(["find", "--json", "borrow"]).code(0).json();
+    assert_eq!(hits(&indexed), [(id(1), None)]);
+    for no_refresh in [&[][..], &["--no-refresh"]] {
+        let args = [&["find", "--archives", "--json", "borrow"], no_refresh].concat();
+        let document = env.run(args).code(0).json();
+        let archive = "2026-11-20-100000-alice@example.com".to_owned();
+        assert_eq!(hits(&document), [(id(1), Some(archive))]);
+        assert_eq!(document["total"], 1);
+    }
+}
+
+#[test]
 fn all_rollouts_of_a_rewound_conversation_in_an_archive_are_searched() {
     let mut env = TestEnv::new();
     save_alice_and_bob(&env);

@@ -18,6 +18,7 @@ use codex_manager_core::inventory::archive_names::{list_numbered, shortest_name}
 use codex_manager_core::io::{Progress as _, Staging, atomic, is_interrupted};
 use codex_manager_core::restore::needed_paths::find_newest_state_database;
 use std::collections::{BTreeMap, HashMap, HashSet};
+use std::mem;
 use std::path::{Path, PathBuf};
 
 /// A Codex home, or a temporary home with the conversations of one archive.
@@ -31,6 +32,7 @@ pub(super) struct SearchedHome<'a> {
 
 /// Searches the archives of the Codex home and adds the hits to `found`. Calls `search` with the extracted
 /// conversations of one archive at a time. A conversation that is in several archives is searched in the newest one.
+/// Its hit in an archive replaces a hit of the index, which may still have a conversation after its file is gone.
 /// An archive or a file in it that cannot be read is left out with a warning, and makes the result partial.
 ///
 /// # Errors
@@ -42,6 +44,7 @@ pub(super) fn search_archives(
     search: impl Fn(&SearchedHome<'_>) -> Result<(SearchResult, Vec<SkippedFile>)>,
 ) -> Result<()> {
     let mut known_ids = list_ids_on_disk(context.codex_home())?;
+    let mut indexed_hits = mem::take(&mut found.result.hits);
     let records = context.archives()?;
     let home = context.codex_home();
     for record in list_numbered(&records) {
@@ -90,6 +93,13 @@ pub(super) fn search_archives(
             }
         }
     }
+
+    let result = &mut found.result;
+    let indexed_count = indexed_hits.len();
+    indexed_hits.retain(|hit| !found.archives.contains_key(&hit.conversation.session));
+    let replaced_count = indexed_count - indexed_hits.len();
+    result.total = result.total.map(|total| total - replaced_count);
+    result.hits.append(&mut indexed_hits);
     Ok(())
 }
 
