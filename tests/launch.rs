@@ -1,6 +1,7 @@
 //! Tests of `launch`, `resume` and `launches` with a script in place of Codex: arguments, environment,
 //! exit code and records.
 
+use crate::support::conversations::{Conversation, id, state, write};
 use crate::support::env::{PROGRAM, TestEnv, assert_same_tree};
 use crate::support::pauses::{EVENT_LIMIT, poll, wait_until};
 use crate::support::profiles::{alice_and_bob, live_login, owner, profile_login};
@@ -749,6 +750,54 @@ fn resume_reads_the_rollout_if_no_launch_ran_the_conversation() {
     assert!(run.stderr.contains("--untracked"), "{run}");
     let _ = env.run(["resume", old, "--profile", "work"]).code(0);
     assert_eq!(text(&env, "login"), profile_login(&env, "work"));
+}
+
+#[test]
+fn resume_does_not_switch_to_the_account_of_a_conversation_that_codex_cannot_resume() {
+    let env = world();
+    codex(&env, RECORD);
+    let conversation = Conversation {
+        account: "acct-bob".into(),
+        ..Conversation::new(1, 60, "Fix it", "Done.")
+    };
+    let rollout = write(&env, &conversation);
+    let login = live_login(&env);
+    let refuse = |code: i32, message: &str, hint: &str| {
+        let run = env.run(["resume", &id(1), "--profile", "home"]).code(code);
+        assert!(run.stderr.contains(message), "{run}");
+        assert!(run.stderr.contains(hint), "{run}");
+        assert_eq!(live_login(&env), login);
+    };
+    let record = |path: &Path| {
+        let sql = "UPDATE threads SET rollout_path=?1";
+        assert_eq!(state(&env).execute(sql, [path.to_str()]), Ok(1));
+    };
+
+    let [empty, missing] = ["empty", "missing"].map(|name| env.path(name));
+    fs::write(&empty, "").unwrap();
+    for path in [env.codex_home().join("sessions"), empty, missing] {
+        record(&path);
+        let message = "Codex's list does not name the rollout of the conversation: ";
+        refuse(1, message, "codex-manager history repair");
+    }
+
+    record(&rollout);
+    fs::write(&rollout, [0_u8; 9000]).unwrap();
+    let message = "the rollout of the conversation is empty or damaged: ";
+    refuse(1, message, "codex-manager restore --session ");
+
+    fs::remove_file(&rollout).unwrap();
+    let archived = Conversation {
+        archived: true,
+        ..conversation
+    };
+    write(&env, &archived);
+    let hint = format!("codex unarchive {}", id(1));
+    let message = "Codex does not resume an archived conversation: ";
+    refuse(5, message, &hint);
+    // Without a row, Codex finds the rollout in `archived_sessions`.
+    assert_eq!(state(&env).execute("DELETE FROM threads", []), Ok(1));
+    refuse(5, message, &hint);
 }
 
 #[test]

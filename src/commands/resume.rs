@@ -9,7 +9,7 @@ use crate::steps::start_codex::StartArgs;
 use crate::views::account::printable;
 use clap::Args;
 use codex_manager_core::accounts::Profile;
-use codex_manager_core::codex::{Arguments, Identity, ThreadRow, ZST, read_login};
+use codex_manager_core::codex::{ARCHIVED_SESSIONS, Arguments, Identity, ThreadRow, read_login};
 use codex_manager_core::history::rollout;
 use codex_manager_core::io::shell;
 use codex_manager_core::launch::binding;
@@ -183,16 +183,36 @@ fn find_last_in_current_folder<'r>(
     Ok(ChosenConversation::from_row(last_row, context.codex_home()))
 }
 
-/// Refuses a conversation without a file, with which Codex would fail only after the switch to its account.
+/// Refuses a conversation that Codex cannot resume, with which it would fail only after the switch to its account.
 fn check_rollout(conversation: &ChosenConversation<'_>, context: &Context) -> Result<()> {
-    // Codex may read a rollout outside of the home, plain or compressed.
-    let is_on_disk = |row: &ThreadRow| {
-        let plain = row.rollout_path.trim_end_matches(ZST);
-        let forms = [plain.to_owned(), format!("{plain}{ZST}")];
-        forms.iter().any(|path| Path::new(path).exists())
+    let home = context.codex_home();
+    let is_recorded = |row: &ThreadRow| rollout::is_recorded_conversation(home, &row.rollout_path);
+    if !conversation.row.is_some_and(is_recorded) {
+        let rollout = conversation.require_rollout(context)?;
+        // Codex 0.169 searches for the rollout only if its list does not have the conversation.
+        if conversation.row.is_some() {
+            let path = rollout.display();
+            return Err(CommandError::failed(format!(
+                "Codex's list does not name the rollout of the conversation: {path}"
+            ))
+            .hint("correct the list: codex-manager history repair"));
+        }
+    }
+
+    let is_archived = match conversation.row {
+        Some(row) => row.archived,
+        None => {
+            let archived_folder = home.join(ARCHIVED_SESSIONS);
+            let rollout = conversation.rollout.as_ref();
+            rollout.is_some_and(|path| path.starts_with(archived_folder))
+        }
     };
-    if !conversation.row.is_some_and(is_on_disk) {
-        conversation.require_rollout(context)?;
+    if is_archived {
+        let id = printable(&conversation.id);
+        return Err(CommandError::refused(format!(
+            "Codex does not resume an archived conversation: {id}"
+        ))
+        .hint(format!("unarchive it first: codex unarchive {id}")));
     }
     Ok(())
 }

@@ -23,13 +23,26 @@ pub fn resolve_rollout_in_home(home: &Path, path: &Path) -> Option<PathBuf> {
 
 /// Like [`find_recorded_rollout`], without reading the file.
 pub fn find_existing_below(home: &Path, recorded: &str) -> Option<PathBuf> {
-    let plain = recorded.strip_suffix(ZST).unwrap_or(recorded);
-    let forms = [plain.to_owned(), format!("{plain}{ZST}")];
-    let mut forms = forms.into_iter().map(PathBuf::from);
-    forms.find_map(|path| {
+    recorded_forms(recorded).into_iter().find_map(|path| {
         let is_rollout = RolloutName::parse(&path).is_some() && path.is_file();
         is_rollout.then(|| resolve_in_session_folders(home, &path))?
     })
+}
+
+/// Returns true if a path that Codex recorded leads to a conversation in any folder, because Codex reads rollouts
+/// outside of the home too.
+pub fn is_recorded_conversation(home: &Path, recorded: &str) -> bool {
+    let file = recorded_forms(recorded)
+        .into_iter()
+        .find(|path| path.is_file());
+    file.is_some_and(|path| {
+        may_be_conversation(&resolve_in_session_folders(home, &path).unwrap_or(path))
+    })
+}
+
+fn recorded_forms(recorded: &str) -> [PathBuf; 2] {
+    let plain = recorded.strip_suffix(ZST).unwrap_or(recorded);
+    [plain.into(), format!("{plain}{ZST}").into()]
 }
 
 /// Returns the path of the same file below `sessions/` or `archived_sessions/` of `home`; `None` for a file outside of
