@@ -196,15 +196,10 @@ impl Branch {
         resolutions::record_drop(&self.record, &mut state.resolutions, remote_records);
 
         // Lines that another machine adds before it knows the decision are a new conflict.
-        for file in [&self.file, &self.shown] {
-            if let Some(key) = continued_key.as_deref()
-                && let Some(id) = parse_rollout_id(file)
-                && let Some(last_ordinal) = read_last_ordinal(file)
-                && rollouts::rollout_id(key).is_some_and(|continued_id| continued_id != id)
-            {
-                let record = rewind_knowledge::record_name(key, &id, last_ordinal);
-                state.resolutions.insert(record);
-            }
+        if let Some(key) = &continued_key {
+            let branch_ends = [&self.file, &self.shown].into_iter();
+            let records = branch_ends.filter_map(|end| record_known_end(key, end));
+            state.resolutions.extend(records);
         }
 
         replica.write(state)
@@ -261,6 +256,15 @@ impl Branch {
         let line = format!("{meta}\n").into_bytes();
         Ok((format!("{stem}_{new_id}.jsonl"), line))
     }
+}
+
+/// Returns the record that the user knew the present lines of the rollout `known` when the rollout of `key` continued
+/// it; `None` if it is the same rollout, or cannot be read.
+fn record_known_end(key: &str, known: &Path) -> Option<String> {
+    let known_id = parse_rollout_id(known)?;
+    let is_same_rollout = rollouts::rollout_id(key)? == known_id;
+    let last_ordinal = read_last_ordinal(known)?;
+    (!is_same_rollout).then(|| rewind_knowledge::record_name(key, &known_id, last_ordinal))
 }
 
 /// Returns the path of a file relative to the home, with `/`; `None` if the file is outside or the path is not Unicode.

@@ -232,11 +232,10 @@ impl CodexIndex<'_> {
         let is_rewound = |update: &&IndexUpdate| rollouts::is_rewind(&update.path);
         let rewound = updates.iter().filter(is_rewound);
         for update in filter_rewritten(updates).chain(rewound) {
-            let meta = history::rollout::read_head(&self.home.join(&update.path))
-                .ok()
-                .flatten();
-            let mode = meta.map(|meta| meta.history_mode().to_owned());
-            modes.extend(mode.map(|mode| (update.id.clone(), mode)));
+            let head = history::rollout::read_head(&self.home.join(&update.path));
+            if let Ok(Some(meta)) = head {
+                modes.push((update.id.clone(), meta.history_mode().to_owned()));
+            }
         }
 
         let mut changed_ids = Vec::new();

@@ -119,8 +119,9 @@ impl RemoteManifests {
                 _ => None,
             };
 
+            let is_of_this_machine = end_digest.is_some_and(|end| former_ends.contains(&end));
             match &machine {
-                Some(_) if end_digest.is_some_and(|end| former_ends.contains(&end)) => {}
+                Some(_) if is_of_this_machine => {}
                 Some(_) => all.machines += 1,
                 None => all.foreign.push(manager_folder::manifest_path(&file.name)),
             }

@@ -41,36 +41,20 @@ struct ChangedThread {
 /// `apply` makes the records durable before it copies a file of the conversation: after a kill, both sides have the
 /// files, and no later plan could tell that the branches are new.
 pub fn record_new_branches(plan: &mut SyncPlan, state: &SyncState, config: &SyncConfig) {
-    let changed = find_changed_threads(plan, state, config);
-    if changed.is_empty() {
+    let changed_threads = find_changed_threads(plan, state, config);
+    if changed_threads.is_empty() {
         return;
     }
 
-    let mut local_rollouts = find_rollouts(&config.local, &changed);
+    let mut rollouts_by_thread = find_rollouts(&config.local, &changed_threads);
     let mut own_records = state.resolutions.clone();
     let learned: BTreeSet<_> = plan.records.learned_resolutions.iter().cloned().collect();
     let mut knowledge_by_thread = RewindKnowledge::read(&[&own_records, &learned]);
 
-    for (thread, changed) in &changed {
-        let local_rollouts = local_rollouts.remove(thread).unwrap_or_default();
-        let mut added = Vec::new();
+    for (thread, changed) in &changed_threads {
+        let local_rollouts = rollouts_by_thread.remove(thread).unwrap_or_default();
         let mut knowledge = knowledge_by_thread.remove(thread).unwrap_or_default();
-
-        for (id, KeyedRollout { key, .. }) in &local_rollouts {
-            let previous = local_rollouts.range(..id.clone()).next_back();
-            // A rollout without a sync and without a record began on this machine, where the user knew the one before.
-            let began_here = !state.files.contains_key(key) && !knowledge.has_records(id);
-            let Some((previous_id, previous)) = previous.filter(|_| began_here) else {
-                continue;
-            };
-            let last_ordinal = read_last_ordinal(&previous.path).unwrap_or(0);
-            knowledge.add(id, &previous_id.id, last_ordinal);
-            if changed.first_uploads.contains(id) {
-                let record = rewind_knowledge::record_name(key, &previous_id.id, last_ordinal);
-                added.push(record);
-            }
-        }
-
+        let mut added = record_own_rewinds(&local_rollouts, changed, state, &mut knowledge);
         own_records.extend(added.iter().cloned());
         for key in find_new_branches(&local_rollouts, changed, &knowledge) {
             let name = branches::record_name(&key);
@@ -82,6 +66,33 @@ pub fn record_new_branches(plan: &mut SyncPlan, state: &SyncState, config: &Sync
             published.or_default().extend(added.iter().cloned());
         }
     }
+}
+
+/// Adds the rewinds that began on this machine to `knowledge`. Returns the records of those that the plan uploads for
+/// the first time.
+fn record_own_rewinds(
+    local: &Rollouts,
+    changed: &ChangedThread,
+    state: &SyncState,
+    knowledge: &mut RewindKnowledge,
+) -> Vec<String> {
+    let mut records = Vec::new();
+    for (id, KeyedRollout { key, .. }) in local {
+        let previous = local.range(..id.clone()).next_back();
+        // A rollout without a sync and without a record began on this machine, where the user knew the one before.
+        let began_here = !state.files.contains_key(key) && !knowledge.has_records(id);
+        let Some((previous_id, previous)) = previous.filter(|_| began_here) else {
+            continue;
+        };
+
+        let last_ordinal = read_last_ordinal(&previous.path).unwrap_or(0);
+        knowledge.add(id, &previous_id.id, last_ordinal);
+        if changed.first_uploads.contains(id) {
+            let record = rewind_knowledge::record_name(key, &previous_id.id, last_ordinal);
+            records.push(record);
+        }
+    }
+    records
 }
 
 /// Returns the branches that Codex will not show and that the user did not know when the newest rollout of the thread

@@ -108,18 +108,21 @@ pub(super) fn select_published_entries(
     let recorded_keys = state.files.keys().chain(state.deleted.keys());
     let known: BTreeSet<String> = recorded_keys.map(|key| manifest::fold_name(key)).collect();
     for path in missing {
+        let Some(size) = entries.get(path).map(|entry| entry.size) else {
+            continue;
+        };
         let key = manifest::folded_key(path);
         let own_deletion = rollouts::key(path).and_then(|key| state.deleted.get(&key));
         let deletions: Vec<_> = others.pending_deletions(&key).chain(own_deletion).collect();
+        let is_unknown = deletions.is_empty() && !known.contains(&key);
 
-        let size = entries.get(path).map_or(0, |entry| entry.size);
-        let is_deleted_beginning = |listed: &ManifestEntry| {
+        let is_shorter_deleted_text = |listed: &ManifestEntry| {
             let digest = listed.digest.to_string();
             listed.size < size && deletions.iter().any(|deletion| deletion.digest == digest)
         };
         let mut listed = others.listed_entries(&key);
-        let is_replaced = rollouts::is_key(&key) && listed.any(is_deleted_beginning);
-        if is_replaced || deletions.is_empty() && !known.contains(&key) {
+        let exceeds_deleted_text = rollouts::is_key(&key) && listed.any(is_shorter_deleted_text);
+        if is_unknown || exceeds_deleted_text {
             entries.remove(path);
         }
     }
@@ -157,34 +160,33 @@ fn correct_unwritten_entries(
     }
 
     let mut undelivered = Vec::new();
-    for (path, versions) in by_path {
+    for (path, earlier) in by_path {
         let Some(recorded) = files.get_mut(&path) else {
             continue;
         };
-
-        let full_path = cloud.join(&path);
-        // A file that cannot be read matches no version.
-        let size = Stat::read(&full_path).ok().flatten().map(|stat| stat.size);
-        let has_size = |entry: &ManifestEntry| size == Some(entry.size);
-        let has_size_of_earlier = versions.iter().any(has_size);
-        if has_size(recorded) && !has_size_of_earlier {
-            // The recorded version was written.
-            continue;
-        }
-
-        // Sizes tell most versions apart, so the content is read only if a size is equal.
-        let digest = has_size_of_earlier
-            .then(|| contents::read_raw_digest(&full_path).ok())
-            .flatten();
-        if Some(recorded.digest) == digest {
-            continue;
-        }
-        match versions.iter().find(|entry| Some(entry.digest) == digest) {
-            Some(found) => *recorded = found.clone(),
-            None => undelivered.extend(versions.into_iter().map(|entry| (path.clone(), entry))),
+        match find_written_version(recorded, &earlier, &cloud.join(&path)).cloned() {
+            Some(written) => *recorded = written,
+            None => undelivered.extend(earlier.into_iter().map(|entry| (path.clone(), entry))),
         }
     }
     undelivered
+}
+
+/// Returns the version that the file at `path` has; `None` if it has none of these or cannot be read.
+fn find_written_version<'v>(
+    recorded: &'v ManifestEntry,
+    earlier: &'v [ManifestEntry],
+    path: &Path,
+) -> Option<&'v ManifestEntry> {
+    let size = Stat::read(path).ok().flatten()?.size;
+    // Sizes tell most versions apart, so the content is read only if an earlier version has the same size.
+    if earlier.iter().all(|entry| entry.size != size) {
+        return (recorded.size == size).then_some(recorded);
+    }
+
+    let digest = contents::read_raw_digest(path).ok()?;
+    let mut versions = std::iter::once(recorded).chain(earlier);
+    versions.find(|entry| entry.digest == digest)
 }
 
 /// Returns true if the entry has the size of the remote file at the last sync and, if that is known, its digest.

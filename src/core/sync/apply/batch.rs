@@ -64,30 +64,31 @@ impl ApplyRun<'_> {
         steps: &[SyncStep],
         report: &mut ApplyReport,
     ) -> Result<(), ApplyError> {
+        // Each step of a batch has one copy, so the lists below have the order of `steps`.
         let copies: Vec<&CopyOp> = steps.iter().filter_map(as_copy_to_new_path).collect();
-        let mut outcome = Ok(());
         let is_small = copies.len() <= MAX_SMALL_BATCH_FILES;
 
-        let mut results = self.stage_copies(&copies)?;
-        let temp_paths = results.iter().flatten().map(|staged| staged.temp.path());
+        let mut staged = self.stage_copies(&copies)?;
+        let temp_paths = staged.iter().flatten().map(|copy| copy.temp.path());
         if is_small || !tree_sync::sync_file_systems(temp_paths) {
-            results = sync_each_copy(results);
+            staged = sync_each_copy(staged);
         }
 
         // A full disk ends the run, but copies that are complete by then keep their names.
-        let results = take_until_abort(results, &mut outcome);
+        let mut outcome = Ok(());
+        let staged = take_until_abort(staged, &mut outcome);
 
         // All ledger lines are durable before the first name: a file that no machine attests would stop other machines.
-        for ((step, copy), staged) in steps.iter().zip(&copies).zip(&results) {
-            if let Ok(staged) = staged {
+        for ((step, copy), staged_copy) in steps.iter().zip(&copies).zip(&staged) {
+            if let Ok(staged_copy) = staged_copy {
                 self.record_resolutions(step)?;
-                self.record_in_ledger(copy, &staged.entry)?;
-                self.record_name_changes(staged)?;
+                self.record_in_ledger(copy, &staged_copy.entry)?;
+                self.record_name_changes(staged_copy)?;
             }
         }
         self.ledger.sync()?;
 
-        let named_files = results.into_iter().map(|staged| self.place_copy(staged?));
+        let named_files = staged.into_iter().map(|copy| self.place_copy(copy?));
         let mut named_files = take_until_abort(named_files, &mut outcome);
         self.sync_folders(&mut named_files, is_small, &mut outcome);
 
@@ -113,15 +114,17 @@ impl ApplyRun<'_> {
         for copy in copies {
             self.request.check_interrupt()?;
             let folder = (copy.to.side, rollouts::parent_folder(&copy.to.path));
-            let mut result = Ok(());
-            if !prepared.contains(&folder) {
-                result = create_folders_above(config, self.plan, &copy.to, NewFolders::Unsynced);
-                if result.is_ok() {
-                    prepared.insert(folder);
-                }
+            let preparation = if prepared.contains(&folder) {
+                Ok(())
+            } else {
+                create_folders_above(config, self.plan, &copy.to, NewFolders::Unsynced)
+            };
+            if preparation.is_ok() {
+                prepared.insert(folder);
             }
 
-            jobs.push((*copy, result.map(|()| clear_target_path(config, &copy.to))));
+            let target = preparation.map(|()| clear_target_path(config, &copy.to));
+            jobs.push((*copy, target));
         }
 
         let shared_copier = self.copier;

@@ -71,8 +71,10 @@ impl FolderReader<'_> {
 
         let last = self.records.last_synced(key);
         for index in 0..files.remote.len() {
+            // Cloned, because the check of one file reads the others.
             let mut version = files.remote[index].clone();
-            if let Some(why) = self.find_delivery_problem(key, &mut version, kind, last)?
+            let problem = self.find_delivery_problem(key, &mut version, kind, last)?;
+            if let Some(why) = problem
                 && !self.has_only_local_content(key, &files, &copies, &version, kind)?
             {
                 let remote_path = &version.seen.path;
@@ -246,24 +248,28 @@ impl FolderReader<'_> {
         kind: FileKind,
     ) -> Result<bool, IoError> {
         for local in &files.local {
-            let is_contained = if kind == FileKind::Plain {
-                local.seen.stat.size == remote.seen.stat.size
-                    && local.read_raw_digest()? == remote.read_raw_digest()?
-            } else {
-                remote.has_complete_lines()?
-                    && match local.compare_to(remote)?.relation {
-                        Relation::Equal => true,
-                        Relation::FirstExtends => {
-                            // Clients' copies are versions too.
-                            let versions = files.remote.iter().chain(copies);
-                            let versions = versions.filter(|file| file.seen != remote.seen);
-                            let versions: Vec<_> = std::iter::once(local).chain(versions).collect();
-                            self.have_all_attested(key, &versions)?
-                        }
-                        Relation::SecondExtends | Relation::Diverged => false,
-                    }
-            };
+            if kind == FileKind::Plain {
+                let has_same_size = local.seen.stat.size == remote.seen.stat.size;
+                if has_same_size && local.read_raw_digest()? == remote.read_raw_digest()? {
+                    return Ok(true);
+                }
+                continue;
+            }
 
+            if !remote.has_complete_lines()? {
+                return Ok(false);
+            }
+            let is_contained = match local.compare_to(remote)?.relation {
+                Relation::Equal => true,
+                Relation::FirstExtends => {
+                    // Clients' copies are versions too.
+                    let remotes = files.remote.iter().chain(copies);
+                    let others = remotes.filter(|file| file.seen != remote.seen);
+                    let versions: Vec<_> = std::iter::once(local).chain(others).collect();
+                    self.have_all_attested(key, &versions)?
+                }
+                Relation::SecondExtends | Relation::Diverged => false,
+            };
             if is_contained {
                 return Ok(true);
             }

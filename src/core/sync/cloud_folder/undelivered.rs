@@ -291,47 +291,35 @@ impl FileOnSides<'_> {
     ) -> io::Result<Vec<&'i ListedVersion>> {
         // A remote file that is new since the last sync may be the beginning of a listed version that is being
         // delivered.
-        let known_files = self
-            .files()
-            .filter(|(side, file)| !self.is_new_remote(*side, file));
-        let known_files: Vec<_> = known_files.collect();
+        let known_files = self.files();
+        let known_files = known_files.filter(|(side, file)| !self.is_new_remote(*side, file));
+        let (compressed, plain): (Vec<_>, Vec<_>) =
+            known_files.partition(|(_, file)| file.path.ends_with(ZST));
 
-        let uncompressed = known_files
-            .iter()
-            .filter(|(_, file)| !file.path.ends_with(ZST));
-        let last_size = self.last.map(|last| match last.contents {
+        let plain_lens = plain.iter().map(|(_, file)| file.stat.size);
+        let last_len = self.last.map(|last| match last.contents {
             Some(text) => text.len,
             None => last.local.stat.size,
         });
-        let sizes = uncompressed
-            .map(|(_, file)| file.stat.size)
-            .chain(last_size);
-        let mut longest_known = sizes.max().unwrap_or(0);
+        let mut longest_len = plain_lens.chain(last_len).max().unwrap_or(0);
 
         // A manifest has only the compressed size of a compressed version, which cannot be compared with text. Such a
         // version counts only if neither side has the conversation.
         let is_on_no_side = self.group.is_none() && self.last.is_none();
-        let comparable = listed
-            .iter()
-            .filter(|version| is_on_no_side || !version.is_compressed());
-        let mut longer: Vec<_> = comparable
-            .filter(|version| version.entry.size > longest_known)
-            .collect();
-
+        let is_comparable = |version: &ListedVersion| is_on_no_side || !version.is_compressed();
+        let mut longer: Vec<_> = listed.iter().collect();
+        longer.retain(|version| version.entry.size > longest_len && is_comparable(version));
         if longer.is_empty() {
-            return Ok(Vec::new());
+            return Ok(longer);
         }
 
         // Reading compressed files to get the length of their text is expensive, so only after the check above.
-        for (side, file) in known_files {
-            if file.path.ends_with(ZST) {
-                let path = self.reader.config.file_path(side, &file.path);
-                longest_known = longest_known.max(contents::read_text_digest(&path)?.len);
-            }
+        for (side, file) in compressed {
+            let path = self.reader.config.file_path(side, &file.path);
+            longest_len = longest_len.max(contents::read_text_digest(&path)?.len);
         }
-        longer.retain(|version| {
-            version.entry.size > longest_known && !self.reader.is_or_was_conflict_copy(version)
-        });
+        longer.retain(|version| version.entry.size > longest_len);
+        longer.retain(|version| !self.reader.is_or_was_conflict_copy(version));
         Ok(longer)
     }
 

@@ -77,16 +77,18 @@ pub(super) fn check(config: &SyncConfig, manager_home: &Path) -> Result<(), Sync
         .flat_map(|root| [(root, &cloud), (&cloud, root)]);
 
     let mut pairs = pairs.into_iter().chain(pairs_of_roots);
-    let mut overlap = pairs.find(|(inner, outer)| inner.is_in(outer));
+    let overlapping_pair = pairs.find(|(inner, outer)| inner.is_in(outer));
 
     // The backup folder and the manager home may be in the home, if sync copies nothing in them.
-    for inner in [&backups, &manager] {
-        let find_outer_root = || roots.iter().find(|root| inner.is_in(root));
-        let home_if_synced = || is_synced_folder(config, inner, &home).then_some(&home);
-        overlap = overlap.or_else(|| Some((inner, find_outer_root().or_else(home_if_synced)?)));
-    }
+    let find_folder_in_home = || {
+        [&backups, &manager].into_iter().find_map(|inner| {
+            let outer_root = roots.iter().find(|root| inner.is_in(root));
+            let home_if_synced = || is_synced_folder(config, inner, &home).then_some(&home);
+            Some((inner, outer_root.or_else(home_if_synced)?))
+        })
+    };
 
-    match overlap {
+    match overlapping_pair.or_else(find_folder_in_home) {
         None => Ok(()),
         Some((inner, outer)) => Err(SyncConfigError::Overlap {
             inner: inner.to_string(),

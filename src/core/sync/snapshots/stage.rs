@@ -203,12 +203,10 @@ impl<R: Remote> Join<'_, R> {
         let last_path = last.map(|last| &*last.local.path);
 
         let other_path = Some(path).filter(|path| last_path != Some(path));
+        let is_compressed = |path: &str| path.ends_with(rollout::ZST);
         for local_path in last_path.into_iter().chain(other_path) {
             let source = self.config.file_path(Side::Local, local_path);
-            let placed = match (
-                local_path.ends_with(rollout::ZST),
-                path.ends_with(rollout::ZST),
-            ) {
+            let placed = match (is_compressed(local_path), is_compressed(path)) {
                 (true, false) => self.tree.place_expanded(&source, path, entry)?,
                 // A plain file cannot be compressed to the published bytes again.
                 (false, true) => None,
@@ -429,16 +427,16 @@ impl<R: Remote> Join<'_, R> {
 fn order_newest_first(
     mut left: Vec<(OtherMachine, Vec<IncomingFile>)>,
 ) -> Vec<(OtherMachine, Vec<IncomingFile>)> {
+    let replaces_any = |other: &OtherMachine, machine: &OtherMachine, files: &[IncomingFile]| {
+        let mut keys = files.iter().map(|file| &file.key);
+        keys.any(|key| other.replaces(machine, key) && !machine.replaces(other, key))
+    };
+
     let mut ordered = Vec::new();
     while !left.is_empty() {
         let is_replaced = |(machine, incoming): &(OtherMachine, Vec<IncomingFile>)| {
-            let mut others = left.iter().map(|(other, _)| other);
-            others.any(|other| {
-                let mut incoming = incoming.iter();
-                incoming.any(|file| {
-                    other.replaces(machine, &file.key) && !machine.replaces(other, &file.key)
-                })
-            })
+            let mut others = left.iter();
+            others.any(|(other, _)| replaces_any(other, machine, incoming))
         };
 
         // Each of two machines can have replaced a file of the other one.

@@ -198,22 +198,20 @@ impl<'a> FactReader<'a> {
 
         let replaced_digests = self.records.state.replaced_digests(file.key);
         let own_versions = self.records.own_versions(file.key);
-        let mut is_replaced = false;
         // Without any known version, the file is not read here.
-        if !replaced_digests.is_empty() || !own_versions.is_empty() {
-            let digest = remote.read_raw_digest()?;
-            is_replaced = replaced_digests.contains(&digest);
-            let last_digest = file.last.and_then(SyncedFile::text_digest);
-            let is_recorded = is_replaced || last_digest == Some(digest);
-            let is_own = own_versions.iter().any(|own| own.digest == digest);
-            if facts.local != Unchanged && !is_recorded && is_own {
-                // The killed run uploaded this version; then the user edited the local file.
-                (file.facts.local, file.facts.remote) = (Changed, Unchanged);
-                return Ok(());
-            }
-        }
+        let digest = if replaced_digests.is_empty() && own_versions.is_empty() {
+            None
+        } else {
+            Some(remote.read_raw_digest()?)
+        };
+        let is_replaced = digest.is_some_and(|digest| replaced_digests.contains(&digest));
+        let is_of_last_sync = digest == file.last.and_then(SyncedFile::text_digest);
+        let is_own = own_versions.iter().any(|own| Some(own.digest) == digest);
 
-        if file.last.is_some() {
+        if facts.local != Unchanged && is_own && !is_replaced && !is_of_last_sync {
+            // The killed run uploaded this version; then the user edited the local file.
+            (file.facts.local, file.facts.remote) = (Changed, Unchanged);
+        } else if file.last.is_some() {
             file.facts.former = self.find_former_version(local, remote, is_replaced)?;
         }
         Ok(())
@@ -267,20 +265,10 @@ impl<'a> FactReader<'a> {
         match (&file.local, &file.remote) {
             (None, Some(_)) if file.facts.is_excluded => {}
             (None, Some(remote)) if file.facts.remote == Presence::Unchanged => {
-                // If the home was restored from an archive, which may never have contained the file, that is no
-                // deletion. If equality was inferred from mtimes only, the deleted content is unknown, so the remote
-                // file is kept.
-                let is_restored = self.records.state.restore_marker.is_some();
-                let last_digest = file.last.and_then(SyncedFile::text_digest);
-                let is_deleted = match last_digest.filter(|_| !is_restored) {
-                    Some(digest) => remote.read_text_digest()?.digest == digest,
-                    None => false,
-                };
-                if !is_deleted {
+                if !self.is_deleted_locally(file.last, remote)? {
                     file.facts.remote = Presence::Changed;
                 }
             }
-
             (Some(local), None) if file.facts.local == Presence::Unchanged => {
                 let mut deletions = self.records.pending_deletions(file.key).peekable();
                 if deletions.peek().is_some() {
@@ -294,27 +282,46 @@ impl<'a> FactReader<'a> {
         Ok(())
     }
 
+    /// Returns true if the local file was deleted, and had the text that `remote` has.
+    fn is_deleted_locally(
+        &self,
+        last: Option<&SyncedFile>,
+        remote: &FileVersion,
+    ) -> Result<bool, IoError> {
+        // The home was restored from an archive, which may never have contained the file.
+        if self.records.state.restore_marker.is_some() {
+            return Ok(false);
+        }
+        // If equality was inferred from mtimes only, the deleted content is unknown, so the remote file is kept.
+        let Some(last_digest) = last.and_then(SyncedFile::text_digest) else {
+            return Ok(false);
+        };
+        Ok(remote.read_text_digest()?.digest == last_digest)
+    }
+
     /// Reads the facts that only the contents show: digests, the risk of a download, and secrets.
     fn read_content_facts(&self, file: &mut ComparedFile<'_>) -> Result<(), IoError> {
         let FileFacts { kind, relation, .. } = file.facts;
-        let is_equal = file.facts.is_unchanged() || relation == Some(Relation::Equal);
-
-        if let (Some(local), Some(remote)) = (&mut file.local, &mut file.remote) {
+        let is_unchanged = file.facts.is_unchanged();
+        if is_unchanged || relation == Some(Relation::Equal) {
             let is_digest_known =
-                file.facts.is_unchanged() && (file.contents.is_some() || kind != FileKind::Rollout);
-            if is_equal && !is_digest_known {
+                is_unchanged && (file.contents.is_some() || kind != FileKind::Rollout);
+            if !is_digest_known && let (Some(local), Some(_)) = (&file.local, &file.remote) {
                 // The state gets the digest, so that a later run recognizes this text whatever its mtime is.
                 file.contents = Some(local.read_text_digest()?);
             }
+            return Ok(());
+        }
 
-            if kind != FileKind::Rollout && !is_equal && file.facts.remote != Presence::Unchanged {
+        if let (Some(local), Some(remote)) = (&mut file.local, &mut file.remote) {
+            if kind != FileKind::Rollout && file.facts.remote != Presence::Unchanged {
                 let is_first_sync = file.last.is_none();
                 file.download_risk =
                     self.folder
                         .find_download_risk(local, remote, kind, is_first_sync)?;
             }
 
-            if kind == FileKind::Plain && !is_equal {
+            if kind == FileKind::Plain {
                 // The state remembers the version that loses, because a cloud client may restore it.
                 local.raw_digest = Some(local.read_raw_digest()?);
                 remote.raw_digest = Some(remote.read_raw_digest()?);
@@ -322,7 +329,7 @@ impl<'a> FactReader<'a> {
         }
 
         // Prompts and conversations are not searched. They quote the user, whose words would be missing elsewhere.
-        if kind == FileKind::Plain && !is_equal {
+        if kind == FileKind::Plain {
             let is_allowed = self.request.allow_secrets.contains(&file.path);
             let is_withheld =
                 |secret: &FileSecret| !is_allowed || matches!(secret, FileSecret::Whole(_));

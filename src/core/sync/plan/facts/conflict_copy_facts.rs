@@ -62,21 +62,21 @@ impl<'a> FactReader<'a> {
         if self.records.may_drop(&copy.name) {
             return ConflictCopyState::Obsolete;
         }
-        match self.find_conversation(copy, steps) {
-            Some((path, step)) if self.contains_copy(&path, copy) => {
-                return step.map_or(
-                    ConflictCopyState::Obsolete,
-                    ConflictCopyState::ObsoleteAfter,
-                );
-            }
-            _ => {}
+        if let Some((path, download_step)) = self.find_conversation(copy, steps)
+            && self.contains_copy(&path, copy)
+        {
+            return match download_step {
+                Some(index) => ConflictCopyState::ObsoleteAfter(index),
+                None => ConflictCopyState::Obsolete,
+            };
         }
 
-        // `sync resolve` on this machine needs the content.
-        match (copy.is_placeholder, copy.local) {
-            (true, None) => return ConflictCopyState::NotDownloaded,
-            (true, Some(_)) => return ConflictCopyState::Replicated,
-            _ => {}
+        if copy.is_placeholder {
+            // `sync resolve` on this machine needs the content.
+            return match copy.local {
+                Some(_) => ConflictCopyState::Replicated,
+                None => ConflictCopyState::NotDownloaded,
+            };
         }
 
         let has_text = |side| {

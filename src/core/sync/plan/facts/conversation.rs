@@ -145,18 +145,14 @@ impl<'a> FactReader<'a> {
     ) -> Result<Option<FileVersion>, IoError> {
         for copy in copies {
             let version = copy.version;
-            let mut extends_remote = remote.is_none();
-            let mut has_no_new_lines = false;
-
-            for main_version in [local, remote.as_ref()].into_iter().flatten() {
-                match main_version.compare_to(&version)?.relation {
-                    Relation::Equal | Relation::FirstExtends => has_no_new_lines = true,
-                    Relation::SecondExtends if main_version.seen.side == Side::Remote => {
-                        extends_remote = true;
-                    }
-                    _ => {}
-                }
-            }
+            let relation_to = |main_version: Option<&FileVersion>| {
+                let compared = main_version.map(|main_version| main_version.compare_to(&version));
+                Ok::<_, IoError>(compared.transpose()?.map(|compared| compared.relation))
+            };
+            let relations = [relation_to(local)?, relation_to(remote.as_ref())?];
+            let has_no_new_lines = relations.contains(&Some(Relation::Equal))
+                || relations.contains(&Some(Relation::FirstExtends));
+            let extends_remote = matches!(relations, [_, None | Some(Relation::SecondExtends)]);
 
             let name = conflict_copies::format_file_name(fold.key, &copy.digest);
             if has_no_new_lines || fold.creates_copy(&name) || self.is_kept_or_resolved(&name) {

@@ -223,6 +223,11 @@ impl<'a> FactReader<'a> {
             return None;
         };
 
+        let last = self.records.last_synced(key);
+        if self.rules.compare != Compare::Mtime || last.is_some() {
+            return None;
+        }
+
         let (local_seen, remote_seen) = (&local.seen, &remote.seen);
         let has_same_size = local_seen.stat.size == remote_seen.stat.size;
         let is_equal = match kind {
@@ -236,13 +241,8 @@ impl<'a> FactReader<'a> {
             }
             FileKind::Plain => has_same_size && self.newer_side(local, remote).is_none(),
         };
-
-        let are_times_trusted =
-            self.rules.compare == Compare::Mtime && self.records.last_synced(key).is_none();
-        // No sync has recorded the file, and its text is not read.
-        let (last, contents) = (None, None);
-        (is_equal && are_times_trusted)
-            .then(|| FileOutcome::record_equal(last, local, remote, contents).into())
+        let unread_contents = None;
+        is_equal.then(|| FileOutcome::record_equal(last, local, remote, unread_contents).into())
     }
 
     /// Returns a notice if the local file consists of zeros since the last sync, as a power cut leaves a file; `None`
@@ -324,8 +324,7 @@ impl<'a> FactReader<'a> {
             _ => 0,
         };
 
-        let first_lines = [(Side::Local, local_first_line), (Side::Remote, 0)].into_iter();
-        let targets = first_lines.filter_map(|(side, first_line)| {
+        let target_lacking_lines = |side, first_line| {
             let index = index_on(side);
             if index.is_some_and(|index| merge.matches_version(first_line, index)) {
                 return None;
@@ -337,8 +336,10 @@ impl<'a> FactReader<'a> {
                 replaced_stat: replaced.map(|seen| seen.stat),
                 first_line,
             })
-        });
-        let targets: Vec<_> = targets.collect();
+        };
+        let local_target = target_lacking_lines(Side::Local, local_first_line);
+        let remote_target = target_lacking_lines(Side::Remote, 0);
+        let targets: Vec<_> = local_target.into_iter().chain(remote_target).collect();
 
         // An attested version may have changed since its check and before this merge.
         let read_versions = || versions.iter().zip(&merge.versions);

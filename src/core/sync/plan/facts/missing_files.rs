@@ -51,29 +51,30 @@ impl FactReader<'_> {
             self.rules.delete == DeletePolicy::Propagate && !is_renamed && !records.state.has_gaps;
 
         for (key, last) in &records.state.files {
-            match groups.get(key) {
-                Some(group)
-                    if !group.remote.is_empty() || group.has_placeholder() || group.is_blocked => {}
-                // A manifest in the folder lists the deletion, so the folder is mounted and the file is not missing.
-                Some(_) if records.has_deletion(key) => {}
-                Some(_) => files.count += 1,
+            if let Some(group) = groups.get(key) {
+                let may_be_remote =
+                    !group.remote.is_empty() || group.has_placeholder() || group.is_blocked;
+                // If a manifest in the folder lists the deletion, the folder is mounted and the file is not missing.
+                if !may_be_remote && !records.has_deletion(key) {
+                    files.count += 1;
+                }
+            } else if self.is_out_of_scope(last) {
                 // The state of an excluded file is kept, in case the file is included again. If a side lost it since,
                 // the state is forgotten, so that the loss never counts as a deletion.
-                None if self.is_out_of_scope(last) && self.is_on_both_sides(last)? => {
+                if self.is_on_both_sides(last)? {
                     files.out_of_scope += 1;
+                } else {
+                    files.forgotten.push(key.clone());
                 }
+            } else if records.has_deletion(key) {
                 // Both sides lack the file, and its deletion is published: two users deleted it, or a killed run did.
-                None if self.is_out_of_scope(last) || records.has_deletion(key) => {
-                    files.forgotten.push(key.clone());
-                }
-                None if self.is_excluded_locally(key) => {}
-                None => {
-                    files.count += 1;
-                    files.lost += 1;
-                    files.forgotten.push(key.clone());
-                    if publishes_deletions && let Some(digest) = last.text_digest() {
-                        files.lost_deletions.insert(key.clone(), digest);
-                    }
+                files.forgotten.push(key.clone());
+            } else if !self.is_excluded_locally(key) {
+                files.count += 1;
+                files.lost += 1;
+                files.forgotten.push(key.clone());
+                if publishes_deletions && let Some(digest) = last.text_digest() {
+                    files.lost_deletions.insert(key.clone(), digest);
                 }
             }
         }
