@@ -131,17 +131,16 @@ pub fn plan_save(
     check_name_free(profiles, name, old_profile)?;
     check_not_anothers_email(profiles, name, &login.identity)?;
 
-    let was_moved_away = |p: &&Profile| {
+    let outcome = predict_save_outcome(old_profile, snapshot, login);
+    let is_moved_login = |p: &Profile| {
         let is_same = |moved: &AuthSnapshot| moved.fingerprint() == snapshot.fingerprint();
         p.file.owner == LoginOwner::Moved && p.snapshot().is_some_and(is_same)
     };
-    let outcome = predict_save_outcome(old_profile, snapshot, login);
-    let moved = old_profile
-        .filter(was_moved_away)
-        .filter(|_| outcome != SaveOutcome::KeptNewer);
+    let takes_back = outcome != SaveOutcome::KeptNewer && old_profile.is_some_and(is_moved_login);
     // An ordinary copy does not bring back a login that was moved to another machine.
-    if let Some(moved) = moved
+    if takes_back
         && copy == LoginCopy::Ordinary
+        && let Some(moved) = old_profile
     {
         return Err(ProfileError::Moved(moved.name.clone()));
     }
@@ -152,7 +151,7 @@ pub fn plan_save(
             .map(|p| p.name.clone())
             .filter(|old| old != name),
         outcome,
-        takes_back: moved.is_some(),
+        takes_back,
     })
 }
 
@@ -236,23 +235,23 @@ impl Profiles {
         let profiles = self.list()?;
         let plan = plan_save(&profiles, name, (snapshot, login), copy)?;
         let old_name = plan.renamed_from.as_deref().unwrap_or(name);
-        let mut existing = profiles.into_iter().find(|p| p.name == old_name);
-        if let Some(existing) = &existing {
-            self.require_readable_version(&existing.name)?;
+        let existing = profiles.into_iter().find(|p| p.name == old_name);
+        if existing.is_some() {
+            self.require_readable_version(old_name)?;
         }
 
-        if let Some(old_name) = &plan.renamed_from {
-            self.rename_folder(old_name, name)?;
-        } else if existing.is_none() {
-            self.clear_unfinished_folder(name)?;
+        match (&plan.renamed_from, &existing) {
+            (Some(old_name), _) => self.rename_folder(old_name, name)?,
+            (None, None) => self.clear_unfinished_folder(name)?,
+            (None, Some(_)) => {}
         }
-        // The folder has the new name from here on.
-        if let Some(existing) = &mut existing {
-            name.clone_into(&mut existing.name);
-        }
+        let renamed = existing.map(|profile| Profile {
+            name: name.to_owned(),
+            ..profile
+        });
 
         // A removed profile leaves its record to the new one, such as the spent logins of the account.
-        let old_profile = existing.or_else(|| self.recall_removed_profile(name, login));
+        let old_profile = renamed.or_else(|| self.recall_removed_profile(name, login));
 
         // If the account is live in a Codex home, that home owns the login, also if the saved login is from a file.
         let profile = old_profile

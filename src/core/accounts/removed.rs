@@ -89,8 +89,7 @@ impl Profiles {
         let is_moved = |record: &ProfileFile| record.owner == LoginOwner::Moved;
         records.sort_by(|(a_stamp, a), (b_stamp, b)| {
             let by_age = a.newest.compare(&b.newest);
-            let by_age_and_stamp = by_age.then_with(|| a_stamp.cmp(b_stamp));
-            by_age_and_stamp.then_with(|| is_moved(a).cmp(&is_moved(b)))
+            by_age.then_with(|| (a_stamp, is_moved(a)).cmp(&(b_stamp, is_moved(b))))
         });
 
         // A login is spent if any of the records has it as spent.
@@ -167,14 +166,13 @@ impl Profiles {
         // A later profile of the account may have had a newer login, or one that was moved to another machine.
         let identity = removed.identity().filter(|_| removed.damaged.is_none());
         let record = identity.and_then(|account| self.read_removed_record(account));
-        let is_stale = record
-            .as_ref()
-            .zip(removed.login())
-            .is_some_and(|(record, login)| record.newest.is_newer_than(&login.freshness));
-        let login = record
-            .as_ref()
-            .and_then(|record| find_usable_login(&removed, record));
-        let usable_login = login.filter(|_| !is_stale).cloned();
+        let (mut is_stale, mut usable_login) = (false, None);
+        if let Some(record) = &record {
+            let is_older = |login: &Login| record.newest.is_newer_than(&login.freshness);
+            is_stale = removed.login().is_some_and(is_older);
+            let login = find_usable_login(&removed, record);
+            usable_login = login.filter(|_| !is_stale).cloned();
+        }
 
         let trash = self.folder.join(TRASH);
         let trashed_folder = trash.join(folder);
