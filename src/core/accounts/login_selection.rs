@@ -99,14 +99,14 @@ pub(crate) fn select_login(policy: AuthPolicy, candidates: &LoginCandidates<'_>)
         Some(_) => AuthOutcome::KeptNewer,
     };
 
-    let mut newest_known = candidates.newest_seen;
-    for snapshot in [candidates.live, candidates.profile].into_iter().flatten() {
-        if freshness_of(snapshot).is_newer_than(&newest_known) {
-            newest_known = freshness_of(snapshot);
-        }
-    }
-    let is_stale =
-        activated_login.is_some_and(|login| newest_known.is_newer_than(&freshness_of(login)));
+    let is_newer_known = |freshness: Freshness| {
+        let logins = [candidates.live, candidates.profile].into_iter().flatten();
+        candidates.newest_seen.is_newer_than(&freshness)
+            || logins
+                .map(freshness_of)
+                .any(|known| known.is_newer_than(&freshness))
+    };
+    let is_stale = activated_login.is_some_and(|login| is_newer_known(freshness_of(login)));
 
     LoginDecision {
         choice,
