@@ -232,18 +232,20 @@ impl AccountEntry {
             self.weekly = Some(evidence);
         }
 
-        if let Some(resets_at) = evidence.exhausted_until {
-            let is_new_end = self.quota_end.as_ref().is_none_or(|end| {
-                let is_same_window = (end.resets_at - resets_at).abs() <= SAME_WINDOW;
-                // Of the same window the earliest observation at 100 % counts, of different windows the latest.
-                is_same_window == (observed_at < end.detected_at)
+        let Some(resets_at) = evidence.exhausted_until else {
+            return;
+        };
+        let replaces_end = self.quota_end.as_ref().is_none_or(|end| {
+            let is_same = (end.resets_at - resets_at).abs() <= SAME_WINDOW;
+            let is_earlier = observed_at < end.detected_at;
+            // Of the same window the earliest observation at 100 % counts, of different windows the latest.
+            if is_same { is_earlier } else { !is_earlier }
+        });
+        if replaces_end {
+            self.quota_end = Some(QuotaEnd {
+                detected_at: observed_at,
+                resets_at,
             });
-            if is_new_end {
-                self.quota_end = Some(QuotaEnd {
-                    detected_at: observed_at,
-                    resets_at,
-                });
-            }
         }
     }
 }

@@ -90,26 +90,13 @@ impl RankedAccount<'_> {
     fn compare(&self, other: &Self, strategy: Strategy, now: &DateTime<Utc>) -> Ordering {
         let by_state = self.verdict.state.cmp(&other.verdict.state);
         let by_login = || self.login_rank().cmp(&other.login_rank());
-
-        // In cooldown no login can be used now, so only the end of the cooldown counts.
-        let by_login_first = || match self.verdict.state {
-            AccountState::Cooldown => Ordering::Equal,
-            AccountState::Ready | AccountState::Unknown => by_login(),
-        };
-
-        let by_strategy = || match (self.verdict.state, strategy) {
-            (AccountState::Cooldown, _) => self.verdict.sort_key().cmp(&other.verdict.sort_key()),
-            (_, Strategy::Lru) => self.compare_last_use(other),
-            (AccountState::Ready, Strategy::Stay) => {
-                let is_current = |c: &Self| c.account.current;
-                is_current(other)
-                    .cmp(&is_current(self))
-                    .then_with(|| self.compare_expiry(other, now))
+        // Decides only between accounts of the same state.
+        let within_state = || match self.verdict.state {
+            // In cooldown no login can be used now, so only the end of the cooldown counts.
+            AccountState::Cooldown => self.verdict.sort_key().cmp(&other.verdict.sort_key()),
+            AccountState::Ready | AccountState::Unknown => {
+                by_login().then_with(|| self.compare_by(strategy, other, now))
             }
-            (_, Strategy::ExpiringFirst | Strategy::Stay) => self.compare_expiry(other, now),
-            (_, Strategy::MostLeft) => self
-                .compare_weekly_left(other)
-                .then_with(|| self.compare_last_use(other)),
         };
 
         let tie_break_key = |c: &Self| {
@@ -123,11 +110,25 @@ impl RankedAccount<'_> {
         };
 
         by_state
-            .then_with(by_login_first)
-            .then_with(by_strategy)
+            .then_with(within_state)
             .then_with(by_login)
             .then_with(|| self.compare_weekly_left(other))
             .then_with(|| tie_break_key(self).cmp(&tie_break_key(other)))
+    }
+
+    fn compare_by(&self, strategy: Strategy, other: &Self, now: &DateTime<Utc>) -> Ordering {
+        let by_expiry = || self.compare_expiry(other, now);
+        match strategy {
+            Strategy::Lru => self.compare_last_use(other),
+            Strategy::Stay if self.is_ready() => {
+                let by_current = other.account.current.cmp(&self.account.current);
+                by_current.then_with(by_expiry)
+            }
+            Strategy::ExpiringFirst | Strategy::Stay => by_expiry(),
+            Strategy::MostLeft => self
+                .compare_weekly_left(other)
+                .then_with(|| self.compare_last_use(other)),
+        }
     }
 
     /// Returns the rank of the account's login; lower is better.

@@ -68,25 +68,11 @@ pub fn build_window_histories<'a>(
                 change: WindowChange::None,
             };
 
-            let Some(history) = histories.iter_mut().filter(is_of_window).nth(position) else {
-                histories.push(WindowHistory {
+            match histories.iter_mut().filter(is_of_window).nth(position) {
+                Some(history) => history.add_sample(sample),
+                None => histories.push(WindowHistory {
                     samples: vec![sample],
-                });
-                continue;
-            };
-
-            let Some(last) = history.samples.last_mut() else {
-                continue;
-            };
-
-            let change = classify_change(last, &sample);
-            // An equal observation only extends the last sample.
-            let is_same = change == WindowChange::None
-                && (last.window.used_percent - window.used_percent).abs() < f64::EPSILON;
-            if is_same {
-                last.until = until;
-            } else {
-                history.samples.push(WindowSample { change, ..sample });
+                }),
             }
         }
     }
@@ -131,6 +117,21 @@ fn classify_change(before: &WindowSample, after: &WindowSample) -> WindowChange 
 }
 
 impl WindowHistory {
+    /// Adds a sample with its change. If it equals the last sample, only extends that one.
+    fn add_sample(&mut self, sample: WindowSample) {
+        let Some(last) = self.samples.last_mut() else {
+            return;
+        };
+
+        let change = classify_change(last, &sample);
+        let difference = last.window.used_percent - sample.window.used_percent;
+        if change == WindowChange::None && difference.abs() < f64::EPSILON {
+            last.until = sample.until;
+        } else {
+            self.samples.push(WindowSample { change, ..sample });
+        }
+    }
+
     /// Returns the resets that the server moved, the oldest first.
     pub fn reset_shifts(&self) -> impl Iterator<Item = ResetShift<'_>> {
         self.samples
