@@ -274,29 +274,36 @@ fn add_open_conversations(record: &mut LaunchRecord, open_rollouts: &[PathBuf]) 
             continue;
         }
 
-        let resumed = record.binding.resumed.as_ref();
-        let start_offset = match resumed.filter(|resumed| resumed.rollout_path == path_text) {
-            // The arguments name this conversation, so its offset was read before Codex started.
-            Some(resumed) => resumed.start_offset,
-            // A conversation that is older than the launch is resumed at its current end.
-            None if is_older_than_launch(path, record) => {
-                path.metadata().map_or(0, |meta| meta.len())
+        match find_start_offset(path, record) {
+            Ok(start_offset) => {
+                let conversation = binding::bind_open_conversation(path, start_offset);
+                record.binding.conversations.extend(conversation);
             }
-            None => match binding::find_other_creator(path, record) {
-                Some(other_account) => {
-                    record.binding.unbound_because = Some(format!(
-                        "another account started the conversation: {other_account}"
-                    ));
-                    continue;
-                }
-                None => 0,
-            },
-        };
-
-        let conversation = binding::bind_open_conversation(path, start_offset);
-        record.binding.conversations.extend(conversation);
+            Err(reason) => record.binding.unbound_because = Some(reason),
+        }
     }
     record.binding.conversations.len() > old_count
+}
+
+/// Returns the offset at which the lines of the launch begin in an open rollout, or the reason not to bind the rollout:
+/// another account created it.
+fn find_start_offset(path: &Path, record: &LaunchRecord) -> Result<u64, String> {
+    // The arguments name this conversation, so its offset was read before Codex started.
+    if let Some(resumed) = &record.binding.resumed
+        && resumed.rollout_path == path.to_string_lossy()
+    {
+        return Ok(resumed.start_offset);
+    }
+    if is_older_than_launch(path, record) {
+        // The conversation is resumed at its current end.
+        return Ok(path.metadata().map_or(0, |meta| meta.len()));
+    }
+    match binding::find_other_creator(path, record) {
+        None => Ok(0),
+        Some(account) => Err(format!(
+            "another account started the conversation: {account}"
+        )),
+    }
 }
 
 /// Returns true if the rollout is older than the launch, or its id has no time.

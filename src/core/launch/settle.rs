@@ -147,29 +147,24 @@ fn bind_created(record: &mut LaunchRecord, end: LaunchEnd, other_launches: &Othe
     created.retain(|conversation| !other_launches.have_started(&conversation.session_id));
     created.retain(|conversation| end.may_be_after_check(read_creation_time(conversation)));
 
+    // Open files that were checked would have shown the conversation.
+    let was_watched = end.last_check.is_some();
+    let names_account =
+        |c: &BoundConversation| binding::names_account(Path::new(&c.rollout_path), record);
+    let has_failed = end.exit_code.is_some_and(|code| code != 0);
     let reason = match created.as_slice() {
-        // If Codex failed, it probably found no conversation. Open files that were checked would have shown one.
-        [] if record.binding.codex_chose
-            && end.last_check.is_none()
-            && matches!(end.exit_code, None | Some(0)) =>
-        {
-            "Codex itself chose the conversation".to_owned()
-        }
-        [] => return,
+        // If Codex failed, it probably found no conversation.
+        [] if was_watched || has_failed || !record.binding.codex_chose => return,
+        [] => "Codex itself chose the conversation".to_owned(),
         [conversation] if other_launches.may_have_started(&conversation.session_id) => {
             "another launch of this account ran at the same time".to_owned()
         }
         // Between the last check and the end there is no time for another Codex.
-        [conversation]
-            if end.last_check.is_none()
-                && !binding::names_account(Path::new(&conversation.rollout_path), record) =>
-        {
-            "its rollout names no account, so another Codex may have made it".to_owned()
-        }
-        [_] => {
+        [conversation] if was_watched || names_account(conversation) => {
             record.binding.conversations = created;
             return;
         }
+        [_] => "its rollout names no account, so another Codex may have made it".to_owned(),
         conversations => format!(
             "this account started {} conversations in this folder at the same time",
             conversations.len()
