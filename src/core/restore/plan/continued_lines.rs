@@ -30,9 +30,9 @@ pub(crate) fn check_continued_lines(
     }
 
     let live_path = |name: &EntryName| request.folder.join(name.as_path());
-    let unchanged_names = live.names.without(&plan.writes).without(&plan.removed);
-    let unchanged_rollouts = unchanged_names.iter().filter(|n| rollout_id(n).is_some());
-    let mut kept_rollouts: Vec<PathBuf> = unchanged_rollouts.map(|name| live_path(&name)).collect();
+    let kept_names = live.names.without(&plan.writes).without(&plan.removed);
+    let kept_names = kept_names.iter().filter(|name| rollout_id(name).is_some());
+    let mut kept_rollouts: Vec<PathBuf> = kept_names.map(|name| live_path(&name)).collect();
     if plan.partial {
         // A trash that cannot be read does not hinder a restore.
         let trashed = trash::list_rollouts(request.manager_home, &request.folder);
@@ -49,16 +49,7 @@ pub(crate) fn check_continued_lines(
     let live_bases = plain_last.filter_map(|name| Some((rollout_id(name)?, live_path(name))));
     let cuts = find_last_cuts(kept_rollouts, &live_bases.collect());
 
-    let mut archived_bases: HashMap<String, FileEntry> = HashMap::new();
-    for file in request.archive.contents().files.iter() {
-        if plan.writes.contains(file.path.as_path())
-            && let Some(id) = rollout_id(&file.path).filter(|id| cuts.contains_key(id))
-            && (is_plain(file.path.as_path()) || !archived_bases.contains_key(&id))
-        {
-            archived_bases.insert(id, file);
-        }
-    }
-
+    let archived_bases = find_archived_bases(request, plan, &cuts);
     for (id, cut) in cuts {
         let keeps_lines = match archived_bases.get(&id) {
             Some(file) => has_same_beginning(request, &cut.base, file, cut.offset)?,
@@ -115,6 +106,25 @@ fn find_last_cuts(
         }
     }
     cuts
+}
+
+/// Returns the archived files that replace the rollouts in `cuts`, by id. Prefers a plain file to a compressed one.
+fn find_archived_bases(
+    request: &RestoreRequest<'_>,
+    plan: &RestorePlan,
+    cuts: &BTreeMap<String, LastCut>,
+) -> HashMap<String, FileEntry> {
+    let mut bases: HashMap<String, FileEntry> = HashMap::new();
+    for file in request.archive.contents().files.iter() {
+        let path = file.path.as_path();
+        if plan.writes.contains(path)
+            && let Some(id) = rollout_id(&file.path).filter(|id| cuts.contains_key(id))
+            && (is_plain(path) || !bases.contains_key(&id))
+        {
+            bases.insert(id, file);
+        }
+    }
+    bases
 }
 
 /// Returns true if the texts of the rollout at `live` and of the archived `file` are equal up to `len`, or if the

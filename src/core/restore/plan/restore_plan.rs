@@ -94,37 +94,32 @@ impl RestorePlan {
         for (name, size) in files.chain(links) {
             let path = name.as_path();
             let kind = kind_of(path);
-            let is_left_out = request.auth == AuthPolicy::Skip && kind.is_login();
-            if is_left_out || !request.selection.wants(path) {
-                continue;
-            }
-
-            match kind {
-                HomeEntryKind::Auth => {
-                    self.wants_login = true;
-                    self.bytes = self.bytes.saturating_add(size);
-                    continue;
-                }
+            let is_live = live_names.contains(path);
+            let is_left_out = match kind {
+                _ if request.auth == AuthPolicy::Skip && kind.is_login() => true,
                 // Restored only if the home has none. The id is bound to one installation, a legacy login is the user's
                 // own original, and a session may have been renewed since, which spends the archived one.
                 HomeEntryKind::InstallationId
                 | HomeEntryKind::LegacyAuth
-                | HomeEntryKind::AccountSessions
-                    if live_names.contains(path) =>
-                {
-                    continue;
-                }
+                | HomeEntryKind::AccountSessions => is_live,
                 // Only archives of the Python tool contain such files.
-                HomeEntryKind::Transient if !name.is_manager_name() => continue,
-                _ => {}
+                HomeEntryKind::Transient => !name.is_manager_name(),
+                _ => false,
+            };
+            if is_left_out || !request.selection.wants(path) {
+                continue;
             }
 
             self.bytes = self.bytes.saturating_add(size);
+            if kind == HomeEntryKind::Auth {
+                self.wants_login = true;
+                continue;
+            }
 
             // An archived `-wal` belongs to the archived database. It is applied before the exchange and never
             // goes live itself.
             let is_sidecar = kind == HomeEntryKind::DatabaseSidecar;
-            if !is_sidecar && !name.is_manager_name() && !live_names.contains(path) {
+            if !is_sidecar && !name.is_manager_name() && !is_live {
                 self.added.insert(&name);
             }
             self.writes.insert(&name);

@@ -85,18 +85,16 @@ impl LoginGuard<'_> {
             return Ok(());
         };
 
-        match (new_state.login(), incoming) {
-            (Some(new_login), Some(incoming))
-                if new_login.identity.is_same(&old_login.identity) =>
-            {
-                // A refresh token works only once, so an older login of the same account no longer works.
-                if old_login.freshness.is_newer_than(&new_login.freshness) {
-                    atomic::write(incoming, old_auth.bytes.expose())?;
-                }
-                Ok(())
+        if let (Some(new_login), Some(incoming)) = (new_state.login(), incoming)
+            && new_login.identity.is_same(&old_login.identity)
+        {
+            // A refresh token works only once, so an older login of the same account no longer works.
+            if old_login.freshness.is_newer_than(&new_login.freshness) {
+                atomic::write(incoming, old_auth.bytes.expose())?;
             }
-            _ => self.save_to_profile(outgoing, &old_auth, &old_login),
+            return Ok(());
         }
+        self.save_to_profile(outgoing, &old_auth, &old_login)
     }
 
     /// Returns the login at `path`. If there is no recognized login, copies the content into quarantine, unless

@@ -136,15 +136,12 @@ impl DatabaseAdapter<'_, '_> {
 
         if self.work.plan.merge {
             let ids = self.list_conversations_that_stay(&rollouts);
-            let group = if is_state {
-                RowGroup::Threads
-            } else {
-                RowGroup::ThreadData
-            };
-            self.import_live_rows(name, path, &ids, group)?;
             if is_state {
                 let restored_ids = self.work.stage.rollouts.ids();
+                self.import_live_rows(name, path, &ids, RowGroup::Threads)?;
                 self.import_live_rows(name, path, &restored_ids, RowGroup::UserValues)?;
+            } else {
+                self.import_live_rows(name, path, &ids, RowGroup::ThreadData)?;
             }
         }
         if !is_state {

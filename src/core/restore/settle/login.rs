@@ -229,21 +229,19 @@ fn choose_login(
     check_same_account(request, live.login(), &login.identity)?;
 
     let profiles = Profiles::of(request.manager_home);
-    // Records about an account outlive its profile.
-    let recall = || profiles.recall_removed_profile(login.identity.email.as_str(), &login);
-    let own_profile = profiles.find(&login.identity)?;
-    // The trash has the login of a removed profile.
-    let removed_login = match own_profile {
-        Some(_) => None,
-        None => profiles.find_removed(&login.identity),
+    let (profile, trashed_login) = if let Some(profile) = profiles.find(&login.identity)? {
+        (Some(profile), None)
+    } else {
+        // Records about an account outlive its profile, and the trash has the login.
+        let removed = profiles.find_removed(&login.identity);
+        let recalled = profiles.recall_removed_profile(login.identity.email.as_str(), &login);
+        (recalled, removed.and_then(|removed| removed.usable_login))
     };
-    let removed_login = removed_login.and_then(|removed| removed.usable_login);
-    let profile = own_profile.or_else(recall);
     let profile = profile.as_ref();
+    let profile_auth = profile.and_then(Profile::snapshot);
+    let profile_auth = profile_auth.or(trashed_login.as_ref());
 
     let is_of_account = |auth: &&AuthSnapshot| is_login_of(auth, &login.identity);
-    let profile_auth = profile.and_then(Profile::snapshot);
-    let profile_auth = profile_auth.or(removed_login.as_ref());
     let fingerprint = archive_auth.fingerprint();
     let decision = login_selection::select_login(
         request.auth,

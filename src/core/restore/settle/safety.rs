@@ -217,10 +217,10 @@ impl SafetyBackup<'_> {
     ) -> HashSet<PathBuf> {
         let mut damaged: HashSet<PathBuf> = unsaved
             .extract_if(.., |note| {
-                (kind_of(&note.path) == HomeEntryKind::Database
-                    || self.replaced_outside.contains(&note.path))
-                    && !self.is_live_folder(&note.path)
-                    && !unreadable.contains(&note.path)
+                let path = &note.path;
+                let is_outside = self.replaced_outside.contains(path);
+                let is_database = is_outside || kind_of(path) == HomeEntryKind::Database;
+                is_database && !self.is_live_folder(path) && !unreadable.contains(path)
             })
             .map(|note| note.path)
             .collect();

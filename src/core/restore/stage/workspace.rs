@@ -208,15 +208,15 @@ fn begin_transaction(
 
     let guard = LoginGuard::from_request(request);
     match Transaction::begin(&beside, home, &guard) {
-        Ok(transaction)
-            if !home.exists() || (space::is_same_file_system(home, &beside) && !is_mount) =>
-        {
-            return Ok((pointer, transaction));
+        Ok(transaction) => {
+            let can_rename_home = space::is_same_file_system(home, &beside) && !is_mount;
+            if !home.exists() || can_rename_home {
+                return Ok((pointer, transaction));
+            }
+            // Dropping the transaction removes the folder beside the home.
         }
         // The user cannot create a folder beside the home.
         Err(JournalError::Io(e)) if home.exists() && e.is_access_denied() => {}
-        // The folder beside is on another disk: dropping the transaction removes it.
-        Ok(_) => {}
         Err(e) => return Err(e.into()),
     }
 
