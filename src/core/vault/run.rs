@@ -196,13 +196,11 @@ impl Restic {
             let end = child.finish();
             ProcessNote::remove_if_finished(note, &end);
 
-            let is_success = end.status.is_some_and(|status| status.success());
-            match (result, end.stop) {
-                (_, Some(_)) => Err(self.end_error(&end)),
-                (Ok(_), None) if !is_success => Err(self.end_error(&end)),
-                (Err(_), None) if was_read_to_end && !is_success => Err(self.end_error(&end)),
-                (result, None) => result,
+            let has_failed = end.status.is_none_or(|status| !status.success());
+            if end.stop.is_some() || (was_read_to_end && has_failed) {
+                return Err(self.end_error(&end));
             }
+            result
         })
     }
 
