@@ -51,16 +51,18 @@ impl LateWrites<'_> {
             return self.collect_below(removed_path, kept_path, live, late_files);
         }
 
+        if self.is_ignored(live, meta.len()) {
+            return Ok(());
+        }
+
         let time_ns = match side {
             WriteSide::Live => changed_ns(&meta),
             // The step itself changes the ctime of a file that it moves here, and so does a second link to it.
             WriteSide::Staged => modified_ns(&meta),
         };
         let is_written = is_written_since(&meta, self.since_ns) && time_ns <= self.until_ns;
-        if !self.is_ignored(live, meta.len())
-            && (is_written || !step.has_recorded(id))
-            && !is_file_at(kept_path, id)?
-        {
+        let was_moved_here = !step.has_recorded(id);
+        if (is_written || was_moved_here) && !is_file_at(kept_path, id)? {
             late_files.push(live.to_path_buf());
         }
         Ok(())
@@ -76,11 +78,9 @@ impl LateWrites<'_> {
         late_files: &mut Vec<PathBuf>,
     ) -> Result<(), IoError> {
         for (name, _) in tree::list(removed_path).at("list", removed_path)? {
-            let (removed_path, kept_path, live) = (
-                removed_path.join(&name),
-                kept_path.join(&name),
-                live.join(&name),
-            );
+            let removed_path = removed_path.join(&name);
+            let kept_path = kept_path.join(&name);
+            let live = live.join(&name);
 
             let Some((id, meta)) = stat(&removed_path)?.filter(|(_, meta)| can_be_written(meta))
             else {
@@ -96,14 +96,15 @@ impl LateWrites<'_> {
             let is_changed = (self.since_ns + 1..=self.until_ns).contains(&changed_ns(&meta))
                 && (!is_log || is_written_since(&meta, self.since_ns));
 
-            if !meta.is_dir() {
-                if is_changed && !is_file_at(&kept_path, id)? {
-                    late_files.push(live);
-                }
-            } else if is_changed && stat(&kept_path)?.is_none() {
+            let is_late = if meta.is_dir() {
                 // Files in a folder that was moved here have no new ctime themselves.
-                late_files.push(live);
+                is_changed && stat(&kept_path)?.is_none()
             } else {
+                is_changed && !is_file_at(&kept_path, id)?
+            };
+            if is_late {
+                late_files.push(live);
+            } else if meta.is_dir() {
                 self.collect_below(&removed_path, &kept_path, &live, late_files)?;
             }
         }

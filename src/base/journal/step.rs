@@ -85,20 +85,25 @@ impl Step {
 
         let (old_path, new_path) = match direction {
             Direction::Forward => (aside, self.staged.clone()),
+            // An undo runs the moves in reverse order.
             Direction::Back => (self.staged.clone(), aside),
         };
 
-        let move_step = |staged, live_id, staged_id, other_file| Self {
+        let move_old_away = Self {
             live: self.live.clone(),
-            staged,
-            live_id,
-            staged_id,
-            exchanged_with: are_files.then_some(other_file),
+            staged: old_path,
+            live_id: Some(old),
+            staged_id: None,
+            exchanged_with: are_files.then_some(new),
         };
-        Some([
-            move_step(old_path, Some(old), None, new),
-            move_step(new_path, None, Some(new), old),
-        ])
+        let move_new_in = Self {
+            live: self.live.clone(),
+            staged: new_path,
+            live_id: None,
+            staged_id: Some(new),
+            exchanged_with: are_files.then_some(old),
+        };
+        Some([move_old_away, move_new_in])
     }
 
     /// Reads the ids of the entries at both paths and returns the status that they prove.
@@ -121,23 +126,18 @@ impl Step {
     /// Derives the status from the entries at both paths. The staged path is the better evidence, because no other
     /// program works there.
     fn derive_status(&self, live: EntryIdentity, staged: EntryIdentity) -> StepStatus {
-        use EntryIdentity::{Absent, Foreign, New, Old};
-        match (self.live_id, self.staged_id) {
-            (Some(_), Some(_)) => match (staged, live) {
-                // A new file that is still staged was never exchanged, whatever another program did at the live
-                // path.
-                (New, _) | (Foreign, Old) => StepStatus::Pending,
-                // Codex may have replaced the live file since.
-                (Old, _) | (Absent, Absent | New | Foreign) | (Foreign, New) => StepStatus::Done,
-                // The new file is at neither path. It was deleted by hand, or the folders are copies with other
-                // ids.
-                (Absent, Old) | (Foreign, Absent | Foreign) => StepStatus::Unknown,
-            },
-            (None, Some(_)) if staged == Absent => StepStatus::Done,
-            (None, Some(_)) => StepStatus::Pending,
-            (Some(_), None) if staged == Absent && live != Absent => StepStatus::Pending,
-            // Another program may have removed the live file.
-            (Some(_) | None, None) => StepStatus::Done,
+        let is_pending = match (self.live_id, self.staged_id) {
+            (Some(_), Some(_)) => return derive_exchange_status(live, staged),
+            // A move to the live path.
+            (None, Some(_)) => staged != EntryIdentity::Absent,
+            // A move to the staged path. If both paths are empty, another program may have removed the live file.
+            (Some(_), None) => staged == EntryIdentity::Absent && live != EntryIdentity::Absent,
+            (None, None) => false,
+        };
+        if is_pending {
+            StepStatus::Pending
+        } else {
+            StepStatus::Done
         }
     }
 
@@ -192,21 +192,20 @@ impl Step {
     /// with an occupied path: it replaces the other file, and if its own file is at the live path, it removes only the
     /// staged name.
     fn move_to_live(&self) -> Result<(), IoError> {
-        let live = stat(&self.live)?;
-        let is_other_file =
-            |(id, _): &(FileId, _)| self.exchanged_with.is_some_and(|f| f.is_same(*id));
-        let is_linked = |(id, _): &(FileId, _)| self.live_id.is_some_and(|old| old.is_same(*id));
+        let found_id = stat(&self.live)?.map(|(id, _)| id);
+        let is_at_live_path = |id: Option<FileId>| {
+            let both = found_id.zip(id);
+            both.is_some_and(|(found, id)| found.is_same(id))
+        };
 
-        match &live {
-            Some(live_entry) if self.exchanged_with.is_some() && is_linked(live_entry) => {
-                // An undo: the old file never left the live path, so only its second link goes.
-                sharing::remove_file(&self.staged).at("remove", &self.staged)
-            }
-            Some(live_entry) if is_other_file(live_entry) => {
-                sharing::rename(&self.staged, &self.live).at("move", &self.staged)
-            }
-            _ => atomic::rename_to_free_unsynced(&self.staged, &self.live),
+        if self.exchanged_with.is_some() && is_at_live_path(self.live_id) {
+            // An undo: the old file never left the live path, so only its second link goes.
+            return sharing::remove_file(&self.staged).at("remove", &self.staged);
         }
+        if is_at_live_path(self.exchanged_with) {
+            return sharing::rename(&self.staged, &self.live).at("move", &self.staged);
+        }
+        atomic::rename_to_free_unsynced(&self.staged, &self.live)
     }
 
     /// Returns true if the step puts an entry at the live path.
@@ -267,6 +266,27 @@ impl Step {
             self.exchanged_with = None;
         }
         Ok(())
+    }
+}
+
+fn derive_exchange_status(live: EntryIdentity, staged: EntryIdentity) -> StepStatus {
+    use EntryIdentity::{Absent, Foreign, New, Old};
+    match staged {
+        // A new file that is still staged was never exchanged, whatever another program did at the live path.
+        New => StepStatus::Pending,
+        // Codex may have replaced the new file at the live path since.
+        Old => StepStatus::Done,
+        Absent => match live {
+            // The new file is at neither path: it was deleted by hand, or the folders are copies with other ids.
+            Old => StepStatus::Unknown,
+            Absent | New | Foreign => StepStatus::Done,
+        },
+        Foreign => match live {
+            Old => StepStatus::Pending,
+            New => StepStatus::Done,
+            // The new file is lost in this case, too.
+            Absent | Foreign => StepStatus::Unknown,
+        },
     }
 }
 
