@@ -5,10 +5,8 @@ use crate::io::{Document, ListedPath};
 use serde::{Deserialize, Serialize};
 use std::path::Path;
 
-/// The name of the journal in a staging folder.
 pub(super) const JOURNAL_NAME: &str = "journal.json";
 
-/// The name of the lock file in a staging folder.
 pub(super) const LOCK_NAME: &str = "lock";
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Serialize, Deserialize)]
@@ -53,7 +51,6 @@ impl Document for JournalFile {
 }
 
 impl JournalFile {
-    /// Returns a journal without steps.
     pub(super) fn without_steps(folders: Vec<ListedPath>, home: ListedPath) -> Self {
         Self {
             folders,

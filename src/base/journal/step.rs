@@ -90,18 +90,16 @@ impl Step {
         };
 
         let move_old_away = Self {
-            live: self.live.clone(),
             staged: old_path,
-            live_id: Some(old),
             staged_id: None,
             exchanged_with: are_files.then_some(new),
+            ..self.clone()
         };
         let move_new_in = Self {
-            live: self.live.clone(),
             staged: new_path,
             live_id: None,
-            staged_id: Some(new),
             exchanged_with: are_files.then_some(old),
+            ..self.clone()
         };
         Some([move_old_away, move_new_in])
     }
