@@ -333,30 +333,34 @@ pub(super) fn needs_rollback(error: &rusqlite::Error) -> bool {
 /// Copies a database that no process uses to `target`, with the log that a killed process left (`suffix`: `-wal` or
 /// `-journal`), and applies the log to the copy. Returns false if another process changed the log during the copy.
 pub(super) fn copy_with_log(source: &Path, suffix: &str, target: &Path) -> rusqlite::Result<bool> {
-    let log = with_suffix(source, suffix);
+    let (log, target_log) = (with_suffix(source, suffix), with_suffix(target, suffix));
     let read_time = || log.metadata().and_then(|meta| meta.modified());
     let copy_files = || -> io::Result<bool> {
         let time_before = read_time()?;
         // The log first: another process may apply it between the copies, and to apply it again changes nothing.
-        for (from, to) in [(&*log, &*with_suffix(target, suffix)), (source, target)] {
+        for (from, to) in [(&*log, &*target_log), (source, target)] {
             let _ = sharing::remove_file(to);
             let mut file = atomic::create_private(to).map_err(|e| e.source)?;
             io::copy(&mut file_open::open(from)?, &mut file)?;
         }
         Ok(read_time()? == time_before)
     };
-    let copied = copy_files();
-    if !matches!(copied, Ok(true)) {
-        // SQLite would apply a log that is beside the next copy.
-        for path in [&*with_suffix(target, suffix), target] {
-            let _ = sharing::remove_file(path);
-        }
+
+    let is_log_unchanged = copy_files();
+    if let Ok(true) = is_log_unchanged {
+        return apply_log(target).map(|()| true);
     }
-    match copied {
-        Ok(true) => apply_log(target).map(|()| true),
-        Ok(false) => Ok(false),
-        Err(e) if e.kind() == io::ErrorKind::NotFound => Ok(false),
-        Err(e) => Err(rusqlite::Error::ToSqlConversionFailure(Box::new(e))),
+
+    // SQLite would apply a log that is beside the next copy.
+    for path in [&*target_log, target] {
+        let _ = sharing::remove_file(path);
+    }
+    match is_log_unchanged {
+        Err(e) if e.kind() != io::ErrorKind::NotFound => {
+            Err(rusqlite::Error::ToSqlConversionFailure(Box::new(e)))
+        }
+        // Another process changed or removed the log.
+        _ => Ok(false),
     }
 }
 

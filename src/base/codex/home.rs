@@ -71,7 +71,6 @@ pub enum HomeEntryKind {
 }
 
 impl HomeEntryKind {
-    /// Returns true if the path belongs to the login and the settings.
     pub(crate) fn is_login_or_setting(self) -> bool {
         matches!(
             self,

@@ -385,7 +385,6 @@ pub fn find_locked_conversations(home: &Path) -> Vec<String> {
         .collect()
 }
 
-/// Returns the id of the conversation that a lock file protects.
 fn locked_conversation_id(lock: &Path) -> String {
     let id = lock.file_stem().unwrap_or_default();
     id.to_string_lossy().into_owned()

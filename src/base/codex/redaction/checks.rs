@@ -128,66 +128,58 @@ fn contains_your(value: &[u8]) -> bool {
 /// between letters, or the value is hexadecimal. A value without digits needs a long word, and capitals in a row or
 /// five characters in a row without a vowel.
 fn looks_random(value: &[u8]) -> bool {
-    let kind = |b: u8| match b {
-        b'a'..=b'z' => 1,
-        b'A'..=b'Z' => 2,
-        b'0'..=b'9' => 3,
-        _ => 0,
-    };
-
-    let (mut kind_changes, mut adjacent_capitals) = (0, 0);
-    let (mut vowelless_run, mut letters_in_run, mut longest_run) = (0, 0, 0);
-    let (mut digits, mut numbers, mut has_lower, mut has_upper) = (0, 0, false, false);
-    let mut previous = b' ';
-
-    for b in value {
-        let kinds = [previous, *b].map(kind);
-        kind_changes += usize::from(!kinds.contains(&0) && kinds[0] != kinds[1]);
-        digits += usize::from(b.is_ascii_digit());
-        numbers += usize::from(b.is_ascii_digit() && !previous.is_ascii_digit());
-        has_lower |= b.is_ascii_lowercase();
-        has_upper |= b.is_ascii_uppercase();
-        adjacent_capitals += usize::from(b.is_ascii_uppercase() && previous.is_ascii_uppercase());
-
-        if b.is_ascii_alphanumeric() && !b"aeiouyAEIOUY".contains(b) {
-            vowelless_run += 1;
-            letters_in_run += usize::from(b.is_ascii_alphabetic());
-        } else {
-            (vowelless_run, letters_in_run) = (0, 0);
-        }
-        // A run needs three letters, so that numbers alone do not count.
-        if letters_in_run >= 3 {
-            longest_run = longest_run.max(vowelless_run);
-        }
-
-        previous = *b;
-    }
-
     let mut words = value.split(|b| !b.is_ascii_alphanumeric());
     let has_long_word = words.any(|word| word.len() >= 14);
-
-    if digits == 0 {
-        // Names such as `getUserName` have as many changes, but no capital beside another.
-        return has_long_word
-            && if has_lower && has_upper {
-                adjacent_capitals >= 2
-                    || kind_changes * 4 >= value.len()
-                        && (adjacent_capitals >= 1 || longest_run >= 5)
-            } else {
-                has_lower && longest_run >= 5
-            };
+    if !value.iter().any(u8::is_ascii_digit) {
+        return has_long_word && looks_random_without_digits(value);
     }
 
+    let has_two_numbers = || {
+        let numbers = value.split(|b| !b.is_ascii_digit());
+        numbers.filter(|number| !number.is_empty()).count() >= 2
+    };
     let is_hex = |b: &u8| b.is_ascii_hexdigit() || matches!(b, b'-' | b':');
-    digits < value.len()
-        && (kind_changes * 3 >= value.len()
-            || longest_run >= 5
-            || has_long_word && numbers >= 2
+    !value.iter().all(u8::is_ascii_digit)
+        && (count_kind_changes(value) * 3 >= value.len()
+            || has_vowelless_run(value)
+            || has_long_word && has_two_numbers()
             || value.iter().all(is_hex)
             || has_three_inner_numbers(value))
 }
 
-/// Returns true if three numbers are between letters.
+fn looks_random_without_digits(value: &[u8]) -> bool {
+    if !value.iter().any(u8::is_ascii_uppercase) {
+        return has_vowelless_run(value);
+    }
+
+    let are_capitals = |pair: &&[u8]| pair.iter().all(u8::is_ascii_uppercase);
+    let capital_pairs = value.windows(2).filter(are_capitals).count();
+    // Names such as `getUserName` have as many changes, but no capital beside another.
+    let has_many_changes = count_kind_changes(value) * 4 >= value.len();
+    value.iter().any(u8::is_ascii_lowercase)
+        && (capital_pairs >= 2
+            || has_many_changes && (capital_pairs >= 1 || has_vowelless_run(value)))
+}
+
+/// Counts the changes between lower case, upper case and digits, such as four in `aB3c4`.
+fn count_kind_changes(value: &[u8]) -> usize {
+    let kind = |b: u8| (b.is_ascii_digit(), b.is_ascii_uppercase());
+    let is_change =
+        |pair: &&[u8]| pair.iter().all(u8::is_ascii_alphanumeric) && kind(pair[0]) != kind(pair[1]);
+    value.windows(2).filter(is_change).count()
+}
+
+/// Returns true if five letters and digits in a row are no vowels. Three of them must be letters, so that numbers alone
+/// do not count.
+fn has_vowelless_run(value: &[u8]) -> bool {
+    let ends_run = |b: &u8| !b.is_ascii_alphanumeric() || b"aeiouyAEIOUY".contains(b);
+    let mut runs = value.split(ends_run);
+    runs.any(|run| {
+        let letters = run.iter().filter(|b| b.is_ascii_alphabetic()).count();
+        run.len() >= 5 && letters >= 3
+    })
+}
+
 fn has_three_inner_numbers(value: &[u8]) -> bool {
     // Each number is one part, and so is every other character.
     let parts: Vec<_> = value
@@ -221,18 +213,21 @@ fn is_url_password(value: &[u8]) -> bool {
 /// Returns true for text that a person may choose as a password: it has a digit or a mark such as `!`, or looks random.
 fn is_human_password(value: &[u8]) -> bool {
     const COMMON: &str = "token user test foo my_ %d,";
-    let is_field = |at: usize| !value.get(at + 2).is_some_and(u8::is_ascii_alphanumeric);
     let has_mark = value
         .iter()
         .any(|b| b.is_ascii_digit() || b"!#%^&@~|".contains(b));
     let code_marks = value.iter().filter(|b| b"$*<>(){}[]".contains(b)).count();
+    // Before a letter or digit, `%s` may be a part of a random password.
+    let is_format_field = |at: usize| !value.get(at + 2).is_some_and(u8::is_ascii_alphanumeric);
+
+    let looks_chosen = has_mark || code_marks > 1 || looks_random(value);
     value.len() >= MIN_PASSWORD_BYTES
+        && looks_chosen
         && !is_code(value)
         && !is_version_or_date(value)
-        && (has_mark || code_marks > 1 || looks_random(value))
         && !is_placeholder(value)
         && !contains_any(value, COMMON)
-        && !memmem::find_iter(value, b"%s").any(is_field)
+        && !memmem::find_iter(value, b"%s").any(is_format_field)
 }
 
 /// Returns true if the value contains one of `words`, which are in lower case and separated by blanks.
@@ -370,66 +365,90 @@ impl<'a> NamedValue<'a> {
             return false;
         }
 
-        let has_upper_case_name = self
-            .name
-            .last()
-            .is_some_and(|b| b.is_ascii_uppercase() || b.is_ascii_digit());
-
         let value = self.value;
         // The token ends before a full stop, a control code or a letter of another script.
         let token_len = value.iter().position(|b| !b.is_ascii_graphic());
         let token = &value[..token_len.unwrap_or(value.len())];
         let next_byte = value.get(token.len()).or(self.after.first()).copied();
         let token = token.strip_suffix(b".").unwrap_or(token);
-        let has_digit = token.iter().any(u8::is_ascii_digit);
-
-        let is_variable_assignment = self.is_tight && self.operator == b'=' && has_upper_case_name;
-        let is_argument = matches!(self.operator, b',' | b'(');
 
         let is_literal = if self.is_quoted {
             // Not the code between two strings: `"…"+name+"…"`.
-            !(self.value.starts_with(b"+") && self.value.ends_with(b"+"))
+            !(value.starts_with(b"+") && value.ends_with(b"+"))
         } else {
-            !is_argument && !self.is_name_in_code(token, next_byte)
+            !self.is_argument() && !self.is_name_in_code(token, next_byte)
         };
 
-        let is_random = has_only_token_chars(token) && looks_random(token);
-        let is_random_literal = is_random
-            && is_literal
-            // A list may have the names of classes.
-            && !(is_argument && is_type_name(token))
-            && (self.is_quoted || has_digit || token.len() >= MIN_DIGITLESS_BYTES);
-        let is_human_literal = is_literal && is_human_password(value);
-
         match check {
-            FormCheck::Provider => {
-                // With the name of a provider, letters alone are rarely code.
-                let is_lower_or_digit = |b: &u8| b.is_ascii_lowercase() || b.is_ascii_digit();
-                let is_lower_word =
-                    (!is_argument || has_upper_case_name) && token.iter().all(is_lower_or_digit);
-                token.len() >= MIN_PROVIDER_BYTES && is_literal && (is_random || is_lower_word)
-            }
-            // As an argument, a value is a password only after the name of a variable: `("DB_PASSWORD", "…")`.
-            FormCheck::Password if is_argument => is_human_literal && has_upper_case_name,
-            FormCheck::Password => {
-                is_human_literal
-                    || is_variable_assignment
-                        && value.len() >= MIN_PASSWORD_BYTES
-                        && !is_code(value)
-            }
-            _ => {
-                token.len() >= MIN_RANDOM_BYTES && is_random_literal
-                    || value.len() >= MIN_NAMED_PASSWORD_BYTES
-                        && is_human_literal
-                        && !is_argument
-                        && (self.is_quoted || is_variable_assignment)
-            }
+            FormCheck::Provider => is_literal && self.is_provider_key(token),
+            FormCheck::Password => is_literal && self.is_password() || self.is_assigned_password(),
+            _ => is_literal && (self.is_random_token(token) || self.is_named_password()),
         }
+    }
+
+    fn is_argument(&self) -> bool {
+        matches!(self.operator, b',' | b'(')
+    }
+
+    /// Returns true if the name ends like that of a variable, such as `DB_PASSWORD`.
+    fn has_upper_case_name(&self) -> bool {
+        let last = self.name.last();
+        last.is_some_and(|b| b.is_ascii_uppercase() || b.is_ascii_digit())
+    }
+
+    fn is_variable_assignment(&self) -> bool {
+        self.is_tight && self.operator == b'=' && self.has_upper_case_name()
+    }
+
+    fn is_provider_key(&self, token: &[u8]) -> bool {
+        // With the name of a provider, letters alone are rarely code.
+        let is_lower_or_digit = |b: &u8| b.is_ascii_lowercase() || b.is_ascii_digit();
+        let is_lower_word = token.iter().all(is_lower_or_digit)
+            && (!self.is_argument() || self.has_upper_case_name());
+        let is_random = has_only_token_chars(token) && looks_random(token);
+        token.len() >= MIN_PROVIDER_BYTES && (is_lower_word || is_random)
+    }
+
+    fn is_password(&self) -> bool {
+        // As an argument, a value is a password only after the name of a variable: `("DB_PASSWORD", "…")`.
+        (!self.is_argument() || self.has_upper_case_name()) && is_human_password(self.value)
+    }
+
+    /// Returns true for the value of a variable, which may be a simple word: `DB_PASSWORD=postgres`.
+    fn is_assigned_password(&self) -> bool {
+        let is_long_enough = self.value.len() >= MIN_PASSWORD_BYTES;
+        self.is_variable_assignment() && is_long_enough && !is_code(self.value)
+    }
+
+    fn is_random_token(&self, token: &[u8]) -> bool {
+        let has_digit = token.iter().any(u8::is_ascii_digit);
+        let is_clear = self.is_quoted || has_digit || token.len() >= MIN_DIGITLESS_BYTES;
+        // A list may have the names of classes.
+        let is_listed_class = self.is_argument() && is_type_name(token);
+        token.len() >= MIN_RANDOM_BYTES
+            && is_clear
+            && !is_listed_class
+            && has_only_token_chars(token)
+            && looks_random(token)
+    }
+
+    fn is_named_password(&self) -> bool {
+        self.value.len() >= MIN_NAMED_PASSWORD_BYTES
+            && !self.is_argument()
+            && (self.is_quoted || self.is_variable_assignment())
+            && is_human_password(self.value)
     }
 
     /// Returns true if a value without quotes is an identifier in code.
     fn is_name_in_code(&self, token: &[u8], next_byte: Option<u8>) -> bool {
+        // A field, as in `token=c.tokenOf` or `c.token=c.key2=void` of minified code.
+        let value = self.value;
+        let is_assignment = value.windows(2).any(|two| two[0] == b'=' && two[1] != b'=');
+        let has_digit = token.iter().any(u8::is_ascii_digit);
+        let is_field = value.contains(&b'.') && (!has_digit || is_assignment);
+
         let is_end = |b: u8| b"<>\\\"'`),*&".contains(&b) || !b.is_ascii_graphic();
+        let goes_on = next_byte.is_some_and(|b| !is_end(b));
         let is_path = token.iter().any(|b| b".?".contains(b));
 
         // A type, as in `const PASSWORD: WIN32_ERROR = …` or `(password: Uint8Array | string)`.
@@ -441,16 +460,10 @@ impl<'a> NamedValue<'a> {
             _ => false,
         };
 
-        let is_plain_literal = next_byte.is_none_or(is_end) && !is_path && !is_type_annotation;
-
-        // A field, as in `token=c.tokenOf` or `c.token=c.key2=void` of minified code.
-        let value = self.value;
-        let is_assignment = value.windows(2).any(|two| two[0] == b'=' && two[1] != b'=');
-        let has_digit = token.iter().any(u8::is_ascii_digit);
-        let is_field = value.contains(&b'.') && (!has_digit || is_assignment);
-
         let is_call = next_byte == Some(b'(');
-        is_call || (is_field || !self.is_tight) && !is_plain_literal
+        // Without blanks around the operator, only a field is code.
+        let may_be_code = is_field || !self.is_tight;
+        is_call || may_be_code && (goes_on || is_path || is_type_annotation)
     }
 
     /// Returns true if a name ends in a word that makes its value no secret: `token_type`, `secret_name`.

@@ -42,7 +42,6 @@ pub(super) struct ContentPart<'a> {
     pub(super) text: Option<Cow<'a, str>>,
 }
 
-/// Returns the text of a user's message.
 pub(super) fn join_user_texts(parts: &[ContentPart<'_>]) -> String {
     let has = |kinds: [&str; 3]| parts.iter().any(|part| kinds.contains(&&*part.kind));
     let has_image = has(["input_image", "image", "local_image"]);

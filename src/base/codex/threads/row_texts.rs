@@ -23,7 +23,6 @@ pub struct RowTexts {
 }
 
 impl RowTexts {
-    /// Evaluates the next line of the rollout.
     pub(crate) fn add_line(&mut self, line: &[u8]) {
         let is_complete = self.title.is_some() && self.first_message.is_some();
         if is_complete || !may_have_text(line) {

@@ -35,16 +35,12 @@ pub(super) struct Schema {
 
 impl Schema {
     pub(super) fn read(connection: &Connection) -> rusqlite::Result<Self> {
-        let sql = "SELECT name, \"notnull\", dflt_value IS NULL, pk > 0 FROM pragma_table_info(?1)";
+        let sql = "SELECT name, (\"notnull\" AND dflt_value IS NULL) OR pk > 0 FROM pragma_table_info(?1)";
         let mut statement = connection.prepare(sql)?;
 
-        let mut read_columns = |table: &str| {
-            let rows = statement.query_map([table], |row| {
-                let (not_null, no_default, is_key): (bool, bool, bool) =
-                    (row.get(1)?, row.get(2)?, row.get(3)?);
-                Ok((row.get(0)?, (not_null && no_default) || is_key))
-            })?;
-            rows.collect::<rusqlite::Result<HashMap<String, bool>>>()
+        let mut read_columns = |table: &str| -> rusqlite::Result<HashMap<String, bool>> {
+            let rows = statement.query_map([table], |row| Ok((row.get(0)?, row.get(1)?)))?;
+            rows.collect()
         };
 
         // A missing table has no columns.

@@ -73,10 +73,10 @@ pub fn rewrite_rollout_paths(
     unmatched: UnmatchedRows,
 ) -> Result<usize, DatabaseError> {
     let plan_update = |id: &str, old: &str| {
-        let (relative, is_found_by_id) =
-            choose_target_path(id, Path::new(old), rollouts, unmatched)?;
-        let new = home.join(&relative);
-        let new_archived = is_found_by_id.then(|| relative.starts_with(home::ARCHIVED_SESSIONS));
+        let target = choose_target_path(id, Path::new(old), rollouts, unmatched)?;
+        let new = home.join(&target.relative);
+        let is_archived = target.relative.starts_with(home::ARCHIVED_SESSIONS);
+        let new_archived = target.is_found_by_id.then_some(is_archived);
         (Path::new(old) != new).then_some((new, new_archived))
     };
 
@@ -137,14 +137,19 @@ fn for_each_thread(
     Ok(())
 }
 
-/// Returns the new rollout path of a row, relative to the home, and true if the rollout was found by the
-/// thread's id. `None` if the row stays unchanged.
+/// The rollout path of a row, relative to the home.
+struct TargetPath {
+    relative: PathBuf,
+    is_found_by_id: bool,
+}
+
+/// Returns the new path of a row; `None` if the row stays unchanged.
 fn choose_target_path(
     id: &str,
     old: &Path,
     rollouts: &dyn RolloutLocations,
     unmatched: UnmatchedRows,
-) -> Option<(PathBuf, bool)> {
+) -> Option<TargetPath> {
     let without_zst = |path: &Path| {
         let text = path.to_str().and_then(|p| p.strip_suffix(rollout::ZST));
         text.map_or(path.to_path_buf(), PathBuf::from)
@@ -156,27 +161,31 @@ fn choose_target_path(
         rollouts.has(&plain) || rollouts.has(&with_suffix(&plain, rollout::ZST))
     };
 
-    let is_rewound = |relative: &Path, by_id: &Option<PathBuf>| {
-        let path_by_id = by_id.as_ref();
-        path_by_id.is_some_and(|path| rollout::is_later_rollout(path, relative))
+    let (recorded, by_id) = (path_within_home(old), rollouts.path_of(id));
+    let is_rewound = |path: &Path| {
+        let newest = by_id.as_ref();
+        newest.is_some_and(|newest| rollout::is_later_rollout(newest, path))
     };
+    let is_current = |path: &PathBuf| is_known(path) && !is_rewound(path);
 
-    let relative = match (path_within_home(old), rollouts.path_of(id)) {
-        (Some(relative), by_id) if is_known(&relative) && !is_rewound(&relative, &by_id) => {
-            relative
-        }
-        (_, Some(by_id)) => return Some((without_zst(&by_id), true)),
-        (Some(relative), None) => relative,
-        // A row without any rollout must not point outside of the home: it gets the name of no file.
-        (None, None) => {
-            let name = format!("missing-{}.jsonl", sanitize_for_file_name(id));
-            Path::new(home::SESSIONS).join(name)
-        }
-    };
+    let keeps_path = recorded.as_ref().is_some_and(is_current);
+    if !keeps_path && let Some(by_id) = &by_id {
+        return Some(TargetPath {
+            relative: without_zst(by_id),
+            is_found_by_id: true,
+        });
+    }
+
+    // A row without any rollout must not point outside of the home: it gets the name of no file.
+    let missing_path =
+        || Path::new(home::SESSIONS).join(format!("missing-{}.jsonl", sanitize_for_file_name(id)));
     match unmatched {
         UnmatchedRows::Keep => None,
         // Also a row that leads to a known rollout may name another home.
-        UnmatchedRows::Rebase => Some((relative, false)),
+        UnmatchedRows::Rebase => Some(TargetPath {
+            relative: recorded.unwrap_or_else(missing_path),
+            is_found_by_id: false,
+        }),
     }
 }
 
