@@ -65,7 +65,6 @@ impl Tally {
         self.total = event.total.or(self.total);
     }
 
-    /// Encodes the tally for [`Tally::from_bytes`].
     pub(crate) fn to_bytes(&self) -> Vec<u8> {
         let total = self.total.unwrap_or_default();
         let mut flags = u8::from(self.is_already_counted) * IS_ALREADY_COUNTED;

@@ -170,21 +170,25 @@ fn parse_language(info: &str) -> Option<String> {
     let name_end = named.find([' ', ',', '{', ':']).unwrap_or(named.len());
     let (name, attributes) = named.split_at(name_end);
     let name = name.to_ascii_lowercase();
-    if attributes.is_empty() && in_braces.is_none() {
-        let is_name_char = |c: char| c.is_alphanumeric() || "+#-._".contains(c);
-        return name.chars().all(is_name_char).then_some(name);
-    }
 
-    // `bash: x: not found` and `make CC=gcc` are texts.
+    let is_language = if attributes.is_empty() && in_braces.is_none() {
+        let is_name_char = |c: char| c.is_alphanumeric() || "+#-._".contains(c);
+        name.chars().all(is_name_char)
+    } else {
+        let is_plain = matches!(&*name, "diff" | "patch" | "text");
+        (is_plain || find_language(&name).is_some()) && are_attributes(attributes)
+    };
+    is_language.then_some(name)
+}
+
+/// Returns false for the rest of a text, as in `bash: x: not found` and `make CC=gcc`.
+fn are_attributes(text: &str) -> bool {
     let is_key_char = |c: char| c.is_ascii_lowercase() || c == '_';
-    let has_key = attributes.split_once('=').is_some_and(|(before, _)| {
+    let has_key = text.split_once('=').is_some_and(|(before, _)| {
         let key = before.rsplit([' ', ',']).next().unwrap_or_default();
         !key.is_empty() && key.chars().all(is_key_char)
     });
-    let has_attributes =
-        attributes.trim_start().starts_with('{') || !attributes.contains(' ') || has_key;
-    let is_known = matches!(&*name, "diff" | "patch" | "text") || find_language(&name).is_some();
-    (is_known && has_attributes).then_some(name)
+    text.trim_start().starts_with('{') || !text.contains(' ') || has_key
 }
 
 fn find_language(name: &str) -> Option<&'static Language> {

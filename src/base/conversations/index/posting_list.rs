@@ -183,7 +183,6 @@ fn take_length(bytes: &mut &[u8], head_value: usize, max_head_value: usize) -> O
 /// Reads the words of a block in order.
 pub(super) struct BlockReader<'a> {
     remaining: &'a [u8],
-    /// The current word.
     pub(super) word: Vec<u8>,
 }
 

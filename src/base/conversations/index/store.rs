@@ -292,7 +292,6 @@ impl IndexStore {
         query(&self.connection).map_err(IndexError::in_index_at(&self.path))
     }
 
-    /// Returns the rows of a query, converted by `convert`.
     pub(crate) fn query_rows<T, B: FromIterator<T>>(
         &self,
         sql: &str,
@@ -340,7 +339,6 @@ impl IndexStore {
         result.map_err(IndexError::in_index_at(&self.path))
     }
 
-    /// Returns the number that a query returns.
     pub(super) fn query_number(&self, sql: &str) -> Result<i64, IndexError> {
         let value = self.connection.query_row(sql, [], |row| row.get(0));
         value.map_err(IndexError::in_index_at(&self.path))

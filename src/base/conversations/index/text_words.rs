@@ -119,7 +119,6 @@ impl TextWords {
         }
     }
 
-    /// Groups the texts by word.
     pub(super) fn into_lists(self) -> WordLists {
         // A counting sort: `ends` has the number of texts of each word, then the starts of the lists, then their ends.
         let mut ends = vec![0; self.vocabulary.len() + 1];

@@ -86,15 +86,10 @@ impl ConversationUsage {
                 (at, self.tally.count_request(record, &self.session))
             }
             (EventKind::Tokens(tokens), Some(at)) => {
-                if let Some(copied) = &mut self.copied {
-                    if copied.consume_copy(tokens, at) {
-                        self.tally.skip_copied(tokens);
-                        return Ok(());
-                    }
-                    // All copies are at the beginning, so the first other count ends them.
-                    self.copied = None;
+                if self.is_copy(tokens, at) {
+                    self.tally.skip_copied(tokens);
+                    return Ok(());
                 }
-
                 self.add_windows(store, at, &tokens.count.windows)?;
                 (at, self.tally.count_event(tokens))
             }
@@ -108,6 +103,16 @@ impl ConversationUsage {
 
         let model = find_or_insert_model(store, &self.model)?;
         self.add_request(store, at, model, used)
+    }
+
+    fn is_copy(&mut self, tokens: &TokenEvent, at: DateTime<Utc>) -> bool {
+        let copied = self.copied.as_mut();
+        let is_copy = copied.is_some_and(|copied| copied.consume_copy(tokens, at));
+        if !is_copy {
+            // All copies are at the beginning, so the first other count ends them.
+            self.copied = None;
+        }
+        is_copy
     }
 
     /// Adds a request. `model` is the row id of the model.

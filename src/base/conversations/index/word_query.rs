@@ -36,7 +36,6 @@ impl<'a> WordSearcher<'a> {
         }
     }
 
-    /// Returns the texts that a query finds.
     pub(crate) fn find(&self, query: &WordQuery) -> Result<Rc<TextSet>, IndexError> {
         if let Some(cached_texts) = self.cache.borrow().get(query) {
             return Ok(Rc::clone(cached_texts));

@@ -148,7 +148,6 @@ impl<'a> ConversationTexts<'a> {
 /// The number of bytes that are read at a time. Most lines are shorter.
 const READ_BYTES: usize = 16 << 10;
 
-/// An open rollout.
 enum TextReader {
     Plain(File),
     /// A compressed rollout can only be read forwards, so the offsets of successive reads must ascend.

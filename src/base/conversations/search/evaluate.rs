@@ -363,7 +363,6 @@ impl<'a> Search<'a> {
         })
     }
 
-    /// Returns the number of candidates that pass the filter.
     fn count_accepted(
         &self,
         candidates: impl Iterator<Item = RankedCandidate>,

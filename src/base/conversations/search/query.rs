@@ -148,21 +148,16 @@ fn split_argument(argument: &str, written: &mut Vec<WrittenTerm>) {
     let mut remaining = argument.trim_start();
     while !remaining.is_empty() {
         let (unnegated, is_negated) = strip_negation(remaining);
-        let (text, is_phrase, after_term) = if let Some(quoted) = unnegated.strip_prefix('"') {
-            let (text, after_term) = quoted.split_once('"').unwrap_or((quoted, ""));
-            (text, true, after_term)
-        } else {
-            let end = unnegated
-                .find(char::is_whitespace)
-                .unwrap_or(unnegated.len());
-            let (text, after_term) = unnegated.split_at(end);
-            (text, false, after_term)
+        let quoted = unnegated.strip_prefix('"');
+        let (text, after_term) = match quoted {
+            Some(quoted) => quoted.split_once('"').unwrap_or((quoted, "")),
+            None => (unnegated.split_once(char::is_whitespace)).unwrap_or((unnegated, "")),
         };
 
         if !text.trim().is_empty() {
             written.push(WrittenTerm {
                 text: text.to_owned(),
-                is_phrase,
+                is_phrase: quoted.is_some(),
                 is_negated,
             });
         }
@@ -195,20 +190,17 @@ fn compile_term(written: &WrittenTerm) -> Result<Term, QueryError> {
     let Some(first_run) = runs.first() else {
         return Err(QueryError::NoWords(written.text.clone()));
     };
-    let (words, words_decide) = list_index_words(&runs, is_prefix);
 
-    let run_is_whole_text = match first_run {
-        TextRun::Word(run) | TextRun::Unspaced(run) => run.len() == folded.len(),
-    };
-
+    let (TextRun::Word(run) | TextRun::Unspaced(run)) = first_run;
+    let is_one_run = run.len() == folded.len();
     // A quoted term ignores the symbols around its words; any other term is searched as it is written.
-    let check = if written.is_phrase {
-        (!words_decide).then(|| TextCheck::Phrase(format_phrase(&runs)))
+    let check = if words_decide(&runs) && (is_one_run || written.is_phrase) {
+        None
+    } else if written.is_phrase {
+        Some(TextCheck::Phrase(format_phrase(&runs)))
     } else {
-        (!words_decide || !run_is_whole_text).then(|| TextCheck::Literal {
-            text: folded.clone(),
-            is_prefix,
-        })
+        let text = folded.clone();
+        Some(TextCheck::Literal { text, is_prefix })
     };
 
     let is_word =
@@ -221,24 +213,31 @@ fn compile_term(written: &WrittenTerm) -> Result<Term, QueryError> {
 
     Ok(Term {
         is_negated: written.is_negated,
-        words,
+        words: list_index_words(&runs, is_prefix),
         check,
         is_plain,
         parts: parts.collect(),
     })
 }
 
-/// Returns the words of the index in these runs of a term, and true if the words alone show a match.
-fn list_index_words(runs: &[TextRun<'_>], is_prefix: bool) -> (Vec<IndexWord>, bool) {
+/// Returns true if a text with the words of these runs in the index matches the term: the words are of one run, which
+/// the index has neither cut short nor divided into several grams.
+fn words_decide(runs: &[TextRun<'_>]) -> bool {
+    match runs {
+        [TextRun::Word(word)] => truncate_word(word).len() == word.len(),
+        [TextRun::Unspaced(run)] => run.chars().count() <= GRAM_CHARS,
+        _ => false,
+    }
+}
+
+/// Returns the words of the index in these runs of a term.
+fn list_index_words(runs: &[TextRun<'_>], is_prefix: bool) -> Vec<IndexWord> {
     let mut words = Vec::new();
-    // The words of one run decide, unless the run is cut short or has several grams.
-    let mut words_decide = runs.len() == 1;
     for (i, run) in runs.iter().enumerate() {
         match run {
             TextRun::Word(word) => {
                 let indexed_word = truncate_word(word);
                 let is_whole = indexed_word.len() == word.len();
-                words_decide &= is_whole;
                 words.push(IndexWord {
                     word: indexed_word.to_owned(),
                     is_prefix: is_prefix && is_whole && i + 1 == runs.len(),
@@ -246,8 +245,6 @@ fn list_index_words(runs: &[TextRun<'_>], is_prefix: bool) -> (Vec<IndexWord>, b
             }
             TextRun::Unspaced(run) => {
                 let chars = run.chars().count();
-                words_decide &= chars <= GRAM_CHARS;
-
                 // The shorter grams at the end of a run add nothing, unless the whole run is that short.
                 let gram_count = chars.max(GRAM_CHARS) - GRAM_CHARS + 1;
                 let grams = tokens::split_grams(run).take(gram_count);
@@ -258,7 +255,7 @@ fn list_index_words(runs: &[TextRun<'_>], is_prefix: bool) -> (Vec<IndexWord>, b
             }
         }
     }
-    (words, words_decide)
+    words
 }
 
 /// Joins runs by blanks. A word at the beginning or end of the result also has a blank on its outer side, which marks

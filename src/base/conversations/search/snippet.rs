@@ -146,6 +146,18 @@ fn find_matches(text: &str, terms: &[Term]) -> Vec<Range<usize>> {
         })
     };
 
+    let is_exact_match = |run: TextRun<'_>| match run {
+        TextRun::Word(run) => exact_words
+            .iter()
+            .any(|word| run == word.word || word.is_prefix && run.starts_with(&word.word)),
+        TextRun::Unspaced(run) => exact_words.iter().any(|word| run.contains(&word.word)),
+    };
+    let has_exact_match = |part: &str| {
+        // Punctuation and blanks alone need not be folded.
+        let has_text = part.contains(|c: char| !c.is_ascii_punctuation() && !c.is_whitespace());
+        has_text && tokens::split_runs(&fold_text(part)).any(is_exact_match)
+    };
+
     let mut matches = Vec::new();
     let mut at = 0;
     while let Some(first) = text[at..].chars().next() {
@@ -156,20 +168,9 @@ fn find_matches(text: &str, terms: &[Term]) -> Vec<Range<usize>> {
         let end = end.unwrap_or(remaining.len());
         let part = &remaining[..end];
 
-        let is_match = |run: TextRun<'_>| match run {
-            TextRun::Word(run) => exact_words
-                .iter()
-                .any(|word| run == word.word || word.is_prefix && run.starts_with(&word.word)),
-            TextRun::Unspaced(run) => exact_words.iter().any(|word| run.contains(&word.word)),
-        };
-        let is_text = |c: char| !c.is_ascii_punctuation() && !c.is_whitespace();
-
         if is_word && is_form_of_any(part) {
             matches.push(at..at + end);
-        } else if !exact_words.is_empty()
-            && part.chars().any(is_text)
-            && tokens::split_runs(&fold_text(part)).any(is_match)
-        {
+        } else if !exact_words.is_empty() && has_exact_match(part) {
             matches.extend(narrow_match(part, at, &exact_words));
         }
 
