@@ -24,29 +24,32 @@ pub(crate) struct RowFacts<'a> {
     pub provider: &'a str,
 }
 
-/// Reads a rollout for a new row.
 pub(crate) fn scan_for_row(home: &Path, path: &Path) -> io::Result<RolloutScan> {
     let mut scan = scan_with_first_texts(home, path)?;
-    let texts = &mut scan.turn.texts;
 
     // Codex gives a fork the preview of its original. A subagent has a preview only if it has messages of its own.
     let may_inherit = |meta: &SessionMeta| meta.base_id().is_some() && !meta.is_subagent();
-    if texts.preview.is_none() && scan.meta.as_ref().is_some_and(may_inherit) {
-        let chain = read_chain(home, path).unwrap_or_default();
-        let originals = chain.parts.iter().rev().skip(1);
-        for rollout in originals.flat_map(|part| &part.slices) {
+    if scan.turn.texts.preview.is_none() && scan.meta.as_ref().is_some_and(may_inherit) {
+        scan.turn.texts.preview = read_preview_of_original(home, path)?;
+    }
+    Ok(scan)
+}
+
+fn read_preview_of_original(home: &Path, fork: &Path) -> io::Result<Option<String>> {
+    let chain = read_chain(home, fork).unwrap_or_default();
+    let originals = chain.parts.iter().rev().skip(1);
+    for rollout in originals.flat_map(|part| &part.slices) {
+        let preview = match scan_rollout(&rollout.path) {
+            Ok(scan) => scan.turn.texts.preview,
+            Err(e) if e.kind() == io::ErrorKind::Interrupted => return Err(e),
             // A fork gets its row even if its original cannot be read.
-            texts.preview = match scan_rollout(&rollout.path) {
-                Err(e) if e.kind() == io::ErrorKind::Interrupted => return Err(e),
-                scan => scan.ok().and_then(|scan| scan.turn.texts.preview),
-            };
-            if texts.preview.is_some() {
-                break;
-            }
+            Err(_) => None,
+        };
+        if preview.is_some() {
+            return Ok(preview);
         }
     }
-
-    Ok(scan)
+    Ok(None)
 }
 
 /// Returns the texts that Codex finds if it adds the row of this rollout again.

@@ -291,7 +291,6 @@ pub fn find_snapshot(
         .ok_or_else(|| HistoryError::NoSnapshot(describe_missing()))
 }
 
-/// Checks the digest of every copy.
 fn check_digests(snapshot: &RepairSnapshot) -> Result<(), HistoryError> {
     for content in snapshot.contents() {
         let path = snapshot.folder.join(&content.name);

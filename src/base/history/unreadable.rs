@@ -255,26 +255,23 @@ fn follow_bases(
     while rollouts.len() < MAX_ROLLOUTS
         && let Some(cut) = next_base
     {
-        let found = find_base(&cut).and_then(|(path, base)| {
-            let is_projected = projections.reach(&cut);
+        let is_projected = projections.reach(&cut);
+        let has_lines = |path: &Path| {
             // Reading a compressed rollout up to the cut takes long, so only one that Codex has to read is checked.
-            let is_checked = is_plain(&path) || !is_projected;
-            let lacks_lines =
-                is_checked && rollout::ends_line_at(&path, cut.offset).is_ok_and(|ends| !ends);
-            (!lacks_lines).then_some((path, base, is_projected))
-        });
-        let Some((path, base, is_projected)) = found else {
+            let is_checked = is_plain(path) || !is_projected;
+            !is_checked || rollout::ends_line_at(path, cut.offset).unwrap_or(true)
+        };
+        let Some((path, base)) = find_base(&cut).filter(|(path, _)| has_lines(path)) else {
             let missing = Some(cut);
             return BaseChain { rollouts, missing };
         };
 
+        next_base = base;
         rollouts.push(ContinuedRollout {
             path,
             cut,
             is_projected,
         });
-
-        next_base = base;
     }
     let missing = None;
     BaseChain { rollouts, missing }

@@ -15,7 +15,6 @@ use std::collections::HashSet;
 #[derive(Default)]
 pub(super) struct IndexLines {
     lines: Vec<IndexLine>,
-    /// The names given by the user.
     given_names: HashSet<String>,
     /// The number of conversations that are left out, but keep their name in the index.
     pub(super) names_kept: usize,
