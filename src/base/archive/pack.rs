@@ -96,7 +96,6 @@ pub struct PackWriter<'a> {
     /// Positions of the members that hold void entries.
     void_members: Vec<std::ops::Range<usize>>,
     group: EntryGroup,
-    /// The number of members submitted so far.
     submitted: usize,
 }
 
@@ -358,7 +357,6 @@ impl PackWriter<'_> {
         })
     }
 
-    /// Submits the current group as a member.
     fn submit_group(&mut self) -> Result<(), ArchiveError> {
         let (first_index, count) = (self.group.first, self.group.count);
         if count == 0 {

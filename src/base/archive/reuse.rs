@@ -124,7 +124,6 @@ impl<'a> PreviousArchive<'a> {
         })
     }
 
-    /// Returns the table that stores the names of the archive.
     pub(super) fn name_table(&self) -> &Arc<NameTable> {
         self.manifest.files.name_table()
     }

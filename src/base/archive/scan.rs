@@ -325,7 +325,6 @@ impl HomeWalk<'_> {
         }
     }
 
-    /// Adds a folder with everything below it.
     fn add_folder(&mut self, path: &Path, name: &EntryName, meta: &Metadata) {
         let relative = name.as_path();
         let too_deep = || tree::is_too_deep(relative).then_some(tree::TOO_DEEP);
@@ -409,22 +408,25 @@ impl HomeWalk<'_> {
                 continue;
             }
 
-            // A destroyed database of Codex is reported. An empty, deleted or foreign file is not.
-            if !database::may_be_sqlite(&path) {
-                let is_empty = path.metadata().is_ok_and(|meta| meta.len() == 0);
-                if !is_empty && path.exists() && home::is_versioned_database(&path) {
+            if database::may_be_sqlite(&path) {
+                self.add_database(&path, &relative);
+            } else {
+                // A destroyed database of Codex is reported. An empty, deleted or foreign file is not.
+                let has_content = path.metadata().is_ok_and(|meta| meta.len() > 0);
+                if has_content && home::is_versioned_database(&path) {
                     self.note_skip(&relative, "not a database: it has no SQLite header");
                 }
-                continue;
             }
+        }
+    }
 
-            if let (Ok(name), Ok(meta)) = (EntryName::from_path(&relative), path.metadata()) {
-                self.scan.stored_bytes += space::stored_bytes(&meta);
-                self.scan.databases.push(FileEntry {
-                    stamp: InodeStamp::default(),
-                    ..entry_from_metadata(name, &meta)
-                });
-            }
+    fn add_database(&mut self, path: &Path, relative: &Path) {
+        if let (Ok(name), Ok(meta)) = (EntryName::from_path(relative), path.metadata()) {
+            self.scan.stored_bytes += space::stored_bytes(&meta);
+            self.scan.databases.push(FileEntry {
+                stamp: InodeStamp::default(),
+                ..entry_from_metadata(name, &meta)
+            });
         }
     }
 

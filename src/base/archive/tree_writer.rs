@@ -28,7 +28,6 @@ pub(super) struct TreeWriter<'a> {
     locator: FileLocator<'a>,
     /// The placed files: hard links and copies.
     pub(super) files: FileList,
-    /// The files that were placed as hard links.
     pub(super) hard_linked: NameSet,
     /// The files that could not be placed.
     pub(super) skipped: Vec<PathNote>,
@@ -109,7 +108,6 @@ impl<'a> TreeWriter<'a> {
         Ok(())
     }
 
-    /// Places the snapshot of a database in the tree.
     pub(super) fn add_database(
         &mut self,
         planned: &FileEntry,

@@ -20,7 +20,6 @@ pub enum Compression {
 }
 
 impl Compression {
-    /// Returns the level of libdeflate.
     fn libdeflate_level(self) -> i32 {
         match self {
             Self::Fast => 2,

@@ -72,7 +72,6 @@ fn write_manifest_members(
     Ok(stream.written_bytes)
 }
 
-/// Counts the bytes that are written to it.
 struct ByteCounter(u64);
 
 impl Write for ByteCounter {

@@ -120,7 +120,6 @@ impl NameTableInner {
         id
     }
 
-    /// Decodes the name at `index` into `name`.
     fn decode(&self, index: usize, name: &mut Vec<u8>) {
         name.clear();
         let mut offset = self.blocks[index / NAMES_PER_BLOCK];

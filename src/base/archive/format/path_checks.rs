@@ -70,6 +70,37 @@ pub fn check_entries(manifest: &ArchiveManifest) -> Result<(), ContentError> {
 pub(crate) fn check_names(manifest: &ArchiveManifest) -> Result<(), ContentError> {
     let refuse = |name: &EntryName, reason| Err(ContentError::unsafe_entry(name, reason));
     let (files, links) = (&manifest.files, &manifest.links);
+
+    // A pass of its own, which frees its sets: a restore of half a million files is limited by its memory.
+    let files_and_links = collect_unique_names(manifest)?;
+    let mut ancestors = AncestorLookup::new(&files_and_links);
+    for (index, name) in manifest.entry_names().enumerate() {
+        let (path, top) = (name.as_path(), Path::new(name.top()));
+        let is_top_level_file = index < files.len() && path == top;
+        let link = index.checked_sub(files.len()).and_then(|i| links.get(i));
+
+        let reason = match link {
+            Some(link) => link_problem(path, &link.target),
+            None if is_top_level_file => None,
+            // The first component of a longer name is a folder.
+            None => folder_problem(top),
+        };
+
+        if let Some(reason) = reason {
+            return refuse(&name, reason);
+        }
+        if ancestors.contains_ancestor_of(path) {
+            return refuse(&name, "is below a file or link");
+        }
+    }
+
+    Ok(())
+}
+
+/// Returns the names of files and links. Fails on duplicates, and on names of Codex that differ only in letter case.
+fn collect_unique_names(manifest: &ArchiveManifest) -> Result<NameSet, ContentError> {
+    let refuse = |name: &EntryName, reason| Err(ContentError::unsafe_entry(name, reason));
+    let (files, links) = (&manifest.files, &manifest.links);
     let mut files_and_links = NameSet::with_names(files.name_table());
     let mut all_names = NameSet::with_names(files.name_table());
     // Only the few names that Codex uses can collide, so only these are stored.
@@ -93,32 +124,7 @@ pub(crate) fn check_names(manifest: &ArchiveManifest) -> Result<(), ContentError
             files_and_links.insert(&name);
         }
     }
-
-    // Freed before the next pass. A restore of half a million files is limited by its memory.
-    drop((names_by_folded, all_names));
-
-    let mut ancestors = AncestorLookup::new(&files_and_links);
-    for (index, name) in manifest.entry_names().enumerate() {
-        let (path, top) = (name.as_path(), Path::new(name.top()));
-        let is_top_level_file = index < files.len() && path == top;
-        let link = index.checked_sub(files.len()).and_then(|i| links.get(i));
-
-        let reason = match link {
-            Some(link) => link_problem(path, &link.target),
-            None if is_top_level_file => None,
-            // The first component of a longer name is a folder.
-            None => folder_problem(top),
-        };
-
-        if let Some(reason) = reason {
-            return refuse(&name, reason);
-        }
-        if ancestors.contains_ancestor_of(path) {
-            return refuse(&name, "is below a file or link");
-        }
-    }
-
-    Ok(())
+    Ok(files_and_links)
 }
 
 /// Checks that no two of these names or of their parent folders differ only in letter case: a disk that ignores case
