@@ -34,20 +34,19 @@ pub(super) fn find_missing_bases(
         return Ok(bases);
     }
 
-    let rollouts = live.0.iter();
-    let rollouts =
-        rollouts.flat_map(|(id, rollouts)| rollouts.iter().map(move |rollout| (id, rollout)));
+    let rollouts_by_thread = live.0.iter();
+    let rollouts = rollouts_by_thread
+        .flat_map(|(id, of_thread)| of_thread.iter().map(move |rollout| (id, rollout)));
     // For an unreadable rollout, no base is found.
     let read_base = |(id, rollout): (&String, &LiveRollout)| {
         let meta = rollout::read_head(&rollout.path).unwrap_or_default();
         (id.clone(), meta.and_then(|meta| meta.base_cut()))
     };
 
-    // A base can have a base itself. The chain ends at a rollout that is live or of which there is no copy.
-    let add_bases = |(id, base): (String, Option<RolloutCut>)| -> Result<()> {
+    let add_bases = |(id, mut base): (String, Option<RolloutCut>)| -> Result<()> {
         check_interrupt()?;
-        let mut next_base = base;
-        while let Some(cut) = next_base
+        // A base can have a base itself. The chain ends at a rollout that is live or of which there is no copy.
+        while let Some(cut) = base
             && let Some(copy) = deleted_copies.get(&cut.rollout_id)
         {
             let bases_of_thread: &mut HashMap<_, _> = bases.entry(id.clone()).or_default();
@@ -57,7 +56,7 @@ pub(super) fn find_missing_bases(
                 break;
             }
             *continued_end = cut.offset;
-            next_base = read_copied_base(copy, places);
+            base = read_copied_base(copy, places);
         }
         Ok(())
     };

@@ -119,34 +119,31 @@ impl Loss {
         places: &[SearchedPlace],
         is_wanted: impl Fn(&CopyPlaceKind) -> bool,
     ) -> Vec<Vec<CopyPlace>> {
-        let lost = self.lost.iter();
-        let lost_by_place = lost.map(|(index, lost)| (&places[*index].place, lost));
-        let wanted = lost_by_place.filter(|(place, _)| is_wanted(&place.kind));
-        let places: Vec<_> = wanted
-            .map(|(place, lost)| (place, to_numbered_occurrences(lost)))
-            .collect();
-
-        let occurrences = places.iter().flat_map(|(_, occurrences)| occurrences);
-        let mut uncovered: BTreeSet<LostOccurrence<'_>> = occurrences.copied().collect();
+        let mut by_place = Vec::new();
+        for (index, messages) in &self.lost {
+            let place = &places[*index].place;
+            if is_wanted(&place.kind) {
+                by_place.push((place, to_numbered_occurrences(messages)));
+            }
+        }
+        let all_occurrences = by_place.iter().flat_map(|(_, of_place)| of_place);
+        let mut uncovered: BTreeSet<LostOccurrence<'_>> = all_occurrences.copied().collect();
 
         let mut needed = Vec::new();
-        // The place with the most messages that no set covers yet comes next: a greedy set cover.
         while !uncovered.is_empty() {
-            let covered = places
-                .iter()
-                .map(|(_, occurrences)| occurrences & &uncovered)
-                .max_by_key(BTreeSet::len);
-            let Some(covered) = covered.filter(|covered| !covered.is_empty()) else {
-                break;
-            };
+            // A greedy set cover: the place with the most messages that no set covers yet comes next.
+            let coverable = by_place.iter().map(|(_, of_place)| of_place & &uncovered);
+            let covered = coverable.max_by_key(BTreeSet::len).unwrap_or_default();
+            uncovered.retain(|occurrence| !covered.contains(occurrence));
 
             // Any place that has all of these messages can stay instead of the chosen one.
-            let alternatives = places
-                .iter()
-                .filter(|(_, occurrences)| occurrences.is_superset(&covered));
-            let alternatives = alternatives.map(|(place, _)| CopyPlace::clone(place));
-            needed.push(alternatives.collect());
-            uncovered.retain(|occurrence| !covered.contains(occurrence));
+            let mut alternatives = Vec::new();
+            for (place, of_place) in &by_place {
+                if of_place.is_superset(&covered) {
+                    alternatives.push(CopyPlace::clone(place));
+                }
+            }
+            needed.push(alternatives);
         }
         needed
     }
@@ -253,17 +250,13 @@ fn remove_prefixes<'a>(
     file: &RolloutName,
     path: &Path,
 ) -> Result<Vec<&'a RolloutCopy>> {
-    let digests_where = |is_wanted: &dyn Fn(&RolloutName) -> bool| -> Vec<SizedDigest> {
-        let of_rollout = copies.iter().filter(|copy| copy.file.name == file.name);
-        of_rollout
-            .filter(|copy| is_wanted(&copy.file))
-            .filter_map(|copy| size_and_digest(copy))
-            .collect()
-    };
-
     // A digest is of the stored bytes, so that of a compressed copy matches only a compressed file.
-    let plain_digests = digests_where(&|copy| !copy.compressed);
-    let compressed_digests = digests_where(&|copy| copy.compressed);
+    let digests_of = |is_compressed: bool| -> Vec<SizedDigest> {
+        let of_rollout = copies.iter().filter(|copy| copy.file.name == file.name);
+        let of_form = of_rollout.filter(|copy| copy.file.compressed == is_compressed);
+        of_form.filter_map(|copy| size_and_digest(copy)).collect()
+    };
+    let (plain_digests, compressed_digests) = (digests_of(false), digests_of(true));
 
     // If a rollout cannot be decompressed to the end, its messages are compared instead.
     let open_text = || rollout::open_plain(path);
@@ -274,24 +267,21 @@ fn remove_prefixes<'a>(
         Vec::new()
     };
 
-    let is_prefix = |copy: &mut &RolloutCopy| {
-        let prefixes = if copy.file.compressed {
-            &compressed_prefixes
-        } else {
-            &plain_prefixes
-        };
-        copy.file.name == file.name
-            && match &copy.content {
-                CopyContent::Entry(_) => {
-                    size_and_digest(copy).is_some_and(|digest| prefixes.contains(&digest))
-                }
-                CopyContent::File(copy) => matches!(
-                    rollout::compare(copy, path),
-                    Ok(Relation::Equal | Relation::SecondExtends)
-                ),
+    let is_prefix = |copy: &RolloutCopy| match &copy.content {
+        CopyContent::File(copied_path) => matches!(
+            rollout::compare(copied_path, path),
+            Ok(Relation::Equal | Relation::SecondExtends)
+        ),
+        CopyContent::Entry(_) => size_and_digest(copy).is_some_and(|digest| {
+            if copy.file.compressed {
+                compressed_prefixes.contains(&digest)
+            } else {
+                plain_prefixes.contains(&digest)
             }
+        }),
     };
-    Ok(copies.extract_if(.., is_prefix).collect())
+    let is_removed = |copy: &mut &RolloutCopy| copy.file.name == file.name && is_prefix(copy);
+    Ok(copies.extract_if(.., is_removed).collect())
 }
 
 fn size_and_digest(copy: &RolloutCopy) -> Option<SizedDigest> {

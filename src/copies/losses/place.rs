@@ -14,7 +14,6 @@ pub(crate) struct CopyPlace {
     pub kind: CopyPlaceKind,
 }
 
-/// A place that a search reads.
 pub(crate) struct SearchedPlace {
     pub place: CopyPlace,
     /// The archive or snapshot at the place; `None` for a file.
