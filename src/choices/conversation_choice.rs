@@ -56,22 +56,8 @@ impl<'r> ChosenConversation<'r> {
             return Ok(Self { id, row, rollout });
         }
 
-        if let Some(error) = trashed_conversation_error(text, context) {
-            return Err(error);
-        }
-
-        let message = format!("no conversation has this id or title: {}", printable(text));
-        let mut error = CommandError::failed(message);
-        if !home.is_dir() {
-            return Err(error.hint(suggest_login(context)));
-        }
-        let is_id = text.chars().all(|c| c.is_ascii_hexdigit() || c == '-');
-        if !is_id {
-            error = error.hint("search for it: codex-manager find WORDS");
-        }
-        let names = rows.iter().filter_map(ThreadRow::given_name);
-        error.hints.extend(suggest_similar_names(text, names));
-        Err(add_list_hints(error))
+        let trashed_error = trashed_conversation_error(text, context);
+        Err(trashed_error.unwrap_or_else(|| unknown_conversation_error(rows, text, context)))
     }
 
     pub(crate) fn from_row(row: &'r ThreadRow, home: &Path) -> Self {
@@ -102,6 +88,22 @@ impl<'r> ChosenConversation<'r> {
             )))
         })
     }
+}
+
+fn unknown_conversation_error(rows: &[ThreadRow], text: &str, context: &Context) -> CommandError {
+    let message = format!("no conversation has this id or title: {}", printable(text));
+    let mut error = CommandError::failed(message);
+    if !context.codex_home().is_dir() {
+        return error.hint(suggest_login(context));
+    }
+
+    let is_id = text.chars().all(|c| c.is_ascii_hexdigit() || c == '-');
+    if !is_id {
+        error = error.hint("search for it: codex-manager find WORDS");
+    }
+    let names = rows.iter().filter_map(ThreadRow::given_name);
+    error.hints.extend(suggest_similar_names(text, names));
+    add_list_hints(error)
 }
 
 fn add_list_hints(error: CommandError) -> CommandError {

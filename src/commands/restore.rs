@@ -223,8 +223,8 @@ fn warn_of_newer(context: &Context, records: &[ArchiveRecord], latest: &ArchiveR
     let (home, machine) = (context.codex_home(), context.machine());
     let exists = |r: &ArchiveRecord| r.archive.is_some();
     let latest_first = store::list_latest_first(records, home, machine.as_deref(), exists);
-    let newest = latest_first.first();
-    if let Some(newest) = newest.filter(|newest| newest.path != latest.path)
+    if let Some(newest) = latest_first.first()
+        && newest.path != latest.path
         && let Some(problem) = problem::describe_problem(newest)
     {
         context.warn(format_args!(
@@ -235,11 +235,9 @@ fn warn_of_newer(context: &Context, records: &[ArchiveRecord], latest: &ArchiveR
         ));
     }
 
-    let is_passed_over = |r: &&&ArchiveRecord| {
-        let is_newer = r.metadata.created_at > latest.metadata.created_at;
-        is_newer && r.metadata.has_no_conversations() && r.is_usable()
-    };
-    if let Some(newer) = latest_first.iter().find(is_passed_over) {
+    let is_newer = |r: &&&ArchiveRecord| r.metadata.created_at > latest.metadata.created_at;
+    let mut newer = latest_first.iter().filter(is_newer);
+    if let Some(newer) = newer.find(|r| r.metadata.has_no_conversations() && r.is_usable()) {
         let cause = if newer.metadata.lacks_conversations() {
             "was made with --exclude or backup.exclude and "
         } else {

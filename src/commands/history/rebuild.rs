@@ -167,14 +167,15 @@ impl RebuildArgs {
         let ui = &context.ui;
         for file in files {
             let path = file.path.display();
-            match (file.written, self.dry_run, &file.backup) {
-                (false, _, _) => ui.prose(format_args!("unchanged: {path}")),
-                (true, true, _) => ui.prose(format_args!("would be written: {path}")),
-                (true, false, None) => ui.prose(format_args!("written: {path}")),
-                (true, false, Some(backup)) => ui.prose(format_args!(
-                    "written: {path}\n  copy of the previous file: {}",
-                    backup.display()
-                )),
+            if !file.written {
+                ui.prose(format_args!("unchanged: {path}"));
+            } else if self.dry_run {
+                ui.prose(format_args!("would be written: {path}"));
+            } else {
+                let copy_note = file.backup.as_ref().map_or(String::new(), |copy| {
+                    format!("\n  copy of the previous file: {}", copy.display())
+                });
+                ui.prose(format_args!("written: {path}{copy_note}"));
             }
         }
 

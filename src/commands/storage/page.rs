@@ -18,7 +18,6 @@ const CONVERSATION_KIND: &str = "rollouts";
 /// The largest number of rows of a table.
 const MAX_ROWS: usize = 12;
 
-/// Returns the page of a report.
 pub(super) fn render_page(report: &StorageReport, context: &Context) -> String {
     let head = PageHead {
         title: "Disk usage".to_owned(),

@@ -153,7 +153,6 @@ fn set_vault_remote(context: &Context, path: &Path, text: &str) -> Result<String
     Ok(file.text())
 }
 
-/// Returns the text of a new configuration.
 fn format_configuration(cloud: &Path, machine: &str) -> String {
     let cloud = cloud.to_string_lossy();
     let cloud = toml_edit::Value::from(&*cloud).to_string();
