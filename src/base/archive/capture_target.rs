@@ -21,7 +21,6 @@ pub(super) enum SkipReason {
     Permanent(String),
 }
 
-/// Receives the files of a home.
 pub(super) trait CaptureTarget {
     fn locator(&self) -> &FileLocator<'_>;
 

@@ -23,7 +23,6 @@ pub(super) struct OpenedFile {
 pub(super) struct FileLocator<'a> {
     scope: &'a CaptureScope,
     pub(super) places: &'a SourcePaths,
-    /// The symbolic links in the archive.
     links: NameSet,
 }
 

@@ -275,14 +275,15 @@ impl HomeWalk<'_> {
             return false;
         }
 
-        if self.scope.without_logins && kind.is_login() && self.scope.captures(kind) {
-            self.note_skip(relative, "a login, and other users can read this disk");
-            return false;
-        }
-        let holds_databases = meta.is_dir()
+        // The folder with the databases is captured with them, although it is of another kind.
+        let has_captured_databases = meta.is_dir()
             && relative == Path::new(home::SQLITE_FOLDER)
             && self.scope.captures(HomeEntryKind::Database);
-        if !self.scope.captures(kind) && !holds_databases {
+        if !self.scope.captures(kind) && !has_captured_databases {
+            return false;
+        }
+        if self.scope.without_logins && kind.is_login() {
+            self.note_skip(relative, "a login, and other users can read this disk");
             return false;
         }
 

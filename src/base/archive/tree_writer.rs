@@ -29,7 +29,6 @@ pub(super) struct TreeWriter<'a> {
     /// The placed files: hard links and copies.
     pub(super) files: FileList,
     pub(super) hard_linked: NameSet,
-    /// The files that could not be placed.
     pub(super) skipped: Vec<PathNote>,
     /// The names of the placed files and symbolic links.
     placed: NameSet,

@@ -20,7 +20,6 @@ use std::path::{Path, PathBuf};
 /// Reads the events of one rollout, or of several rollouts that continue each other.
 pub struct EventReader {
     lines: RawLines,
-    /// The path of the current rollout.
     path: PathBuf,
     /// The offset at which the slice of the current rollout ends.
     slice_end: Option<u64>,
