@@ -52,15 +52,13 @@ impl SyncInitArgs {
             );
         }
 
-        let text = match &folder_config {
+        let mut text = match &folder_config {
             Some((_, text)) => text.clone(),
             None => self.build_text(context)?,
         };
-        let text = if self.vault {
-            set_vault_remote(context, &path, &text)?
-        } else {
-            text
-        };
+        if self.vault {
+            text = set_vault_remote(context, &path, &text)?;
+        }
 
         // Validates before writing, so that no invalid file is created.
         let config = SyncConfig::parse(&path, &text, &config_context(context))?;

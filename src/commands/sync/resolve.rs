@@ -110,21 +110,14 @@ impl ResolveArgs {
         let (context, config) = (sync.context, sync.config);
         let (open, branch_records) = read_open_decisions(sync)?;
 
-        if let Some(named) = &self.conflict_name {
+        if let Some(name) = &self.conflict_name {
             let decided = branches::find_decided(&config.local, &branch_records).into_iter();
             let decided: Vec<_> = decided.map(OpenDecision::of_branch).collect();
-            let decision = find_decision(named, &open);
             // The user may choose again between branches that are decided.
-            let decision =
-                decision.or_else(|error| find_decision(named, &decided).map_err(|_| error))?;
-
-            let keep = self.keep.or_else(|| ask_version(context, decision));
-            let missing_error = || {
-                CommandError::usage("no version is chosen: --keep is missing")
-                    .hint("list the conflicts and their choices with: codex-manager sync resolve; nothing was changed")
-            };
-            let keep = keep.ok_or_else(missing_error)?;
-            return self.decide(sync, named, decision, keep);
+            let decision = find_decision(name, &open)
+                .or_else(|error| find_decision(name, &decided).map_err(|_| error))?;
+            let keep = self.require_choice(context, decision)?;
+            return self.decide(sync, name, decision, keep);
         }
 
         self.print_open(context, &open);
@@ -140,6 +133,14 @@ impl ResolveArgs {
             }
         }
         Ok(())
+    }
+
+    fn require_choice(&self, context: &Context, decision: &OpenDecision) -> Result<KeepChoice> {
+        let keep = self.keep.or_else(|| ask_version(context, decision));
+        keep.ok_or_else(|| {
+            CommandError::usage("no version is chosen: --keep is missing")
+                .hint("list the conflicts and their choices with: codex-manager sync resolve; nothing was changed")
+        })
     }
 
     /// Ends Codex, applies the decision and prints the result. A dry run only checks that the file of a conflict can be
