@@ -22,7 +22,6 @@ pub(crate) struct ConversationAccounts {
     /// The accounts of all launched conversations by id. `None` if each conversation is looked up in `launches`.
     launched: Option<HashMap<String, ConversationAccount>>,
     profiles: Vec<Profile>,
-    /// The live account.
     live: Option<Identity>,
 }
 

@@ -161,7 +161,6 @@ fn build_scope(context: &Context, capture: &CaptureArgs) -> Result<CaptureScope>
     Ok(scope)
 }
 
-/// Returns the metadata and the stem of the archive's name.
 fn build_metadata_and_stem(
     context: &Context,
     capture: &CaptureArgs,

@@ -300,24 +300,7 @@ impl RestoreOptions {
         }
 
         self.check_idle(context, request)?;
-        let unchanged = find_unchanged(request.archive.contents(), plan, &request.folder);
-        let replaced = describe_replaced(plan, &unchanged);
-        let format_clause = |verb, count| match count {
-            0 => String::new(),
-            count => format!(", {verb} {count}"),
-        };
-        let added = format_clause("add", plan.added.len());
-        let removed = format_clause("remove", list_removed_names(&plan.removed).len());
-
-        let login = if request.auth == AuthPolicy::Archive && plan.wants_login {
-            ", use the login of the archive"
-        } else {
-            ""
-        };
-
-        let home = request.folder.display();
-        let other_home = describe_other_home(request.archive.metadata(), context);
-        let question = format!("replace {replaced} in {home}{added}{removed}{login}{other_home}?");
+        let question = format_replacement_question(context, request, plan);
         // `None` means that the question could not be asked, which is no refusal.
         Ok(context.ui.confirm(question) != Some(false))
     }
@@ -352,6 +335,30 @@ impl RestoreOptions {
 
         Ok(selection)
     }
+}
+
+fn format_replacement_question(
+    context: &Context,
+    request: &RestoreRequest<'_>,
+    plan: &RestorePlan,
+) -> String {
+    let unchanged = find_unchanged(request.archive.contents(), plan, &request.folder);
+    let replaced = describe_replaced(plan, &unchanged);
+    let format_clause = |verb, count| match count {
+        0 => String::new(),
+        count => format!(", {verb} {count}"),
+    };
+    let added = format_clause("add", plan.added.len());
+    let removed = format_clause("remove", list_removed_names(&plan.removed).len());
+
+    let login = if request.auth == AuthPolicy::Archive && plan.wants_login {
+        ", use the login of the archive"
+    } else {
+        ""
+    };
+    let home = request.folder.display();
+    let other_home = describe_other_home(request.archive.metadata(), context);
+    format!("replace {replaced} in {home}{added}{removed}{login}{other_home}?")
 }
 
 /// Returns the ids of the conversations of which the plan writes or removes a rollout.
