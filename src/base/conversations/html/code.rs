@@ -175,8 +175,9 @@ fn parse_language(info: &str) -> Option<String> {
         let is_name_char = |c: char| c.is_alphanumeric() || "+#-._".contains(c);
         name.chars().all(is_name_char)
     } else {
-        let is_plain = matches!(&*name, "diff" | "patch" | "text");
-        (is_plain || find_language(&name).is_some()) && are_attributes(attributes)
+        let is_known =
+            matches!(&*name, "diff" | "patch" | "text") || find_language(&name).is_some();
+        is_known && are_attributes(attributes)
     };
     is_language.then_some(name)
 }
