@@ -199,14 +199,14 @@ fn check_rollout(conversation: &ChosenConversation<'_>, context: &Context) -> Re
         }
     }
 
-    let is_archived = match conversation.row {
-        Some(row) => row.archived,
-        None => {
+    let is_archived = conversation.row.map_or_else(
+        || {
             let archived_folder = home.join(ARCHIVED_SESSIONS);
             let rollout = conversation.rollout.as_ref();
             rollout.is_some_and(|path| path.starts_with(archived_folder))
-        }
-    };
+        },
+        |row| row.archived,
+    );
     if is_archived {
         let id = printable(&conversation.id);
         return Err(CommandError::refused(format!(

@@ -265,7 +265,8 @@ impl<'a> FactReader<'a> {
         match (&file.local, &file.remote) {
             (None, Some(_)) if file.facts.is_excluded => {}
             (None, Some(remote)) if file.facts.remote == Presence::Unchanged => {
-                if !self.is_deleted_locally(file.last, remote)? {
+                let is_deleted = self.is_deleted_locally(file.last, remote)?;
+                if !is_deleted {
                     file.facts.remote = Presence::Changed;
                 }
             }
