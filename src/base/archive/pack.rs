@@ -96,6 +96,7 @@ pub struct PackWriter<'a> {
     /// Positions of the members that hold void entries.
     void_members: Vec<std::ops::Range<usize>>,
     group: EntryGroup,
+    /// The number of members submitted so far.
     submitted: usize,
 }
 

@@ -359,7 +359,7 @@ pub(super) fn copy_with_log(source: &Path, suffix: &str, target: &Path) -> rusql
         Err(e) if e.kind() != io::ErrorKind::NotFound => {
             Err(rusqlite::Error::ToSqlConversionFailure(Box::new(e)))
         }
-        // Another process changed or removed the log.
+        // Another process changed the log, or removed one of the files.
         _ => Ok(false),
     }
 }

@@ -91,6 +91,7 @@ impl Step {
 
         let move_old_away = Self {
             staged: old_path,
+            live_id: Some(old),
             staged_id: None,
             exchanged_with: are_files.then_some(new),
             ..self.clone()
@@ -98,6 +99,7 @@ impl Step {
         let move_new_in = Self {
             staged: new_path,
             live_id: None,
+            staged_id: Some(new),
             exchanged_with: are_files.then_some(old),
             ..self.clone()
         };
@@ -275,14 +277,15 @@ fn derive_exchange_status(live: EntryIdentity, staged: EntryIdentity) -> StepSta
         // Codex may have replaced the new file at the live path since.
         Old => StepStatus::Done,
         Absent => match live {
-            // The new file is at neither path: it was deleted by hand, or the folders are copies with other ids.
+            // The new file is at neither path: it was deleted by hand.
             Old => StepStatus::Unknown,
+            // Codex may have replaced or removed the new file at the live path since.
             Absent | New | Foreign => StepStatus::Done,
         },
         Foreign => match live {
             Old => StepStatus::Pending,
             New => StepStatus::Done,
-            // The new file is lost in this case, too.
+            // The new file was deleted by hand, or the folders are copies with other ids.
             Absent | Foreign => StepStatus::Unknown,
         },
     }

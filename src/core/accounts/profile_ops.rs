@@ -245,13 +245,14 @@ impl Profiles {
             (None, None) => self.clear_unfinished_folder(name)?,
             (None, Some(_)) => {}
         }
-        let renamed = existing.map(|profile| Profile {
+        // The folder has the new name from here on.
+        let existing = existing.map(|profile| Profile {
             name: name.to_owned(),
             ..profile
         });
 
         // A removed profile leaves its record to the new one, such as the spent logins of the account.
-        let old_profile = renamed.or_else(|| self.recall_removed_profile(name, login));
+        let old_profile = existing.or_else(|| self.recall_removed_profile(name, login));
 
         // If the account is live in a Codex home, that home owns the login, also if the saved login is from a file.
         let profile = old_profile

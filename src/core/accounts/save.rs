@@ -285,14 +285,16 @@ fn keeps_recorded_owner(
     owner: OwnerLocation<'_>,
 ) -> bool {
     let is_moved = profile.file.owner == LoginOwner::Moved;
-    let stays_moved = is_moved && !owner.is_asserted();
+    let is_moved_unasserted = is_moved && !owner.is_asserted();
 
     match outcome {
         SaveOutcome::KeptNewer => is_moved || profile.may_be_live_elsewhere(owner),
         // `profile` has the record of a removed profile. Unlike a refresh token, an API key can be used on several
         // machines.
-        SaveOutcome::Created => stays_moved && !is_newest && profile.is_renewable(),
-        SaveOutcome::Updated | SaveOutcome::Unchanged if stays_moved && has_same_login => true,
+        SaveOutcome::Created => is_moved_unasserted && !is_newest && profile.is_renewable(),
+        SaveOutcome::Updated | SaveOutcome::Unchanged if is_moved_unasserted && has_same_login => {
+            true
+        }
         SaveOutcome::Updated | SaveOutcome::Unchanged => {
             profile.may_be_live_elsewhere(owner)
                 && !profile.is_live_login_older(snapshot, has_same_login)

@@ -288,10 +288,10 @@ fn add_open_conversations(record: &mut LaunchRecord, open_rollouts: &[PathBuf]) 
 /// Returns the offset at which the lines of the launch begin in an open rollout, or the reason not to bind the rollout:
 /// another account created it.
 fn find_start_offset(path: &Path, record: &LaunchRecord) -> Result<u64, String> {
-    // The arguments name this conversation, so its offset was read before Codex started.
     if let Some(resumed) = &record.binding.resumed
         && resumed.rollout_path == path.to_string_lossy()
     {
+        // The arguments name this conversation, so its offset was read before Codex started.
         return Ok(resumed.start_offset);
     }
     if is_older_than_launch(path, record) {

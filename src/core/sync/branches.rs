@@ -197,8 +197,8 @@ impl Branch {
 
         // Lines that another machine adds before it knows the decision are a new conflict.
         if let Some(key) = &continued_key {
-            let branch_ends = [&self.file, &self.shown].into_iter();
-            let records = branch_ends.filter_map(|end| record_known_end(key, end));
+            let known_files = [&self.file, &self.shown].into_iter();
+            let records = known_files.filter_map(|known| record_known_end(key, known));
             state.resolutions.extend(records);
         }
 
@@ -258,8 +258,8 @@ impl Branch {
     }
 }
 
-/// Returns the record that the user knew the present lines of the rollout `known` when the rollout of `key` continued
-/// it; `None` if it is the same rollout, or cannot be read.
+/// Returns the record that the user knew the present lines of the rollout `known` when the rollout of `key` began;
+/// `None` if both are the same rollout, or `known` has no id or no numbered line that can be read.
 fn record_known_end(key: &str, known: &Path) -> Option<String> {
     let known_id = parse_rollout_id(known)?;
     let is_same_rollout = rollouts::rollout_id(key)? == known_id;

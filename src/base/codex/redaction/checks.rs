@@ -169,8 +169,8 @@ fn count_kind_changes(value: &[u8]) -> usize {
     value.windows(2).filter(is_change).count()
 }
 
-/// Returns true if five letters and digits in a row are no vowels. Three of them must be letters, so that numbers alone
-/// do not count.
+/// Returns true if a run of at least five letters and digits has no vowel. The run must have three letters, so that
+/// numbers alone do not count.
 fn has_vowelless_run(value: &[u8]) -> bool {
     let ends_run = |b: &u8| !b.is_ascii_alphanumeric() || b"aeiouyAEIOUY".contains(b);
     let mut runs = value.split(ends_run);

@@ -163,8 +163,8 @@ fn choose_target_path(
 
     let (recorded, by_id) = (path_within_home(old), rollouts.path_of(id));
     let is_rewound = |path: &Path| {
-        let newest = by_id.as_ref();
-        newest.is_some_and(|newest| rollout::is_later_rollout(newest, path))
+        let by_id = by_id.as_ref();
+        by_id.is_some_and(|by_id| rollout::is_later_rollout(by_id, path))
     };
     let is_current = |path: &PathBuf| is_known(path) && !is_rewound(path);
 

@@ -86,7 +86,7 @@ impl ConversationUsage {
                 (at, self.tally.count_request(record, &self.session))
             }
             (EventKind::Tokens(tokens), Some(at)) => {
-                if self.is_copy(tokens, at) {
+                if self.consume_copy(tokens, at) {
                     self.tally.skip_copied(tokens);
                     return Ok(());
                 }
@@ -105,11 +105,12 @@ impl ConversationUsage {
         self.add_request(store, at, model, used)
     }
 
-    fn is_copy(&mut self, tokens: &TokenEvent, at: DateTime<Utc>) -> bool {
+    /// Returns true if `tokens` is the next copied count. Otherwise no later count is one.
+    fn consume_copy(&mut self, tokens: &TokenEvent, at: DateTime<Utc>) -> bool {
         let copied = self.copied.as_mut();
         let is_copy = copied.is_some_and(|copied| copied.consume_copy(tokens, at));
         if !is_copy {
-            // All copies are at the beginning, so the first other count ends them.
+            // All copies are at the beginning.
             self.copied = None;
         }
         is_copy

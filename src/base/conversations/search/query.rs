@@ -192,9 +192,9 @@ fn compile_term(written: &WrittenTerm) -> Result<Term, QueryError> {
     };
 
     let (TextRun::Word(run) | TextRun::Unspaced(run)) = first_run;
-    let is_one_run = run.len() == folded.len();
+    let run_is_whole_text = run.len() == folded.len();
     // A quoted term ignores the symbols around its words; any other term is searched as it is written.
-    let check = if words_decide(&runs) && (is_one_run || written.is_phrase) {
+    let check = if words_decide(&runs) && (run_is_whole_text || written.is_phrase) {
         None
     } else if written.is_phrase {
         Some(TextCheck::Phrase(format_phrase(&runs)))
@@ -220,8 +220,8 @@ fn compile_term(written: &WrittenTerm) -> Result<Term, QueryError> {
     })
 }
 
-/// Returns true if a text with the words of these runs in the index matches the term: the words are of one run, which
-/// the index has neither cut short nor divided into several grams.
+/// Returns true if the words in the index alone show that a text has these runs, apart from the symbols around them: the
+/// words are of one run, which the index has neither cut short nor divided into several grams.
 fn words_decide(runs: &[TextRun<'_>]) -> bool {
     match runs {
         [TextRun::Word(word)] => truncate_word(word).len() == word.len(),

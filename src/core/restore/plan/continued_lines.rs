@@ -31,8 +31,8 @@ pub(crate) fn check_continued_lines(
 
     let live_path = |name: &EntryName| request.folder.join(name.as_path());
     let kept_names = live.names.without(&plan.writes).without(&plan.removed);
-    let kept_names = kept_names.iter().filter(|name| rollout_id(name).is_some());
-    let mut kept_rollouts: Vec<PathBuf> = kept_names.map(|name| live_path(&name)).collect();
+    let rollout_names = kept_names.iter().filter(|name| rollout_id(name).is_some());
+    let mut kept_rollouts: Vec<PathBuf> = rollout_names.map(|name| live_path(&name)).collect();
     if plan.partial {
         // A trash that cannot be read does not hinder a restore.
         let trashed = trash::list_rollouts(request.manager_home, &request.folder);

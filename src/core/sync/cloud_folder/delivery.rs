@@ -71,7 +71,6 @@ impl FolderReader<'_> {
 
         let last = self.records.last_synced(key);
         for index in 0..files.remote.len() {
-            // Cloned, because the check of one file reads the others.
             let mut version = files.remote[index].clone();
             let problem = self.find_delivery_problem(key, &mut version, kind, last)?;
             if let Some(why) = problem

@@ -205,7 +205,8 @@ impl<'a> FactReader<'a> {
             Some(remote.read_raw_digest()?)
         };
         let is_replaced = digest.is_some_and(|digest| replaced_digests.contains(&digest));
-        let is_of_last_sync = digest == file.last.and_then(SyncedFile::text_digest);
+        let last_digest = file.last.and_then(SyncedFile::text_digest);
+        let is_of_last_sync = digest.is_some() && digest == last_digest;
         let is_own = own_versions.iter().any(|own| Some(own.digest) == digest);
 
         if facts.local != Unchanged && is_own && !is_replaced && !is_of_last_sync {
@@ -289,7 +290,7 @@ impl<'a> FactReader<'a> {
         last: Option<&SyncedFile>,
         remote: &FileVersion,
     ) -> Result<bool, IoError> {
-        // The home was restored from an archive, which may never have contained the file.
+        // If the home was restored from an archive, the archive may never have contained the file.
         if self.records.state.restore_marker.is_some() {
             return Ok(false);
         }

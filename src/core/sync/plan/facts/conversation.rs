@@ -149,10 +149,12 @@ impl<'a> FactReader<'a> {
                 let compared = main_version.map(|main_version| main_version.compare_to(&version));
                 Ok::<_, IoError>(compared.transpose()?.map(|compared| compared.relation))
             };
-            let relations = [relation_to(local)?, relation_to(remote.as_ref())?];
-            let has_no_new_lines = relations.contains(&Some(Relation::Equal))
-                || relations.contains(&Some(Relation::FirstExtends));
-            let extends_remote = matches!(relations, [_, None | Some(Relation::SecondExtends)]);
+            let to_local = relation_to(local)?;
+            let to_remote = relation_to(remote.as_ref())?;
+            let has_no_new_lines = [to_local, to_remote]
+                .iter()
+                .any(|relation| matches!(relation, Some(Relation::Equal | Relation::FirstExtends)));
+            let extends_remote = matches!(to_remote, None | Some(Relation::SecondExtends));
 
             let name = conflict_copies::format_file_name(fold.key, &copy.digest);
             if has_no_new_lines || fold.creates_copy(&name) || self.is_kept_or_resolved(&name) {
