@@ -32,8 +32,8 @@ pub(super) struct SearchedHome<'a> {
 
 /// Searches the archives of the Codex home and adds the hits to `found`. Calls `search` with the extracted
 /// conversations of one archive at a time. A conversation that is in several archives is searched in the newest one.
-/// Its hit in an archive replaces a hit of the index, which may still have a conversation after its file is gone.
-/// An archive or a file in it that cannot be read is left out with a warning, and makes the result partial.
+/// The index may still have a conversation whose file was deleted; the hit in the archive replaces the hit of the
+/// index. An archive or a file in it that cannot be read is left out with a warning, and makes the result partial.
 ///
 /// # Errors
 /// The archives or the home cannot be listed, or the user interrupts.
@@ -79,7 +79,7 @@ pub(super) fn search_archives(
 
                 let result = &mut found.result;
                 result.hits.extend(hits);
-                // A sum with an unknown total is unknown.
+                // If one total is unknown, so is the sum.
                 result.total = result.total.zip(total).map(|(sum, more)| sum + more);
                 // Older archives are searched only for other conversations.
                 known_ids.extend(searched_ids);
@@ -105,7 +105,7 @@ pub(super) fn search_archives(
 
 /// The result of the search of one archive.
 struct ArchiveHits {
-    /// The conversations with hits, and those that were read completely. Older archives are not searched for them.
+    /// The conversations that have a hit or were read completely, so that older archives need not be searched for them.
     searched_ids: Vec<String>,
     result: SearchResult,
     /// The files in the archive that could not be read completely.
@@ -140,7 +140,7 @@ fn search_archive(
     let database = folder.join("state.sqlite");
     extract_home(&archive, &searched_rollouts, &folder, &database, context)?;
 
-    // An archive of the Python tool may have a torn copy. Titles are missing then.
+    // An archive of the Python tool may have a damaged database. The search then goes on without its titles.
     let threads_of_archive = threads::list(&database, filter).ok();
     let home = SearchedHome {
         folder: &folder,
@@ -157,7 +157,7 @@ fn search_archive(
         }
     }
 
-    // An older archive may have the text that is missing in this one.
+    // A conversation without a hit and with an unreadable rollout is searched again in older archives.
     searched_rollouts.retain(|id, files| {
         let is_skipped = |file: &FileEntry| skipped.iter().any(|s| s.path == file.path.as_path());
         let has_hit = || {
@@ -175,8 +175,8 @@ fn search_archive(
     })
 }
 
-/// Extracts the `rollouts` and the names of their conversations into `folder`, in the form of a Codex home, and the
-/// newest state database, if the archive has one, to `database`.
+/// Extracts the `rollouts` and `session_index.jsonl` into `folder`, in the form of a Codex home. If the archive has a
+/// state database, extracts the newest one to `database`.
 fn extract_home(
     archive: &ArchiveReader,
     rollouts: &BTreeMap<String, Vec<FileEntry>>,
@@ -184,7 +184,8 @@ fn extract_home(
     database: &Path,
     context: &Context,
 ) -> Result<()> {
-    // The rollouts that a rewound conversation continues are searched in the day folders of their ids.
+    // Keeps the relative paths: the reader finds the earlier rollouts of a rewound conversation in the folders of their
+    // days.
     let mut extracted_paths: HashMap<PathBuf, PathBuf> = HashMap::new();
     for entry in rollouts.values().flatten() {
         let relative = entry.path.as_path();

@@ -37,18 +37,18 @@ pub(super) struct Found {
 
 impl Found {
     /// Adds the result of a search on another machine, without conversations that already have a hit. `machine` returns
-    /// the machine for the id of a conversation. `has_common` is true if the machine has a conversation that was
+    /// the machine for the id of a conversation. `shares_conversations` is true if a conversation of the machine was
     /// searched before.
     pub(super) fn add_machine(
         &mut self,
         mut other: Self,
-        has_common: bool,
+        shares_conversations: bool,
         machine: impl Fn(&str) -> FoundMachine,
     ) {
         let (local, remote) = (&mut self.result, &mut other.result);
         let lists_all = |result: &SearchResult| result.total == Some(result.hits.len());
-        // The conversations beyond the limit may be the same.
-        let is_countable = !has_common || lists_all(local) && lists_all(remote);
+        // A conversation that both have may be beyond a limit, and the sum of the totals would count it twice.
+        let is_countable = !shares_conversations || lists_all(local) && lists_all(remote);
         let hits = local.hits.iter();
         let ids_with_hits: HashSet<_> = hits.map(|hit| hit.conversation.session.clone()).collect();
 

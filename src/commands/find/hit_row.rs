@@ -135,13 +135,13 @@ impl HitRow<'_> {
             lines.push(wrap(4, format!("    {place} {text}")));
         }
 
-        // Adjacent lines of one message have the turn and author above them only once.
-        let mut last_place = None;
+        // The turn and the author are printed once above all lines of a message.
+        let mut printed_place = None;
         for line in &self.nearby {
             let place = format_turn_and_author(Some(line.turn), line.role.name());
-            if last_place.as_ref() != Some(&place) {
+            if printed_place.as_ref() != Some(&place) {
                 lines.push(format!("    {}", ui.paint(Style::Dim, &place)));
-                last_place = Some(place);
+                printed_place = Some(place);
             }
             let text = highlight_matches(&line.text, context);
             lines.push(wrap(6, format!("      {text}")));
@@ -152,8 +152,8 @@ impl HitRow<'_> {
         lines.join("\n") + "\n"
     }
 
-    /// Returns the title with its matches, if it contains the whole snippet. The snippet need not be printed again
-    /// then. This is common because Codex takes the first message as the title.
+    /// Returns the title with its matches, if it contains the whole snippet. This is common, because Codex takes the
+    /// first message as the title; the snippet is not printed again then.
     fn locate_in_title(&self) -> Option<Snippet> {
         if !matches!(self.hit.role, Role::User | Role::Title) {
             return None;
@@ -165,7 +165,7 @@ impl HitRow<'_> {
             return None;
         }
 
-        // Moves the matches from their places in the snippet to those in the title.
+        // A match has another position in the title than in the snippet.
         let (start, start_in_title) = (snippet.text.find(text)?, title.find(text)?);
         let to_title = |place: usize| (place + start_in_title).checked_sub(start);
         let matches = snippet.matches.iter();
@@ -177,7 +177,8 @@ impl HitRow<'_> {
         })
     }
 
-    /// Returns true if the snippet is of the folder and the branch, which the index keeps with the title.
+    /// Returns true if the snippet is a part of the project folder and the branch. The index has these under the role
+    /// of the title.
     fn is_in_project(&self) -> bool {
         let conversation = &self.hit.conversation;
         let project = format_project(&conversation.cwd, &conversation.branch);
@@ -215,7 +216,7 @@ impl HitRow<'_> {
         let session = printable(&self.hit.conversation.session);
         let path = self.hit.conversation.path.to_string_lossy();
         let session_argument = match self.machine {
-            // With the id, `show` would print the version of this machine.
+            // Given the id, `show` would print the version of this machine instead of the found one.
             Some(machine) if machine.is_here_too => shell::quote_if_needed(&printable(&path)),
             _ => short_id(&session).into(),
         };

@@ -28,11 +28,11 @@ impl Matcher {
     pub(super) fn parse_regex(pattern: &str) -> Result<Self> {
         let pattern = RegexBuilder::new(pattern)
             .size_limit(MAX_REGEX_BYTES)
-            // `^` and `$` match at the lines of a message.
+            // `^` and `$` match at the ends of each line of a message.
             .multi_line(true)
             .build()
             .map_err(|e| {
-                // Only the last line has the reason. The lines before repeat the pattern.
+                // The message repeats the pattern, and gives the reason in its last line.
                 let reason = e.to_string();
                 let reason = reason.lines().last().unwrap_or_default();
                 let reason = reason.trim_start_matches("error: ");

@@ -47,8 +47,8 @@ use std::path::Path;
 /// The number of hits without `--limit`.
 const DEFAULT_LIMIT: usize = 20;
 
-/// The limit of the search that counts matches without the filter options. Matches of phrases and code are counted up
-/// to this limit only, because each one is checked in its rollout.
+/// The largest number of hits when the query is searched again without the filter options. Each hit of a phrase or of
+/// code is checked in its rollout, so a larger limit would take too long.
 const MAX_UNFILTERED: usize = 20;
 
 /// Search the contents of conversations
@@ -154,15 +154,15 @@ impl FindArgs {
     }
 
     fn report_no_match(&self, found: &Found, matcher: &Matcher, context: &Context) -> Outcome {
-        // A search of a part does not prove that nothing matches.
+        // `CheckFailed` would say that nothing matches, but the files that were not searched may match.
         if found.is_partial {
             context.note("no conversation matches in the part that could be searched");
             return Outcome::Partial;
         }
 
-        let elsewhere = self.describe_unfiltered(matcher, context);
-        let elsewhere = elsewhere.map_or(String::new(), |count| format!("; {count}"));
-        context.note(format_args!("no conversation matches{elsewhere}"));
+        let count_note = self.describe_unfiltered(matcher, context);
+        let count_note = count_note.map_or(String::new(), |count| format!("; {count}"));
+        context.note(format_args!("no conversation matches{count_note}"));
         Outcome::CheckFailed
     }
 
@@ -187,12 +187,12 @@ impl FindArgs {
         };
 
         let store = IndexAccess::new(context).open_existing().ok().flatten();
-        let found = store.and_then(|store| evaluate::search(&store, query, &search_options).ok());
-        let found = found.unwrap_or_default();
+        let result = store.and_then(|store| evaluate::search(&store, query, &search_options).ok());
+        let result = result.unwrap_or_default();
         let options = options.join(" and ");
-        match found.total.unwrap_or(found.hits.len()) {
+        match result.total.unwrap_or(result.hits.len()) {
             0 => None,
-            count if found.total.is_none() => Some(format!("at least {count} without {options}")),
+            count if result.total.is_none() => Some(format!("at least {count} without {options}")),
             count => Some(format!("{count} without {options}")),
         }
     }
@@ -217,9 +217,9 @@ impl FindArgs {
         }
         let relaxation = found.result.relaxation.as_ref();
         if let Some(relaxation) = relaxation {
-            let elsewhere = self.describe_unfiltered(matcher, context);
-            let elsewhere = elsewhere.map_or(String::new(), |n| format!("; full matches: {n}"));
-            ui.note(format_args!("{relaxation}{elsewhere}"));
+            let count_note = self.describe_unfiltered(matcher, context);
+            let count_note = count_note.map_or(String::new(), |n| format!("; full matches: {n}"));
+            ui.note(format_args!("{relaxation}{count_note}"));
         }
 
         if ui.wants_json() {
@@ -236,22 +236,22 @@ impl FindArgs {
             Table::with_rows(ui, COLUMNS, rows.iter().map(|row| row.to_cells(context))).print(ui);
         } else if !rows.is_empty() {
             let mut pager = ui.start_pager(&context.env);
-            // The output ends when the user closes the pager.
+            // `write` returns false once the user has closed the pager.
             let _ = rows
                 .iter()
                 .all(|row| pager.write(&row.format_text(context)));
         }
 
-        let (shown, more) = (found.result.hits.len(), self.max_hits().saturating_mul(4));
+        let (shown, new_limit) = (found.result.hits.len(), self.max_hits().saturating_mul(4));
         match found.result.total {
             Some(total) if total > shown => ui.note(format_args!(
                 "{shown} of {total} conversations; add --limit {} to see more",
-                more.min(total)
+                new_limit.min(total)
             )),
             None if shown > 0 => {
                 let shown = pluralize(shown, "conversation");
                 ui.note(format_args!(
-                    "{shown} shown; add --limit {more} to see more"
+                    "{shown} shown; add --limit {new_limit} to see more"
                 ));
             }
             _ => {}
@@ -278,13 +278,13 @@ impl FindArgs {
             let archive = found.archives.get(id);
             let machine = found.machines.get(id);
 
-            // The extracted rollouts of an archive no longer exist.
+            // The rollouts that were extracted from an archive are deleted already, so their hits get no lines.
             let line_count = self.nearby.filter(|_| archive.is_none());
             let home = machine.map_or(context.codex_home(), |machine| &*machine.home);
             let read = |line_count| read_nearby_lines(home, hit, line_count, matcher);
             let nearby = match line_count.map(read) {
                 Some(Err(_)) if is_interrupted() => return Err(CommandError::interrupted()),
-                // Without the lines, the hit is shown as without `-C`.
+                // A hit whose rollout cannot be read is shown as without `-C`.
                 lines => lines.and_then(Result::ok).unwrap_or_default(),
             };
 
@@ -325,7 +325,7 @@ impl FindArgs {
         }
 
         let (store, report) = access.open_updated(Thoroughness::Newest)?;
-        // The caller searches a complete index at once, and warns of a problem.
+        // The caller goes on with `search_index`, which warns of the problem.
         if report.is_complete || access.problem.borrow().is_some() {
             return Ok(());
         }
@@ -361,7 +361,7 @@ impl FindArgs {
         }
 
         let (mut store, mut report) = access.open_updated(Thoroughness::Changes)?;
-        // Read before the search: another process may update the index during it.
+        // Read before the search, so that the comparison below notices an update by another process during the search.
         let extent = index::read_extent(&store).ok();
         let mut result = match self.search_store(&store, query, filter) {
             Ok(result) => result,
@@ -397,7 +397,7 @@ impl FindArgs {
         Ok(Found {
             refreshed: report.conversations_read,
             conversations: store.count_conversations()?,
-            // An outdated index proves hits, but not that there are none.
+            // An outdated index may lack the matching conversation, so without hits the result is partial.
             is_partial: !report.skipped.is_empty() || is_stale && result.hits.is_empty(),
             result,
             ..Found::default()
@@ -436,7 +436,7 @@ impl FindArgs {
         };
 
         if self.archives || self.machines {
-            // An archive or another machine may have a conversation with all words.
+            // `search_forgiving` would settle for fewer words, but an archive or another machine may have all of them.
             return evaluate::search(store, query, &options);
         }
         search_forgiving(store, query, &options)
@@ -523,7 +523,8 @@ impl FindArgs {
                 }
             };
 
-            // The archive gets an index of its own in the folder of its extracted files, which the caller removes.
+            // The index of the archive is created among its extracted files, and `search_archive` deletes the whole
+            // folder.
             let source = IndexSource {
                 home: home.folder,
                 database: home.database,
@@ -565,15 +566,15 @@ impl FindArgs {
             let list_filtered = |filter: &ThreadFilter| list_threads(filter, machine_context);
             let filter = ConversationFilter::new(thread_filter.clone(), list_filtered)?;
 
-            let found_there = match matcher {
+            let remote_found = match matcher {
                 Matcher::Pattern(pattern) => self.scan(pattern, &filter, machine_context)?,
                 Matcher::Query(query) => self.search_index(query, &filter, machine_context)?,
             };
 
-            let ids_there = list_ids_on_disk(machine_context.codex_home())?;
-            let has_common = !ids_there.is_disjoint(&searched_ids);
-            searched_ids.extend(ids_there);
-            found.add_machine(found_there, has_common, |id| FoundMachine {
+            let remote_ids = list_ids_on_disk(machine_context.codex_home())?;
+            let shares_conversations = !remote_ids.is_disjoint(&searched_ids);
+            searched_ids.extend(remote_ids);
+            found.add_machine(remote_found, shares_conversations, |id| FoundMachine {
                 name: machine.name.clone(),
                 home: machine_context.codex_home().to_path_buf(),
                 is_here_too: ids_of_this_machine.contains(id),

@@ -39,7 +39,7 @@ pub(super) fn read_nearby_lines(
     let mut reader = EventReader::open_all(chain.rollouts(), LineParts::TEXTS)?;
 
     let mut lines = VecDeque::new();
-    // The number of lines to read after that of the match; `None` before the match.
+    // The number of lines still to read after the match; `None` until the match is found.
     let mut lines_to_read: Option<usize> = None;
 
     while let Some(event) = reader.next_event()? {
@@ -82,7 +82,7 @@ pub(super) fn read_nearby_lines(
         }
     }
 
-    // Without the match, the lines are only the last ones of the rollout.
+    // If the match was not found, `lines` has only the end of the rollout.
     Ok(lines_to_read.map(|_| lines.into()).unwrap_or_default())
 }
 
