@@ -295,7 +295,7 @@ impl UsageArgs {
             }
         };
 
-        // SQLite does not apply the filter, so it limits the rows only without one.
+        // A limit of SQLite would count conversations that `filter` rejects, so SQLite gets it only without a filter.
         let sql_limit = limit.filter(|_| !is_filtered);
         usage_query::visit_largest_conversations(store, slots, sql_limit, &mut visit)?;
 
@@ -305,7 +305,7 @@ impl UsageArgs {
             .with("prices_date", &prices.date);
         ui.streamed_list_document("usage", "rows", summary, |print| items.for_each(print))?;
 
-        // SQLite left out the rows beyond the limit, so these are counted by a query of their own.
+        // With a limit of SQLite, `visit` did not see the rows beyond it, so a query counts them.
         if sql_limit == Some(shown) {
             let count = usage_query::count_conversations(store, slots)?;
             hidden = count.saturating_sub(shown);
@@ -339,7 +339,7 @@ impl UsageArgs {
         let daily = read_usage(Grouping::Daily)?;
         let hours = sum_hours(&daily, context);
 
-        // The drawing shows all use of the window, so a report on a part of the time or of the folders has none.
+        // The drawing of the weekly window ignores times and folders, so a report that is restricted to them has none.
         let covers_all_time = self.since.is_none() && self.until.is_none();
         let account = self.selection.account.as_deref();
         let has_window = covers_all_time && !self.selection.has_folder();
@@ -384,8 +384,8 @@ impl UsageArgs {
         Ok(())
     }
 
-    /// Removes the rows beyond the limit: the first periods, or the last rows of another kind. Keeps all periods with
-    /// `--since` or `--until`, and if no table is printed on a terminal. Returns the number of removed rows; the totals
+    /// Removes the rows beyond the limit: the earliest periods, or the last rows of another kind. Removes periods only
+    /// from a table on a terminal, without `--since` and `--until`. Returns the number of removed rows; the totals
     /// still include them.
     fn drop_hidden_rows(&self, report: &mut Report<RowKey>, context: &Context) -> usize {
         let row_count = report.rows.len();
@@ -411,7 +411,7 @@ impl UsageArgs {
         let parse = |text: &String| parse_millis_range(text, context);
         let since = self.since.as_ref().map(parse).transpose()?;
         let until = self.until.as_ref().map(parse).transpose()?;
-        let since = since.map_or(i64::MIN, |period| period.start.div_euclid(SLOT_MS));
-        Ok(since..until.map_or(i64::MAX, |period| period.end.div_euclid(SLOT_MS)))
+        let first_slot = since.map_or(i64::MIN, |period| period.start.div_euclid(SLOT_MS));
+        Ok(first_slot..until.map_or(i64::MAX, |period| period.end.div_euclid(SLOT_MS)))
     }
 }

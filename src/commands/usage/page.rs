@@ -157,7 +157,7 @@ impl UsagePageSource<'_> {
             (Grouping::Accounts, "Accounts", &self.by_account),
             (Grouping::Models, "Models", &self.by_model),
         ] {
-            // The table of the report shows this kind already.
+            // The first table of the page shows this kind already.
             if kind == self.by {
                 continue;
             }

@@ -28,9 +28,9 @@ use std::ops::Range;
 /// The name of the row for usage without a known project, account, conversation or machine.
 const UNKNOWN: &str = "unknown";
 
-/// The number of low bits in the number of a conversation that count the conversations of one machine. The bits above
-/// them have the position of the machine in [`SelectedUsage::machines`].
-const MACHINE_BITS: u32 = 40;
+/// The number of low bits of a conversation number that are the number in the index of its machine. The bits above them
+/// are the position of the machine in [`SelectedUsage::machines`].
+const NUMBER_BITS: u32 = 40;
 
 /// The names of a row. The serialized fields are a part of the row in JSON.
 #[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord, Serialize)]
@@ -95,7 +95,7 @@ pub(super) fn build_report(
 ) -> Report<RowKey> {
     let mut blocks = Blocks::default();
     let mut rows: Vec<_> = selected.rows.iter().collect();
-    // A block of five hours depends on the one before it, so the rows are in the order of time.
+    // `Blocks` begins a block at the first use after the previous block, so it needs the rows in the order of time.
     rows.sort_by_key(|row| row.slot);
     let usage = rows.into_iter().map(|row| {
         let key = to_row_key(row, by, selected, &mut blocks, context);
@@ -144,7 +144,7 @@ fn to_row_key(
         }
         Grouping::Machines => {
             // The high bits of the number are the position of the machine.
-            let machine = usize::try_from(row.conversation >> MACHINE_BITS).unwrap_or_default();
+            let machine = usize::try_from(row.conversation >> NUMBER_BITS).unwrap_or_default();
             RowKey::of(selected.machines.get(machine).map_or(UNKNOWN, |name| name))
         }
         Grouping::Projects => {
@@ -272,8 +272,8 @@ impl SelectedUsage {
     /// Adds the conversations of another machine. If both machines have a conversation, the version with fewer tokens
     /// is dropped, because the other version continues it.
     fn merge(&mut self, mut other: Self, machine_name: String) {
-        // Each index has its own numbers, so the position of the machine goes into their high bits.
-        let first_number = i64::try_from(self.machines.len()).unwrap_or_default() << MACHINE_BITS;
+        // The indexes of two machines use the same numbers, so the position of the machine is added as high bits.
+        let machine_bits = i64::try_from(self.machines.len()).unwrap_or_default() << NUMBER_BITS;
         self.machines.push(machine_name);
 
         let own_totals = self.sum_tokens_by_id();
@@ -292,12 +292,12 @@ impl SelectedUsage {
         other.remove_conversations(&dropped);
 
         self.rows.extend(other.rows.into_iter().map(|row| UsageRow {
-            conversation: first_number + row.conversation,
+            conversation: machine_bits + row.conversation,
             ..row
         }));
         let conversations = other.conversations.into_iter();
         self.conversations
-            .extend(conversations.map(|(number, usage)| (first_number + number, usage)));
+            .extend(conversations.map(|(number, usage)| (machine_bits + number, usage)));
     }
 
     fn remove_conversations(&mut self, conversations: &HashSet<i64>) {
@@ -313,12 +313,12 @@ impl SelectedUsage {
         for row in &self.rows {
             *totals.entry(row.conversation).or_default() += row.tokens.total_tokens;
         }
-        let all = self.conversations.iter();
-        let all = all.map(|(number, usage)| {
+        let conversations = self.conversations.iter();
+        let conversations = conversations.map(|(number, usage)| {
             let total = totals.get(number).copied().unwrap_or_default();
             (usage.session.clone(), (*number, total))
         });
-        all.collect()
+        conversations.collect()
     }
 }
 
@@ -364,7 +364,7 @@ fn read_machine_usage(
     };
 
     let mut rows = usage_query::read_sums(store, slots, detail)?;
-    // Such rows are sums over all conversations, so the facts about these are not needed.
+    // These rows are sums over all conversations, so no conversation has to be read.
     if matches!(detail, UsageDetail::Slots | UsageDetail::Models) {
         return Ok(SelectedUsage {
             rows,

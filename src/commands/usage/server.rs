@@ -57,7 +57,7 @@ impl ServerRow {
 pub(super) fn print_days(store: &IndexStore, context: &Context) -> Result<Outcome> {
     let account = find_account_or_live(None, "codex-manager usage --account ACCOUNT", context)?;
 
-    // The report is printed without an answer too: the document names the problem.
+    // Without an answer the JSON document is printed too, because it names the problem.
     let answer = ask_server(Value::Null, context);
     let usage = answer.as_ref().map(ServerUsage::parse);
     let usage = usage.unwrap_or_default();
@@ -245,7 +245,7 @@ fn compare_models(
         });
     let mut rows: Vec<_> = server_rows.collect();
 
-    // The models that are left are those that the server does not report.
+    // `remove` has left only the models that the server does not report.
     rows.extend(
         local
             .into_iter()

@@ -19,8 +19,8 @@ use codex_manager_core::usage::prices::Prices;
 use codex_manager_core::usage::window;
 use std::path::Path;
 
-/// Parses the time of `--at`. A day means its last millisecond, so that it selects the window that began on it, but at
-/// the latest the current time.
+/// Parses the time of `--at`. A day means its last millisecond, so that it selects the window that began on this day;
+/// the current day means the current time.
 ///
 /// # Errors
 /// The text is no time, or the time is in the future.

@@ -89,7 +89,7 @@ impl WindowPage<'_> {
         };
         let mut rows: Vec<_> = rows.iter().map(to_row).collect();
 
-        // The row of the other machines is always one of the shown rows.
+        // Inserted before the rows beyond `MAX_ROWS`, so that the row of the other machines is always shown.
         let covers_window = !matches!(kind, PartKind::Subagent | PartKind::Elsewhere);
         if self.usage.parts.unattributed > 0.0 && covers_window {
             rows.insert(
@@ -150,7 +150,7 @@ impl WindowPage<'_> {
             heights[layer_of_elsewhere][hour_of(*at)] += percent;
         }
 
-        // Each height is the use of a single hour. A layer has the sum of all hours until then.
+        // Each height is the use of a single hour; the layer needs the sum of this hour and all earlier ones.
         let layers = names.into_iter().zip(heights).map(|(name, mut heights)| {
             for n in 1..heights.len() {
                 heights[n] += heights[n - 1];

@@ -10,7 +10,7 @@ use codex_manager_core::usage::figures::format_count;
 /// The number of rows of each kind that are shown without `--verbose`.
 const MAX_SHOWN: usize = 8;
 
-/// A smaller percentage of other parts is not shown, because it would be rounded to 0.0.
+/// A row of the other parts, or of the usage elsewhere, is left out below this, because it would show 0.0 %.
 const MIN_PERCENT: f64 = 0.05;
 
 /// The length of a bar of 100 %, in columns.
@@ -48,7 +48,7 @@ fn print_breakdown(usage: &WindowUse, rows: &[PartView], kind: PartKind, context
 
     let unattributed = usage.parts.unattributed;
     let (mut remaining, elsewhere) = match kind {
-        // The rows are the days of the usage elsewhere, so that has no row of its own below them.
+        // The rows are the days of the usage elsewhere, so it gets no second row.
         PartKind::Elsewhere => (unattributed, 0.0),
         _ => (usage.parts.used - unattributed, unattributed),
     };
@@ -72,7 +72,7 @@ fn print_breakdown(usage: &WindowUse, rows: &[PartView], kind: PartKind, context
 
     let hidden_count = rows.len() - shown_count;
     let others = match kind {
-        // The rest includes conversations that are no subagents, so --verbose does not show all of it.
+        // `remaining` includes conversations that are no subagents, so `--verbose` would not show all of it.
         PartKind::Subagent => "all others".to_owned(),
         _ => format!("{hidden_count} more: --verbose"),
     };

@@ -152,8 +152,8 @@ pub(super) struct WindowUse {
 }
 
 impl WindowUse {
-    /// Reads the use of the window that contains `at`, or without a time that of the newest known window. `None` if no
-    /// window is known.
+    /// Reads the use of the window that contains `at`; without a time, of the newest known window. `None` if no window
+    /// is known.
     ///
     /// # Errors
     /// Nothing is known of the window at `at`, or the index cannot be read.
@@ -208,8 +208,8 @@ impl WindowUse {
     }
 }
 
-/// Returns the observations of the weekly windows of an account within a week of `at`, or of the last two weeks, in the
-/// order of time: those in conversations and those of queries.
+/// Returns the observations of an account's weekly windows in the order of time, from its conversations and from
+/// queries: within a week of `at`, or without a time of the last two weeks.
 fn read_quotas_around(
     at: Option<DateTime<Utc>>,
     store: &IndexStore,
@@ -263,14 +263,14 @@ fn reset_time(quota: &UsageQuota) -> Option<DateTime<Utc>> {
     quota.window.resets_at.map(|at| at.to_utc())
 }
 
-/// Returns the end of the window that contains `at`, from the last observation of that window until `at`, else from the
-/// first one after `at`. `None` without an observation of that window. `quotas` must be in the order of time.
+/// Returns the end of the window that contains `at`, as the last observation before `at` reports it, else the first one
+/// after `at`. `None` if no observation is of this window. `quotas` must be in the order of time.
 fn window_end_at(quotas: &[UsageQuota], at: DateTime<Utc>) -> Option<DateTime<Utc>> {
     let window_end =
         |quota: &UsageQuota| reset_time(quota).filter(|end| at < *end && *end - WEEK <= at);
     let later_start = quotas.partition_point(|quota| quota.at <= at);
-    let from_before = quotas[..later_start].iter().rev().find_map(window_end);
-    from_before.or_else(|| quotas[later_start..].iter().find_map(window_end))
+    let reported_before = quotas[..later_start].iter().rev().find_map(window_end);
+    reported_before.or_else(|| quotas[later_start..].iter().find_map(window_end))
 }
 
 fn unknown_window_error(account: &Account, at: DateTime<Utc>, context: &Context) -> CommandError {
@@ -308,7 +308,7 @@ pub(super) fn read_conversations_of(
     Ok(indexed.collect())
 }
 
-/// Weighs the requests by their costs; if the price of one model is unknown, all of them by their tokens.
+/// Weighs the requests by their costs, or all of them by their tokens if the price of a model is unknown.
 fn weigh_requests(requests: &[UsageRequest], prices: &Prices) -> Vec<WeighedRequest> {
     let cost_of =
         |request: &UsageRequest| Some(prices.find_price(&request.model)?.cost(request.tokens));
