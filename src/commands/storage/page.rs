@@ -80,7 +80,7 @@ fn to_treemap_items(report: &StorageReport) -> Vec<TreemapItem> {
         color,
     };
 
-    // The areas of the projects are the conversations, so the kind of these would count them twice.
+    // The areas of the projects show the conversations, so an area of the kind `rollouts` would show them twice.
     let has_projects = !report.projects.is_empty();
     let kinds = report
         .kinds

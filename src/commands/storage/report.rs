@@ -49,7 +49,7 @@ pub(super) fn run(table: TableArgs, html: Option<&Path>, context: &Context) -> R
     require_codex_home(context)?;
     let home = context.codex_home();
 
-    // `sqlite_home` or CODEX_SQLITE_HOME may have the databases on another disk.
+    // `sqlite_home` or CODEX_SQLITE_HOME may place the databases outside of `home`.
     let databases = CodexConfig::read(home).database_folder(home, &context.env);
     let state_database = context.state_database();
     let report = storage::measure_home(
@@ -121,7 +121,7 @@ fn print_report(context: &Context, report: &StorageReport) {
     }
 
     show_kinds(context, report);
-    // Tab-separated values are a single table: the kinds of files.
+    // Tab-separated values can be only one table, which is that of the kinds.
     if ui.wants_tsv() {
         return;
     }
@@ -295,7 +295,7 @@ fn share_cell(bytes: u64, total: u64) -> Cell {
 fn show_forecast(context: &Context, report: &StorageReport) {
     /// A forecast beyond ten years is not printed.
     const MAX_DAYS: u64 = 3650;
-    /// The disk is nearly full.
+    /// A warning is printed if the disk will be full in fewer days.
     const WARN_DAYS: u64 = 30;
 
     let Some(growth) = report.growth else { return };

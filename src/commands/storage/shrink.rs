@@ -149,13 +149,12 @@ impl ScopeArgs {
         } else {
             refuse_during_restore(context)?;
 
-            // A conversation that is open in Codex is skipped: Codex 0.169 would write the next turn to the removed
-            // file.
             let action = match filter.to {
                 Form::Compressed => "compressing",
                 Form::Plain => "expanding",
             };
             let bar = context.ui.bar(action, plan.bytes_to_convert());
+            // Skips a conversation that Codex has open: Codex 0.169 would write the next turn to the removed file.
             plan.apply(home, deadline, &bar)
         };
 
@@ -171,7 +170,7 @@ impl ScopeArgs {
         if !is_complete {
             return Err(CommandError::interrupted());
         }
-        // A conversation in use is skipped without a failure, unless the user named it.
+        // A conversation that is skipped because it is in use counts as a failure only if the user named it.
         let is_named = !filter.sessions.is_empty();
         let has_failed = |item: &ShrinkItem| {
             item.action == ShrinkAction::Fail || is_named && item.action == ShrinkAction::Skip
@@ -258,7 +257,7 @@ fn show_projects(context: &Context, items: &[ShrinkItem]) {
 
 fn show_skipped(context: &Context, items: &[ShrinkItem]) {
     let ui = &context.ui;
-    // A rewound conversation has several rollouts, so its later reasons are left out.
+    // A rewound conversation has several rollouts, so only its first reason is printed.
     let mut seen = HashSet::new();
     let skipped: Vec<_> = items
         .iter()

@@ -90,7 +90,7 @@ impl TrashArgs {
             refuse_during_restore(context)?;
             let trash = ConversationTrash::lock(context.manager_home())?;
             for selected in &selection.conversations {
-                // Between two conversations: each is moved as a whole, or not.
+                // Checked between two conversations, because `discard` moves a conversation as a whole or not at all.
                 if progress::is_interrupted() {
                     break;
                 }
@@ -110,10 +110,10 @@ impl TrashArgs {
         let is_partial = !selection.unreadable.is_empty()
             || items.iter().any(|item| item.action == TrashAction::Skip);
 
-        // The conversations are moved, so an error of the expired ones waits until the document is printed.
-        let expired = expired.map(|expired| items.extend(expired));
+        // An error is returned after the document is printed, because the conversations are moved even if the removal failed.
+        let removal = expired.map(|removed_items| items.extend(removed_items));
         print_json(context, "storage trash", &items, self.dry_run);
-        expired?;
+        removal?;
         check_interrupt()?;
         Ok(Outcome::partial_if(is_partial))
     }
@@ -240,7 +240,7 @@ pub(super) fn find_entry<'a>(
     let id = |entry: &TrashEntry| entry.conversation.id.clone();
     let mut matching_entries = thread_choice::find_named(&entries.iter(), name, id, has_title);
 
-    // The trash has conversations of all homes. One of this home is preferred.
+    // The trash has conversations of all homes. Those of this home are preferred.
     let is_of_home = |entry: &&TrashEntry| entry.is_of_home(home);
     if matching_entries.iter().any(is_of_home) {
         matching_entries.retain(is_of_home);
@@ -316,11 +316,12 @@ pub(super) fn select_conversations(
     Ok(selection.map_err(TrashError::from)?)
 }
 
-/// Removes from `entries`, which are to be deleted, those that a conversation in their home continues, and those with
-/// turns that their home lacks. Warns of each.
+/// Removes from `entries` the conversations that must not be deleted, and warns of each: those with turns that their
+/// home lacks, and those that a conversation in their home continues.
 fn keep_needed(entries: &mut Vec<TrashEntry>, context: &Context) -> Result<()> {
     for (entry, live) in trash::take_more_complete(context.manager_home(), entries)? {
-        // `storage undelete` refuses the entry, and takes a newer one once the live conversation is in the trash too.
+        // `storage undelete` is no remedy: it refuses the entry while the live conversation exists, and once that is
+        // trashed too, it brings that one back.
         let folder = entry.folder.display();
         let message = match live {
             Ok(live) => format!(

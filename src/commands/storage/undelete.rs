@@ -58,7 +58,7 @@ impl UndeleteArgs {
             index::expect_changed_rollouts(context.manager_home(), context.codex_home());
         }
 
-        // An error ends the run only if no conversation came back. Otherwise the result is partial.
+        // If a conversation came back, an error makes the result partial. Otherwise the error ends the run.
         let is_restored = |item: &&TrashItem| item.action == TrashAction::Undelete;
         let count = items.iter().filter(is_restored).count();
         let is_partial = first_error.is_some();
@@ -112,7 +112,7 @@ impl UndeleteArgs {
             if !chosen.contains(&base) {
                 let id = &base.conversation.id;
                 context.note(format_args!("the base of a fork comes back with it: {id}"));
-                // Before its fork: without the base, Codex cannot show the earlier turns of the fork.
+                // The base comes before its fork: without the base, Codex cannot show the earlier turns of the fork.
                 chosen.insert(0, base);
             }
         }
@@ -120,8 +120,8 @@ impl UndeleteArgs {
     }
 }
 
-/// Brings the entries back, or without `trash` checks that they could be. Goes on after an entry that fails; also
-/// returns the first error.
+/// Brings the entries back; without `trash`, only checks that they can be brought back. Goes on after an entry that
+/// fails, and also returns the first error.
 fn put_back(
     entries: &[&TrashEntry],
     trash: Option<&ConversationTrash>,
