@@ -121,7 +121,7 @@ impl ExportArgs {
         if redacted > 0 {
             ui.note(format_args!(
                 "{} redacted",
-                // The plural needs an s at both nouns.
+                // `pluralize` adds the s only to the last noun.
                 pluralize(redacted, "token or key").replace("token or keys", "tokens or keys")
             ));
         }
@@ -151,8 +151,8 @@ impl ExportArgs {
         Ok(conversations)
     }
 
-    /// Returns the file name for a conversation: its id, or the name of its rollout if `is_id_free` is false,
-    /// because another rollout of the same conversation has the id as its file name.
+    /// Returns the file name for a conversation: its id, or the name of its rollout if `is_id_free` is false, because a
+    /// file of another rollout of the same conversation already has the id as its name.
     fn export_file_name(&self, session: &NamedConversation, is_id_free: bool) -> String {
         let rollout = session.rollout.file_stem().filter(|_| !is_id_free);
         let stem = rollout.map_or_else(|| session.id.clone().into(), OsStr::to_string_lossy);
@@ -176,7 +176,7 @@ impl ExportArgs {
         path: &Path,
         context: &Context,
     ) -> Result<(ExportedFile, LeftOut)> {
-        // An interrupted export leaves no half of a conversation behind.
+        // The file gets its name when it is complete, so an interrupted export leaves no half of a conversation behind.
         let mut temp = TempFile::create_beside(path)?;
 
         let mut bytes = 0;
@@ -228,7 +228,7 @@ impl ExportArgs {
         let mut formatter = self.create_formatter(context);
         emit(&formatter.format_head(session, &parts, context, &mut redact))?;
 
-        // The callback can only end the reading, so the error of `emit` leaves through `write_result`.
+        // The callback returns only whether to go on, so `write_result` keeps the error of `emit`.
         let mut write_result = Ok(());
         let read_result = parts.read(options, &mut redact, |piece| {
             write_result = emit(&formatter.format_piece(piece));

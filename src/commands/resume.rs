@@ -126,7 +126,7 @@ impl ResumeArgs {
             .hint("or continue under another account: --profile NAME --rebind")),
             RecordedAccount::Unnamed => {
                 let notice = "the account of this conversation is unknown";
-                // Codex records no account with an API key, which may be the only login.
+                // With an API key, Codex records no account, and the API key may be the only login.
                 if context.profiles().list()?.is_empty() {
                     return Err(CommandError::failed(notice).hint(
                         "continue it under the live account, without a record: --untracked",
@@ -158,8 +158,8 @@ impl ResumeArgs {
     }
 }
 
-/// Returns the most recently changed conversation of the current folder that is not archived, and neither a subagent nor
-/// a side conversation. `rows` are newest first.
+/// Returns the most recently changed conversation of the current folder, without archived conversations, subagents and
+/// side conversations. `rows` are newest first.
 fn find_last_in_current_folder<'r>(
     rows: &'r [ThreadRow],
     context: &Context,
@@ -183,13 +183,13 @@ fn find_last_in_current_folder<'r>(
     Ok(ChosenConversation::from_row(last_row, context.codex_home()))
 }
 
-/// Refuses a conversation that Codex cannot resume, with which it would fail only after the switch to its account.
+/// Refuses a conversation that Codex cannot resume. Codex itself would fail only after the switch to the account.
 fn check_rollout(conversation: &ChosenConversation<'_>, context: &Context) -> Result<()> {
     let home = context.codex_home();
     let is_recorded = |row: &ThreadRow| rollout::is_recorded_conversation(home, &row.rollout_path);
     if !conversation.row.is_some_and(is_recorded) {
         let rollout = conversation.require_rollout(context)?;
-        // Codex 0.169 searches for the rollout only if its list does not have the conversation.
+        // Codex 0.169 searches for the rollout only if its database does not list the conversation.
         if conversation.row.is_some() {
             let path = rollout.display();
             return Err(CommandError::failed(format!(
@@ -253,7 +253,7 @@ fn find_recorded_account(
         return Ok(RecordedAccount::Unnamed);
     };
 
-    // Codex may record the user or the workspace alone.
+    // Codex may record only the user or only the workspace, so a missing id counts as equal.
     let is_compatible = |known: &Option<String>, recorded: &Option<String>| {
         known.is_none() || recorded.is_none() || known == recorded
     };
@@ -295,7 +295,7 @@ fn check_same_account(named_account: &Identity, recorded: &RecordedAccount) -> R
 /// Returns the arguments with which Codex resumes a conversation. A leading `exec` of `args` stays in
 /// front.
 fn build_resume_args(id: &str, args: &[OsString]) -> Vec<OsString> {
-    // Codex takes `resume ID` after `exec`, but its other arguments after the id.
+    // Codex expects `exec`, then `resume ID`, then all other arguments.
     let is_exec = matches!(args.first(), Some(first) if first == "exec" || first == "e");
     let (exec_arg, other_args) = args.split_at(usize::from(is_exec));
     let mut all_args = exec_arg.to_vec();

@@ -134,7 +134,8 @@ impl ShowArgs {
             turn: self.turn,
         };
 
-        // Like `find`, counts the turns of the conversation itself, without those of a conversation that it continues.
+        // The numbers of turns in hits of `find` count only the conversation itself, so the continued conversation is
+        // left out.
         let mut parts = ConversationParts::read_chain(session);
         if let Some(turn) = self.turn {
             parts = parts.without_other_conversations();
@@ -142,7 +143,7 @@ impl ShowArgs {
         }
 
         let result = if context.ui.wants_json() {
-            // An error within the document would count as one of stdout.
+            // Read once before printing: an error while the document is printed would look like an error of stdout.
             let readable = parts.read(options, &mut |text| text.to_owned(), |_| true);
             readable.map_err(|e| to_command_error(session, e))?;
             let turns = TurnsView {
@@ -170,11 +171,11 @@ impl ShowArgs {
         Ok(to_outcome(&left_out, context))
     }
 
-    /// Returns true if the conversation that the user picks is shown instead of resumed: an option is about the printed
-    /// text, or stdout is not a terminal.
+    /// Returns true if a picked conversation is shown, false if it is resumed. It is shown if an option concerns the
+    /// printed text, or if stdout is not a terminal.
     fn shows_picked_text(&self, context: &Context) -> bool {
-        let is_selected = self.tools || self.reasoning || self.no_redact || self.raw;
-        is_selected
+        let has_text_flag = self.tools || self.reasoning || self.no_redact || self.raw;
+        has_text_flag
             || self.turn.is_some()
             || self.format.is_some()
             || self.max_bytes.is_some()
@@ -207,7 +208,7 @@ impl ShowArgs {
                 return pager.write(&ui.render_markdown(text));
             }
 
-            // The limit may be inside of a character, which is left out.
+            // The limit may be inside of a character, and this character is left out.
             let mut cut_at = text.len().min(bytes_left);
             while !text.is_char_boundary(cut_at) {
                 cut_at -= 1;
@@ -218,7 +219,7 @@ impl ShowArgs {
         };
 
         let mut was_cut = !write(&self.redact(&format_head(session, parts)));
-        // If the head alone was cut, messages may follow.
+        // If the head was cut already, there may be messages that were not read.
         let mut has_entries = was_cut;
         let mut last_turn = 0;
 
@@ -240,7 +241,7 @@ impl ShowArgs {
         }
 
         drop(pager);
-        // Without the limit, only the user's end of the pager stops the output.
+        // Without `max_bytes`, `was_cut` means that the user closed the pager, which needs no note.
         if was_cut && let Some(max_bytes) = self.max_bytes {
             ui.print_part("\n");
             let place = match last_turn {

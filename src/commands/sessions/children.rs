@@ -25,7 +25,7 @@ pub(super) struct ChildCounts {
 }
 
 impl Children {
-    /// Returns only the numbers of children of `parents`, for a list that does not show them. `None` counts those of all
+    /// Returns only the numbers of children of `parents`, for a list that does not show the children. `None` means all
     /// conversations.
     ///
     /// # Errors
@@ -74,8 +74,8 @@ impl Children {
         Ok(children)
     }
 
-    /// Returns the descendants of a conversation to a depth of [`MAX_DEPTH`], because damaged rows may form a cycle. Each
-    /// has its depth: 1 for a child, 2 for a child of a child. A parent is before its children, and newer siblings are
+    /// Returns the descendants of a conversation, each with its depth: 1 for a child, 2 for a child of a child. Stops
+    /// at [`MAX_DEPTH`], because damaged rows may form a cycle. A parent comes before its children, and newer siblings
     /// before older ones.
     pub(super) fn descendants_of(&self, id: &str) -> Vec<(usize, &ListedThread)> {
         let mut ordered = Vec::new();
@@ -89,7 +89,8 @@ impl Children {
         ordered
     }
 
-    /// Returns the children, each with `depth`. The oldest is first, because the caller takes children from the end.
+    /// Returns the children, each with `depth`. The oldest child is first, because the caller takes children from the
+    /// end.
     fn children(&self, id: &str, depth: usize) -> impl Iterator<Item = (usize, &ListedThread)> {
         let children = self.by_parent.get(id).into_iter().flatten().rev();
         children.map(move |child| (depth, child))

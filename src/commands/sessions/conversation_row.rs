@@ -51,12 +51,18 @@ impl ConversationRow {
     ) -> Self {
         Self {
             account: accounts.find(&thread),
-            is_unlisted: false,
-            ..Self::unlisted(thread, context)
+            ..Self::new(thread, context)
         }
     }
 
     pub(super) fn unlisted(thread: ListedThread, context: &Context) -> Self {
+        Self {
+            is_unlisted: true,
+            ..Self::new(thread, context)
+        }
+    }
+
+    fn new(thread: ListedThread, context: &Context) -> Self {
         let (newest_bytes, compressed) = read_rollout_size(&thread.rollout_path);
         let earlier_bytes = sum_earlier_rollouts(&thread, context.codex_home());
         let bytes = newest_bytes.map(|bytes| bytes + earlier_bytes);
@@ -65,7 +71,7 @@ impl ConversationRow {
             account: ConversationAccount::default(),
             bytes,
             compressed,
-            is_unlisted: true,
+            is_unlisted: false,
             thread,
             machine: None,
             newer_on: None,
@@ -102,7 +108,7 @@ impl ConversationRow {
     }
 
     pub(super) fn to_cells(&self, context: &Context) -> [Cell; 8] {
-        // Codex 0.169 holds a lock on this file while it has the conversation open, also in the daemon.
+        // Codex 0.169 and its daemon hold a lock on this file while they have the conversation open.
         let locks = context.codex_home().join(THREAD_LOCKS);
         let is_running = lock::is_held(&locks.join(format!("{}.lock", self.thread.id)));
 

@@ -54,13 +54,8 @@ impl IndexArgs {
 
         let machines = list_fetched_machines(context);
         let status = store.as_ref().map(index::read_status).transpose()?;
-        print_json(
-            &access,
-            action,
-            status.unwrap_or_default(),
-            &machines,
-            context,
-        );
+        let shown_status = status.unwrap_or_default();
+        print_json(&access, action, shown_status, &machines, context);
 
         match status {
             None => ui.line("there is no index yet; find creates it"),
@@ -93,7 +88,7 @@ impl IndexArgs {
 /// Deletes the index, and the indexes and conversations of other machines.
 fn remove_index(access: &IndexAccess<'_>, context: &Context) -> Result<Outcome> {
     let mut freed_bytes = access.remove()?;
-    // Before the copies are removed: afterwards, nothing names the machines that have an index.
+    // Removed before the copies of the conversations: without the copies, the machines that have an index are unknown.
     for machine in list_fetched_machines(context) {
         freed_bytes += IndexAccess::new(&machine.context).remove()?;
     }

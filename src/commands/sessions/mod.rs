@@ -159,7 +159,7 @@ impl SessionsArgs {
         } else if has_more {
             ui.note(format_args!(
                 "there are more; add --limit {} to see them",
-                // The number of the others is unknown, so four times the limit is a guess.
+                // The number of hidden conversations is unknown, so four times the limit is a guess.
                 limit.saturating_mul(4)
             ));
         }
@@ -174,7 +174,7 @@ fn explain_empty_list(filter: &ThreadFilter, context: &Context) -> String {
     let has_rollouts = home.join(SESSIONS).is_dir();
     let is_signed_out = || read_login(home).is_ok_and(|auth| auth.login().is_none());
 
-    // Without a database, the list is from the rollouts.
+    // Without a database, the list is made from the rollouts, so the filter may be the reason.
     if filter.is_restricted() && (has_database || has_rollouts) {
         "no conversation matches".into()
     } else if has_database {

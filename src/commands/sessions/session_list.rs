@@ -1,7 +1,7 @@
 //! The sorted list of conversations.
 //!
-//! The ids are put in order first, and the rows are read in batches afterwards. Memory holds neither, because Codex's
-//! list may have 200,000 of them, unless the order is another one than that of the database.
+//! The ids are sorted first, and the rows are read in batches afterwards. Codex's database may list 200,000
+//! conversations, so the ids are in memory only if SQLite cannot sort them.
 
 use crate::choices::conversation_accounts::ConversationAccounts;
 use crate::choices::listed::{list_threads, list_threads_as, list_unlisted};
@@ -120,7 +120,8 @@ pub(super) struct ConversationList<'a> {
     /// The number of conversations in both, at most the limit.
     count: usize,
     accounts: ConversationAccounts,
-    /// The names of all conversations of the home. Set for a list of many conversations, and for one sorted by title.
+    /// The titles of all conversations of the home. Set for a list of many conversations, and for a list sorted by
+    /// title.
     titles: Option<ThreadTitles>,
     child_rows: ChildRows,
     context: &'a Context,
@@ -129,8 +130,8 @@ pub(super) struct ConversationList<'a> {
 }
 
 impl<'a> ConversationList<'a> {
-    /// Reads and sorts the ids of at most `limit` conversations, without those that [`Self::for_each`] shows at their
-    /// parents.
+    /// Reads and sorts the ids of at most `limit` conversations, without the children that [`Self::for_each`] shows at
+    /// their parents.
     ///
     /// # Errors
     /// Codex's list, the launch registry or the profiles cannot be read.
@@ -156,7 +157,8 @@ impl<'a> ConversationList<'a> {
             entry
         })?;
 
-        // SQLite knows neither sizes nor all names, and rows of older versions have another column of times.
+        // SQLite cannot always sort as `sort` asks: it has no sizes and lacks some titles, and rows of older Codex
+        // versions have their times in another column.
         let mut entries = Vec::new();
         if !is_sorted || child_rows == ChildRows::Listed || !machines.is_empty() {
             let stored = std::mem::take(&mut listed).read()?;
@@ -167,7 +169,7 @@ impl<'a> ConversationList<'a> {
         entries.extend(unlisted_threads.map(|thread| ListEntry::unlisted(thread, sort)));
         add_remote_conversations(&mut entries, machines, &filter, sort, home)?;
 
-        // A stable sort: rows with one key stay as SQLite ordered them.
+        // The sort is stable, so rows with equal keys stay in the order of SQLite.
         entries.sort_by(|a, b| a.key.cmp(&b.key));
         let count = listed.count() + entries.len();
         let has_more = count > limit;
@@ -268,7 +270,8 @@ impl<'a> ConversationList<'a> {
         Ok(threads.collect())
     }
 
-    /// Returns the row of an entry, or `None` if Codex no longer lists it. `listed` is what Codex lists of it.
+    /// Returns the row of an entry: of a conversation that Codex lists from `listed`, else from `entry` alone. `None`
+    /// if Codex no longer lists it.
     fn read_row(&self, entry: ListEntry, listed: Option<ListedThread>) -> Option<ConversationRow> {
         let mut row = match entry.unlisted {
             Some(thread) => ConversationRow::unlisted(*thread, self.context),
@@ -280,7 +283,7 @@ impl<'a> ConversationList<'a> {
     }
 }
 
-/// Merges two sorted lists. Of entries with equal keys, that of `listed` comes first.
+/// Merges two sorted lists. Of two entries with equal keys, the entry of `listed` comes first.
 fn merge_sorted(
     listed: impl Iterator<Item = Result<ListEntry>>,
     others: Vec<ListEntry>,
@@ -316,7 +319,7 @@ fn add_remote_conversations(
     let positions = positions.map(|(position, entry)| (entry.id.to_lowercase(), position));
     let mut positions: HashMap<String, usize> = positions.collect();
 
-    // The last change, on other machines, of conversations that this machine has too.
+    // The last change on any other machine, by id, of the conversations that this machine has too.
     let mut newest_remote_ms: HashMap<String, Option<i64>> = HashMap::new();
 
     for machine in machines {
@@ -332,7 +335,8 @@ fn add_remote_conversations(
             match position.map(|position| &mut entries[position]) {
                 Some(listed_entry) if listed_entry.updated_ms >= remote_entry.updated_ms => {}
                 Some(listed_entry) if listed_entry.machine.is_none() => {
-                    // Several machines may have continued it: the row names the one with the newest version.
+                    // Several machines may have continued the conversation: the row names the machine with the newest
+                    // version.
                     let newest_ms = newest_remote_ms.entry(id).or_default();
                     if remote_entry.updated_ms > *newest_ms {
                         (*newest_ms, listed_entry.newer_on) =
@@ -359,6 +363,8 @@ fn to_list_filter(
     limit: usize,
     child_rows: ChildRows,
 ) -> ThreadFilter {
+    // A sort by size or title needs all rows, with their paths and titles. Otherwise the sorted ids suffice, and one row
+    // beyond the limit sets `has_more`.
     let sorts_in_database = !matches!(sort, SortOrder::Size | SortOrder::Title);
     ThreadFilter {
         children: match child_rows {
@@ -372,7 +378,6 @@ fn to_list_filter(
             SortOrder::Title => ThreadOrder::Title,
             SortOrder::Project => ThreadOrder::Project,
         },
-        // One row beyond the limit sets `has_more`. Sizes and names are known only after reading all rows.
         limit: (sorts_in_database && limit < usize::MAX).then(|| limit + 1),
         only_ids: sorts_in_database,
         ..filter.clone()
