@@ -91,7 +91,7 @@ impl ListBackupsArgs {
             .map(|a| account::with_verdict(a, context))
             .collect();
 
-        // The numbers by which `restore` and `verify` accept archives do not depend on filters.
+        // `restore` and `verify` accept these numbers, so the filters must not change them.
         let archives = archive_names::list_numbered(&all_records).into_iter();
         let numbers: HashMap<_, _> = archives.map(|r| &*r.path).zip(1..).collect();
 
@@ -210,7 +210,7 @@ fn record_json<'r>(
         .with("archive_bytes", archive.map(|archive| archive.bytes))
         .with("files", metadata.files)
         .with("label", &metadata.label)
-        // The archive holds a part of a home: one login, or what a restore changed.
+        // True if the archive has only a part of a home: one login, or the files that a restore changed.
         .with(
             "partial",
             metadata.is_single_login() || metadata.is_safety(),
@@ -235,7 +235,7 @@ fn show_table(
          the time of the backup.",
     );
 
-    // The newest archive has the lowest number. A safety archive is the state before a restore, which it would undo.
+    // The newest archive has the lowest number. A safety archive is left out, because it would undo a restore.
     let intact = records
         .iter()
         .filter(|r| r.problem().is_none() && !r.metadata.is_safety());
@@ -299,8 +299,8 @@ fn suggest_import(context: &Context) {
     }
 }
 
-/// Groups records by account: also those of signed-out homes, and those without readable metadata. The groups are in the
-/// order of their first records.
+/// Groups records by account. Archives of signed-out homes are a group, and so are archives without readable metadata.
+/// The groups are in the order of their first records.
 fn group_by_account<'r>(records: &[&'r ArchiveRecord]) -> Vec<Vec<&'r ArchiveRecord>> {
     let mut groups: Vec<(Option<Identity>, Vec<&ArchiveRecord>)> = Vec::new();
     let mut group_by_key = HashMap::new();
@@ -311,15 +311,15 @@ fn group_by_account<'r>(records: &[&'r ArchiveRecord]) -> Vec<Vec<&'r ArchiveRec
         let key = (identity_fields(metadata), has_time);
         let group = *group_by_key.entry(key).or_insert_with(|| {
             let identity = metadata.identity();
-            // Archives of one account may lack different fields.
+            // Archives of one account may lack different fields of the key, so its group is searched by `is_same`.
             let is_same_account =
                 |(known, members): &(_, Vec<&ArchiveRecord>)| match (known, &identity) {
                     (Some(known), Some(identity)) => Identity::is_same(known, identity),
                     (None, None) => members[0].metadata.made_at().is_some() == has_time,
                     _ => false,
                 };
-            let known = groups.iter().position(is_same_account);
-            known.unwrap_or_else(|| {
+            let existing_group = groups.iter().position(is_same_account);
+            existing_group.unwrap_or_else(|| {
                 groups.push((identity, Vec::new()));
                 groups.len() - 1
             })

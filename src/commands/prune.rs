@@ -67,7 +67,8 @@ impl PruneArgs {
     ///
     /// # Errors
     /// No rule is given, a rule is invalid, the trash has nothing to move back, a deletion is refused or not confirmed,
-    /// a file cannot be moved, or the user interrupts. Nothing is moved then, unless only the trash cannot be measured.
+    /// a file cannot be moved, or the user interrupts. The size of the trash is read after the move; with any other
+    /// error, nothing is moved.
     pub(crate) fn run(self, context: &Context) -> Result<Outcome> {
         let context = &self.table.apply(context)?;
         if self.undo {
@@ -134,7 +135,7 @@ impl PruneArgs {
             // With the lock, no other process adds or removes an archive.
             let lock = FileLock::acquire_unless_interrupted(&manager_home.join(LOCK_NAME))?;
             trash::recover(manager_home)?;
-            // If another process has changed the archives since, the plan is made again.
+            // If another process changed the archives during the checks, the plan is made again.
             if context.archives()? == records {
                 let findings = checks.values().filter_map(|check| check.finding.clone());
                 store::note_verified_locked(manager_home, &findings.collect::<Vec<_>>(), &lock)?;
@@ -252,7 +253,7 @@ impl PruneArgs {
             refuse_last_copy_in_trash(context)?;
             permanent_deletion::confirm_deletion(context, &description)?;
             let lock = FileLock::acquire_unless_interrupted(&manager_home.join(LOCK_NAME))?;
-            // Archives that another process has moved to the trash since the question stay.
+            // Archives that another process moved to the trash after the question are not in `trashed`, so they stay.
             trash::delete_batches(manager_home, &trashed, &lock)?;
             ui.prose(format_args!("deleted permanently: {description}"));
         } else {
@@ -268,7 +269,7 @@ impl PruneArgs {
     }
 }
 
-/// The largest number of plans. If the archives changed while `prune` waited for its lock, it plans again.
+/// The largest number of plans. `prune` plans again if the archives changed before it got the lock.
 const MAX_PLANS: u32 = 5;
 
 #[derive(Default)]
@@ -339,7 +340,8 @@ fn make_checked_plan(
 
         let mut unopened = list_unopened(&plan.keep, usize::MAX);
         if !unopened.is_empty() {
-            // The rules may select these next: with many damaged archives, one round each would take too long.
+            // For each damaged archive, the rules may keep a dropped one instead. Opening these now saves a round for
+            // each.
             let damaged = checks.values().filter(|c| is_damaged(&c.soundness));
             let damaged_count = damaged.count();
             unopened.extend(list_unopened(&plan.drop, damaged_count));
@@ -412,7 +414,7 @@ fn into_soundness(report: VerifyReport) -> Soundness {
     }
     match (report.problems.into_iter().next(), report.sidecar) {
         (Some(damage), _) => Soundness::Damaged(damage),
-        // The archive may belong to another account.
+        // The archive is intact, but may belong to another account than its sidecar says.
         (None, Some(SidecarProblem::Mismatch)) => {
             Soundness::Unreadable("its sidecar describes another archive".into())
         }

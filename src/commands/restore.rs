@@ -61,12 +61,12 @@ impl RestoreArgs {
     }
 
     /// Returns the path of the archive that the argument names. Without an argument, returns the archive with the most
-    /// messages of the conversation that `--session` names, or without that the archive that the user picks.
+    /// messages of the conversation of `--session ID`. Without both, the user picks an archive.
     fn resolve_archive_path(&self, context: &Context) -> Result<PathBuf> {
         match (&self.archive_name, self.options.session.as_deref()) {
             (Some(argument), _) => find_by_argument(argument, context),
             (None, None | Some(CHOOSE_SESSION)) => pick_archive_path(context),
-            // `restore latest` was meant: --session takes the word as its value.
+            // The user meant `restore latest`, but `--session` took the word as its value.
             (None, Some(text)) if parse_latest_offset(text).is_some() => {
                 let message = format!("--session takes {text:?} as the name of a conversation");
                 Err(CommandError::usage(message).hint(format!(
@@ -117,7 +117,7 @@ fn find_by_account_or_prefix<'r>(
     let known_accounts = merge_archived_accounts(&read_known_accounts(context)?, records);
     match resolve::find_account_position(&known_accounts, argument) {
         Ok(i) => find_preferred(records, &known_accounts[i].identity, argument, context),
-        // The argument may begin the name of an archive; the accounts are for the error.
+        // The argument may be the beginning of an archive name. `choices`, the known accounts, are only for the error.
         Err(AccountResolveError::Unknown { choices, .. }) => {
             archive_choice::find_by_prefix(records, argument, context)?.ok_or_else(|| {
                 let message = format!("no archive or account named {argument:?}");
@@ -166,7 +166,7 @@ fn pick_archive_path(context: &Context) -> Result<PathBuf> {
         .collect();
 
     if offered.is_empty() {
-        // There is no archive to offer, so this fails, and its error names the reason.
+        // Fails with the reason why there is no archive to offer.
         let _ = archive_choice::find_latest(&records, 0, context, ArchiveRecord::is_usable)?;
     }
 
@@ -218,7 +218,7 @@ fn to_picker_item(
     PickerItem::new(record.path.clone(), columns)
 }
 
-/// Warns if a newer archive than `latest` was passed over because of its damage, or because it has no conversations.
+/// Warns if an archive that is newer than `latest` was skipped, because it is damaged or has no conversations.
 fn warn_of_newer(context: &Context, records: &[ArchiveRecord], latest: &ArchiveRecord) {
     let (home, machine) = (context.codex_home(), context.machine());
     let exists = |r: &ArchiveRecord| r.archive.is_some();

@@ -63,7 +63,7 @@ impl VerifyArgs {
         let mut findings = Vec::new();
         let verification = self.verify_each(context, &mut results, &mut findings);
 
-        // Results of completely verified archives are recorded even after an error or Ctrl-C.
+        // After an error or Ctrl-C, the results of the archives that were verified completely are still recorded.
         if !self.dry_run {
             match store::note_verified(manager_home, &findings) {
                 Ok(true) => {}
@@ -97,7 +97,8 @@ impl VerifyArgs {
             let record = records.iter().find(has_path);
             let backed_up_at = record.and_then(|r| r.metadata.made_at());
 
-            // Taken before the read, so that a file that changes during the read is not recorded as good.
+            // Taken before the read: if the file changes during the read, the result does not count for the changed
+            // file.
             let stamp = catalog::read_file_stamp(&path);
             let mut report = verify_archive(context, &path, self.dry_run)?;
 

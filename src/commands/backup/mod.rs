@@ -100,7 +100,7 @@ impl BackupArgs {
         // The figures are recorded first, so that a failed capture does not lose them.
         let manager_home = context.manager_home();
         let (now, zone) = (context.now(), context.zone());
-        // The archive is a later use of the account, which `note_archive` records.
+        // `note_archive` records the use of the account, once the archive exists.
         let used_at = None;
         let warnings = status::record_report(manager_home, &plan.report, used_at, &now, zone)?;
         warn_all(&context.ui, &warnings);
@@ -124,7 +124,7 @@ impl BackupArgs {
         warn_all(&context.ui, &recorded_archive.warnings);
         let is_recorded = warn_not_recorded(&context.ui, recorded_archive.failures);
 
-        // Neither exclusions nor unreadable files are the cause.
+        // The home has no conversations: neither exclusions nor unreadable files are the reason.
         let lost_all = published.metadata.has_no_conversations()
             && !published.metadata.lacks_conversations()
             && published.metadata.skipped == 0;
@@ -158,7 +158,7 @@ impl BackupArgs {
     }
 
     /// Captures the home, and copies unchanged members from the previous archive. If the previous archive is damaged,
-    /// captures again without it. Also returns the previous archive, unless there is none or it is damaged.
+    /// captures again without it. Also returns the previous archive, if there is an intact one.
     fn capture_home(
         &self,
         context: &Context,
@@ -203,15 +203,15 @@ impl BackupArgs {
             }
             captured => {
                 let captured = captured?;
-                // It borrows `previous`, which is returned.
+                // `reusable` borrows `previous`, which is returned.
                 drop(reusable);
                 Ok((captured, previous))
             }
         }
     }
 
-    /// Opens the last archive of this home and mode, one with conversations if there is one. Returns `None` if there is
-    /// none or it cannot be opened, because the backup can read every file of the home instead.
+    /// Opens the last archive of this home and mode, preferably one with conversations. Returns `None` without such an
+    /// archive, or if it cannot be opened: the backup can read every file of the home instead.
     fn open_previous_archive(&self, context: &Context) -> Result<Option<ArchiveReader>> {
         let records = context.archives()?;
         let (home, machine) = (context.codex_home(), context.machine());
@@ -236,7 +236,7 @@ impl BackupArgs {
         let login = auth.as_ref().and_then(AuthFile::login);
         let login = login.filter(|_| store.may_read_auth_json());
         let identity = login.map(|login| &login.identity);
-        // A login in the keyring is not read, so that archives of the home count, whichever account they have.
+        // A login in the keyring is not read, so archives of all accounts count.
         let is_account_hidden = identity.is_none() && !store.reads_auth_json();
 
         let machine = context.machine();
@@ -256,7 +256,7 @@ impl BackupArgs {
         let age = context
             .now()
             .signed_duration_since(newest.metadata.created_at);
-        // An archive of the future was made before the clock was set back, so its age is not known.
+        // The time of an archive is in the future if the clock was set back after the backup. Its age is unknown then.
         let is_too_old = self
             .if_older
             .is_some_and(|limit| age >= limit || age < Duration::zero());
@@ -280,7 +280,7 @@ impl BackupArgs {
             return Ok(None);
         }
         match read_codex_build(context) {
-            // Scheduled backups continue after Codex was removed.
+            // With `--if-older`, scheduled backups go on after Codex was removed.
             Err(_) if self.if_older.is_some() => Ok(None),
             build => build.map(Some),
         }

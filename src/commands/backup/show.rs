@@ -147,7 +147,7 @@ fn warn_of_losses(context: &Context, losses: &[LossJson]) {
 
 pub(super) fn show_plan(context: &Context, plan: &BackupPlan) -> Result<Outcome> {
     let (scan, metadata) = plan.scan_home()?;
-    // The name of the plan gets a number if an archive already has it.
+    // If an archive already has the name of the plan, the new archive gets a number.
     let first_free = free_paths(&plan.stem, &context.backups()).next();
     let archive_name = first_free.map_or_else(String::new, |(archive, _)| file_name(&archive));
 

@@ -120,11 +120,12 @@ pub(super) fn compare_files(
     ))
 }
 
-/// The size and the digest of a file. Archives of the Python tool have no digests, so that only sizes are compared.
+/// The size and the digest of a file. Archives of the Python tool have no digests, so only sizes are compared.
 type DiffedVersion = (u64, Option<ContentDigest>);
 
-/// Returns the version of a file in the home. The file is not read, and has the digest of the archived file, if both
-/// have the same size and time, or if the archive has no digests.
+/// Returns the version of a file in the home. If the file has the size and time of the archived file, takes the digest
+/// from the archive instead of reading the file. Without a digest in the archive, the version has none either, so only
+/// sizes are compared.
 fn read_version(
     file: &FileEntry,
     archived: Option<&FileEntry>,
@@ -138,7 +139,7 @@ fn read_version(
         return Ok((file.size, archived_digest));
     }
 
-    // Digests are comparable only if they are of the same algorithm.
+    // Only digests of the same algorithm can be compared.
     let hasher = archived_digest.map_or_else(ContentHasher::default, |digest| digest.hasher());
     let mut reader = file_open::open(path).at("read", path)?;
     let (digest, _) = hasher.hash(&mut reader).at("read", path)?;
@@ -158,8 +159,8 @@ fn compare_versions<T: PartialEq>(
     changes.collect()
 }
 
-/// Returns the keys of a `config.toml` with their values. The keys of an MCP server are one value. `file_name` names
-/// the file in an error.
+/// Returns the keys of a `config.toml` with their values. All keys of an MCP server together are one value. Errors name
+/// the file `file_name`.
 fn parse_settings(text: &str, file_name: &str) -> Result<Versions<String>> {
     let document: DocumentMut = text.parse().map_err(|e: TomlError| {
         let problem = e.message().trim_end();
@@ -173,7 +174,7 @@ fn parse_settings(text: &str, file_name: &str) -> Result<Versions<String>> {
 }
 
 fn add_settings(settings: &mut Versions<String>, name: &str, item: &Item) {
-    // A key of a server says nothing without the others, and its values may be secrets.
+    // A server is compared as a whole: one of its keys alone says nothing, and the values may be secrets.
     if let Some(server) = name.strip_prefix("mcp_servers.") {
         let key = (ContentKind::McpServer, server.to_owned());
         settings.insert(key, item.to_string());

@@ -45,8 +45,8 @@ pub(super) fn compare_conversations(
         check_interrupt()?;
 
         let (archived, live) = (archived_by_id.get(id), live_by_id.get(id));
-        // `None` if both the archive and the home have the conversation.
-        let presence = Change::between(archived.map(|_| ()), live.map(|_| ()));
+        // `Added` or `Removed`; `None` if both the archive and the home have the conversation.
+        let added_or_removed = Change::between(archived.map(|_| ()), live.map(|_| ()));
         let archived = archived.map(Vec::as_slice).unwrap_or_default();
         let live = live.map(Vec::as_slice).unwrap_or_default();
         // Rollouts with equal stamps need not be read.
@@ -56,7 +56,7 @@ pub(super) fn compare_conversations(
 
         let (messages_gained, messages_lost) = count_messages(archived, live, archive, home)?;
         let has_other_messages = messages_gained + messages_lost > 0;
-        if let Some(change) = presence.or(has_other_messages.then_some(Change::Changed)) {
+        if let Some(change) = added_or_removed.or(has_other_messages.then_some(Change::Changed)) {
             changed.push(ConversationDiff {
                 session_id: id.clone(),
                 title: String::new(),
@@ -67,7 +67,7 @@ pub(super) fn compare_conversations(
         }
     }
 
-    // `false` sorts first, so the conversations that lost messages do.
+    // `false` sorts before `true`, so the conversations that lost messages come first.
     changed.sort_by_key(|row| row.messages_lost == 0);
     set_titles(&mut changed, context);
     Ok(changed)

@@ -54,7 +54,7 @@ impl DiffArgs {
         let home_scan = scan::scan_home(&scope, &Arc::default())?;
         let conversations = conversations::compare_conversations(&archive, &home_scan, context)?;
 
-        // If a config.toml cannot be read, everything else is compared.
+        // If a config.toml cannot be read, all other content is still compared.
         let settings = content::compare_settings(&archive, home);
         if let Err(e) = &settings {
             let problem = e.to_one_line();
