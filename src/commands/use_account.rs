@@ -56,7 +56,7 @@ impl UseArgs {
             return Ok(());
         }
 
-        // A switch that would be refused anyway needs no question.
+        // Checked first, so that the user is not asked about a switch that would be refused.
         self.switch.check_allowed(target, context)?;
 
         let available_at = verdict.next_available_at;
@@ -77,7 +77,7 @@ impl UseArgs {
         Ok(())
     }
 
-    /// Asks whether to switch if the user typed only the first letter of a name, because that may be a typing error.
+    /// If the user typed only one letter of a name, asks whether to switch, because it may be a typing error.
     ///
     /// # Errors
     /// The user does not consent, or cannot be asked.

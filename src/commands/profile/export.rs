@@ -79,7 +79,7 @@ impl ProfileExportArgs {
             Vec::new()
         };
 
-        // The plan leaves out profiles that a newer version wrote.
+        // The plan leaves out profiles that a newer version wrote, so these need no lock.
         let readable = all_profiles.iter().filter(|p| p.newer.is_none());
         let accounts: Vec<_> = readable.filter_map(Profile::identity).collect();
         // The locks are held to the end, so that no process changes a login between the plan and its move.
@@ -127,7 +127,7 @@ impl ProfileExportArgs {
     }
 
     /// Returns the encryption that the flags name. Without a flag, asks for a passphrase if the file will contain
-    /// logins or archives. A file without either is not encrypted, and a dry run does not ask.
+    /// logins or archives, except in a dry run. Other files are not encrypted.
     ///
     /// # Errors
     /// A key or passphrase is invalid, or a passphrase is needed and the user cannot be asked.
@@ -168,7 +168,7 @@ impl ProfileExportArgs {
 
         let encryption_text = match encryption_name {
             Some(key) => format!("encrypted with a {key}"),
-            // A dry run does not ask for the passphrase with which the logins will be encrypted.
+            // A dry run asks for no passphrase, but the real run encrypts a file with logins.
             None if self.dry_run && !plan.logins.is_empty() => "encrypted".into(),
             None => "not encrypted".into(),
         };

@@ -85,7 +85,7 @@ impl ProfileImportArgs {
             Some(Staging::create_in(&tmp_folder)?)
         };
 
-        // The whole file is read before the first change, since its end may be missing.
+        // The whole file is read before the first change, because its end may be missing.
         let package = {
             let bar = context.ui.bar("checking", 0);
             reader::read(decrypted, &path, staging.as_ref(), &bar)?
@@ -119,8 +119,8 @@ impl ProfileImportArgs {
         ))
     }
 
-    /// Returns the key that the flags name, else the passphrase that the user types; `None` if the file needs no
-    /// passphrase.
+    /// Returns the key that the flags name. Without flags, asks for a passphrase, or returns `None` if the file needs
+    /// no passphrase.
     ///
     /// # Errors
     /// A key or passphrase cannot be read, or a passphrase is needed and the user cannot be asked.
@@ -186,7 +186,7 @@ impl ProfileImportArgs {
 
         warn_of_left(ui, "imported", &plan.left);
 
-        // A login that loses against the local one still goes to the history, so it is something new.
+        // `Older` and `Unclear` are not in this list: they add a login to the history, which is a change.
         let are_profiles_known = plan
             .profiles
             .iter()

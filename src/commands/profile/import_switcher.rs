@@ -116,7 +116,8 @@ fn import_login(
         .is_some_and(|live_login| live_login.identity.is_same(&login.identity));
 
     let (profiles, now) = (context.profiles(), context.local_now());
-    // The switcher's home of this account owns the login, unless the account is live in the Codex home.
+    // The home that owns the login: the Codex home if the account is live in it, else the switcher's home of this
+    // account, if it has one.
     let home = switcher_login.home.as_deref().filter(|_| !is_live);
     let home = home.unwrap_or(context.codex_home());
 
@@ -135,7 +136,7 @@ fn import_login(
 
     let own_profile = profiles.find(&login.identity)?;
     let recorded_home = own_profile.and_then(|profile| profile.find_live_home(home));
-    // In a dry run, a new account has no profile yet that records the home.
+    // A dry run creates no profile, so for a new account no home is recorded.
     let live_home = (is_live || switcher_login.home.is_some()).then(|| home.to_path_buf());
     Ok(ImportedLogin {
         name: switcher_login.name.clone(),
@@ -147,8 +148,8 @@ fn import_login(
     })
 }
 
-/// Returns the name of the profile and the effect of saving. The name is that of the account's profile, else
-/// `preferred` if it is free and valid, else a name from the email.
+/// Returns the name of the profile and the effect of saving. An account with a profile keeps its name. Else the name is
+/// `preferred` if it is free and valid, or a name from the email.
 fn plan_name_and_effect(
     existing: &[Profile],
     preferred: &str,

@@ -81,7 +81,8 @@ impl LoginArgs {
     }
 
     /// Runs `codex login` in a home of its own, and saves the login that it wrote. In the Codex home, `codex login`
-    /// would replace the live login, and `codex logout` of Codex 0.169 revokes a login on the server.
+    /// would replace the live login. Signing out first is no alternative: `codex logout` of Codex 0.169 revokes the
+    /// login on the server.
     fn sign_in(
         &self,
         program: &Program,
@@ -92,7 +93,7 @@ impl LoginArgs {
         let home_path = login_home.codex_home();
         let exit = sign_in::run_codex_login(program, &home_path, &context.env, &self.arguments);
 
-        // The login is saved even if `codex login` failed after it wrote the login, whose refresh token is valid.
+        // If `codex login` wrote a login and then failed, the login is still valid, so it is saved.
         let (now, patience) = (context.local_now(), login_lock::REFRESH_TIMEOUT);
         let new_login = login_home.adopt_and_remove(home, now, patience)?;
         let exit = exit.map_err(|e| {
@@ -162,14 +163,14 @@ fn print_saved(adopted: &AdoptedLogin, context: &Context) {
     ));
 
     match (adopted.live, check_credential_store(context)) {
-        // No hint to `use`, which refuses while Codex does not read auth.json.
+        // `use` is not suggested, because it refuses while Codex does not read auth.json.
         (LiveHomeUpdate::No, Err(e)) => {
             ui.warn(&e);
             for hint in &e.hints {
                 ui.warn(hint);
             }
         }
-        // `use` refuses the account while another home has it.
+        // `use` is not suggested, because it refuses an account that is live in another home.
         (LiveHomeUpdate::No, Ok(())) if warn_if_live_elsewhere(&adopted.saved.profile, context) => {
         }
         (LiveHomeUpdate::No, Ok(())) => ui.note(format_args!(

@@ -12,7 +12,7 @@ use codex_manager_core::codex::login_lock;
 
 /// Records the profiles in `cooldown.json`. A failure is only a warning, because the change of the profiles is done.
 pub(super) fn record_profiles(context: &Context) -> Outcome {
-    // The update itself reads all profiles.
+    // `update_cooldown_file` itself reads and records all profiles.
     let update = update_cooldown_file(context, |_| {});
     Outcome::partial_if(!warn_not_recorded(&context.ui, update.err()))
 }
@@ -26,8 +26,8 @@ pub(super) fn record_profiles_if(has_changed: bool, context: &Context) -> Outcom
     }
 }
 
-/// Gives the folders of a renamed profile its new name, in `config.toml`, and prints each changed setting. A failure is
-/// only a warning, because the profile has its new name. In a dry run, writes nothing.
+/// Replaces the name of a renamed profile in the folder settings of `config.toml`, and prints each changed setting. A
+/// failure is only a warning, because the profile is renamed already. In a dry run, writes nothing.
 pub(super) fn rename_in_settings(
     old: &str,
     new: &str,

@@ -61,7 +61,7 @@ impl ProfileRemoveArgs {
 /// Moves a profile to the trash if the user consents, and returns its new folder; `None` in a dry run.
 fn move_to_trash(profile: &str, dry_run: bool, context: &Context) -> Result<Option<PathBuf>> {
     let profiles = context.profiles();
-    // Also a dry run fails for an unknown profile.
+    // Checked first, so that a dry run fails for an unknown profile too.
     profiles.find_by_name(profile)?;
 
     let ui = &context.ui;

@@ -62,7 +62,7 @@ impl SaveArgs {
             _ => LoginCopy::Ordinary,
         };
 
-        // The first plan is made without locks, because a refused save must not create lock files.
+        // The first plan is made without locks, because a refused save must not leave lock files.
         let existing = profiles.list()?;
         let name = match &self.name {
             Some(name) => name.clone(),
@@ -97,8 +97,8 @@ impl SaveArgs {
         Ok(outcome)
     }
 
-    /// Locks the account `expected`, saves its login, and records the profile. Returns what was saved, and a partial
-    /// outcome if `cooldown.json` could not be updated.
+    /// Locks the account `expected`, saves its login, and records the profile. Returns the plan and the login that were
+    /// saved, and a partial outcome if `cooldown.json` could not be updated.
     fn save_and_record(
         &self,
         name: &str,
@@ -131,7 +131,7 @@ impl SaveArgs {
     fn read_source_login(&self, context: &Context) -> Result<(AuthSnapshot, Login)> {
         let path = match &self.from {
             None => {
-                // With the keyring, Codex deletes auth.json. A file that exists has an earlier login.
+                // With the keyring, Codex deletes auth.json, so an existing file has an outdated login.
                 check_credential_store(context)?;
                 context.codex_home().join(AUTH_JSON)
             }
@@ -190,7 +190,7 @@ impl SaveArgs {
             ),
         });
 
-        // A login that Codex does not renew has no age, and works in any number of copies.
+        // A login that Codex does not renew has no age, and its copies do not invalidate each other.
         if !login.identity.kind.is_renewable() {
             return;
         }
@@ -206,7 +206,8 @@ impl SaveArgs {
             None => {
                 warn_if_live_elsewhere(&plan.profile, context);
             }
-            // The file of the profile itself is used by codex-manager only.
+            // No warning: only codex-manager uses the file of the profile itself, and an older login only goes to the
+            // history.
             Some(_) if copy == LoginCopy::Owner || plan.outcome == SaveOutcome::KeptNewer => {}
             Some(from) => ui.note(format_args!(
                 "from now on use this login only through codex-manager: a program that also uses {} \

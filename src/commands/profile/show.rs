@@ -39,7 +39,7 @@ impl ProfileShowArgs {
         let profile = saved.into_iter().find(|profile| profile.name == name);
         let account = accounts.into_iter().find(has_profile);
         let Some((profile, account)) = profile.zip(account) else {
-            // Another process has removed the profile in the meantime.
+            // Another process has removed the profile after `find_by_name`.
             return Err(profiles.unknown_profile_error(&[], &name).into());
         };
 
