@@ -30,7 +30,8 @@ impl VaultCheckArgs {
             args.push("--read-data");
         }
 
-        // restic reports damage as a failure; an unreachable repository is no damage.
+        // restic fails if it finds damage. Other failures, such as an unreachable repository, are errors of the
+        // command.
         let problems = match restic.run(&args) {
             Ok(_) => Vec::new(),
             Err(VaultError::Restic {

@@ -136,7 +136,7 @@ impl CatArgs {
             let mut buffer = vec![0; 64 * 1024];
             loop {
                 match stream.read(&mut buffer) {
-                    // After a failed read restic fails too, and `dump` returns that error.
+                    // If the read fails, restic fails too, and `dump` returns its error.
                     Ok(0) | Err(_) => return Ok(()),
                     Ok(n) if ui.wants_json() => json_bytes.extend_from_slice(&buffer[..n]),
                     Ok(n) => ui.print_raw(&buffer[..n]),
@@ -155,7 +155,7 @@ impl CatArgs {
 
     /// Refuses a file with tokens, which must not reach stdout: a log or a screen share would keep them.
     fn refuse_secret(&self) -> Result<()> {
-        // The names are those of snapshots, with slashes on Windows too.
+        // Paths in a snapshot have slashes, on Windows too.
         let names = self.path.components().filter_map(|part| match part {
             Component::Normal(name) => Some(name.to_string_lossy()),
             _ => None,

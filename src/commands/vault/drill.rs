@@ -61,7 +61,7 @@ pub(super) fn drill_newest(context: &Context, connection: &ConnectionArgs) -> Re
 /// Runs a drill of the snapshot that `name` selects, records the result, and prints it without a JSON document.
 ///
 /// # Errors
-/// No snapshot or several match, or the drill cannot be completed. If damage stops the drill, that is recorded.
+/// No snapshot or several match, or the drill cannot be completed. Damage that stops the drill is recorded.
 fn run_drill(
     context: &Context,
     connection: &ConnectionArgs,
@@ -88,7 +88,7 @@ fn run_drill(
     let report = match result {
         Ok(report) => report,
         Err(e) => {
-            // A lost connection proves nothing about the snapshot, so the last result stays.
+            // Other errors, such as a lost connection, prove nothing about the snapshot, so the last result stays.
             if e.proves_damage() {
                 record_result(context, &snapshot, &[e.to_string()]);
             }

@@ -62,12 +62,12 @@ impl ForgetArgs {
             ui.prose(format_args!("{removed_count} would be removed"));
         } else {
             permanent_deletion::confirm_deletion(context, &removed_count)?;
-            // With a wrong clock, this rule could keep too few snapshots.
+            // With a wrong clock, `--keep-within` could keep too few snapshots.
             if rules.within.is_some() {
                 disk_clock::check_system_clock(context.manager_home(), context.now())?;
             }
             restic.forget(plan.drop.iter().map(|d| d.candidate.archive.as_str()))?;
-            // A separate step, because a killed prune leaves only unused data, which the next prune removes.
+            // A prune of its own: if it is killed, it leaves only unused data, which the next prune removes.
             restic.run(&["prune"])?;
             ui.prose(format_args!("{removed_count} removed"));
         }
@@ -81,7 +81,8 @@ impl ForgetArgs {
     }
 }
 
-/// Warns if the plan drops snapshots of homes whose conversations this machine cannot compare with them.
+/// Warns if the plan drops snapshots of other homes: this machine cannot tell whether they have the last copy of lost
+/// messages.
 fn warn_of_other_homes(plan: &RetentionPlan, snapshots: &[Snapshot], context: &Context) {
     let others = snapshots
         .iter()
@@ -118,7 +119,7 @@ fn keep_last_copies(
         }
     }
 
-    // If the dropped snapshots have no lost message, the others need not be searched.
+    // Searches the dropped snapshots first: if they have no lost message, the kept ones need not be read.
     let dropped = snapshots.iter().filter(|s| is_dropped(s, plan));
     let dropped: Vec<_> = dropped.cloned().collect();
     let (_, losses) = find_losses(restic, dropped, context)?;
@@ -126,7 +127,7 @@ fn keep_last_copies(
         return Ok(());
     }
 
-    // A snapshot that is kept anyway may have the messages too.
+    // Searches all snapshots, because a kept one may have the messages too. Then no dropped one is needed.
     let (search, losses) = find_losses(restic, snapshots.to_vec(), context)?;
     for loss in losses {
         let is_snapshot = |kind: &CopyPlaceKind| *kind == CopyPlaceKind::Snapshot;

@@ -88,7 +88,7 @@ impl ImportedArchive {
 /// Prints and returns the result of importing one archive.
 ///
 /// # Errors
-/// The import failed, and not because of the archive, so that the remaining archives would fail too.
+/// The import failed for another reason than the archive, so the remaining archives would fail too.
 fn report_import(
     path: &Path,
     imported: Result<ImportOutcome, VaultError>,
@@ -105,7 +105,6 @@ fn report_import(
             ui.report(format_args!("already in the vault: {archive}"));
             ("present", id)
         }
-        // The remaining archives would fail too.
         Err(e) if !matches!(e, VaultError::Archive(_)) => return Err(e.into()),
         Err(e) => {
             let problem = CommandError::from(e).to_one_line();

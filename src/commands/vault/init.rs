@@ -101,7 +101,7 @@ impl VaultInitArgs {
             ));
         }
 
-        // An unknown scheme was taken for the name of a folder, so the URL has become a path.
+        // `to_absolute_url` takes an unknown scheme for the name of a folder, and makes the URL a path.
         if self.url.contains("://") && url != self.url {
             let error = format!("not a URL of restic: {}", redact_message(&self.url));
             return Err(CommandError::usage(error)
@@ -140,7 +140,7 @@ fn print_json(context: &Context, url: &str, source: &str, opened: Option<&Opened
     context.ui.document("vault init", &json);
 }
 
-/// Returns true if runs without a variable of restic have a password.
+/// Returns true if a password is stored or configured, so that runs without the variables of restic find it.
 fn has_stored_password(context: &Context) -> bool {
     let configured = &context.settings.preferences.vault.password;
     let (no_flags, no_variables) = (NamedPassword::default(), Environment::default());
@@ -182,7 +182,7 @@ fn refuse_inside_homes(context: &Context, url: &str) -> Result<()> {
     Ok(())
 }
 
-/// Warns if another vault is configured, because the next backups, perhaps scheduled ones, go to the new one.
+/// Warns if another vault is configured, because all later backups, including scheduled ones, go to the new vault.
 fn warn_of_replaced_vault(context: &Context, url: &str) {
     let replaced = &context.settings.preferences.vault.repository;
     if let Some(replaced) = replaced.as_deref().filter(|replaced| *replaced != url) {
@@ -195,7 +195,7 @@ fn warn_of_replaced_vault(context: &Context, url: &str) {
 
 /// Creates the repository. Returns false if the repository exists already.
 fn create_unless_exists(restic: &Restic) -> Result<bool, VaultError> {
-    // restic 0.14 creates format version 1, without compression, by default.
+    // By default, restic 0.14 creates format version 1, which has no compression.
     match restic.run(&["init", "--repository-version", "2"]) {
         Ok(_) => Ok(true),
         Err(VaultError::Restic {
@@ -244,7 +244,7 @@ fn ask_new_password(context: &Context) -> Result<SecretBytes> {
     let password = context.ui.ask_new_secret("password", questions)?;
     let password = password.ok_or(VaultError::NoPassword)?;
     match std::str::from_utf8(password.expose()) {
-        // restic removes such spaces from a password that it reads from a file.
+        // restic removes spaces at both ends of a password that it reads from a file.
         Ok(text) if text.trim() == text => Ok(password),
         Ok(_) => Err(unusable_password_error("begins or ends with a space")),
         Err(_) => Err(unusable_password_error("is not UTF-8")),

@@ -63,7 +63,7 @@ impl VaultRestoreArgs {
         }
         warn_of_other_program(context, &source);
 
-        // The question and the checks need only the manifest, so they come before the download.
+        // The question and the checks come before the download, because they need only the manifest.
         let id = source.snapshot.short_id().to_owned();
         let manifest = source.contents.manifest.clone();
         let manifest_only = ArchiveReader::without_file(Path::new(&id), manifest);
@@ -71,7 +71,7 @@ impl VaultRestoreArgs {
         self.confirm_default_snapshot(context, &id, target)?;
 
         if self.options.dry_run {
-            // A plan needs no content, so nothing is downloaded and nothing written.
+            // A dry run needs only the manifest, so nothing is downloaded.
             return self
                 .options
                 .restore(context, &manifest_only, selection, "vault restore");
@@ -95,7 +95,7 @@ impl VaultRestoreArgs {
             .restore(context, &archive, selection, "vault restore")
     }
 
-    /// Asks before the newest snapshot is restored into the Codex home, if the user named none.
+    /// If the user named no snapshot, asks before the newest one is restored into the Codex home.
     fn confirm_default_snapshot(
         &self,
         context: &Context,
@@ -139,7 +139,7 @@ fn explain_skipped_login(context: &Context, source: &SnapshotSource, selection: 
     ));
 }
 
-/// Warns that a snapshot which another program made is restored only in part.
+/// Warns if another program made the snapshot, because only a part of it is restored.
 fn warn_of_other_program(context: &Context, source: &SnapshotSource) {
     let (snapshot, contents) = (&source.snapshot, &source.contents);
     if snapshot.tags.is_some() {
