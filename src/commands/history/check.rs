@@ -61,7 +61,7 @@ pub(super) fn show_report(context: &Context, report: &CheckReport, max_shown: us
     ));
     show_database_problem(context, report);
 
-    // With `--verbose` all are shown, however many there are.
+    // `limit_items` returns the count `usize::MAX` with `--verbose`, so that all findings are listed.
     let max_shown = ui.limit_items(usize::MAX, max_shown);
 
     let ids = list_finding_ids(report);
@@ -129,7 +129,7 @@ struct FindingList<'a> {
     max_shown: usize,
     /// The titles of conversations whose findings have none, by id in lower case.
     titles: HashMap<String, String>,
-    /// The ids of all findings. A printed short id belongs to one of them only.
+    /// The ids of all findings, so that each printed short id is unique.
     ids: Vec<String>,
 }
 
@@ -160,7 +160,7 @@ impl FindingList<'_> {
         unique_short_id(id, self.ids.iter().map(String::as_str))
     }
 
-    /// Formats a conversation as its short id and its title; without `title`, takes the title from `titles`.
+    /// Formats a conversation as its short id and its title: `title`, else the one in `titles`.
     fn format_conversation(&self, id: &ConversationId, title: Option<&str>) -> String {
         self.format_with_detail(id, title, "")
     }
@@ -220,7 +220,8 @@ impl FindingList<'_> {
             self.format_conversation(&orphan.id, Some(&orphan.title))
         });
 
-        // Codex never joins such files. A rewind makes a second file too, but its name has the id of the rollout.
+        // Codex never joins such files. The second file that a rewind makes is no finding; its name also has the id of
+        // the rollout.
         let heading = "in more than one file; Codex uses the first";
         self.print_group(Style::Warn, heading, &report.duplicates, |duplicate| {
             self.format_duplicate(duplicate)
@@ -264,8 +265,8 @@ impl FindingList<'_> {
         format!("{name}\n    {reason}\n    Codex shows {shown} of {all}: {fix}")
     }
 
-    /// Prints the conversations of other accounts. Codex 0.169 compares the account in the first line of the rollout;
-    /// the row does not count.
+    /// Prints the conversations of other accounts. Codex 0.169 hides them by the account in the first line of the
+    /// rollout, not by the row in its database.
     fn show_hidden(&self, hidden: &[HiddenConversation]) {
         let labels = labels_by_workspace(self.context);
         let heading = "of another account, hidden by Codex's picker";

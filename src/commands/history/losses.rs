@@ -111,7 +111,7 @@ impl LossesArgs {
             for loss in found.losses.iter().filter(|loss| is_accepted(&loss.id)) {
                 record.accept(&home, &loss.id, loss.dated_digests());
             }
-            // The losses of the last check, which `notify` reads, no longer include the accepted ones.
+            // `notify` reads these losses of the last check, and must not report an accepted one.
             let is_settled = |loss: &KnownLoss| loss.home == home && is_accepted(&loss.session_id);
             record.losses.retain(|loss| !is_settled(loss));
         })?;

@@ -96,7 +96,7 @@ impl RebuildArgs {
         drop(bar);
         self.show_counts(context, &plan, options.max_threads);
 
-        // The preview tells which files would change, so that the user is asked only if prompts would be removed.
+        // `require_consent` needs the files that would change, because it asks only if prompts would be removed.
         let mut files = rebuild::preview(target.home, &mut plan)?;
         if !self.dry_run {
             require_consent(context, &plan, &files)?;
@@ -122,8 +122,8 @@ impl RebuildArgs {
         Ok(Outcome::partial_if(!plan.skipped.is_empty()))
     }
 
-    /// Returns the size limit of `history.jsonl` in Codex's configuration; `None` without a limit, and after a warning
-    /// if the configuration is invalid.
+    /// Returns the size limit of `history.jsonl` in Codex's configuration. `None` if it has no limit; if it is invalid,
+    /// `None` after a warning.
     fn resolve_max_bytes(&self, context: &Context) -> Option<u64> {
         if self.ignore_history_max_bytes || self.only == RebuildTarget::SessionIndex {
             return None;
@@ -158,7 +158,7 @@ impl RebuildArgs {
             ui.line(pluralize(plan.prompts.entries, "prompt"));
         }
 
-        // Without a limit nothing is left out by it, so the 0 is not printed.
+        // The 0 is never printed: without a limit, no conversation is beyond it.
         show_left_out(context, plan, max_threads.unwrap_or_default());
         warn_of_skipped_files(&plan.skipped, context);
     }
@@ -220,7 +220,7 @@ fn show_left_out(context: &Context, plan: &RebuildPlan, max_threads: usize) {
         plan.prompts.trimmed,
         &format!("oldest prompts left out by history.max_bytes = {bytes}"),
     );
-    // `dropped` includes the unrecorded ones, which have a line of their own.
+    // `dropped` includes `unrecorded`, which has a line of its own below.
     print_count(
         plan.prompts.dropped - plan.prompts.unrecorded,
         "prompts to remove from history.jsonl, because their conversation is not on disk",
@@ -259,8 +259,8 @@ fn require_consent(context: &Context, plan: &RebuildPlan, files: &[RebuiltFile])
     .hint("confirm with --yes, or rebuild only the names with --only session-index; nothing was changed"))
 }
 
-/// Reads Codex's list of conversations. Returns `None` without a database, and after a warning if the database cannot
-/// be read.
+/// Reads the rows of Codex's database. Returns `None` if there is no database; if it cannot be read, `None` after a
+/// warning.
 fn read_table_or_warn(context: &Context) -> Option<Vec<TableRow>> {
     let database = context.state_database()?;
     match rebuild::read_table(&database) {

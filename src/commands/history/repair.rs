@@ -44,7 +44,7 @@ impl RepairArgs {
         require_codex_home(context)?;
         let target = repair_context(context);
         let provider = CodexConfig::read(target.home).model_provider;
-        // A row of the list needs a provider. This is Codex's default.
+        // A row of the database needs a provider. "openai" is Codex's default.
         let provider = provider.as_deref().unwrap_or("openai");
 
         let mut plan = repair_plan::plan(find_differences(context)?, provider)?;
@@ -70,7 +70,7 @@ impl RepairArgs {
         context: &Context,
     ) -> Result<Outcome> {
         let report = find_differences(context)?.report;
-        // Everything that a repair could still fix counts as one finding.
+        // All differences that another repair could fix count as one finding.
         let remaining = report.count_unrepairable() + usize::from(!report.needs_no_repair());
 
         show_changes(context, &plan.changes);
@@ -85,7 +85,7 @@ impl RepairArgs {
         context.note("undo it with: codex-manager history undo");
         self.show_json(&plan.changes, Some(&snapshot.folder), remaining, context);
 
-        // After a skipped file, differences are expected.
+        // If a file was skipped, differences are expected.
         if !report.needs_no_repair() && plan.skipped.is_empty() {
             let message = "the check after the repair still finds differences";
             let hint = if plan.recreates_database {
@@ -123,7 +123,7 @@ impl RepairArgs {
         Outcome::partial_if(!self.dry_run && plan.unrepairable > 0)
     }
 
-    /// Prints the JSON document. Its keys are an interface. `remaining` is the number of findings that stay.
+    /// Prints the JSON document. Its keys are an interface. `remaining` is the number of findings that were not fixed.
     fn show_json(
         &self,
         changed: &[RepairChange],
@@ -196,7 +196,7 @@ fn show_changes(context: &Context, changes: &[RepairChange]) {
         let title = match change.action {
             RepairAction::Name => None,
             RepairAction::Preview => rollout::first_line(&change.to),
-            // Codex may not list the conversation yet.
+            // Codex may not list the conversation yet, so the title may be only in the rollout at `change.to`.
             _ => titles
                 .get(&id.to_lowercase())
                 .cloned()

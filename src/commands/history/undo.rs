@@ -42,7 +42,7 @@ impl UndoArgs {
         let mut snapshot = snapshot::find_snapshot(target.manager_home, target.home, name)?;
 
         let files = snapshot.document.files.iter();
-        // A file that did not exist before the repair and does not exist now is not changed.
+        // The undo does not touch a file that existed neither before the repair nor now.
         let is_affected =
             |file: &&snapshot::SnapshotEntry| file.content.is_some() || file.path.exists();
         // Listed before the undo, which creates and deletes these files.
