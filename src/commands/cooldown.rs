@@ -81,14 +81,15 @@ impl CooldownArgs {
         }
 
         list.print_cooldown_json(context);
-        // Profiles that a newer version wrote only cause warnings: `cooldown` is about the accounts.
+        // The outcome is ignored: it is partial if a newer version wrote a profile, but `cooldown` is about the
+        // accounts.
         let _ = list.show(self.timeline, context);
         Ok(Outcome::Done)
     }
 }
 
 fn parse_until(text: &str, context: &Context) -> Result<Timestamp> {
-    // A later day or week ends the hold at its start, the current one at its end.
+    // A future day or week ends the hold when it begins, the current one when it ends.
     let until = time_point::parse(text, TimeDirection::Ahead, &context.now(), context.zone())
         .map_err(|e| CommandError::usage(format!("--until: {e}")))?
         .next_bound(&context.now());
@@ -112,7 +113,7 @@ fn apply_hold_change(
     let manager_home = context.manager_home();
     let (now, zone) = (context.now(), context.zone());
 
-    // Planned once without the lock: an impossible change must not create the manager home.
+    // Planned once without the lock, because a change that fails must not create the manager home.
     let mut loaded = cooldown::load(manager_home, &now, zone)?;
     let (planned_note, identity) = change_entry(&mut loaded.file, account_name, until, context)?;
     if dry_run {

@@ -152,10 +152,10 @@ fn figures_json(
         .with("observed_at", time_json(observed_at, context))
 }
 
-/// Returns the workspaces of the login. `None` if Codex is too old or does not answer; that is no failure, because the
-/// command is about the account.
+/// Returns the workspaces of the login. `None` if Codex is too old or does not answer, which is no failure: the command
+/// shows the account without them.
 fn query_workspaces(context: &Context) -> Option<Vec<LoginWorkspace>> {
-    // Without the parameter, Codex 0.169 lists the selected workspace only, without its name.
+    // Without this parameter, Codex 0.169 lists only the selected workspace, and without a name.
     let params = json!({ "refreshWorkspaceMetadata": true });
     let question = Question {
         api: Api::Experimental,
@@ -221,7 +221,7 @@ fn find_programs(
         // Other programs can have files of the home open, but they have no account.
         let is_codex = holder.name == "codex";
         let codex_pid = holder.pid.filter(|_| is_codex);
-        // Codex has the databases of this home open also in an isolated home.
+        // A Codex that runs in an isolated home has the databases of this home open too, but a login of its own.
         let isolated_identity = codex_pid.and_then(|pid| launches.find_isolated_account(pid));
         let live_at_start = || {
             let started_at = started_at.as_ref().filter(|_| is_codex);
@@ -290,7 +290,7 @@ fn show_processes(
         ui.line(format_args!("  {name} ({pid}{why}){account}"));
     }
 
-    // The account of such a Codex is not known, so the user gets the rule.
+    // The account of such a Codex is unknown, so the note gives the general rule.
     if all_programs().any(|process| process.email.is_none() && process.name == "codex") {
         ui.note("running Codex programs keep the account that was live when they started");
     }

@@ -90,7 +90,7 @@ fn run_sync_checks(context: &Context) -> Vec<Check> {
         ],
     };
 
-    // A running Codex only delays a sync. For doctor that is not a failure.
+    // A running Codex only delays a sync, so for `doctor` it is a warning.
     for check in checks.iter_mut().filter(|check| check.id == "sync.codex") {
         check.status = check.status.min(Status::Warn);
     }
@@ -177,7 +177,7 @@ impl FixRun<'_> {
 
     fn repair_sidecars(&mut self) {
         let manager_home = &self.context.manager_home();
-        // A backups/ that cannot be listed is reported by the checks themselves.
+        // If backups/ cannot be listed, the checks report it.
         for record in store::list_archives(manager_home).unwrap_or_default() {
             let is_damaged = matches!(record.problem(), Some(ArchiveProblem::Sidecar(_)));
             if record.archive.is_none() || !is_damaged {
@@ -207,7 +207,7 @@ impl FixRun<'_> {
             });
         }
 
-        // The damaged file is kept beside the new one.
+        // `note_profiles_and` keeps the damaged file beside the new one.
         if is_cooldown_damaged(self.context) {
             let (now, zone) = (self.context.now(), self.context.zone());
             let message = format!("cooldown.json {created} again from the records");
@@ -220,8 +220,7 @@ impl FixRun<'_> {
     }
 }
 
-/// Returns true if `cooldown.json` is damaged. Returns false if the file cannot be read at all, which the checks
-/// report.
+/// Returns true if `cooldown.json` is damaged. If it cannot be read at all, returns false: the checks report that.
 fn is_cooldown_damaged(context: &Context) -> bool {
     let loaded = cooldown::load(context.manager_home(), &context.now(), context.zone());
     loaded.is_ok_and(|loaded| !loaded.warnings.is_empty())

@@ -58,7 +58,7 @@ fn show_page(tree: Command, context: &Context) -> Result<()> {
 
 /// Writes one page for each command to `dir`.
 fn write_pages(mut tree: Command, dir: &Path, dry_run: bool, context: &Context) -> Result<()> {
-    // The pages of subcommands need the names of their parents.
+    // `build` gives the subcommands the names of their parents, which their pages need.
     tree.build();
     let mut pages = Vec::new();
     collect_pages(&tree, &mut pages)?;
@@ -94,7 +94,7 @@ fn show_with_man(page: &str, context: &Context) -> Option<()> {
     let mut page_file = page_file.ok()?;
     page_file.write_all(page.as_bytes()).ok()?;
 
-    // A path, not a name, is shown by every man.
+    // The path of a file, because every `man` can show that.
     let mut command = context.env.command(program.path());
     command.arg(page_file.path());
     // Ctrl-C is for the pager while it is open.

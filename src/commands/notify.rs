@@ -92,8 +92,7 @@ impl NotifyArgs {
     }
 }
 
-/// Shows the unseen notices. Returns and records those that were shown, and returns the first problem of
-/// the others.
+/// Shows the unseen notices, and records and returns those that could be shown. Also returns the first problem.
 fn show_unseen(
     accounts: &[(Account, Verdict)],
     conditions: Vec<DesktopNotice>,
@@ -165,7 +164,7 @@ fn list_window_notices(accounts: &[(Account, Verdict)], context: &Context) -> Ve
             let key = observations::file_name(&account.entry.identity);
             let subject = format!("{key} {} {quota}", window.limit_id);
 
-            // A window with another reset is a new subject, so the user gets a notice in each window.
+            // The reset time is a part of the subject, so that the user gets a new notice in the next window.
             notices.push(DesktopNotice {
                 kind: NoticeKind::QuotaUsed,
                 message: format!(

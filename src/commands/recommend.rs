@@ -136,7 +136,8 @@ impl RecommendArgs {
             return self.switch_to(best, &ranking, context);
         }
 
-        // Built only for --json, because building the document takes longer than everything else after the reading.
+        // The document is built only for `--json`, because that takes longer than all other steps after reading the
+        // accounts.
         if context.ui.wants_json() {
             print_json(best, &ranking, context);
         }

@@ -56,7 +56,7 @@ pub(super) fn edit_config(context: &Context, args: &ConfigEditArgs) -> Result<Ou
         context.ui.line("nothing was changed");
     } else {
         let parsed = ConfigFile::parse(path.clone(), &edited);
-        // All values are read, because a file can be TOML and still have an invalid value.
+        // `parse` does not check the values: a text can be TOML and still have an invalid value.
         let file = match parsed.and_then(|file| file.validate().map(|_| file)) {
             Ok(file) => file,
             Err(e) if dry_run => return Err(e.into()),
@@ -94,13 +94,13 @@ fn keep_rejected_copy(path: &Path, copy_path: &Path, error: CommandError) -> Res
 fn run_editor(editor: &str, file: &Path, env: &Environment) -> Result<()> {
     let cannot_run = || CommandError::failed(format!("cannot run the editor: {editor}"));
 
-    // EDITOR may have flags and quotes, such as `code --wait`, which only a shell splits as the user means it.
+    // EDITOR may have flags and quotes, such as `code --wait`. Only a shell splits these as the user expects.
     let mut command = if cfg!(windows) {
         env.parse_command(editor).ok_or_else(cannot_run)?
     } else {
         let shell = env.find_program(Path::new("sh"));
         let mut command = env.command(&shell.unwrap_or_else(|| "/bin/sh".into()));
-        // The shell gets the file as `$1`, so it does not split its name.
+        // The shell gets the path as `$1`, so that it does not split a path with spaces.
         command.args(["-c", &format!("{editor} \"$1\""), "sh"]);
         command
     };

@@ -94,7 +94,7 @@ impl ImportPythonArgs {
         let added_count = plan.added().count();
         let archives = plan.added().filter(|copy| copy.archive_bytes.is_some());
         let archive_count = archives.count();
-        // A copy without an archive is only a record of one.
+        // A copy without a size is only the record of an archive.
         let record_count = added_count - archive_count;
         let mut copied = pluralize(archive_count, "archive");
         if record_count > 0 {

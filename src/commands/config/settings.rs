@@ -108,12 +108,12 @@ pub(super) fn print_settings(context: &Context, args: &ConfigListArgs) -> Result
         .collect();
 
     let mut table = Table::new(ui, COLUMNS);
-    let mut below = Vec::new();
+    let mut lines_below_table = Vec::new();
     for (Setting { key, folder }, setting) in keys.iter().zip(&settings) {
         let value = printable(&format_value(&setting.value));
         // Folder keys are paths, too long for a table of 80 columns.
         if folder.is_some() && !ui.wants_tsv() {
-            below.push((printable(&setting.key), value));
+            lines_below_table.push((printable(&setting.key), value));
             continue;
         }
         let style = match setting.origin {
@@ -126,7 +126,7 @@ pub(super) fn print_settings(context: &Context, args: &ConfigListArgs) -> Result
             value.clone()
         };
         if short_value != value {
-            below.push((setting.key.clone(), value.clone()));
+            lines_below_table.push((setting.key.clone(), value.clone()));
         }
         table.add_row([
             Cell::plain(setting.key.clone()),
@@ -136,7 +136,7 @@ pub(super) fn print_settings(context: &Context, args: &ConfigListArgs) -> Result
         ]);
     }
     table.print(ui);
-    for (name, value) in below {
+    for (name, value) in lines_below_table {
         ui.line(format_args!("{name} = {value}"));
     }
 
@@ -146,7 +146,7 @@ pub(super) fn print_settings(context: &Context, args: &ConfigListArgs) -> Result
     let json = object().with("settings", settings).with("path", path);
     ui.document("config list", &json);
 
-    // Invalid values are listed too, but the command fails, as all others do until they are fixed.
+    // The list includes invalid values, but the command fails like all other commands until they are corrected.
     file.validate()?;
     Ok(Outcome::Done)
 }
@@ -282,8 +282,8 @@ fn find_origin(key: &SettingKey, is_in_file: bool, context: &Context) -> ValueOr
         _ => false,
     };
     let is_from_environment = if key.name == "timezone" {
-        // TZ describes the machine, so unlike other variables it does not replace the value of the file. A TZ that
-        // names no known zone is ignored.
+        // TZ describes the machine, not codex-manager, so a value in the file takes precedence over it. A TZ that names
+        // no known zone is ignored.
         !is_in_file && context::read_tz_zone(&context.env).is_some()
     } else {
         key.variable

@@ -80,7 +80,7 @@ impl<'a> Demo<'a> {
         let mut settings = context.settings.clone();
         settings.codex_home = temp_folder.join("codex-home");
         settings.manager_home = temp_folder.join("manager-home");
-        // The demo does not depend on the preferences of the user, and asks no question.
+        // The result must not depend on the settings of the user, and no step may wait for an answer.
         settings.codex_bin = None;
         settings.assume_yes = true;
         settings.preferences = ConfigValues::default().preferences;
@@ -90,7 +90,7 @@ impl<'a> Demo<'a> {
         } else {
             context.ui.clone()
         };
-        // The steps have other homes than those that the user named.
+        // Commands in hints must not repeat the homes that the user named, because the steps have others.
         ui.home_options = Vec::new();
 
         let step_context = Context {

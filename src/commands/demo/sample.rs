@@ -77,7 +77,7 @@ pub(super) fn write_legacy_dumps(folder: &Path, now: DateTime<Utc>) -> Result<()
 
     for (email, exhausted_ago, user) in dumps {
         let exhausted_at = now - exhausted_ago;
-        // As `normalize` infers it: the window began two hours before and lasts a week.
+        // The same rule as in `normalize`: the window began two hours before, and lasts a week.
         let available_at = exhausted_at - Duration::hours(2) + Duration::days(7);
         let day = available_at.format("%-d%b").to_string().to_lowercase();
         let path = folder.join(format!("{day}_{email}_auth.json"));
@@ -174,7 +174,7 @@ fn write_thread_database(
 ) -> Result<(), IoError> {
     let create_and_fill = || -> rusqlite::Result<()> {
         let connection = connection::open(path, Access::Create)?;
-        // With a WAL, as Codex has it: the file alone may lack every table.
+        // Like the database of Codex, it has a WAL: without the WAL, the file may lack every table.
         connection.execute_batch(
             "PRAGMA journal_mode=WAL;
              CREATE TABLE _sqlx_migrations (version BIGINT PRIMARY KEY);

@@ -164,8 +164,8 @@ if (-not (Test-Path variable:global:CodexManagerPromptBefore)) {
 }
 "#;
 
-// Each line may run twice, because users reload the file with source-file. The default length of the
-// right side, 40, would truncate the account or its figure.
+// The lines are safe to run twice, because users reload the file with source-file. The default length of the right
+// side, 40, would truncate the account or its figure.
 const TMUX: &str = r##"# The account and its quota, from codex-manager's cache, on the right side.
 set -g @codex_manager " #(codex-manager recommend --ready-only --format FORMAT 2>/dev/null)"
 if -F "#{m:*@codex_manager*,#{status-right}}" "" "set -ag status-right '#{E:@codex_manager}'"
@@ -240,7 +240,7 @@ impl HookArgs {
 
         let text = &self.format;
         let (code, format) = match self.shell {
-            // `run` prints the text for `mcp` and `plugin`.
+            // `run` has already handled `mcp` and `plugin`.
             HookShell::Agents | HookShell::Mcp | HookShell::Plugin => return Ok(AGENTS.to_owned()),
             HookShell::Bash => (BASH, shell::single_quote(text)),
             HookShell::Zsh => (ZSH, shell::single_quote(text)),
@@ -257,7 +257,7 @@ impl HookArgs {
             }
         };
 
-        // The live account is shown also if no account is ready.
+        // `{prompt}` shows the live account even if no account is ready, when `--ready-only` would print nothing.
         let code = if template.shows_better_account() {
             code.replace(" --ready-only", "")
         } else {

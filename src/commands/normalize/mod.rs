@@ -128,7 +128,7 @@ impl NormalizeArgs {
         let mut records = Vec::new();
         for path in scan.files {
             match legacy::read_record(&path, &options, &now, zone) {
-                // A file whose name is not that of an old login gives no record.
+                // `None` for a file whose name is not that of an old login.
                 Ok(record) => records.extend(record),
                 Err(e) => skipped.push(failed_file(path, e.source.to_string())),
             }
@@ -188,7 +188,7 @@ fn parse_session_duration(hours: f64) -> Result<Duration> {
 
 /// Merges the records into `inventory.json`, then into `cooldown.json`.
 ///
-/// Each step merges with the existing content, so a run after a crash between them completes both.
+/// Both steps can be repeated, so after a crash between them the next run completes the second one.
 fn merge_into_documents(records: Vec<LegacyRecord>, context: &Context) -> Result<LegacyMerge> {
     let home = context.manager_home();
     if records.is_empty() {
@@ -242,7 +242,7 @@ fn read_inventory(context: &Context) -> Result<InventoryFile> {
     })
 }
 
-/// Returns true if the archive name is used by another record or file than `record`.
+/// Returns true if `backups` may have an archive or a sidecar of this name that does not belong to `record`.
 fn is_taken(backups: &Path, record: &LegacyRecord, name: &str) -> bool {
     let archive = backups.join(name);
     let Some(sidecar) = names::sidecar_path(&archive) else {
@@ -262,8 +262,8 @@ fn is_sidecar_of(metadata: &Metadata, record: &LegacyRecord) -> bool {
         && metadata.session_start_at == record.metadata.session_start_at
 }
 
-/// Returns the name and the record of each sidecar to write without an archive. Sidecars that exist, or that this run
-/// writes with their archives, are left out.
+/// Returns the name and the record of each sidecar to write without an archive. Leaves out sidecars that exist, and
+/// those that this run writes together with an archive.
 fn select_sidecar_jobs<'a>(
     merged: &'a LegacyMerge,
     archives: &[&LegacyRecord],

@@ -83,7 +83,7 @@ pub(super) fn show_report(merged: &LegacyMerge, skipped: &[SkippedLegacyFile], c
     let ui = &context.ui;
     show_records(&merged.records, context);
 
-    // A file with the name of an old login should have been read, so it gets a warning of its own.
+    // The user expects a file with the name of an old login to be imported, so it gets a warning of its own.
     let (reported, unrelated): (Vec<_>, Vec<_>) = skipped.iter().partition(|s| {
         let name = s
             .path

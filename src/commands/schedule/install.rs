@@ -133,7 +133,7 @@ impl InstallArgs {
             .as_ref()
             .map(|path| {
                 let path = context.env.absolute(path);
-                // The scheduler starts jobs in another folder.
+                // The path must be absolute, because the scheduler starts jobs in another folder.
                 path.canonical().at("read", &path)
             })
             .transpose()
@@ -158,7 +158,7 @@ impl InstallArgs {
                     CommandError::usage(format!("--daily is not a time such as 03:30: {text:?}"))
                 })?;
 
-            // Hours and minutes always fit.
+            // Hours and minutes always fit into a `u8`.
             let to_u8 = |number: u32| u8::try_from(number).unwrap_or_default();
             let (hour, minute) = (to_u8(time_of_day.hour()), to_u8(time_of_day.minute()));
             return Ok(Trigger::Daily(hour, minute));
@@ -180,8 +180,7 @@ impl InstallArgs {
     }
 }
 
-/// Warns if every run of the job would fail, or would change nothing. The user learns it now, because a scheduled run
-/// has no terminal.
+/// Warns if every run of the job would fail or would change nothing, because a scheduled run cannot tell the user.
 fn warn_of_useless_runs(options: &JobOptions, context: &Context) {
     let ui = &context.ui;
     match options.job {

@@ -42,7 +42,7 @@ pub(super) fn build_job_context(
 /// Returns the path of this program: its entry on `PATH`, if that resolves to this program, else its real path. An
 /// upgrade replaces the real file but keeps the entry.
 fn find_this_program(context: &Context) -> Result<PathBuf> {
-    // The scheduler has no PATH of a shell, so the job gets a path.
+    // The scheduler does not have the PATH of a shell, so a name would not be enough.
     let exe = std::env::current_exe()
         .map_err(|e| CommandError::failed("cannot find the path of this program").because(e))?;
     let path_entry = exe

@@ -36,7 +36,7 @@ impl ScheduleRemoveArgs {
 
         let dry_run = self.common.dry_run;
         if !dry_run {
-            // If the scheduler does not know the job, there is nothing to deactivate.
+            // If the job is not enabled, there is nothing to deactivate.
             let was_enabled =
                 schedule::find(self.job, &job_context)?.and_then(|job| job.is_enabled);
             if was_enabled != Some(false) {

@@ -15,11 +15,11 @@ const BUSY_TIMEOUT: Duration = Duration::from_secs(20);
 
 const BUSY_POLL_INTERVAL: Duration = Duration::from_millis(250);
 
-/// Runs the steps in order. `state_after_failure` is text for the hint of the error, such as "the files were written".
-/// The hint has the step that failed and all later ones.
+/// Runs the steps in order. If a step fails, the hint of the error has `state_after_failure`, such as "the files were
+/// written", and the commands from the failed step on.
 ///
 /// # Errors
-/// A step fails that has to succeed. The later steps are not run.
+/// A step without `may_fail` fails. The later steps are not run.
 pub(super) fn run_steps(
     steps: &[SchedulerCommand],
     context: &Context,

@@ -37,7 +37,7 @@ pub(super) struct ScheduleShowArgs {
 impl ScheduleShowArgs {
     pub(super) fn run(self, context: &Context) -> Result<Outcome> {
         let context = &self.table.apply(context)?;
-        // Without Codex the jobs are still shown; a job with another program is out of date.
+        // If Codex is not found, the jobs are still shown, but a job with a path of Codex counts as out of date.
         let codex_bin = find_configured_codex(context).unwrap_or_default();
         let job_context = build_job_context(context, Scheduler::of_this_build(), codex_bin)?;
         let jobs = self
@@ -102,7 +102,7 @@ fn describe_state(installed_job: Option<&InstalledJob>) -> (Style, &'static str)
             is_enabled: Some(false),
             ..
         }) => (Style::Warn, "not active"),
-        // launchd and Windows record in no file whether a job is active.
+        // launchd and Windows have no file that shows if a job is active, so the state is unknown.
         Some(InstalledJob {
             is_enabled: None, ..
         }) => (Style::Good, "installed"),

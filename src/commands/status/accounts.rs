@@ -63,7 +63,7 @@ pub(super) fn print_all(dry_run: bool, context: &Context) -> Result<Outcome> {
     let list_outcome = AccountList::read(dry_run, context)?.show_table(context);
     for probe in &probes {
         warn_all(ui, &probe.warnings);
-        // The table shows a login that was moved to another machine.
+        // No warning of a login that was moved to another machine: the table shows that.
         if let Some(problem) = probe.problem()
             && !probe.is_moved()
         {

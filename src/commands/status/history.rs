@@ -119,7 +119,7 @@ fn add_history_rows(table: &mut Table, history: &WindowHistory, context: &Contex
     let label = windows::label(&newest_sample.window);
     let sparkline = draw_remaining(
         &history.samples,
-        // Two spaces are between the label and the line.
+        // Two spaces separate the label and the line.
         ui.width().saturating_sub(columns(&label) + 2),
     );
     table.add_group(&label, Some(Cell::new(Style::Good, sparkline)));

@@ -107,13 +107,13 @@ impl StatusArgs {
             .as_ref()
             .and_then(|identity| cooldown_file.find(identity));
         if report.observation.is_none() {
-            // Also an observation whose windows have reset since, like in `current` and `accounts`.
+            // Like `current` and `accounts`, shows the last observation even if its windows have reset since.
             report.observation = account_entry.and_then(|entry| entry.observation.clone());
         }
         let profile = account_entry.and_then(|entry| entry.profile.as_deref());
         self.print(&report, profile, context)?;
 
-        // Without a query, the last observation is a complete result.
+        // If no query is made, the last observation is a complete result.
         let has_last_figures = !may_query && report.observation.is_some();
         let is_complete = report.is_complete() || has_last_figures;
         Ok(Outcome::partial_if(has_record_failed || !is_complete))
@@ -162,7 +162,7 @@ impl StatusArgs {
 
         let age = observation
             .map(|observation| context.now().signed_duration_since(observation.observed_at));
-        // A negative age means that a clock was wrong.
+        // A negative age means that the clock is or was wrong.
         age.is_some_and(|age| age >= Duration::zero() && age < limit)
     }
 }
