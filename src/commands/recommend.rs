@@ -333,18 +333,18 @@ fn print_ranking(ranking: &Ranking<'_>, context: &Context) {
 
     let ui = &context.ui;
     let all_accounts = || ranking.candidates.iter().chain(&ranking.excluded);
-    let width = all_accounts()
+    let longest = all_accounts()
         .map(|c| columns(&label(c.account)))
         .max()
         .unwrap_or(0);
 
     let max_width = MAX_NAME_WIDTH.min((ui.width() / 2).saturating_sub(MARGIN));
     // Below a longer name, the reasons get the whole width.
-    let indent = if width > max_width { 0 } else { width };
-    let width = width.min(max_width);
+    let indent = if longest > max_width { 0 } else { longest };
+    let name_width = longest.min(max_width);
 
     for (i, candidate) in all_accounts().enumerate() {
-        let name = pad_end(&label(candidate.account), width);
+        let name = pad_end(&label(candidate.account), name_width);
         let (rank, style) = if i < ranking.candidates.len() {
             (format!("{}.", i + 1), state_style(candidate.verdict.state))
         } else {

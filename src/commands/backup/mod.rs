@@ -124,13 +124,13 @@ impl BackupArgs {
         warn_all(&context.ui, &recorded_archive.warnings);
         let is_recorded = warn_not_recorded(&context.ui, recorded_archive.failures);
 
-        // The home has no conversations: neither exclusions nor unreadable files are the reason.
-        let lost_all = published.metadata.has_no_conversations()
+        // Neither exclusions nor unreadable files are the reason why the archive has no conversations.
+        let home_lacks_conversations = published.metadata.has_no_conversations()
             && !published.metadata.lacks_conversations()
             && published.metadata.skipped == 0;
         let last_with_conversations = previous
             .as_ref()
-            .filter(|last| lost_all && last.metadata().lists_conversations())
+            .filter(|last| home_lacks_conversations && last.metadata().lists_conversations())
             .map(|last| file_name(last.path()));
         let losses = find_losses_since(previous, &published.archive, &packed.manifest, context);
         let snapshot = self
