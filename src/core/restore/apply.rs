@@ -68,7 +68,7 @@ pub fn apply(
     unpack_planned_files(&mut work, progress)?;
     databases::check_python_copies(&mut work)?;
     let merged = merge::merge_conversations(&mut work.stage, &mut work.plan, &work.live.names)?;
-    // Taken before the live databases join the plan, because their rows change but they are not restored.
+    // Copied before live databases join `plan.writes`: their rows change, but they do not count as restored.
     let restored = work.plan.writes.clone();
     let outside = databases::adapt_databases(&mut work, &merged)?;
 
@@ -154,7 +154,7 @@ fn exchange_states(
     steps: Vec<Step>,
 ) -> Result<Vec<String>, RestoreError> {
     let record_owners = || {
-        // `apply` records them again and reports a failure: this is not called if the journal could not be written.
+        // `apply` records the owners again and reports a failure, because `commit` skips this without a journal.
         let _ = staged_login.record_owners(request);
     };
     let guard = LoginGuard {

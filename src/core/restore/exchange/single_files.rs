@@ -70,7 +70,7 @@ impl StepPlanner<'_> {
         }
 
         if live.symlink_metadata().is_ok() {
-            // An unchanged file, whose link was staged before linking the whole home failed. The live file stays.
+            // This unchanged file was linked into the stage before linking the whole home failed. The live file stays.
             if !staged_meta.is_dir() && !is_folder(live) && !self.linker.stays_unlinked(relative) {
                 return Ok(());
             }

@@ -14,12 +14,12 @@ use crate::storage::trash;
 use std::collections::{BTreeMap, HashMap};
 use std::path::{Path, PathBuf};
 
-/// Checks the rollouts that stay in the home, and for a partial restore also those in the trash: of the rollout that
-/// each of them continues, the new version has to have the same text up to the cut. Does nothing for a merge, which
-/// keeps the longer version.
+/// Checks that each rollout that stays in the home can still continue its base: the new version of the base has the
+/// same text up to the cut. For a partial restore, also checks the rollouts in the trash. Does nothing for a merge,
+/// which keeps the longer version.
 ///
 /// # Errors
-/// [`RestoreError::Continued`] if a new version lacks such text, or an archived version cannot be read.
+/// [`RestoreError::Continued`] if the new version of a base lacks that text, or an archived version cannot be read.
 pub(crate) fn check_continued_lines(
     request: &RestoreRequest<'_>,
     plan: &RestorePlan,
@@ -42,8 +42,8 @@ pub(crate) fn check_continued_lines(
         return Ok(());
     }
 
-    // If a rollout exists plain and compressed, Codex reads the plain file. In the reverse order it comes last, so the
-    // map keeps that one.
+    // Codex prefers the plain file of a rollout to the compressed one. In reverse order the plain name comes last, and
+    // the map keeps the last path of an id.
     let changed_names = plan.replaced_and_removed().to_sorted_names();
     let plain_last = changed_names.iter().rev();
     let live_bases = plain_last.filter_map(|name| Some((rollout_id(name)?, live_path(name))));
@@ -73,7 +73,7 @@ struct LastCut {
     continued_by: PathBuf,
 }
 
-/// Returns the last cuts of those rollouts in `bases`, by id, that one of `rollouts` continues.
+/// Returns, by rollout id, the last cut in each of `bases` from which one of `rollouts` continues.
 fn find_last_cuts(
     rollouts: Vec<PathBuf>,
     bases: &HashMap<String, PathBuf>,
@@ -85,7 +85,7 @@ fn find_last_cuts(
             continue;
         }
 
-        // A rollout that cannot be read counts as one that continues none.
+        // A rollout that cannot be read counts as a rollout without a base.
         let head = read_head(&path).ok().flatten();
         let continued =
             head.and_then(|head| Some((head.base_id()?.to_lowercase(), head.base_end_offset()?)));
@@ -94,7 +94,7 @@ fn find_last_cuts(
         };
 
         let is_last = cuts.get(&id).is_none_or(|cut| cut.offset < offset);
-        // Codex cannot open the rollout today if its base ends before the cut.
+        // If the base has no line end at the cut, Codex cannot open the rollout before the restore either.
         let has_cut = |base: &&PathBuf| ends_line_at(base, offset).unwrap_or_default();
         if let Some(base) = bases.get(&id).filter(|_| is_last).filter(has_cut) {
             let cut = LastCut {
@@ -139,7 +139,7 @@ fn has_same_beginning(
     if is_plain && file.size < len {
         return Ok(false);
     }
-    // Needs no extraction.
+    // With a digest in the archive, this needs no extraction.
     if is_plain && begins_with(live, file, request.archive)? {
         return Ok(true);
     }

@@ -34,7 +34,7 @@ pub(crate) fn adapt_to_session(
 }
 
 /// Takes the continued rollouts of other conversations out of the plan if the home has all of their archived content. A
-/// fork continues a rollout up to a byte, so later turns in that rollout do not change it.
+/// fork continues a rollout up to a byte, so later turns in that rollout do not change the fork.
 fn keep_continued_rollouts(
     request: &RestoreRequest<'_>,
     plan: &mut RestorePlan,
@@ -89,8 +89,8 @@ fn plan_removal_of_later_rollouts(plan: &mut RestorePlan, live: &LiveFiles, thre
     plan.removed.extend(unrestored.iter().filter(is_later));
 }
 
-/// Returns true if the plain text of the rollout at `path` begins with that of the archived `file`. Returns false if the
-/// rollout cannot be read.
+/// Returns true if the plain text of the rollout at `path` begins with that of the archived `file`. Returns false if
+/// the rollout cannot be read.
 pub(super) fn begins_with(
     path: &Path,
     file: &FileEntry,

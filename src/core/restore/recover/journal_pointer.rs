@@ -50,7 +50,7 @@ impl JournalPointer {
 
             // Another command may have removed the file as stale before it was locked.
             if lock.is_current(&path) {
-                // The folder of a killed restore keeps its marker.
+                // The staging folder of a killed restore has this marker, so it must not change.
                 let marker = read_marker(manager_home, folder).unwrap_or_else(random_id);
 
                 // Made before the content is written: if that fails, dropping the pointer removes the file.

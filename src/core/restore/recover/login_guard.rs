@@ -49,7 +49,7 @@ impl RecoveryPolicy for LoginGuard<'_> {
         }
     }
 
-    /// Without the record, another home could use the same login.
+    /// Records the owners. Without the record, another home could use the same login.
     fn after_exchange(&self) {
         if let Some(record_owners) = self.record_owners {
             record_owners();

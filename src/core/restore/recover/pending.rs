@@ -23,7 +23,7 @@ pub fn find_candidate_folders(
 
     let pointed = list_pointed_folders(manager_home).into_iter();
     let pointed = pointed.map(|(folder, pointer)| (folder, Some(pointer)));
-    // A restore of the home with a pointer is found twice. The one with the pointer counts.
+    // For a folder that is in both lists, the map keeps the later entry, which has the pointer.
     own.chain(pointed).collect()
 }
 
@@ -86,7 +86,7 @@ pub(crate) fn recover_all(
             result = Ok(Recovery::InProgress);
         }
 
-        // A disk that is not mounted may still have the folder.
+        // Without the parent folder, the disk is perhaps not mounted and still has the staging folder.
         let has_ended = atomic::parent_of(&folder).is_dir()
             && matches!(
                 result,

@@ -110,9 +110,9 @@ impl DatabaseAdapter<'_, '_> {
         staged
     }
 
-    /// Updates the paths of rollouts in a staged state database. For a merge, first copies live rows into it, and into
-    /// the databases of goals, queued messages and memories: those of conversations whose newest rollout stays.
-    /// Projection databases are left to [`Self::adapt_staged_projections`].
+    /// Updates the paths of rollouts in a staged state database. For a merge, first copies the live rows of
+    /// conversations whose newest rollout stays, also into the databases of goals, queued messages and memories.
+    /// [`Self::adapt_staged_projections`] adapts projection databases.
     fn adapt_staged_database(&mut self, name: &EntryName, path: &Path) -> Result<(), RestoreError> {
         let is_named = |prefix: &str| home::is_database_named(name.as_path(), prefix);
         if is_named(home::HISTORY_DATABASE_PREFIX) {
@@ -126,7 +126,7 @@ impl DatabaseAdapter<'_, '_> {
             return Ok(());
         }
 
-        // After a partial restore or that of a safety backup, rows may also belong to rollouts that stay in the home.
+        // After a partial restore or the restore of a safety backup, rows may belong to live rollouts that stay.
         let live_rollouts = self.index_remaining_rollouts();
         let rollouts = RolloutOverlay(vec![
             &self.merged.kept_files,
@@ -156,7 +156,7 @@ impl DatabaseAdapter<'_, '_> {
             UnmatchedRows::Rebase
         };
 
-        // As the user wrote it, possibly through a link, because Codex writes this path into rows.
+        // The home as the user wrote it, possibly through a link: Codex writes this path into rows.
         let home = &self.work.request.folder;
         let changed_count = staged::rewrite_rollout_paths(path, home, &rollouts, unmatched_rows)?;
         if changed_count > 0 {
@@ -176,7 +176,7 @@ impl DatabaseAdapter<'_, '_> {
             self.import_live_rows(name, path, kept, RowGroup::ThreadData)?;
         }
 
-        // The rollouts that stay may be shorter than those of the archive.
+        // A rollout that stays may be shorter than the archived one, for which the projection was made.
         if self.work.plan.partial {
             let remaining = self.work.live.names.without(&self.work.plan.removed);
             delete_unfitting_projections(path, self.new_paths(&remaining))?;
@@ -185,8 +185,8 @@ impl DatabaseAdapter<'_, '_> {
         Ok(())
     }
 
-    /// Returns the ids of the conversations whose newest rollout stays. Of other conversations, the archive has the row
-    /// of the newest rollout.
+    /// Returns the ids of the conversations whose newest rollout stays. For other conversations, the archive's database
+    /// has the row of the newest rollout.
     fn list_conversations_that_stay(&self, rollouts: &RolloutOverlay<'_>) -> HashSet<String> {
         let kept = &self.merged.kept_files;
         let mut ids = kept.ids();
@@ -219,7 +219,7 @@ impl DatabaseAdapter<'_, '_> {
             return Ok(());
         }
 
-        // The newest rollout of a conversation may be one that stays, because a rewind began it after the backup.
+        // A rewind after the backup may have begun a newer rollout of a restored conversation, which stays.
         let remaining_rollouts = self.index_remaining_rollouts();
         for database in databases {
             // A damaged database is left to Codex, which moves it aside and creates a new one.
@@ -263,7 +263,7 @@ impl DatabaseAdapter<'_, '_> {
         })
     }
 
-    /// Returns the live rollouts that the plan does not remove, with those that it replaces.
+    /// Returns the live rollouts that the plan does not remove. This includes rollouts that it replaces.
     fn index_remaining_rollouts(&self) -> RolloutIndex {
         RolloutIndex::from_files(&self.work.live.names.without(&self.work.plan.removed))
     }
@@ -294,7 +294,7 @@ impl DatabaseAdapter<'_, '_> {
         for live in entries.map(|entry| entry.path()) {
             let staged =
                 journal::staging_folder_within(folder).join(live.file_name().unwrap_or_default());
-            // The restore replaces a database for which a file is staged.
+            // If a file is staged for a database, the restore replaces the database.
             if home::is_database_named(&live, prefix)
                 && database::may_be_sqlite(&live)
                 && !staged.exists()
@@ -344,8 +344,8 @@ impl DatabaseAdapter<'_, '_> {
         }
     }
 
-    /// Copies rows from the live database `name` into the staged one. `ids` are the conversations, or for projections
-    /// the rollouts, whose live files stay. Does nothing if the live database is missing or damaged.
+    /// Copies rows from the live database `name` into the staged one. `ids` are ids of conversations, or of rollouts
+    /// for a projection database. Does nothing if the live database is missing or damaged.
     fn import_live_rows(
         &self,
         name: &EntryName,
@@ -355,7 +355,7 @@ impl DatabaseAdapter<'_, '_> {
     ) -> Result<(), RestoreError> {
         let home = &self.work.stage.home().live;
         let file_name = name.as_path().file_name().unwrap_or_default();
-        // The restored settings may name another folder than the live ones.
+        // Read from the live settings, because the restored settings may name another folder.
         let live = match CodexConfig::read(home).database_folder(home, self.work.request.env) {
             Some(folder) => folder.join(file_name),
             None if name.is_manager_name() => home.join(file_name),
@@ -377,9 +377,9 @@ impl DatabaseAdapter<'_, '_> {
         Ok(())
     }
 
-    /// Removes the projections of rollouts that are removed, or replaced by other content than a continuation, from the
-    /// projection databases that stay. A projection database of the archive needs no change, because it was captured
-    /// before the archive's rollouts.
+    /// Removes stale projections from the live projection databases: those of rollouts that the restore removes, or
+    /// replaces by content that does not continue them. A projection database of the archive needs no change, because
+    /// it was captured before the archive's rollouts.
     fn delete_projections(&mut self) -> Result<(), RestoreError> {
         if self.work.plan.target == RestoreTarget::Elsewhere {
             return Ok(());
@@ -395,8 +395,8 @@ impl DatabaseAdapter<'_, '_> {
         let live_paths = databases.iter().map(|database| &database.live);
         for folder in live_paths.filter_map(|path| path.parent()) {
             let projections = Projections::read_folder(folder);
-            // The comparison above misses a projection that covers more text than the live rollout has, and one of a
-            // rollout that the home lacks.
+            // `find_stale_projection_ids` compares live rollouts. It misses a projection that covers more text than its
+            // rollout has, and a projection without a live rollout.
             let written = self.new_paths(&self.work.plan.writes);
             stale_ids.extend(find_unfitting_projections(&projections, written));
         }
@@ -417,7 +417,7 @@ impl DatabaseAdapter<'_, '_> {
         Ok(())
     }
 
-    /// Returns the paths of the new versions of files: those of the stage for files that the plan writes.
+    /// Returns the path of the new version of each file: staged if the plan writes the file, else live.
     fn new_paths(&self, names: &NameSet) -> impl Iterator<Item = PathBuf> {
         names.iter().map(|name| {
             let path = name.as_path();

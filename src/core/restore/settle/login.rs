@@ -98,8 +98,8 @@ pub fn preview_login(
         return Ok(Some(preview));
     }
 
-    // The snapshot is not downloaded. A restore to another folder takes its login whatever it is; for the home, the
-    // choice needs the login.
+    // The archive is in a snapshot that is not downloaded. A restore to another folder takes any login in it, but the
+    // choice for the home depends on the login.
     if !request.archive.path().is_file() {
         let outcome = AuthOutcome::Restored;
         let is_elsewhere = plan.target == RestoreTarget::Elsewhere;
@@ -123,7 +123,7 @@ pub fn preview_login(
         return Ok(Some(preview));
     }
 
-    // If the archive has a link at this path, the restore follows it once it is staged. This preview does not.
+    // If config.toml is a link in the archive, the restore follows the staged link. This preview does not.
     let is_config_file = |file: FileEntry| file.path.as_path() == Path::new(CONFIG_TOML);
     let has_config = request.archive.contents().files.iter().any(is_config_file);
     let config = if has_config && plan.writes.contains(Path::new(CONFIG_TOML)) {
@@ -202,7 +202,7 @@ fn stage_login_elsewhere(
 fn describe_copied_login(archived: &SecretBytes, auth_path: &Path) -> Option<String> {
     let snapshot = AuthSnapshot::parse(archived.expose().to_vec()).ok()?;
     let login = snapshot.login?;
-    // Codex 0.169 and 0.171 revoke the login in a home before `codex login` signs in there, and with it the original.
+    // Before `codex login` signs in to a home, Codex 0.169 and 0.171 revoke the login there, and so the original.
     let quoted_path = shell::quote_if_needed(&auth_path.to_string_lossy());
     login.identity.kind.is_renewable().then(|| {
         format!(
@@ -232,14 +232,14 @@ fn choose_login(
     let (profile, trashed_login) = if let Some(profile) = profiles.find(&login.identity)? {
         (Some(profile), None)
     } else {
-        // Records about an account outlive its profile, and the trash has the login.
+        // The profile may be removed: its records stay, and its login is in the trash.
         let removed = profiles.find_removed(&login.identity);
         let recalled = profiles.recall_removed_profile(login.identity.email.as_str(), &login);
         (recalled, removed.and_then(|removed| removed.usable_login))
     };
     let profile = profile.as_ref();
     let profile_auth = profile.and_then(Profile::snapshot);
-    let profile_auth = profile_auth.or(trashed_login.as_ref());
+    let saved_auth = profile_auth.or(trashed_login.as_ref());
 
     let is_of_account = |auth: &&AuthSnapshot| is_login_of(auth, &login.identity);
     let fingerprint = archive_auth.fingerprint();
@@ -248,7 +248,7 @@ fn choose_login(
         &LoginCandidates {
             live: live.snapshot().filter(is_of_account),
             archive: &archive_auth,
-            profile: profile_auth.filter(is_of_account),
+            profile: saved_auth.filter(is_of_account),
             newest_seen: profile.map(Profile::newest).unwrap_or_default(),
             is_spent: profile.is_some_and(|p| p.file.superseded.contains(&fingerprint)),
         },
@@ -266,7 +266,7 @@ fn choose_login(
     note_consequences(decision, profile, &login, notes);
     let chosen_auth = match decision.choice {
         LoginChoice::KeepLive => None,
-        LoginChoice::Profile => profile_auth.cloned(),
+        LoginChoice::Profile => saved_auth.cloned(),
         LoginChoice::Archive => Some(archive_auth),
     };
     Ok(Some((decision, chosen_auth)))
@@ -287,7 +287,7 @@ fn note_consequences(
         );
     }
 
-    // The records know no login as new as this one, so another machine may use it.
+    // The login is newer than every recorded one, so another machine may be using it.
     let newest_seen = profile.map(Profile::newest).unwrap_or_default();
     if decision.choice == LoginChoice::Archive
         && archived.identity.kind.is_renewable()
@@ -301,7 +301,7 @@ fn note_consequences(
         ));
     }
 
-    // Of two equal logins, the profile's is chosen too.
+    // The profile's login is also chosen if both are equal. That outcome is `Restored` and needs no note.
     if decision.choice == LoginChoice::Profile && decision.outcome == AuthOutcome::KeptNewer {
         let profile = if profile.is_some_and(|profile| profile.auth.login().is_some()) {
             "the profile"
@@ -314,8 +314,8 @@ fn note_consequences(
     }
 }
 
-/// Returns the login in the archive, if Codex would read it. Otherwise returns `None` and adds the reason to `notes`,
-/// except for an archive without auth.json or with a signed-out one.
+/// Returns the login in the archive, if Codex would read it. Otherwise returns `None` and adds the reason to `notes`. A
+/// missing or signed-out auth.json gets no note.
 fn parse_archived_login(
     archived: &SecretBytes,
     store: CredentialStore,
@@ -343,7 +343,7 @@ fn parse_archived_login(
 }
 
 /// Returns a clause about the home or the machine that owns the account's login now; `None` if this home may use the
-/// login. `profile` is that of the account.
+/// login. `profile` is the profile of the account.
 fn describe_other_owner(
     request: &RestoreRequest<'_>,
     profile: Option<&Profile>,
@@ -379,7 +379,7 @@ fn describe_other_owner(
 /// account of `login`. No profile records this if the user saved none.
 fn signed_in_source_home<'a>(request: &RestoreRequest<'a>, login: &Login) -> Option<&'a Path> {
     let metadata = request.archive.metadata();
-    // A home of another machine at the path of this home is no other home of this machine.
+    // The archive was made of this home, or of a home with the same path on another machine.
     if metadata.is_of_path(&request.folder) || !login.identity.kind.is_renewable() {
         return None;
     }

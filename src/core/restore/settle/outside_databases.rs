@@ -83,7 +83,7 @@ pub(crate) fn move_databases(work: &mut Workspace<'_>) -> Result<OutsideDatabase
     let databases = stage.database_files(plan).into_iter();
     let databases: Vec<_> = databases
         .filter(|(_, path)| database::may_be_sqlite(path))
-        // Codex used the databases outside of the archived home, and not those in it.
+        // If Codex used databases outside of the archived home, it did not use those in it.
         .filter(|(name, _)| !were_outside || name.is_manager_name())
         .collect();
     if databases.is_empty() {
@@ -91,7 +91,7 @@ pub(crate) fn move_databases(work: &mut Workspace<'_>) -> Result<OutsideDatabase
     }
 
     check_home_uses_folder(&folder, &stage.home().live, request)?;
-    // The restore would replace the rows of the other home too.
+    // In a shared folder, the restore would replace the rows of the other home as well.
     if is_shared_folder(&folder, &stage.home().live, transaction.folder())? {
         return Err(RestoreError::SharedDatabases(folder));
     }
@@ -157,7 +157,7 @@ fn check_home_uses_folder(
 }
 
 /// Fails if `folder` is on another disk than `staging` and that disk has too little space for these databases. This
-/// check is late because the folder may be named only by the restored settings.
+/// check is late because only the restored settings may name the folder.
 fn check_space(
     folder: &Path,
     staging: &Path,
@@ -201,7 +201,7 @@ fn is_shared_folder(folder: &Path, home: &Path, scratch: &Path) -> Result<bool, 
         let snapshot = database::write_snapshot(&path, &copy);
         let is_foreign = match snapshot {
             Ok(()) => has_foreign_rows(&staged::read_rollout_paths(&copy)?, home),
-            // Of a damaged database, the rows that can be read decide.
+            // In a damaged database, the readable rows decide.
             Err(DatabaseError::Damaged { .. }) => {
                 staged::read_rollout_paths(&path).is_ok_and(|rows| has_foreign_rows(&rows, home))
             }

@@ -56,7 +56,7 @@ pub(crate) fn make_backup(
     let (metadata, label) = safety.build_metadata(&scope)?;
     let mut captured = safety.capture(&scope, metadata, &backups, progress)?;
 
-    // A copy in the home replaces the backup of a damaged database. Any other gap ends the restore.
+    // A damaged database is copied within the home instead. Any other unsaved file ends the restore.
     let unsaved = std::mem::take(&mut captured.skipped);
     let damaged = safety.check_unsaved(unsaved, &captured.unreadable)?;
     for relative in &damaged {
@@ -119,7 +119,7 @@ impl SafetyBackup<'_> {
         scope.exclude_manager_home(self.request.manager_home);
         scope.undo_removes = self.plan.added.to_sorted_names();
 
-        // Such a restore does not replace the whole home, so the backup holds only what it changes, of any kind.
+        // If the whole home is not replaced, the backup has only the files that the restore changes, of every kind.
         if self.plan.partial || self.plan.merge || archive.contents().partial {
             scope.mode = BackupMode::Full;
             let mut only = self.plan.replaced_and_removed();
@@ -168,8 +168,8 @@ impl SafetyBackup<'_> {
             compression: Compression::Fast,
         };
 
-        // The archive that is restored often holds most of the files that it replaces. For a partial restore, the other
-        // part of the archive was not read and may be damaged.
+        // The restored archive often has most of the live files, so the backup reuses its content. A partial restore
+        // has not read the whole archive, and the unread part may be damaged.
         let equal_rollouts = self.stage.equal_rollouts.clone();
         let source = PreviousArchive::open(self.request.archive, reuse, equal_rollouts);
 

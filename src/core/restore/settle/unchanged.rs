@@ -85,8 +85,8 @@ pub(crate) fn list_changed_top_names(plan: &RestorePlan, stage: &Stage) -> BTree
 
 /// Returns true if the home is on an overlay file system and its folder cannot be renamed.
 ///
-/// Tries to rename the home over a folder that is not empty. This always fails, but for a folder of a lower layer with
-/// EXDEV instead of ENOTEMPTY.
+/// Tries to rename the home over a folder that is not empty. The rename always fails: with EXDEV if the home is in a
+/// lower layer, else with ENOTEMPTY.
 fn cannot_rename_home(root: &StageRoot) -> Result<bool, IoError> {
     if !file_id::is_overlay(&root.live) {
         return Ok(false);

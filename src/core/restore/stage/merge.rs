@@ -35,7 +35,7 @@ impl MergeResult {
     }
 }
 
-/// Removes each staged rollout whose live version is equal or longer from the stage and from the plan. Appends the
+/// Removes a staged rollout from the stage and the plan if its live version is equal or longer. Appends the
 /// missing live lines to staged line-based files. Does nothing unless the plan is a merge into the home.
 ///
 /// # Errors
@@ -102,8 +102,8 @@ pub(crate) fn merge_conversations(
     Ok(merged)
 }
 
-/// Compares the text of two versions of a rollout. A live version that Codex made of the staged one by rewriting it
-/// counts as its extension.
+/// Compares the text of two versions of a rollout. A live version that Codex made by rewriting the staged one counts as
+/// its extension.
 fn compare_versions(live: &Path, staged: &Path) -> io::Result<Relation> {
     let relation = rollout::compare(live, staged)?;
     if relation == Relation::Diverged
