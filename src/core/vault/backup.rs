@@ -78,7 +78,7 @@ pub fn backup(
     let mut superseded: Vec<String> = Vec::new();
     let result = backup_until_unchanged(restic, tree, origin, &mut superseded, progress);
 
-    // Before the result is returned: a failed backup leaves snapshots too.
+    // Also after an error, because a failed backup leaves snapshots.
     if restic.forget(superseded.iter().map(String::as_str)).is_ok() {
         superseded.clear();
     }

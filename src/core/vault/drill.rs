@@ -57,7 +57,7 @@ pub fn run_drill(
 
     let tmp_folder = staging_parent(options.manager_home);
     let verified = verify::verify(archive_file.path(), &tmp_folder, &Silent)?;
-    // A read error of the new archive is one of the local disk, and proves nothing about the snapshot.
+    // If the new archive cannot be read, the local disk is at fault, and the snapshot may be sound.
     if let Some(e) = verified.unread {
         return Err(e.into());
     }

@@ -1,7 +1,7 @@
 //! The conversations that other machines have and this one does not: the newest snapshot of each machine, as a small
 //! Codex home in the manager home.
 //!
-//! `sync/machines/<replica>/home` has rollouts and the list of names; `machine.json` names the snapshot that they are
+//! `sync/machines/<replica>/home` has rollouts and the session index; `machine.json` names the snapshot that they are
 //! from. A conversation that this machine has with the same times is not fetched. The folder is a cache: files that are
 //! missing in it are fetched again.
 
@@ -83,9 +83,9 @@ pub struct LocalHomes<'a> {
     pub replica: Option<&'a str>,
 }
 
-/// Fetches the conversations in the newest snapshots of the other machines that this machine does not have, and removes
-/// fetched conversations that are no longer needed. Returns the machines that could not be read, each with the reason.
-/// Conversations that were fetched before from such a machine stay.
+/// Fetches the conversations that this machine lacks from the newest snapshots of the other machines, and removes
+/// fetched conversations that are no longer needed. Returns the machines that could not be read, each with the reason,
+/// and keeps the conversations that were fetched from them before.
 ///
 /// # Errors
 /// The list of snapshots cannot be read, or the user interrupts.
@@ -97,7 +97,7 @@ pub fn refresh(
     let snapshots = store.list()?;
     let newest = newest_by_replica(&snapshots);
 
-    // A machine without a snapshot needs no folder, nor does this replica.
+    // Only another replica with a snapshot needs a folder.
     let root = machines_folder(homes.manager_home);
     for folder in tree::list_folders(&root)? {
         let name = folder.file_name().unwrap_or_default().to_string_lossy();
@@ -115,14 +115,14 @@ pub fn refresh(
         }
 
         let folder = root.join(replica);
-        let refresh_of_machine = MachineRefresh {
+        let machine_refresh = MachineRefresh {
             store,
             homes,
             folder: &folder,
             progress,
         };
 
-        match refresh_of_machine.refresh_folder(snapshot, &mut local_times) {
+        match machine_refresh.refresh_folder(snapshot, &mut local_times) {
             Err(VaultError::Interrupted) => return Err(VaultError::Interrupted),
             Err(e) => failures.push((snapshot.published.machine.clone(), e)),
             Ok(()) => {}
@@ -160,7 +160,8 @@ impl MachineRefresh<'_> {
         snapshot: &ReplicaSnapshot,
         local_times: &mut Option<RolloutTimes>,
     ) -> Result<(), VaultError> {
-        // The usual case, which needs no lock. Another process may have refreshed the folder before the lock is held.
+        // Usually the folder is current, which needs no lock. Checked again under the lock, because another process may
+        // refresh the folder before the lock is held.
         if self.read_record().snapshot == snapshot.published.id {
             return Ok(());
         }
@@ -201,7 +202,7 @@ impl MachineRefresh<'_> {
         document.and_then(DocumentState::good).unwrap_or_default()
     }
 
-    /// Returns the rollouts of a snapshot and the list of names.
+    /// Returns the rollouts and the session index of a snapshot.
     fn read_manifest(&self, snapshot: &ReplicaSnapshot) -> Result<ManifestFiles, VaultError> {
         let manifest = self.store.read_manifest(&snapshot.published)?;
         let files = manifest.files().filter(|(path, _)| {
@@ -248,7 +249,7 @@ impl MachineRefresh<'_> {
         for (path, entry) in missing {
             let target = self.folder.join(HOME).join(path);
             atomic::create_unsynced_below(self.folder, atomic::parent_of(&target))?;
-            // The outer error is one of this disk, the inner one a difference from the manifest.
+            // The outer error is an I/O error of this disk, the inner error a difference from the manifest.
             place_fetched(&fetched_folder.join(HOME).join(path), &target, path, entry)?
                 .map_err(|detail| VaultError::damaged_snapshot(&snapshot.published.id, detail))?;
             self.progress.add_bytes(entry.size);
@@ -288,8 +289,8 @@ fn to_conversation_key(path: &Path) -> String {
     id.unwrap_or_else(|| path.to_string_lossy().into_owned())
 }
 
-/// Selects the list of names, and the files of the conversations that this machine does not have or has with other
-/// mtimes. Equal mtimes show the same rollouts, because sync and compression keep mtimes.
+/// Selects the session index, and the rollouts of conversations that this machine lacks or has with other mtimes. Equal
+/// mtimes show the same rollouts, because sync and compression keep mtimes.
 fn select_wanted_files(manifest: &ManifestFiles, local_times: &RolloutTimes) -> ManifestFiles {
     let mut remote_times = RolloutTimes::new();
     for (path, entry) in manifest {

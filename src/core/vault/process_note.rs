@@ -137,7 +137,7 @@ fn is_of_dead_process(vault_folder: &Path, pid: u32, locked_at: DateTime<Utc>) -
         let age = locked_at - started;
         let is_maker = match name.trim_start_matches(BACKUP_PREFIX).split_once('-') {
             Some((_, recorded_pid)) => recorded_pid.parse() == Ok(pid) && age > -START_TOLERANCE,
-            // This program was killed before it had the process id.
+            // The note has no process id, because this program was killed before it knew the id.
             None => age.abs() < START_TOLERANCE,
         };
         is_maker && is_free(&path)
@@ -156,8 +156,8 @@ pub(super) struct RepositoryLock {
 }
 
 impl RepositoryLock {
-    /// Returns true if `restic unlock` may run although the lock exists: if restic keeps the lock, because it is of
-    /// another host, or if restic may remove it, because it is stale or belongs to a dead process in the notes.
+    /// Returns true if `restic unlock` may run although the lock exists: restic keeps a lock of another host, and may
+    /// remove a lock that is stale or belongs to a dead process in the notes.
     pub(super) fn allows_unlock(&self, vault_folder: &Path) -> bool {
         !may_be_of_this_host(self)
             || Clock::System.now() - self.time > STALE_AGE

@@ -102,7 +102,7 @@ impl ReplicaStore {
         let parsed = self.restic.stream(&args.collect::<Vec<_>>(), |stream| {
             let mut limited = stream.take(MAX_MANIFEST_BYTES + 1);
             let result = SnapshotManifest::parse(&mut limited, &snapshot.machine);
-            // Reads the rest, because restic would otherwise fail with an error that hides this one.
+            // Without a reader of the rest, restic would fail, and its error would hide the one in `result`.
             let _ = io::copy(&mut limited, &mut io::sink());
 
             // The limit is one byte more than a manifest may have.
@@ -131,9 +131,9 @@ impl ReplicaStore {
         restored_files::restore_files(&self.restic, id, HOME, all_paths, wanted_paths, folder)
     }
 
-    /// Makes a snapshot of `tree`, which has [`MANIFEST`] and [`HOME`], and returns its id in the length that restic
-    /// prints. `parent` is the previous snapshot of this replica: restic does not read files with the same size, mtime
-    /// and inode again. The lock excludes the restic of a killed run, which may still read the tree.
+    /// Makes a snapshot of `tree`, which has [`MANIFEST`] and [`HOME`]. Returns the id that restic prints, which is
+    /// short before restic 0.17. restic reads only files whose size, mtime or inode differs from `parent`, the previous
+    /// snapshot of this replica. `_lock` ensures that no restic of a killed run still reads `tree`.
     ///
     /// # Errors
     /// restic fails. No snapshot is made then.
@@ -155,7 +155,7 @@ impl ReplicaStore {
     /// Frees the space of removed snapshots (`restic prune`).
     ///
     /// # Errors
-    /// restic fails. Its repository stays usable.
+    /// restic fails. The repository stays usable.
     pub fn prune(&self) -> Result<(), VaultError> {
         self.restic.run(&["prune"]).map(drop)
     }
@@ -175,8 +175,8 @@ impl ReplicaStore {
     }
 }
 
-/// Returns the newest snapshot of each replica, by the id of the replica. The newest snapshot has the highest number;
-/// of several with this number it is the latest.
+/// Returns the newest snapshot of each replica, by the id of the replica. The newest snapshot has the highest number,
+/// and the latest time among equal numbers.
 pub fn newest_by_replica(snapshots: &[ReplicaSnapshot]) -> BTreeMap<&str, &ReplicaSnapshot> {
     let mut newest: BTreeMap<&str, &ReplicaSnapshot> = BTreeMap::new();
     for snapshot in snapshots {
@@ -201,7 +201,7 @@ pub fn ids_of_all_but_newest<'a>(
 ) -> Vec<&'a str> {
     let is_of_replica = |snapshot: &&ReplicaSnapshot| snapshot.published.replica == replica;
     let mut oldest: Vec<_> = snapshots.iter().filter(is_of_replica).collect();
-    let published: Vec<_> = oldest.iter().map(|one| one.published.clone()).collect();
+    let published: Vec<_> = oldest.iter().map(|s| s.published.clone()).collect();
     if keep > 0 && find_heads(&published).len() > 1 {
         return Vec::new();
     }

@@ -109,7 +109,7 @@ impl Restic {
         let read = (&mut child).take(MAX_ANSWER).read_to_string(&mut output);
         let end = child.finish();
 
-        // If a signal ended the program, its output does not show that it is another program.
+        // A restic that a signal ended may have printed nothing, and must not count as another program.
         let is_killed = end.status.is_some_and(|status| status.code().is_none());
         if end.stop.is_some() || is_killed {
             return Err(self.end_error(&end));

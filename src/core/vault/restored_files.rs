@@ -42,7 +42,7 @@ pub(super) fn restore_files<'a>(
             bytes <= MAX_PATTERN_BYTES
         };
 
-        // A pattern that is too long alone is tried too.
+        // At least one pattern, even if it alone is too long.
         let count = remaining.iter().take_while(fits).count().max(1);
         let (batch, others) = remaining.split_at(count);
 
@@ -56,21 +56,21 @@ pub(super) fn restore_files<'a>(
     Ok(tree::make_private(folder)?)
 }
 
-/// Returns the smallest set of paths with exactly the files `wanted_paths` of `all_paths` at or below them; `""` stands
-/// for all files.
+/// Returns the smallest set of paths that covers all `wanted_paths` and no other file of `all_paths`. A folder covers
+/// every file below it; `""` covers all files.
 fn find_cover<'a>(
     all_paths: impl IntoIterator<Item = &'a str>,
     wanted_paths: &BTreeSet<&'a str>,
 ) -> BTreeSet<&'a str> {
-    // The number of other files in each folder.
-    let mut other_counts: HashMap<&str, usize> = HashMap::new();
+    let mut unwanted_counts: HashMap<&str, usize> = HashMap::new();
     for path in all_paths {
         for folder in folders_above(path) {
-            *other_counts.entry(folder).or_default() += usize::from(!wanted_paths.contains(path));
+            let count = unwanted_counts.entry(folder).or_default();
+            *count += usize::from(!wanted_paths.contains(path));
         }
     }
 
-    let has_only_wanted = |folder: &&str| other_counts.get(folder) == Some(&0);
+    let has_only_wanted = |folder: &&str| unwanted_counts.get(folder) == Some(&0);
     let top_of = |path: &&'a str| folders_above(path).find(has_only_wanted).unwrap_or(path);
     wanted_paths.iter().map(top_of).collect()
 }

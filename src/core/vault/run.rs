@@ -190,7 +190,7 @@ impl Restic {
             let (mut child, note) = self.start_with_note(&mut self.repository_command(args))?;
             let result = read(&mut child);
 
-            // If `read` ended before the end of the stream, restic fails because of that.
+            // If `read` stops before the end of the stream, restic fails for that reason, and its error is ignored.
             let was_read_to_end = result.is_ok() || matches!(child.read(&mut [0; 8192]), Ok(0));
 
             let end = child.finish();
@@ -205,7 +205,7 @@ impl Restic {
     }
 
     /// Removes the locks of dead processes that this program started, and locks that were not refreshed
-    /// for half an hour. Removes none if another process with the host name of this machine may hold a lock.
+    /// for half an hour. Removes no lock if another process with the host name of this machine may hold one.
     fn remove_dead_locks(&self) -> Result<(), VaultError> {
         let lock_ids = self.run_once(&["list", "locks", "--no-lock", "--quiet"], |_| {})?;
         for id in String::from_utf8_lossy(&lock_ids).split_whitespace() {

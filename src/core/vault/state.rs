@@ -56,7 +56,7 @@ pub fn ensure_machine_id(manager_home: &Path) -> Result<String, DocumentError> {
         return Ok(id);
     }
     create_vault_folder(manager_home)?;
-    // Another process may have stored an id since; then that one counts.
+    // If another process has stored an id in the meantime, that id counts.
     let mut id = random_id();
     update(manager_home, |state| {
         id.clone_from(state.machine.get_or_insert_with(|| id.clone()));
