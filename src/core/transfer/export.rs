@@ -149,7 +149,7 @@ pub fn plan(
 
 fn add_profiles(plan: &mut ExportPlan, options: &ExportOptions<'_>) -> Result<(), TransferError> {
     let mut profiles = Profiles::of(options.manager_home).list()?;
-    // Of two profiles of one account, the first is exported. So profiles whose login can move come first.
+    // Only the first profile of an account is exported, so profiles whose login can move come first.
     profiles.sort_by_key(|profile| handover::find_obstacle(profile, options.codex_home).is_some());
 
     let mut exported: Vec<&Profile> = Vec::new();
@@ -166,8 +166,8 @@ fn add_profiles(plan: &mut ExportPlan, options: &ExportOptions<'_>) -> Result<()
     Ok(())
 }
 
-/// Returns why an import would refuse an export that has this profile beside the profiles in `exported`; `None` if it
-/// would not. An import refuses the whole export, and by then the logins have moved into it.
+/// Returns the reason for which an import would refuse an export of `profile` together with `exported`. An import
+/// refuses the whole export, after the logins have moved into it.
 fn find_import_obstacle(profile: &Profile, exported: &[&Profile]) -> Option<String> {
     let entry_of =
         |name: &str| EntryName::from_path(&Path::new(PROFILES).join(name).join(PROFILE_JSON)).ok();
@@ -264,7 +264,7 @@ fn add_file(plan: &mut ExportPlan, home: &Path, name: &Path) -> Result<(), Trans
     }
 }
 
-/// Adds the sidecars that have no archive. If the export includes archives, adds the archives with their sidecars, too.
+/// Adds the sidecars without an archive. If the export includes archives, adds each archive with its sidecar.
 fn add_backups(
     plan: &mut ExportPlan,
     options: &ExportOptions<'_>,
@@ -340,7 +340,7 @@ fn add_sidecar(
 }
 
 /// Returns the entry of an archive in the manifest; `None` if the archive does not have the size and the digest in its
-/// record. That digest may be of another algorithm.
+/// record. The digest in the record may be a BLAKE3.
 fn measure_archive(
     path: &Path,
     record: &ArchiveRecord,

@@ -108,7 +108,7 @@ pub(crate) fn publish_export(
         since: now,
     };
 
-    // Each profile records the pending move before the rename, so that a kill at any point can be finished or undone.
+    // Each profile records the pending move before the rename, so that a killed move can be finished or undone.
     let recorded = profiles_before.iter().try_for_each(|profile| {
         let moving = to_moving_record(profile, &pending_move, export_id);
         profiles.write_record(&profile.name, &moving)
@@ -195,7 +195,7 @@ fn load_unchanged_profiles(
 ) -> Result<Vec<Profile>, TransferError> {
     let load_profile = |login: &MovedLogin| {
         let profile = profiles.find_by_name(&login.profile)?;
-        // If the login was renewed since, the refresh token in the export is used up.
+        // If the login was renewed after it was written to the export, the refresh token there is used up.
         let is_unchanged = profile.snapshot().is_some_and(|s| s.bytes == login.bytes);
         if !is_unchanged || find_obstacle(&profile, codex_home).is_some() {
             return Err(TransferError::Changed(login.profile.clone()));

@@ -78,7 +78,7 @@ pub fn plan(package: &Package, options: &ImportOptions<'_>) -> Result<ImportPlan
     let launches = file_open::read_if_exists(&home.join(LAUNCHES))?.unwrap_or_default();
     let config = file_open::read_if_exists(&home.join(CONFIG))?;
 
-    // An exported span may only extend a local one, so the new spans are counted by adding them to a copy.
+    // An exported span may extend a local one and add none, so the new spans are counted in a merged copy.
     let mut new_spans = 0;
     for file in &package.observations {
         if let Some(identity) = &file.identity {
@@ -109,7 +109,7 @@ pub fn plan(package: &Package, options: &ImportOptions<'_>) -> Result<ImportPlan
     })
 }
 
-/// Decides under which name each archive is saved: its own, or with a number if another archive has that name.
+/// Decides the name for each archive: its own, or one with a number if another archive has its own name.
 fn plan_archives(package: &Package, backups: &Path) -> Result<Vec<ArchiveImport>, TransferError> {
     // In lower case, because some file systems do not distinguish the letter case.
     let mut planned_names: BTreeSet<String> = BTreeSet::new();
@@ -298,8 +298,8 @@ pub fn apply(
     Ok(report)
 }
 
-/// Locks the accounts whose logins will be imported. They are known by a plan that is made without locks. The plan that
-/// counts is made under the locks.
+/// Locks the accounts whose logins will be imported. Finds them by a plan without locks; the caller plans again under
+/// the locks.
 fn lock_accounts(
     package: &Package,
     options: &ImportOptions<'_>,

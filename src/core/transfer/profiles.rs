@@ -143,8 +143,7 @@ impl LocalAccount {
 
         let record = self.current_or_removed_record();
         let is_moved = record.is_some_and(|record| record.owner == LoginOwner::Moved);
-        // A profile that an import without logins created is `Moved` too, but its login left with no export of this
-        // machine.
+        // The `Moved` record of an import without logins has no `moved_with`: its login was never on this machine.
         let left_with = record.and_then(|record| record.moved_with.as_deref());
         let left_with_other_export = is_moved && left_with.is_some_and(|id| id != export_id);
         if !is_same {
@@ -187,7 +186,7 @@ impl LocalAccount {
         is_newest.then_some(removed.name)
     }
 
-    /// Decides the effect of an exported login that differs from the login in the local profile, or if there is none.
+    /// Decides the effect of an exported login that is not the login of the local profile.
     /// `left_with_other_export` is true if the local login left with another export.
     fn decide_between_logins(
         &self,
@@ -355,7 +354,7 @@ pub(super) fn import_profile(
         return Ok(LiveHomeUpdate::No);
     }
 
-    // The fingerprints come before the login, so that after a kill a replaced login does not count as the newest one.
+    // Recorded before the login is saved: after a kill in between, a replaced login must not count as the newest.
     profiles.merge_superseded(identity, &exported.file.superseded)?;
 
     if planned.created {
@@ -368,7 +367,7 @@ pub(super) fn import_profile(
             profiles.save_back(snapshot, login, OwnerLocation::AssertedProfile, now)?;
         }
 
-        // The first call had no profile to write to.
+        // The call above did nothing, because the profile did not exist yet.
         profiles.merge_superseded(identity, &exported.file.superseded)?;
     } else {
         let profile = local.profile.as_ref();
@@ -403,13 +402,14 @@ fn record_without_login(
         return Ok(());
     }
 
-    // The owner and the superseded logins are those of this machine, because the exporting machine keeps its own login.
+    // The owner and the superseded logins of the local record stay, because the exporting machine keeps its login.
     let local_record = local.current_or_removed_record().cloned();
     let local_record = local_record.unwrap_or(ProfileFile {
         owner: LoginOwner::Moved,
         ..ProfileFile::default()
     });
-    // An older login that turns up here is spent, except the live one: the user may have signed in on both machines.
+    // The exported freshness marks older local logins as spent. A live login may not be: the user may have signed in on
+    // both machines.
     let is_newer = exported.newest.is_newer_than(&local_record.newest) && local.live.is_none();
 
     let record = ProfileFile {

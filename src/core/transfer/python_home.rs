@@ -234,7 +234,7 @@ fn find_copy_name(
     backups: &Path,
 ) -> Result<(String, ArchiveOutcome), String> {
     let source_pair = archive_and_sidecar_paths(source, &record.path);
-    // The index in a pair: the archive, or the sidecar if the record has no archive.
+    // The file of a pair that is compared: the archive, or the sidecar if the record has no archive.
     let main_index = usize::from(record.archive.is_none());
 
     // The files are opened before the import, because a file that cannot be opened would abort it half-way. An archive
@@ -298,7 +298,7 @@ fn merge_accounts(file: &mut CooldownFile, home: &PythonHome, plan: &CopyPlan) {
         file.record_archived_account(&imported.identity, has_login);
 
         let entry = file.entry(&imported.identity);
-        // A profile or the live home may have a newer login than the one that has expired for the Python codex-manager.
+        // A profile or the live home may have a newer login than the one that the Python codex-manager saw expire.
         let has_newer_login = matches!(entry.login, LoginState::Ok | LoginState::Moved);
         if imported.login == LoginState::Expired && !has_newer_login {
             entry.login = LoginState::Expired;

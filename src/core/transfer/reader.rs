@@ -308,7 +308,7 @@ fn assign_logins(
             if login.identity.kind.is_renewable() {
                 return Err(profile_error("has the login of another account"));
             }
-            // Earlier versions exported an API key as the login of the account of the tokens beside it.
+            // Earlier versions exported an API key under the account of the tokens in the same auth.json.
             profile.file = ProfileFile {
                 identity: Some(login.identity.clone()),
                 ..ProfileFile::default()
