@@ -94,15 +94,14 @@ impl Profiles {
         })
     }
 
-    /// Returns the profile as it will be after the next lock on its account, without changing a file: a login in an
-    /// isolated home where no Codex runs is back in the profile. The content of the login stays that of the profile,
-    /// which may be older.
+    /// Returns the profile with the owner that the next lock on its account will record: if no Codex runs on the
+    /// isolated home with the login, the profile is the owner. Changes no file, and not the login in `profile`.
     pub(super) fn simulate_isolation_return(&self, mut profile: Profile) -> Profile {
-        let is_left_isolated_home = |home: &Path| {
+        let is_unused_isolated_home = |home: &Path| {
             is_beneath(home, &self.folder.join(ISOLATED)) && find_codex_using(home).is_empty()
         };
         let live_home = profile.file.live_home.as_deref();
-        if live_home.is_some_and(is_left_isolated_home) {
+        if live_home.is_some_and(is_unused_isolated_home) {
             profile.file.live_home = None;
             profile.file.owner = LoginOwner::Profile;
         }
@@ -115,10 +114,11 @@ impl Profiles {
     /// # Errors
     /// [`LeaseError::Isolated`].
     pub fn check_not_isolated(&self, name: &str) -> Result<(), LeaseError> {
-        // The name may be of a profile in the trash, which no launch uses. The removal reports any other error.
+        // Without a profile of this name, no launch uses it. The removal that follows reports other errors.
         let Ok(profile) = self.find_by_name(name) else {
             return Ok(());
         };
+        // A login in an isolated home without Codex does not prevent the removal: the next lock returns it.
         let profile = self.simulate_isolation_return(profile);
         let home = profile.file.live_home.as_deref();
         match home.and_then(|home| self.isolation_error(&profile.name, home)) {
@@ -144,7 +144,7 @@ impl Profiles {
         let profile = self.find(account)?;
         let profile = profile.ok_or_else(|| LeaseError::NoLogin(account.to_string()))?;
         match self.read_owner_login(&profile, codex_home) {
-            // The login may be in the isolated home, or on its way there, because of another launch.
+            // Another launch may have moved the login to the isolated home. The new launch joins it there.
             Ok(Some(_)) | Err(LeaseError::Isolated { .. }) => {}
             Ok(None) => return Err(LeaseError::NoLogin(profile.name)),
             Err(e) => return Err(e),
@@ -174,7 +174,7 @@ impl Profiles {
         let launch_lock =
             FileLock::acquire_shared(&self.isolated_folder(account).join(LAUNCH_LOCK))?;
 
-        // A login in the isolated home belongs to a running launch: `lock_accounts` has returned those of ended ones.
+        // A login in the isolated home is of a running launch: `lock_accounts` has returned that of an ended launch.
         let snapshot = match AuthFile::read(&home.join(AUTH_JSON))? {
             AuthFile::Missing => self.move_login_into(account, &home, codex_home, now)?,
             AuthFile::Present(snapshot) if is_login_of(&snapshot, account) => snapshot,
@@ -200,8 +200,7 @@ impl Profiles {
         check_login_storage(&self.folder)?;
         let no_login = || LeaseError::NoLogin(account.to_string());
         let profile = self.find(account)?.ok_or_else(no_login)?;
-        // Fails unless the profile has the owner's and newest copy of the login. The snapshot is read again, because
-        // `save_back` needs all of it, not only these bytes.
+        // Only checks that the profile owns the newest login: `save_back` needs the snapshot, not the returned bytes.
         self.read_owner_login(&profile, codex_home)?;
         let snapshot = profile.snapshot().ok_or_else(no_login)?.clone();
         let login = profile.login().ok_or_else(no_login)?.clone();
@@ -223,7 +222,7 @@ impl Profiles {
             return Ok(());
         }
 
-        // Looking for processes is not enough, because a launch takes the lock before its Codex starts.
+        // The lock is needed beside the search for processes, because a launch takes it before its Codex starts.
         let launch_lock = self.isolated_folder(account).join(LAUNCH_LOCK);
         let Some(_exclusive_lock) = FileLock::acquire_if_free(&launch_lock, Duration::ZERO)? else {
             return Ok(());
@@ -246,7 +245,7 @@ impl Profiles {
             }
         }
 
-        // The user may have signed in to another account there.
+        // If the user has signed in to another account there, the record of `account` still names this home.
         let home = home.canonical_or_self();
         self.mark_profile_as_owner(account, |file| {
             file.owner == LoginOwner::Live && file.live_home.as_ref() == Some(&home)

@@ -267,7 +267,7 @@ impl Profiles {
 
         // Recorded before Codex can renew the login.
         let record = ProfileFile {
-            // So that an older copy is recognized as old, even if a killed probe leaves no login in the scratch home.
+            // Recorded in case a killed probe leaves no login: an older copy must still be recognized as old.
             newest: profile.newest(),
             owner: LoginOwner::Probe,
             live_home: None,
@@ -300,13 +300,13 @@ impl Profiles {
             LoginToKeep::Login(snapshot, login) => {
                 self.save_back(snapshot, login, OwnerLocation::Profile, now)?;
             }
-            // The manager was killed before it wrote the login.
+            // There is nothing to move back, for example because the manager was killed before it wrote auth.json.
             LoginToKeep::Missing | LoginToKeep::Quarantined(_) => {
                 self.mark_profile_as_owner(account, |file| file.owner == LoginOwner::Probe)?;
             }
         }
 
-        // Last: while the scratch home exists, the next lock on the account repeats this.
+        // Removed last: after a kill before this line, the next lock on the account repeats the recovery.
         Ok(tree::remove(&home)?)
     }
 
@@ -343,7 +343,7 @@ impl Profiles {
             return Err(LeaseError::Moved(profile));
         }
 
-        // The auth.json of Codex homes comes before the record, which may be outdated after a kill.
+        // The homes are checked before `saved.file.owner`, which may be outdated after a kill.
         if let Some(home) = saved.find_live_home(codex_home) {
             if let Some(isolated) = self.isolation_error(&profile, &home) {
                 return Err(isolated);
@@ -359,7 +359,7 @@ impl Profiles {
             return Err(LeaseError::HomeUnreadable { profile, home });
         }
 
-        // A home whose Codex keeps logins in the keyring has none in auth.json, but may still own the login.
+        // If Codex keeps the login in the keyring, the home may own it although auth.json has no login.
         if let Some(home) = saved.file.live_home.clone()
             && saved.file.owner == LoginOwner::Live
             && !CodexConfig::read(&home).store.reads_auth_json()
@@ -418,7 +418,7 @@ fn wait_until_codex_ends(
 pub(super) fn account_key(account: &Identity) -> String {
     let mut hashed = account.join_ids();
     if hashed == "\n" {
-        // API keys and older logins have no ids.
+        // Both ids are empty, as for API keys and older logins.
         hashed = account.email.key();
     }
     hash::sha256(hashed.as_bytes())[..ACCOUNT_KEY_CHARS].to_owned()

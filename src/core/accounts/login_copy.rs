@@ -8,9 +8,8 @@ use chrono::{DateTime, Utc};
 use std::path::{Path, PathBuf};
 
 impl Profiles {
-    /// Returns the other Codex home that owns the login in `home`, as far as the profiles can be read. The login is a
-    /// copy, or it is older and Codex would renew it at `now`: the original may have been renewed since the copy was
-    /// made.
+    /// Returns the other Codex home that owns the login in `home`, if that login is only a copy. An older login counts
+    /// as a copy if Codex would renew it at `now`. Returns `None` if the profiles cannot be read.
     pub fn find_owner_of_copy(
         &self,
         auth: &AuthFile,
@@ -27,14 +26,14 @@ impl Profiles {
     }
 }
 
-/// Returns the recorded Codex home and its login of this account, unless that home is `home`, also under another name.
+/// Returns the recorded Codex home and its login of this account. Returns `None` if its auth.json is that of `home`.
 fn read_other_live_login<'p>(
     profile: &'p Profile,
     home: &Path,
 ) -> Option<(&'p Path, AuthSnapshot)> {
     let owner_home = profile.other_live_home(Some(home))?;
-    let file = |home: &Path| file_id::read_device_and_inode(&home.join(AUTH_JSON));
-    if file(home) == file(owner_home) {
+    let auth_file_id = |home: &Path| file_id::read_device_and_inode(&home.join(AUTH_JSON));
+    if auth_file_id(home) == auth_file_id(owner_home) {
         return None;
     }
     let AuthFile::Present(original) = AuthFile::read(&owner_home.join(AUTH_JSON)).ok()? else {

@@ -148,7 +148,7 @@ impl LoginHome {
             }
         };
 
-        // Only after the save: until then this is the only copy of the login.
+        // Removed after the save, because this folder has the only copy of the login before.
         tree::remove(&self.folder)?;
         Ok(content)
     }
@@ -178,7 +178,7 @@ pub fn recover_login_homes(
     let mut recovered = Vec::new();
 
     for folder in staging::find_stale(&parent, LOGIN_HOME_PREFIX) {
-        // `staging::create_locked` creates the folder and its lock in two calls, under this lock.
+        // Another process may be between the two calls that create a login home and its lock. It holds this lock then.
         let _no_creation = FileLock::acquire(&parent.join(".lock"))?;
         let Ok(lock) = FileLock::try_acquire(&folder.join(".lock")) else {
             continue;
@@ -245,7 +245,7 @@ pub(crate) fn save_new_login(
             Err(
                 ProfileError::Taken { account, .. } | ProfileError::EmailOfAnother { account, .. },
             ) => name_problem = Some(format!("is the profile of {account}")),
-            // Something else has the path, or the name is invalid. The login is saved nevertheless.
+            // Another file or folder has the path, or the name is invalid. The login is saved below.
             Err(ProfileError::NotAProfile(_) | ProfileError::BadName { .. }) => {
                 name_problem = Some("cannot be the name of a profile".into());
             }
@@ -257,7 +257,7 @@ pub(crate) fn save_new_login(
     let owner = live_home
         .as_deref()
         .map_or(OwnerLocation::Profile, OwnerLocation::Live);
-    // Into the profile of the account; a new one is named after the email.
+    // `save_back` finds the profile of the account, or creates one with the email as its name.
     let saved = profiles.save_back(snapshot, login, owner, now)?;
     Ok((saved, name_problem))
 }
@@ -278,7 +278,7 @@ pub(crate) fn renew_live_login(
         })
     };
 
-    // The age is checked before the lock too, so that a home with nothing to replace is not locked.
+    // Checked before the lock and again under it, so that a home with nothing to replace is not locked.
     if !CodexConfig::read(home).store.reads_auth_json()
         || !AuthFile::read(&path).is_ok_and(|live| is_older(&live))
     {
@@ -298,7 +298,7 @@ pub(crate) fn renew_live_login(
     }
 
     if let (Some(old), Some(old_login)) = (live.snapshot(), live.login()) {
-        // Codex may have renewed the old login since the last save, so that there is no other copy.
+        // If Codex has renewed the old login after the last save, this is the only copy.
         profiles.save_back(old, old_login, OwnerLocation::Live(home), now)?;
     }
 

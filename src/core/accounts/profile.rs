@@ -232,8 +232,8 @@ impl Profile {
         })
     }
 
-    /// Returns the Codex homes in which this account is signed in, with the age of the login: `home`, and the one
-    /// recorded in `profile.json`.
+    /// Returns those of `home` and the recorded Codex home in which this account is signed in, each with the freshness
+    /// of its login.
     fn live_logins<'a>(&'a self, home: &'a Path) -> impl Iterator<Item = (&'a Path, Freshness)> {
         let homes = [Some(home), self.file.live_home.as_deref()];
         homes.into_iter().flatten().filter_map(|home| {
@@ -243,7 +243,7 @@ impl Profile {
         })
     }
 
-    /// Returns true if the owner copy is recorded in the Codex home `home`.
+    /// Returns true if `profile.json` names `home` as the Codex home with the owner copy.
     pub(crate) fn is_recorded_in(&self, home: &Path) -> bool {
         let recorded_home = self.file.live_home.as_deref();
         self.file.owner == LoginOwner::Live && recorded_home == Some(&*home.canonical_or_self())
@@ -276,14 +276,14 @@ impl Profile {
         has_other_home && !(owner.is_asserted() && self.unreadable_home().is_some())
     }
 
-    /// Returns true if the login in the recorded Codex home is older than `saved`, and has another refresh token. If that
-    /// home has no login, returns true if the profile does not have `saved` yet.
+    /// Returns true if the login in the recorded Codex home is older than `saved`, and has another refresh token. If
+    /// that home has no login, returns true if the profile does not have `saved` yet.
     pub(super) fn is_live_login_older(&self, saved: &AuthSnapshot, is_in_profile: bool) -> bool {
         let recorded_home = self.file.live_home.as_deref();
         let live_auth = recorded_home.and_then(|home| AuthFile::read(&home.join(AUTH_JSON)).ok());
         let live = live_auth.as_ref().and_then(AuthFile::snapshot);
         match live.filter(|live| live.login.is_some()) {
-            // Two homes with one refresh token end each other's login, whichever access token is newer.
+            // With one refresh token in two homes, a renewal in one signs the other out, whatever the times.
             Some(live) => {
                 saved.freshness().is_newer_than(&live.freshness())
                     && saved.fingerprint() != live.fingerprint()
@@ -411,7 +411,7 @@ impl Profiles {
         Ok(())
     }
 
-    /// Records that no account but `live_account` is live in `home`.
+    /// Ends every record that says that another account than `live_account` is live in `home`.
     pub(super) fn end_other_live_records(
         &self,
         home: &Path,
@@ -482,7 +482,7 @@ impl Profiles {
     pub(crate) fn read(&self, name: String) -> Result<Profile, ProfileError> {
         let folder = self.folder.join(&name);
         let file = match document::read::<ProfileFile>(&folder.join(PROFILE_JSON)) {
-            // Such a profile must not keep the user from using the others.
+            // A profile of a newer version must not keep the user from using the other profiles.
             Err(e @ DocumentError::Newer { .. }) => {
                 return Ok(build_newer_profile(name, &folder, &e));
             }
@@ -531,16 +531,16 @@ pub(crate) fn find_own_profile<'a>(
 ) -> Result<Option<&'a Profile>, ProfileError> {
     let matching: Vec<_> = profiles.iter().filter(|p| p.is_of(account)).collect();
 
-    // The profile with exactly these ids wins over those that only may be of the same account.
+    // A profile with exactly these ids wins over profiles that match by fewer ids.
     let ids_of = |identity: &Identity| (identity.account_id.clone(), identity.user_id.clone());
     let has_same_ids = |p: &&&Profile| p.identity().is_some_and(|id| ids_of(id) == ids_of(account));
     if let Some(profile) = matching.iter().find(has_same_ids) {
         return Ok(Some(profile));
     }
 
-    // An email with few ids can match several workspaces. Two profiles of the same account are no contradiction.
+    // If ids are missing, the email can match profiles of several workspaces. Several profiles of one account are fine.
     let mut matching_accounts = matching.iter().filter_map(|p| p.identity());
-    if matching_accounts.any(|one| matching.iter().any(|other| !other.is_of(one))) {
+    if matching_accounts.any(|found| matching.iter().any(|p| !p.is_of(found))) {
         return Err(ProfileError::Ambiguous {
             account: account.to_string(),
             names: matching.iter().map(|p| p.name.clone()).collect(),
@@ -591,7 +591,7 @@ fn build_newer_profile(name: String, folder: &Path, version_error: &DocumentErro
 /// Writes `profile.json`. Renames a damaged `profile.json` first, so that it is kept.
 pub(super) fn write_profile_json(folder: &Path, file: &ProfileFile) -> Result<(), ProfileError> {
     let path = folder.join(PROFILE_JSON);
-    // The damaged file may name the home that has the login, which the user may still be able to read in the file.
+    // The user may still be able to read in the damaged file which home has the login.
     if let DocumentState::Damaged(_) = document::read::<ProfileFile>(&path)? {
         document::move_aside(&path)?;
     }

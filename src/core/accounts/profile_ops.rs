@@ -91,7 +91,7 @@ pub fn derive_default_name(
         return Ok(profile.name.clone());
     }
 
-    // After an `x`, because `encode_label` also encodes a dot or a hyphen at the beginning.
+    // Each character follows an `x`, because `encode_label` encodes a dot or a hyphen at the beginning.
     let is_allowed = |c: &char| encode_label(&format!("x{c}")).ends_with(*c);
     let allowed_chars = identity.email.as_str().chars().filter(is_allowed);
     let email: String = allowed_chars
@@ -118,8 +118,7 @@ pub fn derive_default_name(
 /// An account has one profile, so a profile of the account with another name is renamed.
 ///
 /// # Errors
-/// The name is invalid or taken by another account, or the login was moved to another machine and this is an ordinary
-/// `copy`.
+/// The name is invalid or taken by another account, or `copy` is ordinary and the login was moved to another machine.
 pub fn plan_save(
     profiles: &[Profile],
     name: &str,
@@ -162,12 +161,12 @@ pub(crate) fn check_not_anothers_email(
     name: &str,
     account: &Identity,
 ) -> Result<(), ProfileError> {
-    let is_named = |identity: &&Identity| identity.email.key() == name.to_lowercase();
+    let has_email = |identity: &&Identity| identity.email.key() == name.to_lowercase();
     let mut identities = profiles.iter().filter_map(Profile::identity);
-    match identities.find(is_named) {
-        Some(named_account) if !is_named(&account) => Err(ProfileError::EmailOfAnother {
+    match identities.find(has_email) {
+        Some(other_account) if !has_email(&account) => Err(ProfileError::EmailOfAnother {
             name: name.to_owned(),
-            account: named_account.to_string(),
+            account: other_account.to_string(),
         }),
         _ => Ok(()),
     }
@@ -202,7 +201,7 @@ fn choose_history_login<'a>(
     if let Some(name_start) = name_start {
         return newest_files_first.find(|old| old.name.starts_with(name_start));
     }
-    // By the age of the login: the newest file may have the oldest login.
+    // The newest file may have the oldest login. `max_by` returns the last of equal logins, so newest files come last.
     let freshness_of =
         |old: &HistoryLogin| old.auth.login().map(|l| l.freshness).unwrap_or_default();
     newest_files_first
@@ -251,10 +250,10 @@ impl Profiles {
             ..profile
         });
 
-        // A removed profile leaves its record to the new one, such as the spent logins of the account.
+        // A new profile takes over the record of a removed one, for example the spent logins of the account.
         let old_profile = existing.or_else(|| self.recall_removed_profile(name, login));
 
-        // If the account is live in a Codex home, that home owns the login, also if the saved login is from a file.
+        // A Codex home that is signed in to the account owns its login, even if the user saves a login from a file.
         let profile = old_profile
             .clone()
             .unwrap_or_else(|| Profile::unsaved(name, login));
@@ -333,9 +332,8 @@ impl Profiles {
             .collect()
     }
 
-    /// Replaces the login of a profile by a login from its history: by the one with a file name that begins with
-    /// `name_start`, or by the newest if that is `None`. The replaced login goes to the history. The newest freshness
-    /// stays recorded.
+    /// Replaces the login of a profile by the login in its history whose file name begins with `name_start`, or by the
+    /// newest if `name_start` is `None`. The replaced login goes to the history. The newest freshness stays recorded.
     ///
     /// # Errors
     /// No profile or login has the name, the account is signed in, its login was moved to another machine, or an I/O
@@ -356,7 +354,7 @@ impl Profiles {
             return Err(ProfileError::IsLive { name, home });
         }
 
-        // Another login in its place would hide the moved one: copies are recognized by the login that the profile has.
+        // The profile must keep the moved login: a copy of it is recognized by comparison with the profile's login.
         if profile.file.owner == LoginOwner::Moved {
             return Err(ProfileError::Moved(name));
         }

@@ -85,14 +85,14 @@ impl Profiles {
         // An empty stamp sorts before the stamps of folders.
         records.extend(deleted_record.map(|record| (String::new(), record)));
 
-        // The last record wins: the one with the newest login, else the one that was removed last, else a moved one.
+        // The last record wins: by the newest login; if equal, by the latest removal; if equal, a moved login.
         let is_moved = |record: &ProfileFile| record.owner == LoginOwner::Moved;
         records.sort_by(|(a_stamp, a), (b_stamp, b)| {
             let by_age = a.newest.compare(&b.newest);
             by_age.then_with(|| (a_stamp, is_moved(a)).cmp(&(b_stamp, is_moved(b))))
         });
 
-        // A login is spent if any of the records has it as spent.
+        // A login that is spent in one record is spent.
         let superseded: Vec<_> = records
             .iter()
             .flat_map(|(_, record)| record.superseded.clone())
@@ -134,7 +134,8 @@ impl Profiles {
         Ok(trashed)
     }
 
-    /// Restores the profile that was removed last, or the last one of this name; `None` if the trash has no such profile.
+    /// Restores the profile that was removed last, or the last one of this name; `None` if the trash has no such
+    /// profile.
     ///
     /// # Errors
     /// The account or the name has a profile again, or an I/O error.
@@ -163,7 +164,7 @@ impl Profiles {
         }
         check_name_free(&profiles, &name, None)?;
 
-        // A later profile of the account may have had a newer login, or one that was moved to another machine.
+        // The records of all removed profiles count: a later record may have a newer login, or one that was moved.
         let identity = removed.identity().filter(|_| removed.damaged.is_none());
         let record = identity.and_then(|account| self.read_removed_record(account));
         let (mut is_stale, mut usable_login) = (false, None);
@@ -216,8 +217,8 @@ impl Profiles {
         undone.is_ok_and(|removal| removal.is_some())
     }
 
-    /// Returns what `profile undo` of its name would put back: the profile with a usable login of the account, else the
-    /// one that was removed last.
+    /// Returns the removed profile of `account` that `profile undo` can put back. Prefers profiles with a usable login,
+    /// then the one that was removed last.
     pub(crate) fn find_removed(&self, account: &Identity) -> Option<UndoneRemoval> {
         let mut trashed = self.list_trash().ok()?;
         trashed.sort();
@@ -230,7 +231,7 @@ impl Profiles {
 
             let dry_run = true;
             let undone = self.undo_remove(Some(&name), dry_run).ok()??;
-            // A later removed profile may have the same name.
+            // `undo_remove` chooses the profile of this name that was removed last.
             let is_this_profile = undone.trashed_folder.ends_with(&folder);
             is_this_profile.then_some(undone)
         });
@@ -263,7 +264,7 @@ impl Profiles {
     pub fn purge_profile(&self, name: &str) -> Result<usize, ProfileError> {
         let _lock = self.lock_if_folder_exists()?;
         let folders = self.list_folders_of(name)?;
-        // Recorded before the removal, so that an old copy is recognized as old also after a kill in between.
+        // Recorded first: after a kill in between, an old copy of a login must be recognized as old.
         self.record_deleted(&folders)?;
         for folder in &folders {
             tree::remove(folder)?;

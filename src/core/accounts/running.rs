@@ -51,20 +51,20 @@ impl AccountHistory {
         let started_after = |time: DateTime<Utc>| *start > time + START_TIME_TOLERANCE;
         let started_before = |time: DateTime<Utc>| *start < time - START_TIME_TOLERANCE;
 
-        // auth.json has not changed since.
+        // auth.json has not changed since Codex started.
         if self.replaced_at.is_some_and(started_after) {
             return Some(live);
         }
 
         let switch = self.switch.as_ref()?;
-        // The user has signed in with `codex login` since the switch, so its record is outdated.
+        // If the live account is not the one of the last switch, the user has signed in with `codex login` after it.
         if !switch.current.as_ref()?.is_same(live) {
             return None;
         }
 
         let switched_at = switch.at?.to_utc();
         if started_after(switched_at) {
-            // Codex has only renewed the login since.
+            // auth.json was replaced after this start, but only by renewals of the same account.
             return Some(live);
         }
 

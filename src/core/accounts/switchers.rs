@@ -207,7 +207,7 @@ fn read_names_and_settings(path: &Path) -> Result<Vec<(String, Value)>, Switcher
 }
 
 fn query_names_and_settings(path: &Path) -> rusqlite::Result<Vec<(String, Value)>> {
-    // The access keeps SQLite from creating the index of a WAL beside the database of another program.
+    // Without `ReadInPlace`, SQLite could create a `-shm` file beside the database of the other program.
     let database = connection::open(path, Access::ReadInPlace)?;
 
     let sql = "SELECT name, settings_config FROM providers WHERE app_type = 'codex'";

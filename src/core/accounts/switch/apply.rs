@@ -64,9 +64,9 @@ pub fn check_daemon(request: &SwitchRequest<'_>) -> Result<(), SwitchError> {
 /// # Errors
 /// See [`SwitchError`], which also describes the login that is live then.
 pub fn apply(request: &SwitchRequest<'_>) -> Result<SwitchReport, SwitchError> {
-    // Checks once before anything, even a lock file, is written.
-    let first = plan_from_disk(request)?;
-    if !first.is_current {
+    // Checked before anything is written, even a lock file.
+    let early_plan = plan_from_disk(request)?;
+    if !early_plan.is_current {
         check_daemon(request)?;
     }
 
@@ -74,7 +74,7 @@ pub fn apply(request: &SwitchRequest<'_>) -> Result<SwitchReport, SwitchError> {
     let deadline = Instant::now() + request.lock_timeout;
     let profiles = Profiles::of(request.manager_home);
 
-    let accounts: Vec<_> = std::iter::once(request.to).chain(&first.from).collect();
+    let accounts: Vec<_> = std::iter::once(request.to).chain(&early_plan.from).collect();
     // The locks on accounts come before Codex's own: a probe holds its account while it asks Codex.
     let _account_locks = profiles.lock_accounts(&accounts, request.now, request.lock_timeout)?;
     events::info!("locked the accounts");
@@ -125,7 +125,7 @@ fn replace_live_login(
     // `find_codex` also lists the npm launcher, whose Codex process is in the list too.
     report.still_running.retain(|holder| holder.name == "codex");
 
-    // Stopping a daemon and saving take time.
+    // A Codex may have started while the daemon was stopped and the login was saved.
     if idle.may_be_renewed() {
         return Ok(false);
     }
@@ -167,8 +167,7 @@ fn find_target_login<'i>(
     let target = idle.profiles.iter().find(|p| p.name == *name);
     let login = target.and_then(|p| Some((p.snapshot()?, p.login()?)));
     let login = login.ok_or_else(|| SwitchError::no_profile(request))?;
-    // `lock_accounts` has released the lease of a killed probe, so this one belongs to a running
-    // probe.
+    // `lock_accounts` has released the lease of a killed probe, so this lease is of a running probe.
     if target.is_some_and(|p| p.file.owner == LoginOwner::Probe) {
         return Err(LeaseError::AlreadyLeased(name.clone()).into());
     }
@@ -191,7 +190,7 @@ fn record_switch(
     profiles.end_other_live_records(request.codex_home, request.to)?;
 
     let from = idle.plan.from.as_ref();
-    // A newer login of the same account is no switch.
+    // Replacing a login by a newer one of the same account is no switch.
     if !from.is_some_and(|from| from.is_same(request.to)) {
         record_last_switch(request, from)?;
     }

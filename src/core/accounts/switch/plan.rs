@@ -58,20 +58,20 @@ pub(crate) fn plan_switch(
 
     // A live login that is older than the one in the profile is replaced, although the account stays the same.
     let both_logins = live.login().zip(target.and_then(Profile::login));
-    let is_outdated = is_live_account
+    let has_older_login = is_live_account
         && both_logins.is_some_and(|(live, saved)| saved.freshness.is_newer_than(&live.freshness));
 
     let is_missing = matches!(live, AuthFile::Missing);
-    // Only a record names the last account of a home without auth.json.
-    let was_live_here = |profile: &&Profile| profile.is_recorded_in(request.codex_home);
+    // Without auth.json, only the record of a profile tells which account was live in this home.
+    let was_live_here = |p: &&Profile| is_missing && p.is_recorded_in(request.codex_home);
     let last_live = profiles.iter().find(was_live_here);
     let mut plan = SwitchPlan {
         profile: target.map(|p| p.name.clone()).unwrap_or_default(),
-        is_current: is_live_account && !is_outdated,
+        is_current: is_live_account && !has_older_login,
         save_back: None,
         unreadable: None,
         is_missing,
-        last_live: last_live.filter(|_| is_missing).map(|p| p.name.clone()),
+        last_live: last_live.map(|p| p.name.clone()),
         is_stale: false,
         from,
     };
@@ -83,7 +83,7 @@ pub(crate) fn plan_switch(
         return Err(SwitchError::no_profile(request));
     };
     check_usable_login(target, request)?;
-    check_other_homes(target, is_outdated, request)?;
+    check_other_homes(target, has_older_login, request)?;
 
     plan.is_stale = target.is_stale();
     if plan.is_stale && !request.force_stale {
@@ -148,15 +148,15 @@ fn check_usable_login(target: &Profile, request: &SwitchRequest<'_>) -> Result<(
 }
 
 /// Fails if the target is live in another Codex home, or may be live in a Codex home that cannot be read.
-/// `is_outdated` means that this home has an older login of the same account.
+/// `has_older_login` is true if this home has an older login of the same account.
 fn check_other_homes(
     target: &Profile,
-    is_outdated: bool,
+    has_older_login: bool,
     request: &SwitchRequest<'_>,
 ) -> Result<(), SwitchError> {
-    // If this home has an older login of the account, the newer one may be in the recorded home, so that is read first.
+    // With an older login in this home, the newer one may be in the recorded home, which is therefore checked first.
     let recorded_home = target.file.live_home.as_deref();
-    let first_home = if is_outdated {
+    let first_home = if has_older_login {
         recorded_home.unwrap_or(request.codex_home)
     } else {
         request.codex_home
@@ -165,12 +165,12 @@ fn check_other_homes(
     let profile = target.name.clone();
     let this_home = request.codex_home.canonical_or_self();
     // This switch replaces the outdated login in this home.
-    let is_replaced = |home: &Path| is_outdated && home.canonical_or_self() == this_home;
+    let is_replaced = |home: &Path| has_older_login && home.canonical_or_self() == this_home;
     if let Some(home) = target.find_live_home(first_home)
         && !is_replaced(&home)
     {
         let profiles = Profiles::of(request.manager_home);
-        // The record of an isolated login would be lost, also that of an API key.
+        // A switch would overwrite the record of the isolated login. This also applies to an API key.
         if let Some(isolated) = profiles.isolation_error(&profile, &home) {
             return Err(isolated.into());
         }
@@ -200,9 +200,9 @@ fn check_other_homes(
 pub fn plan_from_disk(request: &SwitchRequest<'_>) -> Result<SwitchPlan, SwitchError> {
     let live = AuthFile::read(&request.codex_home.join(AUTH_JSON))?;
     let profiles = Profiles::of(request.manager_home);
-    let all = profiles.list()?.into_iter();
-    let all: Vec<_> = all.map(|p| profiles.simulate_isolation_return(p)).collect();
-    plan_switch(&live, &all, request)
+    let saved = profiles.list()?.into_iter();
+    let returned = saved.map(|p| profiles.simulate_isolation_return(p));
+    plan_switch(&live, &returned.collect::<Vec<_>>(), request)
 }
 
 #[cfg(test)]
