@@ -72,7 +72,7 @@ fn find_codex_started_by(table: &ProcessTable, child: ProcessId) -> Option<Proce
         return Some(child);
     }
 
-    // The closest descendant, because the agent may itself start a Codex, which is further below.
+    // The closest descendant: a command of the agent may run another Codex further below.
     let distance = |pid: u32| table.ancestors(pid).iter().position(|id| *id == child.pid);
     let codex_pids = table.iter().map(Process::pid).filter(|pid| is_codex(*pid));
     let descendants = codex_pids.filter_map(|pid| Some((distance(pid)?, pid)));
@@ -92,8 +92,8 @@ fn read_meta(path: &Path) -> Option<SessionMeta> {
     rollout::read_head(path).ok().flatten()
 }
 
-/// Returns the creation time of the rollout at `path` by its id; `None` if the id has no time. A rewind of an older
-/// thread begins a new rollout.
+/// Returns the creation time in the id of the rollout at `path`; `None` if the id has no time. A rewind begins a new
+/// rollout, which is newer than its conversation.
 pub(crate) fn parse_rollout_time(path: &Path) -> Option<DateTime<Utc>> {
     let name = RolloutName::parse(path)?;
     thread_rollouts::parse_creation_time(name.rollout_id()?)
@@ -165,7 +165,7 @@ fn may_be_by_account(meta: &SessionMeta, record: &LaunchRecord) -> bool {
     pair_creator_ids(meta, record).all(|(creator_id, launch_id)| creator_id == launch_id)
 }
 
-/// Pairs the ids of the rollout's creator with those of the launch's account. Leaves out an id that one of both lacks.
+/// Pairs the ids of the rollout's creator with those of the launch's account. Leaves out an id that either lacks.
 fn pair_creator_ids<'a>(
     meta: &'a SessionMeta,
     record: &'a LaunchRecord,
@@ -209,7 +209,7 @@ pub(crate) fn find_resumed_conversation(
 /// is not set. Leaves `conversation` unchanged if the rollout is missing or compressed.
 pub(crate) fn read_usage_into(conversation: &mut BoundConversation, since: DateTime<Utc>) {
     // The binding is more important than its figures, so an error is ignored.
-    let _ = try_read_usage(conversation, since);
+    let _ = update_usage(conversation, since);
 }
 
 /// The number of bytes at the end of a running rollout that are searched for the newest token counts.
@@ -225,9 +225,9 @@ pub fn read_latest_usage_into(conversation: &mut BoundConversation, since: DateT
     read_usage_into(conversation, since);
 }
 
-fn try_read_usage(conversation: &mut BoundConversation, since: DateTime<Utc>) -> io::Result<()> {
+fn update_usage(conversation: &mut BoundConversation, since: DateTime<Utc>) -> io::Result<()> {
     let path = Path::new(&conversation.rollout_path);
-    // Codex has compressed the rollout since, and the offsets count in the plain file.
+    // Codex has compressed the rollout. The offsets are positions in the plain file, so they cannot be used.
     if !path.exists() && with_suffix(path, ZST).exists() {
         return Ok(());
     }

@@ -67,7 +67,7 @@ fn find_nearest_setting<'a, T>(
         return None;
     }
 
-    // `Path::strip_prefix` would take `a` for the parent of `a/..`.
+    // A path with `..` is not compared as given: `Path::strip_prefix` would take `a` for a folder above `a/..`.
     let has_parent_dir = folder.components().any(|part| part == Component::ParentDir);
     let given = Some(folder.to_path_buf()).filter(|_| !has_parent_dir);
     // The folder counts under its given and its real path, and the nearer setting wins.

@@ -79,7 +79,7 @@ fn is_shared_entry(name: &Path) -> bool {
         | HomeEntryKind::SessionIndex
         | HomeEntryKind::History
         | HomeEntryKind::UserContent => true,
-        // Files such as `work.config.toml` and hooks. Codex's own hidden files stay apart.
+        // Files of the user such as `work.config.toml` and hooks. Hidden files are Codex's own and are not shared.
         HomeEntryKind::Unknown => !name.as_os_str().as_encoded_bytes().starts_with(b"."),
         _ => false,
     }
@@ -124,7 +124,7 @@ pub(crate) fn prepare(isolated_home: &Path, real_home: &Path) -> Result<(), Isol
     let real_home = &real_home.canonical().at("inspect", real_home)?;
     atomic::create_private_folder(isolated_home)?;
 
-    // While a login is in the isolated home, a Codex may run there, so the links must stay.
+    // A login in the isolated home means that a Codex may run there, so the links must stay.
     if isolated_home.join(AUTH_JSON).exists()
         && let Ok(linked_sessions) = fs::read_link(isolated_home.join(SESSIONS))
         && linked_sessions != real_home.join(SESSIONS)

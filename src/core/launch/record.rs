@@ -155,8 +155,8 @@ impl LaunchRecord {
         if let Ok(Some(profile)) = find_own_profile(profiles, &self.identity) {
             return Some(&profile.name);
         }
-        let is_recorded_name = |p: &Profile| p.name.to_lowercase() == self.profile.to_lowercase();
-        let is_taken = profiles.iter().any(is_recorded_name);
+        let has_recorded_name = |p: &Profile| p.name.to_lowercase() == self.profile.to_lowercase();
+        let is_taken = profiles.iter().any(has_recorded_name);
         (!is_taken).then_some(&*self.profile)
     }
 

@@ -65,7 +65,7 @@ impl LaunchRegistry {
         mut records: Vec<LaunchRecord>,
     ) -> Result<Vec<LaunchRecord>, IoError> {
         let _lock = self.lock()?;
-        // Under the lock: two commands that find an ended launch would both append it.
+        // Read again under the lock, because another command may have settled the same launch.
         let unsettled_ids: HashSet<_> =
             self.read()?.iter_unsettled().map(|r| r.launch_id).collect();
         records.retain(|record| unsettled_ids.contains(&record.launch_id));
@@ -265,7 +265,7 @@ fn parse_own_head(line: &[u8]) -> Option<(Cow<'_, [u8]>, bool)> {
 }
 
 /// Returns the launch id and `settled` of a line with another order of fields, which another program has written.
-/// `None` if the line is no such record, or has a newer schema.
+/// `None` if the line has no launch id or a newer schema.
 fn parse_foreign_head(line: &[u8]) -> Option<(Cow<'_, [u8]>, bool)> {
     #[derive(Deserialize)]
     struct LineHead {

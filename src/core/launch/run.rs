@@ -51,8 +51,7 @@ impl Launch<'_> {
         clock: &dyn Fn() -> Timestamp,
     ) -> Result<LaunchReport, IoError> {
         let registry = LaunchRegistry::of(self.request.manager_home);
-        // Before the start: a kill right after it leaves a record whose id the running Codex has in its
-        // environment.
+        // Recorded before the start: after a kill, the launch id in Codex's environment leads to this record.
         registry.append(&self.record)?;
 
         let program = PathBuf::from(self.command.get_program());
@@ -226,9 +225,9 @@ fn watch_open_rollouts(
     let mut polls = 0;
 
     loop {
-        let is_found = !record.binding.conversations.is_empty();
+        let was_found = !record.binding.conversations.is_empty();
         let now = read_file_clock();
-        // After its end Codex has no open files, so the last list stays.
+        // Codex has no open files after its end, so the last list is kept.
         if let Some(listed) = open_rollouts.list_open_rollouts() {
             (last_check, last_open) = (Some(now), listed);
         }
@@ -239,14 +238,14 @@ fn watch_open_rollouts(
         }
 
         polls += 1;
-        let pause = if is_found || polls > BINDING_POLL_COUNT {
+        let pause = if was_found || polls > BINDING_POLL_COUNT {
             LATER_POLL_INTERVAL
         } else {
             BINDING_POLL_INTERVAL
         };
 
         if stop_receiver.recv_timeout(pause) != Err(RecvTimeoutError::Timeout) {
-            // Codex may have written the first line since the last check.
+            // A rollout without a first line was not bound. Codex may have written the line after the last check.
             add_open_conversations(&mut record, &last_open);
             return WatchResult {
                 conversations: record.binding.conversations,

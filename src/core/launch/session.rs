@@ -174,6 +174,7 @@ fn plan_with_program(
     if !switch.profile.is_empty() {
         plan.profile.clone_from(&switch.profile);
     }
+    // A renewal of a copied login would sign out the home that owns the login.
     let owner_of_copy = Profiles::of(request.manager_home).find_owner_of_copy(
         &live,
         request.codex_home,
@@ -316,8 +317,8 @@ fn switch_login(request: &LaunchRequest<'_>) -> Result<SwitchReport, SwitchError
     switch::apply(&switch_request(request, policy))
 }
 
-/// Returns the command that starts Codex with the variables of `request`, without those that name another
-/// login, on the isolated home if there is one.
+/// Returns the command that starts Codex, on the isolated home if there is one. The command gets the variables of
+/// `request` except those that name another login.
 fn build_codex_command(
     request: &LaunchRequest<'_>,
     program: &Program,
@@ -342,7 +343,7 @@ fn build_codex_command(
     command
 }
 
-/// Returns the environment variables that name another login than the home has; a launch removes them.
+/// Returns the environment variables that Codex would use instead of the login in the home; a launch removes them.
 /// `OPENAI_API_KEY` is passed on, because Codex 0.169 does not sign in with it, and projects need it.
 fn login_variables() -> impl Iterator<Item = &'static str> {
     OVERRIDING_VARIABLES.into_iter().chain([API_KEY_VARIABLE])

@@ -22,8 +22,8 @@ pub(crate) struct LaunchEnd {
     /// The exit code of Codex, if known.
     pub exit_code: Option<i32>,
     /// The time of the last check of Codex's open files; `None` if the files were never checked. A conversation that
-    /// began before this time and was not open is not one of this launch. One that began later may be: on a busy
-    /// machine, a short run can open its rollout and end after the last check.
+    /// began before this check and was not open is not of this launch. A later conversation may be of this launch:
+    /// on a busy machine, a short run can open its rollout and end after the last check.
     pub last_check: Option<SystemTime>,
 }
 
@@ -78,7 +78,7 @@ impl<'a> OtherLaunches<'a> {
         let newest = self.launches.find_by_session(session_id);
         newest.is_some_and(|launch| {
             let mut conversations = launch.binding.conversations.iter();
-            // Another launch that only resumed it began at a later offset.
+            // A launch that only resumed the conversation has a later start offset.
             launch.launch_id != self.launch_id
                 && conversations.any(|c| c.session_id == session_id && c.start_offset == 0)
         })
@@ -97,9 +97,9 @@ impl<'a> OtherLaunches<'a> {
 ///
 /// The evidence, in this order:
 /// 1. the conversations that Codex had open, which are in the record already;
-/// 2. the conversation that the arguments name, if it has grown, and after the last check of the open files;
-/// 3. the only conversation that was created during the launch and after that check, in the folder of the launch and
-///    by its account, and that no other launch may have started. With several candidates none is bound.
+/// 2. the conversation that the arguments name, if its rollout has grown after the last check of the open files;
+/// 3. the conversation that was created after that check, in the folder of the launch and by its account, if there is
+///    only one and no other launch may have started it.
 ///
 /// If the open files were never checked, any time during the launch counts as after the check.
 pub(crate) fn complete_record(
@@ -147,19 +147,18 @@ fn bind_created(record: &mut LaunchRecord, end: LaunchEnd, other_launches: &Othe
     created.retain(|conversation| !other_launches.have_started(&conversation.session_id));
     created.retain(|conversation| end.may_be_after_check(read_creation_time(conversation)));
 
-    // Open files that were checked would have shown the conversation.
     let was_watched = end.last_check.is_some();
     let names_account =
         |c: &BoundConversation| binding::names_account(Path::new(&c.rollout_path), record);
     let has_failed = end.exit_code.is_some_and(|code| code != 0);
     let reason = match created.as_slice() {
-        // If Codex failed, it probably found no conversation.
+        // A check of the open files would have shown a conversation. A Codex that failed probably opened none.
         [] if was_watched || has_failed || !record.binding.codex_chose => return,
         [] => "Codex itself chose the conversation".to_owned(),
         [conversation] if other_launches.may_have_started(&conversation.session_id) => {
             "another launch of this account ran at the same time".to_owned()
         }
-        // Between the last check and the end there is no time for another Codex.
+        // If the files were checked, the conversation began after the last check: too late for another Codex.
         [conversation] if was_watched || names_account(conversation) => {
             record.binding.conversations = created;
             return;
@@ -173,7 +172,7 @@ fn bind_created(record: &mut LaunchRecord, end: LaunchEnd, other_launches: &Othe
     record.binding.unbound_because = Some(reason);
 }
 
-/// Updates the path of a conversation that was archived meanwhile: it keeps its file name.
+/// Updates the path of a conversation that was archived during the launch. Its file name stays the same.
 fn update_archived_path(conversation: &mut BoundConversation, codex_home: &str) {
     let path = Path::new(&conversation.rollout_path);
     if path.exists() {
@@ -205,7 +204,7 @@ pub(crate) fn rebase_isolated_rollouts(
     };
 
     for folder in [SESSIONS, ARCHIVED_SESSIONS] {
-        // The links may go with the isolated home, and a row without a rollout hides its conversation.
+        // If the isolated home is removed, a path through its links leads nowhere, and Codex hides the conversation.
         live::rebase_rollout_paths(&database, &isolated.join(folder), &real.join(folder))?;
     }
     Ok(())
@@ -254,7 +253,7 @@ pub fn settle_ended(
     let mut warnings = Vec::new();
 
     for mut record in launches.iter_unsettled() {
-        // Only codex-manager was killed: Codex goes on, and its record is not complete.
+        // Codex still runs, although the codex-manager that started it was killed.
         if record.is_running() {
             continue;
         }
