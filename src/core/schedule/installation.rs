@@ -145,7 +145,7 @@ fn read_job_file(path: &Path) -> Result<Option<Vec<u8>>, ScheduleError> {
     match file_open::read(path).at("read", path) {
         Ok(bytes) => Ok(Some(bytes)),
         Err(e) if !e.is_not_found() => Err(e.into()),
-        // A dangling link is not from codex-manager, so it is kept, too.
+        // A dangling link is not from codex-manager, so it must not be replaced or removed.
         Err(_) if path.is_symlink() => Err(ScheduleError::Foreign(path.to_path_buf())),
         Err(_) => Ok(None),
     }

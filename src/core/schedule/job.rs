@@ -66,8 +66,8 @@ pub struct JobOptions {
 }
 
 impl JobOptions {
-    /// Returns the age in seconds from which a run of the job replaces the last archive of an unchanged Codex. A job with
-    /// `if_codex_changed` runs more often than it makes archives, which is about once a day.
+    /// Returns the age in seconds at which the last archive is too old, so that a run makes a new one even if Codex has
+    /// not changed. With `if_codex_changed`, this is about once a day, although the job may run more often.
     fn archive_age_seconds(&self) -> u32 {
         let interval = match self.when {
             Trigger::Every(secs) => secs,
@@ -145,7 +145,7 @@ impl JobDefinition {
         words.map_or(("", &[]), |(program, arguments)| (program, arguments))
     }
 
-    /// Returns the marker line with the options, without a `--`, which would end an XML comment.
+    /// Returns the marker line with the options. Escapes `--`, which XML does not allow within a comment.
     pub(super) fn format_marker_line(&self) -> String {
         let options = serde_json::to_string(&self.options).unwrap_or_default();
         format!("{MARKER}{}", options.replace("--", "-\\u002d"))

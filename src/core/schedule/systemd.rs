@@ -35,7 +35,7 @@ pub(super) fn unit_paths(
         .into())
 }
 
-/// Returns true if the link in `timers.target.wants` exists, with which systemd records an enabled timer.
+/// Returns true if the timer is enabled, which systemd records by a link in `timers.target.wants`.
 pub(super) fn is_enabled(job: JobKind, context: &JobContext<'_>) -> Result<bool, ScheduleError> {
     let link = unit_folder(context)?
         .join("timers.target.wants")
@@ -113,12 +113,12 @@ fn format_exec_start(definition: &JobDefinition) -> String {
     words.join(" ")
 }
 
-/// Quotes an argument of `ExecStart=`, and escapes `$`, with which systemd would expand a variable.
+/// Quotes an argument of `ExecStart=`, and escapes `$`, so that systemd expands no variable.
 fn quote_argument(text: &str) -> String {
     quote_word(text).replace('$', "$$")
 }
 
-/// Puts a word into double quotes, and escapes `%`, with which a systemd specifier would begin.
+/// Puts a word into double quotes, and escapes `%`, so that systemd sees no specifier.
 fn quote_word(text: &str) -> String {
     let escaped = text
         .replace('\\', "\\\\")
