@@ -125,8 +125,8 @@ pub(super) fn end_processes(
             stop_daemon(request, process, deadline)?;
         }
         // The processes that Codex started end with it, and get no signal.
-        let is_signalled = |_: &HomeProcess| false;
-        remaining = terminate_and_wait(&offspring, is_signalled, deadline)?;
+        let no_signal = |_: &HomeProcess| false;
+        remaining = terminate_and_wait(&offspring, no_signal, deadline)?;
     }
 
     // Another Codex may have been started in the meantime.
@@ -151,7 +151,7 @@ fn stop_daemon(
     process: &HomeProcess,
     deadline: Instant,
 ) -> Result<(), ShutdownError> {
-    // If no Codex is installed any more, the program file of the daemon still has the command.
+    // If Codex is no longer installed, the program that the daemon runs still has the command to stop it.
     let program = Program::find(request.codex_bin, request.env)
         .or_else(|e| match &process.program {
             Some(daemon_program) => Program::find(Some(daemon_program), request.env).map_err(|_| e),

@@ -1,8 +1,8 @@
 //! Ends the Codex processes on a home before a command that a running Codex would disturb.
 //!
 //! [`plan_shutdown`] decides whether to do nothing, to ask the user, to end the processes, or to refuse.
-//! `end_processes` ends the processes and checks that they are gone. [`shut_down`] does both. Only programs of Codex
-//! are asked to end, and none is killed, because a process that does not end may be in the middle of a write.
+//! `end_processes` ends the processes and checks that they are gone. [`shut_down`] does both. The manager
+//! asks only programs of Codex to end. It kills no process, because a process that does not end may be writing.
 
 mod apply;
 
