@@ -65,8 +65,8 @@ pub fn check_daemon(request: &SwitchRequest<'_>) -> Result<(), SwitchError> {
 /// See [`SwitchError`], which also describes the login that is live then.
 pub fn apply(request: &SwitchRequest<'_>) -> Result<SwitchReport, SwitchError> {
     // Checked before anything is written, even a lock file.
-    let early_plan = plan_from_disk(request)?;
-    if !early_plan.is_current {
+    let planned = plan_from_disk(request)?;
+    if !planned.is_current {
         check_daemon(request)?;
     }
 
@@ -74,7 +74,7 @@ pub fn apply(request: &SwitchRequest<'_>) -> Result<SwitchReport, SwitchError> {
     let deadline = Instant::now() + request.lock_timeout;
     let profiles = Profiles::of(request.manager_home);
 
-    let accounts: Vec<_> = std::iter::once(request.to).chain(&early_plan.from).collect();
+    let accounts: Vec<_> = std::iter::once(request.to).chain(&planned.from).collect();
     // The locks on accounts come before Codex's own: a probe holds its account while it asks Codex.
     let _account_locks = profiles.lock_accounts(&accounts, request.now, request.lock_timeout)?;
     events::info!("locked the accounts");
