@@ -47,7 +47,7 @@ pub(crate) fn plan_steps(
     Ok(steps)
 }
 
-/// Returns the steps for a linked folder or file; none if nothing is staged for it.
+/// Returns the steps for a linked folder or file. If nothing is staged for it, there are no steps.
 fn plan_linked_root(root: &StageRoot) -> Result<Vec<Step>, RestoreError> {
     if root.staged.symlink_metadata().is_err() {
         return Ok(Vec::new());

@@ -1,6 +1,5 @@
-//! Plans the exchange steps if files are exchanged one by one: for a restore of a few files, if an unchanged file
-//! cannot be linked, and on an overlay file system, as in a container, where a folder of a lower layer cannot be
-//! renamed.
+//! Plans the steps that exchange files one by one: for a restore of a few files, if an unchanged file cannot be linked,
+//! and if an overlay file system, as in a container, cannot rename the home.
 
 use crate::codex::home;
 use crate::io::{IoContext, IoError, atomic, tree};

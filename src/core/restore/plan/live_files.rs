@@ -13,8 +13,8 @@ use std::sync::Arc;
 pub(crate) struct LiveFiles {
     /// Paths relative to the home. Names that are not valid in an archive are left out.
     pub names: NameSet,
-    /// The entries among `names` that no archive can hold: links out of the home, sockets, pipes. If an archive lacks
-    /// such an entry, this does not mean that the home did not have it.
+    /// The entries among `names` that no archive can hold: links out of the home, sockets, pipes. The archived home may
+    /// have had such an entry although the archive lacks it.
     pub not_archivable: NameSet,
 }
 

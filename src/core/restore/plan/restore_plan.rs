@@ -69,7 +69,7 @@ pub(crate) fn plan_restore(
     plan.add_archived_entries(request, &live.names);
     if request.target == RestoreTarget::Home {
         plan.plan_removal_of_absent_files(archive, live);
-        // A merge keeps all files of a conversation for now, because it has to compare them: the longer one stays.
+        // A merge compares both files of a rollout after the archive is unpacked, and keeps the longer one.
         if !merge {
             plan.plan_removal_of_other_rollout_files(&live.names);
         }
@@ -97,8 +97,8 @@ impl RestorePlan {
             let is_live = live_names.contains(path);
             let is_left_out = match kind {
                 _ if request.auth == AuthPolicy::Skip && kind.is_login() => true,
-                // Restored only if the home has none. The id is bound to one installation, a legacy login is the user's
-                // own original, and a session may have been renewed since, which spends the archived one.
+                // Restored only if the home has no such file. The id is bound to one installation, a legacy login is
+                // the user's own original, and a session that was renewed after the backup has spent the archived one.
                 HomeEntryKind::InstallationId
                 | HomeEntryKind::LegacyAuth
                 | HomeEntryKind::AccountSessions => is_live,
@@ -131,8 +131,7 @@ impl RestorePlan {
     fn plan_removal_of_absent_files(&mut self, archive: &ArchiveReader, live: &LiveFiles) {
         let contents = archive.contents();
 
-        // The globs were valid when the archive was made. If one is not valid any more, the excluded files are unknown,
-        // so none is removed.
+        // If a glob of the archive is no longer valid, the excluded files are unknown, so no absent file is removed.
         let excludes = Excludes::compile(&contents.excluded_globs).ok();
 
         let restores_all = !self.partial && !self.merge;

@@ -366,7 +366,7 @@ impl DatabaseAdapter<'_, '_> {
             return Ok(());
         }
 
-        // Codex may write to the live database meanwhile. A snapshot by SQLite includes its `-wal`.
+        // Codex may be writing to the live database. A snapshot by SQLite is consistent and includes the `-wal`.
         let copy = self.work.transaction.folder().join("live.sqlite");
         // The rows of a damaged live database are lost. Codex creates them again from the rollouts.
         if copy_unless_damaged(&live, &copy)? {

@@ -375,8 +375,8 @@ fn describe_other_owner(
     })
 }
 
-/// Returns the home of which the archive was made, if it is another home of this machine that is signed in to the
-/// account of `login`. No profile records this if the user saved none.
+/// Returns the home of which the archive was made, if it is another home of this machine and signed in to the account
+/// of `login`. If the user saved no profile, no record names that home.
 fn signed_in_source_home<'a>(request: &RestoreRequest<'a>, login: &Login) -> Option<&'a Path> {
     let metadata = request.archive.metadata();
     // The archive was made of this home, or of a home with the same path on another machine.

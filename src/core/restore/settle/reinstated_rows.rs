@@ -27,8 +27,8 @@ pub(crate) struct ReinstatedRows {
     pub(crate) ids: HashSet<String>,
 }
 
-/// Returns the ids of the restored conversations for a partial restore of the home. Returns none for other restores: a
-/// full restore replaces the state database and the session index.
+/// Returns the ids of the restored conversations for a partial restore of the home. Returns an empty set for other
+/// restores: a full restore replaces the state database and the session index.
 fn conversations_to_reinstate(plan: &RestorePlan, stage: &Stage) -> HashSet<String> {
     if plan.partial && plan.target == RestoreTarget::Home {
         stage.rollouts.ids()

@@ -135,7 +135,7 @@ fn link_if_equal(
         return Ok(true);
     }
 
-    // The live file was replaced meanwhile.
+    // The live file was replaced or written after the comparison.
     sharing::remove_file(&staged).at("remove", &staged)?;
     Ok(false)
 }
