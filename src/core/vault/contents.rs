@@ -84,7 +84,7 @@ impl SnapshotContents {
         for file in all_files.iter() {
             let is_above = |path: &&PathBuf| file.path.as_path().starts_with(path);
             let paths_above = paths.iter().filter(is_above);
-            // If one of `paths` is below another one, only the upper one is downloaded.
+            // If one of `paths` is below another of them, only the upper path is downloaded.
             if let Some(root) = paths_above.min_by_key(|path| path.components().count()) {
                 roots.insert(root);
                 files.push(&file);

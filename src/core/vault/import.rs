@@ -125,7 +125,7 @@ impl Drop for UnpackedArchive {
     }
 }
 
-/// Returns the manifest for the snapshot of an archive: that of the archive without its gzip members. The manifest of a
+/// Returns the manifest of an archive without its gzip members, for the snapshot of the archive. The manifest of a
 /// Python archive has no digests.
 fn manifest_without_members(archive: &ArchiveReader) -> ArchiveManifest {
     ArchiveManifest {

@@ -18,8 +18,8 @@ use std::collections::HashMap;
 use std::io::{ErrorKind, Read};
 use std::path::Path;
 
-/// Writes an archive of those files of the snapshot that `contents` lists into a new temp file in `folder`. Returns the
-/// file and a description of the archive.
+/// Writes an archive of the files in `contents` into a new temp file in `folder`. Returns the file and a description of
+/// the archive.
 ///
 /// # Errors
 /// restic fails, the snapshot differs from its manifest, or the archive cannot be written.

@@ -106,7 +106,7 @@ fn list_notes(folder: &Path) -> impl Iterator<Item = (PathBuf, DateTime<Utc>)> {
     let entries = fs::read_dir(folder).into_iter().flatten().flatten();
     entries.filter_map(|entry| {
         let started = entry.metadata().and_then(|meta| meta.modified()).ok()?;
-        // A time that cannot be converted counts as new, so that the note stays.
+        // A time that cannot be converted counts as new, so that `remove_old_notes` keeps the note.
         let started = clock::from_file_time(started).unwrap_or(DateTime::<Utc>::MAX_UTC);
         Some((entry.path(), started))
     })

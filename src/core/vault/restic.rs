@@ -161,8 +161,8 @@ impl Restic {
             .env("RESTIC_REPOSITORY", &self.repository)
             // restic reads the value of `--time` in the local zone.
             .env("TZ", "UTC")
-            // Makes restic write a status line twice a second also into a pipe. A restic whose
-            // parent was killed then ends at its next line, by SIGPIPE.
+            // restic then writes a status line twice a second even into a pipe. If this program is killed, its restic
+            // ends at the next line, by SIGPIPE.
             .env("RESTIC_PROGRESS_FPS", "2")
             .args(args);
 
