@@ -132,7 +132,7 @@ impl LocalAccount {
         let saved = self.profile.as_ref().and_then(Profile::snapshot);
         let is_same = saved.is_some_and(|saved| saved.fingerprint() == snapshot.fingerprint());
 
-        // Unlike a refresh token, an API key can be used on several machines.
+        // Unlike a refresh token, an API key can be used on several machines, so the exported key is used.
         if !login.identity.kind.is_renewable() {
             return match saved {
                 _ if is_same => LoginOutcome::Same,
