@@ -225,7 +225,7 @@ fn record_after_save(
     let newest = old_profile.map(Profile::newest).unwrap_or_default();
     let old_login = old_profile.and_then(|p| Some((p.snapshot()?, p.login()?)));
 
-    // If the newest observed login is spent, its successor is newer, even if the timestamp of the successor is older.
+    // If the newest observed login is spent, its successor is newer, even if clocks make its timestamp older.
     let is_successor_of_spent = outcome == SaveOutcome::Updated
         && old_profile.is_some_and(Profile::is_superseded)
         && old_login.is_some_and(|(_, old)| old.freshness == newest);
@@ -315,7 +315,7 @@ pub(crate) fn predict_save_outcome(
         return SaveOutcome::Unchanged;
     }
 
-    // The login in the profile may be spent in spite of its newer time.
+    // Because clocks differ, the login in the profile may be spent although its time is newer.
     let is_only_old_spent = || {
         let superseded = &profile.file.superseded;
         profile.is_superseded() && !superseded.contains(&snapshot.fingerprint())
