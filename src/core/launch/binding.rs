@@ -39,7 +39,7 @@ impl OpenRollouts {
     pub(crate) fn list_open_rollouts(&mut self) -> Option<Vec<PathBuf>> {
         let table = ProcessTable::read();
         if self.codex.is_none_or(|codex| !codex.is_alive()) {
-            // npm's launcher needs a moment to start Codex, which may also update and start itself again.
+            // Searched again: npm's launcher needs a moment to start Codex, and Codex restarts itself after an update.
             self.codex = find_codex_started_by(&table, self.child);
         }
 
@@ -176,8 +176,8 @@ fn pair_creator_ids<'a>(
     account_ids.into_iter().chain(user_ids)
 }
 
-/// Returns false for a subagent or a side conversation, and for a rollout that names another folder or another account
-/// than those of the launch.
+/// Returns false for a subagent or a side conversation, and for a rollout that names another folder or account than the
+/// launch.
 fn may_be_of_launch(meta: &SessionMeta, record: &LaunchRecord) -> bool {
     if meta.is_child() {
         return false;
