@@ -125,8 +125,8 @@ fn compare_files(
     })
 }
 
-/// Reads the first lines of the rollouts. The result lists those that cannot be read or name no conversation, and
-/// counts those of Codex before 0.32.
+/// Reads the first lines of the rollouts. Rollouts that cannot be read or name no conversation become `damaged`, and
+/// rollouts of Codex before 0.32 are only counted.
 fn read_conversations(
     home: &Path,
     files: &[RolloutFile],
@@ -351,7 +351,7 @@ impl LinkedFolder {
 }
 
 impl CheckInput<'_> {
-    /// Returns the path without `.zst` that a row names, below the link if it is below the target of a linked folder.
+    /// Returns the path in a row without `.zst`. A path below the target of a linked folder becomes one below the link.
     fn find_recorded_path(&self, row: &ThreadRow) -> PathBuf {
         // Codex records either name of a compressed rollout, and finds the rollout by either name.
         let recorded = without_zst(Path::new(&row.rollout_path));
@@ -364,8 +364,8 @@ impl CheckInput<'_> {
         linked.unwrap_or_else(|| recorded.to_path_buf())
     }
 
-    /// Returns the position in `files`, the rollouts of a conversation, of the one that a row names; `None` if it
-    /// names none of them, or is out of date.
+    /// Returns the position of `recorded`, the path in a row, among `files`, the rollouts of the conversation. `None`
+    /// if the path is not there, or if the row is out of date because of a rewind.
     fn recorded_position(&self, files: &[ConversationRollout], recorded: &Path) -> Option<usize> {
         let is_recorded = |c: &ConversationRollout| {
             recorded == c.file.plain_path(self.home)
@@ -380,9 +380,8 @@ impl CheckInput<'_> {
 
 /// Differences found in the rows read so far.
 struct Differences {
-    /// One element for each rollout. The element of a conversation's first rollout is `None` if the conversation has no
-    /// row, otherwise the position of the rollout in the row among the rollouts of the conversation. The other elements
-    /// are not used.
+    /// One element for each rollout, used only for the first rollout of each conversation. `None` if the conversation
+    /// has no row, else the position of the rollout in the row among the rollouts of the conversation.
     rollout_of_row: Vec<Option<usize>>,
     report: CheckReport,
     /// The last error of reading a line of the name index; the check fails with it.
@@ -427,7 +426,7 @@ impl Differences {
         let used_file = &rollout.file;
         let row_id = || (id.to_string() != row.id).then(|| row.id.as_str().into());
         let is_current = recorded_position.is_some() && row.archived == used_file.is_archived;
-        // Codex lists children without a preview at their parents.
+        // Codex lists a child at its parent, also without a preview.
         if row.lacks_preview && !row.is_child {
             self.report.preview_missing.push(MissingPreview {
                 path: used_file.path(input.home),
@@ -488,8 +487,8 @@ impl Differences {
             let rollout_of_row = self.rollout_of_row[start];
             start += files.len();
             report.on_disk += 1;
-            let used = rollout_of_row.unwrap_or(0);
-            let used_rollout = &files[used];
+            let used_index = rollout_of_row.unwrap_or(0);
+            let used_rollout = &files[used_index];
 
             if rollout_of_row.is_none() {
                 report.missing.push(MissingRow {
@@ -500,7 +499,7 @@ impl Differences {
             }
 
             if has_duplicates(files) {
-                let others = files.iter().enumerate().filter(|(i, _)| *i != used);
+                let others = files.iter().enumerate().filter(|(i, _)| *i != used_index);
                 let ordered = [used_rollout].into_iter().chain(others.map(|(_, c)| c));
                 let paths = ordered.clone().map(|c| c.file.path(input.home));
                 let compressed_copies = ordered.filter_map(|c| c.file.compressed_copy(input.home));
@@ -522,7 +521,7 @@ impl Differences {
     }
 }
 
-/// Returns true if a conversation with these files has one rollout in several of them.
+/// Returns true if a rollout of a conversation is on disk in more than one file. `files` are its rollouts.
 fn has_duplicates(files: &[ConversationRollout]) -> bool {
     // Each rewind begins a rollout with an id of its own, so equal ids mean copies of one rollout.
     let mut rollout_ids: Vec<_> = files.iter().map(ConversationRollout::rollout_id).collect();
@@ -548,9 +547,9 @@ fn find_lost_name(
     Ok(name.filter(|name| is_given_name(name, id, own_texts)))
 }
 
-/// Returns true if the user gave this name to a conversation. `own_texts` are its title and its first messages. A
-/// rebuild writes derived names into the index too: the id, one of these texts or its first line, or the first line of
-/// a text that Codex inserted.
+/// Returns true if the user gave this name to a conversation. `own_texts` are its title and its first messages. Returns
+/// false for a name that a rebuild has derived: the id, one of `own_texts` or its first line, or the first line of a
+/// text that Codex inserted.
 pub fn is_given_name<'a>(
     name: &str,
     id: &ConversationId,

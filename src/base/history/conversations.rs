@@ -51,8 +51,8 @@ pub struct Conversations {
 
 impl Conversations {
     pub(super) fn sort(&mut self) {
-        // Codex continues the rollout that the last rewind began, also if a kill or a sync left only a part of the
-        // rollouts archived. Else it uses one that is not archived, the last by name.
+        // Codex continues the rollout that the last rewind began, even if a kill or a sync left only older rollouts
+        // unarchived. Without a rewind, Codex prefers unarchived rollouts, and among these the last by name.
         self.files.sort_unstable_by(|a, b| {
             let sort_key = |c: &ConversationRollout| {
                 let name = Reverse(c.file.relative.clone());

@@ -49,7 +49,7 @@ pub fn find_rollouts(home: &Path) -> Result<Vec<RolloutFile>, IoError> {
     errors.into_iter().next().map_or(Ok(files), Err)
 }
 
-/// Like [`find_rollouts`], but leaves out folders that cannot be listed, and returns those too.
+/// Like [`find_rollouts`], but returns the folders that cannot be listed instead of an error.
 pub fn find_readable(home: &Path) -> (Vec<RolloutFile>, Vec<SkippedFile>) {
     let (files, errors) = list_rollouts(home);
     let skipped = errors.into_iter().map(|e| SkippedFile {

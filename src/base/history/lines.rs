@@ -148,8 +148,8 @@ impl<R: Read> LineReader<R> {
             }
 
             if self.end == self.buffer.len() {
-                let longer = (self.buffer.len() * 2).min(MAX_LINE_BYTES + READ_BYTES);
-                self.buffer.resize(longer, 0);
+                let new_len = (self.buffer.len() * 2).min(MAX_LINE_BYTES + READ_BYTES);
+                self.buffer.resize(new_len, 0);
             }
             self.fill_buffer()?;
         }

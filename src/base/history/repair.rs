@@ -66,7 +66,7 @@ pub fn apply(
         .clone()
         .ok_or_else(|| HistoryError::NotRebuilt("the home has no database".into()))?;
 
-    // Before the snapshot: Codex may take minutes for a large home, and if it fails there is nothing to undo.
+    // Codex may take minutes for a large home. If it fails before the snapshot, there is nothing to undo.
     let projected = project_rollouts(context, plan, program)?;
 
     let mut files = database_and_sidecar_paths(&database);
@@ -79,7 +79,7 @@ pub fn apply(
     let reason = SnapshotReason::Repair;
     let snapshot = snapshots.create(context.home, reason, files, repaired, now)?;
 
-    // Again, because Codex may have been started meanwhile.
+    // Codex may have been started since the first check.
     let result = require_unused_home(context).and_then(|()| change_rows(&database, plan));
     result.inspect_err(|error| {
         // The transaction may be complete, so the snapshot stays for `history undo`.
@@ -161,8 +161,8 @@ fn add_projections(
     Ok(projections::replace_projections(database, source, cuts)?)
 }
 
-/// Returns the bases of the rollouts of `threads`, and of the conversations that continue one of `threads`. Leaves out
-/// conversations whose rollouts Codex has all projected, and unreadable rollouts. `threads` has ids in lower case.
+/// Returns the rollouts that the newest rollout of each thread in `threads` continues, unless Codex has projected all
+/// of them. Does the same for threads that continue a thread in `threads`. The ids in `threads` are in lower case.
 pub fn find_unprojected_rollouts(
     context: &RepairContext<'_>,
     threads: &BTreeSet<String>,
@@ -245,7 +245,7 @@ fn change_rows(database: &Path, plan: &mut RepairPlan) -> Result<(), HistoryErro
     Ok(())
 }
 
-/// Builds the rows for changes that add one, by their conversations. Leaves out rows whose rollouts cannot be read.
+/// Builds the rows that [`RepairAction::AddRow`] inserts, by conversation. Leaves out rows of unreadable rollouts.
 fn build_rows<'a>(
     home: &Path,
     changes: &'a [RepairChange],
@@ -263,8 +263,8 @@ fn build_rows<'a>(
     let read = |path: &Path| {
         // A rollout that vanished after the plan is skipped with a warning, like an unreadable one.
         let modified = path.metadata().map_err(io::Error::other)?.modified()?;
-        let since = modified.duration_since(SystemTime::UNIX_EPOCH);
-        let millis = since.map_or(0, |d| i64::try_from(d.as_millis()).unwrap_or(0));
+        let since_epoch = modified.duration_since(SystemTime::UNIX_EPOCH);
+        let millis = since_epoch.map_or(0, |d| i64::try_from(d.as_millis()).unwrap_or(0));
 
         Ok((row::scan_for_row(home, path)?, millis))
     };
@@ -350,18 +350,19 @@ fn recreate_database(
     })?;
 
     let folder = threads::find_state_folder(context.home, context.env);
-    // Without rows, the check compares no conversation with its projections.
-    let ids = plan.conversations.iter();
-    let ids = ids.map(|rollout| rollout.id.to_string()).collect();
+    // The check finds unprojected rollouts only for conversations that have a row.
+    let rollouts = plan.conversations.iter();
+    let ids = rollouts.map(|rollout| rollout.id.to_string()).collect();
     plan.unprojected = find_unprojected_rollouts(context, &ids);
     plan.projections = Projections::read_folder(&folder).database;
-    // The list is restored without the turns too, as on a small disk. The check after the repair reports them.
-    let projected = project_rollouts(context, plan, Some(program));
-    let projected = projected.ok().flatten();
+    // If this fails, for example on a full disk, the rows are restored without the turns. The check after the repair
+    // reports the missing turns.
+    let result = project_rollouts(context, plan, Some(program));
+    let projected = result.ok().flatten();
 
     let target = folder.join(scratch.database.file_name().unwrap_or_default());
 
-    // The snapshot gets the logs too, because the old database may be complete only with them.
+    // The newest rows of the old database may be only in its log, so the snapshot includes the sidecars.
     let mut copied_files = database_and_sidecar_paths(&target);
     if let Some(old_database) = &plan.database
         && *old_database != target
@@ -380,8 +381,8 @@ fn recreate_database(
     finish_projections(context, plan, projected.as_ref(), snapshot)
 }
 
-/// Takes a snapshot of `files` and returns it after `exchange` has exchanged files. An error leaves no snapshot, unless
-/// the next command may finish the exchange.
+/// Takes a snapshot of `files`, calls `exchange`, and returns the snapshot. If `exchange` fails, removes the snapshot,
+/// unless the next command may finish the exchange.
 fn exchange_after_snapshot(
     context: &RepairContext<'_>,
     reason: SnapshotReason,
@@ -428,7 +429,7 @@ pub struct LaterRows {
 }
 
 impl LaterRows {
-    /// Reads the ids in the database of the home. Empty if it, or that in the snapshot, cannot be read.
+    /// Compares the database of the home with its copy in the snapshot. Empty if one of the two cannot be read.
     ///
     /// # Errors
     /// The database of the snapshot cannot be copied to the folder for temporary files.
@@ -447,17 +448,17 @@ impl LaterRows {
         let snapshot_ms = snapshot.document.created_at.timestamp_millis();
         let repaired = snapshot.document.repaired.as_ref();
         let read_rows = || {
-            // Rows cannot be added to a damaged database.
+            // An undo could not add rows to a damaged database.
             let old_rows = threads::fold_rows(&copy, HashMap::new, |rows, row| {
                 rows.insert(row.id, [row.rollout_path, row.mode, row.name]);
             });
             let old_rows = old_rows.ok()??;
             let later_rows = threads::fold_rows(&database, Self::default, |later, row| {
                 let old_values = old_rows.get(&row.id);
-                // A row that the repair added has the time of its rollout.
+                // The repair sets the time of a row that it adds to the mtime of the rollout.
                 let updated_ms = row.updated_ms.filter(|_| old_values.is_some());
-                // Codex archives, migrates and renames a conversation without a change of its times. So a path, mode or
-                // name that is neither in the snapshot nor one of the repair is later.
+                // Codex does not change the times of a conversation when it archives, migrates or renames it. So a
+                // path, mode or name that is neither in the snapshot nor from the repair shows a later change.
                 let is_changed = |repaired: &RepairedValues| {
                     let repaired_values = repaired.get(&row.id).into_iter().flatten();
                     let old_values = old_values.into_iter().flatten();
@@ -482,8 +483,8 @@ impl LaterRows {
         })
     }
 
-    /// Adds the rows to `staged`, if it is going to be a database of conversations. `current` is the state before the
-    /// undo.
+    /// Adds the rows to `staged`, which replaces `target`, if `target` is a database of conversations. `current` is the
+    /// snapshot of the state before the undo.
     fn add_to(
         &self,
         current: &RepairSnapshot,
@@ -529,7 +530,7 @@ pub fn undo(
     let mut later_rows = LaterRows::default();
 
     let reason = SnapshotReason::Undo;
-    // An undo of this undo restores the values of the repair.
+    // If this undo is undone, the values before and after the repair must not count as later changes.
     let repaired = snapshot.document.repaired.clone();
     let kept = exchange_after_snapshot(context, reason, paths, repaired, now, |begun, current| {
         later_rows = LaterRows::read(context, snapshot)?;
@@ -538,7 +539,8 @@ pub fn undo(
         let finish = |target: &Path, staged: &Path| {
             later_rows.add_to(current, target, staged)?;
             if home::is_database_named(target, home::HISTORY_DATABASE_PREFIX) {
-                // A restore may have put back shorter rollouts since. A repair of an already shorter one is undone.
+                // A restore may have made rollouts shorter after the snapshot, so their old projections do not fit.
+                // A rollout that was too short before gets its old projection back, because the repair is undone.
                 let (files, _) = files::find_readable(context.home);
                 let paths = files.iter().map(|file| file.path(context.home));
                 delete_unfitting_projections(staged, paths.filter(is_later))?;

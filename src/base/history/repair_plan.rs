@@ -27,7 +27,7 @@ pub enum RepairAction {
     #[serde(rename = "row")]
     AddRow,
     Name,
-    /// Sets the empty ones of title, first message and preview. Codex does not list a conversation without a preview.
+    /// Sets title, first message and preview where they are empty. Codex lists no conversation without a preview.
     Preview,
     /// Sets the mode of a row to that of its rollout.
     Mode,
@@ -222,16 +222,16 @@ impl RepairPlan {
                 RepairAction::AddRow => Some(LEGACY),
                 RepairAction::Preview | RepairAction::Turns | RepairAction::Database => continue,
             };
-            let of_row = values.entry(change.row_id()).or_default();
-            of_row.extend(change.from.clone());
-            of_row.push(change.to.clone());
-            of_row.extend(mode.map(str::to_owned));
+            let row_values = values.entry(change.row_id()).or_default();
+            row_values.extend(change.from.clone());
+            row_values.push(change.to.clone());
+            row_values.extend(mode.map(str::to_owned));
         }
         values
     }
 
-    /// Adds the rows of conversations that have none, unless Codex recreates the database, and the names that the user
-    /// gave to these conversations.
+    /// Adds a row for each conversation without one, and the name that the user gave to it. Adds only the names if
+    /// Codex recreates the database.
     fn add_missing(
         &mut self,
         missing_rows: Vec<MissingRow>,
@@ -293,11 +293,11 @@ impl RepairPlan {
         id: &ConversationId,
         path: &Path,
     ) -> String {
-        let listed = conversations
+        let rollout = conversations
             .rollouts_of(id)
             .iter()
             .find(|c| path.ends_with(&c.file.relative));
-        let path = listed.map_or_else(|| path.to_path_buf(), |c| c.file.plain_path(&self.home));
+        let path = rollout.map_or_else(|| path.to_path_buf(), |c| c.file.plain_path(&self.home));
         path.to_string_lossy().into_owned()
     }
 }

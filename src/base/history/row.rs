@@ -57,7 +57,7 @@ pub(crate) fn read_texts(home: &Path, path: &Path) -> io::Result<RowTexts> {
     Ok(scan_with_first_texts(home, path)?.turn.texts)
 }
 
-/// Reads a rollout, with the texts of the first rollout of its conversation, which has the first message of a rewound one.
+/// Reads a rollout. After a rewind, takes the texts from the first rollout of the conversation.
 fn scan_with_first_texts(home: &Path, path: &Path) -> io::Result<RolloutScan> {
     let mut scan = scan_rollout(path)?;
     if RolloutName::parse(path).is_some_and(|name| name.is_rewind()) {

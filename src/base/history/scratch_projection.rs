@@ -26,11 +26,11 @@ const MAX_FIRST_LINE_BYTES: u64 = 4 << 20;
 /// A database with projections that Codex has created.
 pub(crate) struct ScratchProjections {
     pub(super) scratch: ScratchDatabase,
-    /// The rollouts of which the database has all turns that Codex shows, up to these cuts.
+    /// The cuts that the projections in the database reach.
     pub(super) complete_rollouts: Vec<RolloutCut>,
 }
 
-/// Lets `program` project those of these rollouts that are not projected, up to their cuts.
+/// Lets `program` project `rollouts` up to their cuts, except rollouts that Codex has projected already.
 ///
 /// # Errors
 /// A rollout ends before its cut or cannot be copied, Codex cannot be started or opens no rollout, or the user
@@ -53,9 +53,9 @@ pub(crate) fn create_scratch_projections(
 
     let mut cuts = Vec::new();
     for rollout in select_last_cuts(rollouts) {
-        // Codex opens no rollout without those that it continues.
+        // Projected rollouts are copied as well, because Codex opens no rollout without the rollouts that it continues.
         match copy_as_own_conversation(&rollout, &sessions) {
-            // It must not stop the repair of the others. The check after the repair reports it.
+            // One unusable rollout must not stop the repair of the others. The check after the repair reports it.
             Err(HistoryError::NotRebuilt(_)) => continue,
             copied => copied?,
         }
@@ -67,7 +67,7 @@ pub(crate) fn create_scratch_projections(
     run_app_server(&scratch, program, context.env, |ask| {
         for cut in &cuts {
             let answer = ask("thread/resume", &json!({"threadId": cut.rollout_id}));
-            // Codex refuses some, such as subagents. The check after the repair reports them.
+            // Codex refuses some rollouts, such as those of subagents. The check after the repair reports them.
             if let Err(error @ HistoryError::Interrupted) = answer {
                 return Err(error);
             }
@@ -80,7 +80,7 @@ pub(crate) fn create_scratch_projections(
     let database =
         database.ok_or_else(|| HistoryError::NotRebuilt("it recorded no turns".into()))?;
 
-    // Codex 0.169 leaves its log behind when it ends, and the database file alone is copied.
+    // Codex 0.169 leaves its `-wal` behind when it ends, and only the database file is copied later.
     database::checkpoint_wal(&database)?;
     projections::cut_projections(&database, &cuts)?;
     database::check_integrity(&database)?;
@@ -145,7 +145,7 @@ fn copy_as_own_conversation(rollout: &ContinuedRollout, folder: &Path) -> Result
         copied_line = copied_line.replacen(&field(thread_id), &field(rollout_id), 1);
     }
 
-    // The replacement must not have changed the id of the base instead.
+    // `replacen` may have replaced the id of the base instead.
     let keeps_base = base.is_none_or(|base| copied_line.contains(&base.rollout_id));
     if copied_line.len() != first_line.len() || !keeps_base {
         return Err(unusable_error());

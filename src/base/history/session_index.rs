@@ -175,7 +175,6 @@ pub(crate) fn read_ids_since(
 fn parse_leading_id(line: &[u8]) -> Option<&str> {
     let after_key = line.strip_prefix(b"{\"id\":\"")?;
     let end = memchr(b'"', after_key)?;
-    // An escape is not decoded here.
     let id = str::from_utf8(&after_key[..end]).ok()?;
     (!id.contains('\\')).then_some(id.trim())
 }
@@ -226,7 +225,7 @@ fn is_line_of(line: &str, id: &ConversationId) -> bool {
 }
 
 fn change_lines(home: &Path, change: impl FnOnce(&mut Vec<String>)) -> Result<(), HistoryError> {
-    // The whole file is written again, so a line that Codex appends meanwhile would be lost without its lock.
+    // The whole file is written again. Without Codex's lock, a line that Codex appends meanwhile would be lost.
     let _lock = FileLock::acquire_within(&home.join(LOCK_NAME), LOCK_TIMEOUT)?;
 
     let path = home.join(FILE_NAME);

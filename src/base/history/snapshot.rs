@@ -42,7 +42,7 @@ pub struct RepairSnapshotFile {
     pub reason: SnapshotReason,
     /// The time at which the snapshot was restored; null if it never was.
     pub undone_at: Option<DateTime<Utc>>,
-    /// The copied files, and those that were absent.
+    /// The copied files, and the files that did not exist.
     pub files: Vec<SnapshotEntry>,
     /// `None` in the snapshots of older versions, and if Codex recreated the database.
     pub repaired: Option<RepairedValues>,
@@ -115,7 +115,7 @@ impl RepairSnapshots {
 
     /// Removes incomplete snapshots of killed commands, which had changed nothing yet.
     fn remove_incomplete(&self) -> Result<(), HistoryError> {
-        // The interrupted exchange still needs the copies: one of its steps replaces `snapshot.json`.
+        // A pending exchange still needs the copies, and may be about to replace `snapshot.json`.
         if FileExchange::is_pending(atomic::parent_of(&self.folder), JOURNAL) {
             return Ok(());
         }
@@ -179,10 +179,10 @@ pub(super) fn restore(
     policy: &dyn RecoveryPolicy,
     now: DateTime<Utc>,
 ) -> Result<(), HistoryError> {
-    // All copies are checked first, so that none is staged in vain if another one is damaged.
+    // All copies are checked before the first is staged, because one damaged copy ends the restore.
     check_digests(snapshot)?;
 
-    // Part of the exchange, so that a kill cannot leave an undo that is not recorded.
+    // `snapshot.json` is replaced in the same exchange, so that a kill cannot leave an undo that is not recorded.
     snapshot.document.undone_at = Some(now);
     let (folder, document) = (&snapshot.folder, &snapshot.document);
 
@@ -330,7 +330,7 @@ fn stage_file(
     copy_out(&copy_of(content), content, staged)?;
 
     let mut has_logs = false;
-    // The `-shm` is an index of the `-wal`, which SQLite creates again.
+    // The `-shm` is left out: it is an index of the `-wal`, and SQLite creates it again.
     for suffix in ["-wal", "-journal"] {
         if let Some(log) = snapshot.find_content(&atomic::with_suffix(original, suffix)) {
             copy_out(&copy_of(log), log, &atomic::with_suffix(staged, suffix))?;
@@ -417,11 +417,11 @@ fn copy_into_snapshot(
     temp.replace(&target)?;
 
     let modified = meta.modified().ok();
-    let since = modified.and_then(|at| at.duration_since(SystemTime::UNIX_EPOCH).ok());
+    let since_epoch = modified.and_then(|at| at.duration_since(SystemTime::UNIX_EPOCH).ok());
     Ok(Some(SnapshotContent {
         name: name.to_owned(),
         sha256,
         mode: modes::mode_of(&meta),
-        modified_ns: since.map_or(0, |d| u64::try_from(d.as_nanos()).unwrap_or(0)),
+        modified_ns: since_epoch.map_or(0, |d| u64::try_from(d.as_nanos()).unwrap_or(0)),
     }))
 }

@@ -66,18 +66,17 @@ impl ThreadChain {
             slices: vec![RolloutSlice::whole(newest)],
         }];
         let mut missing = None;
-        let mut head = rollout::read_head(newest).ok().flatten();
+        let mut oldest_head = rollout::read_head(newest).ok().flatten();
         let mut followed_paths = vec![newest.to_path_buf()];
 
-        while let Some((base, end)) = head.as_ref().and_then(parse_base_id_and_end) {
-            let base_rollout = find_rollout(home, &base)
+        while let Some((base_id, end)) = oldest_head.as_ref().and_then(parse_base_id_and_end) {
+            let found_path = find_rollout(home, &base_id)
                 .and_then(|path| rollout::resolve_rollout_in_home(home, &path));
-            // A rollout that cannot be read is as good as missing, and the newer ones can still be shown.
-            let base_rollout =
-                base_rollout.and_then(|path| Some((rollout::read_head(&path).ok()?, path)));
+            // A base that cannot be read counts as missing, so that the newer rollouts are still shown.
+            let base = found_path.and_then(|path| Some((rollout::read_head(&path).ok()?, path)));
 
-            let Some((base_head, path)) = base_rollout else {
-                missing = Some(base);
+            let Some((base_head, path)) = base else {
+                missing = Some(base_id);
                 break;
             };
 
@@ -86,9 +85,9 @@ impl ThreadChain {
                 break;
             }
 
-            let file = RolloutName::parse(&path);
-            let thread_id = file.as_ref().and_then(RolloutName::id).unwrap_or(&base);
-            head = base_head;
+            let name = RolloutName::parse(&path);
+            let thread_id = name.as_ref().and_then(RolloutName::id).unwrap_or(&base_id);
+            oldest_head = base_head;
             followed_paths.push(path.clone());
             let slice = RolloutSlice { path, end };
 
@@ -168,7 +167,7 @@ impl RewoundThreads {
             .collect();
 
         let mut newer = newest.to_path_buf();
-        // Each rollout is continued at most once.
+        // Bounded, because damaged rollouts may continue each other in a circle.
         for _ in 0..earlier.len() {
             let head = rollout::read_head(&newer).ok().flatten();
             let Some((base, end)) = head.as_ref().and_then(parse_base_id_and_end) else {
@@ -188,11 +187,11 @@ impl RewoundThreads {
     }
 }
 
-/// Returns the ids of the threads of `files`, in lower case and in the order of their first files, each with the
-/// rollout that Codex continues if no row names one. This is the newest rollout. If it has two files, the file in
-/// `sessions/` is returned. Files without an id are left out.
+/// Returns the newest rollout of each thread, after the id of the thread in lower case. Codex continues this rollout if
+/// no row names another one. Threads are in the order of their first files. If the newest rollout has two files,
+/// returns the file in `sessions/`. Leaves out files without an id.
 pub(crate) fn select_newest_of_each_thread(files: Vec<RolloutFile>) -> Vec<(String, RolloutFile)> {
-    // A killed Codex or a sync leaves one rollout of a thread archived and another one not.
+    // The id decides first, because a killed Codex or a sync may leave only older rollouts of a thread unarchived.
     let rank = |file: &RolloutFile| {
         let id = OrderedRolloutId::parse_name(&file.relative);
         (id, !file.is_archived)
@@ -236,7 +235,7 @@ pub fn find_newest_rollout(home: &Path, id: &str) -> Option<PathBuf> {
 }
 
 /// Finds a rollout by its id, in the day folders that match the time in the id, else in `archived_sessions/`. Lists at
-/// most four folders, but the whole home for an id without a time, as Codex up to 0.34 gave them.
+/// most four folders. An id of Codex up to 0.34 has no time, so the whole home is listed.
 pub fn find_rollout(home: &Path, rollout_id: &str) -> Option<PathBuf> {
     let has_id =
         |path: &Path| parse_rollout_id(path).is_some_and(|id| id.eq_ignore_ascii_case(rollout_id));
@@ -263,9 +262,8 @@ pub fn parse_creation_time(id: &str) -> Option<DateTime<Utc>> {
 /// The assumed largest difference between the clocks of two machines, in milliseconds.
 const MAX_CLOCK_ERROR_MS: i64 = 24 * 60 * 60 * 1000;
 
-/// Returns false if the rollout at `path` is older than all of some rollouts, the oldest of which was created at
-/// `first_ms` (in milliseconds since 1970), so that it continues none of them. Most rollouts of a home need not be read
-/// for that. Returns true if a time is unknown.
+/// Returns false if the rollout at `path` was created before `first_ms`, in milliseconds since 1970. It then continues
+/// no rollout that was created at `first_ms` or later, and need not be read. Returns true if a time is unknown.
 pub fn may_continue(path: &Path, first_ms: Option<i64>) -> bool {
     let ms = parse_rollout_id(path).and_then(|id| uuid_time_ms(&id));
     let is_older = |(ms, first_ms)| ms < first_ms - MAX_CLOCK_ERROR_MS;

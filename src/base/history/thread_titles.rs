@@ -24,7 +24,7 @@ impl ThreadTitles {
         entry.first_line().map(str::to_owned)
     }
 
-    /// Sets the title of a conversation whose row has no name to its name in the index, if there is one.
+    /// If the row of a conversation has no name, replaces the title by the name in the index.
     pub fn replace_title(&self, thread: &mut ListedThread) {
         if !thread.has_name
             && let Some(name) = self.find_name(&thread.id)
@@ -34,7 +34,7 @@ impl ThreadTitles {
     }
 }
 
-/// Sets the titles of conversations whose rows have no names to their names in the index.
+/// Replaces the titles of conversations without names in their rows by their names in the index.
 pub fn replace_titles(home: &Path, threads: &mut [ListedThread]) {
     let unnamed = threads.iter().filter(|thread| !thread.has_name);
     let unnamed: HashSet<_> = unnamed.map(|t| ConversationId::of(&t.id)).collect();

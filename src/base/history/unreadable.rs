@@ -55,7 +55,7 @@ pub enum UnreadableCause {
     Mode,
     /// Codex has not projected all rollouts that the conversation continues. Contains all of them, the newest first.
     Unprojected(Vec<ContinuedRollout>),
-    /// A rollout is shorter than its projection, or has no end of a line where its projection ends.
+    /// A rollout is shorter than its projection, or no line of the rollout ends where its projection ends.
     Shortened { rollout_id: String, bytes: u64 },
     /// All lines precede the ordinal from which Codex shows the lines of a subagent.
     Boundary,
@@ -187,7 +187,7 @@ impl<'a> ReadabilityCheck<'a> {
             return None;
         }
 
-        // Codex shows a subagent only from its start on, and this rollout ends before.
+        // Codex shows a subagent only from `subagent_start` on, so it shows nothing of a rollout that ends before.
         let path = leaf.file.path(self.home);
         let ends_before =
             |start: u64| rollout::read_last_ordinal(&path).is_some_and(|last| last < start);
@@ -217,7 +217,7 @@ impl<'a> ReadabilityCheck<'a> {
         }
 
         let bytes = path.metadata().ok()?.len();
-        // Codex has usually projected all of the rollout, which then needs no read.
+        // Codex has usually projected the whole rollout. Then the size decides, and the file is not read.
         let fits = bytes == projected_offset
             || bytes > projected_offset
                 && rollout::ends_line_at(&path, projected_offset).unwrap_or(true);
@@ -257,7 +257,7 @@ fn follow_bases(
     {
         let is_projected = projections.reach(&cut);
         let has_lines = |path: &Path| {
-            // Reading a compressed rollout up to the cut takes long, so only one that Codex has to read is checked.
+            // Decompression up to the cut takes long, so it is done only for a rollout that Codex has to project.
             let is_checked = is_plain(path) || !is_projected;
             !is_checked || rollout::ends_line_at(path, cut.offset).unwrap_or(true)
         };
@@ -277,8 +277,8 @@ fn follow_bases(
     BaseChain { rollouts, missing }
 }
 
-/// Returns the ids of the rollouts in `paths` that end before the end of their projection, or have no end of a line
-/// there. Codex would show lines that the rollout does not have, and none that it appends.
+/// Returns the ids of the rollouts in `paths` in which no line ends where their projection ends, because the rollout
+/// became shorter or was replaced. Codex would show lines that are not in the rollout, and hide lines that it appends.
 pub fn find_unfitting_projections(
     projections: &Projections,
     paths: impl IntoIterator<Item = PathBuf>,

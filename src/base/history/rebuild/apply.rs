@@ -111,12 +111,12 @@ pub fn apply(
             .map(|lock_path| FileLock::acquire_within(&lock_path, session_index::LOCK_TIMEOUT))
             .transpose()?;
 
-        // Codex only appends to both files. A shorter one was replaced, and the offset means nothing in it.
+        // Codex only appends to both files. So a shorter file was replaced, and `read_bytes` is no offset in it.
         if file_len(&path) < file.read_bytes {
             return Err(HistoryError::Changed(path));
         }
 
-        // Again under the lock: Codex may have appended since the preview.
+        // Under the lock, because the file may have changed since the preview.
         let written = !is_up_to_date(&path, file)?;
 
         let mut backup = None;

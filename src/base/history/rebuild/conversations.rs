@@ -132,7 +132,7 @@ impl ConversationSet {
         self.conversations.binary_search_by(|c| c.id.cmp(id)).ok()
     }
 
-    /// Returns the paths of the rollouts of the conversations at these places in the list, each after the place of its
+    /// Returns the path of each rollout of the conversations at `places` in the list, after the place of its
     /// conversation.
     pub(super) fn rollout_paths(
         &self,

@@ -21,8 +21,7 @@ pub(super) struct IndexLines {
 }
 
 impl IndexLines {
-    /// Collects a line for each conversation to restore, and a line for each other one that has a name given by the
-    /// user.
+    /// Collects a line for each restored conversation, and for each other conversation to which the user gave a name.
     pub(super) fn gather(
         set: &ConversationSet,
         index: &ThreadNameIndex,
@@ -38,7 +37,7 @@ impl IndexLines {
 
         for id in index.ids() {
             let conversation = set.find(id);
-            // These conversations have a line already.
+            // The loop above has handled these conversations.
             if conversation.is_some_and(|c| c.is_restored || find_name_to_keep(c).is_some()) {
                 continue;
             }

@@ -100,8 +100,8 @@ impl Contents<'_> {
     }
 }
 
-/// Reads the rollouts of the selected conversations. They are read completely if prompts are wanted or their row has no
-/// title, else from their ends, for the time of the last change. Returns the number of bad lines.
+/// Reads the rollouts of the restored conversations. Reads whole rollouts if prompts are wanted or the row has no
+/// title, else only their ends for the time of the last change. Returns the number of bad lines.
 pub(super) fn read_rollouts(
     home: &Path,
     set: &mut ConversationSet,
@@ -145,7 +145,7 @@ pub(super) fn read_rollouts(
     Ok(bad_lines)
 }
 
-/// The facts about a conversation in those of its rollouts that were read so far.
+/// The facts about a conversation from its rollouts that were read so far.
 #[derive(Default)]
 struct RebuildFacts {
     last: Option<Rfc3339Time>,

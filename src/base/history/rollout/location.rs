@@ -1,5 +1,5 @@
-//! The rollout that a row of Codex's list, or a name in its folders, leads to. Rows and links may come from
-//! another person's archive, so only a conversation of the home is opened.
+//! Finds the rollout at a path from a row of the table `threads`, or from a folder of Codex. Rows and links may come
+//! from another person's archive, so only a conversation of the home is opened.
 
 use crate::codex::{ARCHIVED_SESSIONS, RolloutName, SESSIONS, ZST};
 use crate::io::OrdinaryPath as _;
@@ -67,7 +67,7 @@ fn may_be_conversation(path: &Path) -> bool {
     let mut lines = bytes.split(|byte| *byte == b'\n');
     let line = lines.next().unwrap_or_default();
     let line = String::from_utf8_lossy(line);
-    // Some editors write a byte order mark. Only the first line cannot be read then.
+    // Some editors write a byte order mark, which makes only the first line unreadable.
     let line = line.trim_start_matches('\u{feff}');
 
     let has_key = |key: &str| line.contains(&format!("\"{key}\":"));
@@ -76,7 +76,7 @@ fn may_be_conversation(path: &Path) -> bool {
         || has_key("record_type")
         || (has_key("timestamp") && (has_key("type") || has_key("id")));
 
-    // The reader of a damaged file reports the damage.
+    // An unreadable file is accepted here, because its reader reports the error.
     read_result.is_err() || (line.starts_with('{') && is_known_form)
 }
 
