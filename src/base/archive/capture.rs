@@ -73,8 +73,7 @@ pub fn capture(
 ) -> Result<CapturedHome, ArchiveError> {
     let staging = Staging::create_in(options.tmp)?;
 
-    // Compared again at the end: a restore exchanges whole folders, and files from before and after
-    // it are of different states.
+    // Compared again at the end: if a restore exchanges these folders meanwhile, the archive has files of two states.
     let folder_ids = read_folder_ids(&scope.home);
 
     // The table of the previous archive has most names of the home already.
@@ -94,7 +93,7 @@ pub fn capture(
     // The clock of the file system, which on a network disk is not that of this machine.
     let started_at = InodeStamp::of(&file.file().metadata().at("read", &path)?).ctime;
 
-    // The closure can only return the manifest, so it sets these.
+    // The closure can only return the manifest, so it sets `skipped` and `login` itself.
     let (compression, previous) = (options.compression, options.source);
     let (mut skipped, mut login) = (Vec::new(), None);
     let packed = pack::pack(out_file, &path, compression, previous, &names, |writer| {
@@ -188,7 +187,7 @@ pub(super) fn new_manifest(
     if !scope.excludes.globs.is_empty() {
         let is_conversation = |note: &PathNote| kind_of(&note.path).is_rollout_folder();
         let leaves_out_some = scan.excluded.iter().any(is_conversation);
-        // True only if no conversation is left.
+        // True only if the archive has no conversation at all.
         metadata.excludes_conversations = Some(leaves_out_some && !metadata.lists_conversations());
     }
     metadata.limit_size();

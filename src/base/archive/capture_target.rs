@@ -89,8 +89,8 @@ pub(super) trait CaptureTarget {
 
     /// Captures the files that [`CaptureTarget::try_capture`] deferred. Has to be called after all other files.
     fn capture_deferred(&mut self, deferred: Vec<FileEntry>) -> Result<(), ArchiveError> {
-        // A file that does not change for a while has a line that was cut off; one that grew is
-        // being written and is cut at its last newline.
+        // If the file does not grow meanwhile, a crash has cut off its last line, and the file is captured whole. If it
+        // grows, Codex is writing it, and it is cut at its last newline.
         for planned in deferred {
             wait_for_growth(&planned, &self.locator().places.source_path(&planned.path));
             self.try_capture(&planned, CaptureAttempt::Final)?;

@@ -21,7 +21,7 @@ pub(super) struct HomePacker<'a, 'w> {
     pub(super) locator: FileLocator<'a>,
     pub(super) writer: &'a mut PackWriter<'w>,
     pub(super) skipped: Vec<PathNote>,
-    /// The names of the listed files that still have to be archived, with those that were deferred.
+    /// The names of the listed files that are not archived yet, including deferred files.
     pub(super) pending: NameSet,
     /// Start of the capture in nanoseconds since 1970, by the clock of the file system.
     pub(super) started_at: i64,
@@ -152,7 +152,7 @@ impl CaptureTarget for HomePacker<'_, '_> {
     ) -> Result<Option<SkipReason>, ArchiveError> {
         let StablePrefix { meta, size } = prefix;
 
-        // Codex has moved the file. Its new name was archived already, or is listed and will be.
+        // If Codex moved the file to a name that is archived already or still pending, it must not be archived twice.
         let name = &opened.name;
         let is_moved = *name != planned.path;
         if is_moved && (self.pending.contains(name.as_path()) || self.writer.contains(name)) {

@@ -199,8 +199,8 @@ impl PackWriter<'_> {
     /// Starts a group for files of the folder of `name`, unless it is the current group.
     fn switch_group_to_folder_of(&mut self, name: &EntryName) -> Result<(), ArchiveError> {
         let folder = name.as_path().parent().unwrap_or(Path::new(""));
-        // Files of one folder are alike, so they compress well together. A change in one folder
-        // leaves the members of all others as they are, for the next archive to copy.
+        // Files of one folder are alike, so they compress well together. A change in one folder does not change the
+        // members of other folders, so the next archive can copy these members.
         if self.group.folder.as_deref() != Some(folder) {
             self.submit_group()?;
             self.group.folder = Some(folder.to_path_buf());
@@ -233,7 +233,7 @@ impl PackWriter<'_> {
         let mut hasher = ContentHasher::default();
         let mut read_result = Ok(());
         for (chunk_index, len) in chunk_sizes(entry.size).enumerate() {
-            // A source that failed is filled up with zeros, which may take long.
+            // After a read error, the rest of the file is written as zeros, which may take long.
             check_interrupt().map_err(|_| ArchiveError::Interrupted)?;
             let mut bytes = self.buffers.take_empty();
             // With room for the padding: a vector that grows by doubling would take twice the
@@ -369,7 +369,7 @@ impl PackWriter<'_> {
             Some(_) => MemberContents::Files(first_index, count),
         };
 
-        // For files, `switch_group_to_folder_of` sets the first number of the next group.
+        // For folders and links. For files, `switch_group_to_folder_of` sets `first` of the next group.
         (self.group.first, self.group.count) = (first_index + count, 0);
 
         let bytes = std::mem::replace(&mut self.group.bytes, self.buffers.take_empty());

@@ -127,7 +127,7 @@ fn scan_for_manifest(path: &Path) -> Result<(ArchiveManifest, ArchiveOrigin), Ar
     let mut manifest = None;
     let mut python_scan = PythonScan::new(packed_len);
 
-    // The manifest comes last. Until then, the entries count as those of an archive of the Python tool.
+    // The manifest comes last, so the entries before it are collected as for an archive of the Python tool.
     tar_stream::read_archive(path, &mut |entry, content| {
         if entry.name.as_path() != Path::new(MANIFEST_NAME) {
             return python_scan.add_entry(&entry, content);

@@ -36,7 +36,7 @@ pub(crate) struct PreviousMember {
     is_checked: bool,
 }
 
-/// Unchanged files that need not be read, as their digests and the members that hold the files.
+/// Unchanged files that need not be read: their digests, and the members that hold them.
 #[derive(Debug)]
 pub(super) struct ReusableFiles {
     pub(super) digests: Vec<ContentDigest>,
@@ -144,7 +144,7 @@ impl<'a> PreviousArchive<'a> {
         let FileLocation { file, member } = self.locate_file(&first_live.path)?;
 
         match manifest.members.get(member)?.holds {
-            // Members are copied as a whole, so a member whose first file comes earlier is of no use.
+            // A member is copied as a whole, so it cannot be used if it begins with an earlier file.
             MemberContents::Files(first_index, count) if first_index == file as u64 => {
                 let count = usize::try_from(count).ok()?;
                 let mut digests = Vec::with_capacity(count);

@@ -62,9 +62,8 @@ impl HomeScan {
     /// Returns the top-level entries that are captured, folders with a trailing `/`.
     pub(crate) fn top_entries(&self) -> Vec<String> {
         let mut tops: BTreeMap<OsString, bool> = BTreeMap::new();
-        let databases_and_login = self.databases.iter().chain(&self.login);
-        let others = databases_and_login.map(|f| &f.path);
-        let others = others.chain(self.links.iter().map(|l| &l.path));
+        let databases_and_login = self.databases.iter().chain(&self.login).map(|f| &f.path);
+        let others = databases_and_login.chain(self.links.iter().map(|l| &l.path));
 
         // A top-level entry with a path below it is a folder. An empty folder is not listed.
         for name in self.files.iter().map(|f| f.path).chain(others.cloned()) {
@@ -109,8 +108,7 @@ pub fn scan_home(scope: &CaptureScope, names: &Arc<NameTable>) -> Result<HomeSca
     let real_home = real_home.unwrap_or_else(|| scope.home.clone());
     scan.places = SourcePaths::new(&real_home, scope.sqlite_home.as_deref());
 
-    // Always in the same order, so that members hold the same files in every backup and can be
-    // copied.
+    // In the same order in every backup, so that the members hold the same files and can be copied.
     top_entries.sort_by_key(fs::DirEntry::file_name);
     let case_variants = find_case_variants(&top_entries);
 
@@ -143,9 +141,8 @@ pub fn scan_home(scope: &CaptureScope, names: &Arc<NameTable>) -> Result<HomeSca
     Ok(scan)
 }
 
-/// Scans `archived_sessions/` a second time, and adds the files that are new. Without this, a conversation would be
-/// missed if Codex moved it from `sessions/` after the first scan of `archived_sessions/` and before that of
-/// `sessions/`.
+/// Scans `archived_sessions/` a second time, and adds the files that are new. Otherwise the archive would lack a
+/// conversation that Codex archived after the scan of `archived_sessions/` and before the scan of `sessions/`.
 fn rescan_archived_sessions(scope: &CaptureScope, real_home: &Path, scan: &mut HomeScan) {
     let relative = Path::new(home::ARCHIVED_SESSIONS);
     let mut second_scan = HomeScan {
@@ -216,7 +213,7 @@ impl HomeWalk<'_> {
             Err(e) if self.scope.selects(relative) && self.scope.captures(kind_of(relative)) => {
                 return self.note_skip(relative, e.to_string());
             }
-            // The scope leaves the entry out, so it is no gap.
+            // The scope leaves the entry out anyway, so the archive does not lack it.
             Err(_) => return,
         };
 
@@ -224,8 +221,7 @@ impl HomeWalk<'_> {
             return self.add_tree(path, relative);
         }
 
-        // `add_tree` applies the scope again, so an excluded link must end here or it would be listed
-        // twice.
+        // Returns here for an excluded link, because `add_tree` would apply the scope again and list the link twice.
         if !self.apply_scope(relative, &meta) {
             return;
         }
@@ -234,7 +230,7 @@ impl HomeWalk<'_> {
             return self.note_skip(relative, "a broken link");
         };
 
-        // A folder of the home is archived at its own path already.
+        // A link to a folder of the home stays a link, because the folder is archived at its own path.
         let can_be_link = kind_of(relative).can_be_link() || target.is_dir();
         if target.starts_with(self.home) && can_be_link {
             return self.add_link(path, relative);
@@ -275,7 +271,7 @@ impl HomeWalk<'_> {
             return false;
         }
 
-        // The folder with the databases is captured with them, although it is of another kind.
+        // `SQLITE_FOLDER` is of another kind than the databases in it, but is captured with them.
         let has_captured_databases = meta.is_dir()
             && relative == Path::new(home::SQLITE_FOLDER)
             && self.scope.captures(HomeEntryKind::Database);
@@ -319,7 +315,7 @@ impl HomeWalk<'_> {
         } else if meta.is_file() {
             self.add_file(path, name, &meta);
         } else if kind_of(relative).is_expected_file() {
-            // A file of Codex is missing from the archive, and no rule excludes it.
+            // The archive should have this file of Codex, so it counts as skipped, not as excluded.
             self.note_skip(relative, "a socket, pipe or device");
         } else {
             self.note_exclude(relative, "a socket, pipe or device");

@@ -47,7 +47,7 @@ impl CaptureScope {
         let real_path = links::resolve_links(manager_home);
         let real_home = links::resolve_links(&self.home);
         let relative = real_path.strip_prefix(real_home).ok();
-        // An empty path is the Codex home itself, of which nothing would be left.
+        // An empty path is the Codex home itself. If it were excluded, the archive would be empty.
         let inside = relative.filter(|path| !path.as_os_str().is_empty());
         self.manager_home = inside.map(Path::to_path_buf);
     }

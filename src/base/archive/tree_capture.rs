@@ -120,7 +120,7 @@ fn write_entries(
     }
     writer.add_files(plain_files)?;
 
-    // So that the next call keeps the folder of the manifest, which is written later.
+    // The manifest is written later. Without this call, `remove_unplaced` would remove its folder.
     writer.add_folder(atomic::parent_of(Path::new(MANIFEST_NAME)))?;
     writer.remove_unplaced(Path::new(""))?;
 
@@ -133,8 +133,8 @@ fn write_entries(
 
 impl CapturedTree {
     /// Replaces each hard link to a file that was written since the capture with a copy. A copy of a `.jsonl` file ends
-    /// after its last complete line. Returns the number of replaced links. If there are any, a backup that read the
-    /// tree before has content that is newer than this capture.
+    /// after its last complete line. Returns the number of replaced links. If it is not 0, a backup that has already
+    /// read the tree may have content that is newer than this capture.
     ///
     /// # Errors
     /// A file cannot be copied.

@@ -59,7 +59,7 @@ impl<'a> TreeWriter<'a> {
         })
     }
 
-    /// Creates the folder at the relative path `folder` and its parents. Removes another kind of entry at these paths.
+    /// Creates the folder at the relative path `folder` and its parents. Removes files and links at these paths.
     pub(super) fn add_folder(&mut self, folder: &Path) -> Result<(), IoError> {
         if folder.as_os_str().is_empty() || self.folders.contains(folder) {
             return Ok(());
@@ -115,8 +115,8 @@ impl<'a> TreeWriter<'a> {
         let path = self.prepare_path(&planned.path)?;
         tree::remove(&path)?;
 
-        // The file keeps the time of the snapshot. The time of the database may be unchanged, because writes go to its
-        // write-ahead log, so a backup program could take the file for its predecessor.
+        // The file keeps the mtime of the snapshot. Writes to the write-ahead log do not change the mtime of the
+        // database, so with this mtime a backup program could take the file for unchanged.
         links::link_or_copy(snapshot, &path)?;
 
         let size = path.symlink_metadata().at("read", &path)?.len();
@@ -256,7 +256,7 @@ impl CaptureTarget for TreeWriter<'_> {
         self.skipped.push(PathNote::new(name.as_path(), reason));
     }
 
-    /// Returns true for a rollout whose hard link an earlier capture made. Does not record a duplicate.
+    /// Returns true for a rollout that an earlier capture hard-linked. Records each rollout once.
     fn record_if_captured(&mut self, planned: &FileEntry) -> Result<bool, ArchiveError> {
         if !self.is_linked_rollout(planned) {
             return Ok(false);

@@ -108,8 +108,8 @@ fn verify_into(
     }
 
     for (name, copy) in &databases {
-        // Other content under the name of a database is reported by `backup` when it archives it, and a digest covers
-        // it. The Python tool has no digests.
+        // A file with the name of a database and other content is no damage: `backup` reported it, and its digest was
+        // checked. Archives of the Python tool have no digests.
         let is_empty = copy.metadata().is_ok_and(|meta| meta.len() == 0);
         let must_be_sqlite = archive.is_python() && !is_empty;
         if (database::may_be_sqlite(copy) || must_be_sqlite)

@@ -93,7 +93,7 @@ fn choose_level(sample_sizes: &[usize], requested_level: i32) -> i32 {
     let is_compressed = |size: &usize| *size >= SAMPLE_BYTES - SAMPLE_BYTES / 30;
     let dense_samples = sample_sizes.iter().filter(is_dense).count();
 
-    // Text and images mixed: less than three quarters of the samples are dense.
+    // In a mix of text and images, fewer than three quarters of the samples are dense.
     if sample_sizes.is_empty() || dense_samples * 4 < sample_sizes.len() * 3 {
         requested_level
     } else if sample_sizes.iter().all(is_compressed) {

@@ -99,7 +99,7 @@ pub struct ArchiveManifest {
     /// All symbolic links. Their targets are inside the home.
     #[serde(default)]
     pub links: Vec<LinkEntry>,
-    /// Names of tar entries that readers ignore: of large files that became shorter after their tar header was written.
+    /// Names of large files that became shorter after their tar header was written. Readers ignore their tar entries.
     #[serde(default)]
     pub void: Vec<EntryName>,
     /// Compression effort, from 0; see [`super::gzip_member::Compression::effort`].

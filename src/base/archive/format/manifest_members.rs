@@ -197,7 +197,7 @@ fn read_from_members(
     let mut buffer = [0; 4096];
     loop {
         match rest.read(&mut buffer) {
-            // At the limit, the end of the limit and the end of the data look the same.
+            // `read` returns 0 at the limit as well, so 0 means the end of the data only before the limit.
             Ok(0) if rest.limit() > 0 => return Ok(manifest),
             Ok(0) => return Err(ContentError::damaged("too much data after the manifest")),
             Ok(n) if buffer[..n].iter().any(|b| *b != 0) => {

@@ -10,8 +10,8 @@ use super::sizes::padding_bytes;
 use super::tar_stream::{RawEntry, RawKind, for_each_entry, read_single_header};
 use crate::archive::error::ContentError;
 
-/// Checks a member with the headers of `count` folders and links. Positions count the folders of the manifest, then its
-/// links; `first` is that of the first header.
+/// Checks a member with the headers of `count` folders and links. `first` is the position of the first header, counted
+/// over the folders of the manifest and then over its links.
 pub(crate) fn check_folders_and_links(
     bytes: &[u8],
     manifest: &ArchiveManifest,

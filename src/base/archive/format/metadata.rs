@@ -35,7 +35,7 @@ pub enum BackupMode {
 }
 
 impl BackupMode {
-    /// Returns true if an archive of this mode has files of this kind, unless archives of all modes leave them out.
+    /// Returns true if this mode captures files of this kind. Ignores the rules that leave out a kind in every mode.
     pub fn includes(self, kind: HomeEntryKind) -> bool {
         match self {
             Self::Full => true,
@@ -230,16 +230,16 @@ impl Metadata {
 
     /// Returns true if `--exclude` or `backup.exclude` left out all conversations.
     pub fn lacks_conversations(&self) -> bool {
-        // The metadata of an older version does not show whether the home had any.
+        // Metadata of an older version does not show whether the home had conversations.
         let lists_none = || !self.captured_files.is_empty() && !self.lists_conversations();
         let lacks_all = self.excludes_conversations.unwrap_or_else(lists_none);
         self.mode != BackupMode::Auth && self.excludes && lacks_all
     }
 
-    /// Returns true if the archive could have conversations and is known to have none, because the home had none or all
+    /// Returns true if the mode includes conversations and the archive is known to have none: the home had none, or all
     /// were left out.
     pub fn has_no_conversations(&self) -> bool {
-        // An empty list may be that of an older version, which recorded none. It did not record this digest either.
+        // Versions that recorded no list recorded no BLAKE3 digest either. With the digest, an empty list is complete.
         let has_list = !self.captured_files.is_empty() || self.archive_blake3.is_some();
         let lists_none = has_list && !self.lists_conversations();
         let is_whole = self.mode != BackupMode::Auth && !self.is_safety();
@@ -258,8 +258,8 @@ impl Metadata {
         self.label.as_deref() == Some(SAFETY_LABEL)
     }
 
-    /// Returns true if the archive was made of the home at `home` on the machine with the id `machine`. An archive that
-    /// does not record its home or its machine may be of any.
+    /// Returns true if the archive was made of the home at `home` on the machine with the id `machine`, or does not
+    /// record its home or its machine.
     pub fn is_of_home(&self, home: &Path, machine: Option<&str>) -> bool {
         self.is_of_path(home) && !self.is_from_other_machine(machine)
     }

@@ -66,7 +66,7 @@ struct NameTableInner {
     len: u32,
     /// The name that was added last.
     last: Vec<u8>,
-    /// The number of each name with its hash, so that neither growth nor most comparisons decode a name.
+    /// The hash and the number of each name. With the hash, growth and most comparisons decode no name.
     numbers: HashTable<(u32, NameId)>,
     // Random, so that no archive can have names whose hashes are all equal.
     hashes: RandomState,
@@ -76,8 +76,8 @@ impl NameTableInner {
     fn find(&self, bytes: &[u8]) -> Option<NameId> {
         let hash = self.hash(bytes);
         let mut name = Vec::with_capacity(bytes.len() + 64);
-        let is_name = |&(other, id): &(u32, NameId)| {
-            other == hash && {
+        let is_name = |&(stored_hash, id): &(u32, NameId)| {
+            stored_hash == hash && {
                 self.decode(id.index(), &mut name);
                 name == bytes
             }
@@ -139,7 +139,7 @@ impl NameTableInner {
     }
 }
 
-/// Spreads a hash over 64 bits: a hash table takes the slot from its low bits, and a mark of the slot from its high bits.
+/// Repeats a hash in both halves of 64 bits: a hash table uses the low bits for the slot, and the high bits for a tag.
 fn widen_hash(hash: u32) -> u64 {
     u64::from(hash) << 32 | u64::from(hash)
 }

@@ -115,7 +115,7 @@ pub fn encode_label(label: &str) -> String {
 
     if encoded.len() > MAX_LABEL_BYTES {
         let mut cut = MAX_LABEL_BYTES;
-        // Neither within a character nor within an escape such as `%2F`.
+        // The cut must not split a character or an escape such as `%2F`.
         while !encoded.is_char_boundary(cut)
             || encoded.as_bytes()[cut.saturating_sub(2)..cut].contains(&b'%')
         {

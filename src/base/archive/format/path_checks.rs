@@ -71,7 +71,7 @@ pub(crate) fn check_names(manifest: &ArchiveManifest) -> Result<(), ContentError
     let refuse = |name: &EntryName, reason| Err(ContentError::unsafe_entry(name, reason));
     let (files, links) = (&manifest.files, &manifest.links);
 
-    // A pass of its own, which frees its sets: a restore of half a million files is limited by its memory.
+    // A separate pass, so that its other sets are freed here: memory limits a restore of half a million files.
     let files_and_links = collect_unique_names(manifest)?;
     let mut ancestors = AncestorLookup::new(&files_and_links);
     for (index, name) in manifest.entry_names().enumerate() {
@@ -145,7 +145,7 @@ pub fn check_case_collisions(
         let path = name.as_path();
         let folder = path.parent().unwrap_or(Path::new(""));
 
-        // The parents that this name shares with the previous one were checked with the previous one.
+        // Parents that this name shares with the previous name were checked with the previous name.
         let folders = folder.ancestors().filter(|f| !f.as_os_str().is_empty());
         let new_folders = folders.take_while(|folder| !last_folder.starts_with(folder));
 
@@ -174,7 +174,7 @@ pub struct AncestorLookup<'a> {
     names: &'a NameSet,
     /// The folder of the previous lookup. Adjacent names usually share a folder.
     last_folder: PathBuf,
-    /// If `last_folder` is a name of the set or below one: the number of components of that name.
+    /// The number of components of the name in the set that is `last_folder` or its parent at any level.
     ancestor_len: Option<usize>,
 }
 
@@ -215,7 +215,7 @@ impl<'a> AncestorLookup<'a> {
 }
 
 /// Returns the reason if there must be no folder at `path` (relative to the home), because the folder would replace a
-/// file of Codex. A folder whose name only ends like that of a database is allowed.
+/// file of Codex. Allows a folder with another name that merely ends like the name of a database.
 pub(crate) fn folder_problem(path: &Path) -> Option<&'static str> {
     let is_codex_file = match kind_of(path) {
         HomeEntryKind::Auth | HomeEntryKind::Config | HomeEntryKind::InstallationId => true,

@@ -81,8 +81,8 @@ impl PythonScan {
         }
 
         if name.is_manager_name() {
-            // An archive of this program that another tool compressed again: its manifest comes
-            // last.
+            // No error yet, because another tool may have compressed an archive of this program again. The manifest
+            // comes last then.
             self.reserved.get_or_insert(name);
             return Ok(());
         }

@@ -68,7 +68,7 @@ fn encode_header(mut header: Header, path: &Path) -> io::Result<Vec<u8>> {
 fn encode_link_header(mut header: Header, path: &Path, target: &Path) -> io::Result<Vec<u8>> {
     use std::io::Read;
 
-    // The name that GNU tar gives to an entry whose content is the target of the next one.
+    // The name that GNU tar gives to an entry whose content is the link target of the next entry.
     const LONG_NAME: &[u8] = b"././@LongLink";
 
     let mut builder = tar::Builder::new(Vec::new());

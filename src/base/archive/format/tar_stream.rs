@@ -79,10 +79,11 @@ pub(crate) type EntryVisitor<'a> =
     dyn FnMut(RawEntry, &mut EntryContent<'_>) -> Result<(), ContentError> + 'a;
 
 /// Passes each entry of an archive to `visit`. Reads the archive to its end, which checks the CRC of every gzip member.
+/// A read error of the disk is reported as such, not as damage.
 pub(crate) fn read_archive(path: &Path, visit: &mut EntryVisitor<'_>) -> Result<(), ArchiveError> {
     archive_file::run_with_disk_errors(path, archive_file::open(path)?, |archive| {
         let decoder = MultiGzDecoder::new(BufReader::with_capacity(256 * 1024, archive));
-        // Reads also what follows the tar, because the CRC of the last member comes after it.
+        // The data after the tar is read as well, because the CRC of the last member comes after the tar.
         let mut after_tar = for_each_entry(decoder, visit)?.take(MAX_PADDING_BYTES + 1);
         if io::copy(&mut after_tar, &mut io::sink())? > MAX_PADDING_BYTES {
             let message = "too much data after the end of the tar";
@@ -224,8 +225,7 @@ impl PendingExtensions {
         let name = EntryName::parse(&raw_name).map_err(refusal)?;
 
         let kind = match header.entry_type() {
-            // Readers treat contiguous files, which old systems laid out specially, as regular
-            // ones.
+            // A contiguous file is a regular file that old systems laid out specially.
             EntryType::Regular | EntryType::Continuous => RawKind::File,
             EntryType::Directory => RawKind::Folder,
             EntryType::Symlink => {
@@ -236,7 +236,7 @@ impl PendingExtensions {
                 let target = json_path::path_from_bytes(target);
                 RawKind::Link(target.map_err(|_| refusal("a link target that is not Unicode"))?)
             }
-            // A hard link has the content of another entry, which a later one may have replaced.
+            // A hard link has the content of another entry, and a later entry may have replaced that content.
             EntryType::Link => return Err(refusal("a hard link")),
             EntryType::Char | EntryType::Block => return Err(refusal("a device")),
             EntryType::Fifo => return Err(refusal("a pipe")),
