@@ -41,9 +41,9 @@ pub fn list_accounts(
     file.accounts.into_iter().map(to_account).collect()
 }
 
-/// Opens the profiles of the accounts whose login counts as available, except the live account. If the login of a profile
-/// is older than the newest one observed, the state of the account becomes expired, and if the profile has no login,
-/// archived or unknown. Returns true if any state changed.
+/// Opens the profiles of the accounts whose login counts as available, except the live account. An account becomes
+/// expired if a newer login than that in its profile was observed, and archived or unknown if its profile has no login.
+/// Returns true if a state changed.
 pub fn recheck_profile_logins<'a>(
     manager_home: &Path,
     accounts: impl IntoIterator<Item = &'a mut Account>,
@@ -69,16 +69,16 @@ pub fn recheck_profile_logins<'a>(
     any_corrected
 }
 
-/// Returns true if a live login is newer than every login in its profile. Then it is not the login that was moved away,
-/// but one of a later sign-in on this machine. Returns false without a readable profile.
+/// Returns true if a live login is newer than every known login of its profile. It is then from a later sign-in on this
+/// machine, and not the login that was moved away. Returns false without a readable profile.
 fn is_newer_than_profile(manager_home: &Path, live: &Login) -> bool {
     let profile = Profiles::of(manager_home).find(&live.identity).ok();
     let newest = profile.flatten().map(|profile| profile.newest());
     newest.is_some_and(|newest| live.freshness.is_newer_than(&newest))
 }
 
-/// Returns the availability of an account's login. If the login is recorded as expired or moved, it is available only
-/// if the live login was refreshed after that, or is newer than the refused one.
+/// Returns the availability of an account's login. A login that is recorded as expired or moved is available only if
+/// the live login was renewed after that record, or is newer than the refused login.
 fn judge_login(entry: &AccountEntry, live: Option<&Login>, has_profile_login: bool) -> LoginState {
     let is_newer = |login: &Login| entry.is_newer_than_refused(&login.freshness);
     match entry.login {

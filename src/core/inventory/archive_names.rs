@@ -78,8 +78,7 @@ pub fn find_archive_file(backups: &Path, env: &Environment, name: &Path) -> Opti
     let candidates = order.iter().cloned().chain(order.iter().map(with_suffix));
     let file = candidates.clone().find(|p| p.is_file());
 
-    // A folder or pipe with an archive's name is returned too, so that opening it gives the precise
-    // error.
+    // A folder or pipe with an archive's name is returned as well, so that opening it gives the precise error.
     let find_other_entry = || {
         let is_archive = name.to_string_lossy().ends_with(".tar.gz") || !is_name;
         candidates.clone().find(|p| is_archive && p.exists())

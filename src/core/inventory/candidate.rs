@@ -110,7 +110,7 @@ impl RetentionCandidate {
             identity: metadata.identity(),
             class: ArchiveClass::of(metadata),
             home,
-            // Archives of older versions do not record their machine. They count together with those of this machine.
+            // Archives of older versions do not record their machine, so they count as archives of this machine.
             machine: metadata
                 .machine
                 .clone()

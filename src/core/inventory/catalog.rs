@@ -22,7 +22,7 @@ pub(crate) fn list_all(
     backups: &Path,
     read_known: impl FnOnce() -> Vec<ArchiveRecord>,
 ) -> Result<Vec<ArchiveRecord>, IoError> {
-    // Without an archive, starting the thread would take longer than all else.
+    // Without the folder, starting a thread would take longer than the rest of the listing.
     if matches!(backups.metadata(), Err(e) if e.kind() == ErrorKind::NotFound) {
         return Ok(Vec::new());
     }
@@ -46,7 +46,7 @@ pub(crate) fn list_all(
         }
         let known_record = last_up_to_path.filter(|record| record.path == relative);
 
-        // Neither name belongs to a regular file.
+        // Neither the archive nor the sidecar is a regular file.
         if pair == FilePair::default() {
             continue;
         }
@@ -169,8 +169,8 @@ fn read_pair(backups: &Path, path: String, pair: FilePair) -> ArchiveRecord {
     }
 }
 
-/// Evaluates a sidecar without an archive. A missing archive is no problem for a legacy file that `normalize` recorded,
-/// which never had one.
+/// Evaluates a sidecar without an archive. A legacy file that `normalize` recorded never had an archive, so this is no
+/// problem.
 fn evaluate_lone_sidecar(
     sidecar: Result<Metadata, SidecarProblem>,
 ) -> (Metadata, Option<ArchiveProblem>) {

@@ -226,7 +226,7 @@ pub fn write_login_archive(
         },
     )?;
 
-    // The lock is not held while the archive is packed, only while its files appear.
+    // The lock protects only the new names in `backups/`, so it is taken after packing.
     let metadata = packed.to_sidecar();
     let _lock = FileLock::acquire(lock)?;
     if file.publish(path)?.is_err() {

@@ -42,7 +42,7 @@ pub struct DesktopNotice {
 #[derive(Debug, Clone, Default, PartialEq, Serialize, Deserialize)]
 #[serde(default)]
 pub struct NoticeState {
-    /// The accounts that were in cooldown and whose readiness was not notified since, by the names of their observation
+    /// The accounts that were in cooldown and whose readiness was not notified yet, as names of their observation
     /// files.
     waiting: BTreeSet<String>,
     /// The subjects of notices that were shown and still hold, with the ends that were shown.

@@ -200,7 +200,7 @@ fn probe_profile(
     };
 
     let report = read_scratch_status(lease.home(), inquiry);
-    // Also after an error or an interrupt: Codex may have renewed the login.
+    // The login returns to the profile even after an error or an interrupt, because Codex may have renewed it.
     let obstacle = lease.release().err();
     Ok((report?, obstacle))
 }

@@ -8,7 +8,7 @@ use std::path::Path;
 
 /// Returns the command that makes a saved login live in `codex_home`: `use` for the profile of the account that was live
 /// there last, else for the newest usable login in a profile, else `restore` for the newest usable archive with a login.
-/// Returns `None` if there is none.
+/// `None` without a usable login.
 pub fn suggest_login_command(codex_home: &Path, manager_home: &Path) -> Option<String> {
     let profiles = Profiles::of(manager_home).list().unwrap_or_default();
     let usable_profiles = profiles.iter().filter(|p| may_go_live(p, codex_home));
@@ -23,7 +23,7 @@ pub fn suggest_login_command(codex_home: &Path, manager_home: &Path) -> Option<S
     }
 
     let records = store::list_archives(manager_home).ok()?;
-    // A restore leaves out a login that is on another machine.
+    // A restore leaves out a login that was moved to another machine.
     let is_moved = |account: &Identity| {
         profiles
             .iter()

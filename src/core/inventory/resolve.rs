@@ -42,7 +42,7 @@ pub fn find_account_position<'a>(
 
     let mut matching: Vec<usize> = Vec::new();
     for matches in matchers {
-        // Every name begins with an empty text.
+        // An empty text denotes no account, although every name begins with it.
         if matching.is_empty() && !lower_text.is_empty() {
             matching.extend((0..accounts.len()).filter(|i| matches(accounts[*i])));
         }

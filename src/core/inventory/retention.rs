@@ -70,8 +70,8 @@ impl RetentionPlan {
             .collect();
         let mut reasons = find_keeping_rules(&eligible, policy, now, zone);
 
-        // The archives are ordered from the newest, so the first verified one is the newest. One without conversations
-        // must not take the place of one that has them.
+        // The archives are ordered from the newest. A verified archive without conversations must not take the place of
+        // an older one with conversations.
         let is_verified = |c: &&RetentionCandidate| c.soundness == Soundness::Verified;
         let has_conversations = |c: &&RetentionCandidate| !c.lacks_conversations;
         let mut archives = eligible.iter();
@@ -83,7 +83,7 @@ impl RetentionPlan {
             reasons[position].get_or_insert_with(|| "last verified full archive".into());
         }
 
-        // Backups of an emptied home must not take the place of the last one with conversations.
+        // If newer archives have no conversations, because the home was emptied, the last one with conversations stays.
         if let Some(position @ 1..) = eligible.iter().position(has_conversations) {
             reasons[position].get_or_insert_with(|| "last with conversations".into());
         }
@@ -127,10 +127,10 @@ fn to_decision(candidate: &RetentionCandidate, reason: impl Into<String>) -> Ret
 
 /// Applies `policy` at `now`. Without a rule all archives are kept.
 ///
-/// The newest verified full archive of each account and home is always kept, one with conversations if there is one,
-/// and the newest one with conversations if newer ones have none. Archives made with exclusions, or lacking unreadable
-/// files, count separately, so they never cause a complete archive to be dropped. A damaged archive is dropped only if
-/// a good archive of its account, class and home is kept.
+/// For each account and home, always keeps the newest verified full archive, if possible one with conversations. Also
+/// keeps the newest archive with conversations if newer archives have none. Archives made with exclusions, or lacking
+/// unreadable files, count separately, so they never cause a complete archive to be dropped. A damaged archive is
+/// dropped only if a good archive of its account, class and home is kept.
 pub fn plan_retention(
     candidates: &[RetentionCandidate],
     policy: &RetentionPolicy,
@@ -138,8 +138,8 @@ pub fn plan_retention(
     zone: Zone,
 ) -> RetentionPlan {
     let mut plan = RetentionPlan::default();
-    let homes = candidates.iter().map(|candidate| candidate.home.as_str());
-    let homes: HashSet<_> = homes.filter(|home| !home.is_empty()).collect();
+    let recorded_homes = candidates.iter().map(|candidate| candidate.home.as_str());
+    let homes: HashSet<_> = recorded_homes.filter(|home| !home.is_empty()).collect();
 
     for group in &group_candidates(candidates) {
         if policy.is_empty() {
@@ -154,9 +154,8 @@ pub fn plan_retention(
     plan
 }
 
-/// Returns words that tell the user which archives a rule has counted, because each group is counted separately: the
-/// home of the archives of a group, if there are several homes, and their incompleteness. `archive` is one of the
-/// group.
+/// Returns words for the user that distinguish a group of archives, because rules count each group separately: the home
+/// if there are several homes, and the incompleteness of the archives. `archive` is any archive of the group.
 fn format_reason_suffix(archive: &RetentionCandidate, has_several_homes: bool) -> String {
     let home_suffix = if has_several_homes && !archive.home.is_empty() {
         format!(" of {}", archive.home)
@@ -182,9 +181,9 @@ fn is_same_account(a: Option<&Identity>, b: Option<&Identity>) -> bool {
     }
 }
 
-/// Returns the archives that must be read completely before the plan is applied: for each
-/// account, class and home that loses an archive and keeps no verified one, the newest of the kept archives that count
-/// towards rules. Of kept archives with and without conversations, only those with conversations count.
+/// Returns the archives that must be read completely before the plan is applied. For each group that loses an archive
+/// and keeps no verified archive, this is the newest kept archive that counts towards rules. If some kept archives have
+/// conversations, only these count.
 pub fn list_archives_to_verify(plan: &RetentionPlan, now: &DateTime<Utc>) -> Vec<String> {
     let kept_names = plan.keep.iter().map(|d| d.candidate.archive.as_str());
     let kept_names: HashSet<&str> = kept_names.collect();
@@ -238,8 +237,8 @@ fn group_candidates(candidates: &[RetentionCandidate]) -> Vec<Vec<&RetentionCand
     let mut groups = Vec::new();
     for (_, mut archives) in accounts {
         archives.sort_by_key(|c| (group_key(c), Reverse((c.made_at, &c.archive))));
-        let of_group = archives.chunk_by(|a, b| group_key(a) == group_key(b));
-        groups.extend(of_group.map(<[&RetentionCandidate]>::to_vec));
+        let chunks = archives.chunk_by(|a, b| group_key(a) == group_key(b));
+        groups.extend(chunks.map(<[&RetentionCandidate]>::to_vec));
     }
 
     groups

@@ -39,8 +39,8 @@ pub fn refresh(manager_home: &Path) -> Result<Option<PathBuf>, DocumentError> {
     })
 }
 
-/// Like [`refresh`], after a move into or out of the trash. Keeps the results of `verify` for the archives `in_trash`,
-/// and for the `renamed` archives of an undo, each with its name in the trash and its name in `backups/`.
+/// Like [`refresh`], after a move into or out of the trash. Keeps the results of `verify` for the archives that are now
+/// `in_trash`, and for archives that an undo moved back. `renamed` has their names in the trash and in `backups/`.
 pub fn refresh_with_trash(
     manager_home: &Path,
     in_trash: &BTreeSet<String>,
@@ -266,11 +266,10 @@ pub fn find_newest_usable(
         .max_by_key(|r| (r.metadata.created_at, r.path.clone()))
 }
 
-/// Returns the archives that `latest`, `latest~1`, … denote, in this order: of the accepted archives of `home` on the
-/// machine with the id `machine` the full ones with conversations from the newest, then the other full ones, then those
-/// of other modes. Leaves out safety backups and single logins, which may hold few files. Includes archives of other
-/// machines if only these have conversations, and those of other homes without an archive of `home`, which may have been
-/// moved.
+/// Returns the accepted archives of `home` on the machine with the id `machine`, in the order of `latest`, `latest~1`:
+/// full archives with conversations, then other full archives, then archives of other modes, each from the newest.
+/// Leaves out safety backups and single logins, which may hold few files. Includes archives of other machines if only
+/// these have conversations. If no archive is of `home`, which may have been moved, returns archives of other homes.
 pub fn list_latest_first<'r>(
     records: &'r [ArchiveRecord],
     home: &Path,
@@ -287,7 +286,7 @@ pub fn list_latest_first<'r>(
         std::cmp::Reverse(restore_preference(r, home, machine, prefers_own))
     });
 
-    // The archives of the home come first, so the first one shows whether there are any.
+    // Archives of the home come first, so the first archive shows whether the home has archives.
     let preferred = archives.first().map(|r| &r.metadata);
     if preferred.is_some_and(|metadata| metadata.is_of_home(home, machine)) {
         archives.retain(|r| r.metadata.is_of_home(home, machine));
@@ -297,9 +296,9 @@ pub fn list_latest_first<'r>(
     archives
 }
 
-/// Returns the accepted archive that a restore prefers: one of `home` on the machine with the id `machine`, else of
-/// another home, else a single login. Of these it is the newest full one, else the newest of another mode. Leaves out
-/// safety backups, which are restored only by name.
+/// Returns the accepted archive that a restore prefers: an archive of `home` on the machine with the id `machine`, else
+/// of another home, else a single login. Takes the newest full archive, else the newest archive of another mode. Leaves
+/// out safety backups, which are restored only by name.
 pub fn find_preferred<'r>(
     records: &'r [ArchiveRecord],
     home: &Path,
@@ -335,7 +334,7 @@ fn restore_preference(
     (
         !metadata.is_single_login(),
         metadata.is_of_path(home),
-        // Archives of a new machine without conversations must not take the place of those of the old one.
+        // A new machine may have only archives without conversations. Then those of the old machine are preferred.
         !prefers_own || !metadata.is_from_other_machine(machine),
         // A backup of an emptied home must not take the place of an earlier one.
         metadata.is_full() && !metadata.has_no_conversations(),
@@ -369,7 +368,7 @@ pub fn find_last_with_conversations<'a>(
         is_of_home_and_mode(metadata, home, machine, mode) && !metadata.has_no_conversations()
     })
     .or_else(|| {
-        // On a new machine that has the archives of the old one.
+        // On a new machine, only the archives that the old machine made may have conversations.
         find_newest_usable(records, |metadata| {
             let old_machine = metadata.machine.as_deref();
             is_of_home_and_mode(metadata, home, old_machine, mode)

@@ -49,7 +49,7 @@ pub fn move_to_trash(
     let backups = store::backups_folder(manager_home);
     let trash = trash_folder(manager_home);
 
-    // The new batch must sort last, even if the clock was ahead before: undo takes the last one.
+    // An undo takes the batch that sorts last, so the new batch must sort last even if the clock went back.
     let batches = list_batches(manager_home)?;
     let newest_time = batches.last().and_then(|batch| parse_batch_time(batch));
     let after_newest =
@@ -92,8 +92,8 @@ pub fn plan_undo(manager_home: &Path) -> Result<Vec<RestoredArchive>, IoError> {
     })
 }
 
-/// Returns the archives of a batch with their future names below `backups/`: the old name, or with a number if that is
-/// taken.
+/// Returns the archives of a batch with their future names below `backups/`: the old name, with a number if another
+/// archive or sidecar has it.
 fn plan_undo_of_batch(manager_home: &Path, batch: &Path) -> Result<Vec<RestoredArchive>, IoError> {
     let backups = store::backups_folder(manager_home);
     let mut taken_names = BTreeSet::new();
@@ -148,7 +148,7 @@ pub fn undo_last_prune(
     }
 
     transaction.commit(move_steps, &NoPolicy)?;
-    // Fails if the user put other files there, which stay.
+    // Fails if the user has put other files into the folder. These files stay.
     let _ = sharing::remove_dir(&batch);
 
     Ok(restored)
@@ -256,7 +256,7 @@ fn parse_batch_time(batch: &Path) -> Option<NaiveDateTime> {
     NaiveDateTime::parse_from_str(time, BATCH_NAME_FORMAT).ok()
 }
 
-/// Returns the newest batch with an archive. A failed prune may leave a batch without any.
+/// Returns the newest batch with an archive. A failed prune may leave an empty batch.
 fn find_newest_batch(manager_home: &Path) -> Result<Option<PathBuf>, IoError> {
     for batch in list_batches(manager_home)?.into_iter().rev() {
         if !list_archives_in(&batch)?.is_empty() {

@@ -44,8 +44,8 @@ impl CooldownFile {
         entry
     }
 
-    /// Returns the entry of `identity`. Prefers an entry that, like `identity`, has ids or has only an email. Without
-    /// one, returns the other entry of the same account; `None` if there are several.
+    /// Returns the entry of `identity`. Prefers an entry with ids if `identity` has ids, else an entry with only an
+    /// email. Without such an entry, returns the only other entry of the account; `None` if there are several.
     pub fn find(&self, identity: &Identity) -> Option<&AccountEntry> {
         self.find_position(identity).map(|i| &self.accounts[i])
     }
@@ -78,7 +78,7 @@ impl CooldownFile {
     }
 
     /// Records the account of an archive or a legacy file. `has_login` is true if that file exists and holds a login of
-    /// the account. A state that says more about the login stays.
+    /// the account. A more precise state of the login, such as expired, stays.
     pub(crate) fn record_archived_account(&mut self, identity: &Identity, has_login: bool) {
         let entry = self.entry(identity);
         entry.archived |= has_login;
@@ -110,7 +110,7 @@ impl CooldownFile {
             // auth.json is missing, holds no login or a login of another account, or a newer version wrote it.
             _ if profile.login().is_none() && entry.archived => LoginState::Archived,
             _ if profile.login().is_none() => LoginState::Unknown,
-            // Only a login that is newer than the refused one, or was renewed after the refusal, is surely another one.
+            // The login stays expired unless it is newer than the refused login, or was renewed after the refusal.
             (_, LoginState::Expired)
                 if !entry.is_newer_than_refused(&newest)
                     && (renewed_at.is_none()

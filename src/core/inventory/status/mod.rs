@@ -170,7 +170,7 @@ pub fn report_from_text(
     Ok(report)
 }
 
-/// Adds what `cooldown.json` has and the sources do not: an observation that still holds, resets, and the plan.
+/// Adds an observation that still holds, banked resets and the plan from `cooldown.json`, if the sources lack them.
 fn add_stored_figures(report: &mut StatusReport, cooldown: &CooldownFile, now: &DateTime<Utc>) {
     if report.observation.is_none() && !report.is_api_key() {
         report.observation = find_valid_observation(cooldown, report.identity.as_ref(), now);
@@ -236,7 +236,7 @@ pub fn record_report(
         if is_old_copy_refused {
             return;
         }
-        // Without fresh figures, nothing shows that the server accepts the login that it refused.
+        // Without fresh figures, a login that the server refused before still counts as refused.
         let is_still_refused = entry.login == LoginState::Expired && !report.is_fresh;
         if report.login != LoginState::Unknown && !is_still_refused {
             entry.login = report.login;
@@ -280,7 +280,7 @@ fn collect_notes(config: &CodexConfig, env: &Environment) -> Vec<String> {
     notes
 }
 
-/// Returns the reason why Codex must not be started in the home of the auth.json at `path`; `None` if there is none.
+/// Returns the reason why Codex must not be started in the home of the auth.json at `path`; `None` if it may start.
 pub fn find_obstacle(
     path: &Path,
     store: CredentialStore,
@@ -302,11 +302,11 @@ pub fn find_obstacle(
             reason: reason.clone(),
         }),
         Ok(AuthFile::Missing) => Some(StatusProblem::SignedOut),
-        // Also without a login that this program recognizes, because a newer Codex may have another kind.
+        // A login that this program does not recognize is no obstacle, because a newer Codex may have other kinds.
         Ok(AuthFile::Present(_)) => None,
         Err(e) => {
             let reason = e.source.to_string();
-            // The system gives its errors a code. `AuthFile::read` itself refuses what is no regular file.
+            // An error without a system code is of `AuthFile::read` itself, which refuses special files.
             Some(match e.source.raw_os_error() {
                 Some(_) => StatusProblem::Denied { path, reason },
                 None => StatusProblem::NotAFile { path, reason },
@@ -372,7 +372,7 @@ fn probe_when_renewed<R>(
     }
 
     let may_renew = |auth: AuthFile| {
-        // A newer Codex may have another kind of login.
+        // An unknown kind of login counts as renewable, because it may be of a newer Codex.
         let login = auth.login();
         login.is_none_or(|login| login.identity.kind.is_renewable())
     };

@@ -17,7 +17,7 @@ pub struct StatusReport {
     pub observation: Option<Observation>,
     /// True if the observation was made now; false if it is a stored one.
     pub is_fresh: bool,
-    /// The reason why Codex, if it should be asked, gave no figures.
+    /// The reason why Codex could not be asked or gave no figures.
     pub problem: Option<StatusProblem>,
     pub notes: Vec<String>,
     pub login: LoginState,

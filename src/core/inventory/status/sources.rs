@@ -19,16 +19,16 @@ pub(super) fn merge_answer(
     now: DateTime<Utc>,
     zone: Zone,
 ) {
-    let is_spent = answer.is_login_revoked();
+    let is_revoked = answer.is_login_revoked();
     let account = answer.account.ok().flatten();
-    let live = account.as_ref().and_then(ProbedAccount::identity);
+    let probed_identity = account.as_ref().and_then(ProbedAccount::identity);
 
     if report.store.reads_auth_json() {
         let limits = answer.limits.as_ref().ok();
         let limits_account_id = limits.and_then(|limits| limits.account_id.as_ref());
         if let Some(home) = &report.identity
             && let Some(live) =
-                describe_contradicting_account(home, live.as_ref(), limits_account_id)
+                describe_contradicting_account(home, probed_identity.as_ref(), limits_account_id)
         {
             report.problem = Some(StatusProblem::AnotherAccount {
                 live,
@@ -39,8 +39,8 @@ pub(super) fn merge_answer(
     }
 
     // If auth.json names no account, or Codex may have its login elsewhere, the account of the answer counts.
-    if live.is_some() && (report.identity.is_none() || !report.store.reads_auth_json()) {
-        report.identity = live;
+    if probed_identity.is_some() && (report.identity.is_none() || !report.store.reads_auth_json()) {
+        report.identity = probed_identity;
         report.login = LoginState::Ok;
         report.freshness = None;
     }
@@ -58,7 +58,7 @@ pub(super) fn merge_answer(
         Err(ProbeFailure::Unauthorized(_)) if report.identity.is_none() => {
             report.problem = Some(StatusProblem::SignedOut);
         }
-        Err(failure) if is_spent => {
+        Err(failure) if is_revoked => {
             report.login = LoginState::Expired;
             report.problem = Some(StatusProblem::Spent(failure));
         }
@@ -151,8 +151,8 @@ pub(super) fn merge_status_text(report: &mut StatusReport, text: StatusText, now
     });
 }
 
-/// Returns the stored observation of the account if it still holds: until the reset of the weekly window, or, without
-/// such a window, until the last reset of the others, and in any case while a spend cap applies.
+/// Returns the stored observation of the account if it still holds. It holds until the weekly window resets, without a
+/// weekly window until all other windows have reset, and always while a spend cap applies.
 pub(super) fn find_valid_observation(
     cooldown: &CooldownFile,
     identity: Option<&Identity>,
