@@ -90,7 +90,7 @@ pub fn capture(
     let mut file = TempFile::create_in(options.backups)?;
     let path = file.path().to_path_buf();
     let out_file = file.file().try_clone().at("write", &path)?;
-    // The clock of the file system, which on a network disk is not that of this machine.
+    // By the clock of the file system: a network disk has a clock of its own.
     let started_at = InodeStamp::of(&file.file().metadata().at("read", &path)?).ctime;
 
     // The closure can only return the manifest, so it sets `skipped` and `login` itself.

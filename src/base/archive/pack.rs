@@ -36,7 +36,7 @@ use std::sync::{Arc, Mutex};
 /// `previous`, an older archive of the home. `names` stores the names of the manifest.
 ///
 /// # Errors
-/// Returns the error of `fill`, or that of compressing, copying or writing.
+/// Returns the error of `fill`, or the error of compressing, copying or writing a member.
 pub fn pack<E: From<ArchiveError> + Send>(
     mut out: File,
     path: &Path,

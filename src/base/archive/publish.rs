@@ -62,7 +62,7 @@ pub fn publish(
     unreachable!("the loop above has no end")
 }
 
-/// Returns the pairs of archive path and sidecar path with `stem` in which neither path exists, by ascending number.
+/// Returns pairs of archive path and sidecar path with `stem`, by ascending number. Skips pairs of which a path exists.
 /// Another program may create a file at a returned path at any time.
 pub fn free_paths(stem: &str, backups: &Path) -> impl Iterator<Item = (PathBuf, PathBuf)> {
     let paths = (1..).filter_map(move |number| {

@@ -314,7 +314,7 @@ pub(super) fn remove_copies(root: &Path, files: &FileList, hard_linked: &NameSet
     }
 }
 
-/// Replaces the entry at `path` with a copy of the first `entry.size` bytes of `file`. `file` may be the one at `path`.
+/// Replaces the entry at `path` with a copy of the first `entry.size` bytes of `file`, which may be this entry itself.
 ///
 /// # Errors
 /// `file` is shorter (`UnexpectedEof`) or cannot be read, or the copy cannot be written.

@@ -274,8 +274,8 @@ pub struct CheckReport {
 }
 
 impl CheckReport {
-    /// Reads the previews of the rows that have none, and drops the rows of conversations without a message, such as
-    /// those in which only commands of the user ran.
+    /// Reads the previews of the rows that have none. Drops the rows of conversations without a message, in which only
+    /// commands of the user ran.
     fn read_previews(&mut self, home: &Path) -> Result<(), HistoryError> {
         let rows = &mut self.preview_missing;
         let rollouts = rows.iter_mut().map(|row| {
@@ -467,7 +467,7 @@ impl Differences {
         }
     }
 
-    /// Sorts the differences by id and adds those that need no row: missing rows, duplicates, and
+    /// Sorts the differences by id and adds the differences that need no row: missing rows, duplicates, and
     /// conversations of other accounts.
     fn into_report(self, input: &CheckInput<'_>) -> Result<CheckReport, HistoryError> {
         if let Some(error) = self.index_error {

@@ -1,8 +1,8 @@
 //! Has Codex create a state database in a scratch home.
 //!
 //! Only Codex can create a lost or damaged database, because the tables record its own migrations.
-//! So Codex is started once on an empty home whose `sessions/` link to the real ones. Codex
-//! 0.169 indexes them without a login and without contacting a server. The paths in the new database are
+//! So Codex is started once on an empty home with links to the real folders of rollouts. Codex 0.169
+//! indexes the rollouts without a login and without contacting a server. The paths in the new database are
 //! then rewritten to the real home.
 
 use super::HistoryError;

@@ -1,9 +1,9 @@
 //! `session_index.jsonl`: the names of conversations.
 //!
 //! Each line is `{"id","thread_name","updated_at"}`. Codex appends to the file under the lock
-//! `session_index.jsonl.lock` and uses the last line of an id. If several conversations have one
-//! name, `codex resume NAME` takes the one whose rollout was changed last, wherever its line is
-//! in the index (Codex 0.169).
+//! `session_index.jsonl.lock` and uses the last line of an id. If several conversations have the same
+//! name, `codex resume NAME` takes the conversation whose rollout was changed last. The order of the
+//! lines does not matter (Codex 0.169).
 
 use super::HistoryError;
 use super::id::ConversationId;

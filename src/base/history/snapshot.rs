@@ -99,8 +99,7 @@ pub(crate) struct RepairSnapshots {
 }
 
 impl RepairSnapshots {
-    /// Locks the snapshots, waiting for another command that holds the lock, and removes incomplete
-    /// ones.
+    /// Locks the snapshots, waiting for another command that holds the lock. Removes incomplete snapshots.
     pub(crate) fn lock(manager_home: &Path) -> Result<Self, HistoryError> {
         let folder = manager_home.join(FOLDER);
         atomic::create_private_folder(&folder)?;
@@ -257,7 +256,7 @@ impl RepairSnapshot {
     }
 }
 
-/// Returns the snapshot `name` of `codex_home`. Without a name, returns the newest one from before a repair that was not
+/// Returns the snapshot `name` of `codex_home`. Without a name, returns the newest snapshot of a repair that was not
 /// undone yet.
 pub fn find_snapshot(
     manager_home: &Path,
@@ -412,7 +411,7 @@ fn copy_into_snapshot(
     io::copy(&mut source, temp.file()).at("write", &target)?;
     temp.file().rewind().at("read", &target)?;
 
-    // The digest of the copy, because another program may write the original meanwhile.
+    // The copy is hashed, not the original, because another program may have changed the original after the copy.
     let (sha256, _) = hash::sha256_of_reader(temp.file()).at("read", &target)?;
     temp.replace(&target)?;
 

@@ -253,8 +253,8 @@ pub fn find_rollout(home: &Path, rollout_id: &str) -> Option<PathBuf> {
     entries.map(|entry| entry.path()).find(|path| has_id(path))
 }
 
-/// Returns the creation time in an id of a thread or rollout, which is a UUID of version 7; `None` for any other id, as
-/// for those of Codex up to 0.34.
+/// Returns the creation time in an id of a thread or rollout, which is a UUID of version 7; `None` for any other id.
+/// Codex up to 0.34 gave other ids.
 pub fn parse_creation_time(id: &str) -> Option<DateTime<Utc>> {
     DateTime::from_timestamp_millis(uuid_time_ms(id)?)
 }

@@ -66,7 +66,7 @@ pub fn find_leftovers(
 }
 
 /// Removes stale staging folders and temp files from the manager home. Returns the errors of removing folders, and
-/// ignores those of removing temp files. Leaves unfinished backups of a sync to the next sync.
+/// ignores errors of removing temp files. Leaves unfinished backups of a sync to the next sync.
 pub fn remove_leftovers(manager_home: &Path) -> Vec<IoError> {
     let failures = staging::remove_stale(&manager_home.join("tmp"));
     for folder in list_temp_folders(manager_home) {

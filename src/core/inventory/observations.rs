@@ -118,8 +118,8 @@ pub(crate) fn file_path_of(manager_home: &Path, identity: &Identity) -> PathBuf 
     manager_home.join(FOLDER).join(file_name(identity))
 }
 
-/// Reads the observations of an account. A missing or damaged file, or that of another account, counts as empty. Takes
-/// no lock.
+/// Reads the observations of an account. A missing or damaged file, or a file of another account, counts as empty.
+/// Takes no lock.
 ///
 /// # Errors
 /// A newer version wrote the file, or it cannot be read.

@@ -64,7 +64,7 @@ pub(crate) fn read_small_files(
             return Err(unexpected_entry_error(&entry.name));
         };
 
-        // The size was compared with the entry, and is at most that of a member.
+        // `matches_manifest` has checked the size, and `index_check` limits it to the size of a member.
         let file_bytes = content.read_all(file.size)?.unwrap_or_default();
         if !file.digest.is_some_and(|digest| digest.is_of(&file_bytes)) {
             return Err(wrong_digest_error(&file));

@@ -269,8 +269,8 @@ impl Metadata {
         self.source_codex_home.is_empty() || self.records_home(home)
     }
 
-    /// Returns true if the archive records another machine than the one with the id `machine`, which is `None` if this
-    /// machine has no id yet.
+    /// Returns true if the archive records a machine with another id than `machine`, the id of this machine; `None` if
+    /// this machine has no id yet.
     pub fn is_from_other_machine(&self, machine: Option<&str>) -> bool {
         self.machine.is_some() && self.machine.as_deref() != machine
     }

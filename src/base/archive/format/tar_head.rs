@@ -35,7 +35,7 @@ fn new_header(kind: EntryType, size: u64, mode: u32, mtime_ns: i64) -> Header {
     header.set_size(size);
     header.set_mode(mode & 0o7777);
 
-    // The header has whole seconds. The manifest has the nanoseconds, and a restore uses those.
+    // The header has whole seconds. A restore uses the nanoseconds in the manifest.
     let seconds = mtime_ns.div_euclid(1_000_000_000);
     match u64::try_from(seconds) {
         Ok(seconds) => header.set_mtime(seconds),

@@ -46,8 +46,8 @@ fn recorded_forms(recorded: &str) -> [PathBuf; 2] {
 }
 
 /// Returns the path of the same file below `sessions/` or `archived_sessions/` of `home`; `None` for a file outside of
-/// these folders. Until a launch is settled, Codex records the path by which the isolated home links to the file, and
-/// files are not opened through such links.
+/// these folders. Until a launch is settled, Codex records a path through a link in the isolated home, and files are
+/// not opened through links.
 pub fn resolve_in_session_folders(home: &Path, path: &Path) -> Option<PathBuf> {
     let real = path.canonical().ok()?;
     [SESSIONS, ARCHIVED_SESSIONS].iter().find_map(|name| {

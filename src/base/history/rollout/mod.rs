@@ -206,7 +206,7 @@ fn search_from_end<T>(
     }
 }
 
-/// Returns the number of turns in a rollout: of all, or of those before the offset `end` in the plain text.
+/// Returns the number of turns in a rollout. With `end`, counts only turns before this offset in the plain text.
 pub(crate) fn count_turns(path: &Path, end: Option<u64>) -> io::Result<usize> {
     let mut lines = LineReader::new(open(path)?);
     let mut counter = TurnCounter::default();

@@ -19,7 +19,7 @@ pub struct CooldownFile {
 impl Document for CooldownFile {}
 
 impl CooldownFile {
-    /// Returns the entry of `identity`, creating it if needed. An entry that lacks ids adopts those
+    /// Returns the entry of `identity`, creating it if needed. An entry that lacks ids adopts the ids
     /// of `identity` if it is the only match.
     pub fn entry(&mut self, identity: &Identity) -> &mut AccountEntry {
         let position = self.find_position(identity).unwrap_or_else(|| {

@@ -250,7 +250,7 @@ pub fn record_report(
     Ok(warnings)
 }
 
-/// Returns true if the profile of the account knows a login that is newer than the one of `report`.
+/// Returns true if the profile of the account knows a newer login than the probed login of `report`.
 fn has_newer_login(manager_home: &Path, account: &Identity, report: &StatusReport) -> bool {
     let profile = Profiles::of(manager_home).find(account).ok().flatten();
     let newest = profile.map(|profile| profile.newest());

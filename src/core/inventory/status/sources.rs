@@ -11,8 +11,8 @@ use crate::quota::window::SAME_WINDOW;
 use crate::quota::{LoginState, Observation, QuotaSource};
 use chrono::{DateTime, Utc};
 
-/// Merges Codex's answer into the report. If the answer is about another account than that of the home, it is dropped,
-/// and the report gets a problem.
+/// Merges Codex's answer into the report. Drops an answer about another account than the account of the home, and
+/// reports it as a problem.
 pub(super) fn merge_answer(
     report: &mut StatusReport,
     answer: ProbeReport,
