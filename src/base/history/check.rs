@@ -274,8 +274,8 @@ pub struct CheckReport {
 }
 
 impl CheckReport {
-    /// Reads the previews of the rows that have none. Drops the rows of conversations without a message, in which only
-    /// commands of the user ran.
+    /// Reads the previews of the rows that have none. Drops the rows of conversations without a message, for example
+    /// if only commands of the user ran.
     fn read_previews(&mut self, home: &Path) -> Result<(), HistoryError> {
         let rows = &mut self.preview_missing;
         let rollouts = rows.iter_mut().map(|row| {
