@@ -22,8 +22,8 @@ pub(crate) fn verify_archive(
 ) -> Result<VerifyReport> {
     let bar = context.ui.bar("verifying", 0);
 
-    // The databases of the archive are unpacked to be checked. Creates a staging folder to find out whether the folder
-    // in the manager home is writable.
+    // `verify` unpacks the databases of the archive. The attempt to create a staging folder shows whether `manager_tmp`
+    // is writable.
     let manager_tmp = context.manager_path("tmp");
     if !dry_run && Staging::create_in(&manager_tmp).is_ok() {
         return Ok(verify::verify(path, &manager_tmp, &bar)?);

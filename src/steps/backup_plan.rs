@@ -172,7 +172,7 @@ fn build_metadata_and_stem(
     let session_start_at = observation
         .and_then(Observation::session_start_at)
         .map(|at| context.zone().at(&at));
-    // 168 hours, also across a change of the clocks: the server counts them that way.
+    // Always 168 hours, even if the clocks change: the server counts the same way.
     let reset_at = session_start_at.map(|at| at + Duration::days(7));
 
     let mut metadata = Metadata {
@@ -225,8 +225,8 @@ fn find_outside_sqlite_home(home: &Path, context: &Context) -> Option<PathBuf> {
     (!is_inside).then_some(configured)
 }
 
-/// Returns the time at which the weekly window with this reset was first observed to be exhausted, by `cooldown.json`
-/// or the current observation.
+/// Returns the time at which the weekly window that ends at `reset_at` was first observed to be exhausted, by
+/// `cooldown.json` and the current observation.
 fn find_quota_end(
     context: &Context,
     report: &StatusReport,
@@ -234,7 +234,7 @@ fn find_quota_end(
 ) -> Option<Timestamp> {
     let (identity, reset_at) = (report.identity.as_ref()?, reset_at?);
 
-    // Without a readable file, the end can only be found in the current observation.
+    // If `cooldown.json` cannot be read, only the current observation counts.
     let mut figures = cooldown::load(context.manager_home(), &context.now(), context.zone())
         .map(|loaded| loaded.file)
         .unwrap_or_default();

@@ -17,9 +17,9 @@ pub(crate) fn choose_with_checked_login(
 ) -> Option<usize> {
     let home = context.manager_home();
     loop {
-        let position = find_best(accounts)?;
-        if !recheck_profile_logins(home, [&mut accounts[position]]) {
-            return Some(position);
+        let index = find_best(accounts)?;
+        if !recheck_profile_logins(home, [&mut accounts[index]]) {
+            return Some(index);
         }
     }
 }
@@ -34,24 +34,24 @@ pub(crate) fn find_best_login(context: &Context) -> Result<Account> {
     let preferences = &context.settings.preferences;
     let (strategy, include_api_key) = (preferences.strategy, preferences.include_api_key);
 
-    let best = choose_with_checked_login(&mut accounts, context, |accounts| {
+    let best_index = choose_with_checked_login(&mut accounts, context, |accounts| {
         let ranking = rank_accounts(accounts, strategy, include_api_key, &context.now());
         let mut candidates = ranking.candidates.iter();
         let best = candidates.find(|c| c.account.login == LoginState::Ok)?;
         accounts.iter().position(|a| a == best.account)
     });
-    let Some(best) = best else {
+    let Some(best_index) = best_index else {
         return Err(CommandError::refused("no account has a saved login")
             .hint("sign in to an account: codex-manager profile login NAME"));
     };
 
     // The check may have changed the login state of an account, so the accounts are ranked again.
     let ranking = rank_accounts(&accounts, strategy, include_api_key, &context.now());
-    let is_best = |c: &&RankedAccount<'_>| *c.account == accounts[best];
+    let is_best = |c: &&RankedAccount<'_>| *c.account == accounts[best_index];
     if let Some(chosen) = ranking.candidates.iter().find(is_best) {
         note_first_without_login(&ranking, chosen, context);
     }
-    Ok(accounts.swap_remove(best))
+    Ok(accounts.swap_remove(best_index))
 }
 
 /// Prints a note if `chosen` does not rank first, because the first account has no saved login.

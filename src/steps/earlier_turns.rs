@@ -1,4 +1,4 @@
-//! Lets Codex show the earlier turns of a rewound conversation or a fork, which are in rollouts that it continues.
+//! Lets Codex show the earlier turns of a rewound or forked conversation, which are in the rollouts that it continues.
 
 use crate::context::Context;
 use crate::error::CommandError;

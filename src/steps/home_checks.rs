@@ -120,8 +120,8 @@ pub(crate) fn check_logins_allowed(context: &Context, homes: &[&Path]) -> Result
     .hint(format!("{}; nothing was changed", describe_login_ban(home))))
 }
 
-/// Warns if the account of a profile is signed in to another Codex home, which owns the login then. Returns true if it
-/// is.
+/// Warns if the account of a profile is signed in to another Codex home, because that home then owns the login. Returns
+/// true if it is signed in there.
 pub(crate) fn warn_if_live_elsewhere(profile: &str, context: &Context) -> bool {
     let Ok(profile) = context.profiles().find_by_name(profile) else {
         return false;

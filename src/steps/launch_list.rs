@@ -94,7 +94,7 @@ fn select_launches(
     let mut newest_launches = launches.newest_first().filter(matches_account);
     let mut shown: Vec<_> = newest_launches.by_ref().take(limit).collect();
 
-    // Without a chosen account, older launches are counted without parsing them.
+    // `len` counts launches without parsing them, but of all accounts.
     let total = match account {
         None => launches.len(),
         Some(_) => shown.len() + newest_launches.count(),
@@ -160,8 +160,8 @@ impl ListedLaunch {
         let LaunchRecord { run, identity, .. } = &self.record;
         let conversation = self.record.last_conversation();
         let time = |at| time_json(at, context);
-        let earlier_ids = self.record.binding.conversations.iter().rev().skip(1);
-        let earlier_ids: Vec<_> = earlier_ids.map(|c| &c.session_id).collect();
+        let earlier = self.record.binding.conversations.iter().rev().skip(1);
+        let earlier_ids: Vec<_> = earlier.map(|c| &c.session_id).collect();
 
         object()
             .with("launch_id", &self.record.launch_id)
@@ -205,8 +205,8 @@ impl ListedLaunch {
         };
 
         let isolated_suffix = run.isolated_home.as_ref().map_or("", |_| ", isolated");
-        let folder = Path::new(&run.cwd).file_name();
-        let folder = folder.map_or(run.cwd.as_str().into(), |name| name.to_string_lossy());
+        let folder_name = Path::new(&run.cwd).file_name();
+        let folder = folder_name.map_or(run.cwd.as_str().into(), |name| name.to_string_lossy());
         let conversation = self.record.last_conversation();
         let session_id = conversation.map_or("", |c| &c.session_id);
 

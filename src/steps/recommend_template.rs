@@ -137,7 +137,7 @@ impl Template {
         ranking: &Ranking<'_>,
         context: &Context,
     ) -> String {
-        // Read at the first field that needs it, and only once.
+        // Only a template with a field for the usage of today reads the index.
         let today = LazyCell::new(|| UsageToday::read(context));
         self.0
             .iter()

@@ -81,9 +81,9 @@ pub(crate) fn record_report(context: &Context, report: &StatusReport) -> bool {
     }
 }
 
-/// Returns the time of the last use of an account: the last change of a conversation that Codex lists for it, because
-/// Codex is often started without this program. Returns `None` without such a conversation, or if the list cannot be
-/// read.
+/// Returns the time of the last use of an account: the last change of its conversations in Codex's database. The
+/// launches alone do not show it, because Codex is often started without this program. Returns `None` if there is no
+/// conversation, or if the database cannot be read.
 pub(crate) fn find_last_use(identity: &Identity, context: &Context) -> Option<Timestamp> {
     let filter = ThreadFilter {
         account: Some(read_account_filter(identity, context).ok()?),
@@ -103,7 +103,7 @@ pub(crate) fn find_last_use(identity: &Identity, context: &Context) -> Option<Ti
 /// # Errors
 /// `auth.json` cannot be used, or a document was written by a newer version.
 pub(crate) fn refresh_live(context: &Context) -> Result<bool> {
-    // The command that shows the figures warns of a damaged file.
+    // The warnings of `load` are left out: the command that shows the figures prints them.
     let known_figures = cooldown::load(context.manager_home(), &context.now(), context.zone())?;
     let (status_text, ask_codex) = (None, true);
     let report = read_live_status(context, &known_figures.file, status_text, ask_codex)?;

@@ -13,9 +13,9 @@ use codex_manager_core::restore::RestoreRequest;
 use codex_manager_core::restore::plan::{RestorePlan, Selection};
 use std::path::Path;
 
-/// Counts the messages in the rollouts that the plan replaces or removes, without those that the archive has too.
-/// Counts nothing unless conversations were selected, and nothing for a snapshot that is not downloaded. Ignores
-/// rollouts that cannot be read.
+/// Counts the messages that the archive lacks in the rollouts that the plan replaces or removes. Returns 0 if no
+/// conversation was selected, or if the archive is a snapshot that is not downloaded. Ignores rollouts that cannot be
+/// read.
 pub(crate) fn count_replaced_messages(request: &RestoreRequest<'_>, plan: &RestorePlan) -> usize {
     // A dry run does not download a snapshot.
     let is_downloaded = request.archive.path().is_file();

@@ -35,7 +35,7 @@ use std::time::Duration;
 /// The time limit for Codex's daemon to stop.
 pub(crate) const DAEMON_STOP_TIMEOUT: Duration = Duration::from_secs(10);
 
-/// The value of [`RestoreOptions::session`] for a `--session` without a value, with which the user chooses the
+/// The value of [`RestoreOptions::session`] if `--session` has no value. The command then asks the user for the
 /// conversation.
 pub(crate) const CHOOSE_SESSION: &str = "";
 
@@ -105,18 +105,18 @@ impl RestoreOptions {
 
         if self.stop_daemon && target == RestoreTarget::Home {
             stop_daemon(context)?;
-            // The daemon wrote to its databases when it ended. These writes must not stop the restore.
+            // When the daemon ended, it wrote to its databases. Only writes after this time stop the restore.
             request.planned_after = journal::wait_for_next_tick(&request.folder);
         }
 
         let mut report = apply_with_restore_marker(&request, &plan, context)?;
-        // A restore of the whole home also restores the projections, so Codex shows the earlier turns.
+        // A partial restore may lack the projections, without which Codex does not show the earlier turns.
         if target == RestoreTarget::Home && plan.partial {
             project_continued_rollouts(context, &request.folder, &changed_thread_ids(&plan));
         }
         let is_recorded = record_result(context, target, &mut report);
 
-        // The name of the safety backup is known only now, so the note is written again with it.
+        // Only the report has the name of the safety backup, so the note is built again with this name.
         let backup = report.safety.as_ref();
         let backup_name = backup.map(|backup| format_archive_argument(&backup.archive, context));
         let message_note = backup_name.map_or(replaced_note, |name| {
@@ -132,7 +132,7 @@ impl RestoreOptions {
         Ok(Outcome::partial_if(!is_recorded || leaves_logins_out))
     }
 
-    /// Makes the plan. If it replaces the login of another account, a dry run warns, and a restore asks the user.
+    /// Makes the plan. If the plan replaces the login of another account, a dry run warns, and a restore asks the user.
     fn make_plan(
         &self,
         context: &Context,
@@ -191,14 +191,14 @@ impl RestoreOptions {
     ) -> Result<()> {
         let request = self.build_request(context, archive, selection.clone())?;
         match apply::plan(&request) {
-            // `restore` asks the user.
+            // `restore` asks the user whether to switch the account.
             Ok(_) | Err(RestoreError::AnotherAccount { .. }) => {}
             Err(e) => return Err(e.into()),
         }
         self.check_idle(context, &request)
     }
 
-    /// Fails if a process that the restore does not stop uses the home.
+    /// Fails if a process uses the home and the restore will not stop that process.
     fn check_idle(&self, context: &Context, request: &RestoreRequest<'_>) -> Result<()> {
         let holders = restore::find_holders(request);
         let stops_daemon = self.stop_daemon && daemon::find(context.codex_home()).is_some();
@@ -218,7 +218,7 @@ impl RestoreOptions {
         selection: Selection,
     ) -> Result<RestoreRequest<'a>> {
         let (folder, target) = self.destination(context)?;
-        // A restore saves a login that it replaces to the manager home.
+        // A restore into the Codex home saves the replaced login in the manager home.
         let is_manager_shared =
             target == RestoreTarget::Home && forbids_logins(context, context.manager_home());
         let is_shared = is_manager_shared || forbids_logins(context, &folder);
@@ -256,7 +256,7 @@ impl RestoreOptions {
 
         let folder = context.env.absolute(folder);
         let overlaps_with = |home: &Path| {
-            // A folder that contains an existing home is not empty, which is another error.
+            // A folder around an existing home is not empty. Another check reports a folder that is not empty.
             links::lies_in(&folder, home) || (!home.exists() && links::lies_in(home, &folder))
         };
         let mut homes = [context.codex_home(), context.manager_home()].into_iter();
@@ -278,7 +278,7 @@ impl RestoreOptions {
             return Ok(false);
         }
 
-        // No answer is of use while the home is busy.
+        // The restore fails while the home is in use, so the question would be useless.
         self.check_idle(context, request)?;
         let question = format!(
             "{live} is signed in; the archive is of {archive}. Save the live login to its profile and go on?"
@@ -294,14 +294,14 @@ impl RestoreOptions {
         request: &RestoreRequest<'_>,
         plan: &RestorePlan,
     ) -> Result<bool> {
-        let is_asked = request.target == RestoreTarget::Home && !plan.partial;
-        if !is_asked || context.settings.assume_yes || !context.ui.is_interactive() {
+        let replaces_home = request.target == RestoreTarget::Home && !plan.partial;
+        if !replaces_home || context.settings.assume_yes || !context.ui.is_interactive() {
             return Ok(true);
         }
 
         self.check_idle(context, request)?;
         let question = format_replacement_question(context, request, plan);
-        // `None` means that the question could not be asked, which is no refusal.
+        // `None` means that there is no terminal. Only the answer no stops the restore.
         Ok(context.ui.confirm(question) != Some(false))
     }
 
@@ -418,8 +418,8 @@ pub(crate) fn apply_with_restore_marker(
 
     let applied = apply::apply(request, &context.ui.bar("restoring", plan.bytes));
     let is_unchanged = match &applied {
-        // These two errors leave the old state live. Other errors of the journal may leave steps done, so all of them
-        // count as a change.
+        // After these two journal errors, the old state is live. Any other journal error may leave a part of the steps
+        // done, so it counts as a change.
         Err(RestoreError::Journal(error)) => {
             matches!(
                 error,

@@ -55,7 +55,7 @@ pub(crate) struct StartArgs {
 }
 
 impl StartArgs {
-    /// Returns the same flags with `--isolated` on systems that support it.
+    /// Returns the same flags, with `--isolated` added where the system supports isolated homes.
     pub(crate) fn isolated_if_supported(self) -> Self {
         Self {
             isolated: self.isolated || cfg!(unix),
@@ -67,8 +67,7 @@ impl StartArgs {
     /// conversation after each reset.
     ///
     /// # Errors
-    /// See [`session::LaunchError`]. Codex was not started, except that with `--then` an earlier start may have
-    /// succeeded.
+    /// See [`session::LaunchError`]. Codex was not started; with `--then`, an earlier start may have succeeded.
     pub(crate) fn start(
         &self,
         account: &Identity,
@@ -119,8 +118,8 @@ impl StartArgs {
         Ok(())
     }
 
-    /// Runs Codex. If a usage limit ends a batch run, waits for the reset and runs it again with the prompt of `--then`;
-    /// without `--then` or a known reset, prints a note.
+    /// Runs Codex. If a usage limit ends a batch run, waits for the reset and continues the conversation with the
+    /// prompt of `--then`. Without `--then`, or if the reset is unknown, prints a note instead.
     fn run_with_continuations(
         &self,
         account: &Identity,
@@ -128,7 +127,7 @@ impl StartArgs {
         session_id: Option<&str>,
         context: &Context,
     ) -> Result<Outcome> {
-        // Only a batch run ends at the limit; the terminal interface continues after such a turn.
+        // Only a batch run ends when a turn reaches the limit. The terminal interface stays open.
         let is_batch = Arguments::parse(args).mode == InvocationMode::Batch;
         let mut run_args = args.to_vec();
         let mut run_session_id = session_id.map(str::to_owned);
@@ -245,8 +244,8 @@ impl StartArgs {
     }
 }
 
-/// Returns the reset of the usage limit that a conversation reached: the last reset of its exhausted windows. `None` if
-/// all their resets have passed. Then the conversation has reached another limit. The server's clock may lag behind.
+/// Returns the time at which the usage limit of a conversation resets: the last reset of its exhausted windows. `None`
+/// if it is unknown, or passed more than [`MAX_CLOCK_LAG`] ago: then the conversation reached another limit.
 fn find_reset_of_limit(limited: &BoundConversation, context: &Context) -> Option<Timestamp> {
     let exhausted = limited.windows.iter().filter(|w| w.used_percent >= 100.0);
     let reset_at = exhausted.filter_map(|window| window.resets_at).max();
@@ -334,7 +333,7 @@ fn print_switch_notes(switch: &SwitchReport, daemon: Option<u32>, ui: &Ui) {
 /// Prints the account that stays live after Codex has ended, and the command that switches back to the account
 /// `replaced`.
 fn note_live_account(replaced: Option<&Identity>, context: &Context) {
-    // Another process may have switched the account.
+    // The accounts are read again, because another process may have switched the account.
     let Ok((accounts, _)) = read_accounts_and_profiles(context) else {
         return;
     };

@@ -88,7 +88,7 @@ impl SwitchArgs {
         }
 
         let report = switch::apply(&request)?;
-        // Only the daemon was stopped, or another process made the same switch since the plan.
+        // The switch only stopped the daemon, or another process switched the account after `plan` was made.
         if report.plan.is_current {
             let daemon = DaemonState::find_after(&report, context);
             show_already_current(&report.plan, to, daemon, context);
@@ -126,8 +126,8 @@ impl SwitchArgs {
             manager_home: context.manager_home(),
             to,
             force_stale: self.force_stale,
-            // A running daemon of Codex 0.169 does not read auth.json again, so each new interface would use the old
-            // account.
+            // A running daemon of Codex 0.169 does not read auth.json again, so a Codex that connects to it later would
+            // use the old account.
             daemon: if self.stop_daemon {
                 DaemonPolicy::Stop {
                     codex_bin: context.settings.codex_bin.as_deref(),
@@ -145,8 +145,8 @@ impl SwitchArgs {
 
 /// Returns the warning about an `auth.json` that is a symbolic link, which a switch replaces with a regular file.
 fn describe_replaced_link(auth_json: &Path) -> Option<String> {
-    // Codex 0.169 follows the link when it renews a login. A switch must not, because the target may be a profile's
-    // file.
+    // Codex 0.169 follows the link when it renews a login. A switch must not follow the link, because the target may be
+    // the file of a profile.
     let target = std::fs::read_link(auth_json).ok()?;
     let copy_warning = if auth_json.exists() {
         let target = target.display();
@@ -455,9 +455,9 @@ fn warn_after_switch(report: &SwitchReport, daemon: DaemonState, context: &Conte
     }
 }
 
-/// Prints a note about the conversations of the previous account, which Codex's picker no longer shows: it lists only
-/// those of the live account. `name` is the name of the previous account. Codex up to 0.150 records no accounts, and
-/// hides nothing.
+/// Prints a note that Codex hides the conversations of the previous account `from`, because its picker lists only those
+/// of the live account. `name` is the name of the previous account. Codex up to 0.150 records no accounts, and hides no
+/// conversations.
 fn note_hidden_conversations(from: &Identity, name: &str, context: &Context) {
     const MAX_TITLES: usize = 3;
     const TITLE_CHARS: usize = 40;

@@ -78,8 +78,8 @@ fn check_vault(sync: &SyncContext<'_>) -> Check {
     }
 }
 
-/// Warns of newer versions that other machines list and that have not arrived in the cloud folder. Warns of
-/// placeholders too: the cloud folder has these files, and its client has not downloaded them.
+/// Warns of newer file versions that are in the manifests of other machines but not in the cloud folder. Also warns of
+/// placeholders, which the cloud client has not downloaded.
 fn check_undelivered(sync: &SyncContext<'_>, checks: &mut Vec<Check>) {
     // If the plan fails, the run itself reports the reason and the remedy.
     let Ok((plan, _)) = plan::plan(&PlanRequest::new(sync.config, sync.replica)) else {
@@ -114,7 +114,7 @@ fn check_folders(sync: &SyncContext<'_>, checks: &mut Vec<Check>) {
         .advised("start Codex once, or run a sync, which creates it")
     });
 
-    // The vault has a check of its own.
+    // `check_vault` checks the vault.
     if config.remote == SyncRemote::Folder {
         checks.push(check_cloud_folder(sync));
     }
@@ -131,7 +131,7 @@ fn check_cloud_folder(sync: &SyncContext<'_>) -> Check {
     const ID: &str = "sync.cloud";
     let config = sync.config;
     let cloud = config.cloud.display();
-    // The check of the state reports a state that cannot be read.
+    // `check_state` reports a state that cannot be read.
     let state = sync.replica.read();
     if state.is_ok_and(|state| plan::creates_cloud_folder(config, &state)) {
         let fix = "the first sync run creates it; if that is not its path, correct paths.cloud_root_dir in sync.toml";
@@ -150,7 +150,7 @@ fn check_cloud_folder(sync: &SyncContext<'_>) -> Check {
 fn check_backup_folder(folder: &Path) -> Check {
     const ID: &str = "sync.backups";
     let shown = folder.display();
-    // The first path that exists decides, also if it is a file or a broken link.
+    // The nearest existing path decides, even if it is a file or a broken link.
     let mut ancestors = folder.ancestors();
     let nearest_path = ancestors.find(|path| path.symlink_metadata().is_ok());
     if let Some(Ok(())) = nearest_path.map(check_writable) {
@@ -187,7 +187,6 @@ fn check_state(sync: &SyncContext<'_>, checks: &mut Vec<Check>) {
     let remote_resolutions = remote_manifests
         .map(|all| all.resolutions)
         .unwrap_or_default();
-    // The decisions of other machines count, too.
     let decisions = [&state.resolutions, &remote_resolutions];
     let undecided = count_undecided_copies(config, replica, &state, decisions);
     if undecided > 0 {
@@ -261,7 +260,7 @@ fn check_own_manifest(
         checks.push(Check::fail(MANIFESTS_ID, message).advised(fix));
     }
 
-    // Changes only `state`, which is not written.
+    // The rename changes only `state` in memory. This check does not write the state.
     if let Ok(Some((path, why))) = identity::rename_if_cloned(state, config, replica) {
         checks.push(Check::warn(STATE_ID, format!("{path} {why}")));
     }

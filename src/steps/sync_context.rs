@@ -111,8 +111,8 @@ impl<'a> SyncContext<'a> {
         Ok(cleared?)
     }
 
-    /// Returns true if an earlier run ended before it updated Codex's index, if Codex has had no index until now, or if
-    /// the record of pending updates cannot be read: then the update reports the error.
+    /// Returns true if an earlier run ended before it updated Codex's index, if Codex now has an index for recorded
+    /// names, or if the record of pending updates cannot be read: then the update reports the error.
     pub(crate) fn has_pending_index_updates(&self) -> bool {
         let Ok(updates) = PendingIndexUpdates::new(self.replica).read() else {
             return true;

@@ -107,7 +107,7 @@ impl SyncContext<'_> {
         self.with_shutdown_request(|request| self.shutdown_args.plan(self.context, request))
     }
 
-    /// Returns true if a program that has to end before a sync uses the home. With `--verbose`, prints these programs.
+    /// Returns true if the home is in use by a program that has to end before a sync. Prints these under `--verbose`.
     pub(crate) fn is_home_in_use(&self) -> bool {
         self.with_shutdown_request(|request| {
             let usage = request.find_home_usage();
@@ -139,7 +139,7 @@ impl SyncContext<'_> {
     }
 }
 
-/// Prints the programs that a run would end, or because of which it would be refused.
+/// Prints the programs that a run would end, or the programs because of which a run would be refused.
 pub(crate) fn print_shutdown_plan(context: &Context, plan: Option<&ShutdownPlan>) {
     let (targets, consent) = match plan {
         None | Some(ShutdownPlan::Nothing) => return,
@@ -159,8 +159,8 @@ pub(crate) fn print_shutdown_plan(context: &Context, plan: Option<&ShutdownPlan>
     ));
 }
 
-/// Returns true if Codex has to end before the plan is applied: the plan has steps, and no conflict stops the run.
-/// Steps that only copy files to the cloud folder count too, because they could copy half of a turn.
+/// Returns true if Codex has to end before the plan is applied: the plan has steps, and no conflict stops the run. This
+/// includes plans that only copy files to the cloud folder, because a copy could have half of a turn.
 pub(crate) fn needs_shutdown(plan: &SyncPlan, config: &SyncConfig) -> bool {
     !plan.steps.is_empty() && !plan.is_stopped_by_conflict(config.policy.rules.conflict)
 }

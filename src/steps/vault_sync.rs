@@ -28,7 +28,7 @@ pub(crate) enum VaultPurpose {
 pub(crate) struct VaultSync<'c> {
     context: &'c Context,
     store: ReplicaStore,
-    // Declared before the lock, because fields are dropped in order and the staged tree is removed under the lock.
+    // Declared before `lock`, because fields are dropped in order: the staged tree is removed while the lock is held.
     staging: Staging,
     /// Held by a run, which publishes; `None` for a plan.
     lock: Option<TreeLock>,
@@ -80,8 +80,8 @@ impl Remote for VaultSync<'_> {
 }
 
 impl<'c> VaultSync<'c> {
-    /// Opens the vault if the sync goes through the vault, else returns `None`. In the latter case, a run also removes
-    /// the staged tree that earlier runs through the vault have kept.
+    /// Opens the vault. If the sync does not go through the vault, returns `None`; a run then also removes the staged
+    /// tree that earlier runs through the vault have kept.
     ///
     /// # Errors
     /// No vault is set up, restic or the password is missing, the user interrupts the wait for the lock, or the disk is
@@ -109,7 +109,7 @@ impl<'c> VaultSync<'c> {
 
         let lock = publishes.then(|| TreeLock::acquire(manager)).transpose()?;
         if lock.is_some() {
-            // Only under the lock, because the restic of a killed run may still read its staging folder.
+            // Only under the lock: `acquire` has waited for the restic of a killed run, which reads its staging folder.
             if let Some(error) = staging::remove_stale(&staging_folder).into_iter().next() {
                 return Err(error.into());
             }
@@ -172,7 +172,7 @@ impl<'c> VaultSync<'c> {
         }
 
         let removed = pluralize(old_ids.len(), "old snapshot");
-        // A later run can do this. A wait would hold the lock of this replica, so that other runs would fail.
+        // A later run can remove them. A wait for the repository would keep other runs from the lock of this replica.
         match self.store.without_lock_wait().forget(old_ids) {
             Ok(()) => events::info!("removed {removed}"),
             Err(e) if e.is_append_only() => ui.note(
@@ -192,9 +192,9 @@ pub(crate) enum StagingRule {
     UnlessIdle,
 }
 
-/// Stages the contents of the vault in a folder, and calls `work` with a sync with that folder. If nothing is staged
-/// because of [`StagingRule::UnlessIdle`], `work` also gets the plan without steps. If the sync does not go through the
-/// vault, calls `work` with `sync`. Publishes nothing.
+/// Stages the contents of the vault in a folder, and calls `work` with a sync of that folder. With
+/// [`StagingRule::UnlessIdle`], a run that would have nothing to do stages nothing, and `work` gets the plan without
+/// steps. If the sync does not go through the vault, calls `work` with `sync`. Publishes nothing.
 pub(crate) fn with_staged_vault<T>(
     sync: &SyncContext<'_>,
     staging_rule: StagingRule,

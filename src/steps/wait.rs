@@ -57,7 +57,7 @@ pub(crate) fn find_reset_time(account: &Identity, context: &Context) -> Result<O
 
 /// Waits until the clock shows the reset `until`, with a countdown on a terminal.
 pub(crate) fn wait_until(until: Timestamp, context: &Context) {
-    // A Codex that ran before handled the signals of the terminal.
+    // An earlier Codex of this command handled the signals of the terminal. Now Ctrl-C has to end the wait.
     progress::take_back_signals();
 
     let countdown = context.ui.countdown();
