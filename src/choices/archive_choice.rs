@@ -53,7 +53,7 @@ fn describe_count(count: usize) -> String {
 /// is empty.
 ///
 /// # Errors
-/// Several names begin with `name_start`, or it is a number, which would be the beginning of a year.
+/// Several names begin with `name_start`, or `name_start` is a number, which would match the year in a name.
 pub(crate) fn find_by_prefix<'r>(
     records: &'r [ArchiveRecord],
     name_start: &str,
@@ -73,7 +73,7 @@ pub(crate) fn find_by_prefix<'r>(
         [] => Ok(None),
         [one] => Ok(Some(one)),
         matches => {
-            // The date in a name is the start of the quota window.
+            // The date in a name is the start of the quota window, so the message adds the time of the backup.
             let describe_archive = |r: &&ArchiveRecord| {
                 let made_at = backup_time(&r.metadata, context);
                 format!("{} (backed up {made_at})", shortest_name(r))
@@ -123,14 +123,14 @@ pub(crate) fn unknown_archive_error(
 
 /// Returns the archive in the trash whose name begins with `name_start`; of several, the one pruned last.
 fn find_in_trash(name_start: &str, context: &Context) -> Option<PathBuf> {
-    // A number is the position in a list, which has no archives of the trash.
+    // A number is a position in `list-backups`, which does not list the trash.
     if name_start.is_empty() || name_start.parse::<usize>().is_ok() {
         return None;
     }
     // If the trash cannot be listed, the error only lacks this hint.
-    let trashed = trash::list_archives(context.manager_home()).unwrap_or_default();
-    let mut trashed = trashed.into_iter();
-    trashed.find(|path| file_name(path).starts_with(name_start))
+    let archives = trash::list_archives(context.manager_home()).unwrap_or_default();
+    let mut archives = archives.into_iter();
+    archives.find(|path| file_name(path).starts_with(name_start))
 }
 
 pub(crate) fn no_archives_error(context: &Context) -> CommandError {

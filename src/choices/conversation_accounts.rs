@@ -35,8 +35,8 @@ impl ConversationAccounts {
         let profiles = context.profiles().list()?;
 
         // An unreadable login only hides the email of its account.
-        let live = read_login(context.codex_home()).ok();
-        let live = live.as_ref().and_then(AuthFile::login);
+        let live_auth = read_login(context.codex_home()).ok();
+        let live = live_auth.as_ref().and_then(AuthFile::login);
 
         Ok(Self {
             launches,
@@ -86,7 +86,7 @@ impl ConversationAccounts {
             return ConversationAccount::default();
         }
 
-        // A user id that the profile or the conversation lacks does not distinguish them.
+        // If the profile or the conversation has no user id, the account id alone decides.
         let is_creator = |identity: &Identity| {
             let user_id = identity.user_id.as_deref();
             identity.account_id.as_deref() == Some(&*thread.account_id)
@@ -94,8 +94,8 @@ impl ConversationAccounts {
         };
         let of_creator = |profile: &&Profile| profile.identity().is_some_and(is_creator);
         let profile = self.profiles.iter().find(of_creator);
-        let identity = profile.and_then(Profile::identity);
-        let identity = identity.or_else(|| self.live.as_ref().filter(|live| is_creator(live)));
+        let recorded = profile.and_then(Profile::identity);
+        let identity = recorded.or_else(|| self.live.as_ref().filter(|live| is_creator(live)));
 
         ConversationAccount {
             profile: profile.map(|profile| profile.name.clone()),

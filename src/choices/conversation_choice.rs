@@ -49,7 +49,7 @@ impl<'r> ChosenConversation<'r> {
             }
         }
 
-        // Codex may not list a conversation whose rollout is in the home.
+        // Codex does not list every conversation that has a rollout in the home.
         let id = thread_choice::parse_thread_id_in_path(text).unwrap_or_else(|| text.to_owned());
         if let Some(rollout) = locate_rollout(home, &id, "") {
             let (row, rollout) = (None, Some(rollout));
@@ -146,7 +146,7 @@ fn find_in_home(text: &str, context: &Context) -> Result<NamedConversation> {
     let rows = list_rows(context)?;
     let conversation = ChosenConversation::find(&rows, text, context)?;
 
-    // A path may name an older rollout of a rewound conversation, which Codex does not show.
+    // `text` may be the path of an older rollout of a rewound conversation, which Codex does not show.
     let named_path = context.env.absolute(Path::new(text));
     let named_rollout = RolloutName::parse(&named_path)
         .and_then(|_| resolve_rollout_in_home(&context.settings.codex_home, &named_path));
@@ -163,9 +163,9 @@ fn find_in_home(text: &str, context: &Context) -> Result<NamedConversation> {
     })
 }
 
-/// Returns all conversations that Codex lists, or in a home without Codex's database those of the search index. The
-/// most recently changed conversation is first; archived ones are last. Names in `session_index.jsonl` that Codex would
-/// show replace those of the database.
+/// Returns all conversations in Codex's database; without a database, those of the search index. The most recently
+/// changed conversation is first; archived ones are last. If Codex would show the name of a conversation in
+/// `session_index.jsonl`, replaces the name from the database.
 ///
 /// # Errors
 /// Codex's list or a name in `session_index.jsonl` cannot be read.
@@ -180,7 +180,7 @@ pub(crate) fn list_rows(context: &Context) -> Result<Vec<ThreadRow>> {
         None => list_rows_without_database(context)?,
     };
 
-    // Codex resumes by these names too. Without them, ids still name conversations.
+    // `codex resume` also accepts these names. If they cannot be read, the user can still give an id.
     let names = ThreadNameIndex::read(home).unwrap_or_else(|e| {
         context.warn(format_args!(
             "cannot read the names of conversations: {}",
@@ -189,7 +189,7 @@ pub(crate) fn list_rows(context: &Context) -> Result<Vec<ThreadRow>> {
         ThreadNameIndex::default()
     });
 
-    // A paginated conversation has its name in the database, which counts before `session_index.jsonl`.
+    // For a paginated conversation, Codex prefers a name in the database.
     let may_rename = |row: &&mut ThreadRow| !row.is_paginated() || row.name.trim().is_empty();
     for row in rows.iter_mut().filter(may_rename) {
         if let Some(entry) = names.get(&ConversationId::of(&row.id))? {

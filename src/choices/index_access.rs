@@ -96,7 +96,7 @@ impl<'a> IndexAccess<'a> {
 
         match update_and_open() {
             Ok(updated) => Ok(updated),
-            // SQLite has an error of its own for a query that was interrupted.
+            // If the user interrupts a query, SQLite reports an error of its own.
             Err(e) if progress::is_interrupted() || matches!(e, IndexError::Interrupted) => {
                 Err(CommandError::interrupted())
             }

@@ -43,8 +43,8 @@ pub(crate) fn list_fetched_machines(context: &Context) -> Vec<Machine> {
 }
 
 /// Fetches the newest conversations of the other machines. If the vault cannot be reached, warns and uses the
-/// conversations that were fetched before. Returns the machine that published last first, and true if the list of a
-/// machine may be older than its newest snapshot.
+/// conversations that were fetched before. Returns the machines, sorted by the time of publication, the newest first.
+/// Also returns true if the list of a machine may be older than its newest snapshot.
 ///
 /// # Errors
 /// No vault is set up, nothing was fetched before and the vault cannot be reached, or the user interrupts.
@@ -75,7 +75,7 @@ pub(crate) fn refresh_machines(context: &Context) -> Result<(Vec<Machine>, bool)
 fn fetch_newest_conversations(context: &Context) -> Result<bool> {
     let restic = ConnectionArgs::default().open(context)?;
     let manager_home = context.manager_home();
-    // The machines are listed before the refresh, which removes the homes of those that are gone.
+    // Listed before the refresh, because the refresh removes the homes of machines that are gone.
     let machines_before = list_fetched_machines(context);
 
     let vault = manager_home.join("sync").join("vault");

@@ -48,7 +48,7 @@ impl EnvCompleter for ShellCompleter<'_> {
     ) -> io::Result<()> {
         let env = Environment::from_process();
         let variable = |name| env.get(name).and_then(|value| value.to_str());
-        // Without an index the last word is completed.
+        // Without `_CLAP_COMPLETE_INDEX`, the last word is completed.
         let word_index = variable("_CLAP_COMPLETE_INDEX").and_then(|index| index.parse().ok());
         let word_index = word_index.unwrap_or_else(|| args.len().saturating_sub(1));
 
@@ -97,8 +97,8 @@ fn list_for_bash(
 
         let tag = candidate.get_tag().map(ToString::to_string);
         let is_titled = is_listing && tag.as_deref() == Some(CONVERSATION_TAG);
-        let title = candidate.get_help().filter(|_| is_titled);
-        let title = title.map_or(String::new(), |title| format!("  {title}"));
+        let help = candidate.get_help().filter(|_| is_titled);
+        let title = help.map_or(String::new(), |title| format!("  {title}"));
         let safe_title: String = title
             .chars()
             .filter(|c| *c == ' ' || is_never_expanded(*c))

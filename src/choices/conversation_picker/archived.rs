@@ -63,9 +63,9 @@ fn list_copied_conversations(source: &dyn ConversationSource) -> Vec<OfferedConv
     };
 
     let mut rollouts = group_rollouts_by_conversation(source.files());
-    let listed = read_threads(source).into_iter();
+    let threads = read_threads(source).into_iter();
     // Takes the listed conversations out of `rollouts`, so that the unlisted ones remain.
-    let listed = listed.filter(|thread| rollouts.remove(&thread.id.to_lowercase()).is_some());
+    let listed = threads.filter(|thread| rollouts.remove(&thread.id.to_lowercase()).is_some());
     let mut rows: Vec<_> = listed.map(|thread| to_offered(thread, false)).collect();
 
     rows.extend(rollouts.into_iter().filter_map(|(id, files)| {

@@ -49,7 +49,7 @@ pub(crate) fn content_search_task(
         }
 
         let access = IndexAccess::new(&context);
-        // The second attempt creates a damaged index again.
+        // If the index is damaged, the first attempt removes it, and the second attempt creates it again.
         for _ in 0..2 {
             store = store.take().or_else(|| access.open_updated_quietly());
             let Some(open) = &store else { break };
@@ -89,11 +89,11 @@ fn search_typed(
         hits = evaluate::search(store, &typed, &hit_options(MAX_MATCHES, &is_in_scope))?.hits;
         let hit_ids: HashSet<_> = hits.iter().map(|hit| &hit.conversation.session).collect();
 
-        // The picker shows the number of hits in each other scope.
-        let is_elsewhere = |conversation: &FoundConversation| {
+        // The picker also shows the number of hits in each other scope, so all other conversations are searched too.
+        let is_not_hit_yet = |conversation: &FoundConversation| {
             is_offered(conversation) && !hit_ids.contains(&conversation.session)
         };
-        let options = hit_options(MAX_MATCHES_OF_ALL, &is_elsewhere);
+        let options = hit_options(MAX_MATCHES_OF_ALL, &is_not_hit_yet);
         hits.extend(evaluate::search(store, &typed, &options)?.hits);
     }
 

@@ -75,19 +75,19 @@ fn describe_match(
     });
     outcome.ok()?;
 
-    // The preview begins in the entry with the most different marks, of equal ones in the first.
+    // The preview begins in the first of the entries with the most different marks close together.
     let rank_entry = |(index, entry): (usize, &TranscriptEntry)| {
         let (count, at) = find_densest_place(&entry.text, &found.marks)?;
         Some((count, Reverse(index), at))
     };
-    let (_, Reverse(first), at) = entries.iter().enumerate().filter_map(rank_entry).max()?;
+    let (_, Reverse(first), start) = entries.iter().enumerate().filter_map(rank_entry).max()?;
 
     let mut paragraphs = vec![(Style::Strong, row.title())];
     for (index, entry) in entries.iter().enumerate().skip(first) {
         let author = entry.kind.role();
         paragraphs.push((Style::Dim, format!("turn {turn}, {author}:")));
 
-        let text_start = if index == first { at } else { 0 };
+        let text_start = if index == first { start } else { 0 };
         let text = truncate_message(&entry.text[text_start..]);
         let ellipsis = if text_start > 0 { "…" } else { "" };
         paragraphs.push((Style::Plain, format!("{ellipsis}{text}")));
@@ -118,7 +118,7 @@ fn find_densest_place(text: &str, marks: &[String]) -> Option<(usize, usize)> {
         .map(|(at, _)| (count_marks_from(at), Reverse(at)));
     let (count, Reverse(at)) = counts.max()?;
 
-    // The preview begins a little before the match, but on its line.
+    // The preview begins a little before the match, but not on an earlier line.
     let line_start = text[..at].rfind('\n').map_or(0, |end| end + 1);
     let chars_backwards = text[line_start..at].char_indices().rev();
     let first_shown = chars_backwards.take(CHARS_BEFORE).last();
@@ -135,8 +135,8 @@ fn describe_conversation(
 ) -> Vec<(Style, String)> {
     let thread = &row.thread;
     let rollout = find_recorded_rollout(home, &thread.rollout_path);
-    let size = rollout.as_deref().and_then(|path| path.metadata().ok());
-    let size = size.map(|meta| time::bytes(meta.len()));
+    let metadata = rollout.as_deref().and_then(|path| path.metadata().ok());
+    let size = metadata.map(|meta| time::bytes(meta.len()));
 
     let folder_and_branch = join_facts([Some(thread.cwd.clone()), Some(thread.git_branch.clone())]);
     let facts = join_facts([
@@ -176,9 +176,9 @@ fn describe_conversation(
 }
 
 fn join_facts<const N: usize>(facts: [Option<String>; N]) -> String {
-    let facts = facts.into_iter().flatten().filter(|fact| !fact.is_empty());
-    let facts: Vec<_> = facts.map(|fact| printable(&fact)).collect();
-    facts.join(" · ")
+    let known_facts = facts.into_iter().flatten().filter(|fact| !fact.is_empty());
+    let texts: Vec<_> = known_facts.map(|fact| printable(&fact)).collect();
+    texts.join(" · ")
 }
 
 fn format_last_turn(rollout: &Path) -> Vec<(Style, String)> {

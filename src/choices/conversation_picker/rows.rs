@@ -26,8 +26,8 @@ pub(crate) const HERE: &str = "here";
 /// The name of the scope of archived conversations.
 pub(crate) const ARCHIVED: &str = "archived";
 
-/// The number of conversations of all folders, and of the current one, that the picker shows before it has read the
-/// others.
+/// The number of conversations that the picker shows at first: as many of all folders, and as many of the current
+/// folder.
 const FIRST_ROWS: usize = 200;
 
 /// The number of conversations in the plain list.
@@ -71,7 +71,7 @@ impl SharedConversations {
 }
 
 /// Returns the newest conversations that `filter` selects and, unless `filter` selects folders, the newest ones of the
-/// current folder. `None` if there are fewer than [`FIRST_ROWS`], so that all can be read at once.
+/// current folder. Returns `None` if `filter` selects fewer than [`FIRST_ROWS`], which the caller can read all at once.
 pub(crate) fn list_first_conversations(
     filter: &ThreadFilter,
     context: &Context,
@@ -113,8 +113,8 @@ pub(crate) fn list_offered_conversations(
     };
     let mut rows = to_offered(list_threads(&filter, context)?, context)?;
 
-    let unlisted = list_unlisted(&filter, context)?;
-    let unlisted = to_offered(unlisted, context)?.into_iter();
+    let unlisted_threads = list_unlisted(&filter, context)?;
+    let unlisted = to_offered(unlisted_threads, context)?.into_iter();
     rows.extend(unlisted.map(|row| OfferedConversation {
         is_unlisted: true,
         ..row
@@ -148,8 +148,8 @@ fn to_offered(threads: Vec<ListedThread>, context: &Context) -> Result<Vec<Offer
 fn find_open_ids(home: &Path) -> HashSet<String> {
     // Codex removes the file when it closes the conversation. The file of a killed Codex stays, but
     // is not locked.
-    let lock_files = home.join(THREAD_LOCKS).read_dir().into_iter().flatten();
-    let lock_files = lock_files.filter_map(|entry| Some(entry.ok()?.path()));
+    let entries = home.join(THREAD_LOCKS).read_dir().into_iter().flatten();
+    let lock_files = entries.filter_map(|entry| Some(entry.ok()?.path()));
     let held = lock_files.filter(|path| lock::is_held(path));
     held.filter_map(|path| Some(path.file_stem()?.to_str()?.to_owned()))
         .collect()
@@ -206,8 +206,8 @@ impl OfferedConversation {
     fn format_plain_line(&self, context: &Context) -> String {
         let age = format_age(self.thread.updated_ms, context).unwrap_or_default();
         let id = short_id(&self.thread.id);
-        let title = self.title();
-        let title = elide_end(&title, TITLE_WIDTH);
+        let full_title = self.title();
+        let title = elide_end(&full_title, TITLE_WIDTH);
         format!("{}  {age:>6}  {title}", printable(id))
     }
 }

@@ -71,7 +71,7 @@ impl ConversationPicker {
             (self.query, self.scope) = (choice.query.clone(), choice.scope);
             self.position = choice.position;
 
-            // Enter is not in `keys`, and so has no letter.
+            // Enter has no letter, so its `key` is `None`.
             self.notice = match choice.key.unwrap_or_default() {
                 key if key == TRASH.letter => {
                     let failure = run_in_storage("trash", &choice.id, context);
