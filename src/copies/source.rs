@@ -128,7 +128,7 @@ pub(crate) fn find_rollout_names(
         thread_choice::find_named(&files.iter(), name_or_id, id_of, has_no_title);
 
     if matching_files.is_empty() && may_be_title(name_or_id) {
-        // The titles are read only if no id matches, because an archive has them near its end.
+        // The titles are read only if no id matches: they are near the end of an archive, so reading them takes long.
         let titles = read_titles(source)?;
         let has_title = |file: &RolloutName, fits: &dyn Fn(&str) -> bool| {
             let own_titles = titles.get(&id_of(file).to_lowercase());
@@ -177,7 +177,7 @@ fn add_continued_rollouts(
     mut names: Vec<String>,
 ) -> Result<Vec<String>> {
     let mut i = 0;
-    // The list grows in the loop, because a parent may continue another rollout.
+    // The list grows in the loop, because a continued rollout may itself continue another one.
     while i < names.len() {
         let continued_id = read_continued_id(source, &names[i])?;
         let mut rollouts = rollout_files(source.files());
@@ -202,7 +202,7 @@ fn read_continued_id(source: &dyn ConversationSource, name: &str) -> Result<Opti
     Ok(meta.and_then(|meta| meta.base_id()))
 }
 
-/// The number of bytes after which no more of a rollout is kept. The first line has 10 to 25 kB.
+/// A sink that has at least this many bytes of a rollout keeps no more. The first line has 10 to 25 kB.
 const HEAD_BYTES: usize = 1 << 20;
 
 /// Keeps the beginning of one file of an archive.

@@ -16,13 +16,13 @@ use std::collections::{BTreeMap, HashSet};
 use std::io::{self, Read as _, Seek as _};
 
 /// Sets the fix of each conversation that `history repair` cannot repair, or of which a rollout was shortened. The fix
-/// is the command that restores the conversation from the newest archive with its turns. Without such an archive, and
-/// if the user accepted that the shortened rollout lost messages, the fix stays as it is. Skips archives that cannot be
-/// read.
+/// is the command that restores the conversation from the newest archive with its turns. The fix stays as it is if
+/// there is no such archive, or if the user accepted the loss of messages of the shortened rollout. Skips archives that
+/// cannot be read.
 pub(crate) fn set_restore_fixes(unreadable: &mut [UnreadableConversation], context: &Context) {
     let accepted_ids = read_accepted_ids(context);
     let needs_archive = |c: &UnreadableConversation| needs_archive(c, &accepted_ids);
-    // Without this, each check would read the list of archives.
+    // Without this check, the list of archives would be read even if no conversation needs an archive.
     if !unreadable.iter().any(needs_archive) {
         return;
     }
@@ -63,12 +63,12 @@ fn read_accepted_ids(context: &Context) -> HashSet<String> {
     ids
 }
 
-/// Returns true if no archive was found yet that has the missing turns of the conversation. Until then, the fix of a
-/// shortened rollout is `history repair`.
+/// Returns true if an archive with the missing turns of the conversation is still to be found. Until one is found, the
+/// fix of a shortened rollout is `history repair`.
 fn needs_archive(conversation: &UnreadableConversation, accepted_ids: &HashSet<String>) -> bool {
     let is_shortened = matches!(conversation.cause, UnreadableCause::Shortened { .. });
-    let is_missed = is_shortened && !accepted_ids.contains(&conversation.id.to_string());
-    conversation.fix.is_none() || is_missed && conversation.is_repairable()
+    let has_unaccepted_loss = is_shortened && !accepted_ids.contains(&conversation.id.to_string());
+    conversation.fix.is_none() || has_unaccepted_loss && conversation.is_repairable()
 }
 
 /// Returns the id of the conversation to restore from the archive, so that Codex shows `conversation` as a whole. The
@@ -111,7 +111,7 @@ pub(crate) fn find_restored_id(
     }
 }
 
-/// Returns the id of the conversation of which the archive has this rollout with more than `bytes` bytes of plain text.
+/// Returns the conversation with the rollout `rollout_id`, if the archive has more than `bytes` bytes of its text.
 fn find_owner_of_longer_copy(
     archive: &ArchiveReader,
     rollouts: &BTreeMap<String, Vec<FileEntry>>,

@@ -26,7 +26,7 @@ impl LossAcceptance {
         let mut returned = AcceptedLosses::default();
 
         for id in accepted.ids() {
-            // In a rollout that cannot be read, no message is live again.
+            // A rollout that cannot be read counts as one without messages.
             let rollouts = live.rollouts_of(id).iter();
             let messages = rollouts
                 .flat_map(|rollout| messages::read_messages(&rollout.path).unwrap_or_default());

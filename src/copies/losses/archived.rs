@@ -65,8 +65,8 @@ impl NeededCopy {
 pub(crate) struct NeededArchives(Vec<NeededCopy>);
 
 impl NeededArchives {
-    /// Compares the conversations of the Codex home, and of those of the `homes` that exist, with all their archives
-    /// among `records`. Warns of conversations that cannot be compared; each version of them counts as needed.
+    /// Compares the conversations of the Codex home and of the existing `homes` with all archives of these homes in
+    /// `records`. Warns of conversations that cannot be compared; all their versions count as needed.
     ///
     /// # Errors
     /// A home or the trash cannot be listed, or the user interrupts.
@@ -147,8 +147,8 @@ impl NeededArchives {
         Ok(needed)
     }
 
-    /// Makes `plan` keep at least one archive with each of these copies: the newest one, if it would remove all of
-    /// them.
+    /// Makes `plan` keep at least one archive with each of these copies. If `plan` would remove all archives with a
+    /// copy, keeps the newest of them.
     pub(crate) fn keep_last_copies(&self, plan: &mut RetentionPlan) {
         for copy in &self.0 {
             let names: Vec<_> = copy.places.iter().map(|place| place.name.clone()).collect();
@@ -164,7 +164,7 @@ impl NeededArchives {
 /// The trash has such a copy, the home or the archives cannot be listed, or the user interrupts.
 pub(crate) fn refuse_last_copy_in_trash(context: &Context) -> Result<()> {
     let is_trashed = |kind: &CopyPlaceKind| *kind == CopyPlaceKind::TrashedArchive;
-    // The trash serves all Codex homes of the manager home, so the conversations of each of them are compared.
+    // All Codex homes of the manager home share the trash, so the conversations of each home are compared.
     let trashed_archives = trash::list_archives(context.manager_home())?.into_iter();
     let trashed_archives = trashed_archives.filter_map(|path| ArchiveReader::open(&path).ok());
     let homes =
@@ -175,7 +175,7 @@ pub(crate) fn refuse_last_copy_in_trash(context: &Context) -> Result<()> {
         NeededArchives::find_among(homes.collect(), &context.archives()?, is_anywhere, context)?;
 
     let only_in_trash = needed.0.iter().find(|copy| {
-        // An archive that cannot be read must not keep the trash full for ever.
+        // A conversation that cannot be compared must not keep the trash full for ever.
         let is_compared = copy.content != NeededContent::NotCompared;
         let mut places = copy.places.iter();
         let has_places = places.len() > 0;
@@ -258,9 +258,9 @@ fn warn_and_record(
     listed
 }
 
-/// After a restore, compares the `changed` conversations of the Codex home and those with recorded losses with all
-/// archives again, and records the result. Does nothing if no loss is recorded or accepted, unless the restore replaced
-/// messages that the archive does not have (`has_new_losses`).
+/// After a restore, compares the `changed` conversations, and those with recorded losses, with all archives again, and
+/// records the result. `has_new_losses` is true if the restore replaced messages that the archive lacks. If it is
+/// false, and no loss is recorded or accepted, does nothing.
 ///
 /// # Errors
 /// The home, the archives or the record of losses cannot be read, or the user interrupts.
@@ -292,9 +292,9 @@ pub(crate) fn recheck_after_restore(
     Ok(())
 }
 
-/// Returns the ids of conversations whose turns a migration of Codex hid, and the archives in which they are not
-/// hidden, the newest first. Their messages are not lost: the rollouts have them. Leaves out archives that cannot be
-/// read.
+/// Returns the ids of conversations with turns that a migration of Codex hid, each with the archives in which these
+/// turns are visible, the newest first. The messages are not lost, because the live rollouts still have them. Leaves
+/// out archives that cannot be read.
 ///
 /// # Errors
 /// The home or the trash cannot be listed, or the user interrupts.

@@ -32,8 +32,8 @@ type LostOccurrence<'a> = (&'a str, u64, usize);
 pub(crate) struct ComparedThread<'a> {
     pub live: &'a [LiveRollout],
     pub copies: Vec<&'a RolloutCopy>,
-    /// The ids of the rollouts of deleted conversations that this one continues, each with the offset in the plain text
-    /// at which this one continues it.
+    /// The rollouts of deleted conversations that this one continues: the id of each, with the offset in its plain text
+    /// at which this conversation continues it.
     pub bases: HashMap<String, u64>,
 }
 
@@ -45,7 +45,7 @@ impl ComparedThread<'_> {
         cut.map_or(len, |cut| len.min(*cut))
     }
 
-    /// Counts the messages of a live rollout. Counts none if the rollout is not live.
+    /// Counts the messages of a live rollout; empty if the rollout is not live.
     fn count_live_messages(&self, rollout_id: &str) -> Result<MessageCounts> {
         let mut counts = MessageCounts::default();
         for rollout in self.live {
@@ -69,14 +69,14 @@ pub(crate) struct Loss {
     pub place: usize,
     /// The messages of the most complete copy that the conversation lacks.
     pub messages: Vec<LostMessage>,
-    /// The id of the conversation to restore from the place. It is that of a deleted conversation if the place has only
-    /// the rollouts that this conversation continues.
+    /// The id of the conversation to restore from the place. If the place has only the rollouts that this conversation
+    /// continues, the id is that of a deleted conversation.
     pub restored_id: String,
     lost: LostMessages,
 }
 
 impl Loss {
-    /// Creates the loss of those messages in `lost` whose loss the user did not accept. Returns `None` if none is left.
+    /// Creates the loss from `lost`, without the messages whose loss the user accepted; `None` if no message is left.
     pub(crate) fn from_lost_messages(
         id: String,
         mut lost: LostMessages,
@@ -112,8 +112,8 @@ impl Loss {
         messages.map(|lost| lost.message.dated_digest()).collect()
     }
 
-    /// Returns sets of places, the newest place first in each set. As long as one place of each set stays, each lost
-    /// message can be restored, if a place that `is_wanted` selects has it.
+    /// Returns sets of the places that `is_wanted` selects, the newest place first in each set. If one place of each
+    /// set is kept, each lost message that any of these places has can still be restored.
     pub(crate) fn find_needed_places(
         &self,
         places: &[SearchedPlace],
@@ -173,7 +173,7 @@ pub(crate) fn find_lost_messages(
     places: &[SearchedPlace],
 ) -> Result<LostMessages> {
     let mut uncompared = thread.copies.clone();
-    // The live rollouts have all messages of their prefixes.
+    // A copy that is a prefix of a live rollout has no lost message.
     for rollout in thread.live {
         let _ = remove_prefixes(&mut uncompared, &rollout.file, &rollout.path)?;
     }
@@ -193,12 +193,12 @@ pub(crate) fn find_lost_messages(
 
         // A copy that is a prefix of this one has the same messages up to its end, so it is not extracted.
         let prefixes = remove_prefixes(&mut uncompared, &copy.file, &path)?;
-        let prefixes = prefixes.into_iter().map(|copy| (copy, &copy.places[..]));
-        for (version, place_indexes) in prefixes.chain([(copy, restorable_from)]) {
+        let prefix_versions = prefixes.into_iter().map(|copy| (copy, &copy.places[..]));
+        for (version, place_indexes) in prefix_versions.chain([(copy, restorable_from)]) {
             // The messages of a base after the cut are not part of this thread.
             let len = thread.compared_len(version);
-            let count = copied_messages.partition_point(|message| message.offset < len);
-            let missing = counts[&rollout_id].find_missing(&copied_messages[..count]);
+            let compared_count = copied_messages.partition_point(|message| message.offset < len);
+            let missing = counts[&rollout_id].find_missing(&copied_messages[..compared_count]);
             let missing = missing.into_iter().map(|message| LostMessage {
                 message,
                 rollout_id: rollout_id.clone(),
@@ -234,7 +234,7 @@ fn extract_copy<'a>(
         };
         let file = File::create(&path).at("create", &path)?;
         match source.extract(entry, &file) {
-            // Nothing can be restored from the places before this one, which are damaged.
+            // The places before this one are damaged, so the copy cannot be restored from them.
             Ok(()) => return Ok((path, &copy.places[position..])),
             Err(e) if is_interrupted() => return Err(e),
             Err(e) => last_error = Some(e),
@@ -250,7 +250,7 @@ fn remove_prefixes<'a>(
     file: &RolloutName,
     path: &Path,
 ) -> Result<Vec<&'a RolloutCopy>> {
-    // A digest is of the stored bytes, so that of a compressed copy matches only a compressed file.
+    // The digest of a compressed copy is that of the compressed bytes, so it matches only a compressed file.
     let digests_of = |is_compressed: bool| -> Vec<SizedDigest> {
         let of_rollout = copies.iter().filter(|copy| copy.file.name == file.name);
         let of_form = of_rollout.filter(|copy| copy.file.compressed == is_compressed);

@@ -36,18 +36,18 @@ fn list_usable_archives(
 ) -> Vec<(ArchivedCopies, DateTime<Utc>)> {
     let home = context.codex_home();
     let backups = context.backups();
-    let usable = list_numbered(records).into_iter();
+    let archives = list_numbered(records).into_iter();
     let usable =
-        usable.filter(|record| record.is_usable() && may_have_copies(&record.metadata, home));
+        archives.filter(|record| record.is_usable() && may_have_copies(&record.metadata, home));
 
-    let copies = usable.map(|record| {
+    let dated_copies = usable.map(|record| {
         let copies = ArchivedCopies {
             place: CopyPlace::for_archive(record),
             path: backups.join(&record.path),
         };
         (copies, record.metadata.created_at.to_utc())
     });
-    copies.collect()
+    dated_copies.collect()
 }
 
 /// Returns the usable archives of the Codex home among `records`, the newest first, then all archives in the trash.
@@ -61,8 +61,8 @@ pub(crate) fn list_archived_copies(
     let files = list_usable_archives(records, context)
         .into_iter()
         .map(|(file, _)| file);
-    let trashed = trash::list_archives(context.manager_home())?;
-    let trashed = trashed.into_iter().map(|path| ArchivedCopies {
+    let trashed_paths = trash::list_archives(context.manager_home())?;
+    let trashed = trashed_paths.into_iter().map(|path| ArchivedCopies {
         place: CopyPlace::for_file(&path, CopyPlaceKind::TrashedArchive),
         path,
     });

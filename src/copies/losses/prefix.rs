@@ -19,7 +19,7 @@ pub(crate) fn find_prefixes<R: Read>(
     let mut reader = open()?;
     candidates.sort_by_key(|(size, _)| *size);
 
-    // Archives of older versions have SHA-256 digests. Their copies match none, and are compared by messages.
+    // Archives of older versions have SHA-256 digests, which match nothing here. Messages are compared instead.
     let mut hasher = ContentHasher::default();
     let mut buffer = vec![0; 256 * 1024];
     let mut len = 0;

@@ -92,7 +92,7 @@ pub(crate) fn record_losses(
     let home = context.codex_home().display().to_string();
     let former_record = losses::read(manager_home).unwrap_or_default();
 
-    // A check with the last archive removes no recorded loss, so it changes nothing if it finds none.
+    // A check with the last archive never removes a recorded loss. If it finds no loss, there is nothing to write.
     if found.losses.is_empty()
         && (former_record.losses.is_empty() || *extent == CheckExtent::LastArchive)
     {
@@ -106,12 +106,12 @@ pub(crate) fn record_losses(
                 .partition(|recorded| recorded.home == home);
 
         for (loss, listed) in found.losses.iter().zip(listed) {
-            // Only a check of all places reads the snapshots, so any other check keeps those on record.
+            // Only a check of all places reads the snapshots. After any other check, the recorded snapshots stay.
             let snapshots = if *extent == CheckExtent::All {
                 list_needed_snapshots(loss, places)
             } else {
-                let mut former_losses = former_losses.iter();
-                let former = former_losses.find(|former| former.session_id == loss.id);
+                let mut same_home = former_losses.iter();
+                let former = same_home.find(|former| former.session_id == loss.id);
                 former.map_or_else(Vec::new, |former| former.snapshots.clone())
             };
 
@@ -141,8 +141,8 @@ pub(crate) fn record_losses(
     }
 }
 
-/// Returns sets of ids of snapshots. As long as one snapshot of each set stays, each message of the loss that any
-/// snapshot has can be restored.
+/// Returns sets of ids of snapshots. If one snapshot of each set is kept, each lost message that any snapshot has can
+/// still be restored.
 fn list_needed_snapshots(loss: &Loss, places: &[SearchedPlace]) -> Vec<Vec<String>> {
     let needed = loss.find_needed_places(places, |kind| *kind == CopyPlaceKind::Snapshot);
     let ids = |places: Vec<CopyPlace>| places.into_iter().map(|place| place.name).collect();
@@ -163,7 +163,7 @@ pub(crate) enum CheckExtent {
 }
 
 impl CheckExtent {
-    /// Returns true if a recorded loss that such a check does not find no longer exists.
+    /// Returns true if this check would find the loss `recorded` again if it still existed.
     fn includes(&self, recorded: &KnownLoss) -> bool {
         match self {
             Self::All => true,

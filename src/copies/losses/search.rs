@@ -167,7 +167,7 @@ impl LossSearch {
         let copied = self.copies.keys();
         let live_ids = copied.filter(|id| self.live.0.contains_key(*id));
         let compared_ids = live_ids.chain(bases.keys()).filter(|id| is_wanted(id));
-        // A thread with copies of its own and a missing base is listed twice, but compared once.
+        // The set removes duplicates: a thread with copies of its own and a missing base comes from both lists.
         let compared_ids: BTreeSet<&String> = compared_ids.collect();
         let max_running = parallel::thread_count() * 2;
         parallel::run_each_ordered(max_running, compared_ids, compare, add_result)?;
@@ -184,8 +184,8 @@ impl LossSearch {
     }
 
     /// Returns a live thread with the copies of its rollouts and of its missing bases.
-    fn collect_copies(&self, id: &String, bases: &MissingBases) -> ComparedThread<'_> {
-        let bases = bases.get(id).cloned().unwrap_or_default();
+    fn collect_copies(&self, id: &String, missing_bases: &MissingBases) -> ComparedThread<'_> {
+        let bases = missing_bases.get(id).cloned().unwrap_or_default();
         let mut copies: Vec<_> = self.copies.get(id).into_iter().flatten().collect();
         if !bases.is_empty() {
             let all_copies = self.copies.values().flatten();
@@ -199,8 +199,8 @@ impl LossSearch {
         }
     }
 
-    /// Returns the id of the conversation to restore from the place with the most complete copy. It is that of a
-    /// deleted conversation if the place has only the rollouts that the conversation continues.
+    /// Returns the id of the conversation to restore from the place with the most complete copy. If the place has only
+    /// the rollouts that the conversation continues, the id is that of a deleted conversation.
     fn find_restored_id(&self, loss: &Loss) -> String {
         let has_thread = |source: &CopyOrigin| {
             let mut rollouts = rollout_files(source.files());
@@ -217,8 +217,8 @@ impl LossSearch {
 
         // The place has only rollouts of the base, so the deleted conversation that owns them is restored.
         let base_id = loss.messages.first().map(|lost| lost.rollout_id.as_str());
-        let mut copies = self.copies.iter();
-        let owner = copies.find(|(_, copies)| {
+        let mut copies_by_thread = self.copies.iter();
+        let owner = copies_by_thread.find(|(_, copies)| {
             let mut copies = copies.iter();
             copies.any(|copy| Some(copy.rollout_id().as_str()) == base_id)
         });
