@@ -94,8 +94,8 @@ impl AccountList {
 
     /// Prints the JSON document of `cooldown`. Its keys are an interface.
     pub(crate) fn print_cooldown_json(&self, context: &Context) {
-        let rows = self.rows.iter();
-        let rows = rows.map(|(account, verdict)| account_json(account, verdict, context));
+        let accounts = self.rows.iter();
+        let rows = accounts.map(|(account, verdict)| account_json(account, verdict, context));
         print_accounts_json("cooldown", rows, context);
     }
 

@@ -55,12 +55,12 @@ impl AccountReport<'_> {
         };
 
         let email = Some(who.email.as_str());
-        let facts = [self.profile, email, self.plan, who.account_id.as_deref()];
-        let mut facts = facts.into_iter().flatten().map(printable);
-        let name = facts.next().unwrap_or_default();
+        let known = [self.profile, email, self.plan, who.account_id.as_deref()];
+        let mut texts = known.into_iter().flatten().map(printable);
+        let name = texts.next().unwrap_or_default();
         let name = context.ui.paint(Style::Strong, name);
 
-        let facts: Vec<_> = facts.collect();
+        let facts: Vec<_> = texts.collect();
         if facts.is_empty() {
             name
         } else {

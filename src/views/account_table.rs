@@ -40,18 +40,18 @@ const COLUMNS: [Column; 15] = [
 pub(super) fn print_accounts(rows: &[(Account, Verdict)], context: &Context) {
     // One email can have several workspaces, each with its own quota.
     let names = AccountNames::from_entries(rows.iter().map(|(account, _)| &account.entry));
-    let cells = rows.iter();
-    let cells = cells.map(|(account, verdict)| build_row(account, verdict, &names, context));
+    let pairs = rows.iter();
+    let cells = pairs.map(|(account, verdict)| build_row(account, verdict, &names, context));
     Table::with_rows(&context.ui, COLUMNS, cells).print(&context.ui);
-    // A login was moved on purpose, and its cell says so.
+    // The user moved the login on purpose, and its cell says so.
     let needs_login =
         |account: &Account| lacks_login(account) && account.login != LoginState::Moved;
     let accounts = rows.iter().map(|(account, _)| account);
-    let accounts: Vec<_> = accounts.filter(|account| needs_login(account)).collect();
-    if !accounts.is_empty() {
+    let without_login: Vec<_> = accounts.filter(|account| needs_login(account)).collect();
+    if !without_login.is_empty() {
         context.note("! no usable saved login; sign in: codex-manager profile login NAME");
     }
-    for account in accounts {
+    for account in without_login {
         let identity = &account.entry.identity;
         if let Some(advice) = remedies::suggest_removed_login(identity, context.manager_home()) {
             context.note(format_args!("{}: {advice}", identity.email));
@@ -59,7 +59,7 @@ pub(super) fn print_accounts(rows: &[(Account, Verdict)], context: &Context) {
     }
 }
 
-/// Returns true if the manager is known to have no login with which to switch to the account, which is not live.
+/// Returns true if the account is not live and its saved login is known to be missing or unusable.
 fn lacks_login(account: &Account) -> bool {
     let has_login = matches!(account.login, LoginState::Ok | LoginState::Unknown);
     !account.current && !has_login

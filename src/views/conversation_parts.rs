@@ -1,4 +1,4 @@
-//! The parts of other conversations with which a fork begins. Codex 0.169 keeps a fork's own turns only.
+//! The parts of other conversations with which a fork begins. Codex 0.169 stores only its own turns in a fork.
 
 use crate::views::account::printable;
 use codex_manager_core::conversations::left_out::LeftOut;
@@ -56,8 +56,8 @@ impl ConversationParts {
     pub(crate) fn continued_id(&self) -> Option<String> {
         // The last part is the conversation itself.
         let parent = self.list.iter().rev().nth(1);
-        let parent = parent.map(|part| printable(&part.id));
-        parent.or_else(|| self.missing_parent.clone())
+        let parent_id = parent.map(|part| printable(&part.id));
+        parent_id.or_else(|| self.missing_parent.clone())
     }
 
     /// Reads the conversation. Calls `each` with the headings and the entries in order, until `each` returns false.

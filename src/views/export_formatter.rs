@@ -73,8 +73,8 @@ impl<F: Fn(&DateTime<Utc>) -> String> ExportFormatter<F> {
     }
 }
 
-/// Returns an entry in JSON. `session_id` is the exported conversation, or the one it continues if the entry is from
-/// there. The keys are an interface.
+/// Returns an entry in JSON. `session_id` is the conversation that has the entry: the exported one, or one that it
+/// continues. The keys are an interface.
 pub(crate) fn entry_json<'a>(
     session_id: &'a str,
     entry: &'a TranscriptEntry,
@@ -94,7 +94,7 @@ fn format_json_head(
     parts: &ConversationParts,
     redact: &mut dyn FnMut(&str) -> String,
 ) -> String {
-    // Written in parts, because a conversation may have gigabytes.
+    // The document is written in parts, because a conversation may have gigabytes.
     let to_json = |text: &str| serde_json::to_string(text).unwrap_or_default();
     let (id, title) = (to_json(&session.id), to_json(&redact(&session.title)));
     let missing_parent = serde_json::to_string(&parts.missing_parent).unwrap_or_default();
@@ -113,10 +113,10 @@ fn build_page_head(
     if let Some(meta) = parts.read_own_head() {
         let zone = context.zone();
         let text_of_key = |key: &str| meta.text(key).map(str::to_owned);
-        let started = meta
+        let created_at = meta
             .created()
             .and_then(|at| DateTime::from_timestamp_millis(at.millis()));
-        let started = started.map(|at| zone.at(&at).format("%Y-%m-%d %H:%M").to_string());
+        let started = created_at.map(|at| zone.at(&at).format("%Y-%m-%d %H:%M").to_string());
         let branch = meta.payload.pointer("/git/branch").and_then(Value::as_str);
 
         facts = vec![

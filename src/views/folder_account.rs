@@ -15,14 +15,14 @@ pub(crate) fn find_folder_profile<'a>(
     context: &'a Context,
 ) -> Option<(&'a String, &'a String)> {
     let folder_settings = &context.settings.preferences.folders;
-    // Without this, each `recommend` would resolve the links of the current folder.
+    // Without this check, each `recommend` would resolve the links of the current folder.
     if folder_settings.folders.is_empty() {
         return None;
     }
     let env = &context.env;
-    // The shell shows the folder with its links, and settings name it by that path.
-    let folder = folders::logical_dir(&env.current_dir, env.get("PWD"));
-    let folder = root.map_or(folder.clone(), |root| folder.join(root));
+    // Settings name a folder by the path that the shell shows, in which links are not resolved.
+    let current = folders::logical_dir(&env.current_dir, env.get("PWD"));
+    let folder = root.map_or(current.clone(), |root| current.join(root));
     folder_settings.find_profile(&folder, env.home_dir.as_deref())
 }
 

@@ -36,7 +36,7 @@ pub(crate) fn show_left_out(
         ));
     }
 
-    // Both change the exit code, so they are warnings under --quiet too.
+    // Both kinds change the exit code, so --quiet does not hide them.
     let warnings = [
         ("not archived", skipped),
         ("archived unchanged, but damaged", damaged),

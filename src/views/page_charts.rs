@@ -114,7 +114,7 @@ impl AreaChart {
             }
 
             let name = escape_html(&layer.name);
-            // The layers beyond the last colour share it.
+            // All layers beyond the last colour have that colour.
             let color = i.min(MAX_COLORS - 1);
             let _ = writeln!(
                 svg,
@@ -178,8 +178,8 @@ pub(crate) struct TreemapItem {
 
 /// Draws rectangles in the proportion of their sizes. `items` begin with the largest.
 pub(crate) fn draw_treemap(items: &[TreemapItem]) -> String {
-    let svg = format_svg_start(WIDTH, 420.0, "Sizes");
-    let mut svg = svg.replacen("class=\"chart\"", "class=\"chart map\"", 1);
+    let start = format_svg_start(WIDTH, 420.0, "Sizes");
+    let mut svg = start.replacen("class=\"chart\"", "class=\"chart map\"", 1);
     let items: Vec<_> = items.iter().filter(|item| item.size > 0).collect();
     push_rectangles(&mut svg, &items, [0.0, 0.0, WIDTH, 420.0]);
     svg + "</svg></div>\n"

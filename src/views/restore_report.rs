@@ -14,8 +14,8 @@ use codex_manager_core::restore::plan::unchanged_files::find_unchanged;
 use codex_manager_core::restore::plan::{RestorePlan, RestoreTarget};
 use codex_manager_core::restore::{LoginPreview, RestoreRequest};
 
-/// Describes an archive or a snapshot (`noun`): its name, kind, account and age. Names its home if that is another one,
-/// and the files that the backup left out by `--exclude`.
+/// Describes an archive or a snapshot (`noun`): its name, kind, account and age, the files that `--exclude` left out,
+/// and its home if that is not the Codex home of the command.
 pub(crate) fn describe_archive(context: &Context, archive: &ArchiveReader, noun: &str) -> String {
     let metadata = archive.metadata();
     let owner = account::owner_name(metadata, context);
@@ -105,7 +105,7 @@ pub(crate) fn show_plan(
 
     let mut restored = plan.writes.clone();
     if plan.merge {
-        // A merge leaves these out.
+        // A merge does not write unchanged rollouts.
         restored = restored.without(&unchanged_rollouts);
     }
     let login_outcome = login.map(|login| login.outcome);
@@ -195,9 +195,9 @@ pub(crate) fn show_report(
 
     if !removed.is_empty() {
         let verb = if removed.len() == 1 { "is" } else { "are" };
-        let removed = pluralize(removed.len(), "file");
+        let files = pluralize(removed.len(), "file");
         ui.report(format_args!(
-            "removed {removed} that {verb} not in the archive"
+            "removed {files} that {verb} not in the archive"
         ));
     }
 
@@ -207,7 +207,7 @@ pub(crate) fn show_report(
     show_next(context, request, safety.as_deref());
 }
 
-/// Describes the login of the target after the restore. `is_replaced` is true if another one was live before, or none.
+/// Describes the login of the target after the restore. `is_replaced` is true if the target had another login or none.
 fn describe_login(outcome: AuthOutcome, is_replaced: bool, target: RestoreTarget) -> &'static str {
     match (outcome, target) {
         (AuthOutcome::Restored, RestoreTarget::Home) if !is_replaced => {

@@ -20,7 +20,7 @@ pub(crate) enum RetentionSubject {
 
 fn build_columns(subject: RetentionSubject) -> [Column; 7] {
     let name = match subject {
-        // The time identifies the archive, even if the name does not fit.
+        // If the name does not fit, CREATED still identifies the archive.
         RetentionSubject::Archives => Column::new("ARCHIVE").shorten(20),
         RetentionSubject::Snapshots => Column::new("SNAPSHOT"),
     };

@@ -161,8 +161,8 @@ fn collect_conflicts<'a>(
     plan: &'a SyncPlan,
     steps: impl Iterator<Item = &'a SyncStep>,
 ) -> Vec<ConflictJson<'a>> {
-    let undecided = plan.conflicts.iter();
-    let undecided = undecided.map(|conflict| ConflictJson::of(conflict, context));
+    let conflicts = plan.conflicts.iter();
+    let undecided = conflicts.map(|conflict| ConflictJson::of(conflict, context));
     let decided = steps.filter_map(|step| {
         Some(ConflictJson {
             file: PathJson::of(&step.path, step.conflict.as_ref()?),
@@ -179,8 +179,8 @@ fn collect_conflict_copies<'a>(
 ) -> Vec<&'a str> {
     let waiting_copies = plan.notices.conflict_copies.iter().map(|(name, _)| &**name);
     let new_copies = steps.flat_map(SyncStep::new_conflict_copies);
-    let new_copies = new_copies.map(|copy| &*copy.name);
-    let names: BTreeSet<&str> = waiting_copies.chain(new_copies).collect();
+    let new_names = new_copies.map(|copy| &*copy.name);
+    let names: BTreeSet<&str> = waiting_copies.chain(new_names).collect();
     names.into_iter().collect()
 }
 
@@ -204,8 +204,8 @@ pub(crate) fn build_plan_json<'a>(
 
     let conflicts = collect_conflicts(context, plan, steps());
     let conflict_copies = collect_conflict_copies(plan, steps());
-    let undelivered = plan.notices.undelivered.iter();
-    let undelivered = undelivered.map(|file| PathJson::of(&file.path, file.reason()));
+    let files = plan.notices.undelivered.iter();
+    let undelivered = files.map(|file| PathJson::of(&file.path, file.reason()));
     let mut waiting = to_paths_json(&plan.notices.waiting);
     waiting.extend(undelivered);
 

@@ -25,7 +25,7 @@ pub(super) fn draw_timeline(rows: &[(Account, Verdict)], context: &Context) {
         .collect();
     let name_width = names.iter().map(|n| columns(n)).max().unwrap_or(0);
 
-    // A cell stands for an hour or more, and three cells a day have room for the name of the day.
+    // A cell is at least an hour long. At least three cells a day have room for the name of the day.
     let cells_per_day = (ui.width().saturating_sub(name_width + 2) / DAYS).clamp(3, 24);
     let cell_duration = Duration::days(1) / i32::try_from(cells_per_day).unwrap_or(24);
 
@@ -108,7 +108,7 @@ fn build_line(account: &Account, verdict: &Verdict, starts: &[Timestamp]) -> [(S
         .as_ref()
         .and_then(Observation::weekly);
     let reset_cell = weekly.and_then(|w| w.resets_at).map_or(0, cells_before);
-    // The cell of the reset has the mark instead.
+    // The mark of the reset takes the place of the last running cell.
     let running = reset_cell.saturating_sub(blocked + 1);
     let reset_marks = usize::from(reset_cell > blocked && reset_cell < cells);
     let ready = cells - blocked - running - reset_marks;

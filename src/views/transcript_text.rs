@@ -42,7 +42,7 @@ pub(crate) fn format_head(session: &NamedConversation, parts: &ConversationParts
 
 /// Warns of the parts of a conversation that could not be read.
 pub(crate) fn warn_of_left_out(left_out: &LeftOut, session: &NamedConversation, context: &Context) {
-    // The lines may be in several rollouts.
+    // The warning names the conversation, because the lines may be in several rollouts.
     let id = printable(&session.id);
     let long_lines = left_out.long_lines;
     if long_lines > 0 {
