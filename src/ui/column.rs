@@ -140,9 +140,9 @@ impl ShownColumn {
     }
 }
 
-/// Returns a width for each column so that all fit into `width`; 0 for those that disappear. Returns `None`, so that
-/// each row becomes a block of lines, if the columns of rank 0 do not fit, or if `is_narrow` and any column would be
-/// shortened or disappear.
+/// Returns a width for each column so that all columns fit into `width`; 0 for a column that disappears. Returns `None`
+/// if the columns of rank 0 do not fit, or if `is_narrow` is true and a column would be shortened or disappear. Each
+/// row then becomes a block of lines.
 ///
 /// Adds the columns by rank, each at its least width, and drops those that do not fit. Before each column, the
 /// earlier ones grow to the widths that they request. The remaining width is distributed in the same order.

@@ -45,7 +45,7 @@ impl DialogProgram {
     fn add_arguments(self, command: &mut Command, question: &str) {
         match self {
             Self::Zenity => command
-                // Paths and command lines may have `<` and `&`. Enter must not end Codex.
+                // `--no-markup`: paths may have `<` and `&`. `--default-cancel`: Enter must not end Codex.
                 .args(["--question", "--no-markup", "--default-cancel"])
                 .args(["--title", TITLE, "--ok-label", YES_LABEL, "--cancel-label", NO_LABEL])
                 .args(["--text", question]),

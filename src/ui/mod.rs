@@ -108,7 +108,7 @@ impl Ui {
             }
         };
 
-        // COLUMNS is for logs and pictures, which have no terminal to ask. Shells set it without exporting it.
+        // COLUMNS is for logs and pictures, which have no terminal to ask. Shells set it but do not export it.
         let columns = env.text("COLUMNS").and_then(|c| c.parse().ok());
         // Text of fewer than 40 columns breaks after each word; lines of more than 200 are hard to follow.
         let bound = |size: Option<(u16, u16)>| {
@@ -129,7 +129,7 @@ impl Ui {
             terminal_out: tty_out,
             terminal_err: tty_err,
             interactive,
-            // A picker moves the cursor.
+            // A picker moves the cursor, which a dumb terminal cannot do.
             can_pick: interactive && env.text("TERM") != Some("dumb"),
             width: bound(tty_out.then(|| terminal_size(&io::stdout())).flatten()),
             width_err: bound(tty_err.then(|| terminal_size(&io::stderr())).flatten()),
@@ -216,7 +216,7 @@ impl Ui {
     /// Prints the content of a file on stdout, unchanged except on a terminal. Prints nothing in JSON mode.
     pub(crate) fn print_raw(&self, bytes: &[u8]) {
         if self.terminal_out {
-            // A carriage return would be shown as an unknown character, since it lets text overwrite a line.
+            // A carriage return would be replaced, because it can overwrite a line.
             self.print_part(&String::from_utf8_lossy(bytes).replace("\r\n", "\n"));
         } else if !self.json && !self.silent {
             record_output_error(io::stdout().lock().write_all(bytes));
@@ -300,7 +300,7 @@ impl Ui {
         write_stderr(format_args!("{}\n", self.wrap_for_stderr(2, text)));
     }
 
-    /// Returns a line for stderr: wrapped on a terminal, in a pipe only with its commands apart.
+    /// Returns a line for stderr, with its commands on separate lines. On a terminal, also wraps the line.
     fn wrap_for_stderr(&self, indent: usize, text: &str) -> String {
         let width = if self.terminal_err {
             self.width_err
@@ -347,8 +347,8 @@ pub(crate) fn print_help(text: &str) {
     write_stdout(&format!("{text}\n"));
 }
 
-/// Prints help on a terminal that is too narrow for its lists of fixed width, with their lines wrapped.
-/// Returns false without printing on other outputs.
+/// If the terminal is too narrow for the lists of fixed width in the help, prints the help with wrapped lines. On other
+/// outputs, prints nothing and returns false.
 pub(crate) fn print_narrow_help(text: &str) -> bool {
     let stdout = io::stdout();
     let size = stdout.is_terminal().then(|| terminal_size(&stdout));

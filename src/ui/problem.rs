@@ -14,8 +14,8 @@ pub(crate) fn describe_problem(record: &ArchiveRecord) -> Option<String> {
     })
 }
 
-/// Describes a problem of the sidecar of `archive`, a path or a name below `backups/`. `None` for a damaged archive, of
-/// which no sidecar is created.
+/// Describes a problem of the sidecar of `archive`, a path or a name below `backups/`. `archive` is `None` if the
+/// archive is damaged, because no sidecar is created for it.
 pub(crate) fn describe_sidecar(problem: &SidecarProblem, archive: Option<&str>) -> String {
     let (text, advice) = match problem {
         SidecarProblem::Missing => ("no sidecar".to_owned(), "create it with"),

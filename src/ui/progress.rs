@@ -11,7 +11,7 @@ pub(crate) struct ByteBar(ProgressBar);
 impl Ui {
     /// Creates a bar for work of `total_bytes` with rate and time left, named by a verb: "backing up".
     pub(crate) fn bar(&self, verb: &'static str, total_bytes: u64) -> ByteBar {
-        // Sizes as disks are sold, like those of the tables.
+        // Decimal units, like those of the tables.
         let template = "{msg} [{bar:24}] {decimal_bytes}/{decimal_total_bytes} {decimal_bytes_per_sec} {eta} left";
         ByteBar(self.progress_line(template, total_bytes).with_message(verb))
     }

@@ -36,7 +36,7 @@ impl Ui {
 
         let width = self.width_err.saturating_sub(ANSWER_COLUMNS);
         let mut answer = String::new();
-        // Printed inside, so that Ctrl-C ends the process as soon as the user sees the question.
+        // The question is printed in this closure, so that Ctrl-C ends the process as soon as the user sees it.
         let read_result = self.block_with_open_question(|| {
             write_stderr(format_args!("{} ", wrap::wrap(question, 2, width)));
             io::stdin().lock().read_line(&mut answer)
@@ -129,7 +129,7 @@ fn read_secret_line(print_question: impl FnOnce()) -> Result<Option<SecretBytes>
             }
             // Backspace, which terminals send as DEL or BS.
             Ok(0x7f | 0x08) => {
-                // Also the bytes 0b10xxxxxx, with which a character of several bytes ends.
+                // Removes a whole UTF-8 character, of which all bytes but the first are 0b10xxxxxx.
                 while line.pop().is_some_and(|byte: u8| byte & 0xC0 == 0x80) {}
             }
             // Ctrl-U. The terminal does not edit in raw mode.

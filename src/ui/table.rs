@@ -58,8 +58,8 @@ impl Cell {
     }
 }
 
-/// Replaces characters that steer a terminal. Copies no text without any, because a list has hundreds of thousands of
-/// cells.
+/// Replaces characters that steer a terminal. A text without such characters is not copied, because a list may have
+/// hundreds of thousands of cells.
 fn into_printable_line(text: String) -> String {
     match to_printable_line(&text) {
         Cow::Owned(printable) => printable,
@@ -239,8 +239,8 @@ impl Table {
         lines: &mut StoredLines,
         put_line: &mut dyn FnMut(&str),
     ) -> io::Result<()> {
-        let shown = self.columns.iter().enumerate();
-        let shown: Vec<_> = shown
+        let columns = self.columns.iter().enumerate();
+        let shown: Vec<_> = columns
             .filter(|(_, column)| column.scope != ColumnScope::Text)
             .collect();
         let heads: Vec<_> = shown.iter().map(|(_, column)| column.head).collect();
@@ -344,7 +344,7 @@ impl Table {
     ) -> String {
         let mut line = String::with_capacity(128);
         // Blanks are added only before the next text, so that a line has none at its end.
-        let mut blanks = indent;
+        let mut pending_blanks = indent;
         let mut cell_start = indent;
 
         for (column, width, style, text) in cells {
@@ -356,20 +356,20 @@ impl Table {
             };
 
             if text.is_empty() {
-                blanks += width + GAP;
+                pending_blanks += width + GAP;
             } else {
-                line.extend(std::iter::repeat_n(' ', blanks + before));
+                line.extend(std::iter::repeat_n(' ', pending_blanks + before));
                 let text = match column.fit {
                     Fit::Wrap(_) => Cow::Owned(wrap_hanging(&text, cell_start, width)),
                     _ => text,
                 };
-                // A list of 50,000 rows is printed without a copy of each cell.
+                // Without colours, no cell is copied, because a list may have 50,000 rows.
                 if self.is_colored {
                     line.push_str(&paint(true, style, text));
                 } else {
                     line.push_str(&text);
                 }
-                blanks = after + GAP;
+                pending_blanks = after + GAP;
             }
 
             cell_start += width + GAP;
@@ -377,8 +377,8 @@ impl Table {
         line
     }
 
-    /// Writes each row as a block of lines: first the most important cell, preceded by the marks, which are the cells
-    /// of columns without a head; then the other cells with their heads.
+    /// Writes each row as a block of lines. The first line has the marks, which are the cells of columns without a
+    /// head, and the most important cell. Each further line has another cell, with its head.
     fn put_blocks(
         &self,
         lines: &mut StoredLines,

@@ -77,7 +77,7 @@ impl LineStorage {
         self.buffer.extend(line.texts.as_bytes());
 
         if self.buffer.len() >= MAX_BYTES_IN_MEMORY && !self.is_file_full {
-            // A list can be printed with a full or a read-only disk too. It takes more memory then.
+            // If the disk is full or read-only, the lines stay in memory.
             self.is_file_full = self.move_to_file().is_err();
         }
     }

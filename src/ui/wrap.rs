@@ -6,8 +6,8 @@ use super::text_width::{columns, fitting_prefix};
 /// The first word of a command, which is kept on one line.
 const PROGRAM: &str = "codex-manager";
 
-/// Wraps `text` into lines of at most `width` columns; lines after the first begin with `indent`
-/// blanks. A longer word gets a separate line, and is broken only between wide characters. Existing newlines stay.
+/// Wraps `text` into lines of at most `width` columns; lines after the first begin with `indent` blanks. A word of more
+/// than `width` columns gets a separate line, and is broken only between wide characters. Existing newlines stay.
 pub(super) fn wrap(text: &str, indent: usize, width: usize) -> String {
     let lines: Vec<_> = text
         .split('\n')
@@ -26,7 +26,7 @@ pub(super) fn wrap_commands_apart(
 ) -> String {
     let mut lines = Vec::new();
     for line in text.split('\n') {
-        // The homes of the other machine are not known.
+        // A command for another machine gets no options, because the homes of that machine are not known.
         let is_local = !line.contains(" other machine");
         let home_options: &[String] = if is_local { home_options } else { &[] };
 
@@ -56,7 +56,7 @@ pub(super) fn wrap_commands_apart(
 
             prose.clear();
             if words.peek().is_some() {
-                // The words after the command continue the sentence.
+                // The words after the command continue the sentence. The empty words indent them.
                 prose.extend(std::iter::repeat_n("", indent));
             }
         }
@@ -68,9 +68,8 @@ pub(super) fn wrap_commands_apart(
     lines.join("\n")
 }
 
-/// Returns a command as one unbroken line, indented by `indent` spaces, or by fewer if it would not fit. A command of
-/// this program gets those of the `home_options` that it lacks, one of `sync` also its `-c`, and a command of Codex the
-/// home.
+/// Returns a command as one unbroken line, indented by `indent` spaces, or by fewer if it would not fit. Adds the
+/// missing `home_options` to a command of this program (`-c` only to `sync`), and `CODEX_HOME` to a command of Codex.
 pub(super) fn indent_command(
     command: &str,
     indent: usize,

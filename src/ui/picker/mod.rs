@@ -198,7 +198,7 @@ impl Workers {
         let contents = self.contents.as_mut().and_then(Worker::poll_answer);
         let has_answer = all_entries.is_some() || preview.is_some() || contents.is_some();
 
-        // The preview first: the others may select another entry.
+        // The preview is set first, because the other answers may select another entry.
         if let Some((query, paragraphs)) = preview {
             state.set_preview(query, paragraphs);
         }
@@ -241,7 +241,7 @@ impl Workers {
 
             let is_waiting = self.are_waiting_for_entries()
                 || self.preview.as_ref().is_some_and(Worker::is_waiting);
-            // Waits in intervals: a signal does not end the wait on all systems.
+            // Waits in intervals, because on some systems a signal does not end the wait.
             screen::wait_for_input(if is_waiting {
                 ANSWER_INTERVAL
             } else {

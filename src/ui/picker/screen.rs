@@ -113,7 +113,7 @@ pub(super) fn wait_for_input(limit: Duration) -> io::Result<()> {
     let mut fds = [PollFd::new(&stdin, PollFlags::IN)];
     let timeout = Timespec::try_from(limit).ok();
     match poll(&mut fds, timeout.as_ref()) {
-        // A signal: the caller decides.
+        // A signal interrupted the wait. The caller decides what follows.
         Err(rustix::io::Errno::INTR) => return Ok(()),
         result => result?,
     };

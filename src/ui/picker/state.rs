@@ -75,8 +75,8 @@ impl PickerState {
     /// Replaces the entries by a list that has more of them. The filter, the scope and the selected entry stay.
     pub(super) fn replace_entries(&mut self, listing: PickerListing) {
         let id = self.selected().map(|item| item.id.clone());
-        let scope = self.scope_name();
-        let scope = listing.scopes.iter().position(|other| other.name == scope);
+        let name = self.scope_name();
+        let scope = listing.scopes.iter().position(|scope| scope.name == name);
         self.scope = scope.unwrap_or(0);
         self.listing = listing;
         self.content_matches.clear();
@@ -151,8 +151,8 @@ impl PickerState {
     /// Returns the paragraphs that describe the selected entry; none until they are loaded.
     pub(super) fn preview(&self) -> &[(Style, String)] {
         let (id, content_match) = (self.selected().map(|item| &item.id), self.content_match());
-        let preview = self.preview.as_ref();
-        let preview = preview
+        let latest = self.preview.as_ref();
+        let preview = latest
             .filter(|(query, _)| Some(&query.id) == id && query.found.as_ref() == content_match);
         preview.map_or(&[], |(_, paragraphs)| paragraphs)
     }
@@ -167,9 +167,9 @@ impl PickerState {
     /// Sets the entries whose content matches the filter, the best first.
     pub(super) fn set_content_matches(&mut self, matches: Vec<ContentMatch>) {
         self.apply_query();
-        let matches = matches.into_iter();
-        let matches = matches.filter_map(|hit| Some((self.listing.find_index(&hit.id)?, hit)));
-        self.content_matches = matches.collect();
+        let hits = matches.into_iter();
+        let indexed = hits.filter_map(|hit| Some((self.listing.find_index(&hit.id)?, hit)));
+        self.content_matches = indexed.collect();
         self.update_list();
     }
 
@@ -177,7 +177,7 @@ impl PickerState {
     pub(super) fn set_awaiting_entries(&mut self, is_awaiting_entries: bool) {
         if self.is_awaiting_entries != is_awaiting_entries {
             self.is_awaiting_entries = is_awaiting_entries;
-            // Only a list without entries depends on it; see `update_matching`.
+            // `update_matching` reads `is_awaiting_entries` only if no entry of the scope matches.
             if self.matching.is_empty() || self.scope_counts[self.scope] == 0 {
                 self.update_list();
             } else if !self.has_moved {
@@ -218,8 +218,8 @@ impl PickerState {
 
     /// Returns the visible entries, each with true if it is the selected one.
     pub(super) fn visible_items(&self) -> impl Iterator<Item = (&PickerItem, bool)> {
-        let shown = self.matching.iter().enumerate();
-        let shown = shown.skip(self.first_visible).take(self.visible_rows);
+        let entries = self.matching.iter().enumerate();
+        let shown = entries.skip(self.first_visible).take(self.visible_rows);
         shown.map(|(i, item)| (&self.listing.items[*item], i == self.selected))
     }
 
@@ -228,12 +228,12 @@ impl PickerState {
         self.notice = None;
 
         if let Some(query) = self.edit_query(key) {
-            // The frame that shows the new filter does not wait for the entries: see `filter_more`.
+            // The next frame shows the new filter at once. `filter_more` examines the entries later.
             self.query = query;
             return PickerAction::Stay;
         }
 
-        // All other keys act on the entries that match the filter.
+        // All other keys act on the entries that match the filter, so the filter is applied first.
         self.apply_query();
 
         if key.modifiers.contains(KeyModifiers::CONTROL) {
@@ -358,12 +358,12 @@ impl PickerState {
     /// Selects an item if it is in the list, else the first of the list.
     fn select(&mut self, item: Option<usize>) {
         let mut matching = self.matching.iter();
-        let position = matching.position(|matching| Some(*matching) == item);
+        let position = matching.position(|index| Some(*index) == item);
         self.selected = position.unwrap_or(0);
     }
 
-    /// Selects the default. While entries may be missing, the selection may be beyond the end of the list, so that a
-    /// key does not act on another entry.
+    /// Selects the default. While entries may be missing, the selected position may be beyond the end of the list.
+    /// Otherwise a key could act on another entry.
     fn select_default(&mut self) {
         self.first_visible = 0;
         let has_first_query = self.query == self.first_query;
@@ -415,8 +415,8 @@ impl PickerState {
         let only_content = with_content.filter(|item| with_words.binary_search(item).is_err());
         let with_letters = self.filter.with_letters();
         let only_letters = with_letters.filter(|item| !content_set.contains(item));
-        let with_words = with_words.iter().copied();
-        let all: Vec<_> = with_words.chain(only_content).chain(only_letters).collect();
+        let words = with_words.iter().copied();
+        let all: Vec<_> = words.chain(only_content).chain(only_letters).collect();
 
         let is_in = |scope: usize, item: usize| self.listing.scope_contains(scope, item);
         let count = |scope| all.iter().filter(|item| is_in(scope, **item)).count();

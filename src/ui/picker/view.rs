@@ -103,8 +103,8 @@ impl PickerView<'_> {
         cursor
     }
 
-    /// Draws facts between the columns `facts_start` and `count_start`, where the count begins. They end beside the count.
-    /// The first fact without room and all later ones are left out.
+    /// Draws the facts in the columns from `facts_start` to `count_start`, where the count begins, aligned to the
+    /// right. If a fact does not fit, leaves out this fact and all later ones.
     fn draw_facts(&self, frame: &mut Buffer, facts_start: usize, count_start: usize) {
         let mut free_width = count_start.saturating_sub(facts_start);
         let mut shown_facts = Vec::new();
@@ -153,10 +153,10 @@ impl PickerView<'_> {
             if free_width < MIN_CELL_WIDTH.min(*needed_width) {
                 break;
             }
-            let free_width = free_width.min(*needed_width);
+            let cell_width = free_width.min(*needed_width);
             let style = row_style.patch(self.cell_style(*style));
-            frame.set_stringn(x, y, elide_end(text, free_width), free_width, style);
-            // No entry has a text in a column of width 0.
+            frame.set_stringn(x, y, elide_end(text, cell_width), cell_width, style);
+            // A column of width 0 has no text in any entry, so it needs no gap.
             let gap = if *needed_width > 0 { GAP } else { 0 };
             x = to_column(usize::from(x) + needed_width + gap);
         }
@@ -179,12 +179,11 @@ impl PickerView<'_> {
 
         let content_match = self.state.content_match();
         let preview = self.state.preview();
-        // The match itself is known before its surroundings are read.
-        let match_note = content_match.filter(|_| preview.is_empty());
-        let match_note = match_note.map(|content| (Style::Plain, content.note.as_str()));
+        // Until the preview is read, the note of the match takes its place.
+        let noted_match = content_match.filter(|_| preview.is_empty());
+        let match_note = noted_match.map(|content| (Style::Plain, content.note.as_str()));
         let marks = content_match.map_or(&[][..], |content| &content.marks);
-        let paragraphs = preview.iter();
-        let paragraphs = paragraphs.map(|(style, text)| (*style, text.as_str()));
+        let paragraphs = preview.iter().map(|(style, text)| (*style, text.as_str()));
 
         let lines = match_note
             .into_iter()
@@ -251,8 +250,8 @@ fn dim_style() -> CellStyle {
     CellStyle::new().add_modifier(Modifier::DIM)
 }
 
-/// Returns the widths of columns with the widths `natural`, which share `width`. The widest column shrinks
-/// so that as many as possible of the others fit.
+/// Fits columns of the widths `natural` into `width`. Shrinks the widest column so that as many other columns as
+/// possible fit. The widest column keeps its width if that does not help.
 fn fit_columns(natural: &[usize], width: usize) -> Vec<usize> {
     let mut widths = natural.to_vec();
     // Of equally wide columns, the first one shrinks.
