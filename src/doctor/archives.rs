@@ -23,7 +23,7 @@ const OLD_BACKUP_DAYS: i64 = 14;
 /// The age of the last verification, in days, above which `archives.verified` warns.
 const OLD_VERIFY_DAYS: i64 = 60;
 
-/// The advice for a damaged archive. No command can repair one.
+/// The advice for a damaged archive, which no command can repair.
 const REPLACE_ADVICE: &str = "create a new one: codex-manager backup; then remove this one by hand";
 
 /// Returns true if there is an archive that `restore latest` would restore.
@@ -128,8 +128,8 @@ fn check_archive_ages(records: &[ArchiveRecord], context: &Context) -> Vec<Check
 
 /// Warns if Codex changed since the last archive: a new Codex may rewrite conversations when it starts.
 fn check_new_codex(records: &[ArchiveRecord], context: &Context) -> Option<Check> {
-    // Compares the file of the program. Starting Codex for its version takes long, and Codex 0.98 then writes to the
-    // home.
+    // Compares the program files, not the versions: starting Codex for its version takes long, and Codex 0.98 then
+    // writes to the home.
     let program = context.find_codex().ok()?;
     let (home, machine) = (context.codex_home(), context.machine());
     let change = describe_codex_change(records, home, machine.as_deref(), &program)?;

@@ -169,7 +169,7 @@ fn check_daemon(context: &Context) -> Option<Check> {
     let pid = daemon::find(home)?.pid;
     let live_auth = AuthFile::read(&home.join(AUTH_JSON)).ok()?;
 
-    // No other process can ask Codex for its account, so the start time of the daemon decides.
+    // No process can ask the daemon for its account, so the account that was live when the daemon started counts.
     let account_history =
         AccountHistory::read(context.manager_home(), home, &live_auth).unwrap_or_default();
     let started = processes::started_at(pid);

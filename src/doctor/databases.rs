@@ -16,9 +16,9 @@ use std::path::{Path, PathBuf};
 /// The table with the completed migrations. Codex runs all migrations on a database without this table.
 const MIGRATIONS_TABLE: &str = "_sqlx_migrations";
 
-/// Tables that the migrations create. Codex 0.169 does not start if one of them is missing from a migrated database,
-/// because it does not create them again. It does not start either if they exist without [`MIGRATIONS_TABLE`], because
-/// it cannot create them then.
+/// Tables that the migrations create. Codex 0.169 does not start if a migrated database lacks one of them, because a
+/// completed migration does not run again. It also does not start if they exist without [`MIGRATIONS_TABLE`], because
+/// the migrations run again and cannot create existing tables.
 const MIGRATED_TABLES: [&str; 2] = ["threads", "backfill_state"];
 
 #[derive(Debug, PartialEq, Eq, thiserror::Error)]
@@ -68,7 +68,7 @@ pub(super) fn run_checks(context: &Context, config: &CodexConfig) -> Vec<Check> 
             | DatabaseFault::NotOfCodex(_) => {
                 check.fixed_by(remedies::format_rename_aside_command(path))
             }
-            // Finding the archive with an intact copy would mean reading all of them.
+            // The advice names no archive: all archives would have to be read to find an intact copy.
             _ if has_archive(context) => check.advised(format!(
                 "start codex, which moves it aside and creates a new one; or restore it from an older archive: codex-manager restore ARCHIVE --only {name}"
             )),

@@ -52,8 +52,8 @@ pub(crate) fn run_checks(context: &Context) -> Vec<Check> {
     // The clock must not be behind the newest of these files.
     let read_mtime = |name: &str| context.codex_home().join(name).metadata()?.modified();
     let mtimes = ["auth.json", "history.jsonl"].map(|name| read_mtime(name).ok());
-    let mtimes = mtimes.into_iter().flatten();
-    let newest_file_time = mtimes.filter_map(clock::from_file_time).max();
+    let known_mtimes = mtimes.into_iter().flatten();
+    let newest_file_time = known_mtimes.filter_map(clock::from_file_time).max();
 
     #[allow(
         clippy::disallowed_methods,

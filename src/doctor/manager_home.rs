@@ -388,17 +388,17 @@ fn warn_of_kept_folders(folders: &[(PathBuf, KeptAs)]) -> Vec<Check> {
 
 fn check_leftovers(context: &Context) -> Vec<Check> {
     let folders = pending::find_candidate_folders(context.codex_home(), context.manager_home());
-    let pending = folders.keys().find(|folder| folder.exists());
-    // The folder exists while a restore runs, too, not only after a kill.
-    let interrupted = pending.filter(|folder| !journal::is_in_progress(folder));
+    let pending_folder = folders.keys().find(|folder| folder.exists());
+    // The folder also exists while a restore runs.
+    let interrupted_folder = pending_folder.filter(|folder| !journal::is_in_progress(folder));
 
-    let mut restore_checks = if let Some(folder) = interrupted {
+    let mut restore_checks = if let Some(folder) = interrupted_folder {
         let message = format!("unfinished interrupted restore: {}", folder.display());
         let check = Check::fail("restore", message)
             .because("the home may be a mix of the states before and after")
             .advised("end Codex, then run any codex-manager command");
         vec![check]
-    } else if pending.is_some() {
+    } else if pending_folder.is_some() {
         let check = Check::warn("restore", "another process is running a restore")
             .because("it is about to replace the home")
             .advised("wait until it has finished");
@@ -427,8 +427,8 @@ pub(crate) fn find_stale_temp_files(context: &Context) -> Vec<PathBuf> {
     // The age of a file is measured by the clock of the system, which sets the times of files.
     #[allow(clippy::disallowed_methods, reason = "see above")]
     let now = SystemTime::now();
-    // Temp files are beside the file that they replace: logins and lists in the Codex home, and databases, which a
-    // history repair replaces, in their own folder.
+    // Temp files are beside the files that they replace: logins and lists in the Codex home, and databases in their own
+    // folder.
     let other_folders = [
         context.codex_home().to_path_buf(),
         threads::find_state_folder(context.codex_home(), &context.env),

@@ -65,8 +65,8 @@ pub(crate) fn find_accessible_to_others(codex_home: &Path, manager_home: &Path) 
     }
 
     // Both may be links to another disk.
-    let backups = store::backups_folder(manager_home).canonical().ok();
-    let backups = backups.filter(|backups| !homes_overlap(codex_home, backups));
+    let real_backups = store::backups_folder(manager_home).canonical().ok();
+    let backups = real_backups.filter(|backups| !homes_overlap(codex_home, backups));
     let folders = manager_home.canonical().into_iter().chain(backups);
     folders
         .filter(|folder| folder.is_dir() && is_open_to_others(folder))
@@ -117,7 +117,7 @@ pub(crate) fn restrict_to_owner(folder: &Path) -> Result<(), IoError> {
         use rustix::fs::{Mode, OFlags};
         use std::os::unix::fs::PermissionsExt;
 
-        // Opened first, so that a link put there meanwhile is not followed.
+        // The folder is opened first. A link that replaces it after that is not followed.
         let flags = OFlags::RDONLY | OFlags::DIRECTORY | OFlags::NOFOLLOW | OFlags::CLOEXEC;
         let file = rustix::fs::open(folder, flags, Mode::empty())
             .map_err(std::io::Error::from)
