@@ -117,7 +117,7 @@ impl IndexRefresh {
             store.map(|store| read(&store)).transpose()
         };
 
-        // An update creates a missing index. A damaged one has to be created again from nothing.
+        // An update creates a missing index. A damaged index needs a rebuild.
         let needed_work = match open_and_read() {
             Ok(Some(result)) => return Ok(result),
             Err(e) if e.is_cured_by_rebuild() => IndexWork::Rebuild,
@@ -129,6 +129,7 @@ impl IndexRefresh {
         let problem = self.lock_state().problem.clone();
         match (result, problem) {
             (Ok(Some(result)), _) => Ok(result),
+            // The failed update is the reason why the index cannot be read.
             (_, Some(problem)) => Err(CommandError::failed(problem)),
             (Ok(None), None) => Err(CommandError::failed(
                 "the search index is being created; repeat the call in a minute",
@@ -139,7 +140,7 @@ impl IndexRefresh {
 
     /// Asks for an update, and waits for it, at most [`MAX_WAIT`].
     fn request_and_wait(&self, mut state: MutexGuard<'_, RefreshState>, work: IndexWork) {
-        // An update that has begun may have missed files that a walk would find.
+        // While an update runs, only a walk is still requested: it finds files that the update may miss.
         if !state.is_working || work == IndexWork::Walk {
             state.wanted_work = state.wanted_work.max(Some(work));
         }

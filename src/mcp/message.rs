@@ -3,8 +3,7 @@
 use serde_json::{Map, Value, json};
 
 /// The versions of the protocol, the newest first. Codex 0.169 requests the oldest one, or with features under
-/// development the newest. Clients of the two older versions begin with `initialize`. This server answers both in the
-/// same way.
+/// development the newest. Clients of the two older versions begin with `initialize`, and get the same answers.
 const VERSIONS: [&str; 3] = ["2026-07-28", "2025-11-25", "2025-06-18"];
 
 /// The key of `_meta` with which each request names its version since 2026-07-28, because there is no `initialize`.
@@ -91,9 +90,9 @@ pub(super) fn parse(line: &[u8]) -> ClientMessage {
         }
     };
 
-    let id = message.remove("id");
-    let is_request = id.is_some() && message.contains_key("method");
-    let id = id.unwrap_or_default();
+    let given_id = message.remove("id");
+    let is_request = given_id.is_some() && message.contains_key("method");
+    let id = given_id.unwrap_or_default();
     let is_valid_id = id.is_string() || id.is_i64() || id.is_u64();
     if is_request && !is_valid_id {
         return to_invalid_message(Value::Null, "the id is neither a string nor an integer");
@@ -133,7 +132,7 @@ pub(super) fn parse(line: &[u8]) -> ClientMessage {
 fn names_version(method: &str, params: &Value) -> Result<bool, RequestError> {
     let meta = &params["_meta"];
     let version = &meta[VERSION_KEY];
-    // Clients of older versions name theirs in `initialize` only, but they do not know `server/discover`.
+    // Clients of older versions name the version only in `initialize`, and do not know `server/discover`.
     if version.is_null() && method != "server/discover" {
         return Ok(false);
     }
@@ -205,8 +204,8 @@ pub(super) fn discover_result() -> Value {
     })
 }
 
-/// Returns the result of `initialize`. Its version is the one that the client asks for, if this server supports that
-/// version and it has `initialize`, else the newest version with `initialize`.
+/// Returns the result of `initialize`. Its version is the requested one if this server supports it and it has
+/// `initialize`, else the newest version with `initialize`.
 pub(super) fn initialize_result(params: &Value) -> Value {
     let versions_with_initialize = &VERSIONS[1..];
     let supported_version = versions_with_initialize

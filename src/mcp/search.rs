@@ -60,7 +60,7 @@ impl SearchArguments {
         let filter = to_thread_filter(scope, project, since, context)?;
         let is_restricted = filter.is_restricted();
 
-        // One more shows that there is a next page.
+        // One more result shows whether there is a next page.
         let limit = shown_count + PAGE_HITS + 1;
         let result = self.search(&query, filter, limit, caller, call)?;
 
@@ -178,7 +178,7 @@ impl ListArguments {
 
         let filter = ThreadFilter {
             children: ChildThreads::Omitted,
-            // Two more: one may be the caller, which is left out, and one shows that there are more.
+            // Two more: the caller, which is left out, and one that shows whether there is a next page.
             limit: Some(shown_count.saturating_add(limit + 2)),
             ..to_thread_filter(scope, None, self.since.as_deref(), context)?
         };
@@ -186,7 +186,7 @@ impl ListArguments {
         let mut threads = list_threads(&filter, context)?;
         threads.extend(list_unlisted(&filter, context)?);
         threads.retain(|thread| caller.is_none_or(|id| !thread.id.eq_ignore_ascii_case(id)));
-        // A stable sort: conversations of one time stay in the order of the database.
+        // The sort is stable: conversations of the same time stay in the order of the database.
         threads.sort_by_key(|thread| Reverse(thread.updated_ms));
 
         let mut text = AnswerText::new(MAX_CHARS);

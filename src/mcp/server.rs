@@ -67,7 +67,7 @@ pub(crate) fn serve(context: &Context) {
         session.read_messages(scope);
         // The calls that were read before stdin was closed still get their answers.
         drop(session.wait_while(|calls| calls.workers > 0));
-        // A first index of a large home takes minutes. The part that is indexed so far stays.
+        // Does not wait for an update: a first index of a large home takes minutes. The indexed part stays.
         progress::interrupt();
         index.close();
     });
@@ -158,7 +158,7 @@ impl ServerSession<'_> {
         waited.unwrap_or_else(PoisonError::into_inner)
     }
 
-    /// Answers waiting calls until none is left. Drops them if no process reads the answers.
+    /// Answers waiting calls until no call is left. Drops them if no process reads the answers.
     fn answer_waiting_calls(&self) {
         let mut is_closed = false;
         loop {
