@@ -36,7 +36,7 @@ pub(crate) fn main() -> ExitCode {
     signals::ignore_sigxfsz();
 
     let words: Vec<_> = std::env::args_os().skip(1).collect();
-    // Without clap, which builds the tree of all commands first.
+    // Not parsed by clap, which builds the tree of all commands first.
     if words == ["--version"] || words == ["-V"] {
         ui::print_help(VERSION);
         return ExitCode::SUCCESS;
@@ -124,7 +124,7 @@ fn run(cli: Cli, is_dry_run: bool, env: Environment) -> ExitCode {
             runner: run_command_line,
         };
         let outcome = recover_and_run(command, &context, flags.log)?;
-        // A print returns no error. If the disk is full, the command fails at the end.
+        // Printing returns no error, so that a full disk makes the command fail only here, at its end.
         match ui::take_output_error() {
             None => Ok(outcome),
             Some(e) => Err(
@@ -168,7 +168,7 @@ fn print_error(mut error: CommandError, ui: &Ui, interrupt_hint: &str) -> ExitCo
         error.hints.push(interrupt_hint.into());
     }
 
-    // A program that reads JSON gets an error also when the user leaves a picker.
+    // A program that reads JSON gets an error even if the user left a picker, which is a silent error.
     let needs_json_error = error.kind == ErrorKind::Interrupted && ui.wants_json();
     if !error.is_silent || ui.is_verbose() || needs_json_error {
         ui.error(&error);
@@ -179,9 +179,9 @@ fn print_error(mut error: CommandError, ui: &Ui, interrupt_hint: &str) -> ExitCo
 /// Parses `words` like a command line and runs the command.
 fn run_command_line(words: &[OsString], context: &Context) -> Result<Outcome> {
     let program = std::iter::once(OsStr::new("codex-manager"));
-    let words = program.chain(words.iter().map(OsString::as_os_str));
+    let command_line = program.chain(words.iter().map(OsString::as_os_str));
     let cli = tree()
-        .try_get_matches_from(words)
+        .try_get_matches_from(command_line)
         .and_then(|matches| Cli::from_arg_matches(&matches))
         .map_err(|e| CommandError::usage("invalid command line").because(e))?;
     cli.command.run(context, tree)
@@ -219,7 +219,7 @@ fn tighten_manager_home(context: &Context, command: &Command) -> Result<()> {
     }
 
     let was_open = permissions::tighten_manager_home(home)?;
-    // Another user may have replaced a folder by a link while the home was open. A link could lead root anywhere.
+    // While the home was open, another user may have replaced a folder by a link. Root could follow a link anywhere.
     if was_open || owner::is_root() {
         permissions::refuse_links_of_others(home)?;
     }

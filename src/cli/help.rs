@@ -44,9 +44,9 @@ pub(super) fn render_commands(tree: &Command) -> String {
     for (topic, names) in TOPICS {
         let _ = writeln!(text, "{topic}:");
         for name in names.split(' ') {
-            let about = tree.find_subcommand(name).and_then(Command::get_about);
+            let summary = tree.find_subcommand(name).and_then(Command::get_about);
             // clap adds `help` when it builds the tree.
-            let about = about.map_or("Print the help of a command".into(), ToString::to_string);
+            let about = summary.map_or("Print the help of a command".into(), ToString::to_string);
             let _ = writeln!(text, "  {name:<12}  {about}");
         }
         text.push('\n');
@@ -75,10 +75,10 @@ fn apply_template(command: Command, template: &str) -> Command {
         .mut_subcommands(move |subcommand| apply_template(subcommand, &template))
 }
 
-/// Returns true if the arguments are `help global`, with or without global options. The `help` of clap takes the names
-/// of commands only.
+/// Returns true if the arguments are `help global`, with or without global options. The `help` of clap accepts only
+/// names of commands.
 pub(super) fn asks_for_global_options(words: &[OsString]) -> bool {
-    // Without clap, which every command would wait for.
+    // Checked before clap, for which every command would wait.
     if !words.iter().any(|word| word == "global") {
         return false;
     }

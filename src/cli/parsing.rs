@@ -112,7 +112,7 @@ fn is_dry_run(matches: &ArgMatches) -> bool {
     if let Some((_, subcommand_matches)) = matches.subcommand() {
         return is_dry_run(subcommand_matches);
     }
-    // A command without the flag gives an error.
+    // `try_get_one` fails for a command that has no such flag.
     let flag = matches.try_get_one("dry_run").ok().flatten();
     flag.copied().unwrap_or(false)
 }

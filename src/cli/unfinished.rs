@@ -60,7 +60,7 @@ fn may_leave_home_half_changed(interrupted: Interrupted) -> bool {
 }
 
 /// Returns true if `home` stays half changed until the recovery can continue. A history repair or a vacuum may have
-/// changed another home; if its home is not known, it counts as this one.
+/// changed another home. If the changed home is not known, it counts as `home`.
 fn leaves_half_changed(home: &Path, interrupted: Interrupted, obstacle: &RecoveryObstacle) -> bool {
     let is_home = |changed| links::resolve_links(changed) == links::resolve_links(home);
     interrupted == Interrupted::Restore
