@@ -146,7 +146,7 @@ impl Context {
         Program::find(self.settings.codex_bin.as_deref(), &self.env)
     }
 
-    /// Returns the path of Codex's list of conversations, if it keeps one.
+    /// Returns the path of the state database, in which Codex lists the conversations, if it exists.
     pub(crate) fn state_database(&self) -> Option<PathBuf> {
         threads::find_state_database(&self.settings.codex_home, &self.env)
     }
@@ -247,7 +247,7 @@ impl Settings {
             env,
         )?;
 
-        // In the Codex home links at its top are followed, in the manager home also links to files: both may lead to
+        // Links at the top of both homes are followed, in the manager home also links to files: they may lead to
         // another disk.
         beneath::protect(&manager_home, FollowedLinks::TO_FILES);
         beneath::protect(&codex_home, FollowedLinks::AT_TOP);

@@ -76,8 +76,8 @@ impl ConfigFile {
 
     /// Returns the keys in the file that are not settings.
     pub(crate) fn unknown_keys(&self) -> Vec<KeyError> {
-        let names = self.0.value_names().into_iter();
-        let names = names.filter(|name| name != SCHEMA_KEY);
+        let all_names = self.0.value_names().into_iter();
+        let names = all_names.filter(|name| name != SCHEMA_KEY);
         names.filter_map(|name| find_setting(&name).err()).collect()
     }
 
@@ -95,7 +95,7 @@ impl ConfigFile {
 
     /// Validates and returns the tables of [`FOLDER_KEYS`].
     fn read_folder_values(&self) -> Result<FolderSettings, SettingsError> {
-        // `folder_settings` skips a value in the place of a table, so it is refused first.
+        // `folder_settings` skips a key whose value is not a table, so `table` refuses such a value first.
         for key in &FOLDER_KEYS {
             self.0.table(key.name)?;
         }
