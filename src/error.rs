@@ -86,7 +86,7 @@ impl Outcome {
     }
 }
 
-/// The result of a step of a command. Below the commands, a room has its own error.
+/// The result of a step of a command. Modules below the commands have their own error types.
 pub(crate) type Result<T, E = CommandError> = std::result::Result<T, E>;
 
 /// A failed command: exit code, message, causes and hints.
@@ -202,7 +202,7 @@ impl CommandError {
         messages.join(": ")
     }
 
-    /// Converts an error of another room, with its message and its causes.
+    /// Converts the error of a module, with its message and its causes.
     pub(crate) fn wrap(kind: ErrorKind, error: &dyn Error) -> Self {
         Self {
             causes: list_causes(error),
@@ -237,7 +237,7 @@ pub(crate) fn suggest_login_storage(error: &LoginStorageError) -> String {
 
 const UPGRADE: &str = "upgrade codex-manager; the file was not changed";
 
-/// An error of another room that has an exit code and hints for the user.
+/// An error of a module that has an exit code and hints for the user.
 trait Advised: Error + Sized {
     /// Returns the error of the command, with the hints for the user.
     fn to_command_error(&self) -> CommandError;
@@ -266,7 +266,7 @@ impl Advised for codex_manager_core::io::IoError {
                 self.hint(Failed, "raise the file size limit (ulimit -f)")
             }
             _ if self.is_no_space() => self.hint(Failed, FREE_SPACE),
-            // A folder, a pipe or a huge file. Docker makes a folder of a mounted file that does not exist.
+            // The path is a folder, a pipe or a huge file. Docker makes a folder of a mounted file that does not exist.
             std::io::ErrorKind::InvalidData if self.path.ends_with(AUTH_JSON) => {
                 let command = format_rename_aside_command(&self.path);
                 self.hint(Failed, format!("move it aside: {command}"))
