@@ -78,14 +78,14 @@ impl LogLocation {
 
     /// Parses a file name; `None` if this log would never write a file of that name.
     pub fn parse(&self, name: &str) -> Option<LogName> {
-        let remaining = name.strip_prefix(&self.prefix)?;
-        let (remaining, is_zip) = match remaining.strip_suffix(".zip") {
-            Some(remaining) => (remaining, true),
-            None => (remaining, false),
+        let after_prefix = name.strip_prefix(&self.prefix)?;
+        let (without_zip, is_zip) = match after_prefix.strip_suffix(".zip") {
+            Some(without_zip) => (without_zip, true),
+            None => (after_prefix, false),
         };
-        let remaining = remaining.strip_suffix(&self.suffix)?;
-        let (date, number) = match remaining.split_once('.') {
-            None => (remaining, 0),
+        let date_and_number = without_zip.strip_suffix(&self.suffix)?;
+        let (date, number) = match date_and_number.split_once('.') {
+            None => (date_and_number, 0),
             Some((date, number)) => (date, number.parse().ok()?),
         };
 
@@ -110,7 +110,7 @@ impl LogLocation {
         names
     }
 
-    /// Returns the next free number of that day.
+    /// Returns the next free number of `date`.
     pub(super) fn next_free_number(&self, date: NaiveDate) -> u32 {
         let taken = self.list().into_iter().filter(|name| name.date == date);
         // Zipped logs count too, so that a number is never used twice on a day.
@@ -138,7 +138,7 @@ impl LogLocation {
     }
 }
 
-/// The largest length of a text in the name of a log, in bytes. The name has up to three, and a file name at most 255
+/// The largest length, in bytes, of a text in the name of a log. A name has up to three such texts, and at most 255
 /// bytes.
 const MAX_PART_BYTES: usize = 64;
 

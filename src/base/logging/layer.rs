@@ -83,7 +83,7 @@ fn write_or_gather(writer: &Arc<LogWriter>, line: String, date: NaiveDate) {
         {
             last.lines.push_str(&line);
         }
-        // Replacing lines writes them.
+        // Replacing the gathered lines drops them, which writes them.
         EventGathering::Empty | EventGathering::Lines(_) => {
             *gathering = EventGathering::Lines(GatheredLines {
                 writer: Arc::clone(writer),
@@ -142,7 +142,7 @@ impl Visit for EventFields {
 /// process that has a log already.
 pub fn print_events(print: impl Fn(&str) + Send + Sync + 'static) {
     let subscriber = tracing_subscriber::registry().with(PrintLayer { print });
-    // There can be one subscriber, and it cannot be removed.
+    // A process has one global subscriber, which cannot be removed. A second call has no effect.
     let _ = tracing::subscriber::set_global_default(subscriber);
 }
 

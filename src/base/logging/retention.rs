@@ -28,7 +28,7 @@ pub(crate) fn plan_actions(
     retention_days: u32,
     archive: LogArchiving,
 ) -> Vec<RetentionAction> {
-    // The log of a day was written until the end of that day.
+    // A log has lines until the end of its day, so its last line is younger than the difference of the dates.
     let is_old = |log: &LogName| (today - log.date).num_days() > i64::from(retention_days);
     let is_full = |log: &LogName| log.date < today || (log.date == today && log.number > 0);
 

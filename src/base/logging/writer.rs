@@ -73,7 +73,7 @@ impl LogWriter {
         let size = file.metadata().at("inspect", &path)?.len();
 
         let lines = lines.as_bytes();
-        // A line that is longer than the limit gets a file of its own.
+        // An empty file is never full, so a line that is longer than the limit gets a file of its own.
         let is_full = size > 0 && size.saturating_add(lines.len() as u64) > self.max_bytes;
         if self.max_bytes > 0 && is_full {
             let number = self.location.next_free_number(date);
