@@ -10,8 +10,8 @@ pub(crate) const CUT_REASON: &str = "the compressed text is damaged; only its be
 pub struct LeftOut {
     /// The number of lines that were too long to read.
     pub long_lines: usize,
-    /// The number of lines that are seen not to be JSON. Of lines without texts, only the beginning is checked. An
-    /// incomplete last line does not count, because Codex may be writing it.
+    /// The number of lines that are no JSON. Damage in a line without texts may not be found, because only its
+    /// beginning is checked. An incomplete last line does not count, because Codex may be writing it.
     pub damaged_lines: usize,
     /// The first damaged compressed rollout. Only its lines before the damage were read.
     pub cut: Option<PathBuf>,

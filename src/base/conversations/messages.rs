@@ -1,10 +1,10 @@
 //! Reads the messages of rollouts, in full or as digests of role and text, and compares two versions of a rollout by
 //! them.
 //!
-//! All forms of a rollout have the same messages: plain or compressed, legacy or paginated. But Codex rewrites rollouts,
-//! so versions with equal messages may have different bytes: `codex migrate-rollouts --apply` of Codex 0.169 rewrites a
-//! legacy rollout in place as a paginated one. Each message keeps its place, text and time. So messages with the same
-//! text, but different times, are different messages: the user wrote them on two machines.
+//! All forms of a rollout have the same messages: plain or compressed, legacy or paginated. But Codex rewrites
+//! rollouts, so versions with equal messages may have different bytes: `codex migrate-rollouts --apply` of Codex 0.169
+//! rewrites a legacy rollout in place as a paginated one. Each message keeps its place, text and time. So messages with
+//! the same text, but different times, are different messages: the user wrote them on two machines.
 
 use super::reader::EventReader;
 use super::reader_state::digest;
@@ -130,8 +130,8 @@ impl MessageCounts {
         }
     }
 
-    /// Returns the messages of `copy` that are not among the counted messages. If `copy` has the same message more
-    /// often, occurrences at counted times are not missing. Of the other occurrences, the last ones are missing.
+    /// Returns the messages of `copy` that are not among the counted messages. If `copy` has a message more often than
+    /// it was counted, occurrences at counted times are matched first, then other ones in order. The rest is missing.
     pub fn find_missing(&self, copy: &[Message]) -> Vec<Message> {
         let mut unmatched = self.clone();
         let mut missing: Vec<Message> = copy.to_vec();
@@ -237,7 +237,7 @@ pub enum RewrittenVersion {
     First,
     Second,
     /// Both versions are paginated and have the same messages. Two versions of Codex migrated the rollout, or the user
-    /// only opened it, for which Codex 0.169 adds a line without a message.
+    /// only opened one version, to which Codex 0.169 adds a line without a message.
     Both,
 }
 

@@ -17,7 +17,7 @@ const TOOLS: [&str; 3] = [
     "list_conversations",
 ];
 
-/// Returns true for a call of one of [`TOOLS`], and for an answer of one.
+/// Returns true for a call of one of [`TOOLS`], and for its answer.
 pub(crate) fn is_mcp_call_or_answer(kind: &EventKind) -> bool {
     match kind {
         EventKind::ToolCall { name, .. } => TOOLS.iter().any(|tool| name.ends_with(tool)),
@@ -27,7 +27,7 @@ pub(crate) fn is_mcp_call_or_answer(kind: &EventKind) -> bool {
 }
 
 /// Returns true if the tool output is an answer of `codex-manager mcp`: one of its first lines contains [`FIRST_LINE`].
-/// Another output may quote an answer further down.
+/// Later lines do not count, because another output may quote an answer there.
 pub fn is_mcp_answer(output: &str) -> bool {
     let output_bytes = output.as_bytes();
     let end = memchr::memchr_iter(b'\n', output_bytes).nth(MAX_LINES_BEFORE);

@@ -19,7 +19,7 @@ pub struct RawLine<'a> {
 }
 
 impl RawLine<'_> {
-    /// Returns true if a torn line has no newline, so that Codex's next line follows in it.
+    /// Returns true if Codex was interrupted while it wrote the line, so that its next line follows without a newline.
     pub(crate) fn has_second_line(&self) -> bool {
         let line_start = b"{\"timestamp\":\"";
         let after_first_byte = self.bytes.get(1..).unwrap_or_default();

@@ -91,10 +91,11 @@ impl EventReader {
                 return Ok(Some(event));
             }
 
-            let line = self.lines.next_line()?;
-            // Codex shows a base only up to the place at which the next rollout continues it.
-            let line = line.filter(|line| self.slice_end.is_none_or(|end| line.offset < end));
-            if let Some(line) = line {
+            let next_line = self.lines.next_line()?;
+            // The next rollout continues this one from the end of the slice, so Codex hides the lines after that end.
+            let shown_line =
+                next_line.filter(|line| self.slice_end.is_none_or(|end| line.offset < end));
+            if let Some(line) = shown_line {
                 let mut ranges = self.rolled_back_ranges.iter();
                 let is_rolled_back = ranges.any(|range| range.contains(&line.offset));
                 self.queue
@@ -159,11 +160,11 @@ impl LineEvents {
 
     fn add_event(&mut self, event: RolloutEvent, is_rolled_back: bool) {
         let turn = event.turn;
-        let mut images = Vec::new();
+        let mut message_images = Vec::new();
         if matches!(event.kind, EventKind::User(_)) {
-            images = mem::take(&mut self.waiting_images);
+            message_images = mem::take(&mut self.waiting_images);
         } else if event.kind.author_and_text().is_some() {
-            // The images belong to no message of the user.
+            // No message of the user follows, so the images are events of their own.
             self.release_images();
         }
 
@@ -174,7 +175,7 @@ impl LineEvents {
             self.events.push_back(event);
         }
         if !is_rolled_back {
-            let images = images.into_iter();
+            let images = message_images.into_iter();
             self.events
                 .extend(images.map(|image| RolloutEvent { turn, ..image }));
         }
@@ -204,8 +205,8 @@ fn parse_image_urls(line: &[u8]) -> Vec<String> {
         _ => return Vec::new(),
     };
 
-    let part_lists = ["content", "output"].iter();
-    let part_lists = part_lists.filter_map(|key| payload[key].as_array());
+    let list_keys = ["content", "output"].iter();
+    let part_lists = list_keys.filter_map(|key| payload[key].as_array());
     let parts = part_lists.flatten();
     let images = parts.filter(|part| part["type"] == IMAGE_PART);
     let urls = images.filter_map(|image| image["image_url"].as_str());
@@ -216,7 +217,7 @@ fn parse_image_urls(line: &[u8]) -> Vec<String> {
 ///
 /// When the user rolls back turns, Codex up to 0.150 leaves them in the rollout, and writes `thread_rolled_back` after
 /// them. Newer versions do the same for legacy conversations. For other conversations Codex 0.169 begins a new rollout
-/// (`history_base`). It drops rolled-back turns when it migrates a rollout.
+/// (`history_base`). When Codex migrates a rollout, it drops rolled-back turns.
 ///
 /// # Errors
 /// The file cannot be read, or the user interrupts ([`io::ErrorKind::Interrupted`]).

@@ -35,7 +35,7 @@ struct RecentText {
 impl ReaderState {
     /// Encodes the state in at most 118 bytes: the number of turns (4 bytes), 1 if a turn is open (1 byte), the number
     /// of texts (1 byte), for each text its digest (8 bytes) and its counts (4 bytes), and the digests of calls (8
-    /// bytes each). It has only the last texts and calls, because copies are a few lines apart.
+    /// bytes each). Only the last texts and calls are encoded, because copies are a few lines apart.
     pub(crate) fn to_bytes(&self) -> Vec<u8> {
         let mut bytes = self.turns.turns.to_le_bytes().to_vec();
         bytes.push(u8::from(self.turns.is_open));

@@ -39,8 +39,8 @@ impl Tally {
 
         let last = event.last.unwrap_or(total);
         match previous {
-            // Codex up to 0.150 begins at zero again when a conversation is resumed. So a sum that equals its last
-            // request is a new beginning, unless it repeats the previous sum.
+            // Codex up to 0.150 begins at zero again when a conversation is resumed. So a sum that equals the tokens of
+            // the last request is a new beginning, unless it repeats the previous sum.
             Some(previous) if previous != total && total == last => last,
             Some(previous) => total.checked_sub(previous).unwrap_or(last),
             None => last,
@@ -50,8 +50,8 @@ impl Tally {
     /// Returns the tokens of a request of the conversation `thread_id`. Returns zero for a request that was copied from
     /// another conversation.
     pub(crate) fn count_request(&mut self, record: &RequestRecord, thread_id: &str) -> TokenUsage {
-        // The record also has a sum, but it cannot be used. In a conversation that an older Codex began, Codex 0.169
-        // starts that sum at zero.
+        // The sum in the record is not used: in a conversation that an older Codex began, Codex 0.169 starts this sum
+        // at zero.
         self.is_already_counted = true;
         if record.thread_id.eq_ignore_ascii_case(thread_id) {
             record.usage
@@ -103,8 +103,8 @@ impl TokenUsage {
         ]
     }
 
-    /// Creates a usage from the parts in the order of [`Self::parts`], and computes the sum. The sums that Codex writes
-    /// are not used, because some of them have no parts: they estimate the context, and are not tokens that were used.
+    /// Creates a usage from the parts in the order of [`Self::parts`], and computes the sum. A sum that Codex
+    /// writes is not used, because it may be an estimate of the context, which has no parts.
     pub(crate) fn from_parts([input, cached, output, reasoning]: [u64; 4]) -> Self {
         Self {
             input_tokens: input,

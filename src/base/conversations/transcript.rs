@@ -129,7 +129,7 @@ pub fn read_last_turn(path: &Path) -> io::Result<Vec<TranscriptEntry>> {
 
     let mut reader = EventReader::open_at(path, start_offset, LineParts::TEXTS)?;
     let mut entries: Vec<TranscriptEntry> = Vec::new();
-    // The next turn gets the number of the turn that the user took back.
+    // The turn after a rollback gets the number of a removed turn, so the numbers do not show that it is another turn.
     let mut is_rolled_back = false;
     while let Some(event) = reader.next_event()? {
         if event.offset > start_offset + MAX_TAIL_BYTES {

@@ -160,8 +160,8 @@ pub(super) fn push_code_block(html: &mut String, code: &str, info: &str) {
     html.push_str("</code></pre>\n");
 }
 
-/// Returns the language in the text after ```` ``` ````. `None` if the text is the first line of a pasted text, which
-/// must not be lost. Behind a known language may be attributes, as in `rust,ignore`, `js {1,3}` and `py title="x"`.
+/// Returns the language in the text after ```` ``` ````. Only a known language may have attributes, as in
+/// `rust,ignore`, `js {1,3}` and `py title="x"`. Returns `None` for the first line of a pasted text.
 fn parse_language(info: &str) -> Option<String> {
     let in_braces = info
         .strip_prefix('{')
@@ -182,7 +182,7 @@ fn parse_language(info: &str) -> Option<String> {
     is_language.then_some(name)
 }
 
-/// Returns false for the rest of a text, as in `bash: x: not found` and `make CC=gcc`.
+/// Returns false for the text after a language's name in a pasted line, as in `bash: x: not found` and `make CC=gcc`.
 fn are_attributes(text: &str) -> bool {
     let is_key_char = |c: char| c.is_ascii_lowercase() || c == '_';
     let has_key = text.split_once('=').is_some_and(|(before, _)| {

@@ -15,7 +15,7 @@ const MAX_OUTPUT_BYTES: usize = 64 << 10;
 
 pub struct HtmlWriter<F> {
     turn: Option<u32>,
-    /// True in a part that comes from another conversation. Its turns have the same numbers as those of the shown one.
+    /// True in the part that a fork has from its base. The turns of this part get no anchors.
     is_base: bool,
     /// A tool call that is not written yet, because it waits for its output.
     pending_call: Option<TranscriptEntry>,
@@ -125,14 +125,14 @@ impl<F: Fn(&DateTime<Utc>) -> String> HtmlWriter<F> {
         }
     }
 
-    /// Writes the pending call, and counts no call as waiting for an output any more.
+    /// Writes the pending call, and forgets all open calls.
     fn stop_waiting_for_outputs(&mut self, html: &mut String) {
         self.push_call_without_output(html);
         self.open_calls = 0;
     }
 }
 
-/// Returns the HTML of an entry that is no call, output or image.
+/// Returns the HTML of a message, a list of files or a compaction.
 fn format_message(kind: EntryKind, text: &str) -> String {
     let (class, message) = match kind {
         EntryKind::User => ("user", render_typed_text(text)),

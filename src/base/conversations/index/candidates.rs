@@ -170,8 +170,8 @@ pub(super) fn has_exactly_indexed_files(
     store: &IndexStore,
     home: &Path,
 ) -> Result<bool, IndexError> {
-    // The sums of the hashes are equal if the files are, in any order. The hashes have a random key, so different files
-    // cannot be made to have equal sums.
+    // Equal files give equal sums of hashes, in any order. The hashes have a random key, so different files cannot be
+    // made to have equal sums.
     let hasher = RandomState::new();
     let home_prefix = home.join("");
     let home_prefix = home_prefix.as_os_str().as_encoded_bytes();
@@ -218,13 +218,13 @@ pub(super) fn has_exactly_indexed_files(
 
     let sql = "SELECT path, file, size, mtime, rollouts FROM conversation";
     let mut sum_of_rows = 0_u64;
-    let (sum_on_disk, read) = parallel::run_both(sum_files_on_disk, || {
+    let (sum_on_disk, query_result) = parallel::run_both(sum_files_on_disk, || {
         store.query_rows::<(), ()>(sql, [], |row| {
             sum_of_rows = sum_of_rows.wrapping_add(hash_row(row)?);
             Ok(())
         })
     });
-    read?;
+    query_result?;
 
     // There is no sum if a folder cannot be listed. Then the files are unknown.
     Ok(sum_on_disk == Some(sum_of_rows))
@@ -267,7 +267,7 @@ pub(super) fn find_changed_candidates(
         };
         gone.extend(indexed.iter().filter(is_gone).map(|(id, _)| id.clone()));
 
-        // Codex may archive a conversation, or add an old one, without a later time of change.
+        // The query by time misses conversations that Codex archived, or added with an old time of change.
         all_threads.retain(|thread| {
             let indexed = indexed.get(&thread.id.to_lowercase());
             indexed.is_none_or(|row| row.shown.archived != thread.archived)
@@ -295,7 +295,7 @@ pub(super) fn find_changed_candidates(
     })
 }
 
-/// Adds the threads that the list does not have yet.
+/// Adds the threads that are not in `list` yet.
 fn add_new_threads(list: &mut Vec<ListedThread>, threads: Vec<ListedThread>) {
     let listed_ids: HashSet<_> = list.iter().map(|thread| thread.id.clone()).collect();
     let is_new = |thread: &ListedThread| !listed_ids.contains(&thread.id);
@@ -313,12 +313,11 @@ fn has_other_changes(
         return Ok(false);
     };
 
-    let ids = changed.iter().map(|thread| thread.id.to_lowercase());
-    let ids: Vec<_> = ids.collect();
-    let ids: Vec<_> = ids.iter().map(String::as_str).collect();
+    let lower_ids: Vec<_> = changed.iter().map(|t| t.id.to_lowercase()).collect();
+    let ids: Vec<_> = lower_ids.iter().map(String::as_str).collect();
     let indexed = plan::read_indexed_conversations(store, Some(&ids))?;
 
-    // The index has no conversations without a rollout, so the last update counted their rows.
+    // Rows without a rollout are not in the index, so the last update stored their number.
     let mut expected = count_listed_conversations(store)?;
     expected.all += store.read_meta(MISSING_ROLLOUTS)?.unwrap_or(0);
     expected.archived += store.read_meta(MISSING_ARCHIVED_ROLLOUTS)?.unwrap_or(0);
@@ -336,7 +335,7 @@ fn has_other_changes(
 
 /// Counts the conversations in the index that have a row in Codex's database.
 pub(super) fn count_listed_conversations(store: &IndexStore) -> Result<ThreadCounts, IndexError> {
-    // SQLite counts all rows without reading them, and few rows are not listed or archived.
+    // SQLite counts all rows fast. The unlisted rows are subtracted, because they are fewer than the listed ones.
     let sql = "SELECT (SELECT count(*) FROM conversation) - (SELECT count(*) FROM conversation WHERE listed=0), \
                (SELECT count(*) FROM conversation WHERE listed=1 AND archived=1)";
     store.run(|connection| {

@@ -70,9 +70,9 @@ pub(super) fn ingest(
     writer.commit_or_roll_back(result)
 }
 
-/// Reads the next text of the parent. Returns true if it is the text of `event`. Returns false at the end of the
-/// parent, or if its rollout cannot be read any more. A fork has all texts of its parent. `is_filtered` is true for a
-/// subagent: it has the final answers, but no calls of tools, and the messages only as the model got them (Codex 0.171).
+/// Returns true if the text of `event` is a copy of the next text of the parent, and moves `parent` behind that text. A
+/// fork has all texts of its parent. A subagent (`is_filtered`) has only some of them, so texts of the parent are
+/// skipped: it has final answers, no tool calls, and messages only as the model got them (Codex 0.171).
 fn consume_copied_text(parent: &mut EventReader, event: &RolloutEvent, is_filtered: bool) -> bool {
     while let Ok(Some(original)) = parent.next_event() {
         if original.kind == event.kind {
@@ -101,7 +101,7 @@ struct OpenConversation {
 }
 
 impl OpenConversation {
-    /// Forgets a title that comes from the first message, which is read again or was taken back.
+    /// Forgets a title that comes from the first message, because this message is read again or was rolled back.
     fn clear_derived_title(&mut self) {
         self.title = None;
         if self.task.derives_title {
@@ -140,7 +140,7 @@ impl<'a> Writer<'a> {
     }
 
     fn begin_transaction(&mut self) -> Result<(), IndexError> {
-        // IMMEDIATE takes the write lock now. A transaction that reads first could not wait for the lock later.
+        // IMMEDIATE takes the write lock now. A transaction that has read first cannot wait for the lock, and fails.
         self.execute_batch("BEGIN IMMEDIATE")?;
         // Another process may have added texts since the last commit.
         self.next_text = self.store.read_meta(NEXT_TEXT)?.unwrap_or(0);
@@ -205,7 +205,7 @@ impl<'a> Writer<'a> {
 
         self.uncommitted_bytes += bytes_read;
 
-        // The words refer to texts by their index in the block, and the numbers are known once the lines are written.
+        // `words` refers to each text by its index in the block. `write_line` stores the text's number at this index.
         let mut text_numbers = vec![None; words.text_count];
         for line in lines {
             self.write_line(line, &mut text_numbers)?;
@@ -239,7 +239,7 @@ impl<'a> Writer<'a> {
 
     fn begin_conversation(&mut self, task: Box<IngestTask>) -> rusqlite::Result<()> {
         let id = self.find_or_insert_conversation(&task)?;
-        // Without it, only fields have changed. From 0, the whole conversation is read.
+        // `None` means that only fields have changed, and 0 that the whole conversation is read.
         let Some(start_offset) = task.start_offset else {
             return self.set_shown_fields(id, &task);
         };
@@ -247,7 +247,7 @@ impl<'a> Writer<'a> {
         let state = match &task.indexed {
             Some(indexed) if task.is_continued() => indexed.state.clone(),
             Some(_) => {
-                // Even if the last read has failed, it may have stored texts.
+                // A read that failed may have stored texts, too.
                 delete_conversation_texts(self.store, id)?;
                 ReaderState::default()
             }
@@ -291,7 +291,7 @@ impl<'a> Writer<'a> {
     }
 
     /// Stores the paths of the rollouts of a rewound conversation, because a [`Place`] has only the number of its
-    /// rollout. A conversation with one rollout has no such list.
+    /// rollout. The column is NULL for a conversation with one rollout.
     fn set_rollout_paths(&self, id: i64, task: &IngestTask) -> rusqlite::Result<()> {
         let newest_path = &task.candidate.path;
         let earlier_paths = task.earlier_rollouts.iter().map(|slice| &slice.path);
@@ -304,7 +304,7 @@ impl<'a> Writer<'a> {
         self.store.execute(sql, params![id, rollouts])
     }
 
-    /// Stores the fields that lists display, and the words of those that are searched.
+    /// Stores the fields that lists display. Indexes the words of the title, the folder and the branch.
     fn set_shown_fields(&mut self, id: i64, task: &IngestTask) -> rusqlite::Result<()> {
         let shown = &task.shown;
         self.store.execute(
@@ -329,12 +329,12 @@ impl<'a> Writer<'a> {
         };
 
         let old_title = task.indexed.as_ref().map(|old| searched_title(&old.shown));
-        let title = searched_title(shown);
+        let new_title = searched_title(shown);
 
         // Reading a conversation anew deletes all its texts, so even the same title is indexed again.
         let is_read_anew = task.start_offset == Some(0);
-        if is_read_anew || old_title.is_none_or(|old_title| old_title != title) {
-            self.index_title(id, &title)?;
+        if is_read_anew || old_title.is_none_or(|old_title| old_title != new_title) {
+            self.index_title(id, &new_title)?;
         }
 
         self.write_span(id)
@@ -430,7 +430,7 @@ impl<'a> Writer<'a> {
             }
         }
 
-        // An error returns earlier and leaves no open conversation, because the transaction is rolled back.
+        // An error leaves `self.open` empty, because the transaction is rolled back.
         self.open = Some(open);
         Ok(())
     }
@@ -473,7 +473,7 @@ impl<'a> Writer<'a> {
 
         let stamp = &open.task.stamp;
         let file = serde_json::to_string(&stamp.file).unwrap_or_default();
-        // `parent` and `cut` are kept if reading continued after the indexed part, because they are about that part.
+        // `parent` and `cut` describe the indexed part, so they are kept if only the lines after it were read.
         self.store.execute(
             "UPDATE conversation SET file=?2, size=?3, mtime=?4, end=?5, tail=?6, \
              state=?7, parent=coalesce(?8, CASE WHEN ?9 THEN parent END), usage=?10, \

@@ -34,9 +34,9 @@ pub(crate) struct IndexCandidate {
     /// The path of the newest rollout, which may be compressed.
     pub path: PathBuf,
     pub archived: bool,
-    /// The fields in Codex's list; `None` if the list does not have the conversation.
+    /// The fields of the conversation's row in Codex's database; `None` if it has no row.
     pub thread: Option<ShownFields>,
-    /// The name in `session_index.jsonl`; only for conversations that Codex's list does not have.
+    /// The name in `session_index.jsonl`, which is read only if [`Self::thread`] is `None`.
     pub name: Option<String>,
 }
 
@@ -51,7 +51,7 @@ impl IndexCandidate {
 /// The identity, size and mtime of a file. A file with an equal stamp has not changed.
 #[derive(Debug, Clone, PartialEq, Eq, Hash)]
 pub(super) struct RolloutStamp {
-    /// `None` if the index has no valid one.
+    /// `None` if the index has no valid identity.
     pub file: Option<FileId>,
     pub size: i64,
     /// The time of the last modification in nanoseconds since 1970.
@@ -193,7 +193,7 @@ pub(super) fn read_indexed_conversations(
 ) -> Result<HashMap<String, IndexedConversation>, IndexError> {
     let filter = match sessions {
         Some(_) => "WHERE session IN (SELECT value FROM json_each(?1))",
-        // A statement must have each parameter that it gets.
+        // The query passes one value, so the statement must have a parameter for it.
         None => "WHERE ?1 IS NULL",
     };
 
@@ -238,8 +238,7 @@ pub(super) struct HomeRollouts<'a> {
 }
 
 impl HomeRollouts<'_> {
-    /// Returns the rollout of a conversation. `None` if neither the disk nor the index is known to have the
-    /// conversation.
+    /// Returns the rollout of a conversation from [`Self::paths`], or else from the index.
     fn find_rollout(&self, id: &str) -> Option<PathBuf> {
         if let Some(path) = self.paths.get(id) {
             return Some(path.to_path_buf());
@@ -392,7 +391,7 @@ fn build_shown_fields(
         return shown;
     }
 
-    // Codex does not list the conversation, so its rollout is the source of the fields.
+    // Codex's database has no row of the conversation, so the fields come from the rollout.
     let cwd = head.and_then(|head| head.text("cwd"));
     let branch = head.and_then(|head| head.payload.pointer("/git/branch")?.as_str());
     let created = head.and_then(SessionMeta::created).map(|at| at.millis());
@@ -417,7 +416,7 @@ fn parse_parent_id(head: &SessionMeta) -> Option<String> {
 
 /// Returns the time at which Codex copied the texts of the parent into the conversation; `None` if it copied nothing.
 fn find_copy_time(head: &SessionMeta) -> Option<DateTime<Utc>> {
-    // A conversation that only refers to its base has no copies.
+    // A conversation with a base refers to the texts of the base instead of copying them.
     if parse_parent_id(head).is_none() || head.base_id().is_some() {
         return None;
     }

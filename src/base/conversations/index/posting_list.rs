@@ -44,8 +44,8 @@ pub(super) struct PostingList {
 }
 
 impl PostingList {
-    /// Appends the number of a text, which must be larger than all others. Ignores a number that is not, or that is too
-    /// far from the last one.
+    /// Appends the number of a text, which must be larger than the last number. Ignores a number that is not larger, or
+    /// that is too far from the last number.
     pub(super) fn push(&mut self, number: i64) {
         if self.is_empty() {
             push_varint(&mut self.bytes, number);
@@ -54,7 +54,7 @@ impl PostingList {
         }
 
         let distance = number.wrapping_sub(self.last).cast_unsigned();
-        // Other distances come only from a damaged index.
+        // Such distances come only from a damaged index.
         if distance == 0 || distance >> MAX_DISTANCE_BITS != 0 {
             return;
         }
@@ -154,8 +154,8 @@ impl DistanceReader<'_> {
             return None;
         }
 
-        let suffix = self.bits << length_end;
-        let suffix = suffix
+        let code_suffix = self.bits << length_end;
+        let suffix = code_suffix
             .checked_shr(u64::BITS + 1 - distance_bits)
             .unwrap_or(0);
 
@@ -233,8 +233,8 @@ impl BlockWriter {
     /// Returns the number of bytes that are left for the list of a new word.
     pub(super) fn list_space(&self, word: &[u8]) -> usize {
         let shared = self.shared_len(word);
-        // Five bytes for the lengths: the first byte, one more for each length of the word, and two for that of the
-        // list.
+        // Five bytes for the lengths: the first byte, one more for each of the word's two lengths, and two for the
+        // length of the list.
         BLOCK_BYTES.saturating_sub(self.bytes.len() + 5 + word.len() - shared)
     }
 

@@ -49,11 +49,11 @@ const NEWEST_BYTES: u64 = if cfg!(test) { 4096 } else { 64 << 20 };
 /// The rollouts that an update checks for changes.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Thoroughness {
-    /// Only rollouts that changed according to Codex's database, but all rollouts after [`WALK_INTERVAL`].
+    /// Rollouts that changed according to Codex's database; all rollouts if the last walk is [`WALK_INTERVAL`] old.
     Changes,
     /// All rollouts of the home.
     All,
-    /// The same as [`Self::All`], right after an update with [`Self::Changes`].
+    /// All rollouts, without a query for changes, because an update with [`Self::Changes`] came right before.
     Files,
     /// The same as [`Self::Changes`], but a comparison of all conversations reads at most [`NEWEST_BYTES`] of the
     /// newest rollouts.
@@ -87,7 +87,7 @@ pub fn lacks_complete_update(store: &IndexStore) -> Result<bool, IndexError> {
     Ok(store.read_meta(LAST_WALK)?.is_none())
 }
 
-/// Has the next update of the index of `codex_home` walk over all rollouts. For commands that put rollouts back, because
+/// Makes the next update of the index walk over all rollouts. Commands call this after they restore rollouts, because
 /// Codex's database does not show these changes. Ignores errors: a walk is at most [`WALK_INTERVAL`] away.
 pub fn expect_changed_rollouts(manager_home: &Path, codex_home: &Path) {
     let path = store::index_path(manager_home, codex_home);
@@ -97,8 +97,8 @@ pub fn expect_changed_rollouts(manager_home: &Path, codex_home: &Path) {
     }
 }
 
-/// Brings the index up to date. The report names each damaged rollout of which only the beginning is in the index, also
-/// one that an earlier update read.
+/// Brings the index up to date. The report lists all damaged rollouts that are indexed only up to the damage, including
+/// those that earlier updates read.
 ///
 /// # Errors
 /// The database of Codex or the index cannot be read, the index cannot be written, or the user interrupts.
@@ -134,7 +134,7 @@ fn update_if_needed(
         let at = store
             .read_meta(key)?
             .and_then(DateTime::from_timestamp_millis);
-        // A later time than now comes from a wrong clock, and proves nothing.
+        // A time after now comes from a wrong clock, so it is not recent.
         Ok(at.is_some_and(|at| source.now - at < interval && at <= source.now))
     };
 
@@ -142,7 +142,7 @@ fn update_if_needed(
     let has_recent_comparison = is_recent(LAST_COMPARISON, COMPARISON_INTERVAL)?;
     let names_offset = store.read_meta(NAMES_OFFSET)?.unwrap_or(0);
     let can_find_changes = source.database.is_some()
-        // Codex only appends names. If the file has become shorter, another program has rewritten it.
+        // Codex only appends to `session_index.jsonl`. If it is shorter now, another program has rewritten it.
         && session_index_len(source.home) >= names_offset;
 
     if !can_find_changes || !has_recent_comparison {
@@ -176,10 +176,10 @@ fn update_if_needed(
 /// The conversations that an update compares with the index.
 #[derive(Clone, Copy, PartialEq, Eq)]
 enum ComparedConversations {
-    /// Those that changed according to Codex's database.
+    /// The conversations that changed according to Codex's database.
     Changed,
     All,
-    /// All, but no more than [`NEWEST_BYTES`] of the newest rollouts are read, and at least one rollout.
+    /// All, but reading stops after [`NEWEST_BYTES`] of the newest rollouts. At least one rollout is read.
     Newest,
 }
 
@@ -213,7 +213,7 @@ fn update_index(
 
     let must_read_copies = remove_conversations(store, &candidates.gone)?;
     if must_read_copies && !compares_all {
-        // Codex's database does not show that the conversations with copies have to be read again.
+        // The marked conversations have not changed in Codex's database, so only a comparison of all finds them.
         return update_index(store, source, ComparedConversations::All, progress);
     }
 
@@ -221,7 +221,7 @@ fn update_index(
     let (new_bytes, mut report) = ingest_all(store, source.home, on_disk, compared, progress)?;
     report.skipped.extend(candidates.unlistable);
     if new_bytes > compared.max_bytes() {
-        // LAST_WALK stays unset, so the next update compares all conversations again and reads the missing ones.
+        // LAST_COMPARISON is not set, so the next update compares all conversations again and reads the missing ones.
         return Ok(report);
     }
 
@@ -229,10 +229,10 @@ fn update_index(
         store.set_meta(NEWEST_CHANGE, newest)?;
     }
 
-    // The end is stored after the ingestion, so that the next update repeats one that was interrupted.
+    // The offset is stored after the ingestion, so that the next update repeats an interrupted one.
     store.set_meta(NAMES_OFFSET, candidates.names_offset)?;
 
-    // Rows without a rollout are not in the index, so the next comparison of the numbers has to expect them.
+    // Codex's rows without a rollout are not in the index. The next update adds their number when it compares counts.
     if let Some(database) = source.database {
         let rows = threads::count(database)?;
         let listed = count_listed_conversations(store)?;
@@ -268,9 +268,8 @@ fn erase_and_vacuum(store: &mut IndexStore, new_bytes: u64) -> Result<(), IndexE
     Ok(())
 }
 
-/// Compares the candidates with the index, and reads those that have changed, in batches. Also returns the number of
-/// bytes that were to be read. If this number exceeds the limit of `compared`, later candidates were not read; the
-/// first one is always read.
+/// Reads the candidates that differ from the index, in batches, and also returns the number of their unread bytes. If
+/// this number exceeds the limit of `compared`, reading stopped there. The first candidate is always read.
 fn ingest_all(
     store: &mut IndexStore,
     home: &Path,
@@ -281,7 +280,7 @@ fn ingest_all(
     let max_bytes = compared.max_bytes();
     let mut paths: HashMap<&str, &Path> = HashMap::new();
     if compared != ComparedConversations::Changed {
-        // A fork may be read before its parent, which then is not in the index yet.
+        // A fork may be read before its parent, whose path is then not in the index yet.
         paths.extend(candidates.iter().map(|c| (&*c.session, &*c.path)));
     }
 
@@ -337,15 +336,15 @@ fn count_unread_bytes(task: &IngestTask) -> u64 {
         .map_or(0, |from| size.saturating_sub(from))
 }
 
-/// Removes conversations from the index. If other conversations repeat their texts, marks these to be read again, and
-/// returns true.
+/// Removes conversations from the index. Marks the conversations that have copies of their texts to be read again, and
+/// returns true if it marked any.
 fn remove_conversations(store: &IndexStore, sessions: &[String]) -> Result<bool, IndexError> {
     if sessions.is_empty() {
         return Ok(false);
     }
 
     let mut has_marked_any = false;
-    // `connection` is that of `store`, so all these statements are in the transaction.
+    // `store.execute` uses the same connection, so its statements are in the transaction, too.
     store.run(|connection| {
         let transaction = connection.unchecked_transaction()?;
         for session in sessions {

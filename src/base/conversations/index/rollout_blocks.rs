@@ -50,7 +50,7 @@ pub(super) struct LineBlock {
     pub(super) lines: Vec<LineInBlock>,
     /// The number of the rollout among the rollouts of the conversation.
     pub(super) rollout: usize,
-    /// Texts from this offset on are skipped, because Codex does not show them. Their requests still count.
+    /// Texts from this offset on are skipped, because Codex does not show them. Requests after it still count.
     pub(super) shown_end: Option<u64>,
     /// The number of bytes of the rollout that were read for this block.
     pub(super) bytes_read: u64,
@@ -238,9 +238,9 @@ fn parse_block(block: &LineBlock) -> ParsedBlock {
     }
 }
 
-/// Returns the searchable part of a text: the beginning of a tool output, nothing of calls of `codex-manager mcp` and
-/// their answers, and all of any other text. Colours are removed, because the last letter of their escape would join
-/// the next word.
+/// Returns the searchable part of a text: only the beginning of a tool output, and nothing of a call of
+/// `codex-manager mcp` or its answer. Removes colours, because the last letter of their escape would join the next
+/// word.
 pub(crate) fn searchable_part<'a>(kind: &EventKind, text: &'a str) -> Cow<'a, str> {
     let part = match kind {
         _ if is_mcp_call_or_answer(kind) => "",

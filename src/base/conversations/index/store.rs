@@ -38,8 +38,8 @@ const LOCK_TIMEOUT: Duration = Duration::from_secs(10);
 /// The longest wait of a reader that must not delay a shell prompt.
 const PROMPT_LOCK_TIMEOUT: Duration = Duration::from_millis(100);
 
-/// `cut` is the number of a damaged compressed rollout of which only the beginning is indexed, `rollouts` the list of
-/// the paths of several rollouts.
+/// `rollouts` is a JSON list of paths if the conversation has several rollouts. `cut` is the index in this list of a
+/// damaged compressed rollout that is indexed only up to the damage.
 const CREATE_CONVERSATIONS: &str = "
 CREATE TABLE conversation(
     id INTEGER PRIMARY KEY,
@@ -208,7 +208,7 @@ impl IndexStore {
         Self::create(path)
     }
 
-    /// Opens the index at `path`. Returns `None` if there is none of this version.
+    /// Opens the index at `path`. Returns `None` if there is no index of this version.
     ///
     /// # Errors
     /// The index is damaged or cannot be read.
@@ -216,7 +216,7 @@ impl IndexStore {
         Self::open_as(path, Access::Write, LOCK_TIMEOUT)
     }
 
-    /// Opens the index at `path` for reading. Returns `None` if there is none of this version. Changes nothing, and
+    /// Opens the index at `path` for reading. Returns `None` if there is no index of this version. Changes nothing, and
     /// waits only briefly for a process that writes, so that shell prompts are not delayed.
     ///
     /// # Errors

@@ -5,9 +5,9 @@
 //! successive texts of one conversation. A conversation has a span for each update that has read texts of it, or
 //! several if there were more than [`MAX_TEXTS`].
 //!
-//! The column `roles` has four bits for each text. The bit of the author is set, or none if the text was deleted. The
+//! The column `roles` has four bits for each text. The bit of the author is set; a deleted text has no bit. The
 //! first number of a span is even, so these bytes can be copied into the [`TextSet`] of all texts. The column `places`
-//! has the distance of each text to the previous one, in the rollouts and in turns.
+//! has two numbers for each text: the differences of its place and of its turn from those of the previous text.
 
 use super::store::{IndexError, IndexStore, Place, TextId};
 use super::usage_ingest;
@@ -91,8 +91,8 @@ pub(crate) struct TextPosition {
     pub line: Place,
 }
 
-/// Returns the position of a text. Meaningless for a title, which has none. `None` if the text is no longer in the
-/// index.
+/// Returns the position of a text, or `None` if the text is no longer in the index. The result is meaningless for a
+/// title, which has no position.
 pub(crate) fn read_position(
     store: &IndexStore,
     id: TextId,
@@ -106,14 +106,15 @@ pub(crate) fn read_position(
     Ok(position.flatten())
 }
 
+/// Decodes the column `places`, in which each text has the differences from the previous text.
 fn decode_positions(mut bytes: &[u8]) -> impl Iterator<Item = TextPosition> {
-    let (mut line_number, mut turn) = (0i64, 0i64);
+    let (mut place_number, mut turn) = (0i64, 0i64);
     std::iter::from_fn(move || {
-        line_number = line_number.wrapping_add(take_varint(&mut bytes)?);
+        place_number = place_number.wrapping_add(take_varint(&mut bytes)?);
         turn = turn.wrapping_add(take_varint(&mut bytes)?);
         Some(TextPosition {
             turn: u32::try_from(turn).ok()?,
-            line: Place::from_number(line_number),
+            line: Place::from_number(place_number),
         })
     })
 }
@@ -315,8 +316,8 @@ impl TextSet {
     /// Returns the texts with ids from `first` to `last`.
     pub(crate) fn texts_between(&self, first: i64, last: i64) -> impl Iterator<Item = TextId> {
         self.bit_groups(first, last).flat_map(|(base, bits)| {
-            let places = (0..64).filter(move |place| bits >> place & 1 == 1);
-            places.map(move |place| TextId(base + place))
+            let set_bits = (0..64).filter(move |bit| bits >> bit & 1 == 1);
+            set_bits.map(move |bit| TextId(base + bit))
         })
     }
 }

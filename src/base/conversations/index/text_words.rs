@@ -85,18 +85,17 @@ impl TextWords {
             return;
         }
 
-        // Both forms have the same offsets as `text`.
+        // `parts` are ranges of `text`. Folding keeps these offsets only if the text is ASCII.
         let lower = if text.is_ascii() {
             Cow::Borrowed(&*folded)
         } else {
             Cow::Owned(text.to_ascii_lowercase())
         };
 
-        for part in parts {
-            let part = truncate_word(&lower[part]);
+        for range in parts {
+            let part = truncate_word(&lower[range]);
             let is_indexed = part.len() >= MIN_PART_LETTERS && !part.as_bytes()[0].is_ascii_digit();
             if is_indexed && !self.has_word(part) {
-                // One buffer serves all parts, so that a part needs no allocation.
                 let mut marked = std::mem::take(&mut self.marked_part);
                 marked.clear();
                 marked.push(PART_MARK);

@@ -52,8 +52,7 @@ pub(crate) fn without_base64(text: &str) -> Cow<'_, str> {
     let (mut copied_to, mut at) = (0, 0);
 
     while let Some(window) = bytes.get(at..at + MIN_BASE64_BYTES) {
-        // A run that begins before the last separator of the window would have to contain it, so the search continues
-        // after it.
+        // A run that fills a window has no separator, so the next window begins after the last separator of this one.
         if let Some(separator_at) = window.iter().rposition(|b| !is_base64(*b)) {
             at += separator_at + 1;
             continue;
@@ -253,7 +252,7 @@ pub(crate) fn find_word_parts(text: &str) -> Vec<Range<usize>> {
 
     for (at, byte) in bytes.iter().enumerate() {
         let kind = ByteKind::of(*byte);
-        // The usual case. Of several capitals, the last one may begin a part.
+        // The usual case: the byte continues a part. Of several capitals, only the last one may begin a part.
         if kind == before && kind != ByteKind::Uppercase {
             continue;
         }

@@ -105,12 +105,11 @@ impl ConversationUsage {
         self.add_request(store, at, model, used)
     }
 
-    /// Returns true if `tokens` is the next copied count. Otherwise no later count is one.
+    /// Returns true if `tokens` is the next copied count. The first other count ends the copies.
     fn consume_copy(&mut self, tokens: &TokenEvent, at: DateTime<Utc>) -> bool {
         let copied = self.copied.as_mut();
         let is_copy = copied.is_some_and(|copied| copied.consume_copy(tokens, at));
         if !is_copy {
-            // All copies are at the beginning.
             self.copied = None;
         }
         is_copy

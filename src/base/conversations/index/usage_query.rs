@@ -62,7 +62,7 @@ pub struct UsageConversation {
     /// The title; may be empty.
     pub title: String,
     pub cwd: String,
-    /// True if the conversation has a row in Codex's list.
+    /// True if the conversation has a row in Codex's database.
     pub listed: bool,
 }
 
@@ -220,11 +220,11 @@ pub fn visit_largest_conversations(
         };
 
         let result = visit_rows();
-        // No conversation is visited twice.
+        // A retry would visit the conversations again.
         if result.is_ok() || has_visited.get() {
             return result;
         }
-        // The disk of the temporary files may be full. The memory can sort too.
+        // The disk of the temporary files may be full, so SQLite sorts in memory.
         connection.pragma_update(None, "temp_store", "MEMORY")?;
         visit_rows()
     })
@@ -261,8 +261,8 @@ impl Aggregate<Vec<ModelSums>, Vec<u8>> for SumByModel {
         match sums.iter_mut().find(|[model, ..]| *model == added[0]) {
             None => sums.push(added),
             Some(sum) => {
-                for (sum, number) in sum.iter_mut().zip(added).skip(1) {
-                    *sum = sum.saturating_add(number);
+                for (part, number) in sum.iter_mut().zip(added).skip(1) {
+                    *part = part.saturating_add(number);
                 }
             }
         }

@@ -64,8 +64,8 @@ impl<'a> WordSearcher<'a> {
                 }
             }
 
-            let words = words.into_iter().zip(is_indexed);
-            let known_words = words.filter_map(|(word, is_found)| is_found.then_some(word));
+            let checked_words = words.into_iter().zip(is_indexed);
+            let known_words = checked_words.filter_map(|(word, is_found)| is_found.then_some(word));
             Ok(known_words.collect())
         })
     }

@@ -46,7 +46,7 @@ fn list_deleted_texts(connection: &Connection) -> rusqlite::Result<HashSet<i64>>
     ids.collect()
 }
 
-/// Returns the bytes of a block. Returns none if the block was removed, because all of its texts were deleted.
+/// Returns the bytes of a block. They are empty if the block was removed, because all of its texts were deleted.
 pub(super) fn read_block(connection: &Connection, id: i64) -> rusqlite::Result<Vec<u8>> {
     let mut statement = connection.prepare_cached("SELECT data FROM block WHERE id=?1")?;
     let data = statement.query_row([id], |row| row.get(0)).optional()?;
@@ -62,10 +62,10 @@ pub(super) struct RunWriter<'a> {
 
 impl<'a> RunWriter<'a> {
     pub(super) fn new(connection: &'a Connection) -> rusqlite::Result<Self> {
-        // The numbers come from `run`, because the last blocks of a run may have been removed.
+        // The block number comes from `run`, because `block` no longer has blocks whose texts were all deleted.
         let sql = "SELECT coalesce(max(id), 0) + 1, coalesce(max(last), 0) + 1 FROM run";
-        let next = connection.query_row(sql, [], |row| Ok((row.get(0)?, row.get(1)?)));
-        let (id, first_block) = next?;
+        let next_numbers = connection.query_row(sql, [], |row| Ok((row.get(0)?, row.get(1)?)));
+        let (id, first_block) = next_numbers?;
 
         Ok(Self {
             connection,
@@ -197,7 +197,7 @@ impl<'a> RunCursor<'a> {
     }
 }
 
-/// Merges the newest runs while the oldest of them is not larger than the others together.
+/// Merges the newest [`MERGED_RUNS`] runs into one, until the oldest of them is larger than the others together.
 pub(super) fn merge_runs(store: &IndexStore) -> Result<(), IndexError> {
     loop {
         let transaction = store.begin_write()?;
@@ -281,7 +281,7 @@ pub(super) fn erase_deleted_texts(store: &IndexStore) -> Result<(), IndexError> 
     let transaction = store.begin_write()?;
     let deleted_texts = store.run(list_deleted_texts)?;
 
-    // The first word of each block is recorded again, because it may have belonged to deleted texts only.
+    // `erase_in_block` records the first word of each block again, because only deleted texts may have had it.
     store.run(|connection| connection.execute("DELETE FROM block_word", []))?;
 
     for run in store.run(list_runs)? {
@@ -333,7 +333,7 @@ fn erase_in_block(
 
     insert_block_word(connection, run, block, &kept_words.first_word)?;
     if has_deleted {
-        // A list may become longer when a text is removed, but too rarely for blocks of another size to matter.
+        // A list may become longer when a text is removed, and the block then exceeds its size. This is rare.
         kept_words
             .bytes
             .resize(data.len().max(kept_words.bytes.len()), 0);

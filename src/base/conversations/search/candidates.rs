@@ -70,8 +70,8 @@ impl RankedCandidate {
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) enum MatchNeed {
     All,
-    /// All phrases and code, and the largest number of words that any conversation has. Conversations with this number
-    /// of terms or more are ignored, because an earlier attempt has rejected them.
+    /// All phrases and code, and as many words as any conversation has. Conversations with at least the given number of
+    /// terms are ignored, because an earlier attempt rejected them.
     MostBelow(usize),
 }
 
@@ -252,12 +252,12 @@ impl CandidateFinder<'_> {
                 continue;
             }
 
-            let terms = self.wanted.iter().enumerate();
-            let terms =
-                terms.filter(|(number, _)| matched & RankedCandidate::term_bit(*number) != 0);
-            let expression = join_queries(terms.map(|(_, wanted)| wanted));
+            let numbered_terms = self.wanted.iter().enumerate();
+            let these_terms = numbered_terms
+                .filter(|(number, _)| matched & RankedCandidate::term_bit(*number) != 0);
+            let joined_query = join_queries(these_terms.map(|(_, wanted)| wanted));
 
-            for posting in self.reader.read_postings(&expression)? {
+            for posting in self.reader.read_postings(&joined_query)? {
                 let position = candidates.binary_search_by_key(&posting.conversation, |c| c.number);
                 if let Ok(at) = position
                     && has_these_terms(&candidates[at])

@@ -1,5 +1,5 @@
-//! The conversations that a search finds, and its filter, which also works for conversations without a row in Codex's
-//! list.
+//! The conversations that a search finds, and its filter. The filter also works for conversations without a row in
+//! Codex's database.
 
 use crate::codex::threads::{ListedThread, ThreadFilter};
 use crate::conversations::index::usage_query::UsageConversation;
@@ -10,15 +10,15 @@ use std::path::{Path, PathBuf};
 /// The filters of the command line, evaluated for the conversations of one Codex home.
 pub struct ConversationFilter {
     filter: ThreadFilter,
-    /// The ids of the conversations in Codex's list that the filter selects; `None` if the filter selects everything.
+    /// The ids of the rows in Codex's database that the filter selects; `None` if the filter selects everything.
     selected_ids: Option<HashSet<String>>,
 }
 
 impl ConversationFilter {
-    /// Evaluates the filter. `read` queries Codex's list.
+    /// Evaluates the filter. `read` queries Codex's database.
     ///
     /// # Errors
-    /// Codex's list cannot be read.
+    /// Codex's database cannot be read.
     pub fn new<E>(
         filter: ThreadFilter,
         read: impl FnOnce(&ThreadFilter) -> Result<Vec<ListedThread>, E>,
@@ -76,7 +76,7 @@ pub struct FoundConversation {
     /// The time of the last change in milliseconds since 1970.
     pub updated_ms: Option<i64>,
     pub archived: bool,
-    /// True if the conversation has a row in Codex's list.
+    /// True if the conversation has a row in Codex's database.
     pub listed: bool,
 }
 

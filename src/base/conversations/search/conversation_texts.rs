@@ -46,14 +46,14 @@ impl<'a> ConversationTexts<'a> {
         }
     }
 
-    /// Returns the first text that `expression` finds and that satisfies the checks of all `terms`.
+    /// Returns the first text that `query` finds and that satisfies the checks of all `terms`.
     pub(super) fn find_first_match(
         &mut self,
         terms: &[&Term],
-        expression: &WordQuery,
+        query: &WordQuery,
     ) -> Result<Option<TextId>, IndexError> {
-        let ids = self.find_ids(expression)?;
-        // A reader of a compressed rollout cannot go back, so the texts need a new one.
+        let ids = self.find_ids(query)?;
+        // A reader of a compressed rollout cannot go back, so `read_texts` has to open a new reader.
         self.reader = None;
 
         for id in ids {
@@ -78,8 +78,8 @@ impl<'a> ConversationTexts<'a> {
 
     /// Returns the ids of the texts that a query of the index finds. The title comes first, then the other texts in the
     /// order of the rollout.
-    pub(super) fn find_ids(&self, expression: &WordQuery) -> Result<Vec<TextId>, IndexError> {
-        let texts = self.index.words.find(expression)?;
+    pub(super) fn find_ids(&self, query: &WordQuery) -> Result<Vec<TextId>, IndexError> {
+        let texts = self.index.words.find(query)?;
         let store = self.index.store;
         let mut ids = Vec::new();
         for range in list_span_ranges(store, self.number)? {
@@ -132,12 +132,12 @@ impl<'a> ConversationTexts<'a> {
     fn read_rollout_path(&self, rollout_number: usize) -> Result<PathBuf, IndexError> {
         let sql = "SELECT rollouts FROM conversation WHERE id=?1";
         let store = self.index.store;
-        let paths: Option<Option<String>> =
+        let stored_list: Option<Option<String>> =
             store.query_optional(sql, [self.number], |row| row.get(0))?;
 
-        let paths = paths
+        let paths = stored_list
             .flatten()
-            .and_then(|paths| serde_json::from_str::<Vec<PathBuf>>(&paths).ok());
+            .and_then(|list| serde_json::from_str::<Vec<PathBuf>>(&list).ok());
 
         let path = paths.into_iter().flatten().nth(rollout_number);
         // A conversation with one rollout has no list.

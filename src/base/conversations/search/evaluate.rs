@@ -27,7 +27,7 @@ const FEW_CONVERSATIONS: usize = 20;
 /// The number of conversations whose texts are searched for a sentence with all terms.
 const MAX_REFINED: usize = 50;
 
-/// The number of texts of each conversation that are searched for such a sentence.
+/// The number of texts of each conversation that are searched for a sentence with all terms.
 const MAX_REFINED_TEXTS: usize = 4;
 
 /// A conversation that matches, with its best text.
@@ -77,7 +77,7 @@ pub struct SearchOptions<'a> {
     pub redact: &'a dyn Fn(String) -> String,
 }
 
-/// Returns the conversations of the index that were not in Codex's list when the index was last updated.
+/// Returns the conversations of the index that had no row in Codex's database when the index was last updated.
 ///
 /// # Errors
 /// The index cannot be read.
@@ -117,9 +117,9 @@ pub(super) fn search_terms(
         return Ok(result);
     }
 
-    let terms = search.wanted.iter_mut().zip(found.conversations_per_term);
+    let counted_terms = search.wanted.iter_mut().zip(found.conversations_per_term);
     let rare_terms =
-        terms.filter(|(wanted, count)| wanted.term.is_plain && *count < FEW_CONVERSATIONS);
+        counted_terms.filter(|(wanted, count)| wanted.term.is_plain && *count < FEW_CONVERSATIONS);
     let rare_terms: Vec<_> = rare_terms.map(|(wanted, _)| wanted).collect();
     if rare_terms.is_empty() {
         return Ok(result);
@@ -221,11 +221,11 @@ impl<'a> Search<'a> {
 
     /// Returns the terms that a candidate has, and the query for texts with all these terms.
     fn matched_terms_and_query(&self, candidate: &RankedCandidate) -> (Vec<&Term>, WordQuery) {
-        let terms = self.wanted.iter().enumerate();
-        let matched = terms.filter(|(number, _)| candidate.has_term(*number));
-        let matched = matched.map(|(_, wanted)| wanted);
-        let expression = join_queries(matched.clone());
-        (matched.map(|wanted| wanted.term).collect(), expression)
+        let numbered_terms = self.wanted.iter().enumerate();
+        let numbered_matches = numbered_terms.filter(|(number, _)| candidate.has_term(*number));
+        let matched = numbered_matches.map(|(_, wanted)| wanted);
+        let joined_query = join_queries(matched.clone());
+        (matched.map(|wanted| wanted.term).collect(), joined_query)
     }
 
     /// Returns the conversation with this number, if it passes the filter.
@@ -251,8 +251,8 @@ impl<'a> Search<'a> {
         .then(b.number.cmp(&a.number))
     }
 
-    /// Marks candidates that have all their terms in one sentence. Reads only the first [`MAX_REFINED`] candidates that
-    /// have them in one text, and drops those of them that the filter rejects.
+    /// Marks candidates that have all their terms in one sentence. Reads only candidates with [`Closeness::Text`],
+    /// until [`MAX_REFINED`] of them have passed the filter. Drops a candidate that the filter rejects.
     fn mark_sentences(
         &self,
         candidates: Vec<RankedCandidate>,
@@ -265,7 +265,7 @@ impl<'a> Search<'a> {
                     continue;
                 };
                 read_count += 1;
-                // A compressed rollout would have to be read from its beginning.
+                // A compressed rollout is skipped, because it would have to be read from its beginning.
                 if is_plain(&conversation.path) {
                     self.mark_if_in_sentence(&mut candidate, &conversation)?;
                 }
@@ -282,10 +282,10 @@ impl<'a> Search<'a> {
         candidate: &mut RankedCandidate,
         conversation: &FoundConversation,
     ) -> Result<(), IndexError> {
-        let (terms, expression) = self.matched_terms_and_query(candidate);
+        let (terms, joined_query) = self.matched_terms_and_query(candidate);
         let mut texts = ConversationTexts::new(self.reader, candidate.number, conversation);
 
-        let ids = texts.find_ids(&expression)?.into_iter();
+        let ids = texts.find_ids(&joined_query)?.into_iter();
         for id in ids.take(MAX_REFINED_TEXTS) {
             let (_, texts_of_line) = texts.read_texts(id)?;
             let has_all_terms = |text: &String| snippet::has_all_in_sentence(text, &terms);
@@ -308,8 +308,8 @@ impl<'a> Search<'a> {
         let mut in_one_text_count = 0;
         let mut unchecked = candidates.into_iter();
         while let Some(next_candidate) = unchecked.as_slice().first() {
-            // A candidate moves behind others if the check of its texts finds the terms only in several texts. So only
-            // hits that certainly rank before the next candidate count towards the limit.
+            // A match whose terms turn out to be in several texts becomes `Scattered`. While the next candidate has its
+            // terms in one text, it ranks before these matches, so they do not count towards the limit yet.
             let certain_count = match self.options.order {
                 HitOrder::Best if next_candidate.closeness > Closeness::Scattered => {
                     in_one_text_count
@@ -391,8 +391,8 @@ impl<'a> Search<'a> {
         }
 
         if candidate.closeness > Closeness::Scattered {
-            let (terms, expression) = self.matched_terms_and_query(candidate);
-            if let Some(best) = texts.find_first_match(&terms, &expression)? {
+            let (terms, joined_query) = self.matched_terms_and_query(candidate);
+            if let Some(best) = texts.find_first_match(&terms, &joined_query)? {
                 candidate.best = best;
                 return Ok(true);
             }
@@ -445,7 +445,7 @@ impl<'a> Search<'a> {
 pub enum Relaxation {
     /// The words of an unquoted phrase need not be in a row.
     PhraseAsWords,
-    /// The conversations have only some of the words. No conversation has more of them.
+    /// The conversations have `matched` of the `total` words. No conversation has more.
     FewerWords { matched: usize, total: usize },
 }
 

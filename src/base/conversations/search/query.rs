@@ -88,12 +88,12 @@ pub fn parse(arguments: &[String]) -> Result<Query, QueryError> {
     let has_phrase = arguments.iter().any(is_phrase);
     Ok(Query {
         terms: parse_terms(arguments, is_phrase)?,
-        // The phrase can be searched for even if one of its words alone cannot, such as a dash.
+        // A word of the phrase may be no valid term, such as a dash. Then only the phrase is searched for.
         as_words: (has_phrase.then(|| parse_terms(arguments, |_| false))).and_then(Result::ok),
     })
 }
 
-/// Parses a text like arguments of the command line: each word is an argument, but a text with quotes is a single one.
+/// Parses a text like arguments of the command line: each word is an argument, or the whole text if it has quotes.
 ///
 /// # Errors
 /// As [`parse`].
@@ -220,8 +220,8 @@ fn compile_term(written: &WrittenTerm) -> Result<Term, QueryError> {
     })
 }
 
-/// Returns true if the words in the index alone show that a text has these runs, apart from the symbols around them: the
-/// words are of one run, which the index has neither cut short nor divided into several grams.
+/// Returns true if the index alone shows that a text has these runs, apart from the symbols around them. This holds for
+/// a single run that the index has as one word: neither truncated nor divided into several grams.
 fn words_decide(runs: &[TextRun<'_>]) -> bool {
     match runs {
         [TextRun::Word(word)] => truncate_word(word).len() == word.len(),
@@ -259,7 +259,7 @@ fn list_index_words(runs: &[TextRun<'_>], is_prefix: bool) -> Vec<IndexWord> {
 }
 
 /// Joins runs by blanks. A word at the beginning or end of the result also has a blank on its outer side, which marks
-/// its boundary. A run of a script without blanks has none there, because it may be a part of a longer run.
+/// its boundary. A run of a script without blanks has no blank there, because it may be a part of a longer run.
 fn format_phrase(runs: &[TextRun<'_>]) -> String {
     let mut phrase = String::new();
     for (i, run) in runs.iter().enumerate() {

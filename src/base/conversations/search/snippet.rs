@@ -69,8 +69,8 @@ pub(super) fn has_all_in_sentence(text: &str, terms: &[&Term]) -> bool {
 /// Returns the part of `text` around the first of `matches`, which must be in order.
 pub fn cut_around(text: &str, matches: &[Range<usize>]) -> Snippet {
     let first = matches.first().map_or(0, |first| first.start);
-    let first_char_before = text[..first].char_indices().rev().take(CHARS_BEFORE).last();
-    let start = first_char_before.map_or(first, |(offset, _)| offset);
+    let earliest_char = text[..first].char_indices().rev().take(CHARS_BEFORE).last();
+    let start = earliest_char.map_or(first, |(offset, _)| offset);
 
     let mut snippet = Snippet::default();
     if start > 0 {
@@ -132,14 +132,14 @@ pub fn cut_around(text: &str, matches: &[Range<usize>]) -> Snippet {
 
 /// Returns the byte ranges of the words of `text` that match one of `terms`, in order.
 fn find_matches(text: &str, terms: &[Term]) -> Vec<Range<usize>> {
-    let terms = || terms.iter().filter(|term| !term.is_negated);
-    let exact_terms = terms().filter(|term| !term.is_plain);
+    let positive_terms = || terms.iter().filter(|term| !term.is_negated);
+    let exact_terms = positive_terms().filter(|term| !term.is_plain);
     let exact_words: Vec<_> = exact_terms.flat_map(|term| &term.words).collect();
 
     let is_form_of_any = |part: &str| {
-        let mut plain_terms = terms().filter(|term| term.is_plain);
+        let mut plain_terms = positive_terms().filter(|term| term.is_plain);
         plain_terms.any(|term| {
-            // The index does not have shorter parts.
+            // The index has only parts of this length or longer.
             let is_long_enough = |part: &&String| part.len() >= MIN_PART_LETTERS;
             let mut parts = term.parts.iter().filter(is_long_enough);
             matches_form(part, &term.words[0].word) || parts.any(|word| fold_text(part) == *word)
@@ -163,7 +163,7 @@ fn find_matches(text: &str, terms: &[Term]) -> Vec<Range<usize>> {
     while let Some(first) = text[at..].chars().next() {
         let remaining = &text[at..];
         let is_word = is_word_char(first);
-        // Folding a word by itself gives the same result as folding the whole text.
+        // Each word is folded alone, with the same result as if the whole text were folded.
         let end = remaining.find(|c| is_word_char(c) != is_word);
         let end = end.unwrap_or(remaining.len());
         let part = &remaining[..end];
@@ -180,9 +180,9 @@ fn find_matches(text: &str, terms: &[Term]) -> Vec<Range<usize>> {
 }
 
 /// Returns the byte range of a match in `part`, which begins at `at` in the text. In a script without blanks, `part`
-/// may be a whole sentence. So the range covers only the first of `words` in it, and those of `words` that begin at
-/// most [`NEARBY_BYTES`] later. Returns the range of the whole part if it is a single word, or if folding changes its
-/// length. Returns `None` if the part has none of `words`.
+/// may be a whole sentence. So the range covers only the first occurrence of one of `words`, and further words that
+/// begin at most [`NEARBY_BYTES`] after it. Returns the range of the whole part if it is a single word, or if folding
+/// changes its length. Returns `None` if the part has none of `words`.
 fn narrow_match(part: &str, at: usize, words: &[&IndexWord]) -> Option<Range<usize>> {
     let whole = at..at + part.len();
     if part.chars().all(is_word_char) {

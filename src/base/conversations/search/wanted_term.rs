@@ -25,20 +25,19 @@ impl<'q> WantedTerm<'q> {
         if term.is_plain {
             let word = &term.words[0].word;
             let inflected_words = list_inflections(word);
-            let candidates = inflected_words.iter().chain([word]);
-            let candidates = candidates.flat_map(index_forms_of);
-            let candidates: Vec<_> = candidates.filter(|form| form != word).collect();
-            let known_forms = words.find_known(candidates)?.into_iter();
+            let all_words = inflected_words.iter().chain([word]);
+            let index_forms = all_words.flat_map(index_forms_of);
+            let other_forms: Vec<_> = index_forms.filter(|form| form != word).collect();
+            let known_forms = words.find_known(other_forms)?.into_iter();
             forms.extend(known_forms.map(WordQuery::Word));
 
             // A name such as `chargeWithRetry` is also found in texts that have all its parts.
             if !term.parts.is_empty() {
-                let parts = term.parts.iter();
-                let parts = parts.map(|part| {
-                    let candidates = index_forms_of(part).map(WordQuery::Word);
-                    WordQuery::Any(candidates.to_vec())
+                let part_queries = term.parts.iter().map(|part| {
+                    let part_forms = index_forms_of(part).map(WordQuery::Word);
+                    WordQuery::Any(part_forms.to_vec())
                 });
-                forms.push(WordQuery::All(parts.collect()));
+                forms.push(WordQuery::All(part_queries.collect()));
             }
         }
 

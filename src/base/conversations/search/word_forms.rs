@@ -61,7 +61,7 @@ pub(super) fn list_inflections(word: &str) -> BTreeSet<String> {
         .collect()
 }
 
-/// Returns true if the word `run` of a text, or one of its parts, is a form of the folded `word` or begins with it.
+/// Returns true if the word `run` of a text, or one of its parts, is a form of the folded `word` or begins with `word`.
 pub(super) fn matches_form(run: &str, word: &str) -> bool {
     let matches = |run: &str| {
         // All forms of a word begin with the same letter. This check excludes most of the thousands of words of a text.
@@ -88,7 +88,7 @@ fn may_begin_with(run: &str, first: char) -> bool {
 }
 
 /// Returns the words that differ from `word` by one letter that is added, removed, replaced, or swapped with the next
-/// one. Returns none if `word` has other letters than `a` to `z`.
+/// one. Returns no words if `word` has other letters than `a` to `z`.
 pub(super) fn list_similar_words(word: &str) -> BTreeSet<String> {
     let mut words = BTreeSet::new();
     if !word.bytes().all(|b| b.is_ascii_lowercase()) {
