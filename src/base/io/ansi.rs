@@ -44,8 +44,8 @@ pub fn to_printable_line(text: &str) -> Cow<'_, str> {
 
 /// Returns true if a text is printable ASCII, as nearly all are.
 pub fn is_plain_ascii(text: &str) -> bool {
-    // Eight bytes at a time. The highest bit of a byte is set in the first number from 0x80 on, in the second below
-    // 0x20, and in the third for 0x7f. A carry comes only from a byte that is not plain itself.
+    // Checks eight bytes at a time. The highest bit of a byte in `marks` comes from `word` for 0x80 and above, from the
+    // subtraction below 0x20, and from the addition for 0x7f. A carry comes only from a byte that is not plain itself.
     const ONES: u64 = u64::from_ne_bytes([1; 8]);
     let is_plain_word = |bytes: &[u8; 8]| {
         let word = u64::from_ne_bytes(*bytes);
@@ -140,8 +140,8 @@ fn strip_escapes_and_map(text: &str, replace: impl Fn(char) -> Option<char>) -> 
     plain
 }
 
-/// Returns the text after the ANSI escape at its beginning, which has no end if it is cut. `None` if the text does not
-/// begin with an escape.
+/// Returns the text after the ANSI escape at its beginning, even if the escape is incomplete. `None` if the text does
+/// not begin with an escape.
 pub(crate) fn strip_escape(text: &str) -> Option<&str> {
     // `ESC [` as one character, which 8-bit terminals accept.
     if let Some(parameters) = text.strip_prefix('\u{9b}') {
@@ -153,7 +153,7 @@ pub(crate) fn strip_escape(text: &str) -> Option<&str> {
     Some(match chars.next() {
         Some('[') => strip_control_sequence(chars.as_str()),
         Some(']' | 'P' | '^' | '_') => strip_control_string(chars.as_str()),
-        // A choice of the character set, such as `ESC ( B` of `tput sgr0`, ends at the first other character.
+        // A choice of the character set, such as `ESC ( B` of `tput sgr0`: intermediate characters, then a final one.
         Some(' '..='/') => {
             let after = sequence.trim_start_matches(|c| (' '..='/').contains(&c));
             let end = after.strip_prefix(|c| ('0'..='~').contains(&c));

@@ -60,15 +60,15 @@ impl TempFile {
         loop {
             let mut builder = tempfile::Builder::new();
             let builder = builder.prefix(TEMP_PREFIX);
-            // With its own options, the library marks the file as temporary on Windows.
+            // By default, the library marks the file as temporary on Windows.
             let file = builder.make_in(folder, |path| {
                 let mut options = File::options();
                 create_private_with(options.read(true).write(true), path)
             });
             let file = file.at("create a file in", folder)?;
 
-            // The lock shows a cleanup that the file is in use; it ends with this process. A cleanup
-            // between create and lock may have removed the file.
+            // The lock keeps a cleanup from removing the file, and ends with this process. A cleanup before the lock
+            // may already have removed the file.
             let lock_result = lock::try_lock(file.as_file());
             let is_locked_by_cleanup = matches!(lock_result, Err(TryLockError::WouldBlock));
             if !is_locked_by_cleanup && file.path().exists() {
@@ -194,7 +194,7 @@ impl TempFile {
 
     /// Keeps the file under its temporary name. A cleanup by a later command removes it.
     pub fn keep(self) {
-        // If this fails, the file stays too.
+        // Fails only on Windows, if it refuses to change the attributes. The file is removed then.
         let _ = self.0.keep();
     }
 }
@@ -202,13 +202,13 @@ impl TempFile {
 #[derive(Debug)]
 pub struct PublishError {
     pub error: IoError,
-    /// The file, if it was not renamed. `None` if it was, and only the fsync of the folder failed.
+    /// The file, if it was not renamed. `None` if only the fsync of the folder failed after the rename.
     pub file: Option<TempFile>,
 }
 
 /// Renames a temp file to `path` if nothing exists there; else returns an error of the kind
-/// [`std::io::ErrorKind::AlreadyExists`]. A file system with neither an exclusive rename nor hard links cannot refuse
-/// an existing name, so on these this function checks for `path` right before the rename.
+/// [`std::io::ErrorKind::AlreadyExists`]. On a file system without exclusive renames and hard links, this function
+/// checks for `path` right before a plain rename.
 fn persist_without_replacing(file: NamedTempFile, path: &Path) -> Result<(), PersistError> {
     let renamed = persist_at_resolved_paths(file, path).or_else(|mut e| {
         if path.symlink_metadata().is_ok() {
@@ -234,7 +234,7 @@ fn persist_at_resolved_paths(mut file: NamedTempFile, path: &Path) -> Result<(),
         let (from, to) = (beneath::resolve(file.path())?, beneath::resolve(path)?);
         let renamed = tempfile::TempPath::try_from_path(&*from)?.persist_noclobber(&*to);
         renamed.map_err(|mut e| {
-            // Dropping `file` removes the temp file.
+            // `file` already removes the temp file when it is dropped.
             e.path.disable_cleanup(true);
             e.error
         })
@@ -331,7 +331,7 @@ pub fn rename(from: &Path, to: &Path) -> Result<(), IoError> {
 }
 
 /// Renames `from` to `to` and fsyncs the folder of `to`. If `to` exists, returns an error of the kind
-/// [`std::io::ErrorKind::AlreadyExists`]. On a system without such a rename, this function checks for `to` right
+/// [`std::io::ErrorKind::AlreadyExists`]. On a system without exclusive renames, this function checks for `to` right
 /// before the rename, so a file that another process creates in between is replaced.
 pub fn rename_to_free(from: &Path, to: &Path) -> Result<(), IoError> {
     rename_to_free_unsynced(from, to)?;
@@ -355,7 +355,7 @@ pub fn rename_to_free_unsynced(from: &Path, to: &Path) -> Result<(), IoError> {
             RenameFlags::NOREPLACE,
         ) {
             Ok(()) => return Ok(()),
-            // This system or file system has no such rename.
+            // This system or file system has no exclusive rename.
             Err(e) if super::exchange::is_unsupported(e) || e == Errno::PERM => {}
             Err(e) => return Err(std::io::Error::from(e)).at("rename", from),
         }
@@ -449,7 +449,7 @@ pub fn keep_copy(path: &Path, suffix: &str) -> Result<PathBuf, IoError> {
     unreachable!("the loop above has no end")
 }
 
-/// Returns the temp files in `folder`; none if it cannot be listed.
+/// Returns the temp files in `folder`; nothing if the folder cannot be listed.
 fn list_temps(folder: &Path) -> impl Iterator<Item = fs::DirEntry> {
     tree::list_entries(folder).filter(|entry| is_temp_name(&entry.file_name()))
 }

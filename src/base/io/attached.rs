@@ -57,7 +57,7 @@ mod system {
         /// # Errors
         /// The program cannot be started.
         pub fn start(command: &mut Command) -> io::Result<Self> {
-            // Before the child exists: a Ctrl-C that ends this process would orphan the child.
+            // Handled before the child exists, because a Ctrl-C that ends this process would orphan the child.
             let mut signals = Signals::new([SIGHUP, SIGINT, SIGQUIT, SIGTERM])?;
             progress::hand_over_signals();
             let handle = signals.handle();
@@ -107,7 +107,7 @@ mod system {
             };
 
             RUNNING.store(false, Ordering::SeqCst);
-            // Signals from now on must not be passed on: another process may get the id.
+            // Later signals must not be passed on, because another process may get the id of the child.
             self.signals.close();
             let _ = self.forwarder.join();
             Ok(exit)

@@ -1,9 +1,9 @@
 //! Keeps file operations inside the folders that this program works on, while another process replaces a folder
 //! in them by a link.
 //!
-//! A check of a path is out of date when the path is used. So on Linux the kernel refuses links while it opens
-//! (`openat2` with `RESOLVE_NO_SYMLINKS`): files for reading at once, and for everything else the folder of the
-//! name, on which the operation then works by `/proc/self/fd`.
+//! A check of a path is out of date when the path is used. So on Linux the kernel refuses links while it opens a path
+//! (`openat2` with `RESOLVE_NO_SYMLINKS`). A file that is only read is opened in this way. For any other operation,
+//! the folder of the file is opened in this way, and the operation uses a path below `/proc/self/fd`.
 //!
 //! Listings and metadata are not protected, because they open no file, nor are databases, which SQLite opens by path.
 //! On kernels before 5.6, in sandboxes without the call, and on other systems, only the checks of the callers protect.
@@ -17,7 +17,7 @@ use std::path::Path;
 /// Selects the links below a protected folder that are followed.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct FollowedLinks {
-    /// Links directly in the folder. The target is protected like the folder, but has no such links.
+    /// Links directly in the folder. Their targets are protected, too, but with `at_top: false`.
     at_top: bool,
     /// Links to files, if the files are only read.
     to_files: bool,
@@ -34,7 +34,7 @@ impl FollowedLinks {
         at_top: true,
         ..Self::NONE
     };
-    /// For manager homes: also archives may be on another disk.
+    /// For manager homes: archives may be on another disk, too.
     pub const TO_FILES: Self = Self {
         to_files: true,
         ..Self::AT_TOP
@@ -74,7 +74,7 @@ pub fn protect(root: &Path, links: FollowedLinks) {
 /// Returns a path for an operation on the name `path`, which need not exist. A link with this name is not resolved.
 ///
 /// # Errors
-/// The path is below a protected folder, and a folder on the way is missing, or a link that is not followed.
+/// The path is below a protected folder, and a folder on the way is missing, or is a link that is not followed.
 pub(crate) fn resolve(path: &Path) -> io::Result<ResolvedPath<'_>> {
     #[cfg(target_os = "linux")]
     if let Some((folder, name_path)) = linux::resolve(path)? {
@@ -182,7 +182,7 @@ mod linux {
         let (root, relative) = find_innermost(|root| &root.spelled)
             .or_else(|| find_innermost(ProtectedRoot::real_path))?;
 
-        // A path with `..` is not protected. Another process cannot cause one, because no entry has that name.
+        // A path with `..` is not protected. Another process cannot add `..` to a path, because no entry has that name.
         let is_plain = relative
             .components()
             .all(|component| matches!(component, Component::Normal(_)));
@@ -241,8 +241,8 @@ mod linux {
         io::Error::new(io::ErrorKind::InvalidInput, message)
     }
 
-    /// Opens the folder that contains `path`. Returns it, and the path of the entry below `/proc/self/fd`. `None` if the
-    /// path is not protected or is a protected folder itself, or if the system cannot resolve it in this way.
+    /// Opens the folder that contains `path`. Returns the folder, and the path of the entry below `/proc/self/fd`.
+    /// `None` if `path` is not protected, is directly in a protected folder, or the system lacks `openat2` or `/proc`.
     pub(super) fn resolve(path: &Path) -> io::Result<Option<(File, PathBuf)>> {
         let Some(place) = find_protected_root(path).filter(|place| !place.is_at_top()) else {
             return Ok(None);

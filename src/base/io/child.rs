@@ -1,6 +1,6 @@
 //! A child process with line-based output and guaranteed cleanup.
 //!
-//! It runs in its own process group, on Windows in its own job, which is killed as a whole: killing only a wrapper
+//! The child has its own process group, on Windows its own job, which is killed as a whole: killing only a wrapper
 //! script would leave the wrapped program behind. Only [`ChildGroup::send_line`] can wait without a time limit, if the
 //! child does not read. A foreign process that inherited the child's output can at most keep one sleeping thread alive.
 

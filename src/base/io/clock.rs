@@ -11,8 +11,8 @@ use tz::{TimeZone, TimeZoneRef};
 /// An instant together with the offset it is shown in. Compares by instant.
 pub type Timestamp = DateTime<FixedOffset>;
 
-/// Reads the times of documents that have thousands. chrono's own implementation accepts looser forms than RFC 3339 too,
-/// and takes several times as long. They are accepted here as well, after the strict form.
+/// Reads the times of documents that have thousands. Tries the form of RFC 3339 first, because chrono's own
+/// implementation takes several times as long. It is tried second, because it also accepts looser forms.
 pub(crate) mod strict_time {
     use super::{DateTime, Timestamp};
     use serde::de::{Deserialize, Deserializer, Error, Visitor};
@@ -128,8 +128,8 @@ impl Zone {
 
     /// Returns the instants at which clocks in this zone show `local`, the earlier one first.
     ///
-    /// There are two where the clock is set back. A time that is skipped where the clock is set
-    /// forward is counted on from the time before it: 02:30 becomes 03:30.
+    /// There are two instants if the clock is set back. If the clock is set forward and skips `local`, the offset
+    /// before the change applies: 02:30 becomes 03:30.
     pub fn resolve_local(self, local: NaiveDateTime) -> (Timestamp, Option<Timestamp>) {
         let to_u8 = |n| u8::try_from(n).unwrap_or_default();
         let found = tz::DateTime::find(
@@ -176,7 +176,7 @@ impl Zone {
         // From the local day, which may be another one than in UTC.
         let today = self.at(&from).date_naive();
 
-        // Every day of the week comes twice: the time of today may have passed.
+        // 16 days have each day of the week twice, because the time of today may have passed.
         (0..16)
             .filter_map(|days| today.checked_add_days(Days::new(days)))
             .filter(|date| day.is_none_or(|day| date.weekday() == day))

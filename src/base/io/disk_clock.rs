@@ -77,19 +77,19 @@ pub fn confirm_ages(
     for Dated { path, at } in items {
         let meta = path.symlink_metadata().at("inspect", path)?;
         // The later of the two times: one of the clocks may have been behind.
-        let at = DateTime::from_timestamp_nanos(modified_ns(&meta)).max(*at);
+        let made_at = DateTime::from_timestamp_nanos(modified_ns(&meta)).max(*at);
 
-        if ages.is_empty() && at - now > TOLERANCE {
+        if ages.is_empty() && made_at - now > TOLERANCE {
             return Err(ClockDoubt::Future(path.clone()));
         }
 
-        let interval = newer_time - at;
+        let interval = newer_time - made_at;
         if interval > TimeDelta::zero() && interval <= MAX_PLAUSIBLE_INTERVAL {
             plausible_age += interval;
         }
 
-        newer_time = at;
-        ages.push(plausible_age.min(now - at));
+        newer_time = made_at;
+        ages.push(plausible_age.min(now - made_at));
     }
 
     Ok(ages)

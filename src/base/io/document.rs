@@ -156,16 +156,16 @@ fn newer_error<T: Document>(path: &Path, found: u64) -> DocumentError {
 
 /// Returns the schema number of a text that begins with it: `{"schema":1,…`. `None` if `schema` is not the first key.
 fn parse_leading_schema(bytes: &[u8]) -> Option<u64> {
-    let rest = bytes.trim_ascii_start().strip_prefix(b"{")?;
-    let rest = rest.trim_ascii_start().strip_prefix(b"\"schema\"")?;
-    let rest = rest
+    let members = bytes.trim_ascii_start().strip_prefix(b"{")?;
+    let after_key = members.trim_ascii_start().strip_prefix(b"\"schema\"")?;
+    let value = after_key
         .trim_ascii_start()
         .strip_prefix(b":")?
         .trim_ascii_start();
-    let end = rest.iter().position(|b| !b.is_ascii_digit())?;
-    // `1.5` or `1e9` is another number.
-    matches!(rest[end..].trim_ascii_start().first(), Some(b',' | b'}')).then_some(())?;
-    std::str::from_utf8(&rest[..end]).ok()?.parse().ok()
+    let (digits, after_digits) = value.split_at(value.iter().position(|b| !b.is_ascii_digit())?);
+    // In `1.5` and `1e9`, the digits are only a part of the number.
+    matches!(after_digits.trim_ascii_start().first(), Some(b',' | b'}')).then_some(())?;
+    std::str::from_utf8(digits).ok()?.parse().ok()
 }
 
 /// Writes the document durably, 0600.
@@ -234,8 +234,7 @@ pub fn update<T: Document + Default + PartialEq + Clone, R>(
     lock_path: &Path,
     change: impl FnOnce(&mut T) -> R,
 ) -> Result<DocumentUpdate<R>, DocumentError> {
-    // Before the read: two processes that read the same state would each drop the change of the
-    // other.
+    // Locked before the read, because two processes that read the same state would each drop the change of the other.
     let _lock = FileLock::acquire_unless_interrupted(lock_path)?;
 
     let (old_document, moved_aside) = match read::<T>(path)? {

@@ -111,8 +111,8 @@ impl Environment {
     /// Returns the files that a program's path without an extension may stand for, in the order of `PATHEXT`.
     #[cfg(windows)]
     fn candidate_files(&self, path: PathBuf) -> Vec<PathBuf> {
-        // `PATHEXT` also lists scripts, which only a shell can start. A file without an extension is
-        // none: npm installs a script for Unix as `codex`, beside `codex.cmd`.
+        // `PATHEXT` also lists scripts, which only a shell can start. A file without an extension cannot be started:
+        // npm installs a script for Unix as `codex`, beside `codex.cmd`.
         const STARTABLE: [&str; 4] = ["com", "exe", "bat", "cmd"];
         let is_startable = |extension: &OsStr| {
             let mut startable = STARTABLE.iter();
@@ -139,7 +139,7 @@ impl Environment {
     /// whose interpreter is searched there.
     pub fn command(&self, program: &Path) -> Command {
         let mut command = Command::new(program);
-        // Only what this value holds: in tests it differs from the environment of the process.
+        // The child gets only these variables. In tests, they differ from the environment of the process.
         command.env_clear().envs(self.variables());
         match std::env::join_paths(self.program_folders()) {
             Ok(folders) if !folders.is_empty() => command.env("PATH", folders),

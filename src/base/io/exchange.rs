@@ -51,7 +51,7 @@ pub fn is_supported(folder: &Path) -> io::Result<bool> {
     use io::ErrorKind::{PermissionDenied, Unsupported};
 
     let (a, b) = (folder.join("try-a"), folder.join("try-b"));
-    // A killed process may have left them.
+    // A killed process may have left the folders.
     let _ = (fs::remove_dir(&a), fs::remove_dir(&b));
 
     let probe = || {

@@ -101,7 +101,7 @@ fn read_id(_path: &Path, meta: &Metadata) -> std::io::Result<FileId> {
 #[cfg(windows)]
 fn read_id(path: &Path, _meta: &Metadata) -> std::io::Result<FileId> {
     let info = information(path, FILE_FLAG_OPEN_REPARSE_POINT)?;
-    // No creation time, because Windows gives a new file that of a file that just had its name.
+    // No creation time: Windows gives a new file the creation time of a file that had the same name moments before.
     Ok(FileId {
         volume: Some(info.volume_serial_number()),
         ino: info.file_index(),

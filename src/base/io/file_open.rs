@@ -53,7 +53,7 @@ pub fn append_no_link(path: impl AsRef<Path>) -> io::Result<File> {
 }
 
 /// Opens a file to flush it, even if the file is read-only. On Windows the file is opened for writing, because Windows
-/// flushes no others (`FlushFileBuffers`).
+/// flushes a file only through a writable handle (`FlushFileBuffers`).
 pub(super) fn open_to_flush(path: &Path) -> io::Result<File> {
     #[cfg(windows)]
     {
@@ -140,7 +140,7 @@ pub fn read_to_string(path: impl AsRef<Path>) -> io::Result<String> {
 pub fn read_small_to_string(path: impl AsRef<Path>, limit: u64) -> io::Result<String> {
     let mut text = String::new();
     let (file, meta) = open_regular_file(path.as_ref(), FinalLink::Follow)?;
-    // The file may grow, so the bytes that are read count, not its size.
+    // The file may grow after its size was read, so the length of the text is checked, too.
     if meta.len() <= limit {
         file.take(limit + 1).read_to_string(&mut text)?;
         if text.len() as u64 <= limit {
@@ -149,7 +149,7 @@ pub fn read_small_to_string(path: impl AsRef<Path>, limit: u64) -> io::Result<St
     }
 
     let message = format!("larger than {limit} bytes");
-    // `FileTooLarge` is the error of writing beyond a limit of the system.
+    // Not `FileTooLarge`, which is the error of a write beyond a limit of the system.
     Err(io::Error::new(ErrorKind::InvalidData, message))
 }
 
@@ -224,8 +224,7 @@ fn open_regular_file(path: &Path, link: FinalLink) -> io::Result<(File, Metadata
 #[cfg(unix)]
 fn wait_free_flags(link: FinalLink) -> rustix::fs::OFlags {
     use rustix::fs::OFlags;
-    // Non-blocking for pipes. `NOCTTY`, so that a terminal that is opened does not become the one that controls this
-    // process.
+    // `NONBLOCK` for pipes, and `NOCTTY` so that an opened terminal does not become the controlling terminal.
     let mut flags = OFlags::RDONLY | OFlags::NONBLOCK | OFlags::NOCTTY;
     flags.set(OFlags::NOFOLLOW, link == FinalLink::Refuse);
     flags

@@ -36,7 +36,7 @@ fn fall_back_to_fsync(file: &File, sync_result: io::Result<()>) -> io::Result<()
     sync_result
 }
 
-/// Returns true if the disk has no such call, and false if it failed to write.
+/// Returns true if the disk does not support a flush, and false if it failed to write.
 #[cfg(unix)]
 fn is_unsupported(error: &io::Error) -> bool {
     use rustix::io::Errno;

@@ -46,7 +46,7 @@ pub(crate) fn run(command: &mut Command, end_descendants: impl Fn()) -> io::Resu
             Some(at) if at.elapsed() >= SIGNAL_GRACE => {
                 end_descendants();
                 let _ = child.kill();
-                // Once: `end_descendants` searches the table of processes.
+                // Waits here, so that `end_descendants`, which searches the table of processes, runs only once.
                 let _ = child.wait();
             }
             _ => {}

@@ -106,8 +106,7 @@ pub fn copy_mode(from: &Path, to: &File) -> io::Result<()> {
         use std::os::unix::fs::MetadataExt;
 
         let target_keeps_modes = !is_open_to_others(to.metadata()?.mode());
-        // Files of a person are rarely executable. Where all of them seem to be, the disk has made
-        // up the modes.
+        // A disk that stores no modes reports all files as executable, which files of users rarely are.
         let may_be_invented = meta.mode() & 0o011 != 0;
 
         if !target_keeps_modes || (may_be_invented && from.parent().is_some_and(exposes_files)) {

@@ -34,7 +34,7 @@ pub fn other_owner(meta: &Metadata) -> Option<u32> {
 }
 
 /// Held while a folder is created and gets its owner. Otherwise another thread that unpacks the same archive could
-/// create entries in the folder before that, which would belong to root.
+/// create entries in the folder too early, and they would belong to root.
 static NEW_FOLDER: Mutex<()> = Mutex::new(());
 
 fn lock_new_folder() -> MutexGuard<'static, ()> {

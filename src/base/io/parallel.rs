@@ -50,7 +50,7 @@ impl<J> Submitter<'_, J> {
 /// the order of the jobs. At most `max_in_flight` jobs are submitted but not consumed at a time, besides the job that
 /// `produce` is submitting and the one that `consume` gets next.
 ///
-/// If the system starts fewer threads, the jobs run on those; if it starts none, on the caller's thread.
+/// If the system refuses some of the threads, the jobs run on the others; if it refuses all, on the caller's thread.
 ///
 /// # Errors
 /// Returns the error of `consume`, else that of `produce`. After an error of `consume`, `produce` gets
@@ -96,7 +96,7 @@ pub fn run_ordered_on<J: Send, R: Send, P, E: Send>(
 ) -> Result<P, E> {
     let consumer = Mutex::new((consume, None));
     // Returns false if no more results are wanted.
-    let consume = |result: R| {
+    let try_consume = |result: R| {
         let (consume, error) = &mut *lock(&consumer);
         if error.is_none() {
             *error = consume(result).err();
@@ -104,20 +104,20 @@ pub fn run_ordered_on<J: Send, R: Send, P, E: Send>(
         error.is_none()
     };
 
-    let (work, consume) = (&work, &consume);
+    let (work, try_consume) = (&work, &try_consume);
     let produced = thread::scope(|scope| {
         let queue = Queue::start(scope, threads, max_in_flight);
         let submit = |job: J| {
             let Some(queue) = &queue else {
                 // Without threads the job runs at once, on the thread of `produce`.
-                return consume(work(job)).then_some(()).ok_or(ConsumerFailed);
+                return try_consume(work(job)).then_some(()).ok_or(ConsumerFailed);
             };
 
             let result = Arc::new(Mutex::new(None));
             let result_slot = Arc::clone(&result);
             queue.submit(
                 Box::new(move || *lock(&result_slot) = Some(work(job))),
-                Box::new(move || lock(&result).take().is_some_and(consume)),
+                Box::new(move || lock(&result).take().is_some_and(try_consume)),
             )
         };
 
@@ -146,9 +146,9 @@ struct Queue<'a> {
 }
 
 impl<'a> Queue<'a> {
-    /// Starts the threads. Returns `None` if the system grants no thread for the jobs or none for their results.
+    /// Starts the threads. Returns `None` if the system refuses the thread for the results, or all other threads.
     fn start(scope: &'a Scope<'a, '_>, threads: usize, max_in_flight: usize) -> Option<Self> {
-        let (jobs, queue) = sync_channel::<(Work<'a>, SyncSender<()>)>(max_in_flight);
+        let (jobs, job_receiver) = sync_channel::<(Work<'a>, SyncSender<()>)>(max_in_flight);
         let (order, results) = sync_channel::<(Receiver<()>, Consume<'a>)>(max_in_flight);
         let spawn = |run: Work<'a>| thread::Builder::new().spawn_scoped(scope, run).is_ok();
 
@@ -161,12 +161,12 @@ impl<'a> Queue<'a> {
             }
         }));
 
-        let queue = Arc::new(Mutex::new(queue));
+        let job_receiver = Arc::new(Mutex::new(job_receiver));
         let worker = || {
-            let queue = Arc::clone(&queue);
+            let job_receiver = Arc::clone(&job_receiver);
             move || {
                 loop {
-                    let received = lock(&queue).recv();
+                    let received = lock(&job_receiver).recv();
                     let Ok((work, done)) = received else { return };
                     work();
                     // The receiver may be gone after an error.
@@ -181,7 +181,7 @@ impl<'a> Queue<'a> {
 
     fn submit(&self, work: Work<'a>, consume: Consume<'a>) -> Result<(), ConsumerFailed> {
         let (done, finished) = sync_channel(1);
-        // The order first: its channel is the bound on unfinished jobs, and the consumer reads from it.
+        // `order` comes first: its channel bounds the number of unfinished jobs, and the consumer reads from it.
         let ordered = self.order.send((finished, consume));
         ordered.map_err(|_| ConsumerFailed)?;
         self.jobs.send((work, done)).map_err(|_| ConsumerFailed)

@@ -224,7 +224,7 @@ impl Read for PipedChild {
     /// Reads the next bytes of standard output.
     ///
     /// # Errors
-    /// The user interrupted this process, or the limit has passed. [`PipedChild::finish`] tells which.
+    /// The user interrupted this process, or the limit has passed. [`PipedChild::finish`] returns the reason.
     fn read(&mut self, buffer: &mut [u8]) -> io::Result<usize> {
         while self.position == self.chunk.len() {
             self.decide_stop();

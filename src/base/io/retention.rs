@@ -39,12 +39,12 @@ impl RetentionPolicy {
     /// Returns for each of `items`, which are ordered from the newest, the names of the keep rules that select it, or
     /// `None` if it is dropped. Without keep rules, the names of a kept item are an empty text.
     pub fn apply(&self, items: &[RetentionItem]) -> Vec<Option<String>> {
-        let without_limits = Self {
+        let keep_rules_only = Self {
             max_count: 0,
             max_age: None,
             ..*self
         };
-        let keeps_all = without_limits.is_empty();
+        let keeps_all = keep_rules_only.is_empty();
 
         let rules = self.match_keep_rules(items).into_iter();
         let numbered_items = rules.zip(items).enumerate();
@@ -90,7 +90,7 @@ impl RetentionPolicy {
             let mut last_period = None;
             for (item_rules, item) in rules.iter_mut().zip(items) {
                 let period = Some(first_day(item.date));
-                // The newest of a period comes first; the others of it are skipped.
+                // The newest item of a period comes first, and its other items are skipped.
                 if last_period == period {
                     continue;
                 }

@@ -5,7 +5,7 @@ use std::cmp::Ordering;
 /// The number of names that a message suggests.
 pub const MAX_SUGGESTIONS: usize = 3;
 
-/// Names that are less similar than the most similar one by more than this are not suggested.
+/// The largest difference in similarity between the best suggestion and another one.
 const MAX_DIFFERENCE: f64 = 0.2;
 
 /// The least similarity of a suggestion.

@@ -30,7 +30,7 @@ pub fn require_free_space(folder: &Path, needed_bytes: u64) -> Result<(), NoSpac
 pub fn free_bytes(path: &Path) -> Option<u64> {
     #[cfg(target_vendor = "apple")]
     {
-        // statvfs counts blocks with 32 bits there: a disk of more than 16 TB would look full.
+        // On macOS, statvfs counts blocks with 32 bits: a disk of more than 16 TB would look full.
         let stat = rustix::fs::statfs(path).ok()?;
         // Some file systems, such as ramfs, report no size at all.
         (stat.f_blocks > 0).then(|| stat.f_bavail.saturating_mul(stat.f_bsize.into()))
@@ -54,7 +54,7 @@ pub(crate) fn free_inodes(path: &Path) -> Option<u64> {
     let (total, free) = rustix::fs::statvfs(path)
         .map(|stat| (stat.f_files, stat.f_favail))
         .ok()?;
-    // statvfs counts inodes with 32 bits there.
+    // On macOS, statvfs counts inodes with 32 bits.
     #[cfg(target_vendor = "apple")]
     let (total, free) = rustix::fs::statfs(path)
         .map(|stat| (stat.f_files, stat.f_ffree))

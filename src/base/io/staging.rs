@@ -102,7 +102,7 @@ pub fn remove_stale(parent: &Path) -> Vec<IoError> {
     match FileLock::acquire(&parent.join(LOCK)) {
         Err(e) => vec![e],
         Ok(_parent_lock) => {
-            // Listed again under the lock.
+            // The first list may have a new folder that its process had not locked yet.
             let results = find_stale(parent, STAGING_PREFIX)
                 .into_iter()
                 .map(|folder| tree::remove(&folder));

@@ -188,7 +188,7 @@ fn parse_clock(word: &str, half_start: Option<u32>) -> Option<NaiveTime> {
     NaiveTime::from_hms_opt(hour, minute.unwrap_or(0), second.unwrap_or(0))
 }
 
-/// Parses the date in "2026-11-24" or "2026-11-24t15:55". Returns it with the text after the `t`.
+/// Parses the date in "2026-11-24" or "2026-11-24t15:55". Returns the date, and the text after the `t`.
 fn parse_iso_date(word: &str) -> Option<(Day, &str)> {
     let (date_part, time_part) = word.split_at_checked(10)?;
     let date: NaiveDate = date_part.parse().ok()?;

@@ -153,7 +153,7 @@ impl TimeReader<'_> {
         }
 
         let WallTime { day, time } = time_format::parse_wall_time(time_text)?;
-        // The first word has named the day already.
+        // The text after the first word must not name another day.
         self.period_on(date, Some(time?)).filter(|_| day.is_none())
     }
 
@@ -188,7 +188,7 @@ impl TimeReader<'_> {
         time: Option<NaiveTime>,
     ) -> Option<TimePeriod> {
         let today = self.today();
-        // Every day of the week comes twice: the time of today may have passed.
+        // 16 days have each day of the week twice, because the time of today may have passed.
         let mut dates = (0..16).filter_map(|days| match self.direction {
             TimeDirection::Ahead => today.checked_add_days(Days::new(days)),
             TimeDirection::Back => today.checked_sub_days(Days::new(days)),

@@ -28,7 +28,7 @@ pub fn list(folder: &Path) -> std::io::Result<Vec<(OsString, FileType)>> {
         let entry = entry?;
         match entry.file_type() {
             Ok(kind) => names.push((entry.file_name(), kind)),
-            // Removed since it was listed; most systems report the type without this call.
+            // Another process has removed the entry since the folder was listed.
             Err(e) if e.kind() == std::io::ErrorKind::NotFound => {}
             Err(e) => return Err(e),
         }
@@ -39,7 +39,7 @@ pub fn list(folder: &Path) -> std::io::Result<Vec<(OsString, FileType)>> {
     Ok(names)
 }
 
-/// Returns the entries of a folder in any order; none if it cannot be listed.
+/// Returns the entries of a folder in any order; nothing if the folder cannot be listed.
 pub(crate) fn list_entries(folder: &Path) -> impl Iterator<Item = fs::DirEntry> + use<> {
     fs::read_dir(folder).into_iter().flatten().flatten()
 }
@@ -76,7 +76,7 @@ pub fn remove_empty_folders(folder: &Path) {
 pub fn remove(path: &Path) -> Result<(), IoError> {
     let result = match fs::symlink_metadata(path) {
         Ok(meta) if meta.is_dir() => match remove_whole_folder(path) {
-            // Read-only folders, or more levels than files may be open.
+            // The folder may contain read-only folders, or more levels than this process may open files.
             Err(e) if e.kind() != std::io::ErrorKind::NotFound => remove_level_by_level(path),
             removed => removed,
         },

@@ -25,7 +25,7 @@ pub(crate) fn terminate_all(targets: &[EndTarget], deadline: Instant) -> Vec<u32
     let is_alive = |target: &EndTarget| super::start_time(target.pid) == Some(target.started);
     let mut running = targets.to_vec();
     running.retain(|target| {
-        // Just before the signal, so that it cannot reach a later process with the same id.
+        // Checked just before the signal, so that the signal cannot reach a later process with the same id.
         let runs = is_alive(target);
         if runs && target.send_sigterm {
             terminate(target.pid);

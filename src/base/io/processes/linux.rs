@@ -166,8 +166,8 @@ impl Process {
             .filter_map(|fd| {
                 let target = fs::read_link(fd.path()).ok()?;
                 let is_beneath = folders.iter().any(|folder| target.starts_with(folder));
-                let is_wanted = is_beneath && is_wanted(&fd.file_name());
-                let is_file = is_wanted && fs::metadata(fd.path()).is_ok_and(|m| m.is_file());
+                let is_selected = is_beneath && is_wanted(&fd.file_name());
+                let is_file = is_selected && fs::metadata(fd.path()).is_ok_and(|m| m.is_file());
                 is_file.then(|| strip_deleted_suffix(target))
             })
             .collect();

@@ -50,7 +50,7 @@ impl SettingsFile {
     /// # Errors
     /// The text is not TOML.
     pub fn parse(path: PathBuf, text: &str) -> Result<Self, SettingsError> {
-        // Most users have no `config.toml`, which each start reads.
+        // Most users have no `config.toml`, so most starts of the program need no parser.
         let empty = text.is_empty().then(|| Ok(DocumentMut::new()));
         match empty.unwrap_or_else(|| text.parse()) {
             Ok(document) => Ok(Self { path, document }),
@@ -184,8 +184,8 @@ impl SettingsFile {
         let removed = match name.split_once('.') {
             None => self.document.remove(name),
             Some((table, key)) => {
-                let table = self.document.get_mut(table);
-                let table = table.and_then(Item::as_table_like_mut);
+                let item = self.document.get_mut(table);
+                let table = item.and_then(Item::as_table_like_mut);
                 table.and_then(|table| table.remove(key))
             }
         };

@@ -9,8 +9,8 @@ pub struct SettingKey {
     /// The name, with a dot between table and key.
     pub name: &'static str,
     pub kind: ValueKind,
-    /// The default as typed on the command line. Empty if the setting has no default, and for choices, which have it in
-    /// `kind`.
+    /// The default as typed on the command line. Empty if the setting has no default, and for a choice, which has
+    /// its default in `kind`.
     default: &'static str,
     pub about: &'static str,
     /// The environment variable with the same meaning.
