@@ -19,8 +19,7 @@ pub struct Price {
 }
 
 impl Price {
-    /// Returns the cost of tokens in USD. The counts of output tokens include reasoning, those of input tokens include
-    /// cached input.
+    /// Returns the cost of tokens in USD. Output tokens include reasoning, and input tokens include cached input.
     pub fn cost(&self, tokens: TokenUsage) -> f64 {
         // A damaged line may count more cached tokens than there are.
         let cached = tokens.cached_input_tokens.min(tokens.input_tokens);
@@ -107,8 +106,8 @@ impl Prices {
 
 fn find_longest(prices: &BTreeMap<String, Price>, matches: impl Fn(&str) -> bool) -> Option<Price> {
     let matching_prices = prices.iter().filter(|(name, _)| matches(name));
-    let matching_prices = matching_prices.max_by_key(|(name, _)| name.len());
-    matching_prices.map(|(_, price)| *price)
+    let longest_name = matching_prices.max_by_key(|(name, _)| name.len());
+    longest_name.map(|(_, price)| *price)
 }
 
 fn parse(text: &str) -> Result<PriceFile, PricesError> {

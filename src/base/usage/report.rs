@@ -67,10 +67,10 @@ pub fn sum_by_key<'a, K: Ord + Clone>(
     let mut by_key: BTreeMap<K, Models> = BTreeMap::new();
     let mut models_of_all = Models::default();
 
-    for (key, usage) in usage {
-        let cost = costs.find_cost(usage);
-        by_key.entry(key).or_default().add(usage, cost);
-        models_of_all.add(usage, cost);
+    for (key, row) in usage {
+        let cost = costs.find_cost(row);
+        by_key.entry(key).or_default().add(row, cost);
+        models_of_all.add(row, cost);
     }
 
     let prices_of_models = costs.prices_of_models.into_iter();

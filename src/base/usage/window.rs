@@ -1,9 +1,9 @@
 //! Estimates which share of a quota window each request used.
 //!
-//! Codex records the used percentage of the account's windows with each answer. Whenever it rises, the requests
-//! since the previous rise share the difference, by their weight. A rise without requests in this home counts
-//! as used elsewhere (another machine, or the web). So does the part of a rise that is much larger than usual
-//! for the weight of its requests.
+//! Codex records the used percentage of the account's windows with each answer. Whenever the percentage rises, the
+//! requests since the previous rise share the difference, by their weight. A rise without requests in this home counts
+//! as used elsewhere (another machine, or the web). If a rise is much larger than usual for the weight of its requests,
+//! the excess counts as used elsewhere, too.
 
 use crate::codex::window::Window;
 use chrono::{DateTime, TimeDelta, Utc};
@@ -94,33 +94,33 @@ fn find_rises(
     requests: &[WeighedRequest],
     observations: &[UsedPercent],
 ) -> Vec<Rise> {
-    let mut next = requests.partition_point(|request| request.at < start);
-    let mut used = 0.0;
+    let mut first = requests.partition_point(|request| request.at < start);
+    let mut last_percent = 0.0;
     let mut rises = Vec::new();
 
     for (i, observation) in observations.iter().enumerate() {
         // A figure that stays or falls shows no use.
-        if observation.percent <= used {
+        if observation.percent <= last_percent {
             continue;
         }
 
         let end = requests
             .partition_point(|request| request.at <= observation.at)
-            .max(next);
-        let weight = requests[next..end]
+            .max(first);
+        let weight = requests[first..end]
             .iter()
             .map(|request| request.weight)
             .sum();
 
         rises.push(Rise {
             at: observation.at,
-            percent: observation.percent - used,
+            percent: observation.percent - last_percent,
             weight,
             is_first: i == 0,
             // Requests without any weight cannot share a rise.
-            requests: if weight > 0.0 { next..end } else { end..end },
+            requests: if weight > 0.0 { first..end } else { end..end },
         });
-        (next, used) = (end, observation.percent);
+        (first, last_percent) = (end, observation.percent);
     }
 
     rises
