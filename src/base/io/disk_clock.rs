@@ -8,7 +8,7 @@ use chrono::{DateTime, TimeDelta, Utc};
 use std::fs::Metadata;
 use std::path::{Path, PathBuf};
 
-/// The largest accepted difference between the system clock and that of the disk, which may be in another machine.
+/// The largest accepted difference between the system clock and the clock of the disk, which may be in another machine.
 const TOLERANCE: TimeDelta = TimeDelta::minutes(5);
 
 /// A longer time between two items of a series is attributed to a wrong clock.

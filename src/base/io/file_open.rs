@@ -1,8 +1,8 @@
-//! Opens files for reading. The only place that does.
+//! Opens files for reading, for all other modules.
 //!
 //! A known name may be a pipe or a device: opening a pipe waits for a writer without limit, and
 //! opening a device can have side effects. Every opened file is therefore checked to be a regular
-//! one, except those that the user named ([`open_user_named`]).
+//! one, except a file that the user named ([`open_user_named`]).
 
 use super::io_error::{IoContext, IoError};
 use super::{beneath, events, sharing};

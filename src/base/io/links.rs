@@ -132,7 +132,7 @@ fn with_link_remedy(reason: &std::io::Error) -> std::io::Error {
     std::io::Error::new(reason.kind(), format!("{reason}; {remedy}"))
 }
 
-/// Creates a junction, a hard link or a copy, which need no privilege; `None` if none of them is possible.
+/// Creates a junction, a hard link or a copy, which need no privilege. `None` if `real` is neither a folder nor a file.
 #[cfg(windows)]
 fn link_without_privilege(
     real: &Path,

@@ -117,8 +117,8 @@ pub fn copy_mode(from: &Path, to: &File) -> io::Result<()> {
     ignore_refusal(to.set_permissions(meta.permissions()))
 }
 
-/// Turns a refusal into a success, for a change of the mode of a file that this process has created with 0600. Some of
-/// the disks without modes refuse the change, the others ignore it.
+/// Turns a refusal into a success, for a change of the mode of a file that this process has created with 0600. A disk
+/// without modes refuses the change or ignores it.
 pub fn ignore_refusal(result: io::Result<()>) -> io::Result<()> {
     match result {
         Err(e) if e.kind() == ErrorKind::PermissionDenied => Ok(()),

@@ -53,7 +53,7 @@ impl<J> Submitter<'_, J> {
 /// If the system refuses some of the threads, the jobs run on the others; if it refuses all, on the caller's thread.
 ///
 /// # Errors
-/// Returns the error of `consume`, else that of `produce`. After an error of `consume`, `produce` gets
+/// Returns the error of `consume`, else the error of `produce`. After an error of `consume`, `produce` gets
 /// [`ConsumerFailed`].
 pub(crate) fn run_ordered<J: Send, R: Send, P, E: Send>(
     max_in_flight: usize,

@@ -1,4 +1,4 @@
-//! Signals to this process. `io::attached` passes on those for a child that has the terminal.
+//! Signals to this process. `io::attached` passes signals on to a child that has the terminal.
 
 use std::io;
 

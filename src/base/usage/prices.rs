@@ -87,8 +87,7 @@ impl Prices {
         Ok(self)
     }
 
-    /// Returns the price of a model: that of the longest entry name that is a prefix of the model's name. `None` if no
-    /// entry fits.
+    /// Returns the price of the entry whose name is the longest prefix of the model's name. `None` if no entry fits.
     ///
     /// A built-in price also applies to versions of its model (`gpt-5-2025-08-07`), but not to another model
     /// (`gpt-5.9`). A price of the user applies to every model whose name begins with the entry name.

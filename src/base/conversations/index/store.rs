@@ -147,9 +147,9 @@ pub struct IndexStore {
 /// Returns the path of the index of a Codex home. Each Codex home has its own index.
 pub fn index_path(manager_home: &Path, codex_home: &Path) -> PathBuf {
     let canonical = codex_home.canonical();
-    let canonical = canonical.as_deref().unwrap_or(codex_home);
+    let real_home = canonical.as_deref().unwrap_or(codex_home);
     // The name is a digest, because a path may be too long for a file name.
-    let digest = hash::sha256(canonical.as_os_str().as_encoded_bytes());
+    let digest = hash::sha256(real_home.as_os_str().as_encoded_bytes());
     let name = format!("{}.sqlite", &digest[..16]);
     manager_home.join(FOLDER).join(name)
 }

@@ -188,9 +188,9 @@ pub fn visit_largest_conversations(
     limit: Option<usize>,
     visit: &mut dyn FnMut(UsageConversation, &[UsageRow]),
 ) -> Result<(), IndexError> {
-    // No limit instead of a very large one: SQLite sorts faster without this clause.
+    // SQLite sorts faster without a limit than with a very large one.
     let limit = limit.map(|limit| i64::try_from(limit).unwrap_or(i64::MAX));
-    let limit = limit.map_or_else(String::new, |limit| format!("LIMIT {limit}"));
+    let limit_clause = limit.map_or_else(String::new, |limit| format!("LIMIT {limit}"));
 
     // The signs before `slot` forbid the index by time, as in `read_sums`. `CROSS JOIN` keeps the order of the tables,
     // so that each conversation is looked up once, after its slots are summed.
@@ -199,7 +199,7 @@ pub fn visit_largest_conversations(
         "SELECT id, session, title, cwd, listed, sums FROM \
          (SELECT conversation, {SUM_BY_MODEL} AS sums FROM slot WHERE +slot>=?1 AND +slot<?2 \
          GROUP BY conversation) \
-         CROSS JOIN conversation ON id=conversation ORDER BY substr(sums, 1, 8) DESC, session {limit}"
+         CROSS JOIN conversation ON id=conversation ORDER BY substr(sums, 1, 8) DESC, session {limit_clause}"
     );
 
     let models = read_model_names(store)?;

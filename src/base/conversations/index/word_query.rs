@@ -46,7 +46,7 @@ impl<'a> WordSearcher<'a> {
         Ok(texts)
     }
 
-    /// Returns those of `words` that the index has, including words whose texts were all deleted.
+    /// Returns the words among `words` that the index has, including words whose texts were all deleted.
     pub(crate) fn find_known(&self, mut words: Vec<String>) -> Result<Vec<String>, IndexError> {
         // In sorted order, words are often in the same block as the previous word.
         words.sort_unstable();

@@ -157,7 +157,7 @@ impl CandidateFinder<'_> {
         candidates
     }
 
-    /// Drops candidates that the filter rejects. Of the others, keeps those with the largest number of terms.
+    /// Drops candidates that the filter rejects. Of the accepted candidates, keeps those with the most terms.
     fn keep_accepted_with_most_terms(
         &self,
         mut candidates: Vec<RankedCandidate>,
