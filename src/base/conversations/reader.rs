@@ -133,6 +133,7 @@ impl LineEvents {
         left_out.damaged_lines += usize::from(is_damaged && !is_rolled_back);
         let items = content.into_items().unwrap_or_default();
         let at = items.at;
+        // If the user wrote the model's input, the event of the message follows in a later line.
         let mut kinds = items.items.iter().map(|item| &item.kind);
         let mut is_before_message = kinds.any(|kind| *kind == EventKind::ModelInput);
         for event in self.state.convert_line(items, offset).into_iter().flatten() {
