@@ -173,7 +173,7 @@ pub enum ProbeFailure {
 /// Returns within the time limits of `options`. Codex may have replaced auth.json in the home, so the
 /// caller has to read it again.
 pub fn probe(options: &ProbeOptions) -> ProbeReport {
-    // No renewal beyond the one at the start: it would happen outside of the longer time limit.
+    // Codex must not renew the login here, because the longer time limit of a renewal applies only at the start.
     let params = json!({ "refreshToken": false });
     let [account, limits] = ask(
         options,
@@ -219,7 +219,7 @@ pub fn ask<const N: usize>(
     };
 
     if session.is_renewing && matches!(failure, Some(ProbeFailure::TimedOut(_))) {
-        // Codex may have spent the refresh token and not stored the new one yet. It ends by itself.
+        // Codex may have spent the refresh token without having stored the new one, so it is not killed.
         session.server.child.detach();
     } else {
         let exit_deadline = session.deadline.min(Instant::now() + exit_timeout);
@@ -288,7 +288,7 @@ impl ProbeSession<'_> {
             request_ids.push(self.or_finish_crashed(sent)?);
         }
 
-        // Other replies, and those in another order than the questions, do no harm.
+        // Replies may come in any order. Replies to other requests are ignored.
         while self.replies.iter().any(Option::is_none) {
             let (id, reply) = self.next_reply()?;
             if let Some(i) = request_ids.iter().position(|asked| *asked == id) {
@@ -298,7 +298,7 @@ impl ProbeSession<'_> {
         Ok(())
     }
 
-    /// Converts a failure to send a request to [`ProbeFailure::Crashed`]: only a Codex that has ended accepts none.
+    /// Converts a failure to send a request to [`ProbeFailure::Crashed`]: Codex accepts requests until it ends.
     fn or_finish_crashed<T>(&mut self, result: io::Result<T>) -> Result<T, ProbeFailure> {
         result.map_err(|_| self.finish_crashed())
     }
@@ -310,7 +310,7 @@ impl ProbeSession<'_> {
                 return Err(ProbeFailure::Interrupted);
             }
 
-            // The end of the time is kept for Codex to exit, but at most a fifth of it.
+            // Reserves the end of the time limit, at most a fifth of it, for Codex to exit.
             let reserved = EXIT_TIMEOUT.min(self.options.timeout / 5);
             let reply_deadline = self.deadline.checked_sub(reserved);
             let reply_deadline = reply_deadline.unwrap_or(self.deadline);
@@ -368,7 +368,7 @@ fn to_probe_failure(error: &RpcError) -> ProbeFailure {
         };
     }
 
-    // Codex names all requests that it knows.
+    // Codex answers an unknown request with "unknown variant" and the names of all known requests.
     if error.code == -32600 && message.contains("unknown variant") {
         return ProbeFailure::Unsupported;
     }

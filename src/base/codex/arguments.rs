@@ -120,7 +120,7 @@ impl<'a> Arguments<'a> {
             && (self.subcommand_count == 1 || self.is_resume())
     }
 
-    /// Returns the arguments of an `exec` that continues the conversation `id` with `prompt`. All options stay but
+    /// Returns the arguments of an `exec` that continues the conversation `id` with `prompt`. Keeps all options except
     /// `--last` and `--all`, which choose a conversation.
     pub fn to_exec_resume(&self, id: &str, prompt: &str) -> Vec<OsString> {
         let is_kept = |at: &usize| {

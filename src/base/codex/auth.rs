@@ -165,7 +165,7 @@ impl AuthFile {
     /// Returns true if [`AuthFile::read`] failed because the path can never be a login: a folder, a
     /// pipe, a file that is far too large. After any other error the next read may succeed.
     pub fn cannot_be_login(error: &IoError) -> bool {
-        // An error of the system has an OS code; those that `read` makes have none.
+        // An error of the system has an OS code; an error that `read` creates has no code.
         error.source.kind() == ErrorKind::InvalidData && error.source.raw_os_error().is_none()
     }
 

@@ -131,7 +131,7 @@ pub fn read_login(home: &Path) -> Result<AuthFile, IoError> {
 pub const SERVER_KEYS: &str = "chatgpt_base_url openai_base_url model_provider model_providers \
     check_for_update_on_startup analytics feedback features otel";
 
-/// The key that Codex needs for conversations of other providers: it opens none of a provider that it does not know.
+/// The key that defines model providers. Codex opens no conversation of a provider that it does not know.
 pub(crate) const PROVIDER_KEYS: &str = "model_providers";
 /// The keys that decide how and where Codex 0.169 signs in.
 pub(crate) const SIGN_IN_KEYS: &str = "chatgpt_base_url forced_chatgpt_workspace_id forced_login_method analytics \
@@ -146,8 +146,7 @@ pub fn format_scratch_config(home: &Path, keys: &str) -> String {
     let home_config = text.parse::<toml_edit::DocumentMut>().unwrap_or_default();
 
     let mut config = toml_edit::DocumentMut::new();
-    // Also if the home uses the keyring: a login in a scratch home has to be a file that this
-    // program can read.
+    // Even if the home uses the keyring, because this program has to read the login in the scratch home.
     config[STORE_KEY] = toml_edit::value(CredentialStore::File.name());
 
     for key in keys.split(' ') {

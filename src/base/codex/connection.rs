@@ -41,8 +41,9 @@ impl Access {
 /// The number of SQLite's instructions between two calls of the progress handler.
 const PROGRESS_INTERVAL: i32 = 10_000;
 
-/// The number of calls of the progress handler after which a read-only connection ends its query. They take minutes, a
-/// hundred times longer than for the largest home. A clock would also count the caller's work between two rows.
+/// The number of calls of the progress handler after which a read-only connection ends its query. So many calls take
+/// minutes, a hundred times longer than any query of the largest home. A clock would include the caller's work between
+/// two rows.
 const MAX_PROGRESS_CALLS: u64 = 1_000_000;
 
 /// Opens a regular file as a database. SQLite would wait forever at a pipe.
@@ -51,7 +52,7 @@ const MAX_PROGRESS_CALLS: u64 = 1_000_000;
 /// [`MAX_PROGRESS_CALLS`]. A connection that writes is never interrupted: an interrupted command cleans up with it.
 pub fn open(path: &Path, access: Access) -> rusqlite::Result<Connection> {
     if access == Access::Create {
-        // SQLite reports the problem with the path.
+        // If this fails, SQLite reports the problem when it opens the path.
         let _ = owner::create_file_if_missing(path);
     } else {
         let checked = file_open::require_file_if_exists(path);

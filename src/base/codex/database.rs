@@ -1,7 +1,7 @@
 //! Takes consistent snapshots of Codex's SQLite databases, and checks them.
 //!
-//! All are in WAL mode, also those that this program writes. The `.sqlite` file may be an empty page while all rows
-//! are in the `-wal`, even when no Codex runs. So a live database is never copied byte by byte.
+//! All of them are in WAL mode, including those that this program writes. Even when no Codex runs, all rows may be in
+//! the `-wal`, and the `.sqlite` file an empty page. So a live database is never copied byte by byte.
 
 use super::connection::{self, Access};
 use super::home;
@@ -131,7 +131,7 @@ impl<T> SqliteContext<T> for rusqlite::Result<T> {
                 path: path.to_path_buf(),
                 reason: source.to_string(),
             },
-            // A query that the user did not interrupt has reached the limit on its length.
+            // If the user did not interrupt the query, it has exceeded the limit of `connection`.
             Some(Code::OperationInterrupted) if !progress::is_interrupted() => {
                 DatabaseError::NotOfCodex {
                     path: path.to_path_buf(),
@@ -173,8 +173,8 @@ pub fn write_snapshot(source: &Path, target: &Path) -> Result<(), DatabaseError>
     const MAX_ATTEMPTS: u32 = 5;
 
     for attempt in 1.. {
-        // An immutable database is read without locks and without a `-shm`, which matters in a
-        // read-only folder. The last attempt takes the locks, so it ends also beside a busy writer.
+        // An immutable database is read without locks and without a `-shm`, which cannot be created in a read-only
+        // folder. The last attempt takes the locks, so it ends even while a writer is busy.
         let stat_before = (attempt < MAX_ATTEMPTS)
             .then(|| stat_without_wal(source))
             .flatten();
@@ -183,7 +183,7 @@ pub fn write_snapshot(source: &Path, target: &Path) -> Result<(), DatabaseError>
         let mut result = copy_pages(&connection, source, target);
         drop(connection);
 
-        // A writer may have started during the copy, which then mixes two states.
+        // A writer changed the database during the copy, so the copy may mix two states.
         if stat_before.is_some() && stat_before != stat_without_wal(source) {
             continue;
         }
@@ -243,8 +243,8 @@ pub(super) fn stat_without_wal(path: &Path) -> Option<(u64, Option<std::time::Sy
         .map(|sidecar| sidecar.symlink_metadata().map_or(0, |meta| meta.len()));
     let has_rows = match wal_bytes {
         0 => index_bytes > 0 || journal_bytes > 0,
-        // A process was killed between the header and the first row. SQLite fails to read such a WAL without write
-        // access: "locking protocol".
+        // A process was killed after it wrote the header of the WAL and before the first row. Without write access,
+        // SQLite fails to read such a WAL ("locking protocol").
         1..=WAL_HEADER_BYTES => journal_bytes > 0,
         _ => true,
     };
@@ -268,7 +268,7 @@ fn copy_pages(connection: &Connection, source: &Path, target: &Path) -> Result<(
     let backup = Backup::new(connection, &mut copy).sqlite_context("copy", source)?;
     let deadline = std::time::Instant::now() + WRITER_TIMEOUT;
     loop {
-        // All pages in one step are one read transaction, so the copy shows one moment in time.
+        // `-1` copies all pages in one step, and so in one read transaction.
         match backup.step(-1).sqlite_context("copy", source)? {
             StepResult::Done => break,
             StepResult::Busy | StepResult::Locked if std::time::Instant::now() < deadline => {
@@ -323,8 +323,8 @@ pub(super) const JOURNAL_SUFFIX: &str = "-journal";
 /// The end of a rollback journal that names another file. SQLite removes that file after it has applied the journal.
 const END_OF_NAMING_JOURNAL: [u8; 8] = [0xd9, 0xd5, 0x05, 0xf9, 0x20, 0xa1, 0x63, 0xd7];
 
-/// Returns true if a process was killed during a write in another mode than WAL. SQLite reads such a database only after
-/// it has applied the rollback journal.
+/// Returns true if a process was killed during a write in another mode than WAL. SQLite reads such a database only
+/// after it has applied the rollback journal.
 pub(super) fn needs_rollback(error: &rusqlite::Error) -> bool {
     let code = error.sqlite_error().map(|e| e.extended_code);
     code == Some(ffi::SQLITE_READONLY_ROLLBACK)
@@ -337,7 +337,8 @@ pub(super) fn copy_with_log(source: &Path, suffix: &str, target: &Path) -> rusql
     let read_time = || log.metadata().and_then(|meta| meta.modified());
     let copy_files = || -> io::Result<bool> {
         let time_before = read_time()?;
-        // The log first: another process may apply it between the copies, and to apply it again changes nothing.
+        // Copies the log first. If another process applies it before the second copy, applying it again changes
+        // nothing.
         for (from, to) in [(&*log, &*target_log), (source, target)] {
             let _ = sharing::remove_file(to);
             let mut file = atomic::create_private(to).map_err(|e| e.source)?;
@@ -346,16 +347,16 @@ pub(super) fn copy_with_log(source: &Path, suffix: &str, target: &Path) -> rusql
         Ok(read_time()? == time_before)
     };
 
-    let is_log_unchanged = copy_files();
-    if let Ok(true) = is_log_unchanged {
+    let copied = copy_files();
+    if let Ok(true) = copied {
         return apply_log(target).map(|()| true);
     }
 
-    // SQLite would apply a log that is beside the next copy.
+    // SQLite would apply a log that stays here to the next copy.
     for path in [&*target_log, target] {
         let _ = sharing::remove_file(path);
     }
-    match is_log_unchanged {
+    match copied {
         Err(e) if e.kind() != io::ErrorKind::NotFound => {
             Err(rusqlite::Error::ToSqlConversionFailure(Box::new(e)))
         }
@@ -466,8 +467,8 @@ pub(super) fn try_in_transaction<T, E: From<DatabaseError>>(
     change: impl FnOnce(&Connection) -> Result<T, E>,
 ) -> Result<T, E> {
     let transaction = connection
-        // The write lock is taken at the start: a transaction that first reads fails if another
-        // process writes before it.
+        // Takes the write lock at the start. A transaction that begins with a read fails if another process writes
+        // before its own first write.
         .transaction_with_behavior(TransactionBehavior::Immediate)
         .sqlite_context("change", path)?;
     let result = change(&transaction)?;
@@ -488,10 +489,10 @@ pub(super) fn open_private(path: &Path) -> Result<Connection, DatabaseError> {
     Ok(connection)
 }
 
-/// Closes a database after a change. A private one gets WAL mode: Codex sets it only when it creates a database
-/// (0.169, 0.171).
+/// Closes a database after a change. A private database returns to WAL mode, because Codex sets WAL mode only on a
+/// database that it creates (0.169, 0.171).
 fn close_changed(connection: Connection) -> rusqlite::Result<()> {
-    // Not of an attached database.
+    // Without `main.`, SQLite would also change the mode of an attached database.
     let run = |sql: &str| connection.query_row(sql, [], |row| row.get::<_, String>(0));
     if run("PRAGMA main.journal_mode")? == "memory" {
         run("PRAGMA main.journal_mode=WAL")?;

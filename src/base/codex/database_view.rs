@@ -55,9 +55,9 @@ pub(crate) fn run_query<T>(
             continue;
         }
 
-        // SQLite would write here: it would apply the rollback journal, or create the index of a WAL without `-shm`. A
-        // process that has the database open would have locked it, or created that index. No process uses these files,
-        // so a copy of them is consistent.
+        // To read these files in place, SQLite would have to write: apply the rollback journal, or create the missing
+        // `-shm`. A process with the database open would have locked it, or created the `-shm`. So no process uses
+        // these files, and a copy of them is consistent.
         let log_suffix = if result.as_ref().is_err_and(needs_rollback) {
             JOURNAL_SUFFIX
         } else if lacks_wal_index && !shm.exists() && wal.exists() {

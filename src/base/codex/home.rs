@@ -225,12 +225,12 @@ fn classify_top_level(name: &str) -> HomeEntryKind {
         return database;
     }
 
-    // Codex locks a file by another one beside it. A `.lock` beside a file of the user belongs to the user.
+    // Codex locks `NAME` by a file `NAME.lock`. A `.lock` beside a file of the user belongs to the user.
     let locks_codex_file = name.strip_suffix(".lock").is_some_and(|locked| {
         let kind = kind_of(Path::new(locked));
         !matches!(kind, HomeEntryKind::Unknown | HomeEntryKind::UserContent)
     });
-    // Codex writes a new login to such a file, then renames it. One stays if Codex is killed in between.
+    // Codex writes a new login to a file `.auth-…`, then renames it. If Codex is killed in between, the file stays.
     let is_unfinished_login = name.starts_with(".auth-");
 
     // Codex takes `auth.lock` to renew a login. A lock is of no use in a backup.

@@ -131,14 +131,14 @@ impl Identity {
         }
     }
 
-    /// Returns true if an id is known, or none is needed (any kind but ChatGPT).
+    /// Returns true if an id is known, or the kind needs no id (all kinds except ChatGPT).
     pub fn is_known(&self) -> bool {
         self.kind != LoginKind::Chatgpt || self.account_id.is_some() || self.user_id.is_some()
     }
 
-    /// Returns true if both are the same account: both ids are equal. If an id is missing on one side, the email has to
-    /// be equal, and the other id unless it is missing as well. Accounts of other kinds than ChatGPT are the same if
-    /// kind and label are equal.
+    /// Returns true if both are the same account. ChatGPT accounts are the same if both ids are equal; if an id is
+    /// missing on one side, the emails have to be equal, and the other id must not differ. Accounts of other kinds are
+    /// the same if kind and label are equal.
     pub fn is_same(&self, other: &Self) -> bool {
         fn equal_if_known(a: Option<&String>, b: Option<&String>) -> Option<bool> {
             Some(a? == b?)

@@ -24,8 +24,8 @@ impl LoginLock {
     pub fn acquire(home: &Path, timeout: Duration) -> Result<Self, LockError> {
         let started = std::time::Instant::now();
         let auth_lock = FileLock::acquire_within(&home.join("auth.lock"), timeout)?;
-        // In the order of Codex: two programs that take them in different orders could wait for
-        // each other.
+        // In the order of Codex: two programs that take both locks in different orders could wait for each other
+        // forever.
         let remaining = timeout.saturating_sub(started.elapsed());
         let auth_json_lock = FileLock::acquire_within(&home.join("auth.json.lock"), remaining)?;
         Ok(Self {

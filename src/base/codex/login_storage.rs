@@ -1,7 +1,7 @@
 //! Checks that Codex can store a login that it renews.
 //!
-//! Codex 0.169 writes the renewed login beside auth.json, and renames it. The server has spent the old refresh token
-//! before, so a Codex that cannot write there loses the login.
+//! Codex 0.169 writes the renewed login beside auth.json, and renames it. By then the server has spent the old refresh
+//! token, so the login is lost if Codex cannot write.
 
 use crate::io::space;
 use std::path::{Path, PathBuf};

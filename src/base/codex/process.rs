@@ -153,8 +153,7 @@ impl HomeUsage {
         self.holders().is_empty()
     }
 
-    /// Lists the processes that use the home without launchers, then one unknown process for each
-    /// unexplained conversation.
+    /// Lists the `processes` except launchers, then one unknown process for each `unexplained` conversation.
     pub fn holders(&self) -> Vec<Holder> {
         let processes = self
             .processes
@@ -190,15 +189,15 @@ pub fn find_outside_folders(home: &Path, env: &Environment) -> Vec<PathBuf> {
         .collect()
 }
 
-/// Finds the other processes that run with `home`, or have a file in `home` or in one of the `outside` folders open.
+/// Finds the processes, except this one, that run with `home` or have a file in `home` or in an `outside` folder open.
 /// Returns them ordered by process id and without npm launchers, then one entry for each conversation that an unknown
 /// process is writing.
 pub fn find_holders(home: &Path, outside: &[PathBuf]) -> Vec<Holder> {
     inspect_home(home, outside, &ProgramNames::default()).holders()
 }
 
-/// Finds the Codex programs that were started on `home`, without its daemon and the daemon's update
-/// loop. The npm launcher counts while it runs, because it may be about to start Codex.
+/// Finds the Codex programs that were started on `home`, except its daemon and the daemon's update loop. The npm
+/// launcher counts while it runs, because it may be about to start Codex.
 pub fn find_codex(home: &Path) -> Vec<Holder> {
     let home = home.canonical_or_self();
     let daemon_pid = daemon::find(&home).map(|daemon| daemon.pid);
@@ -240,8 +239,8 @@ pub fn can_list_processes() -> bool {
     processes::start_time(std::process::id()).is_some()
 }
 
-/// Finds the other processes that use `home`: programs with these names and that home, and processes
-/// with an open file in `home` or in one of the `outside` folders.
+/// Finds the processes, except this one, that use `home`: programs in `names` that run with `home`, and processes that
+/// have a file in `home` or in one of the `outside` folders open.
 pub(crate) fn inspect_home(home: &Path, outside: &[PathBuf], names: &ProgramNames) -> HomeUsage {
     let home = home.canonical_or_self();
     let table = ProcessTable::read();
@@ -275,7 +274,7 @@ pub(crate) fn inspect_home(home: &Path, outside: &[PathBuf], names: &ProgramName
         processes.push(to_home_process(process, &name, role));
     }
 
-    // Some systems do not show the program and the files of the daemon. Its pid file proves then that it runs.
+    // On systems that do not show the program and the files of the daemon, its pid file proves that it runs.
     if let Some(pid) = daemon_pid.filter(|pid| processes.iter().all(|process| process.pid != *pid))
     {
         processes.push(home_process_of_daemon(pid));

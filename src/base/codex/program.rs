@@ -9,8 +9,9 @@ use std::path::{Path, PathBuf};
 use std::process::Command;
 use std::time::{Duration, Instant};
 
-/// Environment variables that Codex prefers to the login of its home in every command: those of a workload identity,
-/// also without a value, and an access token. Codex 0.171 knows all of them, 0.169 the first two and the last.
+/// Environment variables that take precedence over the login of the home in every command of Codex: those of a workload
+/// identity, even if they are empty, and an access token. Codex 0.171 knows all of them, 0.169 the first two and the
+/// last.
 pub const OVERRIDING_VARIABLES: [&str; 6] = [
     "OPENAI_FEDERATION_RULE_ID",
     "OPENAI_IDENTITY_TOKEN_FILE",
@@ -105,7 +106,7 @@ impl Program {
     pub fn version(&self, env: &Environment, timeout: Duration) -> Option<String> {
         let deadline = Instant::now() + timeout;
         let mut command = env.command(&self.path);
-        // Codex 0.98 and newer create their home and write into it even for this. No home can exist below a file.
+        // Codex 0.98 and newer create their home and write into it even for `--version`. Below a file, they cannot.
         command
             .arg("--version")
             .env("CODEX_HOME", self.path.join("none"));

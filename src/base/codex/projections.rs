@@ -1,7 +1,7 @@
 //! Codex's projections of rollouts: the tables from which it shows the turns of paginated conversations in Codex 0.169.
 //!
-//! A projection has the id of a *rollout*. Codex makes it when a conversation is resumed, from its last rollout
-//! only. The turns of the rollouts that this one continues are shown from their own projections.
+//! A projection has the id of a *rollout*. When a conversation is resumed, Codex projects only its last rollout. It
+//! shows the turns of the rollouts that this rollout continues from their own projections.
 
 use super::database::{self, DatabaseError};
 use super::threads::{self, staged};
@@ -31,7 +31,7 @@ pub struct Projections {
 
 impl Projections {
     /// Reads the projections beside a state database. Creates and changes no file. A database that cannot be read
-    /// has none: Codex creates it again.
+    /// counts as one without projections, because Codex creates it again.
     pub fn read_beside(state: &Path) -> Self {
         Self::read_folder(state.parent().unwrap_or(Path::new(".")))
     }
@@ -94,7 +94,7 @@ pub(crate) fn cut_projections(database: &Path, cuts: &[RolloutCut]) -> Result<()
     database::run_in_transaction(connection, database, |transaction| {
         for cut in cuts {
             let offset = i64::try_from(cut.offset).unwrap_or(i64::MAX);
-            // Never raised, because Codex would not read the lines up to the new offset any more.
+            // The offset is never raised, because Codex would no longer read the lines up to the new offset.
             let update = "UPDATE thread_history_projection_state SET next_rollout_byte_offset=?2, \
                        next_rollout_ordinal=?3 WHERE thread_id=?1 AND next_rollout_byte_offset>?2";
             transaction.execute(update, params![cut.rollout_id, offset, cut.ordinal])?;

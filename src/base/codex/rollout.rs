@@ -121,9 +121,9 @@ impl RolloutName {
     }
 }
 
-/// The id of a rollout, in lower case. The ids of one thread are in the order in which the rollouts were created. Those
-/// of rewinds are UUIDs of version 7, which begin with their time. The first rollout is older than all rewinds, but has
-/// a random id, of version 4, if Codex up to 0.34 created it.
+/// The id of a rollout, in lower case. The ids of one thread sort in the order in which the rollouts were created: the
+/// id of a rewind is a UUID of version 7, which begins with its time. The first rollout sorts before all rewinds by
+/// `is_rewind`, because Codex up to 0.34 gave it a random id, of version 4.
 #[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub struct OrderedRolloutId {
     // The first field, because it is compared first.
@@ -185,7 +185,7 @@ pub(crate) fn has_no_running_turn(path: &Path) -> bool {
     let read_tail = || -> io::Result<Vec<u8>> {
         let mut file = file_open::open(path)?;
         let end = file.seek(SeekFrom::End(0))?;
-        // The first line of the part is cut, and is then no JSON.
+        // The tail may begin inside a line. The rest of this line is no JSON, and the search below skips it.
         file.seek(SeekFrom::Start(end.saturating_sub(TURN_TAIL_BYTES)))?;
         let mut bytes = Vec::new();
         file.take(TURN_TAIL_BYTES).read_to_end(&mut bytes)?;
@@ -213,7 +213,7 @@ const TYPE_BYTES: usize = 256;
 /// otherwise; `None` for any other line.
 pub fn turn_hit_limit(line: &[u8]) -> Option<bool> {
     let line_start = &line[..line.len().min(TYPE_BYTES)];
-    // Before the parser: a rollout has thousands of other lines.
+    // A search is faster than the parser, and a rollout has thousands of other lines.
     memmem::find(line_start, b"\"task_")?;
     let line: Value = serde_json::from_slice(line).ok()?;
     let event = &line["payload"];
@@ -225,7 +225,7 @@ pub fn turn_hit_limit(line: &[u8]) -> Option<bool> {
     }
 }
 
-/// Opens a rollout for reading as plain text. The first bytes tell whether it is compressed, and not the name, because
+/// Opens a rollout for reading as plain text. The first bytes, not the name, tell whether it is compressed, because
 /// other programs may have appended something to the name. A JSON document, recognized by its name, is read as lines.
 ///
 /// Reading a compressed rollout fails if it unpacks to an implausible size.
@@ -323,7 +323,7 @@ pub fn compare(first: &Path, second: &Path) -> io::Result<Relation> {
     Ok(compare_texts(first, second)?.0)
 }
 
-/// Returns the relation of the texts of two rollouts, and the number of bytes with which both begin.
+/// Returns the relation of the texts of two rollouts, and the length of their common beginning in bytes.
 pub fn compare_texts(first: &Path, second: &Path) -> io::Result<(Relation, u64)> {
     let (mut first, mut second) = (open_plain(first)?, open_plain(second)?);
     let (mut first_chunk, mut second_chunk) = (Vec::new(), Vec::new());
@@ -361,7 +361,7 @@ fn read_chunk(reader: &mut dyn Read, chunk: &mut Vec<u8>) -> io::Result<usize> {
 pub(crate) fn complete_lines_len(file: &mut File, len: u64) -> io::Result<u64> {
     let mut buffer = vec![0; 64 * 1024];
 
-    // Backwards from the end: a partial line is short compared to the rollout.
+    // Searches backwards, because the partial line at the end is short compared to the rollout.
     let mut end = len;
     while end > 0 {
         let chunk_len = end.min(buffer.len() as u64);

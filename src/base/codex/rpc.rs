@@ -46,7 +46,7 @@ fn to_failure(reason: impl Display) -> AppServerError {
 pub(super) enum Received {
     /// The reply to the request with this id.
     Reply(u64, Reply),
-    /// No line within the time, or one that is no reply, such as a notification.
+    /// No line within the time, or a line that is no reply, such as a notification.
     Nothing,
     /// Codex has closed its output.
     Closed,
@@ -181,7 +181,7 @@ fn parse_reply(line: &[u8]) -> Option<(u64, Reply)> {
     let mut message: Value = serde_json::from_slice(line).ok()?;
     let id = message.get("id")?.as_u64()?;
 
-    // A request of Codex itself, whose ids can be the same numbers.
+    // A request of Codex itself, whose id may equal the id of a request of this program.
     if message.get("method").is_some() {
         return None;
     }

@@ -23,7 +23,7 @@ pub fn create_login_home(login_home: &Path, codex_home: &Path) -> Result<(), IoE
 
 /// Runs `codex login` with these arguments on the scratch home `login_home`, attached to the terminal.
 ///
-/// `codex logout` is never run: it would revoke the login on the server, too.
+/// `codex logout` is never run, because it would also revoke the login on the server.
 ///
 /// # Errors
 /// Codex cannot be started.

@@ -46,10 +46,10 @@ pub struct StatusText {
 
 /// Parses pasted `/status` text; `now` and `zone` complete its times.
 ///
-/// A time without a day means the next such time. If a window shorter than a day cannot reset that
-/// late, it means the last such time. A date without a year means the next such date on which the
-/// window can reset; if there is none (text pasted late), the last one before `now`. If daylight saving
-/// repeats a time, the first one after `now` counts. Of several screens the last one counts.
+/// A time without a day is the next such time after `now`, or the last one before `now` if a window shorter than a day
+/// cannot reset so late. A date without a year is the next such date on which the window can reset, or, if the text was
+/// pasted late, the last one before `now`. If daylight saving repeats a time, the first one after `now` counts. Of
+/// several screens, the last one counts.
 ///
 /// # Errors
 /// The text is no `/status` text, is too long, or names two accounts; or one of its values is incomplete or invalid.
@@ -88,8 +88,8 @@ struct StatusReader {
 
 struct ReadWindow {
     window: Window,
-    /// True if its label is the one of a second window. Codex gives all windows of an unusual length the same label,
-    /// and marks the second one.
+    /// True if the label marks this as a second window. Codex gives all windows of an unusual length the same label,
+    /// except for this mark.
     is_secondary: bool,
     /// True if only an earlier screen of the text shows the window.
     is_of_earlier_screen: bool,
@@ -220,8 +220,8 @@ impl StatusReader {
 
 /// Parses the email and the plan in the value of an account line: `alice@example.com (Plus)`.
 ///
-/// Codex breaks a long email at any character. Its end is certain only if the plan follows, so an email
-/// on several lines needs one. The plan of such a value is not returned.
+/// Codex breaks a long email at any character. The end of an email on several lines is certain only if the plan
+/// follows, so the plan is required. It is not returned, because its own words may be broken.
 fn parse_account_value(lines: &[&str]) -> Option<(String, Option<String>)> {
     let [line] = lines else {
         let value: String = lines.concat().split_whitespace().collect();

@@ -17,7 +17,7 @@ const LAST_SECOND: f64 = 7_258_118_399.0;
 /// The largest accepted percentage. Some servers report slightly more than 100 % used.
 const MAX_USED_PERCENT: f64 = 10_000.0;
 
-/// The `rateLimitReachedType` of the windows; other types name a limit on spending.
+/// The `rateLimitReachedType` for an exhausted window; other types name a limit on spending.
 const WINDOWS_REACHED: &str = "rate_limit_reached";
 
 /// The quota windows and limits of an account as the server reports them.
@@ -153,8 +153,8 @@ fn parse_spend_cap(limit: &Value, zone: Zone) -> Option<SpendCap> {
     })
 }
 
-/// Parses the banked resets; `None` if their number is unknown. The server sends only the number if it cannot list
-/// the resets. The list also has spent resets, and resets that expired after the server counted.
+/// Parses the banked resets; `None` if their number is unknown. If the server cannot list the resets, it sends only
+/// their number. The list may contain spent resets, and resets that have expired since the server counted.
 fn parse_reset_credits(credits: &Value, now: DateTime<Utc>, zone: Zone) -> Option<ResetCredits> {
     let available_count = u32::try_from(credits.get("availableCount")?.as_u64()?).ok()?;
 

@@ -101,18 +101,18 @@ fn password_part(value: &[u8]) -> &[u8] {
 }
 
 fn is_placeholder(value: &[u8]) -> bool {
-    // A long random value contains such a word by chance.
+    // A long random value may contain a placeholder word by chance, so only its beginning is searched.
     let beginning = &value[..value.len().min(MAX_PLACEHOLDER_BYTES)];
     contains_any(beginning, PLACEHOLDER_WORDS)
         || contains_your(beginning)
-        // Zeros are runs of `A` in base64, and ones runs of `/`.
+        // In base64, zero bytes are a run of `A`, and 0xff bytes a run of `/`.
         || value
             .chunk_by(|a, b| a == b)
             .any(|run| run.len() >= 8 && !b"A/".contains(&run[0]))
 }
 
-/// Returns true if a value contains `your` as the beginning of a word, or anywhere if the value is not random. One
-/// random value of 40 letters in 20,000 contains it by chance.
+/// Returns true if a word of the value begins with `your`, or if a value that does not look random contains `your`. By
+/// chance, one random value of 40 letters in 20,000 contains `your`.
 fn contains_your(value: &[u8]) -> bool {
     let mut places = value.windows(4).enumerate();
     places.any(|(at, word)| {
@@ -124,9 +124,9 @@ fn contains_your(value: &[u8]) -> bool {
 /// Returns true if a value looks like random text and not like words, joined or not.
 ///
 /// A value with letters and digits looks random in each of these cases: a third of the characters are of another kind
-/// than the one before, five characters in a row have no vowel, a long word has several numbers, three numbers are
-/// between letters, or the value is hexadecimal. A value without digits needs a long word, and capitals in a row or
-/// five characters in a row without a vowel.
+/// than the one before, five characters in a row have no vowel, it has a long word and two numbers, three numbers are
+/// between letters, or it is hexadecimal. A value without digits needs a long word, and capitals in a row or five
+/// characters in a row without a vowel.
 fn looks_random(value: &[u8]) -> bool {
     let mut words = value.split(|b| !b.is_ascii_alphanumeric());
     let has_long_word = words.any(|word| word.len() >= 14);
@@ -181,7 +181,7 @@ fn has_vowelless_run(value: &[u8]) -> bool {
 }
 
 fn has_three_inner_numbers(value: &[u8]) -> bool {
-    // Each number is one part, and so is every other character.
+    // `a12bc` has the parts `a`, `12`, `b` and `c`.
     let parts: Vec<_> = value
         .chunk_by(|a, b| a.is_ascii_digit() && b.is_ascii_digit())
         .collect();
@@ -217,7 +217,7 @@ fn is_human_password(value: &[u8]) -> bool {
         .iter()
         .any(|b| b.is_ascii_digit() || b"!#%^&@~|".contains(b));
     let code_marks = value.iter().filter(|b| b"$*<>(){}[]".contains(b)).count();
-    // Before a letter or digit, `%s` may be a part of a random password.
+    // `%s` before a letter or digit may be a part of a random password.
     let is_format_field = |at: usize| !value.get(at + 2).is_some_and(u8::is_ascii_alphanumeric);
 
     let looks_chosen = has_mark || code_marks > 1 || looks_random(value);
@@ -239,14 +239,14 @@ fn contains_any(value: &[u8], words: &str) -> bool {
 
 /// Returns true for variables, calls, paths, URLs and other text that is no secret itself.
 fn is_code(value: &[u8]) -> bool {
-    // Generators of passwords use the characters of code too.
+    // A generated password may contain the characters of code.
     has_chars_of_code(value)
         && (!looks_generated(value) || is_marked_name(value) || has_form_of_code(value))
         || value.starts_with(b"/") && !looks_random(value)
         || contains_any(value, "// :: arn:")
 }
 
-/// Returns true for text with characters that are rare outside of code, except in passwords of generators.
+/// Returns true for text with characters of code. Outside of code, only generated passwords often have them.
 pub(super) fn has_chars_of_code(value: &[u8]) -> bool {
     value.first().is_some_and(|b| b"!#=@".contains(b))
         || value.starts_with(b"&#")
@@ -259,7 +259,7 @@ pub(super) fn has_chars_of_code(value: &[u8]) -> bool {
 fn is_marked_name(value: &[u8]) -> bool {
     let is_name = |b: &u8| b.is_ascii_alphanumeric() || b"_.:/-".contains(b);
     value.split_first().is_some_and(|(mark, name)| {
-        // A number may end any name.
+        // The digits at the end of `dbPassword2` do not make the name random.
         let name_end = name.iter().rposition(|b| !b.is_ascii_digit());
         let word = &name[..name_end.map_or(0, |at| at + 1)];
         // Behind another mark, a word with digits is rather a password: `!Summer2024`.
@@ -366,11 +366,12 @@ impl<'a> NamedValue<'a> {
         }
 
         let value = self.value;
-        // The token ends before a full stop, a control code or a letter of another script.
-        let token_len = value.iter().position(|b| !b.is_ascii_graphic());
-        let token = &value[..token_len.unwrap_or(value.len())];
-        let next_byte = value.get(token.len()).or(self.after.first()).copied();
-        let token = token.strip_suffix(b".").unwrap_or(token);
+        // The token ends before a blank, a control code or a letter of another script. A full stop at its end belongs
+        // to the sentence.
+        let visible_len = value.iter().position(|b| !b.is_ascii_graphic());
+        let visible = &value[..visible_len.unwrap_or(value.len())];
+        let next_byte = value.get(visible.len()).or(self.after.first()).copied();
+        let token = visible.strip_suffix(b".").unwrap_or(visible);
 
         let is_literal = if self.is_quoted {
             // Not the code between two strings: `"…"+name+"…"`.
@@ -401,7 +402,7 @@ impl<'a> NamedValue<'a> {
     }
 
     fn is_provider_key(&self, token: &[u8]) -> bool {
-        // With the name of a provider, letters alone are rarely code.
+        // After the name of a provider, a word in lower case is rarely code.
         let is_lower_or_digit = |b: &u8| b.is_ascii_lowercase() || b.is_ascii_digit();
         let is_lower_word = token.iter().all(is_lower_or_digit)
             && (!self.is_argument() || self.has_upper_case_name());
@@ -422,11 +423,11 @@ impl<'a> NamedValue<'a> {
 
     fn is_random_token(&self, token: &[u8]) -> bool {
         let has_digit = token.iter().any(u8::is_ascii_digit);
-        let is_clear = self.is_quoted || has_digit || token.len() >= MIN_DIGITLESS_BYTES;
-        // A list may have the names of classes.
+        let is_unlike_name = self.is_quoted || has_digit || token.len() >= MIN_DIGITLESS_BYTES;
+        // A list of arguments may contain the names of classes.
         let is_listed_class = self.is_argument() && is_type_name(token);
         token.len() >= MIN_RANDOM_BYTES
-            && is_clear
+            && is_unlike_name
             && !is_listed_class
             && has_only_token_chars(token)
             && looks_random(token)
@@ -448,7 +449,7 @@ impl<'a> NamedValue<'a> {
         let is_field = value.contains(&b'.') && (!has_digit || is_assignment);
 
         let is_end = |b: u8| b"<>\\\"'`),*&".contains(&b) || !b.is_ascii_graphic();
-        let goes_on = next_byte.is_some_and(|b| !is_end(b));
+        let token_continues = next_byte.is_some_and(|b| !is_end(b));
         let is_path = token.iter().any(|b| b".?".contains(b));
 
         // A type, as in `const PASSWORD: WIN32_ERROR = …` or `(password: Uint8Array | string)`.
@@ -463,7 +464,7 @@ impl<'a> NamedValue<'a> {
         let is_call = next_byte == Some(b'(');
         // Without blanks around the operator, only a field is code.
         let may_be_code = is_field || !self.is_tight;
-        is_call || may_be_code && (goes_on || is_path || is_type_annotation)
+        is_call || may_be_code && (token_continues || is_path || is_type_annotation)
     }
 
     /// Returns true if a name ends in a word that makes its value no secret: `token_type`, `secret_name`.

@@ -55,7 +55,7 @@ impl<'a> UnescapedText<'a> {
     /// Decodes backslash escapes, character references and percent signs that encode ASCII, and removes terminal
     /// escapes (colours and the like, all with [`Controls::Removed`]) and characters without a width. Other text stays.
     pub(super) fn decode(original: &'a str, controls: Controls) -> Self {
-        // The last range begins all characters but ASCII.
+        // The bytes from 0xc2 on begin the characters outside of ASCII.
         let begins_escape =
             |b: u8| matches!(b, b'\\' | b'&' | b'%' | 0..=8 | 0x0b..=0x1f | 0x7f | 0xc2..);
         let mut text = String::new();
@@ -130,7 +130,7 @@ fn parse_escape(text: &str, controls: Controls) -> Option<(usize, Option<char>)>
 
 /// Parses a terminal escape or a character that the reader does not see, or sees as a blank.
 fn parse_hidden(text: &str, controls: Controls) -> Option<(usize, Option<char>)> {
-    // A control string, such as a title or a link, has text.
+    // The text of a control string, such as a title or a link, may contain a secret.
     let is_string = |sequence: &str| sequence.starts_with([']', 'P', 'X', '^', '_']);
     let is_kept = controls == Controls::Kept && text.strip_prefix('\x1b').is_some_and(is_string);
     if !is_kept && let Some(after) = ansi::strip_escape(text) {
@@ -223,7 +223,7 @@ fn colour_len(parameters: &[u8]) -> Option<usize> {
 }
 
 /// Returns the ranges of texts that may be base64, with the decoded bytes. Tries each of the first four characters as
-/// the beginning, because `key=` may be a part of the base64 or stand before it.
+/// the beginning, because `key=` before base64 consists of base64 characters as well.
 pub(super) fn decode_base64_parts(text: &str) -> impl Iterator<Item = (Range<usize>, Vec<u8>)> {
     let mut at = 0;
     let places = std::iter::from_fn(move || {
@@ -275,7 +275,7 @@ fn decode_at_four_offsets(encoded: &[u8]) -> impl Iterator<Item = Vec<u8>> + use
     let to_standard_char = |b: u8| match b {
         b'-' => b'+',
         b'_' => b'/',
-        // Padding, or the `=` of `key=`. A letter in its place keeps the positions of the others.
+        // `=` is padding or belongs to `key=`. A letter in its place keeps the positions of all other characters.
         b'=' => b'A',
         b => b,
     };
@@ -285,7 +285,7 @@ fn decode_at_four_offsets(encoded: &[u8]) -> impl Iterator<Item = Vec<u8>> + use
 
     (0..4).filter_map(move |skipped| {
         let encoded_part = standard_chars.get(skipped..)?;
-        // A single last character encodes no byte.
+        // A last group of one character encodes no byte, and the decoder would refuse it.
         let len = encoded_part.len() - usize::from(encoded_part.len() % 4 == 1);
         BASE64.decode(&encoded_part[..len]).ok()
     })

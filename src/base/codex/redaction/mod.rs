@@ -21,7 +21,7 @@ const MAX_CHARS: usize = 300;
 /// The replacement of a secret in text.
 const REPLACEMENT: &str = "[redacted]";
 
-/// Matches long opaque words, which are no secrets in general, but may be in a message.
+/// Matches long opaque words. In a message, they may be secrets; in a document, most are not.
 static OPAQUE_WORD: LazyLock<Option<Regex>> =
     LazyLock::new(|| Regex::new(r"[A-Za-z0-9_+-]{40,}=*(?:\.[A-Za-z0-9_+=-]+)*").ok());
 
@@ -98,8 +98,8 @@ fn replace_places(text: &str, mut places: Vec<Range<usize>>) -> (String, usize) 
     (redacted, count)
 }
 
-/// Replaces the secrets in a message of a program or server, of every form: a message has no reason to contain
-/// examples.
+/// Replaces everything in a message of a program or server that has the form of a secret, even a placeholder: a message
+/// has no reason to contain examples.
 pub fn redact_message(text: &str) -> String {
     let secrets = search::find_secrets(text.as_bytes(), TextKind::Message);
     replace_places(text, secrets.map(|secret| secret.place).collect()).0

@@ -24,7 +24,7 @@ const MAX_CHECKED_BYTES: usize = 256;
 /// The longest part of a value that is checked if it goes on to the end of its line.
 const MAX_CHECKED_LINE_BYTES: usize = 4 * 1024;
 
-/// The shortest line of a private key but its last one.
+/// The shortest line of a private key, except its last line.
 const MIN_KEY_LINE_BYTES: usize = 40;
 
 /// The longest map, from its first key.
@@ -50,9 +50,9 @@ pub(crate) struct FoundSecret {
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) enum TextKind {
-    /// A text whose readers need all that is no secret. Placeholders and names are no secrets.
+    /// A text in which only secrets are replaced. Placeholders and names are no secrets.
     Document,
-    /// A message, which may lose more than its secrets.
+    /// A message, in which every match is replaced, even a placeholder.
     Message,
 }
 
@@ -146,7 +146,7 @@ pub(crate) fn find_secrets(text: &[u8], kind: TextKind) -> impl Iterator<Item = 
     let matches = table.into_iter().flat_map(move |table| {
         let hits = table.keywords.find_overlapping_iter(text);
         hits.filter_map(move |hit| {
-            // A keyword inside the last secret begins no other one.
+            // A keyword inside the last secret does not begin another secret.
             if hit.start() < last_end {
                 return None;
             }
@@ -169,8 +169,8 @@ impl SecretForm {
         Regex::new(&format!(r"\A(?-u:{})", text.replace("@VALUE", VALUE))).ok()
     }
 
-    /// Returns the place of the secret of this form at a keyword. `None` if the text there has not this form, or
-    /// is no secret.
+    /// Returns the place of the secret of this form at a keyword. `None` if the text at the keyword does not have this
+    /// form, or is no secret.
     fn find_secret_at(&self, text: &[u8], at: usize, kind: TextKind) -> Option<Range<usize>> {
         let start = match self.place {
             FormPlace::Start if is_inside_word(text, at) => return None,
@@ -192,7 +192,7 @@ impl SecretForm {
 
         let pattern = self.pattern.get_or_init(|| self.compile());
         let captures = pattern.as_ref()?.captures(searched)?;
-        // A pattern without groups matches the secret alone.
+        // The first group is the secret; without groups, the whole match.
         let secret = captures.iter().skip(1).flatten().next();
         let secret = secret.or(captures.get(0))?.range();
 
@@ -224,7 +224,7 @@ impl SecretForm {
         };
 
         if self.place == FormPlace::Line {
-            // Only a secret is followed to the end of its line, so that the time is linear.
+            // First checks a bounded part: reading each line to its end at every keyword would take quadratic time.
             let checked = &tail[..tail.len().min(MAX_CHECKED_LINE_BYTES)];
             let value = &checked[..line_value_len(checked)];
             return is_secret(value, &[])
@@ -240,13 +240,13 @@ impl SecretForm {
         let place_of_len = |len| secret.start..find_secret_end(text, secret.start + len);
 
         if self.check == FormCheck::Password {
-            let len = unquoted_password_len(before, tail);
-            if len > secret.len() {
-                if is_secret_of_len(len) {
-                    return Some(place_of_len(len));
+            let punctuated_len = unquoted_password_len(before, tail);
+            if punctuated_len > secret.len() {
+                if is_secret_of_len(punctuated_len) {
+                    return Some(place_of_len(punctuated_len));
                 }
-                // The punctuation does not belong to the password: `password=Hunter2xyz<br>`. But `[Password1` is only
-                // the beginning of code.
+                // Without the punctuation, the value may be a password, as in `password=Hunter2xyz<br>`, or the
+                // beginning of code, as in `[Password1`.
                 if checks::has_chars_of_code(&tail[..secret.len()]) {
                     return None;
                 }
@@ -292,15 +292,15 @@ fn find_word_start(text: &[u8], keyword: usize) -> Option<usize> {
     (prefix_len > 0 && prefix_len < MAX_BEFORE_KEYWORD_BYTES).then_some(keyword - prefix_len)
 }
 
-/// Returns the length of a map of YAML or JSON that begins with its first key: up to the closing bracket, or with all
-/// lines that are indented as deep as the key. There may be line numbers and marks of diffs before the lines.
+/// Returns the length of a map that begins with its first key. A map of JSON ends at the closing bracket, a map of YAML
+/// before the first line that is indented less than the key. Lines may begin with line numbers and marks of diffs.
 fn map_len(before: &[u8], text: &[u8]) -> usize {
     let text = &text[..text.len().min(MAX_MAP_BYTES)];
     if before.trim_ascii_end().ends_with(b"{") {
         let (mut is_in_string, mut previous_byte) = (false, b' ');
         let is_end = |b: &u8| {
             is_in_string ^= *b == b'"' && previous_byte != b'\\';
-            // No string goes on in the next line.
+            // A string ends with its line at the latest.
             is_in_string &= *b != b'\n';
             previous_byte = *b;
             *b == b'}' && !is_in_string
@@ -315,7 +315,8 @@ fn map_len(before: &[u8], text: &[u8]) -> usize {
     let is_outside = |at: &usize| {
         let line = &text[*at..];
         let indent = line.iter().take_while(is_indent).count();
-        // An empty line or a comment, but not the `---` before the next document.
+        // Empty lines and comments do not end the map. `---` ends the document, although it looks like a mark of a
+        // diff.
         let is_ignored = matches!(line.get(indent), None | Some(b'\n' | b'\r' | b'#'));
         indent < column && (!is_ignored || line.starts_with(b"---"))
     };
@@ -334,8 +335,8 @@ fn line_value_len(text: &[u8]) -> usize {
     value.map_or(text.len(), |value| value.len())
 }
 
-/// Returns the length of a password without quotes with its punctuation, as a generator makes it. Zero if the value is
-/// in quotes or followed by other arguments.
+/// Returns the length of an unquoted password with its punctuation, because generated passwords contain punctuation.
+/// Zero if the value is in quotes or followed by other arguments.
 fn unquoted_password_len(before: &[u8], text: &[u8]) -> usize {
     let is_quote = |b: &u8| b"\"'`\\".contains(b);
     let is_end = |b: &u8| !b.is_ascii_graphic() || is_quote(b) || *b == b';';
@@ -355,7 +356,7 @@ fn unquoted_password_len(before: &[u8], text: &[u8]) -> usize {
         return 0;
     }
 
-    // Punctuation of the sentence, and a bracket whose other half is before the value.
+    // Cuts off the punctuation of the sentence, and a bracket that was opened before the value.
     while let [rest @ .., last] = value {
         let opening = match last {
             b')' => b'(',
@@ -373,7 +374,7 @@ fn unquoted_password_len(before: &[u8], text: &[u8]) -> usize {
     value.len()
 }
 
-/// Returns the end of a secret, which is a character boundary. `end` is the end of the match, which may have only the
+/// Returns the end of a secret, which is a character boundary. `end` is the end of the match, which may cover only the
 /// beginning of the secret.
 fn find_secret_end(text: &[u8], end: usize) -> usize {
     let is_secret = |b: &&u8| b.is_ascii_alphanumeric() || b"-_.+/=~".contains(b);
@@ -382,9 +383,9 @@ fn find_secret_end(text: &[u8], end: usize) -> usize {
     end + text[end..].iter().take_while(is_inside_char).count()
 }
 
-/// Returns the end of a private key whose first line ends at `start`: the beginning of its footer, or the end of the
-/// last long line of a key that is cut. `None` if no key follows. There may be line numbers, quotes, escapes, marks of
-/// comments and diffs between the lines, and PEM headers such as `Proc-Type: 4,ENCRYPTED` before them.
+/// Returns the end of a private key whose first line ends at `start`: the beginning of its footer, or, if the key is
+/// cut off, the end of its last long line. `None` if no key follows. There may be line numbers, quotes, escapes, marks
+/// of comments and diffs between the lines, and PEM headers such as `Proc-Type: 4,ENCRYPTED` before them.
 fn find_key_block_end(text: &[u8], start: usize) -> Option<usize> {
     const MAX_HEADER_BYTES: usize = 200;
     const MAX_MARK_BYTES: usize = 32;
@@ -399,7 +400,7 @@ fn find_key_block_end(text: &[u8], start: usize) -> Option<usize> {
     for base64_run in body.split(|b| !is_key_char(*b)) {
         longest_run = longest_run.max(base64_run.len());
 
-        // A line of the key is long; before the first one there may be headers, before the others only short marks.
+        // Headers may come before the first long line of the key, but only short marks before each later line.
         let (gap_start, max_gap) = match key_end {
             None => (0, MAX_HEADER_BYTES),
             Some(end) => (end, MAX_MARK_BYTES),
@@ -427,7 +428,7 @@ fn find_key_block_end(text: &[u8], start: usize) -> Option<usize> {
 
 /// Returns the place of the end of a private key whose first line is missing. `before` ends inside its footer.
 fn find_key_end(before: &[u8]) -> Option<Range<usize>> {
-    /// The last line of the key, which may be short, and marks between lines.
+    /// The longest text without a long line: the last line of the key, which may be short, or marks between lines.
     const MAX_GAP_BYTES: usize = 100;
 
     let is_in_key = |b: &u8| *b != b'-' && !b.is_ascii_whitespace();

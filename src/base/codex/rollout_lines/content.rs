@@ -101,7 +101,8 @@ pub(super) fn extract_output(output: &RawValue) -> String {
         },
         Other(IgnoredAny),
     }
-    // JSON that a command printed may have an `output` too, and its other keys are text.
+    // JSON that a command printed may also have an `output`. Its other keys would be lost without
+    // `deny_unknown_fields`.
     #[derive(Deserialize)]
     #[serde(deny_unknown_fields)]
     struct Wrapped {
@@ -129,9 +130,9 @@ pub(super) fn extract_output(output: &RawValue) -> String {
 }
 
 /// Returns true for texts that Codex inserts in the user's name: at the start of a conversation, for a goal, for a
-/// command or a review of the user, and as a message of a subagent (0.42 to 0.171). They count as input of the model in
-/// rollouts of Codex before 0.32, and names that were derived from them as not given by the user. Newer rollouts record
-/// the user's own messages as events.
+/// command or a review of the user, and as a message of a subagent (0.42 to 0.171). In rollouts of Codex before 0.32,
+/// such a text counts as input of the model; newer rollouts record the user's own messages as events. A name that was
+/// derived from such a text counts as not given by the user.
 pub(crate) fn is_injected(text: &str) -> bool {
     let text = text.trim_start();
     [
@@ -217,7 +218,7 @@ pub(super) fn extract_command(tool: &str, arguments: &str) -> String {
     command.flatten().unwrap_or_else(|| arguments.to_owned())
 }
 
-/// Returns `None` if the arguments have no command, or more than a command and [`SHELL_OPTIONS`].
+/// Returns `None` if the arguments have no command, or a key that is neither the command nor in [`SHELL_OPTIONS`].
 fn parse_shell_command(arguments: &str) -> Option<String> {
     let mut values: BTreeMap<String, &RawValue> = serde_json::from_str(arguments).ok()?;
     let command = values.remove("cmd").or_else(|| values.remove("command"))?;

@@ -54,12 +54,12 @@ fn truncate(bytes: &[u8], max_bytes: usize) -> &[u8] {
     &bytes[..bytes.len().min(max_bytes)]
 }
 
-/// Splits `bytes` at the first quote, which is in neither part. `None` if the first `max_bytes` bytes have none, or
-/// have an escape before it.
+/// Splits `bytes` at the first quote, which is in neither part. `None` if the first `max_bytes` bytes have no quote, or
+/// an escape before the quote.
 fn split_at_quote(bytes: &[u8], max_bytes: usize) -> Option<(&[u8], &[u8])> {
     let at = truncate(bytes, max_bytes)
         .iter()
         .position(|b| matches!(b, b'"' | b'\\'))?;
-    // An escape needs the parser. Codex writes none in these fields.
+    // A field with an escape is left to the JSON parser. Codex writes no escapes in these fields.
     (bytes[at] == b'"').then(|| (&bytes[..at], &bytes[at + 1..]))
 }

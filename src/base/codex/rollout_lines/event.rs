@@ -11,7 +11,7 @@ use std::borrow::Cow;
 
 #[derive(Debug, Clone, PartialEq)]
 pub struct RolloutEvent {
-    /// The number of the turn; see [`super::TurnCounter`]. Events before the first have turn 0.
+    /// The number of the turn; see [`super::TurnCounter`]. Events before the first turn have turn 0.
     pub turn: u32,
     /// The time at which Codex wrote the line.
     pub at: Option<DateTime<Utc>>,
@@ -192,8 +192,8 @@ impl EventKind {
     }
 }
 
-/// Counts the turns of a conversation. Since 0.130 Codex records the beginning of each turn, also of one without a
-/// message of the user, and a turn may have several messages. Before, a turn begins with each message of the user.
+/// Counts the turns of a conversation. Codex 0.130 and later record the beginning of each turn; a turn may have no
+/// message of the user, or several. In earlier versions, each message of the user begins a turn.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
 pub(crate) struct TurnCounter {
     /// The number of turns so far.

@@ -127,7 +127,6 @@ pub(super) fn matching_forms<'a>(
 ) -> impl Iterator<Item = &'static LineForm> + use<'a> {
     FORMS.iter().filter(move |form| {
         let mut payload_types = form.payload_types.iter();
-        // Without a type in sight any form of the kind may match.
         let has_type =
             |name| form.payload_types.is_empty() || payload_types.any(|p| p.as_bytes() == name);
         form.kind.as_bytes() == kind && payload_type.is_none_or(has_type)

@@ -89,11 +89,11 @@ pub(crate) fn parse_wanted(line: &[u8], wanted: LineParts) -> LineContent<'_> {
         && !envelope_may_have(&envelope, wanted)
     {
         let timestamp = envelope.timestamp;
-        // Outputs of tools can have megabytes. They are not parsed only to be thrown away.
+        // Outputs of tools can have megabytes, so the parser does not read them in vain.
         return LineContent::Skipped { timestamp };
     }
 
-    // A torn line may have invalid UTF-8 in the middle of a message; it is not JSON then either.
+    // A torn line may be invalid UTF-8. It then counts as damaged, because the empty text is no JSON.
     let text = std::str::from_utf8(line).unwrap_or_default();
     let parsed = text
         .starts_with('{')
@@ -105,7 +105,7 @@ pub(crate) fn parse_wanted(line: &[u8], wanted: LineParts) -> LineContent<'_> {
     let timestamp = parsed.timestamp;
     let (kind, json) = match (parsed.kind, parsed.payload) {
         (Some(kind), Some(payload)) => (Some(kind), payload.get()),
-        // Lines of Codex before 0.32 are items or the metadata themselves.
+        // Before Codex 0.32, a line was an item or the metadata itself.
         (Some(_), None) => (Some(ITEM.into()), text),
         (None, _) if parsed.id.is_some() && timestamp.is_some() => {
             (Some("session_meta".into()), text)

@@ -1,11 +1,11 @@
 //! The lines of rollouts: one table of their kinds, and one parser.
 //!
 //! [`line_forms`] has each kind of line, what it records, and how it is parsed. A reader names the parts that it
-//! wants; lines without them are recognized by their beginnings and not parsed. Codex records the same text up to
-//! three times: as the item that the model gets, as an event of older versions, and as a completed item of newer
-//! ones. They are returned here with their origin; `conversations::reader` drops the copies. What the model got in the
-//! user's name counts as the user's message only by its event, because Codex inserts texts, too. Fields are optional,
-//! because they differ between versions.
+//! wants; lines without them are recognized by their beginnings and not parsed. Codex records the same text up to three
+//! times: as the item that the model gets, as an event of older versions, and as a completed item of newer ones. They
+//! are returned here with their origin; `conversations::reader` drops the copies. What the model got in the user's name
+//! counts as the user's message only by its event, because Codex inserts texts of its own. Fields are optional, because
+//! they differ between versions.
 
 mod content;
 mod envelope;

@@ -64,7 +64,7 @@ struct ToolResult<'a> {
 pub(super) fn parse_message(payload: &PayloadText<'_>) -> ParsedItems {
     let message: MessageItem<'_> = serde_json::from_str(payload.json)?;
     let kind = match &*message.role {
-        // An event follows if the user wrote the message. Codex before 0.32 had no events.
+        // If the user wrote the message, an event with it follows. Codex before 0.32 wrote no envelopes and no events.
         "user" if payload.has_envelope => EventKind::ModelInput,
         "user" => match join_user_texts(&message.content) {
             text if is_injected(&text) => EventKind::ModelInput,
@@ -88,7 +88,7 @@ pub(super) fn parse_reasoning(payload: &PayloadText<'_>) -> ParsedItems {
 pub(super) fn parse_tool_call(payload: &PayloadText<'_>) -> ParsedItems {
     let call: ToolCall<'_> = serde_json::from_str(payload.json)?;
     let text = match (call.arguments, call.input, call.action) {
-        // JSON in a text, in which shell tools have the command.
+        // The arguments are JSON as a text. For a shell tool, they contain the command.
         (Some(arguments), _, _) => {
             extract_command(call.name.as_deref().unwrap_or_default(), &arguments)
         }
@@ -139,7 +139,7 @@ pub(super) fn parse_compaction(payload: &PayloadText<'_>) -> ParsedItems {
         #[serde(borrow, default)]
         message: Option<Cow<'a, str>>,
     }
-    // The history that replaces the messages repeats them, so it is not read.
+    // The payload also has the history that replaces the messages. It only repeats messages, so it is not read.
     let Compacted { message } = serde_json::from_str(payload.json)?;
     let kind = EventKind::Compaction(message.unwrap_or_default().into_owned());
     Ok(one_item(ItemOrigin::Item, kind))

@@ -34,7 +34,7 @@ pub(super) enum Label<'a> {
 /// The parts of `[name] [length] [usage] limit`.
 #[derive(Debug, PartialEq)]
 pub(super) struct LimitLabel<'a> {
-    /// The words of the limit's own name; none for a window of the last heading.
+    /// The words of the limit's own name; empty for a window of the last heading.
     pub(super) name: Vec<&'a str>,
     pub(super) minutes: Option<u32>,
     /// True for the second window of unknown length: `Secondary usage limit`.
@@ -47,8 +47,8 @@ pub(super) fn split_fields(text: &str) -> Vec<StatusField<'_>> {
     let mut fields: Vec<StatusField> = Vec::new();
     let mut may_continue = false;
     let mut after_blank = false;
-    // The column of the label of a name that may go on. Codex 0.171 names a conversation after its first prompt, so
-    // its further lines can look like labels.
+    // The column of `Thread name:` while its value may continue. Codex 0.171 names a conversation after its first
+    // prompt, so later lines of the name can look like labels.
     let mut name_column = None;
 
     for line in text.lines() {
@@ -102,8 +102,8 @@ impl StatusField<'_> {
         self.lines.iter().any(|line| line.contains(is_of_figure))
     }
 
-    /// Returns true if a line without a label belongs to this value: because a part of the value is
-    /// missing, or by its column.
+    /// Returns true if a line without a label belongs to this value: a part of the value is missing, or the line is
+    /// indented.
     fn is_continued_by(&self, line: &str, column: usize, after_blank: bool) -> bool {
         let is_too_long = self.lines.len() >= MAX_LINES;
         if is_too_long || (column <= self.column && begins_with_other_label(line)) {
@@ -165,7 +165,7 @@ fn strip_borders(line: &str) -> (usize, &str) {
 
 /// Parses the label at the beginning of a line. Returns it, its original text, and the rest of the line.
 fn parse_label(content: &str) -> Option<(Label<'_>, &str, &str)> {
-    // Marks of a list item. The rest of a broken word may begin with one, too.
+    // Removes the mark of a list item. The rest of a broken word may also begin with such a mark.
     let content = content.trim_start_matches(['•', '*', '-', ' ']);
     let Some((text, value)) = content.split_once(':') else {
         // The usage page has no colons.

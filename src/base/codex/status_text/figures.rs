@@ -34,7 +34,6 @@ impl ResetContext {
                 if lines.len() <= 1 {
                     return Err(error);
                 }
-                // A narrow terminal breaks lines within words.
                 let joined_value = separate_letters_and_digits(&lines.concat());
                 self.parse_joined_figure(&joined_value, window_minutes)
                     .map_err(|_| error)
@@ -145,8 +144,8 @@ fn parse_reset_time(reset: &str) -> Option<&str> {
     Some(time.trim_start_matches([':', ' ']).trim_end())
 }
 
-/// Returns the instant of a date. Without a year it is the first such date on which the window can
-/// reset, else the last one before now.
+/// Returns the instant of a date. Without a year, returns the next such date on which the window can reset, else the
+/// last such date before now.
 fn resolve_date(
     year: Option<i32>,
     (month, day): (u32, u32),

@@ -29,7 +29,7 @@ pub(crate) enum RowChange {
         id: String,
         mode: &'static str,
     },
-    /// Sets the empty ones of the three texts.
+    /// Sets those of the three texts that are empty in the row.
     Texts {
         id: String,
         texts: RowTexts,
@@ -124,7 +124,7 @@ fn insert_row(connection: &Connection, schema: &Schema, row: &RowValues) -> rusq
     add_spawn_edge(connection, schema, row)
 }
 
-/// Records the parent that the source of a row names, as Codex does when it adds the row itself.
+/// Records the parent that `source` of a row names, as Codex does when it adds the row itself.
 fn add_spawn_edge(
     connection: &Connection,
     schema: &Schema,

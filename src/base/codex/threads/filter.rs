@@ -54,8 +54,8 @@ pub struct ThreadFilter {
 }
 
 impl ThreadFilter {
-    /// Returns true if a criterion selects conversations. Parents, the limit, and leaving out archived conversations or
-    /// children are no such criteria.
+    /// Returns true if the filter has a criterion other than the parents, the limit, and the omission of archived
+    /// conversations or children.
     pub fn is_restricted(&self) -> bool {
         self.ids.is_some()
             || self.branch.is_some()

@@ -107,7 +107,7 @@ pub fn count(path: &Path) -> Result<ThreadCounts, DatabaseError> {
     query_threads(path, |connection, schema| {
         let query_number = |sql: &str| connection.query_row(sql, [], |row| row.get(0));
         let archived = if schema.has_column("archived") {
-            // By an index of Codex.
+            // Codex has an index that begins with `archived`.
             query_number("SELECT count(*) FROM threads WHERE archived = 1")?
         } else {
             0
@@ -137,7 +137,7 @@ fn build_listed_thread(values: &Values<'_>) -> ListedThread {
     ListedThread {
         id: text("id"),
         rollout_path: text("rollout_path"),
-        // Codex 0.169 takes the name of a conversation in the old form from its index of names only.
+        // For a legacy conversation, Codex 0.169 ignores `name` and reads the name from `session_index.jsonl`.
         has_name: is_paginated && !name.trim().is_empty(),
         title: choose_title(
             &name,

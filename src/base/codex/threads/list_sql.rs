@@ -31,7 +31,7 @@ impl Schema {
         format!("({subagent} OR {side})")
     }
 
-    /// Returns the SQL of the conversation that started a subagent, as the source of its row names it.
+    /// Returns the SQL of the id of the conversation that started a subagent, from `source` in the subagent's row.
     pub(super) fn spawn_parent_sql(&self) -> String {
         let source = self.column("source");
         format!(
@@ -52,8 +52,8 @@ impl Schema {
         format!("coalesce({edge}, {side_parent}, {spawn_parent})")
     }
 
-    /// Returns the query for all subagents, with the columns `parent` and `child`. Rows that another machine wrote may
-    /// name a parent without an entry in the table of edges.
+    /// Returns the query for all subagents, with the columns `parent` and `child`. A row from another machine may name
+    /// its parent in `source` without an entry in `thread_spawn_edges`.
     pub(super) fn spawns_sql(&self) -> String {
         let source = self.column("source");
         let mut sql = format!(
@@ -119,7 +119,7 @@ impl Schema {
         }
 
         match (ids_in_folder, &filter.folders) {
-            // SQLite would choose the index of the order and check the folder of each row.
+            // With a condition on `cwd`, SQLite would walk the index of the order and check the folder of each row.
             (Some(ids), _) => clauses.add_ids(ids),
             (None, Some(folders)) => self.add_folder_condition(&mut clauses, folders),
             (None, None) => {}
@@ -128,7 +128,8 @@ impl Schema {
             self.add_account_condition(&mut clauses, account);
         }
 
-        // The unit of a column in seconds is 1000. A second that has begun counts as a whole one.
+        // `unit_ms` is 1000 for a column in seconds. `until` is rounded up, so that a second that has begun is
+        // included.
         let (updated, unit_ms) = self.updated_column_and_unit();
         let until = filter.until_ms.map(|time| time.saturating_add(unit_ms - 1));
         for (time, sign) in [(filter.since_ms, ">="), (until, "<")] {
@@ -207,15 +208,15 @@ impl Schema {
 
         if let Some(id) = user_id {
             let user_column = self.column("creator_user_id");
-            // Older versions recorded no user. Such a conversation matches by its account, if that is known.
-            let may_be_unknown = account_id.is_some();
-            let default_user = if may_be_unknown { "?" } else { "''" };
+            // Older versions recorded no user. A conversation without a user matches if its account matches.
+            let matches_without_user = account_id.is_some();
+            let default_user = if matches_without_user { "?" } else { "''" };
             creator_conditions.push(format!("coalesce({user_column}, {default_user}) = ?"));
-            values.extend(may_be_unknown.then(|| id.clone()));
+            values.extend(matches_without_user.then(|| id.clone()));
             values.push(id.clone());
         }
 
-        // A recorded launch counts more than the account that the row names.
+        // The account of a recorded launch takes precedence over the account in the row.
         let is_creator = if creator_conditions.is_empty() {
             "0".to_owned()
         } else {
@@ -254,7 +255,7 @@ pub(super) fn find_few_ids_in_folder(
 
     let prefix = with_separator(folder);
     let (parent, separator) = prefix.split_at(prefix.len() - 1);
-    // `0` follows `/`, and `]` follows `\`, so this is the range of the paths that begin with the folder.
+    // In ASCII, `0` follows `/`, and `]` follows `\`, so `prefix..range_end` has all paths below the folder.
     let range_end = format!("{parent}{}", if separator == "/" { '0' } else { ']' });
 
     // The index begins with `archived`, so the query names both of its values.

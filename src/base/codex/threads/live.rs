@@ -38,9 +38,10 @@ pub fn rebase_rollout_paths(
     })
 }
 
-/// Stores `names`, which are pairs of id and name, in the rows of paginated conversations. Codex does not list other
-/// conversations by the name in their row. `is_given` gets the id, the name, and the row's title, first message and
-/// preview; names that it rejects as not chosen by the user are skipped. Returns the number of changed rows.
+/// Stores `names`, which are pairs of id and name, in the rows of paginated conversations. Skips other conversations,
+/// because Codex does not list them by the name in their row, and names that `is_given` rejects as not chosen by the
+/// user. `is_given` gets the id, the name, and the row's title, first message and preview. Returns the number of
+/// changed rows.
 pub fn set_names(
     database: &Path,
     names: &[(String, String)],
@@ -131,7 +132,7 @@ pub fn map_project_folders(database: &Path, from: &str, to: &str) -> Result<usiz
     let from = from.trim_end_matches(['/', '\\']);
     let to = to.trim_end_matches(['/', '\\']);
 
-    // Without its separator, the root of a file system has no name, and `C:` is the current folder of the drive.
+    // The separator cut off above belongs to a root: `/` would be empty, and `C:` is the current folder of the drive.
     let target_folder = match to {
         "" => "/".to_owned(),
         drive if drive.ends_with(':') => format!("{drive}\\"),

@@ -9,14 +9,14 @@ use std::borrow::Cow;
 /// The number of bytes at the beginning of a line in which its kind is searched.
 const KIND_BYTES: usize = 1024;
 
-/// A client that sends its state with a message separates both with this heading.
+/// The heading between the state that a client sends with a message, and the message.
 const MESSAGE_HEADING: &str = "## My request for Codex:";
 
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub struct RowTexts {
     /// The text of the first message that has one.
     pub title: Option<String>,
-    /// The first message; `[Image]` or `[Audio]` for one without text.
+    /// The first message; `[Image]` or `[Audio]` if it has no text.
     pub first_message: Option<String>,
     /// The first message or goal. Codex's lists leave out conversations without a preview.
     pub preview: Option<String>,

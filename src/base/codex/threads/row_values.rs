@@ -57,7 +57,7 @@ impl RowValues {
             .unzip();
 
         let placeholders = vec!["?"; names.len()].join(",");
-        // Codex may have added the row in the meantime. Its row is newer, but has nothing that only the user sets.
+        // Codex may have added the row in the meantime. Its row is newer, but lacks the values that only the user sets.
         let on_conflict = complete_on_conflict(&names);
         let sql = format!(
             "INSERT OR IGNORE INTO threads({}) VALUES({placeholders}) {on_conflict}",
@@ -83,7 +83,7 @@ pub(super) fn replace_on_conflict(columns: &[String]) -> String {
 }
 
 /// Returns the `ON CONFLICT` clause of an insertion that gives an existing row the name, pin, project and section of
-/// the inserted one where it has none. `columns` are quoted.
+/// the inserted one where the existing row has no value. `columns` are quoted.
 pub(super) fn complete_on_conflict(columns: &[String]) -> String {
     let assignments = columns.iter().filter_map(|column| {
         let value = choose_user_value(column, "threads", "excluded")?;
@@ -96,8 +96,8 @@ pub(super) fn complete_on_conflict(columns: &[String]) -> String {
     format!("ON CONFLICT DO UPDATE SET {assignments}")
 }
 
-/// Returns the SQL of a value that only the user sets: that of the row `first`, or of the row `second` if `first` has
-/// none, as a row that Codex created again from the rollout. `None` for other columns.
+/// Returns the SQL of a value that only the user sets, from the row `first`, else from the row `second`: a row that
+/// Codex created again from the rollout lacks such values. `None` for other columns.
 fn choose_user_value(column: &str, first: &str, second: &str) -> Option<String> {
     match column {
         "\"is_pinned\"" => Some(format!("max({first}.{column}, {second}.{column})")),

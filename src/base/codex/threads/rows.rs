@@ -23,7 +23,7 @@ pub struct ThreadRow {
     /// The name that the user chose, for paginated conversations.
     pub name: String,
     pub first_user_message: String,
-    /// The beginning of the first message; without one of the preview, such as a goal, or of the path of the agent.
+    /// The beginning of the first message, else of the preview, such as a goal, else of the path of the agent.
     pub message_line: String,
     pub archived: bool,
     /// The form of the conversation: `legacy`, [`PAGINATED`], or empty in older versions.
@@ -34,8 +34,8 @@ pub struct ThreadRow {
     pub account_id: String,
     /// True for a conversation of a subagent and for a side conversation.
     pub is_child: bool,
-    /// True if the preview is empty, without which Codex does not list the conversation. False if this version of Codex
-    /// has no previews.
+    /// True if the preview is empty: Codex does not list such a conversation. False if this version of Codex has no
+    /// previews.
     pub lacks_preview: bool,
 }
 
@@ -52,7 +52,7 @@ impl ThreadRow {
             return Some(&self.name);
         }
 
-        // Old conversations have no name column: a title that differs from the first message is a name.
+        // The name of a legacy conversation is in `title`. A title that begins the first message is no name.
         let is_name = !self.is_paginated()
             && !self.title.trim().is_empty()
             && !self.first_user_message.is_empty()
@@ -63,7 +63,7 @@ impl ThreadRow {
         is_name.then_some(&*self.title)
     }
 
-    /// Returns the first message; without one the preview or the path of the agent.
+    /// Returns the first message, else the preview, else the path of the agent.
     pub(crate) fn message(&self) -> &str {
         if self.first_user_message.is_empty() {
             &self.message_line
@@ -72,7 +72,7 @@ impl ThreadRow {
         }
     }
 
-    /// Returns `title`, or the message if it is blank.
+    /// Returns `title`, or the message if `title` is blank.
     pub(crate) fn title_or_message(&self) -> &str {
         if self.title.trim().is_empty() {
             self.message()

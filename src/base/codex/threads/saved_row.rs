@@ -60,7 +60,7 @@ pub(crate) fn insert(path: &Path, row: &RowValues) -> Result<(), DatabaseError> 
 
 fn open_without_foreign_keys(path: &Path) -> Result<Connection, DatabaseError> {
     let connection = database::open_for_changes(path)?;
-    // Rows of other tables that belong to the conversation must stay for its return.
+    // Deleting the row must not delete rows of other tables, which the conversation needs when it is put back.
     connection
         .execute_batch("PRAGMA foreign_keys=OFF; PRAGMA synchronous=FULL;")
         .sqlite_context("open", path)?;

@@ -45,7 +45,7 @@ pub fn read_rollout_paths(path: &Path) -> Result<Vec<(String, String)>, Database
 /// The treatment of rows whose conversation has no rollout.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum UnmatchedRows {
-    /// Unmatched rows keep their path. So do rows whose path leads to their rollout, but below another home.
+    /// Unmatched rows keep their path. Rows whose path names their rollout below another home keep it as well.
     Keep,
     /// Unmatched rows get a path below the home, like all other rows.
     Rebase,
@@ -81,19 +81,19 @@ pub fn rewrite_rollout_paths(
     };
 
     // The first walk only reads, so that a database without changes is not written.
-    let mut is_needed = false;
+    let mut has_changes = false;
     let connection = open_immutable(database)?;
     if !has_threads_table(&connection).sqlite_context("read", database)? {
         return Ok(0);
     }
 
     for_each_thread(&connection, |id, old| {
-        is_needed |= plan_update(id, old).is_some();
+        has_changes |= plan_update(id, old).is_some();
         Ok(())
     })
     .sqlite_context("read", database)?;
     drop(connection);
-    if !is_needed {
+    if !has_changes {
         return Ok(0);
     }
 
@@ -155,7 +155,7 @@ fn choose_target_path(
         text.map_or(path.to_path_buf(), PathBuf::from)
     };
 
-    // Codex records either name of a compressed rollout, and finds the rollout by either name.
+    // Codex records the path of a compressed rollout with or without `.zst`, and finds the rollout by both.
     let is_known = |path: &Path| {
         let plain = without_zst(path);
         rollouts.has(&plain) || rollouts.has(&with_suffix(&plain, rollout::ZST))
@@ -176,12 +176,12 @@ fn choose_target_path(
         });
     }
 
-    // A row without any rollout must not point outside of the home: it gets the name of no file.
+    // A row without a rollout must not keep a path outside of the home, so it gets a name that no file has.
     let missing_path =
         || Path::new(home::SESSIONS).join(format!("missing-{}.jsonl", sanitize_for_file_name(id)));
     match unmatched {
         UnmatchedRows::Keep => None,
-        // Also a row that leads to a known rollout may name another home.
+        // The recorded path of a known rollout may be below another home.
         UnmatchedRows::Rebase => Some(TargetPath {
             relative: recorded.unwrap_or_else(missing_path),
             is_found_by_id: false,
@@ -220,13 +220,13 @@ pub enum RowGroup {
     /// The rows of the table `threads` with their data and the parent of a subagent; they replace those of the staged
     /// database. Also the projects and sections of these threads that the staged database lacks.
     Threads,
-    /// All rows with the column `thread_id`; they replace those of the staged database. In a projection database the ids
-    /// are those of rollouts.
+    /// All rows with the column `thread_id`; they replace those of the staged database. In a projection database the
+    /// ids are those of rollouts.
     ThreadData,
 }
 
 /// The tables without a column `thread_id` that have rows of a thread: table, key, and the column of `threads` with the
-/// value of the key. A table follows the tables that its rows refer to.
+/// value of the key. Each table comes after the tables that its rows refer to.
 const OTHER_TABLES: [(&str, &str, &str); 5] = [
     ("thread_sections", "id", "thread_section_id"),
     ("projects", "id", "project_id"),
@@ -235,9 +235,9 @@ const OTHER_TABLES: [(&str, &str, &str); 5] = [
     ("thread_spawn_edges", "child_thread_id", "id"),
 ];
 
-/// Copies the rows of the threads in `ids`, or of the rollouts in `ids`, from `live` to a staged database. No process may
-/// use `live`. Columns that both databases have are copied, and rows that the staged database rejects are skipped. Returns
-/// the number of copied rows.
+/// Copies the rows of the threads in `ids`, or of the rollouts in `ids`, from `live` to a staged database. No process
+/// may use `live`. Columns that both databases have are copied, and rows that the staged database rejects are skipped.
+/// Returns the number of copied rows.
 pub fn copy_rows(
     staged: &Path,
     live: &Path,
@@ -315,14 +315,14 @@ fn copy_table(
         return Ok(0);
     }
 
-    // Other threads may have the same section or project.
+    // A section or project may belong to several threads, so its rows must not be deleted.
     let is_of_one_thread = thread_column == "id";
     let condition = if is_of_one_thread {
         format!("{key}=?1")
     } else {
         format!("{key}=(SELECT {thread_column} FROM live.threads WHERE id=?1)")
     };
-    // The row of a thread is updated in place, because rows that refer to it would be deleted with it.
+    // A row of `threads` is updated in place: deleting it would also delete the rows that refer to it.
     let deletes_old_rows =
         is_of_one_thread && table != "threads" && group != RowGroup::MissingThreads;
     let on_conflict = match (table, group) {
@@ -344,7 +344,7 @@ fn copy_table(
             delete.execute([id])?;
         }
         let copied_rows = match insert.execute([id]) {
-            // Codex creates a row again from the rollout if the staged schema rejects it, or if it is damaged.
+            // The row is damaged, or the staged schema rejects it. Codex creates it again from the rollout.
             Err(e) if is_row_error(&e) => 0,
             inserted => inserted?,
         };
