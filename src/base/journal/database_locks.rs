@@ -48,7 +48,8 @@ impl DatabaseLocks {
                 let Some(file) = open_to_lock(&database) else {
                     continue;
                 };
-                // Kept from here on: if any descriptor of a file is closed, the locks of this process on it end.
+                // The file stays open from here on: when this process closes any descriptor of a file, its locks on the
+                // file end.
                 locks.files.push(file);
                 while locks.files.last().is_some_and(fails_to_lock) {
                     if Instant::now() > deadline {

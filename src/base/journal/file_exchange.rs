@@ -97,7 +97,7 @@ impl FileExchange {
     fn allocate_staging_path(&mut self, live: &Path) -> Result<PathBuf, JournalError> {
         let parent = atomic::parent_of(live);
         atomic::create_private_folder(parent)?;
-        // So that all spellings of a folder have the same staging folder.
+        // All spellings of a folder must have the same staging folder.
         let parent = parent.canonical().at("inspect", parent)?;
         let folder = folder::staging_folder_in(&parent);
         if self.folders.insert(folder.clone()) {

@@ -47,7 +47,7 @@ pub fn staging_folder_within(live: &Path) -> PathBuf {
 /// Returns the folder in the manager home for the journal of the command `command`. All spellings of the
 /// manager home give the same folder.
 pub fn journal_folder_of_command(manager_home: &Path, command: &str) -> PathBuf {
-    // Before the first command there is no manager home, and so no journal that another spelling could miss.
+    // If the manager home is missing, its spelling is kept, but then there is no journal that could be missed.
     let home = manager_home.canonical_or_self();
     home.join("tmp").join(format!(".{command}{OTHER_SUFFIX}"))
 }
@@ -83,8 +83,8 @@ pub fn is_real_folder(folder: &Path) -> Result<bool, IoError> {
 /// Creates the staging folder `folder` (0700). Fails if it exists, because it belongs to another transaction.
 pub(super) fn create_staging_folder(folder: &Path) -> Result<(), JournalError> {
     atomic::create_private_folder(atomic::parent_of(folder))?;
-    // Another process of the user could replace the folder by a link to a live one, and the cleanup would
-    // remove that.
+    // If another process of the user replaced the folder by a link to a live folder, the cleanup would remove the live
+    // folder.
     beneath::protect(folder, FollowedLinks::AT_TOP);
     match atomic::make_folder(folder) {
         Err(e) if e.kind() == io::ErrorKind::AlreadyExists => {

@@ -8,7 +8,7 @@ use crate::io::{FileId, IoContext, IoError, changed_ns, modified_ns, tree};
 use std::fs::Metadata;
 use std::path::{Path, PathBuf};
 
-/// The side of a step with the files of the state to remove.
+/// The side of a step that has the files of the state to remove.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) enum WriteSide {
     /// The live side, before the step is done.
@@ -38,7 +38,7 @@ impl LateWrites<'_> {
     ) -> Result<(), IoError> {
         let live = step.live.as_path();
         let (removed_path, kept_path) = match side {
-            // A move that puts a file in place removes none. The other move of an exchange by two moves does.
+            // A move to the live path removes no file. If it is one of two moves, the other move removes the old file.
             WriteSide::Live if !step.moves_live_away() => return Ok(()),
             WriteSide::Live => (live, step.staged.as_path()),
             WriteSide::Staged => (step.staged.as_path(), live),
@@ -97,7 +97,7 @@ impl LateWrites<'_> {
                 && (!is_log || is_written_since(&meta, self.since_ns));
 
             let is_late = if meta.is_dir() {
-                // Files in a folder that was moved here have no new ctime themselves.
+                // A move changes the ctime of the folder, but not of the files in it.
                 is_changed && stat(&kept_path)?.is_none()
             } else {
                 is_changed && !is_file_at(&kept_path, id)?

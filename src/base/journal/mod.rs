@@ -18,12 +18,12 @@
 //! journal says so, durably.
 //!
 //! **A write of another process is never removed.** [`Transaction::begin`] notes the time of the file
-//! system's clock, before its caller reads anything. [`Transaction::commit`] looks for files that were written
-//! since then, and for processes that use the home, before the exchange and again after it. Such a file or process
-//! stops the exchange, or undoes it. If there is none, the replaced state is removed. The second check looks for
-//! processes first: a process without an open file of the replaced state can no longer write to it. A recovery
-//! cannot undo: if files were written, it moves everything that is staged to a folder that stays
-//! ([`KeptAs::Evidence`]), with a log that was written since beside a database that is still to be exchanged.
+//! system's clock, before its caller reads anything. [`Transaction::commit`] looks for files that were written since
+//! then, and for processes that use the home, before the exchange and again after it. Such a file or process stops the
+//! exchange, or undoes it. Otherwise, the replaced state is removed. The second check looks for processes first: a
+//! process without an open file of the replaced state can no longer write to it. A recovery cannot undo: if files were
+//! written, it moves everything that is staged to a folder that stays ([`KeptAs::Evidence`]). It also moves logs there
+//! that Codex has written since beside databases that are still to be exchanged.
 //!
 //! **A database that another process has open is never exchanged** (`database_locks`).
 //!

@@ -29,8 +29,7 @@ impl RecoveryPolicy for IdleHome<'_> {
 
 /// Finds the processes that use `home` or have a file in one of the `staging` folders open.
 pub fn find_holders(home: &Path, staging: &[PathBuf], env: &Environment) -> Vec<Holder> {
-    // Codex keeps a descriptor of a file that was exchanged, and the path of that descriptor is in the staging
-    // folder.
+    // A file that Codex has open is moved to a staging folder by the exchange, and stays open there.
     let outside_folders = [&process::find_outside_folders(home, env), staging].concat();
     let mut usage = process::inspect_home(home, &outside_folders, &ProgramNames::default());
 
@@ -70,8 +69,8 @@ pub trait RecoveryPolicy {
         Ok(())
     }
 
-    /// Called when the new state is final, before the old state is removed, which takes long for a large home. A recovery
-    /// does not call it.
+    /// Called when the new state is final, before the old state is removed, which takes long for a large home. A
+    /// recovery does not call it.
     fn after_exchange(&self) {}
 
     /// For disks without file modes: returns the text that identifies the lock of the staging folder `folder` as this

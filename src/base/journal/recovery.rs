@@ -43,9 +43,9 @@ pub fn is_in_progress(folder: &Path) -> bool {
 /// Finishes or undoes the transaction whose journal is in `folder`, and removes its staging
 /// folders.
 ///
-/// If no step was done before the kill, none is done now, because the files may have been used since. While
-/// a process uses the files, nothing is exchanged. If a file that would be removed was written since the
-/// kill, the staged files are kept.
+/// If the killed process did no step, the recovery does no step either, because the files may have been used since.
+/// While a process uses the files, nothing is exchanged. If a file that would be removed was written since the kill,
+/// the staged files are kept.
 ///
 /// # Errors
 /// An I/O error, or an unreadable journal; then nothing is changed.
@@ -62,7 +62,7 @@ pub fn recover(folder: &Path, policy: &dyn RecoveryPolicy) -> Result<Recovery, J
         // Another process removed the folder first.
         Ok(_) => return Ok(Recovery::None),
         Err(LockError::Held(_)) => return Ok(Recovery::InProgress),
-        // Another process removed it between the check above and the lock.
+        // Another process removed the folder between the check above and the lock.
         Err(LockError::Io(e)) if e.is_not_found() => return Ok(Recovery::None),
         Err(LockError::Io(e)) => return Err(e.into()),
     };
@@ -91,8 +91,7 @@ impl Transaction {
             atomic::create_private_folder(folder)?;
             check_own_folder(folder, policy)?;
             match FileLock::acquire_within(&folder.join(LOCK_NAME), LOCK_TIMEOUT) {
-                // The process that held the lock has removed the folder, and perhaps a third one has created it
-                // again.
+                // The process that held the lock has removed the folder. A third process may have created it again.
                 Ok(lock) if !lock.is_current(&folder.join(LOCK_NAME)) => {}
                 Ok(lock) if has_content(folder).inspect_err(|_| discard_empty(folder))? => {
                     if std::mem::replace(&mut has_recovered, true) {
@@ -102,7 +101,8 @@ impl Transaction {
                     recover_locked(folder, lock, policy)?;
                 }
                 Ok(lock) => {
-                    // Before anything is staged: a recovery trusts a folder with content only by its marker.
+                    // Written before anything is staged: on a disk without file modes, a recovery trusts a folder with
+                    // content only if its lock has the marker.
                     if let Some(marker) = policy.lock_marker(folder).filter(|text| !text.is_empty())
                     {
                         lock.write_content(marker.as_bytes())
@@ -206,8 +206,8 @@ impl Transaction {
     ) -> Result<Direction, JournalError> {
         let statuses = self.read_recognized_statuses(policy)?;
         if direction == Direction::Forward && !statuses.contains(&StepStatus::Done) {
-            // The files are complete and may have been used since. Going forward could lose later
-            // changes. The new state may have been live, if an undo was killed.
+            // The old files are complete and may have been used since the kill: going forward could lose these changes.
+            // If an undo was killed, the new state was live, and another program may have written to it.
             self.journal.keeps_replaced |= self.has_late_writes(Direction::Back, policy)?;
             self.reset_journal()?;
             return Ok(Direction::Back);
@@ -273,8 +273,8 @@ impl Transaction {
         Ok(statuses)
     }
 
-    /// Returns true if another process wrote to the state that is staged, and will be removed, after the steps have
-    /// gone in this direction.
+    /// Returns true if another process wrote to the staged state. The steps have gone in `direction`, so this state
+    /// will be removed.
     pub(super) fn has_late_writes(
         &self,
         direction: Direction,

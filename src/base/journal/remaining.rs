@@ -40,7 +40,7 @@ impl Transaction {
         policy: &dyn RecoveryPolicy,
     ) -> Result<(), JournalError> {
         let logs = self.find_unrecorded_logs(remaining);
-        // The journal says so before the first log is moved, for the case of another kill.
+        // `prepare_steps` records this before the first log is moved, because this process may be killed as well.
         self.journal.keeps_replaced |= !logs.is_empty();
         let numbers = self.prepare_steps(remaining, direction, policy)?;
         for (log, target) in logs {
@@ -61,12 +61,12 @@ impl Transaction {
     /// path in the staging folder. SQLite would apply such a log to the database that takes the place of its own.
     fn find_unrecorded_logs(&self, remaining: &[usize]) -> BTreeMap<PathBuf, PathBuf> {
         let steps = remaining.iter().map(|number| &self.journal.steps[*number]);
-        // A step of its own moves a log that was there before.
+        // A log that existed before the transaction has a step of its own.
         let recorded: BTreeSet<_> = steps.clone().map(|step| &step.live).collect();
         let mut logs = BTreeMap::new();
         for step in steps.filter(|step| is_database(&step.live)) {
-            let [log, _, rollback_journal] = database_sidecars(&step.live);
-            for log in [log, rollback_journal] {
+            let [wal, _, rollback_journal] = database_sidecars(&step.live);
+            for log in [wal, rollback_journal] {
                 if !recorded.contains(&log) && log.metadata().is_ok_and(|meta| meta.len() > 0) {
                     let folder = self.journal.staging_folder_of(step);
                     let target = folder.join(log.file_name().unwrap_or_default());
@@ -105,10 +105,10 @@ impl Transaction {
             // leave all steps as they are.
             policy.before_exchange(home, live, incoming)?;
 
-            // Of the two moves of an exchange, only one knows the entry.
-            let is_known = steps.map(|step| Ok(!step.is_foreign_entry_at(&step.live)?));
-            let is_known_to_steps = is_known.collect::<Result<Vec<_>, IoError>>()?;
-            if !is_known_to_steps.contains(&true) {
+            // The entry is foreign only if no step has recorded it: of two moves, one may not know it.
+            let known = steps.map(|step| Ok(!step.is_foreign_entry_at(&step.live)?));
+            let known_to_steps = known.collect::<Result<Vec<_>, IoError>>()?;
+            if !known_to_steps.contains(&true) {
                 foreign_paths.insert(live.clone());
                 self.journal.keeps_replaced |= !policy.is_disposable(home, live);
             }
@@ -116,7 +116,7 @@ impl Transaction {
 
         let adapted_numbers = self.adapt_steps(&numbers_by_path, &foreign_paths, direction)?;
         match self.write_journal() {
-            // If this process is killed too, the next recovery still has the journal as it was.
+            // The disk is full. If this process is killed as well, the next recovery works with the old journal.
             Err(JournalError::Io(e)) if e.is_no_space() && !self.journal.keeps_replaced => {}
             written => written?,
         }
@@ -135,8 +135,8 @@ impl Transaction {
         let mut interim = self.new_interim_paths();
         let mut adapted_numbers = Vec::new();
 
-        // The journal is written before the first of these steps, since a step whose ids are not recorded
-        // cannot be recognized after another kill.
+        // The caller writes the journal before the first of these steps is done: without recorded ids, a step cannot be
+        // recognized after another kill.
         let steps = std::mem::take(&mut self.journal.steps);
         for (number, mut step) in steps.into_iter().enumerate() {
             let path_numbers = by_path.get(&step.live).filter(|all| all.contains(&number));

@@ -30,7 +30,7 @@ pub struct Step {
 pub(super) enum StepStatus {
     /// The step is not done yet.
     Pending,
-    /// The new state is in place, or was and has been replaced since.
+    /// The new state is in place, or was in place and has been replaced since.
     Done,
     /// The entries at both paths are neither the old state nor the new one, or the new one is lost.
     Unknown,
@@ -177,20 +177,20 @@ impl Step {
         Ok(())
     }
 
-    /// Moves the live entry to the staged path. One of two moves that exchange files leaves the entry at the live path
-    /// too.
+    /// Moves the live entry to the staged path. If the step is one of two moves that exchange files, the entry stays at
+    /// the live path as well.
     fn move_to_staged(&self) -> Result<(), IoError> {
-        // A rename would leave the live path empty until the other half is moved here, and a Codex that starts
-        // in between would create the file anew. A file system without hard links leaves no other way.
+        // A rename would leave the live path empty until the second move, and a Codex that starts in between would
+        // create the file anew. Without hard links, the rename is the only way.
         if self.exchanged_with.is_some() && sharing::hard_link(&self.live, &self.staged).is_ok() {
             return Ok(());
         }
         atomic::rename_to_free_unsynced(&self.live, &self.staged)
     }
 
-    /// Moves the staged entry to the live path, which must be free. One of two moves that exchange files also works
-    /// with an occupied path: it replaces the other file, and if its own file is at the live path, it removes only the
-    /// staged name.
+    /// Moves the staged entry to the live path, which must be free. If the step is one of two moves that exchange
+    /// files, the live path may have the other file, which is replaced, or the staged file itself: then only the staged
+    /// name is removed.
     fn move_to_live(&self) -> Result<(), IoError> {
         let found_id = stat(&self.live)?.map(|(id, _)| id);
         let is_at_live_path = |id: Option<FileId>| {
@@ -257,11 +257,11 @@ impl Step {
         if outgoing_id.is_some() {
             *outgoing_id = current_id;
         } else {
-            // The other half of the two moves. It only has to know which file it may replace.
+            // This is the move that fills the live path. It only has to know which file it may replace.
             self.exchanged_with = self.exchanged_with.and(current_id);
         }
 
-        // Only a file can be linked, so only two moves of files know each other.
+        // Only a file can be linked, so two moves of folders do not record the id of the other entry.
         if !is_file {
             self.exchanged_with = None;
         }

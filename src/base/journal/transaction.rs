@@ -21,8 +21,8 @@ use std::io::ErrorKind;
 use std::path::{Path, PathBuf};
 use std::time::Instant;
 
-/// A file whose time is later than the clock by more than this, 10 minutes, was not written now: a program or a wrong
-/// clock has set its time.
+/// 10 minutes. If the time of a file is further ahead of the clock, a program or a wrong clock has set it, and the file
+/// was not written now.
 const MAX_FUTURE_NS: i64 = 600_000_000_000;
 
 /// A transaction that is being prepared. Dropping it before [`Transaction::commit`] removes its
@@ -72,7 +72,7 @@ impl Transaction {
         }
     }
 
-    /// Also treats writes to the old state since `planned`, a time before the transaction began, as late. Call this
+    /// Treats writes to the old state as late from `planned` on, which is before the transaction began. Call this
     /// before folders are added.
     pub fn include_writes_since(&mut self, planned: Instant) {
         if let Some(begun) = &mut self.begun {
@@ -88,18 +88,17 @@ impl Transaction {
             return Ok(());
         }
 
-        // A kill between the two calls leaves a folder in the journal that does not exist, which a cleanup
-        // tolerates. The other order would leave a folder that no journal names.
+        // After a kill between the two calls, the journal names a missing folder, which a cleanup tolerates. In the
+        // other order, a folder would stay that no journal names.
         self.journal.folders.push(ListedPath(folder.to_path_buf()));
         self.write_journal()?;
 
         folder::create_staging_folder(folder).inspect_err(|_| {
-            // The folder is missing or belongs to another transaction, so it needs no fsync and no removal.
+            // The folder is missing or belongs to another transaction, which must keep it.
             self.journal.folders.pop();
         })?;
 
-        // The clock of another file system can differ from that of the journal, so each folder has a begin of its
-        // own.
+        // The clock of another file system can differ, so each folder records the begin by its own clock.
         if let Some(begun) = &self.begun {
             let begun_ns = begun.read_begin_ns_on(folder, self.folder())?;
             self.journal.begun_ns.push(begun_ns);
@@ -115,10 +114,10 @@ impl Transaction {
     /// Performs `steps`. Returns the folders with the old state that could not be removed.
     ///
     /// # Errors
-    /// Two steps change the same path, processes use the home, or files were written since the transaction began;
-    /// then no step was done. Or such a process or file was found after the steps, a step failed, or the folders could
-    /// not be synced; then the steps were undone. If undoing them failed too, the journal stays, and the next command
-    /// undoes the rest.
+    /// No step was done if two steps change the same path, processes use the home, or files were written since the
+    /// transaction began. The steps were undone if a step failed, the folders could not be synced, or processes that
+    /// use the home or written files were found after the steps. If the undo failed, the journal stays, and the next
+    /// command undoes the rest.
     pub fn commit(
         mut self,
         mut steps: Vec<Step>,
@@ -129,11 +128,12 @@ impl Transaction {
         check_disjoint(steps.iter().map(|step| step.staged.as_path()))?;
         let supported_steps = self.replace_unsupported_exchanges(steps.clone())?;
 
-        // For the check, which compares both sides of an exchange. Two moves have no such sides.
+        // The check for late writes compares both sides of an exchange, so it needs the steps before they are replaced
+        // by moves.
         self.journal.steps = steps;
 
-        // Durable before the journal says `committing`: after a power failure, a recovery exchanges
-        // whatever is staged.
+        // The staged files must be durable before the journal says `committing`: after a power failure, a recovery
+        // exchanges whatever is staged.
         for folder in &self.journal.folders {
             tree_sync::sync_tree(&folder.0)?;
         }
@@ -141,8 +141,8 @@ impl Transaction {
         self.refuse_late_writes(WriteSide::Live, policy)?;
         self.journal.steps = supported_steps;
 
-        // After the sync, which can take minutes: Codex 0.169 waits for a locked database for 15 seconds and then
-        // fails.
+        // Locks only after the sync, which can take minutes: Codex 0.169 fails after it has waited for a locked
+        // database for 15 seconds.
         let locks = self.lock_idle_home(self.journal.steps.iter(), policy);
         let locks = locks.map_err(JournalError::Busy)?;
 
@@ -185,7 +185,7 @@ impl Transaction {
         policy: &dyn RecoveryPolicy,
     ) -> Result<DatabaseLocks, Vec<Holder>> {
         let locks = DatabaseLocks::acquire(steps);
-        // Only after the locks: a process that starts after this list finds them.
+        // Lists the processes after the locks: a process that starts later finds the databases locked.
         let holders = self.find_holders(policy);
 
         match locks {
@@ -214,8 +214,8 @@ impl Transaction {
 
     /// Fails if the old state, which is staged now, is in use or was written.
     fn check_old_state_unused(&self, policy: &dyn RecoveryPolicy) -> Result<(), JournalError> {
-        // The processes first: one that has ended since cannot write any more, and one that begins now finds the
-        // new state.
+        // Lists the processes first. In the other order, a process could write after the check of the files and end
+        // before the list. A process that starts now finds the new state.
         let holders = self.find_holders(policy);
         if !holders.is_empty() {
             return Err(JournalError::Opened {
@@ -237,8 +237,8 @@ impl Transaction {
             begun.refuse_clock_set_back(self.folder())?;
         }
 
-        // The clock was not set back since, so a file with a time in the future had it before. It would stop every
-        // command until then.
+        // The clock was not set back, so a file with a time in the future had it before the transaction. Without this
+        // limit, the file would stop every command until that time.
         let mut latest_ns = self.read_clocks_ns()?;
         for clock_ns in &mut latest_ns {
             *clock_ns += MAX_FUTURE_NS;
@@ -256,7 +256,7 @@ impl Transaction {
     }
 
     /// Returns the live paths of the files at `side` that were written late, for an exchange in this direction.
-    /// `latest_ns` has the latest possible time for each staging folder; without it, any later time counts.
+    /// `latest_ns` has the latest possible time for each staging folder; if it is empty, every later time counts.
     pub(super) fn find_late_writes(
         &self,
         direction: Direction,
@@ -266,7 +266,7 @@ impl Transaction {
     ) -> Result<Vec<PathBuf>, IoError> {
         let home = &self.journal.home.0;
 
-        // Writes to the old state are late since the transaction began, those to the new state since the exchange
+        // A write to the old state is late after the transaction began, a write to the new state after the exchange
         // began.
         let since_ns = match direction {
             Direction::Forward => &self.journal.begun_ns,
@@ -299,8 +299,7 @@ impl Transaction {
     ) -> Result<JournalError, JournalError> {
         // A program that has opened a file of the new state may still write to it.
         self.journal.keeps_replaced = matches!(cause, JournalError::Opened { .. });
-        // If this write fails and the process is killed, a recovery goes forward. That leads to a
-        // complete state too.
+        // If this write fails and the process is killed, a recovery completes the new state instead of the old one.
         let _ = self.set_state(JournalState::Undoing);
 
         let done_steps = self.list_remaining_steps(Direction::Back)?;
@@ -350,7 +349,8 @@ impl Transaction {
 
     /// Records durably that all steps are done, so that the staged files may be removed.
     pub(super) fn record_committed(&mut self) -> Result<(), JournalError> {
-        // A full disk takes no new journal, but lets the old one be removed, which means the same.
+        // On a full disk, the journal cannot be replaced, but it can be removed. Without a journal, a recovery removes
+        // the staged files as well.
         self.set_state(JournalState::Committed)
             .or_else(|_| self.remove_journal())
     }
@@ -398,9 +398,9 @@ impl Transaction {
         parents.into_iter().try_for_each(atomic::sync_folder)
     }
 
-    /// Removes the staging folders. The folder with the journal is last, and its lock after
-    /// everything else, because another transaction can begin there once the lock is gone. Returns
-    /// the paths of folders that could not be removed, some of them renamed.
+    /// Removes the staging folders, the folder with the journal last, and its lock after everything else: once the lock
+    /// is gone, another transaction can begin in the folder. Returns the paths of folders that could not be removed,
+    /// some of them renamed.
     pub(super) fn remove_folders(&mut self) -> Vec<PathBuf> {
         self.keeps_folders_on_drop = true;
         // Frees a descriptor, which the removal needs.
@@ -413,7 +413,8 @@ impl Transaction {
     }
 
     /// Closes the removed lock file, then removes the staging folder if it is empty. FAT, network disks and Windows
-    /// keep the name of an open file, and so the folder. A transaction that has begun there since is not affected.
+    /// keep the name of an open file, and so the folder. If another transaction has begun in the folder, it is not
+    /// empty.
     fn close_lock_and_remove_folder(&mut self) {
         self.lock = None;
         let _ = sharing::remove_dir(self.folder());
@@ -441,7 +442,7 @@ impl Transaction {
                 continue;
             }
 
-            // Not the folder itself: it has an open lock, which stops a rename on Windows.
+            // Moves the entries, because Windows refuses to rename a folder with an open file, here the lock.
             atomic::create_private_folder(&kept_folder)?;
             for name in staged_names {
                 atomic::rename_to_free_unsynced(&folder.join(&name), &kept_folder.join(&name))?;
@@ -489,13 +490,13 @@ impl InterimPaths {
 
         let folder = staging.join("replaced");
         atomic::create_private_folder(&folder)?;
-        let mut paths = (self.next_number..).map(|n| (n, folder.join(n.to_string())));
-        let free_path =
-            paths.find(|(_, path)| !self.used.contains(path) && path.symlink_metadata().is_err());
-        Ok(free_path.and_then(|(n, path)| {
-            self.next_number = n + 1;
-            step.to_two_moves(path, direction)
-        }))
+        let is_taken = |path: &PathBuf| self.used.contains(path) || path.symlink_metadata().is_ok();
+        while is_taken(&folder.join(self.next_number.to_string())) {
+            self.next_number += 1;
+        }
+        let aside = folder.join(self.next_number.to_string());
+        self.next_number += 1;
+        Ok(step.to_two_moves(aside, direction))
     }
 }
 
@@ -513,8 +514,7 @@ fn remove_or_rename(folder: &Path) -> Option<PathBuf> {
         Err(_) => folder.to_path_buf(),
     };
 
-    // Without its journal the folder is plain leftovers. A later recovery cannot take it for an interrupted
-    // transaction.
+    // Without its journal, a later recovery cannot take the folder for an interrupted transaction.
     let _ = tree::remove(&left_path.join(JOURNAL_NAME));
     tree::remove(&left_path).is_err().then_some(left_path)
 }
@@ -549,8 +549,7 @@ fn check_disjoint<'a>(
     }
 }
 
-/// Removes a staging folder, its journal and lock last. Once the lock is gone, another transaction
-/// may begin there.
+/// Removes a staging folder, its journal and lock last.
 fn remove_with_lock(folder: &Path) -> Result<(), IoError> {
     let (lock, journal) = (folder.join(LOCK_NAME), folder.join(JOURNAL_NAME));
     for (name, _) in tree::list_if_exists(folder)? {

@@ -61,7 +61,8 @@ impl BeginTime {
             has_ticked = later_ns != clock_ns;
         }
 
-        // A write in the same tick as the begin must count as later if the end of the tick was not seen.
+        // If the end of the tick was not seen, a later write may have the same time as the begin and must count as
+        // late.
         begin_time.clock_ns -= i64::from(!has_ticked);
         Ok(begin_time)
     }
