@@ -46,7 +46,7 @@ pub struct QuotaEnd {
 }
 
 /// The newest evidence about the weekly window of Codex. It is kept apart from the last observation, which may lack the
-/// weekly window. So an exhaustion that the server has revoked does not reappear.
+/// weekly window. Evidence of remaining quota is kept as well, because it revokes an earlier exhaustion.
 #[derive(Debug, Clone, Copy, PartialEq, Serialize, Deserialize)]
 pub struct WeeklyEvidence {
     pub observed_at: Timestamp,
@@ -179,7 +179,7 @@ impl AccountEntry {
         self.expired_at.or(observed_at)
     }
 
-    /// Returns true if `login` is newer than the login that the server refused, so that it is another one.
+    /// Returns true if `login` is newer than the login that the server refused.
     pub fn is_newer_than_refused(&self, login: &Freshness) -> bool {
         let refused = self.refused.as_ref();
         refused.is_some_and(|refused| login.is_newer_than(refused))
@@ -238,7 +238,7 @@ impl AccountEntry {
         let replaces_end = self.quota_end.as_ref().is_none_or(|end| {
             let is_same = (end.resets_at - resets_at).abs() <= SAME_WINDOW;
             let is_earlier = observed_at < end.detected_at;
-            // Of the same window the earliest observation at 100 % counts, of different windows the latest.
+            // Keeps the earliest observation at 100 % of one window, and the latest of different windows.
             if is_same { is_earlier } else { !is_earlier }
         });
         if replaces_end {

@@ -210,14 +210,14 @@ impl<'a> Ranking<'a> {
         all.find(|c| c.account.current)
     }
 
-    /// Returns the first ready account with a saved login that is better than the live account. If no live account is
-    /// ready, every such account is better. If the live account is ready, a better one has at least
-    /// [`MIN_QUOTA_ADVANTAGE`] more weekly quota left; there is none with [`Strategy::Stay`], or if the weekly quota of
-    /// the live account is unknown.
+    /// Returns the first ready account with a saved login that is better than the live account. Every such account is
+    /// better than a live account that is not ready. It is better than a ready live account if it has at least
+    /// [`MIN_QUOTA_ADVANTAGE`] more weekly quota left, both figures are known, and the strategy is not
+    /// [`Strategy::Stay`].
     pub fn find_better(&self) -> Option<&RankedAccount<'a>> {
-        let live = self.live().filter(|live| live.is_ready());
+        let ready_live = self.live().filter(|live| live.is_ready());
         let is_worth_a_switch = |c: &RankedAccount<'_>| {
-            let Some(live) = live else { return true };
+            let Some(live) = ready_live else { return true };
             let both_left = c.weekly_left.zip(live.weekly_left);
             let has_more =
                 both_left.is_some_and(|(left, live_left)| left >= live_left + MIN_QUOTA_ADVANTAGE);

@@ -57,7 +57,7 @@ pub fn build_window_histories<'a>(
                 last_window.is_some_and(|last_window| is_same_kind(last_window, window))
             };
 
-            // A status screen may show several windows of unknown length, always in the same order.
+            // Only their order tells the windows of unknown length on a status screen apart.
             let earlier = observation.windows[..i].iter();
             let position = earlier.filter(|other| is_same_kind(other, window)).count();
 
@@ -117,7 +117,7 @@ fn classify_change(before: &WindowSample, after: &WindowSample) -> WindowChange 
 }
 
 impl WindowHistory {
-    /// Adds a sample with its change. If it equals the last sample, only extends that one.
+    /// Adds a sample with its change. If it equals the last sample, extends the last sample instead.
     fn add_sample(&mut self, sample: WindowSample) {
         let Some(last) = self.samples.last_mut() else {
             return;

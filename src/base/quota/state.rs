@@ -93,11 +93,11 @@ impl Blocker {
 
 /// Computes the state of `entry` at `now`.
 ///
-/// The last observation decides. A window whose reset has passed counts as unused. If the server refuses requests, the
-/// windows at 100 % are exhausted; if no window is at 100 %, all windows of Codex with a future reset are. An exhausted
-/// window without a reset causes a cooldown of at most the length of the window. A spend cap without a reset causes a
-/// cooldown until the next observation. Both cooldowns have no known end. If there are several reasons for a cooldown,
-/// including a hold by the user, the reason that ends last counts.
+/// The last observation decides. A window whose reset has passed counts as unused. If the server refuses requests
+/// although no window is at 100 %, all windows of Codex with a future reset count as exhausted. An exhausted window
+/// without a reset causes a cooldown of at most the length of the window. A spend cap without a reset causes a cooldown
+/// until the next observation. Both cooldowns have no known end. If there are several reasons for a cooldown, including
+/// a hold by the user, the reason that ends last counts.
 pub fn compute_verdict(entry: &AccountEntry, now: &DateTime<Utc>) -> Verdict {
     let observation = entry.observation.as_ref();
     let is_future = |at: &Timestamp| *at > *now;
@@ -195,7 +195,7 @@ fn find_blockers(observation: &Observation, now: &DateTime<Utc>) -> Vec<Blocker>
     let mut blockers: Vec<_> = windows.chain(observation.spend_cap.map(of_cap)).collect();
     blockers.retain(|blocker| blocker.latest_end.is_none_or(|at| at > *now));
 
-    // A refusal with a reset ends at that reset, so it no longer counts once the reset has passed.
+    // If the observation has a reset, the refusal ends at the reset. Only a refusal without a reset has no known end.
     let has_reset = codex_windows(observation).any(|window| window.resets_at.is_some());
     if blockers.is_empty() && observation.usage_allowed == Some(false) && !has_reset {
         blockers.push(Blocker {
