@@ -78,9 +78,9 @@ impl Form {
     }
 }
 
-/// Writes the rollout `source` of the conversation `conversation_id` in `home` in `target_form` beside it, with the
-/// same modification time and permissions. `workers` is the number of threads that compress. If both forms exist
-/// already, only removes the superfluous one, durably.
+/// Writes the rollout `source` in `target_form` beside it, with the same modification time and permissions. Takes the
+/// lock of the conversation `conversation_id` in `home`. `workers` is the number of threads that compress. If both
+/// forms exist already, only removes the superfluous one, durably.
 ///
 /// # Errors
 /// The rollout has its old form or both forms.
@@ -108,7 +108,7 @@ pub(crate) fn write_new_form(
 
     let mut temp = TempFile::create_beside(&new_path)?;
     if target_form == Form::Plain && former_state.meta.len() == 0 {
-        // An empty file has no frame, and the decoder would accept it.
+        // The decoder would accept an empty file, although it has no frame.
         return Err(io::Error::new(ErrorKind::InvalidData, "the file is empty"))
             .at("expand", source)?;
     }
@@ -155,7 +155,7 @@ fn open_old_form(source: &Path, target_form: Form) -> io::Result<Box<dyn Read + 
 pub(crate) struct NewForm {
     /// Its size in bytes.
     size: u64,
-    /// `None` if the file existed, and the old form is removed.
+    /// `None` if the new form existed before, so that only the old form was removed.
     unverified: Option<UnverifiedForm>,
 }
 
@@ -165,7 +165,7 @@ struct UnverifiedForm {
     former_state: FileState,
     temp: TempFile,
     new_path: PathBuf,
-    // The last field, because the lock is released after an unpublished file is removed.
+    // The last field, because fields are dropped in order: an unpublished file is removed before the lock is released.
     _lock: WriterLock,
 }
 

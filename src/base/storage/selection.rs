@@ -43,8 +43,8 @@ pub struct TrashSelection {
     pub names: ResolvedNames,
     /// The folders that cannot be listed.
     pub unreadable: Vec<IoError>,
-    /// The forks that are not chosen and begin with the history of a chosen conversation, or of one that only filters
-    /// would choose.
+    /// The forks that are not chosen and begin with the history of a chosen conversation, or of a conversation that was
+    /// not chosen because of the fork.
     pub dependent_forks: Vec<DependentFork>,
 }
 
@@ -89,8 +89,8 @@ impl ResolvedNames {
 }
 
 impl TrashSelection {
-    /// Applies `filter` to the conversations of `home`. If no conversation is named, those that a fork needs are not
-    /// chosen.
+    /// Applies `filter` to the conversations of `home`. If `filter` names no conversation, does not choose
+    /// conversations that a fork needs.
     ///
     /// # Errors
     /// The database cannot be read.
@@ -147,7 +147,7 @@ impl TrashSelection {
         };
         let mut dependent_forks = find_dependent_forks(&rollout_bases, &conversations);
         if filter.sessions.is_empty() {
-            // A conversation that stays for a fork may itself be a fork.
+            // A conversation that stays for a fork may itself be a fork, whose parent then stays as well.
             let mut new_forks = dependent_forks.clone();
             while !new_forks.is_empty() {
                 conversations
@@ -183,16 +183,16 @@ pub(super) fn read_rows_by_id(
     Ok(rows.unwrap_or_default())
 }
 
-/// Returns true if a conversation has metadata but no turns, neither its own nor those of a parent, and the user gave it
-/// no name. False for a damaged or unreadable rollout.
+/// Returns true if a conversation has metadata but no turns, neither its own nor those of a parent, and the user gave
+/// it no name. False for a damaged or unreadable rollout.
 fn has_no_turn(row: &ThreadRow, path: &Path) -> bool {
     let is_unnamed_and_empty = row.first_user_message.is_empty() && row.given_name().is_none();
-    // The row of a subagent has no message either, although it has turns, so the rollout is read too.
+    // The row of a subagent has no message although its rollout has turns, so the rollout is read as well.
     is_unnamed_and_empty
         && has_neither_messages_nor_base(path)
         // A command that the user ran with `!` is a turn without a message and without a context.
         && rollout::count_turns(path, None).is_ok_and(|turns| turns == 0)
-        // Turns that were undone do not count, but the rollout has their texts.
+        // `count_turns` leaves out turns that were undone, but the rollout has their texts.
         && has_no_text(path).unwrap_or(false)
 }
 
@@ -239,7 +239,7 @@ fn find_dependent_forks(
     rollout_bases: &[RolloutBase],
     chosen: &[SelectedConversation],
 ) -> Vec<DependentFork> {
-    // A fork names the rollout that it continues; a conversation that was rewound has several.
+    // A fork names the rollout that it continues. A conversation that was rewound has several rollouts.
     let mut chosen_rollouts: HashMap<ConversationId, &str> = HashMap::new();
     let mut chosen_ids = HashSet::new();
     for selected in chosen {

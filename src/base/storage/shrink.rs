@@ -16,8 +16,8 @@ use std::convert::Infallible;
 use std::path::{Path, PathBuf};
 use std::time::Instant;
 
-/// Rollouts of at least this size, in bytes, are compressed one at a time by all threads. Each
-/// smaller one has a window of at most its own size.
+/// The size, in bytes, from which rollouts are compressed one at a time by all threads. Smaller rollouts are compressed
+/// side by side: each needs a window of at most its own size.
 const LARGE_BYTES: u64 = 32 << 20;
 
 /// The number of bytes that the estimate of a plan reads.
@@ -121,7 +121,7 @@ impl ShrinkPlan {
                 continue;
             };
 
-            // Processes name their files without links.
+            // The paths of open files contain no links.
             let path = rollout.path.into_path_buf();
             let is_open = !open_files.is_empty()
                 && (open_files.contains(&path)
@@ -214,10 +214,10 @@ impl ShrinkPlan {
         let write_with_all_threads = |item: &ShrinkItem| write(item, parallel::thread_count());
         let results = convert_large(large_items, write_with_all_threads);
         record_results(large_items, results, |item| {
-            finish(write_with_all_threads(item))
+            replace_old_form(write_with_all_threads(item))
         });
 
-        let convert_with_one_thread = |item: &ShrinkItem| finish(write(item, 1));
+        let convert_with_one_thread = |item: &ShrinkItem| replace_old_form(write(item, 1));
         let results = convert_small(small_items, convert_with_one_thread);
         record_results(small_items, results, convert_with_one_thread);
 
@@ -228,29 +228,29 @@ impl ShrinkPlan {
 /// A new form that is not compared yet, or an error; `None` if the conversion was not begun.
 type WriteResult = Option<Result<NewForm, ConversionError>>;
 
-fn finish(written: WriteResult) -> ConversionResult {
+fn replace_old_form(written: WriteResult) -> ConversionResult {
     written.map(|form| form?.replace_old_form())
 }
 
-/// Converts large rollouts one after another. While one thread compares one with its old form, the next one is written
-/// with all threads.
+/// Converts large rollouts one after another. While one thread compares a new form with its old form, all threads write
+/// the next new form.
 fn convert_large(
     items: &[ShrinkItem],
     write: impl Fn(&ShrinkItem) -> WriteResult,
 ) -> Vec<ConversionResult> {
-    // No more than that at once, because a new form takes space until the old one is removed.
+    // No new form waits, because each takes space until its old form is removed.
     let (threads, max_waiting) = (1, 0);
     let mut results = Vec::with_capacity(items.len());
     let Ok(()) = parallel::run_ordered_on::<_, _, _, Infallible>(
         threads,
         max_waiting,
-        finish,
+        replace_old_form,
         |result| {
             results.push(result);
             Ok(())
         },
         |submitter| {
-            // Fails only if the consumer does, which never fails.
+            // `submit` fails only after the consumer has failed, and the consumer above never fails.
             let _ = items
                 .iter()
                 .try_for_each(|item| submitter.submit(write(item)));
@@ -275,8 +275,8 @@ fn convert_small(
     results
 }
 
-/// Records the results of conversions at the same time. Repeats a conversion that another one of them may have
-/// stopped.
+/// Records the results of conversions that ran side by side. Repeats a conversion if another of them may have made it
+/// fail.
 fn record_results(
     items: &mut [ShrinkItem],
     results: Vec<ConversionResult>,
@@ -339,8 +339,7 @@ impl ShrinkFilter {
     }
 }
 
-/// Returns the number of bytes that compressing the rollouts that `storage shrink` selects by default would free,
-/// estimated from a sample.
+/// Estimates from a sample how many bytes `storage shrink` would free with its default selection.
 pub(super) fn estimate_gain(rollouts: &[RolloutUsage], now: DateTime<Utc>) -> u64 {
     let filter = ShrinkFilter {
         to: Form::Compressed,
@@ -383,8 +382,8 @@ fn scale(bytes: u64, numerator: u64, denominator: u64) -> u64 {
     u64::try_from(scaled).unwrap_or(u64::MAX)
 }
 
-/// Returns the files of conversations that processes have open. Empty except on Linux; elsewhere, only the lock of each
-/// conversation protects it.
+/// Returns the files of conversations that processes have open. Empty on systems other than Linux, where only its lock
+/// protects a conversation.
 fn list_open_files(home: &Path) -> HashSet<PathBuf> {
     let folders = [SESSIONS, ARCHIVED_SESSIONS].map(|name| home.join(name));
     let folders = folders.map(|folder| folder.canonical_or_self());

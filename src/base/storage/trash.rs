@@ -96,7 +96,7 @@ impl ConversationTrash {
             modes: metas.iter().map(modes::mode_of).collect(),
         };
 
-        // Two homes may have the conversation, and trash it in one second.
+        // The same conversation of two homes may be trashed in the same second.
         let name = format!("{}-{id}", now.format(NAME_FORMAT));
         let target = atomic::find_free_path(&self.folder.join(name));
         let free_name = target.file_name().unwrap_or_default().to_string_lossy();
@@ -130,7 +130,7 @@ impl ConversationTrash {
         let busy = || TrashError::Busy(conversation.id.clone());
         let _writer = WriterLock::acquire_if_free(home, &conversation.id)?.ok_or_else(busy)?;
         entry.refuse_other_copies()?;
-        // The rollouts before the row, for the same reason as in `remove_from_home_unchecked`.
+        // Restores the rollouts before the row, because Codex 0.169 keeps a row without a rollout.
         entry.restore_into_home()?;
         tree::remove(&entry.folder)?;
         Ok(atomic::sync_folder(&self.folder)?)
@@ -192,7 +192,8 @@ pub fn list_rollouts(manager_home: &Path, home: &Path) -> Result<Vec<PathBuf>, T
     Ok(entries.flat_map(TrashEntry::rollouts).collect())
 }
 
-/// Returns the entries of `home` that have the bases of `rollouts` which the home lacks, and the bases of these bases.
+/// Returns the entries of `home` with the bases of `rollouts`, the rollouts that they continue, and with the bases of
+/// these bases. Leaves out bases that the home has.
 pub fn find_bases<'a>(
     entries: &'a [TrashEntry],
     home: &Path,
@@ -220,8 +221,8 @@ pub fn find_bases<'a>(
     bases
 }
 
-/// Takes the entries that a conversation of their home, or one that stays in the trash, continues out of `entries`, and
-/// returns them. Without them, Codex cannot show the earlier turns of that conversation.
+/// Removes from `entries`, and returns, the entries that a conversation of their home continues, or a conversation that
+/// stays in the trash. Without these entries, Codex cannot show the earlier turns of that conversation.
 ///
 /// # Errors
 /// The trash or the home cannot be listed.
@@ -236,7 +237,7 @@ pub fn take_needed(
 
     let mut needed = Vec::new();
     for home in homes {
-        // Fails if a folder cannot be listed, because it may have a fork.
+        // Fails if a folder cannot be listed, because the folder may contain a fork of an entry.
         let rollouts = files::find_rollouts(&home)?;
         let mut rollouts: Vec<_> = rollouts.iter().map(|file| file.path(&home)).collect();
         // A fork that stays in the trash comes back only with its base.
@@ -253,8 +254,8 @@ pub fn take_needed(
 /// A trashed version, and the rollout that lacks text of it, or the reason why the two cannot be compared.
 pub type MoreCompleteEntry = (TrashEntry, Result<PathBuf, IoError>);
 
-/// Takes the entries out of `entries` whose conversation is in its home again, or in another entry that stays, but
-/// lacks text of the trashed version there.
+/// Removes from `entries`, and returns, the entries whose conversation is in its home again, or in another entry that
+/// stays, but lacks text of the trashed version there.
 ///
 /// # Errors
 /// The trash cannot be listed.
@@ -325,7 +326,7 @@ pub fn recover(manager_home: &Path) -> Result<Recovery, TrashError> {
         return Ok(Recovery::None);
     }
 
-    // The first look takes no lock, so the entries are read again under it.
+    // The search above took no lock, so the entries are listed again under the lock.
     let trash = ConversationTrash::lock(manager_home)?;
     let pending = list_entries_in(&folder, is_pending)?;
     let mut recovery = Recovery::None;

@@ -167,7 +167,7 @@ impl TrashEntry {
 
         for (path, name) in &conversation.files {
             tree::remove(&path.0)?;
-            // Only now, because the rollout in the home may have been the same file, by a hard link.
+            // Not before the removal: the copy may be a hard link to the rollout in the home.
             set_mode(&self.folder.join(name), 0o600)?;
         }
 
@@ -255,7 +255,7 @@ impl TrashEntry {
             }
         });
 
-        // Anything else in the place of a rollout occupies it too.
+        // Anything else at the path of a rollout occupies the path as well.
         found_paths.extend(files.iter().map(|(path, _)| path.0.clone()));
 
         for path in found_paths {
@@ -280,8 +280,8 @@ impl TrashEntry {
         }
     }
 
-    /// Returns the path of a rollout that lacks text of its trashed version, if `live_rollouts` has the conversation:
-    /// the rollouts of the home, and of other versions in the trash.
+    /// Returns the path of a rollout that lacks text of its trashed version. `live_rollouts` has the rollouts of the
+    /// home and of other versions in the trash. `None` if it does not contain the conversation, or no text is missing.
     ///
     /// # Errors
     /// A rollout cannot be compared.
@@ -327,7 +327,7 @@ pub(super) fn list_rollouts_by_name(home: &Path) -> RolloutsByName {
     rollouts
 }
 
-/// Returns true if the live rollout has all text of the trashed one, also if it was rewritten.
+/// Returns true if the live rollout has all text of the trashed one, even if the rollout was rewritten.
 fn has_text_of(live: &Path, trashed: &Path) -> Result<bool, IoError> {
     Ok(match compare(live, trashed)? {
         Relation::Equal | Relation::FirstExtends => true,
@@ -366,7 +366,7 @@ fn is_same_or_copy(first: &Path, second: &Path) -> Result<bool, IoError> {
         return Ok(first_id.is_same(second_id));
     }
 
-    // Disks keep times with different precision.
+    // Disks keep times with different precision, so a copy may have another mtime.
     let is_copy = first_meta.modified().ok() == second_meta.modified().ok()
         || compare(first, second)? == Relation::Equal;
     Ok(is_copy)

@@ -190,7 +190,7 @@ fn examine_database(
 
         let pages = query_number("PRAGMA page_count")?;
         let used_pages = (pages - query_number("PRAGMA freelist_count")?).max(1);
-        // Rows count as equally large, so old rows take the same part of the pages as of the rows.
+        // An estimate, as if all rows had the same size: half of the rows take half of the pages.
         let kept_pages = (used_pages - used_pages * old_rows / rows.max(1)).max(1);
         let page_size = query_number("PRAGMA page_size")?;
         Ok((kept_pages.saturating_mul(page_size), old_rows))
@@ -213,8 +213,8 @@ pub(super) fn estimate_gain(path: &Path, logs_since: DateTime<Utc>) -> u64 {
     item.map_or(0, |item| item.before_bytes - item.after_bytes)
 }
 
-/// Writes a compact copy of the database of `item`, without the log entries before `logs_since`, and records its size and
-/// the number of these entries in `item`.
+/// Writes a compact copy of the database of `item`, without the log entries before `logs_since`, and records its size
+/// and the number of these entries in `item`.
 fn write_compact_copy(
     item: &mut VacuumItem,
     staged: &Path,
@@ -247,7 +247,7 @@ fn write_compact_copy(
 }
 
 fn copy_permissions(from: &Path, to: &Path) -> Result<(), VacuumError> {
-    // Modes of a disk that keeps none would open the database to others.
+    // A disk without modes shows the same open mode for all files. With this mode, other users could read the copy.
     if modes::exposes_files(atomic::parent_of(from)) {
         return Ok(());
     }
