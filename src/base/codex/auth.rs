@@ -244,9 +244,9 @@ impl AuthSnapshot {
     }
 }
 
-/// Chooses the login as Codex 0.171 does: the one that `auth_mode` names. Without a mode, every secret but that of an
-/// agent takes precedence over the tokens of a browser login. That includes the API key that early versions stored
-/// beside the tokens, because Codex bills that key.
+/// Chooses the login that `auth_mode` names, as Codex 0.171 does. Without a mode, every secret except the secret of an
+/// agent takes precedence over the tokens of a browser login. So does the API key that early versions stored beside the
+/// tokens, because Codex bills that key.
 fn choose_login(auth: &Value) -> Option<Login> {
     let to_login = |(kind, _, secret): &LoginSecret| Login {
         identity: Identity::from_secret(*kind, secret.as_bytes()),
@@ -346,10 +346,10 @@ fn parse_freshness(auth: &Value, access_claims: &Value, id_claims: &Value) -> Fr
         let seconds = claims.get(name).and_then(Value::as_i64);
         seconds.and_then(|seconds| DateTime::from_timestamp(seconds, 0))
     };
-    let refreshed = text_field(auth, "last_refresh");
-    let refreshed = refreshed.and_then(|at| DateTime::parse_from_rfc3339(&at).ok());
+    let last_refresh = text_field(auth, "last_refresh");
+    let refreshed_at = last_refresh.and_then(|at| DateTime::parse_from_rfc3339(&at).ok());
     Freshness {
-        last_refresh: refreshed.map(|at| at.to_utc()),
+        last_refresh: refreshed_at.map(|at| at.to_utc()),
         issued_at: time_claim(access_claims, "iat").or_else(|| time_claim(id_claims, "iat")),
         expires_at: time_claim(access_claims, "exp"),
     }

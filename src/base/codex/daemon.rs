@@ -131,8 +131,8 @@ impl Daemon {
     }
 }
 
-/// Returns false if `recorded_id` is the id of another boot than the current one. Only Linux has such an id, and Codex
-/// may have recorded none.
+/// Returns false if `recorded_id` is known to be the id of an earlier boot. Only Linux has ids of boots, and Codex may
+/// have recorded no id.
 fn may_be_this_boot(recorded_id: Option<&str>) -> bool {
     let current_id = file_open::read_to_string("/proc/sys/kernel/random/boot_id").ok();
     match (recorded_id, current_id) {

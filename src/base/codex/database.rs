@@ -473,7 +473,7 @@ pub(super) fn try_in_transaction<T, E: From<DatabaseError>>(
         .sqlite_context("change", path)?;
     let result = change(&transaction)?;
     transaction.commit().sqlite_context(COMMIT, path)?;
-    // Closing merges the WAL into the database, so its failure counts as that of the commit.
+    // Closing merges the WAL into the database, so a failure to close counts as a failed commit.
     close_changed(connection).sqlite_context(COMMIT, path)?;
     Ok(result)
 }

@@ -36,7 +36,7 @@ pub enum HomeEntryKind {
     AccountSessions,
     /// `config.toml`: the user's settings.
     Config,
-    /// `installation_id`: never copied over that of another installation.
+    /// `installation_id`: never copied over the id of another installation.
     InstallationId,
     /// `version.json`: Codex's record of its newest version.
     Version,
@@ -165,7 +165,7 @@ pub fn kind_of(relative: &Path) -> HomeEntryKind {
         ("rules", _) => HomeEntryKind::Rules,
         (SESSIONS, _) => HomeEntryKind::Sessions,
         (ARCHIVED_SESSIONS, _) => HomeEntryKind::ArchivedSessions,
-        // Codex unpacks its own skills there.
+        // Codex unpacks its own skills into `skills/.system`.
         ("skills", Some(name)) if name == OsStr::new(".system") => HomeEntryKind::Transient,
         ("skills" | "prompts" | "memories" | "plugins", _) => HomeEntryKind::UserContent,
         ("tmp" | ".tmp", _) => HomeEntryKind::Tmp,

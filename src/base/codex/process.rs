@@ -141,7 +141,7 @@ pub struct HomeUsage {
     pub processes: Vec<HomeProcess>,
     /// The ids of the conversations whose writer lock is held.
     pub conversations: Vec<String>,
-    /// The ids among `conversations` whose lock none of the `processes` has open.
+    /// The ids in `conversations` with a lock that is open in none of the `processes`.
     pub unexplained: Vec<String>,
     /// The process id of the Codex that started this program, directly or through other programs.
     pub codex_ancestor: Option<u32>,
@@ -401,7 +401,7 @@ fn to_home_process(process: &Process, name: &OsStr, role: ProcessRole) -> HomePr
     }
 }
 
-/// Returns the entry of a daemon that is known from its pid file only.
+/// Returns the entry of a daemon of which only the pid file is known.
 fn home_process_of_daemon(pid: u32) -> HomeProcess {
     HomeProcess {
         pid,

@@ -1,7 +1,7 @@
 //! Codex's projections of rollouts: the tables from which it shows the turns of paginated conversations in Codex 0.169.
 //!
 //! A projection has the id of a *rollout*. When a conversation is resumed, Codex projects only its last rollout. It
-//! shows the turns of the rollouts that this rollout continues from their own projections.
+//! shows the turns of earlier rollouts from the projections of these rollouts.
 
 use super::database::{self, DatabaseError};
 use super::threads::{self, staged};

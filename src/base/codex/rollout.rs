@@ -62,7 +62,7 @@ pub(crate) fn is_rollout_name(name: &OsStr) -> bool {
 const UUID_BYTES: usize = 36;
 
 impl RolloutName {
-    /// Parses the file name of `path`; `None` if it is not that of a rollout.
+    /// Parses the file name of `path`; `None` if it is not the name of a rollout.
     pub fn parse(path: &Path) -> Option<Self> {
         let (name, compressed) = parse_name(path.file_name()?)?;
         Some(Self {
@@ -132,7 +132,7 @@ pub struct OrderedRolloutId {
 }
 
 impl OrderedRolloutId {
-    /// Parses the file name of `path`; `None` if it is not that of a rollout, or has no id.
+    /// Parses the file name of `path`; `None` if it is not the name of a rollout, or has no id.
     pub fn parse_name(path: &Path) -> Option<Self> {
         RolloutName::parse(path)?.ordered_id()
     }

@@ -221,7 +221,7 @@ impl StatusReader {
 /// Parses the email and the plan in the value of an account line: `alice@example.com (Plus)`.
 ///
 /// Codex breaks a long email at any character. The end of an email on several lines is certain only if the plan
-/// follows, so the plan is required. It is not returned, because its own words may be broken.
+/// follows, so the plan is required. It is not returned, because its blanks are lost.
 fn parse_account_value(lines: &[&str]) -> Option<(String, Option<String>)> {
     let [line] = lines else {
         let value: String = lines.concat().split_whitespace().collect();

@@ -87,8 +87,8 @@ impl AccountLimits {
         Ok(limits)
     }
 
-    /// Adds the windows of one limit: every field that has the keys of a window. The names of the
-    /// fields do not matter, so that new ones are read; "primary" sorts before "secondary".
+    /// Adds the windows of one limit: every field that has the keys of a window, whatever the name of the field, so
+    /// that new windows are read as well. "primary" sorts before "secondary".
     fn add_windows(&mut self, limit_id: &str, limit: &Value, now: DateTime<Utc>, zone: Zone) {
         for field in limit.as_object().into_iter().flat_map(|o| o.values()) {
             if field.get("usedPercent").is_none() || field.get("windowDurationMins").is_none() {

@@ -53,26 +53,26 @@ pub fn find_secret(text: &[u8]) -> Option<SecretInText> {
 /// replacements.
 pub fn redact_and_count(text: &str) -> (String, usize) {
     let find_places = |text: &str| {
-        let secret_places = search::find_secrets(text.as_bytes(), TextKind::Document);
-        secret_places.map(|secret| secret.place).collect::<Vec<_>>()
+        let secrets = search::find_secrets(text.as_bytes(), TextKind::Document);
+        secrets.map(|secret| secret.place).collect::<Vec<_>>()
     };
     let mut secret_places = find_places(text);
 
     let unescaped = UnescapedText::decode(text, Controls::Kept);
-    let joined = unescaped
+    let without_controls = unescaped
         .has_controls
         .then(|| UnescapedText::decode(text, Controls::Removed));
-    for unescaped in [Some(unescaped), joined].into_iter().flatten() {
+    for decoded in [Some(unescaped), without_controls].into_iter().flatten() {
         // Base64 is searched in the unescaped text, because escapes may interrupt it.
-        let mut decoded_places: Vec<Range<usize>> = decode_base64_parts(&unescaped.text)
+        let mut decoded_places: Vec<Range<usize>> = decode_base64_parts(&decoded.text)
             .filter(|(_, hidden)| find_secret(hidden).is_some())
             .map(|(place, _)| place)
             .collect();
-        if unescaped.has_escapes() {
-            decoded_places.extend(find_places(&unescaped.text));
+        if decoded.has_escapes() {
+            decoded_places.extend(find_places(&decoded.text));
         }
         for place in decoded_places {
-            secret_places.push(unescaped.original_range(&place));
+            secret_places.push(decoded.original_range(&place));
         }
     }
 

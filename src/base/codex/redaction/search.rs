@@ -192,12 +192,12 @@ impl SecretForm {
 
         let pattern = self.pattern.get_or_init(|| self.compile());
         let captures = pattern.as_ref()?.captures(searched)?;
-        // The first group is the secret; without groups, the whole match.
-        let secret = captures.iter().skip(1).flatten().next();
-        let secret = secret.or(captures.get(0))?.range();
+        // The first group that matched is the secret; in a pattern without groups, the whole match.
+        let matched = captures.iter().skip(1).flatten().next();
+        let matched = matched.or(captures.get(0))?.range();
 
         // A secret that was redacted before stays as it is.
-        if searched[secret.start..].starts_with(b"[redacted") {
+        if searched[matched.start..].starts_with(b"[redacted") {
             return None;
         }
 
@@ -206,11 +206,11 @@ impl SecretForm {
                 return find_key_end(&text[..start]);
             }
 
-            let end = find_key_block_end(text, start + secret.end)?;
+            let end = find_key_block_end(text, start + matched.end)?;
             return Some(start..end);
         }
 
-        let secret = start + secret.start..start + secret.end;
+        let secret = start + matched.start..start + matched.end;
         let before = &text[start.saturating_sub(MAX_BEFORE_KEYWORD_BYTES)..secret.start];
         let tail = &text[secret.start..];
         if self.place == FormPlace::Map {

@@ -32,7 +32,7 @@ pub(crate) enum LineContent<'a> {
     Read {
         /// The time of the line, unparsed.
         timestamp: Option<Cow<'a, str>>,
-        /// All items that are wanted, and maybe others.
+        /// All wanted items, and maybe unwanted ones.
         items: Vec<LineItem>,
     },
     /// The line is not a complete JSON object.
@@ -67,7 +67,7 @@ fn envelope_may_have(envelope: &Envelope<'_>, wanted: LineParts) -> bool {
         .any(|form| form.may_have_parts(wanted, after_type))
 }
 
-/// Parses a line. The result has all items that are wanted, and maybe others. `None` if it has no items, or the line is
+/// Parses a line. The result has all wanted items, and maybe unwanted ones. `None` if it has no items, or the line is
 /// damaged.
 pub(crate) fn parse(line: &[u8], wanted: LineParts) -> Option<LineItems> {
     parse_wanted(line, wanted).into_items()

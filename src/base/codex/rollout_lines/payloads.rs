@@ -283,7 +283,7 @@ fn parse_execution_json(payload: &str, origin: ItemOrigin) -> ParsedItems {
 
     if let Some(changes) = execution.changes {
         let paths: Vec<_> = changes.into_keys().collect();
-        // Without an id: the patch itself may name the files in another form.
+        // Without a call id, because the paths are no copy of the patch, which may name the files in another form.
         let kind = EventKind::FilesTouched(paths.join("\n"));
         items.push(item_without_call_id(origin, kind));
     }

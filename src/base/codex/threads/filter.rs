@@ -83,8 +83,8 @@ impl ThreadFilter {
     }
 }
 
-/// The conversations of one account: those that were launched under it, and those that it created unless they were
-/// launched under another account.
+/// The conversations of one account. A conversation belongs to the account under which it was launched, or, without a
+/// recorded launch, to the account that created it.
 #[derive(Debug, Clone, Default)]
 pub struct AccountFilter {
     /// The workspace account id.

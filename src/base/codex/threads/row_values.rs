@@ -44,7 +44,7 @@ impl RowValues {
         self.0.remove(column);
     }
 
-    /// Adds the row. If the conversation has one, completes its name, pin, project and section only. Columns that the
+    /// Adds the row. If the conversation has a row, only completes its name, pin, project and section. Columns that the
     /// table lacks are skipped. Returns the number of added or completed rows.
     pub(super) fn insert_into(
         &self,
@@ -70,8 +70,8 @@ impl RowValues {
     }
 }
 
-/// Returns the `ON CONFLICT` clause of an insertion that replaces the values of an existing row by those of the
-/// inserted one. `columns` are quoted.
+/// Returns the `ON CONFLICT` clause that replaces the values of an existing row by the values of the inserted row,
+/// except user values that the inserted row lacks. `columns` are quoted.
 pub(super) fn replace_on_conflict(columns: &[String]) -> String {
     let assignments = columns.iter().map(|column| {
         let value = choose_user_value(column, "excluded", "threads");
@@ -82,8 +82,8 @@ pub(super) fn replace_on_conflict(columns: &[String]) -> String {
     format!("ON CONFLICT DO UPDATE SET {assignments}")
 }
 
-/// Returns the `ON CONFLICT` clause of an insertion that gives an existing row the name, pin, project and section of
-/// the inserted one where the existing row has no value. `columns` are quoted.
+/// Returns the `ON CONFLICT` clause that gives an existing row the name, pin, project and section of the inserted row
+/// where the existing row has no value. `columns` are quoted.
 pub(super) fn complete_on_conflict(columns: &[String]) -> String {
     let assignments = columns.iter().filter_map(|column| {
         let value = choose_user_value(column, "threads", "excluded")?;

@@ -11,7 +11,7 @@ use rusqlite::Connection;
 use rusqlite::types::Value;
 use std::path::Path;
 
-/// Reads the row of the conversation `id`; `None` if it has none. Changes no file.
+/// Reads the row of the conversation `id`; `None` if there is no row. Changes no file.
 ///
 /// # Errors
 /// The database cannot be read, or has no table `threads`.
@@ -44,7 +44,7 @@ pub(crate) fn delete(path: &Path, id: &str) -> Result<(), DatabaseError> {
     })
 }
 
-/// Adds a row. If the conversation has one, completes its name, pin, project and section only. Skips columns that the
+/// Adds a row. If the conversation has a row, only completes its name, pin, project and section. Skips columns that the
 /// table does not have. Durable on return.
 ///
 /// # Errors

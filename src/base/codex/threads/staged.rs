@@ -215,13 +215,13 @@ fn path_within_home(path: &Path) -> Option<PathBuf> {
 pub enum RowGroup {
     /// Like [`RowGroup::Threads`], for threads without a row in the staged database.
     MissingThreads,
-    /// Name, pin, project and section of threads whose row in the staged database has none.
+    /// Name, pin, project and section, for threads whose row in the staged database lacks them.
     UserValues,
-    /// The rows of the table `threads` with their data and the parent of a subagent; they replace those of the staged
-    /// database. Also the projects and sections of these threads that the staged database lacks.
+    /// The rows of the table `threads` with their data and the parent of a subagent; they replace the staged rows. Also
+    /// the projects and sections of these threads that the staged database lacks.
     Threads,
-    /// All rows with the column `thread_id`; they replace those of the staged database. In a projection database the
-    /// ids are those of rollouts.
+    /// All rows with the column `thread_id`; they replace the staged rows. In a projection database, the column has the
+    /// ids of rollouts.
     ThreadData,
 }
 
@@ -330,12 +330,12 @@ fn copy_table(
         ("threads", _) => replace_on_conflict(&columns),
         _ => "ON CONFLICT DO NOTHING".to_owned(),
     };
-    let (quoted, columns) = (quote_identifier(table), columns.join(","));
-    let delete = format!("DELETE FROM main.{quoted} WHERE {condition}");
-    let mut delete = transaction.prepare(&delete)?;
+    let (quoted_table, column_list) = (quote_identifier(table), columns.join(","));
+    let delete_sql = format!("DELETE FROM main.{quoted_table} WHERE {condition}");
+    let mut delete = transaction.prepare(&delete_sql)?;
     let mut insert = transaction.prepare(&format!(
-        "INSERT OR IGNORE INTO main.{quoted}({columns}) \
-         SELECT {columns} FROM live.{quoted} WHERE {condition} {on_conflict}"
+        "INSERT OR IGNORE INTO main.{quoted_table}({column_list}) \
+         SELECT {column_list} FROM live.{quoted_table} WHERE {condition} {on_conflict}"
     ))?;
 
     let mut copied_count = 0;
@@ -357,7 +357,7 @@ fn copy_table(
     Ok(copied_count)
 }
 
-/// Returns true if the error is that of a row, and not of the disk or of the transaction.
+/// Returns true if the row is the cause of the error, not the disk or the transaction.
 fn is_row_error(error: &rusqlite::Error) -> bool {
     matches!(
         error.sqlite_error_code(),
