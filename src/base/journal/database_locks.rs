@@ -1,9 +1,9 @@
 //! Keeps other processes out of the databases on both sides of an exchange.
 //!
-//! SQLite opens the `-wal` and `-shm` of a database by path, when it first reads it. A connection that is
-//! opened before an exchange and reads after it would combine a database with the log of another one, which
-//! damages both. So both are locked exclusively from before the exchange until its result is final. Codex 0.169
-//! waits for such a lock for 5 seconds, three times, and opens the database by its path each time.
+//! SQLite opens the `-wal` and `-shm` of a database by path, when it first reads it. A connection that is opened before
+//! an exchange and reads after it would combine a database with the log of another database, which damages both. So
+//! both are locked exclusively from before the exchange until its result is final. Codex 0.169 waits for such a lock
+//! for 5 seconds, three times, and opens the database by its path each time.
 
 use super::step::Step;
 use crate::codex::SQLITE_FOLDER;

@@ -59,8 +59,8 @@ impl JournalFile {
         }
     }
 
-    /// Returns the index of the innermost staging folder around the staged path of a step; if none is around it, the
-    /// index of the folder with the journal.
+    /// Returns the index of the innermost staging folder around the staged path of a step; if the path is in no staging
+    /// folder, the index of the folder with the journal.
     fn index_of_staging_folder(&self, step: &Step) -> usize {
         let folders = self.folders.iter().enumerate();
         let enclosing = folders.filter(|(_, folder)| step.staged.starts_with(&folder.0));

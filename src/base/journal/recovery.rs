@@ -43,9 +43,9 @@ pub fn is_in_progress(folder: &Path) -> bool {
 /// Finishes or undoes the transaction whose journal is in `folder`, and removes its staging
 /// folders.
 ///
-/// If the killed process did no step, the recovery does no step either, because the files may have been used since.
-/// While a process uses the files, nothing is exchanged. If a file that would be removed was written since the kill,
-/// the staged files are kept.
+/// If the killed process had done no step, the recovery does no step either, because the files may have been used
+/// since. While a process uses the files, nothing is exchanged. If a file that would be removed was written since the
+/// kill, the staged files are kept.
 ///
 /// # Errors
 /// An I/O error, or an unreadable journal; then nothing is changed.
@@ -176,7 +176,7 @@ fn read_journal(folder: &Path) -> Result<JournalFile, JournalError> {
         ),
     };
 
-    // These folders are removed at the end, so a damaged journal must not name any other.
+    // The recovery removes these folders at its end, so a damaged journal must not name other folders.
     let recorded_folder = journal.folders.first().cloned().unwrap_or_default().0;
     if recorded_folder.file_name() != folder.file_name()
         || !journal.folders.iter().all(|f| has_staging_suffix(&f.0))
@@ -187,10 +187,9 @@ fn read_journal(folder: &Path) -> Result<JournalFile, JournalError> {
 
     if recorded_folder.canonical().ok() != folder.canonical().ok() {
         // The home was moved, so the paths of the steps are wrong.
-        let journal = folder.to_path_buf();
         return Err(RecoveryObstacle::MissingFolder {
             folder: recorded_folder,
-            journal,
+            journal: folder.to_path_buf(),
         }
         .into());
     }

@@ -58,7 +58,7 @@ impl Transaction {
     }
 
     /// Returns the logs that Codex has written since the kill beside the databases of the remaining steps, each with a
-    /// path in the staging folder. SQLite would apply such a log to the database that takes the place of its own.
+    /// path in the staging folder. If a log stayed, SQLite would apply it to the database that replaces its own.
     fn find_unrecorded_logs(&self, remaining: &[usize]) -> BTreeMap<PathBuf, PathBuf> {
         let steps = remaining.iter().map(|number| &self.journal.steps[*number]);
         // A log that existed before the transaction has a step of its own.
@@ -99,8 +99,8 @@ impl Transaction {
         let mut foreign_paths = BTreeSet::new();
         for (live, numbers) in &numbers_by_path {
             let steps = numbers.iter().map(|n| &self.journal.steps[*n]);
-            let incoming = steps.clone().find(|s| s.fills_live_path(direction));
-            let incoming = incoming.map(|step| step.staged.as_path());
+            let filling_step = steps.clone().find(|s| s.fills_live_path(direction));
+            let incoming = filling_step.map(|step| step.staged.as_path());
             // Called before any exchange: a login without another copy has to be saved first, and a refusal must
             // leave all steps as they are.
             policy.before_exchange(home, live, incoming)?;
@@ -123,9 +123,9 @@ impl Transaction {
         Ok(adapted_numbers)
     }
 
-    /// Records the ids of replaced files in the remaining steps. `foreign_paths` are the live paths with
-    /// an entry of another program. An exchange can become two moves, so the steps get new numbers: returns
-    /// those of the remaining steps.
+    /// Records the ids of replaced files in the remaining steps. `foreign_paths` are the live paths with an entry of
+    /// another program. An exchange can become two moves, so the steps get new numbers. Returns the new numbers of the
+    /// remaining steps.
     fn adapt_steps(
         &mut self,
         by_path: &StepNumbersByPath,
