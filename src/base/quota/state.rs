@@ -208,8 +208,8 @@ fn find_blockers(observation: &Observation, now: &DateTime<Utc>) -> Vec<Blocker>
     blockers
 }
 
-/// Returns the windows of Codex at 100 %. If there are none, but the server refuses requests, returns all windows of
-/// Codex with a reset after `now`.
+/// Returns the windows of Codex at 100 %. If no window is at 100 %, but the server refuses requests, returns all
+/// windows of Codex with a reset after `now`.
 fn find_exhausted_windows<'a>(
     observation: &'a Observation,
     now: &'a DateTime<Utc>,
