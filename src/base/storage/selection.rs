@@ -12,7 +12,7 @@ use std::collections::{BTreeMap, HashMap, HashSet};
 use std::io;
 use std::path::{Path, PathBuf};
 
-/// Chooses conversations: those that are named and pass every filter.
+/// Chooses the conversations that are named and pass every filter.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub struct TrashFilter {
     /// Ids, titles, or beginnings of either; empty for any conversation.

@@ -177,7 +177,7 @@ impl ShrinkPlan {
         }
     }
 
-    /// Converts the rollouts, and starts none after `deadline` or Ctrl-C. The items that are not converted become
+    /// Converts the rollouts. Begins no conversion after `deadline` or Ctrl-C. Items that are not converted become
     /// [`ShrinkAction::Skip`] or [`ShrinkAction::Fail`], with a reason except after Ctrl-C. Returns false after Ctrl-C.
     pub fn apply(
         &mut self,
@@ -382,16 +382,16 @@ fn scale(bytes: u64, numerator: u64, denominator: u64) -> u64 {
     u64::try_from(scaled).unwrap_or(u64::MAX)
 }
 
-/// Returns the files of conversations that processes have open. Empty on systems other than Linux, where only its lock
-/// protects a conversation.
+/// Returns the files of conversations that processes have open. Only Linux lists open files. On other systems, the
+/// result is empty, and only its lock protects a conversation.
 fn list_open_files(home: &Path) -> HashSet<PathBuf> {
     let folders = [SESSIONS, ARCHIVED_SESSIONS].map(|name| home.join(name));
     let folders = folders.map(|folder| folder.canonical_or_self());
     let folders: Vec<&Path> = folders.iter().map(PathBuf::as_path).collect();
     let table = ProcessTable::read();
     let processes = table.iter();
-    let open = processes.flat_map(|process| process.open_files_beneath(&folders));
-    open.collect()
+    let open_files = processes.flat_map(|process| process.open_files_beneath(&folders));
+    open_files.collect()
 }
 
 #[derive(Debug, Clone, Default, PartialEq, Eq)]

@@ -2,8 +2,8 @@
 //!
 //! Each entry is a folder `trash/conversations/<time>-<id>/` of the manager home, with the rollouts and
 //! `conversation.json`. Until all is taken out of the Codex home, its name begins with `.pending-`.
-//! [`recover`] finishes or undoes such an entry: the rollouts are removed last, so if one is gone, the
-//! rest may go too.
+//! [`recover`] finishes or undoes the move of such an entry. The rollouts are removed last, so the move is finished if
+//! a rollout is gone, else undone.
 
 use super::selection::SelectedConversation;
 use super::trash_entry::{
@@ -192,8 +192,8 @@ pub fn list_rollouts(manager_home: &Path, home: &Path) -> Result<Vec<PathBuf>, T
     Ok(entries.flat_map(TrashEntry::rollouts).collect())
 }
 
-/// Returns the entries of `home` with the bases of `rollouts`, the rollouts that they continue, and with the bases of
-/// these bases. Leaves out bases that the home has.
+/// A base is a rollout that another rollout continues. Returns the entries of `home` with the bases of `rollouts`, and
+/// with the bases of these bases, except bases that the home has.
 pub fn find_bases<'a>(
     entries: &'a [TrashEntry],
     home: &Path,

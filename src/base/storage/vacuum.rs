@@ -252,8 +252,8 @@ fn copy_permissions(from: &Path, to: &Path) -> Result<(), VacuumError> {
         return Ok(());
     }
     let meta = from.metadata().at("read", from)?;
-    let set = modes::ignore_refusal(fs::set_permissions(to, meta.permissions()));
-    Ok(set.at("set the permissions of", to)?)
+    let result = modes::ignore_refusal(fs::set_permissions(to, meta.permissions()));
+    Ok(result.at("set the permissions of", to)?)
 }
 
 fn size_with_sidecars(database: &Path) -> u64 {
