@@ -773,6 +773,15 @@ fn resume_does_not_switch_to_the_account_of_a_conversation_that_codex_cannot_res
         assert_eq!(state(&env).execute(sql, [path.to_str()]), Ok(1));
     };
 
+    // Codex decides by the folder of the rollout whether a conversation is archived.
+    let mark_archived = |is_archived: bool| {
+        let sql = "UPDATE threads SET archived=?1";
+        assert_eq!(state(&env).execute(sql, [is_archived]), Ok(1));
+    };
+    mark_archived(true);
+    let plan = env.run(["resume", &id(1), "--profile", "home", "--dry-run"]);
+    let _ = plan.code(0);
+
     let [empty, missing] = ["empty", "missing"].map(|name| env.path(name));
     fs::write(&empty, "").unwrap();
     for path in [env.codex_home().join("sessions"), empty, missing] {
@@ -794,7 +803,10 @@ fn resume_does_not_switch_to_the_account_of_a_conversation_that_codex_cannot_res
     write(&env, &archived);
     let hint = format!("codex unarchive {}", id(1));
     let message = "Codex does not resume an archived conversation: ";
-    refuse(5, message, &hint);
+    for is_archived in [true, false] {
+        mark_archived(is_archived);
+        refuse(5, message, &hint);
+    }
     // Without a row, Codex finds the rollout in `archived_sessions`.
     assert_eq!(state(&env).execute("DELETE FROM threads", []), Ok(1));
     refuse(5, message, &hint);

@@ -186,28 +186,24 @@ fn find_last_in_current_folder<'r>(
 /// Refuses a conversation that Codex cannot resume. Codex itself would fail only after the switch to the account.
 fn check_rollout(conversation: &ChosenConversation<'_>, context: &Context) -> Result<()> {
     let home = context.codex_home();
-    let is_recorded = |row: &ThreadRow| rollout::is_recorded_conversation(home, &row.rollout_path);
-    if !conversation.row.is_some_and(is_recorded) {
-        let rollout = conversation.require_rollout(context)?;
-        // Codex 0.169 searches for the rollout only if its database does not list the conversation.
-        if conversation.row.is_some() {
-            let path = rollout.display();
-            return Err(CommandError::failed(format!(
-                "Codex's list does not name the rollout of the conversation: {path}"
-            ))
-            .hint("correct the list: codex-manager history repair"));
-        }
+    let find_recorded = |row: &ThreadRow| rollout::find_resumable_rollout(home, &row.rollout_path);
+    let recorded = conversation.row.and_then(find_recorded);
+
+    let rollout = match &recorded {
+        Some(recorded) => recorded,
+        None => conversation.require_rollout(context)?,
+    };
+    // Codex 0.169 searches for the rollout only if its database does not list the conversation.
+    if recorded.is_none() && conversation.row.is_some() {
+        let path = rollout.display();
+        return Err(CommandError::failed(format!(
+            "Codex's list does not name the rollout of the conversation: {path}"
+        ))
+        .hint("correct the list: codex-manager history repair"));
     }
 
-    let is_archived = conversation.row.map_or_else(
-        || {
-            let archived_folder = home.join(ARCHIVED_SESSIONS);
-            let rollout = conversation.rollout.as_ref();
-            rollout.is_some_and(|path| path.starts_with(archived_folder))
-        },
-        |row| row.archived,
-    );
-    if is_archived {
+    // Codex 0.171 decides by the folder, not by the row in its database.
+    if rollout.starts_with(home.join(ARCHIVED_SESSIONS)) {
         let id = printable(&conversation.id);
         return Err(CommandError::refused(format!(
             "Codex does not resume an archived conversation: {id}"

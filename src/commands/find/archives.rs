@@ -45,6 +45,7 @@ pub(super) fn search_archives(
 ) -> Result<()> {
     let mut known_ids = list_ids_on_disk(context.codex_home())?;
     let mut indexed_hits = mem::take(&mut found.result.hits);
+    let lists_all_indexed = found.result.total == Some(indexed_hits.len());
     let records = context.archives()?;
     let home = context.codex_home();
     for record in list_numbered(&records) {
@@ -98,7 +99,10 @@ pub(super) fn search_archives(
     let indexed_count = indexed_hits.len();
     indexed_hits.retain(|hit| !found.archives.contains_key(&hit.conversation.session));
     let replaced_count = indexed_count - indexed_hits.len();
-    result.total = result.total.map(|total| total - replaced_count);
+    // A conversation that is counted twice may be beyond the limit.
+    let is_countable = replaced_count == 0 || lists_all_indexed;
+    let total = result.total.filter(|_| is_countable);
+    result.total = total.map(|total| total - replaced_count);
     result.hits.append(&mut indexed_hits);
     Ok(())
 }

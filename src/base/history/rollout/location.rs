@@ -1,6 +1,7 @@
 //! Finds the rollout at a path from a row of the table `threads`, or from a folder of Codex. Rows and links may come
 //! from another person's archive, so only a conversation of the home is opened.
 
+use super::read_head;
 use crate::codex::{ARCHIVED_SESSIONS, RolloutName, SESSIONS, ZST};
 use crate::io::OrdinaryPath as _;
 use std::io::Read as _;
@@ -29,15 +30,13 @@ pub fn find_existing_below(home: &Path, recorded: &str) -> Option<PathBuf> {
     })
 }
 
-/// Returns true if a path that Codex recorded leads to a conversation in any folder, because Codex reads rollouts
-/// outside of the home too.
-pub fn is_recorded_conversation(home: &Path, recorded: &str) -> bool {
-    let file = recorded_forms(recorded)
-        .into_iter()
-        .find(|path| path.is_file());
-    file.is_some_and(|path| {
-        may_be_conversation(&resolve_in_session_folders(home, &path).unwrap_or(path))
-    })
+/// Returns the rollout at a path that Codex recorded, if the metadata of its conversation can be read. Unlike the other
+/// functions, also returns a file outside of the home, because Codex reads such rollouts too.
+pub fn find_resumable_rollout(home: &Path, recorded: &str) -> Option<PathBuf> {
+    let mut paths = recorded_forms(recorded).into_iter();
+    let path = paths.find(|path| path.is_file())?;
+    let has_metadata = matches!(read_head(&path), Ok(Some(_)));
+    has_metadata.then(|| resolve_in_session_folders(home, &path).unwrap_or(path))
 }
 
 fn recorded_forms(recorded: &str) -> [PathBuf; 2] {

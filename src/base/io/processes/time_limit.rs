@@ -3,10 +3,10 @@
 use std::io;
 use std::sync::mpsc::{self, Receiver};
 use std::thread;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 /// Returns the results of `read` for `items`. If it does not return within `limit`, reads each item separately, and
-/// leaves out the items for which it does not return within `limit` again.
+/// leaves out those for which it does not return within another `limit`, which is one for all.
 pub(super) fn read_within<I, T>(items: &[I], limit: Duration, read: fn(&[I]) -> Vec<T>) -> Vec<T>
 where
     I: Copy + Send + 'static,
@@ -22,11 +22,12 @@ where
     let readings = items.iter().map(|item| start(vec![*item], read));
     // All threads run before the first wait.
     let readings: Vec<_> = readings.flatten().collect();
-    readings
-        .iter()
-        .filter_map(|reading| reading.recv_timeout(limit).ok())
-        .flatten()
-        .collect()
+    let deadline = Instant::now() + limit;
+    let receive = |reading: Receiver<Vec<T>>| {
+        let remaining = deadline.saturating_duration_since(Instant::now());
+        reading.recv_timeout(remaining).ok()
+    };
+    readings.into_iter().filter_map(receive).flatten().collect()
 }
 
 /// Reads on a new thread. A thread that waits for the system cannot be ended, so it is left to run.
