@@ -201,7 +201,7 @@ pub(crate) fn read_file_list(snapshot: &SyncSnapshot) -> Result<Option<SnapshotL
     let path = &snapshot.path;
     let state = if snapshot.is_zip() {
         let mut zip = match open_zip(snapshot) {
-            // A snapshot of this program is complete when it has its name, so this file is of another one.
+            // Snapshots of this program are complete when they get their names, so another program made this file.
             Err(BackupError::NotAZip(_)) => return Ok(None),
             opened => opened?,
         };

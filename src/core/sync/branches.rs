@@ -128,10 +128,10 @@ impl Branch {
             let parts = ThreadChain::read(home, &thread, newest).parts.into_iter();
             parts.flat_map(|part| part.slices).collect()
         };
-        let (first, second) = (read_slices(&shown), read_slices(&file));
-        let versions = ConflictingVersions::of_branches(home, &thread, &first, &second).ok()?;
+        let (visible, hidden) = (read_slices(&shown), read_slices(&file));
+        let versions = ConflictingVersions::of_branches(home, &thread, &visible, &hidden).ok()?;
 
-        let is_whole = second.iter().all(|slice| {
+        let is_whole = hidden.iter().all(|slice| {
             slice
                 .end
                 .is_none_or(|end| ends_line_at(&slice.path, end).unwrap_or_default())
@@ -195,7 +195,7 @@ impl Branch {
         }
         resolutions::record_drop(&self.record, &mut state.resolutions, remote_records);
 
-        // Lines that another machine adds before it knows the decision are a new conflict.
+        // The decision covers the present lines: lines of a machine that does not know it yet are a new conflict.
         if let Some(key) = &continued_key {
             let known_files = [&self.file, &self.shown].into_iter();
             let records = known_files.filter_map(|known| record_known_end(key, known));
@@ -248,10 +248,10 @@ impl Branch {
         let stem = name.and_then(rollouts::thread_stem).ok_or_else(no_id)?;
 
         let mut meta = rollouts::read_first_line(&self.file)?;
-        let created = json!(created.to_rfc3339_opts(SecondsFormat::Millis, true));
+        let timestamp = json!(created.to_rfc3339_opts(SecondsFormat::Millis, true));
         meta["ordinal"] = json!(ordinal);
-        meta["timestamp"] = created.clone();
-        meta["payload"]["timestamp"] = created;
+        meta["timestamp"] = timestamp.clone();
+        meta["payload"]["timestamp"] = timestamp;
         meta["payload"]["history_base"] = json!({"thread_id": id, "end_ordinal_exclusive": ordinal, "end_byte_offset": end_offset});
         let line = format!("{meta}\n").into_bytes();
         Ok((format!("{stem}_{new_id}.jsonl"), line))

@@ -33,7 +33,7 @@ pub(crate) enum CloudName {
 pub(crate) fn classify(path: &str) -> CloudName {
     let (folder, name) = path.rsplit_once('/').unwrap_or(("", path));
     let join_folder = |name: &str| rollouts::join(folder, name);
-    // First, because `._a.md.icloud` is the placeholder of `_a.md`, and no companion file of macOS.
+    // Checked first: `._a.md.icloud` is the placeholder of `_a.md`, not a companion file of macOS.
     if let Some(original) = placeholder_target(name) {
         return CloudName::Placeholder(join_folder(&original));
     }
@@ -159,8 +159,8 @@ pub(crate) fn possible_placeholders(path: &Path) -> impl Iterator<Item = PathBuf
     names.into_iter().map(|name| path.with_file_name(name))
 }
 
-/// Returns the file name of the conversation if `name` is this name or the name of a client's copy of this file; `None`
-/// unless `name` begins with the stem of a conversation.
+/// Returns the file name of the conversation to which `name` belongs: `name` itself, or the original of a client's
+/// copy. `None` unless `name` begins with the stem of a conversation.
 fn match_conversation(name: &str) -> Option<String> {
     let stem = rollouts::parse_stem(name)?;
     let suffix = &name[stem.len()..];
@@ -168,8 +168,8 @@ fn match_conversation(name: &str) -> Option<String> {
     Some(format!("{stem}.jsonl{compressed}"))
 }
 
-/// Returns `history.jsonl` or `session_index.jsonl` if `name` is this name or the name of a client's copy of this file;
-/// `None` for other names.
+/// Returns `history.jsonl` or `session_index.jsonl` if `name` is that file or a client's copy of it; `None` for other
+/// names.
 fn match_line_file(name: &str) -> Option<&'static str> {
     ["history.jsonl", "session_index.jsonl"]
         .into_iter()
@@ -258,7 +258,7 @@ fn parse_client_table() -> impl Iterator<Item = Vec<&'static str>> {
 
 /// Returns true if the name matches a conflict pattern of a known client.
 fn is_conflict_copy(name: &str) -> bool {
-    // All lines of the table are tested, so it is not `None`.
+    // A test compiles all patterns of the table, so the regex is never `None`.
     static PATTERNS: LazyLock<Option<Regex>> = LazyLock::new(|| {
         let patterns: Vec<_> = parse_client_table()
             .filter_map(|row| row.get(1).copied())

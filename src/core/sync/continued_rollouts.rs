@@ -20,14 +20,14 @@ struct Continuation {
     only_side: Option<Side>,
 }
 
-/// Maps the id of each continued rollout to the rollouts that continue it, and an empty id to those that continue none.
-/// Ids are in lower case.
+/// Maps the id of each base, in lower case, to the rollouts that continue it. Rollouts without a base are under an
+/// empty id, so that [`Self::read_ids`] includes them.
 #[derive(Debug, Default)]
 pub struct ContinuedRollouts(HashMap<String, Vec<Continuation>>);
 
 impl ContinuedRollouts {
-    /// Reads the first lines of the rollouts of the home and of `remote_paths`. A rollout that cannot be read continues
-    /// none. `is_on_both_sides` gets the id of a rollout in lower case.
+    /// Reads the first lines of the rollouts of the home and of `remote_paths`. Skips rollouts that cannot be read.
+    /// `is_on_both_sides` gets the id of a rollout in lower case.
     pub fn read(
         home: &Path,
         remote_paths: impl IntoIterator<Item = PathBuf>,
@@ -82,10 +82,10 @@ impl ContinuedRollouts {
     /// cannot be read, because no step copies such a file.
     pub(crate) fn find_needed_sides(&self, id: &str, local: &Path, remote: &Path) -> Vec<Side> {
         let continuations = self.continuations(id).iter();
-        let cuts = continuations.filter_map(|rollout| Some((rollout.base_end?, rollout.only_side)));
-        let cuts: Vec<_> = cuts.collect();
+        let ends = continuations.filter_map(|rollout| Some((rollout.base_end?, rollout.only_side)));
+        let ends: Vec<_> = ends.collect();
         // The comparison reads both files, and most rollouts have no offset to check.
-        let comparison = cuts.first().and_then(|_| compare_texts(local, remote).ok());
+        let comparison = ends.first().and_then(|_| compare_texts(local, remote).ok());
         let Some((_, common_len)) = comparison else {
             return Vec::new();
         };
@@ -93,10 +93,10 @@ impl ContinuedRollouts {
         let ends_line = |path: &Path, offset: u64| ends_line_at(path, offset).unwrap_or_default();
         let is_needed = |side: &Side| {
             let [own, other] = [*side, side.other()].map(|side| side.select(local, remote));
-            let mut cuts = cuts.iter().filter(|(offset, _)| *offset > common_len);
-            // Versions with lines of equal lengths end a line at the same offsets. Then the rollout continues the
-            // version on its own side, because sync copies no rollout that continues a conversation in conflict.
-            cuts.any(|(offset, only_side)| {
+            let mut own_ends = ends.iter().filter(|(offset, _)| *offset > common_len);
+            // Both versions may end a line at this offset. Then the rollout continues the version on its own side,
+            // because sync copies no rollout that continues a conversation in conflict.
+            own_ends.any(|(offset, only_side)| {
                 let is_of_other = *only_side == Some(side.other());
                 ends_line(own, *offset) && !(is_of_other && ends_line(other, *offset))
             })

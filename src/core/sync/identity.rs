@@ -53,7 +53,7 @@ pub fn rename_if_cloned(
         Err(e) => return Err(e).at("read", &path),
     };
 
-    // A state that has published no manifest cannot recognize one of another machine, so this one counts as its own.
+    // A state without published manifests cannot tell whose manifest this is, so it counts as its own.
     if state.own.published.is_empty() || digest.is_some_and(|d| state.own.published.contains(&d)) {
         return Ok(None);
     }
@@ -62,7 +62,7 @@ pub fn rename_if_cloned(
         return Ok(None);
     }
 
-    // Sync never waits for the machine of this manifest, which may be this machine before its disk was restored.
+    // Sync never waits for a former manifest. This machine may have written it before its disk was restored.
     state.own.former.extend(digest);
     state.rename_manifest();
 

@@ -50,8 +50,8 @@ pub enum ContentChange {
 }
 
 impl ContentChange {
-    /// Returns the change that describes both this one and a later one. A text that replaces a deleted one replaces what
-    /// Codex knows of it.
+    /// Combines this change with a later one. A text that is written after a deletion counts as replaced, because Codex
+    /// may still have the deleted text in its index.
     pub(crate) fn followed_by(self, later: Self) -> Self {
         match (self, later) {
             (Self::Deleted, Self::Extended | Self::New | Self::Replaced) => Self::Replaced,
@@ -203,12 +203,12 @@ impl CodexIndex<'_> {
                 && !ids_on_disk.contains(&update.id.to_lowercase())
         });
         let deleted: Vec<_> = deleted.collect();
-        let ids: Vec<_> = deleted.iter().map(|update| &*update.id).collect();
+        let deleted_ids: Vec<_> = deleted.iter().map(|update| &*update.id).collect();
         self.delete_projections(&deleted)?;
 
         let mut count = 0;
         for database in self.find_state_databases() {
-            count += live::delete_rows(&database, &ids)?;
+            count += live::delete_rows(&database, &deleted_ids)?;
         }
         Ok(count)
     }
@@ -225,8 +225,8 @@ impl CodexIndex<'_> {
     }
 
     /// Copies the history mode of rewritten and rewound conversations from their rollouts to their rows. Codex 0.169
-    /// shows no turn of a migrated rollout whose row has the legacy mode. Returns the ids of the changed rows, because
-    /// Codex reads the names of conversations of the other mode from another place.
+    /// shows no turn of a migrated rollout whose row has the legacy mode. Returns the ids of the changed rows, whose
+    /// names have to be copied again: in the other mode, Codex reads them from another place.
     fn update_modes(&self, updates: &[IndexUpdate]) -> Result<Vec<String>, IndexUpdateError> {
         let mut modes = Vec::new();
         let is_rewound = |update: &&IndexUpdate| rollouts::is_rewind(&update.path);
@@ -299,8 +299,8 @@ impl CodexIndex<'_> {
     }
 }
 
-/// Returns the updates of rollouts whose rows and projections, if Codex has any, are of another text. A new rollout may
-/// have been on this machine before, with other turns.
+/// Returns the updates of rollouts of which Codex may have indexed another text. A new rollout is among them, because
+/// it may have been on this machine before, with other turns.
 fn filter_rewritten(updates: &[IndexUpdate]) -> impl Iterator<Item = &IndexUpdate> {
     let rewritten = [ContentChange::New, ContentChange::Replaced];
     let all = updates.iter();

@@ -104,13 +104,13 @@ fn find_new_branches(
 ) -> Vec<String> {
     let arrived = &changed.arrived;
     let ids = local.keys().chain(arrived.keys());
-    // A newer rollout may be on its way: its records arrive first.
+    // The records of a newer rollout arrive before the rollout, so the ids in `knowledge` count too.
     let ids: BTreeSet<&OrderedRolloutId> = ids.chain(knowledge.ids()).collect();
     let Some(newest) = ids.last().copied().filter(|_| ids.len() > 1) else {
         return Vec::new();
     };
 
-    // Other branches were hidden before this sync, so an earlier sync has recorded them.
+    // Of the local branches, only the shown one and diverged ones can be new. An earlier sync has recorded the others.
     let shown_rollout = local.last_key_value();
     let diverged = local
         .iter()
@@ -118,7 +118,7 @@ fn find_new_branches(
     let local_ends = shown_rollout.into_iter().chain(diverged);
     let local_ends = local_ends.filter(|(id, _)| !arrived.contains_key(*id));
 
-    // Of a rollout that diverged, the number of a line does not tell which lines the user knew.
+    // In a diverged rollout, a line number does not tell which lines the user knew.
     let has_diverged =
         |id: &OrderedRolloutId| changed.diverged.contains(id) || knowledge.has_diverged(id, &ids);
     let was_unknown = |id: &OrderedRolloutId, path: &Path| {

@@ -130,8 +130,8 @@ impl<'a> DecidedCopy<'a> {
         ConflictingVersions::compare(home, id, &current, &copy, "in the conflict copy").ok()
     }
 
-    /// Returns the versions to choose from, each with the reason if it cannot be kept; none if the conflict copy is not
-    /// on this machine, or not complete.
+    /// Returns the versions to choose from, each with the reason if it cannot be kept. The list is empty if the
+    /// conflict copy is not on this machine or not complete.
     pub fn list_offers(&self, continued: &ContinuedRollouts) -> Vec<Offer> {
         let source = self.path_on(self.copy.source_side());
         if !self.copy.matches_digest_of(&source).unwrap_or_default() {
@@ -173,7 +173,7 @@ impl<'a> DecidedCopy<'a> {
         ConflictCopyError::NotDownloaded(self.copy.name.clone())
     }
 
-    /// Fails unless the folder of the state has the conflict copy and its content matches its name.
+    /// Fails unless the local conflict copy exists and its content matches the digest in its name.
     fn refuse_incomplete_copy(&self) -> Result<(), ConflictCopyError> {
         let matches = || self.copy.matches_digest_of(&self.path_on(Side::Local));
         if self.copy.local.is_some() && matches().unwrap_or_default() {
@@ -191,9 +191,9 @@ impl<'a> DecidedCopy<'a> {
         })
     }
 
-    /// Copies the version that a decision drops to a snapshot, under the path of the conversation, so that `sync
-    /// restore` restores it to that path. Returns the name of the snapshot, or `None` if nothing is dropped or its file
-    /// is missing. Ignores `backup.before_overwrite`, because no other copy of the version exists.
+    /// Creates a snapshot with the version that the decision drops, under the path to which `sync restore` restores it:
+    /// that of the conversation. Returns the name of the snapshot, or `None` if nothing is dropped or its file is
+    /// missing. Ignores `backup.before_overwrite`, because no other copy of the version exists.
     pub fn back_up_dropped(
         &self,
         choice: KeepChoice,
@@ -240,7 +240,8 @@ impl<'a> DecidedCopy<'a> {
         let manifests = identity::read_remote_manifests(self.config, state)?;
         let remote_records = &manifests.resolutions;
 
-        // The decision also covers the beginnings of this version, so that no machine waits for them.
+        // A manifest may still list a beginning of the dropped text. The decision covers these beginnings, so that no
+        // machine waits for them.
         let dropped_path = match (&self.current_path, choice) {
             (Some(current), KeepChoice::ConflictCopy) => self.config.local.join(current),
             _ => self.path_on(Side::Local),
@@ -264,13 +265,13 @@ impl<'a> DecidedCopy<'a> {
         }
 
         if choice == KeepChoice::ConflictCopy {
-            // The version continues, so an earlier decision against it must not count.
+            // The conversation continues with this version, so an earlier decision to drop it must not count.
             resolutions::record_keep(name, &mut state.resolutions, remote_records);
         } else {
             resolutions::record_drop(name, &mut state.resolutions, remote_records);
         }
 
-        // Machines stop waiting for a version with any record, and a record to keep drops nothing.
+        // Any record about a version ends the wait for it, and a record to keep it drops nothing.
         for beginning_name in &beginning_names {
             if !resolutions::is_known(beginning_name, [&state.resolutions, remote_records]) {
                 resolutions::record_keep(beginning_name, &mut state.resolutions, remote_records);
@@ -285,10 +286,9 @@ impl<'a> DecidedCopy<'a> {
         Ok(new_id)
     }
 
-    /// Returns the versions of the conversation that manifests list and that are a beginning of the text at
-    /// `dropped_path`, by the names that their conflict copies would have. No machine has these versions any more, but
-    /// a manifest lists them until its machine writes the conversation again. Unless the decision covers them, the
-    /// other machines wait for them forever.
+    /// Returns the names of conflict copies for the listed versions that are a beginning of the text at `dropped_path`.
+    /// No machine has such a version any more, but a manifest lists it until its machine writes the conversation again.
+    /// Without a record, the other machines would wait for it forever.
     fn find_listed_beginnings(
         &self,
         dropped_path: &Path,
@@ -308,8 +308,8 @@ impl<'a> DecidedCopy<'a> {
             // An unreadable text has no known beginnings.
             contents::text_begins_with(dropped_path, entry.size, &entry.digest).unwrap_or_default()
         };
-        let names = listed_entries.filter(is_beginning);
-        let names = names.map(|entry| conflict_copies::format_file_name(&key, &entry.digest));
+        let beginnings = listed_entries.filter(is_beginning);
+        let names = beginnings.map(|entry| conflict_copies::format_file_name(&key, &entry.digest));
         Ok(names.collect())
     }
 
@@ -352,8 +352,8 @@ impl<'a> DecidedCopy<'a> {
         let temp = stage(copy, &new.first_line, &mut reader, &target)?;
 
         if fs::symlink_metadata(&target).is_ok() {
-            // A decision that was killed before it was recorded created this file, and it may have been continued
-            // since.
+            // An earlier run created this file and was killed before it recorded the decision. The user may have
+            // continued the conversation since.
             let relation = rollout::compare(&target, temp.path()).at("compare", &target)?;
             return if matches!(relation, Relation::Equal | Relation::FirstExtends) {
                 Ok(new.id)
@@ -370,10 +370,10 @@ impl<'a> DecidedCopy<'a> {
     }
 }
 
-/// Fails unless the version in the file `version` of the conversation at `current` can become a separate conversation.
-/// Reads only the first line.
+/// Fails unless the file `version`, a version of the conversation at `current`, can become a separate conversation.
+/// Reads only its first line.
 pub fn check_separable(current: &str, version: &Path) -> Result<(), ConflictCopyError> {
-    // The digest only makes the new id.
+    // The digest determines only the new id, which is not used here.
     plan_separate_conversation(current, version, &Sha256Digest::of(b"")).map(drop)
 }
 
@@ -384,8 +384,8 @@ struct SeparateConversation {
     first_line: Vec<u8>,
 }
 
-/// Plans the separate conversation that the version in the file `version` of the conversation at `current` becomes. It
-/// is in the folder of `current`, or, if that is archived, in the folder of its date.
+/// Plans to turn the file `version`, a version of the conversation at `current`, into a separate conversation in the
+/// same folder. If `current` is archived, the new file goes to the folder of its date.
 fn plan_separate_conversation(
     current: &str,
     version: &Path,

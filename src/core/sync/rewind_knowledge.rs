@@ -96,18 +96,18 @@ impl RewindKnowledge {
     ) -> Option<bool> {
         let (mut pending_ids, mut visited_ids) = (vec![id], HashSet::new());
         let mut answer = Some(false);
-        while let Some(id) = pending_ids.pop() {
-            if !visited_ids.insert(id) {
+        while let Some(known) = pending_ids.pop() {
+            if !visited_ids.insert(known) {
                 continue;
             }
 
-            // An earlier version of this program may have uploaded this rewind without a record. A rollout that began
-            // later cannot have been known.
-            if !self.has_records(id) && id > other && Some(&id) != rollouts.first() {
+            // A missing record leaves the answer open, because an earlier version of this program wrote none. But a
+            // rollout that began before `other` cannot have known it, and the first rollout is no rewind.
+            if !self.has_records(known) && known > other && Some(&known) != rollouts.first() {
                 answer = None;
             }
 
-            for (known_end, known_ordinal) in self.0.get(id).into_iter().flatten() {
+            for (known_end, known_ordinal) in self.0.get(known).into_iter().flatten() {
                 if end_of_id(&other.id) == known_end && *known_ordinal >= last_ordinal {
                     return Some(true);
                 }

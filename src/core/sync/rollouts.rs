@@ -189,8 +189,8 @@ pub(crate) fn parse_date(path: &str) -> Option<String> {
     is_date.then(|| format!("{first}-{month}-{day}"))
 }
 
-/// Reads the id of the rollout that the rollout at `path` continues (`history_base`), in lower case. `None` if the
-/// rollout continues none or cannot be read.
+/// Reads the id of the rollout that the rollout at `path` continues (`history_base`), in lower case. `None` if it has
+/// no base or cannot be read.
 pub(crate) fn read_parent_id(path: &Path) -> Option<String> {
     let meta = read_first_line(path).ok()?;
     let base = meta.get("payload")?.get("history_base")?;

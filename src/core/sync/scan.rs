@@ -241,7 +241,7 @@ impl SideWalk<'_> {
                 self.folders.push((entry.path(), path));
             }
         } else if kind.is_symlink() {
-            // The type of an entry is that of the link, so its target decides nothing here.
+            // `kind` is the type of the link itself, not of its target.
             let is_synced = self.scope.classify(&path) == ScopeMatch::Synced;
             if !is_synced || cloud_names::is_scratch(name) {
                 self.listing.unsynced_links.push(UnfollowedLink {
@@ -311,7 +311,7 @@ impl SideWalk<'_> {
             return self.add_entry(entry, path);
         }
 
-        // A client's copy is one of a root if its name begins with the stem of that root.
+        // A client's copy belongs to a root if its path begins with that of the root without the extension.
         let begins_like = |start: &&str| {
             let stem = start.rsplit_once('.').map_or(*start, |(stem, _)| stem);
             !stem.is_empty() && path.starts_with(stem)
@@ -373,8 +373,8 @@ impl SideWalk<'_> {
         self.list_file(class, listed_file, is_dataless(meta));
     }
 
-    /// Returns the reason to report that a file is excluded. Only explicitly named paths are reported: most files of a
-    /// home stay local, and listing them would hide the rest.
+    /// Returns the reason to report that a file is excluded. Of the home, only files of the user are reported: most
+    /// other files stay local, and listing them would hide the rest.
     fn reason_to_report(&self, synced_path: &str) -> Option<&'static str> {
         if self.side == Side::Local {
             let is_of_user = kind_of(Path::new(synced_path)) == HomeEntryKind::UserContent;
@@ -400,7 +400,7 @@ impl SideWalk<'_> {
                 listing.client_copies.push((real, file));
             }
             (CloudName::Placeholder(path), Side::Remote) => {
-                // Under its own name, a file of a system or a client is not synced either.
+                // Ignores the placeholder of a file that would be ignored itself, such as a scratch file.
                 if cloud_names::classify(&path) == CloudName::Plain {
                     file.path = path;
                     listing.placeholders.push(file);

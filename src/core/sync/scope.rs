@@ -305,8 +305,8 @@ impl Scope {
     }
 }
 
-/// Returns true for settings of Codex that name programs to run, and for copies of them, which could be put
-/// in their place: anyone who can write to the cloud folder could run commands on this machine.
+/// Returns true for settings of Codex that name programs to run, and for their copies, such as `config.toml.bak`. If
+/// sync copied them, anyone who can write to the cloud folder could run commands on this machine.
 fn names_programs_to_run(path: &str) -> bool {
     let lower = path.to_lowercase();
     let is_like = |stem, extension| secrets::has_stem_and_extension(&lower, stem, extension);

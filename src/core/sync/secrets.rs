@@ -105,8 +105,8 @@ pub(super) fn strip_copy_marks(name: &str) -> &str {
     }
 }
 
-/// Returns the reason why a file with the path `path`, in lower case, is never synced; `None` unless the path is one of
-/// a login or key.
+/// Returns the reason if a file is never synced because its name is that of a login or key; otherwise `None`. `path` is
+/// in lower case.
 pub fn reason_to_refuse_name(path: &str) -> Option<&'static str> {
     let name = path.rsplit('/').next().unwrap_or(path);
     if path.split('/').any(|part| SECRET_FOLDERS.contains(&part)) {

@@ -60,8 +60,8 @@ pub(crate) fn back_up_files(
     files.retain(|(path, _)| path.exists());
 
     // An incomplete snapshot would be the latest one, which a restore without `--from` uses.
-    let accepts_none = <[_]>::is_empty;
-    let snapshot = write_snapshot(config, files, now, accepts_none)?;
+    let may_leave_out_none = <[_]>::is_empty;
+    let snapshot = write_snapshot(config, files, now, may_leave_out_none)?;
 
     match snapshot.not_copied.into_iter().next() {
         None => Ok(snapshot.name),

@@ -18,8 +18,8 @@ use crate::sync::{identity, line_merge, rollouts};
 use std::collections::{BTreeMap, BTreeSet};
 use std::path::Path;
 
-/// Adds each synced file that no machine attests to `own`, the entries of this machine's manifest. Skips files that
-/// changed since the last sync, which a later run attests. Adds nothing while the manifest of another machine is not
+/// Adds the synced files without attestation to `own`, the entries of this machine's manifest. Skips files that changed
+/// since the last sync, which a later run attests. Adds nothing while the manifest of another machine is not
 /// downloaded. Records in `state` the digests that it reads.
 pub(super) fn attest_unlisted(
     state: &mut SyncState,
@@ -172,7 +172,7 @@ fn correct_unwritten_entries(
     undelivered
 }
 
-/// Returns the version that the file at `path` has; `None` if it has none of these or cannot be read.
+/// Returns the version that the file at `path` has. `None` if the file has another version or cannot be read.
 fn find_written_version<'v>(
     recorded: &'v ManifestEntry,
     earlier: &'v [ManifestEntry],
@@ -189,7 +189,7 @@ fn find_written_version<'v>(
     versions.find(|entry| entry.digest == digest)
 }
 
-/// Returns true if the entry has the size of the remote file at the last sync and, if that is known, its digest.
+/// Returns true if the entry has the size and, as far as it is known, the digest of the remote file at the last sync.
 fn matches_last_sync(entry: &ManifestEntry, last: &SyncedFile) -> bool {
     let is_text = !last.remote.path.ends_with(rollout::ZST);
     let digest = last.text_digest().filter(|_| is_text);

@@ -74,7 +74,7 @@ impl ApplyRun<'_> {
             staged = sync_each_copy(staged);
         }
 
-        // A full disk ends the run, but copies that are complete by then keep their names.
+        // A full disk ends the run, but the copies before the failure still get their names.
         let mut outcome = Ok(());
         let staged = take_until_abort(staged, &mut outcome);
 
@@ -169,7 +169,7 @@ impl ApplyRun<'_> {
 
             let root = self.request.config.root(placed.to.side);
             let mut ancestors = atomic::parent_of(target).ancestors();
-            // A followed link of the user can lead out of the root.
+            // A followed link of the user can lead out of the root. Then only the folder itself is synced.
             let folder = ancestors.next();
             let above = ancestors.take_while(|folder| folder.starts_with(root));
             for folder in folder.into_iter().chain(above) {

@@ -85,12 +85,13 @@ impl ApplyRun<'_> {
         // A replaced file keeps its mode. A new merged file has no single source, so it gets 0600.
         copy_mode(temp.file(), &target).at("set mode", &target)?;
         let entry = ManifestEntry::new(Stat { size, mtime_ns }, digest);
+        // The state has one digest for both sides, which is unknown if the local file lacks old prompts.
         let text = is_one_text.then_some(TextDigest { len: size, digest });
         StagedCopy::new(temp, target, to.clone(), entry, text)
     }
 
-    /// Makes the ledger and a complete copy durable, and then renames the copy to its target. Fails if the target is no
-    /// longer the file that the plan observed, or if a file is there although the plan found none (`None`).
+    /// Makes the ledger and a complete copy durable, and then renames the copy to its target. Fails if the target no
+    /// longer has `planned_stat`; with `None`, the plan found no file, so any file is a failure.
     fn publish_copy(
         &mut self,
         staged: StagedCopy,
@@ -174,9 +175,9 @@ impl ApplyRun<'_> {
     }
 }
 
-/// Returns the mtime of the merged files: that of the newest version, and one step later if a merged file would look
-/// like the file that it replaces. Not the time of this run, because two machines that merge the same versions have to
-/// write the same file.
+/// Returns the mtime of the merged files: that of the newest version, or one step later if a merged file would have the
+/// size and mtime of the file that it replaces. The clock is not used, because two machines that merge the same
+/// versions have to write the same file.
 fn choose_merge_mtime(op: &MergeOp, merge: &Merge) -> i64 {
     let times = op.versions.iter().map(|(planned, _)| planned.stat.mtime_ns);
     let mtime_ns = times.max().unwrap_or(0);

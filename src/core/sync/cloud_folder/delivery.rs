@@ -165,8 +165,8 @@ impl FolderReader<'_> {
 
         let replaced_digests = self.records.state.replaced_digests(key);
         let attested = || self.records.attested_versions(key);
-        // Reads the file only if it may be a known version: one of its size is attested, or this machine had others
-        // before.
+        // Reads the file only if it may be a known version: a version of this size is attested, or this machine
+        // replaced a version, whose size it does not know.
         if attested().any(|listed| listed.size == size) || !replaced_digests.is_empty() {
             let digest = version.read_raw_digest()?;
             if let Some(listed) = attested().find(|listed| listed.digest == digest) {
@@ -187,8 +187,8 @@ impl FolderReader<'_> {
     }
 
     /// Returns the reason to wait for a file that no machine attests; `None` if its content shows that it is complete.
-    /// If other machines write manifests, only lines that were appended to an attested version show that. Without other
-    /// machines, a file is complete unless it looks incomplete.
+    /// If other machines write manifests, it is complete only if it extends an attested version by complete lines.
+    /// Without other machines, it is complete unless it looks incomplete.
     fn find_incompleteness(
         &self,
         key: &str,
@@ -234,10 +234,10 @@ impl FolderReader<'_> {
         }))
     }
 
-    /// Returns true if an incomplete remote file has only content of the local file, so that the sync need not wait for
-    /// the rest. A prefix of a local conversation or line-based file counts only if the local file, or another remote
-    /// file, also has everything that other machines attest, because then a client restored an earlier version.
-    /// Otherwise the prefix may be the beginning of a newer version that is being delivered.
+    /// Returns true if the local file has all content of an incomplete remote file, so that the sync need not wait for
+    /// the rest. A remote file that is a prefix of the local one may be the beginning of a newer version that is being
+    /// delivered. So a prefix counts only if the local file and the other remote files have all versions that other
+    /// machines attest: then a client restored an earlier version.
     fn has_only_local_content(
         &self,
         key: &str,

@@ -69,7 +69,7 @@ impl UndeliveredVersion {
 pub(crate) struct UndeliveredFile {
     /// The newest version that certainly has not arrived; `None` also if this machine would not sync it.
     pub(crate) missing: Option<UndeliveredVersion>,
-    /// True if only former manifests list the versions: their machines have replaced them under another name.
+    /// True if only manifests of [`ManifestAge::Former`] list the versions.
     pub(crate) is_former: bool,
 }
 
@@ -88,7 +88,7 @@ impl FolderReader<'_> {
     ) -> UndeliveredFiles {
         let (manifests, state) = (&self.records.manifests, &self.records.state);
         let keys = state.files.keys().chain(state.deleted.keys());
-        // The keys of groups come last, because they are those of existing files.
+        // The keys of existing files come last, so that they replace other spellings of the same key.
         let keys = keys.chain(groups.keys());
         let own_keys = keys.filter_map(|key| Some((manifests.find_listed_key(key)?, &**key)));
         let own_keys: HashMap<&str, &str> = own_keys.collect();
@@ -97,7 +97,7 @@ impl FolderReader<'_> {
         for (listed_key, listed) in manifests.files() {
             let key = own_keys.get(listed_key).copied().unwrap_or(listed_key);
             let group = groups.get(key);
-            // A conversation that is only outside of the roots is not awaited. A placeholder has a notice of its own.
+            // Skips groups without a file inside the roots. A group of placeholders has a notice of its own.
             if group.is_some_and(|group| group.files().all(|file| file.companion)) {
                 continue;
             }
@@ -148,8 +148,8 @@ impl FolderReader<'_> {
             return true;
         }
 
-        let mut of_conversation = copies.all.values().filter(|copy| copy.belongs_to(&key));
-        of_conversation.any(|copy| {
+        let mut copies_of_conversation = copies.all.values().filter(|copy| copy.belongs_to(&key));
+        copies_of_conversation.any(|copy| {
             let path = copies.path_of(copy.source_side(), copy);
             contents::text_begins_with(&path, *size, digest).unwrap_or_default()
         })
@@ -189,19 +189,19 @@ impl FileOnSides<'_> {
 
         if !newer.is_empty() {
             let records = self.reader.records;
-            let mut deleted = records.deleted_versions(self.key);
-            deleted.extend(lost_deletion);
+            let mut deleted_digests = records.deleted_versions(self.key);
+            deleted_digests.extend(lost_deletion);
             newer.retain(|version| {
-                let mut deleted = deleted.iter();
-                !deleted.any(|digest| records.is_deleted(self.key, &version.entry, *digest))
+                let mut digests = deleted_digests.iter();
+                !digests.any(|digest| records.is_deleted(self.key, &version.entry, *digest))
             });
         }
 
         newer
     }
 
-    /// Returns the file with the newest of `versions`. It is missing if it certainly has not arrived, and if this machine
-    /// would sync it.
+    /// Describes the file by its undelivered `versions`. `missing` is the newest version that certainly has not
+    /// arrived, if this machine would sync it.
     fn to_undelivered_file(
         &self,
         versions: &[&ListedVersion],
@@ -210,7 +210,7 @@ impl FileOnSides<'_> {
         let is_missing = |version: &&ListedVersion| !self.may_be_arriving(version);
         let missing_versions: Vec<_> = versions.iter().copied().filter(is_missing).collect();
 
-        // A version of a former manifest counts only if no current manifest lists one.
+        // The versions of former manifests count only if no current manifest lists a version.
         let is_former = self.select_newest(versions, ManifestAge::Current).is_none();
         let age = if is_former {
             ManifestAge::Former
@@ -270,8 +270,8 @@ impl FileOnSides<'_> {
         side == Side::Remote && !self.last.is_some_and(is_known)
     }
 
-    /// Returns true for a version of a conversation that a new file may be: the file has at least the listed size, or it
-    /// is compressed, so that the length of its text is not known. New files are not read before their steps are planned.
+    /// Returns true if a new file may be this version of a conversation: it has at least the listed size, or is
+    /// compressed, so that its text length is unknown. New files are not read before their steps are planned.
     fn may_be_arriving(&self, version: &ListedVersion) -> bool {
         let copies = self.group.map_or(&[][..], |group| &group.client_copies);
         let new_files = self
@@ -289,8 +289,7 @@ impl FileOnSides<'_> {
         &self,
         listed: &'i [ListedVersion],
     ) -> io::Result<Vec<&'i ListedVersion>> {
-        // A remote file that is new since the last sync may be the beginning of a listed version that is being
-        // delivered.
+        // Ignores new remote files, because they may be the beginning of a listed version that is being delivered.
         let known_files = self.files();
         let known_files = known_files.filter(|(side, file)| !self.is_new_remote(*side, file));
         let (compressed, plain): (Vec<_>, Vec<_>) =

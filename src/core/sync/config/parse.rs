@@ -44,8 +44,8 @@ impl SyncConfig {
         let warnings = collect_warnings(&file);
 
         for name in file.value_names() {
-            // All settings are in tables. A value outside of a table already has a warning, and its name could be that
-            // of a table.
+            // All settings are in tables. A value outside of a table has a warning already. It is removed, because its
+            // name could be that of a table.
             let is_outside = !name.contains('.');
             if is_outside || is_blank_text(&file, &name) {
                 file.unset(&name);
@@ -119,8 +119,8 @@ impl SyncConfig {
     }
 }
 
-/// Returns the rules of `[[paths.map]]`. Each run applies them in their order, so none may fit a folder that it or a
-/// later rule has mapped.
+/// Returns the rules of `[[paths.map]]`. Each run applies them in order. A rule must not match the target of its own or
+/// of a later rule, because each run would map that folder again.
 fn parse_path_rules(
     file: &SettingsFile,
     values: SettingValues<'_>,
@@ -134,7 +134,7 @@ fn parse_path_rules(
             let rest = to.strip_prefix(&*from).filter(|_| !from.is_empty());
             rest.is_some_and(|rest| rest.starts_with(['/', '\\']))
         };
-        // A rule that comes later maps the folder in the same run.
+        // A later rule may match the target: it maps the folder again in the same run.
         if let Some(other) = rules[..=i].iter().find(fits) {
             let why = format!(
                 "{:?} is below {:?}, so each sync would map it again",

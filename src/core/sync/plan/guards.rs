@@ -73,12 +73,11 @@ pub(super) fn drop_login_step(file: &ComparedFile<'_>, plan: FilePlan) -> FilePl
     }
 }
 
-/// Fails if the cloud folder is probably not mounted or not downloaded: it lacks more than a quarter of the known files
-/// and more than [`ALLOWED_MISSING`], or any known file together with this machine's manifest. With `--refill`, never
-/// fails.
+/// Fails if the cloud folder is probably not mounted or not downloaded: it lacks this machine's manifest and a known
+/// file, or more than a quarter of the known files and more than [`ALLOWED_MISSING`]. With `--refill`, never fails.
 ///
-/// Drops from `missing` the deletions of files that neither side has any more, so that they are not published, if there
-/// are too many of them, or with `--refill`.
+/// Files that neither side has any more are published as deleted. With `--refill`, or if there are too many of them
+/// without `--delete-many`, drops these deletions from `missing`.
 pub(super) fn refuse_unmounted(
     missing: &mut MissingFiles,
     request: &PlanRequest<'_>,
@@ -125,8 +124,9 @@ fn placeholders_notice(groups: &HashMap<String, FileGroup>) -> Option<Notice> {
     (!paths.is_empty()).then(|| NoticeList::Skipped.notice(PLACEHOLDERS, why))
 }
 
-/// Returns the number of deletions that are copied without `--delete-many`: a tenth of the known files, at least
-/// [`MIN_DELETION_LIMIT`] or half of them, whichever is less, at least 1, and at most [`MAX_DELETION_LIMIT`].
+/// Returns the number of deletions that are copied without `--delete-many`: a tenth of the known files, but at most
+/// [`MAX_DELETION_LIMIT`], and at least [`MIN_DELETION_LIMIT`]. With fewer than 10 known files, half of them, but at
+/// least 1.
 fn deletion_limit(known_files: usize) -> usize {
     let floor = MIN_DELETION_LIMIT.min(known_files / 2).max(1);
     (known_files / 10).clamp(floor, MAX_DELETION_LIMIT)
@@ -141,7 +141,7 @@ pub(super) fn hold_back_mass_deletions(
     request: &PlanRequest<'_>,
     state: &SyncState,
 ) {
-    // A published deletion belongs to a killed run, and the user confirmed it then.
+    // A published deletion was left by a killed run, which has passed this guard.
     let is_under_way = |step: &SyncStep| {
         step.action == SyncAction::DeleteCloud && state.deleted.contains_key(&step.key)
     };
@@ -219,8 +219,8 @@ pub(super) fn turn_into_conflicts(plan: &mut SyncPlan, conflicts: Vec<(String, C
     plan.conflicts.extend(conflicts);
 }
 
-/// Drops the deletions of all rollouts that are not newer than the rollout `unread_id`: its base may be among them, and
-/// its first line, which names the base, was not read. Another notice has the reason for that.
+/// Drops the deletions of all rollouts that may be the base of the rollout `unread_id`: those that are not newer. The
+/// first line of `unread_id` names the base, but was not read; another notice has the reason.
 pub(super) fn hold_back_deletions_of_bases(plan: &mut SyncPlan, unread_id: &str, path: &str) {
     let why = format!("is not deleted until {path}, which may continue it, can be read");
     let is_newer = |id: &str| uuid_time_ms(id).is_some() && id > unread_id;

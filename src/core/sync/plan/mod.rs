@@ -126,12 +126,12 @@ pub fn plan(request: &PlanRequest<'_>) -> Result<(SyncPlan, SyncState), PlanErro
 
     guards::hold_back_mass_deletions(&mut plan, missing.known, request, &records.state);
     guards::report_incomplete(&mut plan, undelivered, &groups.by_key);
-    // After the notices about all rollouts that cannot be read, and after many deletions were counted.
+    // Needs the notices about unread rollouts, and must not change the number of deletions that was counted above.
     if let Some((id, path)) = reader.find_unread_rollout(&plan) {
         guards::hold_back_deletions_of_bases(&mut plan, &id, &path);
     }
 
-    // After the steps that are held back: only paths that this run creates can be blocked.
+    // After steps were held back, because only paths that this run creates can be blocked.
     let obstacles = reader.find_obstacles(&plan.steps);
     guards::drop_blocked_steps(
         &mut plan,
@@ -161,7 +161,7 @@ fn plan_groups<'a>(
     })
 }
 
-/// Replaces the deletions of rollouts that other rollouts continue: the file comes back on the side that lacks it.
+/// Replaces each deletion of a rollout that another rollout continues by a copy to the side that lacks the file.
 fn keep_continued_files(reader: &FactReader<'_>, plan: &mut SyncPlan) -> Result<(), PlanError> {
     // A rollout that comes back may continue another one.
     loop {

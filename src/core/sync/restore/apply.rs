@@ -129,9 +129,9 @@ fn remove_other_forms(other_forms: &[Destination]) -> Result<(), SyncRestoreErro
     Ok(())
 }
 
-/// Returns the files that the home already has of the restored conversations at other paths, because a conversation was
-/// archived or compressed since. They have to go: of two files of one conversation, the next move by Codex 0.169
-/// replaces one by the other.
+/// Returns the files that the restored conversations have at other paths of the home, for example because one was
+/// archived since. They are removed, because Codex 0.169 lets one of two files of a conversation replace the other when
+/// it moves the conversation.
 fn find_other_forms(
     plan: &SyncRestorePlan,
     config: &SyncConfig,

@@ -163,7 +163,7 @@ fn find_reason_to_skip(
         return Ok(None);
     }
 
-    // A text with a token may return to the user's home. Prompts may quote tokens anywhere.
+    // A text with a token may go back to the home. A prompt, which may quote a token, may go to both sides.
     let may_quote_tokens = line_merge::is_mergeable(&file.path);
     let secret = source
         .read_with(file, |from, _| match target {

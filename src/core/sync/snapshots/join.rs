@@ -45,8 +45,8 @@ pub struct Join<'r, R> {
     /// The machines of the current round, each with the files that it changed.
     pub(super) round: Vec<(OtherMachine, Vec<IncomingFile>)>,
     pub(super) forked: ForkedReplicas,
-    /// Files that this machine has in the version of another machine and has not published yet: the id of the
-    /// snapshot that contains the version, by key of the file.
+    /// For each file that this machine has in a version of another machine and has not published yet: the id of the
+    /// snapshot with that version, by key.
     pub(super) adopted: BTreeMap<String, String>,
     pub(super) taken: TakenVersions,
     /// The records of the incoming files in the state before the round, by key.
@@ -130,7 +130,7 @@ impl<'r, R: Remote> Join<'r, R> {
         let snapshots = remote.snapshots()?;
         let heads = find_heads(&snapshots);
         join.find_own_head(&heads)?;
-        // Copied only now, because the publication of a killed run replaces `published`.
+        // After `find_own_head`, which replaces `published` by the publication of a killed run.
         join.outgoing.clone_from(&join.published.files);
         join.deleted.clone_from(&join.published.deleted);
 
@@ -142,8 +142,8 @@ impl<'r, R: Remote> Join<'r, R> {
         Ok(join)
     }
 
-    /// Finds this machine's newest snapshot. If this machine did not publish it, another machine has a copy of this
-    /// disk, or this disk was restored from a copy. Then this machine continues under a new id.
+    /// Finds this machine's newest snapshot. Sets `was_copied` if this machine did not publish it: another machine has
+    /// a copy of this disk, or this disk was restored from a copy.
     fn find_own_head(&mut self, heads: &[RemoteSnapshot]) -> Result<(), R::Error> {
         let is_own = |head: &&RemoteSnapshot| head.replica == self.position.replica;
         let own_heads: Vec<_> = heads.iter().filter(is_own).collect();
@@ -200,8 +200,8 @@ impl<'r, R: Remote> Join<'r, R> {
         Ok(candidates.into_iter().find(|known| *known == stored))
     }
 
-    /// Gives this machine a new replica id, and a new name to each version whose old name a copy of this machine may
-    /// have used for another version.
+    /// Gives this machine a new replica id. Each version of this machine gets a new version id if a copy of its disk
+    /// may have published another version under the old one.
     fn rename_ambiguous_versions(
         &mut self,
         heads: &[RemoteSnapshot],
@@ -211,10 +211,10 @@ impl<'r, R: Remote> Join<'r, R> {
         let last_id = self.position.snapshot.take().unwrap_or_default();
         self.position.number = 0;
 
-        // If all snapshots under the old id continue this machine's last one, each old name still means one version.
-        let mut heads_of_old = heads.iter().filter(|head| head.replica == old_id);
-        let is_ancestor = heads_of_old.all(|head| heads::is_based_on(head, &last_id, snapshots));
-        if is_ancestor {
+        // If all heads under the old id are based on the last snapshot, each version id still means one version.
+        let mut old_heads = heads.iter().filter(|head| head.replica == old_id);
+        let are_based_on_last = old_heads.all(|head| heads::is_based_on(head, &last_id, snapshots));
+        if are_based_on_last {
             return;
         }
 
@@ -227,7 +227,7 @@ impl<'r, R: Remote> Join<'r, R> {
         }
     }
 
-    /// Returns the name of versions that this run publishes.
+    /// Returns the id of the versions that this run publishes.
     pub(super) fn next_version_id(&self) -> VersionId {
         VersionId(self.position.replica.clone(), self.position.number + 1)
     }
@@ -254,11 +254,11 @@ impl<'r, R: Remote> Join<'r, R> {
         &self.position.replica
     }
 
-    /// Records the versions that the round merged. A version that waits for a decision is replaced, in the staged tree
-    /// and in the state, by the version that this machine published.
+    /// Records the incoming versions that the sync merged. If an incoming version waits for a decision, the staged tree
+    /// and the state get back the version that this machine published.
     pub fn settle(&mut self) -> Result<(), R::Error> {
         let mut state = self.replica.read()?;
-        let mut is_undecided = false;
+        let mut has_undecided = false;
         let staged_by_key = self.list_staged_for_round()?;
 
         for (other, incoming) in std::mem::take(&mut self.round) {
@@ -282,14 +282,14 @@ impl<'r, R: Remote> Join<'r, R> {
             if is_complete {
                 self.position.joined.insert(other.head.id.clone());
             }
-            is_undecided |= !is_complete;
+            has_undecided |= !is_complete;
 
             for (key, deletion) in other.manifest.deleted {
                 self.deleted.entry(key).or_insert(deletion);
             }
         }
 
-        if is_undecided {
+        if has_undecided {
             self.replica.write(&mut state)?;
         }
 
@@ -300,9 +300,9 @@ impl<'r, R: Remote> Join<'r, R> {
         Ok(())
     }
 
-    /// Records the result of the sync for an incoming file in [`Self::outgoing`]: the version of the other machine, a
-    /// new version, or none if the file is gone. `staged` has the staged files of its key after the sync; `None` if
-    /// there are none.
+    /// Updates [`Self::outgoing`] after the sync of an incoming file. An unchanged file keeps the version id of the
+    /// other machine; a file that the sync changed gets a new one. `staged` has the files of the key after the sync;
+    /// `None` if the file is gone.
     fn record_incoming_result(
         &mut self,
         incoming: &IncomingFile,
@@ -379,7 +379,7 @@ impl<'r, R: Remote> Join<'r, R> {
                 break;
             }
 
-            // A killed run's snapshot is recognized by this manifest, so it is stored first.
+            // Stored before the snapshot: if this run is killed, the next run recognizes the snapshot by this manifest.
             let bytes = self.write_manifest(&manifest)?;
             self.replica.write_next_manifest(&bytes)?;
             let snapshot = RemoteSnapshot {
@@ -412,8 +412,8 @@ impl<'r, R: Remote> Join<'r, R> {
         Ok(new_id)
     }
 
-    /// Keeps the hard links for the next run, which then need not create them again: a new link changes the ctime of a
-    /// file, and restic reads and lists every file with a new ctime again. A failure is only logged.
+    /// Keeps the hard links for the next run. If that run created them again, each file would get a new ctime, and
+    /// restic would read and list all files again. A failure is only logged.
     pub fn keep_tree(&self) {
         if self.is_staged
             && self.keeps_tree
@@ -484,8 +484,8 @@ impl<'r, R: Remote> Join<'r, R> {
     }
 }
 
-/// Returns true if the state records the staged files of a key as synced, or if neither has any. Conflict copies always
-/// count as synced.
+/// Returns true if the state records the staged files of a key as synced, or if there are neither staged files nor a
+/// record. Conflict copies always count as synced.
 fn is_synced(
     key: &str,
     staged_files: Option<&BTreeMap<String, Stat>>,

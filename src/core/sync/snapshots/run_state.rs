@@ -49,7 +49,7 @@ impl<R: Remote> Join<'_, R> {
         self.adopt_taken(taken.good().unwrap_or_default(), &killed, &mut state)?;
         self.match_published(&mut state);
 
-        // A plan leaves the folder of the run alone.
+        // A plan writes its state below the staged tree instead.
         self.replica = if self.writes {
             run_replica
         } else {
@@ -60,8 +60,8 @@ impl<R: Remote> Join<'_, R> {
         Ok(self.write_state(&mut state)?)
     }
 
-    /// Writes the state of the run, without the evidence that only a cloud folder needs, because the manifests of
-    /// snapshots tell which version is newer.
+    /// Writes the state of the run. Drops the former contents, the published manifests and the ledger, which only a
+    /// sync through a folder needs: the manifests of snapshots tell which version is newer.
     pub(super) fn write_state(&self, state: &mut SyncState) -> Result<(), IoError> {
         state.own = OwnManifests {
             writer: state.own.writer.clone(),
@@ -90,8 +90,8 @@ impl<R: Remote> Join<'_, R> {
         Ok(())
     }
 
-    /// Adopts each version of another machine that the state records as synced, although this machine has not published
-    /// the file. The two machines have synced through a folder before.
+    /// Adopts the versions of other machines that this machine has from an earlier sync through a folder: the state
+    /// records them as synced, but this machine has not published the files.
     fn adopt_synced(&mut self, state: &SyncState) {
         for other in &self.waiting {
             for (key, file) in &other.manifest.files {
@@ -115,30 +115,30 @@ impl<R: Remote> Join<'_, R> {
     ) -> Result<(), IoError> {
         for (key, versions) in taken.files {
             for (index, file) in versions.into_iter().enumerate() {
-                let has_files = |known: Option<&FileVersions>| {
+                let is_same = |known: Option<&FileVersions>| {
                     known.is_some_and(|known| known.has_same_files(&file))
                 };
                 let is_merged = self.position.knowledge.knows(&key, &file.version)
-                    || has_files(self.outgoing.get(&key));
+                    || is_same(self.outgoing.get(&key));
                 if is_merged {
                     continue;
                 }
 
-                // The record of the killed run has the file of both sides; without one, the home is searched.
+                // The killed run may have recorded the files of both sides. Without its record, the home is searched.
                 let recorded_file = killed_state.files.get(&key);
                 let placed = match recorded_file.filter(|last| file.is_synced_as(last)) {
                     Some(last) => Some(last.clone()),
                     None => find_placed(&self.config, &file)?,
                 };
 
-                // If the user changed the file after the first killed run, a second one may have recorded the change.
+                // An earlier killed run placed the first version, and the user may have changed the file since.
                 let was_placed = index == 0 && taken.placed.contains(&key);
                 if placed.is_none() && !was_placed {
                     continue;
                 }
 
-                let mut waiting = self.waiting.iter();
-                if let Some(holder) = waiting.find(|o| has_files(o.manifest.files.get(&key))) {
+                let mut others = self.waiting.iter();
+                if let Some(holder) = others.find(|other| is_same(other.manifest.files.get(&key))) {
                     self.adopted.insert(key.clone(), holder.head.id.clone());
                 }
 

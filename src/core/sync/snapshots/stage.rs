@@ -50,9 +50,9 @@ impl<R: Remote> Join<'_, R> {
         Ok(true)
     }
 
-    /// Removes from the state the records of files that both machines changed: with its record, a file of this machine
-    /// would look unchanged, and there would be no conflict. [`Join::settle`] restores the record of a file that is not
-    /// decided.
+    /// Removes the state records of files that both machines changed. With a record, this machine's version would count
+    /// as unchanged, and the other version would replace it without a conflict. [`Join::settle`] restores the record if
+    /// the user has to decide.
     fn forget_concurrent_files(&mut self, state: &mut SyncState) {
         self.before_round.clear();
         for file in self.round.iter().flat_map(|(_, incoming)| incoming) {
@@ -95,7 +95,7 @@ impl<R: Remote> Join<'_, R> {
                 continue;
             }
 
-            // These files are in the round already, in the same version of another machine.
+            // Another machine of the round has these files in the same version.
             incoming.retain(|file| !chosen_versions.contains_key(&file.key));
             let versions = incoming
                 .iter()
@@ -127,7 +127,7 @@ impl<R: Remote> Join<'_, R> {
                     missing_files.insert(path.clone(), entry.clone());
                 }
 
-                // The state has the file as it is in the tree, so that the plan takes it for unchanged.
+                // Records the stat of the staged file, so that the plan sees the file as unchanged.
                 let last = state.files.get_mut(key);
                 if let Some(last) = last.filter(|last| last.remote.path == *path) {
                     last.remote.stat = placed_stat.unwrap_or(entry.stat());
@@ -135,8 +135,8 @@ impl<R: Remote> Join<'_, R> {
             }
         }
 
-        // Files that were synced through a folder before, and that no machine has published, count as new. A file whose
-        // name has another letter case on the other side has the key of one of the two names.
+        // A file that no machine has published counts as new: it was synced through a folder before. Both names are
+        // tried, because the key comes from one of them and they may differ in letter case.
         state.files.retain(|key, last| {
             self.outgoing.contains_key(key)
                 || self.outgoing.contains_key(&state_key(&last.remote.path))
@@ -149,9 +149,9 @@ impl<R: Remote> Join<'_, R> {
         Ok(())
     }
 
-    /// Continues with the tree of the last run. Returns the files that still equal the last publication, and removes
-    /// all other files and those of the `incoming_keys`. The conversations in the tree are hard links, so a
-    /// conversation to which Codex has appended since is among the removed files.
+    /// Moves the tree of the last run back. Keeps the files that still equal the last publication, except those of the
+    /// `incoming_keys`, and returns their stats by path. Removes all other files. A conversation that Codex has
+    /// appended to is removed too, because its hard link shows the new text.
     fn reuse_kept_files(
         &self,
         state: &SyncState,
@@ -161,14 +161,14 @@ impl<R: Remote> Join<'_, R> {
         for (key, files) in self.tree.reuse_kept(&self.kept)? {
             let published = self.outgoing.get(&key);
             let published = published.filter(|_| !incoming_keys.contains(&*key));
-            let contents = state.files.get(&key).and_then(|last| last.contents);
+            let synced_text = state.files.get(&key).and_then(|last| last.contents);
 
             for (path, stat) in files {
                 let entry = published.and_then(|versions| versions.files.get(&path));
                 let is_published = entry.is_some_and(|entry| {
                     entry.stat() == stat
-                        && contents.is_some()
-                        && contents == entry.text_digest(&path)
+                        && synced_text.is_some()
+                        && synced_text == entry.text_digest(&path)
                 });
 
                 if is_published {
@@ -234,8 +234,8 @@ impl<R: Remote> Join<'_, R> {
         Ok(())
     }
 
-    /// Fetches the `missing` files of adopted versions and of this machine's last snapshot. Returns the files that no
-    /// listed snapshot has.
+    /// Fetches the `missing` files: adopted versions from the snapshots of the other machines, all others from this
+    /// machine's last snapshot. Returns the files that could not be fetched.
     pub(super) fn fetch_own_versions(
         &self,
         mut missing: BTreeMap<String, ManifestEntry>,
@@ -261,7 +261,7 @@ impl<R: Remote> Join<'_, R> {
         let (mut published, mut lost): (BTreeMap<_, _>, BTreeMap<_, _>) =
             missing.into_iter().partition(is_published);
 
-        // The user may have rewritten a file while a killed run published it.
+        // A file differs from its entry if the user rewrote it while a killed run published it.
         let differing = self.fetch_matching(head, &self.published, &published)?;
         for path in differing.keys() {
             lost.extend(published.remove_entry(path));
@@ -361,7 +361,7 @@ impl<R: Remote> Join<'_, R> {
         Ok(())
     }
 
-    /// Lists the staged files; none if no machine of the round changed a file, because then no caller needs them.
+    /// Lists the staged files; lists nothing if the round changes no file, because no caller needs the list then.
     pub(super) fn list_staged_for_round(&self) -> Result<StagedFiles, IoError> {
         let is_unchanged = self.round.iter().all(|(_, incoming)| incoming.is_empty());
         if is_unchanged {
@@ -398,8 +398,8 @@ impl<R: Remote> Join<'_, R> {
             let files = incoming.iter().flat_map(|file| file.files.clone());
             let mut deleted: HashMap<_, _> = other.manifest.deleted.clone().into_iter().collect();
 
-            // The planner copies a deletion only for the version of this machine. The other machine knew this version,
-            // even if it deleted a later one.
+            // The planner deletes only a file with the digest of the deletion, so the deletion gets the digest of this
+            // machine's version. The other machine knew this version, even if it deleted a later one.
             for file in incoming.iter().filter(|file| file.version.is_none()) {
                 let last = state.files.get(&file.key).and_then(SyncedFile::text_digest);
                 if let (Some(deletion), Some(digest)) = (deleted.get_mut(&file.key), last) {
@@ -425,7 +425,7 @@ impl<R: Remote> Join<'_, R> {
 /// Orders machines so that each comes before the machines whose versions it replaced. In the opposite order, the sync
 /// would have to decide about the replaced version, and the decision would win over the version that replaced it.
 fn order_newest_first(
-    mut left: Vec<(OtherMachine, Vec<IncomingFile>)>,
+    mut rest: Vec<(OtherMachine, Vec<IncomingFile>)>,
 ) -> Vec<(OtherMachine, Vec<IncomingFile>)> {
     let replaces_any = |other: &OtherMachine, machine: &OtherMachine, files: &[IncomingFile]| {
         let mut keys = files.iter().map(|file| &file.key);
@@ -433,15 +433,15 @@ fn order_newest_first(
     };
 
     let mut ordered = Vec::new();
-    while !left.is_empty() {
+    while !rest.is_empty() {
         let is_replaced = |(machine, incoming): &(OtherMachine, Vec<IncomingFile>)| {
-            let mut others = left.iter();
+            let mut others = rest.iter();
             others.any(|(other, _)| replaces_any(other, machine, incoming))
         };
 
-        // Each of two machines can have replaced a file of the other one.
-        let next = left.iter().position(|item| !is_replaced(item)).unwrap_or(0);
-        ordered.push(left.remove(next));
+        // Two machines can each have replaced a file of the other one; then the first one is taken.
+        let next = rest.iter().position(|item| !is_replaced(item)).unwrap_or(0);
+        ordered.push(rest.remove(next));
     }
     ordered
 }

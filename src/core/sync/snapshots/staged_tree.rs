@@ -63,9 +63,9 @@ impl StagedTree {
         Ok(target)
     }
 
-    /// Places a file from the local file `source` if that has the content or begins with it. With the size and mtime
-    /// `trusted` it certainly has the content. Returns the size and mtime of the placed file; `None` if `source` does not
-    /// have the content.
+    /// Places the content of `entry` from the local file `source`, if `source` has or begins with this content. A
+    /// `source` with the size and mtime `trusted` has the content, and is not read. Returns the size and mtime of the
+    /// placed file; `None` if `source` does not have the content.
     pub(super) fn place_from_home(
         &self,
         source: &Path,
@@ -144,7 +144,7 @@ impl StagedTree {
         };
         let target = self.prepare_target(to)?;
         let mut file = atomic::create_private(&target)?;
-        // One byte more shows that the text is longer.
+        // Copies one byte more than listed, so that a longer text gets another digest.
         let is_copied = io::copy(&mut text.take(entry.size + 1), &mut file).is_ok();
         let has_content = is_copied
             && contents::read_raw_digest(&target).is_ok_and(|digest| digest == entry.digest);
@@ -160,8 +160,8 @@ impl StagedTree {
         tree::remove(&self.path_of(relative))
     }
 
-    /// Moves the hard links to conversations to `kept_folder`, and removes all other files, because copies would take
-    /// space until the next run.
+    /// Keeps the hard links to conversations in `kept_folder` for the next run. Removes all other files, because copies
+    /// would take space until then.
     pub(super) fn move_links_to(&self, kept_folder: &Path) -> Result<(), IoError> {
         for (key, files) in self.list_files()? {
             let is_rollout = FileKind::from_key(&key) == FileKind::Rollout;

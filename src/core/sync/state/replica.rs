@@ -188,7 +188,7 @@ impl Replica {
     pub(crate) fn keep_damaged_file(&self) -> Result<(), IoError> {
         let state_file = self.state_file();
         let first_copy = atomic::with_suffix(&state_file, DAMAGED_SUFFIX);
-        // A run that is refused leaves the damaged file, and so does each later one.
+        // An earlier run that was refused has copied the damaged file and left it in place.
         let digests = [&first_copy, &state_file].map(|path| contents::read_raw_digest(path).ok());
         if digests[0].is_some() && digests[0] == digests[1] {
             return Ok(());
@@ -197,7 +197,7 @@ impl Replica {
     }
 
     /// If this replica has no state, copies the state, the conflict copies and the restore marker of `other`, the
-    /// replica of the same home with another store. Returns true if this replica had none and `other` had one.
+    /// replica of the same home with another store. Returns true if a state was copied.
     pub fn continue_from(&self, other: &Self) -> Result<bool, DocumentError> {
         if self.state_file().exists() || !other.state_file().exists() {
             return Ok(false);

@@ -97,7 +97,7 @@ impl<'a> FactReader<'a> {
         }
     }
 
-    /// Adds the relation of the two sides to the facts. An interrupted download is no local change.
+    /// Adds the relation of the two sides to the facts. A local file from an interrupted download counts as unchanged.
     fn compare_sides(&self, file: &mut ComparedFile<'_>) -> Result<(), IoError> {
         if self.is_interrupted_download(file)? {
             (file.facts.local, file.facts.remote) = (Presence::Unchanged, Presence::Changed);
@@ -116,7 +116,7 @@ impl<'a> FactReader<'a> {
             (facts.relation, facts.is_rewritten) = (Some(compared.relation), compared.is_rewritten);
         }
 
-        // Merges on two machines can leave equal size and time with different lines.
+        // Two machines can merge different lines into files of equal size and time.
         if is_line_file && is_unchanged && facts.relation != Some(Relation::Equal) {
             (facts.local, facts.remote) = (Presence::Changed, Presence::Changed);
         }
@@ -124,8 +124,8 @@ impl<'a> FactReader<'a> {
     }
 
     /// Compares the contents of both sides. A conversation that Codex rewrote counts as diverged if the user decides
-    /// about it (`is_decided`) or dropped the rewritten version. The user may keep either version: Codex can rewrite a
-    /// conversation on two machines, and cannot open a rollout whose base was replaced by the other version.
+    /// about it (`is_decided`) or dropped the rewritten version. Otherwise the rewritten version would win, and Codex
+    /// could not open rollouts that continue the old one.
     fn read_relation(
         &self,
         key: &str,
@@ -176,12 +176,12 @@ impl<'a> FactReader<'a> {
         let is_first_sync_of_plain_file =
             facts.kind == FileKind::Plain && facts.local == Presence::New;
         let same_size = local.seen.stat.size == remote.seen.stat.size;
-        match self.rules.compare {
-            _ if !is_first_sync_of_plain_file => true,
-            Compare::ThreeWay => true,
-            Compare::Mtime => false,
-            Compare::MtimeHashFallback => same_size && facts.newer.is_none(),
-        }
+        let stats_decide = match self.rules.compare {
+            Compare::ThreeWay => false,
+            Compare::Mtime => true,
+            Compare::MtimeHashFallback => !same_size || facts.newer.is_some(),
+        };
+        !(is_first_sync_of_plain_file && stats_decide)
     }
 
     /// Corrects the facts about a plain file whose remote version changed. The remote file did not change if a killed
@@ -198,7 +198,7 @@ impl<'a> FactReader<'a> {
 
         let replaced_digests = self.records.state.replaced_digests(file.key);
         let own_versions = self.records.own_versions(file.key);
-        // Without any known version, the file is not read here.
+        // Reads the file only if there is a known version to compare it with.
         let digest = if replaced_digests.is_empty() && own_versions.is_empty() {
             None
         } else {
@@ -237,8 +237,8 @@ impl<'a> FactReader<'a> {
         let is_older = if is_unlisted {
             is_replaced
         } else {
-            // A user who returns to an old text writes it later than the one that it replaces. A machine may list a
-            // partial file that it found before any manifest had arrived.
+            // The mtimes decide too: a user who returns to an old text writes it later. A truncated copy can be
+            // attested by a machine that found it before any manifest had arrived.
             remote.mtime_ns < local.mtime_ns
                 && (is_replaced || remote.is_truncated_copy_of(local)?)
         };
@@ -330,7 +330,7 @@ impl<'a> FactReader<'a> {
             }
         }
 
-        // Prompts and conversations are not searched. They quote the user, whose words would be missing elsewhere.
+        // Prompts and conversations are not searched: a quoted secret would keep them from the other machines.
         if kind == FileKind::Plain {
             let is_allowed = self.request.allow_secrets.contains(&file.path);
             let is_withheld =

@@ -157,7 +157,7 @@ impl<'a> FactReader<'a> {
         // Through the vault, all machines drop a copy that one of them dropped. If the conversation equals the copy,
         // another machine may still replace the conversation, and this version would then count as dropped too.
         let is_vault = self.config.remote == SyncRemote::Vault;
-        // The conversation may contain a truncated copy, but not the lines that the copy has lost.
+        // A truncated copy has lost lines that the conversation may lack too, so the copy has to be intact.
         relation.is_ok_and(|r| r == Relation::FirstExtends || r == Relation::Equal && !is_vault)
             && self.is_intact(Side::Local, copy)
     }

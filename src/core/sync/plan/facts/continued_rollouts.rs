@@ -46,9 +46,9 @@ impl<'a> FactReader<'a> {
         kept_files.map(|(key, group)| (&**key, group)).collect()
     }
 
-    /// Returns the id and the path of the newest rollout that is not downloaded, has not arrived, was left alone or is
-    /// copied by a step, and whose first line was not read, so that the rollout that it continues is not known. `None`
-    /// if the steps delete no rollout.
+    /// Returns the id and the path of the newest rollout whose base is unknown, because its first line was not read.
+    /// Such a rollout is not downloaded, has not arrived, was left alone, or is copied by a step. `None` if the steps
+    /// delete no rollout.
     pub(crate) fn find_unread_rollout(&self, plan: &SyncPlan) -> Option<(String, String)> {
         let is_deletion = |step: &&SyncStep| step.is_deletion();
         let (mut deletions, copies): (Vec<_>, Vec<_>) = plan.steps.iter().partition(is_deletion);
@@ -62,7 +62,7 @@ impl<'a> FactReader<'a> {
         let paths = placeholders.map(|file| &file.path).chain(missing);
         let paths = paths.chain(left_alone.map(|(path, _)| path));
         let keys = paths.filter_map(|path| Some((rollouts::key(path)?, path)));
-        // The first line of a rollout on both sides is read in the home only, where it may be incomplete.
+        // A rollout on both sides is read in the home only, where its first line may be incomplete.
         let copied_keys = copies.iter().map(|step| (step.key.clone(), &step.path));
         let ids = keys
             .chain(copied_keys)
@@ -120,8 +120,8 @@ impl<'a> FactReader<'a> {
         })
     }
 
-    /// Returns true if the user decided on any machine to drop this version of the rollout `id`, and no rollout that
-    /// only the side of the version has continues it: such a rollout may have begun after the decision.
+    /// Returns true if the user decided on any machine to drop this version of the rollout `id`. The decision does not
+    /// count if a rollout that only this side has continues the version, because it may have begun after the decision.
     fn is_decided_against(&self, version: &ObservedFile, key: &str, id: &str) -> bool {
         let is_dropped = || self.is_dropped(key, &version.full_path(self.config));
         !self.continued().is_continued_only_on(version.side, id) && is_dropped().unwrap_or_default()
@@ -160,7 +160,7 @@ impl<'a> FactReader<'a> {
             return held_keys;
         }
 
-        // Only the files that the steps copy are read, and none without a conflict.
+        // Reads only the files that the steps copy.
         let steps = plan.steps.iter();
         let steps = steps.filter(|step| rollouts::is_key(&step.key));
         let with_bases = steps.map(|step| {

@@ -46,7 +46,7 @@ impl<'a> FactReader<'a> {
 
         let local = self.fold_files_of_side(&mut fold, files.local)?;
         let remote = self.fold_files_of_side(&mut fold, files.remote)?;
-        // Before a client's copy takes the place of this file, because other machines read this one.
+        // Set before a client's copy may replace `remote`, because other machines read this file.
         fold.facts.canonical_remote = remote.as_ref().map(|version| version.seen.clone());
         let copies = files.client_copies;
         let remote = self.fold_client_copies(&mut fold, local.as_ref(), remote, copies)?;
@@ -56,8 +56,8 @@ impl<'a> FactReader<'a> {
             (&file.local, &file.remote, file.facts.relation)
         {
             if relation == Relation::Diverged {
-                // The decision comes later, so a conflict copy of each version is prepared. The step keeps that of the
-                // losing one.
+                // The decision comes later, so a conflict copy of each version is prepared. The step stores only the
+                // copy of the losing version.
                 for version in [local, remote] {
                     let loser = self.new_conflict_copy(&fold, version)?;
                     fold.facts.losers.extend(loser);
@@ -80,7 +80,7 @@ impl<'a> FactReader<'a> {
     }
 
     fn is_thread_archived(&self, key: &str) -> Option<bool> {
-        // Most homes have few rewound threads.
+        // Parses the key only if the home has a rewound thread.
         let id = (!self.newest_rewinds.is_empty()).then(|| rollouts::id(key))??;
         let newest = self.newest_rewinds.get(&id.to_lowercase())?;
         Some(newest.is_archived)
@@ -102,8 +102,9 @@ impl<'a> FactReader<'a> {
         fold: &mut ConversationFold<'_>,
         mut versions: Vec<FileVersion>,
     ) -> Result<Option<FileVersion>, IoError> {
-        // Codex reads the plain file if a compressed one exists beside it. A killed move leaves two files, and the one
-        // in the new folder counts.
+        // The first file becomes the main version. A plain file comes first, because Codex reads it even if a
+        // compressed one exists. A file in a new folder comes before one in the folder of the last sync, because a
+        // killed move leaves both.
         let last = self.records.last_synced(fold.key);
         versions.sort_by_key(|version| {
             let path = &version.seen.path;
@@ -184,8 +185,7 @@ impl<'a> FactReader<'a> {
     }
 
     /// Returns the conflict copy to create for a version; `None` if the version has a conflict copy or the user decided
-    /// to drop it. While `sync resolve` decides about this conversation, the losing version gets a conflict copy even
-    /// then.
+    /// to drop it. While `sync resolve` decides about this conversation, neither prevents a new conflict copy.
     fn new_conflict_copy(
         &self,
         fold: &ConversationFold<'_>,

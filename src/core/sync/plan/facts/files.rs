@@ -32,18 +32,18 @@ impl<'a> FactReader<'a> {
     ) -> Vec<(&'a str, &'a FileGroup)> {
         let syncs_all_days = self.config.scope.session_mode == SessionMode::All;
         let groups = groups.iter().map(|(key, group)| (key.as_str(), group));
-        // One notice names all of these files.
+        // The notice about placeholders names these files.
         let groups = groups.filter(|(_, group)| group.only_placeholder().is_none());
 
         // A companion is a conversation outside of the roots or of another day; see `ListedFile::companion`. If all
-        // days are synced, one that was synced before stays synced.
+        // days are synced, a companion in the state stays synced.
         let (mut planned, outside): (Vec<_>, Vec<_>) = groups.partition(|(key, group)| {
             group.files().any(|file| !file.companion)
                 || (syncs_all_days && self.records.last_synced(key).is_some())
         });
 
-        // A conversation cannot be resumed without those that it continues, so these are synced too, recursively, even
-        // if they are companions.
+        // Codex cannot resume a conversation without the ones that it continues, so these are synced even if they are
+        // companions.
         let with_id = outside.into_iter();
         let with_id =
             with_id.filter_map(|(key, group)| Some((rollouts::rollout_id(key)?, (key, group))));
@@ -61,7 +61,7 @@ impl<'a> FactReader<'a> {
         planned
     }
 
-    /// Returns the ids of the rollouts that the files of a group continue; none if the group is unchanged, blocked or
+    /// Returns the ids of the rollouts that the files of a group continue; empty if the group is unchanged, blocked or
     /// not downloaded.
     fn read_parent_ids(&self, key: &str, group: &FileGroup) -> Vec<String> {
         let last = self.records.last_synced(key);
@@ -122,7 +122,8 @@ impl<'a> FactReader<'a> {
         let kind = FileKind::from_key(key);
         let settled = |plan: FilePlan| Ok(FileReading::Settled(Box::new(plan)));
 
-        // Merges on two machines can have equal size and time but different lines, so line-based files are always read.
+        // An unchanged group needs no step, with two exceptions: merges on two machines can differ despite equal size
+        // and time, and a file has to follow the rest of its thread into or out of the archive.
         let is_unchanged = last.is_some_and(|last| group.matches_last_sync(last));
         if is_unchanged && kind != FileKind::Lines && !self.is_apart_from_thread(key, group) {
             return settled(FileOutcome::Equal(None).into());
@@ -175,7 +176,7 @@ impl<'a> FactReader<'a> {
             return settled(plan);
         }
 
-        // A login is not copied under any name. If the file cannot be read, copying it fails with the reason.
+        // Logins are never copied. An unreadable file does not count as a login; its copy fails later with the reason.
         let is_login = |v: &&FileVersion| secrets::is_login(&v.full_path).unwrap_or_default();
         let files = versions.local.iter().chain(&versions.remote);
         let logins = files.chain(&versions.client_copies).filter(is_login);
@@ -245,8 +246,8 @@ impl<'a> FactReader<'a> {
         is_equal.then(|| FileOutcome::record_equal(last, local, remote, unread_contents).into())
     }
 
-    /// Returns a notice if the local file consists of zeros since the last sync, as a power cut leaves a file; `None`
-    /// for all other files.
+    /// Returns a notice if the local file changed since the last sync and has zeros in place of its text, as after a
+    /// power cut.
     fn notice_if_zero_filled(
         &self,
         key: &str,
@@ -259,7 +260,7 @@ impl<'a> FactReader<'a> {
             return Ok(None);
         }
 
-        // A first sync would read the whole home twice: the copy reads every byte anyway.
+        // A first sync searches only the ends: it copies all files, and would otherwise read each of them twice.
         let part = match last {
             Some(_) => SearchedPart::Whole,
             None => SearchedPart::Ends,
@@ -281,7 +282,7 @@ impl<'a> FactReader<'a> {
         kind: FileKind,
         files: DeliveredFiles,
     ) -> Result<ComparedFile<'a>, IoError> {
-        // A group with two files on one side was refused before, because the files have two names.
+        // `try_read_group` has refused groups with two files on one side.
         let [local, remote] = [files.local, files.remote].map(|files| files.into_iter().next());
         let mut file = self.compare_versions(key, path, kind, local, remote)?;
         file.notices = files.notices;

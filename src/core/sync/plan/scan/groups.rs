@@ -36,7 +36,7 @@ pub(crate) fn group_files(
         for listed_file in listing.files {
             let group = groups.entry(state_key(&listed_file.path)).or_default();
             let files_of_side = side.select(&mut group.local, &mut group.remote);
-            // Nearly always the only file. The default growth to four would double the memory of a large plan.
+            // Nearly always the only file. `push` alone would reserve four, and double the memory of a large plan.
             files_of_side.reserve_exact(1);
             files_of_side.push(listed_file);
         }
@@ -85,7 +85,7 @@ fn mark_older_days_as_companions(
     }
 
     let date_of = |listed_file: &ListedFile| rollouts::parse_date(&listed_file.path);
-    // A day counts before its files are downloaded, so that no older one is synced until then.
+    // Placeholders count too. Otherwise an older day would be synced until the latest one is downloaded.
     let all_files = groups.values().flat_map(FileGroup::files_and_placeholders);
     let Some(latest) = all_files.filter_map(date_of).max() else {
         let mut files = groups.values().flat_map(FileGroup::files);

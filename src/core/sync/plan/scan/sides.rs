@@ -67,8 +67,8 @@ pub(crate) fn scan_sides(request: &PlanRequest<'_>) -> Result<ScannedSides, Plan
     let manifests = identity::read_remote_manifests(config, &state)?;
     if manifests.machines > 0 && !state.has_other_machines {
         state.has_other_machines = true;
-        // Written before a run changes anything, even if it is killed: from now on files without attestation are not
-        // trusted.
+        // Written before the run changes a file, so that a kill cannot lose the fact: from now on, files without
+        // attestation are not trusted.
         state.file.needs_rewrite = true;
     }
 
@@ -187,8 +187,8 @@ impl CloudContents {
     }
 }
 
-/// Returns true if the next run creates the cloud folder: a first sync does, except in the place of a dangling link. That
-/// probably leads to an unmounted disk, and creating its target would be wrong.
+/// Returns true if the next run creates the cloud folder. A first sync does, but not in place of a dangling link, which
+/// probably leads to an unmounted disk.
 pub fn creates_cloud_folder(config: &SyncConfig, state: &SyncState) -> bool {
     let parent_exists = config.cloud.parent().is_some_and(Path::is_dir);
     let has_no_entry = || config.cloud.symlink_metadata().is_err();
@@ -244,8 +244,7 @@ pub(crate) fn check_cloud_identity(
 }
 
 /// Fails if this machine's manifest is a placeholder. It must not be overwritten, because a clone of this machine may
-/// have written it, which only the content shows. It does not count as absent, because that would look like an
-/// unmounted folder.
+/// have written it. It must not count as absent either, because that would look like an unmounted folder.
 fn refuse_undownloaded_manifest(config: &SyncConfig, state: &SyncState) -> Result<(), PlanError> {
     let own_manifest = identity::own_manifest_path(config, state);
     if scan::is_placeholder(&own_manifest) {

@@ -113,7 +113,7 @@ impl<'a> ChosenVersion<'a> {
     }
 }
 
-/// Returns the folder of the conversation by its files; without a file in the cloud folder, that of the version `from`.
+/// Returns the folder that the conversation should be in; without a file in the cloud folder, that of `from`.
 fn choose_common_folder<'a>(file: &'a ComparedFile<'_>, from: &'a FileVersion) -> &'a str {
     let folder_of = |seen: &'a ObservedFile| rollouts::parent_folder(&seen.path);
     match (&file.local, &file.conversation.canonical_remote) {

@@ -23,7 +23,7 @@ pub(crate) fn plan_file(mut file: ComparedFile<'_>) -> FilePlan {
 }
 
 fn plan_by_decision(file: &ComparedFile<'_>) -> FilePlan {
-    // Clients' copies are merged first, because only they may have some of the lines.
+    // Clients' copies are merged whatever the decision is, because they may have lines that neither side has.
     if let Some(merge) = file.merge.as_ref().filter(|merge| merge.has_client_copies)
         && let Some(plan) = plan_merge(file, merge)
     {
