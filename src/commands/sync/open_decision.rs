@@ -16,7 +16,7 @@ use codex_manager_core::sync::sides::Side;
 /// A conflict, a conflict copy or a branch that needs a decision.
 pub(super) struct OpenDecision {
     pub(super) subject: DecisionSubject,
-    /// The versions that can be kept; none if the conflict copy is not on this machine, or not complete.
+    /// The versions that can be kept; empty if the conflict copy is not on this machine, or not complete.
     pub(super) choices: Vec<KeepChoice>,
     /// The versions that cannot be kept, each with the reason.
     refusals: Vec<(KeepChoice, String)>,

@@ -113,7 +113,7 @@ impl ResolveArgs {
         if let Some(name) = &self.conflict_name {
             let decided = branches::find_decided(&config.local, &branch_records).into_iter();
             let decided: Vec<_> = decided.map(OpenDecision::of_branch).collect();
-            // The user may choose again between branches that are decided.
+            // A decided branch is not open, but the user may choose again.
             let decision = find_decision(name, &open)
                 .or_else(|error| find_decision(name, &decided).map_err(|_| error))?;
             let keep = self.require_choice(context, decision)?;
@@ -121,8 +121,8 @@ impl ResolveArgs {
         }
 
         self.print_open(context, &open);
-        // Through the vault, each decision is a run of its own, which publishes it. With --json, the list is the one
-        // document of the command.
+        // Through the vault, each decision needs a run of its own that publishes it. With --json, the output is one
+        // document.
         if config.remote == SyncRemote::Vault || context.ui.wants_json() {
             return Ok(());
         }
@@ -144,7 +144,7 @@ impl ResolveArgs {
     }
 
     /// Ends Codex, applies the decision and prints the result. A dry run only checks that the file of a conflict can be
-    /// synced as decided. `name` is the name of the decision in the result.
+    /// synced as decided. The output calls the decision `name`.
     fn decide(
         &self,
         sync: &SyncContext<'_>,
@@ -188,9 +188,9 @@ impl ResolveArgs {
         if let Some(id) = &outcome.new_id {
             ui.line(format_args!("the new conversation has the id {id}"));
         }
-        // A conversation of which both versions stay is complete in the home.
-        let replaced = outcome.snapshot.as_ref();
-        if let Some(snapshot) = replaced.filter(|_| outcome.new_id.is_none()) {
+        // With a new conversation, the home has both versions, so nothing has to be restored.
+        let backup = outcome.snapshot.as_ref();
+        if let Some(snapshot) = backup.filter(|_| outcome.new_id.is_none()) {
             ui.note(format_args!(
                 "the version that was not kept is in the snapshot {snapshot}"
             ));
@@ -297,11 +297,11 @@ fn read_open_decisions(sync: &SyncContext<'_>) -> Result<(Vec<OpenDecision>, BTr
 
     let pending = plan.notices.conflict_copies;
     let is_pending = |copy: &ConflictCopy| pending.iter().any(|(name, _)| *name == copy.name);
-    let continued = LazyCell::new(|| ContinuedRollouts::read(&config.local, [], |_| false));
+    let continued_in_home = LazyCell::new(|| ContinuedRollouts::read(&config.local, [], |_| false));
     let copies = copies.all.into_values().filter(is_pending).map(|copy| {
         let decided = DecidedCopy::read(copy.clone(), config, replica, &state);
         let subject = DecisionSubject::ConflictCopy(copy, decided.versions());
-        OpenDecision::new(subject, decided.list_offers(&continued))
+        OpenDecision::new(subject, decided.list_offers(&continued_in_home))
     });
 
     let branches = branches::find_undecided(&config.local, &branch_records).into_iter();
@@ -310,8 +310,8 @@ fn read_open_decisions(sync: &SyncContext<'_>) -> Result<(Vec<OpenDecision>, BTr
     Ok((open, branch_records))
 }
 
-/// Returns the argument of `sync resolve` for a decision: the short id of its conversation; the file if it has none or
-/// the id names several decisions.
+/// Returns the argument that selects a decision: the short id of its conversation, or the path or name of the file if
+/// the decision has no id or shares it with other decisions.
 fn to_argument<'a>(decision: &'a OpenDecision, open: &[OpenDecision]) -> &'a str {
     let short_id_of = |decision: &'a OpenDecision| decision.session_id().map(short_id);
     let Some(id) = short_id_of(decision) else {
@@ -354,7 +354,7 @@ struct DecidedFilePlan {
     state: SyncState,
     /// The conflict copies that the plan creates.
     new_copies: Vec<NewConflictCopy>,
-    /// The conflict copy with the version that does not stay in its place.
+    /// Name of the new conflict copy with the losing version.
     other_copy: Option<String>,
 }
 
@@ -386,7 +386,7 @@ impl SyncContext<'_> {
             return Err(no_step_error(conflict, &full_plan));
         };
 
-        // The step may keep further versions too, so the text tells which copy is the other version of this conflict.
+        // The step may also store further versions. The copy with the text of `other_version` is the one to decide.
         let new_copies = plan.steps.iter().flat_map(SyncStep::new_conflict_copies);
         let new_copies: Vec<_> = new_copies.cloned().collect();
         let other_copy = match other_version {
@@ -425,7 +425,7 @@ impl SyncContext<'_> {
             snapshot: report.snapshot,
         };
 
-        // The step has stored the other version as a conflict copy, which the decision drops or makes a conversation.
+        // The losing version is a conflict copy now, which the decision drops or turns into a conversation.
         if let Some(name) = other_copy {
             return self.apply_to_conflict_copy(&name, keep, outcome);
         }
@@ -433,8 +433,8 @@ impl SyncContext<'_> {
         Ok(outcome)
     }
 
-    /// Records in the state that the new conflict copies are kept, so that earlier decisions about equal versions, of
-    /// any machine, do not drop them if this process is killed.
+    /// Records that the new conflict copies are kept. Without these records, an earlier decision of any machine to drop
+    /// an equal version would drop the copy if this process is killed.
     fn keep_new_copies(&self, new_copies: &[NewConflictCopy], state: &mut SyncState) -> Result<()> {
         if new_copies.is_empty() {
             return Ok(());
@@ -509,7 +509,7 @@ fn find_copy_of(
     Ok(matching.map(|copy| copy.name.clone()))
 }
 
-/// Returns the error for a decision for which the new plan has no step, with the reason.
+/// Returns the error if the new plan has no step for the file of the decision, with the reason.
 fn no_step_error(conflict: &Conflict, new_plan: &SyncPlan) -> CommandError {
     // A notice may name the file in another spelling, form or folder.
     let folded_path = manifest::folded_key(&conflict.path);

@@ -86,7 +86,7 @@ impl RunArgs {
             return SyncedRound::without_steps(plan).finish(&sync.staged(&join));
         }
 
-        // An error waits until the completed rounds are printed, because these may have changed files.
+        // An error is returned after the completed rounds are printed, because they may have changed files.
         let mut all_rounds: Option<SyncedRound> = None;
         let mut stage_and_sync = || {
             while join.stage()? {
@@ -138,7 +138,7 @@ impl RunArgs {
         } = end_codex_and_plan(sync, &request)?;
 
         log_conflicts(&plan.conflicts);
-        // The notes are printed again once they differ from those of the last run.
+        // Prints the notes only if they differ from those of the last run.
         if context.ui.is_verbose() || plan.notes_digest() != state.notes_digest {
             print_notes(context, &plan);
         }
@@ -148,7 +148,7 @@ impl RunArgs {
             return Ok(SyncedRound::stopped(plan, error));
         }
 
-        // Before any file is copied: with all files on both sides, no plan can tell that a branch is new.
+        // Before a file is copied: once both sides have all files, no plan can tell that a branch is new.
         record_new_branches(&mut plan, &state, config);
         let records = branches::collect_records(&plan, &state);
 
@@ -171,12 +171,12 @@ impl RunArgs {
         }
 
         let mut error = None;
-        // A running Codex owns its rows, so rules for project folders wait until it has ended.
+        // Without steps, Codex may still run. Then its rows stay, and a later run applies `paths.map`.
         if needs_closed_codex || sync.list_home_holders().is_empty() {
             error = sync.update_codex_index().err();
         }
 
-        // Now both branches are on this machine.
+        // The copies have brought both branches to this machine.
         let branch_conflicts = branches::find_undecided_conflicts(&config.local, &records);
         log_conflicts(&branch_conflicts);
         plan.conflicts.extend(branch_conflicts);
@@ -415,7 +415,7 @@ fn print_next_steps(context: &Context, config: &SyncConfig, plan: &SyncPlan, rep
     if done_steps.any(|step| remote_actions.contains(&step.action)) {
         print_step_on_other_machine(ui, config.remote);
     }
-    // Files that have not arrived come first.
+    // While files have not arrived, the user should not continue yet.
     if plan.notices.undelivered.is_empty() {
         print_resume_step(ui, config, report);
     }
@@ -447,7 +447,7 @@ fn print_resume_step(ui: &Ui, config: &SyncConfig, report: &ApplyReport) {
     let arguments = match &*continued {
         [] => return,
         _ if config.path_rules.is_empty() => String::new(),
-        // Codex 0.169 searches by the folder stored in the conversation, whatever its index says.
+        // `codex resume` of 0.169 looks for the folder stored in the conversation, not for the mapped one in its index.
         [one] => format!(" {}", one.id),
         _ => " --all (lists conversations of all folders)".to_owned(),
     };
