@@ -74,7 +74,7 @@ impl RunArgs {
         }
     }
 
-    /// Joins the other machines one after the other, each in a round of its own, and publishes the result.
+    /// Joins the other machines, in several rounds if they changed the same files, and publishes the result.
     fn sync_through_vault(&self, sync: &SyncContext<'_>, vault: &VaultSync<'_>) -> Result<Outcome> {
         let mut join = vault.join(sync)?;
         let before = join.inspect_home()?;
@@ -214,8 +214,8 @@ impl SyncedRound {
         }
     }
 
-    /// Returns a round that stopped between two steps. Lists no step as completed, because only the next plan knows
-    /// which ones are.
+    /// Returns a round that stopped between two steps. Lists no step as completed, because only the next plan finds out
+    /// which steps are.
     fn stopped_after_change(plan: SyncPlan, error: ApplyError) -> Self {
         let mut round = Self::without_steps(plan);
         if let ApplyError::Stopped { snapshot, .. } = &error {

@@ -59,8 +59,8 @@ pub(crate) fn record_name(key: &str) -> String {
     )
 }
 
-/// Returns the records that this machine has once it has applied the plan. Leaves out those of branches whose file is in
-/// conflict, so that no file needs two decisions at once: the branch is listed once the conflict of its file is resolved.
+/// Returns the records that this machine has once it has applied the plan. Leaves out the record of a branch while its
+/// file is in conflict, so that no file needs two decisions at once.
 pub fn collect_records(plan: &SyncPlan, state: &SyncState) -> BTreeSet<String> {
     let conflicts = plan.conflicts.iter();
     let names_in_conflict = conflicts.filter_map(|c| Some(record_name(&rollouts::key(&c.path)?)));

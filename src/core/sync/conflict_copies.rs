@@ -205,11 +205,11 @@ impl ConflictCopies {
         Ok(copies)
     }
 
-    /// Adds a file of the folder of one side, unless its name is not that of a conflict copy.
+    /// Adds the file at `path` if its name is that of a conflict copy.
     fn add_file(&mut self, side: Side, path: &Path) -> Result<(), IoError> {
         let name = path.file_name().unwrap_or_default().to_string_lossy();
-        // Some cloud clients, such as iCloud Drive, put a file of another name in the place of one that is not
-        // downloaded.
+        // Some cloud clients, such as iCloud Drive, replace a file that is not downloaded by a placeholder with another
+        // name.
         let target = cloud_names::placeholder_target(&name).filter(|_| side == Side::Remote);
         let is_client_placeholder = target.is_some();
         let name = target.unwrap_or_else(|| name.into_owned());

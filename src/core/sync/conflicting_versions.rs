@@ -72,8 +72,8 @@ impl ConflictingVersions {
         self.remote_prompts + self.remote_answers > 0
     }
 
-    /// Returns a text such as "2 answers on this machine, 1 answer in the cloud folder since Tue 24 Nov 14:10". It
-    /// counts the answers that only one version has, or the prompts if a version has no such answer.
+    /// Returns a text such as "2 answers on this machine, 1 answer in the cloud folder since Tue 24 Nov 14:10". For
+    /// each version, it counts the answers that the other one lacks, or the prompts if there are no such answers.
     pub fn describe(&self, format_time: impl Fn(&DateTime<Utc>) -> String) -> String {
         let describe_count = |prompts, answers| match (prompts, answers) {
             (0, 0) => "no message".to_owned(),

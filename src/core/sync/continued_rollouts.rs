@@ -21,7 +21,7 @@ struct Continuation {
 }
 
 /// Maps the id of each base, in lower case, to the rollouts that continue it. Rollouts without a base are under an
-/// empty id, so that [`Self::read_ids`] includes them.
+/// empty id, so that `read_ids` includes them.
 #[derive(Debug, Default)]
 pub struct ContinuedRollouts(HashMap<String, Vec<Continuation>>);
 

@@ -46,7 +46,7 @@ impl FileGroup {
         self.files().chain(&self.placeholders)
     }
 
-    /// Returns the placeholder of a file to sync whose content is on neither side.
+    /// Returns a placeholder of a file to sync, if the group has only placeholders and is not blocked.
     pub(crate) fn only_placeholder(&self) -> Option<&ListedFile> {
         let is_planned = self.is_blocked || self.files().next().is_some();
         let mut placeholders = self.placeholders.iter();

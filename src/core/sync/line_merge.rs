@@ -108,9 +108,9 @@ impl Merge {
         lines.map(|line| line.len + 1).sum()
     }
 
-    /// Returns true if `version` has exactly the bytes of the lines from `first_line` on.
-    pub(crate) fn matches_version(&self, first_line: usize, version: usize) -> bool {
-        let version = &self.versions[version];
+    /// Returns true if the version `index` has exactly the bytes of the lines from `first_line` on.
+    pub(crate) fn matches_version(&self, first_line: usize, index: usize) -> bool {
+        let version = &self.versions[index];
         let line_digests = self.lines[first_line..].iter().map(|line| &line.digest);
         version.size == self.bytes_from(first_line) && line_digests.eq(&version.line_digests)
     }

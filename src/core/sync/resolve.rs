@@ -183,7 +183,7 @@ impl<'a> DecidedCopy<'a> {
         }
     }
 
-    /// Returns the path of the conversation, or the one at which Codex would store it.
+    /// Returns the path of the conversation. If the home lacks it, that is the path at which Codex would store it.
     fn conversation_path(&self) -> String {
         self.current_path.clone().unwrap_or_else(|| {
             let name = self.copy.conversation_label();

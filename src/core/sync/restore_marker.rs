@@ -43,7 +43,7 @@ impl RestoreMarkers {
     /// a marker.
     pub fn remove(self) {
         for folder in self.new_folders {
-            // With a marker that stays, the next sync only treats no missing file as deleted.
+            // A marker that stays is harmless: the next sync treats no missing file as deleted.
             let _ = clear_marker(&folder, &self.id);
         }
     }

@@ -67,9 +67,9 @@ impl RewindKnowledge {
         self.0.contains_key(id)
     }
 
-    /// Returns true if a conflict about versions of the rollout was ever decided, so that a line number does not
-    /// identify a line. Such a decision has a digest where the records of this module have the id of one of the
-    /// `rollouts`, which are all rollouts of the thread.
+    /// Returns true if the user ever decided a conflict about versions of the rollout, so that a line number does not
+    /// identify a line. The record of such a decision has the digits of a digest where the records of this module have
+    /// those of one of the `rollouts`, which are all rollouts of the thread.
     pub(super) fn has_diverged(
         &self,
         id: &OrderedRolloutId,

@@ -22,7 +22,8 @@ pub enum Side {
 }
 
 impl Side {
-    /// Returns the side whose version extends the other one. `relation` is that of the local version to the remote one.
+    /// Returns the side whose version extends the other one. `relation` compares the local version, as the first one,
+    /// with the remote version.
     pub(crate) fn of_extending(relation: Relation) -> Option<Self> {
         match relation {
             Relation::FirstExtends => Some(Self::Local),
@@ -35,7 +36,7 @@ impl Side {
         self.select(Self::Remote, Self::Local)
     }
 
-    /// Returns the values of the local and of the remote side: that of this side and that of the other one.
+    /// Returns `own`, the value of this side, and `other`, the value of the other side, in the order local, remote.
     pub(crate) fn to_local_and_remote<T>(self, own: T, other: T) -> (T, T) {
         match self {
             Self::Local => (own, other),

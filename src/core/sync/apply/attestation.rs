@@ -66,8 +66,8 @@ pub(super) fn attest_unlisted(
     Ok(())
 }
 
-/// Removes the entries of plain files whose digest differs from the one at the last sync. Other machines would wait for
-/// the replaced versions that these entries list.
+/// Removes each entry of a plain file with another digest than that of the last sync. Other machines would wait for the
+/// replaced version that the entry lists.
 pub(super) fn remove_replaced(files: &mut BTreeMap<String, ManifestEntry>, state: &SyncState) {
     files.retain(|path, entry| {
         let synced_digest = state.files.get(path).and_then(SyncedFile::text_digest);
@@ -147,8 +147,8 @@ pub(super) fn read_written_entries(request: &ApplyRequest<'_>) -> Result<LedgerC
 
 /// Corrects the entries in `files` for which the ledger has `earlier` versions too: a killed run may have recorded a
 /// version that it never wrote. Such an entry becomes the version that the cloud folder has. If the cloud folder has
-/// none of the recorded versions, the entry stays, and the function returns the earlier versions of the file, which the
-/// cloud client may still deliver.
+/// another version, the entry stays, and the earlier versions are returned, because the cloud client may still deliver
+/// them.
 fn correct_unwritten_entries(
     files: &mut BTreeMap<String, ManifestEntry>,
     earlier: Vec<(String, ManifestEntry)>,

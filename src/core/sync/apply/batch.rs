@@ -27,8 +27,8 @@ const MAX_BATCH_BYTES: u64 = 64 * 1024 * 1024;
 /// concurrent fsync calls together.
 const COPY_THREADS: usize = 16;
 
-/// Returns the steps at the beginning of `steps` that form one batch. Each of them only copies one file to a new path.
-/// Empty if the first step does anything else.
+/// Returns the steps at the beginning of `steps` that form one batch: each copies a single file to a new path. Empty if
+/// the first step does anything else.
 pub(super) fn select_next_batch(steps: &[SyncStep]) -> &[SyncStep] {
     let mut bytes = 0_u64;
     // A step of a large first sync would otherwise fail with EMFILE: each staged copy keeps its file open.

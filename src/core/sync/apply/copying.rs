@@ -133,9 +133,8 @@ impl Copier<'_> {
         StagedCopy::new(temp, target, copy.to.clone(), entry, text)
     }
 
-    /// Creates a hard link to a conversation instead of a copy, in a sync through the vault: copies in the staged
-    /// folder that replaces the cloud folder would double the space that the home takes. Returns `None` if the file has
-    /// to be copied:
+    /// In a sync through the vault, creates a hard link to a conversation instead of a copy: copies in the staged
+    /// folder would take as much space as the home. Returns `None` if the file has to be copied:
     /// - a file other than a conversation, because an editor may write it in place while the folder is published;
     /// - a file whose mtime or mode has to differ from that of the source;
     /// - a file that cannot be linked.

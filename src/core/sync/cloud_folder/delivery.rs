@@ -276,9 +276,9 @@ impl FolderReader<'_> {
         Ok(false)
     }
 
-    /// Returns true if each version that other machines attest equals one of these files or is a prefix of one.
-    /// Manifests list a compressed file by the digest of its compressed bytes, which no text begins with. A compressed
-    /// version is therefore recognized only if it is the one of the last sync: the state knows the digest of its text.
+    /// Returns true if each version that other machines attest equals one of the `files` or is a prefix of it. Of a
+    /// compressed version, a manifest has only the digest of the compressed bytes. So it is recognized only if it is
+    /// the version of the last sync, of which the state knows the text digest.
     fn have_all_attested(&self, key: &str, files: &[&FileVersion]) -> Result<bool, IoError> {
         let any_begins_with = |len, digest| {
             for file in files {

@@ -78,8 +78,8 @@ pub(crate) type UndeliveredFiles = HashMap<String, UndeliveredFile>;
 
 impl FolderReader<'_> {
     /// Finds all files with listed versions that may not have arrived. `latest_date` is the only day that is synced, if
-    /// the sync is limited to one day. `lost_deletions` has the digests, by key, of the files that neither side has any
-    /// more and whose deletion this plan publishes.
+    /// the sync is limited to one day. `lost_deletions` are the deletions that this plan publishes of files that
+    /// neither side has: the digests of their last texts, by key.
     pub(crate) fn find_undelivered(
         &self,
         groups: &HashMap<String, FileGroup>,

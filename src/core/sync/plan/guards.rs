@@ -240,11 +240,11 @@ pub(super) fn hold_back_continuations(plan: &mut SyncPlan, keys: &HashSet<String
     });
 }
 
-/// Adds the undelivered versions that no other notice covers and the files that are not downloaded, and names the
-/// machine that has the newest version of each waiting file.
+/// Adds notices about files that are not downloaded, and about undelivered versions unless the file has another notice.
+/// Adds to each waiting notice the machine that has the newest version.
 ///
 /// Offers `--accept-unlisted` only if a waiting file has no newer version in any manifest. Otherwise the option could
-/// replace a version that is still being delivered by an older one.
+/// use an older version than the one that is being delivered.
 pub(super) fn report_incomplete(
     plan: &mut SyncPlan,
     mut undelivered: UndeliveredFiles,

@@ -178,7 +178,7 @@ fn keep_continued_files(reader: &FactReader<'_>, plan: &mut SyncPlan) -> Result<
     }
 }
 
-/// Returns the plans of these files, in the order of `files`. With `are_continued`, none of them is deleted.
+/// Returns the plans of these files, in the order of `files`. With `are_continued`, no file is deleted.
 fn plan_files<'a>(
     reader: &FactReader<'a>,
     files: &[(&'a str, &'a FileGroup)],

@@ -35,11 +35,11 @@ impl Knowledge {
     /// unmerged.
     pub(super) fn add_merged(&mut self, other: &Self) {
         for (key, unmerged) in &other.unmerged {
-            // A version that the other machine holds back was not in its publication.
-            let new = unmerged.iter().filter(|version| !self.knows(key, version));
-            let new: Vec<_> = new.cloned().collect();
-            if !new.is_empty() {
-                self.unmerged.entry(key.clone()).or_default().extend(new);
+            // The other machine did not publish the versions that wait for its decision, so they are not merged either.
+            let added = unmerged.iter().filter(|version| !self.knows(key, version));
+            let added: Vec<_> = added.cloned().collect();
+            if !added.is_empty() {
+                self.unmerged.entry(key.clone()).or_default().extend(added);
             }
         }
 

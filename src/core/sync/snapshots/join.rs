@@ -172,8 +172,7 @@ impl<'r, R: Remote> Join<'r, R> {
         }
 
         match *own_heads {
-            // The first run, or another machine removed this machine's snapshots. The list of deleted files went with
-            // them, so deleted files come back from other machines.
+            // The first run, or another machine removed this machine's snapshots. All other snapshots are joined again.
             [] => self.position.joined.clear(),
             // The last snapshot is not listed yet.
             [head] if head.number < self.position.number => {}

@@ -96,7 +96,7 @@ pub(super) fn encode(local: &str, cloud: &str, state: &SyncState) -> io::Result<
 /// Adds the content of a line to `state`. Returns false for an unreadable line; a sync then compares its file as a new
 /// one.
 pub(super) fn parse_line(state: &mut SyncState, line: &[u8]) -> bool {
-    // Nearly all lines are those of files, which are therefore arrays without keys.
+    // Only lines of files are arrays: without keys they are shorter, and nearly all lines are such lines.
     let parsed = if line.first() == Some(&b'[') {
         parse_file_line(state, line)
     } else {

@@ -149,7 +149,7 @@ impl SyncState {
     }
 
     /// Records a file that both sides have, and withdraws a deletion of the file. The state remembers the former
-    /// contents of a plain file: the content of the last record, and the content `replaced`, which the file replaced on
+    /// contents of a plain file: the content of the last record, and `replaced`, the content that the sync overwrote on
     /// one side.
     pub(crate) fn record_synced(
         &mut self,

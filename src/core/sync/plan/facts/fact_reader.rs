@@ -37,8 +37,8 @@ impl<'a> FactReader<'a> {
         let mut rules = config.policy.rules;
 
         if records.state.has_gaps {
-            // The damaged state may have known which side changed. Times would guess, and a wrong guess overwrites
-            // the newer version; the three-way comparison reports a conflict instead.
+            // The state may have lost the record that shows which side changed. By mtime, sync could overwrite the
+            // newer version; the three-way comparison reports a conflict instead.
             rules.compare = Compare::ThreeWay;
         }
 

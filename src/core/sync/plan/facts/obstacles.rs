@@ -43,8 +43,8 @@ impl FactReader<'_> {
         let SidePath { side, path } = target;
         for (slash, _) in path.match_indices('/') {
             let parent = path[..slash].to_owned();
-            let is_cached_usable = usable_folders.entry((*side, parent.clone()));
-            if !*is_cached_usable.or_insert_with(|| self.is_usable_folder(*side, &parent)) {
+            let cached_result = usable_folders.entry((*side, parent.clone()));
+            if !*cached_result.or_insert_with(|| self.is_usable_folder(*side, &parent)) {
                 return Some(Obstacle::NotAFolder(parent));
             }
         }
